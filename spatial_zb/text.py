@@ -1,0 +1,46 @@
+"""Words for readers in two languages: every label a reader sees is English and Chinese."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from spatial_zb.errors import SpecificationError
+
+__all__ = ["LANGUAGES", "Language", "Text"]
+
+Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One label in English and Chinese.
+
+    Raises
+    ------
+    SpecificationError
+        By :meth:`of` when the object is neither text nor a mapping with ``en`` and/or ``zh``, and by
+        :meth:`pick` for a language other than ``"en"`` or ``"zh"``.
+    """
+
+    en: str
+    zh: str
+
+    @classmethod
+    def of(cls, value: str | Mapping[str, str] | Text) -> Text:
+        """Make a Text of a plain string (same in both languages), a mapping, or a Text."""
+        if isinstance(value, Text):
+            return value
+        if isinstance(value, str):
+            return cls(value, value)
+        if isinstance(value, Mapping) and value and set(value) <= {"en", "zh"}:
+            return cls(value.get("en") or value["zh"], value.get("zh") or value["en"])
+        raise SpecificationError(f"A label must be text or {{en = ..., zh = ...}}, not {value!r}.")
+
+    def pick(self, language: Language) -> str:
+        """Give the words in one language."""
+        if language not in LANGUAGES:
+            raise SpecificationError(f"language must be one of {', '.join(LANGUAGES)}, not {language!r}.")
+        return self.en if language == "en" else self.zh
