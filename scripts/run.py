@@ -1,0 +1,20 @@
+"""Run a study: ``python3 scripts/run.py [STUDY.toml] [OPTIONS]``; without a study, the default one.
+
+The first run sets up ``.venv``; everything after that is ``spatial-zb run`` with the same words.
+"""
+
+import sys
+
+import bootstrap
+
+DEFAULT_STUDY = bootstrap.ROOT / "studies" / "bay_area.toml"
+
+
+def arguments_for(words: list) -> list:
+    """Return the arguments for the Python of ``.venv``; options alone are options of the default study."""
+    named = any(word.lower().endswith(".toml") for word in words) or (words and not words[0].startswith("-"))
+    return ["-m", "spatial_zb.cli", "run", *([] if named else [str(DEFAULT_STUDY)]), *words]
+
+
+if __name__ == "__main__":
+    sys.exit(bootstrap.become(bootstrap.ready("run"), arguments_for(sys.argv[1:])))
