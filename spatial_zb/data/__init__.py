@@ -1,0 +1,1 @@
+"""Tables in: polygons, the panel, derived variables, agglomeration indices, blank cells."""

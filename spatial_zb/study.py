@@ -1,0 +1,934 @@
+"""A study file: one TOML text that names regions, variables, weights, samples and models of a study.
+
+:func:`load_study` is the only way in. It checks the whole file (keys, values, the files it names, every name
+used by another part) and reports all mistakes at once, each with its place and line.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import io
+import re
+import tomllib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.text import Text
+
+__all__ = [
+    "STUDY_VERSION",
+    "Constant",
+    "Contiguity",
+    "Data",
+    "General",
+    "InverseDistance",
+    "Maps",
+    "Missing",
+    "Model",
+    "Moran",
+    "NearestNeighbours",
+    "Output",
+    "Regions",
+    "Sample",
+    "Study",
+    "Variable",
+    "load_study",
+]
+
+STUDY_VERSION = 1
+MAX_BYTES = 1_000_000
+
+# Words of result tables: a variable of this name could not be told from a parameter.
+RESERVED = frozenset({"rho", "lam", "sigma2", "unit", "period"})
+FUNCTIONS = frozenset({"log", "log1p", "exp", "sqrt", "abs", "lq", "share", "lag"})
+
+
+# --- values ------------------------------------------------------------------------------------------------
+
+
+def _as_text(value: object) -> Text:
+    texts = value.values() if isinstance(value, Mapping) else [value]
+    if not all(isinstance(text, str) and text.strip() for text in texts):
+        raise ValueError(f"must be text or {{ en = ..., zh = ... }}, not {value!r}")
+    try:
+        return Text.of(value)  # type: ignore[arg-type]
+    except SpecificationError:
+        raise ValueError(f"must be text or {{ en = ..., zh = ... }}, not {value!r}") from None
+
+
+def _as_tuple(value: object) -> object:
+    """TOML has lists, frozen models have tuples; a single value may stand without brackets."""
+    if isinstance(value, list):
+        return tuple(value)
+    return (value,) if isinstance(value, str | int | float) else value
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    repeated = sorted({str(value) for value in values if values.count(value) > 1})
+    if repeated:
+        raise ValueError(f"names {listed(repeated)} more than once")
+    return values
+
+
+def _filled(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:
+        raise ValueError("must not be empty")
+    return values
+
+
+def _ordered(periods: tuple[int, int]) -> tuple[int, int]:
+    if periods[0] > periods[1]:
+        raise ValueError(f"must be [first, last], not {list(periods)}")
+    return periods
+
+
+def _by_period(value: object) -> object:
+    """Turn the text keys of a TOML table into periods."""
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError("must be a table of one number per period, such as 2007 = 7.604")
+    wrong = [key for key in value if not re.fullmatch(r"\d{1,4}", key)]
+    if wrong:
+        raise ValueError(f"has keys that are not periods: {listed(wrong)}")
+    return {int(key): number for key, number in value.items()}
+
+
+def _as_where(value: object) -> object:
+    return {key: _as_tuple(kept) for key, kept in value.items()} if isinstance(value, Mapping) else value
+
+
+Word = Annotated[str, Field(min_length=1, max_length=2000)]
+Label = Annotated[Text, BeforeValidator(_as_text)]
+Names = Annotated[tuple[Word, ...], BeforeValidator(_as_tuple), AfterValidator(_distinct)]
+SomeNames = Annotated[Names, AfterValidator(_filled)]
+Periods = Annotated[tuple[int, ...], BeforeValidator(_as_tuple), AfterValidator(_distinct)]
+Span = Annotated[tuple[int, int], BeforeValidator(_as_tuple), AfterValidator(_ordered)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+EffectsKind = Literal["none", "unit", "time", "two_way", "random"]
+Normalisation = Literal["none", "row", "spectral", "minmax"]
+Islands = Literal["error", "nearest", "drop", "zero"]
+TableFormat = Literal["csv", "xlsx", "docx", "tex", "html", "md"]
+FigureFormat = Literal["png", "svg", "pdf"]
+
+Choice = TypeVar("Choice")
+Some = Annotated[
+    tuple[Choice, ...], BeforeValidator(_as_tuple), AfterValidator(_distinct), AfterValidator(_filled)
+]
+
+
+# --- sections ----------------------------------------------------------------------------------------------
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
+
+
+class General(_Section):
+    """``[study]``: who the study is and the numbers every stage shares."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    title: Label
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 20190101
+    permutations: Annotated[int, Field(ge=99, le=999_999)] = 9999
+    draws: Annotated[int, Field(ge=100, le=1_000_000)] = 2000
+    language: Literal["en", "zh", "both"] = "en"
+    sample: Word | None = None
+
+
+class Regions(_Section):
+    """``[regions]``: the polygons."""
+
+    file: Word
+    id: Word
+    projected_crs: Annotated[str, Field(pattern=r"^[A-Z]+:\d{3,6}$")] = "EPSG:4549"
+    source: Label | None = None
+    review_number: str = ""
+
+
+class Data(_Section):
+    """``[data]``: the long table of units and periods, and the table of the reference region."""
+
+    file: Word
+    unit: Word
+    period: Word
+    periods: Span
+    reference: Word | None = None
+    codebook: Word | None = None
+    flag: Word | None = None
+    source: Label | None = None
+
+
+class Missing(_Section):
+    """``[[missing]]``: what happens to blank cells of some columns, and why."""
+
+    columns: SomeNames
+    rule: Literal["error", "interpolate", "median_growth", "drop_units", "drop_periods"]
+    reason: Label
+
+
+class Constant(_Section):
+    """``[constants.<name>]``: one number per period, the same for all units, usable in expressions."""
+
+    name: str
+    label: Label
+    source: Label
+    values: Annotated[dict[int, Finite], BeforeValidator(_by_period)]
+
+
+class Variable(_Section):
+    """``[variables.<name>]``: a derived variable."""
+
+    name: str
+    label: Label
+    expression: Word
+
+
+class Contiguity(_Section):
+    """``[weights.<name>]`` with ``kind = "contiguity"``."""
+
+    name: str
+    label: Label
+    kind: Literal["contiguity"]
+    rule: Literal["queen", "rook"] = "queen"
+    order: Annotated[int, Field(ge=1, le=10)] = 1
+    islands: Islands = "error"
+    normalisation: Normalisation = "row"
+
+
+class NearestNeighbours(_Section):
+    """``[weights.<name>]`` with ``kind = "knn"``."""
+
+    name: str
+    label: Label
+    kind: Literal["knn"]
+    k: Annotated[int, Field(ge=1)]
+    normalisation: Normalisation = "row"
+
+
+class InverseDistance(_Section):
+    """``[weights.<name>]`` with ``kind = "inverse_distance"``: distance in km to the power ``-power``."""
+
+    name: str
+    label: Label
+    kind: Literal["inverse_distance"]
+    power: Positive = 1.0
+    cutoff_km: Positive | None = None
+    islands: Islands = "error"
+    normalisation: Normalisation = "row"
+
+
+class Sample(_Section):
+    """``[samples.<name>]``: all units, those listed, or those whose region columns have given values."""
+
+    name: str
+    label: Label
+    units: Names | None = None
+    where: Annotated[dict[str, SomeNames], BeforeValidator(_as_where)] | None = None
+
+
+class Moran(_Section):
+    """``[moran]``: variables, weights and samples of the Moran tables. Blank = all weights, main sample."""
+
+    variables: SomeNames
+    weights: Names = ()
+    samples: Names = ()
+
+
+class Model(_Section):
+    """``[models.<name>]``: one equation over weights, samples and fixed effects.
+
+    Blank weights = the first of the file, blank samples = the main sample.
+    """
+
+    name: str
+    title: Label
+    y: Word
+    x: SomeNames
+    lag_y: bool = True
+    lag_x: Literal["all"] | Names = "all"
+    lag_error: bool = False
+    fixed_effects: Some[EffectsKind] = ("two_way",)
+    weights: Names = ()
+    samples: Names = ()
+    estimator: Literal["lee_yu", "direct"] = "lee_yu"
+    covariance: Literal["information", "hessian", "sandwich", "cluster", "driscoll_kraay"] = "information"
+
+
+class Maps(_Section):
+    """``[maps]``: choropleths of some variables in some periods."""
+
+    variables: SomeNames
+    periods: Annotated[Periods, AfterValidator(_filled)]
+    scheme: Literal["quantile", "natural_breaks", "equal_interval"] = "quantile"
+    classes: Annotated[int, Field(ge=2, le=9)] = 5
+    label_units: Names = ()
+
+
+class Output(_Section):
+    """``[output]``: where results go (``folder/<study name>``) and in which formats."""
+
+    folder: Word = "results"
+    tables: Some[TableFormat] = ("docx", "xlsx", "csv")
+    figures: Some[FigureFormat] = ("png", "svg")
+    dpi: Annotated[int, Field(ge=72, le=1200)] = 300
+
+
+Weight = Contiguity | NearestNeighbours | InverseDistance
+
+_WEIGHTS: Mapping[str, type[_Section]] = {
+    "contiguity": Contiguity,
+    "knn": NearestNeighbours,
+    "inverse_distance": InverseDistance,
+}
+_TABLES: Mapping[str, type[_Section]] = {
+    "study": General,
+    "regions": Regions,
+    "data": Data,
+    "moran": Moran,
+    "maps": Maps,
+    "output": Output,
+}
+_NAMED: Mapping[str, type[_Section] | None] = {
+    "constants": Constant,
+    "variables": Variable,
+    "weights": None,  # by kind
+    "samples": Sample,
+    "models": Model,
+}
+_REQUIRED = ("study", "regions", "data", "weights")
+_SECTIONS = ("version", *_TABLES, *_NAMED, "missing")
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A checked study: what its file says, where the file is, and which bytes it had.
+
+    Attributes
+    ----------
+    path, root : Path
+        The study file and the project folder that its paths start from.
+    sha256 : str
+        Of the bytes of the study file.
+    general, regions, data, moran, maps, output
+        The single tables (``[study]`` is ``general``); ``moran`` and ``maps`` are None where absent.
+    constants, variables, weights, samples, models
+        Read-only mappings by name, in the order of the file; every item knows its ``name``.
+    missing : tuple of Missing
+    lines : mapping of str to int
+        Line of every dotted place, for messages: see :meth:`place`.
+    """
+
+    path: Path
+    root: Path
+    sha256: str
+    general: General
+    regions: Regions
+    data: Data
+    constants: Mapping[str, Constant]
+    variables: Mapping[str, Variable]
+    weights: Mapping[str, Weight]
+    samples: Mapping[str, Sample]
+    models: Mapping[str, Model]
+    missing: tuple[Missing, ...]
+    moran: Moran | None
+    maps: Maps | None
+    output: Output
+    lines: Mapping[str, int] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Slug of the study: the name of its results folder."""
+        return self.general.name
+
+    @property
+    def main_sample(self) -> str:
+        """Name of the sample used where a table names none."""
+        return self.general.sample or next(iter(self.samples))
+
+    def samples_of(self, part: Moran | Model) -> tuple[str, ...]:
+        """Names of the samples of a Moran table or model: those it lists, else the main sample."""
+        return part.samples or (self.main_sample,)
+
+    def weights_of(self, part: Moran | Model) -> tuple[str, ...]:
+        """Names of the weights it lists; else all for a Moran table, the first of the file for a model."""
+        every = tuple(self.weights)
+        return part.weights or (every if isinstance(part, Moran) else every[:1])
+
+    @property
+    def results(self) -> Path:
+        """Folder that the results go to."""
+        return self.root / self.output.folder / self.general.name
+
+    def file(self, relative: str) -> Path:
+        """Where a file named in the study is on disk."""
+        return self.root / relative
+
+    def files(self) -> dict[str, Path]:
+        """Input files by role: regions, data, reference, codebook (those that are named)."""
+        named = {
+            "regions": self.regions.file,
+            "data": self.data.file,
+            "reference": self.data.reference,
+            "codebook": self.data.codebook,
+        }
+        return {role: self.file(text) for role, text in named.items() if text is not None}
+
+    def rules(self) -> dict[str, str]:
+        """Rule for blank cells by column, as :func:`spatial_zb.data.missing.fill_missing` takes it."""
+        return {column: entry.rule for entry in self.missing for column in entry.columns}
+
+    def place(self, dotted: str) -> str:
+        """Say where a setting is, for a message: ``"variables.talent.expression (line 41)"``."""
+        return _place(dotted, self.lines)
+
+    def settings(self) -> dict[str, Any]:
+        """Give all settings, defaults included, as plain dicts, lists and numbers for the manifest."""
+        single = {"study": self.general, "regions": self.regions, "data": self.data, "output": self.output}
+        single |= {"moran": self.moran, "maps": self.maps}
+        plain: dict[str, Any] = {"version": STUDY_VERSION}
+        plain |= {key: part.model_dump(mode="json") for key, part in single.items() if part is not None}
+        plain["missing"] = [part.model_dump(mode="json") for part in self.missing]
+        for key in _NAMED:
+            named = getattr(self, key)
+            plain[key] = {
+                name: part.model_dump(mode="json", exclude={"name"}) for name, part in named.items()
+            }
+        return plain
+
+
+# --- places and problems -----------------------------------------------------------------------------------
+
+_KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
+_DOTTED = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
+_HEADING = re.compile(rf"\s*(\[\[?)[ \t]*({_DOTTED})[ \t]*\]")
+_ENTRY = re.compile(rf"\s*({_DOTTED})[ \t]*=")
+_OPAQUE = re.compile(
+    r'"""(?:[^\\]|\\.)*?"{3,5}' + r"|'''.*?'{3,5}" + r'|"(?:[^"\\\n]|\\.)*"|' + r"'[^'\n]*'|#[^\n]*",
+    re.DOTALL,
+)
+
+
+def _opaque(match: re.Match[str]) -> str:
+    """Keep the quotes and the line count of a string, drop what looks like syntax in it, and comments."""
+    text = match.group()
+    if text.startswith("#"):
+        return ""
+    if text.startswith(('"""', "'''")):
+        return "\n" * text.count("\n")
+    return re.sub(r"[\[\]{}=#]", "_", text)
+
+
+def _parts(dotted: str) -> list[str]:
+    return [key.strip("\"'") for key in re.findall(_KEY, dotted)]
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Find the line of every heading and key of a TOML text that tomllib has already accepted."""
+    lines: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    table: list[str] = []
+    depth = 0
+    for number, line in enumerate(_OPAQUE.sub(_opaque, text).split("\n"), start=1):
+        if depth == 0 and (heading := _HEADING.match(line)):
+            table = _parts(heading.group(2))
+            if heading.group(1) == "[[":
+                dotted = ".".join(table)
+                counts[dotted] = counts.get(dotted, 0) + 1
+                table = [*table[:-1], f"{table[-1]}[{counts[dotted]}]"]
+            lines.setdefault(".".join(table), number)
+            continue
+        if depth == 0 and (entry := _ENTRY.match(line)):
+            lines.setdefault(".".join([*table, *_parts(entry.group(1))]), number)
+        depth += sum(line.count(mark) for mark in "[{") - sum(line.count(mark) for mark in "]}")
+    return lines
+
+
+def _line(dotted: str, lines: Mapping[str, int]) -> int | None:
+    """Line of a place, or of the nearest place around it that is written in the file."""
+    while dotted:
+        if dotted in lines:
+            return lines[dotted]
+        dotted = dotted.rpartition(".")[0]
+    return None
+
+
+def _place(dotted: str, lines: Mapping[str, int]) -> str:
+    line = _line(dotted, lines)
+    return dotted if line is None else f"{dotted} (line {line})"
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    """Suggest the nearest known word, or list what is known."""
+    known = [str(item) for item in known]
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known here: {listed(known, limit=20)}." if known else "none is known here."
+
+
+class _Problems:
+    """Mistakes found so far, to be reported together in the order of the file."""
+
+    def __init__(self, lines: Mapping[str, int]) -> None:
+        self.lines = lines
+        self.found: list[tuple[str, str]] = []
+
+    def add(self, dotted: str, message: str) -> None:
+        if (dotted, message) not in self.found:
+            self.found.append((dotted, message))
+
+    def unknown(self, dotted: str, what: str, word: str, known: Iterable[str]) -> None:
+        self.add(dotted, f"{what} {word!r} is not defined; {_meant(word, known)}")
+
+    def raise_any(self, path: Path) -> None:
+        if not self.found:
+            return
+        ordered = sorted(self.found, key=lambda problem: _line(problem[0], self.lines) or 0)
+        entries = [
+            f"  {number}. {_place(dotted, self.lines)}: {message}"
+            for number, (dotted, message) in enumerate(ordered, start=1)
+        ]
+        count = "1 mistake" if len(entries) == 1 else f"{len(entries)} mistakes"
+        raise SpecificationError(f"{path.name} has {count}; nothing was run.\n" + "\n".join(entries))
+
+
+# --- reading -----------------------------------------------------------------------------------------------
+
+
+def load_study(path: str | Path, *, root: str | Path | None = None, allow_outside: bool = False) -> Study:
+    """Read and check a study file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A TOML file.
+    root : str or Path, optional
+        Project folder that the paths in the file start from. Default: the parent of the folder ``studies``
+        that holds the file, else the folder of the file.
+    allow_outside : bool
+        Let the file name files outside the project folder.
+
+    Raises
+    ------
+    SpecificationError
+        The file is not there, is not TOML in UTF-8 or has another version; or it has mistakes: then one
+        numbered list of all of them.
+    """
+    path = Path(path)
+    content = _read(path)
+    raw = _parse(content, path)
+    home = (Path(root) if root is not None else _home(path)).resolve()
+    if not home.is_dir():
+        raise SpecificationError(f"The project folder {home} is not there.")
+    lines = _lines(content.decode("utf-8-sig"))
+    _check_version(raw, path, lines)
+    problems = _Problems(lines)
+    parts = _sections(raw, problems)
+    columns = _check_files(parts, home, allow_outside, problems)
+    _check_references(parts, columns, problems)
+    problems.raise_any(path)
+    return Study(
+        path=path.resolve(),
+        root=home,
+        sha256=hashlib.sha256(content).hexdigest(),
+        general=parts["study"],
+        regions=parts["regions"],
+        data=parts["data"],
+        **{key: MappingProxyType(parts[key]) for key in _NAMED},
+        missing=tuple(parts["missing"].values()),
+        moran=parts.get("moran"),
+        maps=parts.get("maps"),
+        output=parts.get("output") or Output(),
+        lines=MappingProxyType(lines),
+    )
+
+
+def _home(path: Path) -> Path:
+    folder = path.resolve().parent
+    return folder.parent if folder.name == "studies" else folder
+
+
+def _read(path: Path) -> bytes:
+    if path.suffix.lower() != ".toml":
+        raise SpecificationError(f"A study file is TOML and its name ends in .toml, not {path.name!r}.")
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        folder = path.parent
+        others = sorted(item.name for item in folder.glob("*.toml")) if folder.is_dir() else []
+        hint = f" In that folder: {listed(others)}." if others else ""
+        raise SpecificationError(f"There is no study file {path}.{hint}") from None
+    except OSError as error:
+        raise SpecificationError(f"The study file {path} cannot be read: {error.strerror}.") from None
+    if len(content) > MAX_BYTES:
+        raise SpecificationError(f"{path.name} is too large for a study file (over {MAX_BYTES:,} bytes).")
+    return content
+
+
+def _parse(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise SpecificationError(
+            f"{path.name} is not UTF-8 text (line {line}). Save it as UTF-8 in the editor."
+        ) from None
+    if not text.strip():
+        raise SpecificationError(f"{path.name} is empty. Start from a study in the folder studies.")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise SpecificationError(f"{path.name} nests brackets too deeply to be read.") from None
+    except ValueError as error:
+        raise SpecificationError(
+            f"{path.name} is not valid TOML: {error}.{_syntax_hint(error, text)}"
+        ) from None
+
+
+def _syntax_hint(error: ValueError, text: str) -> str:
+    """Show the line tomllib stopped at, and name the usual slip of Chinese keyboards."""
+    found = re.search(r"at line (\d+)", str(error))
+    if not found:
+        return ""
+    line = text.split("\n")[int(found.group(1)) - 1].strip()
+    slips = sorted(set(line) & set("“”‘’＝，：【】［］｛｝"))
+    slip = (
+        f" It has full-width punctuation ({' '.join(slips)}) where TOML wants plain ASCII." if slips else ""
+    )
+    return f"\n  The line is: {line[:120]}{slip}"
+
+
+def _check_version(raw: Mapping[str, Any], path: Path, lines: Mapping[str, int]) -> None:
+    if "version" not in raw:
+        raise SpecificationError(
+            f"{path.name} has no version; its first line must be version = {STUDY_VERSION}."
+        )
+    version = raw["version"]
+    if type(version) is not int or version != STUDY_VERSION:
+        raise SpecificationError(
+            f"{path.name}, {_place('version', lines)}: this program reads study files of version "
+            f"{STUDY_VERSION}, not {version!r}. The changelog says how to convert a file of another version."
+        )
+
+
+# --- sections of the file ----------------------------------------------------------------------------------
+
+
+def _sections(raw: Mapping[str, Any], problems: _Problems) -> dict[str, Any]:
+    """Validate each table by itself, so that one mistake hides no other."""
+    for key in raw:
+        if key not in _SECTIONS:
+            problems.add(key, f"unknown section; {_meant(key, _SECTIONS)}")
+    for key in _REQUIRED:
+        if not raw.get(key):
+            problems.add(key, f"the section [{key}] is required and is not in the file")
+    parts: dict[str, Any] = {}
+    for key, model in _TABLES.items():
+        if key in raw:
+            parts[key] = _validate(model, raw[key], key, problems)
+    for key in _NAMED:
+        tables = _table(raw.get(key, {}), key, problems)
+        parts[key] = {name: _named(key, name, table, problems) for name, table in tables.items()}
+    entries = raw.get("missing", [])
+    if not isinstance(entries, list):
+        problems.add("missing", "must be written as [[missing]], with two brackets")
+        entries = []
+    parts["missing"] = {
+        f"missing[{number}]": _validate(Missing, entry, f"missing[{number}]", problems)
+        for number, entry in enumerate(entries, start=1)
+    }
+    if not parts["samples"]:
+        parts["samples"] = {"all": Sample(name="all", label=Text("All units", "全部单元"))}
+    return parts
+
+
+def _table(value: object, dotted: str, problems: _Problems) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    problems.add(dotted, f"must be a table with a heading [{dotted}], not {value!r}")
+    return {}
+
+
+def _named(key: str, name: str, value: object, problems: _Problems) -> _Section | None:
+    """Validate ``[key.name]``; its heading is its name, and its label where none is given."""
+    dotted = f"{key}.{name}"
+    if not isinstance(value, Mapping):
+        problems.add(dotted, f"must be a table with a heading [{dotted}], not {value!r}")
+        return None
+    _check_name(key, name, problems)
+    if "name" in value:
+        problems.add(f"{dotted}.name", "unknown key; the heading of the table is the name")
+    model = _NAMED[key]
+    if key == "weights":
+        model = _weights_model(dotted, value, problems)
+    if model is None:
+        return None
+    title = "title" if "title" in model.model_fields else "label"
+    return _validate(model, {title: name, **value, "name": name}, dotted, problems)
+
+
+def _check_name(key: str, name: str, problems: _Problems) -> None:
+    dotted = f"{key}.{name}"
+    if key in ("variables", "constants"):
+        if not name.isidentifier() or len(name) > 64:
+            problems.add(dotted, "the name must be letters, digits and _ and not begin with a digit")
+        elif name in RESERVED | FUNCTIONS or name.startswith("W_"):
+            problems.add(dotted, f"the name {name!r} is reserved for results or functions; choose another")
+    elif not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+        problems.add(dotted, "the name goes into file names: use letters A-z, digits, _ and - only")
+
+
+def _weights_model(dotted: str, value: Mapping[str, Any], problems: _Problems) -> type[_Section] | None:
+    kind = value.get("kind")
+    if isinstance(kind, str) and kind in _WEIGHTS:
+        return _WEIGHTS[kind]
+    if kind is None:
+        problems.add(f"{dotted}.kind", f"is required: one of {listed(_WEIGHTS)}")
+    else:
+        problems.add(f"{dotted}.kind", f"must be one of {listed(_WEIGHTS)}, not {kind!r}")
+    return None
+
+
+def _validate(model: type[_Section], value: object, dotted: str, problems: _Problems) -> Any:
+    if not isinstance(value, Mapping):
+        problems.add(dotted, f"must be a table with a heading [{dotted}], not {value!r}")
+        return None
+    try:
+        return model.model_validate(dict(value))
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            place, message = _said(item, model, dotted)
+            problems.add(place, message)
+        return None
+
+
+def _said(item: Mapping[str, Any], model: type[_Section], dotted: str) -> tuple[str, str]:
+    """Put one pydantic error into the words of a study file."""
+    loc = item["loc"]
+    key = str(loc[0]) if loc else ""
+    inner = ".".join(str(part + 1) if isinstance(part, int) else part for part in loc[1:] if part != "[key]")
+    place = ".".join(part for part in (dotted, key) if part)
+    where = f"entry {inner}: " if inner.isdigit() else ""
+    kind, got = item["type"], item.get("input")
+    if kind == "extra_forbidden":
+        return place, f"unknown key; {_meant(key, [name for name in model.model_fields if name != 'name'])}"
+    if kind == "missing":
+        return place, "is required"
+    if kind == "value_error":
+        return place, where + str(item["ctx"]["error"])
+    if kind == "literal_error":
+        return place, f"{where}must be {item['ctx']['expected']}, not {got!r}"
+    return place, f"{where}{item['msg'].replace('Input should', 'must')}, not {got!r}"
+
+
+# --- files -------------------------------------------------------------------------------------------------
+
+
+def _check_files(
+    parts: Mapping[str, Any], home: Path, allow_outside: bool, problems: _Problems
+) -> dict[str, list[str] | None]:
+    """Check every path; give the columns of the data and reference tables (None where not readable here)."""
+    columns: dict[str, list[str] | None] = {"file": None, "reference": None}
+    for section, keys in (("regions", ["file"]), ("data", ["file", "reference", "codebook"])):
+        for key in keys:
+            text = getattr(parts.get(section), key, None)
+            if text is None:
+                continue
+            place = f"{section}.{key}"
+            found = _existing(text, home, allow_outside, lambda said, at=place: problems.add(at, said))
+            if found is not None and section == "data" and key in columns:
+                columns[key] = _header(found, lambda said, at=place: problems.add(at, said))
+    output = parts.get("output")
+    if output is not None:
+        _inside(output.folder, home, allow_outside, lambda said: problems.add("output.folder", said))
+    return columns
+
+
+def _inside(text: str, home: Path, allow_outside: bool, say: Callable[[str], None]) -> Path | None:
+    """Resolve a path of the study file, or say why it is refused."""
+    if "://" in text or text.lower().startswith(("/vsi", "\\vsi")) or text.lower().endswith(".vrt"):
+        say(f"{text!r} is not a plain file: addresses, /vsi paths and VRT files are refused")
+        return None
+    if "\\" in text or "\0" in text:
+        say(f"{text!r} must be written with forward slashes, such as data/cities.csv")
+        return None
+    absolute = Path(text).is_absolute() or bool(PureWindowsPath(text).drive)
+    try:
+        found = (home / text).resolve()
+    except (OSError, RuntimeError):
+        say(f"{text!r} cannot be followed to a file")
+        return None
+    if not allow_outside and (absolute or not found.is_relative_to(home)):
+        say(f"{text!r} leaves the project folder; put the file inside it or allow outside files explicitly")
+        return None
+    return found
+
+
+def _existing(text: str, home: Path, allow_outside: bool, say: Callable[[str], None]) -> Path | None:
+    found = _inside(text, home, allow_outside, say)
+    if found is None:
+        return None
+    try:
+        if not found.is_file():
+            beside = [item.name for item in found.parent.iterdir()] if found.parent.is_dir() else []
+            near = difflib.get_close_matches(found.name, beside, n=1, cutoff=0.6)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            say(f"there is no file {text!r} in the project folder{hint}")
+            return None
+        with found.open("rb") as stream:
+            head = stream.read(512)
+    except OSError as error:
+        say(f"the file {text!r} cannot be read: {error.strerror}")
+        return None
+    if not head.strip():
+        say(f"the file {text!r} is empty")
+        return None
+    if b"<OGRVRTDataSource" in head:
+        say(f"the file {text!r} is a VRT file, which may point anywhere; refused")
+        return None
+    return found
+
+
+def _header(path: Path, say: Callable[[str], None]) -> list[str] | None:
+    """Read the column names of a CSV file; other kinds are checked when they are read."""
+    if path.suffix.lower() != ".csv":
+        return None
+    with path.open("rb") as stream:
+        first = stream.readline(1_000_000)
+    for encoding in ("utf-8-sig", "gb18030"):
+        try:
+            names = next(csv.reader(io.StringIO(first.decode(encoding))), [])
+        except (UnicodeDecodeError, csv.Error):
+            continue
+        return [name.strip() for name in names]
+    say(f"the first line of {path.name!r} is not text in UTF-8 or GB18030")
+    return None
+
+
+# --- names that one part uses and another defines ----------------------------------------------------------
+
+
+def _check_references(
+    parts: Mapping[str, Any], headers: Mapping[str, list[str] | None], problems: _Problems
+) -> None:
+    columns = headers["file"]
+    _check_columns(parts, columns, problems)
+    _check_expressions(parts, columns, headers["reference"], problems)
+    _check_samples(parts, problems)
+    usable = None if columns is None else [*parts["variables"], *columns]
+    for key, entry in _entries(parts, "models"):
+        _check_model(key, entry, parts, usable, problems)
+    for key in ("moran", "maps"):
+        if parts.get(key) is not None:
+            _check_known(f"{key}.variables", "variable", parts[key].variables, usable, problems)
+    if parts.get("moran") is not None:
+        _check_known("moran.weights", "weights", parts["moran"].weights, parts["weights"], problems)
+        _check_known("moran.samples", "sample", parts["moran"].samples, parts["samples"], problems)
+    _check_periods(parts, problems)
+
+
+def _entries(parts: Mapping[str, Any], key: str) -> list[tuple[str, Any]]:
+    """Valid named tables of a section with their dotted places."""
+    return [(f"{key}.{name}", entry) for name, entry in parts[key].items() if entry is not None]
+
+
+def _check_known(
+    dotted: str, what: str, names: Iterable[str], known: Collection[str] | None, problems: _Problems
+) -> None:
+    """Every name must be among the known ones; None = not known here, checked later."""
+    if known is None:
+        return
+    for name in names:
+        if name not in known:
+            problems.unknown(dotted, what, name, known)
+
+
+def _check_columns(parts: Mapping[str, Any], columns: list[str] | None, problems: _Problems) -> None:
+    data = parts.get("data")
+    if data is not None and columns is not None:
+        for key in ("unit", "period", "flag"):
+            name = getattr(data, key)
+            _check_known(f"data.{key}", "column", [] if name is None else [name], columns, problems)
+    seen: set[str] = set()
+    for dotted, entry in parts["missing"].items():
+        if entry is None:
+            continue
+        _check_known(f"{dotted}.columns", "column", entry.columns, columns, problems)
+        if repeated := sorted(seen & set(entry.columns)):
+            problems.add(f"{dotted}.columns", f"an earlier [[missing]] has a rule for {listed(repeated)}")
+        seen |= set(entry.columns)
+
+
+# Names of an expression: not the functions before a bracket, not the e of 1e5. Whether the expression is
+# allowed at all is for spatial_zb.data.expressions to say.
+_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*(?!\w)(?!\s*\()")
+
+
+def _check_expressions(
+    parts: Mapping[str, Any], columns: list[str] | None, reference: list[str] | None, problems: _Problems
+) -> None:
+    defined = [*parts["variables"], *parts["constants"]]
+    for section in ("variables", "constants"):
+        for name in parts[section]:
+            if name in (columns or ()):
+                problems.add(f"{section}.{name}", "the data file has a column of this name; choose another")
+            elif section == "constants" and name in parts["variables"]:
+                problems.add(f"{section}.{name}", "a variable has this name; choose another")
+    for dotted, entry in _entries(parts, "variables"):
+        place = f"{dotted}.expression"
+        known = None if columns is None else [*columns, *defined]
+        _check_known(place, "name", dict.fromkeys(_NAME.findall(entry.expression)), known, problems)
+        if not re.search(r"\blq\s*\(", entry.expression):
+            continue
+        if getattr(parts.get("data"), "reference", "") is None:
+            problems.add(place, "lq() needs a reference region: name its table as data.reference")
+    data = parts.get("data")
+    if data is not None and reference is not None:
+        _check_known("data.reference", "column", [data.period], reference, problems)
+
+
+def _check_samples(parts: Mapping[str, Any], problems: _Problems) -> None:
+    for dotted, entry in _entries(parts, "samples"):
+        if entry.units is not None and entry.where is not None:
+            problems.add(dotted, "has both units and where; keep one")
+        if entry.units is not None and len(entry.units) < 2:
+            problems.add(f"{dotted}.units", "a sample needs at least two units")
+    main = getattr(parts.get("study"), "sample", None)
+    _check_known("study.sample", "sample", [] if main is None else [main], parts["samples"], problems)
+
+
+def _check_model(
+    dotted: str, model: Model, parts: Mapping[str, Any], usable: list[str] | None, problems: _Problems
+) -> None:
+    _check_known(f"{dotted}.y", "variable", [model.y], usable, problems)
+    _check_known(f"{dotted}.x", "variable", model.x, usable, problems)
+    _check_known(f"{dotted}.weights", "weights", model.weights, parts["weights"], problems)
+    _check_known(f"{dotted}.samples", "sample", model.samples, parts["samples"], problems)
+    if model.lag_x != "all":
+        _check_known(f"{dotted}.lag_x", "regressor of x", model.lag_x, model.x, problems)
+    if model.y in model.x:
+        problems.add(f"{dotted}.x", f"the dependent variable {model.y!r} is also among the regressors")
+
+
+def _check_periods(parts: Mapping[str, Any], problems: _Problems) -> None:
+    data = parts.get("data")
+    if data is None:
+        return
+    first, last = data.periods
+    if parts.get("maps") is not None:
+        outside = [period for period in parts["maps"].periods if not first <= period <= last]
+        if outside:
+            problems.add("maps.periods", f"{listed(outside)} lies outside data.periods, {first} to {last}")
+    for dotted, constant in _entries(parts, "constants"):
+        blank = [period for period in range(first, last + 1) if period not in constant.values]
+        if blank:
+            problems.add(f"{dotted}.values", f"has no number for {listed(blank)}")
