@@ -1,0 +1,1 @@
+"""Arrays in, frozen results out: the mathematics of the package, without labels, files or plots."""

@@ -1,0 +1,93 @@
+"""Global Moran's I on arrays, with its randomisation moments and its permutation distribution.
+
+Cliff, A.D. & Ord, J.K. (1981), Spatial Processes, pp. 42-46.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse, stats
+
+__all__ = ["Alternative", "MoranResult", "moran_i", "moran_permutations", "permutation_p_value"]
+
+Array = NDArray[np.float64]
+Alternative = Literal["two-sided", "greater", "less"]
+#: Numbers held at once while permuting; keeps memory near 50 MB whatever n.
+CHUNK = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class MoranResult:
+    """Moran's I and its moments when values are assigned to units at random."""
+
+    I: float
+    expected: float
+    std_dev: float
+
+    @property
+    def z(self) -> float:
+        """Standard deviate of I."""
+        return (self.I - self.expected) / self.std_dev
+
+    def p_value(self, alternative: Alternative = "two-sided") -> float:
+        """Normal approximation."""
+        if alternative == "two-sided":
+            return float(2 * stats.norm.sf(abs(self.z)))
+        return float(stats.norm.sf(self.z if alternative == "greater" else -self.z))
+
+
+def moran_i(x: Array, matrix: sparse.csr_array) -> MoranResult:
+    """I = (n/S₀) z'Wz / z'z with z = x − x̄, and its mean and variance under randomisation.
+
+    Parameters
+    ----------
+    x
+        (n,) values, not constant.
+    matrix
+        W (n, n), any normalisation. Units without neighbours count in x̄ but not in n, as in R's spdep.
+    """
+    z = x - x.mean()
+    n = float(np.count_nonzero(np.diff(matrix.indptr)))
+    s0 = matrix.sum()
+    m2 = (z @ z) / len(z)
+    observed = n * (z @ (matrix @ z)) / (s0 * (z @ z))
+    both = matrix + matrix.T
+    s1 = (both.multiply(both)).sum() / 2
+    s2 = ((matrix.sum(axis=0) + matrix.sum(axis=1)) ** 2).sum()
+    kurtosis = ((z**4).sum() / len(z)) / m2**2
+    first = n * ((n**2 - 3 * n + 3) * s1 - n * s2 + 3 * s0**2)
+    second = kurtosis * ((n**2 - n) * s1 - 2 * n * s2 + 6 * s0**2)
+    variance = (first - second) / ((n - 1) * (n - 2) * (n - 3) * s0**2) - 1 / (n - 1) ** 2
+    return MoranResult(float(observed), -1 / (n - 1), float(np.sqrt(variance)))
+
+
+def moran_permutations(x: Array, matrix: sparse.csr_array, permutations: int, rng: np.random.Generator) -> Array:
+    """I of ``permutations`` random assignments of the values to the units, (permutations,)."""
+    z = x - x.mean()
+    n = float(np.count_nonzero(np.diff(matrix.indptr)))
+    scale = n / (matrix.sum() * (z @ z))
+    out = np.empty(permutations)
+    step = max(1, CHUNK // len(z))
+    for start in range(0, permutations, step):
+        stop = min(start + step, permutations)
+        shuffled = rng.permuted(np.broadcast_to(z, (stop - start, len(z))), axis=1).T
+        out[start:stop] = scale * np.einsum("ij,ij->j", shuffled, matrix @ shuffled)
+    return out
+
+
+def permutation_p_value(observed: float, reference: Array, alternative: Alternative = "two-sided") -> float:
+    """(1 + number at least as extreme) / (1 + number of permutations), so never zero; NaN for a NaN statistic.
+
+    Two-sided: twice the smaller tail, at most one (North, Curtis & Sham 2002, Am. J. Hum. Genet. 71).
+    """
+    if not np.isfinite(observed):
+        return float("nan")
+    slack = 1e-12 * max(1.0, abs(observed))
+    above = (1 + np.count_nonzero(reference >= observed - slack)) / (1 + len(reference))
+    below = (1 + np.count_nonzero(reference <= observed + slack)) / (1 + len(reference))
+    tails = {"greater": above, "less": below, "two-sided": min(1.0, 2 * min(above, below))}
+    return float(tails[alternative])

@@ -1,0 +1,259 @@
+r"""Maximum likelihood of y = ρWy + Zδ + u, u = λWu + ε: one kernel for every single-equation model.
+
+With A = I − ρW, B = I − λW and the transformed sample (N, T*) of :mod:`spatial_zb.core.within`,
+
+    ln L = −(N/2) ln(2πσ²) + T* [D(ρ) + D(λ)] − ε'ε / (2σ²),   ε = B(Ay − Zδ),
+
+D(ρ) = ln|I − ρW| (less ln(1 − ρ) when centred). δ and σ² are concentrated out, and what remains depends on
+the data through cross-products only. SAR and SDM are λ = 0, SEM and SDEM are ρ = 0, OLS and SLX are both.
+
+References: Anselin (1988), Spatial Econometrics, ch. 6; Lee & Yu (2010), J. Econometrics 154, eqs 10 and 24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, optimize
+
+from spatial_zb.core.logdet import LogDet
+from spatial_zb.core.within import TransformedSample
+
+__all__ = ["CrossProducts", "Maximum", "cross_products", "maximise"]
+
+Array = NDArray[np.float64]
+
+#: Points at which the sign of the profile score is read before its roots are bracketed.
+SCAN_POINTS = 101
+#: The scan stays inside the admissible interval by this share of its length at either end.
+END_MARGIN = 1e-4
+#: Modes of the likelihood this far below the best one are not reported.
+MODE_WINDOW = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class CrossProducts:
+    """Cross-products of [e_y, e_Wy, Q] and of their spatial lags, all after the fixed-effects transform.
+
+    ``Q`` is an orthonormal basis of the columns of Z, and e_y, e_Wy are the parts of y and Wy off Q, so that
+    nothing is lost to scale or to a good fit. ``gram0``, ``gram01``, ``gram1`` are (2 + k, 2 + k):
+    M'M, M'M₁ and M₁'M₁ with M₁ the lag of M; the last two are None when no error process is estimated.
+    ``back`` (k, 2 + k) turns coefficients on Q into coefficients on Z.
+    """
+
+    gram0: Array
+    gram01: Array | None
+    gram1: Array | None
+    back: Array
+    y_norm: float
+
+
+def cross_products(
+    Z: Array, y: Array, Wy: Array, lagged: tuple[Array, Array, Array] | None = None
+) -> CrossProducts:
+    """Build the cross-products from stacked columns Z (M, k), y (M,), Wy (M,) and their lags (WZ, Wy, WWy).
+
+    Columns are brought to unit length first: GDP in yuan gives the same ρ̂ as GDP in billions.
+    """
+    k = Z.shape[1]
+    scale = np.sqrt((Z**2).sum(axis=0))
+    y_norm = float(np.sqrt(y @ y))
+    Q, R = np.linalg.qr(Z / scale)
+    both = np.column_stack([y, Wy]) / y_norm
+    onto = Q.T @ both
+    off = both - Q @ onto
+    again = Q.T @ off  # one more projection keeps Q'e at rounding level when the fit is very good
+    off, onto = off - Q @ again, onto + again
+    inverse = linalg.solve_triangular(R, np.eye(k)) if k else np.zeros((0, 0))
+    back = (inverse @ np.hstack([onto, np.eye(k)])) * (y_norm / scale)[:, None]
+    base = np.hstack([off, Q])
+    gram0 = base.T @ base
+    if lagged is None:
+        return CrossProducts(gram0, None, None, back, y_norm)
+    WZ, W_y, WWy = lagged
+    WQ = (WZ / scale) @ inverse
+    shifted = np.hstack([np.column_stack([W_y, WWy]) / y_norm - WQ @ onto, WQ])
+    return CrossProducts(gram0, base.T @ shifted, shifted.T @ shifted, back, y_norm)
+
+
+@dataclass(frozen=True, slots=True)
+class _Profile:
+    """The likelihood with δ and σ² concentrated out, as a function of (ρ, λ)."""
+
+    products: CrossProducts
+    logdet: LogDet
+    sample: TransformedSample
+
+    def _filtered(self, lam: float) -> tuple[Array, Array]:
+        """Gram matrix of B[e_y, e_Wy, Q] and its derivative in λ."""
+        p = self.products
+        if p.gram1 is None:
+            return p.gram0, np.zeros_like(p.gram0)
+        cross = p.gram01 + p.gram01.T
+        return p.gram0 - lam * cross + lam**2 * p.gram1, 2 * lam * p.gram1 - cross
+
+    def solve(self, rho: float, lam: float) -> tuple[float, Array, float, float]:
+        """Give SSR, the full coefficient vector [1, −ρ, −δ_Q], ∂SSR/∂ρ and ∂SSR/∂λ (envelope theorem)."""
+        gram, slope = self._filtered(lam)
+        lead = np.array([1.0, -rho])
+        target = gram[2:, :2] @ lead
+        delta = linalg.solve(gram[2:, 2:], target, assume_a="pos") if target.size else target
+        full = np.concatenate([lead, -delta])
+        residual = gram @ full
+        return float(full @ residual), full, float(-2 * residual[1]), float(full @ slope @ full)
+
+    def value(self, rho: float, lam: float) -> float:
+        """Concentrated log-likelihood up to its constant."""
+        ssr = self.solve(rho, lam)[0]
+        determinants = self._determinant(rho) + self._determinant(lam)
+        return float(self.sample.periods * determinants - self.sample.observations / 2 * np.log(ssr))
+
+    def score(self, rho: float, lam: float) -> Array:
+        """Gradient of :meth:`value` in (ρ, λ)."""
+        ssr, _, d_rho, d_lam = self.solve(rho, lam)
+        half = self.sample.observations / (2 * ssr)
+        first = self.logdet.first(np.array([rho, lam]), self.sample.centred)
+        return self.sample.periods * first - half * np.array([d_rho, d_lam])
+
+    def lag_score(self, rho: Array) -> Array:
+        """∂/∂ρ of :meth:`value` at λ = 0, for an array of ρ: SSR is then a quadratic, since e_y, e_Wy ⟂ Q."""
+        s = self.products.gram0
+        slope = s[1, 1] * rho - s[0, 1]
+        ssr = s[0, 0] - 2 * rho * s[0, 1] + rho**2 * s[1, 1]
+        return self.sample.periods * self.logdet.first(rho, self.sample.centred) - (
+            self.sample.observations * slope / ssr
+        )
+
+    def _determinant(self, coefficient: float) -> float:
+        return float(self.logdet.value(coefficient, self.sample.centred)) if coefficient else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Maximum:
+    """Where the likelihood is highest.
+
+    ``delta`` (k,) is on the scale of Z as given, ``sigma2`` on that of y. ``at_bound`` is True when the
+    likelihood still rises at an end of the admissible interval: there is then no interior maximum and no
+    standard error. ``modes`` lists (ρ, λ, ln L) of every local maximum within two units of the best, best
+    first.
+    """
+
+    rho: float
+    lam: float
+    delta: Array
+    sigma2: float
+    log_likelihood: float
+    at_bound: bool
+    gradient: float
+    modes: tuple[tuple[float, float, float], ...]
+
+
+def maximise(
+    products: CrossProducts, logdet: LogDet | None, sample: TransformedSample, lag_y: bool, lag_error: bool
+) -> Maximum:
+    """Maximise the likelihood over the coefficients that are switched on.
+
+    Parameters
+    ----------
+    products
+        Cross-products; with lags when ``lag_error``.
+    logdet
+        Log-determinant of W; may be None when neither lag is on.
+    sample
+        Counts of the transformed sample.
+    """
+    if not (lag_y or lag_error):
+        return _finish(_Profile(products, _NoLag(), sample), [(0.0, 0.0)], False)
+    profile = _Profile(products, logdet, sample)
+    bounds = _inner(logdet.interval)
+    if lag_y and lag_error:
+        modes = _surface_modes(profile, bounds)
+    elif lag_y:
+        modes = [(c, 0.0) for c in _curve_modes(profile.lag_score, bounds)]
+    else:
+        score = np.vectorize(lambda c: profile.score(0.0, c)[1])
+        modes = [(0.0, c) for c in _curve_modes(score, bounds)]
+    if modes:
+        return _finish(profile, modes, False)
+    ends = [(a, b) for a in (bounds if lag_y else (0.0,)) for b in (bounds if lag_error else (0.0,))]
+    return _finish(profile, [max(ends, key=lambda point: profile.value(*point))], True)
+
+
+class _NoLag:
+    """Log-determinant of I: zero, whatever the coefficient."""
+
+    n = 0
+    interval = (-1.0, 1.0)
+
+    def value(self, rho: float, centred: bool = False) -> float:
+        return 0.0
+
+    def first(self, rho: Array, centred: bool = False) -> Array:
+        return np.zeros_like(rho)
+
+    second = first
+
+
+def _inner(interval: tuple[float, float]) -> tuple[float, float]:
+    margin = END_MARGIN * (interval[1] - interval[0])
+    return interval[0] + margin, interval[1] - margin
+
+
+def _curve_modes(score: Callable[[Array], Array], bounds: tuple[float, float]) -> list[float]:
+    """Every local maximum of a one-parameter profile: each fall of its score through zero, by brentq."""
+    grid = np.linspace(*bounds, SCAN_POINTS)
+    scores = score(grid)
+    falls = np.flatnonzero((scores[:-1] > 0) & (scores[1:] <= 0))
+    return [optimize.brentq(score, grid[i], grid[i + 1], xtol=1e-15, rtol=4 * np.finfo(float).eps) for i in falls]
+
+
+def _surface_modes(profile: _Profile, bounds: tuple[float, float]) -> list[tuple[float, float]]:
+    """Local maxima over (ρ, λ): climb from the grid points that beat their neighbours, then Newton."""
+    grid = np.linspace(*bounds, 21)
+    values = np.array([[profile.value(r, s) for s in grid] for r in grid])
+    padded = np.pad(values, 1, constant_values=-np.inf)
+    shifts = [(i, j) for i in (0, 1, 2) for j in (0, 1, 2) if (i, j) != (1, 1)]
+    around = np.max([padded[i : i + 21, j : j + 21] for i, j in shifts], axis=0)
+    modes: list[tuple[float, float]] = []
+    for i, j in np.argwhere(values >= around):
+        found = optimize.minimize(
+            lambda v: -profile.value(*v),
+            (grid[i], grid[j]),
+            jac=lambda v: -profile.score(*v),
+            method="L-BFGS-B",
+            bounds=[bounds, bounds],
+            options={"ftol": 1e-15, "gtol": 1e-9},
+        ).x
+        polished = optimize.root(lambda v: profile.score(*v), found, tol=1e-13).x
+        inside = bounds[0] < polished.min() and polished.max() < bounds[1]
+        close = np.abs(polished - found).max() < 1e-2
+        if inside and close and not any(np.hypot(*(polished - m)) < 1e-6 for m in modes):
+            modes.append((float(polished[0]), float(polished[1])))
+    return modes
+
+
+def _finish(profile: _Profile, modes: list[tuple[float, float]], at_bound: bool) -> Maximum:
+    constant = _constant(profile)
+    ranked = sorted(((r, s, profile.value(r, s) + constant) for r, s in modes), key=lambda m: -m[2])
+    rho, lam, log_likelihood = ranked[0]
+    ssr, full, _, _ = profile.solve(rho, lam)
+    delta = profile.products.back @ np.concatenate([full[:2], -full[2:]])
+    return Maximum(
+        rho=rho,
+        lam=lam,
+        delta=delta,
+        sigma2=ssr * profile.products.y_norm**2 / profile.sample.observations,
+        log_likelihood=log_likelihood,
+        at_bound=at_bound,
+        gradient=float(np.abs(profile.score(rho, lam) * [rho != 0, lam != 0]).max()),
+        modes=tuple(m for m in ranked if m[2] > log_likelihood - MODE_WINDOW),
+    )
+
+
+def _constant(profile: _Profile) -> float:
+    """−(N/2)(ln 2π + 1 − ln N), and the change of units of y."""
+    N = profile.sample.observations
+    return float(-N / 2 * (np.log(2 * np.pi) + 1 - np.log(N) + 2 * np.log(profile.products.y_norm)))

@@ -1,0 +1,240 @@
+"""The frozen spatial weights matrix: who is whose neighbour, by string id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from spatial_zb.core.logdet import LogDet, make_logdet
+from spatial_zb.errors import AlignmentError, WeightsError, listed
+
+__all__ = ["Normalisation", "Weights", "as_weights"]
+
+Normalisation = Literal["none", "row", "spectral", "minmax"]
+#: Row sums this near to one count as one.
+ROW_SUM_TOLERANCE = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Spatial weights W with the ids of its units.
+
+    Parameters
+    ----------
+    matrix
+        (n, n) sparse, finite, non-negative, zero diagonal; row i receives from column j. Copied.
+    ids
+        n unique unit ids; kept as text, in the order of the rows.
+    label
+        Short name used in tables and messages, e.g. ``"queen"``.
+    normalisation
+        How the rows were scaled: ``"none"``, ``"row"``, ``"spectral"`` or ``"minmax"``.
+    recipe
+        How it was built, for the manifest.
+
+    Raises
+    ------
+    WeightsError
+        Not square, wrong number of ids, duplicate ids, a weight that is not finite or is negative, a
+        non-zero diagonal, or no link at all.
+    """
+
+    matrix: sparse.csr_array
+    ids: pd.Index
+    label: str = "W"
+    normalisation: Normalisation = "none"
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        matrix = _canonical(self.matrix)
+        ids = text_ids(self.ids)
+        _check(matrix, ids, self.label)
+        object.__setattr__(self, "matrix", matrix)
+        object.__setattr__(self, "ids", ids)
+        object.__setattr__(self, "recipe", MappingProxyType(dict(self.recipe)))
+
+    def __repr__(self) -> str:
+        return f"Weights({self.label!r}, n={self.n}, links={self.matrix.nnz}, {self.normalisation})"
+
+    def __reduce__(self) -> tuple:
+        return Weights, (self.matrix, self.ids, self.label, self.normalisation, dict(self.recipe))
+
+    @property
+    def n(self) -> int:
+        """Number of units."""
+        return self.matrix.shape[0]
+
+    @cached_property
+    def islands(self) -> pd.Index:
+        """Ids of units without any neighbour."""
+        return self.ids[np.diff(self.matrix.indptr) == 0]
+
+    @cached_property
+    def components(self) -> pd.Series:
+        """Number of the connected component of each unit."""
+        _, component = csgraph.connected_components(self.matrix, directed=False)
+        return pd.Series(component, index=self.ids, name="component")
+
+    @cached_property
+    def row_normalised(self) -> bool:
+        """True when every row sums to one, so that W ι = ι; a row of an island sums to zero."""
+        return bool(np.all(np.abs(self.matrix.sum(axis=1) - 1) < ROW_SUM_TOLERANCE))
+
+    @cached_property
+    def logdet(self) -> LogDet:
+        """The log-determinant of I − ρW, built once and shared by all that use this W."""
+        return make_logdet(self.matrix)
+
+    def standardise(self, how: Normalisation = "row") -> Weights:
+        """Give a new Weights with scaled entries.
+
+        ``"row"`` divides each row by its sum, ``"spectral"`` everything by the largest modulus of the
+        eigenvalues, ``"minmax"`` by min(largest row sum, largest column sum) (Kelejian & Prucha 2010,
+        J. Econometrics 157: 53-67). Islands keep an empty row.
+        """
+        rows = np.asarray(self.matrix.sum(axis=1)).ravel()
+        if how == "none":
+            return self
+        if how == "row":
+            scale = np.divide(1.0, rows, out=np.zeros_like(rows), where=rows > 0)
+        elif how == "spectral":
+            scale = np.full(self.n, 1 / _spectral_radius(self.matrix))
+        elif how == "minmax":
+            scale = np.full(self.n, 1 / min(rows.max(), self.matrix.sum(axis=0).max()))
+        else:
+            raise WeightsError(f"normalisation must be row, spectral, minmax or none, not {how!r}.")
+        matrix = sparse.csr_array(sparse.diags_array(scale) @ self.matrix)
+        return replace(self, matrix=matrix, normalisation=how)
+
+    def align(self, ids: Sequence[str] | pd.Index, what: str = "panel") -> Weights:
+        """Give W with its rows and columns in the order of ``ids``, which must be the same set of units."""
+        wanted = text_ids(ids)
+        if wanted.equals(self.ids):
+            return self
+        match_units(wanted, self.ids, what, f"weights {self.label!r}")
+        order = self.ids.get_indexer(wanted)
+        return replace(self, matrix=self.matrix[order][:, order], ids=wanted)
+
+    def lag(self, values: pd.Series) -> pd.Series:
+        """Spatial lag W x of a series indexed by unit id; the answer has the order of ``ids``."""
+        match_units(text_ids(values.index), self.ids, "series", f"weights {self.label!r}")
+        ordered = values.set_axis(text_ids(values.index)).loc[self.ids]
+        return pd.Series(self.matrix @ ordered.to_numpy(float), index=self.ids, name=values.name)
+
+    def to_graph(self):
+        """Give the libpysal ``Graph`` with the same ids; islands stay, as libpysal's zero self-links."""
+        from libpysal.graph import Graph
+
+        return Graph.from_sparse(self.matrix, ids=list(self.ids))
+
+
+def text_ids(ids: Sequence | pd.Index) -> pd.Index:
+    """Ids as text: integers are written out, anything else must already be text."""
+    index = pd.Index(ids)
+    if pd.api.types.is_integer_dtype(index.dtype):
+        return index.astype(str)
+    wrong = [value for value in index if not isinstance(value, str)]
+    if wrong:
+        raise AlignmentError(
+            f"Unit ids must be text, such as '330100'; {listed(map(repr, wrong), 3)} is not. "
+            "Convert the id column to text before building this object."
+        )
+    return index.astype(str) if index.dtype != object else pd.Index(list(index), dtype=str)
+
+
+def match_units(left: pd.Index, right: pd.Index, left_name: str, right_name: str) -> None:
+    """Raise AlignmentError unless both hold the same set of ids, naming what only one of them has."""
+    only_left, only_right = left.difference(right), right.difference(left)
+    if len(only_left) or len(only_right):
+        raise AlignmentError(
+            f"The units of the {left_name} and of the {right_name} differ: "
+            f"{len(only_left)} only in the {left_name} ({listed(only_left) or 'none'}), "
+            f"{len(only_right)} only in the {right_name} ({listed(only_right) or 'none'}). "
+            "Build both from the same list of ids."
+        )
+
+
+def as_weights(obj: Any, ids: Sequence[str] | None = None, label: str = "W") -> Weights:
+    """Turn a Weights, a libpysal ``Graph`` or ``W``, or a matrix with ids into a Weights.
+
+    Raises
+    ------
+    AlignmentError
+        A bare matrix without ``ids``: rows of a matrix say nothing about which unit they are.
+    WeightsError
+        Any other object.
+    """
+    if isinstance(obj, Weights):
+        return obj if ids is None else obj.align(ids)
+    if hasattr(obj, "unique_ids") and hasattr(obj, "sparse"):  # libpysal Graph
+        matrix, own = _without_self_loops(obj.sparse), obj.unique_ids
+    elif hasattr(obj, "id_order") and hasattr(obj, "sparse"):  # libpysal W
+        matrix, own = obj.sparse, obj.id_order
+    elif isinstance(obj, pd.DataFrame):
+        if not obj.index.equals(obj.columns):
+            raise AlignmentError("A weights DataFrame must have the same ids, in the same order, as rows and columns.")
+        matrix, own = obj.to_numpy(float), obj.index
+    elif isinstance(obj, np.ndarray) or sparse.issparse(obj):
+        if ids is None:
+            raise AlignmentError("A bare matrix carries no unit ids: pass ids=[...] in the order of its rows.")
+        return _from_matrix(obj, ids, label)
+    else:
+        raise WeightsError(f"Cannot read weights from a {type(obj).__name__}; give a Weights, Graph, W or matrix with ids.")
+    weights = _from_matrix(matrix, own, label)
+    return weights if ids is None else weights.align(ids)
+
+
+def _from_matrix(matrix: Any, ids: Any, label: str) -> Weights:
+    weights = Weights(sparse.csr_array(matrix), pd.Index(ids), label, recipe={"kind": "user"})
+    return replace(weights, normalisation="row") if weights.row_normalised else weights
+
+
+def _without_self_loops(matrix: Any) -> sparse.csr_array:
+    """Drop the zero self-links by which a Graph marks islands; real self-weights stay, to be refused."""
+    out = sparse.csr_array(matrix)
+    out.eliminate_zeros()
+    return out
+
+
+def _canonical(matrix: Any) -> sparse.csr_array:
+    out = sparse.csr_array(matrix, dtype=float, copy=True)
+    out.sum_duplicates()
+    out.eliminate_zeros()
+    out.sort_indices()
+    for part in (out.data, out.indices, out.indptr):
+        part.flags.writeable = False
+    return out
+
+
+def _check(matrix: sparse.csr_array, ids: pd.Index, label: str) -> None:
+    if matrix.shape[0] != matrix.shape[1]:
+        raise WeightsError(f"Weights {label!r} must be square, not {matrix.shape[0]} × {matrix.shape[1]}.")
+    if len(ids) != matrix.shape[0]:
+        raise AlignmentError(f"Weights {label!r} has {matrix.shape[0]} rows but {len(ids)} ids.")
+    if ids.has_duplicates:
+        raise AlignmentError(f"Weights {label!r} names units twice: {listed(ids[ids.duplicated()].unique())}.")
+    coo = matrix.tocoo()
+    for wrong, words in (
+        (~np.isfinite(coo.data), "a weight that is not finite"),
+        (coo.data < 0, "a negative weight"),
+        (coo.row == coo.col, "a weight of a unit on itself"),
+    ):
+        if wrong.any():
+            pairs = [f"{ids[i]} → {ids[j]}" for i, j in zip(coo.col[wrong], coo.row[wrong], strict=True)]
+            raise WeightsError(f"Weights {label!r} has {words}: {listed(pairs, 5)}.")
+    if not matrix.nnz:
+        raise WeightsError(f"Weights {label!r} has no link: every unit is an island.")
+
+
+def _spectral_radius(matrix: sparse.csr_array) -> float:
+    from spatial_zb.core.logdet import eigenvalues
+
+    return float(np.abs(eigenvalues(matrix)).max())
