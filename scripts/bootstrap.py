@@ -203,10 +203,10 @@ def check_foreign(venv: Path) -> bool:
     found, wanted = python_version(venv_python(venv)), "{}.{}".format(*sys.version_info)
     if found != wanted:
         belongs = f"belongs to Python {found}" if found else "has no Python that works"
+        other = f", or run the command with Python {found}" if found else ""
         raise SetUpError(
             f"The folder {venv} {belongs}, this is Python {wanted}, and the folder was made by something "
-            "else, so it is left as it is. Rename or remove it and run the same command again, or run the "
-            "command with the Python the folder belongs to."
+            f"else, so it is left as it is. Rename or remove it and run the same command again{other}."
         )
     say("Using the .venv that is already here; nothing in it is removed.")
     state(venv.parent).mkdir(exist_ok=True)
@@ -253,7 +253,7 @@ def install(name: str, root: Path, exact: bool) -> None:
     # On a terminal uv draws its progress; in a log only what goes wrong is of use.
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
     if call([uv, "pip", *action, wanted, *python, *quiet], cwd=root, env=environment).returncode != 0:
-        raise SetUpError(install_trouble("The packages could not be installed"))
+        raise SetUpError(install_trouble("The packages cannot be installed"))
 
 
 def export_lock(uv: Path, root: Path, target: Path, which: list, environment: dict) -> None:
@@ -277,10 +277,12 @@ def fetch_uv(root: Path, pip: str) -> Path:
         for folder in (home, part):
             shutil.rmtree(folder, ignore_errors=True)
         options = ["--quiet", "--no-deps", "--only-binary=:all:", "--target", part]
-        done = call([pip, "-m", "pip", "install", *options, f"uv=={UV_VERSION}"], env=pip_environment())
+        command = [pip, "-m", "pip", "install", *options, f"uv=={UV_VERSION}"]
+        done = call(command, capture=True, env=pip_environment())
         if done.returncode != 0:
+            print(*(done.stdout + done.stderr).splitlines()[-3:], sep="\n", file=sys.stderr)
             raise SetUpError(
-                install_trouble(f"uv {UV_VERSION}, which installs the packages, could not be fetched")
+                install_trouble(f"uv {UV_VERSION}, which installs the packages, cannot be fetched")
             )
         part.rename(home)
     places = [home / folder / f"uv{end}" for folder in ("bin", "Scripts") for end in ("", ".exe")]
@@ -344,10 +346,10 @@ def uv_environment(settings: dict) -> dict:
 def install_trouble(what: str) -> str:
     """Return the message for an installation that failed."""
     return (
-        f"{what}; the reason is in the lines above. When they speak of a connection, the package registry "
-        "cannot be reached from here: check the network or the proxy (HTTPS_PROXY), or name a mirror near "
-        "you, for example PIP_INDEX_URL=https://your.mirror/simple in front of the command or 'index-url' "
-        "in pip's settings. Then run the same command again; what has been fetched is not fetched twice."
+        f"{what}; the program's own words are above. As a rule the package registry cannot be reached from "
+        "here: check the network and the proxy (HTTPS_PROXY), or name a mirror near you, with "
+        "PIP_INDEX_URL=https://your.mirror/simple in front of the command or with 'index-url' in pip's "
+        "settings. Then run the same command again; what has been fetched is not fetched twice."
     )
 
 
