@@ -96,14 +96,14 @@ def set_up(name: str, root: Path) -> Path:
     SetUpError
         With the reason and the remedy.
     """
-    if not is_ready(name, root):
-        try:
+    try:
+        if not is_ready(name, root):
             with exclusive(root):
                 # Whoever held the lock before may have done the work.
                 if not is_ready(name, root):
                     make_ready(name, root)
-        except OSError as error:
-            raise SetUpError(file_trouble(error, root)) from error
+    except OSError as error:
+        raise SetUpError(file_trouble(error, root)) from error
     return venv_python(root / ".venv")
 
 
@@ -332,12 +332,22 @@ def uv_environment(settings: dict) -> dict:
         environment.setdefault("UV_DEFAULT_INDEX", environment["UV_INDEX_URL"])
     for name, variable in PIP_TO_UV.items():
         values = settings.get(name, "").split()
-        if values:
-            environment.setdefault(variable, ("," if name == "find-links" else " ").join(values))
+        if name == "find-links":
+            values = [",".join(filter(None, map(link_for_uv, values)))]
+        if any(values):
+            environment.setdefault(variable, " ".join(values))
     if "extra-index-url" in settings:
         # As pip does: a version may lie in either index. The hashes of the lock say which file is right.
         environment.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     return environment
+
+
+def link_for_uv(link: str) -> str:
+    """Return a place with packages as uv takes it; "" for a missing folder, which pip passes over."""
+    if "://" in link:
+        return link
+    folder = Path(link).expanduser().resolve()
+    return str(folder) if folder.exists() else ""
 
 
 # --- words, files, programs ------------------------------------------------------------------------------

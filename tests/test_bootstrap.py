@@ -266,6 +266,13 @@ def test_trouble_with_files_is_a_refusal(error: OSError, words: str, root: Path,
         bootstrap.set_up("run", root)
 
 
+def test_lost_lock_file_is_a_refusal(programs: Programs, root: Path) -> None:
+    bootstrap.set_up("run", root)
+    (root / "uv.lock").unlink()
+    with pytest.raises(bootstrap.SetUpError, match=r"uv\.lock"):
+        bootstrap.set_up("run", root)
+
+
 def test_ready_set_up_needs_no_right_to_write(programs: Programs, root: Path, monkeypatch) -> None:
     bootstrap.set_up("run", root)
     monkeypatch.setattr(bootstrap, "exclusive", None)
@@ -374,14 +381,26 @@ def test_settings_of_pip_are_said_to_uv(monkeypatch: pytest.MonkeyPatch) -> None
     for variable in (*bootstrap.PIP_TO_UV.values(), "UV_INDEX_URL", "UV_INDEX_STRATEGY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("VIRTUAL_ENV", "/elsewhere")
-    settings = {"index-url": "https://m/simple", "extra-index-url": "\nu1\nu2", "find-links": "/a /b"}
+    settings = {"index-url": "https://m/simple", "extra-index-url": "\nu1\nu2"}
     environment = bootstrap.uv_environment(settings)
     assert environment["UV_DEFAULT_INDEX"] == "https://m/simple"
     assert environment["UV_INDEX"] == "u1 u2"
-    assert environment["UV_FIND_LINKS"] == "/a,/b"
     assert environment["UV_INDEX_STRATEGY"] == "unsafe-best-match"
     assert environment["UV_PYTHON_DOWNLOADS"] == "never"
     assert "VIRTUAL_ENV" not in environment
+
+
+def test_folders_with_packages_are_said_to_uv_when_they_exist(root: Path, monkeypatch) -> None:
+    monkeypatch.delenv("UV_FIND_LINKS", raising=False)
+    monkeypatch.setenv("HOME", str(root))
+    monkeypatch.setenv("USERPROFILE", str(root))
+    monkeypatch.chdir(root)
+    for name in ("here", "home"):
+        (root / name).mkdir()
+    links = "here\nhttps://m/links /not/there ~/home"
+    environment = bootstrap.uv_environment({"find-links": links})
+    assert environment["UV_FIND_LINKS"] == f"{root / 'here'},https://m/links,{root / 'home'}"
+    assert "UV_FIND_LINKS" not in bootstrap.uv_environment({"find-links": "/not/there"})
 
 
 @pytest.mark.parametrize("variable", ["UV_DEFAULT_INDEX", "UV_INDEX_URL"])
