@@ -1,1 +1,99 @@
+"""Spatial econometrics of industry and talent agglomeration.
+
+The public names load on first use, so that importing the package, or asking the command line for help,
+costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from spatial_zb import weights
+    from spatial_zb.data.panel import Panel, build_panel
+    from spatial_zb.data.regions import read_regions, select_regions
+    from spatial_zb.effects import effect_matrix, effects_by_order, effects_by_unit, spatial_effects
+    from spatial_zb.errors import (
+        AlignmentError,
+        ConvergenceError,
+        DataError,
+        OutputError,
+        SpatialZbError,
+        SpatialZbWarning,
+        SpecificationError,
+        WeightsError,
+    )
+    from spatial_zb.explore import moran
+    from spatial_zb.models.durbin import fit_durbin
+    from spatial_zb.models.spec import DurbinSpec
+    from spatial_zb.simulate import simulate_durbin
+    from spatial_zb.study import load_study
+    from spatial_zb.weights import Weights, as_weights
+
+#: Public name → the module it comes from.
+_HOMES = {
+    "Panel": "data.panel",
+    "build_panel": "data.panel",
+    "read_regions": "data.regions",
+    "select_regions": "data.regions",
+    "Weights": "weights.matrix",
+    "as_weights": "weights.matrix",
+    "moran": "explore",
+    "DurbinSpec": "models.spec",
+    "fit_durbin": "models.durbin",
+    "spatial_effects": "effects",
+    "effect_matrix": "effects",
+    "effects_by_order": "effects",
+    "effects_by_unit": "effects",
+    "simulate_durbin": "simulate",
+    "load_study": "study",
+    "AlignmentError": "errors",
+    "ConvergenceError": "errors",
+    "DataError": "errors",
+    "OutputError": "errors",
+    "SpatialZbError": "errors",
+    "SpatialZbWarning": "errors",
+    "SpecificationError": "errors",
+    "WeightsError": "errors",
+}
+
+__all__ = [
+    "AlignmentError",
+    "ConvergenceError",
+    "DataError",
+    "DurbinSpec",
+    "OutputError",
+    "Panel",
+    "SpatialZbError",
+    "SpatialZbWarning",
+    "SpecificationError",
+    "Weights",
+    "WeightsError",
+    "__version__",
+    "as_weights",
+    "build_panel",
+    "effect_matrix",
+    "effects_by_order",
+    "effects_by_unit",
+    "fit_durbin",
+    "load_study",
+    "moran",
+    "read_regions",
+    "select_regions",
+    "simulate_durbin",
+    "spatial_effects",
+    "weights",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "weights":
+        return import_module("spatial_zb.weights")
+    if name in _HOMES:
+        return getattr(import_module(f"spatial_zb.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'spatial_zb' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -77,14 +77,18 @@ def moran(
         An unknown alternative or a negative number of permutations.
     """
     if alternative not in get_args(Alternative):
-        raise SpecificationError(f"alternative must be one of {listed(get_args(Alternative))}, not {alternative!r}.")
+        raise SpecificationError(
+            f"alternative must be one of {listed(get_args(Alternative))}, not {alternative!r}."
+        )
     if permutations < 0:
         raise SpecificationError(f"permutations must be zero or more, not {permutations}.")
     weights = as_weights(W).align(panel.units)
     values = panel.array(variable)
     _refuse_unusable(panel, variable, values)
     _mention_islands(weights)
-    seeds = (rng if isinstance(rng, np.random.SeedSequence) else np.random.SeedSequence(rng)).spawn(len(panel.periods))
+    seeds = (rng if isinstance(rng, np.random.SeedSequence) else np.random.SeedSequence(rng)).spawn(
+        len(panel.periods)
+    )
     rows = [
         _row(period, x, weights, permutations, seed, alternative)
         for period, x, seed in zip(panel.periods, values, seeds, strict=True)
@@ -93,7 +97,12 @@ def moran(
 
 
 def _row(
-    period: int, x: np.ndarray, W: Weights, permutations: int, seed: np.random.SeedSequence, alternative: Alternative
+    period: int,
+    x: np.ndarray,
+    W: Weights,
+    permutations: int,
+    seed: np.random.SeedSequence,
+    alternative: Alternative,
 ) -> dict[str, float]:
     result = moran_i(x, W.matrix)
     p_sim = float("nan")
@@ -115,12 +124,18 @@ def _refuse_unusable(panel: Panel, variable: str, values: np.ndarray) -> None:
     blank = np.argwhere(np.isnan(values))
     if len(blank):
         cells = [f"{panel.units[i]} {panel.periods[t]}" for t, i in blank]
-        raise DataError(f"{variable!r} is blank at {listed(cells)}. Fill these cells by a stated rule, or drop the units.")
+        raise DataError(
+            f"{variable!r} is blank at {listed(cells)}. Fill these cells by a stated rule, or drop the units."
+        )
     flat = [p for p, x in zip(panel.periods, values, strict=True) if np.ptp(x) == 0]
     if flat:
-        raise DataError(f"{variable!r} is the same for all units in {listed(flat)}: Moran's I is not defined.")
+        raise DataError(
+            f"{variable!r} is the same for all units in {listed(flat)}: Moran's I is not defined."
+        )
     if values.shape[1] < 4:
-        raise DataError(f"Moran's I needs at least 4 units for its variance; the panel has {values.shape[1]}.")
+        raise DataError(
+            f"Moran's I needs at least 4 units for its variance; the panel has {values.shape[1]}."
+        )
 
 
 def _mention_islands(W: Weights) -> None:

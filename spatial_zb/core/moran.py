@@ -65,7 +65,9 @@ def moran_i(x: Array, matrix: sparse.csr_array) -> MoranResult:
     return MoranResult(float(observed), -1 / (n - 1), float(np.sqrt(variance)))
 
 
-def moran_permutations(x: Array, matrix: sparse.csr_array, permutations: int, rng: np.random.Generator) -> Array:
+def moran_permutations(
+    x: Array, matrix: sparse.csr_array, permutations: int, rng: np.random.Generator
+) -> Array:
     """I of ``permutations`` random assignments of the values to the units, (permutations,)."""
     z = x - x.mean()
     n = float(np.count_nonzero(np.diff(matrix.indptr)))

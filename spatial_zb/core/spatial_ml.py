@@ -207,7 +207,9 @@ def _curve_modes(score: Callable[[Array], Array], bounds: tuple[float, float]) -
     grid = np.linspace(*bounds, SCAN_POINTS)
     scores = score(grid)
     falls = np.flatnonzero((scores[:-1] > 0) & (scores[1:] <= 0))
-    return [optimize.brentq(score, grid[i], grid[i + 1], xtol=1e-15, rtol=4 * np.finfo(float).eps) for i in falls]
+    return [
+        optimize.brentq(score, grid[i], grid[i + 1], xtol=1e-15, rtol=4 * np.finfo(float).eps) for i in falls
+    ]
 
 
 def _surface_modes(profile: _Profile, bounds: tuple[float, float]) -> list[tuple[float, float]]:

@@ -40,9 +40,7 @@ class Traces:
     probe_error: float
 
 
-def filter_traces(
-    matrix: sparse.csr_array, logdet: LogDet, rho: float, lam: float, centred: bool
-) -> Traces:
+def filter_traces(matrix: sparse.csr_array, logdet: LogDet, rho: float, lam: float, centred: bool) -> Traces:
     """Compute the traces: those of products from the log-determinant, those of G'G from G itself.
 
     Since all filters are functions of one W, tr GH = (tr G − tr H)/(ρ − λ). With time effects and Wι = ι,
@@ -64,7 +62,9 @@ def filter_traces(
         G, H = (M - M.mean(axis=0) for M in (G, H))
     per_probe = [np.einsum("ij,ij->j", a, b) for a, b in ((G, G), (G, H), (H, H))]
     share = 1.0 if exact else 1 / PROBES
-    error = 0.0 if exact else float(np.std(per_probe[0]) / np.sqrt(PROBES) / max(np.mean(per_probe[0]), 1e-300))
+    error = (
+        0.0 if exact else float(np.std(per_probe[0]) / np.sqrt(PROBES) / max(np.mean(per_probe[0]), 1e-300))
+    )
     gtg, gth, hth = (float(v.sum() * share) for v in per_probe)
     return Traces(g, h, gg, gh, hh, gtg, gth, hth, error)
 

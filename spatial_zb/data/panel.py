@@ -70,9 +70,7 @@ class Panel:
         """Words for a variable; its name where there are none."""
         return self.labels.get(name, Text.of(name))
 
-    def select(
-        self, units: Sequence[str] | None = None, periods: Sequence[int] | None = None
-    ) -> Panel:
+    def select(self, units: Sequence[str] | None = None, periods: Sequence[int] | None = None) -> Panel:
         """Keep some units and/or periods, in the order of the panel.
 
         Raises
@@ -106,7 +104,9 @@ class Panel:
         """The panel as a long table with columns ``unit``, ``period`` and the variables."""
         T, n, p = self.values.shape
         index = {"unit": np.tile(self.units, T), "period": np.repeat(self.periods, n)}
-        return pd.DataFrame(index).join(pd.DataFrame(self.values.reshape(T * n, p), columns=list(self.columns)))
+        return pd.DataFrame(index).join(
+            pd.DataFrame(self.values.reshape(T * n, p), columns=list(self.columns))
+        )
 
     def _position(self, name: str) -> int:
         try:
@@ -179,24 +179,32 @@ def _check_header(frame: pd.DataFrame, unit: str, period: str) -> None:
         raise DataError(f"The table has columns named twice: {listed(twice)}. Rename one of each.")
     absent = [c for c in (unit, period) if c not in frame]
     if absent:
-        raise DataError(f"The table has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}.")
+        raise DataError(
+            f"The table has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}."
+        )
 
 
 def _numeric(frame: pd.DataFrame, unit: str, period: str, columns: Sequence[str] | None) -> pd.DataFrame:
     """Take the variables as floats; text that is asked for by name is refused with its cells."""
     body = frame.drop(columns=[unit, period])
     if columns is None:
-        chosen = [c for c in body if pd.api.types.is_numeric_dtype(body[c]) or pd.api.types.is_bool_dtype(body[c])]
+        chosen = [
+            c for c in body if pd.api.types.is_numeric_dtype(body[c]) or pd.api.types.is_bool_dtype(body[c])
+        ]
     else:
         absent = [c for c in columns if c not in body]
         if absent:
-            raise DataError(f"The table has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}.")
+            raise DataError(
+                f"The table has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}."
+            )
         chosen = list(columns)
     if not chosen:
         raise DataError("The table has no numeric column.")
     taken = [c for c in chosen if c in RESERVED or str(c).startswith("W_")]
     if taken:
-        raise DataError(f"Variables may not be called {listed(taken)}: these names stand for parameters. Rename them.")
+        raise DataError(
+            f"Variables may not be called {listed(taken)}: these names stand for parameters. Rename them."
+        )
     return pd.DataFrame({c: _as_float(frame, c, unit, period) for c in chosen})
 
 
@@ -205,7 +213,9 @@ def _as_float(frame: pd.DataFrame, column: str, unit: str, period: str) -> NDArr
     number = pd.to_numeric(raw, errors="coerce").astype(float)
     lost = number.isna() & raw.notna()
     if lost.any():
-        raise DataError(f"Column {column!r} holds text where numbers are needed: {_cells(frame, lost, unit, period, raw)}.")
+        raise DataError(
+            f"Column {column!r} holds text where numbers are needed: {_cells(frame, lost, unit, period, raw)}."
+        )
     if raw.dtype == object or isinstance(raw.dtype, pd.StringDtype):
         _warn(f"Column {column!r} stores its numbers as text; read as numbers.")
     infinite = np.isinf(number)
@@ -224,7 +234,9 @@ def _unit_ids(column: pd.Series) -> pd.Series:
         raise DataError(f"Column {column.name!r} has {int(column.isna().sum())} row(s) without a unit id.")
     if pd.api.types.is_float_dtype(column):
         if (column % 1 != 0).any():
-            raise DataError(f"Unit ids in column {column.name!r} are not whole numbers; read the column as text.")
+            raise DataError(
+                f"Unit ids in column {column.name!r} are not whole numbers; read the column as text."
+            )
         _warn(f"Unit ids in column {column.name!r} are stored as decimals; read as whole numbers.")
         column = column.astype("int64")
     text = column.astype(str)
@@ -262,7 +274,9 @@ def _wanted_units(found: pd.Index, units: Sequence[str] | pd.Index | None, how: 
     if how == "inner":
         common = wanted[wanted.isin(found)]
         if not len(common):
-            raise AlignmentError("The table and the list of units have no unit in common. Do both use the same codes?")
+            raise AlignmentError(
+                "The table and the list of units have no unit in common. Do both use the same codes?"
+            )
         if len(missing) or len(extra):
             _warn(f"{len(common)} units are in both; left out: {listed([*missing, *extra])}.")
         return common

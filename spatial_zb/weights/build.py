@@ -215,7 +215,9 @@ def _local_equal_area(regions: gpd.GeoDataFrame) -> str:
 
 def _need_crs(regions: gpd.GeoDataFrame):
     if regions.crs is None:
-        raise WeightsError("The polygons have no coordinate reference system; set it, e.g. EPSG:4490 for Chinese data.")
+        raise WeightsError(
+            "The polygons have no coordinate reference system; set it, e.g. EPSG:4490 for Chinese data."
+        )
     return regions.crs
 
 

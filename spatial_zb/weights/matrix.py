@@ -180,14 +180,20 @@ def as_weights(obj: Any, ids: Sequence[str] | None = None, label: str = "W") -> 
         matrix, own = obj.sparse, obj.id_order
     elif isinstance(obj, pd.DataFrame):
         if not obj.index.equals(obj.columns):
-            raise AlignmentError("A weights DataFrame must have the same ids, in the same order, as rows and columns.")
+            raise AlignmentError(
+                "A weights DataFrame must have the same ids, in the same order, as rows and columns."
+            )
         matrix, own = obj.to_numpy(float), obj.index
     elif isinstance(obj, np.ndarray) or sparse.issparse(obj):
         if ids is None:
-            raise AlignmentError("A bare matrix carries no unit ids: pass ids=[...] in the order of its rows.")
+            raise AlignmentError(
+                "A bare matrix carries no unit ids: pass ids=[...] in the order of its rows."
+            )
         return _from_matrix(obj, ids, label)
     else:
-        raise WeightsError(f"Cannot read weights from a {type(obj).__name__}; give a Weights, Graph, W or matrix with ids.")
+        raise WeightsError(
+            f"Cannot read weights from a {type(obj).__name__}; give a Weights, Graph, W or matrix with ids."
+        )
     weights = _from_matrix(matrix, own, label)
     return weights if ids is None else weights.align(ids)
 
@@ -220,7 +226,9 @@ def _check(matrix: sparse.csr_array, ids: pd.Index, label: str) -> None:
     if len(ids) != matrix.shape[0]:
         raise AlignmentError(f"Weights {label!r} has {matrix.shape[0]} rows but {len(ids)} ids.")
     if ids.has_duplicates:
-        raise AlignmentError(f"Weights {label!r} names units twice: {listed(ids[ids.duplicated()].unique())}.")
+        raise AlignmentError(
+            f"Weights {label!r} names units twice: {listed(ids[ids.duplicated()].unique())}."
+        )
     coo = matrix.tocoo()
     for wrong, words in (
         (~np.isfinite(coo.data), "a weight that is not finite"),

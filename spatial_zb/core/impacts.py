@@ -1,0 +1,117 @@
+"""Average direct, indirect and total effects of x_k: E_k = (I − ρW)⁻¹(β_k I + θ_k W), and their gradients.
+
+LeSage, J. & Pace, R.K. (2009), Introduction to Spatial Econometrics, §2.7. direct = tr(E_k)/n,
+total = ι'E_kι/n, indirect = total − direct. Everything follows from four functions of ρ and their
+derivatives, so no n × n matrix is formed:
+
+    a(ρ) = tr(S⁻¹)/n,  b(ρ) = tr(S⁻¹W)/n,  p(ρ) = ι'S⁻¹ι/n,  q(ρ) = ι'S⁻¹Wι/n,   S = I − ρW,
+
+direct = β a + θ b and total = β p + θ q.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from spatial_zb.core.logdet import LogDet
+from spatial_zb.core.traces import filter_solver
+
+__all__ = ["Multipliers", "average_effects", "multipliers", "no_multipliers", "order_multipliers"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Multipliers:
+    """a, b, p, q at one or many ρ (shape of ρ), and their derivatives in ρ."""
+
+    a: Array
+    b: Array
+    p: Array
+    q: Array
+    da: Array
+    db: Array
+    dp: Array
+    dq: Array
+
+
+def multipliers(
+    rho: ArrayLike, matrix: sparse.csr_array, logdet: LogDet, row_normalised: bool
+) -> Multipliers:
+    """Evaluate the multipliers: traces from d = ln|S| (tr S⁻¹ = n − ρd′, tr S⁻¹W = −d′), sums from ι'S⁻¹.
+
+    With Wι = ι, p = q = 1/(1 − ρ); otherwise one sparse factorisation for each ρ.
+    """
+    rho = np.asarray(rho, dtype=float)
+    n = matrix.shape[0]
+    first, second = logdet.first(rho), logdet.second(rho)
+    a, b = 1 - rho * first / n, -first / n
+    da, db = -(first + rho * second) / n, -second / n
+    if row_normalised:
+        p = 1 / (1 - rho)
+        return Multipliers(a, b, p, p, da, db, p**2, p**2)
+    sums = np.array([_sums(matrix, r) for r in rho.ravel()]).reshape(*rho.shape, 4)
+    return Multipliers(a, b, sums[..., 0], sums[..., 1], da, db, sums[..., 2], sums[..., 3])
+
+
+def no_multipliers(matrix: sparse.csr_array) -> Multipliers:
+    """Multipliers at ρ = 0 of a model without lag of y (SLX, SDEM): q = ι'Wι/n, the rest trivial."""
+    one, zero = np.float64(1), np.float64(0)
+    return Multipliers(
+        one,
+        np.float64(matrix.trace() / matrix.shape[0]),
+        one,
+        matrix.sum() / matrix.shape[0],
+        zero,
+        zero,
+        zero,
+        zero,
+    )
+
+
+def _sums(matrix: sparse.csr_array, rho: float) -> tuple[float, float, float, float]:
+    """p, q, p′, q′ at one ρ, from S⁻¹ι, S⁻¹Wι and ι'S⁻¹W: p′ = ι'S⁻¹WS⁻¹ι."""
+    n = matrix.shape[0]
+    ones = np.ones(n)
+    solve = filter_solver(matrix, rho)
+    right = solve(np.column_stack([ones, matrix @ ones]))
+    left = matrix.T @ filter_solver(sparse.csr_array(matrix.T), rho)(ones)  # (ι'S⁻¹W)'
+    return (*(right.sum(axis=0) / n), *(left @ right / n))
+
+
+def average_effects(beta: Array, theta: Array, m: Multipliers) -> tuple[Array, Array]:
+    """Effects (…, k, 3) as (direct, indirect, total) and gradients (…, k, 3, 3) in (β_k, θ_k, ρ).
+
+    ``beta`` and ``theta`` are (…, k); the leading axes are those of ρ.
+    """
+    a, b, p, q, da, db, dp, dq = (
+        np.asarray(v)[..., None] for v in (m.a, m.b, m.p, m.q, m.da, m.db, m.dp, m.dq)
+    )
+    direct, total = beta * a + theta * b, beta * p + theta * q
+    slope_direct, slope_total = beta * da + theta * db, beta * dp + theta * dq
+    spread = np.broadcast_to
+    g_direct = np.stack([spread(a, beta.shape), spread(b, beta.shape), slope_direct], axis=-1)
+    g_total = np.stack([spread(p, beta.shape), spread(q, beta.shape), slope_total], axis=-1)
+    effects = np.stack([direct, total - direct, total], axis=-1)
+    return effects, np.stack([g_direct, g_total - g_direct, g_total], axis=-2)
+
+
+def order_multipliers(rho: float, matrix: sparse.csr_array, orders: int) -> Array:
+    """Terms of the series by power of W, (orders + 1, 4): a, b, p, q of ρ^j W^j for j = 0 … orders.
+
+    b and q of order j belong to ρ^j W^{j+1}. Exact: diagonals and sums of sparse powers.
+    """
+    n = matrix.shape[0]
+    ones = np.ones(n)
+    power, sums = sparse.eye_array(n, format="csr"), ones
+    out = np.empty((orders + 1, 4))
+    for j in range(orders + 1):
+        following = sparse.csr_array(power @ matrix)
+        lagged = matrix @ sums
+        out[j] = rho**j * np.array([power.trace(), following.trace(), sums.sum(), lagged.sum()]) / n
+        power, sums = following, lagged
+    return out

@@ -1,0 +1,226 @@
+"""Direct, indirect and total effects of a fit, with standard errors: a function of the fit."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spatial_zb.core.impacts import (
+    Multipliers,
+    average_effects,
+    multipliers,
+    no_multipliers,
+    order_multipliers,
+)
+from spatial_zb.core.traces import filter_solver
+from spatial_zb.errors import ConvergenceError, DataError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.models.fit import Fit, coefficient_table
+
+__all__ = ["EFFECTS", "Effects", "effect_matrix", "effects_by_order", "effects_by_unit", "spatial_effects"]
+
+EFFECTS = ("direct", "indirect", "total")
+Method = Literal["delta", "simulate"]
+#: Share of draws outside the admissible region from which the normal approximation is doubted.
+REJECTED_WARNING = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """Average effects of every regressor.
+
+    ``frame`` has one row per term and effect; ``detail`` holds, for simulated errors, the number of draws
+    kept and rejected.
+    """
+
+    frame: pd.DataFrame
+    method: str
+    fit: Fit
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def tidy(self) -> pd.DataFrame:
+        """Columns term, effect, estimate, std_error, statistic, p_value, conf_low, conf_high."""
+        return self.frame.copy()
+
+    def glance(self) -> pd.DataFrame:
+        """The fit in one row, and how the errors were computed."""
+        return self.fit.glance().assign(method=self.method, **self.detail)
+
+
+def spatial_effects(
+    fit: Fit,
+    method: Method = "delta",
+    *,
+    draws: int = 2000,
+    rng: int | np.random.SeedSequence | None = None,
+    alpha: float = 0.05,
+) -> Effects:
+    r"""Average effects of a change of x_k in all units: E_k = (I − ρW)⁻¹(β_k I + θ_k W).
+
+    direct = tr(E_k)/n: of a unit's own x on its own y, feedback included. total = ι'E_kι/n. indirect =
+    total − direct: the spillover. The estimate is always the value at θ̂.
+
+    Parameters
+    ----------
+    fit
+        Any single-equation fit; models without ρ (OLS, SLX, SEM, SDEM) have ρ = 0.
+    method
+        ``"delta"``: first-order standard errors. ``"simulate"``: parameters drawn from N(θ̂, V); draws with ρ
+        outside the admissible interval are rejected and counted; standard deviation and percentile limits.
+    draws, rng
+        Number of draws and seed, for ``"simulate"``.
+    alpha
+        One minus the confidence level.
+
+    Raises
+    ------
+    ConvergenceError
+        By ``"simulate"`` when the fit has no covariance.
+    SpecificationError
+        Unknown method, or fewer than 100 draws.
+
+    Notes
+    -----
+    LeSage & Pace (2009), Introduction to Spatial Econometrics, §2.7 and §5.6.
+    """
+    if method not in get_args(Method):
+        raise SpecificationError(f"method must be one of {listed(get_args(Method))}, not {method!r}.")
+    beta, theta, rho = _coefficients(fit, fit.params.to_numpy())
+    point, gradient = average_effects(beta, theta, _multipliers(fit, rho))
+    if method == "delta":
+        std_error = _delta_errors(fit, gradient)
+        table = coefficient_table(_long(fit, point), _long(fit, std_error), alpha, fit.df_resid)
+        return Effects(table.reset_index(), method, fit)
+    return _simulated(fit, point, draws, rng, alpha)
+
+
+def effects_by_order(fit: Fit, orders: int = 5) -> pd.DataFrame:
+    """Cumulative effects up to each power of W: ρ^j W^j (β + θW) for j = 0 … orders.
+
+    Returns
+    -------
+    DataFrame with term, effect, order, estimate, cumulative; the last order tends to the full effect.
+    """
+    beta, theta, rho = _coefficients(fit, fit.params.to_numpy())
+    rows = []
+    for order, (a, b, p, q) in enumerate(order_multipliers(float(rho), fit.weights.matrix, orders)):
+        direct, total = beta * a + theta * b, beta * p + theta * q
+        for values in zip(fit.spec.x, direct, total - direct, total, strict=True):
+            rows += [
+                (values[0], effect, order, value) for effect, value in zip(EFFECTS, values[1:], strict=True)
+            ]
+    frame = pd.DataFrame(rows, columns=["term", "effect", "order", "estimate"])
+    return frame.assign(cumulative=frame.groupby(["term", "effect"])["estimate"].cumsum())
+
+
+def effects_by_unit(fit: Fit, term: str) -> pd.DataFrame:
+    """Effects of one regressor unit by unit, for maps.
+
+    Returns
+    -------
+    DataFrame indexed by unit id: ``direct`` (own x on own y), ``received`` (row sums off the diagonal: a
+    change in all others on this unit) and ``emitted`` (column sums off the diagonal: this unit on all
+    others). The means of ``received`` and of ``emitted`` are the indirect effect.
+    """
+    matrix = effect_matrix(fit, term).to_numpy()
+    own = np.diag(matrix)
+    columns = {"direct": own, "received": matrix.sum(axis=1) - own, "emitted": matrix.sum(axis=0) - own}
+    return pd.DataFrame(columns, index=fit.panel.units)
+
+
+def effect_matrix(fit: Fit, term: str) -> pd.DataFrame:
+    """The whole matrix E_k (n × n): row i receives from column j."""
+    if term not in fit.spec.x:
+        raise DataError(f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.x)}.")
+    beta, theta, rho = _coefficients(fit, fit.params.to_numpy())
+    k = fit.spec.x.index(term)
+    W = fit.weights.matrix
+    impulse = beta[k] * np.eye(W.shape[0]) + theta[k] * W.toarray()
+    solved = filter_solver(W, float(rho))(impulse) if rho else impulse
+    return pd.DataFrame(solved, index=fit.panel.units, columns=fit.panel.units)
+
+
+def _positions(fit: Fit) -> tuple[NDArray[np.intp], NDArray[np.intp], int | None]:
+    """Where β_k, θ_k (−1 where x_k is not lagged) and ρ stand among the parameters."""
+    index = fit.params.index
+    beta = index.get_indexer(list(fit.spec.x))
+    theta = index.get_indexer([f"W_{name}" if name in fit.spec.lag_x else "" for name in fit.spec.x])
+    return beta, theta, index.get_loc("rho") if fit.spec.lag_y else None
+
+
+def _coefficients(fit: Fit, values: NDArray[np.float64]) -> tuple[NDArray, NDArray, NDArray]:
+    """β (…, k), θ (…, k) with zeros where x_k is not lagged, and ρ (…) out of parameter vectors (…, p)."""
+    beta, theta, rho = _positions(fit)
+    lagged = np.where(theta >= 0, values[..., theta], 0.0)
+    return values[..., beta], lagged, values[..., rho] if rho is not None else np.zeros(values.shape[:-1])
+
+
+def _multipliers(fit: Fit, rho: NDArray[np.float64]) -> Multipliers:
+    W = fit.weights
+    if not fit.spec.lag_y:
+        return no_multipliers(W.matrix)
+    return multipliers(rho, W.matrix, W.logdet, W.row_normalised)
+
+
+def _delta_errors(fit: Fit, gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+    """√(g'Vg) per term and effect, (k, 3), with g in (β_k, θ_k, ρ)."""
+    beta, theta, rho = _positions(fit)
+    cov = fit.cov.to_numpy()
+    out = np.empty(gradient.shape[:2])
+    for k in range(len(beta)):
+        pairs = [
+            (beta[k], 0),
+            *([(theta[k], 1)] if theta[k] >= 0 else []),
+            *([(rho, 2)] if rho is not None else []),
+        ]
+        where, which = map(list, zip(*pairs, strict=True))
+        g = gradient[k][:, which]
+        out[k] = np.sqrt(np.einsum("ei,ij,ej->e", g, cov[np.ix_(where, where)], g))
+    return out
+
+
+def _simulated(fit: Fit, point: NDArray, draws: int, rng: Any, alpha: float) -> Effects:
+    if draws < 100:
+        raise SpecificationError(f"draws must be at least 100 for percentile limits, not {draws}.")
+    if not fit.converged:
+        raise ConvergenceError(f"{fit!r} has no covariance to draw from: its estimates did not converge.")
+    generator = np.random.default_rng(rng)
+    root = np.linalg.cholesky(_unit_diagonal(fit.cov.to_numpy()))
+    noise = generator.standard_normal((draws, len(fit.params))) @ root.T
+    sample = fit.params.to_numpy() + noise * fit.bse.to_numpy()
+    beta, theta, rho = _coefficients(fit, sample)
+    low, high = fit.weights.logdet.interval if fit.spec.lag_y else (-np.inf, np.inf)
+    inside = (rho > low) & (rho < high)
+    rejected = int(draws - inside.sum())
+    if rejected > REJECTED_WARNING * draws:
+        warnings.warn(
+            f"{rejected} of {draws} draws had ρ outside ({low:.2f}, {high:.2f}) and were left out: the normal "
+            "approximation is poor here.",
+            SpatialZbWarning,
+            stacklevel=3,
+        )
+    simulated, _ = average_effects(beta[inside], theta[inside], _multipliers(fit, rho[inside]))
+    table = coefficient_table(_long(fit, point), _long(fit, simulated.std(axis=0, ddof=1)), alpha)
+    limits = np.quantile(simulated, [alpha / 2, 1 - alpha / 2], axis=0)
+    tail = np.minimum((simulated <= 0).mean(axis=0), (simulated >= 0).mean(axis=0))
+    kept = int(inside.sum())
+    p_value = np.minimum(1.0, 2 * (tail * kept + 1) / (kept + 1))
+    table["conf_low"], table["conf_high"] = _long(fit, limits[0]), _long(fit, limits[1])
+    table["p_value"] = _long(fit, p_value)
+    return Effects(table.reset_index(), "simulate", fit, {"draws": kept, "rejected": rejected})
+
+
+def _unit_diagonal(cov: NDArray[np.float64]) -> NDArray[np.float64]:
+    sizes = np.sqrt(np.diag(cov))
+    return cov / np.outer(sizes, sizes)
+
+
+def _long(fit: Fit, values: NDArray[np.float64]) -> pd.Series:
+    """(k, 3) → series indexed by (term, effect)."""
+    index = pd.MultiIndex.from_product([fit.spec.x, EFFECTS], names=["term", "effect"])
+    return pd.Series(values.ravel(), index=index)

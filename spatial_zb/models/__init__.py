@@ -1,0 +1,1 @@
+"""Specifications, designs, estimators and the fit they give."""

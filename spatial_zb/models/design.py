@@ -1,0 +1,178 @@
+"""From labels to arrays: the design of a single-equation model, checked before anything is estimated."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from spatial_zb.core.lag import spatial_lag
+from spatial_zb.core.within import FixedEffects, demean
+from spatial_zb.data.panel import Panel
+from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.weights.matrix import Weights
+
+__all__ = ["Design", "build_design", "stacked"]
+
+Array = NDArray[np.float64]
+
+#: What is left of a column after the effects, relative to what was there, when it was absorbed.
+ABSORBED = 1e-9
+#: A diagonal of R this small, with unit columns, is an exact linear dependence.
+RANK_TOLERANCE = 1e-9
+#: Condition number of the unit-length columns from which near collinearity is mentioned.
+CONDITION_WARNING = 100.0
+#: A residual share of y below this is an identity, not a relation.
+PERFECT_FIT = 1e-20
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """Arrays of one model, after the fixed-effects transform; every lag is taken before the transform.
+
+    ``y, Wy`` (T, n); ``Z`` (T, n, k) in the order of ``spec.terms``; ``WZ`` (T, n, k) and ``WWy`` (T, n)
+    only where the error is spatial, else None.
+    """
+
+    spec: DurbinSpec
+    weights: Weights
+    y: Array
+    Wy: Array
+    Z: Array
+    WZ: Array | None
+    WWy: Array | None
+
+
+def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
+    """Take the model's variables out of the panel, lag them, transform them, and check them.
+
+    Raises
+    ------
+    DataError
+        Blank cells, constant or absorbed regressors, exact collinearity, too few observations, a constant
+        or perfectly explained y: each with the names concerned.
+    """
+    W = weights.matrix
+    y, X = panel.array(spec.y), panel.array(list(spec.x))
+    _refuse_blanks(panel, (spec.y, *spec.x))
+    T, n = y.shape
+    if T == 1 and spec.fixed_effects != "none":
+        raise SpecificationError(
+            'With a single period there are no fixed effects to remove: use fixed_effects="none".'
+        )
+    lagged = spatial_lag(W, panel.array(list(spec.lag_x)))
+    constant = [np.ones((T, n, 1))] if spec.fixed_effects == "none" else []
+    raw = np.concatenate([*constant, X, lagged], axis=2)
+    Wy = spatial_lag(W, y)
+    Z = demean(raw, spec.fixed_effects)
+    yt, Wyt = demean(y, spec.fixed_effects), demean(Wy, spec.fixed_effects)
+    _refuse_unusable_columns(spec, raw, Z)
+    _refuse_unusable_y(spec, y, yt)
+    _refuse_too_few(spec, n, T)
+    basis = _refuse_collinear(spec, Z)
+    _refuse_perfect_fit(spec, stacked(yt), basis)
+    if spec.lag_y:
+        _refuse_flat_lag(spec, stacked(yt), stacked(Wyt), basis, weights.label)
+    WZ = demean(spatial_lag(W, raw), spec.fixed_effects) if spec.lag_error else None
+    WWy = demean(spatial_lag(W, Wy), spec.fixed_effects) if spec.lag_error else None
+    return Design(spec, weights, yt, Wyt, Z, WZ, WWy)
+
+
+def stacked(values: Array) -> Array:
+    """(T, n) → (T·n,) and (T, n, k) → (T·n, k)."""
+    return values.reshape(-1, *values.shape[2:])
+
+
+def _refuse_blanks(panel: Panel, names: tuple[str, ...]) -> None:
+    blank = np.argwhere(np.isnan(panel.array(list(names))))
+    if len(blank):
+        cells = [f"{names[k]} of {panel.units[i]} in {panel.periods[t]}" for t, i, k in blank]
+        raise DataError(
+            f"{len(cells)} cell(s) are blank: {listed(cells)}. Fill them by a stated rule, or drop the units or periods."
+        )
+
+
+def _refuse_unusable_columns(spec: DurbinSpec, raw: Array, Z: Array) -> None:
+    words: dict[FixedEffects, str] = {
+        "unit": "the unit effects (it does not change over time)",
+        "time": "the time effects (it is the same for all units)",
+        "two_way": "the two-way effects (it is a unit part plus a time part)",
+    }
+    for j, term in enumerate(spec.terms):
+        if term == "(Intercept)":
+            continue
+        before, after = np.abs(raw[:, :, j]).max(), np.abs(Z[:, :, j]).max()
+        if np.ptp(raw[:, :, j]) <= ABSORBED * before:
+            raise DataError(
+                f"{term!r} is constant; an intercept or the effects stand for it already. Drop it."
+            )
+        if after <= ABSORBED * before:
+            raise DataError(f"{term!r} is absorbed by {words[spec.fixed_effects]}. Drop it, or the effects.")
+
+
+def _refuse_unusable_y(spec: DurbinSpec, y: Array, transformed: Array) -> None:
+    if np.ptp(y) <= ABSORBED * np.abs(y).max() or np.abs(transformed).max() <= ABSORBED * np.abs(y).max():
+        raise DataError(
+            f"{spec.y!r} does not vary once the effects are taken out: there is nothing to explain."
+        )
+
+
+def _refuse_too_few(spec: DurbinSpec, n: int, T: int) -> None:
+    unit, time = spec.fixed_effects in ("unit", "two_way"), spec.fixed_effects in ("time", "two_way")
+    left = (n - time) * (T - unit)
+    needed = len(spec.terms) + len(spec.spatial_terms) + 1
+    if left <= needed:
+        raise DataError(
+            f"{n} units × {T} periods leave {left} observations after the effects, for {needed} parameters. "
+            "Drop regressors or lags, or use more units or periods."
+        )
+
+
+def _refuse_collinear(spec: DurbinSpec, Z: Array) -> Array:
+    """Give an orthonormal basis of Z, or name the columns of an exact linear dependence."""
+    flat = stacked(Z)
+    if not flat.shape[1]:
+        return flat
+    unit = flat / np.sqrt((flat**2).sum(axis=0))
+    Q, R, order = linalg.qr(unit, mode="economic", pivoting=True)
+    diagonal = np.abs(np.diag(R))
+    rank = int(np.count_nonzero(diagonal > RANK_TOLERANCE))
+    if rank < len(order):
+        combination = linalg.solve_triangular(R[:rank, :rank], R[:rank, rank])
+        involved = [spec.terms[order[rank]]]
+        involved += [spec.terms[order[j]] for j in np.flatnonzero(np.abs(combination) > 1e-6)]
+        raise DataError(
+            f"These regressors are an exact linear combination of each other: {listed(involved)}. Drop one."
+        )
+    condition = np.linalg.cond(R)
+    if condition > CONDITION_WARNING:
+        warnings.warn(
+            f"The regressors are nearly collinear (condition number {condition:.0f}): coefficients of single "
+            "regressors are poorly determined, though their sum may be sound.",
+            SpatialZbWarning,
+            stacklevel=5,
+        )
+    return Q
+
+
+def _refuse_perfect_fit(spec: DurbinSpec, y: Array, basis: Array) -> None:
+    off = y - basis @ (basis.T @ y)
+    if off @ off <= PERFECT_FIT * (y @ y):
+        raise DataError(
+            f"The regressors explain {spec.y!r} perfectly: it is an identity of them. Drop what defines it."
+        )
+
+
+def _refuse_flat_lag(spec: DurbinSpec, y: Array, Wy: Array, basis: Array, label: str) -> None:
+    off = np.column_stack([y, Wy])
+    off = off - basis @ (basis.T @ off)
+    sizes = np.sqrt((off**2).sum(axis=0))
+    if sizes[1] <= ABSORBED * sizes[0] or abs(off[:, 0] @ off[:, 1]) >= (1 - 1e-12) * sizes.prod():
+        raise SpecificationError(
+            f"rho is not identified: under {label!r} the spatial lag of {spec.y!r} is a multiple of it once effects and "
+            "regressors are removed, as happens when all units are neighbours with equal weights. Use another W."
+        )
