@@ -88,14 +88,23 @@ def knn(regions: gpd.GeoDataFrame, k: int = 4, *, label: str | None = None) -> W
 
 
 def inverse_distance(
-    regions: gpd.GeoDataFrame, power: float = 1.0, *, cutoff_km: float | None = None, label: str | None = None
+    regions: gpd.GeoDataFrame,
+    power: float = 1.0,
+    *,
+    cutoff_km: float | None = None,
+    islands: Islands | Sequence[tuple[str, str]] = "error",
+    label: str | None = None,
 ) -> Weights:
     """w_ij = d_ij^(−power), d in kilometres between centroids; zero beyond ``cutoff_km``.
+
+    ``islands`` says what happens to units with nobody within the cut-off, as in :func:`contiguity`; a bridge
+    has the weight of its own distance.
 
     Raises
     ------
     WeightsError
-        A power or cut-off that is not positive, or two units with the same centroid.
+        A power or cut-off that is not positive, two units with the same centroid, or an island under
+        ``islands="error"``.
     """
     if not power > 0:
         raise WeightsError(f"power must be positive, not {power}.")
@@ -105,18 +114,11 @@ def inverse_distance(
     distance = distances_km(regions)
     _refuse_coincident(distance, ids)
     np.fill_diagonal(distance, np.inf)
-    weight = distance**-power
-    if cutoff_km is not None:
-        weight[distance > cutoff_km] = 0.0
-    recipe = {"kind": "inverse_distance", "power": power, "cutoff_km": cutoff_km}
-    weights = Weights(sparse.csr_array(weight), ids, label or "inverse distance", recipe=recipe)
-    if len(weights.islands):
-        warnings.warn(
-            f"{len(weights.islands)} unit(s) have no neighbour within {cutoff_km} km: {listed(weights.islands)}.",
-            SpatialZbWarning,
-            stacklevel=2,
-        )
-    return weights
+    full = distance**-power
+    near = sparse.csr_array(np.where(distance <= (cutoff_km or np.inf), full, 0.0))
+    joined, record = _bridge(near, regions, ids, islands, full)
+    recipe = {"kind": "inverse_distance", "power": power, "cutoff_km": cutoff_km, **record}
+    return Weights(joined, ids, label or "inverse distance", recipe=recipe)
 
 
 def distances_km(regions: gpd.GeoDataFrame) -> np.ndarray:
@@ -157,9 +159,16 @@ def _touching(metres: gpd.GeoSeries, kind: str, tolerance: float) -> sparse.csr_
 
 
 def _bridge(
-    first: sparse.csr_array, regions: gpd.GeoDataFrame, ids: pd.Index, islands: Any
+    first: sparse.csr_array,
+    regions: gpd.GeoDataFrame,
+    ids: pd.Index,
+    islands: Any,
+    strength: np.ndarray | None = None,
 ) -> tuple[sparse.csr_array, dict[str, Any]]:
-    """Apply the island policy; give the matrix and what was done."""
+    """Apply the island policy; give the matrix and what was done.
+
+    ``strength`` (n, n) holds the weight a new link gets; one without it.
+    """
     alone = np.flatnonzero(np.diff(first.indptr) == 0)
     names = [_named(regions, ids, i) for i in alone]
     if not isinstance(islands, str):
@@ -184,8 +193,9 @@ def _bridge(
     for a, b in pairs:
         _say(f"{_named(regions, ids, a)} is linked with {_named(regions, ids, b)} (bridge, islands policy).")
     rows, cols = np.array(pairs).reshape(-1, 2).T
-    links = sparse.csr_array((np.ones(len(pairs)), (rows, cols)), shape=first.shape)
-    joined = sparse.csr_array(((first + links + links.T) > 0).astype(float))
+    weight = np.ones(len(pairs)) if strength is None else strength[rows, cols]
+    links = sparse.csr_array((weight, (rows, cols)), shape=first.shape)
+    joined = sparse.csr_array(first.maximum(links).maximum(links.T))
     policy = islands if isinstance(islands, str) else "bridges"
     return joined, {"islands": policy, "bridges": [[str(ids[a]), str(ids[b])] for a, b in pairs]}
 
