@@ -48,13 +48,15 @@ MAX_BYTES = 1_000_000
 
 # Words of result tables: a variable of this name could not be told from a parameter.
 RESERVED = frozenset({"rho", "lam", "sigma2", "unit", "period"})
-FUNCTIONS = frozenset({"log", "log1p", "exp", "sqrt", "abs", "lq", "share", "lag"})
+FUNCTIONS = frozenset({"log", "log1p", "exp", "sqrt", "abs", "lq"})
 
 
 # --- values ------------------------------------------------------------------------------------------------
 
 
 def _as_text(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
     texts = value.values() if isinstance(value, Mapping) else [value]
     if not all(isinstance(text, str) and text.strip() for text in texts):
         raise ValueError(f"must be text or {{ en = ..., zh = ... }}, not {value!r}")
@@ -100,6 +102,12 @@ def _by_period(value: object) -> object:
     return {int(key): number for key, number in value.items()}
 
 
+def _slug(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
+        raise ValueError(f"names a folder: use small letters a-z, digits, _ and - only, not {name!r}")
+    return name
+
+
 def _as_where(value: object) -> object:
     return {key: _as_tuple(kept) for key, kept in value.items()} if isinstance(value, Mapping) else value
 
@@ -134,7 +142,7 @@ class _Section(BaseModel):
 class General(_Section):
     """``[study]``: who the study is and the numbers every stage shares."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    name: Annotated[str, AfterValidator(_slug)]
     title: Label
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 20190101
     permutations: Annotated[int, Field(ge=99, le=999_999)] = 9999
@@ -148,7 +156,7 @@ class Regions(_Section):
 
     file: Word
     id: Word
-    projected_crs: Annotated[str, Field(pattern=r"^[A-Z]+:\d{3,6}$")] = "EPSG:4549"
+    projected_crs: Annotated[str, Field(pattern=r"^[A-Z]+:[0-9]{3,6}$")] = "EPSG:4549"
     source: Label | None = None
     review_number: str = ""
 
@@ -467,7 +475,7 @@ def _place(dotted: str, lines: Mapping[str, int]) -> str:
 
 def _meant(word: str, known: Iterable[str]) -> str:
     """Suggest the nearest known word, or list what is known."""
-    known = [str(item) for item in known]
+    known = list(dict.fromkeys(str(item) for item in known))
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]!r}?"
@@ -486,7 +494,7 @@ class _Problems:
             self.found.append((dotted, message))
 
     def unknown(self, dotted: str, what: str, word: str, known: Iterable[str]) -> None:
-        self.add(dotted, f"{what} {word!r} is not defined; {_meant(word, known)}")
+        self.add(dotted, f"{what} {word!r} is not known; {_meant(word, known)}")
 
     def raise_any(self, path: Path) -> None:
         if not self.found:
@@ -694,7 +702,7 @@ def _weights_model(dotted: str, value: Mapping[str, Any], problems: _Problems) -
     if kind is None:
         problems.add(f"{dotted}.kind", f"is required: one of {listed(_WEIGHTS)}")
     else:
-        problems.add(f"{dotted}.kind", f"must be one of {listed(_WEIGHTS)}, not {kind!r}")
+        problems.add(f"{dotted}.kind", f"{kind!r} is no kind of weights; {_meant(str(kind), _WEIGHTS)}")
     return None
 
 
@@ -711,13 +719,27 @@ def _validate(model: type[_Section], value: object, dotted: str, problems: _Prob
         return None
 
 
+_TYPES: Mapping[str, str] = {
+    "string_type": "must be text in quotes",
+    "string_too_short": "must not be empty text",
+    "string_pattern_mismatch": "has letters or signs that are not allowed here",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "tuple_type": "must be a list in square brackets",
+    "dict_type": "must be a table",
+}
+
+
 def _said(item: Mapping[str, Any], model: type[_Section], dotted: str) -> tuple[str, str]:
     """Put one pydantic error into the words of a study file."""
     loc = item["loc"]
     key = str(loc[0]) if loc else ""
-    inner = ".".join(str(part + 1) if isinstance(part, int) else part for part in loc[1:] if part != "[key]")
-    place = ".".join(part for part in (dotted, key) if part)
-    where = f"entry {inner}: " if inner.isdigit() else ""
+    entry = loc[1] if len(loc) > 1 else None
+    where = f"entry {entry + 1}: " if isinstance(entry, int) and key != "values" else ""
+    where = f"{entry}: " if key in ("values", "where") and entry is not None else where
+    place = f"{dotted}.{key}" if key else dotted
     kind, got = item["type"], item.get("input")
     if kind == "extra_forbidden":
         return place, f"unknown key; {_meant(key, [name for name in model.model_fields if name != 'name'])}"
@@ -726,8 +748,12 @@ def _said(item: Mapping[str, Any], model: type[_Section], dotted: str) -> tuple[
     if kind == "value_error":
         return place, where + str(item["ctx"]["error"])
     if kind == "literal_error":
-        return place, f"{where}must be {item['ctx']['expected']}, not {got!r}"
-    return place, f"{where}{item['msg'].replace('Input should', 'must')}, not {got!r}"
+        allowed = item["ctx"]["expected"]
+        near = difflib.get_close_matches(str(got), re.findall(r"'([^']*)'", allowed), n=1, cutoff=0.6)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return place, f"{where}must be {allowed}, not {got!r}{hint}"
+    words = _TYPES.get(kind) or item["msg"].replace("Input should", "must")
+    return place, f"{where}{words}, not {got!r}"
 
 
 # --- files -------------------------------------------------------------------------------------------------
@@ -778,6 +804,9 @@ def _existing(text: str, home: Path, allow_outside: bool, say: Callable[[str], N
     if found is None:
         return None
     try:
+        if found.is_dir():
+            say(f"{text!r} is a folder, not a file")
+            return None
         if not found.is_file():
             beside = [item.name for item in found.parent.iterdir()] if found.parent.is_dir() else []
             near = difflib.get_close_matches(found.name, beside, n=1, cutoff=0.6)

@@ -1,0 +1,212 @@
+"""Blank cells: refused unless a written rule says what to do; every filled or dropped cell is reported."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed
+
+__all__ = ["RULES", "Rule", "fill_missing"]
+
+Rule = Literal["error", "interpolate", "median_growth", "drop_units", "drop_periods"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+
+# The median of fewer growth rates than this is no more than one other unit's story.
+MIN_OTHERS = 3
+
+Floats = NDArray[np.float64]
+
+
+def fill_missing(
+    frame: pd.DataFrame,
+    rules: Mapping[str, Rule],
+    *,
+    unit: str,
+    period: str,
+    columns: Iterable[str] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Apply a rule per column to the blank cells of a complete long table.
+
+    ``error`` refuses (so does a column without a rule). ``interpolate`` draws a straight line in time between
+    the nearest observed periods of the unit and refuses at the ends. ``median_growth`` multiplies the unit's
+    nearest observed value (the earlier of two equally near) by the median growth of the other units of the
+    table between the two periods. ``drop_units`` and ``drop_periods`` leave out whole units or periods; they
+    act first, and a single row is never dropped. Filling starts from printed values only, never from filled
+    ones.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row for every unit and period of the estimation sample.
+    rules : mapping of str to rule
+        Rule by column.
+    unit, period : str
+        Names of the columns that identify a row; periods are numbers.
+    columns : iterable of str, optional
+        Columns that are used. Default: those of ``rules``.
+
+    Returns
+    -------
+    filled : DataFrame
+        A copy; order and index as they were.
+    report : DataFrame
+        One row per blank cell: unit, period, variable, rule, value (NaN where it was dropped).
+
+    Warns
+    -----
+    SpatialZbWarning
+        Units or periods were dropped.
+
+    Raises
+    ------
+    SpecificationError
+        A rule is unknown.
+    DataError
+        A column is absent or holds text, the table is not complete, a blank cell has no rule, or its rule
+        cannot fill it; the cells are named.
+    """
+    used = list(dict.fromkeys(rules if columns is None else columns))
+    _check_request(frame, rules, unit, period, used)
+    active: dict[str, Rule] = {column: rules.get(column, "error") for column in used}
+    _refuse_blank(frame, [column for column in used if active[column] == "error"], unit, period)
+    kept, report = _drop(frame, active, unit, period)
+    if kept.empty:
+        raise DataError("The rules for blank cells drop every row; fill instead, or leave the variable out.")
+    filled = kept.copy()
+    for column in used:
+        if active[column] in ("interpolate", "median_growth") and kept[column].isna().any():
+            filled[column], rows = _fill(kept, column, active[column], unit, period)
+            report += rows
+    table = pd.DataFrame(report, columns=["unit", "period", "variable", "rule", "value"])
+    return filled, table.astype({"value": float})
+
+
+# --- checks ------------------------------------------------------------------------------------------------
+
+
+def _check_request(
+    frame: pd.DataFrame, rules: Mapping[str, Rule], unit: str, period: str, used: Sequence[str]
+) -> None:
+    unknown = sorted({str(rule) for rule in rules.values()} - set(RULES))
+    if unknown:
+        raise SpecificationError(
+            f"Unknown rule for blank cells: {listed(unknown)}. Rules: {', '.join(RULES)}."
+        )
+    absent = [name for name in (unit, period, *used) if name not in frame.columns]
+    if absent:
+        raise DataError(f"The table has no column {listed(map(repr, absent))}.")
+    text = [name for name in used if not pd.api.types.is_numeric_dtype(frame[name])]
+    if text:
+        raise DataError(f"These columns hold text where numbers belong: {listed(text)}.")
+    _check_complete(frame, unit, period)
+
+
+def _check_complete(frame: pd.DataFrame, unit: str, period: str) -> None:
+    """A row that is absent must not be taken for a blank cell."""
+    if frame.empty:
+        raise DataError("The table has no rows.")
+    if not pd.api.types.is_numeric_dtype(frame[period]) or frame[period].isna().any():
+        raise DataError(f"The column {period!r} must hold a number in every row.")
+    keys = pd.MultiIndex.from_frame(frame[[unit, period]])
+    if not keys.is_unique:
+        twice = [f"{u} in {p}" for u, p in keys[keys.duplicated()].unique()]
+        raise DataError(f"More than one row for {listed(twice)}.")
+    grid = pd.MultiIndex.from_product([frame[unit].unique(), np.sort(frame[period].unique())])
+    holes = [f"{u} in {p}" for u, p in grid.difference(keys)]
+    if holes:
+        raise DataError(f"The table has no row for {listed(holes)}.")
+
+
+def _refuse_blank(frame: pd.DataFrame, columns: Sequence[str], unit: str, period: str) -> None:
+    cells = [
+        f"{column} of {u} in {p}"
+        for column in columns
+        for u, p in zip(*(frame.loc[frame[column].isna(), key] for key in (unit, period)), strict=True)
+    ]
+    if cells:
+        raise DataError(
+            f"{len(cells)} blank cell(s) and no rule to fill them: {listed(cells)}. Write a [[missing]] rule "
+            f"({', '.join(RULES[1:])}) with its reason, or leave the variable out."
+        )
+
+
+# --- dropping ----------------------------------------------------------------------------------------------
+
+
+def _drop(
+    frame: pd.DataFrame, rules: Mapping[str, Rule], unit: str, period: str
+) -> tuple[pd.DataFrame, list[tuple[object, ...]]]:
+    """Leave out the units, then the periods, that have a blank cell under such a rule."""
+    report: list[tuple[object, ...]] = []
+    for rule, key in (("drop_units", unit), ("drop_periods", period)):
+        columns = [column for column in rules if rules[column] == rule]
+        for column in columns:
+            blank = frame[frame[column].isna()]
+            report += [(u, p, column, rule, np.nan) for u, p in zip(blank[unit], blank[period], strict=True)]
+        gone = frame.loc[frame[columns].isna().any(axis=1), key].unique()
+        if len(gone):
+            frame = frame[~frame[key].isin(gone)]
+            what = rule.removeprefix("drop_")
+            warnings.warn(
+                f"{len(gone)} {what} left out for blank cells in {listed(columns)}: {listed(gone)}.",
+                SpatialZbWarning,
+                stacklevel=3,
+            )
+    return frame, report
+
+
+# --- filling -----------------------------------------------------------------------------------------------
+
+
+def _fill(
+    frame: pd.DataFrame, column: str, rule: Rule, unit: str, period: str
+) -> tuple[pd.Series, list[tuple[object, ...]]]:
+    """Fill one column; give it in the order of the rows, and its report."""
+    grid = frame.pivot(index=period, columns=unit, values=column).astype(float)
+    values, times = grid.to_numpy(), grid.index.to_numpy(dtype=float)
+    filled = values.copy()
+    report: list[tuple[object, ...]] = []
+    for t, i in np.argwhere(np.isnan(values)):
+        cell = f"{column} of {grid.columns[i]} in {grid.index[t]}"
+        fill = _interpolated if rule == "interpolate" else _grown
+        filled[t, i] = fill(values, times, int(t), int(i), cell)
+        report.append((grid.columns[i], grid.index[t], column, rule, filled[t, i]))
+    rows = grid.index.get_indexer(frame[period])
+    places = grid.columns.get_indexer(frame[unit])
+    return pd.Series(filled[rows, places], index=frame.index), report
+
+
+def _interpolated(values: Floats, times: Floats, t: int, i: int, cell: str) -> float:
+    """Straight line in time between the nearest observed periods of unit i; values (T, n)."""
+    observed = np.flatnonzero(~np.isnan(values[:, i]))
+    before, after = observed[observed < t], observed[observed > t]
+    if not before.size or not after.size:
+        side = "before" if not before.size else "after"
+        raise DataError(
+            f"{cell} is blank and nothing is observed {side} it, so there is nothing to interpolate between. "
+            "Use the rule median_growth for this column, or shorten the periods."
+        )
+    a, b = before[-1], after[0]
+    part = (times[t] - times[a]) / (times[b] - times[a])
+    return float(values[a, i] + part * (values[b, i] - values[a, i]))
+
+
+def _grown(values: Floats, times: Floats, t: int, i: int, cell: str) -> float:
+    """Nearest observed value of unit i times the median x_t / x_s of the other units; values (T, n)."""
+    observed = np.flatnonzero(~np.isnan(values[:, i]))
+    if not observed.size:
+        raise DataError(f"{cell} is blank and so is every other period of the unit. Drop the unit instead.")
+    s = observed[np.argmin(np.abs(times[observed] - times[t]))]
+    others = (values[s] > 0) & ~np.isnan(values[t])
+    if others.sum() < MIN_OTHERS:
+        raise DataError(
+            f"{cell} is blank and only {int(others.sum())} other unit(s) are observed in both periods; "
+            f"the median growth needs {MIN_OTHERS}. Use the rule interpolate, or drop the unit."
+        )
+    return float(values[s, i] * np.median(values[t, others] / values[s, others]))
