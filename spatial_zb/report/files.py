@@ -1,0 +1,134 @@
+"""Files that are whole or absent: write beside the target, flush to the disk, then rename."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from spatial_zb.errors import OutputError
+
+__all__ = ["atomic_path", "slug", "slugs", "write_atomic"]
+
+# Windows keeps these names for devices, whatever the suffix.
+_DEVICES = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{i}" for port in ("COM", "LPT") for i in range(10)}
+# 255 bytes is the common limit of one name; the rest is left for suffixes of callers.
+_SLUG_BYTES = 180
+
+_DENIED = "permission is denied; close the file if Word or Excel holds it open, or choose another folder"
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space and run again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run again",
+    errno.EROFS: "the file system is read-only; choose another output folder",
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.ENOENT: "the folder does not exist; create it or choose another one",
+    errno.ENOTDIR: "its parent is not a folder; choose another one",
+    errno.EISDIR: "a folder has this name; move it away or choose another name",
+    errno.EEXIST: "a file has the name of this folder; move it away or choose another name",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+}
+
+
+def write_atomic(path: str | Path, data: bytes | str) -> Path:
+    """Write ``data`` so that a reader sees the old file or the new one, never a part.
+
+    Parameters
+    ----------
+    path
+        The file to make or replace; its folder must exist.
+    data
+        Bytes as they are, or text, written as UTF-8 with the line ends it has.
+
+    Raises
+    ------
+    OutputError
+        Disk full, read-only or missing folder, or a folder in the way; nothing is left behind.
+    """
+    blob = data.encode("utf-8") if isinstance(data, str) else data
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(blob)
+    return Path(path)
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder and with the same suffix, renamed to ``path`` at the end.
+
+    For libraries that write by path. When the block fails or is interrupted the temporary file is removed
+    and an older file at ``path`` stays as it was.
+
+    Raises
+    ------
+    OutputError
+        As :func:`write_atomic`; also when the block wrote nothing.
+    """
+    path = Path(path)
+    # Not the name of the target: it may already be as long as the file system allows.
+    temporary = path.with_name(f".part-{secrets.token_hex(6)}{path.suffix}")
+    try:
+        yield temporary
+        _flush(temporary)
+        # Windows lets a file replace nothing but a file, yet reports a folder as "permission denied".
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """Turn an operating system error into words with a remedy."""
+    reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    return OutputError(f"Cannot write {path}: {reason}.")
+
+
+def _flush(path: Path) -> None:
+    """Send the bytes to the disk before the rename, so that a crash cannot leave an empty file.
+
+    The descriptor is opened for reading and writing because Windows refuses to flush a read-only one.
+    """
+    if not path.exists() and path.parent.is_dir():
+        raise OutputError(f"Cannot write {path.parent}: nothing was written to the temporary file.")
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def slug(text: str) -> str:
+    """Make a file name, without suffix, of any text: letters and digits of any script, ``-`` and ``_``.
+
+    Chinese stays Chinese. The result is a legal name on Windows, macOS and Linux: no separators, dots,
+    blanks, device names or control characters, at most 180 bytes of UTF-8. Empty text gives
+    ``"untitled"``. Two texts can give one slug: use :func:`slugs` for a set of names.
+    """
+    folded = unicodedata.normalize("NFKC", text)
+    kept = (ch if ch.isalnum() or ch == "_" or unicodedata.category(ch) == "Mn" else "-" for ch in folded)
+    name = "-".join(part for part in "".join(kept).split("-") if part)
+    name = name.encode("utf-8", "ignore")[:_SLUG_BYTES].decode("utf-8", "ignore").rstrip("-")
+    if not name:
+        return "untitled"
+    return f"{name}_" if name.upper() in _DEVICES else name
+
+
+def slugs(texts: Iterable[str]) -> list[str]:
+    """Make one file name for each text, all different even where the disk ignores case."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for text in texts:
+        base = name = slug(text)
+        number = 2
+        while name.casefold() in taken:
+            name, number = f"{base}-{number}", number + 1
+        taken.add(name.casefold())
+        names.append(name)
+    return names

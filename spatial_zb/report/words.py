@@ -1,0 +1,92 @@
+"""The fixed words of tables, in English and Chinese."""
+
+from __future__ import annotations
+
+from spatial_zb.text import Text
+
+__all__ = ["COVARIANCES", "EFFECTS", "ESTIMATORS", "FACTS", "PARAMETERS", "WORDS"]
+
+EFFECTS = {
+    "direct": Text("Direct", "直接效应"),
+    "indirect": Text("Indirect", "间接效应"),
+    "total": Text("Total", "总效应"),
+}
+
+# Parameters beside the regressors, in the order they are printed.
+PARAMETERS = {
+    "tau": Text("Time lag τ", "时间滞后系数 τ"),
+    "rho": Text("Spatial lag ρ", "空间自回归系数 ρ"),
+    "eta": Text("Space-time lag η", "时空滞后系数 η"),
+    "lam": Text("Spatial error λ", "空间误差系数 λ"),
+    "phi": Text("Random effect φ", "随机效应参数 φ"),
+    "sigma2": Text("Variance σ²", "误差方差 σ²"),
+}
+
+# Lines below the estimates: name in glance() and label.
+FACTS = {
+    "nobs": Text("Observations", "观测值"),
+    "n_units": Text("Units", "地区数"),
+    "n_periods": Text("Periods", "时期数"),
+    "log_likelihood": Text("Log-likelihood", "对数似然值"),
+    "aic": Text("AIC", "AIC"),
+    "r2_within": Text("R² within", "组内 R²"),
+}
+
+ESTIMATORS = {
+    "lee_yu": Text("Lee–Yu ML", "Lee–Yu 极大似然"),
+    "direct": Text("Direct ML", "直接极大似然"),
+    "ml": Text("ML", "极大似然"),
+    "qml": Text("QML", "拟极大似然"),
+    "ols": Text("OLS", "最小二乘"),
+    "within": Text("Within", "组内估计"),
+    "gmm": Text("GMM", "广义矩"),
+    "2sls": Text("2SLS", "两阶段最小二乘"),
+    "3sls": Text("3SLS", "三阶段最小二乘"),
+    "gs2sls": Text("GS2SLS", "广义空间两阶段最小二乘"),
+    "gs3sls": Text("GS3SLS", "广义空间三阶段最小二乘"),
+    "fiml": Text("FIML", "完全信息极大似然"),
+}
+
+COVARIANCES = {
+    "information": Text("information", "信息矩阵"),
+    "hessian": Text("Hessian", "海塞矩阵"),
+    "sandwich": Text("sandwich", "三明治估计"),
+    "cluster": Text("clustered by unit", "按地区聚类"),
+    "driscoll_kraay": Text("Driscoll–Kraay", "Driscoll–Kraay"),
+    "delta": Text("delta method", "Delta 方法"),
+    "simulate": Text("simulated draws", "模拟抽样"),
+    "classical": Text("classical", "经典"),
+    "robust": Text("robust", "异方差稳健"),
+}
+
+WORDS = {
+    "anonymous": Text("not stated", "未说明"),
+    "between": Text("SD between", "组间标准差"),
+    "constant": Text("Constant", "常数项"),
+    "covariance": Text("Covariance", "协方差估计"),
+    "definition": Text("Definition", "定义"),
+    "estimate": Text("Estimate", "估计值"),
+    "estimator": Text("Estimator", "估计方法"),
+    "max": Text("Max.", "最大值"),
+    "mean": Text("Mean", "均值"),
+    "median": Text("Median", "中位数"),
+    "min": Text("Min.", "最小值"),
+    "model": Text("Model", "模型"),
+    "n": Text("N", "观测数"),
+    "no": Text("No", "否"),
+    "not_converged": Text("n.c.", "未收敛"),
+    "overall": Text("SD overall", "总体标准差"),
+    "period": Text("Period", "时期"),
+    "random": Text("Random", "随机"),
+    "rule": Text("Rule", "补齐规则"),
+    "source": Text("Source", "来源"),
+    "time_effects": Text("Time fixed effects", "时间固定效应"),
+    "unit": Text("Unit", "地区"),
+    "unit_effects": Text("Unit fixed effects", "地区固定效应"),
+    "unit_of_measure": Text("Unit of measurement", "单位"),
+    "value": Text("Value", "数值"),
+    "variable": Text("Variable", "变量"),
+    "weights": Text("Weights matrix", "空间权重矩阵"),
+    "within": Text("SD within", "组内标准差"),
+    "yes": Text("Yes", "是"),
+}

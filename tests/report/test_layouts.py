@@ -1,0 +1,492 @@
+"""From tidy frames to tables: what stands where, in both languages, and what is never marked."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spatial_zb.errors import SpecificationError
+from spatial_zb.report.layouts import (
+    definitions_table,
+    descriptives_table,
+    effects_table,
+    missing_table,
+    moran_table,
+    regression_table,
+)
+from spatial_zb.report.tables import TableStyle, note_paragraphs, shown, words, write_table
+from spatial_zb.text import Text
+
+EN, ZH = TableStyle(), TableStyle(language="zh")
+COLUMN_T = TableStyle(error_position="column", errors="t")
+LABELS = {"talent": Text("Talent", "人才集聚"), "gdp": "ln GDP"}
+
+
+class Result:
+    """Anything with tidy() and glance()."""
+
+    def __init__(self, tidy, glance):
+        self._tidy, self._glance = pd.DataFrame(tidy), pd.DataFrame(glance)
+
+    def tidy(self):
+        return self._tidy
+
+    def glance(self):
+        return self._glance
+
+
+def fit(terms, **changes):
+    """A fit whose estimates are 0.25, 1.25, …, with given standard errors and p-values."""
+    records = [
+        {"term": t, "estimate": i + 0.25, "std_error": se, "statistic": (i + 0.25) / se, "p_value": p}
+        for i, (t, se, p) in enumerate(terms)
+    ]
+    facts = {
+        "model": "SDM",
+        "fixed_effects": "two_way",
+        "estimator": "lee_yu",
+        "weights": "queen",
+        "covariance": "sandwich",
+        "nobs": 187,
+        "n_units": 11,
+        "n_periods": 17,
+        "log_likelihood": 12.3456,
+        "aic": -4.5,
+        "bic": 1.0,
+        "sigma2": 0.04,
+        "r2_within": 0.5,
+        "converged": True,
+    }
+    return Result(records, [facts | changes])
+
+
+SDM = fit(
+    [
+        ("talent", 0.1, 0.009),
+        ("gdp", 0.2, 0.2),
+        ("W_talent", 0.3, 0.04),
+        ("W_gdp", 0.4, 0.5),
+        ("rho", 0.05, 0.06),
+        ("sigma2", 0.01, 0.0001),
+    ]
+)
+SEM = fit([("talent", 0.1, 0.009), ("lam", 0.2, 0.5)], model="SEM", fixed_effects="unit", weights="knn4")
+
+
+def printed(table, style=EN):
+    """Every body row as printed text."""
+    return [
+        [item.text + item.stars for item in (shown(cell, style) for cell in row.cells)]
+        for row in table.rows
+        if row.kind != "rule"
+    ]
+
+
+def line(table, name, style=EN):
+    """The row of that name, and the one below it."""
+    rows = printed(table, style)
+    i = [row[0] for row in rows].index(name)
+    return rows[i][1:], rows[i + 1] if i + 1 < len(rows) else None
+
+
+def heads(table, style=EN):
+    return [[words(cell.text, style) for cell in level] for level in table.header]
+
+
+def notes(table, style=EN):
+    return " ".join(note_paragraphs(table, style))
+
+
+# Regressions
+
+
+def test_regression_rows_come_in_the_order_of_a_paper():
+    table = regression_table([("SDM", SDM), ("SEM", SEM)], labels=LABELS)
+    names = [row[0] for row in printed(table) if row[0]]
+    assert names == [
+        "X",
+        "Talent",
+        "ln GDP",
+        "W × X",
+        "W × Talent",
+        "W × ln GDP",
+        "Spatial lag ρ",
+        "Spatial error λ",
+        "Variance σ²",
+        "Unit fixed effects",
+        "Time fixed effects",
+        "Observations",
+        "Units",
+        "Periods",
+        "Log-likelihood",
+        "AIC",
+        "R² within",
+        "Estimator",
+        "Weights matrix",
+    ]
+    assert heads(table) == [["", "(1)", "(2)"], ["Variable", "SDM", "SEM"]]
+
+
+def test_regression_cells():
+    table = regression_table([("SDM", SDM), ("SEM", SEM)], labels=LABELS)
+    assert line(table, "Talent") == (["0.250***", "0.250***"], ["", "(0.100)", "(0.100)"])
+    assert line(table, "W × Talent") == (["2.250**", ""], ["", "(0.300)", ""])
+    assert line(table, "Spatial lag ρ") == (["4.250*", ""], ["", "(0.050)", ""])
+    assert line(table, "Spatial error λ") == (["", "1.250"], ["", "", "(0.200)"])
+    assert line(table, "Unit fixed effects")[0] == ["Yes", "Yes"]
+    assert line(table, "Time fixed effects")[0] == ["Yes", "No"]
+    assert line(table, "Observations")[0] == ["187", "187"]
+    assert line(table, "Log-likelihood")[0] == ["12.346", "12.346"]
+    assert line(table, "Weights matrix")[0] == ["queen", "knn4"]
+
+
+def test_variance_is_never_starred_and_comes_from_glance_when_tidy_has_none():
+    assert line(regression_table([("SDM", SDM)]), "Variance σ²")[0] == ["5.250"]
+    assert line(regression_table([("SEM", SEM)]), "Variance σ²")[0] == ["0.040"]
+
+
+def test_regression_in_chinese():
+    table = regression_table([("SDM", SDM)], labels=LABELS, dependent=Text("Industry", "产业集聚"))
+    names = [row[0] for row in printed(table, ZH)]
+    expected = ["人才集聚", "W × 人才集聚", "空间自回归系数 ρ", "观测值", "对数似然值", "地区固定效应"]
+    assert set(expected) <= set(names)
+    text = notes(table, ZH)
+    for part in (
+        "注：括号内为标准误",
+        "*** p < 0.01",
+        "被解释变量：产业集聚",
+        "三明治",
+        "空间权重矩阵：queen",
+    ):
+        assert part in text
+
+
+def test_notes_name_errors_stars_covariance_weights_and_sources():
+    text = notes(regression_table([("SDM", SDM)], dependent="lq", notes=["Source: yearbook."]))
+    for part in (
+        "Standard errors in parentheses.",
+        "* p < 0.10, ** p < 0.05, *** p < 0.01.",
+        "Dependent variable: lq.",
+        "Covariance: sandwich.",
+        "Weights matrix: queen.",
+        "Source: yearbook.",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("style", "row", "below", "words_in_notes"),
+    [
+        (TableStyle(errors="p"), ["0.250***"], ["", "(0.009)"], "p-values in parentheses"),
+        (TableStyle(errors="t", digits=1), ["0.2***"], ["", "(2.5)"], "Ratios of estimate"),
+        (TableStyle(stars=False), ["0.250"], ["", "(0.100)"], "Standard errors in parentheses"),
+        (COLUMN_T, ["0.250***", "2.500"], ["ln GDP", "1.250", "6.250"], "beside the estimates"),
+        (TableStyle(thresholds=(0.05, 0.02, 0.001)), ["0.250**"], ["", "(0.100)"], "*** p < 0.001"),
+    ],
+    ids=["p", "t", "no stars", "column", "thresholds"],
+)
+def test_regression_styles(style, row, below, words_in_notes):
+    table = regression_table([("SDM", SDM)], labels=LABELS, style=style)
+    assert line(table, "Talent", style) == (row, below)
+    assert words_in_notes in notes(table, style)
+    assert ("* p <" in notes(table, style)) == style.stars
+
+
+def test_a_fit_that_did_not_converge_is_nc_without_stars():
+    failed = fit([("talent", 0.1, 0.0), ("rho", 0.1, 0.0)], converged=False)
+    table = regression_table([("SDM", SDM), ("bad", failed)], labels=LABELS)
+    column = [row[2] for row in printed(table) if len(row) > 2]
+    assert not any("*" in cell for cell in column)
+    assert line(table, "Talent") == (["0.250***", "n.c."], ["", "(0.100)", ""])
+    for name in ("Spatial lag ρ", "Log-likelihood", "AIC", "R² within"):
+        assert line(table, name)[0][1] == "n.c."
+    assert line(table, "Observations")[0] == ["187", "187"]
+    assert "n.c.: not converged" in notes(table)
+    assert line(table, "人才集聚", ZH)[0][1] == "未收敛"
+
+
+@pytest.mark.parametrize("spread", [math.nan, None], ids=["nan", "none"])
+def test_no_stars_without_a_standard_error(spread):
+    table = regression_table([("m", Result(
+        [{"term": "x", "estimate": 2.0, "std_error": spread, "statistic": 9.0, "p_value": 0.0}],
+        fit([]).glance().to_dict("records"),
+    ))])  # fmt: skip
+    assert line(table, "x") == (["2.000"], ["", "–"])
+    assert "not available" in notes(table)
+
+
+def test_missing_facts_are_dashes():
+    table = regression_table([("m", fit([("x", 0.1, 0.5)], r2_within=math.nan, estimator=None))])
+    assert line(table, "R² within")[0] == ["–"]
+    assert line(table, "Estimator")[0] == ["–"]
+    assert "not available" in notes(table)
+
+
+def test_terms_choose_and_order_and_the_rest_is_named():
+    table = regression_table([("SDM", SDM)], ["gdp"], LABELS)
+    assert [row[0] for row in printed(table)][1] == "ln GDP"
+    assert "Talent" not in [row[0] for row in printed(table)]
+    assert "Also estimated, not shown: Talent." in notes(table)
+    assert "not shown" not in notes(regression_table([("SDM", SDM)], ["gdp", "talent"]))
+
+
+def test_the_constant_is_last_and_random_effects_are_named():
+    table = regression_table([("RE", fit([("(Intercept)", 1, 0.5), ("x", 1, 0.5)], fixed_effects="random"))])
+    assert [row[0] for row in printed(table)][1:5:2] == ["x", "Constant"]
+    assert line(table, "Unit fixed effects")[0] == ["Random"]
+
+
+@pytest.mark.parametrize(
+    ("fits", "terms", "message"),
+    [
+        ([], None, "at least one fit"),
+        ([("SDM", SDM)], ["gpd"], "gpd"),
+        ([("twice", fit([("x", 1, 1), ("x", 1, 1)]))], None, "x more than once"),
+    ],
+    ids=["none", "unknown", "twice"],
+)
+def test_regression_refusals(fits, terms, message):
+    with pytest.raises(SpecificationError, match=message):
+        regression_table(fits, terms)
+
+
+def test_a_system_gives_a_column_for_each_equation():
+    tidy = pd.concat([SDM.tidy(), SEM.tidy()], keys=["industry", "talent"], names=["equation"])
+    tidy = tidy.reset_index(level="equation").set_index(["equation", "term"])
+    table = regression_table([("GS3SLS", Result(tidy, SDM.glance()))], labels=LABELS)
+    assert heads(table)[1] == ["Variable", "GS3SLS: industry", "GS3SLS: Talent"]
+    assert line(table, "Talent")[0] == ["0.250***", "0.250***"]
+    assert line(table, "Spatial error λ")[0] == ["", "1.250"]
+
+
+# Effects
+
+
+def effects(**changes):
+    records = [
+        {"term": term, "effect": effect, "estimate": v, "std_error": 0.1, "statistic": v / 0.1, "p_value": p}
+        for term, values in {"talent": (0.5, -0.25, 0.25), "gdp": (1.0, 2.0, 3.0)}.items()
+        for effect, v, p in zip(("direct", "indirect", "total"), values, (0.001, 0.05, math.nan), strict=True)
+    ]
+    return [record | changes for record in records]
+
+
+def test_effects_cells_and_heads():
+    result = Result(effects(), SDM.glance())
+    table = effects_table([("SDM", result), ("SAR", Result(effects()[:3], SDM.glance()))], labels=LABELS)
+    assert heads(table)[1] == ["Variable", *["Direct", "Indirect", "Total"] * 2]
+    assert heads(table, ZH)[1] == ["变量", *["直接效应", "间接效应", "总效应"] * 2]
+    assert [cell.span for cell in table.header[0]] == [1, 3, 3]
+    row, below = line(table, "Talent")
+    assert row == ["0.500***", "−0.250*", "0.250"] * 2
+    assert below == ["", *["(0.100)"] * 6]
+    assert line(table, "ln GDP")[0][3:] == ["", "", ""]
+    assert "Weights matrix: queen." in notes(table)
+
+
+def test_effects_take_weights_and_covariance_from_the_caller_or_say_they_are_not_stated():
+    class Bare:
+        def tidy(self):
+            return pd.DataFrame(effects())
+
+    assert "Weights matrix: not stated." in notes(effects_table([("m", Bare())]))
+    text = notes(effects_table([("m", Bare())], weights="knn4", covariance="cluster", method="simulate"))
+    for part in ("knn4", "clustered by unit", "simulated draws"):
+        assert part in text
+
+
+def test_effects_in_columns():
+    table = effects_table([("m", Result(effects(), SDM.glance()))], labels=LABELS, style=COLUMN_T)
+    assert [len(level) for level in table.header] == [2, 4, 7]
+    assert line(table, "Talent", COLUMN_T)[0] == ["0.500***", "5.000", "−0.250*", "−2.500", "0.250", "2.500"]
+
+
+def test_system_effects_have_a_section_for_each_response():
+    records = [
+        {**{k: v for k, v in record.items() if k != "term"}, "response": response, "source": source}
+        for response in ("industry", "talent")
+        for source in ("gdp", "shock:talent")
+        for record in effects()[:3]
+    ]
+    table = effects_table([("FIML", Result(records, SDM.glance()))], labels=LABELS)
+    assert [row[0] for row in printed(table) if row[0]] == [
+        "Effect on industry",
+        "ln GDP",
+        "Shock to Talent",
+        "Effect on Talent",
+        "ln GDP",
+        "Shock to Talent",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("results", "terms", "message"),
+    [
+        ([], None, "at least one"),
+        ([("m", Result(effects(), SDM.glance()))], ["x"], "x"),
+        ([("m", Result(effects() * 2, SDM.glance()))], None, "direct effect of talent more than once"),
+    ],
+    ids=["none", "unknown", "twice"],
+)
+def test_effects_refusals(results, terms, message):
+    with pytest.raises(SpecificationError, match=message):
+        effects_table(results, terms)
+
+
+# Moran
+
+
+def moran(periods=(2003, 2004, 2005), p=(0.001, 0.05, 0.3)):
+    n = len(periods)
+    return pd.DataFrame(
+        {"period": periods, "I": np.arange(n) + 0.5, "z": np.arange(n) - 1.0, "p_value": 0.2, "p_sim": p}
+    )
+
+
+INDUSTRY = Text("Industry", "产业")
+
+
+def test_moran_side_by_side():
+    table = moran_table(
+        {INDUSTRY: {"queen": moran(), "knn": moran((2004, 2005), (0.2, 0.2))}}, permutations=999
+    )
+    assert heads(table) == [["", "Industry"], ["", "queen", "knn"], ["Period", *["I", "z", "p"] * 2]]
+    assert printed(table)[0] == ["2003", "0.500***", "−1.000", "0.001", "–", "–", "–"]
+    assert printed(table)[1][:4] == ["2004", "1.500*", "0.000", "0.050"]
+    text = notes(table)
+    for part in ("999 random permutations", "Weights matrix: queen; knn.", "* p < 0.10", "not available"):
+        assert part in text
+    assert "p 为 999 次随机置换的伪 p 值" in notes(table, ZH)
+
+
+def test_moran_with_one_matrix_has_no_line_for_it():
+    table = moran_table({INDUSTRY: {"queen": moran()}, "Talent": {"queen": moran()}})
+    assert heads(table)[0] == ["", "Industry", "Talent"]
+    assert len(table.header) == 2
+    assert "Weights matrix: queen." in notes(table)
+    assert "not available" not in notes(table)
+
+
+def test_moran_by_the_normal_approximation():
+    table = moran_table({INDUSTRY: {"queen": moran()}}, p="p_value")
+    assert printed(table)[0] == ["2003", "0.500", "−1.000", "0.200"]
+    assert "normal approximation" in notes(table)
+
+
+def test_wide_moran_tables_are_stacked():
+    by = {"queen": moran(), "knn": moran()}
+    table = moran_table(dict.fromkeys(("a", "b", "c"), by))
+    assert [row[0] for row in printed(table)][::4] == ["a", "b", "c"]
+    assert table.n_columns == 7
+    assert moran_table(dict.fromkeys(("a", "b", "c"), by), stacked=False).n_columns == 19
+
+
+def test_an_undefined_moran_has_no_stars():
+    frame = moran()
+    frame.loc[0, ["I", "z"]] = math.nan
+    frame.loc[1, "p_sim"] = math.nan
+    table = moran_table({INDUSTRY: {"queen": frame}})
+    assert printed(table)[0] == ["2003", "–", "–", "0.001"]
+    assert printed(table)[1] == ["2004", "1.500", "0.000", "–"]
+
+
+@pytest.mark.parametrize(
+    ("results", "options", "message"),
+    [
+        ({}, {}, "at least one"),
+        ({INDUSTRY: {"queen": moran().drop(columns="z")}}, {}, "Industry with queen lacks z"),
+        ({INDUSTRY: {"queen": moran()}}, {"p": "p"}, "p_sim"),
+    ],
+    ids=["none", "column", "p"],
+)
+def test_moran_refusals(results, options, message):
+    with pytest.raises(SpecificationError, match=message):
+        moran_table(results, **options)
+
+
+# Descriptives, definitions, gaps
+
+
+class Panel:
+    """T = 2 periods, n = 3 units."""
+
+    labels = LABELS
+    values = np.array([[[1.0, 5.0], [2.0, 5.0], [6.0, np.nan]], [[3.0, 5.0], [4.0, 5.0], [8.0, np.nan]]])
+
+    def array(self, names):
+        return self.values[:, :, [["talent", "gdp"].index(name) for name in names]]
+
+
+def test_descriptives():
+    table = descriptives_table(Panel(), ["talent", "gdp"])
+    # Unit means 2, 3, 7; every deviation from them is 1 in size.
+    pooled = np.array([1, 2, 6, 3, 4, 8])
+    expected = [pooled.mean(), pooled.std(ddof=1), math.sqrt(7), math.sqrt(6 / 5), 1, 3.5, 8]
+    assert line(table, "Talent")[0] == ["6", *(f"{value:.3f}" for value in expected)]
+    assert line(table, "ln GDP")[0] == ["4", "5.000", *["0.000"] * 3, *["5.000"] * 3]
+    assert heads(table, ZH)[0][:6] == ["变量", "观测数", "均值", "总体标准差", "组间标准差", "组内标准差"]
+
+
+def test_descriptives_of_nothing_are_dashes():
+    class Empty(Panel):
+        values = np.full((2, 3, 2), np.nan)
+
+    assert line(descriptives_table(Empty(), ["talent"]), "Talent")[0] == ["0", *["–"] * 7]
+
+
+def test_between_and_within_add_up_to_overall():
+    """For a balanced panel (N−1)s² = T(n−1)s_b² + (N−1)s_w²."""
+
+    class Drawn(Panel):
+        values = np.random.default_rng(5).normal(size=(7, 9, 2))
+
+    cells = {
+        words(head.text, EN): cell
+        for head, cell in zip(
+            descriptives_table(Drawn(), ["talent"]).header[0],
+            descriptives_table(Drawn(), ["talent"]).rows[0].cells,
+            strict=True,
+        )
+    }
+    overall, between, within = (cells[f"SD {name}"].value ** 2 for name in ("overall", "between", "within"))
+    assert 62 * overall == pytest.approx(7 * 8 * between + 62 * within, rel=1e-12)
+
+
+def test_definitions_leave_out_columns_nobody_fills():
+    rows = [
+        {"name": "lq", "label": {"en": "LQ", "zh": "区位商"}, "definition": "share", "source": "yearbook"},
+        {"name": "fdi", "definition": "", "source": "yearbook"},
+    ]
+    table = definitions_table(rows)
+    assert heads(table) == [["Variable", "Definition", "Source"]]
+    assert printed(table, ZH) == [["区位商", "share", "yearbook"], ["fdi", "–", "yearbook"]]
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, list], ids=["frame", "records"])
+def test_missing_cells(kind):
+    rows = [
+        {"unit": "331100", "period": 2013, "variable": "talent", "rule": "linear", "value": 12.5},
+        {"unit": "330700", "period": 2018, "variable": "gdp", "rule": "blank", "value": None},
+    ]
+    labels = LABELS | {"331100": Text("Lishui", "丽水市")}
+    table = missing_table(kind(rows), labels)
+    assert printed(table, ZH) == [
+        ["丽水市", "2013", "人才集聚", "linear", "12.500"],
+        ["330700", "2018", "ln GDP", "blank", "–"],
+    ]
+
+
+def test_every_layout_is_written_in_every_format(tmp_path):
+    tables = [
+        regression_table([("SDM", SDM), ("SEM", SEM)]),
+        effects_table([("SDM", Result(effects(), SDM.glance()))]),
+        moran_table({INDUSTRY: {"queen": moran()}}),
+        descriptives_table(Panel(), ["talent"]),
+        definitions_table([{"name": "x"}]),
+        missing_table([]),
+    ]
+    for table in tables:
+        assert all(
+            path.stat().st_size for path in write_table(table, tmp_path, style=TableStyle(language="both"))
+        )

@@ -1,0 +1,434 @@
+"""Each format says what the table says, nothing in a name gets through as code, same table same bytes."""
+
+import csv
+import io
+import math
+import re
+import shutil
+import subprocess
+import time
+from html.parser import HTMLParser
+
+import docx
+import openpyxl
+import pytest
+from docx.oxml.ns import qn
+from markdown_it import MarkdownIt
+
+from spatial_zb.report.tables import (
+    FORMATS,
+    RULE,
+    HeaderCell,
+    Number,
+    Table,
+    TableStyle,
+    body,
+    section,
+    shown,
+    write_table,
+)
+from spatial_zb.report.writers import delimited, excel, latex, markdown, web, word
+from spatial_zb.text import Text
+
+EN, ZH = TableStyle(), TableStyle(language="zh")
+HOSTILE = {
+    "formula": "=cmd|' /C calc'!A0",
+    "full-width formula": "＝1+1",
+    "minus formula": "-2+3+cmd|' /C calc'!A0",
+    "at": "@SUM(1+1)",
+    "script": "</script><script>alert(1)</script>",
+    "attribute": "\" onmouseover='x' a=\"",
+    "input": r"\input{/etc/passwd}",
+    "pipes": "| a | b",
+    "lines": "one\n| two |\r\n# three",
+    "specials": "$x_1%&#{}~^\\",
+    "backslash pipe": "a\\|b",
+    "optional": "[b]",
+    "star": "*a*",
+    "dashes": "a---b",
+    "link": "![x](http://a.b) www.a.b <http://a.b>",
+    "entity": "&lt;b&gt;",
+    "control": "a\x00\x0bb",
+    "Chinese": "义乌“小商品”",
+}
+NAMES = [pytest.param(text, id=name) for name, text in HOSTILE.items()]
+
+
+def plain(text):
+    """What a reader should see: the text on one line."""
+    return shown(text, EN).text
+
+
+def table_of(text):
+    return Table(
+        title=text,
+        key="hostile",
+        header=([HeaderCell(), HeaderCell(text, 2)], [HeaderCell(text), HeaderCell(text), HeaderCell("n")]),
+        rows=[section(text), body(text, text, Number(-1.5, 2, 2))],
+        notes=["First.", text],
+    )
+
+
+@pytest.fixture
+def table():
+    return Table(
+        title=Text("Estimates", "估计结果"),
+        key="estimates",
+        header=(
+            [HeaderCell(), HeaderCell("SDM", 2)],
+            [HeaderCell(Text("Variable", "变量")), HeaderCell("(1)"), HeaderCell("(2)")],
+        ),
+        rows=[
+            section("X"),
+            body(Text("Talent", "人才"), Number(-0.12345, 3, 3), Number(math.nan, 3, 3)),
+            body("", Number(0.04, 3, 0, "paren"), None),
+            RULE,
+            body(Text("Units", "地区数"), 11, Text("n.c.", "未收敛")),
+        ],
+        notes=[Text("Standard errors.", "标准误。")],
+    )
+
+
+GRID_EN = [
+    ["Talent", "−0.123***", "–"],
+    ["", "(0.040)", "–"],
+    ["Units", "11", "n.c."],
+]
+
+
+# CSV
+
+
+def read_csv(data):
+    return list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+
+
+def test_csv_is_read_back(table):
+    data = delimited.render(table, EN)
+    assert data.startswith(b"\xef\xbb\xbf")
+    rows = read_csv(data)
+    assert rows[0] == ["Variable", "SDM: (1)", "SDM: (2)"]
+    assert rows[1] == ["X", "", ""]
+    assert rows[2:] == [[cell.replace("−", "-") for cell in row] for row in GRID_EN]
+
+
+def test_csv_in_chinese(table):
+    assert read_csv(delimited.render(table, ZH))[2][0] == "人才"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_csv_never_holds_a_formula(name):
+    rows = read_csv(delimited.render(table_of(name), EN))
+    assert all(len(row) == 3 for row in rows)
+    assert rows[2][0].lstrip("'") == plain(name)
+    for cell in (cell for row in rows for cell in row):
+        assert cell[:1] not in set("=+@＝＋－＠\t\r\n")
+        assert cell[:1] != "-" or re.fullmatch(r"-\d+\.\d+\**", cell)
+
+
+@pytest.mark.parametrize("text", ["-5", "-0.25", "+3", "-1.5e-3", "-12%"])
+def test_csv_leaves_numbers_in_text_alone(text):
+    assert delimited.harmless(text) == text
+
+
+# Excel
+
+
+def read_xlsx(data):
+    return openpyxl.load_workbook(io.BytesIO(data)).active
+
+
+def test_xlsx_holds_numbers(table):
+    sheet = read_xlsx(excel.render(table, EN))
+    rows = [[cell.value for cell in row] for row in sheet.iter_rows()]
+    assert rows[0][0] == "Estimates"
+    assert rows[4] == ["Talent", -0.12345, "–"]
+    assert rows[5] == [None, 0.04, "–"]
+    assert rows[6] == ["Units", 11, "n.c."]
+    assert rows[7][0] == "Notes: Standard errors."
+    assert "B2:C2" in {str(merged) for merged in sheet.merged_cells.ranges}
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (Number(0.5, 2), '0.00;"−"0.00'),
+        (Number(1.6, 0), '0;"−"0'),
+        (Number(-0.5, 2, 2), '0.00"**";"−"0.00"**"'),
+        (Number(0.5, 3, 1, "paren"), '"("0.000")*";"(−"0.000")*"'),
+        (Number(1e-7, 3), '0.0E+00;"−"0.0E+00'),
+        (Number(1e-7, 3, notation="p_value"), '"<0.001"'),
+    ],
+)
+def test_xlsx_number_format(number, code):
+    assert excel.number_format(number, EN) == code
+
+
+def test_xlsx_rules(table):
+    sheet = read_xlsx(excel.render(table, EN))
+    assert [sheet[f"A{i}"].border.top.style for i in (2, 4)] == ["medium", None]
+    assert [sheet[f"A{i}"].border.bottom.style for i in (2, 3, 6, 7)] == [None, "thin", "thin", "medium"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_xlsx_never_holds_a_formula(name):
+    sheet = read_xlsx(excel.render(table_of(name), EN))
+    cells = [cell for row in sheet.iter_rows() for cell in row if cell.value is not None]
+    assert {cell.data_type for cell in cells} <= {"s", "n"}
+    found = [cell for cell in cells if cell.value == plain(name)]
+    assert len(found) == 8  # title, three headings, section, two cells, note
+    if plain(name)[0] in "=+-@":
+        assert all(cell.quotePrefix for cell in found)
+
+
+# Word
+
+
+def read_docx(data):
+    document = docx.Document(io.BytesIO(data))
+    return document, document.tables[0]
+
+
+def edge(cell, side):
+    borders = cell._tc.find(f"{qn('w:tcPr')}/{qn('w:tcBorders')}/{qn(f'w:{side}')}")
+    return None if borders is None else int(borders.get(qn("w:sz")))
+
+
+def test_docx_is_read_back(table):
+    document, grid = read_docx(word.render(table, EN))
+    rows = [[cell.text for cell in row.cells] for row in grid.rows]
+    assert rows[0] == ["", "SDM", "SDM"]
+    assert rows[1] == ["Variable", "(1)", "(2)"]
+    assert rows[2] == ["X"] * 3
+    assert rows[3:] == GRID_EN
+    assert document.paragraphs[0].text == "Estimates"
+    assert document.paragraphs[-1].text == "Notes: Standard errors."
+
+
+def test_docx_has_three_lines_and_no_vertical_ones(table):
+    _, grid = read_docx(word.render(table, EN))
+    tops = [edge(row.cells[1], "top") for row in grid.rows]
+    bottoms = [edge(row.cells[1], "bottom") for row in grid.rows]
+    assert tops == [12, None, None, None, None, None]
+    assert bottoms == [None, 6, None, None, 6, 12]
+    xml = grid._tbl.xml
+    assert not re.search(r"<w:(left|right|start|end|insideV|insideH) w:val", xml)
+    assert grid._tbl.tblPr.find(qn("w:tblBorders")) is None
+
+
+def test_docx_rows_repeat_and_do_not_break(table):
+    _, grid = read_docx(word.render(table, EN))
+    flags = [
+        (tr.find(f"{qn('w:trPr')}/{qn('w:tblHeader')}"), tr.find(f"{qn('w:trPr')}/{qn('w:cantSplit')}"))
+        for tr in grid._tbl.tr_lst
+    ]
+    assert [head is not None for head, _ in flags] == [True, True, False, False, False, False]
+    assert all(whole is not None for _, whole in flags)
+    # The estimate stays with its standard error.
+    assert grid.rows[3].cells[1].paragraphs[0].paragraph_format.keep_with_next
+    assert not grid.rows[5].cells[1].paragraphs[0].paragraph_format.keep_with_next
+
+
+def test_docx_fonts_are_named_for_both_scripts(table):
+    document, _ = read_docx(word.render(table, ZH))
+    for name in ("Normal", "Caption"):
+        fonts = document.styles[name].element.rPr.rFonts
+        assert fonts.get(qn("w:ascii")) == "Times New Roman"
+        assert fonts.get(qn("w:eastAsia")) == "宋体"
+
+
+def test_docx_stars_are_raised(table):
+    _, grid = read_docx(word.render(table, EN))
+    runs = grid.rows[3].cells[1].paragraphs[0].runs
+    assert [(run.text, bool(run.font.superscript)) for run in runs] == [("−0.123", False), ("***", True)]
+
+
+def test_docx_children_are_in_the_order_of_the_schema(table):
+    _, grid = read_docx(word.render(table, EN))
+    orders = {
+        "tblPr": "tblStyle tblW jc tblLayout tblCellMar tblLook tblCaption",
+        "tcPr": "tcW gridSpan vMerge tcBorders vAlign",
+        "pPr": "pStyle keepNext keepLines pBdr spacing ind jc rPr",
+    }
+    for tag, order in orders.items():
+        for element in grid._tbl.iter(qn(f"w:{tag}")):
+            names = [child.tag.split("}")[1] for child in element]
+            assert names == sorted(names, key=order.split().index)
+
+
+@pytest.mark.parametrize(("columns", "landscape"), [(3, False), (16, True)])
+def test_docx_turns_wide_tables(columns, landscape):
+    head = [HeaderCell("Variable"), *(HeaderCell("x") for _ in range(columns))]
+    wide = Table("T", "t", (head,), [body("x", *(Number(-0.123, 3, 3) for _ in range(columns)))])
+    page = read_docx(word.render(wide, EN))[0].sections[0]
+    assert (page.page_width > page.page_height) == landscape
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docx_says_hostile_names_as_they_are(name):
+    document, grid = read_docx(word.render(table_of(name), EN))
+    assert grid.rows[3].cells[0].text == plain(name)
+    assert document.paragraphs[0].text == plain(name)
+    assert {"hyperlink", "fldSimple", "instrText", "object"}.isdisjoint(
+        element.tag.split("}")[-1] for element in document.element.iter()
+    )
+
+
+# HTML
+
+
+class Reader(HTMLParser):
+    """Collect tags, attributes and the text of cells."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.attributes, self.cells = [], set(), []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag in ("td", "th", "caption"):
+            self.cells.append("")
+
+    def handle_data(self, data):
+        if self.cells:
+            self.cells[-1] += data.rstrip("\n")
+
+
+def test_html_is_semantic(table):
+    page = web.render(table, ZH)
+    assert '<html lang="zh-CN">' in page
+    assert "<caption>估计结果</caption>" in page
+    assert '<th scope="colgroup" class="c" colspan="2"><span>SDM</span></th>' in page
+    assert '<th scope="row" class="l">人才</th><td class="c">−0.123<sup>***</sup></td>' in page
+    assert page.count("<tbody") == page.count("</tbody>") == 2
+
+
+def test_html_allows_its_own_style_sheet_only(table):
+    page = web.render(table, EN)
+    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1]
+    assert style == web.CSS
+    assert f"default-src 'none'; style-src 'sha256-{web._HASH}'" in page
+    assert "style=" not in page
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_html_says_hostile_names_as_they_are(name):
+    reader, tame = (Reader(web.render(table_of(text), EN)) for text in (name, "tame"))
+    assert reader.tags == tame.tags
+    assert reader.attributes == tame.attributes
+    assert reader.cells.count(plain(name)) == 7  # caption, three headings, section, two cells
+
+
+# Markdown
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_markdown_says_hostile_names_as_they_are(name):
+    renderer = MarkdownIt("commonmark", {"html": True}).enable("table")
+    page = renderer.render(markdown.render(table_of(name), EN))
+    reader, tame = (Reader(text) for text in (page, renderer.render(markdown.render(table_of("tame"), EN))))
+    assert reader.tags == tame.tags
+    assert reader.attributes == tame.attributes
+    assert reader.cells[-3:-1] == [plain(name)] * 2
+    assert "http://" not in markdown.render(table_of(name), EN)  # GitHub would make a link
+
+
+def test_markdown_is_read_back(table):
+    page = MarkdownIt("commonmark").enable("table").render(markdown.render(table, EN))
+    cells = [cell.strip() for cell in Reader(page).cells]
+    assert cells[3:6] == ["X", "", ""]
+    assert cells[6:12] == [*GRID_EN[0], *GRID_EN[1]]
+    assert "<br>" in markdown.render(table, EN).splitlines()[2]
+
+
+# LaTeX
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (r"\input{x}", r"\textbackslash{}input\{x\}"),
+        ("$x_1%&#", r"\$x\_1\%\&\#"),
+        ("~^", r"\textasciitilde{}\textasciicircum{}"),
+        ("[*]", "{[}{*}{]}"),
+        ("a---b", "a-{}-{}-b"),
+        ("−0.1", "$-$0.1"),
+        ("W × ρ σ²", r"W $\times$ $\rho$ $\sigma$${}^{2}$"),
+        ("λΣ", r"$\lambda$$\Sigma$"),
+        ("杭州", "杭州"),
+    ],
+)
+def test_latex_escape(text, code):
+    assert latex.escape(text) == code
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_latex_keeps_the_same_commands_and_columns(name):
+    """Without what escaping itself adds, a hostile table has the commands of a tame one."""
+    harmless = re.compile(r"\\(text[a-z]+|[&%$#_{}])(\{\})?")
+
+    def skeleton(text):
+        code = harmless.sub("", latex.render(table_of(text), EN))
+        size = re.compile(
+            r"\\(small|footnotesize|scriptsize|tiny)\b|p\{[\d.]+\\linewidth\}|\\raggedright|\\arraybackslash"
+        )
+        return re.findall(r"\\[a-zA-Z]+|\\\\|&", size.sub("", code))
+
+    assert skeleton(name) == skeleton("tame")
+
+
+def test_latex_layout(table):
+    code = latex.render(table, EN)
+    assert r" & \multicolumn{2}{c}{SDM} \\" in code
+    assert r"\cmidrule(lr){2-3}" in code
+    assert r"Talent & $-$0.123$^{***}$ & – \\" in code
+    assert [code.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 2, 1]
+    assert r"\label{tab:estimates}" in code
+    assert r"\item Notes: Standard errors." in code
+
+
+def test_latex_long_tables_run_over_pages():
+    code = latex.render(
+        Table("T", "t", ([HeaderCell("a"), HeaderCell("b")],), [body("x", i) for i in range(200)]), EN
+    )
+    assert code.count(r"\begin{longtable}") == 1
+    assert "threeparttable}" not in code.split("\n", 1)[1]
+
+
+def test_latex_compiles(tmp_path, table):
+    if not shutil.which("xelatex"):
+        pytest.skip("xelatex is not installed")
+    packages = "booktabs,threeparttable,array,rotating,longtable"
+    lines = [r"\documentclass{article}", rf"\usepackage{{{packages}}}", r"\begin{document}"]
+    hostile = (name for name in HOSTILE.values() if name.isascii())
+    lines += [latex.render(item, EN) for item in (table, *map(table_of, hostile))]
+    (tmp_path / "t.tex").write_text("\n".join([*lines, r"\end{document}"]), encoding="utf-8")
+    command = ["xelatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "t.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=False)
+    log = done.stdout.decode(errors="replace")
+    if "not found" in log:
+        pytest.skip("a LaTeX package is not installed")
+    assert done.returncode == 0, log[-2000:]
+
+
+# All
+
+
+@pytest.mark.parametrize("language", ["en", "zh", "both"])
+def test_same_table_same_bytes(tmp_path, table, language, monkeypatch):
+    style = TableStyle(language=language)
+    first = {path.suffix: path.read_bytes() for path in write_table(table, tmp_path, style=style)}
+    assert set(first) == {f".{name}" for name in FORMATS}
+    later = time.time() + 90_000
+    monkeypatch.setattr(time, "time", lambda: later)
+    monkeypatch.setattr(time, "localtime", lambda *_: time.gmtime(later))
+    again = {path.suffix: path.read_bytes() for path in write_table(table, tmp_path, style=style)}
+    assert again == first
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_table_without_rows_or_notes_is_written(tmp_path, name):
+    empty = Table("T", "t", ([HeaderCell("a")],), [])
+    assert write_table(empty, tmp_path, formats=[name])[0].stat().st_size > 0
