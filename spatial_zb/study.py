@@ -66,11 +66,14 @@ def _as_text(value: object) -> Text:
         raise ValueError(f"must be text or {{ en = ..., zh = ... }}, not {value!r}") from None
 
 
+def _from_list(value: object) -> object:
+    """TOML has lists, frozen models have tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _as_tuple(value: object) -> object:
-    """TOML has lists, frozen models have tuples; a single value may stand without brackets."""
-    if isinstance(value, list):
-        return tuple(value)
-    return (value,) if isinstance(value, str | int | float) else value
+    """Make a tuple of a list, or of a single value that stands without brackets."""
+    return (value,) if isinstance(value, str | int | float) else _from_list(value)
 
 
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -115,6 +118,7 @@ def _as_where(value: object) -> object:
 Word = Annotated[str, Field(min_length=1, max_length=2000)]
 Label = Annotated[Text, BeforeValidator(_as_text)]
 Names = Annotated[tuple[Word, ...], BeforeValidator(_as_tuple), AfterValidator(_distinct)]
+Listed = Annotated[tuple[Word, ...], BeforeValidator(_from_list), AfterValidator(_distinct)]
 SomeNames = Annotated[Names, AfterValidator(_filled)]
 Periods = Annotated[tuple[int, ...], BeforeValidator(_as_tuple), AfterValidator(_distinct)]
 Span = Annotated[tuple[int, int], BeforeValidator(_as_tuple), AfterValidator(_ordered)]
@@ -271,13 +275,16 @@ class Model(_Section):
 
 
 class Maps(_Section):
-    """``[maps]``: choropleths of some variables in some periods."""
+    """``[maps]``: choropleths of some variables in some periods.
+
+    ``labels`` names all units, the groups, none, or a list of units; ``auto`` leaves it to their number.
+    """
 
     variables: SomeNames
     periods: Annotated[Periods, AfterValidator(_filled)]
-    scheme: Literal["quantile", "natural_breaks", "equal_interval"] = "quantile"
+    scheme: Literal["quantile", "natural", "equal", "std"] = "quantile"
     classes: Annotated[int, Field(ge=2, le=9)] = 5
-    label_units: Names = ()
+    labels: Literal["auto", "all", "groups", "none"] | Listed = "auto"
 
 
 class Output(_Section):

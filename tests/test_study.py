@@ -130,6 +130,25 @@ def test_the_shipped_study_loads_and_its_expressions_compile() -> None:
     assert study.data.periods == (2007, 2019)
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [("'all'", "all"), ("['1', '2']", ("1", "2")), ("[]", ())],
+    ids=["word", "units", "empty"],
+)
+def test_labels_of_maps_are_a_word_or_units(project: Path, written: str, kept: object) -> None:
+    study = load_study(write(project, changed("[maps]", f"[maps]\nlabels = {written}")))
+    assert study.maps is not None
+    assert study.maps.labels == kept
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"), [("'all'", "all"), ("['gdp']", ("gdp",)), ("'gdp'", ("gdp",)), ("[]", ())]
+)
+def test_lagged_regressors_are_all_or_a_list(project: Path, written: str, kept: object) -> None:
+    study = load_study(write(project, changed('weights = "queen"', f"lag_x = {written}")))
+    assert study.models["main"].lag_x == kept
+
+
 def test_defaults_names_and_paths(project: Path) -> None:
     study = load_study(write(project, BASE))
     assert isinstance(study, Study)
@@ -289,6 +308,12 @@ MISTAKES = {
         '[maps]\nvariables = ["x"]',
         ["maps.variables"],
     ),
+    "label of nothing": (
+        "[maps]",
+        '[maps]\nlabels = "some"',
+        ["maps.labels (line 56)", "'auto', 'all', 'groups' or 'none'"],
+    ),
+    "scheme": ("[maps]", '[maps]\nscheme = "quantiles"', ["maps.scheme", "did you mean 'quantile'?"]),
     "periods backwards": (
         "periods = [2007, 2009]",
         "periods = [2009, 2007]",
