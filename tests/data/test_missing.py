@@ -1,0 +1,250 @@
+"""Blank cells: each rule by hand, every cell reported, nothing else touched, and refusals that name the cell."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spatial_zb.data.missing import fill_missing
+from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError
+from spatial_zb.study import load_study
+
+ROOT = Path(__file__).resolve().parents[2]
+UNITS, PERIODS = ["a", "b", "c", "d"], [2010, 2011, 2013]
+
+# Growth 2011 -> 2013 of b, c, d: 2, 1.5, 4, so the median is 2; growth 2010 -> 2011: 2, 1, 1.
+WAGE = {"a": [10.0, 12.0, 20.0], "b": [1.0, 2.0, 4.0], "c": [2.0, 2.0, 3.0], "d": [1.0, 1.0, 4.0]}
+
+
+def table(*blank: tuple[str, str, int]) -> pd.DataFrame:
+    rows = [(u, p, WAGE[u][t], 100.0 * WAGE[u][t]) for u in UNITS for t, p in enumerate(PERIODS)]
+    frame = pd.DataFrame(rows, columns=["unit", "year", "wage", "emp"], index=range(50, 62))
+    for column, u, p in blank:
+        frame.loc[(frame.unit == u) & (frame.year == p), column] = np.nan
+    return frame
+
+
+def fill(frame: pd.DataFrame, rules: dict, **options: object) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return fill_missing(frame, rules, unit="unit", period="year", **options)
+
+
+def cell(frame: pd.DataFrame, column: str, u: str, p: int) -> float:
+    return frame.loc[(frame.unit == u) & (frame.year == p), column].item()
+
+
+# --- filling -----------------------------------------------------------------------------------------------
+
+FILLED = {
+    "between, by time and not by row": ("interpolate", 2011, 10.0 + (20.0 - 10.0) / 3),
+    "growth from the nearer period": ("median_growth", 2011, 10.0 * 1.0),
+    "growth at the end": ("median_growth", 2013, 12.0 * 2.0),
+    "growth at the start, backwards": ("median_growth", 2010, 12.0 * 1.0),
+}
+
+
+@pytest.mark.parametrize(("rule", "period", "value"), FILLED.values(), ids=FILLED.keys())
+def test_a_cell_is_filled_and_reported(rule: str, period: int, value: float) -> None:
+    frame = table(("wage", "a", period))
+    filled, report = fill(frame, {"wage": rule})
+    assert cell(filled, "wage", "a", period) == pytest.approx(value, rel=1e-14)
+    assert report.to_dict("records") == [
+        {
+            "unit": "a",
+            "period": period,
+            "variable": "wage",
+            "rule": rule,
+            "value": pytest.approx(value, rel=1e-14),
+        }
+    ]
+
+
+def test_nothing_but_blank_cells_is_touched() -> None:
+    frame = table(("wage", "a", 2011), ("emp", "b", 2013)).sample(frac=1, random_state=3)
+    before = frame.copy()
+    filled, report = fill(frame, {"wage": "interpolate", "emp": "median_growth"})
+    pd.testing.assert_frame_equal(frame, before)
+    pd.testing.assert_frame_equal(filled.where(before.notna()), before)
+    assert filled.index.equals(frame.index)
+    assert not filled.isna().any(axis=None)
+    assert len(report) == 2
+
+
+def test_a_whole_table_stays_as_it_is() -> None:
+    filled, report = fill(table(), {"wage": "interpolate", "emp": "drop_units"})
+    pd.testing.assert_frame_equal(filled, table())
+    assert report.empty
+    assert list(report.columns) == ["unit", "period", "variable", "rule", "value"]
+
+
+def test_filling_starts_from_printed_values_only() -> None:
+    """Two blanks of one column: neither fill may change the other."""
+    both, _ = fill(table(("wage", "a", 2013), ("wage", "b", 2010)), {"wage": "median_growth"})
+    # Without b's value of 2010 its growth 2011 -> 2013 is as before.
+    assert cell(both, "wage", "a", 2013) == pytest.approx(24.0, rel=1e-14)
+    two, _ = fill(table(("wage", "a", 2011), ("wage", "a", 2013)), {"wage": "median_growth"})
+    assert cell(two, "wage", "a", 2013) == pytest.approx(10.0 * 4.0, rel=1e-14)  # from 2010: 4, 1.5, 4
+
+
+def test_median_growth_does_not_depend_on_the_unit_of_measurement() -> None:
+    frame = table(("wage", "a", 2013))
+    large = frame.assign(wage=1e6 * frame.wage)
+    small, big = (cell(fill(f, {"wage": "median_growth"})[0], "wage", "a", 2013) for f in (frame, large))
+    assert big == pytest.approx(1e6 * small, rel=1e-12)
+
+
+def test_the_order_of_rows_does_not_matter() -> None:
+    frame = table(("wage", "a", 2011), ("emp", "c", 2013))
+    rules = {"wage": "interpolate", "emp": "median_growth"}
+    filled, _ = fill(frame, rules)
+    shuffled, _ = fill(frame.sample(frac=1, random_state=5), rules)
+    pd.testing.assert_frame_equal(shuffled.sort_index(), filled)
+
+
+def test_nullable_and_integer_columns_are_filled() -> None:
+    frame = table(("wage", "a", 2011))
+    frame["wage"] = frame["wage"].astype("Int64")
+    assert cell(fill(frame, {"wage": "interpolate"})[0], "wage", "a", 2011) == pytest.approx(40 / 3)
+
+
+# --- dropping ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "units", "periods"),
+    [("drop_units", ["b", "c", "d"], PERIODS), ("drop_periods", UNITS, [2010, 2013])],
+)
+def test_whole_units_or_periods_are_dropped_with_a_warning(rule: str, units: list, periods: list) -> None:
+    with pytest.warns(SpatialZbWarning, match="1 (units|periods) left out for blank cells in wage") as caught:
+        filled, report = fill(table(("wage", "a", 2011)), {"wage": rule})
+    assert caught[0].filename == __file__
+    assert sorted(filled.unit.unique()) == units
+    assert sorted(filled.year.unique()) == periods
+    assert len(filled) == len(units) * len(periods)  # still complete
+    assert report[["unit", "period", "variable", "rule"]].values.tolist() == [["a", 2011, "wage", rule]]
+    assert report["value"].isna().all()
+
+
+def test_dropping_acts_before_filling() -> None:
+    frame = table(("wage", "a", 2011), ("emp", "a", 2013))
+    with pytest.warns(SpatialZbWarning):
+        filled, report = fill(frame, {"wage": "drop_units", "emp": "interpolate"})  # could not interpolate a
+    assert "a" not in set(filled.unit)
+    assert report["variable"].tolist() == ["wage"]
+
+
+# --- refusals ----------------------------------------------------------------------------------------------
+
+
+def test_a_blank_cell_without_a_rule_is_refused_with_all_cells() -> None:
+    frame = table(("wage", "a", 2011), ("wage", "c", 2013), ("emp", "b", 2010))
+    with pytest.raises(DataError) as caught:
+        fill(frame, {"wage": "error"}, columns=["wage", "emp"])
+    for words in (
+        "3 blank cell(s)",
+        "wage of a in 2011",
+        "wage of c in 2013",
+        "emp of b in 2010",
+        "[[missing]]",
+    ):
+        assert words in str(caught.value)
+
+
+def test_blank_cells_of_columns_that_are_not_used_do_not_matter() -> None:
+    frame = table(("emp", "b", 2010))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        filled, report = fill(frame, {"emp": "drop_units"}, columns=["wage"])
+    assert len(filled) == len(frame)
+    assert report.empty
+
+
+def empty_unit(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(wage=frame.wage.where(frame.unit != "a"))
+
+
+REFUSED = {
+    "interpolate at the end": (
+        table(("wage", "a", 2013)),
+        "interpolate",
+        DataError,
+        ["wage of a in 2013", "after it", "median_growth"],
+    ),
+    "interpolate at the start": (
+        table(("wage", "a", 2010)),
+        "interpolate",
+        DataError,
+        ["wage of a in 2010", "before it", "median_growth"],
+    ),
+    "interpolate an empty unit": (empty_unit(table()), "interpolate", DataError, ["wage of a in 2010"]),
+    "growth of an empty unit": (
+        empty_unit(table()),
+        "median_growth",
+        DataError,
+        ["every other period", "Drop"],
+    ),
+    "too few others": (
+        table(("wage", "a", 2013), ("wage", "b", 2013)),
+        "median_growth",
+        DataError,
+        ["only 2 other unit(s)"],
+    ),
+    "everything dropped": (
+        table(*(("wage", u, 2011) for u in UNITS)),
+        "drop_units",
+        DataError,
+        ["drop every row"],
+    ),
+    "unknown rule": (table(), "mean", SpecificationError, ["mean", "interpolate", "drop_units"]),
+    "text": (table().assign(wage="1,234"), "interpolate", DataError, ["text where numbers", "wage"]),
+    "absent column": (table().drop(columns="wage"), "interpolate", DataError, ["'wage'"]),
+    "hole": (table().iloc[1:], "interpolate", DataError, ["no row for a in 2010"]),
+    "double row": (
+        pd.concat([table(), table().iloc[:1]]),
+        "interpolate",
+        DataError,
+        ["More than one row for a in 2010"],
+    ),
+    "no rows": (table().iloc[:0], "interpolate", DataError, ["no rows"]),
+    "period of words": (
+        table().assign(year="2010年"),
+        "interpolate",
+        DataError,
+        ["'year' must hold a number"],
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
+@pytest.mark.parametrize(("frame", "rule", "error", "words"), REFUSED.values(), ids=REFUSED.keys())
+def test_refusals(frame: pd.DataFrame, rule: str, error: type[Exception], words: list[str]) -> None:
+    with pytest.raises(error) as caught:
+        fill(frame, {"wage": rule})
+    for word in words:
+        assert word in str(caught.value)
+
+
+# --- the study's own blank cells ---------------------------------------------------------------------------
+
+
+def test_the_shipped_study_fills_its_six_blank_cells_plausibly() -> None:
+    study = load_study(ROOT / "studies/bay_area.toml")
+    frame = pd.read_csv(study.files()["data"], dtype={study.data.unit: str})
+    frame = frame[frame[study.data.period].between(*study.data.periods)]
+    filled, report = fill_missing(frame, study.rules(), unit="adcode", period="year")
+    cells = set(zip(report["unit"], report["period"], report["variable"], strict=True))
+    assert cells == {
+        ("341300", 2017, "emp_manufacturing"),
+        ("341300", 2017, "emp_ict"),
+        ("341300", 2017, "emp_scires"),
+        ("341200", 2017, "avg_wage_yuan"),
+        ("320700", 2019, "avg_wage_yuan"),
+        ("321300", 2019, "univ_teachers"),
+    }
+    for row in report.itertuples():
+        others = filled[(filled.adcode == row.unit) & (filled.year.between(row.period - 2, row.period + 1))]
+        nearby = others.loc[others.year != row.period, row.variable]
+        assert 0.8 * nearby.min() < row.value < 1.3 * nearby.max()
