@@ -1,6 +1,7 @@
 """Run a study: ``python3 scripts/run.py [STUDY.toml] [OPTIONS]``; without a study, the default one.
 
-The first run sets up ``.venv``; everything after that is ``spatial-zb run`` with the same words.
+The first run sets up ``.venv``; everything after that is ``spatial-zb run`` with the same words. The scripts
+``check.py``, ``moran.py``, ``estimate.py`` and ``maps.py`` do the same for one stage.
 """
 
 import sys
@@ -10,11 +11,16 @@ import bootstrap
 DEFAULT_STUDY = bootstrap.ROOT / "studies" / "bay_area.toml"
 
 
-def arguments_for(words: list) -> list:
+def arguments_for(words: list, command: str = "run") -> list:
     """Return the arguments for the Python of ``.venv``; options alone are options of the default study."""
     named = any(word.lower().endswith(".toml") for word in words) or (words and not words[0].startswith("-"))
-    return ["-m", "spatial_zb.cli", "run", *([] if named else [str(DEFAULT_STUDY)]), *words]
+    return ["-m", "spatial_zb.cli", command, *([] if named else [str(DEFAULT_STUDY)]), *words]
+
+
+def main(command: str = "run") -> None:
+    """Set up where needed, then become ``spatial-zb COMMAND``."""
+    sys.exit(bootstrap.become(bootstrap.ready("run"), arguments_for(sys.argv[1:], command)))
 
 
 if __name__ == "__main__":
-    sys.exit(bootstrap.become(bootstrap.ready("run"), arguments_for(sys.argv[1:])))
+    main()

@@ -1,0 +1,201 @@
+"""``spatial-zb``: the command line, thin over :mod:`spatial_zb.pipeline`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spatial_zb.pipeline import Outcome
+    from spatial_zb.study import Study
+
+__all__ = ["main"]
+
+DEFAULT_STUDY = Path("studies/bay_area.toml")
+
+#: Command → (what it does, the stages of the pipeline it runs).
+COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "run": ("run the whole study: tables, maps, manifest", ("data", "moran", "models", "maps")),
+    "moran": ("Moran's I by year and weights matrix", ("moran",)),
+    "estimate": ("spatial Durbin models and their effects", ("models",)),
+    "maps": ("maps, Moran scatterplots and link maps", ("maps",)),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives 0, 1 for a refused input, 2 for a wrong call, 130 when interrupted."""
+    options = _parser().parse_args(arguments)
+    _speak_utf8()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _check(options) if options.command == "check" else _run(options)
+    except KeyboardInterrupt:
+        _say("Stopped. Earlier results are as they were.")
+        return 130
+    except Exception as error:
+        from spatial_zb.errors import SpatialZbError
+
+        if not isinstance(error, SpatialZbError):
+            raise
+        _say(f"Error: {error}")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    from spatial_zb import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="spatial-zb",
+        description="Spatial econometrics of industry and talent agglomeration, from one study file.",
+    )
+    parser.add_argument("--version", action="version", version=f"spatial-zb {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    words = {
+        **{name: text for name, (text, _) in COMMANDS.items()},
+        "check": "read and check everything, write nothing",
+    }
+    for name, text in words.items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command.add_argument(
+            "study",
+            nargs="?",
+            type=Path,
+            default=DEFAULT_STUDY,
+            help=f"study file (default: {DEFAULT_STUDY})",
+        )
+        command.add_argument(
+            "--root", type=Path, help="project folder that the paths of the study start from"
+        )
+        command.add_argument(
+            "--allow-outside", action="store_true", help="let the study read files outside that folder"
+        )
+        command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+        if name != "check":
+            command.add_argument("--out", type=Path, help="folder for the results (default: results/<study>)")
+            command.add_argument(
+                "--language", choices=("en", "zh", "both"), help="language of tables and figures"
+            )
+    return parser
+
+
+def _load(options: argparse.Namespace) -> Study:
+    from spatial_zb.study import load_study
+
+    study = load_study(options.study, root=options.root, allow_outside=options.allow_outside)
+    language = getattr(options, "language", None)
+    return study.with_language(language) if language else study
+
+
+def _run(options: argparse.Namespace) -> int:
+    from spatial_zb import pipeline
+
+    study = _load(options)
+    with _Progress(options.quiet) as progress:
+        outcome = pipeline.run(study, COMMANDS[options.command][1], out=options.out, progress=progress.step)
+    if not options.quiet:
+        _report(study, outcome)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    import warnings
+
+    from spatial_zb import pipeline
+    from spatial_zb.errors import SpatialZbWarning
+
+    study = _load(options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpatialZbWarning)
+        prepared = pipeline.prepare(study)
+        weights = [prepared.weights(name, study.main_sample) for name in study.weights]
+    if options.quiet:
+        return 0
+    print(f"{study.path.name} is sound: {prepared.panel!r}.")
+    for name, units in prepared.samples.items():
+        print(f"  sample {name}: {len(units)} units")
+    for W in weights:
+        print(f"  weights {W.label}: {W.matrix.nnz} links, {len(W.islands)} without neighbours")
+    print(
+        f"  {len(prepared.filled)} blank cell(s) filled by the study's rules, {len(prepared.flags)} flagged row(s)"
+    )
+    _notes([str(n.message) for n in caught])
+    return 0
+
+
+def _report(study: Study, outcome: Outcome) -> None:
+    print(f"\nResults of {study.name} in {_near(outcome.folder)} ({outcome.seconds:.0f} s):")
+    for path in outcome.files:
+        print(f"  {path.relative_to(outcome.folder)}")
+    _notes(outcome.notes)
+    chosen = study.general.language
+    if outcome.reading:
+        print("\nIn short" if chosen != "zh" else "\n结论")
+    for language in ("en", "zh") if chosen == "both" else (chosen,):
+        for number, line in enumerate(outcome.reading, 1):
+            print(f"  {number}. {line.pick(language)}")
+
+
+def _notes(notes: Sequence[str]) -> None:
+    if notes:
+        print("\nTo know (also in manifest.json):")
+    for note in dict.fromkeys(notes):
+        print(f"  - {note}")
+
+
+def _near(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+class _Progress:
+    """One line that says what is being done; plain lines where the output is not a terminal."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet, self.last, self.status = quiet, "", None
+
+    def __enter__(self) -> _Progress:
+        if not self.quiet and sys.stderr.isatty():
+            from rich.console import Console
+
+            self.status = Console(stderr=True).status("Starting")
+            self.status.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.status is not None:
+            self.status.stop()
+
+    def step(self, stage: str, detail: str) -> None:
+        """Show a stage and what it has just finished."""
+        if self.status is not None:
+            from rich.markup import escape
+
+            self.status.update(f"{stage} … {escape(detail)}")
+        elif not self.quiet and stage != self.last:
+            print(f"{stage} …", file=sys.stderr, flush=True)
+        self.last = stage
+
+
+def _speak_utf8() -> None:
+    """Chinese text must not stop a run on a console of another encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: threads only cost
+    sys.exit(main())

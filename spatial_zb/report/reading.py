@@ -1,0 +1,75 @@
+"""Results in plain words, hedged by their intervals, in English and Chinese."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from spatial_zb.text import Text
+
+__all__ = ["effect_reading", "moran_reading"]
+
+
+def effect_reading(
+    effects: pd.DataFrame, term: str, y: Text, labels: Mapping[str, Text], where: Text
+) -> Text:
+    """Say what one regressor goes with at home and next door.
+
+    Parameters
+    ----------
+    effects
+        Tidy effects with ``term, effect, estimate, conf_low, conf_high``.
+    term
+        The regressor.
+    y, labels, where
+        Words for the dependent variable, the regressors and the sample and model.
+    """
+    rows = effects[effects["term"] == term].set_index("effect")
+    x = labels.get(term, Text.of(term))
+    home, away = rows.loc["direct"], rows.loc["indirect"]
+    return Text(
+        f"{where.en}: one more unit of “{x.en}” goes with {_amount(home)} of “{y.en}” in the same city "
+        f"({_judged(home).en}), and with {_amount(away)} in all other cities together ({_judged(away).en}).",
+        f"{where.zh}：“{x.zh}”每增加一个单位，本市“{y.zh}”变动{_amount(home)}（{_judged(home).zh}），"
+        f"其他城市合计变动{_amount(away)}（{_judged(away).zh}）。",
+    )
+
+
+def moran_reading(table: pd.DataFrame, variable: Text, weights: Text, level: float = 0.05) -> Text:
+    """Say how clustered a variable was in the first and the last period, by permutation p-values."""
+    first, last = table.iloc[0], table.iloc[-1]
+    significant = int((table["p_sim"] < level).sum())
+    words = [f"I = {_plain(row['I'])}, {_p(row['p_sim'])}" for row in (first, last)]
+    a, b = int(first["period"]), int(last["period"])
+    return Text(
+        f"“{variable.en}” is spatially correlated at the {level:.0%} level in {significant} of {len(table)} years "
+        f"under {weights.en} ({a}: {words[0]}; {b}: {words[1]}).",
+        f"在{weights.zh}权重下，“{variable.zh}”在{len(table)}个年份中有{significant}个年份的空间相关在{level:.0%}水平上显著"
+        f"（{a}年：{words[0]}；{b}年：{words[1]}）。",
+    )
+
+
+def _amount(row: pd.Series) -> str:
+    limits = f"[{_signed(row['conf_low'])}, {_signed(row['conf_high'])}]"
+    return f"{_signed(row['estimate'])} {limits}"
+
+
+def _judged(row: pd.Series) -> Text:
+    if pd.isna(row["conf_low"]) or pd.isna(row["conf_high"]):
+        return Text("no interval is available", "无法给出置信区间")
+    if row["conf_low"] > 0 or row["conf_high"] < 0:
+        return Text("95% interval excludes zero", "95%置信区间不含零")
+    return Text("not distinguishable from zero at 95%", "在95%水平上与零无显著差异")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def _plain(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
