@@ -17,7 +17,16 @@ import numpy as np
 
 from spatial_zb.errors import SpecificationError, listed
 from spatial_zb.report.tables import RULE, Cell, HeaderCell, Number, Row, Table, TableStyle, body, section
-from spatial_zb.report.words import COVARIANCES, EFFECTS, ESTIMATORS, FACTS, PARAMETERS, WORDS
+from spatial_zb.report.words import (
+    COVARIANCES,
+    EFFECTS,
+    ESTIMATORS,
+    FACTS,
+    NORMALISATIONS,
+    PARAMETERS,
+    RULES,
+    WORDS,
+)
 from spatial_zb.text import Text
 
 if TYPE_CHECKING:
@@ -314,7 +323,9 @@ def regression_table(
         Regressors to show, in this order, without the prefix ``W_``; None shows all. What is left out is
         named in the notes.
     labels
-        Words for regressors and, for systems, equations.
+        Words for variables and, for systems, equations.
+    dependent
+        Words for the dependent variable; None takes ``y`` of ``glance()``.
     notes
         Further lines, such as sources.
 
@@ -337,7 +348,7 @@ def regression_table(
         *([RULE] if plain or lagged else []),
         *_parameter_rows(columns, style),
         RULE,
-        *_fact_rows(columns, style),
+        *_fact_rows(columns, labels, style),
     ]
     return Table(
         title=_title(title, "Estimates", "估计结果"),
@@ -441,20 +452,27 @@ def _regression_header(columns: Sequence[_Column], style: TableStyle) -> tuple[S
     return tuple(levels)
 
 
-def _fact_rows(columns: Sequence[_Column], style: TableStyle) -> list[Row]:
+def _fact_rows(columns: Sequence[_Column], labels: Mapping, style: TableStyle) -> list[Row]:
     """Print effects, sample, fit and estimator; what all fits share in words goes to the notes."""
     rows = [
         _fact_row(WORDS["unit_effects"], columns, lambda facts: _has_effects(facts, "unit"), style),
         _fact_row(WORDS["time_effects"], columns, lambda facts: _has_effects(facts, "time"), style),
     ]
     rows += [_fact_row(label, columns, _fact(name, style), style) for name, label in FACTS.items()]
+    if len({column.facts.get("y") for column in columns}) > 1:
+        rows.append(_fact_row(WORDS["dependent"], columns, lambda facts: _named_y(facts, labels), style))
     if any(str(column.facts.get("model", "")) not in column.header.en for column in columns):
         rows.append(_fact_row(WORDS["model"], columns, _coded("model", {}), style))
     rows.append(_fact_row(WORDS["estimator"], columns, _coded("estimator", ESTIMATORS), style))
-    for name, codes in (("weights", {}), ("covariance", COVARIANCES)):
-        if len({str(column.facts.get(name)) for column in columns}) > 1:
-            rows.append(_fact_row(WORDS[name], columns, _coded(name, codes), style))
+    for name, read in _SHARED.items():
+        if len({read(column.facts) for column in columns}) > 1:
+            rows.append(_fact_row(WORDS[name], columns, read, style))
     return rows
+
+
+def _named_y(facts: Mapping, labels: Mapping) -> Cell:
+    y = _word(facts.get("y"), {})
+    return None if y is None else _label(labels, y)
 
 
 def _fact_row(label: Text, columns: Sequence[_Column], read: Callable, style: TableStyle) -> Row:
@@ -509,9 +527,17 @@ def _regression_notes(
     style: TableStyle,
 ) -> list[Text]:
     notes = [_errors_note(style), *_stars_note(style)]
-    if dependent is not None:
-        notes.append(_named(Text("Dependent variable", "被解释变量"), [Text.of(dependent)]))
+    names = dict.fromkeys(_label(labels, c.facts["y"]) for c in columns if c.facts.get("y") is not None)
+    if dependent is not None or names:
+        notes.append(_named(WORDS["dependent"], [Text.of(dependent)] if dependent is not None else [*names]))
     notes += _shared_notes([column.facts for column in columns])
+    if any(_transformed(column.facts) for column in columns):
+        notes.append(
+            Text(
+                "Observations and log-likelihood are those of the data after the fixed-effects transform.",
+                "观测值与对数似然值以固定效应变换后的数据计。",
+            )
+        )
     if hidden:
         names = [_label(labels, name) for name in hidden]
         notes.append(_named(Text("Also estimated, not shown", "另有估计但未列出"), names))
@@ -527,14 +553,36 @@ def _regression_notes(
     return [*notes, *([_MISSING] if spoilt else [])]
 
 
+def _transformed(facts: Mapping) -> bool:
+    """Say whether fewer observations count than units times periods, as with the Lee–Yu transform."""
+    nobs, n_units, n_periods = (_real(facts.get(name)) for name in ("nobs", "n_units", "n_periods"))
+    return nobs < n_units * n_periods
+
+
 def _shared_notes(facts: Sequence[Mapping]) -> list[Text]:
     """Name the covariance and the weights matrix, once where all agree."""
     notes = []
-    for name, codes in (("covariance", COVARIANCES), ("weights", {})):
-        found = [_word(row.get(name), codes) for row in facts]
+    for name, read in _SHARED.items():
+        found = [read(row) for row in facts]
         names = list(dict.fromkeys(Text.of(word) for word in found if word is not None))
         notes.append(_named(WORDS[name], names or [WORDS["anonymous"]]))
     return notes
+
+
+def _covariance(facts: Mapping) -> Text | str | None:
+    return _word(facts.get("covariance"), COVARIANCES)
+
+
+def _weights(facts: Mapping) -> Text | str | None:
+    """Name the weights matrix and, where it is known, how it was normalised."""
+    name, kind = (_word(facts.get(key), {}) for key in ("weights", "normalisation"))
+    if name is None or kind is None:
+        return name
+    label, how = Text.of(name), Text.of(NORMALISATIONS.get(kind, kind))
+    return Text(f"{label.en} ({how.en})", f"{label.zh}（{how.zh}）")
+
+
+_SHARED = {"covariance": _covariance, "weights": _weights}
 
 
 # Effects
@@ -560,7 +608,7 @@ def effects_table(
     Parameters
     ----------
     weights, covariance, method
-        For the notes, when the results have no ``glance()`` that names them.
+        For the notes; None takes them of ``glance()`` where the results have it.
 
     Raises
     ------
@@ -603,7 +651,9 @@ def effects_table(
 def _effects_notes(
     records: Sequence[Record], facts: Sequence[Mapping], method: Label | None, style: TableStyle
 ) -> list[Text]:
-    how = [_named(Text("Standard errors of the effects", "效应标准误"), [_method(method)])] if method else []
+    methods = [method] if method is not None else [_word(row.get("method"), {}) for row in facts]
+    how = [_method(word) for word in dict.fromkeys(methods) if word is not None]
+    how = [_named(Text("Standard errors of the effects", "效应标准误"), how)] if how else []
     columns = ("estimate", _ERROR_COLUMN[style.errors])
     missing = any(math.isnan(_real(record.get(column))) for record in records for column in columns)
     return [
@@ -727,7 +777,7 @@ def missing_table(
             _label(known, record["unit"]),
             _period(record["period"]),
             _label(known, record["variable"]),
-            _label(known, record["rule"]),
+            _label({**RULES, **known}, record["rule"]),
             Number(_real(record.get("value")), style.digits),
         )
         for record in records

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from spatial_zb.text import Text
 
-__all__ = ["COVARIANCES", "EFFECTS", "ESTIMATORS", "FACTS", "PARAMETERS", "WORDS"]
+__all__ = [
+    "COVARIANCES",
+    "EFFECTS",
+    "ESTIMATORS",
+    "FACTS",
+    "NORMALISATIONS",
+    "PARAMETERS",
+    "RULES",
+    "WORDS",
+]
 
 EFFECTS = {
     "direct": Text("Direct", "直接效应"),
@@ -59,11 +68,27 @@ COVARIANCES = {
     "robust": Text("robust", "异方差稳健"),
 }
 
+NORMALISATIONS = {
+    "none": Text("not normalised", "未标准化"),
+    "row": Text("row-normalised", "行标准化"),
+    "spectral": Text("spectrally normalised", "谱标准化"),
+    "minmax": Text("min–max normalised", "极小极大标准化"),
+}
+
+# What was done about a blank cell.
+RULES = {
+    "interpolate": Text("linear interpolation", "线性插值"),
+    "median_growth": Text("median growth of the others", "其他地区增长率中位数"),
+    "drop_units": Text("unit left out", "剔除该地区"),
+    "drop_periods": Text("period left out", "剔除该时期"),
+}
+
 WORDS = {
     "anonymous": Text("not stated", "未说明"),
     "between": Text("SD between", "组间标准差"),
     "constant": Text("Constant", "常数项"),
     "covariance": Text("Covariance", "协方差估计"),
+    "dependent": Text("Dependent variable", "被解释变量"),
     "definition": Text("Definition", "定义"),
     "estimate": Text("Estimate", "估计值"),
     "estimator": Text("Estimator", "估计方法"),

@@ -87,6 +87,15 @@ def test_system_errors_become_words_and_leave_the_old_file(tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows refuses to replace an open file")
+def test_a_reader_of_the_old_file_keeps_the_old_file(tmp_path):
+    path = write_atomic(tmp_path / "a.csv", "old")
+    with path.open() as reader:
+        write_atomic(path, "new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file mode mask")
 def test_the_mode_follows_the_mask_of_the_user(tmp_path):
     (tmp_path / "plain").write_text("x")

@@ -175,6 +175,18 @@ def test_notes_name_errors_stars_covariance_weights_and_sources():
         assert part in text
 
 
+def test_the_notes_say_how_the_weights_were_normalised_and_what_is_explained():
+    own = fit([("x", 1, 0.5)], normalisation="row", y="talent")
+    table = regression_table([("m", own)], labels=LABELS)
+    assert "Weights matrix: queen (row-normalised)." in notes(table)
+    assert "空间权重矩阵：queen（行标准化）。" in notes(table, ZH)
+    assert "Dependent variable: Talent." in notes(table)
+    other = fit([("x", 1, 0.5)], normalisation="none", y="gdp")
+    table = regression_table([("m", own), ("o", other)], labels=LABELS)
+    assert line(table, "Weights matrix")[0] == ["queen (row-normalised)", "queen (not normalised)"]
+    assert line(table, "Dependent variable")[0] == ["Talent", "ln GDP"]
+
+
 @pytest.mark.parametrize(
     ("style", "row", "below", "words_in_notes"),
     [
@@ -221,6 +233,13 @@ def test_missing_facts_are_dashes():
     assert line(table, "R² within")[0] == ["–"]
     assert line(table, "Estimator")[0] == ["–"]
     assert "not available" in notes(table)
+
+
+def test_observations_of_the_transform_are_explained():
+    assert "after the fixed-effects transform" in notes(
+        regression_table([("m", fit([("x", 1, 0.5)], nobs=160))])
+    )
+    assert "transform" not in notes(regression_table([("m", fit([("x", 1, 0.5)]))]))
 
 
 def test_terms_choose_and_order_and_the_rest_is_named():
@@ -294,6 +313,12 @@ def test_effects_take_weights_and_covariance_from_the_caller_or_say_they_are_not
     text = notes(effects_table([("m", Bare())], weights="knn4", covariance="cluster", method="simulate"))
     for part in ("knn4", "clustered by unit", "simulated draws"):
         assert part in text
+
+
+def test_effects_say_how_their_errors_were_computed():
+    glance = SDM.glance().assign(method="simulate", draws=2000)
+    table = effects_table([("m", Result(effects(), glance))])
+    assert "Standard errors of the effects: simulated draws." in notes(table)
 
 
 def test_effects_in_columns():
@@ -466,13 +491,13 @@ def test_definitions_leave_out_columns_nobody_fills():
 @pytest.mark.parametrize("kind", [pd.DataFrame, list], ids=["frame", "records"])
 def test_missing_cells(kind):
     rows = [
-        {"unit": "331100", "period": 2013, "variable": "talent", "rule": "linear", "value": 12.5},
+        {"unit": "331100", "period": 2013, "variable": "talent", "rule": "interpolate", "value": 12.5},
         {"unit": "330700", "period": 2018, "variable": "gdp", "rule": "blank", "value": None},
     ]
     labels = LABELS | {"331100": Text("Lishui", "丽水市")}
     table = missing_table(kind(rows), labels)
     assert printed(table, ZH) == [
-        ["丽水市", "2013", "人才集聚", "linear", "12.500"],
+        ["丽水市", "2013", "人才集聚", "线性插值", "12.500"],
         ["330700", "2018", "ln GDP", "blank", "–"],
     ]
 

@@ -23,7 +23,7 @@ from spatial_zb.report.tables import (
     vanishes,
     words,
 )
-from spatial_zb.report.writers.measure import column_widths, same_bytes, starts
+from spatial_zb.report.writers.measure import column_widths, display_width, same_bytes, starts
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["number_format", "render"]
 
 _SIDES = {"l": "left", "c": "center", "r": "right"}
+_WIDEST, _PADDING = 40, 3  # characters
 _LONGEST = 32767  # characters of one Excel cell
 # Typed as text already; the prefix keeps it text when somebody edits the cell.
 _FORMULA = tuple("=+-@")
@@ -58,7 +59,7 @@ def render(table: Table, style: TableStyle) -> bytes:
         line = _row(sheet, line, row, table, style)
     _rule(sheet, line - 1, table, bottom="medium")
     for note in note_paragraphs(table, style):
-        _text(sheet, line, 1, note, size=9)
+        _note(sheet, line, note, table, style)
         line += 1
     _page(sheet, top, table, style)
     return _bytes(book)
@@ -149,6 +150,14 @@ def _text(
     return cell
 
 
+def _note(sheet: Worksheet, line: int, note: str, table: Table, style: TableStyle) -> None:
+    """Put a paragraph across the table; Excel does not fit the height of merged cells, so it is set."""
+    _text(sheet, line, 1, note, size=9, wrap=True)
+    sheet.merge_cells(start_row=line, end_row=line, start_column=1, end_column=table.n_columns)
+    room = sum(column_widths(table, style, widest=_WIDEST)) + _PADDING * table.n_columns
+    sheet.row_dimensions[line].height = 13 * math.ceil(0.8 * display_width(note) / room)
+
+
 def _rule(
     sheet: Worksheet,
     line: int,
@@ -173,8 +182,8 @@ def _page(sheet: Worksheet, top: int, table: Table, style: TableStyle) -> None:
     """Set widths and print: one page wide, header repeated."""
     from openpyxl.utils import get_column_letter
 
-    for j, width in enumerate(column_widths(table, style, widest=40), start=1):
-        sheet.column_dimensions[get_column_letter(j)].width = width + 3
+    for j, width in enumerate(column_widths(table, style, widest=_WIDEST), start=1):
+        sheet.column_dimensions[get_column_letter(j)].width = width + _PADDING
     sheet.sheet_view.showGridLines = False
     sheet.print_title_rows = f"{top}:{top + len(table.header) - 1}"
     sheet.page_setup.orientation = "landscape" if table.n_columns > 7 else "portrait"
