@@ -39,6 +39,7 @@ __all__ = [
     "Regions",
     "Sample",
     "Study",
+    "Suspect",
     "Variable",
     "load_study",
 ]
@@ -186,6 +187,18 @@ class Missing(_Section):
     reason: Label
 
 
+class Suspect(_Section):
+    """``[[suspect]]``: a printed figure that is treated as a blank cell, and why.
+
+    The rule of its column in ``[[missing]]`` then says what happens to it.
+    """
+
+    column: Word
+    unit: Word
+    period: int
+    reason: Label
+
+
 class Constant(_Section):
     """``[constants.<name>]``: one number per period, the same for all units, usable in expressions."""
 
@@ -318,8 +331,9 @@ _NAMED: Mapping[str, type[_Section] | None] = {
     "samples": Sample,
     "models": Model,
 }
+_LISTS: Mapping[str, type[_Section]] = {"missing": Missing, "suspect": Suspect}
 _REQUIRED = ("study", "regions", "data", "weights")
-_SECTIONS = ("version", *_TABLES, *_NAMED, "missing")
+_SECTIONS = ("version", *_TABLES, *_NAMED, *_LISTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +350,8 @@ class Study:
         The single tables (``[study]`` is ``general``); ``moran`` and ``maps`` are None where absent.
     constants, variables, weights, samples, models
         Read-only mappings by name, in the order of the file; every item knows its ``name``.
-    missing : tuple of Missing
+    missing, suspect
+        Tuples of :class:`Missing` and :class:`Suspect`, in the order of the file.
     lines : mapping of str to int
         Line of every dotted place, for messages: see :meth:`place`.
     """
@@ -353,6 +368,7 @@ class Study:
     samples: Mapping[str, Sample]
     models: Mapping[str, Model]
     missing: tuple[Missing, ...]
+    suspect: tuple[Suspect, ...]
     moran: Moran | None
     maps: Maps | None
     output: Output
@@ -410,7 +426,8 @@ class Study:
         single |= {"moran": self.moran, "maps": self.maps}
         plain: dict[str, Any] = {"version": STUDY_VERSION}
         plain |= {key: part.model_dump(mode="json") for key, part in single.items() if part is not None}
-        plain["missing"] = [part.model_dump(mode="json") for part in self.missing]
+        for key in _LISTS:
+            plain[key] = [part.model_dump(mode="json") for part in getattr(self, key)]
         for key in _NAMED:
             named = getattr(self, key)
             plain[key] = {
@@ -558,7 +575,7 @@ def load_study(path: str | Path, *, root: str | Path | None = None, allow_outsid
         regions=parts["regions"],
         data=parts["data"],
         **{key: MappingProxyType(parts[key]) for key in _NAMED},
-        missing=tuple(parts["missing"].values()),
+        **{key: tuple(parts[key].values()) for key in _LISTS},
         moran=parts.get("moran"),
         maps=parts.get("maps"),
         output=parts.get("output") or Output(),
@@ -653,14 +670,8 @@ def _sections(raw: Mapping[str, Any], problems: _Problems) -> dict[str, Any]:
     for key in _NAMED:
         tables = _table(raw.get(key, {}), key, problems)
         parts[key] = {name: _named(key, name, table, problems) for name, table in tables.items()}
-    entries = raw.get("missing", [])
-    if not isinstance(entries, list):
-        problems.add("missing", "must be written as [[missing]], with two brackets")
-        entries = []
-    parts["missing"] = {
-        f"missing[{number}]": _validate(Missing, entry, f"missing[{number}]", problems)
-        for number, entry in enumerate(entries, start=1)
-    }
+    for key, model in _LISTS.items():
+        parts[key] = _listed(model, raw.get(key, []), key, problems)
     if not parts["samples"]:
         parts["samples"] = {"all": Sample(name="all", label=Text("All units", "全部单元"))}
     return parts
@@ -671,6 +682,17 @@ def _table(value: object, dotted: str, problems: _Problems) -> Mapping[str, Any]
         return value
     problems.add(dotted, f"must be a table with a heading [{dotted}], not {value!r}")
     return {}
+
+
+def _listed(model: type[_Section], value: object, key: str, problems: _Problems) -> dict[str, Any]:
+    """Validate every ``[[key]]``, by its place."""
+    if not isinstance(value, list):
+        problems.add(key, f"must be written as [[{key}]], with two brackets")
+        return {}
+    places = [f"{key}[{number}]" for number in range(1, len(value) + 1)]
+    return {
+        place: _validate(model, entry, place, problems) for place, entry in zip(places, value, strict=True)
+    }
 
 
 def _named(key: str, name: str, value: object, problems: _Problems) -> _Section | None:
@@ -889,6 +911,7 @@ def _check_known(
 
 
 def _check_columns(parts: Mapping[str, Any], columns: list[str] | None, problems: _Problems) -> None:
+    """Columns of the data file that the sections data, missing and suspect name."""
     data = parts.get("data")
     if data is not None and columns is not None:
         for key in ("unit", "period", "flag"):
@@ -902,6 +925,15 @@ def _check_columns(parts: Mapping[str, Any], columns: list[str] | None, problems
         if repeated := sorted(seen & set(entry.columns)):
             problems.add(f"{dotted}.columns", f"an earlier [[missing]] has a rule for {listed(repeated)}")
         seen |= set(entry.columns)
+    cells: set[tuple[str, str, int]] = set()
+    for dotted, entry in parts["suspect"].items():
+        if entry is None:
+            continue
+        _check_known(f"{dotted}.column", "column", [entry.column], columns, problems)
+        cell = (entry.column, entry.unit, entry.period)
+        if cell in cells:
+            problems.add(dotted, "an earlier [[suspect]] names the same cell")
+        cells.add(cell)
 
 
 # Names of an expression: not the functions before a bracket, not the e of 1e5. Whether the expression is

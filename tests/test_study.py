@@ -166,6 +166,14 @@ def test_defaults_names_and_paths(project: Path) -> None:
     assert study.samples_of(study.models["main"]) == ("all",)
 
 
+def test_suspect_figures_are_listed_in_order(project: Path) -> None:
+    more = SUSPECT.replace("2008", "2009")
+    study = load_study(write(project, changed("[constants.rate]", SUSPECT + more + "[constants.rate]")))
+    assert [(s.column, s.unit, s.period) for s in study.suspect] == [("emp", "1", 2008), ("emp", "1", 2009)]
+    assert study.suspect[0].reason.en == "misprint"
+    assert study.settings()["suspect"][1]["period"] == 2009
+
+
 def test_without_samples_there_is_one_of_all_units(project: Path) -> None:
     study = load_study(
         write(
@@ -220,6 +228,14 @@ def test_reading_a_study_loads_no_numerical_package() -> None:
 
 
 # --- one mistake at a time ---------------------------------------------------------------------------------
+
+SUSPECT = """[[suspect]]
+column = "emp"
+unit = "1"
+period = 2008
+reason = "misprint"
+
+"""
 
 MISTAKES = {
     "misspelt key": ('id = "adcode"', 'idd = "adcode"', ["regions.idd (line 9)", "did you mean 'id'?"]),
@@ -329,6 +345,26 @@ MISTAKES = {
         "[constants.rate]",
         '[[missing]]\ncolumns = ["emp"]\nrule = "error"\nreason = "x"\n\n[constants.rate]',
         ["missing[2].columns (line 24)", "emp"],
+    ),
+    "suspect of no column": (
+        "[constants.rate]",
+        SUSPECT.replace("emp", "emq") + "[constants.rate]",
+        ["suspect[1].column (line 24)", "'emp'"],
+    ),
+    "suspect twice": (
+        "[constants.rate]",
+        2 * SUSPECT + "[constants.rate]",
+        ["suspect[2] (line 29)", "same cell"],
+    ),
+    "suspect without a period": (
+        "[constants.rate]",
+        SUSPECT.replace("period = 2008\n", "") + "[constants.rate]",
+        ["suspect[1].period (line 23)", "is required"],
+    ),
+    "suspect in single brackets": (
+        "[constants.rate]",
+        '[suspect]\ncolumn = "emp"\n[constants.rate]',
+        ["suspect (line 23)", "two brackets"],
     ),
     "rule without a reason": ('reason = "not printed"\n', "", ["missing[1].reason", "is required"]),
     "missing file": ("data/panel.csv", "data/panl.csv", ["data.file (line 12)", "did you mean 'panel.csv'?"]),
