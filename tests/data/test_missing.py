@@ -230,13 +230,19 @@ def test_refusals(frame: pd.DataFrame, rule: str, error: type[Exception], words:
 # --- the study's own blank cells ---------------------------------------------------------------------------
 
 
-def test_the_shipped_study_fills_its_six_blank_cells_plausibly() -> None:
+def test_the_shipped_study_fills_its_blank_and_suspect_cells_plausibly() -> None:
     study = load_study(ROOT / "studies/bay_area.toml")
     frame = pd.read_csv(study.files()["data"], dtype={study.data.unit: str})
     frame = frame[frame[study.data.period].between(*study.data.periods)]
+    for entry in study.suspect:
+        here = (frame.adcode == entry.unit) & (frame.year == entry.period)
+        assert here.sum() == 1
+        frame.loc[here, entry.column] = np.nan
     filled, report = fill_missing(frame, study.rules(), unit="adcode", period="year")
     cells = set(zip(report["unit"], report["period"], report["variable"], strict=True))
     assert cells == {
+        ("320800", 2010, "fiscal_exp_10k"),
+        ("341300", 2017, "emp_urban_units"),
         ("341300", 2017, "emp_manufacturing"),
         ("341300", 2017, "emp_ict"),
         ("341300", 2017, "emp_scires"),
