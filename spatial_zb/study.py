@@ -13,7 +13,7 @@ import io
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
@@ -401,6 +401,10 @@ class Study:
     def file(self, relative: str) -> Path:
         """Where a file named in the study is on disk."""
         return self.root / relative
+
+    def with_language(self, language: Literal["en", "zh", "both"]) -> Study:
+        """Give the same study with its tables and figures in another language."""
+        return replace(self, general=self.general.model_copy(update={"language": language}))
 
     def files(self) -> dict[str, Path]:
         """Input files by role: regions, data, reference, codebook (those that are named)."""
