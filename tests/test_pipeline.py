@@ -1,0 +1,281 @@
+"""The whole road through the command line, on the real cities with small settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from spatial_zb import cli, pipeline
+from spatial_zb.errors import DataError, OutputError
+from spatial_zb.report import folder as output
+from spatial_zb.study import load_study
+
+ROOT = Path(__file__).resolve().parents[1]
+PANEL = "data/delta_city_panel_2003_2019.csv"
+
+#: The default study, made small: fewer permutations and draws, one map, one language, two formats.
+SMALLER = {
+    "permutations = 9999": "permutations = 99",
+    "draws = 2000": "draws = 200",
+    'tables = ["csv", "tex", "md", "docx", "xlsx"]': 'tables = ["csv", "docx"]',
+    'figures = ["pdf", "png"]': 'figures = ["png"]',
+    "dpi = 300": "dpi = 72",
+    'language = "both"': 'language = "en"',
+    "periods = [2007, 2011, 2015, 2019]": "periods = [2007, 2019]",
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A project folder with the results of one run of the small study."""
+    project = tmp_path_factory.mktemp("项目 folder")
+    for part in ("shapefiles", "data"):
+        shutil.copytree(ROOT / part, project / part)
+    (project / "studies").mkdir()
+    text = (ROOT / "studies" / "bay_area.toml").read_text(encoding="utf-8")
+    for old, new in SMALLER.items():
+        text = text.replace(old, new)
+    (project / "studies" / "small.toml").write_text(text, encoding="utf-8")
+    assert cli.main(["run", str(project / "studies" / "small.toml"), "--quiet"]) == 0
+    return project
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Path:
+    """A copy of it, to be broken."""
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def results(project: Path) -> Path:
+    return project / "results" / "bay_area"
+
+
+def contents(project: Path) -> dict[str, bytes]:
+    folder = results(project)
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def run(project: Path, command: str = "run", *options: str) -> int:
+    return cli.main([command, str(project / "studies" / "small.toml"), "--quiet", *options])
+
+
+def edit(project: Path, name: str, old: str, new: str) -> None:
+    path = project / name
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_all_results_are_there_and_signed(finished):
+    manifest = output.read_manifest(results(finished))
+    assert manifest["complete"] is True
+    made = {r["path"] for r in manifest["outputs"]}
+    stems = {Path(name).stem for name in made}
+    expected = {"descriptives", "definitions", "missing", "moran", "sdm_industry", "sdm_talent", "effects_industry"}
+    expected |= {"map_industry", "map_talent", "moran_scatter_industry", "weights_queen"}
+    assert expected <= stems
+    assert made == set(contents(finished)) - {output.MANIFEST}
+    assert not list(results(finished).glob(".*"))
+
+
+def test_manifest_knows_inputs_settings_and_suspects(finished):
+    manifest = output.read_manifest(results(finished))
+    roles = {r["role"] for r in manifest["inputs"]}
+    assert roles == {"study", "regions", "data", "reference", "codebook"}
+    assert manifest["seed"] == manifest["settings"]["study"]["seed"]
+    assert any("Zhoushan" in note for note in manifest["notes"])
+    assert any("treated as missing" in note for note in manifest["notes"])
+    assert len(manifest["reading"]) == 3
+
+
+def test_tables_carry_the_estimates(finished):
+    tidy = pd.read_csv(results(finished) / "tidy" / "sdm_industry.csv").set_index(["fixed_effects", "term"])
+    printed = (results(finished) / "tables" / "sdm_industry.csv").read_text(encoding="utf-8-sig")
+    assert f"{tidy.loc[('two_way', 'rho'), 'estimate']:.3f}" in printed
+
+
+def test_second_run_gives_the_same_tables(project):
+    before = contents(project)
+    assert run(project) == 0
+    after = contents(project)
+    differing = {name for name in before if before[name] != after.get(name)} - {output.MANIFEST}
+    assert not differing
+    assert set(before) == set(after)
+
+
+def test_one_stage_leaves_the_others(project):
+    before = contents(project)
+    assert run(project, "moran") == 0
+    manifest = output.read_manifest(results(project))
+    assert manifest["stages"] == ["moran"]
+    assert {r["path"] for r in manifest["outputs"]} == set(before) - {output.MANIFEST}
+    kept = [r for r in manifest["outputs"] if r["stage"] == "maps"]
+    assert kept
+    assert not any(r["from_other_inputs"] for r in kept)
+
+
+def test_results_from_other_inputs_are_flagged(project):
+    edit(project, "studies/small.toml", "permutations = 99", "permutations = 199")
+    assert run(project, "moran") == 0
+    outputs = output.read_manifest(results(project))["outputs"]
+    assert all(r["from_other_inputs"] for r in outputs if r["stage"] == "maps")
+
+
+def test_results_no_longer_made_are_removed_and_strangers_stay(project):
+    (results(project) / "my notes.txt").write_text("kept")
+    edit(project, "studies/small.toml", 'variables = ["industry", "talent"]\nperiods', 'variables = ["industry"]\nperiods')
+    assert run(project) == 0
+    assert not (results(project) / "figures" / "map_talent.png").exists()
+    assert (results(project) / "my notes.txt").read_text() == "kept"
+
+
+def drop_city(project: Path) -> None:
+    table = pd.read_csv(project / PANEL, dtype=str)
+    table[table["adcode"] != "330900"].to_csv(project / PANEL, index=False)
+
+
+def repeat_row(project: Path) -> None:
+    table = pd.read_csv(project / PANEL, dtype=str)
+    row = table[(table["adcode"] == "330200") & (table["year"] == "2010")]
+    pd.concat([table, row]).to_csv(project / PANEL, index=False)
+
+
+def drop_row(project: Path) -> None:
+    table = pd.read_csv(project / PANEL, dtype=str)
+    table[~((table["adcode"] == "330200") & (table["year"] == "2010"))].to_csv(project / PANEL, index=False)
+
+
+def blank_cell(project: Path) -> None:
+    table = pd.read_csv(project / PANEL, dtype=str)
+    table.loc[(table["adcode"] == "330200") & (table["year"] == "2010"), "gdp_pc_yuan"] = None
+    table.to_csv(project / PANEL, index=False)
+
+
+def zero_cell(project: Path) -> None:
+    table = pd.read_csv(project / PANEL, dtype=str)
+    table.loc[(table["adcode"] == "330200") & (table["year"] == "2010"), "emp_scires"] = "0"
+    table.to_csv(project / PANEL, index=False)
+
+
+STUDY = "studies/small.toml"
+BROKEN = {
+    "misspelt key": (lambda p: edit(p, STUDY, "permutations =", "permutatons ="), ["permutatons", "permutations", "line"]),
+    "missing city": (drop_city, ["330900", "samples"]),
+    "duplicated city-year": (repeat_row, ["330200 2010", "one row"]),
+    "hole": (drop_row, ["330200", "2010"]),
+    "blank cell": (blank_cell, ["gdp_pc_yuan", "330200", "2010"]),
+    "log of zero": (zero_cell, ["talent", "330200", "2010"]),
+    "path outside": (
+        lambda p: edit(p, STUDY, f'file = "{PANEL}"', 'file = "../../elsewhere.csv"'),
+        ["elsewhere", "outside"],
+    ),
+    "absent file": (lambda p: (p / PANEL).unlink(), [PANEL]),
+    "absent dbf": (lambda p: (p / "shapefiles/delta_cities.dbf").unlink(), ["delta_cities", ".dbf"]),
+    "code in an expression": (
+        lambda p: edit(p, STUDY, '"log(avg_wage_yuan)"', "\"__import__('os').system('true')\""),
+        ["ln_wage"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_input_gives_one_error_and_leaves_results(project, capsys, case):
+    damage, words = BROKEN[case]
+    before = contents(project)
+    damage(project)
+    assert run(project) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Error: ")
+    assert "Traceback" not in error
+    assert [w for w in words if w not in error] == []
+    assert contents(project) == before
+
+
+def test_failure_in_the_last_stage_leaves_results(project, monkeypatch):
+    def fail(job):
+        raise DataError("the last stage fails")
+
+    before = contents(project)
+    monkeypatch.setitem(pipeline._WORK, "maps", fail)
+    assert run(project) == 1
+    assert contents(project) == before
+    assert not list(results(project).glob(".*"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")
+def test_interruption_exits_130_and_leaves_results(project):
+    before = contents(project)
+    command = [sys.executable, "-m", "spatial_zb.cli", "run", str(project / STUDY)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    for line in process.stderr:
+        if "Moran" in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    process.stderr.read()
+    assert process.wait(timeout=60) == 130
+    assert contents(project) == before
+
+
+def test_second_run_in_the_same_folder_is_refused(project):
+    before = contents(project)
+    with output.locked(results(project)):
+        assert run(project) == 1
+    assert contents(project) == before
+
+
+def test_lock_of_a_dead_process_is_taken_over(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    (tmp_path / output.LOCK).write_text(str(process.pid))
+    with output.locked(tmp_path):
+        assert (tmp_path / output.LOCK).read_text() == str(os.getpid())
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user that permissions bind")
+def test_read_only_folder_is_refused_before_work(project):
+    results(project).chmod(0o500)
+    began = time.monotonic()
+    assert run(project) == 1
+    assert time.monotonic() - began < 5
+
+
+def test_folder_below_a_file_is_refused(project, tmp_path):
+    (tmp_path / "file").write_text("")
+    study = load_study(project / STUDY)
+    with pytest.raises(OutputError, match="file"):
+        pipeline.run(study, out=tmp_path / "file" / "results")
+
+
+def test_check_writes_nothing(project, capsys):
+    shutil.rmtree(project / "results")
+    assert cli.main(["check", str(project / STUDY)]) == 0
+    assert "41 units" in capsys.readouterr().out
+    assert not (project / "results").exists()
+
+
+def test_report_lists_files_and_finding(finished, capsys, tmp_path):
+    assert cli.main(["estimate", str(finished / STUDY), "--out", str(tmp_path / "out"), "--language", "zh"]) == 0
+    printed = capsys.readouterr().out
+    assert "sdm_industry.docx" in printed
+    assert "置信区间" in printed
+    assert json.loads((tmp_path / "out" / output.MANIFEST).read_text(encoding="utf-8"))["complete"]
+
+
+def test_results_do_not_depend_on_the_order_of_tasks(finished):
+    """Every Moran stream is named by its task: the talent rows are the same without the industry rows."""
+    study = load_study(finished / STUDY)
+    prepared = pipeline.prepare(study)
+    job = pipeline._Job(prepared, finished, lambda step: None)
+    alone = pipeline._moran(job, "delta", "talent", "inverse").table()
+    table = pd.read_csv(results(finished) / "tidy" / "moran.csv")
+    chosen = table[(table["variable"] == "talent") & (table["weights"] == "inverse")]
+    assert chosen["p_sim"].tolist() == alone["p_sim"].tolist()
