@@ -110,7 +110,7 @@ def effects_by_order(fit: Fit, orders: int = 5) -> pd.DataFrame:
     rows = []
     for order, (a, b, p, q) in enumerate(order_multipliers(float(rho), fit.weights.matrix, orders)):
         direct, total = beta * a + theta * b, beta * p + theta * q
-        for values in zip(fit.spec.x, direct, total - direct, total, strict=True):
+        for values in zip(fit.spec.regressors, direct, total - direct, total, strict=True):
             rows += [
                 (values[0], effect, order, value) for effect, value in zip(EFFECTS, values[1:], strict=True)
             ]
@@ -135,10 +135,10 @@ def effects_by_unit(fit: Fit, term: str) -> pd.DataFrame:
 
 def effect_matrix(fit: Fit, term: str) -> pd.DataFrame:
     """The whole matrix E_k (n × n): row i receives from column j."""
-    if term not in fit.spec.x:
-        raise DataError(f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.x)}.")
+    if term not in fit.spec.regressors:
+        raise DataError(f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.regressors)}.")
     beta, theta, rho = _coefficients(fit, fit.params.to_numpy())
-    k = fit.spec.x.index(term)
+    k = fit.spec.regressors.index(term)
     W = fit.weights.matrix
     impulse = beta[k] * np.eye(W.shape[0]) + theta[k] * W.toarray()
     solved = filter_solver(W, float(rho))(impulse) if rho else impulse
@@ -148,9 +148,15 @@ def effect_matrix(fit: Fit, term: str) -> pd.DataFrame:
 def _positions(fit: Fit) -> tuple[NDArray[np.intp], NDArray[np.intp], int | None]:
     """Where β_k, θ_k (−1 where x_k is not lagged) and ρ stand among the parameters."""
     index = fit.params.index
-    beta = index.get_indexer(list(fit.spec.x))
-    theta = index.get_indexer([f"W_{name}" if name in fit.spec.lag_x else "" for name in fit.spec.x])
+    beta = index.get_indexer(list(fit.spec.regressors))
+    theta = index.get_indexer([f"W_{name}" if name in fit.spec.lag_x else "" for name in fit.spec.regressors])
     return beta, theta, index.get_loc("rho") if fit.spec.lag_y else None
+
+
+def _used(fit: Fit) -> list[int]:
+    """Positions of the parameters that effects depend on; the others may have no standard error."""
+    beta, theta, rho = _positions(fit)
+    return [*beta, *theta[theta >= 0], *([] if rho is None else [rho])]
 
 
 def _coefficients(fit: Fit, values: NDArray[np.float64]) -> tuple[NDArray, NDArray, NDArray]:
@@ -190,9 +196,11 @@ def _simulated(fit: Fit, point: NDArray, draws: int, rng: Any, alpha: float) -> 
     if not fit.converged:
         raise ConvergenceError(f"{fit!r} has no covariance to draw from: its estimates did not converge.")
     generator = np.random.default_rng(rng)
-    root = np.linalg.cholesky(_unit_diagonal(fit.cov.to_numpy()))
-    noise = generator.standard_normal((draws, len(fit.params))) @ root.T
-    sample = fit.params.to_numpy() + noise * fit.bse.to_numpy()
+    used = _used(fit)
+    root = np.linalg.cholesky(_unit_diagonal(fit.cov.to_numpy()[np.ix_(used, used)]))
+    noise = generator.standard_normal((draws, len(used))) @ root.T
+    sample = np.tile(fit.params.to_numpy(), (draws, 1))
+    sample[:, used] += noise * fit.bse.to_numpy()[used]
     beta, theta, rho = _coefficients(fit, sample)
     low, high = fit.weights.logdet.interval if fit.spec.lag_y else (-np.inf, np.inf)
     inside = (rho > low) & (rho < high)
@@ -222,5 +230,5 @@ def _unit_diagonal(cov: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _long(fit: Fit, values: NDArray[np.float64]) -> pd.Series:
     """(k, 3) → series indexed by (term, effect)."""
-    index = pd.MultiIndex.from_product([fit.spec.x, EFFECTS], names=["term", "effect"])
+    index = pd.MultiIndex.from_product([fit.spec.regressors, EFFECTS], names=["term", "effect"])
     return pd.Series(values.ravel(), index=index)

@@ -22,7 +22,7 @@ from scipy import linalg, optimize
 from spatial_zb.core.logdet import LogDet
 from spatial_zb.core.within import TransformedSample
 
-__all__ = ["CrossProducts", "Maximum", "cross_products", "maximise"]
+__all__ = ["Base", "CrossProducts", "Maximum", "cross_products", "maximise", "orthogonal_base"]
 
 Array = NDArray[np.float64]
 
@@ -51,10 +51,21 @@ class CrossProducts:
     y_norm: float
 
 
-def cross_products(
-    Z: Array, y: Array, Wy: Array, lagged: tuple[Array, Array, Array] | None = None
-) -> CrossProducts:
-    """Build the cross-products from stacked columns Z (M, k), y (M,), Wy (M,) and their lags (WZ, Wy, WWy).
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Columns [e_y, e_Wy, Q] (M, 2 + k), their lags (M, 2 + k) or None, and the way back to Z and y.
+
+    ``back`` and ``y_norm`` as in :class:`CrossProducts`.
+    """
+
+    columns: Array
+    lags: Array | None
+    back: Array
+    y_norm: float
+
+
+def orthogonal_base(Z: Array, y: Array, Wy: Array, lagged: tuple[Array, Array, Array] | None = None) -> Base:
+    """Orthonormalise stacked columns Z (M, k), y (M,), Wy (M,) and carry their lags (WZ, Wy, WWy) along.
 
     Columns are brought to unit length first: GDP in yuan gives the same ρ̂ as GDP in billions.
     """
@@ -69,14 +80,24 @@ def cross_products(
     off, onto = off - Q @ again, onto + again
     inverse = linalg.solve_triangular(R, np.eye(k)) if k else np.zeros((0, 0))
     back = (inverse @ np.hstack([onto, np.eye(k)])) * (y_norm / scale)[:, None]
-    base = np.hstack([off, Q])
-    gram0 = base.T @ base
+    columns = np.hstack([off, Q])
     if lagged is None:
-        return CrossProducts(gram0, None, None, back, y_norm)
+        return Base(columns, None, back, y_norm)
     WZ, W_y, WWy = lagged
     WQ = (WZ / scale) @ inverse
-    shifted = np.hstack([np.column_stack([W_y, WWy]) / y_norm - WQ @ onto, WQ])
-    return CrossProducts(gram0, base.T @ shifted, shifted.T @ shifted, back, y_norm)
+    lags = np.hstack([np.column_stack([W_y, WWy]) / y_norm - WQ @ onto, WQ])
+    return Base(columns, lags, back, y_norm)
+
+
+def cross_products(
+    Z: Array, y: Array, Wy: Array, lagged: tuple[Array, Array, Array] | None = None
+) -> CrossProducts:
+    """Build the cross-products of :func:`orthogonal_base`."""
+    base = orthogonal_base(Z, y, Wy, lagged)
+    M, L = base.columns, base.lags
+    if L is None:
+        return CrossProducts(M.T @ M, None, None, base.back, base.y_norm)
+    return CrossProducts(M.T @ M, M.T @ L, L.T @ L, base.back, base.y_norm)
 
 
 @dataclass(frozen=True, slots=True)

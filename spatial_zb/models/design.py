@@ -56,20 +56,20 @@ def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
         Blank cells, constant or absorbed regressors, exact collinearity, too few observations, a constant
         or perfectly explained y: each with the names concerned.
     """
-    W = weights.matrix
-    y, X = panel.array(spec.y), panel.array(list(spec.x))
-    _refuse_blanks(panel, (spec.y, *spec.x))
+    W, effects = weights.matrix, spec.transform
+    y, X = panel.array(spec.y), panel.array(list(spec.regressors))
+    _refuse_blanks(panel, (spec.y, *spec.regressors, *spec.instruments))
     T, n = y.shape
     if T == 1 and spec.fixed_effects != "none":
         raise SpecificationError(
-            'With a single period there are no fixed effects to remove: use fixed_effects="none".'
+            'With a single period there are no effects to tell from the rest: use fixed_effects="none".'
         )
-    lagged = spatial_lag(W, panel.array(list(spec.lag_x)))
-    constant = [np.ones((T, n, 1))] if spec.fixed_effects == "none" else []
-    raw = np.concatenate([*constant, X, lagged], axis=2)
+    raw = np.concatenate([X, spatial_lag(W, panel.array(list(spec.lag_x)))], axis=2)
+    raw = np.concatenate([raw, _unit_means(spec, raw)], axis=2)
+    if effects == "none":
+        raw = np.concatenate([np.ones((T, n, 1)), raw], axis=2)
     Wy = spatial_lag(W, y)
-    Z = demean(raw, spec.fixed_effects)
-    yt, Wyt = demean(y, spec.fixed_effects), demean(Wy, spec.fixed_effects)
+    Z, yt, Wyt = (demean(values, effects) for values in (raw, y, Wy))
     _refuse_unusable_columns(spec, raw, Z)
     _refuse_unusable_y(spec, y, yt)
     _refuse_too_few(spec, n, T)
@@ -77,14 +77,22 @@ def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
     _refuse_perfect_fit(spec, stacked(yt), basis)
     if spec.lag_y:
         _refuse_flat_lag(spec, stacked(yt), stacked(Wyt), basis, weights.label)
-    WZ = demean(spatial_lag(W, raw), spec.fixed_effects) if spec.lag_error else None
-    WWy = demean(spatial_lag(W, Wy), spec.fixed_effects) if spec.lag_error else None
+    WZ = demean(spatial_lag(W, raw), effects) if spec.lag_error else None
+    WWy = demean(spatial_lag(W, Wy), effects) if spec.lag_error else None
     return Design(spec, weights, yt, Wyt, Z, WZ, WWy)
 
 
 def stacked(values: Array) -> Array:
     """(T, n) → (T·n,) and (T, n, k) → (T·n, k)."""
     return values.reshape(-1, *values.shape[2:])
+
+
+def _unit_means(spec: DurbinSpec, columns: Array) -> Array:
+    """Means over time of the columns (x, endog, W_x) that ``mundlak`` names, the same in every period."""
+    names = (*spec.regressors, *(f"W_{name}" for name in spec.lag_x))
+    wanted = [i for i, name in enumerate(names) if f"mean_{name}" in spec.terms]
+    means = columns[:, :, wanted].mean(axis=0)
+    return np.broadcast_to(means, (len(columns), *means.shape))
 
 
 def _refuse_blanks(panel: Panel, names: tuple[str, ...]) -> None:
@@ -111,7 +119,7 @@ def _refuse_unusable_columns(spec: DurbinSpec, raw: Array, Z: Array) -> None:
                 f"{term!r} is constant; an intercept or the effects stand for it already. Drop it."
             )
         if after <= ABSORBED * before:
-            raise DataError(f"{term!r} is absorbed by {words[spec.fixed_effects]}. Drop it, or the effects.")
+            raise DataError(f"{term!r} is absorbed by {words[spec.transform]}. Drop it, or the effects.")
 
 
 def _refuse_unusable_y(spec: DurbinSpec, y: Array, transformed: Array) -> None:

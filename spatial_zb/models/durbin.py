@@ -1,31 +1,21 @@
-"""Maximum likelihood of the spatial Durbin family on panels and cross-sections."""
+"""One function for every single-equation model: it checks what is asked and chooses the estimator."""
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Literal, get_args
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-
-from spatial_zb.core.covariance import Residuals, hessian, information, inverse_or_nan
-from spatial_zb.core.lag import spatial_lag
-from spatial_zb.core.spatial_ml import Maximum, cross_products, maximise
-from spatial_zb.core.traces import Traces, filter_traces
-from spatial_zb.core.within import TransformedSample, demean, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed
-from spatial_zb.models.design import Design, build_design, stacked
+from spatial_zb.errors import SpecificationError, listed
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.gmm import GMM_COVARIANCES, fit_gmm
+from spatial_zb.models.ml import ML_COVARIANCES, fit_ml
+from spatial_zb.models.random import RANDOM_COVARIANCES, fit_random
 from spatial_zb.models.spec import DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights, as_weights
 
 __all__ = ["Covariance", "fit_durbin"]
 
-Covariance = Literal["information", "hessian"]
-#: Up to this many units the size of n itself is worth a warning (see METHODS, small samples).
-SMALL_N = 30
+Covariance = Literal["information", "hessian", "robust"]
 
 
 def fit_durbin(
@@ -34,31 +24,40 @@ def fit_durbin(
     W: Any,
     estimator: Estimator = "lee_yu",
     covariance: Covariance = "information",
+    *,
+    powers: int = 2,
 ) -> Fit:
-    r"""Estimate a spatial Durbin model, or one of its restrictions, by (quasi) maximum likelihood.
+    r"""Estimate a spatial Durbin model, or one of its restrictions.
 
     y_t = ρWy_t + X_t β + W X_t θ + μ + α_t ι + u_t,  u_t = λWu_t + ε_t.
 
     Parameters
     ----------
     spec
-        Which of ρ, θ, λ and which effects.
+        Which of ρ, θ, λ, which effects, which endogenous regressors.
     panel
         n units × T periods; T = 1 is a cross-section.
     W
         Weights of the same units, in any order: they are matched by id.
     estimator
-        ``"lee_yu"`` (default) takes the effects out by an orthonormal transform, so that N is n(T−1), (n−1)T
-        or (n−1)(T−1) and, with time effects, ln(1 − ρ) leaves the determinant. ``"direct"`` is maximum
-        likelihood with dummies, for comparison with other software: its σ² and, with time effects, its ρ̂
-        are biased when n or T is small.
+        ``"lee_yu"`` (default): (quasi) maximum likelihood that takes fixed effects out by an orthonormal
+        transform, so that N is n(T−1), (n−1)T or (n−1)(T−1) and, with time effects, ln(1 − ρ) leaves the
+        determinant. ``"direct"``: maximum likelihood with dummies, for comparison with other software: its σ²
+        and, with time effects, its ρ̂ are biased when n or T is small. ``"gmm"``: spatial two-stage least
+        squares and, with ``lag_error``, generalised moments for λ; no normality, and endogenous regressors.
+        Random effects are estimated by maximum likelihood under ``lee_yu`` and ``direct`` alike, since nothing
+        is transformed away, and the fit says ``"ml"``.
     covariance
-        ``"information"`` (expected) or ``"hessian"`` (observed).
+        Maximum likelihood: ``"information"`` (expected) or ``"hessian"`` (observed). GMM: ``"information"``
+        (homoskedastic) or ``"robust"`` (heteroskedasticity of unknown form).
+    powers
+        For ``gmm``: highest power of W that multiplies the exogenous variables among the instruments.
 
     Raises
     ------
     SpecificationError
-        Unknown option; time effects under ``lee_yu`` with W not row-normalised; ρ not identified.
+        Unknown option; time effects under ``lee_yu`` or ``gmm`` with W not row-normalised; ρ not identified;
+        endogenous regressors without ``gmm``; ``gmm`` with random effects; too few instruments.
     DataError
         Variables that cannot be used, see :func:`spatial_zb.models.design.build_design`.
     AlignmentError
@@ -66,35 +65,47 @@ def fit_durbin(
 
     Notes
     -----
-    Lee & Yu (2010), J. Econometrics 154: 165-185. Without any spatial lag (OLS, SLX) the same transform and
-    ordinary least squares: σ² and standard errors then have the degrees of freedom N − k.
+    Lee & Yu (2010), J. Econometrics 154: 165-185 (fixed effects). Baltagi, Song & Koh (2003), J. Econometrics
+    117: 123-150, and Kapoor, Kelejian & Prucha (2007), J. Econometrics 140: 97-130 (random effects).
+    Kelejian & Prucha (1998, 1999, 2010) (GMM). Without any spatial lag (OLS, SLX) maximum likelihood with
+    fixed effects is ordinary least squares: σ² and standard errors then have the degrees of freedom N − k.
     """
-    _check_options(estimator, covariance)
+    _check_options(spec, estimator, covariance)
     weights = as_weights(W).align(panel.units)
     _check_weights(spec, weights, estimator)
-    design = build_design(spec, panel, weights)
-    T, n = design.y.shape
-    sample = transformed_sample(n, T, spec.fixed_effects, estimator)
-    best = maximise(
-        _products(design), weights.logdet if spec.spatial_terms else None, sample, spec.lag_y, spec.lag_error
-    )
-    traces = _traces(spec, weights, best, sample)
-    parts = residual_arrays(design, best)
-    cov, positive = _covariance(covariance, parts, traces, best, sample, spec)
-    converged = positive and not best.at_bound
-    _say_what_matters(spec, weights, estimator, best, n, T, positive)
-    return _assemble(spec, panel, design, estimator, covariance, best, sample, parts, cov, converged, traces)
+    if estimator == "gmm":
+        return fit_gmm(spec, panel, weights, covariance, powers)
+    if spec.fixed_effects == "random":
+        return fit_random(spec, panel, weights, covariance)
+    return fit_ml(spec, panel, weights, estimator, covariance)
 
 
-def _check_options(estimator: str, covariance: str) -> None:
-    for name, value, allowed in (("estimator", estimator, Estimator), ("covariance", covariance, Covariance)):
-        if value not in get_args(allowed):
-            raise SpecificationError(f"{name} must be one of {listed(get_args(allowed))}, not {value!r}.")
+def _check_options(spec: DurbinSpec, estimator: str, covariance: str) -> None:
+    if estimator not in get_args(Estimator):
+        raise SpecificationError(
+            f"estimator must be one of {listed(get_args(Estimator))}, not {estimator!r}."
+        )
+    random = spec.fixed_effects == "random"
+    if estimator == "gmm" and random:
+        raise SpecificationError(
+            'Random effects are estimated by maximum likelihood: drop estimator="gmm", or take fixed_effects '
+            '"none", "unit", "time" or "two_way".'
+        )
+    if spec.endog and estimator != "gmm":
+        raise SpecificationError(
+            f"{listed(spec.endog)} cannot be endogenous under maximum likelihood of one equation: use "
+            'estimator="gmm", or a SystemSpec.'
+        )
+    allowed = GMM_COVARIANCES if estimator == "gmm" else RANDOM_COVARIANCES if random else ML_COVARIANCES
+    if covariance not in allowed:
+        raise SpecificationError(
+            f"covariance must be one of {listed(allowed)} for this estimator, not {covariance!r}."
+        )
 
 
 def _check_weights(spec: DurbinSpec, weights: Weights, estimator: str) -> None:
-    needs_row = estimator == "lee_yu" and spec.fixed_effects in ("time", "two_way") and spec.spatial_terms
-    if not needs_row or weights.row_normalised:
+    spatial = spec.spatial_terms and spec.fixed_effects in ("time", "two_way")
+    if not spatial or estimator == "direct" or weights.row_normalised:
         return
     if len(weights.islands) and weights.normalisation == "row":
         raise SpecificationError(
@@ -105,132 +116,3 @@ def _check_weights(spec: DurbinSpec, weights: Weights, estimator: str) -> None:
         f"With time effects the Lee-Yu transform needs a row-normalised W; {weights.label!r} is not. "
         'Use W.standardise("row"), unit effects only, or estimator="direct".'
     )
-
-
-def _products(design: Design):
-    lagged = None
-    if design.WZ is not None:
-        lagged = stacked(design.WZ), stacked(design.Wy), stacked(design.WWy)
-    return cross_products(stacked(design.Z), stacked(design.y), stacked(design.Wy), lagged)
-
-
-def _traces(spec: DurbinSpec, weights: Weights, best: Maximum, sample: TransformedSample) -> Traces:
-    if not spec.spatial_terms:
-        return Traces(*[0.0] * 9)
-    return filter_traces(weights.matrix, weights.logdet, best.rho, best.lam, sample.centred)
-
-
-def residual_arrays(design: Design, best: Maximum) -> Residuals:
-    """ε and its derivatives at the estimate, stacked, from the transformed design."""
-    spec, W = design.spec, design.weights.matrix
-    rho, lam, delta = best.rho, best.lam, best.delta
-    u = design.y - rho * design.Wy - design.Z @ delta
-    if design.WZ is None:
-        BZ, BWy, Wu, WZ, WWy = design.Z, design.Wy, np.zeros_like(u), None, None
-    else:
-        BZ, BWy = design.Z - lam * design.WZ, design.Wy - lam * design.WWy
-        Wu = design.Wy - rho * design.WWy - design.WZ @ delta
-        WZ, WWy = stacked(design.WZ), stacked(design.WWy)
-    BGm = (
-        demean(_filtered_mean(W, design.Z @ delta, rho, lam), spec.fixed_effects)
-        if spec.lag_y
-        else np.zeros_like(u)
-    )
-    arrays = (BZ, BGm, BWy, Wu)
-    return Residuals(*map(stacked, arrays), WZ, WWy, stacked(u - lam * Wu))
-
-
-def _filtered_mean(W, mean: NDArray[np.float64], rho: float, lam: float) -> NDArray[np.float64]:
-    """(I − λW) W (I − ρW)⁻¹ applied to the mean of every period, (T, n)."""
-    from spatial_zb.core.traces import filter_solver
-
-    solved = spatial_lag(W, filter_solver(W, rho)(mean.T).T if rho else mean)
-    return solved - lam * spatial_lag(W, solved) if lam else solved
-
-
-def _covariance(
-    kind: str, parts: Residuals, traces: Traces, best: Maximum, sample: TransformedSample, spec: DurbinSpec
-) -> tuple[NDArray[np.float64], bool]:
-    """Covariance of (δ, [ρ], [λ], σ²), and whether it exists."""
-    k = parts.BZ.shape[1]
-    active = [*range(k), *([k] if spec.lag_y else []), *([k + 1] if spec.lag_error else []), k + 2]
-    if best.at_bound:
-        return np.full((len(active), len(active)), np.nan), False
-    matrix = (information if kind == "information" else hessian)(parts, traces, best.sigma2, sample)
-    return inverse_or_nan(matrix[np.ix_(active, active)])
-
-
-def _assemble(
-    spec: DurbinSpec,
-    panel: Panel,
-    design: Design,
-    estimator: Estimator,
-    covariance: str,
-    best: Maximum,
-    sample: TransformedSample,
-    parts: Residuals,
-    cov: NDArray[np.float64],
-    converged: bool,
-    traces: Traces,
-) -> Fit:
-    T, n = design.y.shape
-    k = len(spec.terms)
-    spatial = [value for value, on in ((best.rho, spec.lag_y), (best.lam, spec.lag_error)) if on]
-    df = None
-    sigma2 = best.sigma2
-    if not spec.spatial_terms:  # ordinary least squares: classical degrees of freedom
-        df = n * T - sample.absorbed - k
-        inflate = sample.observations / df
-        sigma2, cov = sigma2 * inflate, cov * inflate
-    index = pd.Index([*spec.terms, *spec.spatial_terms, "sigma2"], name="term")
-    return Fit(
-        spec=spec,
-        weights=design.weights,
-        panel=panel,
-        design=design,
-        estimator=estimator,
-        covariance=covariance,
-        params=pd.Series([*best.delta, *spatial, sigma2], index=index, name="estimate"),
-        cov=pd.DataFrame(cov, index=index, columns=index),
-        log_likelihood=best.log_likelihood,
-        nobs=sample.observations,
-        absorbed=sample.absorbed,
-        residuals=parts.e.reshape(T, n),
-        df_resid=df,
-        convergence={
-            "converged": converged,
-            "at_bound": best.at_bound,
-            "gradient": best.gradient,
-            "modes": best.modes,
-            "probe_error": traces.probe_error,
-        },
-    )
-
-
-def _say_what_matters(
-    spec: DurbinSpec, weights: Weights, estimator: str, best: Maximum, n: int, T: int, positive: bool
-) -> None:
-    notes = []
-    if best.at_bound:
-        low, high = weights.logdet.interval
-        notes.append(
-            f"the likelihood still rises at the end of the admissible interval ({low:.3f}, {high:.3f}): "
-            "there is no interior maximum and no standard error is claimed"
-        )
-    elif not positive:
-        notes.append("the information matrix is not positive definite: no standard error is claimed")
-    if len(best.modes) > 1:
-        shown = "; ".join(f"ρ = {r:.3f}, λ = {s:.3f}, ln L = {v:.3f}" for r, s, v in best.modes)
-        notes.append(f"the likelihood has {len(best.modes)} peaks of nearly the same height ({shown})")
-    if spec.family == "GNS":
-        notes.append(
-            "GNS is weakly identified: prefer SDM, SDEM or SAC unless theory asks for all three lags"
-        )
-    if estimator == "direct" and spec.fixed_effects in ("time", "two_way") and spec.spatial_terms:
-        notes.append("direct ML with time effects is biased towards negative ρ; lee_yu is not")
-    if n <= SMALL_N and spec.spatial_terms:
-        notes.append(f"only {n} units ({n * T} unit-periods): read standard errors as approximate")
-    if notes:
-        warnings.warn(
-            f"{spec.family} of {spec.y!r}: " + ". Also, ".join(notes) + ".", SpatialZbWarning, stacklevel=3
-        )

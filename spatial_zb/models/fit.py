@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from spatial_zb.core.within import demean
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design
-from spatial_zb.models.spec import DurbinSpec, Estimator
+from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
 __all__ = ["Fit", "coefficient_table"]
@@ -26,22 +27,26 @@ class Fit:
     Attributes
     ----------
     params, cov
-        Estimates by term (x, ``W_x``, ``rho``, ``lam``, ``sigma2``) and their covariance; NaN where no
-        standard error can be claimed.
+        Estimates by term (x, ``W_x``, ``rho``, ``lam``, ``sigma2``, and ``phi`` = σ²_μ/σ²_ε with random
+        effects) and their covariance; NaN where no standard error can be claimed.
+    estimator
+        ``"lee_yu"``, ``"direct"`` or ``"gmm"`` as asked; ``"ml"`` with random effects.
     log_likelihood
-        With all constants; under ``lee_yu`` that of the transformed data.
+        With all constants; under ``lee_yu`` that of the transformed data; NaN with ``gmm``.
     residuals
-        (T, n) ε̂ after the fixed-effects transform.
+        (T, n) ε̂ after the fixed-effects transform; with random effects, after the best linear prediction of
+        the unit effects.
     convergence
         ``converged``, ``at_bound``, ``gradient``, ``modes`` (local maxima of the likelihood) and, for large
-        W, ``probe_error``.
+        W, ``probe_error``; with ``gmm`` the instruments used and dropped, first-stage strength and the test
+        of over-identification.
     """
 
     spec: DurbinSpec
     weights: Weights
     panel: Panel
     design: Design
-    estimator: Estimator
+    estimator: str
     covariance: str
     params: pd.Series
     cov: pd.DataFrame
@@ -54,7 +59,8 @@ class Fit:
 
     def __repr__(self) -> str:
         state = "" if self.converged else ", n.c."
-        return f"Fit({self.spec.family} of {self.spec.y!r}, {self.spec.fixed_effects} effects, {self.weights.label!r}{state})"
+        what = f"{self.spec.family} of {self.spec.y!r}, {self.spec.fixed_effects} effects"
+        return f"Fit({what}, {self.weights.label!r}{state})"
 
     @property
     def converged(self) -> bool:
@@ -103,9 +109,13 @@ class Fit:
 
     @property
     def r2_within(self) -> float:
-        """1 − ε'ε / y'y after the transform; after the mean where there are no effects."""
-        y = self.design.y - (self.design.y.mean() if self.spec.fixed_effects == "none" else 0)
-        return float(1 - (self.residuals**2).sum() / (y**2).sum())
+        """1 − ε'ε / y'y after the transform; from unit means (mean) with random (without any) effects."""
+        y, residuals = self.design.y, self.residuals
+        if self.spec.fixed_effects == "none":
+            y = y - y.mean()
+        if self.spec.fixed_effects == "random":
+            y, residuals = demean(y, "unit"), demean(residuals, "unit")
+        return float(1 - (residuals**2).sum() / (y**2).sum())
 
     @property
     def _parameters(self) -> int:

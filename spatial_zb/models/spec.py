@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from spatial_zb.core.random_ml import ErrorStructure
 from spatial_zb.core.within import FixedEffects
 from spatial_zb.errors import SpecificationError, listed
 
-__all__ = ["DurbinSpec", "Estimator"]
+__all__ = ["DurbinSpec", "Effects", "ErrorStructure", "Estimator"]
 
-Estimator = Literal["lee_yu", "direct"]
+Effects = Literal["none", "unit", "time", "two_way", "random"]
+Estimator = Literal["lee_yu", "direct", "gmm"]
 
 #: Name of each family by (lag of y, lag of x, lag of the error).
 FAMILIES = {
@@ -39,16 +41,30 @@ class DurbinSpec:
     lag_y
         Whether the spatial lag of y enters (ρ).
     lag_x
-        Regressors whose spatial lags enter (θ): ``"all"``, or a list, which may be empty.
+        Regressors whose spatial lags enter (θ): ``"all"`` of x, or a list, which may be empty and may name
+        endogenous regressors.
     lag_error
         Whether the errors are spatially autoregressive (λ).
     fixed_effects
-        ``"none"`` (an intercept is added), ``"unit"``, ``"time"`` or ``"two_way"``.
+        ``"none"`` (an intercept is added), ``"unit"``, ``"time"``, ``"two_way"``, or ``"random"`` unit
+        effects (with an intercept).
+    error_structure
+        With random effects and ``lag_error``: ``"baltagi"``, only ε spreads in space, or ``"kkp"``, the unit
+        effects spread as ε does.
+    mundlak
+        With random effects: add the unit means of these regressors (``mean_<x>``, and ``mean_W_<x>`` where x
+        is lagged), so that the effects may be correlated with them. ``True`` means all of x; a list leaves
+        out those that do not change over time or do not differ between units.
+    endog
+        Endogenous regressors besides the lag of y; ``estimator="gmm"`` only.
+    instruments
+        Excluded instruments for them; the spatial lags of x and of these come on their own.
 
     Raises
     ------
     SpecificationError
-        y among x, a repeated name, a lagged name that is not in x, an unknown kind of effects.
+        y among x, a repeated name, a lagged name that is not in x, an unknown kind of effects, fewer
+        instruments than endogenous regressors.
     """
 
     y: str
@@ -56,30 +72,82 @@ class DurbinSpec:
     lag_y: bool = True
     lag_x: Literal["all"] | Sequence[str] = "all"
     lag_error: bool = False
-    fixed_effects: FixedEffects = "two_way"
+    fixed_effects: Effects = "two_way"
+    error_structure: ErrorStructure = "baltagi"
+    mundlak: bool | Sequence[str] = False
+    endog: Sequence[str] = ()
+    instruments: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.x, str):
-            raise SpecificationError(f"x must be a list of names, such as [{self.x!r}], not one text.")
-        x = tuple(self.x)
+        for field in ("x", "mundlak", "endog", "instruments"):
+            value = getattr(self, field)
+            if isinstance(value, str):
+                raise SpecificationError(
+                    f"{field} must be a list of names, such as [{value!r}], not one text."
+                )
         if isinstance(self.lag_x, str) and self.lag_x != "all":
             raise SpecificationError(f'lag_x must be "all" or a list of names, not {self.lag_x!r}.')
-        lagged = x if self.lag_x == "all" else tuple(self.lag_x)
-        _refuse_repeats(x, "x")
-        _refuse_repeats(lagged, "lag_x")
-        if self.y in x:
-            raise SpecificationError(f"{self.y!r} cannot explain itself: it is both y and among x.")
-        strangers = [name for name in lagged if name not in x]
-        if strangers:
+        x, endog, instruments = tuple(self.x), tuple(self.endog), tuple(self.instruments)
+        lagged = x if isinstance(self.lag_x, str) else tuple(self.lag_x)
+        means = (x if self.mundlak else ()) if isinstance(self.mundlak, bool) else tuple(self.mundlak)
+        for name, value in (
+            ("x", x),
+            ("lag_x", lagged),
+            ("mundlak", means),
+            ("endog", endog),
+            ("instruments", instruments),
+        ):
+            _refuse_repeats(value, name)
+            object.__setattr__(self, name, value)
+        self._check_names()
+        self._check_effects()
+
+    def _check_names(self) -> None:
+        if self.y in (*self.regressors, *self.instruments):
             raise SpecificationError(
-                f"lag_x names {listed(strangers)}, not among x ({listed(x)}). Add to x or drop."
+                f"{self.y!r} cannot explain itself: it is y and also among x, endog or instruments."
             )
-        if self.fixed_effects not in get_args(FixedEffects):
+        _refuse_strangers(self.lag_x, self.regressors, "lag_x", "x or endog")
+        _refuse_strangers(self.mundlak, self.x, "mundlak", "x")
+        both = [name for name in (*self.endog, *self.instruments) if name in self.x]
+        both += [name for name in self.instruments if name in self.endog]
+        if both:
+            raise SpecificationError(f"{listed(both)} can stand in only one of x, endog and instruments.")
+        if len(self.instruments) < len(self.endog):
             raise SpecificationError(
-                f"fixed_effects must be one of {listed(get_args(FixedEffects))}, not {self.fixed_effects!r}."
+                f"{len(self.endog)} endogenous regressors ({listed(self.endog)}) need at least as many instruments; "
+                f"{len(self.instruments)} are named."
             )
-        object.__setattr__(self, "x", x)
-        object.__setattr__(self, "lag_x", lagged)
+        if self.instruments and not self.endog:
+            raise SpecificationError(
+                f"instruments names {listed(self.instruments)}, but endog is empty. Name what they are for."
+            )
+        reserved = ("rho", "lam", "sigma2", *(("phi",) if self.fixed_effects == "random" else ()))
+        _refuse_repeats((*self.terms, *reserved), "the model")
+
+    def _check_effects(self) -> None:
+        for name, allowed in (("fixed_effects", Effects), ("error_structure", ErrorStructure)):
+            if getattr(self, name) not in get_args(allowed):
+                raise SpecificationError(
+                    f"{name} must be one of {listed(get_args(allowed))}, not {getattr(self, name)!r}."
+                )
+        if self.fixed_effects == "random":
+            return
+        if self.mundlak:
+            raise SpecificationError(
+                f'mundlak goes with fixed_effects="random"; with {self.fixed_effects!r} there is no random effect '
+                "whose correlation with x the means could take up."
+            )
+
+    @property
+    def regressors(self) -> tuple[str, ...]:
+        """Names of x and endog: everything whose effect on y is asked."""
+        return (*self.x, *self.endog)
+
+    @property
+    def transform(self) -> FixedEffects:
+        """Effects removed by a transform before estimation; random effects are not."""
+        return "none" if self.fixed_effects == "random" else self.fixed_effects
 
     @property
     def family(self) -> str:
@@ -88,9 +156,11 @@ class DurbinSpec:
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """Names of the coefficients of (X, WX), the intercept first where there is one."""
-        first = ("(Intercept)",) if self.fixed_effects == "none" else ()
-        return (*first, *self.x, *(f"W_{name}" for name in self.lag_x))
+        """Names of the coefficients of (X, endogenous, WX, unit means), the intercept first if there is one."""
+        first = ("(Intercept)",) if self.transform == "none" else ()
+        lagged = tuple(f"W_{name}" for name in self.lag_x)
+        means = (*self.mundlak, *(f"W_{name}" for name in self.lag_x if name in self.mundlak))
+        return (*first, *self.regressors, *lagged, *(f"mean_{name}" for name in means))
 
     @property
     def spatial_terms(self) -> tuple[str, ...]:
@@ -102,3 +172,11 @@ def _refuse_repeats(names: tuple[str, ...], what: str) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SpecificationError(f"{what} names {listed(twice)} more than once.")
+
+
+def _refuse_strangers(names: tuple[str, ...], known: tuple[str, ...], what: str, where: str) -> None:
+    strangers = [name for name in names if name not in known]
+    if strangers:
+        raise SpecificationError(
+            f"{what} names {listed(strangers)}, not among {where} ({listed(known)}). Add to {where} or drop."
+        )

@@ -1,0 +1,186 @@
+"""Random unit effects: maximum likelihood of the whole panel."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spatial_zb.core.covariance import inverse_or_nan
+from spatial_zb.core.random_ml import (
+    RandomMaximum,
+    RandomProfile,
+    apply_between,
+    maximise_random,
+    random_hessian,
+    random_information,
+    random_profile,
+)
+from spatial_zb.core.spatial_ml import orthogonal_base
+from spatial_zb.core.traces import DENSE_UNITS
+from spatial_zb.data.panel import Panel
+from spatial_zb.errors import SpatialZbWarning, SpecificationError
+from spatial_zb.models.design import Design, build_design, stacked
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.ml import SMALL_N, filtered_mean
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.weights.matrix import Weights
+
+__all__ = ["RANDOM_COVARIANCES", "fit_random"]
+
+Array = NDArray[np.float64]
+
+RANDOM_COVARIANCES = ("information", "hessian")
+#: Step of the numerical second derivatives, in standard errors.
+STEP = 1e-3
+
+
+def fit_random(spec: DurbinSpec, panel: Panel, weights: Weights, covariance: str) -> Fit:
+    """Estimate by maximum likelihood with random unit effects, Baltagi's or KKP's error structure."""
+    if covariance == "information" and weights.n > DENSE_UNITS:
+        raise SpecificationError(
+            f"The expected information of random effects needs dense {weights.n} × {weights.n} matrices and stops at "
+            f'{DENSE_UNITS} units; use covariance="hessian".'
+        )
+    design = build_design(spec, panel, weights)
+    profile = _profile(design)
+    best = maximise_random(profile, spec.lag_y, spec.lag_error)
+    cov, positive = _covariance(covariance, design, profile, best)
+    _say_what_matters(spec, weights, best, panel, positive)
+    return _assemble(panel, design, covariance, best, cov, positive and not best.at_bound)
+
+
+def _spreads(spec: DurbinSpec) -> bool:
+    """Whether K differs from a multiple of I: the noise spreads in space and the unit effects do not."""
+    return spec.lag_error and spec.error_structure == "baltagi"
+
+
+def _profile(design: Design) -> RandomProfile:
+    lagged = None
+    if design.WZ is not None:
+        lagged = stacked(design.WZ), stacked(design.Wy), stacked(design.WWy)
+    base = orthogonal_base(stacked(design.Z), stacked(design.y), stacked(design.Wy), lagged)
+    W = design.weights
+    return random_profile(base, design.y.shape, W.matrix if _spreads(design.spec) else None, W.logdet)
+
+
+def _active(design: Design, best: RandomMaximum) -> list[int]:
+    """Positions among (δ, ρ, λ, φ, σ²) of what has a standard error; φ on its bound of zero has none."""
+    k, spec = design.Z.shape[2], design.spec
+    switches = (spec.lag_y, spec.lag_error, not best.at_zero, True)
+    return [*range(k), *(k + i for i, on in enumerate(switches) if on)]
+
+
+def _covariance(kind: str, design: Design, profile: RandomProfile, best: RandomMaximum) -> tuple[Array, bool]:
+    """Covariance (k + 4, k + 4) of (δ, ρ, λ, φ, σ²), NaN where there is none, and whether it exists."""
+    k = design.Z.shape[2]
+    full = np.full((k + 4, k + 4), np.nan)
+    if best.at_bound:
+        return full, False
+    active = np.ix_(*2 * [_active(design, best)])
+    if kind == "information":
+        matrix = _information(design, best)
+    else:
+        matrix = random_hessian(profile, best, _steps(design, profile, best))
+    full[active], positive = inverse_or_nan(matrix[active])
+    return full, positive
+
+
+def _information(design: Design, best: RandomMaximum) -> Array:
+    W, spec = design.weights.matrix, design.spec
+    BZ = design.Z if design.WZ is None else design.Z - best.lam * design.WZ
+    mean = design.Z @ best.delta
+    BGm = filtered_mean(W, mean, best.rho, best.lam) if spec.lag_y else np.zeros_like(mean)
+    return random_information(BZ, BGm, W, best, _spreads(spec))
+
+
+def _steps(design: Design, profile: RandomProfile, best: RandomMaximum) -> Array:
+    """Steps of the parameters of the base, from rough sizes of their standard errors."""
+    N, k = profile.observations, design.Z.shape[2]
+    sigma2 = best.sigma2 / profile.y_norm**2
+    sizes = np.concatenate(
+        [np.full(k, np.sqrt(sigma2)), [N**-0.5, N**-0.5, profile.n**-0.5, sigma2 / N**0.5]]
+    )
+    steps = np.zeros(k + 4)
+    steps[_active(design, best)] = STEP * sizes[_active(design, best)]
+    return steps
+
+
+def _residuals(design: Design, best: RandomMaximum) -> Array:
+    """ε̂ (T, n): the filtered residual less the best linear prediction of the (filtered) unit effect."""
+    u = design.y - best.rho * design.Wy - design.Z @ best.delta
+    if design.WZ is not None:
+        u = u - best.lam * (design.Wy - best.rho * design.WWy - design.WZ @ best.delta)
+    W = design.weights.matrix if _spreads(design.spec) else None
+    mean = u.mean(axis=0)
+    return u - mean + apply_between(mean, W, best.lam, best.phi, len(u))
+
+
+def _assemble(
+    panel: Panel, design: Design, covariance: str, best: RandomMaximum, cov: Array, converged: bool
+) -> Fit:
+    spec, k = design.spec, design.Z.shape[2]
+    index = pd.Index([*spec.terms, "rho", "lam", "phi", "sigma2"], name="term")
+    kept = [*range(k), *([k] if spec.lag_y else []), *([k + 1] if spec.lag_error else []), k + 2, k + 3]
+    values = np.array([*best.delta, best.rho, best.lam, best.phi, best.sigma2])
+    index = index[kept]
+    return Fit(
+        spec=spec,
+        weights=design.weights,
+        panel=panel,
+        design=design,
+        estimator="ml",
+        covariance=covariance,
+        params=pd.Series(values[kept], index=index, name="estimate"),
+        cov=pd.DataFrame(cov[np.ix_(kept, kept)], index=index, columns=index),
+        log_likelihood=best.log_likelihood,
+        nobs=design.y.size,
+        absorbed=0,
+        residuals=_residuals(design, best),
+        df_resid=None,
+        convergence={
+            "converged": converged,
+            "at_bound": best.at_bound,
+            "phi_at_zero": best.at_zero,
+            "gradient": best.gradient,
+            "modes": best.modes,
+        },
+    )
+
+
+def _say_what_matters(
+    spec: DurbinSpec, weights: Weights, best: RandomMaximum, panel: Panel, positive: bool
+) -> None:
+    notes, n = [], weights.n
+    if best.at_bound:
+        notes.append(
+            "the likelihood still rises at the end of an admissible interval (ρ = "
+            f"{best.rho:.3f}, λ = {best.lam:.3f}, φ = {best.phi:.3g}): no standard error is claimed"
+        )
+    elif not positive:
+        notes.append("the information matrix is not positive definite: no standard error is claimed")
+    if best.at_zero:
+        notes.append(
+            "the variance of the unit effects is estimated at zero: the other estimates are those of the pooled model"
+        )
+    if len(best.modes) > 1:
+        shown = "; ".join(
+            f"ρ = {r:.3f}, λ = {c:.3f}, φ = {p:.3g}, ln L = {v:.3f}" for r, c, p, v in best.modes
+        )
+        notes.append(f"the likelihood has {len(best.modes)} peaks of nearly the same height ({shown})")
+    if spec.family == "GNS":
+        notes.append(
+            "GNS is weakly identified: prefer SDM, SDEM or SAC unless theory asks for all three lags"
+        )
+    if n <= SMALL_N:
+        notes.append(
+            f"only {n} units ({n * len(panel.periods)} unit-periods): read standard errors as approximate"
+        )
+    if notes:
+        warnings.warn(
+            f"{spec.family} of {spec.y!r} with random effects: " + ". Also, ".join(notes) + ".",
+            SpatialZbWarning,
+            stacklevel=4,
+        )
