@@ -7,7 +7,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -93,9 +93,8 @@ class Prepared:
     @property
     def sources(self) -> tuple[Text, ...]:
         """Source lines for the notes of tables and the foot of figures."""
-        data, limits = self.study.data.source, []
-        if data is not None:
-            limits.append(Text(f"Source: {data.en}.", f"资料来源：{data.zh}。"))
+        data = self.study.data.source
+        limits = [source_note(data)] if data is not None else []
         if len(self.filled):
             limits.append(
                 Text(
@@ -305,16 +304,14 @@ class _Job:
         target.mkdir(parents=True, exist_ok=True)
         write_atomic(target / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
 
-    def figure(self, stem: str, draw: Callable[[Language], Any]) -> None:
+    def figure(self, stem: str, draw: Callable[[Any], Any], preset: str = "journal_double") -> None:
         """Draw and save one figure, in every format and language."""
-        import matplotlib.pyplot as plt
-
-        from spatial_zb.report.style import save_figure
+        from spatial_zb.report.style import PRESETS, save_figure
 
         for language in self.languages:
-            drawing = draw(language)
+            style = replace(PRESETS[preset], dpi=self.study.output.dpi, language=language)
+            drawing = draw(style)
             save_figure(drawing.figure, self.where("figures", language), stem, self.study.output.figures)
-            plt.close(drawing.figure)
         self.tick(stem)
 
     def seed(self, *key: str) -> np.random.SeedSequence:
@@ -547,12 +544,17 @@ def _weights_words(study: Study) -> dict[str, Text]:
 def _draw_effects(job: _Job, model: Model, columns: Sequence[_Column]) -> None:
     from spatial_zb.report.figures import effects_plot
 
-    models = [(c.heading, c.delta.tidy()) for c in columns]
-    source = job.study.data.source or ""
+    effects = {str(number): c.delta for number, c in enumerate(columns)}
+    headings = {str(number): c.heading for number, c in enumerate(columns)}
     job.figure(
         f"effects_{model.name}",
-        lambda language: effects_plot(
-            models, labels=job.prepared.labels, title=model.title, source=source, language=language
+        lambda style: effects_plot(
+            effects,
+            labels=job.prepared.labels,
+            models=headings,
+            title=model.title,
+            note=source_note(job.study.data.source) if job.study.data.source else "",
+            style=style,
         ),
     )
 
@@ -591,14 +593,15 @@ def draw_maps(job: _Job) -> list[Text]:
         label = panel.label(variable)
         job.figure(
             f"map_{variable}",
-            lambda language, frame=frame, label=label: choropleth_panels(
+            lambda style, frame=frame, label=label: choropleth_panels(
                 polygons,
                 frame,
                 scheme=study.maps.scheme,
                 k=study.maps.classes,
                 text=_map_text(study, legend=label),
+                labels=study.maps.labels,
                 crs=study.regions.projected_crs,
-                language=language,
+                style=style,
             ),
         )
         _draw_scatter(job, panel, variable)
@@ -613,17 +616,15 @@ def _draw_scatter(job: _Job, panel: Panel, variable: str) -> None:
     W = next(iter(job.study.weights))
     ends = [panel.periods[0], panel.periods[-1]]
     values = pd.DataFrame(panel.select(periods=ends).array(variable).T, index=panel.units, columns=ends)
-    regions = job.prepared.polygons(job.study.main_sample)
+    names = _unit_names(job.prepared)
     job.figure(
         f"moran_scatter_{variable}",
-        lambda language: moran_scatter_panels(
+        lambda style: moran_scatter_panels(
             values,
             job.prepared.weights(W, job.study.main_sample),
-            names=regions,
             label=panel.label(variable),
-            weights=job.study.weights[W].label,
-            source=job.study.data.source or "",
-            language=language,
+            names={i: name.pick(style.language) for i, name in names.items()} or None,
+            style=style,
         ),
     )
 
@@ -636,13 +637,14 @@ def _draw_links(job: _Job, name: str, sample: str, polygons: Any) -> None:
         return  # a web of all pairs shows nothing
     job.figure(
         f"weights_{name}",
-        lambda language: weights_map(
+        lambda style: weights_map(
             polygons,
             W,
             text=_map_text(job.study, title=job.study.weights[name].label),
             crs=job.study.regions.projected_crs,
-            language=language,
+            style=style,
         ),
+        preset="journal_single",
     )
 
 
@@ -662,6 +664,11 @@ def _join_sources(data: Text | None, polygons: Text | None) -> Text | None:
     if data is None or polygons is None:
         return data or polygons
     return Text(f"{data.en}; polygons: {polygons.en}.", f"{data.zh}；底图：{polygons.zh}。")
+
+
+def source_note(source: Text) -> Text:
+    """The source as the closing line of a table or figure."""
+    return Text(f"Source: {source.en}.", f"资料来源：{source.zh}。")
 
 
 # --- words -------------------------------------------------------------------------------------------------
