@@ -1,0 +1,27 @@
+"""What tests of several folders share: the delivered layers, and the slow oracle ``dense_oracle``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(Path(__file__).parent))  # test modules import dense_oracle by its name
+
+
+@pytest.fixture(scope="session")
+def delta():
+    """The 41 cities of the Yangtze River Delta."""
+    from spatial_zb import read_regions
+
+    return read_regions(ROOT / "shapefiles" / "delta_cities.shp")
+
+
+@pytest.fixture(scope="session")
+def counties():
+    """The 90 counties of Zhejiang."""
+    from spatial_zb import read_regions
+
+    return read_regions(ROOT / "shapefiles" / "zhejiang_counties.shp")
