@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,8 +129,8 @@ def _check(options: argparse.Namespace) -> int:
 
 def _report(study: Study, outcome: Outcome) -> None:
     print(f"\nResults of {study.name} in {_near(outcome.folder)} ({outcome.seconds:.0f} s):")
-    for path in outcome.files:
-        print(f"  {path.relative_to(outcome.folder)}")
+    for line in _by_stem(path.relative_to(outcome.folder) for path in outcome.files):
+        print(f"  {line}")
     _notes(outcome.notes)
     chosen = study.general.language
     if outcome.reading:
@@ -138,6 +138,17 @@ def _report(study: Study, outcome: Outcome) -> None:
     for language in ("en", "zh") if chosen == "both" else (chosen,):
         for number, line in enumerate(outcome.reading, 1):
             print(f"  {number}. {line.pick(language)}")
+
+
+def _by_stem(files: Iterable[Path]) -> list[str]:
+    """One line for all formats of a table or figure: ``tables/moran (.csv .docx)``."""
+    formats: dict[str, list[str]] = {}
+    for path in files:
+        formats.setdefault(path.with_suffix("").as_posix(), []).append(path.suffix)
+    return [
+        stem + endings[0] if len(endings) == 1 else f"{stem} ({' '.join(endings)})"
+        for stem, endings in formats.items()
+    ]
 
 
 def _notes(notes: Sequence[str]) -> None:

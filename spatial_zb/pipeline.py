@@ -640,7 +640,7 @@ def _draw_links(job: _Job, name: str, sample: str, polygons: Any) -> None:
         lambda style: weights_map(
             polygons,
             W,
-            text=_map_text(job.study, title=job.study.weights[name].label),
+            text=_map_text(job.study, data=False, title=job.study.weights[name].label),
             crs=job.study.regions.projected_crs,
             style=style,
         ),
@@ -652,11 +652,10 @@ def _draw_links(job: _Job, name: str, sample: str, polygons: Any) -> None:
 MOST_LINKS = 1000
 
 
-def _map_text(study: Study, **words: Text):
+def _map_text(study: Study, data: bool = True, **words: Text):
     from spatial_zb.report.sheet import MapText
 
-    polygons, data = study.regions.source, study.data.source
-    source = _join_sources(data, polygons)
+    source = _join_sources(study.data.source if data else None, study.regions.source)
     return MapText(source=source or "", review_number=study.regions.review_number, **words)
 
 

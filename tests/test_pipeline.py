@@ -61,7 +61,9 @@ def results(project: Path) -> Path:
 
 def contents(project: Path) -> dict[str, bytes]:
     folder = results(project)
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 def run(project: Path, command: str = "run", *options: str) -> int:
@@ -80,7 +82,15 @@ def test_all_results_are_there_and_signed(finished):
     assert manifest["complete"] is True
     made = {r["path"] for r in manifest["outputs"]}
     stems = {Path(name).stem for name in made}
-    expected = {"descriptives", "definitions", "missing", "moran", "sdm_industry", "sdm_talent", "effects_industry"}
+    expected = {
+        "descriptives",
+        "definitions",
+        "missing",
+        "moran",
+        "sdm_industry",
+        "sdm_talent",
+        "effects_industry",
+    }
     expected |= {"map_industry", "map_talent", "moran_scatter_industry", "weights_queen"}
     assert expected <= stems
     assert made == set(contents(finished)) - {output.MANIFEST}
@@ -132,7 +142,12 @@ def test_results_from_other_inputs_are_flagged(project):
 
 def test_results_no_longer_made_are_removed_and_strangers_stay(project):
     (results(project) / "my notes.txt").write_text("kept")
-    edit(project, "studies/small.toml", 'variables = ["industry", "talent"]\nperiods', 'variables = ["industry"]\nperiods')
+    edit(
+        project,
+        "studies/small.toml",
+        'variables = ["industry", "talent"]\nperiods',
+        'variables = ["industry"]\nperiods',
+    )
     assert run(project) == 0
     assert not (results(project) / "figures" / "map_talent.png").exists()
     assert (results(project) / "my notes.txt").read_text() == "kept"
@@ -168,7 +183,10 @@ def zero_cell(project: Path) -> None:
 
 STUDY = "studies/small.toml"
 BROKEN = {
-    "misspelt key": (lambda p: edit(p, STUDY, "permutations =", "permutatons ="), ["permutatons", "permutations", "line"]),
+    "misspelt key": (
+        lambda p: edit(p, STUDY, "permutations =", "permutatons ="),
+        ["permutatons", "permutations", "line"],
+    ),
     "missing city": (drop_city, ["330900", "samples"]),
     "duplicated city-year": (repeat_row, ["330200 2010", "one row"]),
     "hole": (drop_row, ["330200", "2010"]),
@@ -215,7 +233,9 @@ def test_failure_in_the_last_stage_leaves_results(project, monkeypatch):
 def test_interruption_exits_130_and_leaves_results(project):
     before = contents(project)
     command = [sys.executable, "-m", "spatial_zb.cli", "run", str(project / STUDY)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
     for line in process.stderr:
         if "Moran" in line:
             process.send_signal(signal.SIGTERM)
@@ -263,7 +283,9 @@ def test_check_writes_nothing(project, capsys):
 
 
 def test_report_lists_files_and_finding(finished, capsys, tmp_path):
-    assert cli.main(["estimate", str(finished / STUDY), "--out", str(tmp_path / "out"), "--language", "zh"]) == 0
+    assert (
+        cli.main(["estimate", str(finished / STUDY), "--out", str(tmp_path / "out"), "--language", "zh"]) == 0
+    )
     printed = capsys.readouterr().out
     assert "sdm_industry.docx" in printed
     assert "置信区间" in printed
