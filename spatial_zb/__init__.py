@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from spatial_zb.explore import moran
     from spatial_zb.models.durbin import fit_durbin
     from spatial_zb.models.spec import DurbinSpec
+    from spatial_zb.pipeline import prepare
     from spatial_zb.simulate import simulate_durbin
     from spatial_zb.study import load_study
     from spatial_zb.weights import Weights, as_weights
@@ -48,6 +49,7 @@ _HOMES = {
     "effects_by_unit": "effects",
     "simulate_durbin": "simulate",
     "load_study": "study",
+    "prepare": "pipeline",
     "AlignmentError": "errors",
     "ConvergenceError": "errors",
     "DataError": "errors",
@@ -79,6 +81,7 @@ __all__ = [
     "fit_durbin",
     "load_study",
     "moran",
+    "prepare",
     "read_regions",
     "select_regions",
     "simulate_durbin",

@@ -287,7 +287,7 @@ def test_report_lists_files_and_finding(finished, capsys, tmp_path):
         cli.main(["estimate", str(finished / STUDY), "--out", str(tmp_path / "out"), "--language", "zh"]) == 0
     )
     printed = capsys.readouterr().out
-    assert "sdm_industry.docx" in printed
+    assert "tables/sdm_industry (.csv .docx)" in printed
     assert "置信区间" in printed
     assert json.loads((tmp_path / "out" / output.MANIFEST).read_text(encoding="utf-8"))["complete"]
 
