@@ -197,10 +197,34 @@ def maximise(
     else:
         score = np.vectorize(lambda c: profile.score(0.0, c)[1])
         modes = [(0.0, c) for c in _curve_modes(score, bounds)]
-    if modes:
+    end = _best_end(profile, bounds, lag_y, lag_error)
+    if modes and max(profile.value(*mode) for mode in modes) >= profile.value(*end):
         return _finish(profile, modes, False)
-    ends = [(a, b) for a in (bounds if lag_y else (0.0,)) for b in (bounds if lag_error else (0.0,))]
-    return _finish(profile, [max(ends, key=lambda point: profile.value(*point))], True)
+    return _finish(profile, [end], True)
+
+
+def _best_end(
+    profile: _Profile, bounds: tuple[float, float], lag_y: bool, lag_error: bool
+) -> tuple[float, float]:
+    """Where the likelihood is highest with ρ or λ at an end of its interval; the other one is free.
+
+    An end may beat every interior mode where the determinant does not vanish there: at ρ = 1 under time
+    effects, or below when no eigenvalue of W is negative.
+    """
+    if not (lag_y and lag_error):
+        ends = [(end * lag_y, end * lag_error) for end in bounds]
+        return max(ends, key=lambda point: profile.value(*point))
+    grid = np.linspace(*bounds, SCAN_POINTS // 5 + 1)
+    edges = [lambda c, end=end: (end, c) for end in bounds] + [lambda c, end=end: (c, end) for end in bounds]
+    tops = []
+    for edge in edges:
+        top = int(np.argmax([profile.value(*edge(c)) for c in grid]))
+        around = grid[max(top - 1, 0)], grid[min(top + 1, len(grid) - 1)]
+        found = optimize.minimize_scalar(
+            lambda c, edge=edge: -profile.value(*edge(c)), bounds=around, method="bounded"
+        )
+        tops += [edge(float(found.x)), edge(float(grid[top]))]
+    return max(tops, key=lambda point: profile.value(*point))
 
 
 class _NoLag:
