@@ -1,0 +1,592 @@
+"""Figures beside maps: Moran scatter plots, effects and coefficients with their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from spatial_zb.core.moran import moran_i
+from spatial_zb.errors import AlignmentError, DataError, SpecificationError, listed
+from spatial_zb.report.chart import ChartFrame, chart_sheet, wrapped_labels
+from spatial_zb.report.pen import line_height, lines_in
+from spatial_zb.report.placement import AROUND, box_of, halo_text, place, root_figure
+from spatial_zb.report.places import NAME_LIMIT, unique_ids
+from spatial_zb.report.style import (
+    GREY,
+    INK,
+    MARKERS,
+    SERIES,
+    Drawing,
+    FigureStyle,
+    context,
+    new_figure,
+    resolve_style,
+    words,
+)
+from spatial_zb.report.words import EFFECTS, PARAMETERS, WORDS
+from spatial_zb.text import Language, Text
+from spatial_zb.weights.matrix import Weights, as_weights, match_units
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["coefficient_plot", "effects_plot", "moran_scatter", "moran_scatter_panels"]
+
+Words = str | Mapping[str, str] | Text
+
+STANDARDISED = Text("{} (standardised)", "{}（标准化）")
+SPATIAL_LAG = Text("Spatial lag", "空间滞后项")
+SCALED_LAG = Text("Spatial lag × n/S₀", "空间滞后项 × n/S₀")
+THE_VARIABLE = Text("Variable", "变量")
+MORAN = Text("Moran's I = {}", "莫兰指数 I = {}")
+WITHOUT = Text("Not shown, no neighbours: {}.", "未绘出（无邻接单元）：{}。")
+INTERVALS = Text("Bars: {:g} % confidence intervals.", "误差线为 {:g}% 置信区间。")
+NO_INTERVAL = Text("No interval available: {}.", "无置信区间：{}。")
+ESTIMATE = Text("Estimate", "估计值")
+
+#: Quadrants of the scatter: words, colour, marker; the likes are filled, the others hollow.
+QUADRANTS: dict[str, tuple[Text, str, str, bool]] = {
+    "HH": (Text("High–high", "高—高"), "#a50f15", "o", True),
+    "LL": (Text("Low–low", "低—低"), "#3182bd", "s", True),
+    "HL": (Text("High–low", "高—低"), "#a50f15", "^", False),
+    "LH": (Text("Low–high", "低—高"), "#3182bd", "v", False),
+}
+#: Terms of a fit that a coefficient plot leaves out unless asked for.
+NUISANCE = frozenset({"(Intercept)", "sigma2"})
+
+
+# -- Moran scatter ---------------------------------------------------------------------------------------
+
+
+def moran_scatter(
+    values: pd.Series,
+    W: Any,
+    *,
+    label: Words = THE_VARIABLE,
+    names: Mapping[str, str] | pd.Series | None = None,
+    notable: int | Sequence[str] = 6,
+    title: Words = "",
+    style: str | FigureStyle = "journal_single",
+    language: Language | None = None,
+    ax: Axes | None = None,
+) -> Drawing:
+    """Plot standardised values against their spatial lag; the slope of the line is Moran's I.
+
+    With z the values less their mean in population standard deviations, the plot shows z against
+    (n/S₀) W z, with n the units that have neighbours and S₀ the sum of all weights. The factor is one for a
+    row-normalised W; the axis says so when it is not. With it the slope of the line, z'(n/S₀)Wz / z'z, is
+    Moran's I of :func:`~spatial_zb.core.moran.moran_i` for any W (Anselin 1996, in Fischer, Scholten & Unwin,
+    Spatial Analytical Perspectives on GIS, pp. 111-125).
+
+    Parameters
+    ----------
+    values
+        One finite value for each unit, by id in any order.
+    W
+        Weights, or anything :func:`~spatial_zb.weights.matrix.as_weights` takes, with the same ids.
+        Islands count in the mean, in the deviation and in I, but have no lag: they are left out of the
+        dots and told in a note and in ``Drawing.left_out``.
+    label
+        Words for the variable.
+    names
+        Names by id; the ids themselves without it.
+    notable
+        Ids to name, in order of priority, or how many of those farthest from the origin. A name without a
+        free place is left out and told in ``Drawing.unlabelled``.
+    ax
+        Axes to draw in, without title and legend.
+
+    Raises
+    ------
+    AlignmentError
+        Ids of values, W and notable units differ.
+    DataError
+        Missing, infinite or constant values.
+    """
+    frame = values.to_frame(name="")
+    with context(style, language) as chosen:
+        return _scatter(frame, W, label, names, notable, title, chosen, 1, ax)
+
+
+def moran_scatter_panels(
+    frame: pd.DataFrame,
+    W: Any,
+    *,
+    label: Words = THE_VARIABLE,
+    names: Mapping[str, str] | pd.Series | None = None,
+    notable: int | Sequence[str] = 6,
+    title: Words = "",
+    columns: int = 2,
+    style: str | FigureStyle = "journal_double",
+    language: Language | None = None,
+) -> Drawing:
+    """Plot one Moran scatter for each column (period) of a frame of values, with common axes.
+
+    The parameters and errors are those of :func:`moran_scatter`.
+    """
+    if not len(frame.columns):
+        raise DataError("The frame has no column to plot: give one column for each period.")
+    with context(style, language) as chosen:
+        return _scatter(frame, W, label, names, notable, title, chosen, columns, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cloud:
+    """Points of one scatter: (n,) value and lag in the order of the weights, and the slope."""
+
+    z: np.ndarray
+    lag: np.ndarray
+    slope: float
+
+
+def _scatter(
+    frame: pd.DataFrame,
+    W: Any,
+    label: Words,
+    names: Mapping[str, str] | pd.Series | None,
+    notable: int | Sequence[str],
+    title: Words,
+    style: FigureStyle,
+    columns: int,
+    ax: Axes | None,
+) -> Drawing:
+    weights = as_weights(W)
+    ids = unique_ids(frame.index)
+    match_units(ids, weights.ids, "values", f"weights {weights.label!r}")
+    frame = frame.set_axis(ids).loc[weights.ids]
+    clouds = [_cloud(frame.iloc[:, number], weights) for number in range(frame.shape[1])]
+    called = _names(names, weights.ids, style.language)
+    lags = SPATIAL_LAG if math.isclose(_factor(weights), 1.0) else SCALED_LAG
+    sides = (words(_fill(STANDARDISED, Text.of(label)), style.language), words(lags, style.language))
+    if ax is None:
+        note = (
+            _fill(WITHOUT, ", ".join(called[unit] for unit in weights.islands))
+            if len(weights.islands)
+            else ""
+        )
+        around = words(title, style.language), words(note, style.language)
+        figure, panels = _scatter_sheet(frame.columns, clouds, sides, around, columns, style)
+    else:
+        figure, panels = root_figure(ax), [ax]
+        ax.set(xlabel=sides[0], ylabel=sides[1])
+    _common_limits(panels, clouds)
+    told = [
+        _draw_cloud(panel, cloud, weights, notable, called, style)
+        for panel, cloud in zip(panels, clouds, strict=True)
+    ]
+    # Ticks and texts are made when first drawn: now, while the style is set.
+    figure.draw_without_rendering()
+    lost = dict.fromkeys(unit for _, dropped in told for unit in dropped)
+    kept = dict.fromkeys(unit for done, _ in told for unit in done)
+    return Drawing(figure, tuple(panels), None, tuple(kept), tuple(lost), tuple(weights.islands))
+
+
+def _factor(weights: Weights) -> float:
+    """n/S₀ with n the units that have neighbours."""
+    return (weights.n - len(weights.islands)) / weights.matrix.sum()
+
+
+def _cloud(values: pd.Series, weights: Weights) -> _Cloud:
+    x = values.to_numpy(dtype=float)
+    bad = values.index[~np.isfinite(x)]
+    where = f" in {values.name}" if str(values.name) else ""
+    if len(bad):
+        raise DataError(f"Values are missing or infinite for {listed(bad)}{where}: fill or drop them first.")
+    if np.ptp(x) == 0:
+        raise DataError(f"The values are the same for all units{where}: Moran's I is not defined.")
+    z = (x - x.mean()) / x.std()
+    return _Cloud(z, _factor(weights) * (weights.matrix @ z), moran_i(x, weights.matrix).I)
+
+
+def _names(names: Mapping[str, str] | pd.Series | None, ids: pd.Index, language: Language) -> dict[str, str]:
+    given = {} if names is None else dict(names)
+    return {unit: words(str(given.get(unit, unit)), language, NAME_LIMIT) or unit for unit in ids}
+
+
+def _fill(pattern: Text, value: str | Text) -> Text:
+    value = Text.of(value)
+    return Text(pattern.en.format(value.en), pattern.zh.format(value.zh))
+
+
+def _scatter_sheet(
+    periods: Iterable[object],
+    clouds: list[_Cloud],
+    sides: tuple[str, str],
+    around: tuple[str, str],
+    columns: int,
+    style: FigureStyle,
+) -> tuple[Figure, list[Axes]]:
+    columns = max(1, min(columns, len(clouds)))
+    ticks = line_height(style.small_pt, 1)
+    # Room for an axis label of one line, then for the lines it needs in a panel of that width.
+    guess = ChartFrame(columns, 2.2 * ticks + line_height(style.base_pt, 1), 0)
+    measure = new_figure(style, style.height_mm)
+    across = lines_in(measure, sides[0], style.base_pt, guess.width(style))
+    upward = lines_in(measure, sides[1], style.base_pt, SCATTER_ASPECT * guess.width(style))
+    left = guess.left + line_height(style.base_pt, len(upward) - 1)
+    frame = ChartFrame(columns, left, 2.2 * ticks + line_height(style.base_pt, len(across)))
+    headings = [
+        _heading(number, period, len(clouds), _fill(MORAN, f"{cloud.slope:.3f}".replace("-", "−")), style)
+        for number, (period, cloud) in enumerate(zip(periods, clouds, strict=True))
+    ]
+    handles = _quadrant_handles(style)
+    figure, axes = chart_sheet(headings, frame, SCATTER_ASPECT * frame.width(style), around, handles, style)
+    for number, panel in enumerate(axes):
+        panel.set_xlabel("\n".join(across), labelpad=1)
+        panel.tick_params(labelleft=number % columns == 0)
+        if number % columns == 0:
+            panel.set_ylabel("\n".join(upward), labelpad=1)
+    return figure, axes
+
+
+SCATTER_ASPECT = 0.9
+
+
+def _heading(number: int, period: object, total: int, statistic: Text, style: FigureStyle) -> str:
+    name = str(period)
+    if style.language == "zh" and name.isdigit() and len(name) == 4:
+        name += "年"
+    letter = f"({chr(ord('a') + number)}) " if 1 < total <= 26 else ""
+    between = {"en": ", ", "zh": "，"}[style.language] if name else ""
+    return words(letter + name + between + statistic.pick(style.language), style.language, 80)
+
+
+def _common_limits(panels: list[Axes], clouds: list[_Cloud]) -> None:
+    """Same limits in all panels, with the origin inside and room for names at the sides."""
+    for side, values in (("x", [cloud.z for cloud in clouds]), ("y", [cloud.lag for cloud in clouds])):
+        low, high = min(0.0, np.min(values)), max(0.0, np.max(values))
+        room = 0.12 * (high - low) or 1.0
+        for panel in panels:
+            panel.set(**{f"{side}lim": (low - room, high + room)})
+
+
+def _draw_cloud(
+    axes: Axes,
+    cloud: _Cloud,
+    weights: Weights,
+    notable: int | Sequence[str],
+    called: dict[str, str],
+    style: FigureStyle,
+) -> tuple[list[str], list[str]]:
+    """Draw one scatter; returns the ids named and those without room for their name."""
+    axes.axhline(0, color=GREY, linewidth=0.6 * style.line_pt, zorder=1, gid="zero")
+    axes.axvline(0, color=GREY, linewidth=0.6 * style.line_pt, zorder=1, gid="zero")
+    axes.axline((0, 0), slope=cloud.slope, color=INK, linewidth=style.line_pt, zorder=2, gid="slope")
+    shown = ~weights.ids.isin(weights.islands)
+    masks = _quadrants(cloud)
+    for name, mask in masks.items():
+        axes.plot(cloud.z[mask & shown], cloud.lag[mask & shown], gid=name, zorder=3, **_dot(name, style))
+    chosen = _notable(notable, cloud, weights, shown)
+    spots = axes.transData.transform(np.column_stack([cloud.z, cloud.lag]))
+    half = 0.5 * _dot("HH", style)["markersize"] * root_figure(axes).dpi / 72
+    artists = [
+        halo_text(
+            axes, cloud.z[number], cloud.lag[number], called[weights.ids[number]], fontsize=style.small_pt
+        )
+        for number in chosen
+    ]
+    limits = box_of(axes.patch)
+    placed = place(artists, limits, AROUND, [np.r_[spot - half, spot + half] for spot in spots[shown]])
+    for number, artist, done in zip(chosen, artists, placed, strict=True):
+        if done:
+            _lead(axes, spots[number], box_of(artist[0]), style)
+    ids = weights.ids[chosen]
+    return list(ids[placed]), list(ids[~np.asarray(placed, dtype=bool)])
+
+
+def _quadrants(cloud: _Cloud) -> dict[str, np.ndarray]:
+    high, above = cloud.z >= 0, cloud.lag >= 0
+    return {"HH": high & above, "LL": ~high & ~above, "HL": high & ~above, "LH": ~high & above}
+
+
+def _dot(quadrant: str, style: FigureStyle) -> dict[str, Any]:
+    _, colour, marker, filled = QUADRANTS[quadrant]
+    face = colour if filled else "white"
+    size = 4.2 * style.line_pt
+    edge = {"markeredgecolor": colour, "markeredgewidth": style.line_pt}
+    return {"linestyle": "", "marker": marker, "markersize": size, "markerfacecolor": face, **edge}
+
+
+def _quadrant_handles(style: FigureStyle) -> list[Artist]:
+    from matplotlib.lines import Line2D
+
+    return [
+        Line2D([], [], label=words(name, style.language), **_dot(quadrant, style))
+        for quadrant, (name, *_) in QUADRANTS.items()
+    ]
+
+
+def _notable(notable: int | Sequence[str], cloud: _Cloud, weights: Weights, shown: np.ndarray) -> np.ndarray:
+    """Positions of the units to name, in order of priority; islands have no dot to name."""
+    if isinstance(notable, int):
+        far = np.where(shown, np.hypot(cloud.z, cloud.lag), -1.0)
+        return np.argsort(-far, kind="stable")[: min(max(notable, 0), int(shown.sum()))]
+    unknown = [unit for unit in notable if unit not in weights.ids]
+    if unknown:
+        raise AlignmentError(f"Names are asked for units that are not in the weights: {listed(unknown)}.")
+    positions = weights.ids.get_indexer(list(dict.fromkeys(notable)))
+    return positions[shown[positions]]
+
+
+def _lead(axes: Axes, spot: np.ndarray, box: np.ndarray, style: FigureStyle) -> None:
+    """Draw a thin line from a dot to its name where the name is not right beside it."""
+    near = np.clip(spot, box[:2], box[2:])
+    if np.hypot(*(near - spot)) < 0.9 * (box[3] - box[1]):
+        return
+    ends = axes.transData.inverted().transform(np.array([spot, near]))
+    axes.plot(*ends.T, color=GREY, linewidth=0.5 * style.line_pt, zorder=2.5, gid="leader")
+
+
+# -- Estimates with intervals ----------------------------------------------------------------------------
+
+
+def effects_plot(
+    effects: Mapping[str, Any],
+    *,
+    terms: Sequence[str] | None = None,
+    labels: Mapping[str, Words] | None = None,
+    models: Mapping[str, Words] | None = None,
+    confidence: float = 0.95,
+    title: Words = "",
+    note: Words = "",
+    style: str | FigureStyle = "journal_double",
+    language: Language | None = None,
+) -> Drawing:
+    """Plot direct, indirect and total effects with their intervals, one panel for each.
+
+    Parameters
+    ----------
+    effects
+        By model: an object with ``tidy()`` or the tidy frame itself (term, effect, estimate, conf_low,
+        conf_high).
+    terms
+        Variables to show, from top to bottom; all, in the order they first come, without it.
+    labels, models
+        Words for terms and models.
+    confidence
+        Level of the intervals in the frames, for the note.
+
+    Notes
+    -----
+    An estimate without an interval is drawn as a hollow marker and told in the note; one that is missing is
+    not drawn. ``Drawing.left_out`` lists both as "model: term, effect".
+
+    Raises
+    ------
+    DataError
+        No model, missing columns, or nothing to draw.
+    SpecificationError
+        A term that no model has.
+    """
+    frames = _tidy_frames(effects, ("term", "effect", "estimate", "conf_low", "conf_high"))
+    return _intervals(
+        frames,
+        list(EFFECTS.items()),
+        terms,
+        (labels or {}, models or {}),
+        (title, note, confidence),
+        resolve_style(style, language),
+    )
+
+
+def coefficient_plot(
+    fits: Mapping[str, Any],
+    *,
+    terms: Sequence[str] | None = None,
+    labels: Mapping[str, Words] | None = None,
+    models: Mapping[str, Words] | None = None,
+    confidence: float = 0.95,
+    title: Words = "",
+    note: Words = "",
+    style: str | FigureStyle = "journal_single",
+    language: Language | None = None,
+) -> Drawing:
+    """Plot coefficients of several fits with their intervals.
+
+    ``fits`` holds by model an object with ``tidy()`` or the tidy frame itself; without ``terms`` the
+    intercept and the variance are left out. The other parameters, notes and errors are those of
+    :func:`effects_plot`.
+    """
+    frames = _tidy_frames(fits, ("term", "estimate", "conf_low", "conf_high"))
+    if terms is None:
+        frames = {name: frame[~frame["term"].isin(NUISANCE)] for name, frame in frames.items()}
+    frames = {name: frame.assign(effect="") for name, frame in frames.items()}
+    return _intervals(
+        frames,
+        [("", ESTIMATE)],
+        terms,
+        (labels or {}, models or {}),
+        (title, note, confidence),
+        resolve_style(style, language),
+    )
+
+
+def _tidy_frames(results: Mapping[str, Any], columns: tuple[str, ...]) -> dict[str, pd.DataFrame]:
+    if not results:
+        raise DataError("There is no model to plot: give at least one result.")
+    frames = {
+        str(name): item if isinstance(item, pd.DataFrame) else item.tidy() for name, item in results.items()
+    }
+    for name, frame in frames.items():
+        lacking = [column for column in columns if column not in frame.columns]
+        if lacking:
+            raise DataError(f"The tidy frame of {name!r} has no column {listed(lacking)}.")
+    return frames
+
+
+def _intervals(
+    frames: dict[str, pd.DataFrame],
+    panels: list[tuple[str, Text]],
+    terms: Sequence[str] | None,
+    labels: tuple[Mapping[str, Words], Mapping[str, Words]],
+    texts: tuple[Words, Words, float],
+    style: FigureStyle,
+) -> Drawing:
+    rows = _wanted_terms(frames, terms)
+    with context(style):
+        called = [_term_words(term, labels[0], style.language) for term in rows]
+        names = {name: words(labels[1].get(name, name), style.language, NAME_LIMIT) for name in frames}
+        bare = _without_interval(frames, rows, [key for key, _ in panels])
+        around = _interval_words(texts, bare, names, labels[0], style.language)
+        figure, axes = _interval_sheet(panels, called, names, around, style)
+        for panel, (key, _) in zip(axes, panels, strict=True):
+            panel.axvline(0, color=GREY, linewidth=0.8 * style.line_pt, zorder=1, gid="zero")
+            for number, frame in enumerate(frames.values()):
+                part = frame[frame["effect"] == key].drop_duplicates("term").set_index("term").reindex(rows)
+                _draw_series(panel, part, number, len(frames), style)
+        figure.draw_without_rendering()
+    told = tuple(f"{model}: {term}{', ' + effect if effect else ''}" for model, term, effect in bare)
+    return Drawing(figure, tuple(axes), left_out=told)
+
+
+def _wanted_terms(frames: dict[str, pd.DataFrame], terms: Sequence[str] | None) -> list[str]:
+    known = dict.fromkeys(str(term) for frame in frames.values() for term in frame["term"])
+    unknown = [term for term in terms or () if term not in known]
+    if unknown:
+        raise SpecificationError(f"No model has the term {listed(unknown)}; there are {listed(known)}.")
+    rows = list(dict.fromkeys(terms if terms is not None else known))
+    if not rows:
+        raise DataError("There is no term to plot.")
+    return rows
+
+
+def _term_words(term: str, labels: Mapping[str, Words], language: Language) -> str:
+    if term in labels:
+        text = Text.of(labels[term])
+    elif term.startswith("W_"):
+        base = Text.of(labels.get(term[2:], term[2:]))
+        text = Text(f"W × {base.en}", f"W × {base.zh}")
+    else:
+        text = PARAMETERS.get(term) or (WORDS["constant"] if term == "(Intercept)" else Text.of(term))
+    return words(text, language, 80)
+
+
+def _without_interval(
+    frames: dict[str, pd.DataFrame], rows: list[str], keys: list[str]
+) -> list[tuple[str, str, str]]:
+    """Model, term and effect of what has an estimate or an interval that is not available."""
+    return [
+        (name, term, effect)
+        for name, frame in frames.items()
+        for term, effect, *numbers in frame[
+            ["term", "effect", "estimate", "conf_low", "conf_high"]
+        ].itertuples(index=False)
+        if term in rows and effect in keys and not np.all(np.isfinite(np.asarray(numbers, dtype=float)))
+    ]
+
+
+def _interval_words(
+    texts: tuple[Words, Words, float],
+    bare: list[tuple[str, str, str]],
+    names: Mapping[str, str],
+    labels: Mapping[str, Words],
+    language: Language,
+) -> tuple[str, str]:
+    title, note, confidence = texts
+    parts = [words(note, language), INTERVALS.pick(language).format(100 * confidence)]
+    if bare:
+        cells = listed(_cell(key, names, labels, language) for key in bare)
+        parts.append(_fill(NO_INTERVAL, cells).pick(language))
+    between = " " if language == "en" else ""
+    return words(title, language), words(between.join(part for part in parts if part), language)
+
+
+def _cell(
+    key: tuple[str, str, str], names: Mapping[str, str], labels: Mapping[str, Words], language: Language
+) -> str:
+    """Words for one estimate: model, term and effect."""
+    model, term, effect = key
+    where = [names[model], _term_words(term, labels, language)]
+    where += [EFFECTS[effect].pick(language)] if effect else []
+    return " / ".join(where)
+
+
+def _interval_sheet(
+    panels: list[tuple[str, Text]],
+    terms: list[str],
+    names: Mapping[str, str],
+    around: tuple[str, str],
+    style: FigureStyle,
+) -> tuple[Figure, list[Axes]]:
+    """Panels side by side on a wide sheet, below one another on a narrow one; rows are the terms."""
+    columns = len(panels) if style.width_mm >= WIDE else 1
+    ticks, left = wrapped_labels(terms, style, LABEL_SHARE * style.width_mm)
+    frame = ChartFrame(columns, left + 2.5, 2.2 * line_height(style.small_pt, 1))
+    lines = [label.count("\n") + 1 for label in ticks]
+    pitch = max(line_height(style.small_pt, max(lines)) + 1.0, ROW_OF_MODEL * len(names) + ROW_GAP)
+    headings = [words(text, style.language) for _, text in panels]
+    handles = [_series_handle(number, name, style) for number, name in enumerate(names.values())]
+    handles = handles if len(names) > 1 else []
+    figure, axes = chart_sheet(headings, frame, pitch * len(terms), around, handles, style)
+    for number, panel in enumerate(axes):
+        panel.set_ylim(len(terms) - 0.5, -0.5)
+        panel.set_yticks(range(len(terms)), ticks if number % columns == 0 else [""] * len(terms))
+        panel.tick_params(axis="y", length=0)
+        panel.locator_params(axis="x", nbins=max(3, int(frame.width(style) / (1.6 * style.small_pt))))
+        for line in range(1, len(terms)):
+            panel.axhline(line - 0.5, color="#e3e3e3", linewidth=0.5 * style.line_pt, zorder=0, gid="row")
+    return figure, axes
+
+
+#: From this width in millimetres on panels stand side by side.
+WIDE = 140.0
+#: Greatest share of the width for the names of terms.
+LABEL_SHARE = 0.3
+#: Millimetres for each model in the row of a term, and between rows.
+ROW_OF_MODEL, ROW_GAP = 2.4, 2.0
+
+
+def _draw_series(axes: Axes, part: pd.DataFrame, number: int, total: int, style: FigureStyle) -> None:
+    """Draw the estimates of one model; ``part`` is indexed by the terms in the order of the rows."""
+    estimate, low, high = (part[name].to_numpy(dtype=float) for name in ("estimate", "conf_low", "conf_high"))
+    y = np.arange(len(part)) + 0.7 * ((number + 0.5) / total - 0.5)
+    colour = SERIES[number % len(SERIES)]
+    known = np.isfinite(estimate) & np.isfinite(low) & np.isfinite(high)
+    line = {"color": colour, "linewidth": 1.3 * style.line_pt, "zorder": 2, "gid": "interval"}
+    axes.hlines(y[known], low[known], high[known], **line)
+    look = _series_look(number, style)
+    axes.plot(estimate[known], y[known], zorder=3, gid="estimate", **look)
+    bare = np.isfinite(estimate) & ~known
+    axes.plot(estimate[bare], y[bare], zorder=3, gid="bare", **{**look, "markerfacecolor": "white"})
+
+
+def _series_look(number: int, style: FigureStyle) -> dict[str, Any]:
+    colour, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
+    size = 4.5 * style.line_pt
+    edge = {"markeredgecolor": colour, "markeredgewidth": 0.8 * style.line_pt}
+    return {"linestyle": "", "marker": marker, "markersize": size, "markerfacecolor": colour, **edge}
+
+
+def _series_handle(number: int, name: str, style: FigureStyle) -> Artist:
+    from matplotlib.lines import Line2D
+
+    look = _series_look(number, style)
+    line = {"linestyle": "-", "linewidth": 1.3 * style.line_pt, "color": look["markeredgecolor"]}
+    return Line2D([], [], label=name, **{**look, **line})

@@ -1,0 +1,190 @@
+"""The sheet around maps: panel grid, titles, legend, scale bar, north arrow and source lines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spatial_zb.report.pen import EDGE, GAP, Pen, fitted_legend, legend_height, line_height, lines_in, to_mm
+from spatial_zb.report.placement import root_figure, text_size
+from spatial_zb.report.places import north_angle
+from spatial_zb.report.style import INK, MM_PER_INCH, FigureStyle, new_figure, words
+from spatial_zb.text import Language, Text
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["MapText", "lay_out", "nice_length", "set_extent"]
+
+SOURCE, REVIEW = Text("Source: ", "资料来源："), Text("Map review number: ", "审图号：")
+NORTH = Text("N", "北")
+
+#: Width kept for scale bar and north arrow, and the longest bar, in heights of small type.
+SCALE_ROOM, LONGEST_BAR = 14.0, 8.3
+
+
+@dataclass(frozen=True, slots=True)
+class MapText:
+    """Words around a map, all optional: text, ``{en = ..., zh = ...}`` or ``Text``.
+
+    ``note``, ``source`` and ``review_number`` (审图号, which maps published in China carry) stand below.
+    """
+
+    title: str | Mapping[str, str] | Text = ""
+    legend: str | Mapping[str, str] | Text = ""
+    source: str | Mapping[str, str] | Text = ""
+    review_number: str = ""
+    note: str | Mapping[str, str] | Text = ""
+
+
+def lay_out(
+    shapes: GeoDataFrame,
+    panels: Sequence[object],
+    handles: Sequence[Artist],
+    text: MapText,
+    columns: int,
+    style: FigureStyle,
+) -> tuple[Figure, list[Axes]]:
+    """Make the figure, as high as its panels need, with all but the maps in it.
+
+    Parameters
+    ----------
+    shapes
+        Projected polygons; every panel shows all of them at one scale.
+    panels
+        Names of the panels; an empty name for a map without a heading.
+    handles
+        Entries of the legend.
+    columns
+        Panels side by side.
+    """
+    figure = new_figure(style, style.height_mm)
+    inner = style.width_mm - 2 * EDGE
+    columns = max(1, min(columns, len(panels)))
+    rows = math.ceil(len(panels) / columns)
+    title = lines_in(figure, words(text.title, style.language), style.title_pt, inner)
+    foot = [
+        line for part in _foot(text, style.language) for line in lines_in(figure, part, style.small_pt, inner)
+    ]
+    room = inner - SCALE_ROOM * to_mm(style.small_pt)
+    key = "\n".join(lines_in(figure, words(text.legend, style.language), style.small_pt, room))
+    legend = fitted_legend(figure, handles, key, room)
+    head = line_height(style.base_pt, 1) + 0.5 if any(str(panel) for panel in panels) else 0.0
+    above = line_height(style.title_pt, len(title)) + GAP if title else 0.0
+    strip = max(legend_height(legend), 2.6 * line_height(style.small_pt, 1))
+    below = strip + (line_height(style.small_pt, len(foot)) + GAP / 2 if foot else 0.0)
+
+    free = style.height_mm - 2 * EDGE - above - below
+    wide, high = _panel_size(shapes, (inner - (columns - 1) * GAP) / columns, free / rows - head - GAP)
+    step = head + high + GAP
+    pen = Pen(figure, style.width_mm, 2 * EDGE + above + rows * step + below)
+    pen.resize()
+    pen.lines(title, EDGE, EDGE, style.title_pt)
+    left = (style.width_mm - columns * wide - (columns - 1) * GAP) / 2
+    axes = []
+    for number, panel in enumerate(panels):
+        row, column = divmod(number, columns)
+        x, y = left + column * (wide + GAP), EDGE + above + row * step
+        if head:
+            heading = _panel_title(number, panel, len(panels), style.language)
+            pen.lines([heading], x + wide / 2, y, style.base_pt, "center")
+        axes.append(pen.axes(x, y + head, wide, high))
+        set_extent(axes[-1], shapes)
+    y = EDGE + above + rows * step
+    pen.put(legend, y)
+    _draw_scale(pen, y, shapes, wide, style)
+    pen.lines(foot, EDGE, y + strip + GAP / 2, style.small_pt)
+    return figure, axes
+
+
+def set_extent(axes: Axes, shapes: GeoDataFrame) -> None:
+    """Let the axes show all polygons at equal scales, without frame and ticks."""
+    left, bottom, right, top = _extent(shapes)
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
+    axes.set_axis_off()
+
+
+def nice_length(longest: float) -> float:
+    """Give the largest 1, 2, 4 or 5 × 10^m that is not above ``longest``: its half is a plain number too."""
+    power = 10.0 ** math.floor(math.log10(longest))
+    return max(step * power for step in (1, 2, 4, 5) if step * power <= longest * (1 + 1e-12))
+
+
+def _foot(text: MapText, language: Language) -> list[str]:
+    out = [words(text.note, language)]
+    for lead, given in ((SOURCE, text.source), (REVIEW, text.review_number)):
+        line = words(given, language)
+        out.append(lead.pick(language) + line if line else "")
+    return [line for line in out if line]
+
+
+def _panel_title(number: int, panel: object, total: int, language: Language) -> str:
+    name = str(panel)
+    if language == "zh" and name.isdigit() and len(name) == 4:
+        name += "年"
+    letter = f"({chr(ord('a') + number)}) " if 1 < total <= 26 else ""
+    return words(letter + name, language, 40)
+
+
+def _panel_size(shapes: GeoDataFrame, width: float, height: float) -> tuple[float, float]:
+    left, bottom, right, top = _extent(shapes)
+    aspect = (top - bottom) / (right - left)
+    # Words alone may fill a low sheet; a map of a fifth of the width then makes it higher.
+    wide = max(min(width, height / aspect), width / 5)
+    return wide, wide * aspect
+
+
+def _extent(shapes: GeoDataFrame) -> np.ndarray:
+    """Bounds with a margin of two per cent of the longer side."""
+    left, bottom, right, top = shapes.total_bounds
+    margin = 0.02 * max(right - left, top - bottom)
+    return np.array([left - margin, bottom - margin, right + margin, top + margin])
+
+
+def _draw_scale(pen: Pen, y: float, shapes: GeoDataFrame, wide: float, style: FigureStyle) -> None:
+    """Draw the bar at the scale of the panels, which is the same in all, and the arrow of true north."""
+    em = to_mm(style.small_pt)
+    room = SCALE_ROOM * em
+    axes = pen.axes(pen.width - EDGE - room, y, room, 3.2 * em)
+    axes.set(xlim=(0, room), ylim=(3.2 * em, 0), label="scale")
+    axes.set_axis_off()
+    left, _, right, _ = _extent(shapes)
+    metres = shapes.crs.axis_info[0].unit_conversion_factor
+    _draw_bar(axes, (right - left) * metres / 1000 / wide, em, style)
+    _draw_arrow(axes, np.array([room - 0.9 * em, 2.0 * em]), north_angle(shapes), em, style)
+
+
+def _draw_bar(axes: Axes, km_per_mm: float, em: float, style: FigureStyle) -> None:
+    from matplotlib.patches import Rectangle
+
+    km = nice_length(LONGEST_BAR * em * km_per_mm)
+    bar = km / km_per_mm
+    for part, face in enumerate((INK, "white")):
+        corner = (em + part * bar / 2, 1.6 * em)
+        axes.add_patch(Rectangle(corner, bar / 2, 0.35 * em, fc=face, ec=INK, lw=0.5, label="scale bar"))
+    # The unit hangs over, so that the number stays centred on its mark.
+    overhang = (
+        text_size(root_figure(axes), " km", style.small_pt)[0] / 2 / root_figure(axes).dpi * MM_PER_INCH
+    )
+    for mark, label, shift in ((0, "0", 0), (bar / 2, f"{km / 2:g}", 0), (bar, f"{km:g} km", overhang)):
+        _write(axes, em + mark + shift, 1.35 * em, label, style)
+
+
+def _draw_arrow(axes: Axes, middle: np.ndarray, angle: float, em: float, style: FigureStyle) -> None:
+    from matplotlib.patches import Polygon
+
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    tip = np.array([[0, -1.0], [0.42, 0.55], [0, 0.2], [-0.42, 0.55]]) * em
+    axes.add_patch(Polygon(middle + tip @ turn, fc=INK, ec=INK, lw=0.3, label="north"))
+    _write(axes, middle[0], 0.9 * em, words(NORTH, style.language), style)
+
+
+def _write(axes: Axes, x: float, y: float, text: str, style: FigureStyle) -> None:
+    axes.text(x, y, text, fontsize=style.small_pt, ha="center", va="bottom", color=INK, parse_math=False)
