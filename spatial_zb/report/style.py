@@ -203,7 +203,7 @@ def words(text: str | Mapping[str, str] | Text, language: Language, limit: int |
     Line breaks and blanks become one blank, control characters go, a character without a glyph becomes □
     with a warning, and text longer than ``limit`` characters ends in an ellipsis.
     """
-    line = Text.of(text).pick(language)
+    line = unicodedata.normalize("NFC", Text.of(text).pick(language))
     line = re.sub(r"\s+", " ", "".join(ch if _drawable(ch) else " " for ch in line)).strip()
     if language == "en":  # in a Chinese font these are as wide as an ideograph
         line = line.translate(str.maketrans("‘’“”", "''\"\""))
