@@ -1,0 +1,140 @@
+"""The profile likelihood: several modes, bounds, scores and scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from dense_matrices import all_matrices
+
+from spatial_zb.core.logdet import make_logdet
+from spatial_zb.core.spatial_ml import _best_end, _inner, _Profile, cross_products, maximise
+from spatial_zb.core.within import transformed_sample
+
+W = all_matrices()["knn_complex"]
+LOGDET = make_logdet(W)
+n, T = W.shape[0], 3
+BIG = np.kron(np.eye(T), W.toarray())
+SWITCHES = [(True, False), (False, True), (True, True)]
+
+
+def products(seed: int, scale: float = 1.0, lagged: bool = True):
+    rng = np.random.default_rng(seed)
+    Z = np.column_stack([np.ones(n * T), rng.standard_normal((n * T, 2))])
+    y = scale * (Z @ [1, 2, -1] + rng.standard_normal(n * T))
+    Wy = BIG @ y
+    return Z, y, cross_products(Z, y, Wy, (BIG @ Z, Wy, BIG @ Wy) if lagged else None)
+
+
+SAMPLE = transformed_sample(n, T, "none", "lee_yu")
+
+
+def dense_profile(Z, y, rho, lam):
+    A, B = np.eye(len(y)) - rho * BIG, np.eye(len(y)) - lam * BIG
+    target, regressors = B @ A @ y, B @ Z
+    e = target - regressors @ np.linalg.lstsq(regressors, target, rcond=None)[0]
+    N = len(y)
+    determinants = np.linalg.slogdet(A)[1] + np.linalg.slogdet(B)[1]
+    return determinants - N / 2 * (np.log(2 * np.pi * (e @ e) / N) + 1)
+
+
+@pytest.mark.parametrize("point", [(0.0, 0.0), (0.3, 0.0), (0.0, -0.4), (0.5, 0.5), (-0.7, 0.9)])
+def test_profile_equals_dense_least_squares(point):
+    Z, y, p = products(1)
+    profile = _Profile(p, LOGDET, SAMPLE)
+    offset = dense_profile(Z, y, 0.0, 0.0) - profile.value(0.0, 0.0)
+    assert profile.value(*point) + offset == pytest.approx(dense_profile(Z, y, *point), abs=1e-9)
+
+
+@pytest.mark.parametrize("point", [(0.3, 0.1), (-0.5, 0.4), (0.05, -0.6)])
+def test_score_equals_finite_differences(point):
+    profile = _Profile(products(2)[2], LOGDET, SAMPLE)
+    h = 1e-6
+    slopes = [
+        (profile.value(point[0] + h, point[1]) - profile.value(point[0] - h, point[1])) / (2 * h),
+        (profile.value(point[0], point[1] + h) - profile.value(point[0], point[1] - h)) / (2 * h),
+    ]
+    np.testing.assert_allclose(profile.score(*point), slopes, rtol=1e-6, atol=1e-6)
+
+
+def test_the_quick_score_of_lag_models_equals_the_general_one():
+    profile = _Profile(products(3)[2], LOGDET, SAMPLE)
+    rho = np.linspace(-0.9, 0.9, 7)
+    general = [profile.score(r, 0.0)[0] for r in rho]
+    np.testing.assert_allclose(profile.lag_score(rho), general, rtol=1e-9)
+
+
+@pytest.mark.parametrize("switches", SWITCHES)
+@pytest.mark.parametrize("seed", range(4))
+def test_no_point_of_a_fine_grid_is_higher(seed, switches):
+    p = products(seed)[2]
+    profile = _Profile(p, LOGDET, SAMPLE)
+    best = maximise(p, LOGDET, SAMPLE, *switches)
+    grid = np.linspace(*_inner(LOGDET.interval), 41)
+    points = [(r, s) for r in (grid if switches[0] else [0.0]) for s in (grid if switches[1] else [0.0])]
+    top = max(profile.value(*q) for q in points)
+    assert profile.value(best.rho, best.lam) >= top - 1e-9
+    if not best.at_bound:
+        assert best.gradient < 1e-7
+
+
+@pytest.mark.parametrize("switches", SWITCHES)
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_units_of_y_change_nothing_but_its_units(scale, switches):
+    plain = maximise(products(5)[2], LOGDET, SAMPLE, *switches)
+    scaled = maximise(products(5, scale)[2], LOGDET, SAMPLE, *switches)
+    assert scaled.rho == pytest.approx(plain.rho, abs=1e-9)
+    assert scaled.lam == pytest.approx(plain.lam, abs=1e-9)
+    np.testing.assert_allclose(scaled.delta, plain.delta * scale, rtol=1e-8)
+    assert scaled.log_likelihood == pytest.approx(plain.log_likelihood - n * T * np.log(scale), abs=1e-6)
+
+
+def test_a_mirror_image_has_two_modes_and_both_are_told():
+    """With one regressor, the intercept, (ρ, λ) and (λ, ρ) fit alike: the likelihood is symmetric."""
+    rng = np.random.default_rng(0)
+    Z = np.ones((n * T, 1))
+    y = np.linalg.solve(np.eye(n * T) - 0.7 * BIG, rng.standard_normal(n * T))
+    y = np.linalg.solve(np.eye(n * T) + 0.5 * BIG, y)
+    Wy = BIG @ y
+    best = maximise(cross_products(Z, y, Wy, (BIG @ Z, Wy, BIG @ Wy)), LOGDET, SAMPLE, True, True)
+    assert len(best.modes) == 2
+    (r1, s1, v1), (r2, s2, v2) = best.modes
+    assert (r1, s1) == pytest.approx((s2, r2), abs=1e-6)
+    assert v1 == pytest.approx(v2, abs=1e-8)
+    assert abs(r1 - s1) > 0.1
+
+
+def rising(sample, lag_y: bool, lag_error: bool):
+    """Data whose likelihood rises up to ρ = 1: one smooth surface, under time effects."""
+    rng = np.random.default_rng(0)
+    values, vectors = np.linalg.eig(W.toarray())
+    order = np.argsort(-values.real)
+    smooth = np.real(vectors[:, order[1]])
+    y = np.concatenate([smooth * c for c in (1.0, 2.0, -1.0)]) + 0.01 * rng.standard_normal(n * T)
+    J = np.kron(np.eye(T), np.eye(n) - np.full((n, n), 1 / n))
+    Z = J @ rng.standard_normal((n * T, 1))
+    Wy = J @ BIG @ y
+    return cross_products(Z, J @ y, Wy, (J @ BIG @ Z, Wy, J @ BIG @ BIG @ y))
+
+
+@pytest.mark.parametrize("switches", SWITCHES)
+def test_the_bound_is_told_and_is_the_highest_point(switches):
+    sample = transformed_sample(n, T, "time", "lee_yu")
+    p = rising(sample, *switches)
+    best = maximise(p, LOGDET, sample, *switches)
+    assert best.at_bound
+    profile = _Profile(p, LOGDET, sample)
+    grid = np.linspace(*_inner(LOGDET.interval), 41)
+    points = [(r, s) for r in (grid if switches[0] else [0.0]) for s in (grid if switches[1] else [0.0])]
+    assert profile.value(best.rho, best.lam) >= max(profile.value(*q) for q in points) - 1e-6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_end_is_not_only_looked_for_in_the_corners(seed):
+    profile = _Profile(products(seed)[2], LOGDET, SAMPLE)
+    bounds = _inner(LOGDET.interval)
+    found = profile.value(*_best_end(profile, bounds, True, True))
+    fine = np.linspace(*bounds, 301)
+    edges = [(b, c) for b in bounds for c in fine] + [(c, b) for b in bounds for c in fine]
+    assert found >= max(profile.value(*e) for e in edges) - 1e-3
+    corners = max(profile.value(a, b) for a in bounds for b in bounds)
+    assert found > corners + 1
