@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from spatial_zb.models.durbin import fit_durbin
     from spatial_zb.models.spec import DurbinSpec
     from spatial_zb.pipeline import prepare
+    from spatial_zb.resampling import bootstrap
     from spatial_zb.simulate import simulate_durbin
     from spatial_zb.study import load_study
     from spatial_zb.weights import Weights, as_weights
@@ -40,6 +41,7 @@ _HOMES = {
     "select_regions": "data.regions",
     "Weights": "weights.matrix",
     "as_weights": "weights.matrix",
+    "bootstrap": "resampling",
     "moran": "explore",
     "DurbinSpec": "models.spec",
     "fit_durbin": "models.durbin",
@@ -74,6 +76,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "as_weights",
+    "bootstrap",
     "build_panel",
     "effect_matrix",
     "effects_by_order",

@@ -22,7 +22,15 @@ from spatial_zb.core.traces import filter_solver
 from spatial_zb.errors import ConvergenceError, DataError, SpatialZbWarning, SpecificationError, listed
 from spatial_zb.models.fit import Fit, coefficient_table
 
-__all__ = ["EFFECTS", "Effects", "effect_matrix", "effects_by_order", "effects_by_unit", "spatial_effects"]
+__all__ = [
+    "EFFECTS",
+    "Effects",
+    "average_effects_at",
+    "effect_matrix",
+    "effects_by_order",
+    "effects_by_unit",
+    "spatial_effects",
+]
 
 EFFECTS = ("direct", "indirect", "total")
 Method = Literal["delta", "simulate"]
@@ -97,6 +105,12 @@ def spatial_effects(
         table = coefficient_table(_long(fit, point), _long(fit, std_error), alpha, fit.df_resid)
         return Effects(table.reset_index(), method, fit)
     return _simulated(fit, point, draws, rng, alpha)
+
+
+def average_effects_at(fit: Fit, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Effects (…, k, 3) of the model of ``fit`` at any parameter vectors (…, p) in the order of its params."""
+    beta, theta, rho = _coefficients(fit, values)
+    return average_effects(beta, theta, _multipliers(fit, rho))[0]
 
 
 def effects_by_order(fit: Fit, orders: int = 5) -> pd.DataFrame:
