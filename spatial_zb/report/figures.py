@@ -578,7 +578,8 @@ def _draw_series(axes: Axes, part: pd.DataFrame, number: int, total: int, style:
 
 
 def _series_look(number: int, style: FigureStyle) -> dict[str, Any]:
-    colour, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
+    # One step further in each round, so that the eighth model does not look like the first.
+    colour, marker = SERIES[number % len(SERIES)], MARKERS[(number + number // len(SERIES)) % len(MARKERS)]
     size = 4.5 * style.line_pt
     edge = {"markeredgecolor": colour, "markeredgewidth": 0.8 * style.line_pt}
     return {"linestyle": "", "marker": marker, "markersize": size, "markerfacecolor": colour, **edge}

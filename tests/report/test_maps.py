@@ -1,0 +1,512 @@
+"""Maps by property: classes, one patch for each unit, words that stay clear of each other and of polygons."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import geopandas as gpd
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from spatial_zb.errors import AlignmentError, DataError, OutputError, SpecificationError
+from spatial_zb.report import maps
+from spatial_zb.report.classes import class_labels, class_of
+from spatial_zb.report.placement import HALO, box_of, outside, overlaps, text_boxes
+from spatial_zb.report.sheet import nice_length
+from spatial_zb.report.style import class_colours, missing_glyphs, save_figure
+from spatial_zb.text import Text
+from spatial_zb.weights.matrix import Weights
+
+ROOT = Path(__file__).resolve().parents[2]
+DELTA = ROOT / "shapefiles" / "delta_cities.shp"
+WORDS = maps.MapText(
+    title=Text("Industry in the Yangtze River Delta", "长三角产业集聚水平"),
+    legend=Text("Log location quotient", "区位熵（对数）"),
+    source=Text("China City Statistical Yearbook; Tianditu", "《中国城市统计年鉴》；天地图"),
+    review_number="GS（2024）0650号",
+)
+# Least difference in lightness (CIE L*, 0 to 100) that keeps two greys of a legend apart.
+GREY_STEP = 4.0
+
+
+@pytest.fixture(scope="module")
+def delta() -> gpd.GeoDataFrame:
+    return gpd.read_file(DELTA).set_index("adcode")
+
+
+@pytest.fixture(scope="module")
+def panels(delta) -> pd.DataFrame:
+    numbers = np.random.default_rng(1).normal(size=(len(delta), 4))
+    frame = pd.DataFrame(numbers, index=delta.index, columns=[2007, 2011, 2015, 2019])
+    frame.loc["341300", 2015] = np.nan
+    return frame.sample(frac=1, random_state=2)
+
+
+@pytest.fixture
+def grid() -> gpd.GeoDataFrame:
+    """Nine squares of 40 km, the middle one with a hole, in the CRS of Zhejiang's maps."""
+    squares = [
+        shapely.box(x, y, x + 40_000, y + 40_000)
+        for y, x in itertools.product(range(3_300_000, 3_420_000, 40_000), range(440_000, 560_000, 40_000))
+    ]
+    squares[4] = squares[4].difference(squares[4].centroid.buffer(5_000))
+    names = [f"Unit {number}" for number in range(9)]
+    table = {"name_en": names, "name_zh": [f"单元{number}市" for number in range(9)], "geometry": squares}
+    return gpd.GeoDataFrame(table, index=[f"{number:06d}" for number in range(9)], crs="EPSG:4549")
+
+
+def regions_of(axes) -> list:
+    return [part for part in axes.collections if part.get_gid() == "regions"]
+
+
+def patches(axes) -> int:
+    return sum(len(part.get_paths()) for part in regions_of(axes))
+
+
+# -- Classes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scheme", "edges"),
+    [
+        pytest.param("quantile", [0, 2, 4, 6, 8], id="quantile"),
+        pytest.param("equal", [0, 2, 4, 6, 8], id="equal"),
+        pytest.param([1.5, 5], [0, 1.5, 5, 8], id="list"),
+        pytest.param([-3, 5, 99], [0, 5, 8], id="list beyond the values"),
+    ],
+)
+def test_breaks(scheme, edges):
+    assert maps.class_breaks(np.arange(9.0), scheme, 4) == pytest.approx(edges)
+
+
+def test_standard_deviation_breaks():
+    values = np.random.default_rng(0).normal(size=400)
+    edges = maps.class_breaks(values, "std")
+    assert edges[1:-1] == pytest.approx(values.mean() + values.std() * np.array([-2, -1, 0, 1, 2]))
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_natural_breaks_reach_the_least_sum_of_squares(k):
+    values = np.sort(np.random.default_rng(k).gamma(2, size=11).round(1))
+
+    def within(parts) -> float:
+        return sum(np.sum((part - part.mean()) ** 2) for part in parts if len(part))
+
+    cuts = itertools.combinations(range(1, len(values)), k - 1)
+    least = min(within(np.split(values, cut)) for cut in cuts)
+    codes = class_of(values, maps.class_breaks(values, "natural", k))
+    assert within([values[codes == code] for code in range(k)]) == pytest.approx(least, abs=1e-10)
+
+
+@pytest.mark.parametrize("scheme", ["quantile", "natural", "equal", "std"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(np.r_[np.zeros(30), 1.0, 2.0], id="ties"),
+        pytest.param(np.random.default_rng(3).normal(size=2500), id="many"),
+        pytest.param(np.array([1e12, 1e12 + 1, 1e12 + 5]), id="far from zero"),
+        pytest.param(np.array([2.0]), id="one value"),
+    ],
+)
+def test_breaks_increase_and_hold_every_value(scheme, values):
+    edges = maps.class_breaks(values, scheme, 5)
+    assert edges[0] == values.min()
+    assert edges[-1] == values.max()
+    assert len(edges) == 2 or np.all(np.diff(edges) > 0)
+    codes = class_of(values, edges)
+    assert set(codes) <= set(range(len(edges) - 1))
+    assert np.all((values <= edges[codes + 1]) & ((values > edges[codes]) | (codes == 0)))
+
+
+def test_missing_values_have_no_class():
+    assert class_of(np.array([np.nan, 1.0]), np.array([0.0, 2.0])).tolist() == [-1, 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "scheme", "k", "error"),
+    [
+        pytest.param([np.nan], "quantile", 5, DataError, id="no value"),
+        pytest.param([1, np.inf], "quantile", 5, DataError, id="infinite"),
+        pytest.param([1, 2], "jenks", 5, SpecificationError, id="unknown scheme"),
+        pytest.param([1, 2], "equal", 0, SpecificationError, id="no class"),
+        pytest.param([1, 2], [2, 1], 5, SpecificationError, id="edges fall"),
+    ],
+)
+def test_breaks_refuse(values, scheme, k, error):
+    with pytest.raises(error):
+        maps.class_breaks(values, scheme, k)
+
+
+@pytest.mark.parametrize(
+    ("edges", "labels"),
+    [
+        pytest.param([-1.461, -0.13, 0.99], ["−1.46 to −0.13", "−0.13 to 0.99"], id="minus sign"),
+        pytest.param([0, 1200, 250_000], ["0 to 1,200", "1,200 to 250,000"], id="thousands"),
+        pytest.param([0, 0.001, 1], ["0.000 to 0.001", "0.001 to 1.000"], id="as many decimals as needed"),
+        pytest.param([-0.001, 2, 100], ["0 to 2", "2 to 100"], id="no minus zero"),
+    ],
+)
+def test_class_labels(edges, labels):
+    assert class_labels(np.array(edges, dtype=float), "en") == labels
+
+
+# -- Colours ---------------------------------------------------------------------------------------------
+
+
+def lightness(colour: str) -> float:
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    return 116 * np.cbrt(luminance) - 16 if luminance > 0.008856 else 903.3 * luminance
+
+
+@pytest.mark.parametrize("k", range(2, 10))
+def test_sequential_colours_darken(k):
+    tones = [lightness(colour) for colour in class_colours(np.arange(k + 1))]
+    assert np.all(np.diff(tones) < -GREY_STEP)
+
+
+@pytest.mark.parametrize("k", range(2, 8))
+def test_diverging_colours_differ_in_greyscale_and_change_hue_at_the_centre(k):
+    edges = np.arange(k + 1) - k / 2
+    colours = class_colours(edges, "diverging")
+    tones = np.sort([lightness(colour) for colour in colours])
+    assert np.min(np.diff(tones)) > GREY_STEP
+    for colour, low, high in zip(colours, edges[:-1], edges[1:], strict=True):
+        red, _, blue = to_rgb(colour)
+        assert high > 0 or blue > red
+        assert low < 0 or red > blue
+
+
+def test_cluster_colours_differ_in_greyscale():
+    tones = np.sort([lightness(colour) for _, colour in maps.CLUSTERS.values()])
+    assert np.min(np.diff(tones)) > GREY_STEP
+
+
+# -- Choropleths -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("labels", ["auto", "all"])
+def test_panels(delta, panels, language, labels):
+    before = dict(matplotlib.rcParams)
+    drawing = maps.choropleth_panels(delta, panels, text=WORDS, labels=labels, language=language)
+    assert dict(matplotlib.rcParams) == before
+    assert overlaps(drawing.figure) == []
+    assert outside(drawing.figure) == []
+    assert [patches(axes) for axes in drawing.axes] == [len(delta)] * 4
+    assert drawing.breaks == pytest.approx(maps.class_breaks(panels))
+    assert drawing.left_out == ("341300",)
+    assert all(text.get_fontsize() >= 7 for text, _ in text_boxes(drawing.figure))
+    assert missing_glyphs("".join(text.get_text() for text, _ in text_boxes(drawing.figure))) == ""
+    if labels == "all":
+        assert set(drawing.labelled) | set(drawing.unlabelled) == set(delta.index)
+        assert len(drawing.labelled) > 0.85 * len(delta)
+    else:
+        assert set(drawing.labelled) == set(delta["prov"])
+
+
+def test_one_legend_for_all_panels_off_the_polygons(delta, panels):
+    drawing = maps.choropleth_panels(delta, panels, text=WORDS, scheme="natural", k=4)
+    (legend,) = drawing.figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names[:4] == class_labels(drawing.breaks, "en")
+    assert names[4:] == ["No data", "Provincial boundary"]
+    box = box_of(legend)
+    for axes in drawing.axes:
+        frame = box_of(axes.patch)
+        assert box[3] <= frame[1] or box[1] >= frame[3]
+
+
+def test_a_value_has_one_colour_in_every_panel(delta, panels):
+    drawing = maps.choropleth_panels(delta, panels.assign(**{"2019": panels[2007]})[[2007, "2019"]])
+    faces = [
+        [(part.get_facecolor().tolist(), len(part.get_paths())) for part in regions_of(axes)]
+        for axes in drawing.axes
+    ]
+    assert faces[0] == faces[1]
+
+
+def test_no_data_is_hatched_and_only_where_data_are_missing(delta, panels):
+    drawing = maps.choropleth_panels(delta, panels)
+    hatched = [
+        sum(len(part.get_paths()) for part in regions_of(axes) if part.get_hatch()) for axes in drawing.axes
+    ]
+    assert hatched == [0, 0, 1, 0]
+    whole = maps.choropleth_panels(delta, panels.fillna(0.0))
+    assert "No data" not in [text.get_text() for text in whole.figure.legends[0].get_texts()]
+
+
+def test_values_are_matched_by_id(grid):
+    values = pd.Series(np.arange(9.0), index=grid.index)
+    one = maps.choropleth(grid, values, k=9, scheme="equal")
+    other = maps.choropleth(grid, values[::-1], k=9, scheme="equal")
+    for left, right in zip(regions_of(one.axes[0]), regions_of(other.axes[0]), strict=True):
+        assert np.array_equal(left.get_paths()[0].vertices, right.get_paths()[0].vertices)
+        assert np.array_equal(left.get_facecolor(), right.get_facecolor())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda values: values.drop("000003"), id="missing id"),
+        pytest.param(lambda values: values.rename({"000003": "999999"}), id="unknown id"),
+        pytest.param(lambda values: pd.concat([values, values.iloc[:1]]), id="id twice"),
+        pytest.param(lambda values: values.set_axis(np.arange(9.0)), id="ids are numbers"),
+    ],
+)
+def test_other_ids_are_refused(grid, change):
+    values = pd.Series(np.arange(9.0), index=grid.index)
+    with pytest.raises(AlignmentError):
+        maps.choropleth(grid, change(values))
+
+
+def test_inputs_are_not_changed(grid):
+    values = pd.Series(np.arange(9.0), index=grid.index)
+    kept, shapes = values.copy(), grid.copy()
+    maps.choropleth(grid, values, labels="all")
+    pd.testing.assert_series_equal(values, kept)
+    assert grid.equals(shapes)
+
+
+def test_holes_stay_empty(grid):
+    drawing = maps.choropleth(grid, pd.Series(1.0, index=grid.index), labels="none")
+    middle = grid.geometry.iloc[4].centroid
+    drawing.figure.canvas.draw()
+    image = np.asarray(drawing.figure.canvas.buffer_rgba())
+    spots = drawing.axes[0].transData.transform([(middle.x, middle.y), (middle.x + 15_000, middle.y)])
+    inside, beside = (image[image.shape[0] - int(y), int(x), :3].tolist() for x, y in spots)
+    assert inside == [255, 255, 255]
+    assert beside != inside
+
+
+def test_a_label_stands_in_its_own_polygon_or_in_none(delta, panels):
+    drawing = maps.choropleth(delta, panels[2007], labels="all", style="journal_double", language="zh")
+    axes = drawing.axes[0]
+    shapes = maps.project(delta)
+    names = {name.removesuffix("市"): unit for unit, name in delta["name_zh"].items()}
+    for text in axes.texts:
+        if text.get_gid() == HALO:
+            continue
+        box = box_of(text)
+        spot = shapely.Point(axes.transData.inverted().transform((box[:2] + box[2:]) / 2))
+        homes = set(shapes.index[shapes.covers(spot)])
+        assert homes <= {names[text.get_text()]}
+
+
+def test_chosen_labels_come_first_and_the_rest_stay_away(delta, panels):
+    drawing = maps.choropleth(delta, panels[2007], labels=["330100", "310000"])
+    assert drawing.labelled == ("330100", "310000")
+    with pytest.raises(AlignmentError, match="999999"):
+        maps.choropleth(delta, panels[2007], labels=["999999"])
+    with pytest.raises(SpecificationError):
+        maps.choropleth(delta, panels[2007], labels="some")
+
+
+def test_labels_without_room_are_told(grid):
+    grid["name_en"] = [f"A rather long place name {number}" for number in range(9)]
+    grid.geometry = grid.geometry.translate(-500_000, -3_360_000).scale(0.02, 0.02, origin=(0, 0))
+    far = grid.geometry.copy()
+    far.iloc[0] = shapely.box(300_000, 300_000, 400_000, 400_000)
+    grid = grid.set_geometry(far.set_crs("EPSG:4549", allow_override=True))
+    drawing = maps.choropleth(grid, pd.Series(np.arange(9.0), index=grid.index), labels="all")
+    assert drawing.unlabelled
+    assert set(drawing.labelled) | set(drawing.unlabelled) == set(grid.index)
+    assert overlaps(drawing.figure) == []
+
+
+HOSTILE = {
+    "mathtext": "$\\frac$",
+    "broken mathtext": "$x_{",
+    "line breaks": "two\nlines\r\nand more",
+    "very long": "长" * 400,
+    "html": "</script><b>x",
+    "braces": "{0} %s {name}",
+    "controls": "a\x00b\u202ec",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_words_are_drawn_as_they_are(grid, tmp_path, name):
+    grid["name_zh"] = grid["name_en"] = [name, *(f"U{number}" for number in range(8))]
+    words = maps.MapText(name, name, name, name, name)
+    values = pd.Series(np.arange(9.0), index=grid.index)
+    drawing = maps.choropleth(grid, values, labels="all", text=words, language="zh")
+    assert overlaps(drawing.figure) == []
+    assert outside(drawing.figure) == []
+    save_figure(drawing.figure, tmp_path, "map", ("pdf", "png", "svg"))
+    if name in ("$\\frac$", "</script><b>x"):
+        assert any(text.get_text() == name for text, _ in text_boxes(drawing.figure))
+
+
+def test_drawing_in_the_axes_of_a_caller(grid):
+    axes = Figure().add_subplot()
+    drawing = maps.choropleth(grid, pd.Series(np.arange(9.0), index=grid.index), ax=axes)
+    assert drawing.axes == (axes,)
+    assert drawing.figure is axes.figure
+    assert patches(axes) == 9
+    assert not drawing.figure.legends
+
+
+# -- Projection and furniture ----------------------------------------------------------------------------
+
+
+def test_degrees_are_projected(delta, panels):
+    assert maps.project(delta).crs.to_epsg() == 4549
+    drawing = maps.choropleth(delta, panels[2007])
+    left, right = drawing.axes[0].get_xlim()
+    assert right - left > 100_000
+
+
+def test_far_from_zhejiang_the_projection_is_another(delta):
+    west = delta.set_geometry(delta.geometry.translate(-40, 0))
+    crs = maps.project(west).crs
+    assert crs.is_projected
+    assert crs.to_epsg() != 4549
+
+
+def test_refuses_degrees_and_no_crs(delta, grid):
+    with pytest.raises(SpecificationError, match="projected"):
+        maps.project(delta, "EPSG:4326")
+    with pytest.raises(SpecificationError):
+        maps.project(delta, "no such thing")
+    with pytest.raises(DataError, match="set_crs"):
+        maps.project(grid.set_crs(None, allow_override=True))
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        pytest.param(None, id="null"),
+        pytest.param(shapely.Polygon(), id="empty"),
+        pytest.param(shapely.Point(500_000, 3_300_000), id="point"),
+    ],
+)
+def test_what_is_no_polygon_is_refused(grid, geometry):
+    shapes = grid.geometry.copy()
+    shapes.iloc[0] = geometry
+    with pytest.raises(DataError):
+        maps.choropleth(grid.set_geometry(shapes), pd.Series(np.arange(9.0), index=grid.index))
+
+
+@pytest.mark.parametrize("unit", [1.0, 0.3048], ids=["metres", "feet"])
+def test_scale_bar_is_as_long_as_it_says(grid, unit):
+    crs = f"+proj=tmerc +lon_0=120 +x_0=500000 +ellps=GRS80 +to_meter={unit}"
+    drawing = maps.choropleth(grid, pd.Series(np.arange(9.0), index=grid.index), crs=crs)
+    (scale,) = (axes for axes in drawing.figure.axes if axes.get_label() == "scale")
+    bars = [patch for patch in scale.patches if patch.get_label() == "scale bar"]
+    pixels = box_of(bars[-1])[2] - box_of(bars[0])[0]
+    axes = drawing.axes[0]
+    across = axes.transData.transform([[axes.get_xlim()[0], 0], [axes.get_xlim()[1], 0]])[:, 0]
+    km = pixels / np.ptp(across) * np.ptp(axes.get_xlim()) * unit / 1000
+    label = next(text.get_text() for text in scale.texts if text.get_text().endswith("km"))
+    assert km == pytest.approx(float(label.removesuffix("km")), rel=1e-6)
+
+
+@pytest.mark.parametrize(("longest", "length"), [(1, 1), (3.9, 2), (4, 4), (99, 50), (0.07, 0.05)])
+def test_nice_lengths(longest, length):
+    assert nice_length(longest) == pytest.approx(length)
+
+
+def test_provincial_outlines_and_words_below(delta, panels):
+    drawing = maps.choropleth(delta, panels[2007], text=WORDS)
+    assert any(part.get_gid() == "outlines" for part in drawing.axes[0].collections)
+    lines = [text.get_text() for text, _ in text_boxes(drawing.figure)]
+    assert "Map review number: GS（2024）0650号" in lines
+    assert not any(
+        part.get_gid() == "outlines"
+        for part in maps.choropleth(delta, panels[2007], outlines=None).axes[0].collections
+    )
+
+
+@pytest.mark.parametrize("style", ["journal_single", "journal_double", "slide"])
+def test_printed_size(delta, panels, style):
+    drawing = maps.choropleth(delta, panels[2007], text=WORDS, style=style)
+    width, height = drawing.figure.get_size_inches() * 25.4
+    assert width == pytest.approx({"journal_single": 88, "journal_double": 178, "slide": 254}[style])
+    assert height <= {"journal_single": 220, "journal_double": 225, "slide": 143}[style] + 1e-6
+    assert overlaps(drawing.figure) == []
+    assert outside(drawing.figure) == []
+
+
+# -- Clusters and links ----------------------------------------------------------------------------------
+
+
+def test_cluster_map(delta):
+    codes = pd.Series(np.resize(["HH", "LL", "HL", "LH", "ns"], len(delta)), index=delta.index, dtype=object)
+    codes["330900"] = None
+    drawing = maps.cluster_map(delta, codes, language="zh")
+    assert drawing.left_out == ("330900",)
+    assert patches(drawing.axes[0]) == len(delta)
+    assert "无邻接或无数据" in [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    with pytest.raises(DataError, match="XX"):
+        maps.cluster_map(delta, codes.replace("HH", "XX"))
+
+
+@pytest.fixture
+def chain(grid) -> Weights:
+    """Each unit linked to the next, but for the last, which is an island."""
+    matrix = np.zeros((9, 9))
+    for unit in range(7):
+        matrix[unit, unit + 1] = matrix[unit + 1, unit] = 1.0
+    return Weights(matrix, grid.index).standardise("row")
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)], ids=["same order", "other order"])
+def test_links_join_neighbours_once(grid, chain, order):
+    drawing = maps.weights_map(grid.iloc[order], chain)
+    (links,) = (part for part in drawing.axes[0].collections if part.get_gid() == "links")
+    points = {unit: maps.label_point(shape) for unit, shape in grid.geometry.items()}
+    drawn = {frozenset(map(tuple, np.round(line, 3))) for line in links.get_segments()}
+    wanted = {
+        frozenset((round(points[unit].x, 3), round(points[unit].y, 3)) for unit in grid.index[[i, i + 1]])
+        for i in range(7)
+    }
+    assert drawn == wanted
+    assert len(links.get_segments()) == 7
+
+
+def test_islands_are_ringed_and_named(grid, chain):
+    drawing = maps.weights_map(grid, chain, language="zh")
+    (rings,) = (line for line in drawing.axes[0].lines if line.get_gid() == "islands")
+    assert len(rings.get_xdata()) == 1
+    assert drawing.left_out == drawing.labelled == ("000008",)
+    assert "单元8" in [text.get_text() for text in drawing.axes[0].texts]
+    with pytest.raises(AlignmentError):
+        maps.weights_map(grid.iloc[:8], chain)
+
+
+# -- Files -----------------------------------------------------------------------------------------------
+
+
+def test_files_are_the_same_for_the_same_map(grid, tmp_path):
+    values = pd.Series(np.arange(9.0), index=grid.index)
+    blobs = []
+    for folder in (tmp_path / "one", tmp_path / "new" / "two"):
+        drawing = maps.choropleth(grid, values, labels="all", text=WORDS)
+        paths = save_figure(drawing.figure, folder, "map", ("pdf", "png", "svg"))
+        assert [path.name for path in paths] == ["map.pdf", "map.png", "map.svg"]
+        assert sorted(folder.iterdir()) == sorted(paths)
+        blobs.append([path.read_bytes() for path in paths])
+    assert blobs[0] == blobs[1]
+    pdf, _, svg = blobs[0]
+    assert b"/CreationDate" not in pdf
+    assert b"/FontFile2" in pdf  # TrueType, embedded
+    assert b"/Type3" not in pdf
+    assert b"<dc:date>" not in svg
+
+
+def test_files_refuse(grid, tmp_path):
+    drawing = maps.choropleth(grid, pd.Series(np.arange(9.0), index=grid.index))
+    with pytest.raises(SpecificationError, match="gif"):
+        save_figure(drawing.figure, tmp_path, "map", ("gif",))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        save_figure(drawing.figure, tmp_path / "file", "map")
