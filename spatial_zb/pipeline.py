@@ -336,7 +336,7 @@ def describe(job: _Job) -> list[Text]:
     )
     if len(prepared.filled):
         words = prepared.labels | _unit_names(prepared) | RULE_WORDS | _column_words(study)
-        reasons = [m.reason for m in study.missing] + [s.reason for s in study.suspect]
+        reasons = [_sentence(entry.reason) for entry in (*study.suspect, *study.missing)]
         job.table(
             lambda style: layouts.missing_table(
                 prepared.filled, words, notes=[*reasons, *prepared.sources[:1]], style=style
@@ -665,6 +665,10 @@ def _join_sources(data: Text | None, polygons: Text | None) -> Text | None:
     return Text(f"{data.en}; polygons: {polygons.en}.", f"{data.zh}；底图：{polygons.zh}。")
 
 
+def _sentence(text: Text) -> Text:
+    return Text(text.en.rstrip(".") + ".", text.zh.rstrip("。") + "。")
+
+
 def source_note(source: Text) -> Text:
     """The source as the closing line of a table or figure."""
     return Text(f"Source: {source.en}.", f"资料来源：{source.zh}。")
@@ -683,9 +687,11 @@ def _model_variables(study: Study) -> list[str]:
 
 def _definition(study: Study, prepared: Prepared, name: str) -> dict[str, Text | str]:
     variable = study.variables.get(name)
-    source = study.data.source or ""
-    expression = variable.expression if variable else name
-    return {"name": name, "label": prepared.panel.label(name), "definition": expression, "source": source}
+    return {
+        "name": name,
+        "label": prepared.panel.label(name),
+        "definition": variable.expression if variable else name,
+    }
 
 
 def _unit_names(prepared: Prepared) -> dict[str, Text]:

@@ -512,6 +512,12 @@ def _word(value: object, codes: Mapping[str, Text]) -> Text | str | None:
     return codes.get(str(value), str(value))
 
 
+def _in_words(facts: Mapping, labels: Mapping) -> dict[str, object]:
+    """Replace the name of the weights matrix by its words, where ``labels`` has them."""
+    name = facts.get("weights")
+    return {**facts, "weights": Text.of(labels[name])} if name in labels else dict(facts)
+
+
 def _has_effects(facts: Mapping, kind: str) -> Cell:
     value = str(facts.get("fixed_effects", "none"))
     if value == "random" and kind == "unit":
@@ -530,7 +536,7 @@ def _regression_notes(
     names = dict.fromkeys(_label(labels, c.facts["y"]) for c in columns if c.facts.get("y") is not None)
     if dependent is not None or names:
         notes.append(_named(WORDS["dependent"], [Text.of(dependent)] if dependent is not None else [*names]))
-    notes += _shared_notes([column.facts for column in columns])
+    notes += _shared_notes([_in_words(column.facts, labels) for column in columns])
     if any(_transformed(column.facts) for column in columns):
         notes.append(
             Text(
@@ -637,7 +643,7 @@ def effects_table(
                     for kind in EFFECTS
                 ]
                 rows += _pair(_source_label(labels, term), cells, style)
-    facts = [_effect_facts(result, weights, covariance) for _, result in effects]
+    facts = [_in_words(_effect_facts(result, weights, covariance), labels or {}) for _, result in effects]
     records = [record for _, group in groups for record in group.values()]
     return Table(
         title=_title(title, "Direct, indirect and total effects", "直接效应、间接效应与总效应"),
