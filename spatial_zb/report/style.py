@@ -239,10 +239,33 @@ def class_colours(breaks: Sequence[float], palette: Palette = "sequential", cent
     below = int(np.sum(edges[1:] <= center))
     above = int(np.sum(edges[:-1] >= center))
     middle = len(edges) - 1 - below - above
-    blue = 0.5 - 0.46 * np.arange(below, 0, -1) / max(below, 1)
-    red = 0.5 + 0.39 * (np.arange(1, above + 1) - 0.35) / max(above - 0.35, 1)
-    depths = np.concatenate([blue, np.full(middle, 0.5), red])
-    return [to_hex(colour) for colour in colormaps["RdBu_r"](depths)]
+    depths = np.r_[-np.arange(below, 0, -1) / max(below, 1), np.arange(1, above + 1) / max(above, 1)]
+    # The deeper the darker, each class with a lightness of its own; of equal depth blue is the darker one.
+    order = np.lexsort((depths, -np.abs(depths)))
+    tones = np.empty(len(depths))
+    tones[order] = np.linspace(DARKEST, LIGHTEST, len(depths)) if len(depths) > 1 else 50.0
+    colours = [_diverging(tone, depth > 0) for tone, depth in zip(tones, depths, strict=True)]
+    return [*colours[:below], *[_diverging(100.0, True)] * middle, *colours[below:]]
+
+
+#: Lightness (CIE L*) of the deepest and the palest diverging class.
+DARKEST, LIGHTEST = 30.0, 86.0
+
+
+def _diverging(tone: float, red: bool) -> str:
+    """Colour of that lightness on the red or the blue arm of the diverging map."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    arm = colormaps["RdBu_r"](np.linspace(1.0, 0.5, 128) if red else np.linspace(0.0, 0.5, 128))[:, :3]
+    return to_hex(arm[np.argmin(np.abs(lightness(arm) - tone))])
+
+
+def lightness(rgb: np.ndarray) -> np.ndarray:
+    """Give CIE L* (0 to 100), what greyscale printing leaves, of sRGB colours (..., 3) from 0 to 1."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ np.array([0.2126, 0.7152, 0.0722])
+    return np.where(luminance > 0.008856, 116 * np.cbrt(luminance) - 16, 903.3 * luminance)
 
 
 def new_figure(style: FigureStyle, height_mm: float) -> Figure:

@@ -172,12 +172,21 @@ def test_sequential_colours_darken(k):
     assert np.all(np.diff(tones) < -GREY_STEP)
 
 
-@pytest.mark.parametrize("k", range(2, 8))
-def test_diverging_colours_differ_in_greyscale_and_change_hue_at_the_centre(k):
-    edges = np.arange(k + 1) - k / 2
+@pytest.mark.parametrize("below", range(5))
+@pytest.mark.parametrize("above", range(5))
+@pytest.mark.parametrize("middle", [0, 1])
+def test_diverging_colours_differ_in_greyscale_and_change_hue_at_the_centre(below, middle, above):
+    if below + middle + above == 0:
+        return
+    shift = 0.5 if middle else 0.0
+    edges = np.arange(-below - (middle and 1), above + 1) + shift
     colours = class_colours(edges, "diverging")
-    tones = np.sort([lightness(colour) for colour in colours])
-    assert np.min(np.diff(tones)) > GREY_STEP
+    assert len(colours) == below + middle + above
+    tones = [lightness(colour) for colour in colours]
+    assert np.all(np.diff(tones[:below]) > 0)
+    assert np.all(np.diff(tones[len(tones) - above :]) < 0)
+    if len(tones) > 1:
+        assert np.min(np.diff(np.sort(tones))) > GREY_STEP
     for colour, low, high in zip(colours, edges[:-1], edges[1:], strict=True):
         red, _, blue = to_rgb(colour)
         assert high > 0 or blue > red
