@@ -1,0 +1,438 @@
+"""Spatial simultaneous equations on panels: instrumental methods and full-information likelihood."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from spatial_zb.core.covariance import inverse_or_nan
+from spatial_zb.core.system_arrays import SystemArrays
+from spatial_zb.core.system_gmm import InstrumentalEstimate, instrumental
+from spatial_zb.core.system_ml import SigmaForm, SystemLikelihood, SystemMaximum, maximise_system
+from spatial_zb.core.system_sandwich import quasi_covariance
+from spatial_zb.data.panel import Panel
+from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed
+from spatial_zb.models.system_design import SystemDesign, build_system_design
+from spatial_zb.models.system_fit import WEAK_F, Method, SystemFit, weights_eigenvalues
+from spatial_zb.models.system_spec import SystemSpec
+from spatial_zb.weights.matrix import Weights, as_weights
+
+__all__ = ["fit_system", "likelihood_ratio", "restriction_tests"]
+
+Covariance = Literal["classical", "robust", "cluster", "information", "sandwich"]
+INSTRUMENTAL = ("classical", "robust", "cluster")
+LIKELIHOOD = ("information", "sandwich")
+#: Up to this many units standard errors are called approximate (docs/validation/system.md).
+SMALL_N = 30
+#: Fewer units than this make a poor cluster covariance.
+FEW_CLUSTERS = 10
+#: Smallest eigenvalue of the correlation of ε between equations at which Σ is called singular.
+SINGULAR = 1e-8
+
+
+def fit_system(
+    spec: SystemSpec,
+    panel: Panel,
+    W: Any,
+    method: Method = "gs3sls",
+    *,
+    covariance: Covariance | None = None,
+    instrument_powers: int | None = None,
+    sigma: SigmaForm = "full",
+) -> SystemFit:
+    r"""Estimate a system of spatial simultaneous equations on a panel.
+
+    y_g = Σ_l γ_gl y_l + Σ_l ψ_gl W y_l + X_g β_g + W X_g θ_g + effects + u_g,  u_g = λ_g W u_g + ε_g,
+    Cov(ε) = Σ between equations, g = 1 … m.
+
+    Parameters
+    ----------
+    spec
+        The equations and the fixed effects.
+    panel
+        n units × T periods.
+    W
+        Weights of the same units, in any order: they are matched by id.
+    method
+        ``"2sls"``, ``"3sls"``: instrumental, without spatial errors. ``"gs2sls"``, ``"gs3sls"``: the same with
+        λ_g where an equation has ``lag_error``. ``"fiml"``: full-information (quasi) maximum likelihood.
+    covariance
+        Instrumental: ``"classical"`` (default), ``"robust"`` (to heteroskedasticity), ``"cluster"`` (by unit).
+        FIML: ``"information"`` (default; observed) or ``"sandwich"`` (to non-normal errors).
+    instrument_powers
+        Highest power of W among the instruments [X, WX, W²X, …] of all exogenous variables. By default 2 when
+        the spatial lag of an endogenous variable enters, else 0: the reduced form then has no other powers.
+    sigma
+        FIML only: ``"diagonal"`` assumes errors uncorrelated between equations.
+
+    Raises
+    ------
+    SpecificationError
+        Unknown option; an equation that is not identified, by name and with what it lacks; time effects with W
+        not row-normalised; spatial errors under 2SLS or 3SLS; singular Σ.
+    DataError
+        Variables that cannot be used, see :func:`spatial_zb.models.system_design.build_system_design`.
+    AlignmentError
+        Units of panel and W differ.
+
+    Notes
+    -----
+    Kelejian & Prucha (2004), J. Econometrics 118: 27-50; Yang & Lee (2017), J. Econometrics 196: 196-214; the
+    fixed-effects transform and its log-determinant are those of Lee & Yu (2010), J. Econometrics 154.
+    """
+    covariance = _check_options(spec, method, covariance, instrument_powers, sigma)
+    weights = as_weights(W).align(panel.units)
+    _check_weights(spec, weights)
+    powers = instrument_powers if instrument_powers is not None else 2 * spec.lags_endogenous
+    design = build_system_design(spec, panel, weights, powers, method == "fiml")
+    if method == "fiml":
+        fit = _fit_likelihood(design, panel, covariance, sigma)
+    else:
+        fit = _fit_instrumental(design, panel, method, covariance)
+    _say_what_matters(fit)
+    return fit
+
+
+def _check_options(
+    spec: SystemSpec, method: str, covariance: str | None, powers: int | None, sigma: str
+) -> str:
+    if method not in get_args(Method):
+        raise SpecificationError(f"method must be one of {listed(get_args(Method))}, not {method!r}.")
+    allowed = LIKELIHOOD if method == "fiml" else INSTRUMENTAL
+    covariance = allowed[0] if covariance is None else covariance
+    if covariance not in allowed:
+        raise SpecificationError(
+            f"With {method!r}, covariance must be one of {listed(allowed)}, not {covariance!r}."
+        )
+    if powers is not None and (
+        isinstance(powers, bool) or not isinstance(powers, int) or not 0 <= powers <= 4
+    ):
+        raise SpecificationError(f"instrument_powers must be a whole number from 0 to 4, not {powers!r}.")
+    if sigma not in get_args(SigmaForm):
+        raise SpecificationError(f"sigma must be one of {listed(get_args(SigmaForm))}, not {sigma!r}.")
+    if sigma == "diagonal" and method != "fiml":
+        raise SpecificationError(
+            'sigma="diagonal" is an assumption of method="fiml"; use "gs2sls" instead of 3SLS.'
+        )
+    spatial = [name for name, equation in spec.equations.items() if equation.lag_error]
+    if spatial and method in ("2sls", "3sls"):
+        raise SpecificationError(
+            f"{method!r} has no spatial error, which {listed(spatial)} asks for: use method='gs{method}', or "
+            "lag_error=False."
+        )
+    return covariance
+
+
+def _check_weights(spec: SystemSpec, weights: Weights) -> None:
+    timed = spec.fixed_effects in ("time", "two_way")
+    if not timed or not spec.uses_weights or weights.row_normalised:
+        return
+    if len(weights.islands) and weights.normalisation == "row":
+        raise SpecificationError(
+            f"With time effects every row of W must sum to one, and {listed(weights.islands)} have no neighbour under "
+            f'{weights.label!r}. Give them one (islands="nearest"), leave them out, or use unit effects only.'
+        )
+    raise SpecificationError(
+        f"With time effects the transform of a system needs a row-normalised W; {weights.label!r} is not. "
+        'Use W.standardise("row"), or unit effects only.'
+    )
+
+
+# Instrumental methods -------------------------------------------------------------------------------------
+
+
+def _fit_instrumental(design: SystemDesign, panel: Panel, method: Method, covariance: str) -> SystemFit:
+    found = _instrumental(design, method.endswith("3sls"), covariance)
+    active = np.flatnonzero(design.arrays.lag_error)
+    record = {"converged": True, "at_bound": False, "lam_filter": tuple(found.lam_filter)}
+    theta = np.concatenate([found.delta, found.lam[active]])
+    return _assemble(
+        design,
+        panel,
+        method,
+        covariance,
+        "full",
+        theta,
+        found.cov,
+        found.residuals,
+        found.sigma,
+        np.nan,
+        record,
+    )
+
+
+def _instrumental(design: SystemDesign, joint: bool, covariance: str) -> InstrumentalEstimate:
+    first = instrumental(design.arrays, False, covariance)
+    _refuse_singular(design.spec, first.sigma)
+    return instrumental(design.arrays, True, covariance) if joint else first
+
+
+def _refuse_singular(spec: SystemSpec, sigma: NDArray[np.float64]) -> None:
+    scale = 1 / np.sqrt(np.diag(sigma))
+    values, vectors = np.linalg.eigh(sigma * np.outer(scale, scale))
+    if values[0] < SINGULAR:
+        involved = [spec.names[g] for g in np.flatnonzero(np.abs(vectors[:, 0]) > 1e-3)]
+        raise SpecificationError(
+            f"The errors of equations {listed(involved)} are linearly dependent, so their covariance is singular: one "
+            "equation repeats the others, or an identity is among them. Drop one, or substitute the identity."
+        )
+
+
+# Likelihood -----------------------------------------------------------------------------------------------
+
+
+def _fit_likelihood(design: SystemDesign, panel: Panel, covariance: str, sigma_form: SigmaForm) -> SystemFit:
+    spec, arrays = design.spec, design.arrays
+    spatial = spec.lags_endogenous or any(arrays.lag_error)
+    omega = weights_eigenvalues(design.weights) if spatial else np.empty(0)
+    likelihood = SystemLikelihood(arrays, omega, sigma_form)
+    best = maximise_system(likelihood, _starts(design))
+    e = likelihood.residuals(best.theta)
+    sigma = likelihood.sigma(e)
+    _refuse_singular(spec, sigma)
+    cov, positive = _likelihood_covariance(likelihood, best, covariance)
+    record = {
+        "converged": positive and not best.at_bound,
+        "at_bound": best.at_bound,
+        "steps": best.steps,
+        "decrement": best.decrement,
+        "modes": best.modes,
+        "lam_filter": tuple(likelihood.split(best.theta)[1]),
+    }
+    return _assemble(
+        design, panel, "fiml", covariance, sigma_form, best.theta, cov, e, sigma, best.log_likelihood, record
+    )
+
+
+def _starts(design: SystemDesign) -> list[NDArray[np.float64]]:
+    """GS3SLS where the instruments allow it, and least squares without interaction."""
+    arrays = design.arrays
+    K, active = int(arrays.bounds[-1]), np.flatnonzero(arrays.lag_error)
+    alone = np.zeros(K + len(active))
+    for g in range(arrays.m):
+        exogenous = arrays.Z[g][:, arrays.endogenous[g] :]
+        place = arrays.block(g).start + arrays.endogenous[g]
+        alone[place : place + exogenous.shape[1]] = np.linalg.lstsq(exogenous, arrays.y[:, g], rcond=None)[0]
+    if not all(found.order for found in design.identification.values()):
+        return [alone]
+    found = _instrumental(design, True, "classical")
+    return [np.concatenate([found.delta, found.lam[active]]), alone]
+
+
+def _likelihood_covariance(
+    likelihood: SystemLikelihood, best: SystemMaximum, kind: str
+) -> tuple[NDArray[np.float64], bool]:
+    if best.at_bound:
+        return np.full_like(best.hessian, np.nan), False
+    inverse, positive = inverse_or_nan(-best.hessian)
+    if positive and kind == "sandwich":
+        inverse = quasi_covariance(likelihood, best.theta, inverse)
+    return inverse, positive
+
+
+# The record -----------------------------------------------------------------------------------------------
+
+
+def _assemble(
+    design: SystemDesign,
+    panel: Panel,
+    method: Method,
+    covariance: str,
+    sigma_form: str,
+    theta: NDArray[np.float64],
+    cov: NDArray[np.float64],
+    e: NDArray[np.float64],
+    sigma: NDArray[np.float64],
+    log_likelihood: float,
+    record: dict[str, Any],
+) -> SystemFit:
+    spec, arrays = design.spec, design.arrays
+    index, order = _index(spec, arrays)
+    names = pd.Index(spec.names, name="equation")
+    return SystemFit(
+        spec=spec,
+        weights=design.weights,
+        panel=panel,
+        design=design,
+        method=method,
+        covariance=covariance,
+        sigma_form=sigma_form,
+        params=pd.Series(theta[order], index=index, name="estimate"),
+        cov=pd.DataFrame(cov[np.ix_(order, order)], index=index, columns=index),
+        sigma=pd.DataFrame(sigma, index=names, columns=names),
+        log_likelihood=log_likelihood,
+        nobs=arrays.sample.observations,
+        residuals=e.reshape(arrays.sample.n_periods, arrays.sample.n_units, -1),
+        convergence=record,
+    )
+
+
+def _index(spec: SystemSpec, arrays: SystemArrays) -> tuple[pd.MultiIndex, NDArray[np.intp]]:
+    """(equation, term) with ``lam`` after the coefficients of its equation; positions in (δ, λ)."""
+    K = int(arrays.bounds[-1])
+    labels, order, errors = [], [], 0
+    for g, name in enumerate(spec.names):
+        block = arrays.block(g)
+        labels += [(name, term) for term in spec.terms(name)]
+        order += range(block.start, block.stop)
+        if arrays.lag_error[g]:
+            labels.append((name, "lam"))
+            order.append(K + errors)
+            errors += 1
+    return pd.MultiIndex.from_tuples(labels, names=["equation", "term"]), np.array(order)
+
+
+def _say_what_matters(fit: SystemFit) -> None:
+    notes = []
+    if fit.convergence["at_bound"]:
+        notes.append(
+            "the likelihood has no maximum inside the admissible region: no standard error is claimed"
+        )
+    elif not fit.converged:
+        notes.append("the information matrix is not positive definite: no standard error is claimed")
+    modes = [value for value in fit.convergence.get("modes", ()) if value > fit.log_likelihood - 2]
+    if len(modes) > 1:
+        notes.append(
+            f"the likelihood has peaks of nearly the same height ({listed(f'{v:.3f}' for v in modes)})"
+        )
+    found = fit.identification()
+    for row in found[found["weak"]].itertuples():
+        notes.append(
+            f"instruments of {row.equation!r} are weak (smallest first-stage F {row.sw_f_min:.1f} of {row.weakest}, "
+            f"Kleibergen-Paap F {row.kp_f:.1f}, rule of thumb {WEAK_F:.0f}): its γ and ψ lean towards least squares "
+            "and their intervals are too short"
+        )
+    stability = fit.stability()
+    if not stability.stable:
+        notes.append(
+            f"the estimated system is not stable (spatial strength {stability.strength:.2f}, det Γ "
+            f"{stability.determinant:.2f}): its effects are not defined"
+        )
+    n, T = len(fit.panel.units), len(fit.panel.periods)
+    if n <= SMALL_N and fit.spec.uses_weights:
+        notes.append(f"only {n} units ({n * T} unit-periods): read standard errors as approximate")
+    if fit.covariance == "cluster" and n < FEW_CLUSTERS:
+        notes.append(f"{n} clusters are too few for a cluster covariance")
+    if notes:
+        names = ", ".join(fit.spec.names)
+        warnings.warn(
+            f"System of {names} by {fit.method}: " + ". Also, ".join(notes) + ".",
+            SpatialZbWarning,
+            stacklevel=3,
+        )
+
+
+# Nested systems -------------------------------------------------------------------------------------------
+
+
+def likelihood_ratio(restricted: SystemFit, full: SystemFit) -> pd.Series:
+    """Likelihood-ratio test of a FIML fit against one that nests it.
+
+    Returns
+    -------
+    Series with statistic, df, p_value.
+
+    Raises
+    ------
+    SpecificationError
+        Not both FIML, not the same data and weights, or not nested, with what differs.
+    """
+    if {restricted.method, full.method} != {"fiml"}:
+        raise SpecificationError('Likelihood ratios compare two fits by method="fiml".')
+    _refuse_different_data(restricted, full)
+    extra = [key for key in restricted.params.index if key not in full.params.index]
+    if extra or (full.sigma_form == "diagonal" and restricted.sigma_form == "full"):
+        what = listed(": ".join(key) for key in extra) or "a full Σ"
+        raise SpecificationError(
+            f"The fits are not nested: the restricted one has {what}, the full one has not."
+        )
+    df = full.n_parameters - restricted.n_parameters
+    if df <= 0:
+        raise SpecificationError("The fits have the same parameters: there is nothing to test.")
+    statistic = 2 * (full.log_likelihood - restricted.log_likelihood)
+    if not (full.converged and restricted.converged):
+        statistic = np.nan
+    return pd.Series({"statistic": statistic, "df": df, "p_value": stats.chi2.sf(statistic, df)})
+
+
+def _refuse_different_data(a: SystemFit, b: SystemFit) -> None:
+    same = (
+        a.spec.endogenous == b.spec.endogenous
+        and a.spec.names == b.spec.names
+        and a.spec.fixed_effects == b.spec.fixed_effects
+        and a.panel.periods == b.panel.periods
+        and a.panel.units.equals(b.panel.units)
+        and (a.weights.matrix != b.weights.matrix).nnz == 0
+        and np.array_equal(a.design.arrays.y, b.design.arrays.y)
+    )
+    if not same:
+        raise SpecificationError(
+            "The fits differ in equations, effects, sample or weights, so their likelihoods cannot be compared."
+        )
+
+
+def restriction_tests(fit: SystemFit) -> pd.DataFrame:
+    """Likelihood-ratio tests of what a FIML system could do without, each by a new fit.
+
+    ``no cross spillover`` (every ψ_gl = 0, g ≠ l), ``no own spillover`` (ψ_gg = 0), ``no feedback`` (γ = 0),
+    ``no <a> → <b>`` (γ and ψ of one variable in one equation: the system is recursive for m = 2), and
+    ``uncorrelated errors`` (Σ diagonal).
+
+    Returns
+    -------
+    DataFrame with test, statistic, df, p_value, note; NaN where the restricted system has no maximum or is
+    not identified, said in the note.
+    """
+    if fit.method != "fiml":
+        raise SpecificationError('Restrictions are tested from a fit by method="fiml".')
+    rows = [_restriction_row(fit, name, spec, "full") for name, spec in _restrictions(fit.spec)]
+    if fit.sigma_form == "full" and len(fit.spec.names) > 1:
+        rows.append(_restriction_row(fit, "uncorrelated errors", fit.spec, "diagonal"))
+    return pd.DataFrame(rows, columns=["test", "statistic", "df", "p_value", "note"])
+
+
+def _restrictions(spec: SystemSpec) -> list[tuple[str, SystemSpec]]:
+    candidates: list[tuple[str, dict]] = [
+        ("no cross spillover", {name: {"lag_endog": ()} for name in spec.names}),
+        ("no own spillover", {name: {"lag_y": False} for name in spec.names}),
+        ("no feedback", {name: {"endog": ()} for name in spec.names}),
+    ]
+    for target, equation in spec.equations.items():
+        for source, other in spec.equations.items():
+            if other.y in (*equation.endog, *equation.lag_endog):
+                changes = {
+                    "endog": _without(equation.endog, other.y),
+                    "lag_endog": _without(equation.lag_endog, other.y),
+                }
+                candidates.append((f"no {source} → {target}", {target: changes}))
+    out = []
+    for name, changes in candidates:
+        equations = {key: replace(e, **changes.get(key, {})) for key, e in spec.equations.items()}
+        restricted = replace(spec, equations=equations)
+        if restricted != spec:
+            out.append((name, restricted))
+    return out
+
+
+def _without(names: Sequence[str], dropped: str) -> tuple[str, ...]:
+    return tuple(name for name in names if name != dropped)
+
+
+def _restriction_row(fit: SystemFit, name: str, spec: SystemSpec, sigma: SigmaForm) -> tuple:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)
+        try:
+            form = "diagonal" if fit.sigma_form == "diagonal" else sigma
+            restricted = fit_system(spec, fit.panel, fit.weights, "fiml", sigma=form)
+        except SpecificationError as error:
+            return name, np.nan, 0, np.nan, str(error)
+    test = likelihood_ratio(restricted, fit)
+    note = "" if np.isfinite(test["statistic"]) else "the restricted system has no maximum"
+    return name, test["statistic"], int(test["df"]), test["p_value"], note

@@ -1,0 +1,343 @@
+"""From labels to arrays: the design of a system, its instruments, and the checks before anything is estimated."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from spatial_zb.core.lag import spatial_lag
+from spatial_zb.core.system_arrays import Links, SystemArrays, lag_stacked
+from spatial_zb.core.system_gmm import RANK_TOLERANCE, independent_columns
+from spatial_zb.core.system_strength import generic_rank
+from spatial_zb.core.within import FixedEffects, demean, transformed_sample
+from spatial_zb.data.panel import Panel
+from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.models.design import ABSORBED, CONDITION_WARNING, stacked
+from spatial_zb.models.system_spec import Equation, SystemSpec
+from spatial_zb.weights.matrix import Weights
+
+__all__ = ["Identification", "SystemDesign", "build_system_design"]
+
+Array = NDArray[np.float64]
+#: More instruments than this share of unit-periods pull 2SLS towards least squares.
+INSTRUMENT_SHARE = 0.1
+#: Residual share below which y is an identity of its regressors.
+PERFECT_FIT = 1e-18
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """Order and rank condition of one equation.
+
+    ``excluded`` variables of the system are not in the equation; their coefficients elsewhere have generic
+    rank ``rank``, which must be ``rank_needed`` = m − 1. ``outside`` instruments are not regressors of the
+    equation; there must be one for each of its ``endogenous`` regressors.
+    """
+
+    excluded: int
+    rank: int
+    rank_needed: int
+    outside: int
+    endogenous: int
+
+    @property
+    def order(self) -> bool:
+        """Enough exclusions, and enough instruments."""
+        return self.excluded >= self.rank_needed and self.outside >= self.endogenous
+
+    @property
+    def identified(self) -> bool:
+        """Order and rank condition hold."""
+        return self.order and self.rank == self.rank_needed
+
+
+@dataclass(frozen=True, slots=True)
+class SystemDesign:
+    """A system made of arrays: ``arrays`` after the transform, and the words for their columns.
+
+    ``instruments`` name the columns of H before they were made orthonormal; ``dropped`` those that were linear
+    combinations of the others.
+    """
+
+    spec: SystemSpec
+    weights: Weights
+    arrays: SystemArrays
+    instruments: tuple[str, ...]
+    dropped: tuple[str, ...]
+    identification: dict[str, Identification]
+
+
+def build_system_design(
+    spec: SystemSpec, panel: Panel, weights: Weights, powers: int, likelihood: bool
+) -> SystemDesign:
+    """Take the variables out of the panel, lag them, transform them, choose instruments, and check.
+
+    Parameters
+    ----------
+    powers
+        Highest power of W among the instruments.
+    likelihood
+        Whether identification may rest on the likelihood alone (FIML), without an instrument for each
+        endogenous regressor.
+
+    Raises
+    ------
+    DataError
+        Blank cells, absorbed or collinear regressors, too few observations, a y that is an identity.
+    SpecificationError
+        An equation that is not identified, with what it lacks.
+    """
+    _refuse_blanks(panel, (*spec.endogenous, *spec.exogenous))
+    T, n = len(panel.periods), len(panel.units)
+    if T == 1 and spec.fixed_effects != "none":
+        raise SpecificationError(
+            'With a single period there are no fixed effects to remove: use fixed_effects="none".'
+        )
+    columns = _Columns(spec, panel, weights)
+    Z = {name: columns.take(spec.terms(name), name) for name in spec.names}
+    y = columns.take(spec.endogenous, None)
+    _refuse_too_few(spec, n, T, Z)
+    H, instruments, dropped = _instruments(spec, columns, powers)
+    identification = {name: _identify(spec, name, H, Z[name]) for name in spec.names}
+    for name in spec.names:
+        _refuse_unidentified(spec, name, identification[name], likelihood)
+        _refuse_dependent(spec, name, Z[name], y[:, spec.names.index(name)], weights.label)
+    _refuse_same_variable(spec, y)
+    _warn_many_instruments(len(instruments), n, T)
+    arrays = _arrays(spec, weights, y, Z, H, n, T)
+    return SystemDesign(spec, weights, arrays, instruments, dropped, identification)
+
+
+class _Columns:
+    """Transformed columns by name: ``x``, ``W_x``, ``W2_x``, …, ``(Intercept)``; each is built once."""
+
+    def __init__(self, spec: SystemSpec, panel: Panel, weights: Weights) -> None:
+        self.effects: FixedEffects = spec.fixed_effects
+        self.matrix = weights.matrix
+        self.panel = panel
+        self.raw: dict[str, Array] = {}
+        self.done: dict[str, Array] = {}
+
+    def take(self, names: tuple[str, ...], equation: str | None) -> Array:
+        """Stack columns (M, k); a column that the effects absorb is refused when an equation needs it."""
+        for name in names:
+            if self.column(name) is None:
+                self._refuse_absorbed(name, equation)
+        shape = (len(self.panel.periods) * len(self.panel.units), 0)
+        return np.column_stack([self.done[name] for name in names]) if names else np.empty(shape)
+
+    def column(self, name: str) -> Array | None:
+        """(M,), or None when nothing is left of it after the effects."""
+        if name not in self.done:
+            raw = self._raw(name)
+            after = demean(raw, self.effects)
+            flat = name != "(Intercept)" and np.ptp(raw) <= ABSORBED * np.abs(raw).max()
+            gone = flat or np.abs(after).max() <= ABSORBED * np.abs(raw).max()
+            self.done[name] = None if gone else stacked(after)
+        return self.done[name]
+
+    def _raw(self, name: str) -> Array:
+        if name not in self.raw:
+            if name == "(Intercept)":
+                self.raw[name] = np.ones((len(self.panel.periods), len(self.panel.units)))
+            elif name in self.panel.columns:
+                self.raw[name] = self.panel.array(name)
+            elif name.startswith("W_"):
+                self.raw[name] = spatial_lag(self.matrix, self._raw(name.removeprefix("W_")))
+            elif name.startswith("W") and "_" in name:
+                power, variable = name[1:].split("_", 1)
+                before = f"W{int(power) - 1}_{variable}" if int(power) > 2 else f"W_{variable}"
+                self.raw[name] = spatial_lag(self.matrix, self._raw(before))
+            else:
+                self.raw[name] = self.panel.array(name)  # raises with near names
+        return self.raw[name]
+
+    def _refuse_absorbed(self, name: str, equation: str | None) -> None:
+        words = {
+            "none": "the intercept (it is constant)",
+            "unit": "the unit effects (it does not change over time)",
+            "time": "the time effects (it is the same for all units)",
+            "two_way": "the two-way effects (it is a unit part plus a time part)",
+        }
+        where = f"Equation {equation!r}: " if equation else ""
+        raise DataError(f"{where}{name!r} is absorbed by {words[self.effects]}. Drop it, or the effects.")
+
+
+def _instruments(
+    spec: SystemSpec, columns: _Columns, powers: int
+) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
+    """Independent columns of [X, WX, W²X, …]: regressors of the system first, then the other lags."""
+    constant = ("(Intercept)",) if spec.intercept else ()
+    own = dict.fromkeys(term for e in spec.equations.values() for term in e.exogenous_terms)
+    included = [*constant, *dict.fromkeys([*spec.exogenous, *own])]
+    lags = [f"W{p if p > 1 else ''}_{x}" for p in range(1, powers + 1) for x in spec.exogenous]
+    extra = [name for name in lags if name not in included]
+    absorbed = [name for name in extra if columns.column(name) is None]
+    extra = [name for name in extra if name not in absorbed]
+    Q, kept, dropped = independent_columns(
+        columns.take(tuple(included), None), columns.take(tuple(extra), None)
+    )
+    names = [*included, *extra]
+    return Q, tuple(names[j] for j in kept), (*(names[j] for j in dropped), *absorbed)
+
+
+def _identify(spec: SystemSpec, name: str, H: Array, Z: Array) -> Identification:
+    equation = spec.equations[name]
+    present = np.array([_presence(spec, e) for e in spec.equations.values()])
+    excluded, rank = generic_rank(present, spec.names.index(name))
+    exogenous = Z.shape[1] - len(equation.endogenous_terms)
+    return Identification(
+        excluded, rank, len(spec.names) - 1, H.shape[1] - exogenous, len(equation.endogenous_terms)
+    )
+
+
+def _presence(spec: SystemSpec, equation: Equation) -> list[bool]:
+    """Which of y, Wy, x, Wx of the whole system the equation has."""
+    return [
+        *(y == equation.y or y in equation.endog for y in spec.endogenous),
+        *(y in equation.lagged for y in spec.endogenous),
+        *(x in equation.x for x in spec.exogenous),
+        *(x in equation.lag_x for x in spec.exogenous),
+    ]
+
+
+def _refuse_unidentified(spec: SystemSpec, name: str, found: Identification, likelihood: bool) -> None:
+    needed = found.rank_needed
+    if found.excluded < needed:
+        raise SpecificationError(
+            f"Equation {name!r} is not identified: with {len(spec.names)} equations at least {needed} variable(s) of the "
+            f"others must be left out of it, and {found.excluded} is. Drop a regressor or a spatial lag from it that "
+            "theory does not need, or give another equation an exogenous variable of its own."
+        )
+    if found.rank < needed:
+        raise SpecificationError(
+            f"Equation {name!r} is not identified: what it leaves out enters the other equations with rank {found.rank}, "
+            f"and {needed} is needed (rank condition). Some other equation is a look-alike of it: give that one a "
+            f"variable which {name!r} has not."
+        )
+    if found.outside < found.endogenous and not likelihood:
+        raise SpecificationError(
+            f"Equation {name!r} is not identified: {found.endogenous} endogenous regressor(s) "
+            f"({listed(spec.equations[name].endogenous_terms)}) but only {found.outside} instrument(s) outside the "
+            "equation. Add exogenous variables to other equations, raise instrument_powers, or drop an endogenous one."
+        )
+
+
+def _refuse_blanks(panel: Panel, names: tuple[str, ...]) -> None:
+    blank = np.argwhere(np.isnan(panel.array(list(names))))
+    if len(blank):
+        cells = [f"{names[k]} of {panel.units[i]} in {panel.periods[t]}" for t, i, k in blank]
+        raise DataError(
+            f"{len(cells)} cell(s) are blank: {listed(cells)}. Fill them by a stated rule, or drop the units or periods."
+        )
+
+
+def _refuse_too_few(spec: SystemSpec, n: int, T: int, Z: dict[str, Array]) -> None:
+    unit, time = spec.fixed_effects in ("unit", "two_way"), spec.fixed_effects in ("time", "two_way")
+    left = (n - time) * (T - unit)
+    for name, block in Z.items():
+        if left <= block.shape[1] + len(spec.names):
+            raise DataError(
+                f"Equation {name!r}: {n} units × {T} periods leave {left} observations after the effects, for "
+                f"{block.shape[1]} coefficients. Drop regressors or lags, or use more units or periods."
+            )
+
+
+def _refuse_dependent(spec: SystemSpec, name: str, Z: Array, y: Array, label: str) -> None:
+    """Refuse exactly collinear regressors and a y that is an exact combination of its regressors."""
+    terms = spec.terms(name)
+    unit = np.column_stack([Z, y]) / np.sqrt(np.sum(np.column_stack([Z, y]) ** 2, axis=0))
+    if Z.shape[1]:
+        _, R, order = linalg.qr(unit[:, :-1], mode="economic", pivoting=True)
+        rank = int(np.count_nonzero(np.abs(np.diag(R)) > RANK_TOLERANCE))
+        if rank < len(order):
+            weights = linalg.solve_triangular(R[:rank, :rank], R[:rank, rank])
+            involved = [
+                terms[order[rank]],
+                *(terms[order[j]] for j in np.flatnonzero(np.abs(weights) > 1e-6)),
+            ]
+            raise DataError(
+                f"Equation {name!r}: these regressors are an exact linear combination of each other: "
+                f"{listed(involved)}. Drop one."
+            )
+        condition = float(np.linalg.cond(R))
+        if condition > CONDITION_WARNING:
+            warnings.warn(
+                f"Equation {name!r}: the regressors are nearly collinear (condition number {condition:.0f}): single "
+                "coefficients are poorly determined, though their sum may be sound.",
+                SpatialZbWarning,
+                stacklevel=4,
+            )
+    coefficient = np.linalg.lstsq(unit[:, :-1], unit[:, -1], rcond=None)[0]
+    rest = unit[:, -1] - unit[:, :-1] @ coefficient
+    if rest @ rest <= PERFECT_FIT:
+        involved = [term for term, c in zip(terms, coefficient, strict=True) if abs(c) > 1e-6]
+        own = f"W_{spec.equations[name].y}"
+        if involved == [own]:
+            raise SpecificationError(
+                f"Equation {name!r}: the spatial lag of {own[2:]!r} under {label!r} is a multiple of it once effects are "
+                "removed, as happens when all units are neighbours with equal weights. Use another W."
+            )
+        raise DataError(
+            f"Equation {name!r}: {listed(involved)} explain {spec.equations[name].y!r} perfectly; it is an identity, not "
+            "a relation. Drop what defines it."
+        )
+
+
+def _refuse_same_variable(spec: SystemSpec, y: Array) -> None:
+    unit = y / np.sqrt((y**2).sum(axis=0))
+    close = np.abs(np.triu(unit.T @ unit, 1)) > 1 - 1e-10
+    for g, l in np.argwhere(close):
+        raise SpecificationError(
+            f"Equations {spec.names[g]!r} and {spec.names[l]!r} explain the same thing: {spec.endogenous[g]!r} and "
+            f"{spec.endogenous[l]!r} are multiples of each other after the effects. Keep one."
+        )
+
+
+def _warn_many_instruments(count: int, n: int, T: int) -> None:
+    if count > INSTRUMENT_SHARE * n * T:
+        warnings.warn(
+            f"{count} instruments for {n * T} unit-periods, more than a tenth: estimates lean towards least squares. "
+            "Use fewer powers (instrument_powers=1) or fewer exogenous variables.",
+            SpatialZbWarning,
+            stacklevel=4,
+        )
+
+
+def _arrays(
+    spec: SystemSpec, weights: Weights, y: Array, Z: dict[str, Array], H: Array, n: int, T: int
+) -> SystemArrays:
+    spatial = any(e.lag_error for e in spec.equations.values())
+
+    def lag(values: Array) -> Array:
+        return lag_stacked(weights.matrix, values, T, spec.fixed_effects)
+
+    return SystemArrays(
+        y=y,
+        Z=tuple(Z.values()),
+        H=H,
+        endogenous=tuple(len(e.endogenous_terms) for e in spec.equations.values()),
+        links=_links(spec),
+        lag_error=tuple(bool(e.lag_error) for e in spec.equations.values()),
+        Wy=lag(y) if spatial else None,
+        WZ=tuple(lag(block) for block in Z.values()) if spatial else None,
+        matrix=weights.matrix,
+        sample=transformed_sample(n, T, spec.fixed_effects, "lee_yu"),
+        effects=spec.fixed_effects,
+    )
+
+
+def _links(spec: SystemSpec) -> Links:
+    rows = []
+    start = 0
+    for g, (name, equation) in enumerate(spec.equations.items()):
+        for offset, variable in enumerate((*equation.endog, *equation.lagged)):
+            lagged = offset >= len(equation.endog)
+            rows.append((start + offset, g, spec.endogenous.index(variable), lagged))
+        start += len(spec.terms(name))
+    table = np.array(rows, dtype=int).reshape(-1, 4)
+    return Links(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(bool))

@@ -1,0 +1,389 @@
+"""Systems: equivalences with other estimators, invariances, recovery."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import linalg, optimize, sparse
+
+from spatial_zb.data.panel import Panel
+from spatial_zb.models.durbin import fit_durbin
+from spatial_zb.models.simultaneous import fit_system, likelihood_ratio, restriction_tests
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.system_spec import Equation, SystemSpec
+from spatial_zb.simulate_system import simulate_system
+from spatial_zb.weights.matrix import Weights
+
+pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
+
+ROUNDING = 1e-8  # two ways of computing one number
+METHODS = ["2sls", "3sls", "gs2sls", "gs3sls", "fiml"]
+SIGMA = np.array([[1.0, 0.5], [0.5, 1.0]])
+TRUTH = {
+    ("industry", "tal"): 0.3,
+    ("industry", "W_ind"): 0.3,
+    ("industry", "W_tal"): 0.15,
+    ("industry", "a"): 1.0,
+    ("industry", "b"): -0.5,
+    ("talent", "ind"): 0.2,
+    ("talent", "W_tal"): 0.25,
+    ("talent", "W_ind"): 0.1,
+    ("talent", "c"): 1.0,
+    ("talent", "d"): 0.7,
+}
+
+
+def rook(rows: int, columns: int) -> Weights:
+    n = rows * columns
+    matrix = np.zeros((n, n))
+    for i in range(n):
+        for j in (i + 1 if (i + 1) % columns else n, i + columns):
+            if j < n:
+                matrix[i, j] = matrix[j, i] = 1
+    return Weights(sparse.csr_array(matrix), pd.Index([f"u{i:03d}" for i in range(n)]), "rook").standardise(
+        "row"
+    )
+
+
+def two(fixed_effects: str = "two_way", lag_error: bool = False) -> SystemSpec:
+    return SystemSpec(
+        {
+            "industry": Equation("ind", ["tal"], ["a", "b"], lag_endog=["tal"], lag_error=lag_error),
+            "talent": Equation("tal", ["ind"], ["c", "d"], lag_endog=["ind"], lag_error=lag_error),
+        },
+        fixed_effects,
+    )
+
+
+def draw(W: Weights, T: int, seed: int = 1, lag_error: bool = False) -> Panel:
+    errors = {("industry", "lam"): 0.4, ("talent", "lam"): -0.3} if lag_error else {}
+    return simulate_system(two(lag_error=lag_error), W, T, TRUTH | errors, sigma=SIGMA, rng=seed)
+
+
+def options(method: str) -> dict:
+    return {"lag_error": method.startswith("gs")}
+
+
+@pytest.fixture(scope="module")
+def W() -> Weights:
+    return rook(5, 6)
+
+
+@pytest.fixture(scope="module")
+def panel(W) -> Panel:
+    return draw(W, 8, lag_error=True)
+
+
+# Equivalences ---------------------------------------------------------------------------------------------
+
+
+def classical() -> SystemSpec:
+    return SystemSpec(
+        {
+            "demand": Equation("ind", ["tal"], ["a", "b"], lag_y=False),
+            "supply": Equation("tal", ["ind"], ["c", "d"], lag_y=False),
+        },
+        "none",
+    )
+
+
+@pytest.mark.parametrize("method", ["2sls", "3sls"])
+def test_without_spatial_lags_it_is_that_of_linearmodels(W, panel, method):
+    from linearmodels.system import IV3SLS
+
+    frame = panel.frame().assign(one=1.0)
+    equations = {
+        "demand": {"dependent": frame.ind, "exog": frame[["one", "a", "b"]], "endog": frame[["tal"]]},
+        "supply": {"dependent": frame.tal, "exog": frame[["one", "c", "d"]], "endog": frame[["ind"]]},
+    }
+    equations["demand"]["instruments"] = frame[["c", "d"]]
+    equations["supply"]["instruments"] = frame[["a", "b"]]
+    oracle = IV3SLS(equations).fit(method="ols" if method == "2sls" else "gls", cov_type="unadjusted")
+    fit = fit_system(classical(), panel, W, method)
+    for (equation, term), value in fit.params.items():
+        label = f"{equation}_{'one' if term == '(Intercept)' else term}"
+        assert value == pytest.approx(oracle.params[label], abs=ROUNDING)
+        assert fit.bse[equation, term] == pytest.approx(oracle.std_errors[label], abs=ROUNDING)
+
+
+@pytest.mark.parametrize("covariance", ["classical", "robust"])
+def test_one_spatial_equation_is_two_stage_least_squares(W, panel, covariance):
+    from linearmodels.iv import IV2SLS
+
+    spec = SystemSpec({"only": Equation("ind", x=["a", "b"])}, "none")
+    fit = fit_system(spec, panel, W, "gs3sls", covariance=covariance)
+    T, n = len(panel.periods), len(panel.units)
+
+    def lag(values):
+        return (W.matrix @ values.reshape(T, n).T).T.ravel()
+
+    frame = panel.frame().assign(one=1.0)
+    frame["Wy"] = lag(frame.ind.to_numpy())
+    for x in ("a", "b"):
+        frame[f"W{x}"] = lag(frame[x].to_numpy())
+        frame[f"WW{x}"] = lag(frame[f"W{x}"].to_numpy())
+    kind = {"classical": "unadjusted", "robust": "robust"}[covariance]
+    oracle = IV2SLS(
+        frame.ind, frame[["one", "a", "b"]], frame[["Wy"]], frame[["Wa", "Wb", "WWa", "WWb"]]
+    ).fit(cov_type=kind)
+    for term, label in (("W_ind", "Wy"), ("(Intercept)", "one"), ("a", "a"), ("b", "b")):
+        assert fit.params["only", term] == pytest.approx(oracle.params[label], abs=ROUNDING)
+        assert fit.bse["only", term] == pytest.approx(oracle.std_errors[label], abs=ROUNDING)
+    if covariance == "classical":
+        found = fit.identification().iloc[0]
+        assert found["j"] == pytest.approx(oracle.sargan.stat, abs=1e-6)
+        first = oracle.first_stage.diagnostics.loc["Wy"]
+        assert fit.first_stage()["partial_r2"][0] == pytest.approx(first["partial.rsquared"], abs=1e-8)
+
+
+@pytest.mark.parametrize("fixed_effects", ["none", "unit", "two_way"])
+def test_one_equation_by_likelihood_is_the_single_equation_model(W, panel, fixed_effects):
+    spec = SystemSpec({"only": Equation("ind", x=["a", "b"], lag_x="all", lag_error=True)}, fixed_effects)
+    fit = fit_system(spec, panel, W, "fiml")
+    single = fit_durbin(
+        DurbinSpec("ind", ["a", "b"], lag_error=True, fixed_effects=fixed_effects),
+        panel,
+        W,
+        covariance="hessian",
+    )
+    assert fit.log_likelihood == pytest.approx(single.log_likelihood, abs=1e-7)
+    for theirs, ours in (("rho", "W_ind"), ("lam", "lam"), ("a", "a"), ("W_b", "W_b")):
+        assert fit.params["only", ours] == pytest.approx(single.params[theirs], abs=1e-6)
+        assert fit.bse["only", ours] == pytest.approx(single.bse[theirs], abs=1e-5)
+
+
+def test_joint_estimation_of_just_identified_equations_is_2sls(W, panel):
+    spec = SystemSpec(
+        {
+            "demand": Equation("ind", ["tal"], ["a"], lag_y=False),
+            "supply": Equation("tal", ["ind"], ["c"], lag_y=False),
+        }
+    )
+    alone, joint = (fit_system(spec, panel, W, method).params for method in ("2sls", "3sls"))
+    np.testing.assert_allclose(alone, joint, atol=ROUNDING)
+
+
+def test_without_spatial_errors_gs_is_plain(W, panel):
+    for plain in ("2sls", "3sls"):
+        a, b = fit_system(two(), panel, W, plain), fit_system(two(), panel, W, f"gs{plain}")
+        np.testing.assert_array_equal(a.params, b.params)
+        np.testing.assert_array_equal(a.cov, b.cov)
+
+
+# FIML against an independent likelihood -------------------------------------------------------------------
+
+
+class DenseSystem:
+    """The likelihood of the transformed system written out: orthonormal bases, Kronecker products, no trick."""
+
+    def __init__(self, panel: Panel, W: Weights, fixed_effects: str) -> None:
+        T, n = len(panel.periods), len(panel.units)
+        time = linalg.null_space(np.ones((1, T))) if fixed_effects != "none" else np.eye(T)
+        space = linalg.null_space(np.ones((1, n))) if fixed_effects == "two_way" else np.eye(n)
+        self.W = space.T @ W.matrix.toarray() @ space
+        names = ["ind", "tal", "a", "b", "c", "d"]
+        if fixed_effects == "none":
+            panel = panel.with_columns({"one": np.ones((T, n))})
+            names.append("one")
+        self.data = {k: time.T @ panel.array(k) @ space for k in names}
+        self.own = [["a", "b"], ["c", "d"]]
+        if fixed_effects == "none":
+            self.own = [["one", "a", "b"], ["one", "c", "d"]]
+        self.k = len(self.own[0])
+
+    def value(self, p: np.ndarray) -> float:
+        """p = (γ12, ψ11, ψ12, β1, γ21, ψ22, ψ21, β2, Cholesky of Σ)."""
+        width = 3 + self.k
+        first, second, chol = p[:width], p[width : 2 * width], p[2 * width :]
+        gamma = np.array([[1, -first[0]], [-second[0], 1]])
+        psi = np.array([[first[1], first[2]], [second[2], second[1]]])
+        root = np.array([[chol[0], 0], [chol[1], chol[2]]])
+        sigma = root @ root.T
+        n = len(self.W)
+        S = np.kron(gamma, np.eye(n)) - np.kron(psi, self.W)
+        V = np.kron(sigma, np.eye(n))
+        inverse = np.linalg.inv(V)
+        half = np.linalg.slogdet(S)[1] - 0.5 * np.linalg.slogdet(V)[1] - n * np.log(2 * np.pi)
+        total = 0.0
+        for t in range(len(self.data["a"])):
+            y = np.concatenate([self.data["ind"][t], self.data["tal"][t]])
+            mean = np.concatenate(
+                [
+                    sum(b * self.data[x][t] for b, x in zip(part[3:], own, strict=True))
+                    for part, own in zip((first, second), self.own, strict=True)
+                ]
+            )
+            e = S @ y - mean
+            total += half - 0.5 * e @ inverse @ e
+        return total
+
+
+def numerical_hessian(f, x: np.ndarray, step: float = 1e-4) -> np.ndarray:
+    p = len(x)
+    out = np.empty((p, p))
+    eye = np.eye(p) * step
+    for i in range(p):
+        for j in range(i + 1):
+            corners = [f(x + a * eye[i] + b * eye[j]) for a in (1, -1) for b in (1, -1)]
+            out[i, j] = out[j, i] = (corners[0] - corners[1] - corners[2] + corners[3]) / (4 * step**2)
+    return out
+
+
+@pytest.mark.parametrize("fixed_effects", ["none", "unit", "two_way"])
+def test_fiml_is_the_maximum_of_an_independent_dense_likelihood(fixed_effects):
+    W = rook(2, 5)
+    panel = draw(W, 5, seed=4)
+    spec = two(fixed_effects)
+    fit = fit_system(spec, panel, W, "fiml")
+    dense = DenseSystem(panel, W, fixed_effects)
+    root = np.linalg.cholesky(fit.sigma.to_numpy())
+    at = np.concatenate([fit.params.to_numpy(), [root[0, 0], root[1, 0], root[1, 1]]])
+    assert dense.value(at) == pytest.approx(fit.log_likelihood, abs=1e-8)
+    start = np.concatenate([np.zeros(len(fit.params)), [1.0, 0.0, 1.0]])
+    found = optimize.minimize(lambda p: -dense.value(p), start, method="BFGS", options={"gtol": 1e-6})
+    np.testing.assert_allclose(found.x[: len(fit.params)], fit.params, atol=2e-5)
+    assert -found.fun == pytest.approx(fit.log_likelihood, abs=1e-7)
+    cov = np.linalg.inv(-numerical_hessian(dense.value, at))
+    np.testing.assert_allclose(np.sqrt(np.diag(cov))[: len(fit.params)], fit.bse, rtol=1e-4)
+
+
+def test_fiml_modes_and_diagonal_sigma():
+    W = rook(4, 5)
+    panel = draw(W, 6)
+    full = fit_system(two(), panel, W, "fiml")
+    diagonal = fit_system(two(), panel, W, "fiml", sigma="diagonal")
+    assert diagonal.sigma.iloc[0, 1] == 0
+    assert diagonal.log_likelihood < full.log_likelihood
+    test = likelihood_ratio(diagonal, full)
+    assert test["df"] == 1
+    assert test["statistic"] == pytest.approx(2 * (full.log_likelihood - diagonal.log_likelihood))
+
+
+def test_likelihood_ratios_see_what_is_there_and_what_is_not():
+    W = rook(6, 7)
+    truth = {
+        key: value for key, value in TRUTH.items() if key not in {("talent", "ind"), ("talent", "W_ind")}
+    }
+    panel = simulate_system(two(), W, 10, truth, sigma=SIGMA, rng=7)
+    table = restriction_tests(fit_system(two(), panel, W, "fiml")).set_index("test")
+    assert table.loc["no talent → industry", "p_value"] < 1e-6
+    assert table.loc["no industry → talent", "p_value"] > 0.01
+    assert table.loc["no own spillover", "p_value"] < 1e-6
+    assert list(table["df"]) == [2, 2, 2, 2, 2, 1]
+
+
+# Invariances ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_order_of_units_and_equations_changes_nothing(W, panel, method):
+    spec = two(**options(method))
+    fit = fit_system(spec, panel, W, method)
+    order = np.random.default_rng(0).permutation(len(panel.units))
+    shuffled = Panel(panel.values[:, order], panel.periods, panel.units[order], panel.columns)
+    turned = SystemSpec({name: spec.equations[name] for name in reversed(spec.names)}, spec.fixed_effects)
+    for other in (fit_system(spec, shuffled, W, method), fit_system(turned, panel, W, method)):
+        index = fit.params.index
+        np.testing.assert_allclose(other.params[index], fit.params, atol=1e-7)
+        np.testing.assert_allclose(other.bse[index], fit.bse, atol=1e-7)
+        np.testing.assert_allclose(
+            other.identification().set_index("equation").loc[list(spec.names), ["kp_f", "j"]],
+            fit.identification().set_index("equation")[["kp_f", "j"]],
+            rtol=1e-6,
+        )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_units_of_measurement_carry_over(W, panel, method):
+    """y × s and x × s change coefficients by known factors, and nothing else."""
+    spec = two(**options(method))
+    sizes = {"ind": 1e9, "tal": 1e-6, "a": 1e8, "c": 1e-5}
+    scaled = panel.with_columns({name: panel.array(name) * size for name, size in sizes.items()})
+    fit, other = fit_system(spec, panel, W, method), fit_system(spec, scaled, W, method)
+    for (equation, term), value in fit.params.items():
+        y = spec.equations[equation].y
+        factor = 1.0 if term == "lam" else sizes[y] / sizes.get(term.removeprefix("W_"), 1.0)
+        assert other.params[equation, term] == pytest.approx(factor * value, rel=1e-6, abs=1e-9 * factor)
+        assert other.bse[equation, term] == pytest.approx(factor * fit.bse[equation, term], rel=1e-6)
+
+
+def test_frozen_hashable_and_picklable(W, panel):
+    import pickle
+
+    spec = two()
+    assert pickle.loads(pickle.dumps(spec)) == spec
+    assert hash(two()) == hash(spec)
+    fit = fit_system(spec, panel, W, "gs3sls")
+    again = pickle.loads(pickle.dumps(fit))
+    pd.testing.assert_frame_equal(again.tidy(), fit.tidy())
+    with pytest.raises(AttributeError):
+        fit.method = "fiml"
+
+
+# What the record says -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_words_of_the_record(W, panel, method):
+    fit = fit_system(two(**options(method)), panel, W, method)
+    expected = ["equation", "term", "estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high"]
+    assert list(fit.tidy().columns) == expected
+    assert ("industry", "W_tal") in fit.params.index
+    assert (("industry", "lam") in fit.params.index) == method.startswith("gs")
+    glance = fit.glance().iloc[0]
+    assert len(fit.glance()) == 1
+    assert (glance["method"], glance["nobs"]) == (method, 29 * 7)
+    assert np.isfinite(glance["log_likelihood"]) == (method == "fiml")
+    assert fit.residuals.shape == (8, 30, 2)
+    assert fit.sigma.shape == (2, 2)
+    assert "industry" in fit.summary()
+    assert set(fit.identification()["equation"]) == {"industry", "talent"}
+    assert fit.stability().stable
+    roots = fit.stability().table()
+    assert roots["outside"].all()
+    assert len(roots) == 2
+
+
+def test_instruments_are_named_and_the_dependent_ones_dropped(W):
+    panel = draw(W, 8)
+    doubled = panel.with_columns({"d": panel.array("c") + panel.array("a")})
+    fit = fit_system(two(), doubled, W, "2sls")
+    assert len(fit.instruments) == 9
+    assert len(fit.dropped) == 3
+    assert not any("ind" in name or "tal" in name for name in fit.instruments)
+    assert fit.identification()["dropped"][0] == ", ".join(fit.dropped)
+
+
+@pytest.mark.parametrize("method", ["gs2sls", "gs3sls", "fiml"])
+def test_the_truth_is_recovered(method):
+    W = rook(9, 10)
+    truth = pd.Series(TRUTH | {("industry", "lam"): 0.4, ("talent", "lam"): -0.3})
+    fits = []
+    for seed in range(6):
+        panel = simulate_system(two(lag_error=True), W, 12, truth.to_dict(), sigma=SIGMA, rng=100 + seed)
+        fits.append(fit_system(two(lag_error=True), panel, W, method))
+    estimates = np.array([fit.params[truth.index] for fit in fits])
+    errors = np.array([fit.bse[truth.index] for fit in fits])
+    pulls = (estimates.mean(axis=0) - truth) / (errors.mean(axis=0) / np.sqrt(len(fits)))
+    assert np.abs(pulls).max() < 3.5
+    assert np.mean(np.abs(estimates - truth.to_numpy()) < 1.96 * errors) > 0.85
+
+
+@pytest.mark.parametrize("covariance", ["robust", "cluster"])
+def test_robust_errors_are_near_the_classical_ones_when_errors_are_well_behaved(covariance):
+    W = rook(9, 10)
+    panel = draw(W, 12, lag_error=True)
+    plain = fit_system(two(lag_error=True), panel, W, "gs3sls").bse
+    robust = fit_system(two(lag_error=True), panel, W, "gs3sls", covariance=covariance).bse
+    np.testing.assert_allclose(robust / plain, 1, atol=0.3)
+
+
+def test_sandwich_is_the_information_for_normal_errors_and_wider_for_heavy_tails():
+    W = rook(9, 10)
+    panel = draw(W, 12)
+    plain, quasi = (
+        fit_system(two(), panel, W, "fiml", covariance=covariance).bse
+        for covariance in ("information", "sandwich")
+    )
+    np.testing.assert_allclose(quasi / plain, 1, atol=0.05)
