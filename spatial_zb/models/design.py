@@ -84,7 +84,8 @@ def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
 
 def stacked(values: Array) -> Array:
     """(T, n) → (T·n,) and (T, n, k) → (T·n, k)."""
-    return values.reshape(-1, *values.shape[2:])
+    T, n, *rest = values.shape
+    return values.reshape(T * n, *rest)
 
 
 def _unit_means(spec: DurbinSpec, columns: Array) -> Array:

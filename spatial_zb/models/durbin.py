@@ -104,15 +104,18 @@ def _check_options(spec: DurbinSpec, estimator: str, covariance: str) -> None:
 
 
 def _check_weights(spec: DurbinSpec, weights: Weights, estimator: str) -> None:
-    spatial = spec.spatial_terms and spec.fixed_effects in ("time", "two_way")
-    if not spatial or estimator == "direct" or weights.row_normalised:
+    """With time effects W must keep ι where a determinant or a moment of λ is taken; 2SLS alone does not ask."""
+    asks = spec.lag_error if estimator == "gmm" else spec.spatial_terms
+    timed = spec.fixed_effects in ("time", "two_way")
+    if not (asks and timed) or estimator == "direct" or weights.row_normalised:
         return
     if len(weights.islands) and weights.normalisation == "row":
         raise SpecificationError(
             f"With time effects every row of W must sum to one, and {listed(weights.islands)} have no neighbour under "
             f'{weights.label!r}. Give them one (islands="nearest"), leave them out, or use unit effects only.'
         )
+    what = "the moment estimator of λ" if estimator == "gmm" else "the Lee-Yu transform"
     raise SpecificationError(
-        f"With time effects the Lee-Yu transform needs a row-normalised W; {weights.label!r} is not. "
+        f"With time effects {what} needs a row-normalised W; {weights.label!r} is not. "
         'Use W.standardise("row"), unit effects only, or estimator="direct".'
     )
