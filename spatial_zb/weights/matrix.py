@@ -123,6 +123,26 @@ class Weights:
         order = self.ids.get_indexer(wanted)
         return replace(self, matrix=self.matrix[order][:, order], ids=wanted)
 
+    def subset(self, ids: Sequence[str] | pd.Index) -> Weights:
+        """Give the W of some of the units, in the order of ``ids``, normalised again in the same way.
+
+        Raises
+        ------
+        AlignmentError
+            An id that W does not have.
+        WeightsError
+            No link is left among them.
+        """
+        wanted = text_ids(ids)
+        if wanted.equals(self.ids):
+            return self
+        missing = wanted.difference(self.ids)
+        if len(missing):
+            raise AlignmentError(f"Weights {self.label!r} has no unit {listed(missing)}.")
+        order = self.ids.get_indexer(wanted)
+        part = replace(self, matrix=self.matrix[order][:, order], ids=wanted, normalisation="none")
+        return part.standardise(self.normalisation)
+
     def lag(self, values: pd.Series) -> pd.Series:
         """Spatial lag W x of a series indexed by unit id; the answer has the order of ``ids``."""
         match_units(text_ids(values.index), self.ids, "series", f"weights {self.label!r}")
