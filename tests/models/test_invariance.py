@@ -1,0 +1,152 @@
+"""What must not matter: the order of units and rows, the units of measurement, the order of periods."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from dense_oracle import MODELS
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spatial_zb import (
+    DurbinSpec,
+    Panel,
+    Weights,
+    build_panel,
+    fit_durbin,
+    simulate_durbin,
+    spatial_effects,
+    weights,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
+
+SPATIAL = ["SAR", "SDM", "SEM", "SDEM", "SAC"]
+TOLERANCE = 1e-6
+QUICK = settings(
+    max_examples=10,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture(scope="module")
+def W(delta):
+    return weights.contiguity(delta.iloc[:25], islands="nearest").standardise("row")
+
+
+@pytest.fixture(scope="module")
+def panel(W):
+    return simulate_durbin(W, 6, {"a": 1.0, "b": -0.5}, theta={"a": 0.4}, rho=0.3, rng=21)
+
+
+def fit(panel, W, model, effects="two_way", covariance="information"):
+    lag_y, lag_x, lag_error = MODELS[model]
+    return fit_durbin(
+        DurbinSpec("y", ["a", "b"], lag_y, lag_x, lag_error, effects), panel, W, covariance=covariance
+    )
+
+
+def same(a, b):
+    np.testing.assert_allclose(a.params, b.params, rtol=TOLERANCE, atol=TOLERANCE)
+    np.testing.assert_allclose(a.bse, b.bse, rtol=TOLERANCE, atol=TOLERANCE)
+    assert a.log_likelihood == pytest.approx(b.log_likelihood, abs=TOLERANCE)
+
+
+def reordered_weights(W: Weights, order: np.ndarray) -> Weights:
+    return Weights(W.matrix[order][:, order], W.ids[order], W.label, W.normalisation)
+
+
+def reordered_panel(panel: Panel, order: np.ndarray) -> Panel:
+    return Panel(panel.values[:, order], panel.periods, panel.units[order], panel.columns)
+
+
+@QUICK
+@given(seeds=st.tuples(st.integers(0, 999), st.integers(0, 999)), model=st.sampled_from(SPATIAL))
+def test_panel_and_weights_may_stand_in_different_orders(panel, W, seeds, model):
+    first, second = (np.random.default_rng(s).permutation(W.n) for s in seeds)
+    moved = fit(reordered_panel(panel, first), reordered_weights(W, second), model)
+    same(moved, fit(panel, W, model))
+    residuals = pd.DataFrame(moved.residuals, columns=moved.panel.units)[list(panel.units)]
+    np.testing.assert_allclose(residuals, fit(panel, W, model).residuals, atol=TOLERANCE)
+
+
+def test_a_matrix_in_another_order_without_new_ids_gives_another_answer(panel, W):
+    """The test above is able to fail: order does matter when ids do not move along."""
+    order = np.random.default_rng(0).permutation(W.n)
+    wrong = Weights(W.matrix[order][:, order], W.ids, "W", "row")
+    assert abs(fit(panel, wrong, "SDM").params["rho"] - fit(panel, W, "SDM").params["rho"]) > 0.01
+
+
+@QUICK
+@given(seed=st.integers(0, 999))
+def test_rows_of_the_table_may_be_shuffled(panel, W, seed):
+    frame = panel.frame().sample(frac=1, random_state=seed)
+    again = build_panel(frame, "unit", "period", units=W.ids)
+    np.testing.assert_array_equal(again.values, panel.values)
+    assert again.periods == panel.periods
+
+
+@pytest.mark.parametrize("effects", ["none", "unit", "time", "two_way"])
+@pytest.mark.parametrize("model", [*SPATIAL, "OLS", "SLX"])
+@pytest.mark.parametrize(("column", "factor"), [("y", 1e9), ("y", 1e-9), ("a", 1e9), ("a", 1e-9)])
+def test_units_of_measurement(panel, W, column, factor, model, effects):
+    scaled = panel.with_columns({column: panel.array(column) * factor})
+    plain, other = fit(panel, W, model, effects), fit(scaled, W, model, effects)
+    assert other.converged
+    change = pd.Series(1.0, index=plain.params.index)
+    if column == "y":
+        change[~change.index.isin(["rho", "lam", "sigma2"])] = factor
+        change["sigma2"] = factor**2
+    else:
+        change[change.index.isin(["a", "W_a"])] = 1 / factor
+    np.testing.assert_allclose(other.params / change, plain.params, rtol=TOLERANCE, atol=TOLERANCE)
+    np.testing.assert_allclose(other.bse / change, plain.bse, rtol=TOLERANCE)
+    shift = plain.nobs * np.log(factor) if column == "y" else 0.0
+    assert other.log_likelihood == pytest.approx(plain.log_likelihood - shift, abs=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1e9, 1e-9])
+def test_units_of_measurement_of_effects(panel, W, factor):
+    scaled = panel.with_columns({"a": panel.array("a") * factor})
+    plain, other = (spatial_effects(fit(p, W, "SDM")).tidy() for p in (panel, scaled))
+    change = np.where(plain["term"] == "a", 1 / factor, 1.0)
+    for column in ("estimate", "std_error"):
+        np.testing.assert_allclose(other[column] / change, plain[column], rtol=TOLERANCE)
+
+
+def test_large_levels_do_not_cost_digits(panel, W):
+    """GDP in yuan: a level of 1e6 standard deviations in every unit."""
+    high = panel.with_columns({"y": panel.array("y") + 1e6, "a": panel.array("a") - 1e6})
+    for model in SPATIAL:
+        a, b = fit(panel, W, model), fit(high, W, model)
+        np.testing.assert_allclose(a.params, b.params, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", SPATIAL)
+@pytest.mark.parametrize("effects", ["unit", "time", "two_way"])
+def test_periods_may_run_backwards(panel, W, model, effects):
+    backwards = Panel(panel.values[::-1], panel.periods, panel.units, panel.columns)
+    same(fit(backwards, W, model, effects), fit(panel, W, model, effects))
+
+
+@pytest.mark.parametrize("model", SPATIAL)
+def test_order_of_regressors(panel, W, model):
+    lag_y, lag_x, lag_error = MODELS[model]
+    other = fit_durbin(DurbinSpec("y", ["b", "a"], lag_y, lag_x, lag_error, "two_way"), panel, W)
+    plain = fit(panel, W, model)
+    np.testing.assert_allclose(other.params[plain.params.index], plain.params, rtol=TOLERANCE, atol=TOLERANCE)
+    np.testing.assert_allclose(
+        other.cov.loc[plain.cov.index, plain.cov.columns], plain.cov, rtol=1e-5, atol=1e-8
+    )
+
+
+@pytest.mark.parametrize("model", SPATIAL)
+def test_nothing_is_mutated_and_a_second_run_is_the_same(panel, W, model):
+    values, data = panel.values.copy(), W.matrix.data.copy()
+    first, second = fit(panel, W, model), fit(panel, W, model)
+    np.testing.assert_array_equal(first.params, second.params)
+    np.testing.assert_array_equal(panel.values, values)
+    np.testing.assert_array_equal(W.matrix.data, data)
