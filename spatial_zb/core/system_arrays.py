@@ -2,7 +2,8 @@
 
     Γ y + … : Γ = I − [γ_gl], Ψ = [ψ_gl], so that Γ y_t − Ψ W y_t = X_t β + W X_t θ + u_t, u_g = λ_g W u_g + ε_g.
 
-Rows of every array are unit-periods, period by period: row t·n + i.
+Rows of every array are units of one transformed period after another: row t·n + i, t = 0 … T* − 1. Unit effects
+are taken out by forward orthogonal deviations, so that transformed noise stays uncorrelated over time.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from spatial_zb.core.gmm import forward_deviations
 from spatial_zb.core.lag import spatial_lag
-from spatial_zb.core.within import FixedEffects, TransformedSample, demean
+from spatial_zb.core.within import TransformedSample
 
-__all__ = ["Links", "SystemArrays", "coefficient_matrices", "lag_stacked"]
+__all__ = ["Links", "SystemArrays", "coefficient_matrices", "lag_stacked", "within_residuals"]
 
 Array = NDArray[np.float64]
 
@@ -36,7 +38,7 @@ class Links:
 
 @dataclass(frozen=True, slots=True)
 class SystemArrays:
-    """One system, transformed. M = n·T rows, K = Σ k_g coefficients.
+    """One system, transformed. M = n·T* rows, K = Σ k_g coefficients.
 
     ``y`` (M, m); ``Z`` m arrays (M, k_g) in the order [Y, WY, 1, X, WX] of each equation; ``H`` (M, q)
     orthonormal instruments; ``endogenous`` the number of leading columns of Z_g that are endogenous;
@@ -54,7 +56,6 @@ class SystemArrays:
     WZ: tuple[Array, ...] | None
     matrix: sparse.csr_array
     sample: TransformedSample
-    effects: FixedEffects
 
     @property
     def m(self) -> int:
@@ -76,6 +77,11 @@ class SystemArrays:
         parts = [self.y[:, g] - self.Z[g] @ delta[self.block(g)] for g in range(self.m)]
         return np.column_stack(parts)
 
+    def noise(self, delta: Array, lam: Array) -> Array:
+        """ε = (I − λ_gW)u, (M, m)."""
+        u = self.residuals(delta)
+        return u - lam * self.lag(u) if np.any(lam) else u
+
     def filtered(self, lam: Array) -> tuple[Array, tuple[Array, ...]]:
         """(I − λ_g W) applied to y_g and Z_g: the spatial Cochrane-Orcutt transform."""
         if self.WZ is None or not np.any(lam):
@@ -84,17 +90,21 @@ class SystemArrays:
         return self.y - lam * self.Wy, Z
 
     def lag(self, values: Array) -> Array:
-        """W applied to transformed rows, transformed again (the effects stay out)."""
-        return lag_stacked(self.matrix, values, self.sample.n_periods, self.effects)
+        """W applied to transformed rows; the effects stay out."""
+        return lag_stacked(self.matrix, values, self.sample.centred)
 
 
-def lag_stacked(matrix: sparse.csr_array, values: Array, periods: int, effects: FixedEffects) -> Array:
-    """W times stacked (M,) or (M, k) rows of transformed data, off the effects again.
+def lag_stacked(matrix: sparse.csr_array, values: Array, centred: bool) -> Array:
+    """W times stacked (M,) or (M, k) rows of transformed data, off the period effects again when ``centred``.
 
-    Under time effects J W J = J W needs W ι = ι, which the design has checked.
+    W commutes with what takes unit effects out. Under time effects J W J = J W needs W ι = ι, which the design
+    has checked.
     """
-    cube = values.reshape(periods, matrix.shape[0], *values.shape[1:])
-    return demean(spatial_lag(matrix, cube), effects).reshape(values.shape)
+    cube = values.reshape(-1, matrix.shape[0], *values.shape[1:])
+    lagged = spatial_lag(matrix, cube)
+    if centred:
+        lagged = lagged - lagged.mean(axis=1, keepdims=True)
+    return lagged.reshape(values.shape)
 
 
 def coefficient_matrices(delta: Array, links: Links, m: int) -> tuple[Array, Array]:
@@ -106,3 +116,12 @@ def coefficient_matrices(delta: Array, links: Links, m: int) -> tuple[Array, Arr
     gamma[..., links.row[now], links.column[now]] -= values[..., now]
     psi[..., links.row[~now], links.column[~now]] += values[..., ~now]
     return gamma, psi
+
+
+def within_residuals(e: Array, sample: TransformedSample) -> Array:
+    """Turn rows (M, m) back into all periods, (T, n, m): F'e, with forward deviations F of orthonormal rows."""
+    cube = e.reshape(sample.periods, sample.n_units, -1)
+    if sample.periods == sample.n_periods:
+        return cube
+    F = forward_deviations(np.eye(sample.n_periods), "unit")
+    return np.einsum("st,snm->tnm", F, cube)

@@ -1,11 +1,12 @@
 r"""Instrumental estimation of a spatial system: 2SLS, 3SLS, and GS2SLS, GS3SLS with spatial errors.
 
 With orthonormal instruments H and A_g = H'Z*_g, 3SLS is δ̂ = [A'(Σ̂⁻¹⊗I)A]⁻¹A'(Σ̂⁻¹⊗I)H'y*: products of
-(q, k_g) blocks, never a Kronecker product. λ_g solves two quadratic moments of the residuals.
+(q, k_g) blocks, never a Kronecker product. λ_g solves the quadratic moments of :mod:`spatial_zb.core.gmm`;
+with one equation all of it is the single-equation estimator there.
 
-References: Kelejian & Prucha (2004), J. Econometrics 118: 27-50 (GS2SLS, GS3SLS); Kelejian & Prucha (2010),
-J. Econometrics 157: 53-67, and Drukker, Egger & Prucha (2013), Econometric Reviews 32: 686-733 (moments and
-the law of λ̂).
+References: Zellner & Theil (1962), Econometrica 30 (3SLS); Kelejian & Prucha (2004), J. Econometrics 118:
+27-50 (GS2SLS, GS3SLS); Drukker, Egger & Prucha (2013), Econometric Reviews 32 (law of λ̂), here across
+equations.
 """
 
 from __future__ import annotations
@@ -17,102 +18,67 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
+from spatial_zb.core.gmm import (
+    ErrorMoments,
+    classical_moments,
+    kelejian_prucha,
+    robust_moments,
+    solve_lambda,
+)
 from spatial_zb.core.system_arrays import SystemArrays
-from spatial_zb.core.traces import DENSE_UNITS
+from spatial_zb.core.traces import DENSE_UNITS, filter_solver
 
-__all__ = [
-    "ErrorMoments",
-    "InstrumentalEstimate",
-    "error_moments",
-    "independent_columns",
-    "instrumental",
-    "scaled_inverse",
-]
+__all__ = ["InstrumentalEstimate", "instrumental", "scaled_inverse"]
 
 Array = NDArray[np.float64]
 Covariance = Literal["classical", "robust", "cluster"]
-
-#: A unit-length column this near to the span of the others is dependent on them.
-RANK_TOLERANCE = 1e-9
-
-
-def independent_columns(first: Array, extra: Array) -> tuple[Array, list[int], list[int]]:
-    """Choose independent columns: all that can be of ``first``, then of ``extra``, each by pivoted QR.
-
-    Returns
-    -------
-    Q
-        (M, q) orthonormal basis.
-    kept, dropped
-        Positions among the columns [first, extra]; ``kept`` in increasing order.
-    """
-    Q, kept, dropped = np.empty((len(first), 0)), [], []
-    offset = 0
-    for block in (first, extra):
-        if block.shape[1]:
-            size = np.sqrt((block**2).sum(axis=0))
-            unit = block / np.where(size > 0, size, 1.0)
-            for _ in range(2):  # twice is enough to be orthogonal to rounding
-                unit = unit - Q @ (Q.T @ unit)
-            basis, R, order = linalg.qr(unit, mode="economic", pivoting=True)
-            rank = int(np.count_nonzero(np.abs(np.diag(R)) > RANK_TOLERANCE))
-            Q = np.column_stack([Q, basis[:, :rank]])
-            kept += [offset + int(j) for j in order[:rank]]
-            dropped += [offset + int(j) for j in order[rank:]]
-        offset += block.shape[1]
-    return Q, sorted(kept), sorted(dropped)
+#: λ stays inside the admissible interval by this share.
+INSIDE = 0.999
 
 
 @dataclass(frozen=True, slots=True)
 class InstrumentalEstimate:
     """δ̂ (K,), λ̂ (m,), ε̂ (M, m), Σ̂ (m, m) and the covariance (K + L, K + L) of (δ̂, λ̂ of spatial errors).
 
-    ``lam_filter`` (m,) is the λ of the Cochrane-Orcutt transform δ̂ was estimated with.
+    ``at_bound`` says that a λ̂ is at an end of its interval.
     """
 
     delta: Array
     lam: Array
-    lam_filter: Array
     residuals: Array
     sigma: Array
     cov: Array
+    at_bound: bool
 
 
 def instrumental(arrays: SystemArrays, joint: bool, covariance: Covariance) -> InstrumentalEstimate:
     """Estimate by (GS)2SLS, or by (GS)3SLS when ``joint``.
 
-    2SLS → λ_g from its residuals → GS2SLS → λ_g again → GS2SLS → Σ̂ → GS3SLS → λ_g of its residuals, reported.
-    Without spatial errors the steps between are empty.
+    2SLS → λ_g from its residuals → GS2SLS → Σ̂ → GS3SLS with the same λ_g. Under a robust or cluster
+    covariance the moments are those with a zero diagonal, and the λ_g reported are estimated once more from
+    the GS2SLS residuals, weighted by the inverse variance of the moments.
     """
     m = arrays.m
-    lam = np.zeros(m)
-    delta, _ = _solve(arrays, lam, np.eye(m))
-    moments = _moments(arrays)
-    if moments is not None:
-        for _ in range(2):
-            lam = _lambdas(arrays, arrays.residuals(delta), moments)
-            delta, _ = _solve(arrays, lam, np.eye(m))
-    weight = np.eye(m)
+    identity, zero = np.eye(m), np.zeros(m)
+    first = _solve(arrays, zero, identity)
+    errors = _Errors(arrays, covariance) if any(arrays.lag_error) else None
+    lam = zero if errors is None else errors.first(first)
+    second = first if errors is None else _solve(arrays, lam, identity)
+    final = lam if errors is None else errors.last(lam, second)
+    delta, weight = second, identity
     if joint:
-        weight = scaled_inverse(_sigma(arrays, delta, lam))
-        delta, _ = _solve(arrays, lam, weight)
-    final = lam if moments is None else _lambdas(arrays, arrays.residuals(delta), moments)
-    u = arrays.residuals(delta)
-    e = u if moments is None else u - final * arrays.lag(u)
+        e = arrays.noise(second, lam)
+        weight = scaled_inverse(e.T @ e / arrays.sample.observations)
+        delta = _solve(arrays, lam, weight)
+    e = arrays.noise(delta, final)
     sigma = e.T @ e / arrays.sample.observations
-    cov = _covariance(arrays, delta, lam, final, e, sigma, weight, joint, covariance, moments)
-    return InstrumentalEstimate(delta, final, lam, e, sigma, cov)
-
-
-def _solve(arrays: SystemArrays, lam: Array, weight: Array) -> tuple[Array, list[Array]]:
-    """δ̂ of the weighted moments, and A_g = H'Z*_g."""
-    y, Z = arrays.filtered(lam)
-    A = [arrays.H.T @ block for block in Z]
-    right = arrays.H.T @ y
-    lhs = np.block([[weight[g, l] * A[g].T @ A[l] for l in range(arrays.m)] for g in range(arrays.m)])
-    rhs = np.concatenate([A[g].T @ (right @ weight[g]) for g in range(arrays.m)])
-    scale = 1 / np.sqrt(np.diag(lhs))
-    return scale * linalg.solve(lhs * np.outer(scale, scale), scale * rhs, assume_a="pos"), A
+    # a covariance that is robust looks at the data filtered with the λ it reports
+    infl = _influence(arrays, final, weight)
+    cov = _linear_covariance(arrays, infl, e, scaled_inverse(weight) if joint else sigma, covariance)
+    if errors is not None:
+        cov = errors.joint_covariance(cov, infl, first, delta, e, lam, final)
+    at_bound = errors is not None and errors.outside(final)
+    return InstrumentalEstimate(delta, final, e, sigma, (cov + cov.T) / 2, at_bound)
 
 
 def scaled_inverse(matrix: Array) -> Array:
@@ -121,203 +87,196 @@ def scaled_inverse(matrix: Array) -> Array:
     return np.linalg.inv(matrix * np.outer(scale, scale)) * np.outer(scale, scale)
 
 
-def _sigma(arrays: SystemArrays, delta: Array, lam: Array) -> Array:
-    u = arrays.residuals(delta)
-    e = u - lam * arrays.lag(u) if np.any(lam) else u
-    return e.T @ e / arrays.sample.observations
-
-
-# The spatial error ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorMoments:
-    """Symmetric A_1, A_2 (n, n) with E ε'A ε = 0 after the transform, and P_ij = A_i ∘ A_j, tr(A_iA_j).
-
-    A_1 is W'W off its diagonal, A_2 is (W + W')/2; both are projected off the time effects and made
-    trace-free there, which matters for dense W. Sparse, and without that O(1/n) correction, for large n.
-    """
-
-    A: tuple
-    products: tuple
-    traces: Array
-
-
-def error_moments(matrix: sparse.csr_array, centred: bool) -> ErrorMoments:
-    """Build the two quadratic forms for a W; ``centred`` with time effects."""
-    n = matrix.shape[0]
-    square = sparse.csr_array(matrix.T @ matrix)
-    first = square - sparse.diags_array(square.diagonal())
-    second = (matrix + matrix.T) / 2
-    if centred and n <= DENSE_UNITS:
-        A = tuple(_trace_free(form.toarray()) for form in (first, second))
-        products = tuple(tuple(a * b for b in A) for a in A)
-        traces = np.array([[p.sum() for p in row] for row in products])
-        return ErrorMoments(A, products, traces)
-    A = (sparse.csr_array(first), sparse.csr_array(second))
-    products = tuple(tuple(sparse.csr_array(a.multiply(b)) for b in A) for a in A)
-    return ErrorMoments(A, products, np.array([[p.sum() for p in row] for row in products]))
-
-
-def _trace_free(form: Array) -> Array:
-    """J A J − c J with trace zero."""
-    n = len(form)
-    out = form - form.mean(axis=0) - form.mean(axis=1)[:, None] + form.mean()
-    J = np.eye(n) - 1 / n
-    return out - np.trace(out) / (n - 1) * J
-
-
-def _moments(arrays: SystemArrays) -> ErrorMoments | None:
-    return error_moments(arrays.matrix, arrays.sample.centred) if any(arrays.lag_error) else None
-
-
-def _by_period(arrays: SystemArrays, values: Array) -> Array:
-    """(M,) → (n, T)."""
-    return values.reshape(arrays.sample.n_periods, -1).T
-
-
-def _quadratics(arrays: SystemArrays, u: Array, moments: ErrorMoments) -> Array:
-    """Coefficients (2, 3) of the moments ε'A_iε, ε = u − λWu, as polynomials c0 + c1 λ + c2 λ²."""
-    now, lag = _by_period(arrays, u), _by_period(arrays, arrays.lag(u))
-    rows = []
-    for A in moments.A:
-        a_now, a_lag = A @ now, A @ lag
-        rows.append([(now * a_now).sum(), -2 * (lag * a_now).sum(), (lag * a_lag).sum()])
-    return np.array(rows)
-
-
-def _lambdas(arrays: SystemArrays, u: Array, moments: ErrorMoments) -> Array:
-    """λ̂_g where the error is spatial, 0 elsewhere."""
-    weight = np.linalg.inv(moments.traces)
-    low, high = _lam_bounds(arrays.matrix)
-    out = np.zeros(arrays.m)
-    for g in np.flatnonzero(arrays.lag_error):
-        out[g] = _minimise(_quadratics(arrays, u[:, g], moments) / (u[:, g] @ u[:, g]), weight, low, high)
-    return out
-
-
-def _lam_bounds(matrix: sparse.csr_array) -> tuple[float, float]:
-    """(−1/τ, 1/τ), τ the smaller of the largest row and column sums (Kelejian & Prucha 2010, Lemma 1)."""
-    radius = min(matrix.sum(axis=1).max(), matrix.sum(axis=0).max())
-    return -0.999 / radius, 0.999 / radius
-
-
-def _minimise(c: Array, weight: Array, low: float, high: float) -> float:
-    """Minimise m(λ)'V m(λ), a quartic, over [low, high]: exactly, through the roots of its slope."""
-    square = np.zeros(5)
-    for i in range(2):
-        for j in range(2):
-            square += weight[i, j] * np.convolve(c[i], c[j])
-    polynomial = np.polynomial.Polynomial(square)
-    roots = polynomial.deriv().roots()
-    inside = [float(r.real) for r in roots if abs(r.imag) < 1e-9 and low < r.real < high]
-    return min([low, high, *inside], key=polynomial)
-
-
-# Covariances ----------------------------------------------------------------------------------------------
-
-
-def _covariance(
-    arrays: SystemArrays,
-    delta: Array,
-    lam: Array,
-    final: Array,
-    e: Array,
-    sigma: Array,
-    weight: Array,
-    joint: bool,
-    kind: Covariance,
-    moments: ErrorMoments | None,
-) -> Array:
-    """Covariance of (δ̂, λ̂): λ does not disturb the law of δ̂, but δ̂ disturbs that of λ̂."""
-    _, A = _solve(arrays, lam, weight)
-    m = arrays.m
-    bread = np.block([[weight[g, l] * A[g].T @ A[l] for l in range(m)] for g in range(m)])
-    inverse = scaled_inverse(bread)
-    if kind != "classical":
-        cov = inverse @ _robust_meat(arrays, A, e, weight, kind) @ inverse
-    elif joint:  # weighted by Σ̂⁻¹, the bread is the covariance (Zellner & Theil 1962)
-        cov = inverse
-    else:
-        cov = inverse @ _classical_meat(A, sigma) @ inverse
-    if moments is None:
-        return (cov + cov.T) / 2
-    return _with_lambdas(arrays, cov, final, e, sigma, kind, moments)
-
-
-def _classical_meat(A: list[Array], sigma: Array) -> Array:
+def _blocks(A: list[Array], weight: Array) -> Array:
+    """A'(Φ⊗I)A, (K, K)."""
     m = len(A)
-    return np.block([[sigma[g, l] * A[g].T @ A[l] for l in range(m)] for g in range(m)])
+    return np.block([[weight[g, l] * A[g].T @ A[l] for l in range(m)] for g in range(m)])
 
 
-def _robust_meat(arrays: SystemArrays, A: list[Array], e: Array, weight: Array, kind: Covariance) -> Array:
-    """Σ s s' of the scores s_g = Ẑ_g (eΦ)_g by row, or summed over the periods of each unit first.
-
-    The within transform shrinks squared residuals by N/M on average; sums over a unit's periods it does not.
-    """
-    weighted = e @ weight
-    scores = np.column_stack([(arrays.H @ A[g]) * weighted[:, [g]] for g in range(arrays.m)])
-    n, T = arrays.sample.n_units, arrays.sample.n_periods
-    if kind == "robust":
-        return scores.T @ scores * (len(scores) / arrays.sample.observations)
-    by_unit = scores.reshape(T, n, -1).sum(axis=0)
-    return by_unit.T @ by_unit * n / (n - 1)
+def _solve(arrays: SystemArrays, lam: Array, weight: Array) -> Array:
+    """δ̂ of the data filtered with λ, moments weighted by Φ⊗I."""
+    y, Z = arrays.filtered(lam)
+    A = [arrays.H.T @ block for block in Z]
+    right = arrays.H.T @ y
+    lhs = _blocks(A, weight)
+    rhs = np.concatenate([A[g].T @ (right @ weight[g]) for g in range(arrays.m)])
+    scale = 1 / np.sqrt(np.diag(lhs))
+    return scale * linalg.solve(lhs * np.outer(scale, scale), scale * rhs, assume_a="pos")
 
 
-def _with_lambdas(
-    arrays: SystemArrays,
-    cov: Array,
-    lam: Array,
-    e: Array,
-    sigma: Array,
-    kind: Covariance,
-    moments: ErrorMoments,
-) -> Array:
-    """Extend the covariance by λ̂: λ̂ − λ ≈ −b'(m + α(δ̂ − δ)) with m the quadratic moments at the truth."""
-    K, active = len(cov), np.flatnonzero(arrays.lag_error)
-    influence, own = np.zeros((len(active), K)), np.zeros((len(active), len(active)))
-    u = _unfiltered(arrays, e, lam)
-    loads = {}
-    for row, g in enumerate(active):
-        slope = _quadratics(arrays, u[:, g], moments) @ np.array([0.0, 1.0, 2 * lam[g]])
-        weight = np.linalg.inv(moments.traces)
-        load = weight @ slope / (slope @ weight @ slope)
-        influence[row, arrays.block(g)] = -load @ _alpha(arrays, e[:, g], lam[g], g, moments)
-        loads[row] = load
-    for i, g in enumerate(active):
-        for j, l in enumerate(active):
-            own[i, j] = loads[i] @ _moment_covariance(arrays, e, sigma, g, l, kind, moments) @ loads[j]
-    cross = influence @ cov
-    full = np.block([[cov, cross.T], [cross, own + influence @ cov @ influence.T]])
-    return (full + full.T) / 2
-
-
-def _unfiltered(arrays: SystemArrays, e: Array, lam: Array) -> Array:
-    """u from ε = (I − λ_gW)u, by sparse solves."""
-    from spatial_zb.core.traces import filter_solver
-
-    out = e.copy()
-    for g in np.flatnonzero(lam):
-        out[:, g] = filter_solver(arrays.matrix, lam[g])(_by_period(arrays, e[:, g])).T.ravel()
+def _influence(arrays: SystemArrays, lam: Array, weight: Array) -> list[Array]:
+    """I_l (M, K) with δ̂ − δ ≈ Σ_l I_l'ε_l: one array for the errors of each equation."""
+    _, Z = arrays.filtered(lam)
+    A = [arrays.H.T @ block for block in Z]
+    inverse = scaled_inverse(_blocks(A, weight))
+    out = []
+    for l in range(arrays.m):
+        loads = np.vstack([weight[g, l] * A[g].T for g in range(arrays.m)])  # (K, q)
+        out.append(arrays.H @ (inverse @ loads).T)
     return out
 
 
-def _alpha(arrays: SystemArrays, e: Array, lam: float, g: int, moments: ErrorMoments) -> Array:
-    """∂m/∂δ_g = −2 Z*'A_iε, (2, k_g)."""
-    Z = arrays.Z[g] - lam * arrays.WZ[g]
-    by_period = _by_period(arrays, e)
-    return np.array([-2 * Z.T @ (A @ by_period).T.ravel() for A in moments.A])
-
-
-def _moment_covariance(
-    arrays: SystemArrays, e: Array, sigma: Array, g: int, l: int, kind: Covariance, moments: ErrorMoments
+def _linear_covariance(
+    arrays: SystemArrays, infl: list[Array], e: Array, sigma: Array, kind: Covariance
 ) -> Array:
-    """Cov(ε_g'A_iε_g, ε_l'A_jε_l) = 2 T* σ_gl² tr(A_iA_j), or with squared residuals in place of σ_gl."""
+    """Σ_gl I_g'I_l σ_gl, or the sum of squared scores by row or by unit."""
     if kind == "classical":
-        return 2 * arrays.sample.periods * sigma[g, l] ** 2 * moments.traces
-    product = _by_period(arrays, e[:, g] * e[:, l])
-    if kind == "cluster":  # variances may differ by unit; a unit's periods estimate them together
-        product = np.repeat(product.mean(axis=1, keepdims=True), product.shape[1], axis=1)
-    inflate = (len(e) / arrays.sample.observations) ** 2 * arrays.sample.periods / arrays.sample.n_periods
-    entries = [[2 * (product * (P @ product)).sum() for P in row] for row in moments.products]
-    return inflate * np.array(entries)
+        m = arrays.m
+        return sum(sigma[g, l] * infl[g].T @ infl[l] for g in range(m) for l in range(m))
+    scores = _grouped(arrays, _scores(infl, e), kind)
+    return scores.T @ scores
+
+
+def _scores(infl: list[Array], e: Array) -> Array:
+    """Σ_l I_l ε_l by row, (M, K)."""
+    return sum(block * e[:, [l]] for l, block in enumerate(infl))
+
+
+def _grouped(arrays: SystemArrays, scores: Array, kind: Covariance) -> Array:
+    """Scores as they are, or summed over the periods of each unit with the factor √(n/(n−1))."""
+    if kind != "cluster":
+        return scores
+    n = arrays.sample.n_units
+    return scores.reshape(-1, n, scores.shape[1]).sum(axis=0) * np.sqrt(n / (n - 1))
+
+
+class _Errors:
+    """The spatial errors of a system: their moments, λ̂ and the covariance of λ̂ with δ̂."""
+
+    def __init__(self, arrays: SystemArrays, kind: Covariance) -> None:
+        self.arrays, self.kind = arrays, kind
+        self.active = np.flatnonzero(arrays.lag_error)
+        # for large n the period effects move traces by O(1/n), not worth a dense W
+        centred = arrays.sample.centred and arrays.sample.n_units <= DENSE_UNITS
+        build = classical_moments if kind == "classical" else robust_moments
+        self.moments: ErrorMoments = build(arrays.matrix, centred)
+        self.pairs = [[_hadamard(p, q) for q in self.moments.matrices] for p in self.moments.matrices]
+        self.traces = np.array([[pair.sum() for pair in row] for row in self.pairs])
+        self.diagonal = np.column_stack([A.diagonal() for A in self.moments.matrices])
+        radius = min(arrays.matrix.sum(axis=1).max(), arrays.matrix.sum(axis=0).max())
+        self.interval = (-INSIDE / radius, INSIDE / radius)  # Kelejian & Prucha (2010), Lemma 1
+
+    def outside(self, lam: Array) -> bool:
+        """Whether a λ̂ is at an end of the interval."""
+        return bool(np.any(np.abs(lam) >= self.interval[1]))
+
+    def first(self, delta: Array) -> Array:
+        """λ̂ from 2SLS residuals."""
+        out = np.zeros(self.arrays.m)
+        for g in self.active:
+            out[g], _ = solve_lambda(*self._polynomial(delta, g), self.moments.weight, self.interval)
+        return out
+
+    def last(self, lam: Array, delta: Array) -> Array:
+        """The λ̂ to report: the first under one variance, else re-estimated with optimal weights."""
+        if self.kind == "classical":
+            return lam
+        out = np.zeros(self.arrays.m)
+        e = self.arrays.noise(delta, lam)
+        shifts = self._shifts(self._own_influence(lam), e, lam)
+        for g in self.active:
+            weight = np.linalg.inv(self._variance(e, shifts, g, g))
+            out[g], _ = solve_lambda(*self._polynomial(delta, g), weight, self.interval)
+        return out
+
+    def joint_covariance(
+        self, cov: Array, infl: list[Array], first: Array, delta: Array, e: Array, lam: Array, final: Array
+    ) -> Array:
+        """Covariance of (δ̂, λ̂): λ̂_g − λ_g ≈ ℓ_g'm_g, m_g = ε_g'A ε_g/N + a_g'ε_g/N."""
+        N, K, L = self.arrays.sample.observations, len(cov), len(self.active)
+        own = self._first_influence(lam) if self.kind == "classical" else self._own_influence(final)
+        shifts = self._shifts(own, e, final)
+        source = first if self.kind == "classical" else delta
+        lefts = {g: self._left(source, e, shifts, g, final[g]) for g in self.active}
+        out = np.empty((K + L, K + L))
+        out[:K, :K] = cov
+        for i, g in enumerate(self.active):
+            cross = self._cross(infl, e, shifts[g], g) @ lefts[g] / N
+            out[:K, K + i] = out[K + i, :K] = cross
+            for j, l in enumerate(self.active):
+                out[K + i, K + j] = lefts[g] @ self._variance(e, shifts, g, l) @ lefts[l] / N
+        return out
+
+    def _polynomial(self, delta: Array, g: int) -> tuple[Array, Array]:
+        """g, G of the moments of u_g."""
+        u = self.arrays.residuals(delta)[:, g]
+        shape = (-1, self.arrays.sample.n_units)
+        lag = self.arrays.lag(u)
+        return kelejian_prucha(
+            self.moments, u.reshape(shape), lag.reshape(shape), self.arrays.sample.observations
+        )
+
+    def _left(self, delta: Array, e: Array, shifts: dict[int, Array], g: int, lam: float) -> Array:
+        """ℓ = Υs/(s'Υs) with the slopes s of the moments and the weight Υ that gave λ̂."""
+        slopes = self._polynomial(delta, g)[1] @ [1.0, 2 * lam]
+        weight = self.moments.weight
+        if self.kind != "classical":
+            weight = np.linalg.inv(self._variance(e, shifts, g, g))
+        return weight @ slopes / (slopes @ weight @ slopes)
+
+    def _own_influence(self, lam: Array) -> dict[int, Array]:
+        """(M, k_g) of GS2SLS, equation by equation: δ̂_g − δ_g ≈ I'ε_g."""
+        infl = _influence(self.arrays, lam, np.eye(self.arrays.m))
+        return {g: infl[g][:, self.arrays.block(g)] for g in self.active}
+
+    def _first_influence(self, lam: Array) -> dict[int, Array]:
+        """The same for 2SLS of the unfiltered data, whose error is (I − λW)⁻¹ε."""
+        infl = self._own_influence(np.zeros(self.arrays.m))
+        return {g: self._backward(block, lam[g]) for g, block in infl.items()}
+
+    def _backward(self, block: Array, lam: float) -> Array:
+        """(I − λW')⁻¹ applied to every period."""
+        n, k = self.arrays.sample.n_units, block.shape[1]
+        by_unit = np.moveaxis(block.reshape(-1, n, k), 1, 0)
+        solved = filter_solver(sparse.csr_array(self.arrays.matrix.T), lam)(by_unit.reshape(n, -1))
+        return np.moveaxis(solved.reshape(by_unit.shape), 0, 1).reshape(-1, k)
+
+    def _shifts(self, own: dict[int, Array], e: Array, lam: Array) -> dict[int, Array]:
+        """a_g (M, r) = −2 I_g Z*_g'A_r ε_g: what estimating δ_g adds to the moments."""
+        _, Z = self.arrays.filtered(lam)
+        out = {}
+        for g in self.active:
+            by_period = e[:, g].reshape(-1, self.arrays.sample.n_units)
+            turned = np.column_stack([(A @ by_period.T).T.ravel() for A in self.moments.matrices])
+            out[g] = -2 * own[g] @ (Z[g].T @ turned)
+        return out
+
+    def _variance(self, e: Array, shifts: dict[int, Array], g: int, l: int) -> Array:
+        """N Cov(m_g, m_l), (r, r)."""
+        n, N = self.arrays.sample.n_units, self.arrays.sample.observations
+        s = (e[:, g] * e[:, l]).reshape(-1, n)
+        a, b = shifts[g], shifts[l]
+        if self.kind == "classical":
+            cov = s.sum() / N
+            excess = (s**2).sum() / N - (e[:, g] ** 2).sum() * (e[:, l] ** 2).sum() / N**2 - 2 * cov**2
+            quadratic = 2 * cov**2 * self.traces + excess * self.diagonal.T @ self.diagonal
+            mixed = self._skew(e, g, l) * a.T @ self._rows + self._skew(e, l, g) * self._rows.T @ b
+            return (quadratic * len(s) + cov * a.T @ b + mixed) / N
+        entries = np.array([[2 * (s * (pair @ s.T).T).sum() for pair in row] for row in self.pairs])
+        left, right = (_grouped(self.arrays, x * e[:, [h]], self.kind) for x, h in ((a, g), (b, l)))
+        return (entries + left.T @ right) / N
+
+    def _cross(self, infl: list[Array], e: Array, shift: Array, g: int) -> Array:
+        """N Cov(δ̂, m_g), (K, r)."""
+        if self.kind != "classical":
+            scores = _grouped(self.arrays, _scores(infl, e), self.kind)
+            return scores.T @ _grouped(self.arrays, shift * e[:, [g]], self.kind)
+        N = self.arrays.sample.observations
+        out = 0.0
+        for l, block in enumerate(infl):
+            out = out + block.T @ (e[:, l] @ e[:, g] / N * shift + self._skew(e, l, g) * self._rows)
+        return out
+
+    @property
+    def _rows(self) -> Array:
+        """Diagonals of the A_r, repeated for every period, (M, r)."""
+        return np.tile(self.diagonal, (len(self.arrays.y) // len(self.diagonal), 1))
+
+    def _skew(self, e: Array, g: int, l: int) -> float:
+        """E ε_g ε_l²."""
+        return float((e[:, g] * e[:, l] ** 2).sum() / self.arrays.sample.observations)
+
+
+def _hadamard(A: Array | sparse.csr_array, B: Array | sparse.csr_array) -> Array | sparse.csr_array:
+    """Elementwise product; its sum is tr AB for symmetric A and B."""
+    return A * B if isinstance(A, np.ndarray) else sparse.csr_array(A.multiply(B))

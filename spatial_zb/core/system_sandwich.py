@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from spatial_zb.core.system_arrays import coefficient_matrices
+from spatial_zb.core.system_arrays import coefficient_matrices, within_residuals
 from spatial_zb.core.system_gmm import scaled_inverse
 from spatial_zb.core.system_impacts import COLUMNS, system_solver
 from spatial_zb.core.system_ml import SystemLikelihood
 from spatial_zb.core.traces import filter_solver
+from spatial_zb.core.within import TransformedSample
 
 __all__ = ["quasi_covariance", "score_diagonals"]
 
@@ -32,12 +33,12 @@ def quasi_covariance(likelihood: SystemLikelihood, theta: Array, inverse: Array)
     arrays = likelihood.arrays
     e = likelihood.residuals(theta)
     diagonals, owner = score_diagonals(likelihood, theta)
-    weighted = e @ scaled_inverse(likelihood.sigma(e))
-    fourth = _fourth(weighted, e)
-    quadratic = np.einsum(
-        "iah,ibk,abhk->ab", diagonals, diagonals, fourth[np.ix_(owner, owner)], optimize=True
-    )
-    C = quadratic * arrays.sample.periods + _third(likelihood, theta, e, weighted, diagonals, owner)
+    inverse_sigma = scaled_inverse(likelihood.sigma(e))
+    weighted = e @ inverse_sigma
+    fourth = _fourth(within_residuals(e, arrays.sample), inverse_sigma, arrays.sample)
+    C = np.einsum("iah,ibk,abhk->ab", diagonals, diagonals, fourth[np.ix_(owner, owner)], optimize=True)
+    if arrays.sample.periods == arrays.sample.n_periods:  # else Σ_t of demeaned slopes is zero
+        C = C + _third(likelihood, theta, e, weighted, diagonals, owner)
     cov = inverse + inverse @ C @ inverse
     return (cov + cov.T) / 2
 
@@ -82,19 +83,30 @@ def _own(arrays, columns: Array, lagged: bool, lam: float, chosen: NDArray[np.in
     return own - moved.mean(axis=0) if arrays.sample.centred else own
 
 
-def _fourth(weighted: Array, e: Array) -> Array:
-    """Cumulants κ of [(Σ⁻¹ε)_a, (Σ⁻¹ε)_b, ε_h, ε_k], (m, m, m, m), from all rows."""
-    M = len(e)
+def _fourth(within: Array, inverse_sigma: Array, sample: TransformedSample) -> Array:
+    """Σ_t of the cumulants κ of [(Σ⁻¹ε)_a, (Σ⁻¹ε)_b, ε_h, ε_k], (m, m, m, m), from within residuals (T, n, m).
 
-    def moment(x: Array, y: Array) -> Array:
-        return x.T @ y / M
-
+    With Q = I − ιι'/T (and J likewise) within residuals have cumulants Σ_s Q_ts⁴ as large as those of ε, and
+    the score has Σ_t Q_tt² of them.
+    """
+    e = within.reshape(-1, within.shape[2])
+    weighted, M = e @ inverse_sigma, len(e)
     raw = np.einsum("ra,rb,rh,rk->abhk", weighted, weighted, e, e, optimize=True) / M
-    ww, we, ee = moment(weighted, weighted), moment(weighted, e), moment(e, e)
+    ww, we, ee = weighted.T @ weighted / M, weighted.T @ e / M, e.T @ e / M
     pairs = (
         np.einsum("ab,hk->abhk", ww, ee) + np.einsum("ah,bk->abhk", we, we) + np.einsum("ak,bh->abhk", we, we)
     )
-    return raw - pairs
+    T = sample.n_periods
+    demeaned = sample.periods < T
+    shrink = (_fourth_powers(T) if demeaned else 1.0) * (
+        _fourth_powers(sample.n_units) if sample.centred else 1.0
+    )
+    return (raw - pairs) / shrink * (T * (1 - demeaned / T) ** 2)
+
+
+def _fourth_powers(size: int) -> float:
+    """Σ_s Q_ts⁴ of the demeaning matrix of this size."""
+    return (1 - 1 / size) ** 4 + (size - 1) / size**4
 
 
 def _third(
@@ -102,11 +114,11 @@ def _third(
 ) -> Array:
     """Third cumulants: sums over periods of the mean slopes times r; zero under unit effects."""
     arrays = likelihood.arrays
-    n, T = arrays.sample.n_units, arrays.sample.n_periods
+    n = arrays.sample.n_units
     _, lam = likelihood.split(theta)
     _, Z = arrays.filtered(lam)
     slopes = np.column_stack([*Z, np.zeros((len(e), len(likelihood.active)))])
-    sums = slopes.reshape(T, n, -1).sum(axis=0)  # (n, p)
+    sums = slopes.reshape(-1, n, slopes.shape[1]).sum(axis=0)  # (n, p)
     cumulant = np.einsum("ra,rb,rh->abh", weighted, weighted, e, optimize=True) / len(e)
     half = np.einsum("ia,ibh,abh->ab", sums, diagonals, cumulant[np.ix_(owner, owner)], optimize=True)
     return half + half.T

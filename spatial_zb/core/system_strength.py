@@ -61,7 +61,7 @@ def instrument_strength(
     U, s, Vt = linalg.svd(theta)
     errors = linalg.solve_triangular(root, rest.T, lower=True).T
     kind = "robust" if covariance == "classical" else covariance
-    rank_wald = _rank_wald(theta, U[:, p - 1 :], Vt[p - 1 :].T, Q, errors, n_units, kind, spare)
+    rank_wald = _rank_wald(theta, U[:, p - 1 :], Vt[p - 1 :].T, Q, errors, n_units, kind, spare, H.shape[1])
     r2 = (fitted**2).sum(axis=0) / (off**2).sum(axis=0)
     return Strength(sw_f, sw_p, r2, float(s[-1] ** 2 / L), rank_wald / L)
 
@@ -90,7 +90,15 @@ def _sanderson_windmeijer(off: Array, Q: Array, spare: int) -> tuple[Array, Arra
 
 
 def _rank_wald(
-    theta: Array, left: Array, right: Array, Q: Array, errors: Array, n_units: int, kind: str, spare: int
+    theta: Array,
+    left: Array,
+    right: Array,
+    Q: Array,
+    errors: Array,
+    n_units: int,
+    kind: str,
+    spare: int,
+    used: int,
 ) -> float:
     """Kleibergen-Paap rk statistic λ'Ω⁻¹λ, λ = vec(U_⊥'ΘV_⊥)."""
     value = (left.T @ theta @ right).ravel()
@@ -101,7 +109,7 @@ def _rank_wald(
             return np.nan
         omega = scores.T @ scores * n_units / (n_units - 1)
     else:
-        omega = scores.T @ scores * len(Q) / spare
+        omega = scores.T @ scores * (spare + used) / spare
     try:
         return float(value @ linalg.solve(omega, value, assume_a="pos"))
     except linalg.LinAlgError:
@@ -128,7 +136,7 @@ def overidentification(
         scores = scores.reshape(-1, n_units, scores.shape[1]).sum(axis=0)
         if len(scores) <= scores.shape[1]:
             return np.nan, df, np.nan
-    S = scores.T @ scores * (len(H) / observations if kind == "robust" else n_units / (n_units - 1))
+    S = scores.T @ scores * (1.0 if kind == "robust" else n_units / (n_units - 1))
     try:
         root = linalg.cholesky(S, lower=True)
     except linalg.LinAlgError:

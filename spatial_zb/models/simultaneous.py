@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from spatial_zb.core.covariance import inverse_or_nan
-from spatial_zb.core.system_arrays import SystemArrays
+from spatial_zb.core.system_arrays import SystemArrays, within_residuals
 from spatial_zb.core.system_gmm import InstrumentalEstimate, instrumental
 from spatial_zb.core.system_ml import SigmaForm, SystemLikelihood, SystemMaximum, maximise_system
 from spatial_zb.core.system_sandwich import quasi_covariance
@@ -204,7 +204,7 @@ def _fit_likelihood(design: SystemDesign, panel: Panel, covariance: str, sigma_f
         "steps": best.steps,
         "decrement": best.decrement,
         "modes": best.modes,
-        "lam_filter": tuple(likelihood.split(best.theta)[1]),
+        "lam": tuple(likelihood.split(best.theta)[1]),
     }
     return _assemble(
         design, panel, "fiml", covariance, sigma_form, best.theta, cov, e, sigma, best.log_likelihood, record
@@ -269,7 +269,7 @@ def _assemble(
         sigma=pd.DataFrame(sigma, index=names, columns=names),
         log_likelihood=log_likelihood,
         nobs=arrays.sample.observations,
-        residuals=e.reshape(arrays.sample.n_periods, arrays.sample.n_units, -1),
+        residuals=within_residuals(e, arrays.sample),
         convergence=record,
     )
 
@@ -292,9 +292,8 @@ def _index(spec: SystemSpec, arrays: SystemArrays) -> tuple[pd.MultiIndex, NDArr
 def _say_what_matters(fit: SystemFit) -> None:
     notes = []
     if fit.convergence["at_bound"]:
-        notes.append(
-            "the likelihood has no maximum inside the admissible region: no standard error is claimed"
-        )
+        what = "the likelihood has no maximum" if fit.method == "fiml" else "the moments of λ have no minimum"
+        notes.append(f"{what} inside the admissible region: no standard error is claimed")
     elif not fit.converged:
         notes.append("the information matrix is not positive definite: no standard error is claimed")
     modes = [value for value in fit.convergence.get("modes", ()) if value > fit.log_likelihood - 2]

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from spatial_zb.core.gmm import forward_deviations, independent_columns
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.system_arrays import Links, SystemArrays, lag_stacked
-from spatial_zb.core.system_gmm import RANK_TOLERANCE, independent_columns
 from spatial_zb.core.system_strength import generic_rank
 from spatial_zb.core.within import FixedEffects, demean, transformed_sample
 from spatial_zb.data.panel import Panel
@@ -25,6 +25,8 @@ __all__ = ["Identification", "SystemDesign", "build_system_design"]
 Array = NDArray[np.float64]
 #: More instruments than this share of unit-periods pull 2SLS towards least squares.
 INSTRUMENT_SHARE = 0.1
+#: A unit-length column this near to the span of the others is dependent on them.
+RANK_TOLERANCE = 1e-9
 #: Residual share below which y is an identity of its regressors.
 PERFECT_FIT = 1e-18
 
@@ -119,6 +121,8 @@ class _Columns:
         self.effects: FixedEffects = spec.fixed_effects
         self.matrix = weights.matrix
         self.panel = panel
+        periods = len(panel.periods) - (spec.fixed_effects in ("unit", "two_way"))
+        self.rows = periods * len(panel.units)
         self.raw: dict[str, Array] = {}
         self.done: dict[str, Array] = {}
 
@@ -127,8 +131,7 @@ class _Columns:
         for name in names:
             if self.column(name) is None:
                 self._refuse_absorbed(name, equation)
-        shape = (len(self.panel.periods) * len(self.panel.units), 0)
-        return np.column_stack([self.done[name] for name in names]) if names else np.empty(shape)
+        return np.column_stack([self.done[name] for name in names]) if names else np.empty((self.rows, 0))
 
     def column(self, name: str) -> Array | None:
         """(M,), or None when nothing is left of it after the effects."""
@@ -137,7 +140,7 @@ class _Columns:
             after = demean(raw, self.effects)
             flat = name != "(Intercept)" and np.ptp(raw) <= ABSORBED * np.abs(raw).max()
             gone = flat or np.abs(after).max() <= ABSORBED * np.abs(raw).max()
-            self.done[name] = None if gone else stacked(after)
+            self.done[name] = None if gone else stacked(forward_deviations(raw, self.effects))
         return self.done[name]
 
     def _raw(self, name: str) -> Array:
@@ -178,11 +181,14 @@ def _instruments(
     extra = [name for name in lags if name not in included]
     absorbed = [name for name in extra if columns.column(name) is None]
     extra = [name for name in extra if name not in absorbed]
-    Q, kept, dropped = independent_columns(
-        columns.take(tuple(included), None), columns.take(tuple(extra), None)
-    )
-    names = [*included, *extra]
-    return Q, tuple(names[j] for j in kept), (*(names[j] for j in dropped), *absorbed)
+    first, more = columns.take(tuple(included), None), columns.take(tuple(extra), None)
+    kept = independent_columns(np.empty((columns.rows, 0)), first)
+    added = independent_columns(first[:, kept], more)
+    used = [*(included[j] for j in kept), *(extra[j] for j in added)]
+    basis = np.hstack([first[:, kept], more[:, added]])
+    Q = np.linalg.qr(basis / np.sqrt((basis**2).sum(axis=0)))[0]
+    dropped = [name for name in (*included, *extra, *absorbed) if name not in used]
+    return Q, tuple(used), tuple(dropped)
 
 
 def _identify(spec: SystemSpec, name: str, H: Array, Z: Array) -> Identification:
@@ -312,9 +318,10 @@ def _arrays(
     spec: SystemSpec, weights: Weights, y: Array, Z: dict[str, Array], H: Array, n: int, T: int
 ) -> SystemArrays:
     spatial = any(e.lag_error for e in spec.equations.values())
+    sample = transformed_sample(n, T, spec.fixed_effects, "lee_yu")
 
     def lag(values: Array) -> Array:
-        return lag_stacked(weights.matrix, values, T, spec.fixed_effects)
+        return lag_stacked(weights.matrix, values, sample.centred)
 
     return SystemArrays(
         y=y,
@@ -326,8 +333,7 @@ def _arrays(
         Wy=lag(y) if spatial else None,
         WZ=tuple(lag(block) for block in Z.values()) if spatial else None,
         matrix=weights.matrix,
-        sample=transformed_sample(n, T, spec.fixed_effects, "lee_yu"),
-        effects=spec.fixed_effects,
+        sample=sample,
     )
 
 

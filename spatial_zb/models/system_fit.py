@@ -80,7 +80,7 @@ class SystemFit:
     instruments, dropped
         Names of the instruments used, and of those that were linear combinations of others.
     convergence
-        ``converged``, ``at_bound``; for FIML also ``steps``, ``decrement``, ``modes``.
+        ``converged``, ``at_bound``, ``lam`` (m,); for FIML also ``steps``, ``decrement``, ``modes``.
     """
 
     spec: SystemSpec
@@ -211,14 +211,14 @@ class SystemFit:
         found = self.identification().set_index("equation")
         y = self.design.arrays.y
         centre = y.mean(axis=0) if self.spec.intercept else 0.0
-        flat = self.residuals.reshape(len(y), -1)
+        explained = 1 - (self.residuals**2).sum(axis=(0, 1)) / ((y - centre) ** 2).sum(axis=0)
         table = pd.DataFrame(
             {
                 "equation": self.spec.names,
                 "y": self.spec.endogenous,
                 "nobs": self.nobs,
                 "sigma2": np.diag(self.sigma),
-                "r2_within": 1 - (flat**2).sum(axis=0) / ((y - centre) ** 2).sum(axis=0),
+                "r2_within": explained,
             }
         )
         return table.join(found[["j", "j_df", "j_p", "sw_f_min", "kp_f"]], on="equation")
@@ -286,29 +286,15 @@ class SystemFit:
 
     def _strength(self, g: int) -> Strength:
         arrays = self.design.arrays
-        _, Z = arrays.filtered(self._filter())
-        p = arrays.endogenous[g]
+        Z, p = arrays.Z[g], arrays.endogenous[g]
         return instrument_strength(
-            Z[g][:, :p],
-            Z[g][:, p:],
-            self._span(g, Z[g][:, p:]),
+            Z[:, :p],
+            Z[:, p:],
+            arrays.H,
             arrays.sample.observations,
             arrays.sample.n_units,
             self.covariance if self.covariance in ("robust", "cluster") else "classical",
         )
-
-    def _filter(self) -> NDArray[np.float64]:
-        """λ of the Cochrane-Orcutt transform, (m,)."""
-        return np.asarray(self.convergence.get("lam_filter", np.zeros(len(self.spec.names))))
-
-    def _span(self, g: int, exogenous: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Instruments, together with the filtered regressors where a spatial error moved them out of H."""
-        H = self.design.arrays.H
-        if not self._filter()[g]:
-            return H
-        rest = exogenous - H @ (H.T @ exogenous)
-        left, size, _ = np.linalg.svd(rest / np.sqrt((exogenous**2).sum(axis=0)), full_matrices=False)
-        return np.column_stack([H, left[:, size > 1e-9]])
 
     def _identification_row(self, name: str) -> dict[str, Any]:
         g = self.spec.names.index(name)
@@ -345,7 +331,7 @@ class SystemFit:
     def _over(self, g: int) -> tuple[float, int, float]:
         """J of the equation by its own (GS)2SLS, whatever the method of the fit."""
         arrays = self.design.arrays
-        y, Z = arrays.filtered(self._filter())
+        y, Z = arrays.filtered(np.asarray(self.convergence["lam"]))
         H = arrays.H
         A = H.T @ Z[g]
         if H.shape[1] <= A.shape[1]:

@@ -9,7 +9,6 @@ from scipy import sparse
 
 from spatial_zb.core.logdet import eigenvalues
 from spatial_zb.core.system_arrays import coefficient_matrices
-from spatial_zb.core.system_gmm import error_moments, independent_columns
 from spatial_zb.core.system_impacts import (
     Sources,
     average_impacts,
@@ -107,25 +106,6 @@ def test_the_climb_stays_in_the_region_of_the_identity():
     real = omega.real[np.abs(omega.imag) < 1e-9]
     assert np.all(np.linalg.det(gamma - real[:, None, None] * psi) > 0)
     assert not best.at_bound
-
-
-def test_error_moments_have_mean_zero_after_the_transform():
-    W = asymmetric(9)
-    for centred in (False, True):
-        J = np.eye(9) - centred / 9
-        for A in error_moments(W.matrix, centred).A:
-            dense = A.toarray() if sparse.issparse(A) else A
-            np.testing.assert_allclose(dense, dense.T, atol=1e-14)
-            assert np.trace(J @ dense @ J) == pytest.approx(0, abs=1e-12)
-
-
-def test_independent_columns_prefer_the_first_block():
-    rng = np.random.default_rng(0)
-    first = rng.standard_normal((20, 2)) * [1e12, 1e-6]
-    extra = np.column_stack([first @ [1e-12, 1e6], rng.standard_normal(20)])
-    Q, kept, dropped = independent_columns(first, extra)
-    assert (kept, dropped) == ([0, 1, 3], [2])
-    np.testing.assert_allclose(Q.T @ Q, np.eye(3), atol=1e-12)
 
 
 # Effects --------------------------------------------------------------------------------------------------

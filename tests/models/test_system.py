@@ -387,3 +387,25 @@ def test_sandwich_is_the_information_for_normal_errors_and_wider_for_heavy_tails
         for covariance in ("information", "sandwich")
     )
     np.testing.assert_allclose(quasi / plain, 1, atol=0.05)
+
+
+@pytest.mark.parametrize("fixed_effects", ["none", "unit", "two_way"])
+@pytest.mark.parametrize("covariance", ["classical", "robust"])
+def test_one_equation_by_gs2sls_is_the_single_equation_gmm(W, panel, fixed_effects, covariance):
+    spec = SystemSpec({"only": Equation("ind", x=["a", "b"], lag_error=True)}, fixed_effects)
+    fit = fit_system(spec, panel, W, "gs2sls", covariance=covariance)
+    single = fit_durbin(
+        DurbinSpec("ind", ["a", "b"], lag_x=[], lag_error=True, fixed_effects=fixed_effects),
+        panel,
+        W,
+        estimator="gmm",
+        covariance={"classical": "information", "robust": "robust"}[covariance],
+    )
+    for theirs, ours in (("rho", "W_ind"), ("lam", "lam"), ("a", "a"), ("b", "b")):
+        assert fit.params["only", ours] == pytest.approx(single.params[theirs], abs=ROUNDING)
+        assert fit.bse["only", ours] == pytest.approx(single.bse[theirs], abs=ROUNDING)
+    record = single.convergence
+    found = fit.identification().iloc[0]
+    assert found["j"] == pytest.approx(record["j_statistic"], abs=1e-6)
+    f_statistic = found["sw_f_min" if covariance == "classical" else "kp_f"]
+    assert f_statistic == pytest.approx(record["first_stage"]["rho"], rel=1e-6)
