@@ -29,7 +29,7 @@ CASES = [
     ("SDM", ["b"], "row"),
     ("SDM", "all", "spectral"),
     ("SDM", ["a"], "none"),
-    ("GNS", "all", "minmax"),
+    ("SDM", "all", "minmax"),
     ("SAC", [], "none"),
     ("SLX", "all", "none"),
     ("SLX", ["a"], "row"),
@@ -45,7 +45,9 @@ def fit(request, delta):
     W = weights.contiguity(delta.iloc[:20], islands="nearest").standardise(how)
     scale = W.logdet.interval[1]
     theta = {x: 0.4 * scale for x in (["a", "b"] if lag_x == "all" else lag_x)}
-    panel = simulate_durbin(W, 20, {"a": 1.0, "b": -0.5}, theta=theta, rho=0.3 * scale, sigma=0.1, rng=2)
+    panel = simulate_durbin(
+        W, 20, {"a": 1.0, "b": -0.5}, theta=theta, rho=0.3 * scale, sigma=0.1, time_effects=0, rng=2
+    )
     lag_y, _, lag_error = MODELS[model]
     return fit_durbin(DurbinSpec("y", ["a", "b"], lag_y, lag_x, lag_error, "unit"), panel, W)
 
