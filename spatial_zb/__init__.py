@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from spatial_zb import weights
+    from spatial_zb.compare.grid import specification_grid
+    from spatial_zb.compare.nested import compare_fits
     from spatial_zb.data.panel import Panel, build_panel
     from spatial_zb.data.regions import read_regions, select_regions
     from spatial_zb.effects import effect_matrix, effects_by_order, effects_by_unit, spatial_effects
@@ -25,13 +27,17 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from spatial_zb.explore import moran
+    from spatial_zb.hypotheses import diagnose
     from spatial_zb.models.durbin import fit_durbin
+    from spatial_zb.models.simultaneous import fit_system
     from spatial_zb.models.spec import DurbinSpec
+    from spatial_zb.models.system_spec import Equation, SystemSpec
     from spatial_zb.pipeline import prepare
     from spatial_zb.resampling import bootstrap
     from spatial_zb.simulate import simulate_durbin
+    from spatial_zb.simulate_system import simulate_system
     from spatial_zb.study import load_study
-    from spatial_zb.weights import Weights, as_weights
+    from spatial_zb.weights.matrix import Weights, as_weights
 
 #: Public name → the module it comes from.
 _HOMES = {
@@ -41,15 +47,22 @@ _HOMES = {
     "select_regions": "data.regions",
     "Weights": "weights.matrix",
     "as_weights": "weights.matrix",
-    "bootstrap": "resampling",
     "moran": "explore",
     "DurbinSpec": "models.spec",
     "fit_durbin": "models.durbin",
+    "Equation": "models.system_spec",
+    "SystemSpec": "models.system_spec",
+    "fit_system": "models.simultaneous",
     "spatial_effects": "effects",
     "effect_matrix": "effects",
     "effects_by_order": "effects",
     "effects_by_unit": "effects",
+    "bootstrap": "resampling",
+    "diagnose": "hypotheses",
+    "compare_fits": "compare.nested",
+    "specification_grid": "compare.grid",
     "simulate_durbin": "simulate",
+    "simulate_system": "simulate_system",
     "load_study": "study",
     "prepare": "pipeline",
     "AlignmentError": "errors",
@@ -67,28 +80,35 @@ __all__ = [
     "ConvergenceError",
     "DataError",
     "DurbinSpec",
+    "Equation",
     "OutputError",
     "Panel",
     "SpatialZbError",
     "SpatialZbWarning",
     "SpecificationError",
+    "SystemSpec",
     "Weights",
     "WeightsError",
     "__version__",
     "as_weights",
     "bootstrap",
     "build_panel",
+    "compare_fits",
+    "diagnose",
     "effect_matrix",
     "effects_by_order",
     "effects_by_unit",
     "fit_durbin",
+    "fit_system",
     "load_study",
     "moran",
     "prepare",
     "read_regions",
     "select_regions",
     "simulate_durbin",
+    "simulate_system",
     "spatial_effects",
+    "specification_grid",
     "weights",
 ]
 
