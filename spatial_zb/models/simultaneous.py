@@ -151,7 +151,7 @@ def _check_weights(spec: SystemSpec, weights: Weights) -> None:
 def _fit_instrumental(design: SystemDesign, panel: Panel, method: Method, covariance: str) -> SystemFit:
     found = _instrumental(design, method.endswith("3sls"), covariance)
     active = np.flatnonzero(design.arrays.lag_error)
-    record = {"converged": True, "at_bound": False, "lam_filter": tuple(found.lam_filter)}
+    record = {"converged": not found.at_bound, "at_bound": found.at_bound, "lam": tuple(found.lam)}
     theta = np.concatenate([found.delta, found.lam[active]])
     return _assemble(
         design,
@@ -160,7 +160,7 @@ def _fit_instrumental(design: SystemDesign, panel: Panel, method: Method, covari
         covariance,
         "full",
         theta,
-        found.cov,
+        np.full_like(found.cov, np.nan) if found.at_bound else found.cov,
         found.residuals,
         found.sigma,
         np.nan,
@@ -292,8 +292,8 @@ def _index(spec: SystemSpec, arrays: SystemArrays) -> tuple[pd.MultiIndex, NDArr
 def _say_what_matters(fit: SystemFit) -> None:
     notes = []
     if fit.convergence["at_bound"]:
-        what = "the likelihood has no maximum" if fit.method == "fiml" else "the moments of λ have no minimum"
-        notes.append(f"{what} inside the admissible region: no standard error is claimed")
+        what = "likelihood has no maximum" if fit.method == "fiml" else "moments of λ have no minimum"
+        notes.append(f"the {what} inside the admissible region: no standard error is claimed")
     elif not fit.converged:
         notes.append("the information matrix is not positive definite: no standard error is claimed")
     modes = [value for value in fit.convergence.get("modes", ()) if value > fit.log_likelihood - 2]
