@@ -18,7 +18,9 @@ concentrated out; what is climbed is a function of (ρ, λ, s), s = ln(1 + Tφ) 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -34,8 +36,10 @@ __all__ = [
     "ErrorStructure",
     "RandomMaximum",
     "RandomProfile",
+    "Spread",
     "apply_between",
     "base_jacobian",
+    "make_spread",
     "maximise_random",
     "random_hessian",
     "random_information",
@@ -43,10 +47,13 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+Matrix = Array | sparse.csr_array
 ErrorStructure = Literal["baltagi", "kkp"]
 
 #: Up to this many units K is factorised as a dense matrix, and ∂ln|K| is exact.
-DENSE_FACTOR = 600
+DENSE_FACTOR = 300
+#: A product WW' with more than this share of its cells filled is factorised as a dense matrix.
+FULL = 0.2
 #: Start grid of s = ln(1 + Tφ): from no unit effects to nearly nothing else.
 S_GRID = np.array([0.0, 0.7, 1.5, 2.5, 3.5, 5.0, 7.0, 9.0])
 #: Largest s looked at; a maximum there means that ε has no variance of its own.
@@ -59,7 +66,10 @@ STEP = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class _Blocks:
-    """Weighted cross-products of [e_y, e_Wy, Q], ln|K|, and their slopes in λ and s, at one (λ, s)."""
+    """Weighted cross-products of [e_y, e_Wy, Q], ln|K|, and their slopes in λ and s, at one (λ, s).
+
+    Slopes that were not asked for are zero.
+    """
 
     gram: Array
     gram_lam: Array
@@ -75,8 +85,8 @@ class RandomProfile:
 
     ``within`` holds the cross-products (M'M, M'L, L'L) of deviations from time means, M = [e_y, e_Wy, Q] and
     L its spatial lag, each (2 + k, 2 + k); ``means`` and ``mean_lags`` (n, 2 + k) are √T times the time
-    means of M and L. Without an error process the lags are zero. ``matrix`` is W where K is not a multiple
-    of I, else None.
+    means of M and L. Without an error process the lags are zero. ``spread`` gives BB' where K is not a
+    multiple of I, else None.
     """
 
     within: tuple[Array, Array, Array]
@@ -84,7 +94,7 @@ class RandomProfile:
     mean_lags: Array
     back: Array
     y_norm: float
-    matrix: sparse.csr_array | None
+    spread: Spread | None
     logdet: LogDet
     n: int
     T: int
@@ -94,12 +104,12 @@ class RandomProfile:
         """N = nT."""
         return self.n * self.T
 
-    def blocks(self, lam: float, s: float) -> _Blocks:
-        """Cross-products and ln|K| at (λ, s), with slopes."""
+    def blocks(self, lam: float, s: float, slopes: bool = True) -> _Blocks:
+        """Cross-products and ln|K| at (λ, s); without slopes for a third of the price."""
         g0, g01, g1 = self.within
         cross = g01 + g01.T
         gram, slope = g0 - lam * cross + lam**2 * g1, 2 * lam * g1 - cross
-        b = self._scalar(lam, s) if self.matrix is None else self._spatial(lam, s)
+        b = self._scalar(lam, s) if self.spread is None else self._spatial(lam, s, slopes)
         return _Blocks(gram + b.gram, slope + b.gram_lam, b.gram_s, b.log_k, b.log_k_lam, b.log_k_s)
 
     def _scalar(self, lam: float, s: float) -> _Blocks:
@@ -109,29 +119,34 @@ class RandomProfile:
         half = np.exp(-s) * (R.T @ self.mean_lags)
         return _Blocks(gram, -half - half.T, -gram, self.n * s, 0.0, float(self.n))
 
-    def _spatial(self, lam: float, s: float) -> _Blocks:
+    def _spatial(self, lam: float, s: float, slopes: bool) -> _Blocks:
         """K = I + (e^s − 1) BB'."""
-        W, c = self.matrix, np.expm1(s)
+        c = np.expm1(s)
         R = self.means - lam * self.mean_lags
-        solve, log_k = _factor(W, lam, c)
+        solve, log_k = self.spread.factor(lam, c)
         V = solve(R)
-        lag_v = W.T @ V
-        filtered = V - lam * lag_v  # B'V
-        half = -self.mean_lags.T @ V + c * lag_v.T @ filtered
-        slopes = _log_k_slopes(W, lam, s, solve)
-        return _Blocks(R.T @ V, half + half.T, -np.exp(s) * filtered.T @ filtered, log_k, *slopes)
+        if not slopes:
+            nothing = np.zeros_like(self.within[0])
+            return _Blocks(R.T @ V, nothing, nothing, log_k, 0.0, 0.0)
+        cross = self.mean_lags.T @ V
+        in_lam = -cross - cross.T - c * V.T @ (self.spread.slope(lam) @ V)
+        in_s = -np.exp(s) * V.T @ (self.spread.value(lam) @ V)
+        return _Blocks(R.T @ V, in_lam, in_s, log_k, *self.spread.log_slopes(lam, s, solve))
 
     def value(self, rho: float, lam: float, s: float) -> float:
         """Concentrated log-likelihood, with its constant."""
-        b = self.blocks(lam, s)
-        ssr, _ = concentrate(b.gram, rho)
-        return float(self._constant() + self._determinants(rho, lam, b.log_k) - self._half * np.log(ssr))
+        b = self.blocks(lam, s, slopes=False)
+        return self._value(b, concentrate(b.gram, rho)[0], rho, lam)
 
-    def score(self, rho: float, lam: float, s: float) -> Array:
-        """Gradient of :meth:`value` in (ρ, λ, s), by the envelope theorem."""
+    def value_and_score(self, rho: float, lam: float, s: float) -> tuple[float, Array]:
+        """:meth:`value` and its gradient in (ρ, λ, s), by the envelope theorem."""
         b = self.blocks(lam, s)
         ssr, full = concentrate(b.gram, rho)
-        return self._slopes(b, full, rho, lam, ssr / self.observations)
+        return self._value(b, ssr, rho, lam), self._slopes(b, full, rho, lam, ssr / self.observations)
+
+    def score(self, rho: float, lam: float, s: float) -> Array:
+        """Gradient of :meth:`value` in (ρ, λ, s)."""
+        return self.value_and_score(rho, lam, s)[1]
 
     def full_score(self, delta: Array, rho: float, lam: float, s: float, sigma2: float) -> Array:
         """Gradient of the full log-likelihood in (δ on Q, ρ, λ, s, σ²), y of unit length."""
@@ -150,9 +165,9 @@ class RandomProfile:
     def _half(self) -> float:
         return self.observations / 2
 
-    def _determinants(self, rho: float, lam: float, log_k: float) -> float:
+    def _value(self, b: _Blocks, ssr: float, rho: float, lam: float) -> float:
         both = sum(float(self.logdet.value(c)) for c in (rho, lam) if c)
-        return self.T * both - log_k / 2
+        return float(self._constant() + self.T * both - b.log_k / 2 - self._half * np.log(ssr))
 
     def _constant(self) -> float:
         N = self.observations
@@ -160,7 +175,7 @@ class RandomProfile:
 
 
 def random_profile(
-    base: Base, shape: tuple[int, int], matrix: sparse.csr_array | None, logdet: LogDet
+    base: Base, shape: tuple[int, int], spread: Spread | None, logdet: LogDet
 ) -> RandomProfile:
     """Split a stacked base of T·n rows into time means and deviations.
 
@@ -170,15 +185,16 @@ def random_profile(
         Of :func:`spatial_zb.core.spatial_ml.orthogonal_base`, with lags when there is an error process.
     shape
         (T, n).
-    matrix
-        W when the structure is Baltagi's with an error process; None when K is a multiple of I.
+    spread
+        Of :func:`make_spread` when the structure is Baltagi's with an error process; None when K is a
+        multiple of I.
     """
     T, n = shape
     M = base.columns.reshape(T, n, -1)
     L = np.zeros_like(M) if base.lags is None else base.lags.reshape(T, n, -1)
     (m, dm), (l, dl) = (_split(values) for values in (M, L))
     return RandomProfile(
-        (dm.T @ dm, dm.T @ dl, dl.T @ dl), m, l, base.back, base.y_norm, matrix, logdet, n, T
+        (dm.T @ dm, dm.T @ dl, dl.T @ dl), m, l, base.back, base.y_norm, spread, logdet, n, T
     )
 
 
@@ -197,35 +213,57 @@ def concentrate(gram: Array, rho: float) -> tuple[float, Array]:
     return float(full @ gram @ full), full
 
 
-def _spread(W: sparse.csr_array, lam: float) -> sparse.csr_array:
-    """BB' = I − λ(W + W') + λ²WW'."""
-    B = sparse.eye_array(W.shape[0], format="csr") - lam * W
-    return sparse.csr_array(B @ B.T)
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """BB' = I − λ(W + W') + λ²WW', dense up to DENSE_FACTOR units or where WW' is nearly full, else sparse."""
+
+    eye: Matrix
+    both: Matrix
+    product: Matrix
+
+    @property
+    def dense(self) -> bool:
+        """Whether matrices are dense arrays."""
+        return isinstance(self.both, np.ndarray)
+
+    def value(self, lam: float) -> Matrix:
+        """BB'."""
+        return self.eye - lam * self.both + lam**2 * self.product
+
+    def slope(self, lam: float) -> Matrix:
+        """∂BB'/∂λ."""
+        return 2 * lam * self.product - self.both
+
+    def factor(self, lam: float, c: float) -> tuple[Callable[[Array], Array], float]:
+        """Solver of K = I + c BB', which is positive definite, and ln|K|."""
+        K = self.eye + c * self.value(lam)
+        if self.dense:
+            factor = linalg.cho_factor(K, lower=True, check_finite=False)
+            return partial(linalg.cho_solve, factor), float(2 * np.log(np.diag(factor[0])).sum())
+        options = {"SymmetricMode": True}
+        lu = splu(K.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+        return lu.solve, float(np.log(np.abs(lu.U.diagonal())).sum())
+
+    def log_slopes(self, lam: float, s: float, solve: Callable[[Array], Array]) -> tuple[float, float]:
+        """∂ln|K| in λ and s: traces of K⁻¹∂K, or central differences where K⁻¹ would be too large."""
+        c = np.expm1(s)
+        if not self.dense:
+            up, down = (self.factor(lam + h, c)[1] for h in (STEP, -STEP))
+            above, below = (self.factor(lam, np.expm1(s + h))[1] for h in (STEP, -STEP))
+            return (up - down) / (2 * STEP), (above - below) / (2 * STEP)
+        inverse = solve(self.eye)
+        return c * float((inverse * self.slope(lam)).sum()), np.exp(s) * float(
+            (inverse * self.value(lam)).sum()
+        )
 
 
-def _factor(W: sparse.csr_array, lam: float, c: float):
-    """Solver of K = I + c BB' and ln|K|; K is positive definite."""
+def make_spread(W: sparse.csr_array) -> Spread:
+    """Prepare BB' for every λ."""
     n = W.shape[0]
-    K = sparse.csc_array(sparse.eye_array(n) + c * _spread(W, lam))
-    if n <= DENSE_FACTOR or K.nnz > 0.2 * n**2:
-        factor = linalg.cho_factor(K.toarray(), lower=True)
-        return (lambda right: linalg.cho_solve(factor, right)), float(2 * np.log(np.diag(factor[0])).sum())
-    lu = splu(K, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    return lu.solve, float(np.log(np.abs(lu.U.diagonal())).sum())
-
-
-def _log_k_slopes(W: sparse.csr_array, lam: float, s: float, solve) -> tuple[float, float]:
-    """∂ln|K| in λ and s: traces of K⁻¹∂K, or central differences where K⁻¹ would be too large."""
-    n, c = W.shape[0], np.expm1(s)
-    if n > DENSE_FACTOR:
-        up, down = (_factor(W, lam + h, c)[1] for h in (STEP, -STEP))
-        above, below = (_factor(W, lam, np.expm1(s + h))[1] for h in (STEP, -STEP))
-        return (up - down) / (2 * STEP), (above - below) / (2 * STEP)
-    inverse = solve(np.eye(n))
-    turn = W.toarray() - lam * (W @ W.T).toarray()  # WB'
-    return -2 * c * float((inverse * turn).sum()), np.exp(s) * float(
-        (inverse * _spread(W, lam).toarray()).sum()
-    )
+    parts = sparse.eye_array(n, format="csr"), sparse.csr_array(W + W.T), sparse.csr_array(W @ W.T)
+    if n <= DENSE_FACTOR or parts[2].nnz > FULL * n**2:
+        return Spread(*(part.toarray() for part in parts))
+    return Spread(*parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +315,7 @@ def _starts(profile: RandomProfile, bounds: list[tuple[float, float]]) -> list[A
 
 def _along_rho(profile: RandomProfile, rhos: Array, lam: float, s: float) -> Array:
     """Concentrated likelihood for many ρ at one (λ, s): SSR is a quadratic in ρ."""
-    b = profile.blocks(lam, s)
+    b = profile.blocks(lam, s, slopes=False)
     gram = b.gram
     schur = gram[:2, :2] - gram[:2, 2:] @ linalg.solve(gram[2:, 2:], gram[2:, :2], assume_a="pos")
     ssr = schur[0, 0] - 2 * rhos * schur[0, 1] + rhos**2 * schur[1, 1]
@@ -287,10 +325,15 @@ def _along_rho(profile: RandomProfile, rhos: Array, lam: float, s: float) -> Arr
 
 def _climb(profile: RandomProfile, start: Array, bounds: list[tuple[float, float]]) -> Array:
     scale = profile.observations  # likelihood per observation, so that tolerances do not depend on N
+
+    def loss(values: Array) -> tuple[float, Array]:
+        value, slope = profile.value_and_score(*values)
+        return -value / scale, -slope / scale
+
     found = optimize.minimize(
-        lambda v: -profile.value(*v) / scale,
+        loss,
         start,
-        jac=lambda v: -profile.score(*v) / scale,
+        jac=True,
         method="L-BFGS-B",
         bounds=bounds,
         options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 500},
@@ -314,7 +357,7 @@ def _climb(profile: RandomProfile, start: Array, bounds: list[tuple[float, float
 def _finish(profile: RandomProfile, modes: list[Array], bounds: list[tuple[float, float]]) -> RandomMaximum:
     ranked = sorted(((*map(float, m), profile.value(*m)) for m in modes), key=lambda m: -m[3])
     rho, lam, s, log_likelihood = ranked[0]
-    ssr, full = concentrate(profile.blocks(lam, s).gram, rho)
+    ssr, full = concentrate(profile.blocks(lam, s, slopes=False).gram, rho)
     at_end = [b[0] < b[1] and v in b for v, b in zip((rho, lam), bounds[:2], strict=True)]
     active = [b[0] < v < b[1] for v, b in zip((rho, lam, s), bounds, strict=True)]
     return RandomMaximum(
@@ -336,13 +379,11 @@ def _finish(profile: RandomProfile, modes: list[Array], bounds: list[tuple[float
     )
 
 
-def apply_between(
-    values: Array, matrix: sparse.csr_array | None, lam: float, phi: float, periods: int
-) -> Array:
+def apply_between(values: Array, spread: Spread | None, lam: float, phi: float, periods: int) -> Array:
     """K⁻¹ applied to (n,) or (n, p)."""
-    if matrix is None:
+    if spread is None:
         return values / (1 + periods * phi)
-    return _factor(matrix, lam, periods * phi)[0](values)
+    return spread.factor(lam, periods * phi)[0](values)
 
 
 def random_information(
@@ -350,7 +391,7 @@ def random_information(
     BGm: Array,
     W: sparse.csr_array,
     best: RandomMaximum,
-    spreads: bool,
+    spread: Spread | None,
 ) -> Array:
     """Expected information (k + 4, k + 4) of (δ, ρ, λ, φ, σ²); exact, by dense n × n algebra.
 
@@ -365,21 +406,21 @@ def random_information(
         (T, n, k) filtered regressors and (T, n) BGZδ, the derivative of the mean in ρ.
     W
         (n, n).
-    spreads
-        True for Baltagi's structure with an error process: K = I + TφBB'.
+    spread
+        As in :class:`RandomProfile`.
     """
     (T, n, k), sigma2 = BZ.shape, best.sigma2
     mean, deviation = _split(np.concatenate([BZ, BGm[:, :, None]], axis=2))
     info = np.zeros((k + 4, k + 4))
-    weighted = apply_between(mean, W if spreads else None, best.lam, best.phi, T)
+    weighted = apply_between(mean, spread, best.lam, best.phi, T)
     info[: k + 1, : k + 1] = (deviation.T @ deviation + mean.T @ weighted) / sigma2
     eye, dense = np.eye(n), W.toarray()
     G, H = (filter_solver(W, c)(dense) if c else dense for c in (best.rho, best.lam))
-    spread = _spread(W, best.lam).toarray() if spreads else eye
-    K = eye + T * best.phi * spread
+    by_phi = T * (eye if spread is None else _dense(spread.value(best.lam)))
+    K = eye + best.phi * by_phi
     within = [G + G.T, H + H.T, np.zeros((n, n)), eye / sigma2]
-    of_lam = H if spreads else H @ K
-    between = [G @ K + K @ G.T, of_lam + of_lam.T, T * spread, K / sigma2]
+    of_lam = H @ K if spread is None else H
+    between = [G @ K + K @ G.T, of_lam + of_lam.T, by_phi, K / sigma2]
     factor = linalg.cho_factor(K)
     between = [linalg.cho_solve(factor, P) for P in between]
     for i in range(4):
@@ -387,6 +428,10 @@ def random_information(
             trace = (T - 1) * (within[i] * within[j]).sum() + (between[i] * between[j].T).sum()
             info[k + i, k + j] += trace / 2
     return info
+
+
+def _dense(matrix: Matrix) -> Array:
+    return matrix if isinstance(matrix, np.ndarray) else matrix.toarray()
 
 
 def random_hessian(profile: RandomProfile, best: RandomMaximum, steps: Array) -> Array:

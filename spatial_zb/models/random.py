@@ -13,6 +13,7 @@ from spatial_zb.core.random_ml import (
     RandomMaximum,
     RandomProfile,
     apply_between,
+    make_spread,
     maximise_random,
     random_hessian,
     random_information,
@@ -49,21 +50,16 @@ def fit_random(spec: DurbinSpec, panel: Panel, weights: Weights, covariance: str
     best = maximise_random(profile, spec.lag_y, spec.lag_error)
     cov, positive = _covariance(covariance, design, profile, best)
     _say_what_matters(spec, weights, best, panel, positive)
-    return _assemble(panel, design, covariance, best, cov, positive and not best.at_bound)
-
-
-def _spreads(spec: DurbinSpec) -> bool:
-    """Whether K differs from a multiple of I: the noise spreads in space and the unit effects do not."""
-    return spec.lag_error and spec.error_structure == "baltagi"
+    return _assemble(panel, design, profile, covariance, best, cov, positive and not best.at_bound)
 
 
 def _profile(design: Design) -> RandomProfile:
-    lagged = None
+    lagged, spec, W = None, design.spec, design.weights
     if design.WZ is not None:
         lagged = stacked(design.WZ), stacked(design.Wy), stacked(design.WWy)
     base = orthogonal_base(stacked(design.Z), stacked(design.y), stacked(design.Wy), lagged)
-    W = design.weights
-    return random_profile(base, design.y.shape, W.matrix if _spreads(design.spec) else None, W.logdet)
+    apart = spec.lag_error and spec.error_structure == "baltagi"  # ε spreads in space and μ does not
+    return random_profile(base, design.y.shape, make_spread(W.matrix) if apart else None, W.logdet)
 
 
 def _active(design: Design, best: RandomMaximum) -> list[int]:
@@ -81,19 +77,19 @@ def _covariance(kind: str, design: Design, profile: RandomProfile, best: RandomM
         return full, False
     active = np.ix_(*2 * [_active(design, best)])
     if kind == "information":
-        matrix = _information(design, best)
+        matrix = _information(design, profile, best)
     else:
         matrix = random_hessian(profile, best, _steps(design, profile, best))
     full[active], positive = inverse_or_nan(matrix[active])
     return full, positive
 
 
-def _information(design: Design, best: RandomMaximum) -> Array:
+def _information(design: Design, profile: RandomProfile, best: RandomMaximum) -> Array:
     W, spec = design.weights.matrix, design.spec
     BZ = design.Z if design.WZ is None else design.Z - best.lam * design.WZ
     mean = design.Z @ best.delta
     BGm = filtered_mean(W, mean, best.rho, best.lam) if spec.lag_y else np.zeros_like(mean)
-    return random_information(BZ, BGm, W, best, _spreads(spec))
+    return random_information(BZ, BGm, W, best, profile.spread)
 
 
 def _steps(design: Design, profile: RandomProfile, best: RandomMaximum) -> Array:
@@ -108,18 +104,23 @@ def _steps(design: Design, profile: RandomProfile, best: RandomMaximum) -> Array
     return steps
 
 
-def _residuals(design: Design, best: RandomMaximum) -> Array:
+def _residuals(design: Design, profile: RandomProfile, best: RandomMaximum) -> Array:
     """ε̂ (T, n): the filtered residual less the best linear prediction of the (filtered) unit effect."""
     u = design.y - best.rho * design.Wy - design.Z @ best.delta
     if design.WZ is not None:
         u = u - best.lam * (design.Wy - best.rho * design.WWy - design.WZ @ best.delta)
-    W = design.weights.matrix if _spreads(design.spec) else None
     mean = u.mean(axis=0)
-    return u - mean + apply_between(mean, W, best.lam, best.phi, len(u))
+    return u - mean + apply_between(mean, profile.spread, best.lam, best.phi, len(u))
 
 
 def _assemble(
-    panel: Panel, design: Design, covariance: str, best: RandomMaximum, cov: Array, converged: bool
+    panel: Panel,
+    design: Design,
+    profile: RandomProfile,
+    covariance: str,
+    best: RandomMaximum,
+    cov: Array,
+    converged: bool,
 ) -> Fit:
     spec, k = design.spec, design.Z.shape[2]
     index = pd.Index([*spec.terms, "rho", "lam", "phi", "sigma2"], name="term")
@@ -138,7 +139,7 @@ def _assemble(
         log_likelihood=best.log_likelihood,
         nobs=design.y.size,
         absorbed=0,
-        residuals=_residuals(design, best),
+        residuals=_residuals(design, profile, best),
         df_resid=None,
         convergence={
             "converged": converged,
