@@ -1,6 +1,33 @@
-"""Spatial weights: the matrix and the ways to build it."""
+"""Spatial weights: the matrix and the ways to build, read, describe and combine it."""
 
-from spatial_zb.weights.build import contiguity, inverse_distance, knn
+from spatial_zb.weights.build import (
+    block,
+    contiguity,
+    distance_band,
+    exponential_decay,
+    gravity,
+    inverse_distance,
+    knn,
+)
+from spatial_zb.weights.describe import WeightsComparison, WeightsReport, compare_weights
+from spatial_zb.weights.economic import bridges, combine, economic_distance, unit_means
 from spatial_zb.weights.matrix import Weights, as_weights
 
-__all__ = ["Weights", "as_weights", "contiguity", "inverse_distance", "knn"]
+__all__ = [
+    "Weights",
+    "WeightsComparison",
+    "WeightsReport",
+    "as_weights",
+    "block",
+    "bridges",
+    "combine",
+    "compare_weights",
+    "contiguity",
+    "distance_band",
+    "economic_distance",
+    "exponential_decay",
+    "gravity",
+    "inverse_distance",
+    "knn",
+    "unit_means",
+]

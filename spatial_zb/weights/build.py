@@ -1,28 +1,41 @@
-"""Weights from polygons. Every builder takes regions and gives a :class:`Weights` that is not normalised."""
+"""Weights from a layer of units. Every builder takes regions and gives :class:`Weights` not yet normalised."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import sparse
 
-from spatial_zb.errors import SpatialZbWarning, WeightsError, listed
-from spatial_zb.weights.matrix import Weights, text_ids
+from spatial_zb.errors import WeightsError, listed
+from spatial_zb.weights import borders
+from spatial_zb.weights.common import finish, layer_ids, need_crs, need_memory, say, unit_values
+from spatial_zb.weights.distance import Links, Metric, distances_km, places, refuse_coincident
+from spatial_zb.weights.islands import Islands, check_islands, settle
+from spatial_zb.weights.matrix import Weights, match_units
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["contiguity", "distances_km", "inverse_distance", "knn"]
+__all__ = [
+    "block",
+    "contiguity",
+    "distance_band",
+    "distances_km",
+    "exponential_decay",
+    "gravity",
+    "inverse_distance",
+    "knn",
+]
 
-Islands = Literal["error", "nearest", "zero"]
 #: Borders this near (metres) touch: digitised borders differ by centimetres, districts never by metres.
 TOUCH_METRES = 1.0
-#: Rook neighbours share at least this length of border (metres).
-ROOK_METRES = 1.0
+#: Metres per degree of latitude, for the plane on which a geographic layer's borders are compared.
+METRES_PER_DEGREE = 111_320.0
+FULL_REMEDY = "Give cutoff_km, or use knn."
 
 
 def contiguity(
@@ -30,7 +43,8 @@ def contiguity(
     kind: Literal["queen", "rook"] = "queen",
     *,
     order: int = 1,
-    islands: Islands | Sequence[tuple[str, str]] = "error",
+    cumulative: bool = True,
+    islands: Islands = "error",
     tolerance: float = TOUCH_METRES,
     label: str | None = None,
 ) -> Weights:
@@ -42,49 +56,89 @@ def contiguity(
         Polygons indexed by unit id, with a CRS.
     kind
         ``"queen"``: a shared point is enough; ``"rook"``: a shared stretch of border is needed.
-    order
-        Neighbours up to this many steps away, all with weight one.
+    order, cumulative
+        Neighbours up to ``order`` steps away, all with weight one; with ``cumulative=False`` only those that
+        are exactly ``order`` steps away.
     islands
         What to do with units without neighbours: ``"error"``; ``"nearest"`` links each with the unit whose
-        centroid is nearest, in both directions; ``"zero"`` keeps the empty row; a list of (id, id) pairs
-        builds those bridges. Everything done is said in a warning and kept in ``recipe``.
+        centroid is nearest, in both directions; ``"zero"`` keeps the empty row; ``"drop"`` leaves the unit
+        out; a list of (id, id) pairs builds those bridges. Everything done is said in a warning and kept in
+        ``recipe``.
     tolerance
         Borders nearer than this many metres meet: gaps and overlaps of centimetres do not cut neighbours.
+        Borders drawn once, with equal vertices, meet where vertices are equal. On a layer in degrees metres
+        are those of its middle latitude.
 
     Raises
     ------
     WeightsError
-        Unknown option, an order below one, an island under ``islands="error"``, an unknown id in a bridge.
+        Unknown option, an order below one, an island under ``islands="error"``, an unknown id in a bridge,
+        geometry that is not polygons, no CRS.
     """
     if kind not in ("queen", "rook"):
         raise WeightsError(f"kind must be queen or rook, not {kind!r}.")
-    if order < 1:
-        raise WeightsError(f"order must be 1 or more, not {order}.")
-    ids = _ids(regions)
-    first = _touching(_metres(regions), kind, tolerance)
-    first, record = _bridge(first, regions, ids, islands)
-    matrix = _up_to_order(first, order)
-    recipe = {"kind": "contiguity", "rule": kind, "order": order, "tolerance_m": tolerance, **record}
-    return Weights(matrix, ids, label or kind, recipe=recipe)
+    if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 1:
+        raise WeightsError(f"order must be a whole number, 1 or more, not {order!r}.")
+    if not (np.isfinite(tolerance) and tolerance >= 0):
+        raise WeightsError(f"tolerance must be a number of metres, zero or more, not {tolerance!r}.")
+    check_islands(islands)
+    ids = layer_ids(regions)
+    first = borders.touching(_on_plane(regions, ids), kind, tolerance)
+    matrix, ids, record = settle(first, ids, islands, regions)
+    matrix = _steps(matrix, order, cumulative)
+    _say_far(matrix, ids, order, islands)
+    recipe = {"kind": "contiguity", "rule": kind, "order": order, "cumulative": cumulative}
+    return finish(matrix, ids, label or kind, {**recipe, "tolerance_m": tolerance, **record})
 
 
-def knn(regions: gpd.GeoDataFrame, k: int = 4, *, label: str | None = None) -> Weights:
+def knn(
+    regions: gpd.GeoDataFrame, k: int = 4, *, metric: Metric = "geodesic", label: str | None = None
+) -> Weights:
     """Neighbours are the k units with the nearest centroids; the relation is not symmetric.
+
+    Of units at the same distance the one with the lower id is nearer, whatever the order of the rows.
 
     Raises
     ------
     WeightsError
         k below one or not below the number of units, or two units at the same point.
     """
-    ids = _ids(regions)
+    where, ids = places(regions, metric), layer_ids(regions)
     n = len(ids)
-    if not 1 <= k < n:
-        raise WeightsError(f"k must be between 1 and {n - 1} for {n} units, not {k}.")
-    distance = distances_km(regions)
-    np.fill_diagonal(distance, np.inf)
-    nearest = np.argsort(distance, axis=1, kind="stable")[:, :k]
-    matrix = sparse.csr_array((np.ones(n * k), (np.repeat(np.arange(n), k), nearest.ravel())), shape=(n, n))
-    return Weights(matrix, ids, label or f"knn{k}", recipe={"kind": "knn", "k": k})
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k < n:
+        raise WeightsError(f"k must be a whole number between 1 and {n - 1} for {n} units, not {k!r}.")
+    found, km = where.nearest(k)
+    i = np.repeat(np.arange(n), k)
+    refuse_coincident(Links(i, found.ravel(), km.ravel()), ids, "order of nearness")
+    matrix = sparse.csr_array((np.ones(n * k), (i, found.ravel())), shape=(n, n))
+    return finish(matrix, ids, label or f"knn{k}", {"kind": "knn", "k": int(k), "metric": metric})
+
+
+def distance_band(
+    regions: gpd.GeoDataFrame,
+    cutoff_km: float | None = None,
+    *,
+    islands: Islands = "error",
+    metric: Metric = "geodesic",
+    label: str | None = None,
+) -> Weights:
+    """Neighbours are units with centroids at most ``cutoff_km`` apart.
+
+    ``None`` takes the smallest band in which every unit has a neighbour; the recipe keeps it.
+
+    Raises
+    ------
+    WeightsError
+        A cut-off that is not positive, an island under ``islands="error"``.
+    """
+    _check_positive(cutoff_km=cutoff_km)
+    chosen = cutoff_km
+    if chosen is None:
+        chosen = float(places(regions, metric).nearest(1)[1].max())
+        if chosen == 0:
+            raise WeightsError("All units share their points in pairs, so no band follows; give cutoff_km.")
+    recipe = {"kind": "distance_band", "cutoff_km": chosen}
+    return _by_distance(regions, _one, recipe, chosen, islands, metric, label or "distance band")
 
 
 def inverse_distance(
@@ -92,7 +146,8 @@ def inverse_distance(
     power: float = 1.0,
     *,
     cutoff_km: float | None = None,
-    islands: Islands | Sequence[tuple[str, str]] = "error",
+    islands: Islands = "error",
+    metric: Metric = "geodesic",
     label: str | None = None,
 ) -> Weights:
     """w_ij = d_ij^(−power), d in kilometres between centroids; zero beyond ``cutoff_km``.
@@ -106,151 +161,224 @@ def inverse_distance(
         A power or cut-off that is not positive, two units with the same centroid, or an island under
         ``islands="error"``.
     """
-    if not power > 0:
-        raise WeightsError(f"power must be positive, not {power}.")
-    if cutoff_km is not None and not cutoff_km > 0:
-        raise WeightsError(f"cutoff_km must be a positive number of kilometres, not {cutoff_km}.")
-    ids = _ids(regions)
-    distance = distances_km(regions)
-    _refuse_coincident(distance, ids)
-    np.fill_diagonal(distance, np.inf)
-    full = distance**-power
-    near = sparse.csr_array(np.where(distance <= (cutoff_km or np.inf), full, 0.0))
-    joined, record = _bridge(near, regions, ids, islands, full)
-    recipe = {"kind": "inverse_distance", "power": power, "cutoff_km": cutoff_km, **record}
-    return Weights(joined, ids, label or "inverse distance", recipe=recipe)
+    _check_positive(power=power, cutoff_km=cutoff_km)
+    recipe = {"kind": "inverse_distance", "power": power, "cutoff_km": cutoff_km}
+    weigh = lambda links: links.km**-power  # noqa: E731
+    return _by_distance(
+        regions, weigh, recipe, cutoff_km, islands, metric, label or "inverse distance", apart=True
+    )
 
 
-def distances_km(regions: gpd.GeoDataFrame) -> np.ndarray:
-    """Great-ellipse distances between centroids, (n, n), in kilometres.
+def exponential_decay(
+    regions: gpd.GeoDataFrame,
+    rate: float,
+    *,
+    cutoff_km: float | None = None,
+    islands: Islands = "error",
+    metric: Metric = "geodesic",
+    label: str | None = None,
+) -> Weights:
+    """w_ij = exp(−rate · d_ij), d in kilometres between centroids; zero beyond ``cutoff_km``.
 
-    Centroids are taken on an equal-area projection of the layer, distances on the ellipsoid, so that no
-    degree is ever taken for a length.
+    ``rate`` is per kilometre: 0.01 lets a weight fall to 37 % in 100 km. ``islands`` as in
+    :func:`inverse_distance`.
+
+    Raises
+    ------
+    WeightsError
+        A rate or cut-off that is not positive, an island under ``islands="error"``.
     """
-    from pyproj import Geod
-
-    _need_crs(regions)
-    points = regions.geometry.to_crs(_local_equal_area(regions)).centroid.to_crs("EPSG:4326")
-    lon, lat = points.x.to_numpy(), points.y.to_numpy()
-    geod = Geod(ellps="GRS80")
-    i, j = np.triu_indices(len(lon), 1)
-    out = np.zeros((len(lon), len(lon)))
-    out[i, j] = geod.inv(lon[i], lat[i], lon[j], lat[j])[2] / 1000
-    return out + out.T
+    _check_positive(rate=rate, cutoff_km=cutoff_km)
+    recipe = {"kind": "exponential_decay", "rate": rate, "cutoff_km": cutoff_km}
+    weigh = lambda links: np.exp(-rate * links.km)  # noqa: E731
+    return _by_distance(regions, weigh, recipe, cutoff_km, islands, metric, label or "exponential decay")
 
 
-def _touching(metres: gpd.GeoSeries, kind: str, tolerance: float) -> sparse.csr_array:
-    """Binary first-order contiguity of polygons on a projected CRS."""
+def gravity(
+    regions: gpd.GeoDataFrame,
+    values: pd.Series,
+    power: float = 2.0,
+    *,
+    cutoff_km: float | None = None,
+    islands: Islands = "error",
+    metric: Metric = "geodesic",
+    variable: str | None = None,
+    periods: Any = None,
+    label: str | None = None,
+) -> Weights:
+    """w_ij = v_i v_j / d_ij^power, d in kilometres between centroids; zero beyond ``cutoff_km``.
+
+    Parameters
+    ----------
+    values
+        One positive number per unit, by unit id: a mass such as mean GDP of a base period.
+    variable, periods
+        What ``values`` is and of when, for the recipe; ``variable`` defaults to the name of the series.
+
+    Raises
+    ------
+    WeightsError
+        As :func:`inverse_distance`; a value that is blank or not positive.
+    AlignmentError
+        ``values`` and ``regions`` do not hold the same units.
+    """
+    _check_positive(power=power, cutoff_km=cutoff_km)
+    ids = layer_ids(regions)
+    mass = unit_values(values, "Gravity weights", positive=True)
+    match_units(mass.index, ids, "series", "layer")
+    v = mass.loc[ids].to_numpy()
+    recipe = {"kind": "gravity", "power": power, "cutoff_km": cutoff_km}
+    recipe |= {"variable": variable or _name_of(values), "periods": periods}
+    weigh = lambda links: v[links.i] * v[links.j] * links.km**-power  # noqa: E731
+    return _by_distance(regions, weigh, recipe, cutoff_km, islands, metric, label or "gravity", apart=True)
+
+
+def block(
+    regions: gpd.GeoDataFrame, column: str, *, islands: Islands = "error", label: str | None = None
+) -> Weights:
+    """Neighbours are units with the same value of a column, such as their province.
+
+    Raises
+    ------
+    WeightsError
+        No such column, a blank in it, a unit alone in its block under ``islands="error"``.
+    """
+    check_islands(islands)
+    ids = layer_ids(regions)
+    if column not in regions.columns or column == regions.geometry.name:
+        known = listed(c for c in regions.columns if c != regions.geometry.name)
+        raise WeightsError(f"The layer has no column {column!r} to group units by; it has {known}.")
+    groups = regions[column]
+    if groups.isna().any():
+        raise WeightsError(f"Column {column!r} is blank for {listed(ids[groups.isna().to_numpy()])}.")
+    number, _ = pd.factorize(groups)
+    sizes = np.bincount(number).astype(float)
+    need_memory((sizes * (sizes - 1)).sum(), f"Blocks of {column!r}", "Use a finer grouping.")
+    member = sparse.csr_array((np.ones(len(ids)), (np.arange(len(ids)), number)))
+    matrix, ids, record = settle(_no_diagonal(member @ member.T), ids, islands, regions)
+    return finish(matrix, ids, label or column, {"kind": "block", "column": column, **record}, groups=True)
+
+
+def _by_distance(
+    regions: gpd.GeoDataFrame,
+    weigh: Callable[[Links], NDArray[np.float64]],
+    recipe: dict[str, Any],
+    cutoff_km: float | None,
+    islands: Islands,
+    metric: Metric,
+    label: str,
+    *,
+    apart: bool = False,
+) -> Weights:
+    """Symmetric weights that are a function of distance; ``apart``: distance zero is refused."""
+    check_islands(islands)
+    ids, where = layer_ids(regions), places(regions, metric)
+    links = where.all_pairs(FULL_REMEDY) if cutoff_km is None else where.within(cutoff_km)
+    if apart:
+        refuse_coincident(links, ids, str(recipe["kind"]).replace("_", " "))
+    weight = _finite(weigh(links), links, ids)
+    half = sparse.coo_array((weight, (links.i, links.j)), shape=(len(ids),) * 2)
+    matrix = sparse.csr_array(half + half.T)
+    matrix.eliminate_zeros()
+    strength = lambda i, j: weigh(Links(i, j, where.km(i, j)))  # noqa: E731
+    matrix, ids, record = settle(matrix, ids, islands, regions, strength)
+    return finish(matrix, ids, label, {**recipe, "metric": metric, **record})
+
+
+def _one(links: Links) -> NDArray[np.float64]:
+    return np.ones(len(links.km))
+
+
+def _finite(weight: NDArray[np.float64], links: Links, ids: pd.Index) -> NDArray[np.float64]:
+    at = np.flatnonzero(~np.isfinite(weight))
+    if len(at):
+        pairs = [f"{ids[links.i[m]]} and {ids[links.j[m]]}" for m in at]
+        raise WeightsError(f"The weight is too large to be stored for {listed(pairs, 5)}. Use a lower power.")
+    return weight
+
+
+def _check_positive(**numbers: float | None) -> None:
+    for name, value in numbers.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            raise WeightsError(f"{name} must be a number, not {value!r}.")
+        if not (value > 0 and np.isfinite(value)):
+            unit = " of kilometres" if name == "cutoff_km" else ""
+            raise WeightsError(f"{name} must be a positive number{unit}, not {value}.")
+
+
+def _name_of(values: pd.Series) -> str | None:
+    return None if values.name is None else str(values.name)
+
+
+def _steps(first: sparse.csr_array, order: int, cumulative: bool) -> sparse.csr_array:
+    """Units up to (or exactly) ``order`` steps away on the graph of first-order neighbours."""
+    pattern = sparse.csr_array((first != 0).astype(float))
+    if order == 1:
+        return first
+    reach, before = pattern, pattern
+    for _ in range(order - 1):
+        before = reach
+        reach = _no_diagonal(reach + reach @ pattern)
+        reach.data[:] = 1.0
+    if cumulative:
+        return reach
+    exact = sparse.csr_array(reach - before)
+    exact.eliminate_zeros()
+    return exact
+
+
+def _say_far(matrix: sparse.csr_array, ids: pd.Index, order: int, islands: Islands) -> None:
+    """Units with first-order neighbours may have none at exactly a higher order."""
+    alone = np.diff(matrix.indptr) == 0
+    if order == 1 or not alone.any() or islands == "zero":
+        return
+    if alone.all():
+        raise WeightsError(f"No unit is exactly {order} steps from another; use a lower order.")
+    say(
+        f"{alone.sum()} unit(s) have nobody exactly {order} steps away: {listed(ids[alone])}. Their lags are zero."
+    )
+
+
+def _no_diagonal(matrix: Any) -> sparse.csr_array:
+    coo = sparse.coo_array(matrix)
+    keep = coo.row != coo.col
+    return sparse.csr_array((coo.data[keep], (coo.row[keep], coo.col[keep])), shape=coo.shape)
+
+
+def _on_plane(regions: gpd.GeoDataFrame, ids: pd.Index) -> NDArray[Any]:
+    """Polygons in metres on a plane on which straight borders stay straight.
+
+    A projected layer keeps its plane. Degrees are scaled to metres at the middle latitude and not projected:
+    a projection bends a long segment away from a neighbour's vertex that lies on it.
+    """
     import shapely
 
-    shapes = metres.to_numpy()
-    n = len(shapes)
-    i, j = metres.sindex.query(shapes, predicate="dwithin", distance=tolerance)
-    keep = i < j
-    i, j = i[keep], j[keep]
-    if kind == "rook":
-        # Half the perimeter of the strip that both borders run through is the length they share.
-        near = shapely.buffer(shapely.boundary(shapes), tolerance, cap_style="flat", quad_segs=2)
-        shared = shapely.length(shapely.intersection(near[i], shapely.boundary(shapes[j])))
-        keep = shared > ROOK_METRES + 4 * tolerance
-        i, j = i[keep], j[keep]
-    half = sparse.csr_array((np.ones(len(i)), (i, j)), shape=(n, n))
-    return sparse.csr_array(half + half.T)
+    crs = need_crs(regions)
+    shapes = _polygons(regions.geometry.to_numpy(), ids)
+    if crs.is_geographic:
+        _, south, _, north = regions.total_bounds
+        across = METRES_PER_DEGREE * max(np.cos(np.radians((south + north) / 2)), 1e-6)
+        return shapely.transform(shapes, lambda xy: xy * np.array([across, METRES_PER_DEGREE]))
+    factor = crs.axis_info[0].unit_conversion_factor
+    return shapes if factor == 1 else shapely.transform(shapes, lambda xy: xy * factor)
 
 
-def _bridge(
-    first: sparse.csr_array,
-    regions: gpd.GeoDataFrame,
-    ids: pd.Index,
-    islands: Any,
-    strength: np.ndarray | None = None,
-) -> tuple[sparse.csr_array, dict[str, Any]]:
-    """Apply the island policy; give the matrix and what was done.
+def _polygons(shapes: NDArray[Any], ids: pd.Index) -> NDArray[Any]:
+    """The polygons of a layer; lines and points that mending left beside polygons are dropped."""
+    import shapely
 
-    ``strength`` (n, n) holds the weight a new link gets; one without it.
-    """
-    alone = np.flatnonzero(np.diff(first.indptr) == 0)
-    names = [_named(regions, ids, i) for i in alone]
-    if not isinstance(islands, str):
-        pairs = [(_position(ids, a), _position(ids, b)) for a, b in islands]
-    elif islands not in ("error", "nearest", "zero"):
-        raise WeightsError(f"islands must be error, nearest, zero or a list of id pairs, not {islands!r}.")
-    elif not len(alone):
-        return first, {"islands": islands, "bridges": []}
-    elif islands == "error":
-        raise WeightsError(
-            f"{len(alone)} unit(s) have no neighbour: {listed(names)}. Say what to do with them: "
-            'islands="nearest" links each with its nearest unit, "zero" keeps them without neighbours, '
-            "a list of (id, id) pairs builds bridges."
-        )
-    elif islands == "zero":
-        _say(f"{len(alone)} unit(s) keep no neighbour: {listed(names)}. Their spatial lags are zero.")
-        return first, {"islands": "zero", "bridges": []}
-    else:
-        distance = distances_km(regions)
-        np.fill_diagonal(distance, np.inf)
-        pairs = [(int(i), int(distance[i].argmin())) for i in alone]
-    for a, b in pairs:
-        _say(f"{_named(regions, ids, a)} is linked with {_named(regions, ids, b)} (bridge, islands policy).")
-    rows, cols = np.array(pairs).reshape(-1, 2).T
-    weight = np.ones(len(pairs)) if strength is None else strength[rows, cols]
-    links = sparse.csr_array((weight, (rows, cols)), shape=first.shape)
-    joined = sparse.csr_array(first.maximum(links).maximum(links.T))
-    policy = islands if isinstance(islands, str) else "bridges"
-    return joined, {"islands": policy, "bridges": [[str(ids[a]), str(ids[b])] for a, b in pairs]}
-
-
-def _up_to_order(first: sparse.csr_array, order: int) -> sparse.csr_array:
-    reach = first
-    for _ in range(order - 1):
-        reach = sparse.csr_array(((reach + reach @ first) > 0).astype(float))
-    reach = sparse.lil_array(reach)
-    reach.setdiag(0)
-    return sparse.csr_array(reach)
-
-
-def _metres(regions: gpd.GeoDataFrame) -> gpd.GeoSeries:
-    """Geometry in metres: a local equal-area projection unless the layer is projected already."""
-    crs = _need_crs(regions)
-    if crs.is_projected and crs.axis_info[0].unit_conversion_factor == 1:
-        return regions.geometry
-    return regions.geometry.to_crs(_local_equal_area(regions))
-
-
-def _local_equal_area(regions: gpd.GeoDataFrame) -> str:
-    west, south, east, north = regions.geometry.to_crs("EPSG:4326").total_bounds
-    lat, lon = (south + north) / 2, (west + east) / 2
-    return f"+proj=laea +lat_0={lat:.4f} +lon_0={lon:.4f} +ellps=GRS80 +units=m"
-
-
-def _need_crs(regions: gpd.GeoDataFrame):
-    if regions.crs is None:
-        raise WeightsError(
-            "The polygons have no coordinate reference system; set it, e.g. EPSG:4490 for Chinese data."
-        )
-    return regions.crs
-
-
-def _ids(regions: gpd.GeoDataFrame) -> pd.Index:
-    return text_ids(regions.index)
-
-
-def _position(ids: pd.Index, unit: str) -> int:
-    if unit not in ids:
-        raise WeightsError(f"The bridge names unit {unit!r}, which is not among the polygons.")
-    return int(ids.get_loc(unit))
-
-
-def _named(regions: gpd.GeoDataFrame, ids: pd.Index, i: int) -> str:
-    return f"{ids[i]} ({regions['name_en'].iloc[i]})" if "name_en" in regions else str(ids[i])
-
-
-def _refuse_coincident(distance: np.ndarray, ids: pd.Index) -> None:
-    i, j = np.nonzero(np.triu(distance == 0, 1))
-    if len(i):
-        pairs = [f"{ids[a]} and {ids[b]}" for a, b in zip(i, j, strict=True)]
-        raise WeightsError(f"Units at the same point have no inverse distance: {listed(pairs, 5)}.")
-
-
-def _say(message: str) -> None:
-    warnings.warn(message, SpatialZbWarning, stacklevel=4)
+    shapes = np.asarray(shapes, dtype=object)
+    kinds = shapely.get_type_id(shapes)
+    flat = (kinds == shapely.GeometryType.POLYGON) | (kinds == shapely.GeometryType.MULTIPOLYGON)
+    if flat.all():
+        return shapes
+    shapes = shapes.copy()
+    for at in np.flatnonzero(~flat):
+        parts = shapely.get_parts(shapely.get_parts(shapes[at]))
+        shapes[at] = shapely.multipolygons(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
+    empty = shapely.is_empty(shapes)
+    if empty.any():
+        raise WeightsError(f"Contiguity needs polygons; these units have none: {listed(ids[empty])}.")
+    return shapes

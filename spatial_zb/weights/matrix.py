@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,10 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from spatial_zb.core.logdet import LogDet, make_logdet
-from spatial_zb.errors import AlignmentError, WeightsError, listed
+from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed
+
+if TYPE_CHECKING:
+    from spatial_zb.weights.describe import WeightsReport
 
 __all__ = ["Normalisation", "Weights", "as_weights"]
 
@@ -39,12 +43,16 @@ class Weights:
         How the rows were scaled: ``"none"``, ``"row"``, ``"spectral"`` or ``"minmax"``.
     recipe
         How it was built, for the manifest.
+    allow_negative
+        Accept negative weights, with a warning.
 
     Raises
     ------
     WeightsError
-        Not square, wrong number of ids, duplicate ids, a weight that is not finite or is negative, a
-        non-zero diagonal, or no link at all.
+        Not square, a weight that is not finite or (unless allowed) negative, a non-zero diagonal, or no link
+        at all.
+    AlignmentError
+        Wrong number of ids, ids that are not text, or repeated.
     """
 
     matrix: sparse.csr_array
@@ -52,11 +60,12 @@ class Weights:
     label: str = "W"
     normalisation: Normalisation = "none"
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    allow_negative: bool = False
 
     def __post_init__(self) -> None:
         matrix = _canonical(self.matrix)
         ids = text_ids(self.ids)
-        _check(matrix, ids, self.label)
+        _check(matrix, ids, self.label, self.allow_negative)
         object.__setattr__(self, "matrix", matrix)
         object.__setattr__(self, "ids", ids)
         object.__setattr__(self, "recipe", MappingProxyType(dict(self.recipe)))
@@ -65,7 +74,14 @@ class Weights:
         return f"Weights({self.label!r}, n={self.n}, links={self.matrix.nnz}, {self.normalisation})"
 
     def __reduce__(self) -> tuple:
-        return Weights, (self.matrix, self.ids, self.label, self.normalisation, dict(self.recipe))
+        return Weights, (
+            self.matrix,
+            self.ids,
+            self.label,
+            self.normalisation,
+            dict(self.recipe),
+            self.allow_negative,
+        )
 
     @property
     def n(self) -> int:
@@ -89,6 +105,20 @@ class Weights:
         return bool(np.all(np.abs(self.matrix.sum(axis=1) - 1) < ROW_SUM_TOLERANCE))
 
     @cached_property
+    def all_equal(self) -> bool:
+        """True when every unit is linked with every other by one weight.
+
+        W y is then a combination of y and its mean: with a constant or time effects rho is not identified.
+        """
+        full = self.matrix.nnz == self.n * (self.n - 1)
+        return full and float(np.ptp(self.matrix.data)) <= ROW_SUM_TOLERANCE * float(abs(self.matrix.data[0]))
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the variables it was built from (economic weights), each once."""
+        return tuple(dict.fromkeys(_variables(self.recipe)))
+
+    @cached_property
     def logdet(self) -> LogDet:
         """The log-determinant of I − ρW, built once and shared by all that use this W."""
         return make_logdet(self.matrix)
@@ -99,10 +129,20 @@ class Weights:
         ``"row"`` divides each row by its sum, ``"spectral"`` everything by the largest modulus of the
         eigenvalues, ``"minmax"`` by min(largest row sum, largest column sum) (Kelejian & Prucha 2010,
         J. Econometrics 157: 53-67). Islands keep an empty row.
+
+        Raises
+        ------
+        WeightsError
+            An unknown word; rows or columns of negative weights that have no positive sum to divide by.
         """
         rows = np.asarray(self.matrix.sum(axis=1)).ravel()
         if how == "none":
             return self
+        if how in ("row", "minmax") and (self.matrix.data < 0).any():
+            raise WeightsError(
+                f"Weights {self.label!r} have negative entries, so their row sums are no scale; "
+                'use standardise("spectral").'
+            )
         if how == "row":
             scale = np.divide(1.0, rows, out=np.zeros_like(rows), where=rows > 0)
         elif how == "spectral":
@@ -143,6 +183,12 @@ class Weights:
         part = replace(self, matrix=self.matrix[order][:, order], ids=wanted, normalisation="none")
         return part.standardise(self.normalisation)
 
+    def report(self) -> WeightsReport:
+        """Describe the weights: components, islands, neighbours, density, asymmetry, interval of rho."""
+        from spatial_zb.weights.describe import describe
+
+        return describe(self)
+
     def lag(self, values: pd.Series) -> pd.Series:
         """Spatial lag W x of a series indexed by unit id; the answer has the order of ``ids``."""
         match_units(text_ids(values.index), self.ids, "series", f"weights {self.label!r}")
@@ -182,8 +228,12 @@ def match_units(left: pd.Index, right: pd.Index, left_name: str, right_name: str
         )
 
 
-def as_weights(obj: Any, ids: Sequence[str] | None = None, label: str = "W") -> Weights:
+def as_weights(
+    obj: Any, ids: Sequence[str] | None = None, label: str = "W", *, allow_negative: bool = False
+) -> Weights:
     """Turn a Weights, a libpysal ``Graph`` or ``W``, or a matrix with ids into a Weights.
+
+    Negative weights are refused unless ``allow_negative``; then they are kept with a warning.
 
     Raises
     ------
@@ -209,17 +259,29 @@ def as_weights(obj: Any, ids: Sequence[str] | None = None, label: str = "W") -> 
             raise AlignmentError(
                 "A bare matrix carries no unit ids: pass ids=[...] in the order of its rows."
             )
-        return _from_matrix(obj, ids, label)
+        return _from_matrix(obj, ids, label, allow_negative)
     else:
         raise WeightsError(
             f"Cannot read weights from a {type(obj).__name__}; give a Weights, Graph, W or matrix with ids."
         )
-    weights = _from_matrix(matrix, own, label)
+    weights = _from_matrix(matrix, own, label, allow_negative)
     return weights if ids is None else weights.align(ids)
 
 
-def _from_matrix(matrix: Any, ids: Any, label: str) -> Weights:
-    weights = Weights(sparse.csr_array(matrix), pd.Index(ids), label, recipe={"kind": "user"})
+def _from_matrix(matrix: Any, ids: Any, label: str, allow_negative: bool) -> Weights:
+    weights = Weights(
+        sparse.csr_array(matrix),
+        pd.Index(ids),
+        label,
+        recipe={"kind": "user"},
+        allow_negative=allow_negative,
+    )
+    if (negative := int((weights.matrix.data < 0).sum())) > 0:
+        warnings.warn(
+            f"Weights {label!r} keep {negative} negative weight(s); rho and Moran's I lose their usual reading.",
+            SpatialZbWarning,
+            stacklevel=3,
+        )
     return replace(weights, normalisation="row") if weights.row_normalised else weights
 
 
@@ -240,7 +302,14 @@ def _canonical(matrix: Any) -> sparse.csr_array:
     return out
 
 
-def _check(matrix: sparse.csr_array, ids: pd.Index, label: str) -> None:
+def _variables(recipe: Mapping[str, Any]) -> Iterator[str]:
+    if recipe.get("variable"):
+        yield str(recipe["variable"])
+    for part in recipe.get("parts", ()):
+        yield from _variables(part)
+
+
+def _check(matrix: sparse.csr_array, ids: pd.Index, label: str, allow_negative: bool) -> None:
     if matrix.shape[0] != matrix.shape[1]:
         raise WeightsError(f"Weights {label!r} must be square, not {matrix.shape[0]} × {matrix.shape[1]}.")
     if len(ids) != matrix.shape[0]:
@@ -252,7 +321,7 @@ def _check(matrix: sparse.csr_array, ids: pd.Index, label: str) -> None:
     coo = matrix.tocoo()
     for wrong, words in (
         (~np.isfinite(coo.data), "a weight that is not finite"),
-        (coo.data < 0, "a negative weight"),
+        ((coo.data < 0) & (not allow_negative), "a negative weight (allow_negative=True keeps it)"),
         (coo.row == coo.col, "a weight of a unit on itself"),
     ):
         if wrong.any():

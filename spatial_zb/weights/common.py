@@ -1,0 +1,148 @@
+"""What all weights builders share: ids, the final checks, memory, warnings."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed
+from spatial_zb.weights.matrix import Weights, text_ids
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["LIMIT_BYTES", "finish", "layer_ids", "named", "need_crs", "need_memory", "say", "unit_values"]
+
+#: A builder that would need more memory than this is refused before it starts.
+LIMIT_BYTES = 2 * 1024**3
+#: Peak bytes per link while a matrix is built: positions, distance, weight, and their copies in csr.
+BYTES_PER_LINK = 64
+
+
+def finish(
+    matrix: sparse.csr_array,
+    ids: pd.Index,
+    label: str,
+    recipe: Mapping[str, Any],
+    *,
+    groups: bool = False,
+) -> Weights:
+    """Make the Weights, and say what a reader must know: separate components, weights all equal.
+
+    ``groups=True``: separate components are what was asked for, so nothing is said about them.
+    """
+    weights = Weights(matrix, ids, label, recipe=recipe)
+    linked = weights.components[~weights.ids.isin(weights.islands)]
+    sizes = linked.value_counts()
+    if len(sizes) > 1 and not groups:
+        parts = [
+            f"{size} unit(s) around {linked.index[linked == c][0]}" for c, size in sizes.sort_index().items()
+        ]
+        say(
+            f"Weights {label!r} fall into {len(sizes)} components without a link between them: "
+            f"{listed(parts, 5)}."
+        )
+    if weights.all_equal and weights.n > 2:
+        say(
+            f"Weights {label!r} link every unit with every other equally, so rho is not identified "
+            "where a constant or time effects are in the model. Use a cut-off, fewer neighbours, or distances."
+        )
+    return weights
+
+
+def layer_ids(regions: gpd.GeoDataFrame) -> pd.Index:
+    """Ids of a layer as text, once each; its geometry must be there.
+
+    Raises
+    ------
+    AlignmentError
+        Ids that are not text, or repeated.
+    WeightsError
+        Not a layer, a layer without units, a unit without geometry.
+    """
+    if not hasattr(regions, "geometry") or not hasattr(regions, "crs"):
+        raise WeightsError(
+            f"Weights are built from a GeoDataFrame indexed by unit id, not from a {type(regions).__name__}."
+        )
+    ids = text_ids(regions.index)
+    if ids.has_duplicates:
+        raise AlignmentError(
+            f"The layer has more than one polygon for {listed(ids[ids.duplicated()].unique())}. "
+            "Dissolve it by id first."
+        )
+    if len(ids) < 2:
+        raise WeightsError(f"Weights need at least two units; the layer has {len(ids)}.")
+    empty = (regions.geometry.isna() | regions.geometry.is_empty).to_numpy()
+    if empty.any():
+        raise WeightsError(f"There is no geometry for {listed(ids[empty])}. Remove or mend these rows.")
+    return ids
+
+
+def need_crs(regions: gpd.GeoDataFrame):
+    """The coordinate reference system of a layer; without one no length means anything."""
+    if regions.crs is None:
+        raise WeightsError(
+            "The polygons have no coordinate reference system; set it, e.g. EPSG:4490 for Chinese data."
+        )
+    return regions.crs
+
+
+def named(regions: gpd.GeoDataFrame | None, ids: pd.Index, i: int) -> str:
+    """A unit as messages call it: its id, and its name where the layer has one."""
+    known = regions is not None and "name_en" in regions
+    return f"{ids[i]} ({regions['name_en'].iloc[i]})" if known else str(ids[i])
+
+
+def need_memory(links: float, what: str, remedy: str) -> None:
+    """Refuse a matrix of ``links`` stored weights that would not fit, before it is built."""
+    needed = links * BYTES_PER_LINK
+    if needed > LIMIT_BYTES:
+        raise WeightsError(
+            f"{what} would hold {links:,.0f} weights and need about {needed / 1024**3:.1f} GB of memory; "
+            f"the limit is {LIMIT_BYTES / 1024**3:.1f} GB. {remedy}"
+        )
+
+
+def unit_values(values: pd.Series, what: str, *, positive: bool = False) -> pd.Series:
+    """Check one number per unit: a Series of finite floats indexed by text ids.
+
+    Raises
+    ------
+    WeightsError
+        Not a Series, text, blank or infinite numbers, with ``positive`` also numbers not above zero.
+    AlignmentError
+        Ids that are not text, or repeated.
+    """
+    if not isinstance(values, pd.Series):
+        raise WeightsError(f"{what} needs a Series indexed by unit id, not a {type(values).__name__}.")
+    ids = text_ids(values.index)
+    if ids.has_duplicates:
+        raise AlignmentError(f"{what}: units named twice: {listed(ids[ids.duplicated()].unique())}.")
+    try:
+        numbers = pd.Series(values.to_numpy(dtype=float, na_value=np.nan), index=ids, name=values.name)
+    except (TypeError, ValueError):
+        raise WeightsError(
+            f"{what}: {values.name or 'the variable'} is not numeric. Convert it to numbers first."
+        ) from None
+    wrong = ~np.isfinite(numbers.to_numpy())
+    if wrong.any():
+        raise WeightsError(
+            f"{what}: no finite value of {values.name or 'the variable'} for {listed(ids[wrong])}. "
+            "Fill them, or leave these units out."
+        )
+    if positive and (numbers <= 0).any():
+        raise WeightsError(
+            f"{what}: {values.name or 'the variable'} must be positive, but is not for "
+            f"{listed(ids[(numbers <= 0).to_numpy()])}. Use a variable in levels, not in logs or differences."
+        )
+    return numbers
+
+
+def say(message: str) -> None:
+    """Warn about something a reader of the results should know."""
+    warnings.warn(message, SpatialZbWarning, stacklevel=4)

@@ -1,0 +1,216 @@
+"""What a reader should know about weights before using them, alone and side by side."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from spatial_zb.errors import SpatialZbWarning, WeightsError, listed
+from spatial_zb.weights.matrix import Weights, as_weights, match_units
+
+__all__ = ["WeightsComparison", "WeightsReport", "compare_weights", "describe"]
+
+#: Above this size the eigenvalues are not computed for a report: dense algebra of n³.
+MOST_UNITS_WITH_EIGENVALUES = 3000
+#: Two weights that are correlated at least so are one matrix for the purposes of a robustness table.
+NEAR_EQUAL = 0.99
+#: A pair of entries is asymmetric when it differs by more than rounding.
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class WeightsReport:
+    """A description of weights.
+
+    Attributes
+    ----------
+    units
+        By unit id: ``neighbours`` (row entries), ``neighbour_of`` (column entries), ``row_sum``,
+        ``component`` (number), ``island``.
+    summary
+        The facts of :meth:`glance`, by name.
+    notes
+        Sentences on what to look at: components, islands, equal weights, asymmetry.
+    """
+
+    label: str
+    units: pd.DataFrame
+    summary: Mapping[str, Any]
+    notes: tuple[str, ...] = field(default=())
+
+    def tidy(self) -> pd.DataFrame:
+        """One row per unit: ``unit, neighbours, neighbour_of, row_sum, component, island``."""
+        return self.units.rename_axis("unit").reset_index()
+
+    def glance(self) -> pd.DataFrame:
+        """One row of facts about the whole matrix; ``rho_low`` and ``rho_high`` are NaN above 3,000 units."""
+        return pd.DataFrame([dict(self.summary)])
+
+    def degrees(self) -> pd.Series:
+        """Histogram of neighbours: number of units by number of neighbours."""
+        counts = self.units["neighbours"].value_counts().sort_index()
+        return counts.rename_axis("neighbours").rename("units")
+
+    def components(self) -> pd.Series:
+        """Number of units by component, islands included, largest first."""
+        return self.units["component"].value_counts().rename("units")
+
+    def __str__(self) -> str:
+        facts = [f"  {name.replace('_', ' ')}: {_written(value)}" for name, value in self.summary.items()]
+        degrees = ", ".join(f"{units} × {degree}" for degree, units in self.degrees().items())
+        return "\n".join([f"Weights {self.label!r}", *facts, f"  degrees: {degrees}", *self.notes])
+
+
+@dataclass(frozen=True, eq=False)
+class WeightsComparison:
+    """Several weights of the same units, pair by pair.
+
+    ``pairs`` has the columns ``a, b, links_a, links_b, links_common, jaccard, correlation, near_equal``:
+    Jaccard is common links over links of either; the correlation runs over all n(n − 1) entries off the
+    diagonal, as the weights are given. ``overview`` is one row of facts per matrix.
+    """
+
+    pairs: pd.DataFrame
+    overview: pd.DataFrame
+
+    def tidy(self) -> pd.DataFrame:
+        """One row per pair."""
+        return self.pairs.copy()
+
+    def glance(self) -> pd.DataFrame:
+        """One row per matrix."""
+        return self.overview.copy()
+
+
+def describe(weights: Weights) -> WeightsReport:
+    """Components, islands, neighbours, density, asymmetry, interval of rho, and summary of the weights."""
+    matrix, n = weights.matrix, weights.n
+    neighbours = np.diff(matrix.indptr)
+    units = pd.DataFrame(
+        {
+            "neighbours": neighbours,
+            "neighbour_of": np.bincount(matrix.indices, minlength=n),
+            "row_sum": np.asarray(matrix.sum(axis=1)).ravel(),
+            "component": weights.components,
+            "island": neighbours == 0,
+        },
+        index=weights.ids,
+    )
+    linked = weights.components[neighbours > 0].nunique()
+    low, high = weights.logdet.interval if n <= MOST_UNITS_WITH_EIGENVALUES else (np.nan, np.nan)
+    links, weighted = _asymmetry(matrix)
+    summary = {
+        "weights": weights.label,
+        "normalisation": weights.normalisation,
+        "units": n,
+        "links": matrix.nnz,
+        "density": matrix.nnz / (n * (n - 1)),
+        "islands": len(weights.islands),
+        "components": linked,
+        "neighbours_min": int(neighbours.min()),
+        "neighbours_mean": float(neighbours.mean()),
+        "neighbours_max": int(neighbours.max()),
+        "weight_min": float(matrix.data.min()),
+        "weight_median": float(np.median(matrix.data)),
+        "weight_max": float(matrix.data.max()),
+        "one_way_links": links,
+        "asymmetry": weighted,
+        "all_equal": weights.all_equal,
+        "rho_low": low,
+        "rho_high": high,
+    }
+    return WeightsReport(weights.label, units, summary, tuple(_notes(weights, summary)))
+
+
+def compare_weights(weights: Mapping[str, Weights]) -> WeightsComparison:
+    """Compare weights of the same units, pair by pair, and warn of pairs that are nearly one matrix.
+
+    Raises
+    ------
+    WeightsError
+        Fewer than two matrices.
+    AlignmentError
+        Matrices of different units.
+    """
+    if not isinstance(weights, Mapping) or len(weights) < 2:
+        raise WeightsError("Give two or more weights to compare, by name: {'queen': W1, 'knn4': W2}.")
+    matched = {name: as_weights(W) for name, W in weights.items()}
+    first = next(iter(matched.values()))
+    for name, W in matched.items():
+        match_units(W.ids, first.ids, f"weights {name!r}", f"weights {next(iter(matched))!r}")
+    matched = {name: W.align(first.ids) for name, W in matched.items()}
+    rows = [_pair(a, matched[a], b, matched[b]) for a, b in combinations(matched, 2)]
+    near = [f"{row['a']} and {row['b']}" for row in rows if row["near_equal"]]
+    if near:
+        warnings.warn(
+            f"Nearly the same weights: {listed(near)}. Results that agree across them are no robustness check.",
+            SpatialZbWarning,
+            stacklevel=2,
+        )
+    overview = pd.DataFrame([{**describe(W).summary, "weights": name} for name, W in matched.items()])
+    return WeightsComparison(pd.DataFrame(rows), overview)
+
+
+def _pair(name_a: str, a: Weights, name_b: str, b: Weights) -> dict[str, Any]:
+    common = int(((a.matrix != 0).astype(np.int8).multiply(b.matrix != 0)).nnz)
+    correlation = _correlation(a.matrix, b.matrix)
+    return {
+        "a": name_a,
+        "b": name_b,
+        "links_a": a.matrix.nnz,
+        "links_b": b.matrix.nnz,
+        "links_common": common,
+        "jaccard": common / (a.matrix.nnz + b.matrix.nnz - common),
+        "correlation": correlation,
+        "near_equal": bool(correlation >= NEAR_EQUAL) or abs(a.matrix - b.matrix).max() < ROUNDING,
+    }
+
+
+def _correlation(a: sparse.csr_array, b: sparse.csr_array) -> float:
+    """Pearson correlation of the entries off the diagonal, zeros included; NaN where one has none varying."""
+    entries = a.shape[0] * (a.shape[0] - 1)
+    mean_a, mean_b = a.sum() / entries, b.sum() / entries
+    between = a.multiply(b).sum() / entries - mean_a * mean_b
+    spread_a = (a.data**2).sum() / entries - mean_a**2
+    spread_b = (b.data**2).sum() / entries - mean_b**2
+    if min(spread_a / mean_a**2, spread_b / mean_b**2) < ROUNDING:
+        return float("nan")
+    return float(between / np.sqrt(spread_a * spread_b))
+
+
+def _asymmetry(matrix: sparse.csr_array) -> tuple[int, float]:
+    """Links without a link back, and Σ|w_ij − w_ji| / Σ(|w_ij| + |w_ji|)."""
+    there = (matrix != 0).astype(np.int8)
+    mutual = there.multiply(there.T).nnz
+    return int(matrix.nnz - mutual), float(abs(matrix - matrix.T).sum() / (2 * abs(matrix).sum()))
+
+
+def _notes(weights: Weights, summary: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if len(weights.islands):
+        notes.append(f"Without neighbours: {listed(weights.islands)}; their spatial lags are zero.")
+    if summary["components"] > 1:
+        sizes = weights.components[~weights.ids.isin(weights.islands)].value_counts()
+        notes.append(
+            f"{len(sizes)} components of {listed(sizes, 5)} units: nothing spills from one to another."
+        )
+    if summary["all_equal"]:
+        notes.append("All weights are equal: rho is not identified beside a constant or time effects.")
+    if summary["one_way_links"]:
+        notes.append(f"{summary['one_way_links']} links have no link back: eigenvalues may be complex.")
+    if weights.variables:
+        notes.append(f"Built from {listed(weights.variables)}; do not use with these as dependent variable.")
+    if np.isnan(summary["rho_low"]):
+        notes.append(f"The interval of rho is not computed above {MOST_UNITS_WITH_EIGENVALUES:,} units.")
+    return notes
+
+
+def _written(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

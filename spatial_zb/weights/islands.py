@@ -1,0 +1,154 @@
+"""Units without neighbours: what to do with them is the caller's choice, and everything done is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from spatial_zb.errors import WeightsError, listed
+from spatial_zb.weights.common import named, say
+from spatial_zb.weights.distance import places
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["Islands", "Settled", "check_islands", "position", "settle"]
+
+Islands = Literal["error", "nearest", "zero", "drop"] | Sequence[tuple[str, str]]
+Strength = Callable[[NDArray[np.intp], NDArray[np.intp]], NDArray[np.float64]]
+
+
+class Settled(NamedTuple):
+    """Weights after the island policy, the ids that remain, and what was done (for the recipe)."""
+
+    matrix: sparse.csr_array
+    ids: pd.Index
+    record: dict[str, Any]
+
+
+def settle(
+    first: sparse.csr_array,
+    ids: pd.Index,
+    islands: Islands,
+    regions: gpd.GeoDataFrame | None = None,
+    strength: Strength | None = None,
+) -> Settled:
+    """Apply the island policy to first-order links.
+
+    Parameters
+    ----------
+    first
+        (n, n) weights before the policy.
+    islands
+        ``"error"``, ``"nearest"``, ``"zero"``, ``"drop"`` or (id, id) pairs.
+    regions
+        The layer, for names and for ``"nearest"``; without it that policy is refused.
+    strength
+        Weight of a new link from positions i and j; one without it.
+
+    Raises
+    ------
+    WeightsError
+        An unknown policy, an island under ``"error"``, an unknown id in a pair, or nobody left.
+    """
+    check_islands(islands)
+    alone = np.flatnonzero(np.diff(first.indptr) == 0)
+    names = [named(regions, ids, i) for i in alone]
+    if not isinstance(islands, str):
+        pairs = [(position(ids, a), position(ids, b)) for a, b in islands]
+    elif not len(alone):
+        return Settled(first, ids, {"islands": islands, "bridges": []})
+    elif islands == "error":
+        choices = '"zero" keeps them without neighbours, "drop" leaves them out'
+        if regions is not None:
+            choices = f'"nearest" links each with its nearest unit, {choices}, a list of (id, id) pairs builds bridges'
+        raise WeightsError(
+            f"{len(alone)} unit(s) have no neighbour: {listed(names)}. Say what to do with them with islands=: "
+            f"{choices}."
+        )
+    elif islands == "zero":
+        say(f"{len(alone)} unit(s) keep no neighbour: {listed(names)}. Their spatial lags are zero.")
+        return Settled(first, ids, {"islands": "zero", "bridges": []})
+    elif islands == "drop":
+        return _dropped(first, ids, regions)
+    elif regions is None:
+        raise WeightsError('islands="nearest" needs polygons to measure distances between.')
+    else:
+        pairs = _nearest(regions, alone)
+    return _bridged(first, ids, regions, pairs, islands, strength)
+
+
+def check_islands(islands: Islands) -> None:
+    """Refuse what is no island policy."""
+    if isinstance(islands, str):
+        good = islands in ("error", "nearest", "zero", "drop")
+    else:
+        good = isinstance(islands, Sequence) and all(
+            isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2 for pair in islands
+        )
+    if not good:
+        raise WeightsError(
+            f"islands must be error, nearest, zero, drop or a list of (id, id) pairs, not {islands!r}."
+        )
+
+
+def position(ids: pd.Index, unit: str) -> int:
+    """Place of a unit that a bridge names."""
+    if unit not in ids:
+        raise WeightsError(f"The bridge names unit {unit!r}, which is not among the units: {listed(ids)}.")
+    return int(ids.get_loc(unit))
+
+
+def _nearest(regions: gpd.GeoDataFrame, alone: NDArray[np.intp]) -> list[tuple[int, int]]:
+    """Each island with the unit whose centroid is nearest; ties go to the lower id."""
+    where = places(regions)
+    pairs = []
+    for i in alone:
+        others = np.delete(np.arange(where.n), i)
+        km = where.km(np.full(len(others), i), others)
+        pairs.append((int(i), int(others[np.lexsort((where.rank[others], km))[0]])))
+    return pairs
+
+
+def _bridged(
+    first: sparse.csr_array,
+    ids: pd.Index,
+    regions: gpd.GeoDataFrame | None,
+    pairs: list[tuple[int, int]],
+    islands: Islands,
+    strength: Strength | None,
+) -> Settled:
+    pairs = [pair for m, pair in enumerate(pairs) if set(pair) not in map(set, pairs[:m])]
+    for a, b in pairs:
+        if a == b:
+            raise WeightsError(f"A bridge links {ids[a]} with itself; name two units.")
+        say(f"{named(regions, ids, a)} is linked with {named(regions, ids, b)} (bridge, islands policy).")
+    rows, cols = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
+    weight = np.ones(len(pairs)) if strength is None else strength(rows, cols)
+    links = sparse.csr_array(sparse.coo_array((weight, (rows, cols)), shape=first.shape))
+    joined = sparse.csr_array(first.maximum(links).maximum(links.T))
+    policy = islands if isinstance(islands, str) else "bridges"
+    return Settled(
+        joined, ids, {"islands": policy, "bridges": [[str(ids[a]), str(ids[b])] for a, b in pairs]}
+    )
+
+
+def _dropped(first: sparse.csr_array, ids: pd.Index, regions: gpd.GeoDataFrame | None) -> Settled:
+    """Leave islands out, and units that only had islands as neighbours in turn."""
+    kept = np.arange(len(ids))
+    matrix = first
+    while len(kept) and (linked := np.diff(matrix.indptr) > 0).sum() < len(kept):
+        kept, matrix = kept[linked], sparse.csr_array(matrix[linked][:, linked])
+    gone = np.setdiff1d(np.arange(len(ids)), kept)
+    if not len(kept):
+        raise WeightsError("Every unit is an island: nothing is left after islands are dropped.")
+    say(
+        f"{len(gone)} unit(s) without neighbour are left out of the weights: "
+        f"{listed(named(regions, ids, i) for i in gone)}."
+    )
+    return Settled(matrix, ids[kept], {"islands": "drop", "dropped": [str(ids[i]) for i in gone]})
