@@ -177,4 +177,6 @@ def test_changelog_starts_with_what_is_not_released() -> None:
 def test_licence_file_is_the_licence_named() -> None:
     lines = (ROOT / "LICENSE").read_text(encoding="utf-8").splitlines()
     assert lines[0].replace(" ", "-").removesuffix("-License") == "BSD-3-Clause"
-    assert PYPROJECT["project"]["license-files"] == ["LICENSE"]
+    files = PYPROJECT["project"]["license-files"]
+    assert files == ["LICENSE", "spatial_zb/report/fonts/OFL.txt"]
+    assert all((ROOT / name).is_file() for name in files)

@@ -22,7 +22,6 @@ PACKAGES = (
     "pyproj",
     "pyogrio",
     "matplotlib",
-    "mapclassify",
 )
 #: Parts of a shapefile beside the .shp itself.
 SHAPEFILE_PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
