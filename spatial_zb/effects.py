@@ -21,6 +21,7 @@ from spatial_zb.core.impacts import (
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.errors import ConvergenceError, DataError, SpatialZbWarning, SpecificationError, listed
 from spatial_zb.models.fit import Fit, coefficient_table
+from spatial_zb.models.system_fit import SystemFit
 
 __all__ = [
     "EFFECTS",
@@ -48,7 +49,7 @@ class Effects:
 
     frame: pd.DataFrame
     method: str
-    fit: Fit
+    fit: Fit | SystemFit
     detail: Mapping[str, Any] = field(default_factory=dict)
 
     def tidy(self) -> pd.DataFrame:
@@ -61,7 +62,7 @@ class Effects:
 
 
 def spatial_effects(
-    fit: Fit,
+    fit: Fit | SystemFit,
     method: Method = "delta",
     *,
     draws: int = 2000,
@@ -76,7 +77,8 @@ def spatial_effects(
     Parameters
     ----------
     fit
-        Any single-equation fit; models without ρ (OLS, SLX, SEM, SDEM) have ρ = 0.
+        Any single-equation fit; models without ρ (OLS, SLX, SEM, SDEM) have ρ = 0. A system gives the effects
+        of :func:`spatial_zb.system_effects.system_effects`, on every equation.
     method
         ``"delta"``: first-order standard errors. ``"simulate"``: parameters drawn from N(θ̂, V); draws with ρ
         outside the admissible interval are rejected and counted; standard deviation and percentile limits.
@@ -96,6 +98,10 @@ def spatial_effects(
     -----
     LeSage & Pace (2009), Introduction to Spatial Econometrics, §2.7 and §5.6.
     """
+    if isinstance(fit, SystemFit):
+        from spatial_zb.system_effects import system_effects
+
+        return system_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
     if method not in get_args(Method):
         raise SpecificationError(f"method must be one of {listed(get_args(Method))}, not {method!r}.")
     beta, theta, rho = _coefficients(fit, fit.params.to_numpy())
