@@ -284,6 +284,12 @@ class _Job:
         chosen = self.study.general.language
         return LANGUAGES if chosen == "both" else (chosen,)
 
+    @property
+    def source(self) -> Text | str:
+        """The source of the data, as the note of a figure."""
+        source = self.study.data.source
+        return source_note(source) if source else ""
+
     def where(self, kind: str, language: Language) -> Path:
         """``tables`` or ``figures``; a folder of its own for each language when there are two."""
         return self.place / kind / language if len(self.languages) > 1 else self.place / kind
@@ -553,7 +559,7 @@ def _draw_effects(job: _Job, model: Model, columns: Sequence[_Column]) -> None:
             labels=job.prepared.labels,
             models=headings,
             title=model.title,
-            note=source_note(job.study.data.source) if job.study.data.source else "",
+            note=job.source,
             style=style,
         ),
     )
@@ -624,6 +630,7 @@ def _draw_scatter(job: _Job, panel: Panel, variable: str) -> None:
             job.prepared.weights(W, job.study.main_sample),
             label=panel.label(variable),
             names={i: name.pick(style.language) for i, name in names.items()} or None,
+            note=job.source,
             style=style,
         ),
     )

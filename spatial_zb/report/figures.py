@@ -73,6 +73,7 @@ def moran_scatter(
     names: Mapping[str, str] | pd.Series | None = None,
     notable: int | Sequence[str] = 6,
     title: Words = "",
+    note: Words = "",
     style: str | FigureStyle = "journal_single",
     language: Language | None = None,
     ax: Axes | None = None,
@@ -100,8 +101,10 @@ def moran_scatter(
     notable
         Ids to name, in order of priority, or how many of those farthest from the origin. A name without a
         free place is left out and told in ``Drawing.unlabelled``.
+    title, note
+        Words above and below, such as the source.
     ax
-        Axes to draw in, without title and legend.
+        Axes to draw in, without title, note and legend.
 
     Raises
     ------
@@ -112,7 +115,7 @@ def moran_scatter(
     """
     frame = values.to_frame(name="")
     with context(style, language) as chosen:
-        return _scatter(frame, W, label, names, notable, title, chosen, 1, ax)
+        return _scatter(frame, W, label, names, notable, (title, note), chosen, 1, ax)
 
 
 def moran_scatter_panels(
@@ -123,6 +126,7 @@ def moran_scatter_panels(
     names: Mapping[str, str] | pd.Series | None = None,
     notable: int | Sequence[str] = 6,
     title: Words = "",
+    note: Words = "",
     columns: int = 2,
     style: str | FigureStyle = "journal_double",
     language: Language | None = None,
@@ -134,7 +138,7 @@ def moran_scatter_panels(
     if not len(frame.columns):
         raise DataError("The frame has no column to plot: give one column for each period.")
     with context(style, language) as chosen:
-        return _scatter(frame, W, label, names, notable, title, chosen, columns, None)
+        return _scatter(frame, W, label, names, notable, (title, note), chosen, columns, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +156,7 @@ def _scatter(
     label: Words,
     names: Mapping[str, str] | pd.Series | None,
     notable: int | Sequence[str],
-    title: Words,
+    texts: tuple[Words, Words],
     style: FigureStyle,
     columns: int,
     ax: Axes | None,
@@ -166,12 +170,10 @@ def _scatter(
     lags = SPATIAL_LAG if math.isclose(_factor(weights), 1.0) else SCALED_LAG
     sides = (words(_fill(STANDARDISED, Text.of(label)), style.language), words(lags, style.language))
     if ax is None:
-        note = (
-            _fill(WITHOUT, ", ".join(called[unit] for unit in weights.islands))
-            if len(weights.islands)
-            else ""
-        )
-        around = words(title, style.language), words(note, style.language)
+        alone = ", ".join(called[unit] for unit in weights.islands)
+        notes = (_fill(WITHOUT, alone) if alone else "", texts[1])
+        below = " ".join(filter(None, (words(note, style.language) for note in notes)))
+        around = words(texts[0], style.language), below
         figure, panels = _scatter_sheet(frame.columns, clouds, sides, around, columns, style)
     else:
         figure, panels = root_figure(ax), [ax]
