@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 INSTRUMENT_SHARE = 0.1
 #: A unit-length column this near to the span of the others is dependent on them.
 RANK_TOLERANCE = 1e-9
+#: Sizes beyond this, or below its inverse, overflow when they are squared and summed.
+EXTREME = 1e120
 #: Residual share below which y is an identity of its regressors.
 PERFECT_FIT = 1e-18
 
@@ -105,10 +107,10 @@ def build_system_design(
     _refuse_too_few(spec, n, T, Z)
     H, instruments, dropped = _instruments(spec, columns, powers)
     identification = {name: _identify(spec, name, H, Z[name]) for name in spec.names}
-    for name in spec.names:
-        _refuse_unidentified(spec, name, identification[name], likelihood)
-        _refuse_dependent(spec, name, Z[name], y[:, spec.names.index(name)], weights.label)
     _refuse_same_variable(spec, y)
+    for name in spec.names:
+        _refuse_dependent(spec, name, Z[name], y[:, spec.names.index(name)], weights.label)
+        _refuse_unidentified(spec, name, identification[name], likelihood)
     _warn_many_instruments(len(instruments), n, T)
     arrays = _arrays(spec, weights, y, Z, H, n, T)
     return SystemDesign(spec, weights, arrays, instruments, dropped, identification)
@@ -137,6 +139,7 @@ class _Columns:
         """(M,), or None when nothing is left of it after the effects."""
         if name not in self.done:
             raw = self._raw(name)
+            self._refuse_extreme(name, raw)
             after = demean(raw, self.effects)
             flat = name != "(Intercept)" and np.ptp(raw) <= ABSORBED * np.abs(raw).max()
             gone = flat or np.abs(after).max() <= ABSORBED * np.abs(raw).max()
@@ -158,6 +161,13 @@ class _Columns:
             else:
                 self.raw[name] = self.panel.array(name)  # raises with near names
         return self.raw[name]
+
+    def _refuse_extreme(self, name: str, raw: Array) -> None:
+        largest = float(np.abs(raw).max())
+        if largest and not 1 / EXTREME < largest < EXTREME:
+            raise DataError(
+                f"{name!r} has values of size {largest:.0e}, whose squares a computer cannot hold. Rescale it."
+            )
 
     def _refuse_absorbed(self, name: str, equation: str | None) -> None:
         words = {
@@ -266,9 +276,11 @@ def _refuse_dependent(spec: SystemSpec, name: str, Z: Array, y: Array, label: st
                 terms[order[rank]],
                 *(terms[order[j]] for j in np.flatnonzero(np.abs(weights) > 1e-6)),
             ]
+            lagged = any(term in spec.equations[name].endogenous_terms for term in involved)
+            remedy = f"Drop one, or use other weights than {label!r}." if lagged else "Drop one."
             raise DataError(
                 f"Equation {name!r}: these regressors are an exact linear combination of each other: "
-                f"{listed(involved)}. Drop one."
+                f"{listed(involved)}. {remedy}"
             )
         condition = float(np.linalg.cond(R))
         if condition > CONDITION_WARNING:
