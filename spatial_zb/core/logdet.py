@@ -16,7 +16,18 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
-__all__ = ["EigenLogDet", "LogDet", "admissible_interval", "eigenvalues", "make_logdet", "symmetriser"]
+from spatial_zb.core.sparse_logdet import SparseLogDet
+from spatial_zb.errors import WeightsError
+
+__all__ = [
+    "EigenLogDet",
+    "LogDet",
+    "SparseLogDet",
+    "admissible_interval",
+    "eigenvalues",
+    "make_logdet",
+    "symmetriser",
+]
 
 #: A symmetrised matrix may differ from its transpose by rounding only.
 SYMMETRY_TOLERANCE = 1e-10
@@ -24,11 +35,29 @@ SYMMETRY_TOLERANCE = 1e-10
 UNIT_ROOT_TOLERANCE = 1e-8
 
 
+#: Up to this many units all eigenvalues cost no more than the factorisations of one fit (docs/performance.md).
+EIGEN_UNITS = 500
+#: With more links than this share of all pairs a factorisation fills up, and eigenvalues are cheaper.
+DENSE_SHARE = 0.05
+#: Largest n for which a dense n × n matrix is built: 1.6 GB, and as much again to work on it.
+DENSE_LIMIT = 14_000
+
+
 class LogDet(Protocol):
     """What estimators ask of a log-determinant; ρ may be a scalar or an array, the answers have its shape."""
 
-    n: int
-    interval: tuple[float, float]
+    @property
+    def n(self) -> int: ...
+    @property
+    def interval(self) -> tuple[float, float]: ...
+    @property
+    def rough(self) -> LogDet:
+        """What to scan the whole interval with: an approximation where exact answers are dear, else itself."""
+        ...
+
+    def cover(self, low: float, high: float) -> None:
+        """Say that many exact answers between two values of ρ will be asked for."""
+        ...
 
     def value(self, rho: ArrayLike, centred: bool = False) -> NDArray[np.float64]: ...
     def first(self, rho: ArrayLike, centred: bool = False) -> NDArray[np.float64]: ...
@@ -49,22 +78,54 @@ def symmetriser(matrix: sparse.csr_array) -> NDArray[np.float64] | None:
         return None
     log_ratio = sparse.csr_array((np.log(coo.data / backward), (coo.row, coo.col)), shape=(n, n))
     pattern = sparse.csr_array((np.ones(coo.nnz), (coo.row, coo.col)), shape=(n, n))
-    log_d = np.zeros(n)
-    _, component = csgraph.connected_components(pattern, directed=False)
-    for root in np.unique(component, return_index=True)[1]:
-        order, parent = csgraph.breadth_first_order(pattern, root, directed=True)
-        children = order[1:]
-        if children.size:
-            step = np.asarray(log_ratio[parent[children], children]).ravel()
-            for node, before, add in zip(children, parent[children], step, strict=True):
-                log_d[node] = log_d[before] + add
+    parent, log_d = _spanning_forest(pattern, log_ratio)
+    while np.any(parent != parent[parent]):  # each round doubles the length of path that is summed
+        log_d, parent = log_d + log_d[parent], parent[parent]
     misfit = log_d[coo.row] - log_d[coo.col] + np.log(coo.data / backward)
     return np.exp(log_d) if np.all(np.abs(misfit) < SYMMETRY_TOLERANCE) else None
 
 
+def _spanning_forest(
+    pattern: sparse.csr_array, step: sparse.csr_array
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Parent of each unit in a breadth-first tree of its component (roots: themselves), and the step from it."""
+    n = pattern.shape[0]
+    _, component = csgraph.connected_components(pattern, directed=False)
+    roots = np.unique(component, return_index=True)[1]
+    # One more node, linked to the root of every component, makes a single tree of them.
+    entries = pattern.tocoo()
+    row, column = (
+        np.concatenate(pair) for pair in ((entries.row, np.full(roots.size, n)), (entries.col, roots))
+    )
+    joined = sparse.csr_array((np.ones(row.size), (row, column)), shape=(n + 1, n + 1))
+    _, parent = csgraph.breadth_first_order(joined, n, directed=True)
+    parent = parent[:n].astype(np.intp)
+    parent[roots] = roots
+    out = np.zeros(n)
+    children = np.flatnonzero(parent != np.arange(n))
+    if children.size:
+        out[children] = np.asarray(step[parent[children], children]).ravel()
+    return parent, out
+
+
 def eigenvalues(matrix: sparse.csr_array) -> NDArray[np.float64] | NDArray[np.complex128]:
-    """Give all eigenvalues of W: real where W is similar to a symmetric matrix, else complex."""
-    d = symmetriser(matrix)
+    """Give all eigenvalues of W: real where W is similar to a symmetric matrix, else complex.
+
+    Raises
+    ------
+    WeightsError
+        More than ``DENSE_LIMIT`` units: a dense matrix of them would not fit.
+    """
+    n = matrix.shape[0]
+    if n > DENSE_LIMIT:
+        raise WeightsError(
+            f"All eigenvalues of weights of {n} units would need {n**2 * 16 / 2**30:.0f} GB. Up to {DENSE_LIMIT} units are "
+            "possible: use an estimator without them, sparser weights, or fewer units."
+        )
+    return _eigenvalues(matrix, symmetriser(matrix))
+
+
+def _eigenvalues(matrix: sparse.csr_array, d: NDArray[np.float64] | None) -> NDArray:
     dense = matrix.toarray()
     if d is None:
         return np.linalg.eigvals(dense).astype(complex)
@@ -78,9 +139,11 @@ def admissible_interval(omega: NDArray[np.float64] | NDArray[np.complex128]) -> 
 
     Only real eigenvalues make I − ρW singular at a real ρ. Without a negative (positive) real eigenvalue the
     lower (upper) end is −1/max|ω| (1/max|ω|), the radius within which the power series of the inverse
-    converges.
+    converges; (−1, 1) when all are zero.
     """
     radius = float(np.abs(omega).max())
+    if radius == 0:  # links that never lead back: no ρ is singular
+        return -1.0, 1.0
     real = omega.real[np.abs(omega.imag) <= UNIT_ROOT_TOLERANCE * radius] if np.iscomplexobj(omega) else omega
     low, high = float(real.min(initial=0.0)), float(real.max(initial=0.0))
     return (1 / low if low < 0 else -1 / radius, 1 / high if high > 0 else 1 / radius)
@@ -104,6 +167,14 @@ class EigenLogDet:
     def interval(self) -> tuple[float, float]:
         """The admissible interval of ρ."""
         return admissible_interval(self.omega)
+
+    @property
+    def rough(self) -> EigenLogDet:
+        """Itself: every answer is exact and cheap."""
+        return self
+
+    def cover(self, low: float, high: float) -> None:
+        """Nothing to prepare."""
 
     @cached_property
     def _without_iota(self) -> NDArray:
@@ -131,5 +202,14 @@ class EigenLogDet:
 
 
 def make_logdet(matrix: sparse.csr_array) -> LogDet:
-    """Choose the log-determinant for a W by its size."""
-    return EigenLogDet(eigenvalues(matrix))
+    """Choose the log-determinant for a W (n, n): eigenvalues for a small or dense one, else factorisations.
+
+    Raises
+    ------
+    WeightsError
+        A dense W of more than ``DENSE_LIMIT`` units.
+    """
+    n = matrix.shape[0]
+    if n <= EIGEN_UNITS or matrix.nnz > DENSE_SHARE * n**2:
+        return EigenLogDet(eigenvalues(matrix))
+    return SparseLogDet(matrix, symmetriser(matrix))

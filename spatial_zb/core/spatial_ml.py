@@ -13,7 +13,7 @@ References: Anselin (1988), Spatial Econometrics, ch. 6; Lee & Yu (2010), J. Eco
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,12 @@ SCAN_POINTS = 101
 END_MARGIN = 1e-4
 #: Modes of the likelihood this far below the best one are not reported.
 MODE_WINDOW = 2.0
+#: Where exact determinants are dear they are taken within this many standard errors of an approximate root, …
+WINDOW_ERRORS = 6.0
+#: … in at most so many windows before the whole interval is scanned exactly.
+WINDOW_MOVES = 4
+#: Roots found from two starts are one when they are this near.
+SAME_ROOT = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +197,11 @@ def maximise(
     profile = _Profile(products, logdet, sample)
     bounds = _inner(logdet.interval)
     if lag_y and lag_error:
+        logdet.cover(*bounds)
         modes = _surface_modes(profile, bounds)
-    elif lag_y:
-        modes = [(c, 0.0) for c in _curve_modes(profile.lag_score, bounds)]
     else:
-        score = np.vectorize(lambda c: profile.score(0.0, c)[1])
-        modes = [(0.0, c) for c in _curve_modes(score, bounds)]
+        place = (lambda c: (c, 0.0)) if lag_y else (lambda c: (0.0, c))
+        modes = [place(c) for c in _line_modes(profile, bounds, lag_y)]
     end = _best_end(profile, bounds, lag_y, lag_error)
     if modes and max(profile.value(*mode) for mode in modes) >= profile.value(*end):
         return _finish(profile, modes, False)
@@ -247,14 +252,65 @@ def _inner(interval: tuple[float, float]) -> tuple[float, float]:
     return interval[0] + margin, interval[1] - margin
 
 
+def _line_modes(profile: _Profile, bounds: tuple[float, float], lag_y: bool) -> list[float]:
+    """Local maxima over ρ at λ = 0, or over λ at ρ = 0.
+
+    Where the determinant is dear (``logdet.rough`` is another object), falls of the score are found on the
+    approximate one and solved on the exact one; without any, the whole interval is scanned exactly.
+    """
+    logdet = profile.logdet
+    score = _line_score(profile, lag_y)
+    if logdet.rough is not logdet:
+        rough = _line_score(replace(profile, logdet=logdet.rough), lag_y)
+        near = [_exact_root(score, rough, c, bounds, logdet.cover) for c in _curve_modes(rough, bounds)]
+        found = sorted({c for c in near if c is not None})
+        if found:
+            return [c for i, c in enumerate(found) if not i or c - found[i - 1] > SAME_ROOT]
+        logdet.cover(*bounds)
+    return _curve_modes(score, bounds)
+
+
+def _line_score(profile: _Profile, lag_y: bool) -> Callable[[Array], Array]:
+    return profile.lag_score if lag_y else np.vectorize(lambda c: profile.score(0.0, c)[1])
+
+
+def _exact_root(
+    score: Callable[[Array], Array],
+    rough: Callable[[Array], Array],
+    start: float,
+    bounds: tuple[float, float],
+    cover: Callable[[float, float], None],
+) -> float | None:
+    """The fall of the score near an approximate one; None where following it leads to an end or nowhere.
+
+    The window of exact determinants is moved uphill until the score falls inside it.
+    """
+    step = END_MARGIN * (bounds[1] - bounds[0])
+    inner = min(max(start, bounds[0] + step), bounds[1] - step)
+    slope = float(rough(inner + step) - rough(inner - step)) / (2 * step)
+    reach = max(WINDOW_ERRORS / np.sqrt(max(-slope, 1e-300)), step)
+    for _ in range(WINDOW_MOVES):
+        low, high = max(bounds[0], start - reach), min(bounds[1], start + reach)
+        cover(low, high)
+        at_low, at_high = float(score(low)), float(score(high))
+        if at_low > 0 >= at_high:
+            return _root(score, low, high)
+        start = high if at_high > 0 else low
+        if start in bounds:
+            return None
+    return None
+
+
+def _root(score: Callable[[Array], Array], low: float, high: float) -> float:
+    return optimize.brentq(score, low, high, xtol=1e-15, rtol=4 * np.finfo(float).eps)
+
+
 def _curve_modes(score: Callable[[Array], Array], bounds: tuple[float, float]) -> list[float]:
     """Every local maximum of a one-parameter profile: each fall of its score through zero, by brentq."""
     grid = np.linspace(*bounds, SCAN_POINTS)
     scores = score(grid)
     falls = np.flatnonzero((scores[:-1] > 0) & (scores[1:] <= 0))
-    return [
-        optimize.brentq(score, grid[i], grid[i + 1], xtol=1e-15, rtol=4 * np.finfo(float).eps) for i in falls
-    ]
+    return [_root(score, grid[i], grid[i + 1]) for i in falls]
 
 
 def _surface_modes(profile: _Profile, bounds: tuple[float, float]) -> list[tuple[float, float]]:
