@@ -46,12 +46,6 @@ def cold(code: str, repeats: int = 3) -> float:
     )
 
 
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
 def grid(side: int) -> sparse.csr_array:
     """Queen contiguity of a square."""
     line = sparse.diags_array([np.ones(side - 1), np.ones(side), np.ones(side - 1)], offsets=[-1, 0, 1])
