@@ -15,6 +15,7 @@ period effects by J = I − ιι'/n, under which the A_r are made to have zero d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,8 +28,10 @@ __all__ = [
     "ErrorEstimate",
     "ErrorMoments",
     "Instruments",
+    "Meat",
     "OverIdentification",
     "Projected",
+    "by_unit",
     "classical_moments",
     "error_covariance",
     "first_stage",
@@ -41,6 +44,7 @@ __all__ = [
     "robust_moments",
     "solve_lambda",
     "two_stage",
+    "white",
 ]
 
 Array = NDArray[np.float64]
@@ -129,24 +133,42 @@ def two_stage(y: Array, Z: Array, basis: Array) -> Projected | None:
     return Projected(delta, y - Z @ delta, basis @ onto * scale, inverse @ inverse.T)
 
 
-def linear_covariance(fit: Projected, sigma2: float, robust: bool) -> Array:
-    """σ²(Ẑ'Ẑ)⁻¹, or White's (Ẑ'Ẑ)⁻¹ Ẑ'diag(e²)Ẑ (Ẑ'Ẑ)⁻¹; no degrees-of-freedom correction."""
-    if not robust:
+#: Sum of outer products of the scores (M, p), their variance times N; None stands for σ² times the Gram matrix.
+Meat = Callable[[Array], Array]
+
+
+def white(scores: Array) -> Array:
+    """Scores are uncorrelated, whatever their variances (White 1980, Econometrica 48: 817-838)."""
+    return scores.T @ scores
+
+
+def by_unit(n: int) -> Meat:
+    """Scores of one of n units may be correlated over time: they are summed first (Arellano 1987)."""
+
+    def meat(scores: Array) -> Array:
+        sums = scores.reshape(-1, n, scores.shape[1]).sum(axis=0)
+        return sums.T @ sums
+
+    return meat
+
+
+def linear_covariance(fit: Projected, sigma2: float, meat: Meat | None) -> Array:
+    """σ²(Ẑ'Ẑ)⁻¹, or (Ẑ'Ẑ)⁻¹ meat (Ẑ'Ẑ)⁻¹ of the scores Ẑe; no degrees-of-freedom correction."""
+    if meat is None:
         return sigma2 * fit.bread
-    scores = fit.fitted * fit.residuals[:, None]
-    return fit.bread @ (scores.T @ scores) @ fit.bread
+    return fit.bread @ meat(fit.fitted * fit.residuals[:, None]) @ fit.bread
 
 
 # ------------------------------------------------------------------ diagnostics
 
 
-def first_stage(endogenous: Array, instruments: Instruments, robust: bool) -> Array:
+def first_stage(endogenous: Array, instruments: Instruments, meat: Meat | None) -> Array:
     """F of the excluded instruments for each endogenous column (M, m), given the other ones.
 
     Sanderson & Windmeijer (2016, J. Econometrics 190: 212-221): each endogenous variable less its 2SLS
     prediction from the others is regressed on the instruments, with h − k₁ − (m − 1) restrictions. With one
-    endogenous variable it is the usual first-stage F; ``robust`` makes it a Wald statistic with White's
-    covariance.
+    endogenous variable it is the usual first-stage F; with ``meat`` a Wald statistic with that covariance,
+    NaN where it is singular.
     """
     included, basis = instruments.included, instruments.basis
     own = np.linalg.qr(included)[0] if included.shape[1] else np.zeros((len(basis), 0))
@@ -163,19 +185,29 @@ def first_stage(endogenous: Array, instruments: Instruments, robust: bool) -> Ar
                 out[j] = 0.0
                 continue
             conditional = fit.residuals
-        out[j] = _wald(conditional, excluded, instruments, robust) / restrictions
+        out[j] = _wald(conditional, excluded, instruments, meat) / restrictions
     return out
 
 
-def _wald(target: Array, basis: Array, instruments: Instruments, robust: bool) -> float:
+def _wald(target: Array, basis: Array, instruments: Instruments, meat: Meat | None) -> float:
     """π̂'V⁻¹π̂ of a regression on orthonormal columns, V with N − h degrees of freedom."""
     slopes = basis.T @ target
     rest = target - basis @ slopes
-    if not robust:
+    if meat is None:
         return float(slopes @ slopes * instruments.dof / (rest @ rest))
-    scores = basis * rest[:, None]
-    weight = instruments.dof / instruments.observations
-    return float(slopes @ linalg.solve(scores.T @ scores, slopes, assume_a="pos") * weight)
+    root = _root(meat(basis * rest[:, None]))
+    if root is None:
+        return np.nan
+    half = linalg.solve_triangular(root, slopes, lower=True)
+    return float(half @ half * instruments.dof / instruments.observations)
+
+
+def _root(matrix: Array) -> Array | None:
+    """Lower Cholesky factor; None for a singular matrix, such as that of more instruments than clusters."""
+    scale = np.sqrt(np.diag(matrix))
+    if not np.all(scale > 0) or np.linalg.cond(matrix / np.outer(scale, scale)) > 1 / DEPENDENT:
+        return None
+    return linalg.cholesky(matrix, lower=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,19 +220,20 @@ class OverIdentification:
 
 
 def over_identification(
-    y: Array, Z: Array, fit: Projected, instruments: Instruments, robust: bool
+    y: Array, Z: Array, fit: Projected, instruments: Instruments, meat: Meat | None
 ) -> OverIdentification:
-    """Sargan's N e'P_H e / e'e, or with ``robust`` Hansen's J at the two-step efficient GMM estimate."""
+    """Sargan's N e'P_H e / e'e, or with ``meat`` Hansen's J at the two-step efficient GMM estimate."""
     Q = instruments.basis
     df = instruments.count - Z.shape[1]
     if df == 0:
         return OverIdentification(np.nan, 0, np.nan)
-    if not robust:
+    if meat is None:
         moments = Q.T @ fit.residuals
         statistic = instruments.observations * float(moments @ moments / (fit.residuals @ fit.residuals))
     else:
-        scores = Q * fit.residuals[:, None]
-        root = linalg.cholesky(scores.T @ scores, lower=True)
+        root = _root(meat(Q * fit.residuals[:, None]))
+        if root is None:
+            return OverIdentification(np.nan, df, np.nan)
         cross, target = (linalg.solve_triangular(root, Q.T @ v, lower=True) for v in (Z, y))
         moments = target - cross @ np.linalg.lstsq(cross, target, rcond=None)[0]
         statistic = float(moments @ moments)

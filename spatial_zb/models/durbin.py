@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpecificationError, listed
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.gmm import GMM_COVARIANCES, fit_gmm
-from spatial_zb.models.ml import ML_COVARIANCES, fit_ml
-from spatial_zb.models.random import RANDOM_COVARIANCES, fit_random
-from spatial_zb.models.spec import DurbinSpec, Estimator
+from spatial_zb.models.gmm import fit_gmm
+from spatial_zb.models.ml import fit_ml
+from spatial_zb.models.random import fit_random
+from spatial_zb.models.spec import COVARIANCES, Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights, as_weights
 
-__all__ = ["Covariance", "fit_durbin"]
-
-Covariance = Literal["information", "hessian", "robust"]
+__all__ = ["fit_durbin"]
 
 
 def fit_durbin(
@@ -49,7 +47,8 @@ def fit_durbin(
         is transformed away, and the fit says ``"ml"``.
     covariance
         Maximum likelihood: ``"information"`` (expected) or ``"hessian"`` (observed). GMM: ``"information"``
-        (homoskedastic) or ``"robust"`` (heteroskedasticity of unknown form).
+        (homoskedastic), ``"robust"`` (heteroskedasticity of unknown form) or, without ``lag_error``,
+        ``"cluster"`` (by unit).
     powers
         For ``gmm``: highest power of W that multiplies the exogenous variables among the instruments.
 
@@ -96,7 +95,7 @@ def _check_options(spec: DurbinSpec, estimator: str, covariance: str) -> None:
             f"{listed(spec.endog)} cannot be endogenous under maximum likelihood of one equation: use "
             'estimator="gmm", or a SystemSpec.'
         )
-    allowed = GMM_COVARIANCES if estimator == "gmm" else RANDOM_COVARIANCES if random else ML_COVARIANCES
+    allowed = COVARIANCES["gmm" if estimator == "gmm" else "random" if random else "ml"]
     if covariance not in allowed:
         raise SpecificationError(
             f"covariance must be one of {listed(allowed)} for this estimator, not {covariance!r}."

@@ -16,7 +16,9 @@ from spatial_zb.core.gmm import (
     ErrorEstimate,
     ErrorMoments,
     Instruments,
+    Meat,
     Projected,
+    by_unit,
     classical_moments,
     error_covariance,
     first_stage,
@@ -29,6 +31,7 @@ from spatial_zb.core.gmm import (
     robust_moments,
     solve_lambda,
     two_stage,
+    white,
 )
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.traces import filter_solver
@@ -40,11 +43,10 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["GMM_COVARIANCES", "fit_gmm"]
+__all__ = ["fit_gmm"]
 
 Array = NDArray[np.float64]
 
-GMM_COVARIANCES = ("information", "robust")
 #: First-stage F below which instruments are called weak (Staiger & Stock 1997, Econometrica 65).
 WEAK = 10.0
 #: More instruments than this share of the observations bias 2SLS towards least squares.
@@ -101,20 +103,26 @@ def fit_gmm(spec: DurbinSpec, panel: Panel, weights: Weights, covariance: str, p
 
     ``covariance="information"``: one variance, the moments of Kelejian & Prucha (1999). ``"robust"``: any
     heteroskedasticity, the moments of Kelejian & Prucha (2010), λ̂ weighted by their inverse variance.
+    ``"cluster"``: 2SLS only, noise of one unit correlated over time.
     """
+    if covariance == "cluster" and spec.lag_error:
+        raise SpecificationError(
+            'covariance="cluster" is that of two-stage least squares: with lag_error use "robust", or drop lag_error, '
+            "since errors clustered by unit need no model of λ over time."
+        )
     if not isinstance(powers, int) or powers < 1:
         raise SpecificationError(f"powers must be a whole number from 1, not {powers!r}.")
     design = build_design(spec, panel, weights)
     sample = _sample(design, panel, powers)
-    robust = covariance == "robust"
+    meat = {"information": None, "robust": white, "cluster": by_unit(weights.n)}[covariance]
     first = sample.stage(0.0, "first stage")
     record: dict[str, Any] = {"at_bound": False}
     lam, last = 0.0, first
     N = sample.instruments.observations
-    cov = linear_covariance(first, float(first.residuals @ first.residuals) / N, robust)
+    cov = linear_covariance(first, float(first.residuals @ first.residuals) / N, meat)
     if spec.lag_error:
-        lam, last, cov, record = _with_error(sample, weights, first, robust)
-    record |= _diagnostics(sample, last, lam, robust)
+        lam, last, cov, record = _with_error(sample, weights, first, meat is not None)
+    record |= _diagnostics(sample, last, lam, meat)
     outside = spec.lag_y and not _inside(last.delta[-1], weights)
     record["converged"] = not (record["at_bound"] or outside)
     _say_what_matters(spec, weights, last, lam, record, N)
@@ -260,14 +268,14 @@ def _unfiltered(W: sparse.csr_array, lam: float, influence: Array, shape: tuple[
     return np.moveaxis(solved.reshape(n, T, -1), 0, 1).reshape(T * n, -1)
 
 
-def _diagnostics(sample: _Sample, last: Projected, lam: float, robust: bool) -> dict[str, Any]:
+def _diagnostics(sample: _Sample, last: Projected, lam: float, meat: Meat | None) -> dict[str, Any]:
     names = [sample.names[j] for j in sample.endogenous]
     if not names:
         return {}
-    strength = first_stage(sample.Z[:, sample.endogenous], sample.instruments, robust)
+    strength = first_stage(sample.Z[:, sample.endogenous], sample.instruments, meat)
     y, Z = sample.filtered(lam)
     at_last = two_stage(y, Z, sample.instruments.basis)
-    test = over_identification(y, Z, at_last or last, sample.instruments, robust)
+    test = over_identification(y, Z, at_last or last, sample.instruments, meat)
     return {
         "instruments": sample.used,
         "dropped_instruments": sample.dropped,

@@ -20,9 +20,8 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["ML_COVARIANCES", "SMALL_N", "filtered_mean", "fit_ml", "residual_arrays"]
+__all__ = ["SMALL_N", "filtered_mean", "fit_ml", "residual_arrays"]
 
-ML_COVARIANCES = ("information", "hessian")
 #: Up to this many units the size of n itself is worth a warning (see METHODS, small samples).
 SMALL_N = 30
 

@@ -29,11 +29,10 @@ from spatial_zb.models.ml import SMALL_N, filtered_mean
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["RANDOM_COVARIANCES", "fit_random"]
+__all__ = ["fit_random"]
 
 Array = NDArray[np.float64]
 
-RANDOM_COVARIANCES = ("information", "hessian")
 #: Step of the numerical second derivatives, in standard errors.
 STEP = 1e-3
 

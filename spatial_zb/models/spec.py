@@ -10,10 +10,18 @@ from spatial_zb.core.random_ml import ErrorStructure
 from spatial_zb.core.within import FixedEffects
 from spatial_zb.errors import SpecificationError, listed
 
-__all__ = ["DurbinSpec", "Effects", "ErrorStructure", "Estimator"]
+__all__ = ["COVARIANCES", "Covariance", "DurbinSpec", "Effects", "ErrorStructure", "Estimator"]
 
 Effects = Literal["none", "unit", "time", "two_way", "random"]
 Estimator = Literal["lee_yu", "direct", "gmm"]
+Covariance = Literal["information", "hessian", "robust", "cluster"]
+
+#: Which covariances each way of estimating offers; ``"ml"`` is maximum likelihood with fixed effects.
+COVARIANCES: dict[str, tuple[Covariance, ...]] = {
+    "ml": ("information", "hessian"),
+    "random": ("information", "hessian"),
+    "gmm": ("information", "robust", "cluster"),
+}
 
 #: Name of each family by (lag of y, lag of x, lag of the error).
 FAMILIES = {

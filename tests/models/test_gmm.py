@@ -87,7 +87,7 @@ def test_without_spatial_lag_it_is_linearmodels_iv(covariance):
 
 
 @pytest.mark.parametrize("effects", ["unit", "time", "two_way"])
-@pytest.mark.parametrize("covariance", ["information", "robust"])
+@pytest.mark.parametrize("covariance", ["information", "robust", "cluster"])
 def test_the_spatial_lag_is_one_more_endogenous_regressor(effects, covariance):
     """2SLS of the panel equals linearmodels with dummies and the lags of x named as instruments."""
     from linearmodels.iv import IV2SLS
@@ -107,15 +107,18 @@ def test_the_spatial_lag_is_one_more_endogenous_regressor(effects, covariance):
     unit, time = np.tile(np.eye(n), (T, 1)), np.repeat(np.eye(T), n, axis=0)
     dummies = {"unit": unit, "time": time, "two_way": np.hstack([unit, time[:, 1:]])}[effects]
     flat = [v.reshape(T * n, -1) for v in (x, w, lag(y), z, once, twice)]
-    theirs = IV2SLS(y.ravel(), np.hstack([flat[0], dummies]), np.hstack(flat[1:3]), np.hstack(flat[3:])).fit(
-        cov_type="unadjusted"
-    )
+    kind = {"cov_type": "unadjusted"}
+    if covariance == "cluster":
+        kind = {"cov_type": "clustered", "clusters": np.tile(np.arange(n), T)}
+    exogenous = np.hstack([flat[0], dummies])
+    theirs = IV2SLS(y.ravel(), exogenous, np.hstack(flat[1:3]), np.hstack(flat[3:])).fit(**kind)
     wanted = theirs.params.to_numpy()
     wanted = np.concatenate([wanted[:2], wanted[-2:]])
     assert ours.params[["x1", "x2", "w", "rho"]].to_numpy() == pytest.approx(wanted, abs=1e-8)
-    if covariance == "information":
+    if covariance != "robust":  # White's needs the transformed noise, which dummies do not give
         se = np.concatenate([theirs.std_errors[:2], theirs.std_errors[-2:]])
-        ratio = np.sqrt(T * n / ours.nobs)  # σ² over the transformed observations
+        # σ² over the transformed observations; sums over units are the same either way
+        ratio = np.sqrt(T * n / ours.nobs) if covariance == "information" else 1.0
         assert ours.bse[["x1", "x2", "w", "rho"]].to_numpy() == pytest.approx(se * ratio, rel=1e-8)
 
 
@@ -503,6 +506,14 @@ def test_weak_instruments_are_said():
         fit(draw(W, 3, 1), W, lag_y=False, **ENDOG)
 
 
+def test_more_instruments_than_clusters_leave_no_hansen_test():
+    W = ring(9)
+    ours = fit(draw(W, 8, 1), W, "cluster", **ENDOG)
+    assert np.isnan(ours.convergence["j_statistic"])
+    assert ours.convergence["j_df"] == 8
+    assert np.isfinite(ours.bse["rho"])
+
+
 def test_exogenous_model_is_least_squares():
     W = ring(20)
     panel = draw(W, 3, 1)
@@ -529,6 +540,8 @@ def test_refusals():
         zb.fit_durbin(spec, panel, W)
     with pytest.raises(zb.SpecificationError, match="powers must be"):
         fit(panel, W, powers=0)
+    with pytest.raises(zb.SpecificationError, match="two-stage least squares"):
+        fit(panel, W, "cluster", lag_error=True)
     with pytest.raises(zb.SpecificationError, match="covariance must be one of"):
         fit(panel, W, "hessian")
     constant = zb.DurbinSpec("y", [], lag_x=[], fixed_effects="none")

@@ -11,6 +11,7 @@ from scipy import optimize, sparse
 
 import spatial_zb as zb
 from spatial_zb.core import random_ml
+from spatial_zb.models import random
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -463,7 +464,7 @@ def test_specifications_that_make_no_sense(kwargs, words):
         zb.DurbinSpec("y", ["x1", "x2"], **{"fixed_effects": "random", **kwargs})
 
 
-def test_refusals():
+def test_refusals(monkeypatch):
     W = knn(12)
     panel = draw(W, 4, 1)
     with pytest.raises(zb.SpecificationError, match="single period"):
@@ -472,6 +473,10 @@ def test_refusals():
         zb.fit_durbin(spec("SAR"), panel, W, estimator="gmm")
     with pytest.raises(zb.SpecificationError, match="covariance must be one of"):
         zb.fit_durbin(spec("SAR"), panel, W, covariance="robust")
+    monkeypatch.setattr(random, "DENSE_UNITS", 11)
+    with pytest.raises(zb.SpecificationError, match='use covariance="hessian"'):
+        zb.fit_durbin(spec("SAR"), panel, W)
+    monkeypatch.undo()
     fixed = np.broadcast_to(np.arange(12.0), (4, 12))
     steady = panel.with_columns({"x2": fixed})
     with pytest.raises(zb.DataError, match="mean_x2"):
