@@ -20,7 +20,7 @@ from spatial_zb.core.impacts import (
 )
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.errors import ConvergenceError, DataError, SpatialZbWarning, SpecificationError, listed
-from spatial_zb.models.fit import Fit, coefficient_table
+from spatial_zb.models.fit import TABLE_COLUMNS, Fit, coefficient_columns
 from spatial_zb.models.system_fit import SystemFit
 
 __all__ = [
@@ -108,8 +108,7 @@ def spatial_effects(
     point, gradient = average_effects(beta, theta, _multipliers(fit, rho))
     if method == "delta":
         std_error = _delta_errors(fit, gradient)
-        table = coefficient_table(_long(fit, point), _long(fit, std_error), alpha, fit.df_resid)
-        return Effects(table.reset_index(), method, fit)
+        return Effects(_table(fit, point, std_error, alpha, fit.df_resid), method, fit)
     return _simulated(fit, point, draws, rng, alpha)
 
 
@@ -167,10 +166,10 @@ def effect_matrix(fit: Fit, term: str) -> pd.DataFrame:
 
 def _positions(fit: Fit) -> tuple[NDArray[np.intp], NDArray[np.intp], int | None]:
     """Where β_k, θ_k (−1 where x_k is not lagged) and ρ stand among the parameters."""
-    index = fit.params.index
-    beta = index.get_indexer(list(fit.spec.regressors))
-    theta = index.get_indexer([f"W_{name}" if name in fit.spec.lag_x else "" for name in fit.spec.regressors])
-    return beta, theta, index.get_loc("rho") if fit.spec.lag_y else None
+    place = {term: i for i, term in enumerate(fit.params.index)}
+    beta = [place[name] for name in fit.spec.regressors]
+    theta = [place[f"W_{name}"] if name in fit.spec.lag_x else -1 for name in fit.spec.regressors]
+    return np.array(beta, int), np.array(theta, int), place["rho"] if fit.spec.lag_y else None
 
 
 def _used(fit: Fit) -> list[int]:
@@ -233,14 +232,14 @@ def _simulated(fit: Fit, point: NDArray, draws: int, rng: Any, alpha: float) -> 
             stacklevel=3,
         )
     simulated, _ = average_effects(beta[inside], theta[inside], _multipliers(fit, rho[inside]))
-    table = coefficient_table(_long(fit, point), _long(fit, simulated.std(axis=0, ddof=1)), alpha)
+    table = _table(fit, point, simulated.std(axis=0, ddof=1), alpha)
     limits = np.quantile(simulated, [alpha / 2, 1 - alpha / 2], axis=0)
     tail = np.minimum((simulated <= 0).mean(axis=0), (simulated >= 0).mean(axis=0))
     kept = int(inside.sum())
     p_value = np.minimum(1.0, 2 * (tail * kept + 1) / (kept + 1))
-    table["conf_low"], table["conf_high"] = _long(fit, limits[0]), _long(fit, limits[1])
-    table["p_value"] = _long(fit, p_value)
-    return Effects(table.reset_index(), "simulate", fit, {"draws": kept, "rejected": rejected})
+    table["conf_low"], table["conf_high"] = limits[0].ravel(), limits[1].ravel()
+    table["p_value"] = p_value.ravel()
+    return Effects(table, "simulate", fit, {"draws": kept, "rejected": rejected})
 
 
 def _unit_diagonal(cov: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -248,7 +247,12 @@ def _unit_diagonal(cov: NDArray[np.float64]) -> NDArray[np.float64]:
     return cov / np.outer(sizes, sizes)
 
 
-def _long(fit: Fit, values: NDArray[np.float64]) -> pd.Series:
-    """(k, 3) → series indexed by (term, effect)."""
-    index = pd.MultiIndex.from_product([fit.spec.regressors, EFFECTS], names=["term", "effect"])
-    return pd.Series(values.ravel(), index=index)
+def _table(
+    fit: Fit, point: NDArray[np.float64], std_error: NDArray[np.float64], alpha: float, df: int | None = None
+) -> pd.DataFrame:
+    """(k, 3) estimates and standard errors → one row per term and effect."""
+    numbers = coefficient_columns(point.ravel(), std_error.ravel(), alpha, df)
+    frame = pd.DataFrame(numbers, columns=TABLE_COLUMNS)
+    frame.insert(0, "effect", list(EFFECTS) * len(fit.spec.regressors))
+    frame.insert(0, "term", [name for name in fit.spec.regressors for _ in EFFECTS])
+    return frame

@@ -70,41 +70,50 @@ def symmetriser(matrix: sparse.csr_array) -> NDArray[np.float64] | None:
     Row-normalised, spectral and untransformed forms of a symmetric A all have one; k-nearest neighbours do
     not. W is then similar to the symmetric D^{1/2} W D^{-1/2}, whose eigenvalues are real and cheap.
     """
-    n = matrix.shape[0]
-    coo = matrix.tocoo()
     transpose = sparse.csr_array(matrix.T)
-    backward = np.asarray(transpose[coo.row, coo.col]).ravel() if coo.nnz else np.empty(0)
-    if np.any(coo.data <= 0) or np.any(backward <= 0):
+    if not (_same_pattern(matrix, transpose) and np.all(matrix.data > 0)):
         return None
-    log_ratio = sparse.csr_array((np.log(coo.data / backward), (coo.row, coo.col)), shape=(n, n))
-    pattern = sparse.csr_array((np.ones(coo.nnz), (coo.row, coo.col)), shape=(n, n))
-    parent, log_d = _spanning_forest(pattern, log_ratio)
+    ratio = np.log(matrix.data / transpose.data)
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    parent, log_d = _spanning_forest(matrix, row, ratio)
     while np.any(parent != parent[parent]):  # each round doubles the length of path that is summed
         log_d, parent = log_d + log_d[parent], parent[parent]
-    misfit = log_d[coo.row] - log_d[coo.col] + np.log(coo.data / backward)
+    misfit = log_d[row] - log_d[matrix.indices] + ratio
     return np.exp(log_d) if np.all(np.abs(misfit) < SYMMETRY_TOLERANCE) else None
 
 
+def _same_pattern(matrix: sparse.csr_array, other: sparse.csr_array) -> bool:
+    """Whether two matrices with sorted rows have the same entries, so that their data are aligned."""
+    for one in (matrix, other):
+        one.sum_duplicates()
+    return np.array_equal(matrix.indptr, other.indptr) and np.array_equal(matrix.indices, other.indices)
+
+
 def _spanning_forest(
-    pattern: sparse.csr_array, step: sparse.csr_array
+    matrix: sparse.csr_array, row: NDArray[np.intp], step: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Parent of each unit in a breadth-first tree of its component (roots: themselves), and the step from it."""
-    n = pattern.shape[0]
-    _, component = csgraph.connected_components(pattern, directed=False)
+    """Parent of each unit in a breadth-first tree of its component (roots: themselves), and the step from it.
+
+    ``row`` and ``step`` are those of the stored entries.
+    """
+    n, column = matrix.shape[0], matrix.indices
+    _, component = csgraph.connected_components(matrix, directed=False)
     roots = np.unique(component, return_index=True)[1]
     # One more node, linked to the root of every component, makes a single tree of them.
-    entries = pattern.tocoo()
-    row, column = (
-        np.concatenate(pair) for pair in ((entries.row, np.full(roots.size, n)), (entries.col, roots))
+    joined = sparse.csr_array(
+        (
+            np.ones(column.size + roots.size),
+            np.append(column, roots),
+            np.append(matrix.indptr, column.size + roots.size),
+        ),
+        shape=(n + 1, n + 1),
     )
-    joined = sparse.csr_array((np.ones(row.size), (row, column)), shape=(n + 1, n + 1))
     _, parent = csgraph.breadth_first_order(joined, n, directed=True)
     parent = parent[:n].astype(np.intp)
     parent[roots] = roots
+    along = parent[column] == row
     out = np.zeros(n)
-    children = np.flatnonzero(parent != np.arange(n))
-    if children.size:
-        out[children] = np.asarray(step[parent[children], children]).ravel()
+    out[column[along]] = step[along]
     return parent, out
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from spatial_zb.core.logdet import LogDet
-from spatial_zb.core.sparse_logdet import dominance_radius, factorise
+from spatial_zb.core.sparse_logdet import factorise, largest_sums
 
 __all__ = ["DENSE_UNITS", "Traces", "filter_traces"]
 
@@ -107,4 +107,4 @@ def filter_solver(
     Without pivoting where I − cW is diagonally dominant, as for every |c| < 1 and row-normalised W.
     """
     system = sparse.csc_array(sparse.eye_array(matrix.shape[0], format="csc") - coefficient * matrix)
-    return factorise(system, abs(coefficient) < dominance_radius(matrix)).solve
+    return factorise(system, abs(coefficient) * largest_sums(matrix) < 1).solve

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from spatial_zb.core.within import demean
 from spatial_zb.data.panel import Panel
@@ -17,7 +17,9 @@ from spatial_zb.models.design import Design
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["Fit", "coefficient_table"]
+__all__ = ["TABLE_COLUMNS", "Fit", "coefficient_columns", "coefficient_table"]
+
+TABLE_COLUMNS = ["estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,16 +174,19 @@ def coefficient_table(
     estimate: pd.Series, std_error: pd.Series, alpha: float = 0.05, df: int | None = None
 ) -> pd.DataFrame:
     """Statistic, two-sided p-value and limits from estimates and standard errors; NaN stays NaN."""
-    law = stats.norm if df is None else stats.t(df)
-    statistic = estimate / std_error
-    half = law.ppf(1 - alpha / 2) * std_error
-    return pd.DataFrame(
-        {
-            "estimate": estimate,
-            "std_error": std_error,
-            "statistic": statistic,
-            "p_value": 2 * law.sf(statistic.abs()),
-            "conf_low": estimate - half,
-            "conf_high": estimate + half,
-        }
-    )
+    numbers = coefficient_columns(estimate.to_numpy(float), std_error.to_numpy(float), alpha, df)
+    return pd.DataFrame(numbers, index=estimate.index, columns=TABLE_COLUMNS)
+
+
+def coefficient_columns(
+    estimate: NDArray[np.float64], std_error: NDArray[np.float64], alpha: float, df: int | None
+) -> NDArray[np.float64]:
+    """The numbers of :func:`coefficient_table` (p, 6), from arrays (p,); normal, or Student's t with df."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        statistic = estimate / std_error
+    if df is None:
+        tail, quantile = special.ndtr(-np.abs(statistic)), -special.ndtri(alpha / 2)
+    else:
+        tail, quantile = special.stdtr(df, -np.abs(statistic)), -special.stdtrit(df, alpha / 2)
+    half = quantile * std_error
+    return np.column_stack([estimate, std_error, statistic, 2 * tail, estimate - half, estimate + half])
