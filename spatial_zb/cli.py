@@ -20,8 +20,9 @@ DEFAULT_STUDY = Path("studies/bay_area.toml")
 
 #: Command → (what it does, the stages of the pipeline it runs).
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "run": ("run the whole study: tables, maps, manifest", ("data", "moran", "models", "maps")),
+    "run": ("run the whole study: tables, maps, manifest", ("data", "moran", "tests", "models", "maps")),
     "moran": ("Moran's I by year and weights matrix", ("moran",)),
+    "diagnose": ("the test chain of every model, and what it points to", ("tests",)),
     "estimate": ("spatial Durbin models and their effects", ("models",)),
     "maps": ("maps, Moran scatterplots and link maps", ("maps",)),
 }

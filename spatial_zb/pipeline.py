@@ -23,6 +23,7 @@ from spatial_zb.data.regions import read_regions, select_regions
 from spatial_zb.effects import Effects, spatial_effects
 from spatial_zb.errors import AlignmentError, DataError, SpatialZbWarning, SpecificationError, listed
 from spatial_zb.explore import MoranTable, moran
+from spatial_zb.hypotheses import diagnose
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
@@ -34,14 +35,15 @@ from spatial_zb.weights import Weights, contiguity, inverse_distance, knn
 
 __all__ = ["STAGES", "Outcome", "Prepared", "prepare", "run"]
 
-Stage = Literal["data", "moran", "models", "maps"]
-STAGES: tuple[Stage, ...] = ("data", "moran", "models", "maps")
+Stage = Literal["data", "moran", "tests", "models", "maps"]
+STAGES: tuple[Stage, ...] = ("data", "moran", "tests", "models", "maps")
 
 #: Words for the stages, shown while they run.
 STAGE_WORDS = {
     "prepare": "Reading polygons and data",
     "data": "Describing the sample",
     "moran": "Moran's I",
+    "tests": "Specification tests",
     "models": "Spatial Durbin models",
     "maps": "Maps and figures",
 }
@@ -426,6 +428,42 @@ def _moran_reading(prepared: Prepared, variable: str, by_weights: Mapping[str, M
     return moran_reading(result.table(), prepared.panel.label(variable), prepared.study.weights[name].label)
 
 
+def diagnose_models(job: _Job) -> list[Text]:
+    """The test chain of every model of the main sample, and what it points to, in words."""
+    from spatial_zb.report import layouts
+    from spatial_zb.report.files import write_atomic
+
+    study, prepared = job.study, job.prepared
+    for model in study.models.values():
+        if study.samples_of(model) != (study.main_sample,):
+            continue
+        W = study.weights_of(model)[0]
+        spec = _spec(model, model.fixed_effects[-1])
+        chain = diagnose(spec, prepared.sample(study.main_sample), prepared.weights(W, study.main_sample))
+        label = prepared.labels | _weights_words(study)
+        notes = [
+            Text(f"Dependent variable: {label[model.y].en}.", f"被解释变量：{label[model.y].zh}。"),
+            Text(f"Weights matrix: {label[W].en}.", f"空间权重矩阵：{label[W].zh}。"),
+            *_model_notes(job, model),
+            *prepared.sources,
+        ]
+        job.table(
+            lambda style, chain=chain, model=model, notes=notes: layouts.chain_table(
+                chain.tidy(style.language),
+                title=Text(f"{model.title.en}: specification tests", f"{model.title.zh}：设定检验"),
+                key=f"tests_{model.name}",
+                notes=notes,
+                style=style,
+            )
+        )
+        job.tidy(f"tests_{model.name}", chain.tidy())
+        for language in job.languages:
+            target = job.where("tables", language) / f"tests_{model.name}_reading.txt"
+            write_atomic(target, chain.recommend(language) + "\n")
+        job.tick(f"{model.name} · {W}")
+    return []
+
+
 @dataclass(frozen=True, eq=False)
 class _Column:
     """One estimated column of a model's table."""
@@ -457,7 +495,7 @@ def _fit_all(job: _Job, model: Model) -> list[_Column]:
     for sample in study.samples_of(model):
         for W in study.weights_of(model):
             for effects in model.fixed_effects:
-                spec = DurbinSpec(model.y, model.x, model.lag_y, model.lag_x, model.lag_error, effects)
+                spec = _spec(model, effects)
                 weights = prepared.weights(W, sample)
                 fit = fit_durbin(spec, prepared.sample(sample), weights, model.estimator, model.covariance)
                 draws, seed = study.general.draws, job.seed("effects", model.name, sample, W, effects)
@@ -466,6 +504,10 @@ def _fit_all(job: _Job, model: Model) -> list[_Column]:
                 columns.append(_Column(sample, W, effects, heading, fit, spatial_effects(fit), simulated))
                 job.tick(f"{model.name} · {sample} · {effects}")
     return columns
+
+
+def _spec(model: Model, effects: str) -> DurbinSpec:
+    return DurbinSpec(model.y, model.x, model.lag_y, model.lag_x, model.lag_error, effects)
 
 
 def _heading(study: Study, model: Model, sample: str, W: str, effects: str) -> Text:
@@ -728,6 +770,7 @@ def _column_words(study: Study) -> dict[str, Text]:
 _WORK: dict[Stage, Callable[[_Job], list[Text]]] = {
     "data": describe,
     "moran": autocorrelation,
+    "tests": diagnose_models,
     "models": estimate,
     "maps": draw_maps,
 }

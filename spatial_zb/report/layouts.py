@@ -799,6 +799,40 @@ def missing_table(
     )
 
 
+# Tests
+
+
+def chain_table(
+    tests: pd.DataFrame,
+    *,
+    title: Label | None = None,
+    key: str = "tests",
+    notes: Sequence[Label] = (),
+    style: TableStyle | None = None,
+) -> Table:
+    """Lay out a chain of tests: ``test, statistic, df, p_value``; a test that is not defined has dashes."""
+    style = style or TableStyle()
+    rows = []
+    for record in tests.to_dict("records"):
+        statistic, p_value, df = (_real(record[name]) for name in ("statistic", "p_value", "df"))
+        stars = style.count_stars(p_value) if math.isfinite(statistic) else 0
+        cells = (
+            Number(statistic, style.digits, stars),
+            Number(df, 0) if math.isfinite(df) else "",
+            Number(p_value, style.digits, notation="p_value") if math.isfinite(p_value) else None,
+        )
+        rows.append(body(Text.of(record["test"]), *cells))
+    heads = (WORDS["test"], WORDS["statistic"], WORDS["df"], Text("p", "p 值"))
+    return Table(
+        title=_title(title, "Specification tests", "设定检验"),
+        key=key,
+        header=([HeaderCell(head) for head in heads],),
+        rows=tuple(rows),
+        alignment=("l", "r", "r", "r"),
+        notes=(*_stars_note(style), _MISSING, *map(Text.of, notes)),
+    )
+
+
 # Words and values
 
 _MISSING = Text("A dash (–) marks what is not available.", "“–”表示无法得到。")

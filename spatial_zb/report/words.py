@@ -84,6 +84,9 @@ RULES = {
 }
 
 WORDS = {
+    "test": Text("Test", "检验"),
+    "statistic": Text("Statistic", "统计量"),
+    "df": Text("df", "自由度"),
     "anonymous": Text("not stated", "未说明"),
     "between": Text("SD between", "组间标准差"),
     "constant": Text("Constant", "常数项"),

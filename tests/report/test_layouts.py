@@ -8,6 +8,7 @@ import pytest
 
 from spatial_zb.errors import SpecificationError
 from spatial_zb.report.layouts import (
+    chain_table,
     definitions_table,
     descriptives_table,
     effects_table,
@@ -515,3 +516,21 @@ def test_every_layout_is_written_in_every_format(tmp_path):
         assert all(
             path.stat().st_size for path in write_table(table, tmp_path, style=TableStyle(language="both"))
         )
+
+
+def test_chain_table_prints_undefined_tests_as_dashes_without_stars():
+    frame = pd.DataFrame(
+        {
+            "test": ["LM lag", "Hausman", "VIF a"],
+            "statistic": [12.5, float("nan"), 1.2],
+            "df": [1.0, 3.0, float("nan")],
+            "p_value": [0.0004, float("nan"), float("nan")],
+        }
+    )
+    table = chain_table(frame)
+    style = TableStyle()
+    printed = [[shown(cell, style) for cell in row.cells] for row in table.rows]
+    assert [cell.text for cell in printed[0][1:]] == ["12.500", "1", "<0.001"]
+    assert printed[0][1].stars == "***"
+    assert printed[1][1].text == "–"
+    assert printed[1][1].stars == printed[2][1].stars == ""
