@@ -127,7 +127,7 @@ class _Profile:
         gram, slope = self._filtered(lam)
         lead = np.array([1.0, -rho])
         target = gram[2:, :2] @ lead
-        delta = linalg.solve(gram[2:, 2:], target, assume_a="pos") if target.size else target
+        delta = np.linalg.solve(gram[2:, 2:], target) if target.size else target
         full = np.concatenate([lead, -delta])
         residual = gram @ full
         return float(full @ residual), full, float(-2 * residual[1]), float(full @ slope @ full)

@@ -12,7 +12,10 @@ from scipy import sparse
 from spatial_zb.core.logdet import LogDet
 from spatial_zb.core.sparse_logdet import factorise, largest_sums
 
-__all__ = ["DENSE_UNITS", "Traces", "filter_traces"]
+__all__ = ["DENSE_UNITS", "Solver", "Traces", "filter_solver", "filter_traces"]
+
+#: R ↦ (I − cW)⁻¹R for right-hand sides (n,) or (n, m).
+Solver = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 #: Up to this many units tr(G'G) comes from the dense G, exactly; above, from random probes.
 DENSE_UNITS = 2000
@@ -43,8 +46,17 @@ class Traces:
     probe_error: float
 
 
-def filter_traces(matrix: sparse.csr_array, logdet: LogDet, rho: float, lam: float, centred: bool) -> Traces:
+def filter_traces(
+    matrix: sparse.csr_array,
+    logdet: LogDet,
+    rho: float,
+    lam: float,
+    centred: bool,
+    solve: Solver | None = None,
+) -> Traces:
     """Compute the traces: those of products from the log-determinant, those of G'G from G itself.
+
+    ``solve`` is the :func:`filter_solver` at ρ, where there is one already.
 
     Since all filters are functions of one W, tr GH = (tr G − tr H)/(ρ − λ). With time effects and Wι = ι,
     JGJ = JG, so tr (JG)'(JH) = tr G'H − (G'ι)'(H'ι)/n.
@@ -53,12 +65,12 @@ def filter_traces(matrix: sparse.csr_array, logdet: LogDet, rho: float, lam: flo
     gg, hh = (-float(logdet.second(c, centred)) for c in (rho, lam))
     near = abs(rho - lam) < NEAR
     gh = -float(logdet.second((rho + lam) / 2, centred)) if near else (g - h) / (rho - lam)
-    gtg, gth, hth, error = _cross_traces(matrix, rho, lam, centred)
+    gtg, gth, hth, error = _cross_traces(matrix, rho, lam, centred, solve)
     return Traces(g, h, gg, gh, hh, gtg, gth, hth, error)
 
 
 def _cross_traces(
-    matrix: sparse.csr_array, rho: float, lam: float, centred: bool
+    matrix: sparse.csr_array, rho: float, lam: float, centred: bool, solve: Solver | None
 ) -> tuple[float, float, float, float]:
     """tr G'G, tr G'H, tr H'H and the relative error of the first: Σ over columns of (G e)'(H e).
 
@@ -68,7 +80,7 @@ def _cross_traces(
     n = matrix.shape[0]
     exact = n <= DENSE_UNITS
     probes = None if exact else np.random.default_rng(n).choice([-1.0, 1.0], (n, PROBES))
-    apply_g = _applier(matrix, rho)
+    apply_g = _applier(matrix, rho, solve)
     apply_h = apply_g if lam == rho else _applier(matrix, lam)
     blocks = []
     for first in range(0, n if exact else PROBES, BLOCK):
@@ -91,17 +103,15 @@ def _unit_columns(n: int, first: int, last: int) -> NDArray[np.float64]:
     return out
 
 
-def _applier(matrix: sparse.csr_array, coefficient: float) -> Callable[[NDArray], NDArray]:
+def _applier(matrix: sparse.csr_array, coefficient: float, solve: Solver | None = None) -> Solver:
     """R ↦ W(I − cW)⁻¹ R, with one factorisation; W and (I − cW)⁻¹ commute."""
     if coefficient == 0:
         return lambda right: matrix @ right
-    solve = filter_solver(matrix, coefficient)
+    solve = solve or filter_solver(matrix, coefficient)
     return lambda right: solve(matrix @ right)
 
 
-def filter_solver(
-    matrix: sparse.csr_array, coefficient: float
-) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+def filter_solver(matrix: sparse.csr_array, coefficient: float) -> Solver:
     """Factorise I − cW once; the answer solves for any right-hand side (n,) or (n, m).
 
     Without pivoting where I − cW is diagonally dominant, as for every |c| < 1 and row-normalised W.

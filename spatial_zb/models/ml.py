@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spatial_zb.core.covariance import Residuals, hessian, information, inverse_or_nan
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.spatial_ml import Maximum, cross_products, maximise
-from spatial_zb.core.traces import Traces, filter_solver, filter_traces
+from spatial_zb.core.traces import Solver, Traces, filter_solver, filter_traces
 from spatial_zb.core.within import TransformedSample, demean, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpatialZbWarning
@@ -34,8 +34,9 @@ def fit_ml(spec: DurbinSpec, panel: Panel, weights: Weights, estimator: str, cov
     best = maximise(
         _products(design), weights.logdet if spec.spatial_terms else None, sample, spec.lag_y, spec.lag_error
     )
-    traces = _traces(spec, weights, best, sample)
-    parts = residual_arrays(design, best)
+    solve = filter_solver(weights.matrix, best.rho) if spec.lag_y and best.rho else None
+    traces = _traces(spec, weights, best, sample, solve)
+    parts = residual_arrays(design, best, solve)
     cov, positive = _covariance(covariance, parts, traces, best, sample, spec)
     converged = positive and not best.at_bound
     _say_what_matters(spec, weights, estimator, best, n, T, positive)
@@ -49,14 +50,19 @@ def _products(design: Design):
     return cross_products(stacked(design.Z), stacked(design.y), stacked(design.Wy), lagged)
 
 
-def _traces(spec: DurbinSpec, weights: Weights, best: Maximum, sample: TransformedSample) -> Traces:
+def _traces(
+    spec: DurbinSpec, weights: Weights, best: Maximum, sample: TransformedSample, solve: Solver | None
+) -> Traces:
     if not spec.spatial_terms:
         return Traces(*[0.0] * 9)
-    return filter_traces(weights.matrix, weights.logdet, best.rho, best.lam, sample.centred)
+    return filter_traces(weights.matrix, weights.logdet, best.rho, best.lam, sample.centred, solve)
 
 
-def residual_arrays(design: Design, best: Maximum) -> Residuals:
-    """ε and its derivatives at the estimate, stacked, from the transformed design."""
+def residual_arrays(design: Design, best: Maximum, solve: Solver | None = None) -> Residuals:
+    """ε and its derivatives at the estimate, stacked, from the transformed design.
+
+    ``solve`` is the :func:`filter_solver` at ρ̂, where there is one already.
+    """
     spec, W = design.spec, design.weights.matrix
     rho, lam, delta = best.rho, best.lam, best.delta
     u = design.y - rho * design.Wy - design.Z @ delta
@@ -67,7 +73,7 @@ def residual_arrays(design: Design, best: Maximum) -> Residuals:
         Wu = design.Wy - rho * design.WWy - design.WZ @ delta
         WZ, WWy = stacked(design.WZ), stacked(design.WWy)
     BGm = (
-        demean(filtered_mean(W, design.Z @ delta, rho, lam), spec.transform)
+        demean(filtered_mean(W, design.Z @ delta, rho, lam, solve), spec.transform)
         if spec.lag_y
         else np.zeros_like(u)
     )
@@ -75,9 +81,12 @@ def residual_arrays(design: Design, best: Maximum) -> Residuals:
     return Residuals(*map(stacked, arrays), WZ, WWy, stacked(u - lam * Wu))
 
 
-def filtered_mean(W, mean: NDArray[np.float64], rho: float, lam: float) -> NDArray[np.float64]:
+def filtered_mean(
+    W, mean: NDArray[np.float64], rho: float, lam: float, solve: Solver | None = None
+) -> NDArray[np.float64]:
     """(I − λW) W (I − ρW)⁻¹ applied to the mean of every period, (T, n)."""
-    solved = spatial_lag(W, filter_solver(W, rho)(mean.T).T if rho else mean)
+    solve = solve or (filter_solver(W, rho) if rho else lambda right: right)
+    solved = spatial_lag(W, solve(mean.T).T)
     return solved - lam * spatial_lag(W, solved) if lam else solved
 
 
