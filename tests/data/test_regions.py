@@ -1,0 +1,82 @@
+"""Polygon layers: read with text ids in the order of the file, checked, and never guessed at."""
+
+from __future__ import annotations
+
+import geopandas
+import pytest
+from shapely.geometry import MultiPolygon, Polygon, box
+
+from spatial_zb import AlignmentError, DataError, SpatialZbWarning, read_regions, select_regions
+
+
+def layer(ids=("0330", "11", "2"), **columns) -> geopandas.GeoDataFrame:
+    shapes = columns.pop("shapes", [box(i, 0, i + 1, 1) for i in range(3)])
+    return geopandas.GeoDataFrame({"adcode": list(ids), **columns}, geometry=shapes, crs=4490)
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(frame: geopandas.GeoDataFrame, name: str = "layer.gpkg"):
+        frame.to_file(tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["layer.gpkg", "layer.shp", "layer.geojson"])
+def test_ids_are_text_in_the_order_of_the_file(written, name):
+    found = read_regions(written(layer(), name))
+    assert list(found.index) == ["0330", "11", "2"]
+    assert found.index.name == "adcode"
+    assert found.crs.is_geographic
+
+
+def test_delivered_layers(delta, counties):
+    assert len(delta) == 41
+    assert len(counties) == 90
+    for regions in (delta, counties):
+        assert {"name_zh", "name_en", "prov", "geometry"} <= set(regions.columns)
+        assert regions.index.is_unique
+        assert regions.crs.to_epsg() == 4490
+
+
+def test_decimals_become_whole_numbers_and_it_is_said(written):
+    path = written(layer((330100.0, 330200.0, 330300.0)))
+    with pytest.warns(SpatialZbWarning, match=r"'adcode'.*decimals"):
+        assert list(read_regions(path).index) == ["330100", "330200", "330300"]
+    with pytest.raises(DataError, match="not whole numbers"):
+        read_regions(written(layer((1.5, 2.0, 3.0)), "b.gpkg"))
+
+
+def test_blank_ids(written):
+    with pytest.raises(DataError, match=r"1 polygon.*without an id"):
+        read_regions(written(layer(("1", None, "3"))))
+
+
+def test_heights_are_dropped(written):
+    shapes = [Polygon([(i, 0, 9), (i + 1, 0, 9), (i + 1, 1, 9), (i, 1, 9)]) for i in range(3)]
+    assert not read_regions(written(layer(shapes=shapes))).geometry.has_z.any()
+
+
+def test_several_parts_are_one_unit(written):
+    shapes = [MultiPolygon([box(0, 0, 1, 1), box(0, 5, 1, 6)]), box(1, 0, 2, 1), box(2, 0, 3, 1)]
+    assert read_regions(written(layer(shapes=shapes))).geom_type.iloc[0] == "MultiPolygon"
+
+
+def test_60_gaps_and_overlaps_are_named(written):
+    shapes = [box(0, 0, 1.1, 1), box(1, 0, 2, 1), box(2, 0, 3, 1)]
+    with pytest.warns(SpatialZbWarning, match=r"0330, 11\b.*overlap or leave gaps"):
+        read_regions(written(layer(shapes=shapes)))
+
+
+@pytest.mark.parametrize("path", ["/vsicurl/http://a.b/c.shp", "https://a.b/c.gpkg", "no/such.shp"])
+def test_only_files_on_this_machine(path):
+    with pytest.raises(DataError, match="no polygon file"):
+        read_regions(path)
+
+
+def test_select_keeps_the_order_of_the_layer(delta):
+    some = [delta.index[7], delta.index[2]]
+    assert list(select_regions(delta, some).index) == [delta.index[2], delta.index[7]]
+    with pytest.raises(AlignmentError, match="999999"):
+        select_regions(delta, ["999999"])
