@@ -207,10 +207,20 @@ def _split(values: Array) -> tuple[Array, Array]:
 def concentrate(gram: Array, rho: float) -> tuple[float, Array]:
     """Give SSR and [1, −ρ, −δ] with δ minimising it."""
     lead = np.array([1.0, -rho])
-    target = gram[2:, :2] @ lead
-    delta = linalg.solve(gram[2:, 2:], target, assume_a="pos") if target.size else target
-    full = np.concatenate([lead, -delta])
+    full = np.concatenate([lead, -_coefficients(gram) @ lead])
     return float(full @ gram @ full), full
+
+
+def _coefficients(gram: Array) -> Array:
+    """Coefficients of e_y and e_Wy on Q, (k, 2), by Cholesky after scaling the diagonal of Q'Q to one.
+
+    Where means carry next to no weight, the columns that only differ between units are next to nothing.
+    """
+    if len(gram) == 2:
+        return np.zeros((0, 2))
+    scale = 1 / np.sqrt(np.diag(gram)[2:])
+    factor = linalg.cho_factor(gram[2:, 2:] * np.outer(scale, scale), check_finite=False)
+    return scale[:, None] * linalg.cho_solve(factor, scale[:, None] * gram[2:, :2], check_finite=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +327,7 @@ def _along_rho(profile: RandomProfile, rhos: Array, lam: float, s: float) -> Arr
     """Concentrated likelihood for many ρ at one (λ, s): SSR is a quadratic in ρ."""
     b = profile.blocks(lam, s, slopes=False)
     gram = b.gram
-    schur = gram[:2, :2] - gram[:2, 2:] @ linalg.solve(gram[2:, 2:], gram[2:, :2], assume_a="pos")
+    schur = gram[:2, :2] - gram[:2, 2:] @ _coefficients(gram)
     ssr = schur[0, 0] - 2 * rhos * schur[0, 1] + rhos**2 * schur[1, 1]
     determinants = profile.T * (profile.logdet.value(rhos) + profile.logdet.value(lam)) - b.log_k / 2
     return determinants - profile.observations / 2 * np.log(ssr)

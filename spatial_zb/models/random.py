@@ -33,6 +33,8 @@ __all__ = ["fit_random"]
 
 Array = NDArray[np.float64]
 
+#: A slope of the likelihood above this, at what the search gave, is no maximum.
+FLAT = 1e-3
 #: Step of the numerical second derivatives, in standard errors.
 STEP = 1e-3
 
@@ -72,7 +74,7 @@ def _covariance(kind: str, design: Design, profile: RandomProfile, best: RandomM
     """Covariance (k + 4, k + 4) of (δ, ρ, λ, φ, σ²), NaN where there is none, and whether it exists."""
     k = design.Z.shape[2]
     full = np.full((k + 4, k + 4), np.nan)
-    if best.at_bound:
+    if best.at_bound or best.gradient > FLAT:
         return full, False
     active = np.ix_(*2 * [_active(design, best)])
     if kind == "information":
@@ -159,6 +161,8 @@ def _say_what_matters(
             "the likelihood still rises at the end of an admissible interval (ρ = "
             f"{best.rho:.3f}, λ = {best.lam:.3f}, φ = {best.phi:.3g}): no standard error is claimed"
         )
+    elif best.gradient > FLAT:
+        notes.append(f"the likelihood still has a slope ({best.gradient:.2g}) where the search ended")
     elif not positive:
         notes.append("the information matrix is not positive definite: no standard error is claimed")
     if best.at_zero:
