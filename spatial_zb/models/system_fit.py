@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.core.logdet import EigenLogDet, eigenvalues
+from spatial_zb.core.logdet import EIGEN_UNITS, EigenLogDet, eigenvalues
 from spatial_zb.core.system_arrays import coefficient_matrices
 from spatial_zb.core.system_strength import Strength, instrument_strength, overidentification
 from spatial_zb.data.panel import Panel
@@ -25,6 +26,8 @@ __all__ = ["Stability", "SystemFit", "weights_eigenvalues"]
 Method = Literal["2sls", "3sls", "gs2sls", "gs3sls", "fiml"]
 #: First-stage F below which instruments are called weak (Staiger & Stock 1997, Econometrica 65: 557-586).
 WEAK_F = 10.0
+#: Eigenvalues by Weights, forgotten with it.
+_EIGENVALUES: weakref.WeakKeyDictionary[Weights, NDArray] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,6 +347,14 @@ class SystemFit:
 
 
 def weights_eigenvalues(weights: Weights) -> NDArray:
-    """Eigenvalues of W; those of its log-determinant where that has them."""
-    logdet = weights.logdet
-    return logdet.omega if isinstance(logdet, EigenLogDet) else eigenvalues(weights.matrix)
+    """All eigenvalues of W, computed once for each Weights.
+
+    Raises
+    ------
+    WeightsError
+        More units than a dense matrix can hold (``spatial_zb.core.logdet.DENSE_LIMIT``).
+    """
+    if weights not in _EIGENVALUES:
+        small = weights.n <= EIGEN_UNITS and isinstance(weights.logdet, EigenLogDet)
+        _EIGENVALUES[weights] = weights.logdet.omega if small else eigenvalues(weights.matrix)
+    return _EIGENVALUES[weights]
