@@ -57,7 +57,9 @@ MANY = 0.1
 class _Sample:
     """Stacked arrays without effects: y (M,), Z (M, k) with Wy last, and the spatial lags of both.
 
-    ``lags`` is None without an error process. ``endogenous`` are positions in Z, ``names`` all of its terms.
+    The lags are None without an error process. ``names`` are the terms of Z, ``endogenous`` positions among
+    them; ``used`` and ``dropped`` are names of instruments; ``shape`` is (T*, n); ``centred`` says that each
+    period was demeaned.
     """
 
     y: Array
@@ -93,9 +95,8 @@ class _Sample:
 
     def residuals(self, delta: Array) -> tuple[Array, Array]:
         """u = y − Zδ and its spatial lag, (T*, n)."""
-        return (self.y - self.Z @ delta).reshape(self.shape), (self.lag_y - self.lag_Z @ delta).reshape(
-            self.shape
-        )
+        u, lag = self.y - self.Z @ delta, self.lag_y - self.lag_Z @ delta
+        return u.reshape(self.shape), lag.reshape(self.shape)
 
 
 def fit_gmm(spec: DurbinSpec, panel: Panel, weights: Weights, covariance: str, powers: int) -> Fit:
@@ -198,14 +199,19 @@ def _candidates(
         sources["(Intercept)"] = np.ones(panel.values.shape[:2])
         highest["(Intercept)"] = order
     for name, values in sources.items():
-        skip = (1 + (name in spec.lag_x)) if name not in spec.instruments else 0
+        regressors = 0 if name in spec.instruments else 1 + (name in spec.lag_x)
         for power in range(highest[name] + 1):
-            if power >= skip:
-                columns[("", "W_", *(f"W{p}_" for p in range(2, power + 1)))[power] + name] = values
+            if power >= regressors:
+                columns[_lag_name(name, power)] = values
             values = spatial_lag(weights.matrix, values)
-    return tuple(columns), np.stack(list(columns.values()), axis=2) if columns else np.empty(
-        (*panel.values.shape[:2], 0)
-    )
+    if not columns:
+        return (), np.empty((*panel.values.shape[:2], 0))
+    return tuple(columns), np.stack(list(columns.values()), axis=2)
+
+
+def _lag_name(name: str, power: int) -> str:
+    """x, W_x, W2_x, …"""
+    return name if power == 0 else f"W{power if power > 1 else ''}_{name}"
 
 
 def _with_error(

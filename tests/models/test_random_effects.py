@@ -464,6 +464,24 @@ def test_specifications_that_make_no_sense(kwargs, words):
         zb.DurbinSpec("y", ["x1", "x2"], **{"fixed_effects": "random", **kwargs})
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_small_and_strange_panels_end_in_words(seed):
+    """Six units, two periods, extreme variances: a fit, or one that says that it did not converge."""
+    rng = np.random.default_rng(seed)
+    phi, sigma = ((0.0, 0.01), (0.5, 1.0), (50.0, 100.0), (1e8, 1.0))[seed]
+    W = knn(6, 3, seed, how=("row", "spectral", "none", "minmax")[seed])
+    panel = draw(knn(6, 3, seed), 2, seed, phi=phi, sigma=sigma, rho=rng.uniform(-0.8, 0.9))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        for family, structure in CASES:
+            if family in ("SDEM", "GNS"):
+                continue  # too many parameters for twelve cells
+            fit = zb.fit_durbin(spec(family, structure), panel, W, covariance="hessian")
+            claimed = fit.bse.drop("phi") if fit.convergence["phi_at_zero"] else fit.bse
+            assert np.isfinite(claimed).all() if fit.converged else np.isnan(claimed).all()
+
+
 def test_refusals(monkeypatch):
     W = knn(12)
     panel = draw(W, 4, 1)
