@@ -20,10 +20,14 @@ DEFAULT_STUDY = Path("studies/bay_area.toml")
 
 #: Command → (what it does, the stages of the pipeline it runs).
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "run": ("run the whole study: tables, maps, manifest", ("data", "moran", "tests", "models", "maps")),
+    "run": (
+        "run the whole study: tables, maps, manifest",
+        ("data", "moran", "tests", "models", "systems", "maps"),
+    ),
     "moran": ("Moran's I by year and weights matrix", ("moran",)),
     "diagnose": ("the test chain of every model, and what it points to", ("tests",)),
     "estimate": ("spatial Durbin models and their effects", ("models",)),
+    "system": ("simultaneous systems and their cross-equation effects", ("systems",)),
     "maps": ("maps, Moran scatterplots and link maps", ("maps",)),
 }
 
@@ -152,11 +156,15 @@ def _by_stem(files: Iterable[Path]) -> list[str]:
     ]
 
 
-def _notes(notes: Sequence[str]) -> None:
+def _notes(notes: Sequence[str], shown: int = 8) -> None:
+    """The first notes; a run with many says the rest in the manifest."""
+    notes = list(dict.fromkeys(notes))
     if notes:
-        print("\nTo know (also in manifest.json):")
-    for note in dict.fromkeys(notes):
+        print("\nTo know (all in manifest.json):")
+    for note in notes[:shown]:
         print(f"  - {note}")
+    if len(notes) > shown:
+        print(f"  - … and {len(notes) - shown} more")
 
 
 def _near(path: Path) -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "Constant",
     "Contiguity",
     "Data",
+    "Equation",
     "General",
     "InverseDistance",
     "Maps",
@@ -40,6 +41,7 @@ __all__ = [
     "Sample",
     "Study",
     "Suspect",
+    "System",
     "Variable",
     "load_study",
 ]
@@ -287,6 +289,35 @@ class Model(_Section):
     covariance: Literal["information", "hessian", "sandwich", "cluster", "driscoll_kraay"] = "information"
 
 
+class Equation(_Section):
+    """``[systems.<name>.equations.<equation>]``: one equation of a system."""
+
+    y: Word
+    endog: Names = ()
+    x: Names = ()
+    lag_y: bool = True
+    lag_endog: Literal["all"] | Names = "all"
+    lag_x: Literal["all"] | Names = ()
+    lag_error: bool = False
+
+
+class System(_Section):
+    """``[systems.<name>]``: spatial simultaneous equations over weights, samples and methods.
+
+    ``covariance`` is that of the instrumental methods; FIML has its information matrix. Blank weights and
+    samples are those of :class:`Model`.
+    """
+
+    name: str
+    title: Label
+    equations: Annotated[dict[str, Equation], Field(min_length=1)]
+    fixed_effects: Literal["none", "unit", "time", "two_way"] = "two_way"
+    methods: Some[Literal["2sls", "3sls", "gs2sls", "gs3sls", "fiml"]] = ("gs3sls",)
+    covariance: Literal["classical", "robust", "cluster"] = "classical"
+    weights: Names = ()
+    samples: Names = ()
+
+
 class Maps(_Section):
     """``[maps]``: choropleths of some variables in some periods.
 
@@ -330,6 +361,7 @@ _NAMED: Mapping[str, type[_Section] | None] = {
     "weights": None,  # by kind
     "samples": Sample,
     "models": Model,
+    "systems": System,
 }
 _LISTS: Mapping[str, type[_Section]] = {"missing": Missing, "suspect": Suspect}
 _REQUIRED = ("study", "regions", "data", "weights")
@@ -348,7 +380,7 @@ class Study:
         Of the bytes of the study file.
     general, regions, data, moran, maps, output
         The single tables (``[study]`` is ``general``); ``moran`` and ``maps`` are None where absent.
-    constants, variables, weights, samples, models
+    constants, variables, weights, samples, models, systems
         Read-only mappings by name, in the order of the file; every item knows its ``name``.
     missing, suspect
         Tuples of :class:`Missing` and :class:`Suspect`, in the order of the file.
@@ -367,6 +399,7 @@ class Study:
     weights: Mapping[str, Weight]
     samples: Mapping[str, Sample]
     models: Mapping[str, Model]
+    systems: Mapping[str, System]
     missing: tuple[Missing, ...]
     suspect: tuple[Suspect, ...]
     moran: Moran | None
@@ -384,11 +417,11 @@ class Study:
         """Name of the sample used where a table names none."""
         return self.general.sample or next(iter(self.samples))
 
-    def samples_of(self, part: Moran | Model) -> tuple[str, ...]:
+    def samples_of(self, part: Moran | Model | System) -> tuple[str, ...]:
         """Names of the samples of a Moran table or model: those it lists, else the main sample."""
         return part.samples or (self.main_sample,)
 
-    def weights_of(self, part: Moran | Model) -> tuple[str, ...]:
+    def weights_of(self, part: Moran | Model | System) -> tuple[str, ...]:
         """Names of the weights it lists; else all for a Moran table, the first of the file for a model."""
         every = tuple(self.weights)
         return part.weights or (every if isinstance(part, Moran) else every[:1])
@@ -768,6 +801,8 @@ _TYPES: Mapping[str, str] = {
 def _said(item: Mapping[str, Any], model: type[_Section], dotted: str) -> tuple[str, str]:
     """Put one pydantic error into the words of a study file."""
     loc = item["loc"]
+    if len(loc) > 2 and loc[0] == "equations":  # a table within the table of a system
+        return _said({**item, "loc": loc[2:]}, Equation, f"{dotted}.equations.{loc[1]}")
     key = str(loc[0]) if loc else ""
     entry = loc[1] if len(loc) > 1 else None
     where = f"entry {entry + 1}: " if isinstance(entry, int) and key != "values" else ""
@@ -889,6 +924,8 @@ def _check_references(
     usable = None if columns is None else [*parts["variables"], *columns]
     for key, entry in _entries(parts, "models"):
         _check_model(key, entry, parts, usable, problems)
+    for key, entry in _entries(parts, "systems"):
+        _check_system(key, entry, parts, usable, problems)
     for key in ("moran", "maps"):
         if parts.get(key) is not None:
             _check_known(f"{key}.variables", "variable", parts[key].variables, usable, problems)
@@ -989,6 +1026,27 @@ def _check_model(
         _check_known(f"{dotted}.lag_x", "regressor of x", model.lag_x, model.x, problems)
     if model.y in model.x:
         problems.add(f"{dotted}.x", f"the dependent variable {model.y!r} is also among the regressors")
+
+
+def _check_system(
+    dotted: str, system: System, parts: Mapping[str, Any], usable: list[str] | None, problems: _Problems
+) -> None:
+    _check_known(f"{dotted}.weights", "weights", system.weights, parts["weights"], problems)
+    _check_known(f"{dotted}.samples", "sample", system.samples, parts["samples"], problems)
+    explained = [equation.y for equation in system.equations.values()]
+    for name, equation in system.equations.items():
+        place = f"{dotted}.equations.{name}"
+        others = [y for y in explained if y != equation.y]
+        _check_known(f"{place}.y", "variable", [equation.y], usable, problems)
+        _check_known(f"{place}.x", "variable", equation.x, usable, problems)
+        _check_known(
+            f"{place}.endog", "dependent variable of another equation", equation.endog, others, problems
+        )
+        if equation.lag_endog != "all":
+            what = "dependent variable of another equation"
+            _check_known(f"{place}.lag_endog", what, equation.lag_endog, others, problems)
+        if equation.lag_x != "all":
+            _check_known(f"{place}.lag_x", "regressor of x", equation.lag_x, equation.x, problems)
 
 
 def _check_periods(parts: Mapping[str, Any], problems: _Problems) -> None:

@@ -579,3 +579,46 @@ def test_a_table_in_gbk_is_read(project: Path) -> None:
         load_study(write(project, changed('"income", "gdp"', '"income", "城市"'))).models["main"].x[1]
         == "城市"
     )
+
+
+# --- systems -----------------------------------------------------------------------------------------------
+
+SYSTEM = """
+[systems.mutual]
+methods = ["gs2sls", "fiml"]
+
+[systems.mutual.equations.industry]
+y = "industry"
+endog = ["income"]
+x = ["gdp"]
+
+[systems.mutual.equations.income]
+y = "income"
+endog = ["industry"]
+x = ["total"]
+"""
+
+
+def test_system_is_read(project: Path) -> None:
+    system = load_study(write(project, BASE + SYSTEM)).systems["mutual"]
+    assert system.methods == ("gs2sls", "fiml")
+    assert system.fixed_effects == "two_way"
+    assert system.equations["industry"].endog == ("income",)
+    assert system.equations["income"].lag_endog == "all"
+
+
+SYSTEM_MISTAKES = {
+    "unknown key": ('x = ["total"]', 'xs = ["total"]', "systems.mutual.equations.income.xs"),
+    "unknown variable": ('x = ["total"]', 'x = ["totl"]', "totl"),
+    "not explained": ('endog = ["industry"]', 'endog = ["gdp"]', "systems.mutual.equations.income.endog"),
+    "unknown method": ('"fiml"]', '"liml"]', "systems.mutual.methods"),
+    "random": ("methods =", 'fixed_effects = "random"\nmethods =', "systems.mutual.fixed_effects"),
+    "unknown weights": ("methods =", 'weights = "rook"\nmethods =', "rook"),
+}
+
+
+@pytest.mark.parametrize("case", SYSTEM_MISTAKES)
+def test_mistakes_in_a_system_name_their_place(project: Path, case: str) -> None:
+    old, new, words = SYSTEM_MISTAKES[case]
+    assert old in SYSTEM
+    assert words in refusal(write(project, BASE + SYSTEM.replace(old, new, 1)))

@@ -116,7 +116,7 @@ def _checked(layer: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
         raise DataError(
             f"{name} has {listed(layer.geom_type[other].unique())} where polygons are needed: {listed(layer.index[other])}."
         )
-    west, south, east, north = layer.total_bounds
+    _, south, _, north = layer.total_bounds
     if layer.crs.is_geographic and (south < -90 or north > 90):
         raise DataError(
             f"Coordinates of {name} run to latitude {max(north, -south):.1f}: latitude and longitude are swapped."

@@ -22,6 +22,7 @@ from spatial_zb.report.words import (
     EFFECTS,
     ESTIMATORS,
     FACTS,
+    INSTRUMENTAL_FACTS,
     NORMALISATIONS,
     PARAMETERS,
     RULES,
@@ -364,12 +365,21 @@ def _columns(header: Text, fit: Glanced, labels: Mapping[str, Label]) -> list[_C
     tidy, glance = _flat(fit.tidy()), _flat(fit.glance())
     if "equation" not in tidy.columns:
         return [_Column(header, _by_term(tidy, header), glance.to_dict("records")[0])]
-    columns = []
+    columns, per_equation = [], _per_equation(fit)
     for name, frame in tidy.groupby("equation", sort=False):
         facts = glance[glance["equation"] == name] if "equation" in glance.columns else glance
         own = _join(header, _label(labels, str(name)))
-        columns.append(_Column(own, _by_term(frame, own), facts.to_dict("records")[0]))
+        facts = {**facts.to_dict("records")[0], **per_equation.get(name, {})}
+        columns.append(_Column(own, _by_term(frame, own), facts))
     return columns
+
+
+def _per_equation(fit: Glanced) -> dict[str, Record]:
+    """Facts of single equations (σ², R², J, first-stage F), where the fit has a frame of them."""
+    if not hasattr(fit, "equations"):
+        return {}
+    records = fit.equations().drop(columns="y", errors="ignore").to_dict("records")
+    return {record["equation"]: record for record in records}
 
 
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:
@@ -458,10 +468,15 @@ def _fact_rows(columns: Sequence[_Column], labels: Mapping, style: TableStyle) -
         _fact_row(WORDS["unit_effects"], columns, lambda facts: _has_effects(facts, "unit"), style),
         _fact_row(WORDS["time_effects"], columns, lambda facts: _has_effects(facts, "time"), style),
     ]
-    rows += [_fact_row(label, columns, _fact(name, style), style) for name, label in FACTS.items()]
+    rows += [
+        _fact_row(label, columns, _fact(name, style), style)
+        for name, label in FACTS.items()
+        if name not in INSTRUMENTAL_FACTS or any(name in column.facts for column in columns)
+    ]
     if len({column.facts.get("y") for column in columns}) > 1:
         rows.append(_fact_row(WORDS["dependent"], columns, lambda facts: _named_y(facts, labels), style))
-    if any(str(column.facts.get("model", "")) not in column.header.en for column in columns):
+    models = [str(column.facts.get("model", "")) for column in columns]
+    if any(model != "system" and model not in c.header.en for model, c in zip(models, columns, strict=True)):
         rows.append(_fact_row(WORDS["model"], columns, _coded("model", {}), style))
     rows.append(_fact_row(WORDS["estimator"], columns, _coded("estimator", ESTIMATORS), style))
     for name, read in _SHARED.items():
@@ -494,7 +509,7 @@ def _fact(name: str, style: TableStyle) -> Callable[[Mapping], Cell]:
         value = facts.get(name)
         if name.startswith("n"):
             return _count(value)
-        return Number(_real(value), style.digits)
+        return Number(_real(value), style.digits, notation="p_value" if name.endswith("_p") else "fixed")
 
     return read
 

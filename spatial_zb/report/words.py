@@ -9,6 +9,7 @@ __all__ = [
     "EFFECTS",
     "ESTIMATORS",
     "FACTS",
+    "INSTRUMENTAL_FACTS",
     "NORMALISATIONS",
     "PARAMETERS",
     "RULES",
@@ -39,7 +40,12 @@ FACTS = {
     "log_likelihood": Text("Log-likelihood", "对数似然值"),
     "aic": Text("AIC", "AIC"),
     "r2_within": Text("R² within", "组内 R²"),
+    "kp_f": Text("Kleibergen–Paap F", "Kleibergen–Paap F"),
+    "j": Text("Over-identification J", "过度识别 J"),
+    "j_p": Text("p of J", "J 的 p 值"),
 }
+# Of these, what only fits by instruments have.
+INSTRUMENTAL_FACTS = ("kp_f", "j", "j_p")
 
 ESTIMATORS = {
     "lee_yu": Text("Lee–Yu ML", "Lee–Yu 极大似然"),
