@@ -8,8 +8,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.core.covariance import Residuals, hessian, information, inverse_or_nan
+from spatial_zb.core.covariance import (
+    Residuals,
+    bartlett_bandwidth,
+    cluster_meat,
+    driscoll_kraay_meat,
+    hessian,
+    information,
+    inverse_or_nan,
+    overlap_kernel,
+    robust_covariance,
+    sandwich_meat,
+    spatial_hac_meat,
+)
 from spatial_zb.core.lag import spatial_lag
+from spatial_zb.core.quadratic_forms import filter_diagonals, pair_squares
 from spatial_zb.core.spatial_ml import Maximum, cross_products, maximise
 from spatial_zb.core.traces import Solver, Traces, filter_solver, filter_traces
 from spatial_zb.core.within import TransformedSample, demean, transformed_sample
@@ -26,7 +39,18 @@ __all__ = ["SMALL_N", "filtered_mean", "fit_ml", "residual_arrays"]
 SMALL_N = 30
 
 
-def fit_ml(spec: DurbinSpec, panel: Panel, weights: Weights, estimator: str, covariance: str) -> Fit:
+#: With fewer clusters (units, or periods for Driscoll-Kraay) robust standard errors are too small.
+FEW_CLUSTERS = 10
+
+
+def fit_ml(
+    spec: DurbinSpec,
+    panel: Panel,
+    weights: Weights,
+    estimator: str,
+    covariance: str,
+    bandwidth: int | None = None,
+) -> Fit:
     """Estimate by maximum likelihood after the Lee-Yu transform (``lee_yu``) or with dummies (``direct``)."""
     design = build_design(spec, panel, weights)
     T, n = design.y.shape
@@ -37,9 +61,11 @@ def fit_ml(spec: DurbinSpec, panel: Panel, weights: Weights, estimator: str, cov
     solve = filter_solver(weights.matrix, best.rho) if spec.lag_y and best.rho else None
     traces = _traces(spec, weights, best, sample, solve)
     parts = residual_arrays(design, best, solve)
-    cov, positive = _covariance(covariance, parts, traces, best, sample, spec)
+    if bandwidth is None:
+        bandwidth = bartlett_bandwidth(T) if covariance == "driscoll_kraay" else 1
+    cov, positive = _covariance(covariance, parts, traces, best, sample, design, bandwidth)
     converged = positive and not best.at_bound
-    _say_what_matters(spec, weights, estimator, best, n, T, positive)
+    _say_what_matters(spec, weights, estimator, covariance, best, n, T, positive)
     return _assemble(spec, panel, design, estimator, covariance, best, sample, parts, cov, converged, traces)
 
 
@@ -73,9 +99,8 @@ def residual_arrays(design: Design, best: Maximum, solve: Solver | None = None) 
         Wu = design.Wy - rho * design.WWy - design.WZ @ delta
         WZ, WWy = stacked(design.WZ), stacked(design.WWy)
     BGm = (
-        demean(filtered_mean(W, design.Z @ delta, rho, lam, solve), spec.transform)
-        if spec.lag_y
-        else np.zeros_like(u)
+        # BG(mean) as B(Wy − Gu): the dummies are part of the mean, and JGι is zero only when Wι = ι.
+        demean(BWy - filtered_mean(W, u, rho, lam, solve), spec.transform) if spec.lag_y else np.zeros_like(u)
     )
     arrays = (BZ, BGm, BWy, Wu)
     return Residuals(*map(stacked, arrays), WZ, WWy, stacked(u - lam * Wu))
@@ -91,15 +116,55 @@ def filtered_mean(
 
 
 def _covariance(
-    kind: str, parts: Residuals, traces: Traces, best: Maximum, sample: TransformedSample, spec: DurbinSpec
+    kind: str,
+    parts: Residuals,
+    traces: Traces,
+    best: Maximum,
+    sample: TransformedSample,
+    design: Design,
+    bandwidth: int,
 ) -> tuple[NDArray[np.float64], bool]:
-    """Covariance of (δ, [ρ], [λ], σ²), and whether it exists."""
-    k = parts.BZ.shape[1]
+    """Covariance of (δ, [ρ], [λ], σ²), and whether it exists.
+
+    The bread of a robust one is the observed information, which the dependence that it allows does not bias; that
+    of ``"sandwich"`` the expected one.
+    """
+    spec, k = design.spec, parts.BZ.shape[1]
     active = [*range(k), *([k] if spec.lag_y else []), *([k + 1] if spec.lag_error else []), k + 2]
+    chosen = np.ix_(active, active)
     if best.at_bound:
         return np.full((len(active), len(active)), np.nan), False
-    matrix = (information if kind == "information" else hessian)(parts, traces, best.sigma2, sample)
-    return inverse_or_nan(matrix[np.ix_(active, active)])
+    expected = kind in ("information", "sandwich")
+    matrix = (information if expected else hessian)(parts, traces, best.sigma2, sample)
+    if kind in ("information", "hessian"):
+        return inverse_or_nan(matrix[chosen])
+    meat = _meat(kind, parts, matrix, best, sample, design, bandwidth)
+    return robust_covariance(matrix[chosen], meat[chosen])
+
+
+def _meat(
+    kind: str,
+    parts: Residuals,
+    matrix: NDArray[np.float64],
+    best: Maximum,
+    sample: TransformedSample,
+    design: Design,
+    bandwidth: int,
+) -> NDArray[np.float64]:
+    """Variance of the score, (k + 3, k + 3)."""
+    spec, W, shape = design.spec, design.weights.matrix, design.y.shape
+    if kind == "driscoll_kraay":
+        return driscoll_kraay_meat(parts, best.sigma2, shape, bandwidth)
+    centred = spec.transform in ("time", "two_way")
+    forms = (W, best.rho, best.lam, centred)
+    own = filter_diagonals(*forms) if spec.spatial_terms else np.zeros((2, shape[1]))
+    if kind == "sandwich":
+        return sandwich_meat(parts, matrix, best.sigma2, shape, spec.transform, own)
+    if kind == "spatial_hac":
+        share, root = sample.periods / shape[0], overlap_kernel(W, bandwidth)
+        return spatial_hac_meat(parts, best.sigma2, shape, own, share, root)
+    pairs = pair_squares(*forms, parts.e.reshape(shape)) if spec.spatial_terms else np.zeros((2, 2))
+    return cluster_meat(parts, best.sigma2, shape, sample.observations, own, pairs)
 
 
 def _assemble(
@@ -124,6 +189,7 @@ def _assemble(
         df = n * T - sample.absorbed - k
         inflate = sample.observations / df
         sigma2, cov = sigma2 * inflate, cov * inflate
+        df = min(df, {"cluster": n - 1, "driscoll_kraay": T - 1}.get(covariance, df))
     index = pd.Index([*spec.terms, *spec.spatial_terms, "sigma2"], name="term")
     return Fit(
         spec=spec,
@@ -150,9 +216,23 @@ def _assemble(
 
 
 def _say_what_matters(
-    spec: DurbinSpec, weights: Weights, estimator: str, best: Maximum, n: int, T: int, positive: bool
+    spec: DurbinSpec,
+    weights: Weights,
+    estimator: str,
+    covariance: str,
+    best: Maximum,
+    n: int,
+    T: int,
+    positive: bool,
 ) -> None:
     notes = []
+    clusters = {"cluster": (n, "units"), "spatial_hac": (n, "units"), "driscoll_kraay": (T, "periods")}
+    if covariance in clusters and clusters[covariance][0] < FEW_CLUSTERS:
+        number, what = clusters[covariance]
+        notes.append(
+            f'with {number} {what} the standard errors of covariance="{covariance}" are too small: compare with '
+            "the bootstrap"
+        )
     if best.at_bound:
         low, high = weights.logdet.interval
         notes.append(
