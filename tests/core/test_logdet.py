@@ -107,9 +107,6 @@ def test_interval_ends_where_the_determinant_vanishes(name):
         assert np.linalg.det(np.eye(len(W)) - low * W) == pytest.approx(0, abs=1e-8)
 
 
-@pytest.mark.xfail(
-    raises=ZeroDivisionError, strict=False, reason="no end is defined without a cycle of links"
-)
 def test_a_one_way_W_has_a_determinant_of_one_everywhere():
     """Links that never lead back (upstream to downstream): every eigenvalue is zero."""
     W = sparse.csr_array(np.triu(np.ones((5, 5)), 1))
