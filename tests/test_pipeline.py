@@ -16,6 +16,8 @@ import pytest
 
 from spatial_zb import cli, pipeline
 from spatial_zb.errors import DataError, OutputError
+from spatial_zb.pipeline import exploration, running
+from spatial_zb.pipeline.job import Job
 from spatial_zb.report import folder as output
 from spatial_zb.study import load_study
 
@@ -223,7 +225,7 @@ def test_failure_in_the_last_stage_leaves_results(project, monkeypatch):
         raise DataError("the last stage fails")
 
     before = contents(project)
-    monkeypatch.setitem(pipeline._WORK, "maps", fail)
+    monkeypatch.setitem(running.WORK, "maps", fail)
     assert run(project) == 1
     assert contents(project) == before
     assert not list(results(project).glob(".*"))
@@ -296,8 +298,8 @@ def test_results_do_not_depend_on_the_order_of_tasks(finished):
     """Every Moran stream is named by its task: the talent rows are the same without the industry rows."""
     study = load_study(finished / STUDY)
     prepared = pipeline.prepare(study)
-    job = pipeline._Job(prepared, finished, lambda step: None)
-    alone = pipeline._moran(job, "delta", "talent", "inverse").table()
+    job = Job(prepared, finished, lambda step: None)
+    alone = exploration._moran(job, "delta", "talent", "inverse").table()
     table = pd.read_csv(results(finished) / "tidy" / "moran.csv")
     chosen = table[(table["variable"] == "talent") & (table["weights"] == "inverse")]
     assert chosen["p_sim"].tolist() == alone["p_sim"].tolist()

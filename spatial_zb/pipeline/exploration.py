@@ -1,0 +1,138 @@
+"""Stages data and moran: what the sample is, and how its variables cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from spatial_zb.explore import MoranTable, moran
+from spatial_zb.pipeline.job import Job, unit_names
+from spatial_zb.pipeline.prepare import Prepared, read_table
+from spatial_zb.pipeline.words import RULE_WORDS, as_sentence
+from spatial_zb.study import Study
+from spatial_zb.text import Text
+
+__all__ = ["autocorrelation", "describe"]
+
+
+def describe(job: Job) -> list[Text]:
+    """Definitions, descriptive statistics, and the cells that were filled."""
+    from spatial_zb.report import layouts
+
+    prepared, study = job.prepared, job.study
+    panel = prepared.sample(study.main_sample)
+    names = model_variables(study)
+    rows = [_definition(study, prepared, name) for name in names]
+    job.table(lambda style: layouts.definitions_table(rows, notes=prepared.sources))
+    job.table(
+        lambda style: layouts.descriptives_table(
+            panel, names, labels=prepared.labels, notes=prepared.sources, style=style
+        )
+    )
+    if len(prepared.filled):
+        words = prepared.labels | unit_names(prepared) | RULE_WORDS | column_words(study)
+        reasons = [as_sentence(entry.reason) for entry in (*study.suspect, *study.missing)]
+        job.table(
+            lambda style: layouts.missing_table(
+                prepared.filled, words, notes=[*reasons, *prepared.sources[:1]], style=style
+            )
+        )
+        job.tidy("missing", prepared.filled)
+    job.tidy("panel", prepared.panel.frame())
+    job.tick("data")
+    return []
+
+
+def autocorrelation(job: Job) -> list[Text]:
+    """Moran's I by period for every variable, weights matrix and sample."""
+    from spatial_zb.report import layouts
+
+    study, prepared = job.study, job.prepared
+    if study.moran is None:
+        return []
+    reading: list[Text] = []
+    for sample in study.samples_of(study.moran):
+        results = {
+            variable: {W: _moran(job, sample, variable, W) for W in study.weights_of(study.moran)}
+            for variable in study.moran.variables
+        }
+        laid = {
+            prepared.panel.label(v): {
+                study.weights[W].label: result.table() for W, result in by_weights.items()
+            }
+            for v, by_weights in results.items()
+        }
+        key, title = "moran", None
+        if len(study.samples_of(study.moran)) > 1:
+            key = f"moran_{sample}"
+            label = study.samples[sample].label
+            title = Text(f"Moran's I, {label.en}", f"莫兰指数（{label.zh}）")
+        job.table(
+            lambda style, laid=laid, key=key, title=title: layouts.moran_table(
+                laid,
+                permutations=study.general.permutations,
+                key=key,
+                title=title,
+                notes=prepared.sources,
+                style=style,
+            )
+        )
+        frames = [
+            result.table().assign(variable=v, weights=W, sample=sample)
+            for v, by_weights in results.items()
+            for W, result in by_weights.items()
+        ]
+        job.tidy(key, pd.concat(frames, ignore_index=True))
+        if sample == study.main_sample:
+            reading = [_moran_reading(prepared, v, by_weights) for v, by_weights in results.items()]
+    return reading
+
+
+def _moran(job: Job, sample: str, variable: str, W: str) -> MoranTable:
+    result = moran(
+        job.prepared.sample(sample),
+        variable,
+        job.prepared.weights(W, sample),
+        permutations=job.study.general.permutations,
+        rng=job.seed("moran", sample, variable, W),
+    )
+    job.tick(f"{variable} · {W}")
+    return result
+
+
+def _moran_reading(prepared: Prepared, variable: str, by_weights: Mapping[str, MoranTable]) -> Text:
+    from spatial_zb.report.reading import moran_reading
+
+    name, result = next(iter(by_weights.items()))
+    return moran_reading(result.table(), prepared.panel.label(variable), prepared.study.weights[name].label)
+
+
+def model_variables(study: Study) -> list[str]:
+    """Variables of all models, then those only mapped or tested, each once."""
+    names = [name for model in study.models.values() for name in (model.y, *model.x)]
+    for part in (study.moran, study.maps):
+        names += part.variables if part else ()
+    return list(dict.fromkeys(names))
+
+
+def _definition(study: Study, prepared: Prepared, name: str) -> dict[str, Text | str]:
+    variable = study.variables.get(name)
+    return {
+        "name": name,
+        "label": prepared.panel.label(name),
+        "definition": variable.expression if variable else name,
+    }
+
+
+def column_words(study: Study) -> dict[str, Text]:
+    """Words of the codebook for the columns of the data file, where the study names one."""
+    if study.data.codebook is None:
+        return {}
+    book = read_table(study.file(study.data.codebook), [])
+    table = Path(study.data.file).stem
+    rows = book[(book["table"] == table) & book["label_en"].notna() & book["label_zh"].notna()]
+    return {
+        n: Text(en, zh) for n, en, zh in zip(rows["name"], rows["label_en"], rows["label_zh"], strict=True)
+    }

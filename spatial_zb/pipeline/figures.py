@@ -1,0 +1,103 @@
+"""Stage maps: choropleths, Moran scatterplots, link maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from spatial_zb.data.panel import Panel
+from spatial_zb.pipeline.job import Job, unit_names
+from spatial_zb.study import Study
+from spatial_zb.text import Text
+
+__all__ = ["draw_maps"]
+
+
+def draw_maps(job: Job) -> list[Text]:
+    """Choropleths with common classes, Moran scatterplots of the ends of the sample, and the link maps."""
+    from spatial_zb.report.maps import choropleth_panels
+
+    study, prepared = job.study, job.prepared
+    if study.maps is None:
+        return []
+    sample = study.main_sample
+    panel, polygons = prepared.sample(sample), prepared.polygons(sample)
+    chosen = list(study.maps.periods)
+    for variable in study.maps.variables:
+        values = panel.select(periods=chosen).array(variable)
+        frame = pd.DataFrame(values.T, index=panel.units, columns=chosen)
+        label = panel.label(variable)
+        job.figure(
+            f"map_{variable}",
+            lambda style, frame=frame, label=label: choropleth_panels(
+                polygons,
+                frame,
+                scheme=study.maps.scheme,
+                k=study.maps.classes,
+                text=_map_text(study, legend=label),
+                labels=study.maps.labels,
+                crs=study.regions.projected_crs,
+                style=style,
+            ),
+        )
+        _draw_scatter(job, panel, variable)
+    for name in study.weights:
+        _draw_links(job, name, sample, polygons)
+    return []
+
+
+def _draw_scatter(job: Job, panel: Panel, variable: str) -> None:
+    from spatial_zb.report.figures import moran_scatter_panels
+
+    W = next(iter(job.study.weights))
+    ends = [panel.periods[0], panel.periods[-1]]
+    values = pd.DataFrame(panel.select(periods=ends).array(variable).T, index=panel.units, columns=ends)
+    names = unit_names(job.prepared)
+    job.figure(
+        f"moran_scatter_{variable}",
+        lambda style: moran_scatter_panels(
+            values,
+            job.prepared.weights(W, job.study.main_sample),
+            label=panel.label(variable),
+            names={i: name.pick(style.language) for i, name in names.items()} or None,
+            note=job.source,
+            style=style,
+        ),
+    )
+
+
+def _draw_links(job: Job, name: str, sample: str, polygons: Any) -> None:
+    from spatial_zb.report.maps import weights_map
+
+    W = job.prepared.weights(name, sample)
+    if W.matrix.nnz > MOST_LINKS:
+        return  # a web of all pairs shows nothing
+    job.figure(
+        f"weights_{name}",
+        lambda style: weights_map(
+            polygons,
+            W,
+            text=_map_text(job.study, data=False, title=job.study.weights[name].label),
+            crs=job.study.regions.projected_crs,
+            style=style,
+        ),
+        preset="journal_single",
+    )
+
+
+#: A link map with more links than this is a black page.
+MOST_LINKS = 1000
+
+
+def _map_text(study: Study, data: bool = True, **words: Text):
+    from spatial_zb.report.sheet import MapText
+
+    source = _join_sources(study.data.source if data else None, study.regions.source)
+    return MapText(source=source or "", review_number=study.regions.review_number, **words)
+
+
+def _join_sources(data: Text | None, polygons: Text | None) -> Text | None:
+    if data is None or polygons is None:
+        return data or polygons
+    return Text(f"{data.en}; polygons: {polygons.en}.", f"{data.zh}；底图：{polygons.zh}。")

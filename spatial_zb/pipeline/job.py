@@ -1,0 +1,100 @@
+"""One running stage: the prepared study, and where and how its artefacts are written."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spatial_zb.pipeline.prepare import Prepared
+from spatial_zb.pipeline.words import source_note
+from spatial_zb.study import Study
+from spatial_zb.text import LANGUAGES, Language, Text
+
+__all__ = ["Job", "sample_notes", "unit_names"]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A prepared study and the place its artefacts go to."""
+
+    prepared: Prepared
+    place: Path
+    tick: Callable[[str], None]
+
+    @property
+    def study(self) -> Study:
+        return self.prepared.study
+
+    @property
+    def languages(self) -> tuple[Language, ...]:
+        chosen = self.study.general.language
+        return LANGUAGES if chosen == "both" else (chosen,)
+
+    @property
+    def source(self) -> Text | str:
+        """The source of the data, as the note of a figure."""
+        source = self.study.data.source
+        return source_note(source) if source else ""
+
+    def where(self, kind: str, language: Language) -> Path:
+        """``tables`` or ``figures``; a folder of its own for each language when there are two."""
+        return self.place / kind / language if len(self.languages) > 1 else self.place / kind
+
+    def table(self, build: Callable[[Any], Any]) -> None:
+        """Write one table, in every format and language."""
+        from spatial_zb.report.tables import TableStyle, write_table
+
+        for language in self.languages:
+            style = TableStyle(language=language)
+            write_table(build(style), self.where("tables", language), self.study.output.tables, style)
+
+    def tidy(self, name: str, frame: pd.DataFrame) -> None:
+        """Write a full-precision frame for further work."""
+        from spatial_zb.report.files import write_atomic
+
+        target = self.place / "tidy"
+        target.mkdir(parents=True, exist_ok=True)
+        write_atomic(target / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+
+    def figure(self, stem: str, draw: Callable[[Any], Any], preset: str = "journal_double") -> None:
+        """Draw and save one figure, in every format and language."""
+        from spatial_zb.report.style import PRESETS, save_figure
+
+        for language in self.languages:
+            style = replace(PRESETS[preset], dpi=self.study.output.dpi, language=language)
+            drawing = draw(style)
+            save_figure(drawing.figure, self.where("figures", language), stem, self.study.output.figures)
+        self.tick(stem)
+
+    def seed(self, *key: str) -> np.random.SeedSequence:
+        """A stream of its own for every task, whatever the order of work."""
+        words = zlib.crc32("/".join(key).encode())
+        return np.random.SeedSequence([self.study.general.seed, words])
+
+
+def sample_notes(job: Job, *samples: str) -> list[Text]:
+    """Which units the columns rest on: the sample sizes a reader needs to weigh small samples."""
+    names = [(job.study.samples[s].label, len(job.prepared.samples[s])) for s in samples]
+    first, last = job.prepared.panel.periods[0], job.prepared.panel.periods[-1]
+    return [
+        Text(
+            "Sample: " + "; ".join(f"{label.en}, {n} units" for label, n in names) + f"; {first}–{last}.",
+            "样本：" + "；".join(f"{label.zh}{n}个地区" for label, n in names) + f"；{first}—{last}年。",
+        )
+    ]
+
+
+def unit_names(prepared: Prepared) -> dict[str, Text]:
+    regions = prepared.regions
+    if not {"name_en", "name_zh"} <= set(regions.columns):
+        return {}
+    return {
+        i: Text(en, zh)
+        for i, en, zh in zip(regions.index, regions["name_en"], regions["name_zh"], strict=True)
+    }

@@ -1,0 +1,174 @@
+"""Running stages of a study: lock, build beside, publish, sign."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import spatial_zb
+from spatial_zb.errors import (
+    SpatialZbWarning,
+)
+from spatial_zb.pipeline.equations import diagnose_models, estimate
+from spatial_zb.pipeline.exploration import autocorrelation, describe
+from spatial_zb.pipeline.figures import draw_maps
+from spatial_zb.pipeline.job import Job
+from spatial_zb.pipeline.prepare import prepare
+from spatial_zb.pipeline.systems import estimate_systems
+from spatial_zb.report import folder as output
+from spatial_zb.report.manifest import input_record, output_record, versions
+from spatial_zb.study import Study
+from spatial_zb.text import Text
+
+__all__ = ["STAGES", "STAGE_WORDS", "WORK", "Outcome", "run"]
+
+
+Stage = Literal["data", "moran", "tests", "models", "systems", "maps"]
+STAGES: tuple[Stage, ...] = ("data", "moran", "tests", "models", "systems", "maps")
+
+#: Words for the stages, shown while they run.
+STAGE_WORDS = {
+    "prepare": "Reading polygons and data",
+    "data": "Describing the sample",
+    "moran": "Moran's I",
+    "tests": "Specification tests",
+    "models": "Spatial Durbin models",
+    "systems": "Simultaneous systems",
+    "maps": "Maps and figures",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left behind."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    reading: tuple[Text, ...]
+    notes: tuple[str, ...]
+    seconds: float
+
+
+WORK: dict[Stage, Callable[[Job], list[Text]]] = {
+    "data": describe,
+    "moran": autocorrelation,
+    "tests": diagnose_models,
+    "models": estimate,
+    "systems": estimate_systems,
+    "maps": draw_maps,
+}
+
+
+def run(
+    study: Study,
+    stages: Sequence[Stage] = STAGES,
+    *,
+    out: Path | None = None,
+    progress: Callable[[str, str], None] = lambda stage, step: None,
+) -> Outcome:
+    """Run stages of a study and write their results to ``out`` (default ``results/<study>``).
+
+    Everything is built beside the results and moved there at the end: an error or an interruption leaves
+    earlier results as they were. Results of stages that are not run stay.
+
+    Raises
+    ------
+    SpatialZbError
+        What a stage refuses, or an output folder that cannot be used.
+    """
+    begun = time.perf_counter()
+    target = (out or study.results).resolve()
+    with output.locked(target), output.staging(target) as place, _collected() as notes:
+        inputs = input_record({"study": study.path, **study.files()}, study.root)
+        timings: dict[str, float] = {}
+        with _timed(timings, "prepare"):
+            progress(STAGE_WORDS["prepare"], "")
+            prepared = prepare(study)
+        reading: list[Text] = []
+        stage_of: dict[str, str] = {}
+        for stage in stages:
+            with _timed(timings, stage):
+                job = Job(prepared, place, lambda step, stage=stage: progress(STAGE_WORDS[stage], step))
+                reading += WORK[stage](job)
+            stage_of |= {p: stage for p in _files_in(place) if p not in stage_of}
+        if input_record({"study": study.path, **study.files()}, study.root) != inputs:
+            warnings.warn(
+                "An input file changed while the study was running.", SpatialZbWarning, stacklevel=2
+            )
+        reading = three_lines(reading)
+        manifest, stale = _manifest(study, target, place, stages, stage_of, inputs, timings, notes, reading)
+        files = output.publish(place, target, manifest, stale)
+    return Outcome(
+        target,
+        (*files, target / output.MANIFEST),
+        tuple(reading),
+        tuple(_messages(notes)),
+        time.perf_counter() - begun,
+    )
+
+
+def three_lines(reading: list[Text]) -> list[Text]:
+    """The findings of the models first; Moran's I fills up to three lines; the caveat always closes."""
+    return [*sorted(reading, key=lambda line: "Moran" in line.en or "spatially correlated" in line.en)[:3]]
+
+
+def _manifest(
+    study: Study,
+    target: Path,
+    place: Path,
+    stages: Sequence[Stage],
+    stage_of: Mapping[str, str],
+    inputs: list[dict[str, Any]],
+    timings: Mapping[str, float],
+    notes: list[warnings.WarningMessage],
+    reading: list[Text],
+) -> tuple[dict[str, Any], list[str]]:
+    """The manifest of this run, and the files of earlier runs of the same stages that it does not make."""
+    old = output.read_manifest(target)
+    earlier = old.get("outputs", [])
+    made = output_record(place, stage_of)
+    new = {record["path"] for record in made}
+    kept = [r for r in earlier if r["stage"] not in stages and r["path"] not in new]
+    stale = [r["path"] for r in earlier if r["stage"] in stages and r["path"] not in new]
+    same = old.get("inputs") == inputs
+    manifest = {
+        "study": study.name,
+        "versions": versions(spatial_zb.__version__),
+        "seed": study.general.seed,
+        "inputs": inputs,
+        "settings": study.settings(),
+        "stages": list(stages),
+        "seconds": {name: round(value, 3) for name, value in timings.items()},
+        "notes": _messages(notes),
+        "reading": [{"en": line.en, "zh": line.zh} for line in reading],
+        "outputs": made + [{**r, "from_other_inputs": not same} for r in kept],
+    }
+    return manifest, stale
+
+
+def _files_in(place: Path) -> Iterable[str]:
+    return (p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file())
+
+
+@contextmanager
+def _collected() -> Iterator[list[warnings.WarningMessage]]:
+    """Gather this package's warnings for the log and the manifest; the rest stay with their owners."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpatialZbWarning)
+        yield caught
+
+
+def _messages(notes: Sequence[warnings.WarningMessage]) -> list[str]:
+    return list(dict.fromkeys(str(n.message) for n in notes if issubclass(n.category, SpatialZbWarning)))
+
+
+@contextmanager
+def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    begun = time.perf_counter()
+    yield
+    timings[name] = time.perf_counter() - begun

@@ -1,0 +1,192 @@
+"""Stage systems: simultaneous equations, their identification and cross-equation effects."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import pandas as pd
+
+from spatial_zb.effects import Effects, spatial_effects
+from spatial_zb.errors import (
+    SpatialZbError,
+    SpatialZbWarning,
+)
+from spatial_zb.models.simultaneous import fit_system
+from spatial_zb.models.system_fit import SystemFit
+from spatial_zb.models.system_spec import Equation, SystemSpec
+from spatial_zb.pipeline.job import Job, sample_notes
+from spatial_zb.pipeline.prepare import Prepared
+from spatial_zb.pipeline.words import METHOD_WORDS, weights_words
+from spatial_zb.study import Study, System
+from spatial_zb.text import Text
+
+__all__ = ["estimate_systems"]
+
+
+@dataclass(frozen=True, eq=False)
+class _SystemColumn:
+    """One estimated system: a sample, a weights matrix and a method."""
+
+    facts: dict[str, str]
+    heading: Text
+    fit: SystemFit
+    effects: Effects | None
+
+
+def estimate_systems(job: Job) -> list[Text]:
+    """Every system of the study: estimates, identification, mutual effects and their figure.
+
+    A method that cannot estimate a system on a sample is left out with a warning that says why; the study
+    fails only when none can.
+    """
+    for system in job.study.systems.values():
+        columns = _fit_systems(job, system)
+        _write_system(job, system, columns)
+        _draw_system(job, system, columns)
+    return []
+
+
+def _fit_systems(job: Job, system: System) -> list[_SystemColumn]:
+    study, prepared = job.study, job.prepared
+    options = {name: e.model_dump() for name, e in system.equations.items()}
+    spec = SystemSpec(
+        {name: Equation(**o) for name, o in options.items()}, fixed_effects=system.fixed_effects
+    )
+    columns: list[_SystemColumn] = []
+    failure: SpatialZbError | None = None
+    for sample, W, method in product(study.samples_of(system), study.weights_of(system), system.methods):
+        facts = {"sample": sample, "weights": W, "method": method}
+        covariance = None if method == "fiml" else system.covariance
+        try:
+            fit = fit_system(
+                spec, prepared.sample(sample), prepared.weights(W, sample), method, covariance=covariance
+            )
+            effects = spatial_effects(fit) if fit.stability().stable else None
+        except SpatialZbError as error:
+            failure = error
+            warnings.warn(
+                f"System {system.name}, {', '.join(facts.values())}: {error}", SpatialZbWarning, stacklevel=2
+            )
+            continue
+        columns.append(_SystemColumn(facts, _system_heading(study, system, **facts), fit, effects))
+        job.tick(f"{system.name} · {sample} · {W} · {method}")
+    if not columns and failure is not None:
+        raise failure
+    return columns
+
+
+def _system_heading(study: Study, system: System, sample: str, weights: str, method: str) -> Text:
+    parts = []
+    if len(study.samples_of(system)) > 1:
+        parts.append(study.samples[sample].label)
+    if len(study.weights_of(system)) > 1:
+        parts.append(study.weights[weights].label)
+    if len(system.methods) > 1 or not parts:
+        parts.append(METHOD_WORDS[method])
+    return Text(", ".join(p.en for p in parts), "，".join(p.zh for p in parts))
+
+
+def _write_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
+    from spatial_zb.report import layouts
+
+    study, prepared = job.study, job.prepared
+    labels = prepared.labels | weights_words(study)
+    labels |= {name: prepared.panel.label(e.y) for name, e in system.equations.items()}
+    for sample, W in product(study.samples_of(system), study.weights_of(system)):
+        own = [c for c in columns if (c.facts["sample"], c.facts["weights"]) == (sample, W)]
+        if not own:
+            continue
+        key = "_".join([system.name, sample, W])
+        where = study.samples[sample].label, study.weights[W].label
+        title = Text(
+            f"{system.title.en}: {where[0].en}, {where[1].en}",
+            f"{system.title.zh}：{where[0].zh}，{where[1].zh}",
+        )
+        notes = [*sample_notes(job, sample), *prepared.sources]
+        fits = [(METHOD_WORDS[c.facts["method"]], c.fit) for c in own]
+        job.table(
+            lambda style, fits=fits, key=key, title=title, notes=notes: layouts.regression_table(
+                fits, labels=labels, title=title, key=f"system_{key}", notes=notes, style=style
+            )
+        )
+        stable = [(METHOD_WORDS[c.facts["method"]], c.effects) for c in own if c.effects is not None]
+        if stable:
+            job.table(
+                lambda style, stable=stable, key=key, title=title, notes=notes: layouts.effects_table(
+                    stable,
+                    labels=labels | _shock_words(system, prepared),
+                    title=title,
+                    key=f"system_effects_{key}",
+                    notes=notes,
+                    style=style,
+                )
+            )
+    _tidy_system(job, system, columns)
+
+
+def _tidy_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
+    """Full-precision frames: estimates, effects, feedback, identification, one file for each."""
+    from spatial_zb.system_effects import feedback_decomposition
+
+    stable = [c for c in columns if c.effects is not None]
+    frames = {
+        "": [(c, c.fit.tidy()) for c in columns],
+        "_identification": [(c, c.fit.identification()) for c in columns],
+        "_effects": [(c, c.effects.tidy()) for c in stable],
+        "_feedback": [(c, feedback_decomposition(c.fit)) for c in stable],
+    }
+    for ending, parts in frames.items():
+        if parts:
+            job.tidy(
+                f"system_{system.name}{ending}",
+                pd.concat([f.assign(**c.facts) for c, f in parts], ignore_index=True),
+            )
+
+
+def _shock_words(system: System, prepared: Prepared) -> dict[str, Text]:
+    """Words for a structural shock of each equation."""
+    labels = {name: prepared.panel.label(e.y) for name, e in system.equations.items()}
+    return {f"shock:{name}": Text(f"Shock to {w.en}", f"{w.zh}的冲击") for name, w in labels.items()}
+
+
+def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
+    """One figure for each sample and W: what a shock in one equation does to the others, by method."""
+    from spatial_zb.report.figures import effects_plot
+
+    study = job.study
+    names = {name: _short(job.prepared.panel.label(e.y)) for name, e in system.equations.items()}
+    arrows = {
+        f"{a} → {b}": Text(f"{x.en} → {y.en}", f"{x.zh} → {y.zh}")
+        for (a, x), (b, y) in product(names.items(), repeat=2)
+    }
+    for sample, W in product(study.samples_of(system), study.weights_of(system)):
+        own = [c for c in columns if (c.facts["sample"], c.facts["weights"]) == (sample, W) and c.effects]
+        frames = {c.facts["method"]: _mutual(c.effects.tidy()) for c in own}
+        if not frames:
+            continue
+        where = study.samples[sample].label, study.weights[W].label
+        title = Text(
+            f"{system.title.en}: {where[0].en}, {where[1].en}",
+            f"{system.title.zh}：{where[0].zh}，{where[1].zh}",
+        )
+        job.figure(
+            f"system_{system.name}_{sample}_{W}",
+            lambda style, frames=frames, title=title: effects_plot(
+                frames, labels=arrows, models=METHOD_WORDS, title=title, note=job.source, style=style
+            ),
+        )
+
+
+def _mutual(effects: pd.DataFrame) -> pd.DataFrame:
+    """Effects of a shock in one equation on another, with the term "source → response"."""
+    shocks = effects[effects["source"].str.startswith("shock:")]
+    source = shocks["source"].str.removeprefix("shock:")
+    return shocks.assign(term=source + " → " + shocks["response"])[source != shocks["response"]]
+
+
+def _short(label: Text) -> Text:
+    """A label without what it says in brackets."""
+    return Text(label.en.split(" (")[0], label.zh.split("（")[0])

@@ -1,0 +1,44 @@
+"""Words that the stages share: headings, notes, sources, in English and Chinese."""
+
+from __future__ import annotations
+
+from spatial_zb.study import Study
+from spatial_zb.text import Text
+
+__all__ = ["EFFECT_WORDS", "METHOD_WORDS", "RULE_WORDS", "as_sentence", "source_note", "weights_words"]
+
+
+EFFECT_WORDS = {
+    "none": Text("No effects", "无固定效应"),
+    "unit": Text("Unit effects", "个体固定"),
+    "time": Text("Time effects", "时间固定"),
+    "two_way": Text("Two-way effects", "双向固定"),
+}
+
+RULE_WORDS = {
+    "interpolate": Text("linear between the nearest years", "相邻年份线性插值"),
+    "median_growth": Text("median growth of the others", "其他地区增长率中位数"),
+    "drop_units": Text("unit left out", "剔除该地区"),
+    "drop_periods": Text("period left out", "剔除该年份"),
+}
+
+METHOD_WORDS = {
+    "2sls": Text("2SLS", "2SLS"),
+    "3sls": Text("3SLS", "3SLS"),
+    "gs2sls": Text("GS2SLS", "GS2SLS"),
+    "gs3sls": Text("GS3SLS", "GS3SLS"),
+    "fiml": Text("FIML", "FIML"),
+}
+
+
+def as_sentence(text: Text) -> Text:
+    return Text(text.en.rstrip(".") + ".", text.zh.rstrip("。") + "。")
+
+
+def source_note(source: Text) -> Text:
+    """The source as the closing line of a table or figure."""
+    return Text(f"Source: {source.en}.", f"资料来源：{source.zh}。")
+
+
+def weights_words(study: Study) -> dict[str, Text]:
+    return {name: W.label for name, W in study.weights.items()}
