@@ -24,7 +24,15 @@ from spatial_zb.core.logdet import UNIT_ROOT_TOLERANCE
 from spatial_zb.core.system_arrays import SystemArrays, coefficient_matrices
 from spatial_zb.core.system_gmm import scaled_inverse
 
-__all__ = ["SystemLikelihood", "SystemMaximum", "first_crossing", "maximise_system", "real_eigenvalues"]
+__all__ = [
+    "SINGULAR",
+    "SystemLikelihood",
+    "SystemMaximum",
+    "first_crossing",
+    "maximise_system",
+    "real_eigenvalues",
+    "smallest_correlation",
+]
 
 Array = NDArray[np.float64]
 SigmaForm = Literal["full", "diagonal"]
@@ -34,6 +42,8 @@ DECREMENT = 1e-11
 MAX_STEPS = 200
 #: A step goes at most this share of the way to the edge of the admissible region.
 EDGE = 0.9
+#: Determinants, and eigenvalues of the correlation of ε between equations, below this are called zero.
+SINGULAR = 1e-8
 #: Curvature below this share of the largest is treated as flat while climbing.
 FLAT = 1e-10
 
@@ -71,6 +81,11 @@ class SystemLikelihood:
             return np.delete(self.omega, np.argmin(np.abs(self.omega - 1)))
         return self.omega
 
+    @property
+    def _real(self) -> Array:
+        """Real eigenvalues, all of them: 𝐒 must be regular whatever the transform leaves out."""
+        return real_eigenvalues(self.omega) if self.omega.size else np.zeros(1)
+
     def residuals(self, theta: Array) -> Array:
         """ε (M, m)."""
         delta, lam = self.split(theta)
@@ -81,6 +96,16 @@ class SystemLikelihood:
         """Σ̂ = E'E/N, its off-diagonal cut when Σ is diagonal by assumption."""
         sigma = e.T @ e / self.arrays.sample.observations
         return np.diag(np.diag(sigma)) if self.sigma_form == "diagonal" else sigma
+
+    def at_edge(self, theta: Array) -> bool:
+        """Whether some det(Γ − ω_iΨ) is zero, or errors of the equations are multiples of each other.
+
+        At the latter the equations are one relation: ln|Σ| and ln|𝐒| run to −∞ and cancel, and the likelihood of
+        a weakly identified system can rise towards such an edge without a maximum.
+        """
+        gamma, psi = coefficient_matrices(self.split(theta)[0], self.arrays.links, self.arrays.m)
+        smallest = np.abs(np.linalg.det(gamma - self._real[:, None, None] * psi)).min()
+        return smallest < SINGULAR or smallest_correlation(self.sigma(self.residuals(theta))) < SINGULAR
 
     def value(self, theta: Array) -> float:
         """ln L with all constants."""
@@ -164,7 +189,7 @@ class SystemLikelihood:
         """How far along ``step`` the first det(Γ − ω_iΨ) or I − λ_gW becomes singular; inf when none does."""
         delta, lam = self.split(theta)
         d_delta, d_lam = self.split(step)
-        real = real_eigenvalues(self.omega) if self.omega.size else np.zeros(1)
+        real = self._real
         gamma, psi = coefficient_matrices(delta, self.arrays.links, self.arrays.m)
         d_gamma, d_psi = coefficient_matrices(d_delta, self.arrays.links, self.arrays.m)
         d_gamma = d_gamma - np.eye(self.arrays.m)
@@ -175,6 +200,12 @@ class SystemLikelihood:
             ratio = np.divide(left, slope, out=np.full_like(left, np.inf), where=slope > 0)
             nearest = min(nearest, float(ratio.min()))
         return nearest
+
+
+def smallest_correlation(sigma: Array) -> float:
+    """Smallest eigenvalue of the correlation matrix of a covariance (m, m)."""
+    scale = 1 / np.sqrt(np.diag(sigma))
+    return float(np.linalg.eigvalsh(sigma * np.outer(scale, scale))[0])
 
 
 def real_eigenvalues(omega: NDArray) -> Array:
@@ -196,7 +227,8 @@ def first_crossing(start: Array, slope: Array) -> float:
 class SystemMaximum:
     """θ̂ (p,), ln L there, the Hessian (p, p), Newton steps taken and the promise of the next one.
 
-    ``at_bound`` is True when the climb ended at the edge of the admissible region or without a maximum.
+    ``at_bound`` is True when the climb ended at the edge of the admissible region, at equations that have become
+    one relation, or without a maximum.
     ``modes`` lists ln L of the distinct maxima found from the starts, highest first.
     """
 
@@ -246,6 +278,9 @@ def _climb(likelihood: SystemLikelihood, theta: Array) -> SystemMaximum:
         if moved is None:
             break
         theta, value = moved
+        if likelihood.at_edge(theta):
+            curvature = False
+            break
     _, hessian = likelihood.derivatives(theta)
     settled = decrement < 1e-7 and curvature
     return SystemMaximum(theta, value, hessian, steps, float(decrement), not settled, (value,))

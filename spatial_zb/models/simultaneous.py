@@ -15,7 +15,14 @@ from scipy import stats
 from spatial_zb.core.covariance import inverse_or_nan
 from spatial_zb.core.system_arrays import SystemArrays, within_residuals
 from spatial_zb.core.system_gmm import InstrumentalEstimate, instrumental
-from spatial_zb.core.system_ml import SigmaForm, SystemLikelihood, SystemMaximum, maximise_system
+from spatial_zb.core.system_ml import (
+    SINGULAR,
+    SigmaForm,
+    SystemLikelihood,
+    SystemMaximum,
+    maximise_system,
+    smallest_correlation,
+)
 from spatial_zb.core.system_sandwich import quasi_covariance
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed
@@ -33,8 +40,6 @@ LIKELIHOOD = ("information", "sandwich")
 SMALL_N = 30
 #: Fewer units than this make a poor cluster covariance.
 FEW_CLUSTERS = 10
-#: Smallest eigenvalue of the correlation of ε between equations at which Σ is called singular.
-SINGULAR = 1e-8
 
 
 def fit_system(
@@ -175,9 +180,9 @@ def _instrumental(design: SystemDesign, joint: bool, covariance: str) -> Instrum
 
 
 def _refuse_singular(spec: SystemSpec, sigma: NDArray[np.float64]) -> None:
-    scale = 1 / np.sqrt(np.diag(sigma))
-    values, vectors = np.linalg.eigh(sigma * np.outer(scale, scale))
-    if values[0] < SINGULAR:
+    if smallest_correlation(sigma) < SINGULAR:
+        scale = 1 / np.sqrt(np.diag(sigma))
+        _, vectors = np.linalg.eigh(sigma * np.outer(scale, scale))
         involved = [spec.names[g] for g in np.flatnonzero(np.abs(vectors[:, 0]) > 1e-3)]
         raise SpecificationError(
             f"The errors of equations {listed(involved)} are linearly dependent, so their covariance is singular: one "
@@ -196,7 +201,6 @@ def _fit_likelihood(design: SystemDesign, panel: Panel, covariance: str, sigma_f
     best = maximise_system(likelihood, _starts(design))
     e = likelihood.residuals(best.theta)
     sigma = likelihood.sigma(e)
-    _refuse_singular(spec, sigma)
     cov, positive = _likelihood_covariance(likelihood, best, covariance)
     record = {
         "converged": positive and not best.at_bound,
@@ -212,7 +216,7 @@ def _fit_likelihood(design: SystemDesign, panel: Panel, covariance: str, sigma_f
 
 
 def _starts(design: SystemDesign) -> list[NDArray[np.float64]]:
-    """GS3SLS where the instruments allow it, and least squares without interaction."""
+    """GS3SLS and GS2SLS where the instruments allow it, and least squares without interaction."""
     arrays = design.arrays
     K, active = int(arrays.bounds[-1]), np.flatnonzero(arrays.lag_error)
     alone = np.zeros(K + len(active))
@@ -221,9 +225,11 @@ def _starts(design: SystemDesign) -> list[NDArray[np.float64]]:
         place = arrays.block(g).start + arrays.endogenous[g]
         alone[place : place + exogenous.shape[1]] = np.linalg.lstsq(exogenous, arrays.y[:, g], rcond=None)[0]
     if not all(found.order for found in design.identification.values()):
+        u = arrays.residuals(alone[:K])
+        _refuse_singular(design.spec, u.T @ u)
         return [alone]
-    found = _instrumental(design, True, "classical")
-    return [np.concatenate([found.delta, found.lam[active]]), alone]
+    found = [_instrumental(design, joint, "classical") for joint in (True, False)]
+    return [*(np.concatenate([f.delta, f.lam[active]]) for f in found), alone]
 
 
 def _likelihood_covariance(
@@ -292,8 +298,7 @@ def _index(spec: SystemSpec, arrays: SystemArrays) -> tuple[pd.MultiIndex, NDArr
 def _say_what_matters(fit: SystemFit) -> None:
     notes = []
     if fit.convergence["at_bound"]:
-        what = "likelihood has no maximum" if fit.method == "fiml" else "moments of λ have no minimum"
-        notes.append(f"the {what} inside the admissible region: no standard error is claimed")
+        notes.append(f"{_without_maximum(fit)}: no standard error is claimed")
     elif not fit.converged:
         notes.append("the information matrix is not positive definite: no standard error is claimed")
     modes = [value for value in fit.convergence.get("modes", ()) if value > fit.log_likelihood - 2]
@@ -326,6 +331,17 @@ def _say_what_matters(fit: SystemFit) -> None:
             SpatialZbWarning,
             stacklevel=3,
         )
+
+
+def _without_maximum(fit: SystemFit) -> str:
+    if fit.method != "fiml":
+        return "the moments of λ have no minimum inside the admissible region"
+    if smallest_correlation(fit.sigma.to_numpy()) < SINGULAR:
+        return (
+            "the likelihood rises towards equations that are multiples of each other, so the data cannot tell them "
+            "apart (weak identification)"
+        )
+    return "the likelihood has no maximum inside the admissible region"
 
 
 # Nested systems -------------------------------------------------------------------------------------------
