@@ -216,7 +216,13 @@ def _simulated(fit: Fit, point: NDArray, draws: int, rng: Any, alpha: float) -> 
         raise ConvergenceError(f"{fit!r} has no covariance to draw from: its estimates did not converge.")
     generator = np.random.default_rng(rng)
     used = _used(fit)
-    root = np.linalg.cholesky(_unit_diagonal(fit.cov.to_numpy()[np.ix_(used, used)]))
+    try:
+        root = np.linalg.cholesky(_unit_diagonal(fit.cov.to_numpy()[np.ix_(used, used)]))
+    except np.linalg.LinAlgError:
+        raise ConvergenceError(
+            f"The {fit.covariance!r} covariance of {fit!r} is singular, as when there are fewer clusters than "
+            'coefficients: use method="delta", or another covariance.'
+        ) from None
     noise = generator.standard_normal((draws, len(used))) @ root.T
     sample = np.tile(fit.params.to_numpy(), (draws, 1))
     sample[:, used] += noise * fit.bse.to_numpy()[used]

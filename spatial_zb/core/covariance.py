@@ -1,6 +1,13 @@
 r"""Covariances of the maximum-likelihood estimator; parameters are ordered (δ, ρ, λ, σ²).
 
-References: Anselin (1988), Spatial Econometrics, §6.3; Lee & Yu (2010), J. Econometrics 154, eqs 12 and 27.
+Classical: the inverse of the expected or the observed information. Robust: bread × meat × bread, where the bread is
+such an inverse and the meat the variance of the score s = (BZ'ε/σ², (BWy)'ε/σ² − T* tr G, (Wu)'ε/σ² − T* tr H,
+(ε'ε − Nσ²)/2σ⁴). Since BWy = BGm + Gε and Wu = Hε after the transform, each score is a linear and a quadratic form in
+ε, and a meat has to cover both.
+
+References: Anselin (1988), Spatial Econometrics, §6.3; Lee (2004), Econometrica 72: 1899-1925 (QML); Lee & Yu (2010),
+J. Econometrics 154, eqs 12 and 27; Driscoll & Kraay (1998), Rev. Econ. Statist. 80: 549-560; Kelejian & Prucha (2007),
+J. Econometrics 140: 131-154 (spatial HAC).
 """
 
 from __future__ import annotations
@@ -9,12 +16,25 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
+from scipy import linalg, sparse
 
 from spatial_zb.core.traces import Traces
-from spatial_zb.core.within import TransformedSample
+from spatial_zb.core.within import FixedEffects, TransformedSample
 
-__all__ = ["Residuals", "hessian", "information", "inverse_or_nan"]
+__all__ = [
+    "Moments",
+    "Residuals",
+    "bartlett_bandwidth",
+    "driscoll_kraay_meat",
+    "error_moments",
+    "hessian",
+    "information",
+    "inverse_or_nan",
+    "overlap_kernel",
+    "robust_covariance",
+    "sandwich_meat",
+    "unit_meat",
+]
 
 Array = NDArray[np.float64]
 
@@ -83,3 +103,154 @@ def inverse_or_nan(information_matrix: Array) -> tuple[Array, bool]:
     except linalg.LinAlgError:
         return np.full_like(information_matrix, np.nan), False
     return linalg.cho_solve(factor, np.eye(len(scale))) * np.outer(scale, scale), True
+
+
+# --- robust covariances
+
+
+def robust_covariance(information_matrix: Array, meat: Array) -> tuple[Array, bool]:
+    """Bread × meat × bread with the inverse of ``information_matrix`` as bread; NaN and False where there is none."""
+    bread, positive = inverse_or_nan(information_matrix)
+    cov = bread @ meat @ bread
+    return (cov + cov.T) / 2, positive
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """μ₃ = E ε³ and κ₄ = E ε⁴ − 3σ⁴ of the errors before the transform."""
+
+    third: float
+    fourth: float
+
+
+def error_moments(e: Array, sigma2: float, shape: tuple[int, int], effects: FixedEffects) -> Moments:
+    """Third moment and fourth cumulant of ε from transformed residuals e = Qε, (T·n,).
+
+    With m the entries of a row of Q: E e³ = μ₃ Σm³ and E e⁴ = κ₄ Σm⁴ + 3σ⁴(Σm²)². With two periods and unit
+    effects Σm³ = 0: μ₃ is not identified, set to zero, and not needed, since it then multiplies sums over time that
+    vanish. κ₄ is held at −2σ⁴ + μ₃²/σ² or above, where distributions exist.
+    """
+    second, third, fourth = (_row_powers(shape, effects, power) for power in (2, 3, 4))
+    mu3 = float((e**3).mean()) / third if abs(third) > 1e-10 else 0.0
+    kappa4 = (float((e**4).mean()) - 3 * (sigma2 * second) ** 2) / fourth
+    return Moments(mu3, max(kappa4, mu3**2 / sigma2 - 2 * sigma2**2))
+
+
+def _row_powers(shape: tuple[int, int], effects: FixedEffects, power: int) -> float:
+    """Σ of powers of the entries of a row of Q = Q_T ⊗ Q_n; every row has the same."""
+    out = 1.0
+    for size, removed in zip(shape, (("unit", "two_way"), ("time", "two_way")), strict=True):
+        if effects in removed:
+            out *= (1 - 1 / size) ** power + (size - 1) * (-1 / size) ** power
+    return out
+
+
+def sandwich_meat(
+    r: Residuals,
+    expected: Array,
+    sigma2: float,
+    shape: tuple[int, int],
+    effects: FixedEffects,
+    own: Array,
+) -> Array:
+    """Variance of the score for independent ε of any distribution: expected information + Ω (Lee 2004, eq 3.3).
+
+    With P the matrices of the quadratic forms in ε (T·n square) only their diagonals enter:
+    Cov(c'ε, ε'Pε) = μ₃ Σ c_a P_aa, Cov(ε'Pε, ε'Rε) = κ₄ Σ P_aa R_aa + σ⁴ tr P(R + R').
+
+    Parameters
+    ----------
+    expected
+        :func:`information`.
+    own
+        (2, n), diagonals of JGJ and JHJ (J = I without time effects).
+    """
+    T, n = shape
+    k = r.BZ.shape[1]
+    moments = error_moments(r.e, sigma2, shape, effects)
+    in_time = 1 - 1 / T if effects in ("unit", "two_way") else 1.0
+    in_space = 1 - 1 / n if effects in ("time", "two_way") else 1.0
+    linear = np.zeros((T * n, k + 3))
+    linear[:, :k], linear[:, k] = r.BZ / sigma2, r.BGm / sigma2
+    quadratic = np.zeros((n, k + 3))
+    quadratic[:, k : k + 2] = in_time * own.T / sigma2
+    quadratic[:, -1] = in_time * in_space / (2 * sigma2**2)
+    mixed = linear.reshape(T, n, -1).sum(axis=0).T @ quadratic
+    return expected + moments.third * (mixed + mixed.T) + moments.fourth * T * quadratic.T @ quadratic
+
+
+def unit_meat(
+    r: Residuals,
+    sigma2: float,
+    shape: tuple[int, int],
+    observations: int,
+    own: Array,
+    pairs: Array,
+    root: sparse.csr_array | None = None,
+) -> Array:
+    """Variance of the score when errors of a unit may be correlated over time and differ in variance.
+
+    Linear forms and the own terms g_ii ε_i'ε_i of the quadratic ones are summed by unit; the terms
+    (g_ij + g_ji) ε_i'ε_j of two units are uncorrelated with these and with those of any other pair when units are
+    independent, and their squares are summed over pairs. Without ``root``: clusters by unit, times n/(n − 1). With it:
+    spatial HAC, Σ_ij K_ij s_i s_j' of the sums s_i, K = RR' (:func:`overlap_kernel`), without a factor.
+
+    Parameters
+    ----------
+    own
+        (2, n), diagonals of JGJ and JHJ.
+    pairs
+        (2, 2), see :func:`spatial_zb.core.quadratic_forms.pair_squares`.
+    """
+    T, n = shape
+    k = r.BZ.shape[1]
+    square = (r.e**2 / sigma2 - observations / (T * n)).reshape(T, n)
+    out = np.empty((T, n, k + 3))
+    out[:, :, :k] = (r.BZ * r.e[:, None]).reshape(T, n, k) / sigma2
+    out[:, :, k] = (r.BGm * r.e).reshape(T, n) / sigma2 + own[0] * square
+    out[:, :, k + 1] = own[1] * square
+    out[:, :, k + 2] = square / (2 * sigma2)
+    sums = out.sum(axis=0)
+    sums -= sums.mean(axis=0)
+    weighted = sums if root is None else root.T @ sums
+    meat = weighted.T @ weighted
+    meat[k : k + 2, k : k + 2] += pairs / sigma2**2
+    return meat * n / (n - 1) if root is None else meat
+
+
+def driscoll_kraay_meat(r: Residuals, sigma2: float, shape: tuple[int, int], bandwidth: int) -> Array:
+    """Variance of the score from its sums by period, with Bartlett weights over ``bandwidth`` lags.
+
+    Any dependence between units of a period is allowed, dependence over time up to the bandwidth. No finite-sample
+    factor. Positive semi-definite.
+    """
+    columns = np.column_stack([r.BZ, r.BWy, r.Wu, r.e / (2 * sigma2)])
+    sums = (columns * (r.e / sigma2)[:, None]).reshape(*shape, -1).sum(axis=1)
+    sums -= sums.mean(axis=0)
+    meat = sums.T @ sums
+    for lag in range(1, min(bandwidth, shape[0] - 1) + 1):
+        cross = sums[lag:].T @ sums[:-lag]
+        meat += (1 - lag / (bandwidth + 1)) * (cross + cross.T)
+    return meat
+
+
+def bartlett_bandwidth(periods: int) -> int:
+    """⌊4 (T/100)^{2/9}⌋, Newey & West (1994, Rev. Econ. Stud. 61), at most T − 1."""
+    return min(int(4 * (periods / 100) ** (2 / 9)), periods - 1)
+
+
+def overlap_kernel(matrix: sparse.csr_array, order: int) -> sparse.csr_array:
+    """R (n, n) with K = RR', K_ij = |N_i ∩ N_j| / √(|N_i| |N_j|), N_i the units within ``order`` links of i.
+
+    A kernel over the graph of W in either direction: one on the diagonal, falling with distance, zero beyond
+    2 × order links. A kernel of graph distance itself need not be positive semi-definite; a product is.
+    """
+    n = matrix.shape[0]
+    step = sparse.csr_array(matrix != 0).astype(float)
+    step = sparse.csr_array(step + step.T + sparse.eye_array(n, format="csr"))
+    reached = sparse.eye_array(n, format="csr")
+    for _ in range(order):
+        reached = sparse.csr_array(reached @ step)
+        reached.data[:] = 1.0
+    sizes = np.asarray(reached.sum(axis=1)).ravel()
+    return sparse.csr_array(sparse.diags_array(1 / np.sqrt(sizes)) @ reached)

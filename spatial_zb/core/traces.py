@@ -12,7 +12,16 @@ from scipy import sparse
 from spatial_zb.core.logdet import LogDet
 from spatial_zb.core.sparse_logdet import factorise, largest_sums
 
-__all__ = ["DENSE_UNITS", "Solver", "Traces", "filter_solver", "filter_traces"]
+__all__ = [
+    "BLOCK",
+    "DENSE_UNITS",
+    "Solver",
+    "Traces",
+    "filter_applier",
+    "filter_solver",
+    "filter_traces",
+    "unit_columns",
+]
 
 #: R ↦ (I − cW)⁻¹R for right-hand sides (n,) or (n, m).
 Solver = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -80,11 +89,11 @@ def _cross_traces(
     n = matrix.shape[0]
     exact = n <= DENSE_UNITS
     probes = None if exact else np.random.default_rng(n).choice([-1.0, 1.0], (n, PROBES))
-    apply_g = _applier(matrix, rho, solve)
-    apply_h = apply_g if lam == rho else _applier(matrix, lam)
+    apply_g = filter_applier(matrix, rho, solve)
+    apply_h = apply_g if lam == rho else filter_applier(matrix, lam)
     blocks = []
     for first in range(0, n if exact else PROBES, BLOCK):
-        right = _unit_columns(n, first, min(n, first + BLOCK)) if exact else probes[:, first : first + BLOCK]
+        right = unit_columns(n, first, min(n, first + BLOCK)) if exact else probes[:, first : first + BLOCK]
         G = apply_g(right)
         H = G if lam == rho else apply_h(right)
         if centred:
@@ -97,13 +106,14 @@ def _cross_traces(
     return (*map(float, means), float(np.std(per_column[0]) / np.sqrt(PROBES) / max(means[0], 1e-300)))
 
 
-def _unit_columns(n: int, first: int, last: int) -> NDArray[np.float64]:
+def unit_columns(n: int, first: int, last: int) -> NDArray[np.float64]:
+    """Columns first … last − 1 of the identity, (n, last − first)."""
     out = np.zeros((n, last - first))
     out[np.arange(first, last), np.arange(last - first)] = 1.0
     return out
 
 
-def _applier(matrix: sparse.csr_array, coefficient: float, solve: Solver | None = None) -> Solver:
+def filter_applier(matrix: sparse.csr_array, coefficient: float, solve: Solver | None = None) -> Solver:
     """R ↦ W(I − cW)⁻¹ R, with one factorisation; W and (I − cW)⁻¹ commute."""
     if coefficient == 0:
         return lambda right: matrix @ right

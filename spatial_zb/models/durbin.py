@@ -24,6 +24,7 @@ def fit_durbin(
     covariance: Covariance = "information",
     *,
     powers: int = 2,
+    bandwidth: int | None = None,
 ) -> Fit:
     r"""Estimate a spatial Durbin model, or one of its restrictions.
 
@@ -46,11 +47,20 @@ def fit_durbin(
         Random effects are estimated by maximum likelihood under ``lee_yu`` and ``direct`` alike, since nothing
         is transformed away, and the fit says ``"ml"``.
     covariance
-        Maximum likelihood: ``"information"`` (expected) or ``"hessian"`` (observed). GMM: ``"information"``
-        (homoskedastic), ``"robust"`` (heteroskedasticity of unknown form) or, without ``lag_error``,
+        Maximum likelihood: ``"information"`` (expected) or ``"hessian"`` (observed), which take errors as normal
+        and independent; ``"sandwich"``, independent errors of any distribution (Lee 2004); ``"cluster"``, errors of
+        a unit correlated over time; ``"driscoll_kraay"``, errors of a period correlated between units, and over
+        ``bandwidth`` periods, for long panels; ``"spatial_hac"``, errors correlated over time and with neighbours up
+        to 2 × ``bandwidth`` links of W (after Kelejian & Prucha 2007). These change standard errors, not estimates:
+        with ρ or λ the estimates themselves need errors of equal variance that are independent between units. GMM:
+        ``"information"`` (homoskedastic), ``"robust"`` (heteroskedasticity of unknown form) or, without ``lag_error``,
         ``"cluster"`` (by unit).
     powers
         For ``gmm``: highest power of W that multiplies the exogenous variables among the instruments.
+    bandwidth
+        For ``"driscoll_kraay"``: lags with Bartlett weights, ⌊4(T/100)^{2/9}⌋ without it. For ``"spatial_hac"``:
+        links of W within which units form a neighbourhood (two units correlate as far as theirs overlap), 1 without
+        it.
 
     Raises
     ------
@@ -70,13 +80,14 @@ def fit_durbin(
     fixed effects is ordinary least squares: σ² and standard errors then have the degrees of freedom N − k.
     """
     _check_options(spec, estimator, covariance)
+    _check_bandwidth(bandwidth, covariance, len(panel.periods))
     weights = as_weights(W).align(panel.units)
     _check_weights(spec, weights, estimator)
     if estimator == "gmm":
         return fit_gmm(spec, panel, weights, covariance, powers)
     if spec.fixed_effects == "random":
         return fit_random(spec, panel, weights, covariance)
-    return fit_ml(spec, panel, weights, estimator, covariance)
+    return fit_ml(spec, panel, weights, estimator, covariance, bandwidth)
 
 
 def _check_options(spec: DurbinSpec, estimator: str, covariance: str) -> None:
@@ -100,6 +111,26 @@ def _check_options(spec: DurbinSpec, estimator: str, covariance: str) -> None:
         raise SpecificationError(
             f"covariance must be one of {listed(allowed)} for this estimator, not {covariance!r}."
         )
+
+
+def _check_bandwidth(bandwidth: int | None, covariance: str, periods: int) -> None:
+    long = covariance == "driscoll_kraay"
+    if long and periods < 3:
+        raise SpecificationError(
+            f'covariance="driscoll_kraay" is estimated from period to period, and the panel has {periods}. '
+            'Use "cluster" or "spatial_hac".'
+        )
+    if bandwidth is None:
+        return
+    if covariance not in ("driscoll_kraay", "spatial_hac"):
+        raise SpecificationError(
+            f'bandwidth goes with covariance="driscoll_kraay" or "spatial_hac", not with {covariance!r}.'
+        )
+    highest = periods - 1 if long else None
+    whole = isinstance(bandwidth, int) and not isinstance(bandwidth, bool) and bandwidth >= 0
+    if not whole or (highest is not None and bandwidth > highest):
+        allowed = f"from 0 to {highest} (one less than the periods)" if long else "from 0"
+        raise SpecificationError(f"bandwidth must be a whole number {allowed}, not {bandwidth!r}.")
 
 
 def _check_weights(spec: DurbinSpec, weights: Weights, estimator: str) -> None:

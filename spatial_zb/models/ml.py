@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from spatial_zb.core.covariance import (
     Residuals,
     bartlett_bandwidth,
-    cluster_meat,
     driscoll_kraay_meat,
     hessian,
     information,
@@ -19,7 +18,7 @@ from spatial_zb.core.covariance import (
     overlap_kernel,
     robust_covariance,
     sandwich_meat,
-    spatial_hac_meat,
+    unit_meat,
 )
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.quadratic_forms import filter_diagonals, pair_squares
@@ -160,11 +159,9 @@ def _meat(
     own = filter_diagonals(*forms) if spec.spatial_terms else np.zeros((2, shape[1]))
     if kind == "sandwich":
         return sandwich_meat(parts, matrix, best.sigma2, shape, spec.transform, own)
-    if kind == "spatial_hac":
-        share, root = sample.periods / shape[0], overlap_kernel(W, bandwidth)
-        return spatial_hac_meat(parts, best.sigma2, shape, own, share, root)
+    root = overlap_kernel(W, bandwidth) if kind == "spatial_hac" else None
     pairs = pair_squares(*forms, parts.e.reshape(shape)) if spec.spatial_terms else np.zeros((2, 2))
-    return cluster_meat(parts, best.sigma2, shape, sample.observations, own, pairs)
+    return unit_meat(parts, best.sigma2, shape, sample.observations, own, pairs, root)
 
 
 def _assemble(

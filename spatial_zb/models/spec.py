@@ -14,11 +14,13 @@ __all__ = ["COVARIANCES", "Covariance", "DurbinSpec", "Effects", "ErrorStructure
 
 Effects = Literal["none", "unit", "time", "two_way", "random"]
 Estimator = Literal["lee_yu", "direct", "gmm"]
-Covariance = Literal["information", "hessian", "robust", "cluster"]
+Covariance = Literal[
+    "information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac", "robust"
+]
 
 #: Which covariances each way of estimating offers; ``"ml"`` is maximum likelihood with fixed effects.
 COVARIANCES: dict[str, tuple[Covariance, ...]] = {
-    "ml": ("information", "hessian"),
+    "ml": ("information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac"),
     "random": ("information", "hessian"),
     "gmm": ("information", "robust", "cluster"),
 }
