@@ -11,6 +11,7 @@ from spatial_zb.weights.build import (
 )
 from spatial_zb.weights.describe import WeightsComparison, WeightsReport, compare_weights
 from spatial_zb.weights.economic import bridges, combine, economic_distance, unit_means
+from spatial_zb.weights.files import read, write
 from spatial_zb.weights.matrix import Weights, as_weights
 
 __all__ = [
@@ -29,5 +30,7 @@ __all__ = [
     "gravity",
     "inverse_distance",
     "knn",
+    "read",
     "unit_means",
+    "write",
 ]

@@ -1,0 +1,223 @@
+"""Weights as matrices of numeric programs: mtx (Matrix Market), mat (MATLAB), npz (NumPy and SciPy)."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from spatial_zb.errors import OutputError, WeightsError, listed
+from spatial_zb.weights import common
+from spatial_zb.weights.mat5 import variables
+from spatial_zb.weights.matrix import Weights
+from spatial_zb.weights.parsed import Parsed, check_zip, decoded, need_dense
+
+__all__ = ["read_mat", "read_mtx", "read_npz", "write_mat", "write_mtx", "write_npz"]
+
+#: Comment lines of an mtx file that carry ids begin so.
+ID_MARK = "%id "
+#: Kinds of entries that are read as real weights.
+ENTRIES = ("real", "integer", "double", "pattern")
+#: Names under which ids are looked for.
+ID_NAMES = ("ids", "id", "names", "units", "codes")
+NPZ_PARTS = ("data", "indices", "indptr", "shape")
+
+
+def read_mtx(path: Path, name: str | None = None) -> Parsed:
+    """Coordinate or array; ids stand in comment lines ``%id 330100`` where this package wrote the file.
+
+    Read here and not by SciPy, whose reader ends the process on a file that is cut off in a line.
+    """
+    first, *lines = decoded(path).splitlines()
+    words = first.lower().split()
+    if words[:2] != ["%%matrixmarket", "matrix"] or len(words) != 5:
+        raise WeightsError("its first line is not ‘%%MatrixMarket matrix …’.")
+    layout, field, symmetry = words[2:]
+    if (
+        layout not in ("coordinate", "array")
+        or field not in ENTRIES
+        or symmetry not in ("general", "symmetric")
+    ):
+        raise WeightsError(f"holds a matrix that is {layout}, {field}, {symmetry}; real and general is read.")
+    ids = [line.removeprefix(ID_MARK) for line in lines if line.startswith(ID_MARK)]
+    tokens = " ".join(line for line in lines if not line.startswith("%")).split()
+    sizes = [int(token) for token in tokens[: 3 if layout == "coordinate" else 2]]
+    _need_square(*sizes[:2])
+    body = tokens[len(sizes) :]
+    if layout == "array":
+        matrix = _full(body, sizes[0], symmetry)
+    else:
+        matrix = _triplets(body, sizes, 2 if field == "pattern" else 3, symmetry)
+    return Parsed(matrix, ids or None)
+
+
+def write_mtx(weights: Weights, path: Path, form: str) -> None:
+    """Ids go into comment lines, which other programs skip."""
+    wrong = [unit for unit in weights.ids if unit.splitlines() != [unit]]
+    if wrong:
+        raise OutputError(f"An mtx file cannot hold ids with line breaks: {listed(map(repr, wrong), 3)}.")
+    coo = weights.matrix.tocoo()
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.write("%%MatrixMarket matrix coordinate real general\n")
+        stream.writelines(f"{ID_MARK}{unit}\n" for unit in weights.ids)
+        stream.write(f"{weights.n} {weights.n} {coo.nnz}\n")
+        entries = zip(coo.row.tolist(), coo.col.tolist(), coo.data.tolist(), strict=True)
+        stream.writelines(f"{i + 1} {j + 1} {w!r}\n" for i, j, w in entries)
+
+
+def _triplets(body: list[str], sizes: list[int], width: int, symmetry: str) -> sparse.csr_array:
+    n, _, count = sizes
+    if len(body) != count * width:
+        raise WeightsError(f"claims {count:,} entries but holds {len(body) / width:g}; it is cut off.")
+    cells = np.array(body, dtype=object).reshape(count, width)
+    row, col = (cells[:, at].astype(np.int64) - 1 for at in (0, 1))
+    if np.any((row < 0) | (row >= n) | (col < 0) | (col >= n)):
+        raise WeightsError(f"has entries outside its {n} rows and columns; it is damaged.")
+    data = cells[:, 2].astype(float) if width == 3 else np.ones(count)
+    if symmetry == "symmetric":
+        off = row != col
+        row, col, data = np.r_[row, col[off]], np.r_[col, row[off]], np.r_[data, data[off]]
+    return sparse.csr_array(sparse.coo_array((data, (row, col)), shape=(n, n)))
+
+
+def _full(body: list[str], n: int, symmetry: str) -> NDArray[np.float64]:
+    """Columns one after the other; of a symmetric matrix the lower triangle only."""
+    need_dense(n, n)
+    lower = symmetry == "symmetric"
+    count = n * (n + 1) // 2 if lower else n * n
+    if len(body) != count:
+        raise WeightsError(f"claims {count:,} numbers but holds {len(body):,}; it is cut off.")
+    values = np.array(body, dtype=object).astype(float)
+    if not lower:
+        return values.reshape(n, n).T
+    out = np.zeros((n, n))
+    j, i = np.triu_indices(n)
+    out[i, j] = out[j, i] = values
+    return out
+
+
+def read_mat(path: Path, name: str | None = None) -> Parsed:
+    """The square numeric variable (``name`` where there are several) and, where there, ids as text or numbers."""
+    held = {variable.name: variable.value for variable in variables(path.read_bytes())}
+    square = [v for v, value in held.items() if _is_square(value)]
+    chosen = _chosen(name, square, list(held))
+    names = [v for v in held if v.lower() in ID_NAMES and v != chosen]
+    refused = [v for v in names if held[v] is None]
+    note = f"the variable {listed(refused)} is not text or numbers and was not read; save it as char(ids)."
+    readable = [v for v in names if v not in refused]
+    ids = _mat_ids(held[readable[0]]) if readable else None
+    return Parsed(held[chosen], ids, notes=(note,) if refused else ())
+
+
+def write_mat(weights: Weights, path: Path, form: str) -> None:
+    """Variables ``W`` (sparse) and ``ids`` (a character matrix)."""
+    from scipy.io import savemat
+
+    wrong = [unit for unit in weights.ids if unit != unit.strip() or not unit]
+    if wrong:
+        raise OutputError(
+            f"A mat file cannot hold ids with blanks at their ends: {listed(map(repr, wrong), 3)}."
+        )
+    matrix = sparse.csc_matrix(weights.matrix)
+    ids = np.array(list(weights.ids), dtype=str)
+    with path.open("wb") as stream:
+        savemat(stream, {"W": matrix, "ids": ids}, do_compression=True)
+
+
+def read_npz(path: Path, name: str | None = None) -> Parsed:
+    """Arrays of a csr matrix as ``scipy.sparse.save_npz`` names them, and ``ids``."""
+    check_zip(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {
+            entry.removesuffix(".npy"): archive.read(entry)
+            for entry in archive.namelist()
+            if entry.removesuffix(".npy") in (*NPZ_PARTS, "ids", "format")
+        }
+    missing = [part for part in NPZ_PARTS if part not in parts]
+    if missing:
+        raise WeightsError(f"has no array {listed(missing)}; write it with scipy.sparse.save_npz or here.")
+    arrays = {part: _array(content, part) for part, content in parts.items()}
+    layout = _text(arrays.get("format", np.array("csr")))
+    maker = {"csr": sparse.csr_array, "csc": sparse.csc_array}.get(layout)
+    if maker is None:
+        raise WeightsError(f"holds a sparse matrix in the layout {layout!r}; save it as csr.")
+    rows, columns = (int(side) for side in arrays["shape"].ravel()[:2])
+    _need_square(rows, columns)
+    if arrays["indptr"].size != rows + 1:
+        raise WeightsError("its parts do not fit together; it is damaged.")
+    matrix = maker((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(rows, columns))
+    matrix.check_format(full_check=True)
+    ids = [str(unit) for unit in arrays["ids"].ravel()] if "ids" in arrays else None
+    return Parsed(sparse.csr_array(matrix), ids)
+
+
+def write_npz(weights: Weights, path: Path, form: str) -> None:
+    """``scipy.sparse.load_npz`` reads it too."""
+    matrix = weights.matrix
+    with path.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            format=np.array("csr".encode("ascii")),
+            shape=np.array(matrix.shape),
+            data=matrix.data,
+            indices=matrix.indices,
+            indptr=matrix.indptr,
+            ids=np.array(list(weights.ids), dtype=str),
+        )
+
+
+def _array(content: bytes, part: str) -> NDArray[Any]:
+    """One array of an npz file; its claimed size must fit its bytes, and it must hold no objects."""
+    stream = io.BytesIO(content)
+    major, _ = np.lib.format.read_magic(stream)
+    read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[major]
+    shape, _, dtype = read_header(stream)
+    if dtype.hasobject or dtype.kind not in "biufUS":
+        raise WeightsError(f"its array {part!r} holds objects, which are never loaded.")
+    if any(side < 0 for side in shape):
+        raise WeightsError(f"its array {part!r} is damaged.")
+    size = 1
+    for side in shape:
+        size *= int(side)
+    if size * max(dtype.itemsize, 1) > len(content):
+        raise WeightsError(f"its array {part!r} is cut off.")
+    return np.frombuffer(content, dtype, size, stream.tell()).reshape(shape)
+
+
+def _text(value: NDArray[Any]) -> str:
+    item = value.item() if value.size == 1 else ""
+    return item.decode("ascii", "replace") if isinstance(item, bytes) else str(item)
+
+
+def _chosen(name: str | None, square: list[str], held: list[str]) -> str:
+    if name is not None and name not in square:
+        raise WeightsError(f"has no square numeric variable {name!r}; it has {listed(square) or 'none'}.")
+    if name is None and len(square) != 1:
+        which = f"several ({listed(square)}); choose with name=" if square else f"none among {listed(held)}"
+        raise WeightsError(f"needs one square numeric variable, but has {which}.")
+    return name or square[0]
+
+
+def _is_square(value: Any) -> bool:
+    return value is not None and not isinstance(value, list) and value.shape[0] == value.shape[1] > 1
+
+
+def _mat_ids(value: Any) -> list[str]:
+    if isinstance(value, list):
+        return [unit.strip() for unit in value]
+    numbers = (value.toarray() if sparse.issparse(value) else value).ravel().astype(float)
+    if not np.all(np.isfinite(numbers)) or np.any(numbers % 1 != 0):
+        raise WeightsError("its ids are not whole numbers.")
+    return [str(int(number)) for number in numbers]
+
+
+def _need_square(rows: int, columns: int) -> None:
+    if rows != columns or rows < 2:
+        raise WeightsError(f"holds a matrix of {rows} × {columns}; weights are square.")
+    if rows * 8 > common.LIMIT_BYTES:
+        raise WeightsError(f"claims {rows:,} units; refused.")
