@@ -114,10 +114,8 @@ def _numbers(element: _Element, order: str) -> NDArray[Any]:
 
 def _sparse(data: list[_Element], shape: tuple[int, ...], order: str, logical: bool) -> sparse.csr_array:
     rows, starts = (_numbers(element, order) for element in data[:2])
-    if logical and len(data[2].body) == rows.size:  # bytes that call themselves doubles
-        values = np.frombuffer(data[2].body, "u1")
-    else:
-        values = _numbers(data[2], order)
+    as_bytes = logical and len(data[2].body) == rows.size  # bytes that call themselves doubles
+    values = np.frombuffer(data[2].body, "u1") if as_bytes else _numbers(data[2], order)
     n = shape[1]
     if starts.size != n + 1 or starts[0] != 0 or np.any(np.diff(starts.astype(np.int64)) < 0):
         raise ValueError("the columns of a sparse matrix do not fit together")

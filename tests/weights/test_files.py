@@ -83,7 +83,7 @@ def test_row_normalised_files_say_so(tmp_path: Path) -> None:
         assert read(write(full, tmp_path / f"w.{kind}")).normalisation == "row"
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_matrix_survives(tmp_path: Path, data: st.DataObject) -> None:
     n = data.draw(st.integers(2, 7))
@@ -374,7 +374,7 @@ def test_a_formula_as_id_stays_text_in_xlsx(tmp_path: Path) -> None:
 def test_truncated_files_raise_only_our_errors(tmp_path: Path, kind: str, form: str) -> None:
     content = write(sample(kind), tmp_path / f"whole.{kind}", form=form).read_bytes()
     path = tmp_path / f"w.{kind}"
-    cuts = range(len(content)) if len(content) < 400 else np.linspace(0, len(content) - 1, 150).astype(int)
+    cuts = range(len(content)) if len(content) < 400 else np.linspace(0, len(content) - 1, 60).astype(int)
     for cut in cuts:
         path.write_bytes(content[:cut])
         try:
@@ -388,7 +388,7 @@ def test_truncated_files_raise_only_our_errors(tmp_path: Path, kind: str, form: 
 
 
 @pytest.mark.parametrize(("kind", "form"), FORMS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_bytes_raise_only_our_errors(
     tmp_path: Path, kind: str, form: str, data: st.DataObject
@@ -406,7 +406,7 @@ def test_damaged_bytes_raise_only_our_errors(
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=300))
 def test_random_bytes_raise_only_our_errors(tmp_path: Path, kind: str, content: bytes) -> None:
     path = tmp_path / f"w.{kind}"
