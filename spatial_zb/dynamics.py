@@ -557,8 +557,8 @@ class BetaConvergence:
     def tidy(self, alpha: float = 0.05) -> pd.DataFrame:
         """``beta``, ``speed`` and ``half_life`` with limits at level 1 − alpha.
 
-        speed λ = −ln(1 + βs)/s by year, its error by the delta method; half-life ln 2/λ, with the limits of
-        the speed turned over; NaN where they are not positive.
+        speed λ = −ln(1 + βs)/s by year, its error by the delta method, NaN where β ≤ −1/s; half-life ln 2/λ,
+        with the limits of the speed turned over, NaN where those are not positive.
         """
         s, error = self.years, float(self.fit.bse[INITIAL])
         inside = 1 + self.beta * s

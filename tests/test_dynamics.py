@@ -323,6 +323,26 @@ def test_speed_and_half_life_of_a_known_process():
         assert estimate["half_life"] == pytest.approx(np.log(2) / -np.log(0.8), rel=1e-4)
 
 
+def test_error_of_the_speed_is_that_of_the_delta_method(random_panel):
+    short = random_panel.select(periods=random_panel.periods[:5])
+    result = dynamics.beta_convergence(short, "y", horizon=2, fixed_effects="none")
+    rows = result.tidy().set_index("term")
+    beta, s, step = result.beta, result.years, 1e-6
+    slope = (np.log(1 + (beta - step) * s) - np.log(1 + (beta + step) * s)) / (2 * step * s)
+    error = abs(slope) * rows.loc["beta", "std_error"]
+    assert s == 2
+    assert rows.loc["speed", "std_error"] == pytest.approx(error, rel=1e-6)
+
+
+def test_a_level_that_overshoots_has_no_speed(random_panel):
+    """With β ≤ −1/s the path does not approach its end from one side."""
+    result = dynamics.beta_convergence(random_panel, "y", fixed_effects="two_way", horizon=1)
+    assert 1 + result.beta < 0
+    rows = result.tidy().set_index("term")
+    assert rows.loc["beta"].notna().all()
+    assert rows.loc[["speed", "half_life"]].isna().all(axis=None)
+
+
 def test_divergence_has_no_half_life(random_panel):
     rng = np.random.default_rng(5)
     logs = [rng.normal(size=50)]

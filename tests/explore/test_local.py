@@ -101,6 +101,31 @@ def test_moments_are_those_of_full_enumeration(kind):
             assert np.isnan(std_dev[i])
 
 
+def test_z_and_one_sided_p_are_those_of_the_enumerated_statistic():
+    """Also for units below the mean, whose I falls when the lag rises."""
+    W, x = matrix_of("unequal"), values_of("normal")
+    result = core.local_moran_i(x, x, sparse.csr_array(W), PERMUTATIONS, np.random.SeedSequence(3), "greater")
+    z = x - x.mean()
+    assert (z < 0).any()
+    for i in np.flatnonzero(W.any(axis=1)):
+        I = 7 * z[i] * enumerated(z, W, i) / (z @ z)
+        observed = 7 * z[i] * (W[i] @ z) / (z @ z)
+        assert result.I[i] == pytest.approx(observed, abs=EXACT)
+        assert result.z[i] == pytest.approx((observed - I.mean()) / I.std(), abs=EXACT)
+        assert result.p_sim[i] == pytest.approx(np.mean(observed - EXACT <= I), abs=NOISE)
+
+
+def test_p_values_by_hand():
+    tails = core.Tails(
+        np.zeros(4), np.array([0, 3, 9, 5]), np.array([9, 6, 0, 4]), 9, np.array([0, 0, 0, 1], bool)
+    )
+    np.testing.assert_allclose(tails.p_values(1.0, "greater"), [0.1, 0.4, 1, np.nan])
+    np.testing.assert_allclose(tails.p_values(-1.0, "greater"), [1, 0.7, 0.1, np.nan])
+    np.testing.assert_allclose(tails.p_values(1.0, "less"), [1, 0.7, 0.1, np.nan])
+    np.testing.assert_allclose(tails.p_values(1.0, "two-sided"), [0.2, 0.8, 0.2, np.nan])
+    np.testing.assert_allclose(tails.p_values(0.0, "two-sided"), [1, 1, 1, np.nan])
+
+
 @pytest.mark.parametrize(("n", "size"), [(5, 5), (7, 3), (400, 4)])
 def test_deals_are_distinct_and_uniform(n, size):
     deals = core.deal(n, size, 20_000, np.random.default_rng(1))
