@@ -62,7 +62,9 @@ def moran_i(x: Array, matrix: sparse.csr_array) -> MoranResult:
     x
         (n,) values, not constant.
     matrix
-        W (n, n), any normalisation. Units without neighbours count in x̄ but not in n, as in R's spdep.
+        W (n, n), any normalisation. Units without neighbours count in x̄ but not in n, as in R's spdep. With
+        such units the moments keep to that convention: they are then not those of the permutations, which
+        move values onto them as well.
     """
     z = x - x.mean()
     n = float(np.count_nonzero(np.diff(matrix.indptr)))
