@@ -18,18 +18,32 @@ from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from spatial_zb.errors import SpecificationError, listed
 from spatial_zb.text import Text
 
 __all__ = [
     "STUDY_VERSION",
+    "Block",
+    "Combination",
     "Constant",
     "Contiguity",
     "Data",
+    "DistanceBand",
+    "EconomicDistance",
     "Equation",
+    "ExponentialDecay",
     "General",
+    "Gravity",
     "InverseDistance",
     "Maps",
     "Missing",
@@ -43,6 +57,7 @@ __all__ = [
     "Suspect",
     "System",
     "Variable",
+    "WeightsFile",
     "load_study",
 ]
 
@@ -108,6 +123,33 @@ def _by_period(value: object) -> object:
     return {int(key): number for key, number in value.items()}
 
 
+def _as_base(value: object) -> object:
+    """``"mean"``, or a span of periods; one period is a span of itself."""
+    span = (value, value) if type(value) is int else _from_list(value)
+    whole = isinstance(span, tuple) and len(span) == 2 and all(type(period) is int for period in span)
+    if value != "mean" and not whole:
+        raise ValueError(f"must be 'mean', [first, last] or one period, not {value!r}")
+    return _ordered(span) if whole else value  # type: ignore[arg-type]
+
+
+def _as_islands(value: object) -> object:
+    """A policy, or a tuple of pairs of ids."""
+    return tuple(map(_from_list, value)) if isinstance(value, list) else value
+
+
+def _known_islands(value: object) -> object:
+    pairs = isinstance(value, tuple) and all(
+        isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(unit, str) for unit in pair)
+        for pair in value
+    )
+    if not (pairs and value) and value not in ("error", "nearest", "zero"):
+        raise ValueError(
+            f"must be 'error', 'nearest', 'zero' or pairs of ids such as [[\"330900\", \"330200\"]], not {value!r}"
+            + ("; leave the unit out of the sample instead" if value == "drop" else "")
+        )
+    return value
+
+
 def _slug(name: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
         raise ValueError(f"names a folder: use small letters a-z, digits, _ and - only, not {name!r}")
@@ -129,7 +171,10 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 EffectsKind = Literal["none", "unit", "time", "two_way", "random"]
 Normalisation = Literal["none", "row", "spectral", "minmax"]
-Islands = Literal["error", "nearest", "drop", "zero"]
+Islands = Annotated[Any, BeforeValidator(_as_islands), AfterValidator(_known_islands)]
+Alone = Literal["error", "zero"]
+Metric = Literal["geodesic", "projected"]
+Base = Annotated[Any, BeforeValidator(_as_base)]
 TableFormat = Literal["csv", "xlsx", "docx", "tex", "html", "md"]
 FigureFormat = Literal["png", "svg", "pdf"]
 
@@ -218,38 +263,123 @@ class Variable(_Section):
     expression: Word
 
 
-class Contiguity(_Section):
-    """``[weights.<name>]`` with ``kind = "contiguity"``."""
+class _Weights(_Section):
+    """What all ``[weights.<name>]`` have."""
 
     name: str
     label: Label
+    normalisation: Normalisation = "row"
+
+
+class _ByDistance(_Weights):
+    """Weights from distances between centroids, in kilometres.
+
+    ``metric`` is ``"geodesic"`` (on the ellipsoid) or ``"projected"`` (on the plane of a projected layer).
+    """
+
+    cutoff_km: Positive | None = None
+    islands: Islands = "error"
+    metric: Metric = "geodesic"
+
+
+class _Economic(_Section):
+    """A variable of the data file or of ``[variables]``, averaged by unit over base periods.
+
+    ``periods`` is ``"mean"`` (all of ``data.periods``), ``[first, last]`` or one period; they may lie before
+    ``data.periods``, if the data file has them.
+    """
+
+    variable: Word
+    periods: Base = "mean"
+
+
+class Contiguity(_Weights):
+    """``kind = "contiguity"``: units whose borders meet, up to (or exactly) ``order`` steps away."""
+
     kind: Literal["contiguity"]
     rule: Literal["queen", "rook"] = "queen"
     order: Annotated[int, Field(ge=1, le=10)] = 1
+    cumulative: bool = True
     islands: Islands = "error"
-    normalisation: Normalisation = "row"
 
 
-class NearestNeighbours(_Section):
-    """``[weights.<name>]`` with ``kind = "knn"``."""
+class NearestNeighbours(_Weights):
+    """``kind = "knn"``: the k nearest centroids."""
 
-    name: str
-    label: Label
     kind: Literal["knn"]
     k: Annotated[int, Field(ge=1)]
-    normalisation: Normalisation = "row"
+    metric: Metric = "geodesic"
 
 
-class InverseDistance(_Section):
-    """``[weights.<name>]`` with ``kind = "inverse_distance"``: distance in km to the power ``-power``."""
+class DistanceBand(_ByDistance):
+    """``kind = "distance_band"``: one within ``cutoff_km``; blank = the smallest band without islands."""
 
-    name: str
-    label: Label
+    kind: Literal["distance_band"]
+
+
+class InverseDistance(_ByDistance):
+    """``kind = "inverse_distance"``: distance to the power ``-power``."""
+
     kind: Literal["inverse_distance"]
     power: Positive = 1.0
-    cutoff_km: Positive | None = None
+
+
+class ExponentialDecay(_ByDistance):
+    """``kind = "exponential_decay"``: exp(-rate · distance), ``rate`` per kilometre."""
+
+    kind: Literal["exponential_decay"]
+    rate: Positive
+
+
+class Block(_Weights):
+    """``kind = "block"``: units with the same value of a column of the polygons, such as ``prov``."""
+
+    kind: Literal["block"]
+    column: Word
     islands: Islands = "error"
-    normalisation: Normalisation = "row"
+
+
+class EconomicDistance(_Economic, _Weights):
+    """``kind = "economic_distance"``: 1/|difference of the variable|; ``floor`` = least difference."""
+
+    kind: Literal["economic_distance"]
+    floor: Positive | None = None
+
+
+class Gravity(_Economic, _ByDistance):
+    """``kind = "gravity"``: product of the variable of both units over distance to the power ``power``."""
+
+    kind: Literal["gravity"]
+    power: Positive = 2.0
+
+
+class Combination(_Weights):
+    """``kind = "combine"``: product, or mixture with share ``alpha`` of the first, of two other weights."""
+
+    kind: Literal["combine"]
+    parts: Annotated[SomeNames, Field(min_length=2, max_length=2)]
+    how: Literal["product", "mix"] = "product"
+    alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
+    islands: Alone = "error"
+
+    @model_validator(mode="after")
+    def _alpha_of_a_mixture(self) -> Combination:
+        if (self.how == "mix") != (self.alpha is not None):
+            raise ValueError("a mixture (how = 'mix') needs alpha, a product has none")
+        return self
+
+
+class WeightsFile(_Weights):
+    """``kind = "file"``: csv, xlsx, dta, gal, gwt, swm, mtx, mat or npz, with ids; see ``weights.read``.
+
+    ``sheet`` names the sheet of an xlsx file or the variable of a mat file.
+    """
+
+    kind: Literal["file"]
+    file: Word
+    sheet: Word | None = None
+    islands: Alone = "error"
+    allow_negative: bool = False
 
 
 class Sample(_Section):
@@ -285,8 +415,10 @@ class Model(_Section):
     fixed_effects: Some[EffectsKind] = ("two_way",)
     weights: Names = ()
     samples: Names = ()
-    estimator: Literal["lee_yu", "direct"] = "lee_yu"
-    covariance: Literal["information", "hessian", "sandwich", "cluster", "driscoll_kraay"] = "information"
+    estimator: Literal["lee_yu", "direct", "gmm"] = "lee_yu"
+    covariance: Literal[
+        "information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac", "robust"
+    ] = "information"
 
 
 class Equation(_Section):
@@ -340,12 +472,30 @@ class Output(_Section):
     dpi: Annotated[int, Field(ge=72, le=1200)] = 300
 
 
-Weight = Contiguity | NearestNeighbours | InverseDistance
+Weight = (
+    Contiguity
+    | NearestNeighbours
+    | DistanceBand
+    | InverseDistance
+    | ExponentialDecay
+    | Block
+    | EconomicDistance
+    | Gravity
+    | Combination
+    | WeightsFile
+)
 
 _WEIGHTS: Mapping[str, type[_Section]] = {
     "contiguity": Contiguity,
     "knn": NearestNeighbours,
+    "distance_band": DistanceBand,
     "inverse_distance": InverseDistance,
+    "exponential_decay": ExponentialDecay,
+    "block": Block,
+    "economic_distance": EconomicDistance,
+    "gravity": Gravity,
+    "combine": Combination,
+    "file": WeightsFile,
 }
 _TABLES: Mapping[str, type[_Section]] = {
     "study": General,
@@ -440,13 +590,14 @@ class Study:
         return replace(self, general=self.general.model_copy(update={"language": language}))
 
     def files(self) -> dict[str, Path]:
-        """Input files by role: regions, data, reference, codebook (those that are named)."""
+        """Input files by role: regions, data, reference, codebook, weights.<name> (those that are named)."""
         named = {
             "regions": self.regions.file,
             "data": self.data.file,
             "reference": self.data.reference,
             "codebook": self.data.codebook,
         }
+        named |= {f"weights.{n}": w.file for n, w in self.weights.items() if isinstance(w, WeightsFile)}
         return {role: self.file(text) for role, text in named.items() if text is not None}
 
     def rules(self) -> dict[str, str]:
@@ -841,6 +992,10 @@ def _check_files(
             found = _existing(text, home, allow_outside, lambda said, at=place: problems.add(at, said))
             if found is not None and section == "data" and key in columns:
                 columns[key] = _header(found, lambda said, at=place: problems.add(at, said))
+    for dotted, weights in _entries(parts, "weights"):
+        if isinstance(weights, WeightsFile):
+            place = f"{dotted}.file"
+            _existing(weights.file, home, allow_outside, lambda said, at=place: problems.add(at, said))
     output = parts.get("output")
     if output is not None:
         _inside(output.folder, home, allow_outside, lambda said: problems.add("output.folder", said))
@@ -922,6 +1077,7 @@ def _check_references(
     _check_expressions(parts, columns, headers["reference"], problems)
     _check_samples(parts, problems)
     usable = None if columns is None else [*parts["variables"], *columns]
+    _check_weights(parts, usable, problems)
     for key, entry in _entries(parts, "models"):
         _check_model(key, entry, parts, usable, problems)
     for key, entry in _entries(parts, "systems"):
@@ -1013,6 +1169,28 @@ def _check_samples(parts: Mapping[str, Any], problems: _Problems) -> None:
             problems.add(f"{dotted}.units", "a sample needs at least two units")
     main = getattr(parts.get("study"), "sample", None)
     _check_known("study.sample", "sample", [] if main is None else [main], parts["samples"], problems)
+
+
+def _check_weights(parts: Mapping[str, Any], usable: list[str] | None, problems: _Problems) -> None:
+    """Variables of economic weights, and parts of combined ones, which must not lead back to themselves."""
+    earlier: list[str] = []
+    for dotted, entry in _entries(parts, "weights"):
+        if isinstance(entry, _Economic):
+            _check_known(f"{dotted}.variable", "variable", [entry.variable], usable, problems)
+        if isinstance(entry, Combination):
+            place = f"{dotted}.parts"
+            _check_known(place, "weights", entry.parts, parts["weights"], problems)
+            later = [name for name in entry.parts if name in parts["weights"] and name not in earlier]
+            if later:
+                problems.add(place, f"{listed(later)} must stand above it in the file")
+            _check_scales(place, entry, parts["weights"], problems)
+        earlier.append(dotted.partition(".")[2])
+
+
+def _check_scales(place: str, entry: Combination, weights: Mapping[str, Any], problems: _Problems) -> None:
+    scales = {getattr(weights.get(name), "normalisation", "") for name in entry.parts}
+    if entry.how == "mix" and len(scales) > 1 and "" not in scales:
+        problems.add(place, f"the parts of a mixture need one normalisation, not {listed(sorted(scales))}")
 
 
 def _check_model(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from spatial_zb.effects import Effects, spatial_effects
+from spatial_zb.errors import ConvergenceError, SpatialZbWarning
 from spatial_zb.hypotheses import diagnose
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
@@ -90,12 +93,22 @@ def _fit_all(job: Job, model: Model) -> list[_Column]:
                 spec = _spec(model, effects)
                 weights = prepared.weights(W, sample)
                 fit = fit_durbin(spec, prepared.sample(sample), weights, model.estimator, model.covariance)
-                draws, seed = study.general.draws, job.seed("effects", model.name, sample, W, effects)
-                simulated = spatial_effects(fit, "simulate", draws=draws, rng=seed) if fit.converged else None
+                simulated = _simulated(
+                    fit, study.general.draws, job.seed("effects", model.name, sample, W, effects)
+                )
                 heading = _heading(study, model, sample, W, effects)
                 columns.append(_Column(sample, W, effects, heading, fit, spatial_effects(fit), simulated))
                 job.tick(f"{model.name} · {sample} · {effects}")
     return columns
+
+
+def _simulated(fit: Fit, draws: int, seed: np.random.SeedSequence) -> Effects | None:
+    """Effects with simulated errors; none, with a warning, where the covariance cannot be drawn from."""
+    try:
+        return spatial_effects(fit, "simulate", draws=draws, rng=seed)
+    except ConvergenceError as error:
+        warnings.warn(f"No simulated errors: {error}", SpatialZbWarning, stacklevel=2)
+        return None
 
 
 def _spec(model: Model, effects: str) -> DurbinSpec:

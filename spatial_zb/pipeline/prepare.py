@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,12 +23,13 @@ from spatial_zb.errors import (
     SpecificationError,
     listed,
 )
+from spatial_zb.pipeline.weights import build_weights
 from spatial_zb.pipeline.words import source_note
-from spatial_zb.study import Study
+from spatial_zb.study import EconomicDistance, Gravity, Study
 from spatial_zb.text import Text
-from spatial_zb.weights import Weights, contiguity, inverse_distance, knn
+from spatial_zb.weights import Weights, unit_means
 
-__all__ = ["Prepared", "build_weights", "prepare", "read_table"]
+__all__ = ["Prepared", "prepare", "read_table"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,8 @@ class Prepared:
     """A study with its data read and checked: what every stage starts from.
 
     ``panel`` holds the union of all samples, with raw and derived variables; ``filled`` the cells that were
-    blank in print and how each was filled.
+    blank in print and how each was filled; ``bases`` the variables of economic weights by unit id, under the
+    names of the weights.
     """
 
     study: Study
@@ -45,6 +47,7 @@ class Prepared:
     samples: Mapping[str, tuple[str, ...]]
     filled: pd.DataFrame
     flags: pd.DataFrame
+    bases: Mapping[str, pd.Series] = field(default_factory=dict)
     _weights: dict[tuple[str, str], Weights] = field(default_factory=dict, repr=False)
 
     def sample(self, name: str) -> Panel:
@@ -59,7 +62,7 @@ class Prepared:
         """Weights of one sample, built from its own polygons, once."""
         key = name, sample
         if key not in self._weights:
-            self._weights[key] = build_weights(self.study, name, self.polygons(sample))
+            self._weights[key] = build_weights(self.study, name, self.polygons(sample), self.bases)
         return self._weights[key]
 
     @cached_property
@@ -93,30 +96,68 @@ def prepare(study: Study) -> Prepared:
     regions = read_regions(study.file(study.regions.file), id=study.regions.id)
     samples = {name: _members(study, name, regions) for name in study.samples}
     units = [i for i in regions.index if any(i in members for members in samples.values())]
-    table = _estimation_table(study, units)
-    used = _columns_used(study, table)
-    blanked = _blank_suspects(study, table)
-    filled_table, filled = fill_missing(
-        blanked, study.rules(), unit=study.data.unit, period=study.data.period, columns=used
-    )
-    units = [i for i in units if i in set(filled_table[study.data.unit])]
-    panel = build_panel(filled_table, study.data.unit, study.data.period, units, columns=used)
+    needed = _columns_needed(study, study.variables)
+    read = _read_panel(study, units, study.data.periods, needed, study.variables)
+    units = list(read.panel.units)
     samples = {name: tuple(i for i in members if i in set(units)) for name, members in samples.items()}
-    flags = _flags(study, table)
-    return Prepared(study, regions, _with_derived(study, panel), samples, filled, flags)
+    bases = _economic_bases(study, read.panel)
+    return Prepared(study, regions, read.panel, samples, read.filled, read.flags, bases)
 
 
-def build_weights(study: Study, name: str, polygons: Any) -> Weights:
-    """Build and normalise one of the study's weights matrices on the given polygons."""
-    recipe = study.weights[name]
-    options = recipe.model_dump(exclude={"name", "label", "kind", "normalisation", "rule"})
-    if recipe.kind == "contiguity":
-        built = contiguity(polygons, recipe.rule, label=name, **options)
-    elif recipe.kind == "knn":
-        built = knn(polygons, label=name, **options)
-    else:
-        built = inverse_distance(polygons, label=name, **options)
-    return built.standardise(recipe.normalisation)
+class _Read(NamedTuple):
+    """A panel with its derived variables, the cells that were filled, and the flagged rows."""
+
+    panel: Panel
+    filled: pd.DataFrame
+    flags: pd.DataFrame
+
+
+def _read_panel(
+    study: Study, units: Sequence[str], span: tuple[int, int], columns: set[str], variables: Iterable[str]
+) -> _Read:
+    """Read, blank, fill, check and derive, for some periods, columns of the file, and derived variables."""
+    data = study.data
+    table = _estimation_table(study, units, span)
+    used = [c for c in table.columns if c in columns]
+    blanked = _blank_suspects(study, table, used)
+    rules = {column: rule for column, rule in study.rules().items() if column in used}
+    filled_table, filled = fill_missing(blanked, rules, unit=data.unit, period=data.period, columns=used)
+    left = set(filled_table[data.unit])
+    panel = build_panel(filled_table, data.unit, data.period, [i for i in units if i in left], columns=used)
+    return _Read(_with_derived(study, panel, variables), filled, _flags(study, table))
+
+
+def _economic_bases(study: Study, panel: Panel) -> dict[str, pd.Series]:
+    """Mean by unit of the variable of every economic weights table.
+
+    Base periods within the sample come from its panel. Others (a pre-sample mean) are read from the data file
+    by the same rules, with only the columns that the variable needs.
+    """
+    bases = {}
+    for name, recipe in study.weights.items():
+        if not isinstance(recipe, EconomicDistance | Gravity):
+            continue
+        span = study.data.periods if recipe.periods == "mean" else recipe.periods
+        wanted = range(span[0], span[1] + 1)
+        part = panel
+        if not set(wanted) <= set(panel.periods):
+            variables = _variables_behind(study, recipe.variable)
+            columns = _columns_needed(study, variables, [recipe.variable])
+            part = _read_panel(study, list(panel.units), span, columns, variables).panel
+        bases[name] = unit_means(part, recipe.variable, [p for p in part.periods if p in wanted])
+    return bases
+
+
+def _variables_behind(study: Study, name: str) -> list[str]:
+    """A derived variable and those it uses, in the order of the file; none for a column of the data."""
+    found: set[str] = set()
+    open_names = {name}
+    while open_names:
+        now = open_names.pop()
+        if now in study.variables and now not in found:
+            found.add(now)
+            open_names |= set(compile_expression(study.variables[now].expression).names)
+    return [variable for variable in study.variables if variable in found]
 
 
 def _members(study: Study, name: str, regions: Any) -> tuple[str, ...]:
@@ -150,11 +191,11 @@ def read_table(path: Path, text_columns: Sequence[str]) -> pd.DataFrame:
         ) from error
 
 
-def _estimation_table(study: Study, units: Sequence[str]) -> pd.DataFrame:
+def _estimation_table(study: Study, units: Sequence[str], span: tuple[int, int]) -> pd.DataFrame:
     """Rows of the study's units and periods; units without any row are refused here, by name."""
     data = study.data
     table = read_table(study.file(data.file), [data.unit])
-    first, last = data.periods
+    first, last = span
     table = table[table[data.unit].isin(units) & table[data.period].between(first, last)]
     missing = [u for u in units if u not in set(table[data.unit])]
     if missing:
@@ -169,19 +210,25 @@ def _estimation_table(study: Study, units: Sequence[str]) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def _columns_used(study: Study, table: pd.DataFrame) -> list[str]:
-    """Columns of the data file that a variable or a model needs, in the order of the file."""
-    named = {n for v in study.variables.values() for n in compile_expression(v.expression).names}
-    named |= {n for m in study.models.values() for n in (m.y, *m.x)}
+def _columns_needed(study: Study, variables: Iterable[str], names: Iterable[str] | None = None) -> set[str]:
+    """Names that derived variables use and ``names``; without these, all that any part of the study uses."""
+    needed = {n for v in variables for n in compile_expression(study.variables[v].expression).names}
+    if names is not None:
+        return needed | set(names)
+    needed |= {n for m in study.models.values() for n in (m.y, *m.x)}
+    needed |= {n for s in study.systems.values() for e in s.equations.values() for n in (e.y, *e.endog, *e.x)}
+    needed |= {w.variable for w in study.weights.values() if isinstance(w, EconomicDistance | Gravity)}
     for part in (study.moran, study.maps):
-        named |= set(part.variables) if part else set()
-    return [c for c in table.columns if c in named]
+        needed |= set(part.variables) if part else set()
+    return needed
 
 
-def _blank_suspects(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+def _blank_suspects(study: Study, table: pd.DataFrame, used: Sequence[str]) -> pd.DataFrame:
     """Blank the printed figures that the study file calls suspect, so that its rules treat them as missing."""
     table = table.copy()
     for entry in study.suspect:
+        if entry.column not in used:
+            continue
         here = (table[study.data.unit] == entry.unit) & (table[study.data.period] == entry.period)
         if not here.any():
             continue
@@ -204,7 +251,9 @@ def _flags(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     return found.set_axis(["unit", "period", "flag"], axis=1)
 
 
-def _with_derived(study: Study, panel: Panel) -> Panel:
+def _with_derived(study: Study, panel: Panel, variables: Iterable[str]) -> Panel:
+    texts = {name: study.variables[name].expression for name in variables}
+    names = {n for text in texts.values() for n in compile_expression(text).names}
     reference = None
     if study.data.reference is not None:
         totals = read_table(study.file(study.data.reference), []).set_index(study.data.period)
@@ -216,12 +265,12 @@ def _with_derived(study: Study, panel: Panel) -> Panel:
         totals = totals.loc[list(panel.periods)].select_dtypes("number")
         reference = {c: totals[c].to_numpy(float) for c in totals}
     derived = derive(
-        {name: v.expression for name, v in study.variables.items()},
+        texts,
         {c: panel.array(c) for c in panel.columns},
         units=list(panel.units),
         periods=list(panel.periods),
         reference=reference,
-        constants={name: c.values for name, c in study.constants.items()},
+        constants={name: c.values for name, c in study.constants.items() if name in names},
         place=lambda name: study.place(f"variables.{name}.expression"),
     )
-    return panel.with_columns(derived, {name: v.label for name, v in study.variables.items()})
+    return panel.with_columns(derived, {name: study.variables[name].label for name in texts})
