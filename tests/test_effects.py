@@ -44,7 +44,7 @@ def fit(request, delta):
     model, lag_x, how = request.param
     W = weights.contiguity(delta.iloc[:20], islands="nearest").standardise(how)
     scale = W.logdet.interval[1]
-    theta = {x: 0.4 * scale for x in (["a", "b"] if lag_x == "all" else lag_x)}
+    theta = dict.fromkeys(["a", "b"] if lag_x == "all" else lag_x, 0.4 * scale)
     panel = simulate_durbin(
         W, 20, {"a": 1.0, "b": -0.5}, theta=theta, rho=0.3 * scale, sigma=0.1, time_effects=0, rng=2
     )
