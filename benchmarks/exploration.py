@@ -62,7 +62,7 @@ def noise(p: np.ndarray) -> tuple[float, float]:
     return float(p.std(axis=0, ddof=1).mean()), float((p < 0.05).sum(axis=1).std(ddof=1))
 
 
-def warm(side: int = 100, seeds: int = 12) -> None:
+def warm(matrix: sparse.csr_array, title: str, seeds: int = 12) -> None:
     from esda.moran import Moran_Local
     from libpysal.graph import Graph
 
@@ -70,7 +70,6 @@ def warm(side: int = 100, seeds: int = 12) -> None:
     from spatial_zb.explore import local_moran
     from spatial_zb.weights.matrix import as_weights
 
-    matrix = grid(side)
     n = matrix.shape[0]
     units = pd.Index([f"{i:05d}" for i in range(n)])
     x = np.random.default_rng(1).normal(size=n)
@@ -99,7 +98,7 @@ def warm(side: int = 100, seeds: int = 12) -> None:
             p.append(call(permutations, seed))
             times.append(time.perf_counter() - start)
         rows.append((name, permutations, min(times), float(np.median(times)), *noise(np.array(p))))
-    print(f"\n{n} units, warm, {seeds} seeds")
+    print(f"\n{n} units, {title}, warm, {seeds} seeds")
     print("program      permutations  least s  median s  ratio  sd of p   sd of units below 5 %")
     for name, permutations, least, median, sd, sd_count in rows:
         ratio = rows[0][3] / median
@@ -115,7 +114,10 @@ def main() -> None:
     print("90 units, new process: seconds, and ratio to importing pandas and scipy.sparse alone")
     for name, value in times.items():
         print(f"{name:12} {value:8.3f} {value / times['imports']:8.2f}")
-    warm()
+    matrix = grid(100)
+    warm(matrix, "equal weights in a row")
+    matrix.data = np.random.default_rng(2).uniform(0.1, 2, matrix.nnz)
+    warm(matrix, "unequal weights", seeds=4)
 
 
 if __name__ == "__main__":
