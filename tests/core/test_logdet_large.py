@@ -1,0 +1,311 @@
+"""The log-determinant of large W by factorisations against all eigenvalues, and the fits that rest on it."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from scipy.spatial import Delaunay, cKDTree
+
+from spatial_zb import DurbinSpec, SpatialZbWarning, Weights, WeightsError, fit_durbin, spatial_effects
+from spatial_zb.core import logdet as module
+from spatial_zb.core.logdet import EigenLogDet, SparseLogDet, eigenvalues, make_logdet, symmetriser
+from spatial_zb.core.sparse_logdet import spectral_radius, unit_eigenvalues
+from spatial_zb.core.traces import filter_solver
+from spatial_zb.simulate import simulate_durbin
+
+#: The accuracy that is promised: value × T below 1e-6 for a hundred periods, ρ̂ within 1e-6, ln L within 1e-4.
+VALUE, RHO, LIKELIHOOD = 1e-8, 1e-6, 1e-4
+
+
+def planar(n: int, seed: int = 1) -> sparse.csr_array:
+    """Binary contiguity of a random triangulation."""
+    corners = Delaunay(np.random.default_rng(seed).random((n, 2))).simplices
+    row, column = np.vstack([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]]).T
+    links = sparse.csr_array((np.ones(row.size), (row, column)), shape=(n, n))
+    return sparse.csr_array((links + links.T > 0).astype(float))
+
+
+def row(A: sparse.csr_array) -> sparse.csr_array:
+    sums = np.asarray(A.sum(axis=1)).ravel()
+    return sparse.csr_array(
+        sparse.diags_array(np.divide(1, sums, out=np.zeros_like(sums), where=sums > 0)) @ A
+    )
+
+
+def knn(n: int, k: int = 6, seed: int = 3) -> sparse.csr_array:
+    points = np.random.default_rng(seed).random((n, 2))
+    near = cKDTree(points).query(points, k + 1)[1][:, 1:]
+    return sparse.csr_array((np.full(n * k, 1 / k), (np.repeat(np.arange(n), k), near.ravel())), shape=(n, n))
+
+
+def blocks(*parts: sparse.csr_array) -> sparse.csr_array:
+    return sparse.csr_array(sparse.block_diag(parts))
+
+
+def grid(side: int) -> sparse.csr_array:
+    line = sparse.diags_array([np.ones(side - 1)] * 2, offsets=[-1, 1])
+    eye = sparse.eye_array(side)
+    return sparse.csr_array(sparse.kron(line, eye) + sparse.kron(eye, line))
+
+
+A = planar(300)
+MATRICES = {
+    "row": row(A),
+    "binary": A,
+    "scaled": sparse.csr_array(A / 7.0),
+    "distances": row(sparse.csr_array(A + (A @ A).multiply(A))),
+    "disconnected": blocks(row(A), row(planar(60, 2)), row(planar(20, 3))),
+    "islands": blocks(row(A), sparse.csr_array((4, 4))),
+    "bipartite": row(grid(15)),
+    "knn": knn(250),
+    "knn_parts": blocks(knn(150), knn(90, 3, 5)),
+    "knn_islands": blocks(knn(150), sparse.csr_array((3, 3))),
+    "knn_scaled": sparse.csr_array(knn(200) * 2.5),
+}
+SYMMETRIC = tuple(name for name in MATRICES if not name.startswith("knn"))
+#: Wι = ι.
+ROW = ("row", "distances", "disconnected", "bipartite", "knn", "knn_parts")
+
+
+def both(name: str) -> tuple[SparseLogDet, EigenLogDet]:
+    W = MATRICES[name]
+    return SparseLogDet(W, symmetriser(W)), EigenLogDet(eigenvalues(W))
+
+
+def relative(found: np.ndarray, exact: np.ndarray) -> float:
+    """Largest error as a share of the largest exact value."""
+    return float(np.abs(found - exact).max() / np.abs(exact).max())
+
+
+@pytest.mark.parametrize("centred", [False, True], ids=["W", "JWJ"])
+@pytest.mark.parametrize("share", [-0.9, -0.4, 0.0, 0.3, 0.8, 0.99])
+@pytest.mark.parametrize("name", MATRICES)
+def test_a_window_is_exact(name, share, centred):
+    if centred and name not in ROW:
+        pytest.skip("centring needs Wι = ι")
+    found, exact = both(name)
+    low, high = found.interval
+    middle, half = share * (high if share >= 0 else -low), 0.002 * (high - low)
+    found.cover(middle - half, middle + half)
+    rho = np.linspace(middle - half, middle + half, 21)
+    assert np.abs(found.value(rho, centred) - exact.value(rho, centred)).max() < VALUE
+    assert relative(found.first(rho, centred), exact.first(rho, centred)) < VALUE
+    assert relative(found.second(rho, centred), exact.second(rho, centred)) < 1e-6
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_whole_interval_is_exact(name):
+    found, exact = both(name)
+    low, high = found.interval
+    margin = 1e-4 * (high - low)
+    rho = np.linspace(low + margin, high - margin, 401)
+    found.cover(rho[0], rho[-1])
+    assert len(found._windows) == 1
+    assert np.abs(found.value(rho) - exact.value(rho)).max() < VALUE
+    assert relative(found.first(rho), exact.first(rho)) < 1e-8
+    assert relative(found.second(rho), exact.second(rho)) < 1e-6
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_answers_do_not_depend_on_what_was_asked_before(name):
+    found, exact = both(name)
+    low, high = found.interval
+    generator = np.random.default_rng(0)
+    for _ in range(12):  # scalars here and there, until the whole interval is covered
+        rho = generator.uniform(0.95 * low, 0.95 * high)
+        assert float(found.value(rho)) == pytest.approx(float(exact.value(rho)), abs=VALUE)
+        assert float(found.first(rho)) == pytest.approx(float(exact.first(rho)), rel=1e-6, abs=1e-6 / high)
+    assert found.value(np.full((2, 3), 0.1 * high)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_zero_is_exact_and_outside_is_nan(name):
+    W = MATRICES[name]
+    found, _ = both(name)
+    assert float(found.value(0.0)) == 0.0
+    assert float(found.first(0.0)) == pytest.approx(-W.trace(), abs=1e-12)
+    assert float(found.second(0.0)) == pytest.approx(-(W @ W).trace(), rel=1e-12)
+    low, high = found.interval
+    outside = np.array([low - 0.1, low, high, high + 0.1])
+    with np.errstate(all="ignore"):
+        for f in (found.value, found.first, found.second):
+            assert np.isnan(f(outside)).all()
+    assert not found._known  # nothing was factorised
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_interval(name):
+    found, exact = both(name)
+    low, high = found.interval
+    assert high == pytest.approx(exact.interval[1], rel=1e-5)
+    assert exact.interval[0] * (1 + 1e-12) <= low < 0 < high <= exact.interval[1] * (1 + 1e-9)
+    if name in SYMMETRIC:
+        assert low == pytest.approx(exact.interval[0], rel=1e-5)
+    else:  # the safe end: no admissible ρ is claimed that is not one, some are left out
+        assert low == pytest.approx(-high)
+    if name in ROW or name.endswith("islands"):
+        assert high == 1.0
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_unit_eigenvalues_are_counted(name):
+    if name in ROW or name.endswith("islands"):
+        omega = eigenvalues(MATRICES[name])
+        assert unit_eigenvalues(MATRICES[name]) == np.count_nonzero(np.abs(omega - 1) < 1e-7)
+
+
+def test_a_closed_class_behind_one_way_links_is_counted():
+    """Two pairs, and a unit that looks at both: the eigenvalue one is double, though there is one component."""
+    W = np.zeros((5, 5))
+    W[0, 1] = W[1, 0] = W[2, 3] = W[3, 2] = 1.0
+    W[4, [0, 2]] = 0.5
+    matrix = sparse.csr_array(W)
+    assert unit_eigenvalues(matrix) == 2
+    found, exact = SparseLogDet(matrix, symmetriser(matrix)), EigenLogDet(eigenvalues(matrix))
+    for rho in (-0.7, 0.3, 0.9):
+        assert float(found.value(rho)) == pytest.approx(float(exact.value(rho)), abs=1e-10)
+        assert float(found.first(rho)) == pytest.approx(float(exact.first(rho)), rel=1e-7)
+
+
+def test_complex_eigenvalues_are_not_taken_for_real_ones():
+    """A directed cycle of m units has |I − ρW| = 1 − ρ^m."""
+    cycle = sparse.csr_array(np.roll(np.eye(41), 1, axis=1))
+    found = SparseLogDet(cycle, symmetriser(cycle))
+    for rho in (-0.95, 0.5, 0.97):
+        assert float(found.value(rho)) == pytest.approx(np.log(1 - rho**41), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_rough_one_is_near(name):
+    """Good enough to start from: its first derivative is off by less than a standard error of ρ̂ at T = 1."""
+    found, exact = both(name)
+    low, high = found.interval
+    rho = np.linspace(0.7 * low, 0.7 * high, 31)
+    information = np.sqrt(-2 * exact.second(rho))  # tr G² + tr G'G is of this size
+    assert (np.abs(found.rough.first(rho) - exact.first(rho)) < 2 * information).all()
+    slopes = np.gradient(found.rough.value(rho), rho)[1:-1]
+    np.testing.assert_allclose(
+        found.rough.first(rho)[1:-1], slopes, rtol=0.05, atol=0.05 * np.abs(slopes).max()
+    )
+
+
+@pytest.mark.parametrize("name", ["scaled", "knn_scaled", "knn_islands", "row"])
+def test_spectral_radius(name):
+    exact = float(np.abs(eigenvalues(MATRICES[name])).max())
+    assert spectral_radius(MATRICES[name]) == pytest.approx(exact, rel=1e-4)
+    assert spectral_radius(MATRICES[name]) > exact * (1 - 1e-9)
+
+
+# --- the choice
+
+
+def test_choice_by_size_and_density(monkeypatch):
+    assert isinstance(make_logdet(row(planar(400))), EigenLogDet)
+    assert isinstance(make_logdet(row(planar(600))), SparseLogDet)
+    dense = sparse.csr_array(np.ones((520, 520)) - np.eye(520))
+    assert isinstance(make_logdet(dense), EigenLogDet)
+    monkeypatch.setattr(module, "DENSE_LIMIT", 510)
+    with pytest.raises(WeightsError, match="520 units"):
+        make_logdet(dense)
+    with pytest.raises(WeightsError, match="520 units"):
+        eigenvalues(dense)
+
+
+# --- fits
+
+
+def weights(matrix: sparse.csr_array) -> Weights:
+    ids = pd.Index([f"u{i:04d}" for i in range(matrix.shape[0])])
+    return Weights(matrix, ids, normalisation="row")
+
+
+FITS = {
+    "SAR": DurbinSpec("y", ["a"], True, []),
+    "SDM": DurbinSpec("y", ["a"]),
+    "SDM unit": DurbinSpec("y", ["a"], fixed_effects="unit"),
+    "SEM": DurbinSpec("y", ["a"], False, [], True),
+    "SAC": DurbinSpec("y", ["a"], True, [], True),
+}
+
+
+@pytest.mark.parametrize("rho", [-0.6, 0.0, 0.5, 0.95])
+@pytest.mark.parametrize("kind", ["row", "knn", "disconnected"])
+@pytest.mark.parametrize("name", FITS)
+def test_fits_and_effects_equal_those_of_eigenvalues(name, kind, rho):
+    if name == "SAC" and (kind != "row" or rho in (0.0, 0.95)):
+        pytest.skip("one is enough of the slow two-parameter search")
+    matrix = MATRICES[kind]
+    given = {"lam": rho} if name == "SEM" else {"rho": rho}
+    panel = simulate_durbin(weights(matrix), 5, {"a": 1.0}, rng=4, **given)
+    fits = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)
+        for logdet in both(kind):
+            W = weights(matrix)
+            W.__dict__["logdet"] = logdet
+            fits.append(fit_durbin(FITS[name], panel, W))
+    found, exact = fits
+    assert found.converged == exact.converged
+    np.testing.assert_allclose(found.params, exact.params, rtol=0, atol=RHO)
+    assert found.log_likelihood == pytest.approx(exact.log_likelihood, abs=LIKELIHOOD)
+    np.testing.assert_allclose(found.bse, exact.bse, rtol=1e-6)
+    assert len(found.convergence["modes"]) == len(exact.convergence["modes"])
+    if FITS[name].lag_y:
+        one, two = (spatial_effects(fit).tidy() for fit in fits)
+        np.testing.assert_allclose(one["estimate"], two["estimate"], atol=1e-6)
+        np.testing.assert_allclose(one["std_error"], two["std_error"], rtol=1e-6)
+
+
+def test_a_single_fit_needs_few_factorisations():
+    matrix = row(planar(700, 5))
+    W = weights(matrix)
+    panel = simulate_durbin(W, 8, {"a": 1.0}, rho=0.4, rng=1)
+    fit_durbin(FITS["SDM"], panel, W)
+    first = len(W.logdet._known)
+    assert first <= 12  # a window, and both ends
+    fit_durbin(FITS["SAR"], panel, W)
+    assert len(W.logdet._known) <= first + 9
+    spatial_effects(fit_durbin(FITS["SDM"], panel, W), method="simulate", draws=200, rng=1)
+    assert len(W.logdet._known) <= first + 9
+
+
+def test_a_bad_start_is_followed_to_the_root():
+    """The approximate curve is made to point elsewhere; the window moves until the exact score falls inside."""
+    matrix = row(planar(600, 6))
+    W, other = weights(matrix), weights(matrix)
+    panel = simulate_durbin(W, 8, {"a": 1.0}, rho=0.5, rng=2)
+    exact = fit_durbin(FITS["SDM"], panel, W).params["rho"]
+    logdet = SparseLogDet(matrix, symmetriser(matrix))
+    rough = logdet.rough
+    shifted = type(rough)(
+        rough.n, rough.interval, rough.nodes, rough.weights, rough.units, (rough.correction[0] + 60.0, 0.0)
+    )
+    logdet.__dict__["rough"] = shifted
+    other.__dict__["logdet"] = logdet
+    assert fit_durbin(FITS["SDM"], panel, other).params["rho"] == pytest.approx(exact, abs=RHO)
+    assert len(logdet._windows) > 1
+
+
+def test_permuted_units_give_the_same_fit():
+    matrix = row(planar(600, 7))
+    W = weights(matrix)
+    panel = simulate_durbin(W, 4, {"a": 1.0}, rho=0.4, rng=3)
+    order = np.random.default_rng(0).permutation(600)
+    moved = type(panel)(panel.values[:, order], panel.periods, panel.units[order], panel.columns)
+    one, two = fit_durbin(FITS["SDM"], panel, W), fit_durbin(FITS["SDM"], moved, W)
+    np.testing.assert_allclose(one.params, two.params, atol=1e-9)
+    np.testing.assert_allclose(one.bse, two.bse, rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_solver_without_pivoting_solves(name):
+    W = MATRICES[name]
+    low, high = both(name)[0].interval
+    right = np.random.default_rng(0).standard_normal((W.shape[0], 2))
+    for c in (0.9 * low, 0.5 * high, 0.999 * high):
+        solved = filter_solver(W, c)(right)
+        np.testing.assert_allclose(solved - c * (W @ solved), right, atol=1e-9)
