@@ -253,7 +253,8 @@ def _flags(study: Study, table: pd.DataFrame) -> pd.DataFrame:
 
 def _with_derived(study: Study, panel: Panel, variables: Iterable[str]) -> Panel:
     texts = {name: study.variables[name].expression for name in variables}
-    names = {n for text in texts.values() for n in compile_expression(text).names}
+    compiled = [compile_expression(text) for text in texts.values()]
+    names = {n for expression in compiled for n in (*expression.names, *expression.reference_names)}
     reference = None
     if study.data.reference is not None:
         totals = read_table(study.file(study.data.reference), []).set_index(study.data.period)

@@ -132,6 +132,12 @@ def _bridged(
     weight = np.ones(len(pairs)) if strength is None else strength(rows, cols)
     links = sparse.csr_array(sparse.coo_array((weight, (rows, cols)), shape=first.shape))
     joined = sparse.csr_array(first.maximum(links).maximum(links.T))
+    left = np.flatnonzero(np.diff(joined.indptr) == 0)
+    if len(left):
+        raise WeightsError(
+            f"The bridges leave {listed(named(regions, ids, i) for i in left)} without neighbour; add a pair "
+            "for each."
+        )
     policy = islands if isinstance(islands, str) else "bridges"
     return Settled(
         joined, ids, {"islands": policy, "bridges": [[str(ids[a]), str(ids[b])] for a, b in pairs]}
