@@ -621,7 +621,8 @@ def _local_table(
     alone = np.diff(weights.matrix.indptr) == 0
     frame.insert(frame.columns.get_loc("p_sim") + 1, "p_adjusted", adjusted)
     frame["cluster"] = cluster.mask(alone, NO_NEIGHBOURS)
-    frame = frame.loc[units].rename_axis("unit")
+    if not frame.index.equals(units):
+        frame = frame.loc[units].rename_axis("unit")
     return LocalTable(
         statistic,
         names,
@@ -647,7 +648,9 @@ def _checked(
 ) -> Weights:
     """Check options, weights and values; give W in the order of the panel."""
     _check_options(permutations, alternative)
-    weights = as_weights(W).align(panel.units)
+    weights = as_weights(W)
+    if not weights.ids.equals(panel.units):
+        weights = weights.align(panel.units)
     for name in dict.fromkeys(names):
         _refuse_unusable(panel, name, panel.array(name), what)
     return weights

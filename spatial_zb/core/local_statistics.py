@@ -132,12 +132,13 @@ class _EqualSample:
     """Rows with equal weights, compared by the plain sum of their neighbours' values.
 
     ``sizes`` (g,) the numbers of neighbours that occur; ``sample`` (n,) which of them a unit has, −1 for
-    other rows; ``degrees`` (n,); ``low, high`` (n,) the observed sum less and plus what counts as a tie.
+    other rows; ``reach`` (n,) the number itself, 0 for other rows; ``low, high`` (n,) the observed sum less
+    and plus what counts as a tie.
     """
 
     sizes: NDArray[np.intp]
     sample: NDArray[np.intp]
-    degrees: NDArray[np.intp]
+    reach: NDArray[np.intp]
     low: Array
     high: Array
 
@@ -147,7 +148,7 @@ def _equal_sample(values: Array, matrix: sparse.csr_array, degrees: NDArray, equ
     links = sparse.csr_array((np.ones(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape)
     total, slack = links @ values, TIE * degrees * np.abs(values).max()
     sample = np.where(equal, np.searchsorted(sizes, degrees), -1)
-    return _EqualSample(sizes, sample, degrees, total - slack, total + slack)
+    return _EqualSample(sizes, sample, np.where(equal, degrees, 0), total - slack, total + slack)
 
 
 def _correct_own(
@@ -155,19 +156,17 @@ def _correct_own(
 ) -> None:
     """Replace a unit's own value, where it was dealt to itself, by the next one drawn."""
     deals, drawn = deal
-    unit = deals.ravel()
-    place = np.arange(deals.size)
-    row, place = np.divmod(place, deals.shape[1])
-    own = (place < rows.degrees[unit]) & (rows.sample[unit] >= 0)
-    unit, row = unit[own], row[own]
+    own = np.arange(deals.shape[1]) < rows.reach[deals]
+    unit, row = deals[own], np.repeat(np.arange(len(deals)), np.count_nonzero(own, axis=1))
     before = sums[rows.sample[unit], row]
-    after = before - values[unit] + drawn[row, rows.degrees[unit]]
-    for total, limit, reaches in (
-        (totals[0], rows.low, np.greater_equal),
-        (totals[1], rows.high, np.less_equal),
+    after = before - values[unit] + drawn[row, rows.reach[unit]]
+    low, high = rows.low[unit], rows.high[unit]
+    for total, then, now in (
+        (totals[0], before >= low, after >= low),
+        (totals[1], before <= high, after <= high),
     ):
-        change = reaches(after, limit[unit]).astype(float) - reaches(before, limit[unit])
-        total += np.bincount(unit, change, len(values)).astype(np.int64)
+        total += np.bincount(unit[now & ~then], minlength=len(values))
+        total -= np.bincount(unit[then & ~now], minlength=len(values))
 
 
 def _count_equal(rows: _EqualSample, sums: Array, totals: Totals) -> None:
