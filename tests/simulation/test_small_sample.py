@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "scripts" / "validate_small_sample.py"
 spec = importlib.util.spec_from_file_location("validate_small_sample", SCRIPT)
 study = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = study  # dataclasses look their module up
 spec.loader.exec_module(study)
 
 pytestmark = pytest.mark.slow
