@@ -14,7 +14,7 @@ Reference: Yang & Lee (2017), J. Econometrics 196: 196-214; Lee & Yu (2010), J. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -229,7 +229,8 @@ class SystemMaximum:
 
     ``at_bound`` is True when the climb ended at the edge of the admissible region, at equations that have become
     one relation, or without a maximum.
-    ``modes`` lists ln L of the distinct maxima found from the starts, highest first.
+    ``modes`` lists ln L of the distinct maxima found from the starts, highest first; ``edge`` is the highest ln L
+    seen where a climb ended without a maximum, −inf when none did.
     """
 
     theta: Array
@@ -239,6 +240,7 @@ class SystemMaximum:
     decrement: float
     at_bound: bool
     modes: tuple[float, ...]
+    edge: float
 
 
 def maximise_system(likelihood: SystemLikelihood, starts: list[Array]) -> SystemMaximum:
@@ -246,14 +248,12 @@ def maximise_system(likelihood: SystemLikelihood, starts: list[Array]) -> System
     found = [_climb(likelihood, _inside(likelihood, start)) for start in starts]
     interior = [f for f in found if not f.at_bound]
     ranked = sorted(interior or found, key=lambda f: -f.log_likelihood)
-    best = ranked[0]
     modes: list[float] = []
     for other in ranked:
         if all(abs(other.log_likelihood - value) > 1e-4 for value in modes):
             modes.append(other.log_likelihood)
-    return SystemMaximum(
-        best.theta, best.log_likelihood, best.hessian, best.steps, best.decrement, best.at_bound, tuple(modes)
-    )
+    edge = max((f.log_likelihood for f in found if f.at_bound), default=-np.inf)
+    return replace(ranked[0], modes=tuple(modes), edge=edge)
 
 
 def _inside(likelihood: SystemLikelihood, start: Array) -> Array:
@@ -283,7 +283,7 @@ def _climb(likelihood: SystemLikelihood, theta: Array) -> SystemMaximum:
             break
     _, hessian = likelihood.derivatives(theta)
     settled = decrement < 1e-7 and curvature
-    return SystemMaximum(theta, value, hessian, steps, float(decrement), not settled, (value,))
+    return SystemMaximum(theta, value, hessian, steps, float(decrement), not settled, (value,), -np.inf)
 
 
 def _newton_step(gradient: Array, hessian: Array) -> tuple[Array, float, bool]:

@@ -208,6 +208,7 @@ def _fit_likelihood(design: SystemDesign, panel: Panel, covariance: str, sigma_f
         "steps": best.steps,
         "decrement": best.decrement,
         "modes": best.modes,
+        "edge": best.edge,
         "lam": tuple(likelihood.split(best.theta)[1]),
     }
     return _assemble(
@@ -305,6 +306,11 @@ def _say_what_matters(fit: SystemFit) -> None:
     if len(modes) > 1:
         notes.append(
             f"the likelihood has peaks of nearly the same height ({listed(f'{v:.3f}' for v in modes)})"
+        )
+    if fit.converged and fit.convergence.get("edge", -np.inf) > fit.log_likelihood:
+        notes.append(
+            f"another start climbs to an edge without a maximum where ln L is higher ({fit.convergence['edge']:.3f}): the "
+            "likelihood identifies the system weakly"
         )
     found = fit.identification()
     for row in found[found["weak"]].itertuples():

@@ -83,7 +83,9 @@ class SystemFit:
     instruments, dropped
         Names of the instruments used, and of those that were linear combinations of others.
     convergence
-        ``converged``, ``at_bound``, ``lam`` (m,); for FIML also ``steps``, ``decrement``, ``modes``.
+        ``converged``, ``at_bound``, ``lam`` (m,); for FIML also ``steps``, ``decrement``, ``modes`` (ln L of the maxima
+        found) and ``edge`` (the highest ln L where a climb ended without one); for random effects ``sigma_unit``
+        (m, m), the covariance of the unit effects.
     """
 
     spec: SystemSpec
