@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from spatial_zb.compare.nested import compare_fits
     from spatial_zb.data.panel import Panel, build_panel
     from spatial_zb.data.regions import read_regions, select_regions
+    from spatial_zb.dynamics import (
+        beta_convergence,
+        dagum_decomposition,
+        deviation_ellipses,
+        kernel_densities,
+        sigma_convergence,
+        theil_decomposition,
+    )
     from spatial_zb.effects import effect_matrix, effects_by_order, effects_by_unit, spatial_effects
     from spatial_zb.errors import (
         AlignmentError,
@@ -26,7 +34,18 @@ if TYPE_CHECKING:
         SpecificationError,
         WeightsError,
     )
-    from spatial_zb.explore import moran
+    from spatial_zb.explore import (
+        bivariate_moran,
+        geary,
+        general_g,
+        lee,
+        local_bivariate_moran,
+        local_g,
+        local_moran,
+        moran,
+        pooled_moran,
+        residual_moran,
+    )
     from spatial_zb.hypotheses import diagnose
     from spatial_zb.models.durbin import fit_durbin
     from spatial_zb.models.simultaneous import fit_system
@@ -73,6 +92,21 @@ _HOMES = {
     "SpatialZbWarning": "errors",
     "SpecificationError": "errors",
     "WeightsError": "errors",
+    "bivariate_moran": "explore",
+    "geary": "explore",
+    "general_g": "explore",
+    "lee": "explore",
+    "local_bivariate_moran": "explore",
+    "local_g": "explore",
+    "local_moran": "explore",
+    "pooled_moran": "explore",
+    "residual_moran": "explore",
+    "beta_convergence": "dynamics",
+    "dagum_decomposition": "dynamics",
+    "deviation_ellipses": "dynamics",
+    "kernel_densities": "dynamics",
+    "sigma_convergence": "dynamics",
+    "theil_decomposition": "dynamics",
 }
 
 __all__ = [
@@ -91,24 +125,39 @@ __all__ = [
     "WeightsError",
     "__version__",
     "as_weights",
+    "beta_convergence",
+    "bivariate_moran",
     "bootstrap",
     "build_panel",
     "compare_fits",
+    "dagum_decomposition",
+    "deviation_ellipses",
     "diagnose",
     "effect_matrix",
     "effects_by_order",
     "effects_by_unit",
     "fit_durbin",
     "fit_system",
+    "geary",
+    "general_g",
+    "kernel_densities",
+    "lee",
     "load_study",
+    "local_bivariate_moran",
+    "local_g",
+    "local_moran",
     "moran",
+    "pooled_moran",
     "prepare",
     "read_regions",
+    "residual_moran",
     "select_regions",
+    "sigma_convergence",
     "simulate_durbin",
     "simulate_system",
     "spatial_effects",
     "specification_grid",
+    "theil_decomposition",
     "weights",
 ]
 

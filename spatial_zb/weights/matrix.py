@@ -205,6 +205,8 @@ class Weights:
 def text_ids(ids: Sequence | pd.Index) -> pd.Index:
     """Ids as text: integers are written out, anything else must already be text."""
     index = pd.Index(ids)
+    if isinstance(index.dtype, pd.StringDtype) and not index.hasnans:
+        return index
     if pd.api.types.is_integer_dtype(index.dtype):
         return index.astype(str)
     wrong = [value for value in index if not isinstance(value, str)]
