@@ -23,6 +23,7 @@ from spatial_zb.core.system_ml import (
     maximise_system,
     smallest_correlation,
 )
+from spatial_zb.core.system_random import error_components
 from spatial_zb.core.system_sandwich import quasi_covariance
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed
@@ -67,7 +68,8 @@ def fit_system(
         Weights of the same units, in any order: they are matched by id.
     method
         ``"2sls"``, ``"3sls"``: instrumental, without spatial errors. ``"gs2sls"``, ``"gs3sls"``: the same with
-        λ_g where an equation has ``lag_error``. ``"fiml"``: full-information (quasi) maximum likelihood.
+        λ_g where an equation has ``lag_error``. ``"fiml"``: full-information (quasi) maximum likelihood. With
+        random effects the instrumental methods are EC2SLS and EC3SLS (Baltagi & Deng 2015).
     covariance
         Instrumental: ``"classical"`` (default), ``"robust"`` (to heteroskedasticity), ``"cluster"`` (by unit).
         FIML: ``"information"`` (default; observed) or ``"sandwich"`` (to non-normal errors).
@@ -97,7 +99,9 @@ def fit_system(
     _check_weights(spec, weights)
     powers = instrument_powers if instrument_powers is not None else 2 * spec.lags_endogenous
     design = build_system_design(spec, panel, weights, powers, method == "fiml")
-    if method == "fiml":
+    if design.strata is not None:
+        fit = _fit_random(design, panel, method, covariance)
+    elif method == "fiml":
         fit = _fit_likelihood(design, panel, covariance, sigma)
     else:
         fit = _fit_instrumental(design, panel, method, covariance)
@@ -120,6 +124,10 @@ def _check_options(
         isinstance(powers, bool) or not isinstance(powers, int) or not 0 <= powers <= 4
     ):
         raise SpecificationError(f"instrument_powers must be a whole number from 0 to 4, not {powers!r}.")
+    if spec.fixed_effects == "random" and method == "fiml":
+        raise SpecificationError(
+            'The likelihood of a system with random effects is not available: use method="3sls", or fixed effects.'
+        )
     if sigma not in get_args(SigmaForm):
         raise SpecificationError(f"sigma must be one of {listed(get_args(SigmaForm))}, not {sigma!r}.")
     if sigma == "diagonal" and method != "fiml":
@@ -171,6 +179,33 @@ def _fit_instrumental(design: SystemDesign, panel: Panel, method: Method, covari
         np.nan,
         record,
     )
+
+
+def _fit_random(design: SystemDesign, panel: Panel, method: Method, covariance: str) -> SystemFit:
+    """EC2SLS or EC3SLS; identification and J are those of the scaled arrays of EC2SLS."""
+    found = error_components(design.strata, method.endswith("3sls"), covariance)
+    _refuse_singular(design.spec, found.sigma_noise)
+    record = {
+        "converged": True,
+        "at_bound": False,
+        "lam": (0.0,) * design.arrays.m,
+        "sigma_unit": found.sigma_unit,
+    }
+    e = design.arrays.residuals(found.delta)
+    fit = _assemble(
+        design,
+        panel,
+        method,
+        covariance,
+        "full",
+        found.delta,
+        found.cov,
+        e,
+        found.sigma_noise,
+        np.nan,
+        record,
+    )
+    return replace(fit, design=replace(design, arrays=found.scaled))
 
 
 def _instrumental(design: SystemDesign, joint: bool, covariance: str) -> InstrumentalEstimate:
@@ -318,6 +353,12 @@ def _say_what_matters(fit: SystemFit) -> None:
             f"instruments of {row.equation!r} are weak (smallest first-stage F {row.sw_f_min:.1f} of {row.weakest}, "
             f"Kleibergen-Paap F {row.kp_f:.1f}, rule of thumb {WEAK_F:.0f}): its γ and ψ lean towards least squares "
             "and their intervals are too short"
+        )
+    unit = fit.convergence.get("sigma_unit")
+    if unit is not None and np.linalg.eigvalsh(unit)[0] < 0:
+        notes.append(
+            "units differ less than noise alone would make them (the covariance of the unit effects is not positive "
+            "definite): random effects are not supported by the data"
         )
     stability = fit.stability()
     if not stability.stable:

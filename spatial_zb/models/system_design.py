@@ -12,6 +12,7 @@ from scipy import linalg
 from spatial_zb.core.gmm import forward_deviations, independent_columns
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.system_arrays import Links, SystemArrays, lag_stacked
+from spatial_zb.core.system_random import Strata, split_strata
 from spatial_zb.core.system_strength import generic_rank
 from spatial_zb.core.within import FixedEffects, demean, transformed_sample
 from spatial_zb.data.panel import Panel
@@ -64,7 +65,7 @@ class SystemDesign:
     """A system made of arrays: ``arrays`` after the transform, and the words for their columns.
 
     ``instruments`` name the columns of H before they were made orthonormal; ``dropped`` those that were linear
-    combinations of the others.
+    combinations of the others. ``strata`` within and between units for random effects, else None.
     """
 
     spec: SystemSpec
@@ -73,6 +74,7 @@ class SystemDesign:
     instruments: tuple[str, ...]
     dropped: tuple[str, ...]
     identification: dict[str, Identification]
+    strata: Strata | None = None
 
 
 def build_system_design(
@@ -113,14 +115,18 @@ def build_system_design(
         _refuse_unidentified(spec, name, identification[name], likelihood)
     _warn_many_instruments(len(instruments), n, T)
     arrays = _arrays(spec, weights, y, Z, H, n, T)
-    return SystemDesign(spec, weights, arrays, instruments, dropped, identification)
+    strata = None
+    if spec.fixed_effects == "random":
+        strata = split_strata(arrays, columns.take(instruments, None), T)
+        _refuse_too_few_units(spec, strata, n)
+    return SystemDesign(spec, weights, arrays, instruments, dropped, identification, strata)
 
 
 class _Columns:
     """Transformed columns by name: ``x``, ``W_x``, ``W2_x``, …, ``(Intercept)``; each is built once."""
 
     def __init__(self, spec: SystemSpec, panel: Panel, weights: Weights) -> None:
-        self.effects: FixedEffects = spec.fixed_effects
+        self.effects: FixedEffects = spec.transform
         self.matrix = weights.matrix
         self.panel = panel
         periods = len(panel.periods) - (spec.fixed_effects in ("unit", "two_way"))
@@ -263,6 +269,17 @@ def _refuse_too_few(spec: SystemSpec, n: int, T: int, Z: dict[str, Array]) -> No
             )
 
 
+def _refuse_too_few_units(spec: SystemSpec, strata: Strata, n: int) -> None:
+    """The variance of random effects needs 2SLS between units."""
+    for name, Z in zip(spec.names, strata.between.Z, strict=True):
+        k, q = Z.shape[1], strata.between.H.shape[1]
+        if n <= k + 1 or q < k:
+            raise SpecificationError(
+                f"Equation {name!r}: random effects compare the means of {n} units, too few for its {k} coefficients and "
+                f'{q} instruments. Use fixed_effects="unit", or fewer regressors.'
+            )
+
+
 def _refuse_dependent(spec: SystemSpec, name: str, Z: Array, y: Array, label: str) -> None:
     """Refuse exactly collinear regressors and a y that is an exact combination of its regressors."""
     terms = spec.terms(name)
@@ -330,7 +347,7 @@ def _arrays(
     spec: SystemSpec, weights: Weights, y: Array, Z: dict[str, Array], H: Array, n: int, T: int
 ) -> SystemArrays:
     spatial = any(e.lag_error for e in spec.equations.values())
-    sample = transformed_sample(n, T, spec.fixed_effects, "lee_yu")
+    sample = transformed_sample(n, T, spec.transform, "lee_yu")
 
     def lag(values: Array) -> Array:
         return lag_stacked(weights.matrix, values, sample.centred)

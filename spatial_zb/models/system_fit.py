@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.core.logdet import EIGEN_UNITS, EigenLogDet, eigenvalues
-from spatial_zb.core.system_arrays import coefficient_matrices
+from spatial_zb.core.system_arrays import coefficient_matrices, within_residuals
 from spatial_zb.core.system_strength import Strength, instrument_strength, overidentification
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.fit import coefficient_table
@@ -214,9 +214,11 @@ class SystemFit:
     def equations(self) -> pd.DataFrame:
         """One row per equation: equation, y, sigma2, r2_within, J with its p-value, Kleibergen-Paap F."""
         found = self.identification().set_index("equation")
-        y = self.design.arrays.y
-        centre = y.mean(axis=0) if self.spec.intercept else 0.0
-        explained = 1 - (self.residuals**2).sum(axis=(0, 1)) / ((y - centre) ** 2).sum(axis=0)
+        y = within_residuals(self.design.arrays.y, self.design.arrays.sample)
+        if self.design.strata is not None:
+            y = self.panel.array(list(self.spec.endogenous))
+        centre = y.mean(axis=(0, 1)) if self.spec.intercept else 0.0
+        explained = 1 - (self.residuals**2).sum(axis=(0, 1)) / ((y - centre) ** 2).sum(axis=(0, 1))
         table = pd.DataFrame(
             {
                 "equation": self.spec.names,

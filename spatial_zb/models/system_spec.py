@@ -104,17 +104,18 @@ class SystemSpec:
     equations
         Name → :class:`Equation`.
     fixed_effects
-        ``"none"`` (intercepts are added), ``"unit"``, ``"time"`` or ``"two_way"``.
+        ``"none"`` (intercepts are added), ``"unit"``, ``"time"``, ``"two_way"``, or ``"random"`` unit effects
+        (intercepts are added; instrumental methods, without spatial errors).
 
     Raises
     ------
     SpecificationError
         No equation, two equations of one variable, an endogenous regressor that no equation explains, an
-        exogenous regressor that one does, random effects, an unknown kind of effects.
+        exogenous regressor that one does, random effects with spatial errors, an unknown kind of effects.
     """
 
     equations: Mapping[str, Equation]
-    fixed_effects: FixedEffects = "two_way"
+    fixed_effects: FixedEffects | Literal["random"] = "two_way"
 
     def __post_init__(self) -> None:
         if not isinstance(self.equations, Mapping) or not self.equations:
@@ -161,7 +162,12 @@ class SystemSpec:
     @property
     def intercept(self) -> bool:
         """Whether every equation has an intercept."""
-        return self.fixed_effects == "none"
+        return self.transform == "none"
+
+    @property
+    def transform(self) -> FixedEffects:
+        """The effects that are taken out of the data; random ones stay in."""
+        return "none" if self.fixed_effects == "random" else self.fixed_effects
 
     @property
     def lags_endogenous(self) -> bool:
@@ -180,14 +186,16 @@ class SystemSpec:
         return (*equation.endogenous_terms, *constant, *equation.exogenous_terms)
 
     def _check_effects(self) -> None:
-        if self.fixed_effects == "random":
+        allowed = (*get_args(FixedEffects), "random")
+        if self.fixed_effects not in allowed:
             raise SpecificationError(
-                'Random effects are not available for systems; use fixed_effects="unit" or "two_way", '
-                "which stay consistent when effects and regressors are related."
+                f"fixed_effects must be one of {listed(allowed)}, not {self.fixed_effects!r}."
             )
-        if self.fixed_effects not in get_args(FixedEffects):
+        spatial = [name for name, equation in self.equations.items() if equation.lag_error]
+        if self.fixed_effects == "random" and spatial:
             raise SpecificationError(
-                f"fixed_effects must be one of {listed(get_args(FixedEffects))}, not {self.fixed_effects!r}."
+                f"Random effects and spatial errors ({listed(spatial)}) together are not available for systems: use "
+                'lag_error=False, or fixed_effects="unit".'
             )
 
     def _check_variables(self) -> None:

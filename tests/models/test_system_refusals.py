@@ -86,7 +86,6 @@ BAD_SYSTEMS = {
         lambda: system(first={"endog": [], "x": ["tal"], "lag_endog": []}),
         "from x to endog",
     ),
-    "random-effects": (lambda: system(fixed_effects="random"), "Random effects"),
     "unknown-effects": (lambda: system(fixed_effects="both"), "two_way"),
 }
 
