@@ -622,3 +622,110 @@ def test_mistakes_in_a_system_name_their_place(project: Path, case: str) -> None
     old, new, words = SYSTEM_MISTAKES[case]
     assert old in SYSTEM
     assert words in refusal(write(project, BASE + SYSTEM.replace(old, new, 1)))
+
+
+# --- kinds of weights --------------------------------------------------------------------------------------
+
+KINDS = {
+    "contiguity": "order = 2\ncumulative = false\nislands = [['1', '2']]",
+    "knn": "k = 3\nmetric = 'projected'",
+    "distance_band": "cutoff_km = 100.0\nislands = 'zero'",
+    "inverse_distance": "power = 2\ncutoff_km = 300",
+    "exponential_decay": "rate = 0.01",
+    "block": "column = 'prov'\nislands = 'nearest'",
+    "economic_distance": "variable = 'income'\nperiods = [2003, 2006]\nfloor = 0.1",
+    "gravity": "variable = 'gdp'\nperiods = 2005\npower = 1.5",
+    "combine": "parts = ['queen', 'near']\nhow = 'mix'\nalpha = 0.25",
+    "file": "file = 'data/w.csv'\nislands = 'zero'\nallow_negative = true",
+}
+
+
+def with_weights(kind: str, body: str, project: Path, **swap: str) -> Path:
+    (project / "data/w.csv").write_text("id,1,2\n1,0,1\n2,1,0\n", "utf-8")
+    text = changed("[samples.all]", f"[weights.new]\nkind = '{kind}'\n{body}\n\n[samples.all]")
+    for old, new in swap.items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    return write(project, text)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_every_kind_of_weights_can_be_written(project: Path, kind: str) -> None:
+    study = load_study(with_weights(kind, KINDS[kind], project))
+    assert study.weights["new"].kind == kind
+    assert study.weights["new"].normalisation == "row"
+    json.dumps(study.settings())
+    assert ("weights.new" in study.files()) == (kind == "file")
+
+
+def test_every_kind_has_a_builder() -> None:
+    from spatial_zb.pipeline.weights import _BUILDERS
+    from spatial_zb.study import _WEIGHTS
+
+    assert set(_BUILDERS) == set(_WEIGHTS) == set(KINDS)
+
+
+def test_base_periods_are_a_span(project: Path) -> None:
+    body = "variable = 'gdp'"
+    for written, kept in (
+        ("", "mean"),
+        ("\nperiods = 2005", (2005, 2005)),
+        ("\nperiods = [2003, 2006]", (2003, 2006)),
+    ):
+        assert load_study(with_weights("gravity", body + written, project)).weights["new"].periods == kept
+
+
+WRONG_WEIGHTS = {
+    "unknown policy": ("contiguity", "islands = 'drop'", ["weights.new.islands", "out of the sample"]),
+    "bridge of three": ("contiguity", "islands = [['1', '2', '3']]", ["weights.new.islands", "pairs"]),
+    "no bridges": ("contiguity", "islands = []", ["weights.new.islands", "pairs"]),
+    "no rate": ("exponential_decay", "", ["weights.new.rate", "is required"]),
+    "unknown variable": ("gravity", "variable = 'gpd'", ["weights.new.variable", "did you mean 'gdp'?"]),
+    "periods upside down": (
+        "gravity",
+        "variable = 'gdp'\nperiods = [2006, 2003]",
+        ["weights.new.periods", "[first, last]"],
+    ),
+    "periods of text": ("gravity", "variable = 'gdp'\nperiods = 'first'", ["weights.new.periods", "'mean'"]),
+    "periods of truth": ("gravity", "variable = 'gdp'\nperiods = true", ["weights.new.periods", "'mean'"]),
+    "unknown part": ("combine", "parts = ['queen', 'nera']", ["weights.new.parts", "'nera'"]),
+    "one part": ("combine", "parts = ['queen']", ["weights.new.parts", "2 items"]),
+    "part of itself": (
+        "combine",
+        "parts = ['queen', 'new']",
+        ["weights.new.parts", "new must stand above it"],
+    ),
+    "mixture without alpha": (
+        "combine",
+        "parts = ['queen', 'near']\nhow = 'mix'",
+        ["weights.new", "needs alpha"],
+    ),
+    "product with alpha": (
+        "combine",
+        "parts = ['queen', 'near']\nalpha = 0.5",
+        ["weights.new", "needs alpha"],
+    ),
+    "alpha of one": (
+        "combine",
+        "parts = ['queen', 'near']\nhow = 'mix'\nalpha = 1.0",
+        ["weights.new.alpha", "less than 1"],
+    ),
+    "no file": ("file", "file = 'data/v.csv'", ["weights.new.file", "did you mean 'w.csv'?"]),
+    "file outside": ("file", "file = '../outside.csv'", ["weights.new.file", "leaves the project folder"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_WEIGHTS, ids=str)
+def test_mistakes_in_weights_are_said_where_they_are(project: Path, case: str) -> None:
+    kind, body, words = WRONG_WEIGHTS[case]
+    said = refusal(with_weights(kind, body, project))
+    assert said.startswith("small.toml has 1 mistake;"), said
+    for word in words:
+        assert word in said, said
+
+
+def test_parts_of_a_mixture_need_one_normalisation(project: Path) -> None:
+    path = with_weights(
+        "combine", KINDS["combine"], project, **{"k = 4": "k = 4\nnormalisation = 'spectral'"}
+    )
+    assert "one normalisation, not row, spectral" in refusal(path)

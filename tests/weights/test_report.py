@@ -1,0 +1,157 @@
+"""What a report on weights says, and how weights compare."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError
+from spatial_zb.weights import Weights, compare_weights
+
+#: a–b–c in a path, d → a one way, e and f a pair, g alone.
+IDS = list("abcdefg")
+LINKS = [
+    ("a", "b", 2),
+    ("b", "a", 2),
+    ("b", "c", 1),
+    ("c", "b", 1),
+    ("d", "a", 4),
+    ("e", "f", 1),
+    ("f", "e", 1),
+]
+
+
+def small(label: str = "small", scale: float = 1.0) -> Weights:
+    dense = np.zeros((7, 7))
+    for i, j, w in LINKS:
+        dense[IDS.index(i), IDS.index(j)] = w * scale
+    return Weights(sparse.csr_array(dense), pd.Index(IDS), label)
+
+
+def rook_chain(n: int) -> Weights:
+    dense = np.diag(np.ones(n - 1), 1)
+    return Weights(sparse.csr_array(dense + dense.T), pd.Index([f"u{i}" for i in range(n)]), "chain")
+
+
+def test_facts_of_a_matrix_counted_by_hand() -> None:
+    report = small().report()
+    facts = report.glance().iloc[0]
+    assert facts["units"] == 7
+    assert facts["links"] == 7
+    assert facts["density"] == pytest.approx(7 / 42)
+    assert facts["islands"] == 1
+    assert facts["components"] == 2
+    assert facts["one_way_links"] == 1
+    assert facts["asymmetry"] == pytest.approx(8 / 24)  # |4 − 0| in both directions over 2 × 12
+    assert (facts["weight_min"], facts["weight_median"], facts["weight_max"]) == (1, 1, 4)
+    assert facts["neighbours_mean"] == 1
+    assert not facts["all_equal"]
+
+
+def test_units_one_by_one() -> None:
+    units = small().report().tidy().set_index("unit")
+    assert list(units.index) == IDS
+    assert units["neighbours"].tolist() == [1, 2, 1, 1, 1, 1, 0]
+    assert units["neighbour_of"].tolist() == [2, 2, 1, 0, 1, 1, 0]
+    assert units["row_sum"].tolist() == [2, 3, 1, 4, 1, 1, 0]
+    assert units["island"].tolist() == [False] * 6 + [True]
+    assert units["component"].nunique() == 3
+
+
+def test_degrees_and_components_add_up() -> None:
+    report = small().report()
+    assert report.degrees().to_dict() == {0: 1, 1: 5, 2: 1}
+    assert report.components().tolist() == [4, 2, 1]
+
+
+def test_interval_is_that_of_the_eigenvalues() -> None:
+    facts = rook_chain(5).report().glance().iloc[0]
+    radius = 2 * np.cos(np.pi / 6)  # a path of five: eigenvalues 2 cos(kπ/6)
+    assert facts["rho_high"] == pytest.approx(1 / radius)
+    assert facts["rho_low"] == pytest.approx(-1 / radius)
+    assert rook_chain(5).standardise().report().glance()["rho_high"].iloc[0] == pytest.approx(1)
+
+
+def test_interval_of_many_units_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spatial_zb.weights.describe.MOST_UNITS_WITH_EIGENVALUES", 4)
+    report = rook_chain(5).report()
+    assert np.isnan(report.glance()["rho_low"].iloc[0])
+    assert any("not computed above 4" in note for note in report.notes)
+
+
+def test_notes_and_text_name_what_to_look_at() -> None:
+    text = str(small().report())
+    for words in (
+        "Without neighbours: g",
+        "2 components of 4, 2 units",
+        "1 links have no link back",
+        "density",
+    ):
+        assert words in text
+    economic = Weights(small().matrix, pd.Index(IDS), recipe={"kind": "gravity", "variable": "gdp"})
+    assert any("Built from gdp" in note for note in economic.report().notes)
+    full = Weights(np.ones((4, 4)) - np.eye(4), pd.Index(list("abcd")))
+    assert any("rho is not identified" in note for note in full.report().notes)
+
+
+def test_a_report_cannot_be_changed_through_its_frames() -> None:
+    report = small().report()
+    report.tidy().loc[0, "neighbours"] = 99
+    report.glance().loc[0, "links"] = 99
+    assert report.tidy()["neighbours"].iloc[0] == 1
+    assert report.glance()["links"].iloc[0] == 7
+    with pytest.raises(AttributeError):
+        report.label = "other"
+
+
+def test_comparison_against_dense_numbers() -> None:
+    rng = np.random.default_rng(3)
+    a, b = (rng.uniform(size=(9, 9)) * (rng.uniform(size=(9, 9)) < 0.5) for _ in range(2))
+    for matrix in (a, b):
+        np.fill_diagonal(matrix, 0)
+    ids = pd.Index([f"u{i}" for i in range(9)])
+    A, B = Weights(a, ids), Weights(b, ids).align(ids[::-1])
+    row = compare_weights({"A": A, "B": B}).tidy().iloc[0]
+    off = ~np.eye(9, dtype=bool)
+    assert row["jaccard"] == pytest.approx(((a > 0) & (b > 0)).sum() / ((a > 0) | (b > 0)).sum())
+    assert row["correlation"] == pytest.approx(np.corrcoef(a[off], b[off])[0, 1])
+    assert row["links_common"] == ((a > 0) & (b > 0)).sum()
+    assert not row["near_equal"]
+
+
+def test_nearly_equal_weights_are_pointed_out() -> None:
+    with pytest.warns(SpatialZbWarning, match="one and two"):
+        table = compare_weights({"one": small(), "two": small(scale=3.0), "chain": rook(7)})
+    assert table.tidy().set_index(["a", "b"])["near_equal"].to_dict() == {
+        ("one", "two"): True,
+        ("one", "chain"): False,
+        ("two", "chain"): False,
+    }
+    assert table.glance()["weights"].tolist() == ["one", "two", "chain"]
+
+
+def rook(n: int) -> Weights:
+    W = rook_chain(n)
+    return Weights(W.matrix, pd.Index(IDS[:n]), "chain")
+
+
+def test_equal_weights_without_spread_have_no_correlation_but_are_equal() -> None:
+    full = Weights(np.ones((3, 3)) - np.eye(3), pd.Index(list("abc")))
+    with pytest.warns(SpatialZbWarning, match="Nearly the same"):
+        row = compare_weights({"a": full, "b": full}).tidy().iloc[0]
+    assert np.isnan(row["correlation"])
+    assert row["near_equal"]
+
+
+def test_comparisons_that_make_no_sense_are_refused() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for wrong in ({"a": small()}, [small(), small()]):
+            with pytest.raises(WeightsError, match="two or more"):
+                compare_weights(wrong)
+        with pytest.raises(AlignmentError, match="'chain'"):
+            compare_weights({"small": small(), "chain": rook_chain(4)})
