@@ -348,11 +348,12 @@ def _say_what_matters(fit: SystemFit) -> None:
             "likelihood identifies the system weakly"
         )
     found = fit.identification()
+    drift = "poorly determined" if fit.method == "fiml" else "pulled towards least squares"
     for row in found[found["weak"]].itertuples():
         notes.append(
             f"instruments of {row.equation!r} are weak (smallest first-stage F {row.sw_f_min:.1f} of {row.weakest}, "
-            f"Kleibergen-Paap F {row.kp_f:.1f}, rule of thumb {WEAK_F:.0f}): its γ and ψ lean towards least squares "
-            "and their intervals are too short"
+            f"Kleibergen-Paap F {row.kp_f:.1f}, rule of thumb {WEAK_F:.0f}): its γ and ψ are {drift}, and their "
+            "intervals too short"
         )
     unit = fit.convergence.get("sigma_unit")
     if unit is not None and np.linalg.eigvalsh(unit)[0] < 0:
