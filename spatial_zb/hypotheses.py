@@ -6,10 +6,9 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -32,7 +31,8 @@ from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import residual_arrays
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.text import Language, Text
+from spatial_zb.recommendation import EFFECTS_WORDS, TESTS, Row, TestTable
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights, as_weights
 
 __all__ = ["TESTS", "TestTable", "diagnose"]
@@ -40,122 +40,6 @@ __all__ = ["TESTS", "TestTable", "diagnose"]
 Array = NDArray[np.float64]
 Likelihood = Literal["lee_yu", "direct"]
 NAN = float("nan")
-
-#: Every test of the chain, by its name in the table, in English and Chinese; VIF and Moran rows add a label.
-TESTS: dict[str, Text] = {
-    name: Text(name, zh)
-    for name, zh in {
-        "VIF": "方差膨胀因子",
-        "Condition number": "条件数",
-        "LM lag": "LM 检验（空间滞后）",
-        "LM error": "LM 检验（空间误差）",
-        "LM lag, robust": "稳健 LM 检验（空间滞后）",
-        "LM error, robust": "稳健 LM 检验（空间误差）",
-        "LM lag and error, joint": "LM 联合检验（滞后与误差）",
-        "F Durbin terms, OLS to SLX": "F 检验（杜宾项，OLS → SLX）",
-        "LM Durbin terms from SAR": "LM 检验（SAR 之上的杜宾项）",
-        "LM common factor from SEM": "LM 检验（SEM 的公因子约束）",
-        "LM error from SAR": "LM 检验（SAR 之上的空间误差）",
-        "LM lag from SEM": "LM 检验（SEM 之上的空间滞后）",
-        "LM error from SDM": "LM 检验（SDM 之上的空间误差）",
-        "Wald SDM to SAR": "Wald 检验（SDM → SAR）",
-        "LR SDM to SAR": "LR 检验（SDM → SAR）",
-        "Wald SDM to SEM": "Wald 检验（SDM → SEM）",
-        "LR SDM to SEM": "LR 检验（SDM → SEM）",
-        "F unit effects": "F 检验（个体效应）",
-        "LR unit effects": "LR 检验（个体效应）",
-        "F time effects": "F 检验（时间效应）",
-        "LR time effects": "LR 检验（时间效应）",
-        "F unit and time effects": "F 检验（个体与时间效应）",
-        "LR unit and time effects": "LR 检验（个体与时间效应）",
-        "Hausman": "Hausman 检验",
-        "Mundlak": "Mundlak 检验",
-        "Hausman, spatial": "空间 Hausman 检验",
-        "Mundlak, spatial": "空间 Mundlak 检验",
-        "LM random effects (Breusch-Pagan)": "LM 检验（随机效应，Breusch-Pagan）",
-        "LM random effects and spatial error, joint (BSK)": "LM 联合检验（随机效应与空间误差，BSK）",
-        "LM random effects, marginal (BSK)": "LM 边际检验（随机效应，BSK）",
-        "LM spatial error, marginal (BSK)": "LM 边际检验（空间误差，BSK）",
-        "LM spatial error given random effects (BSK)": "LM 条件检验（给定随机效应的空间误差，BSK）",
-        "LM random effects given spatial error (BSK)": "LM 条件检验（给定空间误差的随机效应，BSK）",
-        "CD (Pesaran)": "CD 检验（Pesaran）",
-        "Moran of residuals": "残差 Moran 检验",
-    }.items()
-}
-
-#: In words, what each transform takes out.
-EFFECTS_WORDS: dict[FixedEffects, Text] = {
-    "none": Text("no effects, an intercept", "无效应，含截距"),
-    "unit": Text("unit effects", "个体效应"),
-    "time": Text("time effects", "时间效应"),
-    "two_way": Text("two-way effects", "双向效应"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table; ``p_value`` NaN where the number is not a test or could not be computed."""
-
-    test: str
-    statistic: float
-    df: float
-    p_value: float
-    note: Text
-    of: str = ""
-
-    @property
-    def name(self) -> Text:
-        """The test's name, with the variable or period it is of."""
-        words = TESTS[self.test]
-        return Text(f"{words.en} {self.of}".strip(), f"{words.zh} {self.of}".strip())
-
-
-@dataclass(frozen=True, eq=False)
-class TestTable:
-    """All tests of a chain, in the order in which they are read."""
-
-    __test__: ClassVar[bool] = False  # not a test case, whatever a test runner thinks of its name
-
-    rows: tuple[Row, ...]
-    spec: DurbinSpec
-    weights: str
-    estimator: str
-    effects: FixedEffects
-    n_units: int
-    n_periods: int
-
-    def tidy(self, language: Language = "en") -> pd.DataFrame:
-        """Columns test, statistic, df, p_value, note; names and notes in one language."""
-        records = [
-            (r.name.pick(language), r.statistic, r.df, r.p_value, r.note.pick(language)) for r in self.rows
-        ]
-        return pd.DataFrame(records, columns=["test", "statistic", "df", "p_value", "note"])
-
-    def glance(self) -> pd.DataFrame:
-        """What was tested, in one row."""
-        return pd.DataFrame(
-            [
-                {
-                    "y": self.spec.y,
-                    "fixed_effects": self.effects,
-                    "estimator": self.estimator,
-                    "weights": self.weights,
-                    "n_units": self.n_units,
-                    "n_periods": self.n_periods,
-                    "tests": len(self.rows),
-                }
-            ]
-        )
-
-    def row(self, test: str) -> Row | None:
-        """The first row of a test, None when the chain does not have it."""
-        return next((r for r in self.rows if r.test == test), None)
-
-    def recommend(self, language: Literal["en", "zh", "both"] = "en") -> str:
-        """The chain in sentences: what each step says, with its statistic, and the model it points to."""
-        from spatial_zb.recommendation import recommend
-
-        return recommend(self, language)
 
 
 def diagnose(spec: DurbinSpec, panel: Panel, W: Any, estimator: Likelihood = "lee_yu") -> TestTable:
@@ -781,16 +665,20 @@ def _spatial_mundlak(case: _Case) -> list[Row]:
     panel, dummies = _with_period_dummies(case)
     spec = _unit_model(case, "random", dummies, case.spec.x)
     means = [term for term in spec.terms if term.startswith("mean_")]
-    if case.n - 1 - len(means) < 1:
-        raise DataError(f"{case.n} units cannot carry {len(means)} unit means. Drop regressors or lags.")
+    q, left = len(means), case.n - 1 - len(means)
+    if left < 1:
+        raise DataError(f"{case.n} units cannot carry {q} unit means. Drop regressors or lags.")
     fit = _fit(case, spec, panel)
     wald = core.quadratic_form(fit.params[means].to_numpy(), fit.cov.loc[means, means].to_numpy())
+    # Maximum likelihood divides the variance between units by n; its degrees of freedom are those of the means.
+    F = wald / q * left / case.n
     words = _spatial_words(case)
     note = Text(
-        f"Wald: unit means of x and W_x add nothing to random effects, {words.en}; never negative",
-        f"Wald：x 与 W_x 的个体均值系数为零（相关随机效应），{words.zh}；不会为负",
+        f"unit means of x and W_x add nothing to random effects, {words.en}; never negative; Wald × {left}/{case.n}/{q} "
+        f"read from F({q}, {left})",
+        f"x 与 W_x 的个体均值系数为零（相关随机效应），{words.zh}；不会为负；Wald × {left}/{case.n}/{q}，按 F({q}, {left})",
     )
-    return [_chi2("Mundlak, spatial", wald, len(means), note)]
+    return [Row("Mundlak, spatial", F, float(q), float(stats.f.sf(F, q, left)), note)]
 
 
 def _pooled_residuals(case: _Case) -> Array:
@@ -916,5 +804,86 @@ GROUPS: dict[str, Callable[[_Case], list[Step]]] = {
 }
 
 
+# --- measured size
+
+
+#: Rejection of a true hypothesis at 5 %, for the tests that leave 3.5-6.5 %, by (unit or two-way effects, n).
+#: Two regressors, T = 11, normal errors, contiguity; all tests in docs/validation/test_size.csv.
+MEASURED: dict[str, dict[tuple[str, int], float]] = {
+    "LR unit effects": {
+        ("unit", 11): 0.114,
+        ("unit", 41): 0.1045,
+        ("two_way", 11): 0.1235,
+        ("two_way", 41): 0.108,
+    },
+    "LR time effects": {
+        ("unit", 11): 0.1115,
+        ("unit", 41): 0.1005,
+        ("two_way", 11): 0.1185,
+        ("two_way", 41): 0.084,
+    },
+    "LR unit and time effects": {
+        ("unit", 11): 0.11,
+        ("unit", 41): 0.098,
+        ("two_way", 11): 0.118,
+        ("two_way", 41): 0.0975,
+    },
+    "LM random effects (Breusch-Pagan)": {("unit", 11): 0.034},
+    "LM random effects, marginal (BSK)": {("two_way", 11): 0.0695},
+    "Wald SDM to SAR": {("unit", 41): 0.0655, ("two_way", 11): 0.068},
+    "LM random effects given spatial error (BSK)": {("two_way", 11): 0.0675},
+    "Hausman": {("unit", 41): 0.1007, ("two_way", 41): 0.1069},
+    "Hausman, spatial": {
+        ("unit", 11): 0.1248,
+        ("unit", 41): 0.143,
+        ("two_way", 11): 0.1237,
+        ("two_way", 41): 0.1083,
+    },
+}
+#: Up to how many units the figures of each measured n are taken to hold.
+REACH = ((11, 25), (41, 100))
+#: What to read in place of a test whose size is off.
+INSTEAD: dict[str, Text] = {
+    "LR unit effects": Text("read F unit effects", "应看个体效应的 F 检验"),
+    "LR time effects": Text("read F time effects", "应看时间效应的 F 检验"),
+    "LR unit and time effects": Text("read F unit and time effects", "应看个体与时间效应的 F 检验"),
+    "LM random effects (Breusch-Pagan)": Text("read F unit effects", "应看个体效应的 F 检验"),
+    "LM random effects, marginal (BSK)": Text("read F unit effects", "应看个体效应的 F 检验"),
+    "LM random effects given spatial error (BSK)": Text("read F unit effects", "应看个体效应的 F 检验"),
+    "Wald SDM to SAR": Text("read LM Durbin terms from SAR", "应看 SAR 之上杜宾项的 LM 检验"),
+    "Hausman": Text("read Mundlak", "应看 Mundlak 检验"),
+    "Hausman, spatial": Text("read Mundlak, spatial", "应看空间 Mundlak 检验"),
+}
+
+
+def _measured(table: TestTable, row: Row) -> tuple[int, float] | None:
+    """The n at which the test's size was measured and the size, where it is off 5 %."""
+    n = next((measured for measured, reach in REACH if table.n_units <= reach), None)
+    kind = "two_way" if table.effects in ("time", "two_way") else "unit"
+    size = MEASURED.get(row.test, {}).get((kind, n)) if n else None
+    return None if size is None or table.n_periods == 1 else (n, size)
+
+
 def _with_measured_size(table: TestTable) -> TestTable:
-    return table
+    """Write measured sizes into the notes, and warn once of all tests whose size is off."""
+    rows, said = [], {}
+    for row in table.rows:
+        found = _measured(table, row) if np.isfinite(row.p_value) else None
+        if found is not None:
+            n, size = found
+            instead = INSTEAD[row.test]
+            said[row.test] = f"{row.test} ({100 * size:.0f} %; {instead.en})"
+            note = Text(
+                f"{row.note.en}; rejects {100 * size:.1f} % of true hypotheses at n = {n}, T = 11: {instead.en}",
+                f"{row.note.zh}；n = {n}、T = 11 时对真原假设的拒绝率为 {100 * size:.1f} %：{instead.zh}",
+            )
+            row = replace(row, note=note)
+        rows.append(row)
+    if said:
+        warnings.warn(
+            f"With {table.n_units} units and {table.n_periods} periods these tests do not keep their level of 5 % "
+            f"(measured rejection of a true hypothesis; what to do instead): {'; '.join(said.values())}.",
+            SpatialZbWarning,
+            stacklevel=3,
+        )
+    return replace(table, rows=tuple(rows))

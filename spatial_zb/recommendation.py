@@ -1,19 +1,19 @@
-"""The test chain in sentences: what each step says, the statistic behind it, and the model it points to."""
+"""The table of a test chain, and the chain in sentences: each step, the statistic behind it, the model it points to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 
+from spatial_zb.core.within import FixedEffects
 from spatial_zb.errors import SpecificationError, listed
-from spatial_zb.text import Text
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.text import Language, Text
 
-if TYPE_CHECKING:
-    from spatial_zb.hypotheses import Row, TestTable
-
-__all__ = ["Decision", "decide", "recommend"]
+__all__ = ["EFFECTS_WORDS", "TESTS", "Decision", "Row", "TestTable", "decide", "recommend"]
 
 #: Level at which a sentence says "significant".
 LEVEL = 0.05
@@ -22,6 +22,121 @@ HIGH_INFLATION = 10.0
 #: Up to this many units silence of a test is hardly news.
 FEW_UNITS = 30
 LANGUAGES = ("en", "zh", "both")
+
+
+#: Every test of the chain, by its name in the table, in English and Chinese; VIF and Moran rows add a label.
+TESTS: dict[str, Text] = {
+    name: Text(name, zh)
+    for name, zh in {
+        "VIF": "方差膨胀因子",
+        "Condition number": "条件数",
+        "LM lag": "LM 检验（空间滞后）",
+        "LM error": "LM 检验（空间误差）",
+        "LM lag, robust": "稳健 LM 检验（空间滞后）",
+        "LM error, robust": "稳健 LM 检验（空间误差）",
+        "LM lag and error, joint": "LM 联合检验（滞后与误差）",
+        "F Durbin terms, OLS to SLX": "F 检验（杜宾项，OLS → SLX）",
+        "LM Durbin terms from SAR": "LM 检验（SAR 之上的杜宾项）",
+        "LM common factor from SEM": "LM 检验（SEM 的公因子约束）",
+        "LM error from SAR": "LM 检验（SAR 之上的空间误差）",
+        "LM lag from SEM": "LM 检验（SEM 之上的空间滞后）",
+        "LM error from SDM": "LM 检验（SDM 之上的空间误差）",
+        "Wald SDM to SAR": "Wald 检验（SDM → SAR）",
+        "LR SDM to SAR": "LR 检验（SDM → SAR）",
+        "Wald SDM to SEM": "Wald 检验（SDM → SEM）",
+        "LR SDM to SEM": "LR 检验（SDM → SEM）",
+        "F unit effects": "F 检验（个体效应）",
+        "LR unit effects": "LR 检验（个体效应）",
+        "F time effects": "F 检验（时间效应）",
+        "LR time effects": "LR 检验（时间效应）",
+        "F unit and time effects": "F 检验（个体与时间效应）",
+        "LR unit and time effects": "LR 检验（个体与时间效应）",
+        "Hausman": "Hausman 检验",
+        "Mundlak": "Mundlak 检验",
+        "Hausman, spatial": "空间 Hausman 检验",
+        "Mundlak, spatial": "空间 Mundlak 检验",
+        "LM random effects (Breusch-Pagan)": "LM 检验（随机效应，Breusch-Pagan）",
+        "LM random effects and spatial error, joint (BSK)": "LM 联合检验（随机效应与空间误差，BSK）",
+        "LM random effects, marginal (BSK)": "LM 边际检验（随机效应，BSK）",
+        "LM spatial error, marginal (BSK)": "LM 边际检验（空间误差，BSK）",
+        "LM spatial error given random effects (BSK)": "LM 条件检验（给定随机效应的空间误差，BSK）",
+        "LM random effects given spatial error (BSK)": "LM 条件检验（给定空间误差的随机效应，BSK）",
+        "CD (Pesaran)": "CD 检验（Pesaran）",
+        "Moran of residuals": "残差 Moran 检验",
+    }.items()
+}
+
+#: In words, what each transform takes out.
+EFFECTS_WORDS: dict[FixedEffects, Text] = {
+    "none": Text("no effects, an intercept", "无效应，含截距"),
+    "unit": Text("unit effects", "个体效应"),
+    "time": Text("time effects", "时间效应"),
+    "two_way": Text("two-way effects", "双向效应"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; ``p_value`` NaN where the number is not a test or could not be computed."""
+
+    test: str
+    statistic: float
+    df: float
+    p_value: float
+    note: Text
+    of: str = ""
+
+    @property
+    def name(self) -> Text:
+        """The test's name, with the variable or period it is of."""
+        words = TESTS[self.test]
+        return Text(f"{words.en} {self.of}".strip(), f"{words.zh} {self.of}".strip())
+
+
+@dataclass(frozen=True, eq=False)
+class TestTable:
+    """All tests of a chain, in the order in which they are read."""
+
+    __test__: ClassVar[bool] = False  # not a test case, whatever a test runner thinks of its name
+
+    rows: tuple[Row, ...]
+    spec: DurbinSpec
+    weights: str
+    estimator: str
+    effects: FixedEffects
+    n_units: int
+    n_periods: int
+
+    def tidy(self, language: Language = "en") -> pd.DataFrame:
+        """Columns test, statistic, df, p_value, note; names and notes in one language."""
+        records = [
+            (r.name.pick(language), r.statistic, r.df, r.p_value, r.note.pick(language)) for r in self.rows
+        ]
+        return pd.DataFrame(records, columns=["test", "statistic", "df", "p_value", "note"])
+
+    def glance(self) -> pd.DataFrame:
+        """What was tested, in one row."""
+        return pd.DataFrame(
+            [
+                {
+                    "y": self.spec.y,
+                    "fixed_effects": self.effects,
+                    "estimator": self.estimator,
+                    "weights": self.weights,
+                    "n_units": self.n_units,
+                    "n_periods": self.n_periods,
+                    "tests": len(self.rows),
+                }
+            ]
+        )
+
+    def row(self, test: str) -> Row | None:
+        """The first row of a test, None when the chain does not have it."""
+        return next((r for r in self.rows if r.test == test), None)
+
+    def recommend(self, language: Literal["en", "zh", "both"] = "en") -> str:
+        """The chain in sentences: what each step says, with its statistic, and the model it points to."""
+        return recommend(self, language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +194,7 @@ def decide(table: TestTable) -> Decision:
     if to_sar is None and to_sem is None:
         return _by_lm_alone(lag, error)
     if not to_sar and not to_sem:
-        both = to_sar is not None and to_sem is not None
+        both = to_sar is not None and to_sem is not None and not _rejects(table, "LM error from SDM")
         reason = Text("its simplifications are rejected", "其简化形式均被拒绝")
         return Decision("SDM", reason, firm=both)
     if to_sar and to_sem:
@@ -173,8 +288,6 @@ def _join(parts: list[Text]) -> Text:
 
 
 def _head(table: TestTable) -> Text:
-    from spatial_zb.hypotheses import EFFECTS_WORDS
-
     words, n, T = EFFECTS_WORDS[table.effects], table.n_units, table.n_periods
     return Text(
         f"Tests of {table.spec.y}: {words.en}, W = {table.weights}, {n} units × {T} period(s), level 5 %.",
@@ -227,7 +340,7 @@ def _random(table: TestTable) -> Text | None:
         quotes.insert(0, Text(f"{names[0]} undefined", f"{table.row(names[0]).name.zh}无定义"))
     if not _available(table.row(names[1])):
         end = Text("Fixed effects are the safe choice", "固定效应较为稳妥")
-    elif _rejects(table, names[1]) or _rejects(table, names[0]):
+    elif _rejects(table, names[1]):  # Hausman's statistic, shown beside it, rejects too often
         end = Text(
             "Unit effects go with the regressors: fixed effects, not random ones",
             "个体效应与自变量相关：应取固定效应而非随机效应",
@@ -258,7 +371,21 @@ def _spatial(table: TestTable) -> Text:
             "There is spatial dependence; these tests do not tell a lag from an error",
             "存在空间依赖；这些检验不能区分滞后与误差",
         )
-    return Text(f"Spatial dependence: {quotes.en}. {end.en}.", f"空间依赖：{quotes.zh}。{end.zh}。")
+    sign = _negative(table) if lag or error else Text("", "")
+    return Text(
+        f"Spatial dependence: {quotes.en}. {end.en}.{sign.en}", f"空间依赖：{quotes.zh}。{end.zh}。{sign.zh}"
+    )
+
+
+def _negative(table: TestTable) -> Text:
+    """LM statistics have no sign: say so where neighbours differ."""
+    row = table.row("Moran of residuals")
+    if not _available(row) or row.statistic > 0:
+        return Text("", "")
+    return Text(
+        f" Residuals of neighbours are unlike, not alike (Moran, z = {row.statistic:.2f}): the dependence is negative.",
+        f"相邻单元的残差相异而非相似（Moran，z = {row.statistic:.2f}）：空间依赖为负。",
+    )
 
 
 def _simpler(table: TestTable) -> Text:

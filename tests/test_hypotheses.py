@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import sparse, stats
 from spatial_zb import (
     DurbinSpec,
     Panel,
+    SpatialZbWarning,
     SpecificationError,
     Weights,
     fit_durbin,
@@ -21,13 +23,14 @@ from spatial_zb import (
     weights,
 )
 from spatial_zb.core.diagnostics import weight_moments
-from spatial_zb.hypotheses import TESTS, Row, TestTable, _case, diagnose, lag_error_tests
-from spatial_zb.recommendation import decide, recommend
+from spatial_zb.hypotheses import INSTEAD, MEASURED, _case, _spatial_hausman, diagnose, lag_error_tests
+from spatial_zb.recommendation import TESTS, Row, TestTable, decide, recommend
 from spatial_zb.text import Text
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
-REFERENCE = Path(__file__).parent / "reference"
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "tests" / "reference"
 EFFECTS = ["none", "unit", "time", "two_way"]
 #: The dense side is exact; the package's maximum is polished to about 1e-8 in ρ.
 SCORE = 1e-5
@@ -140,11 +143,10 @@ def test_the_spatial_hausman_of_splm_divides_by_a_matrix_that_is_no_variance() -
     r = expected("munnell", "spatial Hausman (SEM)")["chisq_df4"]
     assert abs(d @ np.linalg.solve(V, d)) == pytest.approx(r, rel=1e-4)
     assert np.linalg.eigvalsh(V).min() < 0
-    table = diagnose(DurbinSpec("y", x, fixed_effects="unit", **common), panel, W, estimator="direct")
-    row = table.row("Hausman, spatial")
+    case = _case(DurbinSpec("y", x, fixed_effects="unit", **common), panel, W, "direct")
+    (row,) = _spatial_hausman(case)
     assert np.isnan(row.statistic)
     assert row.note.en.startswith("undefined")
-    assert table.row("Mundlak, spatial").statistic > 0
 
 
 # --- score tests of an independent dense likelihood
@@ -371,6 +373,39 @@ def test_centred_lm_tests_keep_their_size_where_the_usual_formula_does_not(delta
     # Three binomial standard errors at 5 % and 600 replications are 2.7 points.
     assert np.all(np.abs(centred - 0.05) < 0.027), centred
     assert plain[:2].min() > 0.12, plain
+
+
+def test_the_measured_sizes_are_those_of_the_committed_simulation() -> None:
+    table = pd.read_csv(ROOT / "docs" / "validation" / "test_size.csv", keep_default_na=False)
+    off = table[~table["usual"] & ~table["size"].between(0.035, 0.065)]
+    there = {(t, e, n): s for t, e, n, s in off[["test", "effects", "n", "size"]].itertuples(index=False)}
+    here = {(t, *key): size for t, sizes in MEASURED.items() for key, size in sizes.items()}
+    assert set(here) == set(there)
+    assert all(here[key] == pytest.approx(there[key], abs=1e-3) for key in here)
+    assert set(INSTEAD) == set(MEASURED)
+    assert set(table["test"]) == {t for t in TESTS if t not in ("VIF", "Condition number")}
+    kept = {t.en.removeprefix("read ") for t in INSTEAD.values()}
+    assert kept <= set(TESTS) - set(MEASURED)  # what is recommended keeps its level
+
+
+def test_tests_that_do_not_keep_their_level_are_named_with_what_to_read() -> None:
+    with pytest.warns(SpatialZbWarning, match="LR unit effects .*read F unit effects") as caught:
+        table = diagnose(spec_of(), panel_of(W9), W9)
+    assert len(caught) == 1
+    note = table.row("LR time effects").note
+    assert f"{100 * MEASURED['LR time effects']['two_way', 11]:.1f} %" in note.en
+    assert "F 检验" in note.zh
+    assert "true hypotheses" not in table.row("LM lag").note.en
+
+
+def test_beyond_what_was_measured_nothing_is_claimed() -> None:
+    W = knn_weights(101)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpatialZbWarning)
+        diagnose(spec_of("unit"), panel_of(W, T=3), W)
+        diagnose(
+            DurbinSpec("CRIME", ["INC", "HOVAL"], fixed_effects="none"), *columbus()
+        )  # no panel, no claim
 
 
 # --- sentences
