@@ -39,8 +39,10 @@ INSTRUMENTAL = ("classical", "robust", "cluster")
 LIKELIHOOD = ("information", "sandwich")
 #: Up to this many units standard errors are called approximate (docs/validation/system.md).
 SMALL_N = 30
-#: Fewer units than this make a poor cluster covariance.
-FEW_CLUSTERS = 10
+#: Up to this many units a cluster covariance is too small (docs/validation/system.md).
+FEW_CLUSTERS = 30
+#: With time effects, a W with more than this share of all links leaves little of Wy but y itself.
+DENSE_LINKS = 0.5
 
 
 def fit_system(
@@ -370,8 +372,15 @@ def _say_what_matters(fit: SystemFit) -> None:
     n, T = len(fit.panel.units), len(fit.panel.periods)
     if n <= SMALL_N and fit.spec.uses_weights:
         notes.append(f"only {n} units ({n * T} unit-periods): read standard errors as approximate")
-    if fit.covariance == "cluster" and n < FEW_CLUSTERS:
-        notes.append(f"{n} clusters are too few for a cluster covariance")
+    if fit.covariance == "cluster" and n <= FEW_CLUSTERS:
+        notes.append(f"{n} units are few for a cluster covariance: its standard errors are too small")
+    timed = fit.spec.fixed_effects in ("time", "two_way")
+    dense = fit.weights.matrix.nnz > DENSE_LINKS * n * (n - 1)
+    if dense and timed and fit.method != "fiml" and fit.spec.lags_endogenous:
+        notes.append(
+            f"{fit.weights.label!r} links nearly all units, and period effects leave little of its lags but y itself: "
+            'instrumental estimates of ψ are off by 0.1 and more in simulations; method="fiml" is not'
+        )
     if notes:
         names = ", ".join(fit.spec.names)
         warnings.warn(

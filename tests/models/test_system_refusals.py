@@ -348,6 +348,17 @@ def test_an_unstable_estimate_is_said():
     assert "not stable (spatial strength 1.10" in messages(spec, data, W, method="2sls")
 
 
+def test_a_dense_matrix_and_few_clusters_are_said():
+    rng = np.random.default_rng(0)
+    matrix = rng.uniform(0.1, 1, (20, 20))
+    np.fill_diagonal(matrix, 0)
+    W = Weights(sparse.csr_array(matrix), ring(20).ids, "dense").standardise("row")
+    data = simulate_system(system(), W, 8, TRUTH, rng=0)
+    assert "'dense' links nearly all units" in messages(system(), data, W)
+    assert "links nearly all" not in messages(system(), data, W, method="fiml")
+    assert "20 units are few for a cluster" in messages(system(), data, W, covariance="cluster")
+
+
 def test_only_our_errors_escape(panel):
     """Whatever single column is broken, the answer is one of our errors or a fit."""
     broken = {
