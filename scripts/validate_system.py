@@ -65,15 +65,15 @@ READING = """
 ## Reading
 
 - Contiguity, n ≥ 41: γ, ψ and β of every method are within 0.022 of the truth in the median, and 95 % intervals cover
-  89–97 %. λ of GS2SLS and GS3SLS is off by −0.04 at n = 41, that of FIML by less than 0.01. Without λ, FIML's RMSE of the own
-  spillover ψ is 30 % and of the cross spillover 15 % below that of 3SLS; with λ, 0–4 % and 10–16 %.
+  89–97 %. λ of GS2SLS and GS3SLS is off by −0.04 at n = 41, that of FIML by less than 0.01. Without λ, FIML's RMSE of
+  the own spillover ψ is 30 % and of the cross spillover 15 % below that of 3SLS; with λ, 0–4 % and 10–16 %.
 - Contiguity, n = 11: γ by 2SLS is off by +0.04 and its interval covers 90 %; FIML is nearly free of bias and covers 94–96 %
   (90–96 % with λ). Cluster standard errors are too small (84–92 %): the fit says so up to 30 units. With as many
   instruments as clusters Hansen's J is not defined (0 %).
 - Dense inverse distance with two-way effects: what the period effects leave of Wy is nearly proportional to y. Instrumental
   estimates of the own spillover are off by +0.10 to +0.18 even at n = 90 with a first-stage F above 100, which does not see
-  it; their RMSE is 0.3–0.5 for n ≥ 41, and 55 %, 30 % and 17 % of the 2SLS systems are unstable at n = 11, 41, 90. FIML is off
-  by 0.00–0.07 for n ≥ 41 and covers 91–97 %. The fit warns when W is dense, time effects are on and the method is
+  it; their RMSE is 0.3–0.5 for n ≥ 41, and 55 %, 30 % and 17 % of the 2SLS systems are unstable at n = 11, 41, 90. FIML is
+  off by 0.00–0.07 for n ≥ 41 and covers 91–97 %. The fit warns when W is dense, time effects are on and the method is
   instrumental. ψ and λ together are hard to tell apart there: 54 %, 23 % and 8 % of the FIML fits have no maximum.
 - A first-stage F above 10 is therefore no assurance with a dense W. Below 10 (dense, n = 11) intervals of γ cover 88–92 %.
 - Sargan's J rejects a true system in 3–9 %; Hansen's robust J in 4–12 %.
