@@ -732,11 +732,8 @@ def _bsk_error(case: _Case) -> list[Row]:
 
 def _bsk_random(case: _Case) -> list[Row]:
     kind: FixedEffects = "time" if case.period_means else "none"
-    fit = (
-        case.sem
-        if case.effects == kind
-        else _fit(case, replace(case.model(lag_error=True), fixed_effects=kind))
-    )
+    spec = replace(case.model(lag_error=True), fixed_effects=kind)
+    fit = _fit(replace(case, estimator="lee_yu"), spec)  # the likelihood whose score this is
     lam, W = float(fit.params["lam"]), case.weights
     traces = filter_traces(W.matrix, W.logdet, 0.0, lam, case.period_means)
     value = core.bsk_random_given_error(fit.residuals, W.matrix, lam, fit.sigma2, traces, case.moments)

@@ -280,6 +280,37 @@ def test_mundlak_is_never_negative_where_hausman_is_undefined() -> None:
     assert 0 < seen < 8
 
 
+def test_spatial_mundlak_has_the_degrees_of_freedom_of_unit_means() -> None:
+    panel, W = panel_of(knn_weights(12)), knn_weights(12)
+    fit = fit_durbin(spec_of("random", mundlak=True), panel, W)
+    means = [term for term in fit.params.index if term.startswith("mean_")]
+    d, V = fit.params[means].to_numpy(), fit.cov.loc[means, means].to_numpy()
+    row = diagnose(spec_of("unit"), panel, W).row("Mundlak, spatial")
+    assert row.statistic == pytest.approx(d @ np.linalg.solve(V, d) / 4 * 7 / 12, rel=1e-6)
+    assert row.p_value == pytest.approx(stats.f.sf(row.statistic, 4, 7))
+
+
+def test_a_negative_variance_does_not_count_in_the_joint_test() -> None:
+    for seed in range(20):
+        panel = panel_of(W9, seed=seed, rho=0.0, theta={}, unit_effects=0.0, time_effects=0.0)
+        table = diagnose(spec_of("none"), panel, W9)
+        if table.row("LM random effects, marginal (BSK)").statistic < 0:
+            break
+    error = table.row("LM spatial error, marginal (BSK)").statistic
+    joint = table.row("LM random effects and spatial error, joint (BSK)").statistic
+    assert table.row("LM random effects, marginal (BSK)").p_value > 0.5
+    assert joint == pytest.approx(error**2)
+
+
+def test_bsk_given_error_is_the_same_whatever_likelihood_the_chain_uses() -> None:
+    name, panel = "LM random effects given spatial error (BSK)", panel_of(W9)
+    a, b = (diagnose(spec_of(), panel, W9, estimator=e).row(name).statistic for e in ("lee_yu", "direct"))
+    assert a == pytest.approx(b)
+    uneven = diagnose(spec_of(), panel, uneven_weights(9), estimator="direct").row(name)
+    assert np.isnan(uneven.statistic)
+    assert "row-normalised" in uneven.note.en
+
+
 # --- the shape of the table, refusals, unavailable tests
 
 
@@ -471,4 +502,6 @@ def test_silence_is_not_called_proof() -> None:
     assert "No sign of a spatial lag" in text
     assert "with caution" in text
     assert "not available" not in text
+    assert "LM lag 1.00, p = 0.070 (not significant)" in recommend(table_of(lag=0.07))
+    assert "LM lag 1.00, p = 0.030 (significant)" in recommend(table_of(lag=0.03))
     assert "could not be tested" in recommend(table_of(sar=NONE, wsar=NONE, lag=YES))

@@ -381,14 +381,12 @@ def bsk_random_given_error(
     e
         (T, n) ε̂ = B(y − Zβ̂), transformed.
     traces
-        Of H = W(I − λW)⁻¹, centred like ``moments``.
+        Of H = W(I − λW)⁻¹, centred like ``moments``; with period effects W must be row-normalised.
     """
     T, n = e.shape
     U = moments.dimension
     B = sparse.csr_array(sparse.eye_array(n, format="csr") - lam * matrix)
     pulled = B.T @ e.sum(axis=0)
-    if n > U:
-        pulled = pulled - pulled.mean()
     spread = U - 2 * lam * moments.trace + lam**2 * moments.cross
     score = -T * spread / (2 * sigma2) + float(pulled @ pulled) / (2 * sigma2**2)
     of_others = np.array(
@@ -401,16 +399,14 @@ def bsk_random_given_error(
 
 
 def _squared_spread(B: sparse.csr_array, centred: bool) -> float:
-    """tr[(B'B)²], with JBJ for B when centred: X = B'JB, then tr JXJX, from sparse products and vectors."""
+    """tr[(B'B)²]; tr[(B'JB)²] when centred, W being row-normalised then, so that JBJ = JB."""
     n = B.shape[0]
     BB = sparse.csr_array(B.T @ B)
     total = float((BB.multiply(BB)).sum())
     if not centred:
         return total
     v = np.asarray(B.sum(axis=0)).ravel()
-    total += -2 * float(v @ (BB @ v)) / n + float(v @ v) ** 2 / n**2
-    x = BB @ np.ones(n) - v * v.sum() / n
-    return total - 2 * float(x @ x) / n + float(x.sum()) ** 2 / n**2
+    return total - 2 * float(v @ (BB @ v)) / n + float(v @ v) ** 2 / n**2
 
 
 def chi_square_bar(statistic: float) -> float:
