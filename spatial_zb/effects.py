@@ -205,7 +205,7 @@ def _delta_errors(fit: Fit, gradient: NDArray[np.float64]) -> NDArray[np.float64
         ]
         where, which = map(list, zip(*pairs, strict=True))
         g = gradient[k][:, which]
-        out[k] = np.sqrt(np.einsum("ei,ij,ej->e", g, cov[np.ix_(where, where)], g))
+        out[k] = np.sqrt(((g @ cov[np.ix_(where, where)]) * g).sum(axis=1))
     return out
 
 

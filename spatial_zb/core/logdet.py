@@ -70,16 +70,36 @@ def symmetriser(matrix: sparse.csr_array) -> NDArray[np.float64] | None:
     Row-normalised, spectral and untransformed forms of a symmetric A all have one; k-nearest neighbours do
     not. W is then similar to the symmetric D^{1/2} W D^{-1/2}, whose eigenvalues are real and cheap.
     """
-    transpose = sparse.csr_array(matrix.T)
+    transpose = matrix.T.tocsr()
     if not (_same_pattern(matrix, transpose) and np.all(matrix.data > 0)):
         return None
     ratio = np.log(matrix.data / transpose.data)
     row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    parent, log_d = _spanning_forest(matrix, row, ratio)
+    for log_d in (_constant_rows(matrix), None):
+        if log_d is None:
+            log_d = _along_trees(matrix, row, ratio)
+        misfit = log_d[row] - log_d[matrix.indices] + ratio
+        if np.all(np.abs(misfit) < SYMMETRY_TOLERANCE):
+            return np.exp(log_d)
+    return None
+
+
+def _constant_rows(matrix: sparse.csr_array) -> NDArray[np.float64]:
+    """ln d for scaled contiguity, where d_i is the inverse of the weight that all neighbours of i have."""
+    filled = np.diff(matrix.indptr) > 0
+    out = np.zeros(matrix.shape[0])
+    out[filled] = -np.log(matrix.data[matrix.indptr[:-1][filled]])
+    return out
+
+
+def _along_trees(
+    matrix: sparse.csr_array, row: NDArray[np.intp], step: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """ln d from the steps ln(w_ij/w_ji) along a spanning tree of each component, zero at its root."""
+    parent, log_d = _spanning_forest(matrix, row, step)
     while np.any(parent != parent[parent]):  # each round doubles the length of path that is summed
         log_d, parent = log_d + log_d[parent], parent[parent]
-    misfit = log_d[row] - log_d[matrix.indices] + ratio
-    return np.exp(log_d) if np.all(np.abs(misfit) < SYMMETRY_TOLERANCE) else None
+    return log_d
 
 
 def _same_pattern(matrix: sparse.csr_array, other: sparse.csr_array) -> bool:

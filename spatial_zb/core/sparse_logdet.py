@@ -47,8 +47,8 @@ ROW_SUM_TOLERANCE = 1e-10
 NODE_ACCURACY = 1e-11
 #: Half-length in u of a window that is asked for at a single point.
 LOCAL_REACH = 0.1
-#: Points further apart than this in u are served by one interpolant over the whole interval.
-WIDE = 1.0
+#: Points further apart than this in u, a third of the whole interval, are served by one interpolant over all of it.
+WIDE = 6.0
 #: So many windows may be built before the whole interval is.
 WINDOWS = 4
 #: So many values outside every window are factorised one by one.

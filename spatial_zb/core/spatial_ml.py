@@ -127,7 +127,8 @@ class _Profile:
         gram, slope = self._filtered(lam)
         lead = np.array([1.0, -rho])
         target = gram[2:, :2] @ lead
-        delta = np.linalg.solve(gram[2:, 2:], target) if target.size else target
+        filtered = target.size and self.products.gram1 is not None  # else Q'Q is the identity
+        delta = np.linalg.solve(gram[2:, 2:], target) if filtered else target
         full = np.concatenate([lead, -delta])
         residual = gram @ full
         return float(full @ residual), full, float(-2 * residual[1]), float(full @ slope @ full)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import linalg, sparse
 
 from spatial_zb.core.logdet import LogDet
 from spatial_zb.core.sparse_logdet import factorise, largest_sums
@@ -30,8 +30,10 @@ Solver = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 DENSE_UNITS = 2000
 #: Rademacher probes for tr(G'G) of large W (Hutchinson 1990, Commun. Statist. Simul. 19).
 PROBES = 64
+#: Up to this many units a dense factorisation is quicker than setting up a sparse one.
+DENSE_SOLVE = 150
 #: Columns that are solved for at a time.
-BLOCK = 64
+BLOCK = 128
 #: ρ and λ nearer than this: tr(GH) is taken at their midpoint, its limit.
 NEAR = 1e-5
 
@@ -126,5 +128,9 @@ def filter_solver(matrix: sparse.csr_array, coefficient: float) -> Solver:
 
     Without pivoting where I − cW is diagonally dominant, as for every |c| < 1 and row-normalised W.
     """
-    system = sparse.csc_array(sparse.eye_array(matrix.shape[0], format="csc") - coefficient * matrix)
+    n = matrix.shape[0]
+    if n <= DENSE_SOLVE:
+        factor = linalg.lu_factor(np.eye(n) - coefficient * matrix.toarray(), check_finite=False)
+        return lambda right: linalg.lu_solve(factor, right, check_finite=False)
+    system = sparse.csc_array(sparse.eye_array(n, format="csc") - coefficient * matrix)
     return factorise(system, abs(coefficient) * largest_sums(matrix) < 1).solve

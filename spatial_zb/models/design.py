@@ -79,6 +79,8 @@ def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
         _refuse_flat_lag(spec, stacked(yt), stacked(Wyt), basis, weights.label)
     WZ = demean(spatial_lag(W, raw), effects) if spec.lag_error else None
     WWy = demean(spatial_lag(W, Wy), effects) if spec.lag_error else None
+    if spec.lag_error:
+        _refuse_flat_error_lag(stacked(yt), stacked(Wyt), stacked(Z), stacked(WZ), weights.label)
     return Design(spec, weights, yt, Wyt, Z, WZ, WWy)
 
 
@@ -90,6 +92,8 @@ def stacked(values: Array) -> Array:
 
 def _unit_means(spec: DurbinSpec, columns: Array) -> Array:
     """Means over time of the columns (x, endog, W_x) that ``mundlak`` names, the same in every period."""
+    if not spec.mundlak:
+        return columns[:, :, :0]
     names = (*spec.regressors, *(f"W_{name}" for name in spec.lag_x))
     wanted = [i for i, name in enumerate(names) if f"mean_{name}" in spec.terms]
     means = columns[:, :, wanted].mean(axis=0)
@@ -111,15 +115,16 @@ def _refuse_unusable_columns(spec: DurbinSpec, raw: Array, Z: Array) -> None:
         "time": "the time effects (it is the same for all units)",
         "two_way": "the two-way effects (it is a unit part plus a time part)",
     }
-    for j, term in enumerate(spec.terms):
+    size, left = np.abs(raw).max(axis=(0, 1)), np.abs(Z).max(axis=(0, 1))
+    constant = raw.max(axis=(0, 1)) - raw.min(axis=(0, 1)) <= ABSORBED * size
+    for term, same, gone in zip(spec.terms, constant, left <= ABSORBED * size, strict=True):
         if term == "(Intercept)":
             continue
-        before, after = np.abs(raw[:, :, j]).max(), np.abs(Z[:, :, j]).max()
-        if np.ptp(raw[:, :, j]) <= ABSORBED * before:
+        if same:
             raise DataError(
                 f"{term!r} is constant; an intercept or the effects stand for it already. Drop it."
             )
-        if after <= ABSORBED * before:
+        if gone:
             raise DataError(f"{term!r} is absorbed by {words[spec.transform]}. Drop it, or the effects.")
 
 
@@ -173,6 +178,18 @@ def _refuse_perfect_fit(spec: DurbinSpec, y: Array, basis: Array) -> None:
     if off @ off <= PERFECT_FIT * (y @ y):
         raise DataError(
             f"The regressors explain {spec.y!r} perfectly: it is an identity of them. Drop what defines it."
+        )
+
+
+def _refuse_flat_error_lag(y: Array, Wy: Array, Z: Array, WZ: Array, label: str) -> None:
+    """Refuse λ when W only multiplies y and every regressor by one number: filtering then changes nothing."""
+    before, after = np.column_stack([y, Z]), np.column_stack([Wy, WZ])
+    factor = (y @ Wy) / (y @ y)
+    off = np.sqrt(((after - factor * before) ** 2).sum(axis=0))
+    if np.all(off <= ABSORBED * np.sqrt((before**2).sum(axis=0))):
+        raise SpecificationError(
+            f"lam is not identified: once the effects are removed, {label!r} multiplies every variable by {factor:.3f}, as "
+            "happens when all units are neighbours with equal weights. Use another W."
         )
 
 

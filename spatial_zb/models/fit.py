@@ -19,7 +19,7 @@ from spatial_zb.weights.matrix import Weights
 
 __all__ = ["TABLE_COLUMNS", "Fit", "coefficient_columns", "coefficient_table"]
 
-TABLE_COLUMNS = ["estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high"]
+TABLE_COLUMNS = pd.Index(["estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high"])
 
 
 @dataclass(frozen=True, eq=False)

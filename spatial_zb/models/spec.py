@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 from spatial_zb.core.random_ml import ErrorStructure
@@ -164,7 +165,7 @@ class DurbinSpec:
         """OLS, SLX, SAR, SEM, SDM, SDEM, SAC or GNS."""
         return FAMILIES[bool(self.lag_y), bool(self.lag_x), bool(self.lag_error)]
 
-    @property
+    @cached_property
     def terms(self) -> tuple[str, ...]:
         """Names of the coefficients of (X, endogenous, WX, unit means), the intercept first if there is one."""
         first = ("(Intercept)",) if self.transform == "none" else ()

@@ -156,6 +156,8 @@ class Weights:
 
     def align(self, ids: Sequence[str] | pd.Index, what: str = "panel") -> Weights:
         """Give W with its rows and columns in the order of ``ids``, which must be the same set of units."""
+        if isinstance(ids, pd.Index) and self.ids.equals(ids):
+            return self
         wanted = text_ids(ids)
         if wanted.equals(self.ids):
             return self
@@ -173,6 +175,8 @@ class Weights:
         WeightsError
             No link is left among them.
         """
+        if isinstance(ids, pd.Index) and self.ids.equals(ids):
+            return self
         wanted = text_ids(ids)
         if wanted.equals(self.ids):
             return self
@@ -284,6 +288,7 @@ def _from_matrix(matrix: Any, ids: Any, label: str, allow_negative: bool) -> Wei
             SpatialZbWarning,
             stacklevel=3,
         )
+        return weights
     return replace(weights, normalisation="row") if weights.row_normalised else weights
 
 
