@@ -42,8 +42,8 @@ def economic_distance(
         Smallest difference that counts: |v_i − v_j| below it is taken as ``floor``. Without it two units
         with the same value are refused.
     variable, periods
-        What ``values`` is and of when, for the recipe; ``variable`` defaults to the name of the series. A
-        model warns when its dependent variable is among the variables of its weights.
+        What ``values`` is and of when, for the recipe; ``variable`` defaults to the name of the series.
+        ``Weights.variables`` gives it: as weights of its own equation the variable is endogenous.
 
     Raises
     ------
