@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     )
     from spatial_zb.hypotheses import diagnose
     from spatial_zb.models.durbin import fit_durbin
-    from spatial_zb.models.simultaneous import fit_system
+    from spatial_zb.models.simultaneous import fit_system, likelihood_ratio, restriction_tests
     from spatial_zb.models.spec import DurbinSpec
     from spatial_zb.models.system_spec import Equation, SystemSpec
     from spatial_zb.pipeline import prepare
@@ -56,6 +56,11 @@ if TYPE_CHECKING:
     from spatial_zb.simulate import simulate_durbin
     from spatial_zb.simulate_system import simulate_system
     from spatial_zb.study import load_study
+    from spatial_zb.system_effects import (
+        feedback_decomposition,
+        system_effects_by_order,
+        system_effects_by_unit,
+    )
     from spatial_zb.weights.matrix import Weights, as_weights
 
 #: Public name → the module it comes from.
@@ -107,6 +112,11 @@ _HOMES = {
     "kernel_densities": "dynamics",
     "sigma_convergence": "dynamics",
     "theil_decomposition": "dynamics",
+    "likelihood_ratio": "models.simultaneous",
+    "restriction_tests": "models.simultaneous",
+    "feedback_decomposition": "system_effects",
+    "system_effects_by_order": "system_effects",
+    "system_effects_by_unit": "system_effects",
 }
 
 __all__ = [
@@ -136,12 +146,14 @@ __all__ = [
     "effect_matrix",
     "effects_by_order",
     "effects_by_unit",
+    "feedback_decomposition",
     "fit_durbin",
     "fit_system",
     "geary",
     "general_g",
     "kernel_densities",
     "lee",
+    "likelihood_ratio",
     "load_study",
     "local_bivariate_moran",
     "local_g",
@@ -151,12 +163,15 @@ __all__ = [
     "prepare",
     "read_regions",
     "residual_moran",
+    "restriction_tests",
     "select_regions",
     "sigma_convergence",
     "simulate_durbin",
     "simulate_system",
     "spatial_effects",
     "specification_grid",
+    "system_effects_by_order",
+    "system_effects_by_unit",
     "theil_decomposition",
     "weights",
 ]

@@ -137,15 +137,19 @@ def _check_weights(spec: DurbinSpec, weights: Weights, estimator: str) -> None:
     """With time effects W must keep ι where a determinant or a moment of λ is taken; 2SLS alone does not ask."""
     asks = spec.lag_error if estimator == "gmm" else spec.spatial_terms
     timed = spec.fixed_effects in ("time", "two_way")
-    if not (asks and timed) or estimator == "direct" or weights.row_normalised:
+    if not (asks and timed) or weights.row_normalised or (estimator == "direct" and not spec.lag_error):
         return
     if len(weights.islands) and weights.normalisation == "row":
         raise SpecificationError(
             f"With time effects every row of W must sum to one, and {listed(weights.islands)} have no neighbour under "
             f'{weights.label!r}. Give them one (islands="nearest"), leave them out, or use unit effects only.'
         )
-    what = "the moment estimator of λ" if estimator == "gmm" else "the Lee-Yu transform"
+    what = {
+        "gmm": "the moment estimator of λ",
+        "direct": "a spatial error",  # demeaning removes dummies from u only when Wι = ι
+    }.get(estimator, "the Lee-Yu transform")
+    other = "" if spec.lag_error else ', or estimator="direct"'
     raise SpecificationError(
         f"With time effects {what} needs a row-normalised W; {weights.label!r} is not. "
-        'Use W.standardise("row"), unit effects only, or estimator="direct".'
+        f'Use W.standardise("row"), or unit effects only{other}.'
     )

@@ -190,6 +190,7 @@ def _assemble(
         df = n * T - sample.absorbed - k
         inflate = sample.observations / df
         sigma2, cov = sigma2 * inflate, cov * inflate
+        cov[-1, -1] *= inflate**2  # Var(s²) = 2σ⁴/df
         df = min(df, {"cluster": n - 1, "driscoll_kraay": T - 1}.get(covariance, df))
     index = pd.Index([*spec.terms, *spec.spatial_terms, "sigma2"], name="term")
     return Fit(

@@ -314,9 +314,6 @@ def test_said_and_gone_on(case):
 
 
 @pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
-@pytest.mark.xfail(
-    strict=False, reason="found at the bound, without errors, instead of being refused beforehand"
-)
 def test_43b_everyone_a_neighbour_leaves_lam_unidentified_too():
     with pytest.raises(SpecificationError, match="not identified"):
         fit(W=EQUAL, lag_y=False, lag_x=[], lag_error=True)
