@@ -58,7 +58,11 @@ MARGIN = 5e-5
 #: Probes and steps of the quadrature that finds where to look.
 PROBES, STEPS = 4, 24
 #: Accuracy of the Lanczos eigenvalue at an end of the interval; what is left is bounded by its residual.
-LANCZOS_TOLERANCE = 1e-6
+LANCZOS_TOLERANCE = 1e-5
+#: Accuracy of the largest eigenvalue, by which weights are divided.
+RADIUS_TOLERANCE = 1e-12
+#: A spectral radius below this share of its bound is that of a W without cycles, whose eigenvalues are all zero.
+NO_CYCLE = 1e-2
 
 
 def factorise(system: sparse.csc_array, safe: bool):
@@ -430,10 +434,13 @@ def spectral_radius(matrix: sparse.csr_array) -> float:
     """The largest eigenvalue of a large sparse non-negative W, by Arnoldi; at worst its largest row sum."""
     bound = largest_sums(matrix)
     try:
-        found = eigs(matrix, 1, which="LR", v0=np.ones(matrix.shape[0]), tol=LANCZOS_TOLERANCE)[0]
+        found = eigs(matrix, 1, which="LR", v0=np.ones(matrix.shape[0]), tol=RADIUS_TOLERANCE)[0]
     except ArpackNoConvergence:
         return bound
-    return min(float(found[0].real) * (1 + 10 * LANCZOS_TOLERANCE), bound)
+    value = float(found[0].real)
+    if value < NO_CYCLE * bound:  # links that hardly lead back: the eigenvalue is rounding
+        return bound
+    return min(value * (1 + 10 * RADIUS_TOLERANCE), bound)
 
 
 def _extreme_eigenvalue(form: sparse.csr_array, which: str) -> float:

@@ -339,6 +339,9 @@ def _check(matrix: sparse.csr_array, ids: pd.Index, label: str, allow_negative: 
 
 
 def _spectral_radius(matrix: sparse.csr_array) -> float:
-    from spatial_zb.core.logdet import eigenvalues
+    from spatial_zb.core.logdet import EIGEN_UNITS, eigenvalues
+    from spatial_zb.core.sparse_logdet import spectral_radius
 
+    if matrix.shape[0] > EIGEN_UNITS:
+        return spectral_radius(matrix)
     return float(np.abs(eigenvalues(matrix)).max())
