@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, get_args
 
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm import fit_gmm
 from spatial_zb.models.ml import fit_ml
@@ -83,6 +84,7 @@ def fit_durbin(
     _check_bandwidth(bandwidth, covariance, len(panel.periods))
     weights = as_weights(W).align(panel.units)
     _check_weights(spec, weights, estimator)
+    _mention_own_variable(spec, weights)
     if estimator == "gmm":
         return fit_gmm(spec, panel, weights, covariance, powers)
     if spec.fixed_effects == "random":
@@ -131,6 +133,17 @@ def _check_bandwidth(bandwidth: int | None, covariance: str, periods: int) -> No
     if not whole or (highest is not None and bandwidth > highest):
         allowed = f"from 0 to {highest} (one less than the periods)" if long else "from 0"
         raise SpecificationError(f"bandwidth must be a whole number {allowed}, not {bandwidth!r}.")
+
+
+def _mention_own_variable(spec: DurbinSpec, weights: Weights) -> None:
+    """W made of y is not exogenous: who is near whom then moves with what is explained."""
+    if spec.y in weights.variables and (spec.spatial_terms or spec.lag_x):
+        warnings.warn(
+            f"Weights {weights.label!r} were built from {spec.y!r}, the dependent variable: W is then endogenous and the "
+            "estimates are not consistent. Build them from years before the sample, or from another variable.",
+            SpatialZbWarning,
+            stacklevel=3,
+        )
 
 
 def _check_weights(spec: DurbinSpec, weights: Weights, estimator: str) -> None:

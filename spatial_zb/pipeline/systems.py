@@ -46,6 +46,7 @@ def estimate_systems(job: Job) -> list[Text]:
         columns = _fit_systems(job, system)
         _write_system(job, system, columns)
         _draw_system(job, system, columns)
+        _read_system(job, system, columns)
     return []
 
 
@@ -124,6 +125,18 @@ def _write_system(job: Job, system: System, columns: Sequence[_SystemColumn]) ->
                     style=style,
                 )
             )
+    reports = [(c.heading, c.fit.identification()) for c in columns]
+    title = Text(f"{system.title.en}: identification", f"{system.title.zh}：识别检验")
+    job.table(
+        lambda style: layouts.identification_table(
+            reports,
+            labels,
+            title=title,
+            key=f"system_{system.name}_identification",
+            notes=prepared.sources,
+            style=style,
+        )
+    )
     _tidy_system(job, system, columns)
 
 
@@ -178,6 +191,33 @@ def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
                 frames, labels=arrows, models=METHOD_WORDS, title=title, note=job.source, style=style
             ),
         )
+
+
+def _read_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
+    """The mutual effects in words, a paragraph for every stable estimate."""
+    from spatial_zb.report.files import write_atomic
+    from spatial_zb.report.reading import system_reading
+
+    study = job.study
+    names = {name: _short(job.prepared.panel.label(e.y)) for name, e in system.equations.items()}
+    paragraphs = []
+    for column in columns:
+        sample, W = study.samples[column.facts["sample"]].label, study.weights[column.facts["weights"]].label
+        method = METHOD_WORDS[column.facts["method"]]
+        where = Text(f"{sample.en}, {W.en}, {method.en}", f"{sample.zh}，{W.zh}，{method.zh}")
+        if column.effects is None:
+            unstable = Text(
+                "The estimated system is not stable; it has no effects.", "所估系统不稳定，不报告效应。"
+            )
+            paragraphs.append(Text(f"{where.en}. {unstable.en}", f"{where.zh}。{unstable.zh}"))
+            continue
+        weak = bool(column.fit.identification()["weak"].any())
+        paragraphs.append(system_reading(_mutual(column.effects.tidy()), names, where, weak))
+    for language in job.languages:
+        target = job.where("tables", language)
+        target.mkdir(parents=True, exist_ok=True)
+        text = "\n\n".join(p.pick(language) for p in paragraphs)
+        write_atomic(target / f"system_{system.name}_reading.txt", text + "\n")
 
 
 def _mutual(effects: pd.DataFrame) -> pd.DataFrame:

@@ -848,6 +848,57 @@ def chain_table(
     )
 
 
+def identification_table(
+    reports: Sequence[tuple[Label, pd.DataFrame]],
+    labels: Mapping[str, Label] | None = None,
+    *,
+    title: Label | None = None,
+    key: str = "identification",
+    notes: Sequence[Label] = (),
+    style: TableStyle | None = None,
+) -> Table:
+    """Lay out how well the equations of systems are identified: a section for each system.
+
+    Parameters
+    ----------
+    reports
+        Pairs of heading and ``SystemFit.identification()``.
+    labels
+        Words for equations.
+    """
+    style = style or TableStyle()
+    rows: list[Row] = []
+    for heading, frame in reports:
+        rows.append(section(Text.of(heading)))
+        for record in frame.to_dict("records"):
+            yes = WORDS["yes" if record["identified"] else "no"]
+            counts = (
+                f"{record['rank']}/{record['rank_needed']}",
+                f"{record['outside']}/{record['endogenous']}",
+            )
+            numbers = [Number(_real(record[name]), 2) for name in ("sw_f_min", "kp_f", "j")]
+            p_value = Number(_real(record["j_p"]), style.digits, notation="p_value")
+            rows.append(body(_label(labels or {}, record["equation"]), yes, *counts, *numbers, p_value))
+    names = ("equation", "identified", "rank", "order", "sw_f", "kp_f", "j", "j_p")
+    return Table(
+        title=_title(title, "Identification", "识别检验"),
+        key=key,
+        header=([HeaderCell(WORDS[name]) for name in names],),
+        rows=tuple(rows),
+        alignment=("l", *("c" for _ in names[1:])),
+        notes=(
+            Text(
+                "Rank: rank found / needed. Order: instruments outside the equation / endogenous regressors. First-stage F: "
+                "smallest Sanderson–Windmeijer; below 10 is weak. J: Sargan's, or Hansen's under robust errors; a small p "
+                "rejects the exclusions.",
+                "秩：实际秩/所需秩。阶：方程外工具变量数/内生变量数。第一阶段F为最小的Sanderson–Windmeijer统计量，小于10为弱工具变量。"
+                "J为Sargan统计量（稳健标准误时为Hansen），p值小表示排除约束被拒绝。",
+            ),
+            *map(Text.of, notes),
+        ),
+    )
+
+
 # Words and values
 
 _MISSING = Text("A dash (–) marks what is not available.", "“–”表示无法得到。")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from spatial_zb.text import Text
 
-__all__ = ["effect_reading", "moran_reading"]
+__all__ = ["effect_reading", "moran_reading", "system_reading"]
 
 
 def effect_reading(
@@ -34,6 +34,40 @@ def effect_reading(
         f"{where.zh}：“{x.zh}”每增加一个单位，本市“{y.zh}”变动{_amount(home)}（{_judged(home).zh}），"
         f"其他城市合计变动{_amount(away)}（{_judged(away).zh}）。",
     )
+
+
+def system_reading(mutual: pd.DataFrame, names: Mapping[str, Text], where: Text, weak: bool) -> Text:
+    """Say what a shock in one equation of a system does to the others, at home and elsewhere.
+
+    Parameters
+    ----------
+    mutual
+        Effects of structural shocks on other equations: ``source`` ("shock:<equation>"), ``response``,
+        ``effect``, ``estimate``, ``conf_low``, ``conf_high``.
+    names, where
+        Words for the equations, and for the sample, W and method.
+    weak
+        Whether the instruments of an equation are weak, which closes the reading.
+    """
+    english, chinese = [f"{where.en}."], [f"{where.zh}。"]
+    for (source, response), rows in mutual.groupby(["source", "response"], sort=False):
+        x, y = names[source.removeprefix("shock:")], names[response]
+        rows = rows.set_index("effect")
+        home, away = rows.loc["direct"], rows.loc["indirect"]
+        english.append(
+            f"One more unit of {x.en} in a city moves {y.en} there by {_amount(home)} ({_judged(home).en}) and in all other "
+            f"cities together by {_amount(away)} ({_judged(away).en})."
+        )
+        chinese.append(
+            f"某市{x.zh}增加一个单位，当地{y.zh}变动{_amount(home)}（{_judged(home).zh}），其他城市合计变动{_amount(away)}"
+            f"（{_judged(away).zh}）。"
+        )
+    if weak:
+        english.append(
+            "The instruments are weak (see the identification table): read these numbers as descriptive."
+        )
+        chinese.append("工具变量较弱（见识别检验表）：以上数字只宜作描述性解读。")
+    return Text(" ".join(english), "".join(chinese))
 
 
 def moran_reading(table: pd.DataFrame, variable: Text, weights: Text, level: float = 0.05) -> Text:

@@ -32,6 +32,7 @@ from spatial_zb import (
     simulate_durbin,
     weights,
 )
+from spatial_zb import weights as zb_weights
 
 IDS = [f"33{i:04d}" for i in range(12)]
 RING = sparse.csr_array(np.roll(np.eye(12), 1, axis=1) + np.roll(np.eye(12), -1, axis=1))
@@ -460,3 +461,10 @@ def test_missing_file_and_parts(tmp_path):
     (tmp_path / "b.gpkg").write_bytes(b"not a package")
     with pytest.raises(DataError, match=r"b\.gpkg cannot be read"):
         read_regions(tmp_path / "b.gpkg")
+
+
+@pytest.mark.filterwarnings("ignore:.*read standard errors.*")
+def test_47_weights_built_from_the_dependent_variable_are_mentioned():
+    W = zb_weights.economic_distance(zb_weights.unit_means(PANEL, "y"), variable="y").standardise("row")
+    with pytest.warns(SpatialZbWarning, match="built from 'y'"):
+        fit(W=W)

@@ -12,6 +12,7 @@ from spatial_zb.report.layouts import (
     definitions_table,
     descriptives_table,
     effects_table,
+    identification_table,
     missing_table,
     moran_table,
     regression_table,
@@ -534,3 +535,25 @@ def test_chain_table_prints_undefined_tests_as_dashes_without_stars():
     assert printed[0][1].stars == "***"
     assert printed[1][1].text == "–"
     assert printed[1][1].stars == printed[2][1].stars == ""
+
+
+def test_identification_table_has_a_section_for_each_system_and_a_line_for_each_equation():
+    frame = pd.DataFrame(
+        {
+            "equation": ["a", "b"],
+            "identified": [True, False],
+            "rank": [1, 0],
+            "rank_needed": [1, 1],
+            "outside": [4, 1],
+            "endogenous": [2, 2],
+            "sw_f_min": [12.345, float("nan")],
+            "kp_f": [9.0, 1.0],
+            "j": [3.2, float("nan")],
+            "j_p": [0.0001, float("nan")],
+        }
+    )
+    table = identification_table([("one", frame), ("two", frame)], {"a": Text("Industry", "产业")})
+    assert [row.kind for row in table.rows] == ["section", "body", "body"] * 2
+    first = [shown(cell, TableStyle()).text for cell in table.rows[1].cells]
+    assert first == ["Industry", "Yes", "1/1", "4/2", "12.35", "9.00", "3.20", "<0.001"]
+    assert [shown(cell, TableStyle()).text for cell in table.rows[2].cells][4] == "–"
