@@ -56,7 +56,7 @@ SINGLE_VALUES = 2
 #: The interpolant of the whole interval ends this share of the interval's length before its ends.
 MARGIN = 5e-5
 #: Probes and steps of the quadrature that finds where to look.
-PROBES, STEPS = 4, 24
+PROBES, STEPS = 4, 16
 #: Accuracy of the Lanczos eigenvalue at an end of the interval; what is left is bounded by its residual.
 LANCZOS_TOLERANCE = 1e-5
 #: Accuracy of the largest eigenvalue, by which weights are divided.
@@ -65,18 +65,16 @@ RADIUS_TOLERANCE = 1e-12
 NO_CYCLE = 1e-2
 
 
-def factorise(system: sparse.csc_array, safe: bool):
+def factorise(system: sparse.csc_array, safe: bool, order: str = "MMD_AT_PLUS_A"):
     """Sparse LU. ``safe`` leaves out pivoting, for diagonally dominant or symmetric positive definite matrices.
 
-    The symmetric ordering without pivoting halves the fill and the time; with pivoting it would be slower than
+    The symmetric ``order`` without pivoting halves the fill and the time; with pivoting it would be slower than
     the default, which is taken where neither property holds.
     """
     try:
         if not safe:
             return splu(system)
-        return splu(
-            system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
-        )
+        return splu(system, permc_spec=order, diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     except MemoryError as problem:
         n, links = system.shape[0], system.nnz - system.shape[0]
         raise WeightsError(
@@ -113,6 +111,33 @@ def unit_eigenvalues(matrix: sparse.csr_array) -> int:
     closed[label[row[label[row] != label[column]]]] = False
     closed[label[np.diff(matrix.indptr) == 0]] = False  # the row of an island sums to zero
     return int(closed.sum())
+
+
+def _system(form: sparse.csr_array, rho: float) -> sparse.csc_array:
+    """I − ρW."""
+    return sparse.csc_array(sparse.eye_array(form.shape[0], format="csc") - rho * form)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shifted:
+    """I − ρF for many ρ: the pattern of I + F once, with the entries of I and of F on it."""
+
+    pattern: sparse.csc_array
+    one: Array
+    form: Array
+
+    @classmethod
+    def of(cls, form: sparse.csr_array) -> _Shifted:
+        n = form.shape[0]
+        shift = 1 + float(np.abs(form.data).max(initial=0.0))  # no entry of the diagonal may cancel
+        pattern = sparse.csc_array(form + shift * sparse.eye_array(n, format="csr"))
+        one = (pattern.indices == np.repeat(np.arange(n), np.diff(pattern.indptr))).astype(float)
+        return cls(pattern, one, np.where(one > 0, pattern.data - shift, pattern.data))
+
+    def at(self, rho: float) -> sparse.csc_array:
+        """I − ρF, sharing the pattern."""
+        parts = self.one - rho * self.form, self.pattern.indices, self.pattern.indptr
+        return sparse.csc_array(parts, shape=self.pattern.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +178,7 @@ class SparseLogDet:
     symmetriser: Array | None
     _windows: list[_Window] = field(default_factory=list, repr=False)
     _known: dict[float, float] = field(default_factory=dict, repr=False)
+    _order: list[_Shifted] = field(default_factory=list, repr=False)
 
     @property
     def n(self) -> int:
@@ -294,11 +320,19 @@ class SparseLogDet:
         """h at one ρ from the pivots of one factorisation."""
         rho = float(rho)
         if rho not in self._known:
-            system = sparse.csc_array(sparse.eye_array(self.n, format="csc") - rho * self._form)
             safe = self.symmetriser is not None or abs(rho) * self._largest_sums < 1
-            pivots = factorise(system, safe).U.diagonal()
+            pivots = self._ordered(rho) if safe else factorise(_system(self._form, rho), False).U.diagonal()
             self._known[rho] = float(np.log(np.abs(pivots)).sum() - _unit_part(rho, self.units, 0))
         return self._known[rho]
+
+    def _ordered(self, rho: float) -> Array:
+        """Pivots of I − ρW without pivoting; the first factorisation finds the order of all others."""
+        if not self._order:
+            factor = factorise(_system(self._form, rho), True)
+            order = np.argsort(factor.perm_c)
+            self._order.append(_Shifted.of(sparse.csr_array(self._form[order][:, order])))
+            return factor.U.diagonal()
+        return factorise(self._order[0].at(rho), True, "NATURAL").U.diagonal()
 
     @cached_property
     def _largest_sums(self) -> float:

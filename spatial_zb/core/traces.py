@@ -33,7 +33,7 @@ PROBES = 64
 #: Up to this many units a dense factorisation is quicker than setting up a sparse one.
 DENSE_SOLVE = 150
 #: Columns that are solved for at a time.
-BLOCK = 128
+BLOCK = 32
 #: ρ and λ nearer than this: tr(GH) is taken at their midpoint, its limit.
 NEAR = 1e-5
 
