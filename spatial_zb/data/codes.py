@@ -1,0 +1,292 @@
+"""Unit codes: which units of several objects match, and units whose boundary did not change."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed
+
+__all__ = ["MatchReport", "constant_units", "match_report", "padded", "suggested"]
+
+
+# --- matching ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MatchReport:
+    """Which units a table, a map and weights have in common.
+
+    Attributes
+    ----------
+    matched, only_in_panel, only_on_map, only_in_weights
+        Ids in all the objects given, and ids of one object that no other has.
+    table
+        One row per id that is not matched: ``unit, in_panel, on_map, in_weights, nearest``. The last column
+        suggests what was meant: a code whose leading zeros were lost, a unit of a similar name or code.
+    """
+
+    matched: tuple[str, ...]
+    only_in_panel: tuple[str, ...]
+    only_on_map: tuple[str, ...]
+    only_in_weights: tuple[str, ...]
+    table: pd.DataFrame
+
+    def __str__(self) -> str:
+        parts = {
+            "only in the panel": self.only_in_panel,
+            "only on the map": self.only_on_map,
+            "only in the weights": self.only_in_weights,
+        }
+        said = [f"{len(self.matched)} unit(s) matched"]
+        said += [f"{len(ids)} {where}: {listed(ids)}" for where, ids in parts.items() if ids]
+        near = self.table.loc[self.table["nearest"] != "", ["unit", "nearest"]]
+        said += [f"{unit} may be {nearest}" for unit, nearest in near.itertuples(index=False)]
+        return "; ".join(said) + "."
+
+
+def match_report(panel: Any, regions: Any = None, W: Any = None, *, unit: str = "unit") -> MatchReport:
+    """Compare the units of a panel or table with those of a map and of weights.
+
+    Parameters
+    ----------
+    panel
+        A Panel, or a DataFrame with the column ``unit``.
+    regions
+        Polygons indexed by id; their columns ``name_zh`` and ``name_en`` serve to suggest matches.
+    W
+        Weights, or anything with ``ids``.
+
+    Raises
+    ------
+    DataError
+        The table has no such column.
+    SpecificationError
+        Neither a map nor weights are given.
+    """
+    given: dict[str, list[str]] = {"in_panel": _ids_of(panel, unit)}
+    if regions is not None:
+        given["on_map"] = [str(i) for i in regions.index]
+    if W is not None:
+        given["in_weights"] = [str(i) for i in W.ids]
+    if len(given) < 2:
+        raise SpecificationError("There is nothing to compare with: give regions=, W= or both.")
+    everything = list(dict.fromkeys(i for ids in given.values() for i in ids))
+    frame = pd.DataFrame(
+        {key: pd.Index(everything).isin(ids) for key, ids in given.items()}, index=everything
+    )
+    frame = frame.reindex(columns=["in_panel", "on_map", "in_weights"], fill_value=False)
+    common = frame[list(given)].all(axis=1)
+    alone = frame[list(given)].sum(axis=1) == 1
+    names = region_names(regions)
+    rest = [
+        {"unit": i, **frame.loc[i].to_dict(), "nearest": _nearest(i, given, names)}
+        for i in frame.index[~common]
+    ]
+    table = pd.DataFrame(rest, columns=["unit", *frame.columns, "nearest"])
+    only = {key: tuple(frame.index[alone & frame[key]]) for key in frame.columns}
+    return MatchReport(tuple(frame.index[common]), *only.values(), table)
+
+
+def _ids_of(panel: Any, unit: str) -> list[str]:
+    if not isinstance(panel, pd.DataFrame):
+        return [str(i) for i in panel.units]
+    if unit not in panel:
+        raise DataError(
+            f"The table has no column {unit!r}; it has {listed(panel.columns)}. Name it with unit=."
+        )
+    return [str(i) for i in panel[unit].dropna().unique()]
+
+
+def _nearest(unit: str, given: Mapping[str, Sequence[str]], names: Mapping[str, str]) -> str:
+    others = dict.fromkeys(i for ids in given.values() if unit not in ids for i in ids)
+    return suggested(unit, list(others), names)
+
+
+def region_names(regions: Any) -> dict[str, str]:
+    """Names of polygons, Chinese or English, by name: the id they belong to."""
+    columns = [c for c in ("name_zh", "name_en") if c in getattr(regions, "columns", ())]
+    return {str(name): str(i) for c in columns for i, name in regions[c].dropna().items()}
+
+
+def suggested(unit: str, ids: Sequence[str], names: Mapping[str, str]) -> str:
+    """What a unit that was not found may mean: ``"330100 (杭州市)"``; empty where nothing is near.
+
+    ``names`` gives the id of every known name. A short name (杭州) is that of the one longer name it begins.
+    """
+    zeros = [i for i in ids if unit.isdigit() and i.isdigit() and i.lstrip("0") == unit.lstrip("0")]
+    if zeros:
+        return zeros[0]
+    near = [name for name in names if name.startswith(unit) or (len(name) > 1 and unit.startswith(name))]
+    near = near if len(near) == 1 else get_close_matches(unit, list(names), 1, 0.7)
+    if near and names[near[0]] in ids:
+        return f"{names[near[0]]} ({near[0]})"
+    if unit.isdigit():  # another digit is another place: no guess among codes
+        return ""
+    return next(iter(get_close_matches(unit, ids, 1, 0.8)), "")
+
+
+def padded(found: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
+    """Ids of ``found`` that differ from exactly one of ``wanted`` by leading zeros only.
+
+    Examples
+    --------
+    >>> padded(["33", "11"], ["033", "11"])
+    {'33': '033'}
+    """
+    missing = [w for w in wanted if w not in set(found) and w.isdigit()]
+    extra = [f for f in found if f not in set(wanted) and f.isdigit()]
+    bare = lambda code: code.lstrip("0")  # noqa: E731
+    once = lambda codes: {b for b in map(bare, codes) if list(map(bare, codes)).count(b) == 1}  # noqa: E731
+    both = once(missing) & once(extra)
+    by_bare = {bare(w): w for w in missing}
+    return {f: by_bare[bare(f)] for f in extra if bare(f) in both}
+
+
+# --- constant boundaries -----------------------------------------------------------------------------------
+
+
+def constant_units(
+    frame: pd.DataFrame,
+    concordance: Mapping[str, str] | pd.Series,
+    *,
+    unit: str,
+    sums: Sequence[str] = (),
+    weighted_means: Mapping[str, str] | None = None,
+    by: Sequence[str] = (),
+    blanks: Literal["blank", "skip"] = "blank",
+) -> pd.DataFrame:
+    """Join units whose boundaries changed into units that did not, so that periods can be compared.
+
+    Parameters
+    ----------
+    frame
+        One row per unit (and per period, named in ``by``).
+    concordance
+        Constant unit by unit id: a mapping, or a Series indexed by id.
+    unit
+        Column of the ids.
+    sums
+        Variables that add up: persons, area, money.
+    weighted_means
+        Variables that do not (rates, prices): the variable → the column of its weights, such as population.
+    by
+        Columns kept apart, such as the period.
+    blanks
+        ``"blank"``: a joined unit with a blank part is blank. ``"skip"``: blank parts count nothing (for parts
+        counted in a sibling); a unit of blanks only stays blank.
+
+    Returns
+    -------
+    DataFrame with the columns ``constant_unit``, those of ``by`` and the variables, sorted by the first two.
+
+    Raises
+    ------
+    DataError
+        A column is missing or not numeric, a unit is not in the concordance or stands twice, or a weight is
+        negative or adds up to zero.
+    SpecificationError
+        No variable is declared, or one is declared twice.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"id": ["a", "b", "c"], "people": [10.0, 30.0, 5.0], "rate": [1.0, 2.0, 4.0]})
+    >>> whole = {"a": "ab", "b": "ab", "c": "c"}
+    >>> joined = constant_units(table, whole, unit="id", sums=["people"], weighted_means={"rate": "people"})
+    >>> joined["people"].tolist(), joined["rate"].tolist()
+    ([40.0, 5.0], [1.75, 4.0])
+    """
+    means = dict(weighted_means or {})
+    _check_declared(frame, unit, sums, means, by, blanks)
+    target = _targets(frame, concordance, unit, by)
+    keys = [target, *(frame[column] for column in by)]
+    numbers = {c: _numbers(frame, c) for c in dict.fromkeys([*sums, *means, *means.values()])}
+    made = {name: _joined(numbers[name], keys, blanks) for name in sums}
+    for name, weight in means.items():
+        made[name] = _weighted(numbers[name], numbers[weight], keys, blanks, name, weight)
+    return pd.DataFrame(made).reset_index()
+
+
+def _check_declared(
+    frame: pd.DataFrame,
+    unit: str,
+    sums: Sequence[str],
+    means: Mapping[str, str],
+    by: Sequence[str],
+    blanks: str,
+) -> None:
+    if blanks not in ("blank", "skip"):
+        raise SpecificationError(f"blanks must be 'blank' or 'skip', not {blanks!r}.")
+    if not sums and not means:
+        raise SpecificationError("Declare what adds up in sums= and what is averaged in weighted_means=.")
+    twice = [name for name in sums if name in means or list(sums).count(name) > 1]
+    if twice:
+        raise SpecificationError(f"{listed(dict.fromkeys(twice))} is declared more than once.")
+    absent = [c for c in (unit, *by, *sums, *means, *means.values()) if c not in frame]
+    if absent:
+        raise DataError(
+            f"The table has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}."
+        )
+
+
+def _targets(
+    frame: pd.DataFrame, concordance: Mapping[str, str] | pd.Series, unit: str, by: Sequence[str]
+) -> pd.Series:
+    twice = frame[frame.duplicated([unit, *by])]
+    if len(twice):
+        raise DataError(f"The table has more than one row for {listed(twice[unit].unique())}. Keep one.")
+    target = frame[unit].astype(str).map(dict(concordance))
+    unknown = frame.loc[target.isna(), unit].unique()
+    if len(unknown):
+        raise DataError(
+            f"The concordance has no constant unit for {listed(unknown)}. Add them, or drop their rows."
+        )
+    return target.rename("constant_unit")
+
+
+def _numbers(frame: pd.DataFrame, column: str) -> pd.Series:
+    numbers = pd.to_numeric(frame[column], errors="coerce").astype(float)
+    wrong = frame.loc[numbers.isna() & frame[column].notna(), column]
+    if len(wrong):
+        raise DataError(
+            f"Column {column!r} holds text where numbers are needed: {listed(map(repr, wrong), 3)}."
+        )
+    return numbers
+
+
+def _joined(values: pd.Series, keys: Sequence[pd.Series], blanks: str) -> pd.Series:
+    """Sum by group; NaN where a part, or (skip) every part, is blank."""
+    groups = values.groupby(list(keys))
+    enough = 1 if blanks == "skip" else groups.size()
+    return groups.sum().where(groups.count() >= enough)
+
+
+def _weighted(
+    values: pd.Series, weights: pd.Series, keys: Sequence[pd.Series], blanks: str, name: str, weight: str
+) -> pd.Series:
+    if (weights < 0).any():
+        raise DataError(f"Column {weight!r}, the weights of {name!r}, has negative values.")
+    known = values.notna() & weights.notna()
+    total = _joined(weights.where(known), keys, blanks)
+    if (total == 0).any():
+        raise DataError(
+            f"The weights {weight!r} of {name!r} add up to zero in {listed(total.index[total == 0])}."
+        )
+    return _joined((values * weights).where(known), keys, blanks) / total.replace(0.0, np.nan)
+
+
+def warn_padded(changed: Mapping[str, str], column: object) -> None:
+    """Say that lost leading zeros were put back."""
+    pairs = listed(f"{old} → {new}" for old, new in changed.items())
+    warnings.warn(
+        f"{len(changed)} unit id(s) in column {column!r} lost leading zeros, which were put back: {pairs}. "
+        "Read the column as text.",
+        SpatialZbWarning,
+        stacklevel=4,
+    )

@@ -1,0 +1,195 @@
+"""Tables from files: csv, xlsx, dta and parquet, with codes kept as text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from spatial_zb.errors import DataError, SpatialZbWarning, listed
+
+__all__ = ["read_table"]
+
+#: A file above this, or a workbook that unpacks to more, is not a table of regions.
+MAX_BYTES = 500_000_000
+MAX_COLUMNS = 5_000
+
+
+def read_table(path: str | Path, text: Sequence[str] = (), *, sheet: str | None = None) -> pd.DataFrame:
+    """Read a table, keeping codes as text so that leading zeros stay.
+
+    Parameters
+    ----------
+    path
+        A .csv (UTF-8, with or without a mark, or GB18030), .xlsx, .dta or .parquet file on this machine.
+    text
+        Columns of codes, kept as text; a whole number stored as a decimal becomes text without the point.
+    sheet
+        Sheet of a workbook; the first without it.
+
+    Returns
+    -------
+    DataFrame with one column per heading; blank cells are NaN.
+
+    Raises
+    ------
+    DataError
+        The file is missing, empty, too large, truncated, garbled or of another kind; a heading is blank or
+        stands twice; a line has more or fewer cells than the heading; a column of ``text`` is not there.
+    """
+    path = Path(path)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path.name} is not a table this program reads: use {listed(_READERS)}.")
+    content = _content(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", SpatialZbWarning)
+            frame = reader(content, path.name, text, sheet)
+    except DataError:
+        raise
+    except Exception as error:  # damaged files make the parsers raise nearly anything
+        raise DataError(
+            f"{path.name} cannot be read as a table: {str(error)[:200] or type(error).__name__}. "
+            "The file is damaged or of another kind; save it again from its source."
+        ) from error
+    _check_headings(frame.columns, path.name)
+    absent = [column for column in text if column not in frame]
+    if absent:
+        raise DataError(
+            f"{path.name} has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}."
+        )
+    return frame.assign(**{column: _as_text(frame[column], path.name) for column in text})
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(
+                f"{path.name} has more than {MAX_BYTES:,} bytes. Keep the columns and rows needed."
+            )
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"There is no file {path}. Check the name and the folder.") from None
+    except OSError as error:
+        raise DataError(f"{path.name} cannot be read: {error.strerror}.") from None
+    if not content.strip():
+        raise DataError(f"{path.name} is empty. It needs a line of headings and one row per unit and period.")
+    return content
+
+
+def _csv(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> pd.DataFrame:
+    decoded = _decoded(content, name)
+    headings = _check_lines(decoded, name)
+    wanted = {column: str for column in headings if column in text}
+    frame = pd.read_csv(io.StringIO(decoded), dtype=wanted, index_col=False, skip_blank_lines=True)
+    return frame.set_axis(headings, axis=1)
+
+
+def _decoded(content: bytes, name: str) -> str:
+    if b"\0" in content:
+        raise DataError(f"{name} is not plain text (it holds zero bytes). Save it as CSV in UTF-8.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+    try:
+        decoded = content.decode("gb18030")
+    except UnicodeDecodeError:
+        raise DataError(
+            f"Line {line} of {name} is neither UTF-8 nor GB18030 text. Save it as CSV in UTF-8."
+        ) from None
+    _warn(f"{name} is not UTF-8; it was read as GB18030 (Chinese Windows). Save it as CSV in UTF-8.")
+    return decoded
+
+
+def _check_lines(text: str, name: str) -> list[str]:
+    """Headings of a csv; a line of another length is refused, since a cut-off file ends in one."""
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    headings = [heading.strip() for heading in next((row for row in rows if row), [])]
+    _check_headings(headings, name)
+    wrong = [(rows.line_num, len(row)) for row in rows if row and len(row) != len(headings)]
+    if wrong:
+        line, cells = wrong[0]
+        raise DataError(
+            f"Line {line} of {name} has {cells} cell(s), the heading has {len(headings)} ({len(wrong)} such line(s)). "
+            "A cut-off file ends like this; a comma inside a cell needs quotes around it."
+        )
+    return headings
+
+
+def _xlsx(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> pd.DataFrame:
+    with zipfile.ZipFile(io.BytesIO(content)) as parts:
+        if sum(part.file_size for part in parts.infolist()) > MAX_BYTES:
+            raise DataError(f"{name} unpacks to more than {MAX_BYTES:,} bytes and was not opened.")
+    with pd.ExcelFile(io.BytesIO(content), engine="openpyxl") as book:
+        if sheet is not None and sheet not in book.sheet_names:
+            raise DataError(f"{name} has no sheet {sheet!r}; it has {listed(book.sheet_names)}.")
+        rows = book.parse(sheet or book.sheet_names[0], header=None, dtype=object)
+    if rows.empty:
+        raise DataError(f"The sheet of {name} is empty. Its first row must be the headings.")
+    headings = ["" if pd.isna(cell) else str(cell).strip() for cell in rows.iloc[0]]
+    _check_headings(headings, name)
+    body = rows.iloc[1:].dropna(how="all").set_axis(headings, axis=1).reset_index(drop=True)
+    return body.assign(**{c: body[c].infer_objects() for c in body if c not in text})
+
+
+def _dta(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> pd.DataFrame:
+    frame = pd.read_stata(io.BytesIO(content), convert_categoricals=False)
+    return frame.replace({column: {"": None} for column in text if column in frame})
+
+
+def _parquet(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> pd.DataFrame:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise DataError(
+            f"Reading {name} needs the package pyarrow, which is not installed: install it, or save as CSV."
+        ) from None
+    return pd.read_parquet(io.BytesIO(content)).reset_index(drop=True)
+
+
+_READERS: Mapping[str, Callable[[bytes, str, Sequence[str], str | None], pd.DataFrame]] = {
+    ".csv": _csv,
+    ".xlsx": _xlsx,
+    ".dta": _dta,
+    ".parquet": _parquet,
+}
+
+
+def _check_headings(headings: Sequence[str], name: str) -> None:
+    index = pd.Index([str(heading) for heading in headings])
+    if not len(index):
+        raise DataError(f"{name} has no headings. Its first line must name the columns.")
+    if len(index) > MAX_COLUMNS:
+        raise DataError(f"{name} has {len(index):,} columns, more than {MAX_COLUMNS:,}. Is it a long table?")
+    blank = [str(number) for number, heading in enumerate(index, start=1) if not heading.strip()]
+    if blank:
+        raise DataError(f"{name} has no heading over column {listed(blank)}. Name the column or delete it.")
+    if index.has_duplicates:
+        twice = index[index.duplicated()].unique()
+        raise DataError(f"{name} has columns named twice: {listed(twice)}. Rename one of each.")
+
+
+def _as_text(column: pd.Series, name: str) -> pd.Series:
+    """Codes as text: 330102 and 330102.0 become "330102"; blanks stay blank."""
+    cells = [None if pd.isna(cell) else cell for cell in column.tolist()]
+    broken = sorted({repr(cell) for cell in cells if isinstance(cell, float) and cell % 1 != 0})
+    if broken:
+        raise DataError(
+            f"Codes in column {column.name!r} of {name} are not whole numbers: {listed(broken, 3)}."
+        )
+    if any(isinstance(cell, float) for cell in cells):
+        _warn(f"Codes in column {column.name!r} of {name} are stored as decimals; read as whole numbers.")
+    texts = [None if cell is None else str(int(cell) if isinstance(cell, float) else cell) for cell in cells]
+    return pd.Series(texts, index=column.index, name=column.name, dtype="str")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, SpatialZbWarning, stacklevel=5)

@@ -1,0 +1,151 @@
+"""Tables from files: codes stay text, and damaged files raise our own errors only."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from openpyxl import Workbook
+
+from spatial_zb.data import read
+from spatial_zb.data.read import read_table
+from spatial_zb.errors import DataError, SpatialZbWarning
+
+TABLE = pd.DataFrame(
+    {"code": ["0330", "1100"], "city": ["杭州", "温州"], "gdp": [1.5, np.nan], "year": [2019, 2020]}
+)
+
+
+def written(folder, kind: str):
+    path = folder / f"table.{kind}"
+    match kind:
+        case "csv":
+            TABLE.to_csv(path, index=False, encoding="utf-8")
+        case "xlsx":
+            TABLE.to_excel(path, index=False)
+        case "dta":
+            TABLE.to_stata(path, write_index=False, version=118)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx", "dta"])
+def test_codes_stay_text_and_numbers_are_numbers(tmp_path, kind):
+    found = read_table(written(tmp_path, kind), ["code"])
+    assert list(found["code"]) == ["0330", "1100"]
+    assert list(found["city"]) == ["杭州", "温州"]
+    assert found["gdp"].dtype == float
+    assert found["gdp"].isna().tolist() == [False, True]
+    assert found["year"].tolist() == [2019, 2020]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_utf8_with_and_without_mark(tmp_path, encoding):
+    path = tmp_path / "t.csv"
+    path.write_text("code,城市\n01,杭州\n", encoding=encoding)
+    assert list(read_table(path, ["code"]).columns) == ["code", "城市"]
+
+
+def test_gb18030_is_read_with_a_warning(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("code,城市\n01,杭州\n", encoding="gb18030")
+    with pytest.warns(SpatialZbWarning, match=r"t\.csv.*GB18030.*UTF-8"):
+        assert read_table(path, ["code"])["城市"].tolist() == ["杭州"]
+
+
+@pytest.mark.parametrize(("cell", "text"), [(330102, "330102"), (330102.0, "330102"), ("0330", "0330")])
+def test_codes_in_workbook_cells(tmp_path, cell, text):
+    book = Workbook()
+    for row in (["code", "y"], [cell, 1], [None, 2]):
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = read_table(tmp_path / "t.xlsx", ["code"])
+    assert found["code"].iloc[0] == text
+    assert found["code"].isna().tolist() == [False, True]
+
+
+def test_a_named_sheet(tmp_path):
+    book = Workbook()
+    second = book.create_sheet("数据")
+    second.append(["y"])
+    second.append([3])
+    book.save(tmp_path / "t.xlsx")
+    assert read_table(tmp_path / "t.xlsx", sheet="数据")["y"].tolist() == [3]
+    with pytest.raises(DataError, match=r"no sheet 'x'.*数据"):
+        read_table(tmp_path / "t.xlsx", sheet="x")
+
+
+REFUSED = {
+    "nothing": (b"  \n", "is empty"),
+    "short line": (b"a,b\n1,2\n3\n", "Line 3 .* 1 cell.*cut-off"),
+    "long line": (b"a,b\n1,2,3\n", "Line 2 .* 3 cell"),
+    "twice": (b"a,a\n1,2\n", "named twice: a"),
+    "twice after cleaning": (b"a,a \n1,2\n", "named twice: a"),
+    "no heading": (b"a,\n1,2\n", "no heading over column 2"),
+    "zero bytes": (b"a,b\0\n1,2\n", "not plain text"),
+    "other text": (b"a,b\n\xff\xff,2\n", "neither UTF-8 nor GB18030"),
+    "open quote": (b'a,b\n"1,2\n', "cannot be read"),
+    "no such column": (b"a,b\n1,2\n", "no column 'code'; it has a, b"),
+    "fraction": (b"code\n1.5\n", None),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(tmp_path, case):
+    content, words = REFUSED[case]
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    if words is None:  # text is text: what a code looks like is for the gate to judge
+        assert read_table(path, ["code"])["code"].tolist() == ["1.5"]
+        return
+    with pytest.raises(DataError, match=words):
+        read_table(path, ["code"])
+
+
+def test_files_that_are_not_there_too_large_or_of_another_kind(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="no file"):
+        read_table(tmp_path / "t.csv")
+    with pytest.raises(DataError, match=r"\.csv.*\.xlsx"):
+        read_table(tmp_path / "t.doc")
+    path = written(tmp_path, "xlsx")
+    monkeypatch.setattr(read, "MAX_BYTES", path.stat().st_size + 10)
+    with pytest.raises(DataError, match="unpacks to more"):
+        read_table(path)
+    monkeypatch.setattr(read, "MAX_BYTES", 10)
+    with pytest.raises(DataError, match="more than 10 bytes"):
+        read_table(path)
+
+
+def test_parquet_says_what_is_missing(tmp_path):
+    path = tmp_path / "t.parquet"
+    path.write_bytes(b"PAR1 not really")
+    with pytest.raises(DataError, match=r"pyarrow|damaged"):
+        read_table(path)
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx", "dta"])
+def test_damaged_files_raise_our_errors_only(tmp_path, kind):
+    whole = written(tmp_path, kind).read_bytes()
+    rng = np.random.default_rng(1)
+    cuts = [whole[:size] for size in np.linspace(0, len(whole) - 1, 25, dtype=int)]
+    noisy = []
+    for _ in range(40):
+        bytes_ = bytearray(whole)
+        for place in rng.integers(0, len(whole), 6):
+            bytes_[place] = rng.integers(0, 256)
+        noisy.append(bytes(bytes_))
+    noise = [rng.bytes(300) for _ in range(10)]
+    path = tmp_path / f"damaged.{kind}"
+    refused = 0
+    for content in (*cuts, *noisy, *noise):
+        path.write_bytes(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                read_table(path, ["code"])
+            except DataError:
+                refused += 1
+    assert refused > 25
