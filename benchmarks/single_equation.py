@@ -164,7 +164,7 @@ def seconds(value: float) -> str:
 
 def table(big_peer: bool) -> str:
     """Run every case; one row each."""
-    head = "| units × periods | cold | warm | peak memory | spreg fit alone | its memory | spreg / cold | ρ̂, ln L from exact |"
+    head = "| n × T | cold | warm | peak memory | spreg fit alone | its memory | spreg / cold | off exact: ρ̂, ln L |"
     rows = [head, "|" + "---|" * 8]
     for case in CASES:
         n, T, _, peer_repeats = case
