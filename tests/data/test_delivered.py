@@ -23,6 +23,7 @@ CENSUS = "zhejiang_county_census_2000_2010"
 INNOVATION = "zhejiang_innovation_2017_2022"
 COUNTY_NAMES = "zhejiang_county_names"
 UNIT_NAMES = "zhejiang_constant_unit_names"
+UNITS = "zhejiang_constant_units_2000_2010"
 # Columns that name a row of each table: unit, period (either may be absent).
 KEYS = {
     PANEL: ("city_en", "year"),
@@ -31,6 +32,7 @@ KEYS = {
     INNOVATION: ("city_en", "year"),
     COUNTY_NAMES: ("adcode", None),
     UNIT_NAMES: ("constant_unit", None),
+    UNITS: ("constant_unit", None),
 }
 LAYERS = {"delta_cities": 41, "zhejiang_counties": 90, "zhejiang_constant_units": 78}
 CENSUS_TOTAL_2010 = 54_426_891  # published total of the province
