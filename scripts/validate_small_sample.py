@@ -51,12 +51,21 @@ class Cell:
 
 
 def design() -> list[Cell]:
-    """Every cell; direct maximum likelihood only where its bias is to be shown."""
+    """Every cell; direct ML only where its bias is to be shown, random effects with the Mundlak device."""
     sizes, kinds = (11, 41, 90), ("contiguity", "inverse distance")
     cells = [Cell(*parts) for parts in product(sizes, kinds, MODELS)]
+    others = {"direct": ("SAR", "SDM"), "gmm": ("SAR", "SDM", "SAC"), "random": ("SAR", "SDM", "SEM")}
     return cells + [
-        Cell(n, kind, model, "direct") for n, kind in product(sizes, kinds) for model in ("SAR", "SDM")
+        Cell(n, kind, model, estimator)
+        for estimator, models in others.items()
+        for n, kind, model in product(sizes, kinds, models)
     ]
+
+
+def specification(cell: Cell) -> zb.DurbinSpec:
+    """What is estimated: two-way fixed effects, or random unit effects correlated with x (Mundlak)."""
+    random = {"fixed_effects": "random", "mundlak": True} if cell.estimator == "random" else {}
+    return zb.DurbinSpec("y", ["x"], *MODELS[cell.model], **random)
 
 
 @cache
@@ -102,11 +111,13 @@ def replicate(cell: Cell, seed: int, index: int) -> dict[str, tuple[float, float
         theta={"x": THETA} if lag_x else {},
         rho=SPATIAL * lag_y,
         lam=SPATIAL * lag_error,
+        time_effects=0.0 if cell.estimator == "random" else 1.0,
         rng=rng,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
-        fit = zb.fit_durbin(zb.DurbinSpec("y", ["x"], lag_y, lag_x, lag_error), panel, W, cell.estimator)
+        estimator = "lee_yu" if cell.estimator == "random" else cell.estimator
+        fit = zb.fit_durbin(specification(cell), panel, W, estimator)
         if not fit.converged:
             return None
         effects = zb.spatial_effects(fit).tidy()
@@ -170,6 +181,8 @@ def page(table: pd.DataFrame) -> str:
     for estimator, words in (
         ("lee_yu", "Lee-Yu transform (the default)"),
         ("direct", "Direct ML with dummies"),
+        ("gmm", "GMM: spatial 2SLS, and moments for λ"),
+        ("random", "Random effects by ML, with unit means (Mundlak), no time effects"),
     ):
         part = table[table["estimator"] == estimator]
         if part.empty:

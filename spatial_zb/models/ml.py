@@ -36,9 +36,6 @@ __all__ = ["SMALL_N", "filtered_mean", "fit_ml", "residual_arrays"]
 
 #: Up to this many units the size of n itself is worth a warning (see METHODS, small samples).
 SMALL_N = 30
-#: Standard error of ρ or λ from which bias reaches 0.03 (docs/validation/small_sample.md: 0.195 gives −0.021, 0.239
-#: gives −0.031, 0.33 gives −0.057), with dense W at any n.
-WEAK_SPATIAL_ERROR = 0.2
 
 
 #: With fewer clusters (units, or periods for Driscoll-Kraay) robust standard errors are too small.
@@ -67,8 +64,7 @@ def fit_ml(
         bandwidth = bartlett_bandwidth(T) if covariance == "driscoll_kraay" else 1
     cov, positive = _covariance(covariance, parts, traces, best, sample, design, bandwidth)
     converged = positive and not best.at_bound
-    weak = _weakest_spatial_error(spec, cov)
-    _say_what_matters(spec, weights, estimator, covariance, best, n, T, positive, weak)
+    _say_what_matters(spec, weights, estimator, covariance, best, n, T, positive)
     return _assemble(spec, panel, design, estimator, covariance, best, sample, parts, cov, converged, traces)
 
 
@@ -217,13 +213,6 @@ def _assemble(
     )
 
 
-def _weakest_spatial_error(spec: DurbinSpec, cov: NDArray[np.float64]) -> float:
-    """The larger standard error of ρ and λ; zero where there is none, or none is claimed."""
-    k = len(spec.terms)
-    variances = np.diag(cov)[k : k + len(spec.spatial_terms)]
-    return float(np.sqrt(np.nan_to_num(variances).max(initial=0.0)))
-
-
 def _say_what_matters(
     spec: DurbinSpec,
     weights: Weights,
@@ -233,7 +222,6 @@ def _say_what_matters(
     n: int,
     T: int,
     positive: bool,
-    weak: float,
 ) -> None:
     notes = []
     clusters = {"cluster": (n, "units"), "spatial_hac": (n, "units"), "driscoll_kraay": (T, "periods")}
@@ -260,12 +248,6 @@ def _say_what_matters(
         )
     if estimator == "direct" and spec.fixed_effects in ("time", "two_way") and spec.spatial_terms:
         notes.append("direct ML with time effects is biased towards negative ρ; lee_yu is not")
-    if weak > WEAK_SPATIAL_ERROR:
-        notes.append(
-            f"the data say little about the spatial coefficient under {weights.label!r} (standard error {weak:.2f}): in "
-            "simulations at this precision it leans low by 0.03 or more and intervals of indirect effects are too short. "
-            "Use a sparser W, or read zb.bootstrap(fit) beside it"
-        )
     if n <= SMALL_N and spec.spatial_terms:
         notes.append(f"only {n} units ({n * T} unit-periods): read standard errors as approximate")
     if notes:
