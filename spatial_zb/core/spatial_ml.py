@@ -22,7 +22,16 @@ from scipy import linalg, optimize
 from spatial_zb.core.logdet import LogDet
 from spatial_zb.core.within import TransformedSample
 
-__all__ = ["Base", "CrossProducts", "Maximum", "cross_products", "maximise", "orthogonal_base"]
+__all__ = [
+    "Base",
+    "ColumnBasis",
+    "CrossProducts",
+    "Maximum",
+    "column_basis",
+    "cross_products",
+    "maximise",
+    "orthogonal_base",
+]
 
 Array = NDArray[np.float64]
 
@@ -70,15 +79,39 @@ class Base:
     y_norm: float
 
 
-def orthogonal_base(Z: Array, y: Array, Wy: Array, lagged: tuple[Array, Array, Array] | None = None) -> Base:
+@dataclass(frozen=True, slots=True)
+class ColumnBasis:
+    """Z = Q R diag(scale): ``Q`` (M, k) orthonormal, ``R`` (k, k) upper triangular with columns of unit length."""
+
+    Q: Array
+    R: Array
+    scale: Array
+
+
+def column_basis(Z: Array) -> ColumnBasis:
+    """Orthonormalise the columns of Z (M, k), none of them zero.
+
+    They are brought to unit length first: GDP in yuan gives the same ρ̂ as GDP in billions.
+    """
+    scale = np.sqrt(np.einsum("ij,ij->j", Z, Z))
+    return ColumnBasis(*np.linalg.qr(Z / scale), scale)
+
+
+def orthogonal_base(
+    Z: Array,
+    y: Array,
+    Wy: Array,
+    lagged: tuple[Array, Array, Array] | None = None,
+    basis: ColumnBasis | None = None,
+) -> Base:
     """Orthonormalise stacked columns Z (M, k), y (M,), Wy (M,) and carry their lags (WZ, Wy, WWy) along.
 
-    Columns are brought to unit length first: GDP in yuan gives the same ρ̂ as GDP in billions.
+    ``basis`` is that of Z, where there is one already.
     """
     k = Z.shape[1]
-    scale = np.sqrt((Z**2).sum(axis=0))
+    basis = basis or column_basis(Z)
+    Q, R, scale = basis.Q, basis.R, basis.scale
     y_norm = float(np.sqrt(y @ y))
-    Q, R = np.linalg.qr(Z / scale)
     both = np.column_stack([y, Wy]) / y_norm
     onto = Q.T @ both
     off = both - Q @ onto
@@ -96,10 +129,14 @@ def orthogonal_base(Z: Array, y: Array, Wy: Array, lagged: tuple[Array, Array, A
 
 
 def cross_products(
-    Z: Array, y: Array, Wy: Array, lagged: tuple[Array, Array, Array] | None = None
+    Z: Array,
+    y: Array,
+    Wy: Array,
+    lagged: tuple[Array, Array, Array] | None = None,
+    basis: ColumnBasis | None = None,
 ) -> CrossProducts:
     """Build the cross-products of :func:`orthogonal_base`."""
-    base = orthogonal_base(Z, y, Wy, lagged)
+    base = orthogonal_base(Z, y, Wy, lagged, basis)
     M, L = base.columns, base.lags
     if L is None:
         return CrossProducts(M.T @ M, None, None, base.back, base.y_norm)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from spatial_zb.core.lag import spatial_lag
+from spatial_zb.core.spatial_ml import ColumnBasis, column_basis
 from spatial_zb.core.within import FixedEffects, demean
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed
@@ -35,7 +36,7 @@ class Design:
     """Arrays of one model, after the fixed-effects transform; every lag is taken before the transform.
 
     ``y, Wy`` (T, n); ``Z`` (T, n, k) in the order of ``spec.terms``; ``WZ`` (T, n, k) and ``WWy`` (T, n)
-    only where the error is spatial, else None.
+    only where the error is spatial, else None; ``basis`` of the stacked columns of Z.
     """
 
     spec: DurbinSpec
@@ -45,6 +46,7 @@ class Design:
     Z: Array
     WZ: Array | None
     WWy: Array | None
+    basis: ColumnBasis
 
 
 def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
@@ -74,14 +76,14 @@ def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
     _refuse_unusable_y(spec, y, yt)
     _refuse_too_few(spec, n, T)
     basis = _refuse_collinear(spec, Z)
-    _refuse_perfect_fit(spec, stacked(yt), basis)
+    _refuse_perfect_fit(spec, stacked(yt), basis.Q)
     if spec.lag_y:
-        _refuse_flat_lag(spec, stacked(yt), stacked(Wyt), basis, weights.label)
+        _refuse_flat_lag(spec, stacked(yt), stacked(Wyt), basis.Q, weights.label)
     WZ = demean(spatial_lag(W, raw), effects) if spec.lag_error else None
     WWy = demean(spatial_lag(W, Wy), effects) if spec.lag_error else None
     if spec.lag_error:
         _refuse_flat_error_lag(stacked(yt), stacked(Wyt), stacked(Z), stacked(WZ), weights.label)
-    return Design(spec, weights, yt, Wyt, Z, WZ, WWy)
+    return Design(spec, weights, yt, Wyt, Z, WZ, WWy, basis)
 
 
 def stacked(values: Array) -> Array:
@@ -146,23 +148,21 @@ def _refuse_too_few(spec: DurbinSpec, n: int, T: int) -> None:
         )
 
 
-def _refuse_collinear(spec: DurbinSpec, Z: Array) -> Array:
-    """Give an orthonormal basis of Z, or name the columns of an exact linear dependence."""
+def _refuse_collinear(spec: DurbinSpec, Z: Array) -> ColumnBasis:
+    """Give an orthonormal basis of Z, or name the columns of an exact linear dependence.
+
+    A column that depends on those before it has a zero on the diagonal of R.
+    """
     flat = stacked(Z)
+    basis = column_basis(flat)
     if not flat.shape[1]:
-        return flat
-    unit = flat / np.sqrt((flat**2).sum(axis=0))
-    Q, R, order = linalg.qr(unit, mode="economic", pivoting=True)
-    diagonal = np.abs(np.diag(R))
-    rank = int(np.count_nonzero(diagonal > RANK_TOLERANCE))
-    if rank < len(order):
-        combination = linalg.solve_triangular(R[:rank, :rank], R[:rank, rank])
-        involved = [spec.terms[order[rank]]]
-        involved += [spec.terms[order[j]] for j in np.flatnonzero(np.abs(combination) > 1e-6)]
+        return basis
+    if np.abs(basis.R.diagonal()).min() <= RANK_TOLERANCE:
+        involved = _dependent(spec, flat / basis.scale)
         raise DataError(
             f"These regressors are an exact linear combination of each other: {listed(involved)}. Drop one."
         )
-    condition = np.linalg.cond(R)
+    condition = np.linalg.cond(_without_intercept(spec, flat, basis))
     if condition > CONDITION_WARNING:
         warnings.warn(
             f"The regressors are nearly collinear (condition number {condition:.0f}): coefficients of single "
@@ -170,7 +170,29 @@ def _refuse_collinear(spec: DurbinSpec, Z: Array) -> Array:
             SpatialZbWarning,
             stacklevel=5,
         )
-    return Q
+    return basis
+
+
+def _dependent(spec: DurbinSpec, unit: Array) -> list[str]:
+    """Terms of one exact linear dependence among columns of unit length."""
+    _, R, order = linalg.qr(unit, mode="economic", pivoting=True)
+    rank = int(np.count_nonzero(np.abs(np.diag(R)) > RANK_TOLERANCE))
+    rank = min(rank, len(order) - 1)
+    combination = linalg.solve_triangular(R[:rank, :rank], R[:rank, rank])
+    return [
+        spec.terms[order[rank]],
+        *(spec.terms[order[j]] for j in np.flatnonzero(np.abs(combination) > 1e-6)),
+    ]
+
+
+def _without_intercept(spec: DurbinSpec, flat: Array, basis: ColumnBasis) -> Array:
+    """Triangle whose condition number tells of collinearity: that of deviations where there is an intercept.
+
+    A level far from zero is no collinearity, though the raw column is nearly parallel to the intercept.
+    """
+    if spec.terms[:1] != ("(Intercept)",) or flat.shape[1] == 1:
+        return basis.R
+    return column_basis(flat[:, 1:] - flat[:, 1:].mean(axis=0)).R
 
 
 def _refuse_perfect_fit(spec: DurbinSpec, y: Array, basis: Array) -> None:

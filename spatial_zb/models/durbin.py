@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any, get_args
 
+import numpy as np
+
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed
 from spatial_zb.models.fit import Fit
@@ -144,7 +146,8 @@ def _check_bandwidth(bandwidth: int | None, covariance: str, periods: int) -> No
 
 def _mention_weak_spatial_terms(fit: Fit) -> None:
     """Standard errors of ρ and λ at which simulations show bias and short intervals of indirect effects."""
-    weakest = fit.bse[list(fit.spec.spatial_terms)].max() if fit.spec.spatial_terms else 0.0
+    where = [fit.params.index.get_loc(name) for name in fit.spec.spatial_terms]
+    weakest = np.sqrt(fit.cov.to_numpy()[where, where].max()) if where else 0.0
     if weakest > WEAK_SPATIAL_ERROR:
         warnings.warn(
             f"{fit.spec.family} of {fit.spec.y!r}: the data say little about the spatial coefficient under "

@@ -72,7 +72,8 @@ def _products(design: Design):
     lagged = None
     if design.WZ is not None:
         lagged = stacked(design.WZ), stacked(design.Wy), stacked(design.WWy)
-    return cross_products(stacked(design.Z), stacked(design.y), stacked(design.Wy), lagged)
+    Z, y, Wy = map(stacked, (design.Z, design.y, design.Wy))
+    return cross_products(Z, y, Wy, lagged, design.basis)
 
 
 def _traces(

@@ -58,7 +58,7 @@ def _profile(design: Design) -> RandomProfile:
     lagged, spec, W = None, design.spec, design.weights
     if design.WZ is not None:
         lagged = stacked(design.WZ), stacked(design.Wy), stacked(design.WWy)
-    base = orthogonal_base(stacked(design.Z), stacked(design.y), stacked(design.Wy), lagged)
+    base = orthogonal_base(stacked(design.Z), stacked(design.y), stacked(design.Wy), lagged, design.basis)
     apart = spec.lag_error and spec.error_structure == "baltagi"  # ε spreads in space and μ does not
     return random_profile(base, design.y.shape, make_spread(W.matrix) if apart else None, W.logdet)
 
