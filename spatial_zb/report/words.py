@@ -68,6 +68,7 @@ COVARIANCES = {
     "sandwich": Text("sandwich", "三明治估计"),
     "cluster": Text("clustered by unit", "按地区聚类"),
     "driscoll_kraay": Text("Driscoll–Kraay", "Driscoll–Kraay"),
+    "spatial_hac": Text("spatial HAC", "空间 HAC"),
     "delta": Text("delta method", "Delta 方法"),
     "simulate": Text("simulated draws", "模拟抽样"),
     "classical": Text("classical", "经典"),
