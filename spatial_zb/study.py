@@ -37,6 +37,7 @@ __all__ = [
     "Combination",
     "Constant",
     "Contiguity",
+    "Coupling",
     "Data",
     "DistanceBand",
     "EconomicDistance",
@@ -44,6 +45,7 @@ __all__ = [
     "ExponentialDecay",
     "General",
     "Gravity",
+    "Index",
     "InverseDistance",
     "Maps",
     "Missing",
@@ -263,6 +265,28 @@ class Variable(_Section):
     expression: Word
 
 
+class Index(_Section):
+    """``[indices.<name>]``: a score from 0 to 1 of several variables, weighted by entropy.
+
+    All units and periods of the study are pooled. ``less`` names those of which less is better.
+    """
+
+    name: str
+    label: Label
+    columns: Annotated[SomeNames, Field(min_length=2)]
+    less: Names = ()
+
+
+class Coupling(_Section):
+    """``[coupling.<name>]``: coupling coordination D of two indices; ``alpha`` is the weight of the first."""
+
+    name: str
+    label: Label
+    first: Word
+    second: Word
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
 class _Weights(_Section):
     """What all ``[weights.<name>]`` have."""
 
@@ -454,6 +478,7 @@ class Maps(_Section):
     """``[maps]``: choropleths of some variables in some periods.
 
     ``labels`` names all units, the groups, none, or a list of units; ``auto`` leaves it to their number.
+    ``clusters`` names the weights of maps of local clusters (local Moran's I); none are drawn without it.
     """
 
     variables: SomeNames
@@ -461,6 +486,7 @@ class Maps(_Section):
     scheme: Literal["quantile", "natural", "equal", "std"] = "quantile"
     classes: Annotated[int, Field(ge=2, le=9)] = 5
     labels: Literal["auto", "all", "groups", "none"] | Listed = "auto"
+    clusters: Word | None = None
 
 
 class Output(_Section):
@@ -508,6 +534,8 @@ _TABLES: Mapping[str, type[_Section]] = {
 _NAMED: Mapping[str, type[_Section] | None] = {
     "constants": Constant,
     "variables": Variable,
+    "indices": Index,
+    "coupling": Coupling,
     "weights": None,  # by kind
     "samples": Sample,
     "models": Model,
@@ -530,7 +558,7 @@ class Study:
         Of the bytes of the study file.
     general, regions, data, moran, maps, output
         The single tables (``[study]`` is ``general``); ``moran`` and ``maps`` are None where absent.
-    constants, variables, weights, samples, models, systems
+    constants, variables, indices, coupling, weights, samples, models, systems
         Read-only mappings by name, in the order of the file; every item knows its ``name``.
     missing, suspect
         Tuples of :class:`Missing` and :class:`Suspect`, in the order of the file.
@@ -546,6 +574,8 @@ class Study:
     data: Data
     constants: Mapping[str, Constant]
     variables: Mapping[str, Variable]
+    indices: Mapping[str, Index]
+    coupling: Mapping[str, Coupling]
     weights: Mapping[str, Weight]
     samples: Mapping[str, Sample]
     models: Mapping[str, Model]
@@ -618,6 +648,8 @@ class Study:
             plain[key] = [part.model_dump(mode="json") for part in getattr(self, key)]
         for key in _NAMED:
             named = getattr(self, key)
+            if key in ("indices", "coupling") and not named:
+                continue
             plain[key] = {
                 name: part.model_dump(mode="json", exclude={"name"}) for name, part in named.items()
             }
@@ -903,7 +935,7 @@ def _named(key: str, name: str, value: object, problems: _Problems) -> _Section 
 
 def _check_name(key: str, name: str, problems: _Problems) -> None:
     dotted = f"{key}.{name}"
-    if key in ("variables", "constants"):
+    if key in ("variables", "constants", "indices", "coupling"):
         if not name.isidentifier() or len(name) > 64:
             problems.add(dotted, "the name must be letters, digits and _ and not begin with a digit")
         elif name in RESERVED | FUNCTIONS or name.startswith("W_"):
@@ -1077,6 +1109,8 @@ def _check_references(
     _check_expressions(parts, columns, headers["reference"], problems)
     _check_samples(parts, problems)
     usable = None if columns is None else [*parts["variables"], *columns]
+    _check_indices(parts, columns, usable, problems)
+    usable = None if usable is None else [*parts["indices"], *parts["coupling"], *usable]
     _check_weights(parts, usable, problems)
     for key, entry in _entries(parts, "models"):
         _check_model(key, entry, parts, usable, problems)
@@ -1088,7 +1122,27 @@ def _check_references(
     if parts.get("moran") is not None:
         _check_known("moran.weights", "weights", parts["moran"].weights, parts["weights"], problems)
         _check_known("moran.samples", "sample", parts["moran"].samples, parts["samples"], problems)
+    if getattr(parts.get("maps"), "clusters", None) is not None:
+        _check_known("maps.clusters", "weights", [parts["maps"].clusters], parts["weights"], problems)
     _check_periods(parts, problems)
+
+
+def _check_indices(
+    parts: Mapping[str, Any], columns: list[str] | None, usable: list[str] | None, problems: _Problems
+) -> None:
+    """Variables of indices, and the two indices of a coupling; each name stands for one thing only."""
+    taken = {*(columns or ()), *parts["variables"], *parts["constants"]}
+    for section in ("indices", "coupling"):
+        for dotted, _ in _entries(parts, section):
+            name = dotted.partition(".")[2]
+            if name in taken:
+                problems.add(dotted, "a column, variable or index has this name; choose another")
+            taken.add(name)
+    for dotted, index in _entries(parts, "indices"):
+        _check_known(f"{dotted}.columns", "variable", index.columns, usable, problems)
+        _check_known(f"{dotted}.less", "variable of columns", index.less, index.columns, problems)
+    for dotted, pair in _entries(parts, "coupling"):
+        _check_known(dotted, "index", (pair.first, pair.second), parts["indices"], problems)
 
 
 def _entries(parts: Mapping[str, Any], key: str) -> list[tuple[str, Any]]:

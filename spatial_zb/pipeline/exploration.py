@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from spatial_zb.explore import MoranTable, moran
+from spatial_zb.pipeline.indices import index_definition, write_indices
 from spatial_zb.pipeline.job import Job, unit_names
 from spatial_zb.pipeline.prepare import Prepared, read_table
 from spatial_zb.pipeline.words import RULE_WORDS, as_sentence
@@ -40,6 +41,7 @@ def describe(job: Job) -> list[Text]:
             )
         )
         job.tidy("missing", prepared.filled)
+    write_indices(job, unit_names(prepared))
     job.tidy("panel", prepared.panel.frame())
     job.tick("data")
     return []
@@ -112,6 +114,8 @@ def _moran_reading(prepared: Prepared, variable: str, by_weights: Mapping[str, M
 def model_variables(study: Study) -> list[str]:
     """Variables of all models, then those only mapped or tested, each once."""
     names = [name for model in study.models.values() for name in (model.y, *model.x)]
+    names += [name for index in study.indices.values() for name in (*index.columns, index.name)]
+    names += study.coupling
     for part in (study.moran, study.maps):
         names += part.variables if part else ()
     return list(dict.fromkeys(names))
@@ -122,7 +126,7 @@ def _definition(study: Study, prepared: Prepared, name: str) -> dict[str, Text |
     return {
         "name": name,
         "label": prepared.panel.label(name),
-        "definition": variable.expression if variable else name,
+        "definition": variable.expression if variable else index_definition(study, name) or name,
     }
 
 

@@ -42,16 +42,64 @@ def draw_maps(job: Job) -> list[Text]:
             ),
         )
         _draw_scatter(job, panel, variable)
+    if study.maps.clusters is not None:
+        _draw_clusters(job, panel, study.maps.clusters, polygons)
     for name in study.weights:
         _draw_links(job, name, sample, polygons)
     return []
+
+
+def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
+    """Maps of local Moran clusters of every mapped variable, and the local statistics behind them."""
+    from spatial_zb.explore import local_moran
+    from spatial_zb.report.maps import cluster_map
+
+    study = job.study
+    W = job.prepared.weights(weights, study.main_sample)
+    frames = []
+    for variable in study.maps.variables:
+        found = {
+            period: local_moran(
+                panel,
+                variable,
+                W,
+                period=period,
+                permutations=study.general.permutations,
+                rng=job.seed("local", variable, weights),
+            )
+            for period in study.maps.periods
+        }
+        codes = pd.DataFrame({period: result.codes() for period, result in found.items()})
+        label = panel.label(variable)
+        note = Text(
+            f"{label.en}. Local Moran’s I, {study.weights[weights].label.en}, "
+            f"{study.general.permutations:,} permutations, false discovery rate 5%.",
+            f"{label.zh}。局部莫兰指数，{study.weights[weights].label.zh}，{study.general.permutations}次置换，"
+            "错误发现率5%。",
+        )
+        job.figure(
+            f"clusters_{variable}",
+            lambda style, codes=codes, note=note: cluster_map(
+                polygons,
+                codes,
+                text=_map_text(study, note=note),
+                labels=study.maps.labels,
+                crs=study.regions.projected_crs,
+                style=style,
+            ),
+        )
+        frames += [
+            result.tidy().assign(variable=variable, period=period, weights=weights)
+            for period, result in found.items()
+        ]
+    job.tidy("local_moran", pd.concat(frames, ignore_index=True))
 
 
 def _draw_scatter(job: Job, panel: Panel, variable: str) -> None:
     from spatial_zb.report.figures import moran_scatter_panels
 
     W = next(iter(job.study.weights))
-    ends = [panel.periods[0], panel.periods[-1]]
+    ends = list(dict.fromkeys([panel.periods[0], panel.periods[-1]]))
     values = pd.DataFrame(panel.select(periods=ends).array(variable).T, index=panel.units, columns=ends)
     names = unit_names(job.prepared)
     job.figure(

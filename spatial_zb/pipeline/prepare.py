@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ import pandas as pd
 from spatial_zb.data.expressions import compile_expression, derive
 from spatial_zb.data.missing import fill_missing
 from spatial_zb.data.panel import Panel, build_panel
+from spatial_zb.data.read import read_table
 from spatial_zb.data.regions import read_regions, select_regions
 from spatial_zb.errors import (
     AlignmentError,
@@ -23,6 +23,7 @@ from spatial_zb.errors import (
     SpecificationError,
     listed,
 )
+from spatial_zb.pipeline.indices import with_indices
 from spatial_zb.pipeline.weights import build_weights
 from spatial_zb.pipeline.words import source_note
 from spatial_zb.study import EconomicDistance, Gravity, Study
@@ -100,8 +101,9 @@ def prepare(study: Study) -> Prepared:
     read = _read_panel(study, units, study.data.periods, needed, study.variables)
     units = list(read.panel.units)
     samples = {name: tuple(i for i in members if i in set(units)) for name, members in samples.items()}
-    bases = _economic_bases(study, read.panel)
-    return Prepared(study, regions, read.panel, samples, read.filled, read.flags, bases)
+    panel = with_indices(study, read.panel)
+    bases = _economic_bases(study, panel)
+    return Prepared(study, regions, panel, samples, read.filled, read.flags, bases)
 
 
 class _Read(NamedTuple):
@@ -181,16 +183,6 @@ def _members(study: Study, name: str, regions: Any) -> tuple[str, ...]:
     return tuple(regions.index[keep])
 
 
-def read_table(path: Path, text_columns: Sequence[str]) -> pd.DataFrame:
-    """Read a csv with its id columns as text, so that leading zeros stay."""
-    try:
-        return pd.read_csv(path, dtype=dict.fromkeys(text_columns, str), encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise DataError(
-            f"{path.name} cannot be read as a table: {error}. Save it as CSV in UTF-8."
-        ) from error
-
-
 def _estimation_table(study: Study, units: Sequence[str], span: tuple[int, int]) -> pd.DataFrame:
     """Rows of the study's units and periods; units without any row are refused here, by name."""
     data = study.data
@@ -218,6 +210,7 @@ def _columns_needed(study: Study, variables: Iterable[str], names: Iterable[str]
     needed |= {n for m in study.models.values() for n in (m.y, *m.x)}
     needed |= {n for s in study.systems.values() for e in s.equations.values() for n in (e.y, *e.endog, *e.x)}
     needed |= {w.variable for w in study.weights.values() if isinstance(w, EconomicDistance | Gravity)}
+    needed |= {n for index in study.indices.values() for n in index.columns}
     for part in (study.moran, study.maps):
         needed |= set(part.variables) if part else set()
     return needed

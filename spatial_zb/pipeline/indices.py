@@ -1,0 +1,138 @@
+"""Composite indices of a study and their coupling coordination: values for the panel, tables for the reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from spatial_zb.data.agglomeration import (
+    CouplingCoordination,
+    EntropyWeights,
+    coordination_grade,
+    coupling_coordination,
+    entropy_weights,
+)
+from spatial_zb.data.panel import Panel
+from spatial_zb.errors import DataError, listed
+from spatial_zb.study import Coupling, Index, Study
+from spatial_zb.text import Text
+
+if TYPE_CHECKING:
+    from spatial_zb.pipeline.job import Job
+
+__all__ = ["index_definition", "with_indices", "write_indices"]
+
+
+def with_indices(study: Study, panel: Panel) -> Panel:
+    """Add the scores of ``[indices]`` and the coordination degrees of ``[coupling]`` to the panel.
+
+    Entropy weights pool all units and periods of the study, so that scores compare across both.
+
+    Raises
+    ------
+    DataError
+        A variable of an index has blank cells, or is constant.
+    """
+    for index in study.indices.values():
+        panel = panel.with_columns(
+            {index.name: _weighed(study, panel, index).scores}, {index.name: index.label}
+        )
+    for pair in study.coupling.values():
+        degree = _coupled(panel, pair).coordination
+        panel = panel.with_columns({pair.name: degree}, {pair.name: pair.label})
+    return panel
+
+
+def _weighed(study: Study, panel: Panel, index: Index) -> EntropyWeights:
+    place = study.place(f"indices.{index.name}")
+    values = panel.array(index.columns)
+    blank = np.isnan(values)
+    if blank.any():
+        cells = [
+            f"{index.columns[k]} of {panel.units[i]} in {panel.periods[t]}" for t, i, k in np.argwhere(blank)
+        ]
+        raise DataError(
+            f"{place} has {len(cells)} blank cell(s): {listed(cells, 4)}. Leave the column out of the index, "
+            "or give it a rule in [[missing]]."
+        )
+    directions = ["less" if name in index.less else "more" for name in index.columns]
+    try:
+        # The last digit of a weighted sum may pass 1, which a score does not.
+        found = entropy_weights(values, directions)
+        return EntropyWeights(found.weights, found.entropy, np.clip(found.scores, 0.0, 1.0), found.zeros)
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from None
+
+
+def _coupled(panel: Panel, pair: Coupling) -> CouplingCoordination:
+    return coupling_coordination(panel.array(pair.first), panel.array(pair.second), alpha=pair.alpha)
+
+
+def index_definition(study: Study, name: str) -> Text | None:
+    """What an index or a coordination degree is made of; None for any other variable."""
+    if name in study.indices:
+        index = study.indices[name]
+        parts = [f"{column} (−)" if column in index.less else column for column in index.columns]
+        return Text(f"entropy-weighted: {', '.join(parts)}", f"熵权法：{'、'.join(parts)}")
+    if name in study.coupling:
+        pair = study.coupling[name]
+        return Text(
+            f"coupling coordination of {pair.first} and {pair.second}, α = {pair.alpha:g}",
+            f"{pair.first}与{pair.second}的耦合协调度，α = {pair.alpha:g}",
+        )
+    return None
+
+
+def write_indices(job: Job, names: Mapping[str, Text]) -> None:
+    """The entropy weights of every index, and the graded table of every coupling by unit and period."""
+    from spatial_zb.report.index_layouts import coordination_table, entropy_table
+
+    study, prepared = job.study, job.prepared
+    if study.indices:
+        weights = pd.concat([_weights_frame(study, prepared.panel, i) for i in study.indices.values()])
+        labels = prepared.labels | {c: prepared.panel.label(c) for c in weights["variable"]}
+        job.table(lambda style: entropy_table(weights, labels, notes=prepared.sources))
+        job.tidy("entropy_weights", weights)
+    for pair in study.coupling.values():
+        frame = _graded(prepared.panel, pair)
+        job.tidy(pair.name, frame)
+        job.table(
+            lambda style, frame=frame, pair=pair: coordination_table(
+                frame,
+                names,
+                title=pair.label,
+                key=pair.name,
+                notes=prepared.sources,
+            )
+        )
+
+
+def _weights_frame(study: Study, panel: Panel, index: Index) -> pd.DataFrame:
+    found = _weighed(study, panel, index)
+    return pd.DataFrame(
+        {
+            "index": index.name,
+            "variable": index.columns,
+            "direction": ["less" if name in index.less else "more" for name in index.columns],
+            "entropy": found.entropy,
+            "weight": found.weights,
+        }
+    )
+
+
+def _graded(panel: Panel, pair: Coupling) -> pd.DataFrame:
+    """One row per unit and period with U₁, U₂, C, T, D and the grade in words."""
+    found = _coupled(panel, pair)
+    columns = {
+        pair.first: panel.array(pair.first),
+        pair.second: panel.array(pair.second),
+        "coupling": found.coupling,
+        "level": found.level,
+        "coordination": found.coordination,
+    }
+    frame = panel.frame()[["unit", "period"]].assign(**{name: v.ravel() for name, v in columns.items()})
+    grades = [coordination_grade(degree) for degree in frame["coordination"]]
+    return frame.assign(grade_en=[g.en for g in grades], grade_zh=[g.zh for g in grades])
