@@ -14,7 +14,7 @@ from spatial_zb.errors import (
     SpatialZbError,
     SpatialZbWarning,
 )
-from spatial_zb.models.simultaneous import fit_system
+from spatial_zb.models.simultaneous import fit_system, restriction_tests
 from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.models.system_spec import Equation, SystemSpec
 from spatial_zb.pipeline.job import Job, sample_notes
@@ -137,7 +137,37 @@ def _write_system(job: Job, system: System, columns: Sequence[_SystemColumn]) ->
             style=style,
         )
     )
+    _write_restrictions(job, system, columns)
     _tidy_system(job, system, columns)
+
+
+def _write_restrictions(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
+    """Likelihood-ratio tests of the restrictions a reader asks about, for the first FIML estimate."""
+    from spatial_zb.report import layouts
+
+    fitted = [c for c in columns if c.facts["method"] == "fiml" and c.fit.converged]
+    if not fitted:
+        return
+    column, study = fitted[0], job.study
+    tests = restriction_tests(column.fit)
+    sample, W = study.samples[column.facts["sample"]].label, study.weights[column.facts["weights"]].label
+    title = Text(
+        f"{system.title.en}: restrictions, FIML, {sample.en}, {W.en}",
+        f"{system.title.zh}：约束检验（FIML，{sample.zh}，{W.zh}）",
+    )
+    notes = [RESTRICTION_NOTE, *job.prepared.sources]
+    job.table(
+        lambda style: layouts.chain_table(
+            tests, title=title, key=f"system_{system.name}_restrictions", notes=notes, style=style
+        )
+    )
+    job.tidy(f"system_{system.name}_restrictions", tests)
+
+
+RESTRICTION_NOTE = Text(
+    "Likelihood-ratio tests; they hold under the exclusions of the system, which the identification table judges.",
+    "似然比检验；以系统的排除约束成立为前提，见识别检验表。",
+)
 
 
 def _tidy_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
