@@ -156,13 +156,29 @@ def _write_restrictions(job: Job, system: System, columns: Sequence[_SystemColum
         f"{system.title.zh}：约束检验（FIML，{sample.zh}，{W.zh}）",
     )
     notes = [RESTRICTION_NOTE, *job.prepared.sources]
+    words = tests.assign(test=[_restriction_words(name, system, job.prepared) for name in tests["test"]])
     job.table(
         lambda style: layouts.chain_table(
-            tests, title=title, key=f"system_{system.name}_restrictions", notes=notes, style=style
+            words, title=title, key=f"system_{system.name}_restrictions", notes=notes, style=style
         )
     )
     job.tidy(f"system_{system.name}_restrictions", tests)
 
+
+def _restriction_words(name: str, system: System, prepared: Prepared) -> Text:
+    if name in RESTRICTION_WORDS:
+        return RESTRICTION_WORDS[name]
+    source, _, response = name.removeprefix("no ").partition(" → ")
+    a, b = (_short(prepared.panel.label(system.equations[part].y)) for part in (source, response))
+    return Text(f"No effect of {a.en} on {b.en}", f"{a.zh}对{b.zh}无影响")
+
+
+RESTRICTION_WORDS = {
+    "no cross spillover": Text("No cross spillover", "无交叉溢出"),
+    "no own spillover": Text("No own spillover", "无自身溢出"),
+    "no feedback": Text("No local feedback", "无当地反馈"),
+    "uncorrelated errors": Text("Uncorrelated errors", "方程误差不相关"),
+}
 
 RESTRICTION_NOTE = Text(
     "Likelihood-ratio tests; they hold under the exclusions of the system, which the identification table judges.",
