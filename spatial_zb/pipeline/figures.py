@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from spatial_zb.data.panel import Panel
+from spatial_zb.data.regions import select_regions
 from spatial_zb.pipeline.job import Job, unit_names
 from spatial_zb.study import Study
 from spatial_zb.text import Text
@@ -24,14 +25,17 @@ def draw_maps(job: Job) -> list[Text]:
     sample = study.main_sample
     panel, polygons = prepared.sample(sample), prepared.polygons(sample)
     chosen = list(study.maps.periods)
+    gone = prepared.left_out(sample)
+    shown = select_regions(prepared.regions, [*polygons.index, *gone]) if gone else polygons
     for variable in study.maps.variables:
         values = panel.select(periods=chosen).array(variable)
-        frame = pd.DataFrame(values.T, index=panel.units, columns=chosen)
+        heads = chosen if len(panel.periods) > 1 else [""]  # one cross-section needs no year over its map
+        frame = pd.DataFrame(values.T, index=panel.units, columns=heads).reindex(shown.index)
         label = panel.label(variable)
         job.figure(
             f"map_{variable}",
             lambda style, frame=frame, label=label: choropleth_panels(
-                polygons,
+                shown,
                 frame,
                 scheme=study.maps.scheme,
                 k=study.maps.classes,
@@ -57,6 +61,7 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
     study = job.study
     W = job.prepared.weights(weights, study.main_sample)
     frames = []
+    gone = _left_out_words(job)
     for variable in study.maps.variables:
         found = {
             period: local_moran(
@@ -69,7 +74,8 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
             )
             for period in study.maps.periods
         }
-        codes = pd.DataFrame({period: result.codes() for period, result in found.items()})
+        heads = found if len(panel.periods) > 1 else [""]
+        codes = pd.concat([result.codes() for result in found.values()], axis=1).set_axis(heads, axis=1)
         label = panel.label(variable)
         note = Text(
             f"{label.en}. Local Moran’s I, {study.weights[weights].label.en}, "
@@ -77,6 +83,7 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
             f"{label.zh}。局部莫兰指数，{study.weights[weights].label.zh}，{study.general.permutations}次置换，"
             "错误发现率5%。",
         )
+        note = Text(note.en + gone.en, note.zh + gone.zh)
         job.figure(
             f"clusters_{variable}",
             lambda style, codes=codes, note=note: cluster_map(
@@ -93,6 +100,17 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
             for period, result in found.items()
         ]
     job.tidy("local_moran", pd.concat(frames, ignore_index=True))
+
+
+def _left_out_words(job: Job) -> Text:
+    names = unit_names(job.prepared)
+    gone = [names.get(i, Text.of(i)) for i in job.prepared.left_out(job.study.main_sample)]
+    if not gone:
+        return Text("", "")
+    return Text(
+        f" Left out for lack of data: {', '.join(n.en for n in gone)}.",
+        f"因缺数据未纳入：{'、'.join(n.zh for n in gone)}。",
+    )
 
 
 def _draw_scatter(job: Job, panel: Panel, variable: str) -> None:

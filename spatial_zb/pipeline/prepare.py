@@ -59,6 +59,11 @@ class Prepared:
         """The polygons of one sample."""
         return select_regions(self.regions, self.samples[sample])
 
+    def left_out(self, sample: str) -> tuple[str, ...]:
+        """Units the study file puts in a sample that a rule for blank cells took out of it."""
+        kept = set(self.samples[sample])
+        return tuple(i for i in _members(self.study, sample, self.regions) if i not in kept)
+
     def weights(self, name: str, sample: str) -> Weights:
         """Weights of one sample, built from its own polygons, once."""
         key = name, sample
