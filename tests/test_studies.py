@@ -1,0 +1,102 @@
+"""The other two studies of the repository, made small: they run, and their numbers are those of their data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spatial_zb import cli
+from spatial_zb.data.agglomeration import coordination_grade, coupling_coordination, entropy_weights
+from spatial_zb.errors import SpecificationError
+from spatial_zb.study import load_study
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALLER = {
+    "permutations = 9999": "permutations = 999",
+    'language = "both"': 'language = "en"',
+    'tables = ["csv", "tex", "md", "docx", "xlsx"]': 'tables = ["csv"]',
+    'figures = ["pdf", "png"]': 'figures = ["png"]',
+    "dpi = 300": "dpi = 72",
+    "periods = [2017, 2019, 2020, 2022]": "periods = [2022]",
+}
+
+
+def small(name: str, folder: Path, **changes: str) -> Path:
+    """A small copy of a study beside links to the data and polygons of the repository."""
+    text = (ROOT / "studies" / f"{name}.toml").read_text(encoding="utf-8")
+    for old, new in {**SMALLER, **changes}.items():
+        text = text.replace(old, new)
+    path = folder / f"{name}.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def finished(name: str, folder: Path) -> Path:
+    out = folder / "out"
+    path = small(name, folder)
+    assert cli.main(["run", str(path), "--root", str(ROOT), "--out", str(out), "--quiet"]) == 0
+    return out
+
+
+def test_counties(tmp_path):
+    out = finished("counties", tmp_path)
+    panel = pd.read_csv(out / "tidy" / "panel.csv", dtype={"unit": str}).set_index("unit")
+    assert len(panel) == 77
+    assert "huzhou_districts" not in panel.index
+    census = pd.read_csv(ROOT / "data" / "zhejiang_county_census_2000_2010.csv")
+    core = census[census["constant_unit"] == "hangzhou_core"]
+    growth = 10 * np.log(core["pop_2010"].sum() / core["pop_2000"].sum())
+    assert panel.loc["hangzhou_core", "growth"] == pytest.approx(growth, rel=1e-12)
+    moran = pd.read_csv(out / "tidy" / "moran.csv")
+    assert (moran["I"] > 0.3).all()
+    local = pd.read_csv(out / "tidy" / "local_moran.csv")
+    assert len(local) == 3 * 77
+    assert set(local["cluster"]) <= {"HH", "LL", "HL", "LH", "not significant"}
+    assert len(list((out / "figures").glob("clusters_*.png"))) == 3
+
+
+def test_coupling(tmp_path):
+    out = finished("coupling", tmp_path)
+    panel = pd.read_csv(out / "tidy" / "panel.csv")
+    wide = {
+        name: panel.pivot(index="period", columns="unit", values=name).to_numpy()
+        for name in ("gdp", "employees", "gdp_per_employee", "teachers", "students", "science", "inventions")
+    }
+    industry = entropy_weights(np.dstack([wide[n] for n in ("gdp", "employees", "gdp_per_employee")])).scores
+    talent = entropy_weights(
+        np.dstack([wide[n] for n in ("teachers", "students", "science", "inventions")])
+    ).scores
+    expected = coupling_coordination(industry, np.clip(talent, 0, 1)).coordination
+    graded = pd.read_csv(out / "tidy" / "coordination.csv")
+    found = graded.pivot(index="period", columns="unit", values="coordination").to_numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert len(graded) == 66
+    assert [coordination_grade(d).en for d in graded["coordination"]] == list(graded["grade_en"])
+    weights = pd.read_csv(out / "tidy" / "entropy_weights.csv")
+    np.testing.assert_allclose(weights.groupby("index")["weight"].sum(), 1.0)
+
+
+WRONG = {
+    "columns": ('"inventions"]', '"inventoins"]', "did you mean 'inventions'"),
+    "index": ('second = "talent"', 'second = "talnt"', "index 'talnt' is not known; did you mean 'talent'"),
+    "name": ("[coupling.coordination]", "[coupling.industry]", "has this name; choose another"),
+    "weights": ('labels = "none"\nclusters = "queen"', 'labels = "none"\nclusters = "quen"', "'queen'"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_mistakes_in_the_new_sections_are_named(tmp_path, case):
+    old, new, words = WRONG[case]
+    study = "counties" if case == "weights" else "coupling"
+    with pytest.raises(SpecificationError, match=words):
+        load_study(small(study, tmp_path, **{old: new}), root=ROOT)
+
+
+def test_rd_columns_are_refused_with_their_blank_cells(tmp_path, capsys):
+    path = small("coupling", tmp_path, **{'"inventions"]': '"rd_personnel"]'})
+    assert cli.main(["check", str(path), "--root", str(ROOT)]) == 1
+    said = capsys.readouterr()
+    assert "rd_personnel" in said.out + said.err
