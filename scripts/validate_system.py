@@ -23,7 +23,7 @@ from spatial_zb.errors import SpatialZbError
 from spatial_zb.models.simultaneous import fit_system
 from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.simulate_system import simulate_system
+from spatial_zb.system_simulation import simulate_system
 from spatial_zb.weights import contiguity, inverse_distance
 
 ROOT = Path(__file__).parents[1]

@@ -54,13 +54,13 @@ if TYPE_CHECKING:
     from spatial_zb.pipeline import prepare
     from spatial_zb.resampling import bootstrap
     from spatial_zb.simulate import simulate_durbin
-    from spatial_zb.simulate_system import simulate_system
     from spatial_zb.study import load_study
     from spatial_zb.system_effects import (
         feedback_decomposition,
         system_effects_by_order,
         system_effects_by_unit,
     )
+    from spatial_zb.system_simulation import simulate_system
     from spatial_zb.weights.matrix import Weights, as_weights
 
 #: Public name → the module it comes from.
@@ -86,7 +86,7 @@ _HOMES = {
     "compare_fits": "compare.nested",
     "specification_grid": "compare.grid",
     "simulate_durbin": "simulate",
-    "simulate_system": "simulate_system",
+    "simulate_system": "system_simulation",
     "load_study": "study",
     "prepare": "pipeline",
     "AlignmentError": "errors",

@@ -22,7 +22,7 @@ from spatial_zb.core.system_sandwich import score_diagonals
 from spatial_zb.core.system_strength import generic_rank, instrument_strength, overidentification
 from spatial_zb.models.system_design import build_system_design
 from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.simulate_system import simulate_system
+from spatial_zb.system_simulation import simulate_system
 from spatial_zb.weights.matrix import Weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")

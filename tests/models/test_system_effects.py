@@ -15,13 +15,13 @@ from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.simultaneous import fit_system
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.simulate_system import simulate_system
 from spatial_zb.system_effects import (
     feedback_decomposition,
     system_effect_matrix,
     system_effects_by_order,
     system_effects_by_unit,
 )
+from spatial_zb.system_simulation import simulate_system
 from spatial_zb.weights.matrix import Weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")

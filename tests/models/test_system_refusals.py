@@ -19,7 +19,7 @@ from spatial_zb.errors import (
 )
 from spatial_zb.models.simultaneous import fit_system, likelihood_ratio, restriction_tests
 from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.simulate_system import simulate_system
+from spatial_zb.system_simulation import simulate_system
 from spatial_zb.weights.matrix import Weights
 
 TRUTH = {

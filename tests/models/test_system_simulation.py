@@ -9,7 +9,7 @@ from scipy import sparse
 
 from spatial_zb.errors import SpecificationError
 from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.simulate_system import simulate_system
+from spatial_zb.system_simulation import simulate_system
 from spatial_zb.weights.matrix import Weights
 
 SPEC = SystemSpec(

@@ -27,7 +27,7 @@ periods = [2003, 2006]
 kind = "gravity"
 variable = "gdp_10k"
 periods = 2005
-[weights.nested]
+[weights.joined]
 kind = "combine"
 parts = ["inverse", "before"]
 [weights.mixed]
@@ -100,7 +100,7 @@ def test_parts_of_combinations_are_normalised_as_their_own_tables_say(prepared) 
     )
     assert mixed.normalisation == "row"
     product = parts["inverse"] * parts["before"]
-    nested = prepared.weights("nested", "delta").matrix.toarray()
+    nested = prepared.weights("joined", "delta").matrix.toarray()
     np.testing.assert_allclose(nested, product / product.sum(axis=1, keepdims=True), rtol=1e-9)
 
 
