@@ -94,7 +94,12 @@ def test_all_results_are_there_and_signed(finished):
         "effects_industry",
     }
     expected |= {"map_industry", "map_talent", "moran_scatter_industry", "weights_queen"}
-    expected |= {"tests_industry", "system_mutual_delta_queen", "system_mutual_identification", "system_mutual_reading"}
+    expected |= {
+        "tests_industry",
+        "system_mutual_delta_queen",
+        "system_mutual_identification",
+        "system_mutual_reading",
+    }
     assert expected <= stems
     assert made == set(contents(finished)) - {output.MANIFEST}
     assert not list(results(finished).glob(".*"))
