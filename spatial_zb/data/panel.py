@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -12,10 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.data.codes import padded, region_names, suggested, warn_padded
 from spatial_zb.errors import AlignmentError, DataError, SpatialZbWarning, listed
 from spatial_zb.text import Text
 
-__all__ = ["Panel", "build_panel"]
+__all__ = ["Panel", "build_panel", "period_numbers", "unit_ids"]
 
 #: Names that tables and formulas keep for parameters.
 RESERVED = frozenset({"rho", "lam", "sigma2", "(Intercept)"})
@@ -123,12 +127,13 @@ def build_panel(
     frame: pd.DataFrame,
     unit: str = "unit",
     period: str = "period",
-    units: Sequence[str] | pd.Index | None = None,
+    units: Sequence[str] | pd.Index | pd.DataFrame | None = None,
     *,
     columns: Sequence[str] | None = None,
     labels: Mapping[str, Text] | None = None,
     how: Literal["strict", "inner"] = "strict",
     balance: Literal["error", "drop_units", "drop_periods"] = "error",
+    thousands: str | None = None,
 ) -> Panel:
     """Turn a long table into a Panel, matching units by id.
 
@@ -139,7 +144,9 @@ def build_panel(
     unit, period
         Names of the id column (text) and of the period column (whole numbers).
     units
-        Ids the panel must hold, and their order, e.g. ``W.ids``. Without it: the ids of the table, sorted.
+        Ids the panel must hold, and their order, e.g. ``W.ids``; polygons indexed by id serve as well, and let
+        messages suggest codes for names. Without it: the ids of the table, sorted. An id of the table that
+        differs from exactly one of them by lost leading zeros takes its form, with a warning.
     columns
         Variables to keep; all numeric columns without it.
     how
@@ -147,6 +154,8 @@ def build_panel(
         a warning; the caller then subsets W as well.
     balance
         What to do with units that miss a period: refuse, drop those units, or drop those periods.
+    thousands
+        Mark between thousands in numbers stored as text, such as ``","``; without it ``"1,234"`` is refused.
 
     Raises
     ------
@@ -157,10 +166,12 @@ def build_panel(
         Units of the table and ``units`` differ.
     """
     _check_header(frame, unit, period)
-    variables = _numeric(frame, unit, period, columns)
-    keys = pd.DataFrame({"unit": _unit_ids(frame[unit]), "period": _periods(frame[period])})
+    variables = _numeric(frame, unit, period, columns, thousands)
+    names = region_names(units)
+    units = units.index if isinstance(units, pd.DataFrame) else units
+    keys = pd.DataFrame({"unit": unit_ids(frame[unit], units), "period": period_numbers(frame[period])})
     _refuse_duplicates(keys)
-    wanted = _wanted_units(pd.Index(keys["unit"].unique()).sort_values(), units, how)
+    wanted = _wanted_units(pd.Index(keys["unit"].unique()).sort_values(), units, how, names)
     inside = keys["unit"].isin(wanted).to_numpy()
     periods = sorted(keys.loc[inside, "period"].unique())
     wide = variables.set_axis(pd.MultiIndex.from_frame(keys)).loc[inside]
@@ -168,15 +179,19 @@ def build_panel(
     full = pd.MultiIndex.from_product([periods, wanted], names=["period", "unit"])
     ordered = wide.reorder_levels(["period", "unit"]).reindex(full)
     values = ordered.to_numpy(float).reshape(len(periods), len(wanted), -1)
+    _mention_outliers(values, wanted, periods, variables.columns)
     return Panel(values, tuple(int(p) for p in periods), wanted, tuple(variables.columns), labels or {})
 
 
 def _check_header(frame: pd.DataFrame, unit: str, period: str) -> None:
     if not isinstance(frame, pd.DataFrame) or frame.empty:
         raise DataError("The table has no rows. Give a DataFrame with one row per unit and period.")
-    twice = frame.columns[frame.columns.duplicated()].unique()
+    twice = frame.columns[_cleaned(frame.columns).duplicated()].unique()
     if len(twice):
-        raise DataError(f"The table has columns named twice: {listed(twice)}. Rename one of each.")
+        raise DataError(
+            f"The table has columns named twice: {listed(twice)}. Blanks around a name and full-width letters "
+            "make no difference. Rename one of each."
+        )
     absent = [c for c in (unit, period) if c not in frame]
     if absent:
         raise DataError(
@@ -184,7 +199,15 @@ def _check_header(frame: pd.DataFrame, unit: str, period: str) -> None:
         )
 
 
-def _numeric(frame: pd.DataFrame, unit: str, period: str, columns: Sequence[str] | None) -> pd.DataFrame:
+def _cleaned(names: pd.Index) -> pd.Index:
+    return pd.Index(
+        [unicodedata.normalize("NFKC", str(name)).replace("\ufeff", "").strip() for name in names]
+    )
+
+
+def _numeric(
+    frame: pd.DataFrame, unit: str, period: str, columns: Sequence[str] | None, thousands: str | None
+) -> pd.DataFrame:
     """Take the variables as floats; text that is asked for by name is refused with its cells."""
     body = frame.drop(columns=[unit, period])
     if columns is None:
@@ -200,21 +223,28 @@ def _numeric(frame: pd.DataFrame, unit: str, period: str, columns: Sequence[str]
         chosen = list(columns)
     if not chosen:
         raise DataError("The table has no numeric column.")
-    taken = [c for c in chosen if c in RESERVED or str(c).startswith("W_")]
+    clean = _cleaned(pd.Index(chosen))
+    taken = [c for c, name in zip(chosen, clean, strict=True) if name in RESERVED or name.startswith("W_")]
     if taken:
         raise DataError(
             f"Variables may not be called {listed(taken)}: these names stand for parameters. Rename them."
         )
-    return pd.DataFrame({c: _as_float(frame, c, unit, period) for c in chosen})
+    return pd.DataFrame({c: _as_float(frame, c, unit, period, thousands) for c in chosen})
 
 
-def _as_float(frame: pd.DataFrame, column: str, unit: str, period: str) -> NDArray[np.float64]:
+def _as_float(
+    frame: pd.DataFrame, column: str, unit: str, period: str, thousands: str | None
+) -> NDArray[np.float64]:
     raw = frame[column]
-    number = pd.to_numeric(raw, errors="coerce").astype(float)
+    plain = raw
+    if thousands is not None and (raw.dtype == object or isinstance(raw.dtype, pd.StringDtype)):
+        plain = raw.map(lambda cell: _without_marks(cell, thousands) if isinstance(cell, str) else cell)
+    number = pd.to_numeric(plain, errors="coerce").astype(float)
     lost = number.isna() & raw.notna()
     if lost.any():
         raise DataError(
-            f"Column {column!r} holds text where numbers are needed: {_cells(frame, lost, unit, period, raw)}."
+            f"Column {column!r} holds text where numbers are needed: {_cells(frame, lost, unit, period, raw)}. "
+            "Leave unknown cells blank, write 12% as 12, and pass thousands=',' for 1,234."
         )
     if raw.dtype == object or isinstance(raw.dtype, pd.StringDtype):
         _warn(f"Column {column!r} stores its numbers as text; read as numbers.")
@@ -229,7 +259,20 @@ def _cells(frame: pd.DataFrame, where: pd.Series, unit: str, period: str, raw: p
     return listed((f"{u} {p} ({v!r})" for u, p, v in found.itertuples(index=False)), 5)
 
 
-def _unit_ids(column: pd.Series) -> pd.Series:
+def _without_marks(cell: str, mark: str) -> str:
+    """1,234,567 without its marks; left alone where they do not part groups of three digits."""
+    groups = rf"\s*[-+]?\d{{1,3}}(?:{re.escape(mark)}\d{{3}})+(?:\.\d*)?\s*"
+    return cell.replace(mark, "") if re.fullmatch(groups, cell) else cell
+
+
+def unit_ids(column: pd.Series, wanted: Sequence[str] | pd.Index | None = None) -> pd.Series:
+    """Ids as clean text; lost leading zeros are put back where exactly one of ``wanted`` fits. Both are said.
+
+    Raises
+    ------
+    DataError
+        A blank id, or one that is not a whole number in a column of decimals.
+    """
     if column.isna().any():
         raise DataError(f"Column {column.name!r} has {int(column.isna().sum())} row(s) without a unit id.")
     if pd.api.types.is_float_dtype(column):
@@ -243,16 +286,83 @@ def _unit_ids(column: pd.Series) -> pd.Series:
     clean = text.str.normalize("NFKC").str.replace("\ufeff", "").str.strip()
     if (clean != text).any():
         _warn(f"Blanks or full-width characters were removed from unit ids in column {column.name!r}.")
+    changed = {} if wanted is None else padded(list(clean.unique()), [str(unit) for unit in wanted])
+    if changed:
+        warn_padded(changed, column.name)
+        clean = clean.replace(changed)
     return clean.reset_index(drop=True)
 
 
-def _periods(column: pd.Series) -> pd.Series:
-    number = pd.to_numeric(column, errors="coerce")
+def period_numbers(column: pd.Series) -> pd.Series:
+    """Periods as whole numbers; "2019年" and full-width digits are read, with a warning.
+
+    Raises
+    ------
+    DataError
+        Dates, fractions, two-digit years such as "07", or anything else that is not a whole number.
+    """
+    column = column.reset_index(drop=True)
+    text = np.array([isinstance(cell, str) for cell in column], dtype=bool)
+    words = column[text].astype(str).str.normalize("NFKC").str.replace("\ufeff", "").str.strip()
+    short = words.str.fullmatch(r"['’]?0\d年?|['’]\d\d年?")
+    years = words.str.replace(r"^(\d+)年度?$", r"\1", regex=True)
+    plain = column.astype(object).where(~text, years.reindex(column.index))
+    number = pd.Series([_whole(cell) for cell in plain], index=column.index, dtype=float)
+    number[words.index[short]] = np.nan
     wrong = number.isna() | (number % 1 != 0)
     if wrong.any():
         shown = listed(map(repr, column[wrong].unique()), 3)
-        raise DataError(f"Periods must be whole numbers such as 2019; column {column.name!r} has {shown}.")
-    return number.astype("int64").reset_index(drop=True)
+        raise DataError(
+            f"Periods must be whole numbers such as 2019; column {column.name!r} has {shown}. "
+            "Of a date, keep the year (frame[column].dt.year); write a year with four digits."
+        )
+    if (years != column[text]).any():
+        _warn(f"Periods in column {column.name!r} such as {column[text].iloc[0]!r} were read as years.")
+    return number.astype("int64")
+
+
+def _whole(cell: Any) -> float:
+    if pd.isna(cell) or isinstance(cell, bool | date | np.datetime64):
+        return np.nan
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return np.nan
+
+
+#: A value this many times the others was probably entered in another unit of measurement.
+OUTLIER = 300.0
+#: ... if the others do not differ more than this among themselves.
+SPREAD = 30.0
+
+
+def _mention_outliers(
+    values: NDArray[np.float64], units: pd.Index, periods: Sequence[int], columns: Sequence[str]
+) -> None:
+    """Warn of values a thousand times those of the same unit, or of all cells; they are never altered."""
+    if values.shape[0] * values.shape[1] < 4:
+        return
+    for k, column in enumerate(columns):
+        sizes = np.abs(values[:, :, k])
+        found = _stands_out(sizes.reshape(-1, 1), spread=np.inf).reshape(sizes.shape)
+        if len(sizes) >= 4:
+            found = found | _stands_out(sizes, SPREAD)
+        cells = [f"{units[i]} in {periods[t]} ({values[t, i, k]:g})" for t, i in np.argwhere(found)]
+        if cells:
+            _warn(
+                f"{column} stands out by a factor of {OUTLIER:g} or more: {listed(cells, 4)}. Check the unit of "
+                "measurement; the value was kept."
+            )
+
+
+def _stands_out(sizes: NDArray[np.float64], spread: float) -> NDArray[np.bool_]:
+    """The largest of each column, if it is many times the second and the others are alike; (m, k) → (m, k)."""
+    known = np.where(np.isfinite(sizes), sizes, -1.0)
+    order = np.sort(known, axis=0)
+    largest, second = order[-1], order[-2]
+    least = np.where(known >= 0, known, np.inf).min(axis=0)
+    alike = np.isinf(spread) | (second <= least * min(spread, SPREAD))
+    return (known == largest) & (second > 0) & (largest >= OUTLIER * second) & alike
 
 
 def _refuse_duplicates(keys: pd.DataFrame) -> None:
@@ -264,7 +374,9 @@ def _refuse_duplicates(keys: pd.DataFrame) -> None:
         )
 
 
-def _wanted_units(found: pd.Index, units: Sequence[str] | pd.Index | None, how: str) -> pd.Index:
+def _wanted_units(
+    found: pd.Index, units: Sequence[str] | pd.Index | None, how: str, names: Mapping[str, str]
+) -> pd.Index:
     if units is None:
         return pd.Index(found, dtype=str)
     wanted = pd.Index([str(u) for u in units], dtype=str)
@@ -284,9 +396,16 @@ def _wanted_units(found: pd.Index, units: Sequence[str] | pd.Index | None, how: 
         raise AlignmentError(
             f"The table and the list of units (weights or polygons) differ: {len(missing)} unit(s) have no rows in "
             f"the table ({listed(missing) or 'none'}), {len(extra)} unit(s) of the table are not in the list "
-            f"({listed(extra) or 'none'}). Add or drop them, or pass how='inner' to keep the common ones."
+            f"({listed(extra) or 'none'}).{_meant(extra, wanted, names)} Add or drop them, or pass how='inner' to "
+            "keep the common ones."
         )
     return wanted
+
+
+def _meant(extra: pd.Index, wanted: pd.Index, names: Mapping[str, str]) -> str:
+    near = {unit: suggested(unit, list(wanted), names) for unit in extra[:20]}
+    pairs = listed((f"{unit} may be {code}" for unit, code in near.items() if code), 5)
+    return f" {pairs}." if pairs else ""
 
 
 def _balance(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import struct
+import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,13 +49,19 @@ def read_regions(path: str | Path, id: str = "adcode") -> gpd.GeoDataFrame:
         raise DataError(
             f"There is no polygon file {path}. Give the path of a .shp, .gpkg or .geojson file on this machine."
         )
-    _need_siblings(path)
+    _check_parts(path)
     try:
-        layer = geopandas.read_file(path)
+        with _with_index(path) as whole:
+            layer = geopandas.read_file(whole, **_encoding(path))
     except Exception as error:  # GDAL raises many kinds; all of them mean the same to the user
         raise DataError(
             f"{path.name} cannot be read as polygons: {error}. Export it again from its source."
         ) from error
+    if not isinstance(layer, geopandas.GeoDataFrame):
+        raise DataError(f"{path.name} holds no geometry. Give a polygon layer.")
+    if id not in layer and path.suffix.lower() == ".shp" and len(id) > 10 and id[:10] in layer:
+        _warn(f"{path.name}: a shapefile keeps ten characters of a name; {id!r} was read from {id[:10]!r}.")
+        layer = layer.rename(columns={id[:10]: id})
     if id not in layer:
         columns = listed(c for c in layer.columns if c != "geometry")
         raise DataError(f"{path.name} has no column {id!r}; it has {columns}. Name the id column with id=.")
@@ -74,11 +84,77 @@ def select_regions(regions: gpd.GeoDataFrame, ids: Sequence[str]) -> gpd.GeoData
     return regions.loc[regions.index.isin(list(ids))]
 
 
-def _need_siblings(path: Path) -> None:
-    if path.suffix.lower() == ".shp" and not any(path.with_suffix(s).exists() for s in (".dbf", ".DBF")):
+def _check_parts(path: Path) -> None:
+    """A shapefile needs its .dbf, and both must be as long as their headings say."""
+    if path.suffix.lower() != ".shp":
+        return
+    table = _part(path, ".dbf")
+    if table is None:
         raise DataError(
             f"{path.name} comes without its .dbf file, which holds the ids. Copy all parts of the shapefile."
         )
+    with path.open("rb") as stream:
+        head = stream.read(28)
+    expected = 2 * struct.unpack(">i", head[24:28])[0] if len(head) == 28 else 100
+    for part, least in ((path, expected), (table, _dbf_length(table))):
+        size = part.stat().st_size
+        if size < least:
+            raise DataError(f"{part.name} is cut off: {size} of {least} bytes. Copy the shapefile again.")
+
+
+def _part(path: Path, suffix: str) -> Path | None:
+    found = [path.with_suffix(s) for s in (suffix, suffix.upper()) if path.with_suffix(s).is_file()]
+    return found[0] if found else None
+
+
+def _dbf_length(table: Path) -> int:
+    with table.open("rb") as stream:
+        head = stream.read(12)
+    if len(head) < 12:
+        return 33
+    rows, start, width = struct.unpack("<IHH", head[4:12])
+    return start + rows * width
+
+
+def _encoding(path: Path) -> dict[str, str]:
+    """The encoding of a .dbf that comes without a .cpg, as its bytes tell."""
+    table = _part(path, ".dbf") if path.suffix.lower() == ".shp" else None
+    if table is None or _part(path, ".cpg") is not None:
+        return {}
+    content = table.read_bytes()
+    text = content[struct.unpack("<H", content[8:10])[0] :]
+    if text.isascii():
+        return {}
+    for encoding in ("utf-8", "gb18030"):
+        try:
+            text.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        _warn(f"{path.name} comes without a .cpg file; its names were read as {encoding.upper()}.")
+        return {"encoding": encoding}
+    raise DataError(
+        f"The names in {table.name} are neither UTF-8 nor GB18030. Add a .cpg file that says which."
+    )
+
+
+@contextmanager
+def _with_index(path: Path) -> Iterator[Path]:
+    """The path of a shapefile that has its .shx; a lost one is made again in a copy, not beside the original."""
+    if path.suffix.lower() != ".shp" or _part(path, ".shx") is not None:
+        yield path
+        return
+    import pyogrio
+
+    _warn(f"{path.name} comes without its .shx file, which was made again for reading.")
+    with tempfile.TemporaryDirectory() as folder:
+        for part in path.parent.glob(f"{path.stem}.*"):
+            shutil.copy(part, folder)
+        before = pyogrio.get_gdal_config_option("SHAPE_RESTORE_SHX")
+        pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": "YES"})
+        try:
+            yield Path(folder) / path.name
+        finally:
+            pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": before})
 
 
 def _ids_as_text(column: pd.Series, name: str) -> pd.Index:
@@ -121,6 +197,12 @@ def _checked(layer: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
         raise DataError(
             f"Coordinates of {name} run to latitude {max(north, -south):.1f}: latitude and longitude are swapped."
         )
+    west, south, east, north = layer.total_bounds
+    if "China" in (layer.crs.name or "") and layer.crs.is_geographic and 15 < west < east < 56 and south > 70:
+        raise DataError(
+            f"Coordinates of {name} run from {south:.1f} to {north:.1f} in latitude, outside China: latitude and "
+            "longitude are swapped."
+        )
     geometry = layer.geometry
     if geometry.has_z.any():
         geometry = geometry.force_2d()
@@ -129,13 +211,21 @@ def _checked(layer: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
         _warn(
             f"{name}: the borders of {listed(layer.index[broken])} cross themselves and were mended (make_valid)."
         )
-        geometry = geometry.where(~broken, geometry.make_valid())
+        geometry = geometry.where(~broken, geometry.make_valid().map(_polygons_of))
     if not shapely.coverage_is_valid(geometry.to_numpy()):
         bad = ~shapely.is_empty(shapely.coverage_invalid_edges(geometry.to_numpy()))
         _warn(
             f"{name}: borders of {listed(layer.index[bad])} overlap or leave gaps; contiguity tolerates up to a metre."
         )
     return layer.set_geometry(geometry)
+
+
+def _polygons_of(shape):
+    """The polygons of a mended shape, without the lines and points that mending may leave."""
+    import shapely
+
+    parts = [part for part in shapely.get_parts(shape) if part.geom_type in ("Polygon", "MultiPolygon")]
+    return shape if shape.geom_type in ("Polygon", "MultiPolygon") else shapely.union_all(parts)
 
 
 def _guess_crs(layer: gpd.GeoDataFrame) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from spatial_zb.data.expressions import compile_expression, derive
 from spatial_zb.data.missing import fill_missing
-from spatial_zb.data.panel import Panel, build_panel
+from spatial_zb.data.panel import Panel, build_panel, period_numbers, unit_ids
 from spatial_zb.data.read import read_table
 from spatial_zb.data.regions import read_regions, select_regions
 from spatial_zb.errors import (
@@ -192,6 +192,10 @@ def _estimation_table(study: Study, units: Sequence[str], span: tuple[int, int])
     """Rows of the study's units and periods; units without any row are refused here, by name."""
     data = study.data
     table = read_table(study.file(data.file), [data.unit])
+    if data.period not in table:
+        raise DataError(f"{data.file} has no column {data.period!r}; it has {listed(table.columns)}.")
+    keys = {data.unit: unit_ids(table[data.unit], units), data.period: period_numbers(table[data.period])}
+    table = table.reset_index(drop=True).assign(**keys)
     first, last = span
     table = table[table[data.unit].isin(units) & table[data.period].between(first, last)]
     missing = [u for u in units if u not in set(table[data.unit])]
