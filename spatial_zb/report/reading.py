@@ -71,17 +71,28 @@ def system_reading(mutual: pd.DataFrame, names: Mapping[str, Text], where: Text,
 
 
 def moran_reading(table: pd.DataFrame, variable: Text, weights: Text, level: float = 0.05) -> Text:
-    """Say how clustered a variable was in the first and the last period, by permutation p-values."""
-    first, last = table.iloc[0], table.iloc[-1]
+    """Say how clustered a variable was, in the first and the last period, by permutation p-values."""
+    ends = table.iloc[[0, -1]] if len(table) > 1 else table
+    english = "; ".join(_period_words(row, "") for _, row in ends.iterrows())
+    chinese = "；".join(_period_words(row, "年") for _, row in ends.iterrows())
+    if len(table) == 1:
+        found = bool(table["p_sim"].iloc[0] < level)
+        return Text(
+            f"“{variable.en}” is {'' if found else 'not '}spatially correlated at the {level:.0%} level under {weights.en} "
+            f"({english}).",
+            f"在{weights.zh}权重下，“{variable.zh}”的空间相关在{level:.0%}水平上{'' if found else '不'}显著（{chinese}）。",
+        )
     significant = int((table["p_sim"] < level).sum())
-    words = [f"I = {_plain(row['I'])}, {_p(row['p_sim'])}" for row in (first, last)]
-    a, b = int(first["period"]), int(last["period"])
     return Text(
         f"“{variable.en}” is spatially correlated at the {level:.0%} level in {significant} of {len(table)} years "
-        f"under {weights.en} ({a}: {words[0]}; {b}: {words[1]}).",
+        f"under {weights.en} ({english}).",
         f"在{weights.zh}权重下，“{variable.zh}”在{len(table)}个年份中有{significant}个年份的空间相关在{level:.0%}水平上显著"
-        f"（{a}年：{words[0]}；{b}年：{words[1]}）。",
+        f"（{chinese}）。",
     )
+
+
+def _period_words(row: pd.Series, year: str) -> str:
+    return f"{int(row['period'])}{year}: I = {_plain(row['I'])}, {_p(row['p_sim'])}"
 
 
 def _amount(row: pd.Series) -> str:
