@@ -11,6 +11,7 @@ import pytest
 from spatial_zb import cli
 from spatial_zb.data.agglomeration import coordination_grade, coupling_coordination, entropy_weights
 from spatial_zb.errors import SpecificationError
+from spatial_zb.pipeline import prepare
 from spatial_zb.study import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,6 +78,26 @@ def test_coupling(tmp_path):
     assert [coordination_grade(d).en for d in graded["coordination"]] == list(graded["grade_en"])
     weights = pd.read_csv(out / "tidy" / "entropy_weights.csv")
     np.testing.assert_allclose(weights.groupby("index")["weight"].sum(), 1.0)
+
+
+@pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
+@pytest.mark.parametrize("kind", ["xlsx", "dta", "gbk.csv"])
+def test_the_same_panel_from_every_kind_of_file(tmp_path, kind):
+    source = ROOT / "data" / "zhejiang_innovation_2017_2022.csv"
+    target = tmp_path / f"innovation.{kind}"
+    table = pd.read_csv(source, dtype={"adcode": str})
+    match kind:
+        case "xlsx":
+            table.to_excel(target, index=False)
+        case "dta":
+            table.fillna({"flag": ""}).to_stata(target, write_index=False, version=118)
+        case _:
+            table.to_csv(target, index=False, encoding="gb18030")
+    changed = small("coupling", tmp_path, **{"data/zhejiang_innovation_2017_2022.csv": target.as_posix()})
+    found = prepare(load_study(changed, root=ROOT, allow_outside=True)).panel
+    expected = prepare(load_study(ROOT / "studies" / "coupling.toml")).panel
+    assert list(found.units) == list(expected.units)
+    np.testing.assert_allclose(found.array(list(expected.columns)), expected.values, rtol=1e-12)
 
 
 WRONG = {
