@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -140,13 +141,17 @@ def padded(found: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
     >>> padded(["33", "11"], ["033", "11"])
     {'33': '033'}
     """
-    missing = [w for w in wanted if w not in set(found) and w.isdigit()]
-    extra = [f for f in found if f not in set(wanted) and f.isdigit()]
-    bare = lambda code: code.lstrip("0")  # noqa: E731
-    once = lambda codes: {b for b in map(bare, codes) if list(map(bare, codes)).count(b) == 1}  # noqa: E731
-    both = once(missing) & once(extra)
-    by_bare = {bare(w): w for w in missing}
-    return {f: by_bare[bare(f)] for f in extra if bare(f) in both}
+    known, expected = set(found), set(wanted)
+    missing = [code for code in expected - known if code.isdigit()]
+    extra = [code for code in found if code not in expected and code.isdigit()]
+    lost = _once(missing)
+    return {code: lost[bare] for bare, code in _once(extra).items() if bare in lost}
+
+
+def _once(codes: Sequence[str]) -> dict[str, str]:
+    """Codes by their form without leading zeros, where no two share it."""
+    count = Counter(code.lstrip("0") for code in codes)
+    return {code.lstrip("0"): code for code in codes if count[code.lstrip("0")] == 1}
 
 
 # --- constant boundaries -----------------------------------------------------------------------------------

@@ -167,6 +167,17 @@ def test_every_constant_unit_has_a_polygon_and_a_population():
     assert (by_unit["city_adcode"].nunique() == 1).all()
 
 
+def test_the_derived_table_is_what_its_script_makes():
+    path = ROOT / "scripts" / "derive_constant_units.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    made = script.derive()
+    assert made.to_csv(index=False, lineterminator="\n") == (DATA / f"{UNITS}.csv").read_text("utf-8")
+    assert made["pop_2010"].sum() == CENSUS_TOTAL_2010
+    assert list(made.loc[made["pop_2000"].isna(), "constant_unit"]) == ["huzhou_districts"]
+
+
 # --- codebook and flags -----------------------------------------------------------------------------------
 
 
