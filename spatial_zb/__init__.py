@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from spatial_zb import weights
     from spatial_zb.compare.grid import specification_grid
     from spatial_zb.compare.nested import compare_fits
+    from spatial_zb.data.codes import MatchReport, constant_units, match_report
     from spatial_zb.data.panel import Panel, build_panel
+    from spatial_zb.data.read import read_table
     from spatial_zb.data.regions import read_regions, select_regions
     from spatial_zb.dynamics import (
         beta_convergence,
@@ -117,6 +119,10 @@ _HOMES = {
     "feedback_decomposition": "system_effects",
     "system_effects_by_order": "system_effects",
     "system_effects_by_unit": "system_effects",
+    "read_table": "data.read",
+    "match_report": "data.codes",
+    "constant_units": "data.codes",
+    "MatchReport": "data.codes",
 }
 
 __all__ = [
@@ -125,6 +131,7 @@ __all__ = [
     "DataError",
     "DurbinSpec",
     "Equation",
+    "MatchReport",
     "OutputError",
     "Panel",
     "SpatialZbError",
@@ -140,6 +147,7 @@ __all__ = [
     "bootstrap",
     "build_panel",
     "compare_fits",
+    "constant_units",
     "dagum_decomposition",
     "deviation_ellipses",
     "diagnose",
@@ -158,10 +166,12 @@ __all__ = [
     "local_bivariate_moran",
     "local_g",
     "local_moran",
+    "match_report",
     "moran",
     "pooled_moran",
     "prepare",
     "read_regions",
+    "read_table",
     "residual_moran",
     "restriction_tests",
     "select_regions",
