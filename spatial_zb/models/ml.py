@@ -250,7 +250,9 @@ def _say_what_matters(
     if estimator == "direct" and spec.fixed_effects in ("time", "two_way") and spec.spatial_terms:
         notes.append("direct ML with time effects is biased towards negative ρ; lee_yu is not")
     if n <= SMALL_N and spec.spatial_terms:
-        notes.append(f"only {n} units ({n * T} unit-periods): read standard errors as approximate")
+        notes.append(
+            f"only {n} units ({n * T} unit-periods): read standard errors as approximate, beside zb.bootstrap(fit)"
+        )
     if notes:
         warnings.warn(
             f"{spec.family} of {spec.y!r}: " + ". Also, ".join(notes) + ".", SpatialZbWarning, stacklevel=4
