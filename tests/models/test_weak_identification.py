@@ -40,8 +40,8 @@ def messages(W: zb.Weights, **options) -> str:
 def test_dense_weights_are_called_weak_and_sparse_ones_are_not(points, options):
     dense = zb.weights.inverse_distance(points).standardise()
     sparse = zb.weights.knn(points, 4).standardise()
-    assert "zb.bootstrap" in messages(dense, **options)
-    assert "zb.bootstrap" not in messages(sparse, **options)
+    assert "say little about the spatial coefficient" in messages(dense, **options)
+    assert "say little about the spatial coefficient" not in messages(sparse, **options)
 
 
 def test_threshold_is_the_one_of_the_validation_table():
