@@ -113,7 +113,7 @@ def run(
 
 
 def three_lines(reading: list[Text]) -> list[Text]:
-    """The findings of the models first; Moran's I fills up to three lines; the caveat always closes."""
+    """The findings of the models first; Moran's I fills up to three lines."""
     return [*sorted(reading, key=lambda line: "Moran" in line.en or "spatially correlated" in line.en)[:3]]
 
 
