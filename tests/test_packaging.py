@@ -74,8 +74,9 @@ def test_environment_starts_at_the_python_of_pyproject(conda: dict[str, Specifie
 def test_lock_was_made_from_this_pyproject(locked_project: dict) -> None:
     metadata = locked_project["metadata"]
     assert LOCK["requires-python"] == PYPROJECT["project"]["requires-python"]
+    extras = [line for lines in PYPROJECT["project"]["optional-dependencies"].values() for line in lines]
     assert locked_requirements(metadata["requires-dist"]) == requirements(
-        PYPROJECT["project"]["dependencies"]
+        PYPROJECT["project"]["dependencies"] + extras
     )
     assert metadata["requires-dev"].keys() == GROUPS.keys()
     for name, lines in GROUPS.items():
