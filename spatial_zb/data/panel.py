@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from spatial_zb.data.codes import padded, region_names, suggested, warn_padded
 from spatial_zb.errors import AlignmentError, DataError, SpatialZbWarning, listed
 from spatial_zb.text import Text
 
-__all__ = ["Panel", "build_panel", "period_numbers", "unit_ids"]
+__all__ = ["Panel", "build_panel", "period_numbers", "require_consecutive", "unit_ids"]
 
 #: Names that tables and formulas keep for parameters.
 RESERVED = frozenset({"rho", "lam", "sigma2", "(Intercept)"})
@@ -181,6 +182,44 @@ def build_panel(
     values = ordered.to_numpy(float).reshape(len(periods), len(wanted), -1)
     _mention_outliers(values, wanted, periods, variables.columns)
     return Panel(values, tuple(int(p) for p in periods), wanted, tuple(variables.columns), labels or {})
+
+
+def require_consecutive(panel: Panel, need: str = "A lag in time") -> int:
+    """Refuse a panel whose periods are not equally far apart, and give their distance.
+
+    Years 2000, 2010, 2020 are consecutive with the distance 10: a lag is then one of ten years.
+
+    Parameters
+    ----------
+    panel
+        The panel whose periods are to be lagged or differenced.
+    need
+        What needs it, as the subject of the message.
+
+    Raises
+    ------
+    DataError
+        A single period; a gap, which is named with the periods that would fill it and the longest stretch
+        without one.
+    """
+    periods = panel.periods
+    if len(periods) < 2:
+        raise DataError(f"{need} needs two or more periods; the panel has only {listed(periods)}.")
+    distances = np.diff(periods)
+    step = int(distances.min())
+    if (distances == step).all():
+        return step
+    wide = np.flatnonzero(distances != step)
+    gaps = [f"{periods[i + 1]} follows {periods[i]}" for i in wide]
+    absent = [p for i in wide for p in range(periods[i] + step, periods[i + 1], step)]
+    fill = f"Add {listed(absent)}, or keep" if (distances % step == 0).all() else "Keep"
+    edges = [0, *(wide + 1), len(periods)]
+    start, stop = max(pairwise(edges), key=lambda edge: edge[1] - edge[0])
+    raise DataError(
+        f"{need} needs periods without gaps, {step} apart as {periods[start]}–{periods[stop - 1]} are; but "
+        f"{listed(gaps, 4)}. {fill} a stretch without gaps: "
+        f"panel.select(periods=range({periods[start]}, {periods[stop - 1] + 1}, {step}))."
+    )
 
 
 def _check_header(frame: pd.DataFrame, unit: str, period: str) -> None:

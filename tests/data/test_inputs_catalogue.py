@@ -32,6 +32,7 @@ from spatial_zb import (
     simulate_durbin,
     weights,
 )
+from spatial_zb.data.panel import require_consecutive
 
 IDS = [f"0{33 + i}" for i in range(6)]
 NAMES = ["杭州市", "宁波市", "温州市", "嘉兴市", "湖州市", "绍兴市"]
@@ -113,6 +114,16 @@ REFUSED = {
     "13d alike after cleaning": (lambda: gate(FRAME.rename(columns={"a": "b "})), DataError, ["b", "Rename"]),
     "14 columns twice": (lambda: gate(pd.concat([FRAME, FRAME[["a"]]], axis=1)), DataError, ["a", "Rename"]),
     "16 holes": (lambda: gate(FRAME.drop(index=7)), DataError, ["034 2002", "drop_units"]),
+    "17 a gap before a lag": (
+        lambda: require_consecutive(gate(FRAME[FRAME["period"] != 2004]), "time_lag"),
+        DataError,
+        ["time_lag", "2005 follows 2003", "Add 2004", "range(2001, 2004, 1)"],
+    ),
+    "17b a lag of one period": (
+        lambda: require_consecutive(gate(FRAME[:6])),
+        DataError,
+        ["two or more", "2001"],
+    ),
     "18 one period with effects": (lambda: fit(FRAME[:6]), SpecificationError, ["single period", "none"]),
     "20 a blank cell": (lambda: fit(with_cell("a", np.nan)), DataError, ["a of", "034", "2002"]),
     "21 infinite": (lambda: gate(with_cell("a", np.inf)), DataError, [*CELL, "infinite"]),
@@ -202,6 +213,13 @@ def test_15_names_may_hold_anything():
 
 def test_gaps_between_periods_are_labels_of_a_panel_without_dynamics():
     assert gate(FRAME[FRAME["period"] != 2003]).periods == (2001, 2002, 2004, 2005)
+
+
+def test_17c_equal_distances_are_no_gap():
+    decades = gate(FRAME.assign(period=2000 + 10 * (FRAME["period"] - 2001)))
+    assert require_consecutive(decades) == 10
+    assert require_consecutive(gate()) == 1
+    assert require_consecutive(gate(FRAME[FRAME["period"].isin([2001, 2003, 2005])])) == 2
 
 
 @pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
@@ -384,7 +402,6 @@ def test_said(case):
 
 #: Numbers of the catalogue that nothing here can meet, and why.
 ELSEWHERE = {
-    17: "no model with lags in time exists",
     56: "layers are joined in no function: a study has one polygon layer",
 }
 RANGE = (*range(1, 36), *range(53, 69))
