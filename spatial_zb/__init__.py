@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from spatial_zb.data.codes import MatchReport, constant_units, match_report
     from spatial_zb.data.panel import Panel, build_panel
     from spatial_zb.data.read import read_table
-    from spatial_zb.data.regions import read_regions, select_regions
+    from spatial_zb.data.regions import join_regions, read_regions, select_regions
     from spatial_zb.dynamics import (
         beta_convergence,
         dagum_decomposition,
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Panel": "data.panel",
     "build_panel": "data.panel",
+    "join_regions": "data.regions",
     "read_regions": "data.regions",
     "select_regions": "data.regions",
     "Weights": "weights.matrix",
@@ -159,6 +160,7 @@ __all__ = [
     "fit_system",
     "geary",
     "general_g",
+    "join_regions",
     "kernel_densities",
     "lee",
     "likelihood_ratio",

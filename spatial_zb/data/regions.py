@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from spatial_zb.errors import AlignmentError, DataError, SpatialZbWarning, listed
@@ -18,16 +19,20 @@ from spatial_zb.errors import AlignmentError, DataError, SpatialZbWarning, liste
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["read_regions", "select_regions"]
+__all__ = ["join_regions", "read_regions", "select_regions"]
+
+#: Parts that overlap by less than this share of the smaller unit touch, up to the rounding of a reprojection.
+TOUCH = 1e-6
 
 
-def read_regions(path: str | Path, id: str = "adcode") -> gpd.GeoDataFrame:
-    """Read a polygon layer and index it by unit id.
+def read_regions(path: str | Path | Sequence[str | Path], id: str = "adcode") -> gpd.GeoDataFrame:
+    """Read a polygon layer, or the parts of one, and index it by unit id.
 
     Parameters
     ----------
     path
-        A shapefile, GeoPackage or GeoJSON file on this machine.
+        A shapefile, GeoPackage or GeoJSON file on this machine; or several, such as one for each province, which
+        :func:`join_regions` lays side by side.
     id
         Column of the unit ids; they are kept as text, so that leading zeros stay.
 
@@ -42,9 +47,14 @@ def read_regions(path: str | Path, id: str = "adcode") -> gpd.GeoDataFrame:
         point or line, an empty geometry, coordinates that look like swapped latitude and longitude, or the
         same id twice.
     """
+    if isinstance(path, str | Path):
+        return _read_layer(Path(path), id)
+    return _joined([(Path(part).name, _read_layer(Path(part), id)) for part in path])
+
+
+def _read_layer(path: Path, id: str) -> gpd.GeoDataFrame:
     import geopandas
 
-    path = Path(path)
     if str(path).startswith(("/vsi", "http:", "https:")) or not path.is_file():
         raise DataError(
             f"There is no polygon file {path}. Give the path of a .shp, .gpkg or .geojson file on this machine."
@@ -70,18 +80,108 @@ def read_regions(path: str | Path, id: str = "adcode") -> gpd.GeoDataFrame:
     return _checked(layer, path.name)
 
 
-def select_regions(regions: gpd.GeoDataFrame, ids: Sequence[str]) -> gpd.GeoDataFrame:
-    """Keep the named units, in the order of the layer.
+def join_regions(parts: Sequence[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
+    """Lay polygon layers side by side, in the reference system of the first.
+
+    A layer in another system is reprojected, with a warning; borders that met do so up to rounding, which
+    contiguity tolerates.
+
+    Parameters
+    ----------
+    parts
+        Layers indexed by unit id, such as those of :func:`read_regions`.
+
+    Raises
+    ------
+    DataError
+        No layer, a layer without reference system, or an id in two of them.
+    """
+    return _joined([(f"Layer {number}", part) for number, part in enumerate(parts, start=1)])
+
+
+def select_regions(
+    regions: gpd.GeoDataFrame, ids: Sequence[str] | None = None, *, within: gpd.GeoDataFrame | None = None
+) -> gpd.GeoDataFrame:
+    """Keep the named units, those inside an outline, or those for which both hold, in the order of the layer.
+
+    Parameters
+    ----------
+    ids
+        Ids of units; all without it.
+    within
+        Another layer, such as the outline of a province: a unit is inside when a point in its interior is. An
+        outline in another reference system is reprojected, with a warning.
 
     Raises
     ------
     AlignmentError
         An id that is not in the layer.
+    DataError
+        A layer without reference system, or an outline in which no unit lies.
     """
-    missing = [i for i in ids if i not in regions.index]
-    if missing:
+    chosen = regions.index if ids is None else pd.Index(ids)
+    missing = chosen.difference(regions.index)
+    if len(missing):
         raise AlignmentError(f"{len(missing)} unit(s) are not among the polygons: {listed(missing)}.")
-    return regions.loc[regions.index.isin(list(ids))]
+    kept = regions.loc[regions.index.isin(chosen)]
+    if within is None:
+        return kept
+    outline = _in_system_of(regions, within, "The outline").geometry.union_all()
+    inside = kept.representative_point().within(outline)
+    if not inside.any():
+        raise DataError(
+            "No unit lies inside the outline. Do the two layers show the same place, in the reference systems "
+            f"they name ({regions.crs.name}; {within.crs.name})?"
+        )
+    return kept[inside]
+
+
+def _joined(parts: Sequence[tuple[str, gpd.GeoDataFrame]]) -> gpd.GeoDataFrame:
+    if not parts:
+        raise DataError("There is no layer to join. Give at least one.")
+    same = [_in_system_of(parts[0][1], part, name) for name, part in parts]
+    whole = pd.concat(same)
+    twice = whole.index[whole.index.duplicated()].unique()
+    if len(twice):
+        raise DataError(
+            f"More than one of {listed(name for name, _ in parts)} has polygons for {listed(twice)}. "
+            "Keep each unit in one of them."
+        )
+    _mention_overlaps(same)
+    return whole
+
+
+def _in_system_of(first: gpd.GeoDataFrame, other: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
+    """``other`` in the reference system of ``first``; a change is said."""
+    bare = [what for what, layer in (("The first layer", first), (name, other)) if layer.crs is None]
+    if bare:
+        raise DataError(
+            f"{listed(dict.fromkeys(bare))} has no coordinate reference system, so it cannot be laid over "
+            "another. Set it, e.g. layer.set_crs(4490)."
+        )
+    if other.crs == first.crs:
+        return other
+    _warn(f"{name} is in {other.crs.name}; it was reprojected to {first.crs.name}, that of the first layer.")
+    return other.to_crs(first.crs)
+
+
+def _mention_overlaps(parts: Sequence[gpd.GeoDataFrame]) -> None:
+    """Warn of units of different parts that lie over each other."""
+    import shapely
+
+    pairs = []
+    for number, part in enumerate(parts):
+        for later in parts[number + 1 :]:
+            left, right = later.sindex.query(part.geometry, predicate="intersects")
+            a, b = part.geometry.to_numpy()[left], later.geometry.to_numpy()[right]
+            common = shapely.area(shapely.intersection(a, b))
+            large = common > TOUCH * np.minimum(shapely.area(a), shapely.area(b))
+            pairs += [
+                f"{part.index[i]} and {later.index[j]}"
+                for i, j in zip(left[large], right[large], strict=True)
+            ]
+    if pairs:
+        _warn(f"Polygons of different layers overlap: {listed(pairs)}. Was a unit drawn in two of them?")
 
 
 def _check_parts(path: Path) -> None:

@@ -357,6 +357,17 @@ def test_54_distances_on_degrees_are_kilometres():
     assert found.matrix.nnz == 4  # a degree of longitude at 29.5° N is 97 km
 
 
+def test_56_layers_of_mixed_systems_are_reprojected_and_said(tmp_path):
+    parts = [layer(SQUARES[:2], ("0330", "0331")), layer(SQUARES[2:], ("0332",)).to_crs(4549)]
+    paths = [tmp_path / "east.gpkg", tmp_path / "west.gpkg"]
+    for part, path in zip(parts, paths, strict=True):
+        part.to_file(path)
+    with pytest.warns(SpatialZbWarning, match=r"west\.gpkg is in CGCS2000 / 3.*reprojected"):
+        found = read_regions(paths)
+    assert list(found.index) == ["0330", "0331", "0332"]
+    np.testing.assert_allclose(found.total_bounds, [119, 29, 122, 30], atol=1e-6)
+
+
 def test_61_several_parts_are_one_unit(tmp_path):
     parts = MultiPolygon([SQUARES[0], box(118, 25, 118.5, 25.5)])
     assert len(read_regions(shapefile(tmp_path, shapes=[parts, *SQUARES[1:]]))) == 3

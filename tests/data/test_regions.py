@@ -6,7 +6,15 @@ import geopandas
 import pytest
 from shapely.geometry import MultiPolygon, Polygon, box
 
-from spatial_zb import AlignmentError, DataError, SpatialZbWarning, read_regions, select_regions
+from spatial_zb import (
+    AlignmentError,
+    DataError,
+    SpatialZbWarning,
+    join_regions,
+    read_regions,
+    select_regions,
+    weights,
+)
 
 
 def layer(ids=("0330", "11", "2"), **columns) -> geopandas.GeoDataFrame:
@@ -80,3 +88,58 @@ def test_select_keeps_the_order_of_the_layer(delta):
     assert list(select_regions(delta, some).index) == [delta.index[2], delta.index[7]]
     with pytest.raises(AlignmentError, match="999999"):
         select_regions(delta, ["999999"])
+
+
+# --- two layers ---------------------------------------------------------------------------------------------
+
+
+def halves(delta):
+    """The first layer in degrees, the second in metres, as two surveys deliver them."""
+    return delta.iloc[:20], delta.iloc[20:].to_crs(4549)
+
+
+def test_parts_in_other_systems_are_reprojected_and_give_the_same_neighbours(delta, written):
+    paths = [written(part, f"part{i}.gpkg") for i, part in enumerate(halves(delta))]
+    with pytest.warns(SpatialZbWarning, match=r"part1\.gpkg is in CGCS2000 / 3.*reprojected to .*2000"):
+        whole = read_regions(paths)
+    assert whole.crs == delta.crs
+    assert whole.index.equals(delta.index)
+    queen = [weights.contiguity(layer, kind="queen", islands="nearest").matrix for layer in (whole, delta)]
+    assert abs(queen[0] - queen[1]).nnz == 0
+
+
+def test_joined_parts_of_one_system_are_the_layer_itself(delta, recwarn):
+    whole = join_regions([delta.iloc[:20], delta.iloc[20:]])
+    assert whole.equals(delta)
+    assert not [w for w in recwarn if issubclass(w.category, SpatialZbWarning)]
+
+
+def test_a_unit_of_two_parts_is_refused(delta):
+    with pytest.raises(DataError, match=r"Layer 1, Layer 2 has polygons for 310000"):
+        join_regions([delta, delta[delta.index == "310000"]])
+    with pytest.raises(DataError, match="at least one"):
+        join_regions([])
+
+
+def test_polygons_of_different_parts_that_overlap_are_named(delta):
+    copy = delta[delta.index == "310000"].rename(index={"310000": "310001"})
+    with pytest.warns(SpatialZbWarning, match="310000 and 310001"):
+        join_regions([delta, copy])
+
+
+def test_units_inside_an_outline_of_another_system(delta):
+    outline = delta[delta["prov"] == "浙江省"].dissolve().to_crs(4549)
+    with pytest.warns(SpatialZbWarning, match="outline is in CGCS2000 / 3"):
+        inside = select_regions(delta, within=outline)
+    assert set(inside["prov"]) == {"浙江省"}
+    assert len(inside) == 11
+    with pytest.warns(SpatialZbWarning):
+        assert list(select_regions(delta, ["330100", "310000"], within=outline).index) == ["330100"]
+
+
+def test_an_outline_elsewhere_or_without_a_system_is_refused(delta):
+    away = geopandas.GeoDataFrame(geometry=[box(10, 50, 11, 51)], crs=4490)
+    with pytest.raises(DataError, match="No unit lies inside"):
+        select_regions(delta, within=away)
+    with pytest.raises(DataError, match="The outline has no coordinate reference system"):
+        select_regions(delta, within=away.set_crs(None, allow_override=True))
