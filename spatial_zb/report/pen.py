@@ -61,10 +61,10 @@ class Pen:
             where = x / self.width, 1 - (y + line_height(points, number)) / self.height
             self.figure.text(*where, line, fontsize=points, ha=ha, va="top", color=INK, parse_math=False)
 
-    def put(self, legend: Legend | None, y: float) -> None:
-        """Move a legend to the left edge, its top at y."""
+    def put(self, legend: Legend | None, y: float, x: float = EDGE) -> None:
+        """Move a legend to x, by default the left edge, its top at y."""
         if legend is not None:
-            corner = (EDGE / self.width, 1 - y / self.height)
+            corner = (x / self.width, 1 - y / self.height)
             legend.set_bbox_to_anchor(corner, self.figure.transFigure)
 
 

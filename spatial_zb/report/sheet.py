@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["MapText", "lay_out", "nice_length", "set_extent"]
+__all__ = ["Inset", "MapText", "lay_out", "nice_length", "set_extent"]
 
 SOURCE, REVIEW = Text("Source: ", "资料来源："), Text("Map review number: ", "审图号：")
 NORTH = Text("N", "北")
@@ -44,6 +44,15 @@ class MapText:
     note: str | Mapping[str, str] | Text = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Inset:
+    """A key of its own beside the legend: its size in millimetres, and what draws it in axes of that size."""
+
+    width: float
+    height: float
+    draw: Callable[[Axes], None]
+
+
 def lay_out(
     shapes: GeoDataFrame,
     panels: Sequence[object],
@@ -51,6 +60,7 @@ def lay_out(
     text: MapText,
     columns: int,
     style: FigureStyle,
+    inset: Inset | None = None,
 ) -> tuple[Figure, list[Axes]]:
     """Make the figure, as high as its panels need, with all but the maps in it.
 
@@ -64,6 +74,8 @@ def lay_out(
         Entries of the legend.
     columns
         Panels side by side.
+    inset
+        A key below the title of the legend and left of its entries.
     """
     figure = new_figure(style, style.height_mm)
     inner = style.width_mm - 2 * EDGE
@@ -74,11 +86,14 @@ def lay_out(
         line for part in _foot(text, style.language) for line in lines_in(figure, part, style.small_pt, inner)
     ]
     room = inner - SCALE_ROOM * to_mm(style.small_pt)
-    key = "\n".join(lines_in(figure, words(text.legend, style.language), style.small_pt, room))
-    legend = fitted_legend(figure, handles, key, room)
+    key = lines_in(figure, words(text.legend, style.language), style.small_pt, room)
+    aside = inset.width + GAP if inset else 0.0
+    legend = fitted_legend(figure, handles, "" if inset else "\n".join(key), room - aside)
+    over = line_height(style.small_pt, len(key)) if inset else 0.0
     head = line_height(style.base_pt, 1) + 0.5 if any(str(panel) for panel in panels) else 0.0
     above = line_height(style.title_pt, len(title)) + GAP if title else 0.0
-    strip = max(legend_height(legend), 2.6 * line_height(style.small_pt, 1))
+    keyed = over + max(legend_height(legend), inset.height if inset else 0.0)
+    strip = max(keyed, 2.6 * line_height(style.small_pt, 1))
     below = strip + (line_height(style.small_pt, len(foot)) + GAP / 2 if foot else 0.0)
 
     free = style.height_mm - 2 * EDGE - above - below
@@ -98,7 +113,10 @@ def lay_out(
         axes.append(pen.axes(x, y + head, wide, high))
         set_extent(axes[-1], shapes)
     y = EDGE + above + rows * step
-    pen.put(legend, y)
+    pen.put(legend, y + over, EDGE + aside)
+    if inset is not None:
+        pen.lines(key, EDGE, y, style.small_pt)
+        inset.draw(pen.axes(EDGE, y + over, inset.width, inset.height))
     _draw_scale(pen, y, shapes, wide, style)
     pen.lines(foot, EDGE, y + strip + GAP / 2, style.small_pt)
     return figure, axes
@@ -126,7 +144,7 @@ def _foot(text: MapText, language: Language) -> list[str]:
 
 
 def _panel_title(number: int, panel: object, total: int, language: Language) -> str:
-    name = str(panel)
+    name = panel.pick(language) if isinstance(panel, Text) else str(panel)
     if language == "zh" and name.isdigit() and len(name) == 4:
         name += "年"
     letter = f"({chr(ord('a') + number)}) " if 1 < total <= 26 else ""
