@@ -88,7 +88,7 @@ def index_definition(study: Study, name: str) -> Text | None:
 
 def write_indices(job: Job, names: Mapping[str, Text]) -> None:
     """The entropy weights of every index, and the graded table of every coupling by unit and period."""
-    from spatial_zb.report.index_layouts import coordination_table, entropy_table
+    from spatial_zb.report.layouts import coordination_table, entropy_table
 
     study, prepared = job.study, job.prepared
     if study.indices:

@@ -1,0 +1,99 @@
+"""The chain of specification tests, and how well systems are identified."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from spatial_zb.report.layouts.common import MISSING, Label, label_of, real, stars_note, titled
+from spatial_zb.report.tables import HeaderCell, Number, Row, Table, TableStyle, body, section
+from spatial_zb.report.words import WORDS
+from spatial_zb.text import Text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["chain_table", "identification_table"]
+
+
+def chain_table(
+    tests: pd.DataFrame,
+    *,
+    title: Label | None = None,
+    key: str = "tests",
+    notes: Sequence[Label] = (),
+    style: TableStyle | None = None,
+) -> Table:
+    """Lay out a chain of tests: ``test, statistic, df, p_value``; a test that is not defined has dashes."""
+    style = style or TableStyle()
+    rows = []
+    for record in tests.to_dict("records"):
+        statistic, p_value, df = (real(record[name]) for name in ("statistic", "p_value", "df"))
+        stars = style.count_stars(p_value) if math.isfinite(statistic) else 0
+        cells = (
+            Number(statistic, style.digits, stars),
+            Number(df, 0) if math.isfinite(df) else "",
+            Number(p_value, style.digits, notation="p_value") if math.isfinite(p_value) else None,
+        )
+        rows.append(body(Text.of(record["test"]), *cells))
+    heads = (WORDS["test"], WORDS["statistic"], WORDS["df"], Text("p", "p 值"))
+    return Table(
+        title=titled(title, "Specification tests", "设定检验"),
+        key=key,
+        header=([HeaderCell(head) for head in heads],),
+        rows=tuple(rows),
+        alignment=("l", "r", "r", "r"),
+        notes=(*stars_note(style), MISSING, *map(Text.of, notes)),
+    )
+
+
+def identification_table(
+    reports: Sequence[tuple[Label, pd.DataFrame]],
+    labels: Mapping[str, Label] | None = None,
+    *,
+    title: Label | None = None,
+    key: str = "identification",
+    notes: Sequence[Label] = (),
+    style: TableStyle | None = None,
+) -> Table:
+    """Lay out how well the equations of systems are identified: a section for each system.
+
+    Parameters
+    ----------
+    reports
+        Pairs of heading and ``SystemFit.identification()``.
+    labels
+        Words for equations.
+    """
+    style = style or TableStyle()
+    rows: list[Row] = []
+    for heading, frame in reports:
+        rows.append(section(Text.of(heading)))
+        for record in frame.to_dict("records"):
+            yes = WORDS["yes" if record["identified"] else "no"]
+            counts = (
+                f"{record['rank']}/{record['rank_needed']}",
+                f"{record['outside']}/{record['endogenous']}",
+            )
+            numbers = [Number(real(record[name]), 2) for name in ("sw_f_min", "kp_f", "j")]
+            p_value = Number(real(record["j_p"]), style.digits, notation="p_value")
+            rows.append(body(label_of(labels or {}, record["equation"]), yes, *counts, *numbers, p_value))
+    names = ("equation", "identified", "rank", "order", "sw_f", "kp_f", "j", "j_p")
+    return Table(
+        title=titled(title, "Identification", "识别检验"),
+        key=key,
+        header=([HeaderCell(WORDS[name]) for name in names],),
+        rows=tuple(rows),
+        alignment=("l", *("c" for _ in names[1:])),
+        notes=(
+            Text(
+                "Rank: rank found / needed. Order: instruments outside the equation / endogenous regressors. First-stage F: "
+                "smallest Sanderson–Windmeijer; below 10 is weak. J: Sargan's, or Hansen's under robust errors; a small p "
+                "rejects the exclusions.",
+                "秩：实际秩/所需秩。阶：方程外工具变量数/内生变量数。第一阶段F为最小的Sanderson–Windmeijer统计量，小于10为弱工具变量。"
+                "J为Sargan统计量（稳健标准误时为Hansen），p值小表示排除约束被拒绝。",
+            ),
+            *map(Text.of, notes),
+        ),
+    )
