@@ -1,33 +1,30 @@
-"""Simulate small panels with known truth and say how well the estimators do: bias, errors, coverage.
+"""How well the single-equation estimators do on small panels with known truth: bias, errors, coverage.
 
-    python scripts/validate_small_sample.py --replications 1000 --workers 1
-
-Regions are those of ``shapefiles/``: the 11 cities of Zhejiang, the 41 cities of the delta, the 90 counties of
-Zhejiang, each with contiguity and with dense inverse distances, 11 periods, two-way effects. The table goes to
-``docs/validation/small_sample.csv`` after every cell and the page beside it is written from it; a second run
-skips what is there already with the same seed and number of replications. Every replicate has a seed of its
-own, so the number of workers changes nothing.
+The 11 cities of Zhejiang, the 41 cities of the delta, the 90 counties of Zhejiang, each with contiguity and with
+dense inverse distances, 11 periods, two-way effects, ρ and λ of 0, 0.3 and 0.6. The table goes to
+``docs/validation/small_sample.csv`` after every cell; a second run skips what is there already with the same seed
+and number of replications. Every replicate has a seed of its own, so the number of workers changes nothing.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import astuple, dataclass
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 import spatial_zb as zb
 
-ROOT = Path(__file__).resolve().parents[1]
-TABLE = ROOT / "docs" / "validation" / "small_sample.csv"
-PERIODS, BETA, THETA, SPATIAL, SEED = 11, 1.0, 0.5, 0.3, 20261124
+from .places import KINDS, LEVEL, OUT, PERIODS, SIZES, weights
+
+TABLE = OUT / "small_sample.csv"
+BETA, THETA, SEED = 1.0, 0.5, 20261124
+#: Values of ρ and λ; the first was studied first, and its seeds have no mark of it.
+STRENGTHS = (0.3, 0.0, 0.6)
 #: lag of y, lag of x, lag of the error
 MODELS = {
     "SAR": (True, [], False),
@@ -36,8 +33,7 @@ MODELS = {
     "SDEM": (False, ["x"], True),
     "SAC": (True, [], True),
 }
-LEVEL = 0.95
-KEYS = ["n", "weights", "model", "estimator", "replications", "seed"]
+KEYS = ["n", "weights", "model", "estimator", "spatial"]
 
 
 @dataclass(frozen=True)
@@ -48,17 +44,23 @@ class Cell:
     weights: str
     model: str
     estimator: str = "lee_yu"
+    spatial: float = STRENGTHS[0]
 
 
 def design() -> list[Cell]:
     """Every cell; direct ML only where its bias is to be shown, random effects with the Mundlak device."""
-    sizes, kinds = (11, 41, 90), ("contiguity", "inverse distance")
-    cells = [Cell(*parts) for parts in product(sizes, kinds, MODELS)]
-    others = {"direct": ("SAR", "SDM"), "gmm": ("SAR", "SDM", "SAC"), "random": ("SAR", "SDM", "SEM")}
-    return cells + [
-        Cell(n, kind, model, estimator)
+    own = list(MODELS)
+    others = {
+        "lee_yu": own,
+        "direct": ("SAR", "SDM"),
+        "gmm": ("SAR", "SDM", "SAC"),
+        "random": ("SAR", "SDM", "SEM"),
+    }
+    return [
+        Cell(n, kind, model, estimator, spatial)
+        for spatial in STRENGTHS
         for estimator, models in others.items()
-        for n, kind, model in product(sizes, kinds, models)
+        for n, kind, model in product(SIZES, KINDS, models)
     ]
 
 
@@ -68,32 +70,17 @@ def specification(cell: Cell) -> zb.DurbinSpec:
     return zb.DurbinSpec("y", ["x"], *MODELS[cell.model], **random)
 
 
-@cache
-def weights(n: int, kind: str) -> zb.Weights:
-    """Row-normalised W of the cities of Zhejiang (11), of the delta (41) or of the counties (90)."""
-    regions = zb.read_regions(
-        ROOT / "shapefiles" / ("zhejiang_counties.shp" if n == 90 else "delta_cities.shp")
-    )
-    if n == 11:
-        regions = regions[regions["prov"] == "浙江省"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", zb.SpatialZbWarning)  # bridges to the islands
-        if kind == "contiguity":
-            return zb.weights.contiguity(regions, islands="nearest").standardise("row")
-    return zb.weights.inverse_distance(regions).standardise("row")
-
-
 def truth(cell: Cell) -> dict[str, float]:
     """True parameters and effects of x."""
     lag_y, lag_x, lag_error = MODELS[cell.model]
     W = weights(cell.n, cell.weights).matrix.toarray()
-    rho, theta = SPATIAL * lag_y, THETA * bool(lag_x)
+    rho, theta = cell.spatial * lag_y, THETA * bool(lag_x)
     E = np.linalg.solve(np.eye(cell.n) - rho * W, BETA * np.eye(cell.n) + theta * W)
     direct, total = np.trace(E) / cell.n, E.sum() / cell.n
     out = {"beta": BETA, "direct": direct, "indirect": total - direct, "total": total}
     out |= {"rho": rho} if lag_y else {}
     out |= {"theta": theta} if lag_x else {}
-    out |= {"lam": SPATIAL} if lag_error else {}
+    out |= {"lam": cell.spatial} if lag_error else {}
     if not lag_y and not lag_x:  # no spillover is estimated: its effect is zero by definition
         del out["indirect"]
     return out
@@ -103,14 +90,16 @@ def replicate(cell: Cell, seed: int, index: int) -> dict[str, tuple[float, float
     """Draw one panel and estimate; (estimate, standard error) by parameter, None without convergence."""
     W = weights(cell.n, cell.weights)
     lag_y, lag_x, lag_error = MODELS[cell.model]
-    rng = np.random.default_rng([seed, cell.n, len(cell.weights), list(MODELS).index(cell.model), index])
+    mark = [] if cell.spatial == STRENGTHS[0] else [round(100 * cell.spatial)]
+    place = [cell.n, len(cell.weights), list(MODELS).index(cell.model)]
+    rng = np.random.default_rng([seed, *place, *mark, index])
     panel = zb.simulate_durbin(
         W,
         PERIODS,
         {"x": BETA},
         theta={"x": THETA} if lag_x else {},
-        rho=SPATIAL * lag_y,
-        lam=SPATIAL * lag_error,
+        rho=cell.spatial * lag_y,
+        lam=cell.spatial * lag_error,
         time_effects=0.0 if cell.estimator == "random" else 1.0,
         rng=rng,
     )
@@ -127,19 +116,24 @@ def replicate(cell: Cell, seed: int, index: int) -> dict[str, tuple[float, float
 
 
 def run_cell(
-    cell: Cell, replications: int, seed: int = SEED, workers: ProcessPoolExecutor | None = None
+    cell: Cell, replications: int, seed: int = SEED, pool: ProcessPoolExecutor | None = None
 ) -> pd.DataFrame:
     """Simulate one cell; one row per parameter with bias, standard deviation, mean error and coverage."""
     start = time.perf_counter()
-    mapper = workers.map if workers else map
-    options = {"chunksize": 50} if workers else {}
+    mapper = pool.map if pool else map
+    options = {"chunksize": 50} if pool else {}
     found = list(
         mapper(replicate, [cell] * replications, [seed] * replications, range(replications), **options)
     )
     kept = [f for f in found if f is not None]
     rows = [_row(name, value, kept) for name, value in truth(cell).items()]
     head = {"n": cell.n, "weights": cell.weights, "model": cell.model, "estimator": cell.estimator}
-    head |= {"replications": replications, "seed": seed, "not_converged": replications - len(kept)}
+    head |= {
+        "spatial": cell.spatial,
+        "replications": replications,
+        "seed": seed,
+        "not_converged": replications - len(kept),
+    }
     table = pd.DataFrame(rows)
     for position, (key, value) in enumerate(head.items()):
         table.insert(position, key, value)
@@ -218,34 +212,22 @@ def _off(row: pd.Series, of_mean: bool) -> float:
     return row["bias"] if of_mean else row["median"] - row["truth"]
 
 
-def main() -> None:
-    """Read the options, simulate what is missing, write table and page."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--replications", type=int, default=1000)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=SEED)
-    options = parser.parse_args()
+def run(replications: int = 1000, workers: int = 1, seed: int = SEED) -> None:
+    """Simulate what is missing; the table is written after every cell."""
     TABLE.parent.mkdir(parents=True, exist_ok=True)
-    done = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=KEYS)
-    done = done[(done["replications"] == options.replications) & (done["seed"] == options.seed)]
-    pool = ProcessPoolExecutor(options.workers) if options.workers > 1 else None
+    done = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=[*KEYS, "replications", "seed"])
+    done = done[(done["replications"] == replications) & (done["seed"] == seed)]
+    pool = ProcessPoolExecutor(workers) if workers > 1 else None
     parts = []
     for cell in design():
-        mine = done[["n", "weights", "model", "estimator"]] == [
-            cell.n,
-            cell.weights,
-            cell.model,
-            cell.estimator,
-        ]
+        mine = done[KEYS] == list(astuple(cell))
         here = done[mine.all(axis=1)]
-        parts.append(here if len(here) else run_cell(cell, options.replications, options.seed, pool))
-        table = pd.concat(parts, ignore_index=True)
-        table.to_csv(TABLE, index=False, float_format="%.6g")
-        TABLE.with_suffix(".md").write_text(page(table), encoding="utf-8")
+        parts.append(here if len(here) else run_cell(cell, replications, seed, pool))
+        if len(here):
+            continue
+        pd.concat(parts, ignore_index=True).to_csv(TABLE, index=False, float_format="%.6g")
         print(cell, f"{parts[-1]['seconds'].iloc[0]} s", flush=True)
     if pool:
         pool.shutdown()
-
-
-if __name__ == "__main__":
-    main()
+    table = pd.concat(parts, ignore_index=True)
+    TABLE.with_suffix(".md").write_text(page(table), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The published simulation study: one module for each table of docs/validation."""
