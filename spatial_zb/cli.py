@@ -21,14 +21,15 @@ DEFAULT_STUDY = Path("studies/bay_area.toml")
 #: Command → (what it does, the stages of the pipeline it runs).
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "run": (
-        "run the whole study: tables, maps, manifest",
-        ("data", "moran", "tests", "models", "systems", "maps"),
+        "run the whole study: tables, maps, report, manifest",
+        ("data", "moran", "tests", "models", "systems", "maps", "report"),
     ),
     "moran": ("Moran's I by year and weights matrix", ("moran",)),
     "diagnose": ("the test chain of every model, and what it points to", ("tests",)),
     "estimate": ("spatial Durbin models and their effects", ("models",)),
     "system": ("simultaneous systems and their cross-equation effects", ("systems",)),
     "maps": ("maps, Moran scatterplots and link maps", ("maps",)),
+    "report": ("the offline report: one page with maps, tables and readings", ("report",)),
 }
 
 

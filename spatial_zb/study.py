@@ -216,7 +216,10 @@ class Regions(_Section):
 
 
 class Data(_Section):
-    """``[data]``: the long table of units and periods, and the table of the reference region."""
+    """``[data]``: the long table of units and periods, and the table of the reference region.
+
+    ``limits`` says in sentences what a reader must know of the data: what is a proxy, or simulated.
+    """
 
     file: Word
     unit: Word
@@ -226,6 +229,7 @@ class Data(_Section):
     codebook: Word | None = None
     flag: Word | None = None
     source: Label | None = None
+    limits: Annotated[tuple[Label, ...], BeforeValidator(_from_list)] = ()
 
 
 class Missing(_Section):
@@ -490,12 +494,16 @@ class Maps(_Section):
 
 
 class Output(_Section):
-    """``[output]``: where results go (``folder/<study name>``) and in which formats."""
+    """``[output]``: where results go (``folder/<study name>``) and in which formats.
+
+    ``report`` is the offline page ``report.html``.
+    """
 
     folder: Word = "results"
     tables: Some[TableFormat] = ("docx", "xlsx", "csv")
     figures: Some[FigureFormat] = ("png", "svg")
     dpi: Annotated[int, Field(ge=72, le=1200)] = 300
+    report: bool = True
 
 
 Weight = (

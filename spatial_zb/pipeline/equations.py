@@ -16,6 +16,7 @@ from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.pipeline.job import Job, sample_notes
+from spatial_zb.pipeline.made import Estimated
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.study import Model, Study
 from spatial_zb.text import Text
@@ -26,7 +27,6 @@ __all__ = ["diagnose_models", "estimate"]
 def diagnose_models(job: Job) -> list[Text]:
     """The test chain of every model of the main sample, and what it points to, in words."""
     from spatial_zb.report import layouts
-    from spatial_zb.report.files import write_atomic
 
     study, prepared = job.study, job.prepared
     for model in study.models.values():
@@ -49,12 +49,16 @@ def diagnose_models(job: Job) -> list[Text]:
                 key=f"tests_{model.name}",
                 notes=notes,
                 style=style,
-            )
+            ),
+            {"model": model.title},
         )
         job.tidy(f"tests_{model.name}", chain.tidy())
-        for language in job.languages:
-            target = job.where("tables", language) / f"tests_{model.name}_reading.txt"
-            write_atomic(target, chain.recommend(language) + "\n")
+        job.prose(
+            f"tests_{model.name}_reading",
+            model.title,
+            [Text(chain.recommend("en"), chain.recommend("zh"))],
+            {"model": model.title},
+        )
         job.tick(f"{model.name} · {W}")
     return []
 
@@ -97,7 +101,10 @@ def _fit_all(job: Job, model: Model) -> list[_Column]:
                     fit, study.general.draws, job.seed("effects", model.name, sample, W, effects)
                 )
                 heading = _heading(study, model, sample, W, effects)
-                columns.append(_Column(sample, W, effects, heading, fit, spatial_effects(fit), simulated))
+                delta = spatial_effects(fit)
+                columns.append(_Column(sample, W, effects, heading, fit, delta, simulated))
+                choices = _choices(study, model, [columns[-1]]) | {"fixed_effects": EFFECT_WORDS[effects]}
+                job.made.fits.append(Estimated(job.stage, model.title, choices, fit, delta))
                 job.tick(f"{model.name} · {sample} · {effects}")
     return columns
 
@@ -128,38 +135,13 @@ def _heading(study: Study, model: Model, sample: str, W: str, effects: str) -> T
 
 
 def _write_model(job: Job, model: Model, columns: Sequence[_Column]) -> None:
-    from spatial_zb.report import layouts
-
-    prepared = job.prepared
-    y = prepared.panel.label(model.y)
-    notes = [*sample_notes(job, *job.study.samples_of(model)), *prepared.sources]
+    """The tables of a model with all its columns; the report also shows one sample and W at a time."""
     family = columns[0].fit.spec.family
-    fits = [(c.heading, c.fit) for c in columns]
-    job.table(
-        lambda style: layouts.regression_table(
-            fits,
-            labels=prepared.labels | weights_words(job.study),
-            dependent=y,
-            title=Text(f"{model.title.en}: {family}", f"{model.title.zh}：{family}估计结果"),
-            key=f"{family.lower()}_{model.name}",
-            notes=notes,
-            style=style,
-        )
-    )
-    effects = [(c.heading, c.delta) for c in columns]
-    job.table(
-        lambda style: layouts.effects_table(
-            effects,
-            labels=prepared.labels | weights_words(job.study),
-            title=Text(
-                f"{model.title.en}: direct, indirect and total effects",
-                f"{model.title.zh}：直接、间接与总效应",
-            ),
-            key=f"effects_{model.name}",
-            notes=notes,
-            style=style,
-        )
-    )
+    _lay_out(job, model, columns, _choices(job.study, model, columns))
+    pairs = dict.fromkeys((c.sample, c.weights) for c in columns)
+    for pair in pairs if len(pairs) > 1 else ():
+        own = [c for c in columns if (c.sample, c.weights) == pair]
+        _lay_out(job, model, own, _choices(job.study, model, own), report_only=True)
     facts = [{"sample": c.sample, "weights": c.weights, "fixed_effects": c.effects} for c in columns]
     job.tidy(
         f"{family.lower()}_{model.name}",
@@ -176,6 +158,68 @@ def _write_model(job: Job, model: Model, columns: Sequence[_Column]) -> None:
         if result is not None
     ]
     job.tidy(f"effects_{model.name}", pd.concat(both, ignore_index=True))
+
+
+def _choices(study: Study, model: Model, columns: Sequence[_Column]) -> dict[str, Text]:
+    """Words that set these columns apart in the report."""
+    samples = dict.fromkeys(c.sample for c in columns)
+    weights = dict.fromkeys(c.weights for c in columns)
+    return {
+        "model": model.title,
+        "sample": study.samples[next(iter(samples))].label if len(samples) == 1 else ALL_SAMPLES,
+        "weights": study.weights[next(iter(weights))].label if len(weights) == 1 else ALL_WEIGHTS,
+    }
+
+
+ALL_SAMPLES = Text("All samples side by side", "全部样本并列")
+ALL_WEIGHTS = Text("All matrices side by side", "全部矩阵并列")
+
+
+def _lay_out(
+    job: Job,
+    model: Model,
+    columns: Sequence[_Column],
+    choices: dict[str, Text],
+    *,
+    report_only: bool = False,
+) -> None:
+    """The regression table and the effects table of some columns of a model."""
+    from spatial_zb.report import layouts
+
+    prepared = job.prepared
+    labels = prepared.labels | weights_words(job.study)
+    notes = [*sample_notes(job, *dict.fromkeys(c.sample for c in columns)), *prepared.sources]
+    family = columns[0].fit.spec.family
+    fits = [(c.heading, c.fit) for c in columns]
+    job.table(
+        lambda style: layouts.regression_table(
+            fits,
+            labels=labels,
+            dependent=prepared.panel.label(model.y),
+            title=Text(f"{model.title.en}: {family}", f"{model.title.zh}：{family}估计结果"),
+            key=f"{family.lower()}_{model.name}",
+            notes=notes,
+            style=style,
+        ),
+        choices,
+        report_only=report_only,
+    )
+    effects = [(c.heading, c.delta) for c in columns]
+    job.table(
+        lambda style: layouts.effects_table(
+            effects,
+            labels=labels,
+            title=Text(
+                f"{model.title.en}: direct, indirect and total effects",
+                f"{model.title.zh}：直接、间接与总效应",
+            ),
+            key=f"effects_{model.name}",
+            notes=notes,
+            style=style,
+        ),
+        choices,
+        report_only=report_only,
+    )
 
 
 def _draw_effects(job: Job, model: Model, columns: Sequence[_Column]) -> None:

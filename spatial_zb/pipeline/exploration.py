@@ -100,6 +100,7 @@ def _moran(job: Job, sample: str, variable: str, W: str) -> MoranTable:
         permutations=job.study.general.permutations,
         rng=job.seed("moran", sample, variable, W),
     )
+    job.made.moran[sample, variable, W] = result
     job.tick(f"{variable} · {W}")
     return result
 

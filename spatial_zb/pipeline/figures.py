@@ -75,6 +75,7 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
             for period in study.maps.periods
         }
         heads = found if len(panel.periods) > 1 else [""]
+        job.made.clusters |= {(variable, period): result.codes() for period, result in found.items()}
         codes = pd.concat([result.codes() for result in found.values()], axis=1).set_axis(heads, axis=1)
         label = panel.label(variable)
         note = Text(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from spatial_zb.pipeline.made import Made, MadeTable, Prose
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import source_note
 from spatial_zb.study import Study
@@ -21,11 +22,18 @@ __all__ = ["Job", "sample_notes", "unit_names"]
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A prepared study and the place its artefacts go to."""
+    """A prepared study and the place its artefacts go to.
+
+    ``made`` gathers what all stages of a run make, for the report. A job that does not write (``writes``)
+    works for the report alone: it gathers and leaves the files of earlier runs as they are.
+    """
 
     prepared: Prepared
     place: Path
     tick: Callable[[str], None]
+    stage: str = ""
+    made: Made = field(default_factory=Made)
+    writes: bool = True
 
     @property
     def study(self) -> Study:
@@ -46,18 +54,54 @@ class Job:
         """``tables`` or ``figures``; a folder of its own for each language when there are two."""
         return self.place / kind / language if len(self.languages) > 1 else self.place / kind
 
-    def table(self, build: Callable[[Any], Any]) -> None:
-        """Write one table, in every format and language."""
+    def table(
+        self,
+        build: Callable[[Any], Any],
+        choices: Mapping[str, Text] | None = None,
+        *,
+        report_only: bool = False,
+    ) -> None:
+        """Write one table, in every format and language, and keep it for the report.
+
+        Parameters
+        ----------
+        build
+            Gives the table in a style.
+        choices
+            What sets it apart from others of its stage, such as ``{"sample": Text, "weights": Text}``: the
+            report shows one choice at a time.
+        report_only
+            The report shows it, no file holds it.
+        """
         from spatial_zb.report.tables import TableStyle, write_table
 
-        for language in self.languages:
-            style = TableStyle(language=language)
-            write_table(build(style), self.where("tables", language), self.study.output.tables, style)
+        styles = {language: TableStyle(language=language) for language in self.languages}
+        tables = {language: build(style) for language, style in styles.items()}
+        self.made.items.append(MadeTable(self.stage, tables, choices or {}))
+        if self.writes and not report_only:
+            for language, table in tables.items():
+                place = self.where("tables", language)
+                write_table(table, place, self.study.output.tables, styles[language])
+
+    def prose(
+        self, stem: str, title: Text, paragraphs: Sequence[Text], choices: Mapping[str, Text] | None = None
+    ) -> None:
+        """Write paragraphs beside the tables, in every language, and keep them for the report."""
+        from spatial_zb.report.files import write_atomic
+
+        self.made.items.append(Prose(self.stage, title, tuple(paragraphs), choices or {}))
+        for language in self.languages if self.writes else ():
+            target = self.where("tables", language)
+            target.mkdir(parents=True, exist_ok=True)
+            text = "\n\n".join(paragraph.pick(language) for paragraph in paragraphs)
+            write_atomic(target / f"{stem}.txt", text + "\n")
 
     def tidy(self, name: str, frame: pd.DataFrame) -> None:
         """Write a full-precision frame for further work."""
         from spatial_zb.report.files import write_atomic
 
+        if not self.writes:
+            return
         target = self.place / "tidy"
         target.mkdir(parents=True, exist_ok=True)
         write_atomic(target / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
@@ -66,7 +110,7 @@ class Job:
         """Draw and save one figure, in every format and language."""
         from spatial_zb.report.style import PRESETS, save_figure
 
-        for language in self.languages:
+        for language in self.languages if self.writes else ():
             style = replace(PRESETS[preset], dpi=self.study.output.dpi, language=language)
             drawing = draw(style)
             save_figure(drawing.figure, self.where("figures", language), stem, self.study.output.figures)

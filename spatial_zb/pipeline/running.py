@@ -7,18 +7,19 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import spatial_zb
-from spatial_zb.errors import (
-    SpatialZbWarning,
-)
+from spatial_zb.errors import SpatialZbWarning, SpecificationError
 from spatial_zb.pipeline.equations import diagnose_models, estimate
 from spatial_zb.pipeline.exploration import autocorrelation, describe
 from spatial_zb.pipeline.figures import draw_maps
 from spatial_zb.pipeline.job import Job
+from spatial_zb.pipeline.made import Made, Reading
 from spatial_zb.pipeline.prepare import prepare
+from spatial_zb.pipeline.report_page import write_page
 from spatial_zb.pipeline.systems import estimate_systems
 from spatial_zb.report import folder as output
 from spatial_zb.report.manifest import input_record, output_record, versions
@@ -28,8 +29,8 @@ from spatial_zb.text import Text
 __all__ = ["STAGES", "STAGE_WORDS", "WORK", "Outcome", "run"]
 
 
-Stage = Literal["data", "moran", "tests", "models", "systems", "maps"]
-STAGES: tuple[Stage, ...] = ("data", "moran", "tests", "models", "systems", "maps")
+Stage = Literal["data", "moran", "tests", "models", "systems", "maps", "report"]
+STAGES: tuple[Stage, ...] = ("data", "moran", "tests", "models", "systems", "maps", "report")
 
 #: Words for the stages, shown while they run.
 STAGE_WORDS = {
@@ -40,6 +41,7 @@ STAGE_WORDS = {
     "models": "Spatial Durbin models",
     "systems": "Simultaneous systems",
     "maps": "Maps and figures",
+    "report": "Report page",
 }
 
 
@@ -61,6 +63,7 @@ WORK: dict[Stage, Callable[[Job], list[Text]]] = {
     "models": estimate,
     "systems": estimate_systems,
     "maps": draw_maps,
+    "report": write_page,
 }
 
 
@@ -76,12 +79,16 @@ def run(
     Everything is built beside the results and moved there at the end: an error or an interruption leaves
     earlier results as they were. Results of stages that are not run stay.
 
+    The report is put together from what the other stages made in this run; those that it needs and that are
+    not asked for are computed for it without writing their own files.
+
     Raises
     ------
     SpatialZbError
         What a stage refuses, or an output folder that cannot be used.
     """
     begun = time.perf_counter()
+    _refuse_unwanted(study, stages)
     target = (out or study.results).resolve()
     with output.locked(target), output.staging(target) as place, _collected() as notes:
         inputs = input_record({"study": study.path, **study.files()}, study.root)
@@ -89,32 +96,48 @@ def run(
         with _timed(timings, "prepare"):
             progress(STAGE_WORDS["prepare"], "")
             prepared = prepare(study)
-        reading: list[Text] = []
+        made = Made(warned=notes)
         stage_of: dict[str, str] = {}
-        for stage in stages:
+        for stage in _worked(study, stages):
             with _timed(timings, stage):
-                job = Job(prepared, place, lambda step, stage=stage: progress(STAGE_WORDS[stage], step))
-                reading += WORK[stage](job)
+                step = partial(progress, STAGE_WORDS[stage])
+                job = Job(prepared, place, step, stage, made, writes=stage in stages)
+                made.readings += [Reading(stage, line) for line in WORK[stage](job)]
             stage_of |= {p: stage for p in _files_in(place) if p not in stage_of}
         if input_record({"study": study.path, **study.files()}, study.root) != inputs:
             warnings.warn(
                 "An input file changed while the study was running.", SpatialZbWarning, stacklevel=2
             )
-        reading = three_lines(reading)
-        manifest, stale = _manifest(study, target, place, stages, stage_of, inputs, timings, notes, reading)
+        reading = three_lines(made.readings)
+        manifest, stale = _manifest(
+            study, target, place, stages, stage_of, inputs, timings, made.notes, reading
+        )
         files = output.publish(place, target, manifest, stale)
     return Outcome(
         target,
         (*files, target / output.MANIFEST),
         tuple(reading),
-        tuple(_messages(notes)),
+        tuple(made.notes),
         time.perf_counter() - begun,
     )
 
 
-def three_lines(reading: list[Text]) -> list[Text]:
+def _refuse_unwanted(study: Study, stages: Sequence[Stage]) -> None:
+    """Refuse to make the report alone for a study that says it wants none."""
+    if tuple(stages) == ("report",) and not study.output.report:
+        place = study.place("output.report")
+        raise SpecificationError(f"{study.path.name}, {place}, is false: set it to true, or leave it out.")
+
+
+def _worked(study: Study, stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The stages to work through, in order: the report needs what all others make."""
+    whole = "report" in stages and study.output.report
+    return STAGES if whole else tuple(stages)
+
+
+def three_lines(readings: Sequence[Reading]) -> list[Text]:
     """The findings of the models first; Moran's I fills up to three lines."""
-    return [*sorted(reading, key=lambda line: "Moran" in line.en or "spatially correlated" in line.en)[:3]]
+    return [reading.text for reading in sorted(readings, key=lambda reading: reading.stage == "moran")[:3]]
 
 
 def _manifest(
@@ -125,8 +148,8 @@ def _manifest(
     stage_of: Mapping[str, str],
     inputs: list[dict[str, Any]],
     timings: Mapping[str, float],
-    notes: list[warnings.WarningMessage],
-    reading: list[Text],
+    notes: Sequence[str],
+    reading: Sequence[Text],
 ) -> tuple[dict[str, Any], list[str]]:
     """The manifest of this run, and the files of earlier runs of the same stages that it does not make."""
     old = output.read_manifest(target)
@@ -144,7 +167,7 @@ def _manifest(
         "settings": study.settings(),
         "stages": list(stages),
         "seconds": {name: round(value, 3) for name, value in timings.items()},
-        "notes": _messages(notes),
+        "notes": list(notes),
         "reading": [{"en": line.en, "zh": line.zh} for line in reading],
         "outputs": made + [{**r, "from_other_inputs": not same} for r in kept],
     }
@@ -161,10 +184,6 @@ def _collected() -> Iterator[list[warnings.WarningMessage]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SpatialZbWarning)
         yield caught
-
-
-def _messages(notes: Sequence[warnings.WarningMessage]) -> list[str]:
-    return list(dict.fromkeys(str(n.message) for n in notes if issubclass(n.category, SpatialZbWarning)))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from spatial_zb.models.simultaneous import fit_system, restriction_tests
 from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.models.system_spec import Equation, SystemSpec
 from spatial_zb.pipeline.job import Job, sample_notes
+from spatial_zb.pipeline.made import Estimated
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import METHOD_WORDS, weights_words
 from spatial_zb.study import Study, System
@@ -73,10 +74,18 @@ def _fit_systems(job: Job, system: System) -> list[_SystemColumn]:
             )
             continue
         columns.append(_SystemColumn(facts, _system_heading(study, system, **facts), fit, effects))
+        choices = _choices(study, system, **facts)
+        job.made.fits.append(Estimated(job.stage, system.title, choices, fit, effects))
         job.tick(f"{system.name} · {sample} · {W} · {method}")
     if not columns and failure is not None:
         raise failure
     return columns
+
+
+def _choices(study: Study, system: System, sample: str, weights: str, method: str) -> dict[str, Text]:
+    """Words that set an estimate apart in the report."""
+    where = {"sample": study.samples[sample].label, "weights": study.weights[weights].label}
+    return {"model": system.title, **where, "method": METHOD_WORDS[method]}
 
 
 def _system_heading(study: Study, system: System, sample: str, weights: str, method: str) -> Text:
@@ -107,11 +116,13 @@ def _write_system(job: Job, system: System, columns: Sequence[_SystemColumn]) ->
             f"{system.title.zh}：{where[0].zh}，{where[1].zh}",
         )
         notes = [*sample_notes(job, sample), *prepared.sources]
+        choices = {"model": system.title, "sample": where[0], "weights": where[1]}
         fits = [(METHOD_WORDS[c.facts["method"]], c.fit) for c in own]
         job.table(
             lambda style, fits=fits, key=key, title=title, notes=notes: layouts.regression_table(
                 fits, labels=labels, title=title, key=f"system_{key}", notes=notes, style=style
-            )
+            ),
+            choices,
         )
         stable = [(METHOD_WORDS[c.facts["method"]], c.effects) for c in own if c.effects is not None]
         if stable:
@@ -123,7 +134,8 @@ def _write_system(job: Job, system: System, columns: Sequence[_SystemColumn]) ->
                     key=f"system_effects_{key}",
                     notes=notes,
                     style=style,
-                )
+                ),
+                choices,
             )
     reports = [(c.heading, c.fit.identification()) for c in columns]
     title = Text(f"{system.title.en}: identification", f"{system.title.zh}：识别检验")
@@ -135,7 +147,8 @@ def _write_system(job: Job, system: System, columns: Sequence[_SystemColumn]) ->
             key=f"system_{system.name}_identification",
             notes=prepared.sources,
             style=style,
-        )
+        ),
+        {"model": system.title},
     )
     _write_restrictions(job, system, columns)
     _tidy_system(job, system, columns)
@@ -160,7 +173,8 @@ def _write_restrictions(job: Job, system: System, columns: Sequence[_SystemColum
     job.table(
         lambda style: layouts.chain_table(
             words, title=title, key=f"system_{system.name}_restrictions", notes=notes, style=style
-        )
+        ),
+        {"model": system.title},
     )
     job.tidy(f"system_{system.name}_restrictions", tests)
 
@@ -241,7 +255,6 @@ def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
 
 def _read_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
     """The mutual effects in words, a paragraph for every stable estimate."""
-    from spatial_zb.report.files import write_atomic
     from spatial_zb.report.reading import system_reading
 
     study = job.study
@@ -259,11 +272,7 @@ def _read_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
             continue
         weak = bool(column.fit.identification()["weak"].any())
         paragraphs.append(system_reading(_mutual(column.effects.tidy()), names, where, weak))
-    for language in job.languages:
-        target = job.where("tables", language)
-        target.mkdir(parents=True, exist_ok=True)
-        text = "\n\n".join(p.pick(language) for p in paragraphs)
-        write_atomic(target / f"system_{system.name}_reading.txt", text + "\n")
+    job.prose(f"system_{system.name}_reading", system.title, paragraphs, {"model": system.title})
 
 
 def _mutual(effects: pd.DataFrame) -> pd.DataFrame:
