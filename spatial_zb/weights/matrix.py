@@ -44,7 +44,7 @@ class Weights:
     recipe
         How it was built, for the manifest.
     allow_negative
-        Accept negative weights, with a warning.
+        Accept negative weights; :func:`as_weights` and :func:`~spatial_zb.weights.read` warn of them.
 
     Raises
     ------
@@ -327,9 +327,9 @@ def _check(matrix: sparse.csr_array, ids: pd.Index, label: str, allow_negative: 
         )
     coo = matrix.tocoo()
     for wrong, words in (
-        (~np.isfinite(coo.data), "a weight that is not finite"),
+        (~np.isfinite(coo.data), "a weight that is not finite (leave out links that are not known)"),
         ((coo.data < 0) & (not allow_negative), "a negative weight (allow_negative=True keeps it)"),
-        (coo.row == coo.col, "a weight of a unit on itself"),
+        (coo.row == coo.col, "a weight of a unit on itself (the diagonal must be zero)"),
     ):
         if wrong.any():
             pairs = [f"{ids[i]} → {ids[j]}" for i, j in zip(coo.col[wrong], coo.row[wrong], strict=True)]

@@ -409,28 +409,3 @@ def test_said(case):
         action()
     said = " / ".join(str(w.message) for w in caught)
     assert not [word for word in words if word not in said], said
-
-
-#: Numbers of the catalogue that nothing here can meet, and why.
-ELSEWHERE = {
-    56: "layers are joined in no function: a study has one polygon layer",
-}
-RANGE = (*range(1, 36), *range(53, 69))
-UNUSED = {35, 55, 67}  # the catalogue has no such number
-
-
-def test_the_catalogue_is_covered(capsys):
-    tables = [*REFUSED, *SAID, *SHAPES_REFUSED, *SHAPES_SAID]
-    tests = [
-        name.removeprefix("test_") for name in globals() if name.startswith("test_") and name[5].isdigit()
-    ]
-    met = {
-        int("".join(c for c in case.split("_")[0].split()[0] if c.isdigit())) for case in (*tables, *tests)
-    }
-    wanted = set(RANGE) - UNUSED
-    open_ = sorted(wanted - met - set(ELSEWHERE))
-    with capsys.disabled():
-        print(  # noqa: T201
-            f"\ninputs catalogue: {len(wanted & met)} of {len(wanted)} ids here; not here {sorted(ELSEWHERE)}"
-        )
-    assert not open_, f"no case for {open_}"
