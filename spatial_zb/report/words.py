@@ -105,6 +105,7 @@ WORDS = {
     "anonymous": Text("not stated", "未说明"),
     "between": Text("SD between", "组间标准差"),
     "constant": Text("Constant", "常数项"),
+    "controls": Text("Controls", "控制变量"),
     "covariance": Text("Covariance", "协方差估计"),
     "dependent": Text("Dependent variable", "被解释变量"),
     "definition": Text("Definition", "定义"),

@@ -1,6 +1,7 @@
 """From tidy frames to tables: what stands where, in both languages, and what is never marked."""
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from spatial_zb.errors import SpecificationError
 from spatial_zb.report.layouts import (
     chain_table,
+    correlations_table,
     definitions_table,
     descriptives_table,
     effects_table,
@@ -557,3 +559,94 @@ def test_identification_table_has_a_section_for_each_system_and_a_line_for_each_
     first = [shown(cell, TableStyle()).text for cell in table.rows[1].cells]
     assert first == ["Industry", "Yes", "1/1", "4/2", "12.35", "9.00", "3.20", "<0.001"]
     assert [shown(cell, TableStyle()).text for cell in table.rows[2].cells][4] == "–"
+
+
+# Regressions with effects, tests and controls in their rows
+
+
+def test_effects_tests_and_controls_have_rows_of_their_own():
+    records = [
+        {"term": term, "effect": kind, "estimate": 1.5, "std_error": 0.5, "statistic": 3.0, "p_value": 0.003}
+        for term in ("talent", "gdp")
+        for kind in ("direct", "indirect", "total")
+    ]
+    table = regression_table(
+        [("SDM", SDM), ("SEM", SEM)],
+        effects=[Result(records, [{}]), None],
+        tests={Text("LR: SDM to SAR", "LR 检验：SDM→SAR"): [(7.25, 0.007), None]},
+        controls=["gdp"],
+        labels=LABELS,
+    )
+    rows = printed(table)
+    names = [row[0] for row in rows if row[0]]
+    assert "ln GDP" not in names
+    assert names.count("Talent") == 4  # its coefficient and three effects
+    assert line(table, "Controls")[0] == ["Yes", "No"]
+    assert line(table, "LR: SDM to SAR") == (["7.250***", ""], ["", "[0.007]", ""])
+    i = names.index("Indirect effects")
+    assert names[i + 1] == "Talent"
+    at = [row[0] for row in rows].index("Indirect effects")
+    assert rows[at + 1][1:] == ["1.500***", ""]
+    assert rows[at + 2][1:] == ["(0.500)", ""]
+    assert "Also estimated, not shown: ln GDP." in notes(table)
+    assert "brackets" in notes(table)
+
+
+def test_controls_that_only_some_columns_hold_are_counted():
+    table = regression_table([("a", SDM), ("b", fit([("talent", 0.1, 0.2)]))], controls=["talent", "gdp"])
+    assert line(table, "Controls")[0] == ["Yes", "1 of 2"]
+    assert line(table, "控制变量", ZH)[0] == ["是", "2个中的1个"]
+
+
+@pytest.mark.parametrize("extra", [{"effects": [None]}, {"tests": {"Wald": [(1.0, 0.3)]}}])
+def test_effects_and_tests_are_one_for_each_column(extra):
+    with pytest.raises(SpecificationError, match="1 given for 2 columns"):
+        regression_table([("SDM", SDM), ("SEM", SEM)], **extra)
+
+
+def test_a_control_that_no_fit_has_is_refused():
+    with pytest.raises(SpecificationError, match="hdp"):
+        regression_table([("SDM", SDM)], controls=["hdp"])
+
+
+# Correlations
+
+
+class Pooled:
+    """A panel of four variables: d = a + b exactly, c with a hole."""
+
+    labels: ClassVar = {"a": Text("A", "甲")}
+
+    def __init__(self):
+        rng = np.random.default_rng(3)
+        a, b, c = rng.standard_normal((3, 5, 8))
+        c[0, 0] = np.nan
+        self.values = {"a": a, "b": b + 0.5 * a, "c": c, "d": a + b + 0.5 * a, "e": np.ones((5, 8))}
+
+    def array(self, names):
+        return np.stack([self.values[name] for name in names], axis=2)
+
+
+def test_correlations_stand_below_the_diagonal_with_their_stars():
+    panel = Pooled()
+    table = correlations_table(panel, ["a", "b", "c", "e"], ["a", "b"], style=TableStyle(digits=6))
+    rows = printed(table, TableStyle(digits=6))
+    assert [row[0] for row in rows] == ["(1) A", "(2) b", "(3) c", "(4) e"]
+    a, b, c = (panel.values[name].ravel() for name in "abc")
+    seen = np.isfinite(c)
+    assert rows[0][1:5] == ["1", "", "", ""]
+    assert rows[1][1].rstrip("*") == f"{np.corrcoef(a, b)[0, 1]:.6f}"
+    assert rows[1][1].endswith("***")
+    assert float(rows[2][1].replace("−", "-").rstrip("*")) == pytest.approx(
+        np.corrcoef(a[seen], c[seen])[0, 1], abs=1e-6
+    )
+    assert rows[3][1:4] == ["–", "–", "–"]  # a constant correlates with nothing
+    r2 = np.corrcoef(a, b)[0, 1] ** 2
+    assert [row[5] for row in rows] == [f"{1 / (1 - r2):.2f}", f"{1 / (1 - r2):.2f}", "", ""]
+    assert "VIF" in notes(table)
+
+
+def test_an_exact_combination_has_no_inflation_factor():
+    table = correlations_table(Pooled(), ["a", "b", "d"], ["a", "b", "d"])
+    assert [row[-1] for row in printed(table)] == ["–", "–", "–"]
+    assert "dash" in notes(table)

@@ -6,6 +6,7 @@ settled here, together, so that they cannot disagree.
 """
 
 from spatial_zb.report.layouts.chain import chain_table, identification_table
+from spatial_zb.report.layouts.correlations import correlations_table
 from spatial_zb.report.layouts.effects import effects_table
 from spatial_zb.report.layouts.indices import coordination_table, entropy_table
 from spatial_zb.report.layouts.moran import moran_table
@@ -15,6 +16,7 @@ from spatial_zb.report.layouts.sample import definitions_table, descriptives_tab
 __all__ = [
     "chain_table",
     "coordination_table",
+    "correlations_table",
     "definitions_table",
     "descriptives_table",
     "effects_table",

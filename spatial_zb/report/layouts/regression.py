@@ -17,6 +17,7 @@ from spatial_zb.report.layouts.common import (
     Glanced,
     Label,
     Record,
+    Tidied,
     errors_note,
     estimate_cells,
     estimate_pair,
@@ -26,6 +27,7 @@ from spatial_zb.report.layouts.common import (
     label_of,
     named_line,
     paragraph,
+    plain_word,
     real,
     shared_notes,
     stars_note,
@@ -35,7 +37,7 @@ from spatial_zb.report.layouts.common import (
     word_of,
 )
 from spatial_zb.report.tables import RULE, Cell, HeaderCell, Number, Row, Table, TableStyle, body, section
-from spatial_zb.report.words import ESTIMATORS, FACTS, INSTRUMENTAL_FACTS, PARAMETERS, WORDS
+from spatial_zb.report.words import EFFECTS, ESTIMATORS, FACTS, INSTRUMENTAL_FACTS, PARAMETERS, WORDS
 from spatial_zb.text import Text
 
 if TYPE_CHECKING:
@@ -71,13 +73,16 @@ def regression_table(
     terms: Sequence[str] | None = None,
     labels: Mapping[str, Label] | None = None,
     *,
+    effects: Sequence[Tidied | None] = (),
+    tests: Mapping[Label, Sequence[tuple[float, float] | None]] | None = None,
+    controls: Sequence[str] = (),
     dependent: Label | None = None,
     title: Label | None = None,
     key: str = "regression",
     notes: Sequence[Label] = (),
     style: TableStyle | None = None,
 ) -> Table:
-    """Lay out fits side by side: X, W × X, spatial parameters, then effects, sample and fit.
+    """Lay out fits side by side: X, W × X, spatial parameters, effects, tests, then sample and fit.
 
     A fit whose frames have the column ``equation`` (a system) gives a column for each equation. A fit that
     did not converge is printed "n.c." without stars.
@@ -91,6 +96,14 @@ def regression_table(
         named in the notes.
     labels
         Words for variables and, for systems, equations.
+    effects
+        Direct, indirect and total effects (``spatial_effects(fit)``) of each column, None where there are
+        none; printed for the regressors that are shown.
+    tests
+        Words → statistic and p-value of each column, None where the test does not apply; such as the LR and
+        Wald tests of the SDM against SAR and SEM.
+    controls
+        Regressors that share one row, "Controls: yes", instead of rows of their own.
     dependent
         Words for the dependent variable; None takes ``y`` of ``glance()``.
     notes
@@ -99,14 +112,16 @@ def regression_table(
     Raises
     ------
     SpecificationError
-        Without fits, for a term that no fit has, or for a fit that gives a term twice.
+        Without fits, for a term that no fit has, for a fit that gives a term twice, or where effects or
+        tests are not one for each column.
     """
     style = style or TableStyle()
     labels = labels or {}
     columns = [column for header, fit in fits for column in _columns(Text.of(header), fit, labels)]
     if not columns:
         raise SpecificationError("A regression table needs at least one fit.")
-    wanted, hidden = _regressors(columns, terms)
+    wanted, hidden = _regressors(columns, terms, controls)
+    _refuse_unlike(columns, effects, tests or {})
     plain = [name for name in wanted if any(name in column.terms for column in columns)]
     lagged = [LAG + name for name in wanted if any(LAG + name in column.terms for column in columns)]
     rows = [
@@ -114,7 +129,10 @@ def regression_table(
         *_estimate_rows("W × X", lagged, columns, labels, style),
         *([RULE] if plain or lagged else []),
         *_parameter_rows(columns, style),
+        *_effect_rows(effects, wanted, labels, style),
+        *_test_rows(tests or {}, style),
         RULE,
+        *_control_row(columns, controls, style),
         *_fact_rows(columns, labels, style),
     ]
     return Table(
@@ -122,7 +140,10 @@ def regression_table(
         key=key,
         header=_regression_header(columns, style),
         rows=tuple(rows),
-        notes=(paragraph(_regression_notes(columns, hidden, labels, dependent, style)), *map(Text.of, notes)),
+        notes=(
+            paragraph(_regression_notes(columns, hidden, labels, dependent, bool(tests), style)),
+            *map(Text.of, notes),
+        ),
     )
 
 
@@ -155,17 +176,83 @@ def _by_term(frame: pd.DataFrame, header: Text) -> dict[str, Record]:
     return {str(record["term"]): record for record in frame.to_dict("records")}
 
 
-def _regressors(columns: Sequence[_Column], terms: Sequence[str] | None) -> tuple[list[str], list[str]]:
+def _regressors(
+    columns: Sequence[_Column], terms: Sequence[str] | None, controls: Sequence[str]
+) -> tuple[list[str], list[str]]:
     """Give the regressors to show and those left out, both without ``W_``, the constant last."""
     found = dict.fromkeys(
         term.removeprefix(LAG) for column in columns for term in column.terms if term not in PARAMETERS
     )
-    if terms is None:
-        return sorted(found, key=lambda name: name == "(Intercept)"), []
-    unknown = [name for name in terms if name not in found]
+    unknown = [name for name in (*(terms or ()), *controls) if name not in found]
     if unknown:
         raise SpecificationError(f"No fit has the term {listed(unknown)}; there are {listed(found)}.")
-    return list(terms), [name for name in found if name not in terms]
+    shown = list(terms) if terms is not None else sorted(found, key=lambda name: name == "(Intercept)")
+    shown = [name for name in shown if name not in controls]
+    return shown, [name for name in found if name not in shown]
+
+
+def _refuse_unlike(columns: Sequence[_Column], effects: Sequence, tests: Mapping[Label, Sequence]) -> None:
+    """Refuse effects and tests that are not one for each column."""
+    given = {
+        "effects": effects,
+        **{f"The test {plain_word(name)!r}": values for name, values in tests.items()},
+    }
+    for name, values in given.items():
+        if len(values) not in (0, len(columns)):
+            raise SpecificationError(
+                f"{name}: {len(values)} given for {len(columns)} columns; give one for each, None where there is none."
+            )
+
+
+def _effect_rows(
+    effects: Sequence[Tidied | None], wanted: Sequence[str], labels: Mapping, style: TableStyle
+) -> list[Row]:
+    """Print direct, indirect and total effects, a heading for each kind."""
+    indexed = [
+        {} if e is None else {(r["term"], r["effect"]): r for r in flat(e.tidy()).to_dict("records")}
+        for e in effects
+    ]
+    rows: list[Row] = []
+    for kind, heading in EFFECTS.items():
+        names = [name for name in wanted if any((name, kind) in records for records in indexed)]
+        rows += [RULE, section(Text(f"{heading.en} effects", heading.zh))] if names else []
+        for name in names:
+            found = [records.get((name, kind)) for records in indexed]
+            cells = [("", "") if r is None else estimate_cells(r, style) for r in found]
+            rows += estimate_pair(term_label(labels, name), cells, style)
+    return rows
+
+
+def _test_rows(tests: Mapping[Label, Sequence[tuple[float, float] | None]], style: TableStyle) -> list[Row]:
+    """Print statistics with their stars, p-values below or beside them."""
+    rows: list[Row] = [RULE] if tests else []
+    enclosure = "bracket" if style.error_position == "below" else "none"
+    for name, values in tests.items():
+        cells = [
+            ("", "")
+            if value is None
+            else (
+                Number(value[0], style.digits, style.count_stars(value[1])),
+                Number(value[1], style.digits, enclosure=enclosure, notation="p_value"),
+            )
+            for value in values
+        ]
+        rows += estimate_pair(Text.of(name), cells, style)
+    return rows
+
+
+def _control_row(columns: Sequence[_Column], controls: Sequence[str], style: TableStyle) -> list[Row]:
+    """Say which columns hold all controls, some (how many), or none."""
+    if not controls:
+        return []
+    cells: list[Cell] = []
+    for column in columns:
+        held = sum(name in column.terms for name in controls)
+        some = Text(f"{held} of {len(controls)}", f"{len(controls)}个中的{held}个")
+        cells.append({len(controls): WORDS["yes"], 0: WORDS["no"]}.get(held, some))
+    if style.error_position == "column":
+        cells = [cell for fact in cells for cell in (fact, "")]
+    return [body(WORDS["controls"], *cells)]
 
 
 def _estimate_rows(
@@ -271,6 +358,7 @@ def _regression_notes(
     hidden: Sequence[str],
     labels: Mapping,
     dependent: Label | None,
+    tests: bool,
     style: TableStyle,
 ) -> list[Text]:
     notes = [errors_note(style), *stars_note(style)]
@@ -287,6 +375,8 @@ def _regression_notes(
                 "观测值与对数似然值以固定效应变换后的数据计。",
             )
         )
+    if tests and style.error_position == "below":
+        notes.append(Text("p-values of tests in brackets.", "方括号内为检验的 p 值。"))
     if hidden:
         names = [label_of(labels, name) for name in hidden]
         notes.append(named_line(Text("Also estimated, not shown", "另有估计但未列出"), names))
