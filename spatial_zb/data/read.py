@@ -1,17 +1,22 @@
-"""Tables from files: csv, xlsx, dta and parquet, with codes kept as text."""
+"""Tables from files: csv, xlsx, dta, parquet and feather, with codes kept as text."""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from spatial_zb.errors import DataError, SpatialZbWarning, listed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["read_table"]
 
@@ -26,7 +31,7 @@ def read_table(path: str | Path, text: Sequence[str] = (), *, sheet: str | None 
     Parameters
     ----------
     path
-        A .csv (UTF-8, with or without a mark, or GB18030), .xlsx, .dta or .parquet file on this machine.
+        A .csv (UTF-8, with or without a mark, or GB18030), .xlsx, .dta, .parquet or .feather file on this machine.
     text
         Columns of codes, kept as text; a whole number stored as a decimal becomes text without the point.
     sheet
@@ -126,8 +131,7 @@ def _check_lines(text: str, name: str) -> list[str]:
 
 def _xlsx(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> pd.DataFrame:
     with zipfile.ZipFile(io.BytesIO(content)) as parts:
-        if sum(part.file_size for part in parts.infolist()) > MAX_BYTES:
-            raise DataError(f"{name} unpacks to more than {MAX_BYTES:,} bytes and was not opened.")
+        _refuse_large(sum(part.file_size for part in parts.infolist()), name)
     with pd.ExcelFile(io.BytesIO(content), engine="openpyxl") as book:
         if sheet is not None and sheet not in book.sheet_names:
             raise DataError(f"{name} has no sheet {sheet!r}; it has {listed(book.sheet_names)}.")
@@ -146,13 +150,36 @@ def _dta(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> p
 
 
 def _parquet(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> pd.DataFrame:
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        raise DataError(
-            f"Reading {name} needs the package pyarrow, which is not installed: install it, or save as CSV."
-        ) from None
-    return pd.read_parquet(io.BytesIO(content)).reset_index(drop=True)
+    from pyarrow import parquet
+
+    file = parquet.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
+    groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
+    _refuse_large(sum(group.total_byte_size for group in groups), name)
+    return _from_arrow(file.read())
+
+
+def _feather(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> pd.DataFrame:
+    import pyarrow as pa
+
+    batches, size = [], 0
+    with pa.ipc.open_file(io.BytesIO(content)) as file:
+        for number in range(file.num_record_batches):
+            batches.append(file.get_batch(number))
+            size += batches[-1].nbytes
+            _refuse_large(size, name)
+        return _from_arrow(pa.Table.from_batches(batches, file.schema))
+
+
+def _from_arrow(table: pa.Table) -> pd.DataFrame:
+    """The columns as the file has them; what pandas kept as an index becomes a column again if it has a name."""
+    table.validate(full=True)
+    named = [i for i, n in enumerate(table.column_names) if not re.fullmatch(r"__index_level_\d+__", n)]
+    return table.select(named).to_pandas(ignore_metadata=True)
+
+
+def _refuse_large(size: int, name: str) -> None:
+    if size > MAX_BYTES:
+        raise DataError(f"{name} unpacks to more than {MAX_BYTES:,} bytes and was not opened.")
 
 
 _READERS: Mapping[str, Callable[[bytes, str, Sequence[str], str | None], pd.DataFrame]] = {
@@ -160,6 +187,7 @@ _READERS: Mapping[str, Callable[[bytes, str, Sequence[str], str | None], pd.Data
     ".xlsx": _xlsx,
     ".dta": _dta,
     ".parquet": _parquet,
+    ".feather": _feather,
 }
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from openpyxl import Workbook
+from pyarrow import feather, parquet
 
 from spatial_zb.data import read
 from spatial_zb.data.read import read_table
@@ -27,10 +30,14 @@ def written(folder, kind: str):
             TABLE.to_excel(path, index=False)
         case "dta":
             TABLE.to_stata(path, write_index=False, version=118)
+        case "parquet":
+            TABLE.to_parquet(path)
+        case "feather":
+            TABLE.to_feather(path)
     return path
 
 
-@pytest.mark.parametrize("kind", ["csv", "xlsx", "dta"])
+@pytest.mark.parametrize("kind", ["csv", "xlsx", "dta", "parquet", "feather"])
 def test_codes_stay_text_and_numbers_are_numbers(tmp_path, kind):
     found = read_table(written(tmp_path, kind), ["code"])
     assert list(found["code"]) == ["0330", "1100"]
@@ -119,14 +126,57 @@ def test_files_that_are_not_there_too_large_or_of_another_kind(tmp_path, monkeyp
         read_table(path)
 
 
-def test_parquet_says_what_is_missing(tmp_path):
+@pytest.mark.parametrize("kind", ["parquet", "feather"])
+def test_an_index_with_a_name_is_a_column(tmp_path, kind):
+    """As ``to_parquet`` of a frame indexed by code leaves it; an index without a name is a row number."""
+    path = tmp_path / f"t.{kind}"
+    table = pa.Table.from_pandas(TABLE.set_index("code"))
+    parquet.write_table(table, path) if kind == "parquet" else feather.write_feather(table, path)
+    found = read_table(path, ["code"])
+    assert found["code"].tolist() == ["0330", "1100"]
+    TABLE.set_axis([5, 7]).to_parquet(tmp_path / "u.parquet")
+    assert list(read_table(tmp_path / "u.parquet").columns) == list(TABLE.columns)
+
+
+KINDS = {
+    "dictionary of text": pa.array(["0330", "1100", None]).dictionary_encode(),
+    "large text": pa.array(["0330", "1100", None], pa.large_string()),
+    "whole numbers": pa.array([330, 1100, None], pa.int32()),
+}
+
+
+@pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
+@pytest.mark.parametrize("kind", KINDS)
+def test_codes_in_any_column_type_of_parquet(tmp_path, kind):
     path = tmp_path / "t.parquet"
-    path.write_bytes(b"PAR1 not really")
-    with pytest.raises(DataError, match=r"pyarrow|damaged"):
+    parquet.write_table(pa.table({"code": KINDS[kind]}), path)
+    found = read_table(path, ["code"])["code"]
+    assert found.tolist()[:2] in (["0330", "1100"], ["330", "1100"])
+    assert found.isna().tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "feather"])
+def test_a_table_that_unpacks_to_too_much_is_not_opened(tmp_path, monkeypatch, kind):
+    path = tmp_path / f"t.{kind}"
+    zeros = pa.table({"x": np.zeros(1_000_000)})
+    if kind == "parquet":
+        parquet.write_table(zeros, path, use_dictionary=False, compression="zstd")
+    else:
+        feather.write_feather(zeros, path, compression="zstd")
+    monkeypatch.setattr(read, "MAX_BYTES", 1_000_000)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(DataError, match="unpacks to more"):
         read_table(path)
 
 
-@pytest.mark.parametrize("kind", ["csv", "xlsx", "dta"])
+def test_a_panel_from_parquet_equals_the_one_from_csv(tmp_path):
+    paths = [Path(__file__).parents[2] / "data" / "zhejiang_innovation_2017_2022.csv", tmp_path / "t.parquet"]
+    first = read_table(paths[0], ["adcode"])
+    first.to_parquet(paths[1])
+    pd.testing.assert_frame_equal(read_table(paths[1], ["adcode"]), first)
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx", "dta", "parquet", "feather"])
 def test_damaged_files_raise_our_errors_only(tmp_path, kind):
     whole = written(tmp_path, kind).read_bytes()
     rng = np.random.default_rng(1)
