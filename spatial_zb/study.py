@@ -497,13 +497,27 @@ class Output(_Section):
     """``[output]``: where results go (``folder/<study name>``) and in which formats.
 
     ``report`` is the offline page ``report.html``.
+
+    ``journal`` sets the habits of a kind of journal for tables; ``digits``, ``stars``, ``errors`` and
+    ``error_position`` change them one by one.
     """
 
     folder: Word = "results"
     tables: Some[TableFormat] = ("docx", "xlsx", "csv")
+    journal: Literal["default", "aea", "t_ratios", "columns"] = "default"
+    digits: Annotated[int, Field(ge=0, le=8)] | None = None
+    stars: bool | None = None
+    errors: Literal["std_error", "t", "p"] | None = None
+    error_position: Literal["below", "column"] | None = None
     figures: Some[FigureFormat] = ("png", "svg")
     dpi: Annotated[int, Field(ge=72, le=1200)] = 300
     report: bool = True
+
+    @property
+    def table_settings(self) -> dict[str, Any]:
+        """What :func:`spatial_zb.report.tables.journal_style` takes."""
+        changes = {name: getattr(self, name) for name in ("digits", "stars", "errors", "error_position")}
+        return {"journal": self.journal} | {name: v for name, v in changes.items() if v is not None}
 
 
 Weight = (

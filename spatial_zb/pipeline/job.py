@@ -73,9 +73,10 @@ class Job:
         report_only
             The report shows it, no file holds it.
         """
-        from spatial_zb.report.tables import TableStyle, write_table
+        from spatial_zb.report.tables import journal_style, write_table
 
-        styles = {language: TableStyle(language=language) for language in self.languages}
+        settings = self.study.output.table_settings
+        styles = {language: journal_style(language=language, **settings) for language in self.languages}
         tables = {language: build(style) for language, style in styles.items()}
         self.made.items.append(MadeTable(self.stage, tables, choices or {}))
         if self.writes and not report_only:

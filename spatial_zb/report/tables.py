@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from numbers import Integral
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Literal
 
 from spatial_zb.errors import SpecificationError
@@ -22,6 +22,7 @@ from spatial_zb.text import LANGUAGES, Language, Text
 
 __all__ = [
     "FORMATS",
+    "JOURNALS",
     "RULE",
     "Cell",
     "HeaderCell",
@@ -32,6 +33,7 @@ __all__ = [
     "TableStyle",
     "body",
     "clean",
+    "journal_style",
     "note_paragraphs",
     "section",
     "shown",
@@ -244,6 +246,31 @@ class TableStyle:
 def _one_of(name: str, value: object, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise SpecificationError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+
+
+#: Habits of journals: ``default`` (stars, standard errors below), ``aea`` (American Economic Association: no
+#: stars), ``t_ratios`` (many Chinese journals: ratios of estimate to error instead of errors), ``columns``
+#: (regional science: errors in a column of their own).
+JOURNALS: Mapping[str, Mapping[str, object]] = MappingProxyType(
+    {
+        "default": {},
+        "aea": {"stars": False},
+        "t_ratios": {"errors": "t"},
+        "columns": {"error_position": "column"},
+    }
+)
+
+
+def journal_style(journal: str = "default", **settings: object) -> TableStyle:
+    """Give the style of a journal, with any of the settings of :class:`TableStyle` changed.
+
+    Raises
+    ------
+    SpecificationError
+        For an unknown journal, or a setting that :class:`TableStyle` refuses.
+    """
+    _one_of("journal", journal, tuple(JOURNALS))
+    return TableStyle(**{**JOURNALS[journal], **settings})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)

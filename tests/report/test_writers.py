@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import time
+import zipfile
 from html.parser import HTMLParser
 
 import docx
@@ -15,6 +16,7 @@ import pytest
 from docx.oxml.ns import qn
 from markdown_it import MarkdownIt
 
+from spatial_zb.errors import SpecificationError
 from spatial_zb.report.tables import (
     FORMATS,
     RULE,
@@ -23,6 +25,7 @@ from spatial_zb.report.tables import (
     Table,
     TableStyle,
     body,
+    journal_style,
     section,
     shown,
     write_table,
@@ -397,20 +400,25 @@ def test_latex_long_tables_run_over_pages():
     assert "threeparttable}" not in code.split("\n", 1)[1]
 
 
-def test_latex_compiles(tmp_path, table):
+@pytest.mark.parametrize("style", [EN, ZH, TableStyle(language="both")], ids=lambda style: style.language)
+def test_latex_compiles(tmp_path, table, style):
+    """Under xelatex, with ctex where there is Chinese; every character has a glyph."""
     if not shutil.which("xelatex"):
         pytest.skip("xelatex is not installed")
-    packages = "booktabs,threeparttable,array,rotating,longtable"
+    chinese = style is not EN
+    packages = "booktabs,threeparttable,array,rotating,longtable" + (",ctex" if chinese else "")
+    hostile = [name for name in HOSTILE.values() if chinese or name.isascii()]
+    long = Table("T", "t", ([HeaderCell("a"), HeaderCell("b")],), [body("x", i) for i in range(90)])
     lines = [r"\documentclass{article}", rf"\usepackage{{{packages}}}", r"\begin{document}"]
-    hostile = (name for name in HOSTILE.values() if name.isascii())
-    lines += [latex.render(item, EN) for item in (table, *map(table_of, hostile))]
+    lines += [latex.render(item, style) for item in (table, long, *map(table_of, hostile))]
     (tmp_path / "t.tex").write_text("\n".join([*lines, r"\end{document}"]), encoding="utf-8")
     command = ["xelatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "t.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=False)
     log = done.stdout.decode(errors="replace")
-    if "not found" in log:
+    if re.search(r"File `[^']+' not found", log):
         pytest.skip("a LaTeX package is not installed")
     assert done.returncode == 0, log[-2000:]
+    assert "Missing character" not in (tmp_path / "t.log").read_text(encoding="utf-8", errors="replace")
 
 
 # All
@@ -432,3 +440,21 @@ def test_same_table_same_bytes(tmp_path, table, language, monkeypatch):
 def test_a_table_without_rows_or_notes_is_written(tmp_path, name):
     empty = Table("T", "t", ([HeaderCell("a")],), [])
     assert write_table(empty, tmp_path, formats=[name])[0].stat().st_size > 0
+
+
+# Journals
+
+
+def test_a_journal_is_a_set_of_settings_that_can_be_changed_one_by_one():
+    assert journal_style("aea").stars is False
+    assert journal_style("t_ratios", digits=2, language="zh") == TableStyle("zh", 2, errors="t")
+    assert journal_style("aea", stars=True) == TableStyle()
+    with pytest.raises(SpecificationError, match="journal must be one of default, aea"):
+        journal_style("nature")
+
+
+def test_word_names_simplified_chinese_so_that_a_substitute_font_has_its_characters(tmp_path, table):
+    (path,) = write_table(table, tmp_path, "docx", ZH)
+    styles = zipfile.ZipFile(path).read("word/styles.xml").decode()
+    normal = styles[styles.index('w:styleId="Normal"') :].split("</w:style>")[0]
+    assert 'w:eastAsia="zh-CN"' in normal

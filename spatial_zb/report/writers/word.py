@@ -119,6 +119,8 @@ def _font(properties: BaseOxmlElement) -> None:
         del fonts.attrib[attribute]
     for attribute, name in (("ascii", LATIN), ("hAnsi", LATIN), ("cs", LATIN), ("eastAsia", CHINESE)):
         fonts.set(qn(f"w:{attribute}"), name)
+    # Where 宋体 is not installed the language decides which substitute comes: one with simplified characters.
+    _child(properties, "lang", val="en-US", eastAsia="zh-CN")
 
 
 def _frame(grid: BaseOxmlElement, widths: Sequence[int], title: str) -> None:
