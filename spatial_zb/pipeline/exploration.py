@@ -32,6 +32,12 @@ def describe(job: Job) -> list[Text]:
             panel, names, labels=prepared.labels, notes=prepared.sources, style=style
         )
     )
+    if len(names) > 1:
+        job.table(
+            lambda style: layouts.correlations_table(
+                panel, names, _regressors(study), labels=prepared.labels, notes=prepared.sources, style=style
+            )
+        )
     if len(prepared.filled):
         words = prepared.labels | unit_names(prepared) | RULE_WORDS | column_words(study)
         reasons = [as_sentence(entry.reason) for entry in (*study.suspect, *study.missing)]
@@ -120,6 +126,17 @@ def model_variables(study: Study) -> list[str]:
     for part in (study.moran, study.maps):
         names += part.variables if part else ()
     return list(dict.fromkeys(names))
+
+
+def _regressors(study: Study) -> dict[Text, tuple[str, ...]]:
+    """Heading of a column of inflation factors → the regressors of a model; models with the same ones share it."""
+    sets = {frozenset(model.x): model for model in reversed(study.models.values())}
+    if len(sets) == 1:
+        return {Text.of("VIF"): model.x for model in sets.values()}
+    return {
+        Text(f"VIF, {model.title.en}", f"VIF（{model.title.zh}）"): model.x
+        for model in reversed(sets.values())
+    }
 
 
 def _definition(study: Study, prepared: Prepared, name: str) -> dict[str, Text | str]:

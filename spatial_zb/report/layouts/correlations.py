@@ -26,7 +26,7 @@ __all__ = ["correlations_table"]
 def correlations_table(
     panel: PanelLike,
     names: Sequence[str],
-    regressors: Sequence[str] = (),
+    regressors: Sequence[str] | Mapping[Label, Sequence[str]] = (),
     *,
     labels: Mapping[str, Label] | None = None,
     title: Label | None = None,
@@ -38,8 +38,8 @@ def correlations_table(
 
     Stars are those of t = r √((N − 2)/(1 − r²)) with N − 2 degrees of freedom. VIF_k = 1/(1 − R²_k) of each
     regressor on the others and a constant, over the same pooled observations; a variable that is not among
-    ``regressors`` has none. Observations with a value that is not finite are left out of the pair, or of the
-    regression, that needs it.
+    ``regressors`` has none. Several models give a column each: ``{words: regressors}``. Observations with a
+    value that is not finite are left out of the pair, or of the regression, that needs it.
 
     Raises
     ------
@@ -50,7 +50,8 @@ def correlations_table(
     known = {**panel.labels, **(labels or {})}
     pooled = panel.array(list(names)).reshape(-1, len(names))
     r, p = _correlations(pooled)
-    factors = _factors(panel, regressors)
+    models = regressors if isinstance(regressors, Mapping) else {"VIF": regressors} if regressors else {}
+    factors = [_factors(panel, list(own)) for own in models.values()]
     rows = []
     for i, name in enumerate(names):
         cells: list[Cell] = [
@@ -58,10 +59,11 @@ def correlations_table(
             for j in range(len(names))
         ]
         label = label_of(known, name)
-        factor = [Number(factors[name], 2) if name in factors else ""] if regressors else []
-        rows.append(body(Text(f"({i + 1}) {label.en}", f"({i + 1}) {label.zh}"), *cells, *factor))
-    heads = [f"({i + 1})" for i in range(len(names))] + (["VIF"] if regressors else [])
-    undefined = [r[i, j] for i in range(len(names)) for j in range(i)] + list(factors.values())
+        own = [Number(found[name], 2) if name in found else "" for found in factors]
+        rows.append(body(Text(f"({i + 1}) {label.en}", f"({i + 1}) {label.zh}"), *cells, *own))
+    heads = [*(f"({i + 1})" for i in range(len(names))), *map(Text.of, models)]
+    undefined = [r[i, j] for i in range(len(names)) for j in range(i)]
+    undefined += [value for found in factors for value in found.values()]
     pearson = Text(
         "Pearson correlations of pooled observations.", "表中为混合观测值的皮尔逊（Pearson）相关系数。"
     )
@@ -69,7 +71,7 @@ def correlations_table(
         "VIF: variance inflation factor among the regressors; above 10 is high.",
         "VIF 为解释变量的方差膨胀因子，大于 10 表示共线性严重。",
     )
-    sentences = [pearson, *stars_note(style), *([inflation] if regressors else [])]
+    sentences = [pearson, *stars_note(style), *([inflation] if models else [])]
     return Table(
         title=titled(title, "Correlations", "相关系数矩阵"),
         key=key,
@@ -101,8 +103,6 @@ def _correlations(pooled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _factors(panel: PanelLike, regressors: Sequence[str]) -> dict[str, float]:
     """VIF by regressor; not available where one is constant or an exact combination of the others."""
-    if not regressors:
-        return {}
     X = panel.array(list(regressors)).reshape(-1, len(regressors))
     X = X[np.isfinite(X).all(axis=1)]
     centred = X - X.mean(axis=0)
