@@ -35,7 +35,9 @@ if TYPE_CHECKING:
         SpatialZbWarning,
         SpecificationError,
         WeightsError,
+        WorkerError,
     )
+    from spatial_zb.execute import ResultStore
     from spatial_zb.explore import (
         bivariate_moran,
         geary,
@@ -100,6 +102,8 @@ _HOMES = {
     "SpatialZbWarning": "errors",
     "SpecificationError": "errors",
     "WeightsError": "errors",
+    "WorkerError": "errors",
+    "ResultStore": "execute",
     "bivariate_moran": "explore",
     "geary": "explore",
     "general_g": "explore",
@@ -135,12 +139,14 @@ __all__ = [
     "MatchReport",
     "OutputError",
     "Panel",
+    "ResultStore",
     "SpatialZbError",
     "SpatialZbWarning",
     "SpecificationError",
     "SystemSpec",
     "Weights",
     "WeightsError",
+    "WorkerError",
     "__version__",
     "as_weights",
     "beta_convergence",

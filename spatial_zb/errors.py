@@ -13,6 +13,7 @@ __all__ = [
     "SpatialZbWarning",
     "SpecificationError",
     "WeightsError",
+    "WorkerError",
     "listed",
 ]
 
@@ -43,6 +44,10 @@ class ConvergenceError(SpatialZbError):
 
 class OutputError(SpatialZbError):
     """A result cannot be written."""
+
+
+class WorkerError(SpatialZbError):
+    """A worker process died again and again on one task."""
 
 
 class SpatialZbWarning(UserWarning):

@@ -21,6 +21,8 @@ MODULES = {
 ALLOWED = {
     "errors": set(),
     "text": {"errors"},
+    "result_store": {"errors"},
+    "execute": {"errors", "result_store"},
     "study": {"errors", "text", "data"},
     "core": {"errors"},
     "data": {"errors", "text"},

@@ -1,0 +1,295 @@
+"""Tasks give the same numbers however they are run, survive dead workers, and go on where they were stopped."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pytest
+import task_functions as tasks
+from scipy import sparse
+
+import spatial_zb as zb
+from spatial_zb import execute
+from spatial_zb.errors import WorkerError
+from spatial_zb.execute import ResultStore, run_tasks
+from spatial_zb.result_store import content_key
+
+needs_kill = pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+
+
+def count(folder) -> int:
+    return len(list(folder.iterdir()))
+
+
+@pytest.fixture
+def marks(tmp_path):
+    folder = tmp_path / "marks"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(tmp_path / "store")
+
+
+def test_results_come_in_the_order_of_the_tasks():
+    assert run_tasks(tasks.square, [3, 1, 2]) == [9, 1, 4]
+    assert run_tasks(tasks.square, []) == []
+
+
+def test_workers_and_order_of_finishing_do_not_change_a_number():
+    one = run_tasks(tasks.draw, range(30), seed=7)
+    assert run_tasks(tasks.draw, range(30), seed=7, workers=2) == one
+    assert len(set(np.round(np.array(one) - np.arange(30), 12))) == 30
+
+
+def test_a_seed_sequence_is_not_used_up():
+    root = np.random.SeedSequence(4)
+    first = run_tasks(tasks.draw, range(4), seed=root)
+    assert run_tasks(tasks.draw, range(4), seed=root) == first
+    expected = [i + np.random.default_rng(s).normal() for i, s in enumerate(root.spawn(4))]
+    assert first == expected
+
+
+def test_progress_counts_up_to_all():
+    said = []
+    run_tasks(tasks.square, range(500), workers=2, progress=lambda *now: said.append(now))
+    done, total, left = zip(*said, strict=True)
+    assert list(done) == sorted(set(done))
+    assert done[-1] == 500
+    assert set(total) == {500}
+    assert left[-1] == 0
+    assert len(said) < 250  # small tasks travel together
+
+
+@needs_kill
+def test_a_killed_worker_is_replaced_and_its_tasks_run_again(tmp_path):
+    todo = [(str(tmp_path), i) for i in range(12)]
+    assert run_tasks(tasks.die_once, todo, workers=2) == list(range(12))
+    assert (tmp_path / "died").exists()
+
+
+@needs_kill
+def test_a_task_that_always_dies_is_named(monkeypatch):
+    monkeypatch.setattr(execute, "TOGETHER", 1)  # every death costs the start of new workers
+    monkeypatch.setattr(execute, "ALONE", 1)
+    with pytest.raises(WorkerError, match=r"Task 2 of 4 \(1\)"):
+        run_tasks(tasks.die, range(4), workers=2)
+
+
+@pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_errors_of_the_function_come_through(workers):
+    with pytest.raises(ValueError, match="three"):
+        run_tasks(tasks.complain, range(5), workers=workers)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_warnings_of_workers_are_passed_on(workers):
+    with pytest.warns(zb.SpatialZbWarning, match="read this"):
+        run_tasks(tasks.warn, range(3), workers=workers)
+
+
+def test_stored_results_are_not_computed_again(store, marks):
+    todo = [(str(marks), n) for n in range(4)]
+    first = run_tasks(tasks.table, todo, store=store)
+    assert count(marks) == 4
+    again = run_tasks(tasks.table, [*todo, (str(marks), 2)], store=store, workers=2)
+    assert count(marks) == 4
+    for old, new in zip(first, again, strict=False):
+        pd.testing.assert_frame_equal(old["frame"], new["frame"])
+        assert (old["n"], old["reason"]) == (new["n"], new["reason"])
+        np.testing.assert_array_equal(old["array"], new["array"])
+
+
+@pytest.mark.parametrize("n", range(4))
+def test_stored_and_computed_results_are_alike(store, marks, n):
+    (stored,) = run_tasks(tasks.table, [(str(marks), n)], store=store)
+    plain = tasks.table((str(marks), n))
+    # a column without rows has no type to keep
+    pd.testing.assert_frame_equal(stored["frame"], plain["frame"], check_dtype=n > 0)
+    np.testing.assert_array_equal(stored["array"], plain["array"])
+    assert stored["array"].dtype == plain["array"].dtype
+
+
+def stop_after(number):
+    def progress(done, total, left):
+        if done >= number:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupted_run_goes_on_where_it_was(store, marks, workers):
+    todo = [(str(marks), n) for n in range(30)]
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks(tasks.slow_table, todo, store=store, workers=workers, progress=stop_after(4))
+    kept = len(list(store.path.glob("*.parquet")))
+    assert 4 <= kept < 30
+    said = []
+    results = run_tasks(tasks.slow_table, todo, store=store, progress=lambda *now: said.append(now))
+    assert said[0][:2] == (kept, 30)
+    assert [r["n"] for r in results] == list(range(30))
+
+
+def test_keys_tell_functions_tags_and_seeds_apart(tmp_path):
+    a, b = ResultStore(tmp_path), ResultStore(tmp_path, tag="other")
+    keys = {
+        a.key(tasks.square, 1),
+        a.key(tasks.square, 2),
+        a.key(tasks.square, 1.0),
+        a.key(tasks.draw, 1),
+        a.key(functools.partial(tasks.draw, seed=1), 1),
+        b.key(tasks.square, 1),
+        a.key(tasks.square, 1, np.random.SeedSequence(1)),
+        a.key(tasks.square, 1, np.random.SeedSequence(2)),
+    }
+    assert len(keys) == 8
+    assert a.key(tasks.square, 1) == a.keys(tasks.square, [(0,), (1,)])[1]
+
+
+@dataclass(frozen=True)
+class Thing:
+    a: object
+    _cache: dict = field(default_factory=dict)
+
+
+def test_content_is_what_counts():
+    W = sparse.csr_array(np.array([[0.0, 1.0], [1.0, 0.0]]))
+    same = [
+        ({"a": 1, "b": (2, 3)}, {"b": [2, 3], "a": 1}),
+        (Thing(np.arange(3)), Thing(np.arange(3), {"something": "cached"})),
+        (W, sparse.coo_array(W)),
+        (np.arange(4.0)[::2], np.array([0.0, 2.0])),
+        (pd.Index(["x", "y"]), pd.Index(["x", "y"])),
+    ]
+    for one, two in same:
+        assert content_key(one) == content_key(two)
+    different = [
+        ("1", 1),
+        (("ab", "c"), ("a", "bc")),
+        (np.arange(3), np.arange(3.0)),
+        (np.zeros((2, 3)), np.zeros((3, 2))),
+        (Thing(1), Thing(2)),
+        (pd.DataFrame({"a": [1]}), pd.DataFrame({"b": [1]})),
+    ]
+    for one, two in different:
+        assert content_key(one) != content_key(two)
+
+
+def test_weights_and_panels_count_by_content(tmp_path):
+    W = zb.Weights(np.array([[0.0, 1.0], [1.0, 0.0]]), ["a", "b"], normalisation="row")
+    panel = zb.simulate_durbin(W, 3, {"x": 1.0}, rho=0.2, rng=1)
+    before = content_key(panel, W, zb.DurbinSpec("y", ["x"]))
+    _ = W.logdet.value(0.3), W.components
+    assert content_key(panel, W, zb.DurbinSpec("y", ["x"])) == before
+    assert content_key(panel, W.standardise("none"), zb.DurbinSpec("y", ["x"], lag_x=[])) != before
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "other"])
+def test_damaged_entries_are_computed_again(store, marks, damage):
+    todo = [(str(marks), n) for n in (2, 3)]
+    run_tasks(tasks.table, todo, store=store)
+    good = [store.path / f"{key}.parquet" for key in store.keys(tasks.table, [(t,) for t in todo])]
+    data = bytearray(good[0].read_bytes())
+    if damage == "cut":
+        good[0].write_bytes(data[: len(data) // 2])
+    elif damage == "flip":
+        data[8:24] = bytes(255 - b for b in data[8:24])
+        good[0].write_bytes(data)
+    else:
+        good[0].write_bytes(good[1].read_bytes())
+    with pytest.warns(zb.SpatialZbWarning, match="computed again"):
+        results = run_tasks(tasks.table, todo, store=store)
+    assert [r["n"] for r in results] == [2, 3]
+    assert count(marks) == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run_tasks(tasks.table, todo, store=store)
+
+
+def test_the_store_leaves_no_partial_files(store, marks):
+    run_tasks(tasks.table, [(str(marks), n) for n in range(3)], store=store)
+    assert {p.suffix for p in store.path.iterdir()} == {".parquet"}
+    assert not [p for p in store.path.iterdir() if p.name.startswith(".")]
+
+
+def test_a_single_table_comes_back_as_one(store):
+    frame = pd.DataFrame({"x": [1.0, 2.0]}, index=pd.Index(["a", "b"], name="unit"))
+    store.prepare()
+    store.write("k", frame)
+    pd.testing.assert_frame_equal(store.read("k"), frame)
+    assert store.read("nothing") is None
+
+
+REFUSED = {
+    "workers": lambda s: run_tasks(tasks.square, [1], workers=0),
+    "result": lambda s: run_tasks(tasks.square, [1], store=s),
+    "lambda": lambda s: run_tasks(lambda x: x, [1], store=s),
+    "task": lambda s: run_tasks(tasks.square, [object()], store=s),
+    "column names": lambda s: s.write("k", pd.DataFrame([[1, 2]])),
+    "objects": lambda s: s.write("k", {"a": np.array([{}])}),
+    "mixed column": lambda s: s.write("k", pd.DataFrame({"a": [object()]})),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals(store, case):
+    store.prepare()
+    with pytest.raises(zb.SpecificationError):
+        REFUSED[case](store)
+
+
+def test_a_store_that_cannot_be_written_is_refused_before_the_work(tmp_path, marks):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(zb.OutputError, match="Cannot write"):
+        run_tasks(tasks.table, [(str(marks), 1)], store=ResultStore(blocked))
+    assert count(marks) == 0
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(zb.SpecificationError, match=r"pip install spatial-zb\[cluster\]"):
+        run_tasks(tasks.square, [1, 2], scheduler="tcp://127.0.0.1:1")
+
+
+def test_no_cluster_at_the_address():
+    pytest.importorskip("distributed")
+    import dask
+
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "500ms"}),
+        pytest.raises(zb.SpecificationError, match="No Dask scheduler"),
+    ):
+        run_tasks(tasks.square, [1, 2], scheduler="tcp://127.0.0.1:9")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@needs_kill
+def test_a_cluster_gives_the_same_numbers_and_survives_a_death(cluster, tmp_path, store, marks):
+    one = run_tasks(tasks.draw, range(20), seed=7)
+    assert run_tasks(tasks.draw, range(20), seed=7, scheduler=cluster) == one
+    todo = [(str(marks), n) for n in range(4)]
+    first = run_tasks(tasks.table, todo, store=store, scheduler=cluster)
+    assert [r["n"] for r in run_tasks(tasks.table, todo, store=store)] == [r["n"] for r in first]
+    assert count(marks) == 4
+    assert run_tasks(tasks.die_once, [(str(tmp_path), i) for i in range(8)], scheduler=cluster) == list(
+        range(8)
+    )
+    assert (tmp_path / "died").exists()
