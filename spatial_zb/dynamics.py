@@ -16,7 +16,8 @@ from spatial_zb.data.agglomeration import theil
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import AlignmentError, DataError, SpatialZbWarning, SpecificationError, listed
 from spatial_zb.models.durbin import Covariance, fit_durbin
-from spatial_zb.models.fit import Fit, coefficient_table
+from spatial_zb.models.estimates import coefficient_table
+from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec, Effects, Estimator
 from spatial_zb.weights.matrix import Weights, text_ids
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -20,7 +21,9 @@ from spatial_zb.core.impacts import (
 )
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.errors import ConvergenceError, DataError, SpatialZbWarning, SpecificationError, listed
-from spatial_zb.models.fit import TABLE_COLUMNS, Fit, coefficient_columns
+from spatial_zb.models.estimates import TABLE_COLUMNS, coefficient_columns
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system_fit import SystemFit
 
 __all__ = [
@@ -43,14 +46,28 @@ REJECTED_WARNING = 0.01
 class Effects:
     """Average effects of every regressor.
 
-    ``frame`` has one row per term and effect; ``detail`` holds, for simulated errors, the number of draws
-    kept and rejected.
+    Attributes
+    ----------
+    axes
+        What the effects are of, in the order of the rows: names by axis (``term`` and ``effect``; in a system
+        ``response``, ``source`` and ``effect``), the last one varying fastest.
+    columns
+        (rows, 6): estimate, std_error, statistic, p_value, conf_low, conf_high.
+    detail
+        For simulated errors, the number of draws kept and rejected.
     """
 
-    frame: pd.DataFrame
+    axes: Mapping[str, tuple[str, ...]]
+    columns: NDArray[np.float64]
     method: str
     fit: Fit | SystemFit
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row per term and effect; made when it is first read."""
+        names = pd.MultiIndex.from_product(self.axes.values(), names=self.axes.keys())
+        return names.to_frame(index=False).join(pd.DataFrame(self.columns, columns=TABLE_COLUMNS))
 
     def tidy(self) -> pd.DataFrame:
         """Columns term, effect, estimate, std_error, statistic, p_value, conf_low, conf_high."""
@@ -108,7 +125,8 @@ def spatial_effects(
     point, gradient = average_effects(beta, theta, _multipliers(fit, rho))
     if method == "delta":
         std_error = _delta_errors(fit, gradient)
-        return Effects(_table(fit, point, std_error, alpha, fit.df_resid), method, fit)
+        columns = coefficient_columns(point.ravel(), std_error.ravel(), alpha, fit.df_resid)
+        return Effects(_axes(fit), columns, method, fit)
     return _simulated(fit, point, draws, rng, alpha)
 
 
@@ -164,23 +182,24 @@ def effect_matrix(fit: Fit, term: str) -> pd.DataFrame:
     return pd.DataFrame(solved, index=fit.panel.units, columns=fit.panel.units)
 
 
-def _positions(fit: Fit) -> tuple[NDArray[np.intp], NDArray[np.intp], int | None]:
+@lru_cache(maxsize=256)
+def _positions(spec: DurbinSpec) -> tuple[NDArray[np.intp], NDArray[np.intp], int | None]:
     """Where β_k, θ_k (−1 where x_k is not lagged) and ρ stand among the parameters."""
-    place = {term: i for i, term in enumerate(fit.params.index)}
-    beta = [place[name] for name in fit.spec.regressors]
-    theta = [place[f"W_{name}"] if name in fit.spec.lag_x else -1 for name in fit.spec.regressors]
-    return np.array(beta, int), np.array(theta, int), place["rho"] if fit.spec.lag_y else None
+    place = {term: i for i, term in enumerate((*spec.terms, *spec.spatial_terms))}
+    beta = [place[name] for name in spec.regressors]
+    theta = [place[f"W_{name}"] if name in spec.lag_x else -1 for name in spec.regressors]
+    return np.array(beta, int), np.array(theta, int), place["rho"] if spec.lag_y else None
 
 
 def _used(fit: Fit) -> list[int]:
     """Positions of the parameters that effects depend on; the others may have no standard error."""
-    beta, theta, rho = _positions(fit)
+    beta, theta, rho = _positions(fit.spec)
     return [*beta, *theta[theta >= 0], *([] if rho is None else [rho])]
 
 
 def _coefficients(fit: Fit, values: NDArray[np.float64]) -> tuple[NDArray, NDArray, NDArray]:
     """β (…, k), θ (…, k) with zeros where x_k is not lagged, and ρ (…) out of parameter vectors (…, p)."""
-    beta, theta, rho = _positions(fit)
+    beta, theta, rho = _positions(fit.spec)
     lagged = np.where(theta >= 0, values[..., theta], 0.0)
     return values[..., beta], lagged, values[..., rho] if rho is not None else np.zeros(values.shape[:-1])
 
@@ -194,19 +213,12 @@ def _multipliers(fit: Fit, rho: NDArray[np.float64]) -> Multipliers:
 
 def _delta_errors(fit: Fit, gradient: NDArray[np.float64]) -> NDArray[np.float64]:
     """√(g'Vg) per term and effect, (k, 3), with g in (β_k, θ_k, ρ)."""
-    beta, theta, rho = _positions(fit)
-    cov = fit.cov.to_numpy()
-    out = np.empty(gradient.shape[:2])
-    for k in range(len(beta)):
-        pairs = [
-            (beta[k], 0),
-            *([(theta[k], 1)] if theta[k] >= 0 else []),
-            *([(rho, 2)] if rho is not None else []),
-        ]
-        where, which = map(list, zip(*pairs, strict=True))
-        g = gradient[k][:, which]
-        out[k] = np.sqrt(((g @ cov[np.ix_(where, where)]) * g).sum(axis=1))
-    return out
+    beta, theta, rho = _positions(fit.spec)
+    where = np.stack([beta, theta, np.full(beta.shape, -1 if rho is None else rho)], axis=1)
+    absent = where < 0
+    blocks = fit.cov.to_numpy()[where[:, :, None], where[:, None, :]]
+    blocks[absent[:, :, None] | absent[:, None, :]] = 0.0  # what is held at zero may have no variance at all
+    return np.sqrt(((gradient @ blocks) * gradient).sum(axis=2))
 
 
 def _simulated(fit: Fit, point: NDArray, draws: int, rng: Any, alpha: float) -> Effects:
@@ -238,14 +250,20 @@ def _simulated(fit: Fit, point: NDArray, draws: int, rng: Any, alpha: float) -> 
             stacklevel=3,
         )
     simulated, _ = average_effects(beta[inside], theta[inside], _multipliers(fit, rho[inside]))
-    table = _table(fit, point, simulated.std(axis=0, ddof=1), alpha)
-    limits = np.quantile(simulated, [alpha / 2, 1 - alpha / 2], axis=0)
+    columns = simulated_columns(point, simulated, alpha)
+    return Effects(_axes(fit), columns, "simulate", fit, {"draws": draws - rejected, "rejected": rejected})
+
+
+def simulated_columns(
+    point: NDArray[np.float64], simulated: NDArray[np.float64], alpha: float
+) -> NDArray[np.float64]:
+    """Columns of :class:`Effects` from draws (draws, …) of effects (…): percentile limits, p by share of signs."""
+    kept = len(simulated)
+    columns = coefficient_columns(point.ravel(), simulated.std(axis=0, ddof=1).ravel(), alpha)
     tail = np.minimum((simulated <= 0).mean(axis=0), (simulated >= 0).mean(axis=0))
-    kept = int(inside.sum())
-    p_value = np.minimum(1.0, 2 * (tail * kept + 1) / (kept + 1))
-    table["conf_low"], table["conf_high"] = limits[0].ravel(), limits[1].ravel()
-    table["p_value"] = p_value.ravel()
-    return Effects(table, "simulate", fit, {"draws": kept, "rejected": rejected})
+    columns[:, 3] = np.minimum(1.0, 2 * (tail * kept + 1) / (kept + 1)).ravel()
+    columns[:, 4:] = np.quantile(simulated, [alpha / 2, 1 - alpha / 2], axis=0).reshape(2, -1).T
+    return columns
 
 
 def _unit_diagonal(cov: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -253,12 +271,5 @@ def _unit_diagonal(cov: NDArray[np.float64]) -> NDArray[np.float64]:
     return cov / np.outer(sizes, sizes)
 
 
-def _table(
-    fit: Fit, point: NDArray[np.float64], std_error: NDArray[np.float64], alpha: float, df: int | None = None
-) -> pd.DataFrame:
-    """(k, 3) estimates and standard errors → one row per term and effect."""
-    numbers = coefficient_columns(point.ravel(), std_error.ravel(), alpha, df)
-    frame = pd.DataFrame(numbers, columns=TABLE_COLUMNS)
-    frame.insert(0, "effect", list(EFFECTS) * len(fit.spec.regressors))
-    frame.insert(0, "term", [name for name in fit.spec.regressors for _ in EFFECTS])
-    return frame
+def _axes(fit: Fit) -> dict[str, tuple[str, ...]]:
+    return {"term": fit.spec.regressors, "effect": EFFECTS}

@@ -24,9 +24,9 @@ from spatial_zb.core.system_impacts import (
     system_solver,
     unit_impacts,
 )
-from spatial_zb.effects import EFFECTS, REJECTED_WARNING, Effects
+from spatial_zb.effects import EFFECTS, REJECTED_WARNING, Effects, simulated_columns
 from spatial_zb.errors import ConvergenceError, DataError, SpatialZbWarning, SpecificationError, listed
-from spatial_zb.models.fit import coefficient_table
+from spatial_zb.models.estimates import coefficient_columns
 from spatial_zb.models.system_fit import SystemFit, weights_eigenvalues
 from spatial_zb.models.system_spec import SystemSpec
 
@@ -86,9 +86,8 @@ def system_effects(
     names, sources = _sources(fit.spec)
     point = _averages(fit, sources, fit.delta)
     if method == "delta":
-        std_error = _delta_errors(fit, sources)
-        table = coefficient_table(_long(fit, names, point), _long(fit, names, std_error), alpha)
-        return Effects(table.reset_index(), method, fit)
+        columns = coefficient_columns(point.ravel(), _delta_errors(fit, sources).ravel(), alpha)
+        return Effects(_axes(fit, names), columns, method, fit)
     return _simulated(fit, names, sources, point, draws, rng, alpha)
 
 
@@ -276,15 +275,11 @@ def _simulated(
             f"Only {kept} of {draws} draws from {fit!r} are stable: too few for standard errors. Use the delta method."
         )
     simulated = _averages(fit, sources, sample[inside])
-    table = coefficient_table(
-        _long(fit, names, point), _long(fit, names, simulated.std(axis=0, ddof=1)), alpha
+    columns = simulated_columns(point, simulated, alpha)
+    columns[(simulated == simulated[0]).all(axis=0).ravel(), 3] = np.nan  # what cannot vary has no p-value
+    return Effects(
+        _axes(fit, names), columns, "simulate", fit, {"draws": kept, "rejected": draws - kept}
     )
-    low, high = np.quantile(simulated, [alpha / 2, 1 - alpha / 2], axis=0)
-    tail = np.minimum((simulated <= 0).mean(axis=0), (simulated >= 0).mean(axis=0))
-    p_value = np.minimum(1.0, 2 * (tail * kept + 1) / (kept + 1))
-    table["conf_low"], table["conf_high"] = _long(fit, names, low), _long(fit, names, high)
-    table["p_value"] = _long(fit, names, np.where(simulated.std(axis=0) > 0, p_value, np.nan))
-    return Effects(table.reset_index(), "simulate", fit, {"draws": kept, "rejected": draws - kept})
 
 
 def _draw(fit: SystemFit, draws: int, generator: np.random.Generator) -> Array:
@@ -306,6 +301,9 @@ def _stable(fit: SystemFit, sample: Array) -> NDArray[np.bool_]:
 
 def _long(fit: SystemFit, names: list[str], values: Array) -> pd.Series:
     """(m, K, 3) → series indexed by (response, source, effect)."""
-    levels = [fit.spec.names, names, EFFECTS]
-    index = pd.MultiIndex.from_product(levels, names=["response", "source", "effect"])
-    return pd.Series(values.ravel(), index=index)
+    axes = _axes(fit, names)
+    return pd.Series(values.ravel(), index=pd.MultiIndex.from_product(axes.values(), names=axes.keys()))
+
+
+def _axes(fit: SystemFit, names: list[str]) -> dict[str, tuple[str, ...]]:
+    return {"response": tuple(fit.spec.names), "source": tuple(names), "effect": EFFECTS}

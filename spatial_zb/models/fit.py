@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy import special
 
 from spatial_zb.core.within import demean
-from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design
+from spatial_zb.models.estimates import Estimates
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.weights.matrix import Weights
 
-__all__ = ["TABLE_COLUMNS", "Fit", "coefficient_columns", "coefficient_table"]
-
-TABLE_COLUMNS = pd.Index(["estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high"])
+__all__ = ["Fit"]
 
 
-@dataclass(frozen=True, eq=False)
-class Fit:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Fit(Estimates):
     """An estimated single-equation model.
 
     Attributes
@@ -45,19 +37,9 @@ class Fit:
     """
 
     spec: DurbinSpec
-    weights: Weights
-    panel: Panel
     design: Design
     estimator: str
-    covariance: str
-    params: pd.Series
-    cov: pd.DataFrame
-    log_likelihood: float
-    nobs: int
     absorbed: int
-    residuals: NDArray[np.float64]
-    df_resid: int | None
-    convergence: Mapping[str, Any]
 
     def __repr__(self) -> str:
         state = "" if self.converged else ", n.c."
@@ -65,49 +47,24 @@ class Fit:
         return f"Fit({what}, {self.weights.label!r}{state})"
 
     @property
-    def converged(self) -> bool:
-        """False when the likelihood has no interior maximum, or its information is not positive definite."""
-        return bool(self.convergence["converged"])
-
-    @property
     def sigma2(self) -> float:
         """Variance of ε."""
         return float(self.params["sigma2"])
 
     @property
-    def bse(self) -> pd.Series:
-        """Standard errors."""
-        return pd.Series(np.sqrt(np.diag(self.cov)), index=self.params.index, name="std_error")
-
-    @property
-    def tvalues(self) -> pd.Series:
-        """Estimates over standard errors."""
-        return self.params / self.bse
-
-    @property
     def pvalues(self) -> pd.Series:
         """Two-sided p-values, standard normal (Student's t where least squares gave the estimate)."""
-        return self.tidy().set_index("term")["p_value"]
+        return self._table()["p_value"]
 
     @property
-    def llf(self) -> float:
-        """Log-likelihood."""
-        return self.log_likelihood
+    def endog_names(self) -> str:
+        """Name of y, as statsmodels calls it."""
+        return self.spec.y
 
     @property
-    def aic(self) -> float:
-        """−2 ln L + 2 × number of parameters (with ``direct``, the effects are parameters too)."""
-        return -2 * self.log_likelihood + 2 * self._parameters
-
-    @property
-    def bic(self) -> float:
-        """−2 ln L + ln(N) × number of parameters."""
-        return -2 * self.log_likelihood + np.log(self.nobs) * self._parameters
-
-    @property
-    def resid(self) -> NDArray[np.float64]:
-        """Residuals (T, n)."""
-        return self.residuals
+    def cov_type(self) -> str:
+        """Which covariance it is, as statsmodels calls it."""
+        return self.covariance
 
     @property
     def r2_within(self) -> float:
@@ -120,17 +77,9 @@ class Fit:
         return float(1 - (residuals**2).sum() / (y**2).sum())
 
     @property
-    def _parameters(self) -> int:
+    def n_parameters(self) -> int:
+        """Coefficients and variances; with ``direct``, the effects are parameters too."""
         return len(self.params) + (self.absorbed if self.estimator == "direct" else 0)
-
-    def conf_int(self, alpha: float = 0.05) -> pd.DataFrame:
-        """Confidence limits at level 1 − alpha."""
-        return self.tidy(alpha).set_index("term")[["conf_low", "conf_high"]]
-
-    def tidy(self, alpha: float = 0.05) -> pd.DataFrame:
-        """One row per term: estimate, std_error, statistic, p_value, conf_low, conf_high."""
-        table = coefficient_table(self.params, self.bse, alpha, self.df_resid)
-        return table.rename_axis("term").reset_index()
 
     def glance(self) -> pd.DataFrame:
         """The fit in one row."""
@@ -168,25 +117,3 @@ class Fit:
             lines.append("n.c. — NOT CONVERGED: no standard errors are claimed.")
         body = self.tidy().to_string(index=False, float_format=lambda v: f"{v: .5f}")
         return "\n".join([*lines, "", body])
-
-
-def coefficient_table(
-    estimate: pd.Series, std_error: pd.Series, alpha: float = 0.05, df: int | None = None
-) -> pd.DataFrame:
-    """Statistic, two-sided p-value and limits from estimates and standard errors; NaN stays NaN."""
-    numbers = coefficient_columns(estimate.to_numpy(float), std_error.to_numpy(float), alpha, df)
-    return pd.DataFrame(numbers, index=estimate.index, columns=TABLE_COLUMNS)
-
-
-def coefficient_columns(
-    estimate: NDArray[np.float64], std_error: NDArray[np.float64], alpha: float, df: int | None
-) -> NDArray[np.float64]:
-    """The numbers of :func:`coefficient_table` (p, 6), from arrays (p,); normal, or Student's t with df."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        statistic = estimate / std_error
-    if df is None:
-        tail, quantile = special.ndtr(-np.abs(statistic)), -special.ndtri(alpha / 2)
-    else:
-        tail, quantile = special.stdtr(df, -np.abs(statistic)), -special.stdtrit(df, alpha / 2)
-    half = quantile * std_error
-    return np.column_stack([estimate, std_error, statistic, 2 * tail, estimate - half, estimate + half])

@@ -22,17 +22,28 @@ from spatial_zb.core.covariance import (
 )
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.quadratic_forms import filter_diagonals, pair_squares
-from spatial_zb.core.spatial_ml import Maximum, cross_products, maximise
+from spatial_zb.core.spatial_ml import CrossProducts, Maximum, cross_products, maximise
 from spatial_zb.core.traces import Solver, Traces, filter_solver, filter_traces
 from spatial_zb.core.within import TransformedSample, demean, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpatialZbWarning
 from spatial_zb.models.design import Design, build_design, stacked
+from spatial_zb.models.estimates import term_index
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["SMALL_N", "filtered_mean", "fit_ml", "residual_arrays"]
+__all__ = [
+    "SMALL_N",
+    "assembled",
+    "cross_products_of",
+    "filtered_mean",
+    "fit_ml",
+    "likelihood_covariance",
+    "residual_arrays",
+    "say_what_matters",
+    "traces_at",
+]
 
 #: Up to this many units the size of n itself is worth a warning (see METHODS, small samples).
 SMALL_N = 30
@@ -55,20 +66,25 @@ def fit_ml(
     T, n = design.y.shape
     sample = transformed_sample(n, T, spec.transform, estimator)
     best = maximise(
-        _products(design), weights.logdet if spec.spatial_terms else None, sample, spec.lag_y, spec.lag_error
+        cross_products_of(design),
+        weights.logdet if spec.spatial_terms else None,
+        sample,
+        spec.lag_y,
+        spec.lag_error,
     )
     solve = filter_solver(weights.matrix, best.rho) if spec.lag_y and best.rho else None
-    traces = _traces(spec, weights, best, sample, solve)
+    traces = traces_at(spec, weights, best, sample, solve)
     parts = residual_arrays(design, best, solve)
     if bandwidth is None:
         bandwidth = bartlett_bandwidth(T) if covariance == "driscoll_kraay" else 1
-    cov, positive = _covariance(covariance, parts, traces, best, sample, design, bandwidth)
+    cov, positive = likelihood_covariance(covariance, parts, traces, best, sample, design, bandwidth)
     converged = positive and not best.at_bound
-    _say_what_matters(spec, weights, estimator, covariance, best, n, T, positive)
-    return _assemble(spec, panel, design, estimator, covariance, best, sample, parts, cov, converged, traces)
+    say_what_matters(spec, weights, estimator, covariance, best, n, T, positive)
+    return assembled(spec, panel, design, estimator, covariance, best, sample, parts, cov, converged, traces)
 
 
-def _products(design: Design):
+def cross_products_of(design: Design) -> CrossProducts:
+    """What the likelihood knows of the data."""
     lagged = None
     if design.WZ is not None:
         lagged = stacked(design.WZ), stacked(design.Wy), stacked(design.WWy)
@@ -76,9 +92,10 @@ def _products(design: Design):
     return cross_products(Z, y, Wy, lagged, design.basis)
 
 
-def _traces(
+def traces_at(
     spec: DurbinSpec, weights: Weights, best: Maximum, sample: TransformedSample, solve: Solver | None
 ) -> Traces:
+    """Traces of G and H at the estimate; ``solve`` is the :func:`filter_solver` at ρ̂, where there is one."""
     if not spec.spatial_terms:
         return Traces(*[0.0] * 9)
     return filter_traces(weights.matrix, weights.logdet, best.rho, best.lam, sample.centred, solve)
@@ -115,7 +132,7 @@ def filtered_mean(
     return solved - lam * spatial_lag(W, solved) if lam else solved
 
 
-def _covariance(
+def likelihood_covariance(
     kind: str,
     parts: Residuals,
     traces: Traces,
@@ -165,7 +182,7 @@ def _meat(
     return unit_meat(parts, best.sigma2, shape, sample.observations, own, pairs, root)
 
 
-def _assemble(
+def assembled(
     spec: DurbinSpec,
     panel: Panel,
     design: Design,
@@ -178,6 +195,7 @@ def _assemble(
     converged: bool,
     traces: Traces,
 ) -> Fit:
+    """The record of a fit, with classical degrees of freedom where no spatial coefficient is estimated."""
     T, n = design.y.shape
     k = len(spec.terms)
     spatial = [value for value, on in ((best.rho, spec.lag_y), (best.lam, spec.lag_error)) if on]
@@ -189,7 +207,7 @@ def _assemble(
         sigma2, cov = sigma2 * inflate, cov * inflate
         cov[-1, -1] *= inflate**2  # Var(s²) = 2σ⁴/df
         df = min(df, {"cluster": n - 1, "driscoll_kraay": T - 1}.get(covariance, df))
-    index = pd.Index([*spec.terms, *spec.spatial_terms, "sigma2"], name="term")
+    index = term_index((*spec.terms, *spec.spatial_terms, "sigma2"))
     return Fit(
         spec=spec,
         weights=design.weights,
@@ -214,7 +232,7 @@ def _assemble(
     )
 
 
-def _say_what_matters(
+def say_what_matters(
     spec: DurbinSpec,
     weights: Weights,
     estimator: str,
@@ -224,6 +242,7 @@ def _say_what_matters(
     T: int,
     positive: bool,
 ) -> None:
+    """Warn once of what a reader of this fit should know."""
     notes = []
     clusters = {"cluster": (n, "units"), "spatial_hac": (n, "units"), "driscoll_kraay": (T, "periods")}
     if covariance in clusters and clusters[covariance][0] < FEW_CLUSTERS:

@@ -24,6 +24,7 @@ from spatial_zb.core.traces import DENSE_UNITS
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpatialZbWarning, SpecificationError
 from spatial_zb.models.design import Design, build_design, stacked
+from spatial_zb.models.estimates import term_index
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import SMALL_N, filtered_mean
 from spatial_zb.models.spec import DurbinSpec
@@ -124,10 +125,9 @@ def _assemble(
     converged: bool,
 ) -> Fit:
     spec, k = design.spec, design.Z.shape[2]
-    index = pd.Index([*spec.terms, "rho", "lam", "phi", "sigma2"], name="term")
+    index = term_index((*spec.terms, *spec.spatial_terms, "phi", "sigma2"))
     kept = [*range(k), *([k] if spec.lag_y else []), *([k + 1] if spec.lag_error else []), k + 2, k + 3]
     values = np.array([*best.delta, best.rho, best.lam, best.phi, best.sigma2])
-    index = index[kept]
     return Fit(
         spec=spec,
         weights=design.weights,

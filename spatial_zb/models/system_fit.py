@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -15,8 +14,7 @@ from numpy.typing import NDArray
 from spatial_zb.core.logdet import EIGEN_UNITS, EigenLogDet, eigenvalues
 from spatial_zb.core.system_arrays import coefficient_matrices, within_residuals
 from spatial_zb.core.system_strength import Strength, instrument_strength, overidentification
-from spatial_zb.data.panel import Panel
-from spatial_zb.models.fit import coefficient_table
+from spatial_zb.models.estimates import Estimates
 from spatial_zb.models.system_design import SystemDesign
 from spatial_zb.models.system_spec import SystemSpec
 from spatial_zb.weights.matrix import Weights
@@ -65,8 +63,8 @@ class Stability:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class SystemFit:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SystemFit(Estimates):
     """An estimated system.
 
     Attributes
@@ -88,20 +86,13 @@ class SystemFit:
         (m, m), the covariance of the unit effects.
     """
 
+    KEYS = ("equation", "term")
+
     spec: SystemSpec
-    weights: Weights
-    panel: Panel
     design: SystemDesign
     method: Method
-    covariance: str
     sigma_form: str
-    params: pd.Series
-    cov: pd.DataFrame
     sigma: pd.DataFrame
-    log_likelihood: float
-    nobs: int
-    residuals: NDArray[np.float64]
-    convergence: Mapping[str, Any]
 
     def __repr__(self) -> str:
         state = "" if self.converged else ", n.c."
@@ -109,11 +100,6 @@ class SystemFit:
             f"SystemFit({', '.join(self.spec.names)}; {self.method}, {self.spec.fixed_effects} effects, "
             f"{self.weights.label!r}{state})"
         )
-
-    @property
-    def converged(self) -> bool:
-        """False when the likelihood has no interior maximum, or its information is not positive definite."""
-        return bool(self.convergence["converged"])
 
     @property
     def instruments(self) -> tuple[str, ...]:
@@ -126,45 +112,10 @@ class SystemFit:
         return self.design.dropped
 
     @property
-    def bse(self) -> pd.Series:
-        """Standard errors."""
-        return pd.Series(np.sqrt(np.diag(self.cov)), index=self.params.index, name="std_error")
-
-    @property
-    def tvalues(self) -> pd.Series:
-        """Estimates over standard errors."""
-        return self.params / self.bse
-
-    @property
-    def pvalues(self) -> pd.Series:
-        """Two-sided p-values, standard normal."""
-        return self.tidy().set_index(["equation", "term"])["p_value"]
-
-    @property
-    def llf(self) -> float:
-        """Log-likelihood."""
-        return self.log_likelihood
-
-    @property
     def n_parameters(self) -> int:
         """Coefficients, λ, and the free elements of Σ."""
         m = len(self.spec.names)
         return len(self.params) + (m if self.sigma_form == "diagonal" else m * (m + 1) // 2)
-
-    @property
-    def aic(self) -> float:
-        """−2 ln L + 2 × number of parameters; NaN for the instrumental methods."""
-        return -2 * self.log_likelihood + 2 * self.n_parameters
-
-    @property
-    def bic(self) -> float:
-        """−2 ln L + ln(N) × number of parameters; NaN for the instrumental methods."""
-        return -2 * self.log_likelihood + np.log(self.nobs) * self.n_parameters
-
-    @property
-    def resid(self) -> NDArray[np.float64]:
-        """Residuals (T, n, m)."""
-        return self.residuals
 
     @property
     def delta(self) -> NDArray[np.float64]:
@@ -179,14 +130,6 @@ class SystemFit:
     def matrices(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Γ = I − [γ] and Ψ = [ψ], (m, m)."""
         return coefficient_matrices(self.delta, self.design.arrays.links, len(self.spec.names))
-
-    def conf_int(self, alpha: float = 0.05) -> pd.DataFrame:
-        """Confidence limits at level 1 − alpha."""
-        return self.tidy(alpha).set_index(["equation", "term"])[["conf_low", "conf_high"]]
-
-    def tidy(self, alpha: float = 0.05) -> pd.DataFrame:
-        """One row per coefficient: equation, term, estimate, std_error, statistic, p_value, conf_low, conf_high."""
-        return coefficient_table(self.params, self.bse, alpha).reset_index()
 
     def glance(self) -> pd.DataFrame:
         """The system in one row."""
