@@ -29,16 +29,17 @@ class ChartFrame:
     """Room around the panels of a chart, in millimetres.
 
     ``left`` of the first panel of a row and ``below`` each panel, for ticks and words; ``columns`` panels
-    side by side.
+    side by side, ``between`` them room for what each of them writes at its left.
     """
 
     columns: int
     left: float
     below: float
+    between: float = BETWEEN
 
     def width(self, style: FigureStyle) -> float:
         """Width of one panel."""
-        free = style.width_mm - 2 * EDGE - self.left - RIGHT - (self.columns - 1) * BETWEEN
+        free = style.width_mm - 2 * EDGE - self.left - RIGHT - (self.columns - 1) * self.between
         return free / self.columns
 
 
@@ -83,7 +84,7 @@ def chart_sheet(
     axes = []
     for number, lines in enumerate(heads):
         row, column = divmod(number, frame.columns)
-        x, y = EDGE + frame.left + column * (wide + BETWEEN), EDGE + above + row * step
+        x, y = EDGE + frame.left + column * (wide + frame.between), EDGE + above + row * step
         pen.lines(lines, x + wide / 2, y, style.base_pt, "center")
         axes.append(pen.axes(x, y + head, wide, high))
     y = EDGE + above + rows * step

@@ -12,7 +12,7 @@ import numpy as np
 from spatial_zb.errors import DataError, SpecificationError, listed
 from spatial_zb.text import Language
 
-__all__ = ["Scheme", "class_breaks", "class_labels", "class_of"]
+__all__ = ["Scheme", "class_breaks", "class_labels", "class_of", "edge_words"]
 
 Scheme = Literal["quantile", "natural", "equal", "std"]
 # Fisher's exact optimum takes n² steps; more values are thinned to as many quantiles.
@@ -129,12 +129,13 @@ def class_of(values: np.ndarray, breaks: np.ndarray) -> np.ndarray:
 
 def class_labels(breaks: np.ndarray, language: Language) -> list[str]:
     """Intervals in words, with as few decimals as keep all edges apart."""
-    numbers = _format_edges(breaks)
+    numbers = edge_words(breaks)
     between = " to " if language == "en" else " ～ "
     return [f"{low}{between}{high}" for low, high in itertools.pairwise(numbers)]
 
 
-def _format_edges(breaks: np.ndarray) -> list[str]:
+def edge_words(breaks: np.ndarray) -> list[str]:
+    """Class edges in figures, with as few decimals as keep them apart."""
     span = float(breaks[-1] - breaks[0])
     # About two significant digits of the range, then more while two edges look the same.
     fewest = 0 if span == 0 else min(max(0, math.ceil(math.log10(50 / span))), MOST_DECIMALS)
