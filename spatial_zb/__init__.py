@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from spatial_zb import weights
+    from spatial_zb.compare.bayes import Prior, model_probabilities
     from spatial_zb.compare.grid import specification_grid
     from spatial_zb.compare.nested import compare_fits
     from spatial_zb.data.codes import MatchReport, constant_units, match_report
@@ -89,6 +90,8 @@ _HOMES = {
     "bootstrap": "resampling",
     "diagnose": "hypotheses",
     "compare_fits": "compare.nested",
+    "Prior": "compare.bayes",
+    "model_probabilities": "compare.bayes",
     "specification_grid": "compare.grid",
     "simulate_durbin": "simulate",
     "simulate_system": "system_simulation",
@@ -139,6 +142,7 @@ __all__ = [
     "MatchReport",
     "OutputError",
     "Panel",
+    "Prior",
     "ResultStore",
     "SpatialZbError",
     "SpatialZbWarning",
@@ -175,6 +179,7 @@ __all__ = [
     "local_g",
     "local_moran",
     "match_report",
+    "model_probabilities",
     "moran",
     "pooled_moran",
     "prepare",
