@@ -131,6 +131,14 @@ def _draw_panel(
     if groups is not None:
         draw_outlines(axes, groups.geometry, style)
     nodes = [] if look.weights is None else _draw_links(axes, shapes, look.weights, style)
+    return draw_labels(axes, shapes, look, style, nodes)
+
+
+def draw_labels(
+    axes: Axes, shapes: GeoDataFrame, look: Look, style: FigureStyle, obstacles: Sequence[np.ndarray] = ()
+) -> tuple[list[str], list[str]]:
+    """Name units or groups where there is room; returns the keys of labels written and of those left out."""
+    groups = group_shapes(shapes, look.outlines)
     by_group = groups is not None and _names_groups(look.labels, len(shapes))
     names = _group_names(groups, style) if by_group else _unit_names(shapes, look, style)
     homes = (groups if by_group else shapes).geometry.loc[list(names)]
@@ -141,9 +149,9 @@ def _draw_panel(
     ]
     limits = box_of(axes.patch)
     if look.weights is None:
-        placed = place(artists, limits, ON, allowed=_at_home(axes, shapes.geometry, list(homes)))
+        placed = place(artists, limits, ON, obstacles, _at_home(axes, shapes.geometry, list(homes)))
     else:
-        placed = place(artists, limits, AROUND, nodes)
+        placed = place(artists, limits, AROUND, obstacles)
     told = dict(zip(map(str, names), placed, strict=True))
     return [key for key, done in told.items() if done], [key for key, done in told.items() if not done]
 
