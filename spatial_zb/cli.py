@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _speak_utf8()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return _check(options) if options.command == "check" else _run(options)
+        return _OTHERS.get(options.command, _run)(options)
     except KeyboardInterrupt:
         _say("Stopped. Earlier results are as they were.")
         return 130
@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     words = {
         **{name: text for name, (text, _) in COMMANDS.items()},
         "check": "read and check everything, write nothing",
+        "replicate": "put data, code and results of a finished study into one zip",
     }
     for name, text in words.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
@@ -84,11 +85,19 @@ def _parser() -> argparse.ArgumentParser:
             "--allow-outside", action="store_true", help="let the study read files outside that folder"
         )
         command.add_argument("--quiet", action="store_true", help="print nothing but errors")
-        if name != "check":
+        if name == "replicate":
+            command.add_argument(
+                "--out", type=Path, help="the zip file (default: results/<study>-replication.zip)"
+            )
+        elif name != "check":
             command.add_argument("--out", type=Path, help="folder for the results (default: results/<study>)")
             command.add_argument(
                 "--language", choices=("en", "zh", "both"), help="language of tables and figures"
             )
+    text = "run an unpacked replication package again and compare every table"
+    command = commands.add_parser("verify", help=text, description=text[0].upper() + text[1:] + ".")
+    command.add_argument("folder", type=Path, help="the folder that the zip unpacks to")
+    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser
 
 
@@ -134,6 +143,33 @@ def _check(options: argparse.Namespace) -> int:
     )
     _notes([str(n.message) for n in caught])
     return 0
+
+
+def _replicate(options: argparse.Namespace) -> int:
+    from spatial_zb.pipeline.replication import replicate
+
+    path = replicate(_load(options), options.out)
+    if not options.quiet:
+        print(
+            f"{_near(path)} ({path.stat().st_size / 1e6:.1f} MB). In its README, fill in the lines marked [AUTHORS: …]."
+        )
+        print("To try it as a replicator would: unpack it and run python3 replicate.py in its folder.")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from spatial_zb.pipeline.replication import verify
+
+    with _Progress(options.quiet) as progress:
+        comparison = verify(options.folder, progress=progress.step)
+    for row in comparison.files.itertuples():
+        if row.verdict not in ("identical", "same numbers"):
+            _say(f"{row.verdict}: {row.file} {row.detail}".rstrip())
+    if not options.quiet:
+        counts = comparison.glance()
+        print("; ".join(f"{row.files} {row.verdict}" for row in counts.itertuples()))
+        print("Every table came out again." if comparison.same else "Not every table came out again.")
+    return 0 if comparison.same else 1
 
 
 def _report(study: Study, outcome: Outcome) -> None:
@@ -218,6 +254,10 @@ def _interrupt(*_: Any) -> None:
 
 def _say(message: str) -> None:
     print(message, file=sys.stderr)
+
+
+#: Commands that are not stages of the pipeline.
+_OTHERS = {"check": _check, "replicate": _replicate, "verify": _verify}
 
 
 if __name__ == "__main__":

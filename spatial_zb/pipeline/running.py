@@ -17,11 +17,12 @@ from spatial_zb.pipeline.equations import diagnose_models, estimate
 from spatial_zb.pipeline.exploration import autocorrelation, describe
 from spatial_zb.pipeline.figures import draw_maps
 from spatial_zb.pipeline.job import Job
-from spatial_zb.pipeline.made import Made, Reading
+from spatial_zb.pipeline.made import Made, MadeTable, Reading
 from spatial_zb.pipeline.prepare import prepare
 from spatial_zb.pipeline.report_page import write_page
 from spatial_zb.pipeline.systems import estimate_systems
 from spatial_zb.report import folder as output
+from spatial_zb.report.files import slug
 from spatial_zb.report.manifest import input_record, output_record, versions
 from spatial_zb.study import Study
 from spatial_zb.text import Text
@@ -109,9 +110,7 @@ def run(
                 "An input file changed while the study was running.", SpatialZbWarning, stacklevel=2
             )
         reading = three_lines(made.readings)
-        manifest, stale = _manifest(
-            study, target, place, stages, stage_of, inputs, timings, made.notes, reading
-        )
+        manifest, stale = _manifest(study, target, place, stages, stage_of, inputs, timings, made, reading)
         files = output.publish(place, target, manifest, stale)
     return Outcome(
         target,
@@ -148,7 +147,7 @@ def _manifest(
     stage_of: Mapping[str, str],
     inputs: list[dict[str, Any]],
     timings: Mapping[str, float],
-    notes: Sequence[str],
+    run: Made,
     reading: Sequence[Text],
 ) -> tuple[dict[str, Any], list[str]]:
     """The manifest of this run, and the files of earlier runs of the same stages that it does not make."""
@@ -167,11 +166,23 @@ def _manifest(
         "settings": study.settings(),
         "stages": list(stages),
         "seconds": {name: round(value, 3) for name, value in timings.items()},
-        "notes": list(notes),
+        "notes": list(run.notes),
         "reading": [{"en": line.en, "zh": line.zh} for line in reading],
+        "exhibits": _exhibits(run, stages) + [e for e in old.get("exhibits", []) if e["stage"] not in stages],
         "outputs": made + [{**r, "from_other_inputs": not same} for r in kept],
     }
     return manifest, stale
+
+
+def _exhibits(run: Made, stages: Sequence[Stage]) -> list[dict[str, Any]]:
+    """Key, stage and title of every table of these stages."""
+    found = {}
+    for item in run.items:
+        if isinstance(item, MadeTable) and item.stage in stages:
+            table = next(iter(item.tables.values()))
+            title = Text.of(table.title)
+            found[slug(table.key)] = {"stage": item.stage, "title": {"en": title.en, "zh": title.zh}}
+    return [{"key": key, **entry} for key, entry in found.items()]
 
 
 def _files_in(place: Path) -> Iterable[str]:

@@ -1,0 +1,149 @@
+"""Are two results folders the same? Words exactly, numbers to the last digit that is printed."""
+
+from __future__ import annotations
+
+import math
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import pandas as pd
+
+from spatial_zb.errors import OutputError
+
+__all__ = ["Comparison", "compare_results"]
+
+#: Frames of full precision agree to this share of their own size: other processors and other versions of the
+#: linear algebra round differently, and an optimum is found to about 1e-8.
+TIDY_TOLERANCE = 1e-6
+_NUMBER = re.compile(r"[-−]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+−]?\d+)?")
+#: Packed documents, and the parts that hold their words.
+_PACKED = {".docx": "word/document.xml", ".xlsx": "xl/worksheets/sheet1.xml"}
+_COMPARED = {"tables", "tidy"}
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two results folders, file by file.
+
+    Attributes
+    ----------
+    files
+        One row per file of ``tables/`` and ``tidy/``: ``file``, ``verdict`` (``identical``, ``same numbers``:
+        other bytes, every word equal and every number equal to the last printed digit, ``different``,
+        ``missing``, ``new``) and ``detail``, the first difference.
+    """
+
+    files: pd.DataFrame
+
+    @property
+    def same(self) -> bool:
+        """Whether every table that was expected came out again."""
+        return bool(self.files["verdict"].isin(["identical", "same numbers", "new"]).all())
+
+    def tidy(self) -> pd.DataFrame:
+        """One row per file."""
+        return self.files.copy()
+
+    def glance(self) -> pd.DataFrame:
+        """How many files have each verdict."""
+        return (
+            self.files["verdict"]
+            .value_counts(sort=False)
+            .rename("files")
+            .rename_axis("verdict")
+            .reset_index()
+        )
+
+
+def compare_results(expected: str | Path, found: str | Path) -> Comparison:
+    """Compare the tables and tidy frames of two results folders of the same study.
+
+    Figures and the report are drawings of these numbers and are not compared.
+
+    Raises
+    ------
+    OutputError
+        ``expected`` holds no tables and no tidy frames.
+    """
+    expected, found = Path(expected), Path(found)
+    names = _files(expected)
+    if not names:
+        raise OutputError(f"{expected} holds no tables to compare with; give the results folder of a study.")
+    rows = [{"file": name, **_verdict(expected / name, found / name)} for name in names]
+    rows += [
+        {"file": name, "verdict": "new", "detail": ""} for name in _files(found) if name not in set(names)
+    ]
+    return Comparison(pd.DataFrame(rows, columns=["file", "verdict", "detail"]))
+
+
+def _files(folder: Path) -> list[str]:
+    return [
+        path.relative_to(folder).as_posix()
+        for top in sorted(_COMPARED)
+        for path in sorted((folder / top).rglob("*"))
+        if path.is_file()
+    ]
+
+
+def _verdict(expected: Path, found: Path) -> dict[str, str]:
+    if not found.is_file():
+        return {"verdict": "missing", "detail": "not made again"}
+    if expected.read_bytes() == found.read_bytes():
+        return {"verdict": "identical", "detail": ""}
+    tolerance = TIDY_TOLERANCE if "tidy" in expected.parts else None
+    detail = next(_differences(_words(expected), _words(found), tolerance), "")
+    return {"verdict": "different" if detail else "same numbers", "detail": detail}
+
+
+def _words(path: Path) -> str:
+    """The text of a file; of a packed document, that of its body."""
+    part = _PACKED.get(path.suffix.lower())
+    if part is None:
+        return path.read_text(encoding="utf-8-sig", errors="replace")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            body = archive.read(part).decode("utf-8", errors="replace")
+            shared = "xl/sharedStrings.xml"
+            strings = archive.read(shared).decode() if shared in archive.namelist() else ""
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise OutputError(f"{path} is damaged: it is not a document that can be opened.") from error
+    return re.sub(r"<[^>]*>", " ", body + strings)
+
+
+def _differences(expected: str, found: str, tolerance: float | None) -> Iterator[str]:
+    """Say where two texts differ, line by line; nothing when they say the same."""
+    for number, (old, new) in enumerate(zip_longest(expected.splitlines(), found.splitlines()), 1):
+        if old is None or new is None:
+            yield f"line {number}: {'more' if old is None else 'fewer'} lines than before"
+            return
+        if old == new:
+            continue
+        if " ".join(_NUMBER.sub("#", old).split()) != " ".join(_NUMBER.sub("#", new).split()):
+            yield f"line {number}: {_short(old)} became {_short(new)}"
+            continue
+        for a, b in zip(_NUMBER.findall(old), _NUMBER.findall(new), strict=True):
+            if not _agree(a, b, tolerance):
+                yield f"line {number}: {a} became {b}"
+
+
+def _agree(a: str, b: str, tolerance: float | None) -> bool:
+    """Whether two printed numbers agree: relatively, or within one unit of the last digit printed."""
+    x, y = (float(text.replace("−", "-")) for text in (a, b))
+    if tolerance is not None:
+        return math.isclose(x, y, rel_tol=tolerance, abs_tol=tolerance**2)
+    return abs(x - y) <= 1.000001 * max(_unit(a), _unit(b))
+
+
+def _unit(text: str) -> float:
+    """One unit of the last digit of a printed number; none for whole numbers, which are counts."""
+    mantissa, _, exponent = text.replace("−", "-").lower().partition("e")
+    decimals = len(mantissa.partition(".")[2])
+    return 0.0 if not decimals and not exponent else 10.0 ** (int(exponent or 0) - decimals)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
