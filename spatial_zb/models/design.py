@@ -12,12 +12,12 @@ from scipy import linalg
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.spatial_ml import ColumnBasis, column_basis
 from spatial_zb.core.within import FixedEffects, demean
-from spatial_zb.data.panel import Panel
+from spatial_zb.data.panel import Panel, require_consecutive
 from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["Design", "build_design", "stacked"]
+__all__ = ["Design", "build_design", "estimated_periods", "stacked"]
 
 Array = NDArray[np.float64]
 
@@ -35,8 +35,9 @@ PERFECT_FIT = 1e-20
 class Design:
     """Arrays of one model, after the fixed-effects transform; every lag is taken before the transform.
 
-    ``y, Wy`` (T, n); ``Z`` (T, n, k) in the order of ``spec.terms``; ``WZ`` (T, n, k) and ``WWy`` (T, n)
-    only where the error is spatial, else None; ``basis`` of the stacked columns of Z.
+    T counts the periods that are explained, without the first where a lag in time is taken. ``y, Wy`` (T, n);
+    ``Z`` (T, n, k) in the order of ``spec.terms``; ``WZ`` (T, n, k) and ``WWy`` (T, n) only where the error is
+    spatial, else None; ``basis`` of the stacked columns of Z.
     """
 
     spec: DurbinSpec
@@ -59,15 +60,17 @@ def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
         or perfectly explained y: each with the names concerned.
     """
     W, effects = weights.matrix, spec.transform
-    y, X = panel.array(spec.y), panel.array(list(spec.regressors))
     _refuse_blanks(panel, (spec.y, *spec.regressors, *spec.instruments))
+    before = _period_before(spec, panel, weights)
+    panel = estimated_periods(spec, panel)
+    y, X = panel.array(spec.y), panel.array(list(spec.regressors))
     T, n = y.shape
     if T == 1 and spec.fixed_effects != "none":
         raise SpecificationError(
             'With a single period there are no effects to tell from the rest: use fixed_effects="none".'
         )
     raw = np.concatenate([X, spatial_lag(W, panel.array(list(spec.lag_x)))], axis=2)
-    raw = np.concatenate([raw, _unit_means(spec, raw)], axis=2)
+    raw = np.concatenate([raw, _unit_means(spec, raw), before], axis=2)
     if effects == "none":
         raw = np.concatenate([np.ones((T, n, 1)), raw], axis=2)
     Wy = spatial_lag(W, y)
@@ -90,6 +93,22 @@ def stacked(values: Array) -> Array:
     """(T, n) → (T·n,) and (T, n, k) → (T·n, k)."""
     T, n, *rest = values.shape
     return values.reshape(T * n, *rest)
+
+
+def estimated_periods(spec: DurbinSpec, panel: Panel) -> Panel:
+    """The periods that are explained: all but the first where a lag in time is taken."""
+    return panel.select(periods=panel.periods[1:]) if spec.dynamic else panel
+
+
+def _period_before(spec: DurbinSpec, panel: Panel, weights: Weights) -> Array:
+    """y and Wy of the period before, as far as they enter, (T − 1, n, 0 to 2); (T, n, 0) in a static model."""
+    y = panel.array(spec.y)
+    if not spec.dynamic:
+        return np.empty((*y.shape, 0))
+    require_consecutive(panel, "time_lag")
+    y = y[:-1]
+    columns = [y] * bool(spec.time_lag) + [spatial_lag(weights.matrix, y)] * bool(spec.lag_time_lag)
+    return np.stack(columns, axis=2)
 
 
 def _unit_means(spec: DurbinSpec, columns: Array) -> Array:

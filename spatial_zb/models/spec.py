@@ -14,7 +14,7 @@ from spatial_zb.errors import SpecificationError, listed
 __all__ = ["COVARIANCES", "Covariance", "DurbinSpec", "Effects", "ErrorStructure", "Estimator"]
 
 Effects = Literal["none", "unit", "time", "two_way", "random"]
-Estimator = Literal["lee_yu", "direct", "gmm"]
+Estimator = Literal["lee_yu", "direct", "gmm", "yang", "uncorrected"]
 Covariance = Literal[
     "information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac", "robust"
 ]
@@ -70,12 +70,19 @@ class DurbinSpec:
         Endogenous regressors besides the lag of y; ``estimator="gmm"`` only.
     instruments
         Excluded instruments for them; the spatial lags of x and of these come on their own.
+    time_lag, lag_time_lag
+        Whether y_{t−1} (τ) and W y_{t−1} (η) enter: the first period is then what the others start from, and only
+        unit or two-way effects are possible.
+    regimes
+        Name of a variable with two values that do not change over time, such as 1 for core cities and 0 for the rest:
+        ρ, β and θ then differ between the units of either value (see :mod:`spatial_zb.models.regimes`).
 
     Raises
     ------
     SpecificationError
         y among x, a repeated name, a lagged name that is not in x, an unknown kind of effects, fewer
-        instruments than endogenous regressors.
+        instruments than endogenous regressors, a lag in time without unit effects, regimes with what they do not
+        go with.
     """
 
     y: str
@@ -88,6 +95,9 @@ class DurbinSpec:
     mundlak: bool | Sequence[str] = False
     endog: Sequence[str] = ()
     instruments: Sequence[str] = ()
+    time_lag: bool = False
+    lag_time_lag: bool = False
+    regimes: str | None = None
 
     def __post_init__(self) -> None:
         for field in ("x", "mundlak", "endog", "instruments"):
@@ -112,6 +122,7 @@ class DurbinSpec:
             object.__setattr__(self, name, value)
         self._check_names()
         self._check_effects()
+        self._check_dynamics()
 
     def _check_names(self) -> None:
         if self.y in (*self.regressors, *self.instruments):
@@ -135,6 +146,20 @@ class DurbinSpec:
             )
         reserved = ("rho", "lam", "sigma2", *(("phi",) if self.fixed_effects == "random" else ()))
         _refuse_repeats((*self.terms, *reserved), "the model")
+
+    def _check_dynamics(self) -> None:
+        if not self.dynamic:
+            return
+        if self.fixed_effects not in ("unit", "two_way"):
+            raise SpecificationError(
+                'time_lag and lag_time_lag go with fixed_effects="unit" or "two_way", whose bias is corrected, not with '
+                f"{self.fixed_effects!r}."
+            )
+        if self.endog:
+            raise SpecificationError(
+                f"A lag in time is estimated by maximum likelihood, and {listed(self.endog)} cannot be endogenous there. "
+                "Drop one of the two."
+            )
 
     def _check_effects(self) -> None:
         for name, allowed in (("fixed_effects", Effects), ("error_structure", ErrorStructure)):
@@ -161,17 +186,32 @@ class DurbinSpec:
         return "none" if self.fixed_effects == "random" else self.fixed_effects
 
     @property
+    def dynamic(self) -> bool:
+        """Whether y or its spatial lag of the period before enters."""
+        return bool(self.time_lag or self.lag_time_lag)
+
+    @property
+    def time_terms(self) -> tuple[str, ...]:
+        """Which of ``tau`` and ``eta`` are estimated."""
+        return ("tau",) * bool(self.time_lag) + ("eta",) * bool(self.lag_time_lag)
+
+    @property
+    def title(self) -> str:
+        """The family with what is added to it: dynamic SDM, two-regime SDM."""
+        return f"{'dynamic ' * self.dynamic}{'two-regime ' * bool(self.regimes)}{self.family}"
+
+    @property
     def family(self) -> str:
         """OLS, SLX, SAR, SEM, SDM, SDEM, SAC or GNS."""
         return FAMILIES[bool(self.lag_y), bool(self.lag_x), bool(self.lag_error)]
 
     @cached_property
     def terms(self) -> tuple[str, ...]:
-        """Names of the coefficients of (X, endogenous, WX, unit means), the intercept first if there is one."""
+        """Names of the coefficients of (X, endogenous, WX, unit means, lags in time), an intercept first if there is one."""
         first = ("(Intercept)",) if self.transform == "none" else ()
         lagged = tuple(f"W_{name}" for name in self.lag_x)
         means = (*self.mundlak, *(f"W_{name}" for name in self.lag_x if name in self.mundlak))
-        return (*first, *self.regressors, *lagged, *(f"mean_{name}" for name in means))
+        return (*first, *self.regressors, *lagged, *(f"mean_{name}" for name in means), *self.time_terms)
 
     @property
     def spatial_terms(self) -> tuple[str, ...]:
