@@ -1,0 +1,332 @@
+"""The replication package: what is in it, that it runs again to the same tables, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from spatial_zb import cli
+from spatial_zb.errors import DataError, OutputError
+from spatial_zb.pipeline.replication import compare_results, replicate, verify
+from spatial_zb.study import load_study
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: A study of a second: two variables of the cities, Moran's I, one model.
+STUDY = """
+version = 1
+
+[study]
+name = "tiny"
+title = { en = "Tiny | study", zh = "小研究" }
+permutations = 99
+draws = 100
+
+[regions]
+file = "shapefiles/delta_cities.shp"
+id = "adcode"
+projected_crs = "EPSG:4549"
+source = "Tianditu"
+
+[data]
+file = "data/delta_city_panel_2003_2019.csv"
+unit = "adcode"
+period = "year"
+periods = [2007, 2010]
+codebook = "data/codebook.csv"
+source = { en = "Yearbook", zh = "年鉴" }
+
+[variables.gdp]
+expression = "log(gdp_10k)"
+label = { en = "GDP", zh = "地区生产总值" }
+
+[variables.wage]
+expression = "log(avg_wage_yuan)"
+label = { en = "Wage", zh = "工资" }
+
+[weights.queen]
+kind = "contiguity"
+islands = "nearest"
+
+[samples.all]
+label = { en = "Delta", zh = "长三角" }
+
+[moran]
+variables = ["gdp"]
+weights = ["queen"]
+
+[models.gdp]
+title = { en = "GDP", zh = "地区生产总值" }
+y = "gdp"
+x = ["wage"]
+fixed_effects = "unit"
+weights = "queen"
+
+[output]
+tables = ["csv", "docx", "xlsx", "tex"]
+figures = ["png"]
+dpi = 72
+report = false
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    project = tmp_path_factory.mktemp("project")
+    for part in ("shapefiles", "data"):
+        shutil.copytree(ROOT / part, project / part)
+    (project / "studies").mkdir()
+    (project / "studies" / "tiny.toml").write_text(STUDY, encoding="utf-8")
+    assert cli.main(["run", str(project / "studies" / "tiny.toml"), "--quiet"]) == 0
+    return project
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def unpacked(finished, tmp_path_factory) -> Path:
+    path = replicate(load_study(finished / "studies" / "tiny.toml"))
+    place = tmp_path_factory.mktemp("unpacked")
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(place)
+    return place / "tiny-replication"
+
+
+def study_of(project: Path):
+    return load_study(project / "studies" / "tiny.toml")
+
+
+# The package
+
+
+def test_it_holds_study_data_polygons_code_results_and_versions(unpacked):
+    for name in (
+        "README.md",
+        "replicate.py",
+        "checksums.sha256",
+        "codebook.csv",
+        "exhibits.csv",
+        "environment/requirements.txt",
+        "environment/python.txt",
+        "studies/tiny.toml",
+        "data/delta_city_panel_2003_2019.csv",
+        "data/README.md",
+        "shapefiles/delta_cities.dbf",
+        "code/spatial_zb/core/spatial_ml.py",
+        "code/uv.lock",
+        "results/tiny/manifest.json",
+        "results/tiny/tables/sdm_gdp.docx",
+    ):
+        assert (unpacked / name).is_file(), name
+    assert not list(unpacked.rglob("__pycache__"))
+
+
+def test_versions_are_those_installed_and_closed_under_what_they_need(unpacked):
+    from importlib import metadata
+
+    lines = (unpacked / "environment" / "requirements.txt").read_text().split()
+    pins = dict(line.split("==") for line in lines)
+    assert {"numpy", "geopandas", "pydantic-core", "pytz" if "pytz" in pins else "python-dateutil"} <= set(
+        pins
+    )
+    assert all(metadata.version(name) == version for name, version in pins.items())
+    assert "spatial-zb" not in pins  # its source is in the package
+    assert "pytest" not in pins
+
+
+def test_the_readme_is_filled_and_says_what_only_authors_know(unpacked):
+    text = (unpacked / "README.md").read_text(encoding="utf-8")
+    for part in (
+        "Tiny &#124; study (小研究)",
+        "## Data availability and provenance statements",
+        "Yearbook (年鉴)",
+        "## Computational requirements",
+        "seed 20190101",
+        "## Instructions to replicators",
+        "| table `sdm_gdp` |",
+        "spatial_zb.pipeline.equations.estimate",
+        "**[AUTHORS:",
+    ):
+        assert part in text, part
+
+
+def test_every_exhibit_names_the_function_behind_it(unpacked):
+    rows = list(csv.DictReader(io.StringIO((unpacked / "exhibits.csv").read_text(encoding="utf-8-sig"))))
+    tables = {row["exhibit"]: row for row in rows if row["kind"] == "table"}
+    assert tables["sdm_gdp"]["title"] == "GDP: SDM"
+    for row in rows:
+        module, _, function = row["code"].rpartition(".")
+        assert callable(getattr(sys.modules[module], function))
+        assert all((unpacked / "results" / "tiny" / name).is_file() for name in row["files"].split())
+
+
+def test_the_codebook_has_derived_variables_and_columns(unpacked):
+    rows = list(csv.DictReader(io.StringIO((unpacked / "codebook.csv").read_text(encoding="utf-8-sig"))))
+    kinds = {row["variable"]: row["kind"] for row in rows}
+    assert kinds["gdp"] == "derived"
+    assert kinds["avg_wage_yuan"].startswith("column of")
+
+
+def test_the_same_results_make_the_same_bytes(finished, tmp_path):
+    study = study_of(finished)
+    first, second = (replicate(study, tmp_path / name).read_bytes() for name in ("a.zip", "b.zip"))
+    assert first == second
+
+
+def test_as_a_replicator(unpacked, tmp_path):
+    """The command of the README, in a process that sees the code of the package only."""
+    place = Path(shutil.copytree(unpacked, tmp_path / "there"))
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"MPLBACKEND": "Agg"}
+    command = [sys.executable, str(place / "replicate.py"), "--here"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Every table came out again." in done.stdout
+    assert (place / "rerun" / "tables" / "sdm_gdp.csv").is_file()
+
+
+def test_a_table_that_does_not_come_out_again_is_named(unpacked, tmp_path, capsys):
+    """As if the published table had been made by other code: its checksum is right, its numbers are not."""
+    import hashlib
+
+    place = Path(shutil.copytree(unpacked, tmp_path / "there"))
+    table = place / "results" / "tiny" / "tables" / "sdm_gdp.csv"
+    old = hashlib.sha256(table.read_bytes()).hexdigest()
+    table.write_bytes(table.read_bytes().replace(b"SDM", b"SAR"))
+    sums = (place / "checksums.sha256").read_text()
+    (place / "checksums.sha256").write_text(sums.replace(old, hashlib.sha256(table.read_bytes()).hexdigest()))
+    assert cli.main(["verify", str(place)]) == 1
+    said = capsys.readouterr()
+    assert "different: tables/sdm_gdp.csv" in said.err
+    assert "Not every table came out again." in said.out
+
+
+def test_a_changed_file_is_named_before_anything_runs(unpacked, tmp_path):
+    place = Path(shutil.copytree(unpacked, tmp_path / "there"))
+    (place / "data" / "codebook.csv").write_text("x", encoding="utf-8")
+    with pytest.raises(OutputError, match=r"data/codebook\.csv is missing or was changed"):
+        verify(place)
+    assert not (place / "rerun").exists()
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc/passwd"])
+def test_checksums_do_not_lead_outside(unpacked, tmp_path, path):
+    place = tmp_path / "there"
+    place.mkdir()
+    (place / "checksums.sha256").write_text(f"{'0' * 64}  {path}\n")
+    with pytest.raises(OutputError, match="outside the package"):
+        verify(place)
+
+
+def test_a_folder_that_is_no_package_is_said(tmp_path):
+    with pytest.raises(OutputError, match="unpack the replication package"):
+        verify(tmp_path)
+
+
+# What cannot be packed
+
+
+def test_results_must_be_there_whole_and_of_these_inputs(project):
+    study = study_of(project)
+    manifest = project / "results" / "tiny" / "manifest.json"
+    whole = manifest.read_text(encoding="utf-8")
+    manifest.write_text(whole.replace('"complete": true', '"complete": false'), encoding="utf-8")
+    with pytest.raises(OutputError, match="no complete results of tiny"):
+        replicate(study)
+    manifest.write_text(whole, encoding="utf-8")
+    with open(project / "data" / "codebook.csv", "a", encoding="utf-8") as handle:
+        handle.write("\n")
+    with pytest.raises(OutputError, match=r"older than data/codebook\.csv"):
+        replicate(study)
+
+
+def test_a_result_that_was_edited_is_not_packed(project):
+    (project / "results" / "tiny" / "tables" / "sdm_gdp.csv").write_text("better", encoding="utf-8")
+    with pytest.raises(OutputError, match=r"1 result file\(s\) changed since they were made"):
+        replicate(study_of(project))
+
+
+def test_inputs_outside_the_project_are_named(project, tmp_path):
+    outside = tmp_path / "codebook.csv"
+    shutil.copy(project / "data" / "codebook.csv", outside)
+    path = project / "studies" / "tiny.toml"
+    path.write_text(STUDY.replace('"data/codebook.csv"', f'"{outside.as_posix()}"'), encoding="utf-8")
+    assert cli.main(["run", str(path), "--allow-outside", "--quiet"]) == 0
+    with pytest.raises(DataError, match="lies outside the project folder"):
+        replicate(load_study(path, allow_outside=True))
+
+
+# Comparison
+
+
+def results_of(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "verdict"),
+    [
+        ("tables/t.csv", "a,0.123***", "a,0.123***", "identical"),
+        ("tables/t.csv", "a,0.123***", "a,0.124***", "same numbers"),
+        ("tables/t.csv", "a,0.123***", "a,0.125***", "different"),
+        ("tables/t.csv", "a,−0.123", "a,0.123", "different"),
+        ("tables/t.csv", "a,0.123***", "a,0.123**", "different"),
+        ("tables/t.csv", "Units,41", "Units,42", "different"),
+        ("tables/t.csv", "a,1.2e-06", "a,1.3e-06", "same numbers"),
+        ("tables/t.csv", "a,1.2e-06", "a,1.2e-05", "different"),
+        ("tables/t.csv", "a\nb", "a", "different"),
+        ("tidy/t.csv", "a,0.12345678", "a,0.12345679", "same numbers"),
+        ("tidy/t.csv", "a,0.12345678", "a,0.12346678", "different"),
+        ("tidy/t.csv", "a,0.12345678", "b,0.12345678", "different"),
+    ],
+)
+def test_numbers_agree_to_the_last_printed_digit_and_words_exactly(tmp_path, name, before, after, verdict):
+    old, new = results_of(tmp_path / "old", name, before), results_of(tmp_path / "new", name, after)
+    found = compare_results(old, new)
+    assert found.tidy()["verdict"].tolist() == [verdict]
+    assert found.same is (verdict != "different")
+    assert (found.tidy()["detail"][0] != "") is (verdict == "different")
+
+
+def test_missing_and_new_files_are_rows(tmp_path):
+    old = results_of(tmp_path / "old", "tables/gone.csv", "1")
+    new = results_of(tmp_path / "new", "tables/fresh.csv", "1")
+    found = compare_results(old, new)
+    assert dict(zip(found.files["file"], found.files["verdict"], strict=True)) == {
+        "tables/gone.csv": "missing",
+        "tables/fresh.csv": "new",
+    }
+    assert not found.same
+
+
+def test_documents_are_compared_by_their_words(finished, tmp_path):
+    results = finished / "results" / "tiny"
+    for name in ("sdm_gdp.docx", "sdm_gdp.xlsx"):
+        for folder in ("old", "new"):
+            (tmp_path / folder / "tables").mkdir(parents=True, exist_ok=True)
+            shutil.copy(results / "tables" / name, tmp_path / folder / "tables" / name)
+        path = tmp_path / "new" / "tables" / name
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("extra.xml", "<x/>")  # other bytes, same words
+    assert set(compare_results(tmp_path / "old", tmp_path / "new").files["verdict"]) == {"same numbers"}
+    (tmp_path / "new" / "tables" / "sdm_gdp.docx").write_bytes(b"PK no longer")
+    with pytest.raises(OutputError, match="damaged"):
+        compare_results(tmp_path / "old", tmp_path / "new")
+
+
+def test_nothing_to_compare_is_said(tmp_path):
+    with pytest.raises(OutputError, match="holds no tables"):
+        compare_results(tmp_path, tmp_path)
