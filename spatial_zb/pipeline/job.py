@@ -78,7 +78,7 @@ class Job:
         settings = self.study.output.table_settings
         styles = {language: journal_style(language=language, **settings) for language in self.languages}
         tables = {language: build(style) for language, style in styles.items()}
-        self.made.items.append(MadeTable(self.stage, tables, choices or {}))
+        self.made.items.append(MadeTable(self.stage, tables, styles, choices or {}))
         if self.writes and not report_only:
             for language, table in tables.items():
                 place = self.where("tables", language)

@@ -23,10 +23,14 @@ __all__ = ["Estimated", "Made", "MadeTable", "Prose", "Reading"]
 
 @dataclass(frozen=True, eq=False)
 class MadeTable:
-    """A table of a stage by language; ``choices`` says what sets it apart, such as ``{"weights": Text}``."""
+    """A table of a stage by language with its style there.
+
+    ``choices`` says what sets it apart, such as ``{"weights": Text}``.
+    """
 
     stage: str
     tables: Mapping[Language, Any]
+    styles: Mapping[Language, Any]
     choices: Mapping[str, Text] = field(default_factory=dict)
 
 
@@ -85,6 +89,16 @@ class Made:
     moran: dict[tuple[str, str, str], MoranTable] = field(default_factory=dict)
     clusters: dict[tuple[str, int], pd.Series] = field(default_factory=dict)
     warned: list[warnings.WarningMessage] = field(default_factory=list)
+
+    @property
+    def stages(self) -> list[str]:
+        """Stages that made something to show, in the order of work."""
+        return list(dict.fromkeys(part.stage for part in (*self.items, *self.fits, *self.readings)))
+
+    def short_reading(self, lines: int = 3) -> list[Text]:
+        """The findings of the models first; Moran's I fills up to three lines."""
+        ordered = sorted(self.readings, key=lambda reading: reading.stage == "moran")
+        return [reading.text for reading in ordered[:lines]]
 
     @property
     def notes(self) -> list[str]:

@@ -109,7 +109,7 @@ def run(
             warnings.warn(
                 "An input file changed while the study was running.", SpatialZbWarning, stacklevel=2
             )
-        reading = three_lines(made.readings)
+        reading = made.short_reading()
         manifest, stale = _manifest(study, target, place, stages, stage_of, inputs, timings, made, reading)
         files = output.publish(place, target, manifest, stale)
     return Outcome(
@@ -132,11 +132,6 @@ def _worked(study: Study, stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """The stages to work through, in order: the report needs what all others make."""
     whole = "report" in stages and study.output.report
     return STAGES if whole else tuple(stages)
-
-
-def three_lines(readings: Sequence[Reading]) -> list[Text]:
-    """The findings of the models first; Moran's I fills up to three lines."""
-    return [reading.text for reading in sorted(readings, key=lambda reading: reading.stage == "moran")[:3]]
 
 
 def _manifest(

@@ -1,0 +1,32 @@
+"""The offline report: one HTML file with maps, tables and readings that asks nothing of a network.
+
+``content`` says what is shown, ``outlines`` turns polygons into small paths, ``data`` into JSON, ``html`` into a page
+with the files of ``page/`` (skeleton, style sheet, scripts).
+"""
+
+from spatial_zb.report.offline.content import (
+    Atlas,
+    Content,
+    MoranSeries,
+    Paragraphs,
+    Section,
+    TableItem,
+    UnitEffects,
+    Variable,
+)
+from spatial_zb.report.offline.html import write_report
+from spatial_zb.report.offline.outlines import Outlines, draw_outlines
+
+__all__ = [
+    "Atlas",
+    "Content",
+    "MoranSeries",
+    "Outlines",
+    "Paragraphs",
+    "Section",
+    "TableItem",
+    "UnitEffects",
+    "Variable",
+    "draw_outlines",
+    "write_report",
+]
