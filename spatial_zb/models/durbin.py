@@ -9,6 +9,7 @@ import numpy as np
 
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed
+from spatial_zb.models.dynamic import fit_dynamic
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm import fit_gmm
 from spatial_zb.models.ml import fit_ml
@@ -35,7 +36,7 @@ def fit_durbin(
 ) -> Fit:
     r"""Estimate a spatial Durbin model, or one of its restrictions.
 
-    y_t = ρWy_t + X_t β + W X_t θ + μ + α_t ι + u_t,  u_t = λWu_t + ε_t.
+    y_t = ρWy_t + X_t β + W X_t θ + μ + α_t ι + u_t,  u_t = λWu_t + ε_t; with lags in time, τy_{t−1} + ηWy_{t−1} more.
 
     Parameters
     ----------
@@ -52,7 +53,9 @@ def fit_durbin(
         and, with time effects, its ρ̂ are biased when n or T is small. ``"gmm"``: spatial two-stage least
         squares and, with ``lag_error``, generalised moments for λ; no normality, and endogenous regressors.
         Random effects are estimated by maximum likelihood under ``lee_yu`` and ``direct`` alike, since nothing
-        is transformed away, and the fit says ``"ml"``.
+        is transformed away, and the fit says ``"ml"``. With a lag in time ``"lee_yu"`` adds the correction of order
+        1/T of Yu, de Jong & Lee (2008) and Lee & Yu (2010b), ``"yang"`` takes the bias out of the score at the given T
+        (Yang 2018; it may have no root near a unit root), and ``"uncorrected"`` does neither.
     covariance
         Maximum likelihood: ``"information"`` (expected) or ``"hessian"`` (observed), which take errors as normal
         and independent; ``"sandwich"``, independent errors of any distribution (Lee 2004); ``"cluster"``, errors of
@@ -78,16 +81,20 @@ def fit_durbin(
         Variables that cannot be used, see :func:`spatial_zb.models.design.build_design`.
     AlignmentError
         Units of panel and W differ.
+    ConvergenceError
+        ``yang`` without a root.
 
     Notes
     -----
-    Lee & Yu (2010), J. Econometrics 154: 165-185 (fixed effects). Baltagi, Song & Koh (2003), J. Econometrics
-    117: 123-150, and Kapoor, Kelejian & Prucha (2007), J. Econometrics 140: 97-130 (random effects).
+    Lee & Yu (2010), J. Econometrics 154: 165-185 (fixed effects). Yu, de Jong & Lee (2008), J. Econometrics 146:
+    118-134, Lee & Yu (2010b), Econometric Theory 26: 564-597, and Yang (2018), J. Econometrics 206: 423-451 (lags in time).
+    Baltagi, Song & Koh (2003), J. Econometrics 117: 123-150, and Kapoor, Kelejian & Prucha (2007), J. Econometrics
+    140: 97-130 (random effects).
     Kelejian & Prucha (1998, 1999, 2010) (GMM). Without any spatial lag (OLS, SLX) maximum likelihood with
     fixed effects is ordinary least squares: σ² and standard errors then have the degrees of freedom N − k.
     """
     _check_options(spec, estimator, covariance)
-    _check_bandwidth(bandwidth, covariance, len(panel.periods))
+    _check_bandwidth(bandwidth, covariance, len(panel.periods) - spec.dynamic)
     weights = as_weights(W).align(panel.units)
     _check_weights(spec, weights, estimator)
     _mention_own_variable(spec, weights)
@@ -95,6 +102,8 @@ def fit_durbin(
         fit = fit_gmm(spec, panel, weights, covariance, powers)
     elif spec.fixed_effects == "random":
         fit = fit_random(spec, panel, weights, covariance)
+    elif spec.dynamic:
+        fit = fit_dynamic(spec, panel, weights, estimator, covariance, bandwidth)
     else:
         fit = fit_ml(spec, panel, weights, estimator, covariance, bandwidth)
     _mention_weak_spatial_terms(fit)
@@ -106,6 +115,7 @@ def _check_options(spec: DurbinSpec, estimator: str, covariance: str) -> None:
         raise SpecificationError(
             f"estimator must be one of {listed(get_args(Estimator))}, not {estimator!r}."
         )
+    _check_dynamics(spec, estimator)
     random = spec.fixed_effects == "random"
     if estimator == "gmm" and random:
         raise SpecificationError(
@@ -121,6 +131,19 @@ def _check_options(spec: DurbinSpec, estimator: str, covariance: str) -> None:
     if covariance not in allowed:
         raise SpecificationError(
             f"covariance must be one of {listed(allowed)} for this estimator, not {covariance!r}."
+        )
+
+
+def _check_dynamics(spec: DurbinSpec, estimator: str) -> None:
+    own = ("lee_yu", "yang", "uncorrected")
+    if spec.dynamic and estimator not in own:
+        raise SpecificationError(
+            f"With a lag in time estimator is one of {listed(own)}, not {estimator!r}: "
+            '"uncorrected" gives what maximum likelihood without a correction gives.'
+        )
+    if not spec.dynamic and estimator in own[1:]:
+        raise SpecificationError(
+            f'estimator={estimator!r} is about the bias of a lag in time, and the model has none: use "lee_yu".'
         )
 
 
@@ -171,7 +194,7 @@ def _mention_own_variable(spec: DurbinSpec, weights: Weights) -> None:
 
 def _check_weights(spec: DurbinSpec, weights: Weights, estimator: str) -> None:
     """With time effects W must keep ι where a determinant or a moment of λ is taken; 2SLS alone does not ask."""
-    asks = spec.lag_error if estimator == "gmm" else spec.spatial_terms
+    asks = spec.lag_error if estimator == "gmm" else spec.spatial_terms or spec.lag_time_lag
     timed = spec.fixed_effects in ("time", "two_way")
     if not (asks and timed) or weights.row_normalised or (estimator == "direct" and not spec.lag_error):
         return

@@ -1,0 +1,244 @@
+"""Lags in time: the likelihood given the first period, the correction of its bias, and stability."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import special
+
+from spatial_zb.core.covariance import bartlett_bandwidth, information, inverse_or_nan
+from spatial_zb.core.dynamic_ml import (
+    Bias,
+    Recursion,
+    bias_slope,
+    carry_over_radius,
+    corrected,
+    limit_bias,
+    score_bias,
+)
+from spatial_zb.core.spatial_ml import CrossProducts, Maximum, maximise
+from spatial_zb.core.traces import filter_solver
+from spatial_zb.core.within import TransformedSample, transformed_sample
+from spatial_zb.data.panel import Panel
+from spatial_zb.errors import ConvergenceError, SpatialZbWarning, SpecificationError
+from spatial_zb.models.design import Design, build_design, estimated_periods
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.ml import (
+    assembled,
+    cross_products_of,
+    likelihood_covariance,
+    residual_arrays,
+    say_what_matters,
+    traces_at,
+)
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.weights.matrix import Weights
+
+__all__ = ["carried", "fit_dynamic", "stability_test"]
+
+Array = NDArray[np.float64]
+
+
+def fit_dynamic(
+    spec: DurbinSpec,
+    panel: Panel,
+    weights: Weights,
+    estimator: str,
+    covariance: str,
+    bandwidth: int | None = None,
+) -> Fit:
+    """Estimate with y_{t−1} and Wy_{t−1} among the regressors, given the first period.
+
+    ``lee_yu``: maximum of the likelihood after the transform, plus the correction of order 1/T; ``yang``: root of the
+    score whose bias is taken out at the given T; ``uncorrected``: the maximum itself. Standard errors of the first two
+    count that the correction is estimated too.
+
+    Raises
+    ------
+    ConvergenceError
+        With ``yang``: the corrected score has no root.
+    """
+    design = build_design(spec, panel, weights)
+    T, n = design.y.shape
+    sample = transformed_sample(n, T, spec.transform, "lee_yu")
+    products, logdet = cross_products_of(design), weights.logdet if spec.spatial_terms else None
+    found = maximise(products, logdet, sample, spec.lag_y, spec.lag_error)
+    model = Recursion(weights.matrix, weights.logdet, T, sample.centred)
+    best, jacobian = _corrected(design, found, products, sample, model, estimator)
+    solve = filter_solver(weights.matrix, best.rho) if spec.lag_y and best.rho else None
+    traces = traces_at(spec, weights, best, sample, solve)
+    parts = residual_arrays(design, best, solve)
+    if bandwidth is None:
+        bandwidth = bartlett_bandwidth(T) if covariance == "driscoll_kraay" else 1
+    cov, positive = likelihood_covariance(covariance, parts, traces, best, sample, design, bandwidth)
+    if jacobian is not None:
+        cov = jacobian @ cov @ jacobian.T
+    say_what_matters(spec, weights, estimator, covariance, best, n, T, positive)
+    best = replace(best, log_likelihood=found.log_likelihood)  # of the maximum: what AIC and LR compare
+    kept, converged = estimated_periods(spec, panel), positive and not best.at_bound
+    fit = assembled(spec, kept, design, estimator, covariance, best, sample, parts, cov, converged, traces)
+    fit = _with_dynamics(fit, found, jacobian is not None)
+    _mention_persistence(fit)
+    return fit
+
+
+def carried(spec: DurbinSpec, values: Array) -> tuple[float, float]:
+    """τ and η among coefficients in the order of ``spec.terms``; zero where there is none."""
+    place = {term: i for i, term in enumerate(spec.terms)}
+    tau, eta = (float(values[place[name]]) if name in place else 0.0 for name in ("tau", "eta"))
+    return tau, eta
+
+
+def _corrected(
+    design: Design,
+    found: Maximum,
+    products: CrossProducts,
+    sample: TransformedSample,
+    model: Recursion,
+    estimator: str,
+) -> tuple[Maximum, Array | None]:
+    """The corrected estimate, and its derivative in the uncorrected one; None where nothing is corrected."""
+    spec = design.spec
+    if estimator == "uncorrected" or found.at_bound:
+        return found, None
+    if estimator == "lee_yu":
+        tau, eta = carried(spec, found.delta)
+        steady = carry_over_radius(tau, eta, found.rho, model.logdet, model.centred) < 1
+        return _one_step(design, found, sample, model) if steady else (found, None)
+    lags = (bool(spec.time_lag), bool(spec.lag_time_lag), bool(spec.lag_y), bool(spec.lag_error))
+    best = corrected(products, found, sample, model, lags)
+    if best is None:
+        raise ConvergenceError(
+            f"The corrected score of the {spec.title} of {spec.y!r} has no root: {model.periods} periods do not tell its "
+            'persistence from a unit root. Use estimator="lee_yu", or more periods.'
+        )
+    change = _inverse_information(design, best, sample) @ _slope(design, best, score_bias, model)
+    return best, np.linalg.inv(np.eye(len(change)) - change)
+
+
+def _one_step(
+    design: Design, found: Maximum, sample: TransformedSample, model: Recursion
+) -> tuple[Maximum, Array]:
+    """θ̂ + I(θ̂)⁻¹b(θ̂), and I + I(θ̂)⁻¹ ∂b/∂θ."""
+    spec, k = design.spec, len(found.delta)
+    inverse = _inverse_information(design, found, sample)
+    b = np.zeros(len(inverse))
+    where, which = _biased(spec)
+    b[where] = limit_bias(*carried(spec, found.delta), found.rho, model)[which]
+    values = np.array([*found.delta, found.rho, found.lam, found.sigma2])
+    values[_active(spec)] += inverse @ b
+    best = replace(
+        found, delta=values[:k], rho=float(values[k]), lam=float(values[k + 1]), sigma2=float(values[k + 2])
+    )
+    return best, np.eye(len(b)) + inverse @ _slope(design, found, limit_bias, model)
+
+
+def _active(spec: DurbinSpec) -> list[int]:
+    """Which of (δ, ρ, λ, σ²) are estimated."""
+    k = len(spec.terms)
+    return [*range(k), *([k] if spec.lag_y else []), *([k + 1] if spec.lag_error else []), k + 2]
+
+
+def _biased(spec: DurbinSpec) -> tuple[list[int], list[int]]:
+    """Where (τ, η, ρ) stand among the estimated parameters, and which of them there are."""
+    there = (spec.time_lag, spec.lag_time_lag, spec.lag_y)
+    first = len(spec.terms) - len(spec.time_terms)
+    which = [i for i, on in enumerate(there) if on]
+    return list(range(first, first + len(which))), which
+
+
+def _inverse_information(design: Design, best: Maximum, sample: TransformedSample) -> Array:
+    """Inverse of the expected information of the estimated parameters; NaN where it is not positive definite."""
+    spec, W = design.spec, design.weights
+    solve = filter_solver(W.matrix, best.rho) if spec.lag_y and best.rho else None
+    traces = traces_at(spec, W, best, sample, solve)
+    matrix = information(residual_arrays(design, best, solve), traces, best.sigma2, sample)
+    return inverse_or_nan(matrix[np.ix_(_active(spec), _active(spec))])[0]
+
+
+def _slope(design: Design, best: Maximum, bias: Bias, model: Recursion) -> Array:
+    """∂b/∂θ over the estimated parameters."""
+    spec = design.spec
+    where, which = _biased(spec)
+    out = np.zeros((len(_active(spec)),) * 2)
+    found = bias_slope(bias, *carried(spec, best.delta), best.rho, model)
+    out[np.ix_(where, where)] = found[np.ix_(which, which)]
+    return out
+
+
+def _with_dynamics(fit: Fit, found: Maximum, is_corrected: bool) -> Fit:
+    """The fit with what there is to know of its persistence."""
+    spec = fit.spec
+    spatial = [value for value, on in ((found.rho, spec.lag_y), (found.lam, spec.lag_error)) if on]
+    before = pd.Series([*found.delta, *spatial], index=fit.params.index[:-1], name="uncorrected")
+    tau, eta = carried(spec, fit.params.to_numpy())
+    rho, timed = float(fit.params.get("rho", 0.0)), fit.spec.transform == "two_way"
+    radius, off_means = (carry_over_radius(tau, eta, rho, fit.weights.logdet, c) for c in (False, timed))
+    facts = {
+        "corrected": is_corrected,
+        "uncorrected": before,
+        "radius": radius,
+        "radius_off_means": off_means,
+    }
+    return replace(fit, convergence={**fit.convergence, **facts})
+
+
+def stability_test(fit: Fit) -> pd.DataFrame:
+    """Wald test of a unit root, τ + (ρ + η)ω_max = 1, against stability; ω_max = 1 where rows of W sum to one.
+
+    Returns
+    -------
+    DataFrame of one row: ``persistence`` τ + (ρ + η)ω_max, its ``std_error``, ``statistic`` and one-sided ``p_value``
+    (small: stable), ``radius``, the largest modulus of an eigenvalue of (I − ρW)⁻¹(τI + ηW), and ``stable``, whether it
+    is below one. Near a unit root the statistic is not normal: read the p-value as a guide.
+
+    Raises
+    ------
+    SpecificationError
+        A fit without a lag in time.
+    """
+    if not fit.spec.dynamic or fit.spec.regimes:
+        raise SpecificationError(f"{fit!r} has no lag in time: there is no persistence to test.")
+    top = 1 / fit.weights.logdet.interval[1]
+    gradient = pd.Series({"tau": 1.0, "rho": top, "eta": top})
+    gradient = gradient[[name for name in gradient.index if name in fit.params.index]]
+    names = list(gradient.index)
+    persistence = float(gradient @ fit.params[names])
+    std_error = float(np.sqrt(gradient @ fit.cov.loc[names, names] @ gradient))
+    statistic = (persistence - 1) / std_error
+    radius = float(fit.convergence["radius"])
+    row = {
+        "persistence": persistence,
+        "std_error": std_error,
+        "statistic": statistic,
+        "p_value": float(special.ndtr(statistic)),
+        "radius": radius,
+        "stable": radius < 1,
+    }
+    return pd.DataFrame([row])
+
+
+def _mention_persistence(fit: Fit) -> None:
+    notes, facts = [], fit.convergence
+    if fit.converged and facts["radius"] >= 1:
+        found = stability_test(fit).iloc[0]
+        notes.append(
+            f"the process is not stable (τ + ρ + η = {found['persistence']:.3f}, largest eigenvalue {found['radius']:.3f}: "
+            "a unit root or spatial cointegration), so that there is no long run and errors are approximate"
+        )
+        if facts["radius_off_means"] < 1:
+            notes.append("the effects of periods take that root out of the estimates")
+    if fit.estimator == "lee_yu" and fit.converged and not facts["corrected"]:
+        notes.append(
+            "the bias correction does not exist where the process is not stable: uncorrected estimates"
+        )
+    if notes:
+        warnings.warn(
+            f"{fit.spec.title} of {fit.spec.y!r}: " + ". Also, ".join(notes) + ".",
+            SpatialZbWarning,
+            stacklevel=4,
+        )
