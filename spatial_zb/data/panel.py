@@ -84,13 +84,11 @@ class Panel:
             A unit or period the panel does not have.
         """
         rows = _keep(pd.Index(self.periods), periods, "period")
+        kept = replace(self, values=self.values[rows], periods=tuple(self.periods[i] for i in rows))
+        if units is None:
+            return kept
         cols = _keep(self.units, units, "unit")
-        return replace(
-            self,
-            values=self.values[np.ix_(rows, cols)],
-            periods=tuple(self.periods[i] for i in rows),
-            units=self.units[cols],
-        )
+        return replace(kept, values=kept.values[:, cols], units=self.units[cols])
 
     def with_columns(
         self, new: Mapping[str, NDArray[np.float64]], labels: Mapping[str, Text] | None = None

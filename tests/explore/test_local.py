@@ -145,6 +145,46 @@ def test_equal_and_general_kernels_agree():
     np.testing.assert_array_equal(equal.below, general.below)
 
 
+HARD = {
+    "normal": lambda rng: rng.normal(size=100),
+    "far from zero": lambda rng: 1e7 + rng.normal(size=100),
+    "tiny": lambda rng: 1e-30 * rng.normal(size=100),
+    "huge": lambda rng: 1e30 * rng.normal(size=100),
+    "heavy tails": lambda rng: rng.lognormal(sigma=4, size=100),
+    "ties": lambda rng: rng.integers(0, 2, 100).astype(float),
+    "near ties": lambda rng: rng.integers(0, 2, 100) + 1e-9 * rng.normal(size=100),
+    "constant": lambda rng: np.ones(100),
+}
+
+
+@pytest.mark.parametrize("case", HARD)
+def test_single_precision_gives_the_counts_of_double(case, monkeypatch):
+    """Weights with many repeats, so that lags tie where values do; a row with all others; a negative weight."""
+    rng = np.random.default_rng(1)
+    y, W = HARD[case](rng), grid(10).toarray() * rng.integers(1, 3, (100, 100))
+    W[3] = np.arange(100)
+    W[3, 3], W[5, 6] = 0, -1
+    matrix = sparse.csr_array(W)
+    run = lambda: core.conditional_tails(y, matrix, 1500, np.random.SeedSequence(2))  # noqa: E731
+    settled, single = [], core._count_single
+
+    def watched(*args):
+        above, sure = single(*args)
+        settled.extend(sure)
+        return above, sure
+
+    monkeypatch.setattr(core, "_count_single", watched)
+    mixed = run()
+    if case in ("normal", "tiny", "huge", "far from zero"):
+        assert np.mean(settled) > 0.95  # so that the fast path is what is tested
+    monkeypatch.setattr(
+        core, "_count_single", lambda *args: (single(*args)[0], np.zeros(len(args[1].size), bool))
+    )
+    double = run()
+    np.testing.assert_array_equal(mixed.above, double.above)
+    np.testing.assert_array_equal(mixed.below, double.below)
+
+
 def test_memory_does_not_change_the_result(monkeypatch):
     y, seed = values_of("normal"), np.random.SeedSequence(4)
     before = core.conditional_tails(y, sparse.csr_array(matrix_of("unequal")), 2_500, seed)
