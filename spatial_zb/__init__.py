@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from spatial_zb.compare.bayes import Prior, model_probabilities
     from spatial_zb.compare.grid import specification_grid
     from spatial_zb.compare.nested import compare_fits
+    from spatial_zb.compare.nonnested import j_test, vuong_test
     from spatial_zb.data.codes import MatchReport, constant_units, match_report
     from spatial_zb.data.panel import Panel, build_panel
     from spatial_zb.data.read import read_table
     from spatial_zb.data.regions import join_regions, read_regions, select_regions
+    from spatial_zb.dynamic_effects import effects_path
     from spatial_zb.dynamics import (
         beta_convergence,
         dagum_decomposition,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     )
     from spatial_zb.hypotheses import diagnose
     from spatial_zb.models.durbin import fit_durbin
+    from spatial_zb.models.dynamic import stability_test
     from spatial_zb.models.simultaneous import fit_system, likelihood_ratio, restriction_tests
     from spatial_zb.models.spec import DurbinSpec
     from spatial_zb.models.system_spec import Equation, SystemSpec
@@ -84,12 +87,16 @@ _HOMES = {
     "SystemSpec": "models.system_spec",
     "fit_system": "models.simultaneous",
     "spatial_effects": "effects",
+    "effects_path": "dynamic_effects",
+    "stability_test": "models.dynamic",
     "effect_matrix": "effects",
     "effects_by_order": "effects",
     "effects_by_unit": "effects",
     "bootstrap": "resampling",
     "diagnose": "hypotheses",
     "compare_fits": "compare.nested",
+    "vuong_test": "compare.nonnested",
+    "j_test": "compare.nonnested",
     "Prior": "compare.bayes",
     "model_probabilities": "compare.bayes",
     "specification_grid": "compare.grid",
@@ -165,11 +172,13 @@ __all__ = [
     "effect_matrix",
     "effects_by_order",
     "effects_by_unit",
+    "effects_path",
     "feedback_decomposition",
     "fit_durbin",
     "fit_system",
     "geary",
     "general_g",
+    "j_test",
     "join_regions",
     "kernel_densities",
     "lee",
@@ -193,9 +202,11 @@ __all__ = [
     "simulate_system",
     "spatial_effects",
     "specification_grid",
+    "stability_test",
     "system_effects_by_order",
     "system_effects_by_unit",
     "theil_decomposition",
+    "vuong_test",
     "weights",
 ]
 

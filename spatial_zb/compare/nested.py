@@ -1,30 +1,49 @@
-"""Fits side by side, with tests where one is inside another and criteria where likelihoods are alike."""
+"""Fits side by side, with tests where one is inside another, criteria where likelihoods are alike, and else neither."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import combinations, permutations
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from spatial_zb.compare.likeness import nested, refuse_other_likelihoods, same_model
+from spatial_zb.compare.nonnested import j_test, vuong_test
 from spatial_zb.errors import SpecificationError, listed
 from spatial_zb.models.fit import Fit
 
 __all__ = ["Comparison", "compare_fits"]
 
+_TEST_COLUMNS = ["restricted", "general", "statistic", "df", "p_value"]
+_OTHER_COLUMNS = ["test", "null", "alternative", "statistic", "df", "p_value", "favours", "note"]
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """``fits`` one row per fit; ``tests`` one row per nested pair (restricted, general, statistic, df, p_value)."""
+    """Several fits of the same data.
+
+    Attributes
+    ----------
+    fits
+        One row per fit: model, W, parameters, ln L, AIC, BIC, distance from the best and Akaike weight.
+    tests
+        One row per nested pair: ``restricted, general, statistic, df, p_value``.
+    nonnested
+        One row per test of a pair that is not nested: ``test`` (``"J"`` or ``"Vuong"``), ``null``, ``alternative``,
+        ``statistic, df, p_value, favours, note``. A J test is of the null, so that each pair has two; Vuong's is of
+        their being equally good, so that it has one.
+    """
 
     fits: pd.DataFrame
     tests: pd.DataFrame
+    nonnested: pd.DataFrame
 
     def tidy(self) -> pd.DataFrame:
-        """Likelihood-ratio tests of the nested pairs."""
+        """Likelihood-ratio tests of the nested pairs; ``nonnested`` has the other tests."""
         return self.tests.copy()
 
     def glance(self) -> pd.DataFrame:
@@ -32,24 +51,59 @@ class Comparison:
         return self.fits.copy()
 
 
-def compare_fits(fits: Mapping[str, Fit]) -> Comparison:
+def compare_fits(
+    fits: Mapping[str, Fit],
+    *,
+    nonnested: Sequence[Literal["j", "vuong"]] = (),
+    covariance: Literal["information", "robust", "cluster"] = "robust",
+) -> Comparison:
     """Compare fits of the same y, sample, effects and likelihood.
 
     LR = 2(ln L₁ − ln L₀) is given for pairs where the terms of one are among those of the other under the same W.
-    Fits with different W are not nested; AIC and BIC still compare them, since y and the sample are the same.
+    Fits with different W are not nested; AIC and BIC still compare them, since y and the sample are the same, and so do
+    the tests asked for.
+
+    Parameters
+    ----------
+    fits
+        Converged maximum-likelihood fits by name.
+    nonnested
+        ``"j"`` (both ways round) and ``"vuong"``, for every pair that is not nested: :func:`j_test` and
+        :func:`vuong_test`.
+    covariance
+        Of the J tests.
 
     Raises
     ------
     SpecificationError
-        Fewer than two fits, a fit that did not converge, or fits whose likelihoods are not of the same data: other
-        y, units, periods, effects or estimator.
+        Fewer than two fits, a fit that did not converge or has no likelihood, or fits whose likelihoods are not of the
+        same data: other y, units, periods, effects or estimator.
     """
     if len(fits) < 2:
         raise SpecificationError("Comparing needs at least two fits.")
-    failed = [name for name, fit in fits.items() if not fit.converged]
-    if failed:
-        raise SpecificationError(f"{listed(failed)} did not converge; leave them out of the comparison.")
-    _refuse_unlike(fits)
+    unknown = sorted(set(nonnested) - {"j", "vuong"})
+    if unknown:
+        raise SpecificationError(f'nonnested may name "j" and "vuong", not {listed(unknown)}.')
+    refuse_other_likelihoods(fits)
+    tests = [
+        _likelihood_ratio(a, fits[a], b, fits[b])
+        for a, b in permutations(fits, 2)
+        if nested(fits[a], fits[b])
+    ]
+    pairs = [
+        (a, b)
+        for a, b in combinations(fits, 2)
+        if not (nested(fits[a], fits[b]) or nested(fits[b], fits[a]) or same_model(fits[a], fits[b]))
+    ]
+    rows = [row for pair in pairs for row in _unnested(fits, *pair, nonnested, covariance)]
+    return Comparison(
+        _criteria(fits),
+        pd.DataFrame(tests, columns=_TEST_COLUMNS),
+        pd.DataFrame(rows, columns=_OTHER_COLUMNS),
+    )
+
+
+def _criteria(fits: Mapping[str, Fit]) -> pd.DataFrame:
     rows = pd.DataFrame(
         {
             "fit": list(fits),
@@ -63,45 +117,24 @@ def compare_fits(fits: Mapping[str, Fit]) -> Comparison:
     )
     rows["delta_aic"] = rows["aic"] - rows["aic"].min()
     rows["akaike_weight"] = np.exp(-rows["delta_aic"] / 2) / np.exp(-rows["delta_aic"] / 2).sum()
-    tests = [
-        _likelihood_ratio(a, fits[a], b, fits[b])
-        for a, b in permutations(fits, 2)
-        if _nested(fits[a], fits[b])
-    ]
-    columns = ["restricted", "general", "statistic", "df", "p_value"]
-    return Comparison(rows, pd.DataFrame(tests, columns=columns))
+    return rows
 
 
-def _refuse_unlike(fits: Mapping[str, Fit]) -> None:
-    facts = {
-        "y": lambda f: f.spec.y,
-        "units": lambda f: tuple(sorted(f.panel.units)),
-        "periods": lambda f: tuple(f.panel.periods),
-        "effects": lambda f: f.spec.fixed_effects,
-        "estimator": lambda f: f.estimator,
-        "values of y": lambda f: _values(f),
-    }
-    for what, of in facts.items():
-        if len({of(fit) for fit in fits.values()}) > 1:
-            raise SpecificationError(
-                f"{listed(fits)} differ in their {what}: their likelihoods are of different data, and ln L, AIC and BIC "
-                "say nothing about which is better. Fit them on the same sample in the same way."
+def _unnested(
+    fits: Mapping[str, Fit], a: str, b: str, asked: Sequence[str], covariance: str
+) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+    if "j" in asked:
+        for null, other in ((a, b), (b, a)):
+            found = j_test(fits[null], {other: fits[other]}, covariance=covariance).iloc[0]
+            rows.append(
+                ("J", null, other, found["statistic"], found["df"], found["p_value"], "", found["note"])
             )
-
-
-def _values(fit: Fit) -> float:
-    return float(fit.panel.array(fit.spec.y)[:, np.argsort(fit.panel.units)].sum())
-
-
-def _nested(small: Fit, large: Fit) -> bool:
-    """Whether ``small`` is ``large`` with some coefficients at zero, under the same W."""
-    if set(small.params.index) >= set(large.params.index):
-        return False
-    same_w = not small.spec.spatial_terms and not small.spec.lag_x
-    if not same_w:
-        a, b = small.weights, large.weights.align(small.weights.ids)
-        same_w = (a.matrix != b.matrix).nnz == 0
-    return same_w and set(small.params.index) < set(large.params.index)
+    if "vuong" in asked:
+        found = vuong_test(fits[a], fits[b]).iloc[0]
+        favours = {"first": a, "second": b, "neither": ""}[found["favours"]]
+        rows.append(("Vuong", a, b, found["statistic"], np.nan, found["p_value"], favours, found["note"]))
+    return rows
 
 
 def _likelihood_ratio(a: str, small: Fit, b: str, large: Fit) -> tuple[str, str, float, int, float]:
