@@ -12,7 +12,7 @@ import numpy as np
 from spatial_zb.errors import DataError, SpecificationError, listed
 from spatial_zb.text import Language
 
-__all__ = ["Scheme", "class_breaks", "class_labels", "class_of", "edge_words"]
+__all__ = ["Scheme", "class_breaks", "class_labels", "class_of", "edge_words", "round_edges"]
 
 Scheme = Literal["quantile", "natural", "equal", "std"]
 # Fisher's exact optimum takes n² steps; more values are thinned to as many quantiles.
@@ -57,6 +57,31 @@ def class_breaks(values: Any, scheme: Scheme | Sequence[float] = "quantile", k: 
     inner = _inner_edges(array, scheme, k)
     edges = np.array([low, *(edge for edge in inner if low < edge < high), high])
     return edges if low < high else np.array([low, high])
+
+
+def round_edges(values: Any, k: int = 6) -> list[float]:
+    """Inner edges at round numbers, for about k classes of equal width; zero is one where signs differ.
+
+    Colours then follow the size of the values, and no class holds values of both signs.
+
+    Raises
+    ------
+    DataError
+        No finite value.
+    SpecificationError
+        Fewer than two classes.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    array = np.asarray(values, dtype=float).ravel()
+    array = array[np.isfinite(array)]
+    if not len(array):
+        raise DataError("There is no value to classify: every value is missing.")
+    if k < 2:
+        raise SpecificationError(f"Round classes need a k of at least 2, not {k}.")
+    low, high = array.min(), array.max()
+    found = MaxNLocator(k, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    return [float(edge) + 0.0 for edge in found if low < edge < high]
 
 
 def _inner_edges(array: np.ndarray, scheme: Scheme | Sequence[float], k: int) -> np.ndarray:

@@ -187,10 +187,8 @@ def _curve(rows: pd.DataFrame, shown: list[str], main: Mapping[str, object], lev
     levels = {name: _levels(rows[name].astype(str)) for name in shown}
     rows = rows.sort_values("estimate", kind="stable")
     estimate, low, high = (rows[name].to_numpy(dtype=float) for name in ("estimate", "conf_low", "conf_high"))
-    if "p_value" in rows.columns:
-        strong = rows["p_value"].to_numpy(dtype=float) < level
-    else:
-        strong = (low > 0) | (high < 0)
+    tested = "p_value" in rows.columns
+    strong = rows["p_value"].to_numpy(dtype=float) < level if tested else (low > 0) | (high < 0)
     choices = rows[shown].astype(str).reset_index(drop=True)
     is_main = np.full(len(rows), bool(main))
     for name, value in main.items():

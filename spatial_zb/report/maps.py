@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLUSTERS",
     "DEFAULT_CRS",
+    "HOT_SPOTS",
     "MapText",
     "Scheme",
     "choropleth",
@@ -34,7 +36,15 @@ __all__ = [
     "weights_map",
 ]
 
+Words = str | Mapping[str, str] | Text
+
 NO_NEIGHBOURS = Text("No neighbours or no data", "无邻接或无数据")
+ISLAND = Text("No neighbours", "无邻接单元")
+ISLAND_HATCH = "...."
+FIRST_SECOND = Text(
+    "First: {} of the unit; second: {} of its neighbours", "前者：本地区的{}；后者：邻接地区的{}"
+)
+NOT_SIGNIFICANT = (Text("Not significant", "不显著"), "#f7f7f7")
 
 #: Codes of local Moran clusters, their words and colours (all different in greyscale), in legend order.
 CLUSTERS: dict[str, tuple[Text, str]] = {
@@ -42,8 +52,17 @@ CLUSTERS: dict[str, tuple[Text, str]] = {
     "LL": (Text("Low–low", "低—低"), "#3182bd"),
     "HL": (Text("High–low", "高—低"), "#fc9272"),
     "LH": (Text("Low–high", "低—高"), "#c6dbef"),
-    "ns": (Text("Not significant", "不显著"), "#f7f7f7"),
+    "ns": NOT_SIGNIFICANT,
 }
+#: The same for Getis and Ord's local G and G*.
+HOT_SPOTS: dict[str, tuple[Text, str]] = {
+    "hot": (Text("Hot spot", "热点"), "#a50f15"),
+    "cold": (Text("Cold spot", "冷点"), "#3182bd"),
+    "ns": NOT_SIGNIFICANT,
+}
+#: Words of a local table's column ``cluster`` beside these codes.
+CLUSTER_WORDS = {"not significant": "ns", "hot spot": "hot", "cold spot": "cold"}
+ISLAND_CODE = "no neighbours"
 
 
 def choropleth(
@@ -142,6 +161,7 @@ def cluster_map(
     regions: GeoDataFrame,
     clusters: pd.Series | pd.DataFrame,
     *,
+    names: tuple[Words, Words] | None = None,
     labels: LabelChoice = "auto",
     text: MapText | None = None,
     outlines: str | None = "prov",
@@ -149,27 +169,70 @@ def cluster_map(
     columns: int = 2,
     style: str | FigureStyle = "journal_double",
     language: Language | None = None,
+    ax: Axes | None = None,
 ) -> Drawing:
-    """Map clusters of local Moran's I: HH, LL, HL, LH, ns (not significant) or missing (no neighbours).
+    """Map clusters of a local statistic in colours that are the same on every map.
 
-    ``clusters`` holds codes by unit id, a Series for one map or a frame with one column for each period.
+    Parameters
+    ----------
+    regions
+        Polygons indexed by unit id.
+    clusters
+        Codes by unit id, a Series for one map or a frame with one column for each period: HH, LL, HL, LH, ns of
+        local Moran's I, univariate or bivariate; or hot, cold, ns of local G and G*. The words of the column
+        ``cluster`` of a local table are understood as well. ``"no neighbours"`` is a class of its own and
+        missing then means no data; without it missing means either.
+    names
+        Words for the two variables of a bivariate statistic, which say in the legend whose level comes first.
+    ax
+        Draw one map in these axes, and leave legend and words to the caller.
+
+    The other parameters and errors are those of :func:`choropleth_panels`.
+
+    Returns
+    -------
+    Drawing
+        ``left_out`` names units without neighbours and without data.
 
     Raises
     ------
     DataError
-        A code other than those of :data:`CLUSTERS`.
+        A code other than those of :data:`CLUSTERS` or :data:`HOT_SPOTS`, or codes of both.
     """
     frame = clusters.to_frame(name="") if isinstance(clusters, pd.Series) else clusters
-    order = {code: number for number, code in enumerate(CLUSTERS)}
+    frame = frame.apply(lambda column: column.map(lambda code: CLUSTER_WORDS.get(code, code)))
     given = {str(code) for code in pd.unique(frame.to_numpy().ravel()) if pd.notna(code)}
-    if given - set(order):
-        unknown = listed(sorted(given - set(order)))
-        raise DataError(f"Clusters are {', '.join(CLUSTERS)} or missing, not {unknown}.")
+    family = _family(given - {ISLAND_CODE})
+    order = {code: number for number, code in enumerate((*family, ISLAND_CODE))}
     codes = frame.apply(lambda column: column.map(order)).astype(float).fillna(-1).astype(int)
-    look = Look(labels, outlines, crs, text or MapText())
+    alone = frame.index[(frame == ISLAND_CODE).any(axis=1)]
+    given_text = text or MapText()
+    if names is not None:
+        given_text = replace(given_text, legend=_first_second(names))
+    look = Look(labels, outlines, crs, given_text)
     with context(style, language) as chosen:
-        classes = [MapClass(words(name, chosen.language), colour) for name, colour in CLUSTERS.values()]
-        return draw_panels(regions, codes, classes, NO_NEIGHBOURS, look, chosen, columns=columns)
+        classes = [MapClass(words(name, chosen.language), colour) for name, colour in family.values()]
+        # Codes of islands exist only where there are some; without them the legend stays as short as before.
+        if len(alone):
+            classes.append(MapClass(words(ISLAND, chosen.language), "white", ISLAND_HATCH))
+        missing = NO_DATA if len(alone) else NO_NEIGHBOURS
+        drawing = draw_panels(regions, codes, classes, missing, look, chosen, columns, ax)
+    return replace(drawing, left_out=tuple(dict.fromkeys([*map(str, alone), *drawing.left_out])))
+
+
+def _family(given: set[str]) -> dict[str, tuple[Text, str]]:
+    """The kind of clusters that has all these codes."""
+    for family in (CLUSTERS, HOT_SPOTS):
+        if given <= set(family):
+            return family
+    known = " or ".join(", ".join(family) for family in (CLUSTERS, HOT_SPOTS))
+    unknown = listed(sorted(given - set(CLUSTERS) - set(HOT_SPOTS)) or sorted(given))
+    raise DataError(f"Clusters are {known}, {ISLAND_CODE!r} or missing, not {unknown}.")
+
+
+def _first_second(names: tuple[Words, Words]) -> Text:
+    first, second = map(Text.of, names)
+    return Text(FIRST_SECOND.en.format(first.en, second.en), FIRST_SECOND.zh.format(first.zh, second.zh))
 
 
 def weights_map(
