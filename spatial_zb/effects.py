@@ -30,14 +30,18 @@ __all__ = [
     "EFFECTS",
     "Effects",
     "average_effects_at",
+    "coefficients",
     "effect_matrix",
     "effects_by_order",
     "effects_by_unit",
+    "parameter_draws",
+    "simulated_columns",
     "spatial_effects",
 ]
 
 EFFECTS = ("direct", "indirect", "total")
 Method = Literal["delta", "simulate"]
+Horizon = Literal["short", "long"]
 #: Share of draws outside the admissible region from which the normal approximation is doubted.
 REJECTED_WARNING = 0.01
 
@@ -85,6 +89,7 @@ def spatial_effects(
     draws: int = 2000,
     rng: int | np.random.SeedSequence | None = None,
     alpha: float = 0.05,
+    horizon: Horizon = "short",
 ) -> Effects:
     r"""Average effects of a change of x_k in all units: E_k = (I − ρW)⁻¹(β_k I + θ_k W).
 
@@ -103,13 +108,16 @@ def spatial_effects(
         Number of draws and seed, for ``"simulate"``.
     alpha
         One minus the confidence level.
+    horizon
+        With lags in time: ``"short"``, the effects in the same period, or ``"long"``, those of a lasting change once
+        it has worked itself out, [(1 − τ)I − (ρ + η)W]⁻¹(β_k I + θ_k W); what lies between: ``effects_path``.
 
     Raises
     ------
     ConvergenceError
-        By ``"simulate"`` when the fit has no covariance.
+        By ``"simulate"`` when the fit has no covariance; by ``"long"`` when the process is not stable.
     SpecificationError
-        Unknown method, or fewer than 100 draws.
+        Unknown method or horizon, fewer than 100 draws, ``"long"`` of a model without a lag in time.
 
     Notes
     -----
@@ -121,7 +129,13 @@ def spatial_effects(
         return system_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
     if method not in get_args(Method):
         raise SpecificationError(f"method must be one of {listed(get_args(Method))}, not {method!r}.")
-    beta, theta, rho = _coefficients(fit, fit.params.to_numpy())
+    if horizon not in get_args(Horizon):
+        raise SpecificationError(f"horizon must be one of {listed(get_args(Horizon))}, not {horizon!r}.")
+    if horizon == "long":
+        from spatial_zb.dynamic_effects import long_run_effects
+
+        return long_run_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
+    beta, theta, rho = coefficients(fit, fit.params.to_numpy())
     point, gradient = average_effects(beta, theta, _multipliers(fit, rho))
     if method == "delta":
         std_error = _delta_errors(fit, gradient)
@@ -132,7 +146,7 @@ def spatial_effects(
 
 def average_effects_at(fit: Fit, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Effects (…, k, 3) of the model of ``fit`` at any parameter vectors (…, p) in the order of its params."""
-    beta, theta, rho = _coefficients(fit, values)
+    beta, theta, rho = coefficients(fit, values)
     return average_effects(beta, theta, _multipliers(fit, rho))[0]
 
 
@@ -143,7 +157,7 @@ def effects_by_order(fit: Fit, orders: int = 5) -> pd.DataFrame:
     -------
     DataFrame with term, effect, order, estimate, cumulative; the last order tends to the full effect.
     """
-    beta, theta, rho = _coefficients(fit, fit.params.to_numpy())
+    beta, theta, rho = coefficients(fit, fit.params.to_numpy())
     rows = []
     for order, (a, b, p, q) in enumerate(order_multipliers(float(rho), fit.weights.matrix, orders)):
         direct, total = beta * a + theta * b, beta * p + theta * q
@@ -174,7 +188,7 @@ def effect_matrix(fit: Fit, term: str) -> pd.DataFrame:
     """The whole matrix E_k (n × n): row i receives from column j."""
     if term not in fit.spec.regressors:
         raise DataError(f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.regressors)}.")
-    beta, theta, rho = _coefficients(fit, fit.params.to_numpy())
+    beta, theta, rho = coefficients(fit, fit.params.to_numpy())
     k = fit.spec.regressors.index(term)
     W = fit.weights.matrix
     impulse = beta[k] * np.eye(W.shape[0]) + theta[k] * W.toarray()
@@ -197,7 +211,7 @@ def _used(fit: Fit) -> list[int]:
     return [*beta, *theta[theta >= 0], *([] if rho is None else [rho])]
 
 
-def _coefficients(fit: Fit, values: NDArray[np.float64]) -> tuple[NDArray, NDArray, NDArray]:
+def coefficients(fit: Fit, values: NDArray[np.float64]) -> tuple[NDArray, NDArray, NDArray]:
     """β (…, k), θ (…, k) with zeros where x_k is not lagged, and ρ (…) out of parameter vectors (…, p)."""
     beta, theta, rho = _positions(fit.spec)
     lagged = np.where(theta >= 0, values[..., theta], 0.0)
@@ -221,13 +235,17 @@ def _delta_errors(fit: Fit, gradient: NDArray[np.float64]) -> NDArray[np.float64
     return np.sqrt(((gradient @ blocks) * gradient).sum(axis=2))
 
 
-def _simulated(fit: Fit, point: NDArray, draws: int, rng: Any, alpha: float) -> Effects:
+def parameter_draws(fit: Fit, draws: int, rng: Any, more: tuple[str, ...] = ()) -> NDArray[np.float64]:
+    """Parameter vectors (draws, p) from N(θ̂, V); those that effects do not depend on stay at the estimate.
+
+    ``more`` names parameters beside β, θ and ρ that are drawn where the fit has them.
+    """
     if draws < 100:
         raise SpecificationError(f"draws must be at least 100 for percentile limits, not {draws}.")
     if not fit.converged:
         raise ConvergenceError(f"{fit!r} has no covariance to draw from: its estimates did not converge.")
     generator = np.random.default_rng(rng)
-    used = _used(fit)
+    used = [*_used(fit), *(i for i, name in enumerate(fit.params.index) if name in more)]
     try:
         root = np.linalg.cholesky(_unit_diagonal(fit.cov.to_numpy()[np.ix_(used, used)]))
     except np.linalg.LinAlgError:
@@ -238,7 +256,12 @@ def _simulated(fit: Fit, point: NDArray, draws: int, rng: Any, alpha: float) -> 
     noise = generator.standard_normal((draws, len(used))) @ root.T
     sample = np.tile(fit.params.to_numpy(), (draws, 1))
     sample[:, used] += noise * fit.bse.to_numpy()[used]
-    beta, theta, rho = _coefficients(fit, sample)
+    return sample
+
+
+def _simulated(fit: Fit, point: NDArray, draws: int, rng: Any, alpha: float) -> Effects:
+    sample = parameter_draws(fit, draws, rng)
+    beta, theta, rho = coefficients(fit, sample)
     low, high = fit.weights.logdet.interval if fit.spec.lag_y else (-np.inf, np.inf)
     inside = (rho > low) & (rho < high)
     rejected = int(draws - inside.sum())

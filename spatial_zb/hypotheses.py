@@ -68,7 +68,7 @@ def diagnose(spec: DurbinSpec, panel: Panel, W: Any, estimator: Likelihood = "le
     Raises
     ------
     SpecificationError
-        Endogenous regressors; an unknown estimator; no regressor.
+        Endogenous regressors; lags in time or regimes; an unknown estimator; no regressor.
     DataError
         Variables that cannot be used, see :func:`spatial_zb.models.design.build_design`.
     AlignmentError
@@ -171,6 +171,11 @@ def _case(spec: DurbinSpec, panel: Panel, W: Any, estimator: str) -> _Case:
         raise SpecificationError(
             f"The chain tests models whose regressors are exogenous; {listed(spec.endog)} are not. Drop them, or "
             'read the tests of fit_durbin(..., estimator="gmm").'
+        )
+    if spec.dynamic or spec.regimes:
+        raise SpecificationError(
+            f"The chain tests static models with one regime, and this is a {spec.title}. Test it without time_lag, "
+            "lag_time_lag and regimes; of the fit itself, read its own tests (stability_test, regime_tests)."
         )
     if not spec.x:
         raise SpecificationError("The chain needs at least one regressor in x.")

@@ -1,0 +1,203 @@
+"""Effects in the long run and their path over time, of a fit with lags in time."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatial_zb.core.dynamic_impacts import long_run_multipliers, path_multipliers
+from spatial_zb.core.dynamic_ml import carry_over_radius
+from spatial_zb.core.logdet import EigenLogDet
+from spatial_zb.effects import (
+    EFFECTS,
+    REJECTED_WARNING,
+    Effects,
+    Method,
+    coefficients,
+    parameter_draws,
+    simulated_columns,
+)
+from spatial_zb.errors import ConvergenceError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.models.dynamic import stability_test
+from spatial_zb.models.estimates import coefficient_columns
+from spatial_zb.models.fit import Fit
+
+__all__ = ["effects_path", "long_run_effects"]
+
+Array = NDArray[np.float64]
+Change = Literal["permanent", "one_off"]
+#: (…, 3) (τ, η, ρ) ↦ multipliers (…, H, 4) of H horizons.
+Multiply = Callable[[Array], Array]
+
+#: Step of the derivatives of multipliers in (τ, η, ρ): central differences of rational functions.
+STEP = 1e-6
+
+
+def effects_path(
+    fit: Fit,
+    periods: int = 10,
+    change: Change = "permanent",
+    method: Method = "delta",
+    *,
+    draws: int = 2000,
+    rng: int | np.random.SeedSequence | None = None,
+    alpha: float = 0.05,
+) -> Effects:
+    """Effects of a change of x_k in period t on y_t, y_{t+1} … y_{t+periods}.
+
+    Parameters
+    ----------
+    fit
+        A fit with ``time_lag`` or ``lag_time_lag``.
+    periods
+        How far ahead.
+    change
+        ``"permanent"``: x_k stays higher, and the effects tend to those of the long run; ``"one_off"``: x_k is higher
+        in period t only.
+    method, draws, rng, alpha
+        As in :func:`spatial_zb.spatial_effects`; draws of processes that are not stable are left out and counted.
+
+    Returns
+    -------
+    Effects with an axis ``period`` (0 … periods) more.
+
+    Raises
+    ------
+    SpecificationError
+        A fit without a lag in time, an unknown option, ``simulate`` for a large sparse W.
+    """
+    _refuse_static(fit, "effects_path")
+    if change not in get_args(Change):
+        raise SpecificationError(f"change must be one of {listed(get_args(Change))}, not {change!r}.")
+    if not isinstance(periods, int) or isinstance(periods, bool) or periods < 0:
+        raise SpecificationError(f"periods must be a whole number from 0, not {periods!r}.")
+    W = fit.weights
+    if method == "simulate" and not isinstance(W.logdet, EigenLogDet):
+        raise SpecificationError(
+            f"The path of effects is simulated where the eigenvalues of W are known, not for a sparse W of {W.n} units: "
+            'use method="delta".'
+        )
+
+    def multiply(carried: Array) -> Array:
+        found = path_multipliers(carried, W.matrix, W.logdet, W.row_normalised, periods)
+        return found.cumsum(axis=-2) if change == "permanent" else found
+
+    axes = {"term": fit.spec.regressors, "period": tuple(range(periods + 1)), "effect": EFFECTS}
+    return _effects(fit, multiply, axes, method, draws, rng, alpha, {"change": change})
+
+
+def long_run_effects(
+    fit: Fit, method: Method, *, draws: int, rng: int | np.random.SeedSequence | None, alpha: float
+) -> Effects:
+    """Effects once a lasting change has worked itself out: [(1 − τ)I − (ρ + η)W]⁻¹(β_k I + θ_k W).
+
+    Raises
+    ------
+    ConvergenceError
+        The process is not stable: it has no long run.
+    """
+    _refuse_static(fit, 'horizon="long"')
+    if fit.convergence["radius"] >= 1:
+        found = stability_test(fit).iloc[0]
+        raise ConvergenceError(
+            f"{fit!r} has no long run: τ + ρ + η = {found['persistence']:.3f} and the largest eigenvalue is "
+            f"{found['radius']:.3f}, not below one. Read the short-run effects or effects_path, or model differences of y."
+        )
+    W = fit.weights
+
+    def multiply(carried: Array) -> Array:
+        return long_run_multipliers(carried, W.matrix, W.logdet, W.row_normalised)[..., None, :]
+
+    axes = {"term": fit.spec.regressors, "effect": EFFECTS}
+    return _effects(fit, multiply, axes, method, draws, rng, alpha, {"horizon": "long"})
+
+
+def _refuse_static(fit: Fit, what: str) -> None:
+    if not fit.spec.dynamic:
+        raise SpecificationError(
+            f"{what} needs a model with time_lag or lag_time_lag; {fit!r} has none: all its effects are immediate."
+        )
+
+
+def _effects(
+    fit: Fit,
+    multiply: Multiply,
+    axes: dict[str, tuple],
+    method: str,
+    draws: int,
+    rng: Any,
+    alpha: float,
+    detail: dict[str, Any],
+) -> Effects:
+    if method not in get_args(Method):
+        raise SpecificationError(f"method must be one of {listed(get_args(Method))}, not {method!r}.")
+    values = fit.params.to_numpy()
+    point = _combined(fit, multiply, values)
+    if method == "delta":
+        std_error = _delta_errors(fit, multiply, values)
+        columns = coefficient_columns(point.ravel(), std_error.ravel(), alpha, fit.df_resid)
+        return Effects(axes, columns, method, fit, detail)
+    sample = parameter_draws(fit, draws, rng, ("tau", "eta"))
+    kept = sample[_stable(fit, sample)]
+    rejected = draws - len(kept)
+    if rejected > REJECTED_WARNING * draws:
+        warnings.warn(
+            f"{rejected} of {draws} draws were of processes that are not stable and were left out: the normal "
+            "approximation is poor here.",
+            SpatialZbWarning,
+            stacklevel=4,
+        )
+    if len(kept) < 2:
+        raise ConvergenceError(f'No draw of {fit!r} is stable: use method="delta".')
+    columns = simulated_columns(point, _combined(fit, multiply, kept), alpha)
+    return Effects(axes, columns, "simulate", fit, {**detail, "draws": len(kept), "rejected": rejected})
+
+
+def _carried(fit: Fit, values: Array) -> Array:
+    """(τ, η, ρ) (…, 3) out of parameter vectors (…, p), zero where there is none."""
+    place = {name: i for i, name in enumerate(fit.params.index)}
+    zero = np.zeros(values.shape[:-1])
+    return np.stack([values[..., place[c]] if c in place else zero for c in ("tau", "eta", "rho")], axis=-1)
+
+
+def _combined(fit: Fit, multiply: Multiply, values: Array) -> Array:
+    """Direct, indirect and total effects (…, k, H, 3): β a + θ b and β p + θ q."""
+    beta, theta, _ = coefficients(fit, values)
+    m = multiply(_carried(fit, values))[..., None, :, :]
+    beta, theta = beta[..., None], theta[..., None]
+    direct = beta * m[..., 0] + theta * m[..., 1]
+    total = beta * m[..., 2] + theta * m[..., 3]
+    return np.stack([direct, total - direct, total], axis=-1)
+
+
+def _delta_errors(fit: Fit, multiply: Multiply, values: Array) -> Array:
+    """√(g'Vg) (k, H, 3), g in (β_k, θ_k, τ, η, ρ): exact in the first two, differenced in the others."""
+    place = {name: i for i, name in enumerate(fit.params.index)}
+    own = [[place[x], place.get(f"W_{x}", -1)] for x in fit.spec.regressors]
+    where = np.array([[*pair, *(place.get(c, -1) for c in ("tau", "eta", "rho"))] for pair in own])
+    beta, theta, _ = (part[..., None] for part in coefficients(fit, values))
+    carried = _carried(fit, values)
+    m, steps = multiply(carried), STEP * np.eye(3)
+    slopes = (multiply(carried + steps) - multiply(carried - steps)) / (2 * STEP)
+    k = len(own)
+    parts = [np.broadcast_to(m[:, [c, c + 2]], (k, len(m), 2)) for c in (0, 1)]
+    parts += [beta[..., None] * slope[:, [0, 2]] + theta[..., None] * slope[:, [1, 3]] for slope in slopes]
+    direct, total = np.moveaxis(np.stack(parts), -1, 0)  # (5, k, H) each
+    gradient = np.stack([direct, total - direct, total])
+    absent = where < 0
+    blocks = fit.cov.to_numpy()[where[:, :, None], where[:, None, :]]
+    blocks[absent[:, :, None] | absent[:, None, :]] = 0.0  # what is held at zero may have no variance at all
+    return np.sqrt(np.einsum("eikh,kij,ejkh->khe", gradient, blocks, gradient))
+
+
+def _stable(fit: Fit, sample: Array) -> NDArray[np.bool_]:
+    """Which draws have ρ in its interval and die out over time."""
+    low, high = fit.weights.logdet.interval
+    tau, eta, rho = _carried(fit, sample).T
+    inside = (rho > low) & (rho < high)
+    points = zip(tau, eta, rho, strict=True)
+    return inside & np.array([carry_over_radius(*point, fit.weights.logdet, False) < 1 for point in points])
