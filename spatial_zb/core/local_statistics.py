@@ -39,7 +39,7 @@ Adjustment = Literal["fdr", "bonferroni"]
 BLOCK = 1_000
 #: Numbers held at once in the kernel for unequal weights, few enough for a processor's cache; any value gives
 #: the same result.
-CHUNK = 400_000
+CHUNK = 800_000
 #: Sums that differ by less than this, relative to their terms, are ties.
 TIE = 1e-12
 #: Weights of a row that differ by less than this, relative to the largest, are equal.
@@ -189,12 +189,18 @@ class _Own:
     unit: NDArray[np.intp]
 
     def among(self, members: NDArray[np.intp], n: int) -> _Own:
-        """Those of some of the n units, which are numbered as in ``members``."""
+        """Those of some of the n units, which are numbered as in ``members``, in the order of units."""
         number = np.full(n, -1)
         number[members] = np.arange(len(members))
         unit = number[self.unit]
-        mine = unit >= 0
+        mine = np.flatnonzero(unit >= 0)
+        mine = mine[np.argsort(unit[mine], kind="stable")]
         return _Own(self.row[mine], self.place[mine], unit[mine])
+
+    def between(self, start: int, stop: int) -> _Own:
+        """Those of units ``start`` to ``stop``, numbered from there; self must be in the order of units."""
+        part = slice(*np.searchsorted(self.unit, [start, stop]))
+        return _Own(self.row[part], self.place[part], self.unit[part] - start)
 
 
 def _dealt_to_themselves(deals: NDArray, reach: NDArray) -> _Own:
@@ -222,9 +228,12 @@ def _count_unequal(
     reach = np.abs(values - centre).max() or 1.0
     single = _Single(((drawn[:, : k + 1] - centre) / reach).astype(np.float32), centre, reach)
     doubtful = [members[:0]]
+    mine = own.among(members, len(values))
+    done = 0
     for part in _parts(members, max(len(drawn), k)):
         rows = _unequal_rows(matrix, observed, part, k)
-        above, sure = _count_single(single, rows, own.among(part, len(values)))
+        above, sure = _count_single(single, rows, mine.between(done, done + len(part)))
+        done += len(part)
         totals[0][part[sure]] += above[sure]
         totals[1][part[sure]] += len(drawn) - above[sure]
         doubtful.append(part[~sure])

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.sparse import csgraph
 
-from spatial_zb.core.logdet import LogDet, make_logdet
 from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed
 
 if TYPE_CHECKING:
+    from spatial_zb.core.logdet import LogDet
     from spatial_zb.weights.describe import WeightsReport
 
 __all__ = ["Normalisation", "Weights", "as_weights"]
@@ -96,6 +95,8 @@ class Weights:
     @cached_property
     def components(self) -> pd.Series:
         """Number of the connected component of each unit."""
+        from scipy.sparse import csgraph  # loads scipy.sparse.linalg
+
         _, component = csgraph.connected_components(self.matrix, directed=False)
         return pd.Series(component, index=self.ids, name="component")
 
@@ -121,6 +122,8 @@ class Weights:
     @cached_property
     def logdet(self) -> LogDet:
         """The log-determinant of I − ρW, built once and shared by all that use this W."""
+        from spatial_zb.core.logdet import make_logdet
+
         return make_logdet(self.matrix)
 
     def standardise(self, how: Normalisation = "row") -> Weights:
