@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from spatial_zb.models.spec import DurbinSpec
     from spatial_zb.models.system_spec import Equation, SystemSpec
     from spatial_zb.pipeline import prepare
+    from spatial_zb.profile_intervals import profile_interval
     from spatial_zb.resampling import bootstrap
     from spatial_zb.simulate import simulate_durbin
     from spatial_zb.study import load_study
@@ -104,6 +105,7 @@ _HOMES = {
     "simulate_system": "system_simulation",
     "load_study": "study",
     "prepare": "pipeline",
+    "profile_interval": "profile_intervals",
     "AlignmentError": "errors",
     "ConvergenceError": "errors",
     "DataError": "errors",
@@ -192,6 +194,7 @@ __all__ = [
     "moran",
     "pooled_moran",
     "prepare",
+    "profile_interval",
     "read_regions",
     "read_table",
     "residual_moran",

@@ -1,31 +1,55 @@
-"""Bootstrap of a single-equation fit: its coefficients and its effects."""
+"""Bootstrap of a fit: its coefficients and its effects."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import cached_property, partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.core.bootstrap import Generator, Scheme, bca_limits, draw_errors, refit
-from spatial_zb.core.spatial_ml import Maximum
+from spatial_zb.core.bootstrap import (
+    Generator,
+    Scheme,
+    bca_limits,
+    draw_errors,
+    population_value,
+    studentised_limits,
+)
+from spatial_zb.core.impacts import average_effects, multipliers, no_multipliers
+from spatial_zb.core.replicates import Replicates, SampleModel, estimate_all, fast
 from spatial_zb.core.within import transformed_sample
 from spatial_zb.effects import EFFECTS, average_effects_at
 from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.execute import run_tasks
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.system_fit import SystemFit
 
-__all__ = ["Bootstrap", "bootstrap"]
+if TYPE_CHECKING:
+    from spatial_zb.result_store import ResultStore
+    from spatial_zb.system_resampling import SystemBootstrap
 
-Interval = Literal["percentile", "basic", "bca"]
+__all__ = ["Bootstrap", "Sample", "all_plus", "bootstrap", "check_single", "generator_of"]
+
+Array = NDArray[np.float64]
+Interval = Literal["percentile", "basic", "bca", "studentised"]
+Progress = Callable[[int, int, float], None]
 #: Fewest periods from which leaving one out says something about skewness.
 JACKKNIFE_PERIODS = 5
 #: Share of replicates at the end of the admissible interval from which the intervals are doubted.
 BOUND_WARNING = 0.05
+#: Numbers of simulated panels held at once.
+CHUNK = 4_000_000
+#: Rows of the long sample that stands for the population of sign flips, at most.
+LARGEST_POPULATION = 5_000_000
+#: Fewest replicates for limits of 95 %.
+FEWEST = 99
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,37 +60,65 @@ class Bootstrap:
     ----------
     draws
         (R, p) parameters of every replicate, in the order of ``fit.params``.
-    jackknife
-        (T, p) parameters with one period left out, for the BCa limits; None where T is small.
+    covariances
+        (R, p, p) their covariances, of the kind of the fit's; NaN where a replicate has none.
+    centre
+        (p,) what the estimator finds in the bootstrap population: θ̂, except where ``wild`` keeps variances that differ
+        between units. Replicates are read as deviations from it.
     at_bound
         Number of replicates whose likelihood had no interior maximum; they are kept.
     """
 
     fit: Fit
     scheme: Scheme
-    draws: NDArray[np.float64]
-    jackknife: NDArray[np.float64] | None
+    draws: Array
+    covariances: Array
+    centre: Array
     at_bound: int
+
+    @cached_property
+    def jackknife(self) -> Array | None:
+        """(T, p) parameters with one period left out, for the BCa limits; None where T is small."""
+        return _jackknife(self.fit)
 
     def tidy(self, interval: Interval = "percentile", alpha: float = 0.05) -> pd.DataFrame:
         """Term, estimate, bias, std_error, p_value, conf_low, conf_high of the coefficients.
 
-        ``p_value`` is the share of replicates that are further from the estimate than zero is.
+        ``bias`` is the mean of the replicates less what they are centred at; ``p_value`` the share of replicates
+        whose deviation (studentised: over its standard error) is larger than that of the estimate from zero.
         """
-        point = self.fit.params.to_numpy()
-        table = _summary(point, self.draws, self.jackknife, interval, alpha)
-        return pd.DataFrame({"term": self.fit.params.index, **table})
+        errors = np.sqrt(np.einsum("rii->ri", self.covariances))
+        sample = Sample(
+            self.fit.params.to_numpy(),
+            self.fit.bse.to_numpy(),
+            self.draws,
+            errors,
+            self.centre,
+            self.jackknife,
+        )
+        return pd.DataFrame({"term": self.fit.params.index, **sample.table(interval, alpha)})
 
     def effects(self, interval: Interval = "percentile", alpha: float = 0.05) -> pd.DataFrame:
         """Term, effect, estimate, bias, std_error, p_value, conf_low, conf_high of the average effects."""
-        point = average_effects_at(self.fit, self.fit.params.to_numpy()).ravel()
-        draws = average_effects_at(self.fit, self.draws).reshape(len(self.draws), -1)
-        jackknife = None
-        if self.jackknife is not None:
-            jackknife = average_effects_at(self.fit, self.jackknife).reshape(len(self.jackknife), -1)
-        table = _summary(point, draws, jackknife, interval, alpha)
-        index = pd.MultiIndex.from_product([self.fit.spec.regressors, EFFECTS], names=["term", "effect"])
-        return pd.DataFrame(table, index=index).reset_index()
+        fit, at = (
+            self.fit,
+            lambda values: average_effects_at(self.fit, values).reshape(*values.shape[:-1], -1),
+        )
+        point = fit.params.to_numpy()
+        error = _effect_errors(fit, point[None], fit.cov.to_numpy()[None])[0]
+        errors = _effect_errors(fit, self.draws, self.covariances)
+        left_out = self.jackknife if interval == "bca" else None
+        jackknife = None if left_out is None else at(left_out)
+        sample = Sample(at(point), error, at(self.draws), errors, at(self.centre), jackknife)
+        index = pd.MultiIndex.from_product([fit.spec.regressors, EFFECTS], names=["term", "effect"])
+        return pd.DataFrame(sample.table(interval, alpha), index=index).reset_index()
+
+    def bias_corrected(self, of: Literal["mean", "median"] = "mean") -> pd.Series:
+        """Estimates less their bias: θ̂ − (mean of the replicates − centre), or that which moves the median."""
+        if of not in ("mean", "median"):
+            raise SpecificationError(f'of must be "mean" or "median", not {of!r}.')
+        middle = self.draws.mean(axis=0) if of == "mean" else np.median(self.draws, axis=0)
+        return (self.fit.params - (middle - self.centre)).rename("estimate")
 
     def glance(self) -> pd.DataFrame:
         """The fit in one row, and how it was resampled."""
@@ -76,96 +128,231 @@ class Bootstrap:
 
 
 def bootstrap(
-    fit: Fit,
+    fit: Fit | SystemFit,
     replicates: int = 999,
     scheme: Scheme = "residual",
     *,
     rng: int | np.random.SeedSequence | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Bootstrap:
-    """Resample a maximum-likelihood fit and estimate it again, ``replicates`` times.
+    workers: int = 1,
+    scheduler: str | None = None,
+    store: ResultStore | None = None,
+    progress: Progress | None = None,
+) -> Bootstrap | SystemBootstrap:
+    """Resample a fit and estimate it again, ``replicates`` times.
 
     Parameters
     ----------
     fit
-        A converged fit by ``lee_yu`` or ``direct``.
+        A converged fit of one equation by ``lee_yu`` or ``direct``, or a system with fixed effects by any method.
     replicates
         At least 99.
     scheme
         ``"residual"`` (default), ``"period"``, ``"unit"``, ``"wild"`` (by unit) or ``"parametric"``; see
         :func:`spatial_zb.core.bootstrap.draw_errors`.
     rng
-        Seed; every replicate draws from its own stream.
-    progress
-        Called with (done, total).
+        Seed; every replicate draws from its own stream, so that the numbers do not depend on ``workers``.
+    workers, scheduler, store, progress
+        As in :func:`spatial_zb.execute.run_tasks`, where replicates are estimated one by one: systems, models with two
+        spatial lags, covariances other than ``"information"``, large n. The others take less than a second together.
 
     Raises
     ------
     SpecificationError
         A fit by another estimator or without an interior maximum, an unknown scheme, too few replicates.
+
+    Warns
+    -----
+    SpatialZbWarning
+        More than 5 % of the replicates without an interior maximum.
     """
     _check(fit, replicates, scheme)
-    model = _generator(fit)
-    make = model.panels()
-    seeds = (rng if isinstance(rng, np.random.SeedSequence) else np.random.SeedSequence(rng)).spawn(
-        replicates
-    )
-    draws, at_bound = np.empty((replicates, len(fit.params))), 0
-    for r, seed in enumerate(seeds):
-        errors = draw_errors(fit.residuals, scheme, fit.sigma2, model.sample, np.random.default_rng(seed))
-        best = refit(model, make(errors))
-        draws[r], at_bound = _vector(fit, model, best), at_bound + best.at_bound
-        progress(r + 1, replicates)
-    if at_bound > BOUND_WARNING * replicates:
+    options = {"workers": workers, "scheduler": scheduler, "store": store, "progress": progress}
+    root = rng if isinstance(rng, np.random.SeedSequence) else np.random.SeedSequence(rng)
+    if isinstance(fit, SystemFit):
+        from spatial_zb.system_resampling import bootstrap_system
+
+        return bootstrap_system(fit, replicates, scheme, root, options)
+    check_single(fit)
+    generator = generator_of(fit)
+    if _together(fit):
+        draws, covariances, at_bound = _all_at_once(fit, generator, replicates, scheme, root, progress)
+    else:
+        draws, covariances, at_bound = _one_by_one(fit, generator, replicates, scheme, root, options)
+    if at_bound.sum() > BOUND_WARNING * replicates:
         warnings.warn(
-            f"{at_bound} of {replicates} replicates had no interior maximum: the data say little about the spatial "
-            "coefficient, and its interval ends at the admissible bound.",
+            f"{at_bound.sum()} of {replicates} replicates had no interior maximum: the data say little about the spatial "
+            'coefficient. Read zb.profile_interval(fit, "rho"), which needs no standard error (docs/validation/study.md).',
             SpatialZbWarning,
             stacklevel=2,
         )
-    return Bootstrap(fit, scheme, draws, _jackknife(fit), at_bound)
+    centre = _centre(fit, generator, scheme, draws)
+    return Bootstrap(fit, scheme, draws, covariances, centre, int(at_bound.sum()))
 
 
-def _check(fit: Fit, replicates: int, scheme: str) -> None:
+def _check(fit: Any, replicates: int, scheme: str) -> None:
+    if not isinstance(fit, Fit | SystemFit):
+        raise SpecificationError(
+            f"bootstrap takes a fit of fit_durbin or fit_system, not {type(fit).__name__}."
+        )
     if scheme not in get_args(Scheme):
         raise SpecificationError(f"scheme must be one of {listed(get_args(Scheme))}, not {scheme!r}.")
-    if replicates < 99:
-        raise SpecificationError(f"replicates must be at least 99 for limits of 95 %, not {replicates}.")
+    if replicates < FEWEST:
+        raise SpecificationError(
+            f"replicates must be at least {FEWEST} for limits of 95 %, not {replicates}."
+        )
+    if not fit.converged:
+        raise SpecificationError(
+            f"{fit!r} has no interior maximum to resample from; zb.profile_interval needs none."
+        )
+
+
+def check_single(fit: Fit) -> None:
+    """Refuse fits that cannot be drawn from."""
     if fit.estimator not in ("lee_yu", "direct"):
         raise SpecificationError(
             f"The bootstrap resamples maximum-likelihood fits; this one is by {fit.estimator!r}."
         )
-    if not fit.converged:
-        raise SpecificationError(f"{fit!r} has no interior maximum to resample from.")
+    for option, what in (("time_lag", "a time lag"), ("lag_time_lag", "a time lag"), ("regimes", "regimes")):
+        if getattr(fit.spec, option, None):
+            raise SpecificationError(
+                f"The bootstrap does not resample models with {what}; read the standard errors of the fit."
+            )
 
 
-def _generator(fit: Fit) -> Generator:
+def _together(fit: Fit) -> bool:
+    """Whether all replicates can be estimated at once."""
+    spec, weights = fit.spec, fit.weights
+    logdet = weights.logdet if spec.spatial_terms else None
+    return fit.covariance == "information" and fast(
+        weights.matrix, logdet, bool(spec.lag_y), bool(spec.lag_error)
+    )
+
+
+def generator_of(fit: Fit) -> Generator:
+    """The fitted model as a source of samples."""
     spec, design = fit.spec, fit.design
     T, n = design.y.shape
-    params = fit.params
-    return Generator(
+    model = SampleModel(
         matrix=fit.weights.matrix,
         logdet=fit.weights.logdet if spec.spatial_terms else None,
         sample=transformed_sample(n, T, spec.fixed_effects, fit.estimator),
         effects=spec.fixed_effects,
         Z=design.Z,
         WZ=design.WZ,
-        delta=params[list(spec.terms)].to_numpy(),
-        rho=float(params.get("rho", 0.0)),
-        lam=float(params.get("lam", 0.0)),
+        basis=design.basis,
         lag_y=bool(spec.lag_y),
         lag_error=bool(spec.lag_error),
     )
+    params = fit.params
+    delta = params[list(spec.terms)].to_numpy()
+    return Generator(model, delta, float(params.get("rho", 0.0)), float(params.get("lam", 0.0)))
 
 
-def _vector(fit: Fit, model: Generator, best: Maximum) -> NDArray[np.float64]:
-    """Parameters of a replicate in the order of the fit; σ² of least squares with its degrees of freedom."""
-    spatial = [v for v, on in ((best.rho, model.lag_y), (best.lam, model.lag_error)) if on]
+def _errors(fit: Fit, generator: Generator, scheme: Scheme, seed: np.random.SeedSequence) -> Array:
+    model = generator.model
+    rng = np.random.default_rng(seed)
+    return draw_errors(fit.residuals, scheme, np.float64(fit.sigma2), model.sample, model.effects, rng)
+
+
+def _all_at_once(
+    fit: Fit,
+    generator: Generator,
+    replicates: int,
+    scheme: Scheme,
+    root: np.random.SeedSequence,
+    progress: Progress | None,
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Draws (R, p), covariances (R, p, p) and which are at a bound, many replicates at a time."""
+    seeds = root.spawn(replicates)
+    size = max(1, CHUNK // fit.residuals.size)
+    parts = []
+    for first in range(0, replicates, size):
+        errors = [_errors(fit, generator, scheme, seed) for seed in seeds[first : first + size]]
+        found = estimate_all(generator.model, generator.panels(np.stack(errors)))
+        parts.append((*_in_order(fit, generator.model, found), found.at_bound))
+        if progress:
+            progress(min(first + size, replicates), replicates, 0.0)
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def _in_order(fit: Fit, model: SampleModel, found: Replicates) -> tuple[Array, Array]:
+    """Parameters in the order of the fit; σ² of least squares with its degrees of freedom, as in the fit."""
+    spatial = [v for v, on in ((found.rho, model.lag_y), (found.lam, model.lag_error)) if on]
     scale = model.sample.observations / fit.df_resid if fit.df_resid else 1.0
-    return np.array([*best.delta, *spatial, best.sigma2 * scale])
+    cov = found.cov * scale
+    cov[:, -1, -1] *= scale**2
+    return np.column_stack([found.delta, *spatial, found.sigma2 * scale]), cov
 
 
-def _jackknife(fit: Fit) -> NDArray[np.float64] | None:
+def _one_by_one(
+    fit: Fit,
+    generator: Generator,
+    replicates: int,
+    scheme: Scheme,
+    root: np.random.SeedSequence,
+    options: dict[str, Any],
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    found = run_tasks(partial(_refit, fit, generator, scheme), range(replicates), seed=root, **options)
+    return tuple(np.stack(part) for part in zip(*found, strict=True))
+
+
+def _refit(
+    fit: Fit, generator: Generator, scheme: Scheme, _: int, seed: np.random.SeedSequence
+) -> tuple[Array, Array, bool]:
+    """One replicate by the estimator of the fit: parameters, covariance, whether at a bound."""
+    y = generator.panels(_errors(fit, generator, scheme, seed)[None])[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)
+        again = fit_durbin(
+            fit.spec, fit.panel.with_columns({fit.spec.y: y}), fit.weights, fit.estimator, fit.covariance
+        )
+    return again.params.to_numpy(), again.cov.to_numpy(), bool(again.convergence["at_bound"])
+
+
+def _centre(fit: Fit, generator: Generator, scheme: Scheme, draws: Array) -> Array:
+    """θ̂; under sign flips by unit the value in the population (for large n the mean of the replicates)."""
+    if scheme != "wild":
+        return fit.params.to_numpy()
+    model = generator.model
+    if fit.residuals.size * model.sample.n_units > LARGEST_POPULATION:
+        return draws.mean(axis=0)
+    pool = draw_errors(fit.residuals, "wild", np.float64(fit.sigma2), model.sample, model.effects, all_plus())
+    value = population_value(generator, pool)
+    if fit.df_resid:
+        value[-1] *= model.sample.observations / fit.df_resid
+    return value
+
+
+def all_plus() -> Any:
+    """A generator whose signs are all +1: the errors before they are flipped."""
+    return SimpleNamespace(choice=lambda values, size: np.ones(size))
+
+
+def _effect_errors(fit: Fit, values: Array, covariances: Array) -> Array:
+    """Standard errors (R, 3 × regressors) of the average effects at parameters (R, p), by the delta method."""
+    spec, index = fit.spec, fit.params.index
+    at = {name: index.get_loc(name) for name in index}
+    rho = values[:, at["rho"]] if spec.lag_y else np.zeros(len(values))
+    W = fit.weights
+    factors = (
+        multipliers(rho, W.matrix, W.logdet, W.row_normalised) if spec.lag_y else no_multipliers(W.matrix)
+    )
+    beta = values[:, [at[name] for name in spec.regressors]]
+    theta = np.stack(
+        [values[:, at[f"W_{x}"]] if x in spec.lag_x else rho * 0 for x in spec.regressors], axis=1
+    )
+    gradient = np.broadcast_to(average_effects(beta, theta, factors)[1], (*beta.shape, 3, 3))
+    out = np.empty((*beta.shape, 3))
+    for k, name in enumerate(spec.regressors):
+        places = [at[name], at.get(f"W_{name}", -1) if name in spec.lag_x else -1, at.get("rho", -1)]
+        used = [i for i, place in enumerate(places) if place >= 0]
+        where = [places[i] for i in used]
+        g, V = gradient[:, k][:, :, used], covariances[:, where][:, :, where]
+        out[:, k] = np.sqrt(np.einsum("rei,rij,rej->re", g, V, g))
+    return out.reshape(len(values), -1)
+
+
+def _jackknife(fit: Fit) -> Array | None:
     """Parameters with one period left out at a time; None when T is small or one of these fits fails."""
     periods = fit.panel.periods
     if len(periods) < JACKKNIFE_PERIODS:
@@ -187,23 +374,48 @@ def _jackknife(fit: Fit) -> NDArray[np.float64] | None:
     return np.array([f.params.to_numpy() for f in fits])
 
 
-def _summary(
-    point: NDArray, draws: NDArray, jackknife: NDArray | None, interval: str, alpha: float
-) -> dict[str, NDArray[np.float64]]:
-    if interval not in get_args(Interval):
-        raise SpecificationError(f"interval must be one of {listed(get_args(Interval))}, not {interval!r}.")
-    if interval == "bca":
-        low, high = bca_limits(point, draws, jackknife, alpha)
-    else:
-        low, high = np.quantile(draws, [alpha / 2, 1 - alpha / 2], axis=0)
-        if interval == "basic":
-            low, high = 2 * point - high, 2 * point - low
-    further = np.sum(np.abs(draws - point) >= np.abs(point), axis=0)
-    return {
-        "estimate": point,
-        "bias": draws.mean(axis=0) - point,
-        "std_error": draws.std(axis=0, ddof=1),
-        "p_value": (1 + further) / (1 + len(draws)),
-        "conf_low": low,
-        "conf_high": high,
-    }
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Statistics (q,), their errors (q,), those of R replicates (R, q), and what these are centred at (q,)."""
+
+    point: Array
+    error: Array
+    draws: Array
+    errors: Array
+    centre: Array
+    jackknife: Array | None
+
+    def table(self, interval: Interval, alpha: float) -> dict[str, Array]:
+        """Columns of a tidy table."""
+        if interval not in get_args(Interval):
+            raise SpecificationError(
+                f"interval must be one of {listed(get_args(Interval))}, not {interval!r}."
+            )
+        low, high = self._limits(interval, alpha)
+        deviations = self.draws - self.centre
+        return {
+            "estimate": self.point,
+            "bias": deviations.mean(axis=0),
+            "std_error": self.draws.std(axis=0, ddof=1),
+            "p_value": self._p_value(interval),
+            "conf_low": low,
+            "conf_high": high,
+        }
+
+    def _limits(self, interval: Interval, alpha: float) -> Array:
+        moved = self.draws - self.centre + self.point
+        if interval == "studentised":
+            return studentised_limits(self.point, self.error, self.draws - self.centre, self.errors, alpha)
+        if interval == "bca":
+            return bca_limits(self.point, moved, self.jackknife, alpha)
+        low, high = np.quantile(moved, [alpha / 2, 1 - alpha / 2], axis=0)
+        return np.array([2 * self.point - high, 2 * self.point - low] if interval == "basic" else [low, high])
+
+    def _p_value(self, interval: Interval) -> Array:
+        size, target = np.abs(self.draws - self.centre), np.abs(self.point)
+        if interval == "studentised":
+            with np.errstate(invalid="ignore", divide="ignore"):
+                size, target = size / self.errors, target / self.error
+        known = np.isfinite(size)
+        further = np.sum(known & (size >= target), axis=0)
+        return (1 + further) / (1 + known.sum(axis=0))

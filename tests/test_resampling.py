@@ -9,9 +9,10 @@ import pytest
 from scipy import sparse
 
 import spatial_zb as zb
-from spatial_zb.core.bootstrap import bca_limits, draw_errors
+from spatial_zb.core.bootstrap import bca_limits, draw_errors, studentised_limits
+from spatial_zb.core.replicates import Moments, moments, solve_moments
 from spatial_zb.core.within import demean, transformed_sample
-from spatial_zb.resampling import bootstrap
+from spatial_zb.resampling import _effect_errors, _errors, _one_by_one, bootstrap, generator_of
 
 #: Monte Carlo noise of a standard deviation from R normal replicates, relative: 1/√(2R), times four.
 FOUR_SIGMA = 4 / np.sqrt(2 * 999)
@@ -34,22 +35,24 @@ def example(n: int = 30, T: int = 10, seed: int = 3, **options):
 
 @pytest.mark.parametrize("scheme", ["residual", "period", "unit", "wild", "parametric"])
 def test_errors_have_the_variance_of_the_fit(scheme):
-    """Averaged over many draws, the transformed ε* has mean square σ² per effective observation."""
+    """Averaged over many draws, ε* after the transform has the variance that was estimated."""
     sample = transformed_sample(30, 10, "two_way", "lee_yu")
     residuals = demean(np.random.default_rng(0).standard_normal((10, 30)), "two_way")
     sigma2 = (residuals**2).sum() / sample.observations
     rng = np.random.default_rng(1)
-    squares = [(draw_errors(residuals, scheme, sigma2, sample, rng) ** 2).mean() for _ in range(2000)]
-    assert np.mean(squares) == pytest.approx(sigma2, rel=0.01)
+    drawn = [draw_errors(residuals, scheme, sigma2, sample, "two_way", rng) for _ in range(2000)]
+    left = [(demean(errors, "two_way") ** 2).sum() / sample.observations for errors in drawn]
+    assert np.mean(left) == pytest.approx(sigma2, rel=0.01)
 
 
 def test_wild_errors_only_change_sign_by_unit():
     sample = transformed_sample(12, 6, "unit", "lee_yu")
     residuals = demean(np.random.default_rng(0).standard_normal((6, 12)), "unit")
-    drawn = draw_errors(residuals, "wild", 1.0, sample, np.random.default_rng(2))
+    drawn = draw_errors(residuals, "wild", 1.0, sample, "unit", np.random.default_rng(2))
     ratio = drawn / residuals
     assert np.allclose(ratio, ratio[0])
-    assert np.allclose(np.abs(ratio), np.sqrt(6 / 5))
+    assert np.allclose(np.abs(ratio), 1.0)  # the transform takes nothing from whole series a second time
+    assert set(np.sign(ratio[0])) == {-1.0, 1.0}
 
 
 @pytest.mark.parametrize("effects", ["none", "unit", "time", "two_way"])
@@ -99,6 +102,124 @@ def test_scale_of_y_only_scales():
     assert np.allclose(a[:, 0] * 1e9, b[:, 0], rtol=1e-6)
 
 
+def unequal(seed: int = 4):
+    """A SAR whose errors differ in variance between units, and so whose likelihood is not true."""
+    W = zb.as_weights(star())
+    rng = np.random.default_rng(seed)
+    panel = zb.simulate_durbin(W, 12, {"a": 1.0}, rho=0.5, unit_effects=0, time_effects=0, rng=seed)
+    noise = rng.standard_normal((12, W.n)) * np.r_[4.0, np.ones(W.n - 1)]
+    X = panel.array("a")
+    y = np.linalg.solve(np.eye(W.n) - 0.5 * W.matrix.toarray(), (X + noise).T).T
+    return zb.fit_durbin(
+        zb.DurbinSpec("y", ["a"], lag_x=[], fixed_effects="unit"), panel.with_columns({"y": y}), W
+    )
+
+
+def star() -> zb.Weights:
+    """One unit is the neighbour of all others, which also have two of their own."""
+    n = 31
+    links = ring(n).matrix.toarray() > 0
+    links[0, 1:] = links[1:, 0] = True
+    return zb.Weights(
+        sparse.csr_array(links.astype(float)), [f"u{k:02d}" for k in range(n)], "star"
+    ).standardise("row")
+
+
+def test_sign_flips_are_compared_with_their_own_population():
+    """Unequal variances move the estimator: replicates lie around the value it has in their population, not θ̂."""
+    fit = unequal()
+    result = bootstrap(fit, 1999, "wild", rng=1)
+    place = fit.params.index.get_loc("rho")
+    shift = result.centre[place] - fit.params["rho"]
+    assert abs(shift) > 10 * result.draws[:, place].std() / np.sqrt(1999)
+    assert abs(result.draws[:, place].mean() - result.centre[place]) < abs(shift) / 2
+    row = result.tidy().set_index("term").loc["rho"]
+    assert row["conf_low"] < fit.params["rho"] < row["conf_high"]
+
+
+def test_the_population_of_sign_flips_is_the_limit_of_their_average():
+    """Maximising the likelihood of the average squares of many flipped samples gives the same value."""
+    fit = unequal()
+    centre = bootstrap(fit, 99, "wild", rng=1).centre
+    generator = generator_of(fit)
+    seeds = np.random.SeedSequence(3).spawn(4000)
+    Y = generator.panels(np.stack([_errors(fit, generator, "wild", seed) for seed in seeds]))
+    found = moments(generator.model, Y)
+    onto_y, onto_Wy = found.onto_y.mean(axis=0), found.onto_Wy.mean(axis=0)
+    raw = [
+        np.mean(found.squares[:, j] + (a * b).sum(axis=1)) - m @ k
+        for j, (a, b, m, k) in enumerate(
+            [
+                (found.onto_y, found.onto_y, onto_y, onto_y),
+                (found.onto_y, found.onto_Wy, onto_y, onto_Wy),
+                (found.onto_Wy, found.onto_Wy, onto_Wy, onto_Wy),
+            ]
+        )
+    ]
+    mean = Moments(onto_y[None], onto_Wy[None], np.array([raw]), found.linear[:1])
+    delta, rho, sigma2, _ = solve_moments(generator.model, mean)
+    # 4,000 samples: a hundredth of the standard error of a single one
+    assert np.allclose([*delta[0], rho[0], sigma2[0]], centre, atol=0.02)
+
+
+@pytest.mark.parametrize("scheme", ["residual", "period", "unit", "parametric"])
+def test_other_schemes_are_centred_at_the_estimate(scheme):
+    fit = example()
+    assert np.array_equal(bootstrap(fit, 99, scheme, rng=1).centre, fit.params)
+
+
+def test_bias_correction_takes_the_bias_off():
+    result = bootstrap(example(), 199, rng=1)
+    expected = result.fit.params - result.tidy().set_index("term")["bias"]
+    assert np.allclose(result.bias_corrected(), expected)
+
+
+def test_one_at_a_time_and_all_at_once_are_the_same():
+    fit = example(lag_x=["a"])
+    together = bootstrap(fit, 99, rng=1)
+    draws, cov, _ = _one_by_one(fit, generator_of(fit), 99, "residual", np.random.SeedSequence(1), {})
+    assert np.allclose(draws, together.draws, atol=1e-9)
+    assert np.allclose(cov, together.covariances, rtol=1e-7, atol=1e-12)
+
+
+def test_a_robust_covariance_goes_with_every_replicate():
+    fit = example(lag_x=[])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        robust = zb.fit_durbin(fit.spec, fit.panel, fit.weights, covariance="cluster")
+    result = bootstrap(robust, 99, "wild", rng=1)
+    y = generator_of(robust).panels(
+        _errors(robust, generator_of(robust), "wild", np.random.SeedSequence(1).spawn(1)[0])[None]
+    )[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        again = zb.fit_durbin(fit.spec, fit.panel.with_columns({"y": y}), fit.weights, covariance="cluster")
+    assert np.allclose(result.covariances[0], again.cov)
+
+
+def test_studentised_limits_are_those_of_t():
+    rng = np.random.default_rng(0)
+    deviations, errors = rng.standard_normal((4999, 1)), np.full((4999, 1), 2.0)
+    low, high = studentised_limits(np.array([1.0]), np.array([3.0]), deviations, errors, 0.05).ravel()
+    q = np.quantile(deviations / 2.0, [0.025, 0.975])
+    assert low == pytest.approx(1 - 3 * q[1])
+    assert high == pytest.approx(1 - 3 * q[0])
+
+
+def test_effects_have_the_delta_errors_of_every_replicate():
+    """The first replicate's error of an effect equals that of its own fit."""
+    fit = example(lag_x=["a"])
+    result = bootstrap(fit, 99, rng=2)
+    y = generator_of(fit).panels(
+        _errors(fit, generator_of(fit), "residual", np.random.SeedSequence(2).spawn(1)[0])[None]
+    )[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        again = zb.fit_durbin(fit.spec, fit.panel.with_columns({"y": y}), fit.weights)
+    expected = zb.spatial_effects(again).tidy()["std_error"]
+    assert np.allclose(_effect_errors(fit, result.draws[:1], result.covariances[:1])[0], expected)
+
+
 def test_bca_without_skewness_is_percentile():
     draws = np.sort(np.random.default_rng(0).standard_normal(9999))
     draws = np.r_[draws, -draws][:, None]
@@ -129,6 +250,8 @@ REFUSED = {
     "scheme": (lambda f: bootstrap(f, 99, "block"), "residual"),
     "replicates": (lambda f: bootstrap(f, 10), "99"),
     "interval": (lambda f: bootstrap(f, 99, rng=1).tidy("normal"), "percentile"),
+    "kind": (lambda f: bootstrap(f.panel, 99), "fit_durbin"),
+    "bias": (lambda f: bootstrap(f, 99, rng=1).bias_corrected("mode"), "median"),
 }
 
 

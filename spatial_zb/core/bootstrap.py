@@ -1,7 +1,12 @@
-"""Resampled panels from a fitted spatial model, re-estimated: arrays only.
+r"""Resampled panels from a fitted spatial model: arrays only.
 
-A sample is drawn from the transformed model, ỹ* = (I − ρ̂W)⁻¹[Z̃δ̂ + (I − λ̂W)⁻¹ε*]~, where Z̃ are the regressors
-after the fixed-effects transform: the estimators do not depend on the effects, so none need be invented.
+A sample is drawn from the transformed model, y* = (I − ρ̂W)⁻¹[Z̃δ̂ + (I − λ̂W)⁻¹ε*], where Z̃ are the regressors after
+the fixed-effects transform: the estimators do not depend on the effects, so none need be invented.
+
+What is estimated from such samples in the limit is θ̂ itself where the score at θ̂ has mean zero over draws:
+E*[ε*'Gε*] = σ̂² T* tr(G). Draws of single residuals, of whole periods and of whole units have it; sign flips by unit
+have it only if all units have one variance, since E*[ε*'Gε*] = Σ_i g_ii Σ_t e_it². Their population value
+(:func:`population_value`) is what their replicates are to be compared with.
 
 References: Davison & Hinkley (1997), Bootstrap Methods and their Application, ch. 5-6; Efron & Tibshirani
 (1993), An Introduction to the Bootstrap, ch. 14 (BCa).
@@ -9,89 +14,112 @@ References: Davison & Hinkley (1997), Bootstrap Methods and their Application, c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse, stats
+from scipy import stats
 
 from spatial_zb.core.lag import spatial_lag
-from spatial_zb.core.logdet import LogDet
-from spatial_zb.core.spatial_ml import Maximum, cross_products, maximise
+from spatial_zb.core.replicates import SampleModel
+from spatial_zb.core.spatial_ml import cross_products, maximise
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.core.within import FixedEffects, TransformedSample, demean
 
-__all__ = ["Generator", "Scheme", "bca_limits", "draw_errors", "refit"]
+__all__ = ["Generator", "Scheme", "bca_limits", "draw_errors", "population_value", "studentised_limits"]
 
 Array = NDArray[np.float64]
 Scheme = Literal["residual", "period", "unit", "wild", "parametric"]
 
 
 def draw_errors(
-    residuals: Array, scheme: Scheme, sigma2: float, sample: TransformedSample, rng: np.random.Generator
+    residuals: Array,
+    scheme: Scheme,
+    sigma: Array,
+    sample: TransformedSample,
+    effects: FixedEffects,
+    rng: np.random.Generator,
 ) -> Array:
-    """One set of errors ε* (T, n).
+    """One set of errors ε* of the shape of ``residuals``, (T, n), or (T, n, m) for m equations.
 
-    ``"residual"`` draws single residuals, ``"period"`` whole periods (keeps what correlates units), ``"unit"``
-    whole series (keeps what correlates years), ``"wild"`` flips the sign of each unit's series (keeps
-    heteroskedasticity and serial correlation), ``"parametric"`` draws N(0, σ²). Residuals are scaled by
-    √(nT/N) first: the transform has taken nT − N degrees of freedom out of them.
+    ``"residual"`` draws single residuals (of all equations together), ``"period"`` whole periods (keeps what correlates
+    units), ``"unit"`` whole series (keeps what correlates years), ``"wild"`` flips the sign of each unit's series (keeps
+    heteroskedasticity and serial correlation), ``"parametric"`` draws N(0, Σ) with ``sigma`` (m, m), or a variance.
     """
-    T, n = residuals.shape
+    T, n = residuals.shape[:2]
     if scheme == "parametric":
-        return np.sqrt(sigma2) * rng.standard_normal((T, n))
-    pool = (residuals - residuals.mean()) * np.sqrt(T * n / sample.observations)
+        noise = rng.standard_normal(residuals.shape)
+        return noise * np.sqrt(sigma) if residuals.ndim == 2 else noise @ np.linalg.cholesky(sigma).T
+    pool = (residuals - residuals.mean(axis=(0, 1))) * _inflation(scheme, sample, effects)
     if scheme == "residual":
-        return rng.choice(pool.ravel(), (T, n))
+        return pool.reshape(T * n, -1)[rng.integers(T * n, size=T * n)].reshape(pool.shape)
     if scheme == "period":
         return pool[rng.integers(T, size=T)]
     if scheme == "unit":
         return pool[:, rng.integers(n, size=n)]
-    return pool * rng.choice([-1.0, 1.0], n)
+    return pool * rng.choice([-1.0, 1.0], n).reshape(1, n, *[1] * (pool.ndim - 2))
+
+
+def _inflation(scheme: Scheme, sample: TransformedSample, effects: FixedEffects) -> float:
+    """Factor of the residuals with which transformed errors have the variance that was estimated.
+
+    Residuals have lost degrees of freedom to the effects, and the errors drawn from them lose some again: single
+    residuals those of both effects, whole periods only those of unit effects, whole units of time effects.
+    """
+    T, n = sample.n_periods, sample.n_units
+    periods, units = T - (effects in ("unit", "two_way")), n - (effects in ("time", "two_way"))
+    left = {"residual": 1.0, "period": units / n, "unit": periods / T, "wild": periods / T}[scheme]
+    return float(np.sqrt(T * n / sample.observations * left))
 
 
 @dataclass(frozen=True, slots=True)
 class Generator:
-    """The fitted model as a source of panels.
+    """The fitted model as a source of panels: ``delta`` (k,), ``rho``, ``lam`` the estimates."""
 
-    ``Z`` (T, n, k) and, with an error process, ``WZ`` are transformed; ``delta`` (k,), ``rho``, ``lam`` the
-    estimates; ``effects`` the transform to repeat on what is drawn.
-    """
-
-    matrix: sparse.csr_array
-    logdet: LogDet | None
-    sample: TransformedSample
-    effects: FixedEffects
-    Z: Array
-    WZ: Array | None
+    model: SampleModel
     delta: Array
     rho: float
     lam: float
-    lag_y: bool
-    lag_error: bool
 
-    def panels(self) -> Callable[[Array], Array]:
-        """Factorise once; the answer turns errors (T, n) into y* (T, n), not yet transformed."""
-        outer = filter_solver(self.matrix, self.rho) if self.rho else lambda v: v
-        inner = filter_solver(self.matrix, self.lam) if self.lam else lambda v: v
-        mean = (self.Z @ self.delta).T
-        return lambda errors: outer(mean + inner(errors.T)).T
+    def panels(self, errors: Array) -> Array:
+        """Turn errors (R, T, n) into y* (R, T, n), not yet transformed."""
+        outer = filter_solver(self.model.matrix, self.rho) if self.rho else lambda v: v
+        inner = filter_solver(self.model.matrix, self.lam) if self.lam else lambda v: v
+        R, T, n = errors.shape
+        noise = inner(errors.reshape(R * T, n).T).T.reshape(R, T, n)
+        mean = self.model.Z @ self.delta
+        return outer((mean + noise).reshape(R * T, n).T).T.reshape(R, T, n)
 
 
-def refit(model: Generator, y: Array) -> Maximum:
-    """Estimate the model on y* (T, n), lagging before transforming, as for data."""
-    stack = lambda v: v.reshape(-1, *v.shape[2:])  # noqa: E731
-    Wy = spatial_lag(model.matrix, y)
+def population_value(generator: Generator, pool: Array) -> Array:
+    """(δ, [ρ], [λ], σ²) that maximise the expected likelihood over sign flips by unit of errors ``pool`` (T, n).
+
+    A sample is the mean plus w_i times what the errors of unit i add, w_i = ±1 independent, so that expected squares
+    are the square of the mean plus those of the n parts: one long sample, whose parts have no regressors.
+    """
+    model, (T, n) = generator.model, pool.shape
+    centre = generator.panels(np.zeros((1, T, n)))
+    alone = np.zeros((n, T, n))
+    alone[np.arange(n), :, np.arange(n)] = pool.T
+    Y = np.concatenate([centre, generator.panels(alone) - centre])
+
+    def transformed(values: Array) -> Array:
+        return np.concatenate([demean(one, model.effects) for one in values]).ravel()
+
+    def padded(columns: Array) -> Array:
+        return np.vstack([columns.reshape(T * n, -1), np.zeros((n * T * n, columns.shape[2]))])
+
+    Wy = np.array([spatial_lag(model.matrix, one) for one in Y])
     lagged = None
     if model.WZ is not None:
-        WWy = spatial_lag(model.matrix, Wy)
-        lagged = tuple(stack(demean(v, model.effects)) for v in (model.WZ, Wy, WWy))
-    products = cross_products(
-        stack(model.Z), stack(demean(y, model.effects)), stack(demean(Wy, model.effects)), lagged
-    )
-    return maximise(products, model.logdet, model.sample, model.lag_y, model.lag_error)
+        WWy = np.array([spatial_lag(model.matrix, one) for one in Wy])
+        lagged = padded(model.WZ), transformed(Wy), transformed(WWy)
+    products = cross_products(padded(model.Z), transformed(Y), transformed(Wy), lagged)
+    best = maximise(products, model.logdet, model.sample, model.lag_y, model.lag_error)
+    spatial = [v for v, on in ((best.rho, model.lag_y), (best.lam, model.lag_error)) if on]
+    return np.array([*best.delta, *spatial, best.sigma2])
 
 
 def bca_limits(point: Array, replicates: Array, jackknife: Array | None, alpha: float) -> Array:
@@ -118,3 +146,18 @@ def _columnwise_quantile(replicates: Array, levels: Array) -> Array:
     flat, wanted = replicates.reshape(len(replicates), -1), np.ravel(levels)
     found = [np.quantile(column, level) for column, level in zip(flat.T, wanted, strict=True)]
     return np.reshape(found, np.shape(levels))
+
+
+def studentised_limits(point: Array, error: Array, deviations: Array, errors: Array, alpha: float) -> Array:
+    """Limits (2, …) θ̂ − q se with q the quantiles of t* = deviation/se* over replicates (R, …).
+
+    Replicates without a standard error are left out; the limit of a statistic without any is NaN.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        t = deviations / errors
+    t = np.where(np.isfinite(t), t, np.nan)
+    levels: Sequence[float] = (1 - alpha / 2, alpha / 2)
+    some = np.isfinite(t).any(axis=0)
+    q = np.full((2, *point.shape), np.nan)
+    q[:, some] = np.nanquantile(t[:, some], levels, axis=0)
+    return point - q * error

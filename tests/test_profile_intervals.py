@@ -1,0 +1,90 @@
+"""Intervals that invert the likelihood-ratio test."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import stats
+from test_resampling import example, ring
+
+import spatial_zb as zb
+from spatial_zb.profile_intervals import profile_interval
+
+
+def test_a_restricted_fit_at_the_limits_has_lost_half_the_critical_value():
+    """Slow and independent: ln L of least squares of y − ρWy on the regressors, with ln|I − ρW| from numpy."""
+    fit = example(lag_x=["a"], fixed_effects="unit")
+    found = profile_interval(fit)
+    W, T = fit.weights.matrix.toarray(), len(fit.panel.periods)
+
+    def value(rho: float) -> float:
+        y = (fit.design.y - rho * fit.design.Wy).ravel()
+        Z = fit.design.Z.reshape(len(y), -1)
+        e = y - Z @ np.linalg.lstsq(Z, y, rcond=None)[0]
+        return (T - 1) * np.linalg.slogdet(np.eye(len(W)) - rho * W)[1] - fit.nobs / 2 * np.log(e @ e)
+
+    for limit in ("conf_low", "conf_high"):
+        assert 2 * (value(found["estimate"]) - value(found[limit])) == pytest.approx(stats.chi2.ppf(0.95, 1))
+    assert [found["open_low"], found["open_high"]] == [False, False]
+
+
+def test_large_samples_agree_with_the_standard_error():
+    fit = example(n=60, T=30, lag_x=[])
+    low, high = profile_interval(fit)[["conf_low", "conf_high"]]
+    expected = fit.conf_int().loc["rho"]
+    assert np.allclose([low, high], expected, atol=0.1 * fit.bse["rho"])
+
+
+def test_an_interval_without_an_interior_maximum_is_open():
+    """All nearly linked to all: the likelihood rises to the end, and the interval says so."""
+    rng = np.random.default_rng(0)
+    links = 1 + 0.05 * rng.random((8, 8))
+    np.fill_diagonal(links, 0)
+    W = zb.as_weights(links, ids=list("abcdefgh")).standardise("row")
+    for seed in range(40):
+        panel = zb.simulate_durbin(W, 5, {"a": 1.0}, rho=0.6, rng=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", zb.SpatialZbWarning)
+            fit = zb.fit_durbin(zb.DurbinSpec("y", ["a"], lag_x=[]), panel, W)
+        if not fit.converged:
+            break
+    assert not fit.converged
+    found = profile_interval(fit)
+    assert True in (found["open_low"], found["open_high"])
+    low, high = fit.weights.logdet.interval
+    assert low <= found["conf_low"] < found["conf_high"] <= high
+
+
+def test_bootstrap_critical_values_are_near_chi_square_where_the_likelihood_is_regular():
+    found = profile_interval(example(n=60, T=20, lag_x=[]), bootstrap=999, rng=1)
+    # standard error of a 95 % quantile of 999 draws of χ²₁: √(0.05·0.95/999)/f(3.84) = 0.23; three of them
+    assert found["critical"] == pytest.approx(stats.chi2.ppf(0.95, 1), abs=0.7)
+
+
+REFUSED = {
+    "both": (lambda: profile_interval(example(lag_error=True, lag_x=[])), "bootstrap"),
+    "none": (lambda: profile_interval(example(lag_y=False)), "rho, lam"),
+    "term": (lambda: profile_interval(example(), "lam"), "rho"),
+    "few": (lambda: profile_interval(example(), bootstrap=10), "99"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals(case):
+    call, word = REFUSED[case]
+    with pytest.raises(zb.SpecificationError, match=word):
+        call()
+
+
+def test_units_of_y_do_not_matter():
+    fit = example(lag_x=[])
+    panel = fit.panel.with_columns({"y": fit.panel.array("y") * 1e9})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        scaled = zb.fit_durbin(fit.spec, panel, ring(30))
+    keys = ["conf_low", "conf_high"]
+    assert np.allclose(
+        profile_interval(fit)[keys].astype(float), profile_interval(scaled)[keys].astype(float)
+    )

@@ -1,0 +1,115 @@
+"""The bootstrap of systems: identities first, then what it is for."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from test_resampling import ring, star
+
+import spatial_zb as zb
+from spatial_zb.system_resampling import _estimate, _generator
+
+#: Two runs of one estimator on the same arrays.
+SAME = 1e-7
+#: Monte Carlo noise of a standard deviation from 199 replicates, four of them, and the small-sample bias of errors.
+FOUR_SIGMA = 4 / np.sqrt(2 * 199) + 0.06
+SIGMA = np.array([[1.0, 0.4], [0.4, 1.0]])
+TRUTH = {
+    ("industry", "tal"): 0.25,
+    ("industry", "W_ind"): 0.3,
+    ("industry", "a"): 1.0,
+    ("industry", "b"): -0.5,
+    ("talent", "ind"): 0.2,
+    ("talent", "W_tal"): 0.25,
+    ("talent", "c"): 1.0,
+}
+
+
+def example(method: str, lag_error: bool = False, seed: int = 3, W: zb.Weights | None = None, **options):
+    W = ring(24) if W is None else W
+    spec = zb.SystemSpec(
+        {
+            "industry": zb.Equation("ind", ["tal"], ["a", "b"], lag_error=lag_error),
+            "talent": zb.Equation("tal", ["ind"], ["c"]),
+        }
+    )
+    panel = zb.simulate_system(spec, W, 8, TRUTH, sigma=SIGMA, rng=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        return zb.fit_system(spec, panel, W, method, **options)
+
+
+METHODS = [("2sls", False), ("3sls", False), ("fiml", False), ("gs3sls", True), ("fiml", True)]
+
+
+@pytest.mark.parametrize(("method", "lag_error"), METHODS)
+def test_the_residuals_of_the_fit_give_its_data_back(method, lag_error):
+    """Drawing the fitted residuals themselves reproduces the sample, and its estimates."""
+    fit = example(method, lag_error)
+    arrays = _generator(fit).sample(fit.residuals)
+    assert np.allclose(arrays.y, fit.design.arrays.y, atol=SAME)
+    for drawn, own in zip(arrays.Z, fit.design.arrays.Z, strict=True):
+        assert np.allclose(drawn, own, atol=SAME)
+    params, cov, at_bound = _estimate(fit, arrays)
+    assert np.allclose(params, fit.params, atol=SAME)
+    assert np.allclose(cov, fit.cov, rtol=1e-5)
+    assert not at_bound
+
+
+@pytest.mark.parametrize(("method", "lag_error"), METHODS)
+def test_parametric_errors_agree_with_the_covariance(method, lag_error):
+    fit = example(method, lag_error, W=ring(40))
+    result = zb.bootstrap(fit, 199, "parametric", rng=1)
+    table = result.tidy().set_index(["equation", "term"])
+    assert list(table.index) == list(fit.params.index)
+    assert np.all(np.abs(table["std_error"] / fit.bse - 1) < FOUR_SIGMA)
+
+
+def test_effects_are_those_of_every_replicate():
+    fit = example("3sls")
+    result = zb.bootstrap(fit, 99, rng=1)
+    table = result.effects().set_index(["response", "source", "effect"])
+    point = zb.spatial_effects(fit).tidy().set_index(["response", "source", "effect"])
+    assert np.allclose(table["estimate"], point["estimate"])
+    by = {key: i for i, key in enumerate(fit.params.index)}
+    totals = []
+    for draw in result.draws[result.stable]:
+        gamma = np.array([[1, -draw[by["industry", "tal"]]], [-draw[by["talent", "ind"]], 1]])
+        psi = np.diag([draw[by["industry", "W_ind"]], draw[by["talent", "W_tal"]]])
+        totals.append(np.linalg.inv(gamma - psi)[0, 1])
+    row = table.loc[("industry", "shock:talent", "total")]
+    assert row["conf_low"] == pytest.approx(np.quantile(totals, 0.025))
+    assert row["std_error"] == pytest.approx(np.std(totals, ddof=1))
+    for interval in ("basic", "bca", "studentised"):
+        other = result.effects(interval).set_index(["response", "source", "effect"])
+        assert np.isfinite(other["conf_low"]).all(), interval
+
+
+def test_wild_population_of_instruments_is_the_estimate():
+    """Instruments are exogenous whatever the variances: sign flips move only what needs equal variances."""
+    fit = example("3sls")
+    assert np.allclose(zb.bootstrap(fit, 99, "wild", rng=1).centre, fit.params, atol=SAME)
+    likelihood = example("fiml", W=star())
+    centre = zb.bootstrap(likelihood, 99, "wild", rng=1).centre
+    assert np.abs((centre - likelihood.params) / likelihood.bse).max() > 0.01
+    on_ring = example("fiml")  # every unit has the same place in W: unequal variances do no harm
+    assert np.allclose(zb.bootstrap(on_ring, 99, "wild", rng=1).centre, on_ring.params, atol=1e-5)
+
+
+def test_streams_do_not_depend_on_their_number():
+    fit = example("3sls")
+    first, second = zb.bootstrap(fit, 99, rng=7), zb.bootstrap(fit, 120, rng=7)
+    assert np.array_equal(first.draws, second.draws[:99])
+
+
+def test_random_effects_are_refused():
+    spec = example("3sls").spec
+    panel = zb.simulate_system(spec, ring(24), 8, TRUTH, time_effects=0, rng=1)
+    random = zb.SystemSpec(spec.equations, fixed_effects="random")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        fit = zb.fit_system(random, panel, ring(24), "3sls")
+    with pytest.raises(zb.SpecificationError, match="random"):
+        zb.bootstrap(fit, 99)
