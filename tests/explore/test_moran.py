@@ -15,7 +15,11 @@ from spatial_zb import (
     SpatialZbWarning,
     SpecificationError,
     Weights,
+    geary,
+    general_g,
+    local_moran,
     moran,
+    pooled_moran,
     simulate_durbin,
     weights,
 )
@@ -126,7 +130,7 @@ def test_streams_of_periods_do_not_depend_on_each_other(panel, W):
 def test_order_of_units_does_not_matter(panel, W):
     order = np.random.default_rng(0).permutation(41)
     moved = Panel(panel.values[:, order], panel.periods, panel.units[order], panel.columns)
-    a, b = (moran(p, "y", W, permutations=0).table() for p in (panel, moved))
+    a, b = (moran(p, "y", W, permutations=199, rng=1).table() for p in (panel, moved))
     pd.testing.assert_frame_equal(a, b, rtol=1e-12)
 
 
@@ -152,3 +156,23 @@ def test_refusals(panel, W):
 def test_glance_says_what_was_computed(panel, W):
     row = moran(panel, "y", W, permutations=99, rng=1, alternative="greater").glance().iloc[0]
     assert (row["variable"], row["permutations"], row["alternative"]) == ("y", 99, "greater")
+
+
+OPTIONS = {
+    "alternative": ({"alternative": "both"}, "two-sided, greater, less"),
+    "negative": ({"permutations": -1}, "zero or more, not -1"),
+    "a fraction": ({"permutations": 99.5}, "whole number.*99.5"),
+    "text": ({"permutations": "99"}, "whole number.*'99'"),
+    "a generator": ({"rng": np.random.default_rng(1)}, "SeedSequence, not Generator"),
+    "a negative seed": ({"rng": -1}, "from zero.*not -1"),
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_options_are_refused_by_every_statistic(panel, W, case):
+    options, words = OPTIONS[case]
+    for statistic in (moran, geary, general_g, pooled_moran):
+        with pytest.raises(SpecificationError, match=words):
+            statistic(panel, "y", W, **options)
+    with pytest.raises(SpecificationError, match=words):
+        local_moran(panel, "y", W, period=panel.periods[0], **options)

@@ -1,0 +1,182 @@
+"""The options, values and weights of every statistic of spatial association, checked in one place."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+import numpy as np
+
+from spatial_zb.core.local_statistics import ADJUSTMENTS, Adjustment
+from spatial_zb.core.moran import Alternative
+from spatial_zb.data.panel import Panel
+from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.weights.matrix import Weights, as_weights
+
+__all__ = ["LocalOptions", "Options", "Seed", "by_id", "mention_islands", "ready", "refuse_negative"]
+
+Seed = int | np.random.SeedSequence | None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a statistic is tested.
+
+    Raises
+    ------
+    SpecificationError
+        An unknown alternative, permutations that are not a whole number from zero, or a seed of another kind.
+    """
+
+    permutations: int
+    rng: Seed
+    alternative: Alternative
+
+    def __post_init__(self) -> None:
+        if self.alternative not in get_args(Alternative):
+            raise SpecificationError(
+                f"alternative must be one of {listed(get_args(Alternative))}, not {self.alternative!r}."
+            )
+        if not isinstance(self.permutations, int | np.integer) or self.permutations < 0:
+            raise SpecificationError(
+                f"permutations must be a whole number, zero or more, not {self.permutations!r}."
+            )
+        whole = isinstance(self.rng, int | np.integer) and self.rng >= 0
+        if not (self.rng is None or whole or isinstance(self.rng, np.random.SeedSequence)):
+            raise SpecificationError(
+                "rng must be a whole number from zero or a numpy.random.SeedSequence, not "
+                f"{self.rng if isinstance(self.rng, int) else type(self.rng).__name__}."
+            )
+
+    def streams(self, periods: Sequence[int]) -> list[np.random.SeedSequence]:
+        """One seed for each period; the caller's SeedSequence stays as it was."""
+        root = self.rng if isinstance(self.rng, np.random.SeedSequence) else np.random.SeedSequence(self.rng)
+        fresh = np.random.SeedSequence(root.entropy, spawn_key=root.spawn_key, pool_size=root.pool_size)
+        return fresh.spawn(len(periods))
+
+
+@dataclass(frozen=True, slots=True)
+class LocalOptions:
+    """How a local statistic is tested, and when a unit counts as part of a cluster.
+
+    Raises
+    ------
+    SpecificationError
+        An unknown adjustment, or alpha outside (0, 1).
+    """
+
+    test: Options
+    adjust: Adjustment | None
+    alpha: float
+
+    def __post_init__(self) -> None:
+        if self.adjust is not None and self.adjust not in ADJUSTMENTS:
+            raise SpecificationError(
+                f"adjust must be one of {listed(ADJUSTMENTS)} or None, not {self.adjust!r}."
+            )
+        if not 0 < self.alpha < 1:
+            raise SpecificationError(f"alpha must be between 0 and 1, not {self.alpha}.")
+
+    def mention_coarse(self, weights: Weights) -> None:
+        """With too few permutations no p-value can ever pass Bonferroni's bar."""
+        tested, permutations = weights.n - len(weights.islands), self.test.permutations
+        sides = 1 + (self.test.alternative == "two-sided")
+        smallest = sides / (1 + permutations)
+        if self.adjust == "bonferroni" and permutations and smallest * tested >= self.alpha:
+            needed = int(np.ceil(tested * sides / self.alpha))
+            warnings.warn(
+                f"{permutations} permutations cannot give a p-value that stays below {self.alpha} after "
+                f"Bonferroni's correction for {tested} units; use at least {needed}, or adjust='fdr'.",
+                SpatialZbWarning,
+                stacklevel=_caller(),
+            )
+
+
+def ready(panel: Panel, names: Sequence[str], W: Any, what: str, fate: str) -> tuple[Panel, Weights]:
+    """The panel and W, both in the order of ids, after checking values and saying what becomes of islands.
+
+    The order in which units came must not steer random draws.
+
+    Parameters
+    ----------
+    what, fate
+        The statistic, and what islands do in it: "... do not count in Moran's I".
+
+    Raises
+    ------
+    AlignmentError
+        Units of the panel and of W differ.
+    DataError
+        A blank cell, a variable that is constant in a period, fewer than four units.
+    """
+    ordered = by_id(panel)
+    weights = as_weights(W)
+    if not weights.ids.equals(ordered.units):
+        weights = weights.align(ordered.units)
+    for name in dict.fromkeys(names):
+        _refuse_unusable(ordered, name, what)
+    mention_islands(weights, fate)
+    return ordered, weights
+
+
+def by_id(panel: Panel) -> Panel:
+    """The panel in the order of its ids."""
+    if panel.units.is_monotonic_increasing:
+        return panel
+    order = np.argsort(panel.units.to_numpy())
+    return replace(panel, values=panel.values[:, order], units=panel.units[order])
+
+
+def _refuse_unusable(panel: Panel, variable: str, what: str) -> None:
+    values = panel.array(variable)
+    blank = np.argwhere(np.isnan(values))
+    if len(blank):
+        cells = [f"{panel.units[i]} {panel.periods[t]}" for t, i in blank]
+        raise DataError(
+            f"{variable!r} is blank at {listed(cells)}. Fill these cells by a stated rule, or drop the units."
+        )
+    flat = [p for p, x in zip(panel.periods, values, strict=True) if np.ptp(x) == 0]
+    if flat:
+        raise DataError(f"{variable!r} is the same for all units in {listed(flat)}: {what} is not defined.")
+    if values.shape[1] < 4:
+        raise DataError(f"{what} needs at least 4 units for its variance; the panel has {values.shape[1]}.")
+
+
+def refuse_negative(panel: Panel, variable: str) -> None:
+    """Refuse values for which Getis and Ord's G is not defined."""
+    values = panel.array(variable)
+    negative = np.argwhere(values < 0)
+    if len(negative):
+        cells = [f"{panel.units[i]} {panel.periods[t]}" for t, i in negative]
+        raise DataError(
+            f"{variable!r} is negative at {listed(cells)}: G needs a variable with a natural zero. "
+            "Use Moran's I, or a variable such as a level or a share."
+        )
+    bare = [p for p, x in zip(panel.periods, values, strict=True) if np.count_nonzero(x) < 2]
+    if bare:
+        raise DataError(
+            f"{variable!r} is positive in fewer than two units in {listed(bare)}: G is not defined."
+        )
+
+
+def mention_islands(W: Weights, fate: str) -> None:
+    """Warn of units without neighbours."""
+    if len(W.islands):
+        warnings.warn(
+            f"Units without neighbours {fate} under {W.label!r}: {listed(W.islands)}.",
+            SpatialZbWarning,
+            stacklevel=_caller(),
+        )
+
+
+def _caller() -> int:
+    """How many frames up the code outside this package is, for warnings."""
+    package = __name__.rpartition(".")[0]
+    depth = 1
+    frame = sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith(package):
+        depth, frame = depth + 1, frame.f_back
+    return depth

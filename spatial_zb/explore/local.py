@@ -1,0 +1,213 @@
+"""Local statistics of spatial association: one period, unit by unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spatial_zb.core import local_statistics as core
+from spatial_zb.core.local_statistics import Adjustment
+from spatial_zb.core.moran import Alternative, normal_p_value
+from spatial_zb.data.panel import Panel
+from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.explore.checks import LocalOptions, Options, Seed, ready, refuse_negative
+from spatial_zb.explore.tables import NO_NEIGHBOURS, NOT_SIGNIFICANT, LocalTable
+from spatial_zb.weights.matrix import Weights
+
+__all__ = ["local_bivariate_moran", "local_g", "local_moran"]
+
+#: The unit first, its neighbours second, by 2 · (unit above the mean) + (neighbours above the mean).
+QUADRANTS = np.array(["LL", "LH", "HL", "HH"], dtype=object)
+
+
+def local_moran(
+    panel: Panel,
+    variable: str,
+    W: Any,
+    *,
+    period: int | None = None,
+    permutations: int = 9999,
+    rng: Seed = None,
+    adjust: Adjustment | None = "fdr",
+    alpha: float = 0.05,
+    alternative: Alternative = "two-sided",
+) -> LocalTable:
+    """Local Moran's I of every unit in one period.
+
+    I_i = (n−1) z_i Σ_j w_ij z_j / Σ_i z_i², as in GeoDa and esda, so that Σ I_i = (n−1)/n · S₀ · I. (R's spdep
+    has n in place of n−1.)
+
+    Parameters
+    ----------
+    panel, variable, W
+        As in :func:`moran`.
+    period
+        May be left out when the panel has only one.
+    permutations
+        Deals of the other units' values to a unit's neighbours, its own value in place. All units share them;
+        0 leaves p-values NaN and clusters empty.
+    rng
+        Seed. The stream belongs to the position of the period in the panel: results do not depend on what else
+        is computed, nor in which order.
+    adjust
+        Correction of p-values for their number: ``"fdr"`` (Benjamini–Hochberg, as Caldas de Castro & Singer
+        2006), ``"bonferroni"`` or None.
+    alpha
+        A unit is in a cluster when ``p_adjusted`` is below it.
+    alternative
+        ``"two-sided"`` (default), ``"greater"`` (like its neighbours) or ``"less"`` (unlike them).
+
+    Returns
+    -------
+    LocalTable with ``I, z, p_sim, p_adjusted, quadrant, cluster``. ``z`` has the exact moments of the
+    permutation distribution. ``quadrant`` is HH, LL, HL or LH, the unit first, its neighbours second, high
+    meaning above the mean; ``cluster`` is the quadrant, "not significant" or "no neighbours".
+
+    Raises
+    ------
+    DataError, SpecificationError, AlignmentError
+        As in :func:`moran`; a period the panel does not have, or none named.
+
+    Notes
+    -----
+    Anselin, L. (1995), Geographical Analysis 27: 93-115.
+    """
+    return _local_moran(
+        panel, (variable,), W, period, LocalOptions(Options(permutations, rng, alternative), adjust, alpha)
+    )
+
+
+def local_bivariate_moran(
+    panel: Panel,
+    x: str,
+    y: str,
+    W: Any,
+    *,
+    period: int | None = None,
+    permutations: int = 9999,
+    rng: Seed = None,
+    adjust: Adjustment | None = "fdr",
+    alpha: float = 0.05,
+    alternative: Alternative = "two-sided",
+) -> LocalTable:
+    """Is x of this unit associated with y of its neighbours? Local bivariate Moran's I in one period.
+
+    I_i = (n−1) a_i Σ_j w_ij b_j / √(a'a b'b), a and b deviations of x and y. The values of y of all other units
+    are dealt to the neighbours. Quadrants are x of the unit first, y of its neighbours second: HL is a unit
+    high in x among neighbours low in y. Everything else as in :func:`local_moran`.
+    """
+    return _local_moran(
+        panel, (x, y), W, period, LocalOptions(Options(permutations, rng, alternative), adjust, alpha)
+    )
+
+
+def local_g(
+    panel: Panel,
+    variable: str,
+    W: Any,
+    *,
+    period: int | None = None,
+    star: bool = False,
+    permutations: int = 9999,
+    rng: Seed = None,
+    adjust: Adjustment | None = "fdr",
+    alpha: float = 0.05,
+    alternative: Alternative = "two-sided",
+) -> LocalTable:
+    """Getis and Ord's local G of every unit in one period, or G* with ``star``: hot and cold spots.
+
+    G_i = Σ_j w_ij x_j / Σ_j x_j over j ≠ i. In G*_i the unit itself counts, with the largest weight of its
+    row; a row that sums to one keeps that sum. The other parameters are those of :func:`local_moran`.
+
+    Returns
+    -------
+    LocalTable with ``G, z, p_value, p_sim, p_adjusted, cluster``; ``cluster`` is "hot", "cold", "not
+    significant" or "no neighbours". ``z`` and ``p_value`` follow Ord & Getis (1995). ``p_sim`` keeps the
+    unit's own value in place, as GeoDa and esda do, so that it is the same for G and G*; it is what
+    ``p_adjusted`` starts from.
+
+    Raises
+    ------
+    DataError
+        As in :func:`general_g`.
+    """
+    options = LocalOptions(Options(permutations, rng, alternative), adjust, alpha)
+    weights, one, seed = _local_inputs(panel, (variable,), W, period, options, "Local G")
+    refuse_negative(one, variable)
+    x = one.array(variable)[0]
+    G, z, p_sim = core.local_g(x, weights.matrix, star, permutations, seed, alternative)
+    frame = pd.DataFrame(
+        {"G": G, "z": z, "p_value": normal_p_value(z, alternative), "p_sim": p_sim},
+        index=one.units.rename("unit"),
+    )
+    lag = weights.matrix @ (x - x.mean())
+    return _local_table(
+        "G*" if star else "G", (variable,), one, weights, options, frame, _spots(lag), panel.units
+    )
+
+
+def _local_moran(
+    panel: Panel, names: tuple[str, ...], W: Any, period: int | None, options: LocalOptions
+) -> LocalTable:
+    weights, one, seed = _local_inputs(panel, names, W, period, options, "Local Moran's I")
+    x, y = one.array(names[0])[0], one.array(names[-1])[0]
+    result = core.local_moran_i(
+        x, y, weights.matrix, options.test.permutations, seed, options.test.alternative
+    )
+    index = one.units.rename("unit")
+    frame = pd.DataFrame({"I": result.I, "z": result.z, "p_sim": result.p_sim}, index=index)
+    quadrant = QUADRANTS[2 * result.high + result.high_lag]
+    shown = quadrant.copy()
+    shown[result.alone] = np.nan
+    frame["quadrant"] = pd.Series(shown, index)
+    return _local_table("I", names, one, weights, options, frame, quadrant, panel.units)
+
+
+def _local_inputs(
+    panel: Panel, names: tuple[str, ...], W: Any, period: int | None, options: LocalOptions, what: str
+) -> tuple[Weights, Panel, np.random.SeedSequence]:
+    """Check everything; give W and the panel of this period, both by id, and the period's own seed."""
+    if period is None and len(panel.periods) > 1:
+        raise SpecificationError(f"Name one period: {listed(panel.periods)}.")
+    one = panel.select(periods=[panel.periods[0] if period is None else period])
+    one, weights = ready(one, names, W, what, f"have no {what}")
+    options.mention_coarse(weights)
+    return weights, one, options.test.streams(panel.periods)[panel.periods.index(one.periods[0])]
+
+
+def _local_table(
+    statistic: str,
+    names: tuple[str, ...],
+    one: Panel,
+    weights: Weights,
+    options: LocalOptions,
+    frame: pd.DataFrame,
+    words: np.ndarray,
+    units: pd.Index,
+) -> LocalTable:
+    """Adjust p-values, say in ``cluster`` which of the ``words`` are significant, and order by ``units``."""
+    adjusted = core.adjusted_p_values(frame["p_sim"].to_numpy(), options.adjust)
+    cluster = np.where(adjusted < options.alpha, words, NOT_SIGNIFICANT).astype(object)
+    cluster[np.isnan(adjusted)] = np.nan
+    cluster[np.diff(weights.matrix.indptr) == 0] = NO_NEIGHBOURS
+    frame.insert(frame.columns.get_loc("p_sim") + 1, "p_adjusted", adjusted)
+    frame["cluster"] = pd.Series(cluster, frame.index, dtype=object)
+    if not frame.index.equals(units):
+        frame = frame.loc[units].rename_axis("unit")
+    return LocalTable(
+        statistic,
+        names,
+        one.periods[0],
+        weights.label,
+        options.test.permutations,
+        options.test.alternative,
+        options.adjust,
+        options.alpha,
+        frame,
+    )
+
+
+def _spots(lag: np.ndarray) -> np.ndarray:
+    return np.array(["cold", "hot"], dtype=object)[(lag > 0).astype(int)]

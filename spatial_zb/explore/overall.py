@@ -1,0 +1,320 @@
+"""Global statistics of spatial association, period by period or for all periods together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from spatial_zb.core import cross_product as cross
+from spatial_zb.core.local_statistics import with_self
+from spatial_zb.core.moran import (
+    Alternative,
+    moran_i,
+    moran_permutations,
+    normal_p_value,
+    permutation_p_value,
+)
+from spatial_zb.data.panel import Panel
+from spatial_zb.errors import SpecificationError
+from spatial_zb.explore.checks import Options, Seed, ready, refuse_negative
+from spatial_zb.explore.tables import MoranTable, StatisticTable
+from spatial_zb.weights.matrix import Weights
+
+__all__ = ["bivariate_moran", "geary", "general_g", "lee", "moran", "pooled_moran"]
+
+
+def moran(
+    panel: Panel,
+    variable: str,
+    W: Any,
+    *,
+    permutations: int = 999,
+    rng: Seed = None,
+    alternative: Alternative = "two-sided",
+) -> MoranTable:
+    """Moran's I of a variable in every period, with analytic and permutation p-values.
+
+    Parameters
+    ----------
+    panel, variable
+        The panel and the name of one of its variables.
+    W
+        Weights, or anything :func:`as_weights` takes; units are matched by id.
+    permutations
+        Random assignments of values to units behind ``p_sim``; 0 leaves ``p_sim`` NaN.
+    rng
+        Seed. Each period draws from its own stream, so that results do not depend on the order of work.
+    alternative
+        ``"two-sided"`` (default), ``"greater"`` (clustering) or ``"less"`` (dispersion), for both p-values.
+
+    Raises
+    ------
+    DataError
+        A blank cell or a constant variable, naming unit and period.
+    SpecificationError
+        An unknown alternative or a negative number of permutations.
+    """
+    options = Options(permutations, rng, alternative)
+    panel, weights = ready(panel, (variable,), W, "Moran's I", "do not count in Moran's I")
+    rows = [
+        _moran_row(period, x, weights, seed, options)
+        for period, x, seed in zip(
+            panel.periods, panel.array(variable), options.streams(panel.periods), strict=True
+        )
+    ]
+    return MoranTable(variable, weights.label, options.permutations, options.alternative, pd.DataFrame(rows))
+
+
+def bivariate_moran(
+    panel: Panel,
+    x: str,
+    y: str,
+    W: Any,
+    *,
+    permutations: int = 999,
+    rng: Seed = None,
+    alternative: Alternative = "two-sided",
+) -> StatisticTable:
+    """Is x of a unit associated with y of its neighbours? ``I`` in every period.
+
+    I = (n/S₀) a'Wb / √(a'a b'b), a and b the deviations of x and y from their means. Under the null the values
+    of y change places and those of x stay, so that ``z`` has exact moments. Where x and y go together within a
+    unit and y is clustered, I differs from zero without any influence of neighbours: read it with the
+    correlation of x and y, or use :func:`lee`.
+
+    Parameters
+    ----------
+    panel, x, y, W
+        x of the unit itself, y of its neighbours; the other parameters and errors are those of :func:`moran`.
+
+    Notes
+    -----
+    Anselin, L., Syabri, I. & Smirnov, O. (2002), Visualizing multivariate spatial correlation with dynamically
+    linked windows. CSISS, Santa Barbara.
+    """
+    options = Options(permutations, rng, alternative)
+    panel, weights = ready(panel, (x, y), W, "bivariate Moran's I", "do not count in bivariate Moran's I")
+
+    def one(values: np.ndarray) -> tuple[cross.Result, Callable]:
+        own, theirs = values
+        return cross.bivariate_moran(
+            own, theirs, weights.matrix
+        ), lambda count, stream: cross.bivariate_moran_permutations(
+            own, theirs, weights.matrix, count, stream
+        )
+
+    return _by_period("I", panel, (x, y), weights, options, one)
+
+
+def geary(
+    panel: Panel,
+    variable: str,
+    W: Any,
+    *,
+    permutations: int = 999,
+    rng: Seed = None,
+    alternative: Alternative = "two-sided",
+) -> StatisticTable:
+    """Geary's ``C`` in every period: below 1 where neighbours are alike, above 1 where they differ.
+
+    C = (n−1) Σ_ij w_ij (x_i − x_j)² / (2 S₀ Σ_i z_i²). ``alternative`` speaks of the value of C, so that
+    ``"less"`` is clustering. Units without neighbours stay in n, in the mean and among the permuted values, so
+    that E C = 1. The parameters and errors are those of :func:`moran`.
+
+    Notes
+    -----
+    Geary, R.C. (1954), The Incorporated Statistician 5: 115-145; variance under randomisation.
+    """
+    options = Options(permutations, rng, alternative)
+    panel, weights = ready(panel, (variable,), W, "Geary's C", "have no pair in Geary's C")
+    kernel = _exchange(lambda values: cross.geary_c(values[0], weights.matrix))
+    return _by_period("C", panel, (variable,), weights, options, kernel)
+
+
+def general_g(
+    panel: Panel,
+    variable: str,
+    W: Any,
+    *,
+    permutations: int = 999,
+    rng: Seed = None,
+    alternative: Alternative = "two-sided",
+) -> StatisticTable:
+    """Getis and Ord's general ``G`` in every period: above its mean where high values meet, below where low do.
+
+    G = Σ_ij w_ij x_i x_j / Σ_{i≠j} x_i x_j for a variable with a natural zero. Usual with binary W (a distance
+    band or contiguity, not row-normalised). The parameters are those of :func:`moran`.
+
+    Raises
+    ------
+    DataError
+        As in :func:`moran`; also a negative value, or fewer than two positive ones.
+
+    Notes
+    -----
+    Getis, A. & Ord, J.K. (1992), Geographical Analysis 24: 189-206; variance under randomisation.
+    """
+    options = Options(permutations, rng, alternative)
+    panel, weights = ready(panel, (variable,), W, "General G", "have no pair in General G")
+    refuse_negative(panel, variable)
+    kernel = _exchange(lambda values: cross.general_g(values[0], weights.matrix))
+    return _by_period("G", panel, (variable,), weights, options, kernel)
+
+
+def lee(
+    panel: Panel,
+    x: str,
+    y: str,
+    W: Any,
+    *,
+    include_self: bool = False,
+    permutations: int = 999,
+    rng: Seed = None,
+    alternative: Alternative = "two-sided",
+) -> StatisticTable:
+    """Lee's ``L`` in every period: the correlation of x and y after smoothing both over neighbours.
+
+    L = n/Σ_i(Σ_j w_ij)² · Σ_i (Wa)_i (Wb)_i / √(a'a b'b). Under the null pairs (x, y) change places together,
+    so the correlation within units is part of the null and not taken for a spatial one.
+
+    Parameters
+    ----------
+    panel, x, y, W
+        The order of x and y does not matter; the other parameters and errors are those of :func:`moran`.
+    include_self
+        Smooth over the unit itself too, as Lee does, with the largest weight of its row.
+
+    Notes
+    -----
+    Lee, S.-I. (2001), J. Geographical Systems 3: 369-385; moments: Lee (2004), Environment and Planning A 36.
+    """
+    options = Options(permutations, rng, alternative)
+    panel, weights = ready(panel, (x, y), W, "Lee's L", "are smoothed to zero in Lee's L")
+    matrix = with_self(weights.matrix) if include_self else weights.matrix
+    kernel = _exchange(lambda values: cross.lee_l(values[0], values[1], matrix))
+    return _by_period("L", panel, (x, y), weights, options, kernel)
+
+
+def pooled_moran(
+    panel: Panel,
+    variable: str,
+    W: Any,
+    *,
+    centre: Literal["period", "all"] = "period",
+    permutations: int = 999,
+    rng: Seed = None,
+    alternative: Alternative = "two-sided",
+) -> StatisticTable:
+    """One Moran's ``I`` for all periods together, W linking units within each period.
+
+    I = (n/S₀) Σ_t z_t'Wz_t / Σ_t z_t'z_t. Under the null whole histories change places between units, so that
+    persistence over time does not pass for many independent observations; ``z`` has the exact moments of it.
+
+    Parameters
+    ----------
+    centre
+        ``"period"``: z is the deviation from the mean of its period, a common trend plays no part. ``"all"``:
+        from the mean of all cells, so that a trend counts as association.
+    panel, variable, W, permutations, rng, alternative
+        As in :func:`moran`, and so are the errors.
+
+    Returns
+    -------
+    StatisticTable of one row, with ``n_periods`` in place of ``period``.
+    """
+    if centre not in ("period", "all"):
+        raise SpecificationError(f'centre must be "period" or "all", not {centre!r}.')
+    options = Options(permutations, rng, alternative)
+    panel, weights = ready(panel, (variable,), W, "Moran's I", "do not count in Moran's I")
+    x = panel.array(variable)
+    z = x - (x.mean(axis=1, keepdims=True) if centre == "period" else x.mean())
+    return pooled(z, variable, weights, options)
+
+
+def _exchange(build: Callable[[np.ndarray], cross.CrossProduct]) -> Callable:
+    """A kernel for :func:`_by_period` from a statistic whose units change places."""
+
+    def one(values: np.ndarray) -> tuple[cross.Result, Callable]:
+        statistic = build(values)
+        return cross.cross_product(statistic), lambda count, stream: cross.cross_product_permutations(
+            statistic, count, stream
+        )
+
+    return one
+
+
+def _by_period(
+    statistic: str,
+    panel: Panel,
+    names: tuple[str, ...],
+    weights: Weights,
+    options: Options,
+    kernel: Callable[[np.ndarray], tuple[cross.Result, Callable]],
+) -> StatisticTable:
+    stacked = np.stack([panel.array(name) for name in names], axis=1)
+    rows = []
+    for period, values, seed in zip(panel.periods, stacked, options.streams(panel.periods), strict=True):
+        result, draw = kernel(values)
+        rows.append({"period": period, **_tested(statistic, result, draw, seed, options)})
+    return StatisticTable(
+        statistic, names, weights.label, options.permutations, options.alternative, pd.DataFrame(rows)
+    )
+
+
+def pooled(z: np.ndarray, name: str, weights: Weights, options: Options) -> StatisticTable:
+    result, draw = _exchange(lambda values: cross.pooled_moran(values, weights.matrix))(z)
+    seed = options.streams((0,))[0]
+    row = {"n_periods": len(z), **_tested("I", result, draw, seed, options)}
+    return StatisticTable(
+        "I", (name,), weights.label, options.permutations, options.alternative, pd.DataFrame([row])
+    )
+
+
+def _tested(
+    name: str,
+    result: cross.Result,
+    draw: Callable,
+    seed: np.random.SeedSequence,
+    options: Options,
+) -> dict[str, float]:
+    p_sim = float("nan")
+    if options.permutations:
+        reference = draw(options.permutations, np.random.default_rng(seed))
+        p_sim = permutation_p_value(result.value, reference, options.alternative)
+    return {**analytic(name, result, options.alternative), "p_sim": p_sim}
+
+
+def analytic(name: str, result: cross.Result, alternative: Alternative) -> dict[str, float]:
+    return {
+        name: result.value,
+        "expected": result.expected,
+        "std_dev": result.std_dev,
+        "z": result.z,
+        "p_value": float(normal_p_value(result.z, alternative)),
+    }
+
+
+def _moran_row(
+    period: int,
+    x: np.ndarray,
+    W: Weights,
+    seed: np.random.SeedSequence,
+    options: Options,
+) -> dict[str, float]:
+    result = moran_i(x, W.matrix)
+    p_sim = float("nan")
+    if options.permutations:
+        reference = moran_permutations(x, W.matrix, options.permutations, np.random.default_rng(seed))
+        p_sim = permutation_p_value(result.I, reference, options.alternative)
+    return {
+        "period": period,
+        "I": result.I,
+        "expected": result.expected,
+        "std_dev": result.std_dev,
+        "z": result.z,
+        "p_value": result.p_value(options.alternative),
+        "p_sim": p_sim,
+    }
