@@ -13,6 +13,7 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import astuple, dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,8 @@ MODELS = {
     "SDEM": (False, ["x"], True),
     "SAC": (True, [], True),
 }
+#: Names of coefficients in the table.
+NAMES = {"x": "beta", "W_x": "theta"}
 KEYS = ["n", "weights", "model", "estimator", "spatial"]
 
 
@@ -86,14 +89,13 @@ def truth(cell: Cell) -> dict[str, float]:
     return out
 
 
-def replicate(cell: Cell, seed: int, index: int) -> dict[str, tuple[float, float]] | None:
-    """Draw one panel and estimate; (estimate, standard error) by parameter, None without convergence."""
+def draw(cell: Cell, seed: int, index: int) -> zb.Panel:
+    """One simulated panel; the seed of the first strength has no mark of it."""
     W = weights(cell.n, cell.weights)
     lag_y, lag_x, lag_error = MODELS[cell.model]
     mark = [] if cell.spatial == STRENGTHS[0] else [round(100 * cell.spatial)]
     place = [cell.n, len(cell.weights), list(MODELS).index(cell.model)]
-    rng = np.random.default_rng([seed, *place, *mark, index])
-    panel = zb.simulate_durbin(
+    return zb.simulate_durbin(
         W,
         PERIODS,
         {"x": BETA},
@@ -101,16 +103,26 @@ def replicate(cell: Cell, seed: int, index: int) -> dict[str, tuple[float, float
         rho=cell.spatial * lag_y,
         lam=cell.spatial * lag_error,
         time_effects=0.0 if cell.estimator == "random" else 1.0,
-        rng=rng,
+        rng=np.random.default_rng([seed, *place, *mark, index]),
     )
+
+
+def estimate(cell: Cell, panel: zb.Panel) -> Any:
+    """The fit of a cell, without its warnings."""
+    W = weights(cell.n, cell.weights)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         estimator = "lee_yu" if cell.estimator == "random" else cell.estimator
-        fit = zb.fit_durbin(specification(cell), panel, W, estimator)
-        if not fit.converged:
-            return None
-        effects = zb.spatial_effects(fit).tidy()
-    names = [{"x": "beta", "W_x": "theta"}.get(term, term) for term in fit.params.index]
+        return zb.fit_durbin(specification(cell), panel, W, estimator)
+
+
+def replicate(cell: Cell, seed: int, index: int) -> dict[str, tuple[float, float]] | None:
+    """Draw one panel and estimate; (estimate, standard error) by parameter, None without convergence."""
+    fit = estimate(cell, draw(cell, seed, index))
+    if not fit.converged:
+        return None
+    effects = zb.spatial_effects(fit).tidy()
+    names = [NAMES.get(term, term) for term in fit.params.index]
     values = zip([*fit.params, *effects["estimate"]], [*fit.bse, *effects["std_error"]], strict=True)
     return dict(zip([*names, *effects["effect"]], values, strict=True))
 
@@ -165,7 +177,7 @@ def page(table: pd.DataFrame) -> str:
         "",
         f"Written by `scripts/validate_small_sample.py` (seed {first['seed']}, {first['replications']} replications "
         f"per cell, {PERIODS} periods, two-way effects). y = ρWy + xβ + Wxθ + μ + α + u, u = λWu + ε, with β = {BETA}, "
-        f"θ = {THETA}, ρ = λ = {SPATIAL} where the model has them, ε, μ, α standard normal, and x correlated with μ. "
+        f"θ = {THETA}, ρ and λ as said where the model has them, ε, μ, α standard normal, and x correlated with μ. "
         "W is row-normalised. Coverage is that of 95 % intervals from the information matrix (effects: delta "
         f"method); simulation alone moves it by ± {200 * first['coverage_mcse']:.1f} points. *n.c.*: replicates "
         "without an interior maximum, left out. Effects: error of the median, since 1/(1 − ρ) gives their estimates a "

@@ -1,0 +1,110 @@
+"""How often intervals by resampling, and those that invert the likelihood ratio, cover the truth.
+
+The panels are those of :mod:`validation.small_sample`, as many of the first as there are replications. Intervals:
+``standard_error`` (estimate ± 1.96), ``percentile``, ``basic``, ``bca``, ``studentised`` (199 residual replicates),
+``likelihood_ratio`` (ρ and λ only; also where there is no interior maximum). Point estimates: the fit, and less the
+bias of its replicates.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from functools import partial
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+import spatial_zb as zb
+from spatial_zb.execute import run_tasks
+
+from .places import KINDS, OUT, SIZES
+from .small_sample import NAMES, SEED, Cell, draw, estimate, truth
+
+TABLE = OUT / "resampled.csv"
+FAMILIES = ("SAR", "SDM", "SEM", "SDEM")
+INTERVALS = ("percentile", "basic", "bca", "studentised")
+REPLICATES = 199
+KEYS = ["n", "weights", "model", "estimator", "spatial"]
+
+
+def design() -> list[Cell]:
+    """Every cell: the default estimator of models with one spatial lag; the strongest interaction before none."""
+    return [
+        Cell(n, kind, model, "lee_yu", spatial)
+        for spatial, model, n, kind in product((0.3, 0.6, 0.0), FAMILIES, SIZES, KINDS)
+    ]
+
+
+def replicate(cell: Cell, seed: int, index: int) -> pd.DataFrame:
+    """One panel: parameter, interval, low, high, and the point estimates."""
+    fit = estimate(cell, draw(cell, seed, index))
+    spatial = fit.spec.spatial_terms[0]
+    found = zb.profile_interval(fit, spatial)
+    rows = [(spatial, "likelihood_ratio", found["conf_low"], found["conf_high"], np.nan, np.nan, np.nan)]
+    if fit.converged:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", zb.SpatialZbWarning)
+            result = zb.bootstrap(fit, REPLICATES, rng=np.random.SeedSequence([seed, index]))
+        rows += _rows(fit.tidy(), zb.spatial_effects(fit).tidy(), "standard_error")
+        for interval in INTERVALS:
+            rows += _rows(result.tidy(interval), result.effects(interval), interval)
+        corrected = {NAMES.get(k, k): v for k, v in result.bias_corrected().items()}
+        median = {NAMES.get(k, k): v for k, v in result.bias_corrected("median").items()}
+        rows = [(*row[:5], corrected.get(row[0], np.nan), median.get(row[0], np.nan)) for row in rows]
+    columns = ["parameter", "interval", "low", "high", "estimate", "corrected", "corrected_median"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _rows(terms: pd.DataFrame, effects: pd.DataFrame, interval: str) -> list[tuple]:
+    both = [*terms.itertuples(index=False), *effects.itertuples(index=False)]
+    names = [*(NAMES.get(term, term) for term in terms["term"]), *effects["effect"]]
+    return [
+        (name, interval, row.conf_low, row.conf_high, row.estimate, np.nan, np.nan)
+        for name, row in zip(names, both, strict=True)
+    ]
+
+
+def run_cell(cell: Cell, replications: int, seed: int = SEED, workers: int = 1) -> pd.DataFrame:
+    """Simulate one cell; one row per parameter and interval."""
+    start = time.perf_counter()
+    found = run_tasks(partial(replicate, cell, seed), range(replications), workers=workers)
+    draws = pd.concat(found)
+    rows = []
+    for (name, interval), group in draws.groupby(["parameter", "interval"], sort=False):
+        if name not in (true := truth(cell)):
+            continue
+        value = true[name]
+        rows.append(
+            {
+                "parameter": name,
+                "interval": interval,
+                "truth": value,
+                "used": len(group),
+                "coverage": ((group["low"] <= value) & (value <= group["high"])).mean(),
+                "median_length": (group["high"] - group["low"]).median(),
+                "bias": group["estimate"].mean() - value,
+                "bias_corrected": group["corrected"].mean() - value,
+                "bias_corrected_median": group["corrected_median"].mean() - value,
+            }
+        )
+    table = pd.DataFrame(rows)
+    head = dict(zip(KEYS, (cell.n, cell.weights, cell.model, cell.estimator, cell.spatial), strict=True))
+    for position, (key, given) in enumerate((head | {"replications": replications, "seed": seed}).items()):
+        table.insert(position, key, given)
+    return table.assign(seconds=round(time.perf_counter() - start, 1))
+
+
+def run(replications: int = 200, workers: int = 1, seed: int = SEED) -> None:
+    """Simulate what is missing; the table is written after every cell."""
+    done = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=[*KEYS, "replications", "seed"])
+    done = done[(done["replications"] == replications) & (done["seed"] == seed)]
+    parts = []
+    for cell in design():
+        mine = done[KEYS] == [cell.n, cell.weights, cell.model, cell.estimator, cell.spatial]
+        here = done[mine.all(axis=1)]
+        parts.append(here if len(here) else run_cell(cell, replications, seed, workers))
+        if not len(here):
+            pd.concat(parts, ignore_index=True).to_csv(TABLE, index=False, float_format="%.6g")
+            print(cell, f"{parts[-1]['seconds'].iloc[0]} s", flush=True)
