@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, optimize
+from scipy import optimize
+from scipy.linalg import lapack
 
 from spatial_zb.core.logdet import LogDet
 from spatial_zb.core.within import TransformedSample
@@ -93,8 +94,13 @@ def column_basis(Z: Array) -> ColumnBasis:
 
     They are brought to unit length first: GDP in yuan gives the same ρ̂ as GDP in billions.
     """
+    k = Z.shape[1]
     scale = np.sqrt(np.einsum("ij,ij->j", Z, Z))
-    return ColumnBasis(*np.linalg.qr(Z / scale), scale)
+    if not k:
+        return ColumnBasis(Z, np.zeros((0, 0)), scale)
+    factor, tau, _, _ = lapack.dgeqrf(np.asfortranarray(Z / scale), overwrite_a=True)
+    R = np.triu(factor[:k])
+    return ColumnBasis(lapack.dorgqr(factor, tau, overwrite_a=True)[0], R, scale)
 
 
 def orthogonal_base(
@@ -117,7 +123,7 @@ def orthogonal_base(
     off = both - Q @ onto
     again = Q.T @ off  # one more projection keeps Q'e at rounding level when the fit is very good
     off, onto = off - Q @ again, onto + again
-    inverse = linalg.solve_triangular(R, np.eye(k)) if k else np.zeros((0, 0))
+    inverse = lapack.dtrtri(R)[0] if k else np.zeros((0, 0))
     back = (inverse @ np.hstack([onto, np.eye(k)])) * (y_norm / scale)[:, None]
     columns = np.hstack([off, Q])
     if lagged is None:
@@ -191,6 +197,19 @@ class _Profile:
         return self.sample.periods * self.logdet.first(rho, self.sample.centred) - (
             self.sample.observations * slope / ssr
         )
+
+    def error_score(self, lam: Array) -> Array:
+        """∂/∂λ of :meth:`value` at ρ = 0, for an array of λ: the regressions at all of them in one solve."""
+        p = self.products
+        keep = [0, *range(2, len(p.gram0))]  # without Wy
+        G0, G1, G01 = (gram[np.ix_(keep, keep)] for gram in (p.gram0, p.gram1, p.gram01 + p.gram01.T))
+        at = np.asarray(lam)[..., None, None]
+        gram = G0 - at * G01 + at**2 * G1
+        delta = np.linalg.solve(gram[..., 1:, 1:], gram[..., 1:, :1])
+        full = np.concatenate([np.ones_like(at), -delta], axis=-2)
+        ssr, d_lam = ((full * (form @ full)).sum(axis=(-2, -1)) for form in (gram, 2 * at * G1 - G01))
+        half = self.sample.observations / (2 * ssr)
+        return self.sample.periods * self.logdet.first(lam, self.sample.centred) - half * d_lam
 
     def _determinant(self, coefficient: float) -> float:
         return float(self.logdet.value(coefficient, self.sample.centred)) if coefficient else 0.0
@@ -309,7 +328,7 @@ def _line_modes(profile: _Profile, bounds: tuple[float, float], lag_y: bool) -> 
 
 
 def _line_score(profile: _Profile, lag_y: bool) -> Callable[[Array], Array]:
-    return profile.lag_score if lag_y else np.vectorize(lambda c: profile.score(0.0, c)[1])
+    return profile.lag_score if lag_y else profile.error_score
 
 
 def _exact_root(
