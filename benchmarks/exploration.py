@@ -5,8 +5,8 @@
 Prints seconds and ratios. Both programs deal one sample of values to all units, so that at equal permutations the
 p-values have the same Monte Carlo error, sqrt(p(1 - p)/permutations); how much p-values and the number of units
 below 5 % move from seed to seed is printed beside it, so that a fast but noisy answer would show. Calls of the
-programs take turns and are timed in processor seconds, since other work on the machine slows both. esda compiles in every new process; its warm time
-is taken after that. Set OPENBLAS_NUM_THREADS=1 for times of one core.
+programs take turns and are timed in processor seconds, since other work on the machine slows both. esda compiles in
+every new process; its warm time is taken after that. Set OPENBLAS_NUM_THREADS=1 for times of one core.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 
@@ -22,6 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+CACHE = tempfile.TemporaryDirectory(prefix="bytecode")
 FLOOR = "import pandas, scipy.sparse"
 OURS = """
 import numpy as np, pandas as pd
@@ -45,9 +47,14 @@ Moran_Local(np.random.default_rng(1).normal(size=90), lat2W(9, 10), permutations
 
 
 def cold(code: str, repeats: int) -> tuple[float, float]:
-    """Least wall-clock and least processor seconds of a new process with one thread."""
+    """Least wall-clock and least processor seconds of a new process with one thread.
+
+    A first process, not counted, leaves the bytecode that an installed package has.
+    """
     wall, processor = [], []
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPYCACHEPREFIX": CACHE.name}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     for _ in range(repeats):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         start = time.perf_counter()
