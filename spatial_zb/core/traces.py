@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, sparse
+from scipy import sparse
+from scipy.linalg import lapack
 
 from spatial_zb.core.level_blocks import LevelBlocks, block_filter, column_sums, level_blocks, product_trace
 from spatial_zb.core.logdet import LogDet
@@ -87,7 +88,10 @@ def _cross_traces(
     matrix: sparse.csr_array, rho: float, lam: float, centred: bool, solve: Solver | None
 ) -> tuple[float, float, float, float]:
     """tr G'G, tr G'H, tr H'H and the relative error of the first."""
-    blocks = _blocks(matrix, rho, lam) if DENSE_SOLVE < matrix.shape[0] <= DENSE_UNITS else None
+    n = matrix.shape[0]
+    if n <= DENSE_SOLVE:
+        return _dense_traces(matrix, rho, lam, centred, solve)
+    blocks = _blocks(matrix, rho, lam) if n <= DENSE_UNITS else None
     if blocks is None:
         return _column_traces(matrix, rho, lam, centred, solve)
     G = block_filter(blocks, rho)
@@ -100,6 +104,18 @@ def _cross_traces(
             t - a @ b / g.size for t, (a, b) in zip((gtg, gth, hth), ((g, g), (g, h), (h, h)), strict=True)
         )
     return gtg, gth, hth, 0.0
+
+
+def _dense_traces(
+    matrix: sparse.csr_array, rho: float, lam: float, centred: bool, solve: Solver | None
+) -> tuple[float, float, float, float]:
+    """:func:`_cross_traces` from the dense G and H."""
+    W = matrix.toarray()
+    G = (solve or filter_solver(matrix, rho))(W) if rho else W
+    H = G if lam == rho else filter_solver(matrix, lam)(W) if lam else W
+    if centred:
+        G, H = G - G.mean(axis=0), H - H.mean(axis=0)
+    return float(np.vdot(G, G)), float(np.vdot(G, H)), float(np.vdot(H, H)), 0.0
 
 
 def _blocks(matrix: sparse.csr_array, rho: float, lam: float) -> LevelBlocks | None:
@@ -159,7 +175,8 @@ def filter_solver(matrix: sparse.csr_array, coefficient: float) -> Solver:
     """
     n = matrix.shape[0]
     if n <= DENSE_SOLVE:
-        factor = linalg.lu_factor(np.eye(n) - coefficient * matrix.toarray(), check_finite=False)
-        return lambda right: linalg.lu_solve(factor, right, check_finite=False)
+        # Of the transpose, which LAPACK reads as it stands, without a copy.
+        lu, pivots, _ = lapack.dgetrf((np.eye(n) - coefficient * matrix.toarray()).T, overwrite_a=True)
+        return lambda right: lapack.dgetrs(lu, pivots, right, trans=1)[0].reshape(right.shape)
     system = sparse.csc_array(sparse.eye_array(n, format="csc") - coefficient * matrix)
     return factorise(system, abs(coefficient) * largest_sums(matrix) < 1).solve

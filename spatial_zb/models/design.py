@@ -136,9 +136,10 @@ def _refuse_unusable_columns(spec: DurbinSpec, raw: Array, Z: Array) -> None:
         "time": "the time effects (it is the same for all units)",
         "two_way": "the two-way effects (it is a unit part plus a time part)",
     }
-    size, left = np.abs(raw).max(axis=(0, 1)), np.abs(Z).max(axis=(0, 1))
-    constant = raw.max(axis=(0, 1)) - raw.min(axis=(0, 1)) <= ABSORBED * size
-    for term, same, gone in zip(spec.terms, constant, left <= ABSORBED * size, strict=True):
+    low, high = _column_range(raw)
+    size, left = np.maximum(high, -low), np.abs(_column_range(Z)).max(axis=0)
+    constant, absorbed = high - low <= ABSORBED * size, left <= ABSORBED * size
+    for term, same, gone in zip(spec.terms, constant, absorbed, strict=True):
         if term == "(Intercept)":
             continue
         if same:
@@ -147,6 +148,12 @@ def _refuse_unusable_columns(spec: DurbinSpec, raw: Array, Z: Array) -> None:
             )
         if gone:
             raise DataError(f"{term!r} is absorbed by {words[spec.transform]}. Drop it, or the effects.")
+
+
+def _column_range(values: Array) -> tuple[Array, Array]:
+    """Least and greatest value of each column of (T, n, k), along contiguous rows: many times faster."""
+    rows = stacked(values).T.copy()
+    return rows.min(axis=1), rows.max(axis=1)
 
 
 def _refuse_unusable_y(spec: DurbinSpec, y: Array, transformed: Array) -> None:
