@@ -1,0 +1,292 @@
+"""Maps of results by property: two variables, effects, influence, hot spots, ellipses."""
+
+from __future__ import annotations
+
+import itertools
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from pictures import BLINDNESS, GREY_STEP, clean, grey_steps, lines_of, parts_of, seen_apart, words_of
+
+from spatial_zb import deviation_ellipses
+from spatial_zb.data.panel import Panel
+from spatial_zb.errors import AlignmentError, DataError, SpecificationError
+from spatial_zb.report import maps
+from spatial_zb.report.classes import class_of, round_edges
+from spatial_zb.report.maps_bivariate import BIVARIATE, bivariate_map
+from spatial_zb.report.maps_effects import effect_map, influence_map
+from spatial_zb.report.maps_ellipse import ellipse_map
+from spatial_zb.report.placement import box_of
+from spatial_zb.report.style import HATCH
+from spatial_zb.text import Text
+
+NAMES = (Text("Industry agglomeration", "产业集聚"), Text("Talent agglomeration", "人才集聚"))
+WORDS = maps.MapText(
+    title=Text("A map", "地图"), source=Text("Made up", "虚构"), review_number="GS（2024）0650号"
+)
+#: Least distance in CIE Lab that two colours of a key keep for a colour-blind reader; 2.3 is just noticeable.
+SEEN = 8.0
+
+
+@pytest.fixture(scope="module")
+def values(delta) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rng = np.random.default_rng(3)
+    one, two = (
+        pd.DataFrame(rng.normal(size=(len(delta), 2)), index=delta.index, columns=[2007, 2019])
+        for _ in range(2)
+    )
+    two.loc["341300", 2019] = np.nan
+    return one, two.sample(frac=1, random_state=1)
+
+
+@pytest.fixture(scope="module")
+def grid() -> gpd.GeoDataFrame:
+    """Sixteen squares of 40 km near Hangzhou."""
+    corners = itertools.product(range(3_300_000, 3_460_000, 40_000), range(440_000, 600_000, 40_000))
+    squares = [shapely.box(x, y, x + 40_000, y + 40_000) for y, x in corners]
+    table = {"name_en": [f"U{n}" for n in range(16)], "name_zh": [f"单元{n}" for n in range(16)]}
+    return gpd.GeoDataFrame(table, geometry=squares, index=[f"{n:06d}" for n in range(16)], crs="EPSG:4549")
+
+
+def faces(axes, regions) -> dict[str, str]:
+    """Colour of each unit on a map, by the polygon that holds its label point."""
+    found = {}
+    shapes = maps.project(regions)
+    for part in parts_of(axes, "regions"):
+        colour = HATCH if part.get_hatch() else to_hex(part.get_facecolor()[0])
+        for path in part.get_paths():
+            for unit, shape in shapes.geometry.items():
+                point = maps.label_point(shape)
+                if path.contains_point((point.x, point.y)):
+                    found[unit] = colour
+    return found
+
+
+# -- Two variables ---------------------------------------------------------------------------------------
+
+
+def test_nine_colours_are_apart_in_grey_and_to_the_colour_blind():
+    colours = [colour for row in BIVARIATE for colour in row]
+    assert grey_steps(colours).min() > GREY_STEP
+    assert min(seen_apart(colours, kind) for kind in BLINDNESS) > SEEN
+    # Higher classes of either variable are darker.
+    tones = np.array([[sum(to_rgb(colour)) for colour in row] for row in BIVARIATE])
+    assert np.all(np.diff(tones, axis=0) < 0)
+    assert np.all(np.diff(tones, axis=1) < 0)
+
+
+def test_each_unit_has_the_colour_of_its_pair_of_classes(grid):
+    rng = np.random.default_rng(1)
+    one, two = (pd.Series(rng.normal(size=16), index=grid.index) for _ in range(2))
+    two.iloc[5] = np.nan
+    drawing = bivariate_map(grid, one, two[::-1], names=NAMES)
+    across, up = class_of(one.to_numpy(), drawing.breaks[0]), class_of(two.to_numpy(), drawing.breaks[1])
+    expected = {
+        unit: HATCH if v < 0 else BIVARIATE[v][h] for unit, h, v in zip(grid.index, across, up, strict=True)
+    }
+    assert faces(drawing.axes[0], grid) == expected
+    assert drawing.left_out == (grid.index[5],)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("style", ["journal_single", "journal_double"])
+def test_two_variables_by_period(delta, values, language, style):
+    one, two = values
+    drawing = bivariate_map(delta, one, two, names=NAMES, text=WORDS, style=style, language=language)
+    clean(drawing.figure)
+    assert len(drawing.axes) == 2
+    for row, frame in zip(drawing.breaks, values, strict=True):
+        assert row == pytest.approx(maps.class_breaks(frame, "quantile", 3))
+    said = words_of(drawing.figure).replace(" ", "")
+    assert all(name.pick(language).replace(" ", "") in said for name in NAMES)
+    (key,) = (axes for axes in drawing.figure.axes if axes.get_label() == "key")
+    assert len(key.patches) == 9
+    for axes in drawing.axes:
+        frame = box_of(axes.patch)
+        for part in (key.patch, drawing.figure.legends[0]):
+            assert box_of(part)[3] <= frame[1] + 1 or box_of(part)[1] >= frame[3] - 1
+    assert box_of(key.patch)[2] <= box_of(drawing.figure.legends[0])[0]
+
+
+def test_edges_of_the_callers_and_refusals(grid):
+    one = pd.Series(np.arange(16.0), index=grid.index)
+    drawing = bivariate_map(grid, one, -one, names=NAMES, scheme=([3, 9], [-9, -3]), language="zh")
+    assert drawing.breaks.tolist() == [[0, 3, 9, 15], [-15, -9, -3, 0]]
+    with pytest.raises(DataError, match=r"Industry.*2 classes"):
+        bivariate_map(grid, one, one, names=NAMES, scheme=[5.5])
+    with pytest.raises(DataError, match="classes"):
+        bivariate_map(grid, one * 0, one, names=NAMES)
+    with pytest.raises(AlignmentError, match="000003"):
+        bivariate_map(grid, one, one.drop("000003"), names=NAMES)
+    with pytest.raises(AlignmentError, match="2019"):
+        bivariate_map(grid, one.to_frame(2007), one.to_frame(2019), names=NAMES)
+    with pytest.raises(DataError, match="column"):
+        bivariate_map(grid, one.to_frame().iloc[:, :0], one.to_frame().iloc[:, :0], names=NAMES)
+    axes = Figure().add_subplot()
+    assert bivariate_map(grid, one, one, names=NAMES, ax=axes).axes == (axes,)
+
+
+# -- Effects and influence -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("low", [-1.0, 0.2, -3.0])
+def test_round_edges_do_not_mix_signs(low):
+    values = np.linspace(low, 1.0, 50) * 0.37
+    edges = round_edges(values, 6)
+    assert edges == sorted(edges)
+    assert (0.0 in edges) == (low < 0)
+    assert len(edges) <= 7
+    with pytest.raises(DataError):
+        round_edges([np.nan])
+    with pytest.raises(SpecificationError):
+        round_edges([1, 2], 1)
+
+
+@pytest.fixture(scope="module")
+def effects(delta) -> pd.DataFrame:
+    rng = np.random.default_rng(2)
+    return pd.DataFrame(rng.normal(0.1, 0.2, (len(delta), 3)), delta.index, ["direct", "received", "emitted"])
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_effect_map(delta, effects, language):
+    drawing = effect_map(delta, effects, response=NAMES[0], source=NAMES[1], text=WORDS, language=language)
+    clean(drawing.figure)
+    assert len(drawing.axes) == 2
+    said = words_of(drawing.figure)
+    assert {"en": "Received from all others", "zh": "接收效应"}[language] in said
+    assert NAMES[0].pick(language) in said
+    for axes, side in zip(drawing.axes, ("received", "emitted"), strict=True):
+        for unit, colour in faces(axes, delta).items():
+            red, _, blue = to_rgb(colour)
+            assert (red > blue) == (effects.loc[unit, side] > 0)
+
+
+def test_effect_map_refuses_and_draws_in_given_axes(grid):
+    frame = pd.DataFrame({"received": np.linspace(-1, 1, 16)}, index=grid.index)
+    axes = Figure().add_subplot()
+    assert effect_map(grid, frame, sides=["received"], ax=axes).axes == (axes,)
+    with pytest.raises(SpecificationError, match="emitted"):
+        effect_map(grid, frame)
+    with pytest.raises(SpecificationError, match="2 maps"):
+        effect_map(grid, frame.assign(emitted=0.0), ax=axes)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_influence_map(delta, language):
+    change = np.random.default_rng(1).normal(0, 0.01, len(delta))
+    frame = pd.DataFrame({"unit": delta.index, "estimate": 0.12 + change, "change": change})
+    drawing = influence_map(
+        delta, frame.iloc[1:].sample(frac=1, random_state=1), text=WORDS, language=language
+    )
+    clean(drawing.figure)
+    assert drawing.left_out == (delta.index[0],)
+    far = frame.iloc[1:].set_index("unit")["change"].abs().nlargest(6).index
+    assert set(drawing.labelled) | set(drawing.unlabelled) == set(far)
+    assert "0.12" in words_of(drawing.figure)
+    with pytest.raises(DataError, match="change"):
+        influence_map(delta, frame.drop(columns="change"))
+    with pytest.raises(AlignmentError, match="twice"):
+        influence_map(delta, pd.concat([frame, frame.iloc[:1]]))
+    with pytest.raises(DataError, match="finite"):
+        influence_map(delta, frame.assign(estimate=np.nan))
+
+
+# -- Clusters --------------------------------------------------------------------------------------------
+
+
+def test_hot_spots_and_islands(delta):
+    codes = pd.Series(
+        np.resize(["hot", "cold", "not significant"], len(delta)), index=delta.index, dtype=object
+    )
+    codes["330900"], codes["310000"] = "no neighbours", None
+    drawing = maps.cluster_map(delta, codes, language="zh")
+    clean(drawing.figure)
+    entries = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert entries == ["热点", "冷点", "不显著", "无邻接单元", "无数据", "省级界线"]
+    assert drawing.left_out == ("330900", "310000")
+    seen = faces(drawing.axes[0], delta)
+    hot = [unit for unit, code in codes.items() if code == "hot"]
+    assert {seen[unit] for unit in hot} == {maps.HOT_SPOTS["hot"][1]}
+    hatches = [part.get_hatch() for part in parts_of(drawing.axes[0], "regions") if part.get_hatch()]
+    assert sorted(hatches) == sorted([maps.ISLAND_HATCH, HATCH])
+    with pytest.raises(DataError, match="HH"):
+        maps.cluster_map(delta, codes.replace("hot", "HH"))
+
+
+def test_bivariate_clusters_say_which_variable_comes_first(grid):
+    codes = pd.Series(np.resize(["HH", "LH", "ns"], 16), index=grid.index, dtype=object)
+    said = words_of(maps.cluster_map(grid, codes, names=NAMES).figure)
+    assert said.index("Industry agglomeration of the unit") < said.index(
+        "Talent agglomeration of its neighbours"
+    )
+    axes = Figure().add_subplot()
+    assert maps.cluster_map(grid, codes, ax=axes).axes == (axes,)
+
+
+def test_fixed_colours_are_apart_in_grey_and_to_the_colour_blind():
+    for family in (maps.CLUSTERS, maps.HOT_SPOTS):
+        colours = [colour for _, colour in family.values()]
+        assert grey_steps(colours).min() > GREY_STEP
+        assert min(seen_apart(colours, kind) for kind in BLINDNESS) > SEEN
+
+
+# -- Ellipses --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def path(delta):
+    rng = np.random.default_rng(4)
+    amounts = rng.gamma(1.0, size=len(delta)) * np.exp(np.cumsum(rng.normal(0, 0.3, (5, len(delta))), axis=0))
+    return deviation_ellipses(
+        Panel(amounts[..., None], (2015, 2016, 2017, 2018, 2019), delta.index, ("x",)), "x", delta
+    )
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("style", ["journal_single", "journal_double"])
+def test_ellipses_and_the_path_of_the_centre(delta, path, language, style):
+    drawing = ellipse_map(delta, path, periods=[2015, 2017, 2019], text=WORDS, style=style, language=language)
+    clean(drawing.figure)
+    (land, way) = drawing.axes
+    assert len(lines_of(land, "ellipse")) == 3
+    assert len(lines_of(way, "centres")[0].get_xdata()) == 5
+    assert len({line.get_color() for line in lines_of(land, "ellipse")}) == 3
+    assert len({str(line._dash_pattern) for line in lines_of(land, "ellipse")}) == 3
+    box = shapely.box(*np.ravel([way.get_xlim()[0], way.get_ylim()[0], way.get_xlim()[1], way.get_ylim()[1]]))
+    assert box.covers(shapely.MultiPoint(lines_of(way, "centres")[0].get_xydata()))
+
+
+def test_ellipses_lie_where_the_outlines_say_and_a_table_is_nearly_as_good(delta, path):
+    frame = path.outlines().to_crs(maps.project(delta).crs).set_index("period")
+    exact = lines_of(ellipse_map(delta, path).axes[0], "ellipse")
+    table = lines_of(ellipse_map(delta, path.table()).axes[0], "ellipse")
+    for year, drawn, about in zip((2015, 2019), exact, table, strict=True):
+        ring = shapely.Polygon(drawn.get_xydata())
+        outside = ring.symmetric_difference(frame.geometry[year]).area
+        assert outside < 1e-3 * ring.area  # straight chords of the same points in two projections
+        # Within these few hundred kilometres true and grid north differ by less than a degree.
+        assert shapely.Polygon(about.get_xydata()).symmetric_difference(ring).area < 0.02 * ring.area
+
+
+def test_the_bar_of_the_path_is_as_long_as_it_says(delta, path):
+    way = ellipse_map(delta, path).axes[1]
+    (bar,) = lines_of(way, "own bar")
+    label = next(text.get_text() for text in way.texts if text.get_text().endswith("km"))
+    assert np.ptp(bar.get_xdata()) / 1000 == pytest.approx(float(label.removesuffix(" km")))
+
+
+def test_ellipses_refuse(delta, path):
+    with pytest.raises(SpecificationError, match="1999"):
+        ellipse_map(delta, path, periods=[1999])
+    with pytest.raises(DataError, match="angle"):
+        ellipse_map(delta, path.table().drop(columns="angle"))
+    with pytest.raises(DataError, match="finite"):
+        ellipse_map(delta, path.table().assign(lon=np.nan))
+    axes = Figure().add_subplot()
+    assert ellipse_map(delta, path, ax=axes).axes == (axes,)
