@@ -1,0 +1,216 @@
+"""Simulate dynamic and two-regime panels with known truth: bias before and after the correction, coverage.
+
+    python scripts/validate_dynamic.py [dynamic regimes] [--replications 1000]
+
+The 11 cities of Zhejiang and the 41 cities of the delta, contiguity; 10 and 20 explained periods for the dynamic
+model, 11 for the two regimes. Tables go to ``docs/validation/dynamic.csv`` and ``regimes.csv`` after every cell, with
+a page beside each; a second run skips what is there already with the same seed and number of replications.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import spatial_zb as zb
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from validation.places import LEVEL, OUT, weights
+
+SEED, BETA, THETA = 20261125, 1.0, 0.5
+ESTIMATORS = ("uncorrected", "lee_yu", "yang")
+#: (τ, ρ, η): moderate, high and very high persistence.
+CARRIED = ((0.3, 0.3, 0.0), (0.6, 0.3, -0.1), (0.8, 0.3, -0.2))
+#: (ρ, β, θ) of the rest and of the core.
+REGIMES = ((0.2, 1.0, 0.5), (0.5, 0.5, 0.0))
+Found = dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One line of a design: a replicate gives, by estimator, estimates with errors, or None."""
+
+    keys: dict[str, object]
+    truth: dict[str, float]
+    replicate: Callable[[int], dict[str, Found | None]]
+
+
+def dynamic_cells() -> Iterator[Cell]:
+    """Two-way effects at every persistence, unit effects at the moderate one."""
+    for n, T, carried in product((11, 41), (10, 20), CARRIED):
+        yield _dynamic_cell(n, T, carried, "two_way")
+    for n, T in product((11, 41), (10, 20)):
+        yield _dynamic_cell(n, T, CARRIED[0], "unit")
+
+
+def _dynamic_cell(n: int, T: int, carried: tuple[float, float, float], effects: str) -> Cell:
+    tau, rho, eta = carried
+    W, model = weights(n, "contiguity"), ("y", ["x"], True, ["x"], False, effects)
+    spec = zb.DurbinSpec(*model, time_lag=True, lag_time_lag=True)
+    parameters = {"tau": tau, "rho": rho, "eta": eta, "beta": BETA, "theta": THETA}
+
+    def replicate(index: int) -> dict[str, Found | None]:
+        rng = np.random.default_rng([SEED, n, T, round(100 * tau), len(effects), index])
+        panel = zb.simulate_durbin(
+            W,
+            T + 1,
+            {"x": BETA},
+            theta={"x": THETA},
+            rho=rho,
+            tau=tau,
+            eta=eta,
+            time_effects=float(effects == "two_way"),
+            rng=rng,
+        )
+        return {name: _dynamic_fit(spec, panel, W, name) for name in ESTIMATORS}
+
+    keys = {"n": n, "T": T, "tau": tau, "rho": rho, "eta": eta, "effects": effects}
+    return Cell(keys, parameters | _dynamic_effects(W, carried), replicate)
+
+
+def _dynamic_effects(W: zb.Weights, carried: tuple[float, float, float]) -> dict[str, float]:
+    tau, rho, eta = carried
+    dense, one = W.matrix.toarray(), np.eye(W.n)
+    out = {}
+    for horizon, left in (("short", one - rho * dense), ("long", (1 - tau) * one - (rho + eta) * dense)):
+        E = np.linalg.solve(left, BETA * one + THETA * dense)
+        direct, total = np.trace(E) / W.n, E.sum() / W.n
+        out |= {f"{horizon} direct": direct, f"{horizon} indirect": total - direct, f"{horizon} total": total}
+    return out
+
+
+def _dynamic_fit(spec: zb.DurbinSpec, panel: zb.Panel, W: zb.Weights, estimator: str) -> Found | None:
+    try:
+        fit = zb.fit_durbin(spec, panel, W, estimator)
+    except zb.ConvergenceError:
+        return None
+    if not fit.converged:
+        return None
+    names = {"x": "beta", "W_x": "theta"}
+    out = {names.get(name, name): (fit.params[name], fit.bse[name]) for name in fit.params.index[:-1]}
+    for horizon in ("short", "long"):
+        if horizon == "long" and fit.convergence["radius"] >= 1:
+            continue
+        table = zb.spatial_effects(fit, horizon=horizon).tidy()
+        rows = zip(table["effect"], table["estimate"], table["std_error"], strict=True)
+        out |= {f"{horizon} {effect}": (estimate, error) for effect, estimate, error in rows}
+    return out
+
+
+def run_cell(cell: Cell, replications: int) -> pd.DataFrame:
+    """Simulate one cell: a row per estimator and parameter with bias, standard deviation, mean error, coverage."""
+    start, rows = time.perf_counter(), []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        found = [cell.replicate(index) for index in range(replications)]
+    for estimator in found[0]:
+        kept = [f[estimator] for f in found if f[estimator] is not None]
+        for name, value in cell.truth.items():
+            pairs = np.array([f[name] for f in kept if name in f])
+            head = {**cell.keys, "estimator": estimator, "parameter": name, "truth": value}
+            rows.append(head | _row(pairs, value) | {"kept": len(pairs)})
+    table = pd.DataFrame(rows).assign(replications=replications, seed=SEED)
+    return table.assign(seconds=round(time.perf_counter() - start, 1))
+
+
+def _row(pairs: np.ndarray, value: float) -> dict[str, float]:
+    estimate, error = pairs.T
+    return {
+        "bias": estimate.mean() - value,
+        "bias_mcse": estimate.std(ddof=1) / np.sqrt(len(estimate)),
+        "median": np.median(estimate),
+        "sd": estimate.std(ddof=1),
+        "median_std_error": np.median(error),
+        "coverage": np.mean(np.abs(estimate - value) <= 1.959963984540054 * error),
+        "coverage_mcse": np.sqrt(LEVEL * (1 - LEVEL) / len(estimate)),
+    }
+
+
+def run(name: str, replications: int) -> None:
+    """Simulate what is missing of one study, and write its table after every cell."""
+    cells, page = STUDIES[name]
+    path = OUT / f"{name}.csv"
+    done = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["replications", "seed"])
+    done = done[(done["replications"] == replications) & (done["seed"] == SEED)]
+    parts = []
+    for cell in cells():
+        mine = done
+        for key, value in cell.keys.items():
+            mine = mine[mine[key] == value] if len(mine) else mine
+        parts.append(mine if len(mine) else run_cell(cell, replications))
+        table = pd.concat(parts, ignore_index=True)
+        table.to_csv(path, index=False, float_format="%.6g")
+        path.with_suffix(".md").write_text(page(table), encoding="utf-8")
+        print(cell.keys, f"{parts[-1]['seconds'].iloc[0]} s", flush=True)
+
+
+def dynamic_page(table: pd.DataFrame) -> str:
+    """The study of the dynamic model as a page to read."""
+    lines = [
+        "# Dynamic panels: bias before and after the correction",
+        "",
+        f"Written by `scripts/validate_dynamic.py` (seed {SEED}, {table['replications'].iloc[0]} replications per cell). "
+        f"Simulated: y_t = τy_(t−1) + ρWy_t + ηWy_(t−1) + xβ + Wxθ + μ + α_t + ε, β = {BETA}, θ = {THETA}; ε, μ, α standard "
+        "normal, x correlated with μ; row-normalised contiguity of the cities of Zhejiang (n = 11) and of the delta "
+        "(n = 41); T explained periods after the initial one; α only with two-way effects. Bias, and coverage of 95 % "
+        f"intervals; simulation alone moves coverage by ± {200 * table['coverage_mcse'].max():.1f} points. Effects: error "
+        "of the median, since estimates of the long run have a long tail, over replicates whose process is stable. "
+        "*Kept*: replicates with an estimate (`yang` may have no root), and of these with a long run.",
+        "",
+    ]
+    names = ("tau", "rho", "eta", "short indirect", "long direct", "long total")
+    heads = {"tau": "τ", "rho": "ρ", "eta": "η"}
+    for effects, words in (("two_way", "Two-way effects"), ("unit", "Unit effects")):
+        part = table[table["effects"] == effects]
+        lines += [
+            f"## {words}",
+            "",
+            "| n | T | τ, ρ, η | estimator | " + " | ".join(heads.get(p, p) for p in names),
+        ]
+        lines[-1] += " | kept |"
+        lines.append("|" + "---|" * (len(names) + 5))
+        keys = ["n", "T", "tau", "rho", "eta", "estimator"]
+        for (n, T, tau, rho, eta, estimator), group in part.groupby(keys, sort=False):
+            by = group.set_index("parameter")
+            cells = [_cell(by.loc[p]) for p in names]
+            kept = f"{by.loc['tau', 'kept']}, {by.loc['long total', 'kept']}"
+            lines.append(
+                f"| {n} | {T} | {tau:g}, {rho:g}, {eta:g} | `{estimator}` | {' | '.join(cells)} | {kept} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(row: pd.Series) -> str:
+    effect = " " in str(row.name)
+    off = row["median"] - row["truth"] if effect else row["bias"]
+    return f"{off:+.3f}, {100 * row['coverage']:.1f} %"
+
+
+STUDIES: dict[str, tuple[Callable[[], Iterator[Cell]], Callable[[pd.DataFrame], str]]] = {
+    "dynamic": (dynamic_cells, dynamic_page),
+}
+
+
+def main() -> None:
+    """Read the options and run the studies."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("studies", nargs="*", choices=[*STUDIES, []], help="studies to run, all without")
+    parser.add_argument("--replications", type=int, default=1000)
+    options = parser.parse_args()
+    for name in options.studies or STUDIES:
+        run(name, options.replications)
+
+
+if __name__ == "__main__":
+    main()
