@@ -12,9 +12,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from spatial_zb import weights
     from spatial_zb.compare.bayes import Prior, model_probabilities
+    from spatial_zb.compare.curve import curve_test
     from spatial_zb.compare.grid import specification_grid
     from spatial_zb.compare.nested import compare_fits
     from spatial_zb.compare.nonnested import j_test, vuong_test
+    from spatial_zb.compare.robustness import robustness
     from spatial_zb.data.codes import MatchReport, constant_units, match_report
     from spatial_zb.data.panel import Panel, build_panel
     from spatial_zb.data.read import read_table
@@ -96,6 +98,8 @@ _HOMES = {
     "bootstrap": "resampling",
     "diagnose": "hypotheses",
     "compare_fits": "compare.nested",
+    "curve_test": "compare.curve",
+    "robustness": "compare.robustness",
     "vuong_test": "compare.nonnested",
     "j_test": "compare.nonnested",
     "Prior": "compare.bayes",
@@ -168,6 +172,7 @@ __all__ = [
     "build_panel",
     "compare_fits",
     "constant_units",
+    "curve_test",
     "dagum_decomposition",
     "deviation_ellipses",
     "diagnose",
@@ -199,6 +204,7 @@ __all__ = [
     "read_table",
     "residual_moran",
     "restriction_tests",
+    "robustness",
     "select_regions",
     "sigma_convergence",
     "simulate_durbin",

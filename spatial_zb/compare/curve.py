@@ -1,0 +1,350 @@
+r"""Joint test of a specification curve: could all of it come about if x had no effect at all?
+
+What x and its spatial lag do is taken out of y by the estimates of every cell; the residuals keep their size, but the
+signs of whole units (or periods) are flipped at random, which makes a new y in which x has no effect; the cell is
+estimated on it. Signs are shared by all cells of a replicate, so that the curve moves as one. Simonsohn, Simmons & Nelson
+(2020), Nature Human Behaviour 4: 1208-1214, who draw rows again; the flips keep what is correlated within a unit, as in
+Cameron, Gelbach & Miller (2008), Review of Economics and Statistics 90: 414-427.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spatial_zb.compare.grid import _named_specs, _sample
+from spatial_zb.compare.robustness import estimate_of
+from spatial_zb.core.covariance import bartlett_bandwidth
+from spatial_zb.core.lag import spatial_lag
+from spatial_zb.core.spatial_ml import maximise
+from spatial_zb.core.traces import filter_solver
+from spatial_zb.core.within import demean, transformed_sample
+from spatial_zb.data.panel import Panel
+from spatial_zb.effects import EFFECTS
+from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.execute import ResultStore, run_tasks
+from spatial_zb.models.durbin import fit_durbin
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.ml import (
+    assembled,
+    cross_products_of,
+    likelihood_covariance,
+    residual_arrays,
+    traces_at,
+)
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.weights.matrix import Weights, as_weights
+
+__all__ = ["CurveTest", "curve_test"]
+
+Array = NDArray[np.float64]
+Scheme = Literal["unit", "period"]
+
+#: The three statistics of a curve.
+STATISTICS = ("median", "significant", "dominant_sign")
+
+
+@dataclass(frozen=True, eq=False)
+class CurveTest:
+    """A specification curve against curves under no effect.
+
+    Attributes
+    ----------
+    curve
+        The cells as observed: their choices, ``estimate``, ``p_value`` and ``reason``.
+    observed
+        ``median`` of the estimates; ``significant``: share that is significant with the sign that most have;
+        ``dominant_sign``: share with that sign.
+    draws
+        The same of every replicate, a row each.
+    term, effect, level, scheme
+        As asked; ``effect`` is blank for a coefficient.
+    failed
+        Estimates of cells in replicates that could not be made; they are left out of their curve.
+    """
+
+    curve: pd.DataFrame
+    observed: pd.Series
+    draws: pd.DataFrame
+    term: str
+    effect: str
+    level: float
+    scheme: str
+    failed: int
+
+    def tidy(self) -> pd.DataFrame:
+        """One row per statistic: ``observed``, ``null_mean`` and ``null_95`` of the replicates, ``p_value``.
+
+        p is the share of curves, the observed one included, that are at least as far out; the median is compared by
+        its size, whatever its sign.
+        """
+        rows = []
+        for name in STATISTICS:
+            null, seen = self.draws[name].abs().to_numpy(), abs(self.observed[name])
+            beyond = np.sum(null >= seen * (1 - 1e-12))
+            rows.append(
+                (
+                    name,
+                    self.observed[name],
+                    null.mean(),
+                    np.quantile(null, 0.95),
+                    (1 + beyond) / (1 + len(null)),
+                )
+            )
+        return pd.DataFrame(rows, columns=["statistic", "observed", "null_mean", "null_95", "p_value"])
+
+    def glance(self) -> pd.DataFrame:
+        """The test in one row."""
+        p = self.tidy().set_index("statistic")["p_value"].add_prefix("p_")
+        facts = {"term": self.term, "effect": self.effect, "cells": int((self.curve["reason"] == "").sum())}
+        facts |= {"replicates": len(self.draws), "scheme": self.scheme, "failed": self.failed}
+        return pd.DataFrame([facts | self.observed.to_dict() | p.to_dict()])
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One cell as observed (``fit``), and what y is made of: ``mean`` without x, ``residuals`` (both (T, n)), ρ, λ."""
+
+    fit: Fit
+    term: str
+    mean: Array
+    residuals: Array
+    rho: float
+    lam: float
+
+    def under_null(self, signs: Array) -> Fit:
+        """Estimate the cell on y* = (I − ρW)⁻¹[mean + (I − λW)⁻¹(signs · ε)]; effects need not be added to it."""
+        W, errors = self.fit.weights.matrix, (self.residuals * signs).T
+        errors = filter_solver(W, self.lam)(errors) if self.lam else errors
+        y = self.mean.T + errors
+        y = filter_solver(W, self.rho)(y) if self.rho else y
+        if self.fit.estimator in ("lee_yu", "direct"):
+            return _refitted(self.fit, y.T)
+        panel = self.fit.panel.with_columns({self.fit.spec.y: y.T})
+        return fit_durbin(self.fit.spec, panel, self.fit.weights, self.fit.estimator, self.fit.covariance)
+
+
+def curve_test(
+    panel: Panel,
+    specs: Sequence[DurbinSpec] | Mapping[str, DurbinSpec],
+    weights: Mapping[str, Any],
+    samples: Mapping[str, Any] | None = None,
+    *,
+    term: str,
+    effect: str | None = None,
+    estimators: Sequence[str] = ("lee_yu",),
+    covariances: Sequence[str] = ("information",),
+    replicates: int = 499,
+    scheme: Scheme = "unit",
+    level: float = 0.05,
+    rng: int | np.random.SeedSequence | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    store: ResultStore | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> CurveTest:
+    """Test a whole specification curve at once, against curves of panels in which x has no effect.
+
+    Parameters
+    ----------
+    panel, specs, weights, samples, estimators, covariances
+        The grid, as :func:`specification_grid` takes it. With a :func:`spec_family` that exchanges the term for other
+        measures, these are followed in its place. Cells without the term take no part.
+    term, effect
+        A regressor, and ``"direct"``, ``"indirect"`` or ``"total"``; without ``effect`` its coefficient. The null is
+        that neither it nor its spatial lag matters.
+    replicates
+        Panels drawn under the null; at least 19.
+    scheme
+        What keeps its residuals together while signs are flipped: a ``"unit"`` (errors correlated over time), or a
+        ``"period"`` (errors correlated between units).
+    level
+        Of the significance that is counted.
+    rng
+        Seed.
+    workers, scheduler, store, progress
+        As :func:`run_tasks` takes them; a task is a replicate. Numbers do not depend on them.
+
+    Raises
+    ------
+    SpecificationError
+        No cell has the term, or an option that is not known.
+    SpatialZbError
+        When no cell can be estimated: the reason of the first.
+    """
+    _check(effect, replicates, scheme, level)
+    cells, curve = _cells(panel, specs, weights, samples, term, effect, estimators, covariances)
+    signs_of = tuple(map(str, panel.units)) if scheme == "unit" else tuple(map(str, panel.periods))
+    work = partial(_replicate, tuple(cells), signs_of, scheme, effect, level)
+    seed = rng if isinstance(rng, np.random.SeedSequence) else np.random.SeedSequence(rng)
+    drawn = run_tasks(
+        work,
+        list(range(replicates)),
+        workers=workers,
+        scheduler=scheduler,
+        store=store,
+        seed=seed,
+        progress=progress,
+    )
+    draws = pd.DataFrame([d[:-1] for d in drawn], columns=list(STATISTICS))
+    done = curve[curve["reason"] == ""]
+    observed = pd.Series(
+        _statistics(done["estimate"].to_numpy(), done["p_value"].to_numpy(), level), index=list(STATISTICS)
+    )
+    failed = int(sum(d[-1] for d in drawn))
+    return CurveTest(curve, observed, draws, term, effect or "", level, scheme, failed)
+
+
+def _check(effect: str | None, replicates: int, scheme: str, level: float) -> None:
+    if effect is not None and effect not in EFFECTS:
+        raise SpecificationError(f"effect must be one of {listed(EFFECTS)}, not {effect!r}.")
+    if scheme not in get_args(Scheme):
+        raise SpecificationError(f"scheme must be one of {listed(get_args(Scheme))}, not {scheme!r}.")
+    if not isinstance(replicates, int) or replicates < 19:
+        raise SpecificationError(f"replicates must be at least 19 for a test at 5 %, not {replicates!r}.")
+    if not 0 < level < 1:
+        raise SpecificationError(f"level must lie between 0 and 1, not {level!r}.")
+
+
+def _cells(
+    panel: Panel,
+    specs: Any,
+    weights: Mapping[str, Any],
+    samples: Mapping[str, Any] | None,
+    term: str,
+    effect: str | None,
+    estimators: Sequence[str],
+    covariances: Sequence[str],
+) -> tuple[list[_Cell], pd.DataFrame]:
+    """The cells that have the term and can be estimated, and the curve as observed."""
+    roles = getattr(specs, "roles", {})
+    named = {
+        name: (spec, own)
+        for name, spec in _named_specs(specs).items()
+        for own in spec.x
+        if roles.get(own, own) == term
+    }
+    if not named:
+        raise SpecificationError(f"No specification has {term!r} among its x.")
+    strange = [name for name, (spec, _) in named.items() if _unlike(spec)]
+    if strange:
+        raise SpecificationError(
+            f"{listed(strange)} have random effects, regimes, endogenous regressors or lags in time, for which no panels "
+            "without effect are drawn. Leave them out of the curve."
+        )
+    everywhere = {name: as_weights(W, label=name).align(panel.units) for name, W in weights.items()}
+    parts = {name: _sample(panel, name, choice) for name, choice in (samples or {"all": {}}).items()}
+    cells, rows = [], []
+    for (sample, part), (W, whole) in product(parts.items(), everywhere.items()):
+        for (name, (spec, own)), e, c in product(named.items(), estimators, covariances):
+            words = {
+                "spec": name,
+                "weights": W,
+                "sample": sample,
+                "estimator": e,
+                "covariance": c,
+                "term": own,
+            }
+            row = {"estimate": np.nan, "p_value": np.nan, "reason": ""}
+            try:
+                cell = _cell(spec, part, whole.subset(part.units), e, c, own)
+                found = estimate_of(cell.fit, own, effect)
+                row |= {"estimate": found[0], "p_value": found[2]}
+                cells.append(cell)
+            except SpatialZbError as error:
+                row["reason"] = str(error)
+            rows.append(words | row)
+    curve = pd.DataFrame(rows)
+    if not cells:
+        raise SpecificationError(f"No cell can be estimated: {curve['reason'].iloc[0]}")
+    return cells, curve
+
+
+def _unlike(spec: DurbinSpec) -> bool:
+    return bool(spec.fixed_effects == "random" or spec.endog or spec.dynamic or spec.regimes)
+
+
+def _cell(spec: DurbinSpec, panel: Panel, W: Weights, estimator: str, covariance: str, term: str) -> _Cell:
+    """Estimate a cell, and take out of its y what x and its lag do."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)
+        fit = fit_durbin(spec, panel, W, estimator, covariance)
+    if not fit.converged:
+        raise SpecificationError("The likelihood has no interior maximum.")
+    T, n = fit.residuals.shape
+    others = fit.params[list(spec.terms)].copy()
+    others[[name for name in (term, f"W_{term}") if name in others.index]] = 0.0
+    return _Cell(
+        fit,
+        term,
+        fit.design.Z @ others.to_numpy(),
+        fit.residuals * np.sqrt(T * n / fit.nobs),
+        float(fit.params.get("rho", 0.0)),
+        float(fit.params.get("lam", 0.0)),
+    )
+
+
+def _refitted(fit: Fit, y: Array) -> Fit:
+    """Estimate a maximum-likelihood fit again on another y (T, n); nothing is checked that does not depend on y."""
+    spec, W, design = fit.spec, fit.weights, fit.design
+    T, n = y.shape
+    Wy = spatial_lag(W.matrix, y)
+    WWy = None if design.WZ is None else demean(spatial_lag(W.matrix, Wy), spec.transform)
+    design = replace(design, y=demean(y, spec.transform), Wy=demean(Wy, spec.transform), WWy=WWy)
+    sample = transformed_sample(n, T, spec.transform, fit.estimator)
+    logdet = W.logdet if spec.spatial_terms else None
+    best = maximise(cross_products_of(design), logdet, sample, spec.lag_y, spec.lag_error)
+    traces = traces_at(spec, W, best, sample, None)
+    parts = residual_arrays(design, best)
+    bandwidth = bartlett_bandwidth(T) if fit.covariance == "driscoll_kraay" else 1
+    cov, positive = likelihood_covariance(fit.covariance, parts, traces, best, sample, design, bandwidth)
+    good = positive and not best.at_bound
+    return assembled(
+        spec, fit.panel, design, fit.estimator, fit.covariance, best, sample, parts, cov, good, traces
+    )
+
+
+def _replicate(
+    cells: tuple[_Cell, ...],
+    ids: tuple[str, ...],
+    scheme: str,
+    effect: str | None,
+    level: float,
+    number: int,
+    seed: np.random.SeedSequence,
+) -> tuple[float, float, float, int]:
+    """The three statistics of one curve under the null, and how many cells failed."""
+    drawn = pd.Series(np.random.default_rng(seed).choice([-1.0, 1.0], len(ids)), index=list(ids))
+    found = []
+    for cell in cells:
+        labels = cell.fit.panel.units if scheme == "unit" else cell.fit.panel.periods
+        signs = drawn[[str(label) for label in labels]].to_numpy()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SpatialZbWarning)
+                fit = cell.under_null(signs if scheme == "unit" else signs[:, None])
+                numbers = estimate_of(fit, cell.term, effect)
+        except SpatialZbError:
+            continue
+        if fit.converged:
+            found.append((numbers[0], numbers[2]))
+    if not found:
+        return 0.0, 0.0, 0.0, len(cells)
+    estimate, p_value = np.array(found).T
+    return *_statistics(estimate, p_value, level), len(cells) - len(found)
+
+
+def _statistics(estimate: Array, p_value: Array, level: float) -> tuple[float, float, float]:
+    """Median; share significant with the dominant sign; share of that sign. A missing p-value is not significant."""
+    positive = (estimate > 0).mean()
+    sign = 1.0 if positive >= 0.5 else -1.0
+    own = sign * estimate > 0
+    return float(np.median(estimate)), float((own & (p_value < level)).mean()), float(own.mean())

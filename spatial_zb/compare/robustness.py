@@ -1,0 +1,351 @@
+"""The robustness battery: one estimate again under every change a referee would ask for, a row each."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spatial_zb.data.panel import Panel, require_consecutive
+from spatial_zb.effects import EFFECTS, spatial_effects
+from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.execute import ResultStore, run_tasks
+from spatial_zb.models.durbin import fit_durbin
+from spatial_zb.models.estimates import coefficient_columns
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.weights.matrix import Weights, as_weights
+
+__all__ = ["Robustness", "estimate_of", "robustness", "term_row"]
+
+#: What every row says of its estimate.
+NUMBERS = ("estimate", "std_error", "p_value", "conf_low", "conf_high", "n_units", "n_periods", "nobs")
+
+
+@dataclass(frozen=True, eq=False)
+class Robustness:
+    """One coefficient or effect under many changes.
+
+    Attributes
+    ----------
+    frame
+        One row per variant, the base first: ``kind`` (``"base"``, ``"weights"``, ``"lag_x"``, ``"drop"``, ``"y"``,
+        ``"x"``, ``"winsorise"``, ``"periods"``, ``"covariance"``), ``variant``, ``term`` (another measure of x has its
+        own name), ``effect``, ``estimate, std_error, p_value, conf_low, conf_high, n_units, n_periods, nobs``, ``notes``
+        (warnings) and ``reason`` (why there is no estimate; empty otherwise).
+    influence
+        One row per unit left out: ``unit, estimate, std_error, change`` (from the base), ``change_se`` (in standard
+        errors of the base) and ``reason``; None when it was not asked for.
+    term, effect
+        What is followed; ``effect`` is blank for a coefficient.
+    """
+
+    frame: pd.DataFrame
+    influence: pd.DataFrame | None
+    term: str
+    effect: str
+
+    def tidy(self) -> pd.DataFrame:
+        """One row per variant."""
+        return self.frame.copy()
+
+    def glance(self) -> pd.DataFrame:
+        """How the variants fare in one row: how many, of the base's sign, significant with it, failed, and the range."""
+        base, variants = self.frame.iloc[0], self.frame.iloc[1:]
+        done = variants[variants["reason"] == ""]
+        same = np.sign(done["estimate"]) == np.sign(base["estimate"])
+        row = {
+            "term": self.term,
+            "effect": self.effect,
+            "base": base["estimate"],
+            "variants": len(variants),
+            "same_sign": int(same.sum()),
+            "significant": int((same & (done["p_value"] < 0.05)).sum()),
+            "failed": int((variants["reason"] != "").sum()),
+            "lowest": done["estimate"].min(),
+            "highest": done["estimate"].max(),
+        }
+        if self.influence is not None:
+            furthest = self.influence["change_se"].abs()
+            row["most_influential"] = (
+                self.influence["unit"][furthest.idxmax()] if furthest.notna().any() else ""
+            )
+            row["largest_change_se"] = furthest.max()
+        return pd.DataFrame([row])
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """One fit to make."""
+
+    kind: str
+    name: str
+    spec: DurbinSpec
+    panel: Panel
+    weights: Weights
+    term: str
+    effect: str | None
+    estimator: str
+    covariance: str
+
+
+def robustness(
+    spec: DurbinSpec,
+    panel: Panel,
+    W: Any,
+    term: str,
+    effect: str | None = None,
+    *,
+    weights: Mapping[str, Any] | None = None,
+    lag_x: bool = False,
+    drop: Mapping[str, Sequence[str]] | None = None,
+    y: Sequence[str] = (),
+    x: Mapping[str, Sequence[str]] | None = None,
+    winsorise: Sequence[float] = (),
+    periods: Mapping[str, Sequence[int]] | None = None,
+    covariances: Sequence[str] = (),
+    leave_one_out: bool = False,
+    rebuild: Callable[[Sequence[str]], Weights] | None = None,
+    estimator: str = "lee_yu",
+    covariance: str = "information",
+    workers: int = 1,
+    scheduler: str | None = None,
+    store: ResultStore | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Robustness:
+    """Estimate a model again under every change asked for, one at a time.
+
+    Parameters
+    ----------
+    spec, panel, W
+        The base.
+    term, effect
+        The coefficient that is followed (``"rho"``, ``"lam"``, a regressor or ``W_<regressor>``), or, with ``effect``
+        (``"direct"``, ``"indirect"``, ``"total"``), the effect of a regressor.
+    weights
+        Other W, by name, of all units of the panel.
+    lag_x
+        All regressors one period earlier; the first period is lost.
+    drop
+        Units left out together, by name: ``{"without Hangzhou and Ningbo": ["330100", "330200"]}``.
+    y, x
+        Other measures: of the dependent variable, and of regressors by name, ``{"talent": ["talent_students"]}``.
+    winsorise
+        Shares: 0.01 sets y and all regressors below their 1 % and above their 99 % quantile (of all units and
+        periods) to these.
+    periods
+        Sub-periods by name.
+    covariances
+        Other standard errors of the same estimates.
+    leave_one_out
+        Also without every unit in turn: ``influence``.
+    rebuild
+        Gives the base W of fewer units, such as one that links those whose only neighbour has gone. Without it rows
+        and columns of W are kept and normalised again.
+    estimator, covariance
+        As :func:`fit_durbin` takes them.
+    workers, scheduler, store, progress
+        As :func:`run_tasks` takes them; numbers do not depend on them.
+
+    Raises
+    ------
+    SpecificationError
+        A term or effect the base does not have, or a change that is not understood.
+    SpatialZbError
+        What the base is refused for; a variant that cannot be estimated is a row with its reason.
+    """
+    own = as_weights(W).align(panel.units)
+    _check(spec, term, effect, x or {}, winsorise)
+    base = _Variant("base", "base", spec, panel, own, term, effect, estimator, covariance)
+    first = term_row(
+        spec, panel, own, term, effect, estimator, covariance
+    )  # a base that fails is refused, not a row
+    variants: list[_Variant | dict[str, Any]] = [
+        *_other_weights(base, weights or {}),
+        *_other_times(base, lag_x, periods or {}),
+        *_without(base, {str(name): list(units) for name, units in (drop or {}).items()}, "drop", rebuild),
+        *_other_measures(base, y, x or {}),
+        *(replace(base, kind="winsorise", name=f"{q:g}", panel=_winsorised(base, q)) for q in winsorise),
+        *(replace(base, kind="covariance", name=c, covariance=c) for c in covariances),
+    ]
+    alone = [*_without(base, {u: [u] for u in panel.units}, "unit", rebuild)] if leave_one_out else []
+    todo = [v for v in (*variants, *alone) if isinstance(v, _Variant)]
+    found = iter(
+        run_tasks(_estimated, todo, workers=workers, scheduler=scheduler, store=store, progress=progress)
+    )
+    rows = [next(found) if isinstance(v, _Variant) else v for v in (*variants, *alone)]
+    top = _words(base) | first
+    frame = pd.DataFrame([top, *rows[: len(variants)]])
+    influence = _influence(rows[len(variants) :], first) if leave_one_out else None
+    return Robustness(frame[[*_words(base), *NUMBERS, "notes", "reason"]], influence, term, effect or "")
+
+
+def term_row(
+    spec: DurbinSpec,
+    panel: Panel,
+    W: Weights,
+    term: str,
+    effect: str | None,
+    estimator: str = "lee_yu",
+    covariance: str = "information",
+) -> dict[str, Any]:
+    """Estimate, error, p-value, limits and sample of one coefficient or effect, ``notes`` and a blank ``reason``."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpatialZbWarning)
+        fit = fit_durbin(spec, panel, W, estimator, covariance)
+        numbers = estimate_of(fit, term, effect)
+    notes = dict.fromkeys(str(n.message) for n in caught if issubclass(n.category, SpatialZbWarning))
+    return {
+        **dict(zip(NUMBERS[:5], map(float, numbers), strict=True)),
+        "n_units": len(panel.units),
+        "n_periods": len(panel.periods),
+        "nobs": fit.nobs,
+        "notes": "; ".join(notes),
+        "reason": "" if fit.converged else "not converged",
+    }
+
+
+def estimate_of(fit: Fit, term: str, effect: str | None) -> NDArray[np.float64]:
+    """Estimate, standard error, p-value and limits of a coefficient or effect, (5,); NaN where not converged."""
+    if not fit.converged:
+        return np.full(5, np.nan)
+    if effect is None:
+        place = [fit.params.index.get_loc(term)]
+        columns = coefficient_columns(
+            fit.params.to_numpy()[place], fit.bse.to_numpy()[place], 0.05, fit.df_resid
+        )[0]
+    else:
+        found = spatial_effects(fit)
+        columns = found.columns[found.axes["term"].index(term) * len(EFFECTS) + EFFECTS.index(effect)]
+    return columns[[0, 1, 3, 4, 5]]
+
+
+def _check(
+    spec: DurbinSpec,
+    term: str,
+    effect: str | None,
+    x: Mapping[str, Sequence[str]],
+    winsorise: Sequence[float],
+) -> None:
+    if effect is not None and effect not in EFFECTS:
+        raise SpecificationError(f"effect must be one of {listed(EFFECTS)}, not {effect!r}.")
+    known = spec.regressors if effect is not None else (*spec.terms, *spec.spatial_terms)
+    if term not in known:
+        raise SpecificationError(f"The base has no {effect or 'term'} of {term!r}; it has {listed(known)}.")
+    strange = [name for name in x if name not in spec.x]
+    if strange:
+        raise SpecificationError(
+            f"x gives other measures of {listed(strange)}, not among x ({listed(spec.x)})."
+        )
+    texts = [name for name, others in x.items() if isinstance(others, str)]
+    if texts:
+        raise SpecificationError(f"x gives a list of other measures of {listed(texts)}, not one text.")
+    wrong = [q for q in winsorise if not 0 < q < 0.5]
+    if wrong:
+        raise SpecificationError(
+            f"winsorise takes shares between 0 and 0.5, such as 0.01, not {listed(wrong)}."
+        )
+
+
+def _words(v: _Variant) -> dict[str, str]:
+    return {"kind": v.kind, "variant": v.name, "term": v.term, "effect": v.effect or ""}
+
+
+def _failed(v: _Variant, reason: str) -> dict[str, Any]:
+    return _words(v) | dict.fromkeys(NUMBERS, np.nan) | {"notes": "", "reason": reason}
+
+
+def _estimated(v: _Variant) -> dict[str, Any]:
+    try:
+        return _words(v) | term_row(v.spec, v.panel, v.weights, v.term, v.effect, v.estimator, v.covariance)
+    except SpatialZbError as error:
+        return _failed(v, str(error))
+
+
+def _other_weights(base: _Variant, weights: Mapping[str, Any]) -> Iterator[_Variant]:
+    for name, W in weights.items():
+        yield replace(
+            base,
+            kind="weights",
+            name=str(name),
+            weights=as_weights(W, label=str(name)).align(base.panel.units),
+        )
+
+
+def _other_times(
+    base: _Variant, lag_x: bool, periods: Mapping[str, Sequence[int]]
+) -> Iterator[_Variant | dict[str, Any]]:
+    if lag_x:
+        earlier = replace(base, kind="lag_x", name="lag_x")
+        try:
+            yield replace(earlier, panel=_earlier_x(base.panel, base.spec))
+        except SpatialZbError as error:
+            yield _failed(earlier, str(error))
+    for name, chosen in periods.items():
+        yield replace(base, kind="periods", name=str(name), panel=base.panel.select(periods=list(chosen)))
+
+
+def _earlier_x(panel: Panel, spec: DurbinSpec) -> Panel:
+    """Regressors of the period before, under their own names."""
+    require_consecutive(panel, "A lag of the regressors")
+    later = panel.select(periods=panel.periods[1:])
+    names = dict.fromkeys((*spec.regressors, *spec.instruments))
+    return later.with_columns({name: panel.array(name)[:-1] for name in names})
+
+
+def _without(
+    base: _Variant,
+    groups: Mapping[str, Sequence[str]],
+    kind: str,
+    rebuild: Callable[[Sequence[str]], Weights] | None,
+) -> Iterator[_Variant | dict[str, Any]]:
+    """Variants without some units, with the W of the others."""
+    for name, units in groups.items():
+        base.panel.select(units=list(units))  # refuses ids that are not there
+        left = base.panel.units.difference(list(units), sort=False)
+        variant = replace(base, kind=kind, name=name)
+        try:
+            panel = base.panel.select(units=list(left))
+            W = base.weights.subset(left) if rebuild is None else rebuild(list(left)).align(left)
+            yield replace(variant, panel=panel, weights=W)
+        except SpatialZbError as error:
+            yield _failed(variant, str(error))
+
+
+def _other_measures(base: _Variant, y: Sequence[str], x: Mapping[str, Sequence[str]]) -> Iterator[_Variant]:
+    for name in y:
+        base.panel.array(name)
+        yield replace(base, kind="y", name=name, spec=replace(base.spec, y=name))
+    for main, others in x.items():
+        for other in others:
+            base.panel.array(other)
+            spec = replace(
+                base.spec,
+                x=[other if name == main else name for name in base.spec.x],
+                lag_x=[other if name == main else name for name in base.spec.lag_x],
+            )
+            followed = {main: other, f"W_{main}": f"W_{other}"}.get(base.term, base.term)
+            yield replace(base, kind="x", name=other, spec=spec, term=followed)
+
+
+def _winsorised(base: _Variant, share: float) -> Panel:
+    """Tails of y and of every regressor set to the quantiles ``share`` and 1 − ``share``."""
+    spec = base.spec
+    names = dict.fromkeys((spec.y, *spec.regressors, *spec.instruments))
+    return base.panel.with_columns({name: _clipped(base.panel.array(name), share) for name in names})
+
+
+def _clipped(values: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    return np.clip(values, *np.nanquantile(values, [share, 1 - share]))
+
+
+def _influence(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows).rename(columns={"variant": "unit"})
+    frame["change"] = frame["estimate"] - base["estimate"]
+    frame["change_se"] = frame["change"] / base["std_error"]
+    return frame[["unit", "estimate", "std_error", "p_value", "change", "change_se", "reason"]]
