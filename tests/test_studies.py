@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from spatial_zb import cli
-from spatial_zb.data.agglomeration import coordination_grade, coupling_coordination, entropy_weights
+from spatial_zb.data.composite import coordination_grade, coupling_coordination, entropy_weights
 from spatial_zb.errors import SpecificationError
 from spatial_zb.pipeline import prepare
 from spatial_zb.study import load_study

@@ -7,25 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from spatial_zb.errors import DataError, SpecificationError
-from spatial_zb.text import Text
+from spatial_zb.data.amounts import Floats, amounts, floats, refuse, shares_along, unit_table
+from spatial_zb.errors import DataError
 
 __all__ = [
-    "COORDINATION_GRADES",
-    "CouplingCoordination",
-    "EntropyWeights",
     "Theil",
-    "coordination_grade",
-    "coupling_coordination",
     "density",
     "ellison_glaeser",
     "ellison_glaeser_coagglomeration",
-    "entropy_weights",
     "hhi",
     "krugman_specialisation",
     "location_quotient",
@@ -33,11 +26,7 @@ __all__ = [
     "pairwise_coagglomeration",
     "share",
     "theil",
-    "topsis",
 ]
-
-Floats = NDArray[np.float64]
-Direction = Literal["more", "less"]
 
 
 # --- shares ------------------------------------------------------------------------------------------------
@@ -61,9 +50,9 @@ def share(part: ArrayLike, total: ArrayLike) -> Floats:
     >>> share([20.0, 30.0], [100.0, 60.0])
     array([0.2, 0.5])
     """
-    part, total = _floats(part, "part"), _floats(total, "total")
-    _refuse(part < 0, "a part is negative")
-    _refuse(total <= 0, "a total is not positive")
+    part, total = floats(part, "part"), floats(total, "total")
+    refuse(part < 0, "a part is negative")
+    refuse(total <= 0, "a total is not positive")
     return part / total
 
 
@@ -80,9 +69,9 @@ def density(amount: ArrayLike, area: ArrayLike) -> Floats:
     >>> density([500.0, 300.0], [250.0, 100.0])
     array([2., 3.])
     """
-    amount, area = _floats(amount, "amount"), _floats(area, "area")
-    _refuse(amount < 0, "an amount is negative")
-    _refuse(area <= 0, "an area is not positive")
+    amount, area = floats(amount, "amount"), floats(area, "area")
+    refuse(amount < 0, "an amount is negative")
+    refuse(area <= 0, "an area is not positive")
     return amount / area
 
 
@@ -115,7 +104,7 @@ def location_quotient(part: ArrayLike, total: ArrayLike, ref_part: ArrayLike, re
     array([2. , 0.5])
     """
     reference = share(ref_part, ref_total)
-    _refuse(reference == 0, "the sector is absent from the reference region")
+    refuse(reference == 0, "the sector is absent from the reference region")
     return share(part, total) / reference
 
 
@@ -139,7 +128,7 @@ def hhi(values: ArrayLike, axis: int = -1) -> Floats:
     >>> hhi([50.0, 30.0, 20.0]).round(4)
     np.float64(0.38)
     """
-    return np.sum(_shares(_whole(values, "values"), axis) ** 2, axis=axis)
+    return np.sum(shares_along(amounts(values, "values"), axis) ** 2, axis=axis)
 
 
 def krugman_specialisation(employment: ArrayLike, reference: ArrayLike | None = None) -> Floats:
@@ -174,9 +163,9 @@ def krugman_specialisation(employment: ArrayLike, reference: ArrayLike | None = 
     >>> krugman_specialisation([[80.0, 20.0], [20.0, 80.0]])
     array([0.6, 0.6])
     """
-    employment = _table(employment, "employment")
-    total = employment.sum(axis=0) if reference is None else _whole(reference, "reference")
-    return np.abs(_shares(employment, 1) - _shares(total, -1)).sum(axis=1)
+    employment = unit_table(employment, "employment")
+    total = employment.sum(axis=0) if reference is None else amounts(reference, "reference")
+    return np.abs(shares_along(employment, 1) - shares_along(total, -1)).sum(axis=1)
 
 
 def locational_gini(employment: ArrayLike, reference: ArrayLike | None = None) -> Floats:
@@ -213,10 +202,10 @@ def locational_gini(employment: ArrayLike, reference: ArrayLike | None = None) -
     >>> locational_gini([[0.0], [10.0]], reference=[50.0, 50.0])
     array([0.5])
     """
-    employment = _table(employment, "employment")
-    shares = _shares(employment, 0)
+    employment = unit_table(employment, "employment")
+    shares = shares_along(employment, 0)
     spread = _reference_shares(employment, reference)
-    _refuse(spread == 0, "a unit has no employment in the reference")
+    refuse(spread == 0, "a unit has no employment in the reference")
     order = np.argsort(shares / spread[:, None], axis=0, kind="stable")
     heights = np.cumsum(np.take_along_axis(shares, order, axis=0), axis=0)
     before = np.vstack([np.zeros(shares.shape[1]), heights[:-1]])
@@ -262,10 +251,10 @@ def ellison_glaeser(
     >>> ellison_glaeser([[80.0], [20.0]], [0.1], reference=[50.0, 50.0]).round(4)
     array([0.2889])
     """
-    employment = _table(employment, "employment")
+    employment = unit_table(employment, "employment")
     spread = _reference_shares(employment, reference)
     lumpiness = _plant_hhi(plant_hhi, employment.shape[1])
-    unevenness = np.sum((_shares(employment, 0) - spread[:, None]) ** 2, axis=0)
+    unevenness = np.sum((shares_along(employment, 0) - spread[:, None]) ** 2, axis=0)
     room = _room(spread)
     return (unevenness - room * lumpiness) / (room * (1.0 - lumpiness))
 
@@ -304,14 +293,14 @@ def ellison_glaeser_coagglomeration(
     >>> round(ellison_glaeser_coagglomeration([[10.0, 10.0], [0.0, 0.0]], [0.1, 0.1], [50.0, 50.0]), 6)
     1.0
     """
-    employment = _table(employment, "employment")
+    employment = unit_table(employment, "employment")
     if employment.shape[1] < 2:
         raise DataError("Co-agglomeration needs at least two sectors.")
     lumpiness = _plant_hhi(plant_hhi, employment.shape[1])
     spread = _reference_shares(employment, reference)
-    size = _shares(employment.sum(axis=0), -1)
+    size = shares_along(employment.sum(axis=0), -1)
     gamma = ellison_glaeser(employment, lumpiness, spread)
-    unevenness = np.sum((_shares(employment.sum(axis=1), -1) - spread) ** 2)
+    unevenness = np.sum((shares_along(employment.sum(axis=1), -1) - spread) ** 2)
     own = np.sum(size**2 * lumpiness) + np.sum(gamma * size**2 * (1.0 - lumpiness))
     return float((unevenness / _room(spread) - own) / (1.0 - np.sum(size**2)))
 
@@ -349,7 +338,7 @@ def pairwise_coagglomeration(employment: ArrayLike, reference: ArrayLike | None 
     array([[ 1., -1.],
            [-1.,  1.]])
     """
-    shares = _shares(_table(employment, "employment"), 0)
+    shares = shares_along(unit_table(employment, "employment"), 0)
     spread = shares.mean(axis=1) if reference is None else _reference_shares(shares, reference)
     apart = shares - spread[:, None]
     return apart.T @ apart / _room(spread)
@@ -395,8 +384,8 @@ def theil(
     >>> round(theil([10.0, 0.0]).total, 4)
     0.6931
     """
-    values = _whole(values, "values").ravel()
-    population = np.ones_like(values) if population is None else _whole(population, "population").ravel()
+    values = amounts(values, "values").ravel()
+    population = np.ones_like(values) if population is None else amounts(population, "population").ravel()
     labels = (
         np.zeros(values.size, int)
         if groups is None
@@ -406,10 +395,10 @@ def theil(
         raise DataError(
             f"{values.size} values, {population.size} populations and {labels.size} groups do not match."
         )
-    _refuse(population <= 0, "a population is not positive")
-    total = _divergence(_shares(values, -1), _shares(population, -1))
+    refuse(population <= 0, "a population is not positive")
+    total = _divergence(shares_along(values, -1), shares_along(population, -1))
     between = _divergence(
-        _shares(np.bincount(labels, values), -1), _shares(np.bincount(labels, population), -1)
+        shares_along(np.bincount(labels, values), -1), shares_along(np.bincount(labels, population), -1)
     )
     return Theil(total, between, total - between)
 
@@ -419,277 +408,21 @@ def _divergence(shares: Floats, expected: Floats) -> float:
     return float(np.sum(shares[some] * np.log(shares[some] / expected[some])))
 
 
-# --- composite indices -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class EntropyWeights:
-    """Weights of indicators by the spread of their values, and the index they make.
-
-    Attributes
-    ----------
-    weights : array (p,)
-        Sum to 1.
-    entropy : array (p,)
-        e_j, at most 1.
-    scores : array, shape of the values without the last axis
-        Weighted sum of the indicators scaled to [0, 1].
-    zeros : array (p,)
-        Number of scaled values that are 0, where p ln p is taken as its limit 0.
-    """
-
-    weights: Floats
-    entropy: Floats
-    scores: Floats
-    zeros: NDArray[np.int64]
-
-
-def entropy_weights(
-    values: ArrayLike, directions: Sequence[Direction] | None = None, *, shift: float = 0.0
-) -> EntropyWeights:
-    """Weigh indicators by entropy, with all units and periods pooled so that years can be compared.
-
-    Scaled to [0, 1] over the pool, ``p_ij = z_ij / Σ_i z_ij``, ``e_j = -(1/ln N) Σ_i p_ij ln p_ij``,
-    ``w_j = (1 - e_j) / Σ_j (1 - e_j)``; score ``Σ_j w_j z_ij``.
-
-    Parameters
-    ----------
-    values : array_like (..., p)
-        Indicators along the last axis, for a panel (T, n, p).
-    directions : sequence of "more" | "less", optional
-        Whether more of an indicator is better. Default: all "more".
-    shift : float
-        Added to the scaled values before p is formed, as some authors do; 0 uses the limit of p ln p.
-
-    Raises
-    ------
-    DataError
-        A value is not a number, an indicator is constant, or there are fewer than two rows.
-    SpecificationError
-        A direction is unknown, their number is wrong, or the shift is negative.
-
-    References
-    ----------
-    Shannon, C. E. (1948). A mathematical theory of communication. Bell System Technical Journal 27, 379-423;
-    Zeleny, M. (1982). Multiple Criteria Decision Making. McGraw-Hill.
-
-    Examples
-    --------
-    Scaled columns (0, 1, 1) and (0, 0, 1): entropies ln 2/ln 3 = 0.6309 and 0.
-
-    >>> result = entropy_weights([[0.0, 0.0], [2.0, 0.0], [2.0, 5.0]])
-    >>> result.entropy.round(4), result.weights.round(4)
-    (array([0.6309, 0.    ]), array([0.2696, 0.7304]))
-    """
-    values = _numbers(values, "values")
-    if shift < 0:
-        raise SpecificationError(f"shift must not be negative, not {shift}.")
-    pool = _scaled(values.reshape(-1, values.shape[-1]), directions)
-    parts = _shares(pool + shift, 0)
-    logs = np.log(parts, out=np.zeros_like(parts), where=parts > 0)
-    entropy = np.abs(-np.sum(parts * logs, axis=0) / np.log(len(parts)))
-    spread = 1.0 - entropy
-    weights = spread / spread.sum()
-    return EntropyWeights(
-        weights, entropy, (pool @ weights).reshape(values.shape[:-1]), np.sum(pool == 0, axis=0)
-    )
-
-
-def topsis(values: ArrayLike, weights: ArrayLike, directions: Sequence[Direction] | None = None) -> Floats:
-    """Closeness to the ideal, ``C_i = d⁻ / (d⁺ + d⁻)``, from 0 (worst in all) to 1 (best in all).
-
-    Indicators are divided by their root sum of squares over the pool and weighted; d⁺ and d⁻ are the
-    Euclidean distances to the best and the worst value of each indicator.
-
-    Parameters
-    ----------
-    values : array_like (..., p)
-        Indicators along the last axis; all other axes are pooled.
-    weights : array_like (p,)
-        Not negative; scaled to sum 1.
-    directions : sequence of "more" | "less", optional
-        Default: all "more".
-
-    Returns
-    -------
-    array, shape of the values without the last axis
-
-    Raises
-    ------
-    DataError
-        A value is not a number, an indicator is constant, or there are fewer than two rows.
-    SpecificationError
-        A direction is unknown, or the number of directions or weights is wrong.
-
-    References
-    ----------
-    Hwang, C.-L., Yoon, K. (1981). Multiple Attribute Decision Making. Springer.
-
-    Examples
-    --------
-    The first is best in both, the last worst in both, the middle one half way.
-
-    >>> topsis([[4.0, 8.0], [3.0, 6.0], [2.0, 4.0]], [0.5, 0.5])
-    array([1. , 0.5, 0. ])
-    """
-    values = _numbers(values, "values")
-    pool = values.reshape(-1, values.shape[-1])
-    weights = _whole(weights, "weights")
-    if weights.shape != pool.shape[1:]:
-        raise SpecificationError(f"{pool.shape[1]} indicators need as many weights, not {weights.size}.")
-    sign = _signs(directions, pool.shape[1])
-    _refuse_constant(pool)
-    weighted = sign * _shares(weights, -1) * pool / np.sqrt(np.sum(pool**2, axis=0))
-    to_best = np.linalg.norm(weighted - weighted.max(axis=0), axis=1)
-    to_worst = np.linalg.norm(weighted - weighted.min(axis=0), axis=1)
-    return (to_worst / (to_best + to_worst)).reshape(values.shape[:-1])
-
-
-@dataclass(frozen=True, slots=True)
-class CouplingCoordination:
-    """Coupling C, joint level T and coordination D of two systems, each with the shape of the inputs."""
-
-    coupling: Floats
-    level: Floats
-    coordination: Floats
-
-
-def coupling_coordination(first: ArrayLike, second: ArrayLike, *, alpha: float = 0.5) -> CouplingCoordination:
-    """Coupling coordination of two indices in [0, 1].
-
-    ``C = 2 √(U₁U₂) / (U₁ + U₂)``, ``T = α U₁ + (1 - α) U₂``, ``D = √(C T)``.
-
-    Parameters
-    ----------
-    first, second : array_like, same shape
-        U₁ and U₂, for example scores of :func:`entropy_weights`. Both 0 gives C = D = 0.
-    alpha : float
-        Weight of the first system.
-
-    Raises
-    ------
-    DataError
-        An index is outside [0, 1] or not a number, or the shapes differ.
-    SpecificationError
-        alpha is outside [0, 1].
-
-    References
-    ----------
-    Liao, C. (1999). Quantitative judgement and classification system for coordinated development of
-    environment and economy. Tropical Geography 19(2), 171-177 (廖重斌, 热带地理).
-
-    Examples
-    --------
-    0.64 and 0.16: C = 2 · 0.32 / 0.8 = 0.8, T = 0.4, D = √0.32.
-
-    >>> result = coupling_coordination([0.64], [0.16])
-    >>> result.coupling.round(4), result.level.round(4), result.coordination.round(4)
-    (array([0.8]), array([0.4]), array([0.5657]))
-    """
-    first, second = _numbers(first, "first"), _numbers(second, "second")
-    if first.shape != second.shape:
-        raise DataError(f"The two indices have different shapes, {first.shape} and {second.shape}.")
-    if not 0 <= alpha <= 1:
-        raise SpecificationError(f"alpha must be between 0 and 1, not {alpha}.")
-    _refuse((first < 0) | (first > 1) | (second < 0) | (second > 1), "an index lies outside 0 to 1")
-    both = first + second
-    coupling = np.divide(2 * np.sqrt(first * second), both, out=np.zeros_like(both), where=both > 0)
-    level = alpha * first + (1 - alpha) * second
-    return CouplingCoordination(coupling, level, np.sqrt(coupling * level))
-
-
-# Liao (1999), ten grades of equal width; each with its lower bound.
-COORDINATION_GRADES: tuple[tuple[float, Text], ...] = (
-    (0.0, Text("extreme imbalance", "极度失调")),
-    (0.1, Text("severe imbalance", "严重失调")),
-    (0.2, Text("moderate imbalance", "中度失调")),
-    (0.3, Text("mild imbalance", "轻度失调")),
-    (0.4, Text("near imbalance", "濒临失调")),
-    (0.5, Text("barely coordinated", "勉强协调")),
-    (0.6, Text("primary coordination", "初级协调")),
-    (0.7, Text("intermediate coordination", "中级协调")),
-    (0.8, Text("good coordination", "良好协调")),
-    (0.9, Text("high-quality coordination", "优质协调")),
-)
-
-
-def coordination_grade(coordination: float) -> Text:
-    """Name the grade of a coordination degree in [0, 1]; a bound belongs to the grade above it.
-
-    Raises
-    ------
-    DataError
-        The degree is outside [0, 1] or not a number.
-
-    Examples
-    --------
-    >>> coordination_grade(0.5657).en
-    'barely coordinated'
-    """
-    if not 0 <= coordination <= 1:
-        raise DataError(f"A coordination degree lies between 0 and 1, not {coordination}.")
-    return [words for bound, words in COORDINATION_GRADES if coordination >= bound][-1]
-
-
-# --- checks ------------------------------------------------------------------------------------------------
-
-
-def _floats(values: ArrayLike, name: str) -> Floats:
-    try:
-        floats = np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
-        raise DataError(f"{name} must be numbers.") from None
-    _refuse(np.isinf(floats), f"{name} holds an infinite value")
-    return floats
-
-
-def _numbers(values: ArrayLike, name: str) -> Floats:
-    """Numbers without blanks: an index over a set with holes is an index of another set."""
-    floats = _floats(values, name)
-    _refuse(np.isnan(floats), f"{name} holds a blank cell")
-    return floats
-
-
-def _whole(values: ArrayLike, name: str) -> Floats:
-    floats = _numbers(values, name)
-    _refuse(floats < 0, f"{name} holds a negative value")
-    return floats
-
-
-def _table(values: ArrayLike, name: str) -> Floats:
-    table = _whole(values, name)
-    if table.ndim != 2:
-        raise DataError(
-            f"{name} must have units in rows and sectors in columns, not the shape {table.shape}."
-        )
-    return table
-
-
-def _refuse(wrong: ArrayLike, said: str) -> None:
-    where = np.argwhere(np.atleast_1d(wrong))
-    if len(where):
-        at = ", ".join(str(position) for position in where[0])
-        raise DataError(f"In {len(where)} place(s), the first at index {at}: {said}.")
-
-
-def _shares(values: Floats, axis: int) -> Floats:
-    total = values.sum(axis=axis, keepdims=True)
-    _refuse(total <= 0, "a sum that shares are taken of is zero")
-    return values / total
+# --- checks ----------------------------------------------------------------------------------------------
 
 
 def _reference_shares(employment: Floats, reference: ArrayLike | None) -> Floats:
-    total = employment.sum(axis=1) if reference is None else _whole(reference, "reference")
+    total = employment.sum(axis=1) if reference is None else amounts(reference, "reference")
     if total.shape != employment.shape[:1]:
         raise DataError(f"The reference has the shape {total.shape}, but there are {len(employment)} units.")
-    return _shares(total, -1)
+    return shares_along(total, -1)
 
 
 def _plant_hhi(plant_hhi: ArrayLike, sectors: int) -> Floats:
-    lumpiness = np.atleast_1d(_whole(plant_hhi, "plant_hhi"))
+    lumpiness = np.atleast_1d(amounts(plant_hhi, "plant_hhi"))
     if lumpiness.shape != (sectors,):
         raise DataError(f"{sectors} sectors need as many plant indices, not the shape {lumpiness.shape}.")
-    _refuse(lumpiness >= 1, "a plant index is not below 1, so the sector is a single plant")
+    refuse(lumpiness >= 1, "a plant index is not below 1, so the sector is a single plant")
     return lumpiness
 
 
@@ -699,27 +432,3 @@ def _room(spread: Floats) -> float:
     if room <= 0:
         raise DataError("All of the reference is in one unit; concentration against it is not defined.")
     return room
-
-
-def _signs(directions: Sequence[Direction] | None, count: int) -> Floats:
-    directions = ["more"] * count if directions is None else list(directions)
-    unknown = sorted({str(word) for word in directions} - {"more", "less"})
-    if unknown or len(directions) != count:
-        raise SpecificationError(
-            f"directions must be {count} words, each 'more' or 'less', not {list(directions)!r}."
-        )
-    return np.array([1.0 if word == "more" else -1.0 for word in directions])
-
-
-def _refuse_constant(pool: Floats) -> None:
-    if len(pool) < 2:
-        raise DataError("An index needs at least two rows to compare.")
-    _refuse(np.ptp(pool, axis=0) == 0, "an indicator is constant and tells nothing apart")
-
-
-def _scaled(pool: Floats, directions: Sequence[Direction] | None) -> Floats:
-    """Indicators on [0, 1] over all rows, 1 the best."""
-    sign = _signs(directions, pool.shape[1])
-    _refuse_constant(pool)
-    scaled = (pool - pool.min(axis=0)) / np.ptp(pool, axis=0)
-    return np.where(sign > 0, scaled, 1.0 - scaled)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from spatial_zb.data.agglomeration import (
+from spatial_zb.data.composite import (
     CouplingCoordination,
     EntropyWeights,
     coordination_grade,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spatial_zb.data import agglomeration as ag
+from spatial_zb.data import composite as co
 from spatial_zb.errors import DataError, SpecificationError
 
 # Sums of products of a few hundred shares: round-off only.
@@ -26,14 +27,13 @@ def employment(rng: np.random.Generator) -> np.ndarray:
 
 
 def test_the_examples_in_the_docstrings() -> None:
-    result = doctest.testmod(ag)
-    assert result.failed == 0
-    assert result.attempted >= 14
+    results = [doctest.testmod(module) for module in (ag, co)]
+    assert not any(result.failed for result in results)
+    assert sum(result.attempted for result in results) >= 14
 
 
 def test_every_public_function_has_an_example() -> None:
-    for name in ag.__all__:
-        item = getattr(ag, name)
+    for name, item in [(n, getattr(m, n)) for m in (ag, co) for n in m.__all__ if n != "Direction"]:
         if callable(item) and not isinstance(item, type):
             assert ">>>" in item.__doc__, name
 
@@ -173,10 +173,10 @@ def test_theil_within_is_the_weighted_theil_of_the_groups(rng: np.random.Generat
 
 def test_entropy_weights_do_not_depend_on_units_of_measurement_or_the_shape_of_the_panel(rng) -> None:
     panel = rng.gamma(1.0, 1.0, (3, 5, 4))
-    result = ag.entropy_weights(panel)
-    rescaled = ag.entropy_weights(panel * [1.0, 1e6, 1e-6, 3.0] + [0.0, 5.0, 1.0, -2.0])
+    result = co.entropy_weights(panel)
+    rescaled = co.entropy_weights(panel * [1.0, 1e6, 1e-6, 3.0] + [0.0, 5.0, 1.0, -2.0])
     np.testing.assert_allclose(rescaled.weights, result.weights, rtol=1e-7)
-    flat = ag.entropy_weights(panel.reshape(15, 4))
+    flat = co.entropy_weights(panel.reshape(15, 4))
     np.testing.assert_array_equal(flat.weights, result.weights)
     np.testing.assert_array_equal(flat.scores.reshape(3, 5), result.scores)
     assert result.weights.sum() == pytest.approx(1.0, abs=EXACT)
@@ -193,7 +193,7 @@ def test_entropy_weights_by_hand_with_a_plain_loop(rng: np.random.Generator) -> 
         parts = scaled / scaled.sum()
         spread.append(1 + sum(p * np.log(p) for p in parts) / np.log(7))
     np.testing.assert_allclose(
-        ag.entropy_weights(values, shift=0.01).weights, np.array(spread) / sum(spread), rtol=1e-10
+        co.entropy_weights(values, shift=0.01).weights, np.array(spread) / sum(spread), rtol=1e-10
     )
 
 
@@ -201,30 +201,30 @@ def test_less_is_more_turned_round(rng: np.random.Generator) -> None:
     values = rng.gamma(1.0, 1.0, (6, 2))
     turned = values * [1.0, -1.0]
     np.testing.assert_allclose(
-        ag.entropy_weights(values, ["more", "less"]).scores, ag.entropy_weights(turned).scores, rtol=1e-10
+        co.entropy_weights(values, ["more", "less"]).scores, co.entropy_weights(turned).scores, rtol=1e-10
     )
     np.testing.assert_allclose(
-        ag.topsis(values, [1.0, 2.0], ["more", "less"]), ag.topsis(turned, [1.0, 2.0]), rtol=1e-10
+        co.topsis(values, [1.0, 2.0], ["more", "less"]), co.topsis(turned, [1.0, 2.0]), rtol=1e-10
     )
 
 
 def test_topsis_puts_the_best_in_everything_at_one_and_ignores_scale(rng: np.random.Generator) -> None:
     values = rng.gamma(1.0, 1.0, (6, 3))
     values = np.vstack([values, values.max(axis=0), values.min(axis=0)])
-    closeness = ag.topsis(values, [0.2, 0.3, 0.5])
+    closeness = co.topsis(values, [0.2, 0.3, 0.5])
     assert closeness[-2:].tolist() == [1.0, 0.0]
-    np.testing.assert_allclose(ag.topsis(values * [1.0, 1e6, 1e-3], [2.0, 3.0, 5.0]), closeness, rtol=1e-10)
+    np.testing.assert_allclose(co.topsis(values * [1.0, 1e6, 1e-3], [2.0, 3.0, 5.0]), closeness, rtol=1e-10)
 
 
 def test_coupling_of_equal_systems_is_one_and_coordination_is_their_root() -> None:
     level = np.linspace(0.01, 1.0, 25)
-    result = ag.coupling_coordination(level, level, alpha=0.3)
+    result = co.coupling_coordination(level, level, alpha=0.3)
     np.testing.assert_allclose(result.coupling, 1.0, rtol=EXACT)
     np.testing.assert_allclose(result.coordination, np.sqrt(level), rtol=EXACT)
 
 
 def test_coupling_without_one_of_the_systems_is_zero() -> None:
-    result = ag.coupling_coordination([0.0, 0.0], [0.0, 0.8])
+    result = co.coupling_coordination([0.0, 0.0], [0.0, 0.8])
     assert result.coordination.tolist() == [0.0, 0.0]
     assert result.level.tolist() == [0.0, 0.4]
 
@@ -241,7 +241,7 @@ def test_coupling_without_one_of_the_systems_is_zero() -> None:
     ],
 )
 def test_grades(degree: float, words: str) -> None:
-    assert ag.coordination_grade(degree).zh == words
+    assert co.coordination_grade(degree).zh == words
 
 
 # --- refusals ----------------------------------------------------------------------------------------------
@@ -279,25 +279,25 @@ REFUSED = {
     ),
     "theil lengths": (lambda: ag.theil([1.0, 2.0], [1.0]), DataError, "do not match"),
     "theil without people": (lambda: ag.theil([1.0, 2.0], [1.0, 0.0]), DataError, "population"),
-    "constant indicator": (lambda: ag.entropy_weights([[1.0, 2.0], [1.0, 3.0]]), DataError, "constant"),
-    "one row": (lambda: ag.entropy_weights([[1.0, 2.0]]), DataError, "two rows"),
+    "constant indicator": (lambda: co.entropy_weights([[1.0, 2.0], [1.0, 3.0]]), DataError, "constant"),
+    "one row": (lambda: co.entropy_weights([[1.0, 2.0]]), DataError, "two rows"),
     "unknown direction": (
-        lambda: ag.entropy_weights(TABLE, ["up", "more"]),
+        lambda: co.entropy_weights(TABLE, ["up", "more"]),
         SpecificationError,
         "'more' or 'less'",
     ),
-    "too few directions": (lambda: ag.topsis(TABLE, [1.0, 1.0], ["more"]), SpecificationError, "2 words"),
-    "negative shift": (lambda: ag.entropy_weights(TABLE, shift=-1.0), SpecificationError, "shift"),
-    "weights of another length": (lambda: ag.topsis(TABLE, [1.0]), SpecificationError, "2 indicators"),
-    "index above one": (lambda: ag.coupling_coordination([1.2], [0.5]), DataError, "outside 0 to 1"),
-    "index blank": (lambda: ag.coupling_coordination([np.nan], [0.5]), DataError, "blank"),
+    "too few directions": (lambda: co.topsis(TABLE, [1.0, 1.0], ["more"]), SpecificationError, "2 words"),
+    "negative shift": (lambda: co.entropy_weights(TABLE, shift=-1.0), SpecificationError, "shift"),
+    "weights of another length": (lambda: co.topsis(TABLE, [1.0]), SpecificationError, "2 indicators"),
+    "index above one": (lambda: co.coupling_coordination([1.2], [0.5]), DataError, "outside 0 to 1"),
+    "index blank": (lambda: co.coupling_coordination([np.nan], [0.5]), DataError, "blank"),
     "indices of two shapes": (
-        lambda: ag.coupling_coordination([0.1], [0.1, 0.2]),
+        lambda: co.coupling_coordination([0.1], [0.1, 0.2]),
         DataError,
         "different shapes",
     ),
-    "alpha": (lambda: ag.coupling_coordination([0.1], [0.1], alpha=2.0), SpecificationError, "alpha"),
-    "grade of nothing": (lambda: ag.coordination_grade(float("nan")), DataError, "between 0 and 1"),
+    "alpha": (lambda: co.coupling_coordination([0.1], [0.1], alpha=2.0), SpecificationError, "alpha"),
+    "grade of nothing": (lambda: co.coordination_grade(float("nan")), DataError, "between 0 and 1"),
 }
 
 

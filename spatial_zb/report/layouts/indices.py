@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from spatial_zb.data.agglomeration import COORDINATION_GRADES
+from spatial_zb.data.composite import COORDINATION_GRADES
 from spatial_zb.report.tables import HeaderCell, Number, Table, body, section
 from spatial_zb.text import Text
 

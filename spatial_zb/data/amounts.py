@@ -1,0 +1,61 @@
+"""Arrays of amounts, checked: what all indices ask of their numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spatial_zb.errors import DataError
+
+__all__ = ["Floats", "amounts", "floats", "numbers", "refuse", "shares_along", "unit_table"]
+
+Floats = NDArray[np.float64]
+
+
+def floats(values: ArrayLike, name: str) -> Floats:
+    """Numbers; NaN stays, an infinite value is refused."""
+    try:
+        found = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise DataError(f"{name} must be numbers.") from None
+    refuse(np.isinf(found), f"{name} holds an infinite value")
+    return found
+
+
+def numbers(values: ArrayLike, name: str) -> Floats:
+    """Numbers without blanks: an index over a set with holes is an index of another set."""
+    found = floats(values, name)
+    refuse(np.isnan(found), f"{name} holds a blank cell")
+    return found
+
+
+def amounts(values: ArrayLike, name: str) -> Floats:
+    """Numbers that are neither blank nor negative."""
+    found = numbers(values, name)
+    refuse(found < 0, f"{name} holds a negative value")
+    return found
+
+
+def unit_table(values: ArrayLike, name: str) -> Floats:
+    """A table of amounts, units in rows and sectors in columns."""
+    table = amounts(values, name)
+    if table.ndim != 2:
+        raise DataError(
+            f"{name} must have units in rows and sectors in columns, not the shape {table.shape}."
+        )
+    return table
+
+
+def refuse(wrong: ArrayLike, said: str) -> None:
+    """Raise with the number of wrong places and the first of them."""
+    where = np.argwhere(np.atleast_1d(wrong))
+    if len(where):
+        at = ", ".join(str(position) for position in where[0])
+        raise DataError(f"In {len(where)} place(s), the first at index {at}: {said}.")
+
+
+def shares_along(values: Floats, axis: int) -> Floats:
+    """Shares along an axis; a sum of zero is refused."""
+    total = values.sum(axis=axis, keepdims=True)
+    refuse(total <= 0, "a sum that shares are taken of is zero")
+    return values / total
