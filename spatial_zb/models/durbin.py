@@ -14,6 +14,7 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm import fit_gmm
 from spatial_zb.models.ml import fit_ml
 from spatial_zb.models.random import fit_random
+from spatial_zb.models.regimes import fit_regimes
 from spatial_zb.models.spec import COVARIANCES, Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights, as_weights
 
@@ -102,6 +103,8 @@ def fit_durbin(
         fit = fit_gmm(spec, panel, weights, covariance, powers)
     elif spec.fixed_effects == "random":
         fit = fit_random(spec, panel, weights, covariance)
+    elif spec.regimes:
+        return fit_regimes(spec, panel, weights, covariance, bandwidth)
     elif spec.dynamic:
         fit = fit_dynamic(spec, panel, weights, estimator, covariance, bandwidth)
     else:
@@ -127,7 +130,8 @@ def _check_options(spec: DurbinSpec, estimator: str, covariance: str) -> None:
             f"{listed(spec.endog)} cannot be endogenous under maximum likelihood of one equation: use "
             'estimator="gmm", or a SystemSpec.'
         )
-    allowed = COVARIANCES["gmm" if estimator == "gmm" else "random" if random else "ml"]
+    kind = "gmm" if estimator == "gmm" else "random" if random else "regimes" if spec.regimes else "ml"
+    allowed = COVARIANCES[kind]
     if covariance not in allowed:
         raise SpecificationError(
             f"covariance must be one of {listed(allowed)} for this estimator, not {covariance!r}."
@@ -141,6 +145,8 @@ def _check_dynamics(spec: DurbinSpec, estimator: str) -> None:
             f"With a lag in time estimator is one of {listed(own)}, not {estimator!r}: "
             '"uncorrected" gives what maximum likelihood without a correction gives.'
         )
+    if spec.regimes and estimator != "lee_yu":
+        raise SpecificationError(f'Regimes are estimated by estimator="lee_yu", not by {estimator!r}.')
     if not spec.dynamic and estimator in own[1:]:
         raise SpecificationError(
             f'estimator={estimator!r} is about the bias of a lag in time, and the model has none: use "lee_yu".'
@@ -196,6 +202,8 @@ def _check_weights(spec: DurbinSpec, weights: Weights, estimator: str) -> None:
     """With time effects W must keep ι where a determinant or a moment of λ is taken; 2SLS alone does not ask."""
     asks = spec.lag_error if estimator == "gmm" else spec.spatial_terms or spec.lag_time_lag
     timed = spec.fixed_effects in ("time", "two_way")
+    if spec.regimes:  # their score is unbiased under any W
+        return
     if not (asks and timed) or weights.row_normalised or (estimator == "direct" and not spec.lag_error):
         return
     if len(weights.islands) and weights.normalisation == "row":

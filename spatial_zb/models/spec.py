@@ -24,6 +24,7 @@ COVARIANCES: dict[str, tuple[Covariance, ...]] = {
     "ml": ("information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac"),
     "random": ("information", "hessian"),
     "gmm": ("information", "robust", "cluster"),
+    "regimes": ("information", "cluster", "driscoll_kraay"),
 }
 
 #: Name of each family by (lag of y, lag of x, lag of the error).
@@ -123,6 +124,7 @@ class DurbinSpec:
         self._check_names()
         self._check_effects()
         self._check_dynamics()
+        self._check_regimes()
 
     def _check_names(self) -> None:
         if self.y in (*self.regressors, *self.instruments):
@@ -159,6 +161,29 @@ class DurbinSpec:
             raise SpecificationError(
                 f"A lag in time is estimated by maximum likelihood, and {listed(self.endog)} cannot be endogenous there. "
                 "Drop one of the two."
+            )
+
+    def _check_regimes(self) -> None:
+        if self.regimes is None:
+            return
+        if not isinstance(self.regimes, str) or not self.regimes:
+            raise SpecificationError(f"regimes must be the name of one variable, not {self.regimes!r}.")
+        if self.fixed_effects not in ("unit", "two_way"):
+            raise SpecificationError(
+                f'regimes go with fixed_effects="unit" or "two_way", not with {self.fixed_effects!r}.'
+            )
+        others = {
+            "lag_error": self.lag_error,
+            "endog": self.endog,
+            "time_lag": self.dynamic,
+            "mundlak": self.mundlak,
+        }
+        if any(others.values()):
+            found = [name for name, on in others.items() if on]
+            raise SpecificationError(f"regimes do not go with {listed(found)}. Drop one of the two.")
+        if self.regimes in (self.y, *self.x):
+            raise SpecificationError(
+                f"{self.regimes!r} tells the regimes: it cannot be y or among x as well."
             )
 
     def _check_effects(self) -> None:

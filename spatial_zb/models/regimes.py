@@ -1,0 +1,298 @@
+"""Two regimes of units, such as core cities and the rest: ρ, β and θ of their own, and tests of equality."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from spatial_zb.core.covariance import Residuals, bartlett_bandwidth, driscoll_kraay_meat, inverse_or_nan
+from spatial_zb.core.lag import spatial_lag
+from spatial_zb.core.regime_ml import (
+    RegimeMaximum,
+    Regimes,
+    regime_maximum,
+    regime_moments,
+    unit_scores_meat,
+)
+from spatial_zb.core.traces import DENSE_UNITS
+from spatial_zb.core.within import TransformedSample, demean, transformed_sample
+from spatial_zb.data.panel import Panel
+from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.models.design import Design, build_design, stacked
+from spatial_zb.models.estimates import term_index
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.ml import FEW_CLUSTERS, SMALL_N
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.weights.matrix import Weights
+
+__all__ = ["fit_regimes", "regime_labels", "regime_split", "regime_tests"]
+
+Array = NDArray[np.float64]
+
+#: Fewest units of a regime: with fewer its coefficients rest on single units.
+FEWEST_UNITS = 2
+
+
+def fit_regimes(
+    spec: DurbinSpec, panel: Panel, weights: Weights, covariance: str, bandwidth: int | None = None
+) -> Fit:
+    """Estimate ρ_r, β_r and θ_r by regime r of the receiving unit, with unit or two-way effects.
+
+    y_it = ρ_{r(i)} (Wy_t)_i + x_it β_{r(i)} + (Wx_t)_i θ_{r(i)} + μ_i + α_t + ε_it. The regressors D_r x and D_r Wx are
+    made as variables of their own, so that the design is checked as any other.
+
+    Raises
+    ------
+    DataError
+        A regime column that is blank, changes over time, or has not two values of two units each.
+    SpecificationError
+        ``covariance="cluster"`` with more units than its exact form allows.
+    """
+    values, regime = regime_split(spec, panel)
+    if covariance == "cluster" and weights.n > DENSE_UNITS:
+        raise SpecificationError(
+            f'covariance="cluster" of regimes stops at {DENSE_UNITS} units; take "information" or "driscoll_kraay".'
+        )
+    plain, expanded = _expanded(spec, panel, weights, regime, regime_labels(spec, values))
+    design = build_design(plain, expanded, weights)
+    regimes = Regimes(weights.matrix, regime, spec.fixed_effects == "two_way")
+    T, n = design.y.shape
+    sample = transformed_sample(n, T, spec.transform, "lee_yu")
+    lags = _lags(spec, panel, regimes)
+    Z, y = stacked(design.Z), stacked(design.y)
+    best = _estimate(spec, y, lags, Z, design, regimes, sample)
+    e = y - lags @ best.rho - Z @ best.delta
+    if bandwidth is None:
+        bandwidth = bartlett_bandwidth(T)
+    cov, positive = _covariance(covariance, Z, lags, e, best, design, regimes, sample, bandwidth)
+    if not spec.lag_y:
+        kept = [*range(Z.shape[1]), Z.shape[1] + 2]
+        cov = cov[np.ix_(kept, kept)]
+    _say_what_matters(spec, weights, covariance, best, positive, regime, n, T)
+    return _assembled(spec, panel, design, covariance, best, sample, e, cov, positive, values)
+
+
+def regime_split(spec: DurbinSpec, panel: Panel) -> tuple[Array, NDArray[np.intp]]:
+    """The two values of the regime column, the smaller first, and the regime 0 or 1 of every unit (n,)."""
+    name = str(spec.regimes)
+    column = panel.array(name)
+    blank = np.argwhere(np.isnan(column))
+    if len(blank):
+        cells = [f"{panel.units[i]} in {panel.periods[t]}" for t, i in blank]
+        raise DataError(f"The regime column {name!r} is blank for {listed(cells)}.")
+    changed = panel.units[np.ptp(column, axis=0) > 0]
+    if len(changed):
+        raise DataError(
+            f"The regime column {name!r} changes over time for {listed(changed)}. Regimes are of units: use the value of "
+            "one period for all, or interactions of x with it (zb.marginal_effects)."
+        )
+    values, regime = np.unique(column[0], return_inverse=True)
+    if len(values) != 2:
+        raise DataError(
+            f"The regime column {name!r} has the values {listed(f'{v:g}' for v in values)}; two are needed."
+        )
+    few = [
+        f"{value:g}" for value, size in zip(values, np.bincount(regime), strict=True) if size < FEWEST_UNITS
+    ]
+    if few:
+        raise DataError(
+            f"Regime {name} = {listed(few)} has fewer than {FEWEST_UNITS} units: it cannot be estimated."
+        )
+    return values, regime
+
+
+def regime_labels(spec: DurbinSpec, values: Sequence[float]) -> tuple[str, str]:
+    """``[core=0]`` and ``[core=1]``, which end the names of coefficients."""
+    first, second = (f"[{spec.regimes}={value:g}]" for value in values)
+    return first, second
+
+
+def _expanded(
+    spec: DurbinSpec, panel: Panel, weights: Weights, regime: NDArray[np.intp], labels: tuple[str, str]
+) -> tuple[DurbinSpec, Panel]:
+    """The model in D_r x and D_r Wx as plain regressors, and the panel with them."""
+    columns = {name: panel.array(name) for name in spec.x}
+    columns |= {f"W_{name}": spatial_lag(weights.matrix, panel.array(name)) for name in spec.lag_x}
+    parts = {
+        f"{name}{label}": values * (regime == r)
+        for name, values in columns.items()
+        for r, label in enumerate(labels)
+    }
+    plain = DurbinSpec(spec.y, list(parts), spec.lag_y, [], fixed_effects=spec.fixed_effects)
+    return plain, panel.with_columns(parts)
+
+
+def _lags(spec: DurbinSpec, panel: Panel, regimes: Regimes) -> Array:
+    """D_rWy after the transform, stacked (M, 2): first multiplied, then demeaned."""
+    Wy = spatial_lag(regimes.matrix, panel.array(spec.y))
+    parts = [demean(Wy * (regimes.regime == r), spec.transform) for r in (0, 1)]
+    return np.column_stack([stacked(part) for part in parts])
+
+
+def _estimate(
+    spec: DurbinSpec,
+    y: Array,
+    lags: Array,
+    Z: Array,
+    design: Design,
+    regimes: Regimes,
+    sample: TransformedSample,
+) -> RegimeMaximum:
+    if spec.lag_y:
+        return regime_maximum(y, lags, Z, design.basis, regimes, sample)
+    delta = np.linalg.lstsq(Z, y, rcond=None)[0]
+    e = y - Z @ delta
+    sigma2, N = float(e @ e) / sample.observations, sample.observations
+    value = -N / 2 * (np.log(2 * np.pi * sigma2) + 1)
+    return RegimeMaximum(np.zeros(2), delta, sigma2, False, 0.0, float(value))
+
+
+def _covariance(
+    kind: str,
+    Z: Array,
+    lags: Array,
+    e: Array,
+    best: RegimeMaximum,
+    design: Design,
+    regimes: Regimes,
+    sample: TransformedSample,
+    bandwidth: int,
+) -> tuple[Array, bool]:
+    """K⁻¹ Ω K⁻ᵀ in (δ, ρ₁, ρ₂, σ²), Ω as ``kind`` says, and whether it exists."""
+    size = Z.shape[1] + 3
+    if best.at_bound:
+        return np.full((size, size), np.nan), False
+    shape = design.y.shape
+    means = lags - _moved(e.reshape(shape), best.rho, design, regimes)
+    moments = regime_moments(Z, means, best.rho, best.sigma2, regimes, sample)
+    if not inverse_or_nan((moments.jacobian + moments.jacobian.T) / 2)[1]:
+        return np.full((size, size), np.nan), False
+    if kind == "information":
+        meat = moments.variance
+    elif kind == "cluster":
+        meat = unit_scores_meat(Z, means, e, best.rho, best.sigma2, shape, regimes, sample.observations)
+    else:
+        parts = Residuals(Z, means[:, 0], lags[:, 0], lags[:, 1], None, None, e)
+        meat = driscoll_kraay_meat(parts, best.sigma2, shape, bandwidth)
+    half = np.linalg.solve(moments.jacobian, meat)
+    cov = np.linalg.solve(moments.jacobian, half.T)
+    return (cov + cov.T) / 2, True
+
+
+def _moved(e: Array, rho: Array, design: Design, regimes: Regimes) -> Array:
+    """D_rG e of every period after the transform, stacked (M, 2)."""
+    solve, _ = regimes.solver(rho)
+    moved = regimes.matrix @ solve(e.T)
+    parts = [demean(regimes.part(moved, r).T, design.spec.transform) for r in (0, 1)]
+    return np.column_stack([stacked(part) for part in parts])
+
+
+def _assembled(
+    spec: DurbinSpec,
+    panel: Panel,
+    design: Design,
+    covariance: str,
+    best: RegimeMaximum,
+    sample: TransformedSample,
+    e: Array,
+    cov: Array,
+    positive: bool,
+    values: Array,
+) -> Fit:
+    rho = list(best.rho) if spec.lag_y else []
+    names = [f"rho{label}" for label in regime_labels(spec, values)] if spec.lag_y else []
+    index = term_index((*design.spec.x, *names, "sigma2"))
+    return Fit(
+        spec=spec,
+        weights=design.weights,
+        panel=panel,
+        design=design,
+        estimator="lee_yu",
+        covariance=covariance,
+        params=pd.Series([*best.delta, *rho, best.sigma2], index=index, name="estimate"),
+        cov=pd.DataFrame(cov, index=index, columns=index),
+        log_likelihood=best.log_likelihood,
+        nobs=sample.observations,
+        absorbed=sample.absorbed,
+        residuals=e.reshape(design.y.shape),
+        df_resid=None,
+        convergence={
+            "converged": positive and not best.at_bound,
+            "at_bound": best.at_bound,
+            "gradient": best.gradient,
+            "modes": (),
+            "regimes": tuple(float(v) for v in values),
+        },
+    )
+
+
+def _say_what_matters(
+    spec: DurbinSpec,
+    weights: Weights,
+    covariance: str,
+    best: RegimeMaximum,
+    positive: bool,
+    regime: NDArray[np.intp],
+    n: int,
+    T: int,
+) -> None:
+    notes = []
+    clusters = {"cluster": (n, "units"), "driscoll_kraay": (T, "periods")}
+    if covariance in clusters and clusters[covariance][0] < FEW_CLUSTERS:
+        number, what = clusters[covariance]
+        notes.append(f'with {number} {what} the standard errors of covariance="{covariance}" are too small')
+    if best.at_bound:
+        notes.append("the score has no root in the admissible region: no standard error is claimed")
+    elif not positive:
+        notes.append("the information matrix is not positive definite: no standard error is claimed")
+    if n <= SMALL_N:
+        sizes = " and ".join(str(size) for size in np.bincount(regime))
+        notes.append(f"the regimes have only {sizes} units: read standard errors as approximate")
+    if notes:
+        warnings.warn(
+            f"{spec.title} of {spec.y!r} under {weights.label!r}: " + ". Also, ".join(notes) + ".",
+            SpatialZbWarning,
+            stacklevel=4,
+        )
+
+
+def regime_tests(fit: Fit) -> pd.DataFrame:
+    """Wald tests that the two regimes are equal: ρ, every β and θ, and all of them together.
+
+    Returns
+    -------
+    DataFrame with term, difference (second regime less first), std_error, statistic (χ²), df, p_value; the last row,
+    ``all``, tests every coefficient at once.
+
+    Raises
+    ------
+    SpecificationError
+        A fit without regimes.
+    """
+    if not fit.spec.regimes:
+        raise SpecificationError(f"{fit!r} has one regime: name a column in DurbinSpec(regimes=...).")
+    first, second = regime_labels(fit.spec, fit.convergence["regimes"])
+    names = [name.removesuffix(first) for name in fit.params.index if name.endswith(first)]
+    rows = {name: {f"{name}{second}": 1.0, f"{name}{first}": -1.0} for name in names}
+    contrast = pd.DataFrame(rows).T.reindex(columns=fit.params.index).fillna(0.0).to_numpy()
+    difference = contrast @ fit.params.to_numpy()
+    cov = contrast @ fit.cov.to_numpy() @ contrast.T
+    std_error = np.sqrt(np.diag(cov))
+    joint = float(difference @ np.linalg.solve(cov, difference)) if fit.converged else np.nan
+    statistic = np.append((difference / std_error) ** 2, joint)
+    df = np.append(np.ones(len(names), int), len(names))
+    return pd.DataFrame(
+        {
+            "term": [*names, "all"],
+            "difference": np.append(difference, np.nan),
+            "std_error": np.append(std_error, np.nan),
+            "statistic": statistic,
+            "df": df,
+            "p_value": stats.chi2.sf(statistic, df),
+        }
+    )
