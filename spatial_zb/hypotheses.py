@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,9 @@ from spatial_zb.recommendation import EFFECTS_WORDS, TESTS, Row, TestTable
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights, as_weights
 
+if TYPE_CHECKING:
+    from spatial_zb.result_store import ResultStore
+
 __all__ = ["TESTS", "TestTable", "diagnose"]
 
 Array = NDArray[np.float64]
@@ -42,7 +45,19 @@ Likelihood = Literal["lee_yu", "direct"]
 NAN = float("nan")
 
 
-def diagnose(spec: DurbinSpec, panel: Panel, W: Any, estimator: Likelihood = "lee_yu") -> TestTable:
+def diagnose(
+    spec: DurbinSpec,
+    panel: Panel,
+    W: Any,
+    estimator: Likelihood = "lee_yu",
+    *,
+    bootstrap: int = 0,
+    rng: int | np.random.SeedSequence | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    store: ResultStore | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> TestTable:
     """Run the whole test chain of a single-equation panel (or cross-section).
 
     Collinearity; LM tests for a spatial lag and error from the least-squares residuals with the effects of the
@@ -59,6 +74,11 @@ def diagnose(spec: DurbinSpec, panel: Panel, W: Any, estimator: Likelihood = "le
         The panel and the weights of its units, matched by id.
     estimator
         The likelihood of the Wald, LR and score tests: ``"lee_yu"`` or ``"direct"``.
+    bootstrap, rng
+        Replicates (none, or at least 99) for p-values under the null hypothesis of each test, see
+        :mod:`spatial_zb.null_panels`, and their seed.
+    workers, scheduler, store, progress
+        Of the replicates, as in :func:`spatial_zb.execute.run_tasks`; they change no number.
 
     Returns
     -------
@@ -84,6 +104,11 @@ def diagnose(spec: DurbinSpec, panel: Panel, W: Any, estimator: Likelihood = "le
     table = TestTable(
         tuple(rows), spec, case.weights.label, estimator, case.effects, case.weights.n, len(panel.periods)
     )
+    if bootstrap:
+        from spatial_zb.null_panels import bootstrap_p_values
+
+        options = {"workers": workers, "scheduler": scheduler, "store": store, "progress": progress}
+        table = bootstrap_p_values(case, table, bootstrap, rng, options)
     return _with_measured_size(table)
 
 
@@ -870,7 +895,8 @@ def _with_measured_size(table: TestTable) -> TestTable:
     """Write measured sizes into the notes, and warn once of all tests whose size is off."""
     rows, said = [], {}
     for row in table.rows:
-        found = _measured(table, row) if np.isfinite(row.p_value) else None
+        read = np.isfinite(row.p_value) and not np.isfinite(row.p_bootstrap)
+        found = _measured(table, row) if read else None
         if found is not None:
             n, size = found
             instead = INSTEAD[row.test]
@@ -884,7 +910,8 @@ def _with_measured_size(table: TestTable) -> TestTable:
     if said:
         warnings.warn(
             f"With {table.n_units} units and {table.n_periods} periods these tests do not keep their level of 5 % "
-            f"(measured rejection of a true hypothesis; what to do instead): {'; '.join(said.values())}.",
+            f"(measured rejection of a true hypothesis; what to do instead): {'; '.join(said.values())}. "
+            "diagnose(..., bootstrap=999) adds p-values that do (docs/validation/study.md).",
             SpatialZbWarning,
             stacklevel=3,
         )

@@ -77,7 +77,10 @@ EFFECTS_WORDS: dict[FixedEffects, Text] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table; ``p_value`` NaN where the number is not a test or could not be computed."""
+    """One line of the table; ``p_value`` NaN where the number is not a test or could not be computed.
+
+    ``p_bootstrap`` is the share of panels drawn under the null whose statistic is as far out; NaN without a bootstrap.
+    """
 
     test: str
     statistic: float
@@ -85,6 +88,12 @@ class Row:
     p_value: float
     note: Text
     of: str = ""
+    p_bootstrap: float = float("nan")
+
+    @property
+    def p(self) -> float:
+        """The p-value to read: the bootstrap's where there is one."""
+        return self.p_bootstrap if np.isfinite(self.p_bootstrap) else self.p_value
 
     @property
     def name(self) -> Text:
@@ -106,13 +115,17 @@ class TestTable:
     effects: FixedEffects
     n_units: int
     n_periods: int
+    bootstrap: int = 0
 
     def tidy(self, language: Language = "en") -> pd.DataFrame:
-        """Columns test, statistic, df, p_value, note; names and notes in one language."""
+        """Columns test, statistic, df, p_value, note; names and notes in one language; after a bootstrap p_bootstrap."""
         records = [
             (r.name.pick(language), r.statistic, r.df, r.p_value, r.note.pick(language)) for r in self.rows
         ]
-        return pd.DataFrame(records, columns=["test", "statistic", "df", "p_value", "note"])
+        frame = pd.DataFrame(records, columns=["test", "statistic", "df", "p_value", "note"])
+        if self.bootstrap:
+            frame.insert(4, "p_bootstrap", [r.p_bootstrap for r in self.rows])
+        return frame
 
     def glance(self) -> pd.DataFrame:
         """What was tested, in one row."""
@@ -245,7 +258,7 @@ def _available(row: Row | None) -> bool:
 
 def _rejects(table: TestTable, test: str) -> bool:
     row = table.row(test)
-    return _available(row) and row.p_value < LEVEL
+    return _available(row) and row.p < LEVEL
 
 
 def _stands(table: TestTable, family: str) -> bool | None:
@@ -253,12 +266,12 @@ def _stands(table: TestTable, family: str) -> bool | None:
     for kind in ("LR", "Wald"):
         row = table.row(f"{kind} SDM to {family}")
         if _available(row):
-            return bool(row.p_value >= LEVEL)
+            return bool(row.p >= LEVEL)
     return None
 
 
 def _p(row: Row) -> str:
-    return "p < 0.001" if row.p_value < 0.001 else f"p = {row.p_value:.3f}"
+    return "p < 0.001" if row.p < 0.001 else f"p = {row.p:.3f}"
 
 
 def _quote(table: TestTable, test: str) -> Text:
@@ -289,9 +302,12 @@ def _join(parts: list[Text]) -> Text:
 
 def _head(table: TestTable) -> Text:
     words, n, T = EFFECTS_WORDS[table.effects], table.n_units, table.n_periods
+    how = Text("", "")
+    if table.bootstrap:
+        how = Text(f", p-values from {table.bootstrap} draws", f"，p 值来自 {table.bootstrap} 次自助抽样")
     return Text(
-        f"Tests of {table.spec.y}: {words.en}, W = {table.weights}, {n} units × {T} period(s), level 5 %.",
-        f"{table.spec.y} 的检验：{words.zh}，W = {table.weights}，{n} 个单元 × {T} 期，显著性水平 5 %。",
+        f"Tests of {table.spec.y}: {words.en}, W = {table.weights}, {n} units × {T} period(s), level 5 %{how.en}.",
+        f"{table.spec.y} 的检验：{words.zh}，W = {table.weights}，{n} 个单元 × {T} 期，显著性水平 5 %{how.zh}。",
     )
 
 

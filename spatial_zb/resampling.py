@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from spatial_zb.result_store import ResultStore
     from spatial_zb.system_resampling import SystemBootstrap
 
-__all__ = ["Bootstrap", "Sample", "all_plus", "bootstrap", "check_single", "generator_of"]
+__all__ = ["Bootstrap", "Sample", "all_plus", "bootstrap", "check_single", "draw_sample", "generator_of"]
 
 Array = NDArray[np.float64]
 Interval = Literal["percentile", "basic", "bca", "studentised"]
@@ -252,6 +252,14 @@ def _errors(fit: Fit, generator: Generator, scheme: Scheme, seed: np.random.Seed
     model = generator.model
     rng = np.random.default_rng(seed)
     return draw_errors(fit.residuals, scheme, np.float64(fit.sigma2), model.sample, model.effects, rng)
+
+
+def draw_sample(fit: Fit, rng: np.random.Generator) -> Array:
+    """One y* (T, n) from a fit, its residuals drawn one by one."""
+    generator = generator_of(fit)
+    model = generator.model
+    errors = draw_errors(fit.residuals, "residual", np.float64(fit.sigma2), model.sample, model.effects, rng)
+    return generator.panels(errors[None])[0]
 
 
 def _all_at_once(

@@ -1,0 +1,288 @@
+"""Bootstrap p-values of the test chain: each test on panels drawn under its own null hypothesis.
+
+What a null hypothesis leaves is estimated and drawn from: residuals of the restricted fit (recentred, with their degrees
+of freedom), or normal unit effects and errors where the null has random effects. Tests with the same null share its
+panels. p = (1 + number of drawn statistics as far out as the one of the data) / (1 + number of those defined).
+
+Davidson & MacKinnon (1999), Econometric Theory 15: 361-376.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatial_zb import hypotheses as chain
+from spatial_zb.core import diagnostics as core
+from spatial_zb.core.traces import filter_solver
+from spatial_zb.core.within import demean
+from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationError
+from spatial_zb.execute import run_tasks
+from spatial_zb.models.durbin import fit_durbin
+from spatial_zb.models.fit import Fit
+from spatial_zb.recommendation import Row, TestTable
+from spatial_zb.resampling import draw_sample
+from spatial_zb.text import Text
+
+__all__ = ["NULLS", "bootstrap_p_values"]
+
+Array = NDArray[np.float64]
+#: Fewest replicates for a p-value near 5 %.
+FEWEST = 99
+#: Tests of which only large values of the statistic itself reject; of the others with a normal law both sides do.
+ONE_SIDED = ("LM random effects, marginal (BSK)", "LM random effects given spatial error (BSK)")
+
+
+@dataclass(frozen=True, slots=True)
+class FitSource:
+    """Panels from a fit of the null hypothesis: its mean and its residuals, drawn one by one."""
+
+    fit: Fit
+
+    def __call__(self, rng: np.random.Generator) -> Array:
+        """One y* (T, n)."""
+        return draw_sample(self.fit, rng)
+
+
+@dataclass(frozen=True, slots=True)
+class RandomSource:
+    """Panels from a mean (T, n), normal unit effects and normal errors, spread by ρ, and by λ.
+
+    ``whole`` says that the unit effects spread as the errors do (Kapoor, Kelejian & Prucha).
+    """
+
+    mean: Array
+    unit: float
+    noise: float
+    matrix: Any = None
+    rho: float = 0.0
+    lam: float = 0.0
+    whole: bool = False
+
+    def __call__(self, rng: np.random.Generator) -> Array:
+        """One y* (T, n)."""
+        T, n = self.mean.shape
+        mu, e = self.unit * rng.standard_normal(n), self.noise * rng.standard_normal((T, n))
+        if self.lam:
+            spread = filter_solver(self.matrix, self.lam)
+            e, mu = spread(e.T).T, spread(mu) if self.whole else mu
+        y = self.mean + mu + e
+        return filter_solver(self.matrix, self.rho)(y.T).T if self.rho else y
+
+
+@dataclass(frozen=True, slots=True)
+class Null:
+    """A null hypothesis: its tests, the groups of the chain that run them, and what to draw from."""
+
+    tests: tuple[str, ...]
+    groups: tuple[str, ...]
+    source: Callable[[Any], FitSource | RandomSource]
+
+
+def _fitted(case: Any, fixed_effects: str, **lags: Any) -> FitSource:
+    spec = replace(case.model(**lags), fixed_effects=fixed_effects)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)
+        fit = fit_durbin(spec, case.panel, case.weights, "lee_yu")
+    if not fit.converged:
+        raise SpecificationError(f"the {spec.family} fit of the null hypothesis has no interior maximum.")
+    return FitSource(fit)
+
+
+def _own(case: Any, **lags: Any) -> FitSource:
+    return _fitted(case, case.effects, **lags)
+
+
+def _pooled(case: Any, **lags: Any) -> FitSource:
+    return _fitted(case, "time" if case.period_means else "none", **lags)
+
+
+def _random(case: Any) -> RandomSource:
+    """Swamy and Arora's estimate without spatial lags; unit effects have no correlation with x."""
+    y, X = chain._common_means(case)
+    varying = chain._varies(X, demean(X, "unit"))
+    if case.n - 1 - X.shape[2] <= 0:
+        raise SpecificationError("too few units for random effects.")
+    found = core.swamy_arora(y, X, varying, case.period_means)
+    unit = np.sqrt(max(found.sigma2_one - found.sigma2, 0.0) / case.T)
+    return RandomSource(
+        case.panel.array(list(case.spec.x)) @ found.beta, float(unit), float(np.sqrt(found.sigma2))
+    )
+
+
+def _random_spatial(case: Any) -> RandomSource:
+    """Maximum likelihood with random effects and the lags of the specification."""
+    panel, dummies = chain._with_period_dummies(case)
+    fit = chain._fit(case, chain._unit_model(case, "random", dummies), panel)
+    p = fit.params
+    mean = fit.design.Z @ p[list(fit.spec.terms)].to_numpy()
+    noise = float(np.sqrt(p["sigma2"]))
+    return RandomSource(
+        mean,
+        float(noise * np.sqrt(max(p["phi"], 0.0))),
+        noise,
+        case.weights.matrix,
+        float(p.get("rho", 0.0)),
+        float(p.get("lam", 0.0)),
+        fit.spec.error_structure == "kkp",
+    )
+
+
+#: Null hypotheses by name, in the order of their streams.
+NULLS: dict[str, Null] = {
+    "no spatial lag": Null(
+        ("LM lag", "LM error", "LM lag and error, joint", "F Durbin terms, OLS to SLX", "Moran of residuals"),
+        ("lag_error", "durbin", "dependence"),
+        _own,
+    ),
+    "SAR": Null(
+        (
+            "LM error, robust",
+            "LM Durbin terms from SAR",
+            "Wald SDM to SAR",
+            "LR SDM to SAR",
+            "LM error from SAR",
+        ),
+        ("lag_error", "durbin"),
+        partial(_own, lag_y=True),
+    ),
+    "SEM": Null(
+        (
+            "LM lag, robust",
+            "LM common factor from SEM",
+            "Wald SDM to SEM",
+            "LR SDM to SEM",
+            "LM lag from SEM",
+        ),
+        ("lag_error", "durbin"),
+        partial(_own, lag_error=True),
+    ),
+    "SDM": Null(("LM error from SDM",), ("durbin",), lambda case: _own(case, lag_y=True, lag_x=case.lagged)),
+    "no unit effects": Null(
+        ("F unit effects", "LR unit effects"), ("effects",), lambda case: _fitted(case, "time")
+    ),
+    "no time effects": Null(
+        ("F time effects", "LR time effects", "CD (Pesaran)"),
+        ("effects", "dependence"),
+        lambda case: _fitted(case, "unit"),
+    ),
+    "no effects": Null(
+        ("F unit and time effects", "LR unit and time effects"),
+        ("effects",),
+        lambda case: _fitted(case, "none"),
+    ),
+    "random effects": Null(
+        ("Hausman", "Mundlak", "LM spatial error given random effects (BSK)"), ("random",), _random
+    ),
+    "no unit effects and no spatial error": Null(
+        (
+            "LM random effects (Breusch-Pagan)",
+            "LM random effects and spatial error, joint (BSK)",
+            "LM random effects, marginal (BSK)",
+            "LM spatial error, marginal (BSK)",
+        ),
+        ("random",),
+        _pooled,
+    ),
+    "spatial error without unit effects": Null(
+        ("LM random effects given spatial error (BSK)",), ("random",), partial(_pooled, lag_error=True)
+    ),
+    "random effects and spatial lags": Null(
+        ("Hausman, spatial", "Mundlak, spatial"), ("random_spatial",), _random_spatial
+    ),
+}
+
+
+def bootstrap_p_values(
+    case: Any,
+    table: TestTable,
+    replicates: int,
+    rng: int | np.random.SeedSequence | None,
+    options: dict[str, Any],
+) -> TestTable:
+    """Fill ``p_bootstrap`` of every test of the table that has a null to draw from."""
+    if replicates < FEWEST:
+        raise SpecificationError(f"bootstrap must be 0 or at least {FEWEST} replicates, not {replicates}.")
+    present = {row.test for row in table.rows if np.isfinite(row.p_value)}
+    sources = {name: source for name, null in NULLS.items() if (source := _source(case, null, present))}
+    tasks = [(name, r) for name in sources for r in range(replicates)]
+    task = partial(_statistics, replace(case), sources, tuple(present))
+    streams = np.random.SeedSequence(rng) if not isinstance(rng, np.random.SeedSequence) else rng
+    found = run_tasks(task, tasks, seed=streams, **options)
+    drawn: dict[tuple[str, str], list[float]] = {}
+    for statistics in found:
+        for key, value in statistics:
+            drawn.setdefault(key, []).append(value)
+    rows = tuple(_with_p_value(row, drawn.get((row.test, row.of), []), replicates) for row in table.rows)
+    return replace(table, rows=rows, bootstrap=replicates)
+
+
+def _source(case: Any, null: Null, present: set[str]) -> FitSource | RandomSource | None:
+    """What to draw from; None where no test of this null is in the table or the null cannot be estimated."""
+    if not present.intersection(null.tests):
+        return None
+    try:
+        return null.source(case)
+    except SpatialZbError:
+        return None
+
+
+def _statistics(
+    case: Any,
+    sources: dict[str, Any],
+    present: tuple[str, ...],
+    task: tuple[str, int],
+    seed: np.random.SeedSequence,
+) -> list[tuple[tuple[str, str], float]]:
+    """Statistics of the tests of one null on one panel drawn under it."""
+    name, _ = task
+    null = NULLS[name]
+    y = sources[name](np.random.default_rng(seed))
+    panel = case.panel.with_columns({case.spec.y: y})
+    wanted = set(null.tests).intersection(present)
+    try:
+        drawn = chain._case(case.spec, panel, case.weights, case.estimator)
+    except SpatialZbError:
+        return []
+    return [((row.test, row.of), row.statistic) for row in _rows(drawn, null.groups, wanted)]
+
+
+def _rows(case: Any, groups: tuple[str, ...], wanted: set[str]) -> list[Row]:
+    """The rows of wanted tests; others of the groups are not computed."""
+    out: list[Row] = []
+    for group in groups:
+        for names, run in chain.GROUPS[group](case):
+            if wanted.intersection(names):
+                out += [row for row in chain._attempt(names, run) if row.test in wanted]
+    return out
+
+
+def _with_p_value(row: Row, drawn: list[float], replicates: int) -> Row:
+    """The row with its p-value, and in its note how many draws that is read from where some are undefined."""
+    p = _p_value(row, drawn, replicates)
+    defined = int(np.isfinite(drawn).sum())
+    if not np.isfinite(p) or defined == replicates:
+        return replace(row, p_bootstrap=p)
+    note = Text(
+        f"{row.note.en}; bootstrap p from {defined} of {replicates} draws, undefined in the others",
+        f"{row.note.zh}；自助 p 值取自 {replicates} 次抽样中的 {defined} 次，其余无定义",
+    )
+    return replace(row, p_bootstrap=p, note=note)
+
+
+def _p_value(row: Row, drawn: list[float], replicates: int) -> float:
+    """NaN where the test is undefined in the data, or in more than half of the draws."""
+    values = np.array(drawn)
+    values = values[np.isfinite(values)]
+    if not np.isfinite(row.statistic) or len(values) < replicates / 2:
+        return float("nan")
+    own = row.statistic
+    if not np.isfinite(row.df) and row.test not in ONE_SIDED:
+        values, own = np.abs(values), abs(own)
+    return float((1 + np.sum(values >= own)) / (1 + len(values)))
