@@ -33,11 +33,14 @@ from spatial_zb.text import Text
 
 __all__ = [
     "STUDY_VERSION",
+    "Battery",
     "Block",
     "Combination",
+    "Compare",
     "Constant",
     "Contiguity",
     "Coupling",
+    "CurveTest",
     "Data",
     "DistanceBand",
     "EconomicDistance",
@@ -53,6 +56,7 @@ __all__ = [
     "Moran",
     "NearestNeighbours",
     "Output",
+    "Probabilities",
     "Regions",
     "Sample",
     "Study",
@@ -171,12 +175,19 @@ Periods = Annotated[tuple[int, ...], BeforeValidator(_as_tuple), AfterValidator(
 Span = Annotated[tuple[int, int], BeforeValidator(_as_tuple), AfterValidator(_ordered)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+EstimatorKind = Literal["lee_yu", "direct", "gmm"]
+CovarianceKind = Literal[
+    "information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac", "robust"
+]
+Family = Literal["OLS", "SLX", "SAR", "SDM", "SEM", "SDEM", "SAC", "GNS"]
 EffectsKind = Literal["none", "unit", "time", "two_way", "random"]
+Share = Annotated[float, Field(gt=0, lt=0.5, allow_inf_nan=False)]
 Normalisation = Literal["none", "row", "spectral", "minmax"]
 Islands = Annotated[Any, BeforeValidator(_as_islands), AfterValidator(_known_islands)]
 Alone = Literal["error", "zero"]
 Metric = Literal["geodesic", "projected"]
 Base = Annotated[Any, BeforeValidator(_as_base)]
+Shares = Annotated[tuple[Share, ...], BeforeValidator(_as_tuple), AfterValidator(_distinct)]
 TableFormat = Literal["csv", "xlsx", "docx", "tex", "html", "md"]
 FigureFormat = Literal["png", "svg", "pdf"]
 
@@ -478,6 +489,74 @@ class System(_Section):
     samples: Names = ()
 
 
+class Battery(_Section):
+    """``[compare.robustness]``: the base model again under every change, one at a time.
+
+    ``drop`` are units left out together, by name; ``periods`` sub-periods ``[first, last]`` by name. The weights,
+    measures of y and of x are those of ``[compare]``.
+    """
+
+    lag_x: bool = True
+    drop: Annotated[dict[str, SomeNames], BeforeValidator(_as_where)] = {}
+    winsorise: Shares = (0.01, 0.05)
+    periods: dict[str, Span] = {}
+    covariances: Annotated[tuple[CovarianceKind, ...], BeforeValidator(_as_tuple)] = ()
+    leave_one_out: bool = True
+
+
+class CurveTest(_Section):
+    """``[compare.curve]``: the joint test of the specification curve."""
+
+    replicates: Annotated[int, Field(ge=19, le=99_999)] = 499
+    scheme: Literal["unit", "period"] = "unit"
+
+
+class Probabilities(_Section):
+    """``[compare.probabilities]``: posterior probabilities of models × weights, and of what prior."""
+
+    models: Some[Literal["OLS", "SLX", "SAR", "SDM", "SEM", "SDEM"]] = (
+        "OLS",
+        "SLX",
+        "SAR",
+        "SDM",
+        "SEM",
+        "SDEM",
+    )
+    g: Literal["unit", "benchmark"] | Positive = "benchmark"
+    shape: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+
+
+class Compare(_Section):
+    """``[compare]``: one term of one model over a grid of choices.
+
+    ``model`` is the base; what is not varied is as in it. ``controls`` are sets of regressors by name, one a line;
+    regressors of the base that are in no set are always there. ``y`` and ``x`` are other measures of the dependent
+    variable and of regressors. Blank weights = all, blank samples = the main sample.
+    """
+
+    model: Word
+    term: Word
+    effect: Literal["coefficient", "direct", "indirect", "total"] = "total"
+    weights: Names = ()
+    samples: Names = ()
+    models: Annotated[tuple[Family, ...], BeforeValidator(_as_tuple), AfterValidator(_distinct)] = ()
+    controls: Annotated[dict[str, Names], BeforeValidator(_as_where)] = {}
+    y: Names = ()
+    x: Annotated[dict[str, SomeNames], BeforeValidator(_as_where)] = {}
+    fixed_effects: Annotated[
+        tuple[EffectsKind, ...], BeforeValidator(_as_tuple), AfterValidator(_distinct)
+    ] = ()
+    estimators: Annotated[
+        tuple[EstimatorKind, ...], BeforeValidator(_as_tuple), AfterValidator(_distinct)
+    ] = ()
+    covariances: Annotated[
+        tuple[CovarianceKind, ...], BeforeValidator(_as_tuple), AfterValidator(_distinct)
+    ] = ()
+    robustness: Battery | None = None
+    curve: CurveTest | None = None
+    probabilities: Probabilities | None = None
+
+
 class Maps(_Section):
     """``[maps]``: choropleths of some variables in some periods.
 
@@ -550,6 +629,7 @@ _TABLES: Mapping[str, type[_Section]] = {
     "regions": Regions,
     "data": Data,
     "moran": Moran,
+    "compare": Compare,
     "maps": Maps,
     "output": Output,
 }
@@ -578,8 +658,8 @@ class Study:
         The study file and the project folder that its paths start from.
     sha256 : str
         Of the bytes of the study file.
-    general, regions, data, moran, maps, output
-        The single tables (``[study]`` is ``general``); ``moran`` and ``maps`` are None where absent.
+    general, regions, data, moran, compare, maps, output
+        The single tables (``[study]`` is ``general``); ``moran``, ``compare`` and ``maps`` are None where absent.
     constants, variables, indices, coupling, weights, samples, models, systems
         Read-only mappings by name, in the order of the file; every item knows its ``name``.
     missing, suspect
@@ -605,6 +685,7 @@ class Study:
     missing: tuple[Missing, ...]
     suspect: tuple[Suspect, ...]
     moran: Moran | None
+    compare: Compare | None
     maps: Maps | None
     output: Output
     lines: Mapping[str, int] = field(repr=False)
@@ -619,14 +700,14 @@ class Study:
         """Name of the sample used where a table names none."""
         return self.general.sample or next(iter(self.samples))
 
-    def samples_of(self, part: Moran | Model | System) -> tuple[str, ...]:
+    def samples_of(self, part: Moran | Model | System | Compare) -> tuple[str, ...]:
         """Names of the samples of a Moran table or model: those it lists, else the main sample."""
         return part.samples or (self.main_sample,)
 
-    def weights_of(self, part: Moran | Model | System) -> tuple[str, ...]:
-        """Names of the weights it lists; else all for a Moran table, the first of the file for a model."""
+    def weights_of(self, part: Moran | Model | System | Compare) -> tuple[str, ...]:
+        """Names of the weights it lists; else all for Moran tables and comparisons, the first of the file for a model."""
         every = tuple(self.weights)
-        return part.weights or (every if isinstance(part, Moran) else every[:1])
+        return part.weights or (every if isinstance(part, Moran | Compare) else every[:1])
 
     @property
     def results(self) -> Path:
@@ -663,7 +744,7 @@ class Study:
     def settings(self) -> dict[str, Any]:
         """Give all settings, defaults included, as plain dicts, lists and numbers for the manifest."""
         single = {"study": self.general, "regions": self.regions, "data": self.data, "output": self.output}
-        single |= {"moran": self.moran, "maps": self.maps}
+        single |= {"moran": self.moran, "compare": self.compare, "maps": self.maps}
         plain: dict[str, Any] = {"version": STUDY_VERSION}
         plain |= {key: part.model_dump(mode="json") for key, part in single.items() if part is not None}
         for key in _LISTS:
@@ -819,6 +900,7 @@ def load_study(path: str | Path, *, root: str | Path | None = None, allow_outsid
         **{key: MappingProxyType(parts[key]) for key in _NAMED},
         **{key: tuple(parts[key].values()) for key in _LISTS},
         moran=parts.get("moran"),
+        compare=parts.get("compare"),
         maps=parts.get("maps"),
         output=parts.get("output") or Output(),
         lines=MappingProxyType(lines),
@@ -990,6 +1072,14 @@ def _validate(model: type[_Section], value: object, dotted: str, problems: _Prob
         return None
 
 
+#: Tables within a table, and keys whose values stand under names of their own.
+_INNER: Mapping[str, type[_Section]] = {
+    "robustness": Battery,
+    "curve": CurveTest,
+    "probabilities": Probabilities,
+}
+_BY_NAME = ("values", "where", "controls", "x", "drop", "periods")
+
 _TYPES: Mapping[str, str] = {
     "string_type": "must be text in quotes",
     "string_too_short": "must not be empty text",
@@ -1003,15 +1093,22 @@ _TYPES: Mapping[str, str] = {
 }
 
 
+def _by_name(key: str, entry: object) -> bool:
+    """Whether an error is of one named value of a table such as ``values`` or ``controls``, not of a list."""
+    return key in _BY_NAME and (isinstance(entry, str) or (key == "values" and entry is not None))
+
+
 def _said(item: Mapping[str, Any], model: type[_Section], dotted: str) -> tuple[str, str]:
     """Put one pydantic error into the words of a study file."""
     loc = item["loc"]
     if len(loc) > 2 and loc[0] == "equations":  # a table within the table of a system
         return _said({**item, "loc": loc[2:]}, Equation, f"{dotted}.equations.{loc[1]}")
     key = str(loc[0]) if loc else ""
+    if len(loc) > 1 and key in _INNER:  # a table within [compare]
+        return _said({**item, "loc": loc[1:]}, _INNER[key], f"{dotted}.{key}")
     entry = loc[1] if len(loc) > 1 else None
     where = f"entry {entry + 1}: " if isinstance(entry, int) and key != "values" else ""
-    where = f"{entry}: " if key in ("values", "where") and entry is not None else where
+    where = f"{entry}: " if _by_name(key, entry) else where
     place = f"{dotted}.{key}" if key else dotted
     kind, got = item["type"], item.get("input")
     if kind == "extra_forbidden":
@@ -1138,6 +1235,8 @@ def _check_references(
         _check_model(key, entry, parts, usable, problems)
     for key, entry in _entries(parts, "systems"):
         _check_system(key, entry, parts, usable, problems)
+    if parts.get("compare") is not None:
+        _check_compare(parts["compare"], parts, usable, problems)
     for key in ("moran", "maps"):
         if parts.get(key) is not None:
             _check_known(f"{key}.variables", "variable", parts[key].variables, usable, problems)
@@ -1280,6 +1379,34 @@ def _check_model(
         _check_known(f"{dotted}.lag_x", "regressor of x", model.lag_x, model.x, problems)
     if model.y in model.x:
         problems.add(f"{dotted}.x", f"the dependent variable {model.y!r} is also among the regressors")
+
+
+def _check_compare(
+    compare: Compare, parts: Mapping[str, Any], usable: list[str] | None, problems: _Problems
+) -> None:
+    _check_known("compare.model", "model", [compare.model], parts["models"], problems)
+    _check_known("compare.weights", "weights", compare.weights, parts["weights"], problems)
+    _check_known("compare.samples", "sample", compare.samples, parts["samples"], problems)
+    _check_known("compare.y", "variable", compare.y, usable, problems)
+    for name, controls in compare.controls.items():
+        _check_known(f"compare.controls.{name}", "variable", controls, usable, problems)
+    for name, others in compare.x.items():
+        _check_known(f"compare.x.{name}", "variable", others, usable, problems)
+    base = parts["models"].get(compare.model)
+    if base is not None:
+        kept = [name for name in base.x if all(name not in c for c in compare.controls.values())]
+        what = f"regressor of the model {compare.model!r} that is in no set of controls"
+        spatial = ("rho", "lam") if compare.effect == "coefficient" else ()
+        lagged = [f"W_{name}" for name in kept] if compare.effect == "coefficient" else []
+        _check_known("compare.term", what, [compare.term], [*kept, *lagged, *spatial], problems)
+        _check_known("compare.x", what, compare.x, kept, problems)
+    data, battery = parts.get("data"), compare.robustness
+    for name, (first, last) in (battery.periods if battery is not None else {}).items():
+        if data is not None and not data.periods[0] <= first <= last <= data.periods[1]:
+            problems.add(
+                f"compare.robustness.periods.{name}",
+                f"{first} to {last} lies outside data.periods, {data.periods[0]} to {data.periods[1]}",
+            )
 
 
 def _check_system(

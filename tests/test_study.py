@@ -729,3 +729,79 @@ def test_parts_of_a_mixture_need_one_normalisation(project: Path) -> None:
         "combine", KINDS["combine"], project, **{"k = 4": "k = 4\nnormalisation = 'spectral'"}
     )
     assert "one normalisation, not row, spectral" in refusal(path)
+
+
+# --- compare -----------------------------------------------------------------------------------------------
+
+COMPARE = """
+[compare]
+model = "main"
+term = "income"
+models = ["SLX", "SDM"]
+y = "emp"
+
+[compare.x]
+income = ["total"]
+
+[compare.controls]
+none = []
+size = ["gdp"]
+
+[compare.robustness]
+winsorise = 0.01
+
+[compare.robustness.drop]
+both = ["1", "2"]
+
+[compare.robustness.periods]
+late = [2008, 2009]
+
+[compare.curve]
+replicates = 99
+
+[compare.probabilities]
+g = 50.0
+"""
+
+
+def test_compare_is_read(project: Path) -> None:
+    study = load_study(write(project, BASE + COMPARE))
+    compare = study.compare
+    assert compare.controls == {"none": (), "size": ("gdp",)}
+    assert compare.x == {"income": ("total",)}
+    assert compare.robustness.winsorise == (0.01,)
+    assert compare.robustness.drop == {"both": ("1", "2")}
+    assert (compare.curve.replicates, compare.probabilities.g) == (99, 50.0)
+    assert study.weights_of(compare) == ("queen", "near")
+    assert study.samples_of(compare) == ("all",)
+    assert json.loads(json.dumps(study.settings()))["compare"]["term"] == "income"
+
+
+def test_a_w_or_a_control_is_one_more_line(project: Path) -> None:
+    more = COMPARE.replace('size = ["gdp"]', 'size = ["gdp"]\nlarge = ["gdp", "total"]')
+    assert list(load_study(write(project, BASE + more)).compare.controls) == ["none", "size", "large"]
+
+
+COMPARE_MISTAKES = {
+    "unknown model": ('model = "main"', 'model = "mian"', "compare.model (line"),
+    "unknown key": ('term = "income"', 'terms = "income"', "compare.terms"),
+    "term among controls": ('term = "income"', 'term = "gdp"', "in no set of controls"),
+    "unknown weights": ('y = "emp"', 'weights = ["quen"]', "did you mean 'queen'?"),
+    "unknown control": ('size = ["gdp"]', 'size = ["gpd"]', "compare.controls.size"),
+    "unknown family": ('"SDM"]', '"SMD"]', "compare.models"),
+    "unknown measure": ('y = "emp"', 'y = "epm"', "compare.y"),
+    "measure of a stranger": ('income = ["total"]', 'incme = ["total"]', "compare.x"),
+    "too much winsorised": ("winsorise = 0.01", "winsorise = 0.6", "compare.robustness.winsorise"),
+    "unknown key inside": ("winsorise = 0.01", "winsorize = 0.01", "compare.robustness.winsorize"),
+    "period outside": ("late = [2008, 2009]", "late = [2008, 2011]", "compare.robustness.periods.late"),
+    "few replicates": ("replicates = 99", "replicates = 9", "compare.curve.replicates"),
+    "no g": ("g = 50.0", "g = -1.0", "compare.probabilities.g"),
+    "no list of controls": ('size = ["gdp"]', "size = 3", "compare.controls"),
+}
+
+
+@pytest.mark.parametrize("case", COMPARE_MISTAKES)
+def test_mistakes_in_a_comparison_name_their_place(project: Path, case: str) -> None:
+    old, new, words = COMPARE_MISTAKES[case]
+    assert old in COMPARE
+    assert words in refusal(write(project, BASE + COMPARE.replace(old, new, 1)))
