@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, sparse
+from scipy import sparse
+from scipy.linalg import lapack
 
 from spatial_zb.core.traces import Traces
 from spatial_zb.core.within import FixedEffects, TransformedSample
@@ -98,11 +99,12 @@ def inverse_or_nan(information_matrix: Array) -> tuple[Array, bool]:
     if not (np.all(np.isfinite(information_matrix)) and np.all(diagonal > 0)):
         return np.full_like(information_matrix, np.nan), False
     scale = 1 / np.sqrt(diagonal)
-    try:
-        factor = linalg.cho_factor(information_matrix * np.outer(scale, scale))
-    except linalg.LinAlgError:
+    outer = np.outer(scale, scale)
+    factor, failed = lapack.dpotrf(information_matrix * outer, lower=True, clean=True)
+    if failed:
         return np.full_like(information_matrix, np.nan), False
-    return linalg.cho_solve(factor, np.eye(len(scale))) * np.outer(scale, scale), True
+    root = lapack.dtrtri(factor, lower=True)[0]
+    return (root.T @ root) * outer, True
 
 
 # --- robust covariances

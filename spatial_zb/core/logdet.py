@@ -159,8 +159,7 @@ def _eigenvalues(matrix: sparse.csr_array, d: NDArray[np.float64] | None) -> NDA
     if d is None:
         return np.linalg.eigvals(dense).astype(complex)
     root = np.sqrt(d)
-    similar = root[:, None] * dense / root[None, :]
-    return np.linalg.eigvalsh((similar + similar.T) / 2)
+    return np.linalg.eigvalsh(root[:, None] * dense / root[None, :])  # which reads the lower triangle only
 
 
 def admissible_interval(omega: NDArray[np.float64] | NDArray[np.complex128]) -> tuple[float, float]:
@@ -222,12 +221,12 @@ class EigenLogDet:
     def first(self, rho: ArrayLike, centred: bool = False) -> NDArray[np.float64]:
         """d′(ρ) = −tr G."""
         omega, one_minus = self._ratio(rho, centred)
-        return -np.real(omega / one_minus).sum(axis=-1)
+        return -(omega / one_minus).sum(axis=-1).real
 
     def second(self, rho: ArrayLike, centred: bool = False) -> NDArray[np.float64]:
         """d″(ρ) = −tr G²."""
         omega, one_minus = self._ratio(rho, centred)
-        return -np.real((omega / one_minus) ** 2).sum(axis=-1)
+        return -((omega / one_minus) ** 2).sum(axis=-1).real
 
 
 def make_logdet(matrix: sparse.csr_array) -> LogDet:

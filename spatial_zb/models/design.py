@@ -122,9 +122,9 @@ def _unit_means(spec: DurbinSpec, columns: Array) -> Array:
 
 
 def _refuse_blanks(panel: Panel, names: tuple[str, ...]) -> None:
-    blank = np.argwhere(np.isnan(panel.array(list(names))))
-    if len(blank):
-        cells = [f"{names[k]} of {panel.units[i]} in {panel.periods[t]}" for t, i, k in blank]
+    blank = np.isnan(panel.array(list(names)))
+    if blank.any():
+        cells = [f"{names[k]} of {panel.units[i]} in {panel.periods[t]}" for t, i, k in np.argwhere(blank)]
         raise DataError(
             f"{len(cells)} cell(s) are blank: {listed(cells)}. Fill them by a stated rule, or drop the units or periods."
         )
