@@ -90,7 +90,7 @@ def _wanted(frame: pd.DataFrame, periods: Sequence[int] | None) -> dict[object, 
     lacking = [name for name in ("period", "value", "density") if name not in frame.columns]
     if lacking:
         raise DataError(f"The frame of densities has no column {listed(lacking)}.")
-    known = list(dict.fromkeys(frame["period"]))
+    known = sorted(frame["period"].unique())
     unknown = [period for period in periods or () if period not in known]
     if unknown:
         raise SpecificationError(f"There is no density of {listed(unknown)}; there are {listed(known)}.")

@@ -119,26 +119,44 @@ def outside(figure: Figure, slack: float = 0.5) -> list[str]:
 
 def text_size(figure: Figure, text: str, points: float) -> tuple[float, float]:
     """Width and height of one line in pixels."""
+    from matplotlib import rcParams
+
+    return _text_size(text, points, figure.dpi, tuple(rcParams["font.family"]))
+
+
+@functools.lru_cache(maxsize=20_000)
+def _text_size(text: str, points: float, dpi: float, families: tuple[str, ...]) -> tuple[float, float]:
     from matplotlib.font_manager import FontProperties
 
-    width, height, _ = _renderer(figure.dpi).get_text_width_height_descent(
-        text, FontProperties(size=points), False
-    )
+    font = FontProperties(family=list(families), size=points)
+    width, height, _ = _renderer(dpi).get_text_width_height_descent(text, font, False)
     return width, height
+
+
+#: Kerning moves a line's width from the sum of its tokens by less than this share; only near the limit is the
+#: line itself measured, which costs more the longer it is.
+KERNING = 0.1
 
 
 def wrap(figure: Figure, text: str, points: float, width: float) -> list[str]:
     """Break a text into lines no wider than ``width`` pixels: at blanks, between ideographs, or in a word."""
-    lines, line = [], ""
+    lines, line, span = [], "", 0.0
+
+    def too_wide(candidate: str, about: float) -> bool:
+        near = about > (1 - KERNING) * width
+        return near and text_size(figure, candidate, points)[0] > width
+
     for token in _TOKEN.findall(text):
-        if line and text_size(figure, line + token.rstrip(), points)[0] > width:
+        own = text_size(figure, token, points)[0]
+        if line and too_wide(line + token.rstrip(), span + own):
             lines.append(line.rstrip())
-            line = ""
-        line = (line + token) if line else token.lstrip()
-        while len(line) > 1 and text_size(figure, line.rstrip(), points)[0] > width:
+            line, span = "", 0.0
+        line, span = ((line + token), span + own) if line else (token.lstrip(), own)
+        while len(line) > 1 and too_wide(line.rstrip(), span):
             cut = _fitting(figure, line, points, width)
             lines.append(line[:cut])
             line = line[cut:]
+            span = text_size(figure, line, points)[0]
     return [*lines, line.rstrip()] if line.strip() else lines
 
 

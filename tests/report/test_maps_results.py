@@ -93,8 +93,7 @@ def test_each_unit_has_the_colour_of_its_pair_of_classes(grid):
     assert drawing.left_out == (grid.index[5],)
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("style", ["journal_single", "journal_double"])
+@pytest.mark.parametrize(("style", "language"), [("journal_single", "zh"), ("journal_double", "en")])
 def test_two_variables_by_period(delta, values, language, style):
     one, two = values
     drawing = bivariate_map(delta, one, two, names=NAMES, text=WORDS, style=style, language=language)
@@ -248,8 +247,7 @@ def path(delta):
     )
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("style", ["journal_single", "journal_double"])
+@pytest.mark.parametrize(("style", "language"), [("journal_single", "zh"), ("journal_double", "en")])
 def test_ellipses_and_the_path_of_the_centre(delta, path, language, style):
     drawing = ellipse_map(delta, path, periods=[2015, 2017, 2019], text=WORDS, style=style, language=language)
     clean(drawing.figure)
