@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from spatial_zb import weights
+    from spatial_zb import indices, weights
     from spatial_zb.compare.bayes import Prior, model_probabilities
     from spatial_zb.compare.curve import curve_test
     from spatial_zb.compare.grid import specification_grid
@@ -185,6 +185,7 @@ __all__ = [
     "fit_system",
     "geary",
     "general_g",
+    "indices",
     "j_test",
     "join_regions",
     "kernel_densities",
@@ -221,8 +222,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "weights":
-        return import_module("spatial_zb.weights")
+    if name in ("indices", "weights"):
+        return import_module(f"spatial_zb.{name}")
     if name in _HOMES:
         return getattr(import_module(f"spatial_zb.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'spatial_zb' has no attribute {name!r}")

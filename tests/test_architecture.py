@@ -27,6 +27,7 @@ ALLOWED = {
     "core": {"errors"},
     "data": {"errors", "text"},
     "weights": {"core", "data", "errors", "text"},
+    "indices": {"data", "errors", "text"},
     "explore": {"core", "data", "weights", "errors", "text", "models"},
     "models": {"core", "data", "weights", "errors", "text"},
     "report": None,

@@ -1,0 +1,137 @@
+"""Labelled tables of amounts: checked, matched by label, and taken apart by period."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spatial_zb.errors import AlignmentError, DataError, listed
+
+__all__ = ["UNIT_TOTAL", "along", "amounts_table", "by_period", "matched", "numeric_series", "periods_of"]
+
+#: Name of the level that parts a table into years.
+PERIOD = "period"
+#: What an index says of its reference where none was given.
+UNIT_TOTAL = "sum of the units of the table"
+
+
+def amounts_table(table: pd.DataFrame, name: str = "employment", *, least: float = 0.0) -> pd.DataFrame:
+    """A copy with numbers only, ids as text, after refusing what no index is defined for.
+
+    Parameters
+    ----------
+    table
+        Units in rows; or (unit, period), the second level called ``period`` or the last of two.
+    name
+        What it holds, for messages.
+    least
+        Smallest value allowed; ``-inf`` for indicators that may be negative.
+
+    Raises
+    ------
+    DataError
+        Not a DataFrame, empty, text, a blank, infinite or too small cell (named), a row or column twice.
+    """
+    if not isinstance(table, pd.DataFrame) or table.empty:
+        raise DataError(
+            f"{name} must be a DataFrame with units in rows and a column for each sector or indicator."
+        )
+    _refuse_twice(table.index, name, "rows")
+    _refuse_twice(table.columns, name, "columns")
+    periods_of(table.index)
+    found = table.apply(lambda column: _floats(column, name))
+    cells = found.to_numpy()
+    wrong = ~np.isfinite(cells) | (cells < least)
+    if wrong.any():
+        words = "blank, infinite or negative" if least == 0 else "blank or infinite"
+        shown = [f"{_row(found.index[i])} {found.columns[j]}" for i, j in np.argwhere(wrong)]
+        raise DataError(f"{name} is {words} at {listed(shown)}. Correct these cells, or leave the unit out.")
+    return found
+
+
+def numeric_series(values: pd.Series, name: str, *, least: float = 0.0) -> pd.Series:
+    """A Series of numbers with labels; the checks of :func:`amounts_table`."""
+    if not isinstance(values, pd.Series):
+        raise DataError(
+            f"{name} must be a Series with labels, so that it is matched by them and not by order."
+        )
+    return amounts_table(values.to_frame(name), name, least=least)[name]
+
+
+def matched(values: pd.Series, labels: pd.Index, name: str, of: str) -> pd.Series:
+    """The values in the order of ``labels``; every label needs one, others are left out.
+
+    Raises
+    ------
+    AlignmentError
+        A label without a value.
+    """
+    missing = labels.difference(values.index)
+    if len(missing):
+        raise AlignmentError(
+            f"{name} has no value for {listed(map(_row, missing))}, {of} of the table; it has "
+            f"{listed(map(_row, values.index), 4)}."
+        )
+    return values.reindex(labels)
+
+
+def periods_of(index: pd.Index) -> pd.Index | None:
+    """The periods of the rows; None for a table of units alone.
+
+    Raises
+    ------
+    DataError
+        More than two levels, or two of which none is called ``period``.
+    """
+    if index.nlevels == 1:
+        return None
+    if index.nlevels > 2 or PERIOD not in index.names:
+        raise DataError(
+            f"Rows must be units, or units and periods with a level called 'period', not {listed(index.names)}. "
+            "Use frame.set_index(['unit', 'period'])."
+        )
+    return index.get_level_values(PERIOD)
+
+
+def by_period(table: pd.DataFrame) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """(period, table with units alone in rows) in the order of periods; (None, table) without periods."""
+    periods = periods_of(table.index)
+    if periods is None:
+        yield None, table
+        return
+    for period in sorted(periods.unique()):
+        yield period, table[periods == period].droplevel(PERIOD)
+
+
+def along(table: pd.DataFrame, function: Callable[[Any, pd.DataFrame], pd.Series | float]) -> Any:
+    """One Series by label (or number) of each period: as it is without periods, else stacked with a level of periods."""
+    found = {period: function(period, part) for period, part in by_period(table)}
+    if None in found:
+        return found[None]
+    if not isinstance(next(iter(found.values())), pd.Series):
+        return pd.Series(found).rename_axis(PERIOD)
+    return pd.DataFrame(found).T.rename_axis(PERIOD)
+
+
+def _floats(column: pd.Series, name: str) -> pd.Series:
+    number = pd.to_numeric(column, errors="coerce").astype(float)
+    text = number.isna() & column.notna()
+    if text.any():
+        raise DataError(
+            f"{name}, column {column.name!r}: text where numbers are needed at {listed(map(_row, column.index[text]))}."
+        )
+    return number
+
+
+def _refuse_twice(labels: pd.Index, name: str, what: str) -> None:
+    if labels.has_duplicates:
+        raise DataError(
+            f"{name} has {what} twice: {listed(map(_row, labels[labels.duplicated()].unique()))}."
+        )
+
+
+def _row(label: object) -> str:
+    return " ".join(map(str, label)) if isinstance(label, tuple) else str(label)
