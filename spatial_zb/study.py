@@ -46,6 +46,7 @@ __all__ = [
     "EconomicDistance",
     "Equation",
     "ExponentialDecay",
+    "Figures",
     "General",
     "Gravity",
     "Index",
@@ -562,6 +563,7 @@ class Maps(_Section):
 
     ``labels`` names all units, the groups, none, or a list of units; ``auto`` leaves it to their number.
     ``clusters`` names the weights of maps of local clusters (local Moran's I); none are drawn without it.
+    ``bivariate`` names two variables for one map of both, in three classes each.
     """
 
     variables: SomeNames
@@ -570,6 +572,32 @@ class Maps(_Section):
     classes: Annotated[int, Field(ge=2, le=9)] = 5
     labels: Literal["auto", "all", "groups", "none"] | Listed = "auto"
     clusters: Word | None = None
+    bivariate: Annotated[Names, Field(max_length=2)] = ()
+
+    @model_validator(mode="after")
+    def _two_or_none(self) -> Maps:
+        if len(self.bivariate) == 1:
+            raise ValueError("bivariate needs two variables")
+        return self
+
+
+class Figures(_Section):
+    """``[figures]``: what the models say by unit, by order of neighbour and by distance.
+
+    ``effects`` are ``"model.variable"``: maps of the effects each unit receives and emits, and effects by order of
+    neighbour up to ``orders``, from the model's last fixed effects, first weights and first sample.
+    ``system_effects`` are ``"system.equation.source"``, the source an exogenous variable or another equation.
+    ``correlogram`` names variables whose Moran's I is drawn by distance in the first and the last period.
+    ``thresholds`` are kilometres: every one of ``effects`` is estimated again under inverse-distance weights that
+    reach ``beyond`` or ``within`` them.
+    """
+
+    effects: Names = ()
+    system_effects: Names = ()
+    orders: Annotated[int, Field(ge=1, le=50)] = 6
+    correlogram: Names = ()
+    thresholds: Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple), AfterValidator(_distinct)] = ()
+    reach: Literal["beyond", "within"] = "beyond"
 
 
 class Output(_Section):
@@ -631,6 +659,7 @@ _TABLES: Mapping[str, type[_Section]] = {
     "moran": Moran,
     "compare": Compare,
     "maps": Maps,
+    "figures": Figures,
     "output": Output,
 }
 _NAMED: Mapping[str, type[_Section] | None] = {
@@ -658,8 +687,9 @@ class Study:
         The study file and the project folder that its paths start from.
     sha256 : str
         Of the bytes of the study file.
-    general, regions, data, moran, compare, maps, output
-        The single tables (``[study]`` is ``general``); ``moran``, ``compare`` and ``maps`` are None where absent.
+    general, regions, data, moran, compare, maps, figures, output
+        The single tables (``[study]`` is ``general``); ``moran``, ``compare``, ``maps`` and ``figures`` are None
+        where absent.
     constants, variables, indices, coupling, weights, samples, models, systems
         Read-only mappings by name, in the order of the file; every item knows its ``name``.
     missing, suspect
@@ -687,6 +717,7 @@ class Study:
     moran: Moran | None
     compare: Compare | None
     maps: Maps | None
+    figures: Figures | None
     output: Output
     lines: Mapping[str, int] = field(repr=False)
 
@@ -745,6 +776,7 @@ class Study:
         """Give all settings, defaults included, as plain dicts, lists and numbers for the manifest."""
         single = {"study": self.general, "regions": self.regions, "data": self.data, "output": self.output}
         single |= {"moran": self.moran, "compare": self.compare, "maps": self.maps}
+        single |= {"figures": self.figures}
         plain: dict[str, Any] = {"version": STUDY_VERSION}
         plain |= {key: part.model_dump(mode="json") for key, part in single.items() if part is not None}
         for key in _LISTS:
@@ -902,6 +934,7 @@ def load_study(path: str | Path, *, root: str | Path | None = None, allow_outsid
         moran=parts.get("moran"),
         compare=parts.get("compare"),
         maps=parts.get("maps"),
+        figures=parts.get("figures"),
         output=parts.get("output") or Output(),
         lines=MappingProxyType(lines),
     )
@@ -1245,6 +1278,10 @@ def _check_references(
         _check_known("moran.samples", "sample", parts["moran"].samples, parts["samples"], problems)
     if getattr(parts.get("maps"), "clusters", None) is not None:
         _check_known("maps.clusters", "weights", [parts["maps"].clusters], parts["weights"], problems)
+    if parts.get("maps") is not None:
+        _check_known("maps.bivariate", "variable", parts["maps"].bivariate, usable, problems)
+    if parts.get("figures") is not None:
+        _check_figures(parts["figures"], parts, usable, problems)
     _check_periods(parts, problems)
 
 
@@ -1428,6 +1465,23 @@ def _check_system(
             _check_known(f"{place}.lag_endog", what, equation.lag_endog, others, problems)
         if equation.lag_x != "all":
             _check_known(f"{place}.lag_x", "regressor of x", equation.lag_x, equation.x, problems)
+
+
+def _check_figures(
+    figures: Figures, parts: Mapping[str, Any], usable: list[str] | None, problems: _Problems
+) -> None:
+    """Every model.variable and system.equation.source must be one that the file has."""
+    models, systems = parts["models"], parts["systems"]
+    effects = [f"{name}.{x}" for name, model in models.items() if model is not None for x in model.x]
+    _check_known("figures.effects", "model.variable", figures.effects, effects, problems)
+    shocks = []
+    for name, system in systems.items():
+        equations = {} if system is None else system.equations
+        sources = dict.fromkeys([*equations, *(x for equation in equations.values() for x in equation.x)])
+        shocks += [f"{name}.{response}.{source}" for response in equations for source in sources]
+    what = "system.equation.source"
+    _check_known("figures.system_effects", what, figures.system_effects, shocks, problems)
+    _check_known("figures.correlogram", "variable", figures.correlogram, usable, problems)
 
 
 def _check_periods(parts: Mapping[str, Any], problems: _Problems) -> None:
