@@ -77,8 +77,8 @@ CHOICES = {
     "fixed_effects": Text("Fixed effects", "固定效应"),
     "method": Text("Estimation method", "估计方法"),
     "variable": Text("Variable", "变量"),
-    "term": Text("Effect of", "何者的效应"),
-    "response": Text("On", "对何者"),
+    "term": Text("Change in", "变动的变量"),
+    "response": Text("Response of", "响应的变量"),
 }
 
 #: Heading and introduction of the part of the page that a stage fills.
@@ -122,6 +122,7 @@ PARTS = {
     "maps": (Text("Behind the maps", "地图附表"), Text("", "")),
 }
 
+SUSPECT, FILLED = Text("Treated as blank", "按空缺处理"), Text("Blank cells", "空缺处理")
 IN_WORDS = Text("In words", "文字解读")
 
 
@@ -144,10 +145,12 @@ def _limits(job: Job) -> Iterator[Text]:
         )
     if len(job.prepared.filled):
         yield Text(
-            f"{len(job.prepared.filled)} blank or suspect cells were filled by stated rules (table of filled cells):",
-            f"{len(job.prepared.filled)}个空缺或存疑数据按说明的规则补齐（见缺失值处理表）：",
+            f"{len(job.prepared.filled)} blank or suspect cells were filled by stated rules (table of filled cells).",
+            f"{len(job.prepared.filled)}个空缺或存疑数据按说明的规则补齐（见缺失值处理表）。",
         )
-    yield from (as_sentence(entry.reason) for entry in (*study.suspect, *study.missing))
+    for words, entries in ((SUSPECT, study.suspect), (FILLED, study.missing)):
+        for entry in entries:
+            yield as_sentence(Text(f"{words.en}: {entry.reason.en}", f"{words.zh}：{entry.reason.zh}"))
     names = unit_names(job.prepared)
     gone = [names.get(unit, Text.of(unit)) for unit in job.prepared.left_out(study.main_sample)]
     if gone:

@@ -38,7 +38,7 @@ SCRIPTS = (
 TAGS: Mapping[Language, str] = {"en": "en", "zh": "zh-CN"}
 
 NONE = Text("None.", "无。")
-OF_THE_PROGRAM = Text("What the program noted while it worked:", "程序运行时的提示（英文）：")
+OF_THE_PROGRAM = Text("Notes of the program", "程序提示（英文）")
 REVIEW = Text("Map review number", "审图号")
 NO_REVIEW = Text(
     "Map review number: not given. Maps of China need one before they are published.",
@@ -90,6 +90,7 @@ def render(content: Content, languages: Sequence[Language] = LANGUAGES) -> str:
         links="".join(_link(section, languages) for section in content.sections),
         findings=_list(content.findings, languages),
         limits=_list(content.limits, languages),
+        pointer=_pointer(content.warnings, languages),
         warnings=_warnings(content.warnings, languages),
         explorer=_read("explorer.html") if content.atlas else "",
         sections=sections,
@@ -138,12 +139,20 @@ def _list(texts: Iterable[Text | str], languages: Sequence[Language]) -> str:
     return f"<ul>{items}</ul>" if items else f"<p>{_in_each(NONE, languages)}</p>"
 
 
+def _pointer(warnings: Sequence[str], languages: Sequence[Language]) -> str:
+    """Where the notes of the program are, which can be many."""
+    if not warnings:
+        return ""
+    many = Text(f"Notes of the program ({len(warnings)}), below", f"程序提示（{len(warnings)}条），见页末")
+    return f'<p><a href="#notes">{_in_each(many, languages)}</a></p>'
+
+
 def _warnings(warnings: Sequence[str], languages: Sequence[Language]) -> str:
-    """Notes of the program are English in every language."""
+    """Notes of the program; they are English in every language."""
     if not warnings:
         return ""
     items = "".join(f'<li lang="en">{escape(clean(warning))}</li>' for warning in warnings)
-    return f"<p>{_in_each(OF_THE_PROGRAM, languages)}</p><ul>{items}</ul>"
+    return f'<h2 id="notes" tabindex="-1">{_in_each(OF_THE_PROGRAM, languages)}</h2><ul class="noted">{items}</ul>'
 
 
 def _review(number: str, languages: Sequence[Language]) -> str:
@@ -152,13 +161,18 @@ def _review(number: str, languages: Sequence[Language]) -> str:
     return f"{_in_each(REVIEW, languages)}: <span>{escape(clean(number))}</span>"
 
 
+def _anchor(section: Section) -> str:
+    """Apart from the other ids of the page, whatever the section is called."""
+    return f"part-{slug(section.name)}"
+
+
 def _link(section: Section, languages: Sequence[Language]) -> str:
-    return f'<li><a href="#{slug(section.name)}">{_in_each(section.title, languages)}</a></li>'
+    return f'<li><a href="#{_anchor(section)}">{_in_each(section.title, languages)}</a></li>'
 
 
 def _section(section: Section, words: Words, downloads: dict[str, Any], languages: Sequence[Language]) -> str:
     """A heading, the place where a script puts the switches, and every table and paragraph."""
-    name = slug(section.name)
+    name = _anchor(section)
     items = "\n".join(_item(item, words, downloads, languages) for item in section.items)
     effects = _read("effects.html") if section.effects else ""
     return (

@@ -26,7 +26,7 @@ function showEffects(place, entries) {
 
   function described(unit) {
     if (!state.entry.units.includes(unit)) return name(unit) + phrase("comma") + phrase("outside");
-    return `${name(unit)}${phrase("comma")}${phrase(state.kind)} ${shown(value(unit))}`;
+    return `${name(unit)}${phrase("comma")}${phrase(state.kind)}${phrase("colon")}${shown(value(unit))}`;
   }
 
   function draw() {
@@ -45,12 +45,13 @@ function showEffects(place, entries) {
 
   function fillRows() {
     const kinds = ["direct", "received", "emitted"];
-    rows.fill(title(), ["unit", ...kinds].map((k) => phrase(k)), state.entry.units.map((unit, number) => ({
+    const places = placesOf(kinds.flatMap((k) => state.entry.values[k]));
+    rows.fill(say(state.entry.choices.term), ["unit", ...kinds].map((k) => phrase(k)), state.entry.units.map((unit, number) => ({
       unit, name: name(unit),
-      cells: [{ key: name(unit) }, ...kinds.map((k) => {
+      cells: kinds.map((k) => {
         const v = state.entry.values[k][number];
-        return { key: v, text: shown(v) };
-      })],
+        return { key: v, text: decimals(v, places) };
+      }),
     })));
   }
 

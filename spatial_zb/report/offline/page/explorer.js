@@ -84,12 +84,13 @@ function startExplorer() {
 
   function fillRows() {
     const codes = variable().clusters[state.period];
+    const places = placesOf(values());
     const columns = ["unit", "value", "z", "lag", "quadrant", ...(codes ? ["cluster"] : [])].map((c) => phrase(c));
     rows.fill(phrase("caption", say(variable().label), year()), columns, atlas.units.map((_, unit) => {
       const { z, lag, quadrant } = standing(unit);
       const word = quadrant ? say(data.quadrants[quadrant]) : null;
       const cells = [
-        { key: name(unit) }, { key: values()[unit], text: shown(values()[unit]) },
+        { key: values()[unit], text: decimals(values()[unit], places) },
         { key: z, text: decimals(z, 2) }, { key: lag, text: decimals(lag, 2) }, { key: word, text: word ?? "–" },
       ];
       if (codes) {
@@ -110,6 +111,7 @@ function startExplorer() {
     at("count").textContent = selection.size
       ? phrase("count", selection.size, atlas.units.length, shown(mean)) : phrase("none");
     at("clear").disabled = !selection.size;
+    at("count").parentElement.classList.toggle("nothing", !selection.size);
     at("details").textContent = pointed === null ? phrase("point") : described(pointed);
   }
 

@@ -14,7 +14,8 @@ function makeMap(place, { point, choose, clear }) {
   const list = shape("g", { role: "listbox", "aria-multiselectable": "true" }, ...units);
   const marks = shape("g", { class: "marks" });
   const active = shape("path", { class: "active" });
-  svg.append(list, shape("path", { d: borders, class: "borders" }), marks, active, furniture());
+  const lines = ["casing", "borders"].map((name) => shape("path", { d: borders, class: name }));
+  svg.append(list, ...lines, marks, active, furniture());
   place.replaceChildren(svg);
 
   units.forEach((unit, number) => {

@@ -1,6 +1,9 @@
 // A table of the units that can be sorted and, where it is linked, selected from.
 
-/** A table in a place; `choose` is told of a tick, without it rows have no boxes. */
+/**
+ * A table in a place, with a column for names and one for each cell (`key` to sort by, `text` to read).
+ * `choose` is told of a tick; without it rows have no boxes.
+ */
 function makeRows(place, { choose, point }) {
   let order = { column: 0, down: false };
   let filled = null;
@@ -23,7 +26,7 @@ function makeRows(place, { choose, point }) {
       if (number === order.column) cell.setAttribute("aria-sort", order.down ? "descending" : "ascending");
       return cell;
     });
-    if (choose) cells.unshift(element("th", { scope: "col" }, phrase("select")));
+    if (choose) cells.unshift(element("th", { scope: "col", class: "box" }, phrase("select")));
     return element("thead", {}, element("tr", {}, ...cells));
   }
 
@@ -37,8 +40,8 @@ function makeRows(place, { choose, point }) {
 
   function line(row) {
     const cells = row.cells.map((cell) => element("td", { class: "number" }, cell.text));
-    cells[0] = element("th", { scope: "row" }, named(row.name));
-    if (choose) cells.unshift(element("td", {}, tick(row)));
+    cells.unshift(element("th", { scope: "row" }, named(row.name)));
+    if (choose) cells.unshift(element("td", { class: "box" }, tick(row)));
     const made = element("tr", {}, ...cells);
     made.addEventListener("pointerenter", () => point(row.unit));
     made.addEventListener("pointerleave", () => point(null));
@@ -72,7 +75,7 @@ function setChosen(line, chosen) {
 /** Rows by one column: numbers by size, words by the alphabet, what is missing last. */
 function sorted(rows, { column, down }) {
   const sign = down ? -1 : 1;
-  const key = (row) => row.cells[column].key;
+  const key = (row) => (column ? row.cells[column - 1].key : row.name);
   return [...rows].sort((a, b) => {
     const [x, y] = [key(a), key(b)];
     if (x === null || y === null) return (x === null) - (y === null);

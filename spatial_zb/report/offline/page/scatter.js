@@ -72,7 +72,7 @@ function makeScatter(place, { point, choose, clear }) {
     const far = [...shownPoints].sort((a, b) => Math.hypot(b.z, b.lag) - Math.hypot(a.z, a.lag));
     const chosen = selection.size ? far.filter((p) => selection.has(p.unit)) : far.slice(0, 5);
     const first = far.filter((p) => p.unit === pointed);
-    writeNames(names, [...first, ...chosen.filter((p) => p.unit !== pointed)].slice(0, MOST_NAMES), scale);
+    writeNames(names, [...first, ...chosen.filter((p) => p.unit !== pointed)].slice(0, MOST_NAMES), shownPoints, scale);
   }
 
   return { draw, mark };
@@ -125,21 +125,26 @@ function slopeLine({ x, y }, slope) {
   return shape("path", { class: "slope", d: `M${from}L${to}` });
 }
 
-/** Names beside their dots; one that would cover another is left out. */
-function writeNames(group, points, scale) {
-  const taken = [];
+/** Places for a name about a dot, the best first: x, baseline, anchor. */
+function sidesFor(x, y) {
+  return [[x + 8, y + 4, "start"], [x - 8, y + 4, "end"], [x, y - 9, "middle"], [x, y + 17, "middle"]];
+}
+
+/** Names beside their dots; one that would cover a dot or another name is left out. */
+function writeNames(group, points, all, scale) {
+  const taken = all.map((p) => [scale.x(p.z) - 5, scale.y(p.lag) - 5, scale.x(p.z) + 5, scale.y(p.lag) + 5]);
   const texts = [];
   for (const p of points) {
-    const wide = [...p.name].reduce((sum, ch) => sum + (ch.charCodeAt(0) > 0x2e80 ? 12 : 6.6), 0);
+    const wide = [...p.name].reduce((sum, ch) => sum + (ch.charCodeAt(0) > 0x2e80 ? 12.5 : 7.2), 0);
     const [px, py] = [scale.x(p.z), scale.y(p.lag)];
-    const sides = [[px + 8, "start", px + 8], [px - 8, "end", px - 8 - wide]];
-    for (const [at, anchor, left] of sides) {
-      const box = [left, py - 7, left + wide, py + 7];
+    for (const [at, y, anchor] of sidesFor(px, py)) {
+      const left = { start: at, middle: at - wide / 2, end: at - wide }[anchor];
+      const box = [left, y - 11, left + wide, y + 3];
       const off = box[0] < ROOM.left || box[2] > scale.right + ROOM.right;
       const covers = taken.some((b) => box[0] < b[2] && b[0] < box[2] && box[1] < b[3] && b[1] < box[3]);
       if (off || covers) continue;
       taken.push(box);
-      texts.push(shape("text", { x: at, y: py + 4, "text-anchor": anchor }, p.name));
+      texts.push(shape("text", { x: at, y, "text-anchor": anchor }, p.name));
       break;
     }
   }

@@ -1,6 +1,6 @@
 // Words and numbers in the reader's language.
 
-const data = JSON.parse(document.getElementById("data").textContent);
+const data = JSON.parse(document.getElementById("report-data").textContent);
 const root = document.documentElement;
 const TAGS = { en: "en", zh: "zh-CN" };
 
@@ -8,14 +8,14 @@ const PHRASES = {
   en: {
     noData: "No data", outside: "Not in this sample", year: (y) => `${y}`,
     unit: "Unit", value: "Value", z: "Standardised", lag: "Spatial lag", quadrant: "Quadrant", cluster: "Cluster",
-    received: "Received", emitted: "Emitted", direct: "Own effect", what: "Effect", select: "Select",
+    received: "Received", emitted: "Emitted", direct: "Own effect", what: "Map of", select: "Select",
     units: (n) => (n === 1 ? "1 unit" : `${n} units`), comma: ", ", stop: ". ", colon: ": ",
     none: "Nothing is selected.",
     count: (n, total, mean) => `Selected: ${n} of ${total} units, mean ${mean}.`,
     moran: (i) => `Moran’s I = ${i}`, untested: "not tested",
     p: (p) => (p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`),
     scatter: (variable, year) => `Moran scatter: ${variable}${year}`,
-    axisX: "Standardised value", axisY: "Spatial lag (mean of neighbours)",
+    axisX: "Standardised value", axisY: "Spatial lag of the standardised value",
     common: "Classes are common to all years. ",
     borders: "Borders are simplified for the screen. ",
     slope: "The slope of the line is Moran’s I; its p-value comes from random permutations. ",
@@ -30,14 +30,14 @@ const PHRASES = {
   zh: {
     noData: "无数据", outside: "不在本样本内", year: (y) => `${y}年`,
     unit: "地区", value: "数值", z: "标准化值", lag: "空间滞后", quadrant: "象限", cluster: "聚类",
-    received: "接受的溢出", emitted: "发出的溢出", direct: "自身效应", what: "效应", select: "选中",
+    received: "接受的溢出", emitted: "发出的溢出", direct: "自身效应", what: "地图内容", select: "选中",
     units: (n) => `${n}个地区`, comma: "，", stop: "。", colon: "：",
     none: "未选中任何地区。",
     count: (n, total, mean) => `已选中${total}个地区中的${n}个，均值${mean}。`,
     moran: (i) => `莫兰指数 I = ${i}`, untested: "未检验",
     p: (p) => (p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`),
     scatter: (variable, year) => `莫兰散点图：${variable}${year}`,
-    axisX: "标准化值", axisY: "空间滞后（邻接均值）",
+    axisX: "标准化值", axisY: "标准化值的空间滞后",
     common: "各年份采用统一分级。", borders: "边界为屏幕显示而简化。",
     slope: "直线斜率即莫兰指数，p值由随机置换得到。",
     islands: (names) => `无邻接单元、未列入散点图：${names}。`,
@@ -91,6 +91,12 @@ function shown(value) {
 
 function decimals(value, places) {
   return value === null || value === undefined ? "–" : value.toFixed(places).replace("-", "−");
+}
+
+/** Decimals that give the largest of some numbers four significant digits; at most six. */
+function placesOf(values) {
+  const largest = Math.max(...values.map((value) => Math.abs(value ?? 0)));
+  return largest ? Math.min(Math.max(3 - Math.floor(Math.log10(largest)), 0), 6) : 0;
 }
 
 /** Tell a screen reader what has changed. */
