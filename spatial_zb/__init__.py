@@ -62,9 +62,10 @@ if TYPE_CHECKING:
     from spatial_zb.models.spec import DurbinSpec
     from spatial_zb.models.system_spec import Equation, SystemSpec
     from spatial_zb.pipeline import prepare
+    from spatial_zb.power import power_study
     from spatial_zb.profile_intervals import profile_interval
     from spatial_zb.resampling import bootstrap
-    from spatial_zb.simulate import simulate_durbin
+    from spatial_zb.simulate import simulate_durbin, simulate_panel
     from spatial_zb.study import load_study
     from spatial_zb.system_effects import (
         feedback_decomposition,
@@ -106,10 +107,12 @@ _HOMES = {
     "model_probabilities": "compare.bayes",
     "specification_grid": "compare.grid",
     "simulate_durbin": "simulate",
+    "simulate_panel": "simulate",
     "simulate_system": "system_simulation",
     "load_study": "study",
     "prepare": "pipeline",
     "profile_interval": "profile_intervals",
+    "power_study": "power",
     "AlignmentError": "errors",
     "ConvergenceError": "errors",
     "DataError": "errors",
@@ -199,6 +202,7 @@ __all__ = [
     "model_probabilities",
     "moran",
     "pooled_moran",
+    "power_study",
     "prepare",
     "profile_interval",
     "read_regions",
@@ -209,6 +213,7 @@ __all__ = [
     "select_regions",
     "sigma_convergence",
     "simulate_durbin",
+    "simulate_panel",
     "simulate_system",
     "spatial_effects",
     "specification_grid",

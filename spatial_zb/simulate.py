@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.data.panel import Panel
+from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.system_spec import SystemSpec
+from spatial_zb.system_simulation import simulate_system
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["simulate_durbin"]
+__all__ = ["simulate_durbin", "simulate_panel"]
+
+Array = NDArray[np.float64]
+#: Parameters of a single equation besides its coefficients, and what they are when the truth does not name them.
+OTHERS = {"rho": 0.0, "lam": 0.0, "tau": 0.0, "eta": 0.0, "sigma2": 1.0, "phi": 1.0}
 
 
 def simulate_durbin(
@@ -75,7 +84,154 @@ def simulate_durbin(
     return Panel(values, tuple(range(2001, 2001 + periods)), W.ids, ("y", *names))
 
 
-def _carry_over(y: NDArray[np.float64], W: sparse.csr_array, rho: float, tau: float, eta: float) -> None:
+def simulate_panel(
+    spec: DurbinSpec | SystemSpec,
+    W: Weights,
+    periods: int,
+    truth: Mapping,
+    *,
+    regressors: Panel | None = None,
+    sigma: ArrayLike | None = None,
+    unit_effects: float | None = None,
+    time_effects: float | None = None,
+    burn_in: int = 50,
+    rng: int | np.random.Generator | None = None,
+) -> Panel:
+    """Draw a panel from any specification with known truth; simulated data.
+
+    Parameters
+    ----------
+    spec
+        A single equation of any family, with fixed or random effects and lags in time, or a system.
+    W
+        Weights of the n units.
+    periods
+        T.
+    truth
+        True values by term, as in ``Fit.params`` (``x``, ``W_x``, ``rho``, ``lam``, ``tau``, ``eta``, ``sigma2``, ``phi``)
+        or by (equation, term), as in ``SystemFit.params``. What is left out is zero; σ² and φ = σ²_μ/σ² one.
+    regressors
+        A panel of the same units and T periods whose x is used; without it x is standard normal plus half of the unit
+        effect (random effects without ``mundlak``: of nothing).
+    sigma
+        (m, m) covariance of the errors of a system.
+    unit_effects, time_effects
+        Standard deviations of fixed effects: without them one for those that the model takes out, zero for others.
+    burn_in
+        With lags in time: periods that are drawn before the first one and left out.
+    rng
+        Seed or generator.
+
+    Raises
+    ------
+    SpecificationError
+        A truth that the model has not; endogenous regressors or regimes; less than one period.
+    DataError
+        Regressors of other units or another number of periods.
+    """
+    if periods < 1:
+        raise SpecificationError(f"periods must be at least 1, not {periods}.")
+    _check_regressors(regressors, W, periods)
+    generator = np.random.default_rng(rng)
+    removed = {"unit": ("unit", "two_way", "random"), "time": ("time", "two_way")}
+    in_model = {kind: float(spec.fixed_effects in names) for kind, names in removed.items()}
+    unit_effects = in_model["unit"] if unit_effects is None else unit_effects
+    time_effects = in_model["time"] if time_effects is None else time_effects
+    if isinstance(spec, SystemSpec):
+        return simulate_system(
+            spec,
+            W,
+            periods,
+            truth,
+            sigma=sigma,
+            unit_effects=unit_effects,
+            time_effects=time_effects,
+            regressors=regressors,
+            rng=generator,
+        )
+    value = _values(spec, truth)
+    first = burn_in if spec.dynamic else 0
+    effect_size = np.sqrt(value["phi"] * value["sigma2"]) if spec.fixed_effects == "random" else unit_effects
+    mu = effect_size * generator.standard_normal(W.n)
+    alpha = time_effects * generator.standard_normal((first + periods, 1))
+    X = _regressors(spec, W, periods, first, regressors, mu, generator)
+    mean, mu = _mean(spec, W, value, X), _unit_effects(spec, W, value, X, mu)
+    noise = np.sqrt(value["sigma2"]) * generator.standard_normal((first + periods, W.n))
+    u = filter_solver(W.matrix, value["lam"])(noise.T).T if value["lam"] else noise
+    right = (mean + mu + alpha + u).T
+    y = filter_solver(W.matrix, value["rho"])(right) if value["rho"] else right.copy()
+    if value["tau"] or value["eta"]:
+        _carry_over(y, W.matrix, value["rho"], value["tau"], value["eta"])
+    values = np.concatenate([y.T[:, :, None], X], axis=2)[first:]
+    years = regressors.periods if regressors is not None else tuple(range(2001, 2001 + periods))
+    return Panel(values, years, W.ids, (spec.y, *spec.x))
+
+
+def _check_regressors(regressors: Panel | None, W: Weights, periods: int) -> None:
+    if regressors is None:
+        return
+    if not regressors.units.equals(W.ids) or len(regressors.periods) != periods:
+        raise DataError(
+            f"regressors must be of the {W.n} units of {W.label!r}, in their order, and {periods} periods; they are of "
+            f"{len(regressors.units)} units and {len(regressors.periods)} periods."
+        )
+
+
+def _values(spec: DurbinSpec, truth: Mapping[str, float]) -> dict[str, float]:
+    """The truth by term, complete."""
+    if spec.endog or spec.regimes:
+        what = "endogenous regressors" if spec.endog else "regimes"
+        raise SpecificationError(
+            f"simulate_panel draws no {what}, whose law a truth by term does not say. Draw the panel yourself."
+        )
+    random = ("phi",) if spec.fixed_effects == "random" else ()
+    known = (*spec.terms, *spec.spatial_terms, *spec.time_terms, "sigma2", "(Intercept)", *random)
+    strangers = [name for name in truth if name not in known]
+    if strangers:
+        raise SpecificationError(
+            f"The model has no parameter {listed(strangers)}; it has {listed(dict.fromkeys(known))}."
+        )
+    for name in ("sigma2", "phi"):
+        if truth.get(name, 1.0) < 0:
+            raise SpecificationError(f"{name} is a variance and cannot be {truth[name]}.")
+    return {name: float(truth.get(name, OTHERS.get(name, 0.0))) for name in (*known, *OTHERS)}
+
+
+def _regressors(
+    spec: DurbinSpec,
+    W: Weights,
+    periods: int,
+    first: int,
+    given: Panel | None,
+    mu: Array,
+    generator: np.random.Generator,
+) -> Array:
+    """x (first + T, n, k): those given, the first period repeated before them, or drawn."""
+    if given is not None:
+        X = given.array(list(spec.x))
+        return np.concatenate([np.repeat(X[:1], first, axis=0), X])
+    X = generator.standard_normal((first + periods, W.n, len(spec.x)))
+    return X if spec.fixed_effects == "random" else X + 0.5 * mu[None, :, None]
+
+
+def _mean(spec: DurbinSpec, W: Weights, value: Mapping[str, float], X: Array) -> Array:
+    mean = value["(Intercept)"] + X @ np.array([value[name] for name in spec.x])
+    for name in spec.lag_x:
+        mean = mean + value[f"W_{name}"] * spatial_lag(W.matrix, X[:, :, spec.x.index(name)])
+    return mean
+
+
+def _unit_effects(spec: DurbinSpec, W: Weights, value: Mapping[str, float], X: Array, mu: Array) -> Array:
+    """Unit effects: spread with the errors where their structure says so, plus what goes with the means of x."""
+    if spec.error_structure == "kkp" and spec.fixed_effects == "random" and value["lam"]:
+        mu = filter_solver(W.matrix, value["lam"])(mu)
+    for name in spec.mundlak:
+        mean = X[:, :, spec.x.index(name)].mean(axis=0)
+        mu = mu + value[f"mean_{name}"] * mean + value.get(f"mean_W_{name}", 0.0) * (W.matrix @ mean)
+    return mu
+
+
+def _carry_over(y: Array, W: sparse.csr_array, rho: float, tau: float, eta: float) -> None:
     """Add (I − ρW)⁻¹(τI + ηW) y_{t−1} to every column of y (n, T), in place, the first being the start."""
     solve = filter_solver(W, rho) if rho else lambda right: right
     for t in range(1, y.shape[1]):

@@ -27,6 +27,7 @@ def simulate_system(
     sigma: ArrayLike | None = None,
     unit_effects: float = 1.0,
     time_effects: float = 1.0,
+    regressors: Panel | None = None,
     rng: int | np.random.Generator | None = None,
 ) -> Panel:
     """Draw a panel from the reduced form of a system; simulated data.
@@ -46,6 +47,8 @@ def simulate_system(
     unit_effects, time_effects
         Standard deviations of the effects; x is standard normal plus half of the first unit effect, so that
         estimators without fixed effects are inconsistent.
+    regressors
+        A panel of the same units and T periods whose exogenous variables are used instead.
     rng
         Seed or generator.
 
@@ -60,6 +63,8 @@ def simulate_system(
     mu = unit_effects * generator.standard_normal((n, m))
     alpha = time_effects * generator.standard_normal((periods, 1, m))
     X = generator.standard_normal((periods, n, len(names))) + 0.5 * mu[None, :, :1]
+    if regressors is not None:
+        X = regressors.array(list(names))
     u = generator.standard_normal((periods, n, m)) @ root.T
     gamma, psi = np.eye(m), np.zeros((m, m))
     right = mu + alpha + np.zeros((periods, n, m))
@@ -82,7 +87,8 @@ def simulate_system(
     flat = right.transpose(2, 1, 0).reshape(m * n, periods)
     y = system_solver(gamma, psi, W.matrix)(flat).reshape(m, n, periods).transpose(2, 1, 0)
     values = np.concatenate([y, X], axis=2)
-    return Panel(values, tuple(range(2001, 2001 + periods)), W.ids, (*spec.endogenous, *names))
+    years = regressors.periods if regressors is not None else tuple(range(2001, 2001 + periods))
+    return Panel(values, years, W.ids, (*spec.endogenous, *names))
 
 
 def _check(spec: SystemSpec, coefficients: Mapping[tuple[str, str], float]) -> None:

@@ -1,0 +1,128 @@
+"""What the models of a study could find in samples like its own: ``.venv/bin/python scripts/power.py STUDY.toml``.
+
+Every model (or system) is estimated on its first sample and weights; panels are then drawn with these estimates as
+the truth, the study's own regressors and its own W, and estimated again. The table says how far estimates are off, how
+often a test of zero rejects and how often an interval covers. Other truths:
+
+    --set rho=0.3 W_talent=0     values in place of the estimates (systems: industry.W_talent=0)
+    --factor 0.5 1 2             all coefficients but σ² times a factor, one case each
+    --periods 11 20              other T, with drawn regressors
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import spatial_zb as zb
+from spatial_zb.models.system_fit import SystemFit
+
+
+def main() -> None:
+    """Read the options, simulate, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--model", help="name of one model or system; all without")
+    parser.add_argument("--set", nargs="*", default=[], metavar="TERM=VALUE")
+    parser.add_argument("--factor", nargs="*", type=float, default=[1.0])
+    parser.add_argument("--periods", nargs="*", type=int, default=[])
+    parser.add_argument("--replications", type=int, default=500)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--language", choices=["en", "zh"], default="en")
+    parser.add_argument("--out", type=Path, help="also write all numbers to this csv file")
+    options = parser.parse_args()
+    try:
+        frames = run(options)
+    except zb.SpatialZbError as error:
+        sys.exit(f"{error}")
+    if options.out:
+        import pandas as pd
+
+        pd.concat(frames).to_csv(options.out, index=False)
+        print(f"All numbers: {options.out}")
+
+
+def run(options: argparse.Namespace) -> list:
+    """Simulate each model; print its table and give its numbers."""
+    study = zb.load_study(options.study)
+    prepared = zb.prepare(study)
+    known = {**study.models, **study.systems}
+    if options.model is not None and options.model not in known:
+        raise zb.SpecificationError(f"The study has no model {options.model!r}; it has {', '.join(known)}.")
+    seed = study.general.seed if options.seed is None else options.seed
+    frames = []
+    for name in [options.model] if options.model else list(known):
+        fit = estimated(study, prepared, known[name])
+        truth = with_values(fit.params.to_dict(), options.set, fit)
+        cases = {f"× {factor:g}": scaled(truth, factor) for factor in options.factor}
+        found = zb.power_study(
+            fit.spec,
+            fit.weights,
+            options.periods or len(fit.panel.periods),
+            cases,
+            replications=options.replications,
+            estimator=fit.method if isinstance(fit, SystemFit) else fit.estimator,
+            covariance=fit.covariance,
+            regressors=None if options.periods else fit.panel,
+            sigma=fit.sigma if isinstance(fit, SystemFit) else None,
+            rng=seed,
+            workers=options.workers,
+            progress=said,
+        )
+        print(f"\r{name}: {found.summary().splitlines()[0]}\n")
+        print(found.table(language=options.language).to_string(index=False), end="\n\n")
+        frames.append(found.tidy().assign(model=name))
+    return frames
+
+
+def estimated(study: Any, prepared: Any, model: Any) -> Any:
+    """The model on its first sample and weights, with the last of its effects or the first of its methods."""
+    from spatial_zb.pipeline.equations import _spec
+
+    sample, weights = study.samples_of(model)[0], study.weights_of(model)[0]
+    panel, W = prepared.sample(sample), prepared.weights(weights, sample)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        if hasattr(model, "equations"):
+            equations = {name: zb.Equation(**e.model_dump()) for name, e in model.equations.items()}
+            spec = zb.SystemSpec(equations, fixed_effects=model.fixed_effects)
+            return zb.fit_system(spec, panel, W, model.methods[0])
+        return zb.fit_durbin(
+            _spec(model, model.fixed_effects[-1]), panel, W, model.estimator, model.covariance
+        )
+
+
+def with_values(truth: dict, given: list[str], fit: Any) -> dict:
+    """The truth with values by name; ``equation.term`` in a system."""
+    for word in given:
+        name, _, value = word.partition("=")
+        key = tuple(name.split(".", 1)) if isinstance(fit, SystemFit) else name
+        try:
+            number = float(value)
+        except ValueError:
+            raise zb.SpecificationError(f"--set takes TERM=VALUE, such as rho=0.3, not {word!r}.") from None
+        if key not in truth:
+            known = ", ".join(k if isinstance(k, str) else ".".join(k) for k in truth)
+            raise zb.SpecificationError(f"The model has no parameter {name!r}; it has {known}.")
+        truth[key] = number
+    return truth
+
+
+def scaled(truth: dict, factor: float) -> dict:
+    """All coefficients times a factor; variances stay."""
+    return {key: value if key in ("sigma2", "phi") else factor * value for key, value in truth.items()}
+
+
+def said(done: int, total: int, left: float) -> None:
+    """One line that is written over."""
+    print(f"\r{done} of {total} panels, about {left:.0f} s left ", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

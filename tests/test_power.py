@@ -1,0 +1,219 @@
+"""Panels from any specification, and what a planned study would find."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from test_resampling import ring
+
+import spatial_zb as zb
+from spatial_zb.power import PowerStudy, _rows
+from spatial_zb.report.figures_studies import power_figure
+
+#: y recomputed from the structural equation: rounding only.
+SAME = 1e-10
+TRUTH = {"a": 1.0, "b": -0.5, "W_a": 0.4, "rho": 0.3, "sigma2": 0.49}
+
+
+def spec(**options) -> zb.DurbinSpec:
+    return zb.DurbinSpec("y", ["a", "b"], lag_x=["a"], **options)
+
+
+def residual(panel: zb.Panel, W: zb.Weights, truth: dict) -> np.ndarray:
+    """What is left of y after everything that the truth explains, from the equation written out with a dense W."""
+    A = W.matrix.toarray()
+    y, a, b = (panel.array(name) for name in ("y", "a", "b"))
+    return y - truth.get("rho", 0) * y @ A.T - a * truth["a"] - b * truth["b"] - truth["W_a"] * a @ A.T
+
+
+def test_without_noise_the_equation_holds():
+    W = ring(20)
+    truth = TRUTH | {"sigma2": 0.0}
+    panel = zb.simulate_panel(spec(), W, 6, truth, unit_effects=0, time_effects=0, rng=1)
+    assert np.abs(residual(panel, W, truth)).max() < SAME
+
+
+def test_the_effects_are_those_of_the_specification():
+    W = ring(20)
+    truth = TRUTH | {"sigma2": 0.0}
+    unit = residual(zb.simulate_panel(spec(fixed_effects="unit"), W, 6, truth, rng=1), W, truth)
+    assert np.allclose(unit, unit[0], atol=SAME)
+    assert np.ptp(unit[0]) > 0.5
+    time = residual(zb.simulate_panel(spec(fixed_effects="time"), W, 6, truth, rng=1), W, truth)
+    assert np.allclose(time, time[:, [0]], atol=SAME)
+    both = residual(zb.simulate_panel(spec(), W, 6, truth, rng=1), W, truth)
+    flat = both - both.mean(axis=0) - both.mean(axis=1, keepdims=True) + both.mean()
+    assert np.abs(flat).max() < SAME
+    none = residual(zb.simulate_panel(spec(fixed_effects="none"), W, 6, truth, rng=1), W, truth)
+    assert np.abs(none).max() < SAME
+
+
+def test_errors_have_their_variance_and_their_spread():
+    W = ring(40)
+    truth = TRUTH | {"lam": 0.6}
+    panel = zb.simulate_panel(spec(lag_error=True, fixed_effects="none"), W, 400, truth, rng=1)
+    u = residual(panel, W, truth)
+    e = u - 0.6 * u @ W.matrix.toarray().T
+    assert e.var() == pytest.approx(0.49, rel=0.03)
+    assert np.abs(np.corrcoef(e.ravel(), (e @ W.matrix.toarray().T).ravel())[0, 1]) < 0.03
+
+
+def test_random_effects_have_the_share_asked_for_and_leave_x_alone():
+    W = ring(2000)
+    truth = TRUTH | {"phi": 4.0}
+    panel = zb.simulate_panel(spec(fixed_effects="random"), W, 12, truth, rng=1)
+    u = residual(panel, W, truth)
+    between = u.mean(axis=0)
+    assert between.var() == pytest.approx(0.49 * (4 + 1 / 12), rel=0.1)
+    assert abs(np.corrcoef(between, panel.array("a").mean(axis=0))[0, 1]) < 0.07
+    assert u.mean(axis=1).std() < 0.1  # no time effects
+
+
+def test_unit_effects_that_go_with_the_means_of_x():
+    W = ring(400)
+    device = spec(fixed_effects="random", mundlak=["b"])
+    panel = zb.simulate_panel(device, W, 5, TRUTH | {"mean_b": 2.0, "phi": 0.0}, rng=1)
+    u = residual(panel, W, TRUTH).mean(axis=0) - 2.0 * panel.array("b").mean(axis=0)
+    assert u.std() < 3 * 0.7 / np.sqrt(5)
+
+
+def test_lags_in_time_hold():
+    W = ring(20)
+    truth = TRUTH | {"tau": 0.4, "eta": 0.2, "sigma2": 0.0}
+    dynamic = spec(fixed_effects="unit", time_lag=True, lag_time_lag=True)
+    panel = zb.simulate_panel(dynamic, W, 6, truth, unit_effects=0, rng=1)
+    y, A = panel.array("y"), W.matrix.toarray()
+    left = residual(panel, W, truth)[1:] - 0.4 * y[:-1] - 0.2 * y[:-1] @ A.T
+    assert np.abs(left).max() < SAME
+    assert y.std() > 0.5
+
+
+def test_given_regressors_are_used():
+    W = ring(20)
+    own = zb.simulate_panel(spec(), W, 6, TRUTH, rng=1)
+    again = zb.simulate_panel(spec(), W, 6, TRUTH, regressors=own, rng=2)
+    assert np.array_equal(own.array("a"), again.array("a"))
+    assert not np.array_equal(own.array("y"), again.array("y"))
+    with pytest.raises(zb.DataError, match="6 periods"):
+        zb.simulate_panel(spec(), W, 7, TRUTH, regressors=own)
+
+
+def test_a_system_is_drawn_as_by_its_own_function():
+    system = zb.SystemSpec({"g": zb.Equation("p", ["q"], ["a"]), "h": zb.Equation("q", ["p"], ["b"])})
+    truth = {("g", "q"): 0.2, ("g", "a"): 1.0, ("h", "b"): 1.0, ("g", "W_p"): 0.3}
+    first = zb.simulate_panel(system, ring(12), 5, truth, rng=3)
+    second = zb.simulate_system(system, ring(12), 5, truth, rng=3)
+    assert np.array_equal(first.values, second.values)
+
+
+REFUSED = {
+    "stranger": (lambda: zb.simulate_panel(spec(), ring(9), 5, {"c": 1.0}), "parameter c"),
+    "variance": (lambda: zb.simulate_panel(spec(), ring(9), 5, {"sigma2": -1.0}), "variance"),
+    "periods": (lambda: zb.simulate_panel(spec(), ring(9), 0, TRUTH), "periods"),
+    "endogenous": (
+        lambda: zb.simulate_panel(
+            zb.DurbinSpec("y", ["a"], endog=["e"], instruments=["z"]), ring(9), 5, {"a": 1.0}
+        ),
+        "endogenous",
+    ),
+    "few": (lambda: zb.power_study(spec(), ring(9), 5, TRUTH, replications=5), "20"),
+    "empty": (lambda: zb.power_study(spec(), {}, 5, TRUTH), "W"),
+    "mixed": (lambda: zb.power_study(spec(), ring(9), 5, {"one": TRUTH, "two": 1.0}), "two"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals(case):
+    call, word = REFUSED[case]
+    with pytest.raises(zb.SpecificationError, match=word):
+        call()
+
+
+# --- the study
+
+
+@pytest.fixture(scope="module")
+def study() -> PowerStudy:
+    cases = {"none": {"a": 0.5}, "strong": {"a": 0.5, "W_a": 0.6, "rho": 0.4}}
+    short = zb.DurbinSpec("y", ["a"])
+    return zb.power_study(short, {"small": ring(12), "large": ring(40)}, 8, cases, replications=60, rng=1)
+
+
+def test_rows_are_settings_times_parameters(study):
+    frame = study.tidy()
+    assert len(frame) == 2 * 2 * 7
+    assert set(frame["parameter"]) == {"a", "W_a", "rho", "sigma2", "a direct", "a indirect", "a total"}
+    assert set(frame["n"]) == {12, 40}
+    assert frame.loc[frame["truth"] == 0, "power"].isna().all()
+    assert frame.loc[frame["truth"] != 0, "size"].isna().all()
+
+
+def test_numbers_are_those_of_fits_done_by_hand():
+    """Four columns of one parameter from the same panels, estimated one by one."""
+    short, W = zb.DurbinSpec("y", ["a"], lag_x=[]), ring(12)
+    truth = {"a": 0.5, "rho": 0.4}
+    found = zb.power_study(short, W, 8, truth, replications=20, rng=7)
+    row = found.tidy().set_index("parameter").loc["rho"]
+    entropy = [int(word) for word in np.random.SeedSequence(7).generate_state(4)]
+    fits = []
+    for r in range(20):
+        panel = zb.simulate_panel(short, W, 8, truth, rng=np.random.default_rng([*entropy, 0, 8, r]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", zb.SpatialZbWarning)
+            fits.append(zb.fit_durbin(short, panel, W))
+    estimate = np.array([fit.params["rho"] for fit in fits])
+    assert row["bias"] == pytest.approx(estimate.mean() - 0.4)
+    assert row["rmse"] == pytest.approx(np.sqrt(((estimate - 0.4) ** 2).mean()))
+    assert row["power"] == pytest.approx(np.mean([fit.pvalues["rho"] < 0.05 for fit in fits]))
+    inside = [fit.conf_int().loc["rho"] for fit in fits]
+    assert row["coverage"] == pytest.approx(np.mean([(low <= 0.4) & (high >= 0.4) for low, high in inside]))
+
+
+def test_more_units_show_more(study):
+    power = study.tidy().query("parameter == 'rho' and case == 'strong'").set_index("weights")["power"]
+    assert power["large"] > power["small"]
+
+
+def test_true_effects_are_those_of_the_matrices(study):
+    frame = study.tidy().query("case == 'strong' and weights == 'small'").set_index("parameter")
+    A = ring(12).matrix.toarray()
+    E = np.linalg.solve(np.eye(12) - 0.4 * A, 0.5 * np.eye(12) + 0.6 * A)
+    assert frame.loc["a direct", "truth"] == pytest.approx(np.trace(E) / 12)
+    assert frame.loc["a total", "truth"] == pytest.approx(E.sum() / 12)
+
+
+def test_true_effects_of_a_system_are_those_of_its_matrices():
+    system = zb.SystemSpec({"g": zb.Equation("p", ["q"], ["a"]), "h": zb.Equation("q", ["p"], ["b"])})
+    truth = {("g", "q"): 0.2, ("g", "a"): 1.0, ("h", "b"): 1.0, ("h", "p"): 0.1, ("g", "W_p"): 0.3}
+    found = zb.power_study(system, ring(20), 6, truth, replications=20, rng=1, estimator="2sls").tidy()
+    A = ring(20).matrix.toarray()
+    S = np.block([[np.eye(20) - 0.3 * A, -0.2 * np.eye(20)], [-0.1 * np.eye(20), np.eye(20)]])
+    inverse = np.linalg.inv(S)
+    true = found.set_index("parameter")["truth"]
+    assert true["g ← shock:h total"] == pytest.approx(inverse[:20, 20:].sum() / 20)
+    assert true["h ← a direct"] == pytest.approx(np.trace(inverse[20:, :20]) / 20)
+    assert true["h: p"] == 0.1
+
+
+def test_tables_and_the_figure_read_the_frame(study):
+    assert "检验功效" in study.table(language="zh").columns
+    assert set(study.table(["rho"])["parameter"]) == {"rho"}
+    with pytest.raises(zb.SpecificationError, match="psi"):
+        study.table(["psi"])
+    assert "60 replications" in study.summary()
+    drawing = power_figure(study.tidy(), measures=["bias", "coverage"], parameter="rho", by="n")
+    assert drawing is not None
+
+
+def test_replications_without_a_maximum_are_counted():
+    rows = _rows(
+        {"n": 1}, {"rho": 0.3, "sigma2": 1.0}, [None, {"rho": (0.3, 0.1), "sigma2": (1.0, 0.1)}], 0.05
+    )
+    assert [row["converged"] for row in rows] == [0.5, 0.5]
+    assert rows[0]["power"] == 1.0
+    assert np.isnan(rows[1]["power"])
+    nothing = _rows({"n": 1}, {"rho": 0.3}, [None], 0.05)[0]
+    assert nothing["converged"] == 0
+    assert np.isnan(nothing["bias"])
