@@ -100,7 +100,8 @@ def spatial_effects(
     ----------
     fit
         Any single-equation fit; models without ρ (OLS, SLX, SEM, SDEM) have ρ = 0. A system gives the effects
-        of :func:`spatial_zb.system_effects.system_effects`, on every equation.
+        of :func:`spatial_zb.system_effects.system_effects`, on every equation; a fit with regimes those on the units
+        of each (``x[core=0]``, ``x[core=1]``) and on all (``x``).
     method
         ``"delta"``: first-order standard errors. ``"simulate"``: parameters drawn from N(θ̂, V); draws with ρ
         outside the admissible interval are rejected and counted; standard deviation and percentile limits.
@@ -129,6 +130,10 @@ def spatial_effects(
         return system_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
     if method not in get_args(Method):
         raise SpecificationError(f"method must be one of {listed(get_args(Method))}, not {method!r}.")
+    if fit.spec.regimes and horizon == "short":
+        from spatial_zb.regime_effects import regime_effects
+
+        return regime_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
     if horizon not in get_args(Horizon):
         raise SpecificationError(f"horizon must be one of {listed(get_args(Horizon))}, not {horizon!r}.")
     if horizon == "long":
@@ -186,6 +191,10 @@ def effects_by_unit(fit: Fit, term: str) -> pd.DataFrame:
 
 def effect_matrix(fit: Fit, term: str) -> pd.DataFrame:
     """The whole matrix E_k (n × n): row i receives from column j."""
+    if fit.spec.regimes:
+        from spatial_zb.regime_effects import regime_effect_matrix
+
+        return pd.DataFrame(regime_effect_matrix(fit, term), index=fit.panel.units, columns=fit.panel.units)
     if term not in fit.spec.regressors:
         raise DataError(f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.regressors)}.")
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
@@ -213,6 +222,10 @@ def _used(fit: Fit) -> list[int]:
 
 def coefficients(fit: Fit, values: NDArray[np.float64]) -> tuple[NDArray, NDArray, NDArray]:
     """β (…, k), θ (…, k) with zeros where x_k is not lagged, and ρ (…) out of parameter vectors (…, p)."""
+    if fit.spec.regimes:
+        raise SpecificationError(
+            f"{fit!r} has coefficients by regime; of its effects there are spatial_effects, effect_matrix, effects_by_unit."
+        )
     beta, theta, rho = _positions(fit.spec)
     lagged = np.where(theta >= 0, values[..., theta], 0.0)
     return values[..., beta], lagged, values[..., rho] if rho is not None else np.zeros(values.shape[:-1])
