@@ -43,6 +43,7 @@ __all__ = [
     "CurveTest",
     "Data",
     "DistanceBand",
+    "Dynamics",
     "EconomicDistance",
     "Equation",
     "ExponentialDecay",
@@ -439,6 +440,48 @@ class Moran(_Section):
     samples: Names = ()
 
 
+class Dynamics(_Section):
+    """``[dynamics]``: how distributions over the main sample move.
+
+    Each list names variables, which must be positive but in ``densities``. ``densities``: kernel density by period,
+    of values over their mean with ``relative``. ``ellipses``: centre of gravity and deviation ellipse of amounts.
+    ``inequality``: Theil (weighted by ``population``) and Dagum's Gini, parted by ``groups``, a column of the
+    polygons. ``sigma``: dispersion and its trend, by ``groups`` too. ``beta``: growth on the initial level,
+    absolute, and with ``fixed_effects`` and ``controls`` over growth periods of ``horizon`` without W and, with
+    ``weights``, as a spatial Durbin model. ``periods`` are those that figures show; blank = first, middle, last.
+    """
+
+    densities: Names = ()
+    relative: bool = False
+    ellipses: Names = ()
+    inequality: Names = ()
+    groups: Word | None = None
+    population: Word | None = None
+    sigma: Names = ()
+    beta: Names = ()
+    controls: Names = ()
+    weights: Word | None = None
+    fixed_effects: Literal["none", "unit", "time", "two_way"] = "two_way"
+    horizon: Annotated[int, Field(ge=1)] = 1
+    periods: Periods = ()
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """All variables it asks for, each once."""
+        names = (*self.densities, *self.ellipses, *self.inequality, *self.sigma, *self.beta, *self.controls)
+        return tuple(dict.fromkeys((*names, *([self.population] if self.population else []))))
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Dynamics:
+        if not (self.densities or self.ellipses or self.inequality or self.sigma or self.beta):
+            raise ValueError("needs variables in densities, ellipses, inequality, sigma or beta")
+        if self.inequality and self.groups is None:
+            raise ValueError("inequality needs groups, a column of the polygons such as 'prov'")
+        if (self.controls or self.weights) and not self.beta:
+            raise ValueError("controls and weights belong to beta, which names no variable")
+        return self
+
+
 class Model(_Section):
     """``[models.<name>]``: one equation over weights, samples and fixed effects.
 
@@ -493,8 +536,8 @@ class System(_Section):
 class Battery(_Section):
     """``[compare.robustness]``: the base model again under every change, one at a time.
 
-    ``drop`` are units left out together, by name; ``periods`` sub-periods ``[first, last]`` by name. The weights,
-    measures of y and of x are those of ``[compare]``.
+    ``drop`` are units left out together, by name; ``periods`` sub-periods ``[first, last]`` by name. ``y`` and ``x`` are
+    measures beside those of ``[compare]``, whose weights it shares.
     """
 
     lag_x: bool = True
@@ -502,6 +545,8 @@ class Battery(_Section):
     winsorise: Shares = (0.01, 0.05)
     periods: dict[str, Span] = {}
     covariances: Annotated[tuple[CovarianceKind, ...], BeforeValidator(_as_tuple)] = ()
+    y: Names = ()
+    x: Annotated[dict[str, SomeNames], BeforeValidator(_as_where)] = {}
     leave_one_out: bool = True
 
 
@@ -657,6 +702,7 @@ _TABLES: Mapping[str, type[_Section]] = {
     "regions": Regions,
     "data": Data,
     "moran": Moran,
+    "dynamics": Dynamics,
     "compare": Compare,
     "maps": Maps,
     "figures": Figures,
@@ -715,6 +761,7 @@ class Study:
     missing: tuple[Missing, ...]
     suspect: tuple[Suspect, ...]
     moran: Moran | None
+    dynamics: Dynamics | None
     compare: Compare | None
     maps: Maps | None
     figures: Figures | None
@@ -775,7 +822,7 @@ class Study:
     def settings(self) -> dict[str, Any]:
         """Give all settings, defaults included, as plain dicts, lists and numbers for the manifest."""
         single = {"study": self.general, "regions": self.regions, "data": self.data, "output": self.output}
-        single |= {"moran": self.moran, "compare": self.compare, "maps": self.maps}
+        single |= {"moran": self.moran, "dynamics": self.dynamics, "compare": self.compare, "maps": self.maps}
         single |= {"figures": self.figures}
         plain: dict[str, Any] = {"version": STUDY_VERSION}
         plain |= {key: part.model_dump(mode="json") for key, part in single.items() if part is not None}
@@ -932,6 +979,7 @@ def load_study(path: str | Path, *, root: str | Path | None = None, allow_outsid
         **{key: MappingProxyType(parts[key]) for key in _NAMED},
         **{key: tuple(parts[key].values()) for key in _LISTS},
         moran=parts.get("moran"),
+        dynamics=parts.get("dynamics"),
         compare=parts.get("compare"),
         maps=parts.get("maps"),
         figures=parts.get("figures"),
@@ -1270,6 +1318,8 @@ def _check_references(
         _check_system(key, entry, parts, usable, problems)
     if parts.get("compare") is not None:
         _check_compare(parts["compare"], parts, usable, problems)
+    if parts.get("dynamics") is not None:
+        _check_dynamics(parts["dynamics"], parts, usable, problems)
     for key in ("moran", "maps"):
         if parts.get(key) is not None:
             _check_known(f"{key}.variables", "variable", parts[key].variables, usable, problems)
@@ -1424,11 +1474,13 @@ def _check_compare(
     _check_known("compare.model", "model", [compare.model], parts["models"], problems)
     _check_known("compare.weights", "weights", compare.weights, parts["weights"], problems)
     _check_known("compare.samples", "sample", compare.samples, parts["samples"], problems)
-    _check_known("compare.y", "variable", compare.y, usable, problems)
     for name, controls in compare.controls.items():
         _check_known(f"compare.controls.{name}", "variable", controls, usable, problems)
-    for name, others in compare.x.items():
-        _check_known(f"compare.x.{name}", "variable", others, usable, problems)
+    battery = compare.robustness or Battery()
+    for place, part in (("compare", compare), ("compare.robustness", battery)):
+        _check_known(f"{place}.y", "variable", part.y, usable, problems)
+        for name, others in part.x.items():
+            _check_known(f"{place}.x.{name}", "variable", others, usable, problems)
     base = parts["models"].get(compare.model)
     if base is not None:
         kept = [name for name in base.x if all(name not in c for c in compare.controls.values())]
@@ -1437,8 +1489,10 @@ def _check_compare(
         lagged = [f"W_{name}" for name in kept] if compare.effect == "coefficient" else []
         _check_known("compare.term", what, [compare.term], [*kept, *lagged, *spatial], problems)
         _check_known("compare.x", what, compare.x, kept, problems)
-    data, battery = parts.get("data"), compare.robustness
-    for name, (first, last) in (battery.periods if battery is not None else {}).items():
+        what = f"regressor of the model {compare.model!r}"
+        _check_known("compare.robustness.x", what, battery.x, base.x, problems)
+    data = parts.get("data")
+    for name, (first, last) in battery.periods.items():
         if data is not None and not data.periods[0] <= first <= last <= data.periods[1]:
             problems.add(
                 f"compare.robustness.periods.{name}",
@@ -1484,15 +1538,31 @@ def _check_figures(
     _check_known("figures.correlogram", "variable", figures.correlogram, usable, problems)
 
 
+def _check_dynamics(
+    dynamics: Dynamics, parts: Mapping[str, Any], usable: list[str] | None, problems: _Problems
+) -> None:
+    for key in ("densities", "ellipses", "inequality", "sigma", "beta", "controls"):
+        _check_known(f"dynamics.{key}", "variable", getattr(dynamics, key), usable, problems)
+    single = ("population", "variable", usable), ("weights", "weights", parts["weights"])
+    for key, what, known in single:
+        name = getattr(dynamics, key)
+        _check_known(f"dynamics.{key}", what, [] if name is None else [name], known, problems)
+    if taken := [name for name in dynamics.beta if name in dynamics.controls]:
+        problems.add("dynamics.controls", f"{listed(taken)} is also among beta")
+
+
 def _check_periods(parts: Mapping[str, Any], problems: _Problems) -> None:
     data = parts.get("data")
     if data is None:
         return
     first, last = data.periods
-    if parts.get("maps") is not None:
-        outside = [period for period in parts["maps"].periods if not first <= period <= last]
-        if outside:
-            problems.add("maps.periods", f"{listed(outside)} lies outside data.periods, {first} to {last}")
+    for key in ("maps", "dynamics"):
+        if parts.get(key) is not None:
+            outside = [period for period in parts[key].periods if not first <= period <= last]
+            if outside:
+                problems.add(
+                    f"{key}.periods", f"{listed(outside)} lies outside data.periods, {first} to {last}"
+                )
     for dotted, constant in _entries(parts, "constants"):
         blank = [period for period in range(first, last + 1) if period not in constant.values]
         if blank:
