@@ -1,4 +1,4 @@
-"""Stage maps: choropleths, Moran scatterplots, link maps."""
+"""Stage maps: choropleths of one and two variables, Moran scatterplots, link maps, and figures of results."""
 
 from __future__ import annotations
 
@@ -8,49 +8,86 @@ import pandas as pd
 
 from spatial_zb.data.panel import Panel
 from spatial_zb.data.regions import select_regions
+from spatial_zb.pipeline.effect_figures import draw_results
 from spatial_zb.pipeline.job import Job, unit_names
-from spatial_zb.study import Study
+from spatial_zb.study import Maps, Study
 from spatial_zb.text import Text
 
 __all__ = ["draw_maps"]
 
 
 def draw_maps(job: Job) -> list[Text]:
-    """Choropleths with common classes, Moran scatterplots of the ends of the sample, and the link maps."""
-    from spatial_zb.report.maps import choropleth_panels
+    """What ``[maps]`` and ``[figures]`` ask for."""
+    if job.study.maps is not None:
+        _draw_study_maps(job, job.study.maps)
+    draw_results(job, _map_text)
+    return []
 
+
+def _draw_study_maps(job: Job, maps: Maps) -> None:
+    """Choropleths with common classes, Moran scatterplots of the ends of the sample, and the link maps."""
     study, prepared = job.study, job.prepared
-    if study.maps is None:
-        return []
     sample = study.main_sample
     panel, polygons = prepared.sample(sample), prepared.polygons(sample)
-    chosen = list(study.maps.periods)
     gone = prepared.left_out(sample)
     shown = select_regions(prepared.regions, [*polygons.index, *gone]) if gone else polygons
-    for variable in study.maps.variables:
-        values = panel.select(periods=chosen).array(variable)
-        heads = chosen if len(panel.periods) > 1 else [""]  # one cross-section needs no year over its map
-        frame = pd.DataFrame(values.T, index=panel.units, columns=heads).reindex(shown.index)
-        label = panel.label(variable)
-        job.figure(
-            f"map_{variable}",
-            lambda style, frame=frame, label=label: choropleth_panels(
-                shown,
-                frame,
-                scheme=study.maps.scheme,
-                k=study.maps.classes,
-                text=_map_text(study, legend=label),
-                labels=study.maps.labels,
-                crs=study.regions.projected_crs,
-                style=style,
-            ),
-        )
+    for variable in maps.variables:
+        _draw_variable(job, panel, variable, shown)
         _draw_scatter(job, panel, variable)
-    if study.maps.clusters is not None:
-        _draw_clusters(job, panel, study.maps.clusters, polygons)
+    if maps.bivariate:
+        _draw_bivariate(job, panel, maps.bivariate, shown)
+    if maps.clusters is not None:
+        _draw_clusters(job, panel, maps.clusters, polygons)
     for name in study.weights:
         _draw_links(job, name, sample, polygons)
-    return []
+
+
+def _by_period(job: Job, panel: Panel, variable: str, shown: Any) -> pd.DataFrame:
+    """Values by unit and mapped period, blank for units that are left out."""
+    chosen = list(job.study.maps.periods)
+    values = panel.select(periods=chosen).array(variable)
+    heads = chosen if len(panel.periods) > 1 else [""]  # one cross-section needs no year over its map
+    return pd.DataFrame(values.T, index=panel.units, columns=heads).reindex(shown.index)
+
+
+def _draw_variable(job: Job, panel: Panel, variable: str, shown: Any) -> None:
+    from spatial_zb.report.maps import choropleth_panels
+
+    study, frame = job.study, _by_period(job, panel, variable, shown)
+    job.figure(
+        f"map_{variable}",
+        lambda style: choropleth_panels(
+            shown,
+            frame,
+            scheme=study.maps.scheme,
+            k=study.maps.classes,
+            text=_map_text(study, legend=panel.label(variable)),
+            labels=study.maps.labels,
+            crs=study.regions.projected_crs,
+            style=style,
+        ),
+    )
+
+
+def _draw_bivariate(job: Job, panel: Panel, pair: tuple[str, ...], shown: Any) -> None:
+    """Both variables in thirds that are common to all periods."""
+    from spatial_zb.report.maps_bivariate import bivariate_map
+
+    study = job.study
+    first, second = (_by_period(job, panel, variable, shown) for variable in pair)
+    job.figure(
+        f"map_{pair[0]}_{pair[1]}",
+        lambda style: bivariate_map(
+            shown,
+            first,
+            second,
+            names=(panel.label(pair[0]), panel.label(pair[1])),
+            text=_map_text(study),
+            labels=study.maps.labels,
+            crs=study.regions.projected_crs,
+            style=style,
+        ),
+    )
 
 
 def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
@@ -76,7 +113,9 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
         }
         heads = found if len(panel.periods) > 1 else [""]
         job.made.clusters |= {(variable, period): result.codes() for period, result in found.items()}
-        codes = pd.concat([result.codes() for result in found.values()], axis=1).set_axis(heads, axis=1)
+        # The words of the column, so that units without neighbours are a class of their own.
+        codes = pd.concat([result.frame["cluster"] for result in found.values()], axis=1)
+        codes = codes.set_axis(heads, axis=1)
         label = panel.label(variable)
         note = Text(
             f"{label.en}. Local Moran’s I, {study.weights[weights].label.en}, "

@@ -1,0 +1,235 @@
+"""Figures of results in the stage maps: effects by unit, order and distance, and association by distance."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from spatial_zb.distance_decay import effects_by_distance, moran_by_distance
+from spatial_zb.effect_orders import order_effects
+from spatial_zb.effects import effects_by_unit
+from spatial_zb.errors import SpatialZbError, SpatialZbWarning
+from spatial_zb.models.durbin import fit_durbin
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.simultaneous import fit_system
+from spatial_zb.models.system_fit import SystemFit
+from spatial_zb.models.system_spec import Equation, SystemSpec
+from spatial_zb.pipeline.equations import _spec
+from spatial_zb.pipeline.job import Job
+from spatial_zb.pipeline.words import EFFECT_WORDS, METHOD_WORDS
+from spatial_zb.study import Model, System
+from spatial_zb.system_effects import SHOCK, system_effects_by_unit
+from spatial_zb.text import Text
+
+__all__ = ["draw_results"]
+
+
+def draw_results(job: Job, map_text: Any) -> None:
+    """All that ``[figures]`` asks for; ``map_text`` gives the words around a map.
+
+    Everything is estimated here again: the stage also runs without the stages of the models.
+    """
+    wanted = job.study.figures
+    if wanted is None or not job.writes:
+        return
+    fits: dict[str, Fit | SystemFit | None] = {}
+    for name in wanted.effects:
+        model, term = _split(name, job.study.models)
+        if model.name not in fits:
+            fits[model.name] = _fit(job, model)
+        _draw_effects(job, model, fits[model.name], term, map_text)
+        if wanted.thresholds:
+            _draw_thresholds(job, model, term)
+    for name in wanted.system_effects:
+        system, pair = _split(name, job.study.systems)
+        key = f"{system.name} system"
+        if key not in fits:
+            fits[key] = _fit_system(job, system)
+        if fits[key] is not None:
+            _draw_system_effects(job, system, fits[key], pair, map_text)
+    for variable in wanted.correlogram:
+        _draw_correlogram(job, variable)
+
+
+def _split(name: str, known: Mapping[str, Any]) -> tuple[Any, str]:
+    """Model (or system) and what follows its name; names may hold dots themselves."""
+    head = next(key for key in sorted(known, key=len, reverse=True) if name.startswith(f"{key}."))
+    return known[head], name[len(head) + 1 :]
+
+
+def _fit(job: Job, model: Model) -> Fit:
+    sample, weights = job.study.samples_of(model)[0], job.study.weights_of(model)[0]
+    spec = _spec(model, model.fixed_effects[-1])
+    W = job.prepared.weights(weights, sample)
+    return fit_durbin(spec, job.prepared.sample(sample), W, model.estimator, model.covariance)
+
+
+def _fit_system(job: Job, system: System) -> SystemFit | None:
+    """By the first method whose system is stable; none, with a warning, where there is no such method."""
+    study, prepared = job.study, job.prepared
+    sample, weights = study.samples_of(system)[0], study.weights_of(system)[0]
+    equations = {name: Equation(**entry.model_dump()) for name, entry in system.equations.items()}
+    spec = SystemSpec(equations, fixed_effects=system.fixed_effects)
+    why = "no method gives a stable system"
+    for method in system.methods:
+        covariance = None if method == "fiml" else system.covariance
+        W = prepared.weights(weights, sample)
+        try:
+            fit = fit_system(spec, prepared.sample(sample), W, method, covariance=covariance)
+        except SpatialZbError as error:
+            why = str(error)
+            continue
+        if fit.stability().stable:
+            return fit
+    warnings.warn(f"No figures of the effects of {system.name}: {why}.", SpatialZbWarning, stacklevel=2)
+    return None
+
+
+# --- effects --------------------------------------------------------------------------------------------
+
+
+def _draw_effects(job: Job, model: Model, fit: Fit, term: str, map_text: Any) -> None:
+    panel = job.prepared.panel
+    labels = {name: panel.label(name) for name in (model.y, term)}
+    note = _model_words(job, model, EFFECT_WORDS[fit.spec.fixed_effects])
+    by_unit = effects_by_unit(fit, term)
+    _map_effects(job, f"{model.name}_{term}", by_unit, (labels[model.y], labels[term]), note, map_text, model)
+    _draw_orders(
+        job, f"{model.name}_{term}", order_effects(fit, job.study.figures.orders), term, labels, note
+    )
+
+
+def _draw_system_effects(job: Job, system: System, fit: SystemFit, pair: str, map_text: Any) -> None:
+    response = next(name for name in system.equations if pair.startswith(f"{name}."))
+    source = pair[len(response) + 1 :]
+    key = SHOCK + source if source in system.equations else source
+    panel = job.prepared.panel
+    labels = {name: panel.label(e.y) for name, e in system.equations.items()}
+    labels |= {} if source in labels else {source: panel.label(source)}
+    note = _model_words(job, system, METHOD_WORDS[fit.method])
+    stem = f"{system.name}_{response}_{source}"
+    by_unit = system_effects_by_unit(fit, response, key)
+    _map_effects(job, stem, by_unit, (labels[response], labels[source]), note, map_text, system)
+    _draw_orders(job, stem, order_effects(fit, job.study.figures.orders), (response, key), labels, note)
+
+
+def _map_effects(
+    job: Job,
+    stem: str,
+    frame: pd.DataFrame,
+    names: tuple[Text, Text],
+    note: Text,
+    map_text: Any,
+    part: Model | System,
+) -> None:
+    from spatial_zb.report.maps_effects import effect_map
+
+    study = job.study
+    polygons = job.prepared.polygons(study.samples_of(part)[0])
+    job.tidy(f"effects_by_unit_{stem}", frame.rename_axis("unit").reset_index())
+    job.figure(
+        f"effect_map_{stem}",
+        lambda style: effect_map(
+            polygons,
+            frame,
+            response=names[0],
+            source=names[1],
+            text=map_text(study, note=note),
+            labels="auto" if study.maps is None else study.maps.labels,
+            crs=study.regions.projected_crs,
+            style=style,
+        ),
+    )
+
+
+def _draw_orders(
+    job: Job, stem: str, frame: pd.DataFrame, term: Any, labels: Mapping[str, Text], note: Text
+) -> None:
+    from spatial_zb.report.figures_effects import order_figure
+
+    job.tidy(f"effects_by_order_{stem}", frame)
+    job.figure(
+        f"effects_by_order_{stem}",
+        lambda style: order_figure(frame, terms=[term], labels=labels, note=note, style=style),
+    )
+
+
+def _model_words(job: Job, part: Model | System, how: Text) -> Text:
+    """Which estimate a figure rests on."""
+    study = job.study
+    sample = study.samples[study.samples_of(part)[0]].label
+    weights = study.weights[study.weights_of(part)[0]].label
+    return Text(
+        f"{part.title.en}; {sample.en}; {weights.en}; {how.en}.",
+        f"{part.title.zh}；{sample.zh}；{weights.zh}；{how.zh}。",
+    )
+
+
+# --- distance -------------------------------------------------------------------------------------------
+
+
+def _draw_thresholds(job: Job, model: Model, term: str) -> None:
+    from spatial_zb.report.figures_decay import distance_effects_figure
+
+    wanted = job.study.figures
+    sample = job.study.samples_of(model)[0]
+    frame = effects_by_distance(
+        _spec(model, model.fixed_effects[-1]),
+        job.prepared.sample(sample),
+        job.prepared.polygons(sample),
+        wanted.thresholds,
+        reach=wanted.reach,
+        estimator=model.estimator,
+        covariance=model.covariance,
+    )
+    stem = f"effects_by_distance_{model.name}_{term}"
+    job.tidy(f"effects_by_distance_{model.name}", frame)
+    if "term" not in frame.columns:
+        why = frame["reason"].iloc[0]
+        warnings.warn(
+            f"No figure of effects by distance of {model.name}: {why}", SpatialZbWarning, stacklevel=2
+        )
+        return
+    y, x = job.prepared.panel.label(model.y), job.prepared.panel.label(term)
+    reach = {
+        "beyond": Text(
+            "Inverse-distance weights of units at least so far apart", "仅取距离不低于阈值的反距离权重"
+        ),
+        "within": Text(
+            "Inverse-distance weights of units at most so far apart", "仅取距离不超过阈值的反距离权重"
+        ),
+    }[wanted.reach]
+    note = Text(f"{reach.en}. Effect of {x.en} on {y.en}.", f"{reach.zh}。{x.zh}对{y.zh}的效应。")
+    job.figure(
+        stem,
+        lambda style: distance_effects_figure(frame, term, effects=["indirect"], note=note, style=style),
+        preset="journal_single",
+    )
+
+
+def _draw_correlogram(job: Job, variable: str) -> None:
+    from spatial_zb.report.figures_decay import correlogram
+
+    sample = job.study.main_sample
+    panel = job.prepared.sample(sample)
+    ends = list(dict.fromkeys([panel.periods[0], panel.periods[-1]]))
+    permutations = min(job.study.general.permutations, MOST_PERMUTATIONS)
+    frame = moran_by_distance(
+        panel,
+        job.prepared.polygons(sample),
+        variable,
+        periods=ends,
+        permutations=permutations,
+        rng=job.seed("correlogram", variable),
+    )
+    job.tidy(f"moran_by_distance_{variable}", frame)
+    label = panel.label(variable)
+    note = Text(f"{label.en}. {permutations:,} permutations.", f"{label.zh}。{permutations}次置换。")
+    job.figure(f"moran_by_distance_{variable}", lambda style: correlogram(frame, note=note, style=style))
+
+
+#: An envelope of 95 per cent needs no more of them.
+MOST_PERMUTATIONS = 999
