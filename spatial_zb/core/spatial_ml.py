@@ -21,6 +21,7 @@ from scipy import optimize
 from scipy.linalg import lapack
 
 from spatial_zb.core.logdet import LogDet
+from spatial_zb.core.spatial_surface import Surface
 from spatial_zb.core.within import TransformedSample
 
 __all__ = [
@@ -255,7 +256,7 @@ def maximise(
     bounds = _inner(logdet.interval)
     if lag_y and lag_error:
         logdet.cover(*bounds)
-        modes = _surface_modes(profile, bounds)
+        modes = _surface(profile, bounds).modes()
     else:
         place = (lambda c: (c, 0.0)) if lag_y else (lambda c: (0.0, c))
         modes = [place(c) for c in _line_modes(profile, bounds, lag_y)]
@@ -276,17 +277,20 @@ def _best_end(
     if not (lag_y and lag_error):
         ends = [(end * lag_y, end * lag_error) for end in bounds]
         return max(ends, key=lambda point: profile.value(*point))
-    grid = np.linspace(*bounds, SCAN_POINTS // 5 + 1)
-    edges = [lambda c, end=end: (end, c) for end in bounds] + [lambda c, end=end: (c, end) for end in bounds]
-    tops = []
-    for edge in edges:
-        top = int(np.argmax([profile.value(*edge(c)) for c in grid]))
-        around = grid[max(top - 1, 0)], grid[min(top + 1, len(grid) - 1)]
-        found = optimize.minimize_scalar(
-            lambda c, edge=edge: -profile.value(*edge(c)), bounds=around, method="bounded"
-        )
-        tops += [edge(float(found.x)), edge(float(grid[top]))]
+    rho, lam, values = max(_surface(profile, bounds).edges(), key=lambda edge: edge[2].max())
+    top = int(np.argmax(values))
+    one, other = ((c[max(top - 1, 0)], c[min(top + 1, c.size - 1)]) for c in (rho, lam))
+    found = optimize.minimize_scalar(
+        lambda share: -profile.value(*_between(one, other, share)), bounds=(0, 1), method="bounded"
+    )
+    tops = [_between(one, other, float(found.x)), (float(rho[top]), float(lam[top]))]
     return max(tops, key=lambda point: profile.value(*point))
+
+
+def _between(one: tuple[float, float], other: tuple[float, float], share: float) -> tuple[float, float]:
+    """The point between (one[0], other[0]) and (one[1], other[1])."""
+    rho, lam = ((1 - share) * pair[0] + share * pair[1] for pair in (one, other))
+    return float(rho), float(lam)
 
 
 class _NoLag:
@@ -370,29 +374,9 @@ def _curve_modes(score: Callable[[Array], Array], bounds: tuple[float, float]) -
     return [_root(score, grid[i], grid[i + 1]) for i in falls]
 
 
-def _surface_modes(profile: _Profile, bounds: tuple[float, float]) -> list[tuple[float, float]]:
-    """Local maxima over (ρ, λ): climb from the grid points that beat their neighbours, then Newton."""
-    grid = np.linspace(*bounds, 21)
-    values = np.array([[profile.value(r, s) for s in grid] for r in grid])
-    padded = np.pad(values, 1, constant_values=-np.inf)
-    shifts = [(i, j) for i in (0, 1, 2) for j in (0, 1, 2) if (i, j) != (1, 1)]
-    around = np.max([padded[i : i + 21, j : j + 21] for i, j in shifts], axis=0)
-    modes: list[tuple[float, float]] = []
-    for i, j in np.argwhere(values >= around):
-        found = optimize.minimize(
-            lambda v: -profile.value(*v),
-            (grid[i], grid[j]),
-            jac=lambda v: -profile.score(*v),
-            method="L-BFGS-B",
-            bounds=[bounds, bounds],
-            options={"ftol": 1e-15, "gtol": 1e-9},
-        ).x
-        polished = optimize.root(lambda v: profile.score(*v), found, tol=1e-13).x
-        inside = bounds[0] < polished.min() and polished.max() < bounds[1]
-        close = np.abs(polished - found).max() < 1e-2
-        if inside and close and not any(np.hypot(*(polished - m)) < 1e-6 for m in modes):
-            modes.append((float(polished[0]), float(polished[1])))
-    return modes
+def _surface(profile: _Profile, bounds: tuple[float, float]) -> Surface:
+    p = profile.products
+    return Surface(p.gram0, p.gram01 + p.gram01.T, p.gram1, profile.logdet, profile.sample, bounds)
 
 
 def _finish(profile: _Profile, modes: list[tuple[float, float]], at_bound: bool) -> Maximum:
