@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from spatial_zb.hypotheses import diagnose
     from spatial_zb.models.durbin import fit_durbin
     from spatial_zb.models.dynamic import stability_test
+    from spatial_zb.models.regimes import regime_tests
     from spatial_zb.models.simultaneous import fit_system, likelihood_ratio, restriction_tests
     from spatial_zb.models.spec import DurbinSpec
     from spatial_zb.models.system_spec import Equation, SystemSpec
@@ -93,6 +94,7 @@ _HOMES = {
     "spatial_effects": "effects",
     "effects_path": "dynamic_effects",
     "stability_test": "models.dynamic",
+    "regime_tests": "models.regimes",
     "effect_matrix": "effects",
     "effects_by_order": "effects",
     "effects_by_unit": "effects",
@@ -207,6 +209,7 @@ __all__ = [
     "profile_interval",
     "read_regions",
     "read_table",
+    "regime_tests",
     "residual_moran",
     "restriction_tests",
     "robustness",
