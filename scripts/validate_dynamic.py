@@ -75,7 +75,68 @@ def _dynamic_cell(n: int, T: int, carried: tuple[float, float, float], effects: 
         return {name: _dynamic_fit(spec, panel, W, name) for name in ESTIMATORS}
 
     keys = {"n": n, "T": T, "tau": tau, "rho": rho, "eta": eta, "effects": effects}
-    return Cell(keys, parameters | _dynamic_effects(W, carried), replicate)
+    truth = parameters | {"persistence": tau + rho + eta} | _dynamic_effects(W, carried)
+    return Cell(keys, truth, replicate)
+
+
+def regime_cells() -> Iterator[Cell]:
+    """Every third unit is core; W row-normalised, and divided by its spectral radius."""
+    for n, effects, normalisation in product((11, 41), ("two_way", "unit"), ("row", "spectral")):
+        yield _regime_cell(n, effects, normalisation)
+
+
+def _regime_cell(n: int, effects: str, normalisation: str) -> Cell:
+    W, T = _contiguity(n, normalisation), 11
+    core = np.arange(n) % 3 == 0
+    rho, beta, theta = (np.where(core, second, first) for first, second in zip(*REGIMES, strict=True))
+    dense = W.matrix.toarray()
+    multiplier = np.linalg.inv(np.eye(n) - rho[:, None] * dense)
+    E = multiplier @ (np.diag(beta) + theta[:, None] * dense)
+    truth = {f"{name}[{c}]": REGIMES[c][k] for k, name in enumerate(("rho", "beta", "theta")) for c in (0, 1)}
+    truth |= {
+        f"difference of {name}": REGIMES[1][k] - REGIMES[0][k]
+        for k, name in enumerate(("rho", "beta", "theta"))
+    }
+    for c, group in enumerate((~core, core)):
+        direct, total = np.diag(E)[group].mean(), E.sum(axis=1)[group].mean()
+        truth |= {f"direct[{c}]": direct, f"indirect[{c}]": total - direct}
+    spec = zb.DurbinSpec("y", ["x"], fixed_effects=effects, regimes="core")
+
+    def replicate(index: int) -> dict[str, Found | None]:
+        rng = np.random.default_rng([SEED, n, len(effects), len(normalisation), index])
+        mu, alpha = rng.standard_normal(n), (effects == "two_way") * rng.standard_normal((T, 1))
+        x = rng.standard_normal((T, n)) + 0.5 * mu
+        y = (mu + alpha + beta * x + theta * (x @ dense.T) + rng.standard_normal((T, n))) @ multiplier.T
+        values = np.stack([y, x, np.broadcast_to(core, (T, n))], axis=2)
+        panel = zb.Panel(values, tuple(range(2001, 2001 + T)), W.ids, ("y", "x", "core"))
+        return {"lee_yu": _regime_fit(spec, panel, W)}
+
+    return Cell({"n": n, "effects": effects, "normalisation": normalisation}, truth, replicate)
+
+
+def _contiguity(n: int, normalisation: str) -> zb.Weights:
+    if normalisation == "row":
+        return weights(n, "contiguity")
+    row = weights(n, "contiguity")
+    links = (row.matrix != 0).astype(float)
+    return zb.as_weights(links.toarray(), row.ids).standardise(normalisation)
+
+
+def _regime_fit(spec: zb.DurbinSpec, panel: zb.Panel, W: zb.Weights) -> Found | None:
+    fit = zb.fit_durbin(spec, panel, W)
+    if not fit.converged:
+        return None
+    names = {"x": "beta", "W_x": "theta", "rho": "rho"}
+    short = {f"{long}[core={c}]": f"{name}[{c}]" for long, name in names.items() for c in (0, 1)}
+    out = {short[name]: (fit.params[name], fit.bse[name]) for name in fit.params.index[:-1]}
+    tests = zb.regime_tests(fit).set_index("term")
+    out |= {
+        f"difference of {names[t]}": tuple(tests.loc[t, ["difference", "std_error"]])
+        for t in tests.index[:-1]
+    }
+    for term, effect, estimate, error in zb.spatial_effects(fit).tidy().iloc[:, :4].itertuples(index=False):
+        out[f"{effect}[{term[-2:-1]}]"] = (estimate, error)
+    return out
 
 
 def _dynamic_effects(W: zb.Weights, carried: tuple[float, float, float]) -> dict[str, float]:
@@ -98,6 +159,7 @@ def _dynamic_fit(spec: zb.DurbinSpec, panel: zb.Panel, W: zb.Weights, estimator:
         return None
     names = {"x": "beta", "W_x": "theta"}
     out = {names.get(name, name): (fit.params[name], fit.bse[name]) for name in fit.params.index[:-1]}
+    out["persistence"] = tuple(zb.stability_test(fit).iloc[0][["persistence", "std_error"]])
     for horizon in ("short", "long"):
         if horizon == "long" and fit.convergence["radius"] >= 1:
             continue
@@ -170,6 +232,7 @@ def dynamic_page(table: pd.DataFrame) -> str:
     ]
     names = ("tau", "rho", "eta", "short indirect", "long direct", "long total")
     heads = {"tau": "τ", "rho": "ρ", "eta": "η"}
+    last = "1 − τ − ρ − η in standard errors"
     for effects, words in (("two_way", "Two-way effects"), ("unit", "Unit effects")):
         part = table[table["effects"] == effects]
         lines += [
@@ -177,12 +240,13 @@ def dynamic_page(table: pd.DataFrame) -> str:
             "",
             "| n | T | τ, ρ, η | estimator | " + " | ".join(heads.get(p, p) for p in names),
         ]
-        lines[-1] += " | kept |"
-        lines.append("|" + "---|" * (len(names) + 5))
+        lines[-1] += f" | {last} | kept |"
+        lines.append("|" + "---|" * (len(names) + 6))
         keys = ["n", "T", "tau", "rho", "eta", "estimator"]
         for (n, T, tau, rho, eta, estimator), group in part.groupby(keys, sort=False):
             by = group.set_index("parameter")
-            cells = [_cell(by.loc[p]) for p in names]
+            cells = [_cell(by.loc[p], " " in p) for p in names]
+            cells.append(f"{(1 - tau - rho - eta) / by.loc['persistence', 'median_std_error']:.1f}")
             kept = f"{by.loc['tau', 'kept']}, {by.loc['long total', 'kept']}"
             lines.append(
                 f"| {n} | {T} | {tau:g}, {rho:g}, {eta:g} | `{estimator}` | {' | '.join(cells)} | {kept} |"
@@ -191,14 +255,41 @@ def dynamic_page(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _cell(row: pd.Series) -> str:
-    effect = " " in str(row.name)
+def regime_page(table: pd.DataFrame) -> str:
+    """The study of two regimes as a page to read."""
+    (rho0, beta0, theta0), (rho1, beta1, theta1) = REGIMES
+    lines = [
+        "# Two regimes",
+        "",
+        f"Written by `scripts/validate_dynamic.py regimes` (seed {SEED}, {table['replications'].iloc[0]} replications per "
+        "cell, 11 periods). Every third unit is core. Simulated: y_t = (ρ₀D₀ + ρ₁D₁)Wy_t + xβ_r + Wxθ_r + μ + α_t + ε, "
+        f"ρ, β, θ = {rho0}, {beta0}, {theta0} of the rest and {rho1}, {beta1}, {theta1} of the core; ε, μ, α standard "
+        "normal, x correlated with μ; contiguity of the cities of Zhejiang (n = 11) and of the delta (n = 41), "
+        "row-normalised or divided by its spectral radius. Bias, and coverage of 95 % intervals; simulation alone moves "
+        f"coverage by ± {200 * table['coverage_mcse'].max():.1f} points. Effects: error of the median. *n.c.*: replicates "
+        "without a root inside the admissible region, left out.",
+        "",
+    ]
+    names = [*(f"{name}[{c}]" for name in ("rho", "beta", "theta") for c in (0, 1)), "difference of rho"]
+    names += [f"indirect[{c}]" for c in (0, 1)]
+    heads = [p.replace("rho", "ρ").replace("beta", "β").replace("theta", "θ") for p in names]
+    lines += [f"| n | effects | W | {' | '.join(heads)} | n.c. |", "|" + "---|" * (len(names) + 4)]
+    for (n, effects, kind), group in table.groupby(["n", "effects", "normalisation"], sort=False):
+        by = group.set_index("parameter")
+        cells = [_cell(by.loc[p], p.startswith("indirect")) for p in names]
+        lost = by["replications"].iloc[0] - by["kept"].iloc[0]
+        lines.append(f"| {n} | {effects} | {kind} | {' | '.join(cells)} | {lost} |")
+    return "\n".join([*lines, ""])
+
+
+def _cell(row: pd.Series, effect: bool) -> str:
     off = row["median"] - row["truth"] if effect else row["bias"]
     return f"{off:+.3f}, {100 * row['coverage']:.1f} %"
 
 
 STUDIES: dict[str, tuple[Callable[[], Iterator[Cell]], Callable[[pd.DataFrame], str]]] = {
     "dynamic": (dynamic_cells, dynamic_page),
+    "regimes": (regime_cells, regime_page),
 }
 
 
