@@ -123,7 +123,7 @@ def model_variables(study: Study) -> list[str]:
     names = [name for model in study.models.values() for name in (model.y, *model.x)]
     names += [name for index in study.indices.values() for name in (*index.columns, index.name)]
     names += study.coupling
-    for part in (study.moran, study.maps):
+    for part in (study.moran, study.dynamics, study.maps):
         names += part.variables if part else ()
     return list(dict.fromkeys(names))
 
