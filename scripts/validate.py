@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from validation import resampled, small_sample
+from validation import resampled, sizes, small_sample
 
-PARTS = {"small_sample": small_sample.run, "resampled": resampled.run}
+PARTS = {"small_sample": small_sample.run, "resampled": resampled.run, "sizes": sizes.run}
 
 
 def main() -> None:
