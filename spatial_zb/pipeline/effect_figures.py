@@ -10,7 +10,7 @@ import pandas as pd
 
 from spatial_zb.distance_decay import effects_by_distance, moran_by_distance
 from spatial_zb.effect_orders import order_effects
-from spatial_zb.effects import effects_by_unit
+from spatial_zb.effects import effects_by_unit, spatial_effects
 from spatial_zb.errors import SpatialZbError, SpatialZbWarning
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
@@ -111,9 +111,14 @@ def _draw_system_effects(job: Job, system: System, fit: SystemFit, pair: str, ma
     labels |= {} if source in labels else {source: panel.label(source)}
     note = _model_words(job, system, METHOD_WORDS[fit.method])
     stem = f"{system.name}_{response}_{source}"
+    average = spatial_effects(fit).tidy().set_index(["response", "source", "effect"])
+    average = average.loc[(response, key, "indirect")]
     by_unit = system_effects_by_unit(fit, response, key)
-    _map_effects(job, stem, by_unit, (labels[response], labels[source]), note, map_text, system)
-    _draw_orders(job, stem, order_effects(fit, job.study.figures.orders), (response, key), labels, note)
+    names = labels[response], labels[source]
+    _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), map_text, system)
+    frame = order_effects(fit, job.study.figures.orders)
+    frame = frame[(frame["response"] == response) & (frame["source"] == key)].assign(term=source)
+    _draw_orders(job, stem, frame, source, labels, (_arrow(*names), note))
 
 
 def _map_effects(
@@ -146,14 +151,38 @@ def _map_effects(
 
 
 def _draw_orders(
-    job: Job, stem: str, frame: pd.DataFrame, term: Any, labels: Mapping[str, Text], note: Text
+    job: Job,
+    stem: str,
+    frame: pd.DataFrame,
+    term: str,
+    labels: Mapping[str, Text],
+    words: tuple[Text, Text],
 ) -> None:
     from spatial_zb.report.figures_effects import order_figure
 
     job.tidy(f"effects_by_order_{stem}", frame)
     job.figure(
         f"effects_by_order_{stem}",
-        lambda style: order_figure(frame, terms=[term], labels=labels, note=note, style=style),
+        lambda style: order_figure(
+            frame, terms=[term], labels=labels, title=words[0], note=words[1], style=style
+        ),
+    )
+
+
+def _arrow(response: Text, source: Text) -> Text:
+    return Text(f"{source.en} → {response.en}", f"{source.zh} → {response.zh}")
+
+
+def _joined(first: Text, second: Text) -> Text:
+    return Text(f"{first.en} {second.en}", first.zh + second.zh)
+
+
+def _average_words(row: pd.Series) -> Text:
+    """The indirect effect, which is the mean of both maps, with its interval: how sure the maps are."""
+    numbers = [f"{row[name]:.3f}".replace("-", "−") for name in ("estimate", "conf_low", "conf_high")]
+    return Text(
+        "Point estimates; their mean, the indirect effect, is {} (95 % interval {} to {}).".format(*numbers),
+        "图示为点估计，其均值即间接效应{}（95%置信区间{}至{}）。".format(*numbers),
     )
 
 
