@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spatial_zb import indices, weights
     from spatial_zb.compare.bayes import Prior, model_probabilities
     from spatial_zb.compare.curve import curve_test
+    from spatial_zb.compare.family import spec_family
     from spatial_zb.compare.grid import specification_grid
     from spatial_zb.compare.nested import compare_fits
     from spatial_zb.compare.nonnested import j_test, vuong_test
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from spatial_zb.data.panel import Panel, build_panel
     from spatial_zb.data.read import read_table
     from spatial_zb.data.regions import join_regions, read_regions, select_regions
+    from spatial_zb.distance_decay import effects_by_distance, moran_by_distance
     from spatial_zb.dynamic_effects import effects_path
     from spatial_zb.dynamics import (
         beta_convergence,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
         sigma_convergence,
         theil_decomposition,
     )
+    from spatial_zb.effect_orders import order_effects
     from spatial_zb.effects import effect_matrix, effects_by_order, effects_by_unit, spatial_effects
     from spatial_zb.errors import (
         AlignmentError,
@@ -107,6 +110,7 @@ _HOMES = {
     "j_test": "compare.nonnested",
     "Prior": "compare.bayes",
     "model_probabilities": "compare.bayes",
+    "spec_family": "compare.family",
     "specification_grid": "compare.grid",
     "simulate_durbin": "simulate",
     "simulate_panel": "simulate",
@@ -149,6 +153,9 @@ _HOMES = {
     "match_report": "data.codes",
     "constant_units": "data.codes",
     "MatchReport": "data.codes",
+    "order_effects": "effect_orders",
+    "moran_by_distance": "distance_decay",
+    "effects_by_distance": "distance_decay",
 }
 
 __all__ = [
@@ -182,6 +189,7 @@ __all__ = [
     "deviation_ellipses",
     "diagnose",
     "effect_matrix",
+    "effects_by_distance",
     "effects_by_order",
     "effects_by_unit",
     "effects_path",
@@ -203,6 +211,8 @@ __all__ = [
     "match_report",
     "model_probabilities",
     "moran",
+    "moran_by_distance",
+    "order_effects",
     "pooled_moran",
     "power_study",
     "prepare",
@@ -219,6 +229,7 @@ __all__ = [
     "simulate_panel",
     "simulate_system",
     "spatial_effects",
+    "spec_family",
     "specification_grid",
     "stability_test",
     "system_effects_by_order",
