@@ -1,26 +1,30 @@
-"""Specification × weights × sample × estimator × covariance: every cell a fit, every failure a row."""
+"""Specification × weights × sample × period × estimator × covariance: every cell a fit, every failure a row."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from spatial_zb.compare.cells import Block, Option, fit_block, shares_moments
+from spatial_zb.compare.family import SpecFamily
 from spatial_zb.data.panel import Panel
-from spatial_zb.effects import spatial_effects
-from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationError, listed
-from spatial_zb.models.durbin import fit_durbin
+from spatial_zb.errors import SpatialZbError, SpecificationError, listed
+from spatial_zb.execute import ResultStore, run_tasks
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights, as_weights
 
-__all__ = ["Grid", "specification_grid"]
+__all__ = ["CHOICES", "Grid", "specification_grid"]
 
-#: Columns that say which cell a row is.
+#: Columns that say which cell a row is, in every grid; families and periods add theirs.
 CHOICES = ("spec", "weights", "sample", "estimator", "covariance")
+#: So many cells that are fitted one by one make a task.
+SINGLE_CELLS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +37,16 @@ class Grid:
         One row per cell: the choices, what ``Fit.glance()`` says, ``notes`` (warnings) and ``reason`` (why a
         cell has no result; empty otherwise).
     estimates, effects
-        One row per cell and term, and per cell, term and effect, with the choices in front.
+        One row per cell and term, and per cell, term and effect, with the choices in front. ``role`` is the term, or,
+        for a variable that stands in for another one (``x_swaps`` of :func:`spec_family`), that of the other one.
+    choices
+        Names of the columns that are choices.
     """
 
     cells: pd.DataFrame
     estimates: pd.DataFrame
     effects: pd.DataFrame
+    choices: tuple[str, ...] = CHOICES
 
     def glance(self) -> pd.DataFrame:
         """One row per cell."""
@@ -46,7 +54,7 @@ class Grid:
 
     def tidy(self) -> pd.DataFrame:
         """One row per cell and term; failed cells have one row without a term, and their reason."""
-        failed = self.cells.loc[self.cells["reason"] != "", [*CHOICES, "reason"]]
+        failed = self.cells.loc[self.cells["reason"] != "", [*self.choices, "reason"]]
         return pd.concat([self.estimates, failed], ignore_index=True)
 
     def table(self) -> pd.DataFrame:
@@ -55,15 +63,16 @@ class Grid:
         Columns are ``<term>``, ``<term>:std_error``, ``<term>:p_value`` and ``<term>:<effect>`` with the same
         endings.
         """
-        wide = [self.cells.set_index(list(CHOICES))]
+        wide = [self.cells.set_index(list(self.choices))]
         if len(self.estimates):
-            wide.append(_spread(self.estimates, self.estimates["term"]))
+            wide.append(self._spread(self.estimates, self.estimates["term"]))
         if len(self.effects):
-            wide.append(_spread(self.effects, self.effects["term"] + ":" + self.effects["effect"]))
+            names = self.effects["term"] + ":" + self.effects["effect"]
+            wide.append(self._spread(self.effects, names))
         return pd.concat(wide, axis=1).reset_index()
 
     def shares(self, term: str, effect: str | None = None, level: float = 0.05) -> pd.Series:
-        """How one coefficient, or one effect, fares over the cells that have it.
+        """How one coefficient, or one effect, fares over the cells that have it, or a variable in its role.
 
         Returns
         -------
@@ -76,7 +85,7 @@ class Grid:
             No cell has it.
         """
         frame = self.estimates if effect is None else self.effects[self.effects["effect"] == effect]
-        rows = frame[frame["term"] == term]
+        rows = frame[(frame["term"] == term) | (frame["role"] == term)]
         if rows.empty:
             raise SpecificationError(
                 f"No cell has an estimate of {term!r}; terms are {listed(frame['term'].unique())}."
@@ -94,6 +103,15 @@ class Grid:
             }
         )
 
+    def _spread(self, frame: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
+        """Long → wide: a column for every name, and its error and p-value."""
+        parts = []
+        for column, ending in (("estimate", ""), ("std_error", ":std_error"), ("p_value", ":p_value")):
+            named = frame.assign(_name=names + ending)
+            pivot = named.pivot(index=list(self.choices), columns="_name", values=column)
+            parts.append(pivot.rename_axis(columns=None))
+        return pd.concat(parts, axis=1)
+
 
 def specification_grid(
     panel: Panel,
@@ -101,10 +119,13 @@ def specification_grid(
     weights: Mapping[str, Any],
     samples: Mapping[str, Any] | None = None,
     *,
+    periods: Mapping[str, Sequence[int]] | None = None,
     estimators: Sequence[str] = ("lee_yu",),
     covariances: Sequence[str] = ("information",),
     workers: int = 1,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    scheduler: str | None = None,
+    store: ResultStore | str | Path | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
 ) -> Grid:
     """Fit every combination; a cell that cannot be fitted is a row with its reason.
 
@@ -113,20 +134,24 @@ def specification_grid(
     panel
         The panel that holds all units, periods and variables.
     specs
-        Specifications, by name or in a list (then named "1 SDM two_way", …).
+        Specifications, by name or in a list (then named "1 SDM two_way", …), or a :func:`spec_family`, whose choices
+        become columns.
     weights
         Weights by name, of all units of the panel. A sample of fewer units uses the rows and columns of its
         units, normalised again in the same way; a unit left without neighbours is said in the cell.
     samples
         By name: a list of unit ids, or a mapping with ``units`` and/or ``periods``; all units and periods
         under the name "all" without it.
+    periods
+        Sub-periods by name, as lists of periods: a further choice (column ``period``).
     estimators, covariances
         As :func:`fit_durbin` takes them.
-    workers
-        Processes. Cells that share W and sample go to one process, so that the log-determinant is computed
-        once; numbers do not depend on ``workers``.
+    workers, scheduler, store
+        Processes, the address of a Dask cluster, and a folder for finished results, as :func:`run_tasks` takes
+        them; numbers depend on none of them.
     progress
-        Called with (groups done, groups).
+        Called with (tasks done, tasks, seconds left). A task is one W and sample, or a few of its cells that are
+        fitted one by one.
 
     Raises
     ------
@@ -134,25 +159,66 @@ def specification_grid(
         Nothing to combine, or a sample that is not understood.
     AlignmentError
         Weights that do not belong to the panel, or a sample with unknown units or periods.
+    OutputError
+        A store that cannot be written.
+
+    Notes
+    -----
+    Log-determinants are computed once per W and sample. Maximum likelihood of OLS, SLX, SAR, SDM, SEM and SDEM with
+    fixed effects and the covariances ``"information"`` and ``"hessian"`` is computed from moments that all cells of one
+    W, sample and kind of effects share (:mod:`spatial_zb.compare.moments`); the numbers are those of single fits.
     """
     named = _named_specs(specs)
     if not named or not weights:
         raise SpecificationError("A grid needs at least one specification and one weights matrix.")
     everywhere = {name: as_weights(W, label=name).align(panel.units) for name, W in weights.items()}
-    picked = {name: _sample(panel, name, choice) for name, choice in (samples or {"all": {}}).items()}
-    options = list(product(named.items(), estimators, covariances))
-    groups = [
-        (W, sample, part, everywhere[W], options) for (sample, part), W in product(picked.items(), everywhere)
-    ]
-    rows = [row for group in _computed(groups, workers, progress) for row in group]
-    order = [(s, W, p, e, c) for W, p, _, _, o in groups for (s, _), e, c in o]
-    return _assemble(dict(zip(order, rows, strict=True)))
+    parts = _parts(panel, samples or {"all": {}}, periods)
+    options = [Option(spec, e, c) for spec, e, c in product(named.values(), estimators, covariances)]
+    labels = list(product(named, estimators, covariances))
+    tasks, cells, refused, keys = [], [], {}, []
+    for (where, part), (name, W) in product(parts.items(), everywhere.items()):
+        first = len(keys)
+        keys += [(spec, name, *where, e, c) for spec, e, c in labels]
+        try:
+            own = W.subset(part.units)
+        except SpatialZbError as error:
+            refused |= dict.fromkeys(range(first, len(keys)), str(error))
+            continue
+        for places, block in _blocks(part, own, options):
+            tasks.append(block)
+            cells.append(first + np.array(places))
+    results = run_tasks(
+        fit_block, tasks, workers=workers, scheduler=scheduler, store=_opened(store), progress=progress
+    )
+    return _assemble(_choices(keys, periods is not None, specs), cells, results, refused, specs)
+
+
+def _opened(store: ResultStore | str | Path | None) -> ResultStore | None:
+    return store if store is None or isinstance(store, ResultStore) else ResultStore(store)
 
 
 def _named_specs(specs: Sequence[DurbinSpec] | Mapping[str, DurbinSpec]) -> dict[str, DurbinSpec]:
     if isinstance(specs, Mapping):
         return dict(specs)
     return {f"{i} {spec.family} {spec.fixed_effects}": spec for i, spec in enumerate(specs, 1)}
+
+
+def _parts(
+    panel: Panel, samples: Mapping[str, Any], periods: Mapping[str, Sequence[int]] | None
+) -> dict[tuple[str, ...], Panel]:
+    """Panels by sample, or by sample and period."""
+    picked = {(name,): _sample(panel, name, choice) for name, choice in samples.items()}
+    if periods is None:
+        return picked
+    twice = [name for name, choice in samples.items() if isinstance(choice, Mapping) and "periods" in choice]
+    if twice:
+        raise SpecificationError(
+            f"Samples {listed(twice)} have periods of their own: leave these out, or the periods of the grid."
+        )
+    return {
+        (*name, period): part.select(periods=list(chosen))
+        for (name, part), (period, chosen) in product(picked.items(), periods.items())
+    }
 
 
 def _sample(panel: Panel, name: str, choice: Any) -> Panel:
@@ -166,72 +232,55 @@ def _sample(panel: Panel, name: str, choice: Any) -> Panel:
     return panel.select(units=choice.get("units"), periods=choice.get("periods"))
 
 
-def _computed(groups: list, workers: int, progress: Callable[[int, int], None]) -> list[list[dict[str, Any]]]:
-    if workers == 1:
-        out = []
-        for group in groups:
-            out.append(_group(*group))
-            progress(len(out), len(groups))
-        return out
-    from joblib import Parallel, delayed
+def _blocks(part: Panel, weights: Weights, options: list[Option]) -> list[tuple[list[int], Block]]:
+    """Tasks of one W and sample: all cells that share moments, and the others a few at a time.
 
-    jobs = Parallel(n_jobs=workers, return_as="generator")(delayed(_group)(*group) for group in groups)
-    out = []
-    for done in jobs:
-        out.append(done)
-        progress(len(out), len(groups))
-    return out
+    The division does not depend on the number of workers, so that neither do the numbers.
+    """
+    shared = [i for i, option in enumerate(options) if shares_moments(option, weights, len(part.periods))]
+    alone = sorted(set(range(len(options))) - set(shared))
+    places = [shared] * bool(shared) + [
+        alone[k : k + SINGLE_CELLS] for k in range(0, len(alone), SINGLE_CELLS)
+    ]
+    return [(p, Block(part, weights, tuple(options[i] for i in p), p is shared)) for p in places]
 
 
-def _group(W: str, sample: str, part: Panel, weights: Weights, options: list) -> list[dict[str, Any]]:
-    """All cells that share a W and a sample."""
-    try:
-        own = weights.subset(part.units)
-    except SpatialZbError as error:
-        return [{"reason": str(error)} for _ in options]
-    return [_cell(spec, part, own, estimator, covariance) for (_, spec), estimator, covariance in options]
+def _choices(keys: list[tuple[str, ...]], timed: bool, specs: Any) -> pd.DataFrame:
+    """One row per cell: its choices."""
+    columns = ["spec", "weights", "sample", *(["period"] if timed else []), "estimator", "covariance"]
+    frame = pd.DataFrame(keys, columns=columns)
+    if isinstance(specs, SpecFamily):
+        varied = specs.choices.loc[frame["spec"]].reset_index(drop=True)
+        frame = pd.concat([frame[["spec"]], varied, frame.drop(columns="spec")], axis=1)
+    return frame
 
 
-def _cell(spec: DurbinSpec, panel: Panel, W: Weights, estimator: str, covariance: str) -> dict[str, Any]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", SpatialZbWarning)
-        try:
-            fit = fit_durbin(spec, panel, W, estimator, covariance)
-            effects = spatial_effects(fit).tidy()
-        except SpatialZbError as error:
-            return {"reason": str(error)}
-    notes = "; ".join(
-        dict.fromkeys(str(n.message) for n in caught if issubclass(n.category, SpatialZbWarning))
-    )
-    facts = fit.glance().drop(columns=list({*CHOICES} & {*fit.glance().columns})).iloc[0].to_dict()
-    return {"reason": "", "notes": notes, "facts": facts, "estimates": fit.tidy(), "effects": effects}
+def _assemble(
+    choices: pd.DataFrame,
+    cells: list[np.ndarray],
+    results: list[dict[str, pd.DataFrame]],
+    refused: Mapping[int, str],
+    specs: Any,
+) -> Grid:
+    """Put the choices in front of the rows of all tasks, in the order of the cells."""
+    frames = {}
+    for kind in ("cells", "estimates", "effects"):
+        found = [r[kind].assign(cell=place[r[kind]["cell"].to_numpy(int)])
+                 for place, r in zip(cells, results, strict=True)]  # fmt: skip
+        if kind == "cells" and refused:
+            why = {"converged": False, "notes": "", "reason": list(refused.values())}
+            found.append(pd.DataFrame({"cell": list(refused), **why}))
+        found.sort(key=lambda f: -f.shape[1])  # the columns of a cell that could be fitted come first
+        frame = pd.concat([f for f in found if len(f)] or found, ignore_index=True)
+        frame = frame.sort_values("cell", kind="stable", ignore_index=True)
+        where = frame["cell"].to_numpy(int)
+        own = frame.drop(columns=["cell", *(c for c in choices.columns if c in frame.columns)])
+        if kind != "cells":
+            own.insert(1, "role", _roles(own["term"], specs))
+        frames[kind] = pd.concat([choices.iloc[where].reset_index(drop=True), own], axis=1)
+    return Grid(frames["cells"], frames["estimates"], frames["effects"], tuple(choices.columns))
 
 
-def _assemble(cells: Mapping[tuple[str, ...], dict[str, Any]]) -> Grid:
-    facts, estimates, effects = [], [], []
-    for key, cell in cells.items():
-        choices = dict(zip(CHOICES, key, strict=True))
-        facts.append(
-            choices | cell.get("facts", {}) | {"notes": cell.get("notes", ""), "reason": cell["reason"]}
-        )
-        for kind, into in (("estimates", estimates), ("effects", effects)):
-            if kind in cell:
-                frame = cell[kind]
-                into.append(
-                    pd.concat([pd.DataFrame([choices] * len(frame)), frame.reset_index(drop=True)], axis=1)
-                )
-    none = pd.DataFrame(columns=[*CHOICES, "term"])
-    return Grid(
-        pd.DataFrame(facts),
-        pd.concat(estimates, ignore_index=True) if estimates else none,
-        pd.concat(effects, ignore_index=True) if effects else none.assign(effect=[]),
-    )
-
-
-def _spread(frame: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
-    """Long → wide: a column for every name, and its error and p-value."""
-    parts = []
-    for column, ending in (("estimate", ""), ("std_error", ":std_error"), ("p_value", ":p_value")):
-        pivot = frame.assign(name=names + ending).pivot(index=list(CHOICES), columns="name", values=column)
-        parts.append(pivot.rename_axis(columns=None))
-    return pd.concat(parts, axis=1)
+def _roles(terms: pd.Series, specs: Any) -> pd.Series:
+    roles = specs.roles if isinstance(specs, SpecFamily) else {}
+    return terms.replace({**roles, **{f"W_{a}": f"W_{b}" for a, b in roles.items()}}) if roles else terms

@@ -1,0 +1,492 @@
+"""The cells of a grid that share W, sample and effects, estimated together; each gives what a single fit gives.
+
+Models with one spatial coefficient or none, by maximum likelihood with the classical covariances, are estimated from
+:mod:`spatial_zb.compare.moments`. All other cells, and every one in which something is unusual (a variable that cannot be
+used, near collinearity, no interior maximum, a weak spatial coefficient), go through :func:`fit_durbin`, whose words they
+then carry.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import linalg
+
+from spatial_zb.compare.moments import Filtered, Moments, filtered_products, interpolated, shared_moments
+from spatial_zb.core.covariance import Residuals, hessian, information, inverse_or_nan
+from spatial_zb.core.impacts import Multipliers, average_effects, multipliers, no_multipliers
+from spatial_zb.core.spatial_ml import (
+    END_MARGIN,
+    ColumnBasis,
+    Maximum,
+    column_basis,
+    cross_products,
+    maximise,
+)
+from spatial_zb.core.traces import Traces
+from spatial_zb.core.within import TransformedSample, transformed_sample
+from spatial_zb.data.panel import Panel
+from spatial_zb.effects import EFFECTS, spatial_effects
+from spatial_zb.errors import SpatialZbError, SpatialZbWarning
+from spatial_zb.models.design import CONDITION_WARNING, RANK_TOLERANCE
+from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR, fit_durbin
+from spatial_zb.models.estimates import TABLE_COLUMNS, coefficient_columns
+from spatial_zb.models.ml import say_what_matters
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.weights.matrix import Weights
+
+__all__ = ["Block", "Option", "fit_block", "shares_moments"]
+
+Array = NDArray[np.float64]
+
+#: Shares of y left by W and the regressors below which a cell is left to the checks of a single fit.
+NEARLY_NOTHING = 1e-12
+#: A single fit refuses or warns from a limit; a cell that comes this near to it is left to the single fit.
+CAUTION = 0.5
+#: With this many cells, all of the admissible interval of ρ is prepared at once.
+MANY = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What distinguishes the cells of a block."""
+
+    spec: DurbinSpec
+    estimator: str
+    covariance: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Cells of one panel (the sample) and one W of its units; ``shared`` when they can be estimated together."""
+
+    panel: Panel
+    weights: Weights
+    options: tuple[Option, ...]
+    shared: bool
+
+
+def shares_moments(option: Option, weights: Weights, periods: int) -> bool:
+    """Whether a cell is of the kind that :func:`fit_block` estimates together with others."""
+    spec = option.spec
+    plain = DurbinSpec(spec.y, spec.x, spec.lag_y, spec.lag_x, spec.lag_error, spec.fixed_effects)
+    timed = spec.fixed_effects in ("time", "two_way")
+    return (
+        spec == plain
+        and spec.fixed_effects != "random"
+        and option.estimator in ("lee_yu", "direct")
+        and option.covariance in ("information", "hessian")
+        and not (spec.lag_y and spec.lag_error)
+        and not (timed and spec.spatial_terms and not weights.row_normalised)
+        and not (periods == 1 and spec.fixed_effects != "none")
+        and spec.y not in weights.variables
+        and bool(spec.terms)
+    )
+
+
+def fit_block(block: Block) -> dict[str, pd.DataFrame]:
+    """Estimate the cells of a block.
+
+    Returns
+    -------
+    ``cells``, ``estimates`` and ``effects`` as in :class:`spatial_zb.compare.grid.Grid`, with the place of the cell
+    among the options as column ``cell`` instead of its choices.
+    """
+    found = _together(block) if block.shared else {}
+    records: list[_Record | dict[str, Any]] = []
+    for i, option in enumerate(block.options):
+        record = found.get(i)
+        records.append(_single(option, block) if record is None else record)
+    return _frames(records)
+
+
+# --- one cell by fit_durbin
+
+
+def _single(option: Option, block: Block) -> dict[str, Any]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpatialZbWarning)
+        try:
+            fit = fit_durbin(option.spec, block.panel, block.weights, option.estimator, option.covariance)
+            effects = spatial_effects(fit).tidy()
+        except SpatialZbError as error:
+            return {"facts": {"converged": False, "notes": "", "reason": str(error)}}
+    notes = {"notes": _notes(caught), "reason": ""}
+    return {
+        "facts": fit.glance().iloc[0].to_dict() | notes,
+        "estimates": fit.tidy(),
+        "effects": effects,
+    }
+
+
+def _notes(caught: Iterable[warnings.WarningMessage]) -> str:
+    said = [str(note.message) for note in caught if issubclass(note.category, SpatialZbWarning)]
+    return "; ".join(dict.fromkeys(said))
+
+
+# --- many cells from shared moments
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A cell as arrays: estimates and errors (p,), effects and errors (k, 3)."""
+
+    facts: dict[str, Any]
+    terms: tuple[str, ...]
+    regressors: tuple[str, ...]
+    estimate: Array
+    std_error: Array
+    effect: Array
+    effect_error: Array
+    df: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A model at its maximum; the residuals of the last three arrays are in the basis of the moments."""
+
+    option: Option
+    where: NDArray[np.intp]
+    basis: ColumnBasis
+    sample: TransformedSample
+    best: Maximum
+
+
+def _together(block: Block) -> dict[int, _Record]:
+    """Records of the cells that the shared moments can answer, by place."""
+    panel, weights = block.panel, block.weights
+    out: dict[int, _Record] = {}
+    kinds = dict.fromkeys(option.spec.transform for option in block.options)
+    spatial = sum(bool(option.spec.spatial_terms) for option in block.options)
+    if spatial >= MANY:
+        low, high = weights.logdet.interval
+        margin = END_MARGIN * (high - low)
+        weights.logdet.cover(low + margin, high - margin)
+    for effects in kinds:
+        mine = {i: option for i, option in enumerate(block.options) if option.spec.transform == effects}
+        moments = _moments(panel, weights, effects, [option.spec for option in mine.values()])
+        if moments is not None:
+            out |= _records(block, mine, moments)
+    return out
+
+
+def _moments(panel: Panel, weights: Weights, effects: Any, specs: Sequence[DurbinSpec]) -> Moments | None:
+    names = (
+        dict.fromkeys(spec.y for spec in specs),
+        dict.fromkeys(name for spec in specs for name in spec.x),
+        dict.fromkeys(name for spec in specs for name in spec.lag_x),
+    )
+    known = set(panel.columns)
+    if not known.issuperset([*names[0], *names[1]]):
+        names = tuple({name: None for name in part if name in known} for part in names)
+        if not names[0]:
+            return None
+    return shared_moments(panel, weights, effects, *map(list, names), any(spec.lag_error for spec in specs))
+
+
+def _records(block: Block, mine: Mapping[int, Option], moments: Moments) -> dict[int, _Record]:
+    points: dict[tuple[DurbinSpec, str], _Point | None] = {}
+    for option in mine.values():
+        key = option.spec, option.estimator
+        if key not in points:
+            points[key] = _maximum(option, moments, block.panel)
+    kept = {i: points[option.spec, option.estimator] for i, option in mine.items()}
+    kept = {i: point for i, point in kept.items() if point is not None}
+    answer = _Answers(moments, [(mine[i].covariance, point) for i, point in kept.items()])
+    done = {i: _record(point, mine[i].covariance, moments, answer, block) for i, point in kept.items()}
+    return {i: record for i, record in done.items() if record is not None}
+
+
+def _maximum(option: Option, moments: Moments, panel: Panel) -> _Point | None:
+    """The maximum of the likelihood; None where the model is left to a single fit."""
+    spec = option.spec
+    T, n = len(panel.periods), len(panel.units)
+    sample = transformed_sample(n, T, spec.transform, option.estimator)
+    side = moments.sides.get(spec.y)
+    if side is None or not side.usable or not moments.usable.issuperset(spec.terms):
+        return None
+    left = transformed_sample(n, T, spec.transform, "lee_yu").observations
+    if left <= len(spec.terms) + len(spec.spatial_terms) + 1:
+        return None
+    where = np.array([moments.place[term] for term in spec.terms], dtype=int)
+    Z = moments.columns[:, where]
+    basis = column_basis(Z)
+    if _doubtful(spec, basis, Z, side.y, side.Wy):
+        return None
+    lagged = (moments.lags[:, where], side.Wy, side.WWy) if spec.lag_error else None
+    if lagged and _only_multiplies(side.y, side.Wy, Z, lagged[0]):
+        return None
+    products = cross_products(Z, side.y, side.Wy, lagged, basis)
+    logdet = moments.weights.logdet if spec.spatial_terms else None
+    best = maximise(products, logdet, sample, bool(spec.lag_y), bool(spec.lag_error))
+    return None if best.at_bound else _Point(option, where, basis, sample, best)
+
+
+def _doubtful(spec: DurbinSpec, basis: ColumnBasis, Z: Array, y: Array, Wy: Array) -> bool:
+    """Whether regressors are nearly collinear, or y or Wy nearly explained."""
+    if np.abs(basis.R.diagonal()).min() * CAUTION <= RANK_TOLERANCE:
+        return True
+    R = basis.R
+    if spec.transform == "none":
+        if Z.shape[1] == 1:
+            return False
+        one = Z[:, 0]
+        deviations = Z[:, 1:] - np.outer(one, one @ Z[:, 1:]) / (one @ one)
+        R = column_basis(deviations).R
+    values = np.linalg.svd(R, compute_uv=False)
+    if values[0] > CAUTION * CONDITION_WARNING * values[-1]:
+        return True
+    both = np.column_stack([y, Wy])
+    off = both - basis.Q @ (basis.Q.T @ both)
+    size, left = (both**2).sum(axis=0), (off**2).sum(axis=0)
+    flat = spec.lag_y and (
+        left[1] <= NEARLY_NOTHING * left[0] or (off[:, 0] @ off[:, 1]) ** 2 >= (1 - 1e-9) * left.prod()
+    )
+    return bool(left[0] <= NEARLY_NOTHING * size[0] or flat)
+
+
+def _only_multiplies(y: Array, Wy: Array, Z: Array, WZ: Array) -> bool:
+    """Whether W nearly multiplies y and every regressor by one number."""
+    before, after = np.column_stack([y, Z]), np.column_stack([Wy, WZ])
+    off = after - (y @ Wy) / (y @ y) * before
+    return bool(np.all((off**2).sum(axis=0) <= NEARLY_NOTHING * (before**2).sum(axis=0)))
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What the models ask of G, at any of their ρ̂ or λ̂."""
+
+    moments: Moments
+    asked: Sequence[tuple[str, _Point]]
+    _none: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def at(self) -> Callable[[float], Filtered]:
+        """Products with G, for the models with the expected information or, without Wι = ι, with effects."""
+        moments = self.moments
+        expected = [
+            point for kind, point in self.asked if kind == "information" and point.best.rho + point.best.lam
+        ]
+        lagged = [point for _, point in self.asked if point.option.spec.lag_y]
+        asking = expected if moments.weights.row_normalised else [*expected, *lagged]
+        centrings = frozenset(point.sample.centred for point in expected)
+        points = np.array([point.best.rho + point.best.lam for point in asking] or [0.0])
+        size = moments.full.shape[2]
+        packed = interpolated(
+            lambda c: filtered_products(moments, c, bool(lagged), centrings).packed(),
+            points,
+            moments.weights.logdet.interval,
+        )
+        return lambda c: Filtered.unpacked(packed(c), size)
+
+    def multipliers(self, rho: float | None) -> Multipliers:
+        """Multipliers of effects; ``rho`` None in models without a lag of y."""
+        weights = self.moments.weights
+        if rho is None:
+            return self.plain
+        if weights.row_normalised:
+            return multipliers(rho, weights.matrix, weights.logdet, True)
+        p, q, dp, dq = self.at(rho).sums
+        n, first, second = weights.n, weights.logdet.first(rho), weights.logdet.second(rho)
+        slopes = -(first + rho * second) / n, -second / n
+        return Multipliers(1 - rho * first / n, -first / n, p, q, *slopes, dp, dq)
+
+    @cached_property
+    def plain(self) -> Multipliers:
+        """Multipliers at ρ = 0."""
+        return no_multipliers(self.moments.weights.matrix)
+
+
+def _record(
+    point: _Point, covariance: str, moments: Moments, answers: _Answers, block: Block
+) -> _Record | None:
+    spec, best, sample = point.option.spec, point.best, point.sample
+    cov = _covariance(point, covariance, moments, answers)
+    if cov is None:
+        return None
+    k, spatial = len(spec.terms), [best.rho] * bool(spec.lag_y) + [best.lam] * bool(spec.lag_error)
+    errors = np.sqrt(cov.diagonal())
+    if spatial and errors[k] > WEAK_SPATIAL_ERROR:
+        return None
+    sigma2, df = best.sigma2, None
+    if not spatial:  # ordinary least squares: classical degrees of freedom
+        df = sample.n_units * sample.n_periods - sample.absorbed - k
+        inflate = sample.observations / df
+        sigma2, cov = sigma2 * inflate, cov * inflate
+        cov[-1, -1] *= inflate**2
+        errors = np.sqrt(cov.diagonal())
+    estimate = np.array([*best.delta, *spatial, sigma2])
+    effect, effect_error = _effects(
+        spec, estimate, cov, answers.multipliers(best.rho if spec.lag_y else None)
+    )
+    facts = _facts(point, covariance, moments, sigma2, block)
+    terms = (*spec.terms, *spec.spatial_terms, "sigma2")
+    return _Record(facts, terms, spec.regressors, estimate, errors, effect, effect_error, df)
+
+
+def _covariance(point: _Point, covariance: str, moments: Moments, answers: _Answers) -> Array | None:
+    """Covariance of (δ, ρ or λ, σ²); None where it does not exist."""
+    spec, best, sample = point.option.spec, point.best, point.sample
+    expected = covariance == "information"
+    filtered = answers.at(best.rho + best.lam) if expected and spec.spatial_terms else None
+    parts = _residuals(point, moments, filtered)
+    traces = _traces(point, moments, filtered)
+    matrix = (information if expected else hessian)(parts, traces, best.sigma2, sample)
+    k = len(point.where)
+    active = [*range(k), *([k] if spec.lag_y else []), *([k + 1] if spec.lag_error else []), k + 2]
+    cov, positive = inverse_or_nan(matrix[np.ix_(active, active)])
+    return cov if positive else None
+
+
+def _residuals(point: _Point, moments: Moments, filtered: Filtered | None) -> Residuals:
+    """As :func:`spatial_zb.models.ml.residual_arrays`, in the basis of the moments with one row more.
+
+    BGZδ is known by its products with Z and with itself: its part along Z, and what is left in the row of its own.
+    """
+    spec, best, side = point.option.spec, point.best, moments.sides[point.option.spec.y]
+    rho, lam, delta = best.rho, best.lam, best.delta
+    Z = moments.columns[:, point.where]
+    u = side.y - rho * side.Wy - Z @ delta
+    BZ, BWy, Wu, WZ, WWy = Z, side.Wy, np.zeros_like(u), None, None
+    if spec.lag_error:
+        WZ, WWy = moments.lags[:, point.where], side.WWy
+        BZ, BWy, Wu = Z - lam * WZ, side.Wy - lam * WWy, side.Wy - rho * WWy - WZ @ delta
+    BGm = np.zeros(len(u) + 1)
+    if spec.lag_y and filtered is not None:
+        some = np.ix_(point.where, point.where)
+        along = point.basis
+        scaled = linalg.solve_triangular(along.R, filtered.zgz[some] @ delta / along.scale, trans="T")
+        rest = float(delta @ filtered.zggz[some] @ delta) - float(scaled @ scaled)
+        BGm = np.append(along.Q @ scaled, np.sqrt(max(rest, 0.0)))
+    return Residuals(
+        _taller(BZ), BGm, _taller(BWy), _taller(Wu), *(None if a is None else _taller(a) for a in (WZ, WWy)),
+        _taller(u - lam * Wu),
+    )  # fmt: skip
+
+
+def _taller(values: Array) -> Array:
+    return np.concatenate([values, np.zeros((1, *values.shape[1:]))])
+
+
+def _traces(point: _Point, moments: Moments, filtered: Filtered | None) -> Traces:
+    """Traces of G or H; those that belong to a coefficient held at zero are not looked at."""
+    spec, logdet, centred = point.option.spec, moments.weights.logdet, point.sample.centred
+    if not spec.spatial_terms:
+        return Traces(*[0.0] * 9)
+    c = point.best.rho + point.best.lam
+    one, two = -float(logdet.first(c, centred)), -float(logdet.second(c, centred))
+    square = float(filtered.gtg[int(centred)]) if filtered is not None else 0.0
+    if spec.lag_y:
+        return Traces(one, 0.0, two, 0.0, 0.0, square, 0.0, 0.0, 0.0)
+    return Traces(0.0, one, 0.0, 0.0, two, 0.0, 0.0, square, 0.0)
+
+
+def _effects(spec: DurbinSpec, estimate: Array, cov: Array, m: Multipliers) -> tuple[Array, Array]:
+    """Average effects (k, 3) and their delta errors."""
+    place = {term: i for i, term in enumerate(spec.terms)}
+    beta = [place[name] for name in spec.regressors]
+    theta = [place[f"W_{name}"] if name in spec.lag_x else -1 for name in spec.regressors]
+    rho = len(place) if spec.lag_y else -1
+    where = np.array([beta, theta, [rho] * len(beta)]).T
+    padded = np.append(estimate, 0.0)  # −1 is the zero at the end
+    wide = np.zeros((len(padded), len(padded)))
+    wide[:-1, :-1] = cov
+    effect, gradient = average_effects(padded[where[:, 0]], padded[where[:, 1]], m)
+    blocks = wide[where[:, :, None], where[:, None, :]]
+    return effect, np.sqrt(((gradient @ blocks) * gradient).sum(axis=2))
+
+
+def _facts(point: _Point, covariance: str, moments: Moments, sigma2: float, block: Block) -> dict[str, Any]:
+    """What ``Fit.glance()`` says, and the notes."""
+    option, best, sample = point.option, point.best, point.sample
+    spec, n, T = option.spec, sample.n_units, sample.n_periods
+    parameters = len(spec.terms) + len(spec.spatial_terms) + 1
+    parameters += sample.absorbed if option.estimator == "direct" else 0
+    squares = best.sigma2 * sample.observations
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpatialZbWarning)
+        say_what_matters(spec, block.weights, option.estimator, covariance, best, n, T, True)
+    return {
+        "model": spec.family,
+        "y": spec.y,
+        "fixed_effects": spec.fixed_effects,
+        "estimator": option.estimator,
+        "weights": block.weights.label,
+        "normalisation": block.weights.normalisation,
+        "covariance": covariance,
+        "nobs": sample.observations,
+        "n_units": n,
+        "n_periods": T,
+        "log_likelihood": best.log_likelihood,
+        "aic": -2 * best.log_likelihood + 2 * parameters,
+        "bic": -2 * best.log_likelihood + np.log(sample.observations) * parameters,
+        "sigma2": sigma2,
+        "r2_within": 1 - squares / moments.sides[spec.y].variation,
+        "converged": True,
+        "notes": _notes(caught),
+        "reason": "",
+    }
+
+
+# --- from records to frames
+
+
+def _frames(records: Sequence[_Record | dict[str, Any]]) -> dict[str, pd.DataFrame]:
+    facts = [r.facts if isinstance(r, _Record) else r["facts"] for r in records]
+    cells = pd.DataFrame(facts, columns=list(max(facts, key=len)))
+    cells.insert(0, "cell", range(len(records)))
+    own = {i: r for i, r in enumerate(records) if isinstance(r, _Record)}
+    alone = {i: r for i, r in enumerate(records) if not isinstance(r, _Record)}
+    return {
+        "cells": cells,
+        "estimates": _long(_estimate_rows(own), alone, "estimates"),
+        "effects": _long(_effect_rows(own), alone, "effects"),
+    }
+
+
+def _long(own: list[pd.DataFrame], alone: Mapping[int, dict[str, Any]], kind: str) -> pd.DataFrame:
+    frames = list(own)
+    for i, record in alone.items():
+        if kind in record:
+            frame = record[kind].reset_index(drop=True)
+            frame.insert(0, "cell", i)
+            frames.append(frame)
+    if not frames:
+        names = ["cell", "term", *(["effect"] if kind == "effects" else []), *TABLE_COLUMNS]
+        return pd.DataFrame(columns=names).astype({"cell": int})
+    return pd.concat(frames, ignore_index=True).sort_values("cell", kind="stable", ignore_index=True)
+
+
+def _estimate_rows(own: Mapping[int, _Record]) -> list[pd.DataFrame]:
+    cell = np.repeat(list(own), [len(r.terms) for r in own.values()])
+    terms = [term for r in own.values() for term in r.terms]
+    numbers = [(r.estimate, r.std_error, r.df) for r in own.values()]
+    return _table({"cell": cell, "term": terms}, numbers)
+
+
+def _effect_rows(own: Mapping[int, _Record]) -> list[pd.DataFrame]:
+    cell = np.repeat(list(own), [3 * len(r.regressors) for r in own.values()])
+    terms = [name for r in own.values() for name in r.regressors for _ in EFFECTS]
+    effects = [effect for r in own.values() for _ in r.regressors for effect in EFFECTS]
+    numbers = [(r.effect.ravel(), r.effect_error.ravel(), r.df) for r in own.values()]
+    return _table({"cell": cell, "term": terms, "effect": effects}, numbers)
+
+
+def _table(names: dict[str, Any], numbers: list[tuple[Array, Array, int | None]]) -> list[pd.DataFrame]:
+    """Statistics of all cells at once, for each number of degrees of freedom."""
+    if not numbers:
+        return []
+    estimate, error = (np.concatenate([each[i] for each in numbers]) for i in (0, 1))
+    df = np.repeat([each[2] or 0 for each in numbers], [len(each[0]) for each in numbers])
+    columns = np.empty((len(estimate), len(TABLE_COLUMNS)))
+    for value in np.unique(df):
+        rows = df == value
+        columns[rows] = coefficient_columns(estimate[rows], error[rows], 0.05, int(value) or None)
+    return [pd.DataFrame(names).join(pd.DataFrame(columns, columns=TABLE_COLUMNS))]
