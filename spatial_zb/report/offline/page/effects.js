@@ -1,5 +1,7 @@
 // Maps of effects: what each unit receives from the others and gives to them.
 
+const KINDS = ["emitted", "received", "direct"];
+
 function startEffects() {
   let first = 0;
   for (const place of document.querySelectorAll(".effects")) {
@@ -12,7 +14,7 @@ function startEffects() {
 function showEffects(place, entries) {
   const atlas = data.atlas;
   const within = (selector) => place.querySelector(selector);
-  const state = { entry: entries[0], kind: "received", pointed: null };
+  const state = { entry: entries[0], kind: "emitted", pointed: null };
   const nothing = new Set();
   const doing = { point, choose: (units) => point(units[0] ?? null), clear: () => point(null) };
   const map = makeMap(within(".drawing"), doing);
@@ -44,11 +46,10 @@ function showEffects(place, entries) {
   }
 
   function fillRows() {
-    const kinds = ["direct", "received", "emitted"];
-    const places = placesOf(kinds.flatMap((k) => state.entry.values[k]));
-    rows.fill(say(state.entry.choices.term), ["unit", ...kinds].map((k) => phrase(k)), state.entry.units.map((unit, number) => ({
+    const places = placesOf(KINDS.flatMap((k) => state.entry.values[k]));
+    rows.fill(say(state.entry.choices.term), ["unit", ...KINDS].map((k) => phrase(k)), state.entry.units.map((unit, number) => ({
       unit, name: name(unit),
-      cells: kinds.map((k) => {
+      cells: KINDS.map((k) => {
         const v = state.entry.values[k][number];
         return { key: v, text: decimals(v, places) };
       }),
@@ -63,10 +64,9 @@ function showEffects(place, entries) {
   }
 
   function exported() {
-    const kinds = ["direct", "received", "emitted"];
-    const head = [phrase("id"), phrase("unit"), ...kinds.map((k) => phrase(k))];
+    const head = [phrase("id"), phrase("unit"), ...KINDS.map((k) => phrase(k))];
     return asCsv([head, ...state.entry.units.map((unit, number) => (
-      [atlas.units[unit], name(unit), ...kinds.map((k) => state.entry.values[k][number])]))]);
+      [atlas.units[unit], name(unit), ...KINDS.map((k) => state.entry.values[k][number])]))]);
   }
 
   kind.addEventListener("change", () => { state.kind = kind.value; draw(); });
@@ -78,7 +78,7 @@ function showEffects(place, entries) {
   within(".controls").append(label);
   inEachLanguage(() => {
     label.firstChild.textContent = phrase("what");
-    fillSelect(kind, ["received", "emitted", "direct"].map((k) => [k, phrase(k)]), state.kind);
+    fillSelect(kind, KINDS.map((k) => [k, phrase(k)]), state.kind);
     draw();
   });
 }

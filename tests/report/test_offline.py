@@ -1,0 +1,262 @@
+"""The offline report as text: what may run, what is escaped, how large it is."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from offline_sample import HOSTILE, full_content, small_content, squares
+
+from spatial_zb.errors import OutputError, SpecificationError
+from spatial_zb.report.offline import Content, Section, UnitEffects, draw_outlines, write_report
+from spatial_zb.report.offline.data import Words, embedded
+from spatial_zb.report.offline.html import render
+from spatial_zb.report.tables import clean
+from spatial_zb.text import Text
+
+#: The most that a page of 90 units in 20 years may take.
+MOST_BYTES = 3_000_000
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes; ``raw`` text of scripts and style sheets, and all other text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.raw: list[tuple[str, dict[str, str | None], str]] = []
+        self.texts: list[str] = []
+        self.inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self.inside = tag in ("script", "style")
+        if self.inside:
+            self.raw.append((tag, dict(attrs), ""))
+
+    def handle_endtag(self, tag):
+        self.inside = False
+
+    def handle_data(self, data):
+        if self.inside:
+            tag, attributes, before = self.raw[-1]
+            self.raw[-1] = tag, attributes, before + data
+        else:
+            self.texts.append(data)
+
+    def data(self) -> dict:
+        """The embedded numbers and words."""
+        (body,) = [text for _, attributes, text in self.raw if attributes.get("type") == "application/json"]
+        return json.loads(body)
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return render(small_content())
+
+
+@pytest.fixture(scope="module")
+def page(text) -> Page:
+    return Page(text)
+
+
+def policy(page: Page) -> dict[str, str]:
+    content = next(a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    return dict(part.strip().split(" ", 1) for part in content.split(";"))
+
+
+def test_policy_allows_this_script_and_this_style_by_hash_and_nothing_else(page):
+    rules = policy(page)
+    assert rules["default-src"] == "'none'"
+    assert not [rule for rule in rules.values() if "unsafe" in rule or "http" in rule or "*" in rule]
+    for tag, rule in (("script", "script-src"), ("style", "style-src")):
+        (body,) = [t for name, a, t in page.raw if name == tag and a.get("type") != "application/json"]
+        digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+        assert rules[rule] == f"'sha256-{digest}'"
+
+
+def test_nothing_is_loaded_and_no_element_carries_script_or_style(page):
+    for tag, attributes in page.elements:
+        assert tag not in ("img", "iframe", "object", "embed", "link", "form", "base")
+        assert not [name for name in attributes if name.startswith("on") or name in ("style", "src")]
+        assert not (attributes.get("href") or "#").startswith(("http", "javascript", "data"))
+    script = next(t for name, a, t in page.raw if name == "script" and not a)
+    for word in (
+        "eval(",
+        "new Function",
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacent",
+        "document.write",
+        "fetch(",
+    ):
+        assert word not in script
+
+
+def test_hostile_words_are_text(text, page):
+    assert [tag for tag, _ in page.elements].count("script") == 2
+    seen = "".join(page.texts)
+    for name in HOSTILE:
+        assert clean(name) in seen
+    assert "A <title> & more" in seen
+    assert "\u202e" not in text
+    assert "\u2028" not in text
+
+
+def test_embedded_numbers_read_back(page):
+    data = page.data()
+    atlas = data["atlas"]
+    assert [data["words"]["zh"][i] for i in atlas["names"][:6]] == [clean(f"{name}市") for name in HOSTILE]
+    second = atlas["variables"][1]
+    assert second["values"][1][5] is None
+    assert second["schemes"]["quantile"]["codes"][1][5] == -1
+    assert data["effects"][1]["units"] == list(range(8))
+
+
+def test_classes_are_those_of_the_maps(page):
+    from spatial_zb.report.classes import class_breaks, class_of
+
+    values = small_content().atlas.variables[0].values
+    for scheme, found in page.data()["atlas"]["variables"][0]["schemes"].items():
+        expected = class_of(values, class_breaks(values, scheme, 5))
+        assert np.array_equal(found["codes"], expected)
+        assert len(found["colours"]) == len(found["labels"]) > expected.max()
+
+
+def test_every_control_image_and_region_has_a_name(page):
+    for tag, attributes in page.elements:
+        if attributes.get("role") in ("region", "group"):
+            assert attributes.get("data-label-en")
+            assert attributes.get("data-label-zh")
+        if tag == "section":
+            assert f"{attributes['id']}-title" == attributes["aria-labelledby"]
+    ids = [a["id"] for _, a in page.elements if a.get("id")]
+    assert len(ids) == len(set(ids))
+    tags = [tag for tag, _ in page.elements]
+    assert {"header", "nav", "main", "footer", "h1"} <= set(tags)
+    assert tags.count("caption") == 2 * 5
+    assert next(a for _, a in page.elements if a.get("class") == "skip")["href"] == "#main"
+
+
+def test_size_of_a_simulated_study(tmp_path):
+    page = write_report(full_content(), tmp_path / "full.html")
+    assert 500_000 < page.stat().st_size <= MOST_BYTES
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path, text):
+    assert write_report(small_content(), tmp_path / "a.html").read_bytes() == text.encode()
+
+
+def test_one_language_has_no_switch_and_no_words_of_the_other():
+    page = Page(render(small_content(), ["zh"]))
+    (button,) = [a for _, a in page.elements if a.get("id") == "language"]
+    assert "hidden" in button
+    assert list(page.data()["words"]) == ["zh"]
+    assert "Made for a test" not in "".join(page.texts)
+
+
+def test_a_page_without_a_map(tmp_path):
+    section = Section("data", Text("Data", "数据"), Text("", ""))
+    content = Content("bare", Text("Bare", "无图"), Text("", ""), (section,))
+    assert 'id="atlas"' not in write_report(content, tmp_path / "bare.html").read_text("utf-8")
+
+
+def test_refusals(tmp_path):
+    content = small_content()
+    with pytest.raises(SpecificationError, match="fr"):
+        write_report(content, tmp_path / "a.html", ["fr"])
+    with pytest.raises(OutputError, match="folder"):
+        write_report(content, tmp_path / "absent" / "a.html")
+    one = np.ones(1)
+    lost = UnitEffects({}, ("999",), one, one, one, Text("", ""))
+    section = Section("models", Text("", ""), Text("", ""), (), (lost,))
+    with pytest.raises(SpecificationError, match="999"):
+        Content("x", Text("", ""), Text("", ""), (section,), content.atlas)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_leaves_the_old_page(tmp_path, monkeypatch):
+    target = write_report(small_content(), tmp_path / "a.html")
+    before = target.read_bytes()
+    monkeypatch.setattr("spatial_zb.report.files.os.replace", _full_disk)
+    with pytest.raises(OutputError, match="disk is full"):
+        write_report(small_content(), target, ["en"])
+    assert target.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.html"]
+
+
+def _full_disk(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_the_same_words_have_one_number():
+    words = Words(["en", "zh"])
+    numbers = [words.number(t) for t in (Text("a", "甲"), "b", Text("a", "甲"), Text("a", "乙"))]
+    assert numbers == [0, 1, 0, 2]
+    assert words.table() == {"en": ["a", "b", "a"], "zh": ["甲", "b", "乙"]}
+
+
+def test_embedded_json_cannot_end_its_element():
+    hostile = "</script><!-- & \u2028"
+    assert "<" not in embedded(hostile)
+    assert json.loads(embedded(hostile)) == hostile
+
+
+# -- outlines ----------------------------------------------------------------------------------------------
+
+
+def rings(path: str) -> list[list[tuple[int, int]]]:
+    """Vertices of a path of relative lines, by a slow reading of the grammar."""
+    found = []
+    for part in path.split("M")[1:]:
+        numbers = [int(n) for n in re.findall(r"-?\d+", part)]
+        x, y = numbers[:2]
+        ring = [(x, y)]
+        for dx, dy in zip(numbers[2::2], numbers[3::2], strict=True):
+            x, y = x + dx, y + dy
+            ring.append((x, y))
+        found.append(ring)
+    return found
+
+
+def test_outlines_of_squares_are_exact():
+    outlines = draw_outlines(squares(2, 2), crs="EPSG:4549")
+    assert outlines.size == (4000, 4000)
+    assert {frozenset(rings(path)[0]) for path in outlines.paths} == {
+        frozenset((x + a, y + b) for a in (0, 2000) for b in (0, 2000)) for x in (0, 2000) for y in (0, 2000)
+    }
+    assert outlines.centres == ((1000, 1000), (3000, 1000), (1000, 3000), (3000, 3000))
+    assert sorted(map(sorted, rings(outlines.borders))) in (
+        [[(2000, 0), (2000, 2000)], [(2000, 2000), (2000, 4000)]],
+        [[(2000, 0), (2000, 2000), (2000, 4000)]],
+    )
+    assert outlines.bar == (10.0, 1000)
+
+
+def test_neighbours_keep_one_border_and_their_area(delta):
+    """The vertices that two cities share in the data they share on the page, and no city changes its size."""
+    from shapely import Polygon
+
+    projected = delta.to_crs("EPSG:4549")
+    outlines = draw_outlines(delta, crs="EPSG:4549")
+    metres = (projected.total_bounds[3] - projected.total_bounds[1]) / 4000
+    drawn = [rings(path) for path in outlines.paths]
+    areas = np.array([sum(Polygon(ring).area for ring in unit) for unit in drawn]) * metres**2
+    change = np.abs(areas / projected.area.to_numpy() - 1)
+    assert change.max() < MOST_CHANGE
+    assert np.median(change) < USUAL_CHANGE
+    vertices = [{vertex for ring in unit for vertex in ring} for unit in drawn]
+    queen = projected.geometry.apply(lambda shape: projected.geometry.touches(shape)).to_numpy()
+    pairs = [(i, j) for i, j in np.argwhere(queen) if i < j]
+    assert len(pairs) > 80
+    assert all(len(vertices[i] & vertices[j]) >= 1 for i, j in pairs)
+
+
+#: The archipelago of Zhoushan loses its specks, a few per cent of it; other cities only vertices within a point.
+MOST_CHANGE, USUAL_CHANGE = 0.1, 0.005
