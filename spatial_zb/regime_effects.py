@@ -23,7 +23,7 @@ from spatial_zb.effects import EFFECTS, REJECTED_WARNING, Effects, Method, simul
 from spatial_zb.errors import ConvergenceError, DataError, SpatialZbWarning, SpecificationError, listed
 from spatial_zb.models.estimates import coefficient_columns
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.regimes import regime_labels, regime_split
+from spatial_zb.models.regimes import regime_labels, regime_split, regimes_of
 
 __all__ = ["regime_effect_matrix", "regime_effects"]
 
@@ -88,7 +88,7 @@ def _regimes(fit: Fit) -> Regimes:
             f"Effects by regime need dense matrices and stop at {DENSE_UNITS} units; there are {n}."
         )
     _, regime = regime_split(fit.spec, fit.panel)
-    return Regimes(fit.weights.matrix, regime, timed=False)
+    return regimes_of(fit.weights, regime, timed=False)
 
 
 def _positions(fit: Fit) -> NDArray[np.intp]:

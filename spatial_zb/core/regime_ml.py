@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, optimize, sparse
 
-from spatial_zb.core.sparse_logdet import factorise
+from spatial_zb.core.sparse_logdet import factorise, largest_sums
 from spatial_zb.core.spatial_ml import ColumnBasis
 from spatial_zb.core.traces import DENSE_UNITS
 from spatial_zb.core.within import TransformedSample
@@ -55,18 +55,15 @@ SOLVED = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Regimes:
-    """W (n, n), the regime 0 or 1 of every unit (n,), and whether effects of periods are taken out."""
+    """W (n, n), the regime 0 or 1 of every unit (n,), whether effects of periods are taken out, and the bound on |ρ_r|.
+
+    ``bound`` is one over the spectral radius of |W|: within it S is not singular.
+    """
 
     matrix: sparse.csr_array
     regime: NDArray[np.intp]
     timed: bool
-
-    @property
-    def bound(self) -> float:
-        """|ρ_r| below this keeps S non-singular: one over a bound of the spectral radius of |W|."""
-        size = abs(self.matrix)
-        rows, columns = (np.asarray(size.sum(axis=axis)).max() for axis in (1, 0))
-        return 1 / float(min(rows, columns))
+    bound: float
 
     def scaled(self, rho: Array) -> sparse.csr_array:
         """(ρ₁D₁ + ρ₂D₂)W."""
@@ -88,7 +85,7 @@ class Regimes:
             value = float(np.log(np.abs(np.diag(factor[0]))).sum())
             return lambda right: linalg.lu_solve(factor, right, check_finite=False), value
         system = sparse.csc_array(sparse.eye_array(n, format="csc") - self.scaled(rho))
-        lu = factorise(system, safe=True)  # inside the box S is diagonally dominant by rows or by columns
+        lu = factorise(system, safe=np.abs(rho).max() * largest_sums(self.matrix) < 1)
         return lu.solve, float(np.log(np.abs(lu.U.diagonal())).sum())
 
     def traces(self, rho: Array) -> Array:

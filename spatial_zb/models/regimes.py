@@ -19,6 +19,7 @@ from spatial_zb.core.regime_ml import (
     regime_moments,
     unit_scores_meat,
 )
+from spatial_zb.core.sparse_logdet import largest_sums
 from spatial_zb.core.traces import DENSE_UNITS
 from spatial_zb.core.within import TransformedSample, demean, transformed_sample
 from spatial_zb.data.panel import Panel
@@ -30,7 +31,7 @@ from spatial_zb.models.ml import FEW_CLUSTERS, SMALL_N
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["fit_regimes", "regime_labels", "regime_split", "regime_tests"]
+__all__ = ["fit_regimes", "regime_labels", "regime_split", "regime_tests", "regimes_of"]
 
 Array = NDArray[np.float64]
 
@@ -60,7 +61,7 @@ def fit_regimes(
         )
     plain, expanded = _expanded(spec, panel, weights, regime, regime_labels(spec, values))
     design = build_design(plain, expanded, weights)
-    regimes = Regimes(weights.matrix, regime, spec.fixed_effects == "two_way")
+    regimes = regimes_of(weights, regime, spec.fixed_effects == "two_way")
     T, n = design.y.shape
     sample = transformed_sample(n, T, spec.transform, "lee_yu")
     lags = _lags(spec, panel, regimes)
@@ -104,6 +105,13 @@ def regime_split(spec: DurbinSpec, panel: Panel) -> tuple[Array, NDArray[np.intp
             f"Regime {name} = {listed(few)} has fewer than {FEWEST_UNITS} units: it cannot be estimated."
         )
     return values, regime
+
+
+def regimes_of(weights: Weights, regime: NDArray[np.intp], timed: bool) -> Regimes:
+    """W and its regimes; for W ≥ 0 the spectral radius is its largest eigenvalue, else it is bounded by sums."""
+    positive = weights.matrix.data.min(initial=0.0) >= 0
+    bound = weights.logdet.interval[1] if positive else 1 / largest_sums(weights.matrix)
+    return Regimes(weights.matrix, regime, timed, float(bound))
 
 
 def regime_labels(spec: DurbinSpec, values: Sequence[float]) -> tuple[str, str]:
