@@ -95,11 +95,12 @@ def _draw_effects(job: Job, model: Model, fit: Fit, term: str, map_text: Any) ->
     panel = job.prepared.panel
     labels = {name: panel.label(name) for name in (model.y, term)}
     note = _model_words(job, model, EFFECT_WORDS[fit.spec.fixed_effects])
+    stem, names = f"{model.name}_{term}", (labels[model.y], labels[term])
+    average = spatial_effects(fit).tidy().set_index(["term", "effect"]).loc[(term, "indirect")]
     by_unit = effects_by_unit(fit, term)
-    _map_effects(job, f"{model.name}_{term}", by_unit, (labels[model.y], labels[term]), note, map_text, model)
-    _draw_orders(
-        job, f"{model.name}_{term}", order_effects(fit, job.study.figures.orders), term, labels, note
-    )
+    _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), map_text, model)
+    frame = order_effects(fit, job.study.figures.orders)
+    _draw_orders(job, stem, frame, term, labels, (_arrow(*names), note))
 
 
 def _draw_system_effects(job: Job, system: System, fit: SystemFit, pair: str, map_text: Any) -> None:
