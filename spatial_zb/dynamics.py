@@ -684,10 +684,10 @@ def _growth_panel(
 
 
 def _unused_weights(units: pd.Index) -> Weights:
-    """A ring. ``fit_durbin`` asks for weights; a model without spatial terms never looks at them."""
+    """A ring without a name. ``fit_durbin`` asks for weights; a model without spatial terms never looks at them."""
     n = len(units)
     ring = sparse.csr_array((np.ones(n), (np.arange(n), (np.arange(n) + 1) % n)), shape=(n, n))
-    return Weights(ring, units, "none", "row")
+    return Weights(ring, units, "", "row")
 
 
 # --- what they share ---------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from spatial_zb.dynamics import (
 from spatial_zb.effects import spatial_effects
 from spatial_zb.errors import SpecificationError, listed
 from spatial_zb.pipeline.job import Job, sample_notes
-from spatial_zb.pipeline.words import EFFECT_WORDS
+from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.text import Text
 
 if TYPE_CHECKING:
@@ -195,7 +195,11 @@ def _beta(job: Job, panel: Panel) -> list[Text]:
             spatial_effects(result.fit) if result.fit.spec.spatial_terms or result.fit.spec.lag_x else None
             for result in found.values()
         ]
-        labels = panel.labels | {INITIAL: Text(f"ln {label.en}, start", f"期初ln{label.zh}")}
+        labels = (
+            panel.labels
+            | weights_words(job.study)
+            | {INITIAL: Text(f"ln {label.en}, start", f"期初ln{label.zh}")}
+        )
         job.table(
             lambda style, v=variable, found=found, label=label, labels=labels, effects=effects: (
                 regression_table(

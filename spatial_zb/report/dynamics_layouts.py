@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from spatial_zb.report.layouts.common import errors_note, label_of, paragraph, real, stars_note
-from spatial_zb.report.tables import RULE, Cell, HeaderCell, Number, Row, Table, TableStyle, body
+from spatial_zb.report.layouts.common import ERROR_COLUMN, errors_note, label_of, paragraph, real, stars_note
+from spatial_zb.report.tables import RULE, Cell, HeaderCell, Number, Row, Table, TableStyle, body, section
 from spatial_zb.text import Text
 
 if TYPE_CHECKING:
@@ -186,8 +186,6 @@ def sigma_table(
 
 
 def _trend_rows(trends: Mapping[str, pd.DataFrame], style: TableStyle) -> list[Row]:
-    from spatial_zb.report.layouts.common import ERROR_COLUMN
-
     found = [
         trend.set_index("term").loc[term].to_dict() if len(trend) else {}
         for trend in trends.values()
@@ -225,15 +223,16 @@ def speed_table(
         Text("95 % limits", "95%区间"),
         Text("Half-life (years)", "半衰期（年）"),
     )
-    rows = []
-    for variable, model, tidy in results:
+    rows: list[Row] = []
+    for number, (variable, model, tidy) in enumerate(results):
+        if not number or results[number - 1][0] != variable:
+            rows.append(section(variable))
         found = tidy.set_index("term")
         beta, speed, half = (found.loc[term] for term in ("beta", "speed", "half_life"))
         stars = style.count_stars(real(beta["p_value"]))
         limits = [100 * real(speed[k]) for k in ("conf_low", "conf_high")]
         rows.append(
             body(
-                variable,
                 model,
                 Number(real(beta["estimate"]), style.digits + 1, stars),
                 Number(real(beta["std_error"]), style.digits + 1, enclosure="paren"),
@@ -250,9 +249,9 @@ def speed_table(
     return Table(
         title=Text("β-convergence: speed and half-life", "β 收敛：速度与半衰期"),
         key="beta_convergence_speed",
-        header=([HeaderCell(Text("Variable", "变量")), *map(HeaderCell, heads)],),
+        header=([*map(HeaderCell, heads)],),
         rows=tuple(rows),
-        alignment=("l", "l", "r", "r", "r", "r", "r"),
+        alignment=("l", "r", "r", "r", "r", "r"),
         notes=(paragraph([said, *stars_note(style)]), *notes),
     )
 
