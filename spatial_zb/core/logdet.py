@@ -55,6 +55,11 @@ class LogDet(Protocol):
         """What to scan the whole interval with: an approximation where exact answers are dear, else itself."""
         ...
 
+    @property
+    def concave(self) -> bool:
+        """Whether all eigenvalues are known to be real, so that d″ = −Σ (ω/(1 − ρω))² is negative everywhere."""
+        ...
+
     def cover(self, low: float, high: float) -> None:
         """Say that many exact answers between two values of ρ will be asked for."""
         ...
@@ -200,6 +205,11 @@ class EigenLogDet:
     def rough(self) -> EigenLogDet:
         """Itself: every answer is exact and cheap."""
         return self
+
+    @property
+    def concave(self) -> bool:
+        """True for real eigenvalues."""
+        return not np.iscomplexobj(self.omega)
 
     def cover(self, low: float, high: float) -> None:
         """Nothing to prepare."""

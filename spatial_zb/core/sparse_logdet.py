@@ -228,6 +228,11 @@ class SparseLogDet:
         live = self.n - (len(norms) - self.units)  # an island is a component without a unit eigenvalue
         return QuadratureLogDet.of(self._form, self.interval, live, self.units, off_unit_vectors)
 
+    @property
+    def concave(self) -> bool:
+        """True where W is similar to a symmetric matrix."""
+        return self.symmetriser is not None
+
     def cover(self, low: float, high: float) -> None:
         """Make the answers between two values of ρ ready, with one set of factorisations."""
         ends = self._u(np.clip([low, high], *self._inner))
@@ -404,6 +409,11 @@ class QuadratureLogDet:
     def rough(self) -> QuadratureLogDet:
         """Itself."""
         return self
+
+    @property
+    def concave(self) -> bool:
+        """Not known of an approximation."""
+        return False
 
     def cover(self, low: float, high: float) -> None:
         """Nothing to prepare."""

@@ -260,10 +260,30 @@ def maximise(
     else:
         place = (lambda c: (c, 0.0)) if lag_y else (lambda c: (0.0, c))
         modes = [place(c) for c in _line_modes(profile, bounds, lag_y)]
+        if len(modes) == 1 and _above_ends(profile, modes[0], [place(end) for end in bounds]):
+            return _finish(profile, modes, False)
     end = _best_end(profile, bounds, lag_y, lag_error)
     if modes and max(profile.value(*mode) for mode in modes) >= profile.value(*end):
         return _finish(profile, modes, False)
     return _finish(profile, [end], True)
+
+
+def _above_ends(profile: _Profile, mode: tuple[float, float], ends: list[tuple[float, float]]) -> bool:
+    """Whether a mode is higher than both ends, by a bound that takes no determinant at an end, where it is dear.
+
+    A concave D lies below its tangent at the mode, D(c) ≤ D(ĉ) + D′(ĉ)(c − ĉ); SSR is known everywhere.
+    """
+    if not profile.logdet.concave:
+        return False
+    at = sum(mode)  # the one coefficient that is not zero
+    slope = float(profile.logdet.first(at, profile.sample.centred))
+    ssr, *others = (profile.solve(*point)[0] for point in (mode, *ends))
+    gains = (
+        profile.sample.periods * slope * (sum(end) - at)
+        - profile.sample.observations / 2 * np.log(other / ssr)
+        for end, other in zip(ends, others, strict=True)
+    )
+    return max(gains) < 0
 
 
 def _best_end(

@@ -7,7 +7,7 @@ import pytest
 from dense_matrices import all_matrices
 
 from spatial_zb.core.logdet import make_logdet
-from spatial_zb.core.spatial_ml import _best_end, _inner, _Profile, cross_products, maximise
+from spatial_zb.core.spatial_ml import _above_ends, _best_end, _inner, _Profile, cross_products, maximise
 from spatial_zb.core.within import transformed_sample
 
 W = all_matrices()["knn_complex"]
@@ -138,3 +138,31 @@ def test_the_best_end_is_not_only_looked_for_in_the_corners(seed):
     assert found >= max(profile.value(*e) for e in edges) - 1e-3
     corners = max(profile.value(a, b) for a in bounds for b in bounds)
     assert found > corners + 1
+
+
+@pytest.mark.parametrize("lag_y", [True, False])
+def test_ends_are_passed_over_only_where_they_are_lower(lag_y):
+    """The bound by the tangent says so for ordinary data, and never where an end is higher."""
+    matrix = all_matrices()["row"]
+    logdet, size = make_logdet(matrix), matrix.shape[0]
+    big, sample = np.kron(np.eye(T), matrix.toarray()), transformed_sample(size, T, "time", "lee_yu")
+    J = np.kron(np.eye(T), np.eye(size) - np.full((size, size), 1 / size))
+    bounds = _inner(logdet.interval)
+    place = (lambda c: (c, 0.0)) if lag_y else (lambda c: (0.0, c))
+    ends, found = [place(end) for end in bounds], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        Z = J @ rng.standard_normal((size * T, 1))
+        y = J @ np.linalg.solve(
+            np.eye(size * T) - (0.0, 0.6, 0.999)[seed % 3] * big, rng.standard_normal(size * T)
+        )
+        Wy = big @ y
+        case = _Profile(cross_products(Z, y, Wy, (big @ Z, Wy, big @ Wy)), logdet, sample)
+        for c in np.linspace(*bounds, 9)[1:-1]:
+            lower = max(case.value(*end) for end in ends) < case.value(*place(c))
+            found.append((_above_ends(case, place(c), ends), lower))
+    assert (True, False) not in found
+    assert found.count((True, True)) > 10
+    assert (False, False) in found
+    one_way = _Profile(products(1)[2], LOGDET, SAMPLE)  # eigenvalues are complex: D need not be concave
+    assert not _above_ends(one_way, (0.0, 0.0), [(end, 0.0) for end in _inner(LOGDET.interval)])
