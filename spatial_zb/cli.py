@@ -22,12 +22,14 @@ DEFAULT_STUDY = Path("studies/bay_area.toml")
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "run": (
         "run the whole study: tables, maps, report, manifest",
-        ("data", "moran", "tests", "models", "systems", "maps", "report"),
+        ("data", "moran", "dynamics", "tests", "models", "systems", "compare", "maps", "report"),
     ),
     "moran": ("Moran's I by year and weights matrix", ("moran",)),
+    "dynamics": ("densities, ellipses, inequality and convergence", ("dynamics",)),
     "diagnose": ("the test chain of every model, and what it points to", ("tests",)),
     "estimate": ("spatial Durbin models and their effects", ("models",)),
     "system": ("simultaneous systems and their cross-equation effects", ("systems",)),
+    "compare": ("grid of specifications, model probabilities and robustness", ("compare",)),
     "maps": ("maps, Moran scatterplots and link maps", ("maps",)),
     "report": ("the offline report: one page with maps, tables and readings", ("report",)),
 }

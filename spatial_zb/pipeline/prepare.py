@@ -220,8 +220,13 @@ def _columns_needed(study: Study, variables: Iterable[str], names: Iterable[str]
     needed |= {n for s in study.systems.values() for e in s.equations.values() for n in (e.y, *e.endog, *e.x)}
     needed |= {w.variable for w in study.weights.values() if isinstance(w, EconomicDistance | Gravity)}
     needed |= {n for index in study.indices.values() for n in index.columns}
-    for part in (study.moran, study.maps):
+    for part in (study.moran, study.dynamics, study.maps):
         needed |= set(part.variables) if part else set()
+    if study.compare is not None:
+        swapped = [*study.compare.controls.values()]
+        for part in filter(None, (study.compare, study.compare.robustness)):
+            swapped += [part.y, *part.x.values()]
+        needed |= {name for names in swapped for name in names}
     return needed
 
 

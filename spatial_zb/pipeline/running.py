@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import spatial_zb
 from spatial_zb.errors import SpatialZbWarning, SpecificationError
+from spatial_zb.pipeline.comparison import compare
+from spatial_zb.pipeline.dynamics import describe_dynamics
 from spatial_zb.pipeline.equations import diagnose_models, estimate
 from spatial_zb.pipeline.exploration import autocorrelation, describe
 from spatial_zb.pipeline.figures import draw_maps
@@ -30,17 +32,29 @@ from spatial_zb.text import Text
 __all__ = ["STAGES", "STAGE_WORDS", "WORK", "Outcome", "run"]
 
 
-Stage = Literal["data", "moran", "tests", "models", "systems", "maps", "report"]
-STAGES: tuple[Stage, ...] = ("data", "moran", "tests", "models", "systems", "maps", "report")
+Stage = Literal["data", "moran", "dynamics", "tests", "models", "systems", "compare", "maps", "report"]
+STAGES: tuple[Stage, ...] = (
+    "data",
+    "moran",
+    "dynamics",
+    "tests",
+    "models",
+    "systems",
+    "compare",
+    "maps",
+    "report",
+)
 
 #: Words for the stages, shown while they run.
 STAGE_WORDS = {
     "prepare": "Reading polygons and data",
     "data": "Describing the sample",
     "moran": "Moran's I",
+    "dynamics": "Distribution dynamics",
     "tests": "Specification tests",
     "models": "Spatial Durbin models",
     "systems": "Simultaneous systems",
+    "compare": "Comparisons and robustness",
     "maps": "Maps and figures",
     "report": "Report page",
 }
@@ -60,9 +74,11 @@ class Outcome:
 WORK: dict[Stage, Callable[[Job], list[Text]]] = {
     "data": describe,
     "moran": autocorrelation,
+    "dynamics": describe_dynamics,
     "tests": diagnose_models,
     "models": estimate,
     "systems": estimate_systems,
+    "compare": compare,
     "maps": draw_maps,
     "report": write_page,
 }
