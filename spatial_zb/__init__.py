@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from spatial_zb.models.simultaneous import fit_system, likelihood_ratio, restriction_tests
     from spatial_zb.models.spec import DurbinSpec
     from spatial_zb.models.system_spec import Equation, SystemSpec
+    from spatial_zb.nonlinear import marginal_effects, u_shape_test
     from spatial_zb.pipeline import prepare
     from spatial_zb.power import power_study
     from spatial_zb.profile_intervals import profile_interval
@@ -97,6 +98,8 @@ _HOMES = {
     "spatial_effects": "effects",
     "effects_path": "dynamic_effects",
     "stability_test": "models.dynamic",
+    "u_shape_test": "nonlinear",
+    "marginal_effects": "nonlinear",
     "regime_tests": "models.regimes",
     "effect_matrix": "effects",
     "effects_by_order": "effects",
@@ -208,6 +211,7 @@ __all__ = [
     "local_bivariate_moran",
     "local_g",
     "local_moran",
+    "marginal_effects",
     "match_report",
     "model_probabilities",
     "moran",
@@ -235,6 +239,7 @@ __all__ = [
     "system_effects_by_order",
     "system_effects_by_unit",
     "theil_decomposition",
+    "u_shape_test",
     "vuong_test",
     "weights",
 ]

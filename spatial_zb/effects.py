@@ -34,6 +34,7 @@ __all__ = [
     "effect_matrix",
     "effects_by_order",
     "effects_by_unit",
+    "effects_gradient",
     "parameter_draws",
     "simulated_columns",
     "spatial_effects",
@@ -153,6 +154,19 @@ def average_effects_at(fit: Fit, values: NDArray[np.float64]) -> NDArray[np.floa
     """Effects (…, k, 3) of the model of ``fit`` at any parameter vectors (…, p) in the order of its params."""
     beta, theta, rho = coefficients(fit, values)
     return average_effects(beta, theta, _multipliers(fit, rho))[0]
+
+
+def effects_gradient(fit: Fit) -> NDArray[np.float64]:
+    """Derivatives (k, 3, p) of the effects of every regressor in the parameters, in the order of the fit's."""
+    beta, theta, rho = coefficients(fit, fit.params.to_numpy())
+    _, gradient = average_effects(beta, theta, _multipliers(fit, rho))
+    places = _positions(fit.spec)
+    out = np.zeros((*gradient.shape[:2], len(fit.params)))
+    for k in range(len(out)):
+        for i, place in enumerate((places[0][k], places[1][k], -1 if places[2] is None else places[2])):
+            if place >= 0:
+                out[k, :, place] = gradient[k, :, i]
+    return out
 
 
 def effects_by_order(fit: Fit, orders: int = 5) -> pd.DataFrame:
