@@ -24,6 +24,7 @@ function startPrint() {
   });
 }
 
+root.dataset.alive = "true";
 startLanguage();
 startTheme();
 startPrint();
