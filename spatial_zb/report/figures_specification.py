@@ -119,7 +119,8 @@ def specification_curve(
         A :class:`~spatial_zb.compare.grid.Grid`, or one of its frames: columns of choices in front, then term
         (and effect), estimate, conf_low, conf_high and p_value.
     term, effect
-        The coefficient; or the effect ("direct", "indirect", "total") of that variable.
+        The coefficient; or the effect ("direct", "indirect", "total") of that variable. Where a frame has a column
+        ``role``, other measures of the variable count as the variable.
     choices
         Columns to show below the curve, from top to bottom; all that vary, without it.
     main
@@ -145,7 +146,7 @@ def specification_curve(
         A missing column, or no finite estimate.
     """
     rows = _rows(grid, term, effect)
-    known = _choice_columns(rows)
+    known = _choice_columns(grid, rows)
     unknown = [name for name in (*(choices or ()), *(main or ())) if name not in known]
     if unknown:
         raise SpecificationError(f"The grid has no choice {listed(unknown)}; it has {listed(known)}.")
@@ -166,6 +167,8 @@ def _rows(grid: Any, term: str, effect: str | None) -> pd.DataFrame:
     if lacking:
         raise DataError(f"The frame of the grid has no column {listed(lacking)}.")
     keep = frame["term"] == term
+    if "role" in frame.columns:
+        keep |= frame["role"] == term
     if effect is not None:
         keep &= frame["effect"] == effect
     rows = frame[keep]
@@ -178,8 +181,10 @@ def _rows(grid: Any, term: str, effect: str | None) -> pd.DataFrame:
     return rows
 
 
-def _choice_columns(rows: pd.DataFrame) -> list[str]:
-    """The columns in front of the term."""
+def _choice_columns(grid: Any, rows: pd.DataFrame) -> list[str]:
+    """The choices of a grid, or the columns in front of the term of a frame."""
+    if not isinstance(grid, pd.DataFrame) and hasattr(grid, "choices"):
+        return list(grid.choices)
     return [str(name) for name in rows.columns[: list(rows.columns).index("term")]]
 
 

@@ -28,7 +28,7 @@ Words = str | Mapping[str, str] | Text
 MEASURES: dict[str, tuple[Text, float | None]] = {
     "power": (Text("Power", "检验功效"), None),
     "size": (Text("Size", "检验水平"), 0.05),
-    "rejection": (Text("Share rejected", "拒绝率"), 0.05),
+    "rejects": (Text("Share of tests that reject", "拒绝率"), 0.05),
     "coverage": (Text("Coverage of the 95 % interval", "95%置信区间覆盖率"), 0.95),
     "bias": (Text("Bias", "偏误"), 0.0),
     "rmse": (Text("Root mean square error", "均方根误差"), None),
@@ -74,7 +74,7 @@ def power_figure(
     frame
         One row for each setting: columns parameter (where there are several), ``x``, ``by`` and the measures.
     measures
-        Columns to draw, one panel each: power, size, coverage, bias, rmse or any other number.
+        Columns to draw, one panel each: power, size, rejects, coverage, bias, rmse or any other number.
     parameter
         The parameter, where the frame has several.
     x, by

@@ -368,6 +368,16 @@ def test_a_grid_by_coefficient_and_by_effect_and_cells_without_interval():
     assert "SDM" not in words_of(drawing.figure)
 
 
+def test_other_measures_of_a_variable_are_in_its_curve_and_choices_are_the_grids():
+    class Named(_Grid):
+        effects = FEW.assign(term=["talent"] * 6 + ["teachers"] * 6, role="talent")
+        choices = ("spec", "weights")
+
+    drawing = specification_curve(Named, "talent", "indirect")
+    assert "Of 12 estimates" in words_of(drawing.figure)
+    assert "Standard errors" not in words_of(drawing.figure)
+
+
 def test_curves_refuse():
     with pytest.raises(SpecificationError, match="wages"):
         specification_curve(FEW, "wages")
