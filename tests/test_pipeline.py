@@ -33,6 +33,8 @@ SMALLER = {
     "dpi = 300": "dpi = 72",
     'language = "both"': 'language = "en"',
     "periods = [2007, 2011, 2015, 2019]": "periods = [2007, 2019]",
+    "replicates = 99": "replicates = 19",
+    "leave_one_out = true": "leave_one_out = false",
 }
 
 

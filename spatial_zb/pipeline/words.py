@@ -13,6 +13,7 @@ EFFECT_WORDS = {
     "unit": Text("Unit effects", "个体固定"),
     "time": Text("Time effects", "时间固定"),
     "two_way": Text("Two-way effects", "双向固定"),
+    "random": Text("Random effects", "随机效应"),
 }
 
 RULE_WORDS = {
