@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -23,10 +23,12 @@ from spatial_zb.core.bootstrap import (
 )
 from spatial_zb.core.impacts import average_effects, multipliers, no_multipliers
 from spatial_zb.core.replicates import Replicates, SampleModel, estimate_all, fast
-from spatial_zb.core.within import transformed_sample
+from spatial_zb.core.spatial_ml import column_basis
+from spatial_zb.core.within import demean, transformed_sample
 from spatial_zb.effects import EFFECTS, average_effects_at
 from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationError, listed
 from spatial_zb.execute import run_tasks
+from spatial_zb.models.design import RANK_TOLERANCE
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system_fit import SystemFit
@@ -110,8 +112,11 @@ class Bootstrap:
         left_out = self.jackknife if interval == "bca" else None
         jackknife = None if left_out is None else at(left_out)
         sample = Sample(at(point), error, at(self.draws), errors, at(self.centre), jackknife)
-        index = pd.MultiIndex.from_product([fit.spec.regressors, EFFECTS], names=["term", "effect"])
-        return pd.DataFrame(sample.table(interval, alpha), index=index).reset_index()
+        names = {
+            "term": [name for name in fit.spec.regressors for _ in EFFECTS],
+            "effect": list(EFFECTS) * len(fit.spec.regressors),
+        }
+        return pd.DataFrame({**names, **sample.table(interval, alpha)})
 
     def bias_corrected(self, of: Literal["mean", "median"] = "mean") -> pd.Series:
         """Estimates less their bias: θ̂ − (mean of the replicates − centre), or that which moves the median."""
@@ -243,9 +248,9 @@ def generator_of(fit: Fit) -> Generator:
         lag_y=bool(spec.lag_y),
         lag_error=bool(spec.lag_error),
     )
-    params = fit.params
-    delta = params[list(spec.terms)].to_numpy()
-    return Generator(model, delta, float(params.get("rho", 0.0)), float(params.get("lam", 0.0)))
+    values, k = fit.params.to_numpy(), len(spec.terms)
+    spatial = dict(zip(spec.spatial_terms, values[k:], strict=False))
+    return Generator(model, values[:k], float(spatial.get("rho", 0.0)), float(spatial.get("lam", 0.0)))
 
 
 def _errors(fit: Fit, generator: Generator, scheme: Scheme, seed: np.random.SeedSequence) -> Array:
@@ -362,24 +367,44 @@ def _effect_errors(fit: Fit, values: Array, covariances: Array) -> Array:
 
 def _jackknife(fit: Fit) -> Array | None:
     """Parameters with one period left out at a time; None when T is small or one of these fits fails."""
-    periods = fit.panel.periods
-    if len(periods) < JACKKNIFE_PERIODS:
+    T = len(fit.panel.periods)
+    if T < JACKKNIFE_PERIODS:
         return None
+    leave = (
+        partial(_left_out_together, fit, generator_of(fit).model)
+        if _together(fit)
+        else partial(_left_out_fit, fit)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)
         try:
-            fits = [
-                fit_durbin(
-                    fit.spec,
-                    fit.panel.select(periods=[p for p in periods if p != left]),
-                    fit.weights,
-                    fit.estimator,
-                )
-                for left in periods
-            ]
+            return np.array([leave(np.arange(T) != t) for t in range(T)])
         except SpatialZbError:
             return None
-    return np.array([f.params.to_numpy() for f in fits])
+
+
+def _left_out_fit(fit: Fit, kept: NDArray[np.bool_]) -> Array:
+    """Parameters of some periods by the estimator of the fit."""
+    periods = [period for period, keep in zip(fit.panel.periods, kept, strict=True) if keep]
+    panel = fit.panel.select(periods=periods)
+    return fit_durbin(fit.spec, panel, fit.weights, fit.estimator).params.to_numpy()
+
+
+def _left_out_together(fit: Fit, model: SampleModel, kept: NDArray[np.bool_]) -> Array:
+    """The same from the arrays of the fit: what is transformed may be cut and transformed again."""
+    Z = demean(model.Z[kept], model.effects)
+    WZ = None if model.WZ is None else demean(model.WZ[kept], model.effects)
+    sample = transformed_sample(model.sample.n_units, len(Z), model.effects, fit.estimator)
+    basis = column_basis(Z.reshape(-1, Z.shape[2]))
+    if not (basis.scale > 0).all() or np.abs(basis.R.diagonal()).min(initial=1.0) <= RANK_TOLERANCE:
+        raise SpecificationError("A regressor has no variation of its own outside one period.")
+    smaller = replace(model, sample=sample, Z=Z, WZ=WZ, basis=basis)
+    found = estimate_all(smaller, fit.panel.array(fit.spec.y)[kept][None], covariance=False)
+    spatial = [v[0] for v, on in ((found.rho, model.lag_y), (found.lam, model.lag_error)) if on]
+    degrees = sample.observations - found.delta.shape[1] if fit.df_resid else sample.observations
+    if fit.estimator == "direct" and fit.df_resid:
+        degrees -= sample.absorbed
+    return np.array([*found.delta[0], *spatial, found.sigma2[0] * sample.observations / degrees])
 
 
 @dataclass(frozen=True, slots=True)

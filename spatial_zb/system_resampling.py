@@ -29,8 +29,8 @@ from spatial_zb.system_effects import _sources
 __all__ = ["SystemBootstrap", "bootstrap_system"]
 
 Array = NDArray[np.float64]
-#: Fewest stable replicates from which intervals of effects are read.
-FEWEST_STABLE = 99
+#: Share of the replicates that must be stable systems for intervals of effects.
+STABLE_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class SystemBootstrap:
         Raises
         ------
         ConvergenceError
-            The fit is not stable, or fewer than 99 replicates are.
+            The fit is not stable, or fewer than half of the replicates are.
         """
         fit = self.fit
         if not fit.stability().stable:
@@ -111,7 +111,7 @@ class SystemBootstrap:
 
     def _say_unstable(self) -> None:
         kept, all_of_them = int(self.stable.sum()), len(self.draws)
-        if kept < FEWEST_STABLE:
+        if kept < STABLE_SHARE * all_of_them:
             raise ConvergenceError(
                 f"Only {kept} of {all_of_them} replicates of {self.fit!r} are stable systems: too few for intervals of "
                 "effects."

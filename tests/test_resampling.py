@@ -12,7 +12,16 @@ import spatial_zb as zb
 from spatial_zb.core.bootstrap import bca_limits, draw_errors, studentised_limits
 from spatial_zb.core.replicates import Moments, moments, solve_moments
 from spatial_zb.core.within import demean, transformed_sample
-from spatial_zb.resampling import _effect_errors, _errors, _one_by_one, bootstrap, generator_of
+from spatial_zb.resampling import (
+    _effect_errors,
+    _errors,
+    _left_out_fit,
+    _left_out_together,
+    _one_by_one,
+    _together,
+    bootstrap,
+    generator_of,
+)
 
 #: Monte Carlo noise of a standard deviation from R normal replicates, relative: 1/√(2R), times four.
 FOUR_SIGMA = 4 / np.sqrt(2 * 999)
@@ -244,6 +253,21 @@ def test_wild_errors_see_serial_correlation():
     fit = zb.fit_durbin(zb.DurbinSpec("y", ["a"], lag_x=[], fixed_effects="unit"), panel, W)
     wild = bootstrap(fit, 499, "wild", rng=1).tidy().set_index("term")["std_error"]
     assert wild["a"] > 1.5 * fit.bse["a"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"lag_y": False}, {"lag_y": False, "lag_error": True, "lag_x": []}, {"fixed_effects": "none"}],
+)
+def test_periods_left_out_of_the_arrays_are_periods_left_out_of_the_panel(options):
+    fit = example(n=12, T=6, **options)
+    assert _together(fit)
+    kept = np.arange(6) != 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        assert np.allclose(
+            _left_out_together(fit, generator_of(fit).model, kept), _left_out_fit(fit, kept), atol=1e-8
+        )
 
 
 REFUSED = {
