@@ -73,7 +73,7 @@ STUDY_VERSION = 1
 MAX_BYTES = 1_000_000
 
 # Words of result tables: a variable of this name could not be told from a parameter.
-RESERVED = frozenset({"rho", "lam", "sigma2", "unit", "period"})
+RESERVED = frozenset({"rho", "lam", "tau", "eta", "sigma2", "unit", "period"})
 FUNCTIONS = frozenset({"log", "log1p", "exp", "sqrt", "abs", "lq"})
 
 
@@ -485,7 +485,8 @@ class Dynamics(_Section):
 class Model(_Section):
     """``[models.<name>]``: one equation over weights, samples and fixed effects.
 
-    Blank weights = the first of the file, blank samples = the main sample.
+    Blank weights = the first of the file, blank samples = the main sample. ``time_lag`` and ``lag_time_lag`` add y and
+    Wy of the period before; ``regimes`` names a variable with two values, by which the coefficients differ.
     """
 
     name: str
@@ -498,7 +499,10 @@ class Model(_Section):
     fixed_effects: Some[EffectsKind] = ("two_way",)
     weights: Names = ()
     samples: Names = ()
-    estimator: Literal["lee_yu", "direct", "gmm"] = "lee_yu"
+    time_lag: bool = False
+    lag_time_lag: bool = False
+    regimes: Word | None = None
+    estimator: Literal["lee_yu", "direct", "gmm", "yang", "uncorrected"] = "lee_yu"
     covariance: Literal[
         "information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac", "robust"
     ] = "information"
@@ -1466,6 +1470,30 @@ def _check_model(
         _check_known(f"{dotted}.lag_x", "regressor of x", model.lag_x, model.x, problems)
     if model.y in model.x:
         problems.add(f"{dotted}.x", f"the dependent variable {model.y!r} is also among the regressors")
+    _check_lags_and_regimes(dotted, model, usable, problems)
+
+
+def _check_lags_and_regimes(dotted: str, model: Model, usable: list[str] | None, problems: _Problems) -> None:
+    """What lags in time and regimes go with; the rest is for DurbinSpec to say."""
+    dynamic = model.time_lag or model.lag_time_lag
+    if (dynamic or model.regimes) and not set(model.fixed_effects) <= {"unit", "two_way"}:
+        problems.add(f"{dotted}.fixed_effects", "lags in time and regimes need unit or two_way effects")
+    if dynamic and model.estimator in ("direct", "gmm"):
+        problems.add(f"{dotted}.estimator", "with a lag in time it is lee_yu, yang or uncorrected")
+    if not dynamic and model.estimator in ("yang", "uncorrected"):
+        problems.add(f"{dotted}.estimator", f"{model.estimator} is about a lag in time; add time_lag = true")
+    if model.regimes is None:
+        return
+    _check_known(f"{dotted}.regimes", "variable", [model.regimes], usable, problems)
+    if dynamic or model.lag_error or model.regimes in (model.y, *model.x):
+        problems.add(
+            f"{dotted}.regimes",
+            "regimes go neither with lags in time or of the error nor with a variable of x or y",
+        )
+    if model.estimator != "lee_yu" or model.covariance not in ("information", "cluster", "driscoll_kraay"):
+        problems.add(
+            f"{dotted}.regimes", "regimes go with lee_yu and with information, cluster or driscoll_kraay"
+        )
 
 
 def _check_compare(

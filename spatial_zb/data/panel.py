@@ -23,7 +23,7 @@ from spatial_zb.text import Text
 __all__ = ["Panel", "build_panel", "period_numbers", "require_consecutive", "unit_ids"]
 
 #: Names that tables and formulas keep for parameters.
-RESERVED = frozenset({"rho", "lam", "sigma2", "(Intercept)"})
+RESERVED = frozenset({"rho", "lam", "tau", "eta", "sigma2", "(Intercept)"})
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,16 +24,18 @@ class Fit(Estimates):
         Estimates by term (x, ``W_x``, ``rho``, ``lam``, ``sigma2``, and ``phi`` = σ²_μ/σ²_ε with random
         effects) and their covariance; NaN where no standard error can be claimed.
     estimator
-        ``"lee_yu"``, ``"direct"`` or ``"gmm"`` as asked; ``"ml"`` with random effects.
+        ``"lee_yu"``, ``"direct"``, ``"gmm"``, ``"yang"`` or ``"uncorrected"`` as asked; ``"ml"`` with random effects.
     log_likelihood
-        With all constants; under ``lee_yu`` that of the transformed data; NaN with ``gmm``.
+        With all constants; under ``lee_yu`` that of the transformed data, with lags in time at its maximum before the
+        correction; NaN with ``gmm``, and with regimes under two-way effects.
     residuals
         (T, n) ε̂ after the fixed-effects transform; with random effects, after the best linear prediction of
         the unit effects.
     convergence
         ``converged``, ``at_bound``, ``gradient``, ``modes`` (local maxima of the likelihood) and, for large
-        W, ``probe_error``; with ``gmm`` the instruments used and dropped, first-stage strength and the test
-        of over-identification.
+        W, ``probe_error``; with lags in time ``uncorrected`` estimates, ``corrected`` and the largest eigenvalue of the
+        process (``radius``, and off period means); with ``regimes`` their two values; with ``gmm`` the instruments
+        used and dropped, first-stage strength and the test of over-identification.
     """
 
     spec: DurbinSpec
@@ -43,7 +45,7 @@ class Fit(Estimates):
 
     def __repr__(self) -> str:
         state = "" if self.converged else ", n.c."
-        what = f"{self.spec.family} of {self.spec.y!r}, {self.spec.fixed_effects} effects"
+        what = f"{self.spec.title} of {self.spec.y!r}, {self.spec.fixed_effects} effects"
         return f"Fit({what}, {self.weights.label!r}{state})"
 
     @property
@@ -84,7 +86,7 @@ class Fit(Estimates):
     def glance(self) -> pd.DataFrame:
         """The fit in one row."""
         row = {
-            "model": self.spec.family,
+            "model": self.spec.title,
             "y": self.spec.y,
             "fixed_effects": self.spec.fixed_effects,
             "estimator": self.estimator,

@@ -216,7 +216,7 @@ def _columns_needed(study: Study, variables: Iterable[str], names: Iterable[str]
     needed = {n for v in variables for n in compile_expression(study.variables[v].expression).names}
     if names is not None:
         return needed | set(names)
-    needed |= {n for m in study.models.values() for n in (m.y, *m.x)}
+    needed |= {n for m in study.models.values() for n in (m.y, *m.x, *filter(None, [m.regimes]))}
     needed |= {n for s in study.systems.values() for e in s.equations.values() for n in (e.y, *e.endog, *e.x)}
     needed |= {w.variable for w in study.weights.values() if isinstance(w, EconomicDistance | Gravity)}
     needed |= {n for index in study.indices.values() for n in index.columns}

@@ -49,6 +49,8 @@ INSTRUMENTAL_FACTS = ("kp_f", "j", "j_p")
 
 ESTIMATORS = {
     "lee_yu": Text("Lee–Yu ML", "Lee–Yu 极大似然"),
+    "yang": Text("Bias-corrected score", "偏差修正得分"),
+    "uncorrected": Text("ML, uncorrected", "未修正极大似然"),
     "direct": Text("Direct ML", "直接极大似然"),
     "ml": Text("ML", "极大似然"),
     "qml": Text("QML", "拟极大似然"),
