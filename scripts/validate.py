@@ -14,9 +14,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from validation import resampled, sizes, small_sample
+from validation import other_software, resampled, sizes, small_sample, systems
 
-PARTS = {"small_sample": small_sample.run, "resampled": resampled.run, "sizes": sizes.run}
+PARTS = {
+    "small_sample": small_sample.run,
+    "sizes": sizes.run,
+    "systems": systems.run,
+    "resampled": resampled.run,
+    "other_software": other_software.run,
+}
 
 
 def main() -> None:

@@ -59,12 +59,10 @@ def replicate(cell: Cell, seed: int, index: int) -> pd.DataFrame:
 
 
 def _rows(terms: pd.DataFrame, effects: pd.DataFrame, interval: str) -> list[tuple]:
-    both = [*terms.itertuples(index=False), *effects.itertuples(index=False)]
     names = [*(NAMES.get(term, term) for term in terms["term"]), *effects["effect"]]
-    return [
-        (name, interval, row.conf_low, row.conf_high, row.estimate, np.nan, np.nan)
-        for name, row in zip(names, both, strict=True)
-    ]
+    columns = ["conf_low", "conf_high", "estimate"]
+    numbers = np.concatenate([terms[columns].to_numpy(), effects[columns].to_numpy()])
+    return [(name, interval, *row, np.nan, np.nan) for name, row in zip(names, numbers, strict=True)]
 
 
 def run_cell(cell: Cell, replications: int, seed: int = SEED, workers: int = 1) -> pd.DataFrame:

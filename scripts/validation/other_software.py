@@ -1,0 +1,142 @@
+"""The same quantities as PySAL's spreg computes them, on the same simulated panels.
+
+Unit effects, SAR and SEM by ``Panel_FE_Lag`` and ``Panel_FE_Error`` (direct maximum likelihood after demeaning) beside
+``fit_durbin``; LM tests of pooled least squares by ``panel_LMlag``, ``panel_LMerror`` and their robust forms beside
+``diagnose``. Panels have unit effects and x correlated with them for the estimators, and no effects for the tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+import warnings
+from functools import partial
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+import spatial_zb as zb
+from spatial_zb.execute import run_tasks
+from spatial_zb.hypotheses import _case, _rows
+
+from .places import KINDS, OUT, PERIODS, SIZES, weights
+
+TABLE = OUT / "other_software.csv"
+SEED = 20261126
+KEYS = ["n", "weights", "model", "spatial"]
+TESTS = {
+    "LM lag": "panel_LMlag",
+    "LM error": "panel_LMerror",
+    "LM lag, robust": "panel_rLMlag",
+    "LM error, robust": "panel_rLMerror",
+}
+
+
+def design() -> list[tuple[int, str, str, float]]:
+    """n, W, SAR or SEM or the tests, ρ or λ."""
+    places = list(product(SIZES, KINDS))
+    fits = [(n, k, model, c) for c, model, (n, k) in product((0.3, 0.0, 0.6), ("SAR", "SEM"), places)]
+    return fits + [(n, k, "tests", 0.0) for n, k in places]
+
+
+def pysal_weights(W: zb.Weights):
+    """The same matrix as a libpysal W in the same order."""
+    from libpysal.weights import W as PysalW
+
+    rows = [W.matrix.indices[W.matrix.indptr[i] : W.matrix.indptr[i + 1]] for i in range(W.n)]
+    data = [W.matrix.data[W.matrix.indptr[i] : W.matrix.indptr[i + 1]] for i in range(W.n)]
+    ids = list(range(W.n))
+    return PysalW(
+        {i: list(map(int, rows[i])) for i in ids},
+        {i: list(map(float, data[i])) for i in ids},
+        id_order=ids,
+        silence_warnings=True,
+    )
+
+
+def replicate(
+    cell: tuple[int, str, str, float], seed: int, index: int
+) -> list[tuple[str, str, float, float]]:
+    """(program, parameter, estimate, standard error), or (program, test, p-value, NaN)."""
+    n, kind, model, spatial = cell
+    W = weights(n, kind)
+    rng = np.random.default_rng([seed, n, len(kind), len(model), round(100 * spatial), index])
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        if model == "tests":
+            panel = zb.simulate_durbin(W, PERIODS, {"x": 1.0}, unit_effects=0, time_effects=0, rng=rng)
+            return _tests(panel, W)
+        strength = {"rho" if model == "SAR" else "lam": spatial}
+        panel = zb.simulate_durbin(W, PERIODS, {"x": 1.0}, time_effects=0, rng=rng, **strength)
+        return _fits(panel, W, model)
+
+
+def _fits(panel: zb.Panel, W: zb.Weights, model: str) -> list[tuple[str, str, float, float]]:
+    import spreg
+
+    name = "rho" if model == "SAR" else "lam"
+    spec = zb.DurbinSpec("y", ["x"], model == "SAR", [], model == "SEM", "unit")
+    fit = zb.fit_durbin(spec, panel, W)
+    rows = []
+    if fit.converged:
+        rows = [("spatial_zb", term, fit.params[term], fit.bse[term]) for term in ("x", name)]
+    estimator = spreg.Panel_FE_Lag if model == "SAR" else spreg.Panel_FE_Error
+    other = estimator(panel.array("y").T, panel.array("x").T, pysal_weights(W))
+    values, errors = np.ravel(other.betas), np.ravel(other.std_err)
+    if np.isfinite(errors[:2]).all():
+        rows += [("spreg", term, v, e) for term, v, e in zip(("x", name), values, errors, strict=False)]
+    return rows
+
+
+def _tests(panel: zb.Panel, W: zb.Weights) -> list[tuple[str, str, float, float]]:
+    from spreg import diagnostics_panel
+
+    case = _case(zb.DurbinSpec("y", ["x"], fixed_effects="none"), panel, W, "lee_yu")
+    rows = [("spatial_zb", r.test, r.p_value, np.nan) for r in _rows(case, ("lag_error",)) if r.test in TESTS]
+    y, x, other = panel.array("y").reshape(-1, 1), panel.array("x").reshape(-1, 1), pysal_weights(W)
+    return rows + [
+        ("spreg", test, float(getattr(diagnostics_panel, name)(y, x, other)[1]), np.nan)
+        for test, name in TESTS.items()
+    ]
+
+
+def run_cell(cell: tuple[int, str, str, float], replications: int, seed: int, workers: int) -> pd.DataFrame:
+    """One row per program and parameter (bias, sd, coverage) or test (size)."""
+    start = time.perf_counter()
+    found = run_tasks(partial(replicate, cell, seed), range(replications), workers=workers)
+    draws = pd.DataFrame(
+        [row for rows in found for row in rows], columns=["program", "parameter", "estimate", "std_error"]
+    )
+    rows = []
+    for (program, name), group in draws.groupby(["program", "parameter"], sort=False):
+        row = {"program": program, "parameter": name, "used": len(group)}
+        if cell[2] == "tests":
+            row |= {"size": (group["estimate"] < 0.05).mean()}
+        else:
+            off = group["estimate"] - (1.0 if name == "x" else cell[3])
+            row |= {
+                "bias": off.mean(),
+                "sd": off.std(),
+                "median_std_error": group["std_error"].median(),
+                "coverage": (off.abs() <= 1.959964 * group["std_error"]).mean(),
+            }
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    for position, (key, value) in enumerate(zip(KEYS, cell, strict=True)):
+        table.insert(position, key, value)
+    return table.assign(replications=replications, seed=seed, seconds=round(time.perf_counter() - start, 1))
+
+
+def run(replications: int = 300, workers: int = 1, seed: int = SEED) -> None:
+    """Simulate what is missing; the table is written after every cell."""
+    done = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=[*KEYS, "replications", "seed"])
+    done = done[(done["replications"] >= replications) & (done["seed"] == seed)]
+    parts = []
+    for cell in design():
+        here = done[(done[KEYS] == list(cell)).all(axis=1)]
+        parts.append(here if len(here) else run_cell(cell, replications, seed, workers))
+        if not len(here):
+            pd.concat(parts, ignore_index=True).to_csv(TABLE, index=False, float_format="%.6g")
+            print(cell, f"{parts[-1]['seconds'].iloc[0]} s", flush=True)
