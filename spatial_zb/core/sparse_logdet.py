@@ -10,7 +10,8 @@ Known unit eigenvalues, one per closed class of a row-normalised W, are taken ou
 
 References: Pace & Barry (1997), Geogr. Analysis 29: 232-247 (sparse determinants); Pace & LeSage (2004), Comput.
 Statist. Data Anal. 45: 179-196 (Chebyshev); Trefethen (2013), Approximation Theory and Approximation Practice, ch. 8;
-Ubaru, Chen & Saad (2017), SIAM J. Matrix Anal. Appl. 38: 1075-1099 (stochastic Lanczos quadrature).
+Ubaru, Chen & Saad (2017), SIAM J. Matrix Anal. Appl. 38: 1075-1099 (stochastic Lanczos quadrature); Paige (1980),
+Linear Algebra Appl. 34: 235-258 (Lanczos without orthogonalising again).
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from functools import cached_property
 import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
+from scipy import linalg, sparse
 from scipy.sparse import csgraph
-from scipy.sparse.linalg import ArpackNoConvergence, eigs, eigsh, splu
+from scipy.sparse.linalg import ArpackNoConvergence, eigs, splu
 
 from spatial_zb.errors import WeightsError
 
@@ -59,6 +60,8 @@ MARGIN = 5e-5
 PROBES, STEPS = 4, 16
 #: Accuracy of the Lanczos eigenvalue at an end of the interval; what is left is bounded by its residual.
 LANCZOS_TOLERANCE = 1e-5
+#: Its steps at most, and those between two looks at how accurate it is.
+LANCZOS_STEPS, LANCZOS_CHECK = 1000, 12
 #: Accuracy of the largest eigenvalue, by which weights are divided.
 RADIUS_TOLERANCE = 1e-12
 #: A spectral radius below this share of its bound is that of a W without cycles, whose eigenvalues are all zero.
@@ -493,11 +496,21 @@ def _extreme_eigenvalue(form: sparse.csr_array, which: str) -> float:
     A Ritz value lies inside the spectrum and within its residual of an eigenvalue: what is given here is outside,
     so that its inverse is an admissible ρ. Without convergence: Gershgorin's bound.
     """
-    start = np.random.default_rng(form.shape[0]).standard_normal(form.shape[0])
+    n = form.shape[0]
     sign = 1.0 if which == "LA" else -1.0
-    try:
-        value, vector = eigsh(form, 1, which=which, v0=start, tol=LANCZOS_TOLERANCE)
-    except ArpackNoConvergence:
-        return sign * largest_sums(form)
-    residual = form @ vector[:, 0] - value[0] * vector[:, 0]
-    return float(value[0] + sign * np.sqrt(residual @ residual))
+    v = np.random.default_rng(n).standard_normal(n)
+    v, before = v / np.sqrt(v @ v), np.zeros(n)
+    diagonal, side = [], [0.0]
+    for step in range(1, LANCZOS_STEPS + 1):
+        w = form @ v - side[-1] * before
+        diagonal.append(float(w @ v))
+        w -= diagonal[-1] * v
+        side.append(float(np.sqrt(w @ w)))
+        if step % LANCZOS_CHECK == 0 or side[-1] < LANCZOS_TOLERANCE:
+            place = (0, 0) if which == "SA" else (step - 1, step - 1)
+            value, weights = linalg.eigh_tridiagonal(diagonal, side[1:-1], select="i", select_range=place)
+            residual = side[-1] * abs(weights[-1, 0])  # without the vector itself (Paige 1980)
+            if residual <= LANCZOS_TOLERANCE * abs(value[0]):
+                return float(value[0] + sign * residual)
+        v, before = w / side[-1], v
+    return sign * largest_sums(form)
