@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import linalg
 
-from spatial_zb.compare.moments import Filtered, Moments, filtered_products, interpolated, shared_moments
+from spatial_zb.compare.moments import (
+    Filtered,
+    Moments,
+    filtered_products,
+    interpolated,
+    shared_moments,
+    trace_products,
+)
 from spatial_zb.core.covariance import Residuals, hessian, information, inverse_or_nan
 from spatial_zb.core.impacts import Multipliers, average_effects, multipliers, no_multipliers
 from spatial_zb.core.spatial_ml import (
@@ -65,9 +73,12 @@ class Option:
 
 @dataclass(frozen=True)
 class Block:
-    """Cells of one panel (the sample) and one W of its units; ``shared`` when they can be estimated together."""
+    """Cells of one W: all ``options`` with each of some panels of its units (samples that differ in their periods).
 
-    panel: Panel
+    ``shared`` when they can be estimated together.
+    """
+
+    panels: tuple[Panel, ...]
     weights: Weights
     options: tuple[Option, ...]
     shared: bool
@@ -96,25 +107,26 @@ def fit_block(block: Block) -> dict[str, pd.DataFrame]:
 
     Returns
     -------
-    ``cells``, ``estimates`` and ``effects`` as in :class:`spatial_zb.compare.grid.Grid`, with the place of the cell
-    among the options as column ``cell`` instead of its choices.
+    ``cells``, ``estimates`` and ``effects`` as in :class:`spatial_zb.compare.grid.Grid`, with the number of the cell
+    instead of its choices as column ``cell``; options count up within panels.
     """
+    cells = list(product(block.panels, block.options))
     found = _together(block) if block.shared else {}
-    records: list[_Record | dict[str, Any]] = []
-    for i, option in enumerate(block.options):
-        record = found.get(i)
-        records.append(_single(option, block) if record is None else record)
+    records = [
+        found[i] if i in found else _single(option, panel, block.weights)
+        for i, (panel, option) in enumerate(cells)
+    ]
     return _frames(records)
 
 
 # --- one cell by fit_durbin
 
 
-def _single(option: Option, block: Block) -> dict[str, Any]:
+def _single(option: Option, panel: Panel, weights: Weights) -> dict[str, Any]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SpatialZbWarning)
         try:
-            fit = fit_durbin(option.spec, block.panel, block.weights, option.estimator, option.covariance)
+            fit = fit_durbin(option.spec, panel, weights, option.estimator, option.covariance)
             effects = spatial_effects(fit).tidy()
         except SpatialZbError as error:
             return {"facts": {"converged": False, "notes": "", "reason": str(error)}}
@@ -150,7 +162,7 @@ class _Record:
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """A model at its maximum; the residuals of the last three arrays are in the basis of the moments."""
+    """A model at its maximum: which columns of the moments it has, their basis, and where the likelihood is highest."""
 
     option: Option
     where: NDArray[np.intp]
@@ -158,23 +170,54 @@ class _Point:
     sample: TransformedSample
     best: Maximum
 
+    @property
+    def coefficient(self) -> float:
+        """ρ̂, or λ̂."""
+        return self.best.rho + self.best.lam
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A model at its maximum, and the covariance asked for."""
+
+    covariance: str
+    point: _Point
+
+    @property
+    def expected(self) -> bool:
+        """Whether tr G'G and products with G are needed for the information matrix."""
+        return self.covariance == "information" and bool(self.point.option.spec.spatial_terms)
+
 
 def _together(block: Block) -> dict[int, _Record]:
-    """Records of the cells that the shared moments can answer, by place."""
-    panel, weights = block.panel, block.weights
-    out: dict[int, _Record] = {}
+    """Records of the cells that the shared moments can answer, by number."""
+    _prepare(block)
     kinds = dict.fromkeys(option.spec.transform for option in block.options)
-    spatial = sum(bool(option.spec.spatial_terms) for option in block.options)
-    if spatial >= MANY:
-        low, high = weights.logdet.interval
-        margin = END_MARGIN * (high - low)
-        weights.logdet.cover(low + margin, high - margin)
-    for effects in kinds:
-        mine = {i: option for i, option in enumerate(block.options) if option.spec.transform == effects}
-        moments = _moments(panel, weights, effects, [option.spec for option in mine.values()])
+    runs = []
+    for (place, panel), effects in product(enumerate(block.panels), kinds):
+        first = place * len(block.options)
+        mine = {
+            first + i: option for i, option in enumerate(block.options) if option.spec.transform == effects
+        }
+        moments = _moments(panel, block.weights, effects, [option.spec for option in mine.values()])
         if moments is not None:
-            out |= _records(block, mine, moments)
+            runs.append((moments, _points(mine, moments, panel)))
+    traces = _CrossTraces(block.weights, [c for _, asked in runs for c in asked.values()])
+    out = {}
+    for moments, asked in runs:
+        answers = _Answers(moments, list(asked.values()), traces)
+        records = {i: _record(cell, moments, answers) for i, cell in asked.items()}
+        out |= {i: record for i, record in records.items() if record is not None}
     return out
+
+
+def _prepare(block: Block) -> None:
+    """With many cells, make the log-determinant ready for all admissible ρ."""
+    spatial = sum(bool(option.spec.spatial_terms) for option in block.options)
+    if spatial * len(block.panels) >= MANY:
+        low, high = block.weights.logdet.interval
+        margin = END_MARGIN * (high - low)
+        block.weights.logdet.cover(low + margin, high - margin)
 
 
 def _moments(panel: Panel, weights: Weights, effects: Any, specs: Sequence[DurbinSpec]) -> Moments | None:
@@ -191,17 +234,15 @@ def _moments(panel: Panel, weights: Weights, effects: Any, specs: Sequence[Durbi
     return shared_moments(panel, weights, effects, *map(list, names), any(spec.lag_error for spec in specs))
 
 
-def _records(block: Block, mine: Mapping[int, Option], moments: Moments) -> dict[int, _Record]:
+def _points(mine: Mapping[int, Option], moments: Moments, panel: Panel) -> dict[int, _Cell]:
+    """The maximum of every model, once for all its covariances."""
     points: dict[tuple[DurbinSpec, str], _Point | None] = {}
     for option in mine.values():
         key = option.spec, option.estimator
         if key not in points:
-            points[key] = _maximum(option, moments, block.panel)
-    kept = {i: points[option.spec, option.estimator] for i, option in mine.items()}
-    kept = {i: point for i, point in kept.items() if point is not None}
-    answer = _Answers(moments, [(mine[i].covariance, point) for i, point in kept.items()])
-    done = {i: _record(point, mine[i].covariance, moments, answer, block) for i, point in kept.items()}
-    return {i: record for i, record in done.items() if record is not None}
+            points[key] = _maximum(option, moments, panel)
+    found = {i: points[option.spec, option.estimator] for i, option in mine.items()}
+    return {i: _Cell(mine[i].covariance, point) for i, point in found.items() if point is not None}
 
 
 def _maximum(option: Option, moments: Moments, panel: Panel) -> _Point | None:
@@ -260,31 +301,52 @@ def _only_multiplies(y: Array, Wy: Array, Z: Array, WZ: Array) -> bool:
 
 
 @dataclass(frozen=True)
+class _CrossTraces:
+    """tr G'G at the ρ̂ and λ̂ of all cells of one W."""
+
+    weights: Weights
+    asked: Sequence[_Cell]
+
+    def at(self, c: float, centred: bool) -> float:
+        """tr (JG)'(JG), with J = I when not centred."""
+        return (self._centred if centred else self._plain)(c)
+
+    @cached_property
+    def _centred(self) -> Callable[[float], float]:
+        return self._of(True)
+
+    @cached_property
+    def _plain(self) -> Callable[[float], float]:
+        return self._of(False)
+
+    def _of(self, centred: bool) -> Callable[[float], float]:
+        asking = [c.point for c in self.asked if c.expected and c.point.sample.centred == centred]
+        return trace_products(self.weights, centred, np.array([point.coefficient for point in asking]))
+
+
+@dataclass(frozen=True)
 class _Answers:
-    """What the models ask of G, at any of their ρ̂ or λ̂."""
+    """What the models of one panel and kind of effects ask of G, at any of their ρ̂ or λ̂."""
 
     moments: Moments
-    asked: Sequence[tuple[str, _Point]]
-    _none: dict[str, Any] = field(default_factory=dict)
+    asked: Sequence[_Cell]
+    traces: _CrossTraces
 
     @cached_property
     def at(self) -> Callable[[float], Filtered]:
         """Products with G, for the models with the expected information or, without Wι = ι, with effects."""
         moments = self.moments
-        expected = [
-            point for kind, point in self.asked if kind == "information" and point.best.rho + point.best.lam
+        asking = [
+            c.point.best.rho
+            for c in self.asked
+            if c.point.option.spec.lag_y and (c.expected or not moments.weights.row_normalised)
         ]
-        lagged = [point for _, point in self.asked if point.option.spec.lag_y]
-        asking = expected if moments.weights.row_normalised else [*expected, *lagged]
-        centrings = frozenset(point.sample.centred for point in expected)
-        points = np.array([point.best.rho + point.best.lam for point in asking] or [0.0])
-        size = moments.full.shape[2]
         packed = interpolated(
-            lambda c: filtered_products(moments, c, bool(lagged), centrings).packed(),
-            points,
+            lambda c: filtered_products(moments, c).packed(),
+            np.array(asking),
             moments.weights.logdet.interval,
         )
-        return lambda c: Filtered.unpacked(packed(c), size)
+        return lambda c: Filtered.unpacked(packed(c), moments.full.shape[2])
 
     def multipliers(self, rho: float | None) -> Multipliers:
         """Multipliers of effects; ``rho`` None in models without a lag of y."""
@@ -304,11 +366,10 @@ class _Answers:
         return no_multipliers(self.moments.weights.matrix)
 
 
-def _record(
-    point: _Point, covariance: str, moments: Moments, answers: _Answers, block: Block
-) -> _Record | None:
+def _record(cell: _Cell, moments: Moments, answers: _Answers) -> _Record | None:
+    point = cell.point
     spec, best, sample = point.option.spec, point.best, point.sample
-    cov = _covariance(point, covariance, moments, answers)
+    cov = _covariance(cell, moments, answers)
     if cov is None:
         return None
     k, spatial = len(spec.terms), [best.rho] * bool(spec.lag_y) + [best.lam] * bool(spec.lag_error)
@@ -326,19 +387,22 @@ def _record(
     effect, effect_error = _effects(
         spec, estimate, cov, answers.multipliers(best.rho if spec.lag_y else None)
     )
-    facts = _facts(point, covariance, moments, sigma2, block)
+    facts = _facts(cell, moments, sigma2)
     terms = (*spec.terms, *spec.spatial_terms, "sigma2")
     return _Record(facts, terms, spec.regressors, estimate, errors, effect, effect_error, df)
 
 
-def _covariance(point: _Point, covariance: str, moments: Moments, answers: _Answers) -> Array | None:
+def _covariance(cell: _Cell, moments: Moments, answers: _Answers) -> Array | None:
     """Covariance of (δ, ρ or λ, σ²); None where it does not exist."""
+    point = cell.point
     spec, best, sample = point.option.spec, point.best, point.sample
-    expected = covariance == "information"
-    filtered = answers.at(best.rho + best.lam) if expected and spec.spatial_terms else None
+    filtered = answers.at(best.rho) if cell.expected and spec.lag_y else None
+    square = answers.traces.at(point.coefficient, sample.centred) if cell.expected else 0.0
     parts = _residuals(point, moments, filtered)
-    traces = _traces(point, moments, filtered)
-    matrix = (information if expected else hessian)(parts, traces, best.sigma2, sample)
+    expected = cell.covariance == "information"
+    matrix = (information if expected else hessian)(
+        parts, _traces(point, moments, square), best.sigma2, sample
+    )
     k = len(point.where)
     active = [*range(k), *([k] if spec.lag_y else []), *([k + 1] if spec.lag_error else []), k + 2]
     cov, positive = inverse_or_nan(matrix[np.ix_(active, active)])
@@ -375,14 +439,13 @@ def _taller(values: Array) -> Array:
     return np.concatenate([values, np.zeros((1, *values.shape[1:]))])
 
 
-def _traces(point: _Point, moments: Moments, filtered: Filtered | None) -> Traces:
-    """Traces of G or H; those that belong to a coefficient held at zero are not looked at."""
+def _traces(point: _Point, moments: Moments, square: float) -> Traces:
+    """Traces of G or H, ``square`` that of G'G or H'H; those of a coefficient held at zero are not looked at."""
     spec, logdet, centred = point.option.spec, moments.weights.logdet, point.sample.centred
     if not spec.spatial_terms:
         return Traces(*[0.0] * 9)
-    c = point.best.rho + point.best.lam
+    c = point.coefficient
     one, two = -float(logdet.first(c, centred)), -float(logdet.second(c, centred))
-    square = float(filtered.gtg[int(centred)]) if filtered is not None else 0.0
     if spec.lag_y:
         return Traces(one, 0.0, two, 0.0, 0.0, square, 0.0, 0.0, 0.0)
     return Traces(0.0, one, 0.0, 0.0, two, 0.0, 0.0, square, 0.0)
@@ -403,23 +466,24 @@ def _effects(spec: DurbinSpec, estimate: Array, cov: Array, m: Multipliers) -> t
     return effect, np.sqrt(((gradient @ blocks) * gradient).sum(axis=2))
 
 
-def _facts(point: _Point, covariance: str, moments: Moments, sigma2: float, block: Block) -> dict[str, Any]:
+def _facts(cell: _Cell, moments: Moments, sigma2: float) -> dict[str, Any]:
     """What ``Fit.glance()`` says, and the notes."""
-    option, best, sample = point.option, point.best, point.sample
+    option, best, sample = cell.point.option, cell.point.best, cell.point.sample
+    weights, covariance = moments.weights, cell.covariance
     spec, n, T = option.spec, sample.n_units, sample.n_periods
     parameters = len(spec.terms) + len(spec.spatial_terms) + 1
     parameters += sample.absorbed if option.estimator == "direct" else 0
     squares = best.sigma2 * sample.observations
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SpatialZbWarning)
-        say_what_matters(spec, block.weights, option.estimator, covariance, best, n, T, True)
+        say_what_matters(spec, weights, option.estimator, covariance, best, n, T, True)
     return {
         "model": spec.family,
         "y": spec.y,
         "fixed_effects": spec.fixed_effects,
         "estimator": option.estimator,
-        "weights": block.weights.label,
-        "normalisation": block.weights.normalisation,
+        "weights": weights.label,
+        "normalisation": weights.normalisation,
         "covariance": covariance,
         "nobs": sample.observations,
         "n_units": n,

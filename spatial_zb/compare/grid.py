@@ -175,18 +175,22 @@ def specification_grid(
     parts = _parts(panel, samples or {"all": {}}, periods)
     options = [Option(spec, e, c) for spec, e, c in product(named.values(), estimators, covariances)]
     labels = list(product(named, estimators, covariances))
-    tasks, cells, refused, keys = [], [], {}, []
-    for (where, part), (name, W) in product(parts.items(), everywhere.items()):
-        first = len(keys)
-        keys += [(spec, name, *where, e, c) for spec, e, c in labels]
-        try:
-            own = W.subset(part.units)
-        except SpatialZbError as error:
-            refused |= dict.fromkeys(range(first, len(keys)), str(error))
-            continue
-        for places, block in _blocks(part, own, options):
-            tasks.append(block)
-            cells.append(first + np.array(places))
+    places = list(product(parts, everywhere))
+    keys = [(spec, name, *where, e, c) for where, name in places for spec, e, c in labels]
+    first = {place: i * len(options) for i, place in enumerate(places)}
+    tasks, cells, refused = [], [], {}
+    for name, W in everywhere.items():
+        for group in _same_units(parts):
+            begin = {where: first[where, name] for where in group}
+            try:
+                own = W.subset(next(iter(group.values())).units)
+            except SpatialZbError as error:
+                lost = [start + i for start in begin.values() for i in range(len(options))]
+                refused |= dict.fromkeys(lost, str(error))
+                continue
+            for which, chosen, block in _blocks(group, own, options):
+                tasks.append(block)
+                cells.append(np.array([begin[where] + i for where in which for i in chosen]))
     results = run_tasks(
         fit_block, tasks, workers=workers, scheduler=scheduler, store=_opened(store), progress=progress
     )
@@ -232,17 +236,32 @@ def _sample(panel: Panel, name: str, choice: Any) -> Panel:
     return panel.select(units=choice.get("units"), periods=choice.get("periods"))
 
 
-def _blocks(part: Panel, weights: Weights, options: list[Option]) -> list[tuple[list[int], Block]]:
-    """Tasks of one W and sample: all cells that share moments, and the others a few at a time.
+def _same_units(parts: Mapping[tuple[str, ...], Panel]) -> list[dict[tuple[str, ...], Panel]]:
+    """Parts of the panel that have the same units and so the same W, together."""
+    groups: dict[tuple[str, ...], dict[tuple[str, ...], Panel]] = {}
+    for where, part in parts.items():
+        groups.setdefault(tuple(part.units), {})[where] = part
+    return list(groups.values())
+
+
+def _blocks(
+    group: Mapping[tuple[str, ...], Panel], weights: Weights, options: list[Option]
+) -> list[tuple[list[tuple[str, ...]], list[int], Block]]:
+    """Tasks of one W: all cells that share moments, and the others a few at a time; with their parts and options.
 
     The division does not depend on the number of workers, so that neither do the numbers.
     """
-    shared = [i for i, option in enumerate(options) if shares_moments(option, weights, len(part.periods))]
+    shortest = min(len(part.periods) for part in group.values())
+    shared = [i for i, option in enumerate(options) if shares_moments(option, weights, shortest)]
     alone = sorted(set(range(len(options))) - set(shared))
-    places = [shared] * bool(shared) + [
-        alone[k : k + SINGLE_CELLS] for k in range(0, len(alone), SINGLE_CELLS)
-    ]
-    return [(p, Block(part, weights, tuple(options[i] for i in p), p is shared)) for p in places]
+    out = []
+    if shared:
+        block = Block(tuple(group.values()), weights, tuple(options[i] for i in shared), True)
+        out.append((list(group), shared, block))
+    for (where, part), k in product(group.items(), range(0, len(alone), SINGLE_CELLS)):
+        some = alone[k : k + SINGLE_CELLS]
+        out.append(([where], some, Block((part,), weights, tuple(options[i] for i in some), False)))
+    return out
 
 
 def _choices(keys: list[tuple[str, ...]], timed: bool, specs: Any) -> pd.DataFrame:

@@ -28,7 +28,15 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import ABSORBED
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["Filtered", "LeftSide", "Moments", "filtered_products", "interpolated", "shared_moments"]
+__all__ = [
+    "Filtered",
+    "LeftSide",
+    "Moments",
+    "filtered_products",
+    "interpolated",
+    "shared_moments",
+    "trace_products",
+]
 
 Array = NDArray[np.float64]
 
@@ -150,53 +158,49 @@ def _left_sides(
 class Filtered:
     """Products with G at one ρ.
 
-    ``zgz, zggz`` (p, p): Z'GZ and Z'G'GZ of the transformed columns Z, with the transform after G; ``gtg`` tr G'G
-    without and with the centring of :func:`filter_traces` (NaN where it is not needed); ``sums`` (4,): p, q and their
-    derivatives of :class:`spatial_zb.core.impacts.Multipliers`, zero when W is row-normalised.
+    ``zgz, zggz`` (p, p): Z'GZ and Z'G'GZ of the transformed columns Z, with the transform after G; ``sums`` (4,): p, q
+    and their derivatives of :class:`spatial_zb.core.impacts.Multipliers`, zero when W is row-normalised.
     """
 
     zgz: Array
     zggz: Array
-    gtg: Array
     sums: Array
 
     def packed(self) -> Array:
         """All numbers in one vector."""
-        return np.concatenate([self.zgz.ravel(), self.zggz.ravel(), self.gtg, self.sums])
+        return np.concatenate([self.zgz.ravel(), self.zggz.ravel(), self.sums])
 
     @classmethod
     def unpacked(cls, values: Array, p: int) -> Filtered:
         """Undo :meth:`packed`."""
         square = p * p
         shaped = values[:square].reshape(p, p), values[square : 2 * square].reshape(p, p)
-        return cls(*shaped, values[2 * square : 2 * square + 2], values[2 * square + 2 :])
+        return cls(*shaped, values[2 * square :])
 
 
-def filtered_products(moments: Moments, rho: float, lag: bool, centrings: frozenset[bool]) -> Filtered:
-    """Apply G to all columns, with one factorisation.
-
-    ``lag``: whether some model has ρ, else only tr G'G is asked for (of λ). ``centrings``: which of tr G'G.
-    """
-    weights, p = moments.weights, moments.full.shape[2]
-    W = weights.matrix
+def filtered_products(moments: Moments, rho: float) -> Filtered:
+    """Apply G to all columns, with one factorisation."""
+    W = moments.weights.matrix
+    T, n, p = moments.full.shape
     solve = filter_solver(W, rho)
-    gtg = np.array(
-        [
-            filter_traces(W, weights.logdet, rho, rho, centred, solve).gtg if centred in centrings else 0.0
-            for centred in (False, True)
-        ]
-    )
-    zgz, zggz, sums = np.zeros((p, p)), np.zeros((p, p)), np.zeros(4)
-    if lag:
-        T, n, _ = moments.full.shape
-        units_first = np.moveaxis(moments.full, 1, 0).reshape(n, T * p)
-        moved = np.moveaxis((W @ solve(units_first)).reshape(n, T, p), 0, 1)
-        moved = demean(moved, moments.effects).reshape(T * n, p)
-        zgz, zggz = moments.full.reshape(T * n, p).T @ moved, moved.T @ moved
-        if not weights.row_normalised:
-            m = multipliers(rho, W, weights.logdet, False)
-            sums = np.array([m.p, m.q, m.dp, m.dq])
-    return Filtered(zgz, zggz, gtg, sums)
+    units_first = np.moveaxis(moments.full, 1, 0).reshape(n, T * p)
+    moved = np.moveaxis((W @ solve(units_first)).reshape(n, T, p), 0, 1)
+    moved = demean(moved, moments.effects).reshape(T * n, p)
+    sums = np.zeros(4)
+    if not moments.weights.row_normalised:
+        m = multipliers(rho, W, moments.weights.logdet, False)
+        sums = np.array([m.p, m.q, m.dp, m.dq])
+    return Filtered(moments.full.reshape(T * n, p).T @ moved, moved.T @ moved, sums)
+
+
+def trace_products(weights: Weights, centred: bool, points: Array) -> Callable[[float], float]:
+    """Give tr G'G as a function of ρ or λ, for all ``points`` where it is needed."""
+
+    def exactly(c: float) -> Array:
+        return np.array([filter_traces(weights.matrix, weights.logdet, c, c, centred).gtg])
+
+    answer = interpolated(exactly, points, weights.logdet.interval)
+    return lambda c: float(answer(c)[0])
 
 
 def interpolated(
