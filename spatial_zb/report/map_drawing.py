@@ -20,7 +20,7 @@ from spatial_zb.report.places import (
     project,
     unique_ids,
 )
-from spatial_zb.report.sheet import Inset, MapText, lay_out, set_extent
+from spatial_zb.report.sheet import Inset, MapText, lay_out, outline_path, set_extent
 from spatial_zb.report.style import GREY, HATCH, INK, Drawing, FigureStyle, words
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights, match_units, text_ids
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame, GeoSeries
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.path import Path
 
 __all__ = [
     "NO_DATA",
@@ -66,7 +65,7 @@ class MapClass:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What every map takes: labels, outlines, projection, words, links to draw, and a key of its own."""
+    """What every map takes: labels, outlines, projection, words, links to draw, a key of its own, a wider area."""
 
     labels: LabelChoice
     outlines: str | None
@@ -74,6 +73,7 @@ class Look:
     text: MapText
     weights: Weights | None = None
     inset: Inset | None = None
+    locator: GeoDataFrame | None = None
 
 
 def draw_panels(
@@ -96,7 +96,8 @@ def draw_panels(
     classes = [*classes, MapClass(words(missing, style.language), "white", HATCH)]
     if ax is None:
         handles = _handles(classes if len(blank) else classes[:-1], look, style, shapes)
-        figure, panels = lay_out(shapes, list(codes.columns), handles, look.text, columns, style, look.inset)
+        keys = look.inset, look.locator
+        figure, panels = lay_out(shapes, list(codes.columns), handles, look.text, columns, style, *keys)
     else:
         figure, panels = root_figure(ax), [ax]
         set_extent(ax, shapes)
@@ -176,7 +177,7 @@ def draw_polygons(
     """One compound path for each unit, one collection for each class in use."""
     from matplotlib.collections import PathCollection
 
-    paths = [_path(shape) for shape in shapes]
+    paths = [outline_path(shape) for shape in shapes]
     for number, item in enumerate(classes):
         members = [path for path, code in zip(paths, codes, strict=True) if code == number]
         if not members:
@@ -193,17 +194,6 @@ def draw_polygons(
             gid="regions",
         )
         axes.add_collection(polygons, autolim=False)
-
-
-def _path(shape: Any) -> Path:
-    """Compound path of all rings; holes run against their outer ring, so that they stay empty."""
-    from matplotlib.path import Path
-    from shapely import get_parts
-    from shapely.geometry.polygon import orient
-
-    parts = [orient(part) for part in get_parts(shape)]
-    rings = [np.asarray(ring.coords)[:, :2] for part in parts for ring in (part.exterior, *part.interiors)]
-    return Path.make_compound_path(*[Path(ring, closed=True) for ring in rings])
 
 
 def group_shapes(shapes: GeoDataFrame, column: str | None) -> GeoDataFrame | None:

@@ -77,6 +77,7 @@ def choropleth(
     text: MapText | None = None,
     outlines: str | None = "prov",
     crs: Any = None,
+    locator: GeoDataFrame | None = None,
     style: str | FigureStyle = "journal_single",
     language: Language | None = None,
     ax: Axes | None = None,
@@ -105,6 +106,8 @@ def choropleth(
     crs
         Projected CRS of the map. By default that of the regions when projected, else EPSG:4549 near 120° E
         and an equal-area projection about the middle elsewhere.
+    locator
+        Polygons of a wider area: a small map below the scale bar then shows where in it the regions are.
     style, language
         Preset or FigureStyle; language of names and words.
     ax
@@ -118,7 +121,7 @@ def choropleth(
         Values that cannot be classified; polygons without a CRS; a geographic ``crs``.
     """
     frame = values.to_frame(name="")
-    look = Look(labels, outlines, crs, text or MapText())
+    look = Look(labels, outlines, crs, text or MapText(), locator=locator)
     with context(style, language) as chosen:
         return _choropleth(regions, frame, (scheme, k, palette, center), look, chosen, ax=ax)
 
@@ -135,6 +138,7 @@ def choropleth_panels(
     text: MapText | None = None,
     outlines: str | None = "prov",
     crs: Any = None,
+    locator: GeoDataFrame | None = None,
     columns: int = 2,
     style: str | FigureStyle = "journal_double",
     language: Language | None = None,
@@ -152,7 +156,7 @@ def choropleth_panels(
     """
     if not len(frame.columns):
         raise DataError("The frame has no column to map: give one column for each period.")
-    look = Look(labels, outlines, crs, text or MapText())
+    look = Look(labels, outlines, crs, text or MapText(), locator=locator)
     with context(style, language) as chosen:
         return _choropleth(regions, frame, (scheme, k, palette, center), look, chosen, columns)
 
@@ -166,6 +170,7 @@ def cluster_map(
     text: MapText | None = None,
     outlines: str | None = "prov",
     crs: Any = None,
+    locator: GeoDataFrame | None = None,
     columns: int = 2,
     style: str | FigureStyle = "journal_double",
     language: Language | None = None,
@@ -209,7 +214,7 @@ def cluster_map(
     given_text = text or MapText()
     if names is not None:
         given_text = replace(given_text, legend=_first_second(names))
-    look = Look(labels, outlines, crs, given_text)
+    look = Look(labels, outlines, crs, given_text, locator=locator)
     with context(style, language) as chosen:
         classes = [MapClass(words(name, chosen.language), colour) for name, colour in family.values()]
         # Codes of islands exist only where there are some; without them the legend stays as short as before.
@@ -243,6 +248,7 @@ def weights_map(
     text: MapText | None = None,
     outlines: str | None = "prov",
     crs: Any = None,
+    locator: GeoDataFrame | None = None,
     style: str | FigureStyle = "journal_single",
     language: Language | None = None,
 ) -> Drawing:
@@ -260,7 +266,7 @@ def weights_map(
     weights = as_weights(W)
     ids = unique_ids(regions.index)
     match_units(weights.ids, ids, "weights", "regions")
-    look = Look(labels, outlines, crs, text or MapText(), weights.align(ids))
+    look = Look(labels, outlines, crs, text or MapText(), weights.align(ids), locator=locator)
     with context(style, language) as chosen:
         return draw_panels(
             regions, pd.DataFrame({"": 0}, ids), [MapClass("", "#efefef")], NO_DATA, look, chosen

@@ -50,6 +50,7 @@ def bivariate_map(
     text: MapText | None = None,
     outlines: str | None = "prov",
     crs: Any = None,
+    locator: GeoDataFrame | None = None,
     columns: int = 2,
     style: str | FigureStyle = "journal_double",
     language: Language | None = None,
@@ -94,7 +95,7 @@ def bivariate_map(
     with context(style, language) as chosen:
         given = text or MapText()
         key = MapText(given.title, _key_words(names), given.source, given.review_number, given.note)
-        look = Look(labels, outlines, crs, key, inset=_key(breaks, chosen))
+        look = Look(labels, outlines, crs, key, inset=_key(breaks, chosen), locator=locator)
         # Nine entries without words: the key explains them.
         classes = [MapClass("", colour) for row in BIVARIATE for colour in row]
         return draw_panels(regions, codes, classes, NO_DATA, look, chosen, columns, ax, breaks)

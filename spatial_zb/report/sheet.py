@@ -5,27 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spatial_zb.report.pen import EDGE, GAP, Pen, fitted_legend, legend_height, line_height, lines_in, to_mm
 from spatial_zb.report.placement import root_figure, text_size
 from spatial_zb.report.places import north_angle
-from spatial_zb.report.style import INK, MM_PER_INCH, FigureStyle, new_figure, words
+from spatial_zb.report.style import GREY, INK, MM_PER_INCH, FigureStyle, new_figure, words
 from spatial_zb.text import Language, Text
 
 if TYPE_CHECKING:
-    from geopandas import GeoDataFrame
+    from geopandas import GeoDataFrame, GeoSeries
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.path import Path
 
-__all__ = ["Inset", "MapText", "lay_out", "nice_length", "set_extent"]
+__all__ = ["Inset", "MapText", "lay_out", "nice_length", "outline_path", "set_extent"]
 
 SOURCE, REVIEW = Text("Source: ", "资料来源："), Text("Map review number: ", "审图号：")
 NORTH = Text("N", "北")
 
+#: Greatest height of the small map of the wider area, in millimetres.
+LOCATOR = 22.0
 #: Width kept for scale bar and north arrow, and the longest bar, in heights of small type.
 SCALE_ROOM, LONGEST_BAR = 14.0, 8.3
 
@@ -61,6 +64,7 @@ def lay_out(
     columns: int,
     style: FigureStyle,
     inset: Inset | None = None,
+    locator: GeoDataFrame | None = None,
 ) -> tuple[Figure, list[Axes]]:
     """Make the figure, as high as its panels need, with all but the maps in it.
 
@@ -76,6 +80,8 @@ def lay_out(
         Panels side by side.
     inset
         A key below the title of the legend and left of its entries.
+    locator
+        Polygons of a wider area, in which a small map below the scale bar shows where the shapes are.
     """
     figure = new_figure(style, style.height_mm)
     inner = style.width_mm - 2 * EDGE
@@ -93,7 +99,12 @@ def lay_out(
     head = line_height(style.base_pt, 1) + 0.5 if any(str(panel) for panel in panels) else 0.0
     above = line_height(style.title_pt, len(title)) + GAP if title else 0.0
     keyed = over + max(legend_height(legend), inset.height if inset else 0.0)
-    strip = max(keyed, 2.6 * line_height(style.small_pt, 1))
+    scale_mm = 3.2 * to_mm(style.small_pt)
+    wider = None if locator is None else _wider(shapes, locator)
+    small = (0.0, 0.0) if wider is None else _panel_size(wider, SCALE_ROOM * to_mm(style.small_pt), LOCATOR)
+    strip = max(
+        keyed, 2.6 * line_height(style.small_pt, 1), scale_mm + small[1] if wider is not None else 0.0
+    )
     below = strip + (line_height(style.small_pt, len(foot)) + GAP / 2 if foot else 0.0)
 
     free = style.height_mm - 2 * EDGE - above - below
@@ -118,6 +129,9 @@ def lay_out(
         pen.lines(key, EDGE, y, style.small_pt)
         inset.draw(pen.axes(EDGE, y + over, inset.width, inset.height))
     _draw_scale(pen, y, shapes, wide, style)
+    if wider is not None:
+        corner = style.width_mm - EDGE - small[0], y + scale_mm
+        _draw_locator(pen.axes(*corner, *small), shapes, wider, style)
     pen.lines(foot, EDGE, y + strip + GAP / 2, style.small_pt)
     return figure, axes
 
@@ -164,6 +178,48 @@ def _extent(shapes: GeoDataFrame) -> np.ndarray:
     left, bottom, right, top = shapes.total_bounds
     margin = 0.02 * max(right - left, top - bottom)
     return np.array([left - margin, bottom - margin, right + margin, top + margin])
+
+
+def _wider(shapes: GeoDataFrame, locator: GeoDataFrame) -> GeoDataFrame:
+    """The wider area in the projection of the map, its polygons and those of the map together."""
+    import geopandas
+    import pandas as pd
+
+    parts = [locator.geometry.to_crs(shapes.crs), shapes.geometry]
+    return geopandas.GeoDataFrame(geometry=pd.concat(parts, ignore_index=True), crs=shapes.crs)
+
+
+def _draw_locator(axes: Axes, shapes: GeoDataFrame, wider: GeoDataFrame, style: FigureStyle) -> None:
+    """The wider area in pale grey, the shapes of the map dark, in a frame."""
+    from matplotlib.patches import Rectangle
+
+    set_extent(axes, wider)
+    axes.set_label("locator")
+    for part, face, order in ((wider, "#e3e3e3", 1), (shapes, "#595959", 2)):
+        draw_area(axes, part.geometry, face, order)
+    frame = Rectangle((0, 0), 1, 1, transform=axes.transAxes, fc="none", ec=GREY, lw=0.6 * style.line_pt)
+    axes.add_patch(frame).set_clip_on(False)
+
+
+def draw_area(axes: Axes, geometry: GeoSeries, face: str, order: float) -> None:
+    """Fill polygons in one colour, without borders between them; small parts are kept."""
+    from matplotlib.collections import PathCollection
+
+    paths = [outline_path(shape) for shape in geometry]
+    axes.add_collection(
+        PathCollection(paths, facecolor=face, edgecolor=face, linewidth=0.2, zorder=order), autolim=False
+    )
+
+
+def outline_path(shape: Any) -> Path:
+    """Compound path of all rings; holes run against their outer ring, so that they stay empty."""
+    from matplotlib.path import Path
+    from shapely import get_parts
+    from shapely.geometry.polygon import orient
+
+    parts = [orient(part) for part in get_parts(shape)]
+    rings = [np.asarray(ring.coords)[:, :2] for part in parts for ring in (part.exterior, *part.interiors)]
+    return Path.make_compound_path(*[Path(ring, closed=True) for ring in rings])
 
 
 def _draw_scale(pen: Pen, y: float, shapes: GeoDataFrame, wide: float, style: FigureStyle) -> None:

@@ -288,3 +288,25 @@ def test_ellipses_refuse(delta, path):
         ellipse_map(delta, path.table().assign(lon=np.nan))
     axes = Figure().add_subplot()
     assert ellipse_map(delta, path, ax=axes).axes == (axes,)
+
+
+# -- Locator ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("style", "language"), [("journal_single", "zh"), ("journal_double", "en")])
+def test_a_small_map_shows_where_the_regions_are(delta, effects, style, language):
+    bay = delta.loc[["330100", "330200", "330400", "330500", "330600", "330900"]]
+    drawing = effect_map(
+        bay, effects.loc[bay.index], locator=delta, style=style, language=language, text=WORDS
+    )
+    clean(drawing.figure)
+    (small,) = (axes for axes in drawing.figure.axes if axes.get_label() == "locator")
+    wide, own = (part.get_paths() for part in small.collections)
+    assert (len(wide), len(own)) == (len(delta) + len(bay), len(bay))
+    # Both lie in the frame, at one scale, and the frame is off the maps, the legend and the scale bar.
+    limits = shapely.box(small.get_xlim()[0], small.get_ylim()[0], small.get_xlim()[1], small.get_ylim()[1])
+    assert all(limits.covers(shapely.box(*path.get_extents().extents)) for path in (*wide, *own))
+    box = shapely.box(*box_of(small.patch))
+    others = [axes for axes in drawing.figure.axes if axes is not small]
+    for part in (*(axes.patch for axes in others), drawing.figure.legends[0]):
+        assert box.intersection(shapely.box(*box_of(part))).area < 1
