@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from spatial_zb.compare.bayes import ModelProbabilities, Prior, model_probabilities
@@ -171,7 +172,7 @@ def _side_by_side(base: Base) -> Text | None:
     left_out = _left_out(base, [fit for fit in fits.values() if not fit.converged])
     _by_weights(base)
     found = _probabilities(base)
-    usable = {name: fit for name, fit in fits.items() if fit.converged and fit.estimator != "gmm"}
+    usable = {name: fit for name, fit in fits.items() if fit.converged and np.isfinite(fit.log_likelihood)}
     if len(usable) > 1:
         comparison = compare_fits(usable)
         job.tidy("compare_models", comparison.glance())
@@ -275,9 +276,9 @@ def _probabilities(base: Base) -> ModelProbabilities | None:
     if asked is None:
         return None
     try:
-        if base.spec.fixed_effects == "random":
+        if base.spec.fixed_effects == "random" or base.spec.dynamic or base.spec.regimes:
             raise SpecificationError(
-                "the base model has random effects, and the marginal likelihoods have none."
+                "they are of models without random effects, lags in time and regimes, and the base model has some."
             )
         found = model_probabilities(
             base.panel,
