@@ -20,7 +20,7 @@ FEWEST = 99
 
 def profile_interval(
     fit: Fit,
-    term: str = "rho",
+    term: str | None = None,
     alpha: float = 0.05,
     *,
     bootstrap: int = 0,
@@ -37,7 +37,7 @@ def profile_interval(
     fit
         Of one equation by ``lee_yu`` or ``direct``, with one spatial lag, of y or of the error; converged or not.
     term
-        ``"rho"`` or ``"lam"``.
+        ``"rho"`` or ``"lam"``; without it the one that the model has.
     alpha
         One minus the confidence level.
     bootstrap, rng
@@ -55,6 +55,7 @@ def profile_interval(
         Another estimator, a model without the term or with both, too few replicates.
     """
     check_single(fit)
+    term = term or next(iter(fit.spec.spatial_terms), "rho")
     if term not in fit.spec.spatial_terms:
         raise SpecificationError(
             f"term must be one of {listed(fit.spec.spatial_terms) or 'rho, lam'} for {fit.spec.family}, not {term!r}."

@@ -20,9 +20,9 @@ from spatial_zb.weights.matrix import Weights, as_weights
 
 __all__ = ["WEAK_SPATIAL_ERROR", "fit_durbin"]
 
-#: Standard error of ρ or λ from which bias reaches 0.03 (docs/validation/small_sample.md: 0.195 gives −0.021, 0.239
-#: gives −0.031, 0.33 gives −0.057), with dense W at any n.
-WEAK_SPATIAL_ERROR = 0.2
+#: Standard error of ρ or λ from which intervals of indirect effects cover less than 92 % and bias reaches 0.02
+#: (docs/validation/study.md: up to 0.15 both are good; 0.18 gives −0.020 and 89 %, 0.24 −0.031, 0.33 −0.057).
+WEAK_SPATIAL_ERROR = 0.16
 
 
 def fit_durbin(
@@ -180,8 +180,9 @@ def _mention_weak_spatial_terms(fit: Fit) -> None:
     if weakest > WEAK_SPATIAL_ERROR:
         warnings.warn(
             f"{fit.spec.family} of {fit.spec.y!r}: the data say little about the spatial coefficient under "
-            f"{fit.weights.label!r} (standard error {weakest:.2f}). In simulations at this precision it leans low by 0.03 "
-            "or more and intervals of indirect effects are too short. Use a sparser W, or read zb.bootstrap(fit) beside it.",
+            f"{fit.weights.label!r} (standard error {weakest:.2f}). In simulations at this precision it leans low by 0.02 "
+            "or more and intervals of indirect effects are too short (docs/validation/study.md). Use a sparser W, or read "
+            "zb.bootstrap(fit), whose percentile limits cover, and zb.profile_interval(fit) beside it.",
             SpatialZbWarning,
             stacklevel=3,
         )
