@@ -612,7 +612,8 @@ class Maps(_Section):
 
     ``labels`` names all units, the groups, none, or a list of units; ``auto`` leaves it to their number.
     ``clusters`` names the weights of maps of local clusters (local Moran's I); none are drawn without it.
-    ``bivariate`` names two variables for one map of both, in three classes each.
+    ``bivariate`` names two variables for one map of both, in three classes each. ``locator`` shows in a small map
+    where among all regions of the file those of the main sample are.
     """
 
     variables: SomeNames
@@ -622,6 +623,7 @@ class Maps(_Section):
     labels: Literal["auto", "all", "groups", "none"] | Listed = "auto"
     clusters: Word | None = None
     bivariate: Annotated[Names, Field(max_length=2)] = ()
+    locator: bool = False
 
     @model_validator(mode="after")
     def _two_or_none(self) -> Maps:

@@ -42,6 +42,12 @@ def _draw_study_maps(job: Job, maps: Maps) -> None:
         _draw_links(job, name, sample, polygons)
 
 
+def _locator(job: Job, shown: Any) -> Any:
+    """All regions of the file, where they are wanted and more than those on the map."""
+    regions = job.prepared.regions
+    return regions if job.study.maps.locator and len(regions) > len(shown) else None
+
+
 def _by_period(job: Job, panel: Panel, variable: str, shown: Any) -> pd.DataFrame:
     """Values by unit and mapped period, blank for units that are left out."""
     chosen = list(job.study.maps.periods)
@@ -64,6 +70,7 @@ def _draw_variable(job: Job, panel: Panel, variable: str, shown: Any) -> None:
             text=_map_text(study, legend=panel.label(variable)),
             labels=study.maps.labels,
             crs=study.regions.projected_crs,
+            locator=_locator(job, shown),
             style=style,
         ),
     )
@@ -85,6 +92,7 @@ def _draw_bivariate(job: Job, panel: Panel, pair: tuple[str, ...], shown: Any) -
             text=_map_text(study),
             labels=study.maps.labels,
             crs=study.regions.projected_crs,
+            locator=_locator(job, shown),
             style=style,
         ),
     )
@@ -132,6 +140,7 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
                 text=_map_text(study, note=note),
                 labels=study.maps.labels,
                 crs=study.regions.projected_crs,
+                locator=_locator(job, polygons),
                 style=style,
             ),
         )

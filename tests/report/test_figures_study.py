@@ -59,6 +59,26 @@ def test_all_that_is_asked_for_is_drawn(tmp_path):
     assert reasons.notna().tolist() == [False, False, True]
 
 
+def test_maps_of_two_variables_and_clusters_with_a_locator(tmp_path, monkeypatch):
+    from spatial_zb.report import sheet
+
+    drawn = []
+    plain = sheet._draw_locator
+    monkeypatch.setattr(sheet, "_draw_locator", lambda *parts: drawn.append(plain(*parts)))
+    maps = """[maps]
+variables = ["industry"]
+periods = [2019]
+bivariate = ["industry", "talent"]
+clusters = "queen"
+locator = true
+"""
+    study = load_study(written(tmp_path, maps, **{'sample = "delta"': 'sample = "bay"'}), root=ROOT)
+    outcome = run(study, ["maps"], out=tmp_path / "out")
+    stems = {path.stem for path in outcome.files if path.suffix == ".png"}
+    assert {"map_industry", "map_industry_talent", "clusters_industry"} <= stems
+    assert len(drawn) == 3
+
+
 def test_an_unstable_system_is_told_and_left_out(tmp_path, monkeypatch):
     from spatial_zb.models.system_fit import Stability
 
