@@ -160,12 +160,12 @@ def test_refusals_say_why(panel, case):
 def test_size_of_the_joint_test():
     """x correlated with the effects but without an effect: each statistic rejects in about 5 % of panels."""
     rejected = []
-    for rng in range(200):
+    for rng in range(100):
         made = zb.simulate_durbin(WEIGHTS["near"], 6, {"a": 0.0, "b": -0.5}, rho=0.4, rng=rng)
         found = curve_test(
             made, {k: FAMILIES[k] for k in ("SAR", "SDM")}, WEIGHTS, term="a", replicates=39, rng=rng
         )
         rejected.append(found.tidy().set_index("statistic")["p_value"] <= 0.05)
     shares = pd.DataFrame(rejected).mean()
-    assert shares["median"] < 0.10  # 5 % + 3 standard errors of 200 panels
-    assert shares["significant"] < 0.10
+    assert shares["median"] < 0.12  # 5 % + 3 standard errors of 100 panels
+    assert shares["significant"] < 0.12
