@@ -175,7 +175,7 @@ def page(table: pd.DataFrame) -> str:
     lines = [
         "# Small samples",
         "",
-        f"Written by `scripts/validate_small_sample.py` (seed {first['seed']}, {first['replications']} replications "
+        f"Written by `scripts/validate.py small_sample` (seed {first['seed']}, {first['replications']} replications "
         f"per cell, {PERIODS} periods, two-way effects). y = ρWy + xβ + Wxθ + μ + α + u, u = λWu + ε, with β = {BETA}, "
         f"θ = {THETA}, ρ and λ as said where the model has them, ε, μ, α standard normal, and x correlated with μ. "
         "W is row-normalised. Coverage is that of 95 % intervals from the information matrix (effects: delta "
@@ -190,7 +190,9 @@ def page(table: pd.DataFrame) -> str:
         ("gmm", "GMM: spatial 2SLS, and moments for λ"),
         ("random", "Random effects by ML, with unit means (Mundlak), no time effects"),
     ):
-        part = table[table["estimator"] == estimator]
+        rank = table["model"].map(list(MODELS).index)
+        part = table[table["estimator"] == estimator].assign(rank=rank)
+        part = part.sort_values(["n", "weights", "spatial", "rank"], kind="stable")
         if part.empty:
             continue
         names = [
@@ -201,10 +203,11 @@ def page(table: pd.DataFrame) -> str:
         lines += [
             f"## {words}",
             "",
-            "| n | W | model | " + " | ".join(heads) + " | n.c. |",
-            "|" + "---|" * (len(names) + 4),
+            "| n | W | ρ, λ | model | " + " | ".join(heads) + " | n.c. |",
+            "|" + "---|" * (len(names) + 5),
         ]
-        for (n, kind, model), group in part.groupby(["n", "weights", "model"], sort=False):
+        keys = ["n", "weights", "spatial", "model"]
+        for (n, kind, spatial, model), group in part.groupby(keys, sort=False):
             by = group.set_index("parameter")
             cells = [
                 f"{_off(by.loc[p], p in signs):+.3f}, {100 * by.loc[p, 'coverage']:.1f} %"
@@ -213,7 +216,7 @@ def page(table: pd.DataFrame) -> str:
                 for p in names
             ]
             lines.append(
-                f"| {n} | {kind} | {model} | {' | '.join(cells)} | {group['not_converged'].iloc[0]} |"
+                f"| {n} | {kind} | {spatial:g} | {model} | {' | '.join(cells)} | {group['not_converged'].iloc[0]} |"
             )
         lines.append("")
     return "\n".join(lines)
