@@ -51,7 +51,7 @@ def order_effects(fit: Fit | SystemFit, orders: int = 5, alpha: float = 0.05) ->
     Raises
     ------
     SpecificationError
-        Negative ``orders``.
+        Negative ``orders``; a fit with regimes.
     ConvergenceError
         An unstable system, whose effects are not defined.
     """
@@ -78,6 +78,7 @@ def _errors(gradient: Array, cov: Array) -> Array:
 
 def _equation(fit: Fit, orders: int) -> tuple[pd.DataFrame, Array, Array, int | None]:
     """Frame, gradient (orders + 1, K, 3, p), covariance (p, p), degrees of freedom."""
+    frame = effects_by_order(fit, orders)  # refuses fits that have no effects by order
     names, spec = list(fit.params.index), fit.spec
     rho = float(fit.params["rho"]) if spec.lag_y else 0.0
     raw = order_multipliers(1.0, fit.weights.matrix, orders)
@@ -95,7 +96,6 @@ def _equation(fit: Fit, orders: int) -> tuple[pd.DataFrame, Array, Array, int | 
             gradient[:, k, :, names.index(place)] = scale[:, None] * parts
             if spec.lag_y:
                 gradient[:, k, :, names.index("rho")] += slope[:, None] * parts * float(fit.params[place])
-    frame = effects_by_order(fit, orders)
     return frame, gradient, fit.cov.to_numpy(), fit.df_resid
 
 

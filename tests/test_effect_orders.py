@@ -19,6 +19,7 @@ from spatial_zb import (
     spatial_effects,
     weights,
 )
+from spatial_zb.data.panel import Panel
 from spatial_zb.effect_orders import order_effects
 from spatial_zb.effects import average_effects_at
 from spatial_zb.system_effects import system_effects_by_order
@@ -131,3 +132,14 @@ def test_a_system(delta):
 def test_negative_orders_are_refused(fit):
     with pytest.raises(SpecificationError, match="-1"):
         order_effects(fit, -1)
+
+
+def test_a_fit_with_regimes_is_refused(delta):
+    W = weights.knn(delta, 4).standardise("row")
+    panel = simulate_durbin(W, 6, {"a": 1.0}, rho=0.2, rng=1)
+    half = np.tile((np.arange(len(delta)) % 2).astype(float), (6, 1))[..., None]
+    columns = [panel.array(name)[..., None] for name in ("y", "a")]
+    panel = Panel(np.concatenate([*columns, half], axis=2), panel.periods, panel.units, ("y", "a", "half"))
+    fit = fit_durbin(DurbinSpec("y", ["a"], fixed_effects="unit", regimes="half"), panel, W)
+    with pytest.raises(SpecificationError, match="regime"):
+        order_effects(fit, 2)

@@ -99,8 +99,9 @@ def _draw_effects(job: Job, model: Model, fit: Fit, term: str, map_text: Any) ->
     average = spatial_effects(fit).tidy().set_index(["term", "effect"]).loc[(term, "indirect")]
     by_unit = effects_by_unit(fit, term)
     _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), map_text, model)
-    frame = order_effects(fit, job.study.figures.orders)
-    _draw_orders(job, stem, frame, term, labels, (_arrow(*names), note))
+    if fit.spec.regimes is None:
+        frame = order_effects(fit, job.study.figures.orders)
+        _draw_orders(job, stem, frame, term, labels, (_arrow(*names), note))
 
 
 def _draw_system_effects(job: Job, system: System, fit: SystemFit, pair: str, map_text: Any) -> None:

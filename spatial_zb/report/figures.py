@@ -13,7 +13,7 @@ import pandas as pd
 from spatial_zb.core.moran import moran_i
 from spatial_zb.errors import AlignmentError, DataError, listed
 from spatial_zb.report.chart import ChartFrame, chart_sheet
-from spatial_zb.report.figures_estimates import coefficient_plot, effects_plot
+from spatial_zb.report.figures_estimates import coefficient_plot, effects_plot, regime_plot
 from spatial_zb.report.pen import line_height, lines_in
 from spatial_zb.report.placement import AROUND, box_of, halo_text, place, root_figure
 from spatial_zb.report.places import NAME_LIMIT, unique_ids
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["coefficient_plot", "effects_plot", "moran_scatter", "moran_scatter_panels"]
+__all__ = ["coefficient_plot", "effects_plot", "moran_scatter", "moran_scatter_panels", "regime_plot"]
 
 Words = str | Mapping[str, str] | Text
 

@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["coefficient_plot", "effects_plot"]
+__all__ = ["coefficient_plot", "effects_plot", "regime_plot"]
 
 Words = str | Mapping[str, str] | Text
 
 INTERVALS = Text("Bars: {:g} % confidence intervals.", "误差线为 {:g}% 置信区间。")
 NO_INTERVAL = Text("No interval available: {}.", "无置信区间：{}。")
 ESTIMATE = Text("Estimate", "估计值")
+ALL_UNITS = Text("All units", "全部地区")
 #: Terms of a fit that a coefficient plot leaves out unless asked for.
 NUISANCE = frozenset({"(Intercept)", "sigma2"})
 
@@ -87,6 +88,51 @@ def effects_plot(
         (labels or {}, models or {}),
         (title, note, confidence),
         resolve_style(style, language),
+    )
+
+
+def regime_plot(
+    effects: Any,
+    *,
+    terms: Sequence[str] | None = None,
+    labels: Mapping[str, Words] | None = None,
+    regimes: Mapping[str, Words] | None = None,
+    confidence: float = 0.95,
+    title: Words = "",
+    note: Words = "",
+    style: str | FigureStyle = "journal_double",
+    language: Language | None = None,
+) -> Drawing:
+    """Plot effects by regime side by side, one panel each for direct, indirect and total effects.
+
+    Parameters
+    ----------
+    effects
+        Effects of a fit with regimes, or their tidy frame, whose terms are ``"x[core=0]"``, ``"x[core=1]"`` and,
+        for all units, ``"x"``.
+    terms
+        Variables (``"x"``) to show; all without it.
+    regimes
+        Words by regime, such as ``{"core=1": "Core cities"}``; ``""`` are all units.
+
+    The other parameters, notes and errors are those of :func:`effects_plot`.
+    """
+    (frame,) = _tidy_frames({"": effects}, ("term", "effect", "estimate", "conf_low", "conf_high")).values()
+    split = frame["term"].str.extract(r"^(?P<term>.*?)(?:\[(?P<regime>[^\]]*)\])?$").fillna({"regime": ""})
+    frame = frame.assign(term=split["term"], regime=split["regime"])
+    # Regimes first, all units last, whatever the order of the frame.
+    order = sorted(dict.fromkeys(frame["regime"]), key=lambda regime: not regime)
+    given = {"": ALL_UNITS, **(regimes or {})}
+    return effects_plot(
+        {regime: frame[frame["regime"] == regime] for regime in order},
+        terms=terms,
+        labels=labels,
+        models={regime: given.get(regime, regime) for regime in order},
+        confidence=confidence,
+        title=title,
+        note=note,
+        style=style,
+        language=language,
     )
 
 

@@ -249,6 +249,26 @@ def test_what_has_no_interval_is_hollow_and_told():
     assert any("A / talent / Direct" in text.get_text() for text, _ in text_boxes(drawing.figure))
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_effects_by_regime(language):
+    parts = [
+        tidy(n).assign(term=lambda f, end=end: f.term + end)
+        for n, end in enumerate(("[core=0]", "", "[core=1]"))
+    ]
+    words = {"core=1": Text("Core cities", "核心城市")}
+    drawing = figures.regime_plot(pd.concat(parts), regimes=words, terms=["talent", "gdp"], language=language)
+    clean(drawing.figure)
+    names = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert names == [
+        "core=0",
+        words["core=1"].pick(language),
+        {"en": "All units", "zh": "全部地区"}[language],
+    ]
+    first, second, all_ = (line.get_xdata() for line in lines_of(drawing.axes[0], "estimate"))
+    for drawn, part in ((first, parts[0]), (second, parts[2]), (all_, parts[1])):
+        assert drawn == pytest.approx(part.loc[part.effect == "direct", "estimate"].to_numpy()[:2])
+
+
 class Result:
     """A fit as far as a coefficient plot knows it."""
 
