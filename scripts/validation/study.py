@@ -120,7 +120,8 @@ def page(
         "Simulated data on real maps: 11 cities of Zhejiang, 41 cities of the delta, 90 counties of Zhejiang; T = "
         f"{PERIODS}; contiguity and dense inverse distance (every unit a neighbour of every other), row-normalised; two-way "
         "effects; ρ and λ of 0, 0.3, 0.6; normal errors of variance one. `.venv/bin/python scripts/validate.py` makes "
-        "everything, from fixed seeds, with the same numbers for any number of workers; an interrupted run goes on where it stopped.",
+        "everything, from fixed seeds, with the same numbers for any number of workers; an interrupted run goes on where it "
+        "stopped.",
         "",
         "| part | numbers | page |",
         "|---|---|---|",
