@@ -191,7 +191,7 @@ Metric = Literal["geodesic", "projected"]
 Base = Annotated[Any, BeforeValidator(_as_base)]
 Shares = Annotated[tuple[Share, ...], BeforeValidator(_as_tuple), AfterValidator(_distinct)]
 TableFormat = Literal["csv", "xlsx", "docx", "tex", "html", "md"]
-FigureFormat = Literal["png", "svg", "pdf"]
+FigureFormat = Literal["png", "svg", "pdf", "tiff"]
 
 Choice = TypeVar("Choice")
 Some = Annotated[

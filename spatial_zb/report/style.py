@@ -288,7 +288,7 @@ def save_figure(
     Raises
     ------
     SpecificationError
-        A format other than pdf, png or svg.
+        A format other than pdf, png, svg or tiff (which some journals ask for; compressed without loss).
     OutputError
         The folder or a file cannot be written.
     """
@@ -304,7 +304,10 @@ def save_figure(
     with context("journal_single"):
         for path, suffix in zip(paths, formats, strict=True):
             with atomic_path(path) as temporary:
-                figure.savefig(temporary, format=suffix, dpi=figure.dpi, metadata=_METADATA[suffix])
+                options = {"pil_kwargs": {"compression": "tiff_lzw"}} if suffix == "tiff" else {}
+                figure.savefig(
+                    temporary, format=suffix, dpi=figure.dpi, metadata=_METADATA[suffix], **options
+                )
     return paths
 
 
@@ -312,4 +315,5 @@ _METADATA = {
     "pdf": {"Creator": "spatial_zb", "Producer": "matplotlib", "CreationDate": None},
     "png": {"Software": "spatial_zb"},
     "svg": {"Creator": "spatial_zb", "Date": None},
+    "tiff": None,
 }

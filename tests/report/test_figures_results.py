@@ -488,3 +488,17 @@ def test_presets_have_the_width_they_say_and_pdfs_embed_truetype(tmp_path, densi
     assert raw.count(b"/FontFile2") >= 1  # TrueType, embedded
     assert b"/Type3" not in raw
     assert raw.count(b"/Type /Font ") <= 2 * raw.count(b"/FontFile2") + raw.count(b"/CIDFontType2")
+
+
+def test_tiff_is_compressed_and_knows_its_resolution(tmp_path, densities):
+    from PIL import Image
+
+    drawing = density_figure(densities, periods=[2007])
+    one, two = (save_figure(drawing.figure, tmp_path / name, "figure", ("tiff",))[0] for name in "ab")
+    assert one.read_bytes() == two.read_bytes()
+    with Image.open(one) as image:
+        assert image.info["compression"] == "tiff_lzw"
+        assert float(image.info["dpi"][0]) == pytest.approx(drawing.figure.dpi)
+        assert image.width / drawing.figure.dpi * 25.4 == pytest.approx(
+            PRESETS["journal_single"].width_mm, abs=0.1
+        )
