@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from spatial_zb.dynamic_effects import effects_path
 from spatial_zb.effects import Effects, spatial_effects
 from spatial_zb.errors import ConvergenceError, SpatialZbWarning
 from spatial_zb.hypotheses import diagnose
 from spatial_zb.models.durbin import fit_durbin
+from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.regimes import regime_labels, regime_tests
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.pipeline.job import Job, sample_notes
 from spatial_zb.pipeline.made import Estimated
@@ -33,12 +37,13 @@ def diagnose_models(job: Job) -> list[Text]:
         if study.samples_of(model) != (study.main_sample,):
             continue
         W = study.weights_of(model)[0]
-        spec = _spec(model, model.fixed_effects[-1])
+        spec = _static(model, model.fixed_effects[-1])
         chain = diagnose(spec, prepared.sample(study.main_sample), prepared.weights(W, study.main_sample))
         label = prepared.labels | weights_words(study)
         notes = [
             Text(f"Dependent variable: {label[model.y].en}.", f"被解释变量：{label[model.y].zh}。"),
             Text(f"Weights matrix: {label[W].en}.", f"空间权重矩阵：{label[W].zh}。"),
+            *([STATIC] if model.time_lag or model.lag_time_lag or model.regimes else []),
             *sample_notes(job, *job.study.samples_of(model)),
             *prepared.sources,
         ]
@@ -74,6 +79,14 @@ class _Column:
     fit: Fit
     delta: Effects
     simulated: Effects | None
+    long: Effects | None
+    long_simulated: Effects | None
+
+
+#: Said below the tests of a model that has more than they test.
+STATIC = Text("Tests of the static model with one regime.", "检验对象为不含时间滞后、不分区制的静态模型。")
+#: Periods of the path of effects after a change.
+PATH_PERIODS = 10
 
 
 def estimate(job: Job) -> list[Text]:
@@ -97,29 +110,50 @@ def _fit_all(job: Job, model: Model) -> list[_Column]:
                 spec = _spec(model, effects)
                 weights = prepared.weights(W, sample)
                 fit = fit_durbin(spec, prepared.sample(sample), weights, model.estimator, model.covariance)
-                simulated = _simulated(
-                    fit, study.general.draws, job.seed("effects", model.name, sample, W, effects)
-                )
+                seed = job.seed("effects", model.name, sample, W, effects)
                 heading = _heading(study, model, sample, W, effects)
-                delta = spatial_effects(fit)
-                columns.append(_Column(sample, W, effects, heading, fit, delta, simulated))
+                delta, simulated = spatial_effects(fit), _simulated(fit, study.general.draws, seed)
+                long = _long_run(fit, study.general.draws, seed)
+                columns.append(_Column(sample, W, effects, heading, fit, delta, simulated, *long))
                 choices = _choices(study, model, [columns[-1]]) | {"fixed_effects": EFFECT_WORDS[effects]}
                 job.made.fits.append(Estimated(job.stage, model.title, choices, fit, delta))
                 job.tick(f"{model.name} · {sample} · {effects}")
     return columns
 
 
-def _simulated(fit: Fit, draws: int, seed: np.random.SeedSequence) -> Effects | None:
+def _long_run(fit: Fit, draws: int, seed: np.random.SeedSequence) -> tuple[Effects | None, Effects | None]:
+    """Effects of the long run, with delta and simulated errors; none without a lag in time or without stability."""
+    if not fit.spec.dynamic or fit.convergence["radius"] >= 1:  # the fit has warned of it
+        return None, None
+    delta = spatial_effects(fit, horizon="long")
+    return delta, _simulated(fit, draws, seed, "long")
+
+
+def _simulated(
+    fit: Fit, draws: int, seed: np.random.SeedSequence, horizon: Literal["short", "long"] = "short"
+) -> Effects | None:
     """Effects with simulated errors; none, with a warning, where the covariance cannot be drawn from."""
     try:
-        return spatial_effects(fit, "simulate", draws=draws, rng=seed)
+        return spatial_effects(fit, "simulate", draws=draws, rng=seed, horizon=horizon)
     except ConvergenceError as error:
         warnings.warn(f"No simulated errors: {error}", SpatialZbWarning, stacklevel=2)
         return None
 
 
-def _spec(model: Model, effects: str) -> DurbinSpec:
+def _static(model: Model, effects: str) -> DurbinSpec:
     return DurbinSpec(model.y, model.x, model.lag_y, model.lag_x, model.lag_error, effects)
+
+
+def _spec(model: Model, effects: str) -> DurbinSpec:
+    more = {"time_lag": model.time_lag, "lag_time_lag": model.lag_time_lag, "regimes": model.regimes}
+    return replace(_static(model, effects), **more)
+
+
+def _kind(spec: DurbinSpec) -> Text:
+    """The family in words: dynamic SDM, two-regime SDM."""
+    from spatial_zb.report.words import MODELS
+
+    return MODELS.get(spec.title, Text.of(spec.title))
 
 
 def _heading(study: Study, model: Model, sample: str, W: str, effects: str) -> Text:
@@ -151,13 +185,124 @@ def _write_model(job: Job, model: Model, columns: Sequence[_Column]) -> None:
         f"fit_{model.name}",
         pd.concat([c.fit.glance().assign(sample=c.sample) for c in columns], ignore_index=True),
     )
+    dynamic = columns[0].fit.spec.dynamic
     both = [
-        result.tidy().assign(method=result.method, **fact)
+        result.tidy().assign(method=result.method, **({"horizon": horizon} if dynamic else {}), **fact)
         for c, fact in zip(columns, facts, strict=True)
-        for result in (c.delta, c.simulated)
+        for horizon, results in (("short", (c.delta, c.simulated)), ("long", (c.long, c.long_simulated)))
+        for result in results
         if result is not None
     ]
     job.tidy(f"effects_{model.name}", pd.concat(both, ignore_index=True))
+    if dynamic:
+        _write_dynamics(job, model, columns, facts)
+    if model.regimes:
+        tests = [regime_tests(c.fit).assign(**f) for c, f in zip(columns, facts, strict=True)]
+        job.tidy(f"regimes_{model.name}", pd.concat(tests, ignore_index=True))
+
+
+def _write_dynamics(
+    job: Job, model: Model, columns: Sequence[_Column], facts: Sequence[dict[str, str]]
+) -> None:
+    """The paths of effects after a lasting change and after one of one period, and the tests of stability."""
+    paths = [
+        effects_path(c.fit, PATH_PERIODS, change).tidy().assign(change=change, **fact)
+        for c, fact in zip(columns, facts, strict=True)
+        for change in ("permanent", "one_off")
+    ]
+    job.tidy(f"effects_path_{model.name}", pd.concat(paths, ignore_index=True))
+    tests = [stability_test(c.fit).assign(**fact) for c, fact in zip(columns, facts, strict=True)]
+    job.tidy(f"stability_{model.name}", pd.concat(tests, ignore_index=True))
+
+
+def _dynamics_notes(columns: Sequence[_Column]) -> list[Text]:
+    """What a reader of a table of dynamic models needs: initial period, stability."""
+    first = columns[0].fit
+    if not first.spec.dynamic:
+        return []
+    corrected = all(c.fit.convergence["corrected"] for c in columns)
+    how = Text("bias-corrected", "已作偏差修正") if corrected else Text("not bias-corrected", "未作偏差修正")
+    notes = [
+        Text(
+            f"Dynamic model: the period before {first.panel.periods[0]} is the initial one; {how.en}.",
+            f"动态模型：{first.panel.periods[0]}年的前一期为初始期；{how.zh}。",
+        )
+    ]
+    for c in columns:
+        found = stability_test(c.fit).iloc[0]
+        notes.append(
+            Text(
+                f"{c.heading.en}: τ + ρ + η = {found['persistence']:.3f} (standard error {found['std_error']:.3f}), largest "
+                f"eigenvalue {found['radius']:.3f}{'' if found['stable'] else ': not stable, no long run'}.",
+                f"{c.heading.zh}：τ+ρ+η={found['persistence']:.3f}（标准误{found['std_error']:.3f}），最大特征根"
+                f"{found['radius']:.3f}{'' if found['stable'] else '，不满足平稳性，无长期效应'}。",
+            )
+        )
+    return notes
+
+
+def _regime_notes(columns: Sequence[_Column]) -> list[Text]:
+    """Wald tests that the regimes are equal."""
+    notes = []
+    for c in columns if columns[0].fit.spec.regimes else ():
+        tests = regime_tests(c.fit).set_index("term")
+        rows = {"rho": Text("ρ alone", "仅ρ"), "all": Text("all coefficients", "全部系数")}
+        parts = [
+            (
+                words,
+                f"χ²({tests.loc[name, 'df']}) = {tests.loc[name, 'statistic']:.2f}, {_p(tests.loc[name, 'p_value'])}",
+            )
+            for name, words in rows.items()
+            if name in tests.index
+        ]
+        notes.append(
+            Text(
+                f"{c.heading.en}: Wald test of equal regimes: "
+                + "; ".join(f"{w.en} {found}" for w, found in parts)
+                + ".",
+                f"{c.heading.zh}：两区制系数相等的Wald检验："
+                + "；".join(f"{w.zh} {found}" for w, found in parts)
+                + "。",
+            )
+        )
+    return notes
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _words(job: Job, columns: Sequence[_Column]) -> dict[str, Text]:
+    """Words for the terms of a model; with regimes, for those of either regime."""
+    labels = job.prepared.labels | weights_words(job.study)
+    fit = columns[0].fit
+    if not fit.spec.regimes:
+        return labels
+    group = labels.get(fit.spec.regimes, Text.of(fit.spec.regimes))
+    for name in fit.spec.x:
+        words = labels.get(name, Text.of(name))
+        labels[name] = Text(f"{words.en} (all units)", f"{words.zh}（全部地区）")
+    for value, ending in zip(
+        fit.convergence["regimes"], regime_labels(fit.spec, fit.convergence["regimes"]), strict=True
+    ):
+        where = Text(f" ({group.en} = {value:g})", f"（{group.zh}={value:g}）")
+        for name in fit.spec.x:
+            words = job.prepared.labels.get(name, Text.of(name))
+            labels[f"{name}{ending}"] = Text(words.en + where.en, words.zh + where.zh)
+        labels[f"rho{ending}"] = Text("Spatial lag ρ" + where.en, "空间自回归系数 ρ" + where.zh)
+    return labels
+
+
+def _effect_columns(columns: Sequence[_Column]) -> list[tuple[Text, Effects]]:
+    """Effects under their headings: of the short and of the long run where there are lags in time."""
+    if not columns[0].fit.spec.dynamic:
+        return [(c.heading, c.delta) for c in columns]
+    out = []
+    for c in columns:
+        for result, words in ((c.delta, Text("short run", "短期")), (c.long, Text("long run", "长期"))):
+            if result is not None:
+                out.append((Text(f"{c.heading.en}, {words.en}", f"{c.heading.zh}，{words.zh}"), result))
+    return out
 
 
 def _choices(study: Study, model: Model, columns: Sequence[_Column]) -> dict[str, Text]:
@@ -187,16 +332,17 @@ def _lay_out(
     from spatial_zb.report import layouts
 
     prepared = job.prepared
-    labels = prepared.labels | weights_words(job.study)
-    notes = [*sample_notes(job, *dict.fromkeys(c.sample for c in columns)), *prepared.sources]
-    family = columns[0].fit.spec.family
+    labels = _words(job, columns)
+    more = [*_dynamics_notes(columns), *_regime_notes(columns)]
+    notes = [*more, *sample_notes(job, *dict.fromkeys(c.sample for c in columns)), *prepared.sources]
+    family, kind = columns[0].fit.spec.family, _kind(columns[0].fit.spec)
     fits = [(c.heading, c.fit) for c in columns]
     job.table(
         lambda style: layouts.regression_table(
             fits,
             labels=labels,
             dependent=prepared.panel.label(model.y),
-            title=Text(f"{model.title.en}: {family}", f"{model.title.zh}：{family}估计结果"),
+            title=Text(f"{model.title.en}: {kind.en}", f"{model.title.zh}：{kind.zh}估计结果"),
             key=f"{family.lower()}_{model.name}",
             notes=notes,
             style=style,
@@ -204,7 +350,7 @@ def _lay_out(
         choices,
         report_only=report_only,
     )
-    effects = [(c.heading, c.delta) for c in columns]
+    effects = _effect_columns(columns)
     job.table(
         lambda style: layouts.effects_table(
             effects,
@@ -225,13 +371,15 @@ def _lay_out(
 def _draw_effects(job: Job, model: Model, columns: Sequence[_Column]) -> None:
     from spatial_zb.report.figures import effects_plot
 
-    effects = {str(number): c.delta for number, c in enumerate(columns)}
-    headings = {str(number): c.heading for number, c in enumerate(columns)}
+    pairs = _effect_columns(columns)
+    effects = {str(number): result for number, (_, result) in enumerate(pairs)}
+    headings = {str(number): heading for number, (heading, _) in enumerate(pairs)}
+    labels = _words(job, columns)
     job.figure(
         f"effects_{model.name}",
         lambda style: effects_plot(
             effects,
-            labels=job.prepared.labels,
+            labels=labels,
             models=headings,
             title=model.title,
             note=job.source,
@@ -249,9 +397,10 @@ def _model_reading(job: Job, model: Model, column: _Column) -> Text:
         len(job.prepared.samples[column.sample]),
         *job.prepared.panel.periods[:: len(job.prepared.panel.periods) - 1],
     )
+    kind = _kind(column.fit.spec)
     where = Text(
-        f"{model.title.en} ({sample.en}, {n} units, {first}–{last}; {column.fit.spec.family}, {effects.en.lower()})",
-        f"{model.title.zh}（{sample.zh}{n}个地区，{first}—{last}年；{column.fit.spec.family}，{effects.zh}）",
+        f"{model.title.en} ({sample.en}, {n} units, {first}–{last}; {kind.en}, {effects.en.lower()})",
+        f"{model.title.zh}（{sample.zh}{n}个地区，{first}—{last}年；{kind.zh}，{effects.zh}）",
     )
     return effect_reading(
         column.delta.tidy(), model.x[0], job.prepared.panel.label(model.y), job.prepared.labels, where

@@ -9,7 +9,9 @@ __all__ = [
     "EFFECTS",
     "ESTIMATORS",
     "FACTS",
+    "FAMILIES",
     "INSTRUMENTAL_FACTS",
+    "MODELS",
     "NORMALISATIONS",
     "PARAMETERS",
     "RULES",
@@ -62,6 +64,12 @@ ESTIMATORS = {
     "gs2sls": Text("GS2SLS", "广义空间两阶段最小二乘"),
     "gs3sls": Text("GS3SLS", "广义空间三阶段最小二乘"),
     "fiml": Text("FIML", "完全信息极大似然"),
+}
+
+# Families with something added; the others go by their letters in both languages.
+FAMILIES = ("OLS", "SLX", "SAR", "SDM", "SEM", "SDEM", "SAC", "GNS")
+MODELS = {f"dynamic {name}": Text(f"Dynamic {name}", f"动态 {name}") for name in FAMILIES} | {
+    f"two-regime {name}": Text(f"Two-regime {name}", f"两区制 {name}") for name in FAMILIES
 }
 
 COVARIANCES = {

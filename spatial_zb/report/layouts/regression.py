@@ -37,7 +37,7 @@ from spatial_zb.report.layouts.common import (
     word_of,
 )
 from spatial_zb.report.tables import RULE, Cell, HeaderCell, Number, Row, Table, TableStyle, body, section
-from spatial_zb.report.words import EFFECTS, ESTIMATORS, FACTS, INSTRUMENTAL_FACTS, PARAMETERS, WORDS
+from spatial_zb.report.words import EFFECTS, ESTIMATORS, FACTS, INSTRUMENTAL_FACTS, MODELS, PARAMETERS, WORDS
 from spatial_zb.text import Text
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def regression_table(
         *_estimate_rows("X", plain, columns, labels, style),
         *_estimate_rows("W × X", lagged, columns, labels, style),
         *([RULE] if plain or lagged else []),
-        *_parameter_rows(columns, style),
+        *_parameter_rows(columns, labels, style),
         *_effect_rows(effects, wanted, labels, style),
         *_test_rows(tests or {}, style),
         RULE,
@@ -181,7 +181,7 @@ def _regressors(
 ) -> tuple[list[str], list[str]]:
     """Give the regressors to show and those left out, both without ``W_``, the constant last."""
     found = dict.fromkeys(
-        term.removeprefix(LAG) for column in columns for term in column.terms if term not in PARAMETERS
+        term.removeprefix(LAG) for column in columns for term in column.terms if not _parameter(term)
     )
     unknown = [name for name in (*(terms or ()), *controls) if name not in found]
     if unknown:
@@ -266,12 +266,20 @@ def _estimate_rows(
     return rows
 
 
-def _parameter_rows(columns: Sequence[_Column], style: TableStyle) -> list[Row]:
-    """Print ρ, λ and their kin where any fit has them, and σ²."""
+def _parameter(term: str) -> str:
+    """The parameter that a term is, ``rho`` of ``rho[core=1]``; blank for a regressor."""
+    name = term.partition("[")[0]
+    return name if name in PARAMETERS else ""
+
+
+def _parameter_rows(columns: Sequence[_Column], labels: Mapping[str, Label], style: TableStyle) -> list[Row]:
+    """Print ρ, λ and their kin where any fit has them, those of regimes as well, and σ²."""
     rows = []
-    for term, label in PARAMETERS.items():
-        if any(term in column.terms for column in columns):
-            rows += estimate_pair(label, [column.estimate(term, style) for column in columns], style)
+    found = dict.fromkeys(term for column in columns for term in column.terms if _parameter(term))
+    for name, label in PARAMETERS.items():
+        for term in (t for t in found if _parameter(t) == name):
+            cells = [column.estimate(term, style) for column in columns]
+            rows += estimate_pair(label if term == name else term_label(labels, term), cells, style)
     if not any("sigma2" in column.terms for column in columns):
         rows += [_fact_row(PARAMETERS["sigma2"], columns, _fact("sigma2", style), style)]
     return rows
@@ -304,7 +312,7 @@ def _fact_rows(columns: Sequence[_Column], labels: Mapping, style: TableStyle) -
         rows.append(_fact_row(WORDS["dependent"], columns, lambda facts: _named_y(facts, labels), style))
     models = [str(column.facts.get("model", "")) for column in columns]
     if any(model != "system" and model not in c.header.en for model, c in zip(models, columns, strict=True)):
-        rows.append(_fact_row(WORDS["model"], columns, _coded("model", {}), style))
+        rows.append(_fact_row(WORDS["model"], columns, _coded("model", MODELS), style))
     rows.append(_fact_row(WORDS["estimator"], columns, _coded("estimator", ESTIMATORS), style))
     for name, read in _SHARED.items():
         if len({read(column.facts) for column in columns}) > 1:
