@@ -182,8 +182,11 @@ def test_a_column_that_did_not_converge_has_no_numbers():
     )
     facts = {"nobs": 10, "n_units": 5, "n_periods": 2, "log_likelihood": 1.0, "aic": 2.0, "r2_within": 0.1}
     columns = [("good", records, facts), ("bad", records, facts | {"converged": False})]
-    table = by_weights_table(columns, ["a"], effects=["total"])
-    line = next(row for row in cells(table) if row and row[0] == Text("a", "a"))
+    table = by_weights_table(columns, ["a"], others=["a"], effects=["total"])
+    assert cells(table)[0] == [Text("a", "a")]  # a section of its own, and among the others a line
+    line = cells(table)[1]
+    again = next(row for row in cells(table)[2:] if len(row) > 1 and row[0] == Text("a", "a"))
+    assert again[1:] == line[1:]
     assert (line[1].value, line[1].stars) == (1.0, 2)
     assert line[2] == Text("n.c.", "未收敛")
     assert any("no interior maximum" in note.en for note in map(Text.of, table.notes))

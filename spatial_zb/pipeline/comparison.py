@@ -249,6 +249,7 @@ def _by_weights(base: Base) -> None:
         columns.append((base.labels[fit.weights.label], frame, fit.glance().iloc[0].to_dict()))
     if not columns:
         return
+    first = [name for name in base.spec.x if base.asked.term in (name, f"W_{name}")] or list(base.spec.x[:1])
     job.tidy(
         "compare_weights",
         pd.concat([f.assign(weights=facts["weights"]) for _, f, facts in columns], ignore_index=True),
@@ -256,8 +257,9 @@ def _by_weights(base: Base) -> None:
     job.table(
         lambda style: by_weights_table(
             columns,
-            base.spec.x,
+            first,
             base.labels,
+            others=[name for name in base.spec.x if name not in first],
             title=_titled(base, WEIGHTS_TITLE),
             notes=base.notes(),
             style=style,

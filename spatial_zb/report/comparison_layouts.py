@@ -189,7 +189,7 @@ def nonnested_table(
         key=key,
         header=(heads,),
         rows=tuple(rows),
-        alignment=("l", "l", "r", "r", "r", "l"),
+        alignment=("l", "l", "r", "r", "r", "c"),
         notes=(paragraph([*own, MISSING] if _gaps(rows) else own), *map(Text.of, notes)),
     )
 
@@ -208,13 +208,14 @@ def by_weights_table(
     terms: Sequence[str],
     labels: Mapping[str, Label] | None = None,
     *,
+    others: Sequence[str] = (),
     effects: Sequence[str] = ("direct", "indirect", "total"),
     title: Label | None = None,
     key: str = "compare_weights",
     notes: Sequence[Label] = (),
     style: TableStyle | None = None,
 ) -> Table:
-    """Lay out one model with a column for each W: effects of some terms, then ρ and λ, then sample and fit.
+    """Lay out one model with a column for each W: effects of some terms, totals of others, ρ and λ, sample and fit.
 
     Parameters
     ----------
@@ -222,7 +223,9 @@ def by_weights_table(
         Heading; records of effects (``term, effect, estimate, std_error, statistic, p_value``) and of spatial
         coefficients (the same, ``effect`` blank) in one frame; facts as ``glance()`` has them.
     terms
-        Regressors, in this order.
+        Regressors with a section each, a line for each of ``effects``.
+    others
+        Regressors of which the total effect is enough.
 
     Raises
     ------
@@ -244,10 +247,11 @@ def by_weights_table(
         return estimate_pair(label, cells, style)
 
     rows: list[Row] = []
-    for effect in effects:
-        rows.append(section(EFFECTS[effect]))
-        for term in terms:
-            rows += line(term, effect, term_label(labels, term))
+    for term in terms:
+        rows.append(section(term_label(labels, term)))
+        rows += [row for effect in effects for row in line(term, effect, EFFECTS[effect])]
+    rows += [section(OTHER_TOTALS)] if others else []
+    rows += [row for term in others for row in line(term, "total", term_label(labels, term))]
     spatial = [name for name in ("rho", "lam") if any((name, "") in records for records in found)]
     rows += [RULE, *(row for name in spatial for row in line(name, "", PARAMETERS[name]))]
     rows += [RULE, *_fact_rows([facts for *_, facts in columns], style)]
@@ -277,6 +281,9 @@ def by_weights_table(
         rows=tuple(rows),
         notes=(paragraph(own), *map(Text.of, notes)),
     )
+
+
+OTHER_TOTALS = Text("Total effects of the other regressors", "其他解释变量的总效应")
 
 
 def _pair(record: Record | None, sure: bool, style: TableStyle) -> tuple[Cell, Cell]:
