@@ -1,0 +1,147 @@
+"""Models with lags in time, regimes and squares through a study file: tables, frames, notes."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import spatial_zb as zb
+from spatial_zb import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDY = """
+version = 1
+[study]
+name = "lags"
+title = { en = "Simulated", zh = "模拟" }
+seed = 1
+draws = 200
+language = "both"
+[regions]
+file = "shapefiles/delta_cities.shp"
+id = "adcode"
+source = { en = "Tianditu", zh = "天地图" }
+[data]
+file = "data.csv"
+unit = "unit"
+period = "period"
+periods = [2001, 2013]
+source = { en = "simulated", zh = "模拟数据" }
+[variables.x_sq]
+label = { en = "x squared", zh = "x平方" }
+expression = "x**2"
+[variables.product]
+label = { en = "x times x", zh = "x乘x" }
+expression = "x * x"
+[weights.queen]
+kind = "contiguity"
+label = { en = "Contiguity", zh = "邻接" }
+islands = "nearest"
+[models.memory]
+title = { en = "Memory", zh = "记忆" }
+y = "y"
+x = ["x"]
+weights = "queen"
+time_lag = true
+lag_time_lag = true
+[models.cores]
+title = { en = "Cores", zh = "核心" }
+y = "y"
+x = ["x"]
+weights = "queen"
+regimes = "core"
+[output]
+tables = ["md"]
+figures = ["png"]
+dpi = 72
+"""
+
+
+def write(folder: Path, text: str = STUDY) -> Path:
+    (folder / "studies").mkdir(exist_ok=True)
+    shutil.copytree(ROOT / "shapefiles", folder / "shapefiles", dirs_exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        regions = zb.read_regions(ROOT / "shapefiles" / "delta_cities.shp")
+        W = zb.weights.contiguity(regions, islands="nearest").standardise("row")
+    frame = zb.simulate_durbin(W, 13, {"x": 1.0}, theta={"x": 0.5}, rho=0.2, tau=0.3, eta=0.1, rng=1).frame()
+    frame["core"] = frame["unit"].isin(regions.index[::4]).astype(int)
+    frame.to_csv(folder / "data.csv", index=False)
+    path = folder / "studies" / "lags.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("lags")
+    assert cli.main(["estimate", str(write(folder)), "--quiet"]) == 0
+    return folder / "results" / "lags"
+
+
+def test_effects_of_the_short_and_the_long_run(results):
+    frame = pd.read_csv(results / "tidy" / "effects_memory.csv")
+    assert set(frame["horizon"]) == {"short", "long"}
+    by = frame[frame["method"] == "delta"].set_index(["horizon", "effect"])["estimate"]
+    path = pd.read_csv(results / "tidy" / "effects_path_memory.csv")
+    start = path[(path["period"] == 0) & (path["change"] == "permanent")].set_index("effect")["estimate"]
+    assert start["total"] == pytest.approx(by["short", "total"])
+    last = path[(path["period"] == 10) & (path["change"] == "permanent")].set_index("effect")["estimate"]
+    assert by["short", "total"] < last["total"] < by["long", "total"]
+    table = (results / "tables" / "en" / "effects_memory.md").read_text("utf-8")
+    assert "long run" in table
+    assert "长期" in (results / "tables" / "zh" / "effects_memory.md").read_text("utf-8")
+
+
+def test_persistence_stands_below_the_table(results):
+    row = pd.read_csv(results / "tidy" / "stability_memory.csv").iloc[0]
+    assert row["stable"]
+    table = (results / "tables" / "en" / "sdm_memory.md").read_text("utf-8")
+    assert f"τ + ρ + η = {row['persistence']:.3f}" in table
+    assert "the period before 2002 is the initial one; bias-corrected" in table
+    assert "动态 SDM" in (results / "tables" / "zh" / "sdm_memory.md").read_text("utf-8")
+
+
+def test_regimes_have_names_and_tests(results):
+    tests = pd.read_csv(results / "tidy" / "regimes_cores.csv").set_index("term")
+    table = (results / "tables" / "en" / "sdm_cores.md").read_text("utf-8")
+    assert f"{tests.loc['all', 'statistic']:.2f}" in table
+    assert "Spatial lag ρ (core = 1)" in table
+    body = table.split("W × X")[1]
+    assert "Spatial lag ρ (core = 0)" in body  # among the parameters, not the regressors
+    assert "x (all units)" in (results / "tables" / "en" / "effects_cores.md").read_text("utf-8")
+
+
+def test_squares_and_products_are_expressions(tmp_path):
+    from spatial_zb.pipeline import prepare
+    from spatial_zb.study import load_study
+
+    text = STUDY.replace(
+        'x = ["x"]\nweights = "queen"\nregimes', 'x = ["x", "x_sq", "product"]\nweights = "queen"\nregimes'
+    )
+    panel = prepare(load_study(write(tmp_path, text))).panel
+    assert np.allclose(panel.array("x_sq"), panel.array("x") ** 2)
+    assert np.allclose(panel.array("product"), panel.array("x_sq"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("lag_time_lag = true", 'fixed_effects = "time"', "unit or two_way"),
+        ("lag_time_lag = true", 'estimator = "gmm"', "lee_yu, yang or uncorrected"),
+        ('regimes = "core"', 'estimator = "yang"', "time_lag = true"),
+        ('regimes = "core"', 'regimes = "kore"', "did you mean 'core'"),
+        ('regimes = "core"', 'regimes = "core"\nlag_error = true', "regimes go neither"),
+        ('regimes = "core"', 'regimes = "core"\ncovariance = "hessian"', "driscoll_kraay"),
+    ],
+)
+def test_the_study_file_names_what_does_not_go_together(tmp_path, old, new, words):
+    from spatial_zb.study import load_study
+
+    with pytest.raises(zb.SpecificationError, match=words):
+        load_study(write(tmp_path, STUDY.replace(old, new)))
