@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,8 +20,11 @@ from spatial_zb import cli, pipeline
 from spatial_zb.errors import DataError, OutputError
 from spatial_zb.pipeline import exploration, running
 from spatial_zb.pipeline.job import Job
+from spatial_zb.pipeline.made import Made, Reading
 from spatial_zb.report import folder as output
+from spatial_zb.report.tables import clean
 from spatial_zb.study import load_study
+from spatial_zb.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
 PANEL = "data/delta_city_panel_2003_2019.csv"
@@ -121,6 +126,61 @@ def test_tables_carry_the_estimates(finished):
     tidy = pd.read_csv(results(finished) / "tidy" / "sdm_industry.csv").set_index(["fixed_effects", "term"])
     printed = (results(finished) / "tables" / "sdm_industry.csv").read_text(encoding="utf-8-sig")
     assert f"{tidy.loc[('two_way', 'rho'), 'estimate']:.3f}" in printed
+
+
+def test_report_shows_what_every_stage_made(finished):
+    page = (results(finished) / "report.html").read_text(encoding="utf-8")
+    manifest = output.read_manifest(results(finished))
+    for line in manifest["reading"]:
+        assert html.escape(line["en"]) in page
+    for exhibit in manifest["exhibits"]:
+        assert html.escape(exhibit["title"]["en"]) in page
+    assert (
+        html.escape(
+            (results(finished) / "tables" / "system_mutual_reading.txt").read_text("utf-8").split("\n")[0]
+        )
+        in page
+    )
+    assert all(html.escape(clean(note)) in page for note in manifest["notes"])
+    assert 'id="part-systems" class="part" data-effects="0"' not in page
+
+
+def test_report_alone_gives_the_same_page_and_no_other_file(tmp_path):
+    study = load_study(ROOT / "studies" / "counties.toml")
+    less = {"permutations": 99, "language": "en"}
+    study = replace(
+        study,
+        general=study.general.model_copy(update=less),
+        output=study.output.model_copy(update={"dpi": 72, "figures": ("png",), "tables": ("csv",)}),
+        maps=study.maps.model_copy(update={"variables": ("growth",)}),
+    )
+    pipeline.run(study, out=tmp_path / "whole")
+    pipeline.run(study, ("report",), out=tmp_path / "alone")
+    page = (tmp_path / "alone" / "report.html").read_bytes()
+    assert page == (tmp_path / "whole" / "report.html").read_bytes()
+    assert sorted(p.name for p in (tmp_path / "alone").iterdir()) == [output.MANIFEST, "report.html"]
+
+
+def test_a_study_may_do_without_the_report(project, monkeypatch, capsys):
+    edit(project, "studies/small.toml", "dpi = 72", "dpi = 72\nreport = false")
+    before = contents(project)
+    assert run(project, "report") == 1
+    assert "report (line" in capsys.readouterr().err
+    assert contents(project) == before
+    for stage in running.STAGES[:-1]:
+        monkeypatch.setitem(running.WORK, stage, lambda job: [])
+    assert run(project) == 0
+    assert not (results(project) / "report.html").exists()
+
+
+def test_the_short_reading_has_the_models_first_whatever_their_words():
+    lines = [
+        Reading("moran", Text("a", "甲")),
+        Reading("models", Text("Moran", "莫兰")),
+        Reading("moran", Text("b", "乙")),
+    ]
+    made = Made(readings=[*lines, Reading("systems", Text("c", "丙"))])
+    assert [line.en for line in made.short_reading()] == ["Moran", "c", "a"]
 
 
 def test_second_run_gives_the_same_tables(project):

@@ -94,6 +94,13 @@ PARTS = {
             "莫兰指数：各年份、各权重矩阵下地区与其邻接地区是否相似。",
         ),
     ),
+    "dynamics": (
+        Text("Change over time", "动态演进"),
+        Text(
+            "How the distribution over units moves: densities, centres, inequality and its parts, convergence.",
+            "各地区分布的变化：核密度、重心、差异及其分解、收敛。",
+        ),
+    ),
     "tests": (
         Text("Specification tests", "设定检验"),
         Text(
