@@ -13,7 +13,7 @@ the score s of the transformed likelihood has the mean −b, whatever y_0, μ an
 Two estimates follow. With I the information and b at its limit, θ̂ + I(θ̂)⁻¹ b(θ̂) is the correction of Yu, de Jong & Lee
 (2008), J. Econometrics 146: 118-134; their further terms tr G and 1/2σ² belong to the likelihood with dummies and are
 absent from the transformed one. Solving s(θ) + b(θ) = 0 with the b of T is consistent at fixed T: Yang (2018), J.
-Econometrics 206: 423-451. With time effects Wι = ι is needed and every trace leaves out the eigenvalue of ι: Lee & Yu
+Econometrics 205: 423-447. With time effects Wι = ι is needed and every trace leaves out the eigenvalue of ι: Lee & Yu
 (2010), Econometric Theory 26: 564-597.
 """
 

@@ -13,7 +13,7 @@ solves the score less that mean,
 
 which is unbiased at any n and T; with ρ₁ = ρ₂ and Wι = ι the sum over r is the score of Lee & Yu (2010), J. Econometrics
 154: 165-185, eq. 24. It is not the slope of a function, so that its Jacobian K and its variance Ω differ, and
-V = K⁻¹ Ω K⁻ᵀ. For quasi-scores made unbiased in this way see Yang (2018), J. Econometrics 206: 423-451; for the model,
+V = K⁻¹ Ω K⁻ᵀ. For quasi-scores made unbiased in this way see Yang (2018), J. Econometrics 205: 423-447; for the model,
 Elhorst & Fréret (2009), J. Regional Science 49: 931-951.
 """
 

@@ -88,7 +88,7 @@ def fit_durbin(
     Notes
     -----
     Lee & Yu (2010), J. Econometrics 154: 165-185 (fixed effects). Yu, de Jong & Lee (2008), J. Econometrics 146:
-    118-134, Lee & Yu (2010b), Econometric Theory 26: 564-597, and Yang (2018), J. Econometrics 206: 423-451 (lags in time).
+    118-134, Lee & Yu (2010b), Econometric Theory 26: 564-597, and Yang (2018), J. Econometrics 205: 423-447 (lags in time).
     Baltagi, Song & Koh (2003), J. Econometrics 117: 123-150, and Kapoor, Kelejian & Prucha (2007), J. Econometrics
     140: 97-130 (random effects).
     Kelejian & Prucha (1998, 1999, 2010) (GMM). Without any spatial lag (OLS, SLX) maximum likelihood with
