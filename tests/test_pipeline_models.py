@@ -98,6 +98,12 @@ def test_effects_of_the_short_and_the_long_run(results):
     assert "长期" in (results / "tables" / "zh" / "effects_memory.md").read_text("utf-8")
 
 
+@pytest.mark.parametrize("name", ["effects_memory", "effects_path_memory", "effects_cores"])
+def test_figures_are_drawn_in_both_languages(results, name):
+    for language in ("en", "zh"):
+        assert (results / "figures" / language / f"{name}.png").stat().st_size > 1000
+
+
 def test_persistence_stands_below_the_table(results):
     row = pd.read_csv(results / "tidy" / "stability_memory.csv").iloc[0]
     assert row["stable"]

@@ -272,24 +272,32 @@ def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
+def _regime_words(job: Job, fit: Fit) -> dict[str, Text]:
+    """Words of either regime by what stands in the brackets, ``core=1``."""
+    labels, name = job.prepared.labels, str(fit.spec.regimes)
+    group = labels.get(name, Text.of(name))
+    values = fit.convergence["regimes"]
+    endings = regime_labels(fit.spec, values)
+    return {
+        ending.strip("[]"): Text(f"{group.en} = {value:g}", f"{group.zh}={value:g}")
+        for ending, value in zip(endings, values, strict=True)
+    }
+
+
 def _words(job: Job, columns: Sequence[_Column]) -> dict[str, Text]:
     """Words for the terms of a model; with regimes, for those of either regime."""
-    labels = job.prepared.labels | weights_words(job.study)
+    labels = dict(job.prepared.labels | weights_words(job.study))
     fit = columns[0].fit
     if not fit.spec.regimes:
         return labels
-    group = labels.get(fit.spec.regimes, Text.of(fit.spec.regimes))
-    for name in fit.spec.x:
-        words = labels.get(name, Text.of(name))
-        labels[name] = Text(f"{words.en} (all units)", f"{words.zh}（全部地区）")
-    for value, ending in zip(
-        fit.convergence["regimes"], regime_labels(fit.spec, fit.convergence["regimes"]), strict=True
-    ):
-        where = Text(f" ({group.en} = {value:g})", f"（{group.zh}={value:g}）")
-        for name in fit.spec.x:
-            words = job.prepared.labels.get(name, Text.of(name))
-            labels[f"{name}{ending}"] = Text(words.en + where.en, words.zh + where.zh)
-        labels[f"rho{ending}"] = Text("Spatial lag ρ" + where.en, "空间自回归系数 ρ" + where.zh)
+    names = {name: labels.get(name, Text.of(name)) for name in fit.spec.x}
+    labels |= {name: Text(f"{w.en} (all units)", f"{w.zh}（全部地区）") for name, w in names.items()}
+    names["rho"] = Text("Spatial lag ρ", "空间自回归系数 ρ")
+    for regime, where in _regime_words(job, fit).items():
+        labels |= {
+            f"{name}[{regime}]": Text(f"{w.en} ({where.en})", f"{w.zh}（{where.zh}）")
+            for name, w in names.items()
+        }
     return labels
 
 
@@ -369,23 +377,66 @@ def _lay_out(
 
 
 def _draw_effects(job: Job, model: Model, columns: Sequence[_Column]) -> None:
+    """Effects of all columns; of the last one by regime, or over time, where the model has these."""
+    if model.regimes:
+        _draw_regimes(job, model, columns[-1])
+        return
     from spatial_zb.report.figures import effects_plot
 
     pairs = _effect_columns(columns)
     effects = {str(number): result for number, (_, result) in enumerate(pairs)}
     headings = {str(number): heading for number, (heading, _) in enumerate(pairs)}
-    labels = _words(job, columns)
     job.figure(
         f"effects_{model.name}",
         lambda style: effects_plot(
             effects,
-            labels=labels,
+            labels=job.prepared.labels,
             models=headings,
             title=model.title,
             note=job.source,
             style=style,
         ),
     )
+    if columns[-1].fit.spec.dynamic:
+        _draw_path(job, model, columns[-1])
+
+
+def _draw_regimes(job: Job, model: Model, column: _Column) -> None:
+    from spatial_zb.report.figures import regime_plot
+
+    job.figure(
+        f"effects_{model.name}",
+        lambda style: regime_plot(
+            column.delta,
+            labels=job.prepared.labels,
+            regimes=_regime_words(job, column.fit),
+            title=_titled(model, column),
+            note=job.source,
+            style=style,
+        ),
+    )
+
+
+def _draw_path(job: Job, model: Model, column: _Column) -> None:
+    from spatial_zb.report.figures_effects import effects_path_figure
+
+    path = effects_path(column.fit, PATH_PERIODS).tidy()
+    job.figure(
+        f"effects_path_{model.name}",
+        lambda style: effects_path_figure(
+            path,
+            terms=list(model.x),
+            long_run=None if column.long is None else column.long.tidy(),
+            labels=job.prepared.labels,
+            title=_titled(model, column),
+            note=job.source,
+            style=style,
+        ),
+    )
+
+
+def _titled(model: Model, column: _Column) -> Text:
+    return Text(f"{model.title.en}: {column.heading.en}", f"{model.title.zh}：{column.heading.zh}")
 
 
 def _model_reading(job: Job, model: Model, column: _Column) -> Text:
