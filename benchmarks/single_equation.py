@@ -30,7 +30,7 @@ START, END = "<!-- single_equation: start -->", "<!-- single_equation: end -->"
 
 #: (units, periods, repeats of ours, repeats of the peer)
 CASES = ((90, 20, 200, 60), (1000, 10, 15, 5), (3000, 20, 7, 1), (10_000, 10, 5, 0), (100_000, 10, 1, 0))
-#: The peer is stopped after this many seconds and above this much memory (GB).
+#: The peer is stopped after this many seconds of processor time and above this much memory (GB).
 PEER_SECONDS, PEER_MEMORY = 150, 10
 NAMES = ["a", "b", "c"]
 
@@ -85,15 +85,18 @@ def peer(W, panel):
     return lambda: spreg.Panel_FE_Lag(y, X, w)
 
 
-def median_cpu(function, repeats: int) -> float:
+def median_cpu(jobs: dict, rounds: int) -> dict:
+    """Median processor time of each job, (function, repeats within a round); all take their turn in every round."""
     from statistics import median
 
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return median(times)
+    times: dict = {name: [] for name in jobs}
+    for _ in range(rounds):
+        for name, (function, repeats) in jobs.items():
+            for _ in range(repeats):
+                start = time.process_time()
+                function()
+                times[name].append(time.process_time() - start)
+    return {name: median(taken) for name, taken in times.items()}
 
 
 def measure(n: int, T: int, own_repeats: int, peer_repeats: int, part: str) -> dict:
@@ -105,20 +108,22 @@ def measure(n: int, T: int, own_repeats: int, peer_repeats: int, part: str) -> d
         ours(W, panel)
     elif part == "peer":
         resource.setrlimit(resource.RLIMIT_AS, (PEER_MEMORY * 2**30,) * 2)
+        resource.setrlimit(resource.RLIMIT_CPU, (PEER_SECONDS,) * 2)
         run = peer(W, panel)
         start = time.process_time()
         run()
         out["peer"] = time.process_time() - start
     else:
         fit, _ = ours(W, panel)
-        fresh = [replace(W) for _ in range(own_repeats)]
-        out["cold"] = median_cpu(lambda: ours(fresh.pop(), panel), own_repeats)
-        out["warm"] = median_cpu(lambda: ours(W, panel), own_repeats)
+        rounds = peer_repeats if peer_repeats > 1 else own_repeats
+        each = own_repeats // rounds
+        fresh = [replace(W) for _ in range(rounds * each)]
+        jobs = {"cold": (lambda: ours(fresh.pop(), panel), each), "warm": (lambda: ours(W, panel), each)}
         if peer_repeats > 1:
             run = peer(W, panel)
-            run()
-            out["peer"] = median_cpu(run, peer_repeats)
             out["rho_gap"] = abs(float(run().rho) - float(fit.params["rho"]))
+            jobs["peer"] = run, 1
+        out |= median_cpu(jobs, rounds)
         if n <= 3000:
             out |= exact_gaps(W, panel, fit)
     out["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -150,9 +155,7 @@ def child(case: tuple[int, int, int, int], part: str) -> dict | None:
     }
     command = [sys.executable, __file__, "--child", part, *map(str, case)]
     try:
-        done = subprocess.run(
-            command, env=env, capture_output=True, text=True, timeout=PEER_SECONDS if part == "peer" else 3600
-        )
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=3600)
     except subprocess.TimeoutExpired:
         return None
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None

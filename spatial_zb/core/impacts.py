@@ -91,13 +91,13 @@ def average_effects(beta: Array, theta: Array, m: Multipliers) -> tuple[Array, A
     a, b, p, q, da, db, dp, dq = (
         np.asarray(v)[..., None] for v in (m.a, m.b, m.p, m.q, m.da, m.db, m.dp, m.dq)
     )
-    direct, total = beta * a + theta * b, beta * p + theta * q
-    slope_direct, slope_total = beta * da + theta * db, beta * dp + theta * dq
-    spread = np.broadcast_to
-    g_direct = np.stack([spread(a, beta.shape), spread(b, beta.shape), slope_direct], axis=-1)
-    g_total = np.stack([spread(p, beta.shape), spread(q, beta.shape), slope_total], axis=-1)
-    effects = np.stack([direct, total - direct, total], axis=-1)
-    return effects, np.stack([g_direct, g_total - g_direct, g_total], axis=-2)
+    effects, gradient = np.empty((*beta.shape, 3)), np.empty((*beta.shape, 3, 3))
+    effects[..., 0], effects[..., 2] = beta * a + theta * b, beta * p + theta * q
+    gradient[..., 0, 0], gradient[..., 0, 1], gradient[..., 0, 2] = a, b, beta * da + theta * db
+    gradient[..., 2, 0], gradient[..., 2, 1], gradient[..., 2, 2] = p, q, beta * dp + theta * dq
+    effects[..., 1] = effects[..., 2] - effects[..., 0]
+    gradient[..., 1, :] = gradient[..., 2, :] - gradient[..., 0, :]
+    return effects, gradient
 
 
 def order_multipliers(rho: float, matrix: sparse.csr_array, orders: int) -> Array:

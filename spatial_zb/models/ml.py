@@ -215,7 +215,7 @@ def assembled(
         design=design,
         estimator=estimator,
         covariance=covariance,
-        params=pd.Series([*best.delta, *spatial, sigma2], index=index, name="estimate"),
+        params=pd.Series(np.array([*best.delta, *spatial, sigma2]), index=index, name="estimate"),
         cov=pd.DataFrame(cov, index=index, columns=index),
         log_likelihood=best.log_likelihood,
         nobs=sample.observations,
