@@ -7,22 +7,27 @@ Econometrics, ch. 4.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from spatial_zb.core.fill import ALWAYS_LIGHT, Fill, expected_fill, physical_memory, readable_bytes
 from spatial_zb.core.sparse_logdet import SparseLogDet
-from spatial_zb.errors import WeightsError
+from spatial_zb.core.stochastic_logdet import StochasticLogDet
+from spatial_zb.errors import SpatialZbWarning, WeightsError
 
 __all__ = [
+    "Determinant",
     "EigenLogDet",
     "LogDet",
     "SparseLogDet",
+    "StochasticLogDet",
     "admissible_interval",
     "eigenvalues",
     "make_logdet",
@@ -41,6 +46,10 @@ EIGEN_UNITS = 500
 DENSE_SHARE = 0.05
 #: Largest n for which a dense n × n matrix is built: 1.6 GB, and as much again to work on it.
 DENSE_LIMIT = 14_000
+#: Factors that need more than this share of the memory are not made unless they are asked for.
+MEMORY_SHARE = 0.5
+
+Determinant = Literal["auto", "eigenvalues", "factorisation", "stochastic"]
 
 
 class LogDet(Protocol):
@@ -239,15 +248,66 @@ class EigenLogDet:
         return -((omega / one_minus) ** 2).sum(axis=-1).real
 
 
-def make_logdet(matrix: sparse.csr_array) -> LogDet:
-    """Choose the log-determinant for a W (n, n): eigenvalues for a small or dense one, else factorisations.
+def make_logdet(matrix: sparse.csr_array, method: Determinant = "auto") -> LogDet:
+    """Choose the log-determinant for a W (n, n), and say what it needs before it is made.
+
+    ``"auto"``: eigenvalues for a small or dense W, else sparse factorisations; random vectors where neither is possible
+    (a dense W of more than ``DENSE_LIMIT`` units, links that reach everywhere within a few steps, factors larger than half
+    of the memory), with a :class:`SpatialZbWarning` that tells the error. ``"eigenvalues"``, ``"factorisation"``,
+    ``"stochastic"``: that one.
 
     Raises
     ------
     WeightsError
-        A dense W of more than ``DENSE_LIMIT`` units.
+        An unknown method; eigenvalues of more than ``DENSE_LIMIT`` units; factors larger than the memory.
     """
+    if method not in get_args(Determinant):
+        raise WeightsError(f"determinant must be one of {', '.join(get_args(Determinant))}, not {method!r}.")
     n = matrix.shape[0]
-    if n <= EIGEN_UNITS or matrix.nnz > DENSE_SHARE * n**2:
+    dense = matrix.nnz > DENSE_SHARE * n**2
+    small = n <= EIGEN_UNITS or (dense and n <= DENSE_LIMIT)
+    if method == "eigenvalues" or (method == "auto" and small):
         return EigenLogDet(eigenvalues(matrix))
+    fill = expected_fill(matrix) if dense or n > ALWAYS_LIGHT else None
+    if method == "stochastic" or (method == "auto" and fill and (dense or _too_much(fill))):
+        return _stochastic(matrix, fill if method == "auto" else None)
+    if fill:
+        _say_memory(fill)
     return SparseLogDet(matrix, symmetriser(matrix))
+
+
+def _too_much(fill: Fill) -> bool:
+    memory = physical_memory()
+    return fill.heavy or (memory is not None and fill.bytes > MEMORY_SHARE * memory)
+
+
+def _say_memory(fill: Fill) -> None:
+    """Refuse factors that do not fit, and mention those that take much of the memory."""
+    memory = physical_memory()
+    if memory is None or fill.bytes <= MEMORY_SHARE / 2 * memory:
+        return
+    words = (
+        f"The factors of I − ρW ({fill.n} units) need about {readable_bytes(fill.bytes)} of the "
+        f"{readable_bytes(memory)} of this machine"
+    )
+    if fill.bytes > memory:
+        raise WeightsError(
+            f'{words}. Use weights with fewer or nearer neighbours, or W.with_determinant("stochastic").'
+        )
+    warnings.warn(f"{words}.", SpatialZbWarning, stacklevel=3)
+
+
+def _stochastic(matrix: sparse.csr_array, fill: Fill | None) -> StochasticLogDet:
+    """The estimate by random vectors; where it was not asked for, its reason and its error are said."""
+    found = StochasticLogDet.of(matrix, symmetriser(matrix))
+    if fill is not None:
+        middle, high = (float(found.error(share / found.radius)) for share in (0.5, 0.9))
+        warnings.warn(
+            f"ln|I − ρW| of {fill.n} units is estimated from random vectors, with a standard error of {middle:.2g} at "
+            f"ρ = {0.5 / found.radius:.2g} and {high:.2g} at ρ = {0.9 / found.radius:.2g}: links reach too far for a "
+            f"factorisation (about {readable_bytes(fill.bytes)}, cuts of {fill.front} units). Weights with nearer "
+            "neighbours have an exact one.",
+            SpatialZbWarning,
+            stacklevel=4,
+        )
+    return found

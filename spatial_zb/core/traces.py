@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import lapack
 
+from spatial_zb.core.fill import ALWAYS_LIGHT, expected_fill
 from spatial_zb.core.level_blocks import LevelBlocks, block_filter, column_sums, level_blocks, product_trace
 from spatial_zb.core.logdet import LogDet
 from spatial_zb.core.sparse_logdet import factorise, largest_sums
+from spatial_zb.core.stochastic_logdet import iterative_solver
 
 __all__ = [
     "BLOCK",
@@ -38,6 +40,8 @@ DENSE_SOLVE = 150
 LEVEL_COST = 15.0
 #: Columns that are solved for at a time.
 BLOCK = 32
+#: (I − cW)⁻¹ is not expanded in powers of cW when their norm, at most |c| times the largest sums, is above this.
+ITERABLE = 0.995
 #: ρ and λ nearer than this: tr(GH) is taken at their midpoint, its limit.
 NEAR = 1e-5
 
@@ -171,7 +175,8 @@ def filter_applier(matrix: sparse.csr_array, coefficient: float, solve: Solver |
 def filter_solver(matrix: sparse.csr_array, coefficient: float) -> Solver:
     """Factorise I − cW once; the answer solves for any right-hand side (n,) or (n, m).
 
-    Without pivoting where I − cW is diagonally dominant, as for every |c| < 1 and row-normalised W.
+    Without pivoting where I − cW is diagonally dominant, as for every |c| < 1 and row-normalised W. Where the factors
+    would be dense (:func:`expected_fill`): by products with W.
     """
     n = matrix.shape[0]
     if n <= DENSE_SOLVE:
@@ -179,4 +184,7 @@ def filter_solver(matrix: sparse.csr_array, coefficient: float) -> Solver:
         lu, pivots, _ = lapack.dgetrf((np.eye(n) - coefficient * matrix.toarray()).T, overwrite_a=True)
         return lambda right: lapack.dgetrs(lu, pivots, right, trans=1)[0].reshape(right.shape)
     system = sparse.csc_array(sparse.eye_array(n, format="csc") - coefficient * matrix)
-    return factorise(system, abs(coefficient) * largest_sums(matrix) < 1).solve
+    bound = largest_sums(matrix)
+    if n > ALWAYS_LIGHT and abs(coefficient) * bound < ITERABLE and expected_fill(matrix).heavy:
+        return iterative_solver(matrix, coefficient, bound)
+    return factorise(system, abs(coefficient) * bound < 1).solve

@@ -12,8 +12,18 @@ from scipy.spatial import Delaunay, cKDTree
 
 from spatial_zb import DurbinSpec, SpatialZbWarning, Weights, WeightsError, fit_durbin, spatial_effects
 from spatial_zb.core import logdet as module
-from spatial_zb.core.logdet import EigenLogDet, SparseLogDet, eigenvalues, make_logdet, symmetriser
-from spatial_zb.core.sparse_logdet import spectral_radius, unit_eigenvalues
+from spatial_zb.core import sparse_logdet
+from spatial_zb.core.fill import expected_fill
+from spatial_zb.core.logdet import (
+    EigenLogDet,
+    SparseLogDet,
+    StochasticLogDet,
+    eigenvalues,
+    make_logdet,
+    symmetriser,
+)
+from spatial_zb.core.sparse_logdet import factorise, spectral_radius, unit_eigenvalues
+from spatial_zb.core.stochastic_logdet import iterative_solver
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.simulate import simulate_durbin
 
@@ -226,9 +236,152 @@ def test_choice_by_size_and_density(monkeypatch):
     assert isinstance(make_logdet(dense), EigenLogDet)
     monkeypatch.setattr(module, "DENSE_LIMIT", 510)
     with pytest.raises(WeightsError, match="520 units"):
-        make_logdet(dense)
-    with pytest.raises(WeightsError, match="520 units"):
         eigenvalues(dense)
+    with pytest.warns(SpatialZbWarning, match="520 units is estimated from random vectors"):
+        found = make_logdet(sparse.csr_array(dense / 519))
+    assert isinstance(found, StochasticLogDet)
+    # one eigenvalue is one, all others are −1/519, and the traces of low order are exact
+    assert float(found.value(0.5)) == pytest.approx(np.log(0.5) + 519 * np.log(1 + 0.5 / 519), abs=1e-6)
+
+
+def everywhere(n: int, links: int = 4, seed: int = 0) -> sparse.csr_array:
+    """Random links without any geography: a few steps reach all."""
+    generator = np.random.default_rng(seed)
+    A = sparse.csr_array((np.ones(n * links), (np.repeat(np.arange(n), links), generator.integers(0, n, n * links))),
+                         shape=(n, n))  # fmt: skip
+    A = sparse.csr_array((A + A.T > 0).astype(float))
+    A.setdiag(0)
+    A.eliminate_zeros()
+    return row(A)
+
+
+def test_methods_can_be_chosen_and_travel_with_the_weights():
+    import pickle
+
+    W = weights(row(planar(600)))
+    kinds = {"eigenvalues": EigenLogDet, "factorisation": SparseLogDet, "stochastic": StochasticLogDet}
+    for method, kind in kinds.items():
+        chosen = pickle.loads(pickle.dumps(W.with_determinant(method)))
+        assert isinstance(chosen.logdet, kind)
+        assert isinstance(chosen.subset(W.ids[:550]).standardise("row").logdet, kind)
+    with pytest.raises(WeightsError, match="determinant must be one of"):
+        _ = W.with_determinant("magic").logdet
+
+
+#: The estimate of the fill is meant to be right within this factor.
+FILL_FACTOR = 3.0
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [row(planar(4000)), row(grid(60)), knn(4000, 6), knn(3000, 20), everywhere(1500), blocks(row(planar(2000)), knn(300))],
+    ids=["planar", "grid", "knn6", "knn20", "everywhere", "parts"],
+)  # fmt: skip
+def test_fill_is_foreseen(matrix):
+    symmetric = sparse.csr_array(matrix + matrix.T)
+    system = sparse.csc_array(sparse.eye_array(matrix.shape[0]) - 0.1 * symmetric)
+    factor = factorise(system, True)
+    entries = factor.L.nnz + factor.U.nnz
+    assert 1 / FILL_FACTOR < expected_fill(symmetric).entries / entries < FILL_FACTOR
+
+
+def test_links_that_reach_everywhere_are_told_from_local_ones():
+    assert expected_fill(everywhere(20_000)).heavy
+    assert not expected_fill(row(planar(20_000))).heavy
+    assert not expected_fill(knn(20_000, 12)).heavy
+
+
+def test_memory_is_estimated_before_it_is_used(monkeypatch):
+    W = row(planar(6000))
+    monkeypatch.setattr(module, "physical_memory", lambda: 25 * 2**20)
+    with pytest.warns(SpatialZbWarning, match=r"need about \d+ MB of the 25 MB"):
+        assert isinstance(make_logdet(W), SparseLogDet)
+    monkeypatch.setattr(module, "physical_memory", lambda: 4 * 2**20)
+    with pytest.raises(WeightsError, match="need about"):
+        make_logdet(W, "factorisation")
+    with pytest.warns(SpatialZbWarning, match="estimated from random vectors"):
+        assert isinstance(make_logdet(W), StochasticLogDet)
+
+
+class Cholesky:
+    """Stands in for scikit-sparse: the calls that are made of it, by a dense determinant."""
+
+    orders = 0
+
+    @classmethod
+    def analyze(cls, system):
+        cls.orders += 1
+        return cls()
+
+    def cholesky(self, system):
+        self.system = system
+        return self
+
+    def logdet(self):
+        return np.linalg.slogdet(self.system.toarray())[1]
+
+
+def test_cholmod_is_used_where_it_is_installed(monkeypatch):
+    monkeypatch.setattr(sparse_logdet, "_cholmod", lambda: Cholesky)
+    found, exact = both("row")
+    found.cover(0.2, 0.3)
+    assert np.abs(found.value(0.25) - exact.value(0.25)) < VALUE
+    assert Cholesky.orders == 1
+    oneway, exact = both("knn")  # not symmetric: the usual way
+    assert np.abs(oneway.value(0.25) - exact.value(0.25)) < VALUE
+    assert Cholesky.orders == 1
+
+
+# --- random vectors
+
+#: A gap of so many standard errors happens once in ten thousand.
+ERRORS = 4.0
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_random_vectors_are_right_within_their_error(name):
+    W = MATRICES[name]
+    found, exact = StochasticLogDet.of(W, symmetriser(W)), EigenLogDet(eigenvalues(W))
+    rho = np.array([-0.99, -0.9, -0.5, -0.1, 0.0, 0.2, 0.5, 0.8, 0.95, 0.99]) * found.interval[1]
+    for derivative, answer in enumerate(("value", "first", "second")):
+        gap = np.abs(getattr(found, answer)(rho) - getattr(exact, answer)(rho))
+        assert np.all(gap <= ERRORS * found.error(rho, derivative) + 1e-8)
+    assert np.isnan(found.value(1.01 * found.interval[1]))
+    if name in ROW:
+        centred = found.value(0.5, True) - found.value(0.5)
+        assert centred == pytest.approx(-np.log(0.5), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["row", "knn_scaled"])
+def test_derivatives_of_random_vectors_are_derivatives(name):
+    W = MATRICES[name]
+    found = StochasticLogDet.of(W, symmetriser(W))
+    rho, h = 0.6 * found.interval[1], 1e-5
+    assert (found.value(rho + h) - found.value(rho - h)) / (2 * h) == pytest.approx(
+        float(found.first(rho)), rel=1e-6
+    )
+    assert (found.first(rho + h) - found.first(rho - h)) / (2 * h) == pytest.approx(
+        float(found.second(rho)), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("c", [-0.9, 0.0, 0.5, 0.97])
+def test_products_solve_as_factors_do(c):
+    W = MATRICES["knn"]
+    right = np.random.default_rng(0).normal(size=(W.shape[0], 3))
+    expected = np.linalg.solve(np.eye(W.shape[0]) - c * W.toarray(), right)
+    assert np.allclose(iterative_solver(W, c, 1.0)(right), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_a_graph_without_geography_is_fitted_without_factors():
+    n = 12_000
+    W = weights(everywhere(n))
+    panel = simulate_durbin(weights(everywhere(n)), 1, {"a": 1.0}, theta={"a": 0.5}, rho=0.4, rng=1,
+                            unit_effects=0.0, time_effects=0.0)  # fmt: skip
+    with pytest.warns(SpatialZbWarning, match="random vectors"):
+        fit = fit_durbin(DurbinSpec("y", ["a"], fixed_effects="none"), panel, W)
+    assert abs(fit.params["rho"] - 0.4) < 4 * fit.bse["rho"]
+    assert np.isfinite(spatial_effects(fit).tidy()["std_error"]).all()
 
 
 # --- fits
