@@ -3,7 +3,7 @@
 The fill of a factorisation comes from separators: sets of units that cut the map in two. Their size is seen from the levels
 of a breadth-first search (units at one, two, three … links from a unit at the edge): a level of the middle is such a cut.
 With s its size, ½ nnz(I + W) log₂ n + 0.7 s² entries come within a factor of about two of what SuperLU makes of
-triangulations, nearest neighbours and random graphs (tests/core/test_logdet_choice.py).
+triangulations, nearest neighbours and random graphs (tests/core/test_logdet_large.py).
 
 Lipton, R., Rose, D. & Tarjan, R. (1979), Generalized nested dissection, SIAM J. Numer. Anal. 16: 346-358 (n log n entries
 for planar graphs, s² in general).
