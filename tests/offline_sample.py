@@ -107,7 +107,7 @@ def small_content(rows: int = 3, columns: int = 4) -> Content:
             Variable("second", Text("Second variable", "第二变量"), second),
         ),
         weights={"rook": Text("Rook contiguity", "邻接（Rook）")},
-        clusters_note=Text("Simulated codes. ", "模拟代码。"),
+        clusters_note=Text("Simulated codes.", "模拟代码。"),
     )
     effects = tuple(
         UnitEffects(

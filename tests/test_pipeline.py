@@ -179,8 +179,8 @@ def test_the_short_reading_has_the_models_first_whatever_their_words():
         Reading("models", Text("Moran", "莫兰")),
         Reading("moran", Text("b", "乙")),
     ]
-    made = Made(readings=[*lines, Reading("systems", Text("c", "丙"))])
-    assert [line.en for line in made.short_reading()] == ["Moran", "c", "a"]
+    made = Made(readings=[Reading("dynamics", Text("d", "丁")), *lines, Reading("systems", Text("c", "丙"))])
+    assert [line.en for line in made.short_reading()] == ["Moran", "c", "d"]
 
 
 def test_second_run_gives_the_same_tables(project):

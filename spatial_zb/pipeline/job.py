@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +87,21 @@ class Job:
                 write_table(table, place, self.study.output.tables, styles[language])
 
     def prose(
-        self, stem: str, title: Text, paragraphs: Sequence[Text], choices: Mapping[str, Text] | None = None
+        self,
+        stem: str,
+        title: Text,
+        paragraphs: Sequence[Text],
+        choices: Sequence[Mapping[str, Text]] | Mapping[str, Text] | None = None,
     ) -> None:
-        """Write paragraphs beside the tables, in every language, and keep them for the report."""
+        """Write paragraphs beside the tables, in every language, and keep them for the report.
+
+        ``choices`` are those of :meth:`table`, for all paragraphs or for each.
+        """
         from spatial_zb.report.files import write_atomic
 
-        self.made.items.append(Prose(self.stage, title, tuple(paragraphs), choices or {}))
+        each = choices if isinstance(choices, Sequence) else [choices or {}] * len(paragraphs)
+        for same, group in groupby(zip(each, paragraphs, strict=True), key=itemgetter(0)):
+            self.made.items.append(Prose(self.stage, title, tuple(text for _, text in group), same))
         for language in self.languages if self.writes else ():
             target = self.where("tables", language)
             target.mkdir(parents=True, exist_ok=True)

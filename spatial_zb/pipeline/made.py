@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["Estimated", "Made", "MadeTable", "Prose", "Reading"]
 
 
+#: Stages whose readings come first in the short one.
+OF_MODELS = ("models", "systems", "compare")
+
+
 @dataclass(frozen=True, eq=False)
 class MadeTable:
     """A table of a stage by language with its style there.
@@ -96,8 +100,8 @@ class Made:
         return list(dict.fromkeys(part.stage for part in (*self.items, *self.fits, *self.readings)))
 
     def short_reading(self, lines: int = 3) -> list[Text]:
-        """The findings of the models first; Moran's I fills up to three lines."""
-        ordered = sorted(self.readings, key=lambda reading: reading.stage == "moran")
+        """What the models say and how firm it is; what describes the data fills up to three lines."""
+        ordered = sorted(self.readings, key=lambda reading: reading.stage not in OF_MODELS)
         return [reading.text for reading in ordered[:lines]]
 
     @property

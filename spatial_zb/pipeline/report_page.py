@@ -371,6 +371,6 @@ def _clusters_note(study: Study) -> Text:
         return Text("", "")
     W, permutations = study.weights[study.maps.clusters].label, study.general.permutations
     return Text(
-        f"Local Moran’s I, {W.en}, {permutations:,} permutations, false discovery rate 5%. ",
+        f"Local Moran’s I, {W.en}, {permutations:,} permutations, false discovery rate 5%.",
         f"局部莫兰指数，{W.zh}，{permutations}次置换，错误发现率5%。",
     )

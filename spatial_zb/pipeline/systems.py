@@ -259,11 +259,12 @@ def _read_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
 
     study = job.study
     names = {name: _short(job.prepared.panel.label(e.y)) for name, e in system.equations.items()}
-    paragraphs = []
+    paragraphs, choices = [], []
     for column in columns:
         sample, W = study.samples[column.facts["sample"]].label, study.weights[column.facts["weights"]].label
         method = METHOD_WORDS[column.facts["method"]]
         where = Text(f"{sample.en}, {W.en}, {method.en}", f"{sample.zh}，{W.zh}，{method.zh}")
+        choices.append({"model": system.title, "sample": sample, "weights": W})
         if column.effects is None:
             unstable = Text(
                 "The estimated system is not stable; it has no effects.", "所估系统不稳定，不报告效应。"
@@ -272,7 +273,7 @@ def _read_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
             continue
         weak = bool(column.fit.identification()["weak"].any())
         paragraphs.append(system_reading(_mutual(column.effects.tidy()), names, where, weak))
-    job.prose(f"system_{system.name}_reading", system.title, paragraphs, {"model": system.title})
+    job.prose(f"system_{system.name}_reading", system.title, paragraphs, choices)
 
 
 def _mutual(effects: pd.DataFrame) -> pd.DataFrame:

@@ -51,9 +51,13 @@ function startExplorer() {
     const { colours, labels, codes } = classes();
     at("atlas-title").textContent = title();
     map.paint(title(), (unit) => ({ fill: colours[codes[unit]], text: described(unit) }));
-    const scheme = state.scheme === "clusters" ? say(atlas.clustersNote) : atlas.periods.length > 1 ? phrase("common") : "";
-    at("atlas-note").textContent = scheme + phrase("borders");
+    at("atlas-note").textContent = [classesNote(), phrase("borders")].filter(Boolean).join(phrase("gap"));
     drawLegend(at("legend"), colours, labels, codes);
+  }
+
+  function classesNote() {
+    if (state.scheme === "clusters") return say(atlas.clustersNote);
+    return atlas.periods.length > 1 ? phrase("common") : "";
   }
 
   function drawScatter() {

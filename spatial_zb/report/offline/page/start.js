@@ -17,11 +17,24 @@ function startTheme() {
   show();
 }
 
+// Width of an A4 page within its margins, and the size of its table type beside that of the screen.
+const PAPER = 660;
+const PAPER_TYPE = 0.8;
+
 function startPrint() {
   document.getElementById("print").addEventListener("click", () => window.print());
-  addEventListener("beforeprint", () => {
-    for (const details of document.querySelectorAll("details")) details.open = true;
+  addEventListener("beforeprint", () => document.querySelectorAll(".zb-table table").forEach(fitPaper));
+  addEventListener("afterprint", () => {
+    document.querySelectorAll(".zb-table table").forEach((table) => { table.style.zoom = ""; });
   });
+}
+
+/** Make a table that is too wide for paper, however its cells wrap, smaller. */
+function fitPaper(table) {
+  table.style.width = "1px";
+  const least = table.offsetWidth * PAPER_TYPE;
+  table.style.width = "";
+  table.style.zoom = least > PAPER ? PAPER / least : "";
 }
 
 root.dataset.alive = "true";
