@@ -1,10 +1,11 @@
 """Simulate dynamic and two-regime panels with known truth: bias before and after the correction, coverage.
 
-    python scripts/validate_dynamic.py [dynamic regimes] [--replications 1000]
+    python scripts/validate_dynamic.py [dynamic long_run regimes] [--replications 1000]
 
 The 11 cities of Zhejiang and the 41 cities of the delta, contiguity; 10 and 20 explained periods for the dynamic
-model, 11 for the two regimes. Tables go to ``docs/validation/dynamic.csv`` and ``regimes.csv`` after every cell, with
-a page beside each; a second run skips what is there already with the same seed and number of replications.
+model, 11 for the two regimes. The tables ``dynamic.csv``, ``long_run.csv`` and ``regimes.csv`` of ``docs/validation``
+are written after every cell, with a page beside each; a second run skips what is there already with the same seed and
+number of replications.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ ESTIMATORS = ("uncorrected", "lee_yu", "yang")
 CARRIED = ((0.3, 0.3, 0.0), (0.6, 0.3, -0.1), (0.8, 0.3, -0.2))
 #: (ρ, β, θ) of the rest and of the core.
 REGIMES = ((0.2, 1.0, 0.5), (0.5, 0.5, 0.0))
-Found = dict[str, tuple[float, float]]
+QUANTILE = 1.959963984540054
+Found = dict[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,40 @@ def _dynamic_cell(n: int, T: int, carried: tuple[float, float, float], effects: 
         return {name: _dynamic_fit(spec, panel, W, name) for name in ESTIMATORS}
 
     keys = {"n": n, "T": T, "tau": tau, "rho": rho, "eta": eta, "effects": effects}
-    truth = parameters | {"persistence": tau + rho + eta} | _dynamic_effects(W, carried)
-    return Cell(keys, truth, replicate)
+    return Cell(keys, parameters | _dynamic_effects(W, carried), replicate)
+
+
+def long_run_cells() -> Iterator[Cell]:
+    """Effects of the long run with delta and simulated limits, two-way effects."""
+    for n, T, carried in product((11, 41), (10, 20), CARRIED):
+        yield _long_run_cell(n, T, carried)
+
+
+def _long_run_cell(n: int, T: int, carried: tuple[float, float, float]) -> Cell:
+    W, (tau, rho, eta) = weights(n, "contiguity"), carried
+    spec = zb.DurbinSpec("y", ["x"], True, ["x"], time_lag=True, lag_time_lag=True)
+    effects = {
+        name.removeprefix("long "): v for name, v in _dynamic_effects(W, carried).items() if "long" in name
+    }
+
+    def replicate(index: int) -> dict[str, Found | None]:
+        rng = np.random.default_rng([SEED, n, T, round(100 * tau), index])
+        panel = zb.simulate_durbin(
+            W, T + 1, {"x": BETA}, theta={"x": THETA}, rho=rho, tau=tau, eta=eta, rng=rng
+        )
+        fit = zb.fit_durbin(spec, panel, W)
+        if not fit.converged or fit.convergence["radius"] >= 1:
+            return {"delta": None, "simulate": None}
+        own = {"persistence": tuple(zb.stability_test(fit).iloc[0][["persistence", "std_error"]])}
+        out = {}
+        for method in ("delta", "simulate"):
+            table = zb.spatial_effects(fit, method, draws=500, rng=index, horizon="long").tidy()
+            columns = table[["effect", "estimate", "std_error", "conf_low", "conf_high"]]
+            out[method] = own | {effect: tuple(rest) for effect, *rest in columns.itertuples(index=False)}
+        return out
+
+    keys = {"n": n, "T": T, "tau": tau, "rho": rho, "eta": eta}
+    return Cell(keys, effects | {"persistence": tau + rho + eta}, replicate)
 
 
 def regime_cells() -> Iterator[Cell]:
@@ -159,7 +193,6 @@ def _dynamic_fit(spec: zb.DurbinSpec, panel: zb.Panel, W: zb.Weights, estimator:
         return None
     names = {"x": "beta", "W_x": "theta"}
     out = {names.get(name, name): (fit.params[name], fit.bse[name]) for name in fit.params.index[:-1]}
-    out["persistence"] = tuple(zb.stability_test(fit).iloc[0][["persistence", "std_error"]])
     for horizon in ("short", "long"):
         if horizon == "long" and fit.convergence["radius"] >= 1:
             continue
@@ -185,15 +218,17 @@ def run_cell(cell: Cell, replications: int) -> pd.DataFrame:
     return table.assign(seconds=round(time.perf_counter() - start, 1))
 
 
-def _row(pairs: np.ndarray, value: float) -> dict[str, float]:
-    estimate, error = pairs.T
+def _row(found: np.ndarray, value: float) -> dict[str, float]:
+    """Of columns estimate and error and, where limits are not symmetric, low and high."""
+    estimate, error, *limits = found.T
+    low, high = limits or (estimate - QUANTILE * error, estimate + QUANTILE * error)
     return {
         "bias": estimate.mean() - value,
         "bias_mcse": estimate.std(ddof=1) / np.sqrt(len(estimate)),
         "median": np.median(estimate),
         "sd": estimate.std(ddof=1),
         "median_std_error": np.median(error),
-        "coverage": np.mean(np.abs(estimate - value) <= 1.959963984540054 * error),
+        "coverage": np.mean((low <= value) & (value <= high)),
         "coverage_mcse": np.sqrt(LEVEL * (1 - LEVEL) / len(estimate)),
     }
 
@@ -232,7 +267,6 @@ def dynamic_page(table: pd.DataFrame) -> str:
     ]
     names = ("tau", "rho", "eta", "short indirect", "long direct", "long total")
     heads = {"tau": "τ", "rho": "ρ", "eta": "η"}
-    last = "1 − τ − ρ − η in standard errors"
     for effects, words in (("two_way", "Two-way effects"), ("unit", "Unit effects")):
         part = table[table["effects"] == effects]
         lines += [
@@ -240,19 +274,43 @@ def dynamic_page(table: pd.DataFrame) -> str:
             "",
             "| n | T | τ, ρ, η | estimator | " + " | ".join(heads.get(p, p) for p in names),
         ]
-        lines[-1] += f" | {last} | kept |"
-        lines.append("|" + "---|" * (len(names) + 6))
+        lines[-1] += " | kept |"
+        lines.append("|" + "---|" * (len(names) + 5))
         keys = ["n", "T", "tau", "rho", "eta", "estimator"]
         for (n, T, tau, rho, eta, estimator), group in part.groupby(keys, sort=False):
             by = group.set_index("parameter")
             cells = [_cell(by.loc[p], " " in p) for p in names]
-            cells.append(f"{(1 - tau - rho - eta) / by.loc['persistence', 'median_std_error']:.1f}")
             kept = f"{by.loc['tau', 'kept']}, {by.loc['long total', 'kept']}"
             lines.append(
                 f"| {n} | {T} | {tau:g}, {rho:g}, {eta:g} | `{estimator}` | {' | '.join(cells)} | {kept} |"
             )
         lines.append("")
     return "\n".join(lines)
+
+
+def long_run_page(table: pd.DataFrame) -> str:
+    """The study of effects of the long run as a page to read."""
+    lines = [
+        "# Dynamic panels: effects of the long run",
+        "",
+        f"Written by `scripts/validate_dynamic.py long_run` (seed {SEED}, {table['replications'].iloc[0]} replications per "
+        "cell), with panels drawn as in [the dynamic study](dynamic.md), two-way effects, `lee_yu`. Coverage of 95 % intervals "
+        "by the delta method and by 500 simulated draws (percentiles, draws of unstable processes left out), over replicates "
+        f"whose process is stable; simulation alone moves it by ± {200 * table['coverage_mcse'].max():.1f} points. Where "
+        "1 − τ − ρ − η is less than 3.2 standard errors from zero, delta intervals of the total effect cover less than 92 % "
+        "and the package warns.",
+        "",
+        "| n | T | τ, ρ, η | (1 − τ − ρ − η)/error | limits | direct | indirect | total | kept |",
+        "|" + "---|" * 9,
+    ]
+    keys = ["n", "T", "tau", "rho", "eta", "estimator"]
+    for (n, T, tau, rho, eta, method), group in table.groupby(keys, sort=False):
+        by = group.set_index("parameter")
+        apart = (1 - tau - rho - eta) / by.loc["persistence", "median_std_error"]
+        cells = [f"{100 * by.loc[e, 'coverage']:.1f} %" for e in ("direct", "indirect", "total")]
+        start = f"| {n} | {T} | {tau:g}, {rho:g}, {eta:g} | {apart:.1f} | {method} |"
+        lines.append(f"{start} {' | '.join(cells)} | {by.loc['total', 'kept']} |")
+    return "\n".join([*lines, ""])
 
 
 def regime_page(table: pd.DataFrame) -> str:
@@ -289,6 +347,7 @@ def _cell(row: pd.Series, effect: bool) -> str:
 
 STUDIES: dict[str, tuple[Callable[[], Iterator[Cell]], Callable[[pd.DataFrame], str]]] = {
     "dynamic": (dynamic_cells, dynamic_page),
+    "long_run": (long_run_cells, long_run_page),
     "regimes": (regime_cells, regime_page),
 }
 

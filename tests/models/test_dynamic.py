@@ -13,6 +13,7 @@ import spatial_zb as zb
 from spatial_zb.core.dynamic_impacts import path_multipliers
 from spatial_zb.core.dynamic_ml import Recursion, bias_slope, carry_over_radius, limit_bias, score_bias
 from spatial_zb.core.logdet import EigenLogDet, SparseLogDet, make_logdet
+from spatial_zb.dynamic_effects import LONG_RUN_ERRORS
 
 EXACT = 1e-10  # algebra done in two ways
 SEARCHED = 2e-5  # a search over all parameters at once ends this near to the root
@@ -380,6 +381,29 @@ def test_errors_of_effects_by_numerical_differences(W, panel):
     g = np.column_stack([(long(at + h) - long(at - h)) / 2e-6 for h in 1e-6 * np.eye(6)])
     errors = np.sqrt(np.diag(g @ fit.cov.to_numpy() @ g.T))
     assert np.allclose(zb.spatial_effects(fit, horizon="long").tidy()["std_error"], errors, rtol=1e-5)
+
+
+def test_a_long_run_near_a_unit_root_is_warned_of(W, panel):
+    fit = zb.fit_durbin(sdm(), panel, W)
+    apart = -zb.stability_test(fit)["statistic"].iloc[0]
+    assert 0 < apart < LONG_RUN_ERRORS
+    with pytest.warns(zb.SpatialZbWarning, match=f"only {apart:.1f} standard errors"):
+        zb.spatial_effects(fit, horizon="long")
+    calm = zb.fit_durbin(sdm(), draw(ring(60), 25, rho=0.1, tau=0.2, eta=0.0), ring(60))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", zb.SpatialZbWarning)
+        zb.spatial_effects(calm, horizon="long")
+        zb.spatial_effects(calm, "simulate", horizon="long", rng=1)
+
+
+def test_few_periods_with_a_long_memory_are_warned_of():
+    W = ring(40)
+    with pytest.warns(zb.SpatialZbWarning, match="off by 0.02 to 0.04"):
+        zb.fit_durbin(sdm(), draw(W, 10, tau=0.7, rho=0.1, eta=-0.1), W)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        zb.fit_durbin(sdm(), draw(W, 20, tau=0.7, rho=0.1, eta=-0.1), W)
+    assert not any("off by" in str(w.message) for w in said)
 
 
 def test_simulated_errors_are_near_those_of_the_delta_method():
