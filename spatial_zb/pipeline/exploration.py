@@ -11,6 +11,7 @@ from spatial_zb.explore import MoranTable, moran
 from spatial_zb.pipeline.indices import index_definition, write_indices
 from spatial_zb.pipeline.job import Job, unit_names
 from spatial_zb.pipeline.prepare import Prepared, read_table
+from spatial_zb.pipeline.weights_tables import write_weights
 from spatial_zb.pipeline.words import RULE_WORDS, as_sentence
 from spatial_zb.study import Study
 from spatial_zb.text import Text
@@ -19,7 +20,7 @@ __all__ = ["autocorrelation", "describe"]
 
 
 def describe(job: Job) -> list[Text]:
-    """Definitions, descriptive statistics, and the cells that were filled."""
+    """Definitions, descriptive statistics, the cells that were filled, indices and weights."""
     from spatial_zb.report import layouts
 
     prepared, study = job.prepared, job.study
@@ -48,6 +49,7 @@ def describe(job: Job) -> list[Text]:
         )
         job.tidy("missing", prepared.filled)
     write_indices(job, unit_names(prepared))
+    write_weights(job)
     job.tidy("panel", prepared.panel.frame())
     job.tick("data")
     return []

@@ -6,14 +6,17 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.errors import SpatialZbWarning, WeightsError, listed
-from spatial_zb.weights.matrix import Weights, as_weights, match_units
+from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed
+from spatial_zb.weights.matrix import Weights, as_weights, match_units, text_ids
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 __all__ = ["WeightsComparison", "WeightsReport", "compare_weights", "describe"]
 
@@ -38,12 +41,17 @@ class WeightsReport:
         The facts of :meth:`glance`, by name.
     notes
         Sentences on what to look at: components, islands, equal weights, asymmetry.
+    weights
+        What it describes.
+
+    :meth:`links` gives the link map; :func:`spatial_zb.report.maps.weights_map` draws it for print.
     """
 
     label: str
     units: pd.DataFrame
     summary: Mapping[str, Any]
     notes: tuple[str, ...] = field(default=())
+    weights: Weights | None = field(default=None, repr=False)
 
     def tidy(self) -> pd.DataFrame:
         """One row per unit: ``unit, neighbours, neighbour_of, row_sum, component, island``."""
@@ -57,6 +65,38 @@ class WeightsReport:
         """Histogram of neighbours: number of units by number of neighbours."""
         counts = self.units["neighbours"].value_counts().sort_index()
         return counts.rename_axis("neighbours").rename("units")
+
+    def links(self, regions: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+        """The link map: a line from every unit to each of its neighbours, ready to ``plot()`` or ``explore()``.
+
+        Parameters
+        ----------
+        regions
+            Polygons indexed by unit id; more units are allowed.
+
+        Returns
+        -------
+        GeoDataFrame with ``unit, neighbour, weight``, lines between points inside the polygons, in their reference
+        system. Row i of W is unit i, which receives from its neighbour.
+
+        Raises
+        ------
+        AlignmentError
+            A unit without polygon.
+        """
+        import geopandas
+        import shapely
+
+        shapes = regions.geometry.set_axis(text_ids(regions.index))
+        missing = self.weights.ids.difference(shapes.index)
+        if len(missing):
+            raise AlignmentError(f"{len(missing)} unit(s) of the weights have no polygon: {listed(missing)}.")
+        points = shapely.get_coordinates(shapes.loc[self.weights.ids].representative_point())
+        found = self.weights.matrix.tocoo()
+        lines = shapely.linestrings(np.stack([points[found.row], points[found.col]], axis=1))
+        ids = self.weights.ids
+        columns = {"unit": ids[found.row], "neighbour": ids[found.col], "weight": found.data}
+        return geopandas.GeoDataFrame(columns, geometry=lines, crs=regions.crs)
 
     def components(self) -> pd.Series:
         """Number of units by component, islands included, largest first."""
@@ -126,7 +166,7 @@ def describe(weights: Weights) -> WeightsReport:
         "rho_low": low,
         "rho_high": high,
     }
-    return WeightsReport(weights.label, units, summary, tuple(_notes(weights, summary)))
+    return WeightsReport(weights.label, units, summary, tuple(_notes(weights, summary)), weights)
 
 
 def compare_weights(weights: Mapping[str, Weights]) -> WeightsComparison:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import warnings
 
+import geopandas
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from shapely.geometry import box
 
 from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError
+from spatial_zb.report.tables import Number
+from spatial_zb.report.weights_layouts import overlap_table, weights_table
+from spatial_zb.text import Text
 from spatial_zb.weights import Weights, compare_weights
 
 #: a–b–c in a path, d → a one way, e and f a pair, g alone.
@@ -155,3 +160,49 @@ def test_comparisons_that_make_no_sense_are_refused() -> None:
                 compare_weights(wrong)
         with pytest.raises(AlignmentError, match="'chain'"):
             compare_weights({"small": small(), "chain": rook_chain(4)})
+
+
+# --- link map and tables ------------------------------------------------------------------------------------
+
+
+def squares(ids: list[str]) -> geopandas.GeoDataFrame:
+    return geopandas.GeoDataFrame(
+        geometry=[box(i, 0, i + 1, 1) for i in range(len(ids))], index=ids, crs=4490
+    )
+
+
+def test_the_link_map_has_a_line_for_every_entry_whatever_the_order_of_polygons() -> None:
+    W = small()
+    regions = squares([*IDS, "z"])
+    found = W.report().links(regions.iloc[::-1])
+    assert len(found) == len(LINKS)
+    assert {(row.unit, row.neighbour, row.weight) for row in found.itertuples()} == set(LINKS)
+    line = found.set_index(["unit", "neighbour"]).geometry["d", "a"]
+    assert list(line.coords) == [(3.5, 0.5), (0.5, 0.5)]
+    assert found.crs == regions.crs
+
+
+def test_a_link_map_needs_every_polygon() -> None:
+    with pytest.raises(AlignmentError, match=r"1 unit.*no polygon: g"):
+        small().report().links(squares(IDS[:-1]))
+
+
+@pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
+def test_tables_of_weights_say_what_the_reports_say() -> None:
+    chain = np.diag(np.ones(6), 1) + np.diag(np.ones(6), -1)
+    compared = compare_weights({"chain": Weights(chain, IDS).standardise("row"), "small": small()})
+    table = weights_table(compared.glance(), {"chain": Text("Chain", "链")})
+    assert table.rows[0].cells[0] == Text("Chain", "链")
+    assert table.rows[0].cells[1].zh == "行标准化"
+    assert table.rows[0].cells[2:4] == (7, 12)
+    assert table.rows[0].cells[7:] == ("1–1.7–2", "(−1.00, 1.00)")
+    assert table.rows[1].cells[5:7] == (1, 2)
+    pair = compared.tidy().iloc[0]
+    overlap = overlap_table(compared.tidy(), {})
+    assert overlap.rows[0].cells[2:] == ("", Number(pair["correlation"], 3))
+    assert overlap.rows[1].cells[2:] == (Number(pair["jaccard"], 3), "")
+
+
+def test_an_interval_that_was_not_computed_is_a_dash() -> None:
+    facts = small().report().glance().assign(rho_low=np.nan, rho_high=np.nan)
+    assert weights_table(facts, {}).rows[0].cells[-1] == "–"
