@@ -37,8 +37,9 @@ AROUND = np.array(
     ]
 )
 
-# An ideograph or full-width sign with the closing signs that may not begin a line, or a word, or blanks.
-_TOKEN = re.compile(r"[⺀-鿿＀-￯][，。、；：？！）》」】〕％]*|[^\s⺀-鿿＀-￯]+|\s+")
+# An ideograph, full-width sign or word with the opening signs that may not end a line and the closing signs that
+# may not begin one; or blanks.
+_TOKEN = re.compile(r"[（《「【〔]*(?:[⺀-鿿＀-￯]|[^\s⺀-鿿＀-￯]+)[，。、；：？！）》」】〕％]*|\s+")
 
 
 def halo_text(axes: Axes, x: float, y: float, text: str, **properties) -> tuple[Artist, Artist]:

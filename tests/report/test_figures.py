@@ -345,6 +345,7 @@ def test_overlaps_and_words_outside_are_found():
         pytest.param("资料来源：《中国城市统计年鉴》，天地图，二〇二四年行政区划。", id="ideographs"),
         pytest.param("x" * 200, id="one long word"),
         pytest.param("人均GDP（log）and mixed 文字", id="mixed"),
+        pytest.param("横向（→）：就业密度（对数）；纵向（↑）：增长与（《书》）及其他。" * 3, id="signs"),
     ],
 )
 def test_wrapped_lines_fit_and_lose_nothing(text):
@@ -356,4 +357,5 @@ def test_wrapped_lines_fit_and_lose_nothing(text):
         for line in lines:
             artist = figure.text(0, 0, line, fontsize=8)
             assert artist.get_window_extent(renderer).width <= 301
-        assert not any(line[0] in "，。：、）" for line in lines)
+        assert not any(line[0] in "，。：、；）》" for line in lines)
+        assert not any(line[-1] in "（《" for line in lines)
