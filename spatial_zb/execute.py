@@ -7,6 +7,7 @@ is kept in a :class:`ResultStore`, from which an interrupted run goes on.
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections import Counter, deque
@@ -244,11 +245,8 @@ def _died() -> tuple[type[BaseException], ...]:
     """What is raised when a worker process is killed."""
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    try:
-        from distributed.scheduler import KilledWorker
-    except ImportError:
-        return (BrokenProcessPool,)
-    return BrokenProcessPool, KilledWorker
+    scheduler = sys.modules.get("distributed.scheduler")  # not to be loaded on the way out
+    return (BrokenProcessPool,) if scheduler is None else (BrokenProcessPool, scheduler.KilledWorker)
 
 
 @contextmanager

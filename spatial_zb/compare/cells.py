@@ -23,6 +23,7 @@ from scipy import linalg
 from spatial_zb.compare.moments import (
     Filtered,
     Moments,
+    filtered_mean_products,
     filtered_products,
     interpolated,
     shared_moments,
@@ -333,29 +334,37 @@ class _Answers:
     traces: _CrossTraces
 
     @cached_property
-    def at(self) -> Callable[[float], Filtered]:
-        """Products with G, for the models with the expected information or, without Wι = ι, with effects."""
+    def _table(self) -> Callable[[float], Array] | None:
+        """All products with G as functions of ρ; None where a product for each cell is no dearer."""
         moments = self.moments
         asking = [
             c.point.best.rho
             for c in self.asked
             if c.point.option.spec.lag_y and (c.expected or not moments.weights.row_normalised)
         ]
-        packed = interpolated(
+        return interpolated(
             lambda c: filtered_products(moments, c).packed(),
             np.array(asking),
             moments.weights.logdet.interval,
         )
-        return lambda c: Filtered.unpacked(packed(c), moments.full.shape[2])
+
+    def mean_products(self, point: _Point) -> tuple[Array, float]:
+        """Z'GZδ and δ'Z'G'GZδ of a model at its maximum."""
+        rho, delta = point.best.rho, point.best.delta
+        if self._table is None:
+            return filtered_mean_products(self.moments, rho, point.where, delta)
+        found = Filtered.unpacked(self._table(rho), self.moments.full.shape[2])
+        some = np.ix_(point.where, point.where)
+        return found.zgz[some] @ delta, float(delta @ found.zggz[some] @ delta)
 
     def multipliers(self, rho: float | None) -> Multipliers:
         """Multipliers of effects; ``rho`` None in models without a lag of y."""
         weights = self.moments.weights
         if rho is None:
             return self.plain
-        if weights.row_normalised:
-            return multipliers(rho, weights.matrix, weights.logdet, True)
-        p, q, dp, dq = self.at(rho).sums
+        if weights.row_normalised or self._table is None:
+            return multipliers(rho, weights.matrix, weights.logdet, weights.row_normalised)
+        p, q, dp, dq = Filtered.unpacked(self._table(rho), self.moments.full.shape[2]).sums
         n, first, second = weights.n, weights.logdet.first(rho), weights.logdet.second(rho)
         slopes = -(first + rho * second) / n, -second / n
         return Multipliers(1 - rho * first / n, -first / n, p, q, *slopes, dp, dq)
@@ -396,9 +405,9 @@ def _covariance(cell: _Cell, moments: Moments, answers: _Answers) -> Array | Non
     """Covariance of (δ, ρ or λ, σ²); None where it does not exist."""
     point = cell.point
     spec, best, sample = point.option.spec, point.best, point.sample
-    filtered = answers.at(best.rho) if cell.expected and spec.lag_y else None
+    products = answers.mean_products(point) if cell.expected and spec.lag_y else None
     square = answers.traces.at(point.coefficient, sample.centred) if cell.expected else 0.0
-    parts = _residuals(point, moments, filtered)
+    parts = _residuals(point, moments, products)
     expected = cell.covariance == "information"
     matrix = (information if expected else hessian)(
         parts, _traces(point, moments, square), best.sigma2, sample
@@ -409,7 +418,7 @@ def _covariance(cell: _Cell, moments: Moments, answers: _Answers) -> Array | Non
     return cov if positive else None
 
 
-def _residuals(point: _Point, moments: Moments, filtered: Filtered | None) -> Residuals:
+def _residuals(point: _Point, moments: Moments, products: tuple[Array, float] | None) -> Residuals:
     """As :func:`spatial_zb.models.ml.residual_arrays`, in the basis of the moments with one row more.
 
     BGZδ is known by its products with Z and with itself: its part along Z, and what is left in the row of its own.
@@ -423,11 +432,10 @@ def _residuals(point: _Point, moments: Moments, filtered: Filtered | None) -> Re
         WZ, WWy = moments.lags[:, point.where], side.WWy
         BZ, BWy, Wu = Z - lam * WZ, side.Wy - lam * WWy, side.Wy - rho * WWy - WZ @ delta
     BGm = np.zeros(len(u) + 1)
-    if spec.lag_y and filtered is not None:
-        some = np.ix_(point.where, point.where)
+    if products is not None:
         along = point.basis
-        scaled = linalg.solve_triangular(along.R, filtered.zgz[some] @ delta / along.scale, trans="T")
-        rest = float(delta @ filtered.zggz[some] @ delta) - float(scaled @ scaled)
+        scaled = linalg.solve_triangular(along.R, products[0] / along.scale, trans="T")
+        rest = products[1] - float(scaled @ scaled)
         BGm = np.append(along.Q @ scaled, np.sqrt(max(rest, 0.0)))
     return Residuals(
         _taller(BZ), BGm, _taller(BWy), _taller(Wu), *(None if a is None else _taller(a) for a in (WZ, WWy)),

@@ -32,6 +32,7 @@ __all__ = [
     "Filtered",
     "LeftSide",
     "Moments",
+    "filtered_mean_products",
     "filtered_products",
     "interpolated",
     "shared_moments",
@@ -199,17 +200,28 @@ def trace_products(weights: Weights, centred: bool, points: Array) -> Callable[[
     def exactly(c: float) -> Array:
         return np.array([filter_traces(weights.matrix, weights.logdet, c, c, centred).gtg])
 
-    answer = interpolated(exactly, points, weights.logdet.interval)
+    answer = interpolated(exactly, points, weights.logdet.interval) or exactly
     return lambda c: float(answer(c)[0])
+
+
+def filtered_mean_products(
+    moments: Moments, rho: float, where: NDArray[np.intp], delta: Array
+) -> tuple[Array, float]:
+    """Z'GZδ (k,) and δ'Z'G'GZδ of one model with the columns ``where``, without the products of all others."""
+    T, n, _ = moments.full.shape
+    Z = moments.full[:, :, where]
+    moved = spatial_lag(moments.weights.matrix, filter_solver(moments.weights.matrix, rho)((Z @ delta).T).T)
+    moved = demean(moved, moments.effects).ravel()
+    return Z.reshape(T * n, -1).T @ moved, float(moved @ moved)
 
 
 def interpolated(
     function: Callable[[float], Array], points: Array, interval: tuple[float, float]
-) -> Callable[[float], Array]:
+) -> Callable[[float], Array] | None:
     """Give a function of ρ that agrees with ``function`` (values (m,)) between the ends of ``points``.
 
-    From Chebyshev nodes in u, twice as many as long as the last coefficients are not small; from the function itself
-    where there are no more points than nodes, or where no number of nodes is enough.
+    From Chebyshev nodes in u, twice as many as long as the last coefficients are not small. None where there are no
+    more points than nodes, or where no number of nodes is enough: the function itself is then no dearer.
     """
     low, high = interval
     u = np.log((points - low) / (high - points))
@@ -224,4 +236,4 @@ def interpolated(
         if np.all(np.abs(series[-2:]) <= TAIL * np.abs(values).max(axis=0) + np.finfo(float).tiny):
             return lambda r: chebyshev.chebval((math.log((r - low) / (high - r)) - centre) / reach, series)
         count = 2 * count
-    return function
+    return None
