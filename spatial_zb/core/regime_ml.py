@@ -41,11 +41,13 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
+#: Up to this many units, and for a W as dense as DENSE_SHARE, determinants and traces come from dense factorisations.
+SMALL_UNITS, DENSE_SHARE = 500, 0.05
 #: Points per coefficient of the grid from which the search starts.
 GRID = 7
 #: The search stays inside the admissible box by this share of its width.
 END_MARGIN = 1e-3
-#: Rademacher probes of the traces of more than DENSE_UNITS units.
+#: Rademacher probes of the second-order traces of more than DENSE_UNITS units.
 PROBES = 64
 #: Step of the derivative of a sparse log-determinant.
 STEP = 1e-5
@@ -65,6 +67,12 @@ class Regimes:
     timed: bool
     bound: float
 
+    @property
+    def dense(self) -> bool:
+        """Whether a dense factorisation is the quicker one."""
+        n = self.matrix.shape[0]
+        return n <= SMALL_UNITS or self.matrix.nnz > DENSE_SHARE * n**2
+
     def scaled(self, rho: Array) -> sparse.csr_array:
         """(ρ₁D₁ + ρ₂D₂)W."""
         return sparse.csr_array(sparse.diags_array(rho[self.regime]) @ self.matrix)
@@ -80,7 +88,7 @@ class Regimes:
     def solver(self, rho: Array):
         """R ↦ S⁻¹R, and ln|S|."""
         n = self.matrix.shape[0]
-        if n <= DENSE_UNITS:
+        if self.dense:
             factor = linalg.lu_factor(np.eye(n) - self.scaled(rho).toarray(), check_finite=False)
             value = float(np.log(np.abs(np.diag(factor[0]))).sum())
             return lambda right: linalg.lu_solve(factor, right, check_finite=False), value
@@ -92,7 +100,7 @@ class Regimes:
         """tr(J D_r G) for both regimes."""
         n = self.matrix.shape[0]
         solve, _ = self.solver(rho)
-        if n <= DENSE_UNITS:
+        if self.dense:
             G = self.matrix @ solve(np.eye(n))
             own, sums = np.diag(G), G.sum(axis=1) / n
         else:

@@ -242,7 +242,8 @@ def test_sparse_factorisations_and_probes_stand_in_for_dense_matrices(monkeypatc
         return regimes.solver(rho)[1], regimes.traces(rho), moments.jacobian[2:4, 2:4]
 
     dense = everything()
-    monkeypatch.setattr(regime_ml, "DENSE_UNITS", 10)
+    for name, value in (("DENSE_UNITS", 10), ("SMALL_UNITS", 10), ("DENSE_SHARE", 1.0)):
+        monkeypatch.setattr(regime_ml, name, value)
     sparse = everything()
     assert sparse[0] == pytest.approx(dense[0], abs=EXACT)
     assert np.allclose(sparse[1], dense[1], atol=1e-6)
