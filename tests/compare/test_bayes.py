@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import integrate, special, stats
+from scipy import integrate, sparse, special, stats
 
 import spatial_zb as zb
 from spatial_zb.compare.bayes import MODELS, Prior, model_probabilities
+from spatial_zb.core.logdet import EigenLogDet, eigenvalues
 from spatial_zb.core.marginal_likelihood import Data, PriorNumbers, log_integral, log_marginal
 from spatial_zb.core.within import transformed_sample
 from spatial_zb.models.design import build_design, stacked
@@ -308,3 +309,30 @@ def test_glance_is_one_row(found):
     assert len(row) == 1
     assert isinstance(row, pd.DataFrame)
     assert row["best_model"].item() == "SDM"
+
+
+def test_large_weights_are_served_without_eigenvalues():
+    """Factorisations, which n > 500 gets, and eigenvalues give the same marginal likelihoods."""
+    side = 23
+    place = np.arange(side * side).reshape(side, side)
+    pairs = np.hstack(
+        [[place[:, :-1].ravel(), place[:, 1:].ravel()], [place[:-1].ravel(), place[1:].ravel()]]
+    )
+    links = sparse.coo_array((np.ones(pairs.shape[1]), pairs), shape=(side**2, side**2))
+    ids = [f"u{i:03d}" for i in range(side**2)]
+    lattice = zb.as_weights(sparse.csr_array(links + links.T), ids=ids).standardise()
+    panel = zb.simulate_durbin(lattice, 1, {"a": 1.0}, rho=0.4, rng=1)
+    exact = lattice.standardise("none")
+    found = []
+    for W, logdet in ((lattice, None), (exact, EigenLogDet(eigenvalues(lattice.matrix)))):
+        one = zb.Weights(W.matrix, W.ids, "rook", "row")
+        if logdet is not None:
+            one.__dict__["logdet"] = logdet
+        frame = model_probabilities(panel, "y", ["a"], {"rook": one}, fixed_effects="none").frame
+        found.append((type(one.logdet), frame["log_marginal"].to_numpy()))
+    assert found[0][0] is not found[1][0]
+    assert np.abs(found[0][1] - found[1][1]).max() < INTERPOLATED
+
+
+#: The bound on the interpolation of the log-determinant, for the six integrals over it.
+INTERPOLATED = 1e-5
