@@ -215,11 +215,11 @@ def bootstrap_p_values(
     task = partial(_statistics, replace(case), sources, tuple(present))
     streams = np.random.SeedSequence(rng) if not isinstance(rng, np.random.SeedSequence) else rng
     found = run_tasks(task, tasks, seed=streams, **options)
-    drawn: dict[tuple[str, str], list[float]] = {}
+    drawn: dict[str, list[float]] = {}
     for statistics in found:
-        for key, value in statistics:
+        for key, value in statistics.items():
             drawn.setdefault(key, []).append(value)
-    rows = tuple(_with_p_value(row, drawn.get((row.test, row.of), []), replicates) for row in table.rows)
+    rows = tuple(_with_p_value(row, drawn.get(_key(row), []), replicates) for row in table.rows)
     return replace(table, rows=rows, bootstrap=replicates)
 
 
@@ -239,7 +239,7 @@ def _statistics(
     present: tuple[str, ...],
     task: tuple[str, int],
     seed: np.random.SeedSequence,
-) -> list[tuple[tuple[str, str], float]]:
+) -> dict[str, float]:
     """Statistics of the tests of one null on one panel drawn under it."""
     name, _ = task
     null = NULLS[name]
@@ -249,8 +249,12 @@ def _statistics(
     try:
         drawn = chain._case(case.spec, panel, case.weights, case.estimator)
     except SpatialZbError:
-        return []
-    return [((row.test, row.of), row.statistic) for row in _rows(drawn, null.groups, wanted)]
+        return {}
+    return {_key(row): float(row.statistic) for row in _rows(drawn, null.groups, wanted)}
+
+
+def _key(row: Row) -> str:
+    return f"{row.test} | {row.of}"
 
 
 def _rows(case: Any, groups: tuple[str, ...], wanted: set[str]) -> list[Row]:

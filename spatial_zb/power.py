@@ -227,8 +227,8 @@ def _estimator(setting: _Setting) -> str:
     return setting.estimator or default
 
 
-def _replicate(setting: _Setting, task: tuple[str, int, str, int]) -> dict[str, tuple[float, float]] | None:
-    """(estimate, standard error) by parameter from one panel; None where the estimator has no maximum."""
+def _replicate(setting: _Setting, task: tuple[str, int, str, int]) -> dict[str, Array]:
+    """(estimate, standard error) by parameter from one panel; nothing where the estimator has no maximum."""
     w, T, case, r = task
     W = setting.weights[w]
     place = list(setting.weights).index(w)
@@ -238,9 +238,9 @@ def _replicate(setting: _Setting, task: tuple[str, int, str, int]) -> dict[str, 
         warnings.simplefilter("ignore", SpatialZbWarning)
         fit = _fit(setting, panel, W)
         if not fit.converged:
-            return None
+            return {}
         errors = fit.bse
-        found = {_name(key): (value, errors[key]) for key, value in fit.params.items()}
+        found = {_name(key): np.array([value, errors[key]]) for key, value in fit.params.items()}
         if setting.effects:
             found |= _effects(fit)
     return found
@@ -257,7 +257,7 @@ def _name(key: str | tuple[str, str]) -> str:
     return key if isinstance(key, str) else ": ".join(key)
 
 
-def _effects(fit: Any) -> dict[str, tuple[float, float]]:
+def _effects(fit: Any) -> dict[str, Array]:
     """Effects by name; an unstable system has none."""
     try:
         frame = spatial_effects(fit).tidy()
@@ -265,7 +265,7 @@ def _effects(fit: Any) -> dict[str, tuple[float, float]]:
         return {}
     heads = [c for c in frame.columns if c in ("response", "source", "term", "effect")]
     return {
-        _effect_name(*row[heads]): (row["estimate"], row["std_error"])
+        _effect_name(*row[heads]): np.array([row["estimate"], row["std_error"]])
         for _, row in frame.iterrows()
         if row["std_error"] > 0
     }
@@ -332,12 +332,12 @@ def _links(spec: SystemSpec) -> Links:
 
 
 def _rows(
-    head: Mapping[str, Any], true: Mapping[str, float], found: Sequence[Mapping | None], alpha: float
+    head: Mapping[str, Any], true: Mapping[str, float], found: Sequence[Mapping[str, Array]], alpha: float
 ) -> list[dict[str, Any]]:
     """One row per parameter of one setting."""
     critical, rows = stats.norm.ppf(1 - alpha / 2), []
     for name, value in true.items():
-        pairs = np.array([one[name] for one in found if one is not None and name in one]).reshape(-1, 2)
+        pairs = np.array([one[name] for one in found if name in one]).reshape(-1, 2)
         estimate, error = pairs.T
         off = estimate - value
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -37,7 +37,16 @@ if TYPE_CHECKING:
     from spatial_zb.result_store import ResultStore
     from spatial_zb.system_resampling import SystemBootstrap
 
-__all__ = ["Bootstrap", "Sample", "all_plus", "bootstrap", "check_single", "draw_sample", "generator_of"]
+__all__ = [
+    "Bootstrap",
+    "Sample",
+    "all_plus",
+    "bootstrap",
+    "check_single",
+    "draw_sample",
+    "generator_of",
+    "stacked_results",
+]
 
 Array = NDArray[np.float64]
 Interval = Literal["percentile", "basic", "bca", "studentised"]
@@ -306,12 +315,19 @@ def _one_by_one(
     options: dict[str, Any],
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
     found = run_tasks(partial(_refit, fit, generator, scheme), range(replicates), seed=root, **options)
-    return tuple(np.stack(part) for part in zip(*found, strict=True))
+    return stacked_results(found)
+
+
+def stacked_results(found: list[dict[str, Any]]) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Parameters (R, p), covariances (R, p, p) and which are at a bound, out of replicates."""
+    parts = (np.stack([one[name] for one in found]) for name in ("params", "cov", "at_bound"))
+    draws, covariances, at_bound = parts
+    return draws, covariances, at_bound.astype(bool)
 
 
 def _refit(
     fit: Fit, generator: Generator, scheme: Scheme, _: int, seed: np.random.SeedSequence
-) -> tuple[Array, Array, bool]:
+) -> dict[str, Any]:
     """One replicate by the estimator of the fit: parameters, covariance, whether at a bound."""
     y = generator.panels(_errors(fit, generator, scheme, seed)[None])[0]
     with warnings.catch_warnings():
@@ -319,7 +335,11 @@ def _refit(
         again = fit_durbin(
             fit.spec, fit.panel.with_columns({fit.spec.y: y}), fit.weights, fit.estimator, fit.covariance
         )
-    return again.params.to_numpy(), again.cov.to_numpy(), bool(again.convergence["at_bound"])
+    return {
+        "params": again.params.to_numpy(),
+        "cov": again.cov.to_numpy(),
+        "at_bound": bool(again.convergence["at_bound"]),
+    }
 
 
 def _centre(fit: Fit, generator: Generator, scheme: Scheme, draws: Array) -> Array:

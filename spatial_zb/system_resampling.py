@@ -23,7 +23,14 @@ from spatial_zb.effects import EFFECTS
 from spatial_zb.errors import ConvergenceError, SpatialZbError, SpatialZbWarning, SpecificationError
 from spatial_zb.execute import run_tasks
 from spatial_zb.models.system_fit import SystemFit, weights_eigenvalues
-from spatial_zb.resampling import BOUND_WARNING, JACKKNIFE_PERIODS, Interval, Sample, all_plus
+from spatial_zb.resampling import (
+    BOUND_WARNING,
+    JACKKNIFE_PERIODS,
+    Interval,
+    Sample,
+    all_plus,
+    stacked_results,
+)
 from spatial_zb.system_effects import _sources
 
 __all__ = ["SystemBootstrap", "bootstrap_system"]
@@ -140,7 +147,7 @@ def bootstrap_system(
     generator = _generator(fit)
     task = partial(_refit, fit, generator, scheme)
     found = run_tasks(task, range(replicates), seed=root, **options)
-    draws, covariances, at_bound = (np.stack(part) for part in zip(*found, strict=True))
+    draws, covariances, at_bound = stacked_results(found)
     if at_bound.sum() > BOUND_WARNING * replicates:
         warnings.warn(
             f"{at_bound.sum()} of {replicates} replicates of the system have no interior maximum: it is weakly identified, "
@@ -160,12 +167,13 @@ def _generator(fit: SystemFit) -> SystemGenerator:
 
 def _refit(
     fit: SystemFit, generator: SystemGenerator, scheme: Scheme, _: int, seed: np.random.SeedSequence
-) -> tuple[Array, Array, bool]:
+) -> dict[str, Any]:
     """One replicate: parameters, covariance, whether at a bound."""
     sample, effects = generator.arrays.sample, generator.effects
     rng = np.random.default_rng(seed)
     errors = draw_errors(fit.residuals, scheme, fit.sigma.to_numpy(), sample, effects, rng)
-    return _estimate(fit, generator.sample(errors))
+    params, cov, at_bound = _estimate(fit, generator.sample(errors))
+    return {"params": params, "cov": cov, "at_bound": at_bound}
 
 
 def _estimate(fit: SystemFit, arrays: SystemArrays) -> tuple[Array, Array, bool]:

@@ -208,12 +208,10 @@ def test_tables_and_the_figure_read_the_frame(study):
 
 
 def test_replications_without_a_maximum_are_counted():
-    rows = _rows(
-        {"n": 1}, {"rho": 0.3, "sigma2": 1.0}, [None, {"rho": (0.3, 0.1), "sigma2": (1.0, 0.1)}], 0.05
-    )
+    rows = _rows({"n": 1}, {"rho": 0.3, "sigma2": 1.0}, [{}, {"rho": (0.3, 0.1), "sigma2": (1.0, 0.1)}], 0.05)
     assert [row["converged"] for row in rows] == [0.5, 0.5]
     assert rows[0]["power"] == 1.0
     assert np.isnan(rows[1]["power"])
-    nothing = _rows({"n": 1}, {"rho": 0.3}, [None], 0.05)[0]
+    nothing = _rows({"n": 1}, {"rho": 0.3}, [{}], 0.05)[0]
     assert nothing["converged"] == 0
     assert np.isnan(nothing["bias"])
