@@ -26,7 +26,7 @@ from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.estimates import coefficient_columns
 from spatial_zb.models.fit import Fit
 
-__all__ = ["effects_path", "long_run_effects"]
+__all__ = ["effects_path", "long_run_effects", "long_run_filter"]
 
 Array = NDArray[np.float64]
 Change = Literal["permanent", "one_off"]
@@ -108,13 +108,7 @@ def long_run_effects(
     SpatialZbWarning
         By ``delta`` near a unit root, where the normal approximation is poor.
     """
-    _refuse_static(fit, 'horizon="long"')
-    if fit.convergence["radius"] >= 1:
-        found = stability_test(fit).iloc[0]
-        raise ConvergenceError(
-            f"{fit!r} has no long run: τ + ρ + η = {found['persistence']:.3f} and the largest eigenvalue is "
-            f"{found['radius']:.3f}, not below one. Read the short-run effects or effects_path, or model differences of y."
-        )
+    _refuse_no_long_run(fit)
     if method == "delta":
         _mention_long_tail(fit)
     W = fit.weights
@@ -124,6 +118,31 @@ def long_run_effects(
 
     axes = {"term": fit.spec.regressors, "effect": EFFECTS}
     return _effects(fit, multiply, axes, method, draws, rng, alpha, {"horizon": "long"})
+
+
+def long_run_filter(fit: Fit) -> tuple[float, float]:
+    """τ and κ = (ρ + η)/(1 − τ): the long run is that of a static model with κ, over 1 − τ.
+
+    Raises
+    ------
+    ConvergenceError
+        The process is not stable.
+    SpecificationError
+        A fit without a lag in time.
+    """
+    _refuse_no_long_run(fit)
+    tau, eta, rho = _carried(fit, fit.params.to_numpy())
+    return float(tau), float((rho + eta) / (1 - tau))
+
+
+def _refuse_no_long_run(fit: Fit) -> None:
+    _refuse_static(fit, 'horizon="long"')
+    if fit.convergence["radius"] >= 1:
+        found = stability_test(fit).iloc[0]
+        raise ConvergenceError(
+            f"{fit!r} has no long run: τ + ρ + η = {found['persistence']:.3f} and the largest eigenvalue is "
+            f"{found['radius']:.3f}, not below one. Read the short-run effects or effects_path, or model differences of y."
+        )
 
 
 def _mention_long_tail(fit: Fit) -> None:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import product
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -71,8 +72,11 @@ class Effects:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """One row per term and effect; made when it is first read."""
-        names = pd.MultiIndex.from_product(self.axes.values(), names=self.axes.keys())
-        return names.to_frame(index=False).join(pd.DataFrame(self.columns, columns=TABLE_COLUMNS))
+        keys = list(product(*self.axes.values()))
+        frame = pd.DataFrame(self.columns, columns=TABLE_COLUMNS)
+        for i, axis in enumerate(self.axes):
+            frame.insert(i, axis, [key[i] for key in keys])
+        return frame
 
     def tidy(self) -> pd.DataFrame:
         """Columns term, effect, estimate, std_error, statistic, p_value, conf_low, conf_high."""
@@ -188,8 +192,8 @@ def effects_by_order(fit: Fit, orders: int = 5) -> pd.DataFrame:
     return frame.assign(cumulative=frame.groupby(["term", "effect"])["estimate"].cumsum())
 
 
-def effects_by_unit(fit: Fit, term: str) -> pd.DataFrame:
-    """Effects of one regressor unit by unit, for maps.
+def effects_by_unit(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataFrame:
+    """Effects of one regressor unit by unit, for maps; ``horizon`` as in :func:`spatial_effects`.
 
     Returns
     -------
@@ -197,15 +201,17 @@ def effects_by_unit(fit: Fit, term: str) -> pd.DataFrame:
     change in all others on this unit) and ``emitted`` (column sums off the diagonal: this unit on all
     others). The means of ``received`` and of ``emitted`` are the indirect effect.
     """
-    matrix = effect_matrix(fit, term).to_numpy()
+    matrix = effect_matrix(fit, term, horizon).to_numpy()
     own = np.diag(matrix)
     columns = {"direct": own, "received": matrix.sum(axis=1) - own, "emitted": matrix.sum(axis=0) - own}
     return pd.DataFrame(columns, index=fit.panel.units)
 
 
-def effect_matrix(fit: Fit, term: str) -> pd.DataFrame:
-    """The whole matrix E_k (n × n): row i receives from column j."""
-    if fit.spec.regimes:
+def effect_matrix(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataFrame:
+    """The whole matrix E_k (n × n): row i receives from column j; ``horizon`` as in :func:`spatial_effects`."""
+    if horizon not in get_args(Horizon):
+        raise SpecificationError(f"horizon must be one of {listed(get_args(Horizon))}, not {horizon!r}.")
+    if fit.spec.regimes and horizon == "short":
         from spatial_zb.regime_effects import regime_effect_matrix
 
         return pd.DataFrame(regime_effect_matrix(fit, term), index=fit.panel.units, columns=fit.panel.units)
@@ -215,6 +221,11 @@ def effect_matrix(fit: Fit, term: str) -> pd.DataFrame:
     k = fit.spec.regressors.index(term)
     W = fit.weights.matrix
     impulse = beta[k] * np.eye(W.shape[0]) + theta[k] * W.toarray()
+    if horizon == "long":
+        from spatial_zb.dynamic_effects import long_run_filter
+
+        tau, rho = long_run_filter(fit)
+        impulse = impulse / (1 - tau)
     solved = filter_solver(W, float(rho))(impulse) if rho else impulse
     return pd.DataFrame(solved, index=fit.panel.units, columns=fit.panel.units)
 

@@ -359,6 +359,27 @@ def test_effects_over_time_by_matrices(normalisation):
     assert np.allclose(long, slow_effects(fit, (1 - tau) * one - (rho + eta) * dense), rtol=1e-8)
 
 
+def test_maps_of_the_long_run_average_to_its_effects(W, panel):
+    fit = zb.fit_durbin(sdm(), panel, W)
+    long = zb.spatial_effects(fit, horizon="long").tidy().set_index("effect")["estimate"]
+    by_unit = zb.effects_by_unit(fit, "x", "long").mean()
+    assert np.allclose(by_unit, long[["direct", "indirect", "indirect"]])
+    assert not np.allclose(zb.effects_by_unit(fit, "x").mean(), by_unit)
+    with pytest.raises(zb.SpecificationError, match="horizon"):
+        zb.effect_matrix(fit, "x", "medium")
+
+
+def test_static_and_dynamic_fits_of_the_same_sample_are_compared(W, panel):
+    later = panel.select(periods=panel.periods[1:])
+    static, dynamic = zb.fit_durbin(zb.DurbinSpec("y", ["x"]), later, W), zb.fit_durbin(sdm(), panel, W)
+    raw = zb.fit_durbin(sdm(), panel, W, "uncorrected")
+    table = zb.compare_fits({"static": static, "dynamic": dynamic}).tidy()
+    assert table["df"].iloc[0] == 2
+    assert table["statistic"].iloc[0] == pytest.approx(2 * (raw.log_likelihood - static.log_likelihood))
+    with pytest.raises(zb.SpecificationError, match="periods"):
+        zb.compare_fits({"static": zb.fit_durbin(zb.DurbinSpec("y", ["x"]), panel, W), "dynamic": dynamic})
+
+
 def test_the_path_leads_from_the_short_to_the_long_run(W, panel):
     fit = zb.fit_durbin(sdm(), panel, W)
     columns = ["estimate", "std_error"]
