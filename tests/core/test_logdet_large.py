@@ -107,6 +107,17 @@ def test_a_window_is_exact(name, share, centred):
     assert relative(found.second(rho, centred), exact.second(rho, centred)) < 1e-6
 
 
+@pytest.mark.parametrize("name", ["row", "knn"])
+def test_fewer_nodes_of_very_many_units_are_enough(name, monkeypatch):
+    monkeypatch.setattr(sparse_logdet, "MANY_UNITS", 100)
+    found, exact = both(name)
+    found.cover(0.39, 0.41)
+    assert len(found._known) <= (6 if name == "row" else 8)
+    rho = np.linspace(0.39, 0.41, 21)
+    assert np.abs(found.value(rho) - exact.value(rho)).max() < 1e-7
+    assert relative(found.first(rho), exact.first(rho)) < 1e-7
+
+
 @pytest.mark.parametrize("name", MATRICES)
 def test_the_whole_interval_is_exact(name):
     found, exact = both(name)
