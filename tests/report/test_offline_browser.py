@@ -311,6 +311,15 @@ def test_every_control_has_a_name_and_focus_can_be_seen(opened):
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
+def test_wide_tables_can_be_scrolled_by_keyboard_on_a_phone(opened):
+    wide = "[...document.querySelectorAll('#part-data .zb-table')].map(t => [t.scrollWidth > t.clientWidth, t.tabIndex])"
+    with opened("phone") as page:
+        page.locator("#part-data .zb-table:visible").evaluate("table => { table.style.width = '100px'; }")
+        page.wait_for_function("document.querySelector('#part-data .zb-table').tabIndex === 0")
+        assert [True, 0] in page.evaluate(wide)
+        page.locator("#part-data .zb-table:visible").evaluate("table => { table.style.width = ''; }")
+
+
 def test_the_table_sorts_by_its_heads(opened):
     with opened() as page:
         button = page.locator("#rows thead button").nth(1)

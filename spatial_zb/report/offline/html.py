@@ -78,7 +78,7 @@ def render(content: Content, languages: Sequence[Language] = LANGUAGES) -> str:
     words = Words(languages)
     downloads: dict[str, Any] = {}
     sections = "\n".join(_section(s, words, downloads, languages) for s in content.sections)
-    script, css = _script(), _read("page.css") + web.CSS
+    script, css = _script(), web.CSS + _read("page.css")
     return Template(_read("page.html")).substitute(
         tag=TAGS[languages[0]],
         language=languages[0],

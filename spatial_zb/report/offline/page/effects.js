@@ -24,7 +24,8 @@ function showEffects(place, entries) {
 
   const name = (unit) => say(atlas.names[unit]);
   const value = (unit) => state.entry.values[state.kind][state.entry.units.indexOf(unit)];
-  const title = () => [say(state.entry.choices.term), phrase(state.kind)].join(phrase("colon"));
+  const pair = ({ term, response, model }) => [term, response ?? model].filter((n) => n !== undefined).map(say).join(" → ");
+  const title = () => [pair(state.entry.choices), phrase(state.kind)].join(phrase("colon"));
 
   function described(unit) {
     if (!state.entry.units.includes(unit)) return name(unit) + phrase("comma") + phrase("outside");
@@ -47,7 +48,7 @@ function showEffects(place, entries) {
 
   function fillRows() {
     const places = placesOf(KINDS.flatMap((k) => state.entry.values[k]));
-    rows.fill(say(state.entry.choices.term), ["unit", ...KINDS].map((k) => phrase(k)), state.entry.units.map((unit, number) => ({
+    rows.fill(pair(state.entry.choices), ["unit", ...KINDS].map((k) => phrase(k)), state.entry.units.map((unit, number) => ({
       unit, name: name(unit),
       cells: KINDS.map((k) => {
         const v = state.entry.values[k][number];

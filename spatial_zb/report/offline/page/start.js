@@ -17,6 +17,19 @@ function startTheme() {
   show();
 }
 
+/** A table that has to be scrolled can be reached by keyboard, under the name of its caption. */
+function startScrolling() {
+  const watch = new ResizeObserver((entries) => entries.forEach(({ target }) => {
+    const wide = target.scrollWidth > target.clientWidth;
+    const role = { tabindex: "0", role: "region", "aria-label": target.querySelector("caption").textContent };
+    for (const [name, value] of Object.entries(role)) {
+      if (wide) target.setAttribute(name, value);
+      else target.removeAttribute(name);
+    }
+  }));
+  document.querySelectorAll(".zb-table").forEach((table) => watch.observe(table));
+}
+
 // Width of an A4 page within its margins, and the size of its table type beside that of the screen.
 const PAPER = 660;
 const PAPER_TYPE = 0.8;
@@ -41,6 +54,7 @@ root.dataset.alive = "true";
 startLanguage();
 startTheme();
 startPrint();
+startScrolling();
 startTableDownloads();
 startChoices();
 if (data.atlas) {
