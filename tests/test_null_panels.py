@@ -128,3 +128,15 @@ def test_sizes_that_are_off_are_put_right():
         < np.mean(np.array(p) <= 0.05)
         < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
     )
+
+
+@pytest.mark.slow
+def test_workers_and_a_store_change_no_number(tmp_path):
+    options = {"bootstrap": 99, "rng": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        alone = zb.diagnose(SPEC, panel(), ring(14), **options).tidy()
+        assert alone.equals(zb.diagnose(SPEC, panel(), ring(14), workers=2, **options).tidy())
+        store = zb.ResultStore(tmp_path)
+        for _ in range(2):
+            assert alone.equals(zb.diagnose(SPEC, panel(), ring(14), store=store, **options).tidy())

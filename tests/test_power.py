@@ -215,3 +215,14 @@ def test_replications_without_a_maximum_are_counted():
     nothing = _rows({"n": 1}, {"rho": 0.3}, [{}], 0.05)[0]
     assert nothing["converged"] == 0
     assert np.isnan(nothing["bias"])
+
+
+@pytest.mark.slow
+def test_workers_and_a_store_change_no_number(tmp_path):
+    short, truth = zb.DurbinSpec("y", ["a"]), {"a": 0.5, "rho": 0.4}
+    options = {"replications": 20, "rng": 3}
+    alone = zb.power_study(short, ring(12), 6, truth, **options).tidy()
+    assert alone.equals(zb.power_study(short, ring(12), 6, truth, workers=2, **options).tidy())
+    store = zb.ResultStore(tmp_path)
+    for _ in range(2):
+        assert alone.equals(zb.power_study(short, ring(12), 6, truth, store=store, **options).tidy())

@@ -270,6 +270,19 @@ def test_periods_left_out_of_the_arrays_are_periods_left_out_of_the_panel(option
         )
 
 
+@pytest.mark.slow
+def test_workers_and_a_store_change_no_number(tmp_path):
+    """Replicates one by one, in two processes, and half of them out of a store."""
+    fit = example(n=12, T=6, lag_error=True, lag_x=[])
+    alone = bootstrap(fit, 99, rng=1)
+    assert np.array_equal(alone.draws, bootstrap(fit, 99, rng=1, workers=2).draws)
+    store = zb.ResultStore(tmp_path)
+    for _ in range(2):
+        assert np.array_equal(alone.covariances, bootstrap(fit, 99, rng=1, store=store).covariances)
+    longer = bootstrap(fit, 120, rng=1, store=store)
+    assert np.array_equal(alone.draws, longer.draws[:99])
+
+
 REFUSED = {
     "scheme": (lambda f: bootstrap(f, 99, "block"), "residual"),
     "replicates": (lambda f: bootstrap(f, 10), "99"),

@@ -23,7 +23,7 @@ from .places import KINDS, OUT, SIZES
 from .small_sample import NAMES, SEED, Cell, draw, estimate, truth
 
 TABLE = OUT / "resampled.csv"
-FAMILIES = ("SAR", "SDM", "SEM")
+FAMILIES = ("SAR", "SDM", "SEM", "SDEM")
 INTERVALS = ("percentile", "basic", "bca", "studentised")
 REPLICATES = 199
 KEYS = ["n", "weights", "model", "estimator", "spatial"]
@@ -31,10 +31,11 @@ KEYS = ["n", "weights", "model", "estimator", "spatial"]
 
 def design() -> list[Cell]:
     """Dense W, few units, and one place where standard errors are good; the default estimator, one spatial lag."""
-    places = [(n, KINDS[1]) for n in SIZES] + [(n, KINDS[0]) for n in SIZES[:2]]
+    dense, sparse = [(n, KINDS[1]) for n in SIZES], [(n, KINDS[0]) for n in SIZES[:2]]
     return [
         Cell(n, kind, model, "lee_yu", spatial)
-        for spatial, model, (n, kind) in product((0.3, 0.6, 0.0), FAMILIES, places)
+        for spatial, model in product((0.3, 0.6, 0.0), FAMILIES)
+        for n, kind in dense + sparse * (model != "SDEM")
     ]
 
 

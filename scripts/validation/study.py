@@ -43,7 +43,7 @@ def verdicts(small: pd.DataFrame, resampled: pd.DataFrame | None) -> pd.DataFram
 
     ``verdict``: *holds* (bias and coverage of ρ, λ and the effects in their bands, up to twice the error of the
     simulation); *warns, intervals hold* (the fit warns, and percentile or likelihood-ratio intervals are in the band);
-    *warns* (it warns, and they are not, or were not simulated); *silent* (out of the bands without a warning).
+    *intervals off* (they are not); *not resampled*; *silent* (out of the bands without a warning).
     """
     rows = []
     part = small[small["estimator"] == "lee_yu"]
@@ -69,10 +69,22 @@ def verdicts(small: pd.DataFrame, resampled: pd.DataFrame | None) -> pd.DataFram
                 "not_converged": by["not_converged"].iloc[0] / by["replications"].iloc[0],
                 "warned": warned,
                 "percentile_lowest": worst,
+                "bias_corrected": _corrected(resampled, key, spatial),
                 "verdict": _verdict(bias_ok and covered, warned, best),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _corrected(resampled: pd.DataFrame | None, key: tuple, spatial: list[str]) -> float:
+    """Bias of ρ̂ or λ̂ less that of its replicates."""
+    if resampled is None:
+        return np.nan
+    kind, n, model, strength = key
+    place = (resampled["weights"] == kind) & (resampled["n"] == n) & (resampled["model"] == model)
+    same = place & (resampled["spatial"] == strength) & resampled["parameter"].isin(spatial)
+    rows = resampled[same & (resampled["interval"] == "percentile")]
+    return float(rows["bias_corrected"].iloc[0]) if len(rows) else np.nan
 
 
 def _in_band(coverage: float, error: float) -> bool:
@@ -94,9 +106,12 @@ def _resampled(
     ]
     if here.empty:
         return None, np.nan
-    chosen = here[(here["interval"] == "percentile") & here["parameter"].isin(parameters)]
-    error = np.sqrt(0.95 * 0.05 / chosen["used"].min())
-    return bool(all(_in_band(c, error) for c in chosen["coverage"])), float(chosen["coverage"].min())
+    used = here[here["parameter"].isin(parameters)]
+    chosen = used[used["interval"] == "percentile"].set_index("parameter")["coverage"]
+    ratio = used[used["interval"] == "likelihood_ratio"].set_index("parameter")["coverage"]
+    error = np.sqrt(0.95 * 0.05 / used["used"].min())
+    good = all(_in_band(c, error) or _in_band(ratio.get(p, 0.0), error) for p, c in chosen.items())
+    return good, float(chosen.min())
 
 
 def _verdict(holds: bool, warned: bool, intervals: bool | None) -> str:
@@ -104,7 +119,9 @@ def _verdict(holds: bool, warned: bool, intervals: bool | None) -> str:
         return "holds"
     if not warned:
         return "silent"
-    return "warns, intervals hold" if intervals else "warns"
+    if intervals is None:
+        return "warns, not resampled"
+    return "warns, intervals hold" if intervals else "warns, intervals off"
 
 
 # --- the page
@@ -143,23 +160,24 @@ def page(
         *_counts(found),
         "",
         "| W | n | model | ρ, λ | bias of ρ, λ | standard error | coverage ρ, λ | lowest coverage of β, θ, effects | no "
-        "maximum | lowest of percentile limits | verdict |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "maximum | lowest of percentile limits | bias less that of replicates | verdict |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in found.sort_values(["weights", "n", "model", "spatial"]).itertuples():
+        less = "" if not np.isfinite(r.bias_corrected) else f"{r.bias_corrected:+.3f}"
         lowest = "" if not np.isfinite(r.percentile_lowest) else f"{100 * r.percentile_lowest:.1f} %"
         lines.append(
             f"| {r.weights} | {r.n} | {r.model} | {r.spatial:g} | {r.bias:+.3f} | {r.std_error:.2f} | "
             f"{100 * r.coverage_spatial:.1f} % | {100 * r.coverage_effects:.1f} % | {100 * r.not_converged:.1f} % | "
-            f"{lowest} | {r.verdict} |"
+            f"{lowest} | {less} | {r.verdict} |"
         )
     lines += [*_reading(), *_intervals(resampled), *_tests(sizes), *_others(), *_systems()]
     return "\n".join(lines) + "\n"
 
 
 def _counts(found: pd.DataFrame) -> list[str]:
-    lines = ["| W | n | holds | warns, intervals hold | warns | silent |", "|---|---|---|---|---|---|"]
-    names = ("holds", "warns, intervals hold", "warns", "silent")
+    names = ("holds", "warns, intervals hold", "warns, intervals off", "warns, not resampled", "silent")
+    lines = [f"| W | n | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
     for (kind, n), group in found.groupby(["weights", "n"]):
         counts = group["verdict"].value_counts()
         lines.append(f"| {kind} | {n} | " + " | ".join(str(counts.get(name, 0)) for name in names) + " |")
@@ -397,6 +415,7 @@ def draw_intervals(resampled: pd.DataFrame) -> None:
         "basic": "basic",
     }
     markers = dict(zip(kinds, "o^vDsx", strict=True))
+    colours = dict(zip(kinds, ("0.35", "#D6604D", "#2166AC", "#1B7837", "#8073AC", "0.6"), strict=True))
     figure, axes = _axes(1, 2, 6.6)
     cells = resampled.drop_duplicates(["weights", "n", "model", "spatial"])
     cells = cells.sort_values(["weights", "n", "model", "spatial"], ascending=[True, True, True, True])
@@ -413,7 +432,16 @@ def draw_intervals(resampled: pd.DataFrame) -> None:
             if rows.empty:
                 continue
             y = [places[tuple(r)] for r in rows[["weights", "n", "model", "spatial"]].itertuples(index=False)]
-            ax.plot(rows["coverage"], y, markers[kind], ms=3.5, mfc="none", mew=0.9, label=label)
+            ax.plot(
+                rows["coverage"],
+                y,
+                markers[kind],
+                color=colours[kind],
+                ms=3.5,
+                mfc="none",
+                mew=0.9,
+                label=label,
+            )
         ax.set_title(title)
         ax.set_xlabel("coverage of 95 % intervals")
         ax.set_ylim(len(places) - 0.5, -0.5)
