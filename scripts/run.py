@@ -1,7 +1,8 @@
 """Run a study: ``python3 scripts/run.py [STUDY.toml] [OPTIONS]``; without a study, the default one.
 
 The first run sets up ``.venv``; everything after that is ``spatial-zb run`` with the same words. The scripts
-``check.py``, ``moran.py``, ``dynamics.py``, ``diagnose.py``, ``estimate.py``, ``maps.py`` and ``report.py`` do the same for one stage.
+``check.py``, ``moran.py``, ``dynamics.py``, ``diagnose.py``, ``estimate.py``, ``maps.py`` and ``report.py`` do the
+same for one stage.
 """
 
 import sys
