@@ -181,7 +181,7 @@ def _say_what_matters(
     if n <= SMALL_N:
         notes.append(
             f"only {n} units ({n * len(panel.periods)} unit-periods): read standard errors as approximate; fixed effects "
-            "by lee_yu, with zb.bootstrap(fit), are less biased at this size"
+            "by lee_yu, with zb.bootstrap(fit), are less biased at this size (docs/validation/small_sample.md)"
         )
     if notes:
         warnings.warn(

@@ -371,7 +371,10 @@ def _say_what_matters(fit: SystemFit) -> None:
         )
     n, T = len(fit.panel.units), len(fit.panel.periods)
     if n <= SMALL_N and fit.spec.uses_weights:
-        notes.append(f"only {n} units ({n * T} unit-periods): read standard errors as approximate")
+        notes.append(
+            f"only {n} units ({n * T} unit-periods): read standard errors as approximate, beside zb.bootstrap(fit) "
+            "(docs/validation/system.md)"
+        )
     if fit.covariance == "cluster" and n <= FEW_CLUSTERS:
         notes.append(f"{n} units are few for a cluster covariance: its standard errors are too small")
     timed = fit.spec.fixed_effects in ("time", "two_way")
