@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import linalg
 
+from spatial_zb.compare.cell_frames import Record, cell_frames
 from spatial_zb.compare.moments import (
     Filtered,
     Moments,
@@ -42,11 +43,10 @@ from spatial_zb.core.spatial_ml import (
 from spatial_zb.core.traces import Traces
 from spatial_zb.core.within import TransformedSample, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.effects import EFFECTS, spatial_effects
+from spatial_zb.effects import spatial_effects
 from spatial_zb.errors import SpatialZbError, SpatialZbWarning
 from spatial_zb.models.design import CONDITION_WARNING, RANK_TOLERANCE
 from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR, fit_durbin
-from spatial_zb.models.estimates import TABLE_COLUMNS, coefficient_columns
 from spatial_zb.models.ml import say_what_matters
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
@@ -117,7 +117,7 @@ def fit_block(block: Block) -> dict[str, pd.DataFrame]:
         found[i] if i in found else _single(option, panel, block.weights)
         for i, (panel, option) in enumerate(cells)
     ]
-    return _frames(records)
+    return cell_frames(records)
 
 
 # --- one cell by fit_durbin
@@ -145,20 +145,6 @@ def _notes(caught: Iterable[warnings.WarningMessage]) -> str:
 
 
 # --- many cells from shared moments
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """A cell as arrays: estimates and errors (p,), effects and errors (k, 3)."""
-
-    facts: dict[str, Any]
-    terms: tuple[str, ...]
-    regressors: tuple[str, ...]
-    estimate: Array
-    std_error: Array
-    effect: Array
-    effect_error: Array
-    df: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +176,7 @@ class _Cell:
         return self.covariance == "information" and bool(self.point.option.spec.spatial_terms)
 
 
-def _together(block: Block) -> dict[int, _Record]:
+def _together(block: Block) -> dict[int, Record]:
     """Records of the cells that the shared moments can answer, by number."""
     _prepare(block)
     kinds = dict.fromkeys(option.spec.transform for option in block.options)
@@ -375,7 +361,7 @@ class _Answers:
         return no_multipliers(self.moments.weights.matrix)
 
 
-def _record(cell: _Cell, moments: Moments, answers: _Answers) -> _Record | None:
+def _record(cell: _Cell, moments: Moments, answers: _Answers) -> Record | None:
     point = cell.point
     spec, best, sample = point.option.spec, point.best, point.sample
     cov = _covariance(cell, moments, answers)
@@ -398,7 +384,7 @@ def _record(cell: _Cell, moments: Moments, answers: _Answers) -> _Record | None:
     )
     facts = _facts(cell, moments, sigma2)
     terms = (*spec.terms, *spec.spatial_terms, "sigma2")
-    return _Record(facts, terms, spec.regressors, estimate, errors, effect, effect_error, df)
+    return Record(facts, terms, spec.regressors, estimate, errors, effect, effect_error, df)
 
 
 def _covariance(cell: _Cell, moments: Moments, answers: _Answers) -> Array | None:
@@ -505,60 +491,3 @@ def _facts(cell: _Cell, moments: Moments, sigma2: float) -> dict[str, Any]:
         "notes": _notes(caught),
         "reason": "",
     }
-
-
-# --- from records to frames
-
-
-def _frames(records: Sequence[_Record | dict[str, Any]]) -> dict[str, pd.DataFrame]:
-    facts = [r.facts if isinstance(r, _Record) else r["facts"] for r in records]
-    cells = pd.DataFrame(facts, columns=list(max(facts, key=len)))
-    cells.insert(0, "cell", range(len(records)))
-    own = {i: r for i, r in enumerate(records) if isinstance(r, _Record)}
-    alone = {i: r for i, r in enumerate(records) if not isinstance(r, _Record)}
-    return {
-        "cells": cells,
-        "estimates": _long(_estimate_rows(own), alone, "estimates"),
-        "effects": _long(_effect_rows(own), alone, "effects"),
-    }
-
-
-def _long(own: list[pd.DataFrame], alone: Mapping[int, dict[str, Any]], kind: str) -> pd.DataFrame:
-    frames = list(own)
-    for i, record in alone.items():
-        if kind in record:
-            frame = record[kind].reset_index(drop=True)
-            frame.insert(0, "cell", i)
-            frames.append(frame)
-    if not frames:
-        names = ["cell", "term", *(["effect"] if kind == "effects" else []), *TABLE_COLUMNS]
-        return pd.DataFrame(columns=names).astype({"cell": int})
-    return pd.concat(frames, ignore_index=True).sort_values("cell", kind="stable", ignore_index=True)
-
-
-def _estimate_rows(own: Mapping[int, _Record]) -> list[pd.DataFrame]:
-    cell = np.repeat(list(own), [len(r.terms) for r in own.values()])
-    terms = [term for r in own.values() for term in r.terms]
-    numbers = [(r.estimate, r.std_error, r.df) for r in own.values()]
-    return _table({"cell": cell, "term": terms}, numbers)
-
-
-def _effect_rows(own: Mapping[int, _Record]) -> list[pd.DataFrame]:
-    cell = np.repeat(list(own), [3 * len(r.regressors) for r in own.values()])
-    terms = [name for r in own.values() for name in r.regressors for _ in EFFECTS]
-    effects = [effect for r in own.values() for _ in r.regressors for effect in EFFECTS]
-    numbers = [(r.effect.ravel(), r.effect_error.ravel(), r.df) for r in own.values()]
-    return _table({"cell": cell, "term": terms, "effect": effects}, numbers)
-
-
-def _table(names: dict[str, Any], numbers: list[tuple[Array, Array, int | None]]) -> list[pd.DataFrame]:
-    """Statistics of all cells at once, for each number of degrees of freedom."""
-    if not numbers:
-        return []
-    estimate, error = (np.concatenate([each[i] for each in numbers]) for i in (0, 1))
-    df = np.repeat([each[2] or 0 for each in numbers], [len(each[0]) for each in numbers])
-    columns = np.empty((len(estimate), len(TABLE_COLUMNS)))
-    for value in np.unique(df):
-        rows = df == value
-        columns[rows] = coefficient_columns(estimate[rows], error[rows], 0.05, int(value) or None)
-    return [pd.DataFrame(names).join(pd.DataFrame(columns, columns=TABLE_COLUMNS))]
