@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from spatial_zb.pipeline import prepare
     from spatial_zb.power import power_study
     from spatial_zb.profile_intervals import profile_interval
+    from spatial_zb.regime_effects import regime_spillovers
     from spatial_zb.resampling import bootstrap
     from spatial_zb.simulate import simulate_durbin, simulate_panel
     from spatial_zb.study import load_study
@@ -101,6 +102,7 @@ _HOMES = {
     "u_shape_test": "nonlinear",
     "marginal_effects": "nonlinear",
     "regime_tests": "models.regimes",
+    "regime_spillovers": "regime_effects",
     "effect_matrix": "effects",
     "effects_by_order": "effects",
     "effects_by_unit": "effects",
@@ -223,6 +225,7 @@ __all__ = [
     "profile_interval",
     "read_regions",
     "read_table",
+    "regime_spillovers",
     "regime_tests",
     "residual_moran",
     "restriction_tests",

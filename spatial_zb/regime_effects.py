@@ -15,17 +15,18 @@ import warnings
 from typing import Any, get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.core.regime_ml import Regimes
 from spatial_zb.core.traces import DENSE_UNITS
 from spatial_zb.effects import EFFECTS, REJECTED_WARNING, Effects, Method, simulated_columns
 from spatial_zb.errors import ConvergenceError, DataError, SpatialZbWarning, SpecificationError, listed
-from spatial_zb.models.estimates import coefficient_columns
+from spatial_zb.models.estimates import TABLE_COLUMNS, coefficient_columns
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import regime_labels, regime_split, regimes_of
 
-__all__ = ["regime_effect_matrix", "regime_effects"]
+__all__ = ["regime_effect_matrix", "regime_effects", "regime_spillovers"]
 
 Array = NDArray[np.float64]
 
@@ -79,6 +80,64 @@ def regime_effect_matrix(fit: Fit, term: str) -> Array:
     beta, theta = _pick(values, where[k, 0]), _pick(values, where[k, 1])
     impulse = np.diag(beta[regimes.regime]) + theta[regimes.regime][:, None] * regimes.matrix.toarray()
     return regimes.solver(_rho(fit, values))[0](impulse)
+
+
+def regime_spillovers(fit: Fit, term: str, *, alpha: float = 0.05) -> pd.DataFrame:
+    """Who lifts whom: what x of the units of one regime, one unit higher, does to the other units of either regime.
+
+    Parameters
+    ----------
+    fit
+        A fit with regimes.
+    term
+        A regressor.
+    alpha
+        One minus the confidence level.
+
+    Returns
+    -------
+    DataFrame with ``sender`` and ``receiver`` (``core=0``, ``core=1``), estimate, std_error (delta method), statistic,
+    p_value, conf_low, conf_high. The estimate is the mean over receiving units i of Σ_j E_ij over the sending units j ≠ i;
+    over both senders it adds up to the indirect effect on the receivers.
+
+    Raises
+    ------
+    SpecificationError
+        A fit without regimes; more units than dense matrices allow.
+    DataError
+        A term the fit does not have.
+    """
+    if not fit.spec.regimes:
+        raise SpecificationError(f"{fit!r} has one regime: name a column in DurbinSpec(regimes=...).")
+    if term not in fit.spec.x:
+        raise DataError(f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.x)}.")
+    regimes, values = _regimes(fit), fit.params.to_numpy()
+    where = _positions(fit)[fit.spec.x.index(term)]  # (β or θ, regime)
+    rho, used = _rho(fit, values), np.argwhere(where >= 0)
+    picked = _pick(values, where)
+    point = _between(regimes, rho, picked)
+    gradient = np.zeros((2, 2, len(values)))
+    for lag, s in used:  # linear in β and θ
+        unit = np.zeros((2, 2))
+        unit[lag, s] = 1.0
+        gradient[..., where[lag, s]] = _between(regimes, rho, unit)
+    for i, step in enumerate(STEP * np.eye(2)) if fit.spec.lag_y else ():
+        ends = [_between(regimes, rho + sign * step, picked) for sign in (1, -1)]
+        gradient[..., len(values) - 3 + i] = (ends[0] - ends[1]) / (2 * STEP)
+    std_error = np.sqrt(np.einsum("...i,ij,...j->...", gradient, fit.cov.to_numpy(), gradient))
+    names = [label.strip("[]") for label in regime_labels(fit.spec, fit.convergence["regimes"])]
+    rows = pd.MultiIndex.from_product([names, names], names=["sender", "receiver"]).to_frame(index=False)
+    columns = coefficient_columns(point.T.ravel(), std_error.T.ravel(), alpha)
+    return rows.join(pd.DataFrame(columns, columns=TABLE_COLUMNS))
+
+
+def _between(regimes: Regimes, rho: Array, coefficients: Array) -> Array:
+    """Mean received, (2 receivers, 2 senders), of coefficients (β or θ, regime), own effects left out."""
+    beta, theta = (part[regimes.regime] for part in coefficients)
+    E = regimes.solver(rho)[0](np.diag(beta) + theta[:, None] * regimes.matrix.toarray())
+    np.fill_diagonal(E, 0.0)
+    groups = [regimes.regime == r for r in (0, 1)]
+    return np.array([[E[np.ix_(to, sender)].sum() / to.sum() for sender in groups] for to in groups])
 
 
 def _regimes(fit: Fit) -> Regimes:

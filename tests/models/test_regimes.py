@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -279,14 +280,37 @@ def test_effects_by_regime_by_matrices(normalisation):
     assert E.sum(axis=1).mean() == pytest.approx(table["estimate"][8])
 
     def at(values):
-        from dataclasses import replace
-
         return slow_effects(replace(fit, params=fit.params * 0 + values))
 
     values = fit.params.to_numpy()
     g = np.column_stack([(at(values + h) - at(values - h)) / 2e-6 for h in 1e-6 * np.eye(len(values))])
     errors = np.sqrt(np.diag(g @ fit.cov.to_numpy() @ g.T))
     assert np.allclose(table["std_error"], errors, rtol=1e-5)
+
+
+def test_spillovers_between_regimes_add_up_to_the_indirect_effects(W, panel):
+    fit = zb.fit_durbin(spec(), panel, W)
+    table = zb.regime_spillovers(fit, "x")
+    effects = zb.spatial_effects(fit).tidy().set_index(["term", "effect"])["estimate"]
+    for c in (0, 1):
+        received = table.loc[table["receiver"] == f"core={c}", "estimate"].sum()
+        assert received == pytest.approx(effects[f"x[core={c}]", "indirect"])
+    E = zb.effect_matrix(fit, "x").to_numpy()
+    to_rest = table.set_index(["sender", "receiver"]).loc[("core=1", "core=0")]
+    assert to_rest["estimate"] == pytest.approx(E[np.ix_(~CORE, CORE)].sum() / (~CORE).sum())
+
+    def at(values):
+        moved = replace(fit, params=fit.params * 0 + values)
+        return zb.regime_spillovers(moved, "x")["estimate"].to_numpy()
+
+    values = fit.params.to_numpy()
+    g = np.column_stack([(at(values + h) - at(values - h)) / 2e-6 for h in 1e-6 * np.eye(len(values))])
+    assert np.allclose(table["std_error"], np.sqrt(np.diag(g @ fit.cov.to_numpy() @ g.T)), rtol=1e-5)
+    for wrong in (lambda: zb.regime_spillovers(fit, "core"), lambda: zb.regime_spillovers(fit, "W_x")):
+        with pytest.raises(zb.DataError, match="not a regressor"):
+            wrong()
+    with pytest.raises(zb.SpecificationError, match="regimes"):
+        zb.regime_spillovers(zb.fit_durbin(zb.DurbinSpec("y", ["x"]), panel, W), "x")
 
 
 def test_simulated_errors_of_effects(W, panel):
