@@ -2,8 +2,9 @@
 
 The panels are those of :mod:`validation.small_sample`, as many of the first as there are replications. Intervals:
 ``standard_error`` (estimate ± 1.96), ``percentile``, ``basic``, ``bca``, ``studentised`` (199 residual replicates),
-``likelihood_ratio`` (ρ and λ only; also where there is no interior maximum). Point estimates: the fit, and less the
-bias of its replicates.
+``likelihood_ratio`` (ρ and λ only; also where there is no interior maximum, and its ``bias`` is that of all panels, those
+whose estimate is an end of the admissible interval included). Point estimates: the fit, and less the bias of its
+replicates.
 """
 
 from __future__ import annotations
@@ -44,7 +45,12 @@ def replicate(cell: Cell, seed: int, index: int) -> pd.DataFrame:
     fit = estimate(cell, draw(cell, seed, index))
     spatial = fit.spec.spatial_terms[0]
     found = zb.profile_interval(fit, spatial)
-    rows = [(spatial, "likelihood_ratio", found["conf_low"], found["conf_high"], np.nan, np.nan, np.nan)]
+    limits = (
+        found["conf_low"],
+        found["conf_high"],
+        found["estimate"],
+    )  # the end where there is no interior maximum
+    rows = [(spatial, "likelihood_ratio", *limits, np.nan, np.nan)]
     if fit.converged:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", zb.SpatialZbWarning)

@@ -204,8 +204,8 @@ def _intervals(resampled: pd.DataFrame | None) -> list[str]:
         "![Coverage of intervals](study_intervals.png)",
         "",
         "| W | n | model | ρ, λ | of | analytic | percentile | BCa | basic | studentised | likelihood ratio | bias of the "
-        "fit | less that of its replicates |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "fit | less that of its replicates | bias of all panels |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     keys = ["weights", "n", "model", "spatial"]
     kinds = ("standard_error", "percentile", "bca", "basic", "studentised", "likelihood_ratio")
@@ -218,9 +218,10 @@ def _intervals(resampled: pd.DataFrame | None) -> list[str]:
                 continue
             cells = [f"{100 * rows.loc[k, 'coverage']:.1f}" if k in rows.index else "" for k in kinds]
             first = rows.loc["percentile"]
-            bias = ["", ""]
+            bias = ["", "", ""]
             if name in ("rho", "lam"):
-                bias = [f"{first['bias']:+.3f}", f"{first['bias_corrected']:+.3f}"]
+                every = rows.loc["likelihood_ratio", "bias"]
+                bias = [f"{v:+.3f}" for v in (first["bias"], first["bias_corrected"], every)]
             lines.append(
                 f"| {kind} | {n} | {model} | {spatial:g} | {name} | {' | '.join(cells)} | {' | '.join(bias)} |"
             )
