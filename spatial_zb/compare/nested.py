@@ -18,7 +18,7 @@ from spatial_zb.models.fit import Fit
 
 __all__ = ["Comparison", "compare_fits"]
 
-_TEST_COLUMNS = ["restricted", "general", "statistic", "df", "p_value"]
+_TEST_COLUMNS = ["restricted", "general", "statistic", "df", "p_value", "wald", "wald_p_value"]
 _OTHER_COLUMNS = ["test", "null", "alternative", "statistic", "df", "p_value", "favours", "note"]
 
 
@@ -31,7 +31,8 @@ class Comparison:
     fits
         One row per fit: model, W, parameters, ln L, AIC, BIC, distance from the best and Akaike weight.
     tests
-        One row per nested pair: ``restricted, general, statistic, df, p_value``.
+        One row per nested pair: ``restricted, general``, likelihood ratio ``statistic, df, p_value``, and the Wald test of
+        the same restrictions with the covariance of the general fit, ``wald, wald_p_value``.
     nonnested
         One row per test of a pair that is not nested: ``test`` (``"J"`` or ``"Vuong"``), ``null``, ``alternative``,
         ``statistic, df, p_value, favours, note``. A J test is of the null, so that each pair has two; Vuong's is of
@@ -43,7 +44,7 @@ class Comparison:
     nonnested: pd.DataFrame
 
     def tidy(self) -> pd.DataFrame:
-        """Likelihood-ratio tests of the nested pairs; ``nonnested`` has the other tests."""
+        """Likelihood-ratio and Wald tests of the nested pairs; ``nonnested`` has the other tests."""
         return self.tests.copy()
 
     def glance(self) -> pd.DataFrame:
@@ -59,7 +60,8 @@ def compare_fits(
 ) -> Comparison:
     """Compare fits of the same y, sample, effects and likelihood.
 
-    LR = 2(ln L₁ − ln L₀) is given for pairs where the terms of one are among those of the other under the same W.
+    LR = 2(ln L₁ − ln L₀) is given for pairs where the terms of one are among those of the other under the same W, and
+    the Wald test beside it, which holds with a robust covariance where LR does not.
     Fits with different W are not nested; AIC and BIC still compare them, since y and the sample are the same, and so do
     the tests asked for.
 
@@ -86,9 +88,7 @@ def compare_fits(
         raise SpecificationError(f'nonnested may name "j" and "vuong", not {listed(unknown)}.')
     refuse_other_likelihoods(fits)
     tests = [
-        _likelihood_ratio(a, fits[a], b, fits[b])
-        for a, b in permutations(fits, 2)
-        if nested(fits[a], fits[b])
+        _nested_pair(a, fits[a], b, fits[b]) for a, b in permutations(fits, 2) if nested(fits[a], fits[b])
     ]
     pairs = [
         (a, b)
@@ -137,7 +137,14 @@ def _unnested(
     return rows
 
 
-def _likelihood_ratio(a: str, small: Fit, b: str, large: Fit) -> tuple[str, str, float, int, float]:
+def _nested_pair(a: str, small: Fit, b: str, large: Fit) -> tuple[object, ...]:
+    """Likelihood ratio, and θ'V⁻¹θ of the terms that only the large fit has (NaN where V is singular)."""
     statistic = 2 * (large.log_likelihood - small.log_likelihood)
-    df = len(large.params) - len(small.params)
-    return a, b, float(statistic), df, float(stats.chi2.sf(statistic, df))
+    extra = [term for term in large.params.index if term not in small.params.index]
+    theta, V = large.params[extra].to_numpy(), large.cov.loc[extra, extra].to_numpy()
+    try:
+        wald = float(theta @ np.linalg.solve(V, theta))
+    except np.linalg.LinAlgError:
+        wald = float("nan")
+    p_values = stats.chi2.sf([statistic, wald], len(extra))
+    return a, b, float(statistic), len(extra), float(p_values[0]), wald, float(p_values[1])

@@ -203,6 +203,15 @@ def test_compare_fits_runs_the_tests_asked_for(fits):
         compare_fits(fits, nonnested=["wald"])
 
 
+def test_wald_of_a_nested_pair_is_that_of_the_test_chain(fits):
+    row = compare_fits({"rook": fits["rook"], "sdm": fits["sdm"]}).tests.iloc[0]
+    chain = zb.diagnose(SDM, PANEL, ROOK).tidy().set_index("test")
+    wald = next(name for name in chain.index if name.startswith("Wald") and "SAR" in name)
+    assert row["wald"] == pytest.approx(chain.loc[wald, "statistic"], rel=ROUNDING)
+    assert row["wald_p_value"] == pytest.approx(chain.loc[wald, "p_value"], rel=1e-5)
+    assert row["df"] == 2
+
+
 def _share(test, replications: int) -> float:
     return float(np.mean([test(rng) for rng in range(replications)]))
 
