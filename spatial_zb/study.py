@@ -74,7 +74,7 @@ MAX_BYTES = 1_000_000
 
 # Words of result tables: a variable of this name could not be told from a parameter.
 RESERVED = frozenset({"rho", "lam", "tau", "eta", "sigma2", "unit", "period"})
-FUNCTIONS = frozenset({"log", "log1p", "exp", "sqrt", "abs", "lq"})
+FUNCTIONS = frozenset({"log", "log1p", "exp", "sqrt", "abs", "lq", "hhi", "krugman"})
 
 
 # --- values ------------------------------------------------------------------------------------------------
@@ -1420,10 +1420,11 @@ def _check_expressions(
         place = f"{dotted}.expression"
         known = None if columns is None else [*columns, *defined]
         _check_known(place, "name", dict.fromkeys(_NAME.findall(entry.expression)), known, problems)
-        if not re.search(r"\blq\s*\(", entry.expression):
+        used = re.search(r"\b(lq|krugman)\s*\(", entry.expression)
+        if used is None:
             continue
         if getattr(parts.get("data"), "reference", "") is None:
-            problems.add(place, "lq() needs a reference region: name its table as data.reference")
+            problems.add(place, f"{used[1]}() needs a reference region: name its table as data.reference")
     data = parts.get("data")
     if data is not None and reference is not None:
         _check_known("data.reference", "column", [data.period], reference, problems)

@@ -26,9 +26,25 @@ MAX_DEPTH = 25
 MAX_EXPONENT = 10
 MAX_NUMBER = 1e100
 
-# Number of arguments of each function.
-FUNCTIONS: Mapping[str, int] = {"log": 1, "log1p": 1, "exp": 1, "sqrt": 1, "abs": 1, "lq": 2}
-ALLOWED = "numbers, names, + - * / ** ( ), and the functions log, log1p, exp, sqrt, abs, lq(part, total)"
+# Number of arguments of each function; of those in SECTORS at least so many.
+FUNCTIONS: Mapping[str, int] = {
+    "log": 1,
+    "log1p": 1,
+    "exp": 1,
+    "sqrt": 1,
+    "abs": 1,
+    "lq": 2,
+    "hhi": 2,
+    "krugman": 2,
+}
+# Functions of the amounts of all sectors of a unit.
+SECTORS = ("hhi", "krugman")
+# Functions that look at the reference region too.
+REFERENCED = ("lq", "krugman")
+ALLOWED = (
+    "numbers, names, + - * / ** ( ), and the functions log, log1p, exp, sqrt, abs, lq(part, total), "
+    "hhi(sector, sector, ...), krugman(sector, sector, ...)"
+)
 
 # Why a node is refused, by the word a reader knows it under.
 _REFUSED: Mapping[type[ast.AST], str] = {
@@ -79,7 +95,7 @@ class Expression:
     names : tuple of str
         Columns, constants and variables that it uses, in order of appearance.
     reference_names : tuple of str
-        Those among them that stand inside ``lq(...)`` and are needed for the reference region too.
+        Those among them that stand inside ``lq(...)`` or ``krugman(...)`` and are needed for the reference region.
     """
 
     text: str
@@ -137,7 +153,7 @@ def compile_expression(text: str) -> Expression:
     tree = _parse(text)
     _check_depth(tree, text)
     _check(tree, text, inside_lq=False)
-    inside = [name for call in _calls(tree) if call.func.id == "lq" for name in _names(call.args)]  # type: ignore[attr-defined]
+    inside = [name for call in _calls(tree) if call.func.id in REFERENCED for name in _names(call.args)]  # type: ignore[attr-defined]
     return Expression(text, tuple(_names([tree])), tuple(dict.fromkeys(inside)), tree)
 
 
@@ -177,7 +193,8 @@ def compile_expressions(
         unknown = [used for used in expression.names if used not in known and used not in texts]
         problems += [f"{place(name)}: {_unknown(used, [*known, *texts])}" for used in unknown]
         problems += [
-            f"{place(name)}: {used!r} stands inside lq() but the reference region has no such column."
+            f"{place(name)}: {used!r} stands inside {_around(expression, used)}() but the reference region has no "
+            "such column."
             for used in expression.reference_names
             if used not in unknown and used not in (reference or ())
         ]
@@ -448,6 +465,8 @@ class _Evaluation:
         text = ast.unparse(node)
         if name == "lq":
             return self.location_quotient(node, text)
+        if name in SECTORS:
+            return self.sectors(node, scope, text)
         argument = self.value(node.args[0], scope)
         if name == "log":
             self.refuse(
@@ -475,6 +494,32 @@ class _Evaluation:
         self.refuse_reference(ref_part, f"{text}: the part in the reference region")
         self.refuse_reference(ref_total, f"{text}: the total of the reference region")
         return location_quotient(part, total, ref_part, ref_total)
+
+    def sectors(self, node: ast.Call, scope: Mapping[str, np.ndarray], text: str) -> np.ndarray:
+        """Index of the amounts of a unit's sectors; a unit with a blank sector has none."""
+        import numpy as np
+
+        from spatial_zb.data.agglomeration import hhi, krugman_specialisation
+
+        amounts = np.stack(np.broadcast_arrays(*(self.value(a, scope) for a in node.args)), axis=-1)
+        blank = np.isnan(amounts).any(axis=-1)
+        self.refuse(
+            ~blank & (amounts < 0).any(axis=-1), amounts.min(axis=-1), f"{text}: a sector is negative"
+        )
+        self.refuse(
+            ~blank & (amounts.sum(axis=-1) <= 0), amounts.sum(axis=-1), f"{text}: all sectors are zero"
+        )
+        whole = np.where(blank[..., None], 1.0, amounts)
+        if node.func.id == "hhi":  # type: ignore[attr-defined]
+            return np.where(blank, np.nan, hhi(whole))
+        totals = [np.ravel(self.value(argument, self.reference)) for argument in node.args]
+        for argument, values in zip(node.args, totals, strict=True):
+            self.refuse_reference(values, f"{text}: {ast.unparse(argument)} of the reference region")
+        found = [
+            krugman_specialisation(row, np.array(t))
+            for row, t in zip(whole, zip(*totals, strict=True), strict=True)
+        ]
+        return np.where(blank, np.nan, np.stack(found))
 
     def refuse_reference(self, values: Any, said: str) -> None:
         """The reference region must be positive in every period; NaN is not."""
@@ -588,17 +633,25 @@ def _check_call(node: ast.Call, text: str, *, inside_lq: bool) -> None:
         near = difflib.get_close_matches(name, FUNCTIONS, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise SpecificationError(f"{text!r} uses the unknown function {name!r}.{hint} Allowed: {ALLOWED}.")
-    if node.keywords or len(node.args) != FUNCTIONS[name]:
+    wrong = len(node.args) < FUNCTIONS[name] if name in SECTORS else len(node.args) != FUNCTIONS[name]
+    if node.keywords or wrong:
         count = "1 argument" if FUNCTIONS[name] == 1 else f"{FUNCTIONS[name]} arguments"
-        raise SpecificationError(f"{text!r}: {name} takes {count}, by position.")
-    if name == "lq" and inside_lq:
-        raise SpecificationError(f"{text!r} has lq inside lq.")
+        more = " or more" if name in SECTORS else ""
+        raise SpecificationError(f"{text!r}: {name} takes {count}{more}, by position.")
+    if name in REFERENCED and inside_lq:
+        raise SpecificationError(f"{text!r} has {name} inside {' or '.join(REFERENCED)}.")
     for argument in node.args:
-        _check(argument, text, inside_lq=inside_lq or name == "lq")
+        _check(argument, text, inside_lq=inside_lq or name in REFERENCED)
 
 
 def _calls(tree: ast.AST) -> list[ast.Call]:
     return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def _around(expression: Expression, name: str) -> str:
+    """The function with the reference region inside which a name stands."""
+    calls = [call for call in _calls(expression.tree) if call.func.id in REFERENCED]  # type: ignore[attr-defined]
+    return next(call.func.id for call in calls if name in _names(call.args))  # type: ignore[attr-defined]
 
 
 def _names(nodes: Iterable[ast.AST]) -> list[str]:

@@ -51,6 +51,9 @@ SUMS = {
     "1e3 * a": 1000 * A,
     " a\n": A,
     "lq(a, b)": (A / B) / np.array([[0.5], [0.25]]),
+    "hhi(a, b)": (A**2 + B**2) / (A + B) ** 2,
+    "hhi(a, b, 2 * a)": (5 * A**2 + B**2) / (3 * A + B) ** 2,
+    "krugman(a, b)": 2 * np.abs(A / (A + B) - np.array([[10 / 30], [20 / 100]])),
     "log(lq(a + b, 2 * b))": np.log(((A + B) / (2 * B)) / np.array([[30 / 40], [100 / 160]])),
 }
 
@@ -59,6 +62,14 @@ SUMS = {
 def test_arithmetic(text: str, expected: np.ndarray) -> None:
     columns = {"a": np.where(A == 1, np.nan, A)} if text.startswith("log1p") else {}
     np.testing.assert_allclose(evaluate(text, **columns), expected, rtol=1e-14)
+
+
+def test_a_unit_with_a_blank_sector_has_no_index() -> None:
+    holed = np.where(A == 5, np.nan, A)
+    for text in ("hhi(c, b)", "krugman(c, b)"):
+        found = evaluate(text, c=holed)
+        np.testing.assert_array_equal(np.isnan(found), A == 5)
+        np.testing.assert_allclose(found[A != 5], evaluate(text, c=A)[A != 5])
 
 
 def test_names_in_order_and_those_of_the_reference() -> None:
@@ -153,6 +164,8 @@ HOSTILE = {
     "called twice": ("log(a)(b)", "not a function"),
     "too many arguments": ("log(a, b)", "log takes 1 argument"),
     "too few arguments": ("lq(a)", "lq takes 2 arguments"),
+    "too few sectors": ("hhi(a)", "hhi takes 2 arguments or more"),
+    "krugman in lq": ("lq(krugman(a, b), b)", "krugman inside lq"),
     "keyword": ("log(a, base=2)", "log takes 1 argument"),
     "lq in lq": ("lq(lq(a, b), b)", "lq inside lq"),
     "deep brackets": ("(" * 240 + "a" + ")" * 240, ""),
@@ -220,6 +233,9 @@ UNDEFINED = {
     "blank reference": ("lq(n, a)", ["the part in the reference region", "2019"]),
     "zero reference": ("lq(a, o)", ["the total of the reference region", "2018"]),
     "infinite": ("i + 1", ["i is infinite", "330100 in 2018"]),
+    "a negative sector": ("hhi(a, z)", ["hhi(a, z): a sector is negative", "330200 in 2019"]),
+    "no sector": ("hhi(0 * a, 0 * a)", ["all sectors are zero", "330100 in 2018"]),
+    "a sector the reference lacks": ("krugman(a, o)", ["o of the reference region", "2018"]),
 }
 
 
