@@ -117,6 +117,8 @@ def test_regimes_have_names_and_tests(results):
     tests = pd.read_csv(results / "tidy" / "regimes_cores.csv").set_index("term")
     table = (results / "tables" / "en" / "sdm_cores.md").read_text("utf-8")
     assert f"{tests.loc['all', 'statistic']:.2f}" in table
+    between = pd.read_csv(results / "tidy" / "regime_spillovers_cores.csv")
+    assert set(between["sender"]) == {"core=0", "core=1"}
     assert "Spatial lag ρ (core = 1)" in table
     body = table.split("W × X")[1]
     assert "Spatial lag ρ (core = 0)" in body  # among the parameters, not the regressors

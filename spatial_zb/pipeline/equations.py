@@ -22,6 +22,7 @@ from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.pipeline.job import Job, sample_notes
 from spatial_zb.pipeline.made import Estimated
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
+from spatial_zb.regime_effects import regime_spillovers
 from spatial_zb.study import Model, Study
 from spatial_zb.text import Text
 
@@ -199,6 +200,12 @@ def _write_model(job: Job, model: Model, columns: Sequence[_Column]) -> None:
     if model.regimes:
         tests = [regime_tests(c.fit).assign(**f) for c, f in zip(columns, facts, strict=True)]
         job.tidy(f"regimes_{model.name}", pd.concat(tests, ignore_index=True))
+        between = [
+            regime_spillovers(c.fit, x).assign(term=x, **f)
+            for c, f in zip(columns, facts, strict=True)
+            for x in model.x
+        ]
+        job.tidy(f"regime_spillovers_{model.name}", pd.concat(between, ignore_index=True))
 
 
 def _write_dynamics(
