@@ -161,6 +161,6 @@ def _page(table: pd.DataFrame, replications: int) -> str:
 def _markdown(table: pd.DataFrame, names: list[str]) -> list[str]:
     out = ["| truth | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
     for record in table.to_dict("records"):
-        values = ["" if pd.isna(record[n]) else f"{100 * record[n]:.1f}" for n in names]
+        values = ["" if pd.isna(record.get(n)) else f"{100 * record[n]:.1f}" for n in names]
         out.append(f"| {record['truth']} | " + " | ".join(values) + " |")
     return out
