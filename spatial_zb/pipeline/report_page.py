@@ -254,7 +254,7 @@ def _of_equation(job: Job, estimated: Estimated) -> Iterator[UnitEffects]:
     averages, where = estimated.effects.tidy(), _where(estimated)
     for term in fit.spec.regressors:
         reading = effect_reading(averages, term, panel.label(fit.spec.y), job.prepared.labels, where)
-        choices = {**estimated.choices, "term": panel.label(term)}
+        choices = {**estimated.choices, "term": job.prepared.labels.get(term, Text.of(term))}
         yield _by_unit(effects_by_unit(fit, term), choices, reading)
 
 

@@ -6,11 +6,13 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from offline_sample import HOSTILE, full_content, small_content, squares
+from shapely import box
 
 from spatial_zb.errors import OutputError, SpecificationError
 from spatial_zb.report.offline import Content, Section, UnitEffects, draw_outlines, write_report
@@ -179,6 +181,24 @@ def test_refusals(tmp_path):
     with pytest.raises(SpecificationError, match="999"):
         Content("x", Text("", ""), Text("", ""), (section,), content.atlas)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_atlas_whose_parts_do_not_fit_is_refused():
+    atlas = small_content().atlas
+    first = atlas.variables[0]
+    with pytest.raises(SpecificationError, match="12 units"):
+        replace(atlas, names=atlas.names[:3])
+    with pytest.raises(SpecificationError, match="'first' have the shape"):
+        replace(atlas, variables=(replace(first, values=first.values[:2]),))
+    with pytest.raises(SpecificationError, match="weights 'rook'"):
+        replace(atlas, weights={})
+
+
+def test_a_unit_smaller_than_a_point_keeps_a_path():
+    shapes = squares(1, 2)
+    shapes.loc["001", "geometry"] = box(600_000, 3_290_000, 600_001, 3_290_001)
+    outlines = draw_outlines(shapes, crs="EPSG:4549")
+    assert all(path.startswith("M") and path.endswith("z") for path in outlines.paths)
 
 
 def test_a_failed_write_leaves_the_old_page(tmp_path, monkeypatch):
