@@ -26,6 +26,7 @@ from spatial_zb.errors import (
     SpecificationError,
     listed,
 )
+from spatial_zb.measured_sizes import with_measured_sizes
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
@@ -109,7 +110,7 @@ def diagnose(
 
         options = {"workers": workers, "scheduler": scheduler, "store": store, "progress": progress}
         table = bootstrap_p_values(case, table, bootstrap, rng, options)
-    return _with_measured_size(table)
+    return with_measured_sizes(table)
 
 
 # --- the case: what all tests share
@@ -829,90 +830,3 @@ GROUPS: dict[str, Callable[[_Case], list[Step]]] = {
     "random_spatial": _random_spatial,
     "dependence": _dependence,
 }
-
-
-# --- measured size
-
-
-#: Rejection of a true hypothesis at 5 %, for the tests that leave 3.5-6.5 %, by (unit or two-way effects, n).
-#: Two regressors, T = 11, normal errors, contiguity; all tests in docs/validation/test_size.csv.
-MEASURED: dict[str, dict[tuple[str, int], float]] = {
-    "LR unit effects": {
-        ("unit", 11): 0.114,
-        ("unit", 41): 0.1045,
-        ("two_way", 11): 0.1235,
-        ("two_way", 41): 0.108,
-    },
-    "LR time effects": {
-        ("unit", 11): 0.1115,
-        ("unit", 41): 0.1005,
-        ("two_way", 11): 0.1185,
-        ("two_way", 41): 0.084,
-    },
-    "LR unit and time effects": {
-        ("unit", 11): 0.11,
-        ("unit", 41): 0.098,
-        ("two_way", 11): 0.118,
-        ("two_way", 41): 0.0975,
-    },
-    "LM random effects (Breusch-Pagan)": {("unit", 11): 0.034},
-    "LM random effects, marginal (BSK)": {("two_way", 11): 0.0695},
-    "Wald SDM to SAR": {("unit", 41): 0.0655, ("two_way", 11): 0.068},
-    "LM random effects given spatial error (BSK)": {("two_way", 11): 0.0675},
-    "Hausman": {("unit", 41): 0.1007, ("two_way", 41): 0.1069},
-    "Hausman, spatial": {
-        ("unit", 11): 0.1248,
-        ("unit", 41): 0.143,
-        ("two_way", 11): 0.1237,
-        ("two_way", 41): 0.1083,
-    },
-}
-#: Up to how many units the figures of each measured n are taken to hold.
-REACH = ((11, 25), (41, 100))
-#: What to read in place of a test whose size is off.
-INSTEAD: dict[str, Text] = {
-    "LR unit effects": Text("read F unit effects", "应看个体效应的 F 检验"),
-    "LR time effects": Text("read F time effects", "应看时间效应的 F 检验"),
-    "LR unit and time effects": Text("read F unit and time effects", "应看个体与时间效应的 F 检验"),
-    "LM random effects (Breusch-Pagan)": Text("read F unit effects", "应看个体效应的 F 检验"),
-    "LM random effects, marginal (BSK)": Text("read F unit effects", "应看个体效应的 F 检验"),
-    "LM random effects given spatial error (BSK)": Text("read F unit effects", "应看个体效应的 F 检验"),
-    "Wald SDM to SAR": Text("read LM Durbin terms from SAR", "应看 SAR 之上杜宾项的 LM 检验"),
-    "Hausman": Text("read Mundlak", "应看 Mundlak 检验"),
-    "Hausman, spatial": Text("read Mundlak, spatial", "应看空间 Mundlak 检验"),
-}
-
-
-def _measured(table: TestTable, row: Row) -> tuple[int, float] | None:
-    """The n at which the test's size was measured and the size, where it is off 5 %."""
-    n = next((measured for measured, reach in REACH if table.n_units <= reach), None)
-    kind = "two_way" if table.effects in ("time", "two_way") else "unit"
-    size = MEASURED.get(row.test, {}).get((kind, n)) if n else None
-    return None if size is None or table.n_periods == 1 else (n, size)
-
-
-def _with_measured_size(table: TestTable) -> TestTable:
-    """Write measured sizes into the notes, and warn once of all tests whose size is off."""
-    rows, said = [], {}
-    for row in table.rows:
-        read = np.isfinite(row.p_value) and not np.isfinite(row.p_bootstrap)
-        found = _measured(table, row) if read else None
-        if found is not None:
-            n, size = found
-            instead = INSTEAD[row.test]
-            said[row.test] = f"{row.test} ({100 * size:.0f} %; {instead.en})"
-            note = Text(
-                f"{row.note.en}; rejects {100 * size:.1f} % of true hypotheses at n = {n}, T = 11: {instead.en}",
-                f"{row.note.zh}；n = {n}、T = 11 时对真原假设的拒绝率为 {100 * size:.1f} %：{instead.zh}",
-            )
-            row = replace(row, note=note)
-        rows.append(row)
-    if said:
-        warnings.warn(
-            f"With {table.n_units} units and {table.n_periods} periods these tests do not keep their level of 5 % "
-            f"(measured rejection of a true hypothesis; what to do instead): {'; '.join(said.values())}. "
-            "diagnose(..., bootstrap=999) adds p-values that do (docs/validation/study.md).",
-            SpatialZbWarning,
-            stacklevel=3,
-        )
-    return replace(table, rows=tuple(rows))

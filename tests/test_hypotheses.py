@@ -23,7 +23,8 @@ from spatial_zb import (
     weights,
 )
 from spatial_zb.core.diagnostics import weight_moments
-from spatial_zb.hypotheses import INSTEAD, MEASURED, _case, _spatial_hausman, diagnose, lag_error_tests
+from spatial_zb.hypotheses import _case, _spatial_hausman, diagnose, lag_error_tests
+from spatial_zb.measured_sizes import INSTEAD, MEASURED
 from spatial_zb.recommendation import TESTS, Row, TestTable, decide, recommend
 from spatial_zb.text import Text
 
@@ -408,7 +409,10 @@ def test_centred_lm_tests_keep_their_size_where_the_usual_formula_does_not(delta
 
 def test_the_measured_sizes_are_those_of_the_committed_simulation() -> None:
     table = pd.read_csv(ROOT / "docs" / "validation" / "test_size.csv", keep_default_na=False)
-    off = table[~table["usual"] & ~table["size"].between(0.035, 0.065)]
+    # Fewer replications, as other W have, are too few for bounds of 3.5 and 6.5 %.
+    firm = table[(table["weights"] == "contiguity") & (table["replications"] >= 2000)]
+    assert set(firm["n"]) == {11, 41}
+    off = firm[~firm["usual"] & ~firm["size"].between(0.035, 0.065)]
     there = {(t, e, n): s for t, e, n, s in off[["test", "effects", "n", "size"]].itertuples(index=False)}
     here = {(t, *key): size for t, sizes in MEASURED.items() for key, size in sizes.items()}
     assert set(here) == set(there)
