@@ -37,6 +37,7 @@ __all__ = [
     "Block",
     "Combination",
     "Compare",
+    "Concentration",
     "Constant",
     "Contiguity",
     "Coupling",
@@ -285,13 +286,15 @@ class Variable(_Section):
 class Index(_Section):
     """``[indices.<name>]``: a score from 0 to 1 of several variables, weighted by entropy.
 
-    All units and periods of the study are pooled. ``less`` names those of which less is better.
+    All units and periods of the study are pooled. ``less`` names those of which less is better. ``method``:
+    ``"entropy"`` sums the scaled variables, ``"topsis"`` gives the closeness to the ideal, both with entropy weights.
     """
 
     name: str
     label: Label
     columns: Annotated[SomeNames, Field(min_length=2)]
     less: Names = ()
+    method: Literal["entropy", "topsis"] = "entropy"
 
 
 class Coupling(_Section):
@@ -438,6 +441,31 @@ class Moran(_Section):
     variables: SomeNames
     weights: Names = ()
     samples: Names = ()
+
+
+class Concentration(_Section):
+    """``[concentration]``: who has more than its share of some sectors, over the main sample.
+
+    ``sectors`` are variables of amounts, such as employees. By period: Herfindahl and locational Gini of each sector
+    and, with ``plant_hhi`` (Herfindahl index of plant sizes by sector), Ellison and Glaeser's γ; co-agglomeration of
+    every pair; Krugman's specialisation of each unit. ``total`` is the variable of which the sectors are parts: the
+    reference of Gini and γ, and its rest is a sector of Krugman's index; without it the sectors are all there is.
+    """
+
+    sectors: Annotated[SomeNames, Field(min_length=2)]
+    total: Word | None = None
+    plant_hhi: dict[str, Annotated[float, Field(ge=0, lt=1)]] | None = None
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """All variables it asks for."""
+        return (*self.sectors, *([self.total] if self.total else []))
+
+    @model_validator(mode="after")
+    def _a_plant_index_for_every_sector(self) -> Concentration:
+        if self.plant_hhi is not None and set(self.plant_hhi) != set(self.sectors):
+            raise ValueError(f"plant_hhi needs one number for each of {listed(self.sectors)}, and no other")
+        return self
 
 
 class Dynamics(_Section):
@@ -708,6 +736,7 @@ _TABLES: Mapping[str, type[_Section]] = {
     "regions": Regions,
     "data": Data,
     "moran": Moran,
+    "concentration": Concentration,
     "dynamics": Dynamics,
     "compare": Compare,
     "maps": Maps,
@@ -739,7 +768,7 @@ class Study:
         The study file and the project folder that its paths start from.
     sha256 : str
         Of the bytes of the study file.
-    general, regions, data, moran, compare, maps, figures, output
+    general, regions, data, moran, concentration, dynamics, compare, maps, figures, output
         The single tables (``[study]`` is ``general``); ``moran``, ``compare``, ``maps`` and ``figures`` are None
         where absent.
     constants, variables, indices, coupling, weights, samples, models, systems
@@ -767,6 +796,7 @@ class Study:
     missing: tuple[Missing, ...]
     suspect: tuple[Suspect, ...]
     moran: Moran | None
+    concentration: Concentration | None
     dynamics: Dynamics | None
     compare: Compare | None
     maps: Maps | None
@@ -828,7 +858,13 @@ class Study:
     def settings(self) -> dict[str, Any]:
         """Give all settings, defaults included, as plain dicts, lists and numbers for the manifest."""
         single = {"study": self.general, "regions": self.regions, "data": self.data, "output": self.output}
-        single |= {"moran": self.moran, "dynamics": self.dynamics, "compare": self.compare, "maps": self.maps}
+        single |= {
+            "moran": self.moran,
+            "concentration": self.concentration,
+            "dynamics": self.dynamics,
+            "compare": self.compare,
+            "maps": self.maps,
+        }
         single |= {"figures": self.figures}
         plain: dict[str, Any] = {"version": STUDY_VERSION}
         plain |= {key: part.model_dump(mode="json") for key, part in single.items() if part is not None}
@@ -985,6 +1021,7 @@ def load_study(path: str | Path, *, root: str | Path | None = None, allow_outsid
         **{key: MappingProxyType(parts[key]) for key in _NAMED},
         **{key: tuple(parts[key].values()) for key in _LISTS},
         moran=parts.get("moran"),
+        concentration=parts.get("concentration"),
         dynamics=parts.get("dynamics"),
         compare=parts.get("compare"),
         maps=parts.get("maps"),
@@ -1324,6 +1361,11 @@ def _check_references(
         _check_system(key, entry, parts, usable, problems)
     if parts.get("compare") is not None:
         _check_compare(parts["compare"], parts, usable, problems)
+    if parts.get("concentration") is not None:
+        chosen = parts["concentration"]
+        _check_known("concentration.sectors", "variable", chosen.sectors, usable, problems)
+        total = [] if chosen.total is None else [chosen.total]
+        _check_known("concentration.total", "variable", total, usable, problems)
     if parts.get("dynamics") is not None:
         _check_dynamics(parts["dynamics"], parts, usable, problems)
     for key in ("moran", "maps"):

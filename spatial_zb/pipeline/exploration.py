@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from spatial_zb.explore import MoranTable, moran
+from spatial_zb.pipeline.concentration import write_concentration
 from spatial_zb.pipeline.indices import index_definition, write_indices
 from spatial_zb.pipeline.job import Job, unit_names
 from spatial_zb.pipeline.prepare import Prepared, read_table
@@ -50,6 +51,7 @@ def describe(job: Job) -> list[Text]:
         job.tidy("missing", prepared.filled)
     write_indices(job, unit_names(prepared))
     write_weights(job)
+    write_concentration(job, unit_names(prepared))
     job.tidy("panel", prepared.panel.frame())
     job.tick("data")
     return []
@@ -125,7 +127,7 @@ def model_variables(study: Study) -> list[str]:
     names = [name for model in study.models.values() for name in (model.y, *model.x)]
     names += [name for index in study.indices.values() for name in (*index.columns, index.name)]
     names += study.coupling
-    for part in (study.moran, study.dynamics, study.maps):
+    for part in (study.moran, study.concentration, study.dynamics, study.maps):
         names += part.variables if part else ()
     return list(dict.fromkeys(names))
 

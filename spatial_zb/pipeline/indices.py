@@ -14,6 +14,7 @@ from spatial_zb.data.composite import (
     coordination_grade,
     coupling_coordination,
     entropy_weights,
+    topsis,
 )
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import DataError, listed
@@ -62,7 +63,10 @@ def _weighed(study: Study, panel: Panel, index: Index) -> EntropyWeights:
     try:
         # The last digit of a weighted sum may pass 1, which a score does not.
         found = entropy_weights(values, directions)
-        return EntropyWeights(found.weights, found.entropy, np.clip(found.scores, 0.0, 1.0), found.zeros)
+        scores = np.clip(found.scores, 0.0, 1.0)
+        if index.method == "topsis":
+            scores = topsis(values, found.weights, directions)
+        return EntropyWeights(found.weights, found.entropy, scores, found.zeros)
     except DataError as error:
         raise DataError(f"{place}: {error}") from None
 
@@ -76,7 +80,12 @@ def index_definition(study: Study, name: str) -> Text | None:
     if name in study.indices:
         index = study.indices[name]
         parts = [f"{column} (−)" if column in index.less else column for column in index.columns]
-        return Text(f"entropy-weighted: {', '.join(parts)}", f"熵权法：{'、'.join(parts)}")
+        how = {
+            "entropy": Text("entropy-weighted", "熵权法"),
+            "topsis": Text("entropy-weighted TOPSIS", "熵权TOPSIS法"),
+        }
+        words = how[index.method]
+        return Text(f"{words.en}: {', '.join(parts)}", f"{words.zh}：{'、'.join(parts)}")
     if name in study.coupling:
         pair = study.coupling[name]
         return Text(

@@ -220,7 +220,7 @@ def _columns_needed(study: Study, variables: Iterable[str], names: Iterable[str]
     needed |= {n for s in study.systems.values() for e in s.equations.values() for n in (e.y, *e.endog, *e.x)}
     needed |= {w.variable for w in study.weights.values() if isinstance(w, EconomicDistance | Gravity)}
     needed |= {n for index in study.indices.values() for n in index.columns}
-    for part in (study.moran, study.dynamics, study.maps):
+    for part in (study.moran, study.concentration, study.dynamics, study.maps):
         needed |= set(part.variables) if part else set()
     if study.compare is not None:
         swapped = [*study.compare.controls.values()]
