@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
+import task_functions
 from scipy import sparse
 
 import spatial_zb as zb
@@ -245,6 +249,18 @@ def _only_stored(run_tasks):
         return run_tasks(never, tasks, **options)
 
     return stored
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_worker_killed_in_the_middle_changes_nothing(panel, tmp_path, monkeypatch):
+    specs = {"sdm": zb.DurbinSpec("y", ["a"]), "gmm": zb.DurbinSpec("y", ["b"])}
+    args = panel, specs, {"w": WEIGHTS["row"], "k": WEIGHTS["one way"]}
+    options = {"covariances": ["information", "cluster"]}
+    plain = specification_grid(*args, **options)
+    run_tasks, dying = grid.run_tasks, functools.partial(task_functions.block_after_a_death, str(tmp_path))
+    monkeypatch.setattr(grid, "run_tasks", lambda _, tasks, **how: run_tasks(dying, tasks, **how))
+    assert_alike(specification_grid(*args, **options, workers=2), plain)
+    assert (tmp_path / "died").exists()
 
 
 def test_a_grid_without_any_result_says_why(panel):
