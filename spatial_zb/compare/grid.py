@@ -150,8 +150,8 @@ def specification_grid(
         Processes, the address of a Dask cluster, and a folder for finished results, as :func:`run_tasks` takes
         them; numbers depend on none of them.
     progress
-        Called with (tasks done, tasks, seconds left). A task is one W and sample, or a few of its cells that are
-        fitted one by one.
+        Called with (tasks done, tasks, seconds left). A task is one W with all cells that share their work, or a few
+        cells that are fitted one by one.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def specification_grid(
 
     Notes
     -----
-    Log-determinants are computed once per W and sample. Maximum likelihood of OLS, SLX, SAR, SDM, SEM and SDEM with
+    Log-determinants are computed once per W and set of units. Maximum likelihood of OLS, SLX, SAR, SDM, SEM and SDEM with
     fixed effects and the covariances ``"information"`` and ``"hessian"`` is computed from moments that all cells of one
     W, sample and kind of effects share (:mod:`spatial_zb.compare.moments`); the numbers are those of single fits.
     """
