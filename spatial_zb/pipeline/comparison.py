@@ -20,7 +20,8 @@ from spatial_zb.effects import spatial_effects
 from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationError
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
-from spatial_zb.pipeline.comparison_base import Base
+from spatial_zb.pipeline.comparison_base import Base, short_words
+from spatial_zb.pipeline.figures import _map_text
 from spatial_zb.pipeline.job import Job, unit_names
 from spatial_zb.pipeline.weights import build_weights
 from spatial_zb.text import Text
@@ -70,6 +71,7 @@ def _curve(base: Base) -> Text | None:
         warnings.warn("No cell of the comparison could be estimated.", SpatialZbWarning, stacklevel=2)
         return None
     y = job.prepared.panel.label(base.spec.y)
+    labels = base.labels | {asked.term: short_words(job.prepared.panel.label(asked.term))}
     job.figure(
         "compare_curve",
         lambda style: specification_curve(
@@ -77,7 +79,7 @@ def _curve(base: Base) -> Text | None:
             asked.term,
             base.effect,
             main=main,
-            labels=base.labels,
+            labels=labels,
             title=y,
             note=job.source,
             style=style,
@@ -311,10 +313,20 @@ def _probabilities(base: Base) -> ModelProbabilities | None:
     job.figure(
         "compare_probabilities",
         lambda style: probability_figure(
-            drawn, labels=base.labels, title=title, note=job.source, style=style
+            drawn, labels=base.labels, title=title, note=_with_ols(job.source, found), style=style
         ),
     )
     return found
+
+
+def _with_ols(source: Text | str, found: ModelProbabilities) -> Text:
+    """The source below the figure, and before it the probability of the model that has no W and so no row there."""
+    share = found.by("model").get("OLS")
+    said = Text.of(source)
+    if share is None:
+        return said
+    number = f"{100 * share:.1f}" if share >= 0.0005 else "<0.1"
+    return Text(f"OLS, which has no weights: {number}. {said.en}", f"OLS无空间权重：{number}。{said.zh}")
 
 
 def _probable(base: Base, found: ModelProbabilities) -> Text:
@@ -408,16 +420,11 @@ def _years(panel: Panel, span: tuple[int, int]) -> list[int]:
 
 def _draw_influence(base: Base, found: Robustness) -> None:
     from spatial_zb.report.maps_effects import influence_map
-    from spatial_zb.report.sheet import MapText
 
     job, study = base.job, base.job.study
     if not found.influence["change"].notna().any():
         return
-    text = MapText(
-        title=_titled(base, INFLUENCE_TITLE),
-        source=study.regions.source or "",
-        review_number=study.regions.review_number,
-    )
+    text = _map_text(study, title=_titled(base, INFLUENCE_TITLE))
     job.figure(
         "compare_influence",
         lambda style: influence_map(

@@ -16,7 +16,7 @@ from spatial_zb.study import Compare, Model
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["Base"]
+__all__ = ["Base", "short_words"]
 
 #: A set of controls of at most so many is named by its variables.
 NAMED_CONTROLS = 2
@@ -106,7 +106,7 @@ class Base:
             return Text(f"All {len(names)}", f"全部{len(names)}个")
         if len(names) > NAMED_CONTROLS:
             return Text(f"{len(names)} of them", f"其中{len(names)}个")
-        words = [_short(self.job.prepared.panel.label(name)) for name in names]
+        words = [short_words(self.job.prepared.panel.label(name)) for name in names]
         return Text(", ".join(w.en for w in words), "、".join(w.zh for w in words))
 
     @property
@@ -143,6 +143,6 @@ def _battery_words(asked: Compare, units: Mapping[str, Text]) -> dict[str, Text]
     return out | spans
 
 
-def _short(label: Text) -> Text:
+def short_words(label: Text) -> Text:
     """A label without what it says in brackets."""
     return Text(label.en.split(" (")[0], label.zh.split("（")[0])
