@@ -197,9 +197,10 @@ def markdown(table: pd.DataFrame) -> str:
         f"(the number stands in `test_size.csv`), T = {PERIODS}, two regressors, normal errors, seed {SEED}. Simulated data "
         "on real maps; made by `scripts/validate.py sizes`. The binomial standard error is 0.5 points at 2,000 replications "
         f"and {100 * np.sqrt(LEVEL * (1 - LEVEL) / low):.1f} at {low:,}. **Bold**: outside 3.5–6.5 % with 2,000 "
-        "replications, where `diagnose` warns; with fewer, outside 4–6 % by more than two standard errors. `diagnose(..., bootstrap=999)` "
-        "gives p-values under each test's own null (see [study.md](study.md)). In brackets: the usual formula, which is not "
-        "centred for time effects. Shares are of defined statistics; how many were undefined follows a slash.",
+        "replications, where `diagnose` warns; with fewer, outside 4–6 % by more than two standard errors. "
+        "`diagnose(..., bootstrap=999)` gives p-values under each test's own null ([study.md](study.md)). In brackets: the "
+        "usual formula, which is not centred for time effects. Shares are of defined statistics; how many were undefined "
+        "follows a slash.",
     ]
     for effects in ("unit", "two_way"):
         part = table[table["effects"] == effects]
