@@ -18,7 +18,7 @@ import pytest
 
 from spatial_zb import cli, pipeline
 from spatial_zb.errors import DataError, OutputError
-from spatial_zb.pipeline import exploration, running
+from spatial_zb.pipeline import exploration, report_page, running
 from spatial_zb.pipeline.job import Job
 from spatial_zb.pipeline.made import Made, Reading
 from spatial_zb.report import folder as output
@@ -171,6 +171,11 @@ def test_a_study_may_do_without_the_report(project, monkeypatch, capsys):
         monkeypatch.setitem(running.WORK, stage, lambda job: [])
     assert run(project) == 0
     assert not (results(project) / "report.html").exists()
+
+
+def test_every_stage_has_its_words_and_its_part_of_the_report():
+    assert set(running.STAGE_WORDS) == {"prepare", *running.STAGES} == {"prepare", *running.WORK}
+    assert set(report_page.PARTS) == set(running.STAGES[:-1])
 
 
 def test_the_short_reading_has_the_models_first_whatever_their_words():

@@ -1,7 +1,8 @@
 """The road from a study file to its results; all input and output of the package is here.
 
-``prepare`` reads and checks, ``weights`` builds weights, ``job`` writes, ``exploration``, ``equations``, ``systems``
-and ``figures`` hold the stages, ``running`` locks, runs and publishes.
+``prepare`` reads and checks, ``weights`` builds weights, ``job`` writes, ``exploration``, ``equations``, ``systems``,
+``figures`` and others hold the stages, ``made`` keeps what they make for ``report_page``, the last of them, and
+``running`` locks, runs and publishes.
 """
 
 from spatial_zb.pipeline.prepare import Prepared, prepare

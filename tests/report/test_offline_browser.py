@@ -68,7 +68,7 @@ def opened(browser, report):
         )
         context.add_init_script(WATCH)
         page = context.new_page()
-        page.set_default_timeout(5000)
+        page.set_default_timeout(20_000)  # a busy machine is slow, not wrong
         requests, said = [], []
         page.on("request", lambda request: requests.append(request.url))
         page.on("console", lambda message: said.append(message.text))
