@@ -13,10 +13,10 @@ from spatial_zb.pipeline import run
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = """[figures]
 effects = ["industry.talent"]
-system_effects = ["mutual.industry.talent", "mutual.talent.ln_wage"]
+system_effects = ["mutual.talent.ln_wage"]
 orders = 2
 correlogram = ["talent"]
-thresholds = [200, 250, 9000]
+thresholds = [200, 9000]
 """
 
 
@@ -44,7 +44,7 @@ def test_all_that_is_asked_for_is_drawn(tmp_path):
     study = load_study(written(tmp_path, FIGURES), root=ROOT)
     outcome = run(study, ["maps"], out=tmp_path / "out")
     stems = {path.stem for path in outcome.files if path.suffix == ".png"}
-    pairs = ["industry_talent", "mutual_industry_talent", "mutual_talent_ln_wage"]
+    pairs = ["industry_talent", "mutual_talent_ln_wage"]
     expected = {f"{kind}_{pair}" for kind in ("effect_map", "effects_by_order") for pair in pairs}
     expected |= {"moran_by_distance_talent", "effects_by_distance_industry_talent"}
     assert stems == expected
@@ -56,7 +56,7 @@ def test_all_that_is_asked_for_is_drawn(tmp_path):
         assert set(tidy[f"effects_by_order_{pair}"]["order"]) == {0, 1, 2}
     assert len(tidy["moran_by_distance_talent"]["period"].unique()) == 2
     reasons = tidy["effects_by_distance_industry"].groupby("km")["reason"].first()
-    assert reasons.notna().tolist() == [False, False, True]
+    assert reasons.notna().tolist() == [False, True]
 
 
 def test_maps_of_two_variables_and_clusters_with_a_locator(tmp_path, monkeypatch):

@@ -54,16 +54,16 @@ def grid() -> gpd.GeoDataFrame:
 
 
 def faces(axes, regions) -> dict[str, str]:
-    """Colour of each unit on a map, by the polygon that holds its label point."""
+    """Colour of each unit on a map: polygons are told by their outermost corners."""
+    corners = {
+        tuple(np.round(shape.bounds, 1)): unit for unit, shape in maps.project(regions).geometry.items()
+    }
+    assert len(corners) == len(regions)
     found = {}
-    shapes = maps.project(regions)
     for part in parts_of(axes, "regions"):
         colour = HATCH if part.get_hatch() else to_hex(part.get_facecolor()[0])
         for path in part.get_paths():
-            for unit, shape in shapes.geometry.items():
-                point = maps.label_point(shape)
-                if path.contains_point((point.x, point.y)):
-                    found[unit] = colour
+            found[corners[tuple(np.round(path.get_extents().extents, 1))]] = colour
     return found
 
 
@@ -176,13 +176,10 @@ def test_effect_map_refuses_and_draws_in_given_axes(grid):
         effect_map(grid, frame.assign(emitted=0.0), ax=axes)
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_influence_map(delta, language):
+def test_influence_map(delta):
     change = np.random.default_rng(1).normal(0, 0.01, len(delta))
     frame = pd.DataFrame({"unit": delta.index, "estimate": 0.12 + change, "change": change})
-    drawing = influence_map(
-        delta, frame.iloc[1:].sample(frac=1, random_state=1), text=WORDS, language=language
-    )
+    drawing = influence_map(delta, frame.iloc[1:].sample(frac=1, random_state=1), text=WORDS, language="zh")
     clean(drawing.figure)
     assert drawing.left_out == (delta.index[0],)
     far = frame.iloc[1:].set_index("unit")["change"].abs().nlargest(6).index
