@@ -34,8 +34,8 @@ Change = Literal["permanent", "one_off"]
 Multiply = Callable[[Array], Array]
 
 #: With 1 − τ − ρ − η nearer to zero than so many standard errors, delta intervals of total effects of the long run cover
-#: less than 92 % (docs/validation/long_run.md); simulated ones keep their level.
-LONG_RUN_ERRORS = 3.2
+#: less than 92 % in most cells of docs/validation/long_run.md (90 % at 3.3, 93 % at 4.5); simulated ones keep their level.
+LONG_RUN_ERRORS = 4.0
 #: Step of the derivatives of multipliers in (τ, η, ρ): central differences of rational functions.
 STEP = 1e-6
 
