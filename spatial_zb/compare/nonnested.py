@@ -139,13 +139,18 @@ def _columns(null: Fit, others: list[Fit]) -> tuple[Array, Array, Array]:
     Z = design.Z
     if null.spec.lag_y:
         Z = np.concatenate([Z, design.Wy[:, :, None]], axis=2)
-    added = np.stack([fit.design.y - fit.residuals for fit in others], axis=2)
+    added = np.stack([_fitted(fit, null) for fit in others], axis=2)
     every = np.concatenate([design.y[:, :, None], Z, added], axis=2)
     if null.spec.lag_error:
         W = null.weights.matrix
         every = every - null.params["lam"] * demean(spatial_lag(W, every), effects)
     flat = stacked(forward_deviations(every, effects))
     return flat[:, 0], flat[:, 1 : 1 + Z.shape[2]], flat[:, 1 + Z.shape[2] :]
+
+
+def _fitted(fit: Fit, null: Fit) -> Array:
+    """y − ε̂ (T, n) in the order of the units of the null."""
+    return (fit.design.y - fit.residuals)[:, fit.panel.units.get_indexer(null.panel.units)]
 
 
 def _instruments(null: Fit, others: list[Fit], powers: int) -> Array:

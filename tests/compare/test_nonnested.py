@@ -120,6 +120,15 @@ def test_j_does_not_ask_for_units_of_y_or_order(fits):
     assert again["statistic"].item() == pytest.approx(before["statistic"].item(), rel=1e-5)
 
 
+def test_fits_of_panels_in_another_order_of_units_are_matched_by_id(fits):
+    order = np.random.default_rng(0).permutation(PANEL.units)
+    shuffled = zb.build_panel(PANEL.frame(), units=list(order))
+    other = zb.fit_durbin(SAR, shuffled, DIAGONAL)
+    for test in (j_test, vuong_test):
+        want, got = test(fits["rook"], fits["diagonal"]), test(fits["rook"], other)
+        assert got["statistic"].item() == pytest.approx(want["statistic"].item(), rel=1e-5)
+
+
 def test_vuong_by_hand(fits):
     """Independent units: the variance is the sum of squared unit differences."""
     a, b = fits["rook"], fits["diagonal"]
