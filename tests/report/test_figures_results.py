@@ -8,17 +8,18 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from pictures import clean, lines_of, parts_of, words_of
 
 from spatial_zb.errors import DataError, SpecificationError
 from spatial_zb.report.figures_decay import correlogram, distance_effects_figure
-from spatial_zb.report.figures_distribution import density_figure
+from spatial_zb.report.figures_distribution import _tones, density_figure
 from spatial_zb.report.figures_effects import effects_path_figure, order_figure
 from spatial_zb.report.figures_specification import LEGIBLE_STEP, specification_curve
 from spatial_zb.report.figures_studies import power_figure, probability_figure
 from spatial_zb.report.lines import Chart, LinePanel, Series, draw_chart, tick_words, ticks_between
-from spatial_zb.report.style import PRESETS, context, save_figure
+from spatial_zb.report.style import PRESETS, context, lightness, save_figure
 from spatial_zb.text import Text
 
 LANGUAGES = pytest.mark.parametrize("language", ["en", "zh"])
@@ -118,8 +119,9 @@ def test_densities_are_drawn_as_they_are(densities):
     for year, line in zip((2019, 2007), lines_of(axes, "line"), strict=True):
         part = densities[densities.period == year].sort_values("value")
         assert line.get_xydata() == pytest.approx(part[["value", "density"]].to_numpy())
-    # Told apart in greyscale by their dashes.
+    # Told apart in greyscale by their dashes, and later ones are darker.
     assert len({str(line._dash_pattern) for line in lines_of(axes, "line")}) == 2
+    assert np.all(np.diff([lightness(np.array(to_rgb(tone))) for tone in _tones(13)]) < 0)
     ridges = density_figure(densities, kind="ridges").axes[0]
     heights = [row - line.get_ydata().min() for row, line in enumerate(lines_of(ridges, "line"))]
     highest = [densities[densities.period == year]["density"].max() for year in range(2007, 2020)]
