@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import geopandas
+import numpy as np
 import pytest
 from shapely.geometry import MultiPolygon, Polygon, box
 
 from spatial_zb import (
     AlignmentError,
     DataError,
+    SpatialZbError,
     SpatialZbWarning,
     join_regions,
     read_regions,
@@ -143,3 +145,30 @@ def test_an_outline_elsewhere_or_without_a_system_is_refused(delta):
         select_regions(delta, within=away)
     with pytest.raises(DataError, match="The outline has no coordinate reference system"):
         select_regions(delta, within=away.set_crs(None, allow_override=True))
+
+
+# --- damaged files ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["layer.shp", "layer.gpkg", "layer.geojson"])
+def test_damaged_layers_raise_our_errors_only(tmp_path, name):
+    layer().to_file(tmp_path / name)
+    parts = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    rng = np.random.default_rng(1)
+    refused = 0
+    for number in range(40):
+        for path, content in parts.items():
+            path.write_bytes(content)
+        path = list(parts)[rng.integers(len(parts))]
+        damaged = bytearray(parts[path])
+        if number % 3 == 0:
+            damaged = damaged[: rng.integers(0, len(damaged))]
+        for place in rng.integers(0, len(damaged), 6) if damaged else ():
+            damaged[place] = rng.integers(0, 256)
+        path.write_bytes(bytes(damaged))
+        try:
+            read_regions(tmp_path / name)
+        except SpatialZbError:
+            refused += 1
+    assert refused > 5
