@@ -129,7 +129,8 @@ def carry_over_radius(tau: float, eta: float, rho: float, logdet: LogDet, centre
     """Largest modulus of an eigenvalue of A, (τ + ηω)/(1 − ρω): below one, shocks die out.
 
     ``centred``: with ι out, that of deviations from the mean of the period. Without eigenvalues: at the ends of the
-    spectrum, between which the ratio is monotone (complex ω: its modulus on a disc is largest at a real point).
+    whole spectrum, ι included, between which the ratio is monotone (complex ω: its modulus on a disc is largest at
+    a real point).
     """
     if isinstance(logdet, EigenLogDet):
         omega = logdet.omega
