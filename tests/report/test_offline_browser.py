@@ -311,6 +311,13 @@ def test_every_control_has_a_name_and_focus_can_be_seen(opened):
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
+def test_the_link_of_the_part_being_read_is_marked(opened):
+    with opened() as page:
+        page.locator("nav a[href='#part-models']").click()
+        page.wait_for_selector("nav a[aria-current=location][href='#part-models']")
+        assert page.locator("nav a[aria-current]").count() == 1
+
+
 def test_wide_tables_can_be_scrolled_by_keyboard_on_a_phone(opened):
     wide = "[...document.querySelectorAll('#part-data .zb-table')].map(t => [t.scrollWidth > t.clientWidth, t.tabIndex])"
     with opened("phone") as page:

@@ -17,6 +17,18 @@ function startTheme() {
   show();
 }
 
+/** Mark the link of the part that is being read. */
+function startPlace() {
+  const strip = document.querySelector(".bar nav");
+  const watch = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => {
+    const link = strip.querySelector(`a[href="#${CSS.escape(target.id)}"]`);
+    strip.querySelector("[aria-current]")?.removeAttribute("aria-current");
+    link?.setAttribute("aria-current", "location");
+    if (link) strip.scrollLeft = link.offsetLeft - strip.clientWidth / 2;
+  }), { rootMargin: "-30% 0px -65% 0px" });
+  document.querySelectorAll("section.part").forEach((part) => watch.observe(part));
+}
+
 /** A table that has to be scrolled can be reached by keyboard, under the name of its caption. */
 function startScrolling() {
   const watch = new ResizeObserver((entries) => entries.forEach(({ target }) => {
@@ -55,6 +67,7 @@ startLanguage();
 startTheme();
 startPrint();
 startScrolling();
+startPlace();
 startTableDownloads();
 startChoices();
 if (data.atlas) {
