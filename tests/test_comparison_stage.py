@@ -150,6 +150,16 @@ def test_a_part_that_cannot_be_computed_is_left_out_and_said(study, tmp_path):
     assert not {"compare_probabilities", "compare_robustness"} & names
 
 
+def test_a_base_with_regimes_is_not_compared(study, tmp_path):
+    model = study.models["industry"].model_copy(update={"regimes": "talent_students"})
+    changed = replace(study, models={**study.models, "industry": model})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        outcome = run(changed, ["compare"], out=tmp_path / "out")
+    assert [p.name for p in outcome.files] == ["manifest.json"]
+    assert any("nothing was compared" in note for note in outcome.notes)
+
+
 # Layouts and words
 
 

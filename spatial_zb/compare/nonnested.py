@@ -111,9 +111,9 @@ def _check(null: Fit, others: Mapping[str, Fit], covariance: str, powers: int) -
     if null.spec.fixed_effects == "random":
         raise SpecificationError("The J test is for models without random effects: use fixed effects.")
     for name, fit in {"the null": null, **others}.items():
-        if fit.spec.endog or getattr(fit.spec, "time_lag", False) or getattr(fit.spec, "lag_time_lag", False):
+        if fit.spec.endog or fit.spec.dynamic or fit.spec.regimes:
             raise SpecificationError(
-                f"{name!r} has endogenous or time-lagged regressors, whose lags are no instruments for this test."
+                f"{name!r} has endogenous regressors, lags in time or regimes, which this test is not made for."
             )
 
 
@@ -265,7 +265,8 @@ def _doubts(first: Fit, second: Fit) -> list[str]:
     weak = []
     for fit in (first, second):
         spatial = [*fit.spec.spatial_terms, *(f"W_{name}" for name in fit.spec.lag_x)]
-        weak.append(not spatial or not bool((fit.pvalues[spatial] < 0.05).any()))
+        tested = fit.pvalues.reindex(spatial).dropna()
+        weak.append(bool(len(tested) or not spatial) and not bool((tested < 0.05).any()))
     if all(weak):
         notes.append("no spatial coefficient of either is significant: the two may be one model")
     if len(first.panel.units) < FEW_UNITS:

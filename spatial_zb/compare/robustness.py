@@ -234,6 +234,10 @@ def _check(
 ) -> None:
     if effect is not None and effect not in EFFECTS:
         raise SpecificationError(f"effect must be one of {listed(EFFECTS)}, not {effect!r}.")
+    if spec.regimes:
+        raise SpecificationError(
+            "The base has an estimate for each of two regimes; follow one at a time: select the units of a regime."
+        )
     known = spec.regressors if effect is not None else (*spec.terms, *spec.spatial_terms)
     if term not in known:
         raise SpecificationError(f"The base has no {effect or 'term'} of {term!r}; it has {listed(known)}.")

@@ -39,6 +39,14 @@ def compare(job: Job) -> list[Text]:
     if asked is None:
         return []
     base = Base(job, asked, job.study.models[asked.model], job.study.samples_of(asked)[0])
+    if base.spec.regimes:
+        place = job.study.place("compare.model")
+        warnings.warn(
+            f"{place}: {asked.model!r} has regimes, and with them two estimates of every term: nothing was compared.",
+            SpatialZbWarning,
+            stacklevel=2,
+        )
+        return []
     readings = [_curve(base), _side_by_side(base), _battery(base)]
     said = [reading for reading in readings if reading is not None]
     if said:
@@ -105,6 +113,10 @@ def _grid(base: Base) -> Grid:
                 {sample: {}},
                 estimators=asked.estimators or (base.model.estimator,),
                 covariances=asked.covariances or (base.model.covariance,),
+                workers=job.execution.workers,
+                scheduler=job.execution.scheduler,
+                store=job.execution.store,
+                progress=lambda done, total, left: job.tick(f"grid · {done}/{total}"),
             )
         )
     frames = (
@@ -142,6 +154,9 @@ def _tested(base: Base) -> CurveTest | None:
             replicates=asked.curve.replicates,
             scheme=asked.curve.scheme,
             rng=job.seed("compare", "curve"),
+            workers=job.execution.workers,
+            scheduler=job.execution.scheduler,
+            store=job.execution.store,
             progress=lambda done, total, left: job.tick(f"curve test · {done}/{total}"),
         )
     except SpatialZbError as error:
@@ -410,6 +425,9 @@ def _robust(base: Base) -> Robustness:
         rebuild=rebuild,
         estimator=base.model.estimator,
         covariance=base.model.covariance,
+        workers=job.execution.workers,
+        scheduler=job.execution.scheduler,
+        store=job.execution.store,
         progress=lambda done, total, left: job.tick(f"robustness · {done}/{total}"),
     )
 

@@ -184,6 +184,13 @@ REFUSED = {
         ),
         "effects",
     ),
+    "j of lags in time": (
+        lambda f: j_test(
+            zb.fit_durbin(zb.DurbinSpec("y", ["a", "b"], time_lag=True), PANEL, ROOK),
+            zb.fit_durbin(zb.DurbinSpec("y", ["a", "b"], time_lag=True), PANEL, DIAGONAL),
+        ),
+        "lags in time",
+    ),
     "powers": (lambda f: j_test(f["rook"], f["diagonal"], powers=0), "powers"),
     "covariance": (lambda f: j_test(f["rook"], f["diagonal"], covariance="hac"), "hac"),
     "criteria of moments": (

@@ -177,6 +177,7 @@ REFUSED = {
     "unknown term": ({"term": "c"}, zb.SpecificationError, "no term"),
     "unknown effect": ({"effect": "all"}, zb.SpecificationError, "effect"),
     "effect of rho": ({"term": "rho", "effect": "total"}, zb.SpecificationError, "rho"),
+    "regimes": ({"spec": zb.DurbinSpec("y", ["a"], regimes="b")}, zb.SpecificationError, "regimes"),
     "winsorise half": ({"winsorise": [0.5]}, zb.SpecificationError, "0.5"),
     "swap of a stranger": ({"x": {"c": ["a2"]}}, zb.SpecificationError, "'c'|c,? not|of c"),
     "swap as text": ({"x": {"a": "a2"}}, zb.SpecificationError, "list"),
@@ -188,9 +189,9 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refusals_say_why(panel, case):
     changes, kind, words = REFUSED[case]
-    arguments = {"term": "a"} | changes
+    arguments = {"spec": SPEC, "term": "a"} | changes
     with pytest.raises(kind, match=words):
-        robustness(SPEC, panel, W, **arguments)
+        robustness(panel=panel, W=W, **arguments)
 
 
 def test_a_gap_in_the_periods_is_the_reason_of_the_lagged_row(panel):
