@@ -183,6 +183,14 @@ def test_refusals(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("number", "line"), [("", "not given"), (" GS(2024)<0650> ", "GS(2024)<0650>.")])
+def test_the_review_number_stands_below_the_map_and_at_the_end(number, line):
+    page = Page(render(replace(small_content(), review_number=number), ["en"]))
+    data = page.data()
+    assert line in data["words"]["en"][data["review"]]
+    assert line in "".join(page.texts)
+
+
 def test_an_atlas_whose_parts_do_not_fit_is_refused():
     atlas = small_content().atlas
     first = atlas.variables[0]

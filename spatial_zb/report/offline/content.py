@@ -24,6 +24,12 @@ __all__ = [
 ]
 
 
+NO_REVIEW = Text(
+    "Map review number: not given. Maps of China need one before they are published.",
+    "审图号：未填写。公开发表地图前须取得审图号。",
+)
+
+
 @dataclass(frozen=True, eq=False)
 class MoranSeries:
     """Moran's I of one variable under one W, and the scatter behind it.
@@ -181,3 +187,11 @@ class Content:
             unknown = [unit for unit in part.units if unit not in known]
             if unknown:
                 raise SpecificationError(f"Effects of units without an outline: {listed(unknown)}.")
+
+    @property
+    def review_line(self) -> Text:
+        """The review number as a line, or that there is none."""
+        number = self.review_number.strip()
+        if not number:
+            return NO_REVIEW
+        return Text(f"Map review number: {number}.", f"审图号：{number}。")

@@ -61,6 +61,7 @@ def page_data(content: Content, words: Words, downloads: Mapping[str, Any]) -> d
     units = {unit: number for number, unit in enumerate(content.atlas.units)} if content.atlas else {}
     data = {
         "study": content.name,
+        "review": words.number(content.review_line),
         "atlas": _atlas(content.atlas, words) if content.atlas else None,
         "effects": [_effects(part, units, words) for part in effects],
         "clusters": {code: [words.number(text), colour] for code, (text, colour) in CLUSTERS.items()},

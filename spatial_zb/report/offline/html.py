@@ -39,11 +39,6 @@ TAGS: Mapping[Language, str] = {"en": "en", "zh": "zh-CN"}
 
 NONE = Text("None.", "无。")
 OF_THE_PROGRAM = Text("Notes of the program", "程序提示（英文）")
-REVIEW = Text("Map review number", "审图号")
-NO_REVIEW = Text(
-    "Map review number: not given. Maps of China need one before they are published.",
-    "审图号：未填写。公开发表地图前须取得审图号。",
-)
 SAVE = Text("Table as CSV", "下载表格（CSV）")
 
 
@@ -95,7 +90,7 @@ def render(content: Content, languages: Sequence[Language] = LANGUAGES) -> str:
         explorer=_read("explorer.html") if content.atlas else "",
         sections=sections,
         sources=_list(content.sources, languages),
-        review=_review(content.review_number, languages),
+        review=_in_each(content.review_line, languages),
         colophon=_in_each(content.colophon, languages),
         hide_map="" if content.atlas else "hidden",
         hide_switch="" if len(languages) > 1 else "hidden",
@@ -153,12 +148,6 @@ def _warnings(warnings: Sequence[str], languages: Sequence[Language]) -> str:
         return ""
     items = "".join(f'<li lang="en">{escape(clean(warning))}</li>' for warning in warnings)
     return f'<h2 id="notes" tabindex="-1">{_in_each(OF_THE_PROGRAM, languages)}</h2><ul class="noted">{items}</ul>'
-
-
-def _review(number: str, languages: Sequence[Language]) -> str:
-    if not number.strip():
-        return _in_each(NO_REVIEW, languages)
-    return f"{_in_each(REVIEW, languages)}: <span>{escape(clean(number))}</span>"
 
 
 def _anchor(section: Section) -> str:

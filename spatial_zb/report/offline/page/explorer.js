@@ -51,7 +51,7 @@ function startExplorer() {
     const { colours, labels, codes } = classes();
     at("atlas-title").textContent = title();
     map.paint(title(), (unit) => ({ fill: colours[codes[unit]], text: described(unit) }));
-    at("atlas-note").textContent = [classesNote(), phrase("borders")].filter(Boolean).join(phrase("gap"));
+    at("atlas-note").textContent = [classesNote(), phrase("borders"), say(data.review)].filter(Boolean).join(phrase("gap"));
     drawLegend(at("legend"), colours, labels, codes);
   }
 
