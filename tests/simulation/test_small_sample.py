@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from validation import small_sample as study  # noqa: E402
+from validation import small_sample as study
 
 pytestmark = pytest.mark.slow
 
