@@ -44,8 +44,10 @@ READING = """
 - **Tests.** With contiguity all tests keep 5 % but those listed below, which carry their measured size in the table
   of `diagnose` and name the test to read instead: likelihood ratios of dummies, Hausman. Their bootstrap p-values
   keep it.
-- **spreg.** Its fixed-effects estimates of ρ and λ are ours to rounding (unit effects); its intervals cover one to
-  two points less, for σ² divided by nT. Its pooled LM tests have the same size.
+- **spreg.** Its fixed-effects estimates of ρ and λ are ours to rounding (unit effects); its intervals cover one
+  point less on average, for σ² divided by nT. Its pooled LM error and both robust tests have our size; its
+  `panel_LMlag` puts the square of tr(W² + W'W) where T times it belongs, and rejects 0–8 % (contiguity) or 10–23 %
+  (dense W).
 """
 COLOURS = {11: "#B2182B", 41: "#2166AC", 90: "#1B7837"}
 STYLES = {"SAR": "-", "SDM": "--", "SEM": "-.", "SDEM": ":"}
