@@ -195,12 +195,18 @@ def bootstrap(
     if at_bound.sum() > BOUND_WARNING * replicates:
         warnings.warn(
             f"{at_bound.sum()} of {replicates} replicates had no interior maximum: the data say little about the spatial "
-            'coefficient. Read zb.profile_interval(fit, "rho"), which needs no standard error (docs/validation/study.md).',
+            f"coefficient (docs/validation/study.md). {_instead(fit)}",
             SpatialZbWarning,
             stacklevel=2,
         )
     centre = _centre(fit, generator, scheme, draws)
     return Bootstrap(fit, scheme, draws, covariances, centre, int(at_bound.sum()))
+
+
+def _instead(fit: Fit) -> str:
+    if len(fit.spec.spatial_terms) > 1:
+        return f"{fit.spec.family} has two spatial coefficients: prefer a model with one."
+    return "Read percentile limits, and zb.profile_interval(fit), which needs no standard error."
 
 
 def _check(fit: Any, replicates: int, scheme: str) -> None:

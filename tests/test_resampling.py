@@ -297,3 +297,27 @@ def test_refusals_name_the_remedy(case):
     call, word = REFUSED[case]
     with pytest.raises(zb.SpecificationError, match=word):
         call(example())
+
+
+def test_many_replicates_without_a_maximum_are_said():
+    """Nearly complete links: replicates pile up at the upper end, and the warning names what to read."""
+    rng = np.random.default_rng(0)
+    links = 1 + 0.3 * rng.random((8, 8))
+    np.fill_diagonal(links, 0)
+    W = zb.as_weights(links, ids=list("abcdefgh")).standardise("row")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        fits = [
+            zb.fit_durbin(
+                zb.DurbinSpec("y", ["a"], lag_x=[]),
+                zb.simulate_durbin(W, 6, {"a": 1.0}, rho=0.6, rng=seed),
+                W,
+            )
+            for seed in range(20)
+        ]
+    fit = max((f for f in fits if f.converged), key=lambda f: f.params["rho"])
+    with pytest.warns(zb.SpatialZbWarning, match="profile_interval"):
+        result = bootstrap(fit, 99, rng=1)
+    assert result.at_bound > 5
+    assert np.isnan(result.covariances).any()
+    assert np.isfinite(result.tidy("studentised")["conf_low"]).all()
