@@ -268,23 +268,25 @@ def test_outlines_of_squares_are_exact():
 
 
 def test_neighbours_keep_one_border_and_their_area(delta):
-    """The vertices that two cities share in the data they share on the page, and no city changes its size."""
-    from shapely import Polygon
+    """No city changes its size, and cities drawn one by one leave no gaps between them and do not overlap."""
+    from shapely import Polygon, get_parts, make_valid, union_all
 
     projected = delta.to_crs("EPSG:4549")
     outlines = draw_outlines(delta, crs="EPSG:4549")
     metres = (projected.total_bounds[3] - projected.total_bounds[1]) / 4000
-    drawn = [rings(path) for path in outlines.paths]
-    areas = np.array([sum(Polygon(ring).area for ring in unit) for unit in drawn]) * metres**2
-    change = np.abs(areas / projected.area.to_numpy() - 1)
+    units = [union_all([make_valid(Polygon(ring)) for ring in rings(path)]) for path in outlines.paths]
+    areas = np.array([unit.area for unit in units])
+    change = np.abs(areas * metres**2 / projected.area.to_numpy() - 1)
     assert change.max() < MOST_CHANGE
     assert np.median(change) < USUAL_CHANGE
-    vertices = [{vertex for ring in unit for vertex in ring} for unit in drawn]
-    queen = projected.geometry.apply(lambda shape: projected.geometry.touches(shape)).to_numpy()
-    pairs = [(i, j) for i, j in np.argwhere(queen) if i < j]
-    assert len(pairs) > 80
-    assert all(len(vertices[i] & vertices[j]) >= 1 for i, j in pairs)
+    whole = union_all(units)
+    gaps = sum(len(part.interiors) for part in get_parts(whole) if part.geom_type == "Polygon")
+    assert gaps <= MOST_GAPS
+    assert areas.sum() - whole.area < MOST_OVERLAP * whole.area
 
 
 #: The archipelago of Zhoushan loses its specks, a few per cent of it; other cities only vertices within a point.
 MOST_CHANGE, USUAL_CHANGE = 0.1, 0.005
+#: Where a vertex of one city lies on a straight border of the other, rounding leaves a sliver; each city thinned for
+#: itself leaves two hundred, and seven times the overlap.
+MOST_GAPS, MOST_OVERLAP = 20, 2e-4

@@ -59,8 +59,8 @@ def draw_outlines(regions: GeoDataFrame, *, crs: Any = None, groups: str | None 
     """Draw regions in a projected CRS (see ``crs`` of :func:`~spatial_zb.report.maps.choropleth`).
 
     Vertices are rounded to the grid, thinned by Douglas & Peucker (1973) polygon by polygon, and a vertex that
-    one polygon needs is kept in all: a border between two units has the same vertices on both sides, so that
-    nothing gapes or overlaps.
+    one polygon needs is kept in all: a border that has the same vertices on both sides in the data has them on the
+    page, so that nothing gapes or overlaps.
 
     Raises
     ------
