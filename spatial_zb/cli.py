@@ -94,6 +94,17 @@ def _parser() -> argparse.ArgumentParser:
         elif name != "check":
             command.add_argument("--out", type=Path, help="folder for the results (default: results/<study>)")
             command.add_argument(
+                "--workers", type=int, default=1, help="processes for grids and robustness (-1: all cores)"
+            )
+            command.add_argument(
+                "--scheduler",
+                metavar="ADDRESS",
+                help="Dask scheduler to use instead, such as tcp://host:8786",
+            )
+            command.add_argument(
+                "--store", type=Path, help="folder of finished fits, from which an interrupted run goes on"
+            )
+            command.add_argument(
                 "--language", choices=("en", "zh", "both"), help="language of tables and figures"
             )
     text = "run an unpacked replication package again and compare every table"
@@ -113,10 +124,18 @@ def _load(options: argparse.Namespace) -> Study:
 
 def _run(options: argparse.Namespace) -> int:
     from spatial_zb import pipeline
+    from spatial_zb.execute import Execution, ResultStore
 
     study = _load(options)
+    store = ResultStore(options.store) if options.store else None
     with _Progress(options.quiet) as progress:
-        outcome = pipeline.run(study, COMMANDS[options.command][1], out=options.out, progress=progress.step)
+        outcome = pipeline.run(
+            study,
+            COMMANDS[options.command][1],
+            out=options.out,
+            progress=progress.step,
+            execution=Execution(options.workers, options.scheduler, store),
+        )
     if not options.quiet:
         _report(study, outcome)
     return 0

@@ -22,7 +22,7 @@ import numpy as np
 from spatial_zb.errors import SpatialZbWarning, SpecificationError, WorkerError
 from spatial_zb.result_store import ResultStore, content_key
 
-__all__ = ["ResultStore", "content_key", "run_tasks"]
+__all__ = ["Execution", "ResultStore", "content_key", "run_tasks"]
 
 Progress = Callable[[int, int, float], None]
 
@@ -34,6 +34,15 @@ LARGEST_BATCH = 1000
 TOGETHER = 2
 #: … and deaths of a task on its own after which it is given up.
 ALONE = 3
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How many tasks are to be run: the arguments of :func:`run_tasks` that say nothing about the tasks."""
+
+    workers: int = 1
+    scheduler: str | None = None
+    store: ResultStore | None = None
 
 
 def run_tasks(

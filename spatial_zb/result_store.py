@@ -117,8 +117,8 @@ class ResultStore:
     def write(self, key: str, result: Result) -> Result:
         """Store a result under a key, whole or not at all, and give it as :meth:`read` will.
 
-        ``result`` is a DataFrame with text column names, or a mapping of names to DataFrames, numeric arrays,
-        numbers or text.
+        ``result`` is a DataFrame with text column names, or a tuple, or a mapping of names, of DataFrames, numeric
+        arrays, numbers or text.
 
         Raises
         ------
@@ -174,18 +174,23 @@ def _pack(result: Result, key: str) -> pa.Table:
     import pandas as pd
     import pyarrow as pa
 
-    whole = isinstance(result, pd.DataFrame)
-    if not whole and not isinstance(result, Mapping):
+    if isinstance(result, pd.DataFrame):
+        kind, named = "table", {WHOLE: result}
+    elif isinstance(result, tuple):
+        kind, named = "tuple", {str(i): part for i, part in enumerate(result)}
+    elif isinstance(result, Mapping):
+        kind, named = "mapping", result
+    else:
         raise SpecificationError(
-            "A stored result is a DataFrame, or DataFrames, arrays, numbers and text by name, not "
+            "A stored result is a DataFrame, or DataFrames, arrays, numbers and text by name or in a tuple, not "
             f"{type(result).__name__}."
         )
     columns, notes = {}, {}
-    for name, part in ({WHOLE: result} if whole else result).items():
+    for name, part in named.items():
         columns[str(name)], notes[str(name)] = _packed(str(name), part)
     if not columns:
         columns[""], notes[""] = _packed("", 0)
-    about = {"key": key, "whole": whole, "parts": notes}
+    about = {"key": key, "kind": kind, "parts": notes}
     return pa.table(columns).replace_schema_metadata({META: json.dumps(about)})
 
 
@@ -244,7 +249,9 @@ def _unpack(table: pa.Table, key: str) -> Result:
     if about["key"] != key:
         raise ValueError("it belongs to another task")
     parts = {name: _unpacked(table.column(name), note) for name, note in about["parts"].items() if name}
-    return parts[WHOLE] if about["whole"] else parts
+    if about["kind"] == "mapping":
+        return parts
+    return parts[WHOLE] if about["kind"] == "table" else tuple(parts.values())
 
 
 def _unpacked(column: pa.ChunkedArray, note: Mapping[str, Any]) -> Any:

@@ -229,9 +229,30 @@ def test_a_single_table_comes_back_as_one(store):
     assert store.read("nothing") is None
 
 
+def test_tuples_come_back_as_tuples(store):
+    store.prepare()
+    result = (1, 0.5, "a", True, float("nan"))
+    store.write("k", result)
+    found = store.read("k")
+    assert found[:4] == result[:4]
+    assert [type(part) for part in found] == [type(part) for part in result]
+    assert np.isnan(found[4])
+
+
+def test_the_command_line_passes_it_on(monkeypatch, tmp_path):
+    from spatial_zb import cli, pipeline
+
+    asked = {}
+    monkeypatch.setattr(pipeline, "run", lambda *_, **options: asked.update(options))
+    where = ["--workers", "2", "--scheduler", "tcp://host:1", "--store", str(tmp_path)]
+    assert cli.main(["compare", "--quiet", *where]) == 0
+    assert asked["execution"] == execute.Execution(2, "tcp://host:1", ResultStore(tmp_path))
+
+
 REFUSED = {
     "workers": lambda s: run_tasks(tasks.square, [1], workers=0),
     "result": lambda s: run_tasks(tasks.square, [1], store=s),
+    "list": lambda s: s.write("k", [1, 2]),
     "lambda": lambda s: run_tasks(lambda x: x, [1], store=s),
     "task": lambda s: run_tasks(tasks.square, [object()], store=s),
     "column names": lambda s: s.write("k", pd.DataFrame([[1, 2]])),

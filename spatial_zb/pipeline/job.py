@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spatial_zb.execute import Execution
 from spatial_zb.pipeline.made import Made, MadeTable, Prose
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import source_note
@@ -27,7 +28,8 @@ class Job:
     """A prepared study and the place its artefacts go to.
 
     ``made`` gathers what all stages of a run make, for the report. A job that does not write (``writes``)
-    works for the report alone: it gathers and leaves the files of earlier runs as they are.
+    works for the report alone: it gathers and leaves the files of earlier runs as they are. ``execution``
+    says on how many processes, or on which cluster, many fits are computed.
     """
 
     prepared: Prepared
@@ -36,6 +38,7 @@ class Job:
     stage: str = ""
     made: Made = field(default_factory=Made)
     writes: bool = True
+    execution: Execution = field(default_factory=Execution)
 
     @property
     def study(self) -> Study:

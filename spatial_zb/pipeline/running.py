@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import spatial_zb
 from spatial_zb.errors import SpatialZbWarning, SpecificationError
+from spatial_zb.execute import Execution
 from spatial_zb.pipeline.comparison import compare
 from spatial_zb.pipeline.dynamics import describe_dynamics
 from spatial_zb.pipeline.equations import diagnose_models, estimate
@@ -90,6 +91,7 @@ def run(
     *,
     out: Path | None = None,
     progress: Callable[[str, str], None] = lambda stage, step: None,
+    execution: Execution | None = None,
 ) -> Outcome:
     """Run stages of a study and write their results to ``out`` (default ``results/<study>``).
 
@@ -97,7 +99,8 @@ def run(
     earlier results as they were. Results of stages that are not run stay.
 
     The report is put together from what the other stages made in this run; those that it needs and that are
-    not asked for are computed for it without writing their own files.
+    not asked for are computed for it without writing their own files. ``execution``: processes, cluster and store for
+    grids and robustness; numbers do not depend on it.
 
     Raises
     ------
@@ -118,7 +121,8 @@ def run(
         for stage in _worked(study, stages):
             with _timed(timings, stage):
                 step = partial(progress, STAGE_WORDS[stage])
-                job = Job(prepared, place, step, stage, made, writes=stage in stages)
+                how = execution or Execution()
+                job = Job(prepared, place, step, stage, made, stage in stages, how)
                 made.readings += [Reading(stage, line) for line in WORK[stage](job)]
             stage_of |= {p: stage for p in _files_in(place) if p not in stage_of}
         if input_record({"study": study.path, **study.files()}, study.root) != inputs:
