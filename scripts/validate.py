@@ -14,7 +14,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from validation import comparison, null_sizes, other_software, resampled, sizes, small_sample, study, systems
+from validation import (
+    comparison,
+    null_sizes,
+    other_software,
+    planning,
+    resampled,
+    sizes,
+    small_sample,
+    study,
+    systems,
+)
 
 PARTS = {
     "small_sample": small_sample.run,
@@ -23,6 +33,7 @@ PARTS = {
     "resampled": resampled.run,
     "other_software": other_software.run,
     "null_sizes": null_sizes.run,
+    "planning": planning.run,
     "study": study.run,
     "comparison": comparison.run,
 }
