@@ -47,6 +47,11 @@ class MatchReport:
         }
         said = [f"{len(self.matched)} unit(s) matched"]
         said += [f"{len(ids)} {where}: {listed(ids)}" for where, ids in parts.items() if ids]
+        where = {"in_panel": "in the panel", "on_map": "on the map", "in_weights": "in the weights"}
+        in_two = self.table[self.table[list(where)].sum(axis=1) == 2]
+        for column, place in where.items():
+            ids = in_two.loc[~in_two[column].astype(bool), "unit"]
+            said += [f"{len(ids)} missing {place} only: {listed(ids)}"] if len(ids) else []
         near = self.table.loc[self.table["nearest"] != "", ["unit", "nearest"]]
         said += [f"{unit} may be {nearest}" for unit, nearest in near.itertuples(index=False)]
         return "; ".join(said) + "."

@@ -34,6 +34,8 @@ def test_match_report_says_who_is_where():
     assert near["温州"] == "0332 (温州市)"
     assert near["999"] == ""
     assert "3 only in the panel: 330, 温州, 999" in str(report)
+    assert "1 missing in the panel only: 0330" in str(report)
+    assert "on the map only" not in str(report)
     assert "温州 may be 0332 (温州市)" in str(report)
 
 
