@@ -30,12 +30,11 @@ def weights_table(
     heads = (
         MATRIX,
         Text("Scale", "标准化"),
-        Text("Units", "地区数"),
         Text("Links", "连接数"),
         Text("Density", "密度"),
         Text("Islands", "孤立单元"),
         Text("Components", "连通分量"),
-        Text("Neighbours, min–mean–max", "邻居数（最少–平均–最多）"),
+        Text("Neighbours", "邻居数"),
         Text("ρ interval", "ρ 的取值区间"),
     )
     rows = []
@@ -46,7 +45,6 @@ def weights_table(
             body(
                 label_of(labels, fact["weights"]),
                 NORMALISATIONS[fact["normalisation"]],
-                int(fact["units"]),
                 int(fact["links"]),
                 Number(fact["density"], 3),
                 int(fact["islands"]),
@@ -56,9 +54,9 @@ def weights_table(
             )
         )
     said = Text(
-        "Density: links over n(n − 1). Components: groups of units with no link to others. ρ interval: between the inverse "
-        "of the least and of the largest eigenvalue.",
-        "密度为连接数与n(n−1)之比；连通分量之间无连接；ρ区间为最小、最大特征值的倒数之间。",
+        "Density: links over n(n − 1). Components: groups of units with no link to others. Neighbours: least, mean, most. "
+        "ρ interval: between the inverse of the least and of the largest eigenvalue.",
+        "密度为连接数与n(n−1)之比；连通分量之间无连接；邻居数依次为最少、平均、最多；ρ区间为最小、最大特征值的倒数之间。",
     )
     return Table(
         title=Text("Spatial weights", "空间权重矩阵概况"),

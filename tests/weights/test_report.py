@@ -194,9 +194,9 @@ def test_tables_of_weights_say_what_the_reports_say() -> None:
     table = weights_table(compared.glance(), {"chain": Text("Chain", "链")})
     assert table.rows[0].cells[0] == Text("Chain", "链")
     assert table.rows[0].cells[1].zh == "行标准化"
-    assert table.rows[0].cells[2:4] == (7, 12)
-    assert table.rows[0].cells[7:] == ("1–1.7–2", "(−1.00, 1.00)")
-    assert table.rows[1].cells[5:7] == (1, 2)
+    assert table.rows[0].cells[2] == 12
+    assert table.rows[0].cells[6:] == ("1–1.7–2", "(−1.00, 1.00)")
+    assert table.rows[1].cells[4:6] == (1, 2)
     pair = compared.tidy().iloc[0]
     overlap = overlap_table(compared.tidy(), {})
     assert overlap.rows[0].cells[2:] == ("", Number(pair["correlation"], 3))
