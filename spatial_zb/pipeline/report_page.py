@@ -152,8 +152,8 @@ def _limits(job: Job) -> Iterator[Text]:
         )
     if len(job.prepared.filled):
         yield Text(
-            f"{len(job.prepared.filled)} blank or suspect cells were filled by stated rules (table of filled cells).",
-            f"{len(job.prepared.filled)}个空缺或存疑数据按说明的规则补齐（见缺失值处理表）。",
+            f"Blank or suspect cells: {len(job.prepared.filled)}, treated by stated rules (table of blank cells).",
+            f"空缺或存疑数据{len(job.prepared.filled)}个，按说明的规则处理（见缺失值处理表）。",
         )
     for words, entries in ((SUSPECT, study.suspect), (FILLED, study.missing)):
         for entry in entries:
