@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -98,8 +99,17 @@ class Row:
     @property
     def name(self) -> Text:
         """The test's name, with the variable or period it is of."""
-        words = TESTS[self.test]
-        return Text(f"{words.en} {self.of}".strip(), f"{words.zh} {self.of}".strip())
+        return self.named({})
+
+    def named(self, labels: Mapping[str, Text]) -> Text:
+        """The test's name, with its variable in the words of ``labels``, a spatial lag as W × them."""
+        words, of = TESTS[self.test], Text.of(self.of) if self.of else Text("", "")
+        if self.of in labels:
+            of = labels[self.of]
+        elif self.of.removeprefix("W_") in labels:
+            label = labels[self.of.removeprefix("W_")]
+            of = Text(f"W × {label.en}", f"W × {label.zh}")
+        return Text(f"{words.en} {of.en}".strip(), f"{words.zh} {of.zh}".strip())
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +127,14 @@ class TestTable:
     n_periods: int
     bootstrap: int = 0
 
-    def tidy(self, language: Language = "en") -> pd.DataFrame:
-        """Columns test, statistic, df, p_value, note; names and notes in one language; after a bootstrap p_bootstrap."""
+    def tidy(self, language: Language = "en", labels: Mapping[str, Text] | None = None) -> pd.DataFrame:
+        """Columns test, statistic, df, p_value, note; names and notes in one language; after a bootstrap p_bootstrap.
+
+        ``labels`` gives words for variables.
+        """
         records = [
-            (r.name.pick(language), r.statistic, r.df, r.p_value, r.note.pick(language)) for r in self.rows
+            (r.named(labels or {}).pick(language), r.statistic, r.df, r.p_value, r.note.pick(language))
+            for r in self.rows
         ]
         frame = pd.DataFrame(records, columns=["test", "statistic", "df", "p_value", "note"])
         if self.bootstrap:

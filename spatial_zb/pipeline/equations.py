@@ -49,8 +49,8 @@ def diagnose_models(job: Job) -> list[Text]:
             *prepared.sources,
         ]
         job.table(
-            lambda style, chain=chain, model=model, notes=notes: layouts.chain_table(
-                chain.tidy(style.language),
+            lambda style, chain=chain, model=model, notes=notes, label=label: layouts.chain_table(
+                chain.tidy(style.language, label),
                 title=Text(f"{model.title.en}: specification tests", f"{model.title.zh}：设定检验"),
                 key=f"tests_{model.name}",
                 notes=notes,

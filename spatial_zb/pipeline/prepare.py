@@ -84,8 +84,8 @@ class Prepared:
         if len(self.filled):
             limits.append(
                 Text(
-                    f"{len(self.filled)} blank cells were filled by stated rules (table “missing”).",
-                    f"{len(self.filled)}个空缺数据按说明的规则补齐（见“missing”表）。",
+                    f"Blank cells treated by stated rules: {len(self.filled)} (table “missing”).",
+                    f"按说明的规则处理的空缺数据：{len(self.filled)}个（见“missing”表）。",
                 )
             )
         return tuple(limits)

@@ -29,10 +29,10 @@ def effect_reading(
     x = labels.get(term, Text.of(term))
     home, away = rows.loc["direct"], rows.loc["indirect"]
     return Text(
-        f"{where.en}: one more unit of “{x.en}” goes with {_amount(home)} of “{y.en}” in the same city "
-        f"({_judged(home).en}), and with {_amount(away)} in all other cities together ({_judged(away).en}).",
-        f"{where.zh}：“{x.zh}”每增加一个单位，本市“{y.zh}”变动{_amount(home)}（{_judged(home).zh}），"
-        f"其他城市合计变动{_amount(away)}（{_judged(away).zh}）。",
+        f"{where.en}: one more unit of “{x.en}” goes with {_amount(home)} of “{y.en}” in the same place "
+        f"({_judged(home).en}), and with {_amount(away)} in all other places together ({_judged(away).en}).",
+        f"{where.zh}：“{x.zh}”每增加一个单位，本地区“{y.zh}”变动{_amount(home)}（{_judged(home).zh}），"
+        f"其他地区合计变动{_amount(away)}（{_judged(away).zh}）。",
     )
 
 
@@ -55,11 +55,11 @@ def system_reading(mutual: pd.DataFrame, names: Mapping[str, Text], where: Text,
         rows = rows.set_index("effect")
         home, away = rows.loc["direct"], rows.loc["indirect"]
         english.append(
-            f"One more unit of {x.en} in a city moves {y.en} there by {_amount(home)} ({_judged(home).en}) and in all other "
-            f"cities together by {_amount(away)} ({_judged(away).en})."
+            f"One more unit of {x.en} in one place moves {y.en} there by {_amount(home)} ({_judged(home).en}) and in all "
+            f"other places together by {_amount(away)} ({_judged(away).en})."
         )
         chinese.append(
-            f"某市{x.zh}增加一个单位，当地{y.zh}变动{_amount(home)}（{_judged(home).zh}），其他城市合计变动{_amount(away)}"
+            f"某地区{x.zh}增加一个单位，当地{y.zh}变动{_amount(home)}（{_judged(home).zh}），其他地区合计变动{_amount(away)}"
             f"（{_judged(away).zh}）。"
         )
     if weak:

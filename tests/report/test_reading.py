@@ -31,7 +31,7 @@ JUDGED = {
 def test_an_effect_is_hedged_by_its_interval(case):
     values, english, chinese = JUDGED[case]
     text = effect_reading(effects(values, (9.0, 8.0, 10.0)), "x", NAMES["y"], NAMES, WHERE)
-    home_en, home_zh = text.en.split("and with")[0], text.zh.split("其他城市")[0]
+    home_en, home_zh = text.en.split("and with")[0], text.zh.split("其他地区")[0]
     assert english in home_en
     assert chinese in home_zh
     assert f"{values[0]:+.3f}".replace("-", "−") in home_en
