@@ -85,7 +85,7 @@ def table(sizes: list[int]) -> str:
         m = child(n)
         rows.append(
             f"| {n:,} | {m['cpu']:.1f} s | {m['fit']:.1f} s | {m['peak_mb'] / 1024:.1f} GB ({m['before_mb'] / 1024:.1f}) | "
-            f"{m['rho']:.4f} ({m['error']:.4f}) | {m['indirect']:.4f} ({m['indirect_error']:.4f}) | {m['probe_error']:.1%} |"
+            f"{m['rho']:.4f} ({m['error']:.4f}) | {m['indirect']:.4f} ({m['indirect_error']:.4f}) | {m['probe_error']:.2%} |"
         )
         print(rows[-1], f"clock {m['seconds']:.1f} s, {m['method']}", flush=True)
     packages = ", ".join(f"{p} {version(p)}" for p in ("numpy", "scipy", "pandas"))
