@@ -183,6 +183,12 @@ class _Window:
     def holds(self, u: Array) -> NDArray[np.bool_]:
         return np.abs(u - self.centre) <= self.reach * (1 + 1e-12)
 
+    def at(self, u: float, derivative: int) -> float:
+        """The series, or a derivative of it in u, at one point."""
+        series = self.series[derivative]
+        angle = math.acos(min(max((u - self.centre) / self.reach, -1.0), 1.0))
+        return float(np.cos(angle * np.arange(series.size)) @ series) / self.reach**derivative
+
     def __call__(self, u: Array, derivative: int) -> Array:
         series = self.series[derivative]
         angle = np.arccos(np.clip((u - self.centre) / self.reach, -1, 1))
@@ -288,6 +294,10 @@ class SparseLogDet:
 
     def _smooth(self, rho: Array, derivative: int) -> Array:
         """h = ln|I − ρW| less the unit eigenvalues, or a derivative of it in ρ, in the shape of ρ."""
+        if rho.ndim == 0:
+            known = self._known_at(float(rho), derivative)
+            if known is not None:
+                return np.float64(known)
         flat = rho.ravel()
         low, high = self.interval
         inside = (flat > low) & (flat < high) & (flat != 0)
@@ -295,6 +305,21 @@ class SparseLogDet:
         if inside.any():
             out[inside] = self._inside(flat[inside], derivative)
         return out.reshape(rho.shape)
+
+    def _known_at(self, rho: float, derivative: int) -> float | None:
+        """:meth:`_smooth` at one ρ inside a window, as searches ask for it again and again; else None."""
+        low, high = self.interval
+        if rho == 0 or not low < rho < high:
+            return None
+        u = math.log((rho - low) / (high - rho))
+        holding = [w for w in self._windows if abs(u - w.centre) <= w.reach]
+        if not holding:
+            return None
+        window = min(holding, key=lambda w: w.reach)
+        left, right = 1 / (rho - low), 1 / (high - rho)
+        if derivative < 2:
+            return window.at(u, derivative) * (left + right) ** derivative
+        return window.at(u, 2) * (left + right) ** 2 + window.at(u, 1) * (right**2 - left**2)
 
     @cached_property
     def _at_zero(self) -> tuple[float, float, float]:

@@ -107,6 +107,19 @@ def test_a_window_is_exact(name, share, centred):
     assert relative(found.second(rho, centred), exact.second(rho, centred)) < 1e-6
 
 
+@pytest.mark.parametrize("name", ["row", "knn", "scaled"])
+def test_one_value_is_what_many_are(name):
+    found, _ = both(name)
+    high = found.interval[1]
+    found.cover(0.1 * high, 0.12 * high)
+    found.cover(-0.5 * high, 0.9 * high)
+    for rho in np.array([-0.4, 0.11, 0.3, 0.85]) * high:
+        for answer in (found.value, found.first, found.second):
+            many = answer(np.array([rho]))
+            assert float(answer(rho)) == pytest.approx(float(many[0]), rel=1e-12)
+            assert np.shape(answer(rho)) == ()
+
+
 @pytest.mark.parametrize("name", ["row", "knn"])
 def test_fewer_nodes_of_very_many_units_are_enough(name, monkeypatch):
     monkeypatch.setattr(sparse_logdet, "MANY_UNITS", 100)
