@@ -6,7 +6,6 @@ replications; 99 draws under the null of each test (:mod:`spatial_zb.null_panels
 
 from __future__ import annotations
 
-import time
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -19,7 +18,7 @@ from spatial_zb.execute import run_tasks
 from spatial_zb.hypotheses import _case
 from spatial_zb.null_panels import bootstrap_p_values
 
-from .places import OUT, weights
+from .places import OUT, complete, weights
 from .sizes import KEYS, LEVEL, SEED, draw, jobs
 
 TABLE = OUT / "null_sizes.csv"
@@ -53,32 +52,33 @@ def replicate(job: tuple[str, str, int, str], seed: np.random.SeedSequence) -> l
     return [(row.test, row.p_value, row.p_bootstrap) for row in found.rows]
 
 
+def measure(
+    job: tuple[str, str, int, str], root: np.random.SeedSequence, replications: int, workers: int
+) -> pd.DataFrame:
+    """Share of p-values below 5 % of each test, usual and bootstrap."""
+    found = run_tasks(partial(replicate, job), root.spawn(replications), workers=workers)
+    draws = pd.DataFrame([row for rows in found for row in rows], columns=["test", "usual", "bootstrap"])
+    grouped = draws.groupby("test", sort=False)
+    table = pd.DataFrame(
+        {
+            "usual": grouped["usual"].apply(lambda p: float((p.dropna() < LEVEL).mean())),
+            "bootstrap": grouped["bootstrap"].apply(lambda p: float((p.dropna() <= LEVEL).mean())),
+            "undefined": grouped["bootstrap"].apply(lambda p: float(p.isna().mean())),
+        }
+    ).reset_index()
+    for position, (name, value) in enumerate(zip(KEYS, job, strict=True)):
+        table.insert(position, name, value)
+    return table.assign(replications=replications, replicates=REPLICATES)
+
+
 def run(replications: int = 200, workers: int = 1) -> None:
     """Measure what is missing, job by job."""
-    done = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=[*KEYS, "replications"])
     every = jobs()
-    roots = np.random.SeedSequence(SEED).spawn(len(every))
-    parts = []
-    for job, root in zip(every, roots, strict=True):
-        if job[0] not in TESTS or job[1:] != ("two_way", 11, "contiguity"):
-            continue
-        here = done[(done[KEYS] == list(job)).all(axis=1) & (done["replications"] >= replications)]
-        if len(here):
-            parts.append(here)
-            continue
-        start = time.perf_counter()
-        found = run_tasks(partial(replicate, job), root.spawn(replications), workers=workers)
-        draws = pd.DataFrame([row for rows in found for row in rows], columns=["test", "usual", "bootstrap"])
-        grouped = draws.groupby("test", sort=False)
-        table = pd.DataFrame(
-            {
-                "usual": grouped["usual"].apply(lambda p: float((p.dropna() < LEVEL).mean())),
-                "bootstrap": grouped["bootstrap"].apply(lambda p: float((p.dropna() <= LEVEL).mean())),
-                "undefined": grouped["bootstrap"].apply(lambda p: float(p.isna().mean())),
-            }
-        ).reset_index()
-        for position, (name, value) in enumerate(zip(KEYS, job, strict=True)):
-            table.insert(position, name, value)
-        parts.append(table.assign(replications=replications, replicates=REPLICATES))
-        pd.concat(parts, ignore_index=True).to_csv(TABLE, index=False, float_format="%.6g")
-        print(job, f"{time.perf_counter() - start:.0f} s", flush=True)
+    roots = dict(zip(every, np.random.SeedSequence(SEED).spawn(len(every)), strict=True))
+    complete(
+        TABLE,
+        KEYS,
+        {job: job for job in every if job[0] in TESTS and job[1:] == ("two_way", 11, "contiguity")},
+        lambda job: measure(job, roots[job], replications, workers),
+        lambda done: done["replications"] >= replications,
+    )

@@ -21,7 +21,7 @@ import spatial_zb as zb
 from spatial_zb.execute import run_tasks
 from spatial_zb.hypotheses import _case, _rows
 
-from .places import KINDS, OUT, PERIODS, SIZES, weights
+from .places import KINDS, OUT, PERIODS, SIZES, complete, weights
 
 TABLE = OUT / "other_software.csv"
 SEED = 20261126
@@ -131,12 +131,10 @@ def run_cell(cell: tuple[int, str, str, float], replications: int, seed: int, wo
 
 def run(replications: int = 300, workers: int = 1, seed: int = SEED) -> None:
     """Simulate what is missing; the table is written after every cell."""
-    done = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=[*KEYS, "replications", "seed"])
-    done = done[(done["replications"] >= replications) & (done["seed"] == seed)]
-    parts = []
-    for cell in design():
-        here = done[(done[KEYS] == list(cell)).all(axis=1)]
-        parts.append(here if len(here) else run_cell(cell, replications, seed, workers))
-        if not len(here):
-            pd.concat(parts, ignore_index=True).to_csv(TABLE, index=False, float_format="%.6g")
-            print(cell, f"{parts[-1]['seconds'].iloc[0]} s", flush=True)
+    complete(
+        TABLE,
+        KEYS,
+        {cell: cell for cell in design()},
+        lambda cell: run_cell(cell, replications, seed, workers),
+        lambda done: (done["replications"] >= replications) & (done["seed"] == seed),
+    )

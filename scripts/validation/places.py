@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 import spatial_zb as zb
 
-__all__ = ["KINDS", "LEVEL", "OUT", "PERIODS", "ROOT", "SIZES", "weights"]
+__all__ = ["KINDS", "LEVEL", "OUT", "PERIODS", "ROOT", "SIZES", "complete", "weights"]
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "docs" / "validation"
@@ -32,3 +36,31 @@ def weights(n: int, kind: str) -> zb.Weights:
         if kind == "contiguity":
             return zb.weights.contiguity(regions, islands="nearest").standardise("row")
     return zb.weights.inverse_distance(regions).standardise("row")
+
+
+def complete(
+    table: Path,
+    keys: Sequence[str],
+    cells: dict[tuple, Any],
+    compute: Callable[[Any], pd.DataFrame],
+    kept: Callable[[pd.DataFrame], Any],
+    decimals: str = "%.6g",
+) -> pd.DataFrame:
+    """Compute the cells that a table lacks, and write it after each, so that an interrupted study goes on.
+
+    ``cells`` by the values of ``keys``; ``kept`` says which rows of the table still count.
+    """
+    parts: dict[tuple, pd.DataFrame] = {}
+    if table.exists():
+        done = pd.read_csv(table)
+        if "of" in done:  # a label that may be empty is no blank
+            done["of"] = done["of"].fillna("")
+        done = done[kept(done)]
+        parts = {key: rows for key, rows in done.groupby(list(keys), sort=False) if key in cells}
+    for key, cell in cells.items():
+        if key not in parts:
+            parts[key] = compute(cell)
+            there = [parts[k] for k in cells if k in parts]
+            pd.concat(there, ignore_index=True).to_csv(table, index=False, float_format=decimals)
+            print(*key, flush=True)
+    return pd.concat([parts[key] for key in cells], ignore_index=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from dataclasses import astuple
 from functools import partial
 from itertools import product
 
@@ -20,7 +21,7 @@ import pandas as pd
 import spatial_zb as zb
 from spatial_zb.execute import run_tasks
 
-from .places import KINDS, OUT, SIZES
+from .places import KINDS, OUT, SIZES, complete
 from .small_sample import NAMES, SEED, Cell, draw, estimate, truth
 
 TABLE = OUT / "resampled.csv"
@@ -104,13 +105,10 @@ def run_cell(cell: Cell, replications: int, seed: int = SEED, workers: int = 1) 
 
 def run(replications: int = 200, workers: int = 1, seed: int = SEED) -> None:
     """Simulate what is missing; the table is written after every cell."""
-    done = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=[*KEYS, "replications", "seed"])
-    done = done[(done["replications"] == replications) & (done["seed"] == seed)]
-    parts = []
-    for cell in design():
-        mine = done[KEYS] == [cell.n, cell.weights, cell.model, cell.estimator, cell.spatial]
-        here = done[mine.all(axis=1)]
-        parts.append(here if len(here) else run_cell(cell, replications, seed, workers))
-        if not len(here):
-            pd.concat(parts, ignore_index=True).to_csv(TABLE, index=False, float_format="%.6g")
-            print(cell, f"{parts[-1]['seconds'].iloc[0]} s", flush=True)
+    complete(
+        TABLE,
+        KEYS,
+        {astuple(cell): cell for cell in design()},
+        lambda cell: run_cell(cell, replications, seed, workers),
+        lambda done: (done["replications"] == replications) & (done["seed"] == seed),
+    )

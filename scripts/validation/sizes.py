@@ -7,7 +7,6 @@ percentage points at 2,000 replications, 0.7 at 1,000. A second run keeps what i
 
 from __future__ import annotations
 
-import time
 import warnings
 from functools import partial
 from itertools import product
@@ -22,7 +21,7 @@ from spatial_zb.core.traces import filter_solver
 from spatial_zb.execute import run_tasks
 from spatial_zb.hypotheses import _case, _rows, _slx, lag_error_tests
 
-from .places import KINDS, OUT, PERIODS, SIZES, weights
+from .places import KINDS, OUT, PERIODS, SIZES, complete, weights
 
 TABLE = OUT / "test_size.csv"
 SEED = 20240607
@@ -162,24 +161,16 @@ def measure(
 
 def run(replications: int = 1000, workers: int = 1) -> None:
     """Measure what is missing; the table is written after every job."""
-    done = (
-        pd.read_csv(TABLE, keep_default_na=False)
-        if TABLE.exists()
-        else pd.DataFrame(columns=[*KEYS, "replications"])
-    )
     every = jobs()
-    roots = np.random.SeedSequence(SEED).spawn(len(every))
-    parts = []
-    for job, root in zip(every, roots, strict=True):
-        here = done[(done[KEYS] == list(job)).all(axis=1)]
-        if len(here) and here["replications"].min() >= replications:
-            parts.append(here)
-            continue
-        start = time.perf_counter()
-        parts.append(measure(job, root, replications, workers))
-        pd.concat(parts, ignore_index=True).round(6).to_csv(TABLE, index=False)
-        print(job, f"{time.perf_counter() - start:.0f} s", flush=True)
-    TABLE.with_suffix(".md").write_text(markdown(pd.concat(parts, ignore_index=True)), encoding="utf-8")
+    roots = dict(zip(every, np.random.SeedSequence(SEED).spawn(len(every)), strict=True))
+    table = complete(
+        TABLE,
+        KEYS,
+        {job: job for job in every},
+        lambda job: measure(job, roots[job], replications, workers),
+        lambda done: done["replications"].astype(float) >= replications,
+    )
+    TABLE.with_suffix(".md").write_text(markdown(table), encoding="utf-8")
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -20,7 +20,7 @@ import pandas as pd
 
 import spatial_zb as zb
 
-from .places import KINDS, LEVEL, OUT, PERIODS, SIZES, weights
+from .places import KINDS, LEVEL, OUT, PERIODS, SIZES, complete, weights
 
 TABLE = OUT / "small_sample.csv"
 BETA, THETA, SEED = 1.0, 0.5, 20261124
@@ -229,20 +229,14 @@ def _off(row: pd.Series, of_mean: bool) -> float:
 
 def run(replications: int = 1000, workers: int = 1, seed: int = SEED) -> None:
     """Simulate what is missing; the table is written after every cell."""
-    TABLE.parent.mkdir(parents=True, exist_ok=True)
-    done = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=[*KEYS, "replications", "seed"])
-    done = done[(done["replications"] == replications) & (done["seed"] == seed)]
     pool = ProcessPoolExecutor(workers) if workers > 1 else None
-    parts = []
-    for cell in design():
-        mine = done[KEYS] == list(astuple(cell))
-        here = done[mine.all(axis=1)]
-        parts.append(here if len(here) else run_cell(cell, replications, seed, pool))
-        if len(here):
-            continue
-        pd.concat(parts, ignore_index=True).to_csv(TABLE, index=False, float_format="%.6g")
-        print(cell, f"{parts[-1]['seconds'].iloc[0]} s", flush=True)
+    table = complete(
+        TABLE,
+        KEYS,
+        {astuple(cell): cell for cell in design()},
+        lambda cell: run_cell(cell, replications, seed, pool),
+        lambda done: (done["replications"] == replications) & (done["seed"] == seed),
+    )
     if pool:
         pool.shutdown()
-    table = pd.concat(parts, ignore_index=True)
     TABLE.with_suffix(".md").write_text(page(table), encoding="utf-8")

@@ -7,7 +7,6 @@ percentage points, at 100 replications 2.2.
 
 from __future__ import annotations
 
-import time
 import warnings
 from functools import partial
 from itertools import product
@@ -24,7 +23,7 @@ from spatial_zb.models.simultaneous import fit_system
 from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.system_simulation import simulate_system
 
-from .places import KINDS, OUT, PERIODS, SIZES, weights
+from .places import KINDS, OUT, PERIODS, SIZES, complete, weights
 
 SEED = 20261125
 SIGMA = np.array([[1.0, 0.4], [0.4, 1.0]])
@@ -270,29 +269,33 @@ def resample(
 
 def run_resampled(replications: int = 100, replicates: int = 99, workers: int = 1) -> None:
     """Coverage of intervals by resampling, cell by cell."""
-    keys = ["n", "W", "design", "method"]
-    done = pd.read_csv(RESAMPLED) if RESAMPLED.exists() else pd.DataFrame(columns=[*keys, "replications"])
-    parts = []
-    roots = np.random.SeedSequence([SEED, 1]).spawn(len(RESAMPLED_CELLS))
-    for cell, root in zip(RESAMPLED_CELLS, roots, strict=True):
-        here = done[(done[keys] == list(cell)).all(axis=1) & (done["replications"] >= replications)]
-        if len(here):
-            parts.append(here)
-            continue
-        start = time.perf_counter()
-        found = run_tasks(
-            partial(resample, cell, replicates), range(replications), workers=workers, seed=root
-        )
-        draws = pd.DataFrame(
-            [row for rows in found for row in rows],
-            columns=["interval", "parameter", "estimate", "low", "high"],
-        )
-        truth = draws["parameter"].map({name: true_value(name) for name in draws["parameter"].unique()})
-        draws["inside"] = (draws["low"] <= truth) & (truth <= draws["high"])
-        grouped = draws.groupby(["interval", "parameter"], sort=False)
-        table = pd.DataFrame({"used": grouped.size(), "coverage": grouped["inside"].mean()}).reset_index()
-        for position, (key, value) in enumerate(zip(keys, cell, strict=True)):
-            table.insert(position, key, value)
-        parts.append(table.assign(replications=replications, replicates=replicates))
-        pd.concat(parts, ignore_index=True).to_csv(RESAMPLED, index=False, float_format="%.6g")
-        print(cell, f"{time.perf_counter() - start:.0f} s", flush=True)
+    seeds = np.random.SeedSequence([SEED, 1]).spawn(len(RESAMPLED_CELLS))
+    roots = dict(zip(RESAMPLED_CELLS, seeds, strict=True))
+    complete(
+        RESAMPLED,
+        ["n", "W", "design", "method"],
+        {cell: cell for cell in RESAMPLED_CELLS},
+        lambda cell: _resampled_cell(cell, roots[cell], replications, replicates, workers),
+        lambda done: done["replications"] >= replications,
+    )
+
+
+def _resampled_cell(
+    cell: tuple[int, str, str, str],
+    root: np.random.SeedSequence,
+    replications: int,
+    replicates: int,
+    workers: int,
+) -> pd.DataFrame:
+    found = run_tasks(partial(resample, cell, replicates), range(replications), workers=workers, seed=root)
+    draws = pd.DataFrame(
+        [row for rows in found for row in rows],
+        columns=["interval", "parameter", "estimate", "low", "high"],
+    )
+    truth = draws["parameter"].map({name: true_value(name) for name in draws["parameter"].unique()})
+    draws["inside"] = (draws["low"] <= truth) & (truth <= draws["high"])
+    grouped = draws.groupby(["interval", "parameter"], sort=False)
+    table = pd.DataFrame({"used": grouped.size(), "coverage": grouped["inside"].mean()}).reset_index()
+    for position, (key, value) in enumerate(zip(("n", "W", "design", "method"), cell, strict=True)):
+        table.insert(position, key, value)
+    return table.assign(replications=replications, replicates=replicates)

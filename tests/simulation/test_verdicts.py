@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from validation import resampled, sizes, small_sample, study
+from validation import places, resampled, sizes, small_sample, study
 
 from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR
 from spatial_zb.models.ml import SMALL_N
@@ -49,6 +49,32 @@ def test_verdicts_follow_from_their_parts():
 def test_designs_have_no_cell_twice(part):
     cells = part.design() if part is resampled else part.jobs()
     assert len(cells) == len(set(cells))
+
+
+def test_an_interrupted_table_loses_nothing_and_goes_on(tmp_path):
+    """Cells that are there are kept, wherever they stand; an interruption leaves all that was done."""
+    table, asked = tmp_path / "table.csv", []
+
+    def compute(cell: int) -> pd.DataFrame:
+        asked.append(cell)
+        if cell == 3 and len(asked) < 4:
+            raise KeyboardInterrupt
+        return pd.DataFrame({"cell": [cell, cell], "value": [cell / 3, 0.5]})
+
+    def run() -> pd.DataFrame:
+        return places.complete(
+            table, ["cell"], {(c,): c for c in (1, 2, 3, 4)}, compute, lambda done: done["value"] >= 0
+        )
+
+    compute(4).to_csv(table, index=False, float_format="%.6g")
+    asked.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert list(pd.read_csv(table)["cell"].unique()) == [1, 2, 4]
+    whole = run()
+    assert asked == [1, 2, 3, 3]
+    assert list(whole["cell"].unique()) == [1, 2, 3, 4]
+    assert list(pd.read_csv(table)["cell"].unique()) == [1, 2, 3, 4]
 
 
 def test_a_replicate_is_that_of_its_seed():
