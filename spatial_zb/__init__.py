@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from spatial_zb.profile_intervals import profile_interval
     from spatial_zb.regime_effects import regime_spillovers
     from spatial_zb.resampling import bootstrap
+    from spatial_zb.simplification import simplification_tests
     from spatial_zb.simulate import simulate_durbin, simulate_panel
     from spatial_zb.study import load_study
     from spatial_zb.system_effects import (
@@ -121,6 +122,7 @@ _HOMES = {
     "simulate_panel": "simulate",
     "simulate_system": "system_simulation",
     "load_study": "study",
+    "simplification_tests": "simplification",
     "prepare": "pipeline",
     "profile_interval": "profile_intervals",
     "power_study": "power",
@@ -232,6 +234,7 @@ __all__ = [
     "robustness",
     "select_regions",
     "sigma_convergence",
+    "simplification_tests",
     "simulate_durbin",
     "simulate_panel",
     "simulate_system",

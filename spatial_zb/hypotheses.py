@@ -33,6 +33,7 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import residual_arrays
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.recommendation import EFFECTS_WORDS, TESTS, Row, TestTable
+from spatial_zb.simplification import wald_common_factor, wald_no_lags
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights, as_weights
 
@@ -468,29 +469,21 @@ def _error_from_sdm(case: _Case) -> list[Row]:
 
 
 def _sdm_to_sar(case: _Case) -> list[Row]:
-    fit, names = case.sdm, [f"W_{name}" for name in case.lagged]
-    theta = fit.params[names].to_numpy()
-    wald = core.quadratic_form(theta, fit.cov.loc[names, names].to_numpy())
     what = Text("θ = 0", "θ = 0")
+    wald, df = wald_no_lags(case.sdm)
     return [
-        _chi2("Wald SDM to SAR", wald, len(names), _likelihood_note(case, what)),
-        _likelihood_ratio(case, "LR SDM to SAR", case.sdm, case.sar, len(names), what),
+        _chi2("Wald SDM to SAR", wald, df, _likelihood_note(case, what)),
+        _likelihood_ratio(case, "LR SDM to SAR", case.sdm, case.sar, df, what),
     ]
 
 
 def _sdm_to_sem(case: _Case) -> list[Row]:
     _need_nested_sem(case)
-    fit, x = case.sdm, list(case.lagged)
-    lags = [f"W_{name}" for name in x]
-    rho, beta = float(fit.params["rho"]), fit.params[x].to_numpy()
-    value = fit.params[lags].to_numpy() + rho * beta
-    gradient = np.hstack([rho * np.eye(len(x)), np.eye(len(x)), beta[:, None]])
-    order = [*x, *lags, "rho"]
-    wald = core.quadratic_form(value, gradient @ fit.cov.loc[order, order].to_numpy() @ gradient.T)
     what = Text("common factor θ + ρβ = 0", "公因子约束 θ + ρβ = 0")
+    wald, df = wald_common_factor(case.sdm)
     return [
-        _chi2("Wald SDM to SEM", wald, len(x), _likelihood_note(case, what)),
-        _likelihood_ratio(case, "LR SDM to SEM", case.sdm, case.sem, len(x), what),
+        _chi2("Wald SDM to SEM", wald, df, _likelihood_note(case, what)),
+        _likelihood_ratio(case, "LR SDM to SEM", case.sdm, case.sem, df, what),
     ]
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from spatial_zb.compare.family import SpecFamily, spec_family
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.pipeline.equations import _spec
+from spatial_zb.pipeline.equations import spec_of
 from spatial_zb.pipeline.job import Job, sample_notes, unit_names
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.study import Compare, Model
@@ -37,7 +37,7 @@ class Base:
 
     @cached_property
     def spec(self) -> DurbinSpec:
-        return _spec(self.model, self.model.fixed_effects[-1])
+        return spec_of(self.model, self.model.fixed_effects[-1])
 
     @cached_property
     def family(self) -> SpecFamily:

@@ -17,7 +17,7 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.simultaneous import fit_system
 from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.pipeline.equations import _spec
+from spatial_zb.pipeline.equations import spec_of
 from spatial_zb.pipeline.job import Job
 from spatial_zb.pipeline.words import EFFECT_WORDS, METHOD_WORDS
 from spatial_zb.study import Model, System
@@ -62,7 +62,7 @@ def _split(name: str, known: Mapping[str, Any]) -> tuple[Any, str]:
 
 def _fit(job: Job, model: Model) -> Fit:
     sample, weights = job.study.samples_of(model)[0], job.study.weights_of(model)[0]
-    spec = _spec(model, model.fixed_effects[-1])
+    spec = spec_of(model, model.fixed_effects[-1])
     W = job.prepared.weights(weights, sample)
     return fit_durbin(spec, job.prepared.sample(sample), W, model.estimator, model.covariance)
 
@@ -208,7 +208,7 @@ def _draw_thresholds(job: Job, model: Model, term: str) -> None:
     wanted = job.study.figures
     sample = job.study.samples_of(model)[0]
     frame = effects_by_distance(
-        _spec(model, model.fixed_effects[-1]),
+        spec_of(model, model.fixed_effects[-1]),
         job.prepared.sample(sample),
         job.prepared.polygons(sample),
         wanted.thresholds,

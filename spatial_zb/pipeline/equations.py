@@ -23,10 +23,17 @@ from spatial_zb.pipeline.job import Job, sample_notes
 from spatial_zb.pipeline.made import Estimated
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.regime_effects import regime_spillovers
+from spatial_zb.simplification import can_be_simplified, simplification_tests
 from spatial_zb.study import Model, Study
 from spatial_zb.text import Text
 
-__all__ = ["diagnose_models", "estimate"]
+__all__ = ["diagnose_models", "estimate", "spec_of"]
+
+#: Words of the tests whether an SDM may be simplified.
+_SIMPLER = {
+    test: Text(test.replace(" to ", " → "), f"{test.split()[0]} 检验：SDM→{test.split()[-1]}")
+    for test in ("LR SDM to SAR", "Wald SDM to SAR", "LR SDM to SEM", "Wald SDM to SEM")
+}
 
 
 def diagnose_models(job: Job) -> list[Text]:
@@ -108,7 +115,7 @@ def _fit_all(job: Job, model: Model) -> list[_Column]:
     for sample in study.samples_of(model):
         for W in study.weights_of(model):
             for effects in model.fixed_effects:
-                spec = _spec(model, effects)
+                spec = spec_of(model, effects)
                 weights = prepared.weights(W, sample)
                 fit = fit_durbin(spec, prepared.sample(sample), weights, model.estimator, model.covariance)
                 seed = job.seed("effects", model.name, sample, W, effects)
@@ -145,7 +152,8 @@ def _static(model: Model, effects: str) -> DurbinSpec:
     return DurbinSpec(model.y, model.x, model.lag_y, model.lag_x, model.lag_error, effects)
 
 
-def _spec(model: Model, effects: str) -> DurbinSpec:
+def spec_of(model: Model, effects: str) -> DurbinSpec:
+    """The specification of a model of the study with one kind of effects."""
     more = {"time_lag": model.time_lag, "lag_time_lag": model.lag_time_lag, "regimes": model.regimes}
     return replace(_static(model, effects), **more)
 
@@ -352,10 +360,12 @@ def _lay_out(
     notes = [*more, *sample_notes(job, *dict.fromkeys(c.sample for c in columns)), *prepared.sources]
     family, kind = columns[0].fit.spec.family, _kind(columns[0].fit.spec)
     fits = [(c.heading, c.fit) for c in columns]
+    tests = _simplifications(columns)
     job.table(
         lambda style: layouts.regression_table(
             fits,
             labels=labels,
+            tests=tests,
             dependent=prepared.panel.label(model.y),
             title=Text(f"{model.title.en}: {kind.en}", f"{model.title.zh}：{kind.zh}估计结果"),
             key=f"{family.lower()}_{model.name}",
@@ -381,6 +391,17 @@ def _lay_out(
         choices,
         report_only=report_only,
     )
+
+
+def _simplifications(columns: Sequence[_Column]) -> dict[Text, list[tuple[float, float] | None]]:
+    """Rows of the tests against SAR and SEM, for tables whose columns all can be tested."""
+    if not all(can_be_simplified(c.fit) for c in columns):
+        return {}
+    found = [simplification_tests(c.fit).set_index("test") for c in columns]
+    return {
+        _SIMPLER[test]: [(frame.loc[test, "statistic"], frame.loc[test, "p_value"]) for frame in found]
+        for test in _SIMPLER
+    }
 
 
 def _draw_effects(job: Job, model: Model, columns: Sequence[_Column]) -> None:

@@ -141,10 +141,11 @@ def sample_notes(job: Job, *samples: str) -> list[Text]:
     """Which units the columns rest on: the sample sizes a reader needs to weigh small samples."""
     names = [(job.study.samples[s].label, len(job.prepared.samples[s])) for s in samples]
     first, last = job.prepared.panel.periods[0], job.prepared.panel.periods[-1]
+    en, zh = (f"{first}–{last}", f"{first}—{last}年") if first != last else (f"{first}", f"{first}年")
     return [
         Text(
-            "Sample: " + "; ".join(f"{label.en}, {n} units" for label, n in names) + f"; {first}–{last}.",
-            "样本：" + "；".join(f"{label.zh}{n}个地区" for label, n in names) + f"；{first}—{last}年。",
+            "Sample: " + "; ".join(f"{label.en}, {n} units" for label, n in names) + f"; {en}.",
+            "样本：" + "；".join(f"{label.zh}{n}个地区" for label, n in names) + f"；{zh}。",
         )
     ]
 

@@ -21,6 +21,7 @@ __all__ = [
     "ERROR_HEAD",
     "LAG",
     "MISSING",
+    "SHARED",
     "Glanced",
     "Label",
     "PanelLike",
@@ -129,7 +130,7 @@ def in_words(facts: Mapping, labels: Mapping) -> dict[str, object]:
 def shared_notes(facts: Sequence[Mapping]) -> list[Text]:
     """Name the covariance and the weights matrix, once where all agree."""
     notes = []
-    for name, read in _SHARED.items():
+    for name, read in SHARED.items():
         found = [read(row) for row in facts]
         names = list(dict.fromkeys(Text.of(word) for word in found if word is not None))
         notes.append(named_line(WORDS[name], names or [WORDS["anonymous"]]))
@@ -149,7 +150,7 @@ def _weights(facts: Mapping) -> Text | str | None:
     return Text(f"{label.en} ({how.en})", f"{label.zh}（{how.zh}）")
 
 
-_SHARED = {"covariance": _covariance, "weights": _weights}
+SHARED = {"covariance": _covariance, "weights": _weights}
 
 
 MISSING = Text("A dash (–) marks what is not available.", "“–”表示无法得到。")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from spatial_zb.errors import SpecificationError, listed
 from spatial_zb.report.layouts.common import (
-    _SHARED,
     ERROR_COLUMN,
     ERROR_HEAD,
     LAG,
     MISSING,
+    SHARED,
     Glanced,
     Label,
     Record,
@@ -314,9 +314,11 @@ def _fact_rows(columns: Sequence[_Column], labels: Mapping, style: TableStyle) -
     if any(model != "system" and model not in c.header.en for model, c in zip(models, columns, strict=True)):
         rows.append(_fact_row(WORDS["model"], columns, _coded("model", MODELS), style))
     rows.append(_fact_row(WORDS["estimator"], columns, _coded("estimator", ESTIMATORS), style))
-    for name, read in _SHARED.items():
+    for name, read in SHARED.items():
         if len({read(column.facts) for column in columns}) > 1:
-            rows.append(_fact_row(WORDS[name], columns, read, style))
+            rows.append(
+                _fact_row(WORDS[name], columns, lambda facts, read=read: read(in_words(facts, labels)), style)
+            )
     return rows
 
 

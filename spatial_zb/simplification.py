@@ -1,0 +1,90 @@
+"""May a spatial Durbin model be simplified? Wald and LR tests of SDM → SAR and SDM → SEM, from one fit."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from spatial_zb.core.diagnostics import quadratic_form
+from spatial_zb.errors import SpatialZbWarning, SpecificationError
+from spatial_zb.models.durbin import fit_durbin
+from spatial_zb.models.fit import Fit
+
+__all__ = ["can_be_simplified", "simplification_tests", "wald_common_factor", "wald_no_lags"]
+
+
+def wald_no_lags(fit: Fit) -> tuple[float, int]:
+    """θ'[Var θ̂]⁻¹θ and its degrees of freedom: SDM → SAR, by the covariance of the fit."""
+    names = [f"W_{name}" for name in fit.spec.lag_x]
+    theta = fit.params[names].to_numpy()
+    return float(quadratic_form(theta, fit.cov.loc[names, names].to_numpy())), len(names)
+
+
+def wald_common_factor(fit: Fit) -> tuple[float, int]:
+    """Wald statistic of θ + ρβ = 0 (SDM → SEM) and its degrees of freedom; gradient [ρI, I, β] in (β, θ, ρ).
+
+    Anselin (1988), Spatial Econometrics, ch. 13; by the covariance of the fit.
+    """
+    x = list(fit.spec.lag_x)
+    lags = [f"W_{name}" for name in x]
+    rho, beta = float(fit.params["rho"]), fit.params[x].to_numpy()
+    value = fit.params[lags].to_numpy() + rho * beta
+    gradient = np.hstack([rho * np.eye(len(x)), np.eye(len(x)), beta[:, None]])
+    order = [*x, *lags, "rho"]
+    variance = gradient @ fit.cov.loc[order, order].to_numpy() @ gradient.T
+    return float(quadratic_form(value, variance)), len(x)
+
+
+def can_be_simplified(fit: Fit) -> bool:
+    """Whether the fit is an SDM that :func:`simplification_tests` can test."""
+    spec = fit.spec
+    plain = not (spec.dynamic or spec.regimes or spec.endog) and spec.fixed_effects != "random"
+    return spec.family == "SDM" and fit.estimator in ("lee_yu", "direct") and plain and fit.converged
+
+
+def simplification_tests(fit: Fit) -> pd.DataFrame:
+    """Test a spatial Durbin model against the SAR and the SEM it contains.
+
+    Wald tests use the covariance of the fit, so that they are as robust as its errors; LR tests refit the smaller
+    models on the same panel, W, effects and likelihood, and assume independent errors.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``test`` (``"Wald SDM to SAR"``, ``"LR SDM to SAR"``, ``"Wald SDM to SEM"``, ``"LR SDM to SEM"``),
+        ``statistic``, ``df``, ``p_value``. The SEM is nested only where every regressor is lagged; else, and where a
+        smaller model did not converge, its rows are NaN.
+
+    Raises
+    ------
+    SpecificationError
+        The fit is not an SDM by maximum likelihood with fixed effects or none, or did not converge.
+    """
+    if not can_be_simplified(fit):
+        raise SpecificationError(
+            f"{fit!r} cannot be simplified by these tests: they need a converged SDM by maximum likelihood "
+            "with fixed effects, without lags in time or regimes."
+        )
+    spec = fit.spec
+    sar, sem = replace(spec, lag_x=()), replace(spec, lag_y=False, lag_x=(), lag_error=True)
+    nested = set(spec.lag_x) == set(spec.x)
+    rows = [
+        ("Wald SDM to SAR", *wald_no_lags(fit)),
+        ("LR SDM to SAR", _likelihood_ratio(fit, sar), len(spec.lag_x)),
+        ("Wald SDM to SEM", *(wald_common_factor(fit) if nested else (np.nan, len(spec.x)))),
+        ("LR SDM to SEM", _likelihood_ratio(fit, sem) if nested else np.nan, len(spec.x)),
+    ]
+    frame = pd.DataFrame(rows, columns=["test", "statistic", "df"])
+    return frame.assign(p_value=stats.chi2.sf(frame["statistic"], frame["df"]))
+
+
+def _likelihood_ratio(fit: Fit, smaller: object) -> float:
+    """2(ln L − ln L₀) with the smaller model on the panel and W of the fit; NaN where it has no maximum."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)  # what there is to say was said of the larger model
+        other = fit_durbin(smaller, fit.panel, fit.weights, fit.estimator)  # type: ignore[arg-type]
+    return max(2 * (fit.log_likelihood - other.log_likelihood), 0.0) if other.converged else float("nan")

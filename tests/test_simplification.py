@@ -1,0 +1,75 @@
+"""May the SDM be simplified: the same numbers as the chain of tests, and as the definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import spatial_zb as zb
+from spatial_zb.errors import SpecificationError
+
+BETA, THETA = {"x": 1.0, "z": -0.5}, {"x": 0.4, "z": 0.2}
+
+
+@pytest.fixture(scope="module")
+def case(delta):
+    W = zb.weights.contiguity(delta, islands="nearest").standardise("row")
+    return zb.DurbinSpec("y", ["x", "z"]), zb.simulate_durbin(W, 8, BETA, theta=THETA, rho=0.3, rng=4), W
+
+
+def test_rows_equal_the_chain_of_tests(case):
+    spec, panel, W = case
+    chain = zb.diagnose(spec, panel, W).tidy().set_index("test")
+    found = zb.simplification_tests(zb.fit_durbin(spec, panel, W)).set_index("test")
+    assert list(found.index) == ["Wald SDM to SAR", "LR SDM to SAR", "Wald SDM to SEM", "LR SDM to SEM"]
+    for column in ("statistic", "df", "p_value"):
+        np.testing.assert_allclose(found[column], chain.loc[found.index, column].astype(float), rtol=1e-9)
+
+
+def test_likelihood_ratios_and_wald_by_their_definitions(case):
+    spec, panel, W = case
+    fit = zb.fit_durbin(spec, panel, W)
+    sar = zb.fit_durbin(zb.DurbinSpec("y", ["x", "z"], lag_x=[]), panel, W)
+    found = zb.simplification_tests(fit).set_index("test")
+    assert found.loc["LR SDM to SAR", "statistic"] == pytest.approx(
+        2 * (fit.log_likelihood - sar.log_likelihood), rel=1e-9
+    )
+    theta, V = fit.params[["W_x", "W_z"]], fit.cov.loc[["W_x", "W_z"], ["W_x", "W_z"]]
+    wald = theta @ np.linalg.inv(V) @ theta
+    assert found.loc["Wald SDM to SAR", "statistic"] == pytest.approx(wald, rel=1e-8)
+    assert found.loc["Wald SDM to SAR", "p_value"] == pytest.approx(stats.chi2.sf(wald, 2), rel=1e-7)
+
+
+def test_wald_is_as_robust_as_the_errors_of_the_fit(case):
+    spec, panel, W = case
+    plain, robust = (
+        zb.simplification_tests(zb.fit_durbin(spec, panel, W, covariance=c)).set_index("test")["statistic"]
+        for c in ("information", "cluster")
+    )
+    assert robust["LR SDM to SEM"] == pytest.approx(plain["LR SDM to SEM"], rel=1e-9)
+    assert abs(robust["Wald SDM to SEM"] / plain["Wald SDM to SEM"] - 1) > 0.01
+
+
+def test_a_partial_durbin_model_holds_no_error_model(case):
+    _, panel, W = case
+    partial = zb.fit_durbin(zb.DurbinSpec("y", ["x", "z"], lag_x=["x"]), panel, W)
+    found = zb.simplification_tests(partial).set_index("test")
+    assert found.loc["Wald SDM to SAR", "df"] == 1
+    assert found.loc[["Wald SDM to SEM", "LR SDM to SEM"], ["statistic", "p_value"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "estimator"),
+    [
+        ({"lag_y": False}, "lee_yu"),
+        ({"lag_x": []}, "lee_yu"),
+        ({}, "gmm"),
+        ({"fixed_effects": "random"}, "lee_yu"),
+    ],
+)
+def test_other_fits_are_refused(case, changes, estimator):
+    _, panel, W = case
+    fit = zb.fit_durbin(zb.DurbinSpec("y", ["x", "z"], **changes), panel, W, estimator)
+    with pytest.raises(SpecificationError, match="need a converged SDM by maximum likelihood"):
+        zb.simplification_tests(fit)
