@@ -251,6 +251,7 @@ def _only_stored(run_tasks):
     return stored
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_a_worker_killed_in_the_middle_changes_nothing(panel, tmp_path, monkeypatch):
     specs = {"sdm": zb.DurbinSpec("y", ["a"]), "gmm": zb.DurbinSpec("y", ["b"])}
