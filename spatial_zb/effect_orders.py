@@ -15,7 +15,7 @@ from spatial_zb.errors import SpecificationError
 from spatial_zb.models.estimates import coefficient_columns
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system_fit import SystemFit, weights_eigenvalues
-from spatial_zb.system_effects import _sources, system_effects_by_order
+from spatial_zb.system_effects import sources_of, system_effects_by_order
 
 __all__ = ["order_effects"]
 
@@ -102,7 +102,7 @@ def _equation(fit: Fit, orders: int) -> tuple[pd.DataFrame, Array, Array, int | 
 def _system(fit: SystemFit, orders: int) -> tuple[pd.DataFrame, Array, Array, None]:
     """Frame, gradient (orders + 1, m, K, 3, p), covariance (p, p)."""
     frame = system_effects_by_order(fit, orders)
-    _, sources = _sources(fit.spec)
+    _, sources = sources_of(fit.spec)
     links, matrix = fit.design.arrays.links, fit.weights.matrix
     omega = weights_eigenvalues(fit.weights) if fit.spec.uses_weights else np.zeros(1)
 

@@ -25,7 +25,7 @@ from spatial_zb.models.simultaneous import fit_system
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system_spec import SystemSpec
 from spatial_zb.simulate import simulate_panel
-from spatial_zb.system_effects import _sources
+from spatial_zb.system_effects import sources_of
 from spatial_zb.text import Language, Text
 from spatial_zb.weights.matrix import Weights
 
@@ -311,7 +311,7 @@ def _system_truths(spec: SystemSpec, W: Weights, truth: Mapping, effects: bool) 
     if not effects:
         return out
     delta = np.array([out[_name(key)] for key in keys if key[1] != "lam"])
-    names, sources = _sources(spec)
+    names, sources = sources_of(spec)
     values = average_impacts(
         delta, _links(spec), sources, np.linalg.eigvals(W.matrix.toarray()), W.matrix, W.row_normalised
     )

@@ -32,6 +32,7 @@ from spatial_zb.models.system_spec import SystemSpec
 
 __all__ = [
     "feedback_decomposition",
+    "sources_of",
     "system_effect_matrix",
     "system_effects",
     "system_effects_by_order",
@@ -83,7 +84,7 @@ def system_effects(
     if method not in get_args(Method):
         raise SpecificationError(f"method must be one of {listed(get_args(Method))}, not {method!r}.")
     _refuse_unstable(fit)
-    names, sources = _sources(fit.spec)
+    names, sources = sources_of(fit.spec)
     point = _averages(fit, sources, fit.delta)
     if method == "delta":
         columns = coefficient_columns(point.ravel(), _delta_errors(fit, sources).ravel(), alpha)
@@ -99,7 +100,7 @@ def system_effects_by_order(fit: SystemFit, orders: int = 5) -> pd.DataFrame:
     DataFrame with response, source, effect, order, estimate, cumulative; cumulative tends to the full effect.
     """
     _refuse_unstable(fit)
-    names, sources = _sources(fit.spec)
+    names, sources = sources_of(fit.spec)
     arrays = fit.design.arrays
     found = order_impacts(fit.delta, arrays.links, sources, fit.weights.matrix, _eigenvalues(fit), orders)
     frames = [_long(fit, names, _three(values)).rename("estimate").reset_index() for values in found]
@@ -194,7 +195,7 @@ def _refuse_unstable(fit: SystemFit) -> None:
     )
 
 
-def _sources(spec: SystemSpec) -> tuple[list[str], Sources]:
+def sources_of(spec: SystemSpec) -> tuple[list[str], Sources]:
     """Names of the sources, and where their coefficients stand in δ: exogenous variables, then shocks."""
     m = len(spec.names)
     names = [*spec.exogenous, *(f"{SHOCK}{name}" for name in spec.names)]
@@ -217,7 +218,7 @@ def _one(fit: SystemFit, response: str, source: str) -> tuple[int, Array, Array]
     _refuse_unstable(fit)
     if response not in fit.spec.names:
         raise DataError(f"{response!r} is not an equation of this system; it has {listed(fit.spec.names)}.")
-    names, sources = _sources(fit.spec)
+    names, sources = sources_of(fit.spec)
     if source not in names:
         raise DataError(f"{source!r} is not a source of this system; it has {listed(names)}.")
     b, t = sources.coefficients(fit.delta)
@@ -277,9 +278,7 @@ def _simulated(
     simulated = _averages(fit, sources, sample[inside])
     columns = simulated_columns(point, simulated, alpha)
     columns[(simulated == simulated[0]).all(axis=0).ravel(), 3] = np.nan  # what cannot vary has no p-value
-    return Effects(
-        _axes(fit, names), columns, "simulate", fit, {"draws": kept, "rejected": draws - kept}
-    )
+    return Effects(_axes(fit, names), columns, "simulate", fit, {"draws": kept, "rejected": draws - kept})
 
 
 def _draw(fit: SystemFit, draws: int, generator: np.random.Generator) -> Array:

@@ -31,7 +31,7 @@ from spatial_zb.resampling import (
     all_plus,
     stacked_results,
 )
-from spatial_zb.system_effects import _sources
+from spatial_zb.system_effects import sources_of
 
 __all__ = ["SystemBootstrap", "bootstrap_system"]
 
@@ -91,7 +91,7 @@ class SystemBootstrap:
         if not fit.stability().stable:
             raise ConvergenceError(f"{fit!r} is not stable, so its effects are not defined.")
         self._say_unstable()
-        names, sources = _sources(fit.spec)
+        names, sources = sources_of(fit.spec)
         kept, where = self.draws[self.stable], fit.coefficient_positions
         inner = np.ix_(where, where)
         point, error = _effects(fit, sources, fit.delta[None], fit.cov.to_numpy()[inner][None])
