@@ -159,6 +159,12 @@ def _known_islands(value: object) -> object:
     return value
 
 
+def _replicates(number: int) -> int:
+    if 0 < number < 99:
+        raise ValueError(f"must be 0 or at least 99, not {number}")
+    return number
+
+
 def _slug(name: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
         raise ValueError(f"names a folder: use small letters a-z, digits, _ and - only, not {name!r}")
@@ -208,13 +214,17 @@ class _Section(BaseModel):
 
 
 class General(_Section):
-    """``[study]``: who the study is and the numbers every stage shares."""
+    """``[study]``: who the study is and the numbers every stage shares.
+
+    ``bootstrap``: replicates for p-values of the test chain under its null hypotheses; 0 for none.
+    """
 
     name: Annotated[str, AfterValidator(_slug)]
     title: Label
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 20190101
     permutations: Annotated[int, Field(ge=99, le=999_999)] = 9999
     draws: Annotated[int, Field(ge=100, le=1_000_000)] = 2000
+    bootstrap: Annotated[int, AfterValidator(_replicates), Field(ge=0, le=1_000_000)] = 0
     language: Literal["en", "zh", "both"] = "en"
     sample: Word | None = None
 

@@ -29,6 +29,7 @@ name = "tiny"
 title = { en = "Tiny | study", zh = "小研究" }
 permutations = 99
 draws = 100
+bootstrap = 99
 
 [regions]
 file = "shapefiles/delta_cities.shp"
@@ -231,6 +232,13 @@ def test_checksums_do_not_lead_outside(unpacked, tmp_path, path):
 def test_a_folder_that_is_no_package_is_said(tmp_path):
     with pytest.raises(OutputError, match="unpack the replication package"):
         verify(tmp_path)
+
+
+def test_the_study_asked_for_bootstrap_p_values_of_its_tests(unpacked):
+    with open(unpacked / "results" / "tiny" / "tables" / "tests_gdp.csv", encoding="utf-8-sig") as handle:
+        rows = {row["Test"]: row for row in csv.DictReader(handle)}
+    assert float(rows["LM lag"]["p, bootstrap"]) >= 1 / 100
+    assert rows["Condition number"]["p, bootstrap"] == "–"
 
 
 # What cannot be packed

@@ -374,6 +374,11 @@ MISTAKES = {
     "drive": ("data/panel.csv", "C:/panel.csv", ["data.file", "leaves the project folder"]),
     "parent folder": ("data/panel.csv", "../outside.csv", ["data.file", "leaves the project folder"]),
     "results outside": ("[maps]", "[output]\nfolder = '../results'\n\n[maps]", ["output.folder", "leaves"]),
+    "few replicates": (
+        "[study]\n",
+        "[study]\nbootstrap = 20\n",
+        ["study.bootstrap", "0 or at least 99, not 20"],
+    ),
     "address": ("data/panel.csv", "https://example.org/x.csv", ["data.file", "not a plain file"]),
     "address in archive": ("shapefiles/cities.shp", "zip://a.zip", ["regions.file", "not a plain file"]),
     "vsicurl": ("shapefiles/cities.shp", "/vsicurl/http:/x.shp", ["regions.file", "not a plain file"]),

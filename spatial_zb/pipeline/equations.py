@@ -46,7 +46,14 @@ def diagnose_models(job: Job) -> list[Text]:
             continue
         W = study.weights_of(model)[0]
         spec = _static(model, model.fixed_effects[-1])
-        chain = diagnose(spec, prepared.sample(study.main_sample), prepared.weights(W, study.main_sample))
+        chain = diagnose(
+            spec,
+            prepared.sample(study.main_sample),
+            prepared.weights(W, study.main_sample),
+            bootstrap=study.general.bootstrap,
+            rng=job.seed("tests", model.name),
+            progress=lambda done, total, left: job.tick(f"{done}/{total}, {left:.0f} s"),
+        )
         label = prepared.labels | weights_words(study)
         notes = [
             Text(f"Dependent variable: {label[model.y].en}.", f"被解释变量：{label[model.y].zh}。"),

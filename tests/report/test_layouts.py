@@ -650,3 +650,14 @@ def test_an_exact_combination_has_no_inflation_factor():
     table = correlations_table(Pooled(), ["a", "b", "d"], ["a", "b", "d"])
     assert [row[-1] for row in printed(table)] == ["–", "–", "–"]
     assert "dash" in notes(table)
+
+
+def test_bootstrap_p_values_have_a_column_and_give_the_stars():
+    tests = pd.DataFrame(
+        [("LM lag", 4.0, 1.0, 0.045, 0.12), ("VIF", 2.0, math.nan, math.nan, math.nan)],
+        columns=["test", "statistic", "df", "p_value", "p_bootstrap"],
+    )
+    table = chain_table(tests)
+    assert heads(table)[0][-1] == "p, bootstrap"
+    assert printed(table) == [["LM lag", "4.000", "1", "0.045", "0.120"], ["VIF", "2.000", "", "–", "–"]]
+    assert printed(chain_table(tests.drop(columns="p_bootstrap")))[0] == ["LM lag", "4.000**", "1", "0.045"]

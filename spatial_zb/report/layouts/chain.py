@@ -25,25 +25,34 @@ def chain_table(
     notes: Sequence[Label] = (),
     style: TableStyle | None = None,
 ) -> Table:
-    """Lay out a chain of tests: ``test, statistic, df, p_value``; a test that is not defined has dashes."""
+    """Lay out a chain of tests: ``test, statistic, df, p_value``; a test that is not defined has dashes.
+
+    With ``p_bootstrap`` the bootstrap's p-values get a column of their own, and the stars go by them.
+    """
     style = style or TableStyle()
+    resampled = "p_bootstrap" in tests.columns
     rows = []
     for record in tests.to_dict("records"):
         statistic, p_value, df = (real(record[name]) for name in ("statistic", "p_value", "df"))
-        stars = style.count_stars(p_value) if math.isfinite(statistic) else 0
-        cells = (
+        again = real(record["p_bootstrap"]) if resampled else math.nan
+        stars = (
+            style.count_stars(again if math.isfinite(again) else p_value) if math.isfinite(statistic) else 0
+        )
+        cells = [
             Number(statistic, style.digits, stars),
             Number(df, 0) if math.isfinite(df) else "",
             Number(p_value, style.digits, notation="p_value") if math.isfinite(p_value) else None,
-        )
+        ]
+        cells += [Number(again, style.digits, notation="p_value")] if resampled else []
         rows.append(body(Text.of(record["test"]), *cells))
-    heads = (WORDS["test"], WORDS["statistic"], WORDS["df"], Text("p", "p 值"))
+    heads = [WORDS["test"], WORDS["statistic"], WORDS["df"], Text("p", "p 值")]
+    heads += [Text("p, bootstrap", "自助法 p 值")] if resampled else []
     return Table(
         title=titled(title, "Specification tests", "设定检验"),
         key=key,
         header=([HeaderCell(head) for head in heads],),
         rows=tuple(rows),
-        alignment=("l", "r", "r", "r"),
+        alignment=("l", *("r" for _ in heads[1:])),
         notes=(*stars_note(style), MISSING, *map(Text.of, notes)),
     )
 
