@@ -129,10 +129,7 @@ class Bootstrap:
 
     def bias_corrected(self, of: Literal["mean", "median"] = "mean") -> pd.Series:
         """Estimates less their bias: θ̂ − (mean of the replicates − centre), or that which moves the median."""
-        if of not in ("mean", "median"):
-            raise SpecificationError(f'of must be "mean" or "median", not {of!r}.')
-        middle = self.draws.mean(axis=0) if of == "mean" else np.median(self.draws, axis=0)
-        return (self.fit.params - (middle - self.centre)).rename("estimate")
+        return less_bias(self.fit.params, self.draws, self.centre, of)
 
     def glance(self) -> pd.DataFrame:
         """The fit in one row, and how it was resampled."""
@@ -431,6 +428,14 @@ def _left_out_together(fit: Fit, model: SampleModel, kept: NDArray[np.bool_]) ->
     if fit.estimator == "direct" and fit.df_resid:
         degrees -= sample.absorbed
     return np.array([*found.delta[0], *spatial, found.sigma2[0] * sample.observations / degrees])
+
+
+def less_bias(params: pd.Series, draws: Array, centre: Array, of: Literal["mean", "median"]) -> pd.Series:
+    """θ̂ − (mean or median of the replicates − centre), by term; refuses another ``of``."""
+    if of not in ("mean", "median"):
+        raise SpecificationError(f'of must be "mean" or "median", not {of!r}.')
+    middle = draws.mean(axis=0) if of == "mean" else np.median(draws, axis=0)
+    return (params - (middle - centre)).rename("estimate")
 
 
 @dataclass(frozen=True, slots=True)

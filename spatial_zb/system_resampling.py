@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from spatial_zb.resampling import (
     Interval,
     Sample,
     all_plus,
+    less_bias,
     stacked_results,
 )
 from spatial_zb.system_effects import sources_of
@@ -75,6 +76,13 @@ class SystemBootstrap:
         point, error = self.fit.params.to_numpy(), self.fit.bse.to_numpy()
         sample = Sample(point, error, self.draws, errors, self.centre, jackknife)
         return pd.DataFrame(sample.table(interval, alpha), index=self.fit.params.index).reset_index()
+
+    def bias_corrected(self, of: Literal["mean", "median"] = "mean") -> pd.Series:
+        """Estimates less their bias, by equation and term, see :meth:`spatial_zb.resampling.Bootstrap.bias_corrected`.
+
+        Needed for the spatial lags under a dense W, which the likelihood puts too low (docs/validation/system.md).
+        """
+        return less_bias(self.fit.params, self.draws, self.centre, of)
 
     def effects(self, interval: Interval = "percentile", alpha: float = 0.05) -> pd.DataFrame:
         """Response, source, effect, estimate, bias, std_error, p_value, conf_low, conf_high.

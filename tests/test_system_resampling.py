@@ -113,3 +113,12 @@ def test_random_effects_are_refused():
         fit = zb.fit_system(random, panel, ring(24), "3sls")
     with pytest.raises(zb.SpecificationError, match="random"):
         zb.bootstrap(fit, 99)
+
+
+def test_bias_correction_takes_the_bias_off():
+    result = zb.bootstrap(example("3sls"), 99, "parametric", rng=1)
+    bias = result.tidy().set_index(["equation", "term"])["bias"]
+    assert np.allclose(result.bias_corrected(), result.fit.params - bias)
+    assert list(result.bias_corrected("median").index) == list(result.fit.params.index)
+    with pytest.raises(zb.SpecificationError, match='"mean" or "median"'):
+        result.bias_corrected("mode")
