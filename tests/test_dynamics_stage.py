@@ -20,7 +20,7 @@ from spatial_zb import (
     theil_decomposition,
 )
 from spatial_zb.pipeline.running import run
-from spatial_zb.report.dynamics_layouts import speed_table
+from spatial_zb.report.layouts.dynamics import speed_table
 from spatial_zb.report.tables import Number
 from spatial_zb.text import Text
 

@@ -136,7 +136,7 @@ def _converged(grid: Grid) -> Grid:
 
 def _tested(base: Base) -> CurveTest | None:
     """The joint test over the main sample, written as a table."""
-    from spatial_zb.report.robustness_layouts import curve_table
+    from spatial_zb.report.layouts.robustness import curve_table
 
     job, asked = base.job, base.asked
     if asked.curve is None or asked.term not in base.spec.x:
@@ -182,7 +182,7 @@ def _tested(base: Base) -> CurveTest | None:
 
 
 def _side_by_side(base: Base) -> Text | None:
-    from spatial_zb.report.comparison_layouts import criteria_table, nonnested_table
+    from spatial_zb.report.layouts.comparison import criteria_table, nonnested_table
 
     job, asked = base.job, base.asked
     fits = _fits(base, asked.models or (base.spec.family,))
@@ -255,7 +255,7 @@ def _without_w(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _by_weights(base: Base) -> None:
     """The base model under every W, as papers print it."""
-    from spatial_zb.report.comparison_layouts import by_weights_table
+    from spatial_zb.report.layouts.comparison import by_weights_table
 
     job = base.job
     columns = []
@@ -288,8 +288,8 @@ def _by_weights(base: Base) -> None:
 
 
 def _probabilities(base: Base) -> ModelProbabilities | None:
-    from spatial_zb.report.comparison_layouts import probabilities_table, sensitivity_table
     from spatial_zb.report.figures_studies import probability_figure
+    from spatial_zb.report.layouts.comparison import probabilities_table, sensitivity_table
 
     job, asked = base.job, base.asked.probabilities
     if asked is None:
@@ -355,7 +355,7 @@ def _probable(base: Base, found: ModelProbabilities) -> Text:
 
 def _battery(base: Base) -> Text | None:
     from spatial_zb.report.comparison_reading import battery_reading
-    from spatial_zb.report.robustness_layouts import influence_table, robustness_table
+    from spatial_zb.report.layouts.robustness import influence_table, robustness_table
 
     job, asked = base.job, base.asked
     if asked.robustness is None:

@@ -16,7 +16,7 @@ __all__ = ["write_concentration"]
 
 def write_concentration(job: Job, names: Mapping[str, Text]) -> None:
     """The tables of ``[concentration]``: sectors by period, pairs of sectors and units in the ends of the sample."""
-    from spatial_zb.report.concentration_layouts import pairs_table, sectors_table, units_table
+    from spatial_zb.report.layouts.concentration import pairs_table, sectors_table, units_table
 
     chosen, study = job.study.concentration, job.study
     if chosen is None:

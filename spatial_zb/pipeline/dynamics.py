@@ -64,8 +64,8 @@ def _shown(job: Job, panel: Panel) -> list[int]:
 
 
 def _densities(job: Job, panel: Panel) -> None:
-    from spatial_zb.report.dynamics_layouts import density_table
     from spatial_zb.report.figures_distribution import density_figure
+    from spatial_zb.report.layouts.dynamics import density_table
 
     chosen = job.study.dynamics
     if not chosen.densities:
@@ -93,7 +93,7 @@ def _densities(job: Job, panel: Panel) -> None:
 
 
 def _ellipse(job: Job, panel: Panel, variable: str) -> None:
-    from spatial_zb.report.dynamics_layouts import ellipse_table
+    from spatial_zb.report.layouts.dynamics import ellipse_table
     from spatial_zb.report.maps_ellipse import ellipse_map
 
     polygons = job.prepared.polygons(job.study.main_sample)
@@ -140,7 +140,7 @@ def _groups(job: Job, panel: Panel) -> pd.Series:
 
 
 def _inequality(job: Job, panel: Panel, variable: str) -> None:
-    from spatial_zb.report.dynamics_layouts import inequality_table
+    from spatial_zb.report.layouts.dynamics import inequality_table
 
     chosen = job.study.dynamics
     groups = _groups(job, panel)
@@ -169,7 +169,7 @@ def _inequality(job: Job, panel: Panel, variable: str) -> None:
 
 
 def _sigma(job: Job, panel: Panel) -> None:
-    from spatial_zb.report.dynamics_layouts import sigma_table
+    from spatial_zb.report.layouts.dynamics import sigma_table
 
     chosen = job.study.dynamics
     groups = None if chosen.groups is None else _groups(job, panel)
@@ -184,8 +184,8 @@ def _sigma(job: Job, panel: Panel) -> None:
 
 def _beta(job: Job, panel: Panel) -> list[Text]:
     """Growth regressions, their speeds, and one sentence on each variable's."""
-    from spatial_zb.report.dynamics_layouts import speed_table
     from spatial_zb.report.layouts import regression_table
+    from spatial_zb.report.layouts.dynamics import speed_table
 
     speeds, reading = [], []
     for variable in job.study.dynamics.beta:

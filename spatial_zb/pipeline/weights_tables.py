@@ -13,7 +13,7 @@ __all__ = ["write_weights"]
 
 def write_weights(job: Job) -> None:
     """One row per matrix; with two or more, their overlap and correlation, and a warning of those nearly one."""
-    from spatial_zb.report.weights_layouts import overlap_table, weights_table
+    from spatial_zb.report.layouts.weights import overlap_table, weights_table
 
     study = job.study
     matrices = {name: job.prepared.weights(name, study.main_sample) for name in study.weights}

@@ -355,7 +355,8 @@ def test_a_dense_matrix_and_few_clusters_are_said():
     W = Weights(sparse.csr_array(matrix), ring(20).ids, "dense").standardise("row")
     data = simulate_system(system(), W, 8, TRUTH, rng=0)
     assert "'dense' links nearly all units" in messages(system(), data, W)
-    assert "links nearly all" not in messages(system(), data, W, method="fiml")
+    assert 'use method="fiml"' in messages(system(), data, W)
+    assert "bias_corrected()" in messages(system(), data, W, method="fiml")
     assert "20 units are few for a cluster" in messages(system(), data, W, covariance="cluster")
 
 

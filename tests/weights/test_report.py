@@ -12,8 +12,8 @@ from scipy import sparse
 from shapely.geometry import box
 
 from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError
+from spatial_zb.report.layouts.weights import overlap_table, weights_table
 from spatial_zb.report.tables import Number
-from spatial_zb.report.weights_layouts import overlap_table, weights_table
 from spatial_zb.text import Text
 from spatial_zb.weights import Weights, compare_weights
 
