@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from spatial_zb.data.expressions import FUNCTIONS, compile_expressions
 from spatial_zb.data.missing import RULES
 from spatial_zb.errors import SpecificationError
-from spatial_zb.study import FUNCTIONS as STUDY_FUNCTIONS
 from spatial_zb.study import Missing, Study, load_study
+from spatial_zb.study.values import FUNCTIONS as STUDY_FUNCTIONS
 from spatial_zb.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -665,9 +665,9 @@ def test_every_kind_of_weights_can_be_written(project: Path, kind: str) -> None:
 
 def test_every_kind_has_a_builder() -> None:
     from spatial_zb.pipeline.weights import _BUILDERS
-    from spatial_zb.study import _WEIGHTS
+    from spatial_zb.study.sections import WEIGHT_KINDS
 
-    assert set(_BUILDERS) == set(_WEIGHTS) == set(KINDS)
+    assert set(_BUILDERS) == set(WEIGHT_KINDS) == set(KINDS)
 
 
 def test_base_periods_are_a_span(project: Path) -> None:

@@ -1,0 +1,110 @@
+"""Where a setting stands in the file, and the mistakes found so far."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from spatial_zb.errors import SpecificationError, listed
+
+__all__ = [
+    "Problems",
+    "lines_of",
+    "meant",
+    "place_of",
+]
+
+_KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
+_DOTTED = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
+_HEADING = re.compile(rf"\s*(\[\[?)[ \t]*({_DOTTED})[ \t]*\]")
+_ENTRY = re.compile(rf"\s*({_DOTTED})[ \t]*=")
+_OPAQUE = re.compile(
+    r'"""(?:[^\\]|\\.)*?"{3,5}' + r"|'''.*?'{3,5}" + r'|"(?:[^"\\\n]|\\.)*"|' + r"'[^'\n]*'|#[^\n]*",
+    re.DOTALL,
+)
+
+
+def _opaque(match: re.Match[str]) -> str:
+    """Keep the quotes and the line count of a string, drop what looks like syntax in it, and comments."""
+    text = match.group()
+    if text.startswith("#"):
+        return ""
+    if text.startswith(('"""', "'''")):
+        return "\n" * text.count("\n")
+    return re.sub(r"[\[\]{}=#]", "_", text)
+
+
+def _parts(dotted: str) -> list[str]:
+    return [key.strip("\"'") for key in re.findall(_KEY, dotted)]
+
+
+def lines_of(text: str) -> dict[str, int]:
+    """Find the line of every heading and key of a TOML text that tomllib has already accepted."""
+    lines: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    table: list[str] = []
+    depth = 0
+    for number, line in enumerate(_OPAQUE.sub(_opaque, text).split("\n"), start=1):
+        if depth == 0 and (heading := _HEADING.match(line)):
+            table = _parts(heading.group(2))
+            if heading.group(1) == "[[":
+                dotted = ".".join(table)
+                counts[dotted] = counts.get(dotted, 0) + 1
+                table = [*table[:-1], f"{table[-1]}[{counts[dotted]}]"]
+            lines.setdefault(".".join(table), number)
+            continue
+        if depth == 0 and (entry := _ENTRY.match(line)):
+            lines.setdefault(".".join([*table, *_parts(entry.group(1))]), number)
+        depth += sum(line.count(mark) for mark in "[{") - sum(line.count(mark) for mark in "]}")
+    return lines
+
+
+def _line(dotted: str, lines: Mapping[str, int]) -> int | None:
+    """Line of a place, or of the nearest place around it that is written in the file."""
+    while dotted:
+        if dotted in lines:
+            return lines[dotted]
+        dotted = dotted.rpartition(".")[0]
+    return None
+
+
+def place_of(dotted: str, lines: Mapping[str, int]) -> str:
+    line = _line(dotted, lines)
+    return dotted if line is None else f"{dotted} (line {line})"
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Suggest the nearest known word, or list what is known."""
+    known = list(dict.fromkeys(str(item) for item in known))
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known here: {listed(known, limit=20)}." if known else "none is known here."
+
+
+class Problems:
+    """Mistakes found so far, to be reported together in the order of the file."""
+
+    def __init__(self, lines: Mapping[str, int]) -> None:
+        self.lines = lines
+        self.found: list[tuple[str, str]] = []
+
+    def add(self, dotted: str, message: str) -> None:
+        if (dotted, message) not in self.found:
+            self.found.append((dotted, message))
+
+    def unknown(self, dotted: str, what: str, word: str, known: Iterable[str]) -> None:
+        self.add(dotted, f"{what} {word!r} is not known; {meant(word, known)}")
+
+    def raise_any(self, path: Path) -> None:
+        if not self.found:
+            return
+        ordered = sorted(self.found, key=lambda problem: _line(problem[0], self.lines) or 0)
+        entries = [
+            f"  {number}. {place_of(dotted, self.lines)}: {message}"
+            for number, (dotted, message) in enumerate(ordered, start=1)
+        ]
+        count = "1 mistake" if len(entries) == 1 else f"{len(entries)} mistakes"
+        raise SpecificationError(f"{path.name} has {count}; nothing was run.\n" + "\n".join(entries))

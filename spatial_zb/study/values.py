@@ -1,0 +1,187 @@
+"""Values of a study file: text in two languages, names, periods, choices, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+)
+
+from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.text import Text
+
+__all__ = [
+    "FUNCTIONS",
+    "MAX_BYTES",
+    "RESERVED",
+    "STUDY_VERSION",
+    "Alone",
+    "Base",
+    "Choice",
+    "CovarianceKind",
+    "EffectsKind",
+    "EstimatorKind",
+    "Family",
+    "FigureFormat",
+    "Finite",
+    "Islands",
+    "Label",
+    "Listed",
+    "Metric",
+    "Names",
+    "Normalisation",
+    "Periods",
+    "Positive",
+    "Share",
+    "Shares",
+    "Some",
+    "SomeNames",
+    "Span",
+    "TableFormat",
+    "Word",
+    "as_tuple",
+    "as_where",
+    "by_period",
+    "distinct",
+    "filled",
+    "from_list",
+    "replicates",
+    "slug",
+]
+
+STUDY_VERSION = 1
+MAX_BYTES = 1_000_000
+
+# Words of result tables: a variable of this name could not be told from a parameter.
+RESERVED = frozenset({"rho", "lam", "tau", "eta", "sigma2", "unit", "period"})
+FUNCTIONS = frozenset({"log", "log1p", "exp", "sqrt", "abs", "lq", "hhi", "krugman"})
+
+
+def _as_text(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
+    texts = value.values() if isinstance(value, Mapping) else [value]
+    if not all(isinstance(text, str) and text.strip() for text in texts):
+        raise ValueError(f"must be text or {{ en = ..., zh = ... }}, not {value!r}")
+    try:
+        return Text.of(value)  # type: ignore[arg-type]
+    except SpecificationError:
+        raise ValueError(f"must be text or {{ en = ..., zh = ... }}, not {value!r}") from None
+
+
+def from_list(value: object) -> object:
+    """TOML has lists, frozen models have tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def as_tuple(value: object) -> object:
+    """Make a tuple of a list, or of a single value that stands without brackets."""
+    return (value,) if isinstance(value, str | int | float) else from_list(value)
+
+
+def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    repeated = sorted({str(value) for value in values if values.count(value) > 1})
+    if repeated:
+        raise ValueError(f"names {listed(repeated)} more than once")
+    return values
+
+
+def filled(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:
+        raise ValueError("must not be empty")
+    return values
+
+
+def _ordered(periods: tuple[int, int]) -> tuple[int, int]:
+    if periods[0] > periods[1]:
+        raise ValueError(f"must be [first, last], not {list(periods)}")
+    return periods
+
+
+def by_period(value: object) -> object:
+    """Turn the text keys of a TOML table into periods."""
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError("must be a table of one number per period, such as 2007 = 7.604")
+    wrong = [key for key in value if not re.fullmatch(r"\d{1,4}", key)]
+    if wrong:
+        raise ValueError(f"has keys that are not periods: {listed(wrong)}")
+    return {int(key): number for key, number in value.items()}
+
+
+def _as_base(value: object) -> object:
+    """``"mean"``, or a span of periods; one period is a span of itself."""
+    span = (value, value) if type(value) is int else from_list(value)
+    whole = isinstance(span, tuple) and len(span) == 2 and all(type(period) is int for period in span)
+    if value != "mean" and not whole:
+        raise ValueError(f"must be 'mean', [first, last] or one period, not {value!r}")
+    return _ordered(span) if whole else value  # type: ignore[arg-type]
+
+
+def _as_islands(value: object) -> object:
+    """A policy, or a tuple of pairs of ids."""
+    return tuple(map(from_list, value)) if isinstance(value, list) else value
+
+
+def _known_islands(value: object) -> object:
+    pairs = isinstance(value, tuple) and all(
+        isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(unit, str) for unit in pair)
+        for pair in value
+    )
+    if not (pairs and value) and value not in ("error", "nearest", "zero"):
+        raise ValueError(
+            f"must be 'error', 'nearest', 'zero' or pairs of ids such as [[\"330900\", \"330200\"]], not {value!r}"
+            + ("; leave the unit out of the sample instead" if value == "drop" else "")
+        )
+    return value
+
+
+def replicates(number: int) -> int:
+    if 0 < number < 99:
+        raise ValueError(f"must be 0 or at least 99, not {number}")
+    return number
+
+
+def slug(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
+        raise ValueError(f"names a folder: use small letters a-z, digits, _ and - only, not {name!r}")
+    return name
+
+
+def as_where(value: object) -> object:
+    return {key: as_tuple(kept) for key, kept in value.items()} if isinstance(value, Mapping) else value
+
+
+Word = Annotated[str, Field(min_length=1, max_length=2000)]
+Label = Annotated[Text, BeforeValidator(_as_text)]
+Names = Annotated[tuple[Word, ...], BeforeValidator(as_tuple), AfterValidator(distinct)]
+Listed = Annotated[tuple[Word, ...], BeforeValidator(from_list), AfterValidator(distinct)]
+SomeNames = Annotated[Names, AfterValidator(filled)]
+Periods = Annotated[tuple[int, ...], BeforeValidator(as_tuple), AfterValidator(distinct)]
+Span = Annotated[tuple[int, int], BeforeValidator(as_tuple), AfterValidator(_ordered)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+EstimatorKind = Literal["lee_yu", "direct", "gmm"]
+CovarianceKind = Literal[
+    "information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac", "robust"
+]
+Family = Literal["OLS", "SLX", "SAR", "SDM", "SEM", "SDEM", "SAC", "GNS"]
+EffectsKind = Literal["none", "unit", "time", "two_way", "random"]
+Share = Annotated[float, Field(gt=0, lt=0.5, allow_inf_nan=False)]
+Normalisation = Literal["none", "row", "spectral", "minmax"]
+Islands = Annotated[Any, BeforeValidator(_as_islands), AfterValidator(_known_islands)]
+Alone = Literal["error", "zero"]
+Metric = Literal["geodesic", "projected"]
+Base = Annotated[Any, BeforeValidator(_as_base)]
+Shares = Annotated[tuple[Share, ...], BeforeValidator(as_tuple), AfterValidator(distinct)]
+TableFormat = Literal["csv", "xlsx", "docx", "tex", "html", "md"]
+FigureFormat = Literal["png", "svg", "pdf", "tiff"]
+
+Choice = TypeVar("Choice")
+Some = Annotated[
+    tuple[Choice, ...], BeforeValidator(as_tuple), AfterValidator(distinct), AfterValidator(filled)
+]

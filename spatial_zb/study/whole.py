@@ -1,0 +1,162 @@
+"""A whole study, checked and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from spatial_zb.study.places import place_of
+from spatial_zb.study.sections import (
+    LISTS,
+    NAMED,
+    Compare,
+    Concentration,
+    Constant,
+    Coupling,
+    Data,
+    Dynamics,
+    Figures,
+    General,
+    Index,
+    Maps,
+    Missing,
+    Model,
+    Moran,
+    Output,
+    Regions,
+    Sample,
+    Suspect,
+    System,
+    Variable,
+    Weight,
+    WeightsFile,
+)
+from spatial_zb.study.values import STUDY_VERSION
+
+__all__ = [
+    "Study",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A checked study: what its file says, where the file is, and which bytes it had.
+
+    Attributes
+    ----------
+    path, root : Path
+        The study file and the project folder that its paths start from.
+    sha256 : str
+        Of the bytes of the study file.
+    general, regions, data, moran, concentration, dynamics, compare, maps, figures, output
+        The single tables (``[study]`` is ``general``); ``moran``, ``compare``, ``maps`` and ``figures`` are None
+        where absent.
+    constants, variables, indices, coupling, weights, samples, models, systems
+        Read-only mappings by name, in the order of the file; every item knows its ``name``.
+    missing, suspect
+        Tuples of :class:`Missing` and :class:`Suspect`, in the order of the file.
+    lines : mapping of str to int
+        Line of every dotted place, for messages: see :meth:`place`.
+    """
+
+    path: Path
+    root: Path
+    sha256: str
+    general: General
+    regions: Regions
+    data: Data
+    constants: Mapping[str, Constant]
+    variables: Mapping[str, Variable]
+    indices: Mapping[str, Index]
+    coupling: Mapping[str, Coupling]
+    weights: Mapping[str, Weight]
+    samples: Mapping[str, Sample]
+    models: Mapping[str, Model]
+    systems: Mapping[str, System]
+    missing: tuple[Missing, ...]
+    suspect: tuple[Suspect, ...]
+    moran: Moran | None
+    concentration: Concentration | None
+    dynamics: Dynamics | None
+    compare: Compare | None
+    maps: Maps | None
+    figures: Figures | None
+    output: Output
+    lines: Mapping[str, int] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Slug of the study: the name of its results folder."""
+        return self.general.name
+
+    @property
+    def main_sample(self) -> str:
+        """Name of the sample used where a table names none."""
+        return self.general.sample or next(iter(self.samples))
+
+    def samples_of(self, part: Moran | Model | System | Compare) -> tuple[str, ...]:
+        """Names of the samples of a Moran table or model: those it lists, else the main sample."""
+        return part.samples or (self.main_sample,)
+
+    def weights_of(self, part: Moran | Model | System | Compare) -> tuple[str, ...]:
+        """Names of the weights it lists; else all for Moran tables and comparisons, the first of the file for a model."""
+        every = tuple(self.weights)
+        return part.weights or (every if isinstance(part, Moran | Compare) else every[:1])
+
+    @property
+    def results(self) -> Path:
+        """Folder that the results go to."""
+        return self.root / self.output.folder / self.general.name
+
+    def file(self, relative: str) -> Path:
+        """Where a file named in the study is on disk."""
+        return self.root / relative
+
+    def with_language(self, language: Literal["en", "zh", "both"]) -> Study:
+        """Give the same study with its tables and figures in another language."""
+        return replace(self, general=self.general.model_copy(update={"language": language}))
+
+    def files(self) -> dict[str, Path]:
+        """Input files by role: regions, data, reference, codebook, weights.<name> (those that are named)."""
+        named = {
+            "regions": self.regions.file,
+            "data": self.data.file,
+            "reference": self.data.reference,
+            "codebook": self.data.codebook,
+        }
+        named |= {f"weights.{n}": w.file for n, w in self.weights.items() if isinstance(w, WeightsFile)}
+        return {role: self.file(text) for role, text in named.items() if text is not None}
+
+    def rules(self) -> dict[str, str]:
+        """Rule for blank cells by column, as :func:`spatial_zb.data.missing.fill_missing` takes it."""
+        return {column: entry.rule for entry in self.missing for column in entry.columns}
+
+    def place(self, dotted: str) -> str:
+        """Say where a setting is, for a message: ``"variables.talent.expression (line 41)"``."""
+        return place_of(dotted, self.lines)
+
+    def settings(self) -> dict[str, Any]:
+        """Give all settings, defaults included, as plain dicts, lists and numbers for the manifest."""
+        single = {"study": self.general, "regions": self.regions, "data": self.data, "output": self.output}
+        single |= {
+            "moran": self.moran,
+            "concentration": self.concentration,
+            "dynamics": self.dynamics,
+            "compare": self.compare,
+            "maps": self.maps,
+        }
+        single |= {"figures": self.figures}
+        plain: dict[str, Any] = {"version": STUDY_VERSION}
+        plain |= {key: part.model_dump(mode="json") for key, part in single.items() if part is not None}
+        for key in LISTS:
+            plain[key] = [part.model_dump(mode="json") for part in getattr(self, key)]
+        for key in NAMED:
+            named = getattr(self, key)
+            if key in ("indices", "coupling") and not named:
+                continue
+            plain[key] = {
+                name: part.model_dump(mode="json", exclude={"name"}) for name, part in named.items()
+            }
+        return plain
