@@ -104,7 +104,9 @@ class Row:
     def named(self, labels: Mapping[str, Text]) -> Text:
         """The test's name, with its variable in the words of ``labels``, a spatial lag as W × them."""
         words, of = TESTS[self.test], Text.of(self.of) if self.of else Text("", "")
-        if self.of in labels:
+        if self.of == "pooled":
+            of = Text("pooled", "（混合）")
+        elif self.of in labels:
             of = labels[self.of]
         elif self.of.removeprefix("W_") in labels:
             label = labels[self.of.removeprefix("W_")]
