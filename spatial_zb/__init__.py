@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from spatial_zb.execute import ResultStore
     from spatial_zb.explore import (
         bivariate_moran,
+        esda_statistic,
         geary,
         general_g,
         lee,
@@ -137,6 +138,7 @@ _HOMES = {
     "WorkerError": "errors",
     "ResultStore": "execute",
     "bivariate_moran": "explore",
+    "esda_statistic": "explore",
     "geary": "explore",
     "general_g": "explore",
     "lee": "explore",
@@ -200,6 +202,7 @@ __all__ = [
     "effects_by_order",
     "effects_by_unit",
     "effects_path",
+    "esda_statistic",
     "feedback_decomposition",
     "fit_durbin",
     "fit_system",

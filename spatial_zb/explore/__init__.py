@@ -5,6 +5,7 @@
 """
 
 from spatial_zb.explore.local import local_bivariate_moran, local_g, local_moran
+from spatial_zb.explore.others import esda_statistic
 from spatial_zb.explore.overall import bivariate_moran, geary, general_g, lee, moran, pooled_moran
 from spatial_zb.explore.residuals import residual_moran
 from spatial_zb.explore.tables import LocalTable, MoranTable, StatisticTable
@@ -14,6 +15,7 @@ __all__ = [
     "MoranTable",
     "StatisticTable",
     "bivariate_moran",
+    "esda_statistic",
     "geary",
     "general_g",
     "lee",
