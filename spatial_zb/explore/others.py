@@ -65,7 +65,7 @@ def esda_statistic(
         )
     graph, out = weights.to_graph(), {}
     before = np.random.get_state()  # noqa: NPY002 - the stream that esda draws from
-    np.random.seed(rng)  # noqa: NPY002
+    np.random.set_state(np.random.RandomState(rng).get_state())  # noqa: NPY002 - put back below
     try:
         for period, values in zip(ordered.periods, ordered.array(names), strict=True):
             out[period] = _one(statistic, name, period, [np.array(v) for v in values.T], graph, options)
