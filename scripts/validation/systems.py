@@ -69,8 +69,10 @@ READING = """
 - Dense inverse distance with two-way effects: what the period effects leave of Wy is nearly proportional to y. Instrumental
   estimates of the own spillover are off by +0.10 to +0.18 even at n = 90 with a first-stage F above 100, which does not see
   it; their RMSE is 0.3–0.5 for n ≥ 41, and 55 %, 30 % and 17 % of the 2SLS systems are unstable at n = 11, 41, 90. FIML is
-  off by 0.00–0.07 for n ≥ 41 and covers 91–97 %. The fit warns when W is dense, time effects are on and the method is
-  instrumental. ψ and λ together are hard to tell apart there: 54 %, 23 % and 8 % of the FIML fits have no maximum.
+  off by 0.00–0.07 for n ≥ 41 in 300 panels, where a median is known to 0.03, and covers 91–97 %; in 1,000 and 600 panels
+  of their own (below) it is within 0.03. The fit warns when W is dense and time effects are on: by instruments it names
+  FIML, by FIML the bootstrap's bias. ψ and λ together are hard to tell apart there: 54 %, 23 % and 8 % of the FIML fits
+  have no maximum.
 - A first-stage F above 10 is therefore no assurance with a dense W. Below 10 (dense, n = 11) intervals of γ cover 88–92 %.
 - Sargan's J rejects a true system in 3–9 %; Hansen's robust J in 4–12 %.
 """
@@ -284,8 +286,11 @@ def resample(
             return []
         result = zb.bootstrap(fit, replicates, rng=again)
         tables = {"standard_error": (fit.tidy(), spatial_effects(fit).tidy())}
-        for interval in ("percentile", "basic", "bca", "studentised"):
-            tables[interval] = (result.tidy(interval), result.effects(interval))
+        try:
+            for interval in ("percentile", "basic", "bca", "studentised"):
+                tables[interval] = (result.tidy(interval), result.effects(interval))
+        except zb.ConvergenceError:  # most replicates are unstable systems: there are no intervals of effects
+            return []
     rows = []
     for interval, (terms, effects) in tables.items():
         kept = terms[terms["equation"] == "industry"]
@@ -297,7 +302,7 @@ def resample(
     return rows
 
 
-def run_resampled(replications: int = 100, replicates: int = 99, workers: int = 1) -> None:
+def run_resampled(replications: int = 40, replicates: int = 99, workers: int = 1) -> None:
     """Coverage of intervals by resampling, cell by cell."""
     seeds = np.random.SeedSequence([SEED, 1]).spawn(len(RESAMPLED_CELLS))
     roots = dict(zip(RESAMPLED_CELLS, seeds, strict=True))
