@@ -187,7 +187,8 @@ def page(
         "| estimators: bias, errors, coverage | [small_sample.csv](small_sample.csv) | [small_sample.md](small_sample.md) |",
         "| intervals by resampling and by likelihood ratio | [resampled.csv](resampled.csv) | below |",
         "| size of the tests | [test_size.csv](test_size.csv) | [test_size.md](test_size.md) |",
-        "| systems | [system.csv](system.csv), [system_resampled.csv](system_resampled.csv) | [system.md](system.md) |",
+        "| systems | [system.csv](system.csv), [system_resampled.csv](system_resampled.csv), "
+        "[system_corrected.csv](system_corrected.csv) | [system.md](system.md) |",
         "| the same by spreg | [other_software.csv](other_software.csv) | below |",
         "| verdicts | [study_verdicts.csv](study_verdicts.csv) | below |",
         "",
