@@ -34,10 +34,16 @@ def describe(job: Job) -> list[Text]:
             panel, names, labels=prepared.labels, notes=prepared.sources, style=style
         )
     )
-    if len(names) > 1:
+    related = list(dict.fromkeys(n for m in study.models.values() for n in (m.y, *m.x))) or names
+    if len(related) > 1:
         job.table(
             lambda style: layouts.correlations_table(
-                panel, names, _regressors(study), labels=prepared.labels, notes=prepared.sources, style=style
+                panel,
+                related,
+                _regressors(study),
+                labels=prepared.labels,
+                notes=prepared.sources,
+                style=style,
             )
         )
     if len(prepared.filled):
