@@ -104,7 +104,14 @@ def diagnose(
     case = _case(spec, panel, W, estimator)
     rows = _rows(case, tuple(GROUPS))
     table = TestTable(
-        tuple(rows), spec, case.weights.label, estimator, case.effects, case.weights.n, len(panel.periods)
+        tuple(rows),
+        spec,
+        case.weights.label,
+        estimator,
+        case.effects,
+        case.weights.n,
+        len(panel.periods),
+        dense=case.weights.dense,
     )
     if bootstrap:
         from spatial_zb.null_panels import bootstrap_p_values

@@ -11,7 +11,7 @@ from spatial_zb.errors import SpatialZbWarning
 from spatial_zb.recommendation import Row, TestTable
 from spatial_zb.text import Text
 
-__all__ = ["INSTEAD", "MEASURED", "with_measured_sizes"]
+__all__ = ["DENSE", "INSTEAD", "MEASURED", "with_measured_sizes"]
 
 #: Rejection of a true hypothesis at 5 %, for the tests that leave 3.5-6.5 %, by (unit or two-way effects, n).
 #: Two regressors, T = 11, normal errors, contiguity; all tests in docs/validation/test_size.csv.
@@ -46,8 +46,90 @@ MEASURED: dict[str, dict[tuple[str, int], float]] = {
         ("two_way", 41): 0.1083,
     },
 }
-#: Up to how many units the figures of each measured n are taken to hold.
+#: The same where every unit is a neighbour of every other (inverse distance), 1,000 panels.
+DENSE: dict[str, dict[tuple[str, int], float]] = {
+    "LR unit effects": {
+        ("unit", 11): 0.123,
+        ("unit", 41): 0.087,
+        ("unit", 90): 0.093,
+        ("two_way", 11): 0.127,
+        ("two_way", 41): 0.085,
+        ("two_way", 90): 0.115,
+    },
+    "LR time effects": {
+        ("unit", 11): 0.131,
+        ("unit", 41): 0.087,
+        ("unit", 90): 0.094,
+        ("two_way", 11): 0.125,
+        ("two_way", 41): 0.09,
+        ("two_way", 90): 0.082,
+    },
+    "LR unit and time effects": {
+        ("unit", 11): 0.119,
+        ("unit", 41): 0.081,
+        ("unit", 90): 0.091,
+        ("two_way", 11): 0.125,
+        ("two_way", 41): 0.083,
+        ("two_way", 90): 0.113,
+    },
+    "LM random effects (Breusch-Pagan)": {
+        ("unit", 11): 0.027,
+    },
+    "LM spatial error, marginal (BSK)": {
+        ("unit", 11): 0.025,
+        ("unit", 41): 0.032,
+        ("two_way", 90): 0.072,
+    },
+    "LM random effects and spatial error, joint (BSK)": {
+        ("unit", 41): 0.034,
+        ("two_way", 90): 0.076,
+    },
+    "LM lag, robust": {
+        ("two_way", 11): 0.067,
+    },
+    "F Durbin terms, OLS to SLX": {
+        ("two_way", 11): 0.068,
+    },
+    "Wald SDM to SAR": {
+        ("unit", 11): 0.075,
+        ("unit", 41): 0.072,
+        ("two_way", 11): 0.0732,
+    },
+    "LR SDM to SAR": {
+        ("unit", 11): 0.068,
+        ("unit", 41): 0.074,
+    },
+    "Wald SDM to SEM": {
+        ("unit", 11): 0.072,
+        ("unit", 41): 0.073,
+        ("two_way", 11): 0.0669,
+    },
+    "LR SDM to SEM": {
+        ("unit", 11): 0.069,
+        ("unit", 41): 0.068,
+    },
+    "Hausman": {
+        ("unit", 41): 0.1129,
+        ("unit", 90): 0.115,
+        ("two_way", 41): 0.1057,
+        ("two_way", 90): 0.1051,
+    },
+    "Hausman, spatial": {
+        ("unit", 11): 0.2353,
+        ("unit", 41): 0.3241,
+        ("unit", 90): 0.2976,
+        ("two_way", 41): 0.1842,
+        ("two_way", 90): 0.1817,
+    },
+    "Mundlak, spatial": {
+        ("two_way", 11): 0.069,
+        ("two_way", 41): 0.086,
+        ("two_way", 90): 0.09,
+    },
+}
+#: Up to how many units the figures of each measured n are taken to hold, for sparse and for dense W.
 REACH = ((11, 25), (41, 100))
+DENSE_REACH = ((11, 25), (41, 65), (90, 130))
 #: What to read in place of a test whose size is off.
 INSTEAD: dict[str, Text] = {
     "LR unit effects": Text("read F unit effects", "应看个体效应的 F 检验"),
@@ -60,13 +142,16 @@ INSTEAD: dict[str, Text] = {
     "Hausman": Text("read Mundlak", "应看 Mundlak 检验"),
     "Hausman, spatial": Text("read Mundlak, spatial", "应看空间 Mundlak 检验"),
 }
+#: Under a dense W what would be read instead is off as well.
+RESAMPLE = Text("read its bootstrap p-value", "应看其自助法 p 值")
 
 
 def _measured(table: TestTable, row: Row) -> tuple[int, float] | None:
     """The n at which the test's size was measured and the size, where it is off 5 %."""
-    n = next((measured for measured, reach in REACH if table.n_units <= reach), None)
+    sizes, reaches = (DENSE, DENSE_REACH) if table.dense else (MEASURED, REACH)
+    n = next((measured for measured, reach in reaches if table.n_units <= reach), None)
     kind = "two_way" if table.effects in ("time", "two_way") else "unit"
-    size = MEASURED.get(row.test, {}).get((kind, n)) if n else None
+    size = sizes.get(row.test, {}).get((kind, n)) if n else None
     return None if size is None or table.n_periods == 1 else (n, size)
 
 
@@ -78,7 +163,7 @@ def with_measured_sizes(table: TestTable) -> TestTable:
         found = _measured(table, row) if read else None
         if found is not None:
             n, size = found
-            instead = INSTEAD[row.test]
+            instead = RESAMPLE if table.dense else INSTEAD[row.test]
             said[row.test] = f"{row.test} ({100 * size:.0f} %; {instead.en})"
             note = Text(
                 f"{row.note.en}; rejects {100 * size:.1f} % of true hypotheses at n = {n}, T = 11: {instead.en}",

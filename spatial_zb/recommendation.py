@@ -128,6 +128,7 @@ class TestTable:
     n_units: int
     n_periods: int
     bootstrap: int = 0
+    dense: bool = False
 
     def tidy(self, language: Language = "en", labels: Mapping[str, Text] | None = None) -> pd.DataFrame:
         """Columns test, statistic, df, p_value, note; names and notes in one language; after a bootstrap p_bootstrap.

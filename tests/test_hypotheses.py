@@ -11,6 +11,7 @@ import pytest
 from dense_oracle import dense_system
 from scipy import sparse, stats
 
+import spatial_zb as zb
 from spatial_zb import (
     DurbinSpec,
     Panel,
@@ -24,7 +25,7 @@ from spatial_zb import (
 )
 from spatial_zb.core.diagnostics import weight_moments
 from spatial_zb.hypotheses import _case, _spatial_hausman, diagnose, lag_error_tests
-from spatial_zb.measured_sizes import INSTEAD, MEASURED
+from spatial_zb.measured_sizes import DENSE, INSTEAD, MEASURED
 from spatial_zb.recommendation import TESTS, Row, TestTable, decide, recommend
 from spatial_zb.text import Text
 
@@ -421,6 +422,27 @@ def test_the_measured_sizes_are_those_of_the_committed_simulation() -> None:
     assert set(table["test"]) == {t for t in TESTS if t not in ("VIF", "Condition number")}
     kept = {t.en.removeprefix("read ") for t in INSTEAD.values()}
     assert kept <= set(TESTS) - set(MEASURED)  # what is recommended keeps its level
+
+
+def test_sizes_under_a_dense_matrix_are_those_of_the_committed_simulation() -> None:
+    table = pd.read_csv(ROOT / "docs" / "validation" / "test_size.csv", keep_default_na=False)
+    dense = table[
+        (table["weights"] == "inverse distance") & ~table["usual"] & table["of"].isin(["", "pooled"])
+    ]
+    off = dense[~dense["size"].between(0.035, 0.065)]
+    there = {(t, e, n): s for t, e, n, s in off[["test", "effects", "n", "size"]].itertuples(index=False)}
+    here = {(t, *key): size for t, sizes in DENSE.items() for key, size in sizes.items()}
+    assert set(here) == set(there)
+    assert all(here[key] == pytest.approx(there[key], abs=1e-3) for key in here)
+
+
+def test_a_dense_matrix_has_its_own_sizes_and_is_sent_to_the_bootstrap(delta) -> None:
+    W = zb.weights.inverse_distance(delta).standardise("row")
+    panel = zb.simulate_durbin(W, 6, {"x": 1.0}, rng=1)
+    with pytest.warns(SpatialZbWarning, match=r"LR unit effects \(8 %; read its bootstrap p-value\)"):
+        table = diagnose(DurbinSpec("y", ["x"]), panel, W)
+    assert table.dense
+    assert not diagnose(spec_of(), panel_of(W9), W9).dense
 
 
 def test_tests_that_do_not_keep_their_level_are_named_with_what_to_read() -> None:

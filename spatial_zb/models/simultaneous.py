@@ -41,8 +41,6 @@ LIKELIHOOD = ("information", "sandwich")
 SMALL_N = 30
 #: Up to this many units a cluster covariance is too small (docs/validation/system.md).
 FEW_CLUSTERS = 30
-#: With time effects, a W with more than this share of all links leaves little of Wy but y itself.
-DENSE_LINKS = 0.5
 
 
 def fit_system(
@@ -378,8 +376,7 @@ def _say_what_matters(fit: SystemFit) -> None:
     if fit.covariance == "cluster" and n <= FEW_CLUSTERS:
         notes.append(f"{n} units are few for a cluster covariance: its standard errors are too small")
     timed = fit.spec.fixed_effects in ("time", "two_way")
-    dense = fit.weights.matrix.nnz > DENSE_LINKS * n * (n - 1)
-    if dense and timed and fit.spec.lags_endogenous:
+    if fit.weights.dense and timed and fit.spec.lags_endogenous:
         bias = (
             'leans low by about 0.03 in simulations: zb.bootstrap(fit, scheme="parametric").bias_corrected() is beside it'
             if fit.method == "fiml"

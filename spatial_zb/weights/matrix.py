@@ -215,6 +215,11 @@ class Weights:
         ordered = values.set_axis(text_ids(values.index)).loc[self.ids]
         return pd.Series(self.matrix @ ordered.to_numpy(float), index=self.ids, name=values.name)
 
+    @property
+    def dense(self) -> bool:
+        """Whether more than half of all pairs are linked, as under inverse distance without a cut-off."""
+        return self.matrix.nnz > 0.5 * self.n * (self.n - 1)
+
     def to_graph(self):
         """Give the libpysal ``Graph`` with the same ids; islands stay, as libpysal's zero self-links."""
         from libpysal.graph import Graph
