@@ -33,7 +33,7 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import residual_arrays
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.recommendation import EFFECTS_WORDS, TESTS, Row, TestTable
-from spatial_zb.simplification import wald_common_factor, wald_no_lags
+from spatial_zb.simplification import likelihood_ratio_of, wald_common_factor, wald_no_lags
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights, as_weights
 
@@ -495,12 +495,7 @@ def _sdm_to_sem(case: _Case) -> list[Row]:
 
 
 def _likelihood_ratio(case: _Case, test: str, larger: Fit, smaller: Fit, df: int, what: Text) -> Row:
-    value = 2 * (larger.log_likelihood - smaller.log_likelihood)
-    if value < -1e-6:
-        raise ConvergenceError(
-            "the larger model has the lower likelihood: one of the fits is not at its maximum."
-        )
-    return _chi2(test, max(value, 0.0), df, _likelihood_note(case, what))
+    return _chi2(test, likelihood_ratio_of(larger, smaller), df, _likelihood_note(case, what))
 
 
 # --- fixed effects, none or some

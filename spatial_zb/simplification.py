@@ -10,11 +10,18 @@ import pandas as pd
 from scipy import stats
 
 from spatial_zb.core.diagnostics import quadratic_form
-from spatial_zb.errors import SpatialZbWarning, SpecificationError
+from spatial_zb.errors import ConvergenceError, SpatialZbWarning, SpecificationError
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.spec import DurbinSpec
 
-__all__ = ["can_be_simplified", "simplification_tests", "wald_common_factor", "wald_no_lags"]
+__all__ = [
+    "can_be_simplified",
+    "likelihood_ratio_of",
+    "simplification_tests",
+    "wald_common_factor",
+    "wald_no_lags",
+]
 
 
 def wald_no_lags(fit: Fit) -> tuple[float, int]:
@@ -82,9 +89,25 @@ def simplification_tests(fit: Fit) -> pd.DataFrame:
     return frame.assign(p_value=stats.chi2.sf(frame["statistic"], frame["df"]))
 
 
-def _likelihood_ratio(fit: Fit, smaller: object) -> float:
-    """2(ln L − ln L₀) with the smaller model on the panel and W of the fit; NaN where it has no maximum."""
+def likelihood_ratio_of(larger: Fit, smaller: Fit) -> float:
+    """2(ln L − ln L₀) of nested fits of the same likelihood.
+
+    Raises
+    ------
+    ConvergenceError
+        The larger model has the lower likelihood.
+    """
+    value = 2 * (larger.log_likelihood - smaller.log_likelihood)
+    if value < -1e-6:
+        raise ConvergenceError(
+            "the larger model has the lower likelihood: one of the fits is not at its maximum."
+        )
+    return max(value, 0.0)
+
+
+def _likelihood_ratio(fit: Fit, smaller: DurbinSpec) -> float:
+    """The ratio to the smaller model on the panel and W of the fit; NaN where it has no maximum."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)  # what there is to say was said of the larger model
-        other = fit_durbin(smaller, fit.panel, fit.weights, fit.estimator)  # type: ignore[arg-type]
-    return max(2 * (fit.log_likelihood - other.log_likelihood), 0.0) if other.converged else float("nan")
+        other = fit_durbin(smaller, fit.panel, fit.weights, fit.estimator)
+    return likelihood_ratio_of(fit, other) if other.converged else float("nan")

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 import spatial_zb as zb
-from spatial_zb.errors import SpecificationError
+from spatial_zb.errors import ConvergenceError, SpecificationError
+from spatial_zb.simplification import likelihood_ratio_of
 
 BETA, THETA = {"x": 1.0, "z": -0.5}, {"x": 0.4, "z": 0.2}
 
@@ -73,3 +74,11 @@ def test_other_fits_are_refused(case, changes, estimator):
     fit = zb.fit_durbin(zb.DurbinSpec("y", ["x", "z"], **changes), panel, W, estimator)
     with pytest.raises(SpecificationError, match="need a converged SDM by maximum likelihood"):
         zb.simplification_tests(fit)
+
+
+def test_a_larger_model_below_the_smaller_is_said_and_not_clamped(case):
+    spec, panel, W = case
+    larger = zb.fit_durbin(spec, panel, W)
+    smaller = zb.fit_durbin(zb.DurbinSpec("y", ["x", "z"], lag_x=[]), panel, W)
+    with pytest.raises(ConvergenceError, match="not at its maximum"):
+        likelihood_ratio_of(smaller, larger)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -96,6 +97,11 @@ class _Column:
     simulated: Effects | None
     long: Effects | None
     long_simulated: Effects | None
+
+    @cached_property
+    def simplifications(self) -> pd.DataFrame:
+        """Tests against SAR and SEM by name; once for all tables that print the column, since they refit."""
+        return simplification_tests(self.fit).set_index("test")
 
 
 #: Said below the tests of a model that has more than they test.
@@ -404,7 +410,7 @@ def _simplifications(columns: Sequence[_Column]) -> dict[Text, list[tuple[float,
     """Rows of the tests against SAR and SEM, for tables whose columns all can be tested."""
     if not all(can_be_simplified(c.fit) for c in columns):
         return {}
-    found = [simplification_tests(c.fit).set_index("test") for c in columns]
+    found = [c.simplifications for c in columns]
     return {
         _SIMPLER[test]: [(frame.loc[test, "statistic"], frame.loc[test, "p_value"]) for frame in found]
         for test in _SIMPLER

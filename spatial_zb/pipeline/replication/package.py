@@ -96,12 +96,12 @@ def verify(
     """
     folder = Path(folder).resolve()
     _check_sums(folder)
-    (study_file,) = sorted((folder / "studies").glob("*.toml")) or [None]
-    if study_file is None:
+    found = sorted((folder / "studies").glob("*.toml"))
+    if len(found) != 1:
         raise OutputError(
-            f"{folder} holds no studies/*.toml; unpack the replication package and give its folder."
+            f"{folder}/studies holds {len(found)} study files, not one; unpack the replication package again."
         )
-    study = load_study(study_file, root=folder)
+    study = load_study(found[0], root=folder)
     run(study, out=folder / "rerun", progress=progress)
     return compare_results(folder / "results" / study.name, folder / "rerun")
 
