@@ -1,4 +1,4 @@
-"""What tests of several folders share: the delivered layers, and the slow oracle ``dense_oracle``."""
+"""What tests of several folders share: the delivered layers; ``dense_oracle`` and ``small_examples`` lie beside it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(Path(__file__).parent))  # test modules import dense_oracle by its name
+sys.path.insert(0, str(Path(__file__).parent))  # test modules import dense_oracle and small_examples by name
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import sparse
+from small_examples import weights_of
 
 from spatial_zb.core.logdet import eigenvalues
 from spatial_zb.core.system_arrays import coefficient_matrices
@@ -38,9 +38,7 @@ def asymmetric(n: int, seed: int = 0) -> Weights:
     for i in range(n):
         others = np.delete(np.arange(n), i)
         matrix[i, rng.choice(others, 3, replace=False)] = rng.uniform(0.5, 1.5, 3)
-    return Weights(sparse.csr_array(matrix), pd.Index([f"u{i}" for i in range(n)]), "random").standardise(
-        "row"
-    )
+    return weights_of(matrix, "random")
 
 
 def system(fixed_effects: str, lag_error: bool) -> SystemSpec:

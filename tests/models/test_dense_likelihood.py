@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from dense_oracle import MODELS, dense_system
-from scipy import sparse
+from small_examples import directed_knn, unequal_circle
 
-from spatial_zb import DurbinSpec, SpecificationError, Weights, fit_durbin, simulate_durbin
+from spatial_zb import DurbinSpec, SpecificationError, fit_durbin, simulate_durbin
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -19,31 +19,12 @@ SEED = 4
 PARAMS, LIKELIHOOD, COVARIANCE = 1e-6, 1e-8, 1e-6
 
 
-def knn_weights(n: int, k: int = 3, seed: int = 5) -> Weights:
-    """Directed neighbours of random points: complex eigenvalues."""
-    points = np.random.default_rng(seed).random((n, 2))
-    distance = np.linalg.norm(points[:, None] - points[None], axis=2) + 9 * np.eye(n)
-    near = np.argsort(distance, axis=1)[:, :k]
-    A = sparse.csr_array((np.ones(n * k), (np.repeat(np.arange(n), k), near.ravel())), shape=(n, n))
-    return Weights(A, pd.Index([f"u{i:02d}" for i in range(n)]), "knn").standardise("row")
-
-
-def ring_weights(n: int, how: str) -> Weights:
-    """A ring with chords and unequal symmetric weights."""
-    rng = np.random.default_rng(8)
-    A = np.zeros((n, n))
-    for i in range(n):
-        for step in (1, 2):
-            A[i, (i + step) % n] = A[(i + step) % n, i] = rng.uniform(0.5, 1.5)
-    return Weights(sparse.csr_array(A), pd.Index([f"u{i:02d}" for i in range(n)]), how).standardise(how)
-
-
 W_OF = {
-    "knn": knn_weights(9),
-    "row": ring_weights(6, "row"),
-    "spectral": ring_weights(6, "spectral"),
-    "none": ring_weights(7, "none"),
-    "minmax": ring_weights(6, "minmax"),
+    "knn": directed_knn(9, seed=5),
+    "row": unequal_circle(6, "row"),
+    "spectral": unequal_circle(6, "spectral"),
+    "none": unequal_circle(7, "none"),
+    "minmax": unequal_circle(6, "minmax"),
 }
 CASES = [
     pytest.param(estimator, w, effects, model, id=f"{estimator}-{w}-{effects}-{model}")

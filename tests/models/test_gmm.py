@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from small_examples import unequal_circle
 
 import spatial_zb as zb
 from spatial_zb.core import gmm
@@ -18,16 +19,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 EXACT = 1e-9
 #: R prints its results of a numerical minimiser; here the minimum is the root of a cubic.
 R_OPTIMISER = 2e-6
-
-
-def ring(n: int, how: str = "row") -> zb.Weights:
-    """A ring with unequal weights to two neighbours on either side."""
-    rng = np.random.default_rng(8)
-    A = np.zeros((n, n))
-    for i in range(n):
-        for step in (1, 2):
-            A[i, (i + step) % n] = A[(i + step) % n, i] = rng.uniform(0.5, 1.5)
-    return zb.Weights(sparse.csr_array(A), pd.Index([f"u{i:03d}" for i in range(n)]), "ring").standardise(how)
 
 
 def draw(
@@ -67,7 +58,7 @@ ENDOG = {"endog": ["w"], "instruments": ["z1", "z2"]}
 def test_without_spatial_lag_it_is_linearmodels_iv(covariance):
     from linearmodels.iv import IV2SLS, IVGMM
 
-    W = ring(60)
+    W = unequal_circle(60)
     panel = draw(W, 1, 1, spread=0.4, effects="none")
     ours = fit(panel, W, covariance, lag_y=False, **ENDOG)
     frame = panel.frame().assign(one=1.0)
@@ -92,7 +83,7 @@ def test_the_spatial_lag_is_one_more_endogenous_regressor(effects, covariance):
     """2SLS of the panel equals linearmodels with dummies and the lags of x named as instruments."""
     from linearmodels.iv import IV2SLS
 
-    W = ring(15)
+    W = unequal_circle(15)
     T, n = 4, 15
     panel = draw(W, T, 3)
     ours = fit(panel, W, covariance, fixed_effects=effects, **ENDOG)
@@ -127,7 +118,7 @@ def test_the_spatial_lag_is_one_more_endogenous_regressor(effects, covariance):
 
 @pytest.fixture(scope="module")
 def cross_section():
-    W = ring(80)
+    W = unequal_circle(80)
     # spreg cuts the last coefficient of its 2SLS at ±0.9, be it ρ or that of an endogenous x: stay below.
     return draw(W, 1, 5, rho=0.2, endog=0.4, spread=0.3, effects="none"), W
 
@@ -305,7 +296,7 @@ def test_forward_deviations_are_an_orthonormal_transform(effects):
 @pytest.mark.parametrize("centred", [False, True])
 def test_robust_moments_read_no_variance(centred):
     """E ε'JAJε = 0 whatever the variances: nothing is on the diagonal."""
-    W = ring(9).matrix
+    W = unequal_circle(9).matrix
     J = np.eye(9) - centred / 9
     for A in gmm.robust_moments(W, centred).matrices:
         dense = A if centred else A.toarray()
@@ -334,7 +325,7 @@ def test_the_quartic_is_minimised_globally():
 def test_moment_variance_by_simulation():
     """Ψ of quadratic forms against the variance of draws, both ways of weighting."""
     rng = np.random.default_rng(6)
-    n, W = 40, ring(40).matrix
+    n, W = 40, unequal_circle(40).matrix
     scale = np.exp(0.5 * rng.standard_normal(n))
     for robust, sd in ((True, scale), (False, np.ones(n))):
         moments = (gmm.robust_moments if robust else gmm.classical_moments)(W, False)
@@ -355,7 +346,7 @@ def test_moment_variance_by_simulation():
 
 
 def test_instruments_are_listed_and_collinear_ones_dropped():
-    W = ring(20)
+    W = unequal_circle(20)
     panel = draw(W, 4, 2)
     twin = panel.with_columns({"z3": 2 * panel.array("z1") - panel.array("z2")})
     spec = zb.DurbinSpec(
@@ -375,14 +366,14 @@ def test_instruments_are_listed_and_collinear_ones_dropped():
 
 
 def test_an_instrument_absorbed_by_the_effects_is_dropped():
-    W = ring(12)
+    W = unequal_circle(12)
     panel = draw(W, 4, 2).with_columns({"z2": np.broadcast_to(np.arange(12.0) ** 2, (4, 12))})
     ours = fit(panel, W, fixed_effects="unit", **ENDOG)
     assert set(ours.convergence["dropped_instruments"]) == {"z2", "W_z2", "W2_z2"}
 
 
 def test_powers_choose_the_instruments():
-    W = ring(20)
+    W = unequal_circle(20)
     panel = draw(W, 3, 2)
     names = [fit(panel, W, powers=q).convergence["instruments"] for q in (1, 3)]
     assert names[0] == ("(Intercept)", "x1", "x2", "W_x1", "W_x2")
@@ -390,7 +381,7 @@ def test_powers_choose_the_instruments():
 
 
 def test_conditional_first_stage_against_its_definition():
-    W = ring(30)
+    W = unequal_circle(30)
     panel = draw(W, 3, 4)
     ours = fit(panel, W, "information", fixed_effects="unit", **ENDOG)
     from linearmodels.iv import IV2SLS
@@ -419,7 +410,7 @@ def test_conditional_first_stage_against_its_definition():
 @pytest.mark.parametrize("effects", ["none", "unit", "two_way"])
 @pytest.mark.parametrize("covariance", ["information", "robust"])
 def test_order_and_scale_do_not_matter(effects, covariance):
-    W = ring(18)
+    W = unequal_circle(18)
     panel = draw(W, 4, 7)
     order = np.random.default_rng(0).permutation(18)
     factor = np.array([1e6, 1e4, 1e-3, 10, 1e-4, 1])
@@ -432,7 +423,7 @@ def test_order_and_scale_do_not_matter(effects, covariance):
 
 
 def test_unit_effects_leave_no_trace():
-    W = ring(18)
+    W = unequal_circle(18)
     panel = draw(W, 4, 7)
     moved = panel.with_columns({"y": panel.array("y") + 50 * np.random.default_rng(2).standard_normal(18)})
     a, b = (fit(p, W, fixed_effects="unit", lag_y=False, lag_error=True) for p in (panel, moved))
@@ -448,7 +439,7 @@ def test_unit_effects_leave_no_trace():
      ("unit", "robust", 0.5), ("two_way", "information", 0.0), ("two_way", "robust", 0.5)],
 )  # fmt: skip
 def test_estimates_centre_on_the_truth_and_errors_cover_it(effects, covariance, spread):
-    W, T, runs = ring(150), 4, 80
+    W, T, runs = unequal_circle(150), 4, 80
     truth = {"x1": 1.0, "x2": -0.7, "w": 0.8, "rho": 0.4, "lam": 0.3}
     fits = [
         fit(draw(W, T, s, spread=spread, effects=effects), W, covariance, fixed_effects=effects,
@@ -470,7 +461,7 @@ def test_estimates_centre_on_the_truth_and_errors_cover_it(effects, covariance, 
 
 
 def test_the_fit_speaks_like_any_other():
-    W = ring(25)
+    W = unequal_circle(25)
     ours = fit(draw(W, 4, 1), W, fixed_effects="two_way", lag_x="all", lag_error=True, **ENDOG)
     row = ours.glance().iloc[0]
     assert (row["model"], row["estimator"], row["nobs"]) == ("GNS", "gmm", 24 * 3)
@@ -487,7 +478,7 @@ def test_the_fit_speaks_like_any_other():
 
 
 def test_endogenous_regressors_may_be_lagged():
-    W = ring(40)
+    W = unequal_circle(40)
     panel = draw(W, 5, 1)
     ours = fit(panel, W, fixed_effects="unit", lag_x=["w"], **ENDOG)
     assert {"w", "W_w", "rho"} <= set(ours.convergence["first_stage"])
@@ -496,7 +487,7 @@ def test_endogenous_regressors_may_be_lagged():
 
 
 def test_weak_instruments_are_said():
-    W = ring(30)
+    W = unequal_circle(30)
     rng = np.random.default_rng(1)
     panel = draw(W, 3, 1).with_columns({"z1": rng.standard_normal((3, 30))})
     with pytest.warns(zb.SpatialZbWarning, match=r"instruments are weak for w \(F = "):
@@ -507,7 +498,7 @@ def test_weak_instruments_are_said():
 
 
 def test_more_instruments_than_clusters_leave_no_hansen_test():
-    W = ring(9)
+    W = unequal_circle(9)
     ours = fit(draw(W, 8, 1), W, "cluster", **ENDOG)
     assert np.isnan(ours.convergence["j_statistic"])
     assert ours.convergence["j_df"] == 8
@@ -515,7 +506,7 @@ def test_more_instruments_than_clusters_leave_no_hansen_test():
 
 
 def test_exogenous_model_is_least_squares():
-    W = ring(20)
+    W = unequal_circle(20)
     panel = draw(W, 3, 1)
     ours = fit(panel, W, "information", lag_y=False, fixed_effects="unit")
     ols = zb.fit_durbin(
@@ -527,7 +518,7 @@ def test_exogenous_model_is_least_squares():
 
 
 def test_refusals():
-    W = ring(15)
+    W = unequal_circle(15)
     panel = draw(W, 3, 1)
     with pytest.raises(zb.SpecificationError, match="need at least as many instruments"):
         zb.DurbinSpec("y", ["x1"], endog=["w"])
@@ -547,7 +538,7 @@ def test_refusals():
     constant = zb.DurbinSpec("y", [], lag_x=[], fixed_effects="none")
     with pytest.raises(zb.SpecificationError, match="do not identify rho"):
         zb.fit_durbin(constant, panel, W, estimator="gmm", covariance="robust")
-    plain = ring(15, "none")
+    plain = unequal_circle(15, "none")
     with pytest.raises(zb.SpecificationError, match="the moment estimator of λ needs a row-normalised W"):
         fit(panel, plain, fixed_effects="two_way", lag_error=True)
     alone = fit(

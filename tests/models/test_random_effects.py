@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import optimize, sparse
+from small_examples import directed_knn
 
 import spatial_zb as zb
 from spatial_zb.core import random_ml
@@ -33,15 +34,6 @@ EXACT = 1e-9
 NUMERICAL = 2e-5
 #: splm stops its search when the likelihood changes by less than about 1e-10 of itself.
 R_OPTIMISER = 5e-5
-
-
-def knn(n: int, k: int = 3, seed: int = 4, how: str = "row") -> zb.Weights:
-    """Directed neighbours: W has complex eigenvalues and is not similar to a symmetric matrix."""
-    points = np.random.default_rng(seed).random((n, 2))
-    far = np.linalg.norm(points[:, None] - points[None], axis=2) + 9 * np.eye(n)
-    near = np.argsort(far, axis=1)[:, :k]
-    A = sparse.csr_array((np.ones(n * k), (np.repeat(np.arange(n), k), near.ravel())), shape=(n, n))
-    return zb.Weights(A, pd.Index([f"u{i:03d}" for i in range(n)]), "knn").standardise(how)
 
 
 def draw(
@@ -146,7 +138,7 @@ def central_hessian(f, p: np.ndarray, h: float = 1e-3) -> np.ndarray:
 
 @pytest.mark.parametrize(("family", "structure"), CASES)
 def test_log_likelihood_is_the_dense_one_and_its_maximum(family, structure):
-    W = knn(9)
+    W = directed_knn(9)
     panel = draw(W, 4, 3, structure=structure)
     fit = zb.fit_durbin(spec(family, structure), panel, W)
     dense = Dense(panel, W, family, structure)
@@ -159,7 +151,7 @@ def test_log_likelihood_is_the_dense_one_and_its_maximum(family, structure):
 
 @pytest.mark.parametrize(("family", "structure"), CASES)
 def test_standard_errors_are_those_of_the_dense_likelihood(family, structure):
-    W = knn(8)
+    W = directed_knn(8)
     panel = draw(W, 4, 5, structure=structure)
     dense = Dense(panel, W, family, structure)
     expected = zb.fit_durbin(spec(family, structure), panel, W, covariance="information")
@@ -175,8 +167,8 @@ def test_standard_errors_are_those_of_the_dense_likelihood(family, structure):
 
 @pytest.mark.parametrize("how", ["none", "spectral", "minmax"])
 def test_any_normalisation_of_w(how):
-    W = knn(9, how=how)
-    panel = draw(knn(9), 4, 3)
+    W = directed_knn(9, how=how)
+    panel = draw(directed_knn(9), 4, 3)
     fit = zb.fit_durbin(spec("GNS"), panel, W)
     dense = Dense(panel, W, "GNS", "baltagi")
     assert fit.log_likelihood == pytest.approx(dense(fit.params.to_numpy()), abs=1e-7)
@@ -184,7 +176,7 @@ def test_any_normalisation_of_w(how):
 
 
 def test_score_is_the_slope_of_the_value():
-    W = knn(12)
+    W = directed_knn(12)
     panel = draw(W, 3, 6)
     from spatial_zb.models.design import build_design
     from spatial_zb.models.random import _profile
@@ -197,7 +189,7 @@ def test_score_is_the_slope_of_the_value():
 
 
 def test_sparse_factors_give_what_dense_ones_give(monkeypatch):
-    W = knn(60)
+    W = directed_knn(60)
     panel = draw(W, 4, 7)
     dense = zb.fit_durbin(spec("SAC"), panel, W, covariance="hessian")
     monkeypatch.setattr(random_ml, "DENSE_FACTOR", 0)
@@ -216,7 +208,7 @@ def test_sparse_factors_give_what_dense_ones_give(monkeypatch):
 @pytest.mark.parametrize("family", ["SAR", "SDM", "SEM", "SAC"])
 def test_without_unit_variance_it_is_the_pooled_model(family):
     """x and ε whose time means are removed leave nothing between units: φ̂ = 0."""
-    W = knn(25)
+    W = directed_knn(25)
     values = draw(W, 5, 8, phi=0.0).values.copy()
     values -= values.mean(axis=0)
     values += np.random.default_rng(1).standard_normal(values.shape[1:]) * 0.01
@@ -235,7 +227,7 @@ def test_without_unit_variance_it_is_the_pooled_model(family):
 
 @pytest.mark.parametrize("family", ["OLS", "SLX", "SAR", "SDM"])
 def test_the_structures_are_one_without_an_error_process(family):
-    W = knn(15)
+    W = directed_knn(15)
     panel = draw(W, 4, 9)
     a, b = (zb.fit_durbin(spec(family, s), panel, W) for s in ("baltagi", "kkp"))
     pd.testing.assert_series_equal(a.params, b.params, rtol=1e-9)
@@ -245,7 +237,7 @@ def test_the_structures_are_one_without_an_error_process(family):
 @pytest.mark.parametrize("family", ["OLS", "SLX"])
 def test_large_unit_variance_is_the_within_estimator(family):
     """As Tφ → ∞ the means carry no weight in δ; ρ and λ still learn from them, so only without these."""
-    W = knn(20)
+    W = directed_knn(20)
     panel = draw(W, 6, 10, phi=1e6)
     random = zb.fit_durbin(spec(family), panel, W)
     within = zb.fit_durbin(spec(family, fixed_effects="unit"), panel, W)
@@ -255,7 +247,7 @@ def test_large_unit_variance_is_the_within_estimator(family):
 
 @pytest.mark.parametrize(("family", "structure"), [("OLS", "baltagi"), ("SLX", "baltagi")])
 def test_mundlak_gives_the_within_estimates(family, structure):
-    W = knn(20)
+    W = directed_knn(20)
     panel = zb.simulate_durbin(W, 5, {"x1": 1.0, "x2": -0.5}, time_effects=0.0, rng=3)
     device = zb.fit_durbin(spec(family, structure, mundlak=True), panel, W)
     within = zb.fit_durbin(spec(family, fixed_effects="unit"), panel, W)
@@ -272,7 +264,7 @@ def test_mundlak_names_its_terms():
 
 
 def test_lee_yu_and_direct_are_the_same_maximum_likelihood():
-    W = knn(12)
+    W = directed_knn(12)
     panel = draw(W, 4, 2)
     a, b = (zb.fit_durbin(spec("SAR"), panel, W, estimator=e) for e in ("lee_yu", "direct"))
     pd.testing.assert_series_equal(a.params, b.params)
@@ -281,7 +273,7 @@ def test_lee_yu_and_direct_are_the_same_maximum_likelihood():
 
 def test_residuals_predict_the_unit_effects():
     """Dense: ε̂ = B(Ay − Zδ) − B × (best linear prediction of the effects)."""
-    W = knn(10)
+    W = directed_knn(10)
     panel = draw(W, 4, 12)
     for structure in ("baltagi", "kkp"):
         fit = zb.fit_durbin(spec("SAC", structure), panel, W)
@@ -303,7 +295,7 @@ def test_residuals_predict_the_unit_effects():
 
 @pytest.mark.parametrize(("family", "structure"), [("GNS", "baltagi"), ("SAC", "kkp"), ("SAR", "baltagi")])
 def test_order_of_units_and_periods_does_not_matter(family, structure):
-    W = knn(14)
+    W = directed_knn(14)
     panel = draw(W, 4, 13, structure=structure)
     order = np.random.default_rng(0).permutation(14)
     other = zb.Panel(panel.values[::-1][:, order], panel.periods, panel.units[order], panel.columns)
@@ -313,7 +305,7 @@ def test_order_of_units_and_periods_does_not_matter(family, structure):
 
 
 def test_units_of_measurement_do_not_matter():
-    W = knn(14)
+    W = directed_knn(14)
     panel = draw(W, 4, 14)
     big = panel.values * np.array([1e6, 1e-5, 1e4])
     scaled = zb.Panel(big, panel.periods, panel.units, panel.columns)
@@ -412,7 +404,7 @@ def test_splm(munnell, name):
 @pytest.mark.parametrize("structure", ["baltagi", "kkp"])
 def test_estimates_centre_on_the_truth(structure):
     """Forty panels: the mean of each estimate is within four of its own standard errors of the truth."""
-    W = knn(50, 4)
+    W = directed_knn(50, 4)
     truth = {"x1": 1.0, "x2": -0.8, "W_x1": 0.5, "W_x2": 0.0, "rho": 0.3, "lam": 0.4, "sigma2": 0.49}
     fits = [
         zb.fit_durbin(spec("GNS", structure), draw(W, 5, seed, structure=structure), W) for seed in range(40)
@@ -428,7 +420,7 @@ def test_estimates_centre_on_the_truth(structure):
 
 
 def test_effects_of_a_random_effects_fit():
-    W = knn(30)
+    W = directed_knn(30)
     fit = zb.fit_durbin(spec("SDM", mundlak=True), draw(W, 5, 1), W)
     delta = zb.spatial_effects(fit).tidy().set_index(["term", "effect"])
     assert set(delta.index.get_level_values(0)) == {"x1", "x2"}
@@ -440,7 +432,7 @@ def test_effects_of_a_random_effects_fit():
 
 
 def test_the_fit_speaks_like_any_other():
-    W = knn(15)
+    W = directed_knn(15)
     fit = zb.fit_durbin(spec("SAC"), draw(W, 4, 1), W)
     assert list(fit.params.index[-4:]) == ["rho", "lam", "phi", "sigma2"]
     row = fit.glance().iloc[0]
@@ -469,8 +461,8 @@ def test_small_and_strange_panels_end_in_words(seed):
     """Six units, two periods, extreme variances: a fit, or one that says that it did not converge."""
     rng = np.random.default_rng(seed)
     phi, sigma = ((0.0, 0.01), (0.5, 1.0), (50.0, 100.0), (1e8, 1.0))[seed]
-    W = knn(6, 3, seed, how=("row", "spectral", "none", "minmax")[seed])
-    panel = draw(knn(6, 3, seed), 2, seed, phi=phi, sigma=sigma, rho=rng.uniform(-0.8, 0.9))
+    W = directed_knn(6, 3, seed, how=("row", "spectral", "none", "minmax")[seed])
+    panel = draw(directed_knn(6, 3, seed), 2, seed, phi=phi, sigma=sigma, rho=rng.uniform(-0.8, 0.9))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
@@ -483,7 +475,7 @@ def test_small_and_strange_panels_end_in_words(seed):
 
 
 def test_refusals(monkeypatch):
-    W = knn(12)
+    W = directed_knn(12)
     panel = draw(W, 4, 1)
     with pytest.raises(zb.SpecificationError, match="single period"):
         zb.fit_durbin(spec("SAR"), panel.select(periods=[2001]), W)

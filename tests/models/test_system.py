@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import linalg, optimize, sparse
+from scipy import linalg, optimize
+from small_examples import MUTUAL, weights_of
 
 from spatial_zb.core.system_impacts import system_solver
 from spatial_zb.core.system_ml import SystemLikelihood
@@ -25,16 +26,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarn
 ROUNDING = 1e-8  # two ways of computing one number
 METHODS = ["2sls", "3sls", "gs2sls", "gs3sls", "fiml"]
 SIGMA = np.array([[1.0, 0.5], [0.5, 1.0]])
-TRUTH = {
-    ("industry", "tal"): 0.3,
-    ("industry", "W_ind"): 0.3,
+TRUTH = MUTUAL | {
     ("industry", "W_tal"): 0.15,
-    ("industry", "a"): 1.0,
     ("industry", "b"): -0.5,
-    ("talent", "ind"): 0.2,
-    ("talent", "W_tal"): 0.25,
     ("talent", "W_ind"): 0.1,
-    ("talent", "c"): 1.0,
     ("talent", "d"): 0.7,
 }
 
@@ -46,9 +41,7 @@ def rook(rows: int, columns: int) -> Weights:
         for j in (i + 1 if (i + 1) % columns else n, i + columns):
             if j < n:
                 matrix[i, j] = matrix[j, i] = 1
-    return Weights(sparse.csr_array(matrix), pd.Index([f"u{i:03d}" for i in range(n)]), "rook").standardise(
-        "row"
-    )
+    return weights_of(matrix, "rook")
 
 
 def two(fixed_effects: str = "two_way", lag_error: bool = False) -> SystemSpec:
@@ -400,7 +393,7 @@ def test_sandwich_has_the_variance_of_the_score_when_errors_are_skewed():
     star = np.zeros((n, n))
     star[0, 1:] = star[1:, 0] = 1
     star += 0.3 * (np.eye(n, k=1) + np.eye(n, k=-1)) * (np.arange(n) > 0) * (np.arange(n) > 0)[:, None]
-    W = Weights(sparse.csr_array(star), pd.Index([f"u{i}" for i in range(n)]), "star").standardise("spectral")
+    W = weights_of(star, "star", "spectral")
     gamma, psi = np.array([[1, -0.3], [-0.2, 1]]), np.array([[0.5, 0.15], [0.1, 0.5]])
     solve = system_solver(gamma, psi, W.matrix)
     theta = np.array([0.3, 0.5, 0.15, 0.0, 0.0, 0.2, 0.5, 0.1, 0.0, 0.0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
+from small_examples import MUTUAL, lopsided_circle
 
 from spatial_zb.errors import SpecificationError
 from spatial_zb.models.simultaneous import fit_system
@@ -15,24 +15,7 @@ from spatial_zb.weights.matrix import Weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
 
-TRUTH = {
-    ("industry", "tal"): 0.3,
-    ("industry", "W_ind"): 0.3,
-    ("industry", "a"): 1.0,
-    ("industry", "(Intercept)"): 1.0,
-    ("talent", "ind"): 0.2,
-    ("talent", "W_tal"): 0.25,
-    ("talent", "c"): 1.0,
-}
-
-
-def circle(n: int) -> Weights:
-    matrix = (
-        np.roll(np.eye(n), 1, axis=1) + np.roll(np.eye(n), -1, axis=1) + 0.5 * np.roll(np.eye(n), 2, axis=1)
-    )
-    return Weights(sparse.csr_array(matrix), pd.Index([f"u{i}" for i in range(n)]), "circle").standardise(
-        "row"
-    )
+TRUTH = MUTUAL | {("industry", "(Intercept)"): 1.0}
 
 
 def system(lag_error: bool = False) -> SystemSpec:
@@ -67,7 +50,7 @@ def root(matrix: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("method", ["2sls", "3sls"])
 def test_it_is_the_dense_formula_of_baltagi(method):
     """Ω^{-1/2} = Σ_ν^{-1/2}⊗Q + Σ_1^{-1/2}⊗P, instruments [QH, PH], everything written out."""
-    W, T = circle(15), 5
+    W, T = lopsided_circle(15), 5
     panel = draw(W, T, 1)
     fit = fit_system(system(), panel, W, method)
     n = W.n
@@ -104,7 +87,7 @@ def test_it_is_the_dense_formula_of_baltagi(method):
 def test_without_endogenous_regressors_it_is_generalised_least_squares():
     from linearmodels.panel import RandomEffects
 
-    W = circle(40)
+    W = lopsided_circle(40)
     panel = draw(W, 6, 2)
     spec = SystemSpec({"only": Equation("ind", x=["a", "d"], lag_y=False)}, "random")
     fit = fit_system(spec, panel, W, "2sls")
@@ -118,7 +101,7 @@ def test_without_endogenous_regressors_it_is_generalised_least_squares():
 
 @pytest.mark.parametrize("covariance", ["classical", "cluster"])
 def test_the_truth_is_recovered_with_a_time_invariant_regressor(covariance):
-    W = circle(60)
+    W = lopsided_circle(60)
     truth = pd.Series(TRUTH | {("industry", "d"): 0.8, ("talent", "(Intercept)"): 0.0})
     fits = [fit_system(system(), draw(W, 6, 10 + s), W, "3sls", covariance=covariance) for s in range(6)]
     estimates = np.array([f.params[truth.index] for f in fits])
@@ -132,12 +115,12 @@ def test_the_truth_is_recovered_with_a_time_invariant_regressor(covariance):
 
 
 def test_what_is_not_available_is_said():
-    W = circle(40)
+    W = lopsided_circle(40)
     panel = draw(W, 5, 3)
     with pytest.raises(SpecificationError, match=r"industry.*together are not available"):
         system(lag_error=True)
     with pytest.raises(SpecificationError, match="3sls"):
         fit_system(system(), panel, W, "fiml")
-    few = circle(6)
+    few = lopsided_circle(6)
     with pytest.raises(SpecificationError, match="means of 6 units, too few"):
         fit_system(system(), panel.select(units=few.ids), few, "3sls")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import sparse
+from small_examples import MUTUAL, lopsided_circle
 
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import (
@@ -22,22 +22,6 @@ from spatial_zb.models.system_spec import Equation, SystemSpec
 from spatial_zb.system_simulation import simulate_system
 from spatial_zb.weights.matrix import Weights
 
-TRUTH = {
-    ("industry", "tal"): 0.3,
-    ("industry", "W_ind"): 0.3,
-    ("industry", "a"): 1.0,
-    ("talent", "ind"): 0.2,
-    ("talent", "W_tal"): 0.25,
-    ("talent", "c"): 1.0,
-}
-
-
-def ring(n: int) -> Weights:
-    matrix = (
-        np.roll(np.eye(n), 1, axis=1) + np.roll(np.eye(n), -1, axis=1) + 0.5 * np.roll(np.eye(n), 2, axis=1)
-    )
-    return Weights(sparse.csr_array(matrix), pd.Index([f"u{i}" for i in range(n)]), "ring").standardise("row")
-
 
 def system(
     first: dict | None = None, second: dict | None = None, fixed_effects: str = "two_way"
@@ -47,12 +31,12 @@ def system(
     return SystemSpec({"industry": Equation(**a), "talent": Equation(**b)}, fixed_effects)
 
 
-W40 = ring(40)
+W40 = lopsided_circle(40)
 
 
 @pytest.fixture(scope="module")
 def panel() -> Panel:
-    return simulate_system(system(), W40, 8, TRUTH, rng=1)
+    return simulate_system(system(), W40, 8, MUTUAL, rng=1)
 
 
 # The specification ----------------------------------------------------------------------------------------
@@ -135,12 +119,15 @@ def test_look_alikes_fail_the_rank_condition():
     )
     rng = np.random.default_rng(0)
     panel = Panel(
-        rng.standard_normal((6, 20, 6)), tuple(range(6)), ring(20).ids, ("y1", "y2", "y3", "a", "b", "d")
+        rng.standard_normal((6, 20, 6)),
+        tuple(range(6)),
+        lopsided_circle(20).ids,
+        ("y1", "y2", "y3", "a", "b", "d"),
     )
     with pytest.raises(
         SpecificationError, match=r"'one' is not identified: what it leaves out.*rank 1.*and 2"
     ):
-        fit_system(spec, panel, ring(20), "2sls")
+        fit_system(spec, panel, lopsided_circle(20), "2sls")
 
 
 def test_too_few_instruments_are_counted(panel):
@@ -186,7 +173,7 @@ BAD_DATA = {
         lambda p: changed(p, c=lambda q: np.where(np.arange(40) == 3, np.nan, q.array("c"))),
         {},
         DataError,
-        "c of u3 in 2001",
+        "c of u003 in 2001",
     ),
     "collinear-x": (
         lambda p: changed(p, b=lambda q: 2 * q.array("a")),
@@ -220,7 +207,7 @@ def test_data_that_cannot_be_used(panel, case, method):
     options = dict(options)
     W, data = W40, change(panel)
     if units := options.pop("units", None):
-        W = ring(units)
+        W = lopsided_circle(units)
         data = data.select(units=W.ids)
     with pytest.raises(error, match=words):
         fit_system(system(**options), data, W, method)
@@ -247,13 +234,13 @@ BAD_WEIGHTS = {
         SpecificationError,
         r'standardise\("row"\)',
     ),
-    "island": (with_island, SpecificationError, "u0 have no neighbour"),
+    "island": (with_island, SpecificationError, "u000 have no neighbour"),
     "all-neighbours-equal": (
         lambda: dense_equal(40),
         (SpecificationError, DataError),
         "spatial lag|combination|perfectly",
     ),
-    "other-units": (lambda: ring(39), AlignmentError, "u39"),
+    "other-units": (lambda: lopsided_circle(39), AlignmentError, "u039"),
 }
 
 
@@ -325,7 +312,7 @@ def messages(*arguments, **options) -> str:
 
 
 def test_weak_instruments_are_said_with_their_f(panel):
-    truth = TRUTH | {("talent", "c"): 0.03}
+    truth = MUTUAL | {("talent", "c"): 0.03}
     weak = simulate_system(system(), W40, 8, truth, rng=3)
     assert "instruments of 'industry' are weak" in messages(system(), weak, W40)
     strong = SystemSpec({"only": Equation("ind", x=["a"])})
@@ -334,16 +321,16 @@ def test_weak_instruments_are_said_with_their_f(panel):
 
 
 def test_many_instruments_and_few_units_are_said():
-    W = ring(10)
+    W = lopsided_circle(10)
     spec = system({"x": ["a", "b"]}, {"x": ["c", "d"]})
-    data = simulate_system(spec, W, 9, TRUTH, rng=0)
+    data = simulate_system(spec, W, 9, MUTUAL, rng=0)
     said = messages(spec, data, W)
     assert "12 instruments for 90 unit-periods" in said
     assert "only 10 units" in said
 
 
 def test_an_unstable_estimate_is_said():
-    W, spec = ring(12), SystemSpec({"only": Equation("ind", x=["a"])}, "unit")
+    W, spec = lopsided_circle(12), SystemSpec({"only": Equation("ind", x=["a"])}, "unit")
     data = simulate_system(spec, W, 8, {("only", "W_ind"): 0.9, ("only", "a"): 0.2}, rng=1)
     assert "not stable (spatial strength 1.10" in messages(spec, data, W, method="2sls")
 
@@ -352,8 +339,8 @@ def test_a_dense_matrix_and_few_clusters_are_said():
     rng = np.random.default_rng(0)
     matrix = rng.uniform(0.1, 1, (20, 20))
     np.fill_diagonal(matrix, 0)
-    W = Weights(sparse.csr_array(matrix), ring(20).ids, "dense").standardise("row")
-    data = simulate_system(system(), W, 8, TRUTH, rng=0)
+    W = Weights(sparse.csr_array(matrix), lopsided_circle(20).ids, "dense").standardise("row")
+    data = simulate_system(system(), W, 8, MUTUAL, rng=0)
     assert "'dense' links nearly all units" in messages(system(), data, W)
     assert 'use method="fiml"' in messages(system(), data, W)
     assert "bias_corrected()" in messages(system(), data, W, method="fiml")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
-from scipy import sparse
+from small_examples import circle
 
 from spatial_zb.errors import SpecificationError
 from spatial_zb.models.system_spec import Equation, SystemSpec
 from spatial_zb.system_simulation import simulate_system
-from spatial_zb.weights.matrix import Weights
 
 SPEC = SystemSpec(
     {
@@ -30,11 +28,6 @@ TRUTH = {
     ("two", "y"): 0.3,
     ("two", "b"): -1.0,
 }
-
-
-def circle(n: int) -> Weights:
-    matrix = np.roll(np.eye(n), 1, axis=1) + np.roll(np.eye(n), -1, axis=1)
-    return Weights(sparse.csr_array(matrix), pd.Index([f"u{i}" for i in range(n)])).standardise("row")
 
 
 def test_noise_left_over_has_the_covariance_asked_for():

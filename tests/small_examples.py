@@ -1,0 +1,55 @@
+"""Small weights and a small system that tests of several modules use."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from spatial_zb import Weights
+
+#: Coefficients of two equations that act on each other and are far from instability.
+MUTUAL = {
+    ("industry", "tal"): 0.3,
+    ("industry", "W_ind"): 0.3,
+    ("industry", "a"): 1.0,
+    ("talent", "ind"): 0.2,
+    ("talent", "W_tal"): 0.25,
+    ("talent", "c"): 1.0,
+}
+
+
+def weights_of(matrix: np.ndarray | sparse.sparray, label: str, how: str = "row") -> Weights:
+    """The matrix with ids u000, u001, …, normalised."""
+    ids = pd.Index([f"u{i:03d}" for i in range(matrix.shape[0])])
+    return Weights(sparse.csr_array(matrix), ids, label).standardise(how)
+
+
+def circle(n: int) -> Weights:
+    """One neighbour on either side."""
+    return weights_of(np.roll(np.eye(n), 1, axis=1) + np.roll(np.eye(n), -1, axis=1), "circle")
+
+
+def lopsided_circle(n: int) -> Weights:
+    """One neighbour on either side and half a one further on: W is not similar to a symmetric matrix."""
+    near = np.roll(np.eye(n), 1, axis=1) + np.roll(np.eye(n), -1, axis=1)
+    return weights_of(near + 0.5 * np.roll(np.eye(n), 2, axis=1), "lopsided circle")
+
+
+def unequal_circle(n: int, how: str = "row") -> Weights:
+    """Two neighbours on either side with unequal symmetric weights."""
+    rng = np.random.default_rng(8)
+    A = np.zeros((n, n))
+    for i in range(n):
+        for step in (1, 2):
+            A[i, (i + step) % n] = A[(i + step) % n, i] = rng.uniform(0.5, 1.5)
+    return weights_of(A, "unequal circle", how)
+
+
+def directed_knn(n: int, k: int = 3, seed: int = 4, how: str = "row") -> Weights:
+    """The k nearest of random points, directed: W has complex eigenvalues."""
+    points = np.random.default_rng(seed).random((n, 2))
+    far = np.linalg.norm(points[:, None] - points[None], axis=2) + 9 * np.eye(n)
+    near = np.argsort(far, axis=1)[:, :k]
+    A = sparse.csr_array((np.ones(n * k), (np.repeat(np.arange(n), k), near.ravel())), shape=(n, n))
+    return weights_of(A, "knn", how)
