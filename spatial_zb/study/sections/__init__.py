@@ -1,0 +1,128 @@
+"""The sections of a study file, as frozen records; every key that is not named here is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spatial_zb.study.sections.base import (
+    Section,
+)
+from spatial_zb.study.sections.comparisons import (
+    Battery,
+    Compare,
+    CurveTest,
+    Probabilities,
+)
+from spatial_zb.study.sections.descriptions import (
+    Concentration,
+    Dynamics,
+    Moran,
+)
+from spatial_zb.study.sections.models import (
+    Equation,
+    Model,
+    System,
+)
+from spatial_zb.study.sections.outputs import (
+    Figures,
+    Maps,
+    Output,
+)
+from spatial_zb.study.sections.sources import (
+    Constant,
+    Coupling,
+    Data,
+    General,
+    Index,
+    Missing,
+    Regions,
+    Sample,
+    Suspect,
+    Variable,
+)
+from spatial_zb.study.sections.weights import (
+    WEIGHT_KINDS,
+    Block,
+    Combination,
+    Contiguity,
+    DistanceBand,
+    Economic,
+    EconomicDistance,
+    ExponentialDecay,
+    Gravity,
+    InverseDistance,
+    NearestNeighbours,
+    Weight,
+    WeightsFile,
+)
+
+__all__ = [
+    "LISTS",
+    "NAMED",
+    "REQUIRED",
+    "SECTION_NAMES",
+    "TABLES",
+    "WEIGHT_KINDS",
+    "Battery",
+    "Block",
+    "Combination",
+    "Compare",
+    "Concentration",
+    "Constant",
+    "Contiguity",
+    "Coupling",
+    "CurveTest",
+    "Data",
+    "DistanceBand",
+    "Dynamics",
+    "Economic",
+    "EconomicDistance",
+    "Equation",
+    "ExponentialDecay",
+    "Figures",
+    "General",
+    "Gravity",
+    "Index",
+    "InverseDistance",
+    "Maps",
+    "Missing",
+    "Model",
+    "Moran",
+    "NearestNeighbours",
+    "Output",
+    "Probabilities",
+    "Regions",
+    "Sample",
+    "Section",
+    "Suspect",
+    "System",
+    "Variable",
+    "Weight",
+    "WeightsFile",
+]
+
+TABLES: Mapping[str, type[Section]] = {
+    "study": General,
+    "regions": Regions,
+    "data": Data,
+    "moran": Moran,
+    "concentration": Concentration,
+    "dynamics": Dynamics,
+    "compare": Compare,
+    "maps": Maps,
+    "figures": Figures,
+    "output": Output,
+}
+NAMED: Mapping[str, type[Section] | None] = {
+    "constants": Constant,
+    "variables": Variable,
+    "indices": Index,
+    "coupling": Coupling,
+    "weights": None,  # by kind
+    "samples": Sample,
+    "models": Model,
+    "systems": System,
+}
+LISTS: Mapping[str, type[Section]] = {"missing": Missing, "suspect": Suspect}
+REQUIRED = ("study", "regions", "data", "weights")
+SECTION_NAMES = ("version", *TABLES, *NAMED, *LISTS)
