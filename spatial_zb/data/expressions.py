@@ -6,13 +6,19 @@ Importing and compiling need the standard library only; NumPy and pandas load wh
 from __future__ import annotations
 
 import ast
-import difflib
 import graphlib
-import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from spatial_zb.data.expression_syntax import (
+    FUNCTIONS,
+    checked_tree,
+    names_in,
+    referenced_calls,
+    unknown_name,
+)
+from spatial_zb.data.expression_values import Cell, Evaluation, position
 from spatial_zb.errors import DataError, SpecificationError, listed
 
 if TYPE_CHECKING:
@@ -20,68 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["FUNCTIONS", "Expression", "compile_expression", "compile_expressions", "derive", "derive_frame"]
-
-MAX_LENGTH = 500
-MAX_DEPTH = 25
-MAX_EXPONENT = 10
-MAX_NUMBER = 1e100
-
-# Number of arguments of each function; of those in SECTORS at least so many.
-FUNCTIONS: Mapping[str, int] = {
-    "log": 1,
-    "log1p": 1,
-    "exp": 1,
-    "sqrt": 1,
-    "abs": 1,
-    "lq": 2,
-    "hhi": 2,
-    "krugman": 2,
-}
-# Functions of the amounts of all sectors of a unit.
-SECTORS = ("hhi", "krugman")
-# Functions that look at the reference region too.
-REFERENCED = ("lq", "krugman")
-ALLOWED = (
-    "numbers, names, + - * / ** ( ), and the functions log, log1p, exp, sqrt, abs, lq(part, total), "
-    "hhi(sector, sector, ...), krugman(sector, sector, ...)"
-)
-
-# Why a node is refused, by the word a reader knows it under.
-_REFUSED: Mapping[type[ast.AST], str] = {
-    ast.Attribute: "a dot (attribute)",
-    ast.Subscript: "square brackets",
-    ast.Lambda: "lambda",
-    ast.List: "a list",
-    ast.Tuple: "a comma outside a function",
-    ast.Set: "a set",
-    ast.Dict: "a dictionary",
-    ast.ListComp: "a comprehension",
-    ast.SetComp: "a comprehension",
-    ast.DictComp: "a comprehension",
-    ast.GeneratorExp: "a comprehension",
-    ast.Compare: "a comparison",
-    ast.BoolOp: "and / or",
-    ast.IfExp: "if / else",
-    ast.NamedExpr: ":=",
-    ast.JoinedStr: "text in quotes",
-    ast.Starred: "a star before a name",
-    ast.Await: "await",
-    ast.Yield: "yield",
-    ast.YieldFrom: "yield",
-    ast.FloorDiv: "//",
-    ast.Mod: "%",
-    ast.MatMult: "@",
-    ast.BitXor: "^ (a power is written **)",
-    ast.BitAnd: "&",
-    ast.BitOr: "|",
-    ast.LShift: "<<",
-    ast.RShift: ">>",
-    ast.Invert: "~",
-    ast.Not: "not",
-}
-
-_Array = Any
-_Cell = Callable[[int, int | None], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +52,7 @@ class Expression:
         columns: Mapping[str, np.ndarray],
         reference: Mapping[str, np.ndarray] | None = None,
         *,
-        cell: _Cell | None = None,
+        cell: Cell | None = None,
     ) -> np.ndarray:
         """Compute the values.
 
@@ -132,7 +76,7 @@ class Expression:
         DataError
             A logarithm, root, power or quotient is not defined in some cells (named), or a value is infinite.
         """
-        return _Evaluation(self, columns, reference or {}, cell or _position).run()
+        return Evaluation(self, columns, reference or {}, cell or position).run()
 
 
 def compile_expression(text: str) -> Expression:
@@ -143,18 +87,9 @@ def compile_expression(text: str) -> Expression:
     SpecificationError
         The text is too long, nested too deeply, not arithmetic, or uses anything that is not allowed.
     """
-    if not isinstance(text, str) or not text.strip():
-        raise SpecificationError(f"An expression must be text such as log(gdp / population), not {text!r}.")
-    if len(text) > MAX_LENGTH:
-        raise SpecificationError(
-            f"The expression {text[:40]!r}... has {len(text)} characters, more than {MAX_LENGTH}. "
-            "Split it into several variables."
-        )
-    tree = _parse(text)
-    _check_depth(tree, text)
-    _check(tree, text, inside_lq=False)
-    inside = [name for call in _calls(tree) if call.func.id in REFERENCED for name in _names(call.args)]  # type: ignore[attr-defined]
-    return Expression(text, tuple(_names([tree])), tuple(dict.fromkeys(inside)), tree)
+    tree = checked_tree(text)
+    inside = [name for call in referenced_calls(tree) for name in names_in(call.args)]
+    return Expression(text, tuple(names_in([tree])), tuple(dict.fromkeys(inside)), tree)
 
 
 def compile_expressions(
@@ -191,7 +126,7 @@ def compile_expressions(
             problems.append(f"{place(name)}: {error}")
     for name, expression in compiled.items():
         unknown = [used for used in expression.names if used not in known and used not in texts]
-        problems += [f"{place(name)}: {_unknown(used, [*known, *texts])}" for used in unknown]
+        problems += [f"{place(name)}: {unknown_name(used, [*known, *texts])}" for used in unknown]
         problems += [
             f"{place(name)}: {used!r} stands inside {_around(expression, used)}() but the reference region has no "
             "such column."
@@ -211,6 +146,12 @@ def compile_expressions(
         numbered = "\n".join(f"  {number}. {said}" for number, said in enumerate(problems, start=1))
         raise SpecificationError(f"Some variables cannot be derived.\n{numbered}")
     return {name: compiled[name] for name in order}
+
+
+def _around(expression: Expression, name: str) -> str:
+    """The function with the reference region inside which a name stands."""
+    calls = referenced_calls(expression.tree)
+    return next(call.func.id for call in calls if name in names_in(call.args))  # type: ignore[attr-defined]
 
 
 def derive(
@@ -294,7 +235,7 @@ def derive_frame(
     inside = {name for expression in compiled for name in expression.reference_names}
     totals = {} if reference is None else _totals(reference, period, times, inside)
     by_period = _by_period(constants, times)
-    rows: _Cell = lambda t, i: str(times[t]) if i is None else f"{ids[t]} in {times[t]}"  # noqa: E731
+    rows: Cell = lambda t, i: str(times[t]) if i is None else f"{ids[t]} in {times[t]}"  # noqa: E731
     compute = _Computation(scope, totals, by_period, rows, (len(frame), 1), place)
     return frame.assign(**{name: values[:, 0] for name, values in compute.run(texts).items()})
 
@@ -306,7 +247,7 @@ class _Computation:
     columns: Mapping[str, np.ndarray]
     totals: Mapping[str, np.ndarray]
     constants: Mapping[str, np.ndarray]
-    cell: _Cell
+    cell: Cell
     shape: tuple[int, int]
     place: Callable[[str], str]
 
@@ -329,7 +270,7 @@ class _Computation:
         return {name: scope[name] for name in texts}
 
 
-def _labels(units: Sequence[object], periods: Sequence[object]) -> _Cell:
+def _labels(units: Sequence[object], periods: Sequence[object]) -> Cell:
     return lambda t, i: str(periods[t]) if i is None else f"{units[i]} in {periods[t]}"
 
 
@@ -387,281 +328,3 @@ def _totals(
         raise DataError(f"The reference table has no row for {listed(absent)}.")
     rows = table.index.get_indexer(list(times))
     return {name: _numeric(table, name)[rows] for name in names if name in table.columns}
-
-
-# --- evaluation --------------------------------------------------------------------------------------------
-
-
-def _position(t: int, i: int | None) -> str:
-    return f"row {t + 1}" if i is None else f"row {t + 1}, column {i + 1}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Evaluation:
-    """One walk over a checked tree; inside lq() once with the columns and once with the reference region."""
-
-    expression: Expression
-    columns: Mapping[str, np.ndarray]
-    reference: Mapping[str, np.ndarray]
-    cell: _Cell
-
-    def run(self) -> np.ndarray:
-        import numpy as np
-
-        with np.errstate(all="ignore"):
-            result = np.asarray(self.value(self.expression.tree, self.columns), dtype=float)
-        shapes = [np.shape(self.columns[name]) for name in self.expression.names]
-        shape = np.broadcast_shapes(*shapes) if shapes else result.shape
-        return np.broadcast_to(result, np.broadcast_shapes(shape, result.shape)).copy()
-
-    def value(self, node: ast.AST, scope: Mapping[str, np.ndarray]) -> Any:
-        """Value of a node: array (T, n), or (T, 1) where it depends on the period only."""
-        if isinstance(node, ast.Constant):
-            return float(node.value)  # type: ignore[arg-type]
-        if isinstance(node, ast.Name):
-            return self.named(node.id, scope)
-        if isinstance(node, ast.UnaryOp):
-            operand = self.value(node.operand, scope)
-            return -operand if isinstance(node.op, ast.USub) else operand
-        if isinstance(node, ast.BinOp):
-            return self.binary(node, self.value(node.left, scope), self.value(node.right, scope))
-        return self.call(node, scope)  # type: ignore[arg-type]
-
-    def named(self, name: str, scope: Mapping[str, np.ndarray]) -> Any:
-        import numpy as np
-
-        if name not in scope:
-            where = "the reference region" if scope is self.reference else "the data"
-            raise SpecificationError(
-                f"{self.expression.text!r}: {_unknown(name, scope)} It is not in {where}."
-            )
-        values = np.asarray(scope[name], dtype=float)
-        if scope is self.reference:
-            values = values[:, None]
-        self.refuse(np.isinf(values), values, f"{name} is infinite")
-        return values
-
-    def binary(self, node: ast.BinOp, left: Any, right: Any) -> Any:
-        import numpy as np
-
-        text = ast.unparse(node)
-        if isinstance(node.op, ast.Div):
-            self.refuse(np.equal(right, 0), right, f"division by zero in {text}")
-            result = np.divide(left, right)
-        elif isinstance(node.op, ast.Pow):
-            undefined = (np.equal(left, 0) & (right < 0)) | ((np.less(left, 0)) & (right != round(right)))
-            self.refuse(undefined, left, f"the power {text} is not defined")
-            result = np.power(left, right)
-        else:
-            operation = {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply}[type(node.op)]
-            result = operation(left, right)
-        self.refuse(np.isinf(result), result, f"{text} is too large for a number")
-        return result
-
-    def call(self, node: ast.Call, scope: Mapping[str, np.ndarray]) -> Any:
-        import numpy as np
-
-        name = node.func.id  # type: ignore[attr-defined]
-        text = ast.unparse(node)
-        if name == "lq":
-            return self.location_quotient(node, text)
-        if name in SECTORS:
-            return self.sectors(node, scope, text)
-        argument = self.value(node.args[0], scope)
-        if name == "log":
-            self.refuse(
-                np.less_equal(argument, 0), argument, f"{text} takes the log of values that are not positive"
-            )
-        elif name == "log1p":
-            self.refuse(
-                np.less_equal(argument, -1), argument, f"{text} takes the log of values that are not positive"
-            )
-        elif name == "sqrt":
-            self.refuse(np.less(argument, 0), argument, f"{text} takes the root of negative values")
-        result = getattr(np, name)(argument)
-        self.refuse(np.isinf(result), result, f"{text} is too large for a number")
-        return result
-
-    def location_quotient(self, node: ast.Call, text: str) -> np.ndarray:
-        import numpy as np
-
-        from spatial_zb.data.agglomeration import location_quotient
-
-        part, total = (self.value(argument, self.columns) for argument in node.args)
-        ref_part, ref_total = (self.value(argument, self.reference) for argument in node.args)
-        self.refuse(np.less_equal(total, 0), total, f"{text}: the total is not positive")
-        self.refuse(np.less(part, 0), part, f"{text}: the part is negative")
-        self.refuse_reference(ref_part, f"{text}: the part in the reference region")
-        self.refuse_reference(ref_total, f"{text}: the total of the reference region")
-        return location_quotient(part, total, ref_part, ref_total)
-
-    def sectors(self, node: ast.Call, scope: Mapping[str, np.ndarray], text: str) -> np.ndarray:
-        """Index of the amounts of a unit's sectors; a unit with a blank sector has none."""
-        import numpy as np
-
-        from spatial_zb.data.agglomeration import hhi, krugman_specialisation
-
-        amounts = np.stack(np.broadcast_arrays(*(self.value(a, scope) for a in node.args)), axis=-1)
-        blank = np.isnan(amounts).any(axis=-1)
-        self.refuse(
-            ~blank & (amounts < 0).any(axis=-1), amounts.min(axis=-1), f"{text}: a sector is negative"
-        )
-        self.refuse(
-            ~blank & (amounts.sum(axis=-1) <= 0), amounts.sum(axis=-1), f"{text}: all sectors are zero"
-        )
-        whole = np.where(blank[..., None], 1.0, amounts)
-        if node.func.id == "hhi":  # type: ignore[attr-defined]
-            return np.where(blank, np.nan, hhi(whole))
-        totals = [np.ravel(self.value(argument, self.reference)) for argument in node.args]
-        for argument, values in zip(node.args, totals, strict=True):
-            self.refuse_reference(values, f"{text}: {ast.unparse(argument)} of the reference region")
-        found = [
-            krugman_specialisation(row, np.array(t))
-            for row, t in zip(whole, zip(*totals, strict=True), strict=True)
-        ]
-        return np.where(blank, np.nan, np.stack(found))
-
-    def refuse_reference(self, values: Any, said: str) -> None:
-        """The reference region must be positive in every period; NaN is not."""
-        import numpy as np
-
-        periods = np.flatnonzero(~(np.ravel(values) > 0))
-        if periods.size:
-            names = dict.fromkeys(self.cell(int(t), None) for t in periods)
-            raise DataError(f"{said} is blank or not positive in {listed(names)}.")
-
-    def refuse(self, wrong: Any, values: Any, said: str) -> None:
-        """Raise with the cells where something is not defined; a blank cell (NaN) is never among them."""
-        import numpy as np
-
-        wrong = np.atleast_2d(wrong)
-        if not wrong.any():
-            return
-        where = np.argwhere(wrong)
-        zeros = int(np.count_nonzero(np.broadcast_to(np.atleast_2d(values), wrong.shape)[wrong] == 0))
-        counted = f" ({zeros} zero)" if zeros else ""
-        cells = "1 cell" if len(where) == 1 else f"{len(where)} cells"
-        names = [self.cell(int(t), int(i)) for t, i in where]
-        raise DataError(
-            f"{said}: {cells}{counted}: {listed(names)}. "
-            "Correct the cells, leave these units or periods out, or choose another measure."
-        )
-
-
-# --- checks of the text ------------------------------------------------------------------------------------
-
-
-def _parse(text: str) -> ast.expr:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(text.strip(), mode="eval").body
-    except SyntaxError as error:
-        slips = sorted(set(text) & set("（）＋－＊／×÷，。“”"))
-        slip = f" It has {' '.join(slips)}, which must be plain ASCII signs." if slips else ""
-        raise SpecificationError(
-            f"{text!r} is not arithmetic ({error.msg}).{slip} Allowed: {ALLOWED}."
-        ) from None
-    except (ValueError, RecursionError, MemoryError):
-        raise SpecificationError(f"{text[:40]!r}... cannot be read. Allowed: {ALLOWED}.") from None
-
-
-def _check_depth(tree: ast.expr, text: str) -> None:
-    level: list[ast.AST] = [tree]
-    for _ in range(MAX_DEPTH):
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
-        if not level:
-            return
-    raise SpecificationError(
-        f"{text[:40]!r}... is nested more than {MAX_DEPTH} levels deep. Split it into several variables."
-    )
-
-
-def _refuse(what: str, text: str) -> SpecificationError:
-    return SpecificationError(f"{text!r} uses {what}, which is not allowed. Allowed: {ALLOWED}.")
-
-
-def _check(node: ast.AST, text: str, *, inside_lq: bool) -> None:
-    """Walk the tree; its depth is already limited."""
-    if isinstance(node, ast.Constant):
-        _check_number(node, text)
-    elif isinstance(node, ast.Name):
-        if node.id in FUNCTIONS:
-            raise SpecificationError(f"{text!r} uses {node.id} without brackets; write {node.id}(...).")
-        if node.id.startswith("__"):
-            raise _refuse(f"the name {node.id!r}", text)
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.UAdd | ast.USub):
-        _check(node.operand, text, inside_lq=inside_lq)
-    elif isinstance(node, ast.BinOp) and isinstance(
-        node.op, ast.Add | ast.Sub | ast.Mult | ast.Div | ast.Pow
-    ):
-        if isinstance(node.op, ast.Pow):
-            _check_exponent(node.right, text)
-        _check(node.left, text, inside_lq=inside_lq)
-        _check(node.right, text, inside_lq=inside_lq)
-    elif isinstance(node, ast.Call):
-        _check_call(node, text, inside_lq=inside_lq)
-    else:
-        culprit = node.op if isinstance(node, ast.UnaryOp | ast.BinOp) else node
-        raise _refuse(_REFUSED.get(type(culprit), type(culprit).__name__), text)
-
-
-def _check_number(node: ast.Constant, text: str) -> None:
-    if isinstance(node.value, str | bytes):
-        raise _refuse("text in quotes", text)
-    if type(node.value) not in (int, float):
-        raise _refuse(repr(node.value), text)
-    if not abs(node.value) <= MAX_NUMBER:
-        raise _refuse(f"a number beyond {MAX_NUMBER:g}", text)
-
-
-def _check_exponent(node: ast.AST, text: str) -> None:
-    while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.UAdd | ast.USub):
-        node = node.operand
-    number = node.value if isinstance(node, ast.Constant) and type(node.value) in (int, float) else None
-    if number is None or not abs(number) <= MAX_EXPONENT:
-        raise SpecificationError(
-            f"{text!r} has a power whose exponent is not a number from -{MAX_EXPONENT} to {MAX_EXPONENT}."
-        )
-
-
-def _check_call(node: ast.Call, text: str, *, inside_lq: bool) -> None:
-    if not isinstance(node.func, ast.Name):
-        raise _refuse(_REFUSED.get(type(node.func), "a call of something that is not a function"), text)
-    name = node.func.id
-    if name not in FUNCTIONS:
-        near = difflib.get_close_matches(name, FUNCTIONS, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise SpecificationError(f"{text!r} uses the unknown function {name!r}.{hint} Allowed: {ALLOWED}.")
-    wrong = len(node.args) < FUNCTIONS[name] if name in SECTORS else len(node.args) != FUNCTIONS[name]
-    if node.keywords or wrong:
-        count = "1 argument" if FUNCTIONS[name] == 1 else f"{FUNCTIONS[name]} arguments"
-        more = " or more" if name in SECTORS else ""
-        raise SpecificationError(f"{text!r}: {name} takes {count}{more}, by position.")
-    if name in REFERENCED and inside_lq:
-        raise SpecificationError(f"{text!r} has {name} inside {' or '.join(REFERENCED)}.")
-    for argument in node.args:
-        _check(argument, text, inside_lq=inside_lq or name in REFERENCED)
-
-
-def _calls(tree: ast.AST) -> list[ast.Call]:
-    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-
-
-def _around(expression: Expression, name: str) -> str:
-    """The function with the reference region inside which a name stands."""
-    calls = [call for call in _calls(expression.tree) if call.func.id in REFERENCED]  # type: ignore[attr-defined]
-    return next(call.func.id for call in calls if name in _names(call.args))  # type: ignore[attr-defined]
-
-
-def _names(nodes: Iterable[ast.AST]) -> list[str]:
-    """Names used in some trees, functions left out, in order of appearance."""
-    found = [item for node in nodes for item in ast.walk(node) if isinstance(item, ast.Name)]
-    ordered = sorted(found, key=lambda item: item.col_offset)
-    return list(dict.fromkeys(item.id for item in ordered if item.id not in FUNCTIONS))
-
-
-def _unknown(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"{name!r} is neither a column, a constant nor a variable.{hint}"

@@ -1,0 +1,178 @@
+"""Values of a checked expression: one walk over its tree, on arrays by period and unit."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spatial_zb.data.expression_syntax import SECTORS, unknown_name
+from spatial_zb.errors import DataError, SpecificationError, listed
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from spatial_zb.data.expressions import Expression
+
+__all__ = ["Cell", "Evaluation", "position"]
+
+Cell = Callable[[int, int | None], str]
+
+
+def position(t: int, i: int | None) -> str:
+    """Words for a cell where nothing better is known."""
+    return f"row {t + 1}" if i is None else f"row {t + 1}, column {i + 1}"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One walk over a checked tree; inside lq() once with the columns and once with the reference region."""
+
+    expression: Expression
+    columns: Mapping[str, np.ndarray]
+    reference: Mapping[str, np.ndarray]
+    cell: Cell
+
+    def run(self) -> np.ndarray:
+        """Values (T, n)."""
+        import numpy as np
+
+        with np.errstate(all="ignore"):
+            result = np.asarray(self.value(self.expression.tree, self.columns), dtype=float)
+        shapes = [np.shape(self.columns[name]) for name in self.expression.names]
+        shape = np.broadcast_shapes(*shapes) if shapes else result.shape
+        return np.broadcast_to(result, np.broadcast_shapes(shape, result.shape)).copy()
+
+    def value(self, node: ast.AST, scope: Mapping[str, np.ndarray]) -> Any:
+        """Value of a node: array (T, n), or (T, 1) where it depends on the period only."""
+        if isinstance(node, ast.Constant):
+            return float(node.value)  # type: ignore[arg-type]
+        if isinstance(node, ast.Name):
+            return self.named(node.id, scope)
+        if isinstance(node, ast.UnaryOp):
+            operand = self.value(node.operand, scope)
+            return -operand if isinstance(node.op, ast.USub) else operand
+        if isinstance(node, ast.BinOp):
+            return self.binary(node, self.value(node.left, scope), self.value(node.right, scope))
+        return self.call(node, scope)  # type: ignore[arg-type]
+
+    def named(self, name: str, scope: Mapping[str, np.ndarray]) -> Any:
+        import numpy as np
+
+        if name not in scope:
+            where = "the reference region" if scope is self.reference else "the data"
+            raise SpecificationError(
+                f"{self.expression.text!r}: {unknown_name(name, scope)} It is not in {where}."
+            )
+        values = np.asarray(scope[name], dtype=float)
+        if scope is self.reference:
+            values = values[:, None]
+        self.refuse(np.isinf(values), values, f"{name} is infinite")
+        return values
+
+    def binary(self, node: ast.BinOp, left: Any, right: Any) -> Any:
+        import numpy as np
+
+        text = ast.unparse(node)
+        if isinstance(node.op, ast.Div):
+            self.refuse(np.equal(right, 0), right, f"division by zero in {text}")
+            result = np.divide(left, right)
+        elif isinstance(node.op, ast.Pow):
+            undefined = (np.equal(left, 0) & (right < 0)) | ((np.less(left, 0)) & (right != round(right)))
+            self.refuse(undefined, left, f"the power {text} is not defined")
+            result = np.power(left, right)
+        else:
+            operation = {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply}[type(node.op)]
+            result = operation(left, right)
+        self.refuse(np.isinf(result), result, f"{text} is too large for a number")
+        return result
+
+    def call(self, node: ast.Call, scope: Mapping[str, np.ndarray]) -> Any:
+        import numpy as np
+
+        name = node.func.id  # type: ignore[attr-defined]
+        text = ast.unparse(node)
+        if name == "lq":
+            return self.location_quotient(node, text)
+        if name in SECTORS:
+            return self.sectors(node, scope, text)
+        argument = self.value(node.args[0], scope)
+        if name == "log":
+            self.refuse(
+                np.less_equal(argument, 0), argument, f"{text} takes the log of values that are not positive"
+            )
+        elif name == "log1p":
+            self.refuse(
+                np.less_equal(argument, -1), argument, f"{text} takes the log of values that are not positive"
+            )
+        elif name == "sqrt":
+            self.refuse(np.less(argument, 0), argument, f"{text} takes the root of negative values")
+        result = getattr(np, name)(argument)
+        self.refuse(np.isinf(result), result, f"{text} is too large for a number")
+        return result
+
+    def location_quotient(self, node: ast.Call, text: str) -> np.ndarray:
+        import numpy as np
+
+        from spatial_zb.data.agglomeration import location_quotient
+
+        part, total = (self.value(argument, self.columns) for argument in node.args)
+        ref_part, ref_total = (self.value(argument, self.reference) for argument in node.args)
+        self.refuse(np.less_equal(total, 0), total, f"{text}: the total is not positive")
+        self.refuse(np.less(part, 0), part, f"{text}: the part is negative")
+        self.refuse_reference(ref_part, f"{text}: the part in the reference region")
+        self.refuse_reference(ref_total, f"{text}: the total of the reference region")
+        return location_quotient(part, total, ref_part, ref_total)
+
+    def sectors(self, node: ast.Call, scope: Mapping[str, np.ndarray], text: str) -> np.ndarray:
+        """Index of the amounts of a unit's sectors; a unit with a blank sector has none."""
+        import numpy as np
+
+        from spatial_zb.data.agglomeration import hhi, krugman_specialisation
+
+        amounts = np.stack(np.broadcast_arrays(*(self.value(a, scope) for a in node.args)), axis=-1)
+        blank = np.isnan(amounts).any(axis=-1)
+        self.refuse(
+            ~blank & (amounts < 0).any(axis=-1), amounts.min(axis=-1), f"{text}: a sector is negative"
+        )
+        self.refuse(
+            ~blank & (amounts.sum(axis=-1) <= 0), amounts.sum(axis=-1), f"{text}: all sectors are zero"
+        )
+        whole = np.where(blank[..., None], 1.0, amounts)
+        if node.func.id == "hhi":  # type: ignore[attr-defined]
+            return np.where(blank, np.nan, hhi(whole))
+        totals = [np.ravel(self.value(argument, self.reference)) for argument in node.args]
+        for argument, values in zip(node.args, totals, strict=True):
+            self.refuse_reference(values, f"{text}: {ast.unparse(argument)} of the reference region")
+        found = [
+            krugman_specialisation(row, np.array(t))
+            for row, t in zip(whole, zip(*totals, strict=True), strict=True)
+        ]
+        return np.where(blank, np.nan, np.stack(found))
+
+    def refuse_reference(self, values: Any, said: str) -> None:
+        """The reference region must be positive in every period; NaN is not."""
+        import numpy as np
+
+        periods = np.flatnonzero(~(np.ravel(values) > 0))
+        if periods.size:
+            names = dict.fromkeys(self.cell(int(t), None) for t in periods)
+            raise DataError(f"{said} is blank or not positive in {listed(names)}.")
+
+    def refuse(self, wrong: Any, values: Any, said: str) -> None:
+        """Raise with the cells where something is not defined; a blank cell (NaN) is never among them."""
+        import numpy as np
+
+        wrong = np.atleast_2d(wrong)
+        if not wrong.any():
+            return
+        where = np.argwhere(wrong)
+        zeros = int(np.count_nonzero(np.broadcast_to(np.atleast_2d(values), wrong.shape)[wrong] == 0))
+        counted = f" ({zeros} zero)" if zeros else ""
+        cells = "1 cell" if len(where) == 1 else f"{len(where)} cells"
+        names = [self.cell(int(t), int(i)) for t, i in where]
+        raise DataError(
+            f"{said}: {cells}{counted}: {listed(names)}. "
+            "Correct the cells, leave these units or periods out, or choose another measure."
+        )
