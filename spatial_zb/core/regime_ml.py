@@ -25,9 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, optimize, sparse
 
-from spatial_zb.core.sparse_logdet import factorise, largest_sums
+from spatial_zb.core.sparse_factors import factorise
 from spatial_zb.core.spatial_ml import ColumnBasis
 from spatial_zb.core.traces import DENSE_UNITS
+from spatial_zb.core.weight_spectrum import largest_sums
 from spatial_zb.core.within import TransformedSample
 
 __all__ = [

@@ -9,15 +9,12 @@ six standard errors either side of an estimate, some sixty for the whole interva
 Known unit eigenvalues, one per closed class of a row-normalised W, are taken out first and put back exactly.
 
 References: Pace & Barry (1997), Geogr. Analysis 29: 232-247 (sparse determinants); Pace & LeSage (2004), Comput.
-Statist. Data Anal. 45: 179-196 (Chebyshev); Trefethen (2013), Approximation Theory and Approximation Practice, ch. 8;
-Ubaru, Chen & Saad (2017), SIAM J. Matrix Anal. Appl. 38: 1075-1099 (stochastic Lanczos quadrature); Paige (1980),
-Linear Algebra Appl. 34: 235-258 (Lanczos without orthogonalising again).
+Statist. Data Anal. 45: 179-196 (Chebyshev); Trefethen (2013), Approximation Theory and Approximation Practice, ch. 8.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -25,27 +22,24 @@ from typing import Any
 import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
-from scipy import linalg, sparse
+from scipy import sparse
 from scipy.sparse import csgraph
-from scipy.sparse.linalg import ArpackNoConvergence, eigs, splu
 
-from spatial_zb.errors import WeightsError
+from spatial_zb.core.quadrature_logdet import QuadratureLogDet, unit_part
+from spatial_zb.core.sparse_factors import ShiftedSystem, by_cholesky, cholmod_module, factorise, system_at
+from spatial_zb.core.weight_spectrum import (
+    extreme_eigenvalue,
+    is_row_normalised,
+    largest_sums,
+    spectral_radius,
+    symmetric_form,
+    unit_eigenvalues,
+)
 
-__all__ = [
-    "QuadratureLogDet",
-    "SparseLogDet",
-    "factorise",
-    "is_row_normalised",
-    "largest_sums",
-    "spectral_radius",
-    "symmetric_form",
-    "unit_eigenvalues",
-]
+__all__ = ["SparseLogDet"]
 
 Array = NDArray[np.float64]
 
-#: Row sums this near to one count as one.
-ROW_SUM_TOLERANCE = 1e-10
 #: Nodes are counted so that a window is this exact, times √n; it turns out 1,000 times better on planar W.
 NODE_ACCURACY = 1e-11
 #: Above so many units, where a factorisation takes a quarter of a minute, this is enough: an error of 1e-5 in ln L at worst,
@@ -61,115 +55,6 @@ WINDOWS = 4
 SINGLE_VALUES = 2
 #: The interpolant of the whole interval ends this share of the interval's length before its ends.
 MARGIN = 5e-5
-#: Probes and steps of the quadrature that finds where to look.
-PROBES, STEPS = 4, 16
-#: Accuracy of the Lanczos eigenvalue at an end of the interval; what is left is bounded by its residual.
-LANCZOS_TOLERANCE = 1e-5
-#: Its steps at most, and those between two looks at how accurate it is.
-LANCZOS_STEPS, LANCZOS_CHECK = 1000, 12
-#: Accuracy of the largest eigenvalue, by which weights are divided.
-RADIUS_TOLERANCE = 1e-12
-#: A spectral radius below this share of its bound is that of a W without cycles, whose eigenvalues are all zero.
-NO_CYCLE = 1e-2
-
-
-def factorise(system: sparse.csc_array, safe: bool, order: str = "MMD_AT_PLUS_A"):
-    """Sparse LU. ``safe`` leaves out pivoting, for diagonally dominant or symmetric positive definite matrices.
-
-    The symmetric ``order`` without pivoting halves the fill and the time; with pivoting it would be slower than
-    the default, which is taken where neither property holds.
-    """
-    try:
-        if not safe:
-            return splu(system)
-        return splu(system, permc_spec=order, diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    except MemoryError as problem:
-        n, links = system.shape[0], system.nnz - system.shape[0]
-        raise WeightsError(
-            f"The sparse factorisation of I − ρW needs more memory than there is ({n} units, {links / n:.0f} links each). "
-            "Use weights with fewer or nearer neighbours."
-        ) from problem
-
-
-def largest_sums(matrix: sparse.csr_array) -> float:
-    """The smaller of the largest absolute row sum and the largest absolute column sum: a bound on every |ω|.
-
-    I − ρW is diagonally dominant, by rows or by columns, while |ρ| times this is below one.
-    """
-    size = matrix if matrix.data.min(initial=0.0) >= 0 else abs(matrix)
-    ones = np.ones(matrix.shape[0])
-    return min(float((size @ ones).max()), float((size.T @ ones).max()))
-
-
-def is_row_normalised(matrix: sparse.csr_array) -> bool:
-    """True when every row that has a neighbour sums to one; islands keep empty rows."""
-    sums = np.asarray(matrix.sum(axis=1)).ravel()
-    return bool(np.all(np.abs(sums[np.diff(matrix.indptr) > 0] - 1) < ROW_SUM_TOLERANCE))
-
-
-def unit_eigenvalues(matrix: sparse.csr_array) -> int:
-    """Multiplicity of the eigenvalue one of a row-normalised non-negative W: its closed classes.
-
-    A strongly connected set of units without a link out of it is a Markov chain of its own; connected components,
-    for symmetric links. Islands have none.
-    """
-    count, label = csgraph.connected_components(matrix, directed=True, connection="strong")
-    closed = np.ones(count, dtype=bool)
-    row, column = matrix.nonzero()
-    closed[label[row[label[row] != label[column]]]] = False
-    closed[label[np.diff(matrix.indptr) == 0]] = False  # the row of an island sums to zero
-    return int(closed.sum())
-
-
-def symmetric_form(matrix: sparse.csr_array, d: Array) -> sparse.csr_array:
-    """D^{1/2} W D^{-1/2}, symmetric and similar to W, from the d of :func:`spatial_zb.core.logdet.symmetriser`."""
-    root = np.sqrt(d)
-    form = sparse.diags_array(root) @ matrix @ sparse.diags_array(1 / root)
-    return sparse.csr_array((form + form.T) / 2)
-
-
-def _cholmod() -> Any | None:
-    """CHOLMOD through scikit-sparse, where it is installed: several times faster than SuperLU."""
-    try:
-        from sksparse import cholmod
-    except ImportError:
-        return None
-    return cholmod if hasattr(cholmod, "analyze") else None
-
-
-def _by_cholesky(cholmod: Any, form: sparse.csr_array, rho: float, kept: list[Any]) -> float:
-    """ln|I − ρF| of a symmetric F by Cholesky factors; their order is found once and kept."""
-    system = sparse.csc_matrix(_system(form, rho))
-    if not kept:
-        kept.append(cholmod.analyze(system))
-    return float(kept[0].cholesky(system).logdet())
-
-
-def _system(form: sparse.csr_array, rho: float) -> sparse.csc_array:
-    """I − ρW."""
-    return sparse.csc_array(sparse.eye_array(form.shape[0], format="csc") - rho * form)
-
-
-@dataclass(frozen=True, slots=True)
-class _Shifted:
-    """I − ρF for many ρ: the pattern of I + F once, with the entries of I and of F on it."""
-
-    pattern: sparse.csc_array
-    one: Array
-    form: Array
-
-    @classmethod
-    def of(cls, form: sparse.csr_array) -> _Shifted:
-        n = form.shape[0]
-        shift = 1 + float(np.abs(form.data).max(initial=0.0))  # no entry of the diagonal may cancel
-        pattern = sparse.csc_array(form + shift * sparse.eye_array(n, format="csr"))
-        one = (pattern.indices == np.repeat(np.arange(n), np.diff(pattern.indptr))).astype(float)
-        return cls(pattern, one, np.where(one > 0, pattern.data - shift, pattern.data))
-
-    def at(self, rho: float) -> sparse.csc_array:
-        """I − ρF, sharing the pattern."""
-        parts = self.one - rho * self.form, self.pattern.indices, self.pattern.indptr
-        return sparse.csc_array(parts, shape=self.pattern.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +133,8 @@ class SparseLogDet:
         if self.symmetriser is None:
             end = 1.0 if self.units else 1 / spectral_radius(self.matrix)
             return -end, end
-        low = 1 / _extreme_eigenvalue(self._form, "SA")
-        return low, 1.0 if self.units else 1 / _extreme_eigenvalue(self._form, "LA")
+        low = 1 / extreme_eigenvalue(self._form, "SA")
+        return low, 1.0 if self.units else 1 / extreme_eigenvalue(self._form, "LA")
 
     @cached_property
     def rough(self) -> QuadratureLogDet:
@@ -280,17 +165,17 @@ class SparseLogDet:
     def value(self, rho: ArrayLike, centred: bool = False) -> Array:
         """ln|I − ρW|."""
         rho = np.asarray(rho, float)
-        return self._smooth(rho, 0) + _unit_part(rho, self.units - centred, 0)
+        return self._smooth(rho, 0) + unit_part(rho, self.units - centred, 0)
 
     def first(self, rho: ArrayLike, centred: bool = False) -> Array:
         """d′(ρ) = −tr G."""
         rho = np.asarray(rho, float)
-        return self._smooth(rho, 1) + _unit_part(rho, self.units - centred, 1)
+        return self._smooth(rho, 1) + unit_part(rho, self.units - centred, 1)
 
     def second(self, rho: ArrayLike, centred: bool = False) -> Array:
         """d″(ρ) = −tr G²."""
         rho = np.asarray(rho, float)
-        return self._smooth(rho, 2) + _unit_part(rho, self.units - centred, 2)
+        return self._smooth(rho, 2) + unit_part(rho, self.units - centred, 2)
 
     def _smooth(self, rho: Array, derivative: int) -> Array:
         """h = ln|I − ρW| less the unit eigenvalues, or a derivative of it in ρ, in the shape of ρ."""
@@ -383,23 +268,23 @@ class SparseLogDet:
         """h at one ρ, from one factorisation."""
         rho = float(rho)
         if rho not in self._known:
-            self._known[rho] = float(self._determinant(rho) - _unit_part(rho, self.units, 0))
+            self._known[rho] = float(self._determinant(rho) - unit_part(rho, self.units, 0))
         return self._known[rho]
 
     def _determinant(self, rho: float) -> float:
-        cholmod = _cholmod() if self.symmetriser is not None else None
-        if cholmod is not None:
-            return _by_cholesky(cholmod, self._form, rho, self._order)
+        solver = cholmod_module() if self.symmetriser is not None else None
+        if solver is not None:
+            return by_cholesky(solver, self._form, rho, self._order)
         safe = self.symmetriser is not None or abs(rho) * self._largest_sums < 1
-        pivots = self._ordered(rho) if safe else factorise(_system(self._form, rho), False).U.diagonal()
+        pivots = self._ordered(rho) if safe else factorise(system_at(self._form, rho), False).U.diagonal()
         return float(np.log(np.abs(pivots)).sum())
 
     def _ordered(self, rho: float) -> Array:
         """Pivots of I − ρW without pivoting; the first factorisation finds the order of all others."""
         if not self._order:
-            factor = factorise(_system(self._form, rho), True)
+            factor = factorise(system_at(self._form, rho), True)
             order = np.argsort(factor.perm_c)
-            self._order.append(_Shifted.of(sparse.csr_array(self._form[order][:, order])))
+            self._order.append(ShiftedSystem.of(sparse.csr_array(self._form[order][:, order])))
             return factor.U.diagonal()
         return factorise(self._order[0].at(rho), True, "NATURAL").U.diagonal()
 
@@ -426,152 +311,3 @@ class SparseLogDet:
         low, high = self.interval
         left, right = 1 / (rho - low), 1 / (high - rho)
         return left + right, right**2 - left**2
-
-
-@dataclass(frozen=True, eq=False)
-class QuadratureLogDet:
-    """Approximate log-determinant Σ_j w_j ln(1 − ρθ_j) from Krylov quadrature of a few random vectors.
-
-    ``nodes`` θ (q,) and ``weights`` w (q,) may be complex; tr W and tr W² are right, ``units`` unit eigenvalues are
-    exact. For the start of a search only: the error is about √(2n/probes).
-    """
-
-    n: int
-    interval: tuple[float, float]
-    nodes: NDArray
-    weights: NDArray
-    units: int
-    correction: tuple[float, float]
-
-    @classmethod
-    def of(
-        cls,
-        form: sparse.csr_array,
-        interval: tuple[float, float],
-        live: int,
-        units: int,
-        off_unit_vectors: Callable[[Array], Array],
-    ) -> QuadratureLogDet:
-        """Arnoldi from ``PROBES`` sign vectors off the eigenvectors of one.
-
-        ``live`` counts the units that are not islands, whose eigenvalues are zero.
-        """
-        n = form.shape[0]
-        generator = np.random.default_rng(n)
-        pairs = [
-            _krylov(form, off_unit_vectors(generator.choice([-1.0, 1.0], n)), min(STEPS, n - 1))
-            for _ in range(PROBES)
-        ]
-        nodes = np.concatenate([theta for theta, _ in pairs])
-        weights = np.concatenate([share for _, share in pairs]) * (live - units) / PROBES
-        exact = float(form.trace()) - units, float(form.multiply(form.T).sum()) - units
-        found = (float(np.real(weights @ nodes**k)) for k in (1, 2))
-        one, two = (a - b for a, b in zip(exact, found, strict=True))
-        return cls(n, interval, nodes, weights, units, (one, two))
-
-    @property
-    def rough(self) -> QuadratureLogDet:
-        """Itself."""
-        return self
-
-    @property
-    def concave(self) -> bool:
-        """Not known of an approximation."""
-        return False
-
-    def cover(self, low: float, high: float) -> None:
-        """Nothing to prepare."""
-
-    def value(self, rho: ArrayLike, centred: bool = False) -> Array:
-        """ln|I − ρW|, roughly."""
-        rho = np.asarray(rho, float)
-        logs = np.log(np.abs(1 - rho[..., None] * self.nodes))
-        one, two = self.correction
-        return (
-            logs @ np.real(self.weights)
-            + _unit_part(rho, self.units - centred, 0)
-            - one * rho
-            - two * rho**2 / 2
-        )
-
-    def first(self, rho: ArrayLike, centred: bool = False) -> Array:
-        """−tr G, roughly."""
-        rho = np.asarray(rho, float)
-        ratio = self.nodes / (1 - rho[..., None] * self.nodes)
-        one, two = self.correction
-        return -np.real(ratio @ self.weights) + _unit_part(rho, self.units - centred, 1) - one - two * rho
-
-    def second(self, rho: ArrayLike, centred: bool = False) -> Array:
-        """−tr G², roughly."""
-        rho = np.asarray(rho, float)
-        ratio = self.nodes / (1 - rho[..., None] * self.nodes)
-        return (
-            -np.real(ratio**2 @ self.weights) + _unit_part(rho, self.units - centred, 2) - self.correction[1]
-        )
-
-
-def _unit_part(rho: Array | float, count: int, derivative: int) -> Array | float:
-    """count · ln(1 − ρ), or a derivative of it; zero without such eigenvalues, whatever ρ."""
-    if not count:
-        return 0.0
-    return count * np.log1p(-rho) if derivative == 0 else -count / (1 - rho) ** derivative
-
-
-def _krylov(form: sparse.csr_array, probe: Array, steps: int) -> tuple[NDArray, NDArray]:
-    """Ritz values and weights with probe'f(W)probe/probe'probe ≈ Σ w f(θ); orthogonalised twice."""
-    basis = np.empty((steps + 1, len(probe)))
-    H = np.zeros((steps + 1, steps))
-    basis[0] = probe / np.sqrt(probe @ probe)
-    size = steps
-    for j in range(steps):
-        v = form @ basis[j]
-        for _ in range(2):
-            along = basis[: j + 1] @ v
-            v -= along @ basis[: j + 1]
-            H[: j + 1, j] += along
-        H[j + 1, j] = np.sqrt(v @ v)
-        if H[j + 1, j] < 1e-10:
-            size = j + 1
-            break
-        basis[j + 1] = v / H[j + 1, j]
-    theta, X = np.linalg.eig(H[:size, :size])
-    return theta, X[0] * np.linalg.solve(X, np.eye(size)[0])
-
-
-def spectral_radius(matrix: sparse.csr_array) -> float:
-    """The largest eigenvalue of a large sparse non-negative W, by Arnoldi; at worst its largest row sum."""
-    bound = largest_sums(matrix)
-    try:
-        found = eigs(matrix, 1, which="LR", v0=np.ones(matrix.shape[0]), tol=RADIUS_TOLERANCE)[0]
-    except ArpackNoConvergence:
-        return bound
-    value = float(found[0].real)
-    if value < NO_CYCLE * bound:  # links that hardly lead back: the eigenvalue is rounding
-        return bound
-    return min(value * (1 + 10 * RADIUS_TOLERANCE), bound)
-
-
-def _extreme_eigenvalue(form: sparse.csr_array, which: str) -> float:
-    """Smallest ("SA") or largest ("LA") eigenvalue of a symmetric matrix, moved outwards by its residual.
-
-    A Ritz value lies inside the spectrum and within its residual of an eigenvalue: what is given here is outside,
-    so that its inverse is an admissible ρ. Without convergence: Gershgorin's bound.
-    """
-    n = form.shape[0]
-    sign = 1.0 if which == "LA" else -1.0
-    v = np.random.default_rng(n).standard_normal(n)
-    v, before = v / np.sqrt(v @ v), np.zeros(n)
-    diagonal, side = [], [0.0]
-    for step in range(1, LANCZOS_STEPS + 1):
-        w = form @ v - side[-1] * before
-        diagonal.append(float(w @ v))
-        w -= diagonal[-1] * v
-        side.append(float(np.sqrt(w @ w)))
-        if step % LANCZOS_CHECK == 0 or side[-1] < LANCZOS_TOLERANCE:
-            place = (0, 0) if which == "SA" else (step - 1, step - 1)
-            value, weights = linalg.eigh_tridiagonal(diagonal, side[1:-1], select="i", select_range=place)
-            residual = side[-1] * abs(weights[-1, 0])  # without the vector itself (Paige 1980)
-            if residual <= LANCZOS_TOLERANCE * abs(value[0]):
-                return float(value[0] + sign * residual)
-        v, before = w / side[-1], v
-    return sign * largest_sums(form)

@@ -23,7 +23,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from spatial_zb.core.sparse_logdet import is_row_normalised, spectral_radius, symmetric_form, unit_eigenvalues
+from spatial_zb.core.weight_spectrum import (
+    is_row_normalised,
+    spectral_radius,
+    symmetric_form,
+    unit_eigenvalues,
+)
 
 __all__ = ["StochasticLogDet", "iterative_solver"]
 
@@ -237,7 +242,7 @@ def _off_units(
 def iterative_solver(matrix: sparse.csr_array, coefficient: float, bound: float) -> Callable[[Array], Array]:
     """R ↦ (I − cW)⁻¹R by x ← cWx + R, whose error shrinks by |c|·bound < 1 with every product.
 
-    For right-hand sides (n,) or (n, m). ``bound`` is that of :func:`spatial_zb.core.sparse_logdet.largest_sums`.
+    For right-hand sides (n,) or (n, m). ``bound`` is that of :func:`spatial_zb.core.weight_spectrum.largest_sums`.
     """
     rate = abs(coefficient) * bound
     steps = min(STEPS, int(np.ceil(np.log(SOLVED) / np.log(rate))) + 1 if rate else 1)

@@ -13,8 +13,9 @@ from scipy.linalg import lapack
 from spatial_zb.core.fill import ALWAYS_LIGHT, expected_fill
 from spatial_zb.core.level_blocks import LevelBlocks, block_filter, column_sums, level_blocks, product_trace
 from spatial_zb.core.logdet import LogDet
-from spatial_zb.core.sparse_logdet import factorise, largest_sums
+from spatial_zb.core.sparse_factors import factorise
 from spatial_zb.core.stochastic_logdet import iterative_solver
+from spatial_zb.core.weight_spectrum import largest_sums
 
 __all__ = [
     "BLOCK",

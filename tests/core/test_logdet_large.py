@@ -22,9 +22,10 @@ from spatial_zb.core.logdet import (
     make_logdet,
     symmetriser,
 )
-from spatial_zb.core.sparse_logdet import factorise, spectral_radius, unit_eigenvalues
+from spatial_zb.core.sparse_factors import factorise
 from spatial_zb.core.stochastic_logdet import iterative_solver
 from spatial_zb.core.traces import filter_solver
+from spatial_zb.core.weight_spectrum import spectral_radius, unit_eigenvalues
 from spatial_zb.simulate import simulate_durbin
 
 #: The accuracy that is promised: value × T below 1e-6 for a hundred periods, ρ̂ within 1e-6, ln L within 1e-4.
@@ -346,7 +347,7 @@ class Cholesky:
 
 
 def test_cholmod_is_used_where_it_is_installed(monkeypatch):
-    monkeypatch.setattr(sparse_logdet, "_cholmod", lambda: Cholesky)
+    monkeypatch.setattr(sparse_logdet, "cholmod_module", lambda: Cholesky)
     found, exact = both("row")
     found.cover(0.2, 0.3)
     assert np.abs(found.value(0.25) - exact.value(0.25)) < VALUE
