@@ -14,6 +14,7 @@ from spatial_zb.core.moran import moran_i
 from spatial_zb.errors import AlignmentError, DataError, listed
 from spatial_zb.report.chart import ChartFrame, chart_sheet
 from spatial_zb.report.figures_estimates import coefficient_plot, effects_plot, regime_plot
+from spatial_zb.report.page import Page, Words, open_page, panel_letter, period_words
 from spatial_zb.report.pen import line_height, lines_in
 from spatial_zb.report.placement import AROUND, box_of, halo_text, place, root_figure
 from spatial_zb.report.places import NAME_LIMIT, unique_ids
@@ -22,7 +23,6 @@ from spatial_zb.report.style import (
     INK,
     Drawing,
     FigureStyle,
-    context,
     new_figure,
     words,
 )
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["coefficient_plot", "effects_plot", "moran_scatter", "moran_scatter_panels", "regime_plot"]
-
-Words = str | Mapping[str, str] | Text
 
 STANDARDISED = Text("{} (standardised)", "{}（标准化）")
 SPATIAL_LAG = Text("Spatial lag", "空间滞后项")
@@ -103,8 +101,8 @@ def moran_scatter(
         Missing, infinite or constant values.
     """
     frame = values.to_frame(name="")
-    with context(style, language) as chosen:
-        return _scatter(frame, W, label, names, notable, (title, note), chosen, 1, ax)
+    with open_page(style, language, title, note) as page:
+        return _scatter(frame, W, label, names, notable, page, 1, ax)
 
 
 def moran_scatter_panels(
@@ -126,8 +124,8 @@ def moran_scatter_panels(
     """
     if not len(frame.columns):
         raise DataError("The frame has no column to plot: give one column for each period.")
-    with context(style, language) as chosen:
-        return _scatter(frame, W, label, names, notable, (title, note), chosen, columns, None)
+    with open_page(style, language, title, note) as page:
+        return _scatter(frame, W, label, names, notable, page, columns, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +143,11 @@ def _scatter(
     label: Words,
     names: Mapping[str, str] | pd.Series | None,
     notable: int | Sequence[str],
-    texts: tuple[Words, Words],
-    style: FigureStyle,
+    page: Page,
     columns: int,
     ax: Axes | None,
 ) -> Drawing:
+    style = page.style
     weights = as_weights(W)
     ids = unique_ids(frame.index)
     match_units(ids, weights.ids, "values", f"weights {weights.label!r}")
@@ -157,12 +155,10 @@ def _scatter(
     clouds = [_cloud(frame.iloc[:, number], weights) for number in range(frame.shape[1])]
     called = _names(names, weights.ids, style.language)
     lags = SPATIAL_LAG if math.isclose(_factor(weights), 1.0) else SCALED_LAG
-    sides = (words(_fill(STANDARDISED, Text.of(label)), style.language), words(lags, style.language))
+    sides = page.say(STANDARDISED, page.say(label)), page.say(lags)
     if ax is None:
         alone = ", ".join(called[unit] for unit in weights.islands)
-        notes = (_fill(WITHOUT, alone) if alone else "", texts[1])
-        below = " ".join(filter(None, (words(note, style.language) for note in notes)))
-        around = words(texts[0], style.language), below
+        around = page.title, page.note(page.say(WITHOUT, alone) if alone else "")
         figure, panels = _scatter_sheet(frame.columns, clouds, sides, around, columns, style)
     else:
         figure, panels = root_figure(ax), [ax]
@@ -241,12 +237,10 @@ SCATTER_ASPECT = 0.9
 
 
 def _heading(number: int, period: object, total: int, statistic: Text, style: FigureStyle) -> str:
-    name = str(period)
-    if style.language == "zh" and name.isdigit() and len(name) == 4:
-        name += "年"
-    letter = f"({chr(ord('a') + number)}) " if 1 < total <= 26 else ""
+    name = period_words(period, style.language)
     between = {"en": ", ", "zh": "，"}[style.language] if name else ""
-    return words(letter + name + between + statistic.pick(style.language), style.language, 80)
+    said = panel_letter(number, total) + name + between + statistic.pick(style.language)
+    return words(said, style.language, 80)
 
 
 def _common_limits(panels: list[Axes], clouds: list[_Cloud]) -> None:

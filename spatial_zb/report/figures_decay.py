@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed
 from spatial_zb.report.lines import Chart, LinePanel, Series, columns_for, draw_chart
-from spatial_zb.report.style import GREY, Drawing, FigureStyle, context, words
+from spatial_zb.report.page import Words, chosen_periods, open_page, period_words, require_rows
+from spatial_zb.report.style import GREY, Drawing, FigureStyle
 from spatial_zb.report.words import EFFECTS
 from spatial_zb.text import Language, Text
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["correlogram", "distance_effects_figure"]
 
-Words = str | Mapping[str, str] | Text
 DISTANCE = Text("Distance between units (km)", "地区间距离（km）")
 MORAN = Text("Moran's I", "莫兰指数 I")
 ENVELOPE = Text(
@@ -70,25 +70,21 @@ def correlogram(
     SpecificationError
         An unknown period, or ``ax`` for more than one.
     """
-    _refuse_lacking(frame, ("period", "km", "I", "env_low", "env_high"), "Moran's I by distance")
-    known = list(dict.fromkeys(frame["period"]))
-    unknown = [period for period in periods or () if period not in known]
-    if unknown:
-        raise SpecificationError(f"There is no period {listed(unknown)}; there are {listed(known)}.")
-    with context(style, language) as look:
+    require_rows(frame, ("period", "km", "I", "env_low", "env_high"), "frame of Moran's I by distance")
+    drawn = chosen_periods(list(dict.fromkeys(frame["period"])), periods, "Moran's I")
+    with open_page(style, language, title, note) as page:
         panels = []
-        for period in known if periods is None else periods:
+        for period in drawn:
             part = frame[(frame["period"] == period) & np.isfinite(frame["I"].to_numpy(float))]
-            panels.append(_correlogram_panel(part.sort_values("km"), period, look.language))
-        note_words = ENVELOPE.pick(look.language).format(100 * level)
+            panels.append(_correlogram_panel(part.sort_values("km"), period, page.language))
         chart = Chart(
-            words(DISTANCE, look.language),
-            words(label, look.language),
-            words(title, look.language),
-            _joined(note_words, words(note, look.language), look.language),
-            columns=columns_for(len(panels), look),
+            page.say(DISTANCE),
+            page.say(label),
+            page.title,
+            page.note(page.say(ENVELOPE, 100 * level)),
+            columns=columns_for(len(panels), page.style),
         )
-        return draw_chart(panels, chart, look, ax)
+        return draw_chart(panels, chart, page.style, ax)
 
 
 def distance_effects_figure(
@@ -133,8 +129,8 @@ def distance_effects_figure(
     SpecificationError
         A term or effect that the frame does not have, or ``ax`` for more than one panel.
     """
-    _refuse_lacking(
-        frame, ("km", "term", "effect", "estimate", "conf_low", "conf_high"), "effects by distance"
+    require_rows(
+        frame, ("km", "term", "effect", "estimate", "conf_low", "conf_high"), "frame of effects by distance"
     )
     rows = frame[frame["term"] == term]
     kinds = list(dict.fromkeys(rows["effect"]))
@@ -145,38 +141,25 @@ def distance_effects_figure(
             f"There is no effect {what}; there are {listed(frame['term'].dropna().unique())}."
         )
     lost = sorted(set(frame["km"]) - set(rows.loc[np.isfinite(rows["estimate"].to_numpy(float)), "km"]))
-    with context(style, language) as look:
-        heads = [words(EFFECTS[e].pick(look.language) if e in EFFECTS else e, look.language) for e in effects]
+    with open_page(style, language, title, note) as page:
         panels = [
-            LinePanel(head, (_effect_series(rows[rows["effect"] == effect]),))
-            for effect, head in zip(effects, heads, strict=True)
+            LinePanel(page.say(EFFECTS.get(e, e)), (_effect_series(rows[rows["effect"] == e]),))
+            for e in effects
         ]
-        said = INTERVALS.pick(look.language).format(100 * confidence)
-        if lost:
-            between = {"en": ", ", "zh": "、"}[look.language]
-            gone = NOT_ESTIMATED.pick(look.language).format(between.join(f"{d:g}" for d in lost))
-            said = _joined(said, gone, look.language)
-        y_words = words(EFFECT if label is None else label, look.language)
+        between = {"en": ", ", "zh": "、"}[page.language]
+        gone = page.say(NOT_ESTIMATED, between.join(f"{d:g}" for d in lost)) if lost else ""
         chart = Chart(
-            words(THRESHOLD, look.language),
-            y_words,
-            words(title, look.language),
-            _joined(said, words(note, look.language), look.language),
-            columns=columns_for(len(panels), look),
+            page.say(THRESHOLD),
+            page.say(EFFECT if label is None else label),
+            page.title,
+            page.note(page.say(INTERVALS, 100 * confidence), gone),
+            columns=columns_for(len(panels), page.style),
         )
-        drawing = draw_chart(panels, chart, look, ax)
+        drawing = draw_chart(panels, chart, page.style, ax)
     return Drawing(drawing.figure, drawing.axes, left_out=tuple(f"{d:g} km" for d in lost))
 
 
 # --------------------------------------------------------------------------------------------------------
-
-
-def _refuse_lacking(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
-    lacking = [name for name in columns if name not in frame.columns]
-    if lacking:
-        raise DataError(f"The frame of {what} has no column {listed(lacking)}.")
-    if frame.empty:
-        raise DataError(f"The frame of {what} has no row.")
 
 
 def _correlogram_panel(part: pd.DataFrame, period: object, language: Language) -> LinePanel:
@@ -185,9 +168,7 @@ def _correlogram_panel(part: pd.DataFrame, period: object, language: Language) -
     middle = Series(
         "", x, (low + high) / 2, low, high, interval="band", marker=False, line=False, colour=GREY
     )
-    head = str(period)
-    head += "年" if language == "zh" and head.isdigit() and len(head) == 4 else ""
-    return LinePanel(head, (middle, Series("", x, found, filled=outside)))
+    return LinePanel(period_words(period, language), (middle, Series("", x, found, filled=outside)))
 
 
 def _effect_series(rows: pd.DataFrame) -> Series:
@@ -196,7 +177,3 @@ def _effect_series(rows: pd.DataFrame) -> Series:
         rows[name].to_numpy(dtype=float) for name in ("km", "estimate", "conf_low", "conf_high")
     )
     return Series("", x, y, low, high, filled=(low > 0) | (high < 0))
-
-
-def _joined(first: str, second: str, language: Language) -> str:
-    return (" " if language == "en" else "").join(part for part in (first, second) if part)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError
 from spatial_zb.report.chart import ChartFrame, chart_sheet, wrapped_labels
 from spatial_zb.report.lines import (
     Chart,
@@ -18,9 +18,10 @@ from spatial_zb.report.lines import (
     tick_words,
     ticks_between,
 )
+from spatial_zb.report.page import Page, Words, chosen_periods, open_page, period_words, require_rows
 from spatial_zb.report.pen import line_height, lines_in
 from spatial_zb.report.placement import root_figure
-from spatial_zb.report.style import GREY, INK, Drawing, FigureStyle, context, new_figure, words
+from spatial_zb.report.style import GREY, INK, Drawing, FigureStyle, new_figure
 from spatial_zb.text import Language, Text
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["density_figure"]
 
-Words = str | Mapping[str, str] | Text
 Kind = Literal["lines", "ridges"]
 DENSITY = Text("Kernel density", "核密度")
 THE_VARIABLE = Text("Variable", "变量")
@@ -78,27 +78,19 @@ def density_figure(
     chosen = _wanted(frame, periods)
     if kind not in get_args(Kind):
         raise SpecificationError(f"kind must be one of {', '.join(get_args(Kind))}, not {kind!r}.")
-    with context(style, language) as look:
-        texts = [words(part, look.language) for part in (label, title, note)]
-        if kind == "ridges":
-            return _ridges(chosen, texts, look, ax)
-        return _lines(chosen, texts, look, ax)
+    with open_page(style, language, title, note) as page:
+        draw = _ridges if kind == "ridges" else _lines
+        return draw(chosen, page.say(label), page, ax)
 
 
 def _wanted(frame: pd.DataFrame, periods: Sequence[int] | None) -> dict[object, pd.DataFrame]:
     """Rows by period, in order of their values."""
-    lacking = [name for name in ("period", "value", "density") if name not in frame.columns]
-    if lacking:
-        raise DataError(f"The frame of densities has no column {listed(lacking)}.")
-    known = sorted(frame["period"].unique())
-    unknown = [period for period in periods or () if period not in known]
-    if unknown:
-        raise SpecificationError(f"There is no density of {listed(unknown)}; there are {listed(known)}.")
-    density = frame["density"].to_numpy(dtype=float)
-    if not len(density) or not np.all(density >= 0):
-        raise DataError("Densities must be numbers that are not negative, at least one.")
+    require_rows(frame, ("period", "value", "density"), "frame of densities")
+    drawn = chosen_periods(sorted(frame["period"].unique()), periods, "density")
+    if not np.all(frame["density"].to_numpy(dtype=float) >= 0):
+        raise DataError("Densities must be numbers that are not negative.")
     parts = {period: part.sort_values("value") for period, part in frame.groupby("period", sort=False)}
-    return {period: parts[period] for period in (known if periods is None else periods)}
+    return {period: parts[period] for period in drawn}
 
 
 def _tones(count: int) -> list[str]:
@@ -108,17 +100,10 @@ def _tones(count: int) -> list[str]:
     return [to_hex(colour) for colour in colormaps["viridis"](np.linspace(FIRST_TONE, LAST_TONE, count))]
 
 
-def _period_words(period: object, language: Language) -> str:
-    name = str(period)
-    return name + "年" if language == "zh" and name.isdigit() and len(name) == 4 else name
-
-
-def _lines(
-    parts: Mapping[object, pd.DataFrame], texts: Sequence[str], style: FigureStyle, ax: Axes | None
-) -> Drawing:
+def _lines(parts: Mapping[object, pd.DataFrame], label: str, page: Page, ax: Axes | None) -> Drawing:
     series = tuple(
         Series(
-            _period_words(period, style.language),
+            period_words(period, page.language),
             part["value"].to_numpy(float),
             part["density"].to_numpy(float),
             look=number,
@@ -127,33 +112,32 @@ def _lines(
         )
         for number, ((period, part), tone) in enumerate(zip(parts.items(), _tones(len(parts)), strict=True))
     )
-    chart = Chart(texts[0], words(DENSITY, style.language), texts[1], texts[2], floor=0.0)
-    drawing = draw_chart([LinePanel("", series)], chart, style, ax)
+    chart = Chart(label, page.say(DENSITY), page.title, page.note(), floor=0.0)
+    drawing = draw_chart([LinePanel("", series)], chart, page.style, ax)
     if ax is not None and len(series) > 1:
         named = {one.name: line for one, line in zip(series, ax.get_lines()[-len(series) :], strict=True)}
         ax.legend(named.values(), named.keys(), frameon=False)
     return drawing
 
 
-def _ridges(
-    parts: Mapping[object, pd.DataFrame], texts: Sequence[str], style: FigureStyle, ax: Axes | None
-) -> Drawing:
-    rows = [_period_words(period, style.language) for period in parts]
+def _ridges(parts: Mapping[object, pd.DataFrame], label: str, page: Page, ax: Axes | None) -> Drawing:
+    style = page.style
+    rows = [period_words(period, page.language) for period in parts]
     values = np.concatenate([part["value"].to_numpy(float) for part in parts.values()])
     highest = max(part["density"].max() for part in parts.values())
     if ax is None:
         labels, left = wrapped_labels(rows, style, 0.3 * style.width_mm)
         measure = new_figure(style, style.height_mm)
         frame = ChartFrame(1, left + 2.5, 0.0)
-        below = lines_in(measure, texts[0], style.base_pt, frame.width(style))
+        below = lines_in(measure, label, style.base_pt, frame.width(style))
         under = 1.9 * line_height(style.small_pt, 1) + line_height(style.base_pt, len(below))
         frame = ChartFrame(1, left + 2.5, under)
         height = RIDGE_STEP * (len(rows) - 1 + RIDGE_HEIGHT + 0.4)
-        figure, (axes,) = chart_sheet([""], frame, height, (texts[1], texts[2]), [], style)
+        figure, (axes,) = chart_sheet([""], frame, height, (page.title, page.note()), [], style)
         axes.set_xlabel("\n".join(below), labelpad=1)
     else:
         figure, axes, labels = root_figure(ax), ax, rows
-        axes.set_xlabel(texts[0])
+        axes.set_xlabel(label)
     for row, (part, tone) in enumerate(zip(parts.values(), _tones(len(parts)), strict=True)):
         _ridge(axes, part, row, highest, tone, style)
     axes.set(xlim=(values.min(), values.max()), ylim=(len(rows) - 0.6, -RIDGE_HEIGHT - 0.1))

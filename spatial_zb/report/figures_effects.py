@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed
 from spatial_zb.report.lines import Chart, LinePanel, Series, columns_for, draw_chart
-from spatial_zb.report.style import Drawing, FigureStyle, context, words
+from spatial_zb.report.page import Words, open_page, require_rows
+from spatial_zb.report.style import Drawing, FigureStyle, words
 from spatial_zb.report.words import EFFECTS
 from spatial_zb.text import Language, Text
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["effects_path_figure", "order_figure", "pair_words"]
 
-Words = str | Mapping[str, str] | Text
 ORDER = Text("Order of neighbours (power of W)", "邻接阶数（W 的幂次）")
 EFFECT = Text("Effect", "效应")
 EACH, CUMULATIVE = Text("Each order", "各阶效应"), Text("Up to this order", "累积效应")
@@ -75,23 +75,23 @@ def order_figure(
     """
     rows = _with_key(frame, ("effect", "order", "estimate", "cumulative"))
     chosen = _chosen(rows, terms, effects)
-    with context(style, language) as look:
+    with open_page(style, language, title, note) as page:
         panels, bounded = [], "conf_low" in rows.columns
         for key in chosen:
             for effect in effects:
                 part = rows[(rows["key"] == key) & (rows["effect"] == effect)].sort_values("order")
                 several = len(chosen) > 1 or isinstance(key, tuple)
-                panels.append(_order_panel(part, key, effect, several, labels or {}, look.language))
+                panels.append(_order_panel(part, key, effect, several, labels or {}, page.language))
         parts = (INTERVALS, HOLLOW) if bounded else ()
         chart = Chart(
-            words(ORDER, look.language),
-            words(EFFECT, look.language),
-            words(title, look.language),
-            _note(parts, confidence, note, look.language),
-            columns=min(len(effects), columns_for(len(effects), look)),
+            page.say(ORDER),
+            page.say(EFFECT),
+            page.title,
+            page.note(*(page.say(part, 100 * confidence) for part in parts)),
+            columns=columns_for(len(effects), page.style),
             x_ticks=sorted(rows["order"].unique()),
         )
-        return draw_chart(panels, chart, look, ax)
+        return draw_chart(panels, chart, page.style, ax)
 
 
 def effects_path_figure(
@@ -132,24 +132,24 @@ def effects_path_figure(
     frame = frame.rename(columns={"horizon": "period"})
     rows = _with_key(frame, ("effect", "period", "estimate", "conf_low", "conf_high"))
     chosen = _chosen(rows, terms, effects)
-    with context(style, language) as look:
+    with open_page(style, language, title, note) as page:
         panels = []
         for key in chosen:
             for effect in effects:
                 part = rows[(rows["key"] == key) & (rows["effect"] == effect)].sort_values("period")
                 line = _series("", part, "period", "estimate", "conf_", look=0, interval="band")
-                heading = _heading(key, effect, len(chosen) > 1, labels or {}, look.language)
+                heading = _heading(key, effect, len(chosen) > 1, labels or {}, page.language)
                 panels.append(LinePanel(heading, (line,), _long_run(long_run, key, effect)))
         parts = (BAND, HOLLOW, *((LONG_RUN,) if long_run is not None else ()))
         chart = Chart(
-            words(PERIOD, look.language),
-            words(EFFECT, look.language),
-            words(title, look.language),
-            _note(parts, confidence, note, look.language),
-            columns=min(len(effects), columns_for(len(effects), look)),
+            page.say(PERIOD),
+            page.say(EFFECT),
+            page.title,
+            page.note(*(page.say(part, 100 * confidence) for part in parts)),
+            columns=columns_for(len(effects), page.style),
             x_ticks=sorted(rows["period"].unique()),
         )
-        return draw_chart(panels, chart, look, ax)
+        return draw_chart(panels, chart, page.style, ax)
 
 
 def pair_words(response: str, source: str, labels: Mapping[str, Words], language: Language) -> str:
@@ -165,11 +165,7 @@ def _with_key(frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
     """The frame with what its rows are about in ``key``: a term, or a pair (response, source)."""
     system = "term" not in frame.columns and {"response", "source"} <= set(frame.columns)
     needed = ("response", "source", *columns) if system else ("term", *columns)
-    lacking = [name for name in needed if name not in frame.columns]
-    if lacking:
-        raise DataError(f"The frame of effects has no column {listed(lacking)}.")
-    if frame.empty:
-        raise DataError("The frame of effects has no row.")
+    require_rows(frame, needed, "frame of effects")
     if system:
         pairs = list(zip(frame["response"], frame["source"], strict=True))
         return frame.assign(key=pd.Series(pairs, index=frame.index, dtype=object))
@@ -238,9 +234,3 @@ def _long_run(frame: pd.DataFrame | None, key: Any, effect: str) -> tuple[float,
         return ()
     found = frame.loc[(frame["term"] == key) & (frame["effect"] == effect), "estimate"].to_numpy(dtype=float)
     return tuple(found[np.isfinite(found)][:1])
-
-
-def _note(parts: Sequence[Text], confidence: float, note: Words, language: Language) -> str:
-    said = [part.pick(language).format(100 * confidence) for part in parts]
-    said.append(words(note, language))
-    return words((" " if language == "en" else "").join(part for part in said if part), language)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from spatial_zb.errors import DataError, SpecificationError, listed
 from spatial_zb.report.chart import ChartFrame, chart_sheet, wrapped_labels
+from spatial_zb.report.page import Page, Words, joined, open_page, require_columns
 from spatial_zb.report.pen import line_height
 from spatial_zb.report.places import NAME_LIMIT
 from spatial_zb.report.style import (
@@ -18,8 +19,6 @@ from spatial_zb.report.style import (
     SERIES,
     Drawing,
     FigureStyle,
-    context,
-    resolve_style,
     words,
 )
 from spatial_zb.report.words import EFFECTS, PARAMETERS, WORDS
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["coefficient_plot", "effects_plot", "regime_plot"]
-
-Words = str | Mapping[str, str] | Text
 
 INTERVALS = Text("Bars: {:g} % confidence intervals.", "误差线为 {:g}% 置信区间。")
 NO_INTERVAL = Text("No interval available: {}.", "无置信区间：{}。")
@@ -81,14 +78,10 @@ def effects_plot(
         A term that no model has.
     """
     frames = _tidy_frames(effects, ("term", "effect", "estimate", "conf_low", "conf_high"))
-    return _intervals(
-        frames,
-        list(EFFECTS.items()),
-        terms,
-        (labels or {}, models or {}),
-        (title, note, confidence),
-        resolve_style(style, language),
-    )
+    with open_page(style, language, title, note) as page:
+        return _intervals(
+            frames, list(EFFECTS.items()), terms, (labels or {}, models or {}), confidence, page
+        )
 
 
 def regime_plot(
@@ -158,14 +151,8 @@ def coefficient_plot(
     if terms is None:
         frames = {name: frame[~frame["term"].isin(NUISANCE)] for name, frame in frames.items()}
     frames = {name: frame.assign(effect="") for name, frame in frames.items()}
-    return _intervals(
-        frames,
-        [("", ESTIMATE)],
-        terms,
-        (labels or {}, models or {}),
-        (title, note, confidence),
-        resolve_style(style, language),
-    )
+    with open_page(style, language, title, note) as page:
+        return _intervals(frames, [("", ESTIMATE)], terms, (labels or {}, models or {}), confidence, page)
 
 
 def _tidy_frames(results: Mapping[str, Any], columns: tuple[str, ...]) -> dict[str, pd.DataFrame]:
@@ -175,9 +162,7 @@ def _tidy_frames(results: Mapping[str, Any], columns: tuple[str, ...]) -> dict[s
         str(name): item if isinstance(item, pd.DataFrame) else item.tidy() for name, item in results.items()
     }
     for name, frame in frames.items():
-        lacking = [column for column in columns if column not in frame.columns]
-        if lacking:
-            raise DataError(f"The tidy frame of {name!r} has no column {listed(lacking)}.")
+        require_columns(frame, columns, f"tidy frame of {name!r}")
     return frames
 
 
@@ -186,22 +171,25 @@ def _intervals(
     panels: list[tuple[str, Text]],
     terms: Sequence[str] | None,
     labels: tuple[Mapping[str, Words], Mapping[str, Words]],
-    texts: tuple[Words, Words, float],
-    style: FigureStyle,
+    confidence: float,
+    page: Page,
 ) -> Drawing:
     rows = _wanted_terms(frames, terms)
-    with context(style):
-        called = [_term_words(term, labels[0], style.language) for term in rows]
-        names = {name: words(labels[1].get(name, name), style.language, NAME_LIMIT) for name in frames}
-        bare = _without_interval(frames, rows, [key for key, _ in panels])
-        around = _interval_words(texts, bare, names, labels[0], style.language)
-        figure, axes = _interval_sheet(panels, called, names, around, style)
-        for panel, (key, _) in zip(axes, panels, strict=True):
-            panel.axvline(0, color=GREY, linewidth=0.8 * style.line_pt, zorder=1, gid="zero")
-            for number, frame in enumerate(frames.values()):
-                part = frame[frame["effect"] == key].drop_duplicates("term").set_index("term").reindex(rows)
-                _draw_series(panel, part, number, len(frames), style)
-        figure.draw_without_rendering()
+    style = page.style
+    called = [_term_words(term, labels[0], page.language) for term in rows]
+    names = {name: page.say(labels[1].get(name, name), limit=NAME_LIMIT) for name in frames}
+    bare = _without_interval(frames, rows, [key for key, _ in panels])
+    cells = listed(_cell(key, names, labels[0], page.language) for key in bare)
+    lacking = page.say(NO_INTERVAL, cells) if bare else ""
+    below = joined((page.own_note, page.say(INTERVALS, 100 * confidence), lacking), page.language)
+    around = page.title, below
+    figure, axes = _interval_sheet(panels, called, names, around, style)
+    for panel, (key, _) in zip(axes, panels, strict=True):
+        panel.axvline(0, color=GREY, linewidth=0.8 * style.line_pt, zorder=1, gid="zero")
+        for number, frame in enumerate(frames.values()):
+            part = frame[frame["effect"] == key].drop_duplicates("term").set_index("term").reindex(rows)
+            _draw_series(panel, part, number, len(frames), style)
+    figure.draw_without_rendering()
     told = tuple(f"{model}: {term}{', ' + effect if effect else ''}" for model, term, effect in bare)
     return Drawing(figure, tuple(axes), left_out=told)
 
@@ -240,22 +228,6 @@ def _without_interval(
         ].itertuples(index=False)
         if term in rows and effect in keys and not np.all(np.isfinite(np.asarray(numbers, dtype=float)))
     ]
-
-
-def _interval_words(
-    texts: tuple[Words, Words, float],
-    bare: list[tuple[str, str, str]],
-    names: Mapping[str, str],
-    labels: Mapping[str, Words],
-    language: Language,
-) -> tuple[str, str]:
-    title, note, confidence = texts
-    parts = [words(note, language), INTERVALS.pick(language).format(100 * confidence)]
-    if bare:
-        cells = listed(_cell(key, names, labels, language) for key in bare)
-        parts.append(NO_INTERVAL.pick(language).format(cells))
-    between = " " if language == "en" else ""
-    return words(title, language), words(between.join(part for part in parts if part), language)
 
 
 def _cell(

@@ -11,20 +11,19 @@ import pandas as pd
 
 from spatial_zb.errors import DataError, SpecificationError, listed
 from spatial_zb.report.lines import tick_words, ticks_between
+from spatial_zb.report.page import Page, Words, open_page, require_columns
 from spatial_zb.report.pen import EDGE, GAP, Pen, fitted_legend, legend_height, line_height, lines_in
 from spatial_zb.report.placement import text_size
-from spatial_zb.report.places import NAME_LIMIT
+from spatial_zb.report.specification_words import MAIN, MEDIAN, NOT_SIGNIFICANT, CurveWords
 from spatial_zb.report.style import (
     INK,
     MM_PER_INCH,
     Drawing,
     FigureStyle,
-    context,
     new_figure,
     words,
 )
-from spatial_zb.report.words import COVARIANCES, EFFECTS, ESTIMATORS, PARAMETERS, WORDS
-from spatial_zb.text import Language, Text
+from spatial_zb.text import Language
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -32,48 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["specification_curve"]
-
-Words = str | Mapping[str, str] | Text
-
-#: Words for the columns of choices and for their usual values.
-CHOICE_WORDS: dict[str, Text] = {
-    "spec": Text("Specification", "模型设定"),
-    "model": WORDS["model"],
-    "weights": Text("Weights", "空间权重"),
-    "sample": Text("Sample", "样本"),
-    "estimator": WORDS["estimator"],
-    "covariance": Text("Standard errors", "标准误"),
-    "fixed_effects": Text("Fixed effects", "固定效应"),
-    "controls": Text("Controls", "控制变量"),
-    "periods": Text("Periods", "时期"),
-    "outliers": Text("Outliers", "异常值处理"),
-    "y": WORDS["dependent"],
-    "measure": Text("Measure", "测度指标"),
-}
-VALUE_WORDS: dict[str, dict[str, Text]] = {
-    "estimator": ESTIMATORS,
-    "covariance": COVARIANCES,
-    "fixed_effects": {
-        "none": Text("None", "无"),
-        "unit": Text("Unit", "地区"),
-        "time": Text("Time", "时间"),
-        "two_way": Text("Two-way", "双向"),
-        "random": WORDS["random"],
-    },
-}
-YES_NO = {"True": WORDS["yes"], "False": WORDS["no"]}
-
-SORTED = Text("Specifications, sorted by estimate (n = {:,})", "按估计值排序的设定（n = {:,}）")
-SIGNIFICANT = Text("Significant at {:g} %", "在{:g}%水平上显著")
-NOT_SIGNIFICANT = Text("Not significant", "不显著")
-MEDIAN = Text("Median", "中位数")
-MAIN = Text("Main specification", "基准设定")
-BARS = Text("Bars: {:g} % confidence intervals.", "竖线为{:g}%置信区间。")
-COUNTS = Text(
-    "Of {:,} estimates {:,} are positive; {:,} are significant at {:g} %, {:,} of them positive.",
-    "共{:,}个估计值，其中{:,}个为正；{:,}个在{:g}%水平上显著，其中{:,}个为正。",
-)
-BARE = Text("Without interval: {:,}.", "无置信区间：{:,}个。")
 
 STRONG, WEAK = "#0072B2", "#a6a6a6"
 #: Millimetres: least height of the curve, and its height when there is room; least pitch of the rows.
@@ -152,9 +109,8 @@ def specification_curve(
         raise SpecificationError(f"The grid has no choice {listed(unknown)}; it has {listed(known)}.")
     shown = list(choices) if choices is not None else [c for c in known if rows[c].nunique() > 1]
     curve = _curve(rows, shown, main or {}, level)
-    with context(style, language) as chosen:
-        texts = _Texts(term, effect, labels or {}, title, note, level)
-        figure, axes = _sheet(curve, texts, chosen)
+    with open_page(style, language, title, note) as page:
+        figure, axes = _sheet(curve, CurveWords(page, term, effect, labels or {}, level), page)
         figure.draw_without_rendering()
     bare = rows.loc[~np.isfinite(rows[["conf_low", "conf_high"]].to_numpy(float)).all(axis=1), known]
     return Drawing(figure, axes, left_out=tuple(" / ".join(map(str, row)) for row in bare.to_numpy()))
@@ -163,9 +119,7 @@ def specification_curve(
 def _rows(grid: Any, term: str, effect: str | None) -> pd.DataFrame:
     frame = grid if isinstance(grid, pd.DataFrame) else (grid.estimates if effect is None else grid.effects)
     needed = ["term", "estimate", "conf_low", "conf_high", *(["effect"] if effect is not None else [])]
-    lacking = [name for name in needed if name not in frame.columns]
-    if lacking:
-        raise DataError(f"The frame of the grid has no column {listed(lacking)}.")
+    require_columns(frame, needed, "frame of the grid")
     keep = frame["term"] == term
     if "role" in frame.columns:
         keep |= frame["role"] == term
@@ -201,59 +155,21 @@ def _curve(rows: pd.DataFrame, shown: list[str], main: Mapping[str, object], lev
     return _Curve(estimate, low, high, strong, is_main, choices, levels)
 
 
-# --- words ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Texts:
-    """What the caller says about the curve."""
-
-    term: str
-    effect: str | None
-    labels: Mapping[str, Words]
-    title: Words
-    note: Words
-    level: float
-
-    def axis(self, language: Language) -> str:
-        name = Text.of(self.labels.get(self.term) or PARAMETERS.get(self.term, self.term))
-        if self.effect is not None:
-            kind = EFFECTS.get(self.effect, Text.of(self.effect))
-            name = Text(f"{kind.en} effect of {name.en}", f"{name.zh}的{kind.zh}")
-        return words(name, language, 80)
-
-    def column(self, name: str, language: Language) -> str:
-        return words(self.labels.get(name) or CHOICE_WORDS.get(name, name), language, NAME_LIMIT)
-
-    def value(self, column: str, value: str, language: Language) -> str:
-        given = self.labels.get(f"{column}={value}") or self.labels.get(value)
-        usual = VALUE_WORDS.get(column, {}).get(value) or YES_NO.get(value)
-        return words(given or usual or value, language, NAME_LIMIT) or "—"
-
-    def below(self, curve: _Curve, language: Language) -> str:
-        positive, percent = curve.estimate > 0, 100 * self.level
-        counts = (len(positive), positive.sum(), curve.strong.sum(), percent, (positive & curve.strong).sum())
-        bare = int((~(np.isfinite(curve.low) & np.isfinite(curve.high))).sum())
-        parts = [COUNTS.pick(language).format(*counts), BARS.pick(language).format(100 - percent)]
-        parts += [BARE.pick(language).format(bare)] if bare else []
-        parts.append(words(self.note, language))
-        return (" " if language == "en" else "").join(part for part in parts if part)
-
-
 # --- drawing -------------------------------------------------------------------------------------------
 
 
-def _sheet(curve: _Curve, texts: _Texts, style: FigureStyle) -> tuple[Figure, tuple[Axes, Axes]]:
+def _sheet(curve: _Curve, said: CurveWords, page: Page) -> tuple[Figure, tuple[Axes, Axes]]:
+    style = page.style
     figure = new_figure(style, style.height_mm)
-    language, inner = style.language, style.width_mm - 2 * EDGE
-    strong = words(SIGNIFICANT.pick(language).format(100 * texts.level), language)
-    lines = _choice_lines(curve, texts, strong, language)
-    title = lines_in(figure, words(texts.title, language), style.title_pt, inner)
-    note = lines_in(figure, texts.below(curve, language), style.small_pt, inner)
+    inner = style.width_mm - 2 * EDGE
+    lines = _choice_lines(curve, said)
+    title = lines_in(figure, page.title, style.title_pt, inner)
+    bounded = np.isfinite(curve.low) & np.isfinite(curve.high)
+    note = lines_in(figure, said.below(curve.estimate, curve.strong, bounded), style.small_pt, inner)
     left = _name_room(figure, lines, style)
     width = inner - left - 1.0
-    legend = fitted_legend(figure, _handles(curve, strong, width, style), "", inner)
-    axis = lines_in(figure, SORTED.pick(language).format(len(curve.estimate)), style.base_pt, width)
+    legend = fitted_legend(figure, _handles(curve, said.strong, width, style), "", inner)
+    axis = lines_in(figure, said.sorted(len(curve.estimate)), style.base_pt, width)
 
     pitch = line_height(style.small_pt, 1)
     above = line_height(style.title_pt, len(title)) + (GAP if title else 0)
@@ -270,7 +186,7 @@ def _sheet(curve: _Curve, texts: _Texts, style: FigureStyle) -> tuple[Figure, tu
     top = pen.axes(EDGE + left, EDGE + above, width, curve_mm)
     y = EDGE + above + curve_mm + GAP
     bottom = pen.axes(EDGE + left, y, width, pitch * len(lines))
-    _draw_curve(top, curve, texts.axis(language), left, width, style)
+    _draw_curve(top, curve, said.axis, left, width, style)
     _draw_choices(bottom, curve, lines, pen, (EDGE, y, pitch, width), style)
     y += pitch * len(lines) + 1
     pen.lines(axis, EDGE + left + width / 2, y, style.base_pt, "center")
@@ -280,17 +196,14 @@ def _sheet(curve: _Curve, texts: _Texts, style: FigureStyle) -> tuple[Figure, tu
     return figure, (top, bottom)
 
 
-def _choice_lines(
-    curve: _Curve, texts: _Texts, strong: str, language: Language
-) -> list[tuple[str, bool, np.ndarray | None]]:
+def _choice_lines(curve: _Curve, said: CurveWords) -> list[tuple[str, bool, np.ndarray | None]]:
     """Lines below the curve: words, whether they are a heading, and which cells are marked."""
-    out: list[tuple[str, bool, np.ndarray | None]] = [(strong, True, curve.strong)]
+    out: list[tuple[str, bool, np.ndarray | None]] = [(said.strong, True, curve.strong)]
     for name in curve.choices.columns:
         column = curve.choices[name]
-        out.append((texts.column(name, language), True, None))
+        out.append((said.column(name), True, None))
         out += [
-            (texts.value(name, value, language), False, (column == value).to_numpy())
-            for value in curve.levels[name]
+            (said.value(name, value), False, (column == value).to_numpy()) for value in curve.levels[name]
         ]
     return out
 

@@ -11,9 +11,10 @@ import pandas as pd
 from spatial_zb.errors import DataError, SpecificationError, listed
 from spatial_zb.report.chart import ChartFrame, chart_sheet, wrapped_labels
 from spatial_zb.report.lines import Chart, LinePanel, Series, columns_for, draw_chart
+from spatial_zb.report.page import Words, open_page, require_columns, require_rows
 from spatial_zb.report.pen import line_height
 from spatial_zb.report.placement import root_figure, text_size
-from spatial_zb.report.style import INK, Drawing, FigureStyle, context, lightness, words
+from spatial_zb.report.style import INK, Drawing, FigureStyle, lightness, words
 from spatial_zb.report.words import PARAMETERS
 from spatial_zb.text import Language, Text
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["power_figure", "probability_figure"]
-
-Words = str | Mapping[str, str] | Text
 
 #: Measures of a study of size and power: words, and the value that is right where there is one.
 MEASURES: dict[str, tuple[Text, float | None]] = {
@@ -93,27 +92,20 @@ def power_figure(
     """
     rows = _power_rows(frame, measures, parameter, x, by)
     given = labels or {}
-    with context(style, language) as look:
-        panels = [_power_panel(rows, measure, (x, by), given, look.language) for measure in measures]
-        said = [REFERENCE.pick(look.language)] if any(panel.references for panel in panels) else []
-        said.append(words(note, look.language))
-        chart = Chart(
-            words(x_label, look.language),
-            "",
-            words(title, look.language),
-            (" " if look.language == "en" else "").join(part for part in said if part),
-            columns=columns_for(len(panels), look),
-            shared=False,
-        )
-        return draw_chart(panels, chart, look, ax)
+    with open_page(style, language, title, note) as page:
+        panels = [_power_panel(rows, measure, (x, by), given, page.language) for measure in measures]
+        dashed = page.say(REFERENCE) if any(panel.references for panel in panels) else ""
+        columns = columns_for(len(panels), page.style)
+        chart = Chart(page.say(x_label), "", page.title, page.note(dashed), columns, shared=False)
+        return draw_chart(panels, chart, page.style, ax)
 
 
 def _power_rows(
     frame: pd.DataFrame, measures: Sequence[str], parameter: str | None, x: str, by: str
 ) -> pd.DataFrame:
-    lacking = [name for name in (x, by, *measures) if name not in frame.columns]
-    if lacking or not measures:
-        raise DataError(f"The frame of the study has no column {listed(lacking)}.")
+    if not measures:
+        raise DataError(f"Name measures to draw, such as {listed(MEASURES)}.")
+    require_columns(frame, (x, by, *measures), "frame of the study")
     if "parameter" in frame.columns:
         known = list(dict.fromkeys(frame["parameter"]))
         chosen = known[0] if parameter is None and len(known) == 1 else parameter
@@ -172,29 +164,21 @@ def probability_figure(
     """
     table = _probabilities(frame)
     given = labels or {}
-    with context(style, language) as look:
+    with open_page(style, language, title, note) as page:
         names = [
-            [words(given.get(str(v), PARAMETERS.get(str(v), str(v))), look.language, 60) for v in side]
+            [page.say(given.get(str(v), PARAMETERS.get(str(v), str(v))), limit=60) for v in side]
             for side in (table.index, table.columns)
         ]
-        said = EACH_CELL.pick(look.language)
-        note_words = (" " if look.language == "en" else "").join(
-            filter(None, (said, words(note, look.language)))
-        )
-        around = words(title, look.language), note_words
-        axes = _cell_axes(names, around, look) if ax is None else ax
-        _draw_cells(axes, table.to_numpy(dtype=float), names, look)
+        around = page.title, page.note(page.say(EACH_CELL))
+        axes = _cell_axes(names, around, page.style) if ax is None else ax
+        _draw_cells(axes, table.to_numpy(dtype=float), names, page.style)
         figure = root_figure(axes)
         figure.draw_without_rendering()
     return Drawing(figure, (axes,))
 
 
 def _probabilities(frame: pd.DataFrame) -> pd.DataFrame:
-    lacking = [name for name in ("model", "probability") if name not in frame.columns]
-    if lacking or frame.empty:
-        raise DataError(
-            f"The frame of probabilities has no {'row' if not lacking else 'column ' + listed(lacking)}."
-        )
+    require_rows(frame, ("model", "probability"), "frame of probabilities")
     rows = frame if "weights" in frame.columns else frame.assign(weights="")
     numbers = rows["probability"].to_numpy(dtype=float)
     wrong = numbers[~((numbers >= 0) & (numbers <= 1 + 1e-9))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from spatial_zb.errors import DataError, listed
 from spatial_zb.report.classes import Scheme, class_breaks, class_labels, class_of
 from spatial_zb.report.map_drawing import NO_DATA, LabelChoice, Look, MapClass, draw_panels
+from spatial_zb.report.page import Words
 from spatial_zb.report.places import DEFAULT_CRS, label_point, project, unique_ids
 from spatial_zb.report.sheet import MapText
 from spatial_zb.report.style import Drawing, FigureStyle, Palette, class_colours, context, words
@@ -36,7 +37,6 @@ __all__ = [
     "weights_map",
 ]
 
-Words = str | Mapping[str, str] | Text
 
 NO_NEIGHBOURS = Text("No neighbours or no data", "无邻接或无数据")
 ISLAND = Text("No neighbours", "无邻接单元")

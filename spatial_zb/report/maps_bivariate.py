@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from spatial_zb.errors import AlignmentError, DataError, listed
 from spatial_zb.report.classes import Scheme, class_breaks, class_of, edge_words
 from spatial_zb.report.map_drawing import NO_DATA, LabelChoice, Look, MapClass, draw_panels
+from spatial_zb.report.page import Words
 from spatial_zb.report.pen import line_height, to_mm
 from spatial_zb.report.placement import text_size
 from spatial_zb.report.places import unique_ids
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BIVARIATE", "bivariate_map"]
 
-Words = str | Mapping[str, str] | Text
 #: Classes of each variable.
 K = 3
 #: Colours by class of the first (columns) and of the second variable (rows), both from low to high: grey where

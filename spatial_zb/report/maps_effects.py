@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from spatial_zb.errors import DataError, SpecificationError, listed
 from spatial_zb.report.classes import Scheme, round_edges
 from spatial_zb.report.map_drawing import LabelChoice
 from spatial_zb.report.maps import choropleth, choropleth_panels
+from spatial_zb.report.page import Words, require_columns
 from spatial_zb.report.places import unique_ids
 from spatial_zb.report.sheet import MapText
 from spatial_zb.report.style import Drawing, FigureStyle
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["effect_map", "influence_map"]
 
-Words = str | Mapping[str, str] | Text
 #: Headings of the panels, by column of ``effects_by_unit``.
 SIDES = {
     "direct": Text("Direct (own change)", "直接效应（自身变化）"),
@@ -148,9 +148,7 @@ def influence_map(
         A missing column, a unit twice, or no finite change.
     """
     rows = frame.set_index("unit") if "unit" in frame.columns else frame
-    lacking = [name for name in ("estimate", "change") if name not in rows.columns]
-    if lacking:
-        raise DataError(f"The frame of influence has no column {listed(lacking)}.")
+    require_columns(rows, ("estimate", "change"), "frame of influence")
     rows = rows.set_axis(unique_ids(rows.index))
     change = rows["change"].astype(float)
     everywhere = unique_ids(regions.index)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.core.dispersion import Ellipse, ellipse_outline
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError
 from spatial_zb.report.map_drawing import (
     LabelChoice,
     Look,
@@ -20,6 +20,7 @@ from spatial_zb.report.map_drawing import (
     group_shapes,
     outline_handles,
 )
+from spatial_zb.report.page import chosen_periods, period_words, require_rows
 from spatial_zb.report.placement import AROUND, box_of, halo_text, place, root_figure, text_size
 from spatial_zb.report.places import checked, project
 from spatial_zb.report.sheet import MapText, lay_out, nice_length, set_extent
@@ -119,21 +120,16 @@ def ellipse_map(
 
 def _table(frame: Any) -> pd.DataFrame:
     table = frame if isinstance(frame, pd.DataFrame) else frame.table()
-    lacking = [name for name in COLUMNS if name not in table.columns]
-    if lacking:
-        raise DataError(f"The frame of ellipses has no column {listed(lacking)}.")
-    numbers = table[list(COLUMNS[1:])].to_numpy(dtype=float)
-    if not len(table) or not np.isfinite(numbers).all():
-        raise DataError("The frame of ellipses must have rows, and finite numbers in them.")
+    require_rows(table, COLUMNS, "frame of ellipses")
+    if not np.isfinite(table[list(COLUMNS[1:])].to_numpy(dtype=float)).all():
+        raise DataError("The frame of ellipses must have finite numbers.")
     return table
 
 
 def _drawn(table: pd.DataFrame, periods: Sequence[int] | None) -> list:
     known = list(table["period"])
-    wanted = list(dict.fromkeys([known[0], known[-1]] if periods is None else periods))
-    unknown = [period for period in wanted if period not in known]
-    if unknown:
-        raise SpecificationError(f"There is no ellipse of {listed(unknown)}; there are {listed(known)}.")
+    ends = [known[0], known[-1]] if periods is None else periods
+    wanted = list(dict.fromkeys(chosen_periods(known, ends, "ellipse")))
     if len(wanted) > len(LOOKS):
         raise SpecificationError(f"{len(wanted)} ellipses on one map hide each other: choose at most six.")
     return wanted
@@ -289,9 +285,15 @@ def _handles(
 ) -> list[Artist]:
     from matplotlib.lines import Line2D
 
-    year = "年" if style.language == "zh" else ""
     out: list[Artist] = [
-        Line2D([], [], color=colour, linestyle=dash, linewidth=1.4 * style.line_pt, label=f"{period}{year}")
+        Line2D(
+            [],
+            [],
+            color=colour,
+            linestyle=dash,
+            linewidth=1.4 * style.line_pt,
+            label=period_words(period, style.language),
+        )
         for period, (colour, dash) in zip(rings, LOOKS, strict=False)
     ]
     centre = Line2D([], [], label=words(CENTRE, style.language), **_dot(INK, MARKERS[0], style))

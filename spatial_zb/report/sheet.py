@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spatial_zb.report.page import Words, panel_letter, period_words
 from spatial_zb.report.pen import EDGE, GAP, Pen, fitted_legend, legend_height, line_height, lines_in, to_mm
 from spatial_zb.report.placement import root_figure, text_size
 from spatial_zb.report.places import north_angle
@@ -40,11 +41,11 @@ class MapText:
     ``note``, ``source`` and ``review_number`` (审图号, which maps published in China carry) stand below.
     """
 
-    title: str | Mapping[str, str] | Text = ""
-    legend: str | Mapping[str, str] | Text = ""
-    source: str | Mapping[str, str] | Text = ""
+    title: Words = ""
+    legend: Words = ""
+    source: Words = ""
     review_number: str = ""
-    note: str | Mapping[str, str] | Text = ""
+    note: Words = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +159,8 @@ def _foot(text: MapText, language: Language) -> list[str]:
 
 
 def _panel_title(number: int, panel: object, total: int, language: Language) -> str:
-    name = panel.pick(language) if isinstance(panel, Text) else str(panel)
-    if language == "zh" and name.isdigit() and len(name) == 4:
-        name += "年"
-    letter = f"({chr(ord('a') + number)}) " if 1 < total <= 26 else ""
-    return words(letter + name, language, 40)
+    name = panel.pick(language) if isinstance(panel, Text) else period_words(panel, language)
+    return words(panel_letter(number, total) + name, language, 40)
 
 
 def _panel_size(shapes: GeoDataFrame, width: float, height: float) -> tuple[float, float]:
