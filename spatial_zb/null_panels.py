@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatial_zb import hypotheses as chain
 from spatial_zb.core import diagnostics as core
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.core.within import demean
 from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationError
 from spatial_zb.execute import run_tasks
+from spatial_zb.hypotheses.case import Case, common_means, make_case, quiet_fit, varies
+from spatial_zb.hypotheses.chain import run_tests
+from spatial_zb.hypotheses.random_spatial import unit_model, with_period_dummies
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.recommendation import Row, TestTable
@@ -82,10 +84,10 @@ class Null:
 
     tests: tuple[str, ...]
     groups: tuple[str, ...]
-    source: Callable[[Any], FitSource | RandomSource]
+    source: Callable[[Case], FitSource | RandomSource]
 
 
-def _fitted(case: Any, fixed_effects: str, **lags: Any) -> FitSource:
+def _fitted(case: Case, fixed_effects: str, **lags: Any) -> FitSource:
     spec = replace(case.model(**lags), fixed_effects=fixed_effects)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)
@@ -95,18 +97,18 @@ def _fitted(case: Any, fixed_effects: str, **lags: Any) -> FitSource:
     return FitSource(fit)
 
 
-def _own(case: Any, **lags: Any) -> FitSource:
+def _own(case: Case, **lags: Any) -> FitSource:
     return _fitted(case, case.effects, **lags)
 
 
-def _pooled(case: Any, **lags: Any) -> FitSource:
+def _pooled(case: Case, **lags: Any) -> FitSource:
     return _fitted(case, "time" if case.period_means else "none", **lags)
 
 
-def _random(case: Any) -> RandomSource:
+def _random(case: Case) -> RandomSource:
     """Swamy and Arora's estimate without spatial lags; unit effects have no correlation with x."""
-    y, X = chain._common_means(case)
-    varying = chain._varies(X, demean(X, "unit"))
+    y, X = common_means(case)
+    varying = varies(X, demean(X, "unit"))
     if case.n - 1 - X.shape[2] <= 0:
         raise SpecificationError("too few units for random effects.")
     found = core.swamy_arora(y, X, varying, case.period_means)
@@ -116,10 +118,10 @@ def _random(case: Any) -> RandomSource:
     )
 
 
-def _random_spatial(case: Any) -> RandomSource:
+def _random_spatial(case: Case) -> RandomSource:
     """Maximum likelihood with random effects and the lags of the specification."""
-    panel, dummies = chain._with_period_dummies(case)
-    fit = chain._fit(case, chain._unit_model(case, "random", dummies), panel)
+    panel, dummies = with_period_dummies(case)
+    fit = quiet_fit(case, unit_model(case, "random", dummies), panel)
     p = fit.params
     mean = fit.design.Z @ p[list(fit.spec.terms)].to_numpy()
     noise = float(np.sqrt(p["sigma2"]))
@@ -178,7 +180,7 @@ NULLS: dict[str, Null] = {
         lambda case: _fitted(case, "none"),
     ),
     "random effects": Null(
-        ("Hausman", "Mundlak", "LM spatial error given random effects (BSK)"), ("random",), _random
+        ("Hausman", "Mundlak", "LM spatial error given random effects (BSK)"), ("random", "bsk"), _random
     ),
     "no unit effects and no spatial error": Null(
         (
@@ -187,11 +189,11 @@ NULLS: dict[str, Null] = {
             "LM random effects, marginal (BSK)",
             "LM spatial error, marginal (BSK)",
         ),
-        ("random",),
+        ("bsk",),
         _pooled,
     ),
     "spatial error without unit effects": Null(
-        ("LM random effects given spatial error (BSK)",), ("random",), partial(_pooled, lag_error=True)
+        ("LM random effects given spatial error (BSK)",), ("bsk",), partial(_pooled, lag_error=True)
     ),
     "random effects and spatial lags": Null(
         ("Hausman, spatial", "Mundlak, spatial"), ("random_spatial",), _random_spatial
@@ -200,7 +202,7 @@ NULLS: dict[str, Null] = {
 
 
 def bootstrap_p_values(
-    case: Any,
+    case: Case,
     table: TestTable,
     replicates: int,
     rng: int | np.random.SeedSequence | None,
@@ -223,7 +225,7 @@ def bootstrap_p_values(
     return replace(table, rows=rows, bootstrap=replicates)
 
 
-def _source(case: Any, null: Null, present: set[str]) -> FitSource | RandomSource | None:
+def _source(case: Case, null: Null, present: set[str]) -> FitSource | RandomSource | None:
     """What to draw from; None where no test of this null is in the table or the null cannot be estimated."""
     if not present.intersection(null.tests):
         return None
@@ -234,7 +236,7 @@ def _source(case: Any, null: Null, present: set[str]) -> FitSource | RandomSourc
 
 
 def _statistics(
-    case: Any,
+    case: Case,
     sources: dict[str, Any],
     present: tuple[str, ...],
     task: tuple[str, int],
@@ -247,24 +249,14 @@ def _statistics(
     panel = case.panel.with_columns({case.spec.y: y})
     wanted = set(null.tests).intersection(present)
     try:
-        drawn = chain._case(case.spec, panel, case.weights, case.estimator)
+        drawn = make_case(case.spec, panel, case.weights, case.estimator)
     except SpatialZbError:
         return {}
-    return {_key(row): float(row.statistic) for row in _rows(drawn, null.groups, wanted)}
+    return {_key(row): float(row.statistic) for row in run_tests(drawn, null.groups, wanted)}
 
 
 def _key(row: Row) -> str:
     return f"{row.test} | {row.of}"
-
-
-def _rows(case: Any, groups: tuple[str, ...], wanted: set[str]) -> list[Row]:
-    """The rows of wanted tests; others of the groups are not computed."""
-    out: list[Row] = []
-    for group in groups:
-        for names, run in chain.GROUPS[group](case):
-            if wanted.intersection(names):
-                out += [row for row in chain._attempt(names, run) if row.test in wanted]
-    return out
 
 
 def _with_p_value(row: Row, drawn: list[float], replicates: int) -> Row:

@@ -24,7 +24,10 @@ from spatial_zb import (
     weights,
 )
 from spatial_zb.core.diagnostics import weight_moments
-from spatial_zb.hypotheses import _case, _spatial_hausman, diagnose, lag_error_tests
+from spatial_zb.hypotheses import diagnose
+from spatial_zb.hypotheses.case import make_case
+from spatial_zb.hypotheses.lag_error import lag_error_tests
+from spatial_zb.hypotheses.random_spatial import spatial_hausman
 from spatial_zb.measured_sizes import DENSE, INSTEAD, MEASURED
 from spatial_zb.recommendation import TESTS, Row, TestTable, decide, recommend
 from spatial_zb.text import Text
@@ -145,8 +148,8 @@ def test_the_spatial_hausman_of_splm_divides_by_a_matrix_that_is_no_variance() -
     r = expected("munnell", "spatial Hausman (SEM)")["chisq_df4"]
     assert abs(d @ np.linalg.solve(V, d)) == pytest.approx(r, rel=1e-4)
     assert np.linalg.eigvalsh(V).min() < 0
-    case = _case(DurbinSpec("y", x, fixed_effects="unit", **common), panel, W, "direct")
-    (row,) = _spatial_hausman(case)
+    case = make_case(DurbinSpec("y", x, fixed_effects="unit", **common), panel, W, "direct")
+    (row,) = spatial_hausman(case)
     assert np.isnan(row.statistic)
     assert row.note.en.startswith("undefined")
 
@@ -398,7 +401,7 @@ def test_centred_lm_tests_keep_their_size_where_the_usual_formula_does_not(delta
     limits = stats.chi2.ppf(0.95, [1, 1, 1, 1, 2])
     for _ in range(replications):
         panel = simulate_durbin(W, 11, {"a": 1.0, "b": -1.0}, rng=rng)
-        case = _case(spec_of(), panel, W, "lee_yu")
+        case = make_case(spec_of(), panel, W, "lee_yu")
         for i, moments in enumerate((None, usual)):
             t = lag_error_tests(case, moments)
             counts[i] += np.array([t.lag, t.error, t.robust_lag, t.robust_error, t.joint]) > limits

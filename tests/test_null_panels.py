@@ -10,7 +10,7 @@ import pytest
 from test_resampling import ring
 
 import spatial_zb as zb
-from spatial_zb import hypotheses as chain
+from spatial_zb.hypotheses.case import make_case
 from spatial_zb.null_panels import NULLS, RandomSource, _p_value, _with_p_value, bootstrap_p_values
 from spatial_zb.recommendation import TESTS, Row
 from spatial_zb.text import Text
@@ -29,7 +29,7 @@ def chained(data, tests: tuple[str, ...], replicates: int = 199, rng: int = 1, s
         table = zb.diagnose(spec, data, ring(len(data.units)))
         table = replace(table, rows=tuple(row for row in table.rows if row.test in tests))
         return bootstrap_p_values(
-            chain._case(spec, data, ring(len(data.units)), "lee_yu"), table, replicates, rng, {}
+            make_case(spec, data, ring(len(data.units)), "lee_yu"), table, replicates, rng, {}
         )
 
 

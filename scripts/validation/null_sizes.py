@@ -15,7 +15,7 @@ import pandas as pd
 
 import spatial_zb as zb
 from spatial_zb.execute import run_tasks
-from spatial_zb.hypotheses import _case
+from spatial_zb.hypotheses.case import make_case
 from spatial_zb.null_panels import bootstrap_p_values
 
 from .places import OUT, complete, weights
@@ -48,7 +48,9 @@ def replicate(job: tuple[str, str, int, str], seed: np.random.SeedSequence) -> l
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         table = zb.diagnose(spec, panel, W)
         table = replace(table, rows=tuple(row for row in table.rows if row.test in TESTS[truth]))
-        found = bootstrap_p_values(_case(spec, panel, W, "lee_yu"), table, REPLICATES, seed.spawn(1)[0], {})
+        found = bootstrap_p_values(
+            make_case(spec, panel, W, "lee_yu"), table, REPLICATES, seed.spawn(1)[0], {}
+        )
     return [(row.test, row.p_value, row.p_bootstrap) for row in found.rows]
 
 

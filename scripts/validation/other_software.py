@@ -19,7 +19,8 @@ import pandas as pd
 
 import spatial_zb as zb
 from spatial_zb.execute import run_tasks
-from spatial_zb.hypotheses import _case, _rows
+from spatial_zb.hypotheses.case import make_case
+from spatial_zb.hypotheses.chain import run_tests
 
 from .places import KINDS, OUT, PERIODS, SIZES, complete, weights
 
@@ -93,8 +94,10 @@ def _fits(panel: zb.Panel, W: zb.Weights, model: str) -> list[tuple[str, str, fl
 def _tests(panel: zb.Panel, W: zb.Weights) -> list[tuple[str, str, float, float]]:
     from spreg import diagnostics_panel
 
-    case = _case(zb.DurbinSpec("y", ["x"], fixed_effects="none"), panel, W, "lee_yu")
-    rows = [("spatial_zb", r.test, r.p_value, np.nan) for r in _rows(case, ("lag_error",)) if r.test in TESTS]
+    case = make_case(zb.DurbinSpec("y", ["x"], fixed_effects="none"), panel, W, "lee_yu")
+    rows = [
+        ("spatial_zb", r.test, r.p_value, np.nan) for r in run_tests(case, ("lag_error",)) if r.test in TESTS
+    ]
     y, x, other = panel.array("y").reshape(-1, 1), panel.array("x").reshape(-1, 1), pysal_weights(W)
     return rows + [
         ("spreg", test, float(getattr(diagnostics_panel, name)(y, x, other)[1]), np.nan)

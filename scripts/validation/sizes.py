@@ -19,7 +19,9 @@ import spatial_zb as zb
 from spatial_zb.core.diagnostics import weight_moments
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.execute import run_tasks
-from spatial_zb.hypotheses import _case, _rows, _slx, lag_error_tests
+from spatial_zb.hypotheses.case import make_case
+from spatial_zb.hypotheses.chain import GROUPS, run_tests
+from spatial_zb.hypotheses.lag_error import lag_error_tests
 
 from .places import KINDS, OUT, PERIODS, SIZES, complete, weights
 
@@ -73,13 +75,6 @@ TRUTHS = {
     ),
     "SAR, rho = 0.3, random effects unrelated to x": ("Hausman, spatial", "Mundlak, spatial"),
 }
-GROUPS = {
-    "independent errors, no effects": ("lag_error", "durbin_plain", "effects", "random", "dependence"),
-    "SAR, rho = 0.3, unit effects": ("durbin",),
-    "SEM, lam = 0.3, no unit effects": ("durbin", "random"),
-    "random unit effects unrelated to x": ("random",),
-    "SAR, rho = 0.3, random effects unrelated to x": ("random_spatial",),
-}
 
 
 KEYS = ["truth", "effects", "n", "weights"]
@@ -116,12 +111,10 @@ def usual(case) -> dict[str, float]:
 def one(truth: str, effects: str, W: zb.Weights, seed: np.random.SeedSequence) -> pd.DataFrame:
     """p-values of one simulated panel."""
     panel = draw(truth, W, np.random.default_rng(seed))
-    case = _case(zb.DurbinSpec("y", ["a", "b"], fixed_effects=effects), panel, W, "lee_yu")
-    wanted = TRUTHS[truth]
-    groups = tuple(g for g in GROUPS[truth] if g != "durbin_plain")
-    rows = [(r.test, r.of, r.p_value, False) for r in _rows(case, groups) if r.test in wanted]
-    if "durbin_plain" in GROUPS[truth]:
-        rows += [(r.test, r.of, r.p_value, False) for r in _slx(case)]
+    case = make_case(zb.DurbinSpec("y", ["a", "b"], fixed_effects=effects), panel, W, "lee_yu")
+    found = run_tests(case, tuple(GROUPS), TRUTHS[truth])
+    rows = [(r.test, r.of, r.p_value, False) for r in found]
+    if "LM lag" in TRUTHS[truth]:
         rows += [(name, "", p, True) for name, p in usual(case).items()]
     return pd.DataFrame(rows, columns=["test", "of", "p_value", "usual"])
 

@@ -1,0 +1,158 @@
+"""One specification on one panel, and what the tests of it share."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatial_zb.core import diagnostics as core
+from spatial_zb.core.within import FixedEffects, TransformedSample, demean, transformed_sample
+from spatial_zb.data.panel import Panel
+from spatial_zb.errors import (
+    ConvergenceError,
+    SpatialZbWarning,
+    SpecificationError,
+    listed,
+)
+from spatial_zb.models.design import Design, build_design, stacked
+from spatial_zb.models.durbin import fit_durbin
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.text import Text
+from spatial_zb.weights.matrix import Weights, as_weights
+
+__all__ = ["Array", "Case", "Likelihood", "common_means", "make_case", "period_words", "quiet_fit", "varies"]
+
+Array = NDArray[np.float64]
+Likelihood = Literal["lee_yu", "direct"]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One specification on one panel; fits are made once, when a test first asks for them."""
+
+    spec: DurbinSpec
+    panel: Panel
+    weights: Weights
+    estimator: Likelihood
+    effects: FixedEffects
+    design: Design
+
+    @property
+    def T(self) -> int:
+        return len(self.panel.periods)
+
+    @property
+    def n(self) -> int:
+        return self.weights.n
+
+    @property
+    def period_means(self) -> bool:
+        return self.effects in ("time", "two_way")
+
+    @property
+    def lagged(self) -> tuple[str, ...]:
+        return self.spec.lag_x or self.spec.x
+
+    @cached_property
+    def sample(self) -> TransformedSample:
+        """Counts of the transform, which the residual-based tests use whatever the estimator."""
+        return transformed_sample(self.n, self.T, self.effects, "lee_yu")
+
+    @cached_property
+    def moments(self) -> core.WeightMoments:
+        return core.weight_moments(self.weights.matrix, self.period_means)
+
+    @cached_property
+    def basis(self) -> Array:
+        """Orthonormal basis of the transformed regressors, (T, n, k)."""
+        Z = stacked(self.design.Z)
+        return np.linalg.qr(Z / np.sqrt((Z**2).sum(axis=0)))[0].reshape(self.design.Z.shape)
+
+    @cached_property
+    def residuals(self) -> Array:
+        """(T, n) least-squares residuals of y on x after the transform."""
+        y, P = stacked(self.design.y), stacked(self.basis)
+        u = y - P @ (P.T @ y)
+        return (u - P @ (P.T @ u)).reshape(self.T, self.n)
+
+    def model(self, lag_y: bool = False, lag_x: tuple[str, ...] = (), lag_error: bool = False) -> DurbinSpec:
+        return DurbinSpec(
+            self.spec.y,
+            self.spec.x,
+            lag_y=lag_y,
+            lag_x=lag_x,
+            lag_error=lag_error,
+            fixed_effects=self.effects,
+        )
+
+    @cached_property
+    def sar(self) -> Fit:
+        return quiet_fit(self, self.model(lag_y=True))
+
+    @cached_property
+    def sem(self) -> Fit:
+        return quiet_fit(self, self.model(lag_error=True))
+
+    @cached_property
+    def sdm(self) -> Fit:
+        return quiet_fit(self, self.model(lag_y=True, lag_x=self.lagged))
+
+
+def make_case(spec: DurbinSpec, panel: Panel, W: Any, estimator: str) -> Case:
+    if estimator not in get_args(Likelihood):
+        raise SpecificationError(
+            f"estimator must be one of {listed(get_args(Likelihood))}, not {estimator!r}."
+        )
+    if spec.endog:
+        raise SpecificationError(
+            f"The chain tests models whose regressors are exogenous; {listed(spec.endog)} are not. Drop them, or "
+            'read the tests of fit_durbin(..., estimator="gmm").'
+        )
+    if spec.dynamic or spec.regimes:
+        raise SpecificationError(
+            f"The chain tests static models with one regime, and this is a {spec.title}. Test it without time_lag, "
+            "lag_time_lag and regimes; of the fit itself, read its own tests (stability_test, regime_tests)."
+        )
+    if not spec.x:
+        raise SpecificationError("The chain needs at least one regressor in x.")
+    effects = "unit" if spec.fixed_effects == "random" else spec.fixed_effects
+    weights = as_weights(W).align(panel.units)
+    plain = DurbinSpec(spec.y, spec.x, lag_y=False, lag_x=[], fixed_effects=effects)
+    with warnings.catch_warnings():  # near collinearity has its own rows in the table
+        warnings.simplefilter("ignore", SpatialZbWarning)
+        design = build_design(plain, panel, weights)
+    return Case(spec, panel, weights, estimator, effects, design)
+
+
+def quiet_fit(case: Case, spec: DurbinSpec, panel: Panel | None = None) -> Fit:
+    """Fit, in silence: what a fit would warn of is in the notes or makes the test unavailable."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)
+        fit = fit_durbin(spec, panel or case.panel, case.weights, estimator=case.estimator)
+    if not fit.converged:
+        raise ConvergenceError(f"the {spec.family} fit has no interior maximum or no covariance.")
+    return fit
+
+
+def common_means(case: Case) -> tuple[Array, Array]:
+    """y (T, n) and X (T, n, k), off the period means where the specification has time effects, else the mean."""
+    y, X = case.panel.array(case.spec.y), case.panel.array(list(case.spec.x))
+    if case.period_means:
+        return demean(y, "time"), demean(X, "time")
+    return y - y.mean(), X - X.mean(axis=(0, 1))
+
+
+def period_words(case: Case) -> Text:
+    if case.period_means:
+        return Text("period means taken out", "已去除各期均值")
+    return Text("without time effects", "不含时间效应")
+
+
+def varies(before: Array, after: Array) -> NDArray[np.bool_]:
+    return np.abs(after).max(axis=(0, 1)) > 1e-9 * np.abs(before).max(axis=(0, 1))

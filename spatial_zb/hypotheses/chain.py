@@ -1,0 +1,124 @@
+"""The chain: its tests in the order in which they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spatial_zb.data.panel import Panel
+from spatial_zb.hypotheses.bsk import bsk
+from spatial_zb.hypotheses.case import Case, Likelihood, make_case
+from spatial_zb.hypotheses.collinearity import collinearity
+from spatial_zb.hypotheses.dependence import dependence
+from spatial_zb.hypotheses.durbin import durbin
+from spatial_zb.hypotheses.effects import effects
+from spatial_zb.hypotheses.lag_error import lag_error
+from spatial_zb.hypotheses.random_effects import random_effects
+from spatial_zb.hypotheses.random_spatial import random_spatial
+from spatial_zb.hypotheses.rows import Step, attempt
+from spatial_zb.measured_sizes import with_measured_sizes
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.recommendation import Row, TestTable
+
+if TYPE_CHECKING:
+    from spatial_zb.result_store import ResultStore
+
+__all__ = ["GROUPS", "diagnose", "run_tests"]
+
+#: The parts of the chain, in the order of the table.
+GROUPS: dict[str, Callable[[Case], list[Step]]] = {
+    "collinearity": collinearity,
+    "lag_error": lag_error,
+    "durbin": durbin,
+    "effects": effects,
+    "random": random_effects,
+    "bsk": bsk,
+    "random_spatial": random_spatial,
+    "dependence": dependence,
+}
+
+
+def diagnose(
+    spec: DurbinSpec,
+    panel: Panel,
+    W: Any,
+    estimator: Likelihood = "lee_yu",
+    *,
+    bootstrap: int = 0,
+    rng: int | np.random.SeedSequence | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    store: ResultStore | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> TestTable:
+    """Run the whole test chain of a single-equation panel (or cross-section).
+
+    Collinearity; LM tests for a spatial lag and error from the least-squares residuals with the effects of the
+    specification; Durbin terms (LM, Wald, LR); fixed effects (F, LR); random against fixed effects (Hausman,
+    Mundlak); random effects and spatial errors (Breusch-Pagan, Baltagi-Song-Koh); what residuals still hold
+    (Pesaran's CD, Moran's I).
+
+    Parameters
+    ----------
+    spec
+        y, x and the effects. The chain compares OLS, SAR, SEM and SDM whatever lags it switches on; the
+        Durbin terms are those of ``lag_x``, all of x where that is empty. ``"random"`` is tested as ``"unit"``.
+    panel, W
+        The panel and the weights of its units, matched by id.
+    estimator
+        The likelihood of the Wald, LR and score tests: ``"lee_yu"`` or ``"direct"``.
+    bootstrap, rng
+        Replicates (none, or at least 99) for p-values under the null hypothesis of each test, see
+        :mod:`spatial_zb.null_panels`, and their seed.
+    workers, scheduler, store, progress
+        Of the replicates, as in :func:`spatial_zb.execute.run_tasks`; they change no number.
+
+    Returns
+    -------
+    TestTable with a row for every test that is defined for this panel. A test that cannot be computed has a
+    NaN statistic, and its note says why.
+
+    Raises
+    ------
+    SpecificationError
+        Endogenous regressors; lags in time or regimes; an unknown estimator; no regressor.
+    DataError
+        Variables that cannot be used, see :func:`spatial_zb.models.design.build_design`.
+    AlignmentError
+        Units of panel and W differ.
+
+    Warns
+    -----
+    SpatialZbWarning
+        Tests whose measured size at this number of units is not near 5 %, and what to read instead.
+    """
+    case = make_case(spec, panel, W, estimator)
+    rows = run_tests(case, tuple(GROUPS))
+    table = TestTable(
+        tuple(rows),
+        spec,
+        case.weights.label,
+        estimator,
+        case.effects,
+        case.weights.n,
+        len(panel.periods),
+        dense=case.weights.dense,
+    )
+    if bootstrap:
+        from spatial_zb.null_panels import bootstrap_p_values
+
+        options = {"workers": workers, "scheduler": scheduler, "store": store, "progress": progress}
+        table = bootstrap_p_values(case, table, bootstrap, rng, options)
+    return with_measured_sizes(table)
+
+
+def run_tests(case: Case, groups: tuple[str, ...], wanted: Collection[str] | None = None) -> list[Row]:
+    """Run groups of tests, or of them those wanted; one that cannot be computed says why."""
+    out: list[Row] = []
+    for group in groups:
+        for names, run in GROUPS[group](case):
+            if wanted is None or not set(names).isdisjoint(wanted):
+                out += [row for row in attempt(names, run) if wanted is None or row.test in wanted]
+    return out

@@ -1,0 +1,179 @@
+"""Durbin terms, and what is left of lag and error beside them: score, Wald and likelihood-ratio tests."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from scipy import stats
+
+from spatial_zb.core import diagnostics as core
+from spatial_zb.core.spatial_ml import Maximum
+from spatial_zb.core.traces import filter_traces
+from spatial_zb.core.within import transformed_sample
+from spatial_zb.errors import (
+    SpatialZbWarning,
+    SpecificationError,
+    listed,
+)
+from spatial_zb.hypotheses.case import Array, Case
+from spatial_zb.hypotheses.rows import NAN, Step, chi2_row
+from spatial_zb.models.design import build_design, stacked
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.ml import residual_arrays
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.recommendation import EFFECTS_WORDS, Row
+from spatial_zb.simplification import likelihood_ratio_of, wald_common_factor, wald_no_lags
+from spatial_zb.text import Text
+
+__all__ = ["durbin"]
+
+
+def durbin(case: Case) -> list[Step]:
+    return [
+        (("F Durbin terms, OLS to SLX",), lambda: _slx(case)),
+        (("LM Durbin terms from SAR",), lambda: _durbin_from_sar(case)),
+        (("LM common factor from SEM",), lambda: _common_factor_from_sem(case)),
+        (("LM error from SAR",), lambda: _error_from_sar(case)),
+        (("LM lag from SEM",), lambda: _lag_from_sem(case)),
+        (("LM error from SDM",), lambda: _error_from_sdm(case)),
+        (("Wald SDM to SAR", "LR SDM to SAR"), lambda: _sdm_to_sar(case)),
+        (("Wald SDM to SEM", "LR SDM to SEM"), lambda: _sdm_to_sem(case)),
+    ]
+
+
+def _likelihood_note(case: Case, what: Text) -> Text:
+    label = {"lee_yu": Text("Lee-Yu", "Lee-Yu"), "direct": Text("direct", "直接")}[case.estimator]
+    words = EFFECTS_WORDS[case.effects]
+    en = f"{what.en}; {label.en} likelihood, {words.en}"
+    zh = f"{what.zh}；{label.zh}似然，{words.zh}"
+    if case.estimator == "direct" and case.period_means:
+        en += "; direct ML with time effects is biased, prefer lee_yu"
+        zh += "；含时间效应的直接极大似然有偏，宜用 lee_yu"
+    return Text(en, zh)
+
+
+def _slx(case: Case) -> list[Row]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)
+        Z = stacked(build_design(case.model(lag_x=case.lagged), case.panel, case.weights).Z)
+    q = len(case.lagged)
+    df = case.sample.observations - Z.shape[1]
+    smaller = float((case.residuals**2).sum())
+    larger = core.sum_of_squares(Z, stacked(case.design.y))
+    F = (smaller - larger) / q / (larger / df)
+    note = Text(
+        f"all θ = 0 in OLS with W_x; exact when errors are normal and ρ = λ = 0; F({q}, {df})",
+        f"含 W_x 的 OLS 中全部 θ = 0；误差正态且 ρ = λ = 0 时精确；F({q}, {df})",
+    )
+    return [Row("F Durbin terms, OLS to SLX", F, float(q), float(stats.f.sf(F, q, df)), note)]
+
+
+def _score(case: Case, larger: DurbinSpec, delta: Array, rho: float, lam: float, sigma2: float) -> float:
+    """LM statistic of a restricted estimate in a larger model."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)
+        design = build_design(larger, case.panel, case.weights)
+    sample = transformed_sample(case.n, case.T, case.effects, case.estimator)
+    at = Maximum(rho, lam, delta, sigma2, NAN, False, 0.0, ())
+    parts = residual_arrays(design, at)
+    traces = filter_traces(case.weights.matrix, case.weights.logdet, rho, lam, sample.centred)
+    k = len(larger.terms)
+    active = [*range(k), *([k] if larger.lag_y else []), *([k + 1] if larger.lag_error else []), k + 2]
+    return core.score_test(parts, traces, sigma2, sample, active)
+
+
+def _coefficients(fit: Fit) -> Array:
+    return fit.params[list(fit.spec.terms)].to_numpy()
+
+
+def _durbin_from_sar(case: Case) -> list[Row]:
+    fit, q = case.sar, len(case.lagged)
+    delta = np.append(_coefficients(fit), np.zeros(q))
+    larger = case.model(lag_y=True, lag_x=case.lagged)
+    value = _score(case, larger, delta, float(fit.params["rho"]), 0.0, fit.sigma2)
+    note = _likelihood_note(
+        case, Text("θ = 0, score of SDM at the SAR estimate", "θ = 0，在 SAR 估计处的 SDM 得分")
+    )
+    return [chi2_row("LM Durbin terms from SAR", value, q, note)]
+
+
+def _need_nested_sem(case: Case) -> None:
+    if set(case.lagged) != set(case.spec.x):
+        missing = [name for name in case.spec.x if name not in case.lagged]
+        raise SpecificationError(
+            f"SEM is a case of SDM only when every regressor is lagged; {listed(missing)} is not. Lag all of x."
+        )
+    if case.effects != "unit" and not case.weights.row_normalised:
+        raise SpecificationError(
+            f"SEM is a case of SDM only when W maps the effects into themselves; {case.weights.label!r} is not "
+            'row-normalised. Use W.standardise("row"), or unit effects only.'
+        )
+
+
+def _common_factor_from_sem(case: Case) -> list[Row]:
+    _need_nested_sem(case)
+    fit, q = case.sem, len(case.spec.x)
+    lam = float(fit.params["lam"])
+    beta = fit.params[list(case.spec.x)]
+    constant = [(1 - lam) * fit.params["(Intercept)"]] if "(Intercept)" in fit.spec.terms else []
+    delta = np.concatenate([constant, beta, -lam * beta[list(case.lagged)]])
+    larger = case.model(lag_y=True, lag_x=case.lagged)
+    value = _score(case, larger, delta, lam, 0.0, fit.sigma2)
+    note = _likelihood_note(
+        case, Text("θ + ρβ = 0, score of SDM at the SEM estimate", "θ + ρβ = 0，在 SEM 估计处的 SDM 得分")
+    )
+    return [chi2_row("LM common factor from SEM", value, q, note)]
+
+
+def _error_from_sar(case: Case) -> list[Row]:
+    fit = case.sar
+    larger = case.model(lag_y=True, lag_error=True)
+    value = _score(case, larger, _coefficients(fit), float(fit.params["rho"]), 0.0, fit.sigma2)
+    note = _likelihood_note(
+        case, Text("λ = 0 given ρ, at the SAR estimate", "给定 ρ 时 λ = 0，在 SAR 估计处")
+    )
+    return [chi2_row("LM error from SAR", value, 1, note)]
+
+
+def _lag_from_sem(case: Case) -> list[Row]:
+    fit = case.sem
+    larger = case.model(lag_y=True, lag_error=True)
+    value = _score(case, larger, _coefficients(fit), 0.0, float(fit.params["lam"]), fit.sigma2)
+    note = _likelihood_note(
+        case, Text("ρ = 0 given λ, at the SEM estimate", "给定 λ 时 ρ = 0，在 SEM 估计处")
+    )
+    return [chi2_row("LM lag from SEM", value, 1, note)]
+
+
+def _error_from_sdm(case: Case) -> list[Row]:
+    fit = case.sdm
+    larger = case.model(lag_y=True, lag_x=case.lagged, lag_error=True)
+    value = _score(case, larger, _coefficients(fit), float(fit.params["rho"]), 0.0, fit.sigma2)
+    note = _likelihood_note(
+        case, Text("λ = 0 given ρ and θ, at the SDM estimate", "给定 ρ、θ 时 λ = 0，在 SDM 估计处")
+    )
+    return [chi2_row("LM error from SDM", value, 1, note)]
+
+
+def _sdm_to_sar(case: Case) -> list[Row]:
+    what = Text("θ = 0", "θ = 0")
+    wald, df = wald_no_lags(case.sdm)
+    return [
+        chi2_row("Wald SDM to SAR", wald, df, _likelihood_note(case, what)),
+        _likelihood_ratio(case, "LR SDM to SAR", case.sdm, case.sar, df, what),
+    ]
+
+
+def _sdm_to_sem(case: Case) -> list[Row]:
+    _need_nested_sem(case)
+    what = Text("common factor θ + ρβ = 0", "公因子约束 θ + ρβ = 0")
+    wald, df = wald_common_factor(case.sdm)
+    return [
+        chi2_row("Wald SDM to SEM", wald, df, _likelihood_note(case, what)),
+        _likelihood_ratio(case, "LR SDM to SEM", case.sdm, case.sem, df, what),
+    ]
+
+
+def _likelihood_ratio(case: Case, test: str, larger: Fit, smaller: Fit, df: int, what: Text) -> Row:
+    return chi2_row(test, likelihood_ratio_of(larger, smaller), df, _likelihood_note(case, what))

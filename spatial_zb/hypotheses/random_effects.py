@@ -1,0 +1,70 @@
+"""Random or fixed unit effects, without spatial lags."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from spatial_zb.core import diagnostics as core
+from spatial_zb.core.within import demean
+from spatial_zb.errors import (
+    DataError,
+)
+from spatial_zb.hypotheses.case import Case, common_means, period_words, varies
+from spatial_zb.hypotheses.rows import Step, chi2_row
+from spatial_zb.recommendation import Row
+from spatial_zb.text import Text
+
+__all__ = ["random_effects"]
+
+
+def random_effects(case: Case) -> list[Step]:
+    """Hausman's test and Mundlak's."""
+    if case.T == 1:
+        return []
+    return [(("Hausman", "Mundlak"), lambda: _hausman(case))]
+
+
+def _hausman(case: Case) -> list[Row]:
+    y, X = common_means(case)
+    varying = varies(X, demean(X, "unit"))
+    left = case.n - 1 - X.shape[2]
+    if left <= 0:
+        raise DataError(
+            f"{case.n} units cannot carry a regression of unit means on {X.shape[2]} regressors. Drop regressors."
+        )
+    if not varying.any():
+        raise DataError("no regressor changes over time.")
+    random = core.swamy_arora(y, X, varying, case.period_means)
+    fixed, cov = core.within_regression(
+        demean(y, "unit"), demean(X, "unit")[:, :, varying], case.period_means
+    )
+    pick = np.ix_(varying, varying)
+    value = core.hausman(fixed - random.beta[varying], cov, random.cov[pick])
+    q = int(varying.sum())
+    wald = core.mundlak(y, X, random, varying)
+    return [_hausman_row(case, "Hausman", value, q), _mundlak_row(case, wald, q, left)]
+
+
+def _hausman_row(case: Case, test: str, value: float, q: int) -> Row:
+    means = period_words(case)
+    note = Text(
+        f"within against Swamy-Arora GLS, no spatial lags, {means.en}",
+        f"组内估计与 Swamy-Arora GLS 之比较，无空间滞后，{means.zh}",
+    )
+    if not np.isfinite(value):
+        note = Text(
+            f"undefined: V_FE − V_RE is not positive definite; read the Mundlak test; {note.en}",
+            f"无定义：V_FE − V_RE 非正定；请看 Mundlak 检验；{note.zh}",
+        )
+    return chi2_row(test, value, q, note)
+
+
+def _mundlak_row(case: Case, wald: float, q: int, left: int) -> Row:
+    means = period_words(case)
+    F = wald / q
+    note = Text(
+        f"unit means of x add nothing (correlated random effects), {means.en}; never negative; F({q}, {left})",
+        f"x 的个体均值系数为零（相关随机效应），{means.zh}；不会为负；F({q}, {left})",
+    )
+    return Row("Mundlak", F, float(q), float(stats.f.sf(F, q, left)), note)
