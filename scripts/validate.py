@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from validation import (
     comparison,
+    dynamic,
     null_sizes,
     other_software,
     planning,
@@ -36,6 +37,9 @@ PARTS = {
     "planning": planning.run,
     "study": study.run,
     "comparison": comparison.run,
+    "dynamic": dynamic.run_dynamic,
+    "long_run": dynamic.run_long_run,
+    "regimes": dynamic.run_regimes,
 }
 
 

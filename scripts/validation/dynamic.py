@@ -1,32 +1,27 @@
 """Simulate dynamic and two-regime panels with known truth: bias before and after the correction, coverage.
 
-    python scripts/validate_dynamic.py [dynamic long_run regimes] [--replications 1000]
-
 The 11 cities of Zhejiang and the 41 cities of the delta, contiguity; 10 and 20 explained periods for the dynamic
 model, 11 for the two regimes. The tables ``dynamic.csv``, ``long_run.csv`` and ``regimes.csv`` of ``docs/validation``
-are written after every cell, with a page beside each; a second run skips what is there already with the same seed and
-number of replications.
+are written after every cell, and a page beside each; what is there already with the same seed and number of
+replications is kept.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 import spatial_zb as zb
+from spatial_zb.execute import run_tasks
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from validation.places import LEVEL, OUT, weights
+from .places import LEVEL, OUT, complete, weights
 
 SEED, BETA, THETA = 20261125, 1.0, 0.5
 ESTIMATORS = ("uncorrected", "lee_yu", "yang")
@@ -202,12 +197,16 @@ def _dynamic_fit(spec: zb.DurbinSpec, panel: zb.Panel, W: zb.Weights, estimator:
     return out
 
 
-def run_cell(cell: Cell, replications: int) -> pd.DataFrame:
-    """Simulate one cell: a row per estimator and parameter with bias, standard deviation, mean error, coverage."""
-    start, rows = time.perf_counter(), []
+def _silent(cell: Cell, index: int) -> dict[str, Found | None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
-        found = [cell.replicate(index) for index in range(replications)]
+        return cell.replicate(index)
+
+
+def run_cell(cell: Cell, replications: int, workers: int) -> pd.DataFrame:
+    """Simulate one cell: a row per estimator and parameter with bias, standard deviation, mean error, coverage."""
+    start, rows = time.perf_counter(), []
+    found = run_tasks(partial(_silent, cell), range(replications), workers=workers)
     for estimator in found[0]:
         kept = [f[estimator] for f in found if f[estimator] is not None]
         for name, value in cell.truth.items():
@@ -233,22 +232,34 @@ def _row(found: np.ndarray, value: float) -> dict[str, float]:
     }
 
 
-def run(name: str, replications: int) -> None:
-    """Simulate what is missing of one study, and write its table after every cell."""
+def run(name: str, replications: int, workers: int = 1) -> None:
+    """Simulate what is missing of one study, and write its page."""
     cells, page = STUDIES[name]
-    path = OUT / f"{name}.csv"
-    done = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["replications", "seed"])
-    done = done[(done["replications"] == replications) & (done["seed"] == SEED)]
-    parts = []
-    for cell in cells():
-        mine = done
-        for key, value in cell.keys.items():
-            mine = mine[mine[key] == value] if len(mine) else mine
-        parts.append(mine if len(mine) else run_cell(cell, replications))
-        table = pd.concat(parts, ignore_index=True)
-        table.to_csv(path, index=False, float_format="%.6g")
-        path.with_suffix(".md").write_text(page(table), encoding="utf-8")
-        print(cell.keys, f"{parts[-1]['seconds'].iloc[0]} s", flush=True)
+    design = {tuple(cell.keys.values()): cell for cell in cells()}
+    keys = next(iter(design.values())).keys
+    table = complete(
+        OUT / f"{name}.csv",
+        list(keys),
+        design,
+        lambda cell: run_cell(cell, replications, workers),
+        lambda done: (done["replications"] == replications) & (done["seed"] == SEED),
+    )
+    (OUT / f"{name}.md").write_text(page(table), encoding="utf-8")
+
+
+def run_dynamic(replications: int = 1000, workers: int = 1) -> None:
+    """Dynamic panels: estimates and their effects, short run and long."""
+    run("dynamic", replications, workers)
+
+
+def run_long_run(replications: int = 500, workers: int = 1) -> None:
+    """Limits of long-run effects, by the delta method and by simulated draws."""
+    run("long_run", replications, workers)
+
+
+def run_regimes(replications: int = 1000, workers: int = 1) -> None:
+    """Two regimes."""
+    run("regimes", replications, workers)
 
 
 def dynamic_page(table: pd.DataFrame) -> str:
@@ -256,7 +267,7 @@ def dynamic_page(table: pd.DataFrame) -> str:
     lines = [
         "# Dynamic panels: bias before and after the correction",
         "",
-        f"Written by `scripts/validate_dynamic.py` (seed {SEED}, {table['replications'].iloc[0]} replications per cell). "
+        f"Written by `scripts/validate.py dynamic` (seed {SEED}, {table['replications'].iloc[0]} replications per cell). "
         f"Simulated: y_t = τy_(t−1) + ρWy_t + ηWy_(t−1) + xβ + Wxθ + μ + α_t + ε, β = {BETA}, θ = {THETA}; ε, μ, α standard "
         "normal, x correlated with μ; row-normalised contiguity of the cities of Zhejiang (n = 11) and of the delta "
         "(n = 41); T explained periods after the initial one; α only with two-way effects. Bias, and coverage of 95 % "
@@ -293,7 +304,7 @@ def long_run_page(table: pd.DataFrame) -> str:
     lines = [
         "# Dynamic panels: effects of the long run",
         "",
-        f"Written by `scripts/validate_dynamic.py long_run` (seed {SEED}, {table['replications'].iloc[0]} replications per "
+        f"Written by `scripts/validate.py long_run` (seed {SEED}, {table['replications'].iloc[0]} replications per "
         "cell), with panels drawn as in [the dynamic study](dynamic.md), two-way effects, `lee_yu`. Coverage of 95 % "
         "intervals by the delta method and by 500 simulated draws (percentiles, unstable draws left out), over "
         f"replicates whose process is stable; simulation alone moves it by ± {200 * table['coverage_mcse'].max():.1f} "
@@ -319,7 +330,7 @@ def regime_page(table: pd.DataFrame) -> str:
     lines = [
         "# Two regimes",
         "",
-        f"Written by `scripts/validate_dynamic.py regimes` (seed {SEED}, {table['replications'].iloc[0]} replications per "
+        f"Written by `scripts/validate.py regimes` (seed {SEED}, {table['replications'].iloc[0]} replications per "
         "cell, 11 periods). Every third unit is core. Simulated: y_t = (ρ₀D₀ + ρ₁D₁)Wy_t + xβ_r + Wxθ_r + μ + α_t + ε, "
         f"ρ, β, θ = {rho0}, {beta0}, {theta0} of the rest and {rho1}, {beta1}, {theta1} of the core; ε, μ, α standard "
         "normal, x correlated with μ; contiguity of the cities of Zhejiang (n = 11) and of the delta (n = 41), "
@@ -350,17 +361,3 @@ STUDIES: dict[str, tuple[Callable[[], Iterator[Cell]], Callable[[pd.DataFrame], 
     "long_run": (long_run_cells, long_run_page),
     "regimes": (regime_cells, regime_page),
 }
-
-
-def main() -> None:
-    """Read the options and run the studies."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("studies", nargs="*", choices=[*STUDIES, []], help="studies to run, all without")
-    parser.add_argument("--replications", type=int, default=1000)
-    options = parser.parse_args()
-    for name in options.studies or STUDIES:
-        run(name, options.replications)
-
-
-if __name__ == "__main__":
-    main()
