@@ -10,13 +10,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spatial_zb.text import Language, Text
+
 if TYPE_CHECKING:
-    from spatial_zb.pipeline import Outcome
+    from spatial_zb.pipeline import Outcome, Prepared
     from spatial_zb.study import Study
+    from spatial_zb.weights import Weights
 
 __all__ = ["main"]
 
 DEFAULT_STUDY = Path("studies/bay_area.toml")
+
+NOTES = Text("To know:", "提示：")
+NOTES_IN_MANIFEST = Text("To know (all in manifest.json):", "提示（全部见manifest.json）：")
+IN_SHORT = Text("In short", "结论")
+STOPPED = {"en": "Stopped. Earlier results are as they were.", "zh": "已停止，此前的结果保持不变。"}
 
 #: Command → (what it does, the stages of the pipeline it runs).
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -38,12 +46,13 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives 0, 1 for a refused input, 2 for a wrong call, 130 when interrupted."""
     options = _parser().parse_args(arguments)
+    options.spoken = "zh" if getattr(options, "language", None) == "zh" else "en"
     _speak_utf8()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _OTHERS.get(options.command, _run)(options)
     except KeyboardInterrupt:
-        _say("Stopped. Earlier results are as they were.")
+        _say(STOPPED[options.spoken])
         return 130
     except BrokenPipeError:  # whoever read our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -53,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if not isinstance(error, SpatialZbError):
             raise
-        _say(f"Error: {error}")
+        _say(f"错误：{error.zh}" if options.spoken == "zh" else f"Error: {error}")
         return 1
 
 
@@ -104,8 +113,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--store", type=Path, help="folder of finished fits, from which an interrupted run goes on"
             )
+        if name != "replicate":
             command.add_argument(
-                "--language", choices=("en", "zh", "both"), help="language of tables and figures"
+                "--language", choices=("en", "zh", "both"), help="language of tables, figures and notes"
             )
     text = "run an unpacked replication package again and compare every table"
     command = commands.add_parser("verify", help=text, description=text[0].upper() + text[1:] + ".")
@@ -119,7 +129,9 @@ def _load(options: argparse.Namespace) -> Study:
 
     study = load_study(options.study, root=options.root, allow_outside=options.allow_outside)
     language = getattr(options, "language", None)
-    return study.with_language(language) if language else study
+    study = study.with_language(language) if language else study
+    options.spoken = study.spoken
+    return study
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -146,6 +158,7 @@ def _check(options: argparse.Namespace) -> int:
 
     from spatial_zb import pipeline
     from spatial_zb.errors import SpatialZbWarning
+    from spatial_zb.pipeline.notes import notes_of
 
     study = _load(options)
     with warnings.catch_warnings(record=True) as caught:
@@ -154,16 +167,47 @@ def _check(options: argparse.Namespace) -> int:
         weights = [prepared.weights(name, study.main_sample) for name in study.weights]
     if options.quiet:
         return 0
-    print(f"{study.path.name} is sound: {prepared.panel!r}.")
-    for name, units in prepared.samples.items():
-        print(f"  sample {name}: {len(units)} units")
-    for W in weights:
-        print(f"  weights {W.label}: {W.matrix.nnz} links, {len(W.islands)} without neighbours")
-    print(
-        f"  {len(prepared.filled)} blank cell(s) filled by the study's rules, {len(prepared.flags)} flagged row(s)"
-    )
-    _notes([str(n.message) for n in caught])
+    _describe(study, prepared, weights)
+    _tell(study.spoken, notes_of(caught), NOTES)
     return 0
+
+
+def _describe(study: Study, prepared: Prepared, weights: Sequence[Weights]) -> None:
+    """What a checked study holds."""
+    panel, language = prepared.panel, study.spoken
+    n, first, last = len(panel.units), panel.periods[0], panel.periods[-1]
+    lines = [
+        Text(
+            f"{study.path.name} is sound: {n} units, {len(panel.periods)} periods ({first}-{last}), "
+            f"{len(panel.columns)} columns.",
+            f"{study.path.name}可以运行：{n}个地区，{len(panel.periods)}个时期（{first}—{last}），{len(panel.columns)}列。",
+        )
+    ]
+    for name, units in prepared.samples.items():
+        label = study.samples[name].label
+        lines.append(
+            Text(
+                f"  sample {name} ({label.en}): {len(units)} units",
+                f"  样本{name}（{label.zh}）：{len(units)}个地区",
+            )
+        )
+    for name, W in zip(study.weights, weights, strict=True):
+        label, links, alone = study.weights[name].label, W.matrix.nnz, len(W.islands)
+        lines.append(
+            Text(
+                f"  weights {name} ({label.en}): {links} links, {alone} without neighbours",
+                f"  权重矩阵{name}（{label.zh}）：{links}条联系，{alone}个地区没有邻居",
+            )
+        )
+    filled, flagged = len(prepared.filled), len(prepared.flags)
+    lines.append(
+        Text(
+            f"  {filled} blank cell(s) filled by the study's rules, {flagged} flagged row(s)",
+            f"  按研究文件规则补齐空缺{filled}处，带标记的行{flagged}条",
+        )
+    )
+    for line in lines:
+        print(line.pick(language))
 
 
 def _replicate(options: argparse.Namespace) -> int:
@@ -194,13 +238,18 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _report(study: Study, outcome: Outcome) -> None:
-    print(f"\nResults of {study.name} in {_near(outcome.folder)} ({outcome.seconds:.0f} s):")
+    place, seconds = _near(outcome.folder), f"{outcome.seconds:.0f}"
+    head = Text(
+        f"Results of {study.name} in {place} ({seconds} s):",
+        f"{study.name}的结果在{place}（用时{seconds}秒）：",
+    )
+    print(f"\n{head.pick(study.spoken)}")
     for line in _by_stem(path.relative_to(outcome.folder) for path in outcome.files):
         print(f"  {line}")
-    _notes(outcome.notes)
+    _tell(study.spoken, outcome.notes, NOTES_IN_MANIFEST)
     chosen = study.general.language
     if outcome.reading:
-        print("\nIn short" if chosen != "zh" else "\n结论")
+        print("\n" + IN_SHORT.pick(study.spoken))
     for language in ("en", "zh") if chosen == "both" else (chosen,):
         for number, line in enumerate(outcome.reading, 1):
             print(f"  {number}. {line.pick(language)}")
@@ -217,15 +266,15 @@ def _by_stem(files: Iterable[Path]) -> list[str]:
     ]
 
 
-def _notes(notes: Sequence[str], shown: int = 8) -> None:
+def _tell(language: Language, notes: Sequence[Text], heading: Text, shown: int = 8) -> None:
     """The first notes; a run with many says the rest in the manifest."""
-    notes = list(dict.fromkeys(notes))
     if notes:
-        print("\nTo know (all in manifest.json):")
+        print("\n" + heading.pick(language))
     for note in notes[:shown]:
-        print(f"  - {note}")
+        print(f"  - {note.pick(language)}")
     if len(notes) > shown:
-        print(f"  - … and {len(notes) - shown} more")
+        more = len(notes) - shown
+        print("  - " + Text(f"… and {more} more", f"……另有{more}条").pick(language))
 
 
 def _near(path: Path) -> str:

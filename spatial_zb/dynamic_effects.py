@@ -149,9 +149,13 @@ def _mention_long_tail(fit: Fit) -> None:
     apart = -float(stability_test(fit)["statistic"].iloc[0])
     if apart < LONG_RUN_ERRORS:
         warnings.warn(
-            f"{fit.spec.title} of {fit.spec.y!r}: 1 − τ − ρ − η is only {apart:.1f} standard errors from zero. In "
-            'simulations intervals of long-run effects by the delta method are then too short: read method="simulate".',
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"{fit.spec.title} of {fit.spec.y!r}: 1 − τ − ρ − η is only {apart:.1f} standard errors from zero. In "
+                "simulations intervals of long-run effects by the delta method are then too short: read "
+                'method="simulate".',
+                f"{fit.spec.y!r}的{fit.spec.title}：1−τ−ρ−η距零仅{apart:.1f}个标准误。模拟表明此时Delta方法的长期效应"
+                '区间偏窄，应以method="simulate"为准。',
+            ),
             stacklevel=4,
         )
 
@@ -186,9 +190,11 @@ def _effects(
     rejected = draws - len(kept)
     if rejected > REJECTED_WARNING * draws:
         warnings.warn(
-            f"{rejected} of {draws} draws were of processes that are not stable and were left out: the normal "
-            "approximation is poor here.",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"{rejected} of {draws} draws were of processes that are not stable and were left out: the normal "
+                "approximation is poor here.",
+                f"{draws}次抽样中有{rejected}次不满足平稳性，已剔除：此处正态近似较差。",
+            ),
             stacklevel=4,
         )
     if len(kept) < 2:

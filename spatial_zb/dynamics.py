@@ -14,7 +14,14 @@ from scipy import sparse
 from spatial_zb.core.dispersion import dagum_gini, deviation_ellipse, ellipse_outline
 from spatial_zb.data.agglomeration import theil
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import AlignmentError, DataError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import (
+    AlignmentError,
+    DataError,
+    SpatialZbWarning,
+    SpecificationError,
+    listed,
+    listed_zh,
+)
 from spatial_zb.models.durbin import Covariance, fit_durbin
 from spatial_zb.models.estimates import coefficient_table
 from spatial_zb.models.fit import Fit
@@ -671,10 +678,12 @@ def _growth_panel(
             f"Growth periods have {listed(sorted(set(years.tolist())))} years; keep evenly spaced periods only."
         )
     if marks[-1] != last:
-        unused = listed(panel.periods[marks[-1] + 1 :])
+        unused = panel.periods[marks[-1] + 1 :]
         warnings.warn(
-            f"Periods after the last whole growth period are not used: {unused}.",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"Periods after the last whole growth period are not used: {listed(unused)}.",
+                f"最后一个完整增长期之后的时期未使用：{listed_zh(unused)}。",
+            ),
             stacklevel=3,
         )
     logs = np.log(_positive(panel, variable))[list(marks)]

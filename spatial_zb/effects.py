@@ -305,9 +305,11 @@ def _simulated(fit: Fit, point: NDArray, draws: int, rng: Any, alpha: float) -> 
     rejected = int(draws - inside.sum())
     if rejected > REJECTED_WARNING * draws:
         warnings.warn(
-            f"{rejected} of {draws} draws had ρ outside ({low:.2f}, {high:.2f}) and were left out: the normal "
-            "approximation is poor here.",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"{rejected} of {draws} draws had ρ outside ({low:.2f}, {high:.2f}) and were left out: the normal "
+                "approximation is poor here.",
+                f"{draws}次抽样中有{rejected}次的ρ落在({low:.2f}, {high:.2f})之外，已剔除：此处正态近似较差。",
+            ),
             stacklevel=3,
         )
     simulated, _ = average_effects(beta[inside], theta[inside], _multipliers(fit, rho[inside]))

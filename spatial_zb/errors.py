@@ -15,10 +15,29 @@ __all__ = [
     "WeightsError",
     "WorkerError",
     "listed",
+    "listed_zh",
 ]
 
 
-class SpatialZbError(Exception):
+class _InTwoLanguages(Exception):
+    """A message in English and in Chinese: ``str()`` gives the English one, ``zh`` the Chinese.
+
+    A message that has no Chinese yet is its English in both. Both are kept where it is pickled, so that a note of a
+    worker process keeps its languages.
+    """
+
+    def __init__(self, en: str = "", zh: str | None = None) -> None:
+        super().__init__(*((en,) if zh is None else (en, zh)))
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    @property
+    def zh(self) -> str:
+        return str(self.args[-1])
+
+
+class SpatialZbError(_InTwoLanguages):
     """Base of all errors of this package; its message names the culprit and the remedy."""
 
 
@@ -50,8 +69,12 @@ class WorkerError(SpatialZbError):
     """A worker process died again and again on one task."""
 
 
-class SpatialZbWarning(UserWarning):
-    """Said once, in words, when a result stands but its reader should know something."""
+class SpatialZbWarning(_InTwoLanguages, UserWarning):
+    """Said once, in words, when a result stands but its reader should know something.
+
+    ``SpatialZbWarning("in English", "中文")``: both at the place that knows the fact, so that a study in Chinese is
+    told in Chinese.
+    """
 
 
 def listed(items: Iterable[object], limit: int = 8) -> str:
@@ -60,3 +83,10 @@ def listed(items: Iterable[object], limit: int = 8) -> str:
     if len(items) <= limit:
         return ", ".join(items)
     return f"{', '.join(items[:limit])} and {len(items) - limit} more"
+
+
+def listed_zh(items: Iterable[object], limit: int = 8) -> str:
+    """Join items for a message in Chinese: ``"a、b、c等7项"``."""
+    items = [str(item) for item in items]
+    shown = "、".join(items[:limit])
+    return shown if len(items) <= limit else f"{shown}等{len(items)}项"

@@ -178,12 +178,12 @@ class _Run:
         with parallel_config(**backend):
             calls = (delayed(_batch)(self.function, b, [self._arguments(i) for i in b]) for b in batches)
             pool = Parallel(return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
-            said: dict[str, None] = {}
+            said: dict[str, SpatialZbWarning] = {}
             done = pool(calls)
             try:
                 for batch, results, seconds, notes in done:
                     self.seconds += seconds
-                    said |= dict.fromkeys(notes)
+                    said |= {str(note): note for note in notes}
                     for i, result in zip(batch, results, strict=True):
                         sent.pop(i, None)
                         self._take(i, result)
@@ -192,8 +192,8 @@ class _Run:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", UserWarning)  # joblib counts what it cancels
                     done.close()
-                for note in said:
-                    warnings.warn(note, SpatialZbWarning, stacklevel=4)
+                for note in said.values():
+                    warnings.warn(note, stacklevel=4)
 
     def _batches(
         self, waiting: Iterable[int], deaths: Counter[int], sent: dict[int, None]
@@ -240,13 +240,13 @@ class _Run:
 
 def _batch(
     function: Callable[..., Any], batch: list[int], arguments: list[tuple[Any, ...]]
-) -> tuple[list[int], list[Any], float, list[str]]:
+) -> tuple[list[int], list[Any], float, list[SpatialZbWarning]]:
     """In the worker: results of some tasks, the seconds they took, and the warnings."""
     begun = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SpatialZbWarning)
         results = [function(*each) for each in arguments]
-    notes = [str(note.message) for note in caught if issubclass(note.category, SpatialZbWarning)]
+    notes = [note.message for note in caught if isinstance(note.message, SpatialZbWarning)]
     return batch, results, time.perf_counter() - begun, notes
 
 

@@ -157,14 +157,18 @@ def _measured(table: TestTable, row: Row) -> tuple[int, float] | None:
 
 def with_measured_sizes(table: TestTable) -> TestTable:
     """Write measured sizes into the notes, and warn once of all tests whose size is off."""
-    rows, said = [], {}
+    rows: list[Row] = []
+    said: dict[str, Text] = {}
     for row in table.rows:
         read = np.isfinite(row.p_value) and not np.isfinite(row.p_bootstrap)
         found = _measured(table, row) if read else None
         if found is not None:
             n, size = found
             instead = RESAMPLE if table.dense else INSTEAD[row.test]
-            said[row.test] = f"{row.test} ({100 * size:.0f} %; {instead.en})"
+            said[row.test] = Text(
+                f"{row.test} ({100 * size:.0f} %; {instead.en})",
+                f"{row.name.zh}（{100 * size:.0f} %；{instead.zh}）",
+            )
             note = Text(
                 f"{row.note.en}; rejects {100 * size:.1f} % of true hypotheses at n = {n}, T = 11: {instead.en}",
                 f"{row.note.zh}；n = {n}、T = 11 时对真原假设的拒绝率为 {100 * size:.1f} %：{instead.zh}",
@@ -173,10 +177,18 @@ def with_measured_sizes(table: TestTable) -> TestTable:
         rows.append(row)
     if said:
         warnings.warn(
-            f"With {table.n_units} units and {table.n_periods} periods these tests do not keep their level of 5 % "
-            f"(measured rejection of a true hypothesis; what to do instead): {'; '.join(said.values())}. "
-            "diagnose(..., bootstrap=999) adds p-values that do (docs/validation/study.md).",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"With {table.n_units} units and {table.n_periods} periods these tests do not keep their level of 5 % "
+                "(measured rejection of a true hypothesis; what to do instead): "
+                f"{'; '.join(text.en for text in said.values())}. "
+                "bootstrap = 999 in [study], or diagnose(..., bootstrap=999), adds p-values that do "
+                "(docs/validation/study.md).",
+                f"{table.n_units}个地区、{table.n_periods}个时期时，以下检验达不到5 %的名义水平"
+                "（括号内为实测的对真原假设的拒绝率与替代办法）："
+                f"{'；'.join(text.zh for text in said.values())}。"
+                "在[study]中设bootstrap = 999（或diagnose(..., bootstrap=999)）可给出可靠的p值"
+                "（docs/validation/study.md）。",
+            ),
             stacklevel=3,
         )
     return replace(table, rows=tuple(rows))

@@ -318,7 +318,7 @@ def _reading(found: UShape) -> Text:
             f"就{what.zh}而言，与{x.zh}呈显著的{shape.zh}关系（{p}），拐点为{point:.4g}（{level:g}%Fieller置信集{limits.zh}）。",
         )
     return Text(
-        f"By the {what.en}, a relation {shape.en} in {found.term} is not established ({p}): the slope does not change sign "
+        f"By the {what.en}, a relation {shape.en} in {x.en} is not established ({p}): the slope does not change sign "
         "significantly inside the data.",
         f"就{what.zh}而言，与{x.zh}的{shape.zh}关系不显著（{p}），样本区间内斜率未发生显著变号。",
     )

@@ -293,10 +293,10 @@ def _p(row: Row) -> str:
 
 def _quote(table: TestTable, test: str) -> Text:
     """``LM lag 9.36, p = 0.002`` in both languages."""
-    row = table.row(test)
+    row, name = table.row(test), TESTS[test]
     if not _available(row):
-        return Text(f"{test} not available", f"{row.name.zh if row else test}无法计算")
-    return Text(f"{test} {row.statistic:.2f}, {_p(row)}", f"{row.name.zh} {row.statistic:.2f}，{_p(row)}")
+        return Text(f"{name.en} not available", f"{name.zh}无法计算")
+    return Text(f"{name.en} {row.statistic:.2f}, {_p(row)}", f"{name.zh} {row.statistic:.2f}，{_p(row)}")
 
 
 def _verdict(table: TestTable, test: str) -> Text:
@@ -370,7 +370,8 @@ def _random(table: TestTable) -> Text | None:
     if _available(table.row(names[0])):
         quotes.insert(0, _quoted(table, names[0]))
     else:
-        quotes.insert(0, Text(f"{names[0]} undefined", f"{table.row(names[0]).name.zh}无定义"))
+        name = TESTS[names[0]]
+        quotes.insert(0, Text(f"{name.en} undefined", f"{name.zh}无定义"))
     if not _available(table.row(names[1])):
         end = Text("Fixed effects are the safe choice", "固定效应较为稳妥")
     elif _rejects(table, names[1]):  # Hausman's statistic, shown beside it, rejects too often

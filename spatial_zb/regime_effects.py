@@ -60,9 +60,11 @@ def regime_effects(
     rejected = int(draws - inside.sum())
     if rejected > REJECTED_WARNING * draws:
         warnings.warn(
-            f"{rejected} of {draws} draws had ρ outside the admissible region and were left out: the normal "
-            "approximation is poor here.",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"{rejected} of {draws} draws had ρ outside the admissible region and were left out: the normal "
+                "approximation is poor here.",
+                f"{draws}次抽样中有{rejected}次的ρ落在容许区域之外，已剔除：此处正态近似较差。",
+            ),
             stacklevel=3,
         )
     simulated = np.array([_combined(_multipliers(fit, regimes, v), v, where) for v in sample[inside]])

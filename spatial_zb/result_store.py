@@ -107,9 +107,12 @@ class ResultStore:
             table = parquet.read_table(path, page_checksum_verification=True, partitioning=None)
             return _unpack(table, key)
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            why = _first_line(error)
             warnings.warn(
-                f"The stored result {path} cannot be used ({_first_line(error)}): it is computed again.",
-                SpatialZbWarning,
+                SpatialZbWarning(
+                    f"The stored result {path} cannot be used ({why}): it is computed again.",
+                    f"已存结果{path}无法使用（{why}），重新计算。",
+                ),
                 stacklevel=2,
             )
             return None

@@ -65,12 +65,12 @@ def die(i):
 
 
 def complain(i):
-    warnings.warn("read this", SpatialZbWarning, stacklevel=1)
+    warnings.warn(SpatialZbWarning("read this", "请看"), stacklevel=1)
     if i == 3:
         raise ValueError("three")
     return i
 
 
 def warn(i):
-    warnings.warn("read this", SpatialZbWarning, stacklevel=1)
+    warnings.warn(SpatialZbWarning("read this", "请看"), stacklevel=1)
     return i

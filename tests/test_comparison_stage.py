@@ -143,8 +143,8 @@ def test_a_part_that_cannot_be_computed_is_left_out_and_said(study, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         outcome = run(changed, ["compare"], out=tmp_path / "out")
-    assert any("No model probabilities" in note and "random" in note for note in outcome.notes)
-    assert any("No test of the curve" in note for note in outcome.notes)
+    assert any("No model probabilities" in note.en and "random" in note.en for note in outcome.notes)
+    assert any("No test of the curve" in note.en for note in outcome.notes)
     names = {p.stem for p in outcome.files}
     assert "compare_curve" in names  # the figure
     assert not {"compare_probabilities", "compare_robustness"} & names
@@ -157,7 +157,7 @@ def test_a_base_with_regimes_is_not_compared(study, tmp_path):
         warnings.simplefilter("ignore")
         outcome = run(changed, ["compare"], out=tmp_path / "out")
     assert [p.name for p in outcome.files] == ["manifest.json"]
-    assert any("nothing was compared" in note for note in outcome.notes)
+    assert any("nothing was compared" in note.en for note in outcome.notes)
 
 
 # Layouts and words

@@ -117,8 +117,8 @@ def test_manifest_knows_inputs_settings_and_suspects(finished):
     roles = {r["role"] for r in manifest["inputs"]}
     assert roles == {"study", "regions", "data", "reference", "codebook"}
     assert manifest["seed"] == manifest["settings"]["study"]["seed"]
-    assert any("Zhoushan" in note for note in manifest["notes"])
-    assert any("treated as missing" in note for note in manifest["notes"])
+    assert any("Zhoushan" in note["en"] and "舟山" in note["zh"] for note in manifest["notes"])
+    assert any("treated as missing" in note["en"] and "按空缺处理" in note["zh"] for note in manifest["notes"])
     assert len(manifest["reading"]) == 3
 
 
@@ -141,7 +141,7 @@ def test_report_shows_what_every_stage_made(finished):
         )
         in page
     )
-    assert all(html.escape(clean(note)) in page for note in manifest["notes"])
+    assert all(html.escape(clean(note["en"])) in page for note in manifest["notes"])
     assert 'id="part-systems" class="part" data-effects="0"' not in page
 
 
@@ -354,6 +354,8 @@ def test_check_writes_nothing(project, capsys):
     shutil.rmtree(project / "results")
     assert cli.main(["check", str(project / STUDY)]) == 0
     assert "41 units" in capsys.readouterr().out
+    assert cli.main(["check", str(project / STUDY), "--language", "zh"]) == 0
+    assert "41个地区" in capsys.readouterr().out
     assert not (project / "results").exists()
 
 

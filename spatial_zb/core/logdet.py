@@ -286,15 +286,16 @@ def _say_memory(fill: Fill) -> None:
     memory = physical_memory()
     if memory is None or fill.bytes <= MEMORY_SHARE / 2 * memory:
         return
+    needed, all_there_is = readable_bytes(fill.bytes), readable_bytes(memory)
     words = (
-        f"The factors of I − ρW ({fill.n} units) need about {readable_bytes(fill.bytes)} of the "
-        f"{readable_bytes(memory)} of this machine"
+        f"The factors of I − ρW ({fill.n} units) need about {needed} of the {all_there_is} of this machine"
     )
     if fill.bytes > memory:
         raise WeightsError(
             f'{words}. Use weights with fewer or nearer neighbours, or W.with_determinant("stochastic").'
         )
-    warnings.warn(f"{words}.", SpatialZbWarning, stacklevel=3)
+    zh = f"{fill.n}个地区的I−ρW分解约需内存{needed}，本机共{all_there_is}。"
+    warnings.warn(SpatialZbWarning(f"{words}.", zh), stacklevel=3)
 
 
 def _stochastic(matrix: sparse.csr_array, fill: Fill | None) -> StochasticLogDet:
@@ -302,12 +303,15 @@ def _stochastic(matrix: sparse.csr_array, fill: Fill | None) -> StochasticLogDet
     found = StochasticLogDet.of(matrix, symmetriser(matrix))
     if fill is not None:
         middle, high = (float(found.error(share / found.radius)) for share in (0.5, 0.9))
+        near, far, needed = 0.5 / found.radius, 0.9 / found.radius, readable_bytes(fill.bytes)
         warnings.warn(
-            f"ln|I − ρW| of {fill.n} units is estimated from random vectors, with a standard error of {middle:.2g} at "
-            f"ρ = {0.5 / found.radius:.2g} and {high:.2g} at ρ = {0.9 / found.radius:.2g}: links reach too far for a "
-            f"factorisation (about {readable_bytes(fill.bytes)}, cuts of {fill.front} units). Weights with nearer "
-            "neighbours have an exact one.",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"ln|I − ρW| of {fill.n} units is estimated from random vectors, with a standard error of {middle:.2g} at "
+                f"ρ = {near:.2g} and {high:.2g} at ρ = {far:.2g}: links reach too far for a factorisation (about "
+                f"{needed}, cuts of {fill.front} units). Weights with nearer neighbours have an exact one.",
+                f"{fill.n}个地区的ln|I−ρW|由随机向量估计，ρ={near:.2g}时标准误为{middle:.2g}，ρ={far:.2g}时为{high:.2g}："
+                f"联系范围过大，无法精确分解（约需{needed}，割集{fill.front}个地区）。邻居更近的权重矩阵可精确计算。",
+            ),
             stacklevel=4,
         )
     return found

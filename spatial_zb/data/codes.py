@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
 
 __all__ = ["MatchReport", "constant_units", "match_report", "padded", "suggested"]
 
@@ -293,10 +293,12 @@ def _weighted(
 
 def warn_padded(changed: Mapping[str, str], column: object) -> None:
     """Say that lost leading zeros were put back."""
-    pairs = listed(f"{old} → {new}" for old, new in changed.items())
+    pairs = [f"{old} → {new}" for old, new in changed.items()]
     warnings.warn(
-        f"{len(changed)} unit id(s) in column {column!r} lost leading zeros, which were put back: {pairs}. "
-        "Read the column as text.",
-        SpatialZbWarning,
+        SpatialZbWarning(
+            f"{len(changed)} unit id(s) in column {column!r} lost leading zeros, which were put back: {listed(pairs)}. "
+            "Read the column as text.",
+            f"{column!r}列有{len(changed)}个地区编码丢失了前导零，已补回：{listed_zh(pairs)}。请将该列按文本保存。",
+        ),
         stacklevel=4,
     )

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.text import Text
 
 __all__ = ["RULES", "Rule", "fill_missing"]
 
@@ -152,10 +153,12 @@ def _drop(
         gone = frame.loc[frame[columns].isna().any(axis=1), key].unique()
         if len(gone):
             frame = frame[~frame[key].isin(gone)]
-            what = rule.removeprefix("drop_")
+            what = Text("units", "个地区") if rule == "drop_units" else Text("periods", "个时期")
             warnings.warn(
-                f"{len(gone)} {what} left out for blank cells in {listed(columns)}: {listed(gone)}.",
-                SpatialZbWarning,
+                SpatialZbWarning(
+                    f"{len(gone)} {what.en} left out for blank cells in {listed(columns)}: {listed(gone)}.",
+                    f"因{listed_zh(columns)}有空缺，剔除{len(gone)}{what.zh}：{listed_zh(gone)}。",
+                ),
                 stacklevel=3,
             )
     return frame, report

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.data.codes import padded, region_names, suggested, warn_padded
-from spatial_zb.errors import AlignmentError, DataError, SpatialZbWarning, listed
+from spatial_zb.errors import AlignmentError, DataError, SpatialZbWarning, listed, listed_zh
 from spatial_zb.text import Text
 
 __all__ = ["Panel", "build_panel", "period_numbers", "require_consecutive", "unit_ids"]
@@ -284,7 +284,10 @@ def _as_float(
             "Leave unknown cells blank, write 12% as 12, and pass thousands=',' for 1,234."
         )
     if raw.dtype == object or isinstance(raw.dtype, pd.StringDtype):
-        _warn(f"Column {column!r} stores its numbers as text; read as numbers.")
+        _warn(
+            f"Column {column!r} stores its numbers as text; read as numbers.",
+            f"{column!r}列的数字存为文本，已按数字读取。",
+        )
     infinite = np.isinf(number)
     if infinite.any():
         raise DataError(f"Column {column!r} is infinite at {_cells(frame, infinite, unit, period, raw)}.")
@@ -317,12 +320,18 @@ def unit_ids(column: pd.Series, wanted: Sequence[str] | pd.Index | None = None) 
             raise DataError(
                 f"Unit ids in column {column.name!r} are not whole numbers; read the column as text."
             )
-        _warn(f"Unit ids in column {column.name!r} are stored as decimals; read as whole numbers.")
+        _warn(
+            f"Unit ids in column {column.name!r} are stored as decimals; read as whole numbers.",
+            f"{column.name!r}列的地区编码存为小数，已按整数读取。",
+        )
         column = column.astype("int64")
     text = column.astype(str)
     clean = text.str.normalize("NFKC").str.replace("\ufeff", "").str.strip()
     if (clean != text).any():
-        _warn(f"Blanks or full-width characters were removed from unit ids in column {column.name!r}.")
+        _warn(
+            f"Blanks or full-width characters were removed from unit ids in column {column.name!r}.",
+            f"{column.name!r}列的地区编码含空格或全角字符，已清除。",
+        )
     changed = {} if wanted is None else padded(list(clean.unique()), [str(unit) for unit in wanted])
     if changed:
         warn_padded(changed, column.name)
@@ -354,7 +363,10 @@ def period_numbers(column: pd.Series) -> pd.Series:
             "Of a date, keep the year (frame[column].dt.year); write a year with four digits."
         )
     if (years != column[text]).any():
-        _warn(f"Periods in column {column.name!r} such as {column[text].iloc[0]!r} were read as years.")
+        _warn(
+            f"Periods in column {column.name!r} such as {column[text].iloc[0]!r} were read as years.",
+            f"{column.name!r}列的时期（如{column[text].iloc[0]!r}）已按年份读取。",
+        )
     return number.astype("int64")
 
 
@@ -388,7 +400,8 @@ def _mention_outliers(
         if cells:
             _warn(
                 f"{column} stands out by a factor of {OUTLIER:g} or more: {listed(cells, 4)}. Check the unit of "
-                "measurement; the value was kept."
+                "measurement; the value was kept.",
+                f"{column}有数值是其他数值的{OUTLIER:g}倍以上：{listed_zh(cells, 4)}。请核对计量单位；数值未作改动。",
             )
 
 
@@ -427,7 +440,10 @@ def _wanted_units(
                 "The table and the list of units have no unit in common. Do both use the same codes?"
             )
         if len(missing) or len(extra):
-            _warn(f"{len(common)} units are in both; left out: {listed([*missing, *extra])}.")
+            _warn(
+                f"{len(common)} units are in both; left out: {listed([*missing, *extra])}.",
+                f"两者共有的地区{len(common)}个；未纳入：{listed_zh([*missing, *extra])}。",
+            )
         return common
     if len(missing) or len(extra):
         raise AlignmentError(
@@ -454,11 +470,17 @@ def _balance(
         return units, periods
     if balance == "drop_units":
         gone = holes.get_level_values(0).unique()
-        _warn(f"{len(gone)} unit(s) without all periods were dropped: {listed(gone)}.")
+        _warn(
+            f"{len(gone)} unit(s) without all periods were dropped: {listed(gone)}.",
+            f"剔除时期不全的地区{len(gone)}个：{listed_zh(gone)}。",
+        )
         return _non_empty(units[~units.isin(gone)], "unit"), periods
     if balance == "drop_periods":
         gone = holes.get_level_values(1).unique()
-        _warn(f"{len(gone)} period(s) without all units were dropped: {listed(gone)}.")
+        _warn(
+            f"{len(gone)} period(s) without all units were dropped: {listed(gone)}.",
+            f"剔除地区不全的时期{len(gone)}个：{listed_zh(gone)}。",
+        )
         return units, list(_non_empty([p for p in periods if p not in gone], "period"))
     pairs = [f"{u} {p}" for u, p in holes]
     raise DataError(
@@ -483,5 +505,5 @@ def _keep(labels: pd.Index, chosen: Sequence | None, what: str) -> NDArray[np.in
     return np.flatnonzero(labels.isin(chosen))
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, SpatialZbWarning, stacklevel=4)
+def _warn(en: str, zh: str) -> None:
+    warnings.warn(SpatialZbWarning(en, zh), stacklevel=4)

@@ -110,7 +110,10 @@ def _decoded(content: bytes, name: str) -> str:
         raise DataError(
             f"Line {line} of {name} is neither UTF-8 nor GB18030 text. Save it as CSV in UTF-8."
         ) from None
-    _warn(f"{name} is not UTF-8; it was read as GB18030 (Chinese Windows). Save it as CSV in UTF-8.")
+    _warn(
+        f"{name} is not UTF-8; it was read as GB18030 (Chinese Windows). Save it as CSV in UTF-8.",
+        f"{name}不是UTF-8编码，已按GB18030（中文Windows）读取。建议另存为UTF-8编码的CSV。",
+    )
     return decoded
 
 
@@ -214,10 +217,13 @@ def _as_text(column: pd.Series, name: str) -> pd.Series:
             f"Codes in column {column.name!r} of {name} are not whole numbers: {listed(broken, 3)}."
         )
     if any(isinstance(cell, float) for cell in cells):
-        _warn(f"Codes in column {column.name!r} of {name} are stored as decimals; read as whole numbers.")
+        _warn(
+            f"Codes in column {column.name!r} of {name} are stored as decimals; read as whole numbers.",
+            f"{name}中{column.name!r}列的编码存为小数，已按整数读取。",
+        )
     texts = [None if cell is None else str(int(cell) if isinstance(cell, float) else cell) for cell in cells]
     return pd.Series(texts, index=column.index, name=column.name, dtype="str")
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, SpatialZbWarning, stacklevel=5)
+def _warn(en: str, zh: str) -> None:
+    warnings.warn(SpatialZbWarning(en, zh), stacklevel=5)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import AlignmentError, DataError, SpatialZbWarning, listed
+from spatial_zb.errors import AlignmentError, DataError, SpatialZbWarning, listed, listed_zh
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -70,7 +70,10 @@ def _read_layer(path: Path, id: str) -> gpd.GeoDataFrame:
     if not isinstance(layer, geopandas.GeoDataFrame):
         raise DataError(f"{path.name} holds no geometry. Give a polygon layer.")
     if id not in layer and path.suffix.lower() == ".shp" and len(id) > 10 and id[:10] in layer:
-        _warn(f"{path.name}: a shapefile keeps ten characters of a name; {id!r} was read from {id[:10]!r}.")
+        _warn(
+            f"{path.name}: a shapefile keeps ten characters of a name; {id!r} was read from {id[:10]!r}.",
+            f"{path.name}：shapefile的字段名只保留前10个字符，{id!r}取自{id[:10]!r}。",
+        )
         layer = layer.rename(columns={id[:10]: id})
     if id not in layer:
         columns = listed(c for c in layer.columns if c != "geometry")
@@ -161,7 +164,10 @@ def _in_system_of(first: gpd.GeoDataFrame, other: gpd.GeoDataFrame, name: str) -
         )
     if other.crs == first.crs:
         return other
-    _warn(f"{name} is in {other.crs.name}; it was reprojected to {first.crs.name}, that of the first layer.")
+    _warn(
+        f"{name} is in {other.crs.name}; it was reprojected to {first.crs.name}, that of the first layer.",
+        f"{name}的坐标系为{other.crs.name}，已转换为第一个图层的{first.crs.name}。",
+    )
     return other.to_crs(first.crs)
 
 
@@ -181,7 +187,10 @@ def _mention_overlaps(parts: Sequence[gpd.GeoDataFrame]) -> None:
                 for i, j in zip(left[large], right[large], strict=True)
             ]
     if pairs:
-        _warn(f"Polygons of different layers overlap: {listed(pairs)}. Was a unit drawn in two of them?")
+        _warn(
+            f"Polygons of different layers overlap: {listed(pairs)}. Was a unit drawn in two of them?",
+            f"不同图层的多边形相互重叠：{listed_zh(pairs)}。是否有地区在两个图层中重复绘制？",
+        )
 
 
 def _check_parts(path: Path) -> None:
@@ -230,7 +239,10 @@ def _encoding(path: Path) -> dict[str, str]:
             text.decode(encoding)
         except UnicodeDecodeError:
             continue
-        _warn(f"{path.name} comes without a .cpg file; its names were read as {encoding.upper()}.")
+        _warn(
+            f"{path.name} comes without a .cpg file; its names were read as {encoding.upper()}.",
+            f"{path.name}没有.cpg文件，其中文字按{encoding.upper()}读取。",
+        )
         return {"encoding": encoding}
     raise DataError(
         f"The names in {table.name} are neither UTF-8 nor GB18030. Add a .cpg file that says which."
@@ -245,7 +257,10 @@ def _with_index(path: Path) -> Iterator[Path]:
         return
     import pyogrio
 
-    _warn(f"{path.name} comes without its .shx file, which was made again for reading.")
+    _warn(
+        f"{path.name} comes without its .shx file, which was made again for reading.",
+        f"{path.name}缺少.shx文件，读取时已临时重建。",
+    )
     with tempfile.TemporaryDirectory() as folder:
         for part in path.parent.glob(f"{path.stem}.*"):
             shutil.copy(part, folder)
@@ -265,7 +280,10 @@ def _ids_as_text(column: pd.Series, name: str) -> pd.Index:
     if pd.api.types.is_float_dtype(column):
         if (column % 1 != 0).any():
             raise DataError(f"The ids in column {column.name!r} of {name} are not whole numbers.")
-        _warn(f"The ids in column {column.name!r} of {name} are stored as decimals; read as whole numbers.")
+        _warn(
+            f"The ids in column {column.name!r} of {name} are stored as decimals; read as whole numbers.",
+            f"{name}中{column.name!r}列的编码存为小数，已按整数读取。",
+        )
         column = column.astype("int64")
     text = column.astype(str).str.strip()
     if text.duplicated().any():
@@ -309,13 +327,15 @@ def _checked(layer: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
     broken = ~geometry.is_valid
     if broken.any():
         _warn(
-            f"{name}: the borders of {listed(layer.index[broken])} cross themselves and were mended (make_valid)."
+            f"{name}: the borders of {listed(layer.index[broken])} cross themselves and were mended (make_valid).",
+            f"{name}：{listed_zh(layer.index[broken])}的边界自相交，已修复（make_valid）。",
         )
         geometry = geometry.where(~broken, geometry.make_valid().map(_polygons_of))
     if not shapely.coverage_is_valid(geometry.to_numpy()):
         bad = ~shapely.is_empty(shapely.coverage_invalid_edges(geometry.to_numpy()))
         _warn(
-            f"{name}: borders of {listed(layer.index[bad])} overlap or leave gaps; contiguity tolerates up to a metre."
+            f"{name}: borders of {listed(layer.index[bad])} overlap or leave gaps; contiguity tolerates up to a metre.",
+            f"{name}：{listed_zh(layer.index[bad])}的边界有重叠或缝隙；判断邻接时容许一米以内的偏差。",
         )
     return layer.set_geometry(geometry)
 
@@ -335,5 +355,5 @@ def _guess_crs(layer: gpd.GeoDataFrame) -> str:
     return "Its coordinates are not degrees; ask the source which projection was used."
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, SpatialZbWarning, stacklevel=3)
+def _warn(en: str, zh: str) -> None:
+    warnings.warn(SpatialZbWarning(en, zh), stacklevel=3)

@@ -13,7 +13,8 @@ import numpy as np
 from spatial_zb.core.local_statistics import ADJUSTMENTS, Adjustment
 from spatial_zb.core.moran import Alternative
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights, as_weights
 
 __all__ = ["LocalOptions", "Options", "Seed", "by_id", "mention_islands", "ready", "refuse_negative"]
@@ -88,14 +89,17 @@ class LocalOptions:
         if self.adjust == "bonferroni" and permutations and smallest * tested >= self.alpha:
             needed = int(np.ceil(tested * sides / self.alpha))
             warnings.warn(
-                f"{permutations} permutations cannot give a p-value that stays below {self.alpha} after "
-                f"Bonferroni's correction for {tested} units; use at least {needed}, or adjust='fdr'.",
-                SpatialZbWarning,
+                SpatialZbWarning(
+                    f"{permutations} permutations cannot give a p-value that stays below {self.alpha} after "
+                    f"Bonferroni's correction for {tested} units; use at least {needed}, or adjust='fdr'.",
+                    f"对{tested}个地区作Bonferroni校正后，{permutations}次置换不可能得到低于{self.alpha}的p值；"
+                    f"请至少置换{needed}次，或用adjust='fdr'。",
+                ),
                 stacklevel=_caller(),
             )
 
 
-def ready(panel: Panel, names: Sequence[str], W: Any, what: str, fate: str) -> tuple[Panel, Weights]:
+def ready(panel: Panel, names: Sequence[str], W: Any, what: str, fate: Text) -> tuple[Panel, Weights]:
     """The panel and W, both in the order of ids, after checking values and saying what becomes of islands.
 
     The order in which units came must not steer random draws.
@@ -103,7 +107,7 @@ def ready(panel: Panel, names: Sequence[str], W: Any, what: str, fate: str) -> t
     Parameters
     ----------
     what, fate
-        The statistic, and what islands do in it: "... do not count in Moran's I".
+        The statistic, and what islands do in it: ``Text("do not count in Moran's I", "不计入莫兰指数")``.
 
     Raises
     ------
@@ -162,12 +166,14 @@ def refuse_negative(panel: Panel, variable: str) -> None:
         )
 
 
-def mention_islands(W: Weights, fate: str) -> None:
+def mention_islands(W: Weights, fate: Text) -> None:
     """Warn of units without neighbours."""
     if len(W.islands):
         warnings.warn(
-            f"Units without neighbours {fate} under {W.label!r}: {listed(W.islands)}.",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"Units without neighbours {fate.en} under {W.label!r}: {listed(W.islands)}.",
+                f"权重矩阵{W.label!r}下没有邻居的地区{fate.zh}：{listed_zh(W.islands)}。",
+            ),
             stacklevel=_caller(),
         )
 

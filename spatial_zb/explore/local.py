@@ -14,6 +14,7 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpecificationError, listed
 from spatial_zb.explore.checks import LocalOptions, Options, Seed, ready, refuse_negative
 from spatial_zb.explore.tables import NO_NEIGHBOURS, NOT_SIGNIFICANT, LocalTable
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
 __all__ = ["local_bivariate_moran", "local_g", "local_moran"]
@@ -172,7 +173,7 @@ def _local_inputs(
     if period is None and len(panel.periods) > 1:
         raise SpecificationError(f"Name one period: {listed(panel.periods)}.")
     one = panel.select(periods=[panel.periods[0] if period is None else period])
-    one, weights = ready(one, names, W, what, f"have no {what}")
+    one, weights = ready(one, names, W, what, Text(f"have no {what}", f"没有{what}"))
     options.mention_coarse(weights)
     return weights, one, options.test.streams(panel.periods)[panel.periods.index(one.periods[0])]
 

@@ -12,6 +12,7 @@ import numpy as np
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import DataError, SpecificationError, listed
 from spatial_zb.explore.checks import ready
+from spatial_zb.text import Text
 
 __all__ = ["esda_statistic"]
 
@@ -57,7 +58,7 @@ def esda_statistic(
     """
     statistic = _statistic(name)
     names = [variables] if isinstance(variables, str) else list(variables)
-    ordered, weights = ready(panel, names, W, name, "are refused")
+    ordered, weights = ready(panel, names, W, name, Text("are refused", "不被接受"))
     if len(weights.islands):
         raise DataError(
             f"{name} of esda is not defined for units without neighbours ({listed(weights.islands)}): give W another "

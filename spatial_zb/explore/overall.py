@@ -21,6 +21,7 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpecificationError
 from spatial_zb.explore.checks import Options, Seed, ready, refuse_negative
 from spatial_zb.explore.tables import MoranTable, StatisticTable
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
 __all__ = ["bivariate_moran", "geary", "general_g", "lee", "moran", "pooled_moran"]
@@ -58,7 +59,9 @@ def moran(
         An unknown alternative or a negative number of permutations.
     """
     options = Options(permutations, rng, alternative)
-    panel, weights = ready(panel, (variable,), W, "Moran's I", "do not count in Moran's I")
+    panel, weights = ready(
+        panel, (variable,), W, "Moran's I", Text("do not count in Moran's I", "不计入莫兰指数")
+    )
     rows = [
         _moran_row(period, x, weights, seed, options)
         for period, x, seed in zip(
@@ -96,7 +99,13 @@ def bivariate_moran(
     linked windows. CSISS, Santa Barbara.
     """
     options = Options(permutations, rng, alternative)
-    panel, weights = ready(panel, (x, y), W, "bivariate Moran's I", "do not count in bivariate Moran's I")
+    panel, weights = ready(
+        panel,
+        (x, y),
+        W,
+        "bivariate Moran's I",
+        Text("do not count in bivariate Moran's I", "不计入双变量莫兰指数"),
+    )
 
     def one(values: np.ndarray) -> tuple[cross.Result, Callable]:
         own, theirs = values
@@ -129,7 +138,9 @@ def geary(
     Geary, R.C. (1954), The Incorporated Statistician 5: 115-145; variance under randomisation.
     """
     options = Options(permutations, rng, alternative)
-    panel, weights = ready(panel, (variable,), W, "Geary's C", "have no pair in Geary's C")
+    panel, weights = ready(
+        panel, (variable,), W, "Geary's C", Text("have no pair in Geary's C", "在Geary's C中没有配对")
+    )
     kernel = _exchange(lambda values: cross.geary_c(values[0], weights.matrix))
     return _by_period("C", panel, (variable,), weights, options, kernel)
 
@@ -158,7 +169,9 @@ def general_g(
     Getis, A. & Ord, J.K. (1992), Geographical Analysis 24: 189-206; variance under randomisation.
     """
     options = Options(permutations, rng, alternative)
-    panel, weights = ready(panel, (variable,), W, "General G", "have no pair in General G")
+    panel, weights = ready(
+        panel, (variable,), W, "General G", Text("have no pair in General G", "在General G中没有配对")
+    )
     refuse_negative(panel, variable)
     kernel = _exchange(lambda values: cross.general_g(values[0], weights.matrix))
     return _by_period("G", panel, (variable,), weights, options, kernel)
@@ -192,7 +205,9 @@ def lee(
     Lee, S.-I. (2001), J. Geographical Systems 3: 369-385; moments: Lee (2004), Environment and Planning A 36.
     """
     options = Options(permutations, rng, alternative)
-    panel, weights = ready(panel, (x, y), W, "Lee's L", "are smoothed to zero in Lee's L")
+    panel, weights = ready(
+        panel, (x, y), W, "Lee's L", Text("are smoothed to zero in Lee's L", "在Lee's L中平滑为零")
+    )
     matrix = with_self(weights.matrix) if include_self else weights.matrix
     kernel = _exchange(lambda values: cross.lee_l(values[0], values[1], matrix))
     return _by_period("L", panel, (x, y), weights, options, kernel)
@@ -228,7 +243,9 @@ def pooled_moran(
     if centre not in ("period", "all"):
         raise SpecificationError(f'centre must be "period" or "all", not {centre!r}.')
     options = Options(permutations, rng, alternative)
-    panel, weights = ready(panel, (variable,), W, "Moran's I", "do not count in Moran's I")
+    panel, weights = ready(
+        panel, (variable,), W, "Moran's I", Text("do not count in Moran's I", "不计入莫兰指数")
+    )
     x = panel.array(variable)
     z = x - (x.mean(axis=1, keepdims=True) if centre == "period" else x.mean())
     return pooled(z, variable, weights, options)

@@ -13,6 +13,7 @@ from spatial_zb.errors import AlignmentError, DataError, SpecificationError, lis
 from spatial_zb.explore.checks import Options, Seed, mention_islands
 from spatial_zb.explore.overall import analytic, pooled
 from spatial_zb.explore.tables import StatisticTable
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import as_weights
 
 __all__ = ["residual_moran"]
@@ -71,7 +72,7 @@ def residual_moran(
     weights = as_weights(residuals.weights if W is None else W).align(ids, "residuals")
     if not np.isfinite(e).all():
         raise DataError(f"Residuals of {listed(ids[~np.isfinite(e).all(axis=0)])} are not finite numbers.")
-    mention_islands(weights, "do not count in Moran's I")
+    mention_islands(weights, Text("do not count in Moran's I", "不计入莫兰指数"))
     out = pooled(e, "residuals", weights, options)
     if Z is None and not fitted:
         return out

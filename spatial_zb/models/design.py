@@ -191,9 +191,11 @@ def _refuse_collinear(spec: DurbinSpec, Z: Array) -> ColumnBasis:
     condition = np.linalg.cond(_without_intercept(spec, flat, basis))
     if condition > CONDITION_WARNING:
         warnings.warn(
-            f"The regressors are nearly collinear (condition number {condition:.0f}): coefficients of single "
-            "regressors are poorly determined, though their sum may be sound.",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"The regressors are nearly collinear (condition number {condition:.0f}): coefficients of single "
+                "regressors are poorly determined, though their sum may be sound.",
+                f"解释变量近似共线（条件数{condition:.0f}）：单个变量的系数难以确定，其合计可能仍可靠。",
+            ),
             stacklevel=5,
         )
     return basis

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +23,7 @@ from spatial_zb.core.spatial_ml import CrossProducts, Maximum, maximise
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.core.within import TransformedSample, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import ConvergenceError, SpatialZbWarning, SpecificationError
+from spatial_zb.errors import ConvergenceError, SpecificationError
 from spatial_zb.models.design import Design, build_design, estimated_periods
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import (
@@ -35,7 +34,9 @@ from spatial_zb.models.ml import (
     say_what_matters,
     traces_at,
 )
+from spatial_zb.models.notes import warn_together
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
 __all__ = ["carried", "fit_dynamic", "stability_test"]
@@ -227,15 +228,26 @@ def stability_test(fit: Fit) -> pd.DataFrame:
 
 
 def _mention_persistence(fit: Fit) -> None:
-    notes, facts = [], fit.convergence
+    notes: list[Text] = []
+    facts = fit.convergence
     if fit.converged and facts["radius"] >= 1:
         found = stability_test(fit).iloc[0]
         notes.append(
-            f"the process is not stable (τ + ρ + η = {found['persistence']:.3f}, largest eigenvalue {found['radius']:.3f}: "
-            "a unit root or spatial cointegration), so that there is no long run and errors are approximate"
+            Text(
+                f"the process is not stable (τ + ρ + η = {found['persistence']:.3f}, largest eigenvalue "
+                f"{found['radius']:.3f}: a unit root or spatial cointegration), so that there is no long run and errors are "
+                "approximate",
+                f"过程不平稳（τ+ρ+η={found['persistence']:.3f}，最大特征根{found['radius']:.3f}：单位根或空间协整），因此没有"
+                "长期效应，标准误只是近似值",
+            )
         )
         if facts["radius_off_means"] < 1:
-            notes.append("the effects of periods take that root out of the estimates")
+            notes.append(
+                Text(
+                    "the effects of periods take that root out of the estimates",
+                    "时间效应已从估计中消去该根",
+                )
+            )
     T = len(fit.panel.periods)
     if (
         facts["corrected"]
@@ -243,17 +255,20 @@ def _mention_persistence(fit: Fit) -> None:
         and fit.params.get("tau", 0.0) > HIGH_TAU
         and "eta" in fit.params.index
     ):
+        tau = fit.params["tau"]
         notes.append(
-            f"with {T} periods and a persistence of τ = {fit.params['tau']:.2f}, η is off by 0.02 to 0.04 in simulations "
-            "even after the correction"
+            Text(
+                f"with {T} periods and a persistence of τ = {tau:.2f}, η is off by 0.02 to 0.04 in simulations even after "
+                "the correction",
+                f"{T}期、持续性τ={tau:.2f}时，模拟表明修正后η仍有0.02至0.04的偏差",
+            )
         )
     if fit.estimator == "lee_yu" and fit.converged and not facts["corrected"]:
         notes.append(
-            "the bias correction does not exist where the process is not stable: uncorrected estimates"
+            Text(
+                "the bias correction does not exist where the process is not stable: uncorrected estimates",
+                "过程不平稳时无法作偏差修正，所列为未修正的估计值",
+            )
         )
-    if notes:
-        warnings.warn(
-            f"{fit.spec.title} of {fit.spec.y!r}: " + ". Also, ".join(notes) + ".",
-            SpatialZbWarning,
-            stacklevel=4,
-        )
+    about = Text(f"{fit.spec.title} of {fit.spec.y!r}", f"{fit.spec.y!r}的{fit.spec.title}")
+    warn_together(about, notes, stacklevel=4)

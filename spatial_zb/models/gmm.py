@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,10 +36,12 @@ from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.core.within import transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.models.design import ABSORBED, Design, build_design, stacked
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.notes import warn_together
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
 __all__ = ["fit_gmm"]
@@ -300,37 +301,53 @@ def _inside(rho: float, weights: Weights) -> bool:
 def _say_what_matters(
     spec: DurbinSpec, weights: Weights, last: Projected, lam: float, record: Mapping[str, Any], N: int
 ) -> None:
-    notes = []
+    notes: list[Text] = []
     low, high = weights.logdet.interval if spec.spatial_terms else (-1.0, 1.0)
     if record["at_bound"]:
         notes.append(
-            f"the moments are nearest to zero at an end of the admissible interval of λ ({low:.3f}, {high:.3f}): no "
-            "standard error is claimed"
+            Text(
+                f"the moments are nearest to zero at an end of the admissible interval of λ ({low:.3f}, {high:.3f}): no "
+                "standard error is claimed",
+                f"矩条件在λ容许区间({low:.3f}, {high:.3f})的端点处最接近零，不给出标准误",
+            )
         )
     if spec.lag_y and not _inside(last.delta[-1], weights):
+        rho = last.delta[-1]
         notes.append(
-            f"ρ = {last.delta[-1]:.3f} lies outside the admissible interval ({low:.3f}, {high:.3f}), where the model has "
-            "no equilibrium: no standard error is claimed"
+            Text(
+                f"ρ = {rho:.3f} lies outside the admissible interval ({low:.3f}, {high:.3f}), where the model has no "
+                "equilibrium: no standard error is claimed",
+                f"ρ={rho:.3f}落在容许区间({low:.3f}, {high:.3f})之外，模型无均衡，不给出标准误",
+            )
         )
     weak = {k: f for k, f in record.get("first_stage", {}).items() if f < WEAK}
     if weak:
-        shown = listed(f"{'W_' + spec.y if k == 'rho' else k} (F = {f:.1f})" for k, f in weak.items())
+        shown = [f"{'W_' + spec.y if k == 'rho' else k} (F = {f:.1f})" for k, f in weak.items()]
         notes.append(
-            f"instruments are weak for {shown}: estimates lean towards least squares and intervals are too short"
+            Text(
+                f"instruments are weak for {listed(shown)}: estimates lean towards least squares and intervals are too "
+                "short",
+                f"{listed_zh(shown)}的工具变量较弱：估计值偏向最小二乘，区间偏窄",
+            )
         )
     count = len(record.get("instruments", ()))
     if count > MANY * N:
         notes.append(
-            f"{count} instruments for {N} observations are many: fewer powers or regressors lean less"
+            Text(
+                f"{count} instruments for {N} observations are many: fewer powers or regressors lean less",
+                f"{N}个观测值用了{count}个工具变量，过多：减少W的幂次或解释变量可减小偏误",
+            )
         )
     if record.get("dropped_instruments"):
-        notes.append(f"collinear instruments were left out: {listed(record['dropped_instruments'])}")
-    if notes:
-        warnings.warn(
-            f"{spec.family} of {spec.y!r} by GMM: " + ". Also, ".join(notes) + ".",
-            SpatialZbWarning,
-            stacklevel=4,
+        gone = record["dropped_instruments"]
+        notes.append(
+            Text(
+                f"collinear instruments were left out: {listed(gone)}",
+                f"共线的工具变量已剔除：{listed_zh(gone)}",
+            )
         )
+    about = Text(f"{spec.family} of {spec.y!r} by GMM", f"{spec.y!r}的{spec.family}（GMM）")
+    warn_together(about, notes, stacklevel=4)
 
 
 def _assemble(

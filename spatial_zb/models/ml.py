@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -26,11 +24,20 @@ from spatial_zb.core.spatial_ml import CrossProducts, Maximum, cross_products, m
 from spatial_zb.core.traces import Solver, Traces, filter_solver, filter_traces
 from spatial_zb.core.within import TransformedSample, demean, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpatialZbWarning
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.estimates import term_index
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.notes import (
+    GNS_WEAK,
+    NOT_POSITIVE,
+    PERIODS,
+    UNITS,
+    few_clusters,
+    many_peaks,
+    warn_together,
+)
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
 __all__ = [
@@ -243,37 +250,42 @@ def say_what_matters(
     positive: bool,
 ) -> None:
     """Warn once of what a reader of this fit should know."""
-    notes = []
-    clusters = {"cluster": (n, "units"), "spatial_hac": (n, "units"), "driscoll_kraay": (T, "periods")}
+    notes: list[Text] = []
+    clusters = {"cluster": (n, UNITS), "spatial_hac": (n, UNITS), "driscoll_kraay": (T, PERIODS)}
     if covariance in clusters and clusters[covariance][0] < FEW_CLUSTERS:
         number, what = clusters[covariance]
-        notes.append(
-            f'with {number} {what} the standard errors of covariance="{covariance}" are too small: compare with '
-            "the bootstrap"
-        )
+        notes.append(few_clusters(number, what, covariance))
     if best.at_bound:
         low, high = weights.logdet.interval
         notes.append(
-            f"the likelihood still rises at the end of the admissible interval ({low:.3f}, {high:.3f}): "
-            "there is no interior maximum and no standard error is claimed; zb.profile_interval(fit) needs none"
+            Text(
+                f"the likelihood still rises at the end of the admissible interval ({low:.3f}, {high:.3f}): there is no "
+                "interior maximum and no standard error is claimed; zb.profile_interval(fit) needs none",
+                f"似然函数在容许区间({low:.3f}, {high:.3f})的端点处仍在上升：没有内点极大值，不给出标准误；"
+                "zb.profile_interval(fit)不依赖标准误",
+            )
         )
     elif not positive:
-        notes.append("the information matrix is not positive definite: no standard error is claimed")
+        notes.append(NOT_POSITIVE)
     if len(best.modes) > 1:
         shown = "; ".join(f"ρ = {r:.3f}, λ = {s:.3f}, ln L = {v:.3f}" for r, s, v in best.modes)
-        notes.append(f"the likelihood has {len(best.modes)} peaks of nearly the same height ({shown})")
+        notes.append(many_peaks(len(best.modes), shown))
     if spec.family == "GNS":
-        notes.append(
-            "GNS is weakly identified: prefer SDM, SDEM or SAC unless theory asks for all three lags"
-        )
+        notes.append(GNS_WEAK)
     if estimator == "direct" and spec.fixed_effects in ("time", "two_way") and spec.spatial_terms:
-        notes.append("direct ML with time effects is biased towards negative ρ; lee_yu is not")
+        notes.append(
+            Text(
+                "direct ML with time effects is biased towards negative ρ; lee_yu is not",
+                "含时间效应的直接极大似然使ρ偏向负值，lee_yu则不会",
+            )
+        )
     if n <= SMALL_N and spec.spatial_terms:
         notes.append(
-            f"only {n} units ({n * T} unit-periods): read standard errors as approximate, beside zb.bootstrap(fit) "
-            "(docs/validation/study.md)"
+            Text(
+                f"only {n} units ({n * T} unit-periods): read standard errors as approximate, beside zb.bootstrap(fit) "
+                "(docs/validation/study.md)",
+                f"仅{n}个地区（{n * T}个观测值），标准误只是近似值，请与zb.bootstrap(fit)对照（docs/validation/study.md）",
+            )
         )
-    if notes:
-        warnings.warn(
-            f"{spec.family} of {spec.y!r}: " + ". Also, ".join(notes) + ".", SpatialZbWarning, stacklevel=4
-        )
+    about = Text(f"{spec.family} of {spec.y!r}", f"{spec.y!r}的{spec.family}")
+    warn_together(about, notes, stacklevel=4)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -22,12 +20,14 @@ from spatial_zb.core.random_ml import (
 from spatial_zb.core.spatial_ml import orthogonal_base
 from spatial_zb.core.traces import DENSE_UNITS
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpatialZbWarning, SpecificationError
+from spatial_zb.errors import SpecificationError
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.estimates import term_index
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import SMALL_N, filtered_mean
+from spatial_zb.models.notes import GNS_WEAK, NOT_POSITIVE, many_peaks, warn_together
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
 __all__ = ["fit_random"]
@@ -155,37 +155,48 @@ def _assemble(
 def _say_what_matters(
     spec: DurbinSpec, weights: Weights, best: RandomMaximum, panel: Panel, positive: bool
 ) -> None:
-    notes, n = [], weights.n
+    notes: list[Text] = []
+    n = weights.n
     if best.at_bound:
+        where = f"ρ = {best.rho:.3f}, λ = {best.lam:.3f}, φ = {best.phi:.3g}"
         notes.append(
-            "the likelihood still rises at the end of an admissible interval (ρ = "
-            f"{best.rho:.3f}, λ = {best.lam:.3f}, φ = {best.phi:.3g}): no standard error is claimed"
+            Text(
+                f"the likelihood still rises at the end of an admissible interval ({where}): no standard error is claimed",
+                f"似然函数在容许区间端点处（{where}）仍在上升，不给出标准误",
+            )
         )
     elif best.gradient > FLAT:
-        notes.append(f"the likelihood still has a slope ({best.gradient:.2g}) where the search ended")
+        notes.append(
+            Text(
+                f"the likelihood still has a slope ({best.gradient:.2g}) where the search ended",
+                f"搜索结束处似然函数的斜率仍不为零（{best.gradient:.2g}）",
+            )
+        )
     elif not positive:
-        notes.append("the information matrix is not positive definite: no standard error is claimed")
+        notes.append(NOT_POSITIVE)
     if best.at_zero:
         notes.append(
-            "the variance of the unit effects is estimated at zero: the other estimates are those of the pooled model"
+            Text(
+                "the variance of the unit effects is estimated at zero: the other estimates are those of the pooled model",
+                "个体效应方差的估计值为零：其余估计值即混合模型的估计值",
+            )
         )
     if len(best.modes) > 1:
         shown = "; ".join(
             f"ρ = {r:.3f}, λ = {c:.3f}, φ = {p:.3g}, ln L = {v:.3f}" for r, c, p, v in best.modes
         )
-        notes.append(f"the likelihood has {len(best.modes)} peaks of nearly the same height ({shown})")
+        notes.append(many_peaks(len(best.modes), shown))
     if spec.family == "GNS":
-        notes.append(
-            "GNS is weakly identified: prefer SDM, SDEM or SAC unless theory asks for all three lags"
-        )
+        notes.append(GNS_WEAK)
     if n <= SMALL_N:
+        cells = n * len(panel.periods)
         notes.append(
-            f"only {n} units ({n * len(panel.periods)} unit-periods): read standard errors as approximate; fixed effects "
-            "by lee_yu, with zb.bootstrap(fit), are less biased at this size (docs/validation/small_sample.md)"
+            Text(
+                f"only {n} units ({cells} unit-periods): read standard errors as approximate; fixed effects by lee_yu, with "
+                "zb.bootstrap(fit), are less biased at this size (docs/validation/small_sample.md)",
+                f"仅{n}个地区（{cells}个观测值），标准误只是近似值；此规模下lee_yu固定效应配合zb.bootstrap(fit)偏误较小"
+                "（docs/validation/small_sample.md）",
+            )
         )
-    if notes:
-        warnings.warn(
-            f"{spec.family} of {spec.y!r} with random effects: " + ". Also, ".join(notes) + ".",
-            SpatialZbWarning,
-            stacklevel=4,
-        )
+    about = Text(f"{spec.family} of {spec.y!r} with random effects", f"{spec.y!r}的{spec.family}（随机效应）")
+    warn_together(about, notes, stacklevel=4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,12 +22,14 @@ from spatial_zb.core.sparse_logdet import largest_sums
 from spatial_zb.core.traces import DENSE_UNITS
 from spatial_zb.core.within import TransformedSample, demean, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError, listed
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.estimates import term_index
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import FEW_CLUSTERS, SMALL_N
+from spatial_zb.models.notes import NOT_POSITIVE, PERIODS, UNITS, few_clusters, warn_together
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
 __all__ = ["fit_regimes", "regime_labels", "regime_split", "regime_tests", "regimes_of"]
@@ -249,24 +250,33 @@ def _say_what_matters(
     n: int,
     T: int,
 ) -> None:
-    notes = []
-    clusters = {"cluster": (n, "units"), "driscoll_kraay": (T, "periods")}
+    notes: list[Text] = []
+    clusters = {"cluster": (n, UNITS), "driscoll_kraay": (T, PERIODS)}
     if covariance in clusters and clusters[covariance][0] < FEW_CLUSTERS:
         number, what = clusters[covariance]
-        notes.append(f'with {number} {what} the standard errors of covariance="{covariance}" are too small')
+        notes.append(few_clusters(number, what, covariance))
     if best.at_bound:
-        notes.append("the score has no root in the admissible region: no standard error is claimed")
-    elif not positive:
-        notes.append("the information matrix is not positive definite: no standard error is claimed")
-    if n <= SMALL_N:
-        sizes = " and ".join(str(size) for size in np.bincount(regime))
-        notes.append(f"the regimes have only {sizes} units: read standard errors as approximate")
-    if notes:
-        warnings.warn(
-            f"{spec.title} of {spec.y!r} under {weights.label!r}: " + ". Also, ".join(notes) + ".",
-            SpatialZbWarning,
-            stacklevel=4,
+        notes.append(
+            Text(
+                "the score has no root in the admissible region: no standard error is claimed",
+                "得分函数在容许区域内无根，不给出标准误",
+            )
         )
+    elif not positive:
+        notes.append(NOT_POSITIVE)
+    if n <= SMALL_N:
+        first, second = np.bincount(regime)
+        notes.append(
+            Text(
+                f"the regimes have only {first} and {second} units: read standard errors as approximate",
+                f"两区制仅有{first}个和{second}个地区，标准误只是近似值",
+            )
+        )
+    about = Text(
+        f"{spec.title} of {spec.y!r} under {weights.label!r}",
+        f"{spec.y!r}的{spec.title}（{weights.label!r}）",
+    )
+    warn_together(about, notes, stacklevel=4)
 
 
 def regime_tests(fit: Fit) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.pipeline.comparison_base import Base, short_words
 from spatial_zb.pipeline.figures import _map_text
 from spatial_zb.pipeline.job import Job, unit_names
+from spatial_zb.pipeline.notes import warn_undone
 from spatial_zb.pipeline.weights import build_weights
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
@@ -42,8 +43,10 @@ def compare(job: Job) -> list[Text]:
     if base.spec.regimes:
         place = job.study.place("compare.model")
         warnings.warn(
-            f"{place}: {asked.model!r} has regimes, and with them two estimates of every term: nothing was compared.",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"{place}: {asked.model!r} has regimes, and with them two estimates of every term: nothing was compared.",
+                f"{place}：{asked.model!r}分区制，每个变量有两个估计值，未作比较。",
+            ),
             stacklevel=2,
         )
         return []
@@ -76,7 +79,12 @@ def _curve(base: Base) -> Text | None:
         if name in shown.columns[: shown.columns.get_loc("term")]
     }
     if shown.empty:
-        warnings.warn("No cell of the comparison could be estimated.", SpatialZbWarning, stacklevel=2)
+        warnings.warn(
+            SpatialZbWarning(
+                "No cell of the comparison could be estimated.", "各设定均无法估计，没有设定曲线。"
+            ),
+            stacklevel=2,
+        )
         return None
     y = job.prepared.panel.label(base.spec.y)
     labels = base.labels | {asked.term: short_words(job.prepared.panel.label(asked.term))}
@@ -160,7 +168,7 @@ def _tested(base: Base) -> CurveTest | None:
             progress=lambda done, total, left: job.tick(f"curve test · {done}/{total}"),
         )
     except SpatialZbError as error:
-        warnings.warn(f"No test of the curve: {error}", SpatialZbWarning, stacklevel=2)
+        warn_undone(Text("No test of the curve", "未作设定曲线检验"), error)
         return None
     cells = int(test.glance()["cells"].item())
     job.tidy("compare_curve_test", test.tidy())
@@ -229,7 +237,7 @@ def _fits(base: Base, families: Sequence[str]) -> dict[str, Fit]:
             try:
                 fit = fit_durbin(spec, base.panel, W, base.model.estimator, base.model.covariance)
             except SpatialZbError as error:
-                warnings.warn(f"Comparison, {family} with {name}: {error}", SpatialZbWarning, stacklevel=2)
+                warn_undone(Text(f"Comparison, {family} with {name}", f"比较中的{family}（{name}）"), error)
                 continue
             out[f"{family} · {name}"] = fit
     return out
@@ -310,7 +318,7 @@ def _probabilities(base: Base) -> ModelProbabilities | None:
             sensitivity=True,
         )
     except SpatialZbError as error:
-        warnings.warn(f"No model probabilities: {error}", SpatialZbWarning, stacklevel=2)
+        warn_undone(Text("No model probabilities", "未计算模型后验概率"), error)
         return None
     job.tidy("compare_probabilities", found.tidy())
     job.tidy("compare_sensitivity", found.sensitivity)
@@ -363,7 +371,7 @@ def _battery(base: Base) -> Text | None:
     try:
         found = _robust(base)
     except SpatialZbError as error:
-        warnings.warn(f"No robustness battery: {error}", SpatialZbWarning, stacklevel=2)
+        warn_undone(Text("No robustness battery", "未作稳健性检验"), error)
         return None
     job.tidy("compare_robustness", found.tidy())
     note = Text(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import pandas as pd
 from spatial_zb.distance_decay import effects_by_distance, moran_by_distance
 from spatial_zb.effect_orders import order_effects
 from spatial_zb.effects import effects_by_unit, spatial_effects
-from spatial_zb.errors import SpatialZbError, SpatialZbWarning
+from spatial_zb.errors import SpatialZbError
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.simultaneous import fit_system
@@ -19,6 +18,7 @@ from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.models.system_spec import Equation, SystemSpec
 from spatial_zb.pipeline.equations import spec_of
 from spatial_zb.pipeline.job import Job
+from spatial_zb.pipeline.notes import warn_undone
 from spatial_zb.pipeline.words import EFFECT_WORDS, METHOD_WORDS
 from spatial_zb.study import Model, System
 from spatial_zb.system_effects import SHOCK, system_effects_by_unit
@@ -73,18 +73,18 @@ def _fit_system(job: Job, system: System) -> SystemFit | None:
     sample, weights = study.samples_of(system)[0], study.weights_of(system)[0]
     equations = {name: Equation(**entry.model_dump()) for name, entry in system.equations.items()}
     spec = SystemSpec(equations, fixed_effects=system.fixed_effects)
-    why = "no method gives a stable system"
+    why: SpatialZbError | Text = Text("no method gives a stable system.", "没有一种方法得到稳定的方程组。")
     for method in system.methods:
         covariance = None if method == "fiml" else system.covariance
         W = prepared.weights(weights, sample)
         try:
             fit = fit_system(spec, prepared.sample(sample), W, method, covariance=covariance)
         except SpatialZbError as error:
-            why = str(error)
+            why = error
             continue
         if fit.stability().stable:
             return fit
-    warnings.warn(f"No figures of the effects of {system.name}: {why}.", SpatialZbWarning, stacklevel=2)
+    warn_undone(Text(f"No figures of the effects of {system.name}", f"未绘制{system.name}的效应图"), why)
     return None
 
 
@@ -219,10 +219,8 @@ def _draw_thresholds(job: Job, model: Model, term: str) -> None:
     stem = f"effects_by_distance_{model.name}_{term}"
     job.tidy(f"effects_by_distance_{model.name}", frame)
     if "term" not in frame.columns:
-        why = frame["reason"].iloc[0]
-        warnings.warn(
-            f"No figure of effects by distance of {model.name}: {why}", SpatialZbWarning, stacklevel=2
-        )
+        what = Text(f"No figure of effects by distance of {model.name}", f"未绘制{model.name}的分距离效应图")
+        warn_undone(what, Text.of(frame["reason"].iloc[0]))
         return
     y, x = job.prepared.panel.label(model.y), job.prepared.panel.label(term)
     reach = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,7 +12,7 @@ import pandas as pd
 
 from spatial_zb.dynamic_effects import effects_path
 from spatial_zb.effects import Effects, spatial_effects
-from spatial_zb.errors import ConvergenceError, SpatialZbWarning
+from spatial_zb.errors import ConvergenceError
 from spatial_zb.hypotheses import diagnose
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.dynamic import stability_test
@@ -22,6 +21,7 @@ from spatial_zb.models.regimes import regime_labels, regime_tests
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.pipeline.job import Job, sample_notes
 from spatial_zb.pipeline.made import Estimated
+from spatial_zb.pipeline.notes import warn_undone
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.regime_effects import regime_spillovers
 from spatial_zb.simplification import can_be_simplified, simplification_tests
@@ -157,7 +157,7 @@ def _simulated(
     try:
         return spatial_effects(fit, "simulate", draws=draws, rng=seed, horizon=horizon)
     except ConvergenceError as error:
-        warnings.warn(f"No simulated errors: {error}", SpatialZbWarning, stacklevel=2)
+        warn_undone(Text("No simulated errors", "未给出模拟标准误"), error)
         return None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from spatial_zb.errors import SpatialZbWarning
+from spatial_zb.pipeline.notes import notes_of
 from spatial_zb.text import Language, Text
 
 if TYPE_CHECKING:
@@ -105,7 +105,6 @@ class Made:
         return [reading.text for reading in ordered[:lines]]
 
     @property
-    def notes(self) -> list[str]:
+    def notes(self) -> list[Text]:
         """This package's warnings in words, each once."""
-        own = (str(w.message) for w in self.warned if issubclass(w.category, SpatialZbWarning))
-        return list(dict.fromkeys(own))
+        return notes_of(self.warned)

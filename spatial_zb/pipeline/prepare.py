@@ -242,9 +242,11 @@ def _blank_suspects(study: Study, table: pd.DataFrame, used: Sequence[str]) -> p
         old = table.loc[here, entry.column].iloc[0]
         table.loc[here, entry.column] = np.nan
         warnings.warn(
-            f"{entry.column} of {entry.unit} in {entry.period}, printed as {old:g}, is treated as missing: "
-            f"{entry.reason.en}.",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"{entry.column} of {entry.unit} in {entry.period}, printed as {old:,.10g}, is treated as missing: "
+                f"{entry.reason.en}.",
+                f"{entry.unit} {entry.period}年{entry.column}的刊印值{old:,.10g}按空缺处理：{entry.reason.zh}。",
+            ),
             stacklevel=2,
         )
     return table

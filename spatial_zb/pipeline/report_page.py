@@ -18,6 +18,7 @@ from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.pipeline.exploration import model_variables
 from spatial_zb.pipeline.job import Job, unit_names
 from spatial_zb.pipeline.made import Estimated, MadeTable, Prose
+from spatial_zb.pipeline.notes import warn_undone
 from spatial_zb.pipeline.words import as_sentence
 from spatial_zb.study import Study
 from spatial_zb.system_effects import system_effects_by_unit
@@ -229,11 +230,14 @@ def _unit_effects(job: Job, fits: Sequence[Estimated], units: Sequence[str]) -> 
         try:
             found += _of_system(job, fit) if isinstance(fit.fit, SystemFit) else _of_equation(job, fit)
         except SpatialZbError as error:
-            warnings.warn(f"No map of the effects of {fit.title.en}: {error}", SpatialZbWarning, stacklevel=2)
+            what = Text(f"No map of the effects of {fit.title.en}", f"未绘制{fit.title.zh}的效应地图")
+            warn_undone(what, error)
     if len(found) > MOST_EFFECTS:
         warnings.warn(
-            f"The report maps the first {MOST_EFFECTS} of {len(found)} effects; the tables have all.",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"The report maps the first {MOST_EFFECTS} of {len(found)} effects; the tables have all.",
+                f"效应共{len(found)}项，报告只绘制前{MOST_EFFECTS}项的地图，表格列出全部。",
+            ),
             stacklevel=2,
         )
     return tuple(found[:MOST_EFFECTS])

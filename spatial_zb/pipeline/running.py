@@ -48,16 +48,16 @@ STAGES: tuple[Stage, ...] = (
 
 #: Words for the stages, shown while they run.
 STAGE_WORDS = {
-    "prepare": "Reading polygons and data",
-    "data": "Describing the sample",
-    "moran": "Moran's I",
-    "dynamics": "Distribution dynamics",
-    "tests": "Specification tests",
-    "models": "Spatial Durbin models",
-    "systems": "Simultaneous systems",
-    "compare": "Comparisons and robustness",
-    "maps": "Maps and figures",
-    "report": "Report page",
+    "prepare": Text("Reading polygons and data", "读取底图与数据"),
+    "data": Text("Describing the sample", "描述样本"),
+    "moran": Text("Moran's I", "莫兰指数"),
+    "dynamics": Text("Distribution dynamics", "动态演进"),
+    "tests": Text("Specification tests", "设定检验"),
+    "models": Text("Spatial Durbin models", "空间杜宾模型"),
+    "systems": Text("Simultaneous systems", "空间联立方程"),
+    "compare": Text("Comparisons and robustness", "比较与稳健性"),
+    "maps": Text("Maps and figures", "地图与图形"),
+    "report": Text("Report page", "报告网页"),
 }
 
 
@@ -68,7 +68,7 @@ class Outcome:
     folder: Path
     files: tuple[Path, ...]
     reading: tuple[Text, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Text, ...]
     seconds: float
 
 
@@ -109,25 +109,28 @@ def run(
     """
     begun = time.perf_counter()
     _refuse_unwanted(study, stages)
-    target = (out or study.results).resolve()
+    target, language = (out or study.results).resolve(), study.spoken
     with output.locked(target), output.staging(target) as place, _collected() as notes:
         inputs = input_record({"study": study.path, **study.files()}, study.root)
         timings: dict[str, float] = {}
         with _timed(timings, "prepare"):
-            progress(STAGE_WORDS["prepare"], "")
+            progress(STAGE_WORDS["prepare"].pick(language), "")
             prepared = prepare(study)
         made = Made(warned=notes)
         stage_of: dict[str, str] = {}
         for stage in _worked(study, stages):
             with _timed(timings, stage):
-                step = partial(progress, STAGE_WORDS[stage])
+                step = partial(progress, STAGE_WORDS[stage].pick(language))
                 how = execution or Execution()
                 job = Job(prepared, place, step, stage, made, stage in stages, how)
                 made.readings += [Reading(stage, line) for line in WORK[stage](job)]
             stage_of |= {p: stage for p in _files_in(place) if p not in stage_of}
         if input_record({"study": study.path, **study.files()}, study.root) != inputs:
             warnings.warn(
-                "An input file changed while the study was running.", SpatialZbWarning, stacklevel=2
+                SpatialZbWarning(
+                    "An input file changed while the study was running.", "研究运行期间有输入文件被改动。"
+                ),
+                stacklevel=2,
             )
         reading = made.short_reading()
         manifest, stale = _manifest(study, target, place, stages, stage_of, inputs, timings, made, reading)
@@ -181,12 +184,16 @@ def _manifest(
         "settings": study.settings(),
         "stages": list(stages),
         "seconds": {name: round(value, 3) for name, value in timings.items()},
-        "notes": list(run.notes),
-        "reading": [{"en": line.en, "zh": line.zh} for line in reading],
+        "notes": _in_both(run.notes),
+        "reading": _in_both(reading),
         "exhibits": _exhibits(run, stages) + [e for e in old.get("exhibits", []) if e["stage"] not in stages],
         "outputs": made + [{**r, "from_other_inputs": not same} for r in kept],
     }
     return manifest, stale
+
+
+def _in_both(texts: Iterable[Text]) -> list[dict[str, str]]:
+    return [{"en": text.en, "zh": text.zh} for text in texts]
 
 
 def _exhibits(run: Made, stages: Sequence[Stage]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.report.files import atomic_path, output_error, slug
 from spatial_zb.text import Language, Text
 
@@ -210,7 +210,11 @@ def words(text: str | Mapping[str, str] | Text, language: Language, limit: int |
     missing = missing_glyphs(line)
     if missing:
         warnings.warn(
-            f"No glyph for {listed(missing)} in {line[:40]!r}; drawn as □.", SpatialZbWarning, stacklevel=2
+            SpatialZbWarning(
+                f"No glyph for {listed(missing)} in {line[:40]!r}; drawn as □.",
+                f"字体中没有{listed_zh(missing)}（见{line[:40]!r}），以□代替。",
+            ),
+            stacklevel=2,
         )
         line = "".join("□" if ch in missing else ch for ch in line)
     return line if limit is None or len(line) <= limit else line[: limit - 1].rstrip() + "…"

@@ -34,6 +34,7 @@ from spatial_zb.study.sections import (
     WeightsFile,
 )
 from spatial_zb.study.values import STUDY_VERSION
+from spatial_zb.text import Language
 
 __all__ = [
     "Study",
@@ -90,6 +91,11 @@ class Study:
     def name(self) -> str:
         """Slug of the study: the name of its results folder."""
         return self.general.name
+
+    @property
+    def spoken(self) -> Language:
+        """Language of what is said on the way: Chinese for a study in Chinese alone, else English."""
+        return "zh" if self.general.language == "zh" else "en"
 
     @property
     def main_sample(self) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from spatial_zb.errors import WeightsError, listed
+from spatial_zb.errors import WeightsError, listed, listed_zh
 from spatial_zb.weights import borders
 from spatial_zb.weights.common import finish, layer_ids, need_crs, need_memory, say, unit_values
 from spatial_zb.weights.distance import Links, Metric, distances_km, places, refuse_coincident
@@ -337,7 +337,8 @@ def _say_far(matrix: sparse.csr_array, ids: pd.Index, order: int, islands: Islan
     if alone.all():
         raise WeightsError(f"No unit is exactly {order} steps from another; use a lower order.")
     say(
-        f"{alone.sum()} unit(s) have nobody exactly {order} steps away: {listed(ids[alone])}. Their lags are zero."
+        f"{alone.sum()} unit(s) have nobody exactly {order} steps away: {listed(ids[alone])}. Their lags are zero.",
+        f"{alone.sum()}个地区没有恰为{order}阶的邻居：{listed_zh(ids[alone])}，其空间滞后为零。",
     )
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed
+from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed, listed_zh
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights, text_ids
 
 if TYPE_CHECKING:
@@ -40,17 +41,18 @@ def finish(
     linked = weights.components[~weights.ids.isin(weights.islands)]
     sizes = linked.value_counts()
     if len(sizes) > 1 and not groups:
-        parts = [
-            f"{size} unit(s) around {linked.index[linked == c][0]}" for c, size in sizes.sort_index().items()
-        ]
+        parts = [(size, linked.index[linked == c][0]) for c, size in sizes.sort_index().items()]
+        en = listed((f"{size} unit(s) around {unit}" for size, unit in parts), 5)
+        zh = listed_zh((f"{unit}所在的{size}个地区" for size, unit in parts), 5)
         say(
-            f"Weights {label!r} fall into {len(sizes)} components without a link between them: "
-            f"{listed(parts, 5)}."
+            f"Weights {label!r} fall into {len(sizes)} components without a link between them: {en}.",
+            f"权重矩阵{label!r}分为{len(sizes)}个互不相连的部分：{zh}。",
         )
     if weights.all_equal and weights.n > 2:
         say(
             f"Weights {label!r} link every unit with every other equally, so rho is not identified "
-            "where a constant or time effects are in the model. Use a cut-off, fewer neighbours, or distances."
+            "where a constant or time effects are in the model. Use a cut-off, fewer neighbours, or distances.",
+            f"权重矩阵{label!r}中任意两个地区的权重都相同，模型含常数项或时间效应时ρ不可识别。请设距离上限、减少邻居数，或按距离赋权。",
         )
     return weights
 
@@ -92,10 +94,12 @@ def need_crs(regions: gpd.GeoDataFrame):
     return regions.crs
 
 
-def named(regions: gpd.GeoDataFrame | None, ids: pd.Index, i: int) -> str:
+def named(regions: gpd.GeoDataFrame | None, ids: pd.Index, i: int) -> Text:
     """A unit as messages call it: its id, and its name where the layer has one."""
-    known = regions is not None and "name_en" in regions
-    return f"{ids[i]} ({regions['name_en'].iloc[i]})" if known else str(ids[i])
+    if regions is None or "name_en" not in regions:
+        return Text.of(str(ids[i]))
+    name = Text(*(regions[c if c in regions else "name_en"].iloc[i] for c in ("name_en", "name_zh")))
+    return Text(f"{ids[i]} ({name.en})", f"{ids[i]}（{name.zh}）")
 
 
 def need_memory(links: float, what: str, remedy: str) -> None:
@@ -143,6 +147,6 @@ def unit_values(values: pd.Series, what: str, *, positive: bool = False) -> pd.S
     return numbers
 
 
-def say(message: str) -> None:
+def say(en: str, zh: str) -> None:
     """Warn about something a reader of the results should know."""
-    warnings.warn(message, SpatialZbWarning, stacklevel=4)
+    warnings.warn(SpatialZbWarning(en, zh), stacklevel=4)

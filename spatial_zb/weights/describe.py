@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed
+from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed, listed_zh
 from spatial_zb.weights.matrix import Weights, as_weights, match_units, text_ids
 
 if TYPE_CHECKING:
@@ -187,11 +187,14 @@ def compare_weights(weights: Mapping[str, Weights]) -> WeightsComparison:
         match_units(W.ids, first.ids, f"weights {name!r}", f"weights {next(iter(matched))!r}")
     matched = {name: W.align(first.ids) for name, W in matched.items()}
     rows = [_pair(a, matched[a], b, matched[b]) for a, b in combinations(matched, 2)]
-    near = [f"{row['a']} and {row['b']}" for row in rows if row["near_equal"]]
+    near = [(row["a"], row["b"]) for row in rows if row["near_equal"]]
     if near:
         warnings.warn(
-            f"Nearly the same weights: {listed(near)}. Results that agree across them are no robustness check.",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"Nearly the same weights: {listed(f'{a} and {b}' for a, b in near)}. Results that agree across them are "
+                "no robustness check.",
+                f"几乎相同的权重矩阵：{listed_zh(f'{a}与{b}' for a, b in near)}。在它们之间一致的结果不能算作稳健性检验。",
+            ),
             stacklevel=2,
         )
     overview = pd.DataFrame([{**describe(W).summary, "weights": name} for name, W in matched.items()])

@@ -194,5 +194,6 @@ def _check_mixture(a: Weights, b: Weights, alpha: float | None) -> None:
     if a.normalisation == "none" and max(means) > SCALE_FACTOR * min(means):
         say(
             f"The average weights of {a.label!r} and {b.label!r} are {means[0]:.3g} and {means[1]:.3g}: the "
-            "mixture is ruled by one of them. Standardise both before mixing."
+            "mixture is ruled by one of them. Standardise both before mixing.",
+            f"{a.label!r}与{b.label!r}的平均权重分别为{means[0]:.3g}和{means[1]:.3g}，混合后由其中一个主导。请先将两者标准化。",
         )

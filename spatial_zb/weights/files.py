@@ -27,6 +27,7 @@ from spatial_zb.errors import (
     SpatialZbWarning,
     WeightsError,
     listed,
+    listed_zh,
 )
 from spatial_zb.weights import link_files, matrix_files, table_files
 from spatial_zb.weights.matrix import Weights, as_weights, text_ids
@@ -109,7 +110,7 @@ def read(
         raise WeightsError(f"There is no weights file {path}. Give the path of a file on this machine.")
     parsed = _parse(reader, path, name)
     for note in parsed.notes:
-        warnings.warn(f"{path.name}: {note}", SpatialZbWarning, stacklevel=2)
+        warnings.warn(SpatialZbWarning(f"{path.name}: {note.en}", f"{path.name}：{note.zh}"), stacklevel=2)
     parsed = _with_clean_ids(parsed, path.name)
     matrix, units = _matched(parsed, None if ids is None else text_ids(ids), path.name)
     weights = as_weights(matrix, units, label or path.stem, allow_negative=allow_negative)
@@ -172,11 +173,17 @@ def _with_clean_ids(parsed: Parsed, name: str) -> Parsed:
     ids = [unit.strip() for unit in parsed.ids]
     plain = [unicodedata.normalize("NFKC", unit) for unit in ids]
     if plain != ids:
-        changed = listed([unit for unit, p in zip(ids, plain, strict=True) if unit != p], 3)
-        _say(f"{name}: full-width characters in ids were replaced by plain ones ({changed}).")
+        changed = [unit for unit, p in zip(ids, plain, strict=True) if unit != p]
+        _say(
+            f"{name}: full-width characters in ids were replaced by plain ones ({listed(changed, 3)}).",
+            f"{name}：地区编码中的全角字符已改为半角（{listed_zh(changed, 3)}）。",
+        )
     whole = [WHOLE_NUMBER.fullmatch(unit) for unit in plain]
     if plain and all(whole):
-        _say(f"{name}: the ids are stored as decimals such as {plain[0]}; read as whole numbers.")
+        _say(
+            f"{name}: the ids are stored as decimals such as {plain[0]}; read as whole numbers.",
+            f"{name}：地区编码存为小数（如{plain[0]}），已按整数读取。",
+        )
         plain = [match.group(1) for match in whole if match]
     if not all(plain):
         raise AlignmentError(f"{name} has a blank where a unit id should be.")
@@ -218,7 +225,10 @@ def _selected(
             f"({listed(unknown) or 'none'}), {len(absent)} only asked for ({listed(absent) or 'none'})."
         )
     if len(absent):
-        _say(f"{name} names no link of {listed(absent)}; taken as units without neighbours.")
+        _say(
+            f"{name} names no link of {listed(absent)}; taken as units without neighbours.",
+            f"{name}中没有{listed_zh(absent)}的任何联系，按无邻居地区处理。",
+        )
     coo = sparse.coo_array(parsed.matrix)
     at = wanted.get_indexer(own)
     shape = (len(wanted), len(wanted))
@@ -243,5 +253,5 @@ def _replacing(path: Path) -> Iterator[Path]:
         Path(unfinished).unlink(missing_ok=True)
 
 
-def _say(message: str) -> None:
-    warnings.warn(message, SpatialZbWarning, stacklevel=4)
+def _say(en: str, zh: str) -> None:
+    warnings.warn(SpatialZbWarning(en, zh), stacklevel=4)

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from spatial_zb.errors import WeightsError, listed
+from spatial_zb.errors import WeightsError, listed, listed_zh
 from spatial_zb.weights.common import named, say
 from spatial_zb.weights.distance import places
 
@@ -58,7 +58,7 @@ def settle(
     """
     check_islands(islands)
     alone = np.flatnonzero(np.diff(first.indptr) == 0)
-    names = [named(regions, ids, i) for i in alone]
+    units = [named(regions, ids, i) for i in alone]
     if not isinstance(islands, str):
         pairs = [(position(ids, a), position(ids, b)) for a, b in islands]
     elif not len(alone):
@@ -68,11 +68,14 @@ def settle(
         if regions is not None:
             choices = f'"nearest" links each with its nearest unit, {choices}, a list of (id, id) pairs builds bridges'
         raise WeightsError(
-            f"{len(alone)} unit(s) have no neighbour: {listed(names)}. Say what to do with them with islands=: "
-            f"{choices}."
+            f"{len(alone)} unit(s) have no neighbour: {listed(unit.en for unit in units)}. Say what to do with "
+            f"them with islands=: {choices}."
         )
     elif islands == "zero":
-        say(f"{len(alone)} unit(s) keep no neighbour: {listed(names)}. Their spatial lags are zero.")
+        say(
+            f"{len(alone)} unit(s) keep no neighbour: {listed(unit.en for unit in units)}. Their spatial lags are zero.",
+            f"{len(alone)}个地区没有邻居：{listed_zh(unit.zh for unit in units)}，其空间滞后为零。",
+        )
         return Settled(first, ids, {"islands": "zero", "bridges": []})
     elif islands == "drop":
         return _dropped(first, ids, regions)
@@ -127,7 +130,11 @@ def _bridged(
     for a, b in pairs:
         if a == b:
             raise WeightsError(f"A bridge links {ids[a]} with itself; name two units.")
-        say(f"{named(regions, ids, a)} is linked with {named(regions, ids, b)} (bridge, islands policy).")
+        alone, near = named(regions, ids, a), named(regions, ids, b)
+        say(
+            f"{alone.en} is linked with {near.en} (bridge, islands policy).",
+            f"{alone.zh}与{near.zh}之间按孤岛处理规则建立联系。",
+        )
     rows, cols = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
     weight = np.ones(len(pairs)) if strength is None else strength(rows, cols)
     links = sparse.csr_array(sparse.coo_array((weight, (rows, cols)), shape=first.shape))
@@ -135,7 +142,7 @@ def _bridged(
     left = np.flatnonzero(np.diff(joined.indptr) == 0)
     if len(left):
         raise WeightsError(
-            f"The bridges leave {listed(named(regions, ids, i) for i in left)} without neighbour; add a pair "
+            f"The bridges leave {listed(named(regions, ids, i).en for i in left)} without neighbour; add a pair "
             "for each."
         )
     policy = islands if isinstance(islands, str) else "bridges"
@@ -153,8 +160,9 @@ def _dropped(first: sparse.csr_array, ids: pd.Index, regions: gpd.GeoDataFrame |
     gone = np.setdiff1d(np.arange(len(ids)), kept)
     if not len(kept):
         raise WeightsError("Every unit is an island: nothing is left after islands are dropped.")
+    units = [named(regions, ids, i) for i in gone]
     say(
-        f"{len(gone)} unit(s) without neighbour are left out of the weights: "
-        f"{listed(named(regions, ids, i) for i in gone)}."
+        f"{len(gone)} unit(s) without neighbour are left out of the weights: {listed(u.en for u in units)}.",
+        f"{len(gone)}个没有邻居的地区未纳入权重矩阵：{listed_zh(u.zh for u in units)}。",
     )
     return Settled(matrix, ids[kept], {"islands": "drop", "dropped": [str(ids[i]) for i in gone]})

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from spatial_zb.errors import OutputError, WeightsError, listed
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 from spatial_zb.weights.parsed import Parsed, decoded, from_links
 
@@ -61,9 +62,10 @@ def read_gwt(path: Path, name: str | None = None) -> Parsed:
         i.append(parts[0])
         j.append(parts[1])
         w.append(float(parts[2]))
-    note = (
+    note = Text(
         "the third column of a gwt file is the weight here; GeoDa writes the distance there. If this file is "
-        "GeoDa's, build the weights from the polygons instead."
+        "GeoDa's, build the weights from the polygons instead.",
+        "此处将gwt文件第三列作为权重；GeoDa在该列存放距离。若为GeoDa的文件，请改由多边形生成权重。",
     )
     notes = () if OWN_MARK in header else (note,)
     return from_links(i, j, np.array(w, dtype=float), count=count, notes=notes)

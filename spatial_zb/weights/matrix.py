@@ -305,8 +305,10 @@ def _from_matrix(matrix: Any, ids: Any, label: str, allow_negative: bool) -> Wei
     )
     if (negative := int((weights.matrix.data < 0).sum())) > 0:
         warnings.warn(
-            f"Weights {label!r} keep {negative} negative weight(s); rho and Moran's I lose their usual reading.",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"Weights {label!r} keep {negative} negative weight(s); rho and Moran's I lose their usual reading.",
+                f"权重矩阵{label!r}保留了{negative}个负权重，ρ与莫兰指数不再有通常的含义。",
+            ),
             stacklevel=3,
         )
         return weights
@@ -361,7 +363,7 @@ def _check(matrix: sparse.csr_array, ids: pd.Index, label: str, allow_negative: 
 
 def _spectral_radius(matrix: sparse.csr_array) -> float:
     from spatial_zb.core.logdet import EIGEN_UNITS, eigenvalues
-    from spatial_zb.core.sparse_logdet import spectral_radius
+    from spatial_zb.core.weight_spectrum import spectral_radius
 
     if matrix.shape[0] > EIGEN_UNITS:
         return spectral_radius(matrix)

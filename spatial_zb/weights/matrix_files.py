@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from spatial_zb.errors import OutputError, WeightsError, listed
+from spatial_zb.errors import OutputError, WeightsError, listed, listed_zh
+from spatial_zb.text import Text
 from spatial_zb.weights import common
 from spatial_zb.weights.mat5 import variables
 from spatial_zb.weights.matrix import Weights
@@ -108,7 +109,10 @@ def read_mat(path: Path, name: str | None = None) -> Parsed:
     chosen = _chosen(name, square, list(held))
     names = [v for v in held if v.lower() in ID_NAMES and v != chosen]
     refused = [v for v in names if held[v] is None]
-    note = f"the variable {listed(refused)} is not text or numbers and was not read; save it as char(ids)."
+    note = Text(
+        f"the variable {listed(refused)} is not text or numbers and was not read; save it as char(ids).",
+        f"变量{listed_zh(refused)}既非文本也非数字，未读取；请存为char(ids)。",
+    )
     readable = [v for v in names if v not in refused]
     ids = _mat_ids(held[readable[0]]) if readable else None
     return Parsed(held[chosen], ids, notes=(note,) if refused else ())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from spatial_zb.errors import WeightsError, listed
+from spatial_zb.text import Text
 from spatial_zb.weights import common
 
 __all__ = ["Parsed", "check_zip", "decoded", "from_links", "need_dense"]
@@ -33,7 +34,7 @@ class Parsed(NamedTuple):
     ids: list[str] | None
     links: bool = False
     count: int | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Text, ...] = ()
 
 
 def from_links(
@@ -43,7 +44,7 @@ def from_links(
     *,
     units: Sequence[str] = (),
     count: int | None = None,
-    notes: tuple[str, ...] = (),
+    notes: tuple[Text, ...] = (),
 ) -> Parsed:
     """Put links i → row, j → column together; units are numbered by ``units``, then as they appear."""
     i, j = np.asarray(i, dtype=object), np.asarray(j, dtype=object)

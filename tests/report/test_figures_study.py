@@ -86,7 +86,7 @@ def test_an_unstable_system_is_told_and_left_out(tmp_path, monkeypatch):
     figures = '[figures]\nsystem_effects = ["mutual.industry.talent"]\n'
     outcome = run(load_study(written(tmp_path, figures), root=ROOT), ["maps"], out=tmp_path / "out")
     assert not [path for path in outcome.files if path.suffix == ".png"]
-    assert any("stable" in note for note in outcome.notes)
+    assert any("stable" in note.en for note in outcome.notes)
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def _remarks(study: Study, manifest: Mapping[str, Any]) -> list[str]:
     rules = [*study.suspect, *study.missing]
     lines = ["## What a reader should know", ""]
     lines += [f"- {_plain(entry.reason)}" for entry in rules]
-    lines += [f"- {_plain(note)}" for note in manifest["notes"]]
+    lines += [f"- {_plain(Text.of(note))}" for note in manifest["notes"]]
     return lines if rules or manifest["notes"] else []
 
 

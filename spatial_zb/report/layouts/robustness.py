@@ -135,8 +135,8 @@ def robustness_table(
         own.append(MISSING)
     reasons = [
         Text(
-            f"{_variant_words(r, labels).en}: {r['reason']}",
-            f"{_variant_words(r, labels).zh}：{_REASONS.get(r['reason'], Text.of(r['reason'])).zh}",
+            f"{_variant_words(r, labels).en}: {_reason(r['reason']).en}",
+            f"{_variant_words(r, labels).zh}：{_reason(r['reason']).zh}",
         )
         for r in failed
     ]
@@ -150,7 +150,8 @@ def robustness_table(
     )
 
 
-_REASONS = {"not converged": Text("not converged", "未收敛")}
+def _reason(words: str) -> Text:
+    return Text(words, "未收敛") if words == "not converged" else Text.of(words)
 
 
 def _variant(record: Record, labels: Mapping[str, Label], style: TableStyle) -> Row:
@@ -177,8 +178,8 @@ def _variant_words(record: Record, labels: Mapping[str, Label]) -> Text:
     if kind == "lag_x":
         return _LAGGED
     if kind == "winsorise":
-        share = f"{100 * float(name):g}"
-        return Text(f"At {share} % and {100 - 100 * float(name):g} %", f"上下{share}%缩尾")
+        low, high = f"{100 * float(name):g}", f"{100 - 100 * float(name):g}"
+        return Text(f"At {low} % and {high} %", f"在{low}%与{high}%分位缩尾")
     if kind == "covariance":
         return COVARIANCES.get(name, Text.of(name))
     return label_of(labels, name)

@@ -154,7 +154,7 @@ class Content:
     limits
         What is a proxy, simulated or filled.
     warnings
-        What the program noted while it ran, in English.
+        What the program noted while it ran.
     sources, review_number
         Sources of data and polygons; 审图号.
     colophon
@@ -175,7 +175,7 @@ class Content:
     atlas: Atlas | None = None
     findings: tuple[Text, ...] = ()
     limits: tuple[Text, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Text, ...] = ()
     sources: tuple[Text, ...] = ()
     review_number: str = ""
     colophon: Text | str = ""

@@ -38,7 +38,7 @@ SCRIPTS = (
 TAGS: Mapping[Language, str] = {"en": "en", "zh": "zh-CN"}
 
 NONE = Text("None.", "无。")
-OF_THE_PROGRAM = Text("Notes of the program", "程序提示（英文）")
+OF_THE_PROGRAM = Text("Notes of the program", "程序提示")
 SAVE = Text("Table as CSV", "下载表格（CSV）")
 
 
@@ -134,7 +134,7 @@ def _list(texts: Iterable[Text | str], languages: Sequence[Language]) -> str:
     return f"<ul>{items}</ul>" if items else f"<p>{_in_each(NONE, languages)}</p>"
 
 
-def _pointer(warnings: Sequence[str], languages: Sequence[Language]) -> str:
+def _pointer(warnings: Sequence[Text], languages: Sequence[Language]) -> str:
     """Where the notes of the program are, which can be many."""
     if not warnings:
         return ""
@@ -142,11 +142,11 @@ def _pointer(warnings: Sequence[str], languages: Sequence[Language]) -> str:
     return f'<p><a href="#notes">{_in_each(many, languages)}</a></p>'
 
 
-def _warnings(warnings: Sequence[str], languages: Sequence[Language]) -> str:
-    """Notes of the program; they are English in every language."""
+def _warnings(warnings: Sequence[Text], languages: Sequence[Language]) -> str:
+    """Notes of the program."""
     if not warnings:
         return ""
-    items = "".join(f'<li lang="en">{escape(clean(warning))}</li>' for warning in warnings)
+    items = "".join(f"<li>{_in_each(warning, languages)}</li>" for warning in warnings)
     return f'<h2 id="notes" tabindex="-1">{_in_each(OF_THE_PROGRAM, languages)}</h2><ul class="noted">{items}</ul>'
 
 

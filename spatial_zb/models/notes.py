@@ -1,0 +1,52 @@
+"""What a reader of a fit should know, said in one warning."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+from spatial_zb.errors import SpatialZbWarning
+from spatial_zb.text import Text
+
+__all__ = ["GNS_WEAK", "NOT_POSITIVE", "PERIODS", "UNITS", "few_clusters", "many_peaks", "warn_together"]
+
+UNITS, PERIODS = Text("units", "地区"), Text("periods", "时期")
+
+NOT_POSITIVE = Text(
+    "the information matrix is not positive definite: no standard error is claimed",
+    "信息矩阵非正定，不给出标准误",
+)
+GNS_WEAK = Text(
+    "GNS is weakly identified: prefer SDM, SDEM or SAC unless theory asks for all three lags",
+    "GNS识别性弱：除非理论要求三种空间滞后并存，宜用SDM、SDEM或SAC",
+)
+
+
+def few_clusters(number: int, what: Text, covariance: str) -> Text:
+    """Errors that average over few clusters or few periods."""
+    return Text(
+        f'with {number} {what.en} the standard errors of covariance="{covariance}" are too small: compare with the '
+        "bootstrap",
+        f'只有{number}个{what.zh}，covariance="{covariance}"的标准误偏小，请与自助法比较',
+    )
+
+
+def many_peaks(number: int, shown: str) -> Text:
+    """A likelihood with several maxima of nearly the same height."""
+    return Text(
+        f"the likelihood has {number} peaks of nearly the same height ({shown})",
+        f"似然函数有{number}个高度相近的峰（{shown}）",
+    )
+
+
+def warn_together(about: Text, notes: Sequence[Text], stacklevel: int) -> None:
+    """Warn once of all notes, without their full stops; say nothing where there are none.
+
+    ``about``: what they are about, ``Text("SDM of 'y'", "'y'的SDM")``. ``stacklevel`` counts from the caller.
+    """
+    if notes:
+        en = ". Also, ".join(note.en for note in notes)
+        zh = "；".join(note.zh for note in notes)
+        warnings.warn(
+            SpatialZbWarning(f"{about.en}: {en}.", f"{about.zh}：{zh}。"), stacklevel=stacklevel + 1
+        )

@@ -1,0 +1,26 @@
+"""What a run tells its reader beside the results."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+
+from spatial_zb.errors import SpatialZbError, SpatialZbWarning
+from spatial_zb.text import Text
+
+__all__ = ["notes_of", "warn_undone"]
+
+
+def notes_of(caught: Iterable[warnings.WarningMessage]) -> list[Text]:
+    """This package's warnings in words, each once."""
+    own = (w.message for w in caught if isinstance(w.message, SpatialZbWarning))
+    return list(dict.fromkeys(Text(str(message), message.zh) for message in own))
+
+
+def warn_undone(what: Text, why: SpatialZbError | Text) -> None:
+    """Say that a part of the study was left out, and why; the rest of the run goes on.
+
+    ``what`` is the part, such as ``Text("No robustness battery", "未作稳健性检验")``.
+    """
+    en, zh = (why.en if isinstance(why, Text) else str(why)), why.zh
+    warnings.warn(SpatialZbWarning(f"{what.en}: {en}", f"{what.zh}：{zh}"), stacklevel=3)

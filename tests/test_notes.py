@@ -1,0 +1,128 @@
+"""What the program tells its reader beside the results is there in English and Chinese, and says the same in both."""
+
+from __future__ import annotations
+
+import ast
+import pickle
+import re
+import warnings
+from functools import cache
+from pathlib import Path
+
+import pytest
+import task_functions
+
+import spatial_zb
+from spatial_zb.errors import DataError, SpatialZbWarning, listed, listed_zh
+from spatial_zb.execute import run_tasks
+from spatial_zb.models.notes import warn_together
+from spatial_zb.pipeline.notes import notes_of, warn_undone
+from spatial_zb.text import Text
+
+PACKAGE = Path(spatial_zb.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+#: Calls whose two arguments are one sentence in two languages; the last three are helpers of data/ and weights/.
+IN_TWO = ("SpatialZbWarning", "Text", "say", "_say", "_warn")
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+#: Names that only shape a list for one language, or that hold a part of the sentence in it.
+SHAPING = {"listed", "listed_zh", "en", "zh", "english", "chinese"}
+#: Their sentences are being written anew.
+OPEN = {
+    "durbin.py",
+    "simultaneous.py",
+    "system_design.py",
+    "systems.py",
+    "resampling.py",
+    "system_effects.py",
+}
+OPEN |= {"system_resampling.py"}
+every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+
+
+def sentences(path: Path) -> list[ast.Call]:
+    """Calls that write a sentence, in a module."""
+    names = IN_TWO if path.parent.name in ("data", "weights") else IN_TWO[:2]
+    return [call for call in calls(path) if isinstance(call.func, ast.Name) and call.func.id in names]
+
+
+@cache
+def calls(path: Path) -> tuple[ast.Call, ...]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return tuple(node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def filled_in(text: ast.expr) -> set[str]:
+    """What a sentence takes from the code around it: the names inside its braces, less those it makes itself."""
+    inside = [part.value for part in ast.walk(text) if isinstance(part, ast.FormattedValue)]
+    nodes = [node for value in inside for node in ast.walk(value) if isinstance(node, ast.Name)]
+    read = {node.id for node in nodes if isinstance(node.ctx, ast.Load)}
+    return read - {node.id for node in nodes if isinstance(node.ctx, ast.Store)} - SHAPING
+
+
+def is_written(text: ast.expr) -> bool:
+    """A sentence that stands there, and not one that is handed on."""
+    return isinstance(text, ast.JoinedStr) or (isinstance(text, ast.Constant) and isinstance(text.value, str))
+
+
+@every_module
+def test_every_warning_has_both_languages(path):
+    if path.name in OPEN:
+        return
+    for call in calls(path):
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "warn":
+            assert "SpatialZbWarning" not in map(ast.unparse, call.args[1:]), (
+                f"{path}:{call.lineno}: English only"
+            )
+    for call in sentences(path):
+        if call.func.id != "Text" and is_written(call.args[0]):
+            assert len(call.args) == 2, f"{path}:{call.lineno}: English only"
+            zh = ast.unparse(call.args[1])
+            assert CHINESE.search(zh) or "zh" in zh, f"{path}:{call.lineno}"
+
+
+@every_module
+def test_both_languages_say_the_same(path):
+    """A value, a name or a limit that one language gives and the other does not is a slip."""
+    for call in sentences(path):
+        if len(call.args) == 2 and all(map(is_written, call.args)):
+            en, zh = map(filled_in, call.args)
+            assert en == zh, f"{path}:{call.lineno}: {sorted(en ^ zh)}"
+
+
+def test_a_warning_is_english_as_text_and_keeps_its_chinese_through_a_pickle():
+    warning = SpatialZbWarning("Few units.", "地区过少。")
+    back = pickle.loads(pickle.dumps(warning))
+    assert (str(back), back.zh) == (str(warning), warning.zh) == ("Few units.", "地区过少。")
+    assert SpatialZbWarning("Few units.").zh == "Few units."
+    error = DataError("No rows.")
+    assert (str(error), error.zh, error.args) == ("No rows.", "No rows.", ("No rows.",))
+
+
+def test_notes_come_once_in_both_languages_and_only_ours():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            warnings.warn(SpatialZbWarning("Few units.", "地区过少。"), stacklevel=1)
+        warnings.warn("of another package", UserWarning, stacklevel=1)
+        warn_undone(Text("No map", "未绘制地图"), DataError("no polygons."))
+        warn_together(
+            Text("SDM of 'y'", "'y'的SDM"), [Text("few units", "地区过少"), Text("at bound", "在边界")], 1
+        )
+        warn_together(Text("SDM of 'y'", "'y'的SDM"), [], 1)
+    assert notes_of(caught) == [
+        Text("Few units.", "地区过少。"),
+        Text("No map: no polygons.", "未绘制地图：no polygons."),
+        Text("SDM of 'y': few units. Also, at bound.", "'y'的SDM：地区过少；在边界。"),
+    ]
+
+
+def test_what_a_worker_process_warns_of_keeps_both_languages():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run_tasks(task_functions.warn, [1, 2], workers=2)
+    assert notes_of(caught) == [Text("read this", "请看")]
+
+
+def test_lists_are_joined_in_either_language():
+    assert (listed("abc", 2), listed_zh("abc", 2)) == ("a, b and 1 more", "a、b等3项")
+    assert (listed("ab"), listed_zh("ab")) == ("a, b", "a、b")
