@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 
 import geopandas
 import numpy as np
@@ -38,10 +39,13 @@ def groups(random_panel):
     return {unit: "abc"[i % 3] for i, unit in enumerate(random_panel.units)}
 
 
-@pytest.mark.parametrize("module", [dynamics, core], ids=lambda m: m.__name__)
-def test_examples_of_the_docstrings(module):
-    assert doctest.testmod(module).failed == 0
-    assert doctest.testmod(module).attempted > 3
+@pytest.mark.parametrize(
+    "name", ["dynamics.densities", "dynamics.inequality", "dynamics.convergence", "core.dispersion"]
+)
+def test_examples_of_the_docstrings(name):
+    found = doctest.testmod(importlib.import_module(f"spatial_zb.{name}"))
+    assert found.failed == 0
+    assert found.attempted > 1
 
 
 # --- densities ---

@@ -1,0 +1,29 @@
+"""How a distribution over regions moves: densities, ellipses, inequality and its parts, convergence."""
+
+from spatial_zb.dynamics.convergence import (
+    GROWTH,
+    INITIAL,
+    BetaConvergence,
+    SigmaConvergence,
+    beta_convergence,
+    sigma_convergence,
+)
+from spatial_zb.dynamics.densities import Densities, kernel_densities
+from spatial_zb.dynamics.ellipses import EllipsePath, deviation_ellipses
+from spatial_zb.dynamics.inequality import Decomposition, dagum_decomposition, theil_decomposition
+
+__all__ = [
+    "GROWTH",
+    "INITIAL",
+    "BetaConvergence",
+    "Decomposition",
+    "Densities",
+    "EllipsePath",
+    "SigmaConvergence",
+    "beta_convergence",
+    "dagum_decomposition",
+    "deviation_ellipses",
+    "kernel_densities",
+    "sigma_convergence",
+    "theil_decomposition",
+]

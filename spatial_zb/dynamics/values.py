@@ -1,0 +1,61 @@
+"""The gate of the dynamics: values by period and unit, and what is refused among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from spatial_zb.data.panel import Panel
+from spatial_zb.errors import AlignmentError, DataError, listed
+from spatial_zb.weights.matrix import text_ids
+
+__all__ = ["cells", "group_labels", "positive", "refuse_negative", "usable"]
+
+
+def usable(panel: Panel, variable: str) -> np.ndarray:
+    """Values (T, n) without blanks."""
+    values = panel.array(variable)
+    blank = np.isnan(values)
+    if blank.any():
+        raise DataError(
+            f"{variable!r} is blank at {listed(cells(panel, blank))}. Fill these cells by a stated rule, or drop the units."
+        )
+    return values
+
+
+def positive(panel: Panel, variable: str) -> np.ndarray:
+    """Values (T, n), all above zero."""
+    values = usable(panel, variable)
+    if (values <= 0).any():
+        raise DataError(
+            f"{variable!r} is not positive at {listed(cells(panel, values <= 0))}: it has no logarithm there."
+        )
+    return values
+
+
+def refuse_negative(panel: Panel, variable: str, values: np.ndarray) -> None:
+    """Values (T, n) must be amounts: none negative, and some in every period."""
+    if (values < 0).any():
+        raise DataError(
+            f"{variable!r} is negative at {listed(cells(panel, values < 0))}: it is not an amount."
+        )
+    empty = [p for p, row in zip(panel.periods, values, strict=True) if not row.sum() > 0]
+    if empty:
+        raise DataError(f"{variable!r} is zero in all units in {listed(empty)}: there is nothing to spread.")
+
+
+def cells(panel: Panel, where: np.ndarray) -> list[str]:
+    """Unit and period of the cells marked in ``where`` (T, n)."""
+    return [f"{panel.units[i]} {panel.periods[t]}" for t, i in np.argwhere(where)]
+
+
+def group_labels(panel: Panel, groups: Mapping[str, object] | pd.Series) -> list[str]:
+    """Group of every unit, in the order of the panel."""
+    series = pd.Series(dict(groups), dtype=object)
+    series.index = text_ids(series.index)
+    missing = panel.units.difference(series.index[series.notna()])
+    if len(missing):
+        raise AlignmentError(f"{len(missing)} unit(s) have no group: {listed(missing)}.")
+    return [str(label) for label in series.loc[panel.units]]
