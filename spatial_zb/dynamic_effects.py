@@ -26,7 +26,7 @@ from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.estimates import coefficient_columns
 from spatial_zb.models.fit import Fit
 
-__all__ = ["effects_path", "long_run_effects", "long_run_filter"]
+__all__ = ["effects_path", "long_run_effects", "long_run_filter", "long_run_statistics", "stable_processes"]
 
 Array = NDArray[np.float64]
 Change = Literal["permanent", "one_off"]
@@ -111,13 +111,42 @@ def long_run_effects(
     _refuse_no_long_run(fit)
     if method == "delta":
         _mention_long_tail(fit)
-    W = fit.weights
-
-    def multiply(carried: Array) -> Array:
-        return long_run_multipliers(carried, W.matrix, W.logdet, W.row_normalised)[..., None, :]
-
     axes = {"term": fit.spec.regressors, "effect": EFFECTS}
-    return _effects(fit, multiply, axes, method, draws, rng, alpha, {"horizon": "long"})
+    return _effects(fit, _long_run(fit), axes, method, draws, rng, alpha, {"horizon": "long"})
+
+
+def long_run_statistics(
+    fit: Fit,
+) -> tuple[Callable[[Array], Array], Callable[[Array, Array], Array], Callable[[Array], NDArray[np.bool_]]]:
+    """Effects of the long run as functions of parameters (R, p), in the order of the fit's.
+
+    Returns
+    -------
+    Their values (R, 3k), their delta errors from covariances (R, p, p), and whether the process is stable (R,).
+
+    Raises
+    ------
+    ConvergenceError
+        The process of the fit is not stable.
+    SpecificationError
+        A fit without a lag in time.
+    """
+    _refuse_no_long_run(fit)
+    multiply = _long_run(fit)
+
+    def at(values: Array) -> Array:
+        return _combined(fit, multiply, values).reshape(len(values), -1)
+
+    def errors(values: Array, covariances: Array) -> Array:
+        pairs = zip(values, covariances, strict=True)
+        return np.array([_delta_errors(fit, multiply, one, cov).ravel() for one, cov in pairs])
+
+    return at, errors, lambda values: stable_processes(fit, values)
+
+
+def _long_run(fit: Fit) -> Multiply:
+    W = fit.weights
+    return lambda carried: long_run_multipliers(carried, W.matrix, W.logdet, W.row_normalised)[..., None, :]
 
 
 def long_run_filter(fit: Fit) -> tuple[float, float]:
@@ -182,11 +211,11 @@ def _effects(
     values = fit.params.to_numpy()
     point = _combined(fit, multiply, values)
     if method == "delta":
-        std_error = _delta_errors(fit, multiply, values)
+        std_error = _delta_errors(fit, multiply, values, fit.cov.to_numpy())
         columns = coefficient_columns(point.ravel(), std_error.ravel(), alpha, fit.df_resid)
         return Effects(axes, columns, method, fit, detail)
     sample = parameter_draws(fit, draws, rng, ("tau", "eta"))
-    kept = sample[_stable(fit, sample)]
+    kept = sample[stable_processes(fit, sample)]
     rejected = draws - len(kept)
     if rejected > REJECTED_WARNING * draws:
         warnings.warn(
@@ -220,7 +249,7 @@ def _combined(fit: Fit, multiply: Multiply, values: Array) -> Array:
     return np.stack([direct, total - direct, total], axis=-1)
 
 
-def _delta_errors(fit: Fit, multiply: Multiply, values: Array) -> Array:
+def _delta_errors(fit: Fit, multiply: Multiply, values: Array, cov: Array) -> Array:
     """√(g'Vg) (k, H, 3), g in (β_k, θ_k, τ, η, ρ): exact in the first two, differenced in the others."""
     place = {name: i for i, name in enumerate(fit.params.index)}
     own = [[place[x], place.get(f"W_{x}", -1)] for x in fit.spec.regressors]
@@ -235,13 +264,13 @@ def _delta_errors(fit: Fit, multiply: Multiply, values: Array) -> Array:
     direct, total = np.moveaxis(np.stack(parts), -1, 0)  # (5, k, H) each
     gradient = np.stack([direct, total - direct, total])
     absent = where < 0
-    blocks = fit.cov.to_numpy()[where[:, :, None], where[:, None, :]]
+    blocks = cov[where[:, :, None], where[:, None, :]]
     blocks[absent[:, :, None] | absent[:, None, :]] = 0.0  # what is held at zero may have no variance at all
     return np.sqrt(np.einsum("eikh,kij,ejkh->khe", gradient, blocks, gradient))
 
 
-def _stable(fit: Fit, sample: Array) -> NDArray[np.bool_]:
-    """Which draws have ρ in its interval and die out over time."""
+def stable_processes(fit: Fit, sample: Array) -> NDArray[np.bool_]:
+    """Which parameters (R, p) have ρ in its interval and die out over time, (R,)."""
     low, high = fit.weights.logdet.interval
     tau, eta, rho = _carried(fit, sample).T
     inside = (rho > low) & (rho < high)

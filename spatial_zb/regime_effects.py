@@ -26,7 +26,14 @@ from spatial_zb.models.estimates import TABLE_COLUMNS, coefficient_columns
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import regime_labels, regime_split, regimes_of
 
-__all__ = ["regime_effect_matrix", "regime_effects", "regime_spillovers"]
+__all__ = [
+    "regime_effect_matrix",
+    "regime_effects",
+    "regime_gradient",
+    "regime_spillovers",
+    "regime_values",
+    "regimes_admit",
+]
 
 Array = NDArray[np.float64]
 
@@ -56,7 +63,7 @@ def regime_effects(
         std_error = _delta_errors(fit, regimes, m, values, where)
         return Effects(axes, coefficient_columns(point.ravel(), std_error.ravel(), alpha), method, fit)
     sample = _draws(fit, draws, rng)
-    inside = np.abs(_rho(fit, sample)).max(axis=-1) < regimes.bound
+    inside = regimes_admit(fit, sample)
     rejected = int(draws - inside.sum())
     if rejected > REJECTED_WARNING * draws:
         warnings.warn(
@@ -195,7 +202,13 @@ def _combined(m: Array, values: Array, where: NDArray[np.intp]) -> Array:
 
 
 def _delta_errors(fit: Fit, regimes: Regimes, m: Array, values: Array, where: NDArray[np.intp]) -> Array:
-    """√(g'Vg) (k, 3, 3): exact in β and θ, differenced in ρ."""
+    """√(g'Vg) (k, 3, 3)."""
+    gradient = _gradient(fit, regimes, m, values, where)
+    return np.sqrt(np.einsum("...i,ij,...j->...", gradient, fit.cov.to_numpy(), gradient))
+
+
+def _gradient(fit: Fit, regimes: Regimes, m: Array, values: Array, where: NDArray[np.intp]) -> Array:
+    """Derivatives (k, 3, 3, p) of the effects: exact in β and θ, differenced in ρ."""
     p = len(values)
     slopes = []
     for i in (p - 3, p - 2) if fit.spec.lag_y else ():
@@ -210,7 +223,23 @@ def _delta_errors(fit: Fit, regimes: Regimes, m: Array, values: Array, where: ND
             if where[k, lag, s] >= 0:
                 direct, total = m[r, s, own], m[r, s, whole]
                 gradient[k, r, :, where[k, lag, s]] = direct, total - direct, total
-    return np.sqrt(np.einsum("...i,ij,...j->...", gradient, fit.cov.to_numpy(), gradient))
+    return gradient
+
+
+def regime_values(fit: Fit, values: Array) -> Array:
+    """Effects (k, 3 groups, 3) at parameters (p,) in the order of the fit's: on either regime, on all units."""
+    return _combined(_multipliers(fit, _regimes(fit), values), values, _positions(fit))
+
+
+def regime_gradient(fit: Fit, values: Array) -> Array:
+    """Derivatives (k, 3, 3, p) of :func:`regime_values`."""
+    regimes = _regimes(fit)
+    return _gradient(fit, regimes, _multipliers(fit, regimes, values), values, _positions(fit))
+
+
+def regimes_admit(fit: Fit, values: Array) -> NDArray[np.bool_]:
+    """Whether ρ of both regimes lies inside the admissible region, (R,), at parameters (R, p)."""
+    return np.abs(_rho(fit, values)).max(axis=-1) < _regimes(fit).bound
 
 
 def _draws(fit: Fit, draws: int, rng: Any) -> Array:

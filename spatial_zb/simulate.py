@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
+from spatial_zb.core.dynamic_bootstrap import carry_over
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.data.panel import Panel
@@ -79,7 +79,7 @@ def simulate_durbin(
     u = filter_solver(W.matrix, lam)(noise.T) if lam else noise.T
     y = filter_solver(W.matrix, rho)(mean.T + u) if rho else mean.T + u
     if tau or eta:
-        _carry_over(y, W.matrix, rho, tau, eta)
+        y = carry_over(y.T, W.matrix, rho, tau, eta).T
     values = np.concatenate([y.T[:, :, None], X], axis=2)[drawn - periods :]
     return Panel(values, tuple(range(2001, 2001 + periods)), W.ids, ("y", *names))
 
@@ -159,9 +159,9 @@ def simulate_panel(
     noise = np.sqrt(value["sigma2"]) * generator.standard_normal((first + periods, W.n))
     u = filter_solver(W.matrix, value["lam"])(noise.T).T if value["lam"] else noise
     right = (mean + mu + alpha + u).T
-    y = filter_solver(W.matrix, value["rho"])(right) if value["rho"] else right.copy()
+    y = filter_solver(W.matrix, value["rho"])(right) if value["rho"] else right
     if value["tau"] or value["eta"]:
-        _carry_over(y, W.matrix, value["rho"], value["tau"], value["eta"])
+        y = carry_over(y.T, W.matrix, value["rho"], value["tau"], value["eta"]).T
     values = np.concatenate([y.T[:, :, None], X], axis=2)[first:]
     years = regressors.periods if regressors is not None else tuple(range(2001, 2001 + periods))
     return Panel(values, years, W.ids, (spec.y, *spec.x))
@@ -229,11 +229,3 @@ def _unit_effects(spec: DurbinSpec, W: Weights, value: Mapping[str, float], X: A
         mean = X[:, :, spec.x.index(name)].mean(axis=0)
         mu = mu + value[f"mean_{name}"] * mean + value.get(f"mean_W_{name}", 0.0) * (W.matrix @ mean)
     return mu
-
-
-def _carry_over(y: Array, W: sparse.csr_array, rho: float, tau: float, eta: float) -> None:
-    """Add (I − ρW)⁻¹(τI + ηW) y_{t−1} to every column of y (n, T), in place, the first being the start."""
-    solve = filter_solver(W, rho) if rho else lambda right: right
-    for t in range(1, y.shape[1]):
-        before = y[:, t - 1]
-        y[:, t] += solve(tau * before + eta * (W @ before))

@@ -12,16 +12,10 @@ import spatial_zb as zb
 from spatial_zb.core.bootstrap import bca_limits, draw_errors, studentised_limits
 from spatial_zb.core.replicates import Moments, moments, solve_moments
 from spatial_zb.core.within import demean, transformed_sample
-from spatial_zb.resampling import (
-    _effect_errors,
-    _errors,
-    _left_out_fit,
-    _left_out_together,
-    _one_by_one,
-    _together,
-    bootstrap,
-    generator_of,
-)
+from spatial_zb.resampling import bootstrap, generator_of, one_by_one, source_of
+from spatial_zb.resampling.sources import without_periods
+from spatial_zb.resampling.static import StaticSource
+from spatial_zb.resampling.statistics import effects_of
 
 #: Monte Carlo noise of a standard deviation from R normal replicates, relative: 1/√(2R), times four.
 FOUR_SIGMA = 4 / np.sqrt(2 * 999)
@@ -42,16 +36,26 @@ def example(n: int = 30, T: int = 10, seed: int = 3, **options):
         return zb.fit_durbin(zb.DurbinSpec("y", ["a", "b"], **options), panel, W)
 
 
+def first_draw(fit, scheme: str, seed: int) -> np.ndarray:
+    """y* of the first replicate."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+    return source_of(fit).draw(scheme, rng)[fit.spec.y]
+
+
 @pytest.mark.parametrize("scheme", ["residual", "period", "unit", "wild", "parametric"])
-def test_errors_have_the_variance_of_the_fit(scheme):
-    """Averaged over many draws, ε* after the transform has the variance that was estimated."""
-    sample = transformed_sample(30, 10, "two_way", "lee_yu")
-    residuals = demean(np.random.default_rng(0).standard_normal((10, 30)), "two_way")
+@pytest.mark.parametrize("effects", ["none", "unit", "time", "two_way"])
+def test_errors_have_the_variance_of_the_fit(scheme, effects):
+    """Averaged over many draws, ε* after the transform has the variance that was estimated, and mean zero."""
+    sample = transformed_sample(30, 10, effects, "lee_yu")
+    residuals = demean(np.random.default_rng(0).standard_normal((10, 30)), effects)
+    residuals -= residuals.mean()
     sigma2 = (residuals**2).sum() / sample.observations
     rng = np.random.default_rng(1)
-    drawn = [draw_errors(residuals, scheme, sigma2, sample, "two_way", rng) for _ in range(2000)]
-    left = [(demean(errors, "two_way") ** 2).sum() / sample.observations for errors in drawn]
-    assert np.mean(left) == pytest.approx(sigma2, rel=0.01)
+    drawn = np.array([draw_errors(residuals, scheme, sigma2, sample, effects, rng) for _ in range(2000)])
+    left = [(demean(errors, effects) ** 2).sum() / sample.observations for errors in drawn]
+    # centring by what no effect has centred takes the expected share out, not the exact one
+    assert np.mean(left) == pytest.approx(sigma2, rel=0.01 if effects == "two_way" else 0.05)
+    assert np.abs(drawn.mean(axis=0)).max() < 6 * np.sqrt(sigma2 / 2000)
 
 
 def test_wild_errors_only_change_sign_by_unit():
@@ -152,7 +156,8 @@ def test_the_population_of_sign_flips_is_the_limit_of_their_average():
     centre = bootstrap(fit, 99, "wild", rng=1).centre
     generator = generator_of(fit)
     seeds = np.random.SeedSequence(3).spawn(4000)
-    Y = generator.panels(np.stack([_errors(fit, generator, "wild", seed) for seed in seeds]))
+    source = StaticSource(fit, generator)
+    Y = generator.panels(np.stack([source.errors("wild", np.random.default_rng(seed)) for seed in seeds]))
     found = moments(generator.model, Y)
     onto_y, onto_Wy = found.onto_y.mean(axis=0), found.onto_Wy.mean(axis=0)
     raw = [
@@ -171,10 +176,31 @@ def test_the_population_of_sign_flips_is_the_limit_of_their_average():
     assert np.allclose([*delta[0], rho[0], sigma2[0]], centre, atol=0.02)
 
 
-@pytest.mark.parametrize("scheme", ["residual", "period", "unit", "parametric"])
-def test_other_schemes_are_centred_at_the_estimate(scheme):
-    fit = example()
-    assert np.array_equal(bootstrap(fit, 99, scheme, rng=1).centre, fit.params)
+@pytest.mark.parametrize("effects", ["none", "unit", "time", "two_way"])
+@pytest.mark.parametrize("scheme", ["residual", "period", "unit", "wild", "parametric"])
+def test_replicates_lie_around_their_centre(scheme, effects):
+    """Over several panels without effects the mean of the replicates is near the centre, in standard errors."""
+    apart, W = [], ring(30)
+    for seed in range(6):
+        panel = zb.simulate_durbin(
+            W, 10, {"a": 1.0, "b": -0.5}, rho=0.3, unit_effects=0, time_effects=0, rng=seed
+        )
+        fit = zb.fit_durbin(zb.DurbinSpec("y", ["a", "b"], fixed_effects=effects), panel, W)
+        result = bootstrap(fit, 499, scheme, rng=1)
+        apart.append(((result.draws.mean(axis=0) - result.centre) / fit.bse)[:-1])
+        if scheme in ("residual", "unit", "parametric"):
+            assert np.array_equal(result.centre, fit.params)
+    assert np.sqrt(np.mean(np.square(apart))) < 0.15
+
+
+def test_whole_periods_have_a_population_of_their_own():
+    """Drawing the periods themselves leaves out (GZδ̂)'e, which is not zero at the estimate."""
+    fit = example(n=30, T=10, seed=4)
+    result = bootstrap(fit, 1999, "period", rng=1)
+    shift = result.centre - fit.params
+    noise = result.draws.std(axis=0) / np.sqrt(1999)
+    assert np.abs(shift / noise)[:-1].max() > 4
+    assert np.abs((result.draws.mean(axis=0) - result.centre) / noise)[:-1].max() < 6
 
 
 def test_bias_correction_takes_the_bias_off():
@@ -186,9 +212,9 @@ def test_bias_correction_takes_the_bias_off():
 def test_one_at_a_time_and_all_at_once_are_the_same():
     fit = example(lag_x=["a"])
     together = bootstrap(fit, 99, rng=1)
-    draws, cov, _ = _one_by_one(fit, generator_of(fit), 99, "residual", np.random.SeedSequence(1), {})
-    assert np.allclose(draws, together.draws, atol=1e-9)
-    assert np.allclose(cov, together.covariances, rtol=1e-7, atol=1e-12)
+    alone = one_by_one(source_of(fit), "residual", 99, np.random.SeedSequence(1), {})
+    assert np.allclose(alone.draws, together.draws, atol=1e-9)
+    assert np.allclose(alone.covariances, together.covariances, rtol=1e-7, atol=1e-12)
 
 
 def test_a_robust_covariance_goes_with_every_replicate():
@@ -197,9 +223,7 @@ def test_a_robust_covariance_goes_with_every_replicate():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         robust = zb.fit_durbin(fit.spec, fit.panel, fit.weights, covariance="cluster")
     result = bootstrap(robust, 99, "wild", rng=1)
-    y = generator_of(robust).panels(
-        _errors(robust, generator_of(robust), "wild", np.random.SeedSequence(1).spawn(1)[0])[None]
-    )[0]
+    y = first_draw(robust, "wild", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         again = zb.fit_durbin(fit.spec, fit.panel.with_columns({"y": y}), fit.weights, covariance="cluster")
@@ -219,14 +243,12 @@ def test_effects_have_the_delta_errors_of_every_replicate():
     """The first replicate's error of an effect equals that of its own fit."""
     fit = example(lag_x=["a"])
     result = bootstrap(fit, 99, rng=2)
-    y = generator_of(fit).panels(
-        _errors(fit, generator_of(fit), "residual", np.random.SeedSequence(2).spawn(1)[0])[None]
-    )[0]
+    y = first_draw(fit, "residual", 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         again = zb.fit_durbin(fit.spec, fit.panel.with_columns({"y": y}), fit.weights)
     expected = zb.spatial_effects(again).tidy()["std_error"]
-    assert np.allclose(_effect_errors(fit, result.draws[:1], result.covariances[:1])[0], expected)
+    assert np.allclose(effects_of(fit, "short").errors(result.draws[:1], result.covariances[:1])[0], expected)
 
 
 def test_bca_without_skewness_is_percentile():
@@ -261,13 +283,10 @@ def test_wild_errors_see_serial_correlation():
 )
 def test_periods_left_out_of_the_arrays_are_periods_left_out_of_the_panel(options):
     fit = example(n=12, T=6, **options)
-    assert _together(fit)
+    source = StaticSource(fit, generator_of(fit))
+    assert source.together
     kept = np.arange(6) != 2
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", zb.SpatialZbWarning)
-        assert np.allclose(
-            _left_out_together(fit, generator_of(fit).model, kept), _left_out_fit(fit, kept), atol=1e-8
-        )
+    assert np.allclose(source.without(kept), without_periods(fit, kept), atol=1e-8)
 
 
 @pytest.mark.slow

@@ -3,10 +3,11 @@ r"""Resampled panels from a fitted spatial model: arrays only.
 A sample is drawn from the transformed model, y* = (I − ρ̂W)⁻¹[Z̃δ̂ + (I − λ̂W)⁻¹ε*], where Z̃ are the regressors after
 the fixed-effects transform: the estimators do not depend on the effects, so none need be invented.
 
-What is estimated from such samples in the limit is θ̂ itself where the score at θ̂ has mean zero over draws:
-E*[ε*'Gε*] = σ̂² T* tr(G). Draws of single residuals, of whole periods and of whole units have it; sign flips by unit
-have it only if all units have one variance, since E*[ε*'Gε*] = Σ_i g_ii Σ_t e_it². Their population value
-(:func:`population_value`) is what their replicates are to be compared with.
+What is estimated from such samples in the limit is θ̂ itself where the score at θ̂ has mean zero over draws, for which
+E*[ε*] = 0 and E*[ε*'Gε*] = σ̂² T* tr(G). Draws of single residuals and of whole units have it. Sign flips by unit have it
+only if all units have one variance, since E*[ε*'Gε*] = Σ_i g_ii Σ_t e_it²; draws of whole periods keep Σ_t e_t'Ge_t, which
+the first-order condition puts to σ̂² T* tr(G) − (GZδ̂)'e. Their population value (:func:`population_value`) is what their
+replicates are to be compared with.
 
 References: Davison & Hinkley (1997), Bootstrap Methods and their Application, ch. 5-6; Efron & Tibshirani
 (1993), An Introduction to the Bootstrap, ch. 14 (BCa).
@@ -28,7 +29,16 @@ from spatial_zb.core.spatial_ml import cross_products, maximise
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.core.within import FixedEffects, TransformedSample, demean
 
-__all__ = ["Generator", "Scheme", "bca_limits", "draw_errors", "population_value", "studentised_limits"]
+__all__ = [
+    "Generator",
+    "Scheme",
+    "bca_limits",
+    "draw_errors",
+    "error_pool",
+    "independent_parts",
+    "population_value",
+    "studentised_limits",
+]
 
 Array = NDArray[np.float64]
 Scheme = Literal["residual", "period", "unit", "wild", "parametric"]
@@ -52,7 +62,7 @@ def draw_errors(
     if scheme == "parametric":
         noise = rng.standard_normal(residuals.shape)
         return noise * np.sqrt(sigma) if residuals.ndim == 2 else noise @ np.linalg.cholesky(sigma).T
-    pool = (residuals - residuals.mean(axis=(0, 1))) * _inflation(scheme, sample, effects)
+    pool = error_pool(residuals, scheme, sample, effects)
     if scheme == "residual":
         return pool.reshape(T * n, -1)[rng.integers(T * n, size=T * n)].reshape(pool.shape)
     if scheme == "period":
@@ -62,16 +72,41 @@ def draw_errors(
     return pool * rng.choice([-1.0, 1.0], n).reshape(1, n, *[1] * (pool.ndim - 2))
 
 
-def _inflation(scheme: Scheme, sample: TransformedSample, effects: FixedEffects) -> float:
-    """Factor of the residuals with which transformed errors have the variance that was estimated.
+def error_pool(residuals: Array, scheme: Scheme, sample: TransformedSample, effects: FixedEffects) -> Array:
+    """Residuals (T, n, …) from which errors are drawn: centred over what is drawn, with the variance that was estimated.
 
     Residuals have lost degrees of freedom to the effects, and the errors drawn from them lose some again: single
-    residuals those of both effects, whole periods only those of unit effects, whole units of time effects.
+    residuals those of both effects, whole periods only those of unit effects, whole units of time effects. Whole periods
+    are centred by unit and whole units by period, which takes as much where no effect has done so.
     """
     T, n = sample.n_periods, sample.n_units
-    periods, units = T - (effects in ("unit", "two_way")), n - (effects in ("time", "two_way"))
-    left = {"residual": 1.0, "period": units / n, "unit": periods / T, "wild": periods / T}[scheme]
-    return float(np.sqrt(T * n / sample.observations * left))
+    unit, time = effects in ("unit", "two_way"), effects in ("time", "two_way")
+    periods, units = T - unit, n - time
+    left = {
+        "residual": 1.0,
+        "period": units / n * (1.0 if unit else T / max(T - 1, 1)),
+        "unit": periods / T * (1.0 if time else n / (n - 1)),
+        "wild": periods / T,
+    }[scheme]
+    over = {"period": 0, "unit": 1}.get(scheme, (0, 1))
+    centred = residuals - residuals.mean(axis=over, keepdims=True)
+    return centred * np.sqrt(T * n / sample.observations * left)
+
+
+def independent_parts(pool: Array, scheme: Scheme, effects: FixedEffects) -> Array | None:
+    """Parts (K, T, n, …) of errors whose squares add up to those expected; None where θ̂ needs none.
+
+    Sign flips by unit: what each unit adds. Whole periods: all of the pool at once, since a period keeps its products and
+    no two periods have any; unit effects take one of T periods out of a sample of them, and nothing out of the pool.
+    """
+    T, n = pool.shape[:2]
+    if scheme == "wild":
+        parts = np.zeros((n, *pool.shape))
+        parts[np.arange(n), :, np.arange(n)] = np.moveaxis(pool, 1, 0)
+        return parts
+    if scheme == "period":
+        return pool[None] * np.sqrt((T - 1) / T if effects in ("unit", "two_way") else 1.0)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +128,21 @@ class Generator:
         return outer((mean + noise).reshape(R * T, n).T).T.reshape(R, T, n)
 
 
-def population_value(generator: Generator, pool: Array) -> Array:
-    """(δ, [ρ], [λ], σ²) that maximise the expected likelihood over sign flips by unit of errors ``pool`` (T, n).
+def population_value(generator: Generator, parts: Array) -> Array:
+    """(δ, [ρ], [λ], σ²) that maximise the expected likelihood over errors made of independent ``parts`` (K, T, n).
 
-    A sample is the mean plus w_i times what the errors of unit i add, w_i = ±1 independent, so that expected squares
-    are the square of the mean plus those of the n parts: one long sample, whose parts have no regressors.
+    Expected squares of a sample are the square of its mean plus those of what the parts add: one long sample, whose parts
+    have no regressors.
     """
-    model, (T, n) = generator.model, pool.shape
+    model, (K, T, n) = generator.model, parts.shape
     centre = generator.panels(np.zeros((1, T, n)))
-    alone = np.zeros((n, T, n))
-    alone[np.arange(n), :, np.arange(n)] = pool.T
-    Y = np.concatenate([centre, generator.panels(alone) - centre])
+    Y = np.concatenate([centre, generator.panels(parts) - centre])
 
     def transformed(values: Array) -> Array:
         return np.concatenate([demean(one, model.effects) for one in values]).ravel()
 
     def padded(columns: Array) -> Array:
-        return np.vstack([columns.reshape(T * n, -1), np.zeros((n * T * n, columns.shape[2]))])
+        return np.vstack([columns.reshape(T * n, -1), np.zeros((K * T * n, columns.shape[2]))])
 
     Wy = np.array([spatial_lag(model.matrix, one) for one in Y])
     lagged = None

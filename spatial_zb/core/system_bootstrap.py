@@ -18,7 +18,7 @@ from spatial_zb.core.system_impacts import system_solver
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.core.within import FixedEffects
 
-__all__ = ["SystemGenerator", "sign_flip_population"]
+__all__ = ["SystemGenerator", "system_population"]
 
 Array = NDArray[np.float64]
 
@@ -80,21 +80,13 @@ class SystemGenerator:
         return replace(arrays, y=y, Z=tuple(Z), Wy=Wy, WZ=tuple(WZ))
 
 
-def sign_flip_population(generator: SystemGenerator, pool: Array) -> SystemArrays:
-    """One long sample whose moments are those expected over sign flips by unit of errors ``pool`` (T, n, m).
+def system_population(generator: SystemGenerator, parts: Array) -> SystemArrays:
+    """One long sample whose moments are those expected over errors made of independent ``parts`` (K, T, n, m).
 
-    A flipped sample is the mean plus w_i times what the errors of unit i add: expected squares are those of the mean
-    and of the n parts, which have no regressors and no instruments.
+    Expected squares are those of the mean and of what the parts add, which have no regressors and no instruments.
     """
-    n = pool.shape[1]
-    centre = generator.sample(np.zeros_like(pool))
-    rows = [centre]
     alone = replace(generator, arrays=_without_regressors(generator.arrays))
-    for i in range(n):
-        errors = np.zeros_like(pool)
-        errors[:, i] = pool[:, i]
-        rows.append(alone.sample(errors))
-    return _stacked(rows)
+    return _stacked([generator.sample(np.zeros_like(parts[0])), *(alone.sample(part) for part in parts)])
 
 
 def _without_regressors(arrays: SystemArrays) -> SystemArrays:

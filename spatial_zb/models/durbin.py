@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -104,13 +105,17 @@ def fit_durbin(
     elif spec.fixed_effects == "random":
         fit = fit_random(spec, panel, weights, covariance)
     elif spec.regimes:
-        return fit_regimes(spec, panel, weights, covariance, bandwidth)
+        fit = fit_regimes(spec, panel, weights, covariance, bandwidth)
     elif spec.dynamic:
         fit = fit_dynamic(spec, panel, weights, estimator, covariance, bandwidth)
     else:
         fit = fit_ml(spec, panel, weights, estimator, covariance, bandwidth)
-    _mention_weak_spatial_terms(fit)
-    return fit
+    if not spec.regimes:
+        _mention_weak_spatial_terms(fit)
+    asked = (
+        {"powers": powers} if estimator == "gmm" else {} if bandwidth is None else {"bandwidth": bandwidth}
+    )
+    return replace(fit, convergence={**fit.convergence, "asked": asked})
 
 
 def _check_options(spec: DurbinSpec, estimator: str, covariance: str) -> None:

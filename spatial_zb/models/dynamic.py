@@ -39,7 +39,7 @@ from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["carried", "fit_dynamic", "stability_test"]
+__all__ = ["carried", "dynamic_estimate", "fit_dynamic", "fit_dynamic_design", "stability_test"]
 
 Array = NDArray[np.float64]
 
@@ -68,12 +68,17 @@ def fit_dynamic(
         With ``yang``: the corrected score has no root.
     """
     design = build_design(spec, panel, weights)
+    return fit_dynamic_design(design, estimated_periods(spec, panel), estimator, covariance, bandwidth)
+
+
+def fit_dynamic_design(
+    design: Design, panel: Panel, estimator: str, covariance: str, bandwidth: int | None = None
+) -> Fit:
+    """:func:`fit_dynamic` from arrays; ``panel`` has the periods that are explained."""
+    spec, weights = design.spec, design.weights
     T, n = design.y.shape
     sample = transformed_sample(n, T, spec.transform, "lee_yu")
-    products, logdet = cross_products_of(design), weights.logdet if spec.spatial_terms else None
-    found = maximise(products, logdet, sample, spec.lag_y, spec.lag_error)
-    model = Recursion(weights.matrix, weights.logdet, T, sample.centred)
-    best, jacobian = _corrected(design, found, products, sample, model, estimator)
+    best, found, jacobian = dynamic_estimate(design, sample, estimator)
     solve = filter_solver(weights.matrix, best.rho) if spec.lag_y and best.rho else None
     traces = traces_at(spec, weights, best, sample, solve)
     parts = residual_arrays(design, best, solve)
@@ -84,11 +89,26 @@ def fit_dynamic(
         cov = jacobian @ cov @ jacobian.T
     say_what_matters(spec, weights, estimator, covariance, best, n, T, positive)
     best = replace(best, log_likelihood=found.log_likelihood)  # of the maximum: what AIC and LR compare
-    kept, converged = estimated_periods(spec, panel), positive and not best.at_bound
-    fit = assembled(spec, kept, design, estimator, covariance, best, sample, parts, cov, converged, traces)
+    converged = positive and not best.at_bound
+    fit = assembled(spec, panel, design, estimator, covariance, best, sample, parts, cov, converged, traces)
     fit = _with_dynamics(fit, found, jacobian is not None)
     _mention_persistence(fit)
     return fit
+
+
+def dynamic_estimate(
+    design: Design, sample: TransformedSample, estimator: str
+) -> tuple[Maximum, Maximum, Array | None]:
+    """The estimate, the maximum before the correction, and the derivative of the one in the other (None: the same).
+
+    The design may be of more periods than ``sample`` counts: one long sample with the squares that are expected.
+    """
+    spec, weights = design.spec, design.weights
+    products, logdet = cross_products_of(design), weights.logdet if spec.spatial_terms else None
+    found = maximise(products, logdet, sample, spec.lag_y, spec.lag_error)
+    model = Recursion(weights.matrix, weights.logdet, sample.n_periods, sample.centred)
+    best, jacobian = _corrected(design, found, products, sample, model, estimator)
+    return best, found, jacobian
 
 
 def carried(spec: DurbinSpec, values: Array) -> tuple[float, float]:

@@ -32,10 +32,10 @@ class Fit(Estimates):
         (T, n) ε̂ after the fixed-effects transform; with random effects, after the best linear prediction of
         the unit effects.
     convergence
-        ``converged``, ``at_bound``, ``gradient``, ``modes`` (local maxima of the likelihood) and, for large
-        W, ``probe_error``; with lags in time ``uncorrected`` estimates, ``corrected`` and the largest eigenvalue of the
-        process (``radius``, and off period means); with ``regimes`` their two values; with ``gmm`` the instruments
-        used and dropped, first-stage strength and the test of over-identification.
+        ``converged``, ``at_bound``, ``gradient``, ``modes`` (local maxima of the likelihood), ``asked`` (the ``powers`` or
+        ``bandwidth`` of the call) and, for large W, ``probe_error``; with lags in time ``uncorrected`` estimates,
+        ``corrected`` and the largest eigenvalue of the process (``radius``, and off period means); with ``regimes`` their
+        two values; with ``gmm`` the instruments used and dropped, first-stage strength and the test of over-identification.
     """
 
     spec: DurbinSpec

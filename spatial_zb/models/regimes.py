@@ -18,8 +18,8 @@ from spatial_zb.core.regime_ml import (
     regime_moments,
     unit_scores_meat,
 )
-from spatial_zb.core.sparse_logdet import largest_sums
 from spatial_zb.core.traces import DENSE_UNITS
+from spatial_zb.core.weight_spectrum import largest_sums
 from spatial_zb.core.within import TransformedSample, demean, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import DataError, SpecificationError, listed
@@ -32,7 +32,7 @@ from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["fit_regimes", "regime_labels", "regime_split", "regime_tests", "regimes_of"]
+__all__ = ["fit_regimes", "regime_contrast", "regime_labels", "regime_split", "regime_tests", "regimes_of"]
 
 Array = NDArray[np.float64]
 
@@ -292,12 +292,7 @@ def regime_tests(fit: Fit) -> pd.DataFrame:
     SpecificationError
         A fit without regimes.
     """
-    if not fit.spec.regimes:
-        raise SpecificationError(f"{fit!r} has one regime: name a column in DurbinSpec(regimes=...).")
-    first, second = regime_labels(fit.spec, fit.convergence["regimes"])
-    names = [name.removesuffix(first) for name in fit.params.index if name.endswith(first)]
-    rows = {name: {f"{name}{second}": 1.0, f"{name}{first}": -1.0} for name in names}
-    contrast = pd.DataFrame(rows).T.reindex(columns=fit.params.index).fillna(0.0).to_numpy()
+    names, contrast = regime_contrast(fit)
     difference = contrast @ fit.params.to_numpy()
     cov = contrast @ fit.cov.to_numpy() @ contrast.T
     std_error = np.sqrt(np.diag(cov))
@@ -314,3 +309,19 @@ def regime_tests(fit: Fit) -> pd.DataFrame:
             "p_value": stats.chi2.sf(statistic, df),
         }
     )
+
+
+def regime_contrast(fit: Fit) -> tuple[list[str], Array]:
+    """Names of the coefficients that have two regimes, and the (q, p) matrix of second less first.
+
+    Raises
+    ------
+    SpecificationError
+        A fit without regimes.
+    """
+    if not fit.spec.regimes:
+        raise SpecificationError(f"{fit!r} has one regime: name a column in DurbinSpec(regimes=...).")
+    first, second = regime_labels(fit.spec, fit.convergence["regimes"])
+    names = [name.removesuffix(first) for name in fit.params.index if name.endswith(first)]
+    rows = {name: {f"{name}{second}": 1.0, f"{name}{first}": -1.0} for name in names}
+    return names, pd.DataFrame(rows).T.reindex(columns=fit.params.index).fillna(0.0).to_numpy()

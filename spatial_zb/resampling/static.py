@@ -1,0 +1,160 @@
+"""Maximum likelihood with fixed effects: most replicates are estimated all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatial_zb.core.bootstrap import (
+    Generator,
+    Scheme,
+    draw_errors,
+    error_pool,
+    independent_parts,
+    population_value,
+)
+from spatial_zb.core.replicates import Replicates, SampleModel, estimate_all, fast
+from spatial_zb.core.spatial_ml import column_basis
+from spatial_zb.core.within import demean, transformed_sample
+from spatial_zb.errors import SpecificationError
+from spatial_zb.models.design import RANK_TOLERANCE
+from spatial_zb.models.fit import Fit
+from spatial_zb.resampling.record import Replicated
+from spatial_zb.resampling.sources import again, without_periods
+
+__all__ = ["LARGEST_POPULATION", "StaticSource", "check_single", "draw_sample", "generator_of"]
+
+Array = NDArray[np.float64]
+#: Numbers of simulated panels held at once.
+CHUNK = 4_000_000
+#: Rows of the long sample that stands for the population of a scheme, at most.
+LARGEST_POPULATION = 5_000_000
+
+
+def check_single(fit: Fit) -> None:
+    """Refuse fits that are not static maximum likelihood with fixed effects."""
+    ask = "This asks for maximum likelihood with fixed effects (lee_yu or direct)"
+    if fit.estimator not in ("lee_yu", "direct"):
+        raise SpecificationError(f"{ask}; {fit!r} is by {fit.estimator!r}. Read zb.bootstrap(fit).")
+    for option, what in (("time_lag", "a time lag"), ("lag_time_lag", "a time lag"), ("regimes", "regimes")):
+        if getattr(fit.spec, option, None):
+            raise SpecificationError(f"{ask}; {fit!r} has {what}. Read zb.bootstrap(fit).")
+
+
+def generator_of(fit: Fit) -> Generator:
+    """The fitted model as a source of samples."""
+    spec, design = fit.spec, fit.design
+    T, n = design.y.shape
+    model = SampleModel(
+        matrix=fit.weights.matrix,
+        logdet=fit.weights.logdet if spec.spatial_terms else None,
+        sample=transformed_sample(n, T, spec.fixed_effects, fit.estimator),
+        effects=spec.fixed_effects,
+        Z=design.Z,
+        WZ=design.WZ,
+        basis=design.basis,
+        lag_y=bool(spec.lag_y),
+        lag_error=bool(spec.lag_error),
+    )
+    values, k = fit.params.to_numpy(), len(spec.terms)
+    spatial = dict(zip(spec.spatial_terms, values[k:], strict=False))
+    return Generator(model, values[:k], float(spatial.get("rho", 0.0)), float(spatial.get("lam", 0.0)))
+
+
+def draw_sample(fit: Fit, rng: np.random.Generator) -> Array:
+    """One y* (T, n) from a fit, its residuals drawn one by one."""
+    return StaticSource(fit, generator_of(fit)).draw("residual", rng)[fit.spec.y]
+
+
+@dataclass(frozen=True, slots=True)
+class StaticSource:
+    """y* = (I − ρ̂W)⁻¹[Z̃δ̂ + (I − λ̂W)⁻¹ε*]."""
+
+    fit: Fit
+    generator: Generator
+    refused: Mapping[Scheme, str] = field(default_factory=dict)
+
+    def errors(self, scheme: Scheme, rng: np.random.Generator) -> Array:
+        """ε* (T, n)."""
+        fit, model = self.fit, self.generator.model
+        return draw_errors(fit.residuals, scheme, np.float64(fit.sigma2), model.sample, model.effects, rng)
+
+    def draw(self, scheme: Scheme, rng: np.random.Generator) -> dict[str, Array]:
+        """y*, by its name."""
+        return {self.fit.spec.y: self.generator.panels(self.errors(scheme, rng)[None])[0]}
+
+    def estimate(self, drawn: Any) -> Fit:
+        """As the fit."""
+        return again(self.fit, drawn)
+
+    def centre(self, scheme: Scheme) -> Array | None:
+        """θ̂; where a scheme keeps what moves the estimate, the value in its population."""
+        fit, model = self.fit, self.generator.model
+        if scheme not in ("wild", "period"):
+            return fit.params.to_numpy()
+        if scheme == "wild" and fit.residuals.size * model.sample.n_units > LARGEST_POPULATION:
+            return None
+        pool = error_pool(fit.residuals, scheme, model.sample, model.effects)
+        value = population_value(self.generator, independent_parts(pool, scheme, model.effects))
+        if fit.df_resid:
+            value[-1] *= model.sample.observations / fit.df_resid
+        return value
+
+    def without(self, kept: NDArray[np.bool_]) -> Array:
+        """From the arrays of the fit where its samples share a likelihood."""
+        return self._cut(kept) if self.together else without_periods(self.fit, kept)
+
+    @property
+    def together(self) -> bool:
+        """Whether all replicates can be estimated at once."""
+        spec, weights = self.fit.spec, self.fit.weights
+        logdet = weights.logdet if spec.spatial_terms else None
+        return self.fit.covariance == "information" and fast(
+            weights.matrix, logdet, bool(spec.lag_y), bool(spec.lag_error)
+        )
+
+    def all_at_once(
+        self, scheme: Scheme, replicates: int, root: np.random.SeedSequence, progress: Any
+    ) -> Replicated:
+        """Many replicates at a time."""
+        seeds = root.spawn(replicates)
+        size = max(1, CHUNK // self.fit.residuals.size)
+        parts = []
+        for first in range(0, replicates, size):
+            rngs = [np.random.default_rng(seed) for seed in seeds[first : first + size]]
+            errors = np.stack([self.errors(scheme, rng) for rng in rngs])
+            found = estimate_all(self.generator.model, self.generator.panels(errors))
+            parts.append((*self._in_order(found), found.at_bound))
+            if progress:
+                progress(min(first + size, replicates), replicates, 0.0)
+        return Replicated(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def _in_order(self, found: Replicates) -> tuple[Array, Array]:
+        """Parameters in the order of the fit; σ² of least squares with its degrees of freedom, as in the fit."""
+        fit, model = self.fit, self.generator.model
+        spatial = [v for v, on in ((found.rho, model.lag_y), (found.lam, model.lag_error)) if on]
+        scale = model.sample.observations / fit.df_resid if fit.df_resid else 1.0
+        cov = found.cov * scale
+        cov[:, -1, -1] *= scale**2
+        return np.column_stack([found.delta, *spatial, found.sigma2 * scale]), cov
+
+    def _cut(self, kept: NDArray[np.bool_]) -> Array:
+        """What is transformed may be cut and transformed again."""
+        fit, model = self.fit, self.generator.model
+        Z = demean(model.Z[kept], model.effects)
+        WZ = None if model.WZ is None else demean(model.WZ[kept], model.effects)
+        sample = transformed_sample(model.sample.n_units, len(Z), model.effects, fit.estimator)
+        basis = column_basis(Z.reshape(-1, Z.shape[2]))
+        if not (basis.scale > 0).all() or np.abs(basis.R.diagonal()).min(initial=1.0) <= RANK_TOLERANCE:
+            raise SpecificationError("A regressor has no variation of its own outside one period.")
+        smaller = replace(model, sample=sample, Z=Z, WZ=WZ, basis=basis)
+        found = estimate_all(smaller, fit.panel.array(fit.spec.y)[kept][None], covariance=False)
+        spatial = [v[0] for v, on in ((found.rho, model.lag_y), (found.lam, model.lag_error)) if on]
+        degrees = sample.observations - found.delta.shape[1] if fit.df_resid else sample.observations
+        if fit.estimator == "direct" and fit.df_resid:
+            degrees -= sample.absorbed
+        return np.array([*found.delta[0], *spatial, found.sigma2[0] * sample.observations / degrees])
