@@ -104,7 +104,10 @@ def _check_request(
         raise DataError(f"The table has no column {listed(map(repr, absent))}.")
     text = [name for name in used if not pd.api.types.is_numeric_dtype(frame[name])]
     if text:
-        raise DataError(f"These columns hold text where numbers belong: {listed(text)}.")
+        raise DataError(
+            f"These columns hold text where numbers belong: {listed(text)}. Leave unknown cells blank and turn the rest "
+            "into numbers (pandas.to_numeric)."
+        )
     _check_complete(frame, unit, period)
 
 
@@ -121,7 +124,10 @@ def _check_complete(frame: pd.DataFrame, unit: str, period: str) -> None:
     grid = pd.MultiIndex.from_product([frame[unit].unique(), np.sort(frame[period].unique())])
     holes = [f"{u} in {p}" for u, p in grid.difference(keys)]
     if holes:
-        raise DataError(f"The table has no row for {listed(holes)}.")
+        raise DataError(
+            f"The table has no row for {listed(holes)}. Add it, with blank cells and a rule for them where figures are "
+            "unknown, or leave the unit or the period out."
+        )
 
 
 def _refuse_blank(frame: pd.DataFrame, columns: Sequence[str], unit: str, period: str) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Literal
@@ -16,11 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.data.codes import padded, region_names, suggested, warn_padded
+from spatial_zb.data.cells import numbers_of, period_numbers, unit_ids
+from spatial_zb.data.codes import region_names, suggested
 from spatial_zb.errors import AlignmentError, DataError, SpatialZbWarning, listed, listed_zh
 from spatial_zb.text import Text
 
-__all__ = ["Panel", "build_panel", "period_numbers", "require_consecutive", "unit_ids"]
+__all__ = ["Panel", "build_panel", "likely_meant", "require_consecutive"]
 
 #: Names that tables and formulas keep for parameters.
 RESERVED = frozenset({"rho", "lam", "tau", "eta", "sigma2", "(Intercept)"})
@@ -266,117 +265,7 @@ def _numeric(
         raise DataError(
             f"Variables may not be called {listed(taken)}: these names stand for parameters. Rename them."
         )
-    return pd.DataFrame({c: _as_float(frame, c, unit, period, thousands) for c in chosen})
-
-
-def _as_float(
-    frame: pd.DataFrame, column: str, unit: str, period: str, thousands: str | None
-) -> NDArray[np.float64]:
-    raw = frame[column]
-    plain = raw
-    if thousands is not None and (raw.dtype == object or isinstance(raw.dtype, pd.StringDtype)):
-        plain = raw.map(lambda cell: _without_marks(cell, thousands) if isinstance(cell, str) else cell)
-    number = pd.to_numeric(plain, errors="coerce").astype(float)
-    lost = number.isna() & raw.notna()
-    if lost.any():
-        raise DataError(
-            f"Column {column!r} holds text where numbers are needed: {_cells(frame, lost, unit, period, raw)}. "
-            "Leave unknown cells blank, write 12% as 12, and pass thousands=',' for 1,234."
-        )
-    if raw.dtype == object or isinstance(raw.dtype, pd.StringDtype):
-        _warn(
-            f"Column {column!r} stores its numbers as text; read as numbers.",
-            f"{column!r}列的数字存为文本，已按数字读取。",
-        )
-    infinite = np.isinf(number)
-    if infinite.any():
-        raise DataError(f"Column {column!r} is infinite at {_cells(frame, infinite, unit, period, raw)}.")
-    return number.to_numpy()
-
-
-def _cells(frame: pd.DataFrame, where: pd.Series, unit: str, period: str, raw: pd.Series) -> str:
-    found = frame.loc[where, [unit, period]].assign(value=raw[where])
-    return listed((f"{u} {p} ({v!r})" for u, p, v in found.itertuples(index=False)), 5)
-
-
-def _without_marks(cell: str, mark: str) -> str:
-    """1,234,567 without its marks; left alone where they do not part groups of three digits."""
-    groups = rf"\s*[-+]?\d{{1,3}}(?:{re.escape(mark)}\d{{3}})+(?:\.\d*)?\s*"
-    return cell.replace(mark, "") if re.fullmatch(groups, cell) else cell
-
-
-def unit_ids(column: pd.Series, wanted: Sequence[str] | pd.Index | None = None) -> pd.Series:
-    """Ids as clean text; lost leading zeros are put back where exactly one of ``wanted`` fits. Both are said.
-
-    Raises
-    ------
-    DataError
-        A blank id, or one that is not a whole number in a column of decimals.
-    """
-    if column.isna().any():
-        raise DataError(f"Column {column.name!r} has {int(column.isna().sum())} row(s) without a unit id.")
-    if pd.api.types.is_float_dtype(column):
-        if (column % 1 != 0).any():
-            raise DataError(
-                f"Unit ids in column {column.name!r} are not whole numbers; read the column as text."
-            )
-        _warn(
-            f"Unit ids in column {column.name!r} are stored as decimals; read as whole numbers.",
-            f"{column.name!r}列的地区编码存为小数，已按整数读取。",
-        )
-        column = column.astype("int64")
-    text = column.astype(str)
-    clean = text.str.normalize("NFKC").str.replace("\ufeff", "").str.strip()
-    if (clean != text).any():
-        _warn(
-            f"Blanks or full-width characters were removed from unit ids in column {column.name!r}.",
-            f"{column.name!r}列的地区编码含空格或全角字符，已清除。",
-        )
-    changed = {} if wanted is None else padded(list(clean.unique()), [str(unit) for unit in wanted])
-    if changed:
-        warn_padded(changed, column.name)
-        clean = clean.replace(changed)
-    return clean.reset_index(drop=True)
-
-
-def period_numbers(column: pd.Series) -> pd.Series:
-    """Periods as whole numbers; "2019年" and full-width digits are read, with a warning.
-
-    Raises
-    ------
-    DataError
-        Dates, fractions, two-digit years such as "07", or anything else that is not a whole number.
-    """
-    column = column.reset_index(drop=True)
-    text = np.array([isinstance(cell, str) for cell in column], dtype=bool)
-    words = column[text].astype(str).str.normalize("NFKC").str.replace("\ufeff", "").str.strip()
-    short = words.str.fullmatch(r"['’]?0\d年?|['’]\d\d年?")
-    years = words.str.replace(r"^(\d+)年度?$", r"\1", regex=True)
-    plain = column.astype(object).where(~text, years.reindex(column.index))
-    number = pd.Series([_whole(cell) for cell in plain], index=column.index, dtype=float)
-    number[words.index[short]] = np.nan
-    wrong = number.isna() | (number % 1 != 0)
-    if wrong.any():
-        shown = listed(map(repr, column[wrong].unique()), 3)
-        raise DataError(
-            f"Periods must be whole numbers such as 2019; column {column.name!r} has {shown}. "
-            "Of a date, keep the year (frame[column].dt.year); write a year with four digits."
-        )
-    if (years != column[text]).any():
-        _warn(
-            f"Periods in column {column.name!r} such as {column[text].iloc[0]!r} were read as years.",
-            f"{column.name!r}列的时期（如{column[text].iloc[0]!r}）已按年份读取。",
-        )
-    return number.astype("int64")
-
-
-def _whole(cell: Any) -> float:
-    if pd.isna(cell) or isinstance(cell, bool | date | np.datetime64):
-        return np.nan
-    try:
-        return float(cell)
-    except (TypeError, ValueError):
-        return np.nan
+    return pd.DataFrame({c: numbers_of(frame, c, unit, period, thousands) for c in chosen})
 
 
 #: A value this many times the others was probably entered in another unit of measurement.
@@ -449,13 +338,17 @@ def _wanted_units(
         raise AlignmentError(
             f"The table and the list of units (weights or polygons) differ: {len(missing)} unit(s) have no rows in "
             f"the table ({listed(missing) or 'none'}), {len(extra)} unit(s) of the table are not in the list "
-            f"({listed(extra) or 'none'}).{_meant(extra, wanted, names)} Add or drop them, or pass how='inner' to "
+            f"({listed(extra) or 'none'}).{likely_meant(extra, wanted, names)} Add or drop them, or pass how='inner' to "
             "keep the common ones."
         )
     return wanted
 
 
-def _meant(extra: pd.Index, wanted: pd.Index, names: Mapping[str, str]) -> str:
+def likely_meant(extra: pd.Index, wanted: Sequence[str], names: Mapping[str, str]) -> str:
+    """A sentence that says which of the ``wanted`` codes unknown ids may stand for; empty where none is near.
+
+    ``names`` gives the code of every known name.
+    """
     near = {unit: suggested(unit, list(wanted), names) for unit in extra[:20]}
     pairs = listed((f"{unit} may be {code}" for unit, code in near.items() if code), 5)
     return f" {pairs}." if pairs else ""

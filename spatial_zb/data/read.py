@@ -69,6 +69,7 @@ def read_table(path: str | Path, text: Sequence[str] = (), *, sheet: str | None 
     if absent:
         raise DataError(
             f"{path.name} has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}."
+            + _other_sheets(frame)
         )
     return frame.assign(**{column: _as_text(frame[column], path.name) for column in text})
 
@@ -144,7 +145,15 @@ def _xlsx(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> 
     headings = ["" if pd.isna(cell) else str(cell).strip() for cell in rows.iloc[0]]
     _check_headings(headings, name)
     body = rows.iloc[1:].dropna(how="all").set_axis(headings, axis=1).reset_index(drop=True)
-    return body.assign(**{c: body[c].infer_objects() for c in body if c not in text})
+    body = body.assign(**{c: body[c].infer_objects() for c in body if c not in text})
+    body.attrs["sheets"] = book.sheet_names if sheet is None else []
+    return body
+
+
+def _other_sheets(frame: pd.DataFrame) -> str:
+    """That only the first sheet of a workbook was read, where it has more."""
+    first, *others = frame.attrs.get("sheets") or [""]
+    return f" Of its sheets {first!r} was read, not {listed(others)}: put the table first." if others else ""
 
 
 def _dta(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> pd.DataFrame:
@@ -202,7 +211,10 @@ def _check_headings(headings: Sequence[str], name: str) -> None:
         raise DataError(f"{name} has {len(index):,} columns, more than {MAX_COLUMNS:,}. Is it a long table?")
     blank = [str(number) for number, heading in enumerate(index, start=1) if not heading.strip()]
     if blank:
-        raise DataError(f"{name} has no heading over column {listed(blank)}. Name the column or delete it.")
+        raise DataError(
+            f"{name} has no heading over column {listed(blank)}. Its first row must name every column: delete title rows "
+            "above it, unmerge cells, and name or delete the columns without a name."
+        )
     if index.has_duplicates:
         twice = index[index.duplicated()].unique()
         raise DataError(f"{name} has columns named twice: {listed(twice)}. Rename one of each.")

@@ -21,7 +21,7 @@ from spatial_zb.models.regimes import regime_labels, regime_tests
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.pipeline.job import Job, sample_notes
 from spatial_zb.pipeline.made import Estimated
-from spatial_zb.pipeline.notes import warn_undone
+from spatial_zb.pipeline.notes import saying_where, warn_undone
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.regime_effects import regime_spillovers
 from spatial_zb.simplification import can_be_simplified, simplification_tests
@@ -47,14 +47,16 @@ def diagnose_models(job: Job) -> list[Text]:
             continue
         W = study.weights_of(model)[0]
         spec = _static(model, model.fixed_effects[-1])
-        chain = diagnose(
-            spec,
-            prepared.sample(study.main_sample),
-            prepared.weights(W, study.main_sample),
-            bootstrap=study.general.bootstrap,
-            rng=job.seed("tests", model.name),
-            progress=lambda done, total, left: job.tick(f"{done}/{total}, {left:.0f} s"),
-        )
+        weights = prepared.weights(W, study.main_sample)
+        with saying_where(study.place(f"models.{model.name}")):
+            chain = diagnose(
+                spec,
+                prepared.sample(study.main_sample),
+                weights,
+                bootstrap=study.general.bootstrap,
+                rng=job.seed("tests", model.name),
+                progress=lambda done, total, left: job.tick(f"{done}/{total}, {left:.0f} s"),
+            )
         label = prepared.labels | weights_words(study)
         notes = [
             Text(f"Dependent variable: {label[model.y].en}.", f"被解释变量：{label[model.y].zh}。"),
@@ -130,7 +132,10 @@ def _fit_all(job: Job, model: Model) -> list[_Column]:
             for effects in model.fixed_effects:
                 spec = spec_of(model, effects)
                 weights = prepared.weights(W, sample)
-                fit = fit_durbin(spec, prepared.sample(sample), weights, model.estimator, model.covariance)
+                with saying_where(study.place(f"models.{model.name}")):
+                    fit = fit_durbin(
+                        spec, prepared.sample(sample), weights, model.estimator, model.covariance
+                    )
                 seed = job.seed("effects", model.name, sample, W, effects)
                 heading = _heading(study, model, sample, W, effects)
                 delta, simulated = spatial_effects(fit), _simulated(fit, study.general.draws, seed)

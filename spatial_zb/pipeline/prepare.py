@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from spatial_zb.data.cells import numbers_of, period_numbers, unit_ids
 from spatial_zb.data.expressions import compile_expression, derive
 from spatial_zb.data.missing import fill_missing
-from spatial_zb.data.panel import Panel, build_panel, period_numbers, unit_ids
+from spatial_zb.data.panel import Panel, build_panel, likely_meant
 from spatial_zb.data.read import read_table
 from spatial_zb.data.regions import read_regions, select_regions
 from spatial_zb.errors import (
@@ -24,6 +25,7 @@ from spatial_zb.errors import (
     listed,
 )
 from spatial_zb.pipeline.indices import with_indices
+from spatial_zb.pipeline.notes import saying_where
 from spatial_zb.pipeline.weights import build_weights
 from spatial_zb.pipeline.words import source_note
 from spatial_zb.study import EconomicDistance, Gravity, Study
@@ -68,7 +70,8 @@ class Prepared:
         """Weights of one sample, built from its own polygons, once."""
         key = name, sample
         if key not in self._weights:
-            self._weights[key] = build_weights(self.study, name, self.polygons(sample), self.bases)
+            with saying_where(self.study.place(f"weights.{name}")):
+                self._weights[key] = build_weights(self.study, name, self.polygons(sample), self.bases)
         return self._weights[key]
 
     @cached_property
@@ -99,16 +102,33 @@ def prepare(study: Study) -> Prepared:
     SpatialZbError
         Whatever the readers, the gate or an expression refuse, with the names concerned.
     """
-    regions = read_regions(study.file(study.regions.file), id=study.regions.id)
+    layers = [study.file(file) for file in study.regions.files]
+    regions = read_regions(layers[0] if len(layers) == 1 else layers, id=study.regions.id)
     samples = {name: _members(study, name, regions) for name in study.samples}
     units = [i for i in regions.index if any(i in members for members in samples.values())]
     needed = _columns_needed(study, study.variables)
-    read = _read_panel(study, units, study.data.periods, needed, study.variables)
+    read = _read_panel(study, _Units.of(regions, units), study.data.periods, needed, study.variables)
     units = list(read.panel.units)
     samples = {name: tuple(i for i in members if i in set(units)) for name, members in samples.items()}
     panel = with_indices(study, read.panel)
-    bases = _economic_bases(study, panel)
+    bases = _economic_bases(study, regions, panel)
     return Prepared(study, regions, panel, samples, read.filled, read.flags, bases)
+
+
+class _Units(NamedTuple):
+    """Ids of units and their Chinese names, for messages; without names where the polygons have none."""
+
+    ids: tuple[str, ...]
+    names: Mapping[str, str]
+
+    @classmethod
+    def of(cls, regions: Any, ids: Iterable[str]) -> _Units:
+        ids = tuple(ids)
+        known = "name_zh" in regions
+        return cls(ids, {i: str(regions.at[i, "name_zh"]) for i in ids} if known else {})
+
+    def named(self, ids: Iterable[str]) -> str:
+        return listed(f"{i} ({self.names[i]})" if i in self.names else i for i in ids)
 
 
 class _Read(NamedTuple):
@@ -120,21 +140,24 @@ class _Read(NamedTuple):
 
 
 def _read_panel(
-    study: Study, units: Sequence[str], span: tuple[int, int], columns: set[str], variables: Iterable[str]
+    study: Study, units: _Units, span: tuple[int, int], columns: set[str], variables: Iterable[str]
 ) -> _Read:
     """Read, blank, fill, check and derive, for some periods, columns of the file, and derived variables."""
     data = study.data
     table = _estimation_table(study, units, span)
     used = [c for c in table.columns if c in columns]
-    blanked = _blank_suspects(study, table, used)
-    rules = {column: rule for column, rule in study.rules().items() if column in used}
-    filled_table, filled = fill_missing(blanked, rules, unit=data.unit, period=data.period, columns=used)
-    left = set(filled_table[data.unit])
-    panel = build_panel(filled_table, data.unit, data.period, [i for i in units if i in left], columns=used)
+    with saying_where(data.file):
+        numbers = {c: numbers_of(table, c, data.unit, data.period, data.thousands) for c in used}
+        blanked = _blank_suspects(study, table.assign(**numbers), used)
+        rules = {column: rule for column, rule in study.rules().items() if column in used}
+        filled_table, filled = fill_missing(blanked, rules, unit=data.unit, period=data.period, columns=used)
+        left = set(filled_table[data.unit])
+        ids = [i for i in units.ids if i in left]
+        panel = build_panel(filled_table, data.unit, data.period, ids, columns=used)
     return _Read(_with_derived(study, panel, variables), filled, _flags(study, table))
 
 
-def _economic_bases(study: Study, panel: Panel) -> dict[str, pd.Series]:
+def _economic_bases(study: Study, regions: Any, panel: Panel) -> dict[str, pd.Series]:
     """Mean by unit of the variable of every economic weights table.
 
     Base periods within the sample come from its panel. Others (a pre-sample mean) are read from the data file
@@ -150,7 +173,7 @@ def _economic_bases(study: Study, panel: Panel) -> dict[str, pd.Series]:
         if not set(wanted) <= set(panel.periods):
             variables = _variables_behind(study, recipe.variable)
             columns = _columns_needed(study, variables, [recipe.variable])
-            part = _read_panel(study, list(panel.units), span, columns, variables).panel
+            part = _read_panel(study, _Units.of(regions, panel.units), span, columns, variables).panel
         bases[name] = unit_means(part, recipe.variable, [p for p in part.periods if p in wanted])
     return bases
 
@@ -188,21 +211,38 @@ def _members(study: Study, name: str, regions: Any) -> tuple[str, ...]:
     return tuple(regions.index[keep])
 
 
-def _estimation_table(study: Study, units: Sequence[str], span: tuple[int, int]) -> pd.DataFrame:
-    """Rows of the study's units and periods; units without any row are refused here, by name."""
+def _estimation_table(study: Study, units: _Units, span: tuple[int, int]) -> pd.DataFrame:
+    """Rows of the study's units and periods; units without any row are refused here, by name, and so are ends of
+    the periods that the file does not reach.
+    """
     data = study.data
     table = read_table(study.file(data.file), [data.unit])
     if data.period not in table:
         raise DataError(f"{data.file} has no column {data.period!r}; it has {listed(table.columns)}.")
-    keys = {data.unit: unit_ids(table[data.unit], units), data.period: period_numbers(table[data.period])}
+    if table.empty:
+        raise DataError(f"{data.file} has headings and no rows. It needs one row per unit and period.")
+    with saying_where(data.file):
+        keys = {
+            data.unit: unit_ids(table[data.unit], units.ids),
+            data.period: period_numbers(table[data.period]),
+        }
     table = table.reset_index(drop=True).assign(**keys)
     first, last = span
-    table = table[table[data.unit].isin(units) & table[data.period].between(first, last)]
-    missing = [u for u in units if u not in set(table[data.unit])]
+    found = table[data.unit].unique()
+    table = table[table[data.unit].isin(units.ids) & table[data.period].between(first, last)]
+    missing = [u for u in units.ids if u not in set(table[data.unit])]
     if missing:
+        others, codes = pd.Index(found).difference(units.ids), {name: i for i, name in units.names.items()}
         raise AlignmentError(
-            f"{data.file} has no rows for {len(missing)} unit(s) of the samples: {listed(missing)}. "
-            f"Add their rows for {first}–{last}, or take them out of [samples]."
+            f"{data.file} has no rows for {len(missing)} unit(s) of the samples: {units.named(missing)}."
+            f"{likely_meant(others, units.ids, codes)} Add their rows for {first}–{last}, write the ids as the "
+            "polygons have them, or take these units out of [samples]."
+        )
+    here = sorted(table[data.period].unique())
+    if (here[0], here[-1]) != (first, last):
+        raise DataError(
+            f"{data.file} has rows of {here[0]}–{here[-1]}; {study.place('data.periods')} or the periods of weights ask "
+            f"for {first}–{last}. Add rows, or name the periods that are there."
         )
     twice = table[table.duplicated([data.unit, data.period])]
     if len(twice):

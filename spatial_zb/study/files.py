@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from spatial_zb.errors import listed
 from spatial_zb.study.places import Problems
 from spatial_zb.study.references import entries_of
 from spatial_zb.study.sections import WeightsFile
@@ -16,6 +17,9 @@ from spatial_zb.study.sections import WeightsFile
 __all__ = [
     "check_files",
 ]
+
+#: What parts columns where commas should.
+PARTED = {";": "semicolons", "\t": "tabs"}
 
 
 def check_files(
@@ -26,6 +30,10 @@ def check_files(
     for section, keys in (("regions", ["file"]), ("data", ["file", "reference", "codebook"])):
         for key in keys:
             text = getattr(parts.get(section), key, None)
+            if isinstance(text, tuple):  # the layers of the polygons
+                for each in text:
+                    _existing(each, home, allow_outside, lambda said: problems.add("regions.file", said))
+                continue
             if text is None:
                 continue
             place = f"{section}.{key}"
@@ -47,7 +55,7 @@ def _inside(text: str, home: Path, allow_outside: bool, say: Callable[[str], Non
     if "://" in text or text.lower().startswith(("/vsi", "\\vsi")) or text.lower().endswith(".vrt"):
         say(f"{text!r} is not a plain file: addresses, /vsi paths and VRT files are refused")
         return None
-    if "\\" in text or "\0" in text:
+    if "\\" in text or not text.isprintable():
         say(f"{text!r} must be written with forward slashes, such as data/cities.csv")
         return None
     absolute = Path(text).is_absolute() or bool(PureWindowsPath(text).drive)
@@ -101,6 +109,12 @@ def _header(path: Path, say: Callable[[str], None]) -> list[str] | None:
             names = next(csv.reader(io.StringIO(first.decode(encoding))), [])
         except (UnicodeDecodeError, csv.Error):
             continue
+        parted = {mark: word for mark, word in PARTED.items() if len(names) == 1 and mark in names[0]}
+        if parted:
+            say(
+                f"the columns of {path.name!r} are parted by {listed(parted.values())}; save it as CSV with commas"
+            )
+            return None
         return [name.strip() for name in names]
-    say(f"the first line of {path.name!r} is not text in UTF-8 or GB18030")
+    say(f"the first line of {path.name!r} is not text in UTF-8 or GB18030; save it as CSV in UTF-8")
     return None

@@ -129,6 +129,9 @@ def _syntax_hint(error: ValueError, text: str) -> str:
     slip = (
         f" It has full-width punctuation ({' '.join(slips)}) where TOML wants plain ASCII." if slips else ""
     )
+    key = re.sub(r"\"[^\"]*\"|'[^']*'", "", line.partition("#")[0].partition("=")[0])
+    if not slip and not key.isascii():
+        slip = ' Names with Chinese characters need quotes here: [variables."产业"].'
     return f"\n  The line is: {line[:120]}{slip}"
 
 

@@ -47,9 +47,11 @@ __all__ = [
     "as_tuple",
     "as_where",
     "by_period",
+    "crs_code",
     "distinct",
     "filled",
     "from_list",
+    "one_or_some",
     "replicates",
     "slug",
 ]
@@ -89,6 +91,16 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if repeated:
         raise ValueError(f"names {listed(repeated)} more than once")
     return values
+
+
+def crs_code(value: str) -> str:
+    if not re.fullmatch(r"[A-Z]+:[0-9]{3,6}", value):
+        raise ValueError(f"must be the code of a coordinate system such as EPSG:4549, not {value!r}")
+    return value
+
+
+def one_or_some(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    return value if isinstance(value, str) else filled(distinct(value))
 
 
 def filled(values: tuple[Any, ...]) -> tuple[Any, ...]:

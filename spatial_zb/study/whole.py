@@ -125,9 +125,10 @@ class Study:
         return replace(self, general=self.general.model_copy(update={"language": language}))
 
     def files(self) -> dict[str, Path]:
-        """Input files by role: regions, data, reference, codebook, weights.<name> (those that are named)."""
-        named = {
-            "regions": self.regions.file,
+        """Input files by role: regions (regions.2 … where there are several), data, reference, codebook, weights.<name>."""
+        layers = self.regions.files
+        named = {f"regions.{i}" if i > 1 else "regions": text for i, text in enumerate(layers, 1)}
+        named |= {
             "data": self.data.file,
             "reference": self.data.reference,
             "codebook": self.data.codebook,

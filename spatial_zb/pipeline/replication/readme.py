@@ -83,7 +83,7 @@ def _provenance(study: Study) -> list[str]:
     ]
     sources: dict[str, Text | None] = {
         f"Data (`{study.data.file}`)": study.data.source,
-        f"Polygons (`{study.regions.file}`)": study.regions.source,
+        f"Polygons ({', '.join(f'`{file}`' for file in study.regions.files)})": study.regions.source,
         **{f"Constant `{name}`": entry.source for name, entry in study.constants.items()},
     }
     for what, source in sources.items():

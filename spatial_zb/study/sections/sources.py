@@ -16,7 +16,9 @@ from spatial_zb.study.values import (
     Word,
     as_where,
     by_period,
+    crs_code,
     from_list,
+    one_or_some,
     replicates,
     slug,
 )
@@ -52,19 +54,25 @@ class General(Section):
 
 
 class Regions(Section):
-    """``[regions]``: the polygons."""
+    """``[regions]``: the polygons; ``file`` is a layer, or a list of layers laid side by side."""
 
-    file: Word
+    file: Annotated[Word | tuple[Word, ...], BeforeValidator(from_list), AfterValidator(one_or_some)]
     id: Word
-    projected_crs: Annotated[str, Field(pattern=r"^[A-Z]+:[0-9]{3,6}$")] = "EPSG:4549"
+    projected_crs: Annotated[str, AfterValidator(crs_code)] = "EPSG:4549"
     source: Label | None = None
     review_number: str = ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The layers, one or several."""
+        return (self.file,) if isinstance(self.file, str) else self.file
 
 
 class Data(Section):
     """``[data]``: the long table of units and periods, and the table of the reference region.
 
-    ``limits`` says in sentences what a reader must know of the data: what is a proxy, or simulated.
+    ``limits`` says in sentences what a reader must know of the data: what is a proxy, or simulated. ``thousands`` is
+    the mark that parts groups of three digits in numbers stored as text, such as 1,234.
     """
 
     file: Word
@@ -74,6 +82,7 @@ class Data(Section):
     reference: Word | None = None
     codebook: Word | None = None
     flag: Word | None = None
+    thousands: Literal[",", " ", "'"] | None = None
     source: Label | None = None
     limits: Annotated[tuple[Label, ...], BeforeValidator(from_list)] = ()
 

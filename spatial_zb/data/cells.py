@@ -1,0 +1,159 @@
+"""Cells of a table as ids, periods and numbers: generous in reading, and every change is said."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import warnings
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spatial_zb.data.codes import padded, warn_padded
+from spatial_zb.errors import DataError, SpatialZbWarning, listed
+
+__all__ = ["numbers_of", "period_numbers", "unit_ids"]
+
+
+def numbers_of(
+    frame: pd.DataFrame, column: str, unit: str, period: str, thousands: str | None = None
+) -> NDArray[np.float64]:
+    """A column as floats; numbers stored as text are read, with a warning, also in full-width digits.
+
+    Raises
+    ------
+    DataError
+        Text or an infinite number; the cells are named by ``unit`` and ``period``.
+    """
+    raw = frame[column]
+    as_text = raw.dtype == object or isinstance(raw.dtype, pd.StringDtype)
+    plain = raw.map(lambda cell: _plain(cell, thousands)) if as_text else raw
+    number = pd.to_numeric(plain, errors="coerce").astype(float)
+    lost = number.isna() & plain.notna()
+    if lost.any():
+        raise DataError(
+            f"Column {column!r} holds text where numbers are needed: {_cells(frame, lost, unit, period, raw)}. "
+            'Leave unknown cells blank, write 12% as 12, and for 1,234 set thousands = "," (under [data] of a study, or '
+            "in build_panel)."
+        )
+    if any(isinstance(cell, str) for cell in plain):
+        _warn(
+            f"Column {column!r} stores its numbers as text; read as numbers.",
+            f"{column!r}列的数字存为文本，已按数字读取。",
+        )
+    infinite = np.isinf(number)
+    if infinite.any():
+        raise DataError(f"Column {column!r} is infinite at {_cells(frame, infinite, unit, period, raw)}.")
+    return number.to_numpy()
+
+
+def _cells(frame: pd.DataFrame, where: pd.Series, unit: str, period: str, raw: pd.Series) -> str:
+    found = frame.loc[where, [unit, period]].assign(value=raw[where])
+    return listed((f"{u} {p} ({v!r})" for u, p, v in found.itertuples(index=False)), 5)
+
+
+def _plain(cell: Any, thousands: str | None) -> Any:
+    """A cell of text without blanks around it and in plain digits; one of blanks alone is blank."""
+    if not isinstance(cell, str):
+        return cell
+    plain = unicodedata.normalize("NFKC", cell).strip()
+    return (_without_marks(plain, thousands) if thousands else plain) or None
+
+
+def _without_marks(cell: str, mark: str) -> str:
+    """1,234,567 without its marks; left alone where they do not part groups of three digits."""
+    groups = rf"\s*[-+]?\d{{1,3}}(?:{re.escape(mark)}\d{{3}})+(?:\.\d*)?\s*"
+    return cell.replace(mark, "") if re.fullmatch(groups, cell) else cell
+
+
+def unit_ids(column: pd.Series, wanted: Sequence[str] | pd.Index | None = None) -> pd.Series:
+    """Ids as clean text; lost leading zeros are put back where exactly one of ``wanted`` fits. Both are said.
+
+    Raises
+    ------
+    DataError
+        A blank id, or one that is not a whole number in a column of decimals.
+    """
+    if column.isna().any():
+        raise DataError(
+            f"Column {column.name!r} has {int(column.isna().sum())} row(s) without a unit id. Delete rows of notes and of "
+            "units of measurement, and fill merged cells: every row needs its id."
+        )
+    if pd.api.types.is_float_dtype(column):
+        if (column % 1 != 0).any():
+            raise DataError(
+                f"Unit ids in column {column.name!r} are not whole numbers; read the column as text."
+            )
+        _mention_decimals(column.name)
+        column = column.astype("int64")
+    text = column.astype(str)
+    clean = text.str.normalize("NFKC").str.replace("\ufeff", "").str.strip()
+    if len(clean) and clean.str.fullmatch(r"\d+\.0+").all():  # a column of decimals that was read as text
+        _mention_decimals(column.name)
+        text = clean = clean.str.replace(r"\.0+$", "", regex=True)
+    if (clean != text).any():
+        _warn(
+            f"Blanks or full-width characters were removed from unit ids in column {column.name!r}.",
+            f"{column.name!r}列的地区编码含空格或全角字符，已清除。",
+        )
+    changed = {} if wanted is None else padded(list(clean.unique()), [str(unit) for unit in wanted])
+    if changed:
+        warn_padded(changed, column.name)
+        clean = clean.replace(changed)
+    return clean.reset_index(drop=True)
+
+
+def _mention_decimals(column: object) -> None:
+    _warn(
+        f"Unit ids in column {column!r} are stored as decimals; read as whole numbers.",
+        f"{column!r}列的地区编码存为小数，已按整数读取。",
+    )
+
+
+def period_numbers(column: pd.Series) -> pd.Series:
+    """Periods as whole numbers; "2019年" and full-width digits are read, with a warning.
+
+    Raises
+    ------
+    DataError
+        Dates, fractions, two-digit years such as "07", or anything else that is not a whole number.
+    """
+    column = column.reset_index(drop=True)
+    text = np.array([isinstance(cell, str) for cell in column], dtype=bool)
+    words = column[text].astype(str).str.normalize("NFKC").str.replace("\ufeff", "").str.strip()
+    short = words.str.fullmatch(r"['’]?0\d年?|['’]\d\d年?")
+    years = words.str.replace(r"^(\d+)年度?$", r"\1", regex=True)
+    plain = column.astype(object).where(~text, years.reindex(column.index))
+    number = pd.Series([_whole(cell) for cell in plain], index=column.index, dtype=float)
+    number[words.index[short]] = np.nan
+    wrong = number.isna() | (number % 1 != 0)
+    if wrong.any():
+        found = column[wrong].drop_duplicates().tolist()
+        shown = listed(["a blank cell" if pd.isna(cell) else repr(cell) for cell in found], 3)
+        raise DataError(
+            f"Periods must be whole numbers such as 2019; column {column.name!r} has {shown}. Of a date, keep the year "
+            "(frame[column].dt.year); write a year with four digits; delete notes below the table."
+        )
+    if (years != column[text]).any():
+        _warn(
+            f"Periods in column {column.name!r} such as {column[text].iloc[0]!r} were read as years.",
+            f"{column.name!r}列的时期（如{column[text].iloc[0]!r}）已按年份读取。",
+        )
+    return number.astype("int64")
+
+
+def _whole(cell: Any) -> float:
+    if pd.isna(cell) or isinstance(cell, bool | date | np.datetime64):
+        return np.nan
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return np.nan
+
+
+def _warn(en: str, zh: str) -> None:
+    warnings.warn(SpatialZbWarning(en, zh), stacklevel=5)

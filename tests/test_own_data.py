@@ -1,0 +1,266 @@
+"""A user's own tables and polygons, as they come: each is read right, or refused in one sentence with its remedy."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+
+import geopandas as gpd
+import pandas as pd
+import pytest
+
+from spatial_zb import pipeline
+from spatial_zb.errors import SpatialZbError, SpatialZbWarning
+from spatial_zb.study import load_study
+
+ROOT = Path(__file__).resolve().parent.parent
+COLUMNS = {
+    "adcode": "城市代码",
+    "year": "年份",
+    "emp_urban_units": "从业人员",
+    "emp_manufacturing": "制造业",
+    "gdp_10k": "生产总值",
+}
+STUDY = """
+version = 1
+[study]
+name = "mine"
+title = "我的研究"
+language = "zh"
+[regions]
+file = "cities.shp"
+id = "adcode"
+[data]
+file = "own.csv"
+unit = "城市代码"
+period = "年份"
+periods = [2010, 2013]
+[variables."产业"]
+expression = "log(制造业 / 从业人员)"
+label = "产业"
+[variables."产值"]
+expression = "log(生产总值)"
+label = "产值"
+[weights.queen]
+kind = "contiguity"
+rule = "queen"
+islands = "nearest"
+label = "邻接"
+[moran]
+variables = ["产业", "产值"]
+"""
+FULL_WIDTH = str.maketrans("0123456789", "０１２３４５６７８９")
+
+
+@pytest.fixture(scope="module")
+def own() -> pd.DataFrame:
+    table = pd.read_csv(ROOT / "data" / "delta_city_panel_2003_2019.csv", dtype={"adcode": str})
+    chosen = table["adcode"].str.startswith("33") & table["year"].between(2010, 2013)
+    return table.loc[chosen, list(COLUMNS)].rename(columns=COLUMNS).reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def cities() -> gpd.GeoDataFrame:
+    layer = gpd.read_file(ROOT / "shapefiles" / "delta_cities.shp")
+    return layer[layer["prov"] == "浙江省"]
+
+
+@pytest.fixture(scope="module")
+def polygons(tmp_path_factory, cities) -> Path:
+    folder = tmp_path_factory.mktemp("polygons")
+    cities.to_file(folder / "cities.shp", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path, polygons) -> Path:
+    for part in polygons.iterdir():
+        shutil.copy(part, tmp_path)
+    return tmp_path
+
+
+def prepared(project: Path, text: str = STUDY) -> tuple[pipeline.Prepared, str]:
+    """The study of a project, read and checked, and what was said on the way."""
+    (project / "mine.toml").write_text(text, encoding="utf-8")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpatialZbWarning)
+        found = pipeline.prepare(load_study(project / "mine.toml"))
+        found.weights("queen", found.study.main_sample)
+    return found, "\n".join(str(note.message) for note in caught)
+
+
+def text_cells(frame: pd.DataFrame, column: str, change) -> pd.DataFrame:
+    return frame.assign(**{column: [change(value) for value in frame[column]]})
+
+
+def one_cell(frame: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
+    out = frame.astype({column: object})
+    out.loc[3, column] = value
+    return out
+
+
+#: What a user does to the table → what is said of it; the numbers are those of the plain table.
+READ = {
+    "as it is": (lambda f: f, ""),
+    "ids as decimals": (lambda f: f.assign(城市代码=f["城市代码"].astype(float)), "stored as decimals"),
+    "blanks after ids": (lambda f: f.assign(城市代码=f["城市代码"] + " "), "Blanks or full-width"),
+    "full-width ids": (
+        lambda f: text_cells(f, "城市代码", lambda v: v.translate(FULL_WIDTH)),
+        "Blanks or full-width",
+    ),
+    "full-width numbers": (
+        lambda f: text_cells(f, "制造业", lambda v: str(v).translate(FULL_WIDTH)),
+        "stores its numbers as text",
+    ),
+    "years with 年": (lambda f: text_cells(f, "年份", lambda v: f"{v}年"), "were read as years"),
+    "full-width years": (
+        lambda f: text_cells(f, "年份", lambda v: str(v).translate(FULL_WIDTH)),
+        "were read as years",
+    ),
+    "blanks around headings": (lambda f: f.rename(columns=lambda name: f"　{name} "), ""),
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_own_table_is_read(case, project, own):
+    change, said = READ[case]
+    change(own).to_csv(project / "own.csv", index=False)
+    found, notes = prepared(project)
+    assert found.panel.array("制造业")[3, 0] == own["制造业"][3]
+    assert said in notes
+
+
+def test_a_gbk_table_and_thousands_marks_are_read(project, own):
+    table = text_cells(own, "生产总值", lambda v: f"{v:,.0f}")
+    table.to_csv(project / "own.csv", index=False, encoding="gbk")
+    found, notes = prepared(project, STUDY.replace('period = "年份"', 'period = "年份"\nthousands = ","'))
+    assert found.panel.array("生产总值")[3, 0] == round(own["生产总值"][3])
+    assert "GB18030" in notes
+
+
+#: What a user does to the table → words of the refusal: where, and what to do.
+REFUSED = {
+    "thousands": (
+        lambda f: text_cells(f, "生产总值", lambda v: f"{v:,.0f}"),
+        "330100 2010",
+        'thousands = ","',
+    ),
+    "percent": (lambda f: one_cell(f, "制造业", "12%"), "330100 2013 ('12%')", "write 12% as 12"),
+    "dash": (lambda f: one_cell(f, "制造业", "—"), "own.csv: Column '制造业'", "Leave unknown cells blank"),
+    "city left out": (lambda f: f[f["城市代码"] != "330700"], "330700 (金华市)", "take these units out"),
+    "names for codes": (lambda f: f.assign(城市代码="杭州"), "杭州 may be 330100 (杭州市)", "write the ids"),
+    "hole": (lambda f: f.drop(index=5), "own.csv: The table has no row for 330200 in 2011", "Add it"),
+    "city-year twice": (lambda f: pd.concat([f, f.iloc[[5]]]), "330200 2011", "Keep one row"),
+    "headings alone": (lambda f: f.iloc[:0], "own.csv has headings and no rows", "one row per unit"),
+    "too few years": (lambda f: f[f["年份"] < 2013], "2010–2012", "name the periods that are there"),
+    "note below": (
+        lambda f: pd.concat([f, pd.DataFrame({"城市代码": ["资料来源：年鉴"]})]),
+        "'年份' has a blank cell",
+        "delete notes below the table",
+    ),
+    "blank ids": (lambda f: one_cell(f, "城市代码", None), "1 row(s) without a unit id", "fill merged cells"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_own_table_is_refused_with_place_and_remedy(case, project, own):
+    change, *words = REFUSED[case]
+    change(own).to_csv(project / "own.csv", index=False)
+    with pytest.raises(SpatialZbError) as refused:
+        prepared(project)
+    assert all(word in str(refused.value) for word in words), str(refused.value)
+    assert "own.csv" in str(refused.value)
+
+
+@pytest.mark.parametrize(("mark", "word"), [(";", "semicolons"), ("\t", "tabs")])
+def test_columns_that_no_comma_parts(mark, word, project, own):
+    own.to_csv(project / "own.csv", index=False, sep=mark)
+    with pytest.raises(SpatialZbError, match=f"1 mistake.*\n.*parted by {word}; save it as CSV with commas"):
+        prepared(project)
+
+
+def workbook(project: Path, *rows: list[object], first: str | None = None) -> str:
+    """A workbook of these rows, behind another sheet if ``first`` names one; gives the study that reads it."""
+    from openpyxl import Workbook
+
+    book = Workbook()
+    sheet = book.active
+    if first is not None:
+        sheet.title = first
+        sheet.append(["说明"])
+        sheet = book.create_sheet("数据")
+    for row in rows:
+        sheet.append(row)
+    book.save(project / "own.xlsx")
+    return STUDY.replace("own.csv", "own.xlsx")
+
+
+def rows_of(own: pd.DataFrame) -> list[list[object]]:
+    return [list(own.columns), *own.astype(object).to_numpy().tolist()]
+
+
+def test_a_workbook_with_text_cells_is_read(project, own):
+    rows = [[str(cell) for cell in row] for row in rows_of(own)]
+    found, notes = prepared(project, workbook(project, *rows))
+    assert found.panel.array("制造业")[3, 0] == own["制造业"][3]
+    assert "'制造业' stores its numbers as text" in notes
+
+
+def test_titles_units_and_other_sheets_of_a_workbook_are_refused(project, own):
+    rows = rows_of(own)
+    with pytest.raises(SpatialZbError, match=r"own.xlsx has no heading over column 2.*delete title rows"):
+        prepared(project, workbook(project, ["浙江省城市数据"], *rows))
+    with pytest.raises(SpatialZbError, match=r"own.xlsx.*without a unit id.*units of measurement"):
+        prepared(project, workbook(project, rows[0], [None, None, "人", "人", "万元"], *rows[1:]))
+    with pytest.raises(SpatialZbError, match="'说明' was read, not 数据: put the table first"):
+        prepared(project, workbook(project, *rows, first="说明"))
+
+
+def test_polygons_in_two_layers_are_laid_side_by_side(project, own, cities):
+    own.to_csv(project / "own.csv", index=False)
+    whole, _ = prepared(project)
+    cities.iloc[:6].to_file(project / "north.shp")
+    cities.iloc[6:].to_crs(4549).to_file(project / "south.shp")
+    two = STUDY.replace('"cities.shp"', '["north.shp", "south.shp"]')
+    parts, notes = prepared(project, two)
+    assert "reprojected" in notes
+    assert list(parts.panel.units) == list(whole.panel.units)
+    assert (parts.weights("queen", "all").matrix != whole.weights("queen", "all").matrix).nnz == 0
+    roles = load_study(project / "mine.toml").files()
+    assert [roles["regions"].name, roles["regions.2"].name] == ["north.shp", "south.shp"]
+    for wrong, words in {
+        '["north.shp", "north.shp"]': "names north.shp more than once",
+        "[]": "must not be empty",
+        '["north.shp", "west.shp"]': "no file 'west.shp'",
+    }.items():
+        with pytest.raises(SpatialZbError, match=words):
+            prepared(project, STUDY.replace('"cities.shp"', wrong))
+
+
+def test_gbk_names_and_another_projection_give_the_same_weights(project, own, cities):
+    own.to_csv(project / "own.csv", index=False)
+    whole, _ = prepared(project)
+    cities.to_crs(4549).to_file(project / "cities.shp", encoding="gbk")
+    (project / "cities.cpg").unlink()
+    again, notes = prepared(project)
+    assert "its names were read as GB18030" in notes
+    assert again.regions.at["330100", "name_zh"] == "杭州市"
+    assert (again.weights("queen", "all").matrix != whole.weights("queen", "all").matrix).nnz == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('[variables."产业"]', "[variables.产业]", 'need quotes here: [variables."产业"]'),
+        ('id = "adcode"', 'id = "adcode"\nprojected_crs = "4549"', "such as EPSG:4549"),
+        ('"own.csv"', '"data\\bown.csv"', "forward slashes"),
+        ('islands = "nearest"\n', "", "weights.queen (line "),
+    ],
+)
+def test_slips_in_the_study_file(old, new, words, project, own):
+    own.to_csv(project / "own.csv", index=False)
+    assert old in STUDY
+    with pytest.raises(SpatialZbError) as refused:
+        prepared(project, STUDY.replace(old, new))
+    assert words in str(refused.value), str(refused.value)
