@@ -10,6 +10,8 @@ from spatial_zb.report.style import lightness, missing_glyphs
 
 #: Least type of print, in points.
 SMALLEST = 7
+#: Least room between the numbers of an axis and its words, in points.
+ROOM = 2.0
 #: Least difference in lightness (CIE L*, 0 to 100) that keeps two greys of a legend apart.
 GREY_STEP = 4.0
 #: What protanopes and deuteranopes see, in linear RGB (Viénot, Brettel & Mollon 1999, Color Res. Appl. 24: 243-252).
@@ -27,6 +29,19 @@ def clean(figure) -> None:
     assert texts
     assert all(text.get_fontsize() >= SMALLEST for text, _ in texts)
     assert missing_glyphs("".join(text.get_text() for text, _ in texts)) == ""
+    assert all(room >= ROOM for axes in figure.axes for room in room_of_axis_words(axes))
+
+
+def room_of_axis_words(axes) -> list[float]:
+    """Points between the numbers of each axis and its words, where it has both."""
+    out = []
+    for axis, near, far in ((axes.xaxis, "y0", "y1"), (axes.yaxis, "x0", "x1")):
+        numbers = [tick for tick in axis.get_ticklabels() if tick.get_text() and tick.get_visible()]
+        if axis.label.get_text() and numbers and axes.axison:
+            nearest = min(getattr(tick.get_window_extent(), near) for tick in numbers)
+            end = getattr(axis.label.get_window_extent(), far)
+            out.append((nearest - end) * 72 / axes.figure.dpi)
+    return out
 
 
 def words_of(figure) -> str:

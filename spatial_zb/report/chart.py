@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ChartFrame", "chart_sheet", "wrapped_labels"]
+__all__ = ["LABEL_PAD", "ChartFrame", "chart_sheet", "wrapped_labels"]
 
 #: Millimetres between panels side by side, and right of the last, for half a tick label.
 BETWEEN, RIGHT = 6.0, 2.5
+#: Points between numbers and words of an axis; Chinese characters fill their line to its edge.
+LABEL_PAD = 3.0
 #: Panels never become lower than this, whatever stands around them.
 LOWEST = 12.0
 
@@ -76,8 +78,9 @@ def chart_sheet(
     head = line_height(style.base_pt, max(map(len, heads))) + 1
     legend_mm = legend_height(legend) + (GAP / 2 if legend else 0)
     fixed = 2 * EDGE + above + legend_mm + line_height(style.small_pt, len(note))
-    high = max(LOWEST, min(height, (style.height_mm - fixed) / rows - head - frame.below))
-    step = head + high + frame.below
+    under = frame.below + (GAP / 2 if rows > 1 else 0.0)
+    high = max(LOWEST, min(height, (style.height_mm - fixed) / rows - head - under))
+    step = head + high + under
     pen = Pen(figure, style.width_mm, fixed + rows * step)
     pen.resize()
     pen.lines(title, EDGE, EDGE, style.title_pt)

@@ -12,10 +12,10 @@ import pandas as pd
 
 from spatial_zb.core.moran import moran_i
 from spatial_zb.errors import AlignmentError, DataError, listed
-from spatial_zb.report.chart import ChartFrame, chart_sheet
+from spatial_zb.report.chart import LABEL_PAD, ChartFrame, chart_sheet
 from spatial_zb.report.figures_estimates import coefficient_plot, effects_plot, regime_plot
-from spatial_zb.report.page import Page, Words, open_page, panel_letter, period_words
-from spatial_zb.report.pen import line_height, lines_in
+from spatial_zb.report.page import Page, Words, items, open_page, panel_letter, period_words
+from spatial_zb.report.pen import line_height, lines_in, to_mm
 from spatial_zb.report.placement import AROUND, box_of, halo_text, place, root_figure
 from spatial_zb.report.places import NAME_LIMIT, unique_ids
 from spatial_zb.report.style import (
@@ -157,7 +157,7 @@ def _scatter(
     lags = SPATIAL_LAG if math.isclose(_factor(weights), 1.0) else SCALED_LAG
     sides = page.say(STANDARDISED, page.say(label)), page.say(lags)
     if ax is None:
-        alone = ", ".join(called[unit] for unit in weights.islands)
+        alone = items((called[unit] for unit in weights.islands), page.language)
         around = page.title, page.note(page.say(WITHOUT, alone) if alone else "")
         figure, panels = _scatter_sheet(frame.columns, clouds, sides, around, columns, style)
     else:
@@ -213,12 +213,13 @@ def _scatter_sheet(
     columns = max(1, min(columns, len(clouds)))
     ticks = line_height(style.small_pt, 1)
     # Room for an axis label of one line, then for the lines it needs in a panel of that width.
-    guess = ChartFrame(columns, 2.2 * ticks + line_height(style.base_pt, 1), 0)
+    pad = to_mm(LABEL_PAD)
+    guess = ChartFrame(columns, 2.1 * ticks + pad + line_height(style.base_pt, 1), 0)
     measure = new_figure(style, style.height_mm)
     across = lines_in(measure, sides[0], style.base_pt, guess.width(style))
     upward = lines_in(measure, sides[1], style.base_pt, SCATTER_ASPECT * guess.width(style))
     left = guess.left + line_height(style.base_pt, len(upward) - 1)
-    frame = ChartFrame(columns, left, 2.2 * ticks + line_height(style.base_pt, len(across)))
+    frame = ChartFrame(columns, left, 2.0 * ticks + pad + line_height(style.base_pt, len(across)))
     headings = [
         _heading(number, period, len(clouds), _fill(MORAN, f"{cloud.slope:.3f}".replace("-", "−")), style)
         for number, (period, cloud) in enumerate(zip(periods, clouds, strict=True))
@@ -226,10 +227,10 @@ def _scatter_sheet(
     handles = _quadrant_handles(style)
     figure, axes = chart_sheet(headings, frame, SCATTER_ASPECT * frame.width(style), around, handles, style)
     for number, panel in enumerate(axes):
-        panel.set_xlabel("\n".join(across), labelpad=1)
+        panel.set_xlabel("\n".join(across), labelpad=LABEL_PAD)
         panel.tick_params(labelleft=number % columns == 0)
         if number % columns == 0:
-            panel.set_ylabel("\n".join(upward), labelpad=1)
+            panel.set_ylabel("\n".join(upward), labelpad=LABEL_PAD)
     return figure, axes
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from spatial_zb.errors import SpecificationError, listed
 from spatial_zb.report.lines import Chart, LinePanel, Series, columns_for, draw_chart
-from spatial_zb.report.page import Words, chosen_periods, open_page, period_words, require_rows
+from spatial_zb.report.page import Words, chosen_periods, items, open_page, period_words, require_rows
 from spatial_zb.report.style import GREY, Drawing, FigureStyle
 from spatial_zb.report.words import EFFECTS
 from spatial_zb.text import Language, Text
@@ -146,8 +146,7 @@ def distance_effects_figure(
             LinePanel(page.say(EFFECTS.get(e, e)), (_effect_series(rows[rows["effect"] == e]),))
             for e in effects
         ]
-        between = {"en": ", ", "zh": "、"}[page.language]
-        gone = page.say(NOT_ESTIMATED, between.join(f"{d:g}" for d in lost)) if lost else ""
+        gone = page.say(NOT_ESTIMATED, items((f"{d:g}" for d in lost), page.language)) if lost else ""
         chart = Chart(
             page.say(THRESHOLD),
             page.say(EFFECT if label is None else label),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.errors import DataError, SpecificationError
-from spatial_zb.report.chart import ChartFrame, chart_sheet, wrapped_labels
+from spatial_zb.report.chart import LABEL_PAD, ChartFrame, chart_sheet, wrapped_labels
 from spatial_zb.report.lines import (
     Chart,
     LinePanel,
@@ -19,7 +19,7 @@ from spatial_zb.report.lines import (
     ticks_between,
 )
 from spatial_zb.report.page import Page, Words, chosen_periods, open_page, period_words, require_rows
-from spatial_zb.report.pen import line_height, lines_in
+from spatial_zb.report.pen import line_height, lines_in, to_mm
 from spatial_zb.report.placement import root_figure
 from spatial_zb.report.style import GREY, INK, Drawing, FigureStyle, new_figure
 from spatial_zb.text import Language, Text
@@ -130,11 +130,13 @@ def _ridges(parts: Mapping[object, pd.DataFrame], label: str, page: Page, ax: Ax
         measure = new_figure(style, style.height_mm)
         frame = ChartFrame(1, left + 2.5, 0.0)
         below = lines_in(measure, label, style.base_pt, frame.width(style))
-        under = 1.9 * line_height(style.small_pt, 1) + line_height(style.base_pt, len(below))
+        under = (
+            1.7 * line_height(style.small_pt, 1) + to_mm(LABEL_PAD) + line_height(style.base_pt, len(below))
+        )
         frame = ChartFrame(1, left + 2.5, under)
         height = RIDGE_STEP * (len(rows) - 1 + RIDGE_HEIGHT + 0.4)
         figure, (axes,) = chart_sheet([""], frame, height, (page.title, page.note()), [], style)
-        axes.set_xlabel("\n".join(below), labelpad=1)
+        axes.set_xlabel("\n".join(below), labelpad=LABEL_PAD)
     else:
         figure, axes, labels = root_figure(ax), ax, rows
         axes.set_xlabel(label)

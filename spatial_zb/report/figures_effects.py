@@ -155,7 +155,7 @@ def effects_path_figure(
 def pair_words(response: str, source: str, labels: Mapping[str, Words], language: Language) -> str:
     """Words for what acts on what in a system; ``shock:talent`` is talent itself."""
     x, y = (Text.of(labels.get(name, name)) for name in (source.removeprefix(SHOCK), response))
-    return words(Text(f"{x.en} → {y.en}", f"{x.zh} → {y.zh}"), language, 80)
+    return words(Text(f"{x.en} → {y.en}", f"{x.zh} → {y.zh}"), language, 160)
 
 
 # --------------------------------------------------------------------------------------------------------
@@ -226,7 +226,8 @@ def _heading(key: Any, effect: str, several: bool, labels: Mapping[str, Words], 
         return words(kind, language)
     name = pair_words(*key, labels, language) if isinstance(key, tuple) else labels.get(key, key)
     between = {"en": ": ", "zh": "："}[language]
-    return words(words(name, language, 80) + between + kind, language)
+    # The kind first: the panels of a row are told apart by how their headings begin.
+    return words(kind + between + words(name, language, 160), language)
 
 
 def _long_run(frame: pd.DataFrame | None, key: Any, effect: str) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from spatial_zb.errors import DataError, SpecificationError, listed
 from spatial_zb.report.chart import ChartFrame, chart_sheet, wrapped_labels
-from spatial_zb.report.page import Page, Words, joined, open_page, require_columns
+from spatial_zb.report.page import Page, Words, items, joined, open_page, require_columns
 from spatial_zb.report.pen import line_height
 from spatial_zb.report.places import NAME_LIMIT
 from spatial_zb.report.style import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["coefficient_plot", "effects_plot", "regime_plot"]
 
-INTERVALS = Text("Bars: {:g} % confidence intervals.", "误差线为 {:g}% 置信区间。")
+INTERVALS = Text("Bars: {:g} % confidence intervals.", "误差线为{:g}%置信区间。")
 NO_INTERVAL = Text("No interval available: {}.", "无置信区间：{}。")
 ESTIMATE = Text("Estimate", "估计值")
 ALL_UNITS = Text("All units", "全部地区")
@@ -179,7 +179,7 @@ def _intervals(
     called = [_term_words(term, labels[0], page.language) for term in rows]
     names = {name: page.say(labels[1].get(name, name), limit=NAME_LIMIT) for name in frames}
     bare = _without_interval(frames, rows, [key for key, _ in panels])
-    cells = listed(_cell(key, names, labels[0], page.language) for key in bare)
+    cells = items((_cell(key, names, labels[0], page.language) for key in bare), page.language)
     lacking = page.say(NO_INTERVAL, cells) if bare else ""
     below = joined((page.own_note, page.say(INTERVALS, 100 * confidence), lacking), page.language)
     around = page.title, below

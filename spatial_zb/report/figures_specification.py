@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.report.chart import LABEL_PAD
 from spatial_zb.report.lines import tick_words, ticks_between
 from spatial_zb.report.page import Page, Words, open_page, require_columns
 from spatial_zb.report.pen import EDGE, GAP, Pen, fitted_legend, legend_height, line_height, lines_in
@@ -52,6 +53,17 @@ class _Curve:
     main: np.ndarray
     choices: pd.DataFrame
     levels: Mapping[str, Sequence[str]]
+
+    @property
+    def bounded(self) -> np.ndarray:
+        """Which cells have an interval."""
+        return np.isfinite(self.low) & np.isfinite(self.high)
+
+    @property
+    def beyond(self) -> np.ndarray:
+        """Which cells lie beyond the axis."""
+        low, high = _limits(self)
+        return (self.estimate < low) | (self.estimate > high)
 
 
 def specification_curve(
@@ -164,8 +176,8 @@ def _sheet(curve: _Curve, said: CurveWords, page: Page) -> tuple[Figure, tuple[A
     inner = style.width_mm - 2 * EDGE
     lines = _choice_lines(curve, said)
     title = lines_in(figure, page.title, style.title_pt, inner)
-    bounded = np.isfinite(curve.low) & np.isfinite(curve.high)
-    note = lines_in(figure, said.below(curve.estimate, curve.strong, bounded), style.small_pt, inner)
+    told = said.below(curve.estimate, curve.strong, curve.bounded, curve.beyond)
+    note = lines_in(figure, told, style.small_pt, inner)
     left = _name_room(figure, lines, style)
     width = inner - left - 1.0
     legend = fitted_legend(figure, _handles(curve, said.strong, width, style), "", inner)
@@ -247,31 +259,41 @@ def _draw_curve(axes: Axes, curve: _Curve, label: str, left: float, width: float
         (~curve.strong, WEAK, "weak interval"),
         (curve.strong, STRONG, "strong interval"),
     ):
-        known = mask & np.isfinite(curve.low) & np.isfinite(curve.high)
+        known = mask & curve.bounded
         axes.vlines(
             x[known], curve.low[known], curve.high[known], color=colour, linewidth=bar, zorder=2, gid=gid
         )
     for strong in (False, True):
-        mask = curve.strong == strong
+        mask = (curve.strong == strong) & ~curve.beyond
         axes.plot(x[mask], curve.estimate[mask], zorder=3 + strong, gid="strong" if strong else "weak",
                   **_dot(strong, step, style))  # fmt: skip
+    for mark, edge, mask in (
+        ("v", limits[0], curve.estimate < limits[0]),
+        ("^", limits[1], curve.estimate > limits[1]),
+    ):
+        look = {**_dot(False, step, style), "marker": mark}
+        axes.plot(x[mask], np.full(mask.sum(), edge), zorder=4, clip_on=False, gid="beyond", **look)
     axes.plot(x[curve.main], curve.estimate[curve.main], zorder=5, gid="main", **_diamond(style))
     ticks = ticks_between(*limits, 6)
     axes.set_yticks(ticks, tick_words(ticks))
     room = (
         max(text_size(axes.figure, word, style.small_pt)[0] for word in tick_words(ticks)) / axes.figure.dpi
     )
-    across = max(8.0, left - room * MM_PER_INCH - 3.5)
+    across = max(8.0, left - room * MM_PER_INCH - 4.2)
     height = axes.get_window_extent().height / axes.figure.dpi * MM_PER_INCH
     up = lines_in(axes.figure, label, style.base_pt, height)
     up = up[: max(1, int(across // line_height(style.base_pt, 1)))]
-    axes.set_ylabel("\n".join(up), labelpad=1)
+    axes.set_ylabel("\n".join(up), labelpad=LABEL_PAD)
 
 
 def _limits(curve: _Curve) -> tuple[float, float]:
-    """All estimates, zero, and intervals but for the widest hundredth, which would flatten the rest."""
+    """Zero, estimates, and intervals but for the widest hundredth, which would flatten the rest.
+
+    So would an estimate without interval, at the edge of what can be estimated: those with one set the scale.
+    """
     low, high = (v[np.isfinite(v)] for v in (curve.low, curve.high))
-    ends = [0.0, curve.estimate.min(), curve.estimate.max()]
+    scale = curve.estimate[curve.bounded] if curve.bounded.any() else curve.estimate
+    ends = [0.0, scale.min(), scale.max()]
     if len(low):
         few = len(low) <= 50
         ends += [low.min() if few else np.quantile(low, 0.01), high.max() if few else np.quantile(high, 0.99)]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from spatial_zb.errors import DataError, SpecificationError
-from spatial_zb.report.chart import ChartFrame, chart_sheet
-from spatial_zb.report.pen import line_height, lines_in
+from spatial_zb.report.chart import LABEL_PAD, ChartFrame, chart_sheet
+from spatial_zb.report.pen import line_height, lines_in, to_mm
 from spatial_zb.report.placement import root_figure, text_size
 from spatial_zb.report.style import (
     GREY,
@@ -195,22 +195,23 @@ def _sheet(
     line = line_height(style.small_pt, 1)
     room = _tick_room(measure, spans, style)
     between = room + 2.0 if not chart.shared else 4.0
-    frame = ChartFrame(columns, room + line_height(style.base_pt, 1), 0.0, between)
+    pad = to_mm(LABEL_PAD)
+    frame = ChartFrame(columns, room + pad + line_height(style.base_pt, 1), 0.0, between)
     height = max(LOWEST, chart.aspect * frame.width(style))
     upward = lines_in(measure, chart.y_label, style.base_pt, height)
-    left = room + line_height(style.base_pt, max(1, len(upward))) + 0.5
+    left = room + pad + line_height(style.base_pt, max(1, len(upward)))
     frame = ChartFrame(columns, left, 0.0, between)
     below = lines_in(measure, chart.x_label, style.base_pt, frame.width(style))
-    frame = ChartFrame(columns, left, 1.9 * line + line_height(style.base_pt, len(below)), between)
+    frame = ChartFrame(columns, left, 1.7 * line + pad + line_height(style.base_pt, len(below)), between)
     handles = _handles(panels, style)
     headings = [panel.heading for panel in panels]
     figure, axes = chart_sheet(headings, frame, height, (chart.title, chart.note), handles, style)
     for number, (one, span) in enumerate(zip(axes, spans, strict=True)):
         one.set(xlim=across, ylim=span)
-        one.set_xlabel("\n".join(below), labelpad=1)
+        one.set_xlabel("\n".join(below), labelpad=LABEL_PAD)
         _number_axes(one, chart, frame.width(style), style)
         if number % columns == 0:
-            one.set_ylabel("\n".join(upward), labelpad=1)
+            one.set_ylabel("\n".join(upward), labelpad=LABEL_PAD)
         elif chart.shared:
             one.tick_params(labelleft=False)
     return figure, axes

@@ -52,6 +52,8 @@ NO_DATA = Text("No data", "无数据")
 PROVINCE = Text("Provincial boundary", "省级界线")
 LINKS, ISLANDS = Text("Neighbours", "邻接关系"), Text("No neighbours", "无邻接单元")
 LINK_COLOUR = "#b2182b"
+#: Links by unit up to which they have full width; contiguity has at most 3, k nearest neighbours at most k.
+MAP_LINKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +291,9 @@ def _draw_links(axes: Axes, shapes: GeoDataFrame, weights: Weights, style: Figur
     points = np.array([(point.x, point.y) for point in map(label_point, shapes.geometry)])
     rows, columns = (weights.matrix + weights.matrix.T).nonzero()
     pairs = np.column_stack([rows, columns])[rows < columns]
-    lines = LineCollection(points[pairs], colors=LINK_COLOUR, linewidths=style.line_pt, zorder=4, gid="links")
+    # Many links would be one blot: the more there are beyond those of a planar map, the finer they are.
+    width = style.line_pt * min(1.0, MAP_LINKS * len(points) / max(len(pairs), 1))
+    lines = LineCollection(points[pairs], colors=LINK_COLOUR, linewidths=width, zorder=4, gid="links")
     axes.add_collection(lines, autolim=False)
     alone = np.isin(shapes.index, weights.islands)
     axes.plot(*points[~alone].T, zorder=4.5, gid="nodes", **_node(style))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -186,7 +187,8 @@ def _influence_words(rows: pd.DataFrame) -> Text:
     if not known.any():
         raise DataError("No row of the frame of influence has a finite estimate and change.")
     numbers = [float(np.median((estimate - change)[known])), estimate[known].min(), estimate[known].max()]
-    shown = [f"{number:.3g}".replace("-", "−") for number in numbers]
+    decimals = max(0, 2 - math.floor(math.log10(max(map(abs, numbers)) or 1.0)))
+    shown = [f"{number:.{decimals}f}".replace("-", "−") for number in numbers]
     return Text(INFLUENCE.en.format(*shown), INFLUENCE.zh.format(*shown))
 
 

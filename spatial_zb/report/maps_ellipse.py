@@ -82,7 +82,7 @@ def ellipse_map(
     labels
         ``"groups"`` names what the thick outlines enclose, ``"none"`` nothing.
     text
-        Title, source and review number; ``legend`` is not used.
+        Title, title of the legend, source and review number.
     ax
         Draw the map with ellipses and path only, in these axes, and leave panel (b), legend and words away.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pandas as pd
 
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.report.style import FigureStyle, context, words
 from spatial_zb.text import Language, Text
 
@@ -16,6 +16,7 @@ __all__ = [
     "Page",
     "Words",
     "chosen_periods",
+    "items",
     "joined",
     "open_page",
     "panel_letter",
@@ -68,6 +69,11 @@ def period_words(period: object, language: Language) -> str:
     """A period as a heading: a year is 2019年 in Chinese."""
     name = str(period)
     return f"{name}年" if language == "zh" and name.isdigit() and len(name) == 4 else name
+
+
+def items(names: Iterable[object], language: Language) -> str:
+    """``"a, b and 3 more"``, in Chinese ``"a、b等5项"``."""
+    return listed(names) if language == "en" else listed_zh(names)
 
 
 def panel_letter(number: int, total: int) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from spatial_zb.report.page import Page, Words
-from spatial_zb.report.places import NAME_LIMIT
 from spatial_zb.report.words import COVARIANCES, EFFECTS, ESTIMATORS, PARAMETERS, WORDS
 from spatial_zb.text import Text
 
@@ -40,6 +39,8 @@ VALUE_WORDS: dict[str, dict[str, Text]] = {
         "random": WORDS["random"],
     },
 }
+#: Most characters of a name; what the sheet has no room for is cut there.
+LIMIT = 60
 YES_NO = {"True": WORDS["yes"], "False": WORDS["no"]}
 
 SORTED = Text("Specifications, sorted by estimate (n = {:,})", "按估计值排序的设定（n = {:,}）")
@@ -53,6 +54,9 @@ COUNTS = Text(
     "共{:,}个估计值，其中{:,}个为正；{:,}个在{:g}%水平上显著，其中{:,}个为正。",
 )
 BARE = Text("Without interval: {:,}.", "无置信区间：{:,}个。")
+BEYOND = Text(
+    "Beyond the axis (triangles): {:,}, from {} to {}.", "超出坐标范围（三角形）：{:,}个，介于{}与{}之间。"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +89,25 @@ class CurveWords:
 
     def column(self, name: str) -> str:
         """Words for a choice."""
-        return self.page.say(self.labels.get(name) or CHOICE_WORDS.get(name, name), limit=NAME_LIMIT)
+        return self.page.say(self.labels.get(name) or CHOICE_WORDS.get(name, name), limit=LIMIT)
 
     def value(self, column: str, value: str) -> str:
         """Words for one value of a choice."""
         given = self.labels.get(f"{column}={value}") or self.labels.get(value)
         usual = VALUE_WORDS.get(column, {}).get(value) or YES_NO.get(value)
-        return self.page.say(given or usual or value, limit=NAME_LIMIT) or "—"
+        return self.page.say(given or usual or value, limit=LIMIT) or "—"
 
-    def below(self, estimate: np.ndarray, strong: np.ndarray, bounded: np.ndarray) -> str:
-        """The note: counts of estimates, signs, significance and missing intervals, all from (n,) arrays."""
+    def below(self, estimate: np.ndarray, strong: np.ndarray, bounded: np.ndarray, beyond: np.ndarray) -> str:
+        """The note: counts of estimates, signs, significance, and of those without interval or beyond the axis.
+
+        All arrays are (n,).
+        """
         positive, percent = estimate > 0, 100 * self.level
         counts = (len(positive), positive.sum(), strong.sum(), percent, (positive & strong).sum())
         bare = int((~bounded).sum())
         told = [self.page.say(COUNTS, *counts), self.page.say(BARS, 100 - percent)]
-        return self.page.note(*told, self.page.say(BARE, bare) if bare else "")
+        told.append(self.page.say(BARE, bare) if bare else "")
+        if beyond.any():
+            ends = (f"{v:.3g}".replace("-", "−") for v in (estimate[beyond].min(), estimate[beyond].max()))
+            told.append(self.page.say(BEYOND, int(beyond.sum()), *ends))
+        return self.page.note(*told)

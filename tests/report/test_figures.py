@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from pictures import clean, lines_of
 
 from spatial_zb.core.moran import moran_i
 from spatial_zb.errors import AlignmentError, DataError, SpecificationError
 from spatial_zb.report import figures
 from spatial_zb.report.placement import HALO, outside, overlaps, text_boxes, wrap
-from spatial_zb.report.style import context, missing_glyphs, new_figure, save_figure
+from spatial_zb.report.style import context, new_figure, save_figure
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
@@ -39,10 +40,6 @@ def ring(normalisation: str = "row", islands: int = 0) -> Weights:
     return Weights(matrix, IDS, "ring").standardise(normalisation)
 
 
-def lines_of(axes, gid: str) -> list:
-    return [line for line in axes.lines if line.get_gid() == gid]
-
-
 def dots(axes) -> np.ndarray:
     """All points of the four quadrants, (m, 2)."""
     return np.concatenate([line.get_xydata() for name in figures.QUADRANTS for line in lines_of(axes, name)])
@@ -53,15 +50,6 @@ def tidy(seed: int, terms: tuple[str, ...] = ("talent", "gdp", "fdi")) -> pd.Dat
     table = pd.MultiIndex.from_product([terms, ["direct", "indirect", "total"]], names=["term", "effect"])
     frame = pd.DataFrame({"estimate": rng.normal(size=len(table))}, index=table).reset_index()
     return frame.assign(conf_low=frame.estimate - 0.5, conf_high=frame.estimate + 0.7)
-
-
-def clean(figure) -> None:
-    assert overlaps(figure) == []
-    assert outside(figure) == []
-    texts = text_boxes(figure)
-    assert texts
-    assert all(text.get_fontsize() >= 7 for text, _ in texts)
-    assert missing_glyphs("".join(text.get_text() for text, _ in texts)) == ""
 
 
 # -- Moran scatter ---------------------------------------------------------------------------------------

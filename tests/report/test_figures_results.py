@@ -369,6 +369,20 @@ def test_a_grid_by_coefficient_and_by_effect_and_cells_without_interval():
     assert "SDM" not in words_of(drawing.figure)
 
 
+@LANGUAGES
+def test_an_estimate_at_the_edge_of_what_can_be_estimated_does_not_flatten_the_rest(language):
+    frame = FEW.copy()
+    frame.loc[3, ["estimate", "conf_low", "conf_high"]] = -800.0, np.nan, np.nan
+    drawing = specification_curve(frame, "talent", "indirect", language=language)
+    clean(drawing.figure)
+    assert drawing.axes[0].get_ylim() == pytest.approx(
+        specification_curve(FEW.drop(index=3), "talent", "indirect").axes[0].get_ylim()
+    )
+    beyond = [line for line in lines_of(drawing.axes[0], "beyond") if len(line.get_xdata())]
+    assert [line.get_marker() for line in beyond] == ["v"]
+    assert "−800" in words_of(drawing.figure)
+
+
 def test_other_measures_of_a_variable_are_in_its_curve_and_choices_are_the_grids():
     class Named(_Grid):
         effects = FEW.assign(term=["talent"] * 6 + ["teachers"] * 6, role="talent")

@@ -490,6 +490,15 @@ def test_links_join_neighbours_once(grid, chain, order):
     assert len(links.get_segments()) == 7
 
 
+def test_links_of_dense_weights_are_fine(grid, chain):
+    dense = Weights(np.ones((9, 9)) - np.eye(9), grid.index)
+    (few, many) = (
+        next(part for part in maps.weights_map(grid, W).axes[0].collections if part.get_gid() == "links")
+        for W in (chain, dense)
+    )
+    assert many.get_linewidth()[0] <= few.get_linewidth()[0]
+
+
 def test_islands_are_ringed_and_named(grid, chain):
     drawing = maps.weights_map(grid, chain, language="zh")
     (rings,) = (line for line in drawing.axes[0].lines if line.get_gid() == "islands")

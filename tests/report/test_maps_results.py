@@ -184,7 +184,10 @@ def test_influence_map(delta):
     assert drawing.left_out == (delta.index[0],)
     far = frame.iloc[1:].set_index("unit")["change"].abs().nlargest(6).index
     assert set(drawing.labelled) | set(drawing.unlabelled) == set(far)
-    assert "0.12" in words_of(drawing.figure)
+    ends = frame.iloc[1:]["estimate"].agg(["min", "max"])
+    assert f"全样本估计值为0.120；逐一剔除地区后介于{ends['min']:.3f}与{ends['max']:.3f}之间" in words_of(
+        drawing.figure
+    )
     with pytest.raises(DataError, match="change"):
         influence_map(delta, frame.drop(columns="change"))
     with pytest.raises(AlignmentError, match="twice"):
