@@ -37,7 +37,7 @@ def numbers_of(
     if lost.any():
         raise DataError(
             f"Column {column!r} holds text where numbers are needed: {_cells(frame, lost, unit, period, raw)}. "
-            'Leave unknown cells blank, write 12% as 12, and for 1,234 set thousands = "," (under [data] of a study, or '
+            'Leave unknown cells blank, write 12% as 12, and for 1,234 set thousands="," (under [data] of a study, or '
             "in build_panel)."
         )
     if any(isinstance(cell, str) for cell in plain):
