@@ -144,7 +144,7 @@ REFUSED = {
     "thousands": (
         lambda f: text_cells(f, "生产总值", lambda v: f"{v:,.0f}"),
         "330100 2010",
-        'thousands = ","',
+        'thousands=","',
     ),
     "percent": (lambda f: one_cell(f, "制造业", "12%"), "330100 2013 ('12%')", "write 12% as 12"),
     "dash": (lambda f: one_cell(f, "制造业", "—"), "own.csv: Column '制造业'", "Leave unknown cells blank"),
