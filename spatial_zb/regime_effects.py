@@ -74,7 +74,7 @@ def regime_effects(
             ),
             stacklevel=3,
         )
-    simulated = np.array([_combined(_multipliers(fit, regimes, v), v, where) for v in sample[inside]])
+    simulated = regime_values(fit, sample[inside])
     columns = simulated_columns(point, simulated, alpha)
     return Effects(axes, columns, "simulate", fit, {"draws": draws - rejected, "rejected": rejected})
 
@@ -227,14 +227,15 @@ def _gradient(fit: Fit, regimes: Regimes, m: Array, values: Array, where: NDArra
 
 
 def regime_values(fit: Fit, values: Array) -> Array:
-    """Effects (k, 3 groups, 3) at parameters (p,) in the order of the fit's: on either regime, on all units."""
-    return _combined(_multipliers(fit, _regimes(fit), values), values, _positions(fit))
+    """Effects (R, k, 3 groups, 3) at parameters (R, p) in the order of the fit's: on either regime, on all units."""
+    regimes, where = _regimes(fit), _positions(fit)
+    return np.array([_combined(_multipliers(fit, regimes, one), one, where) for one in values])
 
 
 def regime_gradient(fit: Fit, values: Array) -> Array:
-    """Derivatives (k, 3, 3, p) of :func:`regime_values`."""
-    regimes = _regimes(fit)
-    return _gradient(fit, regimes, _multipliers(fit, regimes, values), values, _positions(fit))
+    """Derivatives (R, k, 3, 3, p) of :func:`regime_values`."""
+    regimes, where = _regimes(fit), _positions(fit)
+    return np.array([_gradient(fit, regimes, _multipliers(fit, regimes, one), one, where) for one in values])
 
 
 def regimes_admit(fit: Fit, values: Array) -> NDArray[np.bool_]:

@@ -90,7 +90,8 @@ class Regimes:
         """R ↦ S⁻¹R, and ln|S|."""
         n = self.matrix.shape[0]
         if self.dense:
-            factor = linalg.lu_factor(np.eye(n) - self.scaled(rho).toarray(), check_finite=False)
+            dense = np.eye(n) - rho[self.regime][:, None] * self.matrix.toarray()
+            factor = linalg.lu_factor(dense, check_finite=False)
             value = float(np.log(np.abs(np.diag(factor[0]))).sum())
             return lambda right: linalg.lu_solve(factor, right, check_finite=False), value
         system = sparse.csc_array(sparse.eye_array(n, format="csc") - self.scaled(rho))

@@ -18,6 +18,7 @@ from spatial_zb.core.regime_ml import (
     regime_moments,
     unit_scores_meat,
 )
+from spatial_zb.core.spatial_ml import ColumnBasis
 from spatial_zb.core.traces import DENSE_UNITS
 from spatial_zb.core.weight_spectrum import largest_sums
 from spatial_zb.core.within import TransformedSample, demean, transformed_sample
@@ -32,7 +33,16 @@ from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["fit_regimes", "regime_contrast", "regime_labels", "regime_split", "regime_tests", "regimes_of"]
+__all__ = [
+    "estimate_regimes",
+    "fit_regimes",
+    "regime_contrast",
+    "regime_labels",
+    "regime_lags",
+    "regime_split",
+    "regime_tests",
+    "regimes_of",
+]
 
 Array = NDArray[np.float64]
 
@@ -65,9 +75,9 @@ def fit_regimes(
     regimes = regimes_of(weights, regime, spec.fixed_effects == "two_way")
     T, n = design.y.shape
     sample = transformed_sample(n, T, spec.transform, "lee_yu")
-    lags = _lags(spec, panel, regimes)
+    lags = regime_lags(spec, panel.array(spec.y), regimes)
     Z, y = stacked(design.Z), stacked(design.y)
-    best = _estimate(spec, y, lags, Z, design, regimes, sample)
+    best = estimate_regimes(spec, y, lags, Z, design.basis, regimes, sample)
     e = y - lags @ best.rho - Z @ best.delta
     if bandwidth is None:
         bandwidth = bartlett_bandwidth(T)
@@ -136,24 +146,28 @@ def _expanded(
     return plain, panel.with_columns(parts)
 
 
-def _lags(spec: DurbinSpec, panel: Panel, regimes: Regimes) -> Array:
-    """D_rWy after the transform, stacked (M, 2): first multiplied, then demeaned."""
-    Wy = spatial_lag(regimes.matrix, panel.array(spec.y))
+def regime_lags(spec: DurbinSpec, y: Array, regimes: Regimes) -> Array:
+    """D_rWy of y (T, n) after the transform, stacked (M, 2): first multiplied, then demeaned."""
+    Wy = spatial_lag(regimes.matrix, y)
     parts = [demean(Wy * (regimes.regime == r), spec.transform) for r in (0, 1)]
     return np.column_stack([stacked(part) for part in parts])
 
 
-def _estimate(
+def estimate_regimes(
     spec: DurbinSpec,
     y: Array,
     lags: Array,
     Z: Array,
-    design: Design,
+    basis: ColumnBasis,
     regimes: Regimes,
     sample: TransformedSample,
 ) -> RegimeMaximum:
+    """The estimate from stacked arrays after the transform, with ``basis`` that of Z.
+
+    They may have more rows than ``sample`` counts: one long sample with the squares that are expected.
+    """
     if spec.lag_y:
-        return regime_maximum(y, lags, Z, design.basis, regimes, sample)
+        return regime_maximum(y, lags, Z, basis, regimes, sample)
     delta = np.linalg.lstsq(Z, y, rcond=None)[0]
     e = y - Z @ delta
     sigma2, N = float(e @ e) / sample.observations, sample.observations

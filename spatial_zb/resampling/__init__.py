@@ -25,6 +25,7 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.resampling.dynamic import DynamicSource
 from spatial_zb.resampling.record import BOUND_WARNING, Interval, Replicated, Resampled
+from spatial_zb.resampling.regimes import RegimeSource
 from spatial_zb.resampling.sources import Source, jackknife
 from spatial_zb.resampling.static import StaticSource, check_single, draw_sample, generator_of
 from spatial_zb.resampling.statistics import differences_of, effects_of
@@ -172,7 +173,9 @@ def bootstrap(
 
 def source_of(fit: Fit) -> Source:
     """The fitted model as a source of panels."""
-    if fit.spec.dynamic and not fit.spec.regimes:
+    if fit.spec.regimes:
+        return RegimeSource(fit)
+    if fit.spec.dynamic:
         return DynamicSource(fit)
     check_single(fit)
     return StaticSource(fit, generator_of(fit))

@@ -57,18 +57,16 @@ def differences_of(fit: Fit) -> Statistics:
     rows = [(name, "coefficient") for name in names] + [(x, effect) for x in fit.spec.x for effect in EFFECTS]
 
     def at(values: Array) -> Array:
-        effects = np.array([regime_values(fit, one) for one in values])
+        effects = regime_values(fit, values)
         return np.hstack(
             [values @ contrast.T, (effects[:, :, 1] - effects[:, :, 0]).reshape(len(values), -1)]
         )
 
     def errors(values: Array, covariances: Array) -> Array:
-        out = []
-        for one, cov in zip(values, covariances, strict=True):
-            gradient = regime_gradient(fit, one)
-            effects = (gradient[:, 1] - gradient[:, 0]).reshape(-1, len(one))
-            out.append(_roots(np.vstack([contrast, effects]), cov))
-        return np.array(out)
+        gradient = regime_gradient(fit, values)
+        effects = (gradient[:, :, 1] - gradient[:, :, 0]).reshape(len(values), -1, values.shape[1])
+        every = np.broadcast_to(contrast, (len(values), *contrast.shape))
+        return _roots(np.concatenate([every, effects], axis=1), covariances)
 
     frame = pd.DataFrame(rows, columns=["term", "effect"])
     return Statistics(frame, at, errors, lambda values: regimes_admit(fit, values), OUTSIDE)
@@ -76,15 +74,11 @@ def differences_of(fit: Fit) -> Statistics:
 
 def _by_regime(fit: Fit) -> Statistics:
     def at(values: Array) -> Array:
-        return np.array([regime_values(fit, one).ravel() for one in values])
+        return regime_values(fit, values).reshape(len(values), -1)
 
     def errors(values: Array, covariances: Array) -> Array:
-        return np.array(
-            [
-                _roots(regime_gradient(fit, one).reshape(-1, len(one)), cov)
-                for one, cov in zip(values, covariances, strict=True)
-            ]
-        )
+        gradient = regime_gradient(fit, values)
+        return _roots(gradient.reshape(len(values), -1, values.shape[1]), covariances)
 
     labels = (*regime_labels(fit.spec, fit.convergence["regimes"]), "")
     names = _names(tuple(f"{x}{label}" for x in fit.spec.x for label in labels))
@@ -97,8 +91,8 @@ def _names(terms: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _roots(gradient: Array, cov: Array) -> Array:
-    """√(g'Vg) of gradients (q, p)."""
-    return np.sqrt(np.einsum("qi,ij,qj->q", gradient, cov, gradient))
+    """√(g'Vg) (R, q) of gradients (R, q, p) and covariances (R, p, p)."""
+    return np.sqrt(np.einsum("rqi,rij,rqj->rq", gradient, cov, gradient, optimize=True))
 
 
 def _delta_errors(fit: Fit, values: Array, covariances: Array) -> Array:
