@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from spatial_zb.explore import MoranTable, moran
+from spatial_zb.explore import MoranTable, bivariate_moran, moran, pooled_moran
 from spatial_zb.pipeline.concentration import write_concentration
 from spatial_zb.pipeline.indices import index_definition, write_indices
 from spatial_zb.pipeline.job import Job, unit_names
@@ -64,10 +64,8 @@ def describe(job: Job) -> list[Text]:
 
 
 def autocorrelation(job: Job) -> list[Text]:
-    """Moran's I by period for every variable, weights matrix and sample."""
-    from spatial_zb.report import layouts
-
-    study, prepared = job.study, job.prepared
+    """Moran's I by period for every variable, weights matrix and sample; of two variables where the study asks for it."""
+    study = job.study
     if study.moran is None:
         return []
     reading: list[Text] = []
@@ -76,36 +74,105 @@ def autocorrelation(job: Job) -> list[Text]:
             variable: {W: _moran(job, sample, variable, W) for W in study.weights_of(study.moran)}
             for variable in study.moran.variables
         }
-        laid = {
-            prepared.panel.label(v): {
-                study.weights[W].label: result.table() for W, result in by_weights.items()
-            }
-            for v, by_weights in results.items()
+        frames = {
+            variable: {W: _with_pooled(job, sample, W, result) for W, result in by_weights.items()}
+            for variable, by_weights in results.items()
         }
-        key, title = "moran", None
-        if len(study.samples_of(study.moran)) > 1:
-            key = f"moran_{sample}"
-            label = study.samples[sample].label
-            title = Text(f"Moran's I, {label.en}", f"莫兰指数（{label.zh}）")
-        job.table(
-            lambda style, laid=laid, key=key, title=title: layouts.moran_table(
-                laid,
-                permutations=study.general.permutations,
-                key=key,
-                title=title,
-                notes=prepared.sources,
-                style=style,
-            )
-        )
-        frames = [
-            result.table().assign(variable=v, weights=W, sample=sample)
-            for v, by_weights in results.items()
-            for W, result in by_weights.items()
-        ]
-        job.tidy(key, pd.concat(frames, ignore_index=True))
+        labels = {variable: job.prepared.panel.label(variable) for variable in frames}
+        _write_moran(job, sample, "moran", frames, labels, Text("Moran's I", "莫兰指数"))
+        _write_bivariate(job, sample)
         if sample == study.main_sample:
-            reading = [_moran_reading(prepared, v, by_weights) for v, by_weights in results.items()]
+            reading = [_moran_reading(job.prepared, v, by_weights) for v, by_weights in results.items()]
     return reading
+
+
+def _write_moran(
+    job: Job,
+    sample: str,
+    key: str,
+    frames: Mapping[str, Mapping[str, pd.DataFrame]],
+    labels: Mapping[str, Text],
+    name: Text,
+    notes: Sequence[Text] = (),
+) -> None:
+    """One table and tidy frame of a statistic by period, for all weights; several samples have one each."""
+    from spatial_zb.report import layouts
+
+    study = job.study
+    laid = {
+        labels[v]: {study.weights[W].label: frame for W, frame in by_weights.items()}
+        for v, by_weights in frames.items()
+    }
+    title = Text(f"{name.en} by period", f"各时期{name.zh}") if key != "moran" else None
+    if len(study.samples_of(study.moran)) > 1:
+        key, label = f"{key}_{sample}", study.samples[sample].label
+        title = Text(f"{name.en}, {label.en}", f"{name.zh}（{label.zh}）")
+    job.table(
+        lambda style: layouts.moran_table(
+            laid,
+            permutations=study.general.permutations,
+            key=key,
+            title=title,
+            notes=[*notes, *job.prepared.sources],
+            style=style,
+        )
+    )
+    flat = [
+        frame.assign(variable=v, weights=W, sample=sample)
+        for v, by_weights in frames.items()
+        for W, frame in by_weights.items()
+    ]
+    job.tidy(key, pd.concat(flat, ignore_index=True))
+
+
+def _with_pooled(job: Job, sample: str, W: str, result: MoranTable) -> pd.DataFrame:
+    """I by period and, where the study asks for it, of all periods together in a last row."""
+    frame = result.table()
+    if not job.study.moran.pooled:
+        return frame
+    row = pooled_moran(
+        job.prepared.sample(sample),
+        result.variable,
+        job.prepared.weights(W, sample),
+        permutations=job.study.general.permutations,
+        rng=job.seed("moran", sample, result.variable, W, "pooled"),
+    ).table()
+    return pd.concat([frame, row.assign(period="pooled")[list(frame)]], ignore_index=True)
+
+
+def _write_bivariate(job: Job, sample: str) -> None:
+    """Of every pair: the first variable of a unit with the second of its neighbours."""
+    study, panel = job.study, job.prepared.panel
+    frames, labels = {}, {}
+    for x, y in study.moran.bivariate:
+        pair = f"{x}, W_{y}"
+        labels[pair] = Text(
+            f"{panel.label(x).en}; {panel.label(y).en} of the neighbours",
+            f"{panel.label(x).zh}；邻居的{panel.label(y).zh}",
+        )
+        frames[pair] = {
+            W: bivariate_moran(
+                job.prepared.sample(sample),
+                x,
+                y,
+                job.prepared.weights(W, sample),
+                permutations=study.general.permutations,
+                rng=job.seed("bivariate", sample, x, y, W),
+            ).table()
+            for W in study.weights_of(study.moran)
+        }
+        job.tick(pair)
+    if frames:
+        name = Text("Bivariate Moran's I", "双变量莫兰指数")
+        _write_moran(job, sample, "moran_bivariate", frames, labels, name, [BIVARIATE])
+
+
+#: Without it the statistic is read as a spillover.
+BIVARIATE = Text(
+    "The first variable of a unit with the second of its neighbours. Where the two go together within units and the "
+    "second is clustered, I differs from zero without any influence of neighbours.",
+    "本地区前一变量与邻居后一变量的相关。若两变量在地区内部相关且后者存在集聚，即使邻居之间没有影响，I也会偏离零。",
+)
 
 
 def _moran(job: Job, sample: str, variable: str, W: str) -> MoranTable:
@@ -135,6 +202,7 @@ def model_variables(study: Study) -> list[str]:
     names += study.coupling
     for part in (study.moran, study.concentration, study.dynamics, study.maps):
         names += part.variables if part else ()
+    names += [name for pair in (study.moran.bivariate if study.moran else ()) for name in pair]
     return list(dict.fromkeys(names))
 
 

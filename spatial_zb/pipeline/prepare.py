@@ -262,6 +262,7 @@ def _columns_needed(study: Study, variables: Iterable[str], names: Iterable[str]
     needed |= {n for index in study.indices.values() for n in index.columns}
     for part in (study.moran, study.concentration, study.dynamics, study.maps):
         needed |= set(part.variables) if part else set()
+    needed |= {name for pair in (study.moran.bivariate if study.moran else ()) for name in pair}
     if study.compare is not None:
         swapped = [*study.compare.controls.values()]
         for part in filter(None, (study.compare, study.compare.robustness)):

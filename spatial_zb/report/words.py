@@ -131,6 +131,7 @@ WORDS = {
     "not_converged": Text("n.c.", "未收敛"),
     "overall": Text("SD overall", "总体标准差"),
     "period": Text("Period", "时期"),
+    "pooled": Text("All periods", "各时期合并"),
     "random": Text("Random", "随机"),
     "rule": Text("Rule", "补齐规则"),
     "source": Text("Source", "来源"),

@@ -53,6 +53,8 @@ def check_references(
         if parts.get(key) is not None:
             _check_known(f"{key}.variables", "variable", parts[key].variables, usable, problems)
     if parts.get("moran") is not None:
+        both = list(dict.fromkeys(name for pair in parts["moran"].bivariate for name in pair))
+        _check_known("moran.bivariate", "variable", both, usable, problems)
         _check_known("moran.weights", "weights", parts["moran"].weights, parts["weights"], problems)
         _check_known("moran.samples", "sample", parts["moran"].samples, parts["samples"], problems)
     if getattr(parts.get("maps"), "clusters", None) is not None:

@@ -35,6 +35,7 @@ __all__ = [
     "Metric",
     "Names",
     "Normalisation",
+    "Pairs",
     "Periods",
     "Positive",
     "Share",
@@ -168,11 +169,27 @@ def as_where(value: object) -> object:
     return {key: as_tuple(kept) for key, kept in value.items()} if isinstance(value, Mapping) else value
 
 
+def _as_pairs(value: object) -> object:
+    """A tuple of pairs; one pair may stand without the outer brackets."""
+    value = from_list(value)
+    if isinstance(value, tuple) and value and all(isinstance(part, str) for part in value):
+        value = (value,)
+    return tuple(from_list(part) for part in value) if isinstance(value, tuple) else value
+
+
+def _two_different(pairs: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+    wrong = [list(pair) for pair in pairs if len(set(pair)) != 2 or len(pair) != 2]
+    if wrong:
+        raise ValueError(f'must be pairs of two variables such as [["industry", "talent"]], not {wrong[0]}')
+    return distinct(pairs)
+
+
 Word = Annotated[str, Field(min_length=1, max_length=2000)]
 Label = Annotated[Text, BeforeValidator(_as_text)]
 Names = Annotated[tuple[Word, ...], BeforeValidator(as_tuple), AfterValidator(distinct)]
 Listed = Annotated[tuple[Word, ...], BeforeValidator(from_list), AfterValidator(distinct)]
 SomeNames = Annotated[Names, AfterValidator(filled)]
+Pairs = Annotated[tuple[tuple[Word, ...], ...], BeforeValidator(_as_pairs), AfterValidator(_two_different)]
 Periods = Annotated[tuple[int, ...], BeforeValidator(as_tuple), AfterValidator(distinct)]
 Span = Annotated[tuple[int, int], BeforeValidator(as_tuple), AfterValidator(_ordered)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

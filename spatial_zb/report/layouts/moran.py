@@ -49,7 +49,8 @@ def moran_table(
     Parameters
     ----------
     results
-        Variable label → weights label → frame with ``period, I, z`` and the p-value column.
+        Variable label → weights label → frame with ``period, I, z`` and the p-value column. The period ``"pooled"``
+        is I of all periods together.
     p
         ``"p_sim"`` (permutation) or ``"p_value"`` (normal approximation).
     stacked
@@ -102,6 +103,10 @@ def _moran_cells(record: Record | None, p: str, style: TableStyle) -> list[Cell]
     ]
 
 
+POOLED = Text(
+    "All periods: deviations from the means of their periods; whole histories of units change places.",
+    "各时期合并：取对各期均值的离差，置换时以地区的整段历史为单位。",
+)
 _MORAN_HEADS = (HeaderCell("I"), HeaderCell("z"), HeaderCell("p"))
 Layout = tuple[tuple[Sequence[HeaderCell], ...], tuple[Row, ...]]
 
@@ -116,7 +121,7 @@ def _moran_aside(results: Mapping, frames: Mapping, p: str, style: TableStyle) -
         del levels[1]  # the notes name the one matrix
     rows = [
         body(
-            period_cell(t),
+            _period(t),
             *(cell for frame in frames.values() for cell in _moran_cells(frame.get(t), p, style)),
         )
         for t in periods_of(frames.values())
@@ -135,8 +140,12 @@ def _moran_stacked(results: Mapping, frames: Mapping, p: str, style: TableStyle)
         own = {w: frames[variable, w] for w in by}
         for t in periods_of(own.values()):
             cells = [cell for w in weights for cell in _moran_cells(own.get(w, {}).get(t), p, style)]
-            rows.append(body(period_cell(t), *cells))
+            rows.append(body(_period(t), *cells))
     return header, tuple(rows)
+
+
+def _period(period: object) -> Cell:
+    return WORDS["pooled"] if period == "pooled" else period_cell(period)
 
 
 def _moran_notes(
@@ -151,9 +160,11 @@ def _moran_notes(
     missing = any(math.isnan(real(record[name])) for record in records for name in ("I", "z", p))
     missing = missing or any(set(frame) != set(periods_of(frames.values())) for frame in frames.values())
     names = list(dict.fromkeys(Text.of(weights) for _, weights in groups))
+    pooled = any("pooled" in frame for frame in frames.values())
     return [
         *stars_note(style),
         basis,
+        *([POOLED] if pooled else []),
         named_line(WORDS["weights"], names),
         *([MISSING] if missing else []),
     ]

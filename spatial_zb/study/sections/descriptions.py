@@ -10,6 +10,7 @@ from spatial_zb.errors import listed
 from spatial_zb.study.sections.base import Section
 from spatial_zb.study.values import (
     Names,
+    Pairs,
     Periods,
     SomeNames,
     Word,
@@ -19,9 +20,15 @@ __all__ = ["Concentration", "Dynamics", "Moran"]
 
 
 class Moran(Section):
-    """``[moran]``: variables, weights and samples of the Moran tables. Blank = all weights, main sample."""
+    """``[moran]``: variables, weights and samples of the Moran tables. Blank = all weights, main sample.
+
+    ``bivariate`` are pairs of variables: the first of a unit with the second of its neighbours. ``pooled`` adds one I of
+    all periods together to every variable.
+    """
 
     variables: SomeNames
+    bivariate: Pairs = ()
+    pooled: bool = False
     weights: Names = ()
     samples: Names = ()
 
