@@ -266,9 +266,11 @@ def _simulated(
     kept = int(inside.sum())
     if draws - kept > REJECTED_WARNING * draws:
         warnings.warn(
-            f"{draws - kept} of {draws} draws gave an unstable system and were left out: the normal approximation is "
-            "poor here.",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"{draws - kept} of {draws} draws gave an unstable system and were left out: the normal approximation is "
+                "poor here.",
+                f"{draws}次抽样中有{draws - kept}次得到不稳定的方程组，已剔除：此处正态近似较差。",
+            ),
             stacklevel=4,
         )
     if kept < 100:

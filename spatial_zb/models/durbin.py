@@ -184,11 +184,15 @@ def _mention_weak_spatial_terms(fit: Fit) -> None:
     weakest = np.sqrt(fit.cov.to_numpy()[where, where].max()) if where else 0.0
     if weakest > WEAK_SPATIAL_ERROR:
         warnings.warn(
-            f"{fit.spec.family} of {fit.spec.y!r}: the data say little about the spatial coefficient under "
-            f"{fit.weights.label!r} (standard error {weakest:.2f}). In simulations at this precision it leans low by 0.02 "
-            "or more and intervals of indirect effects are too short (docs/validation/study.md). Use a sparser W, or read "
-            "zb.bootstrap(fit), whose percentile limits cover, and zb.profile_interval(fit) beside it.",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"{fit.spec.family} of {fit.spec.y!r}: the data say little about the spatial coefficient under "
+                f"{fit.weights.label!r} (standard error {weakest:.2f}). In simulations at this precision it leans low by "
+                "0.02 or more and intervals of indirect effects are too short (docs/validation/study.md). Use a sparser W, "
+                "or read zb.bootstrap(fit), whose percentile limits cover, and zb.profile_interval(fit) beside it.",
+                f"{fit.spec.y!r}的{fit.spec.family}：在{fit.weights.label!r}下，数据对空间系数提供的信息很少（标准误"
+                f"{weakest:.2f}）。模拟表明此精度下估计值偏低0.02以上，间接效应的区间偏窄（docs/validation/study.md）。"
+                "请用更稀疏的W，或看zb.bootstrap(fit)的百分位区间（覆盖率达标）与zb.profile_interval(fit)。",
+            ),
             stacklevel=3,
         )
 
@@ -197,9 +201,11 @@ def _mention_own_variable(spec: DurbinSpec, weights: Weights) -> None:
     """W made of y is not exogenous: who is near whom then moves with what is explained."""
     if spec.y in weights.variables and (spec.spatial_terms or spec.lag_x):
         warnings.warn(
-            f"Weights {weights.label!r} were built from {spec.y!r}, the dependent variable: W is then endogenous and the "
-            "estimates are not consistent. Build them from years before the sample, or from another variable.",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"Weights {weights.label!r} were built from {spec.y!r}, the dependent variable: W is then endogenous and "
+                "the estimates are not consistent. Build them from years before the sample, or from another variable.",
+                f"权重矩阵{weights.label!r}由被解释变量{spec.y!r}生成：W因此内生，估计不一致。请用样本期之前的年份或其他变量生成。",
+            ),
             stacklevel=3,
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -12,13 +11,13 @@ import pandas as pd
 from spatial_zb.effects import Effects, spatial_effects
 from spatial_zb.errors import (
     SpatialZbError,
-    SpatialZbWarning,
 )
 from spatial_zb.models.simultaneous import fit_system, restriction_tests
 from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.models.system_spec import Equation, SystemSpec
 from spatial_zb.pipeline.job import Job, sample_notes
 from spatial_zb.pipeline.made import Estimated
+from spatial_zb.pipeline.notes import warn_undone
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import METHOD_WORDS, weights_words
 from spatial_zb.study import Study, System
@@ -69,8 +68,12 @@ def _fit_systems(job: Job, system: System) -> list[_SystemColumn]:
             effects = spatial_effects(fit) if fit.stability().stable else None
         except SpatialZbError as error:
             failure = error
-            warnings.warn(
-                f"System {system.name}, {', '.join(facts.values())}: {error}", SpatialZbWarning, stacklevel=2
+            where = facts.values()
+            warn_undone(
+                Text(
+                    f"System {system.name}, {', '.join(where)}", f"方程组{system.name}（{'，'.join(where)}）"
+                ),
+                error,
             )
             continue
         columns.append(_SystemColumn(facts, _system_heading(study, system, **facts), fit, effects))
