@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .places import KINDS, OUT, PERIODS, SIZES
+from .test_sections import size_section, spreg_sizes
 
 #: What is asked of a default: |bias| of ρ and λ, coverage of 95 % intervals, size at 5 %.
 BIAS, COVERAGE, SIZE = 0.02, (0.92, 0.97), (0.04, 0.06)
@@ -214,7 +215,13 @@ def page(
             f"{100 * r.coverage_spatial:.1f} % | {100 * r.coverage_effects:.1f} % | {100 * r.not_converged:.1f} % | "
             f"{lowest} | {less} | {r.verdict} |"
         )
-    lines += [READING, *_intervals(resampled), *_tests(sizes), *_others(), *_systems()]
+    lines += [
+        READING,
+        *_intervals(resampled),
+        *size_section(sizes, _maybe("null_sizes.csv")),
+        *_others(),
+        *_systems(),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -265,47 +272,6 @@ def _intervals(resampled: pd.DataFrame | None) -> list[str]:
     return lines
 
 
-def _tests(sizes: pd.DataFrame) -> list[str]:
-    own = sizes[(sizes["usual"].astype(str) == "False") & (sizes["of"] != "each period")]
-    lines = [
-        "",
-        "## Tests",
-        "",
-        "![Size of the tests](study_sizes.png)",
-        "",
-        "Share of tests whose size is within 4–6 % up to twice the error of the simulation, and those that are not "
-        "(all numbers: [test_size.md](test_size.md)):",
-        "",
-        "| W | n | effects | replications | inside | outside |",
-        "|---|---|---|---|---|---|",
-    ]
-    for (kind, n, effects), group in own.groupby(["weights", "n", "effects"]):
-        error = 2 * np.sqrt(0.05 * 0.95 / group["replications"].astype(float))
-        inside = (group["size"] >= SIZE[0] - error) & (group["size"] <= SIZE[1] + error)
-        off = ", ".join(
-            f"{test} {100 * size:.1f} %"
-            for test, size in zip(group.loc[~inside, "test"], group.loc[~inside, "size"], strict=True)
-        )
-        lines.append(
-            f"| {kind} | {n} | {effects} | {group['replications'].min()} | {int(inside.sum())} of {len(group)} | {off} |"
-        )
-    drawn = _maybe("null_sizes.csv")
-    if drawn is not None:
-        lines += [
-            "",
-            f"p-values by resampling, contiguity, n = 11, two-way effects, {drawn['replications'].min()} panels with "
-            f"{drawn['replicates'].min()} draws each under the null of each test ([null_sizes.csv](null_sizes.csv)):",
-            "",
-            "| test | truth | usual p-value | bootstrap p-value |",
-            "|---|---|---|---|",
-        ]
-        for _, r in drawn.iterrows():
-            lines.append(
-                f"| {r['test']} | {r['truth']} | {100 * r['usual']:.1f} % | {100 * r['bootstrap']:.1f} % |"
-            )
-    return lines
-
-
 def _others() -> list[str]:
     other = _maybe("other_software.csv")
     if other is None:
@@ -322,7 +288,7 @@ def _others() -> list[str]:
         "| n | W | model | ρ, λ | bias, coverage: spatial_zb | bias, coverage: spreg |",
         "|---|---|---|---|---|---|",
     ]
-    fits = other[(other["model"] != "tests") & other["parameter"].isin(["rho", "lam"])]
+    fits = other[other["parameter"].isin(["rho", "lam"])]
     keys = ["n", "weights", "model", "spatial"]
     for (n, kind, model, spatial), group in fits.sort_values(keys).groupby(keys):
         by = group.set_index("program")
@@ -331,15 +297,7 @@ def _others() -> list[str]:
             for p in ("spatial_zb", "spreg")
         ]
         lines.append(f"| {n} | {kind} | {model} | {spatial:g} | {' | '.join(cells)} |")
-    tests = other[other["model"] == "tests"]
-    if len(tests):
-        lines += ["", "| n | W | test | size: spatial_zb | size: spreg |", "|---|---|---|---|---|"]
-        for (n, kind, test), group in tests.groupby(["n", "weights", "parameter"], sort=False):
-            by = group.set_index("program")["size"]
-            lines.append(
-                f"| {n} | {kind} | {test} | {100 * by['spatial_zb']:.1f} % | {100 * by['spreg']:.1f} % |"
-            )
-    return lines
+    return lines + spreg_sizes(other)
 
 
 def _systems() -> list[str]:
