@@ -374,7 +374,7 @@ def _random(table: TestTable) -> Text | None:
         quotes.insert(0, Text(f"{name.en} undefined", f"{name.zh}无定义"))
     if not _available(table.row(names[1])):
         end = Text("Fixed effects are the safe choice", "固定效应较为稳妥")
-    elif _rejects(table, names[1]):  # Hausman's statistic, shown beside it, rejects too often
+    elif _rejects(table, names[1]):  # never undefined, unlike Hausman's beside it
         end = Text(
             "Unit effects go with the regressors: fixed effects, not random ones",
             "个体效应与自变量相关：应取固定效应而非随机效应",
