@@ -107,7 +107,7 @@ def test_tables_say_units_and_years_in_words(outcome):
     place = outcome[0].folder / "tables" / "zh" / "compare_robustness.csv"
     with place.open(encoding="utf-8-sig", newline="") as stream:
         names = [row[0] for row in csv.reader(stream)]
-    assert {"剔除杭州市、宁波市", "2007—2012年", "上下1%缩尾", "解释变量滞后一期"} <= set(names)
+    assert {"剔除杭州市、宁波市", "2007—2012年", "在1%与99%分位缩尾", "解释变量滞后一期"} <= set(names)
 
 
 def test_cells_that_did_not_converge_do_not_count(outcome):

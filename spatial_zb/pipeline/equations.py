@@ -70,6 +70,7 @@ def diagnose_models(job: Job) -> list[Text]:
                 chain.tidy(style.language, label),
                 title=Text(f"{model.title.en}: specification tests", f"{model.title.zh}：设定检验"),
                 key=f"tests_{model.name}",
+                replicates=study.general.bootstrap,
                 notes=notes,
                 style=style,
             ),

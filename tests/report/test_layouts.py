@@ -657,7 +657,14 @@ def test_bootstrap_p_values_have_a_column_and_give_the_stars():
         [("LM lag", 4.0, 1.0, 0.045, 0.12), ("VIF", 2.0, math.nan, math.nan, math.nan)],
         columns=["test", "statistic", "df", "p_value", "p_bootstrap"],
     )
-    table = chain_table(tests)
+    undefined = pd.DataFrame([("Hausman", math.nan, 3.0, math.nan, math.nan)], columns=tests.columns)
+    table = chain_table(pd.concat([tests, undefined]), replicates=999)
     assert heads(table)[0][-1] == "p, bootstrap"
-    assert printed(table) == [["LM lag", "4.000", "1", "0.045", "0.120"], ["VIF", "2.000", "", "–", "–"]]
+    assert printed(table) == [
+        ["LM lag", "4.000", "1", "0.045", "0.120"],
+        ["VIF", "2.000", "", "", ""],
+        ["Hausman", "–", "3", "–", "–"],
+    ]
+    assert "share of 999 panels" in notes(table)
+    assert "bootstrap" not in notes(chain_table(tests.drop(columns="p_bootstrap")))
     assert printed(chain_table(tests.drop(columns="p_bootstrap")))[0] == ["LM lag", "4.000**", "1", "0.045"]

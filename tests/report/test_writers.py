@@ -240,6 +240,20 @@ def test_docx_fonts_are_named_for_both_scripts(table):
         assert fonts.get(qn("w:eastAsia")) == "宋体"
 
 
+def test_lines_of_a_row_stand_level_whatever_their_script(table):
+    """Chinese and Latin lines have different heights: Word gets one for all, Excel the middle of the row."""
+    _, grid = read_docx(word.render(table, ZH))
+    assert (
+        len({cell.paragraphs[0].paragraph_format.line_spacing for row in grid.rows for cell in row.cells})
+        == 1
+    )
+    sheet = read_xlsx(excel.render(table, ZH))
+    body = [cell.alignment.vertical for row in sheet["A5:C7"] for cell in row]
+    assert set(body) == {"center"}
+    long = excel.render(table_of("很长的名字" * 20), ZH)
+    assert "top" in {cell.alignment.vertical for row in read_xlsx(long)["A3:B6"] for cell in row}
+
+
 def test_docx_stars_are_raised(table):
     _, grid = read_docx(word.render(table, EN))
     runs = grid.rows[3].cells[1].paragraphs[0].runs

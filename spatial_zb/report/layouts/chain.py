@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from spatial_zb.report.layouts.common import MISSING, Label, label_of, real, stars_note, titled
-from spatial_zb.report.tables import HeaderCell, Number, Row, Table, TableStyle, body, section
+from spatial_zb.report.tables import Cell, HeaderCell, Number, Row, Table, TableStyle, body, section
 from spatial_zb.report.words import WORDS
 from spatial_zb.text import Text
 
@@ -22,12 +22,14 @@ def chain_table(
     *,
     title: Label | None = None,
     key: str = "tests",
+    replicates: int | None = None,
     notes: Sequence[Label] = (),
     style: TableStyle | None = None,
 ) -> Table:
     """Lay out a chain of tests: ``test, statistic, df, p_value``; a test that is not defined has dashes.
 
-    With ``p_bootstrap`` the bootstrap's p-values get a column of their own, and the stars go by them.
+    With ``p_bootstrap`` the bootstrap's p-values get a column of their own, and the stars go by them; ``replicates``
+    says in the notes from how many panels.
     """
     style = style or TableStyle()
     resampled = "p_bootstrap" in tests.columns
@@ -38,12 +40,13 @@ def chain_table(
         stars = (
             style.count_stars(again if math.isfinite(again) else p_value) if math.isfinite(statistic) else 0
         )
+        is_test = math.isfinite(p_value) or not math.isfinite(statistic)
         cells = [
             Number(statistic, style.digits, stars),
             Number(df, 0) if math.isfinite(df) else "",
-            Number(p_value, style.digits, notation="p_value") if math.isfinite(p_value) else None,
+            _p_cell(p_value, is_test, style),
         ]
-        cells += [Number(again, style.digits, notation="p_value")] if resampled else []
+        cells += [_p_cell(again, is_test, style)] if resampled else []
         rows.append(body(Text.of(record["test"]), *cells))
     heads = [WORDS["test"], WORDS["statistic"], WORDS["df"], Text("p", "p 值")]
     heads += [Text("p, bootstrap", "自助法 p 值")] if resampled else []
@@ -53,8 +56,30 @@ def chain_table(
         header=([HeaderCell(head) for head in heads],),
         rows=tuple(rows),
         alignment=("l", *("r" for _ in heads[1:])),
-        notes=(*stars_note(style), MISSING, *map(Text.of, notes)),
+        notes=(
+            *stars_note(style),
+            *([_resampled(replicates)] if resampled else []),
+            MISSING,
+            *map(Text.of, notes),
+        ),
     )
+
+
+def _resampled(replicates: int | None) -> Text:
+    """What the bootstrap's p-values are."""
+    en, zh = ("", "") if replicates is None else (f"{replicates:,} ", f"{replicates:,}个")
+    return Text(
+        f"p, bootstrap: share of {en}panels drawn under the null hypothesis whose statistic is at least as far out, the "
+        "panel itself counted among them; the stars go by it.",
+        f"自助法p值：在原假设下重抽样的{zh}面板（连同样本本身）中，统计量不小于观测值的比例；星号以其为准。",
+    )
+
+
+def _p_cell(value: float, is_test: bool, style: TableStyle) -> Cell:
+    """A p-value; a dash where there is none, nothing where the row is no test (a VIF)."""
+    if math.isfinite(value):
+        return Number(value, style.digits, notation="p_value")
+    return None if is_test else ""
 
 
 def identification_table(

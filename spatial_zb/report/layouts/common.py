@@ -156,6 +156,19 @@ SHARED = {"covariance": _covariance, "weights": _weights}
 MISSING = Text("A dash (–) marks what is not available.", "“–”表示无法得到。")
 
 
+def transform_note(facts: Iterable[Mapping]) -> list[Text]:
+    """What observations are where fewer count than units times periods, as with the Lee–Yu transform."""
+    sizes = [[real(one.get(name)) for name in ("nobs", "n_units", "n_periods")] for one in facts]
+    if not any(nobs < units * periods for nobs, units, periods in sizes):
+        return []
+    return [
+        Text(
+            "Observations and log-likelihood are those of the data after the fixed-effects transform.",
+            "观测值与对数似然值以固定效应变换后的数据计。",
+        )
+    ]
+
+
 def errors_note(style: TableStyle) -> Text:
     name = _ERROR_NAME[style.errors]
     if style.error_position == "below":

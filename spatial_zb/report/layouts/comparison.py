@@ -26,6 +26,7 @@ from spatial_zb.report.layouts.common import (
     stars_note,
     term_label,
     titled,
+    transform_note,
     whole,
 )
 from spatial_zb.report.tables import (
@@ -267,6 +268,7 @@ def by_weights_table(
     if covariance in COVARIANCES:
         how = COVARIANCES[covariance]
         own.append(Text(f"Standard errors: {how.en}, delta method.", f"标准误：{how.zh}，效应用Delta方法。"))
+    own += transform_note([facts for *_, facts in columns])
     if not all(sure):
         own.append(
             Text(

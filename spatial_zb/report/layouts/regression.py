@@ -33,6 +33,7 @@ from spatial_zb.report.layouts.common import (
     stars_note,
     term_label,
     titled,
+    transform_note,
     whole,
     word_of,
 )
@@ -378,13 +379,7 @@ def _regression_notes(
             named_line(WORDS["dependent"], [Text.of(dependent)] if dependent is not None else [*names])
         )
     notes += shared_notes([in_words(column.facts, labels) for column in columns])
-    if any(_transformed(column.facts) for column in columns):
-        notes.append(
-            Text(
-                "Observations and log-likelihood are those of the data after the fixed-effects transform.",
-                "观测值与对数似然值以固定效应变换后的数据计。",
-            )
-        )
+    notes += transform_note([column.facts for column in columns])
     if tests and style.error_position == "below":
         notes.append(Text("p-values of tests in brackets.", "方括号内为检验的 p 值。"))
     if hidden:
@@ -400,9 +395,3 @@ def _regression_notes(
         math.isnan(real(column.facts.get(name))) for column in columns if column.converged for name in FACTS
     )
     return [*notes, *([MISSING] if spoilt else [])]
-
-
-def _transformed(facts: Mapping) -> bool:
-    """Say whether fewer observations count than units times periods, as with the Lee–Yu transform."""
-    nobs, n_units, n_periods = (real(facts.get(name)) for name in ("nobs", "n_units", "n_periods"))
-    return nobs < n_units * n_periods

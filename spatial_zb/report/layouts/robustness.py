@@ -135,8 +135,8 @@ def robustness_table(
         own.append(MISSING)
     reasons = [
         Text(
-            f"{_variant_words(r, labels).en}: {_reason(r['reason']).en}",
-            f"{_variant_words(r, labels).zh}：{_reason(r['reason']).zh}",
+            f"{_variant_words(r, labels).en}: {_reason(r['reason']).en.rstrip('.')}.",
+            f"{_variant_words(r, labels).zh}：{_reason(r['reason']).zh.rstrip('.。')}。",
         )
         for r in failed
     ]
@@ -181,7 +181,8 @@ def _variant_words(record: Record, labels: Mapping[str, Label]) -> Text:
         low, high = f"{100 * float(name):g}", f"{100 - 100 * float(name):g}"
         return Text(f"At {low} % and {high} %", f"在{low}%与{high}%分位缩尾")
     if kind == "covariance":
-        return COVARIANCES.get(name, Text.of(name))
+        how = COVARIANCES.get(name, Text.of(name))
+        return Text(how.en[:1].upper() + how.en[1:], how.zh)
     return label_of(labels, name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+from collections.abc import Sequence
 from datetime import datetime
 from numbers import Integral
 from typing import TYPE_CHECKING
@@ -55,8 +56,9 @@ def render(table: Table, style: TableStyle) -> bytes:
     sheet.freeze_panes = sheet.cell(line, 2)
     _rule(sheet, top, table, top="medium")
     _rule(sheet, line - 1, table, bottom="thin")
+    widths = column_widths(table, style, widest=_WIDEST)
     for row in table.rows:
-        line = _row(sheet, line, row, table, style)
+        line = _row(sheet, line, row, table, style, widths)
     _rule(sheet, line - 1, table, bottom="medium")
     for note in note_paragraphs(table, style):
         _note(sheet, line, note, table, style)
@@ -70,7 +72,7 @@ def _header(sheet: Worksheet, line: int, table: Table, style: TableStyle) -> int
         for start, cell in zip(starts(level), level, strict=True):
             text = words(cell.text, style)
             side = "c" if cell.span > 1 else table.alignment[start]
-            _text(sheet, line + i, start + 1, text, side=side, wrap=True)
+            _text(sheet, line + i, start + 1, text, side=side, upright="bottom", wrap=True)
             if cell.span > 1:
                 last = start + cell.span
                 sheet.merge_cells(
@@ -81,30 +83,38 @@ def _header(sheet: Worksheet, line: int, table: Table, style: TableStyle) -> int
     return line + len(table.header)
 
 
-def _row(sheet: Worksheet, line: int, row: Row, table: Table, style: TableStyle) -> int:
+def _row(
+    sheet: Worksheet, line: int, row: Row, table: Table, style: TableStyle, widths: Sequence[int]
+) -> int:
     if row.kind == "rule":
         _rule(sheet, line - 1, table, bottom="thin")
         return line
     if row.kind == "section":
         _text(sheet, line, 1, shown(row.cells[0], style).text, italic=True)
         return line + 1
+    wide = zip(row.cells, widths, strict=True)
+    broken = any(display_width(shown(cell, style).text) > width for cell, width in wide)
+    # Beside a name of several lines numbers stand at its first; else in the middle, since Chinese lines are higher.
+    upright = "top" if broken else "center"
     for j, (cell, side) in enumerate(zip(row.cells, table.alignment, strict=True), start=1):
-        _value(sheet, line, j, cell, side, style)
+        _value(sheet, line, j, cell, side, upright, style)
     return line + 1
 
 
-def _value(sheet: Worksheet, line: int, column: int, cell: Cell, side: str, style: TableStyle) -> None:
+def _value(
+    sheet: Worksheet, line: int, column: int, cell: Cell, side: str, upright: str, style: TableStyle
+) -> None:
     """Put a number as a number, everything else as text."""
     if isinstance(cell, Number) and math.isfinite(cell.value):
-        target = _text(sheet, line, column, "", side=side)
+        target = _text(sheet, line, column, "", side=side, upright=upright)
         target.value = float(cell.value)
         target.number_format = number_format(cell, style)
     elif isinstance(cell, Integral):
-        target = _text(sheet, line, column, "", side=side)
+        target = _text(sheet, line, column, "", side=side, upright=upright)
         target.value = int(cell)
         target.number_format = "0"
     else:
-        _text(sheet, line, column, shown(cell, style).text, side=side, wrap=True)
+        _text(sheet, line, column, shown(cell, style).text, side=side, upright=upright, wrap=True)
 
 
 def number_format(cell: Number, style: TableStyle) -> str:
@@ -132,6 +142,7 @@ def _text(
     text: str,
     *,
     side: str = "l",
+    upright: str = "top",
     bold: bool = False,
     italic: bool = False,
     size: float = 10.5,
@@ -146,7 +157,7 @@ def _text(
         cell.data_type = "s"
         cell.quotePrefix = text.startswith(_FORMULA)
     cell.font = Font(name="Times New Roman", size=size, bold=bold, italic=italic)
-    cell.alignment = Alignment(horizontal=_SIDES[side], vertical="top", wrap_text=wrap)
+    cell.alignment = Alignment(horizontal=_SIDES[side], vertical=upright, wrap_text=wrap)
     return cell
 
 

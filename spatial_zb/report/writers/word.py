@@ -40,6 +40,7 @@ _PORTRAIT_CM, _LANDSCAPE_CM = 16.0, 24.7  # A4 without margins
 _MARGIN_CM = 2.5
 # Tried in turn: sideways or not, and the font size in points (五号, 小五, 六号 and below).
 _LAYOUTS = ((False, 10.5), (False, 9.0), (True, 9.0), (True, 7.5), (True, 6.5), (True, 5.5))
+_LINE = 1.2  # height of a line of a cell, in font sizes
 _PADDING = 2  # characters of white space in each column
 _SIDES = {"l": "LEFT", "c": "CENTER", "r": "RIGHT"}
 
@@ -212,12 +213,15 @@ def _continues(row: Row | None) -> bool:
 def _fill(cell: _Cell, text: Shown, size: float, *, header: bool = False, **options: object) -> Paragraph:
     """Put text into the one paragraph of a cell."""
     from docx.enum.table import WD_ALIGN_VERTICAL
+    from docx.shared import Pt
 
     cell.vertical_alignment = WD_ALIGN_VERTICAL.BOTTOM if header else WD_ALIGN_VERTICAL.TOP
     paragraph = cell.paragraphs[0]
     for extra in cell.paragraphs[1:]:  # merging leaves the empty paragraphs of the merged cells
         extra._p.getparent().remove(extra._p)
     _paragraph(paragraph, text, size, **options)
+    # Chinese and Latin type have lines of different height: numbers would stand above the name of their row.
+    paragraph.paragraph_format.line_spacing = Pt(round(_LINE * size, 1))
     return paragraph
 
 
