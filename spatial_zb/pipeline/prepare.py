@@ -87,8 +87,8 @@ class Prepared:
         if len(self.filled):
             limits.append(
                 Text(
-                    f"Blank cells treated by stated rules: {len(self.filled)} (table “missing”).",
-                    f"按说明的规则处理的空缺数据：{len(self.filled)}个（见“missing”表）。",
+                    f"Blank cells treated by stated rules: {len(self.filled)} (table “Cells filled and left blank”).",
+                    f"按说明的规则处理的空缺数据：{len(self.filled)}个（见“缺失值及其处理”表）。",
                 )
             )
         return tuple(limits)

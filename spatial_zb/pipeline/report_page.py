@@ -152,9 +152,10 @@ def _limits(job: Job) -> Iterator[Text]:
             f"莫兰指数的p值由{general.permutations}次随机置换得到（随机种子{general.seed}）。",
         )
     if len(job.prepared.filled):
+        count = len(job.prepared.filled)
         yield Text(
-            f"Blank or suspect cells: {len(job.prepared.filled)}, treated by stated rules (table of blank cells).",
-            f"空缺或存疑数据{len(job.prepared.filled)}个，按说明的规则处理（见缺失值处理表）。",
+            f"Blank or suspect cells: {count}, treated by stated rules (table “Cells filled and left blank”).",
+            f"空缺或存疑数据{count}个，按说明的规则处理（见“缺失值及其处理”表）。",
         )
     for words, entries in ((SUSPECT, study.suspect), (FILLED, study.missing)):
         for entry in entries:

@@ -73,8 +73,8 @@ def system_reading(mutual: pd.DataFrame, names: Mapping[str, Text], where: Text,
 def moran_reading(table: pd.DataFrame, variable: Text, weights: Text, level: float = 0.05) -> Text:
     """Say how clustered a variable was, in the first and the last period, by permutation p-values."""
     ends = table.iloc[[0, -1]] if len(table) > 1 else table
-    english = "; ".join(_period_words(row, "") for _, row in ends.iterrows())
-    chinese = "；".join(_period_words(row, "年") for _, row in ends.iterrows())
+    words = [_period_words(row) for _, row in ends.iterrows()]
+    english, chinese = "; ".join(w.en for w in words), "；".join(w.zh for w in words)
     if len(table) == 1:
         found = bool(table["p_sim"].iloc[0] < level)
         return Text(
@@ -91,8 +91,9 @@ def moran_reading(table: pd.DataFrame, variable: Text, weights: Text, level: flo
     )
 
 
-def _period_words(row: pd.Series, year: str) -> str:
-    return f"{int(row['period'])}{year}: I = {_plain(row['I'])}, {_p(row['p_sim'])}"
+def _period_words(row: pd.Series) -> Text:
+    period, value, p = int(row["period"]), _plain(row["I"]), _p(row["p_sim"])
+    return Text(f"{period}: I = {value}, {p}", f"{period}年I = {value}，{p}")
 
 
 def _amount(row: pd.Series) -> str:

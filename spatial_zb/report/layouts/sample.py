@@ -79,7 +79,7 @@ def missing_table(
             period_cell(record["period"]),
             label_of(known, record["variable"]),
             label_of({**RULES, **known}, record["rule"]),
-            Number(real(record.get("value")), style.digits),
+            Number(real(record.get("value")), _decimals([real(record.get("value"))], style)),
         )
         for record in records
     ]
@@ -114,7 +114,8 @@ def descriptives_table(
     rows = []
     for name in names:
         moments = _moments(panel.array([name])[:, :, 0])
-        cells = [whole(moments["n"]), *(Number(moments[column], style.digits) for column in columns[1:])]
+        digits = _decimals([moments["min"], moments["max"]], style)
+        cells = [whole(moments["n"]), *(Number(moments[column], digits) for column in columns[1:])]
         rows.append(body(label_of(known, name), *cells))
     return Table(
         title=titled(title, "Descriptive statistics", "描述性统计"),
@@ -131,6 +132,13 @@ def descriptives_table(
             *map(Text.of, notes),
         ),
     )
+
+
+def _decimals(values: Sequence[float], style: TableStyle) -> int:
+    """Decimals of the style, fewer where numbers would have more than seven figures: 2194300, not 2194300.000."""
+    largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
+    figures = len(str(int(largest)))
+    return min(style.digits, max(0, 7 - figures))
 
 
 def _moments(values: np.ndarray) -> dict[str, float]:

@@ -92,7 +92,7 @@ function furniture() {
   const [km, length] = bar;
   const y = size[1];
   const rule = shape("path", { d: `M0 ${y - 30}V${y}H${length}V${y - 30}`, class: "rule" });
-  const words = shape("text", { x: length / 2, y: y - 45, "text-anchor": "middle", class: "km" }, `${km}`);
+  const words = shape("text", { x: 0, y: y - 45, class: "km" }, `${km}`);
   const needle = shape("path", { d: "M0 -150L45 30L0 0L-45 30Z" });
   const letter = shape("text", { y: -180, "text-anchor": "middle" });
   const turn = `translate(60 ${y - 220}) rotate(${north})`;
