@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from validation import (
     comparison,
     dynamic,
+    median_unbiased,
     null_sizes,
     other_software,
     planning,
@@ -32,6 +33,7 @@ PARTS = {
     "sizes": sizes.run,
     "systems": systems.run,
     "resampled": resampled.run,
+    "median_unbiased": median_unbiased.run,
     "other_software": other_software.run,
     "null_sizes": null_sizes.run,
     "planning": planning.run,

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from spatial_zb.profile_intervals import profile_interval
     from spatial_zb.regime_effects import regime_spillovers
     from spatial_zb.resampling import bootstrap
+    from spatial_zb.score_inversion import median_unbiased
     from spatial_zb.simplification import simplification_tests
     from spatial_zb.simulate import simulate_durbin, simulate_panel
     from spatial_zb.study import load_study
@@ -126,6 +127,7 @@ _HOMES = {
     "simplification_tests": "simplification",
     "prepare": "pipeline",
     "profile_interval": "profile_intervals",
+    "median_unbiased": "score_inversion",
     "power_study": "power",
     "AlignmentError": "errors",
     "ConvergenceError": "errors",
@@ -220,6 +222,7 @@ __all__ = [
     "local_moran",
     "marginal_effects",
     "match_report",
+    "median_unbiased",
     "model_probabilities",
     "moran",
     "moran_by_distance",

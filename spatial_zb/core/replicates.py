@@ -22,21 +22,26 @@ from scipy import linalg, sparse
 
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.logdet import EigenLogDet, LogDet, symmetriser
-from spatial_zb.core.spatial_ml import END_MARGIN, SCAN_POINTS, ColumnBasis
+from spatial_zb.core.spatial_ml import SCAN_POINTS, ColumnBasis, inner_interval
 from spatial_zb.core.within import FixedEffects, TransformedSample, demean
 
 __all__ = [
+    "Likelihoods",
     "Moments",
     "Replicates",
     "SampleModel",
     "estimate_all",
     "fast",
     "inverses",
+    "lag_all",
+    "lagged_basis",
     "likelihood_ratios",
     "moments",
     "ratio_limits",
     "solve_moments",
     "spectrum",
+    "to_columns",
+    "transform_all",
 ]
 
 Array = NDArray[np.float64]
@@ -107,7 +112,7 @@ def fast(matrix: sparse.csr_array, logdet: LogDet | None, lag_y: bool, lag_error
 
 def estimate_all(model: SampleModel, Y: Array, covariance: bool = True) -> Replicates:
     """Estimate the model on each of Y (R, T, n), not transformed; lags are taken before the transform."""
-    Wy = _lag_all(model.matrix, Y)
+    Wy = lag_all(model.matrix, Y)
     found = moments(model, Y, Wy)
     delta, coefficient, sigma2, at_bound = solve_moments(model, found)
     zero = np.zeros(len(Y))
@@ -119,12 +124,12 @@ def estimate_all(model: SampleModel, Y: Array, covariance: bool = True) -> Repli
     return Replicates(delta, rho, lam, sigma2, at_bound, cov)
 
 
-def _lag_all(matrix: sparse.csr_array, Y: Array) -> Array:
+def lag_all(matrix: sparse.csr_array, Y: Array) -> Array:
     R, T, n = Y.shape
     return spatial_lag(matrix, Y.reshape(R * T, n)).reshape(R, T, n)
 
 
-def _transform(model: SampleModel, Y: Array) -> Array:
+def transform_all(model: SampleModel, Y: Array) -> Array:
     """Fixed effects out of (R, T, n)."""
     return np.moveaxis(demean(np.moveaxis(Y, 0, 2), model.effects), 2, 0)
 
@@ -138,8 +143,8 @@ def _information(
         return _plain_information(model, sigma2)
     T, n, k = model.Z.shape
     mean = (delta @ model.Z.reshape(T * n, k).T).reshape(-1, T, n)
-    lagged = _transform(model, Wy)
-    u = _transform(model, Y) - coefficient[:, None, None] * lagged - mean
+    lagged = transform_all(model, Wy)
+    u = transform_all(model, Y) - coefficient[:, None, None] * lagged - mean
     return _lag_information(model, u, lagged, coefficient, sigma2)
 
 
@@ -148,15 +153,15 @@ def _information(
 
 def moments(model: SampleModel, Y: Array, Wy: Array | None = None) -> Moments:
     """Reduce samples Y (R, T, n), and their lags where they are known, to their :class:`Moments`."""
-    Wy = _lag_all(model.matrix, Y) if Wy is None else Wy
-    y, Wyt = (_transform(model, v).reshape(len(Y), -1) for v in (Y, Wy))
+    Wy = lag_all(model.matrix, Y) if Wy is None else Wy
+    y, Wyt = (transform_all(model, v).reshape(len(Y), -1) for v in (Y, Wy))
     Q = model.basis.Q
     onto_y, onto_Wy = y @ Q, Wyt @ Q
     e = y - onto_y @ Q.T
     if not model.lag_error:
         lagged = Wyt - onto_Wy @ Q.T
         return Moments(onto_y, onto_Wy, _products(e, lagged), np.zeros((len(Y), 2, Q.shape[1])))
-    WQ = _lagged_basis(model)
+    WQ = lagged_basis(model)
     lagged = Wyt - onto_y @ WQ.T
     squares = _products(e, lagged) * [1.0, -2.0, 1.0]
     linear = np.stack([-(lagged @ Q + e @ WQ), lagged @ WQ], axis=1)
@@ -167,10 +172,15 @@ def _products(a: Array, b: Array) -> Array:
     return np.stack([np.einsum("ri,ri->r", *pair) for pair in ((a, a), (a, b), (b, b))], axis=1)
 
 
-def _lagged_basis(model: SampleModel) -> Array:
+def lagged_basis(model: SampleModel) -> Array:
     """W Q, as combinations of WZ."""
     k = model.Z.shape[2]
     return (model.WZ.reshape(-1, k) / model.basis.scale) @ _inverse(model.basis)
+
+
+def to_columns(basis: ColumnBasis) -> Array:
+    """(k, k): coefficients on Q, a row, times this are those on the columns of Z."""
+    return _inverse(basis).T / basis.scale
 
 
 def _inverse(basis: ColumnBasis) -> Array:
@@ -180,11 +190,11 @@ def _inverse(basis: ColumnBasis) -> Array:
 
 def solve_moments(model: SampleModel, found: Moments) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
     """Maximise every profile likelihood: δ̂ (R, k), ρ̂ or λ̂ (R,), σ̂² (R,), and whether it is at an end."""
-    back = _inverse(model.basis).T / model.basis.scale
+    back = to_columns(model.basis)
     if not (model.lag_y or model.lag_error):
         zero = np.zeros(len(found.onto_y))
         return found.onto_y @ back, zero, found.squares[:, 0] / model.sample.observations, zero.astype(bool)
-    curves = _Likelihoods(model, found)
+    curves = Likelihoods(model, found)
     coefficient, at_bound = curves.best()
     ssr, _ = curves.profile.ssr(coefficient, curves.every)
     delta = curves.profile.coefficients(coefficient) @ back
@@ -203,6 +213,11 @@ class _LagProfile:
         s00, s01, s11 = (s[:, j].reshape(-1, *[1] * (at.ndim - 1)) for j in range(3))
         return s00 - 2 * at * s01 + at**2 * s11, 2 * (at * s11 - s01)
 
+    def on_grid(self, grid: Array) -> tuple[Array, Array]:
+        """The same of all samples on one grid, (R, S)."""
+        every = np.arange(len(self.found.squares))
+        return self.ssr(np.broadcast_to(grid, (len(every), len(grid))), every)
+
     def coefficients(self, at: Array) -> Array:
         """δ on the orthonormal basis, (R, k)."""
         return self.found.onto_y - at[:, None] * self.found.onto_Wy
@@ -213,7 +228,7 @@ class _ErrorProfile:
 
     def __init__(self, model: SampleModel, found: Moments) -> None:
         self.model, self.found = model, found
-        Q, WQ = model.basis.Q, _lagged_basis(model)
+        Q, WQ = model.basis.Q, lagged_basis(model)
         self.first, self.second = -(Q.T @ WQ + WQ.T @ Q), WQ.T @ WQ
 
     def ssr(self, at: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
@@ -228,28 +243,39 @@ class _ErrorProfile:
         value = c[:, 0] + at * c[:, 1] + at**2 * c[:, 2] - (right * delta).sum(axis=1)
         return value, c[:, 1] + 2 * at * c[:, 2] - 2 * (slope * delta).sum(axis=1) + curved.sum(axis=1)
 
+    def on_grid(self, grid: Array) -> tuple[Array, Array]:
+        """The same of all samples on one grid, (R, S): A(λ) serves them all, and δ = λA⁻¹b₀ + λ²A⁻¹b₁."""
+        c, (b0, b1) = self.found.squares, np.moveaxis(self.found.linear, 1, 0)
+        w = grid[:, None, None]
+        inverse = np.linalg.inv(self._gram(grid))
+        right = w * b0 + w**2 * b1  # (S, R, k)
+        delta = right @ inverse
+        curved = delta @ (self.first + 2 * w * self.second) - 2 * (b0 + 2 * w * b1)
+        value = c[:, :1] + grid * c[:, 1:2] + grid**2 * c[:, 2:] - (right * delta).sum(axis=2).T
+        return value, c[:, 1:2] + 2 * grid * c[:, 2:] + (curved * delta).sum(axis=2).T
+
+    def _gram(self, at: ArrayLike) -> Array:
+        """A(λ) = Q'B'BQ (…, k, k)."""
+        w = np.asarray(at)[..., None, None]
+        return np.eye(len(self.first)) + w * self.first + w**2 * self.second
+
     def _solve(self, at: Array, b: Array) -> tuple[Array, Array]:
         right = at[:, None] * b[:, 0] + at[:, None] ** 2 * b[:, 1]
-        k = right.shape[1]
-        if not k:
+        if not right.shape[1]:
             return right, right
-        w = at[:, None, None]
-        A = np.eye(k) + w * self.first + w**2 * self.second
-        return right, np.linalg.solve(A, right[:, :, None])[:, :, 0]
+        return right, np.linalg.solve(self._gram(at), right[:, :, None])[:, :, 0]
 
     def coefficients(self, at: Array) -> Array:
         return self.found.onto_y + self._solve(at, self.found.linear)[1]
 
 
-class _Likelihoods:
+class Likelihoods:
     """ln L of many samples as functions of their spatial coefficient, on the inside of its interval."""
 
     def __init__(self, model: SampleModel, found: Moments) -> None:
         self.model = model
         self.profile = _LagProfile(model, found) if model.lag_y else _ErrorProfile(model, found)
-        low, high = model.logdet.interval
-        margin = END_MARGIN * (high - low)
-        self.low, self.high = low + margin, high - margin
+        self.low, self.high = inner_interval(model.logdet.interval)
         self.every = np.arange(len(found.squares))
 
     def score(self, at: Array, which: NDArray[np.intp]) -> Array:
@@ -286,7 +312,7 @@ class _Likelihoods:
     def _scores(self, grid: Array) -> Array:
         """Slopes of all samples on one grid, (R, S); the determinant is taken once."""
         sample = self.model.sample
-        ssr, slope = self.profile.ssr(np.broadcast_to(grid, (len(self.every), len(grid))), self.every)
+        ssr, slope = self.profile.on_grid(grid)
         first = self.model.logdet.first(grid, sample.centred)
         return sample.periods * first - sample.observations / 2 * slope / ssr
 
@@ -297,7 +323,7 @@ def ratio_limits(model: SampleModel, found: Moments, critical: ArrayLike) -> tup
     The part of that set around the best value; an open limit is the end of the admissible interval, at which the
     likelihood has not fallen that far.
     """
-    curves = _Likelihoods(model, found)
+    curves = Likelihoods(model, found)
     best, _ = curves.best()
     floor = curves.height(best, curves.every) - np.broadcast_to(critical, best.shape) / 2
     limits = np.tile(model.logdet.interval, (len(best), 1))
@@ -319,7 +345,7 @@ def ratio_limits(model: SampleModel, found: Moments, critical: ArrayLike) -> tup
 
 def likelihood_ratios(model: SampleModel, found: Moments, at: ArrayLike) -> Array:
     """2[ln L(best) − ln L(at)] of every sample, (R,)."""
-    curves = _Likelihoods(model, found)
+    curves = Likelihoods(model, found)
     best, _ = curves.best()
     where = np.broadcast_to(np.asarray(at, float), best.shape)
     return 2 * (curves.height(best, curves.every) - curves.height(where, curves.every))
@@ -354,7 +380,7 @@ def _lag_information(model: SampleModel, u: Array, Wy: Array, rho: Array, sigma2
     g = omega / (1 - rho[:, None] * omega)
     # G(mean) as Wy − Gu, as in models/ml.py
     mean = Wy - np.real((u @ inverse.T * g[:, None, :]) @ P.T)
-    flat, Z = _transform(model, mean).reshape(R, -1), model.Z.reshape(-1, k)
+    flat, Z = transform_all(model, mean).reshape(R, -1), model.Z.reshape(-1, k)
     out = np.zeros((R, k + 2, k + 2))
     out[:, :k, :k] = Z.T @ Z / sigma2[:, None, None]
     out[:, :k, k] = out[:, k, :k] = flat @ Z / sigma2[:, None]

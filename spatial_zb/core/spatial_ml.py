@@ -31,6 +31,8 @@ __all__ = [
     "Maximum",
     "column_basis",
     "cross_products",
+    "given_spatial",
+    "inner_interval",
     "maximise",
     "orthogonal_base",
 ]
@@ -253,7 +255,7 @@ def maximise(
     if not (lag_y or lag_error):
         return _finish(_Profile(products, _NoLag(), sample), [(0.0, 0.0)], False)
     profile = _Profile(products, logdet, sample)
-    bounds = _inner(logdet.interval)
+    bounds = inner_interval(logdet.interval)
     if lag_y and lag_error:
         logdet.cover(*bounds)
         modes = _surface(profile, bounds).modes()
@@ -328,7 +330,8 @@ class _NoLag:
     second = first
 
 
-def _inner(interval: tuple[float, float]) -> tuple[float, float]:
+def inner_interval(interval: tuple[float, float]) -> tuple[float, float]:
+    """The admissible interval less a small share at either end, at which determinants vanish."""
     margin = END_MARGIN * (interval[1] - interval[0])
     return interval[0] + margin, interval[1] - margin
 
@@ -403,18 +406,30 @@ def _finish(profile: _Profile, modes: list[tuple[float, float]], at_bound: bool)
     constant = _constant(profile)
     ranked = sorted(((r, s, profile.value(r, s) + constant) for r, s in modes), key=lambda m: -m[2])
     rho, lam, log_likelihood = ranked[0]
-    ssr, full, _, _ = profile.solve(rho, lam)
-    delta = profile.products.back @ np.concatenate([full[:2], -full[2:]])
+    delta, sigma2 = _given(profile, rho, lam)
     return Maximum(
         rho=rho,
         lam=lam,
         delta=delta,
-        sigma2=ssr * profile.products.y_norm**2 / profile.sample.observations,
+        sigma2=sigma2,
         log_likelihood=log_likelihood,
         at_bound=at_bound,
         gradient=float(np.abs(profile.score(rho, lam) * [rho != 0, lam != 0]).max()),
         modes=tuple(m for m in ranked if m[2] > log_likelihood - MODE_WINDOW),
     )
+
+
+def given_spatial(
+    products: CrossProducts, sample: TransformedSample, rho: float, lam: float
+) -> tuple[Array, float]:
+    """δ̂ (k,) and σ̂² given ρ and λ: generalised least squares, σ² by maximum likelihood."""
+    return _given(_Profile(products, _NoLag(), sample), rho, lam)
+
+
+def _given(profile: _Profile, rho: float, lam: float) -> tuple[Array, float]:
+    ssr, full, _, _ = profile.solve(rho, lam)
+    delta = profile.products.back @ np.concatenate([full[:2], -full[2:]])
+    return delta, ssr * profile.products.y_norm**2 / profile.sample.observations
 
 
 def _constant(profile: _Profile) -> float:
