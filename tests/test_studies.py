@@ -13,6 +13,7 @@ from spatial_zb.data.composite import coordination_grade, coupling_coordination,
 from spatial_zb.errors import SpecificationError
 from spatial_zb.pipeline import prepare
 from spatial_zb.study import load_study
+from spatial_zb.study.sections import LISTS, NAMED, TABLES, WEIGHT_KINDS
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALLER = {
@@ -121,3 +122,16 @@ def test_rd_columns_are_refused_with_their_blank_cells(tmp_path, capsys):
     assert cli.main(["check", str(path), "--root", str(ROOT)]) == 1
     said = capsys.readouterr()
     assert "rd_personnel" in said.out + said.err
+
+
+def test_the_page_of_the_study_file_names_every_key():
+    page = (ROOT / "docs" / "study-file.md").read_text(encoding="utf-8")
+    named = {name: record for name, record in NAMED.items() if record is not None}
+    sections = {**TABLES, **named, **LISTS, **WEIGHT_KINDS}
+    lacking = [
+        f"{section}.{key}"
+        for section, record in sections.items()
+        for key in record.model_fields
+        if key not in ("name", "kind") and f"`{key}`" not in page and f"`{key} = " not in page
+    ]
+    assert not lacking
