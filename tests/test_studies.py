@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +132,7 @@ def test_the_page_of_the_study_file_names_every_key():
     lacking = [
         f"{section}.{key}"
         for section, record in sections.items()
-        for key in record.model_fields
-        if key not in ("name", "kind") and f"`{key}`" not in page and f"`{key} = " not in page
+        for key in record.model_fields.keys() - {"name", "kind"}
+        if not re.search(rf"`{key}(`| = )|`\[{section}(\.<name>)?\.{key}[.\]]", page)
     ]
     assert not lacking
