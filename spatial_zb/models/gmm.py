@@ -34,7 +34,7 @@ from spatial_zb.core.gmm import (
 )
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.traces import filter_solver
-from spatial_zb.core.within import transformed_sample
+from spatial_zb.core.within import demean, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.models.design import ABSORBED, Design, build_design, stacked
@@ -44,7 +44,7 @@ from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["fit_gmm"]
+__all__ = ["fit_gmm", "reduced_form_residuals"]
 
 Array = NDArray[np.float64]
 
@@ -208,6 +208,25 @@ def _candidates(
     if not columns:
         return (), np.empty((*panel.values.shape[:2], 0))
     return tuple(columns), np.stack(list(columns.values()), axis=2)
+
+
+def reduced_form_residuals(fit: Fit) -> Array:
+    """v̂ (T, n, q) = w − HΠ̂ of the q endogenous regressors, without effects, H the instruments of the fit.
+
+    Π̂ comes from the regression of w on H and the structural residuals ε̂: what ε̂ tells of v makes it efficient (Davidson &
+    MacKinnon 2010, J. Business & Economic Statistics 28: 128-144, section 2).
+    """
+    spec, design, effects = fit.spec, fit.design, fit.spec.transform
+    names, raw = _candidates(spec, fit.panel, fit.weights, fit.convergence["asked"]["powers"])
+    used = fit.convergence["instruments"]
+    excluded = demean(raw[:, :, [j for j, name in enumerate(names) if name in used]], effects)
+    included = design.Z[:, :, [j for j, name in enumerate(spec.terms) if name in used]]
+    H = stacked(np.concatenate([included, excluded], axis=2))
+    w = design.Z[:, :, [spec.terms.index(name) for name in spec.endog]]
+    columns = np.column_stack([H, fit.residuals.ravel()])
+    scale = np.sqrt((columns**2).sum(axis=0))
+    slopes = np.linalg.lstsq(columns / scale, stacked(w), rcond=None)[0]
+    return w - (H / scale[:-1] @ slopes[:-1]).reshape(w.shape)
 
 
 def _lag_name(name: str, power: int) -> str:

@@ -24,6 +24,7 @@ from spatial_zb.execute import run_tasks
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.resampling.dynamic import DynamicSource
+from spatial_zb.resampling.instrumental import InstrumentalSource
 from spatial_zb.resampling.random_effects import RandomSource
 from spatial_zb.resampling.record import BOUND_WARNING, Interval, Replicated, Resampled
 from spatial_zb.resampling.regimes import RegimeSource
@@ -178,9 +179,10 @@ def source_of(fit: Fit) -> Source:
         return RegimeSource(fit)
     if fit.spec.dynamic:
         return DynamicSource(fit)
+    if fit.estimator == "gmm":
+        return InstrumentalSource(fit)
     if fit.spec.fixed_effects == "random":
         return RandomSource(fit)
-    check_single(fit)
     return StaticSource(fit, generator_of(fit))
 
 
