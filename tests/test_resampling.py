@@ -335,7 +335,7 @@ def test_many_replicates_without_a_maximum_are_said():
             for seed in range(20)
         ]
     fit = max((f for f in fits if f.converged), key=lambda f: f.params["rho"])
-    with pytest.warns(zb.SpatialZbWarning, match="profile_interval"):
+    with pytest.warns(zb.SpatialZbWarning, match="median_unbiased"):
         result = bootstrap(fit, 99, rng=1)
     assert result.at_bound > 5
     assert np.isnan(result.covariances).any()

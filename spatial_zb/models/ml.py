@@ -239,6 +239,14 @@ def assembled(
     )
 
 
+def _interval_of(spec: DurbinSpec, estimator: str) -> Text:
+    """What gives an interval where there is no standard error, as the end of a sentence."""
+    if spec.dynamic:
+        return Text("", "")
+    name = "median_unbiased" if estimator == "lee_yu" else "profile_interval"
+    return Text(f"; zb.{name}(fit) needs none", f"；zb.{name}(fit)不依赖标准误")
+
+
 def say_what_matters(
     spec: DurbinSpec,
     weights: Weights,
@@ -257,12 +265,13 @@ def say_what_matters(
         notes.append(few_clusters(number, what, covariance))
     if best.at_bound:
         low, high = weights.logdet.interval
+        needless = _interval_of(spec, estimator)
         notes.append(
             Text(
                 f"the likelihood still rises at the end of the admissible interval ({low:.3f}, {high:.3f}): there is no "
-                "interior maximum and no standard error is claimed; zb.profile_interval(fit) needs none",
-                f"似然函数在容许区间({low:.3f}, {high:.3f})的端点处仍在上升：没有内点极大值，不给出标准误；"
-                "zb.profile_interval(fit)不依赖标准误",
+                f"interior maximum and no standard error is claimed{needless.en}",
+                f"似然函数在容许区间({low:.3f}, {high:.3f})的端点处仍在上升：没有内点极大值，不给出标准误"
+                f"{needless.zh}",
             )
         )
     elif not positive:
@@ -280,11 +289,14 @@ def say_what_matters(
             )
         )
     if n <= SMALL_N and spec.spatial_terms:
+        beside = (
+            "zb.median_unbiased(fit)" if estimator == "lee_yu" and not spec.dynamic else "zb.bootstrap(fit)"
+        )
         notes.append(
             Text(
-                f"only {n} units ({n * T} unit-periods): read standard errors as approximate, beside zb.bootstrap(fit) "
+                f"only {n} units ({n * T} unit-periods): read standard errors as approximate, beside {beside} "
                 "(docs/validation/study.md)",
-                f"仅{n}个地区（{n * T}个观测值），标准误只是近似值，请与zb.bootstrap(fit)对照（docs/validation/study.md）",
+                f"仅{n}个地区（{n * T}个观测值），标准误只是近似值，请与{beside}对照（docs/validation/study.md）",
             )
         )
     about = Text(f"{spec.family} of {spec.y!r}", f"{spec.y!r}的{spec.family}")

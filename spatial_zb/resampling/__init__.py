@@ -199,7 +199,7 @@ def _check(fit: Any, replicates: int, scheme: str) -> None:
         )
     if not fit.converged:
         raise SpecificationError(
-            f"{fit!r} has no interior maximum to resample from; zb.profile_interval needs none."
+            f"{fit!r} has no interior maximum to resample from; zb.median_unbiased(fit) needs none."
         )
 
 
@@ -289,7 +289,8 @@ def _instead(fit: Fit) -> tuple[str, str]:
             f"{family} has two spatial coefficients: prefer a model with one.",
             f"{family}有两个空间系数：宜用只有一个的模型。",
         )
+    other = "zb.median_unbiased(fit)" if fit.estimator == "lee_yu" else "zb.profile_interval(fit)"
     return (
-        "Read percentile limits, and zb.profile_interval(fit), which needs no standard error.",
-        "请看百分位区间，以及不依赖标准误的zb.profile_interval(fit)。",
+        f"Read percentile limits, and {other}, which needs no standard error.",
+        f"请看百分位区间，以及不依赖标准误的{other}。",
     )
