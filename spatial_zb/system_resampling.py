@@ -131,14 +131,19 @@ def _refit(
     return {"params": params, "cov": cov, "at_bound": at_bound}
 
 
-def _estimate(fit: SystemFit, arrays: SystemArrays) -> tuple[Array, Array, bool]:
-    """The estimator of the fit on other arrays; a likelihood is climbed from the fit, where the truth is."""
+def _estimate(fit: SystemFit, arrays: SystemArrays, population: bool = False) -> tuple[Array, Array, bool]:
+    """The estimator of the fit on other arrays; a likelihood is climbed from the fit, where the truth is.
+
+    In the ``population`` the moments of instruments have no bias that could be taken off.
+    """
     active = np.flatnonzero(arrays.lag_error)
     where = fit.coefficient_positions
     order = np.concatenate([where, np.setdiff1d(np.arange(len(fit.params)), where)])
     if fit.method != "fiml":
-        found = instrumental(arrays, fit.method.endswith("3sls"), fit.covariance)
-        theta, cov, at_bound = np.concatenate([found.delta, found.lam[active]]), found.cov, found.at_bound
+        spectrum = fit.design.spectrum if fit.bias_correction and not population else None
+        found = instrumental(arrays, fit.method.endswith("3sls"), fit.covariance, spectrum)
+        theta, cov = np.concatenate([found.delta, found.lam[active]]), found.cov
+        at_bound = found.at_bound or found.corrected != (spectrum is not None)
     else:
         spatial = fit.spec.lags_endogenous or any(arrays.lag_error)
         omega = weights_eigenvalues(fit.weights) if spatial else np.empty(0)
@@ -161,7 +166,8 @@ def _centre(fit: SystemFit, generator: SystemGenerator, scheme: Scheme, draws: A
     if scheme == "wild" and fit.residuals.size * sample.n_units > LARGEST_POPULATION:
         return draws.mean(axis=0)
     pool = error_pool(fit.residuals, scheme, sample, effects)
-    return _estimate(fit, system_population(generator, independent_parts(pool, scheme, effects)))[0]
+    population = system_population(generator, independent_parts(pool, scheme, effects))
+    return _estimate(fit, population, population=True)[0]
 
 
 def _stable(fit: SystemFit, draws: Array) -> NDArray[np.bool_]:
@@ -210,6 +216,8 @@ def _without(fit: SystemFit, kept: NDArray[np.bool_]) -> Array:
     options: dict[str, Any] = {"instrument_powers": powers}
     if fit.method == "fiml":
         options["sigma"] = fit.sigma_form
+    elif fit.spec.fixed_effects != "random":
+        options["bias_correction"] = fit.bias_correction
     return quietly(lambda: fit_system(fit.spec, panel, fit.weights, fit.method, **options)).params.to_numpy()
 
 

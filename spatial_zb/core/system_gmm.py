@@ -2,7 +2,8 @@ r"""Instrumental estimation of a spatial system: 2SLS, 3SLS, and GS2SLS, GS3SLS 
 
 With orthonormal instruments H and A_g = H'Z*_g, 3SLS is δ̂ = [A'(Σ̂⁻¹⊗I)A]⁻¹A'(Σ̂⁻¹⊗I)H'y*: products of
 (q, k_g) blocks, never a Kronecker product. λ_g solves the quadratic moments of :mod:`spatial_zb.core.gmm`;
-with one equation all of it is the single-equation estimator there.
+with one equation all of it is the single-equation estimator there. Given the spectrum of W as the instruments see it,
+the moments are less the bias of many instruments (:mod:`spatial_zb.core.many_instruments`).
 
 References: Zellner & Theil (1962), Econometrica 30 (3SLS); Kelejian & Prucha (2004), J. Econometrics 118:
 27-50 (GS2SLS, GS3SLS); Drukker, Egger & Prucha (2013), Econometric Reviews 32 (law of λ̂), here across
@@ -25,6 +26,7 @@ from spatial_zb.core.gmm import (
     robust_moments,
     solve_lambda,
 )
+from spatial_zb.core.many_instruments import WeightedSpectrum, recentred
 from spatial_zb.core.system_arrays import SystemArrays
 from spatial_zb.core.traces import DENSE_UNITS, filter_solver
 
@@ -40,7 +42,8 @@ INSIDE = 0.999
 class InstrumentalEstimate:
     """δ̂ (K,), λ̂ (m,), ε̂ (M, m), Σ̂ (m, m) and the covariance (K + L, K + L) of (δ̂, λ̂ of spatial errors).
 
-    ``at_bound`` says that a λ̂ is at an end of its interval.
+    ``at_bound`` says that a λ̂ is at an end of its interval; ``corrected`` that the moments were recentred, which is
+    False where they have no solution near the uncorrected one and the estimate is that.
     """
 
     delta: Array
@@ -49,27 +52,48 @@ class InstrumentalEstimate:
     sigma: Array
     cov: Array
     at_bound: bool
+    corrected: bool
 
 
-def instrumental(arrays: SystemArrays, joint: bool, covariance: Covariance) -> InstrumentalEstimate:
-    """Estimate by (GS)2SLS, or by (GS)3SLS when ``joint``.
+def instrumental(
+    arrays: SystemArrays, joint: bool, covariance: Covariance, spectrum: WeightedSpectrum | None = None
+) -> InstrumentalEstimate:
+    """Estimate by (GS)2SLS, or by (GS)3SLS when ``joint``; with recentred moments given a ``spectrum``.
 
     2SLS → λ_g from its residuals → GS2SLS → Σ̂ → GS3SLS with the same λ_g. Under a robust or cluster
     covariance the moments are those with a zero diagonal, and the λ_g reported are estimated once more from
-    the GS2SLS residuals, weighted by the inverse variance of the moments.
+    the GS2SLS residuals, weighted by the inverse variance of the moments. With recentred moments λ_g and GS2SLS are
+    found a second time, since 2SLS of the unfiltered data does not know the errors that its instruments pick up.
     """
+    found = None if spectrum is None else _estimate(arrays, joint, covariance, spectrum)
+    return found or _estimate(arrays, joint, covariance, None)
+
+
+def _estimate(
+    arrays: SystemArrays, joint: bool, covariance: Covariance, spectrum: WeightedSpectrum | None
+) -> InstrumentalEstimate | None:
+    """The estimate; None where recentred moments have no solution."""
     m = arrays.m
     identity, zero = np.eye(m), np.zeros(m)
-    first = _solve(arrays, zero, identity)
-    errors = _Errors(arrays, covariance) if any(arrays.lag_error) else None
-    lam = zero if errors is None else errors.first(first)
-    second = first if errors is None else _solve(arrays, lam, identity)
+    first = _stage(arrays, zero, None, spectrum)
+    if first is None:
+        return None
+    second, lam, errors = first, zero, None
+    if any(arrays.lag_error):
+        errors = _Errors(arrays, covariance, spectrum is not None)
+        for _ in range(1 if spectrum is None else 2):
+            lam = errors.plain(second, lam)
+            second = _stage(arrays, lam, None, spectrum)
+            if second is None:
+                return None
     final = lam if errors is None else errors.last(lam, second)
     delta, weight = second, identity
     if joint:
         e = arrays.noise(second, lam)
         weight = scaled_inverse(e.T @ e / arrays.sample.observations)
-        delta = _solve(arrays, lam, weight)
+        delta = _stage(arrays, lam, weight, spectrum)
+        if delta is None:
+            return None
     e = arrays.noise(delta, final)
     sigma = e.T @ e / arrays.sample.observations
     # a covariance that is robust looks at the data filtered with the λ it reports
@@ -78,7 +102,19 @@ def instrumental(arrays: SystemArrays, joint: bool, covariance: Covariance) -> I
     if errors is not None:
         cov = errors.joint_covariance(cov, infl, first, delta, e, lam, final)
     at_bound = errors is not None and errors.outside(final)
-    return InstrumentalEstimate(delta, final, e, sigma, (cov + cov.T) / 2, at_bound)
+    return InstrumentalEstimate(delta, final, e, sigma, (cov + cov.T) / 2, at_bound, spectrum is not None)
+
+
+def _stage(
+    arrays: SystemArrays, lam: Array, weight: Array | None, spectrum: WeightedSpectrum | None
+) -> Array | None:
+    """δ̂ of the data filtered with λ, moments weighted by Φ⊗I (equation by equation without Φ) and recentred."""
+    plain = _solve(arrays, lam, np.eye(arrays.m) if weight is None else weight)
+    if spectrum is None:
+        return plain
+    if weight is None:  # as good as I where equations stand alone; one size for all of them
+        weight = np.diag(arrays.sample.observations / (arrays.noise(plain, lam) ** 2).sum(axis=0))
+    return recentred(arrays, lam, weight, spectrum, plain)
 
 
 def scaled_inverse(matrix: Array) -> Array:
@@ -141,10 +177,15 @@ def _grouped(arrays: SystemArrays, scores: Array, kind: Covariance) -> Array:
 
 
 class _Errors:
-    """The spatial errors of a system: their moments, λ̂ and the covariance of λ̂ with δ̂."""
+    """The spatial errors of a system: their moments, λ̂ and the covariance of λ̂ with δ̂.
 
-    def __init__(self, arrays: SystemArrays, kind: Covariance) -> None:
-        self.arrays, self.kind = arrays, kind
+    ``recentred``: moments are those of ε, no longer those of the smaller residuals ε̂, and the last λ̂ is that of
+    GS2SLS residuals.
+    """
+
+    def __init__(self, arrays: SystemArrays, kind: Covariance, recentred: bool) -> None:
+        self.arrays, self.kind, self.recentred = arrays, kind, recentred
+        self.from_first = kind == "classical" and not recentred
         self.active = np.flatnonzero(arrays.lag_error)
         # for large n the period effects move traces by O(1/n), not worth a dense W
         centred = arrays.sample.centred and arrays.sample.n_units <= DENSE_UNITS
@@ -160,11 +201,12 @@ class _Errors:
         """Whether a λ̂ is at an end of the interval."""
         return bool(np.any(np.abs(lam) >= self.interval[1]))
 
-    def first(self, delta: Array) -> Array:
-        """λ̂ from 2SLS residuals."""
+    def plain(self, delta: Array, filtered: Array) -> Array:
+        """λ̂ from residuals of 2SLS of the data that were filtered with the given λ."""
         out = np.zeros(self.arrays.m)
         for g in self.active:
-            out[g], _ = solve_lambda(*self._polynomial(delta, g), self.moments.weight, self.interval)
+            polynomial = self._of_noise(delta, g, filtered)
+            out[g], _ = solve_lambda(*polynomial, self.moments.weight, self.interval)
         return out
 
     def last(self, lam: Array, delta: Array) -> Array:
@@ -176,7 +218,7 @@ class _Errors:
         shifts = self._shifts(self._own_influence(lam), e, lam)
         for g in self.active:
             weight = np.linalg.inv(self._variance(e, shifts, g, g))
-            out[g], _ = solve_lambda(*self._polynomial(delta, g), weight, self.interval)
+            out[g], _ = solve_lambda(*self._of_noise(delta, g, lam), weight, self.interval)
         return out
 
     def joint_covariance(
@@ -184,9 +226,9 @@ class _Errors:
     ) -> Array:
         """Covariance of (δ̂, λ̂): λ̂_g − λ_g ≈ ℓ_g'm_g, m_g = ε_g'A ε_g/N + a_g'ε_g/N."""
         N, K, L = self.arrays.sample.observations, len(cov), len(self.active)
-        own = self._first_influence(lam) if self.kind == "classical" else self._own_influence(final)
+        own = self._first_influence(lam) if self.from_first else self._own_influence(final)
         shifts = self._shifts(own, e, final)
-        source = first if self.kind == "classical" else delta
+        source = first if self.from_first else delta
         lefts = {g: self._left(source, e, shifts, g, final[g]) for g in self.active}
         out = np.empty((K + L, K + L))
         out[:K, :K] = cov
@@ -205,6 +247,22 @@ class _Errors:
         return kelejian_prucha(
             self.moments, u.reshape(shape), lag.reshape(shape), self.arrays.sample.observations
         )
+
+    def _of_noise(self, delta: Array, g: int, lam: Array) -> tuple[Array, Array]:
+        """The same; when recentred with what δ̂, fitted to data filtered with λ, has taken off the moments of ε."""
+        constant, slopes = self._polynomial(delta, g)
+        return (constant + self._lost(delta, g, lam) if self.recentred else constant), slopes
+
+    def _lost(self, delta: Array, g: int, lam: Array) -> Array:
+        """σ̂²tr(A_r P_Ẑ)/N with Ẑ = P_H Z*: what fitting δ_g takes from the moments of ε_g."""
+        arrays = self.arrays
+        Z = arrays.Z[g] if arrays.WZ is None else arrays.Z[g] - lam[g] * arrays.WZ[g]
+        Q = np.linalg.qr(arrays.H.T @ Z)[0]
+        e = arrays.noise(delta, lam)[:, g]
+        by_period = (arrays.H @ Q).reshape(-1, arrays.sample.n_units, Q.shape[1])
+        lost = [sum(float((X * (A @ X)).sum()) for X in by_period) for A in self.moments.matrices]
+        N = arrays.sample.observations
+        return np.array(lost) * (e @ e) / (N - Q.shape[1]) / N
 
     def _left(self, delta: Array, e: Array, shifts: dict[int, Array], g: int, lam: float) -> Array:
         """ℓ = Υs/(s'Υs) with the slopes s of the moments and the weight Υ that gave λ̂."""

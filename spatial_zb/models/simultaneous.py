@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from spatial_zb.core.covariance import inverse_or_nan
-from spatial_zb.core.system_arrays import SystemArrays, within_residuals
+from spatial_zb.core.many_instruments import WeightedSpectrum, weighted_spectrum
+from spatial_zb.core.system_arrays import SystemArrays, coefficient_matrices, within_residuals
 from spatial_zb.core.system_gmm import InstrumentalEstimate, instrumental
 from spatial_zb.core.system_ml import (
     SINGULAR,
@@ -37,6 +38,8 @@ __all__ = ["fit_system", "likelihood_ratio", "restriction_tests"]
 Covariance = Literal["classical", "robust", "cluster", "information", "sandwich"]
 INSTRUMENTAL = ("classical", "robust", "cluster")
 LIKELIHOOD = ("information", "sandwich")
+#: Room above the spatial strength of the uncorrected estimate, within which the corrected one is looked for.
+ROOM = 0.1
 #: Up to this many units standard errors are called approximate (docs/validation/system.md).
 SMALL_N = 30
 #: Up to this many units a cluster covariance is too small (docs/validation/system.md).
@@ -52,6 +55,7 @@ def fit_system(
     covariance: Covariance | None = None,
     instrument_powers: int | None = None,
     sigma: SigmaForm = "full",
+    bias_correction: bool | None = None,
 ) -> SystemFit:
     r"""Estimate a system of spatial simultaneous equations on a panel.
 
@@ -78,6 +82,10 @@ def fit_system(
         the spatial lag of an endogenous variable enters, else 0: the reduced form then has no other powers.
     sigma
         FIML only: ``"diagonal"`` assumes errors uncorrelated between equations.
+    bias_correction
+        Instrumental methods: estimates from moments without the bias of many instruments (Liu & Lee 2010), which
+        under a dense W is large; with ``lag_error`` the moments of λ are recentred too. By default on when the spatial
+        lag of an endogenous variable enters, unless effects are random. False gives the textbook estimators.
 
     Raises
     ------
@@ -95,6 +103,7 @@ def fit_system(
     fixed-effects transform and its log-determinant are those of Lee & Yu (2010), J. Econometrics 154.
     """
     covariance = _check_options(spec, method, covariance, instrument_powers, sigma)
+    corrected = _check_correction(spec, method, bias_correction)
     weights = as_weights(W).align(panel.units)
     _check_weights(spec, weights)
     powers = instrument_powers if instrument_powers is not None else 2 * spec.lags_endogenous
@@ -104,7 +113,7 @@ def fit_system(
     elif method == "fiml":
         fit = _fit_likelihood(design, panel, covariance, sigma)
     else:
-        fit = _fit_instrumental(design, panel, method, covariance)
+        fit = _fit_instrumental(design, panel, method, covariance, corrected)
     _say_what_matters(fit)
     return fit
 
@@ -143,6 +152,19 @@ def _check_options(
     return covariance
 
 
+def _check_correction(spec: SystemSpec, method: str, wanted: bool | None) -> bool:
+    """Whether the moments are recentred."""
+    if wanted is not None and not isinstance(wanted, bool):
+        raise SpecificationError(f"bias_correction must be True, False or None, not {wanted!r}.")
+    possible = method != "fiml" and spec.fixed_effects != "random"
+    if wanted and not possible:
+        raise SpecificationError(
+            "bias_correction takes the bias of many instruments off the instrumental methods with fixed effects or none: "
+            f"it says nothing for method={method!r} with {spec.fixed_effects} effects. Leave it out."
+        )
+    return possible and (spec.lags_endogenous if wanted is None else wanted)
+
+
 def _check_weights(spec: SystemSpec, weights: Weights) -> None:
     timed = spec.fixed_effects in ("time", "two_way")
     if not timed or not spec.uses_weights or weights.row_normalised:
@@ -161,10 +183,18 @@ def _check_weights(spec: SystemSpec, weights: Weights) -> None:
 # Instrumental methods -------------------------------------------------------------------------------------
 
 
-def _fit_instrumental(design: SystemDesign, panel: Panel, method: Method, covariance: str) -> SystemFit:
-    found = _instrumental(design, method.endswith("3sls"), covariance)
+def _fit_instrumental(
+    design: SystemDesign, panel: Panel, method: Method, covariance: str, corrected: bool
+) -> SystemFit:
+    joint = method.endswith("3sls")
+    found = _instrumental(design, joint, covariance)
+    if corrected:
+        design = replace(design, spectrum=_spectrum(design.arrays, found))
+        found = instrumental(design.arrays, joint, covariance, design.spectrum)
     active = np.flatnonzero(design.arrays.lag_error)
     record = {"converged": not found.at_bound, "at_bound": found.at_bound, "lam": tuple(found.lam)}
+    if corrected:
+        record["corrected"] = found.corrected
     theta = np.concatenate([found.delta, found.lam[active]])
     return _assemble(
         design,
@@ -179,6 +209,13 @@ def _fit_instrumental(design: SystemDesign, panel: Panel, method: Method, covari
         np.nan,
         record,
     )
+
+
+def _spectrum(arrays: SystemArrays, found: InstrumentalEstimate) -> WeightedSpectrum | None:
+    """The spectrum of W as the instruments see it, with room for a system stronger than that of the estimate."""
+    gamma, psi = coefficient_matrices(found.delta, arrays.links, arrays.m)
+    strength = float(np.abs(np.linalg.eigvals(np.linalg.solve(gamma, psi))).max())
+    return weighted_spectrum(arrays, strength + ROOM)
 
 
 def _fit_random(design: SystemDesign, panel: Panel, method: Method, covariance: str) -> SystemFit:
@@ -337,6 +374,11 @@ def _say_what_matters(fit: SystemFit) -> None:
         notes.append(f"{_without_maximum(fit)}: no standard error is claimed")
     elif not fit.converged:
         notes.append("the information matrix is not positive definite: no standard error is claimed")
+    if fit.convergence.get("corrected") is False:
+        notes.append(
+            "the moments without the bias of many instruments have no solution near the textbook estimate, which is shown "
+            "instead (bias_correction)"
+        )
     modes = [value for value in fit.convergence.get("modes", ()) if value > fit.log_likelihood - 2]
     if len(modes) > 1:
         notes.append(

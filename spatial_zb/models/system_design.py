@@ -11,6 +11,7 @@ from scipy import linalg
 
 from spatial_zb.core.gmm import forward_deviations, independent_columns
 from spatial_zb.core.lag import spatial_lag
+from spatial_zb.core.many_instruments import WeightedSpectrum
 from spatial_zb.core.system_arrays import Links, SystemArrays, lag_stacked
 from spatial_zb.core.system_random import Strata, split_strata
 from spatial_zb.core.system_strength import generic_rank
@@ -65,7 +66,8 @@ class SystemDesign:
     """A system made of arrays: ``arrays`` after the transform, and the words for their columns.
 
     ``instruments`` name the columns of H before they were made orthonormal; ``dropped`` those that were linear
-    combinations of the others. ``strata`` within and between units for random effects, else None.
+    combinations of the others. ``strata`` within and between units for random effects, else None. ``spectrum`` of W as
+    the instruments see it, where the estimate takes off the bias of many instruments, else None.
     """
 
     spec: SystemSpec
@@ -75,6 +77,7 @@ class SystemDesign:
     dropped: tuple[str, ...]
     identification: dict[str, Identification]
     strata: Strata | None = None
+    spectrum: WeightedSpectrum | None = None
 
 
 def build_system_design(

@@ -83,7 +83,8 @@ class SystemFit(Estimates):
     convergence
         ``converged``, ``at_bound``, ``lam`` (m,); for FIML also ``steps``, ``decrement``, ``modes`` (ln L of the maxima
         found) and ``edge`` (the highest ln L where a climb ended without one); for random effects ``sigma_unit``
-        (m, m), the covariance of the unit effects.
+        (m, m), the covariance of the unit effects; for recentred moments ``corrected``, False where they have no solution
+        and the estimate is the textbook one.
     """
 
     KEYS = ("equation", "term")
@@ -110,6 +111,11 @@ class SystemFit(Estimates):
     def dropped(self) -> tuple[str, ...]:
         """Names of the instruments left out as linear combinations of the others."""
         return self.design.dropped
+
+    @property
+    def bias_correction(self) -> bool:
+        """Whether the moments are less the bias of many instruments (Liu & Lee 2010)."""
+        return bool(self.convergence.get("corrected", False))
 
     @property
     def n_parameters(self) -> int:
@@ -146,6 +152,7 @@ class SystemFit(Estimates):
             "n_units": len(self.panel.units),
             "n_periods": len(self.panel.periods),
             "instruments": len(self.instruments),
+            "bias_correction": self.bias_correction,
             "log_likelihood": self.log_likelihood,
             "aic": self.aic,
             "bic": self.bic,
@@ -215,6 +222,8 @@ class SystemFit(Estimates):
             f"method: {self.method}   covariance: {self.covariance}   {head['n_units']} units × "
             f"{head['n_periods']} periods, {self.nobs} observations, {len(self.instruments)} instruments",
         ]
+        if self.bias_correction:
+            lines.append("moments less the bias of many instruments (Liu & Lee 2010)")
         if np.isfinite(self.log_likelihood):
             lines.append(f"ln L = {self.log_likelihood:.4f}   AIC = {self.aic:.2f}")
         if not self.converged:

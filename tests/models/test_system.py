@@ -110,7 +110,7 @@ def test_one_spatial_equation_is_two_stage_least_squares(W, panel, covariance):
     from linearmodels.iv import IV2SLS
 
     spec = SystemSpec({"only": Equation("ind", x=["a", "b"])}, "none")
-    fit = fit_system(spec, panel, W, "gs3sls", covariance=covariance)
+    fit = fit_system(spec, panel, W, "gs3sls", covariance=covariance, bias_correction=False)
     T, n = len(panel.periods), len(panel.units)
 
     def lag(values):
@@ -423,7 +423,7 @@ def test_sandwich_has_the_variance_of_the_score_when_errors_are_skewed():
 @pytest.mark.parametrize("covariance", ["classical", "robust"])
 def test_one_equation_by_gs2sls_is_the_single_equation_gmm(W, panel, fixed_effects, covariance):
     spec = SystemSpec({"only": Equation("ind", x=["a", "b"], lag_error=True)}, fixed_effects)
-    fit = fit_system(spec, panel, W, "gs2sls", covariance=covariance)
+    fit = fit_system(spec, panel, W, "gs2sls", covariance=covariance, bias_correction=False)
     single = fit_durbin(
         DurbinSpec("ind", ["a", "b"], lag_x=[], lag_error=True, fixed_effects=fixed_effects),
         panel,
