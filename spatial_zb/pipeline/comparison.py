@@ -22,7 +22,7 @@ from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.pipeline.comparison_base import Base, short_words
 from spatial_zb.pipeline.figures import _map_text
-from spatial_zb.pipeline.job import Job, unit_names
+from spatial_zb.pipeline.job import Job, figure_note, sample_notes, unit_names
 from spatial_zb.pipeline.notes import warn_undone
 from spatial_zb.pipeline.weights import build_weights
 from spatial_zb.text import Text
@@ -97,7 +97,7 @@ def _curve(base: Base) -> Text | None:
             main=main,
             labels=labels,
             title=y,
-            note=job.source,
+            note=figure_note(job, *job.study.samples_of(asked)),
             style=style,
         ),
     )
@@ -336,7 +336,11 @@ def _probabilities(base: Base) -> ModelProbabilities | None:
     job.figure(
         "compare_probabilities",
         lambda style: probability_figure(
-            drawn, labels=base.labels, title=title, note=_with_ols(job.source, found), style=style
+            drawn,
+            labels=base.labels,
+            title=title,
+            note=_with_ols(figure_note(job, base.sample), found),
+            style=style,
         ),
     )
     return found
@@ -450,7 +454,9 @@ def _draw_influence(base: Base, found: Robustness) -> None:
     job, study = base.job, base.job.study
     if not found.influence["change"].notna().any():
         return
-    text = _map_text(study, title=_titled(base, INFLUENCE_TITLE))
+    (sample,) = sample_notes(job, base.sample)
+    note = Text(f"Estimated: {base.what.en}. {sample.en}", f"估计对象：{base.what.zh}。{sample.zh}")
+    text = _map_text(study, title=_titled(base, INFLUENCE_TITLE), note=note)
     job.figure(
         "compare_influence",
         lambda style: influence_map(

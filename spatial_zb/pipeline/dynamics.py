@@ -19,7 +19,7 @@ from spatial_zb.dynamics import (
 )
 from spatial_zb.effects import spatial_effects
 from spatial_zb.errors import SpecificationError, listed
-from spatial_zb.pipeline.job import Job, sample_notes
+from spatial_zb.pipeline.job import Job, figure_note, sample_notes
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.text import Text
 
@@ -86,7 +86,11 @@ def _densities(job: Job, panel: Panel) -> None:
         job.figure(
             f"density_{name}",
             lambda style, result=result, label=label: density_figure(
-                result.tidy(), periods=_shown(job, panel), label=label, note=job.source, style=style
+                result.tidy(),
+                periods=_shown(job, panel),
+                label=label,
+                note=figure_note(job, job.study.main_sample),
+                style=style,
             ),
             preset="journal_single",
         )

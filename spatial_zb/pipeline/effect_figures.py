@@ -17,7 +17,7 @@ from spatial_zb.models.simultaneous import fit_system
 from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.models.system_spec import Equation, SystemSpec
 from spatial_zb.pipeline.equations import spec_of
-from spatial_zb.pipeline.job import Job
+from spatial_zb.pipeline.job import Job, figure_note
 from spatial_zb.pipeline.notes import warn_undone
 from spatial_zb.pipeline.words import EFFECT_WORDS, METHOD_WORDS
 from spatial_zb.study import Model, System
@@ -101,7 +101,7 @@ def _draw_effects(job: Job, model: Model, fit: Fit, term: str, map_text: Any) ->
     _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), map_text, model)
     if fit.spec.regimes is None:
         frame = order_effects(fit, job.study.figures.orders)
-        _draw_orders(job, stem, frame, term, labels, (_arrow(*names), note))
+        _draw_orders(job, stem, frame, term, labels, (_arrow(*names), _sourced(job, note)))
 
 
 def _draw_system_effects(job: Job, system: System, fit: SystemFit, pair: str, map_text: Any) -> None:
@@ -120,7 +120,7 @@ def _draw_system_effects(job: Job, system: System, fit: SystemFit, pair: str, ma
     _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), map_text, system)
     frame = order_effects(fit, job.study.figures.orders)
     frame = frame[(frame["response"] == response) & (frame["source"] == key)].assign(term=source)
-    _draw_orders(job, stem, frame, source, labels, (_arrow(*names), note))
+    _draw_orders(job, stem, frame, source, labels, (_arrow(*names), _sourced(job, note)))
 
 
 def _map_effects(
@@ -179,6 +179,10 @@ def _joined(first: Text, second: Text) -> Text:
     return Text(f"{first.en} {second.en}", first.zh + second.zh)
 
 
+def _sourced(job: Job, note: Text) -> Text:
+    return _joined(note, Text.of(job.source)) if job.source else note
+
+
 def _average_words(row: pd.Series) -> Text:
     """The indirect effect, which is the mean of both maps, with its interval: how sure the maps are."""
     numbers = [f"{row[name]:.3f}".replace("-", "−") for name in ("estimate", "conf_low", "conf_high")]
@@ -191,11 +195,12 @@ def _average_words(row: pd.Series) -> Text:
 def _model_words(job: Job, part: Model | System, how: Text) -> Text:
     """Which estimate a figure rests on."""
     study = job.study
-    sample = study.samples[study.samples_of(part)[0]].label
+    name = study.samples_of(part)[0]
+    sample, units = study.samples[name].label, len(job.prepared.samples[name])
     weights = study.weights[study.weights_of(part)[0]].label
     return Text(
-        f"{part.title.en}; {sample.en}; {weights.en}; {how.en}.",
-        f"{part.title.zh}；{sample.zh}；{weights.zh}；{how.zh}。",
+        f"{part.title.en}; {sample.en}, {units} units; {weights.en}; {how.en}.",
+        f"{part.title.zh}；{sample.zh}{units}个地区；{weights.zh}；{how.zh}。",
     )
 
 
@@ -232,6 +237,7 @@ def _draw_thresholds(job: Job, model: Model, term: str) -> None:
         ),
     }[wanted.reach]
     note = Text(f"{reach.en}. Effect of {x.en} on {y.en}.", f"{reach.zh}。{x.zh}对{y.zh}的效应。")
+    note = figure_note(job, sample, said=note)
     job.figure(
         stem,
         lambda style: distance_effects_figure(frame, term, effects=["indirect"], note=note, style=style),
@@ -257,6 +263,7 @@ def _draw_correlogram(job: Job, variable: str) -> None:
     job.tidy(f"moran_by_distance_{variable}", frame)
     label = panel.label(variable)
     note = Text(f"{label.en}. {permutations:,} permutations.", f"{label.zh}。{permutations}次置换。")
+    note = figure_note(job, sample, said=note)
     job.figure(f"moran_by_distance_{variable}", lambda style: correlogram(frame, note=note, style=style))
 
 

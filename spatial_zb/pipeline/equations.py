@@ -19,7 +19,7 @@ from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import regime_labels, regime_tests
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.pipeline.job import Job, sample_notes
+from spatial_zb.pipeline.job import Job, figure_note, sample_notes, weights_note
 from spatial_zb.pipeline.made import Estimated
 from spatial_zb.pipeline.notes import saying_where, warn_undone
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
@@ -60,7 +60,7 @@ def diagnose_models(job: Job) -> list[Text]:
         label = prepared.labels | weights_words(study)
         notes = [
             Text(f"Dependent variable: {label[model.y].en}.", f"被解释变量：{label[model.y].zh}。"),
-            Text(f"Weights matrix: {label[W].en}.", f"空间权重矩阵：{label[W].zh}。"),
+            weights_note(job, W),
             *([STATIC] if model.time_lag or model.lag_time_lag or model.regimes else []),
             *sample_notes(job, *job.study.samples_of(model)),
             *prepared.sources,
@@ -440,12 +440,19 @@ def _draw_effects(job: Job, model: Model, columns: Sequence[_Column]) -> None:
             labels=job.prepared.labels,
             models=headings,
             title=model.title,
-            note=job.source,
+            note=_figure_note(job, model),
             style=style,
         ),
     )
     if columns[-1].fit.spec.dynamic:
         _draw_path(job, model, columns[-1])
+
+
+def _figure_note(job: Job, model: Model) -> Text:
+    """Samples below the effects of all columns, and W where it is the same in all; else headings name it."""
+    names = job.study.weights_of(model)
+    said = weights_note(job, names[0]) if len(names) == 1 else None
+    return figure_note(job, *job.study.samples_of(model), said=said)
 
 
 def _draw_regimes(job: Job, model: Model, column: _Column) -> None:
@@ -458,7 +465,7 @@ def _draw_regimes(job: Job, model: Model, column: _Column) -> None:
             labels=job.prepared.labels,
             regimes=_regime_words(job, column.fit),
             title=_titled(model, column),
-            note=job.source,
+            note=figure_note(job, column.sample, said=weights_note(job, column.weights)),
             style=style,
         ),
     )
@@ -476,7 +483,7 @@ def _draw_path(job: Job, model: Model, column: _Column) -> None:
             long_run=None if column.long is None else column.long.tidy(),
             labels=job.prepared.labels,
             title=_titled(model, column),
-            note=job.source,
+            note=figure_note(job, column.sample, said=weights_note(job, column.weights)),
             style=style,
         ),
     )

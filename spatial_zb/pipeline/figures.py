@@ -9,7 +9,7 @@ import pandas as pd
 from spatial_zb.data.panel import Panel
 from spatial_zb.data.regions import select_regions
 from spatial_zb.pipeline.effect_figures import draw_results
-from spatial_zb.pipeline.job import Job, unit_names
+from spatial_zb.pipeline.job import Job, figure_note, unit_names, weights_note
 from spatial_zb.study import Maps, Study
 from spatial_zb.text import Text
 
@@ -176,7 +176,7 @@ def _draw_scatter(job: Job, panel: Panel, variable: str) -> None:
             job.prepared.weights(W, job.study.main_sample),
             label=panel.label(variable),
             names={i: name.pick(style.language) for i, name in names.items()} or None,
-            note=job.source,
+            note=figure_note(job, job.study.main_sample, said=weights_note(job, W)),
             style=style,
         ),
     )

@@ -150,6 +150,22 @@ def sample_notes(job: Job, *samples: str) -> list[Text]:
     ]
 
 
+def weights_note(job: Job, name: str) -> Text:
+    """Which W a figure or a table rests on."""
+    label = job.study.weights[name].label
+    return Text(f"Weights matrix: {label.en}.", f"空间权重矩阵：{label.zh}。")
+
+
+def figure_note(job: Job, *samples: str, said: Text | None = None) -> Text:
+    """What stands below a figure: what is special to it, its units and years, and the source of the data."""
+    parts = [
+        *([said] if said else []),
+        *sample_notes(job, *samples),
+        *([Text.of(job.source)] if job.source else []),
+    ]
+    return Text(" ".join(part.en for part in parts), "".join(part.zh for part in parts))
+
+
 def unit_names(prepared: Prepared) -> dict[str, Text]:
     regions = prepared.regions
     if not {"name_en", "name_zh"} <= set(regions.columns):

@@ -15,7 +15,7 @@ from spatial_zb.errors import (
 from spatial_zb.models.simultaneous import fit_system, restriction_tests
 from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.pipeline.job import Job, sample_notes
+from spatial_zb.pipeline.job import Job, figure_note, sample_notes
 from spatial_zb.pipeline.made import Estimated
 from spatial_zb.pipeline.notes import warn_undone
 from spatial_zb.pipeline.prepare import Prepared
@@ -250,8 +250,13 @@ def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
         )
         job.figure(
             f"system_{system.name}_{sample}_{W}",
-            lambda style, frames=frames, title=title: effects_plot(
-                frames, labels=arrows, models=METHOD_WORDS, title=title, note=job.source, style=style
+            lambda style, frames=frames, title=title, sample=sample: effects_plot(
+                frames,
+                labels=arrows,
+                models=METHOD_WORDS,
+                title=title,
+                note=figure_note(job, sample),
+                style=style,
             ),
         )
 

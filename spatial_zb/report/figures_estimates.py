@@ -10,7 +10,7 @@ import pandas as pd
 
 from spatial_zb.errors import DataError, SpecificationError, listed
 from spatial_zb.report.chart import ChartFrame, chart_sheet, wrapped_labels
-from spatial_zb.report.page import Page, Words, items, joined, open_page, require_columns
+from spatial_zb.report.page import Page, Words, items, open_page, require_columns
 from spatial_zb.report.pen import line_height
 from spatial_zb.report.places import NAME_LIMIT
 from spatial_zb.report.style import (
@@ -181,8 +181,7 @@ def _intervals(
     bare = _without_interval(frames, rows, [key for key, _ in panels])
     cells = items((_cell(key, names, labels[0], page.language) for key in bare), page.language)
     lacking = page.say(NO_INTERVAL, cells) if bare else ""
-    below = joined((page.own_note, page.say(INTERVALS, 100 * confidence), lacking), page.language)
-    around = page.title, below
+    around = page.title, page.note(page.say(INTERVALS, 100 * confidence), lacking)
     figure, axes = _interval_sheet(panels, called, names, around, style)
     for panel, (key, _) in zip(axes, panels, strict=True):
         panel.axvline(0, color=GREY, linewidth=0.8 * style.line_pt, zorder=1, gid="zero")
