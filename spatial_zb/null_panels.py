@@ -10,7 +10,7 @@ Davidson & MacKinnon (1999), Econometric Theory 15: 361-376.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,21 +18,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatial_zb.core import diagnostics as core
+from spatial_zb.core.lag import spatial_lag
+from spatial_zb.core.random_effects import swamy_arora
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.core.within import demean
 from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationError
 from spatial_zb.execute import run_tasks
-from spatial_zb.hypotheses.case import Case, common_means, make_case, quiet_fit, varies
+from spatial_zb.hypotheses.case import Case, common_means, make_case, varies
 from spatial_zb.hypotheses.chain import run_tests
-from spatial_zb.hypotheses.random_spatial import unit_model, with_period_dummies
+from spatial_zb.hypotheses.random_spatial import random_estimate
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.recommendation import Row, TestTable
 from spatial_zb.resampling import draw_sample
 from spatial_zb.text import Text
 
-__all__ = ["NULLS", "bootstrap_p_values"]
+__all__ = ["NULLS", "bootstrap_p_values", "extremeness", "one_draw"]
 
 Array = NDArray[np.float64]
 #: Fewest replicates for a p-value near 5 %.
@@ -111,7 +112,7 @@ def _random(case: Case) -> RandomSource:
     varying = varies(X, demean(X, "unit"))
     if case.n - 1 - X.shape[2] <= 0:
         raise SpecificationError("too few units for random effects.")
-    found = core.swamy_arora(y, X, varying, case.period_means)
+    found = swamy_arora(y, X, varying, case.period_means)
     unit = np.sqrt(max(found.sigma2_one - found.sigma2, 0.0) / case.T)
     return RandomSource(
         case.panel.array(list(case.spec.x)) @ found.beta, float(unit), float(np.sqrt(found.sigma2))
@@ -120,19 +121,20 @@ def _random(case: Case) -> RandomSource:
 
 def _random_spatial(case: Case) -> RandomSource:
     """Maximum likelihood with random effects and the lags of the specification."""
-    panel, dummies = with_period_dummies(case)
-    fit = quiet_fit(case, unit_model(case, "random", dummies), panel)
-    p = fit.params
-    mean = fit.design.Z @ p[list(fit.spec.terms)].to_numpy()
-    noise = float(np.sqrt(p["sigma2"]))
+    found = random_estimate(case)
+    x, lagged = case.panel.array(list(case.spec.x)), case.panel.array(list(case.spec.lag_x))
+    columns = np.concatenate([x, spatial_lag(case.weights.matrix, lagged)], axis=2)
+    delta, _ = found.of([*case.spec.x, *(f"W_{name}" for name in case.spec.lag_x)])
+    best = found.best
+    noise = float(np.sqrt(best.sigma2))
     return RandomSource(
-        mean,
-        float(noise * np.sqrt(max(p["phi"], 0.0))),
+        columns @ delta,  # neither the intercept nor effects of periods move the tests
+        float(noise * np.sqrt(max(best.phi, 0.0))),
         noise,
         case.weights.matrix,
-        float(p.get("rho", 0.0)),
-        float(p.get("lam", 0.0)),
-        fit.spec.error_structure == "kkp",
+        best.rho,
+        best.lam,
+        case.spec.error_structure == "kkp",
     )
 
 
@@ -225,6 +227,22 @@ def bootstrap_p_values(
     return replace(table, rows=rows, bootstrap=replicates)
 
 
+def one_draw(case: Case, tests: Sequence[str], seed: np.random.SeedSequence) -> dict[str, float]:
+    """How far out the statistic of each test is on one panel drawn under its null; absent where there is none."""
+    wanted, out = set(tests), {}
+    for null, stream in zip(NULLS.values(), seed.spawn(len(NULLS)), strict=True):
+        source = _source(case, null, wanted)
+        if source is not None:
+            rows = _drawn_rows(case, source, null, wanted, stream)
+            out |= {row.test: extremeness(row, row.statistic) for row in rows}
+    return out
+
+
+def extremeness(row: Row, statistic: float) -> float:
+    """What is compared between data and draws: the statistic, or its size where both sides of a normal law reject."""
+    return abs(statistic) if not np.isfinite(row.df) and row.test not in ONE_SIDED else statistic
+
+
 def _source(case: Case, null: Null, present: set[str]) -> FitSource | RandomSource | None:
     """What to draw from; None where no test of this null is in the table or the null cannot be estimated."""
     if not present.intersection(null.tests):
@@ -244,15 +262,19 @@ def _statistics(
 ) -> dict[str, float]:
     """Statistics of the tests of one null on one panel drawn under it."""
     name, _ = task
-    null = NULLS[name]
-    y = sources[name](np.random.default_rng(seed))
-    panel = case.panel.with_columns({case.spec.y: y})
-    wanted = set(null.tests).intersection(present)
+    rows = _drawn_rows(case, sources[name], NULLS[name], set(present), seed)
+    return {_key(row): float(row.statistic) for row in rows}
+
+
+def _drawn_rows(
+    case: Case, source: FitSource | RandomSource, null: Null, present: set[str], seed: np.random.SeedSequence
+) -> list[Row]:
+    panel = case.panel.with_columns({case.spec.y: source(np.random.default_rng(seed))})
     try:
         drawn = make_case(case.spec, panel, case.weights, case.estimator)
     except SpatialZbError:
-        return {}
-    return {_key(row): float(row.statistic) for row in run_tests(drawn, null.groups, wanted)}
+        return []
+    return run_tests(drawn, null.groups, present.intersection(null.tests))
 
 
 def _key(row: Row) -> str:
@@ -278,7 +300,5 @@ def _p_value(row: Row, drawn: list[float], replicates: int) -> float:
     values = values[np.isfinite(values)]
     if not np.isfinite(row.statistic) or len(values) < replicates / 2:
         return float("nan")
-    own = row.statistic
-    if not np.isfinite(row.df) and row.test not in ONE_SIDED:
-        values, own = np.abs(values), abs(own)
-    return float((1 + np.sum(values >= own)) / (1 + len(values)))
+    far = np.array([extremeness(row, value) for value in values])
+    return float((1 + np.sum(far >= extremeness(row, row.statistic))) / (1 + len(values)))

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from spatial_zb.core.diagnostics import quadratic_form
+from spatial_zb.core.diagnostics import likelihood_ratio_p_value, quadratic_form, wald_p_value
 from spatial_zb.errors import ConvergenceError, SpatialZbWarning, SpecificationError
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
@@ -17,6 +16,7 @@ from spatial_zb.models.spec import DurbinSpec
 
 __all__ = [
     "can_be_simplified",
+    "counts",
     "likelihood_ratio_of",
     "simplification_tests",
     "wald_common_factor",
@@ -63,8 +63,9 @@ def simplification_tests(fit: Fit) -> pd.DataFrame:
     -------
     DataFrame
         Columns ``test`` (``"Wald SDM to SAR"``, ``"LR SDM to SAR"``, ``"Wald SDM to SEM"``, ``"LR SDM to SEM"``),
-        ``statistic``, ``df``, ``p_value``. The SEM is nested only where every regressor is lagged; else, and where a
-        smaller model did not converge, its rows are NaN.
+        ``statistic``, ``df`` (q), ``p_value``: F(q, N − k) of the Wald statistic, Bartlett's correction of the ratio
+        (``wald_p_value`` and ``likelihood_ratio_p_value`` of :mod:`spatial_zb.core.diagnostics`). The SEM is nested only
+        where every regressor is lagged; else, and where a smaller model did not converge, its rows are NaN.
 
     Raises
     ------
@@ -85,8 +86,15 @@ def simplification_tests(fit: Fit) -> pd.DataFrame:
         ("Wald SDM to SEM", *(wald_common_factor(fit) if nested else (np.nan, len(spec.x)))),
         ("LR SDM to SEM", _likelihood_ratio(fit, sem) if nested else np.nan, len(spec.x)),
     ]
-    frame = pd.DataFrame(rows, columns=["test", "statistic", "df"])
-    return frame.assign(p_value=stats.chi2.sf(frame["statistic"], frame["df"]))
+    law = {"Wald": wald_p_value, "LR": likelihood_ratio_p_value}
+    p_values = [law[test.split()[0]](statistic, df, *counts(fit)) for test, statistic, df in rows]
+    return pd.DataFrame(rows, columns=["test", "statistic", "df"]).assign(p_value=p_values)
+
+
+def counts(fit: Fit) -> tuple[int, int]:
+    """N of the likelihood of a fit, and its degrees of freedom: observations less effects less coefficients."""
+    dummies = fit.absorbed if fit.estimator == "direct" else 0  # the Lee-Yu transform has taken them out of N
+    return fit.nobs, fit.nobs - dummies - len(fit.spec.terms)
 
 
 def likelihood_ratio_of(larger: Fit, smaller: Fit) -> float:

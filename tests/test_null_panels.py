@@ -11,7 +11,14 @@ from test_resampling import ring
 
 import spatial_zb as zb
 from spatial_zb.hypotheses.case import make_case
-from spatial_zb.null_panels import NULLS, RandomSource, _p_value, _with_p_value, bootstrap_p_values
+from spatial_zb.null_panels import (
+    NULLS,
+    RandomSource,
+    _p_value,
+    _with_p_value,
+    bootstrap_p_values,
+    one_draw,
+)
 from spatial_zb.recommendation import TESTS, Row
 from spatial_zb.text import Text
 
@@ -118,7 +125,7 @@ def test_undefined_draws_are_counted():
 
 @pytest.mark.slow
 def test_sizes_that_are_off_are_put_right():
-    """LR of unit effects rejects 11 % of true nulls at n = 11; with drawn p-values 5 %."""
+    """χ² of LR of unit effects rejects 11 % of true nulls at n = 11; drawn p-values 5 %."""
     p = [
         chained(panel(seed, 11, 11, unit_effects=0.0), ("LR unit effects",), 99, seed).rows[0].p_bootstrap
         for seed in range(300)
@@ -140,3 +147,26 @@ def test_workers_and_a_store_change_no_number(tmp_path):
         store = zb.ResultStore(tmp_path)
         for _ in range(2):
             assert alone.equals(zb.diagnose(SPEC, panel(), ring(14), store=store, **options).tidy())
+
+
+def test_one_draw_of_each_null():
+    """What a study of sizes pools: how far out each test is on one panel under its own null."""
+    spec, tests = zb.DurbinSpec("y", ["a"]), ("LM lag", "F unit effects", "CD (Pesaran)", "Hausman, spatial")
+    case = make_case(spec, panel(), ring(14), "lee_yu")
+    first, again, other = (one_draw(case, tests, np.random.SeedSequence(s)) for s in (1, 1, 2))
+    assert set(first) == set(tests)
+    assert first == again != other
+    assert min(first.values()) > 0  # the size of CD, whichever its sign
+
+
+def test_the_null_of_random_effects_is_drawn_without_period_effects():
+    """It is estimated with them transformed away: shifting whole periods changes no draw."""
+    spec, data = zb.DurbinSpec("y", ["a"]), panel()
+    shifted = data.with_columns({"y": data.array("y") + 5.0 * np.arange(7.0)[:, None]})
+    draws = [
+        NULLS["random effects and spatial lags"].source(make_case(spec, d, ring(14), "lee_yu"))(
+            np.random.default_rng(0)
+        )
+        for d in (data, shifted)
+    ]
+    np.testing.assert_allclose(*draws, rtol=1e-4, atol=1e-6)

@@ -39,7 +39,12 @@ def test_likelihood_ratios_and_wald_by_their_definitions(case):
     theta, V = fit.params[["W_x", "W_z"]], fit.cov.loc[["W_x", "W_z"], ["W_x", "W_z"]]
     wald = theta @ np.linalg.inv(V) @ theta
     assert found.loc["Wald SDM to SAR", "statistic"] == pytest.approx(wald, rel=1e-8)
-    assert found.loc["Wald SDM to SAR", "p_value"] == pytest.approx(stats.chi2.sf(wald, 2), rel=1e-7)
+    N, left = 40 * 7, 40 * 7 - 4  # what two-way effects leave, less the coefficients
+    p = found["p_value"]
+    assert p["Wald SDM to SAR"] == pytest.approx(stats.f.sf(wald / 2 * left / N, 2, left), rel=1e-7)
+    assert p["LR SDM to SAR"] == pytest.approx(
+        stats.chi2.sf(found.loc["LR SDM to SAR", "statistic"] * left / N, 2), rel=1e-7
+    )
 
 
 def test_wald_is_as_robust_as_the_errors_of_the_fit(case):

@@ -1,8 +1,9 @@
 """The same quantities as PySAL's spreg computes them, on the same simulated panels.
 
 Unit effects, SAR and SEM by ``Panel_FE_Lag`` and ``Panel_FE_Error`` (direct maximum likelihood after demeaning) beside
-``fit_durbin``; LM tests of pooled least squares by ``panel_LMlag``, ``panel_LMerror`` and their robust forms beside
-``diagnose``. Panels have unit effects and x correlated with them for the estimators, and no effects for the tests.
+``fit_durbin``; LM tests of pooled least squares by ``panel_LMlag``, ``panel_LMerror``, their robust forms and
+``BSK_tests`` beside ``diagnose``; ``panel_Hausman`` of SAR with random against fixed effects. Panels have unit effects
+and x correlated with them for the estimators, no effects for the LM tests, and random effects for Hausman's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 import spatial_zb as zb
+from spatial_zb.core.traces import filter_solver
 from spatial_zb.execute import run_tasks
 from spatial_zb.hypotheses.case import make_case
 from spatial_zb.hypotheses.chain import run_tests
@@ -33,13 +35,24 @@ TESTS = {
     "LM lag, robust": "panel_rLMlag",
     "LM error, robust": "panel_rLMerror",
 }
+#: Our names of the rows of spreg's ``BSK_tests``, in its order. Its tests of a spatial error are one-sided, ours are not.
+BSK = (
+    "LM random effects and spatial error, joint (BSK)",
+    "LM random effects, marginal (BSK)",
+    "LM spatial error, marginal (BSK)",
+    "LM spatial error given random effects (BSK)",
+    "LM random effects given spatial error (BSK)",
+)
+#: ρ of the panels of Hausman's test.
+RHO = 0.3
 
 
 def design() -> list[tuple[int, str, str, float]]:
-    """n, W, SAR or SEM or the tests, ρ or λ."""
+    """n, W, SAR or SEM or the tests or Hausman's, ρ or λ."""
     places = list(product(SIZES, KINDS))
     fits = [(n, k, model, c) for c, model, (n, k) in product((0.3, 0.0, 0.6), ("SAR", "SEM"), places)]
-    return fits + [(n, k, "tests", 0.0) for n, k in places]
+    tests = [(n, k, "tests", 0.0) for n, k in places]
+    return [*fits, *tests, *((n, k, "Hausman", RHO) for n, k in places)]
 
 
 def pysal_weights(W: zb.Weights):
@@ -69,6 +82,12 @@ def replicate(
         if model == "tests":
             panel = zb.simulate_durbin(W, PERIODS, {"x": 1.0}, unit_effects=0, time_effects=0, rng=rng)
             return _tests(panel, W)
+        if model == "Hausman":
+            panel = zb.simulate_durbin(
+                W, PERIODS, {"x": 1.0}, rho=RHO, unit_effects=0, time_effects=0, rng=rng
+            )
+            mu = filter_solver(W.matrix, RHO)(rng.standard_normal(n))
+            return _hausman(panel.with_columns({"y": panel.array("y") + mu}), W)
         strength = {"rho" if model == "SAR" else "lam": spatial}
         panel = zb.simulate_durbin(W, PERIODS, {"x": 1.0}, time_effects=0, rng=rng, **strength)
         return _fits(panel, W, model)
@@ -92,17 +111,30 @@ def _fits(panel: zb.Panel, W: zb.Weights, model: str) -> list[tuple[str, str, fl
 
 
 def _tests(panel: zb.Panel, W: zb.Weights) -> list[tuple[str, str, float, float]]:
-    from spreg import diagnostics_panel
+    from spreg import PooledOLS, diagnostics_panel
 
     case = make_case(zb.DurbinSpec("y", ["x"], fixed_effects="none"), panel, W, "lee_yu")
-    rows = [
-        ("spatial_zb", r.test, r.p_value, np.nan) for r in run_tests(case, ("lag_error",)) if r.test in TESTS
-    ]
+    found = run_tests(case, ("lag_error", "bsk"), (*TESTS, *BSK))
+    rows = [("spatial_zb", r.test, r.p_value, np.nan) for r in found]
     y, x, other = panel.array("y").reshape(-1, 1), panel.array("x").reshape(-1, 1), pysal_weights(W)
-    return rows + [
+    rows += [
         ("spreg", test, float(getattr(diagnostics_panel, name)(y, x, other)[1]), np.nan)
         for test, name in TESTS.items()
     ]
+    table = diagnostics_panel.BSK_tests(PooledOLS(y, x, w=other), other)
+    return rows + [("spreg", test, float(p), np.nan) for test, p in zip(BSK, table["p-value"], strict=True)]
+
+
+def _hausman(panel: zb.Panel, W: zb.Weights) -> list[tuple[str, str, float, float]]:
+    import spreg
+    from spreg.diagnostics_panel import panel_Hausman
+
+    case = make_case(zb.DurbinSpec("y", ["x"], lag_x=[], fixed_effects="unit"), panel, W, "lee_yu")
+    found = run_tests(case, ("random_spatial",))
+    rows = [("spatial_zb", r.test, r.p_value, np.nan) for r in found if np.isfinite(r.p_value)]
+    y, x, other = panel.array("y").T, panel.array("x").T, pysal_weights(W)
+    _, p = panel_Hausman(spreg.Panel_FE_Lag(y, x, other), spreg.Panel_RE_Lag(y, x, other))
+    return [*rows, ("spreg", "Hausman, spatial", float(p), np.nan)]
 
 
 def run_cell(cell: tuple[int, str, str, float], replications: int, seed: int, workers: int) -> pd.DataFrame:
@@ -115,7 +147,7 @@ def run_cell(cell: tuple[int, str, str, float], replications: int, seed: int, wo
     rows = []
     for (program, name), group in draws.groupby(["program", "parameter"], sort=False):
         row = {"program": program, "parameter": name, "used": len(group)}
-        if cell[2] == "tests":
+        if cell[2] in ("tests", "Hausman"):
             row |= {"size": (group["estimate"] < 0.05).mean()}
         else:
             off = group["estimate"] - (1.0 if name == "x" else cell[3])
@@ -132,7 +164,7 @@ def run_cell(cell: tuple[int, str, str, float], replications: int, seed: int, wo
     return table.assign(replications=replications, seed=seed, seconds=round(time.perf_counter() - start, 1))
 
 
-def run(replications: int = 300, workers: int = 1, seed: int = SEED) -> None:
+def run(replications: int = 400, workers: int = 1, seed: int = SEED) -> None:
     """Simulate what is missing; the table is written after every cell."""
     complete(
         TABLE,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, optimize, sparse, stats
+from scipy import linalg, sparse, stats
 
 from spatial_zb.core.covariance import Residuals, information
 from spatial_zb.core.lag import spatial_lag
@@ -25,35 +25,26 @@ from spatial_zb.core.within import FixedEffects, TransformedSample, demean
 __all__ = [
     "LagErrorTests",
     "MoranMoments",
-    "RandomEffects",
     "WeightMoments",
-    "bsk_error_given_random",
-    "bsk_marginal",
-    "bsk_random_given_error",
-    "chi_square_bar",
     "condition_number",
-    "hausman",
+    "flat",
+    "likelihood_ratio_p_value",
     "lm_lag_error",
-    "mundlak",
     "pesaran_cd",
     "quadratic_form",
-    "random_effects_ml",
     "residual_moran",
     "residuals",
     "score_test",
     "sum_of_squares",
-    "swamy_arora",
     "variance_inflation",
+    "wald_p_value",
     "weight_moments",
-    "within_regression",
 ]
 
 Array = NDArray[np.float64]
 
 #: Parts of a regressor or of a mean below this share of it are rounding.
 NOTHING = 1e-10
-#: Where the search for ln(1 + Tφ) of the random-effects likelihood ends.
-S_MAX = 20.0
 
 
 # --- building blocks
@@ -123,8 +114,36 @@ def residuals(columns: Array, values: Array) -> Array:
     return values - basis @ (basis.T @ values)
 
 
-def _flat(values: Array) -> Array:
+def flat(values: Array) -> Array:
+    """(T, n, …) → (T·n, …)."""
     return values.reshape(-1, *values.shape[2:])
+
+
+# --- p-values in small samples
+
+
+def likelihood_ratio_p_value(ratio: float, tested: int, observations: int, left: int) -> float:
+    """P(χ²_q > (df + q/2 − 1)/N · LR), Bartlett's correction of LR = N ln(SSR₀/SSR).
+
+    It holds the level of q linear restrictions in a normal regression to order N⁻², where χ² of LR itself rejects too
+    often by order q/N. Exact restrictions are those at known ρ and λ; at estimated ones it is an approximation.
+
+    Parameters
+    ----------
+    tested, observations, left
+        q; N of the likelihood; df = observations less all coefficients of the larger model.
+
+    Anderson (2003), An Introduction to Multivariate Statistical Analysis, §8.5.2, one variate.
+    """
+    return float(stats.chi2.sf(ratio * (left + tested / 2 - 1) / observations, tested))
+
+
+def wald_p_value(wald: float, tested: int, observations: int, left: int) -> float:
+    """P(F(q, df) > (df/N) · Wald/q): σ² with its degrees of freedom, and the law that an estimated σ² has.
+
+    Exact for linear restrictions in a normal regression, hence at known ρ and λ. Arguments as above.
+    """
+    return float(stats.f.sf(wald / tested * left / observations, tested, left))
 
 
 # --- LM tests from OLS residuals
@@ -172,7 +191,7 @@ def lm_lag_error(
     Anselin (1988, Geogr. Analysis 20); Anselin, Bera, Florax & Yoon (1996, Reg. Sci. Urban Econ. 26);
     Debarsy & Ertur (2010, Reg. Sci. Urban Econ. 40) for unit effects.
     """
-    u, Wu, Wy, Z = map(_flat, (u, Wu, Wy, Z))
+    u, Wu, Wy, Z = map(flat, (u, Wu, Wy, Z))
     s2 = float(u @ u) / observations
     centre, D = periods * moments.trace, periods * moments.variance
     r_e, r_y = float(u @ Wu) / s2 - centre, float(u @ Wy) / s2 - centre
@@ -208,210 +227,6 @@ def score_test(
     score[k + 2] = (r.e @ r.e / sigma2 - sample.observations) / (2 * sigma2)
     info = information(r, traces, sigma2, sample)
     return quadratic_form(score[active], info[np.ix_(active, active)])
-
-
-# --- random effects without spatial lags
-
-
-@dataclass(frozen=True, slots=True)
-class RandomEffects:
-    """GLS with random unit effects.
-
-    ``beta`` (k,), ``cov`` (k, k) with the residual variance of the GLS regression; ``sigma2`` of ε;
-    ``sigma2_one`` = σ² + Tσ²_μ; ``between_df`` of the regression of unit means; ``residuals`` (T, n).
-    """
-
-    beta: Array
-    cov: Array
-    sigma2: float
-    sigma2_one: float
-    between_df: int
-    residuals: Array
-
-    @property
-    def keep(self) -> float:
-        """Share of the unit means that GLS leaves in: σ/σ₁."""
-        return float(np.sqrt(self.sigma2 / self.sigma2_one))
-
-
-def _split(values: Array) -> tuple[Array, Array]:
-    """Time means (n, …) and deviations from them (T, n, …)."""
-    mean = values.mean(axis=0)
-    return mean, values - mean
-
-
-def _partial(values: Array, keep: float) -> Array:
-    """Deviations plus ``keep`` times the unit means, stacked."""
-    mean, deviation = _split(values)
-    return _flat(deviation + keep * mean)
-
-
-def _least_squares(X: Array, y: Array) -> tuple[Array, Array, float]:
-    """β, (X'X)⁻¹ and SSR of stacked arrays; columns are brought to unit length first."""
-    if not X.shape[1]:
-        return np.zeros(0), np.zeros((0, 0)), float(y @ y)
-    scale = np.sqrt((X**2).sum(axis=0))
-    Q, R = np.linalg.qr(X / scale)
-    beta = linalg.solve_triangular(R, Q.T @ y) / scale
-    root = linalg.solve_triangular(R, np.eye(len(scale))) / scale[:, None]
-    residual = y - X @ beta
-    return beta, root @ root.T, float(residual @ residual)
-
-
-def swamy_arora(y: Array, X: Array, varying: NDArray[np.bool_], period_means: bool) -> RandomEffects:
-    """Random-effects GLS with the variance components of Swamy & Arora (1972, Econometrica 40).
-
-    Parameters
-    ----------
-    y, X
-        (T, n), (T, n, k), off the grand mean, or off the period means when ``period_means``: no intercept.
-    varying
-        (k,) which regressors change over time.
-    """
-    T, n, k = X.shape
-    (my, dy), (mX, dX) = _split(y), _split(X)
-    inner = (n - period_means) * (T - 1)
-    outer = n - 1 - k
-    sigma2 = _least_squares(_flat(dX[:, :, varying]), _flat(dy))[2] / (inner - int(varying.sum()))
-    sigma2_one = max(T * _least_squares(mX, my)[2] / outer, sigma2)
-    keep = np.sqrt(sigma2 / sigma2_one)
-    beta, inverse, ssr = _least_squares(_partial(X, keep), _partial(y, keep))
-    return RandomEffects(beta, ssr / (inner + outer) * inverse, sigma2, sigma2_one, outer, y - X @ beta)
-
-
-def within_regression(y: Array, X: Array, period_means: bool) -> tuple[Array, Array]:
-    """β (k,) and its covariance from arrays off unit means, and off period means when ``period_means``."""
-    T, n, k = X.shape
-    beta, inverse, ssr = _least_squares(_flat(X), _flat(y))
-    return beta, ssr / ((n - period_means) * (T - 1) - k) * inverse
-
-
-def hausman(difference: Array, cov_fixed: Array, cov_random: Array) -> float:
-    """d'(V_FE − V_RE)⁻¹d, NaN where the difference of variances is not positive definite.
-
-    Hausman (1978, Econometrica 46).
-    """
-    return quadratic_form(difference, cov_fixed - cov_random)
-
-
-def mundlak(y: Array, X: Array, random: RandomEffects, varying: NDArray[np.bool_]) -> float:
-    """Wald statistic of the unit means of the time-varying regressors in the random-effects regression.
-
-    Mundlak (1978, Econometrica 46). Arrays as in :func:`swamy_arora`. It is the Hausman statistic with one
-    σ² for both estimators, and cannot be negative.
-    """
-    means = np.broadcast_to(X.mean(axis=0)[None], X.shape)[:, :, varying]
-    both = np.concatenate([X, means], axis=2)
-    beta, inverse, _ = _least_squares(_partial(both, random.keep), _partial(y, random.keep))
-    k = X.shape[2]
-    return quadratic_form(beta[k:], random.sigma2 * inverse[k:, k:])
-
-
-def random_effects_ml(y: Array, X: Array, units: int) -> tuple[Array, float, float]:
-    """Residuals (T, n), σ² and σ₁² = σ² + Tσ²_μ at the maximum of the likelihood with random unit effects.
-
-    ln L = −(UT/2) ln SSR(s) − (U/2)s + …, s = ln(σ₁²/σ²) ≥ 0, U = ``units``; arrays may be off period means
-    (U = n − 1) or contain the intercept (U = n).
-    """
-    T = len(y)
-
-    def solve(s: float) -> tuple[float, Array]:
-        keep = np.exp(-s / 2)
-        beta, _, ssr = _least_squares(_partial(X, keep), _partial(y, keep))
-        return ssr, beta
-
-    def loss(s: float) -> float:
-        return T / 2 * np.log(solve(s)[0]) + s / 2
-
-    grid = np.linspace(0, S_MAX, 41)
-    near = int(np.argmin([loss(s) for s in grid]))
-    bounds = grid[max(near - 1, 0)], grid[min(near + 1, 40)]
-    s = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-10}).x
-    s = 0.0 if near == 0 and loss(0.0) <= loss(s) else float(s)
-    ssr, beta = solve(s)
-    sigma2 = ssr / (units * T)
-    return y - X @ beta, sigma2, sigma2 * float(np.exp(s))
-
-
-# --- random effects and spatial errors (BSK)
-
-
-def bsk_marginal(u: Array, Wu: Array, moments: WeightMoments) -> tuple[float, float]:
-    """Marginal LM tests, standard normal under no random effects and no spatial error: (effects, error).
-
-    Baltagi, Song & Koh (2003, J. Econometrics 117: 123-150), LM1 and LM2. The square of the first is the test
-    of Breusch & Pagan (1980); the sum of squares is their joint LM test, also with period effects taken out,
-    since the information between both parameters is zero once σ² is concentrated out.
-    """
-    T, U = len(u), moments.dimension
-    total = float((u**2).sum())
-    G = float((u.sum(axis=0) ** 2).sum()) / total - 1
-    s2 = total / (U * T)
-    r_e = float((u * Wu).sum()) / s2 - T * moments.trace
-    return float(np.sqrt(U * T / (2 * (T - 1))) * G), float(r_e / np.sqrt(T * moments.variance))
-
-
-def bsk_error_given_random(
-    u: Array, matrix: sparse.csr_array, sigma2: float, sigma2_one: float, moments: WeightMoments
-) -> float:
-    """Conditional LM test of a spatial error, random effects present; standard normal.
-
-    ½u'[σ⁻²E⊗(W+W') + σ²σ₁⁻⁴ J̄⊗(W+W')]u − (T − 1 + r) tr A over √[(T − 1 + r²) T_w], r = σ²/σ₁², at the
-    random-effects maximum. Baltagi, Song & Koh (2003), conditional test for λ.
-    """
-    T = len(u)
-    mean, deviation = _split(u)
-    r = sigma2 / sigma2_one
-    within = float((deviation * spatial_lag(matrix, deviation)).sum()) / sigma2
-    between = T * float(mean @ (matrix @ mean)) * sigma2 / sigma2_one**2
-    score = within + between - (T - 1 + r) * moments.trace
-    return float(score / np.sqrt((T - 1 + r**2) * moments.variance))
-
-
-def bsk_random_given_error(
-    e: Array, matrix: sparse.csr_array, lam: float, sigma2: float, traces: Traces, moments: WeightMoments
-) -> float:
-    """Conditional LM test of random effects, spatial error present; standard normal, large when effects are there.
-
-    Score of σ²_μ at the spatial-error maximum, −T tr(B'B)/(2σ²) + |B'Σ_tε_t|²/(2σ⁴), over the root of its
-    information given (σ², λ). Baltagi, Song & Koh (2003), conditional test for σ²_μ.
-
-    Parameters
-    ----------
-    e
-        (T, n) ε̂ = B(y − Zβ̂), transformed.
-    traces
-        Of H = W(I − λW)⁻¹, centred like ``moments``; with period effects W must be row-normalised.
-    """
-    T, n = e.shape
-    U = moments.dimension
-    B = sparse.csr_array(sparse.eye_array(n, format="csr") - lam * matrix)
-    pulled = B.T @ e.sum(axis=0)
-    spread = U - 2 * lam * moments.trace + lam**2 * moments.cross
-    score = -T * spread / (2 * sigma2) + float(pulled @ pulled) / (2 * sigma2**2)
-    of_others = np.array(
-        [[U * T / (2 * sigma2**2), T * traces.h / sigma2], [0.0, T * (traces.hh + traces.hth)]]
-    )
-    of_others[1, 0] = of_others[0, 1]
-    across = np.array([T * spread / (2 * sigma2**2), T * (moments.trace - lam * moments.cross) / sigma2])
-    own = T**2 * _squared_spread(B, n > U) / (2 * sigma2**2)
-    return float(score / np.sqrt(own - across @ np.linalg.solve(of_others, across)))
-
-
-def _squared_spread(B: sparse.csr_array, centred: bool) -> float:
-    """tr[(B'B)²]; tr[(B'JB)²] when centred, W being row-normalised then, so that JBJ = JB."""
-    n = B.shape[0]
-    BB = sparse.csr_array(B.T @ B)
-    total = float((BB.multiply(BB)).sum())
-    if not centred:
-        return total
-    v = np.asarray(B.sum(axis=0)).ravel()
-    return total - 2 * float(v @ (BB @ v)) / n + float(v @ v) ** 2 / n**2
-
-
-def chi_square_bar(statistic: float) -> float:
-    """P(½χ²₁ + ½χ²₂ > statistic): one parameter of two cannot be negative (Gourieroux, Holly & Monfort 1982)."""
-    return float(stats.chi2.sf(statistic, 1) + stats.chi2.sf(statistic, 2)) / 2
 
 
 # --- what residuals still hold
@@ -458,9 +273,9 @@ def residual_moran(
         tr Q over the dimension of the weights, and c: T − 1 and 1 for a panel with unit effects, 1 and
         1 − 1/T for one of its periods, 1 and 1 for a cross-section.
     """
-    c, P = share, _flat(basis)
+    c, P = share, flat(basis)
     lag = spatial_lag(matrix, basis) + spatial_lag(sparse.csr_array(matrix.T), basis)
-    AP, QAP = _flat(lag) / 2, _flat(demean(lag, effects)) / 2
+    AP, QAP = flat(lag) / 2, flat(demean(lag, effects)) / 2
     inner, gram = P.T @ AP, P.T @ P
     trace, dimension = copies * moments.trace, copies * moments.dimension
     size = c * dimension - float(np.trace(gram))

@@ -26,7 +26,17 @@ from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights, as_weights
 
-__all__ = ["Array", "Case", "Likelihood", "common_means", "make_case", "period_words", "quiet_fit", "varies"]
+__all__ = [
+    "Array",
+    "Case",
+    "Likelihood",
+    "common_means",
+    "make_case",
+    "period_words",
+    "quiet_design",
+    "quiet_fit",
+    "varies",
+]
 
 Array = NDArray[np.float64]
 Likelihood = Literal["lee_yu", "direct"]
@@ -105,6 +115,7 @@ class Case:
 
 
 def make_case(spec: DurbinSpec, panel: Panel, W: Any, estimator: str) -> Case:
+    """Align and check what :func:`spatial_zb.diagnose` was given."""
     if estimator not in get_args(Likelihood):
         raise SpecificationError(
             f"estimator must be one of {listed(get_args(Likelihood))}, not {estimator!r}."
@@ -130,11 +141,18 @@ def make_case(spec: DurbinSpec, panel: Panel, W: Any, estimator: str) -> Case:
     return Case(spec, panel, weights, estimator, effects, design)
 
 
-def quiet_fit(case: Case, spec: DurbinSpec, panel: Panel | None = None) -> Fit:
+def quiet_design(case: Case, spec: DurbinSpec) -> Design:
+    """Arrays of a model, in silence: near collinearity has its own rows in the table."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)
+        return build_design(spec, case.panel, case.weights)
+
+
+def quiet_fit(case: Case, spec: DurbinSpec, estimator: Likelihood | None = None) -> Fit:
     """Fit, in silence: what a fit would warn of is in the notes or makes the test unavailable."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)
-        fit = fit_durbin(spec, panel or case.panel, case.weights, estimator=case.estimator)
+        fit = fit_durbin(spec, case.panel, case.weights, estimator=estimator or case.estimator)
     if not fit.converged:
         raise ConvergenceError(f"the {spec.family} fit has no interior maximum or no covariance.")
     return fit
@@ -149,10 +167,12 @@ def common_means(case: Case) -> tuple[Array, Array]:
 
 
 def period_words(case: Case) -> Text:
+    """What :func:`common_means` took out."""
     if case.period_means:
         return Text("period means taken out", "已去除各期均值")
     return Text("without time effects", "不含时间效应")
 
 
 def varies(before: Array, after: Array) -> NDArray[np.bool_]:
+    """(k,) which columns of (T, n, k) a transform has left something of."""
     return np.abs(after).max(axis=(0, 1)) > 1e-9 * np.abs(before).max(axis=(0, 1))

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 from spatial_zb.core import diagnostics as core
-from spatial_zb.errors import (
-    SpatialZbWarning,
-)
-from spatial_zb.hypotheses.case import Case
+from spatial_zb.hypotheses.case import Case, quiet_design
 from spatial_zb.hypotheses.rows import NAN, Step
-from spatial_zb.models.design import Design, build_design, stacked
+from spatial_zb.models.design import Design, stacked
 from spatial_zb.recommendation import EFFECTS_WORDS, Row
 from spatial_zb.text import Text
 
@@ -18,14 +13,12 @@ __all__ = ["collinearity"]
 
 
 def collinearity(case: Case) -> list[Step]:
+    """Variance inflation of each regressor, and the condition number of all."""
     return [(("VIF",), lambda: _inflation(case)), (("Condition number",), lambda: _condition(case))]
 
 
 def _own_design(case: Case) -> Design:
-    spec = case.model(lag_x=case.spec.lag_x)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SpatialZbWarning)
-        return build_design(spec, case.panel, case.weights)
+    return quiet_design(case, case.model(lag_x=case.spec.lag_x))
 
 
 def _inflation(case: Case) -> list[Row]:

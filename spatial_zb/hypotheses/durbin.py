@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from scipy import stats
 
@@ -12,24 +10,24 @@ from spatial_zb.core.spatial_ml import Maximum
 from spatial_zb.core.traces import filter_traces
 from spatial_zb.core.within import transformed_sample
 from spatial_zb.errors import (
-    SpatialZbWarning,
     SpecificationError,
     listed,
 )
-from spatial_zb.hypotheses.case import Array, Case
+from spatial_zb.hypotheses.case import Array, Case, quiet_design
 from spatial_zb.hypotheses.rows import NAN, Step, chi2_row
-from spatial_zb.models.design import build_design, stacked
+from spatial_zb.models.design import stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import residual_arrays
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.recommendation import EFFECTS_WORDS, Row
-from spatial_zb.simplification import likelihood_ratio_of, wald_common_factor, wald_no_lags
+from spatial_zb.simplification import counts, likelihood_ratio_of, wald_common_factor, wald_no_lags
 from spatial_zb.text import Text
 
 __all__ = ["durbin"]
 
 
 def durbin(case: Case) -> list[Step]:
+    """Each test, the fits it needs made when it is run."""
     return [
         (("F Durbin terms, OLS to SLX",), lambda: _slx(case)),
         (("LM Durbin terms from SAR",), lambda: _durbin_from_sar(case)),
@@ -54,9 +52,7 @@ def _likelihood_note(case: Case, what: Text) -> Text:
 
 
 def _slx(case: Case) -> list[Row]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SpatialZbWarning)
-        Z = stacked(build_design(case.model(lag_x=case.lagged), case.panel, case.weights).Z)
+    Z = stacked(quiet_design(case, case.model(lag_x=case.lagged)).Z)
     q = len(case.lagged)
     df = case.sample.observations - Z.shape[1]
     smaller = float((case.residuals**2).sum())
@@ -71,9 +67,7 @@ def _slx(case: Case) -> list[Row]:
 
 def _score(case: Case, larger: DurbinSpec, delta: Array, rho: float, lam: float, sigma2: float) -> float:
     """LM statistic of a restricted estimate in a larger model."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SpatialZbWarning)
-        design = build_design(larger, case.panel, case.weights)
+    design = quiet_design(case, larger)
     sample = transformed_sample(case.n, case.T, case.effects, case.estimator)
     at = Maximum(rho, lam, delta, sigma2, NAN, False, 0.0, ())
     parts = residual_arrays(design, at)
@@ -157,23 +151,30 @@ def _error_from_sdm(case: Case) -> list[Row]:
 
 
 def _sdm_to_sar(case: Case) -> list[Row]:
-    what = Text("θ = 0", "θ = 0")
-    wald, df = wald_no_lags(case.sdm)
-    return [
-        chi2_row("Wald SDM to SAR", wald, df, _likelihood_note(case, what)),
-        _likelihood_ratio(case, "LR SDM to SAR", case.sdm, case.sar, df, what),
-    ]
+    wald = wald_no_lags(case.sdm)
+    return _simplification(case, "SAR", wald, case.sar, Text("θ = 0", "θ = 0"))
 
 
 def _sdm_to_sem(case: Case) -> list[Row]:
     _need_nested_sem(case)
     what = Text("common factor θ + ρβ = 0", "公因子约束 θ + ρβ = 0")
-    wald, df = wald_common_factor(case.sdm)
+    return _simplification(case, "SEM", wald_common_factor(case.sdm), case.sem, what)
+
+
+def _simplification(case: Case, to: str, wald: tuple[float, int], smaller: Fit, what: Text) -> list[Row]:
+    value, q = wald
+    N, left = counts(case.sdm)
+    words = _likelihood_note(case, what)
+    wald_note = Text(
+        f"{words.en}; {left}/{N}/{q} Wald read from F({q}, {left})",
+        f"{words.zh}；{left}/{N}/{q} Wald 按 F({q}, {left})",
+    )
+    lr_note = Text(
+        f"{words.en}; p with Bartlett's correction, {left} degrees of freedom",
+        f"{words.zh}；p 值经 Bartlett 校正，自由度 {left}",
+    )
+    ratio = likelihood_ratio_of(case.sdm, smaller)
     return [
-        chi2_row("Wald SDM to SEM", wald, df, _likelihood_note(case, what)),
-        _likelihood_ratio(case, "LR SDM to SEM", case.sdm, case.sem, df, what),
+        Row(f"Wald SDM to {to}", value, float(q), core.wald_p_value(value, q, N, left), wald_note),
+        Row(f"LR SDM to {to}", ratio, float(q), core.likelihood_ratio_p_value(ratio, q, N, left), lr_note),
     ]
-
-
-def _likelihood_ratio(case: Case, test: str, larger: Fit, smaller: Fit, df: int, what: Text) -> Row:
-    return chi2_row(test, likelihood_ratio_of(larger, smaller), df, _likelihood_note(case, what))

@@ -7,11 +7,9 @@ from scipy import stats
 
 from spatial_zb.core import diagnostics as core
 from spatial_zb.core.within import FixedEffects, demean, transformed_sample
-from spatial_zb.errors import (
-    DataError,
-)
+from spatial_zb.errors import DataError
 from spatial_zb.hypotheses.case import Case, varies
-from spatial_zb.hypotheses.rows import Step, chi2_row
+from spatial_zb.hypotheses.rows import Step
 from spatial_zb.models.design import stacked
 from spatial_zb.recommendation import Row
 from spatial_zb.text import Text
@@ -20,6 +18,7 @@ __all__ = ["effects"]
 
 
 def effects(case: Case) -> list[Step]:
+    """F and LR of dummies, without spatial lags."""
     if case.T == 1:
         return []
     pairs: list[tuple[str, FixedEffects, Text]] = [
@@ -41,12 +40,16 @@ def _effects_rows(case: Case, name: str, without: FixedEffects, given: Text) -> 
         f"{given.en}, model without spatial lags; exact when errors are normal; F({q}, {df})",
         f"{given.zh}，无空间滞后的模型；误差正态时精确；F({q}, {df})",
     )
+    factor = f"{(df + q / 2 - 1) / (case.n * case.T):.3f}"
     lr_note = Text(
-        f"{given.en}, model without spatial lags, direct likelihoods; {q} dummies make it reject too often: read the F test",
-        f"{given.zh}，无空间滞后的模型，直接似然；虚拟变量有 {q} 个，过度拒绝，应以 F 检验为准",
+        f"{given.en}, model without spatial lags, direct likelihoods; {q} dummies: p from χ²({q}) of {factor} LR (Bartlett)",
+        f"{given.zh}，无空间滞后的模型，直接似然；虚拟变量有 {q} 个：p 值取自 {factor} LR 的 χ²({q})（Bartlett 校正）",
     )
-    row = Row(f"F {name}", F, float(q), float(stats.f.sf(F, q, df)), note)
-    return [row, chi2_row(f"LR {name}", lr, q, lr_note)]
+    p = core.likelihood_ratio_p_value(lr, q, case.n * case.T, df)
+    return [
+        Row(f"F {name}", F, float(q), float(stats.f.sf(F, q, df)), note),
+        Row(f"LR {name}", lr, float(q), p, lr_note),
+    ]
 
 
 def _dummies(case: Case, effects: FixedEffects) -> tuple[float, int]:

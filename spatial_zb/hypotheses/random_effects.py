@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from spatial_zb.core import diagnostics as core
+from spatial_zb.core import random_effects as core
 from spatial_zb.core.within import demean
 from spatial_zb.errors import (
     DataError,
 )
 from spatial_zb.hypotheses.case import Case, common_means, period_words, varies
-from spatial_zb.hypotheses.rows import Step, chi2_row
+from spatial_zb.hypotheses.rows import Step
 from spatial_zb.recommendation import Row
 from spatial_zb.text import Text
 
@@ -40,24 +40,25 @@ def _hausman(case: Case) -> list[Row]:
         demean(y, "unit"), demean(X, "unit")[:, :, varying], case.period_means
     )
     pick = np.ix_(varying, varying)
-    value = core.hausman(fixed - random.beta[varying], cov, random.cov[pick])
+    difference = fixed - random.beta[varying]
+    one_variance = cov * random.variance / random.sigma2
+    value = core.hausman(difference, one_variance, random.cov[pick])
+    usual = core.hausman(difference, cov, random.cov[pick])
     q = int(varying.sum())
     wald = core.mundlak(y, X, random, varying)
-    return [_hausman_row(case, "Hausman", value, q), _mundlak_row(case, wald, q, left)]
+    return [_hausman_row(case, value, usual, q, left), _mundlak_row(case, wald, q, left)]
 
 
-def _hausman_row(case: Case, test: str, value: float, q: int) -> Row:
+def _hausman_row(case: Case, value: float, usual: float, q: int, left: int) -> Row:
     means = period_words(case)
+    own = Text(f"{usual:.2f}", f"{usual:.2f}") if np.isfinite(usual) else Text("undefined", "无定义")
     note = Text(
-        f"within against Swamy-Arora GLS, no spatial lags, {means.en}",
-        f"组内估计与 Swamy-Arora GLS 之比较，无空间滞后，{means.zh}",
+        f"within against Swamy-Arora GLS, no spatial lags, {means.en}, both with the σ² of GLS; H/{q} read from "
+        f"F({q}, {left}); with a σ² of each, as software prints by default: {own.en}",
+        f"组内估计与 Swamy-Arora GLS 之比较，无空间滞后，{means.zh}，均用 GLS 的 σ²；H/{q} 按 F({q}, {left})；"
+        f"各用自身 σ²（软件的默认做法）：{own.zh}",
     )
-    if not np.isfinite(value):
-        note = Text(
-            f"undefined: V_FE − V_RE is not positive definite; read the Mundlak test; {note.en}",
-            f"无定义：V_FE − V_RE 非正定；请看 Mundlak 检验；{note.zh}",
-        )
-    return chi2_row(test, value, q, note)
+    return Row("Hausman", value, float(q), float(stats.f.sf(value / q, q, left)), note)
 
 
 def _mundlak_row(case: Case, wald: float, q: int, left: int) -> Row:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from array_examples import data, weights
 from scipy import optimize, sparse
 
+from spatial_zb.core import bsk, random_effects
 from spatial_zb.core import diagnostics as core
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.logdet import make_logdet
@@ -18,21 +20,6 @@ EFFECTS = ["none", "unit", "time", "two_way"]
 EXACT = 1e-9
 #: One side is a numerical derivative or a numerical maximum.
 NUMERICAL = 2e-5
-
-
-def weights(n: int = 8, how: str = "row", seed: int = 3) -> sparse.csr_array:
-    """Asymmetric, unequal weights, every unit with a neighbour."""
-    rng = np.random.default_rng(seed)
-    A = rng.uniform(0.5, 2.0, (n, n)) * (rng.random((n, n)) < 0.4)
-    A[np.arange(n), (np.arange(n) + 1) % n] = 1.0
-    np.fill_diagonal(A, 0.0)
-    return sparse.csr_array(A / A.sum(axis=1, keepdims=True) if how == "row" else A / 3)
-
-
-def data(T: int = 5, n: int = 8, k: int = 2, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((T, n, k)) + rng.standard_normal((n, 1))
-    return X @ np.arange(1.0, k + 1) + rng.standard_normal(n) + rng.standard_normal((T, n)), X
 
 
 def projector(effects: str, T: int, n: int) -> np.ndarray:
@@ -254,7 +241,7 @@ def test_bsk_marginal_and_joint_are_score_tests(effects: str) -> None:
     if effects == "none":
         centre = y - y.mean(), X - X.mean(axis=(0, 1))
     own = core.residuals(centre[1].reshape(y.size, -1), centre[0].ravel()).reshape(y.shape)
-    mu, lam = core.bsk_marginal(own, spatial_lag(W, own), core.weight_moments(W, effects == "time"))
+    mu, lam = bsk.bsk_marginal(own, spatial_lag(W, own), core.weight_moments(W, effects == "time"))
     joint, _, score = dense_score_test(v, u, Ws, [0, 1])
     assert mu**2 + lam**2 == pytest.approx(joint, rel=NUMERICAL)
     assert np.sign([mu, lam]) == pytest.approx(np.sign(score[:2]))
@@ -271,10 +258,10 @@ def test_bsk_error_given_random_effects_is_a_score_test(effects: str) -> None:
     if effects == "none":
         centre = y - y.mean(), X - X.mean(axis=(0, 1))
     moments = core.weight_moments(W, effects == "time")
-    u, sigma2, sigma2_one = core.random_effects_ml(*centre, moments.dimension)
+    u, sigma2, sigma2_one = random_effects.random_effects_ml(*centre, moments.dimension)
     assert [sigma2, (sigma2_one - sigma2) / 5] == pytest.approx([v[2], v[0]], rel=NUMERICAL)
     _, signed, _ = dense_score_test(v, gls(v, ys, Xs, Ws), Ws, [1])
-    assert core.bsk_error_given_random(u, W, sigma2, sigma2_one, moments) == pytest.approx(signed, rel=1e-4)
+    assert bsk.bsk_error_given_random(u, W, sigma2, sigma2_one, moments) == pytest.approx(signed, rel=1e-4)
 
 
 @pytest.mark.parametrize("effects", ["none", "time"])
@@ -292,7 +279,7 @@ def test_bsk_random_effects_given_error_is_a_score_test(effects: str) -> None:
         e = e @ vectors[:, values > 0.5].T
     traces = filter_traces(W, make_logdet(W), 0.0, v[1], effects == "time")
     _, signed, _ = dense_score_test(v, u, Ws, [0])
-    assert core.bsk_random_given_error(e, W, v[1], v[2], traces, moments) == pytest.approx(signed, rel=1e-4)
+    assert bsk.bsk_random_given_error(e, W, v[1], v[2], traces, moments) == pytest.approx(signed, rel=1e-4)
 
 
 @pytest.mark.parametrize("period_means", [False, True], ids=["grand", "period"])
@@ -300,12 +287,12 @@ def test_mundlak_is_hausman_with_one_variance(period_means: bool) -> None:
     y, X = data(T=5, n=12)
     y, X = (demean(v, "time") if period_means else v - v.mean(axis=(0, 1)) for v in (y, X))
     varying = np.array([True, True])
-    random = core.swamy_arora(y, X, varying, period_means)
-    fixed, cov = core.within_regression(demean(y, "unit"), demean(X, "unit"), period_means)
+    random = random_effects.swamy_arora(y, X, varying, period_means)
+    fixed, cov = random_effects.within_regression(demean(y, "unit"), demean(X, "unit"), period_means)
     keep = random.keep
     Z = (X - (1 - keep) * X.mean(axis=0)).reshape(-1, 2)
-    hausman = core.hausman(fixed - random.beta, cov, random.sigma2 * np.linalg.inv(Z.T @ Z))
-    assert core.mundlak(y, X, random, varying) == pytest.approx(hausman, rel=1e-8)
+    hausman = random_effects.hausman(fixed - random.beta, cov, random.sigma2 * np.linalg.inv(Z.T @ Z))
+    assert random_effects.mundlak(y, X, random, varying) == pytest.approx(hausman, rel=1e-8)
 
 
 def test_swamy_arora_is_what_linearmodels_gives() -> None:
@@ -315,7 +302,7 @@ def test_swamy_arora_is_what_linearmodels_gives() -> None:
     flat = {"y": y.T.ravel(), "a": X[:, :, 0].T.ravel(), "b": X[:, :, 1].T.ravel(), "c": 1.0}
     frame = pd.DataFrame(flat, index=index)
     other = panel.RandomEffects(frame["y"], frame[["c", "a", "b"]]).fit()
-    own = core.swamy_arora(y - y.mean(), X - X.mean(axis=(0, 1)), np.array([True, True]), False)
+    own = random_effects.swamy_arora(y - y.mean(), X - X.mean(axis=(0, 1)), np.array([True, True]), False)
     np.testing.assert_allclose(own.beta, other.params[["a", "b"]], rtol=1e-9)
     np.testing.assert_allclose(np.sqrt(np.diag(own.cov)), other.std_errors[["a", "b"]], rtol=1e-9)
 
@@ -325,4 +312,4 @@ def test_half_and_half_chi_square() -> None:
     z = rng.standard_normal((200000, 2))
     draws = np.maximum(z[:, 0], 0) ** 2 + z[:, 1] ** 2
     for point in (1.0, 3.0, 5.138):  # the last is the 5 % point
-        assert core.chi_square_bar(point) == pytest.approx((draws > point).mean(), abs=0.003)
+        assert bsk.chi_square_bar(point) == pytest.approx((draws > point).mean(), abs=0.003)

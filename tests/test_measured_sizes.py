@@ -1,0 +1,125 @@
+"""Sizes of the tests: short here, all of them in docs/validation/test_size.md, and what the package says of them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from small_examples import directed_knn
+
+import spatial_zb as zb
+from spatial_zb import DurbinSpec, SpatialZbWarning, diagnose, select_regions, simulate_durbin, weights
+from spatial_zb.core.diagnostics import weight_moments
+from spatial_zb.hypotheses.case import make_case
+from spatial_zb.hypotheses.lag_error import lag_error_tests
+from spatial_zb.measured_sizes import INSTEAD, MEASURED
+from spatial_zb.recommendation import TESTS
+
+ROOT = Path(__file__).parents[1]
+SPEC = DurbinSpec("y", ["a", "b"])
+KINDS = {"contiguity": "sparse", "inverse distance": "dense"}
+
+
+def test_centred_lm_tests_keep_their_size_where_the_usual_formula_does_not(delta) -> None:
+    zhejiang = select_regions(delta, [i for i in delta.index if i.startswith("33")])
+    W = weights.contiguity(zhejiang, islands="nearest").standardise("row")
+    usual, replications = weight_moments(W.matrix, False), 600
+    rng = np.random.default_rng(11)
+    counts = np.zeros((2, 5))
+    limits = stats.chi2.ppf(0.95, [1, 1, 1, 1, 2])
+    for _ in range(replications):
+        panel = simulate_durbin(W, 11, {"a": 1.0, "b": -1.0}, rng=rng)
+        case = make_case(SPEC, panel, W, "lee_yu")
+        for i, moments in enumerate((None, usual)):
+            t = lag_error_tests(case, moments)
+            counts[i] += np.array([t.lag, t.error, t.robust_lag, t.robust_error, t.joint]) > limits
+    centred, plain = counts / replications
+    # Three binomial standard errors at 5 % and 600 replications are 2.7 points.
+    assert np.all(np.abs(centred - 0.05) < 0.027), centred
+    assert plain[:2].min() > 0.12, plain
+
+
+def table_of_sizes() -> pd.DataFrame:
+    table = pd.read_csv(ROOT / "docs" / "validation" / "test_size.csv", keep_default_na=False)
+    return table[~table["usual"] & table["of"].isin(["", "pooled"])]
+
+
+def is_off(rows: pd.DataFrame) -> pd.Series:
+    error = 2 * np.sqrt(0.05 * 0.95 / rows["replications"])
+    return (rows["size"] < 0.04 - error) | (rows["size"] > 0.06 + error)
+
+
+def test_the_measured_sizes_are_those_of_the_committed_simulation() -> None:
+    """Every test that is off at some place is in the package with its worst size there, and no other."""
+    table = table_of_sizes()
+    assert set(table["test"]) == {t for t in TESTS if t not in ("VIF", "Condition number")}
+    rows = table[is_off(table)]
+    rows = rows.assign(far=(rows["size"] - 0.05).abs(), kind=rows["weights"].map(KINDS))
+    worst = rows.groupby(["test", "kind", "effects", "n"])["far"].max()
+    here = {
+        (t, *place): abs(size - 0.05) for t, found in MEASURED.items() for place, (size, _) in found.items()
+    }
+    assert set(here) == set(worst.index)
+    assert all(here[key] == pytest.approx(worst[key], abs=1e-3) for key in here)
+
+
+def test_places_are_complete_and_every_strength_is_measured() -> None:
+    table = table_of_sizes()
+    for name in ("LM error from SAR", "LM lag from SEM", "Wald SDM to SEM", "Mundlak, spatial"):
+        found = table[table["test"] == name]
+        strengths = found["truth"].str.extract(r"= ([\d.]+)")[0]
+        places = found.assign(c=strengths).groupby(["weights", "n", "effects"])["c"].agg(set)
+        assert len(places) == 12
+        assert (places >= {"0.3"}).all()
+
+
+def test_what_is_recommended_instead_is_a_test_of_the_chain() -> None:
+    assert {t.en.removeprefix("read ") for t in INSTEAD.values()} <= set(TESTS) - set(INSTEAD)
+
+
+OFF = [(test, place) for test, found in MEASURED.items() for place in found]
+
+
+@pytest.mark.parametrize("kind", ["sparse", "dense"])
+def test_tests_that_do_not_keep_their_level_are_named_with_what_to_read(delta, kind: str) -> None:
+    W = weights.contiguity(delta, islands="nearest") if kind == "sparse" else weights.inverse_distance(delta)
+    W = W.standardise("row")
+    panel = simulate_durbin(W, 6, {"a": 1.0, "b": -1.0}, rng=1)
+    place = next(place for _, place in OFF if place[0] == kind and place[2] == 41)
+    named = [test for test, found in MEASURED.items() if place in found]
+    with pytest.warns(SpatialZbWarning, match="do not keep their level") as caught:
+        table = diagnose(replace(SPEC, fixed_effects=place[1]), panel, W)
+    assert len(caught) == 1
+    assert table.dense == (kind == "dense")
+    for test in named:
+        size, at = MEASURED[test][place]
+        note = table.row(test).note
+        assert (
+            f"rejects {100 * size:.1f} % of true hypotheses at n = 41, T = 11, {at}".rstrip(", ") in note.en
+        )
+        assert "拒绝率" in note.zh
+        assert test in str(caught[0].message)
+    for test in set(TESTS) - set(named) - {"VIF", "Condition number"}:
+        assert "true hypotheses" not in table.row(test).note.en
+
+
+def test_a_bootstrap_p_value_silences_the_warning(delta) -> None:
+    W = weights.contiguity(delta, islands="nearest").standardise("row")
+    panel = simulate_durbin(W, 5, {"a": 1.0}, rng=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpatialZbWarning)
+        table = diagnose(DurbinSpec("y", ["a"]), panel, W, bootstrap=99, rng=1)
+    assert all(np.isfinite(table.row(test).p_bootstrap) for test, _ in OFF)
+
+
+def test_beyond_what_was_measured_nothing_is_claimed() -> None:
+    W = directed_knn(131)
+    panel = zb.simulate_durbin(W, 3, {"a": 1.0, "b": 1.0}, rng=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpatialZbWarning)
+        diagnose(DurbinSpec("y", ["a", "b"], fixed_effects="unit"), panel, W)
