@@ -13,7 +13,7 @@ from scipy import optimize, stats
 import spatial_zb as zb
 from spatial_zb.core import score_law
 from spatial_zb.core.nuisance_law import ErrorBesideLagLaw, LagBesideErrorLaw
-from spatial_zb.core.score_law import below_observed, drawn_errors, one_coefficient_law
+from spatial_zb.core.score_law import below_observed, one_coefficient_law
 from spatial_zb.resampling import generator_of
 
 DRAWS = 7
@@ -120,7 +120,7 @@ def test_scores_are_the_slopes_of_the_likelihood_of_samples_drawn_under_the_valu
     assert law.dear == (engine == "solves")
     oracle, at = Dense(fit), np.array([-0.4, 0.2, 0.7])
     place = (lambda c: (c, 0.0)) if fit.spec.lag_y else (lambda c: (0.0, c))
-    errors = np.concatenate(list(law.errors()))
+    errors = np.concatenate(list(law.errors))
     observed, drawn = law.scores(at)
     for j, c in enumerate(at):
         assert observed[j] == pytest.approx(oracle.slope(place, c, oracle.y), rel=CLOSE, abs=CLOSE)
@@ -150,7 +150,7 @@ def test_with_both_lags_the_other_coefficient_is_at_its_best_for_data_and_draws(
         other = best(y)
         return oracle.slope(lambda at: place(other, at), c, y)
 
-    errors = np.concatenate(list(drawn_errors(law.model, 3, law.seed)))
+    errors = np.concatenate(list(law.errors))
     observed, drawn = law.scores(np.array([c]))
     assert observed[0] == pytest.approx(slope(oracle.y), rel=1e-3, abs=1e-3)
     samples = oracle.drawn(*place(best(oracle.y)), errors)

@@ -26,14 +26,14 @@ TABLE = OUT / "median_unbiased.csv"
 DRAWS = 199
 #: Panels by W and n; of a model with two spatial lags, whose samples are estimated one by one.
 PANELS = {
-    (KINDS[0], 11): 500,
-    (KINDS[0], 41): 500,
-    (KINDS[0], 90): 500,
+    (KINDS[0], 11): 300,
+    (KINDS[0], 41): 300,
+    (KINDS[0], 90): 300,
     (KINDS[1], 11): 3000,
     (KINDS[1], 41): 1500,
-    (KINDS[1], 90): 1000,
+    (KINDS[1], 90): 600,
 }
-PANELS_BOTH = {11: 200, 41: 100, 90: 50}
+PANELS_BOTH = {11: 100, 41: 60, 90: 30}
 #: The other coefficients and the effects are read in so many of the panels.
 ALL_PARAMETERS = 300
 COLUMNS = ["parameter", "ml", "estimate", "low", "high", "open", "at_bound", "ml_at_bound"]

@@ -7,7 +7,6 @@ alone, on (I − λ₀W)Z. Laws depend on the nuisance coefficient: inverted, th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from spatial_zb.core.bootstrap import Generator
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.replicates import SampleModel, lag_all, moments, solve_moments, transform_all
-from spatial_zb.core.score_law import drawn_errors
+from spatial_zb.core.score_law import DrawnErrors
 from spatial_zb.core.spatial_ml import column_basis, inner_interval
 from spatial_zb.core.traces import filter_solver
 
@@ -31,7 +30,7 @@ class _Beside:
     dear = True
 
     def __init__(self, model: SampleModel, y: Array, replicates: int, seed: np.random.SeedSequence) -> None:
-        self.model, self.y, self.replicates, self.seed = model, y, replicates, seed
+        self.model, self.y, self.errors = model, y, DrawnErrors(model, replicates, seed)
         self.Wy = spatial_lag(model.matrix, y)
         self.bounds = inner_interval(model.logdet.interval)
 
@@ -63,14 +62,11 @@ class _Beside:
         places = (0.0, float(other[0])) if rest.lag_error else (float(other[0]), 0.0)
         source = Generator(rest, delta[0], *places)
         drawn = []
-        for errors in self._errors():
+        for errors in self.errors:
             samples = source.panels(scale * errors)
             own = solve_moments(rest, moments(rest, samples))
             drawn.append(self.score(c, rest, samples, own[0], own[1]))
         return float(self.score(c, rest, filtered, delta, other)[0]), np.concatenate(drawn)
-
-    def _errors(self) -> Iterator[Array]:
-        return drawn_errors(self.model, self.replicates, self.seed)
 
     def score(self, c: float, rest: SampleModel, samples: Array, delta: Array, other: Array) -> Array:
         """The score (R,) at c of filtered samples (R, T, n), given their δ (R, k) and other coefficient (R,)."""

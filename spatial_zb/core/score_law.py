@@ -41,12 +41,12 @@ from spatial_zb.core.replicates import (
 from spatial_zb.core.traces import filter_solver
 
 __all__ = [
+    "DrawnErrors",
     "ErrorLaw",
     "LagLaw",
     "ScoreLaw",
     "Solution",
     "below_observed",
-    "drawn_errors",
     "invert",
     "one_coefficient_law",
 ]
@@ -64,8 +64,8 @@ GRID = 25
 DEAR_GRID, DEAR_REACH = 9, 4.0
 #: Step, as a share of the interval, with which the curvature of the likelihood is taken.
 START_STEP = 1e-3
-#: Crossings are followed to this share of the interval; where the law is dear, to the second.
-STEP, DEAR_STEP = 1e-9, 1e-6
+#: Crossings are followed to this share of the points looked at; where the law is dear, to the second.
+STEP, DEAR_STEP = 1e-9, 1e-4
 
 
 class ScoreLaw(Protocol):
@@ -88,14 +88,23 @@ class ScoreLaw(Protocol):
         ...
 
 
-def drawn_errors(model: SampleModel, replicates: int, seed: np.random.SeedSequence) -> Iterator[Array]:
+class DrawnErrors:
     """Standard normal ε off the effects, (r, T, n) at a time; the same ones whenever they are asked for."""
-    T, n, _ = model.Z.shape
-    size = max(1, CHUNK // (T * n))
-    for part, first in enumerate(range(0, replicates, size)):
-        own = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, part))
-        shape = (min(size, replicates - first), T, n)
-        yield transform_all(model, np.random.default_rng(own).standard_normal(shape))
+
+    def __init__(self, model: SampleModel, replicates: int, seed: np.random.SeedSequence) -> None:
+        self.model, self.replicates, self.seed = model, replicates, seed
+        self.kept = list(self._drawn()) if replicates * model.Z[..., 0].size <= CHUNK else None
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter(self._drawn() if self.kept is None else self.kept)
+
+    def _drawn(self) -> Iterator[Array]:
+        T, n, _ = self.model.Z.shape
+        size = max(1, CHUNK // (T * n))
+        for part, first in enumerate(range(0, self.replicates, size)):
+            own = np.random.SeedSequence(self.seed.entropy, spawn_key=(*self.seed.spawn_key, part))
+            shape = (min(size, self.replicates - first), T, n)
+            yield transform_all(self.model, np.random.default_rng(own).standard_normal(shape))
 
 
 # --- quadratic forms in G
@@ -119,7 +128,7 @@ class _SolvedForms:
     """The same by solves with I − cW, a chunk of ε at a time. ``left`` turns ε into what stands left of G."""
 
     model: SampleModel
-    errors: Callable[[], Iterator[Array]]
+    errors: DrawnErrors
     left: Callable[[Array], Array]
     fixed: Array
     fixed_left: bool
@@ -128,7 +137,7 @@ class _SolvedForms:
         solve = filter_solver(self.model.matrix, c)
         fixed = self.fixed if self.fixed_left else self._filtered(self.fixed, solve)
         quadratic, linear = [], []
-        for errors in self.errors():
+        for errors in self.errors:
             left, right = self.left(errors), self._filtered(errors, solve)
             quadratic.append(np.einsum("rti,rti->r", left, right))
             other = right if self.fixed_left else left
@@ -159,7 +168,7 @@ def _eigenbasis(model: SampleModel) -> tuple[Array, Array, Array] | None:
 
 def _forms(
     model: SampleModel,
-    errors: Callable[[], Iterator[Array]],
+    errors: DrawnErrors,
     left: Callable[[Array], Array],
     fixed: Array,
     fixed_left: bool,
@@ -170,7 +179,7 @@ def _forms(
         return _SolvedForms(model, errors, left, fixed, fixed_left)
     P, inverse, omega = basis
     quadratic, linear = [], []
-    for drawn in errors():
+    for drawn in errors:
         before, after = left(drawn) @ P, drawn @ inverse.T
         quadratic.append(np.einsum("rti,rti->ri", before, after))
         pair = (after, fixed @ P) if fixed_left else (before, fixed @ inverse.T)
@@ -193,25 +202,18 @@ class _OneCoefficient:
     forms: Callable[[float], tuple[Array, Array]]
 
     def __init__(self, model: SampleModel, y: Array, replicates: int, seed: np.random.SeedSequence) -> None:
-        self.model, self.replicates, self.seed = model, replicates, seed
+        self.model, self.seed = model, seed
         self.curves = Likelihoods(
             model, moments(model, y[None])
         )  # of one sample, at as many values as are asked
         self.bounds = self.curves.low, self.curves.high
         self.degrees = model.sample.observations - model.Z.shape[2]
-        parts = drawn_errors(model, replicates, seed)
-        self.kept = list(parts) if replicates * y.size <= CHUNK else None
+        self.errors = DrawnErrors(model, replicates, seed)
 
     @property
     def dear(self) -> bool:
         """Whether every value asks for solves."""
         return isinstance(self.forms, _SolvedForms)
-
-    def errors(self) -> Iterator[Array]:
-        """ε, a part at a time."""
-        return (
-            iter(self.kept) if self.kept is not None else drawn_errors(self.model, self.replicates, self.seed)
-        )
 
     def scores(self, at: Array) -> tuple[Array, Array]:
         """As in :class:`ScoreLaw`."""
@@ -256,7 +258,7 @@ class LagLaw(_OneCoefficient):
             flat = errors.reshape(len(errors), -1)
             return (flat - (flat @ Q) @ Q.T).reshape(errors.shape)
 
-        self.squares = np.concatenate([np.einsum("rti,rti->r", e, e) for e in map(off, self.errors())])
+        self.squares = np.concatenate([np.einsum("rti,rti->r", e, e) for e in map(off, self.errors)])
         self.forms = _forms(model, self.errors, off, _columns(Q, model), fixed_left=False)
 
     def ratios(self, c: float) -> Array:
@@ -278,7 +280,7 @@ class ErrorLaw(_OneCoefficient):
         Q, WQ = model.basis.Q, lagged_basis(model)
         self.k, self.cross, self.square = Q.shape[1], Q.T @ WQ, WQ.T @ WQ
         both = np.hstack([Q, WQ])
-        flat = [(np.einsum("rti,rti->r", e, e), e.reshape(len(e), -1) @ both) for e in self.errors()]
+        flat = [(np.einsum("rti,rti->r", e, e), e.reshape(len(e), -1) @ both) for e in self.errors]
         self.squares, self.onto = (np.concatenate(parts) for parts in zip(*flat, strict=True))
         self.forms = _forms(model, self.errors, lambda e: e, _columns(both, model), fixed_left=True)
 
@@ -338,7 +340,7 @@ def invert(law: ScoreLaw, alpha: float, start: float | None = None) -> Solution:
 
     def root(level: int, place: int) -> float:
         """The crossing of one level between two points of the grid."""
-        step = (DEAR_STEP if law.dear else STEP) * (law.bounds[1] - law.bounds[0])
+        step = (DEAR_STEP if law.dear else STEP) * (grid[-1] - grid[0])
         one = levels[[level]]
         return optimize.brentq(
             lambda c: float(_excess(law, np.array([c]), one)[0, 0]), grid[place], grid[place + 1], xtol=step
