@@ -133,7 +133,7 @@ def likelihood_ratio_p_value(ratio: float, tested: int, observations: int, left:
     tested, observations, left
         q; N of the likelihood; df = observations less all coefficients of the larger model.
 
-    Anderson (2003), An Introduction to Multivariate Statistical Analysis, §8.5.2, one variate.
+    Anderson (2003), An Introduction to Multivariate Statistical Analysis, §8.5, one variate.
     """
     return float(stats.chi2.sf(ratio * (left + tested / 2 - 1) / observations, tested))
 

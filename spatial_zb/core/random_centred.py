@@ -2,7 +2,7 @@
 
 F (n, n − 1) is an orthonormal basis of what is orthogonal to ι. With Wι = ι, F'W = (F'WF)F', so that F'y_t follows
 the same model under F'WF, without period effects, and with ln|I − ρF'WF| = ln|I − ρW| − ln(1 − ρ); random effects
-and errors keep their laws. This is the transform of Lee & Yu (2010, J. Econometrics 154: 165-185, eq. 20) for random
+and errors keep their laws. This is the transform of Lee & Yu (2010, J. Econometrics 154: 165-185, section 3.2) for random
 unit effects; dummies of periods in their place bias ρ̂, strongly so when W is dense.
 """
 
