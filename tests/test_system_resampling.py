@@ -98,6 +98,17 @@ def test_wild_population_of_instruments_is_the_estimate():
     assert np.allclose(zb.bootstrap(on_ring, 99, "wild", rng=1).centre, on_ring.params, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["3sls", "fiml"])
+def test_whole_periods_lie_around_their_population(method):
+    """The likelihood is moved by what whole periods leave out; instruments are not."""
+    fit = example(method)
+    result = zb.bootstrap(fit, 199, "period", rng=1)
+    apart = (result.draws.mean(axis=0) - result.centre) / fit.bse
+    assert np.abs(apart).max() < 4 / np.sqrt(199) + 0.15
+    moved = np.abs((result.centre - fit.params) / fit.bse).max()
+    assert moved > 0.01 if method == "fiml" else moved < 1e-6
+
+
 def test_streams_do_not_depend_on_their_number():
     fit = example("3sls")
     first, second = zb.bootstrap(fit, 99, rng=7), zb.bootstrap(fit, 120, rng=7)

@@ -72,7 +72,7 @@ def _dynamic_cell(n: int, T: int, carried: tuple[float, float, float], effects: 
         return {name: _dynamic_fit(spec, panel, W, name) for name in ESTIMATORS}
 
     keys = {"n": n, "T": T, "tau": tau, "rho": rho, "eta": eta, "effects": effects}
-    return Cell(keys, parameters | _dynamic_effects(W, carried), replicate)
+    return Cell(keys, parameters | dynamic_effects(W, carried), replicate)
 
 
 def long_run_cells() -> Iterator[Cell]:
@@ -85,7 +85,7 @@ def _long_run_cell(n: int, T: int, carried: tuple[float, float, float]) -> Cell:
     W, (tau, rho, eta) = weights(n, "contiguity"), carried
     spec = zb.DurbinSpec("y", ["x"], True, ["x"], time_lag=True, lag_time_lag=True)
     effects = {
-        name.removeprefix("long "): v for name, v in _dynamic_effects(W, carried).items() if "long" in name
+        name.removeprefix("long "): v for name, v in dynamic_effects(W, carried).items() if "long" in name
     }
 
     def replicate(index: int) -> dict[str, Found | None]:
@@ -115,12 +115,22 @@ def regime_cells() -> Iterator[Cell]:
 
 
 def _regime_cell(n: int, effects: str, normalisation: str) -> Cell:
-    W, T = _contiguity(n, normalisation), 11
-    core = np.arange(n) % 3 == 0
-    rho, beta, theta = (np.where(core, second, first) for first, second in zip(*REGIMES, strict=True))
+    W = _contiguity(n, normalisation)
+    spec = zb.DurbinSpec("y", ["x"], fixed_effects=effects, regimes="core")
+
+    def replicate(index: int) -> dict[str, Found | None]:
+        rng = np.random.default_rng([SEED, n, len(effects), len(normalisation), index])
+        return {"lee_yu": _regime_fit(spec, regime_panel(W, 11, effects, rng), W)}
+
+    keys = {"n": n, "effects": effects, "normalisation": normalisation}
+    return Cell(keys, regime_truth(W), replicate)
+
+
+def regime_truth(W: zb.Weights) -> dict[str, float]:
+    """Coefficients and effects by regime, and differences."""
+    core, (rho, beta, theta) = _core(W), _by_unit(W)
     dense = W.matrix.toarray()
-    multiplier = np.linalg.inv(np.eye(n) - rho[:, None] * dense)
-    E = multiplier @ (np.diag(beta) + theta[:, None] * dense)
+    E = np.linalg.solve(np.eye(W.n) - rho[:, None] * dense, np.diag(beta) + theta[:, None] * dense)
     truth = {f"{name}[{c}]": REGIMES[c][k] for k, name in enumerate(("rho", "beta", "theta")) for c in (0, 1)}
     truth |= {
         f"difference of {name}": REGIMES[1][k] - REGIMES[0][k]
@@ -129,18 +139,28 @@ def _regime_cell(n: int, effects: str, normalisation: str) -> Cell:
     for c, group in enumerate((~core, core)):
         direct, total = np.diag(E)[group].mean(), E.sum(axis=1)[group].mean()
         truth |= {f"direct[{c}]": direct, f"indirect[{c}]": total - direct}
-    spec = zb.DurbinSpec("y", ["x"], fixed_effects=effects, regimes="core")
+    return truth
 
-    def replicate(index: int) -> dict[str, Found | None]:
-        rng = np.random.default_rng([SEED, n, len(effects), len(normalisation), index])
-        mu, alpha = rng.standard_normal(n), (effects == "two_way") * rng.standard_normal((T, 1))
-        x = rng.standard_normal((T, n)) + 0.5 * mu
-        y = (mu + alpha + beta * x + theta * (x @ dense.T) + rng.standard_normal((T, n))) @ multiplier.T
-        values = np.stack([y, x, np.broadcast_to(core, (T, n))], axis=2)
-        panel = zb.Panel(values, tuple(range(2001, 2001 + T)), W.ids, ("y", "x", "core"))
-        return {"lee_yu": _regime_fit(spec, panel, W)}
 
-    return Cell({"n": n, "effects": effects, "normalisation": normalisation}, truth, replicate)
+def regime_panel(W: zb.Weights, T: int, effects: str, rng: np.random.Generator) -> zb.Panel:
+    """y, x and core of two regimes; x correlated with the unit effects."""
+    n, dense, (rho, beta, theta) = W.n, W.matrix.toarray(), _by_unit(W)
+    mu, alpha = rng.standard_normal(n), (effects == "two_way") * rng.standard_normal((T, 1))
+    x = rng.standard_normal((T, n)) + 0.5 * mu
+    right = mu + alpha + beta * x + theta * (x @ dense.T) + rng.standard_normal((T, n))
+    y = right @ np.linalg.inv(np.eye(n) - rho[:, None] * dense).T
+    values = np.stack([y, x, np.broadcast_to(_core(W), (T, n))], axis=2)
+    return zb.Panel(values, tuple(range(2001, 2001 + T)), W.ids, ("y", "x", "core"))
+
+
+def _core(W: zb.Weights) -> np.ndarray:
+    """Every third unit."""
+    return np.arange(W.n) % 3 == 0
+
+
+def _by_unit(W: zb.Weights) -> tuple[np.ndarray, ...]:
+    """ρ, β, θ of every unit."""
+    return tuple(np.where(_core(W), second, first) for first, second in zip(*REGIMES, strict=True))
 
 
 def _contiguity(n: int, normalisation: str) -> zb.Weights:
@@ -168,7 +188,7 @@ def _regime_fit(spec: zb.DurbinSpec, panel: zb.Panel, W: zb.Weights) -> Found | 
     return out
 
 
-def _dynamic_effects(W: zb.Weights, carried: tuple[float, float, float]) -> dict[str, float]:
+def dynamic_effects(W: zb.Weights, carried: tuple[float, float, float]) -> dict[str, float]:
     tau, rho, eta = carried
     dense, one = W.matrix.toarray(), np.eye(W.n)
     out = {}

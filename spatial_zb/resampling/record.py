@@ -136,15 +136,16 @@ class Resampled(ABC):
         kept = self.solved.copy()
         kept[kept] = what.defined(self.draws[kept])
         self._say_undefined(int((self.solved & ~kept).sum()), what.undefined)
-        draws, covariances = self.draws[kept], self.covariances[kept]
-        point = self.fit.params.to_numpy()[None]
-        error = what.errors(point, self.fit.cov.to_numpy()[None])[0]
+        point, draws = self.fit.params.to_numpy()[None], what.at(self.draws[kept])
+        error, errors = np.full(draws.shape[1], np.nan), np.full_like(draws, np.nan)
+        if interval == "studentised":  # nothing else reads them
+            error = what.errors(point, self.fit.cov.to_numpy()[None])[0]
+            errors = what.errors(self.draws[kept], self.covariances[kept])
         left_out = self.jackknife if interval == "bca" else None
         if left_out is not None:
             left_out = what.at(left_out) if what.defined(left_out).all() else None
-        errors = what.errors(draws, covariances)
         centre = what.at(self.centre[None])[0]
-        sample = _Sample(what.at(point)[0], error, what.at(draws), errors, centre, left_out)
+        sample = _Sample(what.at(point)[0], error, draws, errors, centre, left_out)
         return pd.DataFrame({**what.names, **sample.table(interval, alpha)})
 
     def _say_undefined(self, missing: int, why: Text) -> None:
