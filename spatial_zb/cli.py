@@ -130,7 +130,7 @@ def _load(options: argparse.Namespace) -> Study:
     study = load_study(options.study, root=options.root, allow_outside=options.allow_outside)
     language = getattr(options, "language", None)
     study = study.with_language(language) if language else study
-    options.spoken = study.spoken
+    options.spoken = study.spoken if _can_show("中文") else "en"
     return study
 
 
@@ -149,7 +149,7 @@ def _run(options: argparse.Namespace) -> int:
             execution=Execution(options.workers, options.scheduler, store),
         )
     if not options.quiet:
-        _report(study, outcome)
+        _report(study, outcome, options.spoken)
     return 0
 
 
@@ -167,14 +167,14 @@ def _check(options: argparse.Namespace) -> int:
         weights = [prepared.weights(name, study.main_sample) for name in study.weights]
     if options.quiet:
         return 0
-    _describe(study, prepared, weights)
-    _tell(study.spoken, notes_of(caught), NOTES)
+    _describe(study, prepared, weights, options.spoken)
+    _tell(options.spoken, notes_of(caught), NOTES)
     return 0
 
 
-def _describe(study: Study, prepared: Prepared, weights: Sequence[Weights]) -> None:
+def _describe(study: Study, prepared: Prepared, weights: Sequence[Weights], language: Language) -> None:
     """What a checked study holds."""
-    panel, language = prepared.panel, study.spoken
+    panel = prepared.panel
     n, first, last = len(panel.units), panel.periods[0], panel.periods[-1]
     lines = [
         Text(
@@ -237,22 +237,22 @@ def _verify(options: argparse.Namespace) -> int:
     return 0 if comparison.same else 1
 
 
-def _report(study: Study, outcome: Outcome) -> None:
+def _report(study: Study, outcome: Outcome, language: Language) -> None:
     place, seconds = _near(outcome.folder), f"{outcome.seconds:.0f}"
     head = Text(
         f"Results of {study.name} in {place} ({seconds} s):",
         f"{study.name}的结果在{place}（用时{seconds}秒）：",
     )
-    print(f"\n{head.pick(study.spoken)}")
+    print(f"\n{head.pick(language)}")
     for line in _by_stem(path.relative_to(outcome.folder) for path in outcome.files):
         print(f"  {line}")
-    _tell(study.spoken, outcome.notes, NOTES_IN_MANIFEST)
+    _tell(language, outcome.notes, NOTES_IN_MANIFEST)
     chosen = study.general.language
     if outcome.reading:
-        print("\n" + IN_SHORT.pick(study.spoken))
-    for language in ("en", "zh") if chosen == "both" else (chosen,):
+        print("\n" + IN_SHORT.pick(language))
+    for one in ("en", "zh") if chosen == "both" else (language,):
         for number, line in enumerate(outcome.reading, 1):
-            print(f"  {number}. {line.pick(language)}")
+            print(f"  {number}. {line.pick(one)}")
 
 
 def _by_stem(files: Iterable[Path]) -> list[str]:
@@ -316,6 +316,15 @@ def _speak_utf8() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+
+
+def _can_show(text: str) -> bool:
+    """Whether the console has the characters; without them Chinese would be a line of question marks."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _interrupt(*_: Any) -> None:

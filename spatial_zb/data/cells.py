@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.data.codes import padded, warn_padded
-from spatial_zb.errors import DataError, SpatialZbWarning, listed
+from spatial_zb.errors import DataError, SpatialZbWarning, listed, listed_zh
+from spatial_zb.text import Text
 
 __all__ = ["numbers_of", "period_numbers", "unit_ids"]
 
@@ -38,7 +39,9 @@ def numbers_of(
         raise DataError(
             f"Column {column!r} holds text where numbers are needed: {_cells(frame, lost, unit, period, raw)}. "
             'Leave unknown cells blank, write 12% as 12, and for 1,234 set thousands="," (under [data] of a study, or '
-            "in build_panel)."
+            "in build_panel).",
+            f"{column!r}列在应为数字处有文本：{_cells(frame, lost, unit, period, raw, listed_zh)}。未知数据请留空，"
+            '12%写作12；若有1,234这样的千分位，请设thousands=","（研究文件的[data]，或build_panel）。',
         )
     if any(isinstance(cell, str) for cell in plain):
         _warn(
@@ -47,13 +50,18 @@ def numbers_of(
         )
     infinite = np.isinf(number)
     if infinite.any():
-        raise DataError(f"Column {column!r} is infinite at {_cells(frame, infinite, unit, period, raw)}.")
+        raise DataError(
+            f"Column {column!r} is infinite at {_cells(frame, infinite, unit, period, raw)}.",
+            f"{column!r}列有无穷大：{_cells(frame, infinite, unit, period, raw, listed_zh)}。",
+        )
     return number.to_numpy()
 
 
-def _cells(frame: pd.DataFrame, where: pd.Series, unit: str, period: str, raw: pd.Series) -> str:
+def _cells(
+    frame: pd.DataFrame, where: pd.Series, unit: str, period: str, raw: pd.Series, join: Callable = listed
+) -> str:
     found = frame.loc[where, [unit, period]].assign(value=raw[where])
-    return listed((f"{u} {p} ({v!r})" for u, p, v in found.itertuples(index=False)), 5)
+    return join((f"{u} {p} ({v!r})" for u, p, v in found.itertuples(index=False)), 5)
 
 
 def _plain(cell: Any, thousands: str | None) -> Any:
@@ -81,7 +89,8 @@ def unit_ids(column: pd.Series, wanted: Sequence[str] | pd.Index | None = None) 
     if column.isna().any():
         raise DataError(
             f"Column {column.name!r} has {int(column.isna().sum())} row(s) without a unit id. Delete rows of notes and of "
-            "units of measurement, and fill merged cells: every row needs its id."
+            "units of measurement, and fill merged cells: every row needs its id.",
+            f"{column.name!r}列有{int(column.isna().sum())}行没有地区编码。请删去注释行与单位行，并填满合并的单元格：每行都要有编码。",
         )
     if pd.api.types.is_float_dtype(column):
         if (column % 1 != 0).any():
@@ -133,10 +142,13 @@ def period_numbers(column: pd.Series) -> pd.Series:
     wrong = number.isna() | (number % 1 != 0)
     if wrong.any():
         found = column[wrong].drop_duplicates().tolist()
-        shown = listed(["a blank cell" if pd.isna(cell) else repr(cell) for cell in found], 3)
+        blank = Text("a blank cell", "空单元格")
+        shown = [blank if pd.isna(cell) else Text.of(repr(cell)) for cell in found]
+        seen = Text(listed((w.en for w in shown), 3), listed_zh((w.zh for w in shown), 3))
         raise DataError(
-            f"Periods must be whole numbers such as 2019; column {column.name!r} has {shown}. Of a date, keep the year "
-            "(frame[column].dt.year); write a year with four digits; delete notes below the table."
+            f"Periods must be whole numbers such as 2019; column {column.name!r} has {seen.en}. Of a date, keep the year "
+            "(frame[column].dt.year); write a year with four digits; delete notes below the table.",
+            f"时期须为整数（如2019），{column.name!r}列有{seen.zh}。日期只保留年份，年份写四位数字；请删去表格下方的注释。",
         )
     if (years != column[text]).any():
         _warn(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spatial_zb.data.expression_syntax import SECTORS, unknown_name
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
+from spatial_zb.text import Text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +24,10 @@ Cell = Callable[[int, int | None], str]
 def position(t: int, i: int | None) -> str:
     """Words for a cell where nothing better is known."""
     return f"row {t + 1}" if i is None else f"row {t + 1}, column {i + 1}"
+
+
+def _of_no_log(text: str) -> Text:
+    return Text(f"{text} takes the log of values that are not positive", f"{text}对非正数取对数")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,9 @@ class Evaluation:
         else:
             operation = {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply}[type(node.op)]
             result = operation(left, right)
-        self.refuse(np.isinf(result), result, f"{text} is too large for a number")
+        self.refuse(
+            np.isinf(result), result, Text(f"{text} is too large for a number", f"{text}超出数值范围")
+        )
         return result
 
     def call(self, node: ast.Call, scope: Mapping[str, np.ndarray]) -> Any:
@@ -99,17 +106,19 @@ class Evaluation:
             return self.sectors(node, scope, text)
         argument = self.value(node.args[0], scope)
         if name == "log":
-            self.refuse(
-                np.less_equal(argument, 0), argument, f"{text} takes the log of values that are not positive"
-            )
+            self.refuse(np.less_equal(argument, 0), argument, _of_no_log(text))
         elif name == "log1p":
-            self.refuse(
-                np.less_equal(argument, -1), argument, f"{text} takes the log of values that are not positive"
-            )
+            self.refuse(np.less_equal(argument, -1), argument, _of_no_log(text))
         elif name == "sqrt":
-            self.refuse(np.less(argument, 0), argument, f"{text} takes the root of negative values")
+            self.refuse(
+                np.less(argument, 0),
+                argument,
+                Text(f"{text} takes the root of negative values", f"{text}对负数开方"),
+            )
         result = getattr(np, name)(argument)
-        self.refuse(np.isinf(result), result, f"{text} is too large for a number")
+        self.refuse(
+            np.isinf(result), result, Text(f"{text} is too large for a number", f"{text}超出数值范围")
+        )
         return result
 
     def location_quotient(self, node: ast.Call, text: str) -> np.ndarray:
@@ -119,8 +128,10 @@ class Evaluation:
 
         part, total = (self.value(argument, self.columns) for argument in node.args)
         ref_part, ref_total = (self.value(argument, self.reference) for argument in node.args)
-        self.refuse(np.less_equal(total, 0), total, f"{text}: the total is not positive")
-        self.refuse(np.less(part, 0), part, f"{text}: the part is negative")
+        self.refuse(
+            np.less_equal(total, 0), total, Text(f"{text}: the total is not positive", f"{text}：合计不为正")
+        )
+        self.refuse(np.less(part, 0), part, Text(f"{text}: the part is negative", f"{text}：部分为负"))
         self.refuse_reference(ref_part, f"{text}: the part in the reference region")
         self.refuse_reference(ref_total, f"{text}: the total of the reference region")
         return location_quotient(part, total, ref_part, ref_total)
@@ -160,7 +171,7 @@ class Evaluation:
             names = dict.fromkeys(self.cell(int(t), None) for t in periods)
             raise DataError(f"{said} is blank or not positive in {listed(names)}.")
 
-    def refuse(self, wrong: Any, values: Any, said: str) -> None:
+    def refuse(self, wrong: Any, values: Any, said: str | Text) -> None:
         """Raise with the cells where something is not defined; a blank cell (NaN) is never among them."""
         import numpy as np
 
@@ -169,10 +180,11 @@ class Evaluation:
             return
         where = np.argwhere(wrong)
         zeros = int(np.count_nonzero(np.broadcast_to(np.atleast_2d(values), wrong.shape)[wrong] == 0))
-        counted = f" ({zeros} zero)" if zeros else ""
-        cells = "1 cell" if len(where) == 1 else f"{len(where)} cells"
+        counted = Text(f" ({zeros} zero)", f"（其中零值{zeros}处）") if zeros else Text("", "")
+        count, what = len(where), Text.of(said)
         names = [self.cell(int(t), int(i)) for t, i in where]
         raise DataError(
-            f"{said}: {cells}{counted}: {listed(names)}. "
-            "Correct the cells, leave these units or periods out, or choose another measure."
+            f"{what.en}: {count} {'cell' if count == 1 else 'cells'}{counted.en}: {listed(names)}. "
+            "Correct the cells, leave these units or periods out, or choose another measure.",
+            f"{what.zh}，共{count}处{counted.zh}：{listed_zh(names)}。请更正数据，剔除这些地区或时期，或改用其他度量。",
         )

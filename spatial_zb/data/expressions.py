@@ -266,7 +266,7 @@ class _Computation:
                 values = expression.evaluate(scope, totals, cell=self.cell)
                 scope[name] = np.broadcast_to(values, self.shape).copy()
             except DataError as error:
-                raise DataError(f"{self.place(name)}: {error}") from None
+                raise DataError(f"{self.place(name)}: {error}", f"{self.place(name)}：{error.zh}") from None
         return {name: scope[name] for name in texts}
 
 

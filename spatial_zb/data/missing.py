@@ -126,7 +126,8 @@ def _check_complete(frame: pd.DataFrame, unit: str, period: str) -> None:
     if holes:
         raise DataError(
             f"The table has no row for {listed(holes)}. Add it, with blank cells and a rule for them where figures are "
-            "unknown, or leave the unit or the period out."
+            "unknown, or leave the unit or the period out.",
+            f"表中缺少以下各行：{listed_zh(holes)}。请补上这些行（数据未知处留空，并写明处理规则），或剔除该地区或该时期。",
         )
 
 
@@ -139,7 +140,9 @@ def _refuse_blank(frame: pd.DataFrame, columns: Sequence[str], unit: str, period
     if cells:
         raise DataError(
             f"{len(cells)} blank cell(s) and no rule to fill them: {listed(cells)}. Write a [[missing]] rule "
-            f"({', '.join(RULES[1:])}) with its reason, or leave the variable out."
+            f"({', '.join(RULES[1:])}) with its reason, or leave the variable out.",
+            f"空缺{len(cells)}处而没有处理规则：{listed_zh(cells)}。请写[[missing]]规则（{', '.join(RULES[1:])}）"
+            "及理由，或不用该变量。",
         )
 
 
@@ -196,10 +199,11 @@ def _interpolated(values: Floats, times: Floats, t: int, i: int, cell: str) -> f
     observed = np.flatnonzero(~np.isnan(values[:, i]))
     before, after = observed[observed < t], observed[observed > t]
     if not before.size or not after.size:
-        side = "before" if not before.size else "after"
+        side = Text("after", "之后") if before.size else Text("before", "之前")
         raise DataError(
-            f"{cell} is blank and nothing is observed {side} it, so there is nothing to interpolate between. "
-            "Use the rule median_growth for this column, or shorten the periods."
+            f"{cell} is blank and nothing is observed {side.en} it, so there is nothing to interpolate between. "
+            "Use the rule median_growth for this column, or shorten the periods.",
+            f"{cell}空缺，且{side.zh}没有观测值，无法插值。请对该列改用median_growth规则，或缩短时期。",
         )
     a, b = before[-1], after[0]
     part = (times[t] - times[a]) / (times[b] - times[a])

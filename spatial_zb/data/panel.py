@@ -338,20 +338,25 @@ def _wanted_units(
         raise AlignmentError(
             f"The table and the list of units (weights or polygons) differ: {len(missing)} unit(s) have no rows in "
             f"the table ({listed(missing) or 'none'}), {len(extra)} unit(s) of the table are not in the list "
-            f"({listed(extra) or 'none'}).{likely_meant(extra, wanted, names)} Add or drop them, or pass how='inner' to "
+            f"({listed(extra) or 'none'}).{likely_meant(extra, wanted, names).en} Add or drop them, or pass how='inner' to "
             "keep the common ones."
         )
     return wanted
 
 
-def likely_meant(extra: pd.Index, wanted: Sequence[str], names: Mapping[str, str]) -> str:
+def likely_meant(extra: pd.Index, wanted: Sequence[str], names: Mapping[str, str]) -> Text:
     """A sentence that says which of the ``wanted`` codes unknown ids may stand for; empty where none is near.
 
     ``names`` gives the code of every known name.
     """
     near = {unit: suggested(unit, list(wanted), names) for unit in extra[:20]}
-    pairs = listed((f"{unit} may be {code}" for unit, code in near.items() if code), 5)
-    return f" {pairs}." if pairs else ""
+    pairs = [(unit, code) for unit, code in near.items() if code]
+    if not pairs:
+        return Text("", "")
+    return Text(
+        f" {listed((f'{unit} may be {code}' for unit, code in pairs), 5)}.",
+        f"{listed_zh((f'{unit}可能是{code}' for unit, code in pairs), 5)}。",
+    )
 
 
 def _balance(

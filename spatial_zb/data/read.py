@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from spatial_zb.errors import DataError, SpatialZbWarning, listed
+from spatial_zb.errors import DataError, SpatialZbWarning, listed, listed_zh
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -213,7 +213,8 @@ def _check_headings(headings: Sequence[str], name: str) -> None:
     if blank:
         raise DataError(
             f"{name} has no heading over column {listed(blank)}. Its first row must name every column: delete title rows "
-            "above it, unmerge cells, and name or delete the columns without a name."
+            "above it, unmerge cells, and name or delete the columns without a name.",
+            f"{name}有的列没有列名（第{listed_zh(blank)}列）。第一行须为全部列名：请删去上方的标题行，取消合并单元格，补上列名或删去该列。",
         )
     if index.has_duplicates:
         twice = index[index.duplicated()].unique()

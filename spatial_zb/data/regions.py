@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.errors import AlignmentError, DataError, SpatialZbWarning, listed, listed_zh
+from spatial_zb.text import Text
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -77,7 +78,10 @@ def _read_layer(path: Path, id: str) -> gpd.GeoDataFrame:
         layer = layer.rename(columns={id[:10]: id})
     if id not in layer:
         columns = listed(c for c in layer.columns if c != "geometry")
-        raise DataError(f"{path.name} has no column {id!r}; it has {columns}. Name the id column with id=.")
+        raise DataError(
+            f"{path.name} has no column {id!r}; it has {columns}. Name the id column with id=.",
+            f"{path.name}没有{id!r}列；现有{columns}。请用id指明地区编码所在的列。",
+        )
     layer = layer.set_index(_ids_as_text(layer[id], path.name)).drop(columns=id)
     layer.index.name = id
     return _checked(layer, path.name)
@@ -200,7 +204,8 @@ def _check_parts(path: Path) -> None:
     table = _part(path, ".dbf")
     if table is None:
         raise DataError(
-            f"{path.name} comes without its .dbf file, which holds the ids. Copy all parts of the shapefile."
+            f"{path.name} comes without its .dbf file, which holds the ids. Copy all parts of the shapefile.",
+            f"{path.name}缺少.dbf文件，地区编码在其中。请复制shapefile的全部组成文件。",
         )
     with path.open("rb") as stream:
         head = stream.read(28)
@@ -288,7 +293,10 @@ def _ids_as_text(column: pd.Series, name: str) -> pd.Index:
     text = column.astype(str).str.strip()
     if text.duplicated().any():
         twice = listed(text[text.duplicated()].unique())
-        raise DataError(f"{name} has more than one polygon for {twice}. Dissolve the layer by its id first.")
+        raise DataError(
+            f"{name} has more than one polygon for {twice}. Dissolve the layer by its id first.",
+            f"{name}中{twice}有多个多边形。请先按编码融合（dissolve）。",
+        )
     return pd.Index(text.to_numpy(), dtype=str)
 
 
@@ -296,9 +304,11 @@ def _checked(layer: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
     import shapely
 
     if layer.crs is None:
+        guess = _guess_crs(layer)
         raise DataError(
             f"{name} has no coordinate reference system (a .prj file is missing). "
-            f"{_guess_crs(layer)} Write it into the file before use."
+            f"{guess.en} Write it into the file before use.",
+            f"{name}没有坐标系（缺少.prj文件）。{guess.zh}使用前请写入文件。",
         )
     empty = layer.geometry.isna() | layer.geometry.is_empty
     if empty.any():
@@ -313,7 +323,8 @@ def _checked(layer: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
     _, south, _, north = layer.total_bounds
     if layer.crs.is_geographic and (south < -90 or north > 90):
         raise DataError(
-            f"Coordinates of {name} run to latitude {max(north, -south):.1f}: latitude and longitude are swapped."
+            f"Coordinates of {name} run to latitude {max(north, -south):.1f}: latitude and longitude are swapped.",
+            f"{name}的纬度达到{max(north, -south):.1f}：经度与纬度颠倒了。",
         )
     west, south, east, north = layer.total_bounds
     if "China" in (layer.crs.name or "") and layer.crs.is_geographic and 15 < west < east < 56 and south > 70:
@@ -348,11 +359,17 @@ def _polygons_of(shape):
     return shape if shape.geom_type in ("Polygon", "MultiPolygon") else shapely.union_all(parts)
 
 
-def _guess_crs(layer: gpd.GeoDataFrame) -> str:
+def _guess_crs(layer: gpd.GeoDataFrame) -> Text:
     west, south, east, north = layer.total_bounds
     if west >= -180 and east <= 180 and south >= -90 and north <= 90:
-        return "Its coordinates look like degrees: EPSG:4490 (CGCS2000) for Chinese sources, EPSG:4326 (WGS 84) for others."
-    return "Its coordinates are not degrees; ask the source which projection was used."
+        return Text(
+            "Its coordinates look like degrees: EPSG:4490 (CGCS2000) for Chinese sources, EPSG:4326 (WGS 84) for others.",
+            "坐标似为经纬度：中国资料多为EPSG:4490（CGCS2000），其他多为EPSG:4326（WGS 84）。",
+        )
+    return Text(
+        "Its coordinates are not degrees; ask the source which projection was used.",
+        "坐标不是经纬度，请向资料来源核实投影。",
+    )
 
 
 def _warn(en: str, zh: str) -> None:

@@ -13,8 +13,9 @@ from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.spatial_ml import ColumnBasis, column_basis
 from spatial_zb.core.within import FixedEffects, demean
 from spatial_zb.data.panel import Panel, require_consecutive
-from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
 __all__ = ["Design", "build_design", "estimated_periods", "stacked"]
@@ -131,10 +132,13 @@ def _refuse_blanks(panel: Panel, names: tuple[str, ...]) -> None:
 
 
 def _refuse_unusable_columns(spec: DurbinSpec, raw: Array, Z: Array) -> None:
-    words: dict[FixedEffects, str] = {
-        "unit": "the unit effects (it does not change over time)",
-        "time": "the time effects (it is the same for all units)",
-        "two_way": "the two-way effects (it is a unit part plus a time part)",
+    words: dict[FixedEffects, Text] = {
+        "unit": Text("the unit effects (it does not change over time)", "个体效应（不随时间变化）"),
+        "time": Text("the time effects (it is the same for all units)", "时间效应（各地区相同）"),
+        "two_way": Text(
+            "the two-way effects (it is a unit part plus a time part)",
+            "双向固定效应（可分解为个体部分与时间部分）",
+        ),
     }
     low, high = _column_range(raw)
     size, left = np.maximum(high, -low), np.abs(_column_range(Z)).max(axis=0)
@@ -144,10 +148,15 @@ def _refuse_unusable_columns(spec: DurbinSpec, raw: Array, Z: Array) -> None:
             continue
         if same:
             raise DataError(
-                f"{term!r} is constant; an intercept or the effects stand for it already. Drop it."
+                f"{term!r} is constant; an intercept or the effects stand for it already. Drop it.",
+                f"{term!r}是常数，截距或固定效应已代表它。请去掉。",
             )
         if gone:
-            raise DataError(f"{term!r} is absorbed by {words[spec.transform]}. Drop it, or the effects.")
+            effects = words[spec.transform]
+            raise DataError(
+                f"{term!r} is absorbed by {effects.en}. Drop it, or the effects.",
+                f"{term!r}被{effects.zh}吸收。请去掉该变量，或去掉固定效应。",
+            )
 
 
 def _column_range(values: Array) -> tuple[Array, Array]:
@@ -159,7 +168,8 @@ def _column_range(values: Array) -> tuple[Array, Array]:
 def _refuse_unusable_y(spec: DurbinSpec, y: Array, transformed: Array) -> None:
     if np.ptp(y) <= ABSORBED * np.abs(y).max() or np.abs(transformed).max() <= ABSORBED * np.abs(y).max():
         raise DataError(
-            f"{spec.y!r} does not vary once the effects are taken out: there is nothing to explain."
+            f"{spec.y!r} does not vary once the effects are taken out: there is nothing to explain.",
+            f"{spec.y!r}扣除固定效应后没有变异，没有可解释的内容。",
         )
 
 
@@ -170,7 +180,8 @@ def _refuse_too_few(spec: DurbinSpec, n: int, T: int) -> None:
     if left <= needed:
         raise DataError(
             f"{n} units × {T} periods leave {left} observations after the effects, for {needed} parameters. "
-            "Drop regressors or lags, or use more units or periods."
+            "Drop regressors or lags, or use more units or periods.",
+            f"{n}个地区×{T}个时期扣除效应后剩{left}个观测值，而参数有{needed}个。请减少解释变量或滞后项，或增加地区、时期。",
         )
 
 
@@ -186,7 +197,8 @@ def _refuse_collinear(spec: DurbinSpec, Z: Array) -> ColumnBasis:
     if np.abs(basis.R.diagonal()).min() <= RANK_TOLERANCE:
         involved = _dependent(spec, flat / basis.scale)
         raise DataError(
-            f"These regressors are an exact linear combination of each other: {listed(involved)}. Drop one."
+            f"These regressors are an exact linear combination of each other: {listed(involved)}. Drop one.",
+            f"以下解释变量完全共线：{listed_zh(involved)}。请去掉一个。",
         )
     condition = np.linalg.cond(_without_intercept(spec, flat, basis))
     if condition > CONDITION_WARNING:

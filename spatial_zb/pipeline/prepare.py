@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from spatial_zb.errors import (
     SpatialZbWarning,
     SpecificationError,
     listed,
+    listed_zh,
 )
 from spatial_zb.pipeline.indices import with_indices
 from spatial_zb.pipeline.notes import saying_where
@@ -127,8 +128,8 @@ class _Units(NamedTuple):
         known = "name_zh" in regions
         return cls(ids, {i: str(regions.at[i, "name_zh"]) for i in ids} if known else {})
 
-    def named(self, ids: Iterable[str]) -> str:
-        return listed(f"{i} ({self.names[i]})" if i in self.names else i for i in ids)
+    def named(self, ids: Iterable[str], join: Callable[[Iterable[str]], str] = listed) -> str:
+        return join(f"{i} ({self.names[i]})" if i in self.names else i for i in ids)
 
 
 class _Read(NamedTuple):
@@ -198,7 +199,10 @@ def _members(study: Study, name: str, regions: Any) -> tuple[str, ...]:
     if sample.units is not None:
         unknown = [u for u in sample.units if u not in regions.index]
         if unknown:
-            raise AlignmentError(f"{place} names unit(s) that have no polygon: {listed(unknown)}.")
+            raise AlignmentError(
+                f"{place} names unit(s) that have no polygon: {listed(unknown)}.",
+                f"{place}中有底图没有的地区：{listed_zh(unknown)}。",
+            )
         keep &= regions.index.isin(sample.units)
     for column, wanted in (sample.where or {}).items():
         if column not in regions:
@@ -220,7 +224,10 @@ def _estimation_table(study: Study, units: _Units, span: tuple[int, int]) -> pd.
     if data.period not in table:
         raise DataError(f"{data.file} has no column {data.period!r}; it has {listed(table.columns)}.")
     if table.empty:
-        raise DataError(f"{data.file} has headings and no rows. It needs one row per unit and period.")
+        raise DataError(
+            f"{data.file} has headings and no rows. It needs one row per unit and period.",
+            f"{data.file}只有列名而没有数据。每个地区每个时期须有一行。",
+        )
     with saying_where(data.file):
         keys = {
             data.unit: unit_ids(table[data.unit], units.ids),
@@ -233,21 +240,29 @@ def _estimation_table(study: Study, units: _Units, span: tuple[int, int]) -> pd.
     missing = [u for u in units.ids if u not in set(table[data.unit])]
     if missing:
         others, codes = pd.Index(found).difference(units.ids), {name: i for i, name in units.names.items()}
+        meant = likely_meant(others, units.ids, codes)
         raise AlignmentError(
             f"{data.file} has no rows for {len(missing)} unit(s) of the samples: {units.named(missing)}."
-            f"{likely_meant(others, units.ids, codes)} Add their rows for {first}–{last}, write the ids as the "
-            "polygons have them, or take these units out of [samples]."
+            f"{meant.en} Add their rows for {first}–{last}, write the ids as the "
+            "polygons have them, or take these units out of [samples].",
+            f"{data.file}没有样本中{len(missing)}个地区的数据：{units.named(missing, listed_zh)}。{meant.zh}"
+            f"请补充其{first}—{last}年各行，使地区编码与底图一致，或将其从[samples]中剔除。",
         )
     here = sorted(table[data.period].unique())
     if (here[0], here[-1]) != (first, last):
         raise DataError(
             f"{data.file} has rows of {here[0]}–{here[-1]}; {study.place('data.periods')} or the periods of weights ask "
-            f"for {first}–{last}. Add rows, or name the periods that are there."
+            f"for {first}–{last}. Add rows, or name the periods that are there.",
+            f"{data.file}只有{here[0]}—{here[-1]}年的数据；{study.place('data.periods')}或权重矩阵的时期要求{first}—{last}年。"
+            "请补充数据，或改为已有的时期。",
         )
     twice = table[table.duplicated([data.unit, data.period])]
     if len(twice):
         pairs = [f"{u} {p}" for u, p in zip(twice[data.unit], twice[data.period], strict=True)]
-        raise DataError(f"{data.file} has more than one row for {listed(pairs)}. Keep one row for each.")
+        raise DataError(
+            f"{data.file} has more than one row for {listed(pairs)}. Keep one row for each.",
+            f"{data.file}中以下地区与年份重复：{listed_zh(pairs)}。每个只保留一行。",
+        )
     return table.reset_index(drop=True)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from spatial_zb.errors import WeightsError, listed, listed_zh
+from spatial_zb.text import Text
 from spatial_zb.weights.common import named, say
 from spatial_zb.weights.distance import places
 
@@ -64,12 +65,19 @@ def settle(
     elif not len(alone):
         return Settled(first, ids, {"islands": islands, "bridges": []})
     elif islands == "error":
-        choices = '"zero" keeps them without neighbours, "drop" leaves them out'
+        choices = Text(
+            '"zero" keeps them without neighbours, "drop" leaves them out', '"zero"保持无邻居，"drop"剔除'
+        )
         if regions is not None:
-            choices = f'"nearest" links each with its nearest unit, {choices}, a list of (id, id) pairs builds bridges'
+            choices = Text(
+                f'"nearest" links each with its nearest unit, {choices.en}, a list of (id, id) pairs builds bridges',
+                f'"nearest"与最近的地区相连，{choices.zh}，或用编码对指定联系',
+            )
         raise WeightsError(
             f"{len(alone)} unit(s) have no neighbour: {listed(unit.en for unit in units)}. Say what to do with "
-            f"them with islands=: {choices}."
+            f"them with islands=: {choices.en}.",
+            f"{len(alone)}个地区没有邻居：{listed_zh(unit.zh for unit in units)}。请用islands说明处理办法："
+            f"{choices.zh}。",
         )
     elif islands == "zero":
         say(
