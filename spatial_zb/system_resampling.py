@@ -105,9 +105,12 @@ def bootstrap_system(
     )
     if at_bound.sum() > BOUND_WARNING * replicates:
         warnings.warn(
-            f"{at_bound.sum()} of {replicates} replicates of the system have no interior maximum: it is weakly identified, "
-            "and its intervals are not to be relied on (docs/validation/system.md).",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"{at_bound.sum()} of {replicates} replicates of the system have no interior maximum: it is weakly "
+                "identified, and its intervals are not to be relied on (docs/validation/system.md).",
+                f"方程组的{replicates}次自助抽样中有{at_bound.sum()}次没有内点极大值：识别性弱，其区间不可依赖"
+                "（docs/validation/system.md）。",
+            ),
             stacklevel=3,
         )
     return SystemBootstrap(

@@ -305,9 +305,11 @@ def _refuse_dependent(spec: SystemSpec, name: str, Z: Array, y: Array, label: st
         condition = float(np.linalg.cond(R))
         if condition > CONDITION_WARNING:
             warnings.warn(
-                f"Equation {name!r}: the regressors are nearly collinear (condition number {condition:.0f}): single "
-                "coefficients are poorly determined, though their sum may be sound.",
-                SpatialZbWarning,
+                SpatialZbWarning(
+                    f"Equation {name!r}: the regressors are nearly collinear (condition number {condition:.0f}): single "
+                    "coefficients are poorly determined, though their sum may be sound.",
+                    f"方程{name!r}：解释变量近似共线（条件数{condition:.0f}），单个变量的系数难以确定，其合计可能仍可靠。",
+                ),
                 stacklevel=4,
             )
     coefficient = np.linalg.lstsq(unit[:, :-1], unit[:, -1], rcond=None)[0]
@@ -339,9 +341,12 @@ def _refuse_same_variable(spec: SystemSpec, y: Array) -> None:
 def _warn_many_instruments(count: int, n: int, T: int) -> None:
     if count > INSTRUMENT_SHARE * n * T:
         warnings.warn(
-            f"{count} instruments for {n * T} unit-periods, more than a tenth: estimates lean towards least squares. "
-            "Use fewer powers (instrument_powers=1) or fewer exogenous variables.",
-            SpatialZbWarning,
+            SpatialZbWarning(
+                f"{count} instruments for {n * T} unit-periods, more than a tenth: estimates lean towards least squares. "
+                "Use fewer powers (instrument_powers=1) or fewer exogenous variables.",
+                f"{n * T}个观测值用了{count}个工具变量，超过十分之一：估计值偏向最小二乘。请减少W的幂次"
+                "（instrument_powers=1）或外生变量。",
+            ),
             stacklevel=4,
         )
 
