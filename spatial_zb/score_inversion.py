@@ -32,7 +32,7 @@ from spatial_zb.models.ml import cross_products_of
 from spatial_zb.profile_intervals import FEWEST
 from spatial_zb.resampling import check_single, generator_of
 
-__all__ = ["MedianUnbiased", "median_unbiased"]
+__all__ = ["MedianUnbiased", "has_median_unbiased", "median_unbiased"]
 
 Array = NDArray[np.float64]
 #: Points at which the share of draws below the score is read, for limits of coefficients and effects.
@@ -231,9 +231,28 @@ def median_unbiased(
     return MedianUnbiased(fit, params, solutions, replicates, alpha, law)
 
 
+def has_median_unbiased(fit: Fit) -> bool:
+    """Whether the model has one: static, ``lee_yu``, ρ or λ, and few enough units where it has both."""
+    try:
+        _check_model(fit)
+    except SpecificationError:
+        return False
+    return True
+
+
 def _check(fit: Any, replicates: int, alpha: float) -> None:
     if not isinstance(fit, Fit):
         raise SpecificationError(f"median_unbiased takes a fit of fit_durbin, not {type(fit).__name__}.")
+    _check_model(fit)
+    if replicates < FEWEST:
+        raise SpecificationError(f"replicates must be at least {FEWEST}, not {replicates}.")
+    if not 0 < alpha < 1 or alpha / 2 * (replicates + 1) < 1:
+        raise SpecificationError(
+            f"alpha must be between {2 / (replicates + 1):.2g} (with {replicates} replicates) and 1, not {alpha}."
+        )
+
+
+def _check_model(fit: Fit) -> None:
     check_single(fit)
     spec = fit.spec
     if fit.estimator == "direct":
@@ -245,12 +264,6 @@ def _check(fit: Any, replicates: int, alpha: float) -> None:
     if len(spec.spatial_terms) > 1 and fit.weights.n > SPECTRAL_UNITS:
         raise SpecificationError(
             f"{spec.family}, {fit.weights.n} units: both lags are solved for up to {SPECTRAL_UNITS}; read fit.conf_int()."
-        )
-    if replicates < FEWEST:
-        raise SpecificationError(f"replicates must be at least {FEWEST}, not {replicates}.")
-    if not 0 < alpha < 1 or alpha / 2 * (replicates + 1) < 1:
-        raise SpecificationError(
-            f"alpha must be between {2 / (replicates + 1):.2g} (with {replicates} replicates) and 1, not {alpha}."
         )
 
 

@@ -21,6 +21,7 @@ name = "lags"
 title = { en = "Simulated", zh = "模拟" }
 seed = 1
 draws = 200
+bootstrap = 99
 language = "both"
 [regions]
 file = "shapefiles/delta_cities.shp"
@@ -55,6 +56,11 @@ y = "y"
 x = ["x"]
 weights = "queen"
 regimes = "core"
+[models.plain]
+title = { en = "Plain", zh = "静态" }
+y = "y"
+x = ["x"]
+weights = "queen"
 [output]
 tables = ["md"]
 figures = ["png"]
@@ -102,6 +108,19 @@ def test_effects_of_the_short_and_the_long_run(results):
 def test_figures_are_drawn_in_both_languages(results, name):
     for language in ("en", "zh"):
         assert (results / "figures" / language / f"{name}.png").stat().st_size > 1000
+
+
+def test_median_unbiased_rho_stands_below_the_table_where_the_study_resamples(results):
+    frame = pd.read_csv(results / "tidy" / "median_unbiased_plain.csv")
+    row = frame[frame["term"] == "rho"].iloc[0]
+    assert row["conf_low"] < row["estimate"] < row["conf_high"]
+    assert set(frame["effect"].dropna()) == {"direct", "indirect", "total"}
+    shown = f"ρ = {row['estimate']:.3f} [{row['conf_low']:.3f}, {row['conf_high']:.3f}]"
+    for language in ("en", "zh"):
+        table = (results / "tables" / language / "sdm_plain.md").read_text("utf-8")
+        assert shown in table.replace("\\", "")  # Markdown hides brackets from links
+    assert not (results / "tidy" / "median_unbiased_memory.csv").exists()
+    assert not (results / "tidy" / "median_unbiased_cores.csv").exists()
 
 
 def test_persistence_stands_below_the_table(results):

@@ -21,9 +21,11 @@ from spatial_zb.models.regimes import regime_labels, regime_tests
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes, weights_note
 from spatial_zb.pipeline.made import Estimated
+from spatial_zb.pipeline.median_estimates import median_estimates, median_frame, median_note
 from spatial_zb.pipeline.notes import saying_where, warn_undone
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.regime_effects import regime_spillovers
+from spatial_zb.score_inversion import MedianUnbiased
 from spatial_zb.simplification import can_be_simplified, simplification_tests
 from spatial_zb.study import Model, Study
 from spatial_zb.text import Text
@@ -100,6 +102,7 @@ class _Column:
     simulated: Effects | None
     long: Effects | None
     long_simulated: Effects | None
+    median: MedianUnbiased | None
 
     @cached_property
     def simplifications(self) -> pd.DataFrame:
@@ -141,7 +144,8 @@ def _fit_all(job: Job, model: Model) -> list[_Column]:
                 heading = _heading(study, model, sample, W, effects)
                 delta, simulated = spatial_effects(fit), _simulated(fit, study.general.draws, seed)
                 long = _long_run(fit, study.general.draws, seed)
-                columns.append(_Column(sample, W, effects, heading, fit, delta, simulated, *long))
+                median = median_estimates(job, fit, model.name, sample, W, effects)
+                columns.append(_Column(sample, W, effects, heading, fit, delta, simulated, *long, median))
                 choices = _choices(study, model, [columns[-1]]) | {"fixed_effects": EFFECT_WORDS[effects]}
                 job.made.fits.append(Estimated(job.stage, model.title, choices, fit, delta))
                 job.tick(f"{model.name} · {sample} · {effects}")
@@ -222,6 +226,9 @@ def _write_model(job: Job, model: Model, columns: Sequence[_Column]) -> None:
         if result is not None
     ]
     job.tidy(f"effects_{model.name}", pd.concat(both, ignore_index=True))
+    medians = [(c.median, f) for c, f in zip(columns, facts, strict=True) if c.median is not None]
+    if medians:
+        job.tidy(f"median_unbiased_{model.name}", median_frame(medians))
     if dynamic:
         _write_dynamics(job, model, columns, facts)
     if model.regimes:
@@ -376,6 +383,7 @@ def _lay_out(
     prepared = job.prepared
     labels = _words(job, columns)
     more = [*_dynamics_notes(columns), *_regime_notes(columns)]
+    more += [median_note(c.heading, c.median) for c in columns if c.median is not None]
     notes = [*more, *sample_notes(job, *dict.fromkeys(c.sample for c in columns)), *prepared.sources]
     family, kind = columns[0].fit.spec.family, _kind(columns[0].fit.spec)
     fits = [(c.heading, c.fit) for c in columns]

@@ -40,7 +40,8 @@ __all__ = [
 class General(Section):
     """``[study]``: who the study is and the numbers every stage shares.
 
-    ``bootstrap``: replicates for p-values of the test chain under its null hypotheses; 0 for none.
+    ``bootstrap``: replicates for p-values of the test chain under its null hypotheses, and for median-unbiased ρ and λ; 0
+    for none.
     """
 
     name: Annotated[str, AfterValidator(slug)]
