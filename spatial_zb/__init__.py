@@ -62,8 +62,9 @@ if TYPE_CHECKING:
     from spatial_zb.hypotheses import diagnose
     from spatial_zb.models.durbin import fit_durbin
     from spatial_zb.models.dynamic import stability_test
+    from spatial_zb.models.nested_systems import likelihood_ratio, restriction_tests
     from spatial_zb.models.regimes import regime_tests
-    from spatial_zb.models.simultaneous import fit_system, likelihood_ratio, restriction_tests
+    from spatial_zb.models.simultaneous import fit_system
     from spatial_zb.models.spec import DurbinSpec
     from spatial_zb.models.system_spec import Equation, SystemSpec
     from spatial_zb.nonlinear import marginal_effects, u_shape_test
@@ -155,8 +156,8 @@ _HOMES = {
     "kernel_densities": "dynamics",
     "sigma_convergence": "dynamics",
     "theil_decomposition": "dynamics",
-    "likelihood_ratio": "models.simultaneous",
-    "restriction_tests": "models.simultaneous",
+    "likelihood_ratio": "models.nested_systems",
+    "restriction_tests": "models.nested_systems",
     "feedback_decomposition": "system_effects",
     "system_effects_by_order": "system_effects",
     "system_effects_by_unit": "system_effects",

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from spatial_zb.core.covariance import inverse_or_nan
 from spatial_zb.core.many_instruments import WeightedSpectrum, weighted_spectrum
@@ -27,23 +24,20 @@ from spatial_zb.core.system_ml import (
 from spatial_zb.core.system_random import error_components
 from spatial_zb.core.system_sandwich import quasi_covariance
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed
 from spatial_zb.models.system_design import SystemDesign, build_system_design
-from spatial_zb.models.system_fit import WEAK_F, Method, SystemFit, weights_eigenvalues
+from spatial_zb.models.system_fit import Method, SystemFit, weights_eigenvalues
+from spatial_zb.models.system_notes import say_what_matters
 from spatial_zb.models.system_spec import SystemSpec
 from spatial_zb.weights.matrix import Weights, as_weights
 
-__all__ = ["fit_system", "likelihood_ratio", "restriction_tests"]
+__all__ = ["fit_system"]
 
 Covariance = Literal["classical", "robust", "cluster", "information", "sandwich"]
 INSTRUMENTAL = ("classical", "robust", "cluster")
 LIKELIHOOD = ("information", "sandwich")
 #: Room above the spatial strength of the uncorrected estimate, within which the corrected one is looked for.
 ROOM = 0.1
-#: Up to this many units standard errors are called approximate (docs/validation/system.md).
-SMALL_N = 30
-#: Up to this many units a cluster covariance is too small (docs/validation/system.md).
-FEW_CLUSTERS = 30
 
 
 def fit_system(
@@ -114,7 +108,7 @@ def fit_system(
         fit = _fit_likelihood(design, panel, covariance, sigma)
     else:
         fit = _fit_instrumental(design, panel, method, covariance, corrected)
-    _say_what_matters(fit)
+    say_what_matters(fit)
     return fit
 
 
@@ -366,192 +360,3 @@ def _index(spec: SystemSpec, arrays: SystemArrays) -> tuple[pd.MultiIndex, NDArr
             order.append(K + errors)
             errors += 1
     return pd.MultiIndex.from_tuples(labels, names=["equation", "term"]), np.array(order)
-
-
-def _say_what_matters(fit: SystemFit) -> None:
-    notes = []
-    if fit.convergence["at_bound"]:
-        notes.append(f"{_without_maximum(fit)}: no standard error is claimed")
-    elif not fit.converged:
-        notes.append("the information matrix is not positive definite: no standard error is claimed")
-    if fit.convergence.get("corrected") is False:
-        notes.append(
-            "the moments without the bias of many instruments have no solution near the textbook estimate, which is shown "
-            "instead (bias_correction)"
-        )
-    modes = [value for value in fit.convergence.get("modes", ()) if value > fit.log_likelihood - 2]
-    if len(modes) > 1:
-        notes.append(
-            f"the likelihood has peaks of nearly the same height ({listed(f'{v:.3f}' for v in modes)})"
-        )
-    if fit.converged and fit.convergence.get("edge", -np.inf) > fit.log_likelihood:
-        notes.append(
-            f"another start climbs to an edge without a maximum where ln L is higher ({fit.convergence['edge']:.3f}): the "
-            "likelihood identifies the system weakly"
-        )
-    found = fit.identification()
-    drift = "poorly determined" if fit.method == "fiml" else "pulled towards least squares"
-    for row in found[found["weak"]].itertuples():
-        notes.append(
-            f"instruments of {row.equation!r} are weak (smallest first-stage F {row.sw_f_min:.1f} of {row.weakest}, "
-            f"Kleibergen-Paap F {row.kp_f:.1f}, rule of thumb {WEAK_F:.0f}): its γ and ψ are {drift}, and their "
-            "intervals too short"
-        )
-    unit = fit.convergence.get("sigma_unit")
-    if unit is not None and np.linalg.eigvalsh(unit)[0] < 0:
-        notes.append(
-            "units differ less than noise alone would make them (the covariance of the unit effects is not positive "
-            "definite): random effects are not supported by the data"
-        )
-    stability = fit.stability()
-    if not stability.stable:
-        notes.append(
-            f"the estimated system is not stable (spatial strength {stability.strength:.2f}, det Γ "
-            f"{stability.determinant:.2f}): its effects are not defined"
-        )
-    n, T = len(fit.panel.units), len(fit.panel.periods)
-    if n <= SMALL_N and fit.spec.uses_weights:
-        notes.append(
-            f"only {n} units ({n * T} unit-periods): read standard errors as approximate, beside zb.bootstrap(fit) "
-            "(docs/validation/system.md)"
-        )
-    if fit.covariance == "cluster" and n <= FEW_CLUSTERS:
-        notes.append(f"{n} units are few for a cluster covariance: its standard errors are too small")
-    timed = fit.spec.fixed_effects in ("time", "two_way")
-    if fit.weights.dense and timed and fit.spec.lags_endogenous:
-        bias = (
-            'leans low by about 0.03 in simulations: zb.bootstrap(fit, scheme="parametric").bias_corrected() is beside it'
-            if fit.method == "fiml"
-            else 'by instruments is off by 0.1 and more in simulations: use method="fiml"'
-        )
-        notes.append(
-            f"{fit.weights.label!r} links nearly all units, and period effects leave little of its lags but y itself: ψ "
-            f"{bias} (docs/validation/system.md)"
-        )
-    if notes:
-        names = ", ".join(fit.spec.names)
-        warnings.warn(
-            f"System of {names} by {fit.method}: " + ". Also, ".join(notes) + ".",
-            SpatialZbWarning,
-            stacklevel=3,
-        )
-
-
-def _without_maximum(fit: SystemFit) -> str:
-    if fit.method != "fiml":
-        return "the moments of λ have no minimum inside the admissible region"
-    if smallest_correlation(fit.sigma.to_numpy()) < SINGULAR:
-        return (
-            "the likelihood rises towards equations that are multiples of each other, so the data cannot tell them "
-            "apart (weak identification)"
-        )
-    return "the likelihood has no maximum inside the admissible region"
-
-
-# Nested systems -------------------------------------------------------------------------------------------
-
-
-def likelihood_ratio(restricted: SystemFit, full: SystemFit) -> pd.Series:
-    """Likelihood-ratio test of a FIML fit against one that nests it.
-
-    Returns
-    -------
-    Series with statistic, df, p_value.
-
-    Raises
-    ------
-    SpecificationError
-        Not both FIML, not the same data and weights, or not nested, with what differs.
-    """
-    if {restricted.method, full.method} != {"fiml"}:
-        raise SpecificationError('Likelihood ratios compare two fits by method="fiml".')
-    _refuse_different_data(restricted, full)
-    extra = [key for key in restricted.params.index if key not in full.params.index]
-    if extra or (full.sigma_form == "diagonal" and restricted.sigma_form == "full"):
-        what = listed(": ".join(key) for key in extra) or "a full Σ"
-        raise SpecificationError(
-            f"The fits are not nested: the restricted one has {what}, the full one has not."
-        )
-    df = full.n_parameters - restricted.n_parameters
-    if df <= 0:
-        raise SpecificationError("The fits have the same parameters: there is nothing to test.")
-    statistic = 2 * (full.log_likelihood - restricted.log_likelihood)
-    if not (full.converged and restricted.converged):
-        statistic = np.nan
-    return pd.Series({"statistic": statistic, "df": df, "p_value": stats.chi2.sf(statistic, df)})
-
-
-def _refuse_different_data(a: SystemFit, b: SystemFit) -> None:
-    same = (
-        a.spec.endogenous == b.spec.endogenous
-        and a.spec.names == b.spec.names
-        and a.spec.fixed_effects == b.spec.fixed_effects
-        and a.panel.periods == b.panel.periods
-        and a.panel.units.equals(b.panel.units)
-        and (a.weights.matrix != b.weights.matrix).nnz == 0
-        and np.array_equal(a.design.arrays.y, b.design.arrays.y)
-    )
-    if not same:
-        raise SpecificationError(
-            "The fits differ in equations, effects, sample or weights, so their likelihoods cannot be compared."
-        )
-
-
-def restriction_tests(fit: SystemFit) -> pd.DataFrame:
-    """Likelihood-ratio tests of what a FIML system could do without, each by a new fit.
-
-    ``no cross spillover`` (every ψ_gl = 0, g ≠ l), ``no own spillover`` (ψ_gg = 0), ``no feedback`` (γ = 0),
-    ``no <a> → <b>`` (γ and ψ of one variable in one equation: the system is recursive for m = 2), and
-    ``uncorrelated errors`` (Σ diagonal).
-
-    Returns
-    -------
-    DataFrame with test, statistic, df, p_value, note; NaN where the restricted system has no maximum or is
-    not identified, said in the note.
-    """
-    if fit.method != "fiml":
-        raise SpecificationError('Restrictions are tested from a fit by method="fiml".')
-    rows = [_restriction_row(fit, name, spec, "full") for name, spec in _restrictions(fit.spec)]
-    if fit.sigma_form == "full" and len(fit.spec.names) > 1:
-        rows.append(_restriction_row(fit, "uncorrelated errors", fit.spec, "diagonal"))
-    return pd.DataFrame(rows, columns=["test", "statistic", "df", "p_value", "note"])
-
-
-def _restrictions(spec: SystemSpec) -> list[tuple[str, SystemSpec]]:
-    candidates: list[tuple[str, dict]] = [
-        ("no cross spillover", {name: {"lag_endog": ()} for name in spec.names}),
-        ("no own spillover", {name: {"lag_y": False} for name in spec.names}),
-        ("no feedback", {name: {"endog": ()} for name in spec.names}),
-    ]
-    for target, equation in spec.equations.items():
-        for source, other in spec.equations.items():
-            if other.y in (*equation.endog, *equation.lag_endog):
-                changes = {
-                    "endog": _without(equation.endog, other.y),
-                    "lag_endog": _without(equation.lag_endog, other.y),
-                }
-                candidates.append((f"no {source} → {target}", {target: changes}))
-    out = []
-    for name, changes in candidates:
-        equations = {key: replace(e, **changes.get(key, {})) for key, e in spec.equations.items()}
-        restricted = replace(spec, equations=equations)
-        if restricted != spec:
-            out.append((name, restricted))
-    return out
-
-
-def _without(names: Sequence[str], dropped: str) -> tuple[str, ...]:
-    return tuple(name for name in names if name != dropped)
-
-
-def _restriction_row(fit: SystemFit, name: str, spec: SystemSpec, sigma: SigmaForm) -> tuple:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SpatialZbWarning)
-        try:
-            form = "diagonal" if fit.sigma_form == "diagonal" else sigma
-            restricted = fit_system(spec, fit.panel, fit.weights, "fiml", sigma=form)
-        except SpecificationError as error:
-            return name, np.nan, 0, np.nan, str(error)
-    test = likelihood_ratio(restricted, fit)
-    note = "" if np.isfinite(test["statistic"]) else "the restricted system has no maximum"
-    return name, test["statistic"], int(test["df"]), test["p_value"], note

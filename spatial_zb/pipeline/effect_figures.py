@@ -19,6 +19,7 @@ from spatial_zb.models.system_spec import Equation, SystemSpec
 from spatial_zb.pipeline.equations import spec_of
 from spatial_zb.pipeline.job import Job, figure_note
 from spatial_zb.pipeline.notes import warn_undone
+from spatial_zb.pipeline.systems import method_options
 from spatial_zb.pipeline.words import EFFECT_WORDS, METHOD_WORDS
 from spatial_zb.study import Model, System
 from spatial_zb.system_effects import SHOCK, system_effects_by_unit
@@ -75,10 +76,9 @@ def _fit_system(job: Job, system: System) -> SystemFit | None:
     spec = SystemSpec(equations, fixed_effects=system.fixed_effects)
     why: SpatialZbError | Text = Text("no method gives a stable system.", "没有一种方法得到稳定的方程组。")
     for method in system.methods:
-        covariance = None if method == "fiml" else system.covariance
         W = prepared.weights(weights, sample)
         try:
-            fit = fit_system(spec, prepared.sample(sample), W, method, covariance=covariance)
+            fit = fit_system(spec, prepared.sample(sample), W, method, **method_options(system, method))
         except SpatialZbError as error:
             why = error
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import pandas as pd
 
@@ -12,7 +13,8 @@ from spatial_zb.effects import Effects, spatial_effects
 from spatial_zb.errors import (
     SpatialZbError,
 )
-from spatial_zb.models.simultaneous import fit_system, restriction_tests
+from spatial_zb.models.nested_systems import restriction_tests
+from spatial_zb.models.simultaneous import fit_system
 from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.models.system_spec import Equation, SystemSpec
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes
@@ -23,7 +25,7 @@ from spatial_zb.pipeline.words import METHOD_WORDS, weights_words
 from spatial_zb.study import Study, System
 from spatial_zb.text import Text
 
-__all__ = ["estimate_systems"]
+__all__ = ["estimate_systems", "method_options"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +62,13 @@ def _fit_systems(job: Job, system: System) -> list[_SystemColumn]:
     failure: SpatialZbError | None = None
     for sample, W, method in product(study.samples_of(system), study.weights_of(system), system.methods):
         facts = {"sample": sample, "weights": W, "method": method}
-        covariance = None if method == "fiml" else system.covariance
         try:
             fit = fit_system(
-                spec, prepared.sample(sample), prepared.weights(W, sample), method, covariance=covariance
+                spec,
+                prepared.sample(sample),
+                prepared.weights(W, sample),
+                method,
+                **method_options(system, method),
             )
             effects = spatial_effects(fit) if fit.stability().stable else None
         except SpatialZbError as error:
@@ -83,6 +88,13 @@ def _fit_systems(job: Job, system: System) -> list[_SystemColumn]:
     if not columns and failure is not None:
         raise failure
     return columns
+
+
+def method_options(system: System, method: str) -> dict[str, Any]:
+    """What the study asks of the instrumental methods; FIML has no choice."""
+    if method == "fiml":
+        return {}
+    return {"covariance": system.covariance, "bias_correction": system.bias_correction}
 
 
 def _choices(study: Study, system: System, sample: str, weights: str, method: str) -> dict[str, Text]:

@@ -13,7 +13,8 @@ from spatial_zb.core.system_ml import SystemLikelihood
 from spatial_zb.core.system_sandwich import quasi_covariance
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.durbin import fit_durbin
-from spatial_zb.models.simultaneous import fit_system, likelihood_ratio, restriction_tests
+from spatial_zb.models.nested_systems import likelihood_ratio, restriction_tests
+from spatial_zb.models.simultaneous import fit_system
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system_design import build_system_design
 from spatial_zb.models.system_fit import weights_eigenvalues

@@ -17,7 +17,8 @@ from spatial_zb.errors import (
     SpatialZbWarning,
     SpecificationError,
 )
-from spatial_zb.models.simultaneous import fit_system, likelihood_ratio, restriction_tests
+from spatial_zb.models.nested_systems import likelihood_ratio, restriction_tests
+from spatial_zb.models.simultaneous import fit_system
 from spatial_zb.models.system_spec import Equation, SystemSpec
 from spatial_zb.system_simulation import simulate_system
 from spatial_zb.weights.matrix import Weights
@@ -342,7 +343,8 @@ def test_a_dense_matrix_and_few_clusters_are_said():
     W = Weights(sparse.csr_array(matrix), lopsided_circle(20).ids, "dense").standardise("row")
     data = simulate_system(system(), W, 8, MUTUAL, rng=0)
     assert "'dense' links nearly all units" in messages(system(), data, W)
-    assert 'use method="fiml"' in messages(system(), data, W)
+    assert "ψ is known only roughly" in messages(system(), data, W)
+    assert "textbook estimator is off by 0.1" in messages(system(), data, W, bias_correction=False)
     assert "bias_corrected()" in messages(system(), data, W, method="fiml")
     assert "20 units are few for a cluster" in messages(system(), data, W, covariance="cluster")
 

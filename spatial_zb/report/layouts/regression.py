@@ -46,6 +46,11 @@ if TYPE_CHECKING:
 
 __all__ = ["regression_table"]
 
+WITHOUT_BIAS = Text(
+    "Instrumental estimates are without the bias of many instruments (Liu and Lee 2010).",
+    "工具变量估计已扣除多工具变量偏误（Liu and Lee 2010）。",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _Column:
@@ -380,6 +385,8 @@ def _regression_notes(
         )
     notes += shared_notes([in_words(column.facts, labels) for column in columns])
     notes += transform_note([column.facts for column in columns])
+    if any(column.facts.get("bias_correction") for column in columns):
+        notes.append(WITHOUT_BIAS)
     if tests and style.error_position == "below":
         notes.append(Text("p-values of tests in brackets.", "方括号内为检验的 p 值。"))
     if hidden:

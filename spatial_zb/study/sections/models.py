@@ -60,8 +60,8 @@ class Equation(Section):
 class System(Section):
     """``[systems.<name>]``: spatial simultaneous equations over weights, samples and methods.
 
-    ``covariance`` is that of the instrumental methods; FIML has its information matrix. Blank weights and
-    samples are those of :class:`Model`.
+    ``covariance`` and ``bias_correction`` are those of the instrumental methods; FIML has its information matrix.
+    Blank weights and samples are those of :class:`Model`.
     """
 
     name: str
@@ -70,5 +70,6 @@ class System(Section):
     fixed_effects: Literal["none", "unit", "time", "two_way"] = "two_way"
     methods: Some[Literal["2sls", "3sls", "gs2sls", "gs3sls", "fiml"]] = ("gs3sls",)
     covariance: Literal["classical", "robust", "cluster"] = "classical"
+    bias_correction: bool | None = None
     weights: Names = ()
     samples: Names = ()
