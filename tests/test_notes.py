@@ -29,8 +29,6 @@ ERRORS = tuple(name for name in errors.__all__ if name.endswith("Error"))
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 #: Names that only shape a list for one language, or that hold a part of the sentence in it.
 SHAPING = {"listed", "listed_zh", "w", "unit", "u", "en", "zh", "english", "chinese"}
-#: Their sentences are being written anew.
-OPEN = {"simultaneous.py", "system_design.py", "system_resampling.py"}
 every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 
 
@@ -65,8 +63,6 @@ def is_written(text: ast.expr) -> bool:
 
 @every_module
 def test_every_warning_has_both_languages(path):
-    if path.name in OPEN:
-        return
     for call in calls(path):
         if isinstance(call.func, ast.Attribute) and call.func.attr == "warn":
             assert "SpatialZbWarning" not in map(ast.unparse, call.args[1:]), (

@@ -34,7 +34,7 @@ from spatial_zb.models.ml import (
     say_what_matters,
     traces_at,
 )
-from spatial_zb.models.notes import warn_together
+from spatial_zb.models.notes import fit_words, warn_together
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
@@ -290,5 +290,5 @@ def _mention_persistence(fit: Fit) -> None:
                 "过程不平稳时无法作偏差修正，所列为未修正的估计值",
             )
         )
-    about = Text(f"{fit.spec.title} of {fit.spec.y!r}", f"{fit.spec.y!r}的{fit.spec.title}")
+    about = fit_words(fit.spec.title, fit.spec.y, fit.weights.label)
     warn_together(about, notes, stacklevel=4)

@@ -39,7 +39,7 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.models.design import ABSORBED, Design, build_design, stacked
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.notes import warn_together
+from spatial_zb.models.notes import fit_words, warn_together
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
@@ -365,7 +365,7 @@ def _say_what_matters(
                 f"共线的工具变量已剔除：{listed_zh(gone)}",
             )
         )
-    about = Text(f"{spec.family} of {spec.y!r} by GMM", f"{spec.y!r}的{spec.family}（GMM）")
+    about = fit_words(spec.family, spec.y, weights.label, Text("by GMM", "GMM"))
     warn_together(about, notes, stacklevel=4)
 
 

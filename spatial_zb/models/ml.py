@@ -33,6 +33,7 @@ from spatial_zb.models.notes import (
     PERIODS,
     UNITS,
     few_clusters,
+    fit_words,
     many_peaks,
     warn_together,
 )
@@ -299,5 +300,4 @@ def say_what_matters(
                 f"仅{n}个地区（{n * T}个观测值），标准误只是近似值，请与{beside}对照（docs/validation/study.md）",
             )
         )
-    about = Text(f"{spec.family} of {spec.y!r}", f"{spec.y!r}的{spec.family}")
-    warn_together(about, notes, stacklevel=4)
+    warn_together(fit_words(spec.family, spec.y, weights.label), notes, stacklevel=4)

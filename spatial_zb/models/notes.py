@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from spatial_zb.errors import SpatialZbWarning
 from spatial_zb.text import Text
 
-__all__ = ["GNS_WEAK", "NOT_POSITIVE", "PERIODS", "UNITS", "few_clusters", "many_peaks", "warn_together"]
+__all__ = [
+    "GNS_WEAK",
+    "NOT_POSITIVE",
+    "PERIODS",
+    "UNITS",
+    "few_clusters",
+    "fit_words",
+    "many_peaks",
+    "warn_together",
+]
 
 UNITS, PERIODS = Text("units", "地区"), Text("periods", "时期")
 
@@ -20,6 +29,12 @@ GNS_WEAK = Text(
     "GNS is weakly identified: prefer SDM, SDEM or SAC unless theory asks for all three lags",
     "GNS识别性弱：除非理论要求三种空间滞后并存，宜用SDM、SDEM或SAC",
 )
+
+
+def fit_words(kind: str, y: str, weights: str, how: Text | None = None) -> Text:
+    """What a warning is about: ``SDM of 'y' under 'queen'``; ``how``: with random effects, by GMM."""
+    en, zh = (f" {how.en}", f"，{how.zh}") if how else ("", "")
+    return Text(f"{kind} of {y!r}{en} under {weights!r}", f"{y!r}的{kind}（{weights!r}{zh}）")
 
 
 def few_clusters(number: int, what: Text, covariance: str) -> Text:

@@ -25,7 +25,7 @@ from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.estimates import term_index
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import SMALL_N, filtered_mean
-from spatial_zb.models.notes import GNS_WEAK, NOT_POSITIVE, many_peaks, warn_together
+from spatial_zb.models.notes import GNS_WEAK, NOT_POSITIVE, fit_words, many_peaks, warn_together
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
@@ -192,11 +192,11 @@ def _say_what_matters(
         cells = n * len(panel.periods)
         notes.append(
             Text(
-                f"only {n} units ({cells} unit-periods): read standard errors as approximate; fixed effects by lee_yu, with "
-                "zb.bootstrap(fit), are less biased at this size (docs/validation/small_sample.md)",
-                f"仅{n}个地区（{cells}个观测值），标准误只是近似值；此规模下lee_yu固定效应配合zb.bootstrap(fit)偏误较小"
+                f"only {n} units ({cells} unit-periods): read standard errors as approximate, beside zb.bootstrap(fit); "
+                "fixed effects by lee_yu are less biased at this size (docs/validation/small_sample.md)",
+                f"仅{n}个地区（{cells}个观测值），标准误只是近似值，请与zb.bootstrap(fit)对照；此规模下lee_yu固定效应偏误较小"
                 "（docs/validation/small_sample.md）",
             )
         )
-    about = Text(f"{spec.family} of {spec.y!r} with random effects", f"{spec.y!r}的{spec.family}（随机效应）")
+    about = fit_words(spec.family, spec.y, weights.label, Text("with random effects", "随机效应"))
     warn_together(about, notes, stacklevel=4)

@@ -28,7 +28,7 @@ from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.estimates import term_index
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import FEW_CLUSTERS, SMALL_N
-from spatial_zb.models.notes import NOT_POSITIVE, PERIODS, UNITS, few_clusters, warn_together
+from spatial_zb.models.notes import NOT_POSITIVE, PERIODS, UNITS, few_clusters, fit_words, warn_together
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
@@ -282,14 +282,12 @@ def _say_what_matters(
         first, second = np.bincount(regime)
         notes.append(
             Text(
-                f"the regimes have only {first} and {second} units: read standard errors as approximate",
-                f"两区制仅有{first}个和{second}个地区，标准误只是近似值",
+                f"the regimes have only {first} and {second} units: read standard errors as approximate, beside "
+                "zb.bootstrap(fit)",
+                f"两区制仅有{first}个和{second}个地区，标准误只是近似值，请与zb.bootstrap(fit)对照",
             )
         )
-    about = Text(
-        f"{spec.title} of {spec.y!r} under {weights.label!r}",
-        f"{spec.y!r}的{spec.title}（{weights.label!r}）",
-    )
+    about = fit_words(spec.title, spec.y, weights.label)
     warn_together(about, notes, stacklevel=4)
 
 
