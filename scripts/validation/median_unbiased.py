@@ -18,12 +18,13 @@ import pandas as pd
 import spatial_zb as zb
 from spatial_zb.execute import run_tasks
 
+from . import resampled
 from .places import KINDS, OUT, SIZES, complete
 from .small_sample import NAMES, SEED, STRENGTHS, Cell, draw, estimate, truth
 
 TABLE = OUT / "median_unbiased.csv"
 #: Samples from which the law of a score is read: the limits are exact for any number.
-DRAWS = 199
+DRAWS, DRAWS_BOTH = 199, 99
 #: Panels by W and n; of a model with two spatial lags, whose samples are estimated one by one.
 PANELS = {
     (KINDS[0], 11): 300,
@@ -33,7 +34,7 @@ PANELS = {
     (KINDS[1], 41): 1500,
     (KINDS[1], 90): 600,
 }
-PANELS_BOTH = {11: 100, 41: 60, 90: 30}
+PANELS_BOTH = {11: 100, 41: 60, 90: 40}
 #: The other coefficients and the effects are read in so many of the panels.
 ALL_PARAMETERS = 300
 COLUMNS = ["parameter", "ml", "estimate", "low", "high", "open", "at_bound", "ml_at_bound"]
@@ -41,12 +42,16 @@ KEYS = ["n", "weights", "model", "estimator", "spatial"]
 
 
 def design() -> list[Cell]:
-    """Every place and family, those with one spatial lag first, the dense W and few units first."""
+    """Every place and family with one spatial lag, SAC where its fit warns and is off; what warns comes first."""
+    places = [(n, KINDS[1]) for n in SIZES] + [(n, KINDS[0]) for n in SIZES]
     one = [
-        Cell(n, kind, model, "lee_yu", spatial)
-        for n, kind, spatial, model in product(SIZES, KINDS[::-1], STRENGTHS, ("SAR", "SDM", "SEM", "SDEM"))
+        Cell(*place, model, "lee_yu", spatial)
+        for place, spatial, model in product(places, STRENGTHS, ("SAR", "SDM", "SEM", "SDEM"))
     ]
-    return one + [Cell(n, kind, "SAC", "lee_yu", c) for n, kind, c in product(SIZES, KINDS[::-1], STRENGTHS)]
+    both = [cell for cell in resampled.design() if cell.model == "SAC"]
+    return sorted(
+        [*one, *both], key=lambda cell: (cell.weights == KINDS[0] and cell.n > SIZES[0], cell.model == "SAC")
+    )
 
 
 def panels(cell: Cell) -> int:
@@ -57,7 +62,8 @@ def panels(cell: Cell) -> int:
 def replicate(cell: Cell, seed: int, index: int) -> list[tuple]:
     """One panel: both estimates and the limits, by parameter; all parameters in the first panels only."""
     fit = estimate(cell, draw(cell, seed, index))
-    result = zb.median_unbiased(fit, DRAWS, rng=np.random.SeedSequence([seed, index, DRAWS]))
+    number = DRAWS_BOTH if cell.model == "SAC" else DRAWS
+    result = zb.median_unbiased(fit, number, rng=np.random.SeedSequence([seed, index, DRAWS]))
     ends = result.at_bound, bool(fit.convergence["at_bound"])
     rows = [
         (term, fit.params[term], s.estimate, s.low, s.high, s.open_low or s.open_high, *ends)
