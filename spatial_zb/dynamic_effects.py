@@ -181,9 +181,9 @@ def _mention_long_tail(fit: Fit) -> None:
             SpatialZbWarning(
                 f"{fit.spec.title} of {fit.spec.y!r}: 1 − τ − ρ − η is only {apart:.1f} standard errors from zero. In "
                 "simulations intervals of long-run effects by the delta method are then too short: read "
-                'method="simulate".',
+                'method="simulate", or zb.bootstrap(fit).effects(horizon="long").',
                 f"{fit.spec.y!r}的{fit.spec.title}：1−τ−ρ−η距零仅{apart:.1f}个标准误。模拟表明此时Delta方法的长期效应"
-                '区间偏窄，应以method="simulate"为准。',
+                '区间偏窄，应以method="simulate"或zb.bootstrap(fit).effects(horizon="long")为准。',
             ),
             stacklevel=4,
         )

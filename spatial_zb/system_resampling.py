@@ -68,7 +68,9 @@ class SystemBootstrap(Resampled):
         """
         fit = self.fit
         if not fit.stability().stable:
-            raise ConvergenceError(f"{fit!r} is not stable, so its effects are not defined.")
+            raise ConvergenceError(
+                f"{fit!r} is not stable, so its effects are not defined.", f"{fit!r}不稳定，其效应无定义。"
+            )
         names, sources = sources_of(fit.spec)
         where = fit.coefficient_positions
         levels = [fit.spec.names, names, EFFECTS]
@@ -95,7 +97,8 @@ def bootstrap_system(
     """Resample a system; the arguments are those of :func:`spatial_zb.resampling.bootstrap`."""
     if fit.spec.fixed_effects == "random":
         raise SpecificationError(
-            "The bootstrap of a system draws from fixed effects; with random effects read the standard errors of the fit."
+            "The bootstrap of a system draws from fixed effects; with random effects read the standard errors of the fit.",
+            "联立方程组的自助法适用于固定效应；随机效应请看估计结果的标准误。",
         )
     generator = _generator(fit)
     task = partial(_refit, fit, generator, scheme)

@@ -14,12 +14,7 @@ from numpy.typing import NDArray
 from spatial_zb.core.bootstrap import Scheme
 from spatial_zb.dynamic_effects import stable_processes
 from spatial_zb.effects import Horizon
-from spatial_zb.errors import (
-    ConvergenceError,
-    SpatialZbWarning,
-    SpecificationError,
-    listed,
-)
+from spatial_zb.errors import ConvergenceError, SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.execute import run_tasks
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system_fit import SystemFit
@@ -188,29 +183,42 @@ def source_of(fit: Fit) -> Source:
 
 def _check(fit: Any, replicates: int, scheme: str) -> None:
     if not isinstance(fit, Fit | SystemFit):
+        what = type(fit).__name__
         raise SpecificationError(
-            f"bootstrap takes a fit of fit_durbin or fit_system, not {type(fit).__name__}."
+            f"bootstrap takes a fit of fit_durbin or fit_system, not {what}.",
+            f"bootstrap的对象是fit_durbin或fit_system的估计结果，不能是{what}。",
         )
     if scheme not in get_args(Scheme):
-        raise SpecificationError(f"scheme must be one of {listed(get_args(Scheme))}, not {scheme!r}.")
+        raise SpecificationError(
+            f"scheme must be one of {listed(get_args(Scheme))}, not {scheme!r}.",
+            f"scheme须为{listed_zh(get_args(Scheme))}之一，不能是{scheme!r}。",
+        )
     if replicates < FEWEST:
         raise SpecificationError(
-            f"replicates must be at least {FEWEST} for limits of 95 %, not {replicates}."
+            f"replicates must be at least {FEWEST} for limits of 95 %, not {replicates}.",
+            f"要得到95%的区间，replicates至少为{FEWEST}，不能是{replicates}。",
         )
     if not fit.converged:
         raise SpecificationError(
-            f"{fit!r} has no interior maximum to resample from; zb.median_unbiased(fit) needs none."
+            f"{fit!r} did not converge, so there is nothing to resample from. Use another W or fewer coefficients; "
+            "zb.median_unbiased(fit) needs no interior maximum where ρ or λ alone is estimated by lee_yu.",
+            f"{fit!r}未收敛，无从抽样。请换用其他W或减少系数；以lee_yu仅估计ρ或λ之一时，zb.median_unbiased(fit)不要求内点极大值。",
         )
 
 
 def _check_scheme(source: Source, scheme: Scheme) -> None:
     if scheme in source.refused:
         others = [f'"{name}"' for name in get_args(Scheme) if name not in source.refused]
+        why = source.refused[scheme]
         raise SpecificationError(
-            f'scheme="{scheme}" makes no sense for {source.fit!r}: {source.refused[scheme]}. Use {listed(others)}.'
+            f'scheme="{scheme}" makes no sense for {source.fit!r}: {why.en}. Use {listed(others)}.',
+            f'scheme="{scheme}"不适用于{source.fit!r}：{why.zh}。请用{listed_zh(others)}。',
         )
     if scheme == "period" and len(source.fit.residuals) < 2:
-        raise SpecificationError(f'scheme="period" draws whole periods, and {source.fit!r} has one.')
+        raise SpecificationError(
+            f'scheme="period" draws whole periods, and {source.fit!r} has one.',
+            f'scheme="period"以整个时期为单位抽样，而{source.fit!r}只有一期。',
+        )
 
 
 def one_by_one(
@@ -228,7 +236,8 @@ def one_by_one(
     solved = np.isfinite(draws).all(axis=1).sum()
     if 2 * solved < replicates:
         raise ConvergenceError(
-            f"Only {solved} of {replicates} replicates of {source.fit!r} have a solution: too few for intervals."
+            f"Only {solved} of {replicates} replicates of {source.fit!r} have a solution: too few for intervals.",
+            f"{source.fit!r}的{replicates}次自助抽样中仅{solved}次有解：太少，无法给出区间。",
         )
     return Replicated(draws, cov, at_bound.astype(bool))
 

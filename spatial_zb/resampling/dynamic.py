@@ -18,13 +18,17 @@ from spatial_zb.models.dynamic import carried, dynamic_estimate, fit_dynamic_des
 from spatial_zb.models.fit import Fit
 from spatial_zb.resampling.sources import quietly
 from spatial_zb.resampling.static import LARGEST_POPULATION
+from spatial_zb.text import Text
 
 __all__ = ["DynamicSource"]
 
 Array = NDArray[np.float64]
-REFUSED: dict[Scheme, str] = {
-    "unit": "a unit's series would meet the start and the effects of another unit, and keep the products of its errors over "
-    "time, which are zero in the model"
+REFUSED: dict[Scheme, Text] = {
+    "unit": Text(
+        "a unit's series would meet the start and the effects of another unit, and keep the products of its errors over "
+        "time, which are zero in the model",
+        "某地区的误差序列会与另一地区的初值和效应相配，并保留误差跨期乘积，而模型中其期望为零",
+    )
 }
 
 
@@ -33,7 +37,7 @@ class DynamicSource:
     """y*_t = y_t + d_t, see :mod:`spatial_zb.core.dynamic_bootstrap`."""
 
     fit: Fit
-    refused: Mapping[Scheme, str] = field(default_factory=lambda: dict(REFUSED))
+    refused: Mapping[Scheme, Text] = field(default_factory=lambda: dict(REFUSED))
 
     @property
     def sample(self) -> TransformedSample:

@@ -22,14 +22,19 @@ from spatial_zb.core.within import transformed_sample
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm import reduced_form_residuals
 from spatial_zb.resampling.sources import again, without_periods
+from spatial_zb.text import Text
 
 __all__ = ["InstrumentalSource"]
 
 Array = NDArray[np.float64]
-PERIOD = "whole periods keep what is left of the moments of λ, of which there are more than coefficients and none is zero"
-WILD = (
+PERIOD = Text(
+    "whole periods keep what is left of the moments of λ, of which there are more than coefficients and none is zero",
+    "整期抽样保留了λ各矩条件的剩余值：矩条件多于系数，且均不为零",
+)
+WILD = Text(
     'the moments of λ take one variance here, and sign flips keep those of the units: fit with covariance="robust", whose '
-    "moments hold under any"
+    "moments hold under any",
+    'λ的矩条件此处假定同方差，而符号翻转保留各地区的方差：请以covariance="robust"估计，其矩条件对任意方差成立',
 )
 
 
@@ -38,10 +43,10 @@ class InstrumentalSource:
     """y* = y + S⁻¹[Δw δ̂ + WΔw θ̂ + B⁻¹(ε* − ε̂)], w* = w + Δw, Δw = v* − v̂."""
 
     fit: Fit
-    refused: Mapping[Scheme, str] = field(init=False)
+    refused: Mapping[Scheme, Text] = field(init=False)
 
     def __post_init__(self) -> None:
-        refused: dict[Scheme, str] = {}
+        refused: dict[Scheme, Text] = {}
         if self.fit.spec.lag_error:
             refused["period"] = PERIOD
             if self.fit.covariance == "information":

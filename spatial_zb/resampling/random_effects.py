@@ -16,21 +16,25 @@ from spatial_zb.core.random_ml import apply_between, make_spread
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.models.fit import Fit
 from spatial_zb.resampling.sources import again, without_periods
+from spatial_zb.text import Text
 
 __all__ = ["RandomSource"]
 
 Array = NDArray[np.float64]
-PERIOD = (
+PERIOD = Text(
     "whole periods hold the deviations from the unit effects only; in their population the scores between units and within "
-    "units, whose sum is zero at the estimate, do not add up to zero"
+    "units, whose sum is zero at the estimate, do not add up to zero",
+    "整期抽样只含对个体效应的离差；在其总体中，组间与组内得分之和（在估计值处为零）不再为零",
 )
-WILD = (
+WILD = Text(
     "sign flips leave the squares of every unit as they are, and with them the variances of effects and noise, whose errors "
-    "would be nil"
+    "would be nil",
+    "符号翻转不改变各地区的平方和，效应与噪声的方差因而不变，其标准误将近于零",
 )
-UNIT = (
+UNIT = Text(
     "with u = μ + (I − λW)⁻¹ε no filter makes the series of units exchangeable: what takes λ out of ε puts it into μ; with "
-    'error_structure="kkp" one does'
+    'error_structure="kkp" one does',
+    'u=μ+(I−λW)⁻¹ε时，没有滤波能使各地区的序列可交换：从ε中消去λ就会把它带入μ；error_structure="kkp"则可以',
 )
 
 
@@ -39,10 +43,10 @@ class RandomSource:
     """y* = (I − ρ̂W)⁻¹(Zδ̂ + u*), u* = μ* + (I − λ̂W)⁻¹ε* (Baltagi) or (I − λ̂W)⁻¹(μ* + ε*) (KKP)."""
 
     fit: Fit
-    refused: Mapping[Scheme, str] = field(init=False)
+    refused: Mapping[Scheme, Text] = field(init=False)
 
     def __post_init__(self) -> None:
-        refused: dict[Scheme, str] = {"period": PERIOD, "wild": WILD}
+        refused: dict[Scheme, Text] = {"period": PERIOD, "wild": WILD}
         if self.apart:
             refused["unit"] = UNIT
         object.__setattr__(self, "refused", refused)

@@ -17,6 +17,7 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import estimate_regimes, regime_lags, regime_split, regimes_of
 from spatial_zb.resampling.sources import again, without_periods
 from spatial_zb.resampling.static import LARGEST_POPULATION
+from spatial_zb.text import Text
 
 __all__ = ["RegimeSource"]
 
@@ -28,7 +29,7 @@ class RegimeSource:
     """y* = y + S⁻¹(ε* − ε̂): effects stay, since those of periods move the two regimes differently."""
 
     fit: Fit
-    refused: Mapping[Scheme, str] = field(default_factory=dict)
+    refused: Mapping[Scheme, Text] = field(default_factory=dict)
 
     @property
     def sample(self) -> TransformedSample:

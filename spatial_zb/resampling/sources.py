@@ -13,6 +13,7 @@ from spatial_zb.core.bootstrap import Scheme
 from spatial_zb.errors import SpatialZbError, SpatialZbWarning
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
+from spatial_zb.text import Text
 
 __all__ = ["Source", "again", "jackknife", "quietly", "without_periods"]
 
@@ -28,7 +29,7 @@ class Source(Protocol):
     """
 
     fit: Fit
-    refused: Mapping[Scheme, str]
+    refused: Mapping[Scheme, Text]
 
     def draw(self, scheme: Scheme, rng: np.random.Generator) -> Any:
         """One panel, in the form in which :meth:`estimate` takes it."""

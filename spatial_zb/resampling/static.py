@@ -25,6 +25,7 @@ from spatial_zb.models.design import RANK_TOLERANCE
 from spatial_zb.models.fit import Fit
 from spatial_zb.resampling.record import Replicated
 from spatial_zb.resampling.sources import again, without_periods
+from spatial_zb.text import Text
 
 __all__ = ["LARGEST_POPULATION", "StaticSource", "check_single", "draw_sample", "generator_of"]
 
@@ -37,12 +38,18 @@ LARGEST_POPULATION = 5_000_000
 
 def check_single(fit: Fit) -> None:
     """Refuse fits that are not static maximum likelihood with fixed effects."""
-    ask = "This asks for maximum likelihood with fixed effects (lee_yu or direct)"
+    spec = fit.spec
     if fit.estimator not in ("lee_yu", "direct"):
-        raise SpecificationError(f"{ask}; {fit!r} is by {fit.estimator!r}. Read zb.bootstrap(fit).")
-    for option, what in (("time_lag", "a time lag"), ("lag_time_lag", "a time lag"), ("regimes", "regimes")):
-        if getattr(fit.spec, option, None):
-            raise SpecificationError(f"{ask}; {fit!r} has {what}. Read zb.bootstrap(fit).")
+        what = Text(f"is by {fit.estimator!r}", f"的估计方法为{fit.estimator!r}")
+    elif spec.regimes or spec.dynamic:
+        what = Text("has regimes", "含两区制") if spec.regimes else Text("has a time lag", "含时间滞后项")
+    else:
+        return
+    raise SpecificationError(
+        f"This asks for maximum likelihood with fixed effects (lee_yu or direct); {fit!r} {what.en}. Read "
+        "zb.bootstrap(fit).",
+        f"此处要求固定效应的极大似然估计（lee_yu或direct），而{fit!r}{what.zh}。请用zb.bootstrap(fit)。",
+    )
 
 
 def generator_of(fit: Fit) -> Generator:
@@ -76,7 +83,7 @@ class StaticSource:
 
     fit: Fit
     generator: Generator
-    refused: Mapping[Scheme, str] = field(default_factory=dict)
+    refused: Mapping[Scheme, Text] = field(default_factory=dict)
 
     def errors(self, scheme: Scheme, rng: np.random.Generator) -> Array:
         """ε* (T, n)."""
