@@ -23,8 +23,11 @@ PAGE = "docs/validation/system.md"
 def say_what_matters(fit: SystemFit) -> None:
     """Warn once of everything that bears on how a system may be read; silent when there is nothing."""
     notes = [*_solution(fit), *_peaks(fit), *_instruments(fit), *_structure(fit), *_sample(fit)]
-    names = fit.spec.names
-    about = Text(f"System of {listed(names)} by {fit.method}", f"{listed_zh(names)}的方程组（{fit.method}）")
+    names, W = fit.spec.names, fit.weights.label
+    about = Text(
+        f"System of {listed(names)} by {fit.method} under {W!r}",
+        f"{listed_zh(names)}的方程组（{fit.method}，{W!r}）",
+    )
     warn_together(about, notes, stacklevel=3)
 
 
