@@ -300,8 +300,9 @@ def _cells(model: pd.DataFrame) -> list[str]:
     ]
     for key, row in _wide(model).iterrows():
         n, kind, parameter = key
+        bias = "" if parameter.startswith("long") else f"{row['bias']:+.3f}"  # they have no mean to speak of
         less = "" if np.isnan(row["bias_corrected"]) else f"{row['bias_corrected']:+.3f}"
         covered = " | ".join(f"{row[i]:.0f}" for i in ("standard_error", *INTERVALS))
-        start = f"| {n} | {kind} | {parameter} | {truth[key]:.2f} | {row['bias']:+.3f} | {less} | {covered} |"
+        start = f"| {n} | {kind} | {parameter} | {truth[key]:.2f} | {bias} | {less} | {covered} |"
         out.append(f"{start} {int(row['used'])} |")
     return out

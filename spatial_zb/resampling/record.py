@@ -18,7 +18,7 @@ from spatial_zb.errors import ConvergenceError, SpatialZbWarning, SpecificationE
 from spatial_zb.models.estimates import Estimates
 from spatial_zb.text import Text
 
-__all__ = ["BOUND_WARNING", "Interval", "Replicated", "Resampled", "Statistics", "less_bias"]
+__all__ = ["BOUND_WARNING", "Interval", "Replicated", "Resampled", "Statistics"]
 
 Array = NDArray[np.float64]
 Interval = Literal["percentile", "basic", "bca", "studentised"]
@@ -109,7 +109,7 @@ class Resampled(ABC):
 
     def bias_corrected(self, of: Literal["mean", "median"] = "mean") -> pd.Series:
         """Estimates less their bias: θ̂ − (mean of the replicates − centre), or that which moves the median."""
-        return less_bias(self.fit.params, self.draws[self.solved], self.centre, of)
+        return _less_bias(self.fit.params, self.draws[self.solved], self.centre, of)
 
     def glance(self) -> pd.DataFrame:
         """The fit in one row, and how it was resampled."""
@@ -166,7 +166,7 @@ class Resampled(ABC):
             )
 
 
-def less_bias(params: pd.Series, draws: Array, centre: Array, of: Literal["mean", "median"]) -> pd.Series:
+def _less_bias(params: pd.Series, draws: Array, centre: Array, of: Literal["mean", "median"]) -> pd.Series:
     """θ̂ − (mean or median of the replicates − centre), by name; refuses another ``of``."""
     if of not in ("mean", "median"):
         raise SpecificationError(f'of must be "mean" or "median", not {of!r}.')
