@@ -18,28 +18,41 @@ __all__ = ["INSTEAD", "MEASURED", "with_measured_sizes"]
 #: T = 11, normal errors; sparse is contiguity, dense inverse distance; all tests in docs/validation/test_size.csv.
 MEASURED: dict[str, dict[tuple[str, str, int], tuple[float, str]]] = {
     "LM lag, robust": {
-        ("sparse", "unit", 11): (0.0762, "λ = 0.3"),
-        ("sparse", "two_way", 11): (0.0912, "λ = 0.3"),
-        ("sparse", "two_way", 41): (0.0912, "λ = 0.3"),
-        ("sparse", "two_way", 90): (0.0867, "λ = 0.3"),
-        ("dense", "unit", 11): (0.1417, "λ = 0.3"),
-        ("dense", "unit", 41): (0.1483, "λ = 0.3"),
-        ("dense", "unit", 90): (0.1117, "λ = 0.3"),
+        ("sparse", "unit", 11): (0.13, "λ = 0.6"),
+        ("sparse", "unit", 41): (0.17, "λ = 0.6"),
+        ("sparse", "unit", 90): (0.1875, "λ = 0.6"),
+        ("sparse", "two_way", 11): (0.0975, "λ = 0.6"),
+        ("sparse", "two_way", 41): (0.17, "λ = 0.6"),
+        ("sparse", "two_way", 90): (0.1375, "λ = 0.6"),
+        ("dense", "unit", 11): (0.3175, "λ = 0.6"),
+        ("dense", "unit", 41): (0.3275, "λ = 0.6"),
+        ("dense", "unit", 90): (0.3, "λ = 0.6"),
         ("dense", "two_way", 11): (0.085, "λ = 0.3"),
+        ("dense", "two_way", 90): (0.0875, "λ = 0.6"),
     },
     "LM error, robust": {
         ("sparse", "unit", 41): (0.235, "ρ = 0.6"),
         ("sparse", "unit", 90): (0.2975, "ρ = 0.6"),
-        ("sparse", "two_way", 90): (0.1083, "ρ = 0.3"),
+        ("sparse", "two_way", 41): (0.1825, "ρ = 0.6"),
+        ("sparse", "two_way", 90): (0.295, "ρ = 0.6"),
         ("dense", "unit", 11): (0.6075, "ρ = 0.6"),
         ("dense", "unit", 41): (0.9075, "ρ = 0.6"),
         ("dense", "unit", 90): (0.935, "ρ = 0.6"),
+        ("dense", "two_way", 41): (0.0925, "ρ = 0.6"),
+        ("dense", "two_way", 90): (0.1075, "ρ = 0.6"),
     },
     "LM error from SAR": {
         ("sparse", "unit", 11): (0.0175, "ρ = 0.6"),
     },
     "Wald SDM to SEM": {
+        ("dense", "unit", 11): (0.105, "λ = 0.6"),
         ("dense", "unit", 41): (0.0833, "λ = 0.3"),
+    },
+    "LR SDM to SEM": {
+        ("dense", "unit", 11): (0.11, "λ = 0.6"),
+    },
+    "LM random effects given spatial error (BSK)": {
+        ("sparse", "unit", 11): (0.015, "λ = 0.6"),
     },
 }
 #: Up to how many units the figures of each measured n are taken to hold.

@@ -54,20 +54,21 @@ def _bootstrap(drawn: pd.DataFrame) -> list[str]:
     error = 100 * np.sqrt(2 * 0.05 * 0.95 / drawn["replications"].min())
     lines = [
         "",
-        f"Bootstrap p-values, two-way effects, {drawn['replications'].min()} panels a cell, one draw of each in a pool "
+        f"Bootstrap p-values, {drawn['replications'].min()} panels a cell, one draw of each in a pool "
         "(Giacomini, Politis & White 2013, Econometric Theory 29: 567–589; all numbers: [null_sizes.csv](null_sizes.csv)). "
         f"Rejections at 5 % by the usual and by the bootstrap p-value; the error of the latter is ± {error:.1f} points:",
         "",
-        "| test | ρ, λ | " + " | ".join(f"{kind}, n = {n}" for kind, n in places) + " |",
-        "|---|---|" + "---|" * len(places),
+        "| test | effects | ρ, λ | " + " | ".join(f"{kind}, n = {n}" for kind, n in places) + " |",
+        "|---|---|---|" + "---|" * len(places),
     ]
-    for (test, truth), group in drawn.groupby(["test", "truth"], sort=False):
+    for (test, effects, truth), group in drawn.groupby(["test", "effects", "truth"], sort=False):
         by = group.set_index(["weights", "n"])
         cells = [
             f"{100 * by.loc[p, 'usual']:.1f}, {100 * by.loc[p, 'bootstrap']:.1f}" if p in by.index else ""
             for p in places
         ]
-        lines.append(f"| {test} | {f'{strength(truth):g}' if '=' in truth else ''} | {' | '.join(cells)} |")
+        at = f"{strength(truth):g}" if "=" in truth else ""
+        lines.append(f"| {test} | {effects} | {at} | {' | '.join(cells)} |")
     return lines
 
 
