@@ -29,8 +29,8 @@ def profile_interval(
     """Invert the likelihood-ratio test: all values of ρ (or λ) that it does not reject.
 
     {c : 2[ln L(ĉ) − ln L(c)] ≤ χ²₁(1 − α)}, all other parameters at their best for each c. It is as skewed as the
-    likelihood, ends inside the admissible interval, and exists where the likelihood has no interior maximum: what a dense
-    W and few units ask for (docs/validation/study.md).
+    likelihood, ends inside the admissible interval, and exists where the likelihood has no interior maximum.
+    :func:`spatial_zb.median_unbiased` gives an estimate as well, and needs no large sample (docs/validation/study.md).
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def profile_interval(
         )
     if len(fit.spec.spatial_terms) > 1:
         raise SpecificationError(
-            f"{fit.spec.family} has ρ and λ, of which one interval at a time says little: read zb.bootstrap(fit)."
+            f"{fit.spec.family} has ρ and λ, of which one interval at a time says little: read zb.median_unbiased(fit) or zb.bootstrap(fit)."
         )
     weights = fit.weights
     if not fast(weights.matrix, weights.logdet, bool(fit.spec.lag_y), bool(fit.spec.lag_error)):

@@ -35,8 +35,8 @@ from spatial_zb.resampling import check_single, generator_of
 __all__ = ["MedianUnbiased", "has_median_unbiased", "median_unbiased"]
 
 Array = NDArray[np.float64]
-#: Points at which the share of draws below the score is read, for limits of coefficients and effects.
-CURVE = 101
+#: Points at which the share of draws below the score is read, for limits of coefficients and effects; of a dear law.
+CURVE, DEAR_CURVE = 101, 21
 #: Values of a dear law that one inversion asks for, about; so many seconds of it are not worth a word.
 EXPECTED, SILENT = DEAR_GRID + 24, 2.0
 
@@ -160,7 +160,8 @@ def _values_at(law: ScoreLaw, solution: Solution, shares: Array) -> Array:
     """Coefficients at which the share of draws below the score is that asked for; ends where there is none."""
     low, high = law.bounds
     wide = 0.5 * (solution.high - solution.low)
-    near = np.linspace(max(low, solution.low - wide), min(high, solution.high + wide), CURVE)
+    points = DEAR_CURVE if law.dear else CURVE
+    near = np.linspace(max(low, solution.low - wide), min(high, solution.high + wide), points)
     grid = np.unique(np.concatenate([[low], near, [high]]))
     falling = np.minimum.accumulate(below_observed(law, grid))
     return np.interp(-shares, -falling, grid)

@@ -15,7 +15,7 @@ solves.
 
 The value at which the score observed is the median of its law is median-unbiased (Andrews 1993, Econometrica 61: 139-165);
 those between its α/2 and 1 − α/2 quantiles are an interval (the grid bootstrap: Hansen 1999, Review of Economics and
-Statistics 81: 594-607). Without simulation the mean of the score is put to zero by Lee & Yu (2010).
+Statistics 81: 594-607).
 """
 
 from __future__ import annotations
