@@ -62,7 +62,8 @@ def profile_interval(
         )
     if len(fit.spec.spatial_terms) > 1:
         raise SpecificationError(
-            f"{fit.spec.family} has ρ and λ, of which one interval at a time says little: read zb.median_unbiased(fit) or zb.bootstrap(fit)."
+            f"{fit.spec.family} has ρ and λ, of which one interval at a time says little: read zb.median_unbiased(fit) or "
+            "zb.bootstrap(fit)."
         )
     weights = fit.weights
     if not fast(weights.matrix, weights.logdet, bool(fit.spec.lag_y), bool(fit.spec.lag_error)):
