@@ -147,14 +147,9 @@ MODELS = {
 
 
 def design() -> list[tuple[str, int, str]]:
-    """Contiguity at both sizes; inverse distances at 41 units where there is ρ; what takes longest last."""
-    quick, slow = ([m for m in MODELS if (MODELS[m].panels >= 100) == fast] for fast in (True, False))
-    sparse = [
-        (name, n, KINDS[0])
-        for names, n in ((quick, 41), (quick, 11), (slow, 41), (slow, 11))
-        for name in names
-    ]
-    return sparse + [(name, 41, KINDS[1]) for name in (*quick, *slow) if MODELS[name].dense]
+    """Contiguity at both sizes; inverse distances at 41 units where there is ρ."""
+    sparse = [(name, n, KINDS[0]) for n in (41, 11) for name in MODELS]
+    return sparse + [(name, 41, KINDS[1]) for name, model in MODELS.items() if model.dense]
 
 
 def replicate(cell: tuple[str, int, str], seed: int, index: int) -> pd.DataFrame:
