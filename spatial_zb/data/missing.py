@@ -162,7 +162,7 @@ def _drop(
         gone = frame.loc[frame[columns].isna().any(axis=1), key].unique()
         if len(gone):
             frame = frame[~frame[key].isin(gone)]
-            what = Text("units", "个地区") if rule == "drop_units" else Text("periods", "个时期")
+            what = Text("unit(s)", "个地区") if rule == "drop_units" else Text("period(s)", "个时期")
             warnings.warn(
                 SpatialZbWarning(
                     f"{len(gone)} {what.en} left out for blank cells in {listed(columns)}: {listed(gone)}.",

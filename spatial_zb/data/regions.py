@@ -66,7 +66,8 @@ def _read_layer(path: Path, id: str) -> gpd.GeoDataFrame:
             layer = geopandas.read_file(whole, **_encoding(path))
     except Exception as error:  # GDAL raises many kinds; all of them mean the same to the user
         raise DataError(
-            f"{path.name} cannot be read as polygons: {error}. Export it again from its source."
+            f"{path.name} cannot be read as polygons: {str(error).partition(';')[0]}. Export it again from its source.",
+            f"{path.name}无法按多边形读取：{str(error).partition(';')[0]}。请从来源重新导出。",
         ) from error
     if not isinstance(layer, geopandas.GeoDataFrame):
         raise DataError(f"{path.name} holds no geometry. Give a polygon layer.")

@@ -118,7 +118,9 @@ def test_nullable_and_integer_columns_are_filled() -> None:
     [("drop_units", ["b", "c", "d"], PERIODS), ("drop_periods", UNITS, [2010, 2013])],
 )
 def test_whole_units_or_periods_are_dropped_with_a_warning(rule: str, units: list, periods: list) -> None:
-    with pytest.warns(SpatialZbWarning, match="1 (units|periods) left out for blank cells in wage") as caught:
+    with pytest.warns(
+        SpatialZbWarning, match=r"1 (unit|period)\(s\) left out for blank cells in wage"
+    ) as caught:
         filled, report = fill(table(("wage", "a", 2011)), {"wage": rule})
     assert caught[0].filename == __file__
     assert sorted(filled.unit.unique()) == units
