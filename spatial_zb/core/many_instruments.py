@@ -1,17 +1,17 @@
 r"""The bias that many instruments leave in the moments of a spatial system, and estimates without it.
 
-Z_g'P u has no mean of zero: an endogenous column is Z̄ + V, and V shares the errors of u. With errors Ω = Σ⊗I behind
-the reduced form, a link z_j of equation g (y_l or W y_l, filtered by I − λ_gW) has the noise
+Z_g'P ε has no mean of zero: an endogenous column z_j = z̄_j + v_j shares the errors. For y_l (a = 0) or W y_l (a = 1) in
+equation g, filtered by I − λ_gW, the reduced form gives
 
-    H'v_j = Σ_k N_jk H'ε_k-like blocks,    N_jk = Σ_t H_t' f_jk(W) H_t,
-    f_jk(ω) = ω^a (1 − λ_gω)[(Γ − ωΨ)⁻¹]_lk / (1 − λ_kω),    a = 1 for a spatial lag, else 0,
+    E[H'v_j ε_h'H] = Σ_k σ_kh N_jk,    N_jk = Σ_t H_t' f_jk(W) H_t,
+    f_jk(ω) = ω^a (1 − λ_gω)[(Γ − ωΨ)⁻¹]_lk / (1 − λ_kω),
 
-and the moments of the K coefficients that are fitted have the mean
+and the moments that K coefficients are fitted to have the mean
 
-    b_j(δ, Σ) = tr[N_j' (Φ⊗I)(I − Π)(Σ⊗I)]_g,    Π = D(D'(Φ⊗I)D)⁻¹D'(Φ⊗I),  D = diag(H'Z_g).
+    b_j(δ, Σ) = Σ_kh σ_kh tr(N_jk'Q_gh),   Q = (Φ⊗I)(I − Π),   Π = D(D'(Φ⊗I)D)⁻¹D'(Φ⊗I),   D = diag(H'Z_g).
 
 Estimates solve D'(Φ⊗I)(H'y − Dδ) − b(δ, Σ(δ)) = 0. Without Π this is the bias of Liu & Lee (2010), J. Econometrics
-159: 99-115 (section 4), here across equations; Π takes off what fitting K coefficients uses up, as L − K stands for L
+159: 99-115, here across equations; Π takes off what fitting K coefficients uses up, as L − K stands for L
 in Nagar's (1959, Econometrica 27) bias of 2SLS and as LIML has it. An exactly identified system is left as it is.
 """
 
