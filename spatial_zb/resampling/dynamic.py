@@ -17,12 +17,13 @@ from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.dynamic import carried, dynamic_estimate, fit_dynamic_design
 from spatial_zb.models.fit import Fit
 from spatial_zb.resampling.sources import quietly
-from spatial_zb.resampling.static import LARGEST_POPULATION
 from spatial_zb.text import Text
 
 __all__ = ["DynamicSource"]
 
 Array = NDArray[np.float64]
+#: Numbers in the regressors of the long sample that stands for the population of a scheme, at most.
+LARGEST_SAMPLE = 20_000_000
 REFUSED: dict[Scheme, Text] = {
     "unit": Text(
         "a unit's series would meet the start and the effects of another unit, and keep the products of its errors over "
@@ -73,7 +74,7 @@ class DynamicSource:
         if scheme not in ("wild", "period"):
             return fit.params.to_numpy()
         T, n = fit.residuals.shape
-        if (T * n) ** 2 > LARGEST_POPULATION:
+        if (T * n) ** 2 * len(fit.spec.terms) > LARGEST_SAMPLE:
             return None
         single = error_pool(fit.residuals, "residual", self.sample, fit.spec.transform)
         whole = error_pool(fit.residuals, "period", self.sample, fit.spec.transform)
