@@ -318,6 +318,17 @@ def test_refusals_name_the_remedy(case):
         call(example())
 
 
+def test_a_cross_section_has_no_periods_to_draw():
+    W = ring(40)
+    panel = zb.simulate_durbin(W, 1, {"a": 1.0}, rho=0.3, unit_effects=0, time_effects=0, rng=1)
+    fit = zb.fit_durbin(zb.DurbinSpec("y", ["a"], lag_x=[], fixed_effects="none"), panel, W)
+    with pytest.raises(zb.SpecificationError, match="whole periods"):
+        bootstrap(fit, 99, "period")
+    for scheme in ("residual", "unit", "wild", "parametric"):
+        apart = (bootstrap(fit, 199, scheme, rng=1).draws.mean(axis=0) - fit.params) / fit.bse
+        assert np.abs(apart[:-1]).max() < 0.6, scheme
+
+
 def test_many_replicates_without_a_maximum_are_said():
     """Nearly complete links: replicates pile up at the upper end, and the warning names what to read."""
     rng = np.random.default_rng(0)
