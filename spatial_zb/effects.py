@@ -289,7 +289,9 @@ def parameter_draws(fit: Fit, draws: int, rng: Any, more: tuple[str, ...] = ()) 
     except np.linalg.LinAlgError:
         raise ConvergenceError(
             f"The {fit.covariance!r} covariance of {fit!r} is singular, as when there are fewer clusters than "
-            'coefficients: use method="delta", or another covariance.'
+            'coefficients: use method="delta", or another covariance.',
+            f"{fit.spec.y!r}的{fit.spec.title}（{fit.weights.label!r}）的{fit.covariance!r}协方差矩阵奇异，聚类数少于系数个数时"
+            '即如此：请用method="delta"，或改用其他协方差估计。',
         ) from None
     noise = generator.standard_normal((draws, len(used))) @ root.T
     sample = np.tile(fit.params.to_numpy(), (draws, 1))

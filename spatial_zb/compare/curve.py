@@ -29,7 +29,7 @@ from spatial_zb.core.traces import filter_solver
 from spatial_zb.core.within import demean, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects import EFFECTS
-from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.execute import ResultStore, run_tasks
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
@@ -238,7 +238,8 @@ def _cells(
     if strange:
         raise SpecificationError(
             f"{listed(strange)} have random effects, regimes, endogenous regressors or lags in time, for which no panels "
-            "without effect are drawn. Leave them out of the curve."
+            "without effect are drawn. Leave them out of the curve.",
+            f"{listed_zh(strange)}含随机效应、分区制、内生解释变量或时间滞后，无法为其抽取无效应的面板。请不要列入设定曲线。",
         )
     everywhere = {name: as_weights(W, label=name).align(panel.units) for name, W in weights.items()}
     parts = {name: _sample(panel, name, choice) for name, choice in (samples or {"all": {}}).items()}

@@ -305,7 +305,8 @@ def _probabilities(base: Base) -> ModelProbabilities | None:
     try:
         if base.spec.fixed_effects == "random" or base.spec.dynamic or base.spec.regimes:
             raise SpecificationError(
-                "they are of models without random effects, lags in time and regimes, and the base model has some."
+                "they are of models without random effects, lags in time and regimes, and the base model has some.",
+                "仅适用于不含随机效应、时间滞后与分区制的模型，而基准模型含有其一。",
             )
         found = model_probabilities(
             base.panel,
