@@ -15,13 +15,15 @@ __all__ = ["size_section", "spreg_sizes"]
 def size_section(sizes: pd.DataFrame, drawn: pd.DataFrame | None) -> list[str]:
     """How many tests hold 4-6 % by place, which do not, and the bootstrap p-values."""
     own = sizes[(sizes["usual"].astype(str) == "False") & (sizes["of"] != "each period")]
+    found = {strength(truth) for truth in own["truth"] if "=" in truth}
+    strengths = ", ".join(f"{c:g}" for c in sorted(found))
     lines = [
         "",
         "## Tests",
         "",
         "![Size of the tests](study_sizes.png)",
         "",
-        "Cells (test and truth; ρ and λ of 0, 0.3 and 0.6 where the null leaves one open) whose size is within 4–6 % up to "
+        f"Cells (test and truth; ρ and λ of {strengths} where the null leaves one open) whose size is within 4–6 % up to "
         "twice the error of the simulation, and those that are not (all numbers: [test_size.md](test_size.md)):",
         "",
         "| W | n | effects | replications | inside | outside |",
