@@ -13,12 +13,7 @@ from numpy.typing import NDArray
 from spatial_zb.core import diagnostics as core
 from spatial_zb.core.within import FixedEffects, TransformedSample, demean, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import (
-    ConvergenceError,
-    SpatialZbWarning,
-    SpecificationError,
-    listed,
-)
+from spatial_zb.errors import ConvergenceError, SpatialZbWarning, SpecificationError, listed
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
@@ -154,7 +149,10 @@ def quiet_fit(case: Case, spec: DurbinSpec, estimator: Likelihood | None = None)
         warnings.simplefilter("ignore", SpatialZbWarning)
         fit = fit_durbin(spec, case.panel, case.weights, estimator=estimator or case.estimator)
     if not fit.converged:
-        raise ConvergenceError(f"the {spec.family} fit has no interior maximum or no covariance.")
+        raise ConvergenceError(
+            f"the {spec.family} fit has no interior maximum or no covariance.",
+            f"{spec.family}的拟合没有内部极大值，或没有协方差。",
+        )
     return fit
 
 

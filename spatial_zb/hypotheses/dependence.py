@@ -14,6 +14,7 @@ __all__ = ["dependence"]
 
 
 def dependence(case: Case) -> list[Step]:
+    """Pesaran's CD and Moran's I, pooled and by period."""
     steps: list[Step] = [(("CD (Pesaran)",), lambda: _cd(case))] if case.T > 2 else []
     return [*steps, (("Moran of residuals",), lambda: _moran_rows(case))]
 

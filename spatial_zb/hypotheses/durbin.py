@@ -9,10 +9,7 @@ from spatial_zb.core import diagnostics as core
 from spatial_zb.core.spatial_ml import Maximum
 from spatial_zb.core.traces import filter_traces
 from spatial_zb.core.within import transformed_sample
-from spatial_zb.errors import (
-    SpecificationError,
-    listed,
-)
+from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.hypotheses.case import Array, Case, quiet_design
 from spatial_zb.hypotheses.rows import NAN, Step, chi2_row
 from spatial_zb.models.design import stacked
@@ -96,12 +93,15 @@ def _need_nested_sem(case: Case) -> None:
     if set(case.lagged) != set(case.spec.x):
         missing = [name for name in case.spec.x if name not in case.lagged]
         raise SpecificationError(
-            f"SEM is a case of SDM only when every regressor is lagged; {listed(missing)} is not. Lag all of x."
+            f"SEM is a case of SDM only when every regressor is lagged; {listed(missing)} is not. Lag all of x.",
+            f"只有全部自变量都有空间滞后时，SEM才是SDM的特例；{listed_zh(missing)}没有。请为全部x加入空间滞后。",
         )
     if case.effects != "unit" and not case.weights.row_normalised:
         raise SpecificationError(
             f"SEM is a case of SDM only when W maps the effects into themselves; {case.weights.label!r} is not "
-            'row-normalised. Use W.standardise("row"), or unit effects only.'
+            'row-normalised. Use W.standardise("row"), or unit effects only.',
+            f"只有W把效应映射为自身时，SEM才是SDM的特例；{case.weights.label!r}未按行标准化。"
+            '请用W.standardise("row")，或只含个体效应。',
         )
 
 

@@ -33,7 +33,7 @@ def _effects_rows(case: Case, name: str, without: FixedEffects, given: Text) -> 
     smaller, larger = _dummies(case, without), _dummies(case, "two_way")
     q, df = larger[1] - smaller[1], case.n * case.T - larger[1]
     if q <= 0 or df <= 0:
-        raise DataError("too few observations for two-way effects.")
+        raise DataError("too few observations for two-way effects.", "观测值太少，无法估计双向效应。")
     F = (smaller[0] - larger[0]) / q / (larger[0] / df)
     lr = case.n * case.T * np.log(smaller[0] / larger[0])
     note = Text(

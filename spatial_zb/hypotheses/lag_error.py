@@ -18,6 +18,7 @@ LAG_ERROR = ("LM lag", "LM error", "LM lag, robust", "LM error, robust", "LM lag
 
 
 def lag_error(case: Case) -> list[Step]:
+    """The five LM tests."""
     return [(LAG_ERROR, lambda: _lag_error_rows(case))]
 
 

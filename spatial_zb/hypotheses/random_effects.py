@@ -7,9 +7,7 @@ from scipy import stats
 
 from spatial_zb.core import random_effects as core
 from spatial_zb.core.within import demean
-from spatial_zb.errors import (
-    DataError,
-)
+from spatial_zb.errors import DataError
 from spatial_zb.hypotheses.case import Case, common_means, period_words, varies
 from spatial_zb.hypotheses.rows import Step
 from spatial_zb.recommendation import Row
@@ -31,10 +29,11 @@ def _hausman(case: Case) -> list[Row]:
     left = case.n - 1 - X.shape[2]
     if left <= 0:
         raise DataError(
-            f"{case.n} units cannot carry a regression of unit means on {X.shape[2]} regressors. Drop regressors."
+            f"{case.n} units cannot carry a regression of unit means on {X.shape[2]} regressors. Drop regressors.",
+            f"{case.n}个单元不足以把个体均值对{X.shape[2]}个自变量回归。请减少自变量。",
         )
     if not varying.any():
-        raise DataError("no regressor changes over time.")
+        raise DataError("no regressor changes over time.", "没有随时间变化的自变量。")
     random = core.swamy_arora(y, X, varying, case.period_means)
     fixed, cov = core.within_regression(
         demean(y, "unit"), demean(X, "unit")[:, :, varying], case.period_means

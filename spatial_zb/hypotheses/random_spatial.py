@@ -88,7 +88,8 @@ def random_estimate(case: Case, mundlak: tuple[str, ...] = ()) -> RandomEstimate
     cov, positive = inverse_or_nan(info[np.ix_(active, active)])
     if best.at_bound or not positive:
         raise ConvergenceError(
-            f"the {spec.family} fit with random effects has no interior maximum or no covariance."
+            f"the {spec.family} fit with random effects has no interior maximum or no covariance.",
+            f"{spec.family}的随机效应拟合没有内部极大值，或没有协方差。",
         )
     return RandomEstimate(terms, best, cov[:k, :k])
 
@@ -96,12 +97,15 @@ def random_estimate(case: Case, mundlak: tuple[str, ...] = ()) -> RandomEstimate
 def _need_transform(case: Case) -> None:
     if case.n > DENSE_UNITS:
         raise SpecificationError(
-            f"the information of random effects needs dense {case.n} × {case.n} matrices and stops at {DENSE_UNITS} units."
+            f"the information of random effects needs dense {case.n} × {case.n} matrices and stops at {DENSE_UNITS} units.",
+            f"随机效应的信息矩阵需要{case.n} × {case.n}的稠密矩阵，至多{DENSE_UNITS}个单元。",
         )
     if case.period_means and not case.weights.row_normalised:
         raise SpecificationError(
             f"period effects are transformed away only under a row-normalised W, and {case.weights.label!r} is not. Use "
-            'W.standardise("row"), or unit effects only.'
+            'W.standardise("row"), or unit effects only.',
+            f"只有W按行标准化时才能以变换消去时间效应，而{case.weights.label!r}不是。"
+            '请用W.standardise("row")，或只含个体效应。',
         )
 
 
@@ -167,7 +171,10 @@ def _spatial_mundlak(case: Case) -> list[Row]:
     means = [term for term in _unit_model(case, "random", case.spec.x).terms if term.startswith("mean_")]
     q, left = len(means), case.n - 1 - len(means)
     if left < 1:
-        raise DataError(f"{case.n} units cannot carry {q} unit means. Drop regressors or lags.")
+        raise DataError(
+            f"{case.n} units cannot carry {q} unit means. Drop regressors or lags.",
+            f"{case.n}个单元不足以估计{q}个个体均值的系数。请减少自变量或空间滞后。",
+        )
     wald = quadratic_form(*random_estimate(case, case.spec.x).of(means))
     # Maximum likelihood divides the variance between units by their number; its degrees of freedom are those of the means.
     units = case.n - case.period_means

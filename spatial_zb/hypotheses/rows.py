@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 from scipy import stats
 
-from spatial_zb.errors import (
-    SpatialZbError,
-)
+from spatial_zb.errors import SpatialZbError
 from spatial_zb.recommendation import Row
 from spatial_zb.text import Text
 
@@ -20,17 +18,19 @@ NAN = float("nan")
 
 
 def attempt(names: tuple[str, ...], run: Callable[[], list[Row]]) -> list[Row]:
+    """The rows of a test, or one row per name that says why it is not available."""
     try:
         return run()
     except SpatialZbError as error:
-        note = Text(f"not available: {error}", f"无法计算：{error}")
+        note = Text(f"not available: {error}", f"无法计算：{error.zh}")
         return [Row(name, NAN, NAN, NAN, note) for name in names]
 
 
 def chi2_row(test: str, statistic: float, df: int, note: Text) -> Row:
+    """A test of a χ² statistic."""
     return Row(test, float(statistic), float(df), float(stats.chi2.sf(statistic, df)), note)
 
 
-def normal_row(test: str, statistic: float, note: Text, one_sided: bool = False, of: str = "") -> Row:
-    tail = stats.norm.sf(statistic) if one_sided else 2 * stats.norm.sf(abs(statistic))
-    return Row(test, float(statistic), NAN, float(tail), note, of)
+def normal_row(test: str, statistic: float, note: Text, of: str = "") -> Row:
+    """A two-sided test of a standard normal statistic."""
+    return Row(test, float(statistic), NAN, float(2 * stats.norm.sf(abs(statistic))), note, of)
