@@ -184,7 +184,8 @@ def median_unbiased(
     is
     needed. Where no ρ₀ has the score at its median the estimate is an end of the admissible interval (``at_bound``).
 
-    With both lags ρ and λ are solved one at a time, the other one re-estimated under every value.
+    With both lags ρ and λ are solved one at a time, the other one re-estimated under every value; in simulations that is no
+    better than maximum likelihood: prefer a model with one.
 
     Parameters
     ----------

@@ -184,29 +184,15 @@ def _mention_weak_spatial_terms(fit: Fit) -> None:
     where = [fit.params.index.get_loc(name) for name in fit.spec.spatial_terms]
     weakest = np.sqrt(fit.cov.to_numpy()[where, where].max()) if where else 0.0
     if weakest > WEAK_SPATIAL_ERROR:
-        read = (
-            Text(
-                "zb.median_unbiased(fit), whose estimate does not lean and whose intervals cover",
-                "zb.median_unbiased(fit)（估计值不偏低，区间的覆盖率达标）",
-            )
-            if fit.estimator == "lee_yu" and not fit.spec.dynamic
-            else Text(
-                "zb.bootstrap(fit), whose percentile limits cover",
-                "zb.bootstrap(fit)的百分位区间（覆盖率达标）",
-            )
+        advice = _instead_of_weak(fit)
+        said = Text(
+            f"the data say little about the spatial coefficient (standard error {weakest:.2f}). In simulations at this "
+            "precision it leans low by 0.02 or more and intervals of indirect effects are too short "
+            f"(docs/validation/study.md). Use a sparser W, or read {read.en}",
+            f"数据对空间系数提供的信息很少（标准误{weakest:.2f}）。模拟表明此精度下估计值偏低0.02以上，间接效应的区间偏窄"
+            f"（docs/validation/study.md）。请用更稀疏的W，或看{read.zh}",
         )
-        warnings.warn(
-            SpatialZbWarning(
-                f"{fit.spec.family} of {fit.spec.y!r}: the data say little about the spatial coefficient under "
-                f"{fit.weights.label!r} (standard error {weakest:.2f}). In simulations at this precision it leans low by "
-                "0.02 or more and intervals of indirect effects are too short (docs/validation/study.md). Use a sparser W, "
-                f"or read {read.en}.",
-                f"{fit.spec.y!r}的{fit.spec.family}：在{fit.weights.label!r}下，数据对空间系数提供的信息很少（标准误"
-                f"{weakest:.2f}）。模拟表明此精度下估计值偏低0.02以上，间接效应的区间偏窄（docs/validation/study.md）。"
-                f"请用更稀疏的W，或看{read.zh}。",
-            ),
-            stacklevel=3,
-        )
+        warn_together(fit_words(fit.spec.family, fit.spec.y, fit.weights.label), [said], stacklevel=3)
 
 
 def _mention_own_variable(spec: DurbinSpec, weights: Weights) -> None:

@@ -290,9 +290,8 @@ def say_what_matters(
             )
         )
     if n <= SMALL_N and spec.spatial_terms:
-        beside = (
-            "zb.median_unbiased(fit)" if estimator == "lee_yu" and not spec.dynamic else "zb.bootstrap(fit)"
-        )
+        exact = estimator == "lee_yu" and not spec.dynamic and len(spec.spatial_terms) == 1
+        beside = "zb.median_unbiased(fit)" if exact else "zb.bootstrap(fit)"
         notes.append(
             Text(
                 f"only {n} units ({n * T} unit-periods): read standard errors as approximate, beside {beside} "
