@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ __all__ = ["main"]
 DEFAULT_STUDY = Path("studies/bay_area.toml")
 
 NOTES = Text("To know:", "提示：")
-NOTES_IN_MANIFEST = Text("To know (all in manifest.json):", "提示（全部见manifest.json）：")
+NOTES_IN_MANIFEST = Text("To know (also in manifest.json):", "提示（亦见manifest.json）：")
 IN_SHORT = Text("In short", "结论")
 STOPPED = {"en": "Stopped. Earlier results are as they were.", "zh": "已停止，此前的结果保持不变。"}
 
@@ -244,37 +244,33 @@ def _report(study: Study, outcome: Outcome, language: Language) -> None:
         f"{study.name}的结果在{place}（用时{seconds}秒）：",
     )
     print(f"\n{head.pick(language)}")
-    for line in _by_stem(path.relative_to(outcome.folder) for path in outcome.files):
-        print(f"  {line}")
-    _tell(language, outcome.notes, NOTES_IN_MANIFEST)
+    for line in _by_folder([path.relative_to(outcome.folder) for path in outcome.files]):
+        print(f"  {line.pick(language)}")
     chosen = study.general.language
     if outcome.reading:
         print("\n" + IN_SHORT.pick(language))
     for one in ("en", "zh") if chosen == "both" else (language,):
         for number, line in enumerate(outcome.reading, 1):
             print(f"  {number}. {line.pick(one)}")
+    _tell(language, outcome.notes, NOTES_IN_MANIFEST)
 
 
-def _by_stem(files: Iterable[Path]) -> list[str]:
-    """One line for all formats of a table or figure: ``tables/moran (.csv .docx)``."""
-    formats: dict[str, list[str]] = {}
-    for path in files:
-        formats.setdefault(path.with_suffix("").as_posix(), []).append(path.suffix)
-    return [
-        stem + endings[0] if len(endings) == 1 else f"{stem} ({' '.join(endings)})"
-        for stem, endings in formats.items()
-    ]
+def _by_folder(files: Sequence[Path]) -> list[Text]:
+    """Files of the results folder itself by name, then each folder with what is in it, its formats told apart."""
+    lines = [Text.of(path.as_posix()) for path in files if len(path.parts) == 1]
+    for folder in dict.fromkeys(path.parent for path in files if len(path.parts) > 1):
+        inside = [path for path in files if path.parent == folder]
+        stems, endings = {path.stem for path in inside}, sorted({path.suffix for path in inside})
+        kinds = f"{len(stems)} ({' '.join(endings)})"
+        lines.append(Text(f"{folder.as_posix()}/: {kinds}", f"{folder.as_posix()}/：{kinds}"))
+    return lines
 
 
-def _tell(language: Language, notes: Sequence[Text], heading: Text, shown: int = 8) -> None:
-    """The first notes; a run with many says the rest in the manifest."""
+def _tell(language: Language, notes: Sequence[Text], heading: Text) -> None:
     if notes:
         print("\n" + heading.pick(language))
-    for note in notes[:shown]:
-        print(f"  - {note.pick(language)}")
-    if len(notes) > shown:
-        more = len(notes) - shown
-        print("  - " + Text(f"… and {more} more", f"……另有{more}条").pick(language))
+    for number, note in enumerate(notes, 1):
+        print(f"  {number}. {note.pick(language)}")
 
 
 def _near(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -361,13 +362,16 @@ def test_check_writes_nothing(project, capsys):
     assert not (project / "results").exists()
 
 
-def test_report_lists_files_and_finding(finished, capsys, tmp_path):
+def test_report_gives_folders_finding_and_notes_last(finished, capsys, tmp_path):
     assert (
         cli.main(["estimate", str(finished / STUDY), "--out", str(tmp_path / "out"), "--language", "zh"]) == 0
     )
     printed = capsys.readouterr().out
-    assert "tables/sdm_industry (.csv .docx)" in printed
-    assert "置信区间" in printed
+    assert "manifest.json\n" in printed
+    assert re.search(r"tables/：\d+ \(\.csv \.docx\)\n", printed)
+    assert "sdm_industry" not in printed
+    assert printed.index("结论") < printed.index("置信区间")
+    assert printed.index("结论") < printed.index("提示") < printed.index("  1. ", printed.index("提示"))
     assert json.loads((tmp_path / "out" / output.MANIFEST).read_text(encoding="utf-8"))["complete"]
 
 
