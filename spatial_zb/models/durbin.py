@@ -14,6 +14,7 @@ from spatial_zb.models.dynamic import fit_dynamic
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm import fit_gmm
 from spatial_zb.models.ml import fit_ml
+from spatial_zb.models.notes import fit_words, warn_together
 from spatial_zb.models.random import fit_random
 from spatial_zb.models.regimes import fit_regimes
 from spatial_zb.models.spec import COVARIANCES, Covariance, DurbinSpec, Estimator
@@ -188,11 +189,29 @@ def _mention_weak_spatial_terms(fit: Fit) -> None:
         said = Text(
             f"the data say little about the spatial coefficient (standard error {weakest:.2f}). In simulations at this "
             "precision it leans low by 0.02 or more and intervals of indirect effects are too short "
-            f"(docs/validation/study.md). Use a sparser W, or read {read.en}",
+            f"(docs/validation/study.md). {advice.en}",
             f"数据对空间系数提供的信息很少（标准误{weakest:.2f}）。模拟表明此精度下估计值偏低0.02以上，间接效应的区间偏窄"
-            f"（docs/validation/study.md）。请用更稀疏的W，或看{read.zh}",
+            f"（docs/validation/study.md）。{advice.zh}",
         )
         warn_together(fit_words(fit.spec.family, fit.spec.y, fit.weights.label), [said], stacklevel=3)
+
+
+def _instead_of_weak(fit: Fit) -> Text:
+    """What to read where the data say little; zb.median_unbiased was measured to be good with one spatial lag only."""
+    if fit.estimator != "lee_yu" or fit.spec.dynamic:
+        return Text(
+            "Use a sparser W, or read zb.bootstrap(fit), whose percentile limits cover",
+            "请用更稀疏的W，或看zb.bootstrap(fit)的百分位区间（覆盖率达标）",
+        )
+    if len(fit.spec.spatial_terms) > 1:
+        return Text(
+            "Use a sparser W, or a model with one spatial lag, and zb.median_unbiased(fit) of that",
+            "请用更稀疏的W，或只含一种空间滞后的模型及其zb.median_unbiased(fit)",
+        )
+    return Text(
+        "Use a sparser W, or read zb.median_unbiased(fit), whose estimate does not lean and whose intervals cover",
+        "请用更稀疏的W，或看zb.median_unbiased(fit)（估计值不偏低，区间的覆盖率达标）",
+    )
 
 
 def _mention_own_variable(spec: DurbinSpec, weights: Weights) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from spatial_zb.errors import SpatialZbWarning
 from spatial_zb.text import Text
@@ -13,6 +14,8 @@ __all__ = [
     "NOT_POSITIVE",
     "PERIODS",
     "UNITS",
+    "FitWords",
+    "NotesWarning",
     "few_clusters",
     "fit_words",
     "many_peaks",
@@ -31,10 +34,49 @@ GNS_WEAK = Text(
 )
 
 
-def fit_words(kind: str, y: str, weights: str, how: Text | None = None) -> Text:
+@dataclass(frozen=True, slots=True)
+class FitWords:
+    """What a warning is about: ``SDM of 'y'``, and what sets this fit of it apart: ``under 'queen'``."""
+
+    subject: Text
+    how: Text
+
+    @property
+    def en(self) -> str:
+        """Both in English: ``SDM of 'y' under 'queen'``."""
+        return f"{self.subject.en} {self.how.en}"
+
+    @property
+    def zh(self) -> str:
+        """Both in Chinese."""
+        return f"{self.subject.zh}（{self.how.zh}）"
+
+
+def fit_words(kind: str, y: str, weights: str, how: Text | None = None) -> FitWords:
     """What a warning is about: ``SDM of 'y' under 'queen'``; ``how``: with random effects, by GMM."""
-    en, zh = (f" {how.en}", f"，{how.zh}") if how else ("", "")
-    return Text(f"{kind} of {y!r}{en} under {weights!r}", f"{y!r}的{kind}（{weights!r}{zh}）")
+    en, zh = (f"{how.en} ", f"，{how.zh}") if how else ("", "")
+    return FitWords(
+        Text(f"{kind} of {y!r}", f"{y!r}的{kind}"), Text(f"{en}under {weights!r}", f"{weights!r}{zh}")
+    )
+
+
+class NotesWarning(SpatialZbWarning):
+    """A warning that keeps what it is about and its notes apart, so that fits that say the same can be told together.
+
+    ``about`` and ``notes`` (without their full stops) are kept where it is pickled.
+    """
+
+    about: Text | FitWords
+    notes: tuple[Text, ...]
+
+    @classmethod
+    def of(cls, about: Text | FitWords, notes: Sequence[Text]) -> NotesWarning:
+        """All notes about one fit, in one message."""
+        en = ". Also, ".join(note.en for note in notes)
+        zh = "；".join(note.zh for note in notes)
+        made = cls(f"{about.en}: {en}.", f"{about.zh}：{zh}。")
+        made.about, made.notes = about, tuple(notes)
+        return made
 
 
 def few_clusters(number: int, what: Text, covariance: str) -> Text:
@@ -54,14 +96,10 @@ def many_peaks(number: int, shown: str) -> Text:
     )
 
 
-def warn_together(about: Text, notes: Sequence[Text], stacklevel: int) -> None:
+def warn_together(about: Text | FitWords, notes: Sequence[Text], stacklevel: int) -> None:
     """Warn once of all notes, without their full stops; say nothing where there are none.
 
     ``about``: what they are about, ``Text("SDM of 'y'", "'y'的SDM")``. ``stacklevel`` counts from the caller.
     """
     if notes:
-        en = ". Also, ".join(note.en for note in notes)
-        zh = "；".join(note.zh for note in notes)
-        warnings.warn(
-            SpatialZbWarning(f"{about.en}: {en}.", f"{about.zh}：{zh}。"), stacklevel=stacklevel + 1
-        )
+        warnings.warn(NotesWarning.of(about, notes), stacklevel=stacklevel + 1)

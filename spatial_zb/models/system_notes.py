@@ -6,7 +6,7 @@ import numpy as np
 
 from spatial_zb.core.system_ml import SINGULAR, smallest_correlation
 from spatial_zb.errors import listed, listed_zh
-from spatial_zb.models.notes import warn_together
+from spatial_zb.models.notes import FitWords, warn_together
 from spatial_zb.models.system_fit import WEAK_F, SystemFit
 from spatial_zb.text import Text
 
@@ -24,9 +24,9 @@ def say_what_matters(fit: SystemFit) -> None:
     """Warn once of everything that bears on how a system may be read; silent when there is nothing."""
     notes = [*_solution(fit), *_peaks(fit), *_instruments(fit), *_structure(fit), *_sample(fit)]
     names, W = fit.spec.names, fit.weights.label
-    about = Text(
-        f"System of {listed(names)} by {fit.method} under {W!r}",
-        f"{listed_zh(names)}的方程组（{fit.method}，{W!r}）",
+    about = FitWords(
+        Text(f"System of {listed(names)}", f"{listed_zh(names)}的方程组"),
+        Text(f"by {fit.method} under {W!r}", f"{fit.method}，{W!r}"),
     )
     warn_together(about, notes, stacklevel=3)
 
@@ -103,10 +103,10 @@ def _instruments(fit: SystemFit) -> list[Text]:
     )
     return [
         Text(
-            f"instruments of {row.equation!r} are weak (smallest first-stage F {row.sw_f_min:.1f} of {row.weakest}, "
+            f"instruments of {row.equation!r} are weak (smallest first-stage F {row.sw_f_min:.1f} of {row.weakest!r}, "
             f"Kleibergen-Paap F {row.kp_f:.1f}, rule of thumb {WEAK_F:.0f}): its γ and ψ are {drift.en}, and their "
             "intervals too short",
-            f"{row.equation!r}的工具变量较弱（第一阶段F最小为{row.weakest}的{row.sw_f_min:.1f}，Kleibergen-Paap F为"
+            f"{row.equation!r}的工具变量较弱（第一阶段F最小为{row.weakest!r}的{row.sw_f_min:.1f}，Kleibergen-Paap F为"
             f"{row.kp_f:.1f}，经验值{WEAK_F:.0f}）：其γ与ψ{drift.zh}，区间偏窄",
         )
         for row in found[found["weak"]].itertuples()
