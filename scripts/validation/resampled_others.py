@@ -284,7 +284,40 @@ def _reading(table: pd.DataFrame) -> list[str]:
         lags = wide[wide.index.get_level_values("parameter").str.match(r"(rho|lam|tau|eta)")]
         before, after = (lags[c].abs().max() for c in ("bias", "bias_corrected"))
         out.append(f"| {name} | {' | '.join(shown)} | {before:.3f} | {after:.3f} |")
-    return ["Mean coverage over parameters and cells, and its range, in percent.", "", *out]
+    return [
+        *_words(table),
+        "",
+        "Mean coverage over parameters and cells, and its range, in percent:",
+        "",
+        *out,
+    ]
+
+
+def _words(table: pd.DataFrame) -> list[str]:
+    """Where each interval is at its lowest, for effects of the long run and for everything else."""
+    names = {
+        "percentile": "percentile",
+        "standard_error": "analytic",
+        "bca": "BCa",
+        "studentised": "studentised",
+    }
+    long = table["parameter"].str.startswith("long")
+    out = []
+    for what, rows in (
+        ("Coefficients and effects of the same period", ~long),
+        ("Effects of the long run", long),
+    ):
+        shown = []
+        for interval, name in names.items():
+            covered = table[rows & (table["interval"] == interval)].sort_values("coverage")
+            if len(covered):
+                low, high = 100 * covered["coverage"].iloc[[0, -1]]
+                worst = covered.iloc[0]
+                at = f"{worst['parameter']}, {worst['model']}, n = {worst['n']}, {worst['weights']}"
+                shown.append(f"{name} {low:.0f} to {high:.0f} % (lowest: {at})")
+        if shown:
+            out.append(f"- {what}: {'; '.join(shown)}.")
+    return out
 
 
 def _cells(model: pd.DataFrame) -> list[str]:
