@@ -45,8 +45,8 @@ FEWEST, MOST = 32, 1024
 DENSE_SHARE = 0.2
 #: Room outside the largest eigenvalue that Arnoldi's method finds to a thousandth.
 ROOM = 1.02
-#: Newton stops at a step of this share of a standard error, or after so many steps and halvings.
-STEP, STEPS, HALVINGS = 1e-8, 60, 30
+#: Newton stops at a step of this share of a standard error, whose square is left, or after so many steps and halvings.
+STEP, STEPS, HALVINGS = 1e-6, 60, 30
 #: A solution further from the uncorrected estimate than so many standard errors is not its correction.
 NEAR = 10.0
 
@@ -144,27 +144,35 @@ def recentred(
 ) -> Array | None:
     """δ̂ (K,) of the recentred moments of the data filtered with λ (m,), weighted by Φ⊗I; None without one near.
 
-    Newton's method with exact derivatives from ``start``, the estimate without a correction.
+    Newton's method with exact derivatives from ``start``, the estimate without a correction or of another λ or Φ.
     """
     try:
         problem = _Recentred(arrays, lam, weight, spectrum)
     except np.linalg.LinAlgError:  # instruments that hardly tell the coefficients apart
         return None
-    delta, now = start, problem.merit(start)
+    delta, here = start, problem.at(start)
     for _ in range(STEPS):
-        step = problem.step(delta)
+        step = problem.step(here)
         if step is None:
             return None
-        size = problem.length(step)
-        if size < STEP:
+        if problem.length(step) < STEP:
             return delta + step if problem.length(delta + step - start) < NEAR else None
         share = 1.0
-        while (then := problem.merit(delta + share * step)) >= now:
+        while not (there := problem.at(delta + share * step)).size < here.size:
             share /= 2
             if share < 2.0**-HALVINGS:
                 return None
-        delta, now = delta + share * step, then
+        delta, here = delta + share * step, there
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """f(δ) on the scale of the coefficients, −∂f/∂δ, and |f| in standard errors, infinite where b is not defined."""
+
+    value: Array
+    slope: Array
+    size: float
 
 
 class _Recentred:
@@ -194,7 +202,8 @@ class _Recentred:
         half = linalg.solve_triangular(self.factor, (weighted * self.scale).reshape(m * q, -1).T, lower=True)
         rest = -(half.T @ half).reshape(m, q, m, q)
         rest += weight[:, None, :, None] * np.eye(q)[None, :, None, :]
-        return np.einsum("vqr,gqkr->vgk", self.spectrum.loads, rest, optimize=True)
+        loads = self.spectrum.loads.reshape(-1, q * q)
+        return (loads @ rest.transpose(1, 3, 0, 2).reshape(q * q, m * m)).reshape(-1, m, m)
 
     def _products(self, y: Array, Z: tuple[Array, ...]) -> list[list[Array]]:
         """[y_g, Z_g]'[y_l, Z_l] / N, from which Σ(δ) follows."""
@@ -205,29 +214,29 @@ class _Recentred:
         """√(step' D'(Φ⊗I)D step): a step in standard errors."""
         return float(np.sqrt(step @ self.left @ step))
 
-    def merit(self, delta: Array) -> float:
-        """Size of f(δ) in standard errors of the step it asks for; infinite where b is not defined."""
-        try:
-            bias, _ = self._bias(delta, slopes=False)
-        except np.linalg.LinAlgError:
-            return np.inf
-        f = self.scale * (self.right - self.left @ delta - bias)
-        value = float(np.linalg.norm(linalg.solve_triangular(self.factor, f, lower=True, check_finite=False)))
-        return value if np.isfinite(value) else np.inf
-
-    def step(self, delta: Array) -> Array | None:
-        """Newton's step."""
+    def at(self, delta: Array) -> _Point:
+        """f and its slopes at δ."""
         try:
             bias, slopes = self._bias(delta)
-            jacobian = (self.left + slopes) * np.outer(self.scale, self.scale)
-            step = self.scale * np.linalg.solve(
-                jacobian, self.scale * (self.right - self.left @ delta - bias)
-            )
+        except np.linalg.LinAlgError:
+            return _Point(np.empty(0), np.empty(0), np.inf)
+        value = self.scale * (self.right - self.left @ delta - bias)
+        whitened = linalg.solve_triangular(self.factor, value, lower=True, check_finite=False)
+        size = float(np.sqrt(whitened @ whitened))
+        return _Point(value, self.left + slopes, size if np.isfinite(size) else np.inf)
+
+    def step(self, point: _Point) -> Array | None:
+        """Newton's step."""
+        if not np.isfinite(point.size):
+            return None
+        try:
+            jacobian = point.slope * np.outer(self.scale, self.scale)
+            step = self.scale * np.linalg.solve(jacobian, point.value)
         except np.linalg.LinAlgError:
             return None
         return step if np.isfinite(step).all() else None
 
-    def _bias(self, delta: Array, slopes: bool = True) -> tuple[Array, Array]:
+    def _bias(self, delta: Array) -> tuple[Array, Array]:
         """b (K,) and ∂b/∂δ (K, K), zero rows where a column is exogenous."""
         links, nodes = self.arrays.links, self.spectrum.nodes
         bias, slope = np.zeros(len(delta)), np.zeros((len(delta), len(delta)))
@@ -240,14 +249,12 @@ class _Recentred:
         own = lagged[:, :, None] * self.ratio[:, links.row]  # (V, p, k)
         overlap = self.overlap[:, links.row]
         sigma, residual = self._sigma(delta)
-        per_sigma = np.real(np.einsum("vpk,vph->phk", own * inverse[:, links.column], overlap))
+        per_sigma = np.real(_over_nodes(overlap, own * inverse[:, links.column]))
         bias[links.position] = np.einsum("phk,hk->p", per_sigma, sigma)
-        if not slopes:
-            return bias, slope
         reached = own * (overlap @ sigma)  # (V, p, k)
         into = inverse[:, links.column][:, :, links.row]  # (V, p, a): ∂inverse along link a, first factor
-        out = np.einsum("vak,vpk->vpa", inverse[:, links.column], reached, optimize=True)
-        moved = np.real(np.einsum("vpa,va,vpa->pa", into, lagged, out, optimize=True))
+        out = reached @ inverse[:, links.column].transpose(0, 2, 1)
+        moved = np.real((into * lagged[:, None, :] * out).sum(axis=0))
         slope[np.ix_(links.position, links.position)] = moved
         symmetric = per_sigma + per_sigma.transpose(0, 2, 1)
         for g in range(self.arrays.m):
@@ -263,3 +270,8 @@ class _Recentred:
         sigma = np.array([[full[g] @ crossed[g][l] for l in range(m)] for g in range(m)])
         residual = np.vstack([np.column_stack([row[1:] for row in crossed[g]]) for g in range(m)])
         return sigma, residual
+
+
+def _over_nodes(a: NDArray, b: NDArray) -> NDArray:
+    """Σ_v a_vph b_vpk, (p, h, k)."""
+    return a.transpose(1, 2, 0) @ b.transpose(1, 0, 2)

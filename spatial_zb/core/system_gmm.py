@@ -83,7 +83,7 @@ def _estimate(
         errors = _Errors(arrays, covariance, spectrum is not None)
         for _ in range(1 if spectrum is None else 2):
             lam = errors.plain(second, lam)
-            second = _stage(arrays, lam, None, spectrum)
+            second = _stage(arrays, lam, None, spectrum, second)
             if second is None:
                 return None
     final = lam if errors is None else errors.last(lam, second)
@@ -91,7 +91,7 @@ def _estimate(
     if joint:
         e = arrays.noise(second, lam)
         weight = scaled_inverse(e.T @ e / arrays.sample.observations)
-        delta = _stage(arrays, lam, weight, spectrum)
+        delta = _stage(arrays, lam, weight, spectrum, second)
         if delta is None:
             return None
     e = arrays.noise(delta, final)
@@ -106,15 +106,24 @@ def _estimate(
 
 
 def _stage(
-    arrays: SystemArrays, lam: Array, weight: Array | None, spectrum: WeightedSpectrum | None
+    arrays: SystemArrays,
+    lam: Array,
+    weight: Array | None,
+    spectrum: WeightedSpectrum | None,
+    start: Array | None = None,
 ) -> Array | None:
-    """δ̂ of the data filtered with λ, moments weighted by Φ⊗I (equation by equation without Φ) and recentred."""
-    plain = _solve(arrays, lam, np.eye(arrays.m) if weight is None else weight)
-    if spectrum is None:
-        return plain
+    """δ̂ of the data filtered with λ, moments weighted by Φ⊗I (equation by equation without Φ) and recentred.
+
+    Recentred moments are solved from the estimate of a stage before, or from the one that is not recentred.
+    """
+    if spectrum is None or start is None:
+        plain = _solve(arrays, lam, np.eye(arrays.m) if weight is None else weight)
+        if spectrum is None:
+            return plain
+        start = plain
     if weight is None:  # as good as I where equations stand alone; one size for all of them
-        weight = np.diag(arrays.sample.observations / (arrays.noise(plain, lam) ** 2).sum(axis=0))
-    return recentred(arrays, lam, weight, spectrum, plain)
+        weight = np.diag(arrays.sample.observations / (arrays.noise(start, lam) ** 2).sum(axis=0))
+    return recentred(arrays, lam, weight, spectrum, start)
 
 
 def scaled_inverse(matrix: Array) -> Array:
