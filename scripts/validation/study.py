@@ -58,7 +58,7 @@ READING = """
 - **spreg.** Its fixed-effects estimates of ρ and λ are ours to rounding (unit effects); its intervals cover one
   point less on average, for σ² divided by nT. Its pooled LM error and both robust tests have our size; its
   `panel_LMlag` puts the square of tr(W² + W'W) where T times it belongs, and rejects 2–9 % (contiguity) or 14–21 %
-  (dense W; 400 panels, n = 11 and 41). Its marginal test of a spatial error is one-sided and rejects 7–8 %, ours 3–6 %.
+  (dense W; 400 panels, n = 11 and 41). Its marginal test of a spatial error is one-sided and rejects 6–8 %, ours 3–6 %.
 """
 COLOURS = {11: "#B2182B", 41: "#2166AC", 90: "#1B7837"}
 STYLES = {"SAR": "-", "SDM": "--", "SEM": "-.", "SDEM": ":"}
@@ -281,11 +281,12 @@ def _others() -> list[str]:
     other = _maybe("other_software.csv")
     if other is None:
         return []
+    panels = other.loc[other["model"].isin(["SAR", "SEM"]), "replications"].min()
     lines = [
         "",
         "## The same quantities by spreg",
         "",
-        f"Unit effects only, {other.loc[other['model'].isin(['SAR', 'SEM']), 'replications'].min()} replications: `Panel_FE_Lag` and `Panel_FE_Error` are direct "
+        f"Unit effects only, {panels} replications: `Panel_FE_Lag` and `Panel_FE_Error` are direct "
         "maximum likelihood after demeaning. ρ̂ and λ̂ agree to rounding with ours; their standard errors are smaller by "
         "√((T − 1)/T), since σ² is divided by nT and not by n(T − 1), and so are their intervals. Tests: pooled least "
         "squares without effects.",
