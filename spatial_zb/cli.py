@@ -22,7 +22,7 @@ __all__ = ["main"]
 DEFAULT_STUDY = Path("studies/bay_area.toml")
 
 NOTES = Text("To know:", "提示：")
-NOTES_IN_MANIFEST = Text("To know (also in manifest.json):", "提示（亦见manifest.json）：")
+NOTES_IN_MANIFEST = Text("To know (fit by fit in manifest.json):", "提示（逐条见manifest.json）：")
 IN_SHORT = Text("In short", "结论")
 STOPPED = {"en": "Stopped. Earlier results are as they were.", "zh": "已停止，此前的结果保持不变。"}
 

@@ -16,8 +16,8 @@ import spatial_zb
 from spatial_zb import errors
 from spatial_zb.errors import DataError, SpatialZbWarning, listed, listed_zh
 from spatial_zb.execute import run_tasks
-from spatial_zb.models.notes import warn_together
-from spatial_zb.pipeline.notes import notes_of, warn_undone
+from spatial_zb.models.notes import fit_words, warn_together
+from spatial_zb.pipeline.notes import grouped_notes, notes_of, warn_undone
 from spatial_zb.text import Text
 
 PACKAGE = Path(spatial_zb.__file__).parent
@@ -109,6 +109,38 @@ def test_notes_come_once_in_both_languages_and_only_ours():
         Text("No map: no polygons.", "未绘制地图：no polygons."),
         Text("SDM of 'y': few units. Also, at bound.", "'y'的SDM：地区过少；在边界。"),
     ]
+
+
+def test_what_several_fits_are_told_alike_is_said_once_with_the_places():
+    def weak(f: float, of: str) -> Text:
+        return Text(f"weak (F {f} of {of!r}, rule 10)", f"较弱（{of!r}的F为{f}，经验值10）")
+
+    few, dense = Text("only 8 units", "仅8个地区"), Text("'w2' is dense", "'w2'很密")
+    said = [
+        (fit_words("SDM", "y", "queen"), [weak(1.9, "x"), few]),
+        (fit_words("SDM", "y", "w2"), [weak(12.25, "W_x"), dense]),
+        (fit_words("SAR", "z", "queen", Text("by GMM", "GMM")), [Text("only 11 units", "仅11个地区")]),
+    ]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for about, notes in (*said, said[0]):
+            warn_together(about, notes, 1)
+        warnings.warn(SpatialZbWarning("Of the data.", "数据。"), stacklevel=1)
+    assert grouped_notes(caught) == [
+        Text(
+            "SDM of 'y' under 'queen', 'w2': weak (F 1.9 to 12.25 of 'x', 'W_x', rule 10).",
+            "'y'的SDM（'queen'、'w2'）：较弱（'x'、'W_x'的F为1.9至12.25，经验值10）。",
+        ),
+        Text(
+            "SDM of 'y' under 'queen'; SAR of 'z' by GMM under 'queen': only 8 to 11 units.",
+            "'y'的SDM（'queen'）；'z'的SAR（GMM，'queen'）：仅8至11个地区。",
+        ),
+        Text("SDM of 'y' under 'w2': 'w2' is dense.", "'y'的SDM（'w2'）：'w2'很密。"),
+        Text("Of the data.", "数据。"),
+    ]
+    assert len(notes_of(caught)) == 4
+    kept = pickle.loads(pickle.dumps(caught[0].message))
+    assert (kept.about, kept.notes, kept.zh) == (said[0][0], tuple(said[0][1]), caught[0].message.zh)
 
 
 def test_what_a_worker_process_warns_of_keeps_both_languages():

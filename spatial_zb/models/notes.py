@@ -36,28 +36,28 @@ GNS_WEAK = Text(
 
 @dataclass(frozen=True, slots=True)
 class FitWords:
-    """What a warning is about: ``SDM of 'y'``, and what sets this fit of it apart: ``under 'queen'``."""
+    """What a warning is about: ``SDM of 'y' by GMM under 'queen'``; ``how`` is with random effects, by GMM, or nothing."""
 
     subject: Text
-    how: Text
+    weights: str
+    how: Text | None = None
 
     @property
     def en(self) -> str:
-        """Both in English: ``SDM of 'y' under 'queen'``."""
-        return f"{self.subject.en} {self.how.en}"
+        """All in English."""
+        how = "" if self.how is None else f" {self.how.en}"
+        return f"{self.subject.en}{how} under {self.weights!r}"
 
     @property
     def zh(self) -> str:
-        """Both in Chinese."""
-        return f"{self.subject.zh}（{self.how.zh}）"
+        """All in Chinese."""
+        how = "" if self.how is None else f"{self.how.zh}，"
+        return f"{self.subject.zh}（{how}{self.weights!r}）"
 
 
 def fit_words(kind: str, y: str, weights: str, how: Text | None = None) -> FitWords:
-    """What a warning is about: ``SDM of 'y' under 'queen'``; ``how``: with random effects, by GMM."""
-    en, zh = (f"{how.en} ", f"，{how.zh}") if how else ("", "")
-    return FitWords(
-        Text(f"{kind} of {y!r}", f"{y!r}的{kind}"), Text(f"{en}under {weights!r}", f"{weights!r}{zh}")
-    )
+    """What a warning about one equation is about."""
+    return FitWords(Text(f"{kind} of {y!r}", f"{y!r}的{kind}"), weights, how)
 
 
 class NotesWarning(SpatialZbWarning):

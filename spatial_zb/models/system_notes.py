@@ -23,11 +23,9 @@ PAGE = "docs/validation/system.md"
 def say_what_matters(fit: SystemFit) -> None:
     """Warn once of everything that bears on how a system may be read; silent when there is nothing."""
     notes = [*_solution(fit), *_peaks(fit), *_instruments(fit), *_structure(fit), *_sample(fit)]
-    names, W = fit.spec.names, fit.weights.label
-    about = FitWords(
-        Text(f"System of {listed(names)}", f"{listed_zh(names)}的方程组"),
-        Text(f"by {fit.method} under {W!r}", f"{fit.method}，{W!r}"),
-    )
+    names = fit.spec.names
+    subject = Text(f"System of {listed(names)}", f"{listed_zh(names)}的方程组")
+    about = FitWords(subject, fit.weights.label, Text(f"by {fit.method}", fit.method))
     warn_together(about, notes, stacklevel=3)
 
 

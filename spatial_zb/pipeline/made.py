@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from spatial_zb.pipeline.notes import notes_of
+from spatial_zb.pipeline.notes import grouped_notes, notes_of
 from spatial_zb.text import Language, Text
 
 if TYPE_CHECKING:
@@ -108,3 +108,8 @@ class Made:
     def notes(self) -> list[Text]:
         """This package's warnings in words, each once."""
         return notes_of(self.warned)
+
+    @property
+    def short_notes(self) -> list[Text]:
+        """The same with what several fits are told alike in one sentence, for readers."""
+        return grouped_notes(self.warned)

@@ -2,20 +2,120 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from spatial_zb.errors import SpatialZbError, SpatialZbWarning
-from spatial_zb.text import Text
+from spatial_zb.models.notes import FitWords, NotesWarning
+from spatial_zb.text import Language, Text
 
-__all__ = ["notes_of", "saying_where", "warn_undone"]
+__all__ = ["grouped_notes", "notes_of", "saying_where", "warn_undone"]
+
+#: One note of a warning, with what it is about.
+Said = tuple[Text | FitWords, Text]
+
+#: A name in quotes, or a number that is no part of a name.
+_TOKEN = re.compile(r"(?<![A-Za-z])'[^']*'|(?<![A-Za-z0-9_.])[-−]?\d+(?:,\d{3})*(?:\.\d+)?(?![A-Za-z0-9_])")
 
 
 def notes_of(caught: Iterable[warnings.WarningMessage]) -> list[Text]:
     """This package's warnings in words, each once."""
     own = (w.message for w in caught if isinstance(w.message, SpatialZbWarning))
     return list(dict.fromkeys(Text(str(message), message.zh) for message in own))
+
+
+def grouped_notes(caught: Iterable[warnings.WarningMessage]) -> list[Text]:
+    """The same in fewer sentences: what several fits are told alike is said once, with the places it holds for.
+
+    Notes are alike when they differ in numbers or in the names within brackets only; those become ranges and lists.
+    :func:`notes_of` has each as it was said.
+    """
+    messages = list(
+        {str(w.message): w.message for w in caught if isinstance(w.message, SpatialZbWarning)}.values()
+    )
+    alike: dict[tuple[tuple[str, ...], ...], list[Said]] = {}
+    for message in messages:
+        if isinstance(message, NotesWarning):
+            for note in message.notes:
+                alike.setdefault(_pattern(note), []).append((message.about, note))
+    found: dict[Text, None] = {}
+    for message in messages:
+        if not isinstance(message, NotesWarning):
+            found[Text(str(message), message.zh)] = None
+            continue
+        own = [note for note in message.notes if len(alike[_pattern(note)]) == 1]
+        shared = [alike[_pattern(note)] for note in message.notes if len(alike[_pattern(note)]) > 1]
+        if own:
+            together = NotesWarning.of(message.about, own)
+            found[Text(str(together), together.zh)] = None
+        found |= {_together(group): None for group in shared}
+    return list(found)
+
+
+def _pattern(note: Text) -> tuple[tuple[str, ...], ...]:
+    """What a note says beside its numbers and the names within its brackets, in both languages."""
+    return tuple(_parted(note.en)[0]), tuple(_parted(note.zh)[0])
+
+
+def _parted(words: str) -> tuple[list[str], list[str]]:
+    """The words between numbers and bracketed names, and these: one less than the words."""
+    fixed, varying, end = [], [], 0
+    for token in _TOKEN.finditer(words):
+        before = words[: token.start()]
+        opened = sum(map(before.count, "(（")) > sum(map(before.count, ")）"))
+        if opened or not token.group().startswith("'"):
+            fixed.append(words[end : token.start()])
+            varying.append(token.group())
+            end = token.end()
+    return [*fixed, words[end:]], varying
+
+
+def _together(group: Sequence[Said]) -> Text:
+    """One sentence for all: where it holds, then the note with ranges of its numbers."""
+    fits: dict[Text, list[FitWords]] = {}
+    for about, _ in group:
+        subject, fit = (about.subject, [about]) if isinstance(about, FitWords) else (about, [])
+        fits.setdefault(subject, []).extend(fit)
+    en = "; ".join(subject.en + _places(own, "en") for subject, own in fits.items())
+    zh = "；".join(subject.zh + _places(own, "zh") for subject, own in fits.items())
+    notes = [note for _, note in group]
+    return Text(f"{en}: {_merged(notes, 'en')}.", f"{zh}：{_merged(notes, 'zh')}。")
+
+
+def _places(fits: Sequence[FitWords], language: Language) -> str:
+    """How fits of one subject were made: matrices that share their ways of estimation are named together."""
+    ways: dict[str, dict[str, None]] = {}
+    for fit in fits:
+        ways.setdefault(repr(fit.weights), {})["" if fit.how is None else fit.how.pick(language)] = None
+    matrices: dict[tuple[str, ...], list[str]] = {}
+    for weights, how in ways.items():
+        matrices.setdefault(tuple(how), []).append(weights)
+    if language == "en":
+        return "".join(
+            f"{', and' if i else ''} {', '.join(how)} under {', '.join(weights)}".replace("  ", " ")
+            for i, (how, weights) in enumerate(matrices.items())
+        )
+    parts = ["，".join(filter(None, ("、".join(how), "、".join(w)))) for how, w in matrices.items()]
+    return f"（{'；'.join(parts)}）" if parts else ""
+
+
+def _merged(notes: Sequence[Text], language: Language) -> str:
+    """Notes of one pattern in one."""
+    parted = [_parted(note.pick(language)) for note in notes]
+    filled = [_spanned(column, language) for column in zip(*(varying for _, varying in parted), strict=True)]
+    return "".join(word for pair in zip(parted[0][0], [*filled, ""], strict=True) for word in pair)
+
+
+def _spanned(column: Sequence[str], language: Language) -> str:
+    """Differing numbers as a range, differing names as a list."""
+    found = list(dict.fromkeys(column))
+    if any(token.startswith("'") for token in found):
+        return (", " if language == "en" else "、").join(found)
+    ordered = sorted(found, key=lambda token: float(token.replace(",", "").replace("−", "-")))
+    ends = dict.fromkeys((ordered[0], ordered[-1]))
+    return (" to " if language == "en" else "至").join(ends)
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def write_page(job: Job) -> list[Text]:
         atlas=atlas,
         findings=tuple(job.made.short_reading()),
         limits=tuple(_limits(job)),
-        warnings=tuple(job.made.notes),
+        warnings=tuple(job.made.short_notes),
         sources=tuple(_sources(study)),
         review_number=study.regions.review_number,
         colophon=_colophon(study),

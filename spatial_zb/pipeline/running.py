@@ -63,7 +63,7 @@ STAGE_WORDS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left behind."""
+    """What a run left behind; its notes say once what several fits are told alike, the manifest has them one by one."""
 
     folder: Path
     files: tuple[Path, ...]
@@ -139,7 +139,7 @@ def run(
         target,
         (*files, target / output.MANIFEST),
         tuple(reading),
-        tuple(made.notes),
+        tuple(made.short_notes),
         time.perf_counter() - begun,
     )
 
