@@ -23,6 +23,7 @@ from spatial_zb.core.random_centred import period_basis
 from spatial_zb.hypotheses import diagnose
 from spatial_zb.hypotheses.case import make_case
 from spatial_zb.hypotheses.random_spatial import random_estimate, spatial_hausman, within_covariance
+from spatial_zb.hypotheses.sections import SECTIONS, by_section
 from spatial_zb.recommendation import TESTS, TestTable
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
@@ -367,6 +368,19 @@ def test_the_table_has_its_columns_names_and_both_languages() -> None:
     assert chinese["note"].str.contains("[\u4e00-\u9fff]").all()
     assert frame.loc[frame["test"] == "LM lag", "note"].str.contains("centred for two-way effects").all()
     assert table.glance().loc[0, "n_units"] == 9
+
+
+def test_every_test_has_one_section_and_every_row_is_printed() -> None:
+    assert sorted(test for tests in SECTIONS.values() for test in tests) == sorted(TESTS)
+    table = diagnose(spec_of(), panel_of(W9), W9)
+    parts = by_section(table, "zh")
+    printed = pd.concat([frame for _, frame in parts])
+    assert [heading for heading, _ in parts] == list(SECTIONS)
+    columns = ["test", "statistic", "note"]
+    expected = table.tidy("zh").sort_values(columns, ignore_index=True)
+    pd.testing.assert_frame_equal(printed.sort_values(columns, ignore_index=True), expected)
+    assert printed["test"].iloc[0] == TESTS["LM lag"].zh
+    assert printed["test"].iloc[-1] == TESTS["Condition number"].zh
 
 
 def test_a_cross_section_has_no_panel_tests() -> None:

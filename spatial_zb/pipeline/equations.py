@@ -14,6 +14,7 @@ from spatial_zb.dynamic_effects import effects_path
 from spatial_zb.effects import Effects, spatial_effects
 from spatial_zb.errors import ConvergenceError
 from spatial_zb.hypotheses import diagnose
+from spatial_zb.hypotheses.sections import by_section
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.fit import Fit
@@ -69,7 +70,7 @@ def diagnose_models(job: Job) -> list[Text]:
         ]
         job.table(
             lambda style, chain=chain, model=model, notes=notes, label=label: layouts.chain_table(
-                chain.tidy(style.language, label),
+                by_section(chain, style.language, label),
                 title=Text(f"{model.title.en}: specification tests", f"{model.title.zh}：设定检验"),
                 key=f"tests_{model.name}",
                 replicates=study.general.bootstrap,

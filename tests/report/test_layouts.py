@@ -539,6 +539,16 @@ def test_chain_table_prints_undefined_tests_as_dashes_without_stars():
     assert printed[1][1].stars == printed[2][1].stars == ""
 
 
+def test_chain_table_has_a_section_for_each_part():
+    columns = ["test", "statistic", "df", "p_value"]
+    lag = pd.DataFrame([("LM lag", 4.0, 1.0, 0.045)], columns=columns)
+    factor = pd.DataFrame([("VIF", 2.0, float("nan"), float("nan"))], columns=columns)
+    table = chain_table([(Text("Dependence", "依赖"), lag), (Text("Collinearity", "共线性"), factor)])
+    assert [row.kind for row in table.rows] == ["section", "body", "section", "body"]
+    assert table.rows[2].cells == (Text("Collinearity", "共线性"),)
+    assert [table.rows[1], table.rows[3]] == [*chain_table(lag).rows, *chain_table(factor).rows]
+
+
 def test_identification_table_has_a_section_for_each_system_and_a_line_for_each_equation():
     frame = pd.DataFrame(
         {

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from spatial_zb.report.layouts.common import MISSING, Label, label_of, real, stars_note, titled
+from spatial_zb.report.layouts.common import MISSING, Label, Record, label_of, real, stars_note, titled
 from spatial_zb.report.tables import Cell, HeaderCell, Number, Row, Table, TableStyle, body, section
 from spatial_zb.report.words import WORDS
 from spatial_zb.text import Text
@@ -18,7 +18,7 @@ __all__ = ["chain_table", "identification_table"]
 
 
 def chain_table(
-    tests: pd.DataFrame,
+    tests: pd.DataFrame | Sequence[tuple[Label, pd.DataFrame]],
     *,
     title: Label | None = None,
     key: str = "tests",
@@ -28,26 +28,17 @@ def chain_table(
 ) -> Table:
     """Lay out a chain of tests: ``test, statistic, df, p_value``; a test that is not defined has dashes.
 
+    Pairs of heading and frame, as :func:`spatial_zb.hypotheses.sections.by_section` gives them, get a section each.
     With ``p_bootstrap`` the bootstrap's p-values get a column of their own, and the stars go by them; ``replicates``
     says in the notes from how many panels.
     """
     style = style or TableStyle()
-    resampled = "p_bootstrap" in tests.columns
-    rows = []
-    for record in tests.to_dict("records"):
-        statistic, p_value, df = (real(record[name]) for name in ("statistic", "p_value", "df"))
-        again = real(record["p_bootstrap"]) if resampled else math.nan
-        stars = (
-            style.count_stars(again if math.isfinite(again) else p_value) if math.isfinite(statistic) else 0
-        )
-        is_test = math.isfinite(p_value) or not math.isfinite(statistic)
-        cells = [
-            Number(statistic, style.digits, stars),
-            Number(df, 0) if math.isfinite(df) else "",
-            _p_cell(p_value, is_test, style),
-        ]
-        cells += [_p_cell(again, is_test, style)] if resampled else []
-        rows.append(body(Text.of(record["test"]), *cells))
+    parts = [(None, tests)] if hasattr(tests, "columns") else list(tests)
+    resampled = any("p_bootstrap" in frame.columns for _, frame in parts)
+    rows: list[Row] = []
+    for heading, frame in parts:
+        rows += [] if heading is None else [section(Text.of(heading))]
+        rows += [_test_row(record, resampled, style) for record in frame.to_dict("records")]
     heads = [WORDS["test"], WORDS["statistic"], WORDS["df"], Text("p", "p 值")]
     heads += [Text("p, bootstrap", "自助法 p 值")] if resampled else []
     return Table(
@@ -63,6 +54,22 @@ def chain_table(
             *map(Text.of, notes),
         ),
     )
+
+
+def _test_row(record: Record, resampled: bool, style: TableStyle) -> Row:
+    """One test: its statistic with stars, degrees of freedom, and p-values."""
+    statistic, p_value, df = (real(record[name]) for name in ("statistic", "p_value", "df"))
+    again = real(record["p_bootstrap"]) if resampled else math.nan
+    defined = math.isfinite(statistic)
+    stars = style.count_stars(again if math.isfinite(again) else p_value) if defined else 0
+    is_test = math.isfinite(p_value) or not defined
+    cells = [
+        Number(statistic, style.digits, stars),
+        Number(df, 0) if math.isfinite(df) else "",
+        _p_cell(p_value, is_test, style),
+    ]
+    cells += [_p_cell(again, is_test, style)] if resampled else []
+    return body(Text.of(record["test"]), *cells)
 
 
 def _resampled(replicates: int | None) -> Text:

@@ -161,7 +161,8 @@ def _row(row: Row, table: Table, style: TableStyle) -> str:
         return r"\midrule"
     if row.kind == "section":
         heading = escape(shown(row.cells[0], style).text)
-        return rf"\addlinespace \multicolumn{{{table.n_columns}}}{{@{{}}l}}{{\textit{{{heading}}}}} \\"
+        # The star keeps a heading from ending a page.
+        return rf"\addlinespace \multicolumn{{{table.n_columns}}}{{@{{}}l}}{{\textit{{{heading}}}}} \\*"
     return " & ".join(_cell(cell, style) for cell in row.cells) + r" \\"
 
 
