@@ -74,6 +74,7 @@ class Number:
         ``"none"``, ``"paren"`` or ``"bracket"``.
     notation
         ``"fixed"``: a value that would round to zero is shown in powers of ten.
+        ``"rounded"``: such a value is shown as ``0.000`` or ``−0.000``, where the scale is known (Moran's I).
         ``"p_value"``: such a value is shown as ``<0.001``.
     """
 
@@ -81,7 +82,7 @@ class Number:
     digits: int | None = None
     stars: int = 0
     enclosure: Literal["none", "paren", "bracket"] = "none"
-    notation: Literal["fixed", "p_value"] = "fixed"
+    notation: Literal["fixed", "rounded", "p_value"] = "fixed"
 
 
 Cell = None | str | Text | int | Number
@@ -303,13 +304,13 @@ def _shown_number(cell: Number, style: TableStyle) -> Shown:
 
 
 def _digits(value: float, digits: int, notation: str) -> str:
-    """Print a float; a value lost in rounding keeps its size (1.2e-06) or becomes ``<0.001``."""
+    """Print a float; a value lost in rounding keeps its size (1.2e-06), becomes ``<0.001``, or its sign."""
     if math.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
-    if vanishes(value, digits):
+    if vanishes(value, digits) and notation != "rounded":
         text = f"<{10.0**-digits:.{digits}f}" if notation == "p_value" else f"{value:.1e}"
     else:
-        text = f"{value:.{digits}f}" if value else f"{0:.{digits}f}"  # never "-0.000"
+        text = f"{value:.{digits}f}" if value else f"{0:.{digits}f}"  # zero itself has no sign
     return text.replace("-", MINUS)
 
 

@@ -47,6 +47,8 @@ def small(**changes):
         (Number(-0.0), "0.000", ""),
         (Number(2e-6, 3, 2), "2.0e−06", "**"),
         (Number(-2e-6, 3), "−2.0e−06", ""),
+        (Number(-2.9e-4, 3, 1, notation="rounded"), "−0.000", "*"),
+        (Number(2.9e-4, 3, notation="rounded"), "0.000", ""),
         (Number(0.0004, 3, notation="p_value"), "<0.001", ""),
         (Number(0.0005001, 3, notation="p_value"), "0.001", ""),
         (Number(0.0, 3, notation="p_value"), "0.000", ""),

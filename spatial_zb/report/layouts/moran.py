@@ -97,8 +97,13 @@ def _moran_cells(record: Record | None, p: str, style: TableStyle) -> list[Cell]
         return [None, None, None]
     stars = style.count_stars(real(record[p]))
     return [
-        Number(real(record["I"]), style.digits, stars if math.isfinite(real(record["I"])) else 0),
-        Number(real(record["z"]), style.digits),
+        Number(
+            real(record["I"]),
+            style.digits,
+            stars if math.isfinite(real(record["I"])) else 0,
+            notation="rounded",
+        ),
+        Number(real(record["z"]), style.digits, notation="rounded"),
         Number(real(record[p]), style.digits, notation="p_value"),
     ]
 

@@ -123,7 +123,7 @@ def number_format(cell: Number, style: TableStyle) -> str:
     decimals = f"0.{'0' * digits}" if digits else "0"
     before, after = ENCLOSURES[cell.enclosure]
     after = _literal(after + "*" * cell.stars)
-    if vanishes(float(cell.value), digits):
+    if vanishes(float(cell.value), digits) and cell.notation != "rounded":
         if cell.notation == "p_value":
             return f"{_literal(f'{before}<{10.0**-digits:.{digits}f}')}{after}"
         decimals = "0.0E+00"
