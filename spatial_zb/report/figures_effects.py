@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError, listed
 from spatial_zb.report.lines import Chart, LinePanel, Series, columns_for, draw_chart
 from spatial_zb.report.page import Words, open_page, require_rows
 from spatial_zb.report.style import Drawing, FigureStyle, words
@@ -69,12 +69,13 @@ def order_figure(
     Raises
     ------
     DataError
-        A missing column or nothing to draw.
+        A missing column, nothing to draw, or more than one row for an order.
     SpecificationError
         A term or an effect that the frame does not have, or ``ax`` for more than one panel.
     """
     rows = _with_key(frame, ("effect", "order", "estimate", "cumulative"))
     chosen = _chosen(rows, terms, effects)
+    _require_one_each(rows, "order", chosen, effects)
     with open_page(style, language, title, note) as page:
         panels, bounded = [], "conf_low" in rows.columns
         for key in chosen:
@@ -125,13 +126,14 @@ def effects_path_figure(
     Raises
     ------
     DataError
-        A missing column or nothing to draw.
+        A missing column, nothing to draw, or more than one row for a period.
     SpecificationError
         A term or an effect that the frame does not have, or ``ax`` for more than one panel.
     """
     frame = frame.rename(columns={"horizon": "period"})
     rows = _with_key(frame, ("effect", "period", "estimate", "conf_low", "conf_high"))
     chosen = _chosen(rows, terms, effects)
+    _require_one_each(rows, "period", chosen, effects)
     with open_page(style, language, title, note) as page:
         panels = []
         for key in chosen:
@@ -184,6 +186,20 @@ def _chosen(rows: pd.DataFrame, terms: Sequence[Any] | None, effects: Sequence[s
     if strange or not effects:
         raise SpecificationError(f"There is no effect {listed(strange)}; there are {listed(kinds)}.")
     return chosen
+
+
+def _require_one_each(rows: pd.DataFrame, x: str, keys: Sequence[Any], effects: Sequence[str]) -> None:
+    """Refuse two rows for one place of a line: they are of different fits, or one was given twice."""
+    drawn = rows[rows["key"].isin(keys) & rows["effect"].isin(effects)]
+    again = drawn[drawn.duplicated(["key", "effect", x])]
+    if not again.empty:
+        found = dict.fromkeys(
+            f"{effect} of {' → '.join(reversed(key)) if isinstance(key, tuple) else key} ({x} {place})"
+            for key, effect, place in again[["key", "effect", x]].itertuples(index=False, name=None)
+        )
+        raise DataError(
+            f"The frame of effects has more than one row for {listed(found)}: give the rows of one fit, each once."
+        )
 
 
 def _order_panel(

@@ -221,6 +221,11 @@ def test_effects_refuse(draw):
         draw(frame.drop(columns="estimate"))
     with pytest.raises(DataError, match="no row"):
         draw(frame.iloc[:0])
+    again = frame[(frame["term"] == "talent") & (frame["effect"] == "total") & (frame["order"] == 2)]
+    twice = pd.concat([frame, again])
+    with pytest.raises(DataError, match=r"total of talent \((order|period) 2\)"):
+        draw(twice)
+    assert draw(twice, terms=["gdp"]).axes  # what is not drawn is not asked about
     axes = Figure().add_subplot()
     assert draw(frame, effects=["total"], ax=axes).axes == (axes,)
     with pytest.raises(SpecificationError, match="3 panels"):
