@@ -1,0 +1,136 @@
+"""What holds, what warns and what does not: one row per place, family and strength of the default estimator."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+#: What is asked of a default: |bias| of ρ and λ, coverage of 95 % intervals.
+BIAS, COVERAGE = 0.02, (0.92, 0.97)
+#: The fit says that n or the precision of ρ is small.
+WARNED_UNITS, WARNED_ERROR = 30, 0.16
+KEYS = ["weights", "n", "model", "spatial"]
+VERDICTS = ("holds", "warns, resampling holds", "warns, off", "warns, not judged", "silent")
+#: A median whose error is larger than this cannot be told to be in its band.
+JUDGEABLE = 0.025
+OTHERS = ("beta", "theta", "direct", "indirect")
+
+
+def verdicts(
+    small: pd.DataFrame, resampled: pd.DataFrame | None, unbiased: pd.DataFrame | None
+) -> pd.DataFrame:
+    """The table, from those of the parts.
+
+    ``verdict``: *holds* (bias and coverage of ρ, λ and the effects in their bands, up to twice the error of the
+    simulation); *warns, resampling holds* (the fit warns, and what it names is in the bands: the median bias and the
+    limits of `zb.median_unbiased` for ρ and λ, its limits for all others, with two spatial lags the usual ones or
+    percentile limits); *warns, off* (it is not); *warns, not judged* (too few panels, or none, to tell); *silent* (out of
+    the bands without a warning).
+    """
+    rows = []
+    part = small[small["estimator"] == "lee_yu"]
+    for key, group in part.groupby(KEYS, sort=False):
+        by = group.set_index("parameter")
+        spatial = [name for name in ("rho", "lam") if name in by.index]
+        others = [name for name in OTHERS if name in by.index]
+        noise = 2 * by["bias_mcse"]
+        bias_ok = all(abs(by.loc[p, "bias"]) <= BIAS + noise[p] for p in spatial)
+        covered, others_covered = (
+            all(in_band(by.loc[p, "coverage"], by.loc[p, "coverage_mcse"]) for p in names)
+            for names in (spatial, others)
+        )
+        error = by.loc[spatial, "median_std_error"].max()
+        warned = key[1] <= WARNED_UNITS or error > WARNED_ERROR
+        drawn = _of(resampled, key)
+        limits = _limits(drawn, others)
+        median = _median_unbiased(_of(unbiased, key), spatial, others)
+        if median["covers_others"] is None:  # two spatial lags
+            median["covers_others"] = others_covered or limits["holds"]
+        rows.append(
+            dict(zip(KEYS, key, strict=True))
+            | {
+                "bias": max((by.loc[p, "bias"] for p in spatial), key=abs),
+                "std_error": error,
+                "coverage_spatial": min(by.loc[p, "coverage"] for p in spatial),
+                "coverage_effects": min(by.loc[p, "coverage"] for p in others),
+                "not_converged": by["not_converged"].iloc[0] / by["replications"].iloc[0],
+                "warned": warned,
+                "percentile_lowest": limits["lowest"],
+                "bias_corrected": _corrected(drawn, spatial),
+                "median_bias": median["bias"],
+                "median_bias_error": median["error"],
+                "median_unbiased_coverage": median["coverage"],
+                "median_unbiased_effects": median["lowest"],
+                "verdict": verdict(
+                    bias_ok and covered and others_covered, warned, median["holds"], median["covers_others"]
+                ),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def in_band(coverage: float, error: float) -> bool:
+    """Whether a coverage is in the band, up to twice the error of the simulation."""
+    return bool(COVERAGE[0] - 2 * error <= coverage <= COVERAGE[1] + 2 * error)
+
+
+def verdict(holds: bool, warned: bool, median: bool | None, others: bool | None) -> str:
+    """In words; ``median`` and ``others``: what the warning names for ρ and λ, and for the rest, None where not known."""
+    if holds:
+        return "holds"
+    if not warned:
+        return "silent"
+    if median is False or others is False:
+        return "warns, off"
+    return "warns, resampling holds" if median and others else "warns, not judged"
+
+
+def _of(table: pd.DataFrame | None, key: tuple) -> pd.DataFrame | None:
+    """Rows of one cell, None where there are none."""
+    if table is None:
+        return None
+    rows = table[(table[KEYS] == list(key)).all(axis=1)]
+    return None if rows.empty else rows
+
+
+def _corrected(drawn: pd.DataFrame | None, spatial: list[str]) -> float:
+    """Bias of ρ̂ or λ̂ less that of its replicates, the larger one."""
+    if drawn is None:
+        return np.nan
+    rows = drawn[drawn["parameter"].isin(spatial) & (drawn["interval"] == "percentile")]
+    return max(rows["bias_corrected"], key=abs) if len(rows) else np.nan
+
+
+def _limits(drawn: pd.DataFrame | None, parameters: list[str]) -> dict:
+    """Whether percentile limits are in the band, and the lowest coverage."""
+    if drawn is None:
+        return {"holds": None, "lowest": np.nan}
+    rows = drawn[drawn["parameter"].isin(parameters) & (drawn["interval"] == "percentile")]
+    error = np.sqrt(0.95 * 0.05 / rows["used"].min())
+    return {"holds": all(in_band(c, error) for c in rows["coverage"]), "lowest": rows["coverage"].min()}
+
+
+def _median_unbiased(rows: pd.DataFrame | None, spatial: list[str], others: list[str]) -> dict:
+    """The larger median bias with its error, coverage of ρ and λ, the lowest one of the others; None: not
+    known."""
+    nothing = {"bias": np.nan, "error": np.nan, "coverage": np.nan, "lowest": np.nan}
+    if rows is None:
+        return nothing | {"holds": None, "covers_others": None}
+    by = rows.set_index("parameter")
+    own = by.loc[spatial]
+    worst = own["estimate_median_bias"].abs().idxmax()
+    small = own["estimate_median_bias"].abs() <= BIAS + 2 * own["median_mcse"]
+    covers = [in_band(c, e) for c, e in zip(own["coverage"], own["coverage_mcse"], strict=True)]
+    holds = bool(small.all() and all(covers))
+    if holds and own["median_mcse"].max() > JUDGEABLE:
+        holds = None
+    rest = by.loc[[name for name in others if name in by.index]].dropna(subset="coverage")
+    inside = [in_band(c, e) for c, e in zip(rest["coverage"], rest["coverage_mcse"], strict=True)]
+    return {
+        "bias": own.loc[worst, "estimate_median_bias"],
+        "error": own.loc[worst, "median_mcse"],
+        "coverage": own.loc[(own["coverage"] - 0.95).abs().idxmax(), "coverage"],
+        "lowest": rest["coverage"].min() if len(rest) else np.nan,
+        "holds": holds,
+        "covers_others": all(inside) if len(rest) else None,
+    }
