@@ -255,6 +255,10 @@ def write_page() -> None:
     noise = " or ".join(f"{100 * 1.96 * np.sqrt(0.05 * 0.95 / size):.1f}" for size in sizes)
     panels = " or ".join(str(size) for size in sizes)
     lines = [HEAD.format(seed=SEED, panels=panels, replicates=REPLICATES, periods=PERIODS, noise=noise)]
+    there = set(table[KEYS].itertuples(index=False, name=None))
+    missing = [f"{name}, n = {n}, {kind}" for name, n, kind in design() if (name, n, kind) not in there]
+    if missing:
+        lines += ["", f"Not simulated yet (the same command goes on): {'; '.join(missing)}."]
     lines += ["", "## Reading", "", *_reading(table)]
     for name, model in table.groupby("model", sort=False):
         lines += ["", f"## {name}", "", *_cells(model)]
