@@ -125,8 +125,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _load(options: argparse.Namespace) -> Study:
-    from spatial_zb.study import load_study
+    from spatial_zb.study import language_of, load_study
 
+    if not getattr(options, "language", None) and _can_show("中文"):
+        options.spoken = language_of(options.study)  # before its mistakes are told
     study = load_study(options.study, root=options.root, allow_outside=options.allow_outside)
     language = getattr(options, "language", None)
     study = study.with_language(language) if language else study

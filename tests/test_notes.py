@@ -75,10 +75,21 @@ def test_every_warning_has_both_languages(path):
             assert CHINESE.search(zh) or "zh" in zh, f"{path}:{call.lineno}"
 
 
+@pytest.mark.parametrize("path", [path for path in MODULES if "study" in path.relative_to(PACKAGE).parts])
+def test_every_mistake_of_a_study_file_has_both_languages(path):
+    """Raised here as an error or a refusal, or added to the list of mistakes as a Text."""
+    for call in named(path, (*ERRORS, "Refusal", "ValueError")):
+        assert call.func.id != "ValueError", f"{path}:{call.lineno}: a Refusal has both languages"
+        assert len(call.args) == 2, f"{path}:{call.lineno}: English only"
+    for call in calls(path):
+        if ast.unparse(call.func) in ("say", "problems.add"):
+            assert not is_written(call.args[-1]), f"{path}:{call.lineno}: English only"
+
+
 @every_module
 def test_both_languages_say_the_same(path):
     """A value, a name or a limit that one language gives and the other does not is a slip."""
-    for call in (*sentences(path), *named(path, ERRORS)):
+    for call in (*sentences(path), *named(path, (*ERRORS, "Refusal"))):
         if len(call.args) == 2 and all(map(is_written, call.args)):
             en, zh = map(filled_in, call.args)
             assert en == zh, f"{path}:{call.lineno}: {sorted(en ^ zh)}"

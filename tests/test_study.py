@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
@@ -13,10 +14,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from spatial_zb import cli
 from spatial_zb.data.expressions import FUNCTIONS, compile_expressions
 from spatial_zb.data.missing import RULES
 from spatial_zb.errors import SpecificationError
-from spatial_zb.study import Missing, Study, load_study
+from spatial_zb.study import Missing, Study, language_of, load_study
 from spatial_zb.study.values import FUNCTIONS as STUDY_FUNCTIONS
 from spatial_zb.text import Text
 
@@ -110,7 +112,12 @@ def changed(old: str, new: str) -> str:
 def refusal(path: Path, **options: object) -> str:
     with pytest.raises(SpecificationError) as caught:
         load_study(path, **options)
-    return str(caught.value)
+    said, lines = str(caught.value), caught.value.zh.split("\n")
+    assert len(lines) == len(said.split("\n"))  # in Chinese the same, mistake by mistake
+    for line in lines:
+        words = line.partition("：")[2] if re.match(r"  \d+\. ", line) else line
+        assert re.search("[\u4e00-\u9fff]", words), line
+    return said
 
 
 # --- a good file -------------------------------------------------------------------------------------------
@@ -392,6 +399,24 @@ def test_a_mistake_is_named_with_its_place(project: Path, old: str, new: str, wo
     assert "nothing was run" in message
     for word in words:
         assert word in message
+
+
+def test_mistakes_of_a_chinese_study_are_told_in_chinese(
+    project: Path, capsys: pytest.CaptureFixture
+) -> None:
+    wrong = changed('file = "data/panel.csv"', 'file = "data/panle.csv"')
+    path = write(project, wrong)
+    assert language_of(path) == language_of(path.with_name("none.toml")) == "en"
+    for text, options in ((wrong, ["--language", "zh"]), (f"{wrong}\n", [])):
+        if not options:
+            text = text.replace("[study]", '[study]\nlanguage = "zh"')
+        assert cli.main(["check", str(write(project, text)), *options]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("错误：small.toml有1处错误，未作任何运行。\n  1. data.file（第")
+        assert "项目文件夹中没有文件'data/panle.csv'；是否应为'panel.csv'？" in said
+    assert language_of(path) == "zh"
+    assert cli.main(["check", str(path), "--language", "en"]) == 1
+    assert "did you mean 'panel.csv'" in capsys.readouterr().err
 
 
 def test_map_periods_lie_within_the_data(project: Path) -> None:

@@ -4,7 +4,7 @@
 used by another part) and reports all mistakes at once, each with its place and line.
 """
 
-from spatial_zb.study.reading import load_study
+from spatial_zb.study.reading import language_of, load_study
 from spatial_zb.study.sections import (
     Battery,
     Block,
@@ -79,5 +79,6 @@ __all__ = [
     "System",
     "Variable",
     "WeightsFile",
+    "language_of",
     "load_study",
 ]

@@ -11,7 +11,7 @@ from pydantic import (
     ValidationError,
 )
 
-from spatial_zb.errors import listed
+from spatial_zb.errors import listed, listed_zh
 from spatial_zb.study.places import Problems, meant
 from spatial_zb.study.sections import (
     LISTS,
@@ -39,10 +39,13 @@ def sections_of(raw: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
     """Validate each table by itself, so that one mistake hides no other."""
     for key in raw:
         if key not in SECTION_NAMES:
-            problems.add(key, f"unknown section; {meant(key, SECTION_NAMES)}")
+            hint = meant(key, SECTION_NAMES)
+            problems.add(key, Text(f"unknown section; {hint.en}", f"没有这一节；{hint.zh}"))
     for key in REQUIRED:
         if not raw.get(key):
-            problems.add(key, f"the section [{key}] is required and is not in the file")
+            problems.add(
+                key, Text(f"the section [{key}] is required and is not in the file", f"缺少必需的[{key}]一节")
+            )
     parts: dict[str, Any] = {}
     for key, model in TABLES.items():
         if key in raw:
@@ -60,14 +63,23 @@ def sections_of(raw: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
 def _table(value: object, dotted: str, problems: Problems) -> Mapping[str, Any]:
     if isinstance(value, Mapping):
         return value
-    problems.add(dotted, f"must be a table with a heading [{dotted}], not {value!r}")
+    problems.add(dotted, _no_table(dotted, value))
     return {}
+
+
+def _no_table(dotted: str, value: object) -> Text:
+    return Text(
+        f"must be a table with a heading [{dotted}], not {value!r}",
+        f"须为以[{dotted}]开头的表，而不是{value!r}",
+    )
 
 
 def _listed(model: type[Section], value: object, key: str, problems: Problems) -> dict[str, Any]:
     """Validate every ``[[key]]``, by its place."""
     if not isinstance(value, list):
-        problems.add(key, f"must be written as [[{key}]], with two brackets")
+        problems.add(
+            key, Text(f"must be written as [[{key}]], with two brackets", f"须写作[[{key}]]，用双重方括号")
+        )
         return {}
     places = [f"{key}[{number}]" for number in range(1, len(value) + 1)]
     return {
@@ -79,11 +91,14 @@ def _named(key: str, name: str, value: object, problems: Problems) -> Section | 
     """Validate ``[key.name]``; its heading is its name, and its label where none is given."""
     dotted = f"{key}.{name}"
     if not isinstance(value, Mapping):
-        problems.add(dotted, f"must be a table with a heading [{dotted}], not {value!r}")
+        problems.add(dotted, _no_table(dotted, value))
         return None
     _check_name(key, name, problems)
     if "name" in value:
-        problems.add(f"{dotted}.name", "unknown key; the heading of the table is the name")
+        problems.add(
+            f"{dotted}.name",
+            Text("unknown key; the heading of the table is the name", "没有此键；表的标题即为名称"),
+        )
     model = NAMED[key]
     if key == "weights":
         model = _weights_model(dotted, value, problems)
@@ -97,11 +112,29 @@ def _check_name(key: str, name: str, problems: Problems) -> None:
     dotted = f"{key}.{name}"
     if key in ("variables", "constants", "indices", "coupling"):
         if not name.isidentifier() or len(name) > 64:
-            problems.add(dotted, "the name must be letters, digits and _ and not begin with a digit")
+            problems.add(
+                dotted,
+                Text(
+                    "the name must be letters, digits and _ and not begin with a digit",
+                    "名称只能用字母、数字和_，且不以数字开头",
+                ),
+            )
         elif name in RESERVED | FUNCTIONS or name.startswith("W_"):
-            problems.add(dotted, f"the name {name!r} is reserved for results or functions; choose another")
+            problems.add(
+                dotted,
+                Text(
+                    f"the name {name!r} is reserved for results or functions; choose another",
+                    f"名称{name!r}为结果或函数保留，请另取",
+                ),
+            )
     elif not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
-        problems.add(dotted, "the name goes into file names: use letters A-z, digits, _ and - only")
+        problems.add(
+            dotted,
+            Text(
+                "the name goes into file names: use letters A-z, digits, _ and - only",
+                "名称用于文件名：只能用英文字母、数字、_和-",
+            ),
+        )
 
 
 def _weights_model(dotted: str, value: Mapping[str, Any], problems: Problems) -> type[Section] | None:
@@ -109,15 +142,22 @@ def _weights_model(dotted: str, value: Mapping[str, Any], problems: Problems) ->
     if isinstance(kind, str) and kind in WEIGHT_KINDS:
         return WEIGHT_KINDS[kind]
     if kind is None:
-        problems.add(f"{dotted}.kind", f"is required: one of {listed(WEIGHT_KINDS)}")
+        problems.add(
+            f"{dotted}.kind",
+            Text(f"is required: one of {listed(WEIGHT_KINDS)}", f"必填，可为：{listed_zh(WEIGHT_KINDS)}"),
+        )
     else:
-        problems.add(f"{dotted}.kind", f"{kind!r} is no kind of weights; {meant(str(kind), WEIGHT_KINDS)}")
+        hint = meant(str(kind), WEIGHT_KINDS)
+        problems.add(
+            f"{dotted}.kind",
+            Text(f"{kind!r} is no kind of weights; {hint.en}", f"没有{kind!r}这类权重；{hint.zh}"),
+        )
     return None
 
 
 def _validate(model: type[Section], value: object, dotted: str, problems: Problems) -> Any:
     if not isinstance(value, Mapping):
-        problems.add(dotted, f"must be a table with a heading [{dotted}], not {value!r}")
+        problems.add(dotted, _no_table(dotted, value))
         return None
     try:
         return model.model_validate(dict(value))
@@ -136,16 +176,16 @@ _INNER: Mapping[str, type[Section]] = {
 }
 _BY_NAME = ("values", "where", "controls", "x", "drop", "periods")
 
-_TYPES: Mapping[str, str] = {
-    "string_type": "must be text in quotes",
-    "string_too_short": "must not be empty text",
-    "string_pattern_mismatch": "has letters or signs that are not allowed here",
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "finite_number": "must be a finite number",
-    "bool_type": "must be true or false",
-    "tuple_type": "must be a list in square brackets",
-    "dict_type": "must be a table",
+_TYPES: Mapping[str, Text] = {
+    "string_type": Text("must be text in quotes", "须为带引号的文本"),
+    "string_too_short": Text("must not be empty text", "不能为空文本"),
+    "string_pattern_mismatch": Text("has letters or signs that are not allowed here", "含有此处不允许的字符"),
+    "int_type": Text("must be a whole number", "须为整数"),
+    "float_type": Text("must be a number", "须为数字"),
+    "finite_number": Text("must be a finite number", "须为有限的数"),
+    "bool_type": Text("must be true or false", "须为true或false"),
+    "tuple_type": Text("must be a list in square brackets", "须为方括号中的列表"),
+    "dict_type": Text("must be a table", "须为表"),
 }
 
 
@@ -154,7 +194,7 @@ def _by_name(key: str, entry: object) -> bool:
     return key in _BY_NAME and (isinstance(entry, str) or (key == "values" and entry is not None))
 
 
-def _said(item: Mapping[str, Any], model: type[Section], dotted: str) -> tuple[str, str]:
+def _said(item: Mapping[str, Any], model: type[Section], dotted: str) -> tuple[str, Text]:
     """Put one pydantic error into the words of a study file."""
     loc = item["loc"]
     if len(loc) > 2 and loc[0] == "equations":  # a table within the table of a system
@@ -163,20 +203,49 @@ def _said(item: Mapping[str, Any], model: type[Section], dotted: str) -> tuple[s
     if len(loc) > 1 and key in _INNER:  # a table within [compare]
         return _said({**item, "loc": loc[1:]}, _INNER[key], f"{dotted}.{key}")
     entry = loc[1] if len(loc) > 1 else None
-    where = f"entry {entry + 1}: " if isinstance(entry, int) and key != "values" else ""
-    where = f"{entry}: " if _by_name(key, entry) else where
-    place = f"{dotted}.{key}" if key else dotted
+    where = Text("", "")
+    if _by_name(key, entry):
+        where = Text(f"{entry}: ", f"{entry}：")
+    elif isinstance(entry, int) and key != "values":
+        where = Text(f"entry {entry + 1}: ", f"第{entry + 1}项：")
+    if item["type"] in ("extra_forbidden", "missing"):
+        where = Text("", "")
+    said = _in_words(item, key, model)
+    return f"{dotted}.{key}" if key else dotted, Text(where.en + said.en, where.zh + said.zh)
+
+
+def _in_words(item: Mapping[str, Any], key: str, model: type[Section]) -> Text:
+    """What is wrong with one value."""
     kind, got = item["type"], item.get("input")
     if kind == "extra_forbidden":
-        return place, f"unknown key; {meant(key, [name for name in model.model_fields if name != 'name'])}"
+        hint = meant(key, [name for name in model.model_fields if name != "name"])
+        return Text(f"unknown key; {hint.en}", f"没有此键；{hint.zh}")
     if kind == "missing":
-        return place, "is required"
+        return Text("is required", "必填")
     if kind == "value_error":
-        return place, where + str(item["ctx"]["error"])
+        error = item["ctx"]["error"]
+        return Text(str(error), getattr(error, "zh", str(error)))
     if kind == "literal_error":
-        allowed = item["ctx"]["expected"]
-        near = difflib.get_close_matches(str(got), re.findall(r"'([^']*)'", allowed), n=1, cutoff=0.6)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return place, f"{where}must be {allowed}, not {got!r}{hint}"
-    words = _TYPES.get(kind) or item["msg"].replace("Input should", "must")
-    return place, f"{where}{words}, not {got!r}"
+        return _no_choice(item["ctx"]["expected"], got)
+    words = _TYPES.get(kind) or _beyond(item)
+    return Text(f"{words.en}, not {got!r}", f"{words.zh}，而不是{got!r}")
+
+
+def _no_choice(allowed: str, got: object) -> Text:
+    """``allowed`` as pydantic has it: ``'a', 'b' or 'c'``."""
+    choices = re.findall(r"'([^']*)'", allowed)
+    near = difflib.get_close_matches(str(got), choices, n=1, cutoff=0.6)
+    hint = Text(f"; did you mean {near[0]!r}?", f"；是否应为{near[0]!r}？") if near else Text("", "")
+    allowed_zh = allowed.replace(" or ", "、").replace(", ", "、") + ("之一" if len(choices) > 1 else "")
+    return Text(f"must be {allowed}, not {got!r}{hint.en}", f"须为{allowed_zh}，而不是{got!r}{hint.zh}")
+
+
+#: Limits of a number, by the name of the limit in pydantic.
+_LIMITS: Mapping[str, str] = {"gt": "须大于", "ge": "须不小于", "lt": "须小于", "le": "须不大于"}
+
+
+def _beyond(item: Mapping[str, Any]) -> Text:
+    """A limit, or in pydantic's words what has none of its own here."""
+    english = item["msg"].replace("Input should", "must")
+    limits = [f"{_LIMITS[name]}{value}" for name, value in item.get("ctx", {}).items() if name in _LIMITS]
+    return Text(english, "、".join(limits) or f"不合要求（{english}）")

@@ -9,17 +9,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from spatial_zb.errors import listed
+from spatial_zb.errors import listed, listed_zh
 from spatial_zb.study.places import Problems
 from spatial_zb.study.references import entries_of
 from spatial_zb.study.sections import WeightsFile
+from spatial_zb.text import Text
 
 __all__ = [
     "check_files",
 ]
 
 #: What parts columns where commas should.
-PARTED = {";": "semicolons", "\t": "tabs"}
+PARTED = {";": Text("semicolons", "分号"), "\t": Text("tabs", "制表符")}
 
 
 def check_files(
@@ -50,55 +51,85 @@ def check_files(
     return columns
 
 
-def _inside(text: str, home: Path, allow_outside: bool, say: Callable[[str], None]) -> Path | None:
+def _inside(text: str, home: Path, allow_outside: bool, say: Callable[[Text], None]) -> Path | None:
     """Resolve a path of the study file, or say why it is refused."""
     if "://" in text or text.lower().startswith(("/vsi", "\\vsi")) or text.lower().endswith(".vrt"):
-        say(f"{text!r} is not a plain file: addresses, /vsi paths and VRT files are refused")
+        say(
+            Text(
+                f"{text!r} is not a plain file: addresses, /vsi paths and VRT files are refused",
+                f"{text!r}不是普通文件：不接受网址、/vsi路径和VRT文件",
+            )
+        )
         return None
     if "\\" in text or not text.isprintable():
-        say(f"{text!r} must be written with forward slashes, such as data/cities.csv")
+        say(
+            Text(
+                f"{text!r} must be written with forward slashes, such as data/cities.csv",
+                f"{text!r}须用正斜杠书写，如data/cities.csv",
+            )
+        )
         return None
     absolute = Path(text).is_absolute() or bool(PureWindowsPath(text).drive)
     try:
         found = (home / text).resolve()
     except (OSError, RuntimeError):
-        say(f"{text!r} cannot be followed to a file")
+        say(Text(f"{text!r} cannot be followed to a file", f"{text!r}无法解析为文件"))
         return None
     if not allow_outside and (absolute or not found.is_relative_to(home)):
-        say(f"{text!r} leaves the project folder; put the file inside it or allow outside files explicitly")
+        say(
+            Text(
+                f"{text!r} leaves the project folder; put the file inside it or allow outside files explicitly",
+                f"{text!r}在项目文件夹之外；请将文件放入其中，或用--allow-outside明确允许",
+            )
+        )
         return None
     return found
 
 
-def _existing(text: str, home: Path, allow_outside: bool, say: Callable[[str], None]) -> Path | None:
+def _existing(text: str, home: Path, allow_outside: bool, say: Callable[[Text], None]) -> Path | None:
     found = _inside(text, home, allow_outside, say)
     if found is None:
         return None
     try:
         if found.is_dir():
-            say(f"{text!r} is a folder, not a file")
+            say(Text(f"{text!r} is a folder, not a file", f"{text!r}是文件夹，不是文件"))
             return None
         if not found.is_file():
             beside = [item.name for item in found.parent.iterdir()] if found.parent.is_dir() else []
             near = difflib.get_close_matches(found.name, beside, n=1, cutoff=0.6)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            say(f"there is no file {text!r} in the project folder{hint}")
+            hint = Text(f"; did you mean {near[0]!r}?", f"；是否应为{near[0]!r}？") if near else Text("", "")
+            say(
+                Text(
+                    f"there is no file {text!r} in the project folder{hint.en}",
+                    f"项目文件夹中没有文件{text!r}{hint.zh}",
+                )
+            )
             return None
         with found.open("rb") as stream:
             head = stream.read(512)
     except OSError as error:
-        say(f"the file {text!r} cannot be read: {error.strerror}")
+        say(
+            Text(
+                f"the file {text!r} cannot be read: {error.strerror}",
+                f"文件{text!r}无法读取：{error.strerror}",
+            )
+        )
         return None
     if not head.strip():
-        say(f"the file {text!r} is empty")
+        say(Text(f"the file {text!r} is empty", f"文件{text!r}为空"))
         return None
     if b"<OGRVRTDataSource" in head:
-        say(f"the file {text!r} is a VRT file, which may point anywhere; refused")
+        say(
+            Text(
+                f"the file {text!r} is a VRT file, which may point anywhere; refused",
+                f"文件{text!r}是VRT文件，可能指向任何位置，不予接受",
+            )
+        )
         return None
     return found
 
 
-def _header(path: Path, say: Callable[[str], None]) -> list[str] | None:
+def _header(path: Path, say: Callable[[Text], None]) -> list[str] | None:
     """Read the column names of a CSV file; other kinds are checked when they are read."""
     if path.suffix.lower() != ".csv":
         return None
@@ -109,12 +140,21 @@ def _header(path: Path, say: Callable[[str], None]) -> list[str] | None:
             names = next(csv.reader(io.StringIO(first.decode(encoding))), [])
         except (UnicodeDecodeError, csv.Error):
             continue
-        parted = {mark: word for mark, word in PARTED.items() if len(names) == 1 and mark in names[0]}
+        parted = [word for mark, word in PARTED.items() if len(names) == 1 and mark in names[0]]
         if parted:
             say(
-                f"the columns of {path.name!r} are parted by {listed(parted.values())}; save it as CSV with commas"
+                Text(
+                    f"the columns of {path.name!r} are parted by {listed(word.en for word in parted)}; save it as CSV "
+                    "with commas",
+                    f"{path.name!r}的各列以{listed_zh(word.zh for word in parted)}分隔；请另存为逗号分隔的CSV",
+                )
             )
             return None
         return [name.strip() for name in names]
-    say(f"the first line of {path.name!r} is not text in UTF-8 or GB18030; save it as CSV in UTF-8")
+    say(
+        Text(
+            f"the first line of {path.name!r} is not text in UTF-8 or GB18030; save it as CSV in UTF-8",
+            f"{path.name!r}的首行不是UTF-8或GB18030文本；请另存为UTF-8的CSV",
+        )
+    )
     return None

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh
+from spatial_zb.text import Text
 
 __all__ = [
     "Problems",
@@ -75,13 +76,20 @@ def place_of(dotted: str, lines: Mapping[str, int]) -> str:
     return dotted if line is None else f"{dotted} (line {line})"
 
 
-def meant(word: str, known: Iterable[str]) -> str:
+def _place_zh(dotted: str, lines: Mapping[str, int]) -> str:
+    line = _line(dotted, lines)
+    return dotted if line is None else f"{dotted}（第{line}行）"
+
+
+def meant(word: str, known: Iterable[str]) -> Text:
     """Suggest the nearest known word, or list what is known."""
     known = list(dict.fromkeys(str(item) for item in known))
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
-        return f"did you mean {near[0]!r}?"
-    return f"known here: {listed(known, limit=20)}." if known else "none is known here."
+        return Text(f"did you mean {near[0]!r}?", f"是否应为{near[0]!r}？")
+    if known:
+        return Text(f"known here: {listed(known, limit=20)}.", f"此处可用：{listed_zh(known, limit=20)}。")
+    return Text("none is known here.", "此处没有可用的名称。")
 
 
 class Problems:
@@ -89,22 +97,32 @@ class Problems:
 
     def __init__(self, lines: Mapping[str, int]) -> None:
         self.lines = lines
-        self.found: list[tuple[str, str]] = []
+        self.found: list[tuple[str, Text]] = []
 
-    def add(self, dotted: str, message: str) -> None:
+    def add(self, dotted: str, message: Text) -> None:
         if (dotted, message) not in self.found:
             self.found.append((dotted, message))
 
-    def unknown(self, dotted: str, what: str, word: str, known: Iterable[str]) -> None:
-        self.add(dotted, f"{what} {word!r} is not known; {meant(word, known)}")
+    def unknown(self, dotted: str, what: Text, word: str, known: Iterable[str]) -> None:
+        hint = meant(word, known)
+        self.add(
+            dotted,
+            Text(f"{what.en} {word!r} is not known; {hint.en}", f"没有名为{word!r}的{what.zh}；{hint.zh}"),
+        )
 
     def raise_any(self, path: Path) -> None:
         if not self.found:
             return
         ordered = sorted(self.found, key=lambda problem: _line(problem[0], self.lines) or 0)
-        entries = [
-            f"  {number}. {place_of(dotted, self.lines)}: {message}"
-            for number, (dotted, message) in enumerate(ordered, start=1)
-        ]
-        count = "1 mistake" if len(entries) == 1 else f"{len(entries)} mistakes"
-        raise SpecificationError(f"{path.name} has {count}; nothing was run.\n" + "\n".join(entries))
+        en = [f"{place_of(dotted, self.lines)}: {message.en}" for dotted, message in ordered]
+        zh = [f"{_place_zh(dotted, self.lines)}：{message.zh}" for dotted, message in ordered]
+        many = len(en)
+        count, count_zh = "1 mistake" if many == 1 else f"{many} mistakes", f"{many}处错误"
+        raise SpecificationError(
+            f"{path.name} has {count}; nothing was run.\n{_numbered(en)}",
+            f"{path.name}有{count_zh}，未作任何运行。\n{_numbered(zh)}",
+        )
+
+
+def _numbered(entries: Iterable[str]) -> str:
+    return "\n".join(f"  {number}. {entry}" for number, entry in enumerate(entries, start=1))

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.study.entries import sections_of
 from spatial_zb.study.files import check_files
 from spatial_zb.study.places import Problems, lines_of, place_of
@@ -18,8 +18,10 @@ from spatial_zb.study.references import check_references
 from spatial_zb.study.sections import LISTS, NAMED, Output
 from spatial_zb.study.values import MAX_BYTES, STUDY_VERSION
 from spatial_zb.study.whole import Study
+from spatial_zb.text import Language, Text
 
 __all__ = [
+    "language_of",
     "load_study",
 ]
 
@@ -48,7 +50,7 @@ def load_study(path: str | Path, *, root: str | Path | None = None, allow_outsid
     raw = _parse(content, path)
     home = (Path(root) if root is not None else _home(path)).resolve()
     if not home.is_dir():
-        raise SpecificationError(f"The project folder {home} is not there.")
+        raise SpecificationError(f"The project folder {home} is not there.", f"项目文件夹{home}不存在。")
     lines = lines_of(content.decode("utf-8-sig"))
     _check_version(raw, path, lines)
     problems = Problems(lines)
@@ -76,6 +78,19 @@ def load_study(path: str | Path, *, root: str | Path | None = None, allow_outsid
     )
 
 
+def language_of(path: str | Path) -> Language:
+    """Language in which mistakes of a study file are told: Chinese where it sets ``language = "zh"``.
+
+    The line is looked for in the text, since a file with mistakes may not be TOML.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            text = stream.read(MAX_BYTES).decode("utf-8-sig", errors="replace")
+    except OSError:
+        return "en"
+    return "zh" if re.search(r"""^[ \t]*language[ \t]*=[ \t]*["']zh["']""", text, re.MULTILINE) else "en"
+
+
 def _home(path: Path) -> Path:
     folder = path.resolve().parent
     return folder.parent if folder.name == "studies" else folder
@@ -83,7 +98,10 @@ def _home(path: Path) -> Path:
 
 def _read(path: Path) -> bytes:
     if path.suffix.lower() != ".toml":
-        raise SpecificationError(f"A study file is TOML and its name ends in .toml, not {path.name!r}.")
+        raise SpecificationError(
+            f"A study file is TOML and its name ends in .toml, not {path.name!r}.",
+            f"研究文件为TOML格式，文件名须以.toml结尾，而不是{path.name!r}。",
+        )
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
@@ -91,11 +109,20 @@ def _read(path: Path) -> bytes:
         folder = path.parent
         others = sorted(item.name for item in folder.glob("*.toml")) if folder.is_dir() else []
         hint = f" In that folder: {listed(others)}." if others else ""
-        raise SpecificationError(f"There is no study file {path}.{hint}") from None
+        hint_zh = f"该文件夹中有：{listed_zh(others)}。" if others else ""
+        raise SpecificationError(
+            f"There is no study file {path}.{hint}", f"没有研究文件{path}。{hint_zh}"
+        ) from None
     except OSError as error:
-        raise SpecificationError(f"The study file {path} cannot be read: {error.strerror}.") from None
+        raise SpecificationError(
+            f"The study file {path} cannot be read: {error.strerror}.",
+            f"研究文件{path}无法读取：{error.strerror}。",
+        ) from None
     if len(content) > MAX_BYTES:
-        raise SpecificationError(f"{path.name} is too large for a study file (over {MAX_BYTES:,} bytes).")
+        raise SpecificationError(
+            f"{path.name} is too large for a study file (over {MAX_BYTES:,} bytes).",
+            f"{path.name}过大，不像研究文件（超过{MAX_BYTES:,}字节）。",
+        )
     return content
 
 
@@ -105,44 +132,62 @@ def _parse(content: bytes, path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise SpecificationError(
-            f"{path.name} is not UTF-8 text (line {line}). Save it as UTF-8 in the editor."
+            f"{path.name} is not UTF-8 text (line {line}). Save it as UTF-8 in the editor.",
+            f"{path.name}不是UTF-8文本（第{line}行）。请在编辑器中另存为UTF-8。",
         ) from None
     if not text.strip():
-        raise SpecificationError(f"{path.name} is empty. Start from a study in the folder studies.")
+        raise SpecificationError(
+            f"{path.name} is empty. Start from a study in the folder studies.",
+            f"{path.name}为空。可从studies文件夹中的研究文件改起。",
+        )
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise SpecificationError(f"{path.name} nests brackets too deeply to be read.") from None
-    except ValueError as error:
         raise SpecificationError(
-            f"{path.name} is not valid TOML: {error}.{_syntax_hint(error, text)}"
+            f"{path.name} nests brackets too deeply to be read.", f"{path.name}的括号嵌套过深，无法读取。"
+        ) from None
+    except ValueError as error:
+        hint = _syntax_hint(error, text)
+        raise SpecificationError(
+            f"{path.name} is not valid TOML: {error}.{hint.en}",
+            f"{path.name}不是有效的TOML：{error}。{hint.zh}",
         ) from None
 
 
-def _syntax_hint(error: ValueError, text: str) -> str:
+def _syntax_hint(error: ValueError, text: str) -> Text:
     """Show the line tomllib stopped at, and name the usual slip of Chinese keyboards."""
     found = re.search(r"at line (\d+)", str(error))
     if not found:
-        return ""
+        return Text("", "")
     line = text.split("\n")[int(found.group(1)) - 1].strip()
     slips = sorted(set(line) & set("“”‘’＝，：【】［］｛｝"))
-    slip = (
-        f" It has full-width punctuation ({' '.join(slips)}) where TOML wants plain ASCII." if slips else ""
-    )
+    slip = Text("", "")
+    if slips:
+        marks = " ".join(slips)
+        slip = Text(
+            f" It has full-width punctuation ({marks}) where TOML wants plain ASCII.",
+            f"其中有全角标点（{marks}），TOML须用半角。",
+        )
     key = re.sub(r"\"[^\"]*\"|'[^']*'", "", line.partition("#")[0].partition("=")[0])
-    if not slip and not key.isascii():
-        slip = ' Names with Chinese characters need quotes here: [variables."产业"].'
-    return f"\n  The line is: {line[:120]}{slip}"
+    if not slips and not key.isascii():
+        slip = Text(
+            ' Names with Chinese characters need quotes here: [variables."产业"].',
+            '含中文的名称须加引号：[variables."产业"]。',
+        )
+    return Text(f"\n  The line is: {line[:120]}{slip.en}", f"\n  该行为：{line[:120]}{slip.zh}")
 
 
 def _check_version(raw: Mapping[str, Any], path: Path, lines: Mapping[str, int]) -> None:
     if "version" not in raw:
         raise SpecificationError(
-            f"{path.name} has no version; its first line must be version = {STUDY_VERSION}."
+            f"{path.name} has no version; its first line must be version = {STUDY_VERSION}.",
+            f"{path.name}没有version；第一行须为version = {STUDY_VERSION}。",
         )
     version = raw["version"]
     if type(version) is not int or version != STUDY_VERSION:
         raise SpecificationError(
             f"{path.name}, {place_of('version', lines)}: this program reads study files of version "
-            f"{STUDY_VERSION}, not {version!r}. The changelog says how to convert a file of another version."
+            f"{STUDY_VERSION}, not {version!r}. The changelog says how to convert a file of another version.",
+            f"{path.name}，{place_of('version', lines)}：本程序读取版本为{STUDY_VERSION}的研究文件，而不是{version!r}。"
+            "其他版本的转换办法见CHANGELOG。",
         )

@@ -12,7 +12,7 @@ from pydantic import (
     Field,
 )
 
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.text import Text
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Pairs",
     "Periods",
     "Positive",
+    "Refusal",
     "Share",
     "Shares",
     "Some",
@@ -65,16 +66,31 @@ RESERVED = frozenset({"rho", "lam", "tau", "eta", "sigma2", "unit", "period"})
 FUNCTIONS = frozenset({"log", "log1p", "exp", "sqrt", "abs", "lq", "hhi", "krugman"})
 
 
+class Refusal(ValueError):
+    """A value that is refused, in English and Chinese: the library that validates passes on ValueErrors alone."""
+
+    def __init__(self, en: str, zh: str) -> None:
+        super().__init__(en)
+        self.zh = zh
+
+
+def _no_label(value: object) -> Refusal:
+    return Refusal(
+        f"must be text or {{ en = ..., zh = ... }}, not {value!r}",
+        f"须为文本或{{ en = ..., zh = ... }}，而不是{value!r}",
+    )
+
+
 def _as_text(value: object) -> Text:
     if isinstance(value, Text):
         return value
     texts = value.values() if isinstance(value, Mapping) else [value]
     if not all(isinstance(text, str) and text.strip() for text in texts):
-        raise ValueError(f"must be text or {{ en = ..., zh = ... }}, not {value!r}")
+        raise _no_label(value)
     try:
         return Text.of(value)  # type: ignore[arg-type]
     except SpecificationError:
-        raise ValueError(f"must be text or {{ en = ..., zh = ... }}, not {value!r}") from None
+        raise _no_label(value) from None
 
 
 def from_list(value: object) -> object:
@@ -90,13 +106,16 @@ def as_tuple(value: object) -> object:
 def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     repeated = sorted({str(value) for value in values if values.count(value) > 1})
     if repeated:
-        raise ValueError(f"names {listed(repeated)} more than once")
+        raise Refusal(f"names {listed(repeated)} more than once", f"{listed_zh(repeated)}出现不止一次")
     return values
 
 
 def crs_code(value: str) -> str:
     if not re.fullmatch(r"[A-Z]+:[0-9]{3,6}", value):
-        raise ValueError(f"must be the code of a coordinate system such as EPSG:4549, not {value!r}")
+        raise Refusal(
+            f"must be the code of a coordinate system such as EPSG:4549, not {value!r}",
+            f"须为坐标系代码，如EPSG:4549，而不是{value!r}",
+        )
     return value
 
 
@@ -106,23 +125,29 @@ def one_or_some(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
 
 def filled(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if not values:
-        raise ValueError("must not be empty")
+        raise Refusal("must not be empty", "不能为空")
     return values
 
 
 def _ordered(periods: tuple[int, int]) -> tuple[int, int]:
     if periods[0] > periods[1]:
-        raise ValueError(f"must be [first, last], not {list(periods)}")
+        given = list(periods)
+        raise Refusal(f"must be [first, last], not {given}", f"须为[起始, 结束]，而不是{given}")
     return periods
 
 
 def by_period(value: object) -> object:
     """Turn the text keys of a TOML table into periods."""
     if not isinstance(value, Mapping) or not value:
-        raise ValueError("must be a table of one number per period, such as 2007 = 7.604")
+        raise Refusal(
+            "must be a table of one number per period, such as 2007 = 7.604",
+            "须为每期一个数的表，如2007 = 7.604",
+        )
     wrong = [key for key in value if not re.fullmatch(r"\d{1,4}", key)]
     if wrong:
-        raise ValueError(f"has keys that are not periods: {listed(wrong)}")
+        raise Refusal(
+            f"has keys that are not periods: {listed(wrong)}", f"有不是时期的键：{listed_zh(wrong)}"
+        )
     return {int(key): number for key, number in value.items()}
 
 
@@ -131,7 +156,10 @@ def _as_base(value: object) -> object:
     span = (value, value) if type(value) is int else from_list(value)
     whole = isinstance(span, tuple) and len(span) == 2 and all(type(period) is int for period in span)
     if value != "mean" and not whole:
-        raise ValueError(f"must be 'mean', [first, last] or one period, not {value!r}")
+        raise Refusal(
+            f"must be 'mean', [first, last] or one period, not {value!r}",
+            f"须为'mean'、[起始, 结束]或一个时期，而不是{value!r}",
+        )
     return _ordered(span) if whole else value  # type: ignore[arg-type]
 
 
@@ -146,22 +174,28 @@ def _known_islands(value: object) -> object:
         for pair in value
     )
     if not (pairs and value) and value not in ("error", "nearest", "zero"):
-        raise ValueError(
-            f"must be 'error', 'nearest', 'zero' or pairs of ids such as [[\"330900\", \"330200\"]], not {value!r}"
-            + ("; leave the unit out of the sample instead" if value == "drop" else "")
+        drop = value == "drop"
+        instead = "; leave the unit out of the sample instead" if drop else ""
+        instead_zh = "；如要剔除该地区，请改在样本中剔除" if drop else ""
+        raise Refusal(
+            f"must be 'error', 'nearest', 'zero' or pairs of ids such as [[\"330900\", \"330200\"]], not {value!r}{instead}",
+            f"须为'error'、'nearest'、'zero'或编码对，如[[\"330900\", \"330200\"]]，而不是{value!r}{instead_zh}",
         )
     return value
 
 
 def replicates(number: int) -> int:
     if 0 < number < 99:
-        raise ValueError(f"must be 0 or at least 99, not {number}")
+        raise Refusal(f"must be 0 or at least 99, not {number}", f"须为0或不小于99，而不是{number}")
     return number
 
 
 def slug(name: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
-        raise ValueError(f"names a folder: use small letters a-z, digits, _ and - only, not {name!r}")
+        raise Refusal(
+            f"names a folder: use small letters a-z, digits, _ and - only, not {name!r}",
+            f"用作文件夹名：只能用小写字母、数字、_和-，而不是{name!r}",
+        )
     return name
 
 
@@ -180,7 +214,11 @@ def _as_pairs(value: object) -> object:
 def _two_different(pairs: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
     wrong = [list(pair) for pair in pairs if len(set(pair)) != 2 or len(pair) != 2]
     if wrong:
-        raise ValueError(f'must be pairs of two variables such as [["industry", "talent"]], not {wrong[0]}')
+        first = wrong[0]
+        raise Refusal(
+            f'must be pairs of two variables such as [["industry", "talent"]], not {first}',
+            f'须为变量对，如[["industry", "talent"]]，而不是{first}',
+        )
     return distinct(pairs)
 
 

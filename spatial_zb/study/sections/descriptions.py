@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from spatial_zb.errors import listed
+from spatial_zb.errors import listed, listed_zh
 from spatial_zb.study.sections.base import Section
 from spatial_zb.study.values import (
     Names,
     Pairs,
     Periods,
+    Refusal,
     SomeNames,
     Word,
 )
@@ -54,7 +55,10 @@ class Concentration(Section):
     @model_validator(mode="after")
     def _a_plant_index_for_every_sector(self) -> Concentration:
         if self.plant_hhi is not None and set(self.plant_hhi) != set(self.sectors):
-            raise ValueError(f"plant_hhi needs one number for each of {listed(self.sectors)}, and no other")
+            raise Refusal(
+                f"plant_hhi needs one number for each of {listed(self.sectors)}, and no other",
+                f"plant_hhi须为{listed_zh(self.sectors)}各给一个数，且不得有其他",
+            )
         return self
 
 
@@ -92,9 +96,18 @@ class Dynamics(Section):
     @model_validator(mode="after")
     def _something_to_do(self) -> Dynamics:
         if not (self.densities or self.ellipses or self.inequality or self.sigma or self.beta):
-            raise ValueError("needs variables in densities, ellipses, inequality, sigma or beta")
+            raise Refusal(
+                "needs variables in densities, ellipses, inequality, sigma or beta",
+                "densities、ellipses、inequality、sigma或beta中须有变量",
+            )
         if self.inequality and self.groups is None:
-            raise ValueError("inequality needs groups, a column of the polygons such as 'prov'")
+            raise Refusal(
+                "inequality needs groups, a column of the polygons such as 'prov'",
+                "inequality须有groups，即底图中的一列，如'prov'",
+            )
         if (self.controls or self.weights) and not self.beta:
-            raise ValueError("controls and weights belong to beta, which names no variable")
+            raise Refusal(
+                "controls and weights belong to beta, which names no variable",
+                "controls与weights属于beta，而beta没有变量",
+            )
         return self

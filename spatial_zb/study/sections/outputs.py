@@ -13,6 +13,7 @@ from spatial_zb.study.values import (
     Names,
     Periods,
     Positive,
+    Refusal,
     Some,
     SomeNames,
     TableFormat,
@@ -46,7 +47,7 @@ class Maps(Section):
     @model_validator(mode="after")
     def _two_or_none(self) -> Maps:
         if len(self.bivariate) == 1:
-            raise ValueError("bivariate needs two variables")
+            raise Refusal("bivariate needs two variables", "bivariate须有两个变量")
         return self
 
 

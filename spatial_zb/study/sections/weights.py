@@ -16,6 +16,7 @@ from spatial_zb.study.values import (
     Metric,
     Normalisation,
     Positive,
+    Refusal,
     SomeNames,
     Word,
 )
@@ -139,7 +140,10 @@ class Combination(_Weights):
     @model_validator(mode="after")
     def _alpha_of_a_mixture(self) -> Combination:
         if (self.how == "mix") != (self.alpha is not None):
-            raise ValueError("a mixture (how = 'mix') needs alpha, a product has none")
+            raise Refusal(
+                "a mixture (how = 'mix') needs alpha, a product has none",
+                "混合（how = 'mix'）须有alpha，乘积则不得有",
+            )
         return self
 
 
