@@ -43,7 +43,8 @@ READING = """
 - **SAC under a dense W** is not identified in practice: at n = 11 up to 63 % of the fits have no maximum. Solving for
   ρ and for λ one at a time does not help: in 20 to 60 panels a cell (an error of the median of 0.04–0.15, so that most
   cells cannot be judged) median biases are −0.25 to +0.19, those of maximum likelihood −0.25 to +0.15, and the spread
-  is larger. The fit sends to a model with one spatial lag.
+  is larger. Percentile and BCa limits cover ρ, λ and indirect effects in 85–100 % (median 96 to 100; 18–40 panels with
+  a maximum, 99 replicates), basic and studentised ones down to 33 %. The fit sends to a model with one spatial lag.
 - **Direct ML with time effects** (offered for comparison) is off by −0.13 to −0.26 at n = 11 with contiguity and
   covers 22–71 %; with dense W it is off by −0.35 to −1.6 and covers 0–47 %. The fit says so.
 - **GMM** of SAR is as good as maximum likelihood with contiguity; of SDM with one regressor its instruments are
