@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.estimates import coefficient_columns
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.text import Language, Text
 from spatial_zb.weights.matrix import Weights, as_weights
 
 __all__ = ["Robustness", "estimate_of", "robustness", "term_row"]
@@ -43,16 +44,21 @@ class Robustness:
         errors of the base) and ``reason``; None when it was not asked for.
     term, effect
         What is followed; ``effect`` is blank for a coefficient.
+    chinese
+        The reasons in Chinese, by the English ones.
     """
 
     frame: pd.DataFrame
     influence: pd.DataFrame | None
     term: str
     effect: str
+    chinese: Mapping[str, str] = field(default_factory=dict)
 
-    def tidy(self) -> pd.DataFrame:
-        """One row per variant."""
-        return self.frame.copy()
+    def tidy(self, language: Language = "en") -> pd.DataFrame:
+        """One row per variant; its reason in one language."""
+        if language == "en":
+            return self.frame.copy()
+        return self.frame.assign(reason=[self.chinese.get(words, words) for words in self.frame["reason"]])
 
     def glance(self) -> pd.DataFrame:
         """How the variants fare in one row: how many, of the base's sign, significant with it, failed, and the range."""
@@ -179,10 +185,12 @@ def robustness(
         run_tasks(_estimated, todo, workers=workers, scheduler=scheduler, store=store, progress=progress)
     )
     rows = [next(found) if isinstance(v, _Variant) else v for v in (*variants, *alone)]
+    chinese = {row["reason"]: row["reason_zh"] for row in rows if row["reason"]}
     top = _words(base) | first
     frame = pd.DataFrame([top, *rows[: len(variants)]])
     influence = _influence(rows[len(variants) :], first) if leave_one_out else None
-    return Robustness(frame[[*_words(base), *NUMBERS, "notes", "reason"]], influence, term, effect or "")
+    frame = frame[[*_words(base), *NUMBERS, "notes", "reason"]]
+    return Robustness(frame, influence, term, effect or "", chinese)
 
 
 def term_row(
@@ -194,7 +202,7 @@ def term_row(
     estimator: str = "lee_yu",
     covariance: str = "information",
 ) -> dict[str, Any]:
-    """Estimate, error, p-value, limits and sample of one coefficient or effect, ``notes`` and a blank ``reason``."""
+    """Estimate, error, p-value, limits and sample of one coefficient or effect; ``notes``; ``reason`` if not converged."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SpatialZbWarning)
         fit = fit_durbin(spec, panel, W, estimator, covariance)
@@ -207,6 +215,7 @@ def term_row(
         "nobs": fit.nobs,
         "notes": "; ".join(notes),
         "reason": "" if fit.converged else "not converged",
+        "reason_zh": "" if fit.converged else "未收敛",
     }
 
 
@@ -260,15 +269,16 @@ def _words(v: _Variant) -> dict[str, str]:
     return {"kind": v.kind, "variant": v.name, "term": v.term, "effect": v.effect or ""}
 
 
-def _failed(v: _Variant, reason: str) -> dict[str, Any]:
-    return _words(v) | dict.fromkeys(NUMBERS, np.nan) | {"notes": "", "reason": reason}
+def _failed(v: _Variant, why: SpatialZbError) -> dict[str, Any]:
+    blank = dict.fromkeys(NUMBERS, np.nan)
+    return _words(v) | blank | {"notes": "", "reason": str(why), "reason_zh": why.zh}
 
 
 def _estimated(v: _Variant) -> dict[str, Any]:
     try:
         return _words(v) | term_row(v.spec, v.panel, v.weights, v.term, v.effect, v.estimator, v.covariance)
     except SpatialZbError as error:
-        return _failed(v, str(error))
+        return _failed(v, error)
 
 
 def _other_weights(base: _Variant, weights: Mapping[str, Any]) -> Iterator[_Variant]:
@@ -289,14 +299,14 @@ def _other_times(
         try:
             yield replace(earlier, panel=_earlier_x(base.panel, base.spec))
         except SpatialZbError as error:
-            yield _failed(earlier, str(error))
+            yield _failed(earlier, error)
     for name, chosen in periods.items():
         yield replace(base, kind="periods", name=str(name), panel=base.panel.select(periods=list(chosen)))
 
 
 def _earlier_x(panel: Panel, spec: DurbinSpec) -> Panel:
     """Regressors of the period before, under their own names."""
-    require_consecutive(panel, "A lag of the regressors")
+    require_consecutive(panel, Text("A lag of the regressors", "解释变量滞后"))
     later = panel.select(periods=panel.periods[1:])
     names = dict.fromkeys((*spec.regressors, *spec.instruments))
     return later.with_columns({name: panel.array(name)[:-1] for name in names})
@@ -318,7 +328,7 @@ def _without(
             W = base.weights.subset(left) if rebuild is None else rebuild(list(left)).align(left)
             yield replace(variant, panel=panel, weights=W)
         except SpatialZbError as error:
-            yield _failed(variant, str(error))
+            yield _failed(variant, error)
 
 
 def _other_measures(base: _Variant, y: Sequence[str], x: Mapping[str, Sequence[str]]) -> Iterator[_Variant]:

@@ -181,7 +181,10 @@ def build_panel(
     return Panel(values, tuple(int(p) for p in periods), wanted, tuple(variables.columns), labels or {})
 
 
-def require_consecutive(panel: Panel, need: str = "A lag in time") -> int:
+LAG_IN_TIME = Text("A lag in time", "时间滞后")
+
+
+def require_consecutive(panel: Panel, need: Text | str = LAG_IN_TIME) -> int:
     """Refuse a panel whose periods are not equally far apart, and give their distance.
 
     Years 2000, 2010, 2020 are consecutive with the distance 10: a lag is then one of ten years.
@@ -199,23 +202,31 @@ def require_consecutive(panel: Panel, need: str = "A lag in time") -> int:
         A single period; a gap, which is named with the periods that would fill it and the longest stretch
         without one.
     """
-    periods = panel.periods
+    need, periods = Text.of(need), panel.periods
     if len(periods) < 2:
-        raise DataError(f"{need} needs two or more periods; the panel has only {listed(periods)}.")
+        raise DataError(
+            f"{need.en} needs two or more periods; the panel has only {listed(periods)}.",
+            f"{need.zh}至少需要两个时期；面板只有{listed_zh(periods)}。",
+        )
     distances = np.diff(periods)
     step = int(distances.min())
     if (distances == step).all():
         return step
     wide = np.flatnonzero(distances != step)
     gaps = [f"{periods[i + 1]} follows {periods[i]}" for i in wide]
+    gaps_zh = [f"{periods[i]}之后为{periods[i + 1]}" for i in wide]
     absent = [p for i in wide for p in range(periods[i] + step, periods[i + 1], step)]
-    fill = f"Add {listed(absent)}, or keep" if (distances % step == 0).all() else "Keep"
+    whole = (distances % step == 0).all()
+    fill = f"Add {listed(absent)}, or keep" if whole else "Keep"
+    fill_zh = f"请补上{listed_zh(absent)}，或只保留" if whole else "请只保留"
     edges = [0, *(wide + 1), len(periods)]
     start, stop = max(pairwise(edges), key=lambda edge: edge[1] - edge[0])
+    select = f"panel.select(periods=range({periods[start]}, {periods[stop - 1] + 1}, {step}))"
     raise DataError(
-        f"{need} needs periods without gaps, {step} apart as {periods[start]}–{periods[stop - 1]} are; but "
-        f"{listed(gaps, 4)}. {fill} a stretch without gaps: "
-        f"panel.select(periods=range({periods[start]}, {periods[stop - 1] + 1}, {step}))."
+        f"{need.en} needs periods without gaps, {step} apart as {periods[start]}–{periods[stop - 1]} are; but "
+        f"{listed(gaps, 4)}. {fill} a stretch without gaps: {select}.",
+        f"{need.zh}要求时期无间断，如{periods[start]}—{periods[stop - 1]}那样间隔{step}；但{listed_zh(gaps_zh, 4)}。"
+        f"{fill_zh}无间断的一段：{select}。",
     )
 
 

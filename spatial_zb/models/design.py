@@ -68,7 +68,8 @@ def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
     T, n = y.shape
     if T == 1 and spec.fixed_effects != "none":
         raise SpecificationError(
-            'With a single period there are no effects to tell from the rest: use fixed_effects="none".'
+            'With a single period there are no effects to tell from the rest: use fixed_effects="none".',
+            '只有一个时期时无法区分固定效应：请用fixed_effects="none"。',
         )
     raw = np.concatenate([X, spatial_lag(W, panel.array(list(spec.lag_x)))], axis=2)
     raw = np.concatenate([raw, _unit_means(spec, raw), before], axis=2)
@@ -127,7 +128,8 @@ def _refuse_blanks(panel: Panel, names: tuple[str, ...]) -> None:
     if blank.any():
         cells = [f"{names[k]} of {panel.units[i]} in {panel.periods[t]}" for t, i, k in np.argwhere(blank)]
         raise DataError(
-            f"{len(cells)} cell(s) are blank: {listed(cells)}. Fill them by a stated rule, or drop the units or periods."
+            f"{len(cells)} cell(s) are blank: {listed(cells)}. Fill them by a stated rule, or drop the units or periods.",
+            f"有{len(cells)}个空缺：{listed_zh(cells)}。请按说明的规则补齐，或剔除这些地区或时期。",
         )
 
 
@@ -239,7 +241,8 @@ def _refuse_perfect_fit(spec: DurbinSpec, y: Array, basis: Array) -> None:
     off = y - basis @ (basis.T @ y)
     if off @ off <= PERFECT_FIT * (y @ y):
         raise DataError(
-            f"The regressors explain {spec.y!r} perfectly: it is an identity of them. Drop what defines it."
+            f"The regressors explain {spec.y!r} perfectly: it is an identity of them. Drop what defines it.",
+            f"解释变量完全解释了{spec.y!r}：它是这些变量的恒等式。请去掉构成它的变量。",
         )
 
 
@@ -251,7 +254,8 @@ def _refuse_flat_error_lag(y: Array, Wy: Array, Z: Array, WZ: Array, label: str)
     if np.all(off <= ABSORBED * np.sqrt((before**2).sum(axis=0))):
         raise SpecificationError(
             f"lam is not identified: once the effects are removed, {label!r} multiplies every variable by {factor:.3f}, as "
-            "happens when all units are neighbours with equal weights. Use another W."
+            "happens when all units are neighbours with equal weights. Use another W.",
+            f"λ不可识别：扣除固定效应后，{label!r}只是将每个变量乘以{factor:.3f}，如所有地区互为等权邻居时。请换用其他W。",
         )
 
 
@@ -262,5 +266,7 @@ def _refuse_flat_lag(spec: DurbinSpec, y: Array, Wy: Array, basis: Array, label:
     if sizes[1] <= ABSORBED * sizes[0] or abs(off[:, 0] @ off[:, 1]) >= (1 - 1e-12) * sizes.prod():
         raise SpecificationError(
             f"rho is not identified: under {label!r} the spatial lag of {spec.y!r} is a multiple of it once effects and "
-            "regressors are removed, as happens when all units are neighbours with equal weights. Use another W."
+            "regressors are removed, as happens when all units are neighbours with equal weights. Use another W.",
+            f"ρ不可识别：在{label!r}下，扣除固定效应与解释变量后{spec.y!r}的空间滞后是其自身的倍数，如所有地区互为等权邻居时。"
+            "请换用其他W。",
         )

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.models.dynamic import fit_dynamic
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm import fit_gmm
@@ -238,14 +238,19 @@ def _check_weights(spec: DurbinSpec, weights: Weights, estimator: str) -> None:
     if len(weights.islands) and weights.normalisation == "row":
         raise SpecificationError(
             f"With time effects every row of W must sum to one, and {listed(weights.islands)} have no neighbour under "
-            f'{weights.label!r}. Give them one (islands="nearest"), leave them out, or use unit effects only.'
+            f'{weights.label!r}. Give them one (islands="nearest"), leave them out, or use unit effects only.',
+            f"有时间效应时W的每一行之和须为1，而在{weights.label!r}下{listed_zh(weights.islands)}没有邻居。"
+            '请为其指定邻居（islands="nearest"）、剔除这些地区，或只用个体效应。',
         )
     what = {
-        "gmm": "the moment estimator of λ",
-        "direct": "a spatial error",  # demeaning removes dummies from u only when Wι = ι
-    }.get(estimator, "the Lee-Yu transform")
-    other = "" if spec.lag_error else ', or estimator="direct"'
+        "gmm": Text("the moment estimator of λ", "λ的矩估计"),
+        # demeaning removes dummies from u only when Wι = ι
+        "direct": Text("a spatial error", "空间误差项"),
+    }.get(estimator, Text("the Lee-Yu transform", "Lee-Yu变换"))
+    other, other_zh = ("", "") if spec.lag_error else (', or estimator="direct"', '，或estimator="direct"')
     raise SpecificationError(
-        f"With time effects {what} needs a row-normalised W; {weights.label!r} is not. "
-        f'Use W.standardise("row"), or unit effects only{other}.'
+        f"With time effects {what.en} needs a row-normalised W; {weights.label!r} is not. "
+        f'Use W.standardise("row"), or unit effects only{other}.',
+        f"有时间效应时{what.zh}要求W行标准化，而{weights.label!r}不是。"
+        f'请用W.standardise("row")，或只用个体效应{other_zh}。',
     )

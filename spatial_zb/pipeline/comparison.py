@@ -386,7 +386,7 @@ def _battery(base: Base) -> Text | None:
     )
     job.table(
         lambda style: robustness_table(
-            found.tidy(),
+            found.tidy(style.language),
             base.labels,
             title=_titled(base, BATTERY_TITLE),
             notes=[note, *base.notes()],

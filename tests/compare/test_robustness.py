@@ -119,6 +119,12 @@ def test_a_variant_that_fails_is_a_row_with_its_reason(battery):
     row = battery.frame.set_index("variant").loc["hub"]  # its neighbour u17 has no other
     assert np.isnan(row["estimate"])
     assert "u17" in row["reason"]
+    chinese = battery.tidy("zh").set_index("variant")
+    assert "u17没有邻居" in chinese.loc["hub", "reason"]
+    assert (chinese["reason"] == "").equals(battery.frame.set_index("variant")["reason"] == "")
+    pd.testing.assert_frame_equal(
+        battery.tidy("zh").drop(columns="reason"), battery.frame.drop(columns="reason")
+    )
 
 
 def test_weights_can_be_rebuilt_for_the_units_left(panel):

@@ -112,7 +112,7 @@ def robustness_table(
     Parameters
     ----------
     frame
-        :meth:`Robustness.tidy`.
+        :meth:`Robustness.tidy`, in the language of the table for its reasons.
     labels
         Words for weights, variables, groups of units and periods, by their names.
     """
