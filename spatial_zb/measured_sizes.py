@@ -44,6 +44,9 @@ MEASURED: dict[str, dict[tuple[str, str, int], tuple[float, str]]] = {
     "LM error from SAR": {
         ("sparse", "unit", 11): (0.0175, "ρ = 0.6"),
     },
+    "Wald SDM to SAR": {
+        ("sparse", "two_way", 11): (0.0875, "ρ = 0"),
+    },
     "Wald SDM to SEM": {
         ("dense", "unit", 11): (0.105, "λ = 0.6"),
         ("dense", "unit", 41): (0.0833, "λ = 0.3"),
