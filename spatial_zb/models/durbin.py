@@ -200,8 +200,8 @@ def _instead_of_weak(fit: Fit) -> Text:
     """What to read where the data say little; zb.median_unbiased was measured to be good with one spatial lag only."""
     if fit.estimator != "lee_yu" or fit.spec.dynamic:
         return Text(
-            "Use a sparser W, or read zb.bootstrap(fit), whose percentile limits cover",
-            "请用更稀疏的W，或看zb.bootstrap(fit)的百分位区间（覆盖率达标）",
+            "Use a sparser W, and read zb.bootstrap(fit) beside it",
+            "请用更稀疏的W，并同时看zb.bootstrap(fit)",
         )
     if len(fit.spec.spatial_terms) > 1:
         return Text(
