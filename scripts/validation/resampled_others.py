@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -192,7 +193,11 @@ def _analytic(fit: zb.Fit) -> Limits:
 
 def _resampled(result: Bootstrap, interval: str) -> Limits:
     fit = result.fit
-    rows = _limits(result.tidy(interval), "term") + _limits(result.effects(interval), "effect")
+    rows = _limits(result.tidy(interval), "term")
+    with suppress(
+        zb.ConvergenceError
+    ):  # half of the replicates have no effects: the panel has no limits of them
+        rows += _limits(result.effects(interval), "effect")
     if fit.spec.dynamic and fit.convergence["radius"] < 1 and result.explosive.mean() < 0.5:
         rows += _limits(result.effects(interval, horizon="long"), "effect", "long ")
     if fit.spec.regimes:
@@ -244,8 +249,9 @@ each, {periods} periods, of which a dynamic model explains 10; all numbers:
 [resampled_others.csv](resampled_others.csv)). Simulated on the 11 cities of Zhejiang and the 41 of the delta, contiguity and
 inverse distances, a dense W; two-way effects but for random ones. Coverage of 95 % intervals: estimate ± 1.96 standard
 errors (*analytic*), *percentile*, *BCa*, *studentised*; simulation alone moves it by ± {noise} points. *Less*: the bias of
-the estimate less the bias of its replicates. Panels without an estimate are left out (*panels* says how many there are);
-effects of the long run are of panels whose process is stable."""
+the estimate less the bias of its replicates. Panels without an estimate are left out (*panels* says how many
+there are), and from limits of effects those of whose replicates half have none; effects of the long run are of panels whose
+process is stable."""
 
 
 def write_page() -> None:
