@@ -9,12 +9,13 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from spatial_zb.compare.likeness import nested, refuse_other_likelihoods, same_model
 from spatial_zb.compare.nonnested import j_test, vuong_test
+from spatial_zb.core.diagnostics import likelihood_ratio_p_value, wald_p_value
 from spatial_zb.errors import SpecificationError, listed
 from spatial_zb.models.fit import Fit
+from spatial_zb.simplification import counts, likelihood_ratio_of
 
 __all__ = ["Comparison", "compare_fits"]
 
@@ -32,7 +33,8 @@ class Comparison:
         One row per fit: model, W, parameters, ln L, AIC, BIC, distance from the best and Akaike weight.
     tests
         One row per nested pair: ``restricted, general``, likelihood ratio ``statistic, df, p_value``, and the Wald test of
-        the same restrictions with the covariance of the general fit, ``wald, wald_p_value``.
+        the same restrictions with the covariance of the general fit, ``wald, wald_p_value``; p-values by the laws of
+        :func:`spatial_zb.simplification_tests`, so that they are those of the test chain.
     nonnested
         One row per test of a pair that is not nested: ``test`` (``"J"`` or ``"Vuong"``), ``null``, ``alternative``,
         ``statistic, df, p_value, favours, note``. A J test is of the null, so that each pair has two; Vuong's is of
@@ -139,12 +141,13 @@ def _unnested(
 
 def _nested_pair(a: str, small: Fit, b: str, large: Fit) -> tuple[object, ...]:
     """Likelihood ratio, and θ'V⁻¹θ of the terms that only the large fit has (NaN where V is singular)."""
-    statistic = 2 * (large.log_likelihood - small.log_likelihood)
+    statistic = likelihood_ratio_of(large, small)
     extra = [term for term in large.params.index if term not in small.params.index]
     theta, V = large.params[extra].to_numpy(), large.cov.loc[extra, extra].to_numpy()
     try:
         wald = float(theta @ np.linalg.solve(V, theta))
     except np.linalg.LinAlgError:
         wald = float("nan")
-    p_values = stats.chi2.sf([statistic, wald], len(extra))
-    return a, b, float(statistic), len(extra), float(p_values[0]), wald, float(p_values[1])
+    df, size = len(extra), counts(large)
+    ratio_p, wald_p = likelihood_ratio_p_value(statistic, df, *size), wald_p_value(wald, df, *size)
+    return a, b, statistic, df, float(ratio_p), wald, float(wald_p)

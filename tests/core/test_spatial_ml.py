@@ -7,7 +7,14 @@ import pytest
 from dense_matrices import all_matrices
 
 from spatial_zb.core.logdet import make_logdet
-from spatial_zb.core.spatial_ml import _above_ends, _best_end, _inner, _Profile, cross_products, maximise
+from spatial_zb.core.spatial_ml import (
+    _above_ends,
+    _best_end,
+    _Profile,
+    cross_products,
+    inner_interval,
+    maximise,
+)
 from spatial_zb.core.within import transformed_sample
 
 W = all_matrices()["knn_complex"]
@@ -69,7 +76,7 @@ def test_no_point_of_a_fine_grid_is_higher(seed, switches):
     p = products(seed)[2]
     profile = _Profile(p, LOGDET, SAMPLE)
     best = maximise(p, LOGDET, SAMPLE, *switches)
-    grid = np.linspace(*_inner(LOGDET.interval), 41)
+    grid = np.linspace(*inner_interval(LOGDET.interval), 41)
     points = [(r, s) for r in (grid if switches[0] else [0.0]) for s in (grid if switches[1] else [0.0])]
     top = max(profile.value(*q) for q in points)
     assert profile.value(best.rho, best.lam) >= top - 1e-9
@@ -123,7 +130,7 @@ def test_the_bound_is_told_and_is_the_highest_point(switches):
     best = maximise(p, LOGDET, sample, *switches)
     assert best.at_bound
     profile = _Profile(p, LOGDET, sample)
-    grid = np.linspace(*_inner(LOGDET.interval), 41)
+    grid = np.linspace(*inner_interval(LOGDET.interval), 41)
     points = [(r, s) for r in (grid if switches[0] else [0.0]) for s in (grid if switches[1] else [0.0])]
     assert profile.value(best.rho, best.lam) >= max(profile.value(*q) for q in points) - 1e-6
 
@@ -131,7 +138,7 @@ def test_the_bound_is_told_and_is_the_highest_point(switches):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_best_end_is_not_only_looked_for_in_the_corners(seed):
     profile = _Profile(products(seed)[2], LOGDET, SAMPLE)
-    bounds = _inner(LOGDET.interval)
+    bounds = inner_interval(LOGDET.interval)
     found = profile.value(*_best_end(profile, bounds, True, True))
     fine = np.linspace(*bounds, 301)
     edges = [(b, c) for b in bounds for c in fine] + [(c, b) for b in bounds for c in fine]
@@ -147,7 +154,7 @@ def test_ends_are_passed_over_only_where_they_are_lower(lag_y):
     logdet, size = make_logdet(matrix), matrix.shape[0]
     big, sample = np.kron(np.eye(T), matrix.toarray()), transformed_sample(size, T, "time", "lee_yu")
     J = np.kron(np.eye(T), np.eye(size) - np.full((size, size), 1 / size))
-    bounds = _inner(logdet.interval)
+    bounds = inner_interval(logdet.interval)
     place = (lambda c: (c, 0.0)) if lag_y else (lambda c: (0.0, c))
     ends, found = [place(end) for end in bounds], []
     for seed in range(12):
@@ -165,4 +172,4 @@ def test_ends_are_passed_over_only_where_they_are_lower(lag_y):
     assert found.count((True, True)) > 10
     assert (False, False) in found
     one_way = _Profile(products(1)[2], LOGDET, SAMPLE)  # eigenvalues are complex: D need not be concave
-    assert not _above_ends(one_way, (0.0, 0.0), [(end, 0.0) for end in _inner(LOGDET.interval)])
+    assert not _above_ends(one_way, (0.0, 0.0), [(end, 0.0) for end in inner_interval(LOGDET.interval)])

@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize, sparse
 
 from spatial_zb.core.logdet import make_logdet
-from spatial_zb.core.spatial_ml import _inner, _Profile, _surface, cross_products, maximise
+from spatial_zb.core.spatial_ml import _Profile, _surface, cross_products, inner_interval, maximise
 from spatial_zb.core.within import transformed_sample
 
 #: Second differences of a function of the order of 100 in steps of 1e-4.
@@ -26,7 +26,7 @@ def contiguity() -> sparse.csr_array:
 
 W = contiguity()
 LOGDET = make_logdet(W)
-BOUNDS = _inner(LOGDET.interval)
+BOUNDS = inner_interval(LOGDET.interval)
 
 
 def profile(seed: int, columns: int) -> _Profile:
