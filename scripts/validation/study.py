@@ -28,7 +28,7 @@ READING = """
 - **Dense W, median-unbiased.** `zb.median_unbiased(fit)` does not lean: the median bias is between −0.030 and +0.010
   at n = 11 (two errors: ± 0.03), −0.018 and +0.027 at 41, −0.016 and +0.025 at 90; 47–54 % of the estimates are above
   the truth (maximum likelihood: 40–52 %). Its spread is that of the fit or less. Its intervals cover ρ and λ in 94–97 %
-  at n = 11 and 41 and 91–98 % at 90 (400 panels), those of β, θ and effects in 90–98 % (median 95, 300 panels ± 2.5).
+  at n = 11 and 41 and 93–98 % at 90 (400 panels and more), those of β, θ and effects in 90–98 % (median 95, 300 panels ± 2.5).
   Every cell with one spatial lag that warns is in the bands there.
 - **Median, not mean.** No coefficient exceeds one, and a standard error of half puts a long tail below: at ρ, λ = 0.6
   and n = 11 the mean of the same estimates is off by −0.08 to −0.11 (maximum likelihood −0.10 to −0.17), at 41 by up
