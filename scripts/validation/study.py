@@ -28,8 +28,8 @@ READING = """
 - **Dense W, median-unbiased.** `zb.median_unbiased(fit)` does not lean: the median bias is between −0.030 and +0.010
   at n = 11 (two errors: ± 0.03), −0.018 and +0.027 at 41, −0.016 and +0.025 at 90; 47–54 % of the estimates are above
   the truth (maximum likelihood: 40–52 %). Its spread is that of the fit or less. Its intervals cover ρ and λ in 94–97 %
-  at n = 11 and 41 and 93–98 % at 90 (400 panels and more), those of β, θ and effects in 90–98 % (median 95, 300 panels ± 2.5).
-  Every cell with one spatial lag that warns is in the bands there.
+  at n = 11 and 41 and 93–98 % at 90 (400 panels and more), those of β, θ and effects in 90–98 % (median 95, 300 panels
+  ± 2.5). Every cell with one spatial lag that warns is in the bands there.
 - **Median, not mean.** No coefficient exceeds one, and a standard error of half puts a long tail below: at ρ, λ = 0.6
   and n = 11 the mean of the same estimates is off by −0.08 to −0.11 (maximum likelihood −0.10 to −0.17), at 41 by up
   to −0.04. In 20–27 % of these panels no value inside the interval has its score at the median: the estimate is the
@@ -114,6 +114,8 @@ def page(
         "| estimators: bias, errors, coverage | [small_sample.csv](small_sample.csv) | [small_sample.md](small_sample.md) |",
         "| intervals by resampling and by likelihood ratio | [resampled.csv](resampled.csv) | below |",
         "| median-unbiased ρ and λ, and their intervals | [median_unbiased.csv](median_unbiased.csv) | below |",
+        "| the bootstrap of dynamic, two-regime, random-effects and GMM fits | "
+        "[resampled_others.csv](resampled_others.csv) | [resampled_others.md](resampled_others.md) |",
         "| size of the tests | [test_size.csv](test_size.csv) | [test_size.md](test_size.md) |",
         "| systems | [system.csv](system.csv), [system_resampled.csv](system_resampled.csv), "
         "[system_corrected.csv](system_corrected.csv) | [system.md](system.md) |",

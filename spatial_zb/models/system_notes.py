@@ -172,8 +172,8 @@ def _dense(fit: SystemFit) -> Text:
     if fit.method == "fiml":
         better = 'zb.bootstrap(fit, scheme="parametric").bias_corrected()'
         return Text(
-            f"leans low by about 0.03 in simulations: {better} is beside it",
-            f"在模拟中约偏低0.03：可对照{better}",
+            f"is known only roughly, and off by up to 0.03 in simulations: {better} is beside it",
+            f"只能粗略估计，模拟中偏差不超过0.03：可对照{better}",
         )
     if fit.bias_correction:
         return Text(
