@@ -230,6 +230,11 @@ def test_a_robust_covariance_goes_with_every_replicate():
     assert np.allclose(result.covariances[0], again.cov)
 
 
+def test_a_statistic_that_cannot_vary_is_its_own_studentised_limit():
+    zero = np.zeros((99, 1))
+    assert (studentised_limits(np.array([0.0]), np.array([0.0]), zero, zero, 0.05) == 0).all()
+
+
 def test_studentised_limits_are_those_of_t():
     rng = np.random.default_rng(0)
     deviations, errors = rng.standard_normal((4999, 1)), np.full((4999, 1), 2.0)

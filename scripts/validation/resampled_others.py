@@ -52,6 +52,8 @@ def _static_effects(W: zb.Weights, rho: float, beta: float, theta: float, name: 
     )
     direct, total = np.trace(E) / W.n, E.sum() / W.n
     effects = {"direct": direct, "indirect": total - direct, "total": total}
+    if not (rho or theta):  # a SEM has none, whatever the data
+        del effects["indirect"]
     return {f"{effect} of {name}": value for effect, value in effects.items()}
 
 

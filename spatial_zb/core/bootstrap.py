@@ -184,11 +184,13 @@ def _columnwise_quantile(replicates: Array, levels: Array) -> Array:
 def studentised_limits(point: Array, error: Array, deviations: Array, errors: Array, alpha: float) -> Array:
     """Limits (2, …) θ̂ − q se with q the quantiles of t* = deviation/se* over replicates (R, …).
 
-    Replicates without a standard error are left out; the limit of a statistic without any is NaN.
+    Replicates without a standard error are left out; the limit of a statistic without any is NaN. One that cannot vary
+    (the indirect effect of a SEM) is its own limit.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         t = deviations / errors
     t = np.where(np.isfinite(t), t, np.nan)
+    t[(deviations == 0) & (errors == 0)] = 0.0
     levels: Sequence[float] = (1 - alpha / 2, alpha / 2)
     some = np.isfinite(t).any(axis=0)
     q = np.full((2, *point.shape), np.nan)

@@ -322,7 +322,8 @@ def test_wide_tables_can_be_scrolled_by_keyboard_on_a_phone(opened):
     wide = "[...document.querySelectorAll('#part-data .zb-table')].map(t => [t.scrollWidth > t.clientWidth, t.tabIndex])"
     with opened("phone") as page:
         page.locator("#part-data .zb-table:visible").evaluate("table => { table.style.width = '100px'; }")
-        page.wait_for_function("document.querySelector('#part-data .zb-table').tabIndex === 0")
+        # waiting for a function would evaluate a string, which the page forbids
+        page.locator("#part-data .zb-table[tabindex='0']").first.wait_for()
         assert [True, 0] in page.evaluate(wide)
         page.locator("#part-data .zb-table:visible").evaluate("table => { table.style.width = ''; }")
 
