@@ -32,8 +32,9 @@ def size_section(sizes: pd.DataFrame, drawn: pd.DataFrame | None) -> list[str]:
     for (kind, n, effects), group in own.groupby(["weights", "n", "effects"]):
         outside = group[[off(size, r) for size, r in zip(group["size"], group["replications"], strict=True)]]
         low, high = group["replications"].min(), group["replications"].max()
+        panels = f"{low:,}" if low == high else f"{low:,}–{high:,}"
         lines.append(
-            f"| {kind} | {n} | {effects} | {low:,}–{high:,} | {len(group) - len(outside)} of {len(group)} | "
+            f"| {kind} | {n} | {effects} | {panels} | {len(group) - len(outside)} of {len(group)} | "
             f"{', '.join(_said(outside))} |"
         )
     return lines if drawn is None else [*lines, *_bootstrap(drawn)]
