@@ -181,8 +181,7 @@ def median_unbiased(
     their estimates under ρ₀. The estimate is the ρ₀ at which the score observed is the median of that law; the interval
     holds the ρ₀ at which it lies between the α/2 and 1 − α/2 quantiles. For SEM and SDEM the law does not depend on β and
     σ: the estimate is exactly median-unbiased, the interval exact under normal errors. No interior maximum of the likelihood
-    is
-    needed. Where no ρ₀ has the score at its median the estimate is an end of the admissible interval (``at_bound``).
+    is needed. Where no ρ₀ has the score at its median the estimate is an end of the admissible interval (``at_bound``).
 
     With both lags ρ and λ are solved one at a time, the other one re-estimated under every value; in simulations that is no
     better than maximum likelihood: prefer a model with one.

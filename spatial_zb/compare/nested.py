@@ -12,7 +12,7 @@ import pandas as pd
 
 from spatial_zb.compare.likeness import nested, refuse_other_likelihoods, same_model
 from spatial_zb.compare.nonnested import j_test, vuong_test
-from spatial_zb.core.diagnostics import likelihood_ratio_p_value, wald_p_value
+from spatial_zb.core.diagnostics import likelihood_ratio_p_value, quadratic_form, wald_p_value
 from spatial_zb.errors import SpecificationError, listed
 from spatial_zb.models.fit import Fit
 from spatial_zb.simplification import counts, likelihood_ratio_of
@@ -140,14 +140,11 @@ def _unnested(
 
 
 def _nested_pair(a: str, small: Fit, b: str, large: Fit) -> tuple[object, ...]:
-    """Likelihood ratio, and θ'V⁻¹θ of the terms that only the large fit has (NaN where V is singular)."""
+    """Likelihood ratio, and the Wald statistic of the terms that only the large fit has (NaN where V is singular)."""
     statistic = likelihood_ratio_of(large, small)
     extra = [term for term in large.params.index if term not in small.params.index]
     theta, V = large.params[extra].to_numpy(), large.cov.loc[extra, extra].to_numpy()
-    try:
-        wald = float(theta @ np.linalg.solve(V, theta))
-    except np.linalg.LinAlgError:
-        wald = float("nan")
+    wald = quadratic_form(theta, V)
     df, size = len(extra), counts(large)
     ratio_p, wald_p = likelihood_ratio_p_value(statistic, df, *size), wald_p_value(wald, df, *size)
     return a, b, statistic, df, float(ratio_p), wald, float(wald_p)

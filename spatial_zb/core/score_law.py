@@ -203,9 +203,8 @@ class _OneCoefficient:
 
     def __init__(self, model: SampleModel, y: Array, replicates: int, seed: np.random.SeedSequence) -> None:
         self.model, self.seed = model, seed
-        self.curves = Likelihoods(
-            model, moments(model, y[None])
-        )  # of one sample, at as many values as are asked
+        # of one sample, at as many values as are asked
+        self.curves = Likelihoods(model, moments(model, y[None]))
         self.bounds = self.curves.low, self.curves.high
         self.degrees = model.sample.observations - model.Z.shape[2]
         self.errors = DrawnErrors(model, replicates, seed)
@@ -366,16 +365,7 @@ def invert(law: ScoreLaw, alpha: float, start: float | None = None) -> Solution:
 def _excess(law: ScoreLaw, at: Array, levels: Array) -> Array:
     """Observed score less quantiles of its law, (levels, S)."""
     observed, drawn = law.scores(at)
-    return observed - _quantiles(drawn, levels)
-
-
-def _quantiles(drawn: Array, levels: Array) -> Array:
-    """Order statistics at p(R + 1) of each column of (R, S), between two of them linearly: (levels, S)."""
-    ordered, R = np.sort(drawn, axis=0), len(drawn)
-    place = np.clip(levels * (R + 1) - 1, 0, R - 1)
-    below = np.floor(place).astype(int)
-    share = (place - below)[:, None]
-    return (1 - share) * ordered[below] + share * ordered[np.minimum(below + 1, R - 1)]
+    return observed - np.quantile(drawn, levels, axis=0, method="weibull")  # order statistics at p(R + 1)
 
 
 def _scan(law: ScoreLaw, levels: Array, start: float | None) -> tuple[Array, Array]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ class DynamicSource:
     """y*_t = y_t + d_t, see :mod:`spatial_zb.core.dynamic_bootstrap`."""
 
     fit: Fit
-    refused: Mapping[Scheme, Text] = field(default_factory=lambda: dict(REFUSED))
+    refused: ClassVar[Mapping[Scheme, Text]] = REFUSED
 
     @property
     def sample(self) -> TransformedSample:

@@ -9,7 +9,7 @@ exogenous in every scheme, whose population therefore has θ̂; where the moment
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -43,15 +43,13 @@ class InstrumentalSource:
     """y* = y + S⁻¹[Δw δ̂ + WΔw θ̂ + B⁻¹(ε* − ε̂)], w* = w + Δw, Δw = v* − v̂."""
 
     fit: Fit
-    refused: Mapping[Scheme, Text] = field(init=False)
 
-    def __post_init__(self) -> None:
-        refused: dict[Scheme, Text] = {}
-        if self.fit.spec.lag_error:
-            refused["period"] = PERIOD
-            if self.fit.covariance == "information":
-                refused["wild"] = WILD
-        object.__setattr__(self, "refused", refused)
+    @property
+    def refused(self) -> Mapping[Scheme, Text]:
+        """Schemes that make no sense where there is λ, and why."""
+        if not self.fit.spec.lag_error:
+            return {}
+        return {"period": PERIOD} | ({"wild": WILD} if self.fit.covariance == "information" else {})
 
     @cached_property
     def residuals(self) -> Array:

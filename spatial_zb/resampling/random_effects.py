@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -43,13 +43,11 @@ class RandomSource:
     """y* = (I − ρ̂W)⁻¹(Zδ̂ + u*), u* = μ* + (I − λ̂W)⁻¹ε* (Baltagi) or (I − λ̂W)⁻¹(μ* + ε*) (KKP)."""
 
     fit: Fit
-    refused: Mapping[Scheme, Text] = field(init=False)
 
-    def __post_init__(self) -> None:
-        refused: dict[Scheme, Text] = {"period": PERIOD, "wild": WILD}
-        if self.apart:
-            refused["unit"] = UNIT
-        object.__setattr__(self, "refused", refused)
+    @property
+    def refused(self) -> Mapping[Scheme, Text]:
+        """Schemes that make no sense, and why."""
+        return {"period": PERIOD, "wild": WILD} | ({"unit": UNIT} if self.apart else {})
 
     @property
     def apart(self) -> bool:

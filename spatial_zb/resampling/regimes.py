@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ class RegimeSource:
     """y* = y + S⁻¹(ε* − ε̂): effects stay, since those of periods move the two regimes differently."""
 
     fit: Fit
-    refused: Mapping[Scheme, Text] = field(default_factory=dict)
+    refused: ClassVar[Mapping[Scheme, Text]] = {}
 
     @property
     def sample(self) -> TransformedSample:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatial_zb.core.bootstrap import Scheme
+from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpatialZbError, SpatialZbWarning
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
@@ -29,7 +30,9 @@ class Source(Protocol):
     """
 
     fit: Fit
-    refused: Mapping[Scheme, Text]
+
+    @property
+    def refused(self) -> Mapping[Scheme, Text]: ...
 
     def draw(self, scheme: Scheme, rng: np.random.Generator) -> Any:
         """One panel, in the form in which :meth:`estimate` takes it."""
@@ -57,21 +60,22 @@ def quietly(call: Callable[[], Any]) -> Any:
 
 def again(fit: Fit, columns: Mapping[str, Array]) -> Fit:
     """The estimator of a fit, with its options, where some variables (T, n) are others."""
-    estimator = "lee_yu" if fit.estimator == "ml" else fit.estimator
-    options = fit.convergence.get("asked", {})
-    panel = fit.panel.with_columns(dict(columns))
-    return quietly(lambda: fit_durbin(fit.spec, panel, fit.weights, estimator, fit.covariance, **options))
+    options = {"covariance": fit.covariance} | fit.convergence.get("asked", {})
+    return _estimate(fit, fit.panel.with_columns(dict(columns)), options)
 
 
 def without_periods(fit: Fit, kept: NDArray[np.bool_]) -> Array:
     """Parameters (p,) of some periods by the estimator of the fit."""
     periods = [period for period, keep in zip(fit.panel.periods, kept, strict=True) if keep]
+    asked = fit.convergence.get("asked", {})
+    options = {name: asked[name] for name in asked if name == "powers"}  # the bandwidth moves no estimate
+    return _estimate(fit, fit.panel.select(periods=periods), options).params.to_numpy()
+
+
+def _estimate(fit: Fit, panel: Panel, options: Mapping[str, Any]) -> Fit:
+    """The estimator of a fit on another panel."""
     estimator = "lee_yu" if fit.estimator == "ml" else fit.estimator
-    panel, powers = fit.panel.select(periods=periods), fit.convergence.get("asked", {})
-    options = {
-        name: value for name, value in powers.items() if name == "powers"
-    }  # the bandwidth moves no estimate
-    return quietly(lambda: fit_durbin(fit.spec, panel, fit.weights, estimator, **options)).params.to_numpy()
+    return quietly(lambda: fit_durbin(fit.spec, panel, fit.weights, estimator, **options))
 
 
 def jackknife(periods: int, without: Callable[[NDArray[np.bool_]], Array]) -> Array | None:

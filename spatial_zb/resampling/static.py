@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +83,7 @@ class StaticSource:
 
     fit: Fit
     generator: Generator
-    refused: Mapping[Scheme, Text] = field(default_factory=dict)
+    refused: ClassVar[Mapping[Scheme, Text]] = {}
 
     def errors(self, scheme: Scheme, rng: np.random.Generator) -> Array:
         """ε* (T, n)."""
