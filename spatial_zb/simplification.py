@@ -8,7 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from spatial_zb.core.diagnostics import likelihood_ratio_p_value, quadratic_form, wald_p_value
+from spatial_zb.core.diagnostics import (
+    common_factor_wald,
+    likelihood_ratio_p_value,
+    quadratic_form,
+    wald_p_value,
+)
 from spatial_zb.errors import ConvergenceError, SpatialZbWarning, SpecificationError
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
@@ -32,18 +37,12 @@ def wald_no_lags(fit: Fit) -> tuple[float, int]:
 
 
 def wald_common_factor(fit: Fit) -> tuple[float, int]:
-    """Wald statistic of θ + ρβ = 0 (SDM → SEM) and its degrees of freedom; gradient [ρI, I, β] in (β, θ, ρ).
-
-    Anselin (1988), Spatial Econometrics, ch. 13; by the covariance of the fit.
-    """
+    """Wald statistic of θ + ρβ = 0 (SDM → SEM) by the covariance of the fit, and its degrees of freedom."""
     x = list(fit.spec.lag_x)
     lags = [f"W_{name}" for name in x]
-    rho, beta = float(fit.params["rho"]), fit.params[x].to_numpy()
-    value = fit.params[lags].to_numpy() + rho * beta
-    gradient = np.hstack([rho * np.eye(len(x)), np.eye(len(x)), beta[:, None]])
+    rho, beta, theta = fit.params["rho"], fit.params[x].to_numpy(), fit.params[lags].to_numpy()
     order = [*x, *lags, "rho"]
-    variance = gradient @ fit.cov.loc[order, order].to_numpy() @ gradient.T
-    return float(quadratic_form(value, variance)), len(x)
+    return float(common_factor_wald(beta, theta, rho, fit.cov.loc[order, order].to_numpy())), len(x)
 
 
 def can_be_simplified(fit: Fit) -> bool:

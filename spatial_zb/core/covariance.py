@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.linalg import lapack
 
@@ -58,18 +58,23 @@ class Residuals:
     e: Array
 
 
-def information(r: Residuals, traces: Traces, sigma2: float, sample: TransformedSample) -> Array:
-    """Expected information (k + 3, k + 3) of (δ, ρ, λ, σ²); rows of coefficients held at zero are to be cut."""
-    k, T, t = r.BZ.shape[1], sample.periods, traces
-    info = np.zeros((k + 3, k + 3))
-    info[:k, :k] = r.BZ.T @ r.BZ / sigma2
-    info[:k, k] = info[k, :k] = r.BZ.T @ r.BGm / sigma2
-    info[k, k] = r.BGm @ r.BGm / sigma2 + T * (t.gg + t.gtg)
-    info[k, k + 1] = info[k + 1, k] = T * (t.gh + t.gth)
-    info[k + 1, k + 1] = T * (t.hh + t.hth)
-    info[k, k + 2] = info[k + 2, k] = T * t.g / sigma2
-    info[k + 1, k + 2] = info[k + 2, k + 1] = T * t.h / sigma2
-    info[k + 2, k + 2] = sample.observations / (2 * sigma2**2)
+def information(r: Residuals, traces: Traces, sigma2: ArrayLike, sample: TransformedSample) -> Array:
+    """Expected information (…, k + 3, k + 3) of (δ, ρ, λ, σ²); rows of coefficients held at zero are to be cut.
+
+    Of one sample, or of many: arrays, traces and σ² then have their axis first.
+    """
+    k, T, t, sigma2 = r.BZ.shape[-1], sample.periods, traces, np.asarray(sigma2)
+    info = np.zeros((*sigma2.shape, k + 3, k + 3))
+    across = np.swapaxes(r.BZ, -1, -2)
+    info[..., :k, :k] = across @ r.BZ / sigma2[..., None, None]
+    cross = (across @ r.BGm[..., None])[..., 0] / sigma2[..., None]
+    info[..., :k, k] = info[..., k, :k] = cross
+    info[..., k, k] = (r.BGm * r.BGm).sum(axis=-1) / sigma2 + T * (t.gg + t.gtg)
+    info[..., k, k + 1] = info[..., k + 1, k] = T * (t.gh + t.gth)
+    info[..., k + 1, k + 1] = T * (t.hh + t.hth)
+    info[..., k, k + 2] = info[..., k + 2, k] = T * t.g / sigma2
+    info[..., k + 1, k + 2] = info[..., k + 2, k + 1] = T * t.h / sigma2
+    info[..., k + 2, k + 2] = sample.observations / (2 * sigma2**2)
     return info
 
 

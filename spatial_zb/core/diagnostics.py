@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import linalg, sparse, stats
 
 from spatial_zb.core.covariance import Residuals, information
@@ -26,6 +26,7 @@ __all__ = [
     "LagErrorTests",
     "MoranMoments",
     "WeightMoments",
+    "common_factor_wald",
     "condition_number",
     "flat",
     "likelihood_ratio_p_value",
@@ -43,6 +44,8 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
+#: A variance whose smallest eigenvalue or pivot, at unit diagonal, is below these is singular up to rounding.
+ROUNDING, SINGULAR = 1e-15, 1e-7
 #: Parts of a regressor or of a mean below this share of it are rounding.
 NOTHING = 1e-10
 
@@ -82,36 +85,49 @@ def weight_moments(matrix: sparse.csr_array, centred: bool) -> WeightMoments:
     )
 
 
-def quadratic_form(value: Array, variance: Array) -> float:
-    """d'V⁻¹d after scaling V to unit diagonal; NaN when V is not positive definite. Never a pseudo-inverse."""
+def quadratic_form(value: Array, variance: Array) -> Array:
+    """d'V⁻¹d (…) of d (…, q) and V (…, q, q) after scaling V to unit diagonal; NaN when V is not positive definite.
+
+    Never a pseudo-inverse.
+    """
     value, variance = np.atleast_1d(value), np.atleast_2d(variance)
-    diagonal = np.diag(variance)
-    if not (np.all(np.isfinite(variance)) and np.all(diagonal > 0)):
-        return float("nan")
-    scale = 1 / np.sqrt(diagonal)
-    try:
-        factor = linalg.cholesky(variance * np.outer(scale, scale), lower=True)
-    except linalg.LinAlgError:
-        return float("nan")
-    if np.diag(factor).min() < 1e-7:  # singular up to rounding: no direction to divide by
-        return float("nan")
-    root = linalg.solve_triangular(factor, value * scale, lower=True)
-    return float(root @ root)
+    diagonal = np.diagonal(variance, axis1=-2, axis2=-1)
+    good = np.isfinite(variance).all(axis=(-2, -1)) & (diagonal > 0).all(axis=-1)
+    scale = 1 / np.sqrt(np.where(good[..., None], diagonal, 1.0))
+    scaled = np.where(
+        good[..., None, None], variance * scale[..., None] * scale[..., None, :], np.eye(value.shape[-1])
+    )
+    good &= np.linalg.eigvalsh(scaled)[..., 0] > ROUNDING
+    factor = np.linalg.cholesky(np.where(good[..., None, None], scaled, np.eye(value.shape[-1])))
+    # singular up to rounding: no direction to divide by
+    good &= np.diagonal(factor, axis1=-2, axis2=-1).min(axis=-1) >= SINGULAR
+    root = np.linalg.solve(factor, (value * scale)[..., None])[..., 0]
+    return np.where(good, (root * root).sum(axis=-1), np.nan)[()]
 
 
-def sum_of_squares(columns: Array, values: Array) -> float:
-    """Sum of squared residuals of values (M,) on columns (M, k)."""
+def common_factor_wald(beta: Array, theta: Array, rho: ArrayLike, cov: Array) -> Array:
+    """Wald statistic (…) of θ + ρβ = 0 of β, θ (…, q), ρ (…) with covariance (…, 2q + 1, 2q + 1) of (β, θ, ρ).
+
+    Gradient [ρI, I, β]. Anselin (1988), Spatial Econometrics, ch. 13.
+    """
+    rho, one = np.asarray(rho)[..., None], np.eye(beta.shape[-1])
+    gradient = np.concatenate([rho[..., None] * one, one + 0 * rho[..., None], beta[..., None]], axis=-1)
+    return quadratic_form(theta + rho * beta, gradient @ cov @ np.swapaxes(gradient, -1, -2))
+
+
+def sum_of_squares(columns: Array, values: Array) -> Array:
+    """Sum of squared residuals (…) of values (…, M) on columns (M, k)."""
     off = residuals(columns, values)
-    return float(off @ off)
+    return (off * off).sum(axis=-1)
 
 
 def residuals(columns: Array, values: Array) -> Array:
-    """Least-squares residuals of values (M,) on columns (M, k), projected twice to keep them orthogonal."""
+    """Least-squares residuals of values (…, M) on columns (M, k), projected twice to keep them orthogonal."""
     if not columns.shape[1]:
         return values
     basis = np.linalg.qr(columns / np.sqrt((columns**2).sum(axis=0)))[0]
-    values = values - basis @ (basis.T @ values)
-    return values - basis @ (basis.T @ values)
+    values = values - (values @ basis) @ basis.T
+    return values - (values @ basis) @ basis.T
 
 
 def flat(values: Array) -> Array:
@@ -151,13 +167,13 @@ def wald_p_value(wald: float, tested: int, observations: int, left: int) -> floa
 
 @dataclass(frozen=True, slots=True)
 class LagErrorTests:
-    """χ² statistics: one degree of freedom each, two for ``joint``; the robust ones NaN without regressors."""
+    """χ² statistics (…): one degree of freedom each, two for ``joint``; the robust ones NaN without regressors."""
 
-    lag: float
-    error: float
-    robust_lag: float
-    robust_error: float
-    joint: float
+    lag: Array
+    error: Array
+    robust_lag: Array
+    robust_error: Array
+    joint: Array
 
 
 def lm_lag_error(
@@ -174,7 +190,7 @@ def lm_lag_error(
     Parameters
     ----------
     u, Wu, Wy
-        (T, n) residuals and the transformed spatial lags of u and y.
+        (…, T, n) residuals and the transformed spatial lags of u and y, of one sample or of many.
     Z
         (T, n, k).
     periods, observations
@@ -191,42 +207,39 @@ def lm_lag_error(
     Anselin (1988, Geogr. Analysis 20); Anselin, Bera, Florax & Yoon (1996, Reg. Sci. Urban Econ. 26);
     Debarsy & Ertur (2010, Reg. Sci. Urban Econ. 40) for unit effects.
     """
-    u, Wu, Wy, Z = map(flat, (u, Wu, Wy, Z))
-    s2 = float(u @ u) / observations
+    u, Wu, Wy = (values.reshape(*values.shape[:-2], -1) for values in (u, Wu, Wy))
+    s2 = (u * u).sum(axis=-1) / observations
     centre, D = periods * moments.trace, periods * moments.variance
-    r_e, r_y = float(u @ Wu) / s2 - centre, float(u @ Wy) / s2 - centre
-    mean = Wy - Wu
-    off = residuals(Z, mean)
-    extra = float(off @ off) / s2
-    if float(off @ off) <= NOTHING**2 * float(Wy @ Wy):
-        nan = float("nan")
-        return LagErrorTests(r_y**2 / D, r_e**2 / D, nan, nan, nan)
-    J = extra + D
+    r_e, r_y = (u * Wu).sum(axis=-1) / s2 - centre, (u * Wy).sum(axis=-1) / s2 - centre
+    off = residuals(flat(Z), Wy - Wu)
+    squares = (off * off).sum(axis=-1)
+    extra = np.where(squares <= NOTHING**2 * (Wy * Wy).sum(axis=-1), np.nan, squares / s2)
+    J = np.where(np.isnan(extra), 0.0, extra) + D
     robust_lag = (r_y - r_e) ** 2 / extra
-    robust_error = (r_e - D / J * r_y) ** 2 / (D * (1 - D / J))
+    robust_error = np.where(np.isnan(extra), np.nan, (r_e - D / J * r_y) ** 2) / (D * (1 - D / J))
     return LagErrorTests(r_y**2 / J, r_e**2 / D, robust_lag, robust_error, robust_lag + r_e**2 / D)
 
 
 def score_test(
-    r: Residuals, traces: Traces, sigma2: float, sample: TransformedSample, active: list[int]
-) -> float:
-    """LM statistic s'ℐ⁻¹s of a restricted estimate, from the score and expected information of the larger model.
+    r: Residuals, traces: Traces, sigma2: ArrayLike, sample: TransformedSample, active: list[int]
+) -> Array:
+    """LM statistic s'ℐ⁻¹s (…) of a restricted estimate, from the score and expected information of the larger model.
 
     Parameters
     ----------
     r, traces, sigma2
-        Of the larger model, evaluated at the restricted maximum.
+        Of the larger model, evaluated at the restricted maximum; of many samples with their axis first.
     active
         Positions in (δ, ρ, λ, σ²) of the parameters the larger model has.
     """
-    k, t = r.BZ.shape[1], sample.periods
-    score = np.empty(k + 3)
-    score[:k] = r.BZ.T @ r.e / sigma2
-    score[k] = r.BWy @ r.e / sigma2 - t * traces.g
-    score[k + 1] = r.Wu @ r.e / sigma2 - t * traces.h
-    score[k + 2] = (r.e @ r.e / sigma2 - sample.observations) / (2 * sigma2)
+    k, t, sigma2 = r.BZ.shape[-1], sample.periods, np.asarray(sigma2)
+    score = np.empty((*sigma2.shape, k + 3))
+    score[..., :k] = (np.swapaxes(r.BZ, -1, -2) @ r.e[..., None])[..., 0] / sigma2[..., None]
+    score[..., k] = (r.BWy * r.e).sum(axis=-1) / sigma2 - t * traces.g
+    score[..., k + 1] = (r.Wu * r.e).sum(axis=-1) / sigma2 - t * traces.h
+    score[..., k + 2] = ((r.e * r.e).sum(axis=-1) / sigma2 - sample.observations) / (2 * sigma2)
     info = information(r, traces, sigma2, sample)
-    return quadratic_form(score[active], info[np.ix_(active, active)])
+    return quadratic_form(score[..., active], info[..., active, :][..., active])
 
 
 # --- what residuals still hold
@@ -234,14 +247,14 @@ def score_test(
 
 @dataclass(frozen=True, slots=True)
 class MoranMoments:
-    """Moran's I of regression residuals with its mean and standard deviation when ε is independent normal."""
+    """Moran's I (…) of regression residuals with its mean and standard deviation when ε is independent normal."""
 
-    I: float
+    I: Array
     expected: float
     std_dev: float
 
     @property
-    def z(self) -> float:
+    def z(self) -> Array:
         """Standard deviate."""
         return (self.I - self.expected) / self.std_dev
 
@@ -264,7 +277,7 @@ def residual_moran(
     Parameters
     ----------
     u
-        (m, n) residuals: all periods, or one.
+        (…, m, n) residuals: all periods, or one.
     basis
         (m, n, k) orthonormal basis P of the transformed regressors, at those periods.
     effects
@@ -286,7 +299,8 @@ def residual_moran(
     second += float((inner**2).sum()) - 2 * c * float((AP * QAP).sum())
     d = size**2 / squared
     variance = 2 * (second - 2 * mean * cross + mean**2 * squared) / size**2 * d / (d + 2)
-    observed = float((u * spatial_lag(matrix, u)).sum() / (u**2).sum())
+    lagged = spatial_lag(matrix, u.reshape(-1, u.shape[-1])).reshape(u.shape)
+    observed = (u * lagged).sum(axis=(-2, -1)) / (u**2).sum(axis=(-2, -1))
     scale = matrix.shape[0] / matrix.sum()
     return MoranMoments(scale * observed, scale * mean, float(scale * np.sqrt(variance)))
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from spatial_zb.core import diagnostics as core
 from spatial_zb.core.within import FixedEffects, demean
-from spatial_zb.hypotheses.case import Case, varies
+from spatial_zb.hypotheses.case import Array, Case, varies
 from spatial_zb.hypotheses.rows import Step, normal_row
 from spatial_zb.models.design import stacked
 from spatial_zb.recommendation import EFFECTS_WORDS, Row
 from spatial_zb.text import Text
 
-__all__ = ["dependence"]
+__all__ = ["dependence", "moran_parts"]
 
 
 def dependence(case: Case) -> list[Step]:
@@ -33,20 +33,26 @@ def _cd(case: Case) -> list[Row]:
     return [normal_row("CD (Pesaran)", core.pesaran_cd(u), Text(en, zh))]
 
 
-def _moran_rows(case: Case) -> list[Row]:
-    W, u = case.weights.matrix, case.residuals
+def moran_parts(case: Case, u: Array) -> list[tuple[str, core.MoranMoments, Text]]:
+    """Label, I with its moments, and where, of residuals (…, T, n): pooled, then by period."""
+    W = case.weights.matrix
     pooled = core.residual_moran(u, case.basis, W, case.moments, case.effects, case.sample.periods)
     words = EFFECTS_WORDS[case.effects]
-    label = "" if case.T == 1 else "pooled"
-    rows = [_moran_row(pooled, label, Text(f"after {words.en}", f"去除{words.zh}后"))]
+    where = Text(f"after {words.en}", f"去除{words.zh}后")
     if case.T == 1:
-        return rows
+        return [("", pooled, where)]
+    parts = [("pooled", pooled, where)]
     share = case.sample.periods / case.T
     kind: FixedEffects = "time" if case.period_means else "none"
     for t, period in enumerate(case.panel.periods):
-        one = core.residual_moran(u[t : t + 1], case.basis[t : t + 1], W, case.moments, kind, 1, share)
-        rows.append(_moran_row(one, str(period), Text("of one period", "单独一期")))
-    return rows
+        one = u[..., t : t + 1, :], case.basis[t : t + 1]
+        moments = core.residual_moran(*one, W, case.moments, kind, 1, share)
+        parts.append((str(period), moments, Text("of one period", "单独一期")))
+    return parts
+
+
+def _moran_rows(case: Case) -> list[Row]:
+    return [_moran_row(moments, label, where) for label, moments, where in moran_parts(case, case.residuals)]
 
 
 def _moran_row(m: core.MoranMoments, of: str, where: Text) -> Row:

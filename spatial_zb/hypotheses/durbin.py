@@ -20,7 +20,7 @@ from spatial_zb.recommendation import EFFECTS_WORDS, Row
 from spatial_zb.simplification import counts, likelihood_ratio_of, wald_common_factor, wald_no_lags
 from spatial_zb.text import Text
 
-__all__ = ["durbin"]
+__all__ = ["durbin", "need_nested_sem"]
 
 
 def durbin(case: Case) -> list[Step]:
@@ -89,7 +89,8 @@ def _durbin_from_sar(case: Case) -> list[Row]:
     return [chi2_row("LM Durbin terms from SAR", value, q, note)]
 
 
-def _need_nested_sem(case: Case) -> None:
+def need_nested_sem(case: Case) -> None:
+    """Refuse where SEM is not a case of SDM."""
     if set(case.lagged) != set(case.spec.x):
         missing = [name for name in case.spec.x if name not in case.lagged]
         raise SpecificationError(
@@ -106,7 +107,7 @@ def _need_nested_sem(case: Case) -> None:
 
 
 def _common_factor_from_sem(case: Case) -> list[Row]:
-    _need_nested_sem(case)
+    need_nested_sem(case)
     fit, q = case.sem, len(case.spec.x)
     lam = float(fit.params["lam"])
     beta = fit.params[list(case.spec.x)]
@@ -156,7 +157,7 @@ def _sdm_to_sar(case: Case) -> list[Row]:
 
 
 def _sdm_to_sem(case: Case) -> list[Row]:
-    _need_nested_sem(case)
+    need_nested_sem(case)
     what = Text("common factor θ + ρβ = 0", "公因子约束 θ + ρβ = 0")
     return _simplification(case, "SEM", wald_common_factor(case.sdm), case.sem, what)
 

@@ -1,0 +1,44 @@
+"""Tests of many panels at once: the same statistics as one panel at a time."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from test_replicates import weights
+
+import spatial_zb as zb
+from spatial_zb.hypotheses.case import make_case
+from spatial_zb.hypotheses.chain import run_tests
+from spatial_zb.hypotheses.replicated import TESTS, replicated_statistics
+
+#: Roots are found to 1e-13; sums differ by rounding.
+SAME = 1e-8
+T, SAMPLES = 6, 5
+
+
+def panels(kind: str, effects: str, **truth):
+    """Several y on one X, and the case of the first."""
+    W = weights(kind)
+    drawn = [zb.simulate_durbin(W, T, {"a": 1.0, "b": -0.5}, rng=i, **truth) for i in range(SAMPLES)]
+    cases = []
+    for one in drawn:
+        panel = drawn[0].with_columns({"y": one.array("y")})
+        cases.append(make_case(zb.DurbinSpec("y", ["a", "b"], fixed_effects=effects), panel, W, "lee_yu"))
+    return cases, np.stack([one.array("y") for one in drawn])
+
+
+@pytest.mark.parametrize("kind", ["symmetric", "asymmetric", "dense"])
+@pytest.mark.parametrize("effects", ["none", "unit", "time", "two_way"])
+@pytest.mark.parametrize("truth", [{"rho": 0.3}, {"lam": 0.6}], ids=str)
+def test_statistics_are_those_of_single_panels(kind: str, effects: str, truth: dict) -> None:
+    cases, Y = panels(kind, effects, **truth)
+    found = replicated_statistics(cases[0], TESTS, Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        for r, case in enumerate(cases):
+            rows = run_tests(case, ("lag_error", "durbin", "dependence"), TESTS)
+            assert {(row.test, row.of) for row in rows} == set(found)
+            for row in rows:
+                assert found[row.test, row.of][r] == pytest.approx(row.statistic, rel=SAME, nan_ok=True), row
