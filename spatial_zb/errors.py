@@ -16,6 +16,8 @@ __all__ = [
     "WorkerError",
     "listed",
     "listed_zh",
+    "not_one_of",
+    "numbered",
 ]
 
 
@@ -77,6 +79,15 @@ class SpatialZbWarning(_InTwoLanguages, UserWarning):
     """
 
 
+def not_one_of(name: str, value: object, allowed: Iterable[object]) -> SpecificationError:
+    """The error of an argument or a setting that has none of its allowed values, to raise."""
+    words = list(allowed)
+    return SpecificationError(
+        f"{name} must be one of {listed(words)}, not {value!r}.",
+        f"{name}须为{listed_zh(words)}之一，而不是{value!r}。",
+    )
+
+
 def listed(items: Iterable[object], limit: int = 8) -> str:
     """Join items for a message: ``"a, b, c and 4 more"``."""
     items = [str(item) for item in items]
@@ -90,3 +101,8 @@ def listed_zh(items: Iterable[object], limit: int = 8) -> str:
     items = [str(item) for item in items]
     shown = "、".join(items[:limit])
     return shown if len(items) <= limit else f"{shown}等{len(items)}项"
+
+
+def numbered(sentences: Iterable[str]) -> str:
+    """Sentences as the numbered lines of a list."""
+    return "\n".join(f"  {number}. {said}" for number, said in enumerate(sentences, start=1))

@@ -95,7 +95,10 @@ def run_tasks(
     """
     tasks = list(tasks)
     if not isinstance(workers, int) or isinstance(workers, bool) or (workers < 1 and workers != -1):
-        raise SpecificationError(f"workers must be 1 or more, or -1 for all cores, not {workers!r}.")
+        raise SpecificationError(
+            f"workers must be 1 or more, or -1 for all cores, not {workers!r}.",
+            f"workers须为1或更大的整数，-1表示全部核心，而不是{workers!r}。",
+        )
     run = _Run(function, tasks, _streams(seed, len(tasks)), store, progress)
     run.resume()
     if scheduler is not None:
@@ -170,7 +173,7 @@ class _Run:
             except _died() as error:
                 deaths.update(list(sent))
                 if suspect and deaths[worst] >= TOGETHER + ALONE:
-                    raise WorkerError(self._given_up(worst)) from error
+                    raise self._given_up(worst) from error
 
     def _collect(self, backend: dict[str, Any], batches: Iterator[list[int]], sent: dict[int, None]) -> None:
         from joblib import Parallel, delayed, parallel_config
@@ -227,14 +230,18 @@ class _Run:
             left = passed / self.computed * len(self.left) if self.computed else float("nan")
             self.progress(len(self.tasks) - len(self.left), len(self.tasks), left)
 
-    def _given_up(self, i: int) -> str:
+    def _given_up(self, i: int) -> WorkerError:
         shown = repr(self.tasks[i])
         shown = shown if len(shown) <= 200 else f"{shown[:200]}…"
-        kept = " What was finished is in the store." if self.store is not None else ""
-        return (
+        stored = self.store is not None
+        kept = " What was finished is in the store." if stored else ""
+        kept_zh = "已完成的部分在存储文件夹中。" if stored else ""
+        return WorkerError(
             f"Task {i + 1} of {len(self.tasks)} ({shown}) ended its process {TOGETHER + ALONE} times, the last "
             f"{ALONE} of them alone: most likely it needs more memory than there is. Make it smaller, or run it "
-            f"where there is more.{kept}"
+            f"where there is more.{kept}",
+            f"第{i + 1}项任务（共{len(self.tasks)}项，{shown}）使其进程终止{TOGETHER + ALONE}次，最后{ALONE}次为单独运行，"
+            f"多半是内存不足。请缩小任务，或在内存更大的机器上运行。{kept_zh}",
         )
 
 
@@ -265,18 +272,22 @@ def _cluster(address: str) -> Iterator[dict[str, Any]]:
         from distributed import Client
     except ImportError:
         raise SpecificationError(
-            f"scheduler={address!r} needs the package distributed: pip install spatial-zb[cluster]."
+            f"scheduler={address!r} needs the package distributed: pip install spatial-zb[cluster].",
+            f"scheduler={address!r}需要distributed程序包：pip install spatial-zb[cluster]。",
         ) from None
     try:
         client = Client(address, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise SpecificationError(
             f"No Dask scheduler answers at {address!r} ({error}): start one with `dask scheduler` and give the address "
-            "it prints, such as tcp://192.168.1.5:8786."
+            "it prints, such as tcp://192.168.1.5:8786.",
+            f"{address!r}没有Dask调度器应答（{error}）：请用`dask scheduler`启动，并给出它显示的地址，"
+            "如tcp://192.168.1.5:8786。",
         ) from None
     with client:
         if not client.scheduler_info()["workers"]:
             raise SpecificationError(
-                f"The scheduler at {address!r} has no workers: start some with `dask worker`."
+                f"The scheduler at {address!r} has no workers: start some with `dask worker`.",
+                f"{address!r}的调度器没有工作进程：请用`dask worker`启动。",
             )
         yield {"backend": "dask", "client": client, "n_jobs": -1}

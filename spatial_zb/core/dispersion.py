@@ -72,7 +72,10 @@ def deviation_ellipse(points: ArrayLike, weights: ArrayLike, scale: float = 2**0
     """
     xy, w = np.asarray(points, float), np.asarray(weights, float)
     if (w < 0).any() or not w.sum() > 0:
-        raise DataError("Weights of an ellipse must not be negative, and some must be positive.")
+        raise DataError(
+            "Weights of an ellipse must not be negative, and some must be positive.",
+            "椭圆的权重不能为负，且须有正值。",
+        )
     w = w / w.sum()
     centre = w @ xy
     apart = xy - centre
@@ -174,7 +177,10 @@ def dagum_gini(values: ArrayLike, groups: Sequence[object]) -> DagumGini:
     x = _amounts(values)
     names = [str(group) for group in groups]
     if len(names) != len(x):
-        raise DataError(f"{len(x)} values and {len(names)} groups do not match.")
+        raise DataError(
+            f"{len(x)} values and {len(names)} groups do not match.",
+            f"{len(x)}个取值与{len(names)}个分组不匹配。",
+        )
     order = tuple(dict.fromkeys(names))
     member = np.array([order.index(name) for name in names])
     parts = [x[member == j] for j in range(len(order))]
@@ -213,5 +219,8 @@ def _mean_excess(x: Array, y: Array) -> tuple[float, float]:
 def _amounts(values: ArrayLike) -> Array:
     x = np.asarray(values, float).ravel()
     if not np.isfinite(x).all() or (x < 0).any() or not x.sum() > 0:
-        raise DataError("A Gini coefficient needs finite values, none negative and some positive.")
+        raise DataError(
+            "A Gini coefficient needs finite values, none negative and some positive.",
+            "基尼系数要求数值有限、非负，且至少有一个为正。",
+        )
     return x

@@ -20,7 +20,7 @@ from scipy.sparse import csgraph
 from spatial_zb.core.fill import ALWAYS_LIGHT, Fill, expected_fill, physical_memory, readable_bytes
 from spatial_zb.core.sparse_logdet import SparseLogDet
 from spatial_zb.core.stochastic_logdet import StochasticLogDet
-from spatial_zb.errors import SpatialZbWarning, WeightsError
+from spatial_zb.errors import SpatialZbWarning, WeightsError, not_one_of
 
 __all__ = [
     "Determinant",
@@ -163,7 +163,9 @@ def eigenvalues(matrix: sparse.csr_array) -> NDArray[np.float64] | NDArray[np.co
     if n > DENSE_LIMIT:
         raise WeightsError(
             f"All eigenvalues of weights of {n} units would need {n**2 * 16 / 2**30:.0f} GB. Up to {DENSE_LIMIT} units are "
-            "possible: use an estimator without them, sparser weights, or fewer units."
+            "possible: use an estimator without them, sparser weights, or fewer units.",
+            f"{n}个地区的权重矩阵求全部特征值约需{n**2 * 16 / 2**30:.0f} GB内存，最多可处理{DENSE_LIMIT}个地区："
+            "请改用不需要特征值的估计方法、更稀疏的权重矩阵或较少的地区。",
         )
     return _eigenvalues(matrix, symmetriser(matrix))
 
@@ -262,7 +264,7 @@ def make_logdet(matrix: sparse.csr_array, method: Determinant = "auto") -> LogDe
         An unknown method; eigenvalues of more than ``DENSE_LIMIT`` units; factors larger than the memory.
     """
     if method not in get_args(Determinant):
-        raise WeightsError(f"determinant must be one of {', '.join(get_args(Determinant))}, not {method!r}.")
+        raise not_one_of("determinant", method, get_args(Determinant))
     n = matrix.shape[0]
     dense = matrix.nnz > DENSE_SHARE * n**2
     small = n <= EIGEN_UNITS or (dense and n <= DENSE_LIMIT)
@@ -287,15 +289,14 @@ def _say_memory(fill: Fill) -> None:
     if memory is None or fill.bytes <= MEMORY_SHARE / 2 * memory:
         return
     needed, all_there_is = readable_bytes(fill.bytes), readable_bytes(memory)
-    words = (
-        f"The factors of I − ρW ({fill.n} units) need about {needed} of the {all_there_is} of this machine"
-    )
+    en = f"The factors of I − ρW ({fill.n} units) need about {needed} of the {all_there_is} of this machine"
+    zh = f"{fill.n}个地区的I−ρW分解约需内存{needed}，本机共{all_there_is}"
     if fill.bytes > memory:
         raise WeightsError(
-            f'{words}. Use weights with fewer or nearer neighbours, or W.with_determinant("stochastic").'
+            f'{en}. Use weights with fewer or nearer neighbours, or W.with_determinant("stochastic").',
+            f'{zh}。请用邻居更少或更近的权重矩阵，或用W.with_determinant("stochastic")。',
         )
-    zh = f"{fill.n}个地区的I−ρW分解约需内存{needed}，本机共{all_there_is}。"
-    warnings.warn(SpatialZbWarning(f"{words}.", zh), stacklevel=3)
+    warnings.warn(SpatialZbWarning(f"{en}.", f"{zh}。"), stacklevel=3)
 
 
 def _stochastic(matrix: sparse.csr_array, fill: Fill | None) -> StochasticLogDet:

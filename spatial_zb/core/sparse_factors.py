@@ -31,7 +31,9 @@ def factorise(system: sparse.csc_array, safe: bool, order: str = "MMD_AT_PLUS_A"
         n, links = system.shape[0], system.nnz - system.shape[0]
         raise WeightsError(
             f"The sparse factorisation of I − ρW needs more memory than there is ({n} units, {links / n:.0f} links each). "
-            "Use weights with fewer or nearer neighbours."
+            "Use weights with fewer or nearer neighbours.",
+            f"I−ρW的稀疏分解所需内存超过本机内存（{n}个地区，平均每个{links / n:.0f}条联系）。"
+            "请用邻居更少或更近的权重矩阵。",
         ) from problem
 
 

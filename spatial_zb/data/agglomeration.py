@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from spatial_zb.data.amounts import Floats, amounts, floats, refuse, shares_along, unit_table
 from spatial_zb.errors import DataError
+from spatial_zb.text import Text
 
 __all__ = [
     "Theil",
@@ -51,8 +52,8 @@ def share(part: ArrayLike, total: ArrayLike) -> Floats:
     array([0.2, 0.5])
     """
     part, total = floats(part, "part"), floats(total, "total")
-    refuse(part < 0, "a part is negative")
-    refuse(total <= 0, "a total is not positive")
+    refuse(part < 0, Text("a part is negative", "部分为负"))
+    refuse(total <= 0, Text("a total is not positive", "合计不为正"))
     return part / total
 
 
@@ -70,8 +71,8 @@ def density(amount: ArrayLike, area: ArrayLike) -> Floats:
     array([2., 3.])
     """
     amount, area = floats(amount, "amount"), floats(area, "area")
-    refuse(amount < 0, "an amount is negative")
-    refuse(area <= 0, "an area is not positive")
+    refuse(amount < 0, Text("an amount is negative", "数量为负"))
+    refuse(area <= 0, Text("an area is not positive", "面积不为正"))
     return amount / area
 
 
@@ -104,7 +105,7 @@ def location_quotient(part: ArrayLike, total: ArrayLike, ref_part: ArrayLike, re
     array([2. , 0.5])
     """
     reference = share(ref_part, ref_total)
-    refuse(reference == 0, "the sector is absent from the reference region")
+    refuse(reference == 0, Text("the sector is absent from the reference region", "参照区域没有该行业"))
     return share(part, total) / reference
 
 
@@ -205,7 +206,7 @@ def locational_gini(employment: ArrayLike, reference: ArrayLike | None = None) -
     employment = unit_table(employment, "employment")
     shares = shares_along(employment, 0)
     spread = _reference_shares(employment, reference)
-    refuse(spread == 0, "a unit has no employment in the reference")
+    refuse(spread == 0, Text("a unit has no employment in the reference", "有地区在参照中没有就业"))
     order = np.argsort(shares / spread[:, None], axis=0, kind="stable")
     heights = np.cumsum(np.take_along_axis(shares, order, axis=0), axis=0)
     before = np.vstack([np.zeros(shares.shape[1]), heights[:-1]])
@@ -295,7 +296,7 @@ def ellison_glaeser_coagglomeration(
     """
     employment = unit_table(employment, "employment")
     if employment.shape[1] < 2:
-        raise DataError("Co-agglomeration needs at least two sectors.")
+        raise DataError("Co-agglomeration needs at least two sectors.", "协同集聚至少需要两个行业。")
     lumpiness = _plant_hhi(plant_hhi, employment.shape[1])
     spread = _reference_shares(employment, reference)
     size = shares_along(employment.sum(axis=0), -1)
@@ -393,9 +394,10 @@ def theil(
     )
     if not values.size == population.size == labels.size:
         raise DataError(
-            f"{values.size} values, {population.size} populations and {labels.size} groups do not match."
+            f"{values.size} values, {population.size} populations and {labels.size} groups do not match.",
+            f"取值{values.size}个，人口{population.size}个，分组{labels.size}个，数目不一致。",
         )
-    refuse(population <= 0, "a population is not positive")
+    refuse(population <= 0, Text("a population is not positive", "人口不为正"))
     total = _divergence(shares_along(values, -1), shares_along(population, -1))
     between = _divergence(
         shares_along(np.bincount(labels, values), -1), shares_along(np.bincount(labels, population), -1)
@@ -414,15 +416,27 @@ def _divergence(shares: Floats, expected: Floats) -> float:
 def _reference_shares(employment: Floats, reference: ArrayLike | None) -> Floats:
     total = employment.sum(axis=1) if reference is None else amounts(reference, "reference")
     if total.shape != employment.shape[:1]:
-        raise DataError(f"The reference has the shape {total.shape}, but there are {len(employment)} units.")
+        raise DataError(
+            f"The reference has the shape {total.shape}, but there are {len(employment)} units.",
+            f"参照的形状为{total.shape}，而地区有{len(employment)}个。",
+        )
     return shares_along(total, -1)
 
 
 def _plant_hhi(plant_hhi: ArrayLike, sectors: int) -> Floats:
     lumpiness = np.atleast_1d(amounts(plant_hhi, "plant_hhi"))
     if lumpiness.shape != (sectors,):
-        raise DataError(f"{sectors} sectors need as many plant indices, not the shape {lumpiness.shape}.")
-    refuse(lumpiness >= 1, "a plant index is not below 1, so the sector is a single plant")
+        raise DataError(
+            f"{sectors} sectors need as many plant indices, not the shape {lumpiness.shape}.",
+            f"{sectors}个行业须有同样多的企业指数，而不是形状{lumpiness.shape}。",
+        )
+    refuse(
+        lumpiness >= 1,
+        Text(
+            "a plant index is not below 1, so the sector is a single plant",
+            "企业指数不小于1，即该行业只有一家企业",
+        ),
+    )
     return lumpiness
 
 
@@ -430,5 +444,8 @@ def _room(spread: Floats) -> float:
     """``1 - Σx²``: zero where one unit has everything and nothing can be more concentrated."""
     room = 1.0 - float(np.sum(spread**2))
     if room <= 0:
-        raise DataError("All of the reference is in one unit; concentration against it is not defined.")
+        raise DataError(
+            "All of the reference is in one unit; concentration against it is not defined.",
+            "参照全部集中在一个地区，相对于它的集中度没有定义。",
+        )
     return room

@@ -95,7 +95,8 @@ def unit_ids(column: pd.Series, wanted: Sequence[str] | pd.Index | None = None) 
     if pd.api.types.is_float_dtype(column):
         if (column % 1 != 0).any():
             raise DataError(
-                f"Unit ids in column {column.name!r} are not whole numbers; read the column as text."
+                f"Unit ids in column {column.name!r} are not whole numbers; read the column as text.",
+                f"列{column.name!r}中的地区编码不是整数；请按文本读取该列。",
             )
         _mention_decimals(column.name)
         column = column.astype("int64")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh, not_one_of
 
 __all__ = ["MatchReport", "constant_units", "match_report", "padded", "suggested"]
 
@@ -82,7 +82,10 @@ def match_report(panel: Any, regions: Any = None, W: Any = None, *, unit: str = 
     if W is not None:
         given["in_weights"] = [str(i) for i in W.ids]
     if len(given) < 2:
-        raise SpecificationError("There is nothing to compare with: give regions=, W= or both.")
+        raise SpecificationError(
+            "There is nothing to compare with: give regions=, W= or both.",
+            "没有可比较的对象：请给出regions=、W=或两者。",
+        )
     everything = list(dict.fromkeys(i for ids in given.values() for i in ids))
     frame = pd.DataFrame(
         {key: pd.Index(everything).isin(ids) for key, ids in given.items()}, index=everything
@@ -105,7 +108,8 @@ def _ids_of(panel: Any, unit: str) -> list[str]:
         return [str(i) for i in panel.units]
     if unit not in panel:
         raise DataError(
-            f"The table has no column {unit!r}; it has {listed(panel.columns)}. Name it with unit=."
+            f"The table has no column {unit!r}; it has {listed(panel.columns)}. Name it with unit=.",
+            f"表中没有列{unit!r}；已有{listed_zh(panel.columns)}。请用unit=指明。",
         )
     return [str(i) for i in panel[unit].dropna().unique()]
 
@@ -232,16 +236,23 @@ def _check_declared(
     blanks: str,
 ) -> None:
     if blanks not in ("blank", "skip"):
-        raise SpecificationError(f"blanks must be 'blank' or 'skip', not {blanks!r}.")
+        raise not_one_of("blanks", blanks, ("blank", "skip"))
     if not sums and not means:
-        raise SpecificationError("Declare what adds up in sums= and what is averaged in weighted_means=.")
+        raise SpecificationError(
+            "Declare what adds up in sums= and what is averaged in weighted_means=.",
+            "请在sums=中声明可加总的列，在weighted_means=中声明取均值的列。",
+        )
     twice = [name for name in sums if name in means or list(sums).count(name) > 1]
     if twice:
-        raise SpecificationError(f"{listed(dict.fromkeys(twice))} is declared more than once.")
+        raise SpecificationError(
+            f"{listed(dict.fromkeys(twice))} is declared more than once.",
+            f"{listed_zh(dict.fromkeys(twice))}声明了不止一次。",
+        )
     absent = [c for c in (unit, *by, *sums, *means, *means.values()) if c not in frame]
     if absent:
         raise DataError(
-            f"The table has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}."
+            f"The table has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}.",
+            f"表中没有列{listed_zh(map(repr, absent))}；已有{listed_zh(frame.columns)}。",
         )
 
 
@@ -250,12 +261,16 @@ def _targets(
 ) -> pd.Series:
     twice = frame[frame.duplicated([unit, *by])]
     if len(twice):
-        raise DataError(f"The table has more than one row for {listed(twice[unit].unique())}. Keep one.")
+        raise DataError(
+            f"The table has more than one row for {listed(twice[unit].unique())}. Keep one.",
+            f"表中{listed_zh(twice[unit].unique())}有不止一行，请各保留一行。",
+        )
     target = frame[unit].astype(str).map(dict(concordance))
     unknown = frame.loc[target.isna(), unit].unique()
     if len(unknown):
         raise DataError(
-            f"The concordance has no constant unit for {listed(unknown)}. Add them, or drop their rows."
+            f"The concordance has no constant unit for {listed(unknown)}. Add them, or drop their rows.",
+            f"对照表没有{listed_zh(unknown)}对应的不变地区。请补上，或删去这些行。",
         )
     return target.rename("constant_unit")
 
@@ -265,7 +280,8 @@ def _numbers(frame: pd.DataFrame, column: str) -> pd.Series:
     wrong = frame.loc[numbers.isna() & frame[column].notna(), column]
     if len(wrong):
         raise DataError(
-            f"Column {column!r} holds text where numbers are needed: {listed(map(repr, wrong), 3)}."
+            f"Column {column!r} holds text where numbers are needed: {listed(map(repr, wrong), 3)}.",
+            f"列{column!r}应为数值却含文字：{listed_zh(map(repr, wrong), 3)}。",
         )
     return numbers
 
@@ -281,12 +297,16 @@ def _weighted(
     values: pd.Series, weights: pd.Series, keys: Sequence[pd.Series], blanks: str, name: str, weight: str
 ) -> pd.Series:
     if (weights < 0).any():
-        raise DataError(f"Column {weight!r}, the weights of {name!r}, has negative values.")
+        raise DataError(
+            f"Column {weight!r}, the weights of {name!r}, has negative values.",
+            f"{name!r}的权数列{weight!r}有负值。",
+        )
     known = values.notna() & weights.notna()
     total = _joined(weights.where(known), keys, blanks)
     if (total == 0).any():
         raise DataError(
-            f"The weights {weight!r} of {name!r} add up to zero in {listed(total.index[total == 0])}."
+            f"The weights {weight!r} of {name!r} add up to zero in {listed(total.index[total == 0])}.",
+            f"{name!r}的权数{weight!r}在{listed_zh(total.index[total == 0])}合计为零。",
         )
     return _joined((values * weights).where(known), keys, blanks) / total.replace(0.0, np.nan)
 

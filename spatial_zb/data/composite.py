@@ -88,7 +88,9 @@ def entropy_weights(
     """
     values = numbers(values, "values")
     if shift < 0:
-        raise SpecificationError(f"shift must not be negative, not {shift}.")
+        raise SpecificationError(
+            f"shift must not be negative, not {shift}.", f"shift不能为负，而这里是{shift}。"
+        )
     pool = _scaled(values.reshape(-1, values.shape[-1]), directions)
     parts = shares_along(pool + shift, 0)
     logs = np.log(parts, out=np.zeros_like(parts), where=parts > 0)
@@ -141,7 +143,10 @@ def topsis(values: ArrayLike, weights: ArrayLike, directions: Sequence[Direction
     pool = values.reshape(-1, values.shape[-1])
     weights = amounts(weights, "weights")
     if weights.shape != pool.shape[1:]:
-        raise SpecificationError(f"{pool.shape[1]} indicators need as many weights, not {weights.size}.")
+        raise SpecificationError(
+            f"{pool.shape[1]} indicators need as many weights, not {weights.size}.",
+            f"{pool.shape[1]}个指标须有同样多的权重，而不是{weights.size}个。",
+        )
     sign = _signs(directions, pool.shape[1])
     _refuse_constant(pool)
     weighted = sign * shares_along(weights, -1) * pool / np.sqrt(np.sum(pool**2, axis=0))
@@ -193,10 +198,18 @@ def coupling_coordination(first: ArrayLike, second: ArrayLike, *, alpha: float =
     """
     first, second = numbers(first, "first"), numbers(second, "second")
     if first.shape != second.shape:
-        raise DataError(f"The two indices have different shapes, {first.shape} and {second.shape}.")
+        raise DataError(
+            f"The two indices have different shapes, {first.shape} and {second.shape}.",
+            f"两个指数的形状不同：{first.shape}与{second.shape}。",
+        )
     if not 0 <= alpha <= 1:
-        raise SpecificationError(f"alpha must be between 0 and 1, not {alpha}.")
-    refuse((first < 0) | (first > 1) | (second < 0) | (second > 1), "an index lies outside 0 to 1")
+        raise SpecificationError(
+            f"alpha must be between 0 and 1, not {alpha}.", f"alpha须在0与1之间，而不是{alpha}。"
+        )
+    refuse(
+        (first < 0) | (first > 1) | (second < 0) | (second > 1),
+        Text("an index lies outside 0 to 1", "指数超出0至1"),
+    )
     both = first + second
     coupling = np.divide(2 * np.sqrt(first * second), both, out=np.zeros_like(both), where=both > 0)
     level = alpha * first + (1 - alpha) * second
@@ -232,7 +245,10 @@ def coordination_grade(coordination: float) -> Text:
     'barely coordinated'
     """
     if not 0 <= coordination <= 1:
-        raise DataError(f"A coordination degree lies between 0 and 1, not {coordination}.")
+        raise DataError(
+            f"A coordination degree lies between 0 and 1, not {coordination}.",
+            f"协调度在0与1之间，而不是{coordination}。",
+        )
     return [words for bound, words in COORDINATION_GRADES if coordination >= bound][-1]
 
 
@@ -244,15 +260,19 @@ def _signs(directions: Sequence[Direction] | None, count: int) -> Floats:
     unknown = sorted({str(word) for word in directions} - {"more", "less"})
     if unknown or len(directions) != count:
         raise SpecificationError(
-            f"directions must be {count} words, each 'more' or 'less', not {list(directions)!r}."
+            f"directions must be {count} words, each 'more' or 'less', not {list(directions)!r}.",
+            f"directions须为{count}个词，每个为'more'或'less'，而不是{list(directions)!r}。",
         )
     return np.array([1.0 if word == "more" else -1.0 for word in directions])
 
 
 def _refuse_constant(pool: Floats) -> None:
     if len(pool) < 2:
-        raise DataError("An index needs at least two rows to compare.")
-    refuse(np.ptp(pool, axis=0) == 0, "an indicator is constant and tells nothing apart")
+        raise DataError("An index needs at least two rows to compare.", "指数至少要有两行可比较。")
+    refuse(
+        np.ptp(pool, axis=0) == 0,
+        Text("an indicator is constant and tells nothing apart", "有指标为常数，无法区分"),
+    )
 
 
 def _scaled(pool: Floats, directions: Sequence[Direction] | None) -> Floats:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 
 from spatial_zb.errors import SpecificationError
+from spatial_zb.text import Text
 
 __all__ = [
     "FUNCTIONS",
@@ -39,37 +40,39 @@ FUNCTIONS: Mapping[str, int] = {
 SECTORS = ("hhi", "krugman")
 # Functions that look at the reference region too.
 REFERENCED = ("lq", "krugman")
-ALLOWED = (
+ALLOWED = Text(
     "numbers, names, + - * / ** ( ), and the functions log, log1p, exp, sqrt, abs, lq(part, total), "
-    "hhi(sector, sector, ...), krugman(sector, sector, ...)"
+    "hhi(sector, sector, ...), krugman(sector, sector, ...)",
+    "数字，名称，+ - * / ** ( )，以及函数log、log1p、exp、sqrt、abs、lq(part, total)、hhi(sector, sector, ...)、"
+    "krugman(sector, sector, ...)",
 )
 
 # Why a node is refused, by the word a reader knows it under.
-_REFUSED: Mapping[type[ast.AST], str] = {
-    ast.Attribute: "a dot (attribute)",
-    ast.Subscript: "square brackets",
+_REFUSED: Mapping[type[ast.AST], str | Text] = {
+    ast.Attribute: Text("a dot (attribute)", "点号（属性）"),
+    ast.Subscript: Text("square brackets", "方括号"),
     ast.Lambda: "lambda",
-    ast.List: "a list",
-    ast.Tuple: "a comma outside a function",
-    ast.Set: "a set",
-    ast.Dict: "a dictionary",
-    ast.ListComp: "a comprehension",
-    ast.SetComp: "a comprehension",
-    ast.DictComp: "a comprehension",
-    ast.GeneratorExp: "a comprehension",
-    ast.Compare: "a comparison",
+    ast.List: Text("a list", "列表"),
+    ast.Tuple: Text("a comma outside a function", "函数之外的逗号"),
+    ast.Set: Text("a set", "集合"),
+    ast.Dict: Text("a dictionary", "字典"),
+    ast.ListComp: Text("a comprehension", "推导式"),
+    ast.SetComp: Text("a comprehension", "推导式"),
+    ast.DictComp: Text("a comprehension", "推导式"),
+    ast.GeneratorExp: Text("a comprehension", "推导式"),
+    ast.Compare: Text("a comparison", "比较"),
     ast.BoolOp: "and / or",
     ast.IfExp: "if / else",
     ast.NamedExpr: ":=",
-    ast.JoinedStr: "text in quotes",
-    ast.Starred: "a star before a name",
+    ast.JoinedStr: Text("text in quotes", "引号中的文字"),
+    ast.Starred: Text("a star before a name", "名称前的星号"),
     ast.Await: "await",
     ast.Yield: "yield",
     ast.YieldFrom: "yield",
     ast.FloorDiv: "//",
     ast.Mod: "%",
     ast.MatMult: "@",
-    ast.BitXor: "^ (a power is written **)",
+    ast.BitXor: Text("^ (a power is written **)", "^（乘方写作**）"),
     ast.BitAnd: "&",
     ast.BitOr: "|",
     ast.LShift: "<<",
@@ -88,11 +91,15 @@ def checked_tree(text: str) -> ast.expr:
         The text is too long, nested too deeply, not arithmetic, or uses anything that is not allowed.
     """
     if not isinstance(text, str) or not text.strip():
-        raise SpecificationError(f"An expression must be text such as log(gdp / population), not {text!r}.")
+        raise SpecificationError(
+            f"An expression must be text such as log(gdp / population), not {text!r}.",
+            f"表达式须为文字，如log(gdp / population)，而不是{text!r}。",
+        )
     if len(text) > MAX_LENGTH:
         raise SpecificationError(
             f"The expression {text[:40]!r}... has {len(text)} characters, more than {MAX_LENGTH}. "
-            "Split it into several variables."
+            "Split it into several variables.",
+            f"表达式{text[:40]!r}……有{len(text)}个字符，超过{MAX_LENGTH}。请拆成几个变量。",
         )
     tree = _parse(text)
     _check_depth(tree, text)
@@ -107,12 +114,21 @@ def _parse(text: str) -> ast.expr:
             return ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         slips = sorted(set(text) & set("（）＋－＊／×÷，。“”"))
-        slip = f" It has {' '.join(slips)}, which must be plain ASCII signs." if slips else ""
+        found = " ".join(slips)
+        slip = (
+            Text(f" It has {found}, which must be plain ASCII signs.", f"其中的{found}须用半角符号。")
+            if slips
+            else Text("", "")
+        )
         raise SpecificationError(
-            f"{text!r} is not arithmetic ({error.msg}).{slip} Allowed: {ALLOWED}."
+            f"{text!r} is not arithmetic ({error.msg}).{slip.en} Allowed: {ALLOWED.en}.",
+            f"{text!r}不是算式（{error.msg}）。{slip.zh}可用：{ALLOWED.zh}。",
         ) from None
     except (ValueError, RecursionError, MemoryError):
-        raise SpecificationError(f"{text[:40]!r}... cannot be read. Allowed: {ALLOWED}.") from None
+        raise SpecificationError(
+            f"{text[:40]!r}... cannot be read. Allowed: {ALLOWED.en}.",
+            f"{text[:40]!r}……无法解读。可用：{ALLOWED.zh}。",
+        ) from None
 
 
 def _check_depth(tree: ast.expr, text: str) -> None:
@@ -122,12 +138,17 @@ def _check_depth(tree: ast.expr, text: str) -> None:
         if not level:
             return
     raise SpecificationError(
-        f"{text[:40]!r}... is nested more than {MAX_DEPTH} levels deep. Split it into several variables."
+        f"{text[:40]!r}... is nested more than {MAX_DEPTH} levels deep. Split it into several variables.",
+        f"{text[:40]!r}……嵌套超过{MAX_DEPTH}层。请拆成几个变量。",
     )
 
 
-def _refuse(what: str, text: str) -> SpecificationError:
-    return SpecificationError(f"{text!r} uses {what}, which is not allowed. Allowed: {ALLOWED}.")
+def _refuse(used: str | Text, text: str) -> SpecificationError:
+    what = Text.of(used)
+    return SpecificationError(
+        f"{text!r} uses {what.en}, which is not allowed. Allowed: {ALLOWED.en}.",
+        f"{text!r}用了不允许的{what.zh}。可用：{ALLOWED.zh}。",
+    )
 
 
 def _check(node: ast.AST, text: str, *, inside_lq: bool) -> None:
@@ -136,9 +157,12 @@ def _check(node: ast.AST, text: str, *, inside_lq: bool) -> None:
         _check_number(node, text)
     elif isinstance(node, ast.Name):
         if node.id in FUNCTIONS:
-            raise SpecificationError(f"{text!r} uses {node.id} without brackets; write {node.id}(...).")
+            raise SpecificationError(
+                f"{text!r} uses {node.id} without brackets; write {node.id}(...).",
+                f"{text!r}中的{node.id}没有括号；请写作{node.id}(...)。",
+            )
         if node.id.startswith("__"):
-            raise _refuse(f"the name {node.id!r}", text)
+            raise _refuse(Text(f"the name {node.id!r}", f"名称{node.id!r}"), text)
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.UAdd | ast.USub):
         _check(node.operand, text, inside_lq=inside_lq)
     elif isinstance(node, ast.BinOp) and isinstance(
@@ -157,11 +181,11 @@ def _check(node: ast.AST, text: str, *, inside_lq: bool) -> None:
 
 def _check_number(node: ast.Constant, text: str) -> None:
     if isinstance(node.value, str | bytes):
-        raise _refuse("text in quotes", text)
+        raise _refuse(Text("text in quotes", "引号中的文字"), text)
     if type(node.value) not in (int, float):
         raise _refuse(repr(node.value), text)
     if not abs(node.value) <= MAX_NUMBER:
-        raise _refuse(f"a number beyond {MAX_NUMBER:g}", text)
+        raise _refuse(Text(f"a number beyond {MAX_NUMBER:g}", f"超过{MAX_NUMBER:g}的数"), text)
 
 
 def _check_exponent(node: ast.AST, text: str) -> None:
@@ -170,25 +194,37 @@ def _check_exponent(node: ast.AST, text: str) -> None:
     number = node.value if isinstance(node, ast.Constant) and type(node.value) in (int, float) else None
     if number is None or not abs(number) <= MAX_EXPONENT:
         raise SpecificationError(
-            f"{text!r} has a power whose exponent is not a number from -{MAX_EXPONENT} to {MAX_EXPONENT}."
+            f"{text!r} has a power whose exponent is not a number from -{MAX_EXPONENT} to {MAX_EXPONENT}.",
+            f"{text!r}中乘方的指数不是-{MAX_EXPONENT}至{MAX_EXPONENT}的数。",
         )
 
 
 def _check_call(node: ast.Call, text: str, *, inside_lq: bool) -> None:
     if not isinstance(node.func, ast.Name):
-        raise _refuse(_REFUSED.get(type(node.func), "a call of something that is not a function"), text)
+        other = Text("a call of something that is not a function", "对非函数的调用")
+        raise _refuse(_REFUSED.get(type(node.func), other), text)
     name = node.func.id
     if name not in FUNCTIONS:
         near = difflib.get_close_matches(name, FUNCTIONS, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise SpecificationError(f"{text!r} uses the unknown function {name!r}.{hint} Allowed: {ALLOWED}.")
+        hint = Text(f" Did you mean {near[0]}?", f"是否应为{near[0]}？") if near else Text("", "")
+        raise SpecificationError(
+            f"{text!r} uses the unknown function {name!r}.{hint.en} Allowed: {ALLOWED.en}.",
+            f"{text!r}用了未知的函数{name!r}。{hint.zh}可用：{ALLOWED.zh}。",
+        )
     wrong = len(node.args) < FUNCTIONS[name] if name in SECTORS else len(node.args) != FUNCTIONS[name]
     if node.keywords or wrong:
-        count = "1 argument" if FUNCTIONS[name] == 1 else f"{FUNCTIONS[name]} arguments"
-        more = " or more" if name in SECTORS else ""
-        raise SpecificationError(f"{text!r}: {name} takes {count}{more}, by position.")
+        needed, least = FUNCTIONS[name], name in SECTORS
+        count = f"{needed} argument{'' if needed == 1 else 's'}{' or more' if least else ''}"
+        count_zh = f"{'至少' if least else ''}{needed}个"
+        raise SpecificationError(
+            f"{text!r}: {name} takes {count}, by position.",
+            f"{text!r}：{name}需要按位置给出{count_zh}参数。",
+        )
     if name in REFERENCED and inside_lq:
-        raise SpecificationError(f"{text!r} has {name} inside {' or '.join(REFERENCED)}.")
+        raise SpecificationError(
+            f"{text!r} has {name} inside {' or '.join(REFERENCED)}.",
+            f"{text!r}在{'或'.join(REFERENCED)}之内又用了{name}。",
+        )
     for argument in node.args:
         _check(argument, text, inside_lq=inside_lq or name in REFERENCED)
 
@@ -206,8 +242,11 @@ def names_in(nodes: Iterable[ast.AST]) -> list[str]:
     return list(dict.fromkeys(item.id for item in ordered if item.id not in FUNCTIONS))
 
 
-def unknown_name(name: str, known: Iterable[str]) -> str:
+def unknown_name(name: str, known: Iterable[str]) -> Text:
     """Say that a name is not known, and which one is near it."""
     near = difflib.get_close_matches(name, list(known), n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"{name!r} is neither a column, a constant nor a variable.{hint}"
+    hint = Text(f" Did you mean {near[0]!r}?", f"是否应为{near[0]!r}？") if near else Text("", "")
+    return Text(
+        f"{name!r} is neither a column, a constant nor a variable.{hint.en}",
+        f"{name!r}既不是列，也不是常数或变量。{hint.zh}",
+    )

@@ -66,14 +66,20 @@ class Evaluation:
         import numpy as np
 
         if name not in scope:
-            where = "the reference region" if scope is self.reference else "the data"
+            where = (
+                Text("the reference region", "参照区域")
+                if scope is self.reference
+                else Text("the data", "数据")
+            )
+            said = unknown_name(name, scope)
             raise SpecificationError(
-                f"{self.expression.text!r}: {unknown_name(name, scope)} It is not in {where}."
+                f"{self.expression.text!r}: {said.en} It is not in {where.en}.",
+                f"{self.expression.text!r}：{said.zh}{where.zh}中没有。",
             )
         values = np.asarray(scope[name], dtype=float)
         if scope is self.reference:
             values = values[:, None]
-        self.refuse(np.isinf(values), values, f"{name} is infinite")
+        self.refuse(np.isinf(values), values, Text(f"{name} is infinite", f"{name}为无穷大"))
         return values
 
     def binary(self, node: ast.BinOp, left: Any, right: Any) -> Any:
@@ -81,11 +87,11 @@ class Evaluation:
 
         text = ast.unparse(node)
         if isinstance(node.op, ast.Div):
-            self.refuse(np.equal(right, 0), right, f"division by zero in {text}")
+            self.refuse(np.equal(right, 0), right, Text(f"division by zero in {text}", f"{text}中除数为零"))
             result = np.divide(left, right)
         elif isinstance(node.op, ast.Pow):
             undefined = (np.equal(left, 0) & (right < 0)) | ((np.less(left, 0)) & (right != round(right)))
-            self.refuse(undefined, left, f"the power {text} is not defined")
+            self.refuse(undefined, left, Text(f"the power {text} is not defined", f"乘方{text}没有定义"))
             result = np.power(left, right)
         else:
             operation = {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply}[type(node.op)]
@@ -132,8 +138,12 @@ class Evaluation:
             np.less_equal(total, 0), total, Text(f"{text}: the total is not positive", f"{text}：合计不为正")
         )
         self.refuse(np.less(part, 0), part, Text(f"{text}: the part is negative", f"{text}：部分为负"))
-        self.refuse_reference(ref_part, f"{text}: the part in the reference region")
-        self.refuse_reference(ref_total, f"{text}: the total of the reference region")
+        self.refuse_reference(
+            ref_part, Text(f"{text}: the part in the reference region", f"{text}：参照区域的部分")
+        )
+        self.refuse_reference(
+            ref_total, Text(f"{text}: the total of the reference region", f"{text}：参照区域的合计")
+        )
         return location_quotient(part, total, ref_part, ref_total)
 
     def sectors(self, node: ast.Call, scope: Mapping[str, np.ndarray], text: str) -> np.ndarray:
@@ -145,33 +155,43 @@ class Evaluation:
         amounts = np.stack(np.broadcast_arrays(*(self.value(a, scope) for a in node.args)), axis=-1)
         blank = np.isnan(amounts).any(axis=-1)
         self.refuse(
-            ~blank & (amounts < 0).any(axis=-1), amounts.min(axis=-1), f"{text}: a sector is negative"
+            ~blank & (amounts < 0).any(axis=-1),
+            amounts.min(axis=-1),
+            Text(f"{text}: a sector is negative", f"{text}：有行业为负"),
         )
         self.refuse(
-            ~blank & (amounts.sum(axis=-1) <= 0), amounts.sum(axis=-1), f"{text}: all sectors are zero"
+            ~blank & (amounts.sum(axis=-1) <= 0),
+            amounts.sum(axis=-1),
+            Text(f"{text}: all sectors are zero", f"{text}：所有行业都为零"),
         )
         whole = np.where(blank[..., None], 1.0, amounts)
         if node.func.id == "hhi":  # type: ignore[attr-defined]
             return np.where(blank, np.nan, hhi(whole))
         totals = [np.ravel(self.value(argument, self.reference)) for argument in node.args]
         for argument, values in zip(node.args, totals, strict=True):
-            self.refuse_reference(values, f"{text}: {ast.unparse(argument)} of the reference region")
+            sector = ast.unparse(argument)
+            self.refuse_reference(
+                values, Text(f"{text}: {sector} of the reference region", f"{text}：参照区域的{sector}")
+            )
         found = [
             krugman_specialisation(row, np.array(t))
             for row, t in zip(whole, zip(*totals, strict=True), strict=True)
         ]
         return np.where(blank, np.nan, np.stack(found))
 
-    def refuse_reference(self, values: Any, said: str) -> None:
+    def refuse_reference(self, values: Any, said: Text) -> None:
         """The reference region must be positive in every period; NaN is not."""
         import numpy as np
 
         periods = np.flatnonzero(~(np.ravel(values) > 0))
         if periods.size:
             names = dict.fromkeys(self.cell(int(t), None) for t in periods)
-            raise DataError(f"{said} is blank or not positive in {listed(names)}.")
+            raise DataError(
+                f"{said.en} is blank or not positive in {listed(names)}.",
+                f"{said.zh}在{listed_zh(names)}空缺或不为正。",
+            )
 
-    def refuse(self, wrong: Any, values: Any, said: str | Text) -> None:
+    def refuse(self, wrong: Any, values: Any, what: Text) -> None:
         """Raise with the cells where something is not defined; a blank cell (NaN) is never among them."""
         import numpy as np
 
@@ -181,7 +201,7 @@ class Evaluation:
         where = np.argwhere(wrong)
         zeros = int(np.count_nonzero(np.broadcast_to(np.atleast_2d(values), wrong.shape)[wrong] == 0))
         counted = Text(f" ({zeros} zero)", f"（其中零值{zeros}处）") if zeros else Text("", "")
-        count, what = len(where), Text.of(said)
+        count = len(where)
         names = [self.cell(int(t), int(i)) for t, i in where]
         raise DataError(
             f"{what.en}: {count} {'cell' if count == 1 else 'cells'}{counted.en}: {listed(names)}. "

@@ -19,7 +19,8 @@ from spatial_zb.data.expression_syntax import (
     unknown_name,
 )
 from spatial_zb.data.expression_values import Cell, Evaluation, position
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh, numbered
+from spatial_zb.text import Text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,7 +98,7 @@ def compile_expressions(
     *,
     known: Collection[str],
     reference: Collection[str] | None = None,
-    place: Callable[[str], str] = str,
+    place: Callable[[str], str | Text] = str,
 ) -> dict[str, Expression]:
     """Check several named expressions, which may use one another, and put them in order of use.
 
@@ -118,33 +119,43 @@ def compile_expressions(
         All mistakes in one numbered list: refused syntax, unknown names, circles.
     """
     compiled: dict[str, Expression] = {}
-    problems: list[str] = []
+    problems: list[Text] = []
+
+    def add(name: str, said: Text) -> None:
+        where = Text.of(place(name))
+        problems.append(Text(f"{where.en}: {said.en}", f"{where.zh}：{said.zh}"))
+
     for name, text in texts.items():
         try:
             compiled[name] = compile_expression(text)
         except SpecificationError as error:
-            problems.append(f"{place(name)}: {error}")
+            add(name, Text(str(error), error.zh))
     for name, expression in compiled.items():
         unknown = [used for used in expression.names if used not in known and used not in texts]
-        problems += [f"{place(name)}: {unknown_name(used, [*known, *texts])}" for used in unknown]
-        problems += [
-            f"{place(name)}: {used!r} stands inside {_around(expression, used)}() but the reference region has no "
-            "such column."
-            for used in expression.reference_names
-            if used not in unknown and used not in (reference or ())
-        ]
+        for used in unknown:
+            add(name, unknown_name(used, [*known, *texts]))
+        for used in expression.reference_names:
+            if used not in unknown and used not in (reference or ()):
+                around = _around(expression, used)
+                add(
+                    name,
+                    Text(
+                        f"{used!r} stands inside {around}() but the reference region has no such column.",
+                        f"{used!r}用在{around}()之内，但参照区域没有这一列。",
+                    ),
+                )
     order: list[str] = []
     try:
         uses = {name: [used for used in item.names if used in compiled] for name, item in compiled.items()}
         order = list(graphlib.TopologicalSorter(uses).static_order())
     except graphlib.CycleError as error:
-        circle = error.args[1]
-        problems.append(
-            f"{place(circle[0])}: variables define each other in a circle: {' -> '.join(circle)}."
-        )
+        first, circle = error.args[1][0], " -> ".join(error.args[1])
+        add(first, Text(f"variables define each other in a circle: {circle}.", f"变量循环定义：{circle}。"))
     if problems:
-        numbered = "\n".join(f"  {number}. {said}" for number, said in enumerate(problems, start=1))
-        raise SpecificationError(f"Some variables cannot be derived.\n{numbered}")
+        raise SpecificationError(
+            "Some variables cannot be derived.\n" + numbered(said.en for said in problems),
+            "有变量无法计算。\n" + numbered(said.zh for said in problems),
+        )
     return {name: compiled[name] for name in order}
 
 
@@ -162,7 +173,7 @@ def derive(
     periods: Sequence[object],
     reference: Mapping[str, np.ndarray] | None = None,
     constants: Mapping[str, Mapping[int, float]] | None = None,
-    place: Callable[[str], str] = str,
+    place: Callable[[str], str | Text] = str,
 ) -> dict[str, np.ndarray]:
     """Compute named expressions on arrays.
 
@@ -203,7 +214,7 @@ def derive_frame(
     period: str,
     reference: pd.DataFrame | None = None,
     constants: Mapping[str, Mapping[int, float]] | None = None,
-    place: Callable[[str], str] = str,
+    place: Callable[[str], str | Text] = str,
 ) -> pd.DataFrame:
     """Add derived variables to a long table.
 
@@ -249,7 +260,7 @@ class _Computation:
     constants: Mapping[str, np.ndarray]
     cell: Cell
     shape: tuple[int, int]
-    place: Callable[[str], str]
+    place: Callable[[str], str | Text]
 
     def run(self, texts: Mapping[str, str]) -> dict[str, np.ndarray]:
         """Compute every expression in order of use; give them in the order asked for."""
@@ -266,7 +277,8 @@ class _Computation:
                 values = expression.evaluate(scope, totals, cell=self.cell)
                 scope[name] = np.broadcast_to(values, self.shape).copy()
             except DataError as error:
-                raise DataError(f"{self.place(name)}: {error}", f"{self.place(name)}：{error.zh}") from None
+                where = Text.of(self.place(name))
+                raise DataError(f"{where.en}: {error}", f"{where.zh}：{error.zh}") from None
         return {name: scope[name] for name in texts}
 
 
@@ -280,9 +292,14 @@ def _as_floats(name: str, values: object, shape: tuple[int, ...]) -> np.ndarray:
     try:
         floats = np.asarray(values, dtype=float)
     except (TypeError, ValueError):
-        raise DataError(f"{name!r} holds values that are not numbers.") from None
+        raise DataError(
+            f"{name!r} holds values that are not numbers.", f"{name!r}含有不是数值的内容。"
+        ) from None
     if floats.shape != shape:
-        raise DataError(f"{name!r} has the shape {floats.shape}, not {shape}.")
+        raise DataError(
+            f"{name!r} has the shape {floats.shape}, not {shape}.",
+            f"{name!r}的形状为{floats.shape}，而不是{shape}。",
+        )
     return floats
 
 
@@ -296,7 +313,10 @@ def _by_period(
     for name, values in (constants or {}).items():
         blank = sorted({period for period in periods if period not in values})  # type: ignore[type-var]
         if blank:
-            raise DataError(f"The constant {name!r} has no number for {listed(blank)}.")
+            raise DataError(
+                f"The constant {name!r} has no number for {listed(blank)}.",
+                f"常数{name!r}没有{listed_zh(blank)}的数值。",
+            )
         found[name] = np.array([values[period] for period in periods], dtype=float)  # type: ignore[index]
     return found
 
@@ -309,7 +329,10 @@ def _numeric(frame: pd.DataFrame, name: str) -> np.ndarray:
     numbers = pd.to_numeric(values, errors="coerce")
     wrong = values[numbers.isna() & values.notna()]
     if len(wrong):
-        raise DataError(f"The column {name!r} holds text where numbers belong: {listed(map(repr, wrong))}.")
+        raise DataError(
+            f"The column {name!r} holds text where numbers belong: {listed(map(repr, wrong))}.",
+            f"列{name!r}应为数值却含文字：{listed_zh(map(repr, wrong))}。",
+        )
     return numbers.to_numpy(dtype=float, na_value=float("nan"))
 
 
@@ -318,13 +341,18 @@ def _totals(
 ) -> dict[str, np.ndarray]:
     """Columns of the reference table, one value per row of the long table."""
     if period not in reference.columns:
-        raise DataError(f"The reference table has no column {period!r}.")
+        raise DataError(f"The reference table has no column {period!r}.", f"参照表没有列{period!r}。")
     table = reference.set_index(period)
     if not table.index.is_unique:
         twice = table.index[table.index.duplicated()].unique()
-        raise DataError(f"The reference table has more than one row for {listed(twice)}.")
+        raise DataError(
+            f"The reference table has more than one row for {listed(twice)}.",
+            f"参照表中{listed_zh(twice)}有不止一行。",
+        )
     absent = sorted(set(times) - set(table.index))  # type: ignore[type-var]
     if absent:
-        raise DataError(f"The reference table has no row for {listed(absent)}.")
+        raise DataError(
+            f"The reference table has no row for {listed(absent)}.", f"参照表没有{listed_zh(absent)}的行。"
+        )
     rows = table.index.get_indexer(list(times))
     return {name: _numeric(table, name)[rows] for name in names if name in table.columns}

@@ -78,7 +78,10 @@ def fill_missing(
     _refuse_blank(frame, [column for column in used if active[column] == "error"], unit, period)
     kept, report = _drop(frame, active, unit, period)
     if kept.empty:
-        raise DataError("The rules for blank cells drop every row; fill instead, or leave the variable out.")
+        raise DataError(
+            "The rules for blank cells drop every row; fill instead, or leave the variable out.",
+            "空缺处理规则删去了所有行；请改为填补，或不用该变量。",
+        )
     filled = kept.copy()
     for column in used:
         if active[column] in ("interpolate", "median_growth") and kept[column].isna().any():
@@ -97,16 +100,21 @@ def _check_request(
     unknown = sorted({str(rule) for rule in rules.values()} - set(RULES))
     if unknown:
         raise SpecificationError(
-            f"Unknown rule for blank cells: {listed(unknown)}. Rules: {', '.join(RULES)}."
+            f"Unknown rule for blank cells: {listed(unknown)}. Rules: {', '.join(RULES)}.",
+            f"未知的空缺处理规则：{listed_zh(unknown)}。可用规则：{'、'.join(RULES)}。",
         )
     absent = [name for name in (unit, period, *used) if name not in frame.columns]
     if absent:
-        raise DataError(f"The table has no column {listed(map(repr, absent))}.")
+        raise DataError(
+            f"The table has no column {listed(map(repr, absent))}.",
+            f"表中没有列{listed_zh(map(repr, absent))}。",
+        )
     text = [name for name in used if not pd.api.types.is_numeric_dtype(frame[name])]
     if text:
         raise DataError(
             f"These columns hold text where numbers belong: {listed(text)}. Leave unknown cells blank and turn the rest "
-            "into numbers (pandas.to_numeric)."
+            "into numbers (pandas.to_numeric).",
+            f"这些列应为数值却含文字：{listed_zh(text)}。未知的单元格请留空，其余转为数值（pandas.to_numeric）。",
         )
     _check_complete(frame, unit, period)
 
@@ -114,13 +122,15 @@ def _check_request(
 def _check_complete(frame: pd.DataFrame, unit: str, period: str) -> None:
     """A row that is absent must not be taken for a blank cell."""
     if frame.empty:
-        raise DataError("The table has no rows.")
+        raise DataError("The table has no rows.", "表中没有数据行。")
     if not pd.api.types.is_numeric_dtype(frame[period]) or frame[period].isna().any():
-        raise DataError(f"The column {period!r} must hold a number in every row.")
+        raise DataError(
+            f"The column {period!r} must hold a number in every row.", f"列{period!r}每行都须为数值。"
+        )
     keys = pd.MultiIndex.from_frame(frame[[unit, period]])
     if not keys.is_unique:
         twice = [f"{u} in {p}" for u, p in keys[keys.duplicated()].unique()]
-        raise DataError(f"More than one row for {listed(twice)}.")
+        raise DataError(f"More than one row for {listed(twice)}.", f"{listed_zh(twice)}有不止一行。")
     grid = pd.MultiIndex.from_product([frame[unit].unique(), np.sort(frame[period].unique())])
     holes = [f"{u} in {p}" for u, p in grid.difference(keys)]
     if holes:
@@ -214,12 +224,17 @@ def _grown(values: Floats, times: Floats, t: int, i: int, cell: str) -> float:
     """Nearest observed value of unit i times the median x_t / x_s of the other units; values (T, n)."""
     observed = np.flatnonzero(~np.isnan(values[:, i]))
     if not observed.size:
-        raise DataError(f"{cell} is blank and so is every other period of the unit. Drop the unit instead.")
+        raise DataError(
+            f"{cell} is blank and so is every other period of the unit. Drop the unit instead.",
+            f"{cell}空缺，且该地区其他时期也都空缺。请剔除该地区。",
+        )
     s = observed[np.argmin(np.abs(times[observed] - times[t]))]
     others = (values[s] > 0) & ~np.isnan(values[t])
     if others.sum() < MIN_OTHERS:
         raise DataError(
             f"{cell} is blank and only {int(others.sum())} other unit(s) are observed in both periods; "
-            f"the median growth needs {MIN_OTHERS}. Use the rule interpolate, or drop the unit."
+            f"the median growth needs {MIN_OTHERS}. Use the rule interpolate, or drop the unit.",
+            f"{cell}空缺，且两个时期都有观测的其他地区只有{int(others.sum())}个；增长率中位数法需要{MIN_OTHERS}个。"
+            "请用interpolate规则，或剔除该地区。",
         )
     return float(values[s, i] * np.median(values[t, others] / values[s, others]))

@@ -82,11 +82,11 @@ class Panel:
         AlignmentError
             A unit or period the panel does not have.
         """
-        rows = _keep(pd.Index(self.periods), periods, "period")
+        rows = _keep(pd.Index(self.periods), periods, Text("period", "时期"))
         kept = replace(self, values=self.values[rows], periods=tuple(self.periods[i] for i in rows))
         if units is None:
             return kept
-        cols = _keep(self.units, units, "unit")
+        cols = _keep(self.units, units, Text("unit", "地区"))
         return replace(kept, values=kept.values[:, cols], units=self.units[cols])
 
     def with_columns(
@@ -117,8 +117,14 @@ class Panel:
             from difflib import get_close_matches
 
             near = get_close_matches(name, self.columns, 3)
-            hint = f" Did you mean {listed(near)}?" if near else f" It has {listed(self.columns)}."
-            raise DataError(f"The panel has no variable {name!r}.{hint}") from None
+            hint = (
+                Text(f"Did you mean {listed(near)}?", f"是否应为{listed_zh(near)}？")
+                if near
+                else Text(f"It has {listed(self.columns)}.", f"已有{listed_zh(self.columns)}。")
+            )
+            raise DataError(
+                f"The panel has no variable {name!r}. {hint.en}", f"面板中没有变量{name!r}。{hint.zh}"
+            ) from None
 
 
 def build_panel(
@@ -232,17 +238,22 @@ def require_consecutive(panel: Panel, need: Text | str = LAG_IN_TIME) -> int:
 
 def _check_header(frame: pd.DataFrame, unit: str, period: str) -> None:
     if not isinstance(frame, pd.DataFrame) or frame.empty:
-        raise DataError("The table has no rows. Give a DataFrame with one row per unit and period.")
+        raise DataError(
+            "The table has no rows. Give a DataFrame with one row per unit and period.",
+            "表中没有数据行。请给出每个地区每个时期一行的DataFrame。",
+        )
     twice = frame.columns[_cleaned(frame.columns).duplicated()].unique()
     if len(twice):
         raise DataError(
             f"The table has columns named twice: {listed(twice)}. Blanks around a name and full-width letters "
-            "make no difference. Rename one of each."
+            "make no difference. Rename one of each.",
+            f"表中有重名的列：{listed_zh(twice)}。名称前后的空格和全角字母不作区分。请改名。",
         )
     absent = [c for c in (unit, period) if c not in frame]
     if absent:
         raise DataError(
-            f"The table has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}."
+            f"The table has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}.",
+            f"表中没有列{listed_zh(map(repr, absent))}；已有{listed_zh(frame.columns)}。",
         )
 
 
@@ -265,16 +276,18 @@ def _numeric(
         absent = [c for c in columns if c not in body]
         if absent:
             raise DataError(
-                f"The table has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}."
+                f"The table has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}.",
+                f"表中没有列{listed_zh(map(repr, absent))}；已有{listed_zh(frame.columns)}。",
             )
         chosen = list(columns)
     if not chosen:
-        raise DataError("The table has no numeric column.")
+        raise DataError("The table has no numeric column.", "表中没有数值列。")
     clean = _cleaned(pd.Index(chosen))
     taken = [c for c, name in zip(chosen, clean, strict=True) if name in RESERVED or name.startswith("W_")]
     if taken:
         raise DataError(
-            f"Variables may not be called {listed(taken)}: these names stand for parameters. Rename them."
+            f"Variables may not be called {listed(taken)}: these names stand for parameters. Rename them.",
+            f"变量不能命名为{listed_zh(taken)}：这些名称代表参数。请改名。",
         )
     return pd.DataFrame({c: numbers_of(frame, c, unit, period, thousands) for c in chosen})
 
@@ -320,7 +333,8 @@ def _refuse_duplicates(keys: pd.DataFrame) -> None:
     if len(twice):
         pairs = [f"{u} {p}" for u, p in twice.itertuples(index=False)]
         raise DataError(
-            f"{len(twice)} unit-period(s) appear more than once: {listed(pairs)}. Keep one row for each."
+            f"{len(twice)} unit-period(s) appear more than once: {listed(pairs)}. Keep one row for each.",
+            f"{len(twice)}个地区-时期重复出现：{listed_zh(pairs)}。请各保留一行。",
         )
 
 
@@ -331,13 +345,17 @@ def _wanted_units(
         return pd.Index(found, dtype=str)
     wanted = pd.Index([str(u) for u in units], dtype=str)
     if wanted.has_duplicates:
-        raise AlignmentError(f"The list of units names some twice: {listed(wanted[wanted.duplicated()])}.")
+        raise AlignmentError(
+            f"The list of units names some twice: {listed(wanted[wanted.duplicated()])}.",
+            f"地区名单中有重复：{listed_zh(wanted[wanted.duplicated()])}。",
+        )
     missing, extra = wanted.difference(found), found.difference(wanted)
     if how == "inner":
         common = wanted[wanted.isin(found)]
         if not len(common):
             raise AlignmentError(
-                "The table and the list of units have no unit in common. Do both use the same codes?"
+                "The table and the list of units have no unit in common. Do both use the same codes?",
+                "表与地区名单没有共同的地区。两者用的是同一套编码吗？",
             )
         if len(missing) or len(extra):
             _warn(
@@ -350,7 +368,10 @@ def _wanted_units(
             f"The table and the list of units (weights or polygons) differ: {len(missing)} unit(s) have no rows in "
             f"the table ({listed(missing) or 'none'}), {len(extra)} unit(s) of the table are not in the list "
             f"({listed(extra) or 'none'}).{likely_meant(extra, wanted, names).en} Add or drop them, or pass how='inner' to "
-            "keep the common ones."
+            "keep the common ones.",
+            f"表与地区名单（权重矩阵或底图）不一致：{len(missing)}个地区在表中没有数据（{listed_zh(missing) or '无'}），"
+            f"表中{len(extra)}个地区不在名单中（{listed_zh(extra) or '无'}）。{likely_meant(extra, wanted, names).zh}"
+            "请补充或剔除，或用how='inner'只保留共同的地区。",
         )
     return wanted
 
@@ -383,34 +404,42 @@ def _balance(
             f"{len(gone)} unit(s) without all periods were dropped: {listed(gone)}.",
             f"剔除时期不全的地区{len(gone)}个：{listed_zh(gone)}。",
         )
-        return _non_empty(units[~units.isin(gone)], "unit"), periods
+        return _non_empty(units[~units.isin(gone)], Text("unit", "地区")), periods
     if balance == "drop_periods":
         gone = holes.get_level_values(1).unique()
         _warn(
             f"{len(gone)} period(s) without all units were dropped: {listed(gone)}.",
             f"剔除地区不全的时期{len(gone)}个：{listed_zh(gone)}。",
         )
-        return units, list(_non_empty([p for p in periods if p not in gone], "period"))
+        kept = [p for p in periods if p not in gone]
+        return units, list(_non_empty(kept, Text("period", "时期")))
     pairs = [f"{u} {p}" for u, p in holes]
     raise DataError(
         f"The panel has {len(holes)} hole(s): {listed(pairs)}. A unit that exists in some years only was often "
-        'reorganised: sum it within constant boundaries, or pass balance="drop_units" or "drop_periods".'
+        'reorganised: sum it within constant boundaries, or pass balance="drop_units" or "drop_periods".',
+        f"面板有{len(holes)}处缺行：{listed_zh(pairs)}。只在部分年份存在的地区多因区划调整：请按不变边界合并，"
+        '或用balance="drop_units"、"drop_periods"。',
     )
 
 
-def _non_empty(kept: Any, what: str) -> Any:
+def _non_empty(kept: Any, what: Text) -> Any:
     if not len(kept):
-        raise DataError(f"No {what} is complete, so nothing is left after balancing.")
+        raise DataError(
+            f"No {what.en} is complete, so nothing is left after balancing.",
+            f"没有数据完整的{what.zh}，平衡后一无所剩。",
+        )
     return kept
 
 
-def _keep(labels: pd.Index, chosen: Sequence | None, what: str) -> NDArray[np.intp]:
+def _keep(labels: pd.Index, chosen: Sequence | None, what: Text) -> NDArray[np.intp]:
     if chosen is None:
         return np.arange(len(labels))
     chosen = pd.Index(chosen)
     missing = chosen.difference(labels)
     if len(missing):
-        raise AlignmentError(f"The panel has no {what} {listed(missing)}.")
+        raise AlignmentError(
+            f"The panel has no {what.en} {listed(missing)}.", f"面板中没有{what.zh}{listed_zh(missing)}。"
+        )
     return np.flatnonzero(labels.isin(chosen))
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from spatial_zb.errors import DataError, SpatialZbWarning, listed, listed_zh
+from spatial_zb.text import Text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,7 +51,10 @@ def read_table(path: str | Path, text: Sequence[str] = (), *, sheet: str | None 
     path = Path(path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise DataError(f"{path.name} is not a table this program reads: use {listed(_READERS)}.")
+        raise DataError(
+            f"{path.name} is not a table this program reads: use {listed(_READERS)}.",
+            f"{path.name}不是本程序能读取的表格：请用{listed_zh(_READERS)}。",
+        )
     content = _content(path)
     try:
         with warnings.catch_warnings():
@@ -62,14 +66,17 @@ def read_table(path: str | Path, text: Sequence[str] = (), *, sheet: str | None 
     except Exception as error:  # damaged files make the parsers raise nearly anything
         raise DataError(
             f"{path.name} cannot be read as a table: {str(error)[:200] or type(error).__name__}. "
-            "The file is damaged or of another kind; save it again from its source."
+            "The file is damaged or of another kind; save it again from its source.",
+            f"{path.name}无法读作表格：{str(error)[:200] or type(error).__name__}。文件已损坏或格式不符，"
+            "请从来源重新保存。",
         ) from error
     _check_headings(frame.columns, path.name)
     absent = [column for column in text if column not in frame]
     if absent:
+        sheets = _other_sheets(frame)
         raise DataError(
-            f"{path.name} has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}."
-            + _other_sheets(frame)
+            f"{path.name} has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}.{sheets.en}",
+            f"{path.name}没有列{listed_zh(map(repr, absent))}；已有{listed_zh(frame.columns)}。{sheets.zh}",
         )
     return frame.assign(**{column: _as_text(frame[column], path.name) for column in text})
 
@@ -78,15 +85,24 @@ def _content(path: Path) -> bytes:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(
-                f"{path.name} has more than {MAX_BYTES:,} bytes. Keep the columns and rows needed."
+                f"{path.name} has more than {MAX_BYTES:,} bytes. Keep the columns and rows needed.",
+                f"{path.name}超过{MAX_BYTES:,}字节。请只保留需要的行和列。",
             )
         content = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"There is no file {path}. Check the name and the folder.") from None
+        raise DataError(
+            f"There is no file {path}. Check the name and the folder.",
+            f"没有文件{path}。请核对文件名和文件夹。",
+        ) from None
     except OSError as error:
-        raise DataError(f"{path.name} cannot be read: {error.strerror}.") from None
+        raise DataError(
+            f"{path.name} cannot be read: {error.strerror}.", f"{path.name}无法读取：{error.strerror}。"
+        ) from None
     if not content.strip():
-        raise DataError(f"{path.name} is empty. It needs a line of headings and one row per unit and period.")
+        raise DataError(
+            f"{path.name} is empty. It needs a line of headings and one row per unit and period.",
+            f"{path.name}是空文件。须有一行列名，以及每个地区每个时期一行数据。",
+        )
     return content
 
 
@@ -100,7 +116,10 @@ def _csv(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> p
 
 def _decoded(content: bytes, name: str) -> str:
     if b"\0" in content:
-        raise DataError(f"{name} is not plain text (it holds zero bytes). Save it as CSV in UTF-8.")
+        raise DataError(
+            f"{name} is not plain text (it holds zero bytes). Save it as CSV in UTF-8.",
+            f"{name}不是纯文本（含零字节）。请另存为UTF-8编码的CSV。",
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -109,7 +128,8 @@ def _decoded(content: bytes, name: str) -> str:
         decoded = content.decode("gb18030")
     except UnicodeDecodeError:
         raise DataError(
-            f"Line {line} of {name} is neither UTF-8 nor GB18030 text. Save it as CSV in UTF-8."
+            f"Line {line} of {name} is neither UTF-8 nor GB18030 text. Save it as CSV in UTF-8.",
+            f"{name}第{line}行既不是UTF-8也不是GB18030文字。请另存为UTF-8编码的CSV。",
         ) from None
     _warn(
         f"{name} is not UTF-8; it was read as GB18030 (Chinese Windows). Save it as CSV in UTF-8.",
@@ -128,7 +148,9 @@ def _check_lines(text: str, name: str) -> list[str]:
         line, cells = wrong[0]
         raise DataError(
             f"Line {line} of {name} has {cells} cell(s), the heading has {len(headings)} ({len(wrong)} such line(s)). "
-            "A cut-off file ends like this; a comma inside a cell needs quotes around it."
+            "A cut-off file ends like this; a comma inside a cell needs quotes around it.",
+            f"{name}第{line}行有{cells}个单元格，而列名有{len(headings)}个（这样的行共{len(wrong)}行）。"
+            "文件被截断时末行会如此；单元格内含逗号时须加引号。",
         )
     return headings
 
@@ -138,10 +160,16 @@ def _xlsx(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> 
         _refuse_large(sum(part.file_size for part in parts.infolist()), name)
     with pd.ExcelFile(io.BytesIO(content), engine="openpyxl") as book:
         if sheet is not None and sheet not in book.sheet_names:
-            raise DataError(f"{name} has no sheet {sheet!r}; it has {listed(book.sheet_names)}.")
+            raise DataError(
+                f"{name} has no sheet {sheet!r}; it has {listed(book.sheet_names)}.",
+                f"{name}没有工作表{sheet!r}；已有{listed_zh(book.sheet_names)}。",
+            )
         rows = book.parse(sheet or book.sheet_names[0], header=None, dtype=object)
     if rows.empty:
-        raise DataError(f"The sheet of {name} is empty. Its first row must be the headings.")
+        raise DataError(
+            f"The sheet of {name} is empty. Its first row must be the headings.",
+            f"{name}的工作表是空的。第一行须为列名。",
+        )
     headings = ["" if pd.isna(cell) else str(cell).strip() for cell in rows.iloc[0]]
     _check_headings(headings, name)
     body = rows.iloc[1:].dropna(how="all").set_axis(headings, axis=1).reset_index(drop=True)
@@ -150,10 +178,15 @@ def _xlsx(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> 
     return body
 
 
-def _other_sheets(frame: pd.DataFrame) -> str:
+def _other_sheets(frame: pd.DataFrame) -> Text:
     """That only the first sheet of a workbook was read, where it has more."""
     first, *others = frame.attrs.get("sheets") or [""]
-    return f" Of its sheets {first!r} was read, not {listed(others)}: put the table first." if others else ""
+    if not others:
+        return Text("", "")
+    return Text(
+        f" Of its sheets {first!r} was read, not {listed(others)}: put the table first.",
+        f"读取的是工作表{first!r}，而不是{listed_zh(others)}：请把数据表放在最前。",
+    )
 
 
 def _dta(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> pd.DataFrame:
@@ -191,7 +224,10 @@ def _from_arrow(table: pa.Table) -> pd.DataFrame:
 
 def _refuse_large(size: int, name: str) -> None:
     if size > MAX_BYTES:
-        raise DataError(f"{name} unpacks to more than {MAX_BYTES:,} bytes and was not opened.")
+        raise DataError(
+            f"{name} unpacks to more than {MAX_BYTES:,} bytes and was not opened.",
+            f"{name}解压后超过{MAX_BYTES:,}字节，未打开。",
+        )
 
 
 _READERS: Mapping[str, Callable[[bytes, str, Sequence[str], str | None], pd.DataFrame]] = {
@@ -206,9 +242,15 @@ _READERS: Mapping[str, Callable[[bytes, str, Sequence[str], str | None], pd.Data
 def _check_headings(headings: Sequence[str], name: str) -> None:
     index = pd.Index([str(heading) for heading in headings])
     if not len(index):
-        raise DataError(f"{name} has no headings. Its first line must name the columns.")
+        raise DataError(
+            f"{name} has no headings. Its first line must name the columns.",
+            f"{name}没有列名。第一行须为各列名称。",
+        )
     if len(index) > MAX_COLUMNS:
-        raise DataError(f"{name} has {len(index):,} columns, more than {MAX_COLUMNS:,}. Is it a long table?")
+        raise DataError(
+            f"{name} has {len(index):,} columns, more than {MAX_COLUMNS:,}. Is it a long table?",
+            f"{name}有{len(index):,}列，超过{MAX_COLUMNS:,}。是否应为长表？",
+        )
     blank = [str(number) for number, heading in enumerate(index, start=1) if not heading.strip()]
     if blank:
         raise DataError(
@@ -218,7 +260,10 @@ def _check_headings(headings: Sequence[str], name: str) -> None:
         )
     if index.has_duplicates:
         twice = index[index.duplicated()].unique()
-        raise DataError(f"{name} has columns named twice: {listed(twice)}. Rename one of each.")
+        raise DataError(
+            f"{name} has columns named twice: {listed(twice)}. Rename one of each.",
+            f"{name}有重名的列：{listed_zh(twice)}。请改名。",
+        )
 
 
 def _as_text(column: pd.Series, name: str) -> pd.Series:
@@ -227,7 +272,8 @@ def _as_text(column: pd.Series, name: str) -> pd.Series:
     broken = sorted({repr(cell) for cell in cells if isinstance(cell, float) and cell % 1 != 0})
     if broken:
         raise DataError(
-            f"Codes in column {column.name!r} of {name} are not whole numbers: {listed(broken, 3)}."
+            f"Codes in column {column.name!r} of {name} are not whole numbers: {listed(broken, 3)}.",
+            f"{name}的编码列{column.name!r}不是整数：{listed_zh(broken, 3)}。",
         )
     if any(isinstance(cell, float) for cell in cells):
         _warn(

@@ -58,7 +58,8 @@ def _read_layer(path: Path, id: str) -> gpd.GeoDataFrame:
 
     if str(path).startswith(("/vsi", "http:", "https:")) or not path.is_file():
         raise DataError(
-            f"There is no polygon file {path}. Give the path of a .shp, .gpkg or .geojson file on this machine."
+            f"There is no polygon file {path}. Give the path of a .shp, .gpkg or .geojson file on this machine.",
+            f"没有底图文件{path}。请给出本机.shp、.gpkg或.geojson文件的路径。",
         )
     _check_parts(path)
     try:
@@ -70,7 +71,10 @@ def _read_layer(path: Path, id: str) -> gpd.GeoDataFrame:
             f"{path.name}无法按多边形读取：{str(error).partition(';')[0]}。请从来源重新导出。",
         ) from error
     if not isinstance(layer, geopandas.GeoDataFrame):
-        raise DataError(f"{path.name} holds no geometry. Give a polygon layer.")
+        raise DataError(
+            f"{path.name} holds no geometry. Give a polygon layer.",
+            f"{path.name}不含几何图形。请给出多边形图层。",
+        )
     if id not in layer and path.suffix.lower() == ".shp" and len(id) > 10 and id[:10] in layer:
         _warn(
             f"{path.name}: a shapefile keeps ten characters of a name; {id!r} was read from {id[:10]!r}.",
@@ -130,7 +134,10 @@ def select_regions(
     chosen = regions.index if ids is None else pd.Index(ids)
     missing = chosen.difference(regions.index)
     if len(missing):
-        raise AlignmentError(f"{len(missing)} unit(s) are not among the polygons: {listed(missing)}.")
+        raise AlignmentError(
+            f"{len(missing)} unit(s) are not among the polygons: {listed(missing)}.",
+            f"{len(missing)}个地区不在底图中：{listed_zh(missing)}。",
+        )
     kept = regions.loc[regions.index.isin(chosen)]
     if within is None:
         return kept
@@ -139,21 +146,24 @@ def select_regions(
     if not inside.any():
         raise DataError(
             "No unit lies inside the outline. Do the two layers show the same place, in the reference systems "
-            f"they name ({regions.crs.name}; {within.crs.name})?"
+            f"they name ({regions.crs.name}; {within.crs.name})?",
+            f"没有地区落在轮廓之内。两个图层是否为同一地方，且坐标系如其所述（{regions.crs.name}；{within.crs.name}）？",
         )
     return kept[inside]
 
 
 def _joined(parts: Sequence[tuple[str, gpd.GeoDataFrame]]) -> gpd.GeoDataFrame:
     if not parts:
-        raise DataError("There is no layer to join. Give at least one.")
+        raise DataError("There is no layer to join. Give at least one.", "没有可合并的图层。请至少给出一个。")
     same = [_in_system_of(parts[0][1], part, name) for name, part in parts]
     whole = pd.concat(same)
     twice = whole.index[whole.index.duplicated()].unique()
     if len(twice):
         raise DataError(
             f"More than one of {listed(name for name, _ in parts)} has polygons for {listed(twice)}. "
-            "Keep each unit in one of them."
+            "Keep each unit in one of them.",
+            f"{listed_zh(name for name, _ in parts)}中有不止一个图层含{listed_zh(twice)}的多边形。"
+            "每个地区请只保留在一个图层中。",
         )
     _mention_overlaps(same)
     return whole
@@ -161,11 +171,13 @@ def _joined(parts: Sequence[tuple[str, gpd.GeoDataFrame]]) -> gpd.GeoDataFrame:
 
 def _in_system_of(first: gpd.GeoDataFrame, other: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
     """``other`` in the reference system of ``first``; a change is said."""
-    bare = [what for what, layer in (("The first layer", first), (name, other)) if layer.crs is None]
+    both = ((Text("The first layer", "第一个图层"), first), (Text.of(name), other))
+    bare = dict.fromkeys(what for what, layer in both if layer.crs is None)
     if bare:
         raise DataError(
-            f"{listed(dict.fromkeys(bare))} has no coordinate reference system, so it cannot be laid over "
-            "another. Set it, e.g. layer.set_crs(4490)."
+            f"{listed(what.en for what in bare)} has no coordinate reference system, so it cannot be laid over "
+            "another. Set it, e.g. layer.set_crs(4490).",
+            f"{listed_zh(what.zh for what in bare)}没有坐标参照系，无法与另一图层叠放。请设定，如layer.set_crs(4490)。",
         )
     if other.crs == first.crs:
         return other
@@ -214,7 +226,10 @@ def _check_parts(path: Path) -> None:
     for part, least in ((path, expected), (table, _dbf_length(table))):
         size = part.stat().st_size
         if size < least:
-            raise DataError(f"{part.name} is cut off: {size} of {least} bytes. Copy the shapefile again.")
+            raise DataError(
+                f"{part.name} is cut off: {size} of {least} bytes. Copy the shapefile again.",
+                f"{part.name}被截断：{size}字节，应有{least}字节。请重新复制shapefile。",
+            )
 
 
 def _part(path: Path, suffix: str) -> Path | None:
@@ -251,7 +266,8 @@ def _encoding(path: Path) -> dict[str, str]:
         )
         return {"encoding": encoding}
     raise DataError(
-        f"The names in {table.name} are neither UTF-8 nor GB18030. Add a .cpg file that says which."
+        f"The names in {table.name} are neither UTF-8 nor GB18030. Add a .cpg file that says which.",
+        f"{table.name}中的名称既不是UTF-8也不是GB18030。请加一个.cpg文件说明编码。",
     )
 
 
@@ -281,11 +297,15 @@ def _with_index(path: Path) -> Iterator[Path]:
 def _ids_as_text(column: pd.Series, name: str) -> pd.Index:
     if column.isna().any():
         raise DataError(
-            f"{name} has {int(column.isna().sum())} polygon(s) without an id in column {column.name!r}."
+            f"{name} has {int(column.isna().sum())} polygon(s) without an id in column {column.name!r}.",
+            f"{name}有{int(column.isna().sum())}个多边形在列{column.name!r}中没有编码。",
         )
     if pd.api.types.is_float_dtype(column):
         if (column % 1 != 0).any():
-            raise DataError(f"The ids in column {column.name!r} of {name} are not whole numbers.")
+            raise DataError(
+                f"The ids in column {column.name!r} of {name} are not whole numbers.",
+                f"{name}的列{column.name!r}中的编码不是整数。",
+            )
         _warn(
             f"The ids in column {column.name!r} of {name} are stored as decimals; read as whole numbers.",
             f"{name}中{column.name!r}列的编码存为小数，已按整数读取。",
@@ -314,12 +334,14 @@ def _checked(layer: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
     empty = layer.geometry.isna() | layer.geometry.is_empty
     if empty.any():
         raise DataError(
-            f"{name} has no geometry for {listed(layer.index[empty])}. Remove or mend these rows."
+            f"{name} has no geometry for {listed(layer.index[empty])}. Remove or mend these rows.",
+            f"{name}中{listed_zh(layer.index[empty])}没有几何图形。请删去或修复这些行。",
         )
     other = ~layer.geom_type.isin(["Polygon", "MultiPolygon"])
     if other.any():
         raise DataError(
-            f"{name} has {listed(layer.geom_type[other].unique())} where polygons are needed: {listed(layer.index[other])}."
+            f"{name} has {listed(layer.geom_type[other].unique())} where polygons are needed: {listed(layer.index[other])}.",
+            f"{name}应为多边形，却有{listed_zh(layer.geom_type[other].unique())}：{listed_zh(layer.index[other])}。",
         )
     _, south, _, north = layer.total_bounds
     if layer.crs.is_geographic and (south < -90 or north > 90):
@@ -331,7 +353,8 @@ def _checked(layer: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
     if "China" in (layer.crs.name or "") and layer.crs.is_geographic and 15 < west < east < 56 and south > 70:
         raise DataError(
             f"Coordinates of {name} run from {south:.1f} to {north:.1f} in latitude, outside China: latitude and "
-            "longitude are swapped."
+            "longitude are swapped.",
+            f"{name}的纬度坐标为{south:.1f}至{north:.1f}，在中国之外：经纬度颠倒了。",
         )
     geometry = layer.geometry
     if geometry.has_z.any():

@@ -220,7 +220,7 @@ def beta_convergence(
     lagged = lag_x if isinstance(lag_x, str) else tuple(lag_x)
     if W is None:
         if lag_y or lag_error or lagged:
-            raise SpecificationError("A spatial term needs weights: pass W.")
+            raise SpecificationError("A spatial term needs weights: pass W.", "空间项需要权重矩阵：请给出W。")
         W = _unused_weights(growth.units)
     spec = DurbinSpec(
         GROWTH,
@@ -241,16 +241,21 @@ def _growth_panel(
     step = last if horizon is None else horizon
     if not 1 <= step <= last:
         raise SpecificationError(
-            f"horizon must be between 1 and {last} for {last + 1} periods, not {horizon}: growth needs a start and an end."
+            f"horizon must be between 1 and {last} for {last + 1} periods, not {horizon}: growth needs a start and an end.",
+            f"{last + 1}个时期的horizon须在1与{last}之间，而不是{horizon}：增长须有起点和终点。",
         )
     clash = [name for name in controls if name in (GROWTH, INITIAL)]
     if clash:
-        raise SpecificationError(f"A control cannot be called {listed(clash)}; rename it.")
+        raise SpecificationError(
+            f"A control cannot be called {listed(clash)}; rename it.",
+            f"控制变量不能命名为{listed_zh(clash)}；请改名。",
+        )
     marks = range(0, last + 1, step)
     years = np.diff([panel.periods[i] for i in marks])
     if (years != years[0]).any():
         raise SpecificationError(
-            f"Growth periods have {listed(sorted(set(years.tolist())))} years; keep evenly spaced periods only."
+            f"Growth periods have {listed(sorted(set(years.tolist())))} years; keep evenly spaced periods only.",
+            f"增长期长短不一（{listed_zh(sorted(set(years.tolist())))}年）；请只保留等间隔的时期。",
         )
     if marks[-1] != last:
         unused = panel.periods[marks[-1] + 1 :]

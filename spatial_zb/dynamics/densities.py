@@ -11,7 +11,7 @@ import pandas as pd
 
 from spatial_zb.data.panel import Panel
 from spatial_zb.dynamics.values import usable
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 
 __all__ = ["Densities", "kernel_densities"]
 
@@ -106,7 +106,10 @@ def kernel_densities(
     x = usable(chosen, variable)
     flat = [p for p, row in zip(chosen.periods, x, strict=True) if np.ptp(row) == 0]
     if flat:
-        raise DataError(f"{variable!r} is the same for all units in {listed(flat)}: it has no density.")
+        raise DataError(
+            f"{variable!r} is the same for all units in {listed(flat)}: it has no density.",
+            f"{variable!r}在{listed_zh(flat)}各地区相同：没有密度。",
+        )
     if relative:
         x = x / _means(chosen, variable, x)
     rule = bandwidth if isinstance(bandwidth, str) else None
@@ -120,19 +123,27 @@ def kernel_densities(
 
 def _check_density_options(bandwidth: Any, points: int) -> None:
     if points < 2:
-        raise SpecificationError(f"points must be at least 2, not {points}.")
+        raise SpecificationError(
+            f"points must be at least 2, not {points}.", f"points须至少为2，而不是{points}。"
+        )
     if isinstance(bandwidth, str):
         if bandwidth not in ("scott", "silverman"):
             raise SpecificationError(
-                f'bandwidth must be "scott", "silverman" or a number, not {bandwidth!r}.'
+                f'bandwidth must be "scott", "silverman" or a number, not {bandwidth!r}.',
+                f'bandwidth须为"scott"、"silverman"或一个数，而不是{bandwidth!r}。',
             )
     elif not bandwidth > 0:
-        raise SpecificationError(f"bandwidth must be positive, not {bandwidth}.")
+        raise SpecificationError(
+            f"bandwidth must be positive, not {bandwidth}.", f"bandwidth须为正，而不是{bandwidth}。"
+        )
 
 
 def _means(panel: Panel, variable: str, values: np.ndarray) -> np.ndarray:
     means = values.mean(axis=1, keepdims=True)
     zero = [p for p, m in zip(panel.periods, means[:, 0], strict=True) if m == 0]
     if zero:
-        raise DataError(f"The mean of {variable!r} is zero in {listed(zero)}: nothing is relative to it.")
+        raise DataError(
+            f"The mean of {variable!r} is zero in {listed(zero)}: nothing is relative to it.",
+            f"{variable!r}在{listed_zh(zero)}的均值为零，无法取相对值。",
+        )
     return means

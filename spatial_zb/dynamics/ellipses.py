@@ -11,7 +11,7 @@ import pandas as pd
 from spatial_zb.core.dispersion import deviation_ellipse, ellipse_outline
 from spatial_zb.data.panel import Panel
 from spatial_zb.dynamics.values import refuse_negative, usable
-from spatial_zb.errors import AlignmentError, DataError, listed
+from spatial_zb.errors import AlignmentError, DataError, listed, listed_zh
 from spatial_zb.weights.matrix import text_ids
 
 if TYPE_CHECKING:
@@ -130,16 +130,25 @@ def _projected(panel: Panel, regions: gpd.GeoDataFrame, crs: Any) -> gpd.GeoSeri
     shapes = regions.geometry.set_axis(text_ids(regions.index))
     missing = panel.units.difference(shapes.index)
     if len(missing):
-        raise AlignmentError(f"{len(missing)} unit(s) of the panel have no polygon: {listed(missing)}.")
+        raise AlignmentError(
+            f"{len(missing)} unit(s) of the panel have no polygon: {listed(missing)}.",
+            f"面板中{len(missing)}个地区没有多边形：{listed_zh(missing)}。",
+        )
     if shapes.crs is None:
-        raise DataError("The polygons have no coordinate reference system; set it, e.g. EPSG:4490.")
+        raise DataError(
+            "The polygons have no coordinate reference system; set it, e.g. EPSG:4490.",
+            "底图没有坐标参照系；请设定，如EPSG:4490。",
+        )
     shapes = shapes.loc[panel.units]
     if crs is None:
         west, south, east, north = shapes.to_crs("EPSG:4326").total_bounds
         crs = f"+proj=laea +lat_0={(south + north) / 2:.4f} +lon_0={(west + east) / 2:.4f} +ellps=GRS80 +units=m"
     shapes = shapes.to_crs(crs)
     if not shapes.crs.is_projected or shapes.crs.axis_info[0].unit_conversion_factor != 1:
-        raise DataError(f"{shapes.crs.name} does not measure in metres; name a projected system with crs=.")
+        raise DataError(
+            f"{shapes.crs.name} does not measure in metres; name a projected system with crs=.",
+            f"{shapes.crs.name}不以米为单位；请用crs=指定投影坐标系。",
+        )
     return shapes
 
 

@@ -12,7 +12,7 @@ from spatial_zb.core.dispersion import dagum_gini
 from spatial_zb.data.agglomeration import theil
 from spatial_zb.data.panel import Panel
 from spatial_zb.dynamics.values import cells, group_labels, refuse_negative, usable
-from spatial_zb.errors import DataError, listed
+from spatial_zb.errors import DataError, listed, listed_zh
 
 __all__ = ["Decomposition", "dagum_decomposition", "theil_decomposition"]
 
@@ -87,7 +87,10 @@ def theil_decomposition(
     refuse_negative(panel, variable, values)
     people = np.ones_like(values) if population is None else usable(panel, population)
     if (people <= 0).any():
-        raise DataError(f"{population!r} is not positive at {listed(cells(panel, people <= 0))}.")
+        raise DataError(
+            f"{population!r} is not positive at {listed(cells(panel, people <= 0))}.",
+            f"{population!r}在{listed_zh(cells(panel, people <= 0))}不为正。",
+        )
     labels = group_labels(panel, groups)
     rows, by_group = [], []
     for period, x, n in zip(panel.periods, values, people, strict=True):

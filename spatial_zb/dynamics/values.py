@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import AlignmentError, DataError, listed
+from spatial_zb.errors import AlignmentError, DataError, listed, listed_zh
 from spatial_zb.weights.matrix import text_ids
 
 __all__ = ["cells", "group_labels", "positive", "refuse_negative", "usable"]
@@ -20,7 +20,8 @@ def usable(panel: Panel, variable: str) -> np.ndarray:
     blank = np.isnan(values)
     if blank.any():
         raise DataError(
-            f"{variable!r} is blank at {listed(cells(panel, blank))}. Fill these cells by a stated rule, or drop the units."
+            f"{variable!r} is blank at {listed(cells(panel, blank))}. Fill these cells by a stated rule, or drop the units.",
+            f"{variable!r}在{listed_zh(cells(panel, blank))}空缺。请按明示的规则填补，或剔除这些地区。",
         )
     return values
 
@@ -30,7 +31,8 @@ def positive(panel: Panel, variable: str) -> np.ndarray:
     values = usable(panel, variable)
     if (values <= 0).any():
         raise DataError(
-            f"{variable!r} is not positive at {listed(cells(panel, values <= 0))}: it has no logarithm there."
+            f"{variable!r} is not positive at {listed(cells(panel, values <= 0))}: it has no logarithm there.",
+            f"{variable!r}在{listed_zh(cells(panel, values <= 0))}不为正，没有对数。",
         )
     return values
 
@@ -39,11 +41,15 @@ def refuse_negative(panel: Panel, variable: str, values: np.ndarray) -> None:
     """Values (T, n) must be amounts: none negative, and some in every period."""
     if (values < 0).any():
         raise DataError(
-            f"{variable!r} is negative at {listed(cells(panel, values < 0))}: it is not an amount."
+            f"{variable!r} is negative at {listed(cells(panel, values < 0))}: it is not an amount.",
+            f"{variable!r}在{listed_zh(cells(panel, values < 0))}为负，不是数量。",
         )
     empty = [p for p, row in zip(panel.periods, values, strict=True) if not row.sum() > 0]
     if empty:
-        raise DataError(f"{variable!r} is zero in all units in {listed(empty)}: there is nothing to spread.")
+        raise DataError(
+            f"{variable!r} is zero in all units in {listed(empty)}: there is nothing to spread.",
+            f"{variable!r}在{listed_zh(empty)}各地区均为零，没有可分配的总量。",
+        )
 
 
 def cells(panel: Panel, where: np.ndarray) -> list[str]:
@@ -57,5 +63,8 @@ def group_labels(panel: Panel, groups: Mapping[str, object] | pd.Series) -> list
     series.index = text_ids(series.index)
     missing = panel.units.difference(series.index[series.notna()])
     if len(missing):
-        raise AlignmentError(f"{len(missing)} unit(s) have no group: {listed(missing)}.")
+        raise AlignmentError(
+            f"{len(missing)} unit(s) have no group: {listed(missing)}.",
+            f"{len(missing)}个地区没有分组：{listed_zh(missing)}。",
+        )
     return [str(label) for label in series.loc[panel.units]]

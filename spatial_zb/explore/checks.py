@@ -13,7 +13,7 @@ import numpy as np
 from spatial_zb.core.local_statistics import ADJUSTMENTS, Adjustment
 from spatial_zb.core.moran import Alternative
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights, as_weights
 
@@ -38,18 +38,19 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.alternative not in get_args(Alternative):
-            raise SpecificationError(
-                f"alternative must be one of {listed(get_args(Alternative))}, not {self.alternative!r}."
-            )
+            raise not_one_of("alternative", self.alternative, get_args(Alternative))
         if not isinstance(self.permutations, int | np.integer) or self.permutations < 0:
             raise SpecificationError(
-                f"permutations must be a whole number, zero or more, not {self.permutations!r}."
+                f"permutations must be a whole number, zero or more, not {self.permutations!r}.",
+                f"permutations须为非负整数，而不是{self.permutations!r}。",
             )
         whole = isinstance(self.rng, int | np.integer) and self.rng >= 0
         if not (self.rng is None or whole or isinstance(self.rng, np.random.SeedSequence)):
             raise SpecificationError(
                 "rng must be a whole number from zero or a numpy.random.SeedSequence, not "
-                f"{self.rng if isinstance(self.rng, int) else type(self.rng).__name__}."
+                f"{self.rng if isinstance(self.rng, int) else type(self.rng).__name__}.",
+                "rng须为非负整数或numpy.random.SeedSequence，"
+                f"而不是{self.rng if isinstance(self.rng, int) else type(self.rng).__name__}。",
             )
 
     def streams(self, periods: Sequence[int]) -> list[np.random.SeedSequence]:
@@ -76,10 +77,14 @@ class LocalOptions:
     def __post_init__(self) -> None:
         if self.adjust is not None and self.adjust not in ADJUSTMENTS:
             raise SpecificationError(
-                f"adjust must be one of {listed(ADJUSTMENTS)} or None, not {self.adjust!r}."
+                f"adjust must be one of {listed(ADJUSTMENTS)} or None, not {self.adjust!r}.",
+                f"adjust须为{listed_zh(ADJUSTMENTS)}之一或None，而不是{self.adjust!r}。",
             )
         if not 0 < self.alpha < 1:
-            raise SpecificationError(f"alpha must be between 0 and 1, not {self.alpha}.")
+            raise SpecificationError(
+                f"alpha must be between 0 and 1, not {self.alpha}.",
+                f"alpha须在0与1之间，而不是{self.alpha}。",
+            )
 
     def mention_coarse(self, weights: Weights) -> None:
         """With too few permutations no p-value can ever pass Bonferroni's bar."""
@@ -140,13 +145,20 @@ def _refuse_unusable(panel: Panel, variable: str, what: str) -> None:
     if len(blank):
         cells = [f"{panel.units[i]} {panel.periods[t]}" for t, i in blank]
         raise DataError(
-            f"{variable!r} is blank at {listed(cells)}. Fill these cells by a stated rule, or drop the units."
+            f"{variable!r} is blank at {listed(cells)}. Fill these cells by a stated rule, or drop the units.",
+            f"{variable!r}在{listed_zh(cells)}空缺。请按明示的规则填补，或剔除这些地区。",
         )
     flat = [p for p, x in zip(panel.periods, values, strict=True) if np.ptp(x) == 0]
     if flat:
-        raise DataError(f"{variable!r} is the same for all units in {listed(flat)}: {what} is not defined.")
+        raise DataError(
+            f"{variable!r} is the same for all units in {listed(flat)}: {what} is not defined.",
+            f"{variable!r}在{listed_zh(flat)}各地区相同：{what}没有定义。",
+        )
     if values.shape[1] < 4:
-        raise DataError(f"{what} needs at least 4 units for its variance; the panel has {values.shape[1]}.")
+        raise DataError(
+            f"{what} needs at least 4 units for its variance; the panel has {values.shape[1]}.",
+            f"{what}的方差至少需要4个地区；面板只有{values.shape[1]}个。",
+        )
 
 
 def refuse_negative(panel: Panel, variable: str) -> None:
@@ -157,12 +169,14 @@ def refuse_negative(panel: Panel, variable: str) -> None:
         cells = [f"{panel.units[i]} {panel.periods[t]}" for t, i in negative]
         raise DataError(
             f"{variable!r} is negative at {listed(cells)}: G needs a variable with a natural zero. "
-            "Use Moran's I, or a variable such as a level or a share."
+            "Use Moran's I, or a variable such as a level or a share.",
+            f"{variable!r}在{listed_zh(cells)}为负：G要求变量有自然零点。请用Moran's I，或换用水平值、份额之类的变量。",
         )
     bare = [p for p, x in zip(panel.periods, values, strict=True) if np.count_nonzero(x) < 2]
     if bare:
         raise DataError(
-            f"{variable!r} is positive in fewer than two units in {listed(bare)}: G is not defined."
+            f"{variable!r} is positive in fewer than two units in {listed(bare)}: G is not defined.",
+            f"{variable!r}在{listed_zh(bare)}只有不到两个地区为正：G没有定义。",
         )
 
 

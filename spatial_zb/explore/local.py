@@ -11,7 +11,7 @@ from spatial_zb.core import local_statistics as core
 from spatial_zb.core.local_statistics import Adjustment
 from spatial_zb.core.moran import Alternative, normal_p_value
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.explore.checks import LocalOptions, Options, Seed, ready, refuse_negative
 from spatial_zb.explore.tables import NO_NEIGHBOURS, NOT_SIGNIFICANT, LocalTable
 from spatial_zb.text import Text
@@ -171,7 +171,9 @@ def _local_inputs(
 ) -> tuple[Weights, Panel, np.random.SeedSequence]:
     """Check everything; give W and the panel of this period, both by id, and the period's own seed."""
     if period is None and len(panel.periods) > 1:
-        raise SpecificationError(f"Name one period: {listed(panel.periods)}.")
+        raise SpecificationError(
+            f"Name one period: {listed(panel.periods)}.", f"请指定一个时期：{listed_zh(panel.periods)}。"
+        )
     one = panel.select(periods=[panel.periods[0] if period is None else period])
     one, weights = ready(one, names, W, what, Text(f"have no {what}", f"没有{what}"))
     options.mention_coarse(weights)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.explore.checks import ready
 from spatial_zb.text import Text
 
@@ -62,7 +62,9 @@ def esda_statistic(
     if len(weights.islands):
         raise DataError(
             f"{name} of esda is not defined for units without neighbours ({listed(weights.islands)}): give W another "
-            "islands policy, such as islands='nearest', or leave these units out."
+            "islands policy, such as islands='nearest', or leave these units out.",
+            f"esda的{name}对没有邻居的地区没有定义（{listed_zh(weights.islands)}）：请为W改用其他孤岛处理，"
+            "如islands='nearest'，或剔除这些地区。",
         )
     graph, out = weights.to_graph(), {}
     before = np.random.get_state()  # noqa: NPY002 - the stream that esda draws from
@@ -80,7 +82,9 @@ def _statistic(name: str) -> Any:
     try:
         import esda
     except ImportError as error:
-        raise SpecificationError("esda is not installed: pip install esda.") from error
+        raise SpecificationError(
+            "esda is not installed: pip install esda.", "未安装esda：pip install esda。"
+        ) from error
     found = {
         key: value
         for key, value in vars(esda).items()
@@ -88,7 +92,8 @@ def _statistic(name: str) -> Any:
     }
     if name not in found:
         raise SpecificationError(
-            f"esda has no statistic {name!r} that takes weights; it has {listed(sorted(found))}."
+            f"esda has no statistic {name!r} that takes weights; it has {listed(sorted(found))}.",
+            f"esda没有使用权重矩阵的统计量{name!r}；已有{listed_zh(sorted(found))}。",
         )
     return found[name]
 
@@ -110,6 +115,12 @@ def _one(statistic: Any, name: str, period: Any, values: list, graph: Any, optio
                 return statistic(connectivity=graph.transform("r").sparse, **options).fit(*columns)
             return statistic(*values, graph, **options)
         except TypeError as error:
-            raise SpecificationError(f"esda's {name} was not called as it needs to be: {error}") from error
+            raise SpecificationError(
+                f"esda's {name} was not called as it needs to be: {error}",
+                f"esda的{name}调用方式不符：{error}",
+            ) from error
         except (ValueError, KeyError, AttributeError, IndexError, ArithmeticError) as error:
-            raise DataError(f"esda's {name} refuses the values of {period}: {error}") from error
+            raise DataError(
+                f"esda's {name} refuses the values of {period}: {error}",
+                f"esda的{name}不接受{period}的取值：{error}",
+            ) from error

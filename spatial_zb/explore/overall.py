@@ -18,7 +18,7 @@ from spatial_zb.core.moran import (
     permutation_p_value,
 )
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpecificationError
+from spatial_zb.errors import not_one_of
 from spatial_zb.explore.checks import Options, Seed, ready, refuse_negative
 from spatial_zb.explore.tables import MoranTable, StatisticTable
 from spatial_zb.text import Text
@@ -241,7 +241,7 @@ def pooled_moran(
     StatisticTable of one row, with ``n_periods`` in place of ``period``.
     """
     if centre not in ("period", "all"):
-        raise SpecificationError(f'centre must be "period" or "all", not {centre!r}.')
+        raise not_one_of("centre", centre, ("period", "all"))
     options = Options(permutations, rng, alternative)
     panel, weights = ready(
         panel, (variable,), W, "Moran's I", Text("do not count in Moran's I", "不计入莫兰指数")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from spatial_zb.core import cross_product as cross
 from spatial_zb.core.moran import Alternative
-from spatial_zb.errors import AlignmentError, DataError, SpecificationError, listed
+from spatial_zb.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
 from spatial_zb.explore.checks import Options, Seed, mention_islands
 from spatial_zb.explore.overall import analytic, pooled
 from spatial_zb.explore.tables import StatisticTable
@@ -67,11 +67,16 @@ def residual_moran(
     order = np.argsort(ids.to_numpy())
     e, ids, Z = e[:, order], ids[order], None if Z is None else Z[:, order]
     if W is None and not fitted:
-        raise SpecificationError("Residuals alone do not say who is whose neighbour: pass W.")
+        raise SpecificationError(
+            "Residuals alone do not say who is whose neighbour: pass W.", "单有残差不知谁与谁相邻：请给出W。"
+        )
     options = Options(permutations, rng, alternative)
     weights = as_weights(residuals.weights if W is None else W).align(ids, "residuals")
     if not np.isfinite(e).all():
-        raise DataError(f"Residuals of {listed(ids[~np.isfinite(e).all(axis=0)])} are not finite numbers.")
+        raise DataError(
+            f"Residuals of {listed(ids[~np.isfinite(e).all(axis=0)])} are not finite numbers.",
+            f"{listed_zh(ids[~np.isfinite(e).all(axis=0)])}的残差不是有限数值。",
+        )
     mention_islands(weights, Text("do not count in Moran's I", "不计入莫兰指数"))
     out = pooled(e, "residuals", weights, options)
     if Z is None and not fitted:
@@ -107,16 +112,21 @@ def _residual_arrays(
         units, residuals = residuals.columns, residuals.to_numpy(float)
     if units is None:
         raise AlignmentError(
-            "An array of residuals carries no unit ids: pass units=[...] in the order of its columns."
+            "An array of residuals carries no unit ids: pass units=[...] in the order of its columns.",
+            "残差数组没有地区编码：请按列的次序给出units=[...]。",
         )
     e = np.atleast_2d(np.asarray(residuals, float))
     if e.ndim != 2 or e.shape[1] != len(units):
-        raise AlignmentError(f"Residuals have shape {e.shape}, which does not fit {len(units)} units.")
+        raise AlignmentError(
+            f"Residuals have shape {e.shape}, which does not fit {len(units)} units.",
+            f"残差的形状为{e.shape}，与{len(units)}个地区不符。",
+        )
     Z = None if regressors is None else np.asarray(regressors, float)
     if Z is not None:
         Z = Z[None] if Z.ndim == 2 else Z
         if Z.shape[:2] != e.shape:
             raise SpecificationError(
-                f"regressors have shape {Z.shape}, which does not fit residuals of shape {e.shape}."
+                f"regressors have shape {Z.shape}, which does not fit residuals of shape {e.shape}.",
+                f"regressors的形状为{Z.shape}，与形状为{e.shape}的残差不符。",
             )
     return e, pd.Index(units), Z, "none", False

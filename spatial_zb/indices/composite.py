@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.data import composite as arrays
-from spatial_zb.errors import AlignmentError, SpecificationError, listed
+from spatial_zb.errors import AlignmentError, SpecificationError, listed, listed_zh
 from spatial_zb.indices.tables import amounts_table, matched, numeric_series
+from spatial_zb.text import Text
 
 __all__ = ["EntropyIndex", "coupling_coordination", "entropy_weights", "topsis"]
 
@@ -119,7 +120,7 @@ def topsis(
     table = amounts_table(indicators, "indicators", least=-np.inf)
     if weights is None:
         weights = entropy_weights(table, less=less).indicators["weight"]
-    own = matched(numeric_series(weights, "weights"), table.columns, "weights", "an indicator")
+    own = matched(numeric_series(weights, "weights"), table.columns, "weights", Text("an indicator", "指标"))
     return pd.Series(arrays.topsis(table, own, _directions(table, less)), table.index, name="closeness")
 
 
@@ -165,7 +166,10 @@ def coupling_coordination(first: pd.Series, second: pd.Series, *, alpha: float =
     own, other = numeric_series(first, "first"), numeric_series(second, "second")
     alone = own.index.symmetric_difference(other.index)
     if len(alone):
-        raise AlignmentError(f"Only one of the two indices has {listed(alone)}. Give both for the same rows.")
+        raise AlignmentError(
+            f"Only one of the two indices has {listed(alone)}. Give both for the same rows.",
+            f"两个指数中只有一个含{listed_zh(alone)}。请给出相同的行。",
+        )
     found = arrays.coupling_coordination(own, other.reindex(own.index), alpha=alpha)
     grades = [arrays.coordination_grade(min(degree, 1.0)) for degree in found.coordination]
     return pd.DataFrame(
@@ -184,6 +188,7 @@ def _directions(table: pd.DataFrame, less: Sequence[str]) -> list[arrays.Directi
     unknown = [name for name in less if name not in table]
     if unknown:
         raise SpecificationError(
-            f"less names {listed(map(repr, unknown))}, not among the indicators {listed(table.columns)}."
+            f"less names {listed(map(repr, unknown))}, not among the indicators {listed(table.columns)}.",
+            f"less中的{listed_zh(map(repr, unknown))}不在指标{listed_zh(table.columns)}之中。",
         )
     return ["less" if name in less else "more" for name in table.columns]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.data import agglomeration as arrays
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, listed, listed_zh, not_one_of
 from spatial_zb.indices.tables import (
     PERIOD,
     UNIT_TOTAL,
@@ -19,6 +19,7 @@ from spatial_zb.indices.tables import (
     numeric_series,
     periods_of,
 )
+from spatial_zb.text import Text
 
 __all__ = [
     "coagglomeration",
@@ -60,7 +61,8 @@ def shares(employment: pd.DataFrame, total: str | None = None) -> pd.DataFrame:
     if (found > 1 + 1e-9).to_numpy().any():
         over = [str(c) for c in found if (found[c] > 1 + 1e-9).any()]
         raise DataError(
-            f"{listed(over)} is larger than {total!r} in some rows: the total does not contain it."
+            f"{listed(over)} is larger than {total!r} in some rows: the total does not contain it.",
+            f"有的行中{listed_zh(over)}大于{total!r}：合计不包含它。",
         )
     return found
 
@@ -90,9 +92,12 @@ def density(amounts: pd.DataFrame, area: pd.Series) -> pd.DataFrame:
     """
     table = amounts_table(amounts, "amounts")
     units = _units(table.index)
-    area = matched(numeric_series(area, "area"), units.unique(), "area", "a unit")
+    area = matched(numeric_series(area, "area"), units.unique(), "area", Text("a unit", "地区"))
     if (area <= 0).any():
-        raise DataError(f"area is not positive for {listed(area.index[area <= 0])}.")
+        raise DataError(
+            f"area is not positive for {listed(area.index[area <= 0])}.",
+            f"{listed_zh(area.index[area <= 0])}的面积不为正。",
+        )
     return table.div(area.loc[units].to_numpy(), axis=0)
 
 
@@ -173,7 +178,7 @@ def herfindahl(
     [0.38]
     """
     if of not in ("units", "sectors"):
-        raise SpecificationError(f'of must be "units" or "sectors", not {of!r}.')
+        raise not_one_of("of", of, ("units", "sectors"))
     table = _full(employment, rows=of == "units", columns=of == "sectors")
     if of == "units":
         return pd.Series(arrays.hhi(table, axis=1), table.index, name="hhi")
@@ -403,12 +408,19 @@ def _full(employment: pd.DataFrame, *, rows: bool = False, columns: bool = False
     table = amounts_table(employment)
     if rows and (table.sum(axis=1) == 0).any():
         empty = [" ".join(map(str, np.atleast_1d(i))) for i in table.index[table.sum(axis=1) == 0]]
-        raise DataError(f"employment is zero in all sectors of {listed(empty)}. Leave these rows out.")
+        raise DataError(
+            f"employment is zero in all sectors of {listed(empty)}. Leave these rows out.",
+            f"{listed_zh(empty)}所有行业的就业都为零。请剔除这些行。",
+        )
     for period, part in by_period(table) if columns else ():
         empty = part.columns[part.sum() == 0]
         if len(empty):
             when = "" if period is None else f" in {period}"
-            raise DataError(f"No unit has any {listed(empty)}{when}. Leave these sectors out.")
+            when_zh = "" if period is None else f"{period}年"
+            raise DataError(
+                f"No unit has any {listed(empty)}{when}. Leave these sectors out.",
+                f"{when_zh}没有地区有{listed_zh(empty)}。请剔除这些行业。",
+            )
     return table
 
 
@@ -419,10 +431,16 @@ def _parts(employment: pd.DataFrame, total: str | None) -> tuple[pd.DataFrame, p
         return table, table.sum(axis=1)
     table = amounts_table(employment)
     if total not in table:
-        raise DataError(f"The table has no column {total!r} for the total; it has {listed(table.columns)}.")
+        raise DataError(
+            f"The table has no column {total!r} for the total; it has {listed(table.columns)}.",
+            f"表中没有合计列{total!r}；已有{listed_zh(table.columns)}。",
+        )
     if (table[total] == 0).any():
         empty = [" ".join(map(str, np.atleast_1d(i))) for i in table.index[table[total] == 0]]
-        raise DataError(f"{total!r} is zero at {listed(empty)}: nothing has a share of it.")
+        raise DataError(
+            f"{total!r} is zero at {listed(empty)}: nothing has a share of it.",
+            f"{total!r}在{listed_zh(empty)}为零，没有份额可言。",
+        )
     return table.drop(columns=total), table[total]
 
 
@@ -440,15 +458,23 @@ def _reference_shares(
         periods = periods_of(table.index)
         wanted = pd.Index([]) if periods is None else pd.Index(sorted(periods.unique()))
         if periods is None:
-            raise DataError("The table has no periods, so its reference must be a Series by sector.")
-        given = given.apply(lambda column: matched(column, wanted, "reference", "a period")).loc[wanted]
+            raise DataError(
+                "The table has no periods, so its reference must be a Series by sector.",
+                "表中没有时期，因此参照须为按行业的Series。",
+            )
+        given = given.apply(
+            lambda column: matched(column, wanted, "reference", Text("a period", "时期"))
+        ).loc[wanted]
     sectors = pd.Index(table.columns)
-    given = given.T.apply(lambda column: matched(column, sectors, "reference", "a column")).T
+    given = given.T.apply(lambda column: matched(column, sectors, "reference", Text("a column", "列"))).T
     whole = given[total] if total is not None else given.sum(axis=1)
     found = given.drop(columns=total or []).div(whole, axis=0)
     absent = found.columns[(found == 0).any()]
     if len(absent) and not zeros:
-        raise DataError(f"The reference region has no {listed(absent)}: no share of it can be compared.")
+        raise DataError(
+            f"The reference region has no {listed(absent)}: no share of it can be compared.",
+            f"参照区域没有{listed_zh(absent)}，无法比较份额。",
+        )
     return found
 
 
@@ -460,16 +486,24 @@ def _unit_reference(part: pd.DataFrame, period: object, reference: pd.Series | N
         given = numeric_series(reference, "reference")
         if given.index.nlevels == 2:
             given = given[periods_of(given.index) == period].droplevel(PERIOD)
-        given = matched(given, part.index, "reference", "a unit")
+        given = matched(given, part.index, "reference", Text("a unit", "地区"))
     if (given == 0).any():
-        raise DataError(f"The reference is zero in {listed(given.index[given == 0])}. Leave these units out.")
+        raise DataError(
+            f"The reference is zero in {listed(given.index[given == 0])}. Leave these units out.",
+            f"参照在{listed_zh(given.index[given == 0])}为零。请剔除这些地区。",
+        )
     return given
 
 
 def _plants(table: pd.DataFrame, plant_hhi: pd.Series) -> pd.Series:
-    found = matched(numeric_series(plant_hhi, "plant_hhi"), table.columns, "plant_hhi", "a sector")
+    found = matched(
+        numeric_series(plant_hhi, "plant_hhi"), table.columns, "plant_hhi", Text("a sector", "行业")
+    )
     if (found >= 1).any():
-        raise DataError(f"plant_hhi is one or more for {listed(found.index[found >= 1])}: a single plant.")
+        raise DataError(
+            f"plant_hhi is one or more for {listed(found.index[found >= 1])}: a single plant.",
+            f"{listed_zh(found.index[found >= 1])}的plant_hhi为1或更大，即只有一家企业。",
+        )
     return found
 
 

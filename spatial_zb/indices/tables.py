@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import AlignmentError, DataError, listed
+from spatial_zb.errors import AlignmentError, DataError, listed, listed_zh
+from spatial_zb.text import Text
 
 __all__ = ["UNIT_TOTAL", "along", "amounts_table", "by_period", "matched", "numeric_series", "periods_of"]
 
@@ -37,18 +38,26 @@ def amounts_table(table: pd.DataFrame, name: str = "employment", *, least: float
     """
     if not isinstance(table, pd.DataFrame) or table.empty:
         raise DataError(
-            f"{name} must be a DataFrame with units in rows and a column for each sector or indicator."
+            f"{name} must be a DataFrame with units in rows and a column for each sector or indicator.",
+            f"{name}须为以地区为行、行业或指标为列的DataFrame。",
         )
-    _refuse_twice(table.index, name, "rows")
-    _refuse_twice(table.columns, name, "columns")
+    _refuse_twice(table.index, name, Text("rows", "行"))
+    _refuse_twice(table.columns, name, Text("columns", "列"))
     periods_of(table.index)
     found = table.apply(lambda column: _floats(column, name))
     cells = found.to_numpy()
     wrong = ~np.isfinite(cells) | (cells < least)
     if wrong.any():
-        words = "blank, infinite or negative" if least == 0 else "blank or infinite"
+        words = (
+            Text("blank, infinite or negative", "空缺、无穷大或为负")
+            if least == 0
+            else Text("blank or infinite", "空缺或无穷大")
+        )
         shown = [f"{_row(found.index[i])} {found.columns[j]}" for i, j in np.argwhere(wrong)]
-        raise DataError(f"{name} is {words} at {listed(shown)}. Correct these cells, or leave the unit out.")
+        raise DataError(
+            f"{name} is {words.en} at {listed(shown)}. Correct these cells, or leave the unit out.",
+            f"{name}在{listed_zh(shown)}{words.zh}。请更正数据，或剔除该地区。",
+        )
     return found
 
 
@@ -56,12 +65,13 @@ def numeric_series(values: pd.Series, name: str, *, least: float = 0.0) -> pd.Se
     """A Series of numbers with labels; the checks of :func:`amounts_table`."""
     if not isinstance(values, pd.Series):
         raise DataError(
-            f"{name} must be a Series with labels, so that it is matched by them and not by order."
+            f"{name} must be a Series with labels, so that it is matched by them and not by order.",
+            f"{name}须为带标签的Series，以便按标签而不是按次序对应。",
         )
     return amounts_table(values.to_frame(name), name, least=least)[name]
 
 
-def matched(values: pd.Series, labels: pd.Index, name: str, of: str) -> pd.Series:
+def matched(values: pd.Series, labels: pd.Index, name: str, of: Text) -> pd.Series:
     """The values in the order of ``labels``; every label needs one, others are left out.
 
     Raises
@@ -72,8 +82,10 @@ def matched(values: pd.Series, labels: pd.Index, name: str, of: str) -> pd.Serie
     missing = labels.difference(values.index)
     if len(missing):
         raise AlignmentError(
-            f"{name} has no value for {listed(map(_row, missing))}, {of} of the table; it has "
-            f"{listed(map(_row, values.index), 4)}."
+            f"{name} has no value for {listed(map(_row, missing))}, {of.en} of the table; it has "
+            f"{listed(map(_row, values.index), 4)}.",
+            f"{name}没有{listed_zh(map(_row, missing))}（表中的{of.zh}）的数值；已有"
+            f"{listed_zh(map(_row, values.index), 4)}。",
         )
     return values.reindex(labels)
 
@@ -91,7 +103,9 @@ def periods_of(index: pd.Index) -> pd.Index | None:
     if index.nlevels > 2 or PERIOD not in index.names:
         raise DataError(
             f"Rows must be units, or units and periods with a level called 'period', not {listed(index.names)}. "
-            "Use frame.set_index(['unit', 'period'])."
+            "Use frame.set_index(['unit', 'period']).",
+            f"行须为地区，或地区与名为'period'的时期，而不是{listed_zh(index.names)}。"
+            "请用frame.set_index(['unit', 'period'])。",
         )
     return index.get_level_values(PERIOD)
 
@@ -121,15 +135,17 @@ def _floats(column: pd.Series, name: str) -> pd.Series:
     text = number.isna() & column.notna()
     if text.any():
         raise DataError(
-            f"{name}, column {column.name!r}: text where numbers are needed at {listed(map(_row, column.index[text]))}."
+            f"{name}, column {column.name!r}: text where numbers are needed at {listed(map(_row, column.index[text]))}.",
+            f"{name}的列{column.name!r}应为数值却含文字：{listed_zh(map(_row, column.index[text]))}。",
         )
     return number
 
 
-def _refuse_twice(labels: pd.Index, name: str, what: str) -> None:
+def _refuse_twice(labels: pd.Index, name: str, what: Text) -> None:
     if labels.has_duplicates:
         raise DataError(
-            f"{name} has {what} twice: {listed(map(_row, labels[labels.duplicated()].unique()))}."
+            f"{name} has {what.en} twice: {listed(map(_row, labels[labels.duplicated()].unique()))}.",
+            f"{name}有重复的{what.zh}：{listed_zh(map(_row, labels[labels.duplicated()].unique()))}。",
         )
 
 

@@ -44,8 +44,8 @@ def compare(job: Job) -> list[Text]:
         place = job.study.place("compare.model")
         warnings.warn(
             SpatialZbWarning(
-                f"{place}: {asked.model!r} has regimes, and with them two estimates of every term: nothing was compared.",
-                f"{place}：{asked.model!r}分区制，每个变量有两个估计值，未作比较。",
+                f"{place.en}: {asked.model!r} has regimes, and with them two estimates of every term: nothing was compared.",
+                f"{place.zh}：{asked.model!r}分区制，每个变量有两个估计值，未作比较。",
             ),
             stacklevel=2,
         )

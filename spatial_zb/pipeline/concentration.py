@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from spatial_zb import indices
-from spatial_zb.errors import DataError, listed
+from spatial_zb.errors import DataError, listed, listed_zh
 from spatial_zb.pipeline.job import Job, sample_notes
 from spatial_zb.text import Text
 
@@ -49,8 +49,10 @@ def _with_rest(job: Job, amounts: pd.DataFrame) -> pd.DataFrame:
     total = job.prepared.sample(job.study.main_sample).frame().set_index(["unit", "period"])[name]
     rest = total - amounts.sum(axis=1)
     if (rest < 0).any():
+        place = job.study.place("concentration.total")
         cells = [f"{unit} {period}" for unit, period in rest.index[rest < 0]]
         raise DataError(
-            f"{job.study.place('concentration.total')}: the sectors are more than {name!r} at {listed(cells)}."
+            f"{place.en}: the sectors are more than {name!r} at {listed(cells)}.",
+            f"{place.zh}：行业之和在{listed_zh(cells)}超过{name!r}。",
         )
     return amounts.assign(**{"": rest})

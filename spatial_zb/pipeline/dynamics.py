@@ -18,7 +18,7 @@ from spatial_zb.dynamics import (
     theil_decomposition,
 )
 from spatial_zb.effects import spatial_effects
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.text import Text
@@ -136,9 +136,11 @@ def _groups(job: Job, panel: Panel) -> pd.Series:
     """Group of each unit of the panel, from a column of the polygons."""
     column, regions = job.study.dynamics.groups, job.prepared.regions
     if column not in regions:
+        place = job.study.place("dynamics.groups")
         raise SpecificationError(
-            f"{job.study.place('dynamics.groups')}: the polygons have no column {column!r}; they have "
-            f"{listed(c for c in regions.columns if c != 'geometry')}."
+            f"{place.en}: the polygons have no column {column!r}; they have "
+            f"{listed(c for c in regions.columns if c != 'geometry')}.",
+            f"{place.zh}：底图没有列{column!r}；已有{listed_zh(c for c in regions.columns if c != 'geometry')}。",
         )
     return regions.loc[panel.units, column]
 

@@ -17,7 +17,7 @@ from spatial_zb.data.composite import (
     topsis,
 )
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import DataError, listed
+from spatial_zb.errors import DataError, listed, listed_zh
 from spatial_zb.study import Coupling, Index, Study
 from spatial_zb.text import Text
 
@@ -56,8 +56,9 @@ def _weighed(study: Study, panel: Panel, index: Index) -> EntropyWeights:
             f"{index.columns[k]} of {panel.units[i]} in {panel.periods[t]}" for t, i, k in np.argwhere(blank)
         ]
         raise DataError(
-            f"{place} has {len(cells)} blank cell(s): {listed(cells, 4)}. Leave the column out of the index, "
-            "or give it a rule in [[missing]]."
+            f"{place.en} has {len(cells)} blank cell(s): {listed(cells, 4)}. Leave the column out of the index, "
+            "or give it a rule in [[missing]].",
+            f"{place.zh}有{len(cells)}处空缺：{listed_zh(cells, 4)}。请将该列移出指数，或在[[missing]]中给出规则。",
         )
     directions = ["less" if name in index.less else "more" for name in index.columns]
     try:
@@ -68,7 +69,7 @@ def _weighed(study: Study, panel: Panel, index: Index) -> EntropyWeights:
             scores = topsis(values, found.weights, directions)
         return EntropyWeights(found.weights, found.entropy, scores, found.zeros)
     except DataError as error:
-        raise DataError(f"{place}: {error}") from None
+        raise DataError(f"{place.en}: {error}", f"{place.zh}：{error.zh}") from None
 
 
 def _coupled(panel: Panel, pair: Coupling) -> CouplingCoordination:

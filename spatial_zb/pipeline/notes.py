@@ -119,14 +119,15 @@ def _spanned(column: Sequence[str], language: Language) -> str:
 
 
 @contextmanager
-def saying_where(place: str) -> Iterator[None]:
+def saying_where(place: str | Text) -> Iterator[None]:
     """Say of an error from here which part of the study or which file it is about, where its message does not."""
     try:
         yield
     except SpatialZbError as error:
-        if place in str(error):
+        where = Text.of(place)
+        if where.en in str(error):
             raise
-        raise type(error)(f"{place}: {error}", f"{place}：{error.zh}") from error
+        raise type(error)(f"{where.en}: {error}", f"{where.zh}：{error.zh}") from error
 
 
 def warn_undone(what: Text, why: SpatialZbError | Text) -> None:

@@ -200,18 +200,19 @@ def _members(study: Study, name: str, regions: Any) -> tuple[str, ...]:
         unknown = [u for u in sample.units if u not in regions.index]
         if unknown:
             raise AlignmentError(
-                f"{place} names unit(s) that have no polygon: {listed(unknown)}.",
-                f"{place}中有底图没有的地区：{listed_zh(unknown)}。",
+                f"{place.en} names unit(s) that have no polygon: {listed(unknown)}.",
+                f"{place.zh}中有底图没有的地区：{listed_zh(unknown)}。",
             )
         keep &= regions.index.isin(sample.units)
     for column, wanted in (sample.where or {}).items():
         if column not in regions:
             raise SpecificationError(
-                f"{place}: the polygons have no column {column!r}; they have {listed(regions.columns)}."
+                f"{place.en}: the polygons have no column {column!r}; they have {listed(regions.columns)}.",
+                f"{place.zh}：底图没有列{column!r}；已有{listed_zh(regions.columns)}。",
             )
         keep &= regions[column].astype(str).isin([str(w) for w in wanted]).to_numpy()
     if not keep.any():
-        raise SpecificationError(f"{place} holds no unit at all.")
+        raise SpecificationError(f"{place.en} holds no unit at all.", f"{place.zh}不含任何地区。")
     return tuple(regions.index[keep])
 
 
@@ -222,7 +223,10 @@ def _estimation_table(study: Study, units: _Units, span: tuple[int, int]) -> pd.
     data = study.data
     table = read_table(study.file(data.file), [data.unit])
     if data.period not in table:
-        raise DataError(f"{data.file} has no column {data.period!r}; it has {listed(table.columns)}.")
+        raise DataError(
+            f"{data.file} has no column {data.period!r}; it has {listed(table.columns)}.",
+            f"{data.file}没有列{data.period!r}；已有{listed_zh(table.columns)}。",
+        )
     if table.empty:
         raise DataError(
             f"{data.file} has headings and no rows. It needs one row per unit and period.",
@@ -250,10 +254,11 @@ def _estimation_table(study: Study, units: _Units, span: tuple[int, int]) -> pd.
         )
     here = sorted(table[data.period].unique())
     if (here[0], here[-1]) != (first, last):
+        asked = study.place("data.periods")
         raise DataError(
-            f"{data.file} has rows of {here[0]}–{here[-1]}; {study.place('data.periods')} or the periods of weights ask "
+            f"{data.file} has rows of {here[0]}–{here[-1]}; {asked.en} or the periods of weights ask "
             f"for {first}–{last}. Add rows, or name the periods that are there.",
-            f"{data.file}只有{here[0]}—{here[-1]}年的数据；{study.place('data.periods')}或权重矩阵的时期要求{first}—{last}年。"
+            f"{data.file}只有{here[0]}—{here[-1]}年的数据；{asked.zh}或权重矩阵的时期要求{first}—{last}年。"
             "请补充数据，或改为已有的时期。",
         )
     twice = table[table.duplicated([data.unit, data.period])]
@@ -326,7 +331,8 @@ def _with_derived(study: Study, panel: Panel, variables: Iterable[str]) -> Panel
         absent = [p for p in panel.periods if p not in totals.index]
         if absent:
             raise DataError(
-                f"{study.data.reference} has no row for {listed(absent)}; every period needs its totals."
+                f"{study.data.reference} has no row for {listed(absent)}; every period needs its totals.",
+                f"{study.data.reference}没有{listed_zh(absent)}的行；每个时期都须有合计。",
             )
         totals = totals.loc[list(panel.periods)].select_dtypes("number")
         reference = {c: totals[c].to_numpy(float) for c in totals}

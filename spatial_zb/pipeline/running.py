@@ -148,7 +148,10 @@ def _refuse_unwanted(study: Study, stages: Sequence[Stage]) -> None:
     """Refuse to make the report alone for a study that says it wants none."""
     if tuple(stages) == ("report",) and not study.output.report:
         place = study.place("output.report")
-        raise SpecificationError(f"{study.path.name}, {place}, is false: set it to true, or leave it out.")
+        raise SpecificationError(
+            f"{study.path.name}, {place.en}, is false: set it to true, or leave it out.",
+            f"{study.path.name}，{place.zh}为false：请设为true，或删去该项。",
+        )
 
 
 def _worked(study: Study, stages: Sequence[Stage]) -> tuple[Stage, ...]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from spatial_zb.errors import SpecificationError, listed, listed_zh
+from spatial_zb.errors import SpecificationError, listed, listed_zh, numbered
 from spatial_zb.text import Text
 
 __all__ = [
@@ -71,14 +71,10 @@ def _line(dotted: str, lines: Mapping[str, int]) -> int | None:
     return None
 
 
-def place_of(dotted: str, lines: Mapping[str, int]) -> str:
+def place_of(dotted: str, lines: Mapping[str, int]) -> Text:
+    """Name a setting and its line, for a message."""
     line = _line(dotted, lines)
-    return dotted if line is None else f"{dotted} (line {line})"
-
-
-def _place_zh(dotted: str, lines: Mapping[str, int]) -> str:
-    line = _line(dotted, lines)
-    return dotted if line is None else f"{dotted}（第{line}行）"
+    return Text.of(dotted) if line is None else Text(f"{dotted} (line {line})", f"{dotted}（第{line}行）")
 
 
 def meant(word: str, known: Iterable[str]) -> Text:
@@ -114,15 +110,12 @@ class Problems:
         if not self.found:
             return
         ordered = sorted(self.found, key=lambda problem: _line(problem[0], self.lines) or 0)
-        en = [f"{place_of(dotted, self.lines)}: {message.en}" for dotted, message in ordered]
-        zh = [f"{_place_zh(dotted, self.lines)}：{message.zh}" for dotted, message in ordered]
+        placed = [(place_of(dotted, self.lines), message) for dotted, message in ordered]
+        en = [f"{place.en}: {message.en}" for place, message in placed]
+        zh = [f"{place.zh}：{message.zh}" for place, message in placed]
         many = len(en)
         count, count_zh = "1 mistake" if many == 1 else f"{many} mistakes", f"{many}处错误"
         raise SpecificationError(
-            f"{path.name} has {count}; nothing was run.\n{_numbered(en)}",
-            f"{path.name}有{count_zh}，未作任何运行。\n{_numbered(zh)}",
+            f"{path.name} has {count}; nothing was run.\n{numbered(en)}",
+            f"{path.name}有{count_zh}，未作任何运行。\n{numbered(zh)}",
         )
-
-
-def _numbered(entries: Iterable[str]) -> str:
-    return "\n".join(f"  {number}. {entry}" for number, entry in enumerate(entries, start=1))

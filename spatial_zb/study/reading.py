@@ -185,9 +185,10 @@ def _check_version(raw: Mapping[str, Any], path: Path, lines: Mapping[str, int])
         )
     version = raw["version"]
     if type(version) is not int or version != STUDY_VERSION:
+        place = place_of("version", lines)
         raise SpecificationError(
-            f"{path.name}, {place_of('version', lines)}: this program reads study files of version "
+            f"{path.name}, {place.en}: this program reads study files of version "
             f"{STUDY_VERSION}, not {version!r}. The changelog says how to convert a file of another version.",
-            f"{path.name}，{place_of('version', lines)}：本程序读取版本为{STUDY_VERSION}的研究文件，而不是{version!r}。"
+            f"{path.name}，{place.zh}：本程序读取版本为{STUDY_VERSION}的研究文件，而不是{version!r}。"
             "其他版本的转换办法见CHANGELOG。",
         )

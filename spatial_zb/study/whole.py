@@ -34,7 +34,7 @@ from spatial_zb.study.sections import (
     WeightsFile,
 )
 from spatial_zb.study.values import STUDY_VERSION
-from spatial_zb.text import Language
+from spatial_zb.text import Language, Text
 
 __all__ = [
     "Study",
@@ -140,7 +140,7 @@ class Study:
         """Rule for blank cells by column, as :func:`spatial_zb.data.missing.fill_missing` takes it."""
         return {column: entry.rule for entry in self.missing for column in entry.columns}
 
-    def place(self, dotted: str) -> str:
+    def place(self, dotted: str) -> Text:
         """Say where a setting is, for a message: ``"variables.talent.expression (line 41)"``."""
         return place_of(dotted, self.lines)
 

@@ -115,7 +115,7 @@ REFUSED = {
     "declared twice": ({"weighted_means": {"people": "rate"}}, SpecificationError, "people is declared"),
     "no column": ({"sums": ["men"]}, DataError, r"no column 'men'"),
     "text": ({"sums": ["id"], "unit": "id"}, DataError, "'id' holds text"),
-    "blanks": ({"blanks": "zero"}, SpecificationError, "'blank' or 'skip'"),
+    "blanks": ({"blanks": "zero"}, SpecificationError, "blank, skip"),
 }
 
 

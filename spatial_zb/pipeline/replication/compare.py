@@ -72,7 +72,10 @@ def compare_results(expected: str | Path, found: str | Path) -> Comparison:
     expected, found = Path(expected), Path(found)
     names = _files(expected)
     if not names:
-        raise OutputError(f"{expected} holds no tables to compare with; give the results folder of a study.")
+        raise OutputError(
+            f"{expected} holds no tables to compare with; give the results folder of a study.",
+            f"{expected}没有可比较的表；请给出研究的结果文件夹。",
+        )
     rows = [{"file": name, **_verdict(expected / name, found / name)} for name in names]
     rows += [
         {"file": name, "verdict": "new", "detail": ""} for name in _files(found) if name not in set(names)
@@ -110,7 +113,10 @@ def _words(path: Path) -> str:
             shared = "xl/sharedStrings.xml"
             strings = archive.read(shared).decode() if shared in archive.namelist() else ""
     except (zipfile.BadZipFile, KeyError) as error:
-        raise OutputError(f"{path} is damaged: it is not a document that can be opened.") from error
+        raise OutputError(
+            f"{path} is damaged: it is not a document that can be opened.",
+            f"{path}已损坏：不是能打开的文件。",
+        ) from error
     return re.sub(r"<[^>]*>", " ", body + strings)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import spatial_zb
-from spatial_zb.errors import DataError, OutputError
+from spatial_zb.errors import DataError, OutputError, listed, listed_zh
 from spatial_zb.pipeline.replication.compare import Comparison, compare_results
 from spatial_zb.pipeline.replication.readme import readme
 from spatial_zb.pipeline.running import WORK, run
@@ -23,6 +23,7 @@ from spatial_zb.report.folder import MANIFEST, read_manifest
 from spatial_zb.report.manifest import SHAPEFILE_PARTS, fingerprint, input_record
 from spatial_zb.report.writers.delimited import harmless
 from spatial_zb.study import Study, load_study
+from spatial_zb.text import Text
 
 __all__ = ["replicate", "verify"]
 
@@ -99,7 +100,8 @@ def verify(
     found = sorted((folder / "studies").glob("*.toml"))
     if len(found) != 1:
         raise OutputError(
-            f"{folder}/studies holds {len(found)} study files, not one; unpack the replication package again."
+            f"{folder}/studies holds {len(found)} study files, not one; unpack the replication package again.",
+            f"{folder}/studies含{len(found)}个研究文件，应为1个；请重新解压复现包。",
         )
     study = load_study(found[0], root=folder)
     run(study, out=folder / "rerun", progress=progress)
@@ -109,21 +111,32 @@ def verify(
 def _sound_manifest(study: Study, results: Path) -> dict[str, Any]:
     """The manifest of results that are whole and made from the inputs as they are."""
     manifest = read_manifest(results)
-    remedy = f"Run the whole study first: spatial-zb run {study.path.name}."
+    command = f"spatial-zb run {study.path.name}"
+    remedy = Text(f"Run the whole study first: {command}.", f"请先运行整个研究：{command}。")
     if not manifest.get("complete"):
-        raise OutputError(f"{results} holds no complete results of {study.name}. {remedy}")
+        raise OutputError(
+            f"{results} holds no complete results of {study.name}. {remedy.en}",
+            f"{results}没有{study.name}的完整结果。{remedy.zh}",
+        )
     now = input_record({"study": study.path, **study.files()}, study.root)
     before = {record["path"]: record["sha256"] for record in manifest["inputs"]}
     changed = [record["path"] for record in now if before.get(record["path"]) != record["sha256"]]
     if changed:
-        raise OutputError(f"The results are older than {', '.join(changed)}. {remedy}")
+        raise OutputError(
+            f"The results are older than {listed(changed)}. {remedy.en}",
+            f"结果早于{listed_zh(changed)}。{remedy.zh}",
+        )
     stale = sorted({r["stage"] for r in manifest["outputs"] if r.get("from_other_inputs")})
     if stale:
-        raise OutputError(f"Results of {', '.join(stale)} were made from other inputs. {remedy}")
+        raise OutputError(
+            f"Results of {listed(stale)} were made from other inputs. {remedy.en}",
+            f"{listed_zh(stale)}的结果由其他输入得出。{remedy.zh}",
+        )
     damaged = [r["path"] for r in manifest["outputs"] if not _is(results / r["path"], r["sha256"])]
     if damaged:
         raise OutputError(
-            f"{len(damaged)} result file(s) changed since they were made ({damaged[0]}). {remedy}"
+            f"{len(damaged)} result file(s) changed since they were made ({damaged[0]}). {remedy.en}",
+            f"{len(damaged)}个结果文件在生成后被改动（{damaged[0]}）。{remedy.zh}",
         )
     return manifest
 
@@ -164,7 +177,8 @@ def _inputs(study: Study) -> Iterator[tuple[str, bytes]]:
             if not file.resolve().is_relative_to(study.root.resolve()):
                 raise DataError(
                     f"The {role} file {file} lies outside the project folder {study.root}. Copy it there and "
-                    "name it in the study by its path inside."
+                    "name it in the study by its path inside.",
+                    f"文件{file}（{role}）在项目文件夹{study.root}之外。请复制到其中，并在研究文件中改为文件夹内的路径。",
                 )
             yield file.relative_to(study.root).as_posix(), file.read_bytes()
 
@@ -298,14 +312,19 @@ def _check_sums(folder: Path) -> None:
         lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise OutputError(
-            f"{folder} has no {CHECKSUMS}: unpack the replication package and give the folder it makes."
+            f"{folder} has no {CHECKSUMS}: unpack the replication package and give the folder it makes.",
+            f"{folder}没有{CHECKSUMS}：请解压复现包，并给出解压所得的文件夹。",
         ) from error
     for line in lines:
         sha256, _, path = line.partition("  ")
         inside = PurePosixPath(path)
         if inside.is_absolute() or ".." in inside.parts:
-            raise OutputError(f"{CHECKSUMS} names {path!r}, which is outside the package.")
+            raise OutputError(
+                f"{CHECKSUMS} names {path!r}, which is outside the package.",
+                f"{CHECKSUMS}中的{path!r}在复现包之外。",
+            )
         if not _is(folder / path, sha256):
             raise OutputError(
-                f"{path} is missing or was changed since the package was made; unpack it again."
+                f"{path} is missing or was changed since the package was made; unpack it again.",
+                f"{path}不存在，或在复现包制成后被改动；请重新解压。",
             )
