@@ -11,6 +11,7 @@ Arrays are (T, n) or (T, n, k), already transformed, unless said otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,7 @@ __all__ = [
     "residual_moran",
     "residuals",
     "score_test",
+    "score_tests",
     "sum_of_squares",
     "variance_inflation",
     "wald_p_value",
@@ -221,7 +223,7 @@ def lm_lag_error(
 
 
 def score_test(
-    r: Residuals, traces: Traces, sigma2: ArrayLike, sample: TransformedSample, active: list[int]
+    r: Residuals, traces: Traces, sigma2: ArrayLike, sample: TransformedSample, active: Sequence[int]
 ) -> Array:
     """LM statistic s'ℐ⁻¹s (…) of a restricted estimate, from the score and expected information of the larger model.
 
@@ -232,6 +234,17 @@ def score_test(
     active
         Positions in (δ, ρ, λ, σ²) of the parameters the larger model has.
     """
+    return score_tests(r, traces, sigma2, sample, [active])[0]
+
+
+def score_tests(
+    r: Residuals,
+    traces: Traces,
+    sigma2: ArrayLike,
+    sample: TransformedSample,
+    active: Sequence[Sequence[int]],
+) -> list[Array]:
+    """:func:`score_test` of one restricted estimate in several larger models."""
     k, t, sigma2 = r.BZ.shape[-1], sample.periods, np.asarray(sigma2)
     score = np.empty((*sigma2.shape, k + 3))
     score[..., :k] = (np.swapaxes(r.BZ, -1, -2) @ r.e[..., None])[..., 0] / sigma2[..., None]
@@ -239,7 +252,7 @@ def score_test(
     score[..., k + 1] = (r.Wu * r.e).sum(axis=-1) / sigma2 - t * traces.h
     score[..., k + 2] = ((r.e * r.e).sum(axis=-1) / sigma2 - sample.observations) / (2 * sigma2)
     info = information(r, traces, sigma2, sample)
-    return quadratic_form(score[..., active], info[..., active, :][..., active])
+    return [quadratic_form(score[..., one], info[..., one, :][..., one]) for one in map(list, active)]
 
 
 # --- what residuals still hold

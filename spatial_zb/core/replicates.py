@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +31,7 @@ __all__ = [
     "Moments",
     "Replicates",
     "SampleModel",
+    "Samples",
     "estimate_all",
     "fast",
     "inverses",
@@ -50,6 +52,8 @@ ROOT_STEP = 1e-13
 ROOT_ROUNDS = 100
 #: W of more units than this is inverted sample by sample, which is slower than estimating one at a time.
 SPECTRAL_UNITS = 500
+#: Up to this many units lags of many samples are products with the dense W.
+DENSE_LAG = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,32 +114,64 @@ def fast(matrix: sparse.csr_array, logdet: LogDet | None, lag_y: bool, lag_error
     return small and not (lag_y and lag_error)
 
 
-def estimate_all(model: SampleModel, Y: Array, covariance: bool = True) -> Replicates:
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Samples ``Y`` (R, T, n) and their lags, each made once: ``y``, ``Wy``, ``WWy`` after the transform."""
+
+    matrix: sparse.csr_array
+    effects: FixedEffects
+    Y: Array
+
+    @cached_property
+    def _lag(self) -> Array:
+        return lag_all(self.matrix, self.Y)
+
+    @cached_property
+    def y(self) -> Array:
+        return _transformed(self.Y, self.effects)
+
+    @cached_property
+    def Wy(self) -> Array:
+        return _transformed(self._lag, self.effects)
+
+    @cached_property
+    def WWy(self) -> Array:
+        return _transformed(lag_all(self.matrix, self._lag), self.effects)
+
+
+def estimate_all(model: SampleModel, Y: Array | Samples, covariance: bool = True) -> Replicates:
     """Estimate the model on each of Y (R, T, n), not transformed; lags are taken before the transform."""
-    Wy = lag_all(model.matrix, Y)
-    found = moments(model, Y, Wy)
+    samples = Y if isinstance(Y, Samples) else Samples(model.matrix, model.effects, Y)
+    found = moments(model, samples)
     delta, coefficient, sigma2, at_bound = solve_moments(model, found)
-    zero = np.zeros(len(Y))
+    zero = np.zeros(len(samples.Y))
     rho, lam = (coefficient, zero) if model.lag_y else (zero, coefficient)
     cov = None
     if covariance:
-        cov = inverses(_information(model, Y, Wy, delta, coefficient, sigma2))
+        cov = inverses(_information(model, samples, delta, coefficient, sigma2))
         cov[at_bound] = np.nan
     return Replicates(delta, rho, lam, sigma2, at_bound, cov)
 
 
 def lag_all(matrix: sparse.csr_array, Y: Array) -> Array:
+    """WY of (R, T, n)."""
+    if matrix.shape[0] <= DENSE_LAG:
+        return Y @ matrix.toarray().T
     R, T, n = Y.shape
     return spatial_lag(matrix, Y.reshape(R * T, n)).reshape(R, T, n)
 
 
 def transform_all(model: SampleModel, Y: Array) -> Array:
     """Fixed effects out of (R, T, n)."""
-    return np.moveaxis(demean(np.moveaxis(Y, 0, 2), model.effects), 2, 0)
+    return _transformed(Y, model.effects)
+
+
+def _transformed(Y: Array, effects: FixedEffects) -> Array:
+    return np.moveaxis(demean(np.moveaxis(Y, 0, 2), effects), 2, 0)
 
 
 def _information(
-    model: SampleModel, Y: Array, Wy: Array, delta: Array, coefficient: Array, sigma2: Array
+    model: SampleModel, samples: Samples, delta: Array, coefficient: Array, sigma2: Array
 ) -> Array:
     if model.lag_error:
         return _error_information(model, coefficient, sigma2)
@@ -143,24 +179,23 @@ def _information(
         return _plain_information(model, sigma2)
     T, n, k = model.Z.shape
     mean = (delta @ model.Z.reshape(T * n, k).T).reshape(-1, T, n)
-    lagged = transform_all(model, Wy)
-    u = transform_all(model, Y) - coefficient[:, None, None] * lagged - mean
-    return _lag_information(model, u, lagged, coefficient, sigma2)
+    u = samples.y - coefficient[:, None, None] * samples.Wy - mean
+    return _lag_information(model, u, samples.Wy, coefficient, sigma2)
 
 
 # --- the numbers of a profile likelihood
 
 
-def moments(model: SampleModel, Y: Array, Wy: Array | None = None) -> Moments:
-    """Reduce samples Y (R, T, n), and their lags where they are known, to their :class:`Moments`."""
-    Wy = lag_all(model.matrix, Y) if Wy is None else Wy
-    y, Wyt = (transform_all(model, v).reshape(len(Y), -1) for v in (Y, Wy))
+def moments(model: SampleModel, Y: Array | Samples) -> Moments:
+    """Reduce samples Y (R, T, n) to their :class:`Moments`."""
+    samples = Y if isinstance(Y, Samples) else Samples(model.matrix, model.effects, Y)
+    y, Wyt = (v.reshape(len(v), -1) for v in (samples.y, samples.Wy))
     Q = model.basis.Q
     onto_y, onto_Wy = y @ Q, Wyt @ Q
     e = y - onto_y @ Q.T
     if not model.lag_error:
         lagged = Wyt - onto_Wy @ Q.T
-        return Moments(onto_y, onto_Wy, _products(e, lagged), np.zeros((len(Y), 2, Q.shape[1])))
+        return Moments(onto_y, onto_Wy, _products(e, lagged), np.zeros((len(y), 2, Q.shape[1])))
     WQ = lagged_basis(model)
     lagged = Wyt - onto_y @ WQ.T
     squares = _products(e, lagged) * [1.0, -2.0, 1.0]

@@ -6,61 +6,57 @@ all their ρ and λ. tests/test_replicated_tests.py holds the statistics to thos
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spatial_zb.core.covariance import Residuals
-from spatial_zb.core.diagnostics import score_test
-from spatial_zb.core.replicates import SampleModel, lag_all, spectrum, transform_all
+from spatial_zb.core.diagnostics import score_tests
+from spatial_zb.core.replicates import Replicates, SampleModel, Samples, spectrum, transform_all
 from spatial_zb.core.traces import NEAR, Traces
 
-__all__ = ["Restricted", "score_tests"]
+__all__ = ["replicated_score_tests"]
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Restricted:
-    """Restricted estimates of R samples in a larger model: ``delta`` (R, k) on its Z, ``rho``, ``lam``, ``sigma2`` (R,)."""
+def replicated_score_tests(
+    model: SampleModel, samples: Samples, at: Replicates, active: Sequence[Sequence[int]]
+) -> list[Array]:
+    """LM statistics (R,) of restricted estimates in larger models.
 
-    delta: Array
-    rho: Array
-    lam: Array
-    sigma2: Array
-
-
-def score_tests(model: SampleModel, Y: Array, at: Restricted) -> Array:
-    """LM statistics (R,) of restricted estimates of samples Y (R, T, n) in the larger ``model``."""
-    k = model.Z.shape[2]
-    active = [*range(k), *([k] if model.lag_y else []), *([k + 1] if model.lag_error else []), k + 2]
+    Parameters
+    ----------
+    model
+        With both spatial lags and all regressors that a larger model has.
+    at
+        Restricted estimates, ``delta`` (R, k) on the Z of ``model``.
+    active
+        For each larger model the positions in (δ, ρ, λ, σ²) of its parameters.
+    """
     basis = spectrum(model.matrix)
-    return score_test(
-        _residuals(model, Y, at, basis), _traces(model, at, basis), at.sigma2, model.sample, active
-    )
+    parts = _residuals(model, samples, at, basis)
+    return score_tests(parts, _traces(model, at, basis), at.sigma2, model.sample, active)
 
 
-def _residuals(model: SampleModel, Y: Array, at: Restricted, basis: tuple[Array, Array, Array]) -> Residuals:
-    """As ``residual_arrays`` of the fits; arrays of a model without a spatial error are those at λ = 0."""
-    R, T, n = Y.shape
-    Wy_raw = lag_all(model.matrix, Y)
-    y, Wy = transform_all(model, Y), transform_all(model, Wy_raw)
+def _residuals(
+    model: SampleModel, samples: Samples, at: Replicates, basis: tuple[Array, Array, Array]
+) -> Residuals:
+    """As ``residual_arrays`` of one fit (models/ml.py)."""
     rho, lam = at.rho[:, None, None], at.lam[:, None, None]
-    u = y - rho * Wy - _mean(model.Z, at.delta)
-    BZ, BWy, Wu = model.Z.reshape(T * n, -1), Wy, np.zeros_like(u)
-    if model.lag_error:
-        WWy = transform_all(model, lag_all(model.matrix, Wy_raw))
-        BWy, Wu = Wy - lam * WWy, Wy - rho * WWy - _mean(model.WZ, at.delta)
-        if at.lam.any():
-            BZ = BZ - lam * model.WZ.reshape(T * n, -1)
+    u = samples.y - rho * samples.Wy - _mean(model.Z, at.delta)
+    Wu = samples.Wy - rho * samples.WWy - _mean(model.WZ, at.delta)
+    BZ, BWy, e = model.Z, samples.Wy, u
+    if at.lam.any():
+        BZ, BWy, e = BZ - lam[..., None] * model.WZ, BWy - lam * samples.WWy, u - lam * Wu
     P, inverse, omega = basis
-    # BG(mean) as B(Wy − Gu), as in models/ml.py
+    # BG(mean) as B(Wy − Gu)
     g = omega * (1 - at.lam[:, None] * omega) / (1 - at.rho[:, None] * omega)
     BGm = transform_all(model, BWy - np.real((u @ inverse.T * g[:, None, :]) @ P.T))
-    flat = (v.reshape(R, T * n) for v in (BGm, BWy, Wu, u - lam * Wu))
-    BGm, BWy, Wu, e = flat
-    return Residuals(BZ, BGm, BWy, Wu, None, None, e)
+    flat = (v.reshape(len(v), -1) for v in (BGm, BWy, Wu))
+    rows = BZ.reshape(*BZ.shape[:-3], -1, BZ.shape[-1])
+    return Residuals(rows, *flat, None, None, e.reshape(len(e), -1))
 
 
 def _mean(Z: Array, delta: Array) -> Array:
@@ -69,18 +65,18 @@ def _mean(Z: Array, delta: Array) -> Array:
     return (delta @ Z.reshape(T * n, k).T).reshape(-1, T, n)
 
 
-def _traces(model: SampleModel, at: Restricted, basis: tuple[Array, Array, Array]) -> Traces:
+def _traces(model: SampleModel, at: Replicates, basis: tuple[Array, Array, Array]) -> Traces:
     """Traces (R,) of G and H; those of G'H are g'[P'JP ∘ (P⁻¹P⁻ᵀ)']h in the eigenbasis."""
     P, inverse, omega = basis
     logdet, centred = model.logdet, model.sample.centred
-    first = [-logdet.first(c, centred) for c in (at.rho, at.lam)]
-    gg, hh = (-logdet.second(c, centred) for c in (at.rho, at.lam))
+    own = [-logdet.first(c, centred) for c in (at.rho, at.lam)]
+    squares = [-logdet.second(c, centred) for c in (at.rho, at.lam)]
     apart = at.rho - at.lam
     near = np.abs(apart) < NEAR
     middle = -logdet.second((at.rho + at.lam) / 2, centred)
-    gh = np.where(near, middle, (first[0] - first[1]) / np.where(near, 1.0, apart))
+    product = np.where(near, middle, (own[0] - own[1]) / np.where(near, 1.0, apart))
     left = P - P.mean(axis=0) if centred else P
     kernel = (left.conj().T @ left) * (inverse @ inverse.conj().T).T
     g, h = (omega / (1 - c[:, None] * omega) for c in (at.rho, at.lam))
     cross = [np.real(((a.conj() @ kernel) * b).sum(axis=1)) for a, b in ((g, g), (g, h), (h, h))]
-    return Traces(*first, gg, gh, hh, *cross, 0.0)
+    return Traces(*own, squares[0], product, squares[1], *cross, 0.0)

@@ -6,21 +6,22 @@ Panels differ in y only. Every statistic is that of :mod:`spatial_zb.hypotheses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from spatial_zb.core import diagnostics as core
-from spatial_zb.core.replicates import Replicates, SampleModel, estimate_all, fast, lag_all, transform_all
-from spatial_zb.core.score_replicates import Restricted, score_tests
+from spatial_zb.core.replicates import Replicates, SampleModel, Samples, estimate_all, fast
+from spatial_zb.core.score_replicates import replicated_score_tests
 from spatial_zb.core.within import transformed_sample
 from spatial_zb.errors import SpatialZbError
 from spatial_zb.hypotheses.case import Array, Case, quiet_design
 from spatial_zb.hypotheses.dependence import moran_parts
 from spatial_zb.hypotheses.durbin import need_nested_sem
 from spatial_zb.models.design import stacked
+from spatial_zb.resampling.static import sample_model
 
 __all__ = ["can_be_replicated", "replicated_statistics"]
 
@@ -65,60 +66,57 @@ class _Many:
 
     # --- what tests share
 
+    @cached_property
+    def samples(self) -> Samples:
+        return Samples(self.case.weights.matrix, self.case.effects, self.Y)
+
     def model(self, lag_y: bool = False, lag_x: tuple[str, ...] = (), lag_error: bool = False) -> SampleModel:
         """The arrays of one specification."""
         case = self.case
-        spec = case.model(lag_y=lag_y, lag_x=lag_x, lag_error=lag_error)
-        design = quiet_design(case, spec)
-        sample = transformed_sample(case.n, case.T, case.effects, case.estimator)
-        return SampleModel(
-            case.weights.matrix,
-            case.weights.logdet,
-            sample,
-            case.effects,
-            design.Z,
-            design.WZ,
-            design.basis,
-            lag_y,
-            lag_error,
-        )
+        design = quiet_design(case, case.model(lag_y=lag_y, lag_x=lag_x, lag_error=lag_error))
+        return sample_model(design, case.estimator)
 
     @cached_property
-    def least_squares(self) -> tuple[Array, Array, Array]:
-        """y, Wy and least-squares residuals u (R, T, n), transformed."""
-        plain = self.model()
-        y, Wy = (transform_all(plain, v) for v in (self.Y, lag_all(plain.matrix, self.Y)))
-        P, rows = stacked(self.case.basis), y.reshape(len(y), -1)
+    def residuals(self) -> Array:
+        """Least-squares residuals u (R, T, n)."""
+        P, rows = stacked(self.case.basis), self.samples.y.reshape(len(self.Y), -1)
         u = rows - (rows @ P) @ P.T
-        return y, Wy, (u - (u @ P) @ P.T).reshape(y.shape)
+        return (u - (u @ P) @ P.T).reshape(self.Y.shape)
 
     @cached_property
     def lag_error(self) -> core.LagErrorTests:
-        case, (_, Wy, u) = self.case, self.least_squares
-        plain, moments = self.model(), case.moments
-        Wu = transform_all(plain, lag_all(plain.matrix, u))
-        periods = case.sample.periods
-        return core.lm_lag_error(u, Wu, Wy, case.design.Z, periods, moments.dimension * periods, moments)
+        case = self.case
+        Wu = Samples(case.weights.matrix, case.effects, self.residuals).Wy
+        periods, moments = case.sample.periods, case.moments
+        return core.lm_lag_error(
+            self.residuals, Wu, self.samples.Wy, case.design.Z, periods, moments.dimension * periods, moments
+        )
 
     @cached_property
     def sar(self) -> Replicates:
-        return self._estimates(self.model(lag_y=True))
+        return estimate_all(self.model(lag_y=True), self.samples, covariance=False)
 
     @cached_property
     def sem(self) -> Replicates:
-        return self._estimates(self.model(lag_error=True))
+        return estimate_all(self.model(lag_error=True), self.samples, covariance=False)
 
     @cached_property
     def sdm(self) -> Replicates:
-        return self._estimates(self.model(lag_y=True, lag_x=self.case.lagged))
+        return estimate_all(self.model(lag_y=True, lag_x=self.case.lagged), self.samples)
 
-    def _estimates(self, model: SampleModel) -> Replicates:
-        return estimate_all(model, self.Y)
+    @cached_property
+    def from_sar(self) -> tuple[Array, Array]:
+        """LM statistics of Durbin terms and of a spatial error beside SAR."""
+        found, (k, q) = self.sar, (self.sar.delta.shape[1], len(self.case.lagged))
+        larger = self.model(lag_y=True, lag_x=self.case.lagged, lag_error=True)
+        wide = replace(found, delta=np.hstack([found.delta, np.zeros((len(self.Y), q))]))
+        spatial = k + q, k + q + 2
+        return self.scores(larger, wide, [*range(k + q), *spatial], [*range(k), *spatial, k + q + 1])
 
-    def score(self, smaller: Replicates, larger: SampleModel, delta: Array, rho: Array, lam: Array) -> Array:
-        """LM statistics; NaN where the smaller model has no interior maximum or no covariance."""
-        found = score_tests(larger, self.Y, Restricted(delta, rho, lam, smaller.sigma2))
-        return np.where(_converged(smaller), found, np.nan)
+    def scores(self, larger: SampleModel, at: Replicates, *active: Sequence[int]) -> list[Array]:
+        """LM statistics; NaN where the smaller model has no interior maximum."""
+        found = replicated_score_tests(larger, self.samples, at, active)
+        return [np.where(at.at_bound, np.nan, one) for one in found]
 
     def log_likelihood(self, found: Replicates) -> Array:
         """Up to a constant that models of one sample share; at an end of the interval its supremum."""
@@ -128,67 +126,56 @@ class _Many:
         return sample.periods * determinant - sample.observations / 2 * np.log(found.sigma2)
 
 
-def _converged(found: Replicates) -> Array:
-    return ~found.at_bound & np.isfinite(found.cov[:, 0, 0])
-
-
 # --- the tests
 
 
 def _f_durbin(many: _Many) -> Array:
-    case, (y, _, u) = many.case, many.least_squares
+    case, y, u = many.case, many.samples.y, many.residuals
     Z = stacked(many.model(lag_x=case.lagged).Z)
     df = case.sample.observations - Z.shape[1]
-    smaller = (u * u).sum(axis=(1, 2))
     larger = core.sum_of_squares(Z, y.reshape(len(y), -1))
-    return (smaller - larger) / len(case.lagged) / (larger / df)
+    return ((u * u).sum(axis=(1, 2)) - larger) / len(case.lagged) / (larger / df)
 
 
 def _moran(many: _Many) -> dict[str, Array]:
-    u = many.least_squares[2]
-    return {label: moments.z for label, moments, _ in moran_parts(many.case, u)}
-
-
-def _durbin_from_sar(many: _Many) -> Array:
-    case, found = many.case, many.sar
-    larger = many.model(lag_y=True, lag_x=case.lagged)
-    delta = np.hstack([found.delta, np.zeros((len(many.Y), len(case.lagged)))])
-    return many.score(found, larger, delta, found.rho, found.lam)
+    return {label: moments.z for label, moments, _ in moran_parts(many.case, many.residuals)}
 
 
 def _common_factor_from_sem(many: _Many) -> Array:
     case, found = many.case, many.sem
     need_nested_sem(case)
-    x, constant = list(case.spec.x), found.delta.shape[1] - len(case.spec.x)
+    x, k, q = list(case.spec.x), found.delta.shape[1], len(case.lagged)
+    constant = k - len(x)
     lam, beta = found.lam[:, None], found.delta[:, constant:]
     lagged = beta[:, [x.index(name) for name in case.lagged]]
     delta = np.hstack([(1 - lam) * found.delta[:, :constant], beta, -lam * lagged])
-    return many.score(found, many.model(lag_y=True, lag_x=case.lagged), delta, found.lam, 0 * found.lam)
+    at = replace(found, delta=delta, rho=found.lam, lam=0 * found.lam)
+    larger = many.model(lag_y=True, lag_x=case.lagged, lag_error=True)
+    return many.scores(larger, at, [*range(k + q + 1), k + q + 2])[0]
 
 
 def _beside(many: _Many, found: Replicates, lag_x: tuple[str, ...] = ()) -> Array:
-    """The spatial lag that the model has not: of the error beside that of y, or the other way round."""
-    larger = many.model(lag_y=True, lag_x=lag_x, lag_error=True)
-    return many.score(found, larger, found.delta, found.rho, found.lam)
+    """The spatial lag that the model has not: of y beside that of the error, or the other way round."""
+    k = found.delta.shape[1]
+    return many.scores(many.model(lag_y=True, lag_x=lag_x, lag_error=True), found, range(k + 3))[0]
 
 
 def _wald(many: _Many, common_factor: bool) -> Array:
     case, found = many.case, many.sdm
-    k, q = found.delta.shape[1], len(case.lagged)
+    k, q, x = found.delta.shape[1], len(case.lagged), list(case.spec.x)
     theta = found.delta[:, k - q :]
     if not common_factor:
         return core.quadratic_form(theta, found.cov[:, k - q : k, k - q : k])
     need_nested_sem(case)
-    x = list(case.spec.x)
     own = [k - q - len(x) + x.index(name) for name in case.lagged]
     order = [*own, *range(k - q, k + 1)]
     return core.common_factor_wald(found.delta[:, own], theta, found.rho, found.cov[:, order][:, :, order])
 
 
-def _ratio(many: _Many, smaller: Callable[[_Many], Replicates], nested_sem: bool) -> Array:
-    if nested_sem:
+def _ratio(many: _Many, smaller: str) -> Array:
+    if smaller == "sem":
         need_nested_sem(many.case)
-    ratio = 2 * (many.log_likelihood(many.sdm) - many.log_likelihood(smaller(many)))
+    ratio = 2 * (many.log_likelihood(many.sdm) - many.log_likelihood(getattr(many, smaller)))
     return np.maximum(ratio, 0.0)
 
 
@@ -200,13 +187,13 @@ TESTS: dict[str, Callable[[_Many], Array | dict[str, Array]]] = {
     "LM lag and error, joint": lambda many: many.lag_error.joint,
     "F Durbin terms, OLS to SLX": _f_durbin,
     "Moran of residuals": _moran,
-    "LM Durbin terms from SAR": _durbin_from_sar,
+    "LM Durbin terms from SAR": lambda many: many.from_sar[0],
     "LM common factor from SEM": _common_factor_from_sem,
-    "LM error from SAR": lambda many: _beside(many, many.sar),
+    "LM error from SAR": lambda many: many.from_sar[1],
     "LM lag from SEM": lambda many: _beside(many, many.sem),
     "LM error from SDM": lambda many: _beside(many, many.sdm, many.case.lagged),
     "Wald SDM to SAR": lambda many: _wald(many, False),
-    "LR SDM to SAR": lambda many: _ratio(many, lambda m: m.sar, False),
+    "LR SDM to SAR": lambda many: _ratio(many, "sar"),
     "Wald SDM to SEM": lambda many: _wald(many, True),
-    "LR SDM to SEM": lambda many: _ratio(many, lambda m: m.sem, True),
+    "LR SDM to SEM": lambda many: _ratio(many, "sem"),
 }

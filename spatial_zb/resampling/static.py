@@ -21,13 +21,20 @@ from spatial_zb.core.replicates import Replicates, SampleModel, estimate_all, fa
 from spatial_zb.core.spatial_ml import column_basis
 from spatial_zb.core.within import demean, transformed_sample
 from spatial_zb.errors import SpecificationError
-from spatial_zb.models.design import RANK_TOLERANCE
+from spatial_zb.models.design import RANK_TOLERANCE, Design
 from spatial_zb.models.fit import Fit
 from spatial_zb.resampling.record import Replicated
 from spatial_zb.resampling.sources import again, without_periods
 from spatial_zb.text import Text
 
-__all__ = ["LARGEST_POPULATION", "StaticSource", "check_single", "draw_sample", "generator_of"]
+__all__ = [
+    "LARGEST_POPULATION",
+    "StaticSource",
+    "check_single",
+    "draw_sample",
+    "generator_of",
+    "sample_model",
+]
 
 Array = NDArray[np.float64]
 #: Numbers of simulated panels held at once.
@@ -52,14 +59,14 @@ def check_single(fit: Fit) -> None:
     )
 
 
-def generator_of(fit: Fit) -> Generator:
-    """The fitted model as a source of samples."""
-    spec, design = fit.spec, fit.design
+def sample_model(design: Design, estimator: str) -> SampleModel:
+    """What samples of one specification on one panel share."""
+    spec, weights = design.spec, design.weights
     T, n = design.y.shape
-    model = SampleModel(
-        matrix=fit.weights.matrix,
-        logdet=fit.weights.logdet if spec.spatial_terms else None,
-        sample=transformed_sample(n, T, spec.fixed_effects, fit.estimator),
+    return SampleModel(
+        matrix=weights.matrix,
+        logdet=weights.logdet if spec.spatial_terms else None,
+        sample=transformed_sample(n, T, spec.fixed_effects, estimator),
         effects=spec.fixed_effects,
         Z=design.Z,
         WZ=design.WZ,
@@ -67,6 +74,11 @@ def generator_of(fit: Fit) -> Generator:
         lag_y=bool(spec.lag_y),
         lag_error=bool(spec.lag_error),
     )
+
+
+def generator_of(fit: Fit) -> Generator:
+    """The fitted model as a source of samples."""
+    spec, model = fit.spec, sample_model(fit.design, fit.estimator)
     values, k = fit.params.to_numpy(), len(spec.terms)
     spatial = dict(zip(spec.spatial_terms, values[k:], strict=False))
     return Generator(model, values[:k], float(spatial.get("rho", 0.0)), float(spatial.get("lam", 0.0)))
