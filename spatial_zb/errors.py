@@ -79,10 +79,15 @@ class SpatialZbWarning(_InTwoLanguages, UserWarning):
     """
 
 
-def not_one_of(name: str, value: object, allowed: Iterable[object]) -> SpecificationError:
+def not_one_of(
+    name: str,
+    value: object,
+    allowed: Iterable[object],
+    kind: type[SpatialZbError] = SpecificationError,
+) -> SpatialZbError:
     """The error of an argument or a setting that has none of its allowed values, to raise."""
     words = list(allowed)
-    return SpecificationError(
+    return kind(
         f"{name} must be one of {listed(words)}, not {value!r}.",
         f"{name}须为{listed_zh(words)}之一，而不是{value!r}。",
     )

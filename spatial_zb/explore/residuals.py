@@ -71,7 +71,7 @@ def residual_moran(
             "Residuals alone do not say who is whose neighbour: pass W.", "单有残差不知谁与谁相邻：请给出W。"
         )
     options = Options(permutations, rng, alternative)
-    weights = as_weights(residuals.weights if W is None else W).align(ids, "residuals")
+    weights = as_weights(residuals.weights if W is None else W).align(ids, Text("residuals", "残差"))
     if not np.isfinite(e).all():
         raise DataError(
             f"Residuals of {listed(ids[~np.isfinite(e).all(axis=0)])} are not finite numbers.",

@@ -27,7 +27,7 @@ from spatial_zb.report.style import (
     words,
 )
 from spatial_zb.text import Language, Text
-from spatial_zb.weights.matrix import Weights, as_weights, match_units
+from spatial_zb.weights.matrix import Weights, as_weights, match_units, named_weights
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -150,7 +150,7 @@ def _scatter(
     style = page.style
     weights = as_weights(W)
     ids = unique_ids(frame.index)
-    match_units(ids, weights.ids, "values", f"weights {weights.label!r}")
+    match_units(ids, weights.ids, Text("values", "数值"), named_weights(weights.label))
     frame = frame.set_axis(ids).loc[weights.ids]
     clouds = [_cloud(frame.iloc[:, number], weights) for number in range(frame.shape[1])]
     called = _names(names, weights.ids, style.language)

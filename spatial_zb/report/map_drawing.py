@@ -91,7 +91,7 @@ def draw_panels(
 ) -> Drawing:
     """Draw all panels; ``codes`` (unit id × panel) are numbers of ``classes``, −1 for missing."""
     shapes = project(checked(regions), look.crs)
-    match_units(unique_ids(codes.index), shapes.index, "values", "regions")
+    match_units(unique_ids(codes.index), shapes.index, Text("values", "数值"), Text("regions", "底图"))
     codes = codes.set_axis(text_ids(codes.index)).loc[shapes.index]
     blank = codes.index[(codes < 0).any(axis=1)]
     codes = codes.where(codes >= 0, len(classes))

@@ -265,7 +265,7 @@ def weights_map(
     """
     weights = as_weights(W)
     ids = unique_ids(regions.index)
-    match_units(weights.ids, ids, "weights", "regions")
+    match_units(weights.ids, ids, Text("weights", "权重矩阵"), Text("regions", "底图"))
     look = Look(labels, outlines, crs, text or MapText(), weights.align(ids), locator=locator)
     with context(style, language) as chosen:
         return draw_panels(

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from spatial_zb.errors import WeightsError, listed, listed_zh
+from spatial_zb.errors import WeightsError, listed, listed_zh, not_one_of
+from spatial_zb.text import Text
 from spatial_zb.weights import borders
 from spatial_zb.weights.common import finish, layer_ids, need_crs, need_memory, say, unit_values
 from spatial_zb.weights.distance import Links, Metric, distances_km, places, refuse_coincident
@@ -35,7 +36,7 @@ __all__ = [
 TOUCH_METRES = 1.0
 #: Metres per degree of latitude, for the plane on which a geographic layer's borders are compared.
 METRES_PER_DEGREE = 111_320.0
-FULL_REMEDY = "Give cutoff_km, or use knn."
+FULL_REMEDY = Text("Give cutoff_km, or use knn.", "请给出cutoff_km，或用knn。")
 
 
 def contiguity(
@@ -76,11 +77,17 @@ def contiguity(
         geometry that is not polygons, no CRS.
     """
     if kind not in ("queen", "rook"):
-        raise WeightsError(f"kind must be queen or rook, not {kind!r}.")
+        raise not_one_of("kind", kind, ("queen", "rook"), kind=WeightsError)
     if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 1:
-        raise WeightsError(f"order must be a whole number, 1 or more, not {order!r}.")
+        raise WeightsError(
+            f"order must be a whole number, 1 or more, not {order!r}.",
+            f"order须为1或更大的整数，而不是{order!r}。",
+        )
     if not (np.isfinite(tolerance) and tolerance >= 0):
-        raise WeightsError(f"tolerance must be a number of metres, zero or more, not {tolerance!r}.")
+        raise WeightsError(
+            f"tolerance must be a number of metres, zero or more, not {tolerance!r}.",
+            f"tolerance须为非负的米数，而不是{tolerance!r}。",
+        )
     check_islands(islands)
     ids = layer_ids(regions)
     first = borders.touching(_on_plane(regions, ids), kind, tolerance)
@@ -106,10 +113,13 @@ def knn(
     where, ids = places(regions, metric), layer_ids(regions)
     n = len(ids)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k < n:
-        raise WeightsError(f"k must be a whole number between 1 and {n - 1} for {n} units, not {k!r}.")
+        raise WeightsError(
+            f"k must be a whole number between 1 and {n - 1} for {n} units, not {k!r}.",
+            f"{n}个地区的k须为1至{n - 1}的整数，而不是{k!r}。",
+        )
     found, km = where.nearest(k)
     i = np.repeat(np.arange(n), k)
-    refuse_coincident(Links(i, found.ravel(), km.ravel()), ids, "order of nearness")
+    refuse_coincident(Links(i, found.ravel(), km.ravel()), ids, Text("order of nearness", "远近次序"))
     matrix = sparse.csr_array((np.ones(n * k), (i, found.ravel())), shape=(n, n))
     return finish(matrix, ids, label or f"knn{k}", {"kind": "knn", "k": int(k), "metric": metric})
 
@@ -136,7 +146,10 @@ def distance_band(
     if chosen is None:
         chosen = float(places(regions, metric).nearest(1)[1].max())
         if chosen == 0:
-            raise WeightsError("All units share their points in pairs, so no band follows; give cutoff_km.")
+            raise WeightsError(
+                "All units share their points in pairs, so no band follows; give cutoff_km.",
+                "所有地区两两同点，无法定出距离带；请给出cutoff_km。",
+            )
     recipe = {"kind": "distance_band", "cutoff_km": chosen}
     return _by_distance(regions, _one, recipe, chosen, islands, metric, label or "distance band")
 
@@ -165,7 +178,14 @@ def inverse_distance(
     recipe = {"kind": "inverse_distance", "power": power, "cutoff_km": cutoff_km}
     weigh = lambda links: links.km**-power  # noqa: E731
     return _by_distance(
-        regions, weigh, recipe, cutoff_km, islands, metric, label or "inverse distance", apart=True
+        regions,
+        weigh,
+        recipe,
+        cutoff_km,
+        islands,
+        metric,
+        label or "inverse distance",
+        apart=Text("inverse distance", "反距离"),
     )
 
 
@@ -224,13 +244,15 @@ def gravity(
     """
     _check_positive(power=power, cutoff_km=cutoff_km)
     ids = layer_ids(regions)
-    mass = unit_values(values, "Gravity weights", positive=True)
-    match_units(mass.index, ids, "series", "layer")
+    mass = unit_values(values, Text("Gravity weights", "引力权重矩阵"), positive=True)
+    match_units(mass.index, ids, Text("series", "序列"), Text("layer", "图层"))
     v = mass.loc[ids].to_numpy()
     recipe = {"kind": "gravity", "power": power, "cutoff_km": cutoff_km}
     recipe |= {"variable": variable or _name_of(values), "periods": periods}
     weigh = lambda links: v[links.i] * v[links.j] * links.km**-power  # noqa: E731
-    return _by_distance(regions, weigh, recipe, cutoff_km, islands, metric, label or "gravity", apart=True)
+    return _by_distance(
+        regions, weigh, recipe, cutoff_km, islands, metric, label or "gravity", apart=Text("gravity", "引力")
+    )
 
 
 def block(
@@ -246,14 +268,24 @@ def block(
     check_islands(islands)
     ids = layer_ids(regions)
     if column not in regions.columns or column == regions.geometry.name:
-        known = listed(c for c in regions.columns if c != regions.geometry.name)
-        raise WeightsError(f"The layer has no column {column!r} to group units by; it has {known}.")
+        known = [c for c in regions.columns if c != regions.geometry.name]
+        raise WeightsError(
+            f"The layer has no column {column!r} to group units by; it has {listed(known)}.",
+            f"图层没有可用于分组的列{column!r}；已有{listed_zh(known)}。",
+        )
     groups = regions[column]
     if groups.isna().any():
-        raise WeightsError(f"Column {column!r} is blank for {listed(ids[groups.isna().to_numpy()])}.")
+        raise WeightsError(
+            f"Column {column!r} is blank for {listed(ids[groups.isna().to_numpy()])}.",
+            f"列{column!r}在{listed_zh(ids[groups.isna().to_numpy()])}空缺。",
+        )
     number, _ = pd.factorize(groups)
     sizes = np.bincount(number).astype(float)
-    need_memory((sizes * (sizes - 1)).sum(), f"Blocks of {column!r}", "Use a finer grouping.")
+    need_memory(
+        (sizes * (sizes - 1)).sum(),
+        Text(f"Blocks of {column!r}", f"按{column!r}分块的矩阵"),
+        Text("Use a finer grouping.", "请用更细的分组。"),
+    )
     member = sparse.csr_array((np.ones(len(ids)), (np.arange(len(ids)), number)))
     matrix, ids, record = settle(_no_diagonal(member @ member.T), ids, islands, regions)
     return finish(matrix, ids, label or column, {"kind": "block", "column": column, **record}, groups=True)
@@ -268,14 +300,14 @@ def _by_distance(
     metric: Metric,
     label: str,
     *,
-    apart: bool = False,
+    apart: Text | None = None,
 ) -> Weights:
-    """Symmetric weights that are a function of distance; ``apart``: distance zero is refused."""
+    """Symmetric weights that are a function of distance; ``apart``: what they are called where distance zero is refused."""
     check_islands(islands)
     ids, where = layer_ids(regions), places(regions, metric)
     links = where.all_pairs(FULL_REMEDY) if cutoff_km is None else where.within(cutoff_km)
     if apart:
-        refuse_coincident(links, ids, str(recipe["kind"]).replace("_", " "))
+        refuse_coincident(links, ids, apart)
     weight = _finite(weigh(links), links, ids)
     half = sparse.coo_array((weight, (links.i, links.j)), shape=(len(ids),) * 2)
     matrix = sparse.csr_array(half + half.T)
@@ -293,7 +325,10 @@ def _finite(weight: NDArray[np.float64], links: Links, ids: pd.Index) -> NDArray
     at = np.flatnonzero(~np.isfinite(weight))
     if len(at):
         pairs = [f"{ids[links.i[m]]} and {ids[links.j[m]]}" for m in at]
-        raise WeightsError(f"The weight is too large to be stored for {listed(pairs, 5)}. Use a lower power.")
+        raise WeightsError(
+            f"The weight is too large to be stored for {listed(pairs, 5)}. Use a lower power.",
+            f"{listed_zh(pairs, 5)}之间的权重过大，无法存储。请降低幂次。",
+        )
     return weight
 
 
@@ -302,10 +337,15 @@ def _check_positive(**numbers: float | None) -> None:
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-            raise WeightsError(f"{name} must be a number, not {value!r}.")
+            raise WeightsError(
+                f"{name} must be a number, not {value!r}.", f"{name}须为数值，而不是{value!r}。"
+            )
         if not (value > 0 and np.isfinite(value)):
-            unit = " of kilometres" if name == "cutoff_km" else ""
-            raise WeightsError(f"{name} must be a positive number{unit}, not {value}.")
+            measure, measure_zh = (" of kilometres", "（公里）") if name == "cutoff_km" else ("", "")
+            raise WeightsError(
+                f"{name} must be a positive number{measure}, not {value}.",
+                f"{name}须为正数{measure_zh}，而不是{value}。",
+            )
 
 
 def _name_of(values: pd.Series) -> str | None:
@@ -335,7 +375,10 @@ def _say_far(matrix: sparse.csr_array, ids: pd.Index, order: int, islands: Islan
     if order == 1 or not alone.any() or islands == "zero":
         return
     if alone.all():
-        raise WeightsError(f"No unit is exactly {order} steps from another; use a lower order.")
+        raise WeightsError(
+            f"No unit is exactly {order} steps from another; use a lower order.",
+            f"没有地区与另一地区恰好相隔{order}步；请降低阶数。",
+        )
     say(
         f"{alone.sum()} unit(s) have nobody exactly {order} steps away: {listed(ids[alone])}. Their lags are zero.",
         f"{alone.sum()}个地区没有恰为{order}阶的邻居：{listed_zh(ids[alone])}，其空间滞后为零。",
@@ -381,5 +424,8 @@ def _polygons(shapes: NDArray[Any], ids: pd.Index) -> NDArray[Any]:
         shapes[at] = shapely.multipolygons(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
     empty = shapely.is_empty(shapes)
     if empty.any():
-        raise WeightsError(f"Contiguity needs polygons; these units have none: {listed(ids[empty])}.")
+        raise WeightsError(
+            f"Contiguity needs polygons; these units have none: {listed(ids[empty])}.",
+            f"邻接须有多边形；这些地区没有：{listed_zh(ids[empty])}。",
+        )
     return shapes

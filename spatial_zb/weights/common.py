@@ -69,19 +69,27 @@ def layer_ids(regions: gpd.GeoDataFrame) -> pd.Index:
     """
     if not hasattr(regions, "geometry") or not hasattr(regions, "crs"):
         raise WeightsError(
-            f"Weights are built from a GeoDataFrame indexed by unit id, not from a {type(regions).__name__}."
+            f"Weights are built from a GeoDataFrame indexed by unit id, not from a {type(regions).__name__}.",
+            f"权重矩阵由以地区编码为索引的GeoDataFrame构建，而不是{type(regions).__name__}。",
         )
     ids = text_ids(regions.index)
     if ids.has_duplicates:
         raise AlignmentError(
             f"The layer has more than one polygon for {listed(ids[ids.duplicated()].unique())}. "
-            "Dissolve it by id first."
+            "Dissolve it by id first.",
+            f"图层中{listed_zh(ids[ids.duplicated()].unique())}有不止一个多边形。请先按编码合并。",
         )
     if len(ids) < 2:
-        raise WeightsError(f"Weights need at least two units; the layer has {len(ids)}.")
+        raise WeightsError(
+            f"Weights need at least two units; the layer has {len(ids)}.",
+            f"权重矩阵至少需要两个地区；图层中只有{len(ids)}个。",
+        )
     empty = (regions.geometry.isna() | regions.geometry.is_empty).to_numpy()
     if empty.any():
-        raise WeightsError(f"There is no geometry for {listed(ids[empty])}. Remove or mend these rows.")
+        raise WeightsError(
+            f"There is no geometry for {listed(ids[empty])}. Remove or mend these rows.",
+            f"{listed_zh(ids[empty])}没有几何图形。请删去或修复这些行。",
+        )
     return ids
 
 
@@ -89,7 +97,8 @@ def need_crs(regions: gpd.GeoDataFrame):
     """The coordinate reference system of a layer; without one no length means anything."""
     if regions.crs is None:
         raise WeightsError(
-            "The polygons have no coordinate reference system; set it, e.g. EPSG:4490 for Chinese data."
+            "The polygons have no coordinate reference system; set it, e.g. EPSG:4490 for Chinese data.",
+            "底图没有坐标参照系；请设定，中国数据如EPSG:4490。",
         )
     return regions.crs
 
@@ -102,17 +111,19 @@ def named(regions: gpd.GeoDataFrame | None, ids: pd.Index, i: int) -> Text:
     return Text(f"{ids[i]} ({name.en})", f"{ids[i]}（{name.zh}）")
 
 
-def need_memory(links: float, what: str, remedy: str) -> None:
+def need_memory(links: float, what: Text, remedy: Text) -> None:
     """Refuse a matrix of ``links`` stored weights that would not fit, before it is built."""
     needed = links * BYTES_PER_LINK
     if needed > LIMIT_BYTES:
         raise WeightsError(
-            f"{what} would hold {links:,.0f} weights and need about {needed / 1024**3:.1f} GB of memory; "
-            f"the limit is {LIMIT_BYTES / 1024**3:.1f} GB. {remedy}"
+            f"{what.en} would hold {links:,.0f} weights and need about {needed / 1024**3:.1f} GB of memory; "
+            f"the limit is {LIMIT_BYTES / 1024**3:.1f} GB. {remedy.en}",
+            f"{what.zh}共有{links:,.0f}个权重，约需内存{needed / 1024**3:.1f} GB，上限为{LIMIT_BYTES / 1024**3:.1f} GB。"
+            f"{remedy.zh}",
         )
 
 
-def unit_values(values: pd.Series, what: str, *, positive: bool = False) -> pd.Series:
+def unit_values(values: pd.Series, what: Text, *, positive: bool = False) -> pd.Series:
     """Check one number per unit: a Series of finite floats indexed by text ids.
 
     Raises
@@ -123,26 +134,36 @@ def unit_values(values: pd.Series, what: str, *, positive: bool = False) -> pd.S
         Ids that are not text, or repeated.
     """
     if not isinstance(values, pd.Series):
-        raise WeightsError(f"{what} needs a Series indexed by unit id, not a {type(values).__name__}.")
+        raise WeightsError(
+            f"{what.en} needs a Series indexed by unit id, not a {type(values).__name__}.",
+            f"{what.zh}需要以地区编码为索引的Series，而不是{type(values).__name__}。",
+        )
     ids = text_ids(values.index)
     if ids.has_duplicates:
-        raise AlignmentError(f"{what}: units named twice: {listed(ids[ids.duplicated()].unique())}.")
+        raise AlignmentError(
+            f"{what.en}: units named twice: {listed(ids[ids.duplicated()].unique())}.",
+            f"{what.zh}：有重复的地区：{listed_zh(ids[ids.duplicated()].unique())}。",
+        )
     try:
         numbers = pd.Series(values.to_numpy(dtype=float, na_value=np.nan), index=ids, name=values.name)
     except (TypeError, ValueError):
         raise WeightsError(
-            f"{what}: {values.name or 'the variable'} is not numeric. Convert it to numbers first."
+            f"{what.en}: {values.name or 'the variable'} is not numeric. Convert it to numbers first.",
+            f"{what.zh}：{values.name or '变量'}不是数值。请先转为数值。",
         ) from None
     wrong = ~np.isfinite(numbers.to_numpy())
     if wrong.any():
         raise WeightsError(
-            f"{what}: no finite value of {values.name or 'the variable'} for {listed(ids[wrong])}. "
-            "Fill them, or leave these units out."
+            f"{what.en}: no finite value of {values.name or 'the variable'} for {listed(ids[wrong])}. "
+            "Fill them, or leave these units out.",
+            f"{what.zh}：{values.name or '变量'}在{listed_zh(ids[wrong])}没有有限的数值。请填补，或剔除这些地区。",
         )
     if positive and (numbers <= 0).any():
         raise WeightsError(
-            f"{what}: {values.name or 'the variable'} must be positive, but is not for "
-            f"{listed(ids[(numbers <= 0).to_numpy()])}. Use a variable in levels, not in logs or differences."
+            f"{what.en}: {values.name or 'the variable'} must be positive, but is not for "
+            f"{listed(ids[(numbers <= 0).to_numpy()])}. Use a variable in levels, not in logs or differences.",
+            f"{what.zh}：{values.name or '变量'}须为正，但在{listed_zh(ids[(numbers <= 0).to_numpy()])}不为正。"
+            "请用水平值，不要用对数或差分。",
         )
     return numbers
 

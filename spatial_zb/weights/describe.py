@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed, listed_zh
-from spatial_zb.weights.matrix import Weights, as_weights, match_units, text_ids
+from spatial_zb.weights.matrix import Weights, as_weights, match_units, named_weights, text_ids
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -90,7 +90,10 @@ class WeightsReport:
         shapes = regions.geometry.set_axis(text_ids(regions.index))
         missing = self.weights.ids.difference(shapes.index)
         if len(missing):
-            raise AlignmentError(f"{len(missing)} unit(s) of the weights have no polygon: {listed(missing)}.")
+            raise AlignmentError(
+                f"{len(missing)} unit(s) of the weights have no polygon: {listed(missing)}.",
+                f"权重矩阵中{len(missing)}个地区没有多边形：{listed_zh(missing)}。",
+            )
         points = shapely.get_coordinates(shapes.loc[self.weights.ids].representative_point())
         found = self.weights.matrix.tocoo()
         lines = shapely.linestrings(np.stack([points[found.row], points[found.col]], axis=1))
@@ -180,11 +183,14 @@ def compare_weights(weights: Mapping[str, Weights]) -> WeightsComparison:
         Matrices of different units.
     """
     if not isinstance(weights, Mapping) or len(weights) < 2:
-        raise WeightsError("Give two or more weights to compare, by name: {'queen': W1, 'knn4': W2}.")
+        raise WeightsError(
+            "Give two or more weights to compare, by name: {'queen': W1, 'knn4': W2}.",
+            "请按名称给出两个或更多可比较的权重矩阵：{'queen': W1, 'knn4': W2}。",
+        )
     matched = {name: as_weights(W) for name, W in weights.items()}
     first = next(iter(matched.values()))
     for name, W in matched.items():
-        match_units(W.ids, first.ids, f"weights {name!r}", f"weights {next(iter(matched))!r}")
+        match_units(W.ids, first.ids, named_weights(name), named_weights(next(iter(matched))))
     matched = {name: W.align(first.ids) for name, W in matched.items()}
     rows = [_pair(a, matched[a], b, matched[b]) for a, b in combinations(matched, 2)]
     near = [(row["a"], row["b"]) for row in rows if row["near_equal"]]

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.errors import WeightsError, listed
+from spatial_zb.errors import WeightsError, listed, listed_zh, not_one_of
+from spatial_zb.text import Text
 from spatial_zb.weights.common import layer_ids, need_crs, need_memory
 
 if TYPE_CHECKING:
@@ -62,17 +63,27 @@ class Places:
         lon, lat = self.lonlat.T
         return Geod(ellps=ELLIPSOID).inv(lon[a], lat[a], lon[b], lat[b])[2] / 1000
 
-    def all_pairs(self, remedy: str) -> Links:
+    def all_pairs(self, remedy: Text) -> Links:
         """Every pair; refused where that does not fit into memory."""
-        need_memory(self.n * (self.n - 1), f"A full matrix of {self.n:,} units", remedy)
+        need_memory(
+            self.n * (self.n - 1),
+            Text(f"A full matrix of {self.n:,} units", f"{self.n:,}个地区的完整矩阵"),
+            remedy,
+        )
         i, j = np.triu_indices(self.n, 1)
         return Links(i, j, self.km(i, j))
 
     def within(self, km: float) -> Links:
         """Pairs at most ``km`` apart."""
         tree, radius = self._tree(), km * 1000 * RADIUS_MARGIN
-        what = f"Links up to {km:g} km between {self.n:,} units"
-        need_memory(tree.count_neighbors(tree, radius), what, "Use a smaller cut-off or knn.")
+        what = Text(
+            f"Links up to {km:g} km between {self.n:,} units", f"{self.n:,}个地区间{km:g}公里以内的联系"
+        )
+        need_memory(
+            tree.count_neighbors(tree, radius),
+            what,
+            Text("Use a smaller cut-off or knn.", "请缩小距离界限，或用knn。"),
+        )
         i, j = tree.query_pairs(radius, output_type="ndarray").T
         distance = self.km(i, j)
         keep = distance <= km
@@ -81,8 +92,8 @@ class Places:
     def nearest(self, k: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """Positions (n, k) of the k nearest units and their distances in kilometres; ties go to the lower id."""
         count = min(self.n, k + 1 + SPARE_NEIGHBOURS)
-        what = f"The {k} nearest neighbours of {self.n:,} units"
-        need_memory(self.n * count, what, "Use a smaller k.")
+        what = Text(f"The {k} nearest neighbours of {self.n:,} units", f"{self.n:,}个地区各{k}个最近邻")
+        need_memory(self.n * count, what, Text("Use a smaller k.", "请减小k。"))
         _, found = self._tree().query(self.points, k=count)
         own = np.repeat(np.arange(self.n), count).reshape(self.n, count)
         distance = self.km(own.ravel(), found.ravel()).reshape(self.n, count)
@@ -111,12 +122,14 @@ def places(regions: gpd.GeoDataFrame, metric: Metric = "geodesic") -> Places:
         if not (crs.is_projected and crs.axis_info[0].unit_conversion_factor == 1):
             raise WeightsError(
                 f"The layer is in {crs.name}, whose coordinates are not metres. Project it first "
-                '(regions.to_crs("EPSG:4549")), or measure on the ellipsoid (metric="geodesic").'
+                '(regions.to_crs("EPSG:4549")), or measure on the ellipsoid (metric="geodesic").',
+                f'图层的坐标系为{crs.name}，坐标不以米为单位。请先投影（regions.to_crs("EPSG:4549")），'
+                '或按椭球面量距（metric="geodesic"）。',
             )
         centroids = regions.geometry.centroid
         return Places(np.column_stack([centroids.x, centroids.y]), None, rank)
     if metric != "geodesic":
-        raise WeightsError(f"metric must be geodesic or projected, not {metric!r}.")
+        raise not_one_of("metric", metric, ("geodesic", "projected"), kind=WeightsError)
     centroids = regions.geometry.to_crs(local_equal_area(regions)).centroid.to_crs("EPSG:4326")
     lonlat = np.column_stack([centroids.x, centroids.y])
     return Places(_earth_centred(lonlat), lonlat, rank)
@@ -128,7 +141,9 @@ def distances_km(regions: gpd.GeoDataFrame, metric: Metric = "geodesic") -> np.n
     Centroids are taken on an equal-area projection of the layer, distances on the ellipsoid, so that no
     degree is ever taken for a length; ``metric="projected"`` takes both on the layer's own projection.
     """
-    measured = places(regions, metric).all_pairs("Measure within a cut-off instead.")
+    measured = places(regions, metric).all_pairs(
+        Text("Measure within a cut-off instead.", "请改为在距离界限内量取。")
+    )
     out = np.zeros((len(regions),) * 2)
     out[measured.i, measured.j] = measured.km
     return out + out.T
@@ -141,13 +156,14 @@ def local_equal_area(regions: gpd.GeoDataFrame) -> str:
     return f"+proj=laea +lat_0={lat:.4f} +lon_0={lon:.4f} +ellps={ELLIPSOID} +units=m"
 
 
-def refuse_coincident(links: Links, ids: pd.Index, what: str) -> None:
+def refuse_coincident(links: Links, ids: pd.Index, what: Text) -> None:
     """Refuse pairs at distance zero, by name."""
     at = np.flatnonzero(links.km == 0)
     if len(at):
         pairs = [f"{ids[links.i[m]]} and {ids[links.j[m]]}" for m in at]
         raise WeightsError(
-            f"Units at the same point have no {what}: {listed(pairs, 5)}. Merge them, or use a band."
+            f"Units at the same point have no {what.en}: {listed(pairs, 5)}. Merge them, or use a band.",
+            f"位于同一点的地区没有{what.zh}：{listed_zh(pairs, 5)}。请合并，或用距离带。",
         )
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.errors import WeightsError, listed
+from spatial_zb.errors import WeightsError, listed, listed_zh, not_one_of
+from spatial_zb.text import Text
 from spatial_zb.weights.common import finish, need_memory, say, unit_values
 from spatial_zb.weights.islands import position, settle
-from spatial_zb.weights.matrix import Weights, as_weights, match_units
+from spatial_zb.weights.matrix import Weights, as_weights, match_units, named_weights
 
 if TYPE_CHECKING:
     from spatial_zb.data.panel import Panel
@@ -54,13 +55,21 @@ def economic_distance(
         Ids that are not text, or repeated.
     """
     if floor is not None and not (np.isfinite(floor) and floor > 0):
-        raise WeightsError(f"floor must be a positive number in units of the variable, not {floor!r}.")
-    v = unit_values(values, "Economic distance")
+        raise WeightsError(
+            f"floor must be a positive number in units of the variable, not {floor!r}.",
+            f"floor须为正数，单位与变量相同，而不是{floor!r}。",
+        )
+    v = unit_values(values, Text("Economic distance", "经济距离"))
     n = len(v)
     if n < 2:
-        raise WeightsError(f"Economic distance needs at least two units, not {n}.")
+        raise WeightsError(
+            f"Economic distance needs at least two units, not {n}.",
+            f"经济距离至少需要两个地区，而不是{n}个。",
+        )
     need_memory(
-        n * (n - 1), f"Economic distances of {n:,} units", "Multiply with knn of fewer links instead."
+        n * (n - 1),
+        Text(f"Economic distances of {n:,} units", f"{n:,}个地区的经济距离"),
+        Text("Multiply with knn of fewer links instead.", "请改为与联系更少的knn矩阵相乘。"),
     )
     gap = np.abs(v.to_numpy()[:, None] - v.to_numpy()[None, :])
     if floor is not None:
@@ -73,7 +82,8 @@ def economic_distance(
         pairs = [f"{v.index[a]} and {v.index[b]}" for a, b in zip(i, j, strict=True)]
         raise WeightsError(
             f"Units with the same {v.name or 'value'} have no economic distance: {listed(pairs, 5)}. "
-            "State the smallest difference that counts: floor=."
+            "State the smallest difference that counts: floor=.",
+            f"{v.name or '数值'}相同的地区没有经济距离：{listed_zh(pairs, 5)}。请用floor=给出计入的最小差距。",
         )
     name = variable or (None if values.name is None else str(values.name))
     recipe = {"kind": "economic_distance", "variable": name, "periods": periods, "floor": floor}
@@ -124,17 +134,19 @@ def combine(
         ``a`` and ``b`` do not hold the same units.
     """
     a, b = as_weights(a), as_weights(b)
-    match_units(b.ids, a.ids, f"weights {b.label!r}", f"weights {a.label!r}")
+    match_units(b.ids, a.ids, named_weights(b.label), named_weights(a.label))
     b = b.align(a.ids)
     if how == "product":
         if alpha is not None:
-            raise WeightsError('alpha belongs to how="mix"; a product has none.')
+            raise WeightsError(
+                'alpha belongs to how="mix"; a product has none.', 'alpha只用于how="mix"；乘积没有alpha。'
+            )
         matrix = sparse.csr_array(a.matrix.multiply(b.matrix))
     elif how == "mix":
         _check_mixture(a, b, alpha)
         matrix = sparse.csr_array(alpha * a.matrix + (1 - alpha) * b.matrix)
     else:
-        raise WeightsError(f"how must be product or mix, not {how!r}.")
+        raise not_one_of("how", how, ("product", "mix"), kind=WeightsError)
     matrix.eliminate_zeros()
     matrix, ids, record = settle(matrix, a.ids, islands)
     parts = [{**w.recipe, "label": w.label, "normalisation": w.normalisation} for w in (a, b)]
@@ -161,16 +173,25 @@ def bridges(
     if weights.normalisation != "none":
         raise WeightsError(
             f"Weights {weights.label!r} are normalised ({weights.normalisation}); add bridges first, then "
-            "standardise."
+            "standardise.",
+            f"权重矩阵{weights.label!r}已标准化（{weights.normalisation}）；请先加桥接，再标准化。",
         )
     if not (np.isfinite(weight) and weight > 0):
-        raise WeightsError(f"The weight of a bridge must be a positive number, not {weight!r}.")
+        raise WeightsError(
+            f"The weight of a bridge must be a positive number, not {weight!r}.",
+            f"桥接的权重须为正数，而不是{weight!r}。",
+        )
     if isinstance(pairs, str) or any(isinstance(pair, str) or len(pair) != 2 for pair in pairs):
-        raise WeightsError(f"Bridges are (id, id) pairs, not {pairs!r}.")
+        raise WeightsError(
+            f"Bridges are (id, id) pairs, not {pairs!r}.", f"桥接须为(id, id)形式，而不是{pairs!r}。"
+        )
     at = np.array([[position(weights.ids, a), position(weights.ids, b)] for a, b in pairs], dtype=np.intp)
     i, j = at.reshape(-1, 2).T
     if (i == j).any():
-        raise WeightsError(f"A bridge links {weights.ids[i[i == j][0]]} with itself; name two units.")
+        raise WeightsError(
+            f"A bridge links {weights.ids[i[i == j][0]]} with itself; name two units.",
+            f"桥接把{weights.ids[i[i == j][0]]}与其自身相连；请给出两个地区。",
+        )
     both = np.unique(np.column_stack([np.r_[i, j], np.r_[j, i]]), axis=0).T
     links = sparse.csr_array(
         sparse.coo_array((np.full(both.shape[1], float(weight)), tuple(both)), shape=weights.matrix.shape)
@@ -184,11 +205,16 @@ def bridges(
 def _check_mixture(a: Weights, b: Weights, alpha: float | None) -> None:
     number = isinstance(alpha, int | float | np.number) and not isinstance(alpha, bool)
     if not number or not 0 < alpha < 1:
-        raise WeightsError(f"A mixture needs alpha between 0 and 1, not {alpha!r}.")
+        raise WeightsError(
+            f"A mixture needs alpha between 0 and 1, not {alpha!r}.",
+            f"混合矩阵的alpha须在0与1之间，而不是{alpha!r}。",
+        )
     if a.normalisation != b.normalisation:
         raise WeightsError(
             f"The parts of a mixture must have one normalisation; {a.label!r} has {a.normalisation}, "
-            f"{b.label!r} has {b.normalisation}. Standardise both the same way first."
+            f"{b.label!r} has {b.normalisation}. Standardise both the same way first.",
+            f"混合矩阵的各部分须为同一种标准化；{a.label!r}为{a.normalisation}，{b.label!r}为{b.normalisation}。"
+            "请先用同样的方法标准化。",
         )
     means = [np.abs(w.matrix.data).mean() for w in (a, b)]
     if a.normalisation == "none" and max(means) > SCALE_FACTOR * min(means):

@@ -28,6 +28,7 @@ from spatial_zb.errors import (
     WeightsError,
     listed,
     listed_zh,
+    not_one_of,
 )
 from spatial_zb.weights import link_files, matrix_files, table_files
 from spatial_zb.weights.matrix import Weights, as_weights, text_ids
@@ -107,7 +108,10 @@ def read(
     path = Path(path)
     reader = READERS[_suffix(path, WeightsError)]
     if not path.is_file():
-        raise WeightsError(f"There is no weights file {path}. Give the path of a file on this machine.")
+        raise WeightsError(
+            f"There is no weights file {path}. Give the path of a file on this machine.",
+            f"没有权重矩阵文件{path}。请给出本机文件的路径。",
+        )
     parsed = _parse(reader, path, name)
     for note in parsed.notes:
         warnings.warn(SpatialZbWarning(f"{path.name}: {note.en}", f"{path.name}：{note.zh}"), stacklevel=2)
@@ -137,9 +141,12 @@ def write(weights: Weights, path: str | Path, *, form: Form = "matrix") -> Path:
     weights, path = as_weights(weights), Path(path)
     suffix = _suffix(path, OutputError)
     if form not in ("matrix", "links"):
-        raise OutputError(f"form must be matrix or links, not {form!r}.")
+        raise not_one_of("form", form, ("matrix", "links"), kind=OutputError)
     if form == "links" and suffix not in TABLES:
-        raise OutputError(f"form= is for csv, xlsx and dta; a {suffix} file has one form.")
+        raise OutputError(
+            f"form= is for csv, xlsx and dta; a {suffix} file has one form.",
+            f"form=用于csv、xlsx和dta；{suffix}文件只有一种形式。",
+        )
     with _replacing(path) as unfinished:
         WRITERS[suffix](weights, unfinished, form)
     return path
@@ -148,7 +155,10 @@ def write(weights: Weights, path: str | Path, *, form: Form = "matrix") -> Path:
 def _suffix(path: Path, error: type[SpatialZbError]) -> str:
     suffix = path.suffix.lower()
     if suffix not in READERS:
-        raise error(f"{path.name} has no suffix of a weights file; use one of {listed(FORMATS, 20)}.")
+        raise error(
+            f"{path.name} has no suffix of a weights file; use one of {listed(FORMATS, 20)}.",
+            f"{path.name}的后缀不是权重矩阵文件的后缀；请用{listed_zh(FORMATS, 20)}之一。",
+        )
     return suffix
 
 
@@ -158,11 +168,13 @@ def _parse(reader: Callable[[Path, str | None], Parsed], path: Path, name: str |
             warnings.simplefilter("ignore")  # of foreign parsers; ours are in Parsed.notes
             return reader(path, name)
     except SpatialZbError as error:
-        raise type(error)(f"{path.name}: {error}") from None
+        raise type(error)(f"{path.name}: {error}", f"{path.name}：{error.zh}") from None
     except Exception as error:  # foreign parsers raise many kinds on damaged files; all mean the same
         raise WeightsError(
             f"{path.name} cannot be read as a {path.suffix.lower()} file ({type(error).__name__}: {error}). "
-            "It may be cut off or damaged; save it again from its source."
+            "It may be cut off or damaged; save it again from its source.",
+            f"{path.name}无法按{path.suffix.lower()}文件读取（{type(error).__name__}：{error}）。可能被截断或损坏，"
+            "请从来源重新保存。",
         ) from error
 
 
@@ -186,7 +198,7 @@ def _with_clean_ids(parsed: Parsed, name: str) -> Parsed:
         )
         plain = [match.group(1) for match in whole if match]
     if not all(plain):
-        raise AlignmentError(f"{name} has a blank where a unit id should be.")
+        raise AlignmentError(f"{name} has a blank where a unit id should be.", f"{name}中有空缺的地区编码。")
     return parsed._replace(ids=plain)
 
 
@@ -197,19 +209,28 @@ def _matched(parsed: Parsed, wanted: pd.Index | None, name: str) -> tuple[sparse
         if wanted is None:
             raise AlignmentError(
                 f"{name} carries no unit ids, so its {n} rows say nothing about which unit they are: pass "
-                "ids=[...] in the order of its rows."
+                "ids=[...] in the order of its rows.",
+                f"{name}没有地区编码，{n}行不知各是哪个地区：请按行的次序给出ids=[...]。",
             )
         if len(wanted) != n:
-            raise AlignmentError(f"{name} has {n} rows, but {len(wanted)} ids were given.")
+            raise AlignmentError(
+                f"{name} has {n} rows, but {len(wanted)} ids were given.",
+                f"{name}有{n}行，而给出的编码有{len(wanted)}个。",
+            )
         return sparse.csr_array(parsed.matrix), wanted
     own = pd.Index(parsed.ids, dtype=str)
     if own.has_duplicates:
-        raise AlignmentError(f"{name} names units twice: {listed(own[own.duplicated()].unique())}.")
+        raise AlignmentError(
+            f"{name} names units twice: {listed(own[own.duplicated()].unique())}.",
+            f"{name}中有重复的地区：{listed_zh(own[own.duplicated()].unique())}。",
+        )
     if wanted is None:
         if parsed.count is not None and parsed.count != len(own):
             raise AlignmentError(
                 f"{name} says it has {parsed.count} units but names {len(own)}: it lost units without "
-                "neighbours. Pass ids=[...] of all units, which takes the others as such."
+                "neighbours. Pass ids=[...] of all units, which takes the others as such.",
+                f"{name}称有{parsed.count}个地区，而只列出{len(own)}个：没有邻居的地区丢失了。"
+                "请给出全部地区的ids=[...]，其余即作为没有邻居的地区。",
             )
         return sparse.csr_array(parsed.matrix), own
     return _selected(parsed, own, wanted, name)
@@ -222,7 +243,9 @@ def _selected(
     if len(unknown) or (len(absent) and not parsed.links):
         raise AlignmentError(
             f"The units of {name} and those asked for differ: {len(unknown)} only in the file "
-            f"({listed(unknown) or 'none'}), {len(absent)} only asked for ({listed(absent) or 'none'})."
+            f"({listed(unknown) or 'none'}), {len(absent)} only asked for ({listed(absent) or 'none'}).",
+            f"{name}的地区与所要求的不一致：{len(unknown)}个只在文件中（{listed_zh(unknown) or '无'}），{len(absent)}"
+            f"个只在要求中（{listed_zh(absent) or '无'}）。",
         )
     if len(absent):
         _say(
@@ -242,13 +265,19 @@ def _replacing(path: Path) -> Iterator[Path]:
         handle, unfinished = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
         os.close(handle)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another folder.") from None
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror}. Choose another folder.",
+            f"{path}无法写入：{error.strerror}。请换一个文件夹。",
+        ) from None
     try:
         yield Path(unfinished)
         Path(unfinished).chmod(0o644)
         os.replace(unfinished, path)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            f"{path}无法写入：{error.strerror or error}。",
+        ) from error
     finally:
         Path(unfinished).unlink(missing_ok=True)
 

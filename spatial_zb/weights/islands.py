@@ -88,7 +88,10 @@ def settle(
     elif islands == "drop":
         return _dropped(first, ids, regions)
     elif regions is None:
-        raise WeightsError('islands="nearest" needs polygons to measure distances between.')
+        raise WeightsError(
+            'islands="nearest" needs polygons to measure distances between.',
+            'islands="nearest"需要多边形以量取距离。',
+        )
     else:
         pairs = _nearest(regions, alone)
     return _bridged(first, ids, regions, pairs, islands, strength)
@@ -104,14 +107,18 @@ def check_islands(islands: Islands) -> None:
         )
     if not good:
         raise WeightsError(
-            f"islands must be error, nearest, zero, drop or a list of (id, id) pairs, not {islands!r}."
+            f"islands must be error, nearest, zero, drop or a list of (id, id) pairs, not {islands!r}.",
+            f"islands须为error、nearest、zero、drop或(id, id)列表，而不是{islands!r}。",
         )
 
 
 def position(ids: pd.Index, unit: str) -> int:
     """Place of a unit that a bridge names."""
     if unit not in ids:
-        raise WeightsError(f"The bridge names unit {unit!r}, which is not among the units: {listed(ids)}.")
+        raise WeightsError(
+            f"The bridge names unit {unit!r}, which is not among the units: {listed(ids)}.",
+            f"桥接中的地区{unit!r}不在地区之中：{listed_zh(ids)}。",
+        )
     return int(ids.get_loc(unit))
 
 
@@ -137,7 +144,10 @@ def _bridged(
     pairs = [pair for m, pair in enumerate(pairs) if set(pair) not in map(set, pairs[:m])]
     for a, b in pairs:
         if a == b:
-            raise WeightsError(f"A bridge links {ids[a]} with itself; name two units.")
+            raise WeightsError(
+                f"A bridge links {ids[a]} with itself; name two units.",
+                f"桥接把{ids[a]}与其自身相连；请给出两个地区。",
+            )
         alone, near = named(regions, ids, a), named(regions, ids, b)
         say(
             f"{alone.en} is linked with {near.en} (bridge, islands policy).",
@@ -151,7 +161,8 @@ def _bridged(
     if len(left):
         raise WeightsError(
             f"The bridges leave {listed(named(regions, ids, i).en for i in left)} without neighbour; add a pair "
-            "for each."
+            "for each.",
+            f"桥接之后{listed_zh(named(regions, ids, i).zh for i in left)}仍没有邻居；请各加一对。",
         )
     policy = islands if isinstance(islands, str) else "bridges"
     return Settled(
@@ -167,7 +178,10 @@ def _dropped(first: sparse.csr_array, ids: pd.Index, regions: gpd.GeoDataFrame |
         kept, matrix = kept[linked], sparse.csr_array(matrix[linked][:, linked])
     gone = np.setdiff1d(np.arange(len(ids)), kept)
     if not len(kept):
-        raise WeightsError("Every unit is an island: nothing is left after islands are dropped.")
+        raise WeightsError(
+            "Every unit is an island: nothing is left after islands are dropped.",
+            "所有地区都没有邻居：剔除之后一无所剩。",
+        )
     units = [named(regions, ids, i) for i in gone]
     say(
         f"{len(gone)} unit(s) without neighbour are left out of the weights: {listed(u.en for u in units)}.",

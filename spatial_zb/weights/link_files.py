@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spatial_zb.errors import OutputError, WeightsError, listed
+from spatial_zb.errors import OutputError, WeightsError, listed, listed_zh
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 from spatial_zb.weights.parsed import Parsed, decoded, from_links
@@ -16,7 +16,9 @@ __all__ = ["read_gal", "read_gwt", "read_swm", "write_gal", "write_gwt", "write_
 
 #: Name of the layer in headers of files written here.
 OWN_MARK = "spatial_zb"
-CUT_OFF = "the file is cut off or damaged; save it again from its source."
+CUT_OFF = Text(
+    "the file is cut off or damaged; save it again from its source.", "文件被截断或损坏，请从来源重新保存。"
+)
 
 
 def read_gal(path: Path, name: str | None = None) -> Parsed:
@@ -30,7 +32,7 @@ def read_gal(path: Path, name: str | None = None) -> Parsed:
     while at < len(tokens):
         unit, size = tokens[at], _whole(tokens[at + 1 : at + 2])
         if size is None or at + 2 + size > len(tokens):
-            raise WeightsError(f"after unit {unit}, {CUT_OFF}")
+            raise WeightsError(f"after unit {unit}, {CUT_OFF.en}", f"在地区{unit}之后，{CUT_OFF.zh}")
         neighbours = list(dict.fromkeys(tokens[at + 2 : at + 2 + size]))
         units.append(unit)
         i += [unit] * len(neighbours)
@@ -41,7 +43,9 @@ def read_gal(path: Path, name: str | None = None) -> Parsed:
     if strangers or len(units) != count:
         raise WeightsError(
             f"its header says {count} units, {len(units)} are there; neighbours without a line of their own: "
-            f"{listed(strangers, 3) or 'none'}; {CUT_OFF}"
+            f"{listed(strangers, 3) or 'none'}; {CUT_OFF.en}",
+            f"文件头称有{count}个地区，实有{len(units)}个；没有自己一行的邻居：{listed_zh(strangers, 3) or '无'}；"
+            f"{CUT_OFF.zh}",
         )
     return from_links(i, j, np.ones(len(i)), units=units, count=count)
 
@@ -58,7 +62,10 @@ def read_gwt(path: Path, name: str | None = None) -> Parsed:
         if not parts:
             continue
         if len(parts) != 3 or not _is_float(parts[2]):
-            raise WeightsError(f"line {number} is not ‘i j w’: {line.strip()[:60]!r}; {CUT_OFF}")
+            raise WeightsError(
+                f"line {number} is not ‘i j w’: {line.strip()[:60]!r}; {CUT_OFF.en}",
+                f"第{number}行不是‘i j w’：{line.strip()[:60]!r}；{CUT_OFF.zh}",
+            )
         i.append(parts[0])
         j.append(parts[1])
         w.append(float(parts[2]))
@@ -76,7 +83,7 @@ def read_swm(path: Path, name: str | None = None) -> Parsed:
     content = path.read_bytes()
     end = content.find(b"\n") + 1
     if not end:
-        raise WeightsError(CUT_OFF)
+        raise WeightsError(CUT_OFF.en, CUT_OFF.zh)
     header = content[:end].decode("utf-8", "replace").upper()
     fixed = header.startswith("VERSION@") and "FIXEDWEIGHTS@TRUE" in header.replace(" ", "")
     count, _ = struct.unpack_from("<2i", content, end)
@@ -90,7 +97,7 @@ def read_swm(path: Path, name: str | None = None) -> Parsed:
             continue
         numbers = 1 if fixed else size
         if size < 0 or at + 4 * size + 8 * numbers + 8 > len(content):
-            raise WeightsError(f"after unit {unit}, {CUT_OFF}")
+            raise WeightsError(f"after unit {unit}, {CUT_OFF.en}", f"在地区{unit}之后，{CUT_OFF.zh}")
         i += [str(unit)] * size
         j += np.frombuffer(content, "<i4", size, at).astype(str).tolist()
         w += np.broadcast_to(np.frombuffer(content, "<f8", numbers, at + 4 * size), size).tolist()
@@ -98,7 +105,8 @@ def read_swm(path: Path, name: str | None = None) -> Parsed:
     strangers = sorted(set(j) - set(units))
     if strangers:
         raise WeightsError(
-            f"it names {listed(strangers, 3)} as neighbours but has no record of them; {CUT_OFF}"
+            f"it names {listed(strangers, 3)} as neighbours but has no record of them; {CUT_OFF.en}",
+            f"{listed_zh(strangers, 3)}被列为邻居，但没有其记录；{CUT_OFF.zh}",
         )
     return from_links(i, j, np.array(w, dtype=float), units=units, count=count)
 
@@ -108,7 +116,8 @@ def write_gal(weights: Weights, path: Path, form: str) -> None:
     if np.any(weights.matrix.data != 1):
         raise OutputError(
             f"A gal file holds neighbours but no weights, and those of {weights.label!r} are not all one; "
-            "write gwt, csv or npz."
+            "write gwt, csv or npz.",
+            f"gal文件只有邻居没有权重，而{weights.label!r}的权重不全为1；请写为gwt、csv或npz。",
         )
     ids = _without_blanks(weights, "gal")
     matrix = weights.matrix
@@ -138,7 +147,8 @@ def write_swm(weights: Weights, path: Path, form: str) -> None:
     wrong = [unit for unit in weights.ids if not _is_int32(unit)]
     if wrong:
         raise OutputError(
-            f"A swm file holds whole numbers as ids, without zeros in front: not {listed(wrong, 3)}; write npz."
+            f"A swm file holds whole numbers as ids, without zeros in front: not {listed(wrong, 3)}; write npz.",
+            f"swm文件的编码为不带前导零的整数，不能是{listed_zh(wrong, 3)}；请写为npz。",
         )
     ids = weights.ids.astype("int64").to_numpy()
     matrix = weights.matrix
@@ -160,14 +170,20 @@ def _header(path: Path) -> tuple[int, list[str], list[str]]:
     words = first.split()
     count = _whole(words[:1]) if len(words) == 1 else _whole(words[1:2])
     if count is None or (len(words) > 1 and words[0] != "0"):
-        raise WeightsError(f"its first line is not ‘0 n layer variable’ but {first.strip()[:60]!r}.")
+        raise WeightsError(
+            f"its first line is not ‘0 n layer variable’ but {first.strip()[:60]!r}.",
+            f"首行不是‘0 n layer variable’，而是{first.strip()[:60]!r}。",
+        )
     return count, words, lines
 
 
 def _without_blanks(weights: Weights, kind: str) -> list[str]:
     wrong = [unit for unit in weights.ids if not unit or unit.split() != [unit]]
     if wrong:
-        raise OutputError(f"A {kind} file cannot hold ids with blanks: {listed(wrong, 3)}; write csv or npz.")
+        raise OutputError(
+            f"A {kind} file cannot hold ids with blanks: {listed(wrong, 3)}; write csv or npz.",
+            f"{kind}文件的编码不能含空格：{listed_zh(wrong, 3)}；请写为csv或npz。",
+        )
     return list(weights.ids)
 
 

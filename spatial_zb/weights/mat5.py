@@ -51,14 +51,19 @@ def variables(content: bytes) -> list[Variable]:
         Not a MATLAB 5 file, a file that is cut off or damaged.
     """
     if b"\x89HDF\r\n\x1a\n" in content[:1024]:
-        raise WeightsError("is of MATLAB version 7.3; save it with -v7.")
+        raise WeightsError("is of MATLAB version 7.3; save it with -v7.", "为MATLAB 7.3版；请用-v7保存。")
     order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
     if order is None:
-        raise WeightsError("is no MATLAB 5 file, or damaged; save it with -v7.")
+        raise WeightsError(
+            "is no MATLAB 5 file, or damaged; save it with -v7.", "不是MATLAB 5文件，或已损坏；请用-v7保存。"
+        )
     try:
         return [_variable(element.body, order) for element in _matrices(content[HEADER_BYTES:], order)]
     except (struct.error, zlib.error, ValueError, IndexError, OverflowError) as error:
-        raise WeightsError(f"is cut off or damaged ({error}); save it again from its source.") from error
+        raise WeightsError(
+            f"is cut off or damaged ({error}); save it again from its source.",
+            f"被截断或损坏（{error}）；请从来源重新保存。",
+        ) from error
 
 
 def _matrices(content: bytes, order: str) -> Iterator[_Element]:

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed
+from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed, listed_zh, not_one_of
+from spatial_zb.text import Text
 
 if TYPE_CHECKING:
     from spatial_zb.core.logdet import Determinant, LogDet
@@ -24,6 +25,7 @@ __all__ = ["Normalisation", "Weights", "as_weights"]
 Normalisation = Literal["none", "row", "spectral", "minmax"]
 #: Row sums this near to one count as one.
 ROW_SUM_TOLERANCE = 1e-10
+PANEL = Text("panel", "面板")
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +159,8 @@ class Weights:
         if how in ("row", "minmax") and (self.matrix.data < 0).any():
             raise WeightsError(
                 f"Weights {self.label!r} have negative entries, so their row sums are no scale; "
-                'use standardise("spectral").'
+                'use standardise("spectral").',
+                f'权重矩阵{self.label!r}有负值，行和不能作为尺度；请用standardise("spectral")。',
             )
         if how == "row":
             scale = np.divide(1.0, rows, out=np.zeros_like(rows), where=rows > 0)
@@ -166,18 +169,18 @@ class Weights:
         elif how == "minmax":
             scale = np.full(self.n, 1 / min(rows.max(), self.matrix.sum(axis=0).max()))
         else:
-            raise WeightsError(f"normalisation must be row, spectral, minmax or none, not {how!r}.")
+            raise not_one_of("normalisation", how, ("row", "spectral", "minmax", "none"), kind=WeightsError)
         matrix = sparse.csr_array(sparse.diags_array(scale) @ self.matrix)
         return replace(self, matrix=matrix, normalisation=how)
 
-    def align(self, ids: Sequence[str] | pd.Index, what: str = "panel") -> Weights:
+    def align(self, ids: Sequence[str] | pd.Index, what: str | Text = PANEL) -> Weights:
         """Give W with its rows and columns in the order of ``ids``, which must be the same set of units."""
         if isinstance(ids, pd.Index) and self.ids.equals(ids):
             return self
         wanted = text_ids(ids)
         if wanted.equals(self.ids):
             return self
-        match_units(wanted, self.ids, what, f"weights {self.label!r}")
+        match_units(wanted, self.ids, Text.of(what), named_weights(self.label))
         order = self.ids.get_indexer(wanted)
         return replace(self, matrix=self.matrix[order][:, order], ids=wanted)
 
@@ -198,7 +201,10 @@ class Weights:
             return self
         missing = wanted.difference(self.ids)
         if len(missing):
-            raise AlignmentError(f"Weights {self.label!r} has no unit {listed(missing)}.")
+            raise AlignmentError(
+                f"Weights {self.label!r} has no unit {listed(missing)}.",
+                f"权重矩阵{self.label!r}没有地区{listed_zh(missing)}。",
+            )
         order = self.ids.get_indexer(wanted)
         part = replace(self, matrix=self.matrix[order][:, order], ids=wanted, normalisation="none")
         return part.standardise(self.normalisation)
@@ -211,7 +217,7 @@ class Weights:
 
     def lag(self, values: pd.Series) -> pd.Series:
         """Spatial lag W x of a series indexed by unit id; the answer has the order of ``ids``."""
-        match_units(text_ids(values.index), self.ids, "series", f"weights {self.label!r}")
+        match_units(text_ids(values.index), self.ids, Text("series", "序列"), named_weights(self.label))
         ordered = values.set_axis(text_ids(values.index)).loc[self.ids]
         return pd.Series(self.matrix @ ordered.to_numpy(float), index=self.ids, name=values.name)
 
@@ -238,20 +244,29 @@ def text_ids(ids: Sequence | pd.Index) -> pd.Index:
     if wrong:
         raise AlignmentError(
             f"Unit ids must be text, such as '330100'; {listed(map(repr, wrong), 3)} is not. "
-            "Convert the id column to text before building this object."
+            "Convert the id column to text before building this object.",
+            f"地区编码须为文本，如'330100'；{listed_zh(map(repr, wrong), 3)}不是。请先把编码列转为文本。",
         )
     return index.astype(str) if index.dtype != object else pd.Index(list(index), dtype=str)
 
 
-def match_units(left: pd.Index, right: pd.Index, left_name: str, right_name: str) -> None:
+def named_weights(label: str) -> Text:
+    """A weights matrix by its label, for :func:`match_units`."""
+    return Text(f"weights {label!r}", f"权重矩阵{label!r}")
+
+
+def match_units(left: pd.Index, right: pd.Index, left_name: Text, right_name: Text) -> None:
     """Raise AlignmentError unless both hold the same set of ids, naming what only one of them has."""
     only_left, only_right = left.difference(right), right.difference(left)
     if len(only_left) or len(only_right):
         raise AlignmentError(
-            f"The units of the {left_name} and of the {right_name} differ: "
-            f"{len(only_left)} only in the {left_name} ({listed(only_left) or 'none'}), "
-            f"{len(only_right)} only in the {right_name} ({listed(only_right) or 'none'}). "
-            "Build both from the same list of ids."
+            f"The units of the {left_name.en} and of the {right_name.en} differ: "
+            f"{len(only_left)} only in the {left_name.en} ({listed(only_left) or 'none'}), "
+            f"{len(only_right)} only in the {right_name.en} ({listed(only_right) or 'none'}). "
+            "Build both from the same list of ids.",
+            f"{left_name.zh}与{right_name.zh}的地区不一致：{len(only_left)}个只在{left_name.zh}"
+            f"中（{listed_zh(only_left) or '无'}），{len(only_right)}个只在{right_name.zh}"
+            f"中（{listed_zh(only_right) or '无'}）。请按同一份地区名单构建。",
         )
 
 
@@ -278,18 +293,21 @@ def as_weights(
     elif isinstance(obj, pd.DataFrame):
         if not obj.index.equals(obj.columns):
             raise AlignmentError(
-                "A weights DataFrame must have the same ids, in the same order, as rows and columns."
+                "A weights DataFrame must have the same ids, in the same order, as rows and columns.",
+                "权重矩阵的DataFrame行列须为同样次序的同样编码。",
             )
         matrix, own = obj.to_numpy(float), obj.index
     elif isinstance(obj, np.ndarray) or sparse.issparse(obj):
         if ids is None:
             raise AlignmentError(
-                "A bare matrix carries no unit ids: pass ids=[...] in the order of its rows."
+                "A bare matrix carries no unit ids: pass ids=[...] in the order of its rows.",
+                "单纯的矩阵没有地区编码：请按行的次序给出ids=[...]。",
             )
         return _from_matrix(obj, ids, label, allow_negative)
     else:
         raise WeightsError(
-            f"Cannot read weights from a {type(obj).__name__}; give a Weights, Graph, W or matrix with ids."
+            f"Cannot read weights from a {type(obj).__name__}; give a Weights, Graph, W or matrix with ids.",
+            f"无法从{type(obj).__name__}读取权重矩阵；请给出Weights、Graph、W或带ids的矩阵。",
         )
     weights = _from_matrix(matrix, own, label, allow_negative)
     return weights if ids is None else weights.align(ids)
@@ -341,24 +359,51 @@ def _variables(recipe: Mapping[str, Any]) -> Iterator[str]:
 
 def _check(matrix: sparse.csr_array, ids: pd.Index, label: str, allow_negative: bool) -> None:
     if matrix.shape[0] != matrix.shape[1]:
-        raise WeightsError(f"Weights {label!r} must be square, not {matrix.shape[0]} × {matrix.shape[1]}.")
+        raise WeightsError(
+            f"Weights {label!r} must be square, not {matrix.shape[0]} × {matrix.shape[1]}.",
+            f"权重矩阵{label!r}须为方阵，而不是{matrix.shape[0]} × {matrix.shape[1]}。",
+        )
     if len(ids) != matrix.shape[0]:
-        raise AlignmentError(f"Weights {label!r} has {matrix.shape[0]} rows but {len(ids)} ids.")
+        raise AlignmentError(
+            f"Weights {label!r} has {matrix.shape[0]} rows but {len(ids)} ids.",
+            f"权重矩阵{label!r}有{matrix.shape[0]}行，而编码有{len(ids)}个。",
+        )
     if ids.has_duplicates:
         raise AlignmentError(
-            f"Weights {label!r} names units twice: {listed(ids[ids.duplicated()].unique())}."
+            f"Weights {label!r} names units twice: {listed(ids[ids.duplicated()].unique())}.",
+            f"权重矩阵{label!r}中有重复的地区：{listed_zh(ids[ids.duplicated()].unique())}。",
         )
     coo = matrix.tocoo()
     for wrong, words in (
-        (~np.isfinite(coo.data), "a weight that is not finite (leave out links that are not known)"),
-        ((coo.data < 0) & (not allow_negative), "a negative weight (allow_negative=True keeps it)"),
-        (coo.row == coo.col, "a weight of a unit on itself (the diagonal must be zero)"),
+        (
+            ~np.isfinite(coo.data),
+            Text(
+                "a weight that is not finite (leave out links that are not known)",
+                "不是有限数值的权重（未知的联系请留出）",
+            ),
+        ),
+        (
+            (coo.data < 0) & (not allow_negative),
+            Text("a negative weight (allow_negative=True keeps it)", "负的权重（allow_negative=True可保留）"),
+        ),
+        (
+            coo.row == coo.col,
+            Text(
+                "a weight of a unit on itself (the diagonal must be zero)", "地区对自身的权重（对角线须为零）"
+            ),
+        ),
     ):
         if wrong.any():
             pairs = [f"{ids[i]} → {ids[j]}" for i, j in zip(coo.col[wrong], coo.row[wrong], strict=True)]
-            raise WeightsError(f"Weights {label!r} has {words}: {listed(pairs, 5)}.")
+            raise WeightsError(
+                f"Weights {label!r} has {words.en}: {listed(pairs, 5)}.",
+                f"权重矩阵{label!r}含{words.zh}：{listed_zh(pairs, 5)}。",
+            )
     if not matrix.nnz:
-        raise WeightsError(f"Weights {label!r} has no link: every unit is an island.")
+        raise WeightsError(
+            f"Weights {label!r} has no link: every unit is an island.",
+            f"权重矩阵{label!r}没有任何联系：所有地区都没有邻居。",
+        )
 
 
 def _spectral_radius(matrix: sparse.csr_array) -> float:

@@ -37,14 +37,19 @@ def read_mtx(path: Path, name: str | None = None) -> Parsed:
     first, *lines = decoded(path).splitlines()
     words = first.lower().split()
     if words[:2] != ["%%matrixmarket", "matrix"] or len(words) != 5:
-        raise WeightsError("its first line is not ‘%%MatrixMarket matrix …’.")
+        raise WeightsError(
+            "its first line is not ‘%%MatrixMarket matrix …’.", "首行不是‘%%MatrixMarket matrix …’。"
+        )
     layout, field, symmetry = words[2:]
     if (
         layout not in ("coordinate", "array")
         or field not in ENTRIES
         or symmetry not in ("general", "symmetric")
     ):
-        raise WeightsError(f"holds a matrix that is {layout}, {field}, {symmetry}; real and general is read.")
+        raise WeightsError(
+            f"holds a matrix that is {layout}, {field}, {symmetry}; real and general is read.",
+            f"其矩阵为{layout}、{field}、{symmetry}；只读取real和general。",
+        )
     ids = [line.removeprefix(ID_MARK) for line in lines if line.startswith(ID_MARK)]
     tokens = " ".join(line for line in lines if not line.startswith("%")).split()
     sizes = [int(token) for token in tokens[: 3 if layout == "coordinate" else 2]]
@@ -61,7 +66,10 @@ def write_mtx(weights: Weights, path: Path, form: str) -> None:
     """Ids go into comment lines, which other programs skip."""
     wrong = [unit for unit in weights.ids if unit.splitlines() != [unit]]
     if wrong:
-        raise OutputError(f"An mtx file cannot hold ids with line breaks: {listed(map(repr, wrong), 3)}.")
+        raise OutputError(
+            f"An mtx file cannot hold ids with line breaks: {listed(map(repr, wrong), 3)}.",
+            f"mtx文件的编码不能含换行：{listed_zh(map(repr, wrong), 3)}。",
+        )
     coo = weights.matrix.tocoo()
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         stream.write("%%MatrixMarket matrix coordinate real general\n")
@@ -74,11 +82,17 @@ def write_mtx(weights: Weights, path: Path, form: str) -> None:
 def _triplets(body: list[str], sizes: list[int], width: int, symmetry: str) -> sparse.csr_array:
     n, _, count = sizes
     if len(body) != count * width:
-        raise WeightsError(f"claims {count:,} entries but holds {len(body) / width:g}; it is cut off.")
+        raise WeightsError(
+            f"claims {count:,} entries but holds {len(body) / width:g}; it is cut off.",
+            f"称有{count:,}个元素，实有{len(body) / width:g}个；文件被截断。",
+        )
     cells = np.array(body, dtype=object).reshape(count, width)
     row, col = (cells[:, at].astype(np.int64) - 1 for at in (0, 1))
     if np.any((row < 0) | (row >= n) | (col < 0) | (col >= n)):
-        raise WeightsError(f"has entries outside its {n} rows and columns; it is damaged.")
+        raise WeightsError(
+            f"has entries outside its {n} rows and columns; it is damaged.",
+            f"有元素超出其{n}行{n}列；文件已损坏。",
+        )
     data = cells[:, 2].astype(float) if width == 3 else np.ones(count)
     if symmetry == "symmetric":
         off = row != col
@@ -92,7 +106,10 @@ def _full(body: list[str], n: int, symmetry: str) -> NDArray[np.float64]:
     lower = symmetry == "symmetric"
     count = n * (n + 1) // 2 if lower else n * n
     if len(body) != count:
-        raise WeightsError(f"claims {count:,} numbers but holds {len(body):,}; it is cut off.")
+        raise WeightsError(
+            f"claims {count:,} numbers but holds {len(body):,}; it is cut off.",
+            f"称有{count:,}个数，实有{len(body):,}个；文件被截断。",
+        )
     values = np.array(body, dtype=object).astype(float)
     if not lower:
         return values.reshape(n, n).T
@@ -125,7 +142,8 @@ def write_mat(weights: Weights, path: Path, form: str) -> None:
     wrong = [unit for unit in weights.ids if unit != unit.strip() or not unit]
     if wrong:
         raise OutputError(
-            f"A mat file cannot hold ids with blanks at their ends: {listed(map(repr, wrong), 3)}."
+            f"A mat file cannot hold ids with blanks at their ends: {listed(map(repr, wrong), 3)}.",
+            f"mat文件的编码首尾不能有空格：{listed_zh(map(repr, wrong), 3)}。",
         )
     matrix = sparse.csc_matrix(weights.matrix)
     ids = np.array(list(weights.ids), dtype=str)
@@ -144,16 +162,22 @@ def read_npz(path: Path, name: str | None = None) -> Parsed:
         }
     missing = [part for part in NPZ_PARTS if part not in parts]
     if missing:
-        raise WeightsError(f"has no array {listed(missing)}; write it with scipy.sparse.save_npz or here.")
+        raise WeightsError(
+            f"has no array {listed(missing)}; write it with scipy.sparse.save_npz or here.",
+            f"没有数组{listed_zh(missing)}；请用scipy.sparse.save_npz或本程序写出。",
+        )
     arrays = {part: _array(content, part) for part, content in parts.items()}
     layout = _text(arrays.get("format", np.array("csr")))
     maker = {"csr": sparse.csr_array, "csc": sparse.csc_array}.get(layout)
     if maker is None:
-        raise WeightsError(f"holds a sparse matrix in the layout {layout!r}; save it as csr.")
+        raise WeightsError(
+            f"holds a sparse matrix in the layout {layout!r}; save it as csr.",
+            f"其稀疏矩阵的格式为{layout!r}；请存为csr。",
+        )
     rows, columns = (int(side) for side in arrays["shape"].ravel()[:2])
     _need_square(rows, columns)
     if arrays["indptr"].size != rows + 1:
-        raise WeightsError("its parts do not fit together; it is damaged.")
+        raise WeightsError("its parts do not fit together; it is damaged.", "其各部分不相符；文件已损坏。")
     matrix = maker((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(rows, columns))
     matrix.check_format(full_check=True)
     ids = [str(unit) for unit in arrays["ids"].ravel()] if "ids" in arrays else None
@@ -182,14 +206,17 @@ def _array(content: bytes, part: str) -> NDArray[Any]:
     read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[major]
     shape, _, dtype = read_header(stream)
     if dtype.hasobject or dtype.kind not in "biufUS":
-        raise WeightsError(f"its array {part!r} holds objects, which are never loaded.")
+        raise WeightsError(
+            f"its array {part!r} holds objects, which are never loaded.",
+            f"其数组{part!r}含对象，一概不读取。",
+        )
     if any(side < 0 for side in shape):
-        raise WeightsError(f"its array {part!r} is damaged.")
+        raise WeightsError(f"its array {part!r} is damaged.", f"其数组{part!r}已损坏。")
     size = 1
     for side in shape:
         size *= int(side)
     if size * max(dtype.itemsize, 1) > len(content):
-        raise WeightsError(f"its array {part!r} is cut off.")
+        raise WeightsError(f"its array {part!r} is cut off.", f"其数组{part!r}被截断。")
     return np.frombuffer(content, dtype, size, stream.tell()).reshape(shape)
 
 
@@ -200,10 +227,22 @@ def _text(value: NDArray[Any]) -> str:
 
 def _chosen(name: str | None, square: list[str], held: list[str]) -> str:
     if name is not None and name not in square:
-        raise WeightsError(f"has no square numeric variable {name!r}; it has {listed(square) or 'none'}.")
+        raise WeightsError(
+            f"has no square numeric variable {name!r}; it has {listed(square) or 'none'}.",
+            f"没有名为{name!r}的数值方阵；已有{listed_zh(square) or '无'}。",
+        )
     if name is None and len(square) != 1:
-        which = f"several ({listed(square)}); choose with name=" if square else f"none among {listed(held)}"
-        raise WeightsError(f"needs one square numeric variable, but has {which}.")
+        which = (
+            Text(
+                f"several ({listed(square)}); choose with name=",
+                f"有几个（{listed_zh(square)}）；请用name=选一个",
+            )
+            if square
+            else Text(f"none among {listed(held)}", f"在{listed_zh(held)}中没有")
+        )
+        raise WeightsError(
+            f"needs one square numeric variable, but has {which.en}.", f"须有一个数值方阵，而{which.zh}。"
+        )
     return name or square[0]
 
 
@@ -216,12 +255,15 @@ def _mat_ids(value: Any) -> list[str]:
         return [unit.strip() for unit in value]
     numbers = (value.toarray() if sparse.issparse(value) else value).ravel().astype(float)
     if not np.all(np.isfinite(numbers)) or np.any(numbers % 1 != 0):
-        raise WeightsError("its ids are not whole numbers.")
+        raise WeightsError("its ids are not whole numbers.", "其编码不是整数。")
     return [str(int(number)) for number in numbers]
 
 
 def _need_square(rows: int, columns: int) -> None:
     if rows != columns or rows < 2:
-        raise WeightsError(f"holds a matrix of {rows} × {columns}; weights are square.")
+        raise WeightsError(
+            f"holds a matrix of {rows} × {columns}; weights are square.",
+            f"其矩阵为{rows} × {columns}；权重矩阵须为方阵。",
+        )
     if rows * 8 > common.LIMIT_BYTES:
-        raise WeightsError(f"claims {rows:,} units; refused.")
+        raise WeightsError(f"claims {rows:,} units; refused.", f"称有{rows:,}个地区；不予读取。")

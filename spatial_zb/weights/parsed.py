@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from spatial_zb.errors import WeightsError, listed
+from spatial_zb.errors import WeightsError, listed, listed_zh
 from spatial_zb.text import Text
 from spatial_zb.weights import common
 
@@ -54,13 +54,16 @@ def from_links(
     n = len(names)
     twice = pd.Index(row.astype(np.int64) * n + col).duplicated()
     if twice.any():
+        pairs = [f"{a} – {b}" for a, b in zip(i[twice], j[twice], strict=True)]
         raise WeightsError(
-            f"names these links twice: {listed([f'{a} – {b}' for a, b in zip(i[twice], j[twice], strict=True)], 5)}."
+            f"names these links twice: {listed(pairs, 5)}.", f"重复列出了这些联系：{listed_zh(pairs, 5)}。"
         )
     bad = ~np.isfinite(w)
     if bad.any():
         pairs = [f"{a} – {b}" for a, b in zip(i[bad], j[bad], strict=True)]
-        raise WeightsError(f"has no number as weight of {listed(pairs, 5)}.")
+        raise WeightsError(
+            f"has no number as weight of {listed(pairs, 5)}.", f"{listed_zh(pairs, 5)}的权重不是数值。"
+        )
     matrix = sparse.csr_array(sparse.coo_array((w, (row, col)), shape=(n, n)))
     return Parsed(matrix, [str(name) for name in names], links=True, count=count, notes=notes)
 
@@ -69,7 +72,7 @@ def decoded(path: Path) -> str:
     """The text of a file in UTF-8, UTF-16 with a mark, or GB18030."""
     content = path.read_bytes()
     if not content.strip():
-        raise WeightsError("the file is empty.")
+        raise WeightsError("the file is empty.", "文件是空的。")
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return content.decode("utf-16")
     for encoding in ENCODINGS:
@@ -77,7 +80,10 @@ def decoded(path: Path) -> str:
             return content.decode(encoding)
         except UnicodeDecodeError:
             continue
-    raise WeightsError("the file is not text in UTF-8 or GB18030. Save it as UTF-8.")
+    raise WeightsError(
+        "the file is not text in UTF-8 or GB18030. Save it as UTF-8.",
+        "文件不是UTF-8或GB18030文字。请另存为UTF-8。",
+    )
 
 
 def need_dense(rows: int, columns: int) -> None:
@@ -85,7 +91,9 @@ def need_dense(rows: int, columns: int) -> None:
     if rows < 0 or columns < 0 or rows * columns * 8 > common.LIMIT_BYTES or max(rows, columns) > 2**31 - 1:
         raise WeightsError(
             f"claims {rows:,} × {columns:,} numbers, above the limit of {common.LIMIT_BYTES / 1024**3:.1f} GB. "
-            "Save it as links or as a sparse matrix."
+            "Save it as links or as a sparse matrix.",
+            f"称有{rows:,} × {columns:,}个数，超过{common.LIMIT_BYTES / 1024**3:.1f} GB的上限。"
+            "请存为联系列表或稀疏矩阵。",
         )
 
 
@@ -94,4 +102,6 @@ def check_zip(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         size = sum(info.file_size for info in archive.infolist())
     if size > common.LIMIT_BYTES:
-        raise WeightsError(f"unpacks to {size / 1024**3:.1f} GB; refused.")
+        raise WeightsError(
+            f"unpacks to {size / 1024**3:.1f} GB; refused.", f"解压后为{size / 1024**3:.1f} GB；不予读取。"
+        )

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.errors import AlignmentError, OutputError, WeightsError, listed
+from spatial_zb.errors import AlignmentError, OutputError, WeightsError, listed, listed_zh
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 from spatial_zb.weights.parsed import Parsed, check_zip, decoded, from_links, need_dense
 
@@ -45,9 +46,15 @@ def read_xlsx(path: Path, name: str | None = None) -> Parsed:
     book = load_workbook(path, read_only=True, data_only=True)
     try:
         if name is None and len(book.sheetnames) > 1:
-            raise WeightsError(f"has several sheets ({listed(book.sheetnames)}); name one with name=.")
+            raise WeightsError(
+                f"has several sheets ({listed(book.sheetnames)}); name one with name=.",
+                f"有几个工作表（{listed_zh(book.sheetnames)}）；请用name=选一个。",
+            )
         if name is not None and name not in book.sheetnames:
-            raise WeightsError(f"has no sheet {name!r}; it has {listed(book.sheetnames)}.")
+            raise WeightsError(
+                f"has no sheet {name!r}; it has {listed(book.sheetnames)}.",
+                f"没有工作表{name!r}；已有{listed_zh(book.sheetnames)}。",
+            )
         sheet = book[name or book.sheetnames[0]]
         need_dense(sheet.max_row or 0, sheet.max_column or 0)
         rows = [[_cell_text(value) for value in row] for row in sheet.iter_rows(values_only=True)]
@@ -70,7 +77,8 @@ def read_dta(path: Path, name: str | None = None) -> Parsed:
     if len(names) != len(body) + 1:
         raise WeightsError(
             f"has {len(body)} rows and {len(names)} variables: neither a square matrix, nor one with an id "
-            "variable before it, nor variables i, j, w."
+            "variable before it, nor variables i, j, w.",
+            f"有{len(body)}行、{len(names)}个变量：既不是方阵，也不是前带编码变量的方阵，也没有变量i、j、w。",
         )
     columns = _columns_of(names[1:], [labels.get(c, "") for c in names[1:]], list(body[:, 0]))
     return _from_cells(np.vstack([np.array(["", *columns], dtype=object), body]))
@@ -83,7 +91,8 @@ def write_csv(weights: Weights, path: Path, form: str) -> None:
     risky = [unit for unit in weights.ids if re.match(r"[=+@\t\r-]", unit) and not _is_number(unit)]
     if risky:
         raise OutputError(
-            f"Ids such as {listed(risky, 3)} would run as formulas in a spreadsheet; write npz, or rename them."
+            f"Ids such as {listed(risky, 3)} would run as formulas in a spreadsheet; write npz, or rename them.",
+            f"{listed_zh(risky, 3)}之类的编码在电子表格中会作为公式执行；请写为npz，或改名。",
         )
     with path.open("w", encoding="utf-8", newline="") as stream:
         out = csv.writer(stream, lineterminator="\n")
@@ -96,9 +105,15 @@ def write_xlsx(weights: Weights, path: Path, form: str) -> None:
     from openpyxl.cell import WriteOnlyCell
 
     if form == "matrix" and weights.n > MOST_COLUMNS["xlsx"]:
-        raise OutputError(f"An xlsx sheet has no room for {weights.n:,} columns; write links or npz.")
+        raise OutputError(
+            f"An xlsx sheet has no room for {weights.n:,} columns; write links or npz.",
+            f"xlsx工作表容不下{weights.n:,}列；请写为联系列表或npz。",
+        )
     if form == "links" and weights.matrix.nnz + len(weights.islands) > MOST_ROWS_XLSX:
-        raise OutputError(f"An xlsx sheet has no room for {weights.matrix.nnz:,} links; write npz.")
+        raise OutputError(
+            f"An xlsx sheet has no room for {weights.matrix.nnz:,} links; write npz.",
+            f"xlsx工作表容不下{weights.matrix.nnz:,}条联系；请写为npz。",
+        )
     book = Workbook(write_only=True)
     sheet = book.create_sheet("weights")
 
@@ -120,7 +135,10 @@ def write_dta(weights: Weights, path: Path, form: str) -> None:
         table = pd.DataFrame(rows, columns=["i", "j", "w"]).astype({"w": float})
     else:
         if weights.n > MOST_COLUMNS["dta"]:
-            raise OutputError(f"A Stata file has no room for {weights.n:,} variables; write links or npz.")
+            raise OutputError(
+                f"A Stata file has no room for {weights.n:,} variables; write links or npz.",
+                f"Stata文件容不下{weights.n:,}个变量；请写为联系列表或npz。",
+            )
         names = [f"w{number}" for number in range(1, weights.n + 1)]
         table = pd.DataFrame(weights.matrix.toarray(), columns=names)
         table.insert(0, "id", list(weights.ids))
@@ -159,7 +177,7 @@ def _shortest(value: float) -> str:
 def _from_cells(cells: NDArray[Any]) -> Parsed:
     """Tell a list of links, a matrix with ids and a bare matrix apart."""
     if cells.ndim != 2 or cells.size == 0:
-        raise WeightsError("the table is empty.")
+        raise WeightsError("the table is empty.", "表是空的。")
     header = [str(value).strip() for value in cells[0]]
     columns = _link_columns(header)
     if columns is not None:
@@ -167,7 +185,9 @@ def _from_cells(cells: NDArray[Any]) -> Parsed:
     if cells.shape[0] != cells.shape[1]:
         raise WeightsError(
             f"the table is {cells.shape[0]} × {cells.shape[1]}, header included: neither a square matrix with "
-            "ids as first row and first column, nor columns named i, j, w. It may be cut off."
+            "ids as first row and first column, nor columns named i, j, w. It may be cut off.",
+            f"表（含表头）为{cells.shape[0]} × {cells.shape[1]}：既不是首行首列为编码的方阵，也没有名为i、j、w的列。"
+            "可能被截断。",
         )
     if _is_number(header[0]):
         return Parsed(_numbers(cells, None, None), None)
@@ -178,16 +198,21 @@ def _from_cells(cells: NDArray[Any]) -> Parsed:
 def _labelled(rows: list[str], columns: list[str], body: NDArray[Any]) -> Parsed:
     """A matrix with ids on both sides; columns are put in the order of the rows."""
     if not rows:
-        raise WeightsError("the table has a header but no rows.")
-    for side, ids in (("rows", rows), ("columns", columns)):
+        raise WeightsError("the table has a header but no rows.", "表只有表头而没有数据行。")
+    for side, ids in ((Text("rows", "行"), rows), (Text("columns", "列"), columns)):
         twice = pd.Index(ids)[pd.Index(ids).duplicated()].unique()
         if len(twice):
-            raise AlignmentError(f"its {side} name units twice: {listed(twice)}.")
+            raise AlignmentError(
+                f"its {side.en} name units twice: {listed(twice)}.",
+                f"其{side.zh}中有重复的地区：{listed_zh(twice)}。",
+            )
     only_rows, only_columns = pd.Index(rows).difference(columns), pd.Index(columns).difference(rows)
     if len(only_rows) or len(only_columns):
         raise AlignmentError(
             f"rows and columns name different units: only in rows {listed(only_rows) or 'none'}, only in "
-            f"columns {listed(only_columns) or 'none'}."
+            f"columns {listed(only_columns) or 'none'}.",
+            f"行与列的地区不一致：只在行中的为{listed_zh(only_rows) or '无'}，"
+            f"只在列中的为{listed_zh(only_columns) or '无'}。",
         )
     numbers = _numbers(body, rows, columns)
     return Parsed(numbers[:, pd.Index(columns).get_indexer(rows)], rows)
@@ -196,7 +221,7 @@ def _labelled(rows: list[str], columns: list[str], body: NDArray[Any]) -> Parsed
 def _from_link_cells(body: NDArray[Any], columns: tuple[int, int, int]) -> Parsed:
     i, j, w = (body[:, at] for at in columns)
     if not len(body):
-        raise WeightsError("the table has a header but no links.")
+        raise WeightsError("the table has a header but no links.", "表只有表头而没有联系。")
     weights = _numbers(w[:, None], [f"{a} – {b}" for a, b in zip(i, j, strict=True)], ["w"]).ravel()
     return from_links([str(a).strip() for a in i], [str(b).strip() for b in j], weights)
 
@@ -220,7 +245,8 @@ def _columns_of(names: list[str], labels: list[str], ids: list[str]) -> list[str
         return ids
     raise AlignmentError(
         f"its variables ({listed(names, 3)}) do not say which unit they stand for: label them with the ids, "
-        "or name them w1, w2, … in the order of the rows."
+        "or name them w1, w2, … in the order of the rows.",
+        f"其变量（{listed_zh(names, 3)}）没有说明各是哪个地区：请以编码作标签，或按行的次序命名为w1、w2……",
     )
 
 
@@ -234,7 +260,10 @@ def _numbers(body: NDArray[Any], rows: list[str] | None, columns: list[str] | No
     wrong = np.argwhere(~np.isfinite(numbers))
     if len(wrong):
         named = [_cell_name(a, b, body[a, b], rows, columns) for a, b in wrong[:4]]
-        raise WeightsError(f"{len(wrong)} cell(s) hold no finite number: {listed(named, 3)}.")
+        raise WeightsError(
+            f"{len(wrong)} cell(s) hold no finite number: {listed(named, 3)}.",
+            f"{len(wrong)}个单元格不是有限的数值：{listed_zh(named, 3)}。",
+        )
     return numbers
 
 
@@ -261,7 +290,7 @@ def _rectangle(rows: list[list[str]]) -> NDArray[Any]:
     full = cells != ""
     at_rows, at_columns = np.flatnonzero(full.any(axis=1)), np.flatnonzero(full.any(axis=0))
     if not len(at_rows):
-        raise WeightsError("the sheet is empty.")
+        raise WeightsError("the sheet is empty.", "工作表是空的。")
     # The corner of a matrix is often blank, so only ends are cut, never the first row or column of the block.
     return cells[at_rows[0] : at_rows[-1] + 1, at_columns[0] : at_columns[-1] + 1]
 

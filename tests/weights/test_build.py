@@ -169,7 +169,7 @@ def test_two_islands_next_to_each_other_are_told_apart(counties):
 
 
 BAD = {
-    "kind": (lambda d: weights.contiguity(d, "bishop"), "queen or rook"),
+    "kind": (lambda d: weights.contiguity(d, "bishop"), "queen, rook"),
     "order": (lambda d: weights.contiguity(d, order=0), "1 or more"),
     "k": (lambda d: weights.knn(d, 41), "between 1 and 40"),
     "power": (lambda d: weights.inverse_distance(d, power=0), "positive"),
