@@ -159,8 +159,12 @@ def _first_line(error: BaseException) -> str:
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
     full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-    reason = "the disk is full" if full else error.strerror or str(error)
-    return OutputError(f"Cannot write {path}: {reason}. Choose another folder for the store, or make room.")
+    system = error.strerror or str(error)
+    reason, reason_zh = ("the disk is full", "磁盘已满") if full else (system, system)
+    return OutputError(
+        f"Cannot write {path}: {reason}. Choose another folder for the store, or make room.",
+        f"无法写入{path}：{reason_zh}。请换一个存储文件夹，或腾出空间。",
+    )
 
 
 def _flush(path: Path) -> None:
@@ -186,7 +190,9 @@ def _pack(result: Result, key: str) -> pa.Table:
     else:
         raise SpecificationError(
             "A stored result is a DataFrame, or DataFrames, arrays, numbers and text by name or in a tuple, not "
-            f"{type(result).__name__}."
+            f"{type(result).__name__}.",
+            f"存储的结果须为DataFrame，或按名称或以元组给出的DataFrame、数组、数值和文字，而不是{type(result).__name__}"
+            "。",
         )
     columns, notes = {}, {}
     for name, part in named.items():
@@ -211,7 +217,8 @@ def _packed(name: str, part: Any) -> tuple[pa.Array, dict[str, Any]]:
         return pa.array([part.item() if isinstance(part, np.generic) else part]), {"kind": "single"}
     raise SpecificationError(
         f"Part {name!r} of a result is a {type(part).__name__}; it can be a DataFrame, a numeric array, a number or "
-        "text."
+        "text.",
+        f"结果的{name!r}部分为{type(part).__name__}；它可为DataFrame、数值数组、数值或文字。",
     )
 
 
@@ -222,13 +229,15 @@ def _packed_frame(name: str, frame: pd.DataFrame) -> tuple[pa.Array, dict[str, A
     if len(named) < len(frame.columns) or not named or len(set(named)) < len(named):
         raise SpecificationError(
             f"Columns of the table {name!r} of a result need different names that are text, not "
-            f"{list(frame.columns)!r}."
+            f"{list(frame.columns)!r}.",
+            f"结果表{name!r}的列须为互不相同的文字名称，而不是{list(frame.columns)!r}。",
         )
     try:
         table = pa.Table.from_pandas(frame).combine_chunks()
     except pa.ArrowException as error:
         raise SpecificationError(
-            f"Table {name!r} of a result cannot be stored: {_first_line(error)}"
+            f"Table {name!r} of a result cannot be stored: {_first_line(error)}",
+            f"结果表{name!r}无法存储：{_first_line(error)}",
         ) from None
     records = pa.StructArray.from_arrays(
         [c.combine_chunks() if isinstance(c, pa.ChunkedArray) else c for c in table.columns],
@@ -356,8 +365,10 @@ class _Digest:
         if callable(part):
             return [_name_of(part)]
         raise SpecificationError(
-            f"A result cannot be stored by {_article(type(part).__name__)}: its content is not defined. Use plain "
-            "values, arrays, tables, or frozen dataclasses of these."
+            f"A result cannot be stored by a value of type {type(part).__name__}: its content is not defined. Use plain "
+            "values, arrays, tables, or frozen dataclasses of these.",
+            f"结果不能按{type(part).__name__}存储：其内容没有定义。请用普通数值、数组、表，"
+            "或由它们组成的frozen dataclass。",
         )
 
 
@@ -365,10 +376,7 @@ def _name_of(part: Any) -> bytes:
     name = f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', '<')}"
     if "<" in name:
         raise SpecificationError(
-            f"{part!r} has no name of its own to store results by: use a function at the top of a module."
+            f"{part!r} has no name of its own to store results by: use a function at the top of a module.",
+            f"{part!r}没有可据以存储结果的名称：请用模块顶层的函数。",
         )
     return name.encode()
-
-
-def _article(name: str) -> str:
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

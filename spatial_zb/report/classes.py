@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.text import Language
 
 __all__ = ["Scheme", "class_breaks", "class_labels", "class_of", "edge_words", "round_edges"]
@@ -49,10 +49,15 @@ def class_breaks(values: Any, scheme: Scheme | Sequence[float] = "quantile", k: 
     array = np.asarray(values, dtype=float).ravel()
     array = array[~np.isnan(array)]
     if not len(array):
-        raise DataError("There is no value to classify: every value is missing.")
+        raise DataError(
+            "There is no value to classify: every value is missing.", "没有可分级的数值：全部缺失。"
+        )
     if np.isinf(array).any():
         count = np.isinf(array).sum()
-        raise DataError(f"{count} values are infinite (log of zero?); replace them before mapping.")
+        raise DataError(
+            f"{count} values are infinite (log of zero?); replace them before mapping.",
+            f"有{count}个无穷大值（是否对零取了对数？）；请在绘图前更正。",
+        )
     low, high = array.min(), array.max()
     inner = _inner_edges(array, scheme, k)
     edges = np.array([low, *(edge for edge in inner if low < edge < high), high])
@@ -76,9 +81,13 @@ def round_edges(values: Any, k: int = 6) -> list[float]:
     array = np.asarray(values, dtype=float).ravel()
     array = array[np.isfinite(array)]
     if not len(array):
-        raise DataError("There is no value to classify: every value is missing.")
+        raise DataError(
+            "There is no value to classify: every value is missing.", "没有可分级的数值：全部缺失。"
+        )
     if k < 2:
-        raise SpecificationError(f"Round classes need a k of at least 2, not {k}.")
+        raise SpecificationError(
+            f"Round classes need a k of at least 2, not {k}.", f"取整分级的k须至少为2，而不是{k}。"
+        )
     low, high = array.min(), array.max()
     found = MaxNLocator(k, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     return [float(edge) + 0.0 for edge in found if low < edge < high]
@@ -88,10 +97,13 @@ def _inner_edges(array: np.ndarray, scheme: Scheme | Sequence[float], k: int) ->
     if not isinstance(scheme, str):
         inner = np.asarray(scheme, dtype=float)
         if inner.ndim != 1 or not np.all(np.isfinite(inner)) or np.any(np.diff(inner) <= 0):
-            raise SpecificationError(f"Class edges must be finite and increase: {listed(np.ravel(inner))}.")
+            raise SpecificationError(
+                f"Class edges must be finite and increase: {listed(np.ravel(inner))}.",
+                f"分级界限须有限且递增：{listed_zh(np.ravel(inner))}。",
+            )
         return inner
     if k < 1:
-        raise SpecificationError(f"k must be at least 1 class, not {k}.")
+        raise SpecificationError(f"k must be at least 1 class, not {k}.", f"k须至少为1级，而不是{k}。")
     if scheme == "quantile":
         return np.unique(np.quantile(array, np.arange(1, k) / k))
     if scheme == "equal":
@@ -100,8 +112,11 @@ def _inner_edges(array: np.ndarray, scheme: Scheme | Sequence[float], k: int) ->
         return array.mean() + array.std() * np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
     if scheme == "natural":
         return _natural_edges(array, k)
-    known = ", ".join(get_args(Scheme))
-    raise SpecificationError(f"scheme must be {known} or a list of edges, not {scheme!r}.")
+    known = get_args(Scheme)
+    raise SpecificationError(
+        f"scheme must be one of {listed(known)}, or a list of edges, not {scheme!r}.",
+        f"scheme须为{listed_zh(known)}之一或界限列表，而不是{scheme!r}。",
+    )
 
 
 def _natural_edges(array: np.ndarray, k: int) -> np.ndarray:

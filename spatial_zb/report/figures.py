@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.core.moran import moran_i
-from spatial_zb.errors import AlignmentError, DataError, listed
+from spatial_zb.errors import AlignmentError, DataError, listed, listed_zh
 from spatial_zb.report.chart import LABEL_PAD, ChartFrame, chart_sheet
 from spatial_zb.report.figures_estimates import coefficient_plot, effects_plot, regime_plot
 from spatial_zb.report.page import Page, Words, items, open_page, panel_letter, period_words
@@ -123,7 +123,10 @@ def moran_scatter_panels(
     The parameters and errors are those of :func:`moran_scatter`.
     """
     if not len(frame.columns):
-        raise DataError("The frame has no column to plot: give one column for each period.")
+        raise DataError(
+            "The frame has no column to plot: give one column for each period.",
+            "表中没有可绘制的列：请每个时期给一列。",
+        )
     with open_page(style, language, title, note) as page:
         return _scatter(frame, W, label, names, notable, page, columns, None)
 
@@ -183,11 +186,17 @@ def _factor(weights: Weights) -> float:
 def _cloud(values: pd.Series, weights: Weights) -> _Cloud:
     x = values.to_numpy(dtype=float)
     bad = values.index[~np.isfinite(x)]
-    where = f" in {values.name}" if str(values.name) else ""
+    where, where_zh = (f" in {values.name}", f"{values.name}：") if str(values.name) else ("", "")
     if len(bad):
-        raise DataError(f"Values are missing or infinite for {listed(bad)}{where}: fill or drop them first.")
+        raise DataError(
+            f"Values are missing or infinite for {listed(bad)}{where}: fill or drop them first.",
+            f"{where_zh}{listed_zh(bad)}的数值缺失或为无穷大：请先填补或剔除。",
+        )
     if np.ptp(x) == 0:
-        raise DataError(f"The values are the same for all units{where}: Moran's I is not defined.")
+        raise DataError(
+            f"The values are the same for all units{where}: Moran's I is not defined.",
+            f"{where_zh}各地区的数值相同：莫兰指数没有定义。",
+        )
     z = (x - x.mean()) / x.std()
     return _Cloud(z, _factor(weights) * (weights.matrix @ z), moran_i(x, weights.matrix).I)
 
@@ -316,7 +325,10 @@ def _notable(notable: int | Sequence[str], cloud: _Cloud, weights: Weights, show
         return np.argsort(-far, kind="stable")[: min(max(notable, 0), int(shown.sum()))]
     unknown = [unit for unit in notable if unit not in weights.ids]
     if unknown:
-        raise AlignmentError(f"Names are asked for units that are not in the weights: {listed(unknown)}.")
+        raise AlignmentError(
+            f"Names are asked for units that are not in the weights: {listed(unknown)}.",
+            f"要求标注的地区不在权重矩阵中：{listed_zh(unknown)}。",
+        )
     positions = weights.ids.get_indexer(list(dict.fromkeys(notable)))
     return positions[shown[positions]]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.report.lines import Chart, LinePanel, Series, columns_for, draw_chart
 from spatial_zb.report.page import Words, chosen_periods, items, open_page, period_words, require_rows
 from spatial_zb.report.style import GREY, Drawing, FigureStyle
@@ -70,8 +70,12 @@ def correlogram(
     SpecificationError
         An unknown period, or ``ax`` for more than one.
     """
-    require_rows(frame, ("period", "km", "I", "env_low", "env_high"), "frame of Moran's I by distance")
-    drawn = chosen_periods(list(dict.fromkeys(frame["period"])), periods, "Moran's I")
+    require_rows(
+        frame,
+        ("period", "km", "I", "env_low", "env_high"),
+        Text("frame of Moran's I by distance", "按距离的莫兰指数表"),
+    )
+    drawn = chosen_periods(list(dict.fromkeys(frame["period"])), periods, Text("Moran's I", "莫兰指数"))
     with open_page(style, language, title, note) as page:
         panels = []
         for period in drawn:
@@ -130,15 +134,18 @@ def distance_effects_figure(
         A term or effect that the frame does not have, or ``ax`` for more than one panel.
     """
     require_rows(
-        frame, ("km", "term", "effect", "estimate", "conf_low", "conf_high"), "frame of effects by distance"
+        frame,
+        ("km", "term", "effect", "estimate", "conf_low", "conf_high"),
+        Text("frame of effects by distance", "按距离的效应表"),
     )
     rows = frame[frame["term"] == term]
     kinds = list(dict.fromkeys(rows["effect"]))
     unknown = [effect for effect in effects if effect not in kinds]
     if unknown or not effects:
-        what = listed(unknown) if kinds else f"of {term!r}"
+        what, what_zh = (listed(unknown), listed_zh(unknown)) if kinds else (f"of {term!r}", repr(term))
         raise SpecificationError(
-            f"There is no effect {what}; there are {listed(frame['term'].dropna().unique())}."
+            f"There is no effect {what}; there are {listed(frame['term'].dropna().unique())}.",
+            f"没有效应{what_zh}；已有{listed_zh(frame['term'].dropna().unique())}。",
         )
     lost = sorted(set(frame["km"]) - set(rows.loc[np.isfinite(rows["estimate"].to_numpy(float)), "km"]))
     with open_page(style, language, title, note) as page:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import DataError, SpecificationError
+from spatial_zb.errors import DataError, not_one_of
 from spatial_zb.report.chart import LABEL_PAD, ChartFrame, chart_sheet, wrapped_labels
 from spatial_zb.report.lines import (
     Chart,
@@ -77,7 +77,7 @@ def density_figure(
     """
     chosen = _wanted(frame, periods)
     if kind not in get_args(Kind):
-        raise SpecificationError(f"kind must be one of {', '.join(get_args(Kind))}, not {kind!r}.")
+        raise not_one_of("kind", kind, get_args(Kind))
     with open_page(style, language, title, note) as page:
         draw = _ridges if kind == "ridges" else _lines
         return draw(chosen, page.say(label), page, ax)
@@ -85,10 +85,10 @@ def density_figure(
 
 def _wanted(frame: pd.DataFrame, periods: Sequence[int] | None) -> dict[object, pd.DataFrame]:
     """Rows by period, in order of their values."""
-    require_rows(frame, ("period", "value", "density"), "frame of densities")
-    drawn = chosen_periods(sorted(frame["period"].unique()), periods, "density")
+    require_rows(frame, ("period", "value", "density"), Text("frame of densities", "密度表"))
+    drawn = chosen_periods(sorted(frame["period"].unique()), periods, Text("density", "密度"))
     if not np.all(frame["density"].to_numpy(dtype=float) >= 0):
-        raise DataError("Densities must be numbers that are not negative.")
+        raise DataError("Densities must be numbers that are not negative.", "密度须为非负数值。")
     parts = {period: part.sort_values("value") for period, part in frame.groupby("period", sort=False)}
     return {period: parts[period] for period in drawn}
 

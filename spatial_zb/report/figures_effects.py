@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.report.lines import Chart, LinePanel, Series, columns_for, draw_chart
 from spatial_zb.report.page import Words, open_page, require_rows
 from spatial_zb.report.style import Drawing, FigureStyle, words
@@ -167,7 +167,7 @@ def _with_key(frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
     """The frame with what its rows are about in ``key``: a term, or a pair (response, source)."""
     system = "term" not in frame.columns and {"response", "source"} <= set(frame.columns)
     needed = ("response", "source", *columns) if system else ("term", *columns)
-    require_rows(frame, needed, "frame of effects")
+    require_rows(frame, needed, Text("frame of effects", "效应表"))
     if system:
         pairs = list(zip(frame["response"], frame["source"], strict=True))
         return frame.assign(key=pd.Series(pairs, index=frame.index, dtype=object))
@@ -180,11 +180,15 @@ def _chosen(rows: pd.DataFrame, terms: Sequence[Any] | None, effects: Sequence[s
     unknown = [t for t in chosen if t not in known]
     if unknown:
         raise SpecificationError(
-            f"There are no effects of {listed(unknown)}; there are those of {listed(known)}."
+            f"There are no effects of {listed(unknown)}; there are those of {listed(known)}.",
+            f"没有{listed_zh(unknown)}的效应；已有{listed_zh(known)}的效应。",
         )
     strange = [effect for effect in effects if effect not in kinds]
     if strange or not effects:
-        raise SpecificationError(f"There is no effect {listed(strange)}; there are {listed(kinds)}.")
+        raise SpecificationError(
+            f"There is no effect {listed(strange)}; there are {listed(kinds)}.",
+            f"没有效应{listed_zh(strange)}；已有{listed_zh(kinds)}。",
+        )
     return chosen
 
 
@@ -198,7 +202,8 @@ def _require_one_each(rows: pd.DataFrame, x: str, keys: Sequence[Any], effects: 
             for key, effect, place in again[["key", "effect", x]].itertuples(index=False, name=None)
         )
         raise DataError(
-            f"The frame of effects has more than one row for {listed(found)}: give the rows of one fit, each once."
+            f"The frame of effects has more than one row for {listed(found)}: give the rows of one fit, each once.",
+            f"效应表中{listed_zh(found)}有不止一行：请只给一次估计的各行，每行一次。",
         )
 
 

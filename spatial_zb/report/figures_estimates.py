@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.report.chart import ChartFrame, chart_sheet, wrapped_labels
 from spatial_zb.report.page import Page, Words, items, open_page, require_columns
 from spatial_zb.report.pen import line_height
@@ -157,12 +157,14 @@ def coefficient_plot(
 
 def _tidy_frames(results: Mapping[str, Any], columns: tuple[str, ...]) -> dict[str, pd.DataFrame]:
     if not results:
-        raise DataError("There is no model to plot: give at least one result.")
+        raise DataError(
+            "There is no model to plot: give at least one result.", "没有可绘制的模型：请至少给出一个结果。"
+        )
     frames = {
         str(name): item if isinstance(item, pd.DataFrame) else item.tidy() for name, item in results.items()
     }
     for name, frame in frames.items():
-        require_columns(frame, columns, f"tidy frame of {name!r}")
+        require_columns(frame, columns, Text(f"tidy frame of {name!r}", f"{name!r}的估计表"))
     return frames
 
 
@@ -197,10 +199,13 @@ def _wanted_terms(frames: dict[str, pd.DataFrame], terms: Sequence[str] | None) 
     known = dict.fromkeys(str(term) for frame in frames.values() for term in frame["term"])
     unknown = [term for term in terms or () if term not in known]
     if unknown:
-        raise SpecificationError(f"No model has the term {listed(unknown)}; there are {listed(known)}.")
+        raise SpecificationError(
+            f"No model has the term {listed(unknown)}; there are {listed(known)}.",
+            f"没有模型含变量{listed_zh(unknown)}；已有{listed_zh(known)}。",
+        )
     rows = list(dict.fromkeys(terms if terms is not None else known))
     if not rows:
-        raise DataError("There is no term to plot.")
+        raise DataError("There is no term to plot.", "没有可绘制的变量。")
     return rows
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.report.chart import LABEL_PAD
 from spatial_zb.report.lines import tick_words, ticks_between
 from spatial_zb.report.page import Page, Words, open_page, require_columns
@@ -24,7 +24,7 @@ from spatial_zb.report.style import (
     new_figure,
     words,
 )
-from spatial_zb.text import Language
+from spatial_zb.text import Language, Text
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -118,7 +118,10 @@ def specification_curve(
     known = _choice_columns(grid, rows)
     unknown = [name for name in (*(choices or ()), *(main or ())) if name not in known]
     if unknown:
-        raise SpecificationError(f"The grid has no choice {listed(unknown)}; it has {listed(known)}.")
+        raise SpecificationError(
+            f"The grid has no choice {listed(unknown)}; it has {listed(known)}.",
+            f"网格中没有选择项{listed_zh(unknown)}；已有{listed_zh(known)}。",
+        )
     shown = list(choices) if choices is not None else [c for c in known if rows[c].nunique() > 1]
     curve = _curve(rows, shown, main or {}, level)
     with open_page(style, language, title, note) as page:
@@ -131,7 +134,7 @@ def specification_curve(
 def _rows(grid: Any, term: str, effect: str | None) -> pd.DataFrame:
     frame = grid if isinstance(grid, pd.DataFrame) else (grid.estimates if effect is None else grid.effects)
     needed = ["term", "estimate", "conf_low", "conf_high", *(["effect"] if effect is not None else [])]
-    require_columns(frame, needed, "frame of the grid")
+    require_columns(frame, needed, Text("frame of the grid", "网格表"))
     keep = frame["term"] == term
     if "role" in frame.columns:
         keep |= frame["role"] == term
@@ -140,10 +143,16 @@ def _rows(grid: Any, term: str, effect: str | None) -> pd.DataFrame:
     rows = frame[keep]
     if rows.empty:
         what = term if effect is None else f"{effect} effect of {term}"
-        raise SpecificationError(f"No cell has the {what}; terms are {listed(frame['term'].unique())}.")
+        what_zh = term if effect is None else f"{term}的{effect}效应"
+        raise SpecificationError(
+            f"No cell has the {what}; terms are {listed(frame['term'].unique())}.",
+            f"没有设定含{what_zh}；变量有{listed_zh(frame['term'].unique())}。",
+        )
     rows = rows[np.isfinite(rows["estimate"].to_numpy(dtype=float))]
     if rows.empty:
-        raise DataError(f"No cell has a finite estimate of {term!r}.")
+        raise DataError(
+            f"No cell has a finite estimate of {term!r}.", f"{term!r}在各设定中都没有有限的估计值。"
+        )
     return rows
 
 
@@ -190,7 +199,8 @@ def _sheet(curve: _Curve, said: CurveWords, page: Page) -> tuple[Figure, tuple[A
     curve_mm = min(CURVE, style.height_mm - fixed)
     if curve_mm < LOW_CURVE:
         raise SpecificationError(
-            f"{len(lines)} rows of choices do not fit below a curve on {style.height_mm:g} mm: name fewer in choices."
+            f"{len(lines)} rows of choices do not fit below a curve on {style.height_mm:g} mm: name fewer in choices.",
+            f"{len(lines)}行选择项在{style.height_mm:g}毫米高的图中放不下：请在choices中少列几项。",
         )
     pen = Pen(figure, style.width_mm, fixed + curve_mm)
     pen.resize()

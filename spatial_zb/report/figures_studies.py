@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, listed, listed_zh, not_one_of
 from spatial_zb.report.chart import ChartFrame, chart_sheet, wrapped_labels
 from spatial_zb.report.lines import Chart, LinePanel, Series, columns_for, draw_chart
 from spatial_zb.report.page import Words, open_page, require_columns, require_rows
@@ -104,19 +104,23 @@ def _power_rows(
     frame: pd.DataFrame, measures: Sequence[str], parameter: str | None, x: str, by: str
 ) -> pd.DataFrame:
     if not measures:
-        raise DataError(f"Name measures to draw, such as {listed(MEASURES)}.")
-    require_columns(frame, (x, by, *measures), "frame of the study")
+        raise DataError(
+            f"Name measures to draw, such as {listed(MEASURES)}.",
+            f"请指定要绘制的指标，如{listed_zh(MEASURES)}。",
+        )
+    require_columns(frame, (x, by, *measures), Text("frame of the study", "功效研究表"))
     if "parameter" in frame.columns:
         known = list(dict.fromkeys(frame["parameter"]))
         chosen = known[0] if parameter is None and len(known) == 1 else parameter
         if chosen not in known:
-            raise SpecificationError(f"parameter must be one of {listed(known)}, not {parameter!r}.")
+            raise not_one_of("parameter", parameter, known)
         frame = frame[frame["parameter"] == chosen]
     twice = frame.duplicated([x, by])
     if twice.any():
         row = frame.loc[twice, [x, by]].iloc[0]
         raise DataError(
-            f"Several rows have {x} = {row[x]} and {by} = {row[by]}: choose rows, so that each point is one setting."
+            f"Several rows have {x} = {row[x]} and {by} = {row[by]}: choose rows, so that each point is one setting.",
+            f"{x} = {row[x]}、{by} = {row[by]}有不止一行：请选取行，使每一点为一种设定。",
         )
     return frame.sort_values(x)
 
@@ -178,14 +182,20 @@ def probability_figure(
 
 
 def _probabilities(frame: pd.DataFrame) -> pd.DataFrame:
-    require_rows(frame, ("model", "probability"), "frame of probabilities")
+    require_rows(frame, ("model", "probability"), Text("frame of probabilities", "概率表"))
     rows = frame if "weights" in frame.columns else frame.assign(weights="")
     numbers = rows["probability"].to_numpy(dtype=float)
     wrong = numbers[~((numbers >= 0) & (numbers <= 1 + 1e-9))]
     if len(wrong):
-        raise DataError(f"Probabilities lie between 0 and 1; the frame has {listed(wrong)}.")
+        raise DataError(
+            f"Probabilities lie between 0 and 1; the frame has {listed(wrong)}.",
+            f"概率在0与1之间；表中有{listed_zh(wrong)}。",
+        )
     if rows.duplicated(["model", "weights"]).any():
-        raise DataError("The frame of probabilities has a pair of model and weights twice.")
+        raise DataError(
+            "The frame of probabilities has a pair of model and weights twice.",
+            "概率表中同一模型与权重矩阵出现两次。",
+        )
     table = rows.pivot(index="weights", columns="model", values="probability")
     return table.loc[rows["weights"].unique(), rows["model"].unique()]
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from spatial_zb.errors import OutputError
+from spatial_zb.text import Text
 
 __all__ = ["atomic_path", "slug", "slugs", "write_atomic"]
 
@@ -19,18 +20,32 @@ _DEVICES = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{i}" for port in ("COM", "LPT
 # 255 bytes is the common limit of one name; the rest is left for suffixes of callers.
 _SLUG_BYTES = 180
 
-_DENIED = "permission is denied; close the file if Word or Excel holds it open, or choose another folder"
+_DENIED = Text(
+    "permission is denied; close the file if Word or Excel holds it open, or choose another folder",
+    "没有权限；若Word或Excel打开着该文件请关闭，或换一个文件夹",
+)
 _REASONS = {
-    errno.ENOSPC: "the disk is full; free some space and run again",
-    errno.EDQUOT: "the disk quota is used up; free some space and run again",
-    errno.EROFS: "the file system is read-only; choose another output folder",
+    errno.ENOSPC: Text("the disk is full; free some space and run again", "磁盘已满，请腾出空间后再运行"),
+    errno.EDQUOT: Text(
+        "the disk quota is used up; free some space and run again", "磁盘配额已用完，请腾出空间后再运行"
+    ),
+    errno.EROFS: Text(
+        "the file system is read-only; choose another output folder", "文件系统只读，请换一个输出文件夹"
+    ),
     errno.EACCES: _DENIED,
     errno.EPERM: _DENIED,
-    errno.ENOENT: "the folder does not exist; create it or choose another one",
-    errno.ENOTDIR: "its parent is not a folder; choose another one",
-    errno.EISDIR: "a folder has this name; move it away or choose another name",
-    errno.EEXIST: "a file has the name of this folder; move it away or choose another name",
-    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.ENOENT: Text(
+        "the folder does not exist; create it or choose another one", "文件夹不存在，请新建或另选"
+    ),
+    errno.ENOTDIR: Text("its parent is not a folder; choose another one", "其上级不是文件夹，请另选"),
+    errno.EISDIR: Text(
+        "a folder has this name; move it away or choose another name", "已有同名文件夹，请移走或换一个名称"
+    ),
+    errno.EEXIST: Text(
+        "a file has the name of this folder; move it away or choose another name",
+        "已有文件与此文件夹同名，请移走或换一个名称",
+    ),
+    errno.ENAMETOOLONG: Text("the name is too long; choose a shorter one", "名称过长，请缩短"),
 }
 
 
@@ -86,8 +101,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 def output_error(path: Path, error: OSError) -> OutputError:
     """Turn an operating system error into words with a remedy."""
-    reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-    return OutputError(f"Cannot write {path}: {reason}.")
+    reason = Text.of(_REASONS.get(error.errno or 0, error.strerror or str(error)))
+    return OutputError(f"Cannot write {path}: {reason.en}.", f"无法写入{path}：{reason.zh}。")
 
 
 def _flush(path: Path) -> None:
@@ -96,7 +111,10 @@ def _flush(path: Path) -> None:
     The descriptor is opened for reading and writing because Windows refuses to flush a read-only one.
     """
     if not path.exists() and path.parent.is_dir():
-        raise OutputError(f"Cannot write {path.parent}: nothing was written to the temporary file.")
+        raise OutputError(
+            f"Cannot write {path.parent}: nothing was written to the temporary file.",
+            f"无法写入{path.parent}：临时文件中没有写入任何内容。",
+        )
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)

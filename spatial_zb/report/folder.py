@@ -52,10 +52,15 @@ def _take(lock: Path) -> None:
             holder = _holder(lock)
             if holder is not None and _alive(holder):
                 raise OutputError(
-                    f"Another run (process {holder}) is writing to {lock.parent}. Wait for it, or give --out another folder."
+                    f"Another run (process {holder}) is writing to {lock.parent}. Wait for it, or give --out "
+                    "another folder.",
+                    f"另一次运行（进程{holder}）正在写入{lock.parent}。请等待，或用--out换一个文件夹。",
                 ) from None
             lock.unlink(missing_ok=True)  # left behind by a run that was killed
-    raise OutputError(f"{lock} comes back as fast as it is removed: another run is starting. Try again.")
+    raise OutputError(
+        f"{lock} comes back as fast as it is removed: another run is starting. Try again.",
+        f"{lock}删去后又出现：另一次运行正在启动。请再试一次。",
+    )
 
 
 def _holder(lock: Path) -> int | None:

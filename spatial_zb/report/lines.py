@@ -111,9 +111,15 @@ def draw_chart(
         ``ax`` for more than one panel.
     """
     if not panels or not all(panel.series for panel in panels):
-        raise DataError("There is nothing to plot: the frame has no row that was asked for.")
+        raise DataError(
+            "There is nothing to plot: the frame has no row that was asked for.",
+            "没有可绘制的内容：表中没有所要求的行。",
+        )
     if ax is not None and len(panels) > 1:
-        raise SpecificationError(f"These are {len(panels)} panels: leave ax away, or choose one of them.")
+        raise SpecificationError(
+            f"These are {len(panels)} panels: leave ax away, or choose one of them.",
+            f"共有{len(panels)}幅：请不要给ax，或只选其中一幅。",
+        )
     spans = [_span(panel, chart) for panel in panels]
     if chart.shared:
         low, high = min(low for low, _ in spans), max(high for _, high in spans)
@@ -168,7 +174,10 @@ def _span(panel: LinePanel, chart: Chart) -> tuple[float, float]:
     found = np.concatenate([np.ravel(np.asarray(part, dtype=float)) for part in values])
     found = found[np.isfinite(found)]
     if not len(found):
-        raise DataError(f"Panel {panel.heading!r} has no finite number to plot.")
+        raise DataError(
+            f"Panel {panel.heading!r} has no finite number to plot.",
+            f"{panel.heading!r}一幅没有可绘制的有限数值。",
+        )
     low, high = _padded(found.min(), found.max())
     return (low if chart.floor is None else chart.floor), high
 

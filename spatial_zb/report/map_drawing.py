@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import AlignmentError, SpecificationError, listed
+from spatial_zb.errors import AlignmentError, SpecificationError, listed, listed_zh
 from spatial_zb.report.placement import AROUND, ON, box_of, halo_text, place, root_figure
 from spatial_zb.report.places import (
     NAME_LIMIT,
@@ -270,14 +270,18 @@ def _label_ids(shapes: GeoDataFrame, labels: LabelChoice) -> list[str]:
     if isinstance(labels, str):
         if labels not in ("auto", "all", "groups", "none"):
             raise SpecificationError(
-                f"labels must be auto, all, groups, none or a list of ids, not {labels!r}."
+                f"labels must be auto, all, groups, none or a list of ids, not {labels!r}.",
+                f"labels须为auto、all、groups、none或编码列表，而不是{labels!r}。",
             )
         if labels == "all" or (labels == "auto" and len(shapes) <= AUTO_LABELS):
             return list(shapes.area.sort_values(ascending=False, kind="stable").index)
         return []
     unknown = [unit for unit in labels if unit not in shapes.index]
     if unknown:
-        raise AlignmentError(f"Labels are asked for units that are not in the regions: {listed(unknown)}.")
+        raise AlignmentError(
+            f"Labels are asked for units that are not in the regions: {listed(unknown)}.",
+            f"要求标注的地区不在底图中：{listed_zh(unknown)}。",
+        )
     return list(dict.fromkeys(labels))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from spatial_zb.errors import DataError, listed
+from spatial_zb.errors import DataError, listed, listed_zh
 from spatial_zb.report.classes import Scheme, class_breaks, class_labels, class_of
 from spatial_zb.report.map_drawing import NO_DATA, LabelChoice, Look, MapClass, draw_panels
 from spatial_zb.report.page import Words
@@ -155,7 +155,10 @@ def choropleth_panels(
     The other parameters and errors are those of :func:`choropleth`.
     """
     if not len(frame.columns):
-        raise DataError("The frame has no column to map: give one column for each period.")
+        raise DataError(
+            "The frame has no column to map: give one column for each period.",
+            "表中没有可绘制的列：请每个时期给一列。",
+        )
     look = Look(labels, outlines, crs, text or MapText(), locator=locator)
     with context(style, language) as chosen:
         return _choropleth(regions, frame, (scheme, k, palette, center), look, chosen, columns)
@@ -230,9 +233,15 @@ def _family(given: set[str]) -> dict[str, tuple[Text, str]]:
     for family in (CLUSTERS, HOT_SPOTS):
         if given <= set(family):
             return family
-    known = " or ".join(", ".join(family) for family in (CLUSTERS, HOT_SPOTS))
-    unknown = listed(sorted(given - set(CLUSTERS) - set(HOT_SPOTS)) or sorted(given))
-    raise DataError(f"Clusters are {known}, {ISLAND_CODE!r} or missing, not {unknown}.")
+    strange = sorted(given - set(CLUSTERS) - set(HOT_SPOTS)) or sorted(given)
+    known = Text(
+        " or ".join(", ".join(family) for family in (CLUSTERS, HOT_SPOTS)),
+        "，或".join("、".join(family) for family in (CLUSTERS, HOT_SPOTS)),
+    )
+    raise DataError(
+        f"Clusters are {known.en}, {ISLAND_CODE!r} or missing, not {listed(strange)}.",
+        f"集聚类型为{known.zh}、{ISLAND_CODE!r}或缺失，而不是{listed_zh(strange)}。",
+    )
 
 
 def _first_second(names: tuple[Words, Words]) -> Text:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import AlignmentError, DataError, listed
+from spatial_zb.errors import AlignmentError, DataError, listed, listed_zh
 from spatial_zb.report.classes import Scheme, class_breaks, class_of, edge_words
 from spatial_zb.report.map_drawing import NO_DATA, LabelChoice, Look, MapClass, draw_panels
 from spatial_zb.report.page import Words
@@ -105,10 +105,16 @@ def _same_cells(one: pd.DataFrame, two: pd.DataFrame) -> tuple[pd.DataFrame, pd.
     """Both frames with text ids, the second in the order of the first."""
     one, two = (frame.set_axis(unique_ids(frame.index)) for frame in (one, two))
     if not len(one.columns):
-        raise DataError("The frame has no column to map: give one column for each period.")
+        raise DataError(
+            "The frame has no column to map: give one column for each period.",
+            "表中没有可绘制的列：请每个时期给一列。",
+        )
     apart = [*one.index.symmetric_difference(two.index), *one.columns.symmetric_difference(two.columns)]
     if apart:
-        raise AlignmentError(f"Only one of the two variables has {listed(apart)}: give both the same cells.")
+        raise AlignmentError(
+            f"Only one of the two variables has {listed(apart)}: give both the same cells.",
+            f"两个变量中只有一个有{listed_zh(apart)}：请使两者的单元格一致。",
+        )
     return one, two.loc[one.index, one.columns]
 
 
@@ -122,7 +128,9 @@ def _three(values: pd.DataFrame, scheme: Any, name: Words) -> np.ndarray:
     if len(breaks) != K + 1:
         raise DataError(
             f"{Text.of(name).en!r} falls into {len(breaks) - 1} classes, not 3 (ties, or edges beyond the values): "
-            "give two inner edges as scheme."
+            "give two inner edges as scheme.",
+            f"{Text.of(name).zh!r}分为{len(breaks) - 1}级而不是3级（有相同值，或界限超出取值）："
+            "请用scheme给出两个内部界限。",
         )
     return breaks
 

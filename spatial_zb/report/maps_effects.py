@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.report.classes import Scheme, round_edges
 from spatial_zb.report.map_drawing import LabelChoice
 from spatial_zb.report.maps import choropleth, choropleth_panels
@@ -89,10 +89,14 @@ def effect_map(
     unknown = [side for side in sides if side not in frame.columns]
     if unknown or not sides:
         raise SpecificationError(
-            f"There is no side {listed(unknown)}; the frame has {listed(frame.columns)}."
+            f"There is no side {listed(unknown)}; the frame has {listed(frame.columns)}.",
+            f"没有{listed_zh(unknown)}一侧；表中有{listed_zh(frame.columns)}。",
         )
     if ax is not None and len(sides) > 1:
-        raise SpecificationError(f"These are {len(sides)} maps: leave ax away, or name one side.")
+        raise SpecificationError(
+            f"These are {len(sides)} maps: leave ax away, or name one side.",
+            f"共有{len(sides)}幅地图：请不要给ax，或指定一侧。",
+        )
     values = frame[list(sides)].astype(float)
     given = text or MapText()
     legend = given.legend or _effect_words(response, source)
@@ -149,7 +153,7 @@ def influence_map(
         A missing column, a unit twice, or no finite change.
     """
     rows = frame.set_index("unit") if "unit" in frame.columns else frame
-    require_columns(rows, ("estimate", "change"), "frame of influence")
+    require_columns(rows, ("estimate", "change"), Text("frame of influence", "影响表"))
     rows = rows.set_axis(unique_ids(rows.index))
     change = rows["change"].astype(float)
     everywhere = unique_ids(regions.index)
@@ -185,7 +189,10 @@ def _influence_words(rows: pd.DataFrame) -> Text:
     estimate, change = (rows[name].to_numpy(dtype=float) for name in ("estimate", "change"))
     known = np.isfinite(estimate) & np.isfinite(change)
     if not known.any():
-        raise DataError("No row of the frame of influence has a finite estimate and change.")
+        raise DataError(
+            "No row of the frame of influence has a finite estimate and change.",
+            "影响表中没有估计值和变化都有限的行。",
+        )
     numbers = [float(np.median((estimate - change)[known])), estimate[known].min(), estimate[known].max()]
     decimals = max(0, 2 - math.floor(math.log10(max(map(abs, numbers)) or 1.0)))
     shown = [f"{number:.{decimals}f}".replace("-", "−") for number in numbers]

@@ -120,18 +120,21 @@ def ellipse_map(
 
 def _table(frame: Any) -> pd.DataFrame:
     table = frame if isinstance(frame, pd.DataFrame) else frame.table()
-    require_rows(table, COLUMNS, "frame of ellipses")
+    require_rows(table, COLUMNS, Text("frame of ellipses", "椭圆表"))
     if not np.isfinite(table[list(COLUMNS[1:])].to_numpy(dtype=float)).all():
-        raise DataError("The frame of ellipses must have finite numbers.")
+        raise DataError("The frame of ellipses must have finite numbers.", "椭圆表须为有限的数值。")
     return table
 
 
 def _drawn(table: pd.DataFrame, periods: Sequence[int] | None) -> list:
     known = list(table["period"])
     ends = [known[0], known[-1]] if periods is None else periods
-    wanted = list(dict.fromkeys(chosen_periods(known, ends, "ellipse")))
+    wanted = list(dict.fromkeys(chosen_periods(known, ends, Text("ellipse", "椭圆"))))
     if len(wanted) > len(LOOKS):
-        raise SpecificationError(f"{len(wanted)} ellipses on one map hide each other: choose at most six.")
+        raise SpecificationError(
+            f"{len(wanted)} ellipses on one map hide each other: choose at most six.",
+            f"一幅地图上{len(wanted)}个椭圆相互遮挡：最多选六个。",
+        )
     return wanted
 
 

@@ -81,7 +81,7 @@ def panel_letter(number: int, total: int) -> str:
     return f"({chr(ord('a') + number)}) " if 1 < total <= 26 else ""
 
 
-def chosen_periods(known: Sequence, wanted: Sequence | None, what: str) -> list:
+def chosen_periods(known: Sequence, wanted: Sequence | None, what: Text) -> list:
     """Those wanted, all by default.
 
     Raises
@@ -91,11 +91,14 @@ def chosen_periods(known: Sequence, wanted: Sequence | None, what: str) -> list:
     """
     unknown = [period for period in wanted or () if period not in known]
     if unknown:
-        raise SpecificationError(f"There is no {what} of {listed(unknown)}; there are {listed(known)}.")
+        raise SpecificationError(
+            f"There is no {what.en} of {listed(unknown)}; there are {listed(known)}.",
+            f"没有{listed_zh(unknown)}的{what.zh}；已有{listed_zh(known)}。",
+        )
     return list(known if wanted is None else wanted)
 
 
-def require_columns(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+def require_columns(frame: pd.DataFrame, columns: Sequence[str], what: Text) -> None:
     """Refuse a frame that lacks columns.
 
     Raises
@@ -105,11 +108,13 @@ def require_columns(frame: pd.DataFrame, columns: Sequence[str], what: str) -> N
     """
     lacking = [name for name in columns if name not in frame.columns]
     if lacking:
-        raise DataError(f"The {what} has no column {listed(lacking)}.")
+        raise DataError(
+            f"The {what.en} has no column {listed(lacking)}.", f"{what.zh}没有列{listed_zh(lacking)}。"
+        )
 
 
-def require_rows(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+def require_rows(frame: pd.DataFrame, columns: Sequence[str], what: Text) -> None:
     """Refuse a frame that lacks columns or has no row, as :func:`require_columns` does."""
     require_columns(frame, columns, what)
     if frame.empty:
-        raise DataError(f"The {what} has no row.")
+        raise DataError(f"The {what.en} has no row.", f"{what.zh}没有数据行。")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from spatial_zb.errors import AlignmentError, DataError, SpecificationError, listed
+from spatial_zb.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
 from spatial_zb.report.style import words
 from spatial_zb.text import Language, Text
 from spatial_zb.weights.matrix import text_ids
@@ -39,17 +39,26 @@ def checked(regions: GeoDataFrame) -> GeoDataFrame:
     out = regions.set_axis(unique_ids(regions.index))
     empty = out.index[out.geometry.isna() | out.geometry.is_empty]
     if len(empty):
-        raise DataError(f"Regions without a geometry: {listed(empty)}. Repair or drop them before mapping.")
+        raise DataError(
+            f"Regions without a geometry: {listed(empty)}. Repair or drop them before mapping.",
+            f"有地区没有几何图形：{listed_zh(empty)}。请在绘图前修复或剔除。",
+        )
     kinds = set(out.geom_type) - {"Polygon", "MultiPolygon"}
     if kinds:
-        raise DataError(f"Maps need polygons; the regions hold {listed(sorted(kinds))}.")
+        raise DataError(
+            f"Maps need polygons; the regions hold {listed(sorted(kinds))}.",
+            f"绘图须有多边形；底图中是{listed_zh(sorted(kinds))}。",
+        )
     return out
 
 
 def unique_ids(index: pd.Index) -> pd.Index:
     ids = text_ids(index)
     if ids.has_duplicates:
-        raise AlignmentError(f"Unit ids occur twice: {listed(ids[ids.duplicated()].unique())}.")
+        raise AlignmentError(
+            f"Unit ids occur twice: {listed(ids[ids.duplicated()].unique())}.",
+            f"有重复的地区编码：{listed_zh(ids[ids.duplicated()].unique())}。",
+        )
     return ids
 
 
@@ -67,16 +76,22 @@ def project(regions: GeoDataFrame, crs: Any = None) -> GeoDataFrame:
     from pyproj.exceptions import CRSError
 
     if regions.crs is None:
-        raise DataError('The regions have no CRS; set it with regions.set_crs("EPSG:4490") before mapping.')
+        raise DataError(
+            'The regions have no CRS; set it with regions.set_crs("EPSG:4490") before mapping.',
+            '底图没有坐标参照系；请在绘图前用regions.set_crs("EPSG:4490")设定。',
+        )
     if crs is None:
         return regions if regions.crs.is_projected else regions.to_crs(_suggested_crs(regions))
     try:
         wanted = CRS.from_user_input(crs)
     except CRSError as error:
-        raise SpecificationError(f"{crs!r} is not a coordinate reference system: {error}") from error
+        raise SpecificationError(
+            f"{crs!r} is not a coordinate reference system: {error}", f"{crs!r}不是坐标参照系：{error}"
+        ) from error
     if not wanted.is_projected:
         raise SpecificationError(
-            f"A map needs a projected CRS such as {DEFAULT_CRS}; {crs!r} counts in degrees."
+            f"A map needs a projected CRS such as {DEFAULT_CRS}; {crs!r} counts in degrees.",
+            f"绘图须用投影坐标系，如{DEFAULT_CRS}；{crs!r}以度为单位。",
         )
     return regions.to_crs(wanted)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.report.files import atomic_path, output_error, slug
 from spatial_zb.text import Language, Text
 
@@ -92,9 +92,15 @@ class FigureStyle:
 
     def __post_init__(self) -> None:
         if min(self.base_pt, self.small_pt, self.title_pt) < MIN_PT:
-            raise SpecificationError(f"Figure style {self.name!r} has type below {MIN_PT:g} points.")
+            raise SpecificationError(
+                f"Figure style {self.name!r} has type below {MIN_PT:g} points.",
+                f"图形样式{self.name!r}的字号小于{MIN_PT:g}磅。",
+            )
         if min(self.width_mm, self.height_mm, self.line_pt, self.dpi) <= 0:
-            raise SpecificationError(f"Figure style {self.name!r} has a size that is not positive.")
+            raise SpecificationError(
+                f"Figure style {self.name!r} has a size that is not positive.",
+                f"图形样式{self.name!r}的尺寸不为正。",
+            )
         Text("", "").pick(self.language)
 
 
@@ -127,7 +133,7 @@ def resolve_style(style: str | FigureStyle, language: Language | None = None) ->
     """Give the preset of that name, or the style itself, in the language asked for."""
     if not isinstance(style, FigureStyle):
         if style not in PRESETS:
-            raise SpecificationError(f"style must be one of {', '.join(PRESETS)}, not {style!r}.")
+            raise not_one_of("style", style, PRESETS)
         style = PRESETS[style]
     return style if language is None else replace(style, language=language)
 
@@ -236,7 +242,7 @@ def class_colours(breaks: Sequence[float], palette: Palette = "sequential", cent
     from matplotlib.colors import to_hex
 
     if palette not in get_args(Palette):
-        raise SpecificationError(f"palette must be one of {', '.join(get_args(Palette))}, not {palette!r}.")
+        raise not_one_of("palette", palette, get_args(Palette))
     edges = np.asarray(breaks, dtype=float)
     if palette == "sequential":
         return [to_hex(colour) for colour in colormaps["YlGnBu"](np.linspace(0.08, 0.95, len(edges) - 1))]
@@ -298,7 +304,10 @@ def save_figure(
     """
     unknown = set(formats) - set(_METADATA)
     if unknown:
-        raise SpecificationError(f"formats may be {', '.join(_METADATA)}, not {listed(sorted(unknown))}.")
+        raise SpecificationError(
+            f"formats may be {', '.join(_METADATA)}, not {listed(sorted(unknown))}.",
+            f"formats可为{listed_zh(_METADATA)}，而不是{listed_zh(sorted(unknown))}。",
+        )
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

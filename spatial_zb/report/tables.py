@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Literal
 
-from spatial_zb.errors import SpecificationError
+from spatial_zb.errors import SpecificationError, not_one_of
 from spatial_zb.report.files import output_error, slug, write_atomic
 from spatial_zb.text import LANGUAGES, Language, Text
 
@@ -156,7 +156,10 @@ class Table:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "header", tuple(tuple(level) for level in self.header))
         if not self.header or not self.header[-1]:
-            raise SpecificationError(f"Table {self.key!r} needs at least one header level with one column.")
+            raise SpecificationError(
+                f"Table {self.key!r} needs at least one header level with one column.",
+                f"表{self.key!r}至少要有一层表头和一列。",
+            )
         if not self.alignment:
             object.__setattr__(self, "alignment", ("l",) + ("c",) * (self.n_columns - 1))
         _check(self)
@@ -173,10 +176,14 @@ def _check(table: Table) -> None:
     for i, level in enumerate(table.header):
         if sum(cell.span for cell in level) != n or any(cell.span < 1 for cell in level):
             raise SpecificationError(
-                f"Header level {i + 1} of table {table.key!r} does not cover {n} columns; check its spans."
+                f"Header level {i + 1} of table {table.key!r} does not cover {n} columns; check its spans.",
+                f"表{table.key!r}的第{i + 1}层表头没有覆盖{n}列；请核对跨列数。",
             )
     if len(table.alignment) != n or not set(table.alignment) <= {"l", "c", "r"}:
-        raise SpecificationError(f"Table {table.key!r} needs an alignment l, c or r for each of {n} columns.")
+        raise SpecificationError(
+            f"Table {table.key!r} needs an alignment l, c or r for each of {n} columns.",
+            f"表{table.key!r}的{n}列各须有对齐方式l、c或r。",
+        )
     for i, row in enumerate(table.rows):
         _check_row(table.key, i, row, n)
 
@@ -186,13 +193,15 @@ def _check_row(key: str, i: int, row: Row, n: int) -> None:
     needed = {"body": n, "section": 1, "rule": 0}.get(row.kind)
     if needed is None or len(row.cells) != needed:
         raise SpecificationError(
-            f"Row {i + 1} of table {key!r} ({row.kind}) has {len(row.cells)} cells, not {needed}."
+            f"Row {i + 1} of table {key!r} ({row.kind}) has {len(row.cells)} cells, not {needed}.",
+            f"表{key!r}的第{i + 1}行（{row.kind}）有{len(row.cells)}个单元格，而不是{needed}个。",
         )
     for cell in row.cells:
         known = cell is None or isinstance(cell, str | Text | Number | Integral)
         if not known or isinstance(cell, bool):
             raise SpecificationError(
-                f"Row {i + 1} of table {key!r} holds {cell!r}; use None, text, an integer or Number(...)."
+                f"Row {i + 1} of table {key!r} holds {cell!r}; use None, text, an integer or Number(...).",
+                f"表{key!r}的第{i + 1}行含{cell!r}；请用None、文字、整数或Number(...)。",
             )
 
 
@@ -226,11 +235,17 @@ class TableStyle:
         _one_of("errors", self.errors, ("std_error", "t", "p"))
         _one_of("error_position", self.error_position, ("below", "column"))
         if not isinstance(self.digits, Integral) or not 0 <= self.digits <= 15:
-            raise SpecificationError(f"digits must be an integer from 0 to 15, not {self.digits!r}.")
+            raise SpecificationError(
+                f"digits must be an integer from 0 to 15, not {self.digits!r}.",
+                f"digits须为0至15的整数，而不是{self.digits!r}。",
+            )
         levels = tuple(self.thresholds)
         object.__setattr__(self, "thresholds", levels)
         if len(levels) != 3 or not 1 > levels[0] > levels[1] > levels[2] > 0:
-            raise SpecificationError(f"thresholds must be three falling levels in (0, 1), not {levels!r}.")
+            raise SpecificationError(
+                f"thresholds must be three falling levels in (0, 1), not {levels!r}.",
+                f"thresholds须为(0, 1)内递减的三个水平，而不是{levels!r}。",
+            )
 
     @property
     def languages(self) -> tuple[Language, ...]:
@@ -246,7 +261,7 @@ class TableStyle:
 
 def _one_of(name: str, value: object, allowed: Sequence[str]) -> None:
     if value not in allowed:
-        raise SpecificationError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+        raise not_one_of(name, value, allowed)
 
 
 #: Habits of journals: ``default`` (stars, standard errors below), ``aea`` (American Economic Association: no

@@ -235,7 +235,9 @@ def by_weights_table(
     """
     style, labels = style or TableStyle(), labels or {}
     if not columns:
-        raise SpecificationError("A table by weights needs at least one column.")
+        raise SpecificationError(
+            "A table by weights needs at least one column.", "按权重矩阵的表至少要有一列。"
+        )
     found = [
         {(str(r["term"]), str(r["effect"])): r for r in frame.to_dict("records")} for _, frame, _ in columns
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.report.layouts.common import (
     ERROR_COLUMN,
     ERROR_HEAD,
@@ -65,13 +65,16 @@ def effects_table(
     style = style or TableStyle()
     labels = labels or {}
     if not effects:
-        raise SpecificationError("An effects table needs at least one result.")
+        raise SpecificationError("An effects table needs at least one result.", "效应表至少要有一个结果。")
     groups = [(Text.of(header), _by_effect(Text.of(header), result)) for header, result in effects]
     found = dict.fromkeys(place[:2] for _, records in groups for place in records)
     names = dict.fromkeys(term for _, term in found)
     unknown = [name for name in terms or () if name not in names]
     if unknown:
-        raise SpecificationError(f"No result has effects of {listed(unknown)}; there are {listed(names)}.")
+        raise SpecificationError(
+            f"No result has effects of {listed(unknown)}; there are {listed(names)}.",
+            f"没有结果含{listed_zh(unknown)}的效应；已有{listed_zh(names)}。",
+        )
     rows = []
     for response in dict.fromkeys(response for response, _ in found):
         rows += [section(_effect_on(label_of(labels, response)))] if response else []
@@ -120,7 +123,8 @@ def _by_effect(header: Text, result: Tidied) -> dict[tuple[str, str, str], Recor
         if place in records:
             raise SpecificationError(
                 f"The effects {header.en!r} give the {place[2]} effect of {place[1]} more than once; "
-                "select one horizon or order first."
+                "select one horizon or order first.",
+                f"{header.zh!r}中{place[1]}的{place[2]}效应出现不止一次；请先选定一个horizon或order。",
             )
         records[place] = record
     return records

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.report.layouts.common import (
     MISSING,
     Label,
@@ -63,10 +63,13 @@ def moran_table(
     """
     style = style or TableStyle()
     if p not in ("p_sim", "p_value"):
-        raise SpecificationError(f"p must be 'p_sim' or 'p_value', not {p!r}.")
+        raise not_one_of("p", p, ("p_sim", "p_value"))
     groups = [(variable, weights) for variable, by in results.items() for weights in by]
     if not groups:
-        raise SpecificationError("A Moran table needs at least one variable and one weights matrix.")
+        raise SpecificationError(
+            "A Moran table needs at least one variable and one weights matrix.",
+            "莫兰指数表至少要有一个变量和一个权重矩阵。",
+        )
     frames = {(v, w): _by_period(frame, p, v, w) for v, by in results.items() for w, frame in by.items()}
     if stacked is None:
         stacked = len(results) > 1 and 3 * len(groups) > _WIDEST_MORAN
@@ -87,7 +90,8 @@ def _by_period(frame: pd.DataFrame, p: str, variable: object, weights: object) -
     lacking = [name for name in ("period", "I", "z", p) if name not in frame.columns]
     if lacking:
         raise SpecificationError(
-            f"The Moran frame of {plain_word(variable)} with {plain_word(weights)} lacks {listed(lacking)}."
+            f"The Moran frame of {plain_word(variable)} with {plain_word(weights)} lacks {listed(lacking)}.",
+            f"{plain_word(variable)}与{plain_word(weights)}的莫兰指数表缺少{listed_zh(lacking)}。",
         )
     return {record["period"]: record for record in frame.to_dict("records")}
 

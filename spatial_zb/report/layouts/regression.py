@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.report.layouts.common import (
     ERROR_COLUMN,
     ERROR_HEAD,
@@ -125,7 +125,7 @@ def regression_table(
     labels = labels or {}
     columns = [column for header, fit in fits for column in _columns(Text.of(header), fit, labels)]
     if not columns:
-        raise SpecificationError("A regression table needs at least one fit.")
+        raise SpecificationError("A regression table needs at least one fit.", "回归表至少要有一个估计结果。")
     wanted, hidden = _regressors(columns, terms, controls)
     _refuse_unlike(columns, effects, tests or {})
     plain = [name for name in wanted if any(name in column.terms for column in columns)]
@@ -178,7 +178,10 @@ def _per_equation(fit: Glanced) -> dict[str, Record]:
 def _by_term(frame: pd.DataFrame, header: Text) -> dict[str, Record]:
     if frame["term"].duplicated().any():
         names = frame["term"][frame["term"].duplicated()].unique()
-        raise SpecificationError(f"The fit {header.en!r} gives {listed(names)} more than once.")
+        raise SpecificationError(
+            f"The fit {header.en!r} gives {listed(names)} more than once.",
+            f"{header.zh!r}中{listed_zh(names)}出现不止一次。",
+        )
     return {str(record["term"]): record for record in frame.to_dict("records")}
 
 
@@ -191,7 +194,10 @@ def _regressors(
     )
     unknown = [name for name in (*(terms or ()), *controls) if name not in found]
     if unknown:
-        raise SpecificationError(f"No fit has the term {listed(unknown)}; there are {listed(found)}.")
+        raise SpecificationError(
+            f"No fit has the term {listed(unknown)}; there are {listed(found)}.",
+            f"没有估计结果含变量{listed_zh(unknown)}；已有{listed_zh(found)}。",
+        )
     shown = list(terms) if terms is not None else sorted(found, key=lambda name: name == "(Intercept)")
     shown = [name for name in shown if name not in controls]
     return shown, [name for name in found if name not in shown]
@@ -200,13 +206,17 @@ def _regressors(
 def _refuse_unlike(columns: Sequence[_Column], effects: Sequence, tests: Mapping[Label, Sequence]) -> None:
     """Refuse effects and tests that are not one for each column."""
     given = {
-        "effects": effects,
-        **{f"The test {plain_word(name)!r}": values for name, values in tests.items()},
+        Text.of("effects"): effects,
+        **{
+            Text(f"The test {plain_word(name)!r}", f"检验{plain_word(name)!r}"): values
+            for name, values in tests.items()
+        },
     }
     for name, values in given.items():
         if len(values) not in (0, len(columns)):
             raise SpecificationError(
-                f"{name}: {len(values)} given for {len(columns)} columns; give one for each, None where there is none."
+                f"{name.en}: {len(values)} given for {len(columns)} columns; give one for each, None where there is none.",
+                f"{name.zh}：给出{len(values)}个，而表有{len(columns)}列；请每列给一个，没有的给None。",
             )
 
 

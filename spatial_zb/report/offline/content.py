@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.report.offline.outlines import Outlines
 from spatial_zb.report.tables import Table, TableStyle
 from spatial_zb.text import Language, Text
@@ -83,15 +83,22 @@ class Atlas:
     def __post_init__(self) -> None:
         n, shape = len(self.units), (len(self.periods), len(self.units))
         if len(self.names) != n or len(self.outlines.paths) != n:
-            raise SpecificationError(f"An atlas of {n} units needs as many names and outlines.")
+            raise SpecificationError(
+                f"An atlas of {n} units needs as many names and outlines.",
+                f"{n}个地区的地图集须有同样多的名称和轮廓。",
+            )
         for variable in self.variables:
             if np.shape(variable.values) != shape:
                 raise SpecificationError(
-                    f"Values of {variable.name!r} have the shape {np.shape(variable.values)}, not {shape}."
+                    f"Values of {variable.name!r} have the shape {np.shape(variable.values)}, not {shape}.",
+                    f"{variable.name!r}的取值形状为{np.shape(variable.values)}，而不是{shape}。",
                 )
             for name, series in variable.moran.items():
                 if name not in self.weights or np.shape(series.lag) != shape:
-                    raise SpecificationError(f"Moran's I of {variable.name!r} does not fit weights {name!r}.")
+                    raise SpecificationError(
+                        f"Moran's I of {variable.name!r} does not fit weights {name!r}.",
+                        f"{variable.name!r}的莫兰指数与权重矩阵{name!r}不相符。",
+                    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +193,10 @@ class Content:
         for part in (effects for section in self.sections for effects in section.effects):
             unknown = [unit for unit in part.units if unit not in known]
             if unknown:
-                raise SpecificationError(f"Effects of units without an outline: {listed(unknown)}.")
+                raise SpecificationError(
+                    f"Effects of units without an outline: {listed(unknown)}.",
+                    f"有效应的地区没有轮廓：{listed_zh(unknown)}。",
+                )
 
     @property
     def review_line(self) -> Text:

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from spatial_zb.errors import SpecificationError
+from spatial_zb.errors import SpecificationError, listed_zh
 from spatial_zb.report.files import slug, write_atomic
 from spatial_zb.report.offline.content import Content, Paragraphs, Section, TableItem
 from spatial_zb.report.offline.data import Words, embedded, page_data
@@ -68,7 +68,8 @@ def render(content: Content, languages: Sequence[Language] = LANGUAGES) -> str:
     """Put the page together; the same content gives the same text."""
     if not languages or not set(languages) <= set(LANGUAGES):
         raise SpecificationError(
-            f"languages must be some of {', '.join(LANGUAGES)}, not {list(languages)!r}."
+            f"languages must be some of {', '.join(LANGUAGES)}, not {list(languages)!r}.",
+            f"languages须取自{listed_zh(LANGUAGES)}，而不是{list(languages)!r}。",
         )
     words = Words(languages)
     downloads: dict[str, Any] = {}
