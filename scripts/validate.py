@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from validation import (
     comparison,
     dynamic,
+    gmm,
     median_unbiased,
     null_sizes,
     other_software,
@@ -31,6 +32,7 @@ from validation import (
 
 PARTS = {
     "small_sample": small_sample.run,
+    "gmm": gmm.run,
     "sizes": sizes.run,
     "systems": systems.run,
     "resampled": resampled.run,

@@ -83,6 +83,7 @@ if TYPE_CHECKING:
         system_effects_by_unit,
     )
     from spatial_zb.system_simulation import simulate_system
+    from spatial_zb.weak_instruments import anderson_rubin
     from spatial_zb.weights.matrix import Weights, as_weights
 
 #: Public name → the module it comes from.
@@ -129,6 +130,7 @@ _HOMES = {
     "prepare": "pipeline",
     "profile_interval": "profile_intervals",
     "median_unbiased": "score_inversion",
+    "anderson_rubin": "weak_instruments",
     "power_study": "power",
     "AlignmentError": "errors",
     "ConvergenceError": "errors",
@@ -189,6 +191,7 @@ __all__ = [
     "WeightsError",
     "WorkerError",
     "__version__",
+    "anderson_rubin",
     "as_weights",
     "beta_convergence",
     "bivariate_moran",

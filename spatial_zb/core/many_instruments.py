@@ -28,7 +28,7 @@ from spatial_zb.core.logdet import symmetriser
 from spatial_zb.core.system_arrays import SystemArrays, coefficient_matrices
 from spatial_zb.core.weight_spectrum import largest_sums
 
-__all__ = ["WeightedSpectrum", "recentred", "weighted_spectrum"]
+__all__ = ["WeightedSpectrum", "recentred", "spectrum_near", "weighted_spectrum"]
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -43,6 +43,8 @@ TAIL = 1e-6
 FEWEST, MOST = 32, 1024
 #: A large W with a larger share of links is multiplied as a dense matrix, and its radius is looked for.
 DENSE_SHARE = 0.2
+#: Room above the spatial strength of the uncorrected estimate, within which the corrected one is looked for.
+ABOVE = 0.1
 #: Room outside the largest eigenvalue that Arnoldi's method finds to a thousandth.
 ROOM = 1.02
 #: Newton stops at a step of this share of a standard error, whose square is left, or after so many steps and halvings.
@@ -73,6 +75,13 @@ def weighted_spectrum(arrays: SystemArrays, strength: float) -> WeightedSpectrum
     n = arrays.sample.n_units
     found = _eigen(arrays) if n <= EIGEN_UNITS else None
     return found or _circle(arrays, strength)
+
+
+def spectrum_near(arrays: SystemArrays, delta: Array) -> WeightedSpectrum | None:
+    """The same, with room for a system stronger than that of an estimate δ (K,)."""
+    gamma, psi = coefficient_matrices(delta, arrays.links, arrays.m)
+    strength = float(np.abs(np.linalg.eigvals(np.linalg.solve(gamma, psi))).max())
+    return weighted_spectrum(arrays, strength + ABOVE)
 
 
 def _eigen(arrays: SystemArrays) -> WeightedSpectrum | None:

@@ -34,7 +34,7 @@ __all__ = ["InstrumentalEstimate", "instrumental", "scaled_inverse"]
 
 Array = NDArray[np.float64]
 Covariance = Literal["classical", "robust", "cluster"]
-#: λ stays inside the admissible interval by this share.
+#: λ stays inside the interval that the sums of W admit by this share.
 INSIDE = 0.999
 
 
@@ -56,7 +56,11 @@ class InstrumentalEstimate:
 
 
 def instrumental(
-    arrays: SystemArrays, joint: bool, covariance: Covariance, spectrum: WeightedSpectrum | None = None
+    arrays: SystemArrays,
+    joint: bool,
+    covariance: Covariance,
+    spectrum: WeightedSpectrum | None = None,
+    interval: tuple[float, float] | None = None,
 ) -> InstrumentalEstimate:
     """Estimate by (GS)2SLS, or by (GS)3SLS when ``joint``; with recentred moments given a ``spectrum``.
 
@@ -64,13 +68,18 @@ def instrumental(
     covariance the moments are those with a zero diagonal, and the λ_g reported are estimated once more from
     the GS2SLS residuals, weighted by the inverse variance of the moments. With recentred moments λ_g and GS2SLS are
     found a second time, since 2SLS of the unfiltered data does not know the errors that its instruments pick up.
+    ``interval``: where λ is looked for, without it that of every W with the row and column sums of this one.
     """
-    found = None if spectrum is None else _estimate(arrays, joint, covariance, spectrum)
-    return found or _estimate(arrays, joint, covariance, None)
+    found = None if spectrum is None else _estimate(arrays, joint, covariance, spectrum, interval)
+    return found or _estimate(arrays, joint, covariance, None, interval)
 
 
 def _estimate(
-    arrays: SystemArrays, joint: bool, covariance: Covariance, spectrum: WeightedSpectrum | None
+    arrays: SystemArrays,
+    joint: bool,
+    covariance: Covariance,
+    spectrum: WeightedSpectrum | None,
+    interval: tuple[float, float] | None,
 ) -> InstrumentalEstimate | None:
     """The estimate; None where recentred moments have no solution."""
     m = arrays.m
@@ -80,7 +89,7 @@ def _estimate(
         return None
     second, lam, errors = first, zero, None
     if any(arrays.lag_error):
-        errors = _Errors(arrays, covariance, spectrum is not None)
+        errors = _Errors(arrays, covariance, spectrum is not None, interval)
         for _ in range(1 if spectrum is None else 2):
             lam = errors.plain(second, lam)
             second = _stage(arrays, lam, None, spectrum, second)
@@ -192,7 +201,13 @@ class _Errors:
     GS2SLS residuals.
     """
 
-    def __init__(self, arrays: SystemArrays, kind: Covariance, recentred: bool) -> None:
+    def __init__(
+        self,
+        arrays: SystemArrays,
+        kind: Covariance,
+        recentred: bool,
+        interval: tuple[float, float] | None,
+    ) -> None:
         self.arrays, self.kind, self.recentred = arrays, kind, recentred
         self.from_first = kind == "classical" and not recentred
         self.active = np.flatnonzero(arrays.lag_error)
@@ -203,12 +218,11 @@ class _Errors:
         self.pairs = [[_hadamard(p, q) for q in self.moments.matrices] for p in self.moments.matrices]
         self.traces = np.array([[pair.sum() for pair in row] for row in self.pairs])
         self.diagonal = np.column_stack([A.diagonal() for A in self.moments.matrices])
-        radius = min(arrays.matrix.sum(axis=1).max(), arrays.matrix.sum(axis=0).max())
-        self.interval = (-INSIDE / radius, INSIDE / radius)  # Kelejian & Prucha (2010), Lemma 1
+        self.interval = interval or _admissible(arrays.matrix)
 
     def outside(self, lam: Array) -> bool:
         """Whether a λ̂ is at an end of the interval."""
-        return bool(np.any(np.abs(lam) >= self.interval[1]))
+        return bool(np.any((lam <= self.interval[0]) | (lam >= self.interval[1])))
 
     def plain(self, delta: Array, filtered: Array) -> Array:
         """λ̂ from residuals of 2SLS of the data that were filtered with the given λ."""
@@ -342,6 +356,12 @@ class _Errors:
     def _skew(self, e: Array, g: int, l: int) -> float:
         """E ε_g ε_l²."""
         return float((e[:, g] * e[:, l] ** 2).sum() / self.arrays.sample.observations)
+
+
+def _admissible(matrix: sparse.csr_array) -> tuple[float, float]:
+    """Where I − λW is invertible (Kelejian & Prucha 2010, Lemma 1)."""
+    radius = min(matrix.sum(axis=1).max(), matrix.sum(axis=0).max())
+    return -INSIDE / radius, INSIDE / radius
 
 
 def _hadamard(A: Array | sparse.csr_array, B: Array | sparse.csr_array) -> Array | sparse.csr_array:

@@ -37,6 +37,7 @@ def fit_durbin(
     *,
     powers: int = 2,
     bandwidth: int | None = None,
+    bias_correction: bool | None = None,
 ) -> Fit:
     r"""Estimate a spatial Durbin model, or one of its restrictions.
 
@@ -75,6 +76,10 @@ def fit_durbin(
         For ``"driscoll_kraay"``: lags with Bartlett weights, ⌊4(T/100)^{2/9}⌋ without it. For ``"spatial_hac"``:
         links of W within which units form a neighbourhood (two units correlate as far as theirs overlap), 1 without
         it.
+    bias_correction
+        For ``gmm``: estimates from moments without the bias of many instruments (Liu & Lee 2010), as for a system; with
+        ``lag_error`` the moments of λ are recentred too. By default on where the spatial lag of an endogenous variable
+        enters (of y, or of one of ``endog``). False gives the textbook estimator.
 
     Raises
     ------
@@ -98,12 +103,13 @@ def fit_durbin(
     fixed effects is ordinary least squares: σ² and standard errors then have the degrees of freedom N − k.
     """
     _check_options(spec, estimator, covariance)
+    _check_correction(bias_correction, estimator)
     _check_bandwidth(bandwidth, covariance, len(panel.periods) - spec.dynamic)
     weights = as_weights(W).align(panel.units)
     _check_weights(spec, weights, estimator)
     _mention_own_variable(spec, weights)
     if estimator == "gmm":
-        fit = fit_gmm(spec, panel, weights, covariance, powers)
+        fit = fit_gmm(spec, panel, weights, covariance, powers, bias_correction)
     elif spec.fixed_effects == "random":
         fit = fit_random(spec, panel, weights, covariance)
     elif spec.regimes:
@@ -114,9 +120,9 @@ def fit_durbin(
         fit = fit_ml(spec, panel, weights, estimator, covariance, bandwidth)
     if not spec.regimes:
         _mention_weak_spatial_terms(fit)
-    asked = (
-        {"powers": powers} if estimator == "gmm" else {} if bandwidth is None else {"bandwidth": bandwidth}
-    )
+    asked: dict[str, Any] = {} if bandwidth is None else {"bandwidth": bandwidth}
+    if estimator == "gmm":
+        asked = {"powers": powers, "bias_correction": fit.bias_correction}
     return replace(fit, convergence={**fit.convergence, "asked": asked})
 
 
@@ -142,6 +148,13 @@ def _check_options(spec: DurbinSpec, estimator: str, covariance: str) -> None:
     if covariance not in allowed:
         raise SpecificationError(
             f"covariance must be one of {listed(allowed)} for this estimator, not {covariance!r}."
+        )
+
+
+def _check_correction(wanted: bool | None, estimator: str) -> None:
+    if wanted and estimator != "gmm":
+        raise SpecificationError(
+            f'bias_correction takes the bias of many instruments off estimator="gmm"; {estimator!r} has none. Leave it out.'
         )
 
 

@@ -35,7 +35,8 @@ class Fit(Estimates):
         ``converged``, ``at_bound``, ``gradient``, ``modes`` (local maxima of the likelihood), ``asked`` (the ``powers`` or
         ``bandwidth`` of the call) and, for large W, ``probe_error``; with lags in time ``uncorrected`` estimates,
         ``corrected`` and the largest eigenvalue of the process (``radius``, and off period means); with ``regimes`` their
-        two values; with ``gmm`` the instruments used and dropped, first-stage strength and the test of over-identification.
+        two values; with ``gmm`` the instruments used and dropped, first-stage strength, the test of over-identification and,
+        where moments were to be less the bias of many instruments, ``corrected`` (False: they have no solution).
     """
 
     spec: DurbinSpec
@@ -83,6 +84,11 @@ class Fit(Estimates):
         """Coefficients and variances; with ``direct``, the effects are parameters too."""
         return len(self.params) + (self.absorbed if self.estimator == "direct" else 0)
 
+    @property
+    def bias_correction(self) -> bool:
+        """Whether the moments of ``gmm`` are less the bias of many instruments (Liu & Lee 2010)."""
+        return self.estimator == "gmm" and bool(self.convergence.get("corrected", False))
+
     def glance(self) -> pd.DataFrame:
         """The fit in one row."""
         row = {
@@ -103,6 +109,7 @@ class Fit(Estimates):
             "r2_within": self.r2_within,
             "converged": self.converged,
         }
+        row |= {"bias_correction": self.bias_correction} if self.estimator == "gmm" else {}
         return pd.DataFrame([row])
 
     def summary(self) -> str:
@@ -115,6 +122,8 @@ class Fit(Estimates):
             f"{head['n_units']} units × {head['n_periods']} periods, {head['nobs']} observations",
             f"ln L = {self.log_likelihood:.4f}   AIC = {self.aic:.2f}   within R² = {self.r2_within:.4f}",
         ]
+        if self.bias_correction:
+            lines.append("moments less the bias of many instruments (Liu & Lee 2010)")
         if not self.converged:
             lines.append("n.c. — NOT CONVERGED: no standard errors are claimed.")
         body = self.tidy().to_string(index=False, float_format=lambda v: f"{v: .5f}")

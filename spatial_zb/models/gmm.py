@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,12 @@ from scipy import sparse
 from spatial_zb.core.gmm import (
     ErrorEstimate,
     ErrorMoments,
-    Instruments,
     Meat,
     Projected,
     by_unit,
     classical_moments,
     error_covariance,
     first_stage,
-    forward_deviations,
-    independent_columns,
     kelejian_prucha,
     linear_covariance,
     moment_variance,
@@ -32,80 +29,37 @@ from spatial_zb.core.gmm import (
     two_stage,
     white,
 )
-from spatial_zb.core.lag import spatial_lag
+from spatial_zb.core.many_instruments import spectrum_near
+from spatial_zb.core.system_gmm import INSIDE, instrumental
 from spatial_zb.core.traces import filter_solver
-from spatial_zb.core.within import demean, transformed_sample
+from spatial_zb.core.within import transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpecificationError, listed, listed_zh
-from spatial_zb.models.design import ABSORBED, Design, build_design, stacked
+from spatial_zb.errors import SpecificationError
+from spatial_zb.models.design import Design, build_design
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.notes import fit_words, warn_together
+from spatial_zb.models.gmm_notes import is_inside, say_what_matters
+from spatial_zb.models.gmm_sample import GmmSample, gmm_sample, system_of
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["fit_gmm", "reduced_form_residuals"]
+__all__ = ["fit_gmm"]
 
 Array = NDArray[np.float64]
 
-#: First-stage F below which instruments are called weak (Staiger & Stock 1997, Econometrica 65).
-WEAK = 10.0
-#: More instruments than this share of the observations bias 2SLS towards least squares.
-MANY = 0.1
 
-
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    """Stacked arrays without effects: y (M,), Z (M, k) with Wy last, and the spatial lags of both.
-
-    The lags are None without an error process. ``names`` are the terms of Z, ``endogenous`` positions among
-    them; ``used`` and ``dropped`` are names of instruments; ``shape`` is (T*, n); ``centred`` says that each
-    period was demeaned.
-    """
-
-    y: Array
-    Z: Array
-    lag_y: Array | None
-    lag_Z: Array | None
-    names: tuple[str, ...]
-    endogenous: tuple[int, ...]
-    instruments: Instruments
-    used: tuple[str, ...]
-    dropped: tuple[str, ...]
-    shape: tuple[int, int]
-    centred: bool
-
-    def filtered(self, lam: float) -> tuple[Array, Array]:
-        """y* and Z*."""
-        if self.lag_Z is None:
-            return self.y, self.Z
-        return self.y - lam * self.lag_y, self.Z - lam * self.lag_Z
-
-    def stage(self, lam: float, what: str) -> Projected:
-        """2SLS of the filtered data; exogenous Z are their own instruments."""
-        y, Z = self.filtered(lam)
-        basis = self.instruments.basis if self.endogenous else np.linalg.qr(Z)[0]
-        fit = two_stage(y, Z, basis)
-        if fit is None:
-            raise SpecificationError(
-                f"The instruments do not identify {listed(self.names[j] for j in self.endogenous)} in the {what}: "
-                f"{self.instruments.count} independent instruments ({listed(self.used)}) for {len(self.names)} "
-                "coefficients. Add instruments, or raise powers."
-            )
-        return fit
-
-    def residuals(self, delta: Array) -> tuple[Array, Array]:
-        """u = y − Zδ and its spatial lag, (T*, n)."""
-        u, lag = self.y - self.Z @ delta, self.lag_y - self.lag_Z @ delta
-        return u.reshape(self.shape), lag.reshape(self.shape)
-
-
-def fit_gmm(spec: DurbinSpec, panel: Panel, weights: Weights, covariance: str, powers: int) -> Fit:
+def fit_gmm(
+    spec: DurbinSpec,
+    panel: Panel,
+    weights: Weights,
+    covariance: str,
+    powers: int,
+    bias_correction: bool | None,
+) -> Fit:
     """Estimate by 2SLS (without λ), or by 2SLS, moments for λ, and 2SLS of the filtered data (with λ).
 
     ``covariance="information"``: one variance, the moments of Kelejian & Prucha (1999). ``"robust"``: any
     heteroskedasticity, the moments of Kelejian & Prucha (2010), λ̂ weighted by their inverse variance.
-    ``"cluster"``: 2SLS only, noise of one unit correlated over time.
+    ``"cluster"``: 2SLS only, noise of one unit correlated over time. ``bias_correction``: as in ``fit_durbin``.
     """
     if covariance == "cluster" and spec.lag_error:
         raise SpecificationError(
@@ -114,129 +68,89 @@ def fit_gmm(spec: DurbinSpec, panel: Panel, weights: Weights, covariance: str, p
         )
     if not isinstance(powers, int) or powers < 1:
         raise SpecificationError(f"powers must be a whole number from 1, not {powers!r}.")
+    corrected = _check_correction(spec, weights, bias_correction)
     design = build_design(spec, panel, weights)
-    sample = _sample(design, panel, powers)
+    sample = gmm_sample(design, panel, powers)
     meat = {"information": None, "robust": white, "cluster": by_unit(weights.n)}[covariance]
-    first = sample.stage(0.0, "first stage")
-    record: dict[str, Any] = {"at_bound": False}
-    lam, last = 0.0, first
-    N = sample.instruments.observations
-    cov = linear_covariance(first, float(first.residuals @ first.residuals) / N, meat)
-    if spec.lag_error:
-        lam, last, cov, record = _with_error(sample, weights, first, meat is not None)
-    record |= _diagnostics(sample, last, lam, meat)
-    outside = spec.lag_y and not _inside(last.delta[-1], weights)
+    found = plain = _textbook(sample, weights, meat)
+    if corrected:
+        found = _without_bias(sample, design, covariance, meat, plain) or plain
+    record = {"at_bound": found.at_bound} | (
+        {} if found.lam_first is None else {"lam_first": found.lam_first}
+    )
+    record |= {"corrected": found is not plain} if corrected else {}
+    record |= _diagnostics(sample, found.stage, found.lam, meat)
+    outside = spec.lag_y and not is_inside(found.stage.delta[-1], weights)
     record["converged"] = not (record["at_bound"] or outside)
-    _say_what_matters(spec, weights, last, lam, record, N)
-    return _assemble(panel, design, covariance, sample, last, lam, cov, record)
+    fit = _assemble(panel, design, covariance, sample, found, record)
+    say_what_matters(fit)
+    return fit
 
 
-def _sample(design: Design, panel: Panel, powers: int) -> _Sample:
-    spec, effects = design.spec, design.spec.transform
-    T, n = design.y.shape
-    names = (*spec.terms, *(("rho",) if spec.lag_y else ()))
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """λ̂, the last stage with δ̂, the covariance of both, whether λ̂ is at an end of its interval, and λ̂ of the step before."""
 
-    def columns(Z: Array, Wy: Array) -> Array:
-        both = np.concatenate([Z, Wy[:, :, None]], axis=2) if spec.lag_y else Z
-        return stacked(forward_deviations(both, effects))
+    lam: float
+    stage: Projected
+    cov: Array
+    at_bound: bool
+    lam_first: float | None = None
 
-    lags = (None, None)
-    if design.WZ is not None:
-        lags = stacked(forward_deviations(design.Wy, effects)), columns(design.WZ, design.WWy)
-    Z = columns(design.Z, design.Wy)
-    endogenous_names = {*spec.endog, *(f"W_{name}" for name in spec.endog), "rho"}
-    endogenous = tuple(j for j, name in enumerate(names) if name in endogenous_names)
-    included = np.delete(Z, endogenous, axis=1)
-    N = transformed_sample(n, T, effects, "lee_yu").observations
-    used, dropped, basis = _instruments(design, panel, powers, included, bool(endogenous))
-    kept = tuple(name for j, name in enumerate(names) if j not in endogenous)
-    return _Sample(
-        y=stacked(forward_deviations(design.y, effects)),
-        Z=Z,
-        lag_y=lags[0],
-        lag_Z=lags[1],
-        names=names,
-        endogenous=endogenous,
-        instruments=Instruments(basis, included, N),
-        used=(*kept, *used),
-        dropped=dropped,
-        shape=(len(Z) // n, n),
-        centred=effects in ("time", "two_way"),
+
+def _check_correction(spec: DurbinSpec, weights: Weights, wanted: bool | None) -> bool:
+    """Whether moments are less the bias of many instruments; by default where the lag of an endogenous variable enters."""
+    if wanted is not None and not isinstance(wanted, bool):
+        raise SpecificationError(f"bias_correction must be True, False or None, not {wanted!r}.")
+    possible = weights.row_normalised or spec.transform not in ("time", "two_way") or not spec.spatial_terms
+    if wanted and not possible:
+        raise SpecificationError(
+            f"With time effects bias_correction needs a row-normalised W; {weights.label!r} is not. "
+            'Use W.standardise("row"), unit effects only, or leave it out.'
+        )
+    lags = spec.lag_y or any(name in spec.lag_x for name in spec.endog)
+    default = possible and lags
+    return bool(spec.lag_y or spec.endog) and (default if wanted is None else wanted)
+
+
+def _textbook(sample: GmmSample, weights: Weights, meat: Meat | None) -> _Found:
+    first = sample.stage(0.0, "first stage")
+    if sample.lag_Z is None:
+        return _Found(0.0, first, _covariance_of(sample, first, meat), False)
+    return _with_error(sample, weights, first, meat is not None)
+
+
+def _without_bias(
+    sample: GmmSample, design: Design, covariance: str, meat: Meat | None, plain: _Found
+) -> _Found | None:
+    """The same from moments without the bias of many instruments, as for a system; None where they have no solution."""
+    arrays = system_of(sample, design)
+    k, reduced = len(sample.names), (arrays.H.T @ arrays.y[:, 1:]).T.ravel()
+    spectrum = spectrum_near(arrays, np.concatenate([plain.stage.delta, reduced]))
+    if spectrum is None:
+        return None
+    kind = "classical" if covariance == "information" else covariance
+    inside = tuple(INSIDE * end for end in design.weights.logdet.interval)
+    found = instrumental(arrays, False, kind, spectrum, inside)
+    if not found.corrected:
+        return None
+    lam = float(found.lam[0])
+    y, Z = sample.filtered(lam)
+    textbook = plain.stage if lam == plain.lam else sample.stage(lam, "filtered stage")
+    stage = replace(textbook, delta=found.delta[:k], residuals=y - Z @ found.delta[:k])
+    if sample.lag_Z is None:
+        return _Found(lam, stage, _covariance_of(sample, stage, meat), False)
+    places = [*range(k), len(found.cov) - 1]
+    return _Found(lam, stage, found.cov[np.ix_(places, places)], found.at_bound)
+
+
+def _covariance_of(sample: GmmSample, fit: Projected, meat: Meat | None) -> Array:
+    return linear_covariance(
+        fit, float(fit.residuals @ fit.residuals) / sample.instruments.observations, meat
     )
 
 
-def _instruments(
-    design: Design, panel: Panel, powers: int, included: Array, needed: bool
-) -> tuple[tuple[str, ...], tuple[str, ...], Array]:
-    """Excluded instruments used, those dropped as collinear, and an orthonormal basis of all."""
-    if not needed:
-        return (), (), np.linalg.qr(included)[0]
-    names, raw = _candidates(design.spec, panel, design.weights, powers)
-    candidates = stacked(forward_deviations(raw, design.spec.transform))
-    absorbed = np.abs(candidates).max(axis=0, initial=0) <= ABSORBED * np.abs(raw).max(axis=(0, 1), initial=0)
-    candidates = np.where(absorbed, 0.0, candidates)
-    keep = independent_columns(included, candidates)
-    basis = np.hstack([included, candidates[:, keep]])
-    basis = np.linalg.qr(basis / np.sqrt((basis**2).sum(axis=0)))[0]
-    used = tuple(names[j] for j in keep)
-    return used, tuple(name for name in names if name not in used), basis
-
-
-def _candidates(
-    spec: DurbinSpec, panel: Panel, weights: Weights, powers: int
-) -> tuple[tuple[str, ...], Array]:
-    """Lags of the exogenous variables that are not regressors, the excluded instruments, and their lags.
-
-    A variable whose lag is itself a regressor goes one power further, so that the instruments are always the
-    exogenous regressors times I, W, …, W^powers. Never a lag of y or of an endogenous regressor.
-    """
-    order = powers if spec.spatial_terms else 0
-    one_more = any(name in spec.lag_x for name in spec.endog)
-    columns: dict[str, Array] = {}
-    sources = {name: panel.array(name) for name in (*spec.x, *spec.instruments)}
-    highest = {name: order + (name in spec.lag_x) for name in spec.x}
-    highest |= dict.fromkeys(spec.instruments, order + one_more)
-    if spec.transform == "none" and not weights.row_normalised:
-        sources["(Intercept)"] = np.ones(panel.values.shape[:2])
-        highest["(Intercept)"] = order
-    for name, values in sources.items():
-        regressors = 0 if name in spec.instruments else 1 + (name in spec.lag_x)
-        for power in range(highest[name] + 1):
-            if power >= regressors:
-                columns[_lag_name(name, power)] = values
-            values = spatial_lag(weights.matrix, values)
-    if not columns:
-        return (), np.empty((*panel.values.shape[:2], 0))
-    return tuple(columns), np.stack(list(columns.values()), axis=2)
-
-
-def reduced_form_residuals(fit: Fit) -> Array:
-    """v̂ (T, n, q) = w − HΠ̂ of the q endogenous regressors, without effects, H the instruments of the fit.
-
-    Π̂ comes from the regression of w on H and the structural residuals ε̂: what ε̂ tells of v makes it efficient (Davidson &
-    MacKinnon 2010, J. Business & Economic Statistics 28: 128-144, section 2).
-    """
-    spec, design, effects = fit.spec, fit.design, fit.spec.transform
-    names, raw = _candidates(spec, fit.panel, fit.weights, fit.convergence["asked"]["powers"])
-    used = fit.convergence["instruments"]
-    excluded = demean(raw[:, :, [j for j, name in enumerate(names) if name in used]], effects)
-    included = design.Z[:, :, [j for j, name in enumerate(spec.terms) if name in used]]
-    H = stacked(np.concatenate([included, excluded], axis=2))
-    w = design.Z[:, :, [spec.terms.index(name) for name in spec.endog]]
-    columns = np.column_stack([H, fit.residuals.ravel()])
-    scale = np.sqrt((columns**2).sum(axis=0))
-    slopes = np.linalg.lstsq(columns / scale, stacked(w), rcond=None)[0]
-    return w - (H / scale[:-1] @ slopes[:-1]).reshape(w.shape)
-
-
-def _lag_name(name: str, power: int) -> str:
-    """x, W_x, W2_x, …"""
-    return name if power == 0 else f"W{power if power > 1 else ''}_{name}"
-
-
-def _with_error(
-    sample: _Sample, weights: Weights, first: Projected, robust: bool
-) -> tuple[float, Projected, Array, dict[str, Any]]:
+def _with_error(sample: GmmSample, weights: Weights, first: Projected, robust: bool) -> _Found:
     """λ̂ by moments of the residuals, δ̂ by 2SLS of the filtered data, their joint covariance."""
     W, N = weights.matrix, sample.instruments.observations
     moments = (robust_moments if robust else classical_moments)(W, sample.centred)
@@ -247,17 +161,17 @@ def _with_error(
     if not robust:
         behind = _unfiltered(W, start, first.fitted @ first.bread, sample.shape)
         cov = _joint(sample, moments, G, second, second, start, behind, moments.weight)
-        return start, second, cov, {"at_bound": at_bound}
+        return _Found(start, second, cov, at_bound)
     u, lag = sample.residuals(second.delta)
     g, G = kelejian_prucha(moments, u, lag, N)
     psi, _ = moment_variance(moments, _estimate(sample, second, second, start, None), True)
     lam, at_bound = solve_lambda(g, G, np.linalg.inv(psi), weights.logdet.interval)
     cov = _joint(sample, moments, G, second, sample.stage(lam, "filtered stage"), lam, None, None)
-    return lam, second, cov, {"at_bound": at_bound, "lam_first": start}
+    return _Found(lam, second, cov, at_bound, start)
 
 
 def _joint(
-    sample: _Sample,
+    sample: GmmSample,
     moments: ErrorMoments,
     G: Array,
     fit: Projected,
@@ -271,7 +185,7 @@ def _joint(
 
 
 def _estimate(
-    sample: _Sample, fit: Projected, at_lam: Projected, lam: float, behind: Array | None
+    sample: GmmSample, fit: Projected, at_lam: Projected, lam: float, behind: Array | None
 ) -> ErrorEstimate:
     """Residuals from ``fit``, influence from the data filtered at λ; ``behind`` is the same where None."""
     u, lag = sample.residuals(fit.delta)
@@ -294,7 +208,7 @@ def _unfiltered(W: sparse.csr_array, lam: float, influence: Array, shape: tuple[
     return np.moveaxis(solved.reshape(n, T, -1), 0, 1).reshape(T * n, -1)
 
 
-def _diagnostics(sample: _Sample, last: Projected, lam: float, meat: Meat | None) -> dict[str, Any]:
+def _diagnostics(sample: GmmSample, last: Projected, lam: float, meat: Meat | None) -> dict[str, Any]:
     names = [sample.names[j] for j in sample.endogenous]
     if not names:
         return {}
@@ -312,81 +226,22 @@ def _diagnostics(sample: _Sample, last: Projected, lam: float, meat: Meat | None
     }
 
 
-def _inside(rho: float, weights: Weights) -> bool:
-    low, high = weights.logdet.interval
-    return low < rho < high
-
-
-def _say_what_matters(
-    spec: DurbinSpec, weights: Weights, last: Projected, lam: float, record: Mapping[str, Any], N: int
-) -> None:
-    notes: list[Text] = []
-    low, high = weights.logdet.interval if spec.spatial_terms else (-1.0, 1.0)
-    if record["at_bound"]:
-        notes.append(
-            Text(
-                f"the moments are nearest to zero at an end of the admissible interval of λ ({low:.3f}, {high:.3f}): no "
-                "standard error is claimed",
-                f"矩条件在λ容许区间({low:.3f}, {high:.3f})的端点处最接近零，不给出标准误",
-            )
-        )
-    if spec.lag_y and not _inside(last.delta[-1], weights):
-        rho = last.delta[-1]
-        notes.append(
-            Text(
-                f"ρ = {rho:.3f} lies outside the admissible interval ({low:.3f}, {high:.3f}), where the model has no "
-                "equilibrium: no standard error is claimed",
-                f"ρ={rho:.3f}落在容许区间({low:.3f}, {high:.3f})之外，模型无均衡，不给出标准误",
-            )
-        )
-    weak = {k: f for k, f in record.get("first_stage", {}).items() if f < WEAK}
-    if weak:
-        shown = [f"{'W_' + spec.y if k == 'rho' else k} (F = {f:.1f})" for k, f in weak.items()]
-        notes.append(
-            Text(
-                f"instruments are weak for {listed(shown)}: estimates lean towards least squares and intervals are too "
-                "short",
-                f"{listed_zh(shown)}的工具变量较弱：估计值偏向最小二乘，区间偏窄",
-            )
-        )
-    count = len(record.get("instruments", ()))
-    if count > MANY * N:
-        notes.append(
-            Text(
-                f"{count} instruments for {N} observations are many: fewer powers or regressors lean less",
-                f"{N}个观测值用了{count}个工具变量，过多：减少W的幂次或解释变量可减小偏误",
-            )
-        )
-    if record.get("dropped_instruments"):
-        gone = record["dropped_instruments"]
-        notes.append(
-            Text(
-                f"collinear instruments were left out: {listed(gone)}",
-                f"共线的工具变量已剔除：{listed_zh(gone)}",
-            )
-        )
-    about = fit_words(spec.family, spec.y, weights.label, Text("by GMM", "GMM"))
-    warn_together(about, notes, stacklevel=4)
-
-
 def _assemble(
     panel: Panel,
     design: Design,
     covariance: str,
-    sample: _Sample,
-    last: Projected,
-    lam: float,
-    cov: Array,
+    sample: GmmSample,
+    found: _Found,
     record: Mapping[str, Any],
 ) -> Fit:
-    spec = design.spec
-    residuals = _residuals(design, last.delta, lam)
+    spec, delta, lam, cov = design.spec, found.stage.delta, found.lam, found.cov
+    residuals = _residuals(design, delta, lam)
     N = sample.instruments.observations
     index = pd.Index([*spec.terms, *spec.spatial_terms, "sigma2"], name="term")
     full = np.full((len(index), len(index)), np.nan)
     if record["converged"]:
         full[: len(cov), : len(cov)] = cov
-    values = [*last.delta, *([lam] if spec.lag_error else []), float((residuals**2).sum()) / N]
+    values = [*delta, *([lam] if spec.lag_error else []), float((residuals**2).sum()) / N]
     return Fit(
         spec=spec,
         weights=design.weights,

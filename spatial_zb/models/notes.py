@@ -12,6 +12,7 @@ from spatial_zb.text import Text
 __all__ = [
     "GNS_WEAK",
     "NOT_POSITIVE",
+    "NO_SOLUTION",
     "PERIODS",
     "UNITS",
     "FitWords",
@@ -27,6 +28,11 @@ UNITS, PERIODS = Text("units", "地区"), Text("periods", "时期")
 NOT_POSITIVE = Text(
     "the information matrix is not positive definite: no standard error is claimed",
     "信息矩阵非正定，不给出标准误",
+)
+NO_SOLUTION = Text(
+    "the moments without the bias of many instruments have no solution near the textbook estimate, which is shown instead "
+    "(bias_correction)",
+    "扣除多工具变量偏误后的矩条件在教科书估计值附近无解，故仍报告后者（bias_correction）",
 )
 GNS_WEAK = Text(
     "GNS is weakly identified: prefer SDM, SDEM or SAC unless theory asks for all three lags",

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.core.covariance import inverse_or_nan
-from spatial_zb.core.many_instruments import WeightedSpectrum, weighted_spectrum
-from spatial_zb.core.system_arrays import SystemArrays, coefficient_matrices, within_residuals
+from spatial_zb.core.many_instruments import spectrum_near
+from spatial_zb.core.system_arrays import SystemArrays, within_residuals
 from spatial_zb.core.system_gmm import InstrumentalEstimate, instrumental
 from spatial_zb.core.system_ml import (
     SINGULAR,
@@ -36,8 +36,6 @@ __all__ = ["fit_system"]
 Covariance = Literal["classical", "robust", "cluster", "information", "sandwich"]
 INSTRUMENTAL = ("classical", "robust", "cluster")
 LIKELIHOOD = ("information", "sandwich")
-#: Room above the spatial strength of the uncorrected estimate, within which the corrected one is looked for.
-ROOM = 0.1
 
 
 def fit_system(
@@ -183,7 +181,7 @@ def _fit_instrumental(
     joint = method.endswith("3sls")
     found = _instrumental(design, joint, covariance)
     if corrected:
-        design = replace(design, spectrum=_spectrum(design.arrays, found))
+        design = replace(design, spectrum=spectrum_near(design.arrays, found.delta))
         found = instrumental(design.arrays, joint, covariance, design.spectrum)
     active = np.flatnonzero(design.arrays.lag_error)
     record = {"converged": not found.at_bound, "at_bound": found.at_bound, "lam": tuple(found.lam)}
@@ -203,13 +201,6 @@ def _fit_instrumental(
         np.nan,
         record,
     )
-
-
-def _spectrum(arrays: SystemArrays, found: InstrumentalEstimate) -> WeightedSpectrum | None:
-    """The spectrum of W as the instruments see it, with room for a system stronger than that of the estimate."""
-    gamma, psi = coefficient_matrices(found.delta, arrays.links, arrays.m)
-    strength = float(np.abs(np.linalg.eigvals(np.linalg.solve(gamma, psi))).max())
-    return weighted_spectrum(arrays, strength + ROOM)
 
 
 def _fit_random(design: SystemDesign, panel: Panel, method: Method, covariance: str) -> SystemFit:

@@ -6,7 +6,7 @@ import numpy as np
 
 from spatial_zb.core.system_ml import SINGULAR, smallest_correlation
 from spatial_zb.errors import listed, listed_zh
-from spatial_zb.models.notes import FitWords, warn_together
+from spatial_zb.models.notes import NO_SOLUTION, FitWords, warn_together
 from spatial_zb.models.system_fit import WEAK_F, SystemFit
 from spatial_zb.text import Text
 
@@ -42,13 +42,7 @@ def _solution(fit: SystemFit) -> list[Text]:
             )
         )
     if fit.convergence.get("corrected") is False:
-        notes.append(
-            Text(
-                "the moments without the bias of many instruments have no solution near the textbook estimate, which is "
-                "shown instead (bias_correction)",
-                "扣除多工具变量偏误后的矩条件在教科书估计值附近无解，故仍报告后者（bias_correction）",
-            )
-        )
+        notes.append(NO_SOLUTION)
     return notes
 
 

@@ -235,7 +235,7 @@ def _fits(base: Base, families: Sequence[str]) -> dict[str, Fit]:
         without = not (lag_y or lag_x or lag_error)
         for name, W in list(base.weights.items())[: 1 if without else None]:
             try:
-                fit = fit_durbin(spec, base.panel, W, base.model.estimator, base.model.covariance)
+                fit = fit_durbin(spec, base.panel, W, **base.model.fit_options)
             except SpatialZbError as error:
                 warn_undone(Text(f"Comparison, {family} with {name}", f"比较中的{family}（{name}）"), error)
                 continue

@@ -65,7 +65,7 @@ def _fit(job: Job, model: Model) -> Fit:
     sample, weights = job.study.samples_of(model)[0], job.study.weights_of(model)[0]
     spec = spec_of(model, model.fixed_effects[-1])
     W = job.prepared.weights(weights, sample)
-    return fit_durbin(spec, job.prepared.sample(sample), W, model.estimator, model.covariance)
+    return fit_durbin(spec, job.prepared.sample(sample), W, **model.fit_options)
 
 
 def _fit_system(job: Job, system: System) -> SystemFit | None:

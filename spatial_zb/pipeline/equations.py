@@ -138,9 +138,7 @@ def _fit_all(job: Job, model: Model) -> list[_Column]:
                 spec = spec_of(model, effects)
                 weights = prepared.weights(W, sample)
                 with saying_where(study.place(f"models.{model.name}")):
-                    fit = fit_durbin(
-                        spec, prepared.sample(sample), weights, model.estimator, model.covariance
-                    )
+                    fit = fit_durbin(spec, prepared.sample(sample), weights, **model.fit_options)
                 seed = job.seed("effects", model.name, sample, W, effects)
                 heading = _heading(study, model, sample, W, effects)
                 delta, simulated = spatial_effects(fit), _simulated(fit, study.general.draws, seed)

@@ -9,7 +9,7 @@ exogenous in every scheme, whose population therefore has θ̂; where the moment
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,7 +20,7 @@ from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.core.within import transformed_sample
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.gmm import reduced_form_residuals
+from spatial_zb.models.gmm_sample import reduced_form_residuals
 from spatial_zb.resampling.sources import again, without_periods
 from spatial_zb.text import Text
 
@@ -71,8 +71,11 @@ class InstrumentalSource:
         return self._moved(changes if spec.endog else changes[:, :, None])
 
     def estimate(self, drawn: dict[str, Array]) -> Fit:
-        """As the fit."""
-        return again(self.fit, drawn)
+        """As the fit; at a bound where moments without the bias of many instruments have no solution."""
+        found = again(self.fit, drawn)
+        if found.bias_correction == self.fit.bias_correction:
+            return found
+        return replace(found, convergence={**found.convergence, "at_bound": True})
 
     def centre(self, scheme: Scheme) -> Array:
         """θ̂: draws have mean zero at every place, whatever the instruments there."""

@@ -68,7 +68,7 @@ def without_periods(fit: Fit, kept: NDArray[np.bool_]) -> Array:
     """Parameters (p,) of some periods by the estimator of the fit."""
     periods = [period for period, keep in zip(fit.panel.periods, kept, strict=True) if keep]
     asked = fit.convergence.get("asked", {})
-    options = {name: asked[name] for name in asked if name == "powers"}  # the bandwidth moves no estimate
+    options = {name: asked[name] for name in asked if name != "bandwidth"}  # which moves no estimate
     return _estimate(fit, fit.panel.select(periods=periods), options).params.to_numpy()
 
 

@@ -42,10 +42,16 @@ def draw(
     return zb.Panel(values, tuple(range(2001, 2001 + T)), W.ids, ("y", "x1", "x2", "w", "z1", "z2"))
 
 
-def fit(panel, W, covariance="robust", powers=2, **kwargs) -> zb.models.fit.Fit:
+def fit(panel, W, covariance="robust", powers=2, bias_correction=None, **kwargs) -> zb.models.fit.Fit:
     base = {"lag_y": True, "lag_x": [], "lag_error": False, "fixed_effects": "none"}
     spec = zb.DurbinSpec("y", kwargs.pop("x", ["x1", "x2"]), **{**base, **kwargs})
-    return zb.fit_durbin(spec, panel, W, estimator="gmm", covariance=covariance, powers=powers)
+    options = {"covariance": covariance, "powers": powers, "bias_correction": bias_correction}
+    return zb.fit_durbin(spec, panel, W, estimator="gmm", **options)
+
+
+def textbook(*args, **kwargs) -> zb.models.fit.Fit:
+    """What other software has."""
+    return fit(*args, bias_correction=False, **kwargs)
 
 
 ENDOG = {"endog": ["w"], "instruments": ["z1", "z2"]}
@@ -86,7 +92,7 @@ def test_the_spatial_lag_is_one_more_endogenous_regressor(effects, covariance):
     W = unequal_circle(15)
     T, n = 4, 15
     panel = draw(W, T, 3)
-    ours = fit(panel, W, covariance, fixed_effects=effects, **ENDOG)
+    ours = textbook(panel, W, covariance, fixed_effects=effects, **ENDOG)
 
     def lag(values):
         return (W.matrix @ values.T).T
@@ -140,7 +146,7 @@ def test_spreg_lag(cross_section, covariance, robust, with_endog):
     y, x, w, frame = spreg_inputs(*cross_section)
     more = {"yend": frame[["w"]].to_numpy(), "q": frame[["z1", "z2"]].to_numpy()} if with_endog else {}
     theirs = spreg.GM_Lag(y, x, w=w, w_lags=2, robust=robust, **more)
-    ours = fit(*cross_section, covariance, **(ENDOG if with_endog else {}))
+    ours = textbook(*cross_section, covariance, **(ENDOG if with_endog else {}))
     terms = ["(Intercept)", "x1", "x2", *(["w"] if with_endog else []), "rho"]
     assert ours.params[terms].to_numpy() == pytest.approx(theirs.betas.ravel(), abs=1e-8)
     assert ours.bse[terms].to_numpy() == pytest.approx(theirs.std_err, rel=1e-7)
@@ -155,7 +161,7 @@ def test_spreg_heteroskedastic_error(cross_section, with_endog, lag_y):
     y, x, w, frame = spreg_inputs(*cross_section)
     more = {"yend": frame[["w"]].to_numpy(), "q": frame[["z1", "z2"]].to_numpy()} if with_endog else {}
     terms = ["(Intercept)", "x1", "x2", *(["w"] if with_endog else []), *(["rho"] if lag_y else []), "lam"]
-    ours = fit(*cross_section, lag_y=lag_y, lag_error=True, **(ENDOG if with_endog else {}))
+    ours = textbook(*cross_section, lag_y=lag_y, lag_error=True, **(ENDOG if with_endog else {}))
     if lag_y:
         theirs = spreg.GM_Combo_Het(y, x, w=w, w_lags=2, **more)
     elif with_endog:  # spreg's H has no lags of x and z here: give them, as KP (2010) ask
@@ -265,7 +271,8 @@ def test_numbers_of_r(columbus, name):
     kwargs, covariance, factor = CASES[name]
     base = {"x": ["INC", "HOVAL"], "lag_x": [], "fixed_effects": "none"}
     spec = zb.DurbinSpec("CRIME", **{**base, **kwargs})
-    ours = zb.fit_durbin(spec, *columbus, estimator="gmm", covariance=covariance)
+    options = {"covariance": covariance, "bias_correction": False}
+    ours = zb.fit_durbin(spec, *columbus, estimator="gmm", **options)
     terms = [t for t in TERMS if t in ours.params]
     estimates, errors = zip(*R[name], strict=True)
     assert ours.params[terms].to_numpy() == pytest.approx(np.array(estimates), abs=R_OPTIMISER)

@@ -422,16 +422,19 @@ def test_sandwich_has_the_variance_of_the_score_when_errors_are_skewed():
 
 @pytest.mark.parametrize("fixed_effects", ["none", "unit", "two_way"])
 @pytest.mark.parametrize("covariance", ["classical", "robust"])
-def test_one_equation_by_gs2sls_is_the_single_equation_gmm(W, panel, fixed_effects, covariance):
+@pytest.mark.parametrize("corrected", [True, False])
+def test_one_equation_by_gs2sls_is_the_single_equation_gmm(W, panel, fixed_effects, covariance, corrected):
     spec = SystemSpec({"only": Equation("ind", x=["a", "b"], lag_error=True)}, fixed_effects)
-    fit = fit_system(spec, panel, W, "gs2sls", covariance=covariance, bias_correction=False)
+    fit = fit_system(spec, panel, W, "gs2sls", covariance=covariance, bias_correction=corrected)
     single = fit_durbin(
         DurbinSpec("ind", ["a", "b"], lag_x=[], lag_error=True, fixed_effects=fixed_effects),
         panel,
         W,
         estimator="gmm",
         covariance={"classical": "information", "robust": "robust"}[covariance],
+        bias_correction=corrected,
     )
+    assert fit.bias_correction == single.convergence.get("corrected", False) == corrected
     for theirs, ours in (("rho", "W_ind"), ("lam", "lam"), ("a", "a"), ("b", "b")):
         assert fit.params["only", ours] == pytest.approx(single.params[theirs], abs=ROUNDING)
         assert fit.bse["only", ours] == pytest.approx(single.bse[theirs], abs=ROUNDING)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -23,7 +23,8 @@ class Model(Section):
     """``[models.<name>]``: one equation over weights, samples and fixed effects.
 
     Blank weights = the first of the file, blank samples = the main sample. ``time_lag`` and ``lag_time_lag`` add y and
-    Wy of the period before; ``regimes`` names a variable with two values, by which the coefficients differ.
+    Wy of the period before; ``regimes`` names a variable with two values, by which the coefficients differ;
+    ``bias_correction`` is that of ``gmm``.
     """
 
     name: str
@@ -43,6 +44,12 @@ class Model(Section):
     covariance: Literal[
         "information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac", "robust"
     ] = "information"
+    bias_correction: bool | None = None
+
+    @property
+    def fit_options(self) -> dict[str, Any]:
+        """How ``fit_durbin`` is asked for it."""
+        return {name: getattr(self, name) for name in ("estimator", "covariance", "bias_correction")}
 
 
 class Equation(Section):

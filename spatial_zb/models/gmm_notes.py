@@ -1,0 +1,76 @@
+"""What a reader of an instrumental estimate of one equation has to know, said in one warning."""
+
+from __future__ import annotations
+
+from spatial_zb.errors import listed, listed_zh
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.notes import NO_SOLUTION, fit_words, warn_together
+from spatial_zb.text import Text
+from spatial_zb.weights.matrix import Weights
+
+__all__ = ["is_inside", "say_what_matters"]
+
+#: First-stage F below which instruments are called weak (Staiger & Stock 1997, Econometrica 65).
+WEAK = 10.0
+#: More instruments than this share of the observations bias 2SLS towards least squares.
+MANY = 0.1
+
+
+def is_inside(rho: float, weights: Weights) -> bool:
+    """Whether ρ is where the model has an equilibrium."""
+    low, high = weights.logdet.interval
+    return low < rho < high
+
+
+def say_what_matters(fit: Fit) -> None:
+    """Warn once of everything that bears on how the fit may be read; silent when there is nothing."""
+    notes: list[Text] = []
+    spec, weights, record, N = fit.spec, fit.weights, fit.convergence, fit.nobs
+    rho = float(fit.params.get("rho", 0.0))
+    low, high = weights.logdet.interval if spec.spatial_terms else (-1.0, 1.0)
+    if record["at_bound"]:
+        notes.append(
+            Text(
+                f"the moments are nearest to zero at an end of the admissible interval of λ ({low:.3f}, {high:.3f}): no "
+                "standard error is claimed",
+                f"矩条件在λ容许区间({low:.3f}, {high:.3f})的端点处最接近零，不给出标准误",
+            )
+        )
+    if spec.lag_y and not is_inside(rho, weights):
+        notes.append(
+            Text(
+                f"ρ = {rho:.3f} lies outside the admissible interval ({low:.3f}, {high:.3f}), where the model has no "
+                "equilibrium: no standard error is claimed",
+                f"ρ={rho:.3f}落在容许区间({low:.3f}, {high:.3f})之外，模型无均衡，不给出标准误",
+            )
+        )
+    if record.get("corrected") is False:
+        notes.append(NO_SOLUTION)
+    weak = {k: f for k, f in record.get("first_stage", {}).items() if f < WEAK}
+    if weak:
+        shown = [f"{'W_' + spec.y if k == 'rho' else k} (F = {f:.1f})" for k, f in weak.items()]
+        notes.append(
+            Text(
+                f"instruments are weak for {listed(shown)}: estimates lean towards least squares and intervals are too "
+                "short",
+                f"{listed_zh(shown)}的工具变量较弱：估计值偏向最小二乘，区间偏窄",
+            )
+        )
+    count = len(record.get("instruments", ()))
+    if count > MANY * N:
+        notes.append(
+            Text(
+                f"{count} instruments for {N} observations are many: fewer powers or regressors lean less",
+                f"{N}个观测值用了{count}个工具变量，过多：减少W的幂次或解释变量可减小偏误",
+            )
+        )
+    if record.get("dropped_instruments"):
+        gone = record["dropped_instruments"]
+        notes.append(
+            Text(
+                f"collinear instruments were left out: {listed(gone)}",
+                f"共线的工具变量已剔除：{listed_zh(gone)}",
+            )
+        )
+    about = fit_words(spec.family, spec.y, weights.label, Text("by GMM", "GMM"))
+    warn_together(about, notes, stacklevel=4)

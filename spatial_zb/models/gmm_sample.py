@@ -1,0 +1,209 @@
+"""The sample that instrumental estimation of one equation sees: stacked arrays without effects, and the instruments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatial_zb.core.gmm import Instruments, Projected, forward_deviations, independent_columns, two_stage
+from spatial_zb.core.lag import spatial_lag
+from spatial_zb.core.system_arrays import Links, SystemArrays
+from spatial_zb.core.within import demean, transformed_sample
+from spatial_zb.data.panel import Panel
+from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.models.design import ABSORBED, Design, stacked
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.weights.matrix import Weights
+
+__all__ = ["GmmSample", "gmm_sample", "reduced_form_residuals", "system_of"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class GmmSample:
+    """Stacked arrays without effects: y (M,), Z (M, k) with Wy last, and the spatial lags of both.
+
+    The lags are None without an error process. ``names`` are the terms of Z, ``endogenous`` positions among
+    them; ``used`` and ``dropped`` are names of instruments; ``shape`` is (T*, n); ``centred`` says that each
+    period was demeaned.
+    """
+
+    y: Array
+    Z: Array
+    lag_y: Array | None
+    lag_Z: Array | None
+    names: tuple[str, ...]
+    endogenous: tuple[int, ...]
+    instruments: Instruments
+    used: tuple[str, ...]
+    dropped: tuple[str, ...]
+    shape: tuple[int, int]
+    centred: bool
+
+    def filtered(self, lam: float) -> tuple[Array, Array]:
+        """y* and Z*."""
+        if self.lag_Z is None:
+            return self.y, self.Z
+        return self.y - lam * self.lag_y, self.Z - lam * self.lag_Z
+
+    def stage(self, lam: float, what: str) -> Projected:
+        """2SLS of the filtered data; exogenous Z are their own instruments."""
+        y, Z = self.filtered(lam)
+        basis = self.instruments.basis if self.endogenous else np.linalg.qr(Z)[0]
+        fit = two_stage(y, Z, basis)
+        if fit is None:
+            raise SpecificationError(
+                f"The instruments do not identify {listed(self.names[j] for j in self.endogenous)} in the {what}: "
+                f"{self.instruments.count} independent instruments ({listed(self.used)}) for {len(self.names)} "
+                "coefficients. Add instruments, or raise powers."
+            )
+        return fit
+
+    def residuals(self, delta: Array) -> tuple[Array, Array]:
+        """u = y − Zδ and its spatial lag, (T*, n)."""
+        u, lag = self.y - self.Z @ delta, self.lag_y - self.lag_Z @ delta
+        return u.reshape(self.shape), lag.reshape(self.shape)
+
+
+def system_of(sample: GmmSample, design: Design) -> SystemArrays:
+    """The equation as the first of a system: each endogenous regressor w has one of its own, w = HΠ + v.
+
+    That reduced form is exactly identified: it moves nothing, and says how v goes with ε.
+    """
+    spec, H = design.spec, sample.instruments.basis
+    column = {name: j for j, name in enumerate(spec.endog, start=1)} | {spec.y: 0}
+    terms = [sample.names[j] for j in sample.endogenous]
+    names = [
+        spec.y if term == "rho" else term.removeprefix("W_") if term not in column else term for term in terms
+    ]
+    links = Links(
+        np.array(sample.endogenous, dtype=np.intp),
+        np.zeros(len(terms), dtype=np.intp),
+        np.array([column[name] for name in names], dtype=np.intp),
+        np.array([term == "rho" or term not in column for term in terms]),
+    )
+    q = len(spec.endog)
+    own = np.column_stack([sample.y, *(sample.Z[:, sample.names.index(name)] for name in spec.endog)])
+    lags = (None, None)
+    if spec.lag_error:  # that of w has none
+        lags = np.column_stack([sample.lag_y, np.zeros((len(own), q))]), (sample.lag_Z, *[H] * q)
+    T, n = design.y.shape
+    return SystemArrays(
+        y=own,
+        Z=(sample.Z, *[H] * q),
+        H=H,
+        endogenous=(len(terms), *[0] * q),
+        links=links,
+        lag_error=(bool(spec.lag_error), *[False] * q),
+        Wy=lags[0],
+        WZ=lags[1],
+        matrix=design.weights.matrix,
+        sample=transformed_sample(n, T, spec.transform, "lee_yu"),
+    )
+
+
+def gmm_sample(design: Design, panel: Panel, powers: int) -> GmmSample:
+    spec, effects = design.spec, design.spec.transform
+    T, n = design.y.shape
+    names = (*spec.terms, *(("rho",) if spec.lag_y else ()))
+
+    def columns(Z: Array, Wy: Array) -> Array:
+        both = np.concatenate([Z, Wy[:, :, None]], axis=2) if spec.lag_y else Z
+        return stacked(forward_deviations(both, effects))
+
+    lags = (None, None)
+    if design.WZ is not None:
+        lags = stacked(forward_deviations(design.Wy, effects)), columns(design.WZ, design.WWy)
+    Z = columns(design.Z, design.Wy)
+    endogenous_names = {*spec.endog, *(f"W_{name}" for name in spec.endog), "rho"}
+    endogenous = tuple(j for j, name in enumerate(names) if name in endogenous_names)
+    included = np.delete(Z, endogenous, axis=1)
+    N = transformed_sample(n, T, effects, "lee_yu").observations
+    used, dropped, basis = _instruments(design, panel, powers, included, bool(endogenous))
+    kept = tuple(name for j, name in enumerate(names) if j not in endogenous)
+    return GmmSample(
+        y=stacked(forward_deviations(design.y, effects)),
+        Z=Z,
+        lag_y=lags[0],
+        lag_Z=lags[1],
+        names=names,
+        endogenous=endogenous,
+        instruments=Instruments(basis, included, N),
+        used=(*kept, *used),
+        dropped=dropped,
+        shape=(len(Z) // n, n),
+        centred=effects in ("time", "two_way"),
+    )
+
+
+def _instruments(
+    design: Design, panel: Panel, powers: int, included: Array, needed: bool
+) -> tuple[tuple[str, ...], tuple[str, ...], Array]:
+    """Excluded instruments used, those dropped as collinear, and an orthonormal basis of all."""
+    if not needed:
+        return (), (), np.linalg.qr(included)[0]
+    names, raw = _candidates(design.spec, panel, design.weights, powers)
+    candidates = stacked(forward_deviations(raw, design.spec.transform))
+    absorbed = np.abs(candidates).max(axis=0, initial=0) <= ABSORBED * np.abs(raw).max(axis=(0, 1), initial=0)
+    candidates = np.where(absorbed, 0.0, candidates)
+    keep = independent_columns(included, candidates)
+    basis = np.hstack([included, candidates[:, keep]])
+    basis = np.linalg.qr(basis / np.sqrt((basis**2).sum(axis=0)))[0]
+    used = tuple(names[j] for j in keep)
+    return used, tuple(name for name in names if name not in used), basis
+
+
+def _candidates(
+    spec: DurbinSpec, panel: Panel, weights: Weights, powers: int
+) -> tuple[tuple[str, ...], Array]:
+    """Lags of the exogenous variables that are not regressors, the excluded instruments, and their lags.
+
+    A variable whose lag is itself a regressor goes one power further, so that the instruments are always the
+    exogenous regressors times I, W, …, W^powers. Never a lag of y or of an endogenous regressor.
+    """
+    order = powers if spec.spatial_terms else 0
+    one_more = any(name in spec.lag_x for name in spec.endog)
+    columns: dict[str, Array] = {}
+    sources = {name: panel.array(name) for name in (*spec.x, *spec.instruments)}
+    highest = {name: order + (name in spec.lag_x) for name in spec.x}
+    highest |= dict.fromkeys(spec.instruments, order + one_more)
+    if spec.transform == "none" and not weights.row_normalised:
+        sources["(Intercept)"] = np.ones(panel.values.shape[:2])
+        highest["(Intercept)"] = order
+    for name, values in sources.items():
+        regressors = 0 if name in spec.instruments else 1 + (name in spec.lag_x)
+        for power in range(highest[name] + 1):
+            if power >= regressors:
+                columns[_lag_name(name, power)] = values
+            values = spatial_lag(weights.matrix, values)
+    if not columns:
+        return (), np.empty((*panel.values.shape[:2], 0))
+    return tuple(columns), np.stack(list(columns.values()), axis=2)
+
+
+def reduced_form_residuals(fit: Fit) -> Array:
+    """v̂ (T, n, q) = w − HΠ̂ of the q endogenous regressors, without effects, H the instruments of the fit.
+
+    Π̂ comes from the regression of w on H and the structural residuals ε̂: what ε̂ tells of v makes it efficient (Davidson &
+    MacKinnon 2010, J. Business & Economic Statistics 28: 128-144, section 2).
+    """
+    spec, design, effects = fit.spec, fit.design, fit.spec.transform
+    names, raw = _candidates(spec, fit.panel, fit.weights, fit.convergence["asked"]["powers"])
+    used = fit.convergence["instruments"]
+    excluded = demean(raw[:, :, [j for j, name in enumerate(names) if name in used]], effects)
+    included = design.Z[:, :, [j for j, name in enumerate(spec.terms) if name in used]]
+    H = stacked(np.concatenate([included, excluded], axis=2))
+    w = design.Z[:, :, [spec.terms.index(name) for name in spec.endog]]
+    columns = np.column_stack([H, fit.residuals.ravel()])
+    scale = np.sqrt((columns**2).sum(axis=0))
+    slopes = np.linalg.lstsq(columns / scale, stacked(w), rcond=None)[0]
+    return w - (H / scale[:-1] @ slopes[:-1]).reshape(w.shape)
+
+
+def _lag_name(name: str, power: int) -> str:
+    """x, W_x, W2_x, …"""
+    return name if power == 0 else f"W{power if power > 1 else ''}_{name}"

@@ -1,0 +1,260 @@
+"""One equation without the bias of many instruments, and the interval that weak instruments do not harm."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import stats
+from small_examples import unequal_circle
+
+import spatial_zb as zb
+from spatial_zb.core import many_instruments
+from spatial_zb.core.anderson_rubin import anderson_rubin_pieces
+from spatial_zb.core.gmm import Instruments
+
+pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
+
+ROUNDING = 1e-8  # two ways of computing one number
+
+
+@pytest.fixture(scope="module")
+def W() -> zb.Weights:
+    return unequal_circle(14)
+
+
+@pytest.fixture(scope="module")
+def panel(W) -> zb.Panel:
+    """y = 0.3Wy + x1 − 0.7x2 + 0.5w + effects + u; w shares the errors of y, z1 and z2 do not."""
+    rng, (T, n) = np.random.default_rng(3), (6, W.n)
+    x, z, e = rng.standard_normal((T, n, 2)), rng.standard_normal((T, n, 2)), rng.standard_normal((T, n))
+    w = z @ [1.0, 0.7] + 0.6 * e + 0.5 * rng.standard_normal((T, n))
+    right = x @ [1.0, -0.7] + 0.5 * w + rng.standard_normal((1, n)) + rng.standard_normal((T, 1)) + e
+    y = np.linalg.solve(np.eye(n) - 0.3 * W.matrix.toarray(), right.T).T
+    values = np.concatenate([y[..., None], x, w[..., None], z], axis=2)
+    return zb.Panel(values, tuple(range(2001, 2001 + T)), W.ids, ("y", "x1", "x2", "w", "z1", "z2"))
+
+
+def fit(panel, W, correction=None, covariance="information", powers=2, **kwargs):
+    base = {"lag_x": [], "fixed_effects": "two_way"}
+    spec = zb.DurbinSpec("y", ["x1", "x2"], **{**base, **kwargs})
+    return zb.fit_durbin(spec, panel, W, "gmm", covariance, powers=powers, bias_correction=correction)
+
+
+# The correction --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("effects", ["none", "unit", "two_way"])
+@pytest.mark.parametrize("lag_error", [False, True])
+@pytest.mark.parametrize("covariance", ["information", "robust"])
+@pytest.mark.parametrize("correction", [True, False])
+def test_an_endogenous_regressor_is_an_equation_of_its_own(
+    W, panel, effects, lag_error, covariance, correction
+):
+    """The single equation equals that of a system whose second equation is the reduced form of w."""
+    ours = fit(
+        panel,
+        W,
+        correction,
+        covariance,
+        1,
+        endog=["w"],
+        instruments=["z1", "z2"],
+        lag_error=lag_error,
+        fixed_effects=effects,
+    )
+    exogenous = ["x1", "x2", "z1", "z2"]
+    spec = zb.SystemSpec(
+        {
+            "main": zb.Equation("y", ["w"], ["x1", "x2"], lag_endog=[], lag_error=lag_error),
+            "reduced": zb.Equation("w", [], exogenous, lag_y=False, lag_x="all"),
+        },
+        effects,
+    )
+    options = {"instrument_powers": 1, "bias_correction": correction}
+    kind = {"information": "classical"}.get(covariance, covariance)
+    theirs = zb.fit_system(spec, panel, W, "gs2sls", covariance=kind, **options)
+    for own, other in (("rho", "W_y"), ("w", "w"), ("x1", "x1"), *([("lam", "lam")] if lag_error else [])):
+        assert ours.params[own] == pytest.approx(theirs.params["main", other], abs=ROUNDING)
+        assert ours.bse[own] == pytest.approx(theirs.bse["main", other], abs=ROUNDING)
+    assert ours.bias_correction == correction
+
+
+def test_a_lag_of_an_endogenous_regressor_too(W, panel):
+    ours = fit(panel, W, True, powers=1, endog=["w"], instruments=["z1", "z2"], lag_x=["w"])
+    exogenous = ["x1", "x2", "z1", "z2"]
+    spec = zb.SystemSpec(
+        {
+            "main": zb.Equation("y", ["w"], ["x1", "x2"], lag_endog=["w"]),
+            # W²z is among the instruments of one equation: a system has it of x as well
+            "reduced": zb.Equation("w", [], exogenous, lag_y=False, lag_x="all"),
+        }
+    )
+    assert "W2_z1" in ours.convergence["instruments"]
+    theirs = zb.fit_system(spec, panel, W, "2sls", instrument_powers=1)
+    assert ours.params["W_w"] == pytest.approx(theirs.params["main", "W_w"], abs=theirs.bse["main", "W_w"])
+
+
+def test_it_is_on_where_the_lag_of_an_endogenous_variable_enters(W, panel):
+    more = {"endog": ["w"], "instruments": ["z1", "z2"]}
+    assert fit(panel, W).bias_correction
+    assert fit(panel, W, **more).bias_correction
+    assert fit(panel, W, lag_y=False, **{**more, "lag_x": ["w"]}).bias_correction
+    assert not fit(panel, W, lag_y=False, **more).bias_correction
+    assert fit(panel, W, True, lag_y=False, **more).bias_correction
+    assert not fit(panel, W, True, lag_y=False).bias_correction
+    assert not fit(panel, W, False).bias_correction
+    assert fit(panel, W).params["rho"] == fit(panel, W, True).params["rho"]
+    assert abs(fit(panel, W).params["rho"] - fit(panel, W, False).params["rho"]) > 1e-4
+    assert fit(panel, W).glance()["bias_correction"][0]
+    assert "Liu & Lee" in fit(panel, W).summary()
+
+
+@pytest.mark.parametrize("lag_error", [False, True])
+def test_an_exactly_identified_equation_keeps_its_coefficients(W, panel, lag_error):
+    spec = zb.DurbinSpec("y", ["x1"], lag_x=[], lag_error=lag_error)
+    plain, corrected = (
+        zb.fit_durbin(spec, panel, W, "gmm", powers=1, bias_correction=on) for on in (False, True)
+    )
+    if not lag_error:
+        assert corrected.params.to_numpy() == pytest.approx(plain.params.to_numpy(), abs=ROUNDING)
+    else:  # the moments of λ have lost what fitting the coefficients takes
+        assert corrected.params["lam"] != pytest.approx(plain.params["lam"], abs=1e-6)
+
+
+def test_clusters_are_those_of_the_textbook_estimator(W, panel):
+    """The same sums over units, of residuals of the corrected estimate."""
+    ours, plain = (fit(panel, W, on, "cluster") for on in (True, False))
+    assert ours.params["rho"] == fit(panel, W, True).params["rho"]
+    assert ours.bse["rho"] == pytest.approx(plain.bse["rho"], rel=0.1)
+
+
+def test_period_effects_need_rows_that_sum_to_one(W, panel):
+    spectral = unequal_circle(14, "spectral")
+    assert not fit(panel, spectral).bias_correction
+    assert fit(panel, spectral, fixed_effects="unit").bias_correction
+    with pytest.raises(zb.SpecificationError, match="row-normalised"):
+        fit(panel, spectral, True)
+
+
+def test_it_is_refused_where_it_says_nothing(W, panel):
+    with pytest.raises(zb.SpecificationError, match="many instruments"):
+        zb.fit_durbin(zb.DurbinSpec("y", ["x1"]), panel, W, bias_correction=True)
+    with pytest.raises(zb.SpecificationError, match="True, False or None"):
+        fit(panel, W, "yes")
+
+
+def test_without_a_solution_the_textbook_estimate_is_shown_and_said(W, panel, monkeypatch):
+    plain = fit(panel, W, False)
+    monkeypatch.setattr(many_instruments, "NEAR", 0.0)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = fit(panel, W)
+    assert any("no solution near" in str(w.message) for w in said)
+    assert found.convergence["corrected"] is False
+    assert found.params.to_numpy() == pytest.approx(plain.params.to_numpy(), abs=ROUNDING)
+
+
+def test_the_bootstrap_estimates_as_the_fit_does(W, panel):
+    """Of the population that it draws from the replicates find θ̂, with the correction and without."""
+    for correction in (True, False):
+        found = fit(panel, W, correction)
+        again = zb.bootstrap(found, 99, rng=1)
+        assert again.fit.bias_correction == correction
+        middle = np.median(again.draws[:, list(found.params.index).index("rho")])
+        assert middle == pytest.approx(found.params["rho"], abs=found.bse["rho"])
+
+
+# Weak instruments ------------------------------------------------------------------------------------------
+
+
+def statistic(fit: zb.models.fit.Fit, rho: float) -> float:
+    """F of the excluded instruments in a regression of y − ρWy, with dummies for the effects."""
+    panel, dense = fit.panel, fit.weights.matrix.toarray()
+    T, n = panel.array("y").shape
+    lag = lambda values: values @ dense.T  # noqa: E731
+    y = (panel.array("y") - rho * lag(panel.array("y"))).ravel()
+    own = [panel.array(name).ravel() for name in ("x1", "x2")]
+    once = [lag(panel.array(name)) for name in ("x1", "x2")]
+    more = [values.ravel() for first in once for values in (first, lag(first))]
+    dummies = [np.tile(np.eye(n), (T, 1)), np.repeat(np.eye(T), n, axis=0)[:, 1:]]
+    small = np.column_stack([*own, *dummies])
+    large = np.column_stack([small, *more])
+    rest = [float(np.sum((y - X @ np.linalg.lstsq(X, y, rcond=None)[0]) ** 2)) for X in (small, large)]
+    spare = T * n - large.shape[1]
+    return (rest[0] - rest[1]) / len(more) / (rest[1] / spare)
+
+
+@pytest.mark.parametrize("correction", [True, False])
+def test_limits_are_where_the_f_test_just_rejects(W, correction):
+    found = fit(zb.simulate_durbin(W, 6, {"x1": 2.0, "x2": -1.0}, rho=0.3, rng=1), W, correction)
+    limits = zb.anderson_rubin(found)
+    assert not limits["open_low"]
+    for end in ("conf_low", "conf_high"):
+        assert statistic(found, limits[end]) == pytest.approx(limits["critical"], rel=1e-7)
+    wider = zb.anderson_rubin(found, 0.01)
+    assert wider["conf_low"] < limits["conf_low"] < limits["conf_high"] < wider["conf_high"]
+
+
+def test_it_holds_the_truth_as_often_as_it_says_with_the_weakest_instruments():
+    """x explains nothing of Wy: 95 % of the sets hold ρ all the same."""
+    W, spec = unequal_circle(10), zb.DurbinSpec("y", ["x"], lag_x=[])
+    held = []
+    for seed in range(400):
+        panel = zb.simulate_durbin(W, 4, {"x": 0.0}, rho=0.3, rng=seed)
+        limits = zb.anderson_rubin(zb.fit_durbin(spec, panel, W, "gmm"))
+        gap = limits["gap_low"] < 0.3 < limits["gap_high"]
+        held.append(limits["conf_low"] <= 0.3 <= limits["conf_high"] and not gap)
+    assert stats.binomtest(sum(held), len(held), 0.95).pvalue > 0.01
+
+
+def test_sets_may_be_all_or_none_or_have_a_gap():
+    rng = np.random.default_rng(1)
+    basis = np.linalg.qr(rng.standard_normal((60, 3)))[0]
+    instruments = Instruments(basis, np.empty((60, 0)), 60)
+    noise = rng.standard_normal(60)
+    noise -= basis @ (basis.T @ noise)
+    bounds = (-1.0, 1.0)
+
+    def pieces(y, w):
+        return anderson_rubin_pieces(y, w, instruments, 0.05, bounds)[0]
+
+    assert pieces(noise, 0.5 * noise + 0.01 * basis[:, 0]) == [bounds]
+    assert pieces(9 * basis[:, 0] + 0.1 * noise, 0.1 * noise) == []
+    [(low, high)] = pieces(3 * basis[:, 0] + noise, 9 * basis[:, 0] + 0.1 * noise)
+    assert -1 < low < 1 / 3 < high < 1
+    two = pieces(2.5 * basis[:, 1] + 0.3 * noise, 5 * noise)
+    assert len(two) == 2
+    assert two[0][0] == -1.0
+    assert two[1][1] == 1.0
+
+
+REFUSED = {
+    "by maximum likelihood": ({}, "lee_yu", "information", "instruments"),
+    "with λ": ({"lag_error": True}, "gmm", "information", "one value of ρ"),
+    "without ρ": ({"lag_y": False}, "gmm", "information", "one value of ρ"),
+    "with an endogenous regressor": (
+        {"endog": ["w"], "instruments": ["z1"]},
+        "gmm",
+        "information",
+        "one value of ρ",
+    ),
+    "robust": ({}, "gmm", "robust", "one variance"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_it_is_refused(W, panel, case):
+    options, estimator, covariance, words = REFUSED[case]
+    spec = zb.DurbinSpec("y", ["x1", "x2"], lag_x=[], **options)
+    found = zb.fit_durbin(spec, panel, W, estimator, covariance)
+    with pytest.raises(zb.SpecificationError, match=words):
+        zb.anderson_rubin(found)
+
+
+def test_it_takes_a_fit_and_a_level(W, panel):
+    with pytest.raises(zb.SpecificationError, match="not str"):
+        zb.anderson_rubin("fit")
+    with pytest.raises(zb.SpecificationError, match="between 0 and 1"):
+        zb.anderson_rubin(fit(panel, W), 1.5)
