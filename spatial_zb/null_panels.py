@@ -4,6 +4,9 @@ What a null hypothesis leaves is estimated and drawn from: residuals of the rest
 of freedom), or normal unit effects and errors where the null has random effects. Tests with the same null share its
 panels. p = (1 + number of drawn statistics as far out as the one of the data) / (1 + number of those defined).
 
+Where the null is a static model with fixed effects all its panels are drawn and tested at once
+(:mod:`spatial_zb.hypotheses.replicated`), elsewhere and with many units one by one.
+
 Davidson & MacKinnon (1999), Econometric Theory 15: 361-376.
 """
 
@@ -27,13 +30,14 @@ from spatial_zb.execute import run_tasks
 from spatial_zb.hypotheses.case import Case, common_means, make_case, varies
 from spatial_zb.hypotheses.chain import run_tests
 from spatial_zb.hypotheses.random_spatial import random_estimate
+from spatial_zb.hypotheses.replicated import REPLICATED, can_be_replicated, replicated_statistics
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.recommendation import Row, TestTable
-from spatial_zb.resampling import draw_sample
+from spatial_zb.resampling import draw_sample, draw_samples
 from spatial_zb.text import Text
 
-__all__ = ["NULLS", "bootstrap_p_values", "extremeness", "one_draw"]
+__all__ = ["NULLS", "bootstrap_p_values", "extremeness", "one_draw", "with_p_values"]
 
 Array = NDArray[np.float64]
 #: Fewest replicates for a p-value near 5 %.
@@ -44,13 +48,20 @@ ONE_SIDED = ("LM random effects, marginal (BSK)", "LM random effects given spati
 
 @dataclass(frozen=True, slots=True)
 class FitSource:
-    """Panels from a fit of the null hypothesis: its mean and its residuals, drawn one by one."""
+    """Panels from a fit of the null hypothesis: its mean and its residuals, drawn one by one.
+
+    A likelihood that is highest at an end of the admissible interval is drawn from there.
+    """
 
     fit: Fit
 
     def __call__(self, rng: np.random.Generator) -> Array:
         """One y* (T, n)."""
         return draw_sample(self.fit, rng)
+
+    def panels(self, seed: np.random.SeedSequence, replicates: int) -> Array:
+        """Many of them (R, T, n), each with a stream of its own."""
+        return draw_samples(self.fit, [np.random.default_rng(one) for one in seed.spawn(replicates)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +98,19 @@ class Null:
     groups: tuple[str, ...]
     source: Callable[[Case], FitSource | RandomSource]
 
+    @property
+    def together(self) -> bool:
+        """Whether all its tests can be computed on many panels at once."""
+        return set(self.tests) <= set(REPLICATED)
+
 
 def _fitted(case: Case, fixed_effects: str, **lags: Any) -> FitSource:
     spec = replace(case.model(**lags), fixed_effects=fixed_effects)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)
         fit = fit_durbin(spec, case.panel, case.weights, "lee_yu")
-    if not fit.converged:
-        raise SpecificationError(f"the {spec.family} fit of the null hypothesis has no interior maximum.")
+    if not (fit.converged or fit.convergence["at_bound"]):
+        raise SpecificationError(f"the {spec.family} fit of the null hypothesis has no covariance.")
     return FitSource(fit)
 
 
@@ -211,20 +227,34 @@ def bootstrap_p_values(
     options: dict[str, Any],
 ) -> TestTable:
     """Fill ``p_bootstrap`` of every test of the table that has a null to draw from."""
+    rows = with_p_values(case, table.rows, replicates, rng, options)
+    return replace(table, rows=rows, bootstrap=replicates)
+
+
+def with_p_values(
+    case: Case,
+    rows: Sequence[Row],
+    replicates: int,
+    rng: int | np.random.SeedSequence | None,
+    options: dict[str, Any],
+) -> tuple[Row, ...]:
+    """Rows of the chain with ``p_bootstrap``."""
     if replicates < FEWEST:
         raise SpecificationError(f"bootstrap must be 0 or at least {FEWEST} replicates, not {replicates}.")
-    present = {row.test for row in table.rows if np.isfinite(row.p_value)}
+    present = {row.test for row in rows if np.isfinite(row.p_value)}
     sources = {name: source for name, null in NULLS.items() if (source := _source(case, null, present))}
-    tasks = [(name, r) for name in sources for r in range(replicates)]
+    tasks: list[tuple[str, int, int]] = []
+    for name in sources:
+        together = NULLS[name].together and can_be_replicated(case)
+        tasks += [(name, 0, replicates)] if together else [(name, r, 1) for r in range(replicates)]
     task = partial(_statistics, replace(case), sources, tuple(present))
     streams = np.random.SeedSequence(rng) if not isinstance(rng, np.random.SeedSequence) else rng
     found = run_tasks(task, tasks, seed=streams, **options)
     drawn: dict[str, list[float]] = {}
     for statistics in found:
-        for key, value in statistics.items():
-            drawn.setdefault(key, []).append(value)
-    rows = tuple(_with_p_value(row, drawn.get(_key(row), []), replicates) for row in table.rows)
-    return replace(table, rows=rows, bootstrap=replicates)
+        for key, values in statistics.items():
+            drawn.setdefault(key, []).extend(values)
+    return tuple(_with_p_value(row, drawn.get(_key(row.test, row.of), []), replicates) for row in rows)
 
 
 def one_draw(case: Case, tests: Sequence[str], seed: np.random.SeedSequence) -> dict[str, float]:
@@ -257,13 +287,18 @@ def _statistics(
     case: Case,
     sources: dict[str, Any],
     present: tuple[str, ...],
-    task: tuple[str, int],
+    task: tuple[str, int, int],
     seed: np.random.SeedSequence,
-) -> dict[str, float]:
-    """Statistics of the tests of one null on one panel drawn under it."""
-    name, _ = task
-    rows = _drawn_rows(case, sources[name], NULLS[name], set(present), seed)
-    return {_key(row): float(row.statistic) for row in rows}
+) -> dict[str, Array]:
+    """Statistics (R,) of the tests of one null on panels drawn under it: on the one of the task, or on all of them."""
+    name, _, replicates = task
+    source, null = sources[name], NULLS[name]
+    if replicates == 1:
+        rows = _drawn_rows(case, source, null, set(present), seed)
+        return {_key(row.test, row.of): np.array([row.statistic]) for row in rows}
+    tests = set(present).intersection(null.tests)
+    found = replicated_statistics(case, tests, source.panels(seed, replicates))
+    return {_key(*key): values for key, values in found.items()}
 
 
 def _drawn_rows(
@@ -277,8 +312,8 @@ def _drawn_rows(
     return run_tests(drawn, null.groups, present.intersection(null.tests))
 
 
-def _key(row: Row) -> str:
-    return f"{row.test} | {row.of}"
+def _key(test: str, of: str) -> str:
+    return f"{test} | {of}"
 
 
 def _with_p_value(row: Row, drawn: list[float], replicates: int) -> Row:

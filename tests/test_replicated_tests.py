@@ -11,7 +11,7 @@ from test_replicates import weights
 import spatial_zb as zb
 from spatial_zb.hypotheses.case import make_case
 from spatial_zb.hypotheses.chain import run_tests
-from spatial_zb.hypotheses.replicated import TESTS, replicated_statistics
+from spatial_zb.hypotheses.replicated import REPLICATED, replicated_statistics
 
 #: Roots are found to 1e-13; sums differ by rounding.
 SAME = 1e-8
@@ -34,11 +34,11 @@ def panels(kind: str, effects: str, **truth):
 @pytest.mark.parametrize("truth", [{"rho": 0.3}, {"lam": 0.6}], ids=str)
 def test_statistics_are_those_of_single_panels(kind: str, effects: str, truth: dict) -> None:
     cases, Y = panels(kind, effects, **truth)
-    found = replicated_statistics(cases[0], TESTS, Y)
+    found = replicated_statistics(cases[0], REPLICATED, Y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         for r, case in enumerate(cases):
-            rows = run_tests(case, ("lag_error", "durbin", "dependence"), TESTS)
+            rows = run_tests(case, ("lag_error", "durbin", "dependence"), REPLICATED)
             assert {(row.test, row.of) for row in rows} == set(found)
             for row in rows:
                 assert found[row.test, row.of][r] == pytest.approx(row.statistic, rel=SAME, nan_ok=True), row

@@ -26,6 +26,8 @@ __all__ = [
     "Case",
     "Likelihood",
     "common_means",
+    "converged",
+    "highest_fit",
     "make_case",
     "period_words",
     "quiet_design",
@@ -97,16 +99,29 @@ class Case:
         )
 
     @cached_property
+    def highest_sar(self) -> Fit:
+        """SAR where its likelihood is highest, which may be an end of the admissible interval."""
+        return highest_fit(self, self.model(lag_y=True))
+
+    @cached_property
+    def highest_sem(self) -> Fit:
+        return highest_fit(self, self.model(lag_error=True))
+
+    @cached_property
+    def highest_sdm(self) -> Fit:
+        return highest_fit(self, self.model(lag_y=True, lag_x=self.lagged))
+
+    @property
     def sar(self) -> Fit:
-        return quiet_fit(self, self.model(lag_y=True))
+        return converged(self.highest_sar)
 
-    @cached_property
+    @property
     def sem(self) -> Fit:
-        return quiet_fit(self, self.model(lag_error=True))
+        return converged(self.highest_sem)
 
-    @cached_property
+    @property
     def sdm(self) -> Fit:
-        return quiet_fit(self, self.model(lag_y=True, lag_x=self.lagged))
+        return converged(self.highest_sdm)
 
 
 def make_case(spec: DurbinSpec, panel: Panel, W: Any, estimator: str) -> Case:
@@ -143,17 +158,26 @@ def quiet_design(case: Case, spec: DurbinSpec) -> Design:
         return build_design(spec, case.panel, case.weights)
 
 
-def quiet_fit(case: Case, spec: DurbinSpec, estimator: Likelihood | None = None) -> Fit:
+def highest_fit(case: Case, spec: DurbinSpec, estimator: Likelihood | None = None) -> Fit:
     """Fit, in silence: what a fit would warn of is in the notes or makes the test unavailable."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)
-        fit = fit_durbin(spec, case.panel, case.weights, estimator=estimator or case.estimator)
+        return fit_durbin(spec, case.panel, case.weights, estimator=estimator or case.estimator)
+
+
+def converged(fit: Fit) -> Fit:
+    """The fit, if it has an interior maximum and a covariance."""
     if not fit.converged:
         raise ConvergenceError(
-            f"the {spec.family} fit has no interior maximum or no covariance.",
-            f"{spec.family}的拟合没有内部极大值，或没有协方差。",
+            f"the {fit.spec.family} fit has no interior maximum or no covariance.",
+            f"{fit.spec.family}的拟合没有内部极大值，或没有协方差。",
         )
     return fit
+
+
+def quiet_fit(case: Case, spec: DurbinSpec, estimator: Likelihood | None = None) -> Fit:
+    """A converged fit, in silence."""
+    return converged(highest_fit(case, spec, estimator))
 
 
 def common_means(case: Case) -> tuple[Array, Array]:

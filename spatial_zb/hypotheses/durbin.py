@@ -32,8 +32,10 @@ def durbin(case: Case) -> list[Step]:
         (("LM error from SAR",), lambda: _error_from_sar(case)),
         (("LM lag from SEM",), lambda: _lag_from_sem(case)),
         (("LM error from SDM",), lambda: _error_from_sdm(case)),
-        (("Wald SDM to SAR", "LR SDM to SAR"), lambda: _sdm_to_sar(case)),
-        (("Wald SDM to SEM", "LR SDM to SEM"), lambda: _sdm_to_sem(case)),
+        (("Wald SDM to SAR",), lambda: _wald(case, "SAR")),
+        (("LR SDM to SAR",), lambda: _ratio(case, "SAR")),
+        (("Wald SDM to SEM",), lambda: _wald(case, "SEM")),
+        (("LR SDM to SEM",), lambda: _ratio(case, "SEM")),
     ]
 
 
@@ -151,31 +153,42 @@ def _error_from_sdm(case: Case) -> list[Row]:
     return [chi2_row("LM error from SDM", value, 1, note)]
 
 
-def _sdm_to_sar(case: Case) -> list[Row]:
-    wald = wald_no_lags(case.sdm)
-    return _simplification(case, "SAR", wald, case.sar, Text("θ = 0", "θ = 0"))
+#: What θ and ρ satisfy in the smaller model.
+RESTRICTION = {
+    "SAR": Text("θ = 0", "θ = 0"),
+    "SEM": Text("common factor θ + ρβ = 0", "公因子约束 θ + ρβ = 0"),
+}
 
 
-def _sdm_to_sem(case: Case) -> list[Row]:
-    need_nested_sem(case)
-    what = Text("common factor θ + ρβ = 0", "公因子约束 θ + ρβ = 0")
-    return _simplification(case, "SEM", wald_common_factor(case.sdm), case.sem, what)
-
-
-def _simplification(case: Case, to: str, wald: tuple[float, int], smaller: Fit, what: Text) -> list[Row]:
-    value, q = wald
+def _wald(case: Case, to: str) -> list[Row]:
+    if to == "SEM":
+        need_nested_sem(case)
+    value, q = (wald_no_lags if to == "SAR" else wald_common_factor)(case.sdm)
     N, left = counts(case.sdm)
-    words = _likelihood_note(case, what)
-    wald_note = Text(
+    words = _likelihood_note(case, RESTRICTION[to])
+    note = Text(
         f"{words.en}; {left}/{N}/{q} Wald read from F({q}, {left})",
         f"{words.zh}；{left}/{N}/{q} Wald 按 F({q}, {left})",
     )
-    lr_note = Text(
-        f"{words.en}; p with Bartlett's correction, {left} degrees of freedom",
-        f"{words.zh}；p 值经 Bartlett 校正，自由度 {left}",
-    )
-    ratio = likelihood_ratio_of(case.sdm, smaller)
+    return [Row(f"Wald SDM to {to}", value, float(q), core.wald_p_value(value, q, N, left), note)]
+
+
+def _ratio(case: Case, to: str) -> list[Row]:
+    """2(sup ln L − sup ln L₀) over the admissible interval: it needs neither an interior maximum nor a covariance."""
+    if to == "SEM":
+        need_nested_sem(case)
+    larger, smaller = case.highest_sdm, case.highest_sar if to == "SAR" else case.highest_sem
+    (N, left), q = counts(larger), len(case.lagged)
+    ratio = likelihood_ratio_of(larger, smaller)
+    words = _likelihood_note(case, RESTRICTION[to])
+    en = f"{words.en}; p with Bartlett's correction, {left} degrees of freedom"
+    zh = f"{words.zh}；p 值经 Bartlett 校正，自由度 {left}"
+    ends = [fit.spec.family for fit in (larger, smaller) if fit.convergence["at_bound"]]
+    if ends:
+        en += f"; likelihood of {listed(ends)} highest at an end of the admissible interval, and taken there"
+        zh += f"；{listed_zh(ends)}的似然在容许区间端点处最大，取该处之值"
     return [
-        Row(f"Wald SDM to {to}", value, float(q), core.wald_p_value(value, q, N, left), wald_note),
-        Row(f"LR SDM to {to}", ratio, float(q), core.likelihood_ratio_p_value(ratio, q, N, left), lr_note),
+        Row(
+            f"LR SDM to {to}", ratio, float(q), core.likelihood_ratio_p_value(ratio, q, N, left), Text(en, zh)
+        )
     ]

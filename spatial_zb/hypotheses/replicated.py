@@ -23,7 +23,7 @@ from spatial_zb.hypotheses.durbin import need_nested_sem
 from spatial_zb.models.design import stacked
 from spatial_zb.resampling.static import sample_model
 
-__all__ = ["can_be_replicated", "replicated_statistics"]
+__all__ = ["REPLICATED", "can_be_replicated", "replicated_statistics"]
 
 #: Numbers of simulated panels and of their regressors held at once.
 CHUNK = 4_000_000
@@ -50,7 +50,7 @@ class _Many:
     Y: Array
 
     def statistics(self, tests: Collection[str]) -> dict[tuple[str, str], Array]:
-        wanted = {name: run for name, run in TESTS.items() if name in tests}
+        wanted = {name: run for name, run in REPLICATED.items() if name in tests}
         out: dict[tuple[str, str], Array] = {}
         for name, run in wanted.items():
             out |= {(name, label): values for label, values in self._attempt(run).items()}
@@ -179,7 +179,8 @@ def _ratio(many: _Many, smaller: str) -> Array:
     return np.maximum(ratio, 0.0)
 
 
-TESTS: dict[str, Callable[[_Many], Array | dict[str, Array]]] = {
+#: What can be computed on many panels at once.
+REPLICATED: dict[str, Callable[[_Many], Array | dict[str, Array]]] = {
     "LM lag": lambda many: many.lag_error.lag,
     "LM error": lambda many: many.lag_error.error,
     "LM lag, robust": lambda many: many.lag_error.robust_lag,

@@ -24,7 +24,7 @@ from spatial_zb.resampling.random_effects import RandomSource
 from spatial_zb.resampling.record import BOUND_WARNING, Interval, Replicated, Resampled
 from spatial_zb.resampling.regimes import RegimeSource
 from spatial_zb.resampling.sources import Source, jackknife
-from spatial_zb.resampling.static import StaticSource, check_single, draw_sample, generator_of
+from spatial_zb.resampling.static import StaticSource, check_single, draw_sample, draw_samples, generator_of
 from spatial_zb.resampling.statistics import differences_of, effects_of
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ __all__ = [
     "bootstrap",
     "check_single",
     "draw_sample",
+    "draw_samples",
     "generator_of",
     "source_of",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -32,6 +32,7 @@ __all__ = [
     "StaticSource",
     "check_single",
     "draw_sample",
+    "draw_samples",
     "generator_of",
     "sample_model",
 ]
@@ -86,7 +87,13 @@ def generator_of(fit: Fit) -> Generator:
 
 def draw_sample(fit: Fit, rng: np.random.Generator) -> Array:
     """One y* (T, n) from a fit, its residuals drawn one by one."""
-    return StaticSource(fit, generator_of(fit)).draw("residual", rng)[fit.spec.y]
+    return draw_samples(fit, [rng])[0]
+
+
+def draw_samples(fit: Fit, rngs: Sequence[np.random.Generator]) -> Array:
+    """One y* of each generator, (R, T, n)."""
+    source = StaticSource(fit, generator_of(fit))
+    return source.generator.panels(np.stack([source.errors("residual", rng) for rng in rngs]))
 
 
 @dataclass(frozen=True, slots=True)
