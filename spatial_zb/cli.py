@@ -113,15 +113,23 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--store", type=Path, help="folder of finished fits, from which an interrupted run goes on"
             )
-        if name != "replicate":
+        if name == "replicate":
+            _add_spoken(command)
+        else:
             command.add_argument(
                 "--language", choices=("en", "zh", "both"), help="language of tables, figures and notes"
             )
     text = "run an unpacked replication package again and compare every table"
     command = commands.add_parser("verify", help=text, description=text[0].upper() + text[1:] + ".")
     command.add_argument("folder", type=Path, help="the folder that the zip unpacks to")
+    _add_spoken(command)
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser
+
+
+def _add_spoken(command: argparse.ArgumentParser) -> None:
+    """``--language`` of a command that writes no tables."""
+    command.add_argument("--language", choices=("en", "zh"), help="language of what is printed")
 
 
 def _load(options: argparse.Namespace) -> Study:
@@ -217,25 +225,45 @@ def _replicate(options: argparse.Namespace) -> int:
 
     path = replicate(_load(options), options.out)
     if not options.quiet:
-        print(
-            f"{_near(path)} ({path.stat().st_size / 1e6:.1f} MB). In its README, fill in the lines marked [AUTHORS: …]."
+        size = f"{path.stat().st_size / 1e6:.1f} MB"
+        made = Text(
+            f"{_near(path)} ({size}). In its README, fill in the lines marked [AUTHORS: …].\n"
+            "To try it as a replicator would: unpack it and run python3 replicate.py in its folder.",
+            f"{_near(path)}（{size}）。请在其README中补全标有[AUTHORS: …]的各行。\n"
+            "如要像复现者那样试一遍：解压后在其文件夹中运行python3 replicate.py。",
         )
-        print("To try it as a replicator would: unpack it and run python3 replicate.py in its folder.")
+        print(made.pick(options.spoken))
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from spatial_zb.pipeline.replication import verify
+    from spatial_zb.pipeline.replication import VERDICTS, verify
+    from spatial_zb.study import language_of
 
+    studies = sorted((options.folder / "studies").glob("*.toml"))
+    if not options.language and studies and _can_show("中文"):
+        options.spoken = language_of(studies[0])
+    language = options.spoken
     with _Progress(options.quiet) as progress:
         comparison = verify(options.folder, progress=progress.step)
     for row in comparison.files.itertuples():
         if row.verdict not in ("identical", "same numbers"):
-            _say(f"{row.verdict}: {row.file} {row.detail}".rstrip())
+            verdict, detail = VERDICTS[row.verdict], Text(row.detail, row.detail_zh)
+            said = Text(f"{verdict.en}: {row.file} {detail.en}", f"{verdict.zh}：{row.file} {detail.zh}")
+            _say(said.pick(language).rstrip())
     if not options.quiet:
-        counts = comparison.glance()
-        print("; ".join(f"{row.files} {row.verdict}" for row in counts.itertuples()))
-        print("Every table came out again." if comparison.same else "Not every table came out again.")
+        counts = [(row.files, VERDICTS[row.verdict]) for row in comparison.glance().itertuples()]
+        glance = Text(
+            "; ".join(f"{files} {verdict.en}" for files, verdict in counts),
+            "；".join(f"{verdict.zh}{files}个" for files, verdict in counts),
+        )
+        end = (
+            Text("Every table came out again.", "所有表都得到了复现。")
+            if comparison.same
+            else Text("Not every table came out again.", "有的表没有得到复现。")
+        )
+        print(glance.pick(language))
+        print(end.pick(language))
     return 0 if comparison.same else 1
 
 

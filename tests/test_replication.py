@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -208,6 +209,21 @@ def test_a_table_that_does_not_come_out_again_is_named(unpacked, tmp_path, capsy
     said = capsys.readouterr()
     assert "different: tables/sdm_gdp.csv" in said.err
     assert "Not every table came out again." in said.out
+    assert cli.main(["verify", str(place), "--language", "zh"]) == 1
+    said = capsys.readouterr()
+    assert re.search(r"^不同：tables/sdm_gdp\.csv 第\d+行：.*变为", said.err, re.MULTILINE)
+    assert "有的表没有得到复现。" in said.out
+    assert "完全相同" in said.out
+
+
+def test_what_is_printed_is_in_the_language_of_the_study(finished, tmp_path, capsys):
+    study = finished / "studies" / "tiny.toml"
+    assert cli.main(["replicate", str(study), "--out", str(tmp_path / "a.zip"), "--language", "zh"]) == 0
+    assert "请在其README中补全" in capsys.readouterr().out
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "x.toml").write_text('language = "zh"\n', encoding="utf-8")
+    assert cli.main(["verify", str(tmp_path)]) == 1
+    assert "错误：" in capsys.readouterr().err
 
 
 def test_a_changed_file_is_named_before_anything_runs(unpacked, tmp_path):

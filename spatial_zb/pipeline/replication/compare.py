@@ -13,8 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from spatial_zb.errors import OutputError
+from spatial_zb.text import Text
 
-__all__ = ["Comparison", "compare_results"]
+__all__ = ["VERDICTS", "Comparison", "compare_results"]
 
 #: Frames of full precision agree to this share of their own size: other processors and other versions of the
 #: linear algebra round differently, and an optimum is found to about 1e-8.
@@ -23,6 +24,14 @@ _NUMBER = re.compile(r"[-−]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+−]?\d+)?")
 #: Packed documents, and the parts that hold their words.
 _PACKED = {".docx": "word/document.xml", ".xlsx": "xl/worksheets/sheet1.xml"}
 _COMPARED = {"tables", "tidy"}
+#: What is found of a file, in words.
+VERDICTS = {
+    "identical": Text("identical", "完全相同"),
+    "same numbers": Text("same numbers", "数值相同"),
+    "different": Text("different", "不同"),
+    "missing": Text("missing", "缺失"),
+    "new": Text("new", "新增"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +43,7 @@ class Comparison:
     files
         One row per file of ``tables/`` and ``tidy/``: ``file``, ``verdict`` (``identical``, ``same numbers``:
         other bytes, every word equal and every number equal to the last printed digit, ``different``,
-        ``missing``, ``new``) and ``detail``, the first difference.
+        ``missing``, ``new``) and the first difference, as ``detail`` and in Chinese as ``detail_zh``.
     """
 
     files: pd.DataFrame
@@ -77,10 +86,8 @@ def compare_results(expected: str | Path, found: str | Path) -> Comparison:
             f"{expected}没有可比较的表；请给出研究的结果文件夹。",
         )
     rows = [{"file": name, **_verdict(expected / name, found / name)} for name in names]
-    rows += [
-        {"file": name, "verdict": "new", "detail": ""} for name in _files(found) if name not in set(names)
-    ]
-    return Comparison(pd.DataFrame(rows, columns=["file", "verdict", "detail"]))
+    rows += [{"file": name, **_found("new")} for name in _files(found) if name not in set(names)]
+    return Comparison(pd.DataFrame(rows, columns=["file", "verdict", "detail", "detail_zh"]))
 
 
 def _files(folder: Path) -> list[str]:
@@ -92,14 +99,19 @@ def _files(folder: Path) -> list[str]:
     ]
 
 
+def _found(verdict: str, detail: Text | None = None) -> dict[str, str]:
+    said = detail or Text("", "")
+    return {"verdict": verdict, "detail": said.en, "detail_zh": said.zh}
+
+
 def _verdict(expected: Path, found: Path) -> dict[str, str]:
     if not found.is_file():
-        return {"verdict": "missing", "detail": "not made again"}
+        return _found("missing", Text("not made again", "未再生成"))
     if expected.read_bytes() == found.read_bytes():
-        return {"verdict": "identical", "detail": ""}
+        return _found("identical")
     tolerance = TIDY_TOLERANCE if "tidy" in expected.parts else None
-    detail = next(_differences(_words(expected), _words(found), tolerance), "")
-    return {"verdict": "different" if detail else "same numbers", "detail": detail}
+    detail = next(_differences(_words(expected), _words(found), tolerance), None)
+    return _found("different" if detail else "same numbers", detail)
 
 
 def _words(path: Path) -> str:
@@ -120,20 +132,25 @@ def _words(path: Path) -> str:
     return re.sub(r"<[^>]*>", " ", body + strings)
 
 
-def _differences(expected: str, found: str, tolerance: float | None) -> Iterator[str]:
+def _differences(expected: str, found: str, tolerance: float | None) -> Iterator[Text]:
     """Say where two texts differ, line by line; nothing when they say the same."""
     for number, (old, new) in enumerate(zip_longest(expected.splitlines(), found.splitlines()), 1):
         if old is None or new is None:
-            yield f"line {number}: {'more' if old is None else 'fewer'} lines than before"
+            more, more_zh = ("more", "多") if old is None else ("fewer", "少")
+            yield Text(f"line {number}: {more} lines than before", f"第{number}行：行数比原来{more_zh}")
             return
         if old == new:
             continue
         if " ".join(_NUMBER.sub("#", old).split()) != " ".join(_NUMBER.sub("#", new).split()):
-            yield f"line {number}: {_short(old)} became {_short(new)}"
+            yield _became(number, _short(old), _short(new))
             continue
         for a, b in zip(_NUMBER.findall(old), _NUMBER.findall(new), strict=True):
             if not _agree(a, b, tolerance):
-                yield f"line {number}: {a} became {b}"
+                yield _became(number, a, b)
+
+
+def _became(number: int, old: str, new: str) -> Text:
+    return Text(f"line {number}: {old} became {new}", f"第{number}行：{old}变为{new}")
 
 
 def _agree(a: str, b: str, tolerance: float | None) -> bool:
