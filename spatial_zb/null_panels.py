@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.random_effects import swamy_arora
@@ -59,9 +59,9 @@ class FitSource:
         """One y* (T, n)."""
         return draw_sample(self.fit, rng)
 
-    def panels(self, seed: np.random.SeedSequence, replicates: int) -> Array:
-        """Many of them (R, T, n), each with a stream of its own."""
-        return draw_samples(self.fit, [np.random.default_rng(one) for one in seed.spawn(replicates)])
+    def panels(self, rng: np.random.Generator, replicates: int) -> Array:
+        """Many of them (R, T, n)."""
+        return draw_samples(self.fit, rng, replicates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,13 +264,15 @@ def one_draw(case: Case, tests: Sequence[str], seed: np.random.SeedSequence) -> 
         source = _source(case, null, wanted)
         if source is not None:
             rows = _drawn_rows(case, source, null, wanted, stream)
-            out |= {row.test: extremeness(row, row.statistic) for row in rows}
+            out |= {row.test: float(extremeness(row, row.statistic)) for row in rows}
     return out
 
 
-def extremeness(row: Row, statistic: float) -> float:
+def extremeness(row: Row, statistic: ArrayLike) -> Array:
     """What is compared between data and draws: the statistic, or its size where both sides of a normal law reject."""
-    return abs(statistic) if not np.isfinite(row.df) and row.test not in ONE_SIDED else statistic
+    return (
+        np.abs(statistic) if not np.isfinite(row.df) and row.test not in ONE_SIDED else np.asarray(statistic)
+    )
 
 
 def _source(case: Case, null: Null, present: set[str]) -> FitSource | RandomSource | None:
@@ -297,7 +299,7 @@ def _statistics(
         rows = _drawn_rows(case, source, null, set(present), seed)
         return {_key(row.test, row.of): np.array([row.statistic]) for row in rows}
     tests = set(present).intersection(null.tests)
-    found = replicated_statistics(case, tests, source.panels(seed, replicates))
+    found = replicated_statistics(case, tests, source.panels(np.random.default_rng(seed), replicates))
     return {_key(*key): values for key, values in found.items()}
 
 
@@ -335,5 +337,5 @@ def _p_value(row: Row, drawn: list[float], replicates: int) -> float:
     values = values[np.isfinite(values)]
     if not np.isfinite(row.statistic) or len(values) < replicates / 2:
         return float("nan")
-    far = np.array([extremeness(row, value) for value in values])
-    return float((1 + np.sum(far >= extremeness(row, row.statistic))) / (1 + len(values)))
+    far = extremeness(row, values) >= extremeness(row, row.statistic)
+    return float((1 + far.sum()) / (1 + len(values)))

@@ -50,6 +50,11 @@ class Case:
     effects: FixedEffects
     design: Design
 
+    @cached_property
+    def designs(self) -> dict[DurbinSpec, Design]:
+        """Those of models that a test has asked for."""
+        return {}
+
     @property
     def T(self) -> int:
         return len(self.panel.periods)
@@ -153,9 +158,11 @@ def make_case(spec: DurbinSpec, panel: Panel, W: Any, estimator: str) -> Case:
 
 def quiet_design(case: Case, spec: DurbinSpec) -> Design:
     """Arrays of a model, in silence: near collinearity has its own rows in the table."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SpatialZbWarning)
-        return build_design(spec, case.panel, case.weights)
+    if spec not in case.designs:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SpatialZbWarning)
+            case.designs[spec] = build_design(spec, case.panel, case.weights)
+    return case.designs[spec]
 
 
 def highest_fit(case: Case, spec: DurbinSpec, estimator: Likelihood | None = None) -> Fit:

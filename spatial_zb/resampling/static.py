@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -87,13 +87,14 @@ def generator_of(fit: Fit) -> Generator:
 
 def draw_sample(fit: Fit, rng: np.random.Generator) -> Array:
     """One y* (T, n) from a fit, its residuals drawn one by one."""
-    return draw_samples(fit, [rng])[0]
+    return draw_samples(fit, rng, 1)[0]
 
 
-def draw_samples(fit: Fit, rngs: Sequence[np.random.Generator]) -> Array:
-    """One y* of each generator, (R, T, n)."""
-    source = StaticSource(fit, generator_of(fit))
-    return source.generator.panels(np.stack([source.errors("residual", rng) for rng in rngs]))
+def draw_samples(fit: Fit, rng: np.random.Generator, replicates: int) -> Array:
+    """Many of them, (R, T, n)."""
+    generator = generator_of(fit)
+    pool = error_pool(fit.residuals, "residual", generator.model.sample, generator.model.effects)
+    return generator.panels(rng.choice(pool.ravel(), (replicates, *pool.shape)))
 
 
 @dataclass(frozen=True, slots=True)
