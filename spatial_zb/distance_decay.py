@@ -22,6 +22,8 @@ from spatial_zb.errors import (
     SpatialZbWarning,
     SpecificationError,
     listed,
+    listed_zh,
+    not_one_of,
 )
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
@@ -100,7 +102,8 @@ def moran_by_distance(
     values = _values(source, variable, periods)
     if permutations < 99 or not 0 < level < 1:
         raise SpecificationError(
-            f"An envelope needs at least 99 permutations and a level within (0, 1), not {permutations}, {level}."
+            f"An envelope needs at least 99 permutations and a level within (0, 1), not {permutations}, {level}.",
+            f"包络线至少需要99次置换，水平在(0, 1)内，而不是{permutations}、{level}。",
         )
     links = places(_own(regions, values.columns)).all_pairs("Leave units out.")
     bands = _bands(links, edges, cumulative)
@@ -164,11 +167,12 @@ def effects_by_distance(
         No threshold, one that is not positive, or an unknown reach.
     """
     if reach not in get_args(Reach):
-        raise SpecificationError(f"reach must be one of {listed(get_args(Reach))}, not {reach!r}.")
+        raise not_one_of("reach", reach, get_args(Reach))
     wrong = [d for d in thresholds if not (np.isfinite(d) and d > 0)]
     if wrong or not len(thresholds):
         raise SpecificationError(
-            f"thresholds must be positive kilometres, at least one, not {listed(wrong)}."
+            f"thresholds must be positive kilometres, at least one, not {listed(wrong)}.",
+            f"thresholds须为一个或几个正的公里数，而不是{listed_zh(wrong)}。",
         )
     links = places(_own(regions, panel.units)).all_pairs("Leave units out.")
     frames = []
@@ -199,7 +203,7 @@ def _values(source: Any, variable: str | None, periods: Sequence[int] | None) ->
         out = pd.DataFrame([source.to_numpy(dtype=float)], index=[""], columns=text_ids(source.index))
     elif isinstance(source, Panel):
         if variable is None:
-            raise SpecificationError("Name the variable of the panel.")
+            raise SpecificationError("Name the variable of the panel.", "请指定面板中的变量。")
         out = pd.DataFrame(source.array(variable), index=source.periods, columns=source.units)
     else:
         residuals = source.residuals
@@ -210,14 +214,23 @@ def _values(source: Any, variable: str | None, periods: Sequence[int] | None) ->
     if periods is not None:
         unknown = [period for period in periods if period not in out.index]
         if unknown:
-            raise SpecificationError(f"There is no period {listed(unknown)}; there are {listed(out.index)}.")
+            raise SpecificationError(
+                f"There is no period {listed(unknown)}; there are {listed(out.index)}.",
+                f"没有时期{listed_zh(unknown)}；已有{listed_zh(out.index)}。",
+            )
         out = out.loc[list(periods)]
     blank = [f"{out.columns[i]} {out.index[t]}".strip() for t, i in np.argwhere(~np.isfinite(out.to_numpy()))]
     if blank:
-        raise DataError(f"Values are blank or infinite at {listed(blank)}: fill or drop them first.")
+        raise DataError(
+            f"Values are blank or infinite at {listed(blank)}: fill or drop them first.",
+            f"{listed_zh(blank)}的数值空缺或为无穷大：请先填补或剔除。",
+        )
     flat = list(out.index[np.ptp(out.to_numpy(), axis=1) == 0])
     if flat:
-        raise DataError(f"The values are the same for all units in {listed(flat)}: I is not defined.")
+        raise DataError(
+            f"The values are the same for all units in {listed(flat)}: I is not defined.",
+            f"{listed_zh(flat)}各地区的数值相同：莫兰指数没有定义。",
+        )
     return out
 
 
@@ -226,7 +239,10 @@ def _own(regions: gpd.GeoDataFrame, units: pd.Index) -> gpd.GeoDataFrame:
     shapes = regions.set_axis(text_ids(regions.index))
     missing = units.difference(shapes.index)
     if len(missing):
-        raise AlignmentError(f"{len(missing)} unit(s) have no polygon: {listed(missing)}.")
+        raise AlignmentError(
+            f"{len(missing)} unit(s) have no polygon: {listed(missing)}.",
+            f"{len(missing)}个地区没有多边形：{listed_zh(missing)}。",
+        )
     return shapes.loc[units]
 
 
@@ -235,7 +251,8 @@ def _bands(links: Links, edges: Sequence[float] | None, cumulative: bool) -> lis
     edges = np.asarray(edges, dtype=float)
     if edges.ndim != 1 or len(edges) < 2 or edges[0] < 0 or not np.all(np.diff(edges) > 0):
         raise SpecificationError(
-            f"edges must be increasing kilometres, at least two: {listed(np.ravel(edges))}."
+            f"edges must be increasing kilometres, at least two: {listed(np.ravel(edges))}.",
+            f"edges须为递增的公里数，至少两个：{listed_zh(np.ravel(edges))}。",
         )
     if cumulative:
         return [(float(edges[0]), float(high)) for high in edges[1:]]

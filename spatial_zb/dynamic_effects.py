@@ -21,7 +21,7 @@ from spatial_zb.effects import (
     parameter_draws,
     simulated_columns,
 )
-from spatial_zb.errors import ConvergenceError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import ConvergenceError, SpatialZbWarning, SpecificationError, not_one_of
 from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.estimates import coefficient_columns
 from spatial_zb.models.fit import Fit
@@ -75,14 +75,18 @@ def effects_path(
     """
     _refuse_static(fit, "effects_path")
     if change not in get_args(Change):
-        raise SpecificationError(f"change must be one of {listed(get_args(Change))}, not {change!r}.")
+        raise not_one_of("change", change, get_args(Change))
     if not isinstance(periods, int) or isinstance(periods, bool) or periods < 0:
-        raise SpecificationError(f"periods must be a whole number from 0, not {periods!r}.")
+        raise SpecificationError(
+            f"periods must be a whole number from 0, not {periods!r}.",
+            f"periods须为非负整数，而不是{periods!r}。",
+        )
     W = fit.weights
     if method == "simulate" and not isinstance(W.logdet, EigenLogDet):
         raise SpecificationError(
             f"The path of effects is simulated where the eigenvalues of W are known, not for a sparse W of {W.n} units: "
-            'use method="delta".'
+            'use method="delta".',
+            f'效应路径的模拟需要W的全部特征值，{W.n}个地区的稀疏W没有：请用method="delta"。',
         )
 
     def multiply(carried: Array) -> Array:
@@ -170,7 +174,9 @@ def _refuse_no_long_run(fit: Fit) -> None:
         found = stability_test(fit).iloc[0]
         raise ConvergenceError(
             f"{fit!r} has no long run: τ + ρ + η = {found['persistence']:.3f} and the largest eigenvalue is "
-            f"{found['radius']:.3f}, not below one. Read the short-run effects or effects_path, or model differences of y."
+            f"{found['radius']:.3f}, not below one. Read the short-run effects or effects_path, or model differences of y.",
+            f"{fit!r}没有长期：τ + ρ + η = {found['persistence']:.3f}，最大特征值为{found['radius']:.3f}，不小于1。"
+            "请看短期效应或effects_path，或对y的差分建模。",
         )
 
 
@@ -192,7 +198,8 @@ def _mention_long_tail(fit: Fit) -> None:
 def _refuse_static(fit: Fit, what: str) -> None:
     if not fit.spec.dynamic:
         raise SpecificationError(
-            f"{what} needs a model with time_lag or lag_time_lag; {fit!r} has none: all its effects are immediate."
+            f"{what} needs a model with time_lag or lag_time_lag; {fit!r} has none: all its effects are immediate.",
+            f"{what}需要含time_lag或lag_time_lag的模型；{fit!r}没有：其效应都是即期的。",
         )
 
 
@@ -207,7 +214,7 @@ def _effects(
     detail: dict[str, Any],
 ) -> Effects:
     if method not in get_args(Method):
-        raise SpecificationError(f"method must be one of {listed(get_args(Method))}, not {method!r}.")
+        raise not_one_of("method", method, get_args(Method))
     values = fit.params.to_numpy()
     point = _combined(fit, multiply, values)
     if method == "delta":
@@ -227,7 +234,10 @@ def _effects(
             stacklevel=4,
         )
     if len(kept) < 2:
-        raise ConvergenceError(f'No draw of {fit!r} is stable: use method="delta".')
+        raise ConvergenceError(
+            f'No draw of {fit!r} is stable: use method="delta".',
+            f'{fit!r}没有稳定的抽样：请用method="delta"。',
+        )
     columns = simulated_columns(point, _combined(fit, multiply, kept), alpha)
     return Effects(axes, columns, "simulate", fit, {**detail, "draws": len(kept), "rejected": rejected})
 

@@ -56,7 +56,9 @@ def order_effects(fit: Fit | SystemFit, orders: int = 5, alpha: float = 0.05) ->
         An unstable system, whose effects are not defined.
     """
     if orders < 0:
-        raise SpecificationError(f"orders must be 0 or more, not {orders}.")
+        raise SpecificationError(
+            f"orders must be 0 or more, not {orders}.", f"orders须为非负整数，而不是{orders}。"
+        )
     if isinstance(fit, SystemFit):
         frame, gradient, cov, df = _system(fit, orders)
     else:

@@ -21,7 +21,15 @@ from spatial_zb.core.impacts import (
     order_multipliers,
 )
 from spatial_zb.core.traces import filter_solver
-from spatial_zb.errors import ConvergenceError, DataError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import (
+    ConvergenceError,
+    DataError,
+    SpatialZbWarning,
+    SpecificationError,
+    listed,
+    listed_zh,
+    not_one_of,
+)
 from spatial_zb.models.estimates import TABLE_COLUMNS, coefficient_columns
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
@@ -134,13 +142,13 @@ def spatial_effects(
 
         return system_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
     if method not in get_args(Method):
-        raise SpecificationError(f"method must be one of {listed(get_args(Method))}, not {method!r}.")
+        raise not_one_of("method", method, get_args(Method))
     if fit.spec.regimes and horizon == "short":
         from spatial_zb.regime_effects import regime_effects
 
         return regime_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
     if horizon not in get_args(Horizon):
-        raise SpecificationError(f"horizon must be one of {listed(get_args(Horizon))}, not {horizon!r}.")
+        raise not_one_of("horizon", horizon, get_args(Horizon))
     if horizon == "long":
         from spatial_zb.dynamic_effects import long_run_effects
 
@@ -210,13 +218,16 @@ def effects_by_unit(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataF
 def effect_matrix(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataFrame:
     """The whole matrix E_k (n × n): row i receives from column j; ``horizon`` as in :func:`spatial_effects`."""
     if horizon not in get_args(Horizon):
-        raise SpecificationError(f"horizon must be one of {listed(get_args(Horizon))}, not {horizon!r}.")
+        raise not_one_of("horizon", horizon, get_args(Horizon))
     if fit.spec.regimes and horizon == "short":
         from spatial_zb.regime_effects import regime_effect_matrix
 
         return pd.DataFrame(regime_effect_matrix(fit, term), index=fit.panel.units, columns=fit.panel.units)
     if term not in fit.spec.regressors:
-        raise DataError(f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.regressors)}.")
+        raise DataError(
+            f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.regressors)}.",
+            f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.regressors)}。",
+        )
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
     k = fit.spec.regressors.index(term)
     W = fit.weights.matrix
@@ -249,7 +260,8 @@ def coefficients(fit: Fit, values: NDArray[np.float64]) -> tuple[NDArray, NDArra
     """β (…, k), θ (…, k) with zeros where x_k is not lagged, and ρ (…) out of parameter vectors (…, p)."""
     if fit.spec.regimes:
         raise SpecificationError(
-            f"{fit!r} has coefficients by regime; of its effects there are spatial_effects, effect_matrix, effects_by_unit."
+            f"{fit!r} has coefficients by regime; of its effects there are spatial_effects, effect_matrix, effects_by_unit.",
+            f"{fit!r}的系数分区制；其效应有spatial_effects、effect_matrix、effects_by_unit。",
         )
     beta, theta, rho = _positions(fit.spec)
     lagged = np.where(theta >= 0, values[..., theta], 0.0)
@@ -279,9 +291,15 @@ def parameter_draws(fit: Fit, draws: int, rng: Any, more: tuple[str, ...] = ()) 
     ``more`` names parameters beside β, θ and ρ that are drawn where the fit has them.
     """
     if draws < 100:
-        raise SpecificationError(f"draws must be at least 100 for percentile limits, not {draws}.")
+        raise SpecificationError(
+            f"draws must be at least 100 for percentile limits, not {draws}.",
+            f"百分位区间的draws至少为100，而不是{draws}。",
+        )
     if not fit.converged:
-        raise ConvergenceError(f"{fit!r} has no covariance to draw from: its estimates did not converge.")
+        raise ConvergenceError(
+            f"{fit!r} has no covariance to draw from: its estimates did not converge.",
+            f"{fit!r}没有可供抽样的协方差：估计没有收敛。",
+        )
     generator = np.random.default_rng(rng)
     used = [*_used(fit), *(i for i, name in enumerate(fit.params.index) if name in more)]
     try:

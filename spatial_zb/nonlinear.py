@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from spatial_zb.effects import EFFECTS, Effects, average_effects_at, effects_gradient
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.models.estimates import coefficient_columns
 from spatial_zb.models.fit import Fit
 from spatial_zb.text import Language, Text
@@ -197,7 +197,9 @@ def marginal_effects(
     values = fit.panel.array(by)
     points = np.quantile(values, SHARES) if at is None else np.asarray(at, float).ravel()
     if not len(points) or not np.all(np.isfinite(points)):
-        raise SpecificationError(f"at must be one or more numbers, not {at!r}.")
+        raise SpecificationError(
+            f"at must be one or more numbers, not {at!r}.", f"at须为一个或几个数，而不是{at!r}。"
+        )
     factor = 2.0 if by == x else 1.0
     estimates, errors = [], []
     for effect in (None, *get_args(Effect)):
@@ -218,7 +220,10 @@ def _range(fit: Fit, x: str, given: tuple[float, float] | None) -> tuple[float, 
         return float(values.min()), float(values.max())
     low, high = (float(end) for end in given)
     if not low < high:
-        raise SpecificationError(f"data_range must be two numbers, the smaller first, not {given!r}.")
+        raise SpecificationError(
+            f"data_range must be two numbers, the smaller first, not {given!r}.",
+            f"data_range须为两个数，小者在前，而不是{given!r}。",
+        )
     return low, high
 
 
@@ -237,7 +242,9 @@ def _refuse_other_product(fit: Fit, product: str, parts: tuple[str, str]) -> Non
         names = " × ".join(_variable(part) for part in parts)
         raise DataError(
             f"{_variable(product)!r} is not {names}: {fit.panel.units[i]} in {fit.panel.periods[t]} has {found[t, i]:g}, "
-            f"not {expected[t, i]:g}. Make it of the variables as they stand in the model, centred ones included."
+            f"not {expected[t, i]:g}. Make it of the variables as they stand in the model, centred ones included.",
+            f"{_variable(product)!r}不是{names}：{fit.panel.units[i]}在{fit.panel.periods[t]}为{found[t, i]:g}，"
+            f"而不是{expected[t, i]:g}。请由模型中的变量（含中心化的）相乘得到。",
         )
 
 
@@ -247,17 +254,22 @@ def _pair(fit: Fit, first: str, second: str, effect: str | None) -> tuple[Array,
         absent = [name for name in (first, second) if name not in fit.params.index]
         if absent:
             raise SpecificationError(
-                f"{fit!r} has no term {listed(absent)}; it has {listed(fit.params.index)}."
+                f"{fit!r} has no term {listed(absent)}; it has {listed(fit.params.index)}.",
+                f"{fit!r}没有{listed_zh(absent)}；已有{listed_zh(fit.params.index)}。",
             )
         return fit.params[[first, second]].to_numpy(), fit.cov.loc[
             [first, second], [first, second]
         ].to_numpy()
     if effect not in EFFECTS:
-        raise SpecificationError(f"effect must be None or one of {listed(EFFECTS)}, not {effect!r}.")
+        raise SpecificationError(
+            f"effect must be None or one of {listed(EFFECTS)}, not {effect!r}.",
+            f"effect须为None或{listed_zh(EFFECTS)}之一，而不是{effect!r}。",
+        )
     absent = [name for name in (first, second) if name not in fit.spec.regressors]
     if absent:
         raise SpecificationError(
-            f"{listed(absent)} is not among the regressors ({listed(fit.spec.regressors)})."
+            f"{listed(absent)} is not among the regressors ({listed(fit.spec.regressors)}).",
+            f"{listed_zh(absent)}不在解释变量（{listed_zh(fit.spec.regressors)}）之中。",
         )
     rows, k = [fit.spec.regressors.index(name) for name in (first, second)], EFFECTS.index(effect)
     gradient = effects_gradient(fit)[rows, k]

@@ -110,7 +110,10 @@ def _fitted(case: Case, fixed_effects: str, **lags: Any) -> FitSource:
         warnings.simplefilter("ignore", SpatialZbWarning)
         fit = fit_durbin(spec, case.panel, case.weights, "lee_yu")
     if not (fit.converged or fit.convergence["at_bound"]):
-        raise SpecificationError(f"the {spec.family} fit of the null hypothesis has no covariance.")
+        raise SpecificationError(
+            f"the {spec.family} fit of the null hypothesis has no covariance.",
+            f"原假设的{spec.family}估计没有协方差。",
+        )
     return FitSource(fit)
 
 
@@ -127,7 +130,7 @@ def _random(case: Case) -> RandomSource:
     y, X = common_means(case)
     varying = varies(X, demean(X, "unit"))
     if case.n - 1 - X.shape[2] <= 0:
-        raise SpecificationError("too few units for random effects.")
+        raise SpecificationError("too few units for random effects.", "地区过少，不能估计随机效应。")
     found = swamy_arora(y, X, varying, case.period_means)
     unit = np.sqrt(max(found.sigma2_one - found.sigma2, 0.0) / case.T)
     return RandomSource(
@@ -240,7 +243,10 @@ def with_p_values(
 ) -> tuple[Row, ...]:
     """Rows of the chain with ``p_bootstrap``."""
     if replicates < FEWEST:
-        raise SpecificationError(f"bootstrap must be 0 or at least {FEWEST} replicates, not {replicates}.")
+        raise SpecificationError(
+            f"bootstrap must be 0 or at least {FEWEST} replicates, not {replicates}.",
+            f"bootstrap须为0或至少{FEWEST}次，而不是{replicates}。",
+        )
     present = {row.test for row in rows if np.isfinite(row.p_value)}
     sources = {name: source for name, null in NULLS.items() if (source := _source(case, null, present))}
     tasks: list[tuple[str, int, int]] = []

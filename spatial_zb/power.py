@@ -18,7 +18,7 @@ from spatial_zb.core.system_arrays import Links
 from spatial_zb.core.system_impacts import average_impacts
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects import EFFECTS, spatial_effects
-from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationError
+from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationError, listed_zh
 from spatial_zb.execute import run_tasks
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.simultaneous import fit_system
@@ -80,7 +80,8 @@ class PowerStudy:
             unknown = [name for name in parameters if name not in set(frame["parameter"])]
             if unknown:
                 raise SpecificationError(
-                    f"The study has no parameter {unknown[0]!r}; it has {', '.join(dict.fromkeys(frame['parameter']))}."
+                    f"The study has no parameter {unknown[0]!r}; it has {', '.join(dict.fromkeys(frame['parameter']))}.",
+                    f"功效研究没有参数{unknown[0]!r}；已有{listed_zh(dict.fromkeys(frame['parameter']))}。",
                 )
             frame = frame[frame["parameter"].isin(parameters)]
         out = frame[list(HEADS)].copy()
@@ -211,14 +212,24 @@ def _check(
     regressors: Panel | None,
 ) -> None:
     if not weights or not spans:
-        raise SpecificationError("A power study needs at least one W and one number of periods.")
+        raise SpecificationError(
+            "A power study needs at least one W and one number of periods.",
+            "功效研究至少需要一个W和一个时期数。",
+        )
     if replications < FEWEST:
-        raise SpecificationError(f"replications must be at least {FEWEST}, not {replications}.")
+        raise SpecificationError(
+            f"replications must be at least {FEWEST}, not {replications}.",
+            f"replications至少为{FEWEST}，而不是{replications}。",
+        )
     if not all(isinstance(case, Mapping) for case in cases.values()):
-        raise SpecificationError("truth must be a mapping of true values, or several such mappings by name.")
+        raise SpecificationError(
+            "truth must be a mapping of true values, or several such mappings by name.",
+            "truth须为真值的映射，或按名称给出的几个映射。",
+        )
     if regressors is not None and (len(weights) > 1 or len(spans) > 1):
         raise SpecificationError(
-            "With given regressors n and T are theirs: name one W and one number of periods."
+            "With given regressors n and T are theirs: name one W and one number of periods.",
+            "给出解释变量时n和T随之确定：请给一个W和一个时期数。",
         )
 
 

@@ -8,7 +8,7 @@ from scipy import stats
 
 from spatial_zb.core.bootstrap import draw_errors
 from spatial_zb.core.replicates import fast, likelihood_ratios, moments, ratio_limits
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.models.fit import Fit
 from spatial_zb.resampling import check_single, generator_of
 
@@ -58,20 +58,26 @@ def profile_interval(
     term = term or next(iter(fit.spec.spatial_terms), "rho")
     if term not in fit.spec.spatial_terms:
         raise SpecificationError(
-            f"term must be one of {listed(fit.spec.spatial_terms) or 'rho, lam'} for {fit.spec.family}, not {term!r}."
+            f"term must be one of {listed(fit.spec.spatial_terms) or 'rho, lam'} for {fit.spec.family}, not {term!r}.",
+            f"{fit.spec.family}的term须为{listed_zh(fit.spec.spatial_terms) or 'rho、lam'}之一，而不是{term!r}。",
         )
     if len(fit.spec.spatial_terms) > 1:
         raise SpecificationError(
             f"{fit.spec.family} has ρ and λ, of which one interval at a time says little: read zb.median_unbiased(fit) or "
-            "zb.bootstrap(fit)."
+            "zb.bootstrap(fit).",
+            f"{fit.spec.family}同时含ρ和λ，单独一个的区间说明不了什么：请用zb.median_unbiased(fit)或zb.bootstrap(fit)。",
         )
     weights = fit.weights
     if not fast(weights.matrix, weights.logdet, bool(fit.spec.lag_y), bool(fit.spec.lag_error)):
         raise SpecificationError(
-            f"With {weights.n} units the standard error of {term!r} is good: read fit.conf_int()."
+            f"With {weights.n} units the standard error of {term!r} is good: read fit.conf_int().",
+            f"{weights.n}个地区时{term!r}的标准误可靠：请用fit.conf_int()。",
         )
     if bootstrap and bootstrap < FEWEST:
-        raise SpecificationError(f"bootstrap must be 0 or at least {FEWEST}, not {bootstrap}.")
+        raise SpecificationError(
+            f"bootstrap must be 0 or at least {FEWEST}, not {bootstrap}.",
+            f"bootstrap须为0或至少{FEWEST}，而不是{bootstrap}。",
+        )
     generator = generator_of(fit)
     critical = float(stats.chi2.ppf(1 - alpha, 1))
     if bootstrap:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.core.within import FixedEffects
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import not_one_of
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.text import Language, Text
 
@@ -194,7 +194,7 @@ def recommend(table: TestTable, language: Literal["en", "zh", "both"] = "en") ->
         Another language.
     """
     if language not in LANGUAGES:
-        raise SpecificationError(f"language must be one of {listed(LANGUAGES)}, not {language!r}.")
+        raise not_one_of("language", language, LANGUAGES)
     if language == "both":
         return f"{recommend(table, 'en')}\n\n{recommend(table, 'zh')}"
     steps = [

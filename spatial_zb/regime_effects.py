@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 from spatial_zb.core.regime_ml import Regimes
 from spatial_zb.core.traces import DENSE_UNITS
 from spatial_zb.effects import EFFECTS, REJECTED_WARNING, Effects, Method, simulated_columns
-from spatial_zb.errors import ConvergenceError, DataError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import (
+    ConvergenceError,
+    DataError,
+    SpatialZbWarning,
+    SpecificationError,
+    listed,
+    listed_zh,
+    not_one_of,
+)
 from spatial_zb.models.estimates import TABLE_COLUMNS, coefficient_columns
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import regime_labels, regime_split, regimes_of
@@ -52,7 +60,7 @@ def regime_effects(
         More units than dense matrices allow, an unknown method, too few draws.
     """
     if method not in get_args(Method):
-        raise SpecificationError(f"method must be one of {listed(get_args(Method))}, not {method!r}.")
+        raise not_one_of("method", method, get_args(Method))
     regimes = _regimes(fit)
     values, where = fit.params.to_numpy(), _positions(fit)
     m = _multipliers(fit, regimes, values)
@@ -82,7 +90,10 @@ def regime_effects(
 def regime_effect_matrix(fit: Fit, term: str) -> Array:
     """The whole matrix E_k (n, n)."""
     if term not in fit.spec.x:
-        raise DataError(f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.x)}.")
+        raise DataError(
+            f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.x)}.",
+            f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.x)}。",
+        )
     regimes = _regimes(fit)
     values, where = fit.params.to_numpy(), _positions(fit)
     k = fit.spec.x.index(term)
@@ -117,9 +128,15 @@ def regime_spillovers(fit: Fit, term: str, *, alpha: float = 0.05) -> pd.DataFra
         A term the fit does not have.
     """
     if not fit.spec.regimes:
-        raise SpecificationError(f"{fit!r} has one regime: name a column in DurbinSpec(regimes=...).")
+        raise SpecificationError(
+            f"{fit!r} has one regime: name a column in DurbinSpec(regimes=...).",
+            f"{fit!r}只有一个区制：请在DurbinSpec(regimes=...)中指定列。",
+        )
     if term not in fit.spec.x:
-        raise DataError(f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.x)}.")
+        raise DataError(
+            f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.x)}.",
+            f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.x)}。",
+        )
     regimes, values = _regimes(fit), fit.params.to_numpy()
     where = _positions(fit)[fit.spec.x.index(term)]  # (β or θ, regime)
     rho, used = _rho(fit, values), np.argwhere(where >= 0)
@@ -153,7 +170,8 @@ def _regimes(fit: Fit) -> Regimes:
     n = fit.weights.n
     if n > DENSE_UNITS:
         raise SpecificationError(
-            f"Effects by regime need dense matrices and stop at {DENSE_UNITS} units; there are {n}."
+            f"Effects by regime need dense matrices and stop at {DENSE_UNITS} units; there are {n}.",
+            f"分区制的效应需要稠密矩阵，上限为{DENSE_UNITS}个地区；这里有{n}个。",
         )
     _, regime = regime_split(fit.spec, fit.panel)
     return regimes_of(fit.weights, regime, timed=False)
@@ -246,15 +264,22 @@ def regimes_admit(fit: Fit, values: Array) -> NDArray[np.bool_]:
 def _draws(fit: Fit, draws: int, rng: Any) -> Array:
     """Parameter vectors (draws, p) from N(θ̂, V)."""
     if draws < 100:
-        raise SpecificationError(f"draws must be at least 100 for percentile limits, not {draws}.")
+        raise SpecificationError(
+            f"draws must be at least 100 for percentile limits, not {draws}.",
+            f"百分位区间的draws至少为100，而不是{draws}。",
+        )
     if not fit.converged:
-        raise ConvergenceError(f"{fit!r} has no covariance to draw from: its estimates did not converge.")
+        raise ConvergenceError(
+            f"{fit!r} has no covariance to draw from: its estimates did not converge.",
+            f"{fit!r}没有可供抽样的协方差：估计没有收敛。",
+        )
     size = fit.bse.to_numpy()
     try:
         root = np.linalg.cholesky(fit.cov.to_numpy() / np.outer(size, size))
     except np.linalg.LinAlgError:
         raise ConvergenceError(
-            f'The {fit.covariance!r} covariance of {fit!r} is singular: use method="delta", or another covariance.'
+            f'The {fit.covariance!r} covariance of {fit!r} is singular: use method="delta", or another covariance.',
+            f'{fit!r}的{fit.covariance!r}协方差奇异：请用method="delta"，或另一种协方差。',
         ) from None
     noise = np.random.default_rng(rng).standard_normal((draws, len(size))) @ root.T
     return fit.params.to_numpy() + noise * size

@@ -243,13 +243,20 @@ def has_median_unbiased(fit: Fit) -> bool:
 
 def _check(fit: Any, replicates: int, alpha: float) -> None:
     if not isinstance(fit, Fit):
-        raise SpecificationError(f"median_unbiased takes a fit of fit_durbin, not {type(fit).__name__}.")
+        raise SpecificationError(
+            f"median_unbiased takes a fit of fit_durbin, not {type(fit).__name__}.",
+            f"median_unbiased须给出fit_durbin的估计，而不是{type(fit).__name__}。",
+        )
     _check_model(fit)
     if replicates < FEWEST:
-        raise SpecificationError(f"replicates must be at least {FEWEST}, not {replicates}.")
+        raise SpecificationError(
+            f"replicates must be at least {FEWEST}, not {replicates}.",
+            f"replicates至少为{FEWEST}，而不是{replicates}。",
+        )
     if not 0 < alpha < 1 or alpha / 2 * (replicates + 1) < 1:
         raise SpecificationError(
-            f"alpha must be between {2 / (replicates + 1):.2g} (with {replicates} replicates) and 1, not {alpha}."
+            f"alpha must be between {2 / (replicates + 1):.2g} (with {replicates} replicates) and 1, not {alpha}.",
+            f"alpha须在{2 / (replicates + 1):.2g}（重复{replicates}次时）与1之间，而不是{alpha}。",
         )
 
 
@@ -257,14 +264,19 @@ def _check_model(fit: Fit) -> None:
     check_single(fit)
     spec = fit.spec
     if fit.estimator == "direct":
-        raise SpecificationError('median_unbiased takes fits by "lee_yu"; this one is by "direct".')
+        raise SpecificationError(
+            'median_unbiased takes fits by "lee_yu"; this one is by "direct".',
+            'median_unbiased用于"lee_yu"的估计；这里是"direct"。',
+        )
     if not spec.spatial_terms:
         raise SpecificationError(
-            f"{spec.family} has neither ρ nor λ: its least squares are unbiased already."
+            f"{spec.family} has neither ρ nor λ: its least squares are unbiased already.",
+            f"{spec.family}既没有ρ也没有λ：其最小二乘本无偏误。",
         )
     if len(spec.spatial_terms) > 1 and fit.weights.n > SPECTRAL_UNITS:
         raise SpecificationError(
-            f"{spec.family}, {fit.weights.n} units: both lags are solved for up to {SPECTRAL_UNITS}; read fit.conf_int()."
+            f"{spec.family}, {fit.weights.n} units: both lags are solved for up to {SPECTRAL_UNITS}; read fit.conf_int().",
+            f"{spec.family}，{fit.weights.n}个地区：同时求解两个滞后的上限为{SPECTRAL_UNITS}个地区；请用fit.conf_int()。",
         )
 
 

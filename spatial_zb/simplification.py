@@ -74,7 +74,8 @@ def simplification_tests(fit: Fit) -> pd.DataFrame:
     if not can_be_simplified(fit):
         raise SpecificationError(
             f"{fit!r} cannot be simplified by these tests: they need a converged SDM by maximum likelihood "
-            "with fixed effects, without lags in time or regimes."
+            "with fixed effects, without lags in time or regimes.",
+            f"{fit!r}不能由这些检验简化：须为收敛的极大似然SDM，含固定效应，没有时间滞后或区制。",
         )
     spec = fit.spec
     sar, sem = replace(spec, lag_x=()), replace(spec, lag_y=False, lag_x=(), lag_error=True)
@@ -107,7 +108,8 @@ def likelihood_ratio_of(larger: Fit, smaller: Fit) -> float:
     value = 2 * (larger.log_likelihood - smaller.log_likelihood)
     if value < -1e-6:
         raise ConvergenceError(
-            "the larger model has the lower likelihood: one of the fits is not at its maximum."
+            "the larger model has the lower likelihood: one of the fits is not at its maximum.",
+            "较大的模型似然反而较低：有一个估计没有到达最大值。",
         )
     return max(value, 0.0)
 

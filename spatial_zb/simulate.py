@@ -11,7 +11,7 @@ from spatial_zb.core.dynamic_bootstrap import carry_over
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system_spec import SystemSpec
 from spatial_zb.system_simulation import simulate_system
@@ -130,7 +130,9 @@ def simulate_panel(
         Regressors of other units or another number of periods.
     """
     if periods < 1:
-        raise SpecificationError(f"periods must be at least 1, not {periods}.")
+        raise SpecificationError(
+            f"periods must be at least 1, not {periods}.", f"periods至少为1，而不是{periods}。"
+        )
     _check_regressors(regressors, W, periods)
     generator = np.random.default_rng(rng)
     removed = {"unit": ("unit", "two_way", "random"), "time": ("time", "two_way")}
@@ -173,27 +175,33 @@ def _check_regressors(regressors: Panel | None, W: Weights, periods: int) -> Non
     if not regressors.units.equals(W.ids) or len(regressors.periods) != periods:
         raise DataError(
             f"regressors must be of the {W.n} units of {W.label!r}, in their order, and {periods} periods; they are of "
-            f"{len(regressors.units)} units and {len(regressors.periods)} periods."
+            f"{len(regressors.units)} units and {len(regressors.periods)} periods.",
+            f"regressors须为{W.label!r}的{W.n}个地区（次序相同）和{periods}个时期；实为{len(regressors.units)}"
+            f"个地区和{len(regressors.periods)}个时期。",
         )
 
 
 def _values(spec: DurbinSpec, truth: Mapping[str, float]) -> dict[str, float]:
     """The truth by term, complete."""
     if spec.endog or spec.regimes:
-        what = "endogenous regressors" if spec.endog else "regimes"
+        what, what_zh = ("endogenous regressors", "内生解释变量") if spec.endog else ("regimes", "区制")
         raise SpecificationError(
-            f"simulate_panel draws no {what}, whose law a truth by term does not say. Draw the panel yourself."
+            f"simulate_panel draws no {what}, whose law a truth by term does not say. Draw the panel yourself.",
+            f"simulate_panel不生成{what_zh}，按变量给出的真值没有说明其分布。请自行生成面板。",
         )
     random = ("phi",) if spec.fixed_effects == "random" else ()
     known = (*spec.terms, *spec.spatial_terms, *spec.time_terms, "sigma2", "(Intercept)", *random)
     strangers = [name for name in truth if name not in known]
     if strangers:
         raise SpecificationError(
-            f"The model has no parameter {listed(strangers)}; it has {listed(dict.fromkeys(known))}."
+            f"The model has no parameter {listed(strangers)}; it has {listed(dict.fromkeys(known))}.",
+            f"模型没有参数{listed_zh(strangers)}；已有{listed_zh(dict.fromkeys(known))}。",
         )
     for name in ("sigma2", "phi"):
         if truth.get(name, 1.0) < 0:
-            raise SpecificationError(f"{name} is a variance and cannot be {truth[name]}.")
+            raise SpecificationError(
+                f"{name} is a variance and cannot be {truth[name]}.", f"{name}是方差，不能为{truth[name]}。"
+            )
     return {name: float(truth.get(name, OTHERS.get(name, 0.0))) for name in (*known, *OTHERS)}
 
 

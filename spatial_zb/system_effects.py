@@ -25,10 +25,19 @@ from spatial_zb.core.system_impacts import (
     unit_impacts,
 )
 from spatial_zb.effects import EFFECTS, REJECTED_WARNING, Effects, simulated_columns
-from spatial_zb.errors import ConvergenceError, DataError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import (
+    ConvergenceError,
+    DataError,
+    SpatialZbWarning,
+    SpecificationError,
+    listed,
+    listed_zh,
+    not_one_of,
+)
 from spatial_zb.models.estimates import coefficient_columns
 from spatial_zb.models.system_fit import SystemFit, weights_eigenvalues
 from spatial_zb.models.system_spec import SystemSpec
+from spatial_zb.text import Text
 
 __all__ = [
     "feedback_decomposition",
@@ -82,7 +91,7 @@ def system_effects(
         Unknown method, or fewer than 100 draws.
     """
     if method not in get_args(Method):
-        raise SpecificationError(f"method must be one of {listed(get_args(Method))}, not {method!r}.")
+        raise not_one_of("method", method, get_args(Method))
     _refuse_unstable(fit)
     names, sources = sources_of(fit.spec)
     point = _averages(fit, sources, fit.delta)
@@ -184,14 +193,22 @@ def _refuse_unstable(fit: SystemFit) -> None:
     if found.stable:
         return
     why = (
-        f"det Γ = {found.determinant:.3f} is not positive: the local loop of γ reverses itself"
+        Text(
+            f"det Γ = {found.determinant:.3f} is not positive: the local loop of γ reverses itself",
+            f"det Γ = {found.determinant:.3f}不为正，γ的本地循环反向",
+        )
         if found.determinant <= 0
-        else f"the roots of det(Γ − ωΨ) reach inside the eigenvalues of W (strength {found.strength:.3f}, not below 1): "
-        "rounds of spillovers do not die out"
+        else Text(
+            f"the roots of det(Γ − ωΨ) reach inside the eigenvalues of W (strength {found.strength:.3f}, not below 1): "
+            "rounds of spillovers do not die out",
+            f"det(Γ − ωΨ)的根进入W的特征值之内（强度{found.strength:.3f}，不小于1），溢出循环不衰减",
+        )
     )
     raise ConvergenceError(
-        f"{fit!r} is not stable, so its effects are not defined: {why}. Drop a spatial lag or an endogenous regressor, "
-        "or try other weights; fit.stability().table() shows the roots."
+        f"{fit!r} is not stable, so its effects are not defined: {why.en}. Drop a spatial lag or an endogenous regressor, "
+        "or try other weights; fit.stability().table() shows the roots.",
+        f"{fit!r}不稳定，其效应没有定义：{why.zh}。请去掉一个空间滞后或内生解释变量，或换权重矩阵；"
+        "fit.stability().table()给出特征根。",
     )
 
 
@@ -217,10 +234,16 @@ def _one(fit: SystemFit, response: str, source: str) -> tuple[int, Array, Array]
     """Position of the response, and b, t (m,) of the source."""
     _refuse_unstable(fit)
     if response not in fit.spec.names:
-        raise DataError(f"{response!r} is not an equation of this system; it has {listed(fit.spec.names)}.")
+        raise DataError(
+            f"{response!r} is not an equation of this system; it has {listed(fit.spec.names)}.",
+            f"{response!r}不是此系统的方程；已有{listed_zh(fit.spec.names)}。",
+        )
     names, sources = sources_of(fit.spec)
     if source not in names:
-        raise DataError(f"{source!r} is not a source of this system; it has {listed(names)}.")
+        raise DataError(
+            f"{source!r} is not a source of this system; it has {listed(names)}.",
+            f"{source!r}不是此系统的来源；已有{listed_zh(names)}。",
+        )
     b, t = sources.coefficients(fit.delta)
     k = names.index(source)
     return fit.spec.names.index(response), b[:, k], t[:, k]
@@ -258,9 +281,15 @@ def _simulated(
     fit: SystemFit, names: list[str], sources: Sources, point: Array, draws: int, rng: Any, alpha: float
 ) -> Effects:
     if draws < 100:
-        raise SpecificationError(f"draws must be at least 100 for percentile limits, not {draws}.")
+        raise SpecificationError(
+            f"draws must be at least 100 for percentile limits, not {draws}.",
+            f"百分位区间的draws至少为100，而不是{draws}。",
+        )
     if not fit.converged:
-        raise ConvergenceError(f"{fit!r} has no covariance to draw from: its estimates did not converge.")
+        raise ConvergenceError(
+            f"{fit!r} has no covariance to draw from: its estimates did not converge.",
+            f"{fit!r}没有可供抽样的协方差：估计没有收敛。",
+        )
     sample = _draw(fit, draws, np.random.default_rng(rng))
     inside = _stable(fit, sample)
     kept = int(inside.sum())
@@ -275,7 +304,8 @@ def _simulated(
         )
     if kept < 100:
         raise ConvergenceError(
-            f"Only {kept} of {draws} draws from {fit!r} are stable: too few for standard errors. Use the delta method."
+            f"Only {kept} of {draws} draws from {fit!r} are stable: too few for standard errors. Use the delta method.",
+            f"{fit!r}的{draws}次抽样中只有{kept}次稳定：不足以得出标准误。请用Delta方法。",
         )
     simulated = _averages(fit, sources, sample[inside])
     columns = simulated_columns(point, simulated, alpha)

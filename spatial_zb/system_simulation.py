@@ -11,7 +11,7 @@ from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.system_impacts import system_solver
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.models.system_spec import SystemSpec
 from spatial_zb.weights.matrix import Weights
 
@@ -96,5 +96,6 @@ def _check(spec: SystemSpec, coefficients: Mapping[tuple[str, str], float]) -> N
     strangers = [key for key in coefficients if key not in known]
     if strangers:
         raise SpecificationError(
-            f"The system has no coefficient {listed(strangers)}; it has {listed(sorted(known))}."
+            f"The system has no coefficient {listed(strangers)}; it has {listed(sorted(known))}.",
+            f"系统没有系数{listed_zh(strangers)}；已有{listed_zh(sorted(known))}。",
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from spatial_zb.errors import SpecificationError
+from spatial_zb.errors import SpecificationError, not_one_of
 
 __all__ = ["LANGUAGES", "Language", "Text"]
 
@@ -37,10 +37,13 @@ class Text:
             return cls(value, value)
         if isinstance(value, Mapping) and value and set(value) <= {"en", "zh"}:
             return cls(value.get("en") or value["zh"], value.get("zh") or value["en"])
-        raise SpecificationError(f"A label must be text or {{en = ..., zh = ...}}, not {value!r}.")
+        raise SpecificationError(
+            f"A label must be text or {{en = ..., zh = ...}}, not {value!r}.",
+            f"标签须为文字或{{en = ..., zh = ...}}，而不是{value!r}。",
+        )
 
     def pick(self, language: Language) -> str:
         """Give the words in one language."""
         if language not in LANGUAGES:
-            raise SpecificationError(f"language must be one of {', '.join(LANGUAGES)}, not {language!r}.")
+            raise not_one_of("language", language, LANGUAGES)
         return self.en if language == "en" else self.zh

@@ -67,20 +67,29 @@ def anderson_rubin(fit: Fit, alpha: float = 0.05) -> pd.Series:
 
 def _check(fit: Any, alpha: float) -> None:
     if not isinstance(fit, Fit):
-        raise SpecificationError(f"anderson_rubin takes a fit of fit_durbin, not {type(fit).__name__}.")
+        raise SpecificationError(
+            f"anderson_rubin takes a fit of fit_durbin, not {type(fit).__name__}.",
+            f"anderson_rubin须给出fit_durbin的估计，而不是{type(fit).__name__}。",
+        )
     spec = fit.spec
     if fit.estimator != "gmm":
         raise SpecificationError(
-            f'anderson_rubin is about instruments: it takes a fit by estimator="gmm"; this one is by {fit.estimator!r}.'
+            f'anderson_rubin is about instruments: it takes a fit by estimator="gmm"; this one is by {fit.estimator!r}.',
+            f'anderson_rubin针对工具变量：用于estimator="gmm"的估计；这里是{fit.estimator!r}。',
         )
     if not spec.lag_y or spec.lag_error or spec.endog:
         raise SpecificationError(
             "anderson_rubin tests one value of ρ, with nothing else to estimate but coefficients of exogenous regressors: "
-            f"{spec.title} has more, or no ρ. Read zb.bootstrap(fit)."
+            f"{spec.title} has more, or no ρ. Read zb.bootstrap(fit).",
+            f"anderson_rubin检验ρ的一个取值，其余只估计外生解释变量的系数：{spec.title}还有其他参数，或没有ρ。"
+            "请用zb.bootstrap(fit)。",
         )
     if fit.covariance != "information":
         raise SpecificationError(
-            f'The Anderson-Rubin test takes errors of one variance; this fit is with covariance="{fit.covariance}".'
+            f'The Anderson-Rubin test takes errors of one variance; this fit is with covariance="{fit.covariance}".',
+            f'Anderson-Rubin检验要求误差同方差；此估计的covariance="{fit.covariance}"。',
         )
     if not 0 < alpha < 1:
-        raise SpecificationError(f"alpha must be between 0 and 1, not {alpha}.")
+        raise SpecificationError(
+            f"alpha must be between 0 and 1, not {alpha}.", f"alpha须在0与1之间，而不是{alpha}。"
+        )

@@ -14,7 +14,7 @@ import task_functions
 
 import spatial_zb
 from spatial_zb import errors
-from spatial_zb.errors import DataError, SpatialZbWarning, listed, listed_zh
+from spatial_zb.errors import DataError, SpatialZbWarning, WeightsError, listed, listed_zh, not_one_of
 from spatial_zb.execute import run_tasks
 from spatial_zb.models.notes import fit_words, warn_together
 from spatial_zb.pipeline.notes import grouped_notes, notes_of, warn_undone
@@ -24,7 +24,6 @@ PACKAGE = Path(spatial_zb.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 #: Calls whose two arguments are one sentence in two languages; the last three are helpers of data/ and weights/.
 IN_TWO = ("SpatialZbWarning", "Text", "say", "_say", "_warn")
-#: Errors, whose Chinese is still being written: where there is one, it says the same.
 ERRORS = tuple(name for name in errors.__all__ if name.endswith("Error"))
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 #: Names that only shape a list for one language, or that hold a part of the sentence in it.
@@ -75,15 +74,20 @@ def test_every_warning_has_both_languages(path):
             assert CHINESE.search(zh) or "zh" in zh, f"{path}:{call.lineno}"
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if "study" in path.relative_to(PACKAGE).parts])
-def test_every_mistake_of_a_study_file_has_both_languages(path):
-    """Raised here as an error or a refusal, or added to the list of mistakes as a Text."""
-    for call in named(path, (*ERRORS, "Refusal", "ValueError")):
-        assert call.func.id != "ValueError", f"{path}:{call.lineno}: a Refusal has both languages"
-        assert len(call.args) == 2, f"{path}:{call.lineno}: English only"
+@every_module
+def test_every_error_has_both_languages(path):
+    """Raised or returned as an error or a refusal, made again of another one, or added to the mistakes of a study."""
     for call in calls(path):
-        if ast.unparse(call.func) in ("say", "problems.add"):
-            assert not is_written(call.args[-1]), f"{path}:{call.lineno}: English only"
+        made = ast.unparse(call.func)
+        again = made == "type(error)" or (made == "kind" and path.name == "errors.py")
+        if again or made.rpartition(".")[2] in (*ERRORS, "Refusal"):
+            assert len(call.args) == 2, f"{path}:{call.lineno}: English only"
+            zh = ast.unparse(call.args[1])
+            assert CHINESE.search(zh) or "zh" in zh, f"{path}:{call.lineno}"
+        if "study" in path.relative_to(PACKAGE).parts:
+            assert made != "ValueError", f"{path}:{call.lineno}: a Refusal has both languages"
+            written = made in ("say", "problems.add") and is_written(call.args[-1])
+            assert not written, f"{path}:{call.lineno}: English only"
 
 
 @every_module
@@ -164,3 +168,12 @@ def test_what_a_worker_process_warns_of_keeps_both_languages():
 def test_lists_are_joined_in_either_language():
     assert (listed("abc", 2), listed_zh("abc", 2)) == ("a, b and 1 more", "a、b等3项")
     assert (listed("ab"), listed_zh("ab")) == ("a, b", "a、b")
+
+
+def test_an_argument_that_is_not_allowed_is_named_with_what_is():
+    error = not_one_of("kind", "bishop", ("queen", "rook"), kind=WeightsError)
+    assert type(error) is WeightsError
+    assert (str(error), error.zh) == (
+        "kind must be one of queen, rook, not 'bishop'.",
+        "kind须为queen、rook之一，而不是'bishop'。",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -10,7 +11,7 @@ import geopandas as gpd
 import pandas as pd
 import pytest
 
-from spatial_zb import pipeline
+from spatial_zb import cli, pipeline
 from spatial_zb.errors import SpatialZbError, SpatialZbWarning
 from spatial_zb.study import load_study
 
@@ -264,3 +265,25 @@ def test_slips_in_the_study_file(old, new, words, project, own):
     with pytest.raises(SpatialZbError) as refused:
         prepared(project, STUDY.replace(old, new))
     assert words in str(refused.value), str(refused.value)
+
+
+#: Part of a study in Chinese → what stands in its place → what the command line says of it.
+TOLD = {
+    "an exponent": ("log(生产总值)", "生产总值 ** 99", "乘方的指数不是-10至10的数"),
+    "a name": ("log(生产总值)", "log(生产总置)", "是否应为'生产总值'？"),
+    "a function": ("log(生产总值)", "sin(生产总值)", "未知的函数'sin'"),
+    "a zero": ("log(生产总值)", "log(生产总值 - 生产总值)", "variables.产值.expression（第"),
+    "a file": ("own.csv", "other.csv", "other.csv"),
+}
+
+
+@pytest.mark.parametrize("case", TOLD)
+def test_mistakes_of_a_chinese_study_are_told_in_chinese(case, project, own, capsys):
+    part, other, said = TOLD[case]
+    own.to_csv(project / "own.csv", index=False)
+    (project / "mine.toml").write_text(STUDY.replace(part, other), encoding="utf-8")
+    assert cli.main(["check", str(project / "mine.toml"), "--language", "zh"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("错误：")
+    assert said in told
+    assert not re.search(r" (is|are|has|the|not) ", told)

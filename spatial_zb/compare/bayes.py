@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 from spatial_zb.core.marginal_likelihood import Data, Integral, PriorNumbers, log_marginal
 from spatial_zb.core.within import FixedEffects, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.spec import FAMILIES, DurbinSpec
 from spatial_zb.weights.describe import compare_weights
@@ -64,19 +64,26 @@ class Prior:
     def __post_init__(self) -> None:
         for name, allowed in (("coefficients", ("g", "flat")), ("cells", ("family", "equal"))):
             if getattr(self, name) not in allowed:
-                raise SpecificationError(
-                    f"{name} must be one of {listed(allowed)}, not {getattr(self, name)!r}."
-                )
+                raise not_one_of(name, getattr(self, name), allowed)
         if isinstance(self.g, str):
             if self.g not in ("unit", "benchmark"):
-                raise SpecificationError(f'g must be a number, "unit" or "benchmark", not {self.g!r}.')
+                raise SpecificationError(
+                    f'g must be a number, "unit" or "benchmark", not {self.g!r}.',
+                    f'g须为数值、"unit"或"benchmark"，而不是{self.g!r}。',
+                )
         elif not (np.isfinite(self.g) and self.g > 0):
-            raise SpecificationError(f"g must be positive and finite, not {self.g!r}.")
+            raise SpecificationError(
+                f"g must be positive and finite, not {self.g!r}.", f"g须为正且有限，而不是{self.g!r}。"
+            )
         if not (np.isfinite(self.shape) and self.shape >= 1):
-            raise SpecificationError(f"shape must be 1 (uniform) or more, not {self.shape!r}.")
+            raise SpecificationError(
+                f"shape must be 1 (uniform) or more, not {self.shape!r}.",
+                f"shape须为1（均匀）或更大，而不是{self.shape!r}。",
+            )
         if not (self.nu >= 0 and self.scale > 0):
             raise SpecificationError(
-                f"nu must not be negative and scale must be positive, not {self.nu!r} and {self.scale!r}."
+                f"nu must not be negative and scale must be positive, not {self.nu!r} and {self.scale!r}.",
+                f"nu不能为负，scale须为正，而不是{self.nu!r}和{self.scale!r}。",
             )
 
     def numbers(self, observations: int, largest: int) -> PriorNumbers:
@@ -125,7 +132,7 @@ class ModelProbabilities:
     def by(self, what: Literal["model", "weights"]) -> pd.Series:
         """Probability of every model over all W, or of every W over all models (blank: the one without W)."""
         if what not in _CHOICES:
-            raise SpecificationError(f"what must be one of {listed(_CHOICES)}, not {what!r}.")
+            raise not_one_of("what", what, _CHOICES)
         return self.frame.groupby(what, sort=False)["probability"].sum()
 
     def table(self) -> pd.DataFrame:
@@ -212,7 +219,10 @@ class _Cell:
 
 def _aligned(panel: Panel, weights: Mapping[str, Any]) -> dict[str, Weights]:
     if not isinstance(weights, Mapping) or not weights:
-        raise SpecificationError("Give weights by name: {'queen': W1, 'knn4': W2}.")
+        raise SpecificationError(
+            "Give weights by name: {'queen': W1, 'knn4': W2}.",
+            "请按名称给出权重矩阵：{'queen': W1, 'knn4': W2}。",
+        )
     out = {str(name): as_weights(W, label=str(name)).align(panel.units) for name, W in weights.items()}
     if len(out) > 1:
         compare_weights(out)  # says which are nearly one matrix
@@ -223,18 +233,23 @@ def _checked(models: Sequence[str], weights: Mapping[str, Weights], effects: str
     names = tuple(dict.fromkeys(str(model).upper() for model in models))
     strange = [name for name in names if name not in MODELS]
     if strange or not names:
-        raise SpecificationError(f"models must be some of {listed(MODELS)}, not {listed(strange) or 'none'}.")
-    if len(names) * len(weights) < 2:
-        raise SpecificationError("Probabilities need at least two models, or two weights.")
-    if effects not in get_args(FixedEffects):
         raise SpecificationError(
-            f"fixed_effects must be one of {listed(get_args(FixedEffects))}, not {effects!r}."
+            f"models must be some of {listed(MODELS)}, not {listed(strange) or 'none'}.",
+            f"models须取自{listed_zh(MODELS)}，而不是{listed_zh(strange) or '空'}。",
         )
+    if len(names) * len(weights) < 2:
+        raise SpecificationError(
+            "Probabilities need at least two models, or two weights.",
+            "计算概率至少需要两个模型或两个权重矩阵。",
+        )
+    if effects not in get_args(FixedEffects):
+        raise not_one_of("fixed_effects", effects, get_args(FixedEffects))
     wrong = [name for name, W in weights.items() if not W.row_normalised]
     if wrong and effects in ("time", "two_way") and {"SAR", "SDM", "SEM", "SDEM"} & set(names):
         raise SpecificationError(
             f"With time effects the transform needs row-normalised weights; {listed(wrong)} are not. "
-            'Use W.standardise("row"), or unit effects only.'
+            'Use W.standardise("row"), or unit effects only.',
+            f'含时间效应的变换需要行标准化的权重矩阵；{listed_zh(wrong)}不是。请用W.standardise("row")，或只用地区效应。',
         )
     return names
 
@@ -268,7 +283,9 @@ def _refuse_unlike_sizes(prior: Prior, data: Mapping[tuple[str, str], _Cell]) ->
     if prior.coefficients == "flat" and len(set(sizes.values())) > 1:
         raise SpecificationError(
             f"A flat prior has no scale, so that models with {listed(sorted(set(sizes.values())))} coefficients cannot be "
-            'compared under it. Compare SLX, SDM and SDEM, or OLS, SAR and SEM; or use Prior(coefficients="g").'
+            'compared under it. Compare SLX, SDM and SDEM, or OLS, SAR and SEM; or use Prior(coefficients="g").',
+            f"平坦先验没有尺度，系数个数不同（{listed_zh(sorted(set(sizes.values())))}）的模型无法在其下比较。"
+            '请比较SLX、SDM与SDEM，或OLS、SAR与SEM；或用Prior(coefficients="g")。',
         )
 
 

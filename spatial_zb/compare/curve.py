@@ -29,7 +29,14 @@ from spatial_zb.core.traces import filter_solver
 from spatial_zb.core.within import demean, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects import EFFECTS
-from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.errors import (
+    SpatialZbError,
+    SpatialZbWarning,
+    SpecificationError,
+    listed,
+    listed_zh,
+    not_one_of,
+)
 from spatial_zb.execute import ResultStore, run_tasks
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
@@ -205,13 +212,18 @@ def curve_test(
 
 def _check(effect: str | None, replicates: int, scheme: str, level: float) -> None:
     if effect is not None and effect not in EFFECTS:
-        raise SpecificationError(f"effect must be one of {listed(EFFECTS)}, not {effect!r}.")
+        raise not_one_of("effect", effect, EFFECTS)
     if scheme not in get_args(Scheme):
-        raise SpecificationError(f"scheme must be one of {listed(get_args(Scheme))}, not {scheme!r}.")
+        raise not_one_of("scheme", scheme, get_args(Scheme))
     if not isinstance(replicates, int) or replicates < 19:
-        raise SpecificationError(f"replicates must be at least 19 for a test at 5 %, not {replicates!r}.")
+        raise SpecificationError(
+            f"replicates must be at least 19 for a test at 5 %, not {replicates!r}.",
+            f"在5%水平检验，replicates至少为19，而不是{replicates!r}。",
+        )
     if not 0 < level < 1:
-        raise SpecificationError(f"level must lie between 0 and 1, not {level!r}.")
+        raise SpecificationError(
+            f"level must lie between 0 and 1, not {level!r}.", f"level须在0与1之间，而不是{level!r}。"
+        )
 
 
 def _cells(
@@ -233,7 +245,7 @@ def _cells(
         if roles.get(own, own) == term
     }
     if not named:
-        raise SpecificationError(f"No specification has {term!r} among its x.")
+        raise SpecificationError(f"No specification has {term!r} among its x.", f"没有设定的x中含{term!r}。")
     strange = [name for name, (spec, _) in named.items() if _unlike(spec)]
     if strange:
         raise SpecificationError(
@@ -243,7 +255,9 @@ def _cells(
         )
     everywhere = {name: as_weights(W, label=name).align(panel.units) for name, W in weights.items()}
     parts = {name: _sample(panel, name, choice) for name, choice in (samples or {"all": {}}).items()}
-    cells, rows = [], []
+    cells: list[_Cell] = []
+    rows: list[dict[str, Any]] = []
+    refused: SpatialZbError | None = None
     for (sample, part), (W, whole) in product(parts.items(), everywhere.items()):
         for (name, (spec, own)), e, c in product(named.items(), estimators, covariances):
             words = {
@@ -261,12 +275,11 @@ def _cells(
                 row |= {"estimate": found[0], "p_value": found[2]}
                 cells.append(cell)
             except SpatialZbError as error:
-                row["reason"] = str(error)
+                row["reason"], refused = str(error), error
             rows.append(words | row)
-    curve = pd.DataFrame(rows)
-    if not cells:
-        raise SpecificationError(f"No cell can be estimated: {curve['reason'].iloc[0]}")
-    return cells, curve
+    if not cells and refused is not None:
+        raise SpecificationError(f"No cell can be estimated: {refused}", f"没有设定可以估计：{refused.zh}")
+    return cells, pd.DataFrame(rows)
 
 
 def _unlike(spec: DurbinSpec) -> bool:
@@ -279,7 +292,7 @@ def _cell(spec: DurbinSpec, panel: Panel, W: Weights, estimator: str, covariance
         warnings.simplefilter("ignore", SpatialZbWarning)
         fit = fit_durbin(spec, panel, W, estimator, covariance)
     if not fit.converged:
-        raise SpecificationError("The likelihood has no interior maximum.")
+        raise SpecificationError("The likelihood has no interior maximum.", "似然函数没有内部最大值。")
     T, n = fit.residuals.shape
     others = fit.params[list(spec.terms)].copy()
     others[[name for name in (term, f"W_{term}") if name in others.index]] = 0.0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.models.spec import FAMILIES, DurbinSpec
 
 __all__ = ["SpecFamily", "spec_family", "subsets"]
@@ -125,14 +125,21 @@ def _check(
 ) -> None:
     unknown = [name for name in models or () if name not in LAGS]
     if unknown:
-        raise SpecificationError(f"models may be {listed(LAGS)}, not {listed(unknown)}.")
+        raise SpecificationError(
+            f"models may be {listed(LAGS)}, not {listed(unknown)}.",
+            f"models可为{listed_zh(LAGS)}，而不是{listed_zh(unknown)}。",
+        )
     absent = [name for name in x_swaps or {} if name not in base.x]
     if absent:
         raise SpecificationError(
-            f"x_swaps exchanges {listed(absent)}, not among x of the base ({listed(base.x)})."
+            f"x_swaps exchanges {listed(absent)}, not among x of the base ({listed(base.x)}).",
+            f"x_swaps要替换的{listed_zh(absent)}不在基准设定的x（{listed_zh(base.x)}）之中。",
         )
     if x_swaps and isinstance(next(iter(x_swaps.values())), str):
-        raise SpecificationError("x_swaps gives a list of alternatives for each regressor, not one text.")
+        raise SpecificationError(
+            "x_swaps gives a list of alternatives for each regressor, not one text.",
+            "x_swaps对每个解释变量给出替代变量的列表，而不是一段文字。",
+        )
 
 
 def _control_sets(controls: Any) -> dict[str, tuple[str, ...]]:
@@ -142,7 +149,10 @@ def _control_sets(controls: Any) -> dict[str, tuple[str, ...]]:
         return {name: tuple(chosen) for name, chosen in controls.items()}
     wrong = [chosen for chosen in controls if isinstance(chosen, str)]
     if wrong:
-        raise SpecificationError(f"controls is a list of lists of names; {listed(wrong)} are not in one.")
+        raise SpecificationError(
+            f"controls is a list of lists of names; {listed(wrong)} are not in one.",
+            f"controls是名称列表的列表；{listed_zh(wrong)}不在列表中。",
+        )
     return {" + ".join(chosen) or "none": tuple(chosen) for chosen in controls}
 
 
@@ -157,7 +167,10 @@ def _varied(
     extra = sets[row.get("controls", "")]
     taken = [name for name in extra if name in base.x]
     if taken:
-        raise SpecificationError(f"{listed(taken)} cannot be controls: they are in x of the base.")
+        raise SpecificationError(
+            f"{listed(taken)} cannot be controls: they are in x of the base.",
+            f"{listed_zh(taken)}已在基准设定的x中，不能再作控制变量。",
+        )
     lagged = [*(base.lag_x or base.x), *(extra if lag_controls else ())] if lag_x else []
     return replace(
         base,
@@ -173,5 +186,6 @@ def _varied(
 def _refuse_repeats(rows: int, specs: Mapping[str, DurbinSpec]) -> None:
     if len(specs) < rows:
         raise SpecificationError(
-            "A choice is named twice among models, controls, y, x_swaps or fixed_effects."
+            "A choice is named twice among models, controls, y, x_swaps or fixed_effects.",
+            "models、controls、y、x_swaps或fixed_effects中有重复的选择。",
         )

@@ -14,7 +14,7 @@ import pandas as pd
 from spatial_zb.compare.cells import Block, Option, fit_block, shares_moments
 from spatial_zb.compare.family import SpecFamily
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpatialZbError, SpecificationError, listed
+from spatial_zb.errors import SpatialZbError, SpecificationError, listed, listed_zh
 from spatial_zb.execute import ResultStore, run_tasks
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights, as_weights
@@ -88,7 +88,8 @@ class Grid:
         rows = frame[(frame["term"] == term) | (frame["role"] == term)]
         if rows.empty:
             raise SpecificationError(
-                f"No cell has an estimate of {term!r}; terms are {listed(frame['term'].unique())}."
+                f"No cell has an estimate of {term!r}; terms are {listed(frame['term'].unique())}.",
+                f"没有设定含{term!r}的估计值；变量有{listed_zh(frame['term'].unique())}。",
             )
         positive, significant = rows["estimate"] > 0, rows["p_value"] < level
         return pd.Series(
@@ -170,7 +171,10 @@ def specification_grid(
     """
     named = _named_specs(specs)
     if not named or not weights:
-        raise SpecificationError("A grid needs at least one specification and one weights matrix.")
+        raise SpecificationError(
+            "A grid needs at least one specification and one weights matrix.",
+            "网格至少需要一个设定和一个权重矩阵。",
+        )
     everywhere = {name: as_weights(W, label=name).align(panel.units) for name, W in weights.items()}
     parts = _parts(panel, samples or {"all": {}}, periods)
     options = [Option(spec, e, c) for spec, e, c in product(named.values(), estimators, covariances)]
@@ -217,7 +221,8 @@ def _parts(
     twice = [name for name, choice in samples.items() if isinstance(choice, Mapping) and "periods" in choice]
     if twice:
         raise SpecificationError(
-            f"Samples {listed(twice)} have periods of their own: leave these out, or the periods of the grid."
+            f"Samples {listed(twice)} have periods of their own: leave these out, or the periods of the grid.",
+            f"样本{listed_zh(twice)}自有时期：请去掉这些时期，或网格的时期。",
         )
     return {
         (*name, period): part.select(periods=list(chosen))
@@ -231,7 +236,8 @@ def _sample(panel: Panel, name: str, choice: Any) -> Panel:
     unknown = set(choice) - {"units", "periods"}
     if unknown:
         raise SpecificationError(
-            f"Sample {name!r} may have units and periods, not {listed(sorted(unknown))}."
+            f"Sample {name!r} may have units and periods, not {listed(sorted(unknown))}.",
+            f"样本{name!r}可有units和periods，而不是{listed_zh(sorted(unknown))}。",
         )
     return panel.select(units=choice.get("units"), periods=choice.get("periods"))
 

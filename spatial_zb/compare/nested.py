@@ -13,7 +13,7 @@ import pandas as pd
 from spatial_zb.compare.likeness import nested, refuse_other_likelihoods, same_model
 from spatial_zb.compare.nonnested import j_test, vuong_test
 from spatial_zb.core.diagnostics import likelihood_ratio_p_value, quadratic_form, wald_p_value
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.models.fit import Fit
 from spatial_zb.simplification import counts, likelihood_ratio_of
 
@@ -84,10 +84,13 @@ def compare_fits(
         same data: other y, units, periods, effects or estimator.
     """
     if len(fits) < 2:
-        raise SpecificationError("Comparing needs at least two fits.")
+        raise SpecificationError("Comparing needs at least two fits.", "比较至少需要两个估计结果。")
     unknown = sorted(set(nonnested) - {"j", "vuong"})
     if unknown:
-        raise SpecificationError(f'nonnested may name "j" and "vuong", not {listed(unknown)}.')
+        raise SpecificationError(
+            f'nonnested may name "j" and "vuong", not {listed(unknown)}.',
+            f'nonnested可为"j"和"vuong"，而不是{listed_zh(unknown)}。',
+        )
     refuse_other_likelihoods(fits)
     tests = [
         _nested_pair(a, fits[a], b, fits[b]) for a, b in permutations(fits, 2) if nested(fits[a], fits[b])

@@ -30,7 +30,7 @@ from spatial_zb.core.gmm import (
 )
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.within import demean
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, not_one_of
 from spatial_zb.models.design import stacked
 from spatial_zb.models.fit import Fit
 
@@ -100,20 +100,25 @@ def j_test(
 
 def _check(null: Fit, others: Mapping[str, Fit], covariance: str, powers: int) -> None:
     if not others:
-        raise SpecificationError("A J test needs at least one alternative.")
+        raise SpecificationError("A J test needs at least one alternative.", "J检验至少需要一个备择模型。")
     if covariance not in get_args(Covariance):
-        raise SpecificationError(
-            f"covariance must be one of {listed(get_args(Covariance))}, not {covariance!r}."
-        )
+        raise not_one_of("covariance", covariance, get_args(Covariance))
     if not isinstance(powers, int) or isinstance(powers, bool) or powers < 1:
-        raise SpecificationError(f"powers must be a whole number from 1, not {powers!r}.")
+        raise SpecificationError(
+            f"powers must be a whole number from 1, not {powers!r}.",
+            f"powers须为1或更大的整数，而不是{powers!r}。",
+        )
     refuse_other_data({"the null": null, **others})
     if null.spec.fixed_effects == "random":
-        raise SpecificationError("The J test is for models without random effects: use fixed effects.")
+        raise SpecificationError(
+            "The J test is for models without random effects: use fixed effects.",
+            "J检验用于不含随机效应的模型：请用固定效应。",
+        )
     for name, fit in {"the null": null, **others}.items():
         if fit.spec.endog or fit.spec.dynamic or fit.spec.regimes:
             raise SpecificationError(
-                f"{name!r} has endogenous regressors, lags in time or regimes, which this test is not made for."
+                f"{name!r} has endogenous regressors, lags in time or regimes, which this test is not made for.",
+                f"{name!r}含内生解释变量、时间滞后或区制，此检验不适用。",
             )
 
 
@@ -219,16 +224,18 @@ def vuong_test(
     144 (docs/methods/comparison.md).
     """
     if correction not in get_args(Correction):
-        raise SpecificationError(
-            f"correction must be one of {listed(get_args(Correction))}, not {correction!r}."
-        )
+        raise not_one_of("correction", correction, get_args(Correction))
     if not isinstance(bandwidth, int) or isinstance(bandwidth, bool) or bandwidth < 0:
-        raise SpecificationError(f"bandwidth must be a whole number from 0, not {bandwidth!r}.")
+        raise SpecificationError(
+            f"bandwidth must be a whole number from 0, not {bandwidth!r}.",
+            f"bandwidth须为非负整数，而不是{bandwidth!r}。",
+        )
     refuse_other_likelihoods({"first": first, "second": second})
     if same_model(first, second) or nested(first, second) or nested(second, first):
         raise SpecificationError(
             "One of the two models is the other with some coefficients at zero: use the likelihood-ratio test of "
-            "compare_fits."
+            "compare_fits.",
+            "两个模型中一个是另一个的部分系数为零的情形：请用compare_fits的似然比检验。",
         )
     root, notes = _kernel(first, second, bandwidth)
     d = _contributions(first) - _contributions(second)

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from spatial_zb.data.panel import Panel, require_consecutive
 from spatial_zb.effects import EFFECTS, spatial_effects
-from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import (
+    SpatialZbError,
+    SpatialZbWarning,
+    SpecificationError,
+    listed,
+    listed_zh,
+    not_one_of,
+)
 from spatial_zb.execute import ResultStore, run_tasks
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.estimates import coefficient_columns
@@ -242,26 +249,35 @@ def _check(
     winsorise: Sequence[float],
 ) -> None:
     if effect is not None and effect not in EFFECTS:
-        raise SpecificationError(f"effect must be one of {listed(EFFECTS)}, not {effect!r}.")
+        raise not_one_of("effect", effect, EFFECTS)
     if spec.regimes:
         raise SpecificationError(
-            "The base has an estimate for each of two regimes; follow one at a time: select the units of a regime."
+            "The base has an estimate for each of two regimes; follow one at a time: select the units of a regime.",
+            "基准设定对两个区制各有估计值；请一次只看一个：选取一个区制的地区。",
         )
     known = spec.regressors if effect is not None else (*spec.terms, *spec.spatial_terms)
     if term not in known:
-        raise SpecificationError(f"The base has no {effect or 'term'} of {term!r}; it has {listed(known)}.")
+        raise SpecificationError(
+            f"The base has no {effect or 'term'} of {term!r}; it has {listed(known)}.",
+            f"基准设定没有{term!r}的{effect or '系数'}；已有{listed_zh(known)}。",
+        )
     strange = [name for name in x if name not in spec.x]
     if strange:
         raise SpecificationError(
-            f"x gives other measures of {listed(strange)}, not among x ({listed(spec.x)})."
+            f"x gives other measures of {listed(strange)}, not among x ({listed(spec.x)}).",
+            f"x给出了{listed_zh(strange)}的其他度量，但它不在x（{listed_zh(spec.x)}）之中。",
         )
     texts = [name for name, others in x.items() if isinstance(others, str)]
     if texts:
-        raise SpecificationError(f"x gives a list of other measures of {listed(texts)}, not one text.")
+        raise SpecificationError(
+            f"x gives a list of other measures of {listed(texts)}, not one text.",
+            f"x对{listed_zh(texts)}须给出其他度量的列表，而不是一段文字。",
+        )
     wrong = [q for q in winsorise if not 0 < q < 0.5]
     if wrong:
         raise SpecificationError(
-            f"winsorise takes shares between 0 and 0.5, such as 0.01, not {listed(wrong)}."
+            f"winsorise takes shares between 0 and 0.5, such as 0.01, not {listed(wrong)}.",
+            f"winsorise取0与0.5之间的比例，如0.01，而不是{listed_zh(wrong)}。",
         )
 
 

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from spatial_zb.core import diagnostics as core
 from spatial_zb.core.within import FixedEffects, TransformedSample, demean, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import ConvergenceError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import (
+    ConvergenceError,
+    SpatialZbWarning,
+    SpecificationError,
+    listed,
+    listed_zh,
+    not_one_of,
+)
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
@@ -132,21 +139,25 @@ class Case:
 def make_case(spec: DurbinSpec, panel: Panel, W: Any, estimator: str) -> Case:
     """Align and check what :func:`spatial_zb.diagnose` was given."""
     if estimator not in get_args(Likelihood):
-        raise SpecificationError(
-            f"estimator must be one of {listed(get_args(Likelihood))}, not {estimator!r}."
-        )
+        raise not_one_of("estimator", estimator, get_args(Likelihood))
     if spec.endog:
         raise SpecificationError(
             f"The chain tests models whose regressors are exogenous; {listed(spec.endog)} are not. Drop them, or "
-            'read the tests of fit_durbin(..., estimator="gmm").'
+            'read the tests of fit_durbin(..., estimator="gmm").',
+            f"检验链用于解释变量外生的模型；{listed_zh(spec.endog)}不是。请去掉，"
+            '或看fit_durbin(..., estimator="gmm")的检验。',
         )
     if spec.dynamic or spec.regimes:
         raise SpecificationError(
             f"The chain tests static models with one regime, and this is a {spec.title}. Test it without time_lag, "
-            "lag_time_lag and regimes; of the fit itself, read its own tests (stability_test, regime_tests)."
+            "lag_time_lag and regimes; of the fit itself, read its own tests (stability_test, regime_tests).",
+            f"检验链用于单一区制的静态模型，而这是{spec.title}。请去掉time_lag、lag_time_lag和regimes再检验；"
+            "该估计自身的检验见stability_test、regime_tests。",
         )
     if not spec.x:
-        raise SpecificationError("The chain needs at least one regressor in x.")
+        raise SpecificationError(
+            "The chain needs at least one regressor in x.", "检验链需要x中至少有一个解释变量。"
+        )
     effects = "unit" if spec.fixed_effects == "random" else spec.fixed_effects
     weights = as_weights(W).align(panel.units)
     plain = DurbinSpec(spec.y, spec.x, lag_y=False, lag_x=[], fixed_effects=effects)

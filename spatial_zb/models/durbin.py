@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.models.dynamic import fit_dynamic
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm import fit_gmm
@@ -128,33 +128,35 @@ def fit_durbin(
 
 def _check_options(spec: DurbinSpec, estimator: str, covariance: str) -> None:
     if estimator not in get_args(Estimator):
-        raise SpecificationError(
-            f"estimator must be one of {listed(get_args(Estimator))}, not {estimator!r}."
-        )
+        raise not_one_of("estimator", estimator, get_args(Estimator))
     _check_dynamics(spec, estimator)
     random = spec.fixed_effects == "random"
     if estimator == "gmm" and random:
         raise SpecificationError(
             'Random effects are estimated by maximum likelihood: drop estimator="gmm", or take fixed_effects '
-            '"none", "unit", "time" or "two_way".'
+            '"none", "unit", "time" or "two_way".',
+            '随机效应由极大似然估计：请去掉estimator="gmm"，或用fixed_effects "none"、"unit"、"time"或"two_way"。',
         )
     if spec.endog and estimator != "gmm":
         raise SpecificationError(
             f"{listed(spec.endog)} cannot be endogenous under maximum likelihood of one equation: use "
-            'estimator="gmm", or a SystemSpec.'
+            'estimator="gmm", or a SystemSpec.',
+            f'单方程极大似然中{listed_zh(spec.endog)}不能为内生：请用estimator="gmm"，或SystemSpec。',
         )
     kind = "gmm" if estimator == "gmm" else "random" if random else "regimes" if spec.regimes else "ml"
     allowed = COVARIANCES[kind]
     if covariance not in allowed:
         raise SpecificationError(
-            f"covariance must be one of {listed(allowed)} for this estimator, not {covariance!r}."
+            f"covariance must be one of {listed(allowed)} for this estimator, not {covariance!r}.",
+            f"此估计方法的covariance须为{listed_zh(allowed)}之一，而不是{covariance!r}。",
         )
 
 
 def _check_correction(wanted: bool | None, estimator: str) -> None:
     if wanted and estimator != "gmm":
         raise SpecificationError(
-            f'bias_correction takes the bias of many instruments off estimator="gmm"; {estimator!r} has none. Leave it out.'
+            f'bias_correction takes the bias of many instruments off estimator="gmm"; {estimator!r} has none. Leave it out.',
+            f'bias_correction用于消除estimator="gmm"因工具变量过多产生的偏误；{estimator!r}没有。请去掉。',
         )
 
 
@@ -163,13 +165,19 @@ def _check_dynamics(spec: DurbinSpec, estimator: str) -> None:
     if spec.dynamic and estimator not in own:
         raise SpecificationError(
             f"With a lag in time estimator is one of {listed(own)}, not {estimator!r}: "
-            '"uncorrected" gives what maximum likelihood without a correction gives.'
+            '"uncorrected" gives what maximum likelihood without a correction gives.',
+            f"含时间滞后时estimator为{listed_zh(own)}之一，而不是{estimator!r}："
+            '"uncorrected"给出未作校正的极大似然估计。',
         )
     if spec.regimes and estimator != "lee_yu":
-        raise SpecificationError(f'Regimes are estimated by estimator="lee_yu", not by {estimator!r}.')
+        raise SpecificationError(
+            f'Regimes are estimated by estimator="lee_yu", not by {estimator!r}.',
+            f'区制由estimator="lee_yu"估计，而不是{estimator!r}。',
+        )
     if not spec.dynamic and estimator in own[1:]:
         raise SpecificationError(
-            f'estimator={estimator!r} is about the bias of a lag in time, and the model has none: use "lee_yu".'
+            f'estimator={estimator!r} is about the bias of a lag in time, and the model has none: use "lee_yu".',
+            f'estimator={estimator!r}针对时间滞后的偏误，而模型没有时间滞后：请用"lee_yu"。',
         )
 
 
@@ -178,19 +186,28 @@ def _check_bandwidth(bandwidth: int | None, covariance: str, periods: int) -> No
     if long and periods < 3:
         raise SpecificationError(
             f'covariance="driscoll_kraay" is estimated from period to period, and the panel has {periods}. '
-            'Use "cluster" or "spatial_hac".'
+            'Use "cluster" or "spatial_hac".',
+            f'covariance="driscoll_kraay"由各时期之间估计，而面板只有{periods}个时期。请用"cluster"或"spatial_hac"。',
         )
     if bandwidth is None:
         return
     if covariance not in ("driscoll_kraay", "spatial_hac"):
         raise SpecificationError(
-            f'bandwidth goes with covariance="driscoll_kraay" or "spatial_hac", not with {covariance!r}.'
+            f'bandwidth goes with covariance="driscoll_kraay" or "spatial_hac", not with {covariance!r}.',
+            f'bandwidth用于covariance="driscoll_kraay"或"spatial_hac"，而不是{covariance!r}。',
         )
     highest = periods - 1 if long else None
     whole = isinstance(bandwidth, int) and not isinstance(bandwidth, bool) and bandwidth >= 0
     if not whole or (highest is not None and bandwidth > highest):
-        allowed = f"from 0 to {highest} (one less than the periods)" if long else "from 0"
-        raise SpecificationError(f"bandwidth must be a whole number {allowed}, not {bandwidth!r}.")
+        allowed, allowed_zh = (
+            (f"from 0 to {highest} (one less than the periods)", f"0至{highest}（时期数减1）")
+            if long
+            else ("from 0", "0或更大")
+        )
+        raise SpecificationError(
+            f"bandwidth must be a whole number {allowed}, not {bandwidth!r}.",
+            f"bandwidth须为{allowed_zh}的整数，而不是{bandwidth!r}。",
+        )
 
 
 def _mention_weak_spatial_terms(fit: Fit) -> None:

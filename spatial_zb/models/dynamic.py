@@ -139,7 +139,9 @@ def _corrected(
     if best is None:
         raise ConvergenceError(
             f"The corrected score of the {spec.title} of {spec.y!r} has no root: {model.periods} periods do not tell its "
-            'persistence from a unit root. Use estimator="lee_yu", or more periods.'
+            'persistence from a unit root. Use estimator="lee_yu", or more periods.',
+            f"{spec.y!r}的{spec.title}校正得分没有根：{model.periods}个时期无法区分其持续性与单位根。"
+            '请用estimator="lee_yu"，或更多时期。',
         )
     change = _inverse_information(design, best, sample) @ _slope(design, best, score_bias, model)
     return best, np.linalg.inv(np.eye(len(change)) - change)
@@ -227,7 +229,10 @@ def stability_test(fit: Fit) -> pd.DataFrame:
         A fit without a lag in time.
     """
     if not fit.spec.dynamic or fit.spec.regimes:
-        raise SpecificationError(f"{fit!r} has no lag in time: there is no persistence to test.")
+        raise SpecificationError(
+            f"{fit!r} has no lag in time: there is no persistence to test.",
+            f"{fit!r}没有时间滞后：没有可检验的持续性。",
+        )
     top = 1 / fit.weights.logdet.interval[1]
     gradient = pd.Series({"tau": 1.0, "rho": top, "eta": top})
     gradient = gradient[[name for name in gradient.index if name in fit.params.index]]

@@ -40,11 +40,14 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm_notes import is_inside, say_what_matters
 from spatial_zb.models.gmm_sample import GmmSample, gmm_sample, system_of
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
 __all__ = ["fit_gmm"]
 
 Array = NDArray[np.float64]
+
+FIRST, FILTERED = Text("first stage", "第一阶段"), Text("filtered stage", "滤波阶段")
 
 
 def fit_gmm(
@@ -64,10 +67,15 @@ def fit_gmm(
     if covariance == "cluster" and spec.lag_error:
         raise SpecificationError(
             'covariance="cluster" is that of two-stage least squares: with lag_error use "robust", or drop lag_error, '
-            "since errors clustered by unit need no model of λ over time."
+            "since errors clustered by unit need no model of λ over time.",
+            'covariance="cluster"属于两阶段最小二乘：含lag_error时请用"robust"，或去掉lag_error，'
+            "因为按地区聚类的误差不需要λ的时间模型。",
         )
     if not isinstance(powers, int) or powers < 1:
-        raise SpecificationError(f"powers must be a whole number from 1, not {powers!r}.")
+        raise SpecificationError(
+            f"powers must be a whole number from 1, not {powers!r}.",
+            f"powers须为1或更大的整数，而不是{powers!r}。",
+        )
     corrected = _check_correction(spec, weights, bias_correction)
     design = build_design(spec, panel, weights)
     sample = gmm_sample(design, panel, powers)
@@ -101,12 +109,17 @@ class _Found:
 def _check_correction(spec: DurbinSpec, weights: Weights, wanted: bool | None) -> bool:
     """Whether moments are less the bias of many instruments; by default where the lag of an endogenous variable enters."""
     if wanted is not None and not isinstance(wanted, bool):
-        raise SpecificationError(f"bias_correction must be True, False or None, not {wanted!r}.")
+        raise SpecificationError(
+            f"bias_correction must be True, False or None, not {wanted!r}.",
+            f"bias_correction须为True、False或None，而不是{wanted!r}。",
+        )
     possible = weights.row_normalised or spec.transform not in ("time", "two_way") or not spec.spatial_terms
     if wanted and not possible:
         raise SpecificationError(
             f"With time effects bias_correction needs a row-normalised W; {weights.label!r} is not. "
-            'Use W.standardise("row"), unit effects only, or leave it out.'
+            'Use W.standardise("row"), unit effects only, or leave it out.',
+            f'含时间效应时bias_correction需要行标准化的W；{weights.label!r}不是。请用W.standardise("row")，'
+            "只用地区效应，或去掉它。",
         )
     lags = spec.lag_y or any(name in spec.lag_x for name in spec.endog)
     default = possible and lags
@@ -114,7 +127,7 @@ def _check_correction(spec: DurbinSpec, weights: Weights, wanted: bool | None) -
 
 
 def _textbook(sample: GmmSample, weights: Weights, meat: Meat | None) -> _Found:
-    first = sample.stage(0.0, "first stage")
+    first = sample.stage(0.0, FIRST)
     if sample.lag_Z is None:
         return _Found(0.0, first, _covariance_of(sample, first, meat), False)
     return _with_error(sample, weights, first, meat is not None)
@@ -136,7 +149,7 @@ def _without_bias(
         return None
     lam = float(found.lam[0])
     y, Z = sample.filtered(lam)
-    textbook = plain.stage if lam == plain.lam else sample.stage(lam, "filtered stage")
+    textbook = plain.stage if lam == plain.lam else sample.stage(lam, FILTERED)
     stage = replace(textbook, delta=found.delta[:k], residuals=y - Z @ found.delta[:k])
     if sample.lag_Z is None:
         return _Found(lam, stage, _covariance_of(sample, stage, meat), False)
@@ -157,7 +170,7 @@ def _with_error(sample: GmmSample, weights: Weights, first: Projected, robust: b
     u, lag = sample.residuals(first.delta)
     g, G = kelejian_prucha(moments, u, lag, N)
     start, at_bound = solve_lambda(g, G, moments.weight, weights.logdet.interval)
-    second = sample.stage(start, "filtered stage")
+    second = sample.stage(start, FILTERED)
     if not robust:
         behind = _unfiltered(W, start, first.fitted @ first.bread, sample.shape)
         cov = _joint(sample, moments, G, second, second, start, behind, moments.weight)
@@ -166,7 +179,7 @@ def _with_error(sample: GmmSample, weights: Weights, first: Projected, robust: b
     g, G = kelejian_prucha(moments, u, lag, N)
     psi, _ = moment_variance(moments, _estimate(sample, second, second, start, None), True)
     lam, at_bound = solve_lambda(g, G, np.linalg.inv(psi), weights.logdet.interval)
-    cov = _joint(sample, moments, G, second, sample.stage(lam, "filtered stage"), lam, None, None)
+    cov = _joint(sample, moments, G, second, sample.stage(lam, FILTERED), lam, None, None)
     return _Found(lam, second, cov, at_bound, start)
 
 

@@ -12,10 +12,11 @@ from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.system_arrays import Links, SystemArrays
 from spatial_zb.core.within import demean, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.models.design import ABSORBED, Design, stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
 __all__ = ["GmmSample", "gmm_sample", "reduced_form_residuals", "system_of"]
@@ -50,16 +51,19 @@ class GmmSample:
             return self.y, self.Z
         return self.y - lam * self.lag_y, self.Z - lam * self.lag_Z
 
-    def stage(self, lam: float, what: str) -> Projected:
+    def stage(self, lam: float, what: Text) -> Projected:
         """2SLS of the filtered data; exogenous Z are their own instruments."""
         y, Z = self.filtered(lam)
         basis = self.instruments.basis if self.endogenous else np.linalg.qr(Z)[0]
         fit = two_stage(y, Z, basis)
         if fit is None:
             raise SpecificationError(
-                f"The instruments do not identify {listed(self.names[j] for j in self.endogenous)} in the {what}: "
+                f"The instruments do not identify {listed(self.names[j] for j in self.endogenous)} in the {what.en}: "
                 f"{self.instruments.count} independent instruments ({listed(self.used)}) for {len(self.names)} "
-                "coefficients. Add instruments, or raise powers."
+                "coefficients. Add instruments, or raise powers.",
+                f"{what.zh}的工具变量不能识别{listed_zh(self.names[j] for j in self.endogenous)}："
+                f"独立的工具变量{self.instruments.count}个（{listed_zh(self.used)}），系数{len(self.names)}个。"
+                "请增加工具变量，或提高powers。",
             )
         return fit
 

@@ -11,10 +11,11 @@ import pandas as pd
 from scipy import stats
 
 from spatial_zb.core.system_ml import SigmaForm
-from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.models.simultaneous import fit_system
 from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.models.system_spec import SystemSpec
+from spatial_zb.text import Text
 
 __all__ = ["likelihood_ratio", "restriction_tests"]
 
@@ -32,17 +33,24 @@ def likelihood_ratio(restricted: SystemFit, full: SystemFit) -> pd.Series:
         Not both FIML, not the same data and weights, or not nested, with what differs.
     """
     if {restricted.method, full.method} != {"fiml"}:
-        raise SpecificationError('Likelihood ratios compare two fits by method="fiml".')
+        raise SpecificationError(
+            'Likelihood ratios compare two fits by method="fiml".', '似然比检验比较两个method="fiml"的估计。'
+        )
     _refuse_different_data(restricted, full)
     extra = [key for key in restricted.params.index if key not in full.params.index]
     if extra or (full.sigma_form == "diagonal" and restricted.sigma_form == "full"):
-        what = listed(": ".join(key) for key in extra) or "a full Σ"
+        own = [": ".join(key) for key in extra]
+        what = Text(listed(own), listed_zh(own)) if own else Text("a full Σ", "完整的Σ")
         raise SpecificationError(
-            f"The fits are not nested: the restricted one has {what}, the full one has not."
+            f"The fits are not nested: the restricted one has {what.en}, the full one has not.",
+            f"两个估计不嵌套：受约束的有{what.zh}，完整的没有。",
         )
     df = full.n_parameters - restricted.n_parameters
     if df <= 0:
-        raise SpecificationError("The fits have the same parameters: there is nothing to test.")
+        raise SpecificationError(
+            "The fits have the same parameters: there is nothing to test.",
+            "两个估计的参数相同：没有可检验的内容。",
+        )
     statistic = 2 * (full.log_likelihood - restricted.log_likelihood)
     if not (full.converged and restricted.converged):
         statistic = np.nan
@@ -61,7 +69,8 @@ def _refuse_different_data(a: SystemFit, b: SystemFit) -> None:
     )
     if not same:
         raise SpecificationError(
-            "The fits differ in equations, effects, sample or weights, so their likelihoods cannot be compared."
+            "The fits differ in equations, effects, sample or weights, so their likelihoods cannot be compared.",
+            "两个估计的方程、效应、样本或权重矩阵不同，似然不能比较。",
         )
 
 
@@ -78,7 +87,9 @@ def restriction_tests(fit: SystemFit) -> pd.DataFrame:
     not identified, said in the note.
     """
     if fit.method != "fiml":
-        raise SpecificationError('Restrictions are tested from a fit by method="fiml".')
+        raise SpecificationError(
+            'Restrictions are tested from a fit by method="fiml".', '约束检验须从method="fiml"的估计出发。'
+        )
     rows = [_restriction_row(fit, name, spec, "full") for name, spec in _restrictions(fit.spec)]
     if fit.sigma_form == "full" and len(fit.spec.names) > 1:
         rows.append(_restriction_row(fit, "uncorrelated errors", fit.spec, "diagonal"))

@@ -45,7 +45,9 @@ def fit_random(spec: DurbinSpec, panel: Panel, weights: Weights, covariance: str
     if covariance == "information" and weights.n > DENSE_UNITS:
         raise SpecificationError(
             f"The expected information of random effects needs dense {weights.n} × {weights.n} matrices and stops at "
-            f'{DENSE_UNITS} units; use covariance="hessian".'
+            f'{DENSE_UNITS} units; use covariance="hessian".',
+            f"随机效应的期望信息需要{weights.n} × {weights.n}的稠密矩阵，上限为{DENSE_UNITS}个地区；"
+            '请用covariance="hessian"。',
         )
     design = build_design(spec, panel, weights)
     profile = _profile(design)

@@ -23,7 +23,7 @@ from spatial_zb.core.traces import DENSE_UNITS
 from spatial_zb.core.weight_spectrum import largest_sums
 from spatial_zb.core.within import TransformedSample, demean, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import DataError, SpecificationError, listed
+from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.estimates import term_index
 from spatial_zb.models.fit import Fit
@@ -68,7 +68,8 @@ def fit_regimes(
     values, regime = regime_split(spec, panel)
     if covariance == "cluster" and weights.n > DENSE_UNITS:
         raise SpecificationError(
-            f'covariance="cluster" of regimes stops at {DENSE_UNITS} units; take "information" or "driscoll_kraay".'
+            f'covariance="cluster" of regimes stops at {DENSE_UNITS} units; take "information" or "driscoll_kraay".',
+            f'区制的covariance="cluster"上限为{DENSE_UNITS}个地区；请用"information"或"driscoll_kraay"。',
         )
     plain, expanded = _expanded(spec, panel, weights, regime, regime_labels(spec, values))
     design = build_design(plain, expanded, weights)
@@ -96,24 +97,31 @@ def regime_split(spec: DurbinSpec, panel: Panel) -> tuple[Array, NDArray[np.intp
     blank = np.argwhere(np.isnan(column))
     if len(blank):
         cells = [f"{panel.units[i]} in {panel.periods[t]}" for t, i in blank]
-        raise DataError(f"The regime column {name!r} is blank for {listed(cells)}.")
+        raise DataError(
+            f"The regime column {name!r} is blank for {listed(cells)}.",
+            f"区制列{name!r}在{listed_zh(cells)}空缺。",
+        )
     changed = panel.units[np.ptp(column, axis=0) > 0]
     if len(changed):
         raise DataError(
             f"The regime column {name!r} changes over time for {listed(changed)}. Regimes are of units: use the value of "
-            "one period for all, or interactions of x with it (zb.marginal_effects)."
+            "one period for all, or interactions of x with it (zb.marginal_effects).",
+            f"区制列{name!r}在{listed_zh(changed)}随时间变化。区制属于地区：请各时期用同一时期的值，"
+            "或用x与它的交互项（zb.marginal_effects）。",
         )
     values, regime = np.unique(column[0], return_inverse=True)
     if len(values) != 2:
         raise DataError(
-            f"The regime column {name!r} has the values {listed(f'{v:g}' for v in values)}; two are needed."
+            f"The regime column {name!r} has the values {listed(f'{v:g}' for v in values)}; two are needed.",
+            f"区制列{name!r}的取值为{listed_zh(f'{v:g}' for v in values)}；须恰有两个。",
         )
     few = [
         f"{value:g}" for value, size in zip(values, np.bincount(regime), strict=True) if size < FEWEST_UNITS
     ]
     if few:
         raise DataError(
-            f"Regime {name} = {listed(few)} has fewer than {FEWEST_UNITS} units: it cannot be estimated."
+            f"Regime {name} = {listed(few)} has fewer than {FEWEST_UNITS} units: it cannot be estimated.",
+            f"区制{name} = {listed_zh(few)}少于{FEWEST_UNITS}个地区，无法估计。",
         )
     return values, regime
 
@@ -332,7 +340,10 @@ def regime_contrast(fit: Fit) -> tuple[list[str], Array]:
         A fit without regimes.
     """
     if not fit.spec.regimes:
-        raise SpecificationError(f"{fit!r} has one regime: name a column in DurbinSpec(regimes=...).")
+        raise SpecificationError(
+            f"{fit!r} has one regime: name a column in DurbinSpec(regimes=...).",
+            f"{fit!r}只有一个区制：请在DurbinSpec(regimes=...)中指定列。",
+        )
     first, second = regime_labels(fit.spec, fit.convergence["regimes"])
     names = [name.removesuffix(first) for name in fit.params.index if name.endswith(first)]
     rows = {name: {f"{name}{second}": 1.0, f"{name}{first}": -1.0} for name in names}

@@ -24,7 +24,7 @@ from spatial_zb.core.system_ml import (
 from spatial_zb.core.system_random import error_components
 from spatial_zb.core.system_sandwich import quasi_covariance
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.models.system_design import SystemDesign, build_system_design
 from spatial_zb.models.system_fit import Method, SystemFit, weights_eigenvalues
 from spatial_zb.models.system_notes import say_what_matters
@@ -114,32 +114,39 @@ def _check_options(
     spec: SystemSpec, method: str, covariance: str | None, powers: int | None, sigma: str
 ) -> str:
     if method not in get_args(Method):
-        raise SpecificationError(f"method must be one of {listed(get_args(Method))}, not {method!r}.")
+        raise not_one_of("method", method, get_args(Method))
     allowed = LIKELIHOOD if method == "fiml" else INSTRUMENTAL
     covariance = allowed[0] if covariance is None else covariance
     if covariance not in allowed:
         raise SpecificationError(
-            f"With {method!r}, covariance must be one of {listed(allowed)}, not {covariance!r}."
+            f"With {method!r}, covariance must be one of {listed(allowed)}, not {covariance!r}.",
+            f"{method!r}的covariance须为{listed_zh(allowed)}之一，而不是{covariance!r}。",
         )
     if powers is not None and (
         isinstance(powers, bool) or not isinstance(powers, int) or not 0 <= powers <= 4
     ):
-        raise SpecificationError(f"instrument_powers must be a whole number from 0 to 4, not {powers!r}.")
+        raise SpecificationError(
+            f"instrument_powers must be a whole number from 0 to 4, not {powers!r}.",
+            f"instrument_powers须为0至4的整数，而不是{powers!r}。",
+        )
     if spec.fixed_effects == "random" and method == "fiml":
         raise SpecificationError(
-            'The likelihood of a system with random effects is not available: use method="3sls", or fixed effects.'
+            'The likelihood of a system with random effects is not available: use method="3sls", or fixed effects.',
+            '含随机效应的系统没有似然：请用method="3sls"，或固定效应。',
         )
     if sigma not in get_args(SigmaForm):
-        raise SpecificationError(f"sigma must be one of {listed(get_args(SigmaForm))}, not {sigma!r}.")
+        raise not_one_of("sigma", sigma, get_args(SigmaForm))
     if sigma == "diagonal" and method != "fiml":
         raise SpecificationError(
-            'sigma="diagonal" is an assumption of method="fiml"; use "gs2sls" instead of 3SLS.'
+            'sigma="diagonal" is an assumption of method="fiml"; use "gs2sls" instead of 3SLS.',
+            'sigma="diagonal"是method="fiml"的假定；请用"gs2sls"而不是3SLS。',
         )
     spatial = [name for name, equation in spec.equations.items() if equation.lag_error]
     if spatial and method in ("2sls", "3sls"):
         raise SpecificationError(
             f"{method!r} has no spatial error, which {listed(spatial)} asks for: use method='gs{method}', or "
-            "lag_error=False."
+            "lag_error=False.",
+            f"{method!r}没有空间误差，而{listed_zh(spatial)}要求空间误差：请用method='gs{method}'，或lag_error=False。",
         )
     return covariance
 
@@ -147,12 +154,17 @@ def _check_options(
 def _check_correction(spec: SystemSpec, method: str, wanted: bool | None) -> bool:
     """Whether the moments are recentred."""
     if wanted is not None and not isinstance(wanted, bool):
-        raise SpecificationError(f"bias_correction must be True, False or None, not {wanted!r}.")
+        raise SpecificationError(
+            f"bias_correction must be True, False or None, not {wanted!r}.",
+            f"bias_correction须为True、False或None，而不是{wanted!r}。",
+        )
     possible = method != "fiml" and spec.fixed_effects != "random"
     if wanted and not possible:
         raise SpecificationError(
             "bias_correction takes the bias of many instruments off the instrumental methods with fixed effects or none: "
-            f"it says nothing for method={method!r} with {spec.fixed_effects} effects. Leave it out."
+            f"it says nothing for method={method!r} with {spec.fixed_effects} effects. Leave it out.",
+            "bias_correction用于消除含固定效应或不含效应的工具变量方法因工具变量过多产生的偏误："
+            f"不适用于method={method!r}、{spec.fixed_effects}效应。请去掉。",
         )
     return possible and (spec.lags_endogenous if wanted is None else wanted)
 
@@ -164,11 +176,14 @@ def _check_weights(spec: SystemSpec, weights: Weights) -> None:
     if len(weights.islands) and weights.normalisation == "row":
         raise SpecificationError(
             f"With time effects every row of W must sum to one, and {listed(weights.islands)} have no neighbour under "
-            f'{weights.label!r}. Give them one (islands="nearest"), leave them out, or use unit effects only.'
+            f'{weights.label!r}. Give them one (islands="nearest"), leave them out, or use unit effects only.',
+            f"含时间效应时W各行之和须为1，而{listed_zh(weights.islands)}在{weights.label!r}下没有邻居。"
+            '请给其邻居（islands="nearest"），剔除，或只用地区效应。',
         )
     raise SpecificationError(
         f"With time effects the transform of a system needs a row-normalised W; {weights.label!r} is not. "
-        'Use W.standardise("row"), or unit effects only.'
+        'Use W.standardise("row"), or unit effects only.',
+        f'含时间效应的系统变换需要行标准化的W；{weights.label!r}不是。请用W.standardise("row")，或只用地区效应。',
     )
 
 
@@ -243,7 +258,9 @@ def _refuse_singular(spec: SystemSpec, sigma: NDArray[np.float64]) -> None:
         involved = [spec.names[g] for g in np.flatnonzero(np.abs(vectors[:, 0]) > 1e-3)]
         raise SpecificationError(
             f"The errors of equations {listed(involved)} are linearly dependent, so their covariance is singular: one "
-            "equation repeats the others, or an identity is among them. Drop one, or substitute the identity."
+            "equation repeats the others, or an identity is among them. Drop one, or substitute the identity.",
+            f"方程{listed_zh(involved)}的误差线性相关，协方差奇异：一个方程重复了其他方程，或其中有恒等式。请去掉一个，"
+            "或代入恒等式。",
         )
 
 

@@ -9,7 +9,8 @@ from typing import Literal, get_args
 
 from spatial_zb.core.random_ml import ErrorStructure
 from spatial_zb.core.within import FixedEffects
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh, not_one_of
+from spatial_zb.text import Text
 
 __all__ = ["COVARIANCES", "Covariance", "DurbinSpec", "Effects", "ErrorStructure", "Estimator"]
 
@@ -105,10 +106,14 @@ class DurbinSpec:
             value = getattr(self, field)
             if isinstance(value, str):
                 raise SpecificationError(
-                    f"{field} must be a list of names, such as [{value!r}], not one text."
+                    f"{field} must be a list of names, such as [{value!r}], not one text.",
+                    f"{field}须为名称列表，如[{value!r}]，而不是一段文字。",
                 )
         if isinstance(self.lag_x, str) and self.lag_x != "all":
-            raise SpecificationError(f'lag_x must be "all" or a list of names, not {self.lag_x!r}.')
+            raise SpecificationError(
+                f'lag_x must be "all" or a list of names, not {self.lag_x!r}.',
+                f'lag_x须为"all"或名称列表，而不是{self.lag_x!r}。',
+            )
         x, endog, instruments = tuple(self.x), tuple(self.endog), tuple(self.instruments)
         lagged = x if isinstance(self.lag_x, str) else tuple(self.lag_x)
         means = (x if self.mundlak else ()) if isinstance(self.mundlak, bool) else tuple(self.mundlak)
@@ -129,25 +134,32 @@ class DurbinSpec:
     def _check_names(self) -> None:
         if self.y in (*self.regressors, *self.instruments):
             raise SpecificationError(
-                f"{self.y!r} cannot explain itself: it is y and also among x, endog or instruments."
+                f"{self.y!r} cannot explain itself: it is y and also among x, endog or instruments.",
+                f"{self.y!r}不能解释自身：它是y，又在x、endog或instruments中。",
             )
-        _refuse_strangers(self.lag_x, self.regressors, "lag_x", "x or endog")
-        _refuse_strangers(self.mundlak, self.x, "mundlak", "x")
+        _refuse_strangers(self.lag_x, self.regressors, "lag_x", Text("x or endog", "x或endog"))
+        _refuse_strangers(self.mundlak, self.x, "mundlak", Text("x", "x"))
         both = [name for name in (*self.endog, *self.instruments) if name in self.x]
         both += [name for name in self.instruments if name in self.endog]
         if both:
-            raise SpecificationError(f"{listed(both)} can stand in only one of x, endog and instruments.")
+            raise SpecificationError(
+                f"{listed(both)} can stand in only one of x, endog and instruments.",
+                f"{listed_zh(both)}只能列在x、endog和instruments之一。",
+            )
         if len(self.instruments) < len(self.endog):
             raise SpecificationError(
                 f"{len(self.endog)} endogenous regressors ({listed(self.endog)}) need at least as many instruments; "
-                f"{len(self.instruments)} are named."
+                f"{len(self.instruments)} are named.",
+                f"{len(self.endog)}个内生解释变量（{listed_zh(self.endog)}）至少需要同样多的工具变量；"
+                f"只列出{len(self.instruments)}个。",
             )
         if self.instruments and not self.endog:
             raise SpecificationError(
-                f"instruments names {listed(self.instruments)}, but endog is empty. Name what they are for."
+                f"instruments names {listed(self.instruments)}, but endog is empty. Name what they are for.",
+                f"instruments列出了{listed_zh(self.instruments)}，而endog为空。请指明用于哪个内生变量。",
             )
         reserved = ("rho", "lam", "sigma2", *(("phi",) if self.fixed_effects == "random" else ()))
-        _refuse_repeats((*self.terms, *reserved), "the model")
+        _refuse_repeats((*self.terms, *reserved), Text("the model", "模型"))
 
     def _check_dynamics(self) -> None:
         if not self.dynamic:
@@ -155,22 +167,29 @@ class DurbinSpec:
         if self.fixed_effects not in ("unit", "two_way"):
             raise SpecificationError(
                 'time_lag and lag_time_lag go with fixed_effects="unit" or "two_way", whose bias is corrected, not with '
-                f"{self.fixed_effects!r}."
+                f"{self.fixed_effects!r}.",
+                'time_lag和lag_time_lag用于fixed_effects="unit"或"two_way"（其偏误得到校正），'
+                f"而不是{self.fixed_effects!r}。",
             )
         if self.endog:
             raise SpecificationError(
                 f"A lag in time is estimated by maximum likelihood, and {listed(self.endog)} cannot be endogenous there. "
-                "Drop one of the two."
+                "Drop one of the two.",
+                f"时间滞后由极大似然估计，其中{listed_zh(self.endog)}不能为内生。请去掉其一。",
             )
 
     def _check_regimes(self) -> None:
         if self.regimes is None:
             return
         if not isinstance(self.regimes, str) or not self.regimes:
-            raise SpecificationError(f"regimes must be the name of one variable, not {self.regimes!r}.")
+            raise SpecificationError(
+                f"regimes must be the name of one variable, not {self.regimes!r}.",
+                f"regimes须为一个变量的名称，而不是{self.regimes!r}。",
+            )
         if self.fixed_effects not in ("unit", "two_way"):
             raise SpecificationError(
-                f'regimes go with fixed_effects="unit" or "two_way", not with {self.fixed_effects!r}.'
+                f'regimes go with fixed_effects="unit" or "two_way", not with {self.fixed_effects!r}.',
+                f'regimes用于fixed_effects="unit"或"two_way"，而不是{self.fixed_effects!r}。',
             )
         others = {
             "lag_error": self.lag_error,
@@ -180,24 +199,27 @@ class DurbinSpec:
         }
         if any(others.values()):
             found = [name for name, on in others.items() if on]
-            raise SpecificationError(f"regimes do not go with {listed(found)}. Drop one of the two.")
+            raise SpecificationError(
+                f"regimes do not go with {listed(found)}. Drop one of the two.",
+                f"regimes不能与{listed_zh(found)}同用。请去掉其一。",
+            )
         if self.regimes in (self.y, *self.x):
             raise SpecificationError(
-                f"{self.regimes!r} tells the regimes: it cannot be y or among x as well."
+                f"{self.regimes!r} tells the regimes: it cannot be y or among x as well.",
+                f"{self.regimes!r}区分区制：不能又是y或在x之中。",
             )
 
     def _check_effects(self) -> None:
         for name, allowed in (("fixed_effects", Effects), ("error_structure", ErrorStructure)):
             if getattr(self, name) not in get_args(allowed):
-                raise SpecificationError(
-                    f"{name} must be one of {listed(get_args(allowed))}, not {getattr(self, name)!r}."
-                )
+                raise not_one_of(name, getattr(self, name), get_args(allowed))
         if self.fixed_effects == "random":
             return
         if self.mundlak:
             raise SpecificationError(
                 f'mundlak goes with fixed_effects="random"; with {self.fixed_effects!r} there is no random effect '
-                "whose correlation with x the means could take up."
+                "whose correlation with x the means could take up.",
+                f'mundlak用于fixed_effects="random"；{self.fixed_effects!r}没有随机效应，无需用均值吸收其与x的相关。',
             )
 
     @property
@@ -244,15 +266,18 @@ class DurbinSpec:
         return ("rho",) * bool(self.lag_y) + ("lam",) * bool(self.lag_error)
 
 
-def _refuse_repeats(names: tuple[str, ...], what: str) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+def _refuse_repeats(names: tuple[str, ...], named: str | Text) -> None:
+    twice, what = sorted({name for name in names if names.count(name) > 1}), Text.of(named)
     if twice:
-        raise SpecificationError(f"{what} names {listed(twice)} more than once.")
+        raise SpecificationError(
+            f"{what.en} names {listed(twice)} more than once.", f"{what.zh}重复列出{listed_zh(twice)}。"
+        )
 
 
-def _refuse_strangers(names: tuple[str, ...], known: tuple[str, ...], what: str, where: str) -> None:
+def _refuse_strangers(names: tuple[str, ...], known: tuple[str, ...], what: str, where: Text) -> None:
     strangers = [name for name in names if name not in known]
     if strangers:
         raise SpecificationError(
-            f"{what} names {listed(strangers)}, not among {where} ({listed(known)}). Add to {where} or drop."
+            f"{what} names {listed(strangers)}, not among {where.en} ({listed(known)}). Add to {where.en} or drop.",
+            f"{what}列出的{listed_zh(strangers)}不在{where.zh}（{listed_zh(known)}）之中。请加入{where.zh}或去掉。",
         )

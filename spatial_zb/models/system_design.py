@@ -17,9 +17,10 @@ from spatial_zb.core.system_random import Strata, split_strata
 from spatial_zb.core.system_strength import generic_rank
 from spatial_zb.core.within import FixedEffects, demean, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.models.design import ABSORBED, CONDITION_WARNING, stacked
 from spatial_zb.models.system_spec import Equation, SystemSpec
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
 __all__ = ["Identification", "SystemDesign", "build_system_design"]
@@ -104,7 +105,8 @@ def build_system_design(
     T, n = len(panel.periods), len(panel.units)
     if T == 1 and spec.fixed_effects != "none":
         raise SpecificationError(
-            'With a single period there are no fixed effects to remove: use fixed_effects="none".'
+            'With a single period there are no fixed effects to remove: use fixed_effects="none".',
+            '只有一个时期时没有可消除的固定效应：请用fixed_effects="none"。',
         )
     columns = _Columns(spec, panel, weights)
     Z = {name: columns.take(spec.terms(name), name) for name in spec.names}
@@ -175,18 +177,25 @@ class _Columns:
         largest = float(np.abs(raw).max())
         if largest and not 1 / EXTREME < largest < EXTREME:
             raise DataError(
-                f"{name!r} has values of size {largest:.0e}, whose squares a computer cannot hold. Rescale it."
+                f"{name!r} has values of size {largest:.0e}, whose squares a computer cannot hold. Rescale it.",
+                f"{name!r}的取值达{largest:.0e}，其平方超出计算机的范围。请改变单位。",
             )
 
     def _refuse_absorbed(self, name: str, equation: str | None) -> None:
         words = {
-            "none": "the intercept (it is constant)",
-            "unit": "the unit effects (it does not change over time)",
-            "time": "the time effects (it is the same for all units)",
-            "two_way": "the two-way effects (it is a unit part plus a time part)",
+            "none": Text("the intercept (it is constant)", "截距（它是常数）"),
+            "unit": Text("the unit effects (it does not change over time)", "地区效应（它不随时间变化）"),
+            "time": Text("the time effects (it is the same for all units)", "时间效应（各地区相同）"),
+            "two_way": Text(
+                "the two-way effects (it is a unit part plus a time part)",
+                "双向效应（它是地区部分加时间部分）",
+            ),
         }
-        where = f"Equation {equation!r}: " if equation else ""
-        raise DataError(f"{where}{name!r} is absorbed by {words[self.effects]}. Drop it, or the effects.")
+        where, where_zh = (f"Equation {equation!r}: ", f"方程{equation!r}：") if equation else ("", "")
+        raise DataError(
+            f"{where}{name!r} is absorbed by {words[self.effects].en}. Drop it, or the effects.",
+            f"{where_zh}{name!r}被{words[self.effects].zh}吸收。请去掉它，或去掉效应。",
+        )
 
 
 def _instruments(
@@ -236,19 +245,27 @@ def _refuse_unidentified(spec: SystemSpec, name: str, found: Identification, lik
         raise SpecificationError(
             f"Equation {name!r} is not identified: with {len(spec.names)} equations at least {needed} variable(s) of the "
             f"others must be left out of it, and {found.excluded} is. Drop a regressor or a spatial lag from it that "
-            "theory does not need, or give another equation an exogenous variable of its own."
+            "theory does not need, or give another equation an exogenous variable of its own.",
+            f"方程{name!r}不可识别：共{len(spec.names)}个方程，至少须有其他方程的{needed}个变量不在其中，"
+            f"而只有{found.excluded}个。请去掉理论上不需要的解释变量或空间滞后，或给其他方程加一个自己的外生变量。",
         )
     if found.rank < needed:
         raise SpecificationError(
             f"Equation {name!r} is not identified: what it leaves out enters the other equations with rank {found.rank}, "
             f"and {needed} is needed (rank condition). Some other equation is a look-alike of it: give that one a "
-            f"variable which {name!r} has not."
+            f"variable which {name!r} has not.",
+            f"方程{name!r}不可识别：它所排除的变量在其他方程中的秩为{found.rank}，须为{needed}（秩条件）。"
+            f"有其他方程与它相似：请给那个方程加一个{name!r}没有的变量。",
         )
     if found.outside < found.endogenous and not likelihood:
         raise SpecificationError(
             f"Equation {name!r} is not identified: {found.endogenous} endogenous regressor(s) "
             f"({listed(spec.equations[name].endogenous_terms)}) but only {found.outside} instrument(s) outside the "
-            "equation. Add exogenous variables to other equations, raise instrument_powers, or drop an endogenous one."
+            "equation. Add exogenous variables to other equations, raise instrument_powers, or drop an endogenous one.",
+            f"方程{name!r}不可识别：有{found.endogenous}"
+            f"个内生解释变量（{listed_zh(spec.equations[name].endogenous_terms)}），"
+            f"方程之外的工具变量只有{found.outside}个。请给其他方程加外生变量，提高instrument_powers，"
+            "或去掉一个内生变量。",
         )
 
 
@@ -257,7 +274,8 @@ def _refuse_blanks(panel: Panel, names: tuple[str, ...]) -> None:
     if len(blank):
         cells = [f"{names[k]} of {panel.units[i]} in {panel.periods[t]}" for t, i, k in blank]
         raise DataError(
-            f"{len(cells)} cell(s) are blank: {listed(cells)}. Fill them by a stated rule, or drop the units or periods."
+            f"{len(cells)} cell(s) are blank: {listed(cells)}. Fill them by a stated rule, or drop the units or periods.",
+            f"有{len(cells)}处空缺：{listed_zh(cells)}。请按明示的规则填补，或剔除这些地区或时期。",
         )
 
 
@@ -268,7 +286,9 @@ def _refuse_too_few(spec: SystemSpec, n: int, T: int, Z: dict[str, Array]) -> No
         if left <= block.shape[1] + len(spec.names):
             raise DataError(
                 f"Equation {name!r}: {n} units × {T} periods leave {left} observations after the effects, for "
-                f"{block.shape[1]} coefficients. Drop regressors or lags, or use more units or periods."
+                f"{block.shape[1]} coefficients. Drop regressors or lags, or use more units or periods.",
+                f"方程{name!r}：{n}个地区 × {T}个时期扣除效应后剩{left}个观测，系数有{block.shape[1]}个。"
+                "请去掉解释变量或滞后，或用更多地区或时期。",
             )
 
 
@@ -279,7 +299,9 @@ def _refuse_too_few_units(spec: SystemSpec, strata: Strata, n: int) -> None:
         if n <= k + 1 or q < k:
             raise SpecificationError(
                 f"Equation {name!r}: random effects compare the means of {n} units, too few for its {k} coefficients and "
-                f'{q} instruments. Use fixed_effects="unit", or fewer regressors.'
+                f'{q} instruments. Use fixed_effects="unit", or fewer regressors.',
+                f"方程{name!r}：随机效应比较{n}个地区的均值，对{k}个系数和{q}个工具变量来说太少。"
+                '请用fixed_effects="unit"，或减少解释变量。',
             )
 
 
@@ -297,10 +319,18 @@ def _refuse_dependent(spec: SystemSpec, name: str, Z: Array, y: Array, label: st
                 *(terms[order[j]] for j in np.flatnonzero(np.abs(weights) > 1e-6)),
             ]
             lagged = any(term in spec.equations[name].endogenous_terms for term in involved)
-            remedy = f"Drop one, or use other weights than {label!r}." if lagged else "Drop one."
+            remedy = (
+                Text(
+                    f"Drop one, or use other weights than {label!r}.",
+                    f"请去掉一个，或换用{label!r}以外的权重矩阵。",
+                )
+                if lagged
+                else Text("Drop one.", "请去掉一个。")
+            )
             raise DataError(
                 f"Equation {name!r}: these regressors are an exact linear combination of each other: "
-                f"{listed(involved)}. {remedy}"
+                f"{listed(involved)}. {remedy.en}",
+                f"方程{name!r}：这些解释变量互为精确的线性组合：{listed_zh(involved)}。{remedy.zh}",
             )
         condition = float(np.linalg.cond(R))
         if condition > CONDITION_WARNING:
@@ -320,11 +350,15 @@ def _refuse_dependent(spec: SystemSpec, name: str, Z: Array, y: Array, label: st
         if involved == [own]:
             raise SpecificationError(
                 f"Equation {name!r}: the spatial lag of {own[2:]!r} under {label!r} is a multiple of it once effects are "
-                "removed, as happens when all units are neighbours with equal weights. Use another W."
+                "removed, as happens when all units are neighbours with equal weights. Use another W.",
+                f"方程{name!r}：消除效应后，{own[2:]!r}在{label!r}下的空间滞后是它自身的倍数，"
+                "所有地区以相等权重互为邻居时即如此。请换一个W。",
             )
         raise DataError(
             f"Equation {name!r}: {listed(involved)} explain {spec.equations[name].y!r} perfectly; it is an identity, not "
-            "a relation. Drop what defines it."
+            "a relation. Drop what defines it.",
+            f"方程{name!r}：{listed_zh(involved)}完全解释了{spec.equations[name].y!r}；这是恒等式，不是关系。"
+            "请去掉定义它的变量。",
         )
 
 
@@ -334,7 +368,9 @@ def _refuse_same_variable(spec: SystemSpec, y: Array) -> None:
     for g, l in np.argwhere(close):
         raise SpecificationError(
             f"Equations {spec.names[g]!r} and {spec.names[l]!r} explain the same thing: {spec.endogenous[g]!r} and "
-            f"{spec.endogenous[l]!r} are multiples of each other after the effects. Keep one."
+            f"{spec.endogenous[l]!r} are multiples of each other after the effects. Keep one.",
+            f"方程{spec.names[g]!r}与{spec.names[l]!r}解释同一事物：消除效应后{spec.endogenous[g]!r}"
+            f"与{spec.endogenous[l]!r}互为倍数。请保留一个。",
         )
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from spatial_zb.core.within import FixedEffects
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import SpecificationError, listed, listed_zh, not_one_of
 
 __all__ = ["Equation", "SystemSpec"]
 
@@ -54,29 +54,43 @@ class Equation:
         lag_endog = endog if self.lag_endog == "all" else self._names("lag_endog", self.lag_endog)
         lag_x = x if self.lag_x == "all" else self._names("lag_x", self.lag_x)
         if self.y in (*endog, *x):
-            raise SpecificationError(f"{self.y!r} cannot explain itself: drop it from endog and x.")
+            raise SpecificationError(
+                f"{self.y!r} cannot explain itself: drop it from endog and x.",
+                f"{self.y!r}不能解释自身：请从endog和x中去掉。",
+            )
         if self.y in lag_endog:
             raise SpecificationError(
-                f"The spatial lag of {self.y!r} in its own equation is lag_y=True; drop it from lag_endog."
+                f"The spatial lag of {self.y!r} in its own equation is lag_y=True; drop it from lag_endog.",
+                f"{self.y!r}在自身方程中的空间滞后即lag_y=True；请从lag_endog中去掉。",
             )
         both = [name for name in x if name in (*endog, *lag_endog)]
         if both:
-            raise SpecificationError(f"{listed(both)} cannot be endogenous and exogenous in one equation.")
+            raise SpecificationError(
+                f"{listed(both)} cannot be endogenous and exogenous in one equation.",
+                f"{listed_zh(both)}在一个方程中不能既是内生又是外生。",
+            )
         strangers = [name for name in lag_x if name not in x]
         if strangers:
             raise SpecificationError(
-                f"lag_x names {listed(strangers)}, not among x ({listed(x)}). Add or drop."
+                f"lag_x names {listed(strangers)}, not among x ({listed(x)}). Add or drop.",
+                f"lag_x列出的{listed_zh(strangers)}不在x（{listed_zh(x)}）之中。请加入或去掉。",
             )
         for name, value in (("endog", endog), ("x", x), ("lag_endog", lag_endog), ("lag_x", lag_x)):
             object.__setattr__(self, name, value)
 
     def _names(self, what: str, value: Sequence[str]) -> tuple[str, ...]:
         if isinstance(value, str):
-            raise SpecificationError(f"{what} must be a list of names, such as [{value!r}], not one text.")
+            raise SpecificationError(
+                f"{what} must be a list of names, such as [{value!r}], not one text.",
+                f"{what}须为名称列表，如[{value!r}]，而不是一段文字。",
+            )
         names = tuple(value)
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise SpecificationError(f"{what} of {self.y!r} names {listed(twice)} more than once.")
+            raise SpecificationError(
+                f"{what} of {self.y!r} names {listed(twice)} more than once.",
+                f"{self.y!r}的{what}重复列出{listed_zh(twice)}。",
+            )
         return names
 
     @property
@@ -120,11 +134,15 @@ class SystemSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.equations, Mapping) or not self.equations:
             raise SpecificationError(
-                'Give the equations by name: SystemSpec({"industry": Equation(...), ...}).'
+                'Give the equations by name: SystemSpec({"industry": Equation(...), ...}).',
+                '请按名称给出方程：SystemSpec({"industry": Equation(...), ...})。',
             )
         for name, equation in self.equations.items():
             if not isinstance(equation, Equation):
-                raise SpecificationError(f"{name!r} must be an Equation, not a {type(equation).__name__}.")
+                raise SpecificationError(
+                    f"{name!r} must be an Equation, not a {type(equation).__name__}.",
+                    f"{name!r}须为Equation，而不是{type(equation).__name__}。",
+                )
         object.__setattr__(self, "equations", MappingProxyType(dict(self.equations)))
         self._check_effects()
         self._check_variables()
@@ -188,14 +206,14 @@ class SystemSpec:
     def _check_effects(self) -> None:
         allowed = (*get_args(FixedEffects), "random")
         if self.fixed_effects not in allowed:
-            raise SpecificationError(
-                f"fixed_effects must be one of {listed(allowed)}, not {self.fixed_effects!r}."
-            )
+            raise not_one_of("fixed_effects", self.fixed_effects, allowed)
         spatial = [name for name, equation in self.equations.items() if equation.lag_error]
         if self.fixed_effects == "random" and spatial:
             raise SpecificationError(
                 f"Random effects and spatial errors ({listed(spatial)}) together are not available for systems: use "
-                'lag_error=False, or fixed_effects="unit".'
+                'lag_error=False, or fixed_effects="unit".',
+                f"系统不能同时含随机效应和空间误差（{listed_zh(spatial)}）：请用lag_error=False，"
+                '或fixed_effects="unit"。',
             )
 
     def _check_variables(self) -> None:
@@ -204,18 +222,21 @@ class SystemSpec:
             same = [name for name, equation in self.equations.items() if equation.y == y]
             if len(same) > 1:
                 raise SpecificationError(
-                    f"Equations {listed(same)} explain the same variable {y!r}. Keep one."
+                    f"Equations {listed(same)} explain the same variable {y!r}. Keep one.",
+                    f"方程{listed_zh(same)}解释同一变量{y!r}。请保留一个。",
                 )
         for name, equation in self.equations.items():
             orphans = [v for v in (*equation.endog, *equation.lag_endog) if v not in endogenous]
             if orphans:
                 raise SpecificationError(
                     f"Equation {name!r}: no equation of the system explains {listed(dict.fromkeys(orphans))}. "
-                    "Add its equation, or move it to x if it is exogenous."
+                    "Add its equation, or move it to x if it is exogenous.",
+                    f"方程{name!r}：系统中没有方程解释{listed_zh(dict.fromkeys(orphans))}。请加上其方程，外生的请移入x。",
                 )
             claimed = [v for v in equation.x if v in endogenous]
             if claimed:
                 raise SpecificationError(
                     f"Equation {name!r}: {listed(claimed)} is explained by the system, so it is endogenous. "
-                    "Move it from x to endog."
+                    "Move it from x to endog.",
+                    f"方程{name!r}：{listed_zh(claimed)}由系统解释，因此是内生的。请从x移到endog。",
                 )

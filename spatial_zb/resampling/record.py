@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.core.bootstrap import Scheme, bca_limits, studentised_limits
-from spatial_zb.errors import ConvergenceError, SpatialZbWarning, SpecificationError, listed
+from spatial_zb.errors import ConvergenceError, SpatialZbWarning, not_one_of
 from spatial_zb.models.estimates import Estimates
 from spatial_zb.text import Text
 
@@ -169,7 +169,7 @@ class Resampled(ABC):
 def _less_bias(params: pd.Series, draws: Array, centre: Array, of: Literal["mean", "median"]) -> pd.Series:
     """θ̂ − (mean or median of the replicates − centre), by name; refuses another ``of``."""
     if of not in ("mean", "median"):
-        raise SpecificationError(f'of must be "mean" or "median", not {of!r}.')
+        raise not_one_of("of", of, ("mean", "median"))
     middle = draws.mean(axis=0) if of == "mean" else np.median(draws, axis=0)
     return (params - (middle - centre)).rename("estimate")
 
@@ -188,9 +188,7 @@ class _Sample:
     def table(self, interval: Interval, alpha: float) -> dict[str, Array]:
         """Columns of a tidy table."""
         if interval not in get_args(Interval):
-            raise SpecificationError(
-                f"interval must be one of {listed(get_args(Interval))}, not {interval!r}."
-            )
+            raise not_one_of("interval", interval, get_args(Interval))
         low, high = self._limits(interval, alpha)
         deviations = self.draws - self.centre
         return {

@@ -177,7 +177,10 @@ class StaticSource:
         sample = transformed_sample(model.sample.n_units, len(Z), model.effects, fit.estimator)
         basis = column_basis(Z.reshape(-1, Z.shape[2]))
         if not (basis.scale > 0).all() or np.abs(basis.R.diagonal()).min(initial=1.0) <= RANK_TOLERANCE:
-            raise SpecificationError("A regressor has no variation of its own outside one period.")
+            raise SpecificationError(
+                "A regressor has no variation of its own outside one period.",
+                "解释变量在单一时期之外没有自身的变动。",
+            )
         smaller = replace(model, sample=sample, Z=Z, WZ=WZ, basis=basis)
         found = estimate_all(smaller, fit.panel.array(fit.spec.y)[kept][None], covariance=False)
         spatial = [v[0] for v, on in ((found.rho, model.lag_y), (found.lam, model.lag_error)) if on]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spatial_zb.core.impacts import average_effects, multipliers, no_multipliers
 from spatial_zb.dynamic_effects import long_run_statistics
 from spatial_zb.effects import EFFECTS, Horizon, average_effects_at
-from spatial_zb.errors import SpecificationError, listed
+from spatial_zb.errors import not_one_of
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import regime_contrast, regime_labels
 from spatial_zb.regime_effects import regime_gradient, regime_values, regimes_admit
@@ -28,7 +28,7 @@ EXPLOSIVE = Text("are explosive (no long run)", "为爆炸过程（没有长期�
 def effects_of(fit: Fit, horizon: Horizon) -> Statistics:
     """Average direct, indirect and total effects of every regressor, of the short or the long run, or by regime."""
     if horizon not in get_args(Horizon):
-        raise SpecificationError(f"horizon must be one of {listed(get_args(Horizon))}, not {horizon!r}.")
+        raise not_one_of("horizon", horizon, get_args(Horizon))
     if horizon == "long":
         at, errors, defined = long_run_statistics(fit)
         return Statistics(_names(fit.spec.regressors), at, errors, defined, EXPLOSIVE)
