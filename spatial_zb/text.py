@@ -8,7 +8,7 @@ from typing import Literal
 
 from spatial_zb.errors import SpecificationError, not_one_of
 
-__all__ = ["LANGUAGES", "Language", "Text"]
+__all__ = ["LANGUAGES", "Language", "Text", "cell_of"]
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
@@ -47,3 +47,10 @@ class Text:
         if language not in LANGUAGES:
             raise not_one_of("language", language, LANGUAGES)
         return self.en if language == "en" else self.zh
+
+
+def cell_of(unit: object, period: object, name: str = "") -> Text:
+    """Words for one cell of a panel: ``"gdp of 330100 in 2011"``, ``"330100的gdp（2011）"``; without a name, its place."""
+    if not name:
+        return Text(f"{unit} in {period}", f"{unit}（{period}）")
+    return Text(f"{name} of {unit} in {period}", f"{unit}的{name}（{period}）")

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell", "Evaluation", "position"]
 
-Cell = Callable[[int, int | None], str]
+Cell = Callable[[int, int | None], Text]
 
 
-def position(t: int, i: int | None) -> str:
+def position(t: int, i: int | None) -> Text:
     """Words for a cell where nothing better is known."""
-    return f"row {t + 1}" if i is None else f"row {t + 1}, column {i + 1}"
+    if i is None:
+        return Text(f"row {t + 1}", f"第{t + 1}行")
+    return Text(f"row {t + 1}, column {i + 1}", f"第{t + 1}行第{i + 1}列")
 
 
 def _of_no_log(text: str) -> Text:

@@ -20,7 +20,7 @@ from spatial_zb.data.expression_syntax import (
 )
 from spatial_zb.data.expression_values import Cell, Evaluation, position
 from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh, numbered
-from spatial_zb.text import Text
+from spatial_zb.text import Text, cell_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -246,7 +246,7 @@ def derive_frame(
     inside = {name for expression in compiled for name in expression.reference_names}
     totals = {} if reference is None else _totals(reference, period, times, inside)
     by_period = _by_period(constants, times)
-    rows: Cell = lambda t, i: str(times[t]) if i is None else f"{ids[t]} in {times[t]}"  # noqa: E731
+    rows: Cell = lambda t, i: Text.of(str(times[t])) if i is None else cell_of(ids[t], times[t])  # noqa: E731
     compute = _Computation(scope, totals, by_period, rows, (len(frame), 1), place)
     return frame.assign(**{name: values[:, 0] for name, values in compute.run(texts).items()})
 
@@ -283,7 +283,7 @@ class _Computation:
 
 
 def _labels(units: Sequence[object], periods: Sequence[object]) -> Cell:
-    return lambda t, i: str(periods[t]) if i is None else f"{units[i]} in {periods[t]}"
+    return lambda t, i: Text.of(str(periods[t])) if i is None else cell_of(units[i], periods[t])
 
 
 def _as_floats(name: str, values: object, shape: tuple[int, ...]) -> np.ndarray:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
-from spatial_zb.text import Text
+from spatial_zb.text import Text, cell_of
 
 __all__ = ["RULES", "Rule", "fill_missing"]
 
@@ -129,10 +129,10 @@ def _check_complete(frame: pd.DataFrame, unit: str, period: str) -> None:
         )
     keys = pd.MultiIndex.from_frame(frame[[unit, period]])
     if not keys.is_unique:
-        twice = [f"{u} in {p}" for u, p in keys[keys.duplicated()].unique()]
+        twice = [cell_of(u, p) for u, p in keys[keys.duplicated()].unique()]
         raise DataError(f"More than one row for {listed(twice)}.", f"{listed_zh(twice)}有不止一行。")
     grid = pd.MultiIndex.from_product([frame[unit].unique(), np.sort(frame[period].unique())])
-    holes = [f"{u} in {p}" for u, p in grid.difference(keys)]
+    holes = [cell_of(u, p) for u, p in grid.difference(keys)]
     if holes:
         raise DataError(
             f"The table has no row for {listed(holes)}. Add it, with blank cells and a rule for them where figures are "
@@ -143,7 +143,7 @@ def _check_complete(frame: pd.DataFrame, unit: str, period: str) -> None:
 
 def _refuse_blank(frame: pd.DataFrame, columns: Sequence[str], unit: str, period: str) -> None:
     cells = [
-        f"{column} of {u} in {p}"
+        cell_of(u, p, column)
         for column in columns
         for u, p in zip(*(frame.loc[frame[column].isna(), key] for key in (unit, period)), strict=True)
     ]
@@ -195,7 +195,7 @@ def _fill(
     filled = values.copy()
     report: list[tuple[object, ...]] = []
     for t, i in np.argwhere(np.isnan(values)):
-        cell = f"{column} of {grid.columns[i]} in {grid.index[t]}"
+        cell = cell_of(grid.columns[i], grid.index[t], column)
         fill = _interpolated if rule == "interpolate" else _grown
         filled[t, i] = fill(values, times, int(t), int(i), cell)
         report.append((grid.columns[i], grid.index[t], column, rule, filled[t, i]))
@@ -204,37 +204,37 @@ def _fill(
     return pd.Series(filled[rows, places], index=frame.index), report
 
 
-def _interpolated(values: Floats, times: Floats, t: int, i: int, cell: str) -> float:
+def _interpolated(values: Floats, times: Floats, t: int, i: int, cell: Text) -> float:
     """Straight line in time between the nearest observed periods of unit i; values (T, n)."""
     observed = np.flatnonzero(~np.isnan(values[:, i]))
     before, after = observed[observed < t], observed[observed > t]
     if not before.size or not after.size:
         side = Text("after", "之后") if before.size else Text("before", "之前")
         raise DataError(
-            f"{cell} is blank and nothing is observed {side.en} it, so there is nothing to interpolate between. "
+            f"{cell.en} is blank and nothing is observed {side.en} it, so there is nothing to interpolate between. "
             "Use the rule median_growth for this column, or shorten the periods.",
-            f"{cell}空缺，且{side.zh}没有观测值，无法插值。请对该列改用median_growth规则，或缩短时期。",
+            f"{cell.zh}空缺，且{side.zh}没有观测值，无法插值。请对该列改用median_growth规则，或缩短时期。",
         )
     a, b = before[-1], after[0]
     part = (times[t] - times[a]) / (times[b] - times[a])
     return float(values[a, i] + part * (values[b, i] - values[a, i]))
 
 
-def _grown(values: Floats, times: Floats, t: int, i: int, cell: str) -> float:
+def _grown(values: Floats, times: Floats, t: int, i: int, cell: Text) -> float:
     """Nearest observed value of unit i times the median x_t / x_s of the other units; values (T, n)."""
     observed = np.flatnonzero(~np.isnan(values[:, i]))
     if not observed.size:
         raise DataError(
-            f"{cell} is blank and so is every other period of the unit. Drop the unit instead.",
-            f"{cell}空缺，且该地区其他时期也都空缺。请剔除该地区。",
+            f"{cell.en} is blank and so is every other period of the unit. Drop the unit instead.",
+            f"{cell.zh}空缺，且该地区其他时期也都空缺。请剔除该地区。",
         )
     s = observed[np.argmin(np.abs(times[observed] - times[t]))]
     others = (values[s] > 0) & ~np.isnan(values[t])
     if others.sum() < MIN_OTHERS:
         raise DataError(
-            f"{cell} is blank and only {int(others.sum())} other unit(s) are observed in both periods; "
+            f"{cell.en} is blank and only {int(others.sum())} other unit(s) are observed in both periods; "
             f"the median growth needs {MIN_OTHERS}. Use the rule interpolate, or drop the unit.",
-            f"{cell}空缺，且两个时期都有观测的其他地区只有{int(others.sum())}个；增长率中位数法需要{MIN_OTHERS}个。"
+            f"{cell.zh}空缺，且两个时期都有观测的其他地区只有{int(others.sum())}个；增长率中位数法需要{MIN_OTHERS}个。"
             "请用interpolate规则，或剔除该地区。",
         )
     return float(values[s, i] * np.median(values[t, others] / values[s, others]))

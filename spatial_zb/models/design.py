@@ -15,7 +15,7 @@ from spatial_zb.core.within import FixedEffects, demean
 from spatial_zb.data.panel import Panel, require_consecutive
 from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.text import Text
+from spatial_zb.text import Text, cell_of
 from spatial_zb.weights.matrix import Weights
 
 __all__ = ["Design", "build_design", "estimated_periods", "stacked"]
@@ -126,7 +126,7 @@ def _unit_means(spec: DurbinSpec, columns: Array) -> Array:
 def _refuse_blanks(panel: Panel, names: tuple[str, ...]) -> None:
     blank = np.isnan(panel.array(list(names)))
     if blank.any():
-        cells = [f"{names[k]} of {panel.units[i]} in {panel.periods[t]}" for t, i, k in np.argwhere(blank)]
+        cells = [cell_of(panel.units[i], panel.periods[t], names[k]) for t, i, k in np.argwhere(blank)]
         raise DataError(
             f"{len(cells)} cell(s) are blank: {listed(cells)}. Fill them by a stated rule, or drop the units or periods.",
             f"有{len(cells)}个空缺：{listed_zh(cells)}。请按说明的规则补齐，或剔除这些地区或时期。",

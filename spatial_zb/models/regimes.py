@@ -30,7 +30,7 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import FEW_CLUSTERS, SMALL_N
 from spatial_zb.models.notes import NOT_POSITIVE, PERIODS, UNITS, few_clusters, fit_words, warn_together
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.text import Text
+from spatial_zb.text import Text, cell_of
 from spatial_zb.weights.matrix import Weights
 
 __all__ = [
@@ -96,7 +96,7 @@ def regime_split(spec: DurbinSpec, panel: Panel) -> tuple[Array, NDArray[np.intp
     column = panel.array(name)
     blank = np.argwhere(np.isnan(column))
     if len(blank):
-        cells = [f"{panel.units[i]} in {panel.periods[t]}" for t, i in blank]
+        cells = [cell_of(panel.units[i], panel.periods[t]) for t, i in blank]
         raise DataError(
             f"The regime column {name!r} is blank for {listed(cells)}.",
             f"区制列{name!r}在{listed_zh(cells)}空缺。",

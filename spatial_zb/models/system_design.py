@@ -20,7 +20,7 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.models.design import ABSORBED, CONDITION_WARNING, stacked
 from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.text import Text
+from spatial_zb.text import Text, cell_of
 from spatial_zb.weights.matrix import Weights
 
 __all__ = ["Identification", "SystemDesign", "build_system_design"]
@@ -272,7 +272,7 @@ def _refuse_unidentified(spec: SystemSpec, name: str, found: Identification, lik
 def _refuse_blanks(panel: Panel, names: tuple[str, ...]) -> None:
     blank = np.argwhere(np.isnan(panel.array(list(names))))
     if len(blank):
-        cells = [f"{names[k]} of {panel.units[i]} in {panel.periods[t]}" for t, i, k in blank]
+        cells = [cell_of(panel.units[i], panel.periods[t], names[k]) for t, i, k in blank]
         raise DataError(
             f"{len(cells)} cell(s) are blank: {listed(cells)}. Fill them by a stated rule, or drop the units or periods.",
             f"有{len(cells)}处空缺：{listed_zh(cells)}。请按明示的规则填补，或剔除这些地区或时期。",

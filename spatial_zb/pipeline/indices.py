@@ -19,7 +19,7 @@ from spatial_zb.data.composite import (
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import DataError, listed, listed_zh
 from spatial_zb.study import Coupling, Index, Study
-from spatial_zb.text import Text
+from spatial_zb.text import Text, cell_of
 
 if TYPE_CHECKING:
     from spatial_zb.pipeline.job import Job
@@ -53,7 +53,7 @@ def _weighed(study: Study, panel: Panel, index: Index) -> EntropyWeights:
     blank = np.isnan(values)
     if blank.any():
         cells = [
-            f"{index.columns[k]} of {panel.units[i]} in {panel.periods[t]}" for t, i, k in np.argwhere(blank)
+            cell_of(panel.units[i], panel.periods[t], index.columns[k]) for t, i, k in np.argwhere(blank)
         ]
         raise DataError(
             f"{place.en} has {len(cells)} blank cell(s): {listed(cells, 4)}. Leave the column out of the index, "
