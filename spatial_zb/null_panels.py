@@ -7,7 +7,12 @@ panels. p = (1 + number of drawn statistics as far out as the one of the data) /
 Where the null is a static model with fixed effects all its panels are drawn and tested at once
 (:mod:`spatial_zb.hypotheses.replicated`), elsewhere and with many units one by one.
 
-Davidson & MacKinnon (1999), Econometric Theory 15: 361-376.
+The robust LM tests leave ρ or λ to a quadratic approximation at zero: far from it their law depends on the coefficient,
+and they nearly follow its estimate, so that a p-value from panels drawn at the estimate is always middling. Their
+p-values are therefore drawn as well: that of the data is compared with those of the panels, each at the panel's own
+estimate (:mod:`spatial_zb.hypotheses.prepivoted`).
+
+Davidson & MacKinnon (1999), Econometric Theory 15: 361-376; Beran (1988), JASA 83: 687-697 (prepivoting).
 """
 
 from __future__ import annotations
@@ -29,6 +34,7 @@ from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationErr
 from spatial_zb.execute import run_tasks
 from spatial_zb.hypotheses.case import Case, common_means, make_case, varies
 from spatial_zb.hypotheses.chain import run_tests
+from spatial_zb.hypotheses.prepivoted import PREPIVOTED, prepivoted
 from spatial_zb.hypotheses.random_spatial import random_estimate
 from spatial_zb.hypotheses.replicated import REPLICATED, can_be_replicated, replicated_statistics
 from spatial_zb.models.durbin import fit_durbin
@@ -44,6 +50,8 @@ Array = NDArray[np.float64]
 FEWEST = 99
 #: Tests of which only large values of the statistic itself reject; of the others with a normal law both sides do.
 ONE_SIDED = ("LM random effects, marginal (BSK)", "LM random effects given spatial error (BSK)")
+#: Before the key of a test: what its draws are compared with, where that is not its statistic.
+OWN = "own "
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,14 +261,18 @@ def with_p_values(
     for name in sources:
         together = NULLS[name].together and can_be_replicated(case)
         tasks += [(name, 0, replicates)] if together else [(name, r, 1) for r in range(replicates)]
-    task = partial(_statistics, replace(case), sources, tuple(present))
+    task = partial(_statistics, case, sources, tuple(present))
     streams = np.random.SeedSequence(rng) if not isinstance(rng, np.random.SeedSequence) else rng
     found = run_tasks(task, tasks, seed=streams, **options)
     drawn: dict[str, list[float]] = {}
     for statistics in found:
         for key, values in statistics.items():
             drawn.setdefault(key, []).extend(values)
-    return tuple(_with_p_value(row, drawn.get(_key(row.test, row.of), []), replicates) for row in rows)
+    return tuple(
+        _with_p_value(row, drawn.get(key, []), replicates, *drawn.get(OWN + key, []))
+        for row in rows
+        if (key := _key(row.test, row.of))
+    )
 
 
 def one_draw(case: Case, tests: Sequence[str], seed: np.random.SeedSequence) -> dict[str, float]:
@@ -304,9 +316,14 @@ def _statistics(
     if replicates == 1:
         rows = _drawn_rows(case, source, null, set(present), seed)
         return {_key(row.test, row.of): np.array([row.statistic]) for row in rows}
+    first, second = seed.spawn(2)
     tests = set(present).intersection(null.tests)
-    found = replicated_statistics(case, tests, source.panels(np.random.default_rng(seed), replicates))
-    return {_key(*key): values for key, values in found.items()}
+    Y = source.panels(np.random.default_rng(first), replicates)
+    found = {_key(*key): values for key, values in replicated_statistics(case, tests, Y).items()}
+    for test in tests.intersection(PREPIVOTED):
+        own, drawn = prepivoted(case, source.fit, test, Y, found[_key(test, "")], second)
+        found |= {_key(test, ""): drawn, OWN + _key(test, ""): np.array([own])}
+    return found
 
 
 def _drawn_rows(
@@ -324,9 +341,12 @@ def _key(test: str, of: str) -> str:
     return f"{test} | {of}"
 
 
-def _with_p_value(row: Row, drawn: list[float], replicates: int) -> Row:
-    """The row with its p-value, and in its note how many draws that is read from where some are undefined."""
-    p = _p_value(row, drawn, replicates)
+def _with_p_value(row: Row, drawn: list[float], replicates: int, own: float | None = None) -> Row:
+    """The row with its p-value, and in its note how many draws that is read from where some are undefined.
+
+    ``own`` is what the draws are compared with, the statistic where it is not given.
+    """
+    p = _p_value(row, drawn, replicates, row.statistic if own is None else own)
     defined = int(np.isfinite(drawn).sum())
     if not np.isfinite(p) or defined == replicates:
         return replace(row, p_bootstrap=p)
@@ -337,11 +357,11 @@ def _with_p_value(row: Row, drawn: list[float], replicates: int) -> Row:
     return replace(row, p_bootstrap=p, note=note)
 
 
-def _p_value(row: Row, drawn: list[float], replicates: int) -> float:
+def _p_value(row: Row, drawn: list[float], replicates: int, own: float) -> float:
     """NaN where the test is undefined in the data, or in more than half of the draws."""
     values = np.array(drawn)
     values = values[np.isfinite(values)]
-    if not np.isfinite(row.statistic) or len(values) < replicates / 2:
+    if not np.isfinite(own) or len(values) < replicates / 2:
         return float("nan")
-    far = extremeness(row, values) >= extremeness(row, row.statistic)
+    far = extremeness(row, values) >= extremeness(row, own)
     return float((1 + far.sum()) / (1 + len(values)))

@@ -80,11 +80,11 @@ def test_two_sided_and_one_sided_tails():
     two = Row("CD (Pesaran)", 0.9, np.nan, 0.3, words)
     one = Row("LM random effects, marginal (BSK)", 0.9, np.nan, 0.3, words)
     squares = Row("LM lag", 0.9, 1.0, 0.3, words)
-    assert _p_value(two, drawn, 101) == pytest.approx(13 / 102)
-    assert _p_value(one, drawn, 101) == pytest.approx(7 / 102)
-    assert _p_value(squares, drawn, 101) == pytest.approx(7 / 102)
-    assert np.isnan(_p_value(two, drawn[:50], 101))
-    assert np.isnan(_p_value(replace(two, statistic=np.nan), drawn, 101))
+    assert _p_value(two, drawn, 101, 0.9) == pytest.approx(13 / 102)
+    assert _p_value(one, drawn, 101, 0.9) == pytest.approx(7 / 102)
+    assert _p_value(squares, drawn, 101, 0.9) == pytest.approx(7 / 102)
+    assert np.isnan(_p_value(two, drawn[:50], 101, 0.9))
+    assert np.isnan(_p_value(two, drawn, 101, np.nan))
 
 
 def test_random_panels_have_the_variances_asked_for():

@@ -141,10 +141,10 @@ def _pool_asked(job: Job) -> bool:
 
 
 def run(replications: int = 1000, workers: int = 1) -> None:
-    """Measure what is missing, job by job: few units first."""
+    """Measure what is missing, job by job: few units and a dense W first."""
     every = jobs()
     roots = dict(zip(every, np.random.SeedSequence(SEED).spawn(len(every)), strict=True))
-    order = sorted(every, key=lambda job: (job[2], -strength(job[0])))
+    order = sorted(every, key=lambda job: (job[2], job[3] == "contiguity", -strength(job[0])))
     cells = [(job, DRAWS) for job in order if DRAWN[job[0]]]
     cells += [(job, POOL) for job in order if _pool_asked(job)]
     complete(

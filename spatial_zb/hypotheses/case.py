@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -56,6 +56,10 @@ class Case:
     estimator: Likelihood
     effects: FixedEffects
     design: Design
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is sent to another process: not the fits that tests have made."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def designs(self) -> dict[DurbinSpec, Design]:
