@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.core.nuisance_law import ErrorBesideLagLaw, LagBesideErrorLaw
+from spatial_zb.core.random_law import RandomErrorLaw, RandomLagLaw
 from spatial_zb.core.score_law import (
     DEAR_GRID,
     SPECTRAL_UNITS,
@@ -32,7 +33,7 @@ from spatial_zb.models.ml import cross_products_of
 from spatial_zb.profile_intervals import FEWEST
 from spatial_zb.resampling import check_single, generator_of
 
-__all__ = ["MedianUnbiased", "has_median_unbiased", "median_unbiased"]
+__all__ = ["MedianUnbiased", "drawing_from", "has_median_unbiased", "median_unbiased", "values_at"]
 
 Array = NDArray[np.float64]
 #: Points at which the share of draws below the score is read, for limits of coefficients and effects; of a dear law.
@@ -59,12 +60,12 @@ class MedianUnbiased:
     solutions: Mapping[str, Solution]
     replicates: int
     alpha: float
-    law: LagLaw | ErrorLaw | None = field(repr=False)
+    law: LagLaw | ErrorLaw | RandomLagLaw | RandomErrorLaw | None = field(repr=False)
 
     @property
     def at_bound(self) -> bool:
         """Whether ρ or λ is an end of the admissible interval: no value inside has the score at its median."""
-        return any(solution.at_bound for solution in self.solutions.values())
+        return any(self.solutions[term].at_bound for term in self.fit.spec.spatial_terms)
 
     def tidy(self) -> pd.DataFrame:
         """Term, estimate, ml_estimate, conf_low, conf_high, at_bound, open_low, open_high, limits.
@@ -138,10 +139,8 @@ class MedianUnbiased:
         pivots of least squares (generalised inference: Weerahandi 1993, JASA 88: 899-905).
         """
         law, (term,) = self.law, self.solutions
-        rng = np.random.default_rng(
-            np.random.SeedSequence(law.seed.entropy, spawn_key=(*law.seed.spawn_key, 1 << 20))
-        )
-        at = _values_at(law, self.solutions[term], rng.random(self.replicates))
+        rng = drawing_from(law.seed)
+        at = values_at(law, self.solutions[term], rng.random(self.replicates))
         delta, sigma2 = law.drawn_estimates(at, rng)
         return np.column_stack([delta, at, sigma2])
 
@@ -149,14 +148,19 @@ class MedianUnbiased:
         """(R, 3 × regressors) effects of the draws, without bound where ρ is an end of its interval."""
         effects = average_effects_at(self.fit, self.draws)
         if self.fit.spec.lag_y:
-            rho, (low, high) = self.draws[:, -2], self.law.bounds
+            rho, (low, high) = self.draws[:, self.params.index.get_loc("rho")], self.law.bounds
             effects[rho >= high] = np.copysign(np.inf, effects[rho >= high])
             own = effects[..., :2]  # at the lower end the total is finite
             own[rho <= low] = np.copysign(np.inf, own[rho <= low])
         return effects.reshape(len(effects), -1)
 
 
-def _values_at(law: ScoreLaw, solution: Solution, shares: Array) -> Array:
+def drawing_from(seed: np.random.SeedSequence) -> np.random.Generator:
+    """What draws coefficients, apart from the draws of a law with this seed."""
+    return np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, 1 << 20)))
+
+
+def values_at(law: ScoreLaw, solution: Solution, shares: Array) -> Array:
     """Coefficients at which the share of draws below the score is that asked for; ends where there is none."""
     low, high = law.bounds
     wide = 0.5 * (solution.high - solution.low)
@@ -189,7 +193,8 @@ def median_unbiased(
     Parameters
     ----------
     fit
-        Of one equation by ``lee_yu`` with ρ, λ or both; converged or not.
+        Of one equation by ``lee_yu`` with ρ, λ or both, or with random effects and one of them; converged or not. With
+        random effects φ = σ²_μ/σ²_ε is median-unbiased too, given ρ or λ.
     replicates
         Samples, at least 99; the limits are exact for any number.
     rng
@@ -202,8 +207,8 @@ def median_unbiased(
     Raises
     ------
     SpecificationError
-        Another estimator (``direct``, ``gmm``, random effects, lags in time, regimes), no spatial coefficient, both lags
-        with more than 500 units, too few replicates.
+        Another estimator (``direct``, ``gmm``, lags in time, regimes), no spatial coefficient, both lags or random effects
+        with more than 500 units, both lags with random effects, too few replicates.
 
     Notes
     -----
@@ -212,6 +217,11 @@ def median_unbiased(
     """
     _check(fit, replicates, alpha)
     root = rng if isinstance(rng, np.random.SeedSequence) else np.random.SeedSequence(rng)
+    if fit.spec.fixed_effects == "random":
+        from spatial_zb.random_inversion import invert_random
+
+        counter = _Counter(progress, EXPECTED)
+        return invert_random(fit, replicates, root, alpha, lambda law: _Counted(law, counter))
     model, y = generator_of(fit).model, fit.panel.array(fit.spec.y)
     if len(fit.spec.spatial_terms) == 1:
         law = one_coefficient_law(model, y, replicates, root)
@@ -261,7 +271,8 @@ def _check(fit: Any, replicates: int, alpha: float) -> None:
 
 
 def _check_model(fit: Fit) -> None:
-    check_single(fit)
+    if fit.spec.fixed_effects != "random":
+        check_single(fit)
     spec = fit.spec
     if fit.estimator == "direct":
         raise SpecificationError(
@@ -272,6 +283,14 @@ def _check_model(fit: Fit) -> None:
         raise SpecificationError(
             f"{spec.family} has neither ρ nor λ: its least squares are unbiased already.",
             f"{spec.family}既没有ρ也没有λ：其最小二乘本无偏误。",
+        )
+    random = spec.fixed_effects == "random"
+    if random and (len(spec.spatial_terms) > 1 or fit.weights.n > SPECTRAL_UNITS):
+        raise SpecificationError(
+            f"With random effects median_unbiased is for one spatial lag and up to {SPECTRAL_UNITS} units, not for "
+            f"{spec.family} with {fit.weights.n} units. Read zb.bootstrap(fit).",
+            f"含随机效应时median_unbiased限一种空间滞后、至多{SPECTRAL_UNITS}个地区；{spec.family}、{fit.weights.n}个地区不适用。"
+            "请用zb.bootstrap(fit)。",
         )
     if len(spec.spatial_terms) > 1 and fit.weights.n > SPECTRAL_UNITS:
         raise SpecificationError(

@@ -280,7 +280,10 @@ def other(**options):
 
 
 REFUSED = {
-    "random effects": (lambda: zb.median_unbiased(other(fixed_effects="random")), "'ml'"),
+    "random effects": (
+        lambda: zb.median_unbiased(other(fixed_effects="random", lag_error=True)),
+        "one spatial lag",
+    ),
     "gmm": (lambda: zb.median_unbiased(other(estimator="gmm")), "gmm"),
     "direct": (lambda: zb.median_unbiased(other(estimator="direct")), "direct"),
     "time lag": (lambda: zb.median_unbiased(other(time_lag=True)), "time lag"),

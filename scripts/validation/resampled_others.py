@@ -2,8 +2,9 @@
 
 The 11 cities of Zhejiang and the 41 cities of the delta, contiguity, and inverse distances where the fit warns of them; 11
 periods (dynamic: 10 that are explained). Intervals: ``standard_error`` (estimate ± 1.96), ``percentile``, ``bca`` and
-``studentised`` (199 residual replicates). The table ``resampled_others.csv`` of ``docs/validation`` is written after every
-cell, and the page from it.
+``studentised`` (199 residual replicates); ``median_unbiased`` with random effects (199 draws, its own estimate beside it),
+``anderson_rubin`` of ρ by 2SLS. The table ``resampled_others.csv`` of ``docs/validation`` is written after every cell, and
+the page from it.
 """
 
 from __future__ import annotations
@@ -23,15 +24,18 @@ from spatial_zb.execute import run_tasks
 from spatial_zb.resampling import Bootstrap
 
 from .dynamic import BETA, THETA, dynamic_effects, regime_panel, regime_truth
+from .gmm import endogenous_panel
 from .places import KINDS, OUT, PERIODS, complete, weights
 from .resampled import coverage_table
 
 TABLE, PAGE = OUT / "resampled_others.csv", OUT / "resampled_others.md"
 SEED, REPLICATES = 20261125, 199
 INTERVALS = ("percentile", "bca", "studentised")
+#: Limits that some models have besides.
+OTHERS = ("median_unbiased", "anderson_rubin")
 KEYS = ["model", "n", "weights"]
-#: (τ, ρ, η) of the dynamic panels; ρ or λ, and φ, of the others; correlation of the errors of y and of w.
-CARRIED, SPATIAL, PHI, ENDOGENEITY = (0.6, 0.3, -0.1), 0.3, 1.0, 0.6
+#: (τ, ρ, η) of the dynamic panels; ρ or λ, and φ, of the others.
+CARRIED, SPATIAL, PHI = (0.6, 0.3, -0.1), 0.3, 1.0
 Limits = list[tuple[str, float, float, float]]
 
 
@@ -96,21 +100,8 @@ def _random(spec: zb.DurbinSpec, truth: dict[str, float]) -> Model:
         fit=_fit(spec),
         truth=lambda W: values | _static_effects(W, rho, BETA, theta, "x"),
         dense="rho" in truth,
-        panels=50,
+        panels=200,
     )
-
-
-def _endogenous_panel(W: zb.Weights, rng: np.random.Generator) -> zb.Panel:
-    """w = 0.8z + v, v correlated with the errors of y; both with unit and period effects."""
-    panel = zb.simulate_durbin(W, PERIODS, {"x": BETA}, rng=rng)
-    shape = panel.array("x").shape
-    e, z = rng.standard_normal(shape), rng.standard_normal(shape)
-    v = ENDOGENEITY * e + np.sqrt(1 - ENDOGENEITY**2) * rng.standard_normal(shape)
-    w = 0.8 * z + v
-    effects = rng.standard_normal((1, W.n)) + rng.standard_normal((PERIODS, 1))
-    right = BETA * panel.array("x") + THETA * w + effects + e
-    y = np.linalg.solve(np.eye(W.n) - SPATIAL * W.matrix.toarray(), right.T).T
-    return panel.with_columns({"y": y, "w": w, "z": z})
 
 
 MODELS = {
@@ -127,7 +118,7 @@ MODELS = {
         dense=True,
     ),
     "SAR by 2SLS, endogenous w": Model(
-        _endogenous_panel,
+        lambda W, rng: endogenous_panel(W, rng, SPATIAL),
         _fit(zb.DurbinSpec("y", ["x"], lag_x=[], endog=["w"], instruments=["z"]), "gmm"),
         lambda W: {"rho": SPATIAL, "x": BETA, "w": THETA} | _static_effects(W, SPATIAL, THETA, 0.0, "w"),
         dense=False,
@@ -140,7 +131,7 @@ MODELS = {
         _fit(zb.DurbinSpec("y", ["x"], regimes="core")),
         _regime_truth,
         dense=False,
-        panels=50,
+        panels=200,
     ),
     "random-effects SEM (Baltagi)": _random(
         zb.DurbinSpec("y", ["x"], lag_y=False, lag_x=[], lag_error=True, fixed_effects="random"),
@@ -150,10 +141,11 @@ MODELS = {
 
 
 def design() -> list[tuple[str, int, str]]:
-    """Contiguity at both sizes; inverse distances at 41 units where there is ρ; the slowest model last."""
+    """Contiguity at both sizes; inverse distances at 41 units where there is ρ (random effects: at 11 too); slowest last."""
     *others, slowest = MODELS
     cells = [(name, n, KINDS[0]) for n in (41, 11) for name in others]
     cells += [(name, 41, KINDS[1]) for name in others if MODELS[name].dense]
+    cells.append(("random-effects SDM", 11, KINDS[1]))
     return cells + [(slowest, n, KINDS[0]) for n in (41, 11)]
 
 
@@ -172,6 +164,7 @@ def replicate(cell: tuple[str, int, str], seed: int, index: int) -> pd.DataFrame
         rows = [(*row[:1], "standard_error", *row[1:]) for row in _analytic(fit)]
         for interval in INTERVALS:
             rows += [(*row[:1], interval, *row[1:]) for row in _resampled(result, interval)]
+        rows += _others(fit, np.random.SeedSequence([seed, index, 1]))
     table = pd.DataFrame(rows, columns=columns)
     corrected = {of: result.bias_corrected(of) for of in ("mean", "median")}
     return table.assign(
@@ -208,6 +201,18 @@ def _resampled(result: Bootstrap, interval: str) -> Limits:
     return rows
 
 
+def _others(fit: zb.Fit, seed: np.random.SeedSequence) -> list[tuple]:
+    """Median-unbiased estimates and limits with random effects, Anderson-Rubin limits of 2SLS where the set has no gap."""
+    if fit.spec.fixed_effects == "random":
+        found = zb.median_unbiased(fit, REPLICATES, rng=seed)
+        rows = _limits(found.tidy(), "term") + _limits(found.effects(), "effect")
+        return [(*row[:1], OTHERS[0], *row[1:]) for row in rows]
+    if fit.estimator == "gmm" and not fit.spec.endog:
+        found = zb.anderson_rubin(fit)
+        return [("rho", OTHERS[1], *(float(found[name]) for name in ("estimate", "conf_low", "conf_high")))]
+    return []
+
+
 def _limits(table: pd.DataFrame, by: str, before: str = "") -> Limits:
     """(name, estimate, low, high) of the rows; effects are named with their regressor."""
     names = table["term"] if by == "term" else table["effect"] + " of " + table["term"]
@@ -221,7 +226,13 @@ def run_cell(
     """Simulate one cell; one row per parameter and interval."""
     start = time.perf_counter()
     found = run_tasks(partial(replicate, cell, seed), range(replications), workers=workers)
-    table = coverage_table(pd.concat([f for f in found if len(f)]), MODELS[cell[0]].truth(weights(*cell[1:])))
+    drawn = pd.concat([f for f in found if len(f)])
+    truth = MODELS[cell[0]].truth(weights(*cell[1:]))
+    table = coverage_table(drawn, truth)
+    medians = drawn.groupby(["parameter", "interval"])["estimate"].median()
+    table["median_bias"] = [
+        medians[p, i] - truth[p] for p, i in zip(table["parameter"], table["interval"], strict=True)
+    ]
     head = dict(zip(KEYS, cell, strict=True)) | {"replications": replications, "seed": seed}
     for position, (key, given) in enumerate(head.items()):
         table.insert(position, key, given)
@@ -229,7 +240,7 @@ def run_cell(
 
 
 def run(replications: int | None = None, workers: int = 1, seed: int = SEED) -> None:
-    """Simulate what is missing (without ``replications`` 100 panels, 50 of slow models) and write table and page.
+    """Simulate what is missing (without ``replications`` as many panels as each model has) and write table and page.
 
     The table is written after every cell, the page in the end, from all that the table has.
     """
@@ -250,10 +261,11 @@ Written by `scripts/validate.py resampled_others` (seed {seed}, {panels} panels 
 each, {periods} periods, of which a dynamic model explains 10; all numbers:
 [resampled_others.csv](resampled_others.csv)). Simulated on the 11 cities of Zhejiang and the 41 of the delta, contiguity and
 inverse distances, a dense W; two-way effects but for random ones. Coverage of 95 % intervals: estimate ± 1.96 standard
-errors (*analytic*), *percentile*, *BCa*, *studentised*; simulation alone moves it by ± {noise} points. *Less*: the bias of
-the estimate less the bias of its replicates. Panels without an estimate are left out (*panels* says how many
-there are), and from limits of effects those of whose replicates half have none; effects of the long run are of panels whose
-process is stable."""
+errors (*analytic*), *percentile*, *BCa*, *studentised*; *other*: with random effects limits of `zb.median_unbiased(fit)`,
+before them the median bias of its estimates, by 2SLS limits of `zb.anderson_rubin(fit)`; simulation alone moves it by
+± {noise} points. *Less*: the bias of the estimate less the bias of its replicates. Panels without an estimate are left out
+(*panels* says how many there are), and from limits of effects those of whose replicates half have none; effects of the long
+run are of panels whose process is stable."""
 
 
 def write_page() -> None:
@@ -276,22 +288,28 @@ def write_page() -> None:
 def _wide(model: pd.DataFrame) -> pd.DataFrame:
     """A row per cell and parameter, a column per interval; bias, and less that of the replicates."""
     index = ["n", "weights", "parameter"]
-    wide = model.pivot_table("coverage", index, "interval", sort=False) * 100
+    wide = model.pivot_table("coverage", index, "interval", sort=False).reindex(
+        columns=["standard_error", *INTERVALS, *OTHERS]
+    )
+    wide = wide.assign(other=wide[OTHERS[0]].fillna(wide[OTHERS[1]])) * 100
+    beside = model[model["interval"] == OTHERS[0]].set_index(index)["median_bias"].rename("median")
     own = model[model["interval"] == "standard_error"].set_index(index)
-    return wide.join(own[["bias", "bias_corrected", "used"]])
+    return wide.join(own[["bias", "bias_corrected", "used"]]).join(beside)
 
 
 def _reading(table: pd.DataFrame) -> list[str]:
     """Of each model: mean and range of the coverage of each interval, and the largest bias before and after."""
     out = [
-        "| model | analytic | percentile | BCa | studentised | largest bias of ρ, λ, τ or η | less |",
-        "|---|---|---|---|---|---|---|",
+        "| model | analytic | percentile | BCa | studentised | other | largest bias of ρ, λ, τ or η | less |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, model in table.groupby("model", sort=False):
         wide = _wide(model)
         shown = [
             f"{wide[i].mean():.1f} ({wide[i].min():.0f} to {wide[i].max():.0f})"
-            for i in ("standard_error", *INTERVALS)
+            if wide[i].notna().any()
+            else ""
+            for i in ("standard_error", *INTERVALS, "other")
         ]
         lags = wide[wide.index.get_level_values("parameter").str.match(r"(rho|lam|tau|eta)")]
         before, after = (lags[c].abs().max() for c in ("bias", "bias_corrected"))
@@ -312,6 +330,8 @@ def _words(table: pd.DataFrame) -> list[str]:
         "standard_error": "analytic",
         "bca": "BCa",
         "studentised": "studentised",
+        "median_unbiased": "median-unbiased",
+        "anderson_rubin": "Anderson-Rubin",
     }
     long = table["parameter"].str.startswith("long")
     out = []
@@ -334,8 +354,8 @@ def _words(table: pd.DataFrame) -> list[str]:
 
 def _cells(model: pd.DataFrame) -> list[str]:
     out = [
-        "| n | W | parameter | truth | bias | less | analytic | percentile | BCa | studentised | panels |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| n | W | parameter | truth | bias | less | analytic | percentile | BCa | studentised | other | panels |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     truth = model.drop_duplicates(["n", "weights", "parameter"]).set_index(["n", "weights", "parameter"])[
         "truth"
@@ -345,6 +365,8 @@ def _cells(model: pd.DataFrame) -> list[str]:
         bias = "" if parameter.startswith("long") else f"{row['bias']:+.3f}"  # they have no mean to speak of
         less = "" if np.isnan(row["bias_corrected"]) else f"{row['bias_corrected']:+.3f}"
         covered = " | ".join(f"{row[i]:.0f}" for i in ("standard_error", *INTERVALS))
-        start = f"| {n} | {kind} | {parameter} | {truth[key]:.2f} | {bias} | {less} | {covered} |"
+        other = "" if np.isnan(row["other"]) else f"{row['other']:.0f}"
+        other = other if np.isnan(row["median"]) else f"{row['median']:+.3f}, {other}"
+        start = f"| {n} | {kind} | {parameter} | {truth[key]:.2f} | {bias} | {less} | {covered} | {other} |"
         out.append(f"{start} {int(row['used'])} |")
     return out

@@ -13,7 +13,7 @@ from spatial_zb.text import Text
 
 __all__ = ["median_estimates", "median_frame", "median_note"]
 
-_SIGNS = {"rho": "ρ", "lam": "λ"}
+_SIGNS = {"rho": "ρ", "lam": "λ", "phi": "φ"}
 
 
 def median_estimates(job: Job, fit: Fit, *key: str) -> MedianUnbiased | None:
