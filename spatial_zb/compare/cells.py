@@ -46,9 +46,10 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.effects import spatial_effects
 from spatial_zb.errors import SpatialZbError, SpatialZbWarning
 from spatial_zb.models.design import CONDITION_WARNING, RANK_TOLERANCE
-from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR, fit_durbin
+from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.ml import say_what_matters
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.weak_notes import WEAK_SPATIAL_ERROR
 from spatial_zb.weights.matrix import Weights
 
 __all__ = ["Block", "Option", "fit_block", "shares_moments"]

@@ -6,26 +6,20 @@ import warnings
 from dataclasses import replace
 from typing import Any, get_args
 
-import numpy as np
-
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.models.dynamic import fit_dynamic
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm import fit_gmm
 from spatial_zb.models.ml import fit_ml
-from spatial_zb.models.notes import fit_words, warn_together
 from spatial_zb.models.random import fit_random
 from spatial_zb.models.regimes import fit_regimes
 from spatial_zb.models.spec import COVARIANCES, Covariance, DurbinSpec, Estimator
+from spatial_zb.models.weak_notes import mention_weak_spatial_terms
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights, as_weights
 
-__all__ = ["WEAK_SPATIAL_ERROR", "fit_durbin"]
-
-#: Standard error of ρ or λ from which intervals of indirect effects cover less than 92 % and bias reaches 0.02
-#: (docs/validation/study.md: up to 0.15 both are good; 0.18 gives −0.020 and 89 %, 0.24 −0.031, 0.33 −0.057).
-WEAK_SPATIAL_ERROR = 0.16
+__all__ = ["fit_durbin"]
 
 
 def fit_durbin(
@@ -119,7 +113,7 @@ def fit_durbin(
     else:
         fit = fit_ml(spec, panel, weights, estimator, covariance, bandwidth)
     if not spec.regimes:
-        _mention_weak_spatial_terms(fit)
+        mention_weak_spatial_terms(fit)
     asked: dict[str, Any] = {} if bandwidth is None else {"bandwidth": bandwidth}
     if estimator == "gmm":
         asked = {"powers": powers, "bias_correction": fit.bias_correction}
@@ -208,40 +202,6 @@ def _check_bandwidth(bandwidth: int | None, covariance: str, periods: int) -> No
             f"bandwidth must be a whole number {allowed}, not {bandwidth!r}.",
             f"bandwidth须为{allowed_zh}的整数，而不是{bandwidth!r}。",
         )
-
-
-def _mention_weak_spatial_terms(fit: Fit) -> None:
-    """Standard errors of ρ and λ at which simulations show bias and short intervals of indirect effects."""
-    where = [fit.params.index.get_loc(name) for name in fit.spec.spatial_terms]
-    weakest = np.sqrt(fit.cov.to_numpy()[where, where].max()) if where else 0.0
-    if weakest > WEAK_SPATIAL_ERROR:
-        advice = _instead_of_weak(fit)
-        said = Text(
-            f"the data say little about the spatial coefficient (standard error {weakest:.2f}). In simulations at this "
-            "precision it leans low by 0.02 or more and intervals of indirect effects are too short "
-            f"(docs/validation/study.md). {advice.en}",
-            f"数据对空间系数提供的信息很少（标准误{weakest:.2f}）。模拟表明此精度下估计值偏低0.02以上，间接效应的区间偏窄"
-            f"（docs/validation/study.md）。{advice.zh}",
-        )
-        warn_together(fit_words(fit.spec.family, fit.spec.y, fit.weights.label), [said], stacklevel=3)
-
-
-def _instead_of_weak(fit: Fit) -> Text:
-    """What to read where the data say little; zb.median_unbiased was measured to be good with one spatial lag only."""
-    if fit.estimator != "lee_yu" or fit.spec.dynamic:
-        return Text(
-            "Use a sparser W, and read zb.bootstrap(fit) beside it",
-            "请用更稀疏的W，并同时看zb.bootstrap(fit)",
-        )
-    if len(fit.spec.spatial_terms) > 1:
-        return Text(
-            "Use a sparser W, or a model with one spatial lag, and zb.median_unbiased(fit) of that",
-            "请用更稀疏的W，或只含一种空间滞后的模型及其zb.median_unbiased(fit)",
-        )
-    return Text(
-        "Use a sparser W, or read zb.median_unbiased(fit), whose estimate does not lean and whose intervals cover",
-        "请用更稀疏的W，或看zb.median_unbiased(fit)（估计值不偏低，区间的覆盖率达标）",
-    )
 
 
 def _mention_own_variable(spec: DurbinSpec, weights: Weights) -> None:

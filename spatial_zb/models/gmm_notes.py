@@ -8,7 +8,7 @@ from spatial_zb.models.notes import NO_SOLUTION, fit_words, warn_together
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["is_inside", "say_what_matters"]
+__all__ = ["is_inside", "limits_that_hold", "say_what_matters"]
 
 #: First-stage F below which instruments are called weak (Staiger & Stock 1997, Econometrica 65).
 WEAK = 10.0
@@ -20,6 +20,13 @@ def is_inside(rho: float, weights: Weights) -> bool:
     """Whether ρ is where the model has an equilibrium."""
     low, high = weights.logdet.interval
     return low < rho < high
+
+
+def limits_that_hold(fit: Fit) -> str:
+    """What has limits of ρ where those by standard errors do not hold."""
+    spec = fit.spec
+    exact = spec.lag_y and not (spec.lag_error or spec.endog) and fit.covariance == "information"
+    return "zb.anderson_rubin(fit)" if exact else "zb.bootstrap(fit)"
 
 
 def say_what_matters(fit: Fit) -> None:
@@ -37,11 +44,14 @@ def say_what_matters(fit: Fit) -> None:
             )
         )
     if spec.lag_y and not is_inside(rho, weights):
+        exact = limits_that_hold(fit)
+        other = Text(f"; {exact} has limits that hold", f"；{exact}的区间成立")
+        other = other if "anderson" in exact else Text("", "")  # a bootstrap needs an estimate inside
         notes.append(
             Text(
                 f"ρ = {rho:.3f} lies outside the admissible interval ({low:.3f}, {high:.3f}), where the model has no "
-                "equilibrium: no standard error is claimed",
-                f"ρ={rho:.3f}落在容许区间({low:.3f}, {high:.3f})之外，模型无均衡，不给出标准误",
+                f"equilibrium: no standard error is claimed{other.en}",
+                f"ρ={rho:.3f}落在容许区间({low:.3f}, {high:.3f})之外，模型无均衡，不给出标准误{other.zh}",
             )
         )
     if record.get("corrected") is False:
@@ -49,11 +59,16 @@ def say_what_matters(fit: Fit) -> None:
     weak = {k: f for k, f in record.get("first_stage", {}).items() if f < WEAK}
     if weak:
         shown = [f"{'W_' + spec.y if k == 'rho' else k} (F = {f:.1f})" for k, f in weak.items()]
+        lean = (
+            Text("poorly determined", "难以确定")
+            if fit.bias_correction
+            else Text("pulled towards least squares", "偏向最小二乘")
+        )
         notes.append(
             Text(
-                f"instruments are weak for {listed(shown)}: estimates lean towards least squares and intervals are too "
-                "short",
-                f"{listed_zh(shown)}的工具变量较弱：估计值偏向最小二乘，区间偏窄",
+                f"instruments are weak for {listed(shown)}: its coefficient is {lean.en}, and intervals by standard errors "
+                "are too short",
+                f"{listed_zh(shown)}的工具变量较弱：其系数{lean.zh}，按标准误给出的区间偏窄",
             )
         )
     count = len(record.get("instruments", ()))

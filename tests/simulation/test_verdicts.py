@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from validation import median_unbiased, places, resampled, sizes, small_sample, verdicts
 
-from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR
 from spatial_zb.models.ml import SMALL_N
+from spatial_zb.models.weak_notes import WEAK_SPATIAL_ERROR
 
 FOLDER = Path(__file__).parents[2] / "docs" / "validation"
 
