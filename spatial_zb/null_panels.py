@@ -17,7 +17,6 @@ Davidson & MacKinnon (1999), Econometric Theory 15: 361-376; Beran (1988), JASA 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,14 +29,13 @@ from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.random_effects import swamy_arora
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.core.within import demean
-from spatial_zb.errors import SpatialZbError, SpatialZbWarning, SpecificationError
+from spatial_zb.errors import SpatialZbError, SpecificationError
 from spatial_zb.execute import run_tasks
-from spatial_zb.hypotheses.case import Case, common_means, make_case, varies
+from spatial_zb.hypotheses.case import Case, common_means, highest_fit, make_case, varies
 from spatial_zb.hypotheses.chain import run_tests
 from spatial_zb.hypotheses.prepivoted import PREPIVOTED, prepivoted
 from spatial_zb.hypotheses.random_spatial import random_estimate
 from spatial_zb.hypotheses.replicated import REPLICATED, can_be_replicated, replicated_statistics
-from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.recommendation import Row, TestTable
 from spatial_zb.resampling import draw_sample, draw_samples
@@ -113,14 +111,11 @@ class Null:
 
 
 def _fitted(case: Case, fixed_effects: str, **lags: Any) -> FitSource:
-    spec = replace(case.model(**lags), fixed_effects=fixed_effects)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SpatialZbWarning)
-        fit = fit_durbin(spec, case.panel, case.weights, "lee_yu")
+    fit = highest_fit(case, replace(case.model(**lags), fixed_effects=fixed_effects), "lee_yu")
     if not (fit.converged or fit.convergence["at_bound"]):
         raise SpecificationError(
-            f"the {spec.family} fit of the null hypothesis has no covariance.",
-            f"原假设的{spec.family}估计没有协方差。",
+            f"the {fit.spec.family} fit of the null hypothesis has no covariance.",
+            f"原假设的{fit.spec.family}估计没有协方差。",
         )
     return FitSource(fit)
 

@@ -10,7 +10,6 @@ pool, so that the error at 5 % is √2 times the binomial one: 1.0 percentage po
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -18,11 +17,12 @@ import pandas as pd
 
 import spatial_zb as zb
 from spatial_zb.execute import run_tasks
-from spatial_zb.hypotheses.case import make_case
+from spatial_zb.hypotheses.case import Case, make_case
 from spatial_zb.hypotheses.chain import GROUPS, run_tests
-from spatial_zb.hypotheses.replicated import REPLICATED
+from spatial_zb.hypotheses.replicated import REPLICATED, replicated_statistics
 from spatial_zb.null_panels import extremeness, one_draw, with_p_values
 from spatial_zb.recommendation import Row
+from spatial_zb.text import Text
 
 from .places import OUT, complete, weights
 from .sizes import KEYS, LEVEL, SEED, SPATIAL_TRUTHS, STRENGTHS, TRUTHS, draw, jobs, strength
@@ -55,69 +55,67 @@ POOLED = {
 #: Truth → tests of it that every panel has a p-value of.
 DRAWN = {truth: tuple(test for test in tests if test in REPLICATED) for truth, tests in TRUTHS.items()}
 
+#: Degrees of freedom of tests whose both sides reject: none.
+NORMAL = {"Moran of residuals": np.nan}
+#: p-values are multiples of 1/200.
+ROUNDING = 1e-9
+
 Job = tuple[str, str, int, str]
 
 
-def tested(job: Job, seed: np.random.SeedSequence, tests: Sequence[str]) -> tuple:
-    """One panel of a job, and the rows of its tests: the pooled one of those that periods have as well."""
+def simulated(job: Job, seed: np.random.SeedSequence) -> Case:
+    """One panel of a job."""
     truth, effects, n, kind = job
     W = weights(n, kind)
     panel = draw(truth, W, np.random.default_rng(seed))
-    case = make_case(zb.DurbinSpec("y", ["a", "b"], fixed_effects=effects), panel, W, "lee_yu")
-    return case, [row for row in run_tests(case, tuple(GROUPS), tests) if row.of in ("", "pooled")]
+    return make_case(zb.DurbinSpec("y", ["a", "b"], fixed_effects=effects), panel, W, "lee_yu")
 
 
-def drawn(job: Job, seed: np.random.SeedSequence) -> list[tuple[str, float, float]]:
-    """(test, usual p-value, bootstrap p-value) of one panel."""
+def drawn(job: Job, seed: np.random.SeedSequence) -> list[tuple[str, float]]:
+    """(test, bootstrap p-value) of one panel."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
-        case, rows = tested(job, seed, DRAWN[job[0]])
+        case = simulated(job, seed)
+        own = replicated_statistics(case, DRAWN[job[0]], case.panel.array("y")[None])
+        rows = [
+            Row(test, float(value[0]), NORMAL.get(test, 1.0), 1.0, Text("", ""), of)
+            for (test, of), value in own.items()
+            if of in ("", "pooled")
+        ]
         rows = with_p_values(case, rows, DRAWS, seed.spawn(1)[0], {})
-    return [(row.test, row.p_value, row.p_bootstrap) for row in rows]
+    return [(row.test, row.p_bootstrap) for row in rows]
 
 
-def pooled(job: Job, seed: np.random.SeedSequence) -> list[tuple[str, float, float, float]]:
-    """(test, usual p-value, how far out the statistic is, how far out one drawn under the null is) of one panel."""
+def pooled(job: Job, seed: np.random.SeedSequence) -> list[tuple[str, float, float]]:
+    """(test, how far out its statistic is, how far out one drawn under its null is) of one panel."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
-        case, rows = tested(job, seed, POOLED[job[0]])
+        case = simulated(job, seed)
+        rows = run_tests(case, tuple(GROUPS), POOLED[job[0]])
         far = one_draw(case, [row.test for row in rows], seed.spawn(1)[0])
-    return [(row.test, row.p_value, _far(row), far.get(row.test, np.nan)) for row in rows]
+    return [(row.test, float(extremeness(row, row.statistic)), far.get(row.test, np.nan)) for row in rows]
 
 
-def _far(row: Row) -> float:
-    return float(extremeness(row, row.statistic))
-
-
-def measure_drawn(found: list[list[tuple[str, float, float]]]) -> pd.DataFrame:
-    """Share of rejections at 5 % of each test, by its usual law and by its bootstrap p-value."""
-    panels = pd.DataFrame([row for rows in found for row in rows], columns=["test", "usual", "p"])
-    grouped = panels.groupby("test", sort=False)
+def measure_drawn(found: list[list[tuple[str, float]]]) -> pd.DataFrame:
+    """Share of bootstrap p-values of 5 % or less, and of panels without one."""
+    panels = pd.DataFrame([row for rows in found for row in rows], columns=["test", "p"])
+    grouped = panels.groupby("test", sort=False)["p"]
     return pd.DataFrame(
         {
-            "usual": grouped["usual"].apply(lambda p: float((p.dropna() < LEVEL).mean())),
-            "bootstrap": grouped["p"].apply(lambda p: float((p.dropna() <= LEVEL + 1e-9).mean())),
-            "undefined": grouped["usual"].apply(lambda p: float(p.isna().mean())),
-            "undefined_draws": grouped["p"].apply(lambda p: float(p.isna().mean())),
+            "bootstrap": grouped.apply(lambda p: float((p.dropna() < LEVEL + ROUNDING).mean())),
+            "undefined": grouped.apply(lambda p: float(p.isna().mean())),
         }
     ).reset_index()
 
 
-def measure_pooled(found: list[list[tuple[str, float, float, float]]]) -> pd.DataFrame:
+def measure_pooled(found: list[list[tuple[str, float, float]]]) -> pd.DataFrame:
     """The same by the pool of draws."""
-    panels = pd.DataFrame([row for rows in found for row in rows], columns=["test", "usual", "own", "drawn"])
+    panels = pd.DataFrame([row for rows in found for row in rows], columns=["test", "own", "drawn"])
     rows = []
     for test, group in panels.groupby("test", sort=False):
         own, pool = group["own"].dropna(), group["drawn"].dropna()
-        rows.append(
-            {
-                "test": test,
-                "usual": float((group["usual"].dropna() < LEVEL).mean()),
-                "bootstrap": float((own > pool.quantile(1 - LEVEL)).mean()) if len(pool) else np.nan,
-                "undefined": float(group["own"].isna().mean()),
-                "undefined_draws": float(group["drawn"].isna().mean()),
-            }
-        )
+        size = float((own > pool.quantile(1 - LEVEL)).mean()) if len(pool) else np.nan
+        rows.append({"test": test, "bootstrap": size, "undefined": float(group["own"].isna().mean())})
     return pd.DataFrame(rows)
 
 
