@@ -17,7 +17,8 @@ from spatial_zb.report.offline import (
     Variable,
     draw_outlines,
 )
-from spatial_zb.report.tables import HeaderCell, Number, Table, TableStyle, body
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.tables import HeaderCell, Number, Table, body
 from spatial_zb.text import Text
 
 #: Names that would run, break out of their element, turn the line round or be calculated, if anything let them.

@@ -16,7 +16,8 @@ from spatial_zb.pipeline.running import run
 from spatial_zb.report import comparison_reading as reading
 from spatial_zb.report.layouts.comparison import by_weights_table, criteria_table, nonnested_table
 from spatial_zb.report.layouts.robustness import robustness_table
-from spatial_zb.report.tables import Number, TableStyle
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.tables import Number
 from spatial_zb.study import Probabilities
 from spatial_zb.text import Text
 

@@ -6,6 +6,7 @@ import ast
 import pickle
 import re
 import warnings
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -156,6 +157,27 @@ def test_what_several_fits_are_told_alike_is_said_once_with_the_places():
     assert len(notes_of(caught)) == 4
     kept = pickle.loads(pickle.dumps(caught[0].message))
     assert (kept.about, kept.notes, kept.zh) == (said[0][0], tuple(said[0][1]), caught[0].message.zh)
+
+
+def test_samples_are_named_with_the_matrices():
+    delta, core = Text("Delta", "长三角"), Text("Core", "核心区")
+    gmm, few = Text("by GMM", "GMM"), Text("only 8 units", "仅8个地区")
+    made = [(W, sample, how) for W in ("queen", "w2") for sample in (delta, core) for how in (None, gmm)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for W, sample, how in (*made[:-1], ("w3", core, None)):
+            warn_together(replace(fit_words("SDM", "y", W, how), sample=sample), [few], 1)
+    (said,) = grouped_notes(caught)
+    assert said.en == (
+        "SDM of 'y' by ML, by GMM under 'queen', 'w2' (sample: Delta), and by ML, by GMM under 'queen' (sample: Core), and "
+        "by ML under 'w2', 'w3' (sample: Core): only 8 units."
+    )
+    assert said.zh == (
+        "'y'的SDM（极大似然、GMM，'queen'、'w2'，样本：长三角；极大似然、GMM，'queen'，样本：核心区；极大似然，'w2'、'w3'，"
+        "样本：核心区）：仅8个地区。"
+    )
+    assert str(caught[0].message) == "SDM of 'y' under 'queen' (sample: Delta): only 8 units."
+    assert caught[0].message.zh == "'y'的SDM（'queen'，样本：长三角）：仅8个地区。"
 
 
 def test_what_a_worker_process_warns_of_keeps_both_languages():

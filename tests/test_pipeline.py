@@ -23,7 +23,7 @@ from spatial_zb.pipeline import exploration, report_page, running
 from spatial_zb.pipeline.job import Job
 from spatial_zb.pipeline.made import Made, Reading
 from spatial_zb.report import folder as output
-from spatial_zb.report.tables import clean
+from spatial_zb.report.table_text import clean
 from spatial_zb.study import load_study
 from spatial_zb.text import Text
 
@@ -144,7 +144,7 @@ def test_report_shows_what_every_stage_made(finished):
         )
         in page
     )
-    of_fits = re.compile(r"[^:]* under '[^']*': ")  # several of them may stand in one sentence
+    of_fits = re.compile(r"[^:]* under '[^']*'( \(sample: .*\))?: ")  # several of them may stand in one sentence
     notes = [note["en"] for note in manifest["notes"]]
     assert all(html.escape(clean(note)) in page for note in notes if not of_fits.match(note))
     assert any(map(of_fits.match, notes))

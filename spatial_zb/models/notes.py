@@ -42,23 +42,29 @@ GNS_WEAK = Text(
 
 @dataclass(frozen=True, slots=True)
 class FitWords:
-    """What a warning is about: ``SDM of 'y' by GMM under 'queen'``; ``how`` is with random effects, by GMM, or nothing."""
+    """What a warning is about: ``SDM of 'y' by GMM under 'queen' (sample: Delta)``.
+
+    ``how`` is with random effects, by GMM, or nothing; ``sample`` is set where a study has several.
+    """
 
     subject: Text
     weights: str
     how: Text | None = None
+    sample: Text | None = None
 
     @property
     def en(self) -> str:
         """All in English."""
         how = "" if self.how is None else f" {self.how.en}"
-        return f"{self.subject.en}{how} under {self.weights!r}"
+        sample = "" if self.sample is None else f" (sample: {self.sample.en})"
+        return f"{self.subject.en}{how} under {self.weights!r}{sample}"
 
     @property
     def zh(self) -> str:
         """All in Chinese."""
         how = "" if self.how is None else f"{self.how.zh}，"
-        return f"{self.subject.zh}（{how}{self.weights!r}）"
+        sample = "" if self.sample is None else f"，样本：{self.sample.zh}"
+        return f"{self.subject.zh}（{how}{self.weights!r}{sample}）"
 
 
 def fit_words(kind: str, y: str, weights: str, how: Text | None = None) -> FitWords:

@@ -23,7 +23,7 @@ from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes, weights_note
 from spatial_zb.pipeline.made import Estimated
 from spatial_zb.pipeline.median_estimates import median_estimates, median_frame, median_note
-from spatial_zb.pipeline.notes import saying_where, warn_undone
+from spatial_zb.pipeline.notes import naming_sample, saying_where, warn_undone
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.regime_effects import regime_spillovers
 from spatial_zb.score_inversion import MedianUnbiased
@@ -137,7 +137,7 @@ def _fit_all(job: Job, model: Model) -> list[_Column]:
             for effects in model.fixed_effects:
                 spec = spec_of(model, effects)
                 weights = prepared.weights(W, sample)
-                with saying_where(study.place(f"models.{model.name}")):
+                with saying_where(study.place(f"models.{model.name}")), naming_sample(study, sample):
                     fit = fit_durbin(spec, prepared.sample(sample), weights, **model.fit_options)
                 seed = job.seed("effects", model.name, sample, W, effects)
                 heading = _heading(study, model, sample, W, effects)

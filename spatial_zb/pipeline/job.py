@@ -78,7 +78,8 @@ class Job:
         report_only
             The report shows it, no file holds it.
         """
-        from spatial_zb.report.tables import journal_style, write_table
+        from spatial_zb.report.table_files import write_table
+        from spatial_zb.report.table_style import journal_style
 
         settings = self.study.output.table_settings
         styles = {language: journal_style(language=language, **settings) for language in self.languages}

@@ -6,16 +6,21 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 from spatial_zb.errors import SpatialZbError, SpatialZbWarning
 from spatial_zb.models.notes import FitWords, NotesWarning
+from spatial_zb.study import Study
 from spatial_zb.text import Language, Text
 
-__all__ = ["grouped_notes", "notes_of", "saying_where", "warn_undone"]
+__all__ = ["grouped_notes", "naming_sample", "notes_of", "saying_where", "warn_undone"]
 
 #: One note of a warning, with what it is about.
 Said = tuple[Text | FitWords, Text]
 
+#: How a fit was made that says nothing of it, beside others that do.
+_BY_ML = Text("by ML", "极大似然")
 #: A name in quotes, or a number that is no part of a name.
 _TOKEN = re.compile(r"(?<![A-Za-z])'[^']*'|(?<![A-Za-z0-9_.])[-−]?\d+(?:,\d{3})*(?:\.\d+)?(?![A-Za-z0-9_])")
 
@@ -85,20 +90,46 @@ def _together(group: Sequence[Said]) -> Text:
 
 
 def _places(fits: Sequence[FitWords], language: Language) -> str:
-    """How fits of one subject were made: matrices that share their ways of estimation are named together."""
-    ways: dict[str, dict[str, None]] = {}
-    for fit in fits:
-        ways.setdefault(repr(fit.weights), {})["" if fit.how is None else fit.how.pick(language)] = None
-    matrices: dict[tuple[str, ...], list[str]] = {}
-    for weights, how in ways.items():
-        matrices.setdefault(tuple(how), []).append(weights)
-    if language == "en":
-        return "".join(
-            f"{', and' if i else ''} {', '.join(how)} under {', '.join(weights)}".replace("  ", " ")
-            for i, (how, weights) in enumerate(matrices.items())
+    """How, under which matrices and of which samples fits of one subject were made; what they share is said once."""
+    plain = _BY_ML.pick(language) if len({fit.how for fit in fits}) > 1 else ""
+    made = [
+        (
+            plain if fit.how is None else fit.how.pick(language),
+            repr(fit.weights),
+            "" if fit.sample is None else fit.sample.pick(language),
         )
-    parts = ["，".join(filter(None, ("、".join(how), "、".join(w)))) for how, w in matrices.items()]
-    return f"（{'；'.join(parts)}）" if parts else ""
+        for fit in fits
+    ]
+    ways = _gathered(((weights, sample), how) for how, weights, sample in made)
+    matrices = _gathered(((how, sample), weights) for (weights, sample), how in ways.items())
+    samples = _gathered(((how, weights), sample) for (how, sample), weights in matrices.items())
+    parts = [(*map(_named, key), _named(own)) for key, own in samples.items()]
+    if language == "en":
+        return ", and".join(
+            (f" {', '.join(how)}" if how else "")
+            + f" under {', '.join(weights)}"
+            + (f" (sample{'s' if len(own) > 1 else ''}: {', '.join(own)})" if own else "")
+            for how, weights, own in parts
+        )
+    said = [
+        "，".join(
+            filter(None, ("、".join(how), "、".join(weights), f"样本：{'、'.join(own)}" if own else ""))
+        )
+        for how, weights, own in parts
+    ]
+    return f"（{'；'.join(said)}）" if said else ""
+
+
+def _gathered(pairs: Iterable[tuple[tuple[Any, ...], Any]]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """Values by key, each once, in the order they come."""
+    found: dict[tuple[Any, ...], dict[Any, None]] = {}
+    for key, value in pairs:
+        found.setdefault(key, {})[value] = None
+    return {key: tuple(values) for key, values in found.items()}
+
+
+def _named(words: Iterable[str]) -> list[str]:
+    return [word for word in words if word]
 
 
 def _merged(notes: Sequence[Text], language: Language) -> str:
@@ -116,6 +147,25 @@ def _spanned(column: Sequence[str], language: Language) -> str:
     ordered = sorted(found, key=lambda token: float(token.replace(",", "").replace("−", "-")))
     ends = dict.fromkeys((ordered[0], ordered[-1]))
     return (" to " if language == "en" else "至").join(ends)
+
+
+@contextmanager
+def naming_sample(study: Study, sample: str) -> Iterator[None]:
+    """Warnings about fits from here name their sample, where the study has several."""
+    if len(study.samples) < 2:
+        yield
+        return
+    label = study.samples[sample].label
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpatialZbWarning)
+        try:
+            yield
+        finally:
+            messages = [warning.message for warning in caught]
+    for message in messages:
+        if isinstance(message, NotesWarning) and isinstance(message.about, FitWords):
+            message = NotesWarning.of(replace(message.about, sample=label), message.notes)
+        warnings.warn(message, stacklevel=3)
 
 
 @contextmanager

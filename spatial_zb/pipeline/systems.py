@@ -19,7 +19,7 @@ from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.models.system_spec import Equation, SystemSpec
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes
 from spatial_zb.pipeline.made import Estimated
-from spatial_zb.pipeline.notes import warn_undone
+from spatial_zb.pipeline.notes import naming_sample, warn_undone
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import METHOD_WORDS, weights_words
 from spatial_zb.study import Study, System
@@ -63,13 +63,14 @@ def _fit_systems(job: Job, system: System) -> list[_SystemColumn]:
     for sample, W, method in product(study.samples_of(system), study.weights_of(system), system.methods):
         facts = {"sample": sample, "weights": W, "method": method}
         try:
-            fit = fit_system(
-                spec,
-                prepared.sample(sample),
-                prepared.weights(W, sample),
-                method,
-                **method_options(system, method),
-            )
+            with naming_sample(study, sample):
+                fit = fit_system(
+                    spec,
+                    prepared.sample(sample),
+                    prepared.weights(W, sample),
+                    method,
+                    **method_options(system, method),
+                )
             effects = spatial_effects(fit) if fit.stability().stable else None
         except SpatialZbError as error:
             failure = error

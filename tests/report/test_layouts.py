@@ -19,7 +19,9 @@ from spatial_zb.report.layouts import (
     moran_table,
     regression_table,
 )
-from spatial_zb.report.tables import TableStyle, note_paragraphs, shown, words, write_table
+from spatial_zb.report.table_files import write_table
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.table_text import note_paragraphs, shown, words
 from spatial_zb.text import Text
 
 EN, ZH = TableStyle(), TableStyle(language="zh")

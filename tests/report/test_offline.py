@@ -18,7 +18,7 @@ from spatial_zb.errors import OutputError, SpecificationError
 from spatial_zb.report.offline import Content, Section, UnitEffects, draw_outlines, write_report
 from spatial_zb.report.offline.data import Words, embedded
 from spatial_zb.report.offline.html import render
-from spatial_zb.report.tables import clean
+from spatial_zb.report.table_text import clean
 from spatial_zb.text import Text
 
 #: The most that a page of 90 units in 20 years may take.

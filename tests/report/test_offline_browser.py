@@ -14,7 +14,7 @@ from offline_sample import HOSTILE, PERIODS, small_content
 
 from spatial_zb.report.classes import class_breaks, class_of
 from spatial_zb.report.offline import write_report
-from spatial_zb.report.tables import clean
+from spatial_zb.report.table_text import clean
 
 BROWSER = next(
     filter(

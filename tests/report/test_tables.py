@@ -6,21 +6,10 @@ import numpy as np
 import pytest
 
 from spatial_zb.errors import OutputError, SpecificationError
-from spatial_zb.report.tables import (
-    FORMATS,
-    HeaderCell,
-    Number,
-    Row,
-    Table,
-    TableStyle,
-    body,
-    clean,
-    note_paragraphs,
-    shown,
-    title_lines,
-    words,
-    write_table,
-)
+from spatial_zb.report.table_files import FORMATS, write_table
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.table_text import clean, note_paragraphs, shown, title_lines, words
+from spatial_zb.report.tables import HeaderCell, Number, Row, Table, body
 from spatial_zb.text import Text
 
 EN = TableStyle()

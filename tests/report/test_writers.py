@@ -17,19 +17,10 @@ from docx.oxml.ns import qn
 from markdown_it import MarkdownIt
 
 from spatial_zb.errors import SpecificationError
-from spatial_zb.report.tables import (
-    FORMATS,
-    RULE,
-    HeaderCell,
-    Number,
-    Table,
-    TableStyle,
-    body,
-    journal_style,
-    section,
-    shown,
-    write_table,
-)
+from spatial_zb.report.table_files import FORMATS, write_table
+from spatial_zb.report.table_style import TableStyle, journal_style
+from spatial_zb.report.table_text import shown
+from spatial_zb.report.tables import RULE, HeaderCell, Number, Table, body, section
 from spatial_zb.report.writers import delimited, excel, latex, markdown, web, word
 from spatial_zb.text import Text
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from spatial_zb.report.layouts.common import MISSING, Label, Record, label_of, real, stars_note, titled
-from spatial_zb.report.tables import Cell, HeaderCell, Number, Row, Table, TableStyle, body, section
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.tables import Cell, HeaderCell, Number, Row, Table, body, section
 from spatial_zb.report.words import WORDS
 from spatial_zb.text import Text
 

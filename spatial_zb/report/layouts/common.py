@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from spatial_zb.report.tables import Cell, Number, Row, TableStyle, body
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.tables import Cell, Number, Row, body
 from spatial_zb.report.words import COVARIANCES, NORMALISATIONS, WORDS
 from spatial_zb.text import Text
 

@@ -29,17 +29,8 @@ from spatial_zb.report.layouts.common import (
     transform_note,
     whole,
 )
-from spatial_zb.report.tables import (
-    RULE,
-    Cell,
-    HeaderCell,
-    Number,
-    Row,
-    Table,
-    TableStyle,
-    body,
-    section,
-)
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.tables import RULE, Cell, HeaderCell, Number, Row, Table, body, section
 from spatial_zb.report.words import COVARIANCES, EFFECTS, FACTS, PARAMETERS, WORDS
 from spatial_zb.text import Text
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from spatial_zb.report.layouts.common import label_of
-from spatial_zb.report.tables import HeaderCell, Number, Table, TableStyle, body
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.tables import HeaderCell, Number, Table, body
 from spatial_zb.text import Text
 
 if TYPE_CHECKING:

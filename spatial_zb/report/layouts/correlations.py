@@ -16,7 +16,8 @@ from spatial_zb.report.layouts.common import (
     stars_note,
     titled,
 )
-from spatial_zb.report.tables import Cell, HeaderCell, Number, Table, TableStyle, body
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.tables import Cell, HeaderCell, Number, Table, body
 from spatial_zb.report.words import WORDS
 from spatial_zb.text import Text
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from spatial_zb.report.layouts.common import ERROR_COLUMN, errors_note, label_of, paragraph, real, stars_note
-from spatial_zb.report.tables import RULE, Cell, HeaderCell, Number, Row, Table, TableStyle, body, section
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.tables import RULE, Cell, HeaderCell, Number, Row, Table, body, section
 from spatial_zb.text import Text
 
 if TYPE_CHECKING:

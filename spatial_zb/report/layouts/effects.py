@@ -27,7 +27,8 @@ from spatial_zb.report.layouts.common import (
     titled,
     word_of,
 )
-from spatial_zb.report.tables import Cell, HeaderCell, Table, TableStyle, section
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.tables import Cell, HeaderCell, Table, section
 from spatial_zb.report.words import COVARIANCES, EFFECTS, WORDS
 from spatial_zb.text import Text
 

@@ -37,7 +37,8 @@ from spatial_zb.report.layouts.common import (
     whole,
     word_of,
 )
-from spatial_zb.report.tables import RULE, Cell, HeaderCell, Number, Row, Table, TableStyle, body, section
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.tables import RULE, Cell, HeaderCell, Number, Row, Table, body, section
 from spatial_zb.report.words import EFFECTS, ESTIMATORS, FACTS, INSTRUMENTAL_FACTS, MODELS, PARAMETERS, WORDS
 from spatial_zb.text import Text
 

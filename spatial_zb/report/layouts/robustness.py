@@ -19,7 +19,8 @@ from spatial_zb.report.layouts.common import (
     titled,
     whole,
 )
-from spatial_zb.report.tables import Cell, HeaderCell, Number, Row, Table, TableStyle, body, section
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.tables import Cell, HeaderCell, Number, Row, Table, body, section
 from spatial_zb.report.words import COVARIANCES, FACTS, WORDS
 from spatial_zb.text import Text
 

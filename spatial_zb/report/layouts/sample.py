@@ -18,7 +18,8 @@ from spatial_zb.report.layouts.common import (
     titled,
     whole,
 )
-from spatial_zb.report.tables import HeaderCell, Number, Table, TableStyle, body
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.tables import HeaderCell, Number, Table, body
 from spatial_zb.report.words import RULES, WORDS
 from spatial_zb.text import Text
 

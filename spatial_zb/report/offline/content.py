@@ -9,7 +9,8 @@ import numpy as np
 
 from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.report.offline.outlines import Outlines
-from spatial_zb.report.tables import Table, TableStyle
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.tables import Table
 from spatial_zb.text import Language, Text
 
 __all__ = [

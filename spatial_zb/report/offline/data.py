@@ -14,7 +14,7 @@ from spatial_zb.report.figures import QUADRANTS
 from spatial_zb.report.maps import CLUSTERS
 from spatial_zb.report.offline.content import Atlas, Content, MoranSeries, UnitEffects, Variable
 from spatial_zb.report.style import class_colours
-from spatial_zb.report.tables import clean
+from spatial_zb.report.table_text import clean
 from spatial_zb.text import Language, Text
 
 __all__ = ["Words", "embedded", "page_data"]

@@ -15,7 +15,8 @@ from spatial_zb.errors import SpecificationError, listed_zh
 from spatial_zb.report.files import slug, write_atomic
 from spatial_zb.report.offline.content import Content, Paragraphs, Section, TableItem
 from spatial_zb.report.offline.data import Words, embedded, page_data
-from spatial_zb.report.tables import TableStyle, clean
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.table_text import clean
 from spatial_zb.report.writers import delimited, web
 from spatial_zb.text import LANGUAGES, Language, Text
 

@@ -9,7 +9,9 @@ import csv
 import io
 import re
 
-from spatial_zb.report.tables import MINUS, Cell, Table, TableStyle, shown, words
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.table_text import MINUS, shown, words
+from spatial_zb.report.tables import Cell, Table
 from spatial_zb.report.writers.measure import starts
 
 __all__ = ["render"]

@@ -10,20 +10,17 @@ from datetime import datetime
 from numbers import Integral
 from typing import TYPE_CHECKING
 
-from spatial_zb.report.tables import (
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.table_text import (
     ENCLOSURES,
     MINUS,
-    Cell,
-    Number,
-    Row,
-    Table,
-    TableStyle,
     note_paragraphs,
     shown,
     title_lines,
     vanishes,
     words,
 )
+from spatial_zb.report.tables import Cell, Number, Row, Table
 from spatial_zb.report.writers.measure import column_widths, display_width, same_bytes, starts
 
 if TYPE_CHECKING:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from spatial_zb.report.tables import Cell, Row, Table, TableStyle, note_paragraphs, shown, title_lines, words
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.table_text import note_paragraphs, shown, title_lines, words
+from spatial_zb.report.tables import Cell, Row, Table
 from spatial_zb.report.writers.measure import column_widths, display_width, starts
 
 __all__ = ["escape", "render"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from spatial_zb.report.tables import Cell, Table, TableStyle, note_paragraphs, shown, title_lines, words
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.table_text import note_paragraphs, shown, title_lines, words
+from spatial_zb.report.tables import Cell, Table
 from spatial_zb.report.writers.measure import starts
 
 __all__ = ["escape", "render"]

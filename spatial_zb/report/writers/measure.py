@@ -7,7 +7,9 @@ import unicodedata
 import zipfile
 from itertools import accumulate
 
-from spatial_zb.report.tables import HeaderCell, Table, TableStyle, shown, words
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.table_text import shown, words
+from spatial_zb.report.tables import HeaderCell, Table
 
 __all__ = ["column_widths", "display_width", "same_bytes", "starts"]
 

@@ -6,7 +6,9 @@ import base64
 import hashlib
 from html import escape
 
-from spatial_zb.report.tables import Cell, Row, Table, TableStyle, note_paragraphs, shown, title_lines, words
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.table_text import note_paragraphs, shown, title_lines, words
+from spatial_zb.report.tables import Cell, Row, Table
 from spatial_zb.report.writers.measure import starts
 
 __all__ = ["CSS", "fragment", "render"]

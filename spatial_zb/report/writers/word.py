@@ -11,17 +11,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from spatial_zb.report.tables import (
-    Cell,
-    Row,
-    Shown,
-    Table,
-    TableStyle,
-    note_paragraphs,
-    shown,
-    title_lines,
-    words,
-)
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.table_text import Shown, note_paragraphs, shown, title_lines, words
+from spatial_zb.report.tables import Cell, Row, Table
 from spatial_zb.report.writers.measure import column_widths, same_bytes, starts
 
 if TYPE_CHECKING:

@@ -92,6 +92,6 @@ class Output(Section):
 
     @property
     def table_settings(self) -> dict[str, Any]:
-        """What :func:`spatial_zb.report.tables.journal_style` takes."""
+        """What :func:`spatial_zb.report.table_style.journal_style` takes."""
         changes = {name: getattr(self, name) for name in ("digits", "stars", "errors", "error_position")}
         return {"journal": self.journal} | {name: v for name, v in changes.items() if v is not None}

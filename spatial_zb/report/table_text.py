@@ -1,0 +1,112 @@
+"""The words and numbers of a table as every format prints them, before any is escaped for its file."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from numbers import Integral
+
+from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.tables import Cell, Number, Table
+from spatial_zb.text import Text
+
+__all__ = ["MINUS", "Shown", "clean", "note_paragraphs", "shown", "title_lines", "words"]
+
+DASH = "–"  # en dash: not available
+MINUS = "−"
+ENCLOSURES = {"none": ("", ""), "paren": ("(", ")"), "bracket": ("[", "]")}
+_NOTES = Text("Notes: ", "注：")
+_SOURCES = ("Source", "资料来源", "数据来源")  # lines that need no other word before them
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A cell in print: its text (numbers with a true minus sign), its stars, and whether it is a number."""
+
+    text: str
+    stars: str = ""
+    numeric: bool = False
+
+
+def shown(cell: Cell, style: TableStyle) -> Shown:
+    """Print one cell; the text is not yet escaped for any format."""
+    if cell is None:
+        return Shown(DASH)
+    if isinstance(cell, Number):
+        return _shown_number(cell, style)
+    if isinstance(cell, Integral):
+        return Shown(str(int(cell)).replace("-", MINUS), numeric=True)
+    return Shown(words(cell, style))
+
+
+def _shown_number(cell: Number, style: TableStyle) -> Shown:
+    value = float(cell.value)
+    if math.isnan(value):
+        return Shown(DASH)
+    before, after = ENCLOSURES[cell.enclosure]
+    text = _digits(value, style.digits if cell.digits is None else cell.digits, cell.notation)
+    return Shown(f"{before}{text}{after}", "*" * cell.stars, numeric=True)
+
+
+def _digits(value: float, digits: int, notation: str) -> str:
+    """Print a float; a value lost in rounding keeps its size (1.2e-06), becomes ``<0.001``, or its sign."""
+    if math.isinf(value):
+        return "∞" if value > 0 else f"{MINUS}∞"
+    if vanishes(value, digits) and notation != "rounded":
+        text = f"<{10.0**-digits:.{digits}f}" if notation == "p_value" else f"{value:.1e}"
+    else:
+        text = f"{value:.{digits}f}" if value else f"{0:.{digits}f}"  # zero itself has no sign
+    return text.replace("-", MINUS)
+
+
+def vanishes(value: float, digits: int) -> bool:
+    """Say whether a value that is not zero would be printed as zero."""
+    return value != 0 and float(f"{value:.{digits}f}") == 0
+
+
+def words(text: str | Text, style: TableStyle) -> str:
+    """Give the words in the language of the style, on one line and free of control characters."""
+    text = Text.of(text)
+    picked = dict.fromkeys(clean(text.pick(language)) for language in style.languages)
+    return " ".join(part for part in picked if part)
+
+
+def clean(text: str) -> str:
+    """Put text on one line: blanks become single, what no document can hold or should hide is removed.
+
+    Removed are control characters, lone surrogates, noncharacters and invisible format marks (those that
+    reorder text would let a name disguise a whole line). Joiners stay, scripts need them; so do private-use
+    characters, which hold rare Chinese characters in older tables.
+    """
+    return "".join(ch for ch in " ".join(text.split()) if _visible(ch)).strip()
+
+
+def _visible(ch: str) -> bool:
+    code = ord(ch)
+    if 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE:
+        return False
+    return ch in "\u200c\u200d" or unicodedata.category(ch) not in ("Cc", "Cf", "Cs")
+
+
+def title_lines(table: Table, style: TableStyle) -> list[str]:
+    """Give the caption, one line for each language."""
+    return _paragraphs(Text.of(table.title), style)
+
+
+def note_paragraphs(table: Table, style: TableStyle) -> list[str]:
+    """Give the notes as paragraphs, language by language; the first of each starts with the word "Notes"."""
+    return list(_notes(table, style))
+
+
+def _notes(table: Table, style: TableStyle) -> Iterator[str]:
+    for language in style.languages:
+        lines = [clean(Text.of(note).pick(language)) for note in table.notes]
+        for i, line in enumerate(line for line in lines if line):
+            yield f"{_NOTES.pick(language)}{line}" if i == 0 and not line.startswith(_SOURCES) else line
+
+
+def _paragraphs(text: Text, style: TableStyle) -> list[str]:
+    lines = dict.fromkeys(clean(text.pick(language)) for language in style.languages)
+    return [line for line in lines if line]
