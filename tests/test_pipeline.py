@@ -144,7 +144,9 @@ def test_report_shows_what_every_stage_made(finished):
         )
         in page
     )
-    of_fits = re.compile(r"[^:]* under '[^']*'( \(sample: .*\))?: ")  # several of them may stand in one sentence
+    of_fits = re.compile(
+        r"[^:]* under '[^']*'( \(sample: .*\))?: "
+    )  # several of them may stand in one sentence
     notes = [note["en"] for note in manifest["notes"]]
     assert all(html.escape(clean(note)) in page for note in notes if not of_fits.match(note))
     assert any(map(of_fits.match, notes))
