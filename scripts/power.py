@@ -40,7 +40,7 @@ def main() -> None:
     try:
         frames = run(options)
     except zb.SpatialZbError as error:
-        sys.exit(f"{error}")
+        sys.exit(error.zh if options.language == "zh" else str(error))
     if options.out:
         import pandas as pd
 

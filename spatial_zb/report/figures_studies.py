@@ -39,7 +39,8 @@ SERIES_WORDS = {
     "weights": Text("{}", "{}"),
 }
 TRUTH = Text("True value", "真实值")
-REFERENCE = Text("Dashed: nominal value.", "虚线：名义值。")
+SIMULATED = Text("Simulated data.", "模拟数据。")
+REFERENCE = Text("Simulated data. Dashed: nominal value.", "模拟数据。虚线：名义值。")
 PROBABILITY = Text("Posterior probability", "后验概率")
 EACH_CELL = Text(
     "Numbers are posterior probabilities (%); they sum to 100.", "数字为后验概率（%），合计为100。"
@@ -94,9 +95,9 @@ def power_figure(
     given = labels or {}
     with open_page(style, language, title, note) as page:
         panels = [_power_panel(rows, measure, (x, by), given, page.language) for measure in measures]
-        dashed = page.say(REFERENCE) if any(panel.references for panel in panels) else ""
+        said = page.say(REFERENCE if any(panel.references for panel in panels) else SIMULATED)
         columns = columns_for(len(panels), page.style)
-        chart = Chart(page.say(x_label), "", page.title, page.note(dashed), columns, shared=False)
+        chart = Chart(page.say(x_label), "", page.title, page.note(said), columns, shared=False)
         return draw_chart(panels, chart, page.style, ax)
 
 
