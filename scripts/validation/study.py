@@ -8,6 +8,7 @@ import pandas as pd
 from .places import OUT, PERIODS
 from .study_figures import draw_bias, draw_intervals, draw_median_unbiased, draw_sizes
 from .test_sections import size_section, spreg_sizes
+from .test_verdicts import CSV, test_verdicts
 from .verdicts import KEYS, VERDICTS, verdicts
 
 #: What the tables of the default seeds say; read them again when they change.
@@ -78,7 +79,9 @@ def run(replications: int | None = None, workers: int = 1) -> None:
     unbiased = _maybe("median_unbiased.csv")
     found = verdicts(small, resampled, unbiased)
     found.to_csv(OUT / "study_verdicts.csv", index=False, float_format="%.4g")
-    (OUT / "study.md").write_text(page(found, resampled, unbiased, sizes), encoding="utf-8")
+    tests = test_verdicts(sizes, _maybe("null_sizes.csv"))
+    tests.to_csv(OUT / CSV, index=False, float_format="%.4g")
+    (OUT / "study.md").write_text(page(found, resampled, unbiased, tests), encoding="utf-8")
     draw_bias(small)
     if resampled is not None:
         draw_intervals(resampled)
@@ -96,7 +99,7 @@ def _maybe(name: str) -> pd.DataFrame | None:
 
 
 def page(
-    found: pd.DataFrame, resampled: pd.DataFrame | None, unbiased: pd.DataFrame | None, sizes: pd.DataFrame
+    found: pd.DataFrame, resampled: pd.DataFrame | None, unbiased: pd.DataFrame | None, tests: pd.DataFrame
 ) -> str:
     """Everything in words, tables and figures."""
     lines = [
@@ -116,6 +119,8 @@ def page(
         "| the bootstrap of dynamic, two-regime, random-effects and GMM fits | "
         "[resampled_others.csv](resampled_others.csv) | [resampled_others.md](resampled_others.md) |",
         "| size of the tests | [test_size.csv](test_size.csv) | [test_size.md](test_size.md) |",
+        "| the same of their bootstrap p-values, and verdicts | [null_sizes.csv](null_sizes.csv), "
+        "[test_verdicts.csv](test_verdicts.csv) | below |",
         "| systems | [system.csv](system.csv), [system_resampled.csv](system_resampled.csv), "
         "[system_corrected.csv](system_corrected.csv) | [system.md](system.md) |",
         "| the same by spreg | [other_software.csv](other_software.csv) | below |",
@@ -148,7 +153,7 @@ def page(
         READING,
         *_median_unbiased(unbiased),
         *_intervals(resampled),
-        *size_section(sizes, _maybe("null_sizes.csv")),
+        *size_section(tests),
         *_others(),
         *_systems(),
     ]
