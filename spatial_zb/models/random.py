@@ -192,12 +192,14 @@ def _say_what_matters(
         notes.append(GNS_WEAK)
     if n <= SMALL_N:
         cells = n * len(panel.periods)
+        one = len(spec.spatial_terms) == 1
+        other = "zb.median_unbiased(fit)" if one else "zb.bootstrap(fit)"
         notes.append(
             Text(
-                f"only {n} units ({cells} unit-periods): read standard errors as approximate, beside zb.bootstrap(fit); "
-                "fixed effects by lee_yu are less biased at this size (docs/validation/small_sample.md)",
-                f"仅{n}个地区（{cells}个观测值），标准误只是近似值，请与zb.bootstrap(fit)对照；此规模下lee_yu固定效应偏误较小"
-                "（docs/validation/small_sample.md）",
+                f"only {n} units ({cells} unit-periods): read standard errors as approximate, beside {other}; φ is too low "
+                "by a tenth of its value or more (docs/validation/resampled_others.md)",
+                f"仅{n}个地区（{cells}个观测值），标准误只是近似值，请与{other}对照；φ偏低一成以上"
+                "（docs/validation/resampled_others.md）",
             )
         )
     about = fit_words(spec.family, spec.y, weights.label, Text("with random effects", "随机效应"))
