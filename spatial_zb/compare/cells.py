@@ -33,11 +33,11 @@ from spatial_zb.compare.moments import (
 from spatial_zb.core.covariance import Residuals, hessian, information, inverse_or_nan
 from spatial_zb.core.impacts import Multipliers, average_effects, multipliers, no_multipliers
 from spatial_zb.core.spatial_ml import (
-    END_MARGIN,
     ColumnBasis,
     Maximum,
     column_basis,
     cross_products,
+    inner_interval,
     maximise,
 )
 from spatial_zb.core.traces import Traces
@@ -203,9 +203,7 @@ def _prepare(block: Block) -> None:
     """With many cells, make the log-determinant ready for all admissible ρ."""
     spatial = sum(bool(option.spec.spatial_terms) for option in block.options)
     if spatial * len(block.panels) >= MANY:
-        low, high = block.weights.logdet.interval
-        margin = END_MARGIN * (high - low)
-        block.weights.logdet.cover(low + margin, high - margin)
+        block.weights.logdet.cover(*inner_interval(block.weights.logdet.interval))
 
 
 def _moments(panel: Panel, weights: Weights, effects: Any, specs: Sequence[DurbinSpec]) -> Moments | None:

@@ -38,6 +38,8 @@ __all__ = [
 SYMMETRY_TOLERANCE = 1e-10
 #: An eigenvalue this near to one is the unit root of a row-normalised matrix.
 UNIT_ROOT_TOLERANCE = 1e-8
+#: An eigenvalue below this share of the largest is a zero in rounding, which for a threefold root is the cube root of ε.
+ZERO_TOLERANCE = 1e-5
 
 
 #: Up to this many units all eigenvalues cost no more than the factorisations of one fit (docs/performance.md).
@@ -181,16 +183,16 @@ def _eigenvalues(matrix: sparse.csr_array, d: NDArray[np.float64] | None) -> NDA
 def admissible_interval(omega: NDArray[np.float64] | NDArray[np.complex128]) -> tuple[float, float]:
     """Give the interval of ρ around zero on which I − ρW stays non-singular: (1/ω_min, 1/ω_max).
 
-    Only real eigenvalues make I − ρW singular at a real ρ. Without a negative (positive) real eigenvalue the
-    lower (upper) end is −1/max|ω| (1/max|ω|), the radius within which the power series of the inverse
-    converges; (−1, 1) when all are zero.
+    Only real eigenvalues make I − ρW singular at a real ρ. Without a negative (positive) real eigenvalue, zeros in
+    rounding aside, the lower (upper) end is −1/max|ω| (1/max|ω|), the radius within which the power series of the
+    inverse converges; (−1, 1) when all are zero.
     """
     radius = float(np.abs(omega).max())
     if radius == 0:  # links that never lead back: no ρ is singular
         return -1.0, 1.0
     real = omega.real[np.abs(omega.imag) <= UNIT_ROOT_TOLERANCE * radius] if np.iscomplexobj(omega) else omega
-    low, high = float(real.min(initial=0.0)), float(real.max(initial=0.0))
-    return (1 / low if low < 0 else -1 / radius, 1 / high if high > 0 else 1 / radius)
+    low, high, none = float(real.min(initial=0.0)), float(real.max(initial=0.0)), ZERO_TOLERANCE * radius
+    return (1 / low if low < -none else -1 / radius, 1 / high if high > none else 1 / radius)
 
 
 @dataclass(frozen=True, eq=False)

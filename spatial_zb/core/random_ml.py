@@ -29,7 +29,7 @@ from scipy import linalg, optimize, sparse
 from scipy.sparse.linalg import splu
 
 from spatial_zb.core.logdet import LogDet
-from spatial_zb.core.spatial_ml import END_MARGIN, MODE_WINDOW, Base
+from spatial_zb.core.spatial_ml import MODE_WINDOW, Base, inner_interval
 from spatial_zb.core.traces import filter_solver
 
 __all__ = [
@@ -218,9 +218,12 @@ def _coefficients(gram: Array) -> Array:
     """
     if len(gram) == 2:
         return np.zeros((0, 2))
-    scale = 1 / np.sqrt(np.diag(gram)[2:])
-    factor = linalg.cho_factor(gram[2:, 2:] * np.outer(scale, scale), check_finite=False)
-    return scale[:, None] * linalg.cho_solve(factor, scale[:, None] * gram[2:, :2], check_finite=False)
+    scale = 1 / np.sqrt(gram.diagonal()[2:])
+    scaled = gram[2:, 2:] * (scale[:, None] * scale)
+    _, solution, info = linalg.lapack.dposv(scaled, scale[:, None] * gram[2:, :2], lower=1)
+    if info:
+        raise np.linalg.LinAlgError(f"leading minor {info} of the cross-products is not positive")
+    return scale[:, None] * solution
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +251,10 @@ class Spread:
         """Solver of K = I + c BB', which is positive definite, and ln|K|."""
         K = self.eye + c * self.value(lam)
         if self.dense:
-            factor = linalg.cho_factor(K, lower=True, check_finite=False)
-            return partial(linalg.cho_solve, factor), float(2 * np.log(np.diag(factor[0])).sum())
+            L, info = linalg.lapack.dpotrf(K, lower=1)
+            if info:
+                raise np.linalg.LinAlgError(f"leading minor {info} of K is not positive")
+            return partial(_solve_with, L), float(2 * np.log(L.diagonal()).sum())
         options = {"SymmetricMode": True}
         lu = splu(K.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
         return lu.solve, float(np.log(np.abs(lu.U.diagonal())).sum())
@@ -265,6 +270,11 @@ class Spread:
         return c * float((inverse * self.slope(lam)).sum()), np.exp(s) * float(
             (inverse * self.value(lam)).sum()
         )
+
+
+def _solve_with(L: Array, right: Array) -> Array:
+    """(LL')⁻¹ applied to (n,) or (n, p); LAPACK itself, whose wrappers take longer than small systems do."""
+    return linalg.lapack.dpotrs(L, right, lower=1)[0]
 
 
 def make_spread(W: sparse.csr_array) -> Spread:
@@ -300,9 +310,7 @@ class RandomMaximum:
 
 def maximise_random(profile: RandomProfile, lag_y: bool, lag_error: bool) -> RandomMaximum:
     """Climb from every local maximum of a grid over (ρ, λ, s), by L-BFGS-B, and finish with Newton steps."""
-    low, high = profile.logdet.interval
-    margin = END_MARGIN * (high - low)
-    inner = (low + margin, high - margin)
+    inner = inner_interval(profile.logdet.interval)
     bounds = [inner if lag_y else (0.0, 0.0), inner if lag_error else (0.0, 0.0), (0.0, S_MAX)]
     modes: list[Array] = []
     for start in _starts(profile, bounds):

@@ -41,8 +41,10 @@ Array = NDArray[np.float64]
 
 #: Points at which the sign of the profile score is read before its roots are bracketed.
 SCAN_POINTS = 101
-#: The scan stays inside the admissible interval by this share of its length at either end.
+#: The scan stays inside the admissible interval by this share of its length at either end, …
 END_MARGIN = 1e-4
+#: … or of so many times the end itself, where the other end lies much further from zero.
+LOPSIDED = 10.0
 #: Modes of the likelihood this far below the best one are not reported.
 MODE_WINDOW = 2.0
 #: Where exact determinants are dear they are taken within this many standard errors of an approximate root, …
@@ -332,8 +334,9 @@ class _NoLag:
 
 def inner_interval(interval: tuple[float, float]) -> tuple[float, float]:
     """The admissible interval less a small share at either end, at which determinants vanish."""
-    margin = END_MARGIN * (interval[1] - interval[0])
-    return interval[0] + margin, interval[1] - margin
+    low, high = interval
+    below, above = (END_MARGIN * min(high - low, LOPSIDED * abs(end)) for end in interval)
+    return low + below, high - above
 
 
 def _line_modes(profile: _Profile, bounds: tuple[float, float], lag_y: bool) -> list[float]:

@@ -8,6 +8,7 @@ from dense_matrices import ROW_NORMALISED, all_matrices
 from scipy import sparse
 
 from spatial_zb.core.logdet import eigenvalues, make_logdet, symmetriser
+from spatial_zb.core.spatial_ml import inner_interval
 
 MATRICES = all_matrices()
 #: Shares of the admissible interval, the last ones very near its ends.
@@ -114,6 +115,27 @@ def test_a_one_way_W_has_a_determinant_of_one_everywhere():
     low, high = logdet.interval
     assert low < 0 < high
     np.testing.assert_allclose(logdet.value([-0.5, 0.0, 0.5]), 0, atol=1e-12)
+
+
+#: Each unit's two neighbours: no real eigenvalue is negative, and one is zero, which rounding may put below it.
+TWO_NEIGHBOURS = ([2, 3], [0, 4], [3, 4], [0, 4], [2, 5], [0, 1])
+
+
+def test_a_zero_eigenvalue_in_rounding_ends_no_interval():
+    A = np.zeros((6, 6))
+    for i, near in enumerate(TWO_NEIGHBOURS):
+        A[i, near] = 0.5
+    for seed in range(20):
+        order = np.random.default_rng(seed).permutation(6)
+        interval = make_logdet(sparse.csr_array(A[np.ix_(order, order)])).interval
+        assert interval == pytest.approx((-1, 1), rel=1e-12)
+
+
+def test_the_far_end_of_a_lopsided_interval_leaves_the_near_one_in_reach():
+    low, high = inner_interval((-1e5, 1.0))
+    assert low == pytest.approx(-1e5, rel=1e-3)
+    assert 0.998 < high < 1
+    assert inner_interval((-2.0, 1.0)) == pytest.approx((-1.9997, 0.9997), rel=1e-12)
 
 
 def test_answers_have_the_shape_of_rho():

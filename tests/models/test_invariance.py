@@ -150,3 +150,18 @@ def test_nothing_is_mutated_and_a_second_run_is_the_same(panel, W, model):
     np.testing.assert_array_equal(first.params, second.params)
     np.testing.assert_array_equal(panel.values, values)
     np.testing.assert_array_equal(W.matrix.data, data)
+
+
+def test_the_order_of_units_does_not_matter_where_a_zero_eigenvalue_is_negative_in_rounding():
+    A = np.zeros((6, 6))
+    for i, near in enumerate(([2, 3], [0, 4], [3, 4], [0, 4], [2, 5], [0, 1])):
+        A[i, near] = 0.5
+    W = Weights(A, pd.Index(list("abcdef")), "two neighbours", "row")
+    panel = simulate_durbin(W, 12, {"a": 1.0, "b": -0.5}, rho=0.3, rng=1)
+    for model in ("SAR", "SEM", "SAC"):
+        first = fit(panel, W, model, "unit")
+        assert first.converged
+        for seed in range(6):
+            order = np.random.default_rng(seed).permutation(6)
+            moved = Panel(panel.values[:, order], panel.periods, panel.units[order], panel.columns)
+            same(fit(moved, W, model, "unit"), first)
