@@ -1,6 +1,6 @@
 """Global Moran's I on arrays, with its randomisation moments and its permutation distribution.
 
-Cliff, A.D. & Ord, J.K. (1981), Spatial Processes, pp. 42-46.
+Cliff, A.D. & Ord, J.K. (1981), Spatial Processes, pp. 42-46; the moments come from :mod:`spatial_zb.core.cross_product`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+
+from spatial_zb.core.cross_product import cross_product, pooled_moran
 
 __all__ = [
     "Alternative",
@@ -59,30 +61,19 @@ def normal_p_value(z: ArrayLike, alternative: Alternative = "two-sided") -> Arra
 
 
 def moran_i(x: Array, matrix: sparse.csr_array) -> MoranResult:
-    """I = (n/S₀) z'Wz / z'z with z = x − x̄, and its mean and variance under randomisation.
+    """I = (m/S₀) z'Wz / z'z with z = x − x̄, and its exact mean and variance when values change places.
 
     Parameters
     ----------
     x
         (n,) values, not constant.
     matrix
-        W (n, n), any normalisation. Units without neighbours count in x̄ but not in n, as in R's spdep. With
-        such units the moments keep to that convention: they are then not those of the permutations, which
-        move values onto them as well.
+        W (n, n), any normalisation. Units without neighbours count in x̄ but not in m, as in R's spdep. Where there
+        are such units the moments are those of the permutations, which move values onto them as well: the mean is
+        −(m/n)/(n − 1). R puts m for n into the formulas of Cliff and Ord, which fits no distribution.
     """
-    z = x - x.mean()
-    n = float(np.count_nonzero(np.diff(matrix.indptr)))
-    s0 = matrix.sum()
-    m2 = (z @ z) / len(z)
-    observed = n * (z @ (matrix @ z)) / (s0 * (z @ z))
-    both = matrix + matrix.T
-    s1 = (both.multiply(both)).sum() / 2
-    s2 = ((matrix.sum(axis=0) + matrix.sum(axis=1)) ** 2).sum()
-    kurtosis = ((z**4).sum() / len(z)) / m2**2
-    first = n * ((n**2 - 3 * n + 3) * s1 - n * s2 + 3 * s0**2)
-    second = kurtosis * ((n**2 - n) * s1 - 2 * n * s2 + 6 * s0**2)
-    variance = (first - second) / ((n - 1) * (n - 2) * (n - 3) * s0**2) - 1 / (n - 1) ** 2
-    return MoranResult(float(observed), -1 / (n - 1), float(np.sqrt(variance)))
+    found = cross_product(pooled_moran((x - x.mean())[None], matrix))
+    return MoranResult(found.value, found.expected, found.std_dev)
 
 
 def moran_permutations(
