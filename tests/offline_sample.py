@@ -8,6 +8,7 @@ from shapely import box
 
 from spatial_zb.report.offline import (
     Atlas,
+    ChartItem,
     Content,
     MoranSeries,
     Paragraphs,
@@ -18,6 +19,7 @@ from spatial_zb.report.offline import (
     draw_outlines,
 )
 from spatial_zb.report.table_style import TableStyle
+from spatial_zb.report.table_text import clean
 from spatial_zb.report.tables import HeaderCell, Number, Table, body
 from spatial_zb.text import Text
 
@@ -81,6 +83,22 @@ def chosen(item: TableItem, **choices: str) -> TableItem:
     )
 
 
+def chart(label: str, **choices: str) -> ChartItem:
+    """A line with its words in both languages."""
+    from spatial_zb.report.inline_svg import inline_svg
+    from spatial_zb.report.lines import Chart, LinePanel, Series, draw_chart
+    from spatial_zb.report.style import context
+
+    drawings = {}
+    for language in ("en", "zh"):
+        with context("journal_double", language) as style:
+            panel = LinePanel(clean(label), (Series("", np.arange(3.0), np.arange(3.0)),))
+            drawing = draw_chart([panel], Chart("<b>one</b>", "y"), style)
+        drawings[language] = inline_svg(drawing.figure, label, f"chart-{language}")
+    words = {key: Text(f"{word} en", f"{word} zh") for key, word in choices.items()}
+    return ChartItem(Text(label, label), drawings, words)
+
+
 def small_content(rows: int = 3, columns: int = 4) -> Content:
     """Twelve squares in three years; half of the names are hostile, and so are all other words."""
     n = rows * columns
@@ -126,6 +144,7 @@ def small_content(rows: int = 3, columns: int = 4) -> Content:
         chosen(table("two", "Inverse, all", [("b", 2.0)]), model="m", sample="all", weights="inverse"),
         chosen(table("three", "Queen, part", [("c", 3.0)]), model="m", sample="part", weights="queen"),
         chosen(table("four", "Of the model", [("d", 4.0)]), model="m"),
+        chart(HOSTILE[2], model="m"),
     )
     return Content(
         name="sample",

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -265,6 +266,17 @@ def test_slips_in_the_study_file(old, new, words, project, own):
     with pytest.raises(SpatialZbError) as refused:
         prepared(project, STUDY.replace(old, new))
     assert words in str(refused.value), str(refused.value)
+
+
+def test_a_heading_with_its_unit_stands_between_backticks(project, own, capsys):
+    own.rename(columns={"生产总值": "生产总值（万元）"}).to_csv(project / "own.csv", index=False)
+    found, _ = prepared(project, STUDY.replace("log(生产总值)", "log(`生产总值（万元）`)"))
+    assert np.allclose(found.panel.array("产值")[3, 0], np.log(own["生产总值"][3]))
+    (project / "mine.toml").write_text(
+        STUDY.replace("log(生产总值)", "log(生产总值（万元）)"), encoding="utf-8"
+    )
+    assert cli.main(["check", str(project / "mine.toml"), "--language", "zh"]) == 1
+    assert "`生产总值（万元）`" in capsys.readouterr().err
 
 
 #: Part of a study in Chinese → what stands in its place → what the command line says of it.

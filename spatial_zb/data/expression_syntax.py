@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 
@@ -12,6 +13,7 @@ from spatial_zb.text import Text
 
 __all__ = [
     "FUNCTIONS",
+    "QUOTED",
     "REFERENCED",
     "SECTORS",
     "checked_tree",
@@ -41,9 +43,11 @@ SECTORS = ("hhi", "krugman")
 # Functions that look at the reference region too.
 REFERENCED = ("lq", "krugman")
 ALLOWED = Text(
-    "numbers, names, + - * / ** ( ), and the functions log, log1p, exp, sqrt, abs, lq(part, total), "
+    "numbers, names (`between backticks` where they hold blanks or signs), + - * / ** ( ), and the functions log, log1p, "
+    "exp, sqrt, abs, lq(part, total), "
     "hhi(sector, sector, ...), krugman(sector, sector, ...)",
-    "数字，名称，+ - * / ** ( )，以及函数log、log1p、exp、sqrt、abs、lq(part, total)、hhi(sector, sector, ...)、"
+    "数字，名称（含空格或符号的置于`反引号`之间），+ - * / ** ( )，以及函数log、log1p、exp、sqrt、abs、"
+    "lq(part, total)、hhi(sector, sector, ...)、"
     "krugman(sector, sector, ...)",
 )
 
@@ -107,11 +111,29 @@ def checked_tree(text: str) -> ast.expr:
     return tree
 
 
+#: A name between backticks, for columns such as `GDP (10,000 yuan)` that are no names of Python.
+QUOTED = re.compile(r"`([^`\n]+)`")
+
+
 def _parse(text: str) -> ast.expr:
+    """The tree, in which a name between backticks is a name like any other."""
+    quoted: dict[str, str] = {}
+
+    def held(match: re.Match[str]) -> str:
+        stand_in = f"quoted_{len(quoted)}_"
+        while stand_in in text:
+            stand_in += "_"
+        quoted[stand_in] = match[1].strip()
+        return f" {stand_in} "
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ast.parse(text.strip(), mode="eval").body
+            tree = ast.parse(QUOTED.sub(held, text).strip(), mode="eval").body
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):
+                node.id = quoted.get(node.id, node.id)
+        return tree
     except SyntaxError as error:
         slips = sorted(set(text) & set("（）＋－＊／×÷，。“”"))
         found = " ".join(slips)

@@ -100,6 +100,7 @@ def _curve(base: Base) -> Text | None:
             note=figure_note(job, *job.study.samples_of(asked)),
             style=style,
         ),
+        shown=Text(f"Specification curve: {base.what.en}", f"设定曲线：{base.what.zh}"),
     )
     test = _tested(base)
     tests = None if test is None else test.tidy()
@@ -343,6 +344,7 @@ def _probabilities(base: Base) -> ModelProbabilities | None:
             note=_with_ols(figure_note(job, base.sample), found),
             style=style,
         ),
+        shown=_titled(base, PROBABILITIES_TITLE),
     )
     return found
 

@@ -93,6 +93,7 @@ def _densities(job: Job, panel: Panel) -> None:
                 style=style,
             ),
             preset="journal_single",
+            shown=Text(f"Density: {label.en}", f"核密度：{label.zh}"),
         )
 
 

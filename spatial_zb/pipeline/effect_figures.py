@@ -168,6 +168,7 @@ def _draw_orders(
         lambda style: order_figure(
             frame, terms=[term], labels=labels, title=words[0], note=words[1], style=style
         ),
+        shown=Text(f"Effects by order of neighbour: {words[0].en}", f"按邻接阶数的效应：{words[0].zh}"),
     )
 
 
@@ -242,6 +243,7 @@ def _draw_thresholds(job: Job, model: Model, term: str) -> None:
         stem,
         lambda style: distance_effects_figure(frame, term, effects=["indirect"], note=note, style=style),
         preset="journal_single",
+        shown=Text(f"Effect of {x.en} on {y.en} by distance", f"{x.zh}对{y.zh}的分距离效应"),
     )
 
 
@@ -264,7 +266,11 @@ def _draw_correlogram(job: Job, variable: str) -> None:
     label = panel.label(variable)
     note = Text(f"{label.en}. {permutations:,} permutations.", f"{label.zh}。{permutations}次置换。")
     note = figure_note(job, sample, said=note)
-    job.figure(f"moran_by_distance_{variable}", lambda style: correlogram(frame, note=note, style=style))
+    job.figure(
+        f"moran_by_distance_{variable}",
+        lambda style: correlogram(frame, note=note, style=style),
+        shown=Text(f"Moran's I by distance: {label.en}", f"按距离的莫兰指数：{label.zh}"),
+    )
 
 
 #: An envelope of 95 per cent needs no more of them.

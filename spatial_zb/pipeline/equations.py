@@ -450,6 +450,8 @@ def _draw_effects(job: Job, model: Model, columns: Sequence[_Column]) -> None:
             note=_figure_note(job, model),
             style=style,
         ),
+        shown=Text(f"Effects: {model.title.en}", f"效应：{model.title.zh}"),
+        choices={"model": model.title},
     )
     if columns[-1].fit.spec.dynamic:
         _draw_path(job, model, columns[-1])
@@ -475,6 +477,8 @@ def _draw_regimes(job: Job, model: Model, column: _Column) -> None:
             note=figure_note(job, column.sample, said=weights_note(job, column.weights)),
             style=style,
         ),
+        shown=Text(f"Effects by regime: {model.title.en}", f"分区制效应：{model.title.zh}"),
+        choices={"model": model.title},
     )
 
 
@@ -493,6 +497,8 @@ def _draw_path(job: Job, model: Model, column: _Column) -> None:
             note=figure_note(job, column.sample, said=weights_note(job, column.weights)),
             style=style,
         ),
+        shown=Text(f"Effects over time: {model.title.en}", f"效应随时间的变化：{model.title.zh}"),
+        choices={"model": model.title},
     )
 
 

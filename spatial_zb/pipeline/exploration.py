@@ -10,7 +10,7 @@ import pandas as pd
 from spatial_zb.explore import MoranTable, bivariate_moran, moran, pooled_moran
 from spatial_zb.pipeline.concentration import write_concentration
 from spatial_zb.pipeline.indices import index_definition, write_indices
-from spatial_zb.pipeline.job import Job, unit_names
+from spatial_zb.pipeline.job import Job, figure_note, unit_names, weights_note
 from spatial_zb.pipeline.prepare import Prepared, read_table
 from spatial_zb.pipeline.weights_tables import write_weights
 from spatial_zb.pipeline.words import RULE_WORDS, as_sentence
@@ -165,6 +165,35 @@ def _write_bivariate(job: Job, sample: str) -> None:
     if frames:
         name = Text("Bivariate Moran's I", "双变量莫兰指数")
         _write_moran(job, sample, "moran_bivariate", frames, labels, name, [BIVARIATE])
+    for x, y in study.moran.bivariate if sample == study.main_sample else ():
+        _draw_bivariate(job, sample, x, y, labels[f"{x}, W_{y}"])
+
+
+def _draw_bivariate(job: Job, sample: str, x: str, y: str, label: Text) -> None:
+    """The scatter behind the first and the last of the table, under the first W."""
+    from spatial_zb.report.figures import moran_scatter_panels
+
+    panel, W = job.prepared.sample(sample), job.study.weights_of(job.study.moran)[0]
+    ends = list(dict.fromkeys([panel.periods[0], panel.periods[-1]]))
+    first, second = (
+        pd.DataFrame(panel.select(periods=ends).array(name).T, index=panel.units, columns=ends)
+        for name in (x, y)
+    )
+    names = unit_names(job.prepared)
+    job.figure(
+        f"moran_bivariate_{x}_{y}",
+        lambda style: moran_scatter_panels(
+            first,
+            job.prepared.weights(W, sample),
+            label=panel.label(x),
+            other=second,
+            other_label=panel.label(y),
+            names={i: name.pick(style.language) for i, name in names.items()} or None,
+            note=figure_note(job, sample, said=weights_note(job, W)),
+            style=style,
+        ),
+        shown=Text(f"Bivariate Moran scatter: {label.en}", f"双变量莫兰散点图：{label.zh}"),
+    )
 
 
 #: Without it the statistic is read as a spillover.

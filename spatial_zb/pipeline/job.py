@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.execute import Execution
-from spatial_zb.pipeline.made import Made, MadeTable, Prose
+from spatial_zb.pipeline.made import Made, MadeFigure, MadeTable, Prose
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import source_note
 from spatial_zb.study import Study
@@ -122,20 +122,45 @@ class Job:
         target.mkdir(parents=True, exist_ok=True)
         write_atomic(target / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
 
-    def figure(self, stem: str, draw: Callable[[Any], Any], preset: str = "journal_double") -> None:
-        """Draw and save one figure, in every format and language."""
+    def figure(
+        self,
+        stem: str,
+        draw: Callable[[Any], Any],
+        preset: str = "journal_double",
+        *,
+        shown: Text | None = None,
+        choices: Mapping[str, Text] | None = None,
+    ) -> None:
+        """Draw and save one figure, in every format and language.
+
+        ``shown``: the report has it too, unless it is heavy, and this is what it is called there; ``choices`` are those
+        of :meth:`table`.
+        """
+        from spatial_zb.report.inline_svg import inline_svg
         from spatial_zb.report.style import PRESETS, save_figure
 
-        for language in self.languages if self.writes else ():
+        in_page = shown is not None and self.study.output.report
+        drawings: dict[Language, str] = {}
+        for language in self.languages if self.writes or in_page else ():
             style = replace(PRESETS[preset], dpi=self.study.output.dpi, language=language)
-            drawing = draw(style)
-            save_figure(drawing.figure, self.where("figures", language), stem, self.study.output.figures)
+            figure = draw(style).figure
+            if self.writes:
+                save_figure(figure, self.where("figures", language), stem, self.study.output.figures)
+            if shown is not None and in_page:
+                mark = f"f{len(self.made.items)}{language}"
+                drawings[language] = inline_svg(figure, shown.pick(language), mark)
+        if shown is not None and drawings and max(map(len, drawings.values())) <= MOST_BYTES:
+            self.made.items.append(MadeFigure(self.stage, shown, drawings, choices or {}))
         self.tick(stem)
 
     def seed(self, *key: str) -> np.random.SeedSequence:
         """A stream of its own for every task, whatever the order of work."""
         words = zlib.crc32("/".join(key).encode())
         return np.random.SeedSequence([self.study.general.seed, words])
+
+
+#: A figure of more characters is for print only: the page stays small.
+MOST_BYTES = 150_000
 
 
 def sample_notes(job: Job, *samples: str) -> list[Text]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spatial_zb.models.fit import Fit
     from spatial_zb.models.system_fit import SystemFit
 
-__all__ = ["Estimated", "Made", "MadeTable", "Prose", "Reading"]
+__all__ = ["Estimated", "Made", "MadeFigure", "MadeTable", "Prose", "Reading"]
 
 
 #: Stages whose readings come first in the short one.
@@ -35,6 +35,16 @@ class MadeTable:
     stage: str
     tables: Mapping[Language, Any]
     styles: Mapping[Language, Any]
+    choices: Mapping[str, Text] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class MadeFigure:
+    """A figure of a stage by language, as an element of the page."""
+
+    stage: str
+    title: Text
+    drawings: Mapping[Language, str]
     choices: Mapping[str, Text] = field(default_factory=dict)
 
 
@@ -74,7 +84,7 @@ class Made:
     Attributes
     ----------
     items
-        Tables and paragraphs.
+        Tables, figures and paragraphs.
     readings
         Findings in a sentence.
     fits
@@ -87,7 +97,7 @@ class Made:
         Warnings of the run so far.
     """
 
-    items: list[MadeTable | Prose] = field(default_factory=list)
+    items: list[MadeTable | MadeFigure | Prose] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
     fits: list[Estimated] = field(default_factory=list)
     moran: dict[tuple[str, str, str], MoranTable] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from spatial_zb.errors import SpatialZbError, SpatialZbWarning
 from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.pipeline.exploration import model_variables
 from spatial_zb.pipeline.job import Job, unit_names
-from spatial_zb.pipeline.made import Estimated, MadeTable, Prose
+from spatial_zb.pipeline.made import Estimated, MadeFigure, MadeTable, Prose
 from spatial_zb.pipeline.notes import warn_undone
 from spatial_zb.pipeline.words import as_sentence
 from spatial_zb.study import Study
@@ -28,6 +28,7 @@ from spatial_zb.weights import Weights
 if TYPE_CHECKING:
     from spatial_zb.report.offline import (
         Atlas,
+        ChartItem,
         MoranSeries,
         Paragraphs,
         Section,
@@ -127,7 +128,7 @@ PARTS = {
         Text("Comparisons and robustness", "比较与稳健性"),
         Text("How much the results depend on choices.", "结果对各项选择的依赖程度。"),
     ),
-    "maps": (Text("Behind the maps", "地图附表"), Text("", "")),
+    "maps": (Text("By distance, and behind the maps", "距离与地图附表"), Text("", "")),
 }
 
 SUSPECT, FILLED = Text("Treated as blank", "按空缺处理"), Text("Blank cells", "空缺处理")
@@ -207,8 +208,11 @@ def _sections(job: Job, units: Sequence[str]) -> tuple[Section, ...]:
     return tuple(sections)
 
 
-def _item(item: MadeTable | Prose) -> TableItem | Paragraphs:
-    from spatial_zb.report.offline import Paragraphs, TableItem
+def _item(item: MadeTable | MadeFigure | Prose) -> TableItem | ChartItem | Paragraphs:
+    from spatial_zb.report.offline import ChartItem, Paragraphs, TableItem
+
+    if isinstance(item, MadeFigure):
+        return ChartItem(item.title, item.drawings, item.choices)
 
     if isinstance(item, MadeTable):
         return TableItem(item.tables, item.styles, item.choices)

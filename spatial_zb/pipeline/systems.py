@@ -271,6 +271,8 @@ def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
                 note=figure_note(job, sample),
                 style=style,
             ),
+            shown=title,
+            choices={"model": system.title, "sample": where[0], "weights": where[1]},
         )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from spatial_zb.core.cross_product import bivariate_moran
 from spatial_zb.core.moran import moran_i
 from spatial_zb.errors import AlignmentError, DataError, listed, listed_zh
 from spatial_zb.report.chart import LABEL_PAD, ChartFrame, chart_sheet
@@ -40,7 +41,10 @@ STANDARDISED = Text("{} (standardised)", "{}（标准化）")
 SPATIAL_LAG = Text("Spatial lag", "空间滞后项")
 SCALED_LAG = Text("Spatial lag × n/S₀", "空间滞后项 × n/S₀")
 THE_VARIABLE = Text("Variable", "变量")
+LAG_OF = Text("Spatial lag of {} (standardised)", "{}的空间滞后项（标准化）")
+SCALED_LAG_OF = Text("Spatial lag of {} (standardised) × n/S₀", "{}的空间滞后项（标准化）× n/S₀")
 MORAN = Text("Moran's I = {}", "莫兰指数 I = {}")
+BIVARIATE = Text("Bivariate I = {}", "双变量莫兰指数 I = {}")
 WITHOUT = Text("Not shown, no neighbours: {}.", "未绘出（无邻接单元）：{}。")
 
 #: Quadrants of the scatter: words, colour, marker; the likes are filled, the others hollow.
@@ -57,6 +61,8 @@ def moran_scatter(
     W: Any,
     *,
     label: Words = THE_VARIABLE,
+    other: pd.Series | None = None,
+    other_label: Words = THE_VARIABLE,
     names: Mapping[str, str] | pd.Series | None = None,
     notable: int | Sequence[str] = 6,
     title: Words = "",
@@ -83,6 +89,9 @@ def moran_scatter(
         dots and told in a note and in ``Drawing.left_out``.
     label
         Words for the variable.
+    other, other_label
+        A second variable, by id, and words for it: its lag is plotted then, and the slope is the bivariate I of the
+        value of a unit and the other variable of its neighbours (Anselin, Syabri & Smirnov 2002).
     names
         Names by id; the ids themselves without it.
     notable
@@ -100,9 +109,9 @@ def moran_scatter(
     DataError
         Missing, infinite or constant values.
     """
-    frame = values.to_frame(name="")
+    both = values.to_frame(name=""), None if other is None else other.to_frame(name="")
     with open_page(style, language, title, note) as page:
-        return _scatter(frame, W, label, names, notable, page, 1, ax)
+        return _scatter(both, W, (label, other_label), names, notable, page, 1, ax)
 
 
 def moran_scatter_panels(
@@ -110,6 +119,8 @@ def moran_scatter_panels(
     W: Any,
     *,
     label: Words = THE_VARIABLE,
+    other: pd.DataFrame | None = None,
+    other_label: Words = THE_VARIABLE,
     names: Mapping[str, str] | pd.Series | None = None,
     notable: int | Sequence[str] = 6,
     title: Words = "",
@@ -120,7 +131,7 @@ def moran_scatter_panels(
 ) -> Drawing:
     """Plot one Moran scatter for each column (period) of a frame of values, with common axes.
 
-    The parameters and errors are those of :func:`moran_scatter`.
+    The parameters and errors are those of :func:`moran_scatter`; ``other`` has the same columns.
     """
     if not len(frame.columns):
         raise DataError(
@@ -128,7 +139,7 @@ def moran_scatter_panels(
             "表中没有可绘制的列：请每个时期给一列。",
         )
     with open_page(style, language, title, note) as page:
-        return _scatter(frame, W, label, names, notable, page, columns, None)
+        return _scatter((frame, other), W, (label, other_label), names, notable, page, columns, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +152,9 @@ class _Cloud:
 
 
 def _scatter(
-    frame: pd.DataFrame,
+    both: tuple[pd.DataFrame, pd.DataFrame | None],
     W: Any,
-    label: Words,
+    labels: tuple[Words, Words],
     names: Mapping[str, str] | pd.Series | None,
     notable: int | Sequence[str],
     page: Page,
@@ -152,17 +163,29 @@ def _scatter(
 ) -> Drawing:
     style = page.style
     weights = as_weights(W)
-    ids = unique_ids(frame.index)
-    match_units(ids, weights.ids, Text("values", "数值"), named_weights(weights.label))
-    frame = frame.set_axis(ids).loc[weights.ids]
-    clouds = [_cloud(frame.iloc[:, number], weights) for number in range(frame.shape[1])]
+    frame, other = (None if values is None else _matched(values, weights) for values in both)
+    clouds = [
+        _cloud(frame.iloc[:, number], weights, None if other is None else other[period])
+        for number, period in enumerate(frame.columns)
+    ]
     called = _names(names, weights.ids, style.language)
-    lags = SPATIAL_LAG if math.isclose(_factor(weights), 1.0) else SCALED_LAG
-    sides = page.say(STANDARDISED, page.say(label)), page.say(lags)
+    scaled = not math.isclose(_factor(weights), 1.0)
+    if other is None:
+        upward = page.say(SCALED_LAG if scaled else SPATIAL_LAG)
+    else:
+        upward = page.say(SCALED_LAG_OF if scaled else LAG_OF, page.say(labels[1]))
+    sides = page.say(STANDARDISED, page.say(labels[0])), upward
+    statistic = MORAN if other is None else BIVARIATE
     if ax is None:
         alone = items((called[unit] for unit in weights.islands), page.language)
         around = page.title, page.note(page.say(WITHOUT, alone) if alone else "")
-        figure, panels = _scatter_sheet(frame.columns, clouds, sides, around, columns, style)
+        headings = [
+            _heading(
+                number, period, len(clouds), _fill(statistic, f"{cloud.slope:.3f}".replace("-", "−")), style
+            )
+            for number, (period, cloud) in enumerate(zip(frame.columns, clouds, strict=True))
+        ]
+        figure, panels = _scatter_sheet(headings, sides, around, columns, style)
     else:
         figure, panels = root_figure(ax), [ax]
         ax.set(xlabel=sides[0], ylabel=sides[1])
@@ -183,7 +206,25 @@ def _factor(weights: Weights) -> float:
     return (weights.n - len(weights.islands)) / weights.matrix.sum()
 
 
-def _cloud(values: pd.Series, weights: Weights) -> _Cloud:
+def _matched(frame: pd.DataFrame, weights: Weights) -> pd.DataFrame:
+    """Values in the order of the weights."""
+    ids = unique_ids(frame.index)
+    match_units(ids, weights.ids, Text("values", "数值"), named_weights(weights.label))
+    return frame.set_axis(ids).loc[weights.ids]
+
+
+def _cloud(values: pd.Series, weights: Weights, other: pd.Series | None = None) -> _Cloud:
+    """z against (n/S₀) Wz, or against the lag of another variable's z."""
+    z = _standardised(values)
+    a = z if other is None else _standardised(other)
+    if other is None:
+        slope = moran_i(values.to_numpy(dtype=float), weights.matrix).I
+    else:
+        slope = bivariate_moran(z, a, weights.matrix).value
+    return _Cloud(z, _factor(weights) * (weights.matrix @ a), slope)
+
+
+def _standardised(values: pd.Series) -> np.ndarray:
     x = values.to_numpy(dtype=float)
     bad = values.index[~np.isfinite(x)]
     where, where_zh = (f" in {values.name}", f"{values.name}：") if str(values.name) else ("", "")
@@ -197,8 +238,7 @@ def _cloud(values: pd.Series, weights: Weights) -> _Cloud:
             f"The values are the same for all units{where}: Moran's I is not defined.",
             f"{where_zh}各地区的数值相同：莫兰指数没有定义。",
         )
-    z = (x - x.mean()) / x.std()
-    return _Cloud(z, _factor(weights) * (weights.matrix @ z), moran_i(x, weights.matrix).I)
+    return (x - x.mean()) / x.std()
 
 
 def _names(names: Mapping[str, str] | pd.Series | None, ids: pd.Index, language: Language) -> dict[str, str]:
@@ -212,14 +252,13 @@ def _fill(pattern: Text, value: str | Text) -> Text:
 
 
 def _scatter_sheet(
-    periods: Iterable[object],
-    clouds: list[_Cloud],
+    headings: Sequence[str],
     sides: tuple[str, str],
     around: tuple[str, str],
     columns: int,
     style: FigureStyle,
 ) -> tuple[Figure, list[Axes]]:
-    columns = max(1, min(columns, len(clouds)))
+    columns = max(1, min(columns, len(headings)))
     ticks = line_height(style.small_pt, 1)
     # Room for an axis label of one line, then for the lines it needs in a panel of that width.
     pad = to_mm(LABEL_PAD)
@@ -229,10 +268,6 @@ def _scatter_sheet(
     upward = lines_in(measure, sides[1], style.base_pt, SCATTER_ASPECT * guess.width(style))
     left = guess.left + line_height(style.base_pt, len(upward) - 1)
     frame = ChartFrame(columns, left, 2.0 * ticks + pad + line_height(style.base_pt, len(across)))
-    headings = [
-        _heading(number, period, len(clouds), _fill(MORAN, f"{cloud.slope:.3f}".replace("-", "−")), style)
-        for number, (period, cloud) in enumerate(zip(periods, clouds, strict=True))
-    ]
     handles = _quadrant_handles(style)
     figure, axes = chart_sheet(headings, frame, SCATTER_ASPECT * frame.width(style), around, handles, style)
     for number, panel in enumerate(axes):

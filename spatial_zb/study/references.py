@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from spatial_zb.data.expression_syntax import QUOTED
 from spatial_zb.errors import listed, listed_zh
 from spatial_zb.study.places import Problems
 from spatial_zb.study.sections import (
@@ -155,6 +156,11 @@ def _check_columns(parts: Mapping[str, Any], columns: list[str] | None, problems
 _NAME = re.compile(r"(?<![\w.])[^\W\d]\w*(?!\w)(?!\s*\()")
 
 
+def _in_expression(name: str) -> str:
+    """How a name is written in an expression."""
+    return name if name.isidentifier() else f"`{name}`"
+
+
 def _check_expressions(
     parts: Mapping[str, Any], columns: list[str] | None, reference: list[str] | None, problems: Problems
 ) -> None:
@@ -172,10 +178,10 @@ def _check_expressions(
                 problems.add(f"{section}.{name}", said)
     for dotted, entry in entries_of(parts, "variables"):
         place = f"{dotted}.expression"
-        known = None if columns is None else [*columns, *defined]
-        _check_known(
-            place, Text("name", "名称"), dict.fromkeys(_NAME.findall(entry.expression)), known, problems
-        )
+        known = None if columns is None else list(map(_in_expression, [*columns, *defined]))
+        quoted = [_in_expression(name.strip()) for name in QUOTED.findall(entry.expression)]
+        used = dict.fromkeys([*quoted, *_NAME.findall(QUOTED.sub(" ", entry.expression))])
+        _check_known(place, Text("name", "名称"), used, known, problems)
         used = re.search(r"\b(lq|krugman)\s*\(", entry.expression)
         if used is None:
             continue

@@ -84,6 +84,24 @@ def test_chinese_names_are_names() -> None:
     np.testing.assert_array_equal(evaluate("产值 / a", 产值=2 * A), np.full(A.shape, 2.0))
 
 
+@pytest.mark.parametrize("name", ["地区生产总值（万元）", "GDP, 10 000 yuan", "a-b", "2019 value", "x.y"])
+def test_a_name_between_backticks_may_hold_anything(name: str) -> None:
+    expression = compile_expression(f"log(`{name}` / a) + `  {name} `")
+    assert expression.names == (name, "a")
+    found = expression.evaluate({"a": A, name: B})
+    assert np.allclose(found, np.log(B / A) + B, equal_nan=True)
+
+
+@pytest.mark.parametrize("text", ["`a", "``", "`a` `b`", "`a``b`", "quoted_0_ + `__x__`", "`\n`"])
+def test_backticks_hide_nothing_that_is_not_allowed(text: str) -> None:
+    with pytest.raises(SpecificationError):
+        compile_expression(text)
+
+
+def test_a_name_between_backticks_is_not_the_name_that_stands_in_for_it() -> None:
+    assert compile_expression("quoted_0_ + `b c`").names == ("quoted_0_", "b c")
+
+
 def test_blank_cells_stay_blank_and_touch_no_other_cell() -> None:
     holed = A.copy()
     holed[1, 2] = np.nan

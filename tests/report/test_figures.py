@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from pictures import clean, lines_of
 
+from spatial_zb.core.cross_product import bivariate_moran
 from spatial_zb.core.moran import moran_i
 from spatial_zb.errors import AlignmentError, DataError, SpecificationError
 from spatial_zb.report import figures
@@ -68,6 +69,23 @@ def test_slope_of_the_line_is_morans_i(normalisation, islands):
     # Islands have no lag: the dots alone give z'lag, all units give z'z = n.
     assert points.prod(axis=1).sum() / (z @ z) == pytest.approx(expected, rel=1e-12)
     assert any(f"{expected:.3f}" in text.get_text() for text, _ in text_boxes(drawing.figure))
+
+
+@pytest.mark.parametrize("islands", [0, 3])
+@pytest.mark.parametrize("normalisation", ["row", "none"])
+def test_slope_of_two_variables_is_the_bivariate_i(normalisation, islands):
+    """The other variable by id in any order; with the variable itself it is Moran's I."""
+    weights, other = ring(normalisation, islands), pd.Series(RNG.normal(size=N), index=IDS)
+    drawing = figures.moran_scatter(VALUES, weights, other=other[::-1], other_label="<other>", language="zh")
+    (line,) = lines_of(drawing.axes[0], "slope")
+    expected = bivariate_moran(VALUES.to_numpy(), other.to_numpy(), weights.matrix).value
+    assert line.get_slope() == pytest.approx(expected, rel=1e-12)
+    assert "<other>的空间滞后项" in drawing.axes[0].get_ylabel()
+    assert any("双变量莫兰指数" in text.get_text() for text, _ in text_boxes(drawing.figure))
+    clean(drawing.figure)
+    (own,) = lines_of(figures.moran_scatter(VALUES, weights, other=VALUES).axes[0], "slope")
+    (alone,) = lines_of(figures.moran_scatter(VALUES, weights).axes[0], "slope")
+    assert own.get_slope() == pytest.approx(alone.get_slope(), rel=1e-12)
 
 
 def test_the_axis_tells_a_scaled_lag():

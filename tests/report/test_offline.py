@@ -146,6 +146,15 @@ def test_every_control_image_and_region_has_a_name(page):
     assert next(a for _, a in page.elements if a.get("class") == "skip")["href"] == "#main"
 
 
+def test_a_figure_is_in_the_page_in_each_language_without_styles_and_ids_of_others(page):
+    charts = [a for tag, a in page.elements if tag == "div" and "chart" in (a.get("class") or "").split()]
+    assert [a["class"].split()[0] for a in charts] == ["en", "zh"]
+    assert {a["data-label-en"] for a in charts} == {clean(HOSTILE[2])}
+    drawn = [a for tag, a in page.elements if tag == "svg" and a.get("role") == "img"]
+    assert [a["aria-label"] for a in drawn[:2]] == [HOSTILE[2]] * 2
+    assert "<b>one</b>" in page.texts
+
+
 def test_size_of_a_simulated_study(tmp_path):
     page = write_report(full_content(), tmp_path / "full.html")
     assert 500_000 < page.stat().st_size <= MOST_BYTES

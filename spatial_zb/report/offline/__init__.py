@@ -6,6 +6,7 @@ with the files of ``page/`` (skeleton, style sheet, scripts).
 
 from spatial_zb.report.offline.content import (
     Atlas,
+    ChartItem,
     Content,
     MoranSeries,
     Paragraphs,
@@ -19,6 +20,7 @@ from spatial_zb.report.offline.outlines import Outlines, draw_outlines
 
 __all__ = [
     "Atlas",
+    "ChartItem",
     "Content",
     "MoranSeries",
     "Outlines",

@@ -15,6 +15,7 @@ from spatial_zb.text import Language, Text
 
 __all__ = [
     "Atlas",
+    "ChartItem",
     "Content",
     "MoranSeries",
     "Paragraphs",
@@ -128,6 +129,15 @@ class TableItem:
 
 
 @dataclass(frozen=True, eq=False)
+class ChartItem:
+    """A figure in each language, as :func:`~spatial_zb.report.inline_svg.inline_svg` gives it; it is not escaped again."""
+
+    title: Text
+    drawings: Mapping[Language, str]
+    choices: Mapping[str, Text] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class Paragraphs:
     """A reading in paragraphs."""
 
@@ -143,7 +153,7 @@ class Section:
     name: str
     title: Text
     intro: Text
-    items: tuple[TableItem | Paragraphs, ...] = ()
+    items: tuple[TableItem | ChartItem | Paragraphs, ...] = ()
     effects: tuple[UnitEffects, ...] = ()
 
 

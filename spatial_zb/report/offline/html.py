@@ -13,7 +13,7 @@ from typing import Any
 
 from spatial_zb.errors import SpecificationError, listed_zh
 from spatial_zb.report.files import slug, write_atomic
-from spatial_zb.report.offline.content import Content, Paragraphs, Section, TableItem
+from spatial_zb.report.offline.content import ChartItem, Content, Paragraphs, Section, TableItem
 from spatial_zb.report.offline.data import Words, embedded, page_data
 from spatial_zb.report.table_style import TableStyle
 from spatial_zb.report.table_text import clean
@@ -176,12 +176,18 @@ def _section(section: Section, words: Words, downloads: dict[str, Any], language
 
 
 def _item(
-    item: TableItem | Paragraphs, words: Words, downloads: dict[str, Any], languages: Sequence[Language]
+    item: TableItem | ChartItem | Paragraphs,
+    words: Words,
+    downloads: dict[str, Any],
+    languages: Sequence[Language],
 ) -> str:
     chosen = escape(embedded(words.numbers(item.choices)))
-    inside = (
-        _paragraphs(item, languages) if isinstance(item, Paragraphs) else _table(item, downloads, languages)
-    )
+    if isinstance(item, Paragraphs):
+        inside = _paragraphs(item, languages)
+    elif isinstance(item, ChartItem):
+        inside = _chart(item, languages)
+    else:
+        inside = _table(item, downloads, languages)
     return f'<div class="item" data-choices="{chosen}">{inside}</div>'
 
 
@@ -194,6 +200,16 @@ def _paragraphs(item: Paragraphs, languages: Sequence[Language]) -> str:
         title = escape(clean(item.title.pick(language)))
         parts.append(f'<div class="{language}" lang="{TAGS[language]}"><h3>{title}</h3>{body}</div>')
     return f'<div class="reading">{"".join(parts)}</div>'
+
+
+def _chart(item: ChartItem, languages: Sequence[Language]) -> str:
+    """The figure in each language, which goes on to the right where the screen is narrow."""
+    labels = "".join(f' data-label-{one}="{escape(clean(item.title.pick(one)))}"' for one in LANGUAGES)
+    return "".join(
+        f'<div class="{language} chart" lang="{TAGS[language]}" role="group" tabindex="0"{labels}>'
+        f"{item.drawings[language]}</div>"
+        for language in languages
+    )
 
 
 def _table(item: TableItem, downloads: dict[str, Any], languages: Sequence[Language]) -> str:
