@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.random_effects import swamy_arora
+from spatial_zb.core.replicates import SPECTRAL_UNITS
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.core.within import demean
 from spatial_zb.errors import SpatialZbError, SpecificationError
@@ -263,6 +264,8 @@ def with_p_values(
     for statistics in found:
         for key, values in statistics.items():
             drawn.setdefault(key, []).extend(values)
+    if not can_be_replicated(case):
+        rows = [_too_many(row) if row.test in PREPIVOTED else row for row in rows]
     return tuple(
         _with_p_value(row, drawn.get(key, []), replicates, *drawn.get(OWN + key, []))
         for row in rows
@@ -329,11 +332,20 @@ def _drawn_rows(
         drawn = make_case(case.spec, panel, case.weights, case.estimator)
     except SpatialZbError:
         return []
-    return run_tests(drawn, null.groups, present.intersection(null.tests))
+    # one by one the robust tests have no p-value: from panels at one estimate it would mislead
+    return run_tests(drawn, null.groups, present.intersection(null.tests) - set(PREPIVOTED))
 
 
 def _key(test: str, of: str) -> str:
     return f"{test} | {of}"
+
+
+def _too_many(row: Row) -> Row:
+    note = Text(
+        f"{row.note.en}; bootstrap p up to {SPECTRAL_UNITS} units only",
+        f"{row.note.zh}；自助 p 值仅用于不超过 {SPECTRAL_UNITS} 个地区",
+    )
+    return replace(row, note=note)
 
 
 def _with_p_value(row: Row, drawn: list[float], replicates: int, own: float | None = None) -> Row:

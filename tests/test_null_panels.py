@@ -170,3 +170,15 @@ def test_the_null_of_random_effects_is_drawn_without_period_effects():
         for d in (data, shifted)
     ]
     np.testing.assert_allclose(*draws, rtol=1e-4, atol=1e-6)
+
+
+def test_one_by_one_the_robust_tests_have_no_p_value(monkeypatch):
+    """Where panels cannot be tested together, as above 500 units: theirs would come from one estimate, and mislead."""
+    monkeypatch.setattr("spatial_zb.null_panels.can_be_replicated", lambda case: False)
+    data = panel(n=8, T=5)
+    found = chained(data, ("LM lag", "LM lag, robust"), 99)
+    assert np.isfinite(found.row("LM lag").p_bootstrap)
+    robust = found.row("LM lag, robust")
+    assert np.isnan(robust.p_bootstrap)
+    assert "500 units" in robust.note.en
+    assert "500" in robust.note.zh

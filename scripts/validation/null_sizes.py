@@ -31,7 +31,7 @@ from .sizes import KEYS, LEVEL, SEED, SPATIAL_TRUTHS, STRENGTHS, TRUTHS, draw, j
 TABLE = OUT / "null_sizes.csv"
 #: Draws per panel, and of a pool.
 DRAWS, POOL = 199, 1
-#: Truth → tests of it with a pool: whose law is not exact, or that are read in place of one.
+#: Truth → tests of it with a pool where they are not drawn: whose law is not exact, or that are read in place of one.
 POOLED = {
     "independent errors, no effects": (
         "LR unit effects",
@@ -47,17 +47,11 @@ POOLED = {
         "Mundlak",
         "LM spatial error given random effects (BSK)",
     ),
-} | {
-    name.format(f"{c:g}"): tuple(test for test in tests if test not in REPLICATED)
-    for c in STRENGTHS
-    if c
-    for name, tests in SPATIAL_TRUTHS.items()
-}
+} | {name.format(f"{c:g}"): tests for c in STRENGTHS if c for name, tests in SPATIAL_TRUTHS.items()}
 #: Truth → tests of it that every panel has a p-value of.
 DRAWN = {truth: tuple(test for test in tests if test in REPLICATED) for truth, tests in TRUTHS.items()}
-#: Places of which only the tests are drawn that are far off there by their usual p-value.
-FEW = {("contiguity", 41), ("contiguity", 90), ("inverse distance", 90)}
-
+#: Where all of these are drawn; elsewhere only the robust ones, where their null leaves a coefficient that is not zero.
+WHOLE = {("inverse distance", "unit", 11), ("inverse distance", "unit", 41)}
 #: Degrees of freedom of tests whose both sides reject: none.
 NORMAL = {"Moran of residuals": np.nan}
 #: p-values are multiples of 1/200.
@@ -75,9 +69,21 @@ def simulated(job: Job, seed: np.random.SeedSequence) -> Case:
 
 
 def tests_drawn(job: Job) -> tuple[str, ...]:
-    """What is drawn of a job."""
-    truth, _, n, kind = job
-    return tuple(test for test in DRAWN[truth] if (kind, n) not in FEW or test in PREPIVOTED)
+    """What every panel of a job has a p-value of."""
+    truth, effects, n, kind = job
+    if (kind, effects, n) in WHOLE:
+        return DRAWN[truth]
+    return tuple(test for test in DRAWN[truth] if test in PREPIVOTED and strength(truth))
+
+
+def tests_pooled(job: Job) -> tuple[str, ...]:
+    """What is pooled of a job: two-way effects up to 41 units, unit effects under SEM and a dense W as well."""
+    truth, effects, n, kind = job
+    asked = effects == "two_way" or (truth.startswith("SEM") and kind != "contiguity")
+    if n == 90 or not asked:
+        return ()
+    other = {*PREPIVOTED, *tests_drawn(job)}
+    return tuple(test for test in POOLED.get(truth, ()) if test not in other)
 
 
 def drawn(job: Job, seed: np.random.SeedSequence) -> list[tuple[str, float]]:
@@ -100,7 +106,7 @@ def pooled(job: Job, seed: np.random.SeedSequence) -> list[tuple[str, float, flo
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         case = simulated(job, seed)
-        rows = run_tests(case, tuple(GROUPS), POOLED[job[0]])
+        rows = run_tests(case, tuple(GROUPS), tests_pooled(job))
         far = one_draw(case, [row.test for row in rows], seed.spawn(1)[0])
     return [(row.test, float(extremeness(row, row.statistic)), far.get(row.test, np.nan)) for row in rows]
 
@@ -140,27 +146,17 @@ def measure(
     return table.assign(replications=replications, replicates=replicates)
 
 
-def _pool_asked(job: Job) -> bool:
-    """Two-way effects up to 41 units; unit effects under SEM and a dense W as well."""
-    truth, effects, n, kind = job
-    asked = effects == "two_way" or (truth.startswith("SEM") and kind != "contiguity")
-    return n < 90 and bool(POOLED.get(truth)) and asked
-
-
 def run(replications: int = 1000, workers: int = 1) -> None:
     """Measure what is missing, job by job: few units and a dense W first."""
     every = jobs()
     roots = dict(zip(every, np.random.SeedSequence(SEED).spawn(len(every)), strict=True))
     order = sorted(every, key=lambda job: (job[2], job[3] == "contiguity", -strength(job[0])))
     cells = [(job, DRAWS) for job in order if tests_drawn(job)]
-    cells += [(job, POOL) for job in order if _pool_asked(job)]
+    cells += [(job, POOL) for job in order if tests_pooled(job)]
     complete(
         TABLE,
         [*KEYS, "replicates"],
         {(*job, replicates): (job, replicates) for job, replicates in cells},
         lambda cell: measure(cell, roots[cell[0]], replications, workers),
-        lambda done: (
-            (done["replications"] >= replications) & (done["replicates"] == DRAWS)
-            | (done["replicates"] == POOL) & ~done["test"].isin(REPLICATED)
-        ),
+        lambda done: (done["replications"] >= replications) | (done["replicates"] == POOL),
     )
