@@ -64,7 +64,8 @@ def simplification_tests(fit: Fit) -> pd.DataFrame:
         Columns ``test`` (``"Wald SDM to SAR"``, ``"LR SDM to SAR"``, ``"Wald SDM to SEM"``, ``"LR SDM to SEM"``),
         ``statistic``, ``df`` (q), ``p_value``: F(q, N − k) of the Wald statistic, Bartlett's correction of the ratio
         (``wald_p_value`` and ``likelihood_ratio_p_value`` of :mod:`spatial_zb.core.diagnostics`). The SEM is nested only
-        where every regressor is lagged; else, and where a smaller model did not converge, its rows are NaN.
+        where every regressor is lagged; else its rows are NaN. A likelihood of a smaller model that is highest at an end of
+        the admissible interval is taken there.
 
     Raises
     ------
@@ -115,8 +116,8 @@ def likelihood_ratio_of(larger: Fit, smaller: Fit) -> float:
 
 
 def _likelihood_ratio(fit: Fit, smaller: DurbinSpec) -> float:
-    """The ratio to the smaller model on the panel and W of the fit; NaN where it has no maximum."""
+    """The ratio to the smaller model on the panel and W of the fit, where its likelihood is highest."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)  # what there is to say was said of the larger model
         other = fit_durbin(smaller, fit.panel, fit.weights, fit.estimator)
-    return likelihood_ratio_of(fit, other) if other.converged else float("nan")
+    return likelihood_ratio_of(fit, other)
