@@ -20,7 +20,7 @@ from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import regime_labels, regime_tests
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.pipeline.job import Job, figure_note, sample_notes, weights_note
+from spatial_zb.pipeline.job import Job, figure_note, sample_notes, span_words, weights_note
 from spatial_zb.pipeline.made import Estimated
 from spatial_zb.pipeline.median_estimates import median_estimates, median_frame, median_note
 from spatial_zb.pipeline.notes import naming_sample, saying_where, warn_undone
@@ -124,8 +124,10 @@ def estimate(job: Job) -> list[Text]:
         columns = _fit_all(job, model)
         _write_model(job, model, columns)
         _draw_effects(job, model, columns)
-        if columns[-1].sample == job.study.main_sample:
-            reading.append(_model_reading(job, model, columns[-1]))
+        own = [c for c in columns if c.sample == job.study.main_sample]
+        if own:
+            first = [c for c in own if c.weights == own[0].weights]
+            reading.append(_model_reading(job, model, first[-1]))
     return reading
 
 
@@ -511,14 +513,14 @@ def _model_reading(job: Job, model: Model, column: _Column) -> Text:
 
     study = job.study
     sample, effects = study.samples[column.sample].label, EFFECT_WORDS[column.effects]
-    n, first, last = (
-        len(job.prepared.samples[column.sample]),
-        *job.prepared.panel.periods[:: len(job.prepared.panel.periods) - 1],
-    )
-    kind = _kind(column.fit.spec)
+    n, years = len(job.prepared.samples[column.sample]), span_words(job.prepared.panel.periods)
+    kind, W = _kind(column.fit.spec), Text("", "")
+    if len(study.weights_of(model)) > 1:
+        label = study.weights[column.weights].label
+        W = Text(f", {label.en}", f"，{label.zh}")
     where = Text(
-        f"{model.title.en} ({sample.en}, {n} units, {first}–{last}; {kind.en}, {effects.en.lower()})",
-        f"{model.title.zh}（{sample.zh}{n}个地区，{first}—{last}年；{kind.zh}，{effects.zh}）",
+        f"{model.title.en} ({sample.en}, {n} units, {years.en}; {kind.en}, {effects.en.lower()}{W.en})",
+        f"{model.title.zh}（{sample.zh}{n}个地区，{years.zh}；{kind.zh}，{effects.zh}{W.zh}）",
     )
     return effect_reading(
         column.delta.tidy(), model.x[0], job.prepared.panel.label(model.y), job.prepared.labels, where

@@ -20,7 +20,7 @@ from spatial_zb.pipeline.words import source_note
 from spatial_zb.study import Study
 from spatial_zb.text import LANGUAGES, Language, Text
 
-__all__ = ["Job", "sample_notes", "unit_names"]
+__all__ = ["Job", "figure_note", "sample_notes", "span_words", "unit_names", "weights_note"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,14 +166,21 @@ MOST_BYTES = 150_000
 def sample_notes(job: Job, *samples: str) -> list[Text]:
     """Which units the columns rest on: the sample sizes a reader needs to weigh small samples."""
     names = [(job.study.samples[s].label, len(job.prepared.samples[s])) for s in samples]
-    first, last = job.prepared.panel.periods[0], job.prepared.panel.periods[-1]
-    en, zh = (f"{first}–{last}", f"{first}—{last}年") if first != last else (f"{first}", f"{first}年")
+    years = span_words(job.prepared.panel.periods)
     return [
         Text(
-            "Sample: " + "; ".join(f"{label.en}, {n} units" for label, n in names) + f"; {en}.",
-            "样本：" + "；".join(f"{label.zh}{n}个地区" for label, n in names) + f"；{zh}。",
+            "Sample: " + "; ".join(f"{label.en}, {n} units" for label, n in names) + f"; {years.en}.",
+            "样本：" + "；".join(f"{label.zh}{n}个地区" for label, n in names) + f"；{years.zh}。",
         )
     ]
+
+
+def span_words(periods: Sequence[int]) -> Text:
+    """The years of a panel, or its only one."""
+    first, last = periods[0], periods[-1]
+    if first == last:
+        return Text(f"{first}", f"{first}年")
+    return Text(f"{first}–{last}", f"{first}—{last}年")
 
 
 def weights_note(job: Job, name: str) -> Text:

@@ -16,7 +16,7 @@ from spatial_zb.effects import effects_by_unit
 from spatial_zb.errors import SpatialZbError, SpatialZbWarning
 from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.pipeline.exploration import model_variables
-from spatial_zb.pipeline.job import Job, unit_names
+from spatial_zb.pipeline.job import Job, span_words, unit_names
 from spatial_zb.pipeline.made import Estimated, MadeFigure, MadeTable, Prose
 from spatial_zb.pipeline.notes import warn_undone
 from spatial_zb.pipeline.words import as_sentence
@@ -138,8 +138,7 @@ IN_WORDS = Text("In words", "文字解读")
 def _facts(job: Job) -> Text:
     study = job.study
     label, n = study.samples[study.main_sample].label, len(job.prepared.samples[study.main_sample])
-    first, last = job.prepared.panel.periods[0], job.prepared.panel.periods[-1]
-    years = Text(f"{first}", f"{first}年") if first == last else Text(f"{first}–{last}", f"{first}—{last}年")
+    years = span_words(job.prepared.panel.periods)
     return Text(f"{label.en}, {n} units, {years.en}", f"{label.zh}，{n}个地区，{years.zh}")
 
 

@@ -23,6 +23,8 @@ _REFERENCE = re.compile(r"#([\w-]+)")
 #: What the page's own type says, or what is the default.
 _LEFT_OUT = {"font-family", "font-stretch", "font-variant", "line-height"}
 _DEFAULTS = {"stroke-miterlimit": "10", "font-weight": "normal", "font-style": "normal", "opacity": "1"}
+#: Shorter words than these fit in any font.
+_SHORT = 4
 #: CSS pixels of a point.
 _PIXELS = 96 / 72
 
@@ -42,7 +44,8 @@ def inline_svg(figure: Figure, label: str, mark: str) -> str:
     Notes
     -----
     Styles become presentation attributes, since a content-security policy without ``unsafe-inline`` forbids
-    ``style=""``; ids that nothing refers to go; numbers keep a tenth of a point. Same figure, same text.
+    ``style=""``; ids that nothing refers to go; numbers keep a tenth of a point. Words keep the width of the
+    figure's own font: in the wider one of a reader they would run into each other. Same figure, same text.
     """
     stream = io.StringIO()
     with context("journal_double"):
@@ -50,13 +53,14 @@ def inline_svg(figure: Figure, label: str, mark: str) -> str:
 
         matplotlib.rcParams["svg.fonttype"] = "none"
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    root = ElementTree.fromstring(stream.getvalue())
-    for parent in root.iter():
-        for child in [c for c in parent if _name(c) in ("metadata", "style") or (_is_empty(c))]:
-            parent.remove(child)
-    elements = list(root.iter())
-    for element in elements:
-        _plain(element)
+        root = ElementTree.fromstring(stream.getvalue())
+        for parent in root.iter():
+            for child in [c for c in parent if _name(c) in ("metadata", "style") or _is_empty(c)]:
+                parent.remove(child)
+        elements = list(root.iter())
+        for element in elements:
+            _plain(element)
+            _keep_width(element)
     _own_ids(elements, mark)
     width, height = (float(part) for part in root.attrib["viewBox"].split()[2:])
     inside = "".join(_written(child) for child in root)
@@ -97,6 +101,18 @@ def _plain(element: ElementTree.Element) -> None:
     if element.text and not element.text.strip():
         element.text = None
     element.tail = None
+
+
+def _keep_width(element: ElementTree.Element) -> None:
+    """The width that matplotlib gave a text, in points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    text, size = element.text or "", element.get("font-size")
+    if _name(element) == "text" and size is not None and len(text) >= _SHORT:
+        font = FontProperties(size=float(size), weight=element.get("font-weight", "normal"))
+        width = text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
+        element.attrib |= {"textLength": f"{width:.1f}", "lengthAdjust": "spacingAndGlyphs"}
 
 
 def _short(number: re.Match[str]) -> str:

@@ -28,10 +28,16 @@ def effect_reading(
     rows = effects[effects["term"] == term].set_index("effect")
     x = labels.get(term, Text.of(term))
     home, away = rows.loc["direct"], rows.loc["indirect"]
+    if pd.isna(home["conf_low"]) and pd.isna(away["conf_low"]):
+        return Text(
+            f"{where.en}: the effects of “{x.en}” on “{y.en}” have no standard errors, so nothing is said of them (see "
+            "the notes).",
+            f"{where.zh}：“{x.zh}”对“{y.zh}”的效应没有标准误，不作解读（见提示）。",
+        )
     return Text(
         f"{where.en}: one more unit of “{x.en}” goes with {_amount(home)} of “{y.en}” in the same place "
         f"({_judged(home).en}), and with {_amount(away)} in all other places together ({_judged(away).en}).",
-        f"{where.zh}：“{x.zh}”每增加一个单位，本地区“{y.zh}”变动{_amount(home)}（{_judged(home).zh}），"
+        f"{where.zh}：“{x.zh}”每增加一个单位，本地区“{y.zh}”相应变动{_amount(home)}（{_judged(home).zh}），"
         f"其他地区合计变动{_amount(away)}（{_judged(away).zh}）。",
     )
 
@@ -97,6 +103,8 @@ def _period_words(row: pd.Series) -> Text:
 
 
 def _amount(row: pd.Series) -> str:
+    if pd.isna(row["conf_low"]) or pd.isna(row["conf_high"]):
+        return _signed(row["estimate"])
     limits = f"[{_signed(row['conf_low'])}, {_signed(row['conf_high'])}]"
     return f"{_signed(row['estimate'])} {limits}"
 
@@ -110,7 +118,9 @@ def _judged(row: pd.Series) -> Text:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+    """Three decimals; a number they would make zero keeps two digits."""
+    lost = value != 0 and abs(value) < 0.0005
+    return f"{value:{'+.1e' if lost else '+.3f'}}".replace("-", "−")
 
 
 def _plain(value: float) -> str:

@@ -37,6 +37,22 @@ def test_an_effect_is_hedged_by_its_interval(case):
     assert f"{values[0]:+.3f}".replace("-", "−") in home_en
 
 
+def test_effects_without_standard_errors_are_not_read():
+    """What did not converge has numbers, of which nothing may be said."""
+    text = effect_reading(effects((-133.3, NAN, NAN), (-3057.2, NAN, NAN)), "x", NAMES["y"], NAMES, WHERE)
+    for said in (text.en, text.zh):
+        assert "133" not in said
+        assert "nan" not in said
+    assert "nothing is said" in text.en
+    assert "不作解读" in text.zh
+
+
+def test_a_small_effect_is_not_called_zero():
+    text = effect_reading(effects((2e-5, 1e-5, 3e-5), (0.0, -1.0, 1.0)), "x", NAMES["y"], NAMES, WHERE)
+    assert "+2.0e−05 [+1.0e−05, +3.0e−05]" in text.en
+    assert "+0.000 [−1.000, +1.000]" in text.en
+
+
 def moran(*p_values: float) -> pd.DataFrame:
     rows = [(2001 + t, 0.5 - t, p) for t, p in enumerate(p_values)]
     return pd.DataFrame(rows, columns=["period", "I", "p_sim"])

@@ -205,7 +205,8 @@ def _paragraphs(item: Paragraphs, languages: Sequence[Language]) -> str:
 def _chart(item: ChartItem, languages: Sequence[Language]) -> str:
     """The figure in each language, which goes on to the right where the screen is narrow."""
     labels = "".join(f' data-label-{one}="{escape(clean(item.title.pick(one)))}"' for one in LANGUAGES)
-    return "".join(
+    title = _in_each(item.title, languages)
+    return f'<p class="chart-title">{title}</p>' + "".join(
         f'<div class="{language} chart" lang="{TAGS[language]}" role="group" tabindex="0"{labels}>'
         f"{item.drawings[language]}</div>"
         for language in languages
