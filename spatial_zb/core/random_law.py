@@ -26,7 +26,7 @@ __all__ = ["RandomErrorLaw", "RandomLagLaw", "RandomModel", "VarianceLaw"]
 Array = NDArray[np.float64]
 #: Where s is looked for, and how often its maximum is brought nearer by a parabola.
 S_GRID = np.array([0.0, 0.3, 0.6, 1.0, 1.4, 1.9, 2.5, 3.2, 4.0, 5.0, 6.5, 8.5, 11.0])
-PARABOLAS = 5
+PARABOLAS = 4
 #: Points between which s is interpolated for drawn coefficients.
 CURVE = 21
 #: Largest s of the interval of φ.
@@ -82,13 +82,14 @@ class Estimates:
 class MixedModel:
     """z = Zδ + e, e = Bμ + ε: √T × means turned by the eigenvectors of BB' have variances σ²(1 + (e^s − 1)d).
 
-    ``Z`` (T, n, k), ``gram`` of its deviations (k, k), ``means`` (n, k) turned, ``turn`` (n, n) or None, ``spread`` d (n,),
-    ``B`` (n, n) or None.
+    ``Z`` (T, n, k), ``gram`` of its deviations (k, k), ``means`` (n, k) turned and their ``products`` (n, k²), ``turn``
+    (n, n) or None, ``spread`` d (n,), ``B`` (n, n) or None.
     """
 
     Z: Array
     gram: Array
     means: Array
+    products: Array
     turn: Array | None
     spread: Array
     B: Array | None
@@ -101,7 +102,8 @@ class MixedModel:
         off = (Z - mean).reshape(T * n, k)
         d, turn = (np.ones(n), None) if B is None else np.linalg.eigh(B @ B.T)
         means = np.sqrt(T) * (mean if turn is None else turn.T @ mean)
-        return cls(Z, off.T @ off, means, turn, d, B)
+        products = (means[:, :, None] * means[:, None]).reshape(n, k * k)
+        return cls(Z, off.T @ off, means, products, turn, d, B)
 
     @property
     def degrees(self) -> int:
@@ -122,7 +124,7 @@ class MixedModel:
     def estimates(self, samples: Array) -> Estimates:
         """Of samples (R, T, n), s by restricted likelihood."""
         data = self.data(samples)
-        heights = np.stack([self.solve(np.full(1, s), data)[0] for s in S_GRID])
+        heights = self._over_grid(data)
         best = np.clip(heights.argmax(axis=0), 1, len(S_GRID) - 2)
         at = np.stack([S_GRID[best + i] for i in (-1, 0, 1)])
         values = np.stack([np.take_along_axis(heights, best[None] + i, 0)[0] for i in (-1, 0, 1)])
@@ -135,8 +137,7 @@ class MixedModel:
 
     def cross_products(self, s: float) -> Array:
         """Z_w'Z_w + Z_b'K⁻¹Z_b (k, k)."""
-        weights = 1 / (1 + np.expm1(s) * self.spread)
-        return self.gram + (self.means * weights[:, None]).T @ self.means
+        return self._grams(1 / (1 + np.expm1(s) * self.spread[None]))[0]
 
     def data(self, samples: Array) -> tuple[Array, Array, Array]:
         """Z_w'z_w (R, k), z_w'z_w (R,), turned means (R, n)."""
@@ -149,15 +150,33 @@ class MixedModel:
         cross, squares, means = data
         variances = 1 + np.expm1(s)[:, None] * self.spread
         weights = 1 / variances
-        gram = self.gram + np.einsum("ri,ij,ik->rjk", weights, self.means, self.means, optimize=True)
+        gram = self._grams(weights)
         right = cross + (weights * means) @ self.means
         delta = np.linalg.solve(np.broadcast_to(gram, (len(right), *gram.shape[1:])), right[..., None])[
             ..., 0
         ]
         ssr = squares + (weights * means**2).sum(axis=1) - (right * delta).sum(axis=1)
+        return self._height(variances, gram, ssr), delta, ssr
+
+    def _over_grid(self, data: tuple[Array, Array, Array]) -> Array:
+        """Restricted log-likelihood (S, R) on the grid of s."""
+        cross, squares, means = data
+        variances = 1 + np.expm1(S_GRID)[:, None] * self.spread
+        weights = 1 / variances
+        gram = self._grams(weights)
+        right = cross.T + np.matmul(self.means.T * weights[:, None], means.T)  # (S, k, R)
+        explained = (right * np.linalg.solve(gram, right)).sum(axis=1)
+        ssr = squares + weights @ (means**2).T - explained
+        return self._height(variances[:, None], gram[:, None], ssr)
+
+    def _grams(self, weights: Array) -> Array:
+        """Z_w'Z_w + Z_b'K⁻¹Z_b (S, k, k) with 1/K as weights (S, n)."""
+        k = len(self.gram)
+        return self.gram + (weights @ self.products).reshape(-1, k, k)
+
+    def _height(self, variances: Array, gram: Array, ssr: Array) -> Array:
         log_gram = np.linalg.slogdet(gram)[1]
-        height = -(np.log(variances).sum(axis=1) + log_gram + self.degrees * np.log(ssr)) / 2
-        return height, delta, ssr
+        return -(np.log(variances).sum(axis=-1) + log_gram + self.degrees * np.log(ssr)) / 2
 
 
 def _vertex(at: Array, values: Array) -> Array:
@@ -302,7 +321,10 @@ class VarianceLaw:
         self.given, self.sample = given, given.data(sample)
         rng = np.random.default_rng(seed)
         T, n, _ = given.Z.shape
-        self.unit, self.noise = rng.standard_normal((replicates, n)), rng.standard_normal((replicates, T, n))
+        unit, noise = rng.standard_normal((replicates, n)), rng.standard_normal((replicates, T, n))
+        # unit effects are in the means only
+        effects = unit if given.B is None else unit @ given.B.T
+        self.effects, self.noise = given.turned(np.repeat(effects[:, None], T, axis=1)), given.data(noise)
 
     def height(self, at: Array) -> Array:
         """As in :class:`spatial_zb.core.score_law.ScoreLaw`."""
@@ -314,8 +336,8 @@ class VarianceLaw:
         return np.array([one[0] for one in found]), np.stack([one[1] for one in found], axis=1)
 
     def _drawn(self, s: float) -> tuple[Array, Array, Array]:
-        phi = np.expm1(s) / self.given.Z.shape[0]
-        return self.given.data(self.given.drawn(self.unit, self.noise, phi, 1.0))
+        cross, squares, means = self.noise
+        return cross, squares, np.sqrt(np.expm1(s) / len(self.given.Z)) * self.effects + means
 
     def _slope(self, s: float, data: tuple[Array, Array, Array]) -> Array:
         """Slope of the restricted likelihood at s but for a constant, over the sum of squares (R,)."""
