@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.arguments import check_orders
 from spatial_zb.core.impacts import order_multipliers
 from spatial_zb.core.system_impacts import order_impacts
 from spatial_zb.effects import effects_by_order
-from spatial_zb.errors import SpecificationError
 from spatial_zb.models.estimates import coefficient_columns
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system_fit import SystemFit, weights_eigenvalues
@@ -20,7 +20,7 @@ from spatial_zb.system_effects import sources_of, system_effects_by_order
 __all__ = ["order_effects"]
 
 Array = NDArray[np.float64]
-#: Relative step of central differences: their error is of its square, rounding of its inverse.
+#: Step of central differences in sizes of the coefficient: their error is of its square, rounding of its inverse.
 STEP = 1e-5
 COLUMNS = ("std_error", "conf_low", "conf_high")
 
@@ -55,10 +55,7 @@ def order_effects(fit: Fit | SystemFit, orders: int = 5, alpha: float = 0.05) ->
     ConvergenceError
         An unstable system, whose effects are not defined.
     """
-    if orders < 0:
-        raise SpecificationError(
-            f"orders must be 0 or more, not {orders}.", f"orders须为非负整数，而不是{orders}。"
-        )
+    check_orders(orders)
     if isinstance(fit, SystemFit):
         frame, gradient, cov, df = _system(fit, orders)
     else:
@@ -113,14 +110,16 @@ def _system(fit: SystemFit, orders: int) -> tuple[pd.DataFrame, Array, Array, No
         return np.stack([own, every - own, every], axis=-1)
 
     where = fit.coefficient_positions
-    return frame, _differences(at, fit.delta), fit.cov.to_numpy()[np.ix_(where, where)], None
+    cov = fit.cov.to_numpy()[np.ix_(where, where)]
+    return frame, _differences(at, fit.delta, np.hypot(fit.delta, np.sqrt(np.diag(cov)))), cov, None
 
 
-def _differences(function: Callable[[Array], Array], point: Array) -> Array:
-    """Jacobian by central differences, the parameters last."""
+def _differences(function: Callable[[Array], Array], point: Array, sizes: Array) -> Array:
+    """Jacobian by central differences, the parameters last.
+
+    ``sizes`` carry the units of measurement: a γ is large where its variable is counted in yuan and the other in billions.
+    """
     columns = []
-    for i, value in enumerate(point):
-        step = np.zeros_like(point)
-        step[i] = STEP * max(1.0, abs(value))
-        columns.append((function(point + step) - function(point - step)) / (2 * step[i]))
+    for step in np.diag(STEP * sizes):
+        columns.append((function(point + step) - function(point - step)) / (2 * step.sum()))
     return np.stack(columns, axis=-1)

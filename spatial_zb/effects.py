@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.arguments import check_draws, check_orders, random_generator
 from spatial_zb.core.impacts import (
     Multipliers,
     average_effects,
@@ -188,6 +189,7 @@ def effects_by_order(fit: Fit, orders: int = 5) -> pd.DataFrame:
     -------
     DataFrame with term, effect, order, estimate, cumulative; the last order tends to the full effect.
     """
+    check_orders(orders)
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
     rows = []
     for order, (a, b, p, q) in enumerate(order_multipliers(float(rho), fit.weights.matrix, orders)):
@@ -290,17 +292,13 @@ def parameter_draws(fit: Fit, draws: int, rng: Any, more: tuple[str, ...] = ()) 
 
     ``more`` names parameters beside β, θ and ρ that are drawn where the fit has them.
     """
-    if draws < 100:
-        raise SpecificationError(
-            f"draws must be at least 100 for percentile limits, not {draws}.",
-            f"百分位区间的draws至少为100，而不是{draws}。",
-        )
+    check_draws(draws)
     if not fit.converged:
         raise ConvergenceError(
             f"{fit!r} has no covariance to draw from: its estimates did not converge.",
             f"{fit!r}没有可供抽样的协方差：估计没有收敛。",
         )
-    generator = np.random.default_rng(rng)
+    generator = random_generator(rng)
     used = [*_used(fit), *(i for i, name in enumerate(fit.params.index) if name in more)]
     try:
         root = np.linalg.cholesky(_unit_diagonal(fit.cov.to_numpy()[np.ix_(used, used)]))

@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
+from spatial_zb.arguments import check_alpha
 from spatial_zb.effects import EFFECTS, Effects, average_effects_at, effects_gradient
 from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.models.estimates import coefficient_columns
@@ -143,6 +144,7 @@ def u_shape_test(
     turning = -b / (2 * c)
     gradient = np.array([-1 / (2 * c), b / (2 * c**2)])
     std_error = float(np.sqrt(gradient @ V @ gradient))
+    check_alpha(alpha)
     z = _quantile(alpha, fit.df_resid)
     limits, kind = _fieller(b, c, V, z)
     return UShape(

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from spatial_zb.arguments import check_alpha
 from spatial_zb.core.impacts import average_effects, multipliers, no_multipliers
 from spatial_zb.core.system_arrays import Links
 from spatial_zb.core.system_impacts import average_impacts
@@ -157,6 +158,7 @@ def power_study(
     SpecificationError
         No weights, periods or truth, too few replications, or a truth that the model has not.
     """
+    check_alpha(alpha)
     weights = {W.label: W} if isinstance(W, Weights) else dict(W)
     spans = (periods,) if isinstance(periods, int) else tuple(periods)
     cases = dict(truth) if _several(truth) else {"": truth}

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from spatial_zb.arguments import check_alpha
 from spatial_zb.core.bootstrap import draw_errors
 from spatial_zb.core.replicates import fast, likelihood_ratios, moments, ratio_limits
 from spatial_zb.errors import SpecificationError, listed, listed_zh
@@ -73,6 +74,7 @@ def profile_interval(
             f"With {weights.n} units the standard error of {term!r} is good: read fit.conf_int().",
             f"{weights.n}个地区时{term!r}的标准误可靠：请用fit.conf_int()。",
         )
+    check_alpha(alpha)
     if bootstrap and bootstrap < FEWEST:
         raise SpecificationError(
             f"bootstrap must be 0 or at least {FEWEST}, not {bootstrap}.",

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.arguments import check_draws, random_generator
 from spatial_zb.core.regime_ml import Regimes
 from spatial_zb.core.traces import DENSE_UNITS
 from spatial_zb.effects import EFFECTS, REJECTED_WARNING, Effects, Method, simulated_columns
@@ -263,11 +264,7 @@ def regimes_admit(fit: Fit, values: Array) -> NDArray[np.bool_]:
 
 def _draws(fit: Fit, draws: int, rng: Any) -> Array:
     """Parameter vectors (draws, p) from N(θ̂, V)."""
-    if draws < 100:
-        raise SpecificationError(
-            f"draws must be at least 100 for percentile limits, not {draws}.",
-            f"百分位区间的draws至少为100，而不是{draws}。",
-        )
+    check_draws(draws)
     if not fit.converged:
         raise ConvergenceError(
             f"{fit!r} has no covariance to draw from: its estimates did not converge.",
@@ -281,5 +278,5 @@ def _draws(fit: Fit, draws: int, rng: Any) -> Array:
             f'The {fit.covariance!r} covariance of {fit!r} is singular: use method="delta", or another covariance.',
             f'{fit!r}的{fit.covariance!r}协方差奇异：请用method="delta"，或另一种协方差。',
         ) from None
-    noise = np.random.default_rng(rng).standard_normal((draws, len(size))) @ root.T
+    noise = random_generator(rng).standard_normal((draws, len(size))) @ root.T
     return fit.params.to_numpy() + noise * size

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.arguments import check_draws, check_orders, random_generator
 from spatial_zb.core.system_arrays import coefficient_matrices
 from spatial_zb.core.system_impacts import (
     Sources,
@@ -29,7 +30,6 @@ from spatial_zb.errors import (
     ConvergenceError,
     DataError,
     SpatialZbWarning,
-    SpecificationError,
     listed,
     listed_zh,
     not_one_of,
@@ -108,6 +108,7 @@ def system_effects_by_order(fit: SystemFit, orders: int = 5) -> pd.DataFrame:
     -------
     DataFrame with response, source, effect, order, estimate, cumulative; cumulative tends to the full effect.
     """
+    check_orders(orders)
     _refuse_unstable(fit)
     names, sources = sources_of(fit.spec)
     arrays = fit.design.arrays
@@ -280,17 +281,13 @@ def _delta_errors(fit: SystemFit, sources: Sources) -> Array:
 def _simulated(
     fit: SystemFit, names: list[str], sources: Sources, point: Array, draws: int, rng: Any, alpha: float
 ) -> Effects:
-    if draws < 100:
-        raise SpecificationError(
-            f"draws must be at least 100 for percentile limits, not {draws}.",
-            f"百分位区间的draws至少为100，而不是{draws}。",
-        )
+    check_draws(draws)
     if not fit.converged:
         raise ConvergenceError(
             f"{fit!r} has no covariance to draw from: its estimates did not converge.",
             f"{fit!r}没有可供抽样的协方差：估计没有收敛。",
         )
-    sample = _draw(fit, draws, np.random.default_rng(rng))
+    sample = _draw(fit, draws, random_generator(rng))
     inside = _stable(fit, sample)
     kept = int(inside.sum())
     if draws - kept > REJECTED_WARNING * draws:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spatial_zb.arguments import check_alpha
 from spatial_zb.core.anderson_rubin import anderson_rubin_pieces
 from spatial_zb.errors import SpecificationError
 from spatial_zb.models.fit import Fit
@@ -89,7 +90,4 @@ def _check(fit: Any, alpha: float) -> None:
             f'The Anderson-Rubin test takes errors of one variance; this fit is with covariance="{fit.covariance}".',
             f'Anderson-Rubin检验要求误差同方差；此估计的covariance="{fit.covariance}"。',
         )
-    if not 0 < alpha < 1:
-        raise SpecificationError(
-            f"alpha must be between 0 and 1, not {alpha}.", f"alpha须在0与1之间，而不是{alpha}。"
-        )
+    check_alpha(alpha)

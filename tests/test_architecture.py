@@ -21,6 +21,7 @@ MODULES = {
 ALLOWED = {
     "errors": set(),
     "text": {"errors"},
+    "arguments": {"errors"},
     "result_store": {"errors"},
     "execute": {"errors", "result_store"},
     "study": {"errors", "text", "data"},
@@ -29,7 +30,7 @@ ALLOWED = {
     "weights": {"core", "data", "errors", "text"},
     "indices": {"data", "errors", "text"},
     "explore": {"core", "data", "weights", "errors", "text", "models"},
-    "models": {"core", "data", "weights", "errors", "text"},
+    "models": {"arguments", "core", "data", "weights", "errors", "text"},
     "report": None,
     "pipeline": None,
     "cli": None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from small_examples import MUTUAL, circle
 
 from spatial_zb import (
     DurbinSpec,
@@ -33,6 +34,15 @@ CURVATURE = 0.2
 #: Central differences with a step of 1e-5 in a system: their error against the analytic derivatives.
 DIFFERENCE = 1e-6
 BOTH = ["term", "effect"]
+
+
+MUTUAL_SPEC = SystemSpec(
+    {
+        "industry": Equation("ind", endog=["tal"], x=["a"]),
+        "talent": Equation("tal", endog=["ind"], x=["c"]),
+    },
+    fixed_effects="unit",
+)
 
 
 @pytest.fixture(scope="module", params=["row", "spectral"])
@@ -129,9 +139,23 @@ def test_a_system(delta):
     )
 
 
-def test_negative_orders_are_refused(fit):
-    with pytest.raises(SpecificationError, match="-1"):
-        order_effects(fit, -1)
+def test_errors_of_a_system_do_not_depend_on_units_of_measurement():
+    """p in millions: γ of the two equations are then 1e6 and 1e−6 times what they were."""
+    W = circle(12)
+    panel = simulate_system(MUTUAL_SPEC, W, 8, MUTUAL, rng=2)
+    scaled = panel.with_columns({"ind": 1e6 * panel.array("ind")})
+    plain, other = (order_effects(fit_system(MUTUAL_SPEC, p, W, "gs2sls"), 3) for p in (panel, scaled))
+    unit = np.where(plain["response"] == "industry", 1e6, 1.0)
+    unit = unit / np.where(plain["source"] == "shock:industry", 1e6, 1.0)
+    for name in ("estimate", "std_error", "cumulative_std_error"):
+        assert other[name].to_numpy() / unit == pytest.approx(plain[name].to_numpy(), rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("orders", [-1, 2.5, True, "3"])
+def test_orders_that_are_no_whole_number_are_refused(fit, orders):
+    for function in (order_effects, effects_by_order):
+        with pytest.raises(SpecificationError, match="orders must be"):
+            function(fit, orders)
 
 
 def test_a_fit_with_regimes_is_refused(delta):

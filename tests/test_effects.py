@@ -134,8 +134,15 @@ def test_without_rho_and_theta_there_is_no_spillover(fit):
 def test_refusals(fit):
     with pytest.raises(SpecificationError, match="delta"):
         spatial_effects(fit, "bootstrapped")
-    with pytest.raises(SpecificationError, match="100"):
-        spatial_effects(fit, "simulate", draws=10)
+    for draws in (10, 200.5, "many"):
+        with pytest.raises(SpecificationError, match="100"):
+            spatial_effects(fit, "simulate", draws=draws)
+    for rng in (-1, "seed", 1.5):
+        with pytest.raises(SpecificationError, match="rng must be"):
+            spatial_effects(fit, "simulate", rng=rng)
+    for alpha in (0, 1, 5, 95):
+        with pytest.raises(SpecificationError, match="confidence level"):
+            spatial_effects(fit, alpha=alpha)
     with pytest.raises(DataError, match=r"'c'.*a, b"):
         effect_matrix(fit, "c")
 

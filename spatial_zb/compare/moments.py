@@ -103,7 +103,7 @@ def shared_moments(
         Whether some model has a spatial error, which takes one more lag of everything.
     """
     W = weights.matrix
-    Y, X = panel.array(list(y)), panel.array(list(x))
+    Y, X = (_known(panel.array(list(names))) for names in (y, x))
     places = [list(x).index(name) for name in lagged]
     raw = np.concatenate([X, spatial_lag(W, X[:, :, places])], axis=2)
     terms = [*x, *(f"W_{name}" for name in lagged)]
@@ -124,6 +124,11 @@ def shared_moments(
     usable = frozenset(term for term, fine in zip(terms, good, strict=True) if fine)
     place = {term: i for i, term in enumerate(terms)}
     return Moments(effects, weights, place, parts[0], parts[3] if errors else None, sides, usable, clean[0])
+
+
+def _known(values: Array) -> Array:
+    """The values, with blanks for infinite ones, which would spoil the basis of all columns."""
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _varies(raw: Array, transformed: Array) -> NDArray[np.bool_]:

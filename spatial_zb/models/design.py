@@ -18,7 +18,7 @@ from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.text import Text, cell_of
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["Design", "build_design", "estimated_periods", "stacked"]
+__all__ = ["Design", "build_design", "check_kinds", "estimated_periods", "refuse_blanks", "stacked"]
 
 Array = NDArray[np.float64]
 
@@ -61,7 +61,7 @@ def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
         or perfectly explained y: each with the names concerned.
     """
     W, effects = weights.matrix, spec.transform
-    _refuse_blanks(panel, (spec.y, *spec.regressors, *spec.instruments))
+    refuse_blanks(panel, (spec.y, *spec.regressors, *spec.instruments))
     before = _period_before(spec, panel, weights)
     panel = estimated_periods(spec, panel)
     y, X = panel.array(spec.y), panel.array(list(spec.regressors))
@@ -123,13 +123,42 @@ def _unit_means(spec: DurbinSpec, columns: Array) -> Array:
     return np.broadcast_to(means, (len(columns), *means.shape))
 
 
-def _refuse_blanks(panel: Panel, names: tuple[str, ...]) -> None:
-    blank = np.isnan(panel.array(list(names)))
+def check_kinds(spec: object, kind: type, panel: object) -> None:
+    """Refuse a table in place of a panel, a formula in place of a specification, or the two exchanged.
+
+    Raises
+    ------
+    SpecificationError
+        ``spec`` is not a ``kind``, or ``panel`` not a :class:`Panel`.
+    """
+    if not isinstance(spec, kind):
+        raise SpecificationError(
+            f"spec must be a {kind.__name__}, not a {type(spec).__name__}.",
+            f"spec须为{kind.__name__}，而不是{type(spec).__name__}。",
+        )
+    if not isinstance(panel, Panel):
+        raise SpecificationError(
+            f"panel must be a Panel, not a {type(panel).__name__}: zb.build_panel(frame, units=W.ids) makes one of a table.",
+            f"panel须为Panel，而不是{type(panel).__name__}：zb.build_panel(frame, units=W.ids)可由表格生成。",
+        )
+
+
+def refuse_blanks(panel: Panel, names: tuple[str, ...]) -> None:
+    """Name the cells of these variables that hold no number, or an infinite one."""
+    values = panel.array(list(names))
+    blank = np.isnan(values)
     if blank.any():
         cells = [cell_of(panel.units[i], panel.periods[t], names[k]) for t, i, k in np.argwhere(blank)]
         raise DataError(
             f"{len(cells)} cell(s) are blank: {listed(cells)}. Fill them by a stated rule, or drop the units or periods.",
             f"有{len(cells)}个空缺：{listed_zh(cells)}。请按说明的规则补齐，或剔除这些地区或时期。",
+        )
+    endless = ~np.isfinite(values)
+    if endless.any():
+        cells = [cell_of(panel.units[i], panel.periods[t], names[k]) for t, i, k in np.argwhere(endless)]
+        raise DataError(
+            f"{len(cells)} cell(s) are infinite: {listed(cells)}. Take logarithms and quotients of positive values only.",
+            f"有{len(cells)}个无穷值：{listed_zh(cells)}。请只对正值取对数或作商。",
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed, listed_zh, not_one_of
+from spatial_zb.models.design import check_kinds
 from spatial_zb.models.dynamic import fit_dynamic
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm import fit_gmm
@@ -96,6 +97,7 @@ def fit_durbin(
     Kelejian & Prucha (1998, 1999, 2010) (GMM). Without any spatial lag (OLS, SLX) maximum likelihood with
     fixed effects is ordinary least squares: σ² and standard errors then have the degrees of freedom N − k.
     """
+    check_kinds(spec, DurbinSpec, panel)
     _check_options(spec, estimator, covariance)
     _check_correction(bias_correction, estimator)
     _check_bandwidth(bandwidth, covariance, len(panel.periods) - spec.dynamic)

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
+from spatial_zb.arguments import check_alpha
 from spatial_zb.data.panel import Panel
 from spatial_zb.weights.matrix import Weights
 
@@ -198,6 +199,7 @@ def coefficient_columns(
     estimate: NDArray[np.float64], std_error: NDArray[np.float64], alpha: float, df: int | None = None
 ) -> NDArray[np.float64]:
     """The numbers of :func:`coefficient_table` (p, 6), from arrays (p,); normal, or Student's t with df."""
+    check_alpha(alpha)
     with np.errstate(invalid="ignore", divide="ignore"):
         statistic = estimate / std_error
     if df is None:

@@ -25,6 +25,7 @@ from spatial_zb.core.system_random import error_components
 from spatial_zb.core.system_sandwich import quasi_covariance
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpecificationError, listed, listed_zh, not_one_of
+from spatial_zb.models.design import check_kinds
 from spatial_zb.models.system_design import SystemDesign, build_system_design
 from spatial_zb.models.system_fit import Method, SystemFit, weights_eigenvalues
 from spatial_zb.models.system_notes import say_what_matters
@@ -94,6 +95,7 @@ def fit_system(
     Kelejian & Prucha (2004), J. Econometrics 118: 27-50; Yang & Lee (2017), J. Econometrics 196: 196-214; the
     fixed-effects transform and its log-determinant are those of Lee & Yu (2010), J. Econometrics 154.
     """
+    check_kinds(spec, SystemSpec, panel)
     covariance = _check_options(spec, method, covariance, instrument_powers, sigma)
     corrected = _check_correction(spec, method, bias_correction)
     weights = as_weights(W).align(panel.units)

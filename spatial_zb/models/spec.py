@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
@@ -102,13 +102,7 @@ class DurbinSpec:
     regimes: str | None = None
 
     def __post_init__(self) -> None:
-        for field in ("x", "mundlak", "endog", "instruments"):
-            value = getattr(self, field)
-            if isinstance(value, str):
-                raise SpecificationError(
-                    f"{field} must be a list of names, such as [{value!r}], not one text.",
-                    f"{field}须为名称列表，如[{value!r}]，而不是一段文字。",
-                )
+        self._check_kinds()
         if isinstance(self.lag_x, str) and self.lag_x != "all":
             raise SpecificationError(
                 f'lag_x must be "all" or a list of names, not {self.lag_x!r}.',
@@ -130,6 +124,24 @@ class DurbinSpec:
         self._check_effects()
         self._check_dynamics()
         self._check_regimes()
+
+    def _check_kinds(self) -> None:
+        """Names are lists and switches are True or False: ``lag_y="no"`` would switch ρ on."""
+        for field in ("x", "lag_x", "mundlak", "endog", "instruments"):
+            value = getattr(self, field)
+            if isinstance(value, str) and field != "lag_x":
+                raise SpecificationError(
+                    f"{field} must be a list of names, such as [{value!r}], not one text.",
+                    f"{field}须为名称列表，如[{value!r}]，而不是一段文字。",
+                )
+            if not (isinstance(value, Iterable) or (field == "mundlak" and isinstance(value, bool))):
+                raise SpecificationError(
+                    f"{field} must be a list of names, not {value!r}.",
+                    f"{field}须为名称列表，而不是{value!r}。",
+                )
+        for field in ("lag_y", "lag_error", "time_lag", "lag_time_lag"):
+            if getattr(self, field) not in (True, False):
+                raise not_one_of(field, getattr(self, field), (True, False))
 
     def _check_names(self) -> None:
         if self.y in (*self.regressors, *self.instruments):

@@ -18,9 +18,9 @@ from spatial_zb.core.system_strength import generic_rank
 from spatial_zb.core.within import FixedEffects, demean, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
-from spatial_zb.models.design import ABSORBED, CONDITION_WARNING, stacked
+from spatial_zb.models.design import ABSORBED, CONDITION_WARNING, refuse_blanks, stacked
 from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.text import Text, cell_of
+from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
 __all__ = ["Identification", "SystemDesign", "build_system_design"]
@@ -101,7 +101,7 @@ def build_system_design(
     SpecificationError
         An equation that is not identified, with what it lacks.
     """
-    _refuse_blanks(panel, (*spec.endogenous, *spec.exogenous))
+    refuse_blanks(panel, (*spec.endogenous, *spec.exogenous))
     T, n = len(panel.periods), len(panel.units)
     if T == 1 and spec.fixed_effects != "none":
         raise SpecificationError(
@@ -266,16 +266,6 @@ def _refuse_unidentified(spec: SystemSpec, name: str, found: Identification, lik
             f"个内生解释变量（{listed_zh(spec.equations[name].endogenous_terms)}），"
             f"方程之外的工具变量只有{found.outside}个。请给其他方程加外生变量，提高instrument_powers，"
             "或去掉一个内生变量。",
-        )
-
-
-def _refuse_blanks(panel: Panel, names: tuple[str, ...]) -> None:
-    blank = np.argwhere(np.isnan(panel.array(list(names))))
-    if len(blank):
-        cells = [cell_of(panel.units[i], panel.periods[t], names[k]) for t, i, k in blank]
-        raise DataError(
-            f"{len(cells)} cell(s) are blank: {listed(cells)}. Fill them by a stated rule, or drop the units or periods.",
-            f"有{len(cells)}处空缺：{listed_zh(cells)}。请按明示的规则填补，或剔除这些地区或时期。",
         )
 
 

@@ -39,6 +39,8 @@ RING = sparse.csr_array(np.roll(np.eye(12), 1, axis=1) + np.roll(np.eye(12), -1,
 W = Weights(RING, pd.Index(IDS), "ring").standardise("row")
 PANEL = simulate_durbin(W, 4, {"a": 1.0, "b": -1.0}, rho=0.3, rng=0)
 FRAME = PANEL.frame()
+#: The third unit in the second period.
+ONE_CELL = np.indices((4, 12))[0] * 12 + np.indices((4, 12))[1] == 14
 EQUAL = Weights(np.ones((12, 12)) - np.eye(12), pd.Index(IDS), "everyone").standardise("row")
 
 
@@ -239,6 +241,34 @@ REFUSALS = {
     "unknown estimator": (lambda: fit(estimator="ols"), SpecificationError, ["lee_yu", "direct", "'ols'"]),
     "unknown effects": (lambda: fit(fixed_effects="both"), SpecificationError, ["two_way", "'both'"]),
     "unknown variable": (lambda: fit(x=("aa",)), DataError, ["'aa'"]),
+    "21 infinite y of a derived panel": (
+        lambda: fit(panel=PANEL.with_columns({"y": np.where(ONE_CELL, np.inf, PANEL.array("y"))})),
+        DataError,
+        ["infinite", f"y of {IDS[2]} in 2002"],
+    ),
+    "21 infinite x of a derived panel": (
+        lambda: fit(panel=PANEL.with_columns({"a": np.where(ONE_CELL, -np.inf, PANEL.array("a"))})),
+        DataError,
+        ["infinite", f"a of {IDS[2]} in 2002"],
+    ),
+    "a table for a panel": (
+        lambda: fit(panel=FRAME),
+        SpecificationError,
+        ["Panel", "DataFrame", "build_panel"],
+    ),
+    "a formula for a specification": (
+        lambda: fit_durbin("y ~ a", PANEL, W),
+        SpecificationError,
+        ["DurbinSpec", "str"],
+    ),
+    "a switch that is a word": (
+        lambda: fit(lag_y="no"),
+        SpecificationError,
+        ["lag_y", "'no'", "True, False"],
+    ),
+    "no list of names": (lambda: DurbinSpec("y", None), SpecificationError, ["x must be a list", "None"]),
+    "95 for a level": (lambda: fit().conf_int(95), SpecificationError, ["0.05 for 95 %", "95"]),
+    "level of nan": (lambda: fit().tidy(float("nan")), SpecificationError, ["alpha", "nan"]),
     "x is one text": (lambda: DurbinSpec("y", "a"), SpecificationError, ["list", "'a'"]),
     "y among x": (lambda: DurbinSpec("y", ["y"]), SpecificationError, ["'y'"]),
     "x twice": (lambda: DurbinSpec("y", ["a", "a"]), SpecificationError, ["a", "more than once"]),

@@ -1,0 +1,84 @@
+"""Arguments that many functions take, each checked in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from spatial_zb.errors import SpecificationError
+
+__all__ = ["check_alpha", "check_draws", "check_orders", "random_generator"]
+
+#: Draws from which percentile limits can be read.
+FEWEST_DRAWS = 100
+
+
+def check_alpha(alpha: float) -> None:
+    """Refuse a confidence level that is none, such as 95: every limit would be blank.
+
+    Raises
+    ------
+    SpecificationError
+        ``alpha`` is not between 0 and 1.
+    """
+    if not (_is_number(alpha) and 0 < alpha < 1):
+        raise SpecificationError(
+            f"alpha is one minus the confidence level, between 0 and 1 (0.05 for 95 %), not {alpha!r}.",
+            f"alpha为1减去置信水平，在0与1之间（95%时为0.05），而不是{alpha!r}。",
+        )
+
+
+def check_draws(draws: int) -> None:
+    """Refuse too few draws for percentile limits, and what is no whole number.
+
+    Raises
+    ------
+    SpecificationError
+        ``draws`` is not a whole number from 100.
+    """
+    if not (_is_whole(draws) and draws >= FEWEST_DRAWS):
+        raise SpecificationError(
+            f"draws must be at least {FEWEST_DRAWS} for percentile limits, and a whole number, not {draws!r}.",
+            f"百分位区间的draws须为不小于{FEWEST_DRAWS}的整数，而不是{draws!r}。",
+        )
+
+
+def check_orders(orders: int) -> None:
+    """Refuse a highest power of W that is none.
+
+    Raises
+    ------
+    SpecificationError
+        ``orders`` is not a whole number from zero.
+    """
+    if not (_is_whole(orders) and orders >= 0):
+        raise SpecificationError(
+            f"orders must be a whole number, 0 or more, not {orders!r}.",
+            f"orders须为非负整数，而不是{orders!r}。",
+        )
+
+
+def random_generator(rng: Any) -> np.random.Generator:
+    """The generator of a seed; a generator stays as it is.
+
+    Raises
+    ------
+    SpecificationError
+        ``rng`` is no seed.
+    """
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise SpecificationError(
+            f"rng must be a whole number from zero, a numpy.random.SeedSequence or a Generator, not {rng!r}.",
+            f"rng须为非负整数、numpy.random.SeedSequence或Generator，而不是{rng!r}。",
+        ) from None
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
