@@ -33,7 +33,24 @@ def panels(kind: str, effects: str, **truth):
 @pytest.mark.parametrize("effects", ["none", "unit", "time", "two_way"])
 @pytest.mark.parametrize("truth", [{"rho": 0.3}, {"lam": 0.6}], ids=str)
 def test_statistics_are_those_of_single_panels(kind: str, effects: str, truth: dict) -> None:
-    cases, Y = panels(kind, effects, **truth)
+    same_statistics(*panels(kind, effects, **truth))
+
+
+def test_likelihood_ratios_are_defined_at_an_end_and_nothing_else_is() -> None:
+    cases, Y = panels("dense", "two_way", rho=0.8)
+    ends = [case.highest_sdm.convergence["at_bound"] for case in cases]
+    assert set(ends) == {True, False}
+    found = same_statistics(cases, Y)
+    assert np.isfinite(found["LR SDM to SAR", ""]).all()
+    assert (np.isnan(found["Wald SDM to SAR", ""]) == ends).all()
+    assert (np.isnan(found["LM error from SDM", ""]) == ends).all()
+    note = run_tests(cases[ends.index(True)], ("durbin",), ["LR SDM to SAR"])[0].note
+    assert "highest at an end of the admissible interval" in note.en
+    assert "端点" in note.zh
+
+
+def same_statistics(cases, Y):
+    """The statistics of all panels at once, held to those of each."""
     found = replicated_statistics(cases[0], REPLICATED, Y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
@@ -42,3 +59,4 @@ def test_statistics_are_those_of_single_panels(kind: str, effects: str, truth: d
             assert {(row.test, row.of) for row in rows} == set(found)
             for row in rows:
                 assert found[row.test, row.of][r] == pytest.approx(row.statistic, rel=SAME, nan_ok=True), row
+    return found
