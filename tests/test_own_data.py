@@ -268,6 +268,36 @@ def test_slips_in_the_study_file(old, new, words, project, own):
     assert words in str(refused.value), str(refused.value)
 
 
+def test_units_are_named_by_a_column_of_the_users_own(project, own, cities):
+    layer = cities.drop(columns=["name_en"]).rename(columns={"name_zh": "市名"})
+    layer.loc[layer.index[1], "市名"] = None
+    layer.to_file(project / "cities.shp", encoding="utf-8")
+    own.to_csv(project / "own.csv", index=False)
+    found, _ = prepared(project, STUDY.replace('id = "adcode"', 'id = "adcode"\nnames = "市名"'))
+    names = found.regions.set_index(found.regions.index)[["name_en", "name_zh"]]
+    first, second = layer["adcode"].iloc[:2]
+    assert names.loc[first].tolist() == [layer["市名"].iloc[0]] * 2
+    assert names.loc[second].tolist() == [second] * 2
+    with pytest.raises(
+        SpatialZbError, match=r"regions\.names \(line \d+\): the polygons have no column 'NAME'"
+    ):
+        prepared(project, STUDY.replace('id = "adcode"', 'id = "adcode"\nnames = "NAME"'))
+
+
+def test_a_study_of_one_year_has_its_tables_and_its_report(project, own):
+    own.to_csv(project / "own.csv", index=False)
+    text = STUDY.replace("[2010, 2013]", "[2013, 2013]").replace(
+        'language = "zh"', 'language = "zh"\npermutations = 99'
+    )
+    model = '[models.m]\ntitle = "产业"\ny = "产业"\nx = ["产值"]\nfixed_effects = "none"\nlag_x = []\n'
+    (project / "mine.toml").write_text(
+        text + model + '[output]\ntables = ["csv"]\nfigures = ["png"]\ndpi = 72\n', encoding="utf-8"
+    )
+    assert cli.main(["run", str(project / "mine.toml"), "--quiet"]) == 0
+    page = (project / "results" / "mine" / "report.html").read_text(encoding="utf-8")
+    assert "11个地区，2013年；SAR" in page
+
+
 def test_a_heading_with_its_unit_stands_between_backticks(project, own, capsys):
     own.rename(columns={"生产总值": "生产总值（万元）"}).to_csv(project / "own.csv", index=False)
     found, _ = prepared(project, STUDY.replace("log(生产总值)", "log(`生产总值（万元）`)"))

@@ -439,7 +439,9 @@ def _draw_effects(job: Job, model: Model, columns: Sequence[_Column]) -> None:
         return
     from spatial_zb.report.figures import effects_plot
 
-    pairs = _effect_columns(columns)
+    pairs = [(heading, result) for heading, result in _effect_columns(columns) if result.fit.converged]
+    if not pairs:
+        return
     effects = {str(number): result for number, (_, result) in enumerate(pairs)}
     headings = {str(number): heading for number, (heading, _) in enumerate(pairs)}
     job.figure(

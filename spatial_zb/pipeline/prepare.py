@@ -30,7 +30,7 @@ from spatial_zb.pipeline.notes import saying_where
 from spatial_zb.pipeline.weights import build_weights
 from spatial_zb.pipeline.words import source_note
 from spatial_zb.study import EconomicDistance, Gravity, Study
-from spatial_zb.text import Text
+from spatial_zb.text import LANGUAGES, Text
 from spatial_zb.weights import Weights, unit_means
 
 __all__ = ["Prepared", "prepare", "read_table"]
@@ -105,6 +105,7 @@ def prepare(study: Study) -> Prepared:
     """
     layers = [study.file(file) for file in study.regions.files]
     regions = read_regions(layers[0] if len(layers) == 1 else layers, id=study.regions.id)
+    regions = _named(study, regions)
     samples = {name: _members(study, name, regions) for name in study.samples}
     units = [i for i in regions.index if any(i in members for members in samples.values())]
     needed = _columns_needed(study, study.variables)
@@ -114,6 +115,31 @@ def prepare(study: Study) -> Prepared:
     panel = with_indices(study, read.panel)
     bases = _economic_bases(study, regions, panel)
     return Prepared(study, regions, panel, samples, read.filled, read.flags, bases)
+
+
+def _named(study: Study, regions: Any) -> Any:
+    """Polygons with ``name_en`` and ``name_zh``: the columns that the study names, or those of the layer.
+
+    One of the two serves for both languages.
+    """
+    given = study.regions.names
+    if given is None:
+        there = [name for name in ("name_en", "name_zh") if name in regions]
+        given = Text(there[0], there[-1]) if there else None
+    if given is None:
+        return regions
+    absent = [name for name in dict.fromkeys((given.en, given.zh)) if name not in regions]
+    if absent:
+        place, known = study.place("regions.names"), [c for c in regions if c != regions.geometry.name]
+        raise SpecificationError(
+            f"{place.en}: the polygons have no column {listed(map(repr, absent))}; they have {listed(known)}.",
+            f"{place.zh}：底图没有列{listed_zh(map(repr, absent))}；已有{listed_zh(known)}。",
+        )
+    ids = pd.Series(regions.index, regions.index)
+    chosen = {language: regions[given.pick(language)] for language in LANGUAGES}
+    return regions.assign(
+        **{f"name_{language}": c.where(c.notna(), ids).astype(str) for language, c in chosen.items()}
+    )
 
 
 class _Units(NamedTuple):

@@ -229,7 +229,8 @@ def _unit_effects(job: Job, fits: Sequence[Estimated], units: Sequence[str]) -> 
     """Maps of effects of the fits whose units are on the map, those of the last fixed effects first."""
     found: list[UnitEffects] = []
     for fit in sorted(fits, key=lambda fit: (_first_of(fits, fit), -fits.index(fit))):
-        if fit.effects is None or not set(fit.fit.panel.units) <= set(units):
+        known = fit.effects is not None and fit.fit.converged
+        if not known or not set(fit.fit.panel.units) <= set(units):
             continue
         try:
             found += _of_system(job, fit) if isinstance(fit.fit, SystemFit) else _of_equation(job, fit)

@@ -327,6 +327,15 @@ def test_effects_say_how_their_errors_were_computed():
     assert "Standard errors of the effects: simulated draws." in notes(table)
 
 
+def test_effects_of_a_fit_that_did_not_converge_are_nc():
+    bad = Result(effects(), SDM.glance().assign(converged=False))
+    table = effects_table([("SDM", Result(effects(), SDM.glance())), ("bad", bad)], labels=LABELS)
+    row, below = line(table, "Talent")
+    assert row == ["0.500***", "−0.250*", "0.250", "n.c.", "n.c.", "n.c."]
+    assert below == ["", "(0.100)", "(0.100)", "(0.100)", "", "", ""]
+    assert "n.c.: not converged" in notes(table)
+
+
 def test_effects_in_columns():
     table = effects_table([("m", Result(effects(), SDM.glance()))], labels=LABELS, style=COLUMN_T)
     assert [len(level) for level in table.header] == [2, 4, 7]

@@ -22,6 +22,7 @@ __all__ = [
     "ERROR_HEAD",
     "LAG",
     "MISSING",
+    "NOT_CONVERGED",
     "SHARED",
     "Glanced",
     "Label",
@@ -155,6 +156,7 @@ SHARED = {"covariance": _covariance, "weights": _weights}
 
 
 MISSING = Text("A dash (–) marks what is not available.", "“–”表示无法得到。")
+NOT_CONVERGED = Text("n.c.: not converged.", "“未收敛”表示估计未收敛，不予报告。")
 
 
 def transform_note(facts: Iterable[Mapping]) -> list[Text]:

@@ -10,6 +10,7 @@ from spatial_zb.report.layouts.common import (
     ERROR_COLUMN,
     ERROR_HEAD,
     MISSING,
+    NOT_CONVERGED,
     Label,
     Record,
     Tidied,
@@ -48,7 +49,7 @@ def effects_table(
     notes: Sequence[Label] = (),
     style: TableStyle | None = None,
 ) -> Table:
-    """Lay out direct, indirect and total effects, a group of three columns for each model.
+    """Lay out direct, indirect and total effects, a group of three columns for each model; "n.c." where it did not converge.
 
     Effects of a system (columns ``response`` and ``source``) get a section for each response.
 
@@ -76,25 +77,28 @@ def effects_table(
             f"No result has effects of {listed(unknown)}; there are {listed(names)}.",
             f"没有结果含{listed_zh(unknown)}的效应；已有{listed_zh(names)}。",
         )
+    facts = [in_words(_effect_facts(result, weights, covariance), labels or {}) for _, result in effects]
+    solved = [bool(fact.get("converged", True)) for fact in facts]
     rows = []
     for response in dict.fromkeys(response for response, _ in found):
         rows += [section(_effect_on(label_of(labels, response)))] if response else []
         for term in terms or names:
             if (response, term) in found:
                 cells = [
-                    _effect(records.get((response, term, kind)), style)
-                    for _, records in groups
+                    _effect(records.get((response, term, kind)), known, style)
+                    for (_, records), known in zip(groups, solved, strict=True)
                     for kind in EFFECTS
                 ]
                 rows += estimate_pair(_source_label(labels, term), cells, style)
-    facts = [in_words(_effect_facts(result, weights, covariance), labels or {}) for _, result in effects]
-    records = [record for _, group in groups for record in group.values()]
+    shown = [group for (_, group), known in zip(groups, solved, strict=True) if known]
+    records = [record for group in shown for record in group.values()]
+    said = [*_effects_notes(records, facts, method, style), *([] if all(solved) else [NOT_CONVERGED])]
     return Table(
         title=titled(title, "Direct, indirect and total effects", "直接效应、间接效应与总效应"),
         key=key,
         header=_effects_header([header for header, _ in groups], style),
         rows=tuple(rows),
-        notes=(paragraph(_effects_notes(records, facts, method, style)), *map(Text.of, notes)),
+        notes=(paragraph(said), *map(Text.of, notes)),
     )
 
 
@@ -131,8 +135,10 @@ def _by_effect(header: Text, result: Tidied) -> dict[tuple[str, str, str], Recor
     return records
 
 
-def _effect(record: Record | None, style: TableStyle) -> tuple[Cell, Cell]:
-    return ("", "") if record is None else estimate_cells(record, style)
+def _effect(record: Record | None, solved: bool, style: TableStyle) -> tuple[Cell, Cell]:
+    if record is None:
+        return "", ""
+    return estimate_cells(record, style) if solved else (WORDS["not_converged"], "")
 
 
 def _effects_header(headers: Sequence[Text], style: TableStyle) -> tuple[Sequence[HeaderCell], ...]:

@@ -13,6 +13,7 @@ from spatial_zb.report.layouts.common import (
     ERROR_HEAD,
     LAG,
     MISSING,
+    NOT_CONVERGED,
     SHARED,
     Glanced,
     Label,
@@ -404,7 +405,7 @@ def _regression_notes(
         names = [label_of(labels, name) for name in hidden]
         notes.append(named_line(Text("Also estimated, not shown", "另有估计但未列出"), names))
     if not all(column.converged for column in columns):
-        notes.append(Text("n.c.: not converged.", "“未收敛”表示估计未收敛，不予报告。"))
+        notes.append(NOT_CONVERGED)
     records = [record for column in columns if column.converged for record in column.terms.values()]
     spoilt = any(
         math.isnan(real(r.get(c))) for r in records for c in ("estimate", ERROR_COLUMN[style.errors])

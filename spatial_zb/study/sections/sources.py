@@ -55,10 +55,14 @@ class General(Section):
 
 
 class Regions(Section):
-    """``[regions]``: the polygons; ``file`` is a layer, or a list of layers laid side by side."""
+    """``[regions]``: the polygons; ``file`` is a layer, or a list of layers laid side by side.
+
+    ``names``: the column that names the units, or one for each language.
+    """
 
     file: Annotated[Word | tuple[Word, ...], BeforeValidator(from_list), AfterValidator(one_or_some)]
     id: Word
+    names: Label | None = None
     projected_crs: Annotated[str, AfterValidator(crs_code)] = "EPSG:4549"
     source: Label | None = None
     review_number: str = ""
