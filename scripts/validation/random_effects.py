@@ -140,8 +140,8 @@ def page(table: pd.DataFrame) -> str:
         "# Random effects in small samples",
         "",
         f"Written by `scripts/validate.py random_effects` (seed {first['seed']}, {first['replications']} panels a cell, "
-        f"{DRAWS} draws each; all numbers: [random_effects.csv](random_effects.csv)). 11 periods, random unit effects of the "
-        f"variance of the noise (φ = 1), no time effects, β = {BETA:g}, θ = {THETA:g}. *ML*: the fit, estimate ± 1.96 "
+        f"{DRAWS} draws each; all numbers: [random_effects.csv](random_effects.csv)). 11 periods, random unit effects of "
+        f"the variance of the noise (φ = 1), no time effects, β = {BETA:g}, θ = {THETA:g}. *ML*: the fit, estimate ± 1.96 "
         "standard errors; *MU*: `zb.median_unbiased(fit)`. Bias of the median (± twice its error), and coverage of 95 % "
         f"intervals, which simulation alone moves by ± {noise:.1f} points.",
         "",
