@@ -164,7 +164,9 @@ def _long_run(fit: Fit, draws: int, seed: np.random.SeedSequence) -> tuple[Effec
 def _simulated(
     fit: Fit, draws: int, seed: np.random.SeedSequence, horizon: Literal["short", "long"] = "short"
 ) -> Effects | None:
-    """Effects with simulated errors; none, with a warning, where the covariance cannot be drawn from."""
+    """Effects with simulated errors; none where there is no solution, and with a warning where there is no covariance."""
+    if not fit.converged:  # the fit has warned of it
+        return None
     try:
         return spatial_effects(fit, "simulate", draws=draws, rng=seed, horizon=horizon)
     except ConvergenceError as error:

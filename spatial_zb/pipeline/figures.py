@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from spatial_zb.data.panel import Panel
 from spatial_zb.data.regions import select_regions
+from spatial_zb.errors import listed, listed_zh
 from spatial_zb.pipeline.effect_figures import draw_results
 from spatial_zb.pipeline.job import Job, figure_note, unit_names, weights_note
 from spatial_zb.study import Maps, Study
@@ -131,7 +133,8 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
             f"{label.zh}。局部莫兰指数，{study.weights[weights].label.zh}，{study.general.permutations}次置换，"
             "错误发现率5%。",
         )
-        note = Text(note.en + gone.en, note.zh + gone.zh)
+        bare = _nothing_left({period: result.frame for period, result in found.items()})
+        note = Text(note.en + bare.en + gone.en, note.zh + bare.zh + gone.zh)
         job.figure(
             f"clusters_{variable}",
             lambda style, codes=codes, note=note: cluster_map(
@@ -149,6 +152,18 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
             for period, result in found.items()
         ]
     job.tidy("local_moran", pd.concat(frames, ignore_index=True))
+
+
+def _nothing_left(frames: Mapping[int, pd.DataFrame]) -> Text:
+    """Of maps without a cluster: that the correction for many tests left none, and what each test alone would say."""
+    bare = {p: frame for p, frame in frames.items() if not (frame["p_adjusted"] < 0.05).any()}
+    alone = {p: int((frame["p_sim"] < 0.05).sum()) for p, frame in bare.items()}
+    if not any(alone.values()):
+        return Text("", "")
+    return Text(
+        f" No unit passes in {listed(alone)}; without the correction {listed(alone.values())} would at 5%.",
+        f"{listed_zh(alone)}年没有地区通过校正；不作校正时在5%水平上分别有{listed_zh(alone.values())}个。",
+    )
 
 
 def _left_out_words(job: Job) -> Text:

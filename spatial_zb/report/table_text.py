@@ -54,7 +54,10 @@ def _digits(value: float, digits: int, notation: str) -> str:
     """Print a float; a value lost in rounding keeps its size (1.2e-06), becomes ``<0.001``, or its sign."""
     if math.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
-    if vanishes(value, digits) and notation != "rounded":
+    small = vanishes(value, digits) or (
+        value == 0 and notation == "p_value"
+    )  # no p-value is zero, but it may underflow
+    if small and notation != "rounded":
         text = f"<{10.0**-digits:.{digits}f}" if notation == "p_value" else f"{value:.1e}"
     else:
         text = f"{value:.{digits}f}" if value else f"{0:.{digits}f}"  # zero itself has no sign
