@@ -54,7 +54,10 @@ def run(options: argparse.Namespace) -> list:
     prepared = zb.prepare(study)
     known = {**study.models, **study.systems}
     if options.model is not None and options.model not in known:
-        raise zb.SpecificationError(f"The study has no model {options.model!r}; it has {', '.join(known)}.")
+        raise zb.SpecificationError(
+            f"The study has no model {options.model!r}; it has {', '.join(known)}.",
+            f"研究中没有模型{options.model!r}；已有{'、'.join(known)}。",
+        )
     seed = study.general.seed if options.seed is None else options.seed
     frames = []
     for name in [options.model] if options.model else list(known):
@@ -83,7 +86,7 @@ def run(options: argparse.Namespace) -> list:
 
 def estimated(study: Any, prepared: Any, model: Any) -> Any:
     """The model on its first sample and weights, with the last of its effects or the first of its methods."""
-    from spatial_zb.pipeline.equations import _spec
+    from spatial_zb.pipeline.equations import spec_of
 
     sample, weights = study.samples_of(model)[0], study.weights_of(model)[0]
     panel, W = prepared.sample(sample), prepared.weights(weights, sample)
@@ -93,9 +96,7 @@ def estimated(study: Any, prepared: Any, model: Any) -> Any:
             equations = {name: zb.Equation(**e.model_dump()) for name, e in model.equations.items()}
             spec = zb.SystemSpec(equations, fixed_effects=model.fixed_effects)
             return zb.fit_system(spec, panel, W, model.methods[0])
-        return zb.fit_durbin(
-            _spec(model, model.fixed_effects[-1]), panel, W, model.estimator, model.covariance
-        )
+        return zb.fit_durbin(spec_of(model, model.fixed_effects[-1]), panel, W, **model.fit_options)
 
 
 def with_values(truth: dict, given: list[str], fit: Any) -> dict:
@@ -106,10 +107,16 @@ def with_values(truth: dict, given: list[str], fit: Any) -> dict:
         try:
             number = float(value)
         except ValueError:
-            raise zb.SpecificationError(f"--set takes TERM=VALUE, such as rho=0.3, not {word!r}.") from None
+            raise zb.SpecificationError(
+                f"--set takes TERM=VALUE, such as rho=0.3, not {word!r}.",
+                f"--set须为TERM=VALUE形式，如rho=0.3，而不是{word!r}。",
+            ) from None
         if key not in truth:
             known = ", ".join(k if isinstance(k, str) else ".".join(k) for k in truth)
-            raise zb.SpecificationError(f"The model has no parameter {name!r}; it has {known}.")
+            raise zb.SpecificationError(
+                f"The model has no parameter {name!r}; it has {known}.",
+                f"模型没有参数{name!r}；已有{known}。",
+            )
         truth[key] = number
     return truth
 

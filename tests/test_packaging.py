@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import importlib.util
 import os
 import re
 import shutil
@@ -181,3 +184,14 @@ def test_licence_file_is_the_licence_named() -> None:
     files = PYPROJECT["project"]["license-files"]
     assert files == ["LICENSE", "spatial_zb/report/fonts/OFL.txt"]
     assert all((ROOT / name).is_file() for name in files)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").rglob("*.py")), ids=lambda path: path.stem)
+def test_scripts_import_what_is_there(path):
+    """Imports inside functions too, which would fail on the way only."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "spatial_zb":
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                found = hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}")
+                assert found, f"{path.name}:{node.lineno}: {node.module} has no {alias.name}"

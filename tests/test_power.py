@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_resampling import ring
 
@@ -12,6 +16,7 @@ import spatial_zb as zb
 from spatial_zb.power import PowerStudy, _rows
 from spatial_zb.report.figures_studies import power_figure
 
+ROOT = Path(__file__).resolve().parents[1]
 #: y recomputed from the structural equation: rounding only.
 SAME = 1e-10
 TRUTH = {"a": 1.0, "b": -0.5, "W_a": 0.4, "rho": 0.3, "sigma2": 0.49}
@@ -226,3 +231,16 @@ def test_workers_and_a_store_change_no_number(tmp_path):
     store = zb.ResultStore(tmp_path)
     for _ in range(2):
         assert alone.equals(zb.power_study(short, ring(12), 6, truth, store=store, **options).tidy())
+
+
+def test_the_script_simulates_a_model_of_a_study(tmp_path, monkeypatch, capsys):
+    study, out = ROOT / "studies" / "bay_area.toml", tmp_path / "power.csv"
+    words = ["--model", "industry", "--replications", "20", "--language", "zh", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["power.py", str(study), *words])
+    runpy.run_path(str(ROOT / "scripts" / "power.py"), run_name="__main__")
+    assert "talent indirect" in capsys.readouterr().out
+    found = pd.read_csv(out).set_index("parameter")
+    assert found.loc["rho", "converged"] > 0.5
+    monkeypatch.setattr(sys, "argv", ["power.py", str(study), "--model", "industri", "--language", "zh"])
+    with pytest.raises(SystemExit, match="研究中没有模型'industri'"):
+        runpy.run_path(str(ROOT / "scripts" / "power.py"), run_name="__main__")
