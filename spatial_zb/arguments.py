@@ -8,7 +8,7 @@ import numpy as np
 
 from spatial_zb.errors import SpecificationError
 
-__all__ = ["check_alpha", "check_draws", "check_orders", "random_generator"]
+__all__ = ["check_alpha", "check_count", "check_draws", "check_orders", "random_generator", "seed_of"]
 
 #: Draws from which percentile limits can be read.
 FEWEST_DRAWS = 100
@@ -26,6 +26,24 @@ def check_alpha(alpha: float) -> None:
         raise SpecificationError(
             f"alpha is one minus the confidence level, between 0 and 1 (0.05 for 95 %), not {alpha!r}.",
             f"alpha为1减去置信水平，在0与1之间（95%时为0.05），而不是{alpha!r}。",
+        )
+
+
+def check_count(value: int, name: str, least: int) -> None:
+    """Refuse a number of things that is no whole number, or too small.
+
+    Raises
+    ------
+    SpecificationError
+        ``value`` is not a whole number from ``least``.
+    """
+    if not _is_whole(value):
+        raise SpecificationError(
+            f"{name} must be a whole number, not {value!r}.", f"{name}须为整数，而不是{value!r}。"
+        )
+    if value < least:
+        raise SpecificationError(
+            f"{name} must be at least {least}, not {value}.", f"{name}至少为{least}，而不是{value}。"
         )
 
 
@@ -73,6 +91,23 @@ def random_generator(rng: Any) -> np.random.Generator:
         raise SpecificationError(
             f"rng must be a whole number from zero, a numpy.random.SeedSequence or a Generator, not {rng!r}.",
             f"rng须为非负整数、numpy.random.SeedSequence或Generator，而不是{rng!r}。",
+        ) from None
+
+
+def seed_of(rng: Any) -> np.random.SeedSequence:
+    """The seed sequence of a seed, from which tasks draw streams of their own.
+
+    Raises
+    ------
+    SpecificationError
+        ``rng`` is no seed.
+    """
+    try:
+        return rng if isinstance(rng, np.random.SeedSequence) else np.random.SeedSequence(rng)
+    except (TypeError, ValueError):
+        raise SpecificationError(
+            f"rng must be a whole number from zero or a numpy.random.SeedSequence, not {rng!r}.",
+            f"rng须为非负整数或numpy.random.SeedSequence，而不是{rng!r}。",
         ) from None
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from spatial_zb.arguments import check_alpha
+from spatial_zb.arguments import check_alpha, check_count, seed_of
 from spatial_zb.core.impacts import average_effects, multipliers, no_multipliers
 from spatial_zb.core.system_arrays import Links
 from spatial_zb.core.system_impacts import average_impacts
@@ -160,7 +160,7 @@ def power_study(
     """
     check_alpha(alpha)
     weights = {W.label: W} if isinstance(W, Weights) else dict(W)
-    spans = (periods,) if isinstance(periods, int) else tuple(periods)
+    spans = (periods,) if isinstance(periods, int | np.integer) else tuple(periods)
     cases = dict(truth) if _several(truth) else {"": truth}
     _check(weights, spans, cases, replications, regressors)
     given = {
@@ -202,7 +202,7 @@ def _several(truth: Mapping) -> bool:
 
 def _entropy(rng: int | np.random.SeedSequence | None) -> tuple[int, ...]:
     """Whole numbers that name the stream of a seed."""
-    root = rng if isinstance(rng, np.random.SeedSequence) else np.random.SeedSequence(rng)
+    root = seed_of(rng)
     return tuple(int(word) for word in root.generate_state(4))
 
 
@@ -218,11 +218,9 @@ def _check(
             "A power study needs at least one W and one number of periods.",
             "功效研究至少需要一个W和一个时期数。",
         )
-    if replications < FEWEST:
-        raise SpecificationError(
-            f"replications must be at least {FEWEST}, not {replications}.",
-            f"replications至少为{FEWEST}，而不是{replications}。",
-        )
+    check_count(replications, "replications", FEWEST)
+    for T in spans:
+        check_count(T, "periods", 1)
     if not all(isinstance(case, Mapping) for case in cases.values()):
         raise SpecificationError(
             "truth must be a mapping of true values, or several such mappings by name.",

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spatial_zb.arguments import check_count, random_generator
 from spatial_zb.core.dynamic_bootstrap import carry_over
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
+from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system_spec import SystemSpec
-from spatial_zb.system_simulation import simulate_system
-from spatial_zb.weights.matrix import Weights
+from spatial_zb.system_simulation import check_admissible, check_regressors, simulate_system
+from spatial_zb.weights.matrix import Weights, as_weights
 
 __all__ = ["simulate_durbin", "simulate_panel"]
 
@@ -66,8 +67,26 @@ def simulate_durbin(
     Returns
     -------
     Panel with variables ``y`` and the names of ``beta``.
+
+    Raises
+    ------
+    SpecificationError
+        ρ or λ outside the admissible interval of W, a lag of a regressor that is not in ``beta``, a standard deviation
+        below zero, less than one period.
     """
-    generator = np.random.default_rng(rng)
+    check_count(periods, "periods", 1)
+    check_count(burn_in, "burn_in", 0)
+    W = as_weights(W)
+    sizes = {"sigma": sigma, "unit_effects": unit_effects, "time_effects": time_effects}
+    _refuse_negative(sizes)
+    check_admissible(W, {"rho": rho, "lam": lam})
+    strangers = [name for name in theta or {} if name not in beta]
+    if strangers:
+        raise SpecificationError(
+            f"theta names {listed(strangers)}, not among beta ({listed(beta)}): give its β, which may be 0.",
+            f"theta列出的{listed_zh(strangers)}不在beta（{listed_zh(beta)}）之中：请给出其β，可以为0。",
+        )
+    generator = random_generator(rng)
     n, names, drawn = W.n, list(beta), periods + (burn_in if tau or eta else 0)
     mu = unit_effects * generator.standard_normal(n)
     alpha = time_effects * generator.standard_normal((drawn, 1))
@@ -125,16 +144,16 @@ def simulate_panel(
     Raises
     ------
     SpecificationError
-        A truth that the model has not; endogenous regressors or regimes; less than one period.
+        A truth that the model has not, ρ or λ outside the admissible interval of W among them; endogenous regressors or
+        regimes; less than one period.
     DataError
         Regressors of other units or another number of periods.
     """
-    if periods < 1:
-        raise SpecificationError(
-            f"periods must be at least 1, not {periods}.", f"periods至少为1，而不是{periods}。"
-        )
-    _check_regressors(regressors, W, periods)
-    generator = np.random.default_rng(rng)
+    check_count(periods, "periods", 1)
+    check_count(burn_in, "burn_in", 0)
+    W = as_weights(W)
+    check_regressors(regressors, W, periods)
+    generator = random_generator(rng)
     removed = {"unit": ("unit", "two_way", "random"), "time": ("time", "two_way")}
     in_model = {kind: float(spec.fixed_effects in names) for kind, names in removed.items()}
     unit_effects = in_model["unit"] if unit_effects is None else unit_effects
@@ -152,6 +171,8 @@ def simulate_panel(
             rng=generator,
         )
     value = _values(spec, truth)
+    check_admissible(W, value)
+    _refuse_negative({"unit_effects": unit_effects, "time_effects": time_effects})
     first = burn_in if spec.dynamic else 0
     effect_size = np.sqrt(value["phi"] * value["sigma2"]) if spec.fixed_effects == "random" else unit_effects
     mu = effect_size * generator.standard_normal(W.n)
@@ -169,15 +190,12 @@ def simulate_panel(
     return Panel(values, years, W.ids, (spec.y, *spec.x))
 
 
-def _check_regressors(regressors: Panel | None, W: Weights, periods: int) -> None:
-    if regressors is None:
-        return
-    if not regressors.units.equals(W.ids) or len(regressors.periods) != periods:
-        raise DataError(
-            f"regressors must be of the {W.n} units of {W.label!r}, in their order, and {periods} periods; they are of "
-            f"{len(regressors.units)} units and {len(regressors.periods)} periods.",
-            f"regressors须为{W.label!r}的{W.n}个地区（次序相同）和{periods}个时期；实为{len(regressors.units)}"
-            f"个地区和{len(regressors.periods)}个时期。",
+def _refuse_negative(sizes: Mapping[str, float]) -> None:
+    wrong = [name for name, size in sizes.items() if not size >= 0]
+    if wrong:
+        raise SpecificationError(
+            f"{listed(wrong)} must be standard deviations, zero or more.",
+            f"{listed_zh(wrong)}为标准差，须不小于零。",
         )
 
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from spatial_zb.arguments import check_count, random_generator
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.system_impacts import system_solver
 from spatial_zb.core.traces import filter_solver
+from spatial_zb.core.weight_spectrum import largest_sums
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpecificationError, listed, listed_zh
+from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.models.system_spec import SystemSpec
-from spatial_zb.weights.matrix import Weights
+from spatial_zb.weights.matrix import Weights, as_weights
 
 __all__ = ["simulate_system"]
+
+#: The ends of the admissible interval are known but for rounding.
+INSIDE = 1 - 1e-9
 
 
 def simulate_system(
@@ -56,10 +61,15 @@ def simulate_system(
     -------
     Panel with the endogenous and exogenous variables of the system.
     """
+    check_count(periods, "periods", 1)
+    W = as_weights(W)
     _check(spec, coefficients)
-    generator = np.random.default_rng(rng)
+    check_regressors(regressors, W, periods)
+    for name in spec.names:
+        check_admissible(W, {"lam": coefficients.get((name, "lam"), 0.0)})
+    generator = random_generator(rng)
     m, n, names = len(spec.names), W.n, spec.exogenous
-    root = np.linalg.cholesky(np.eye(m) if sigma is None else np.asarray(sigma, float))
+    root = np.eye(m) if sigma is None else _root(sigma, m)
     mu = unit_effects * generator.standard_normal((n, m))
     alpha = time_effects * generator.standard_normal((periods, 1, m))
     X = generator.standard_normal((periods, n, len(names))) + 0.5 * mu[None, :, :1]
@@ -85,10 +95,71 @@ def simulate_system(
         right[:, :, g] += value["(Intercept)"]
         right[:, :, g] += (filter_solver(W.matrix, value["lam"])(noise) if value["lam"] else noise).T
     flat = right.transpose(2, 1, 0).reshape(m * n, periods)
-    y = system_solver(gamma, psi, W.matrix)(flat).reshape(m, n, periods).transpose(2, 1, 0)
+    y = _solved(gamma, psi, W, flat).reshape(m, n, periods).transpose(2, 1, 0)
     values = np.concatenate([y, X], axis=2)
     years = regressors.periods if regressors is not None else tuple(range(2001, 2001 + periods))
     return Panel(values, years, W.ids, (*spec.endogenous, *names))
+
+
+def check_admissible(W: Weights, truth: Mapping[str, float]) -> None:
+    """Refuse ρ or λ at which I − ρW is singular, or beyond such a value.
+
+    Raises
+    ------
+    SpecificationError
+        ``rho`` or ``lam`` of the truth lies outside the admissible interval of W.
+    """
+    for name in ("rho", "lam"):
+        value = truth.get(name, 0.0)
+        if abs(value) * largest_sums(W.matrix) < 1:  # diagonally dominant; the interval takes eigenvalues
+            continue
+        low, high = W.logdet.interval
+        if not INSIDE * low < value < INSIDE * high:
+            raise SpecificationError(
+                f"{name} = {value} lies outside the admissible interval ({low:.3f}, {high:.3f}) of {W.label!r}: no process "
+                "has it. Take a value inside.",
+                f"{name} = {value}在{W.label!r}的容许区间({low:.3f}, {high:.3f})之外：不存在这样的过程。请取区间内的值。",
+            )
+
+
+def check_regressors(regressors: Panel | None, W: Weights, periods: int) -> None:
+    """Refuse regressors of other units or another number of periods."""
+    if regressors is None:
+        return
+    if not regressors.units.equals(W.ids) or len(regressors.periods) != periods:
+        raise DataError(
+            f"regressors must be of the {W.n} units of {W.label!r}, in their order, and {periods} periods; they are of "
+            f"{len(regressors.units)} units and {len(regressors.periods)} periods.",
+            f"regressors须为{W.label!r}的{W.n}个地区（次序相同）和{periods}个时期；实为{len(regressors.units)}"
+            f"个地区和{len(regressors.periods)}个时期。",
+        )
+
+
+def _root(sigma: ArrayLike, m: int) -> NDArray[np.float64]:
+    """Lower triangle L with LL' = Σ."""
+    matrix = np.asarray(sigma, float)
+    if matrix.shape == (m, m) and np.allclose(matrix, matrix.T):
+        try:
+            return np.linalg.cholesky(matrix)
+        except np.linalg.LinAlgError:
+            pass
+    raise SpecificationError(
+        f"sigma must be a covariance of {m} errors: a symmetric, positive definite {m} × {m} matrix.",
+        f"sigma须为{m}个误差的协方差：对称正定的{m} × {m}矩阵。",
+    )
+
+
+def _solved(
+    gamma: NDArray[np.float64], psi: NDArray[np.float64], W: Weights, right: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The reduced form; a system that has none is refused."""
+    try:
+        return system_solver(gamma, psi, W.matrix)(right)
+    except (RuntimeError, np.linalg.LinAlgError):
+        raise SpecificationError(
+            f"With these coefficients the system has no reduced form under {W.label!r}: Γ⊗I − Ψ⊗W is singular.",
+            f"在{W.label!r}下，这组系数的系统没有简化式：Γ⊗I − Ψ⊗W奇异。",
+        ) from None
 
 
 def _check(spec: SystemSpec, coefficients: Mapping[tuple[str, str], float]) -> None:

@@ -466,3 +466,25 @@ def test_refusals_of_ellipses(change, options, error, words):
     panel, regions = change(panel, regions)
     with pytest.raises(error, match=words):
         dynamics.deviation_ellipses(panel, "y", regions, **options)
+
+
+def test_a_group_called_all_is_not_taken_for_all_units():
+    panel = Panel(np.exp(np.arange(8.0)).reshape(2, 4, 1), (1, 2), pd.Index(list("abcd")), ("v",))
+    with pytest.raises(SpecificationError, match="'all'"):
+        dynamics.sigma_convergence(panel, "v", dict.fromkeys("ab", "all") | dict.fromkeys("cd", "rest"))
+
+
+@pytest.mark.parametrize(
+    ("groups", "error"),
+    [(None, SpecificationError), (pd.Series(list("ggh"), index=list("aab")), AlignmentError)],
+)
+def test_groups_that_are_none_or_name_a_unit_twice_are_refused(groups, error):
+    panel = Panel(np.ones((1, 2, 1)), (1,), pd.Index(list("ab")), ("v",))
+    with pytest.raises(error, match="groups"):
+        dynamics.theil_decomposition(panel, "v", groups)
+
+
+def test_infinite_cells_are_named():
+    panel = Panel([[[1.0], [np.inf]]], (2019,), pd.Index(list("ab")), ("v",))
+    with pytest.raises(DataError, match="infinite at b 2019"):
+        dynamics.kernel_densities(panel, "v")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from spatial_zb.arguments import check_count
 from spatial_zb.data.panel import Panel
 from spatial_zb.dynamics.values import group_labels, positive
 from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed, listed_zh
@@ -85,6 +86,11 @@ def sigma_convergence(
     members = {"all": np.ones(len(panel.units), bool)}
     if groups is not None:
         labels = np.array(group_labels(panel, groups))
+        if "all" in labels:
+            raise SpecificationError(
+                "A group cannot be called 'all', which stands for all units; rename it.",
+                "分组不能命名为'all'，它代表全部地区；请改名。",
+            )
         members |= {str(name): labels == name for name in dict.fromkeys(labels.tolist())}
     frames, trends = [], []
     for name, inside in members.items():
@@ -239,6 +245,7 @@ def _growth_panel(
     """Growth by year, initial level and controls, by start of the growth period; and its length in years."""
     last = len(panel.periods) - 1
     step = last if horizon is None else horizon
+    check_count(step, "horizon", 0)
     if not 1 <= step <= last:
         raise SpecificationError(
             f"horizon must be between 1 and {last} for {last + 1} periods, not {horizon}: growth needs a start and an end.",

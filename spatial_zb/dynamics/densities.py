@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from spatial_zb.arguments import check_count
 from spatial_zb.data.panel import Panel
 from spatial_zb.dynamics.values import usable
 from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
@@ -122,19 +123,17 @@ def kernel_densities(
 
 
 def _check_density_options(bandwidth: Any, points: int) -> None:
-    if points < 2:
-        raise SpecificationError(
-            f"points must be at least 2, not {points}.", f"points须至少为2，而不是{points}。"
-        )
+    check_count(points, "points", 2)
     if isinstance(bandwidth, str):
         if bandwidth not in ("scott", "silverman"):
             raise SpecificationError(
                 f'bandwidth must be "scott", "silverman" or a number, not {bandwidth!r}.',
                 f'bandwidth须为"scott"、"silverman"或一个数，而不是{bandwidth!r}。',
             )
-    elif not bandwidth > 0:
+    elif not (isinstance(bandwidth, int | float | np.number) and bandwidth > 0):
         raise SpecificationError(
-            f"bandwidth must be positive, not {bandwidth}.", f"bandwidth须为正，而不是{bandwidth}。"
+            f"bandwidth must be a positive number, not {bandwidth!r}.",
+            f"bandwidth须为正数，而不是{bandwidth!r}。",
         )
 
 

@@ -8,20 +8,25 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import AlignmentError, DataError, listed, listed_zh
+from spatial_zb.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
 from spatial_zb.weights.matrix import text_ids
 
 __all__ = ["cells", "group_labels", "positive", "refuse_negative", "usable"]
 
 
 def usable(panel: Panel, variable: str) -> np.ndarray:
-    """Values (T, n) without blanks."""
+    """Values (T, n), none blank or infinite."""
     values = panel.array(variable)
     blank = np.isnan(values)
     if blank.any():
         raise DataError(
             f"{variable!r} is blank at {listed(cells(panel, blank))}. Fill these cells by a stated rule, or drop the units.",
             f"{variable!r}在{listed_zh(cells(panel, blank))}空缺。请按明示的规则填补，或剔除这些地区。",
+        )
+    if not np.isfinite(values).all():
+        raise DataError(
+            f"{variable!r} is infinite at {listed(cells(panel, ~np.isfinite(values)))}.",
+            f"{variable!r}在{listed_zh(cells(panel, ~np.isfinite(values)))}为无穷。",
         )
     return values
 
@@ -59,8 +64,18 @@ def cells(panel: Panel, where: np.ndarray) -> list[str]:
 
 def group_labels(panel: Panel, groups: Mapping[str, object] | pd.Series) -> list[str]:
     """Group of every unit, in the order of the panel."""
-    series = pd.Series(dict(groups), dtype=object)
+    if not isinstance(groups, Mapping | pd.Series):
+        raise SpecificationError(
+            f"groups must be a mapping or a Series from unit to group, not a {type(groups).__name__}.",
+            f"groups须为从地区到分组的映射或Series，而不是{type(groups).__name__}。",
+        )
+    series = pd.Series(groups, dtype=object)
     series.index = text_ids(series.index)
+    if series.index.has_duplicates:
+        twice = series.index[series.index.duplicated()].unique()
+        raise AlignmentError(
+            f"groups names units twice: {listed(twice)}.", f"groups中有重复的地区：{listed_zh(twice)}。"
+        )
     missing = panel.units.difference(series.index[series.notna()])
     if len(missing):
         raise AlignmentError(
