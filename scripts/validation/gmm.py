@@ -184,8 +184,9 @@ def page(table: pd.DataFrame) -> str:
         "`bias_correction=False`; *corrected*: the default. *Median bias* counts all fits; *coverage* of estimate ± 1.96 "
         "standard errors is of those inside the admissible interval, whose share is *inside*, since the others claim none. "
         "*F*: of the first stage of Wy, median. *AR*: coverage of `zb.anderson_rubin(fit)`, and in brackets how often its "
-        "upper limit is the end of the admissible interval. The error of a median is given after ±, twice; coverage is "
-        "known to ± 1.4 points.",
+        "upper limit is the end of the admissible interval. *Warned*: share of panels whose corrected fit warns of ρ "
+        "(outside, weak first stage, or a large standard error); with up to 30 units all say that standard errors are "
+        "approximate. The error of a median is given after ±, twice; coverage is known to ± 1.4 points.",
         "",
         *_reading(table),
         "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spatial_zb.errors import listed, listed_zh
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.ml import SMALL_N
 from spatial_zb.models.notes import NO_SOLUTION, fit_words, warn_together
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
@@ -85,6 +86,15 @@ def say_what_matters(fit: Fit) -> None:
             Text(
                 f"collinear instruments were left out: {listed(gone)}",
                 f"共线的工具变量已剔除：{listed_zh(gone)}",
+            )
+        )
+    if weights.n <= SMALL_N and spec.spatial_terms:  # n = 11: those of ρ beside λ cover 90 %
+        cells = weights.n * len(fit.panel.periods)
+        notes.append(
+            Text(
+                f"only {weights.n} units ({cells} unit-periods): read standard errors as approximate, beside "
+                "zb.bootstrap(fit) (docs/validation/gmm.md)",
+                f"仅{weights.n}个地区（{cells}个观测值），标准误只是近似值，请与zb.bootstrap(fit)对照（docs/validation/gmm.md）",
             )
         )
     about = fit_words(spec.family, spec.y, weights.label, Text("by GMM", "GMM"))

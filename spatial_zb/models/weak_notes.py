@@ -82,10 +82,10 @@ def _by_instruments(fit: Fit, weakest: float) -> Text | None:
         return Text(
             f"instruments say next to nothing about the spatial coefficient (standard error {weakest:.2f}). In simulations "
             "at this precision 10 to 60 % of the estimates were outside the admissible interval, and the others low by 0.1 "
-            f"to 1.8 on average (docs/validation/gmm.md). Read {other}, or estimate by lee_yu where all regressors are "
+            f"to 2 on average (docs/validation/gmm.md). Read {other}, or estimate by lee_yu where all regressors are "
             "exogenous",
             f"工具变量对空间系数几乎没有信息（标准误{weakest:.2f}）。模拟表明此精度下10%至60%的估计值落在容许区间之外，其余平均"
-            f"偏低0.1至1.8（docs/validation/gmm.md）。请看{other}；若所有解释变量外生，宜用lee_yu估计",
+            f"偏低0.1至2（docs/validation/gmm.md）。请看{other}；若所有解释变量外生，宜用lee_yu估计",
         )
     off, off_zh = ("0.05", "0.05以内") if fit.bias_correction else ("0.14", "0.14以内")
     return Text(
