@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def run_tasks(
     *,
     workers: int = 1,
     scheduler: str | None = None,
-    store: ResultStore | None = None,
+    store: ResultStore | str | Path | None = None,
     seed: int | np.random.SeedSequence | None = None,
     progress: Progress | None = None,
 ) -> list[Any]:
@@ -72,7 +73,8 @@ def run_tasks(
         Address of a Dask scheduler (``"tcp://…"``); its workers are used and ``workers`` is not. The package must be
         installed there in the same version.
     store
-        Results that are in it are not computed again, and every new one is written to it as soon as it is there.
+        Results that are in it are not computed again, and every new one is written to it as soon as it is there; a
+        path means the store in that folder.
     seed
         Number or sequence from which every task gets its own stream, by its place among the tasks.
     progress
@@ -99,7 +101,7 @@ def run_tasks(
             f"workers must be 1 or more, or -1 for all cores, not {workers!r}.",
             f"workers须为1或更大的整数，-1表示全部核心，而不是{workers!r}。",
         )
-    run = _Run(function, tasks, _streams(seed, len(tasks)), store, progress)
+    run = _Run(function, tasks, _streams(seed, len(tasks)), ResultStore.of(store), progress)
     run.resume()
     if scheduler is not None:
         with _cluster(scheduler) as backend:

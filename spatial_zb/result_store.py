@@ -57,6 +57,18 @@ class ResultStore:
     path: str | Path
     tag: str = ""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.path, str | Path):
+            raise SpecificationError(
+                f"A store is a folder, given by its path, not {self.path!r}.",
+                f"store是一个文件夹，由路径给出，而不是{self.path!r}。",
+            )
+
+    @classmethod
+    def of(cls, store: ResultStore | str | Path | None) -> ResultStore | None:
+        """A store, or the one in the folder of this path; None stays None."""
+        return store if store is None or isinstance(store, cls) else cls(store)
+
     def key(self, function: Any, *inputs: Any) -> str:
         """Digest (64 hexadecimal digits) of a function, the version of the package, the tag and the inputs.
 

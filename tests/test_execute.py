@@ -84,6 +84,17 @@ def test_a_task_that_always_dies_is_named(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
+def test_a_path_is_the_store_in_that_folder(store, marks):
+    todo = [(str(marks), n) for n in (1, 2)]
+    run_tasks(tasks.table, todo, store=str(store.path))
+    kept = len(list(store.path.glob("*.parquet")))
+    assert kept == 2
+    run_tasks(tasks.table, todo, store=store.path)
+    assert len(list(store.path.glob("*.parquet"))) == kept
+    with pytest.raises(zb.SpecificationError, match="folder"):
+        run_tasks(tasks.table, todo, store=5)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_errors_of_the_function_come_through(workers):
     with pytest.raises(ValueError, match="three"):

@@ -196,13 +196,9 @@ def specification_grid(
                 tasks.append(block)
                 cells.append(np.array([begin[where] + i for where in which for i in chosen]))
     results = run_tasks(
-        fit_block, tasks, workers=workers, scheduler=scheduler, store=_opened(store), progress=progress
+        fit_block, tasks, workers=workers, scheduler=scheduler, store=store, progress=progress
     )
     return _assemble(_choices(keys, periods is not None, specs), cells, results, refused, specs)
-
-
-def _opened(store: ResultStore | str | Path | None) -> ResultStore | None:
-    return store if store is None or isinstance(store, ResultStore) else ResultStore(store)
 
 
 def _named_specs(specs: Sequence[DurbinSpec] | Mapping[str, DurbinSpec]) -> dict[str, DurbinSpec]:
