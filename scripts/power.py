@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> list:
 
 def estimated(study: Any, prepared: Any, model: Any) -> Any:
     """The model on its first sample and weights, with the last of its effects or the first of its methods."""
-    from spatial_zb.pipeline.equations import spec_of
+    from spatial_zb.pipeline.model_columns import spec_of
 
     sample, weights = study.samples_of(model)[0], study.weights_of(model)[0]
     panel, W = prepared.sample(sample), prepared.weights(weights, sample)

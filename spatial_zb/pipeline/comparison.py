@@ -69,7 +69,7 @@ def _curve(base: Base) -> Text | None:
     grid = _grid(base)
     job.tidy("compare_grid", grid.tidy())
     job.tidy("compare_grid_effects", grid.effects)
-    job.tick(f"grid · {len(grid.cells)}")
+    job.say(Text("grid", "设定网格"), f"{len(grid.cells)}")
     grid = _converged(grid)
     shown = grid.estimates if base.effect is None else grid.effects
     shown = shown[shown["role"] == asked.term].assign(term=asked.term).drop(columns=["role", "spec"])
@@ -125,7 +125,7 @@ def _grid(base: Base) -> Grid:
                 workers=job.execution.workers,
                 scheduler=job.execution.scheduler,
                 store=job.execution.store,
-                progress=lambda done, total, left: job.tick(f"grid · {done}/{total}"),
+                progress=lambda done, total, left: job.say(Text("grid", "设定网格"), f"{done}/{total}"),
             )
         )
     frames = (
@@ -166,7 +166,7 @@ def _tested(base: Base) -> CurveTest | None:
             workers=job.execution.workers,
             scheduler=job.execution.scheduler,
             store=job.execution.store,
-            progress=lambda done, total, left: job.tick(f"curve test · {done}/{total}"),
+            progress=lambda done, total, left: job.say(Text("curve test", "曲线检验"), f"{done}/{total}"),
         )
     except SpatialZbError as error:
         warn_undone(Text("No test of the curve", "未作设定曲线检验"), error)
@@ -443,7 +443,7 @@ def _robust(base: Base) -> Robustness:
         workers=job.execution.workers,
         scheduler=job.execution.scheduler,
         store=job.execution.store,
-        progress=lambda done, total, left: job.tick(f"robustness · {done}/{total}"),
+        progress=lambda done, total, left: job.say(Text("robustness", "稳健性检验"), f"{done}/{total}"),
     )
 
 

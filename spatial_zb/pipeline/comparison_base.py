@@ -9,8 +9,8 @@ from functools import cached_property
 from spatial_zb.compare.family import SpecFamily, spec_family
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.pipeline.equations import spec_of
 from spatial_zb.pipeline.job import Job, sample_notes, unit_names
+from spatial_zb.pipeline.model_columns import spec_of
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.study import Compare, Model
 from spatial_zb.text import Text

@@ -16,8 +16,8 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.simultaneous import fit_system
 from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.pipeline.equations import spec_of
 from spatial_zb.pipeline.job import Job, figure_note
+from spatial_zb.pipeline.model_columns import spec_of
 from spatial_zb.pipeline.notes import warn_undone
 from spatial_zb.pipeline.systems import method_options
 from spatial_zb.pipeline.words import EFFECT_WORDS, METHOD_WORDS

@@ -1,10 +1,8 @@
-"""Stages tests and models: the test chain, the spatial Durbin models and their effects."""
+"""Stage models: the spatial Durbin models and their effects."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -13,25 +11,25 @@ import pandas as pd
 from spatial_zb.dynamic_effects import effects_path
 from spatial_zb.effects import Effects, spatial_effects
 from spatial_zb.errors import ConvergenceError
-from spatial_zb.hypotheses import diagnose
-from spatial_zb.hypotheses.sections import by_section
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.regimes import regime_labels, regime_tests
+from spatial_zb.models.regimes import regime_tests
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.pipeline.job import Job, figure_note, sample_notes, span_words, weights_note
+from spatial_zb.pipeline.job import Job, sample_notes, span_words
 from spatial_zb.pipeline.made import Estimated
 from spatial_zb.pipeline.median_estimates import median_estimates, median_frame, median_note
+from spatial_zb.pipeline.model_columns import Column, effect_columns, spec_of
+from spatial_zb.pipeline.model_figures import PATH_PERIODS, draw_effects, regime_words
 from spatial_zb.pipeline.notes import naming_sample, saying_where, warn_undone
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.regime_effects import regime_spillovers
-from spatial_zb.score_inversion import MedianUnbiased
-from spatial_zb.simplification import can_be_simplified, simplification_tests
+from spatial_zb.simplification import can_be_simplified
 from spatial_zb.study import Model, Study
 from spatial_zb.text import Text
 
-__all__ = ["diagnose_models", "estimate", "spec_of"]
+__all__ = ["estimate"]
+
 
 #: Words of the tests whether an SDM may be simplified.
 _SIMPLER = {
@@ -40,90 +38,13 @@ _SIMPLER = {
 }
 
 
-def diagnose_models(job: Job) -> list[Text]:
-    """The test chain of every model of the main sample, and what it points to, in words."""
-    from spatial_zb.report import layouts
-
-    study, prepared = job.study, job.prepared
-    for model in study.models.values():
-        if study.samples_of(model) != (study.main_sample,):
-            continue
-        W = study.weights_of(model)[0]
-        spec = _static(model, model.fixed_effects[-1])
-        weights = prepared.weights(W, study.main_sample)
-        with saying_where(study.place(f"models.{model.name}")):
-            chain = diagnose(
-                spec,
-                prepared.sample(study.main_sample),
-                weights,
-                bootstrap=study.general.bootstrap,
-                rng=job.seed("tests", model.name),
-                progress=lambda done, total, left: job.tick(f"{done}/{total}, {left:.0f} s"),
-            )
-        label = prepared.labels | weights_words(study)
-        notes = [
-            Text(f"Dependent variable: {label[model.y].en}.", f"被解释变量：{label[model.y].zh}。"),
-            weights_note(job, W),
-            *([STATIC] if model.time_lag or model.lag_time_lag or model.regimes else []),
-            *sample_notes(job, *job.study.samples_of(model)),
-            *prepared.sources,
-        ]
-        job.table(
-            lambda style, chain=chain, model=model, notes=notes, label=label: layouts.chain_table(
-                by_section(chain, style.language, label),
-                title=Text(f"{model.title.en}: specification tests", f"{model.title.zh}：设定检验"),
-                key=f"tests_{model.name}",
-                replicates=study.general.bootstrap,
-                notes=notes,
-                style=style,
-            ),
-            {"model": model.title},
-        )
-        job.tidy(f"tests_{model.name}", chain.tidy())
-        job.prose(
-            f"tests_{model.name}_reading",
-            model.title,
-            [Text(chain.recommend("en"), chain.recommend("zh"))],
-            {"model": model.title},
-        )
-        job.tick(f"{model.name} · {W}")
-    return []
-
-
-@dataclass(frozen=True, eq=False)
-class _Column:
-    """One estimated column of a model's table."""
-
-    sample: str
-    weights: str
-    effects: str
-    heading: Text
-    fit: Fit
-    delta: Effects
-    simulated: Effects | None
-    long: Effects | None
-    long_simulated: Effects | None
-    median: MedianUnbiased | None
-
-    @cached_property
-    def simplifications(self) -> pd.DataFrame:
-        """Tests against SAR and SEM by name; once for all tables that print the column, since they refit."""
-        return simplification_tests(self.fit).set_index("test")
-
-
-#: Said below the tests of a model that has more than they test.
-STATIC = Text("Tests of the static model with one regime.", "检验对象为不含时间滞后、不分区制的静态模型。")
-#: Periods of the path of effects after a change.
-PATH_PERIODS = 10
-
-
 def estimate(job: Job) -> list[Text]:
     """Every model of the study: estimates, effects with delta and simulated errors, and their figure."""
     reading: list[Text] = []
     for model in job.study.models.values():
         columns = _fit_all(job, model)
         _write_model(job, model, columns)
-        _draw_effects(job, model, columns)
+        draw_effects(job, model, columns)
         own = [c for c in columns if c.sample == job.study.main_sample]
         if own:
             first = [c for c in own if c.weights == own[0].weights]
@@ -131,7 +52,7 @@ def estimate(job: Job) -> list[Text]:
     return reading
 
 
-def _fit_all(job: Job, model: Model) -> list[_Column]:
+def _fit_all(job: Job, model: Model) -> list[Column]:
     study, prepared = job.study, job.prepared
     columns = []
     for sample in study.samples_of(model):
@@ -146,7 +67,7 @@ def _fit_all(job: Job, model: Model) -> list[_Column]:
                 delta, simulated = spatial_effects(fit), _simulated(fit, study.general.draws, seed)
                 long = _long_run(fit, study.general.draws, seed)
                 median = median_estimates(job, fit, model.name, sample, W, effects)
-                columns.append(_Column(sample, W, effects, heading, fit, delta, simulated, *long, median))
+                columns.append(Column(sample, W, effects, heading, fit, delta, simulated, *long, median))
                 choices = _choices(study, model, [columns[-1]]) | {"fixed_effects": EFFECT_WORDS[effects]}
                 job.made.fits.append(Estimated(job.stage, model.title, choices, fit, delta))
                 job.tick(f"{model.name} · {sample} · {effects}")
@@ -174,16 +95,6 @@ def _simulated(
         return None
 
 
-def _static(model: Model, effects: str) -> DurbinSpec:
-    return DurbinSpec(model.y, model.x, model.lag_y, model.lag_x, model.lag_error, effects)
-
-
-def spec_of(model: Model, effects: str) -> DurbinSpec:
-    """The specification of a model of the study with one kind of effects."""
-    more = {"time_lag": model.time_lag, "lag_time_lag": model.lag_time_lag, "regimes": model.regimes}
-    return replace(_static(model, effects), **more)
-
-
 def _kind(spec: DurbinSpec) -> Text:
     """The family in words: dynamic SDM, two-regime SDM."""
     from spatial_zb.report.words import MODELS
@@ -203,7 +114,7 @@ def _heading(study: Study, model: Model, sample: str, W: str, effects: str) -> T
     return Text(", ".join(p.en for p in parts), "，".join(p.zh for p in parts))
 
 
-def _write_model(job: Job, model: Model, columns: Sequence[_Column]) -> None:
+def _write_model(job: Job, model: Model, columns: Sequence[Column]) -> None:
     """The tables of a model with all its columns; the report also shows one sample and W at a time."""
     family = columns[0].fit.spec.family
     _lay_out(job, model, columns, _choices(job.study, model, columns))
@@ -246,7 +157,7 @@ def _write_model(job: Job, model: Model, columns: Sequence[_Column]) -> None:
 
 
 def _write_dynamics(
-    job: Job, model: Model, columns: Sequence[_Column], facts: Sequence[dict[str, str]]
+    job: Job, model: Model, columns: Sequence[Column], facts: Sequence[dict[str, str]]
 ) -> None:
     """The paths of effects after a lasting change and after one of one period, and the tests of stability."""
     paths = [
@@ -259,7 +170,7 @@ def _write_dynamics(
     job.tidy(f"stability_{model.name}", pd.concat(tests, ignore_index=True))
 
 
-def _dynamics_notes(columns: Sequence[_Column]) -> list[Text]:
+def _dynamics_notes(columns: Sequence[Column]) -> list[Text]:
     """What a reader of a table of dynamic models needs: initial period, stability."""
     first = columns[0].fit
     if not first.spec.dynamic:
@@ -285,7 +196,7 @@ def _dynamics_notes(columns: Sequence[_Column]) -> list[Text]:
     return notes
 
 
-def _regime_notes(columns: Sequence[_Column]) -> list[Text]:
+def _regime_notes(columns: Sequence[Column]) -> list[Text]:
     """Wald tests that the regimes are equal."""
     notes = []
     for c in columns if columns[0].fit.spec.regimes else ():
@@ -316,19 +227,7 @@ def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
-def _regime_words(job: Job, fit: Fit) -> dict[str, Text]:
-    """Words of either regime by what stands in the brackets, ``core=1``."""
-    labels, name = job.prepared.labels, str(fit.spec.regimes)
-    group = labels.get(name, Text.of(name))
-    values = fit.convergence["regimes"]
-    endings = regime_labels(fit.spec, values)
-    return {
-        ending.strip("[]"): Text(f"{group.en} = {value:g}", f"{group.zh}={value:g}")
-        for ending, value in zip(endings, values, strict=True)
-    }
-
-
-def _words(job: Job, columns: Sequence[_Column]) -> dict[str, Text]:
+def _words(job: Job, columns: Sequence[Column]) -> dict[str, Text]:
     """Words for the terms of a model; with regimes, for those of either regime."""
     labels = dict(job.prepared.labels | weights_words(job.study))
     fit = columns[0].fit
@@ -337,7 +236,7 @@ def _words(job: Job, columns: Sequence[_Column]) -> dict[str, Text]:
     names = {name: labels.get(name, Text.of(name)) for name in fit.spec.x}
     labels |= {name: Text(f"{w.en} (all units)", f"{w.zh}（全部地区）") for name, w in names.items()}
     names["rho"] = Text("Spatial lag ρ", "空间自回归系数 ρ")
-    for regime, where in _regime_words(job, fit).items():
+    for regime, where in regime_words(job, fit).items():
         labels |= {
             f"{name}[{regime}]": Text(f"{w.en} ({where.en})", f"{w.zh}（{where.zh}）")
             for name, w in names.items()
@@ -345,19 +244,7 @@ def _words(job: Job, columns: Sequence[_Column]) -> dict[str, Text]:
     return labels
 
 
-def _effect_columns(columns: Sequence[_Column]) -> list[tuple[Text, Effects]]:
-    """Effects under their headings: of the short and of the long run where there are lags in time."""
-    if not columns[0].fit.spec.dynamic:
-        return [(c.heading, c.delta) for c in columns]
-    out = []
-    for c in columns:
-        for result, words in ((c.delta, Text("short run", "短期")), (c.long, Text("long run", "长期"))):
-            if result is not None:
-                out.append((Text(f"{c.heading.en}, {words.en}", f"{c.heading.zh}，{words.zh}"), result))
-    return out
-
-
-def _choices(study: Study, model: Model, columns: Sequence[_Column]) -> dict[str, Text]:
+def _choices(study: Study, model: Model, columns: Sequence[Column]) -> dict[str, Text]:
     """Words that set these columns apart in the report."""
     samples = dict.fromkeys(c.sample for c in columns)
     weights = dict.fromkeys(c.weights for c in columns)
@@ -369,13 +256,15 @@ def _choices(study: Study, model: Model, columns: Sequence[_Column]) -> dict[str
 
 
 ALL_SAMPLES = Text("All samples side by side", "全部样本并列")
+
+
 ALL_WEIGHTS = Text("All matrices side by side", "全部矩阵并列")
 
 
 def _lay_out(
     job: Job,
     model: Model,
-    columns: Sequence[_Column],
+    columns: Sequence[Column],
     choices: dict[str, Text],
     *,
     report_only: bool = False,
@@ -405,7 +294,7 @@ def _lay_out(
         choices,
         report_only=report_only,
     )
-    effects = _effect_columns(columns)
+    effects = effect_columns(columns)
     job.table(
         lambda style: layouts.effects_table(
             effects,
@@ -423,7 +312,7 @@ def _lay_out(
     )
 
 
-def _simplifications(columns: Sequence[_Column]) -> dict[Text, list[tuple[float, float] | None]]:
+def _simplifications(columns: Sequence[Column]) -> dict[Text, list[tuple[float, float] | None]]:
     """Rows of the tests against SAR and SEM, for tables whose columns all can be tested."""
     if not all(can_be_simplified(c.fit) for c in columns):
         return {}
@@ -434,85 +323,7 @@ def _simplifications(columns: Sequence[_Column]) -> dict[Text, list[tuple[float,
     }
 
 
-def _draw_effects(job: Job, model: Model, columns: Sequence[_Column]) -> None:
-    """Effects of all columns; of the last one by regime, or over time, where the model has these."""
-    if model.regimes:
-        _draw_regimes(job, model, columns[-1])
-        return
-    from spatial_zb.report.figures import effects_plot
-
-    pairs = [(heading, result) for heading, result in _effect_columns(columns) if result.fit.converged]
-    if not pairs:
-        return
-    effects = {str(number): result for number, (_, result) in enumerate(pairs)}
-    headings = {str(number): heading for number, (heading, _) in enumerate(pairs)}
-    job.figure(
-        f"effects_{model.name}",
-        lambda style: effects_plot(
-            effects,
-            labels=job.prepared.labels,
-            models=headings,
-            title=model.title,
-            note=_figure_note(job, model),
-            style=style,
-        ),
-        shown=Text(f"Effects: {model.title.en}", f"效应：{model.title.zh}"),
-        choices={"model": model.title},
-    )
-    if columns[-1].fit.spec.dynamic:
-        _draw_path(job, model, columns[-1])
-
-
-def _figure_note(job: Job, model: Model) -> Text:
-    """Samples below the effects of all columns, and W where it is the same in all; else headings name it."""
-    names = job.study.weights_of(model)
-    said = weights_note(job, names[0]) if len(names) == 1 else None
-    return figure_note(job, *job.study.samples_of(model), said=said)
-
-
-def _draw_regimes(job: Job, model: Model, column: _Column) -> None:
-    from spatial_zb.report.figures import regime_plot
-
-    job.figure(
-        f"effects_{model.name}",
-        lambda style: regime_plot(
-            column.delta,
-            labels=job.prepared.labels,
-            regimes=_regime_words(job, column.fit),
-            title=_titled(model, column),
-            note=figure_note(job, column.sample, said=weights_note(job, column.weights)),
-            style=style,
-        ),
-        shown=Text(f"Effects by regime: {model.title.en}", f"分区制效应：{model.title.zh}"),
-        choices={"model": model.title},
-    )
-
-
-def _draw_path(job: Job, model: Model, column: _Column) -> None:
-    from spatial_zb.report.figures_effects import effects_path_figure
-
-    path = effects_path(column.fit, PATH_PERIODS).tidy()
-    job.figure(
-        f"effects_path_{model.name}",
-        lambda style: effects_path_figure(
-            path,
-            terms=list(model.x),
-            long_run=None if column.long is None else column.long.tidy(),
-            labels=job.prepared.labels,
-            title=_titled(model, column),
-            note=figure_note(job, column.sample, said=weights_note(job, column.weights)),
-            style=style,
-        ),
-        shown=Text(f"Effects over time: {model.title.en}", f"效应随时间的变化：{model.title.zh}"),
-        choices={"model": model.title},
-    )
-
-
-def _titled(model: Model, column: _Column) -> Text:
-    return Text(f"{model.title.en}: {column.heading.en}", f"{model.title.zh}：{column.heading.zh}")
-
-
-def _model_reading(job: Job, model: Model, column: _Column) -> Text:
+def _model_reading(job: Job, model: Model, column: Column) -> Text:
     from spatial_zb.report.reading import effect_reading
 
     study = job.study

@@ -153,6 +153,10 @@ class Job:
             self.made.items.append(MadeFigure(self.stage, shown, drawings, choices or {}))
         self.tick(stem)
 
+    def say(self, what: Text, how_far: str) -> None:
+        """Tell what is being done, in the language of the run."""
+        self.tick(f"{what.pick(self.study.spoken)} · {how_far}")
+
     def seed(self, *key: str) -> np.random.SeedSequence:
         """A stream of its own for every task, whatever the order of work."""
         words = zlib.crc32("/".join(key).encode())

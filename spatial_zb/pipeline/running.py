@@ -14,9 +14,10 @@ from typing import Any, Literal
 import spatial_zb
 from spatial_zb.errors import SpatialZbWarning, SpecificationError
 from spatial_zb.execute import Execution
+from spatial_zb.pipeline.chain import diagnose_models
 from spatial_zb.pipeline.comparison import compare
 from spatial_zb.pipeline.dynamics import describe_dynamics
-from spatial_zb.pipeline.equations import diagnose_models, estimate
+from spatial_zb.pipeline.equations import estimate
 from spatial_zb.pipeline.exploration import autocorrelation, describe
 from spatial_zb.pipeline.figures import draw_maps
 from spatial_zb.pipeline.job import Job
