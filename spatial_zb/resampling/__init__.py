@@ -304,7 +304,9 @@ def _warn(en: str, zh: str, stacklevel: int = 4) -> None:
 
 
 def _instead(fit: Fit) -> tuple[str, str]:
-    if fit.estimator not in ("lee_yu", "direct") or fit.spec.dynamic or fit.spec.regimes:
+    random = fit.spec.fixed_effects == "random" and len(fit.spec.spatial_terms) == 1
+    likelihood = fit.estimator in ("lee_yu", "direct") or random
+    if not likelihood or fit.spec.dynamic or fit.spec.regimes:
         return "Use a sparser W, or fewer coefficients.", "请用更稀疏的W，或减少系数。"
     if len(fit.spec.spatial_terms) > 1:
         family = fit.spec.family
@@ -312,7 +314,7 @@ def _instead(fit: Fit) -> tuple[str, str]:
             f"{family} has two spatial coefficients: prefer a model with one.",
             f"{family}有两个空间系数：宜用只有一个的模型。",
         )
-    other = "zb.median_unbiased(fit)" if fit.estimator == "lee_yu" else "zb.profile_interval(fit)"
+    other = "zb.profile_interval(fit)" if fit.estimator == "direct" else "zb.median_unbiased(fit)"
     return (
         f"Read percentile limits, and {other}, which needs no standard error.",
         f"请看百分位区间，以及不依赖标准误的{other}。",
