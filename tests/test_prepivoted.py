@@ -11,7 +11,7 @@ from test_replicates import weights
 import spatial_zb as zb
 from spatial_zb.hypotheses.case import make_case
 from spatial_zb.hypotheses.chain import run_tests
-from spatial_zb.hypotheses.prepivoted import PREPIVOTED, _shares, _sources, prepivoted
+from spatial_zb.hypotheses.prepivoted import PREPIVOTED, SHARE, _places, _sources, prepivoted
 from spatial_zb.hypotheses.replicated import replicated_statistics
 from spatial_zb.null_panels import NULLS, with_p_values
 from spatial_zb.resampling import draw_samples, generator_of
@@ -33,10 +33,10 @@ def test_each_has_a_null_that_leaves_a_coefficient() -> None:
     assert {test: nulls[test] for test in PREPIVOTED} == {"LM lag, robust": "SEM", "LM error, robust": "SAR"}
 
 
-def test_shares_are_counts_on_the_grid_and_lie_between_elsewhere() -> None:
-    law, grid = np.arange(12.0).reshape(3, 4), np.array([-1.0, 0.0, 1.0])
-    found = _shares(law, grid, np.array([2.0, 6.0, 11.0, 4.0]), np.array([-1.0, 0.0, 1.0, -0.5]))
-    np.testing.assert_allclose(found, [0.5, 0.5, 0.25, 0.5])
+def test_places_are_counts_read_between_neighbours_and_never_tie() -> None:
+    drawn = np.tile([1.0, 2.0, 4.0, 8.0], (7, 1))
+    found = _places(drawn, np.array([0.0, 0.5, 1.5, 3.0, 8.0, 16.0, 80.0]))
+    np.testing.assert_allclose(found, [-1.0, -0.5, 0.5, 1.5, 3.0, 3.5, 3.9])
 
 
 @pytest.mark.parametrize("test", PREPIVOTED)
@@ -66,10 +66,11 @@ def test_p_values_at_the_estimate_are_those_of_fits_one_by_one(test: str) -> Non
             inner = (
                 NULLS["SAR" if "error" in test else "SEM"].source(one).panels(np.random.default_rng(1), 400)
             )
-            slow.append(-(replicated_statistics(one, [test], inner)[test, ""] >= statistic).mean())
+            slow.append((replicated_statistics(one, [test], inner)[test, ""] < statistic).mean())
     # Shares of 20 draws on the grid have an error of up to 11 points; the inner panels of the slow one that of 2.5.
-    assert np.abs(np.append(own, found) - slow).max() < 0.35
-    assert np.corrcoef(np.append(own, found), slow)[0, 1] > 0.9
+    fast = (np.append(own, found) + 1) / (SHARE * len(Y) + 1)
+    assert np.abs(fast - slow).max() < 0.35
+    assert np.corrcoef(fast, slow)[0, 1] > 0.9
 
 
 def test_an_error_process_is_still_found() -> None:

@@ -1,9 +1,10 @@
-"""Tests whose law depends on ρ or λ, brought to a scale on which it hardly does: their p-value at the estimate.
+"""Tests whose law depends on ρ or λ, brought to a scale on which it hardly does: their place in the law at the estimate.
 
-P(c, s) is the share of panels drawn at a coefficient c whose statistic is s or more, the other parameters and the
-errors those of the data given c. It is drawn on a grid of c, with the same errors everywhere, and read between.
-What is compared is −P(ĉ, s), of the data and of panels drawn at ĉ, each with its own estimate ĉ*: the double bootstrap
-(Beran 1988, JASA 83: 687-697; Davison & Hinkley 1997, §4.5), whose inner draws depend on a panel by ĉ* only.
+U(c, s) is the place of a statistic s among those of panels drawn at a coefficient c, the other parameters and the errors
+those of the data given c. With the same errors everywhere every drawn statistic is a smooth function of c, made on a
+grid and read between it. What is compared is U(ĉ, s), of the data and of panels drawn at ĉ, each with its own estimate ĉ*:
+the double bootstrap (Beran 1988, JASA 83: 687-697; Davison & Hinkley 1997, §4.5), whose inner draws depend on a panel by
+ĉ* only.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from spatial_zb.core.bootstrap import Generator, error_pool
 from spatial_zb.core.replicates import SampleModel, estimate_all
@@ -27,13 +29,15 @@ __all__ = ["PREPIVOTED", "prepivoted"]
 #: Tests that allow for a small ρ or λ only.
 PREPIVOTED = ("LM lag, robust", "LM error, robust")
 #: Coefficients at which the law is drawn, and how many of the draws serve it.
-GRID, SHARE = 9, 0.5
+GRID, SHARE = 6, 0.5
+#: The least width of the grid.
+NARROW = 1e-6
 
 
 def prepivoted(
     case: Case, fit: Fit, test: str, Y: Array, drawn: Array, seed: np.random.SeedSequence
 ) -> tuple[float, Array]:
-    """−P(ĉ, s) of the data, and of panels Y (R, T, n) with statistics ``drawn`` (R,).
+    """U(ĉ, s) of the data, and of panels Y (R, T, n) with statistics ``drawn`` (R,).
 
     Parameters
     ----------
@@ -47,16 +51,22 @@ def prepivoted(
     at = np.append(fit.params[fit.spec.spatial_terms[0]], found.rho + found.lam)
     own = replicated_statistics(case, [test], case.panel.array(case.spec.y)[None])[test, ""]
     statistics = np.append(own, drawn)
-    grid = np.linspace(at.min(), at.max(), GRID)
+    grid = _grid(at)
     size = (int(SHARE * len(Y)), *Y[0].shape)
     chosen = np.random.default_rng(seed).integers(Y[0].size, size=size)
     law = [
         replicated_statistics(case, [test], panels(chosen))[test, ""]
         for panels in _sources(fit.design, model, grid)
     ]
-    shares = -_shares(np.array(law), grid, statistics, at)
-    shares[~np.isfinite(statistics)] = np.nan
-    return float(shares[0]), shares[1:]
+    places = _places(CubicSpline(grid, np.array(law))(at), statistics)
+    places[~np.isfinite(statistics)] = np.nan
+    return float(places[0]), places[1:]
+
+
+def _grid(at: Array) -> Array:
+    """Coefficients from the lowest to the highest, not all the same."""
+    low, high = at.min(), at.max()
+    return np.linspace(low, max(high, low + NARROW), GRID)
 
 
 def _sources(design: Design, model: SampleModel, grid: Array) -> Iterator[Callable[[Array], Array]]:
@@ -73,10 +83,17 @@ def _sources(design: Design, model: SampleModel, grid: Array) -> Iterator[Callab
         yield lambda chosen, generator=generator, pool=pool: generator.panels(pool[chosen])
 
 
-def _shares(law: Array, grid: Array, statistics: Array, at: Array) -> Array:
-    """P(c, s) at many pairs, between the grid: ``law`` (G, R) at ``grid`` (G,)."""
-    place = np.interp(at, grid, np.arange(len(grid)))
-    below = np.minimum(place.astype(int), len(grid) - 2)
-    part = place - below
-    low, high = ((law[i] >= statistics[:, None]).mean(axis=1) for i in (below, below + 1))
-    return (1 - part) * low + part * high
+def _places(drawn: Array, statistics: Array) -> Array:
+    """Place (K,) of each statistic, not negative, among its draws (K, m), between two of them by their distance.
+
+    Below all it falls to −1, above all it rises to m: no two statistics with the same draws tie.
+    """
+    m, drawn = drawn.shape[1], np.sort(np.maximum(drawn, 0.0), axis=1)
+    below = (drawn < statistics[:, None]).sum(axis=1)
+    left, right = (
+        np.take_along_axis(drawn, np.clip(at, 0, m - 1)[:, None], axis=1)[:, 0] for at in (below - 1, below)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = (statistics - left) / (right - left)
+        low, high = statistics / right - 1, 1 - left / statistics
+    return np.select([below == 0, below == m], [low, m - 1 + high], below - 1 + between)
