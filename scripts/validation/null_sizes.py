@@ -50,7 +50,8 @@ POOLED = {
 } | {name.format(f"{c:g}"): tests for c in STRENGTHS if c for name, tests in SPATIAL_TRUTHS.items()}
 #: Truth → tests of it that every panel has a p-value of.
 DRAWN = {truth: tuple(test for test in tests if test in REPLICATED) for truth, tests in TRUTHS.items()}
-#: Where all of these are drawn; elsewhere only the robust ones, where their null leaves a coefficient that is not zero.
+#: Where all of these are drawn; elsewhere only the robust ones. Those only where their null leaves a coefficient that is
+#: not zero: at zero their usual p-values hold.
 WHOLE = {("inverse distance", "unit", 11), ("inverse distance", "unit", 41)}
 #: Degrees of freedom of tests whose both sides reject: none.
 NORMAL = {"Moran of residuals": np.nan}
@@ -71,9 +72,8 @@ def simulated(job: Job, seed: np.random.SeedSequence) -> Case:
 def tests_drawn(job: Job) -> tuple[str, ...]:
     """What every panel of a job has a p-value of."""
     truth, effects, n, kind = job
-    if (kind, effects, n) in WHOLE:
-        return DRAWN[truth]
-    return tuple(test for test in DRAWN[truth] if test in PREPIVOTED and strength(truth))
+    whole = (kind, effects, n) in WHOLE
+    return tuple(test for test in DRAWN[truth] if (strength(truth) if test in PREPIVOTED else whole))
 
 
 def tests_pooled(job: Job) -> tuple[str, ...]:
