@@ -248,8 +248,8 @@ def _reading(table: pd.DataFrame) -> list[str]:
 
 
 def _range(values: pd.Series, form: str) -> str:
-    low, high = values.min(), values.max()
-    return f"{low:{form}} to {high:{form}}"
+    low, high = f"{values.min():{form}}", f"{values.max():{form}}"
+    return low if low == high else f"{low} to {high}"
 
 
 def run(replications: int = 1000, workers: int = 1) -> None:
