@@ -18,7 +18,7 @@ from spatial_zb import errors
 from spatial_zb.errors import DataError, SpatialZbWarning, WeightsError, listed, listed_zh, not_one_of
 from spatial_zb.execute import run_tasks
 from spatial_zb.models.notes import fit_words, warn_together
-from spatial_zb.pipeline.notes import grouped_notes, notes_of, warn_undone
+from spatial_zb.pipeline.notes import IN_A_STUDY, grouped_notes, notes_of, warn_undone
 from spatial_zb.text import Text
 
 PACKAGE = Path(spatial_zb.__file__).parent
@@ -178,6 +178,14 @@ def test_samples_are_named_with_the_matrices():
     )
     assert str(caught[0].message) == "SDM of 'y' under 'queen' (sample: Delta): only 8 units."
     assert caught[0].message.zh == "'y'的SDM（'queen'，样本：长三角）：仅8个地区。"
+
+
+def test_a_study_is_told_how_it_asks_for_what_notes_call_by_a_name_of_python():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        said = Text("few units: read zb.median_unbiased(fit)", "地区少：见zb.median_unbiased(fit)")
+        warn_together(fit_words("SDM", "y", "queen"), [said], 1)
+    assert grouped_notes(caught)[-1] == IN_A_STUDY
 
 
 def test_what_a_worker_process_warns_of_keeps_both_languages():

@@ -309,6 +309,14 @@ def test_a_heading_with_its_unit_stands_between_backticks(project, own, capsys):
     assert "`生产总值（万元）`" in capsys.readouterr().err
 
 
+def test_a_wide_table_is_called_wide(project, own, capsys):
+    wide = own.pivot(index="城市代码", columns="年份", values="制造业").reset_index()
+    wide.to_csv(project / "own.csv", index=False)
+    (project / "mine.toml").write_text(STUDY, encoding="utf-8")
+    assert cli.main(["check", str(project / "mine.toml"), "--language", "zh"]) == 1
+    assert "数据表为宽表，每年一列（2010、2011、2012等4项）" in capsys.readouterr().err
+
+
 #: Part of a study in Chinese → what stands in its place → what the command line says of it.
 TOLD = {
     "an exponent": ("log(生产总值)", "生产总值 ** 99", "乘方的指数不是-10至10的数"),

@@ -256,7 +256,7 @@ def _check_headings(headings: Sequence[str], name: str) -> None:
         raise DataError(
             f"{name} has no heading over column {listed(blank)}. Its first row must name every column: delete title rows "
             "above it, unmerge cells, and name or delete the columns without a name.",
-            f"{name}有的列没有列名（第{listed_zh(blank)}列）。第一行须为全部列名：请删去上方的标题行，取消合并单元格，补上列名或删去该列。",
+            f"{name}有的列没有列名（列号{listed_zh(blank)}）。第一行须为全部列名：请删去上方的标题行，取消合并单元格，补上列名或删去该列。",
         )
     if index.has_duplicates:
         twice = index[index.duplicated()].unique()

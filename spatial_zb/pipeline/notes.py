@@ -21,6 +21,11 @@ Said = tuple[Text | FitWords, Text]
 
 #: How a fit was made that says nothing of it, beside others that do.
 _BY_ML = Text("by ML", "极大似然")
+#: What the notes of a fit call by its name in Python.
+IN_A_STUDY = Text(
+    "What these notes call zb.median_unbiased(fit) a study prints below its tables with bootstrap = 999 in [study].",
+    "以上提示中的zb.median_unbiased(fit)，在研究文件中即[study]的bootstrap = 999，结果列于表下。",
+)
 #: A name in quotes, or a number that is no part of a name.
 _TOKEN = re.compile(r"(?<![A-Za-z])'[^']*'|(?<![A-Za-z0-9_.])[-−]?\d+(?:,\d{3})*(?:\.\d+)?(?![A-Za-z0-9_])")
 
@@ -56,6 +61,8 @@ def grouped_notes(caught: Iterable[warnings.WarningMessage]) -> list[Text]:
             together = NotesWarning.of(message.about, own)
             found[Text(str(together), together.zh)] = None
         found |= {_together(group): None for group in shared}
+    if any("zb.median_unbiased(" in note.en for note in found):
+        found[IN_A_STUDY] = None
     return list(found)
 
 

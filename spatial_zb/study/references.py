@@ -118,6 +118,10 @@ def _check_known(
             problems.unknown(dotted, what, name, known)
 
 
+#: A heading that is a year.
+_YEAR = re.compile(r"(?:19|20)\d\d年?")
+
+
 def _check_columns(parts: Mapping[str, Any], columns: list[str] | None, problems: Problems) -> None:
     """Columns of the data file that the sections data, missing and suspect name."""
     data = parts.get("data")
@@ -125,6 +129,15 @@ def _check_columns(parts: Mapping[str, Any], columns: list[str] | None, problems
         for key in ("unit", "period", "flag"):
             name = getattr(data, key)
             _check_known(f"data.{key}", COLUMN, [] if name is None else [name], columns, problems)
+        years = [column for column in columns if _YEAR.fullmatch(column.strip())]
+        if data.period not in columns and len(years) > 1:
+            said = Text(
+                f"the table is wide, with a column for each year ({listed(years, 3)}); it must be long, with a row for each "
+                "unit and year (Excel: Power Query, Unpivot Columns; pandas: melt)",
+                f"数据表为宽表，每年一列（{listed_zh(years, 3)}）；须为长表，每个地区每年一行"
+                "（Excel：Power Query中的“逆透视列”；pandas：melt）",
+            )
+            problems.add("data.file", said)
     seen: set[str] = set()
     for dotted, entry in parts["missing"].items():
         if entry is None:
