@@ -296,6 +296,9 @@ def test_a_study_of_one_year_has_its_tables_and_its_report(project, own):
     assert cli.main(["run", str(project / "mine.toml"), "--quiet"]) == 0
     page = (project / "results" / "mine" / "report.html").read_text(encoding="utf-8")
     assert "11个地区，2013年；SAR" in page
+    tidy = project / "results" / "mine" / "tidy" / "panel.csv"
+    assert tidy.read_bytes().startswith(b"\xef\xbb\xbf")  # for Excel
+    assert list(pd.read_csv(tidy).columns[:2]) == ["unit", "period"]
 
 
 def test_a_heading_with_its_unit_stands_between_backticks(project, own, capsys):

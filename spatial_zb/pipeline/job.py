@@ -113,14 +113,15 @@ class Job:
             write_atomic(target / f"{stem}.txt", text + "\n")
 
     def tidy(self, name: str, frame: pd.DataFrame) -> None:
-        """Write a full-precision frame for further work."""
+        """Write a full-precision frame for further work; Excel knows UTF-8 by a mark, which plain letters do not need."""
         from spatial_zb.report.files import write_atomic
 
         if not self.writes:
             return
         target = self.place / "tidy"
         target.mkdir(parents=True, exist_ok=True)
-        write_atomic(target / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+        text = frame.to_csv(index=False, lineterminator="\n")
+        write_atomic(target / f"{name}.csv", text if text.isascii() else f"\ufeff{text}")
 
     def figure(
         self,
