@@ -14,6 +14,7 @@ import pytest
 import spatial_zb as zb
 from spatial_zb.pipeline.exploration import autocorrelation
 from spatial_zb.pipeline.job import Job
+from spatial_zb.pipeline.made import MadeFigure
 
 STUDIES = Path(__file__).parents[1] / "studies"
 #: Numbers written to csv and read back.
@@ -105,3 +106,13 @@ def test_one_pair_may_stand_without_outer_brackets(tmp_path):
     text = text.replace('[["industry", "talent"], ["talent", "industry"]]', '["industry", "talent"]')
     (tmp_path / "bay.toml").write_text(text, encoding="utf-8")
     assert zb.load_study(tmp_path / "bay.toml", root=STUDIES.parent).moran.bivariate == PAIRS[:1]
+
+
+def test_each_pair_has_its_scatter_in_the_files_and_in_the_page(bay, tmp_path):
+    made = stage(bay, tmp_path, bivariate=PAIRS[:1]).made
+    (drawn,) = [item for item in made.items if isinstance(item, MadeFigure)]
+    panel, W = bay.sample("delta"), bay.weights("queen", "delta")
+    first = zb.bivariate_moran(panel, *PAIRS[0], W, permutations=0).table()["I"].iloc[0]
+    for language, words in (("en", "Bivariate I = "), ("zh", "双变量莫兰指数 I = ")):
+        assert f"{words}{first:.3f}".replace("-", "−") in drawn.drawings[language]
+        assert (tmp_path / "figures" / language / "moran_bivariate_industry_talent.png").is_file()

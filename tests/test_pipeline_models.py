@@ -12,6 +12,9 @@ import pytest
 
 import spatial_zb as zb
 from spatial_zb import cli
+from spatial_zb.pipeline.job import Job
+from spatial_zb.pipeline.model_figures import _figure_note
+from spatial_zb.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = """
@@ -172,3 +175,15 @@ def test_the_study_file_names_what_does_not_go_together(tmp_path, old, new, word
 
     with pytest.raises(zb.SpecificationError, match=words):
         load_study(write(tmp_path, STUDY.replace(old, new)))
+
+
+def test_a_figure_of_effects_names_the_columns_it_leaves_out(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        prepared = zb.prepare(zb.load_study(ROOT / "studies" / "bay_area.toml"))
+    job, model = Job(prepared, tmp_path, lambda step: None, "models"), prepared.study.models["industry"]
+    kept, lost = Text("Queen", "邻接"), Text("Inverse", "反距离")
+    note = _figure_note(job, model, [kept], [lost])
+    assert note.en.startswith("Drawn: Queen. Not converged, not drawn: Inverse.")
+    assert note.zh.startswith("图示：邻接。未收敛，未绘出：反距离。")
+    assert "Inverse" not in _figure_note(job, model, [kept, lost], []).en

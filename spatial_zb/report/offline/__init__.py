@@ -1,4 +1,4 @@
-"""The offline report: one HTML file with maps, tables and readings that asks nothing of a network.
+"""The offline report: one HTML file with maps, figures, tables and readings that asks nothing of a network.
 
 ``content`` says what is shown, ``outlines`` turns polygons into small paths, ``data`` into JSON, ``html`` into a page
 with the files of ``page/`` (skeleton, style sheet, scripts).
