@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import linalg, stats
 
 from spatial_zb.core.covariance import Residuals, bartlett_bandwidth, driscoll_kraay_meat, inverse_or_nan
 from spatial_zb.core.lag import spatial_lag
@@ -176,7 +176,7 @@ def estimate_regimes(
     """
     if spec.lag_y:
         return regime_maximum(y, lags, Z, basis, regimes, sample)
-    delta = np.linalg.lstsq(Z, y, rcond=None)[0]
+    delta = linalg.solve_triangular(basis.R, basis.Q.T @ y) / basis.scale
     e = y - Z @ delta
     sigma2, N = float(e @ e) / sample.observations, sample.observations
     value = -N / 2 * (np.log(2 * np.pi * sigma2) + 1)
@@ -210,8 +210,10 @@ def _covariance(
     else:
         parts = Residuals(Z, means[:, 0], lags[:, 0], lags[:, 1], None, None, e)
         meat = driscoll_kraay_meat(parts, best.sigma2, shape, bandwidth)
-    half = np.linalg.solve(moments.jacobian, meat)
-    cov = np.linalg.solve(moments.jacobian, half.T)
+    units = 1 / np.sqrt(np.diag(moments.jacobian))  # of measurement: K is solved with a diagonal of ones
+    scaled = moments.jacobian * np.outer(units, units)
+    half = np.linalg.solve(scaled, meat * np.outer(units, units))
+    cov = np.linalg.solve(scaled, half.T) * np.outer(units, units)
     return (cov + cov.T) / 2, True
 
 

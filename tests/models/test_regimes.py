@@ -169,6 +169,16 @@ def test_names_order_and_units_of_measurement_do_not_matter(W, panel):
 # --- covariance
 
 
+@pytest.mark.parametrize("lag_y", [True, False])
+def test_a_share_beside_an_output_in_yuan(W, panel, lag_y):
+    """Regressors 1e18 apart: least squares without scaling took the small one for rounding and gave it zero."""
+    scaled = panel.with_columns({"x": 1e-9 * panel.array("x"), "z": 1e9 * panel.array("z")})
+    plain, other = (zb.fit_durbin(spec("unit", lag_y=lag_y), one, W) for one in (panel, scaled))
+    unit = np.array([1e9 if "x[" in name else 1e-9 if "z[" in name else 1.0 for name in plain.params.index])
+    assert other.params.to_numpy() / unit == pytest.approx(plain.params.to_numpy(), rel=1e-6)
+    assert other.bse.to_numpy() / unit == pytest.approx(plain.bse.to_numpy(), rel=1e-6)
+
+
 @pytest.mark.parametrize("effects", ["unit", "two_way"])
 @pytest.mark.parametrize("normalisation", ["row", "spectral"])
 def test_jacobian_and_variance_of_the_score_are_exact(effects, normalisation):
