@@ -187,7 +187,7 @@ def page(table: pd.DataFrame) -> str:
     for estimator, words in (
         ("lee_yu", "Lee-Yu transform (the default)"),
         ("direct", "Direct ML with dummies"),
-        ("gmm", "GMM: spatial 2SLS, and moments for λ"),
+        ("gmm", "GMM: spatial 2SLS, and moments for λ, without the bias of many instruments (gmm.md)"),
         ("random", "Random effects by ML, with unit means (Mundlak), no time effects"),
     ):
         rank = table["model"].map(list(MODELS).index)
