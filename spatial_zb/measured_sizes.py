@@ -11,12 +11,13 @@ from spatial_zb.errors import SpatialZbWarning
 from spatial_zb.recommendation import Row, TestTable
 from spatial_zb.text import Text
 
-__all__ = ["INSTEAD", "MEASURED", "with_measured_sizes"]
+__all__ = ["BOOTSTRAP", "INSTEAD", "MEASURED", "with_measured_sizes"]
 
+Place = tuple[str, str, int]
 #: Rejection of a true hypothesis at 5 %, for the tests that leave 4-6 % by more than twice the error of the simulation:
 #: by (sparse or dense W, unit or two-way effects, n), with the ρ or λ of the data where it is worst. Two regressors,
 #: T = 11, normal errors; sparse is contiguity, dense inverse distance; all tests in docs/validation/test_size.csv.
-MEASURED: dict[str, dict[tuple[str, str, int], tuple[float, str]]] = {
+MEASURED: dict[str, dict[Place, tuple[float, str]]] = {
     "LM lag, robust": {
         ("sparse", "unit", 11): (0.127, "λ = 0.6"),
         ("sparse", "unit", 41): (0.161, "λ = 0.6"),
@@ -43,8 +44,8 @@ MEASURED: dict[str, dict[tuple[str, str, int], tuple[float, str]]] = {
         ("dense", "two_way", 41): (0.086, "ρ = 0.6"),
         ("dense", "two_way", 90): (0.105, "ρ = 0.6"),
     },
-    "Wald SDM to SAR": {
-        ("dense", "unit", 11): (0.077, "ρ = 0"),
+    "LR SDM to SAR": {
+        ("dense", "unit", 41): (0.074, "ρ = 0.3"),
     },
     "Wald SDM to SEM": {
         ("dense", "unit", 11): (0.089, "λ = 0.6"),
@@ -53,11 +54,52 @@ MEASURED: dict[str, dict[tuple[str, str, int], tuple[float, str]]] = {
     "LR SDM to SEM": {
         ("dense", "unit", 11): (0.093, "λ = 0.6"),
     },
+    "Wald SDM to SAR": {
+        ("dense", "unit", 11): (0.077, "ρ = 0"),
+    },
     "LM error from SDM": {
         ("dense", "unit", 41): (0.076, "ρ = 0"),
     },
+}
+#: The same of their bootstrap p-values, at the ρ or λ where it is furthest from 5 %; docs/validation/null_sizes.csv.
+BOOTSTRAP: dict[str, dict[Place, float]] = {
+    "LM lag, robust": {
+        ("sparse", "unit", 11): 0.043,
+        ("sparse", "unit", 90): 0.062,
+        ("sparse", "two_way", 11): 0.067,
+        ("sparse", "two_way", 41): 0.049,
+        ("dense", "unit", 11): 0.059,
+        ("dense", "unit", 41): 0.054,
+        ("dense", "unit", 90): 0.028,
+        ("dense", "two_way", 11): 0.056,
+        ("dense", "two_way", 41): 0.048,
+    },
+    "LM error, robust": {
+        ("sparse", "unit", 11): 0.045,
+        ("sparse", "unit", 41): 0.047,
+        ("sparse", "unit", 90): 0.043,
+        ("sparse", "two_way", 41): 0.053,
+        ("dense", "unit", 11): 0.062,
+        ("dense", "unit", 41): 0.03,
+        ("dense", "unit", 90): 0.028,
+        ("dense", "two_way", 41): 0.057,
+        ("dense", "two_way", 90): 0.058,
+    },
     "LR SDM to SAR": {
-        ("dense", "unit", 41): (0.074, "ρ = 0.3"),
+        ("dense", "unit", 41): 0.061,
+    },
+    "Wald SDM to SEM": {
+        ("dense", "unit", 11): 0.065,
+        ("dense", "unit", 41): 0.052,
+    },
+    "LR SDM to SEM": {
+        ("dense", "unit", 11): 0.065,
+    },
+    "Wald SDM to SAR": {
+        ("dense", "unit", 11): 0.047,
+    },
+    "LM error from SDM": {
+        ("dense", "unit", 41): 0.067,
     },
 }
 #: Up to how many units the figures of each measured n are taken to hold.
@@ -75,7 +117,7 @@ INSTEAD: dict[str, Text] = {
 RESAMPLE = Text("read its bootstrap p-value", "应看其自助法 p 值")
 
 
-def _place(table: TestTable) -> tuple[str, str, int] | None:
+def _place(table: TestTable) -> Place | None:
     """Where the table's panel was measured: kind of W, effects, n; None beyond what was."""
     n = next((measured for measured, reach in REACH if table.n_units <= reach), None)
     if n is None or table.n_periods == 1:
@@ -84,9 +126,17 @@ def _place(table: TestTable) -> tuple[str, str, int] | None:
     return "dense" if table.dense else "sparse", effects, n
 
 
-def _instead(test: str, place: tuple[str, str, int]) -> Text:
+def _instead(test: str, place: Place) -> Text:
     words = INSTEAD.get(test, RESAMPLE)
     return RESAMPLE if place in MEASURED.get(words.en.removeprefix("read "), {}) else words
+
+
+def _by_bootstrap(test: str, place: Place) -> Text:
+    """What was measured of the bootstrap p-value, as the end of a clause."""
+    share = BOOTSTRAP.get(test, {}).get(place)
+    if share is None:
+        return Text("", "")
+    return Text(f", {100 * share:.1f} % by bootstrap", f"，自助法为 {100 * share:.1f} %")
 
 
 def with_measured_sizes(table: TestTable) -> TestTable:
@@ -101,12 +151,14 @@ def with_measured_sizes(table: TestTable) -> TestTable:
             (size, at), instead = found, _instead(row.test, place)
             where = f"n = {place[2]}, T = 11" + (f", {at}" if at else "")
             worst = f"{100 * size:.0f} %" + (f", {at}" if at else "")
+            by_draws = _by_bootstrap(row.test, place)
             said[row.test] = Text(
-                f"{row.test} ({worst}; {instead.en})", f"{row.name.zh}（{worst}；{instead.zh}）"
+                f"{row.test} ({worst}{by_draws.en}; {instead.en})",
+                f"{row.name.zh}（{worst}{by_draws.zh}；{instead.zh}）",
             )
             note = Text(
-                f"{row.note.en}; rejects {100 * size:.1f} % of true hypotheses at {where}: {instead.en}",
-                f"{row.note.zh}；{where} 时对真原假设的拒绝率为 {100 * size:.1f} %：{instead.zh}",
+                f"{row.note.en}; rejects {100 * size:.1f} % of true hypotheses at {where}{by_draws.en}: {instead.en}",
+                f"{row.note.zh}；{where} 时对真原假设的拒绝率为 {100 * size:.1f} %{by_draws.zh}：{instead.zh}",
             )
             row = replace(row, note=note)
         rows.append(row)
@@ -116,12 +168,12 @@ def with_measured_sizes(table: TestTable) -> TestTable:
                 f"With {table.n_units} units and {table.n_periods} periods these tests do not keep their level of 5 % "
                 "(measured rejection of a true hypothesis, where it is worst; what to do instead): "
                 f"{'; '.join(text.en for text in said.values())}. "
-                "bootstrap = 999 in [study], or diagnose(..., bootstrap=999), adds p-values that do "
+                "bootstrap = 999 in [study], or diagnose(..., bootstrap=999), adds p-values made for few units "
                 "(docs/validation/study.md).",
                 f"{table.n_units}个地区、{table.n_periods}个时期时，以下检验达不到5 %的名义水平"
                 "（括号内为实测的对真原假设的最差拒绝率与替代办法）："
                 f"{'；'.join(text.zh for text in said.values())}。"
-                "在[study]中设bootstrap = 999（或diagnose(..., bootstrap=999)）可给出可靠的p值"
+                "在[study]中设bootstrap = 999（或diagnose(..., bootstrap=999)）可给出适于少量地区的p值"
                 "（docs/validation/study.md）。",
             ),
             stacklevel=3,

@@ -17,7 +17,7 @@ from spatial_zb import DurbinSpec, SpatialZbWarning, diagnose, select_regions, s
 from spatial_zb.core.diagnostics import weight_moments
 from spatial_zb.hypotheses.case import make_case
 from spatial_zb.hypotheses.lag_error import lag_error_tests
-from spatial_zb.measured_sizes import INSTEAD, MEASURED
+from spatial_zb.measured_sizes import BOOTSTRAP, INSTEAD, MEASURED
 from spatial_zb.recommendation import TESTS
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +68,32 @@ def test_the_measured_sizes_are_those_of_the_committed_simulation() -> None:
     assert all(here[key] == pytest.approx(worst[key], abs=1e-3) for key in here)
 
 
+def test_the_bootstrap_sizes_are_those_of_the_committed_simulation() -> None:
+    """Of every test that is off at some place: the size furthest from 5 % there, from p-values where there are some."""
+    drawn = pd.read_csv(ROOT / "docs" / "validation" / "null_sizes.csv")
+    drawn = drawn.assign(kind=drawn["weights"].map(KINDS), far=(drawn["bootstrap"] - 0.05).abs())
+    most = drawn.groupby(["test", "kind", "effects", "n"])["replicates"].transform("max")
+    worst = drawn[drawn["replicates"] == most].groupby(["test", "kind", "effects", "n"])["far"].max()
+    here = {(t, *p): abs(size - 0.05) for t, found in BOOTSTRAP.items() for p, size in found.items()}
+    assert set(here) == {key for key in worst.index if key[1:] in MEASURED.get(key[0], {})}
+    assert all(here[key] == pytest.approx(worst[key], abs=1e-3) for key in here)
+
+
+def test_no_cell_is_off_in_silence() -> None:
+    """The verdicts of the study, from which cells can be counted, are those of the two tables."""
+    found = pd.read_csv(ROOT / "docs" / "validation" / "test_verdicts.csv")
+    assert len(found) == len(table_of_sizes())
+    assert set(found["verdict"]) <= {
+        "holds",
+        "warns, bootstrap holds",
+        "warns, bootstrap off",
+        "warns, not drawn",
+    }
+    off = (found["size"] < 0.04 - found["size_error"]) | (found["size"] > 0.06 + found["size_error"])
+    assert ((found["verdict"] != "holds") == off).all()
+    assert found.loc[off, "warned"].all()
+
+
 def test_every_place_has_no_moderate_and_strong_dependence() -> None:
     table = table_of_sizes()
     for name in ("LM error from SAR", "LM lag from SEM", "Wald SDM to SEM", "Mundlak, spatial"):
@@ -99,10 +125,11 @@ def test_tests_that_do_not_keep_their_level_are_named_with_what_to_read(delta, k
     for test in named:
         size, at = MEASURED[test][place]
         note = table.row(test).note
-        assert (
-            f"rejects {100 * size:.1f} % of true hypotheses at n = 41, T = 11, {at}".rstrip(", ") in note.en
-        )
+        where = f"n = 41, T = 11, {at}".rstrip(", ")
+        assert f"rejects {100 * size:.1f} % of true hypotheses at {where}" in note.en
         assert "拒绝率" in note.zh
+        by_draws = BOOTSTRAP.get(test, {}).get(place)
+        assert by_draws is None or f"{100 * by_draws:.1f} % by bootstrap" in note.en
         assert test in str(caught[0].message)
     for test in set(TESTS) - set(named) - {"VIF", "Condition number"}:
         assert "true hypotheses" not in table.row(test).note.en
