@@ -62,6 +62,11 @@ class Tails:
     permutations: int
     alone: NDArray[np.bool_]
 
+    @property
+    def high(self) -> NDArray[np.bool_]:
+        """(n,) whether the observed lag lies in the upper half of its permutations: the side that p-values are of."""
+        return self.above < self.below
+
     def p_values(self, sign: Array | float, alternative: Alternative) -> Array:
         """p-values (n,) of a statistic that rises (sign > 0) or falls (sign < 0) with the lag; NaN if alone.
 
@@ -413,19 +418,19 @@ def local_g(
     permutations: int,
     seed: np.random.SeedSequence,
     alternative: Alternative = "two-sided",
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
     """G_i = Σ_j w_ij x_j / Σ_j x_j over j ≠ i; with ``star`` G*_i, in which the unit itself counts too.
 
-    Gives (G, z, p_sim), each (n,), NaN for islands. z follows Ord & Getis (1995): for G the moments given
-    the unit's own value, for G* those of all n values. The permutations keep the own value in place for both,
-    as in GeoDa and esda, so that p_sim of G* is that of G.
+    Gives (G, z, p_sim, high), each (n,); the first three NaN for islands. z follows Ord & Getis (1995): for G the
+    moments given the unit's own value, for G* those of all n values. The permutations keep the own value in place
+    for both, as in GeoDa and esda, so that p_sim of G* is that of G; ``high`` is the side of them that p_sim is of.
     """
     tails = conditional_tails(x, matrix, permutations, seed)
     p_sim = tails.p_values(1.0, alternative)
     if not star:
         mean, std_dev = conditional_moments(x, matrix)
         G = np.where(tails.alone, np.nan, tails.observed / (x.sum() - x))
-        return G, (tails.observed - mean) / std_dev, p_sim
+        return G, (tails.observed - mean) / std_dev, p_sim, tails.high
     full = with_self(matrix)
     lag, n = full @ x, len(x)
     rows = np.asarray(full.sum(axis=1)).ravel()
@@ -433,7 +438,8 @@ def local_g(
     room = squares - rows**2 / n
     variance = x.var() * n / (n - 1) * np.where(room <= FLAT * squares, np.nan, room)
     alone = np.where(tails.alone, np.nan, 1.0)
-    return alone * lag / x.sum(), alone * (lag - rows * x.mean()) / np.sqrt(variance), p_sim
+    z = alone * (lag - rows * x.mean()) / np.sqrt(variance)
+    return alone * lag / x.sum(), z, p_sim, tails.high
 
 
 def with_self(matrix: sparse.csr_array) -> sparse.csr_array:

@@ -119,7 +119,7 @@ def ready(panel: Panel, names: Sequence[str], W: Any, what: str, fate: Text) -> 
     AlignmentError
         Units of the panel and of W differ.
     DataError
-        A blank cell, a variable that is constant in a period, fewer than four units.
+        A blank or infinite cell, a variable that is constant in a period, fewer than four units.
     """
     ordered = by_id(panel)
     weights = as_weights(W)
@@ -147,6 +147,14 @@ def _refuse_unusable(panel: Panel, variable: str, what: str) -> None:
         raise DataError(
             f"{variable!r} is blank at {listed(cells)}. Fill these cells by a stated rule, or drop the units.",
             f"{variable!r}在{listed_zh(cells)}空缺。请按明示的规则填补，或剔除这些地区。",
+        )
+    infinite = np.argwhere(np.isinf(values))
+    if len(infinite):
+        cells = [f"{panel.units[i]} {panel.periods[t]}" for t, i in infinite]
+        raise DataError(
+            f"{variable!r} is infinite at {listed(cells)}, as after a division by zero or the logarithm of zero. "
+            "Correct these cells, or drop the units.",
+            f"{variable!r}在{listed_zh(cells)}为无穷大，如除以零或对零取对数所致。请更正，或剔除这些地区。",
         )
     flat = [p for p, x in zip(panel.periods, values, strict=True) if np.ptp(x) == 0]
     if flat:

@@ -19,6 +19,7 @@ from spatial_zb.weights.matrix import Weights
 
 __all__ = ["local_bivariate_moran", "local_g", "local_moran"]
 
+SPOTS = np.array(["cold", "hot"], dtype=object)
 #: The unit first, its neighbours second, by 2 · (unit above the mean) + (neighbours above the mean).
 QUADRANTS = np.array(["LL", "LH", "HL", "HH"], dtype=object)
 
@@ -64,7 +65,9 @@ def local_moran(
     -------
     LocalTable with ``I, z, p_sim, p_adjusted, quadrant, cluster``. ``z`` has the exact moments of the
     permutation distribution. ``quadrant`` is HH, LL, HL or LH, the unit first, its neighbours second, high
-    meaning above the mean; ``cluster`` is the quadrant, "not significant" or "no neighbours".
+    meaning above the mean; ``cluster`` is the quadrant, "not significant" or "no neighbours". The mean is that of
+    all units, as is usual, while ``z`` and ``p_sim`` compare the neighbours with the *other* units: beside an
+    extreme value of its own a unit can be HL (I below zero) with ``z`` above zero. Then read ``z``.
 
     Raises
     ------
@@ -127,7 +130,9 @@ def local_g(
     LocalTable with ``G, z, p_value, p_sim, p_adjusted, cluster``; ``cluster`` is "hot", "cold", "not
     significant" or "no neighbours". ``z`` and ``p_value`` follow Ord & Getis (1995). ``p_sim`` keeps the
     unit's own value in place, as GeoDa and esda do, so that it is the same for G and G*; it is what
-    ``p_adjusted`` starts from.
+    ``p_adjusted`` starts from. Hot is a unit whose neighbours are higher than most deals of the other units'
+    values, cold one whose neighbours are lower: the tail that ``p_sim`` is of. ``z`` of G* counts the unit's own
+    value, and its sign can differ.
 
     Raises
     ------
@@ -137,16 +142,15 @@ def local_g(
     options = LocalOptions(Options(permutations, rng, alternative), adjust, alpha)
     weights, one, seed = _local_inputs(panel, (variable,), W, period, options, "Local G")
     refuse_negative(one, variable)
-    x = one.array(variable)[0]
-    G, z, p_sim = core.local_g(x, weights.matrix, star, permutations, seed, alternative)
+    G, z, p_sim, high = core.local_g(
+        one.array(variable)[0], weights.matrix, star, permutations, seed, alternative
+    )
     frame = pd.DataFrame(
         {"G": G, "z": z, "p_value": normal_p_value(z, alternative), "p_sim": p_sim},
         index=one.units.rename("unit"),
     )
-    lag = weights.matrix @ (x - x.mean())
-    return _local_table(
-        "G*" if star else "G", (variable,), one, weights, options, frame, _spots(lag), panel.units
-    )
+    words = SPOTS[high.astype(int)]
+    return _local_table("G*" if star else "G", (variable,), one, weights, options, frame, words, panel.units)
 
 
 def _local_moran(
@@ -210,7 +214,3 @@ def _local_table(
         options.alpha,
         frame,
     )
-
-
-def _spots(lag: np.ndarray) -> np.ndarray:
-    return np.array(["cold", "hot"], dtype=object)[(lag > 0).astype(int)]

@@ -340,9 +340,41 @@ def test_g_star_moments_are_those_of_all_permutations():
     W, x = matrix_of("unequal")[:6, :6], np.abs(values_of("normal", 6))
     W[3, 4] = 0.7  # no island among six
     full = core.with_self(sparse.csr_array(W)).toarray()
-    _, z, _ = core.local_g(x, sparse.csr_array(W), True, 0, np.random.SeedSequence(1))
+    _, z, _, _ = core.local_g(x, sparse.csr_array(W), True, 0, np.random.SeedSequence(1))
     lags = np.array([full @ x[list(order)] for order in itertools.permutations(range(6))])
     np.testing.assert_allclose(z, (full @ x - lags.mean(axis=0)) / lags.std(axis=0), atol=EXACT)
+
+
+#: Own value, and neighbours among the others' 110 to 120.
+OUTLIERS = {"hot": (1000.0, [120, 119, 118]), "cold": (0.0, [110, 111, 112])}
+
+
+@pytest.mark.parametrize("star", [False, True])
+@pytest.mark.parametrize("spot", OUTLIERS)
+def test_spots_are_on_the_side_of_their_p_value_beside_an_outlier_of_their_own(spot, star):
+    """The mean of all units holds the own value, which the permutations keep in place."""
+    own, near = OUTLIERS[spot]
+    far = [v for v in range(110, 121) if v not in near]
+    A = np.zeros((12, 12))
+    A[0, 1:4] = A[1:, 0] = 1
+    panel = panel_of({"x": np.array([own, *near, *far])})
+    weights = weights_for(panel, A).standardise("row")
+    row = local_g(panel, "x", weights, star=star, rng=1, adjust=None).table().iloc[0]
+    assert row["p_sim"] < 0.03
+    assert row["cluster"] == spot
+    side = {"hot": "greater", "cold": "less"}[spot]
+    one_sided = local_g(panel, "x", weights, rng=1, adjust=None, alternative=side).table().iloc[0]
+    assert (one_sided["p_sim"] < 0.02, one_sided["cluster"]) == (True, spot)
+
+
+def test_a_spot_is_hot_though_one_far_unit_pulls_the_mean_above_it():
+    """Higher than 98 % of the other values, and lower than their mean."""
+    x = np.array([5.0, 20.0, 1e5, *np.linspace(1, 10, 97)])
+    panel = panel_of({"x": x})
+    row = local_g(panel, "x", weights_for(panel, np.roll(np.eye(100), 1, axis=1)), rng=1, adjust=None)
+    first = row.table().iloc[0]
+    assert first["z"] < 0
+    assert (first["p_sim"] < 0.05, first["cluster"]) == (True, "hot")
 
 
 def test_row_normalising_binary_weights_changes_no_z():
@@ -414,6 +446,7 @@ def test_refusals_of_options(options, error, words):
 
 VALUES = {
     "blank": (local_moran, [1, np.nan, 2, 3, 4, 5, 6, 7, 8], "u001 2000"),
+    "infinite": (local_moran, [1, np.inf, 2, 3, -np.inf, 5, 6, 7, 8], r"infinite at u001 2000, u004 2000"),
     "constant": (local_moran, [2] * 9, "2000"),
     "negative": (local_g, [1, -1, 2, 3, 4, 5, 6, 7, 8], "u001 2000"),
     "one_positive": (local_g, [0, 1, 0, 0, 0, 0, 0, 0, 0], "fewer than two"),
