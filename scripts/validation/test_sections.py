@@ -64,7 +64,8 @@ def _bootstrap(drawn: pd.DataFrame, outside: pd.DataFrame) -> list[str]:
         f"Bootstrap p-values hold in {len(drawn) - len(outside)} of {len(drawn)} cells. Tests whose null is a static model "
         f"with fixed effects: p-values of {real['panels'].min():,.0f} to {real['panels'].max():,.0f} panels a cell, "
         f"{real['draws'].max():.0f} draws each. The others, in italics: one draw of each of {pool['panels'].min():,.0f} "
-        "panels in a pool (Giacomini, Politis & White 2013, Econometric Theory 29: 567–589). Rejections at 5 % by the usual and by the bootstrap p-value; "
+        "panels in a pool (Giacomini, Politis & White 2013, Econometric Theory 29: 567–589). "
+        "Rejections at 5 % by the usual and by the bootstrap p-value; "
         "**bold**: the latter outside 4–6 % by more than twice the error of the simulation:",
         "",
         "| test | effects | ρ, λ | " + " | ".join(f"{kind}, n = {n}" for kind, n in places) + " |",
