@@ -15,6 +15,7 @@ from scipy import sparse
 
 from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed, listed_zh, not_one_of
 from spatial_zb.text import Text
+from spatial_zb.weights.entries import as_sparse, check_entries
 
 if TYPE_CHECKING:
     from spatial_zb.core.logdet import Determinant, LogDet
@@ -52,8 +53,8 @@ class Weights:
     Raises
     ------
     WeightsError
-        Not square, a weight that is not finite or (unless allowed) negative, a non-zero diagonal, or no link
-        at all.
+        Not square, not numbers, complex numbers, a weight that is not finite or (unless allowed) negative, a non-zero
+        diagonal, or no link at all.
     AlignmentError
         Wrong number of ids, ids that are not text, or repeated.
     """
@@ -67,9 +68,9 @@ class Weights:
     determinant: Determinant = "auto"
 
     def __post_init__(self) -> None:
-        matrix = _canonical(self.matrix)
         ids = text_ids(self.ids)
-        _check(matrix, ids, self.label, self.allow_negative)
+        matrix = as_sparse(self.matrix, ids, self.label)
+        check_entries(matrix, ids, self.label, self.allow_negative)
         object.__setattr__(self, "matrix", matrix)
         object.__setattr__(self, "ids", ids)
         object.__setattr__(self, "recipe", MappingProxyType(dict(self.recipe)))
@@ -151,7 +152,8 @@ class Weights:
         Raises
         ------
         WeightsError
-            An unknown word; rows or columns of negative weights that have no positive sum to divide by.
+            An unknown word; rows or columns of negative weights that have no positive sum to divide by; ``"spectral"``
+            where links never lead back to where they came from, so that all eigenvalues are zero.
         """
         rows = np.asarray(self.matrix.sum(axis=1)).ravel()
         if how == "none":
@@ -165,7 +167,7 @@ class Weights:
         if how == "row":
             scale = np.divide(1.0, rows, out=np.zeros_like(rows), where=rows > 0)
         elif how == "spectral":
-            scale = np.full(self.n, 1 / _spectral_radius(self.matrix))
+            scale = np.full(self.n, 1 / _spectral_radius(self.matrix, self.label))
         elif how == "minmax":
             scale = np.full(self.n, 1 / min(rows.max(), self.matrix.sum(axis=0).max()))
         else:
@@ -235,7 +237,13 @@ class Weights:
 
 def text_ids(ids: Sequence | pd.Index) -> pd.Index:
     """Ids as text: integers are written out, anything else must already be text."""
-    index = pd.Index(ids)
+    try:
+        index = pd.Index(ids)
+    except TypeError:
+        raise AlignmentError(
+            f"Unit ids must be a list of texts such as ['330100', '330200'], not {ids!r}.",
+            f"地区编码须为文本列表，如['330100', '330200']，而不是{ids!r}。",
+        ) from None
     if isinstance(index.dtype, pd.StringDtype) and not index.hasnans:
         return index
     if pd.api.types.is_integer_dtype(index.dtype):
@@ -282,7 +290,7 @@ def as_weights(
     AlignmentError
         A bare matrix without ``ids``: rows of a matrix say nothing about which unit they are.
     WeightsError
-        Any other object.
+        Any other object; a matrix that cannot be weights, see :class:`Weights`.
     """
     if isinstance(obj, Weights):
         return obj if ids is None else obj.align(ids)
@@ -296,7 +304,7 @@ def as_weights(
                 "A weights DataFrame must have the same ids, in the same order, as rows and columns.",
                 "权重矩阵的DataFrame行列须为同样次序的同样编码。",
             )
-        matrix, own = obj.to_numpy(float), obj.index
+        matrix, own = obj.to_numpy(), obj.index
     elif isinstance(obj, np.ndarray) or sparse.issparse(obj):
         if ids is None:
             raise AlignmentError(
@@ -315,8 +323,8 @@ def as_weights(
 
 def _from_matrix(matrix: Any, ids: Any, label: str, allow_negative: bool) -> Weights:
     weights = Weights(
-        sparse.csr_array(matrix),
-        pd.Index(ids),
+        matrix,
+        ids,
         label,
         recipe={"kind": "user"},
         allow_negative=allow_negative,
@@ -340,16 +348,6 @@ def _without_self_loops(matrix: Any) -> sparse.csr_array:
     return out
 
 
-def _canonical(matrix: Any) -> sparse.csr_array:
-    out = sparse.csr_array(matrix, dtype=float, copy=True)
-    out.sum_duplicates()
-    out.eliminate_zeros()
-    out.sort_indices()
-    for part in (out.data, out.indices, out.indptr):
-        part.flags.writeable = False
-    return out
-
-
 def _variables(recipe: Mapping[str, Any]) -> Iterator[str]:
     if recipe.get("variable"):
         yield str(recipe["variable"])
@@ -357,59 +355,19 @@ def _variables(recipe: Mapping[str, Any]) -> Iterator[str]:
         yield from _variables(part)
 
 
-def _check(matrix: sparse.csr_array, ids: pd.Index, label: str, allow_negative: bool) -> None:
-    if matrix.shape[0] != matrix.shape[1]:
-        raise WeightsError(
-            f"Weights {label!r} must be square, not {matrix.shape[0]} × {matrix.shape[1]}.",
-            f"权重矩阵{label!r}须为方阵，而不是{matrix.shape[0]} × {matrix.shape[1]}。",
-        )
-    if len(ids) != matrix.shape[0]:
-        raise AlignmentError(
-            f"Weights {label!r} has {matrix.shape[0]} rows but {len(ids)} ids.",
-            f"权重矩阵{label!r}有{matrix.shape[0]}行，而编码有{len(ids)}个。",
-        )
-    if ids.has_duplicates:
-        raise AlignmentError(
-            f"Weights {label!r} names units twice: {listed(ids[ids.duplicated()].unique())}.",
-            f"权重矩阵{label!r}中有重复的地区：{listed_zh(ids[ids.duplicated()].unique())}。",
-        )
-    coo = matrix.tocoo()
-    for wrong, words in (
-        (
-            ~np.isfinite(coo.data),
-            Text(
-                "a weight that is not finite (leave out links that are not known)",
-                "不是有限数值的权重（未知的联系请留出）",
-            ),
-        ),
-        (
-            (coo.data < 0) & (not allow_negative),
-            Text("a negative weight (allow_negative=True keeps it)", "负的权重（allow_negative=True可保留）"),
-        ),
-        (
-            coo.row == coo.col,
-            Text(
-                "a weight of a unit on itself (the diagonal must be zero)", "地区对自身的权重（对角线须为零）"
-            ),
-        ),
-    ):
-        if wrong.any():
-            pairs = [f"{ids[i]} → {ids[j]}" for i, j in zip(coo.col[wrong], coo.row[wrong], strict=True)]
-            raise WeightsError(
-                f"Weights {label!r} has {words.en}: {listed(pairs, 5)}.",
-                f"权重矩阵{label!r}含{words.zh}：{listed_zh(pairs, 5)}。",
-            )
-    if not matrix.nnz:
-        raise WeightsError(
-            f"Weights {label!r} has no link: every unit is an island.",
-            f"权重矩阵{label!r}没有任何联系：所有地区都没有邻居。",
-        )
+def _spectral_radius(matrix: sparse.csr_array, label: str) -> float:
+    from scipy.sparse import csgraph
 
-
-def _spectral_radius(matrix: sparse.csr_array) -> float:
     from spatial_zb.core.logdet import EIGEN_UNITS, eigenvalues
     from spatial_zb.core.weight_spectrum import spectral_radius
 
+    classes, _ = csgraph.connected_components(matrix, directed=True, connection="strong")
+    if classes == matrix.shape[0]:  # each unit alone in its class: without circles all eigenvalues are zero
+        raise WeightsError(
+            f"Links of {label!r} never lead back to where they came from, so all its eigenvalues are zero and "
+            '"spectral" has nothing to divide by. Use "row" or "minmax".',
+            f'{label!r}中的联系从不回到起点，特征值全为零，"spectral"无从作除数。请用"row"或"minmax"。',
+        )
     if matrix.shape[0] > EIGEN_UNITS:
         return spectral_radius(matrix)
     return float(np.abs(eigenvalues(matrix)).max())

@@ -161,3 +161,56 @@ def test_pickling():
     again = pickle.loads(pickle.dumps(W))
     np.testing.assert_array_equal(again.matrix.toarray(), W.matrix.toarray())
     assert (again.label, again.normalisation, list(again.ids)) == (W.label, W.normalisation, list(W.ids))
+
+
+FULL = np.ones((4, 4)) - np.eye(4)
+WORDS = FULL.astype(object)
+WORDS[0, 1] = "near"
+BLANK = FULL.astype(object)
+BLANK[0, 1] = None
+NO_NUMBERS = {
+    "words": (WORDS, r"numbers.*b → a \('near'\).*astype"),
+    "text": (FULL.astype(str), "numbers.*type <U"),
+    "dates": (np.full((4, 4), np.datetime64("2020-01-01")), "numbers.*datetime64"),
+    "blank": (BLANK, "not finite.*b → a"),
+    "one row": (np.ones(4), r"n × n, not an array of 1 dim"),
+    "one sparse row": (sparse.coo_array(np.ones(4)), r"n × n, not an array of 1 dim"),
+    "a cube": (np.ones((4, 4, 4)), "3 dim"),
+    "one number": (np.array(1.0), "0 dim"),
+    "complex": (FULL * (1 + 1j), "complex.*real part or their modulus"),
+    "complex sparse": (sparse.csr_array(FULL * 1j), "complex"),
+    "complex objects": ((FULL * 1j).astype(object), "numbers.*b → a"),
+}
+
+
+@pytest.mark.parametrize("make", [as_weights, Weights], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("case", NO_NUMBERS)
+def test_matrices_that_hold_no_weights_are_refused_in_words(case, make):
+    matrix, words = NO_NUMBERS[case]
+    with pytest.raises(WeightsError, match=words):
+        make(matrix, ids=list("abcd"))
+    if case in ("words", "text", "complex"):
+        with pytest.raises(WeightsError):
+            as_weights(pd.DataFrame(matrix, list("abcd"), list("abcd")))
+
+
+def test_numbers_kept_as_objects_are_read():
+    for given in (FULL.astype(object), FULL.astype(bool), FULL.astype(int)):
+        np.testing.assert_array_equal(as_weights(given, ids=list("abcd")).matrix.toarray(), FULL)
+    frame = pd.DataFrame(FULL, list("abcd"), list("abcd")).astype("Float64")
+    np.testing.assert_array_equal(as_weights(frame).matrix.toarray(), FULL)
+
+
+@pytest.mark.parametrize("ids", ["abcd", 4])
+def test_ids_that_are_no_list_are_refused(ids):
+    with pytest.raises(AlignmentError, match="a list"):
+        as_weights(FULL, ids=ids)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [2, 0, 3, 1]])
+def test_links_that_never_lead_back_have_no_spectral_scale(order):
+    """All eigenvalues are zero, in any order of units."""
+    W = as_weights(np.triu(FULL)[np.ix_(order, order)], ids=list("abcd"), label="upstream")
+    with pytest.raises(WeightsError, match=r"'upstream'.*eigenvalues are zero.*\"row\" or \"minmax\""):
+        W.standardise("spectral")
+    assert W.standardise("minmax").matrix.max() == pytest.approx(1 / 3)

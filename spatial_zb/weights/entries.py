@@ -1,0 +1,139 @@
+"""What is given as a weights matrix, as sparse real numbers that can be weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from spatial_zb.errors import AlignmentError, WeightsError, listed, listed_zh
+from spatial_zb.text import Text
+
+__all__ = ["as_sparse", "check_entries"]
+
+
+def as_sparse(matrix: Any, ids: pd.Index, label: str) -> sparse.csr_array:
+    """A copy as (n, n) floats: duplicates summed, zeros dropped, sorted, read-only.
+
+    Raises
+    ------
+    WeightsError
+        Not two-dimensional, not square, complex numbers, text, dates, or anything else that is no number.
+    AlignmentError
+        As many ids as rows there are not.
+    """
+    if not sparse.issparse(matrix):
+        matrix = np.asarray(matrix)
+    _check_shape(tuple(matrix.shape), ids, label)
+    out = sparse.csr_array(_real(matrix, ids, label), dtype=float, copy=True)
+    out.sum_duplicates()
+    out.eliminate_zeros()
+    out.sort_indices()
+    for part in (out.data, out.indices, out.indptr):
+        part.flags.writeable = False
+    return out
+
+
+def _check_shape(shape: tuple[int, ...], ids: pd.Index, label: str) -> None:
+    if len(shape) != 2:
+        raise WeightsError(
+            f"Weights {label!r} must be a table of rows and columns, n × n, not an array of {len(shape)} dimension(s).",
+            f"权重矩阵{label!r}须为n × n的二维数组，而不是{len(shape)}维数组。",
+        )
+    if shape[0] != shape[1]:
+        raise WeightsError(
+            f"Weights {label!r} must be square, not {shape[0]} × {shape[1]}.",
+            f"权重矩阵{label!r}须为方阵，而不是{shape[0]} × {shape[1]}。",
+        )
+    if len(ids) != shape[0]:
+        raise AlignmentError(
+            f"Weights {label!r} has {shape[0]} rows but {len(ids)} ids.",
+            f"权重矩阵{label!r}有{shape[0]}行，而编码有{len(ids)}个。",
+        )
+
+
+def _real(matrix: Any, ids: pd.Index, label: str) -> Any:
+    """The same, if its entries are real numbers; numbers kept as objects are unwrapped."""
+    kind = matrix.dtype.kind
+    if kind == "c":
+        raise WeightsError(
+            f"Weights {label!r} are complex numbers; weights are real. Pass their real part or their modulus, whichever "
+            "is meant.",
+            f"权重矩阵{label!r}为复数，而权重须为实数。请按本意取实部或模。",
+        )
+    if kind in "biuf":
+        return matrix
+    if kind != "O":
+        raise _no_number(Text(f"are of type {matrix.dtype}", f"的类型为{matrix.dtype}"), label)
+    cells = matrix.toarray() if sparse.issparse(matrix) else matrix
+    numbers = np.array([[_number(cell) for cell in row] for row in cells], dtype=object).reshape(cells.shape)
+    wrong = np.argwhere(np.equal(numbers, None).astype(bool))
+    if len(wrong):
+        pairs = [f"{ids[j]} → {ids[i]} ({cells[i, j]!r})" for i, j in wrong]
+        shown, shown_zh = listed(pairs, 5), listed_zh(pairs, 5)
+        raise _no_number(Text(f"hold something else at {shown}", f"在{shown_zh}处不是数值"), label)
+    return numbers.astype(float)
+
+
+def _number(cell: Any) -> float | None:
+    """A number of an array of objects, NaN where it is blank; None where it is none."""
+    if isinstance(cell, str | bytes):
+        return None
+    try:
+        return np.nan if cell is None or cell is pd.NA else float(cell)
+    except (TypeError, ValueError):
+        return None
+
+
+def _no_number(said: Text, label: str) -> WeightsError:
+    return WeightsError(
+        f"Weights {label!r} must be numbers, but {said.en}. Convert them first, as with .astype(float).",
+        f"权重矩阵{label!r}须为数值，但{said.zh}。请先转换，如用.astype(float)。",
+    )
+
+
+def check_entries(matrix: sparse.csr_array, ids: pd.Index, label: str, allow_negative: bool) -> None:
+    """Refuse repeated ids, weights that are not finite or negative, self-weights, and a W without links."""
+    if ids.has_duplicates:
+        raise AlignmentError(
+            f"Weights {label!r} names units twice: {listed(ids[ids.duplicated()].unique())}.",
+            f"权重矩阵{label!r}中有重复的地区：{listed_zh(ids[ids.duplicated()].unique())}。",
+        )
+    coo = matrix.tocoo()
+    for wrong, words in (
+        (
+            ~np.isfinite(coo.data),
+            Text(
+                "a weight that is not finite (leave out links that are not known)",
+                "不是有限数值的权重（未知的联系请留出）",
+            ),
+        ),
+        (
+            (coo.data < 0) & (not allow_negative),
+            Text("a negative weight (allow_negative=True keeps it)", "负的权重（allow_negative=True可保留）"),
+        ),
+        (
+            coo.row == coo.col,
+            Text(
+                "a weight of a unit on itself (the diagonal must be zero)", "地区对自身的权重（对角线须为零）"
+            ),
+        ),
+    ):
+        _refuse(wrong, words, coo, ids, label)
+    if not matrix.nnz:
+        raise WeightsError(
+            f"Weights {label!r} has no link: every unit is an island.",
+            f"权重矩阵{label!r}没有任何联系：所有地区都没有邻居。",
+        )
+
+
+def _refuse(wrong: NDArray[np.bool_], words: Text, coo: sparse.coo_array, ids: pd.Index, label: str) -> None:
+    if wrong.any():
+        pairs = [f"{ids[i]} → {ids[j]}" for i, j in zip(coo.col[wrong], coo.row[wrong], strict=True)]
+        raise WeightsError(
+            f"Weights {label!r} has {words.en}: {listed(pairs, 5)}.",
+            f"权重矩阵{label!r}含{words.zh}：{listed_zh(pairs, 5)}。",
+        )
