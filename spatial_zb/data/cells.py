@@ -6,7 +6,7 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from spatial_zb.text import Text
 
 __all__ = ["numbers_of", "period_numbers", "unit_ids"]
 
+DATES = (date, np.datetime64, pd.Period)
+
 
 def numbers_of(
     frame: pd.DataFrame, column: str, unit: str, period: str, thousands: str | None = None
@@ -28,9 +30,10 @@ def numbers_of(
     Raises
     ------
     DataError
-        Text or an infinite number; the cells are named by ``unit`` and ``period``.
+        Text, dates, complex or infinite numbers; the cells are named by ``unit`` and ``period``.
     """
     raw = frame[column]
+    _refuse_other_kinds(frame, raw, unit, period)
     as_text = raw.dtype == object or isinstance(raw.dtype, pd.StringDtype)
     plain = raw.map(lambda cell: _plain(cell, thousands)) if as_text else raw
     number = pd.to_numeric(plain, errors="coerce").astype(float)
@@ -55,6 +58,36 @@ def numbers_of(
             f"{column!r}列有无穷大：{_cells(frame, infinite, unit, period, raw, listed_zh)}。",
         )
     return number.to_numpy()
+
+
+def _refuse_other_kinds(frame: pd.DataFrame, raw: pd.Series, unit: str, period: str) -> None:
+    """Dates, spans of time and complex numbers would turn into floats of no meaning."""
+    if raw.dtype.kind in "biuf":
+        return
+    cells, name = raw.astype(object), raw.name
+    dates = cells.map(lambda cell: isinstance(cell, DATES)) & raw.notna()
+    if dates.any():
+        raise DataError(
+            f"Column {name!r} holds dates, not amounts: {_cells(frame, dates, unit, period, raw)}. Take a number from "
+            "them, such as the year (frame[column].dt.year).",
+            f"{name!r}列是日期而非数值：{_cells(frame, dates, unit, period, raw, listed_zh)}。请取其中的数，"
+            "如年份（frame[column].dt.year）。",
+        )
+    spans = cells.map(lambda cell: isinstance(cell, timedelta | np.timedelta64)) & raw.notna()
+    if spans.any():
+        raise DataError(
+            f"Column {name!r} holds spans of time: {_cells(frame, spans, unit, period, raw)}. Choose their unit of "
+            "measurement, such as days (frame[column].dt.days).",
+            f"{name!r}列是时间间隔：{_cells(frame, spans, unit, period, raw, listed_zh)}。请选定计量单位，"
+            "如天（frame[column].dt.days）。",
+        )
+    twofold = cells.map(lambda cell: isinstance(cell, complex | np.complexfloating))
+    if twofold.any():
+        raise DataError(
+            f"Column {name!r} holds complex numbers: {_cells(frame, twofold, unit, period, raw)}. Take their real part or "
+            "their modulus, whichever is meant.",
+            f"{name!r}列含复数：{_cells(frame, twofold, unit, period, raw, listed_zh)}。请按本意取实部或模。",
+        )
 
 
 def _cells(

@@ -16,6 +16,14 @@ from numpy.typing import NDArray
 
 from spatial_zb.data.cells import numbers_of, period_numbers, unit_ids
 from spatial_zb.data.codes import region_names, suggested
+from spatial_zb.data.panel_parts import (
+    check_fit,
+    chosen_labels,
+    period_labels,
+    real_values,
+    unit_labels,
+    variable_names,
+)
 from spatial_zb.errors import AlignmentError, DataError, SpatialZbWarning, listed, listed_zh
 from spatial_zb.text import Text
 
@@ -37,6 +45,14 @@ class Panel:
         Labels of the three axes: T ordered periods, n string ids, p variable names.
     labels
         Words for the variables in English and Chinese, where known.
+
+    Raises
+    ------
+    DataError
+        Values that are no real numbers, or not as many as labels; periods that are not ascending whole numbers; names
+        that are not text, or repeated.
+    AlignmentError
+        Repeated units.
     """
 
     values: NDArray[np.float64]
@@ -46,14 +62,21 @@ class Panel:
     labels: Mapping[str, Text] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        values = np.array(self.values, dtype=float)
+        values = real_values(self.values, Text("Values of a panel", "面板的数值"))
         values.flags.writeable = False
+        periods, columns = period_labels(self.periods), variable_names(self.columns)
+        units = unit_labels(self.units)
+        check_fit(values.shape, len(periods), len(units), len(columns))
         object.__setattr__(self, "values", values)
+        object.__setattr__(self, "periods", periods)
+        object.__setattr__(self, "units", units)
+        object.__setattr__(self, "columns", columns)
         object.__setattr__(self, "labels", MappingProxyType(dict(self.labels)))
 
     def __repr__(self) -> str:
         T, n, p = self.values.shape
-        return f"Panel({n} units × {T} periods {self.periods[0]}–{self.periods[-1]}, {p} variables)"
+        span = f" {self.periods[0]}–{self.periods[-1]}" if T else ""
+        return f"Panel({n} units × {T} periods{span}, {p} variables)"
 
     def __reduce__(self) -> tuple:
         return Panel, (self.values, self.periods, self.units, self.columns, dict(self.labels))
@@ -80,21 +103,27 @@ class Panel:
         Raises
         ------
         AlignmentError
-            A unit or period the panel does not have.
+            A unit or period the panel does not have, or one that is named twice.
         """
-        rows = _keep(pd.Index(self.periods), periods, Text("period", "时期"))
+        rows = chosen_labels(pd.Index(self.periods), periods, Text("period", "时期"))
         kept = replace(self, values=self.values[rows], periods=tuple(self.periods[i] for i in rows))
         if units is None:
             return kept
-        cols = _keep(self.units, units, Text("unit", "地区"))
+        cols = chosen_labels(self.units, units, Text("unit", "地区"))
         return replace(kept, values=kept.values[:, cols], units=self.units[cols])
 
     def with_columns(
         self, new: Mapping[str, NDArray[np.float64]], labels: Mapping[str, Text] | None = None
     ) -> Panel:
-        """Add variables given as (T, n) arrays in the order of this panel; an old name is replaced."""
+        """Add variables given as (T, n) arrays in the order of this panel; an old name is replaced.
+
+        Raises
+        ------
+        DataError
+            An array of another shape, or one that does not hold real numbers.
+        """
         kept = [c for c in self.columns if c not in new]
-        stacked = [self.array(kept), *(np.asarray(v, float)[:, :, None] for v in new.values())]
+        stacked = [self.array(kept), *(self._new(name, v)[:, :, None] for name, v in new.items())]
         return replace(
             self,
             values=np.concatenate(stacked, axis=2),
@@ -109,6 +138,22 @@ class Panel:
         return pd.DataFrame(index).join(
             pd.DataFrame(self.values.reshape(T * n, p), columns=list(self.columns))
         )
+
+    def _new(self, name: str, given: Any) -> NDArray[np.float64]:
+        what = Text(f"Values of {name!r}", f"{name!r}的数值")
+        values, shape = real_values(given, what), self.values.shape[:2]
+        if values.shape != shape:
+            seen, seen_zh = (
+                (f"an array of the shape {values.shape}", f"形状为{values.shape}的数组")
+                if values.ndim
+                else ("one number", "一个数")
+            )
+            raise DataError(
+                f"{what.en} must be an array of periods × units, {shape}, not {seen}. numpy.broadcast_to({name}, {shape}) "
+                "repeats one.",
+                f"{what.zh}须为时期 × 地区的数组{shape}，而不是{seen_zh}。numpy.broadcast_to({name}, {shape})可重复其值。",
+            )
+        return values
 
     def _position(self, name: str) -> int:
         try:
@@ -164,7 +209,7 @@ def build_panel(
     Raises
     ------
     DataError
-        A missing column, a duplicate unit-period, holes, text or infinite values in a variable, a reserved
+        A missing column, a duplicate unit-period, holes, text, dates, complex or infinite values in a variable, a reserved
         or repeated column name, an empty table.
     AlignmentError
         Units of the table and ``units`` differ.
@@ -429,18 +474,6 @@ def _non_empty(kept: Any, what: Text) -> Any:
             f"没有数据完整的{what.zh}，平衡后一无所剩。",
         )
     return kept
-
-
-def _keep(labels: pd.Index, chosen: Sequence | None, what: Text) -> NDArray[np.intp]:
-    if chosen is None:
-        return np.arange(len(labels))
-    chosen = pd.Index(chosen)
-    missing = chosen.difference(labels)
-    if len(missing):
-        raise AlignmentError(
-            f"The panel has no {what.en} {listed(missing)}.", f"面板中没有{what.zh}{listed_zh(missing)}。"
-        )
-    return np.flatnonzero(labels.isin(chosen))
 
 
 def _warn(en: str, zh: str) -> None:

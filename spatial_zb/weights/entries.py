@@ -26,7 +26,7 @@ def as_sparse(matrix: Any, ids: pd.Index, label: str) -> sparse.csr_array:
         As many ids as rows there are not.
     """
     if not sparse.issparse(matrix):
-        matrix = np.asarray(matrix)
+        matrix = _array(matrix, label)
     _check_shape(tuple(matrix.shape), ids, label)
     out = sparse.csr_array(_real(matrix, ids, label), dtype=float, copy=True)
     out.sum_duplicates()
@@ -35,6 +35,15 @@ def as_sparse(matrix: Any, ids: pd.Index, label: str) -> sparse.csr_array:
     for part in (out.data, out.indices, out.indptr):
         part.flags.writeable = False
     return out
+
+
+def _array(matrix: Any, label: str) -> NDArray:
+    try:
+        return np.asarray(matrix)
+    except ValueError:
+        raise WeightsError(
+            f"Weights {label!r} have rows of different lengths.", f"权重矩阵{label!r}各行长度不一。"
+        ) from None
 
 
 def _check_shape(shape: tuple[int, ...], ids: pd.Index, label: str) -> None:

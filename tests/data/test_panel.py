@@ -134,6 +134,102 @@ def test_tables_refused(case):
         build_panel(change(table()), "unit", "period")
 
 
+DAYS = pd.Series(pd.date_range("2020-01-01", periods=12))
+NO_AMOUNTS = {
+    "dates": (DAYS, "dates.*033 2003.*year"),
+    "dates as objects": (DAYS.astype(object), "dates.*year"),
+    "days of a time zone": (DAYS.dt.tz_localize("UTC"), "dates.*year"),
+    "months": (DAYS.dt.to_period("M"), "dates.*year"),
+    "spans of time": (DAYS - DAYS[0], "spans of time.*days"),
+    "spans as objects": ((DAYS - DAYS[0]).astype(object), "spans of time.*days"),
+    "complex numbers": (pd.Series(np.arange(12) + 1j), "complex.*033 2003.*real part"),
+    "complex objects": (pd.Series(np.arange(12) + 1j).astype(object), "complex.*real part"),
+}
+
+
+@pytest.mark.parametrize("case", NO_AMOUNTS)
+def test_columns_that_are_no_amounts_are_refused_when_asked_for(case):
+    column, words = NO_AMOUNTS[case]
+    with pytest.raises(DataError, match=f"'v'.*{words}"):
+        build_panel(table().assign(v=column), columns=["y", "v"])
+
+
+def test_a_complex_column_is_refused_and_a_date_left_out_where_none_is_asked_for():
+    assert build_panel(table().assign(v=DAYS)).columns == ("y", "x")
+    with pytest.raises(DataError, match="complex"):
+        build_panel(table().assign(v=1j))
+
+
+AB = pd.Index(["a", "b"])
+NO_PANELS = {
+    "two axes": ((np.zeros((1, 2)), (1,), AB, ("x",)), DataError, r"\(1, 2\)"),
+    "too few periods": (
+        (np.zeros((2, 2, 1)), (1,), AB, ("x",)),
+        DataError,
+        "2 × 2 × 1.*1 period.*2 unit.*1 var",
+    ),
+    "too many units": ((np.zeros((1, 3, 1)), (1,), AB, ("x",)), DataError, "1 × 3 × 1.*2 unit"),
+    "too few names": ((np.zeros((1, 2, 2)), (1,), AB, ("x",)), DataError, "1 × 2 × 2.*1 variable"),
+    "a name alone": ((np.zeros((1, 2, 1)), (1,), AB, "x"), DataError, r"columns.*'x'.*\('x',\)"),
+    "a year alone": ((np.zeros((1, 2, 1)), 2003, AB, ("x",)), DataError, r"periods.*2003.*\(2003,\)"),
+    "a unit alone": ((np.zeros((1, 1, 1)), (1,), "a", ("x",)), DataError, "units.*'a'"),
+    "names that are none": ((np.zeros((1, 2, 1)), (1,), AB, (1,)), DataError, "text.*1"),
+    "years as text": ((np.zeros((1, 2, 1)), ("2003",), AB, ("x",)), DataError, "whole numbers.*'2003'"),
+    "a unit twice": ((np.zeros((1, 2, 1)), (1,), pd.Index(["a", "a"]), ("x",)), AlignmentError, "twice: a"),
+    "a period twice": ((np.zeros((2, 2, 1)), (1, 1), AB, ("x",)), DataError, "ascend.*1, 1"),
+    "periods backwards": ((np.zeros((2, 2, 1)), (2, 1), AB, ("x",)), DataError, "ascend.*2, 1"),
+    "a variable twice": ((np.zeros((1, 2, 2)), (1,), AB, ("x", "x")), DataError, "twice: x"),
+    "words": (([[["a"], ["b"]]], (1,), AB, ("x",)), DataError, "numbers"),
+    "ragged": (([[[1.0], [2.0, 3.0]]], (1,), AB, ("x",)), DataError, "numbers"),
+    "complex": ((np.ones((1, 2, 1)) * 1j, (1,), AB, ("x",)), DataError, "complex"),
+    "dates": ((np.zeros((1, 2, 1), "datetime64[D]"), (1,), AB, ("x",)), DataError, "numbers"),
+}
+
+
+@pytest.mark.parametrize("case", NO_PANELS)
+def test_values_and_labels_that_do_not_fit_are_refused(case):
+    given, error, words = NO_PANELS[case]
+    with pytest.raises(error, match=words):
+        Panel(*given)
+
+
+def test_labels_may_be_lists():
+    panel = Panel(np.zeros((2, 2, 1)), [2003, np.int64(2004)], ["a", "b"], ["x"])
+    assert (panel.periods, list(panel.units), panel.columns) == ((2003, 2004), ["a", "b"], ("x",))
+    assert panel.select(units=["b"]).array("x").shape == (2, 1)
+
+
+COLUMNS = {
+    "one number": (1.0, r"'z'.*\(3, 4\).*one number"),
+    "one axis": (np.ones(4), r"'z'.*\(3, 4\).*shape \(4,\)"),
+    "turned": (np.ones((4, 3)), r"'z'.*\(3, 4\).*shape \(4, 3\)"),
+    "text": ("high", "'z'.*numbers"),
+    "words": (np.full((3, 4), "high"), "'z'.*numbers"),
+    "complex": (np.ones((3, 4)) * 1j, "'z'.*complex"),
+}
+
+
+@pytest.mark.parametrize("case", COLUMNS)
+def test_new_columns_that_do_not_fit_are_refused(case):
+    given, words = COLUMNS[case]
+    with pytest.raises(DataError, match=words):
+        build_panel(table()).with_columns({"z": given})
+
+
+def test_a_selection_names_each_once_and_may_be_empty():
+    panel = build_panel(table())
+    with pytest.raises(AlignmentError, match="twice: 11"):
+        panel.select(units=["11", "2", "11"])
+    with pytest.raises(AlignmentError, match="twice: 2003"):
+        panel.select(periods=[2003, 2003])
+    with pytest.raises(AlignmentError, match=r"list.*\['11'\]"):
+        panel.select(units="11")
+    with pytest.raises(AlignmentError, match=r"list.*\[2003\]"):
+        panel.select(periods=2003)
+    assert repr(panel.select(units=[])) == "Panel(0 units × 3 periods 2003–2006, 2 variables)"
+    assert repr(panel.select(periods=[])) == "Panel(4 units × 0 periods, 2 variables)"
+
+
 def test_units_named_twice_or_none_in_common():
     with pytest.raises(AlignmentError, match="twice: 11"):
         build_panel(table(), "unit", "period", units=["11", "11"])

@@ -194,6 +194,11 @@ def test_matrices_that_hold_no_weights_are_refused_in_words(case, make):
             as_weights(pd.DataFrame(matrix, list("abcd"), list("abcd")))
 
 
+def test_rows_of_different_lengths_are_refused():
+    with pytest.raises(WeightsError, match="different lengths"):
+        Weights([[0, 1], [1]], ["a", "b"])
+
+
 def test_numbers_kept_as_objects_are_read():
     for given in (FULL.astype(object), FULL.astype(bool), FULL.astype(int)):
         np.testing.assert_array_equal(as_weights(given, ids=list("abcd")).matrix.toarray(), FULL)
