@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from spatial_zb.arguments import seed_of
 from spatial_zb.core.moran import moran_i, moran_permutations, permutation_p_value
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects import spatial_effects
@@ -107,7 +108,7 @@ def moran_by_distance(
         )
     links = places(_own(regions, values.columns)).all_pairs("Leave units out.")
     bands = _bands(links, edges, cumulative)
-    root = rng if isinstance(rng, np.random.SeedSequence) else np.random.SeedSequence(rng)
+    root = seed_of(rng)
     streams = iter(root.spawn(len(bands) * len(values)))
     rows = []
     for low, high in bands:

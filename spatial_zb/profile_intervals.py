@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from spatial_zb.arguments import check_alpha
+from spatial_zb.arguments import check_alpha, seed_of
 from spatial_zb.core.bootstrap import draw_errors
 from spatial_zb.core.replicates import fast, likelihood_ratios, moments, ratio_limits
 from spatial_zb.errors import SpecificationError, listed, listed_zh
@@ -104,7 +104,7 @@ def _ratios(fit: Fit, replicates: int, rng: int | np.random.SeedSequence | None)
     """Likelihood ratios of samples drawn from the fit, at the value that they were drawn with."""
     generator, sigma2 = generator_of(fit), np.float64(fit.sigma2)
     model = generator.model
-    root = rng if isinstance(rng, np.random.SeedSequence) else np.random.SeedSequence(rng)
+    root = seed_of(rng)
     errors = [
         draw_errors(
             fit.residuals, "parametric", sigma2, model.sample, model.effects, np.random.default_rng(seed)

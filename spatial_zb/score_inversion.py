@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.arguments import check_alpha, check_count, seed_of
 from spatial_zb.core.nuisance_law import ErrorBesideLagLaw, LagBesideErrorLaw
 from spatial_zb.core.random_law import RandomErrorLaw, RandomLagLaw
 from spatial_zb.core.score_law import (
@@ -216,7 +217,7 @@ def median_unbiased(
     81: 594-607 (grid bootstrap); docs/methods/median-unbiased.md; measured in docs/validation/study.md.
     """
     _check(fit, replicates, alpha)
-    root = rng if isinstance(rng, np.random.SeedSequence) else np.random.SeedSequence(rng)
+    root = seed_of(rng)
     if fit.spec.fixed_effects == "random":
         from spatial_zb.random_inversion import invert_random
 
@@ -258,12 +259,9 @@ def _check(fit: Any, replicates: int, alpha: float) -> None:
             f"median_unbiased须给出fit_durbin的估计，而不是{type(fit).__name__}。",
         )
     _check_model(fit)
-    if replicates < FEWEST:
-        raise SpecificationError(
-            f"replicates must be at least {FEWEST}, not {replicates}.",
-            f"replicates至少为{FEWEST}，而不是{replicates}。",
-        )
-    if not 0 < alpha < 1 or alpha / 2 * (replicates + 1) < 1:
+    check_count(replicates, "replicates", FEWEST)
+    check_alpha(alpha)
+    if alpha / 2 * (replicates + 1) < 1:
         raise SpecificationError(
             f"alpha must be between {2 / (replicates + 1):.2g} (with {replicates} replicates) and 1, not {alpha}.",
             f"alpha须在{2 / (replicates + 1):.2g}（重复{replicates}次时）与1之间，而不是{alpha}。",

@@ -313,6 +313,12 @@ REFUSED = {
     "interval": (lambda f: bootstrap(f, 99, rng=1).tidy("normal"), "percentile"),
     "kind": (lambda f: bootstrap(f.panel, 99), "fit_durbin"),
     "bias": (lambda f: bootstrap(f, 99, rng=1).bias_corrected("mode"), "median"),
+    "level": (lambda f: bootstrap(f, 99, rng=1).tidy(alpha=95), "0.05 for 95 %"),
+    "level of effects": (lambda f: bootstrap(f, 99, rng=1).effects(alpha="x"), "0.05 for 95 %"),
+    "seed": (lambda f: bootstrap(f, 99, rng="x"), "rng.*'x'"),
+    "half a replicate": (lambda f: bootstrap(f, 99.5), "replicates.*whole number"),
+    "store": (lambda f: bootstrap(f, 99, rng=1, store=3), "store"),
+    "workers": (lambda f: bootstrap(f, 99, rng=1, workers=0), "workers"),
 }
 
 
@@ -321,6 +327,17 @@ def test_refusals_name_the_remedy(case):
     call, word = REFUSED[case]
     with pytest.raises(zb.SpecificationError, match=word):
         call(example())
+
+
+def test_a_store_that_cannot_be_written_is_refused_where_nothing_is_stored(tmp_path):
+    """Replicates that are estimated all at once need no store; one that is asked for must be one all the same."""
+    fit = example()
+    assert source_of(fit).together
+    (tmp_path / "file").write_text("")
+    with pytest.raises(zb.OutputError, match="store"):
+        bootstrap(fit, 99, rng=1, store=tmp_path / "file" / "folder")
+    bootstrap(fit, 99, rng=1, store=tmp_path / "folder")
+    assert not list((tmp_path / "folder").iterdir())
 
 
 def test_a_cross_section_has_no_periods_to_draw():

@@ -290,6 +290,9 @@ REFUSED = {
     "no lag": (lambda: zb.median_unbiased(other(lag_y=False)), "neither"),
     "few": (lambda: zb.median_unbiased(other(), 10), "99"),
     "alpha": (lambda: zb.median_unbiased(other(), 99, alpha=0.001), "alpha"),
+    "level": (lambda: zb.median_unbiased(other(), 99, alpha="x"), "0.05 for 95 %"),
+    "seed": (lambda: zb.median_unbiased(other(), 99, rng="x"), "rng.*'x'"),
+    "half a replicate": (lambda: zb.median_unbiased(other(), 99.5), "replicates.*whole number"),
     "not a fit": (lambda: zb.median_unbiased(3), "fit_durbin"),
 }
 

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.arguments import seed_of
 from spatial_zb.compare.grid import _named_specs, _sample
 from spatial_zb.compare.robustness import estimate_of
 from spatial_zb.core.covariance import bartlett_bandwidth
@@ -191,7 +192,7 @@ def curve_test(
     cells, curve = _cells(panel, specs, weights, samples, term, effect, estimators, covariances)
     signs_of = tuple(map(str, panel.units)) if scheme == "unit" else tuple(map(str, panel.periods))
     work = partial(_replicate, tuple(cells), signs_of, scheme, effect, level)
-    seed = rng if isinstance(rng, np.random.SeedSequence) else np.random.SeedSequence(rng)
+    seed = seed_of(rng)
     drawn = run_tasks(
         work,
         list(range(replicates)),

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.arguments import check_count, seed_of
 from spatial_zb.core.bootstrap import Scheme
 from spatial_zb.dynamic_effects import stable_processes
 from spatial_zb.effects import Horizon
@@ -144,16 +145,20 @@ def bootstrap(
     rng
         Seed; every replicate draws from its own stream, so that the numbers do not depend on ``workers``.
     workers, scheduler, store, progress
-        As in :func:`spatial_zb.execute.run_tasks`, where replicates are estimated one by one: all but maximum likelihood
-        with fixed effects, one spatial lag and ``covariance="information"`` of few units, which takes less than a second
-        together.
+        As in :func:`spatial_zb.execute.run_tasks`, where replicates are estimated one by one: the store then holds
+        parameters, covariance and ``at_bound`` of each. Maximum likelihood with fixed effects, at most one spatial lag and
+        ``covariance="information"`` of few units estimates all replicates together, in less than a second: nothing is
+        shared out or stored then.
 
     Raises
     ------
     SpecificationError
-        A fit without an interior maximum, an unknown scheme or one that makes no sense for the model, too few replicates.
+        A fit without an interior maximum, an unknown scheme or one that makes no sense for the model, too few replicates,
+        a seed, a store or a number of workers that is none.
     ConvergenceError
         Fewer than half of the replicates have a solution.
+    OutputError
+        The store cannot be written.
 
     Warns
     -----
@@ -162,7 +167,7 @@ def bootstrap(
     """
     _check(fit, replicates, scheme)
     options = {"workers": workers, "scheduler": scheduler, "store": store, "progress": progress}
-    root = rng if isinstance(rng, np.random.SeedSequence) else np.random.SeedSequence(rng)
+    root = seed_of(rng)
     if isinstance(fit, SystemFit):
         from spatial_zb.system_resampling import bootstrap_system
 
@@ -170,6 +175,7 @@ def bootstrap(
     source = source_of(fit)
     _check_scheme(source, scheme)
     if isinstance(source, StaticSource) and source.together:
+        run_tasks(_refit, [], workers=workers, store=store)  # refuses what it refuses elsewhere
         found = source.all_at_once(scheme, replicates, root, progress)
     else:
         found = one_by_one(source, scheme, replicates, root, options)
@@ -207,11 +213,7 @@ def _check(fit: Any, replicates: int, scheme: str) -> None:
             f"scheme must be one of {listed(get_args(Scheme))}, not {scheme!r}.",
             f"scheme须为{listed_zh(get_args(Scheme))}之一，不能是{scheme!r}。",
         )
-    if replicates < FEWEST:
-        raise SpecificationError(
-            f"replicates must be at least {FEWEST} for limits of 95 %, not {replicates}.",
-            f"要得到95%的区间，replicates至少为{FEWEST}，不能是{replicates}。",
-        )
+    check_count(replicates, "replicates", FEWEST)
     if not fit.converged:
         raise SpecificationError(
             f"{fit!r} did not converge, so there is nothing to resample from. Use another W or fewer coefficients; "

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.arguments import check_alpha
 from spatial_zb.core.bootstrap import Scheme, bca_limits, studentised_limits
 from spatial_zb.errors import ConvergenceError, SpatialZbWarning, not_one_of
 from spatial_zb.models.estimates import Estimates
@@ -189,6 +190,7 @@ class _Sample:
         """Columns of a tidy table."""
         if interval not in get_args(Interval):
             raise not_one_of("interval", interval, get_args(Interval))
+        check_alpha(alpha)
         low, high = self._limits(interval, alpha)
         deviations = self.draws - self.centre
         return {
