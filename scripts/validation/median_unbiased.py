@@ -34,7 +34,7 @@ PANELS = {
     (KINDS[1], 41): 1000,
     (KINDS[1], 90): 400,
 }
-PANELS_BOTH = {11: 60, 41: 30, 90: 20}
+PANELS_BOTH = {11: 800, 41: 400, 90: 200}
 #: The other coefficients and the effects are read in so many of the panels.
 ALL_PARAMETERS = 300
 COLUMNS = ["parameter", "ml", "estimate", "low", "high", "open", "at_bound", "ml_at_bound"]

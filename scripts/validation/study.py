@@ -299,16 +299,17 @@ def _systems() -> list[str]:
         "",
         "## Systems",
         "",
-        f"Coverage in per cent of {found['replications'].min()} panels with {found['replicates'].min()} residual "
-        "replicates, contiguity, first equation and the closed-loop total effect of a talent shock on industry; designs in "
-        "[system.md](system.md).",
+        f"Coverage in per cent of {found['replications'].min()} panels and more with {found['replicates'].min()} residual "
+        "replicates, default estimators, first equation and the closed-loop total effect of a talent shock on industry; "
+        "designs in [system.md](system.md). *Panels*: how many have intervals of all; the others are unstable systems.",
         "",
-        "| n | design | method | of | analytic | percentile | BCa | basic | studentised |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| n | W | design | method | of | panels | analytic | percentile | BCa | basic | studentised |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    keys = ["n", "design", "method", "parameter"]
-    for (n, design, method, name), group in found.groupby(keys, sort=False):
+    keys = ["n", "W", "design", "method", "parameter"]
+    for (n, kind, design, method, name), group in found.groupby(keys, sort=False):
         by = group.set_index("interval")["coverage"]
         cells = " | ".join(f"{100 * by[k]:.0f}" for k in kinds)
-        lines.append(f"| {n} | {design} | {method} | {name} | {cells} |")
+        used = f"{group['used'].iloc[0]} of {group['replications'].iloc[0]}"
+        lines.append(f"| {n} | {kind} | {design} | {method} | {name} | {used} | {cells} |")
     return lines
