@@ -51,6 +51,10 @@ MODE_WINDOW = 2.0
 WINDOW_ERRORS = 6.0
 #: … in at most so many windows before the whole interval is scanned exactly.
 WINDOW_MOVES = 4
+#: A lag of Z whose part outside Z has at most this share of its square is inside.
+INSIDE = 1e-12
+#: Twins of modes are one when their coefficients are this near.
+SAME_TWIN = 1e-6
 #: Roots found from two starts are one when they are this near.
 SAME_ROOT = 1e-9
 
@@ -227,7 +231,7 @@ class Maximum:
     ``delta`` (k,) is on the scale of Z as given, ``sigma2`` on that of y. ``at_bound`` is True when the
     likelihood still rises at an end of the admissible interval: there is then no interior maximum and no
     standard error. ``modes`` lists (ρ, λ, ln L) of every local maximum within two units of the best, best
-    first.
+    first. ``exchangeable``: the likelihood is the same with ρ and λ exchanged; ρ is then the larger in absolute value.
     """
 
     rho: float
@@ -238,6 +242,7 @@ class Maximum:
     at_bound: bool
     gradient: float
     modes: tuple[tuple[float, float, float], ...]
+    exchangeable: bool = False
 
 
 def maximise(
@@ -261,6 +266,8 @@ def maximise(
     if lag_y and lag_error:
         logdet.cover(*bounds)
         modes = _surface(profile, bounds).modes()
+        if _exchangeable(products):
+            return _maximum_of_pairs(profile, modes, bounds)
     else:
         place = (lambda c: (c, 0.0)) if lag_y else (lambda c: (0.0, c))
         modes = [place(c) for c in _line_modes(profile, bounds, lag_y)]
@@ -270,6 +277,35 @@ def maximise(
     if modes and max(profile.value(*mode) for mode in modes) >= profile.value(*end):
         return _finish(profile, modes, False)
     return _finish(profile, [end], True)
+
+
+def _exchangeable(products: CrossProducts) -> bool:
+    """Whether W maps the space of Z into itself, as with no regressors, or a constant and rows that sum to one.
+
+    A and B commute, and (BZ) spans what Z spans: SSR at (ρ, λ) is that at (λ, ρ).
+    """
+    onto, lags = products.gram01[2:, 2:], products.gram1[2:, 2:]
+    return bool(np.abs(lags - onto.T @ onto).max(initial=0.0) <= INSIDE * np.abs(lags).max(initial=0.0))
+
+
+def _maximum_of_pairs(
+    profile: _Profile, modes: list[tuple[float, float]], bounds: tuple[float, float]
+) -> Maximum:
+    """The maximum where every mode has a twin: of both, that with the larger ρ in absolute value.
+
+    Which twin is higher is rounding, and would depend on the order of the units.
+    """
+    kept: list[tuple[float, float]] = []
+    for pair in map(_larger_first, modes):
+        if all(max(abs(pair[0] - r), abs(pair[1] - s)) > SAME_TWIN for r, s in kept):
+            kept.append(pair)
+    end = _larger_first(_best_end(profile, bounds, True, True))
+    inside = bool(kept) and max(profile.value(*pair) for pair in kept) >= profile.value(*end)
+    return replace(_finish(profile, kept if inside else [end], not inside), exchangeable=True)
+
+
+def _larger_first(pair: tuple[float, float]) -> tuple[float, float]:
+    return max(pair, pair[::-1], key=lambda both: (abs(both[0]), both[0]))
 
 
 def _above_ends(profile: _Profile, mode: tuple[float, float], ends: list[tuple[float, float]]) -> bool:

@@ -28,6 +28,7 @@ from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.estimates import term_index
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.notes import (
+    EXCHANGEABLE,
     GNS_WEAK,
     NOT_POSITIVE,
     PERIODS,
@@ -277,6 +278,8 @@ def say_what_matters(
         )
     elif not positive:
         notes.append(NOT_POSITIVE)
+    if best.exchangeable:
+        notes.append(EXCHANGEABLE)
     if len(best.modes) > 1:
         shown = "; ".join(f"ρ = {r:.3f}, λ = {s:.3f}, ln L = {v:.3f}" for r, s, v in best.modes)
         notes.append(many_peaks(len(best.modes), shown))

@@ -10,6 +10,7 @@ from spatial_zb.errors import SpatialZbWarning
 from spatial_zb.text import Text
 
 __all__ = [
+    "EXCHANGEABLE",
     "GNS_WEAK",
     "NOT_POSITIVE",
     "NO_SOLUTION",
@@ -33,6 +34,11 @@ NO_SOLUTION = Text(
     "the moments without the bias of many instruments have no solution near the textbook estimate, which is shown instead "
     "(bias_correction)",
     "扣除多工具变量偏误后的矩条件在教科书估计值附近无解，故仍报告后者（bias_correction）",
+)
+EXCHANGEABLE = Text(
+    "ρ and λ cannot be told apart: without regressors whose spatial lags are new the likelihood is the same with the two "
+    "exchanged; the one larger in absolute value is called ρ. Add regressors, or take a model with one spatial lag",
+    "ρ与λ无法区分：没有能带来新空间滞后的解释变量时，两者互换似然不变；此处把绝对值较大者称为ρ。请加入解释变量，或用只含一种空间滞后的模型",
 )
 GNS_WEAK = Text(
     "GNS is weakly identified: prefer SDM, SDEM or SAC unless theory asks for all three lags",

@@ -9,6 +9,7 @@ from dense_oracle import MODELS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import spatial_zb as zb
 from spatial_zb import (
     DurbinSpec,
     Panel,
@@ -165,3 +166,35 @@ def test_the_order_of_units_does_not_matter_where_a_zero_eigenvalue_is_negative_
             order = np.random.default_rng(seed).permutation(6)
             moved = Panel(panel.values[:, order], panel.periods, panel.units[order], panel.columns)
             same(fit(moved, W, model, "unit"), first)
+
+
+@pytest.mark.parametrize("effects", ["none", "unit", "time"])
+@pytest.mark.parametrize("truth", [(0.6, -0.3), (-0.3, 0.6)])
+def test_rho_and_lambda_without_regressors_are_said_to_be_one_pair_and_do_not_depend_on_the_order(
+    effects, truth
+):
+    """(I − λW)(I − ρW)y = ε: exchanging the two changes nothing, and which comes first must not be rounding."""
+    n, T, rng = 30, 8, np.random.default_rng(4)
+    ring = (np.roll(np.eye(n), 1, axis=1) + np.roll(np.eye(n), -1, axis=1)) / 2
+    rho, lam = truth
+    filtered = (np.eye(n) - lam * ring) @ (np.eye(n) - rho * ring)
+    y = np.linalg.solve(filtered, rng.normal(size=(n, T))).T
+    W = zb.Weights(ring, [f"u{i:02d}" for i in range(n)], "ring", "row")
+    spec = zb.DurbinSpec("y", [], lag_x=[], lag_error=True, fixed_effects=effects)
+    found = []
+    for order in (np.arange(n), *(rng.permutation(n) for _ in range(4))):
+        panel = zb.Panel(y[:, order, None], tuple(range(T)), W.ids[order], ("y",))
+        with pytest.warns(zb.SpatialZbWarning, match="cannot be told apart") as said:
+            fit = zb.fit_durbin(spec, panel, W.align(panel.units))
+        assert not any("peaks" in str(note.message) for note in said)
+        found.append(fit.params)
+    for params in found:
+        assert params["rho"] > 0 > params["lam"]
+        np.testing.assert_allclose(params, found[0], rtol=1e-6)
+
+
+def test_rho_and_lambda_beside_a_regressor_are_not_called_one_pair(recwarn):
+    W = zb.Weights(np.roll(np.eye(30), 1, axis=1), [f"u{i:02d}" for i in range(30)], "ring", "row")
+    panel = zb.simulate_durbin(W, 8, {"a": 1.0}, rho=0.4, rng=1)
+    zb.fit_durbin(zb.DurbinSpec("y", ["a"], lag_x=[], lag_error=True), panel, W)
+    assert not any("told apart" in str(note.message) for note in recwarn)
