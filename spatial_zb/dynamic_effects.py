@@ -17,6 +17,7 @@ from spatial_zb.effects import (
     REJECTED_WARNING,
     Effects,
     Method,
+    check_fit,
     coefficients,
     parameter_draws,
     simulated_columns,
@@ -73,6 +74,7 @@ def effects_path(
     SpecificationError
         A fit without a lag in time, an unknown option, ``simulate`` for a large sparse W.
     """
+    check_fit(fit, "effects_path")
     _refuse_static(fit, "effects_path")
     if change not in get_args(Change):
         raise not_one_of("change", change, get_args(Change))

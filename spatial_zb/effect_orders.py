@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spatial_zb.arguments import check_orders
 from spatial_zb.core.impacts import order_multipliers
 from spatial_zb.core.system_impacts import order_impacts
-from spatial_zb.effects import effects_by_order
+from spatial_zb.effects import check_fit, effects_by_order
 from spatial_zb.models.estimates import coefficient_columns
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system_fit import SystemFit, weights_eigenvalues
@@ -55,6 +55,7 @@ def order_effects(fit: Fit | SystemFit, orders: int = 5, alpha: float = 0.05) ->
     ConvergenceError
         An unstable system, whose effects are not defined.
     """
+    check_fit(fit, "order_effects", Fit | SystemFit)
     check_orders(orders)
     if isinstance(fit, SystemFit):
         frame, gradient, cov, df = _system(fit, orders)

@@ -138,6 +138,7 @@ def spatial_effects(
     -----
     LeSage & Pace (2009), Introduction to Spatial Econometrics, §2.7 and §5.6.
     """
+    check_fit(fit, "spatial_effects", Fit | SystemFit)
     if isinstance(fit, SystemFit):
         from spatial_zb.system_effects import system_effects
 
@@ -182,6 +183,23 @@ def effects_gradient(fit: Fit) -> NDArray[np.float64]:
     return out
 
 
+def check_fit(fit: Any, function: str, kinds: Any = Fit) -> None:
+    """Refuse what is no fit, in the name of the ``function`` that was called.
+
+    Raises
+    ------
+    SpecificationError
+        ``fit`` is not of one of the ``kinds``.
+    """
+    if not isinstance(fit, kinds):
+        more, more_zh = (" or fit_system", "或fit_system") if kinds is not Fit else ("", "")
+        found = type(fit).__name__
+        raise SpecificationError(
+            f"{function} takes a fit of fit_durbin{more}, not {found}.",
+            f"{function}的对象是fit_durbin{more_zh}的估计结果，而不是{found}。",
+        )
+
+
 def effects_by_order(fit: Fit, orders: int = 5) -> pd.DataFrame:
     """Cumulative effects up to each power of W: ρ^j W^j (β + θW) for j = 0 … orders.
 
@@ -189,6 +207,7 @@ def effects_by_order(fit: Fit, orders: int = 5) -> pd.DataFrame:
     -------
     DataFrame with term, effect, order, estimate, cumulative; the last order tends to the full effect.
     """
+    check_fit(fit, "effects_by_order")
     check_orders(orders)
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
     rows = []
@@ -211,6 +230,7 @@ def effects_by_unit(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataF
     change in all others on this unit) and ``emitted`` (column sums off the diagonal: this unit on all
     others). The means of ``received`` and of ``emitted`` are the indirect effect.
     """
+    check_fit(fit, "effects_by_unit")
     matrix = effect_matrix(fit, term, horizon).to_numpy()
     own = np.diag(matrix)
     columns = {"direct": own, "received": matrix.sum(axis=1) - own, "emitted": matrix.sum(axis=0) - own}
@@ -219,6 +239,7 @@ def effects_by_unit(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataF
 
 def effect_matrix(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataFrame:
     """The whole matrix E_k (n × n): row i receives from column j; ``horizon`` as in :func:`spatial_effects`."""
+    check_fit(fit, "effect_matrix")
     if horizon not in get_args(Horizon):
         raise not_one_of("horizon", horizon, get_args(Horizon))
     if fit.spec.regimes and horizon == "short":

@@ -15,7 +15,9 @@ from spatial_zb import (
     effect_matrix,
     effects_by_order,
     effects_by_unit,
+    effects_path,
     fit_durbin,
+    order_effects,
     simulate_durbin,
     spatial_effects,
     weights,
@@ -129,6 +131,22 @@ def test_without_rho_and_theta_there_is_no_spillover(fit):
         assert table.loc[(term, "direct"), "std_error"] == pytest.approx(fit.bse[term], rel=1e-10)
         if term not in fit.spec.lag_x:
             assert table.loc[(term, "indirect"), "estimate"] == 0
+
+
+@pytest.mark.parametrize("other", [None, "SAR"])
+def test_what_is_no_fit_is_refused(other):
+    for call in (
+        spatial_effects,
+        effects_by_order,
+        order_effects,
+        lambda f: effects_by_unit(f, "a"),
+        lambda f: effect_matrix(f, "a"),
+        effects_path,
+    ):
+        with pytest.raises(
+            SpecificationError, match=f"takes a fit of fit_durbin.*not {type(other).__name__}"
+        ):
+            call(other)
 
 
 def test_refusals(fit):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -16,6 +16,7 @@ from spatial_zb.compare.family import SpecFamily
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpatialZbError, SpecificationError, listed, listed_zh
 from spatial_zb.execute import ResultStore, run_tasks
+from spatial_zb.models.design import check_kinds
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights, as_weights
 
@@ -157,7 +158,7 @@ def specification_grid(
     Raises
     ------
     SpecificationError
-        Nothing to combine, or a sample that is not understood.
+        Nothing to combine, what is no specification or is not given by name, or a sample that is not understood.
     AlignmentError
         Weights that do not belong to the panel, or a sample with unknown units or periods.
     OutputError
@@ -170,6 +171,10 @@ def specification_grid(
     W, sample and kind of effects share (:mod:`spatial_zb.compare.moments`); the numbers are those of single fits.
     """
     named = _named_specs(specs)
+    for spec in named.values():
+        check_kinds(spec, DurbinSpec, panel)
+    for argument, given in (("weights", weights), ("samples", samples), ("periods", periods)):
+        _check_named(argument, given)
     if not named or not weights:
         raise SpecificationError(
             "A grid needs at least one specification and one weights matrix.",
@@ -204,7 +209,23 @@ def specification_grid(
 def _named_specs(specs: Sequence[DurbinSpec] | Mapping[str, DurbinSpec]) -> dict[str, DurbinSpec]:
     if isinstance(specs, Mapping):
         return dict(specs)
-    return {f"{i} {spec.family} {spec.fixed_effects}": spec for i, spec in enumerate(specs, 1)}
+    if isinstance(specs, str) or not isinstance(specs, Iterable):
+        raise SpecificationError(
+            f"specs must be a list of DurbinSpec, or one by name, not {specs!r}.",
+            f"specs须为DurbinSpec的列表，或按名称给出，而不是{specs!r}。",
+        )
+    return {
+        f"{i} {spec.family} {spec.fixed_effects}" if isinstance(spec, DurbinSpec) else f"{i}": spec
+        for i, spec in enumerate(specs, 1)
+    }
+
+
+def _check_named(argument: str, given: Any) -> None:
+    if given is not None and not isinstance(given, Mapping):
+        raise SpecificationError(
+            f'{argument} must be given by name, {{"name": …}}, not as {type(given).__name__}.',
+            f'{argument}须按名称给出，即{{"name": …}}，而不是{type(given).__name__}。',
+        )
 
 
 def _parts(

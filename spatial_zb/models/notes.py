@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spatial_zb.errors import SpatialZbWarning
+from spatial_zb.errors import SpatialZbWarning, listed, listed_zh
 from spatial_zb.text import Text
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "few_clusters",
     "fit_words",
     "many_peaks",
+    "system_words",
     "warn_together",
 ]
 
@@ -76,6 +77,11 @@ class FitWords:
 def fit_words(kind: str, y: str, weights: str, how: Text | None = None) -> FitWords:
     """What a warning about one equation is about."""
     return FitWords(Text(f"{kind} of {y!r}", f"{y!r}的{kind}"), weights, how)
+
+
+def system_words(names: Sequence[str]) -> Text:
+    """What a warning about a system of equations is about."""
+    return Text(f"System of {listed(names)}", f"{listed_zh(names)}的方程组")
 
 
 class NotesWarning(SpatialZbWarning):

@@ -19,6 +19,7 @@ from spatial_zb.core.within import FixedEffects, demean, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.models.design import ABSORBED, CONDITION_WARNING, refuse_blanks, stacked
+from spatial_zb.models.notes import FitWords, system_words, warn_together
 from spatial_zb.models.system_spec import Equation, SystemSpec
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
@@ -118,7 +119,7 @@ def build_system_design(
     for name in spec.names:
         _refuse_dependent(spec, name, Z[name], y[:, spec.names.index(name)], weights.label)
         _refuse_unidentified(spec, name, identification[name], likelihood)
-    _warn_many_instruments(len(instruments), n, T)
+    _warn_many_instruments(spec, weights, len(instruments), n * T)
     arrays = _arrays(spec, weights, y, Z, H, n, T)
     strata = None
     if spec.fixed_effects == "random":
@@ -364,17 +365,15 @@ def _refuse_same_variable(spec: SystemSpec, y: Array) -> None:
         )
 
 
-def _warn_many_instruments(count: int, n: int, T: int) -> None:
-    if count > INSTRUMENT_SHARE * n * T:
-        warnings.warn(
-            SpatialZbWarning(
-                f"{count} instruments for {n * T} unit-periods, more than a tenth: estimates lean towards least squares. "
-                "Use fewer powers (instrument_powers=1) or fewer exogenous variables.",
-                f"{n * T}个观测值用了{count}个工具变量，超过十分之一：估计值偏向最小二乘。请减少W的幂次"
-                "（instrument_powers=1）或外生变量。",
-            ),
-            stacklevel=4,
+def _warn_many_instruments(spec: SystemSpec, weights: Weights, count: int, cells: int) -> None:
+    if count > INSTRUMENT_SHARE * cells:
+        note = Text(
+            f"{count} instruments for {cells} unit-periods, more than a tenth: estimates lean towards least squares. Use "
+            "fewer powers (instrument_powers=1) or fewer exogenous variables",
+            f"{cells}个观测值用了{count}个工具变量，超过十分之一：估计值偏向最小二乘。请减少W的幂次"
+            "（instrument_powers=1）或外生变量",
         )
+        warn_together(FitWords(system_words(spec.names), weights.label), [note], stacklevel=4)
 
 
 def _arrays(

@@ -6,7 +6,7 @@ import numpy as np
 
 from spatial_zb.core.system_ml import SINGULAR, smallest_correlation
 from spatial_zb.errors import listed, listed_zh
-from spatial_zb.models.notes import NO_SOLUTION, FitWords, warn_together
+from spatial_zb.models.notes import NO_SOLUTION, FitWords, system_words, warn_together
 from spatial_zb.models.system_fit import WEAK_F, SystemFit
 from spatial_zb.text import Text
 
@@ -23,9 +23,7 @@ PAGE = "docs/validation/system.md"
 def say_what_matters(fit: SystemFit) -> None:
     """Warn once of everything that bears on how a system may be read; silent when there is nothing."""
     notes = [*_solution(fit), *_peaks(fit), *_instruments(fit), *_structure(fit), *_sample(fit)]
-    names = fit.spec.names
-    subject = Text(f"System of {listed(names)}", f"{listed_zh(names)}的方程组")
-    about = FitWords(subject, fit.weights.label, Text(f"by {fit.method}", fit.method))
+    about = FitWords(system_words(fit.spec.names), fit.weights.label, Text(f"by {fit.method}", fit.method))
     warn_together(about, notes, stacklevel=3)
 
 

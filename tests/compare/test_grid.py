@@ -114,6 +114,12 @@ def test_wide_table_holds_the_long_one(grid):
 
 
 REFUSED = {
+    "words": lambda p: specification_grid(p, ["SAR"], {"near": ring()}),
+    "one specification": lambda p: specification_grid(p, SPECS["sdm"], {"near": ring()}),
+    "no specification": lambda p: specification_grid(p, None, {"near": ring()}),
+    "a table": lambda p: specification_grid(p.frame(), SPECS, {"near": ring()}),
+    "weights without a name": lambda p: specification_grid(p, SPECS, ring()),
+    "samples without a name": lambda p: specification_grid(p, SPECS, {"near": ring()}, ["u00"]),
     "nothing": lambda p: specification_grid(p, [], {"near": ring()}),
     "strange sample": lambda p: specification_grid(p, SPECS, {"near": ring()}, {"s": {"years": [2001]}}),
     "unknown unit": lambda p: specification_grid(p, SPECS, {"near": ring()}, {"s": ["nobody"]}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -326,7 +327,9 @@ def test_many_instruments_and_few_units_are_said():
     spec = system({"x": ["a", "b"]}, {"x": ["c", "d"]})
     data = simulate_system(spec, W, 9, MUTUAL, rng=0)
     said = messages(spec, data, W)
-    assert "12 instruments for 90 unit-periods" in said
+    assert re.search(
+        r"System of industry, talent under 'lopsided circle': 12 instruments for 90 unit-periods", said
+    ), said
     assert "only 10 units" in said
 
 
