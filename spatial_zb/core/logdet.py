@@ -266,7 +266,7 @@ def make_logdet(matrix: sparse.csr_array, method: Determinant = "auto") -> LogDe
         An unknown method; eigenvalues of more than ``DENSE_LIMIT`` units; factors larger than the memory.
     """
     if method not in get_args(Determinant):
-        raise not_one_of("determinant", method, get_args(Determinant))
+        raise not_one_of("determinant", method, get_args(Determinant), kind=WeightsError)
     n = matrix.shape[0]
     dense = matrix.nnz > DENSE_SHARE * n**2
     small = n <= EIGEN_UNITS or (dense and n <= DENSE_LIMIT)
