@@ -188,8 +188,8 @@ def median_unbiased(
     σ: the estimate is exactly median-unbiased, the interval exact under normal errors. No interior maximum of the likelihood
     is needed. Where no ρ₀ has the score at its median the estimate is an end of the admissible interval (``at_bound``).
 
-    With both lags ρ and λ are solved one at a time, the other one re-estimated under every value; in simulations that is no
-    better than maximum likelihood: prefer a model with one.
+    With both lags ρ and λ are solved one at a time, the other one re-estimated under every value: in simulations their
+    intervals cover, but under a dense W the two are not told apart by any estimate: prefer a model with one.
 
     Parameters
     ----------

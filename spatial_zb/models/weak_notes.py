@@ -98,7 +98,7 @@ def _by_instruments(fit: Fit, weakest: float) -> Text | None:
 
 
 def _instead(fit: Fit) -> Text:
-    """What to read where the data say little; zb.median_unbiased was measured to be good with one spatial lag only."""
+    """What to read where the data say little; of two spatial lags only the intervals of zb.median_unbiased are good."""
     if fit.estimator != "lee_yu" or fit.spec.dynamic:
         return Text(
             "Use a sparser W, and read zb.bootstrap(fit) beside it",
@@ -106,8 +106,8 @@ def _instead(fit: Fit) -> Text:
         )
     if len(fit.spec.spatial_terms) > 1:
         return Text(
-            "Use a sparser W, or a model with one spatial lag, and zb.median_unbiased(fit) of that",
-            "请用更稀疏的W，或只含一种空间滞后的模型及其zb.median_unbiased(fit)",
+            "Use a sparser W or a model with one spatial lag, or read the intervals of zb.median_unbiased(fit), which cover",
+            "请用更稀疏的W或只含一种空间滞后的模型，或看zb.median_unbiased(fit)的区间（覆盖率达标）",
         )
     return Text(
         "Use a sparser W, or read zb.median_unbiased(fit), whose estimate does not lean and whose intervals cover",
