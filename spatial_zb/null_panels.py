@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spatial_zb.arguments import seed_of
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.random_effects import swamy_arora
 from spatial_zb.core.replicates import SPECTRAL_UNITS
@@ -258,18 +259,16 @@ def with_p_values(
         together = NULLS[name].together and can_be_replicated(case)
         tasks += [(name, 0, replicates)] if together else [(name, r, 1) for r in range(replicates)]
     task = partial(_statistics, case, sources, tuple(present))
-    streams = np.random.SeedSequence(rng) if not isinstance(rng, np.random.SeedSequence) else rng
-    found = run_tasks(task, tasks, seed=streams, **options)
+    found = run_tasks(task, tasks, seed=seed_of(rng), **options)
     drawn: dict[str, list[float]] = {}
     for statistics in found:
         for key, values in statistics.items():
             drawn.setdefault(key, []).extend(values)
     if not can_be_replicated(case):
         rows = [_too_many(row) if row.test in PREPIVOTED else row for row in rows]
+    keyed = [(row, _key(row.test, row.of)) for row in rows]
     return tuple(
-        _with_p_value(row, drawn.get(key, []), replicates, *drawn.get(OWN + key, []))
-        for row in rows
-        if (key := _key(row.test, row.of))
+        _with_p_value(row, drawn.get(key, []), replicates, *drawn.get(OWN + key, [])) for row, key in keyed
     )
 
 

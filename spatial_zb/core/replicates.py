@@ -43,6 +43,7 @@ __all__ = [
     "solve_moments",
     "spectrum",
     "to_columns",
+    "trace_kernel",
     "transform_all",
 ]
 
@@ -459,10 +460,15 @@ def _with_variance(model: SampleModel, out: Array, coefficient: Array, sigma2: A
 
 def _quadratic_traces(model: SampleModel, coefficient: Array, g: Array, P: Array, inverse: Array) -> Array:
     """tr (JG)² + tr (JG)'(JG): the second is g'[P'JP ∘ (P⁻¹P⁻ᵀ)']g in the eigenbasis."""
-    left = P - P.mean(axis=0) if model.sample.centred else P
-    kernel = (left.conj().T @ left) * (inverse @ inverse.conj().T).T
+    kernel = trace_kernel(model, P, inverse)
     gtg = np.real(np.einsum("ri,ij,rj->r", g.conj(), kernel, g, optimize=True))
     return gtg - model.logdet.second(coefficient, model.sample.centred)
+
+
+def trace_kernel(model: SampleModel, P: Array, inverse: Array) -> Array:
+    """P'JP ∘ (P⁻¹P⁻ᵀ)' (n, n): tr (JG)'(JH) is g' times it times h, where G = P diag(g) P⁻¹ and H = P diag(h) P⁻¹."""
+    left = P - P.mean(axis=0) if model.sample.centred else P
+    return (left.conj().T @ left) * (inverse @ inverse.conj().T).T
 
 
 def spectrum(matrix: sparse.csr_array) -> tuple[Array, Array, Array]:

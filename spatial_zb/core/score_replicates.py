@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spatial_zb.core.covariance import Residuals
 from spatial_zb.core.diagnostics import score_tests
-from spatial_zb.core.replicates import Replicates, SampleModel, Samples, spectrum, transform_all
+from spatial_zb.core.replicates import Replicates, SampleModel, Samples, spectrum, trace_kernel, transform_all
 from spatial_zb.core.traces import NEAR, Traces
 
 __all__ = ["replicated_score_tests"]
@@ -75,8 +75,7 @@ def _traces(model: SampleModel, at: Replicates, basis: tuple[Array, Array, Array
     near = np.abs(apart) < NEAR
     middle = -logdet.second((at.rho + at.lam) / 2, centred)
     product = np.where(near, middle, (own[0] - own[1]) / np.where(near, 1.0, apart))
-    left = P - P.mean(axis=0) if centred else P
-    kernel = (left.conj().T @ left) * (inverse @ inverse.conj().T).T
+    kernel = trace_kernel(model, P, inverse)
     g, h = (omega / (1 - c[:, None] * omega) for c in (at.rho, at.lam))
     cross = [np.real(((a.conj() @ kernel) * b).sum(axis=1)) for a, b in ((g, g), (g, h), (h, h))]
     return Traces(*own, squares[0], product, squares[1], *cross, 0.0)
