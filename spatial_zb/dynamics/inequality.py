@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.core.dispersion import dagum_gini
-from spatial_zb.data.agglomeration import theil
+from spatial_zb.data.concentration import theil
 from spatial_zb.data.panel import Panel
 from spatial_zb.dynamics.values import cells, group_labels, refuse_negative, usable
 from spatial_zb.errors import DataError, listed, listed_zh

@@ -11,7 +11,18 @@ import pandas as pd
 from spatial_zb.errors import AlignmentError, DataError, listed, listed_zh
 from spatial_zb.text import Text
 
-__all__ = ["UNIT_TOTAL", "along", "amounts_table", "by_period", "matched", "numeric_series", "periods_of"]
+__all__ = [
+    "PERIOD",
+    "UNIT_TOTAL",
+    "along",
+    "amounts_table",
+    "by_period",
+    "employment_table",
+    "matched",
+    "numeric_series",
+    "periods_of",
+    "row_label",
+]
 
 #: Name of the level that parts a table into years.
 PERIOD = "period"
@@ -53,12 +64,33 @@ def amounts_table(table: pd.DataFrame, name: str = "employment", *, least: float
             if least == 0
             else Text("blank or infinite", "空缺或无穷大")
         )
-        shown = [f"{_row(found.index[i])} {found.columns[j]}" for i, j in np.argwhere(wrong)]
+        shown = [f"{row_label(found.index[i])} {found.columns[j]}" for i, j in np.argwhere(wrong)]
         raise DataError(
             f"{name} is {words.en} at {listed(shown)}. Correct these cells, or leave the unit out.",
             f"{name}在{listed_zh(shown)}{words.zh}。请更正数据，或剔除该地区。",
         )
     return found
+
+
+def employment_table(employment: pd.DataFrame, *, rows: bool = False, columns: bool = False) -> pd.DataFrame:
+    """The checked table; units (``rows``) or, in some period, sectors (``columns``) without employment are refused."""
+    table = amounts_table(employment)
+    if rows and (table.sum(axis=1) == 0).any():
+        empty = [row_label(i) for i in table.index[table.sum(axis=1) == 0]]
+        raise DataError(
+            f"employment is zero in all sectors of {listed(empty)}. Leave these rows out.",
+            f"{listed_zh(empty)}所有行业的就业都为零。请剔除这些行。",
+        )
+    for period, part in by_period(table) if columns else ():
+        empty = part.columns[part.sum() == 0]
+        if len(empty):
+            when = "" if period is None else f" in {period}"
+            when_zh = "" if period is None else f"{period}年"
+            raise DataError(
+                f"No unit has any {listed(empty)}{when}. Leave these sectors out.",
+                f"{when_zh}没有地区有{listed_zh(empty)}。请剔除这些行业。",
+            )
+    return table
 
 
 def numeric_series(values: pd.Series, name: str, *, least: float = 0.0) -> pd.Series:
@@ -82,10 +114,10 @@ def matched(values: pd.Series, labels: pd.Index, name: str, of: Text) -> pd.Seri
     missing = labels.difference(values.index)
     if len(missing):
         raise AlignmentError(
-            f"{name} has no value for {listed(map(_row, missing))}, {of.en} of the table; it has "
-            f"{listed(map(_row, values.index), 4)}.",
-            f"{name}没有{listed_zh(map(_row, missing))}（表中的{of.zh}）的数值；已有"
-            f"{listed_zh(map(_row, values.index), 4)}。",
+            f"{name} has no value for {listed(map(row_label, missing))}, {of.en} of the table; it has "
+            f"{listed(map(row_label, values.index), 4)}.",
+            f"{name}没有{listed_zh(map(row_label, missing))}（表中的{of.zh}）的数值；已有"
+            f"{listed_zh(map(row_label, values.index), 4)}。",
         )
     return values.reindex(labels)
 
@@ -134,9 +166,10 @@ def _floats(column: pd.Series, name: str) -> pd.Series:
     number = pd.to_numeric(column, errors="coerce").astype(float)
     text = number.isna() & column.notna()
     if text.any():
+        where = [row_label(label) for label in column.index[text]]
         raise DataError(
-            f"{name}, column {column.name!r}: text where numbers are needed at {listed(map(_row, column.index[text]))}.",
-            f"{name}的列{column.name!r}应为数值却含文字：{listed_zh(map(_row, column.index[text]))}。",
+            f"{name}, column {column.name!r}: text where numbers are needed at {listed(where)}.",
+            f"{name}的列{column.name!r}应为数值却含文字：{listed_zh(where)}。",
         )
     return number
 
@@ -144,10 +177,11 @@ def _floats(column: pd.Series, name: str) -> pd.Series:
 def _refuse_twice(labels: pd.Index, name: str, what: Text) -> None:
     if labels.has_duplicates:
         raise DataError(
-            f"{name} has {what.en} twice: {listed(map(_row, labels[labels.duplicated()].unique()))}.",
-            f"{name}有重复的{what.zh}：{listed_zh(map(_row, labels[labels.duplicated()].unique()))}。",
+            f"{name} has {what.en} twice: {listed(map(row_label, labels[labels.duplicated()].unique()))}.",
+            f"{name}有重复的{what.zh}：{listed_zh(map(row_label, labels[labels.duplicated()].unique()))}。",
         )
 
 
-def _row(label: object) -> str:
+def row_label(label: object) -> str:
+    """A unit, or a unit and its period, as text."""
     return " ".join(map(str, label)) if isinstance(label, tuple) else str(label)
