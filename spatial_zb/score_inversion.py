@@ -13,8 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.arguments import check_alpha, check_count, seed_of
+from spatial_zb.core.diagnostics import weight_moments
 from spatial_zb.core.nuisance_law import ErrorBesideLagLaw, LagBesideErrorLaw
 from spatial_zb.core.random_law import RandomErrorLaw, RandomLagLaw
+from spatial_zb.core.replicates import SampleModel
 from spatial_zb.core.score_law import (
     DEAR_GRID,
     SPECTRAL_UNITS,
@@ -41,6 +43,10 @@ Array = NDArray[np.float64]
 CURVE, DEAR_CURVE = 101, 21
 #: Values of a dear law that one inversion asks for, about; so many seconds of it are not worth a word.
 EXPECTED, SILENT = DEAR_GRID + 24, 2.0
+#: Standard error that W and the sample alone leave to one spatial lag, from which two of them are not told apart
+#: (docs/validation/study.md: at 0.15, eleven units and contiguity, medians of ρ and λ are within 0.01; at 0.26 to 0.57, 90
+#: to 11 units and inverse distance, the other lag moves them by more than 0.02, and no draw tells by how much).
+APART = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +57,10 @@ class MedianUnbiased:
     ----------
     params
         In the order of ``fit.params``: ρ and λ median-unbiased, β, θ and σ² the (generalised) least-squares estimates given
-        them, σ² as the fit has it.
+        them, σ² as the fit has it. NaN where two spatial lags are not told apart: the limits are the result.
     solutions
-        By term (``"rho"``, ``"lam"``): estimate, limits, whether they are ends of the admissible interval.
+        By term (``"rho"``, ``"lam"``): where the score is at its median, limits, whether they are ends of the admissible
+        interval.
     """
 
     fit: Fit
@@ -62,6 +69,11 @@ class MedianUnbiased:
     replicates: int
     alpha: float
     law: LagLaw | ErrorLaw | RandomLagLaw | RandomErrorLaw | None = field(repr=False)
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether there are estimates: with two spatial lags only where W and the sample tell them apart."""
+        return not self.params.isna().any()
 
     @property
     def at_bound(self) -> bool:
@@ -111,11 +123,14 @@ class MedianUnbiased:
         """Term, effect, estimate, ml_estimate, conf_low, conf_high of the average effects.
 
         With a lag of y at an end of its interval there is no estimate (NaN): the effects have no finite value there. A
-        limit is infinite where ρ may be such an end. Models with both lags have no limits here: read ``zb.bootstrap(fit)``.
+        limit is infinite where ρ may be such an end. Models with both lags have no limits here, nor estimates where the lags
+        are not told apart: read ``zb.bootstrap(fit)``.
         """
         spec = self.fit.spec
-        point = average_effects_at(self.fit, self.params.to_numpy()).ravel()
-        if "rho" in self.solutions and self.solutions["rho"].at_bound:
+        unknown = not self.told_apart or ("rho" in self.solutions and self.solutions["rho"].at_bound)
+        at = self.fit.params if unknown else self.params
+        point = average_effects_at(self.fit, at.to_numpy()).ravel()
+        if unknown:
             point = np.full_like(point, np.nan)
         low = high = np.full_like(point, np.nan)
         if self.law is not None:
@@ -188,8 +203,10 @@ def median_unbiased(
     σ: the estimate is exactly median-unbiased, the interval exact under normal errors. No interior maximum of the likelihood
     is needed. Where no ρ₀ has the score at its median the estimate is an end of the admissible interval (``at_bound``).
 
-    With both lags ρ and λ are solved one at a time, the other one re-estimated under every value: in simulations their
-    intervals cover, but under a dense W the two are not told apart by any estimate: prefer a model with one.
+    With both lags ρ and λ are solved one at a time, the other one re-estimated under every value. In simulations their
+    intervals cover. Where W and the sample would leave even one lag alone, without regressors, a standard error above 0.2,
+    1/√(T* T_w) with T_w of the LM tests (a dense W, few periods), the two are not told apart by any estimate: all estimates
+    are NaN and the intervals are the result. Prefer a model with one lag there.
 
     Parameters
     ----------
@@ -240,7 +257,15 @@ def median_unbiased(
         cross_products_of(fit.design), model.sample, spatial.get("rho", 0.0), spatial.get("lam", 0.0)
     )
     params = pd.Series([*delta, *spatial.values(), sigma2], index=fit.params.index, name="estimate")
+    if len(laws) > 1 and not _told_apart(model):
+        params[:] = np.nan
     return MedianUnbiased(fit, params, solutions, replicates, alpha, law)
+
+
+def _told_apart(model: SampleModel) -> bool:
+    """Whether 1/√(T* T_w), the standard error of ρ or of λ at zero in a model with nothing else, is small enough."""
+    variance = weight_moments(model.matrix, model.sample.centred).variance
+    return bool(model.sample.periods * variance >= APART**-2)
 
 
 def has_median_unbiased(fit: Fit) -> bool:

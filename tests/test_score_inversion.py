@@ -14,7 +14,9 @@ import spatial_zb as zb
 from spatial_zb.core import score_law
 from spatial_zb.core.nuisance_law import ErrorBesideLagLaw, LagBesideErrorLaw
 from spatial_zb.core.score_law import below_observed, one_coefficient_law
+from spatial_zb.pipeline.median_estimates import median_note
 from spatial_zb.resampling import generator_of
+from spatial_zb.text import Text
 
 DRAWS = 7
 FAMILIES = {
@@ -262,12 +264,28 @@ def test_progress_is_told_where_it_takes_long(monkeypatch):
     monkeypatch.setattr(module, "SILENT", 0.0)
     told = []
     fit = fitted(lag_x=[], lag_error=True)
-    result = zb.median_unbiased(fit, 99, rng=1, progress=lambda *state: told.append(state))
+    zb.median_unbiased(fit, 99, rng=1, progress=lambda *state: told.append(state))
     assert told
     assert all(done <= expected and left >= 0 for done, expected, left in told)
-    rows = result.tidy().set_index("term")
-    for term in ("rho", "lam"):
-        assert rows.loc[term, "conf_low"] <= rows.loc[term, "estimate"] <= rows.loc[term, "conf_high"]
+
+
+def test_two_lags_have_estimates_only_where_w_and_the_sample_tell_them_apart():
+    """1/√(T* T_w) with T_w written out: 0.2 and above, limits alone, in the table of a study too."""
+    for kind, T, n, apart in (("nearest", 25, 20, True), ("dense", 12, 9, False), ("dense", 400, 9, True)):
+        fit = fitted(kind, T=T, n=n, lag_x=[], lag_error=True, fixed_effects="two_way")
+        small = Dense(fit).small
+        alone = (T - 1) * (np.trace(small @ small + small @ small.T) - 2 * np.trace(small) ** 2 / (n - 1))
+        assert (alone**-0.5 < 0.2) == apart
+        result = zb.median_unbiased(fit, 99, rng=1)
+        rows = result.tidy().set_index("term").loc[["rho", "lam"]]
+        assert result.told_apart == apart
+        assert (rows["conf_low"] < rows["conf_high"]).all()
+        assert result.params.isna().to_numpy().tolist() == [not apart] * len(result.params)
+        assert result.effects()["estimate"].isna().all() == (not apart)
+        assert rows["estimate"].between(rows["conf_low"], rows["conf_high"]).all() == apart
+        note = median_note(Text("All", "全部"), result)
+        assert ("do not tell ρ from λ" in note.en, "无法区分ρ与λ" in note.zh) == (not apart, not apart)
+        assert f"[{rows.loc['rho', 'conf_low']:.3f}, {rows.loc['rho', 'conf_high']:.3f}]" in note.en
 
 
 def other(**options):

@@ -38,16 +38,26 @@ def median_frame(found: Sequence[tuple[MedianUnbiased, dict[str, str]]]) -> pd.D
 
 
 def median_note(heading: Text, result: MedianUnbiased) -> Text:
-    """The estimates and their limits in words, below a table."""
+    """The estimates and their limits in words, below a table; limits alone where there are no estimates."""
     level = f"{100 * (1 - result.alpha):g}"
+    draws = Text(
+        f"{level} % intervals that hold in small samples, from {result.replicates:,} draws of the law of the score.",
+        f"{level}%区间在小样本下成立，由得分分布的{result.replicates:,}次抽样得到。",
+    )
     en, zh = [], []
     for term, found in result.solutions.items():
-        value = f"{_SIGNS[term]} = {found.estimate:.3f}"
+        value = f"{_SIGNS[term]} = {found.estimate:.3f} " if result.told_apart else f"{_SIGNS[term]} "
         limits = f"[{found.low:.3f}, {found.high:.3f}]"
-        en.append(f"{value}{' (the end of the admissible interval)' if found.at_bound else ''} {limits}")
-        zh.append(f"{value}{'（容许区间的端点）' if found.at_bound else ''} {limits}")
+        end = result.told_apart and found.at_bound
+        en.append(f"{value}{'(the end of the admissible interval) ' if end else ''}{limits}")
+        zh.append(f"{value}{'（容许区间的端点） ' if end else ''}{limits}")
+    if not result.told_apart:
+        return Text(
+            f"{heading.en}: {', '.join(en)}, {draws.en} W and the sample do not tell ρ from λ: no estimate of one is free "
+            "of the other, read the intervals.",
+            f"{heading.zh}：{'，'.join(zh)}；{draws.zh}该W与样本无法区分ρ与λ，二者的点估计互相牵连，请只看区间。",
+        )
     return Text(
-        f"{heading.en}: median-unbiased {', '.join(en)}; {level} % intervals that hold in small samples, from "
-        f"{result.replicates:,} draws of the law of the score.",
-        f"{heading.zh}：中位数无偏估计{'，'.join(zh)}；{level}%区间在小样本下成立，由得分分布的{result.replicates:,}次抽样得到。",
+        f"{heading.en}: median-unbiased {', '.join(en)}; {draws.en}",
+        f"{heading.zh}：中位数无偏估计{'，'.join(zh)}；{draws.zh}",
     )
