@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "SpecificationError",
     "WeightsError",
     "WorkerError",
+    "joined_notes",
     "listed",
     "listed_zh",
     "not_one_of",
@@ -106,6 +108,12 @@ def listed_zh(items: Iterable[object], limit: int = 8) -> str:
     items = [str(getattr(item, "zh", item)) for item in items]
     shown = "、".join(items[:limit])
     return shown if len(items) <= limit else f"{shown}等{len(items)}项"
+
+
+def joined_notes(caught: Iterable[warnings.WarningMessage]) -> str:
+    """The warnings of this package among those caught, in English, each once, in one line."""
+    said = [str(note.message) for note in caught if issubclass(note.category, SpatialZbWarning)]
+    return "; ".join(dict.fromkeys(said))
 
 
 def numbered(sentences: Iterable[str]) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.compare.cells import Block, Option, fit_block, shares_moments
+from spatial_zb.compare.cell_maxima import Option
+from spatial_zb.compare.cells import Block, fit_block, shares_moments
 from spatial_zb.compare.family import SpecFamily
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpatialZbError, SpecificationError, listed, listed_zh

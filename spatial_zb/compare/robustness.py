@@ -17,6 +17,7 @@ from spatial_zb.errors import (
     SpatialZbError,
     SpatialZbWarning,
     SpecificationError,
+    joined_notes,
     listed,
     listed_zh,
     not_one_of,
@@ -214,13 +215,12 @@ def term_row(
         warnings.simplefilter("always", SpatialZbWarning)
         fit = fit_durbin(spec, panel, W, estimator, covariance)
         numbers = estimate_of(fit, term, effect)
-    notes = dict.fromkeys(str(n.message) for n in caught if issubclass(n.category, SpatialZbWarning))
     return {
         **dict(zip(NUMBERS[:5], map(float, numbers), strict=True)),
         "n_units": len(panel.units),
         "n_periods": len(panel.periods),
         "nobs": fit.nobs,
-        "notes": "; ".join(notes),
+        "notes": joined_notes(caught),
         "reason": "" if fit.converged else "not converged",
         "reason_zh": "" if fit.converged else "未收敛",
     }

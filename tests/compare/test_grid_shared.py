@@ -12,7 +12,7 @@ import task_functions
 from scipy import sparse
 
 import spatial_zb as zb
-from spatial_zb.compare import cells, grid, spec_family, specification_grid, subsets
+from spatial_zb.compare import cell_records, cells, grid, spec_family, specification_grid, subsets
 from spatial_zb.compare.moments import interpolated
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
@@ -140,7 +140,7 @@ def test_interpolation_serves_many_cells(panel, monkeypatch, label):
         used.append(answer is not None)
         return answer
 
-    monkeypatch.setattr(cells, "interpolated", spied)
+    monkeypatch.setattr(cell_records, "interpolated", spied)
     family = spec_family(
         zb.DurbinSpec("y", ["a"], fixed_effects="unit"), models=["SAR", "SDM", "SEM", "SDEM"],
         controls=subsets(["b", "c", "d"]),
