@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from spatial_zb.arguments import seed_of
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.random_effects import swamy_arora
-from spatial_zb.core.replicates import SPECTRAL_UNITS
+from spatial_zb.core.samples import SPECTRAL_UNITS
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.core.within import demean
 from spatial_zb.errors import SpatialZbError, SpecificationError

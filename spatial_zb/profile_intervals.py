@@ -8,7 +8,8 @@ from scipy import stats
 
 from spatial_zb.arguments import check_alpha, seed_of
 from spatial_zb.core.bootstrap import draw_errors
-from spatial_zb.core.replicates import fast, likelihood_ratios, moments, ratio_limits
+from spatial_zb.core.sample_likelihoods import likelihood_ratios, moments, ratio_limits
+from spatial_zb.core.samples import fast
 from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.models.fit import Fit
 from spatial_zb.resampling import check_single, generator_of

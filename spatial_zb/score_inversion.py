@@ -16,7 +16,7 @@ from spatial_zb.arguments import check_alpha, check_count, seed_of
 from spatial_zb.core.diagnostics import weight_moments
 from spatial_zb.core.nuisance_law import ErrorBesideLagLaw, LagBesideErrorLaw
 from spatial_zb.core.random_law import RandomErrorLaw, RandomLagLaw
-from spatial_zb.core.replicates import SampleModel
+from spatial_zb.core.samples import SampleModel
 from spatial_zb.core.score_law import (
     DEAR_GRID,
     SPECTRAL_UNITS,

@@ -10,14 +10,8 @@ import pytest
 from scipy import sparse
 
 import spatial_zb as zb
-from spatial_zb.core.replicates import (
-    estimate_all,
-    inverses,
-    likelihood_ratios,
-    moments,
-    ratio_limits,
-    spectrum,
-)
+from spatial_zb.core.replicates import estimate_all, inverses, spectrum
+from spatial_zb.core.sample_likelihoods import likelihood_ratios, moments, ratio_limits
 from spatial_zb.resampling import generator_of
 
 #: Two algorithms for one number: roots are found to 1e-13, sums differ by rounding.

@@ -10,7 +10,7 @@ from scipy import sparse
 
 import spatial_zb as zb
 from spatial_zb.core.bootstrap import bca_limits, draw_errors, studentised_limits
-from spatial_zb.core.replicates import Moments, moments, solve_moments
+from spatial_zb.core.sample_likelihoods import Moments, moments, solve_moments
 from spatial_zb.core.within import demean, transformed_sample
 from spatial_zb.resampling import bootstrap, generator_of, one_by_one, source_of
 from spatial_zb.resampling.sources import without_periods

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatial_zb.compare.moments import Moments
-from spatial_zb.core.spatial_ml import ColumnBasis, Maximum, column_basis, cross_products, maximise
+from spatial_zb.core.orthogonal import ColumnBasis, column_basis, cross_products
+from spatial_zb.core.spatial_ml import Maximum, maximise
 from spatial_zb.core.within import TransformedSample, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import CONDITION_WARNING, RANK_TOLERANCE

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from spatial_zb.core.lag import spatial_lag
-from spatial_zb.core.replicates import SampleModel
-from spatial_zb.core.spatial_ml import cross_products, maximise
+from spatial_zb.core.orthogonal import cross_products
+from spatial_zb.core.samples import SampleModel
+from spatial_zb.core.spatial_ml import maximise
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.core.within import FixedEffects, TransformedSample, demean
 

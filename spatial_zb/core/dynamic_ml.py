@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from scipy import linalg, optimize, sparse
 
 from spatial_zb.core.logdet import EigenLogDet, LogDet
-from spatial_zb.core.spatial_ml import CrossProducts, Maximum
+from spatial_zb.core.orthogonal import CrossProducts
+from spatial_zb.core.spatial_ml import Maximum
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.core.within import TransformedSample
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.special import betaln, gammaln, logsumexp
 
 from spatial_zb.core.logdet import LogDet
-from spatial_zb.core.spatial_ml import ColumnBasis, cross_products
+from spatial_zb.core.orthogonal import ColumnBasis, cross_products
 from spatial_zb.core.within import TransformedSample
 
 __all__ = ["Data", "Integral", "PriorNumbers", "log_integral", "log_marginal"]

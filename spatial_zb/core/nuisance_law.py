@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from spatial_zb.core.bootstrap import Generator
 from spatial_zb.core.lag import spatial_lag
-from spatial_zb.core.replicates import SampleModel, lag_all, moments, solve_moments, transform_all
+from spatial_zb.core.orthogonal import column_basis
+from spatial_zb.core.sample_likelihoods import moments, solve_moments
+from spatial_zb.core.samples import SampleModel, lag_all, transform_all
 from spatial_zb.core.score_law import DrawnErrors
-from spatial_zb.core.spatial_ml import column_basis, inner_interval
+from spatial_zb.core.spatial_ml import inner_interval
 from spatial_zb.core.traces import filter_solver
 
 __all__ = ["ErrorBesideLagLaw", "LagBesideErrorLaw"]

@@ -29,7 +29,8 @@ from scipy import linalg, optimize, sparse
 from scipy.sparse.linalg import splu
 
 from spatial_zb.core.logdet import LogDet
-from spatial_zb.core.spatial_ml import MODE_WINDOW, Base, inner_interval
+from spatial_zb.core.orthogonal import Base
+from spatial_zb.core.spatial_ml import MODE_WINDOW, inner_interval
 from spatial_zb.core.traces import filter_solver
 
 __all__ = [
@@ -182,7 +183,7 @@ def random_profile(
     Parameters
     ----------
     base
-        Of :func:`spatial_zb.core.spatial_ml.orthogonal_base`, with lags when there is an error process.
+        Of :func:`spatial_zb.core.orthogonal.orthogonal_base`, with lags when there is an error process.
     shape
         (T, n).
     spread

@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, optimize, sparse
 
+from spatial_zb.core.orthogonal import ColumnBasis
 from spatial_zb.core.sparse_factors import factorise
-from spatial_zb.core.spatial_ml import ColumnBasis
 from spatial_zb.core.traces import DENSE_UNITS
 from spatial_zb.core.weight_spectrum import largest_sums
 from spatial_zb.core.within import TransformedSample
@@ -150,7 +150,7 @@ def regime_maximum(
         solve, value = regimes.solver(rho)
         if regimes.timed:
             value += np.log(np.abs(solve(np.ones(len(regimes.regime))).mean()))
-        return T * value - N / 2 * np.log(ssr(rho)[0])
+        return float(sample.concentrated(value, ssr(rho)[0]))
 
     grid = np.linspace(-edge, edge, GRID + 2)[1:-1]
     start = max((np.array([a, b]) for a in grid for b in grid), key=height)

@@ -29,15 +29,9 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from spatial_zb.core.lag import spatial_lag
-from spatial_zb.core.replicates import (
-    Likelihoods,
-    SampleModel,
-    lagged_basis,
-    moments,
-    spectrum,
-    to_columns,
-    transform_all,
-)
+from spatial_zb.core.replicates import spectrum
+from spatial_zb.core.sample_likelihoods import Likelihoods, lagged_basis, moments, to_columns
+from spatial_zb.core.samples import SampleModel, transform_all
 from spatial_zb.core.traces import filter_solver
 
 __all__ = [

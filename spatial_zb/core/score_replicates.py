@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from spatial_zb.core.covariance import Residuals
 from spatial_zb.core.diagnostics import score_tests
-from spatial_zb.core.replicates import Replicates, SampleModel, Samples, spectrum, trace_kernel, transform_all
+from spatial_zb.core.replicates import Replicates, spectrum, trace_kernel
+from spatial_zb.core.samples import SampleModel, Samples, transform_all
 from spatial_zb.core.traces import NEAR, Traces
 
 __all__ = ["replicated_score_tests"]

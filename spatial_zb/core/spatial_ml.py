@@ -18,23 +18,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
-from scipy.linalg import lapack
 
 from spatial_zb.core.logdet import LogDet
+from spatial_zb.core.orthogonal import CrossProducts
 from spatial_zb.core.spatial_surface import Surface
 from spatial_zb.core.within import TransformedSample
 
 __all__ = [
-    "Base",
-    "ColumnBasis",
-    "CrossProducts",
     "Maximum",
-    "column_basis",
-    "cross_products",
     "given_spatial",
     "inner_interval",
     "maximise",
-    "orthogonal_base",
 ]
 
 Array = NDArray[np.float64]
@@ -57,105 +51,6 @@ INSIDE = 1e-12
 SAME_TWIN = 1e-6
 #: Roots found from two starts are one when they are this near.
 SAME_ROOT = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class CrossProducts:
-    """Cross-products of [e_y, e_Wy, Q] and of their spatial lags, all after the fixed-effects transform.
-
-    ``Q`` is an orthonormal basis of the columns of Z, and e_y, e_Wy are the parts of y and Wy off Q, so that
-    nothing is lost to scale or to a good fit. ``gram0``, ``gram01``, ``gram1`` are (2 + k, 2 + k):
-    M'M, M'M₁ and M₁'M₁ with M₁ the lag of M; the last two are None when no error process is estimated.
-    ``back`` (k, 2 + k) turns coefficients on Q into coefficients on Z.
-    """
-
-    gram0: Array
-    gram01: Array | None
-    gram1: Array | None
-    back: Array
-    y_norm: float
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """Columns [e_y, e_Wy, Q] (M, 2 + k), their lags (M, 2 + k) or None, and the way back to Z and y.
-
-    ``back`` and ``y_norm`` as in :class:`CrossProducts`.
-    """
-
-    columns: Array
-    lags: Array | None
-    back: Array
-    y_norm: float
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnBasis:
-    """Z = Q R diag(scale): ``Q`` (M, k) orthonormal, ``R`` (k, k) upper triangular with columns of unit length."""
-
-    Q: Array
-    R: Array
-    scale: Array
-
-
-def column_basis(Z: Array) -> ColumnBasis:
-    """Orthonormalise the columns of Z (M, k), none of them zero.
-
-    They are brought to unit length first: GDP in yuan gives the same ρ̂ as GDP in billions.
-    """
-    k = Z.shape[1]
-    scale = np.sqrt(np.einsum("ij,ij->j", Z, Z))
-    if not k:
-        return ColumnBasis(Z, np.zeros((0, 0)), scale)
-    factor, tau, _, _ = lapack.dgeqrf(np.asfortranarray(Z / scale), overwrite_a=True)
-    R = np.triu(factor[:k])
-    return ColumnBasis(lapack.dorgqr(factor, tau, overwrite_a=True)[0], R, scale)
-
-
-def orthogonal_base(
-    Z: Array,
-    y: Array,
-    Wy: Array,
-    lagged: tuple[Array, Array, Array] | None = None,
-    basis: ColumnBasis | None = None,
-) -> Base:
-    """Orthonormalise stacked columns Z (M, k), y (M,), Wy (M,) and carry their lags (WZ, Wy, WWy) along.
-
-    ``basis`` is that of Z, where there is one already.
-    """
-    k = Z.shape[1]
-    basis = basis or column_basis(Z)
-    Q, R, scale = basis.Q, basis.R, basis.scale
-    y_norm = float(np.sqrt(y @ y))
-    both = np.column_stack([y, Wy]) / y_norm
-    onto = Q.T @ both
-    off = both - Q @ onto
-    again = Q.T @ off  # one more projection keeps Q'e at rounding level when the fit is very good
-    off, onto = off - Q @ again, onto + again
-    inverse = lapack.dtrtri(R)[0] if k else np.zeros((0, 0))
-    back = (inverse @ np.hstack([onto, np.eye(k)])) * (y_norm / scale)[:, None]
-    columns = np.hstack([off, Q])
-    if lagged is None:
-        return Base(columns, None, back, y_norm)
-    WZ, W_y, WWy = lagged
-    WQ = (WZ / scale) @ inverse
-    lags = np.hstack([np.column_stack([W_y, WWy]) / y_norm - WQ @ onto, WQ])
-    return Base(columns, lags, back, y_norm)
-
-
-def cross_products(
-    Z: Array,
-    y: Array,
-    Wy: Array,
-    lagged: tuple[Array, Array, Array] | None = None,
-    basis: ColumnBasis | None = None,
-) -> CrossProducts:
-    """Build the cross-products of :func:`orthogonal_base`."""
-    base = orthogonal_base(Z, y, Wy, lagged, basis)
-    M, L = base.columns, base.lags
-    if L is None:
-        return CrossProducts(M.T @ M, None, None, base.back, base.y_norm)
-    return CrossProducts(M.T @ M, M.T @ L, L.T @ L, base.back, base.y_norm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,23 +84,20 @@ class _Profile:
         """Concentrated log-likelihood up to its constant."""
         ssr = self.solve(rho, lam)[0]
         determinants = self._determinant(rho) + self._determinant(lam)
-        return float(self.sample.periods * determinants - self.sample.observations / 2 * np.log(ssr))
+        return float(self.sample.concentrated(determinants, ssr))
 
     def score(self, rho: float, lam: float) -> Array:
         """Gradient of :meth:`value` in (ρ, λ)."""
         ssr, _, d_rho, d_lam = self.solve(rho, lam)
-        half = self.sample.observations / (2 * ssr)
         first = self.logdet.first(np.array([rho, lam]), self.sample.centred)
-        return self.sample.periods * first - half * np.array([d_rho, d_lam])
+        return self.sample.concentrated_score(first, ssr, np.array([d_rho, d_lam]))
 
     def lag_score(self, rho: Array) -> Array:
         """∂/∂ρ of :meth:`value` at λ = 0, for an array of ρ: SSR is then a quadratic, since e_y, e_Wy ⟂ Q."""
         s = self.products.gram0
-        slope = s[1, 1] * rho - s[0, 1]
+        slope = 2 * (s[1, 1] * rho - s[0, 1])
         ssr = s[0, 0] - 2 * rho * s[0, 1] + rho**2 * s[1, 1]
-        return self.sample.periods * self.logdet.first(rho, self.sample.centred) - (
-            self.sample.observations * slope / ssr
-        )
+        return self.sample.concentrated_score(self.logdet.first(rho, self.sample.centred), ssr, slope)
 
     def error_score(self, lam: Array) -> Array:
         """∂/∂λ of :meth:`value` at ρ = 0, for an array of λ: the regressions at all of them in one solve."""
@@ -217,8 +109,7 @@ class _Profile:
         delta = np.linalg.solve(gram[..., 1:, 1:], gram[..., 1:, :1])
         full = np.concatenate([np.ones_like(at), -delta], axis=-2)
         ssr, d_lam = ((full * (form @ full)).sum(axis=(-2, -1)) for form in (gram, 2 * at * G1 - G01))
-        half = self.sample.observations / (2 * ssr)
-        return self.sample.periods * self.logdet.first(lam, self.sample.centred) - half * d_lam
+        return self.sample.concentrated_score(self.logdet.first(lam, self.sample.centred), ssr, d_lam)
 
     def _determinant(self, coefficient: float) -> float:
         return float(self.logdet.value(coefficient, self.sample.centred)) if coefficient else 0.0

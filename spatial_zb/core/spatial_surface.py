@@ -65,7 +65,7 @@ class Surface:
         r = rho[:, None]
         ssr = S[:, 0, 0] - 2 * r * S[:, 0, 1] + r**2 * S[:, 1, 1]
         d_rho, d_lam = (self.logdet.value(c, self.sample.centred) for c in (rho, lam))
-        return self.sample.periods * (d_rho[:, None] + d_lam) - self.sample.observations / 2 * np.log(ssr)
+        return self.sample.concentrated(d_rho[:, None] + d_lam, ssr)
 
     def modes(self) -> list[Point]:
         """Every local maximum: climb from the points of the grid that beat their neighbours.
@@ -145,8 +145,8 @@ class Surface:
         mixed = -2 * (S1[1] @ v)
         second = np.array([[2 * S[1, 1], mixed], [mixed, v @ S2 @ v]])
         T, half, centred = self.sample.periods, self.sample.observations / 2, self.sample.centred
-        value = T * self.logdet.value(point, centred).sum() - half * np.log(ssr)
-        slope = T * self.logdet.first(point, centred) - half * first / ssr
+        value = self.sample.concentrated(self.logdet.value(point, centred).sum(), ssr)
+        slope = self.sample.concentrated_score(self.logdet.first(point, centred), ssr, first)
         curve = np.diag(T * self.logdet.second(point, centred)) - half * (
             second / ssr - np.outer(first, first) / ssr**2
         )

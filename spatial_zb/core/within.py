@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 __all__ = ["FixedEffects", "TransformedSample", "demean", "transformed_sample"]
 
+Values = float | NDArray[np.float64]
+
 FixedEffects = Literal["none", "unit", "time", "two_way"]
 
 
@@ -45,6 +47,14 @@ class TransformedSample:
     periods: int
     centred: bool
     absorbed: int
+
+    def concentrated(self, determinants: Values, ssr: Values) -> Values:
+        """ln L with δ and σ² concentrated out, up to its constant: T*[D(ρ) + D(λ)] − (N/2) ln SSR."""
+        return self.periods * determinants - self.observations / 2 * np.log(ssr)
+
+    def concentrated_score(self, first: Values, ssr: Values, slope: Values) -> Values:
+        """Its derivative, T* D′ − (N/2) SSR′/SSR."""
+        return self.periods * first - self.observations / 2 * slope / ssr
 
 
 def transformed_sample(

@@ -15,7 +15,8 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from spatial_zb.core.bootstrap import Generator, error_pool
-from spatial_zb.core.replicates import SampleModel, estimate_all
+from spatial_zb.core.replicates import estimate_all
+from spatial_zb.core.samples import SampleModel
 from spatial_zb.core.spatial_ml import given_spatial
 from spatial_zb.hypotheses.case import Array, Case
 from spatial_zb.hypotheses.replicated import replicated_statistics

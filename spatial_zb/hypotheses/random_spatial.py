@@ -9,6 +9,7 @@ from scipy import stats
 
 from spatial_zb.core.covariance import information, inverse_or_nan
 from spatial_zb.core.diagnostics import quadratic_form
+from spatial_zb.core.orthogonal import orthogonal_base
 from spatial_zb.core.random_centred import CentredLogDet, centred_weights, period_basis, rotated
 from spatial_zb.core.random_effects import hausman
 from spatial_zb.core.random_ml import (
@@ -18,7 +19,7 @@ from spatial_zb.core.random_ml import (
     random_information,
     random_profile,
 )
-from spatial_zb.core.spatial_ml import Maximum, orthogonal_base
+from spatial_zb.core.spatial_ml import Maximum
 from spatial_zb.core.traces import DENSE_UNITS, filter_traces
 from spatial_zb.core.within import transformed_sample
 from spatial_zb.errors import ConvergenceError, DataError, SpecificationError

@@ -13,7 +13,8 @@ from functools import cached_property
 import numpy as np
 
 from spatial_zb.core import diagnostics as core
-from spatial_zb.core.replicates import Replicates, SampleModel, Samples, estimate_all, fast
+from spatial_zb.core.replicates import Replicates, estimate_all
+from spatial_zb.core.samples import SampleModel, Samples, fast
 from spatial_zb.core.score_replicates import replicated_score_tests
 from spatial_zb.core.within import transformed_sample
 from spatial_zb.errors import SpatialZbError
@@ -123,7 +124,7 @@ class _Many:
         case = self.case
         sample = transformed_sample(case.n, case.T, case.effects, case.estimator)
         determinant = case.weights.logdet.value(found.rho + found.lam, sample.centred)
-        return sample.periods * determinant - sample.observations / 2 * np.log(found.sigma2)
+        return sample.concentrated(determinant, found.sigma2)
 
 
 # --- the tests

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from spatial_zb.core.lag import spatial_lag
-from spatial_zb.core.spatial_ml import ColumnBasis, column_basis
+from spatial_zb.core.orthogonal import ColumnBasis, column_basis
 from spatial_zb.core.within import FixedEffects, demean
 from spatial_zb.data.panel import Panel, require_consecutive
 from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh

@@ -19,7 +19,8 @@ from spatial_zb.core.dynamic_ml import (
     limit_bias,
     score_bias,
 )
-from spatial_zb.core.spatial_ml import CrossProducts, Maximum, maximise
+from spatial_zb.core.orthogonal import CrossProducts
+from spatial_zb.core.spatial_ml import Maximum, maximise
 from spatial_zb.core.traces import filter_solver
 from spatial_zb.core.within import TransformedSample, transformed_sample
 from spatial_zb.data.panel import Panel

@@ -19,8 +19,9 @@ from spatial_zb.core.covariance import (
     unit_meat,
 )
 from spatial_zb.core.lag import spatial_lag
+from spatial_zb.core.orthogonal import CrossProducts, cross_products
 from spatial_zb.core.quadratic_forms import filter_diagonals, pair_squares
-from spatial_zb.core.spatial_ml import CrossProducts, Maximum, cross_products, maximise
+from spatial_zb.core.spatial_ml import Maximum, maximise
 from spatial_zb.core.traces import Solver, Traces, filter_solver, filter_traces
 from spatial_zb.core.within import TransformedSample, demean, transformed_sample
 from spatial_zb.data.panel import Panel

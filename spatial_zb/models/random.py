@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.core.covariance import inverse_or_nan
+from spatial_zb.core.orthogonal import orthogonal_base
 from spatial_zb.core.random_ml import (
     RandomMaximum,
     RandomProfile,
@@ -17,7 +18,6 @@ from spatial_zb.core.random_ml import (
     random_information,
     random_profile,
 )
-from spatial_zb.core.spatial_ml import orthogonal_base
 from spatial_zb.core.traces import DENSE_UNITS
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpecificationError

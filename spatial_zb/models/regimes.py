@@ -11,6 +11,7 @@ from scipy import linalg, stats
 
 from spatial_zb.core.covariance import Residuals, bartlett_bandwidth, driscoll_kraay_meat, inverse_or_nan
 from spatial_zb.core.lag import spatial_lag
+from spatial_zb.core.orthogonal import ColumnBasis
 from spatial_zb.core.regime_ml import (
     RegimeMaximum,
     Regimes,
@@ -18,7 +19,6 @@ from spatial_zb.core.regime_ml import (
     regime_moments,
     unit_scores_meat,
 )
-from spatial_zb.core.spatial_ml import ColumnBasis
 from spatial_zb.core.traces import DENSE_UNITS
 from spatial_zb.core.weight_spectrum import largest_sums
 from spatial_zb.core.within import TransformedSample, demean, transformed_sample

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from spatial_zb.core.bootstrap import Scheme, draw_errors, error_pool
 from spatial_zb.core.dynamic_bootstrap import moved_panels, one_variance_parts, recursive_parts
 from spatial_zb.core.lag import spatial_lag
-from spatial_zb.core.spatial_ml import Maximum, column_basis
+from spatial_zb.core.orthogonal import column_basis
+from spatial_zb.core.spatial_ml import Maximum
 from spatial_zb.core.within import TransformedSample, demean, transformed_sample
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.dynamic import carried, dynamic_estimate, fit_dynamic_design

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatial_zb.core.bootstrap import Scheme, draw_errors, error_pool, independent_parts
+from spatial_zb.core.orthogonal import column_basis
 from spatial_zb.core.regime_ml import Regimes
-from spatial_zb.core.spatial_ml import column_basis
 from spatial_zb.core.within import TransformedSample, demean, transformed_sample
 from spatial_zb.models.design import stacked
 from spatial_zb.models.fit import Fit

@@ -17,8 +17,9 @@ from spatial_zb.core.bootstrap import (
     independent_parts,
     population_value,
 )
-from spatial_zb.core.replicates import Replicates, SampleModel, estimate_all, fast
-from spatial_zb.core.spatial_ml import column_basis
+from spatial_zb.core.orthogonal import column_basis
+from spatial_zb.core.replicates import Replicates, estimate_all
+from spatial_zb.core.samples import SampleModel, fast
 from spatial_zb.core.within import demean, transformed_sample
 from spatial_zb.errors import SpecificationError
 from spatial_zb.models.design import RANK_TOLERANCE, Design

@@ -7,11 +7,11 @@ import pytest
 from dense_matrices import all_matrices
 
 from spatial_zb.core.logdet import make_logdet
+from spatial_zb.core.orthogonal import cross_products
 from spatial_zb.core.spatial_ml import (
     _above_ends,
     _best_end,
     _Profile,
-    cross_products,
     given_spatial,
     inner_interval,
     maximise,

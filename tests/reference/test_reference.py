@@ -23,7 +23,8 @@ from scipy import sparse
 from spatial_zb import DurbinSpec, Panel, Weights, build_panel, fit_durbin, moran, spatial_effects
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.moran import moran_i
-from spatial_zb.core.spatial_ml import cross_products, maximise
+from spatial_zb.core.orthogonal import cross_products
+from spatial_zb.core.spatial_ml import maximise
 from spatial_zb.core.within import demean, transformed_sample
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")

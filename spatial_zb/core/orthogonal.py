@@ -1,0 +1,122 @@
+"""What a likelihood needs of the data: an orthonormal basis of the regressors, and cross-products off it.
+
+Nothing is lost to scale or to a good fit: columns are brought to unit length, and y and Wy to their parts off Z.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+__all__ = [
+    "Base",
+    "ColumnBasis",
+    "CrossProducts",
+    "column_basis",
+    "cross_products",
+    "orthogonal_base",
+]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class CrossProducts:
+    """Cross-products of [e_y, e_Wy, Q] and of their spatial lags, all after the fixed-effects transform.
+
+    ``Q`` is an orthonormal basis of the columns of Z, and e_y, e_Wy are the parts of y and Wy off Q, so that
+    nothing is lost to scale or to a good fit. ``gram0``, ``gram01``, ``gram1`` are (2 + k, 2 + k):
+    M'M, M'M₁ and M₁'M₁ with M₁ the lag of M; the last two are None when no error process is estimated.
+    ``back`` (k, 2 + k) turns coefficients on Q into coefficients on Z.
+    """
+
+    gram0: Array
+    gram01: Array | None
+    gram1: Array | None
+    back: Array
+    y_norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Columns [e_y, e_Wy, Q] (M, 2 + k), their lags (M, 2 + k) or None, and the way back to Z and y.
+
+    ``back`` and ``y_norm`` as in :class:`CrossProducts`.
+    """
+
+    columns: Array
+    lags: Array | None
+    back: Array
+    y_norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnBasis:
+    """Z = Q R diag(scale): ``Q`` (M, k) orthonormal, ``R`` (k, k) upper triangular with columns of unit length."""
+
+    Q: Array
+    R: Array
+    scale: Array
+
+
+def column_basis(Z: Array) -> ColumnBasis:
+    """Orthonormalise the columns of Z (M, k), none of them zero.
+
+    They are brought to unit length first: GDP in yuan gives the same ρ̂ as GDP in billions.
+    """
+    k = Z.shape[1]
+    scale = np.sqrt(np.einsum("ij,ij->j", Z, Z))
+    if not k:
+        return ColumnBasis(Z, np.zeros((0, 0)), scale)
+    factor, tau, _, _ = lapack.dgeqrf(np.asfortranarray(Z / scale), overwrite_a=True)
+    R = np.triu(factor[:k])
+    return ColumnBasis(lapack.dorgqr(factor, tau, overwrite_a=True)[0], R, scale)
+
+
+def orthogonal_base(
+    Z: Array,
+    y: Array,
+    Wy: Array,
+    lagged: tuple[Array, Array, Array] | None = None,
+    basis: ColumnBasis | None = None,
+) -> Base:
+    """Orthonormalise stacked columns Z (M, k), y (M,), Wy (M,) and carry their lags (WZ, Wy, WWy) along.
+
+    ``basis`` is that of Z, where there is one already.
+    """
+    k = Z.shape[1]
+    basis = basis or column_basis(Z)
+    Q, R, scale = basis.Q, basis.R, basis.scale
+    y_norm = float(np.sqrt(y @ y))
+    both = np.column_stack([y, Wy]) / y_norm
+    onto = Q.T @ both
+    off = both - Q @ onto
+    again = Q.T @ off  # one more projection keeps Q'e at rounding level when the fit is very good
+    off, onto = off - Q @ again, onto + again
+    inverse = lapack.dtrtri(R)[0] if k else np.zeros((0, 0))
+    back = (inverse @ np.hstack([onto, np.eye(k)])) * (y_norm / scale)[:, None]
+    columns = np.hstack([off, Q])
+    if lagged is None:
+        return Base(columns, None, back, y_norm)
+    WZ, W_y, WWy = lagged
+    WQ = (WZ / scale) @ inverse
+    lags = np.hstack([np.column_stack([W_y, WWy]) / y_norm - WQ @ onto, WQ])
+    return Base(columns, lags, back, y_norm)
+
+
+def cross_products(
+    Z: Array,
+    y: Array,
+    Wy: Array,
+    lagged: tuple[Array, Array, Array] | None = None,
+    basis: ColumnBasis | None = None,
+) -> CrossProducts:
+    """Build the cross-products of :func:`orthogonal_base`."""
+    base = orthogonal_base(Z, y, Wy, lagged, basis)
+    M, L = base.columns, base.lags
+    if L is None:
+        return CrossProducts(M.T @ M, None, None, base.back, base.y_norm)
+    return CrossProducts(M.T @ M, M.T @ L, L.T @ L, base.back, base.y_norm)
