@@ -11,6 +11,7 @@ import pytest
 from scipy import sparse
 
 from spatial_zb import Panel, SpatialZbWarning, as_weights
+from spatial_zb.core import conditional_permutation
 from spatial_zb.core import local_statistics as core
 from spatial_zb.errors import DataError, SpecificationError
 from spatial_zb.explore import local_bivariate_moran, local_g, local_moran, moran
@@ -80,7 +81,9 @@ def enumerated(y: np.ndarray, W: np.ndarray, i: int) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["binary", "row", "unequal", "mixed"])
 def test_tails_are_those_of_full_enumeration(kind, values):
     W, y = matrix_of(kind), values_of(values)
-    tails = core.conditional_tails(y, sparse.csr_array(W), PERMUTATIONS, np.random.SeedSequence(3))
+    tails = conditional_permutation.conditional_tails(
+        y, sparse.csr_array(W), PERMUTATIONS, np.random.SeedSequence(3)
+    )
     for i in np.flatnonzero(W.any(axis=1)):
         lags, observed = enumerated(y, W, i), W[i] @ y
         assert tails.above[i] / PERMUTATIONS == pytest.approx(np.mean(lags >= observed - EXACT), abs=NOISE)
@@ -91,7 +94,7 @@ def test_tails_are_those_of_full_enumeration(kind, values):
 @pytest.mark.parametrize("kind", ["binary", "row", "unequal", "mixed"])
 def test_moments_are_those_of_full_enumeration(kind):
     W, y = matrix_of(kind), values_of("normal")
-    mean, std_dev = core.conditional_moments(y, sparse.csr_array(W))
+    mean, std_dev = conditional_permutation.conditional_moments(y, sparse.csr_array(W))
     for i in np.flatnonzero(W.any(axis=1)):
         lags = enumerated(y, W, i)
         assert mean[i] == pytest.approx(lags.mean(), abs=EXACT)
@@ -116,7 +119,7 @@ def test_z_and_one_sided_p_are_those_of_the_enumerated_statistic():
 
 
 def test_p_values_by_hand():
-    tails = core.Tails(
+    tails = conditional_permutation.Tails(
         np.zeros(4), np.array([0, 3, 9, 5]), np.array([9, 6, 0, 4]), 9, np.array([0, 0, 0, 1], bool)
     )
     np.testing.assert_allclose(tails.p_values(1.0, "greater"), [0.1, 0.4, 1, np.nan])
@@ -128,7 +131,7 @@ def test_p_values_by_hand():
 
 @pytest.mark.parametrize(("n", "size"), [(5, 5), (7, 3), (400, 4)])
 def test_deals_are_distinct_and_uniform(n, size):
-    deals = core.deal(n, size, 20_000, np.random.default_rng(1))
+    deals = conditional_permutation.deal(n, size, 20_000, np.random.default_rng(1))
     assert (np.diff(np.sort(deals, axis=1), axis=1) > 0).all()
     for place in range(size):
         share = np.bincount(deals[:, place], minlength=n) / len(deals)
@@ -140,7 +143,7 @@ def test_equal_and_general_kernels_agree():
     nearly = W.copy()
     nearly.data = W.data * np.random.default_rng(3).uniform(1 - 1e-9, 1 + 1e-9, W.nnz)
     seed = np.random.SeedSequence(4)
-    equal, general = (core.conditional_tails(y, M, 2_500, seed) for M in (W, nearly))
+    equal, general = (conditional_permutation.conditional_tails(y, M, 2_500, seed) for M in (W, nearly))
     np.testing.assert_array_equal(equal.above, general.above)
     np.testing.assert_array_equal(equal.below, general.below)
 
@@ -165,20 +168,22 @@ def test_single_precision_gives_the_counts_of_double(case, monkeypatch):
     W[3] = np.arange(100)
     W[3, 3], W[5, 6] = 0, -1
     matrix = sparse.csr_array(W)
-    run = lambda: core.conditional_tails(y, matrix, 1500, np.random.SeedSequence(2))  # noqa: E731
-    settled, single = [], core._count_single
+    run = lambda: conditional_permutation.conditional_tails(y, matrix, 1500, np.random.SeedSequence(2))  # noqa: E731
+    settled, single = [], conditional_permutation._count_single
 
     def watched(*args):
         above, sure = single(*args)
         settled.extend(sure)
         return above, sure
 
-    monkeypatch.setattr(core, "_count_single", watched)
+    monkeypatch.setattr(conditional_permutation, "_count_single", watched)
     mixed = run()
     if case in ("normal", "tiny", "huge", "far from zero"):
         assert np.mean(settled) > 0.95  # so that the fast path is what is tested
     monkeypatch.setattr(
-        core, "_count_single", lambda *args: (single(*args)[0], np.zeros(len(args[1].size), bool))
+        conditional_permutation,
+        "_count_single",
+        lambda *args: (single(*args)[0], np.zeros(len(args[1].size), bool)),
     )
     double = run()
     np.testing.assert_array_equal(mixed.above, double.above)
@@ -187,9 +192,9 @@ def test_single_precision_gives_the_counts_of_double(case, monkeypatch):
 
 def test_memory_does_not_change_the_result(monkeypatch):
     y, seed = values_of("normal"), np.random.SeedSequence(4)
-    before = core.conditional_tails(y, sparse.csr_array(matrix_of("unequal")), 2_500, seed)
-    monkeypatch.setattr(core, "CHUNK", 1)
-    after = core.conditional_tails(y, sparse.csr_array(matrix_of("unequal")), 2_500, seed)
+    before = conditional_permutation.conditional_tails(y, sparse.csr_array(matrix_of("unequal")), 2_500, seed)
+    monkeypatch.setattr(conditional_permutation, "CHUNK", 1)
+    after = conditional_permutation.conditional_tails(y, sparse.csr_array(matrix_of("unequal")), 2_500, seed)
     np.testing.assert_array_equal(before.above, after.above)
 
 
