@@ -22,7 +22,7 @@ Metric = Literal["geodesic", "projected"]
 ELLIPSOID = "GRS80"
 #: A straight line through the earth is never longer than the way around; the search radius covers rounding.
 RADIUS_MARGIN = 1 + 1e-9
-#: Candidates beyond k whose order on the ellipsoid may differ from that of the straight lines.
+#: Candidates beyond k at first: their order on the ellipsoid may differ from that of the straight lines.
 SPARE_NEIGHBOURS = 8
 
 
@@ -91,15 +91,23 @@ class Places:
 
     def nearest(self, k: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """Positions (n, k) of the k nearest units and their distances in kilometres; ties go to the lower id."""
-        count = min(self.n, k + 1 + SPARE_NEIGHBOURS)
+        chosen, km = np.empty((self.n, k), dtype=np.intp), np.empty((self.n, k))
+        rows, count = np.arange(self.n), min(self.n, k + 1 + SPARE_NEIGHBOURS)
         what = Text(f"The {k} nearest neighbours of {self.n:,} units", f"{self.n:,}个地区各{k}个最近邻")
-        need_memory(self.n * count, what, Text("Use a smaller k.", "请减小k。"))
-        _, found = self._tree().query(self.points, k=count)
-        own = np.repeat(np.arange(self.n), count).reshape(self.n, count)
-        distance = self.km(own.ravel(), found.ravel()).reshape(self.n, count)
-        distance[found == own] = np.inf
-        order = np.lexsort((self.rank[found], distance), axis=1)[:, :k]
-        return np.take_along_axis(found, order, 1), np.take_along_axis(distance, order, 1)
+        tree = self._tree()
+        while len(rows):
+            need_memory(len(rows) * count, what, Text("Use a smaller k.", "请减小k。"))
+            straight, found = (part.reshape(-1, count) for part in tree.query(self.points[rows], k=count))
+            own = np.broadcast_to(rows[:, None], found.shape)
+            distance = self.km(own.ravel(), found.ravel()).reshape(found.shape)
+            distance[found == own] = np.inf
+            order = np.lexsort((self.rank[found], distance), axis=1)[:, :k]
+            chosen[rows], km[rows] = (np.take_along_axis(part, order, 1) for part in (found, distance))
+            # Who is no candidate is farther than the straight line to the last one, so nobody nearer or tied is left out.
+            unsure = straight[:, -1] <= km[rows, -1] * 1000 * RADIUS_MARGIN
+            rows = rows[unsure] if count < self.n else rows[:0]
+            count = min(self.n, 2 * count)
+        return chosen, km
 
     def _tree(self) -> Any:
         from scipy.spatial import cKDTree
