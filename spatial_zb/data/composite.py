@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -87,9 +88,9 @@ def entropy_weights(
     (array([0.6309, 0.    ]), array([0.2696, 0.7304]))
     """
     values = numbers(values, "values")
-    if shift < 0:
+    if not (isinstance(shift, Real) and 0 <= shift < np.inf):
         raise SpecificationError(
-            f"shift must not be negative, not {shift}.", f"shift不能为负，而这里是{shift}。"
+            f"shift must be a number, zero or more, not {shift!r}.", f"shift须为非负数，而不是{shift!r}。"
         )
     pool = _scaled(values.reshape(-1, values.shape[-1]), directions)
     parts = shares_along(pool + shift, 0)
@@ -149,9 +150,11 @@ def topsis(values: ArrayLike, weights: ArrayLike, directions: Sequence[Direction
         )
     sign = _signs(directions, pool.shape[1])
     _refuse_constant(pool)
-    weighted = sign * shares_along(weights, -1) * pool / np.sqrt(np.sum(pool**2, axis=0))
-    to_best = np.linalg.norm(weighted - weighted.max(axis=0), axis=1)
-    to_worst = np.linalg.norm(weighted - weighted.min(axis=0), axis=1)
+    scale = shares_along(weights, -1) / np.sqrt(np.sum(pool**2, axis=0))
+    better = sign * pool
+    # Differences before scaling: a column that hardly varies keeps its digits.
+    to_best = np.linalg.norm(scale * (better - better.max(axis=0)), axis=1)
+    to_worst = np.linalg.norm(scale * (better - better.min(axis=0)), axis=1)
     return (to_worst / (to_best + to_worst)).reshape(values.shape[:-1])
 
 
@@ -202,9 +205,9 @@ def coupling_coordination(first: ArrayLike, second: ArrayLike, *, alpha: float =
             f"The two indices have different shapes, {first.shape} and {second.shape}.",
             f"两个指数的形状不同：{first.shape}与{second.shape}。",
         )
-    if not 0 <= alpha <= 1:
+    if not (isinstance(alpha, Real) and 0 <= alpha <= 1):
         raise SpecificationError(
-            f"alpha must be between 0 and 1, not {alpha}.", f"alpha须在0与1之间，而不是{alpha}。"
+            f"alpha must be between 0 and 1, not {alpha!r}.", f"alpha须在0与1之间，而不是{alpha!r}。"
         )
     refuse(
         (first < 0) | (first > 1) | (second < 0) | (second > 1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from spatial_zb.data import concentration as arrays
-from spatial_zb.errors import DataError, listed, listed_zh
+from spatial_zb.errors import AlignmentError, DataError, listed, listed_zh
 from spatial_zb.indices.tables import (
     PERIOD,
     along,
@@ -211,6 +211,11 @@ def _unit_reference(part: pd.DataFrame, period: object, reference: pd.Series | N
         given = numeric_series(reference, "reference")
         if given.index.nlevels == 2:
             given = given[periods_of(given.index) == period].droplevel(PERIOD)
+            if given.empty:
+                raise AlignmentError(
+                    f"The reference is by unit and period, but has nothing for {period or 'a table without periods'}.",
+                    f"参照按地区和时期给出，但没有{period or '不分时期'}的数值。",
+                )
         given = matched(given, part.index, "reference", Text("a unit", "地区"))
     if (given == 0).any():
         raise DataError(

@@ -56,12 +56,7 @@ def shares(employment: pd.DataFrame, total: str | None = None) -> pd.DataFrame:
     """
     table, whole = _parts(employment, total)
     found = table.div(whole, axis=0)
-    if (found > 1 + 1e-9).to_numpy().any():
-        over = [str(c) for c in found if (found[c] > 1 + 1e-9).any()]
-        raise DataError(
-            f"{listed(over)} is larger than {total!r} in some rows: the total does not contain it.",
-            f"有的行中{listed_zh(over)}大于{total!r}：合计不包含它。",
-        )
+    _refuse_above(found, total)
     return found
 
 
@@ -119,7 +114,7 @@ def location_quotients(
     Raises
     ------
     DataError
-        As :func:`shares`; also a sector that the reference does not have.
+        As :func:`shares`, of the table and of the reference; also a sector that the reference does not have.
     AlignmentError
         A sector or period missing in the reference.
 
@@ -243,7 +238,21 @@ def _parts(employment: pd.DataFrame, total: str | None) -> tuple[pd.DataFrame, p
             f"{total!r} is zero at {listed(empty)}: nothing has a share of it.",
             f"{total!r}在{listed_zh(empty)}为零，没有份额可言。",
         )
+    if len(table.columns) == 1:
+        raise DataError(
+            f"The table has no column but the total {total!r}: no sector has a share of it.",
+            f"表中除合计{total!r}外没有其他列：没有行业可计算份额。",
+        )
     return table.drop(columns=total), table[total]
+
+
+def _refuse_above(shares: pd.DataFrame, total: str | None) -> None:
+    over = [str(c) for c in shares if (shares[c] > 1 + 1e-9).any()]
+    if over:
+        raise DataError(
+            f"{listed(over)} is larger than {total!r} in some rows: the total does not contain it.",
+            f"有的行中{listed_zh(over)}大于{total!r}：合计不包含它。",
+        )
 
 
 def _reference_shares(
@@ -270,7 +279,13 @@ def _reference_shares(
     sectors = pd.Index(table.columns)
     given = given.T.apply(lambda column: matched(column, sectors, "reference", Text("a column", "列"))).T
     whole = given[total] if total is not None else given.sum(axis=1)
+    if (whole == 0).any():
+        raise DataError(
+            "The reference region has no employment: no share of it can be compared.",
+            "参照区域没有就业，无法比较份额。",
+        )
     found = given.drop(columns=total or []).div(whole, axis=0)
+    _refuse_above(found, total)
     absent = found.columns[(found == 0).any()]
     if len(absent) and not zeros:
         raise DataError(

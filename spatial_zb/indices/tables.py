@@ -31,7 +31,7 @@ UNIT_TOTAL = "sum of the units of the table"
 
 
 def amounts_table(table: pd.DataFrame, name: str = "employment", *, least: float = 0.0) -> pd.DataFrame:
-    """A copy with numbers only, ids as text, after refusing what no index is defined for.
+    """A copy with numbers only, after refusing what no index is defined for.
 
     Parameters
     ----------
@@ -104,14 +104,15 @@ def numeric_series(values: pd.Series, name: str, *, least: float = 0.0) -> pd.Se
 
 
 def matched(values: pd.Series, labels: pd.Index, name: str, of: Text) -> pd.Series:
-    """The values in the order of ``labels``; every label needs one, others are left out.
+    """The values in the order of ``labels``; every label needs one, others are left out. Whole numbers match as text.
 
     Raises
     ------
     AlignmentError
         A label without a value.
     """
-    missing = labels.difference(values.index)
+    values, wanted = values.set_axis(_as_text(values.index)), _as_text(labels)
+    missing = wanted.difference(values.index)
     if len(missing):
         raise AlignmentError(
             f"{name} has no value for {listed(map(row_label, missing))}, {of.en} of the table; it has "
@@ -119,7 +120,7 @@ def matched(values: pd.Series, labels: pd.Index, name: str, of: Text) -> pd.Seri
             f"{name}没有{listed_zh(map(row_label, missing))}（表中的{of.zh}）的数值；已有"
             f"{listed_zh(map(row_label, values.index), 4)}。",
         )
-    return values.reindex(labels)
+    return values.reindex(wanted).set_axis(labels)
 
 
 def periods_of(index: pd.Index) -> pd.Index | None:
@@ -128,7 +129,7 @@ def periods_of(index: pd.Index) -> pd.Index | None:
     Raises
     ------
     DataError
-        More than two levels, or two of which none is called ``period``.
+        More than two levels, two of which none is called ``period``, or periods that have no order.
     """
     if index.nlevels == 1:
         return None
@@ -139,7 +140,13 @@ def periods_of(index: pd.Index) -> pd.Index | None:
             f"行须为地区，或地区与名为'period'的时期，而不是{listed_zh(index.names)}。"
             "请用frame.set_index(['unit', 'period'])。",
         )
-    return index.get_level_values(PERIOD)
+    periods = index.get_level_values(PERIOD)
+    if periods.hasnans or len({isinstance(period, str) for period in periods.unique()}) > 1:
+        raise DataError(
+            f"Periods must be all numbers or all text, none blank, not {listed(map(repr, periods.unique()))}.",
+            f"时期须全为数值或全为文字，且无空缺，而不是{listed_zh(map(repr, periods.unique()))}。",
+        )
+    return periods
 
 
 def by_period(table: pd.DataFrame) -> Iterator[tuple[Any, pd.DataFrame]]:
@@ -172,6 +179,11 @@ def _floats(column: pd.Series, name: str) -> pd.Series:
             f"{name}的列{column.name!r}应为数值却含文字：{listed_zh(where)}。",
         )
     return number
+
+
+def _as_text(labels: pd.Index) -> pd.Index:
+    whole = labels.nlevels == 1 and pd.api.types.is_integer_dtype(labels.dtype)
+    return labels.astype(str) if whole else labels
 
 
 def _refuse_twice(labels: pd.Index, name: str, what: Text) -> None:

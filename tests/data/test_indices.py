@@ -162,6 +162,26 @@ def test_composites_are_those_of_arrays():
     assert pair.index.equals(table.index)
 
 
+def test_whole_numbers_as_ids_are_their_text():
+    table, area = amounts(), EVEN.copy()
+    table.index = table.index.astype(int)
+    np.testing.assert_array_equal(indices.density(table, area), indices.density(amounts(), area))
+    assert indices.density(table, area).index.equals(table.index)
+
+
+def test_topsis_of_indicators_that_hardly_vary_keeps_its_digits():
+    """Far from zero the root of the sum of squares is one number, so that closeness knows differences alone."""
+    near = pd.DataFrame({"a": [0.0, 1.0, 4.0, 8.0], "b": [8.0, 2.0, 1.0, 0.0]})
+    even = pd.Series({"a": 1.0, "b": 1.0})
+    to_best, to_worst = (
+        np.hypot(*(near - near.max()).to_numpy().T),
+        np.hypot(*(near - near.min()).to_numpy().T),
+    )
+    np.testing.assert_allclose(
+        indices.topsis(near + 2.0**43, even), to_worst / (to_best + to_worst), rtol=1e-10
+    )
+
+
 def changed(unit: str, sector: str, value: object) -> pd.DataFrame:
     table = amounts().astype({sector: object})
     table.loc[unit, sector] = value
@@ -235,6 +255,45 @@ REFUSED = {
         lambda: indices.coupling_coordination(EVEN / 10, EVEN.drop("3304") / 10),
         AlignmentError,
         ["3304"],
+    ),
+    "a reference without anything": (
+        lambda: indices.location_quotients(amounts(), ABROAD * 0),
+        DataError,
+        ["reference region has no employment"],
+    ),
+    "a reference total that is less": (
+        lambda: indices.location_quotients(
+            amounts().assign(all=1e12), pd.concat([ABROAD, pd.Series({"all": 1.0})]), "all"
+        ),
+        DataError,
+        ["'all'", "does not contain"],
+    ),
+    "a total and nothing else": (
+        lambda: indices.shares(amounts()[["ict"]], "ict"),
+        DataError,
+        ["no column but"],
+    ),
+    "periods without order": (
+        lambda: indices.herfindahl(
+            pd.concat({2010: amounts(), "2011": amounts()}, names=["period", "unit"]), "sectors"
+        ),
+        DataError,
+        ["2010", "'2011'"],
+    ),
+    "a reference without the year": (
+        lambda: indices.locational_gini(years(), years()["ict"].xs(2017, level="period", drop_level=False)),
+        AlignmentError,
+        ["nothing for 2019"],
+    ),
+    "a shift that is no number": (
+        lambda: indices.entropy_weights(amounts(), shift=np.nan),
+        SpecificationError,
+        ["shift", "nan"],
+    ),
+    "alpha as text": (
+        lambda: indices.coupling_coordination(EVEN / 10, EVEN / 10, alpha="0.5"),
+        SpecificationError,
+        ["alpha", "'0.5'"],
     ),
     "of what": (lambda: indices.herfindahl(amounts(), "rows"), SpecificationError, ["'rows'"]),
 }
