@@ -15,7 +15,6 @@ from scipy import stats
 
 from spatial_zb.arguments import check_alpha, check_count, seed_of
 from spatial_zb.core.impacts import average_effects, multipliers, no_multipliers
-from spatial_zb.core.system_arrays import Links
 from spatial_zb.core.system_impacts import average_impacts
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects import EFFECTS, spatial_effects
@@ -24,6 +23,7 @@ from spatial_zb.execute import run_tasks
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.simultaneous import fit_system
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.system_design import system_links
 from spatial_zb.models.system_spec import SystemSpec
 from spatial_zb.simulate import simulate_panel
 from spatial_zb.system_effects import sources_of
@@ -324,7 +324,7 @@ def _system_truths(spec: SystemSpec, W: Weights, truth: Mapping, effects: bool) 
     delta = np.array([out[_name(key)] for key in keys if key[1] != "lam"])
     names, sources = sources_of(spec)
     values = average_impacts(
-        delta, _links(spec), sources, np.linalg.eigvals(W.matrix.toarray()), W.matrix, W.row_normalised
+        delta, system_links(spec), sources, np.linalg.eigvals(W.matrix.toarray()), W.matrix, W.row_normalised
     )
     direct, total = values[..., 0], values[..., 1]
     three = np.stack([direct, total - direct, total], axis=-1)
@@ -334,12 +334,6 @@ def _system_truths(spec: SystemSpec, W: Weights, truth: Mapping, effects: bool) 
         for k, source in enumerate(names)
         for e, effect in enumerate(EFFECTS)
     }
-
-
-def _links(spec: SystemSpec) -> Links:
-    from spatial_zb.models.system_design import _links as links
-
-    return links(spec)
 
 
 def _rows(

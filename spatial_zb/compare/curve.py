@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.arguments import seed_of
-from spatial_zb.compare.grid import _named_specs, _sample
+from spatial_zb.compare.grid import named_specs, sample_of
 from spatial_zb.compare.robustness import estimate_of
 from spatial_zb.core.covariance import bartlett_bandwidth
 from spatial_zb.core.lag import spatial_lag
@@ -241,7 +241,7 @@ def _cells(
     roles = getattr(specs, "roles", {})
     named = {
         name: (spec, own)
-        for name, spec in _named_specs(specs).items()
+        for name, spec in named_specs(specs).items()
         for own in spec.x
         if roles.get(own, own) == term
     }
@@ -255,7 +255,7 @@ def _cells(
             f"{listed_zh(strange)}含随机效应、分区制、内生解释变量或时间滞后，无法为其抽取无效应的面板。请不要列入设定曲线。",
         )
     everywhere = {name: as_weights(W, label=name).align(panel.units) for name, W in weights.items()}
-    parts = {name: _sample(panel, name, choice) for name, choice in (samples or {"all": {}}).items()}
+    parts = {name: sample_of(panel, name, choice) for name, choice in (samples or {"all": {}}).items()}
     cells: list[_Cell] = []
     rows: list[dict[str, Any]] = []
     refused: SpatialZbError | None = None

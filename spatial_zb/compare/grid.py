@@ -21,7 +21,7 @@ from spatial_zb.models.design import check_kinds
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights, as_weights
 
-__all__ = ["CHOICES", "Grid", "specification_grid"]
+__all__ = ["CHOICES", "Grid", "named_specs", "sample_of", "specification_grid"]
 
 #: Columns that say which cell a row is, in every grid; families and periods add theirs.
 CHOICES = ("spec", "weights", "sample", "estimator", "covariance")
@@ -171,7 +171,7 @@ def specification_grid(
     fixed effects and the covariances ``"information"`` and ``"hessian"`` is computed from moments that all cells of one
     W, sample and kind of effects share (:mod:`spatial_zb.compare.moments`); the numbers are those of single fits.
     """
-    named = _named_specs(specs)
+    named = named_specs(specs)
     for spec in named.values():
         check_kinds(spec, DurbinSpec, panel)
     for argument, given in (("weights", weights), ("samples", samples), ("periods", periods)):
@@ -207,7 +207,8 @@ def specification_grid(
     return _assemble(_choices(keys, periods is not None, specs), cells, results, refused, specs)
 
 
-def _named_specs(specs: Sequence[DurbinSpec] | Mapping[str, DurbinSpec]) -> dict[str, DurbinSpec]:
+def named_specs(specs: Sequence[DurbinSpec] | Mapping[str, DurbinSpec]) -> dict[str, DurbinSpec]:
+    """The specifications by name; those of a list by their place, family and effects."""
     if isinstance(specs, Mapping):
         return dict(specs)
     if isinstance(specs, str) or not isinstance(specs, Iterable):
@@ -233,7 +234,7 @@ def _parts(
     panel: Panel, samples: Mapping[str, Any], periods: Mapping[str, Sequence[int]] | None
 ) -> dict[tuple[str, ...], Panel]:
     """Panels by sample, or by sample and period."""
-    picked = {(name,): _sample(panel, name, choice) for name, choice in samples.items()}
+    picked = {(name,): sample_of(panel, name, choice) for name, choice in samples.items()}
     if periods is None:
         return picked
     twice = [name for name, choice in samples.items() if isinstance(choice, Mapping) and "periods" in choice]
@@ -248,7 +249,8 @@ def _parts(
     }
 
 
-def _sample(panel: Panel, name: str, choice: Any) -> Panel:
+def sample_of(panel: Panel, name: str, choice: Any) -> Panel:
+    """The units and periods of one sample: ``{units, periods}``, or units alone."""
     if not isinstance(choice, Mapping):
         choice = {"units": choice}
     unknown = set(choice) - {"units", "periods"}

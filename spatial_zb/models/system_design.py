@@ -24,7 +24,7 @@ from spatial_zb.models.system_spec import Equation, SystemSpec
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["Identification", "SystemDesign", "build_system_design"]
+__all__ = ["Identification", "SystemDesign", "build_system_design", "system_links"]
 
 Array = NDArray[np.float64]
 #: More instruments than this share of unit-periods pull 2SLS towards least squares.
@@ -390,7 +390,7 @@ def _arrays(
         Z=tuple(Z.values()),
         H=H,
         endogenous=tuple(len(e.endogenous_terms) for e in spec.equations.values()),
-        links=_links(spec),
+        links=system_links(spec),
         lag_error=tuple(bool(e.lag_error) for e in spec.equations.values()),
         Wy=lag(y) if spatial else None,
         WZ=tuple(lag(block) for block in Z.values()) if spatial else None,
@@ -399,7 +399,8 @@ def _arrays(
     )
 
 
-def _links(spec: SystemSpec) -> Links:
+def system_links(spec: SystemSpec) -> Links:
+    """Which parameters of the system stand before endogenous variables, and before which."""
     rows = []
     start = 0
     for g, (name, equation) in enumerate(spec.equations.items()):

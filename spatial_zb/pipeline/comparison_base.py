@@ -115,6 +115,10 @@ class Base:
 
         return effect_words(self.job.prepared.panel.label(self.asked.term), self.asked.effect)
 
+    def titled(self, what: Text) -> Text:
+        """The title of a table: the model, and what of it."""
+        return Text(f"{self.model.title.en}: {what.en}", f"{self.model.title.zh}：{what.zh}")
+
     def notes(self, *samples: str) -> list[Text]:
         """Dependent variable, effects and sample below every table."""
         y, effects = self.job.prepared.panel.label(self.spec.y), EFFECT_WORDS[self.spec.fixed_effects]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -19,7 +19,7 @@ from spatial_zb.dynamics import (
 )
 from spatial_zb.effects import spatial_effects
 from spatial_zb.errors import SpecificationError, listed, listed_zh
-from spatial_zb.pipeline.job import Job, figure_note, sample_notes
+from spatial_zb.pipeline.job import Job, figure_note, map_text, sample_notes
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.text import Text
 
@@ -116,21 +116,11 @@ def _ellipse(job: Job, panel: Panel, variable: str) -> None:
             polygons,
             path,
             periods=_shown(job, panel),
-            text=_map_text(job, label),
+            text=map_text(job.study, title=label),
             crs=job.study.regions.projected_crs,
             style=style,
         ),
     )
-
-
-def _map_text(job: Job, title: Text) -> Any:
-    from spatial_zb.report.sheet import MapText
-
-    data, polygons = job.study.data.source, job.study.regions.source
-    source: Text | str = data or polygons or ""
-    if data is not None and polygons is not None:
-        source = Text(f"{data.en}; polygons: {polygons.en}.", f"{data.zh}；底图：{polygons.zh}。")
-    return MapText(title=title, source=source, review_number=job.study.regions.review_number)
 
 
 def _groups(job: Job, panel: Panel) -> pd.Series:

@@ -16,7 +16,7 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.simultaneous import fit_system
 from spatial_zb.models.system_fit import SystemFit
 from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.pipeline.job import Job, figure_note
+from spatial_zb.pipeline.job import Job, figure_note, map_text
 from spatial_zb.pipeline.model_columns import spec_of
 from spatial_zb.pipeline.notes import warn_undone
 from spatial_zb.pipeline.systems import method_options
@@ -28,8 +28,8 @@ from spatial_zb.text import Text
 __all__ = ["draw_results"]
 
 
-def draw_results(job: Job, map_text: Any) -> None:
-    """All that ``[figures]`` asks for; ``map_text`` gives the words around a map.
+def draw_results(job: Job) -> None:
+    """All that ``[figures]`` asks for.
 
     Everything is estimated here again: the stage also runs without the stages of the models.
     """
@@ -41,7 +41,7 @@ def draw_results(job: Job, map_text: Any) -> None:
         model, term = _split(name, job.study.models)
         if model.name not in fits:
             fits[model.name] = _fit(job, model)
-        _draw_effects(job, model, fits[model.name], term, map_text)
+        _draw_effects(job, model, fits[model.name], term)
         if wanted.thresholds:
             _draw_thresholds(job, model, term)
     for name in wanted.system_effects:
@@ -50,7 +50,7 @@ def draw_results(job: Job, map_text: Any) -> None:
         if key not in fits:
             fits[key] = _fit_system(job, system)
         if fits[key] is not None:
-            _draw_system_effects(job, system, fits[key], pair, map_text)
+            _draw_system_effects(job, system, fits[key], pair)
     for variable in wanted.correlogram:
         _draw_correlogram(job, variable)
 
@@ -91,20 +91,20 @@ def _fit_system(job: Job, system: System) -> SystemFit | None:
 # --- effects --------------------------------------------------------------------------------------------
 
 
-def _draw_effects(job: Job, model: Model, fit: Fit, term: str, map_text: Any) -> None:
+def _draw_effects(job: Job, model: Model, fit: Fit, term: str) -> None:
     panel = job.prepared.panel
     labels = {name: panel.label(name) for name in (model.y, term)}
     note = _model_words(job, model, EFFECT_WORDS[fit.spec.fixed_effects])
     stem, names = f"{model.name}_{term}", (labels[model.y], labels[term])
     average = spatial_effects(fit).tidy().set_index(["term", "effect"]).loc[(term, "indirect")]
     by_unit = effects_by_unit(fit, term)
-    _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), map_text, model)
+    _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), model)
     if fit.spec.regimes is None:
         frame = order_effects(fit, job.study.figures.orders)
         _draw_orders(job, stem, frame, term, labels, (_arrow(*names), _sourced(job, note)))
 
 
-def _draw_system_effects(job: Job, system: System, fit: SystemFit, pair: str, map_text: Any) -> None:
+def _draw_system_effects(job: Job, system: System, fit: SystemFit, pair: str) -> None:
     response = next(name for name in system.equations if pair.startswith(f"{name}."))
     source = pair[len(response) + 1 :]
     key = SHOCK + source if source in system.equations else source
@@ -117,7 +117,7 @@ def _draw_system_effects(job: Job, system: System, fit: SystemFit, pair: str, ma
     average = average.loc[(response, key, "indirect")]
     by_unit = system_effects_by_unit(fit, response, key)
     names = labels[response], labels[source]
-    _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), map_text, system)
+    _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), system)
     frame = order_effects(fit, job.study.figures.orders)
     frame = frame[(frame["response"] == response) & (frame["source"] == key)].assign(term=source)
     _draw_orders(job, stem, frame, source, labels, (_arrow(*names), _sourced(job, note)))
@@ -129,7 +129,6 @@ def _map_effects(
     frame: pd.DataFrame,
     names: tuple[Text, Text],
     note: Text,
-    map_text: Any,
     part: Model | System,
 ) -> None:
     from spatial_zb.report.maps_effects import effect_map

@@ -11,8 +11,8 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.data.regions import select_regions
 from spatial_zb.errors import listed, listed_zh
 from spatial_zb.pipeline.effect_figures import draw_results
-from spatial_zb.pipeline.job import Job, figure_note, unit_names, weights_note
-from spatial_zb.study import Maps, Study
+from spatial_zb.pipeline.job import Job, figure_note, map_text, unit_names, weights_note
+from spatial_zb.study import Maps
 from spatial_zb.text import Text
 
 __all__ = ["draw_maps"]
@@ -22,7 +22,7 @@ def draw_maps(job: Job) -> list[Text]:
     """What ``[maps]`` and ``[figures]`` ask for."""
     if job.study.maps is not None:
         _draw_study_maps(job, job.study.maps)
-    draw_results(job, _map_text)
+    draw_results(job)
     return []
 
 
@@ -69,7 +69,7 @@ def _draw_variable(job: Job, panel: Panel, variable: str, shown: Any) -> None:
             frame,
             scheme=study.maps.scheme,
             k=study.maps.classes,
-            text=_map_text(study, legend=panel.label(variable)),
+            text=map_text(study, legend=panel.label(variable)),
             labels=study.maps.labels,
             crs=study.regions.projected_crs,
             locator=_locator(job, shown),
@@ -91,7 +91,7 @@ def _draw_bivariate(job: Job, panel: Panel, pair: tuple[str, ...], shown: Any) -
             first,
             second,
             names=(panel.label(pair[0]), panel.label(pair[1])),
-            text=_map_text(study),
+            text=map_text(study),
             labels=study.maps.labels,
             crs=study.regions.projected_crs,
             locator=_locator(job, shown),
@@ -140,7 +140,7 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
             lambda style, codes=codes, note=note: cluster_map(
                 polygons,
                 codes,
-                text=_map_text(study, note=note),
+                text=map_text(study, note=note),
                 labels=study.maps.labels,
                 crs=study.regions.projected_crs,
                 locator=_locator(job, polygons),
@@ -208,7 +208,7 @@ def _draw_links(job: Job, name: str, sample: str, polygons: Any) -> None:
         lambda style: weights_map(
             polygons,
             W,
-            text=_map_text(job.study, data=False, title=job.study.weights[name].label),
+            text=map_text(job.study, data=False, title=job.study.weights[name].label),
             crs=job.study.regions.projected_crs,
             style=style,
         ),
@@ -218,16 +218,3 @@ def _draw_links(job: Job, name: str, sample: str, polygons: Any) -> None:
 
 #: A link map with more links than this is a black page.
 MOST_LINKS = 1000
-
-
-def _map_text(study: Study, data: bool = True, **words: Text):
-    from spatial_zb.report.sheet import MapText
-
-    source = _join_sources(study.data.source if data else None, study.regions.source)
-    return MapText(source=source or "", review_number=study.regions.review_number, **words)
-
-
-def _join_sources(data: Text | None, polygons: Text | None) -> Text | None:
-    if data is None or polygons is None:
-        return data or polygons
-    return Text(f"{data.en}; polygons: {polygons.en}.", f"{data.zh}；底图：{polygons.zh}。")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,10 @@ from spatial_zb.pipeline.words import source_note
 from spatial_zb.study import Study
 from spatial_zb.text import LANGUAGES, Language, Text
 
-__all__ = ["Job", "figure_note", "sample_notes", "span_words", "unit_names", "weights_note"]
+if TYPE_CHECKING:
+    from spatial_zb.report.sheet import MapText
+
+__all__ = ["Job", "figure_note", "map_text", "sample_notes", "span_words", "unit_names", "weights_note"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +205,16 @@ def figure_note(job: Job, *samples: str, said: Text | None = None) -> Text:
         *([Text.of(job.source)] if job.source else []),
     ]
     return Text(" ".join(part.en for part in parts), "".join(part.zh for part in parts))
+
+
+def map_text(study: Study, data: bool = True, **words: Text) -> MapText:
+    """The words around a map: ``words`` of its own, the sources of the data and of the polygons, the review number."""
+    from spatial_zb.report.sheet import MapText
+
+    source, polygons = study.data.source if data else None, study.regions.source
+    if source is not None and polygons is not None:
+        source = Text(f"{source.en}; polygons: {polygons.en}.", f"{source.zh}；底图：{polygons.zh}。")
+    return MapText(source=source or polygons or "", review_number=study.regions.review_number, **words)
 
 
 def unit_names(prepared: Prepared) -> dict[str, Text]:
