@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from spatial_zb.compare.nonnested import j_test, vuong_test
     from spatial_zb.compare.robustness import robustness
     from spatial_zb.data.codes import MatchReport, constant_units, match_report
-    from spatial_zb.data.panel import Panel, build_panel
+    from spatial_zb.data.gate import build_panel
+    from spatial_zb.data.panel import Panel
     from spatial_zb.data.read import read_table
     from spatial_zb.data.regions import join_regions, read_regions, select_regions
     from spatial_zb.distance_decay import effects_by_distance, moran_by_distance
@@ -89,7 +90,7 @@ if TYPE_CHECKING:
 #: Public name → the module it comes from.
 _HOMES = {
     "Panel": "data.panel",
-    "build_panel": "data.panel",
+    "build_panel": "data.gate",
     "join_regions": "data.regions",
     "read_regions": "data.regions",
     "select_regions": "data.regions",

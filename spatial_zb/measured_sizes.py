@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from spatial_zb.chain_table import Row, TestTable
 from spatial_zb.errors import SpatialZbWarning
-from spatial_zb.recommendation import Row, TestTable
 from spatial_zb.text import Text
 
 __all__ = ["BOOTSTRAP", "INSTEAD", "MEASURED", "with_measured_sizes"]

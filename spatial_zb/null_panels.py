@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spatial_zb.arguments import seed_of
+from spatial_zb.chain_table import Row, TestTable
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.random_effects import swamy_arora
 from spatial_zb.core.samples import SPECTRAL_UNITS
@@ -39,7 +40,6 @@ from spatial_zb.hypotheses.prepivoted import PREPIVOTED, prepivoted
 from spatial_zb.hypotheses.random_spatial import random_estimate
 from spatial_zb.hypotheses.replicated import REPLICATED, can_be_replicated, replicated_statistics
 from spatial_zb.models.fit import Fit
-from spatial_zb.recommendation import Row, TestTable
 from spatial_zb.resampling import draw_sample, draw_samples
 from spatial_zb.text import Text
 

@@ -10,6 +10,7 @@ import pytest
 from test_resampling import ring
 
 import spatial_zb as zb
+from spatial_zb.chain_table import TESTS, Row
 from spatial_zb.hypotheses.case import make_case
 from spatial_zb.null_panels import (
     NULLS,
@@ -19,7 +20,6 @@ from spatial_zb.null_panels import (
     bootstrap_p_values,
     one_draw,
 )
-from spatial_zb.recommendation import TESTS, Row
 from spatial_zb.text import Text
 
 SPEC = zb.DurbinSpec("y", ["a"], fixed_effects="two_way")

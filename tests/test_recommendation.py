@@ -6,7 +6,8 @@ import pytest
 from small_examples import directed_knn
 
 from spatial_zb import DurbinSpec, SpecificationError, diagnose, simulate_durbin
-from spatial_zb.recommendation import Row, TestTable, decide, recommend
+from spatial_zb.chain_table import Row, TestTable
+from spatial_zb.recommendation import decide, recommend
 from spatial_zb.text import Text
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")

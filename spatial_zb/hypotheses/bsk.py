@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
+from spatial_zb.chain_table import Row
 from spatial_zb.core import bsk as core
 from spatial_zb.core.diagnostics import residual_moran, residuals
 from spatial_zb.core.lag import spatial_lag
@@ -16,7 +17,6 @@ from spatial_zb.core.within import FixedEffects
 from spatial_zb.hypotheses.case import Array, Case, common_means, period_words, quiet_fit
 from spatial_zb.hypotheses.rows import NAN, Step, normal_row
 from spatial_zb.models.design import stacked
-from spatial_zb.recommendation import Row
 from spatial_zb.text import Text
 
 __all__ = ["bsk"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spatial_zb.chain_table import Row, TestTable
 from spatial_zb.data.panel import Panel
 from spatial_zb.hypotheses.bsk import bsk
 from spatial_zb.hypotheses.case import Case, Likelihood, make_case
@@ -20,7 +21,6 @@ from spatial_zb.hypotheses.random_spatial import random_spatial
 from spatial_zb.hypotheses.rows import Step, attempt
 from spatial_zb.measured_sizes import with_measured_sizes
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.recommendation import Row, TestTable
 
 if TYPE_CHECKING:
     from spatial_zb.result_store import ResultStore

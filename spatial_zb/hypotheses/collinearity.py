@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from spatial_zb.chain_table import EFFECTS_WORDS, Row
 from spatial_zb.core import diagnostics as core
 from spatial_zb.hypotheses.case import Case, quiet_design
 from spatial_zb.hypotheses.rows import NAN, Step
 from spatial_zb.models.design import Design, stacked
-from spatial_zb.recommendation import EFFECTS_WORDS, Row
 from spatial_zb.text import Text
 
 __all__ = ["collinearity"]

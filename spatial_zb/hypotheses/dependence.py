@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from spatial_zb.chain_table import EFFECTS_WORDS, Row
 from spatial_zb.core import diagnostics as core
 from spatial_zb.core.within import FixedEffects, demean
 from spatial_zb.hypotheses.case import Array, Case, varies
 from spatial_zb.hypotheses.rows import Step, normal_row
 from spatial_zb.models.design import stacked
-from spatial_zb.recommendation import EFFECTS_WORDS, Row
 from spatial_zb.text import Text
 
 __all__ = ["dependence", "moran_parts"]

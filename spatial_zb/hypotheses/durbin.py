@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
+from spatial_zb.chain_table import EFFECTS_WORDS, Row
 from spatial_zb.core import diagnostics as core
 from spatial_zb.core.spatial_ml import Maximum
 from spatial_zb.core.traces import filter_traces
@@ -16,7 +17,6 @@ from spatial_zb.models.design import stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import residual_arrays
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.recommendation import EFFECTS_WORDS, Row
 from spatial_zb.simplification import counts, likelihood_ratio_of, wald_common_factor, wald_no_lags
 from spatial_zb.text import Text
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
+from spatial_zb.chain_table import Row
 from spatial_zb.core import diagnostics as core
 from spatial_zb.core.within import FixedEffects, demean, transformed_sample
 from spatial_zb.errors import DataError
 from spatial_zb.hypotheses.case import Case, varies
 from spatial_zb.hypotheses.rows import Step
 from spatial_zb.models.design import stacked
-from spatial_zb.recommendation import Row
 from spatial_zb.text import Text
 
 __all__ = ["effects"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from spatial_zb.chain_table import EFFECTS_WORDS, Row
 from spatial_zb.core import diagnostics as core
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.within import demean
 from spatial_zb.hypotheses.case import Case
 from spatial_zb.hypotheses.rows import Step, chi2_row
-from spatial_zb.recommendation import EFFECTS_WORDS, Row
 from spatial_zb.text import Text
 
 __all__ = ["lag_error", "lag_error_tests"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
+from spatial_zb.chain_table import Row
 from spatial_zb.core import random_effects as core
 from spatial_zb.core.within import demean
 from spatial_zb.errors import DataError
 from spatial_zb.hypotheses.case import Case, common_means, period_words, varies
 from spatial_zb.hypotheses.rows import Step
-from spatial_zb.recommendation import Row
 from spatial_zb.text import Text
 
 __all__ = ["random_effects"]

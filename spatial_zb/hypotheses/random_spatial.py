@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from spatial_zb.chain_table import Row
 from spatial_zb.core.covariance import information, inverse_or_nan
 from spatial_zb.core.diagnostics import quadratic_form
 from spatial_zb.core.orthogonal import orthogonal_base
@@ -29,7 +30,6 @@ from spatial_zb.models.design import stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import filtered_mean, residual_arrays
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.recommendation import Row
 from spatial_zb.text import Text
 
 __all__ = ["RandomEstimate", "random_estimate", "random_spatial", "spatial_hausman", "within_covariance"]

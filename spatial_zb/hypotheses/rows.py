@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from scipy import stats
 
+from spatial_zb.chain_table import Row
 from spatial_zb.errors import SpatialZbError
-from spatial_zb.recommendation import Row
 from spatial_zb.text import Text
 
 __all__ = ["NAN", "Step", "attempt", "chi2_row", "normal_row"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from spatial_zb.recommendation import TestTable
+from spatial_zb.chain_table import TestTable
 from spatial_zb.text import Language, Text
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ SECTIONS: dict[Text, tuple[str, ...]] = {
 def by_section(
     table: TestTable, language: Language = "en", labels: Mapping[str, Text] | None = None
 ) -> list[tuple[Text, pd.DataFrame]]:
-    """Pairs of heading and rows of the table as :meth:`~spatial_zb.recommendation.TestTable.tidy` gives them.
+    """Pairs of heading and rows of the table as :meth:`~spatial_zb.chain_table.TestTable.tidy` gives them.
 
     Every row is in one of them; a section without rows is left out.
     """

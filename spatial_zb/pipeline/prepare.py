@@ -13,8 +13,9 @@ import pandas as pd
 
 from spatial_zb.data.cells import numbers_of, period_numbers, unit_ids
 from spatial_zb.data.expressions import compile_expression, derive
+from spatial_zb.data.gate import build_panel, likely_meant
 from spatial_zb.data.missing import fill_missing
-from spatial_zb.data.panel import Panel, build_panel, likely_meant
+from spatial_zb.data.panel import Panel
 from spatial_zb.data.read import read_table
 from spatial_zb.data.regions import read_regions, select_regions
 from spatial_zb.errors import (
@@ -28,7 +29,7 @@ from spatial_zb.errors import (
 from spatial_zb.pipeline.indices import with_indices
 from spatial_zb.pipeline.notes import saying_where
 from spatial_zb.pipeline.weights import build_weights
-from spatial_zb.pipeline.words import source_note
+from spatial_zb.pipeline.words import column_words, source_note
 from spatial_zb.study import EconomicDistance, Gravity, Study
 from spatial_zb.text import LANGUAGES, Text
 from spatial_zb.weights import Weights, unit_means
@@ -348,7 +349,11 @@ def _flags(study: Study, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_derived(study: Study, panel: Panel, variables: Iterable[str]) -> Panel:
-    texts = {name: study.variables[name].expression for name in variables}
+    labels = {name: Text.of(name) for name in panel.columns}
+    labels |= {name: words for name, words in column_words(study).items() if name in labels}
+    labels |= {name: study.variables[name].label for name in variables}
+    computed = [name for name in variables if not study.variables[name].is_column]
+    texts = {name: study.variables[name].expression for name in computed}
     compiled = [compile_expression(text) for text in texts.values()]
     names = {n for expression in compiled for n in (*expression.names, *expression.reference_names)}
     reference = None
@@ -371,4 +376,4 @@ def _with_derived(study: Study, panel: Panel, variables: Iterable[str]) -> Panel
         constants={name: c.values for name, c in study.constants.items() if name in names},
         place=lambda name: study.place(f"variables.{name}.expression"),
     )
-    return panel.with_columns(derived, {name: study.variables[name].label for name in texts})
+    return panel.with_columns(derived, labels)

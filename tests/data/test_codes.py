@@ -11,7 +11,7 @@ import pytest
 from shapely.geometry import box
 
 from spatial_zb.data.codes import constant_units, match_report, padded
-from spatial_zb.data.panel import build_panel
+from spatial_zb.data.gate import build_panel
 from spatial_zb.errors import DataError, SpecificationError
 
 MAP = geopandas.GeoDataFrame(

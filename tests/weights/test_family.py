@@ -189,7 +189,7 @@ def test_bridges_link_both_ways_and_keep_the_rest() -> None:
 
 
 def test_means_over_base_periods() -> None:
-    from spatial_zb.data.panel import build_panel
+    from spatial_zb.data.gate import build_panel
 
     frame = pd.DataFrame({"unit": list("aabb"), "period": [1, 2, 1, 2], "gdp": [1.0, 3.0, 5.0, 9.0]})
     panel = build_panel(frame)
