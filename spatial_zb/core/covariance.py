@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+#: Per parameter, the share of its own information, given the others, that may be rounding alone.
+ROUNDING = 4 * np.finfo(float).eps
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ def hessian(r: Residuals, traces: Traces, sigma2: float, sample: TransformedSamp
 def inverse_or_nan(information_matrix: Array) -> tuple[Array, bool]:
     """Invert a positive definite matrix after scaling its diagonal to one; NaN and False when it is not.
 
-    Never a pseudo-inverse: a covariance that does not exist is not repaired.
+    Never a pseudo-inverse: a covariance that does not exist is not repaired. A parameter of which the others leave no
+    more than rounding has none either, on whichever side of zero the rounding falls.
     """
     diagonal = np.diag(information_matrix)
     if not (np.all(np.isfinite(information_matrix)) and np.all(diagonal > 0)):
@@ -106,7 +109,7 @@ def inverse_or_nan(information_matrix: Array) -> tuple[Array, bool]:
     scale = 1 / np.sqrt(diagonal)
     outer = np.outer(scale, scale)
     factor, failed = lapack.dpotrf(information_matrix * outer, lower=True, clean=True)
-    if failed:
+    if failed or (factor.diagonal() ** 2).min(initial=1.0) <= ROUNDING * len(scale):
         return np.full_like(information_matrix, np.nan), False
     root = lapack.dtrtri(factor, lower=True)[0]
     return (root.T @ root) * outer, True

@@ -17,10 +17,14 @@ __all__ = [
     "CrossProducts",
     "column_basis",
     "cross_products",
+    "holds_its_lags",
     "orthogonal_base",
 ]
 
 Array = NDArray[np.float64]
+
+#: A lag of Z whose part outside Z has at most this share of its square is inside.
+INSIDE = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +124,11 @@ def cross_products(
     if L is None:
         return CrossProducts(M.T @ M, None, None, base.back, base.y_norm)
     return CrossProducts(M.T @ M, M.T @ L, L.T @ L, base.back, base.y_norm)
+
+
+def holds_its_lags(onto: Array, lags: Array) -> bool:
+    """Whether W maps the space of Z into itself, as with no regressors, or a constant and rows that sum to one.
+
+    From ``onto`` Q'WQ and ``lags`` (WQ)'WQ, (k, k): what WQ has outside Q is nothing.
+    """
+    return bool(np.abs(lags - onto.T @ onto).max(initial=0.0) <= INSIDE * np.abs(lags).max(initial=0.0))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from spatial_zb.core.logdet import LogDet
-from spatial_zb.core.orthogonal import CrossProducts
+from spatial_zb.core.orthogonal import CrossProducts, holds_its_lags
 from spatial_zb.core.spatial_surface import Surface
 from spatial_zb.core.within import TransformedSample
 
@@ -28,6 +28,7 @@ __all__ = [
     "Maximum",
     "given_spatial",
     "inner_interval",
+    "larger_first",
     "maximise",
 ]
 
@@ -45,8 +46,6 @@ MODE_WINDOW = 2.0
 WINDOW_ERRORS = 6.0
 #: … in at most so many windows before the whole interval is scanned exactly.
 WINDOW_MOVES = 4
-#: A lag of Z whose part outside Z has at most this share of its square is inside.
-INSIDE = 1e-12
 #: Twins of modes are one when their coefficients are this near.
 SAME_TWIN = 1e-6
 #: Roots found from two starts are one when they are this near.
@@ -171,12 +170,8 @@ def maximise(
 
 
 def _exchangeable(products: CrossProducts) -> bool:
-    """Whether W maps the space of Z into itself, as with no regressors, or a constant and rows that sum to one.
-
-    A and B commute, and (BZ) spans what Z spans: SSR at (ρ, λ) is that at (λ, ρ).
-    """
-    onto, lags = products.gram01[2:, 2:], products.gram1[2:, 2:]
-    return bool(np.abs(lags - onto.T @ onto).max(initial=0.0) <= INSIDE * np.abs(lags).max(initial=0.0))
+    """Whether W maps the space of Z into itself: A and B commute, BZ spans what Z spans, SSR(ρ, λ) = SSR(λ, ρ)."""
+    return holds_its_lags(products.gram01[2:, 2:], products.gram1[2:, 2:])
 
 
 def _maximum_of_pairs(
@@ -187,15 +182,16 @@ def _maximum_of_pairs(
     Which twin is higher is rounding, and would depend on the order of the units.
     """
     kept: list[tuple[float, float]] = []
-    for pair in map(_larger_first, modes):
+    for pair in map(larger_first, modes):
         if all(max(abs(pair[0] - r), abs(pair[1] - s)) > SAME_TWIN for r, s in kept):
             kept.append(pair)
-    end = _larger_first(_best_end(profile, bounds, True, True))
+    end = larger_first(_best_end(profile, bounds, True, True))
     inside = bool(kept) and max(profile.value(*pair) for pair in kept) >= profile.value(*end)
     return replace(_finish(profile, kept if inside else [end], not inside), exchangeable=True)
 
 
-def _larger_first(pair: tuple[float, float]) -> tuple[float, float]:
+def larger_first(pair: tuple[float, float]) -> tuple[float, float]:
+    """(ρ, λ) of a pair that is the same when exchanged: ρ the larger in absolute value, the positive one of ±c."""
     return max(pair, pair[::-1], key=lambda both: (abs(both[0]), both[0]))
 
 

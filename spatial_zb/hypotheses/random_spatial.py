@@ -13,15 +13,12 @@ from spatial_zb.core.diagnostics import quadratic_form
 from spatial_zb.core.orthogonal import orthogonal_base
 from spatial_zb.core.random_centred import CentredLogDet, centred_weights, period_basis, rotated
 from spatial_zb.core.random_effects import hausman
-from spatial_zb.core.random_ml import (
-    RandomMaximum,
-    make_spread,
-    maximise_random,
-    random_information,
-    random_profile,
-)
+from spatial_zb.core.random_information import random_information
+from spatial_zb.core.random_ml import RandomMaximum, maximise_random
+from spatial_zb.core.random_profile import random_profile
 from spatial_zb.core.spatial_ml import Maximum
 from spatial_zb.core.traces import DENSE_UNITS, filter_traces
+from spatial_zb.core.unit_spread import make_spread
 from spatial_zb.core.within import transformed_sample
 from spatial_zb.errors import ConvergenceError, DataError, SpecificationError
 from spatial_zb.hypotheses.case import Array, Case, quiet_design, quiet_fit

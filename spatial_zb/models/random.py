@@ -8,24 +8,18 @@ from numpy.typing import NDArray
 
 from spatial_zb.core.covariance import inverse_or_nan
 from spatial_zb.core.orthogonal import orthogonal_base
-from spatial_zb.core.random_ml import (
-    RandomMaximum,
-    RandomProfile,
-    apply_between,
-    make_spread,
-    maximise_random,
-    random_hessian,
-    random_information,
-    random_profile,
-)
+from spatial_zb.core.random_information import random_hessian, random_information
+from spatial_zb.core.random_ml import RandomMaximum, maximise_random
+from spatial_zb.core.random_profile import RandomProfile, random_profile
 from spatial_zb.core.traces import DENSE_UNITS
+from spatial_zb.core.unit_spread import apply_between, make_spread
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpecificationError
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.estimates import term_index
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import SMALL_N, filtered_mean
-from spatial_zb.models.notes import GNS_WEAK, NOT_POSITIVE, fit_words, many_peaks, warn_together
+from spatial_zb.models.notes import EXCHANGEABLE, GNS_WEAK, NOT_POSITIVE, fit_words, many_peaks, warn_together
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
@@ -186,6 +180,8 @@ def _say_what_matters(
                 "个体效应方差的估计值为零：其余估计值即混合模型的估计值",
             )
         )
+    if best.exchangeable:
+        notes.append(EXCHANGEABLE)
     if len(best.modes) > 1:
         shown = "; ".join(
             f"ρ = {r:.3f}, λ = {c:.3f}, φ = {p:.3g}, ln L = {v:.3f}" for r, c, p, v in best.modes

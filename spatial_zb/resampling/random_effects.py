@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from spatial_zb.core.bootstrap import Scheme
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.random_bootstrap import draw_components, draw_whole_units
-from spatial_zb.core.random_ml import apply_between, make_spread
 from spatial_zb.core.traces import filter_solver
+from spatial_zb.core.unit_spread import apply_between, make_spread
 from spatial_zb.models.fit import Fit
 from spatial_zb.resampling.sources import again, without_periods
 from spatial_zb.text import Text

@@ -168,29 +168,62 @@ def test_the_order_of_units_does_not_matter_where_a_zero_eigenvalue_is_negative_
             same(fit(moved, W, model, "unit"), first)
 
 
-@pytest.mark.parametrize("effects", ["none", "unit", "time"])
+def symmetric_panel(
+    truth: tuple[float, float], seed: int, unit_effects: float = 0.0
+) -> tuple[zb.Weights, np.ndarray]:
+    """W of a ring of 30 units and y (8, 30) of (I − λW)(I − ρW)y = μ + ε, in which ρ and λ are alike."""
+    n, T, rng = 30, 8, np.random.default_rng(seed)
+    ring = (np.roll(np.eye(n), 1, axis=1) + np.roll(np.eye(n), -1, axis=1)) / 2
+    rho, lam = truth
+    filtered = (np.eye(n) - lam * ring) @ (np.eye(n) - rho * ring)
+    errors = rng.normal(size=(n, T)) + unit_effects * rng.normal(size=(n, 1))
+    return zb.Weights(ring, [f"u{i:02d}" for i in range(n)], "ring", "row"), np.linalg.solve(
+        filtered, errors
+    ).T
+
+
+def fits_in_any_order(W: zb.Weights, y: np.ndarray, effects: str) -> list[zb.Fit]:
+    """SAC without regressors, units in five orders; random effects with KKP's errors."""
+    structure = {"error_structure": "kkp"} if effects == "random" else {}
+    spec = zb.DurbinSpec("y", [], lag_x=[], lag_error=True, fixed_effects=effects, **structure)
+    rng, out = np.random.default_rng(1), []
+    for order in (np.arange(W.n), *(rng.permutation(W.n) for _ in range(4))):
+        panel = zb.Panel(y[:, order, None], tuple(range(len(y))), W.ids[order], ("y",))
+        with pytest.warns(zb.SpatialZbWarning, match="cannot be told apart") as said:
+            out.append(zb.fit_durbin(spec, panel, W.align(panel.units)))
+        assert not any("peaks" in str(note.message) for note in said)
+    return out
+
+
+@pytest.mark.parametrize("effects", ["none", "unit", "time", "random"])
 @pytest.mark.parametrize("truth", [(0.6, -0.3), (-0.3, 0.6)])
 def test_rho_and_lambda_without_regressors_are_said_to_be_one_pair_and_do_not_depend_on_the_order(
     effects, truth
 ):
-    """(I − λW)(I − ρW)y = ε: exchanging the two changes nothing, and which comes first must not be rounding."""
-    n, T, rng = 30, 8, np.random.default_rng(4)
-    ring = (np.roll(np.eye(n), 1, axis=1) + np.roll(np.eye(n), -1, axis=1)) / 2
-    rho, lam = truth
-    filtered = (np.eye(n) - lam * ring) @ (np.eye(n) - rho * ring)
-    y = np.linalg.solve(filtered, rng.normal(size=(n, T))).T
-    W = zb.Weights(ring, [f"u{i:02d}" for i in range(n)], "ring", "row")
-    spec = zb.DurbinSpec("y", [], lag_x=[], lag_error=True, fixed_effects=effects)
-    found = []
-    for order in (np.arange(n), *(rng.permutation(n) for _ in range(4))):
-        panel = zb.Panel(y[:, order, None], tuple(range(T)), W.ids[order], ("y",))
-        with pytest.warns(zb.SpatialZbWarning, match="cannot be told apart") as said:
-            fit = zb.fit_durbin(spec, panel, W.align(panel.units))
-        assert not any("peaks" in str(note.message) for note in said)
-        found.append(fit.params)
-    for params in found:
-        assert params["rho"] > 0 > params["lam"]
-        np.testing.assert_allclose(params, found[0], rtol=1e-6)
+    """Exchanging the two changes nothing, and which comes first must not be rounding."""
+    found = fits_in_any_order(*symmetric_panel(truth, 4, effects == "random"), effects)
+    for fit in found:
+        assert fit.params["rho"] > 0 > fit.params["lam"]
+        np.testing.assert_allclose(fit.params, found[0].params, rtol=1e-6)
+
+
+@pytest.mark.parametrize("effects", ["none", "unit", "time", "random"])
+def test_a_pair_of_equal_estimates_has_no_standard_errors_in_any_order(effects):
+    """Where ρ̂ = λ̂ their scores are one: the information is singular, whatever rounding makes of it."""
+    for fit in fits_in_any_order(*symmetric_panel((0.4, 0.4), 9, effects == "random"), effects):
+        assert fit.params["rho"] == pytest.approx(fit.params["lam"], abs=1e-6)
+        assert not fit.converged
+        assert fit.bse.isna().all()
+
+
+def test_rho_and_lambda_are_a_pair_under_unit_effects_that_do_not_spread_only_where_these_have_no_variance():
+    spec = zb.DurbinSpec("y", [], lag_x=[], lag_error=True, fixed_effects="random")
+    for size in (1.0, 0.0):
+        W, y = symmetric_panel((0.6, -0.3), 4, size)
+        with pytest.warns(zb.SpatialZbWarning) as said:
+            fit = zb.fit_durbin(spec, zb.Panel(y[:, :, None], tuple(range(len(y))), W.ids, ("y",)), W)
+        told = any("cannot be told apart" in str(note.message) for note in said)
+        assert told == (fit.params["phi"] == 0) == (size == 0)
 
 
 def test_rho_and_lambda_beside_a_regressor_are_not_called_one_pair(recwarn):

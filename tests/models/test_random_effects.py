@@ -11,7 +11,7 @@ from scipy import optimize, sparse
 from small_examples import directed_knn
 
 import spatial_zb as zb
-from spatial_zb.core import random_ml
+from spatial_zb.core import unit_spread
 from spatial_zb.models import random
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
@@ -192,10 +192,10 @@ def test_sparse_factors_give_what_dense_ones_give(monkeypatch):
     W = directed_knn(60)
     panel = draw(W, 4, 7)
     dense = zb.fit_durbin(spec("SAC"), panel, W, covariance="hessian")
-    monkeypatch.setattr(random_ml, "DENSE_FACTOR", 0)
+    monkeypatch.setattr(unit_spread, "DENSE_FACTOR", 0)
     calls = []
-    real = random_ml.splu
-    monkeypatch.setattr(random_ml, "splu", lambda *a, **k: calls.append(1) or real(*a, **k))
+    real = unit_spread.splu
+    monkeypatch.setattr(unit_spread, "splu", lambda *a, **k: calls.append(1) or real(*a, **k))
     large = zb.fit_durbin(spec("SAC"), panel, W, covariance="hessian")
     assert calls
     assert large.params.to_numpy() == pytest.approx(dense.params.to_numpy(), abs=1e-6)
