@@ -35,6 +35,7 @@ from spatial_zb.models.estimates import TABLE_COLUMNS, coefficient_columns
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system_fit import SystemFit
+from spatial_zb.printing import Printed
 
 __all__ = [
     "EFFECTS",
@@ -57,8 +58,8 @@ Horizon = Literal["short", "long"]
 REJECTED_WARNING = 0.01
 
 
-@dataclass(frozen=True, eq=False)
-class Effects:
+@dataclass(frozen=True, eq=False, repr=False)
+class Effects(Printed):
     """Average effects of every regressor.
 
     Attributes

@@ -27,6 +27,7 @@ from spatial_zb.effects import EFFECTS, Effects, average_effects_at, effects_gra
 from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.models.estimates import coefficient_columns
 from spatial_zb.models.fit import Fit
+from spatial_zb.printing import Printed
 from spatial_zb.text import Language, Text
 
 __all__ = ["UShape", "marginal_effects", "u_shape_test"]
@@ -40,8 +41,8 @@ SAME_PRODUCT = 1e-6
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-@dataclass(frozen=True, eq=False)
-class UShape:
+@dataclass(frozen=True, eq=False, repr=False)
+class UShape(Printed):
     """What :func:`u_shape_test` found.
 
     Attributes

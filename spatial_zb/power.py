@@ -25,6 +25,7 @@ from spatial_zb.models.simultaneous import fit_system
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system_design import system_links
 from spatial_zb.models.system_spec import SystemSpec
+from spatial_zb.printing import Printed
 from spatial_zb.simulate import simulate_panel
 from spatial_zb.system_effects import sources_of
 from spatial_zb.text import Language, Text
@@ -55,8 +56,8 @@ HEADS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class PowerStudy:
+@dataclass(frozen=True, eq=False, repr=False)
+class PowerStudy(Printed):
     """Results of a simulation study, one row per weights, number of periods, case and parameter.
 
     Columns of ``frame``: weights, n, periods, case, parameter, truth; mean, bias, rmse, sd of the estimates and the median

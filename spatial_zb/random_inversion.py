@@ -20,7 +20,7 @@ __all__ = ["RandomMedianUnbiased", "invert_random"]
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RandomMedianUnbiased(MedianUnbiased):
     """Estimates given the median-unbiased ρ or λ and φ; limits of φ are exact given ρ or λ, under normal errors.
 

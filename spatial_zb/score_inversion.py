@@ -33,6 +33,7 @@ from spatial_zb.effects import EFFECTS, average_effects_at
 from spatial_zb.errors import SpecificationError
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import cross_products_of
+from spatial_zb.printing import Printed
 from spatial_zb.profile_intervals import FEWEST
 from spatial_zb.resampling import check_single, generator_of
 
@@ -49,8 +50,8 @@ EXPECTED, SILENT = DEAR_GRID + 24, 2.0
 APART = 0.2
 
 
-@dataclass(frozen=True, eq=False)
-class MedianUnbiased:
+@dataclass(frozen=True, eq=False, repr=False)
+class MedianUnbiased(Printed):
     """Estimates given the median-unbiased ρ or λ.
 
     Attributes
@@ -146,6 +147,11 @@ class MedianUnbiased:
                 "conf_high": high,
             }
         )
+
+    def glance(self) -> pd.DataFrame:
+        """The fit in one row, and whether its spatial lags are told apart."""
+        more = {"replicates": self.replicates, "alpha": self.alpha, "told_apart": self.told_apart}
+        return self.fit.glance().assign(**more)
 
     @cached_property
     def draws(self) -> Array:

@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 UNSTABLE = Text("are unstable systems", "为不稳定系统")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SystemBootstrap(Resampled):
     """Re-estimates of a system on resampled panels; see :class:`spatial_zb.resampling.record.Resampled`.
 

@@ -16,6 +16,7 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.spec import FAMILIES, DurbinSpec
+from spatial_zb.printing import Printed
 from spatial_zb.weights.describe import compare_weights
 from spatial_zb.weights.matrix import Weights, as_weights
 
@@ -94,8 +95,8 @@ class Prior:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class ModelProbabilities:
+@dataclass(frozen=True, eq=False, repr=False)
+class ModelProbabilities(Printed):
     """Posterior probabilities of models × weights.
 
     Attributes

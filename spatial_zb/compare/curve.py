@@ -49,6 +49,7 @@ from spatial_zb.models.ml import (
     traces_at,
 )
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.printing import Printed
 from spatial_zb.weights.matrix import Weights, as_weights
 
 __all__ = ["CurveTest", "curve_test"]
@@ -60,8 +61,8 @@ Scheme = Literal["unit", "period"]
 STATISTICS = ("median", "significant", "dominant_sign")
 
 
-@dataclass(frozen=True, eq=False)
-class CurveTest:
+@dataclass(frozen=True, eq=False, repr=False)
+class CurveTest(Printed):
     """A specification curve against curves under no effect.
 
     Attributes

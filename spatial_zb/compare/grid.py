@@ -19,6 +19,7 @@ from spatial_zb.errors import SpatialZbError, SpecificationError, listed, listed
 from spatial_zb.execute import ResultStore, run_tasks
 from spatial_zb.models.design import check_kinds
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.printing import Printed
 from spatial_zb.weights.matrix import Weights, as_weights
 
 __all__ = ["CHOICES", "Grid", "named_specs", "sample_of", "specification_grid"]
@@ -29,8 +30,8 @@ CHOICES = ("spec", "weights", "sample", "estimator", "covariance")
 SINGLE_CELLS = 8
 
 
-@dataclass(frozen=True, eq=False)
-class Grid:
+@dataclass(frozen=True, eq=False, repr=False)
+class Grid(Printed):
     """All cells of a grid.
 
     Attributes
@@ -49,6 +50,9 @@ class Grid:
     estimates: pd.DataFrame
     effects: pd.DataFrame
     choices: tuple[str, ...] = CHOICES
+
+    def _body(self) -> pd.DataFrame:
+        return self.glance()
 
     def glance(self) -> pd.DataFrame:
         """One row per cell."""

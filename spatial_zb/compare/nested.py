@@ -15,6 +15,7 @@ from spatial_zb.compare.nonnested import j_test, vuong_test
 from spatial_zb.core.diagnostics import likelihood_ratio_p_value, quadratic_form, wald_p_value
 from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.models.fit import Fit
+from spatial_zb.printing import Printed
 from spatial_zb.simplification import counts, likelihood_ratio_of
 
 __all__ = ["Comparison", "compare_fits"]
@@ -23,8 +24,8 @@ _TEST_COLUMNS = ["restricted", "general", "statistic", "df", "p_value", "wald", 
 _OTHER_COLUMNS = ["test", "null", "alternative", "statistic", "df", "p_value", "favours", "note"]
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Printed):
     """Several fits of the same data.
 
     Attributes

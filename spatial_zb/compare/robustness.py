@@ -27,6 +27,7 @@ from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.estimates import coefficient_columns
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.printing import Printed
 from spatial_zb.text import Language, Text
 from spatial_zb.weights.matrix import Weights, as_weights
 
@@ -36,8 +37,8 @@ __all__ = ["Robustness", "estimate_of", "robustness", "term_row"]
 NUMBERS = ("estimate", "std_error", "p_value", "conf_low", "conf_high", "n_units", "n_periods", "nobs")
 
 
-@dataclass(frozen=True, eq=False)
-class Robustness:
+@dataclass(frozen=True, eq=False, repr=False)
+class Robustness(Printed):
     """One coefficient or effect under many changes.
 
     Attributes

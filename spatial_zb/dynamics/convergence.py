@@ -19,6 +19,7 @@ from spatial_zb.models.durbin import Covariance, fit_durbin
 from spatial_zb.models.estimates import coefficient_table
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec, Effects, Estimator
+from spatial_zb.printing import Printed
 from spatial_zb.weights.matrix import Weights
 
 __all__ = [
@@ -34,8 +35,8 @@ __all__ = [
 GROWTH, INITIAL = "growth", "initial"
 
 
-@dataclass(frozen=True, eq=False)
-class SigmaConvergence:
+@dataclass(frozen=True, eq=False, repr=False)
+class SigmaConvergence(Printed):
     """Dispersion by period, and its trend.
 
     ``frame``: one row per ``period`` (and ``group``); ``trend``: slope of ``std_dev`` and ``cv`` on the period.
@@ -126,8 +127,8 @@ def _trend(frame: pd.DataFrame) -> pd.DataFrame:
     return table.rename_axis("term").reset_index()
 
 
-@dataclass(frozen=True, eq=False)
-class BetaConvergence:
+@dataclass(frozen=True, eq=False, repr=False)
+class BetaConvergence(Printed):
     """A growth regression and what its coefficient of the initial level says.
 
     ``fit`` is the regression, whose terms are ``initial``, the controls, their lags, ρ, λ; ``years`` the

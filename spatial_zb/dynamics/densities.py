@@ -13,6 +13,7 @@ from spatial_zb.arguments import check_count
 from spatial_zb.data.panel import Panel
 from spatial_zb.dynamics.values import usable
 from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
+from spatial_zb.printing import Printed
 
 __all__ = ["Densities", "kernel_densities"]
 
@@ -20,8 +21,8 @@ __all__ = ["Densities", "kernel_densities"]
 MARGIN = 3.0
 
 
-@dataclass(frozen=True, eq=False)
-class Densities:
+@dataclass(frozen=True, eq=False, repr=False)
+class Densities(Printed):
     """Kernel densities of one variable by period, on one grid.
 
     ``grid`` (m,); ``density`` (T, m); ``bandwidths`` (T,) in the unit of the variable.

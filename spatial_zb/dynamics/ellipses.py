@@ -12,6 +12,7 @@ from spatial_zb.core.dispersion import deviation_ellipse, ellipse_outline
 from spatial_zb.data.panel import Panel
 from spatial_zb.dynamics.values import refuse_negative, usable
 from spatial_zb.errors import AlignmentError, DataError, listed, listed_zh
+from spatial_zb.printing import Printed
 from spatial_zb.weights.matrix import text_ids
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["EllipsePath", "deviation_ellipses"]
 
 
-@dataclass(frozen=True, eq=False)
-class EllipsePath:
+@dataclass(frozen=True, eq=False, repr=False)
+class EllipsePath(Printed):
     """Centres of gravity and standard deviational ellipses by period, and how the centre moved."""
 
     variable: str

@@ -13,12 +13,13 @@ from spatial_zb.data.concentration import theil
 from spatial_zb.data.panel import Panel
 from spatial_zb.dynamics.values import cells, group_labels, refuse_negative, usable
 from spatial_zb.errors import DataError, listed, listed_zh
+from spatial_zb.printing import Printed
 
 __all__ = ["Decomposition", "dagum_decomposition", "theil_decomposition"]
 
 
-@dataclass(frozen=True, eq=False)
-class Decomposition:
+@dataclass(frozen=True, eq=False, repr=False)
+class Decomposition(Printed):
     """An index of inequality by period, its parts, and what each group or pair of groups gives.
 
     ``parts`` names the columns of the table that add up to ``total``.

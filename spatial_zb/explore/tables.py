@@ -8,6 +8,7 @@ import pandas as pd
 
 from spatial_zb.core.local_statistics import Adjustment
 from spatial_zb.core.moran import Alternative
+from spatial_zb.printing import Printed
 
 __all__ = ["MAP_CODES", "NOT_SIGNIFICANT", "NO_NEIGHBOURS", "LocalTable", "MoranTable", "StatisticTable"]
 
@@ -16,8 +17,8 @@ NOT_SIGNIFICANT, NO_NEIGHBOURS = "not significant", "no neighbours"
 MAP_CODES = {NOT_SIGNIFICANT: "ns", NO_NEIGHBOURS: None}
 
 
-@dataclass(frozen=True, eq=False)
-class MoranTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class MoranTable(Printed):
     """Global Moran's I of one variable in every period."""
 
     variable: str
@@ -44,8 +45,8 @@ class MoranTable:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class StatisticTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class StatisticTable(Printed):
     """Another global statistic, named ``statistic``, of one or two variables."""
 
     statistic: str
@@ -74,8 +75,8 @@ class StatisticTable:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class LocalTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class LocalTable(Printed):
     """A local statistic of every unit in one period.
 
     ``frame`` is indexed by unit, in the order of the panel; units without neighbours have NaN and the cluster

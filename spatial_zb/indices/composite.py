@@ -11,13 +11,14 @@ import pandas as pd
 from spatial_zb.data import composite as arrays
 from spatial_zb.errors import AlignmentError, SpecificationError, listed, listed_zh
 from spatial_zb.indices.tables import amounts_table, matched, numeric_series
+from spatial_zb.printing import Printed
 from spatial_zb.text import Text
 
 __all__ = ["EntropyIndex", "coupling_coordination", "entropy_weights", "topsis"]
 
 
-@dataclass(frozen=True, eq=False)
-class EntropyIndex:
+@dataclass(frozen=True, eq=False, repr=False)
+class EntropyIndex(Printed):
     """An entropy-weighted index.
 
     ``indicators`` is a DataFrame by indicator with ``direction, entropy, weight, zeros``, the last the number of

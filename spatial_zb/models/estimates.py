@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -126,6 +127,16 @@ class Estimates(ABC):
     @abstractmethod
     def glance(self) -> pd.DataFrame:
         """The estimation in one row."""
+
+    @abstractmethod
+    def summary(self) -> str:
+        """The estimation as text."""
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary())}</pre>"
 
     def _keys(self) -> list[tuple[str, ...]]:
         return [key if isinstance(key, tuple) else (key,) for key in self.params.index]

@@ -17,6 +17,7 @@ from spatial_zb.core.system_strength import Strength, instrument_strength, overi
 from spatial_zb.models.estimates import Estimates
 from spatial_zb.models.system_design import SystemDesign
 from spatial_zb.models.system_spec import SystemSpec
+from spatial_zb.printing import Printed
 from spatial_zb.weights.matrix import Weights
 
 __all__ = ["Stability", "SystemFit", "weights_eigenvalues"]
@@ -28,8 +29,8 @@ WEAK_F = 10.0
 _EIGENVALUES: weakref.WeakKeyDictionary[Weights, NDArray] = weakref.WeakKeyDictionary()
 
 
-@dataclass(frozen=True, eq=False)
-class Stability:
+@dataclass(frozen=True, eq=False, repr=False)
+class Stability(Printed):
     """Whether interaction dies out in space.
 
     ``roots`` (complex) solve det(Γ − ωΨ) = 0; a stable system has all of them outside the circle that holds

@@ -55,6 +55,10 @@ class Prepared:
     bases: Mapping[str, pd.Series] = field(default_factory=dict)
     _weights: dict[tuple[str, str], Weights] = field(default_factory=dict, repr=False)
 
+    def __repr__(self) -> str:
+        samples = ", ".join(f"{name} ({len(units)} units)" for name, units in self.samples.items())
+        return f"Prepared({self.study.general.name!r}; {self.panel!r}; samples {samples})"
+
     def sample(self, name: str) -> Panel:
         """The panel of one sample."""
         return self.panel.select(units=self.samples[name])

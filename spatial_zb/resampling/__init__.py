@@ -52,7 +52,7 @@ Array = NDArray[np.float64]
 FEWEST = 99
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Bootstrap(Resampled):
     """Re-estimates of a fit of one equation on resampled panels; see :class:`spatial_zb.resampling.record.Resampled`."""
 

@@ -17,6 +17,7 @@ from spatial_zb.arguments import check_alpha
 from spatial_zb.core.bootstrap import Scheme, bca_limits, studentised_limits
 from spatial_zb.errors import ConvergenceError, SpatialZbWarning, not_one_of
 from spatial_zb.models.estimates import Estimates
+from spatial_zb.printing import Printed
 from spatial_zb.text import Text
 
 __all__ = ["BOUND_WARNING", "Interval", "Replicated", "Resampled", "Statistics"]
@@ -56,8 +57,8 @@ class Statistics:
     undefined: Text
 
 
-@dataclass(frozen=True, eq=False)
-class Resampled(ABC):
+@dataclass(frozen=True, eq=False, repr=False)
+class Resampled(Printed, ABC):
     """Re-estimates of a fit on resampled panels.
 
     Attributes

@@ -87,6 +87,16 @@ class Study:
     output: Output
     lines: Mapping[str, int] = field(repr=False)
 
+    def __repr__(self) -> str:
+        parts = {
+            "weights": self.weights,
+            "samples": self.samples,
+            "models": self.models,
+            "systems": self.systems,
+        }
+        named = "; ".join(f"{part} {', '.join(of)}" for part, of in parts.items() if of)
+        return f"Study({self.general.name!r}; {named})"
+
     @property
     def name(self) -> str:
         """Slug of the study: the name of its results folder."""

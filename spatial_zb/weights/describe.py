@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed, listed_zh
+from spatial_zb.printing import Printed
 from spatial_zb.weights.matrix import Weights, as_weights, match_units, named_weights, text_ids
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ NEAR_EQUAL = 0.99
 ROUNDING = 1e-12
 
 
-@dataclass(frozen=True, eq=False)
-class WeightsReport:
+@dataclass(frozen=True, eq=False, repr=False)
+class WeightsReport(Printed):
     """A description of weights.
 
     Attributes
@@ -105,14 +106,14 @@ class WeightsReport:
         """Number of units by component, islands included, largest first."""
         return self.units["component"].value_counts().rename("units")
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         facts = [f"  {name.replace('_', ' ')}: {_written(value)}" for name, value in self.summary.items()]
         degrees = ", ".join(f"{units} × {degree}" for degree, units in self.degrees().items())
         return "\n".join([f"Weights {self.label!r}", *facts, f"  degrees: {degrees}", *self.notes])
 
 
-@dataclass(frozen=True, eq=False)
-class WeightsComparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class WeightsComparison(Printed):
     """Several weights of the same units, pair by pair.
 
     ``pairs`` has the columns ``a, b, links_a, links_b, links_common, jaccard, correlation, near_equal``:

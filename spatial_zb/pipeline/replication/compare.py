@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from spatial_zb.errors import OutputError
+from spatial_zb.printing import Printed
 from spatial_zb.text import Text
 
 __all__ = ["VERDICTS", "Comparison", "compare_results"]
@@ -34,8 +35,8 @@ VERDICTS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Printed):
     """Two results folders, file by file.
 
     Attributes
