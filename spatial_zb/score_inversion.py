@@ -45,9 +45,9 @@ CURVE, DEAR_CURVE = 101, 21
 #: Values of a dear law that one inversion asks for, about; so many seconds of it are not worth a word.
 EXPECTED, SILENT = DEAR_GRID + 24, 2.0
 #: Standard error that W and the sample alone leave to one spatial lag, from which two of them are not told apart
-#: (docs/validation/study.md: at 0.15, eleven units and contiguity, medians of ρ and λ are within 0.01; at 0.26 to 0.57, 90
-#: to 11 units and inverse distance, the other lag moves them by more than 0.02, and no draw tells by how much).
-APART = 0.2
+#: (docs/validation/study.md: medians of ρ and λ are within 0.01 at 0.15, eleven units and contiguity, within 0.023 at 0.26,
+#: 90 units and inverse distance, and off by up to −0.05 and −0.08 at 0.35 and 0.57, 41 and 11 units).
+APART = 0.3
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -210,7 +210,7 @@ def median_unbiased(
     is needed. Where no ρ₀ has the score at its median the estimate is an end of the admissible interval (``at_bound``).
 
     With both lags ρ and λ are solved one at a time, the other one re-estimated under every value. In simulations their
-    intervals cover. Where W and the sample would leave even one lag alone, without regressors, a standard error above 0.2,
+    intervals cover. Where W and the sample would leave even one lag alone, without regressors, a standard error above 0.3,
     1/√(T* T_w) with T_w of the LM tests (a dense W, few periods), the two are not told apart by any estimate: all estimates
     are NaN and the intervals are the result. Prefer a model with one lag there.
 
