@@ -8,7 +8,8 @@ Ord's G (a = w_ij, b = x_i x_j off the diagonal), Lee's L (A = V'V, b_ij = x_i y
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ __all__ = [
 Array = NDArray[np.float64]
 #: Numbers held at once while permuting.
 CHUNK = 2_000_000
-#: A variance below this share of the squared mean plus itself is rounding.
+#: A variance below this share of the terms it is summed from is rounding.
 FLAT = 1e-13
 
 
@@ -103,26 +104,35 @@ def product_sums(left: Array, right: Array) -> PairSums:
 def permutation_moments(a: PairSums, b: PairSums) -> tuple[float, float]:
     """Exact mean and variance of Σ_ij a_ij b_π(i)π(j) over all permutations π of n ≥ 4 units."""
     n = a.n
+    mean = a.diagonal * b.diagonal / n + a.total * b.total / (n * (n - 1))
+    second = _second_moment(a, b, -1)
+    size = _second_moment(_absolute(a), _absolute(b), 1)
+    variance = second - mean**2
+    return mean, variance if variance > FLAT * size else float("nan")
+
+
+def _second_moment(a: PairSums, b: PairSums, less: int) -> float:
+    """E Γ² with ``less`` = −1; with +1 and absolute sums the size of its terms, which its rounding is a share of."""
+    n = a.n
     two, three, four = n * (n - 1), n * (n - 1) * (n - 2), n * (n - 1) * (n - 2) * (n - 3)
-    mean_on, mean_off = a.diagonal * b.diagonal / n, a.total * b.total / two
-    on = (
-        a.diagonal_squares * b.diagonal_squares / n
-        + (a.diagonal**2 - a.diagonal_squares) * (b.diagonal**2 - b.diagonal_squares) / two
+
+    def over(part: Callable[[PairSums], float], places: int) -> float:
+        return part(a) * part(b) / places
+
+    on = over(lambda m: m.diagonal_squares, n) + over(
+        lambda m: m.diagonal**2 + less * m.diagonal_squares, two
     )
     off = (
-        2 * a.squares * b.squares / two
-        + 4 * (a.row_squares - a.squares) * (b.row_squares - b.squares) / three
-        + (a.total**2 - 4 * a.row_squares + 2 * a.squares)
-        * (b.total**2 - 4 * b.row_squares + 2 * b.squares)
-        / four
+        2 * over(lambda m: m.squares, two)
+        + 4 * over(lambda m: m.row_squares + less * m.squares, three)
+        + over(lambda m: m.total**2 + less * 4 * m.row_squares + 2 * m.squares, four)
     )
-    both = (
-        2 * a.mixed * b.mixed / two
-        + (a.diagonal * a.total - 2 * a.mixed) * (b.diagonal * b.total - 2 * b.mixed) / three
-    )
-    second, mean = on + off + 2 * both, mean_on + mean_off
-    variance = second - mean**2
-    return mean, variance if variance > FLAT * abs(second) else float("nan")
+    both = 2 * over(lambda m: m.mixed, two) + over(lambda m: m.diagonal * m.total + less * 2 * m.mixed, three)
+    return on + off + 2 * both
+
+
+def _absolute(sums: PairSums) -> PairSums:
+    return replace(sums, diagonal=abs(sums.diagonal), total=abs(sums.total), mixed=abs(sums.mixed))
 
 
 def cross_product(statistic: CrossProduct) -> Result:

@@ -99,7 +99,8 @@ def permutation_p_value(observed: float, reference: Array, alternative: Alternat
     """
     if not np.isfinite(observed):
         return float("nan")
-    slack = 1e-12 * max(1.0, abs(observed))
+    # Ties to rounding, on the scale of the statistic: General G with small weights is small itself.
+    slack = 1e-12 * max(abs(observed), float(np.abs(reference).max(initial=0.0)))
     above = (1 + np.count_nonzero(reference >= observed - slack)) / (1 + len(reference))
     below = (1 + np.count_nonzero(reference <= observed + slack)) / (1 + len(reference))
     tails = {"greater": above, "less": below, "two-sided": min(1.0, 2 * min(above, below))}

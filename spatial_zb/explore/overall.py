@@ -298,7 +298,9 @@ def _tested(
     options: Options,
 ) -> dict[str, float]:
     p_sim = float("nan")
-    if options.permutations:
+    if options.permutations and np.isnan(result.std_dev):
+        p_sim = 1.0  # it cannot vary: every permutation ties, and differs by rounding only
+    elif options.permutations:
         reference = draw(options.permutations, np.random.default_rng(seed))
         p_sim = permutation_p_value(result.value, reference, options.alternative)
     return {**analytic(name, result, options.alternative), "p_sim": p_sim}

@@ -278,6 +278,30 @@ def test_order_of_units_and_scale_change_nothing(function):
     assert tables[0]["p_sim"].between(1 / 200, 1).all()
 
 
+@pytest.mark.parametrize("scale", [1e-14, 1e9])
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_the_unit_of_weights_changes_nothing(function, scale):
+    """G of weights 1/km³ is of the size 1e-14: what counts as a tie goes with it."""
+    panel = panel_of(dict(zip("xy", np.random.default_rng(3).gamma(2, size=(2, 2, 12)), strict=True)))
+    matrix = np.random.default_rng(4).gamma(1, size=(12, 12)) * (1 - np.eye(12))
+    first, second = (
+        function(panel, as_weights(matrix * by, ids=panel.units), permutations=199, rng=1).table()
+        for by in (1.0, scale)
+    )
+    test = ["z", "p_value", "p_sim"]
+    pd.testing.assert_frame_equal(first[test], second[test], rtol=1e-7)
+
+
+@pytest.mark.parametrize("power", [1e-9, 1.0, 1e9])
+def test_smoothing_over_all_units_leaves_nothing_to_test(power):
+    """L of equal weights, the unit itself among them, is zero whatever the values: rounding is no evidence."""
+    panel = panel_of(dict(zip("xy", np.random.default_rng(3).gamma(2, size=(2, 1, 9)), strict=True)))
+    W = as_weights(power * (np.ones((9, 9)) - np.eye(9)), ids=panel.units)
+    row = lee(panel, "x", "y", W, include_self=True, permutations=99, rng=1).table().iloc[0]
+    assert np.isnan(row["z"])
+    assert row["p_sim"] == 1
+
+
 @pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
 def test_seeded_and_islands_named(function):
     x, y = np.random.default_rng(3).gamma(2, size=(2, 1, 12))
