@@ -340,3 +340,39 @@ def test_mistakes_of_a_chinese_study_are_told_in_chinese(case, project, own, cap
     assert told.startswith("错误：")
     assert said in told
     assert not re.search(r" (is|are|has|the|not|in|of) ", told)
+
+
+#: How a model takes a column as it is → the words its tables have for it.
+COLUMN_OF_A_MODEL = {
+    "named alone": ("", "制造业"),
+    "with a label": ('[variables."制造业"]\nlabel = "制造业就业"\n', "制造业就业"),
+    "an expression that is its name": ('[variables."制造业"]\nexpression = "制造业"\n', "制造业"),
+}
+
+
+@pytest.mark.parametrize("case", COLUMN_OF_A_MODEL)
+def test_a_model_takes_columns_as_they_are(case, project, own):
+    section, words = COLUMN_OF_A_MODEL[case]
+    own.assign(制造业=np.log(own["制造业"])).to_excel(project / "own.xlsx", index=False)
+    model = '[models.m]\ntitle = "模型"\ny = "制造业"\nx = ["产值"]\nfixed_effects = "unit"\n'
+    output = '[output]\ntables = ["md"]\nfigures = ["png"]\ndpi = 72\nreport = false\n'
+    text = STUDY.replace("own.csv", "own.xlsx") + section + model + output
+    (project / "mine.toml").write_text(text, encoding="utf-8")
+    assert cli.main(["run", str(project / "mine.toml"), "--quiet"]) == 0
+    tables = project / "results" / "mine" / "tables"
+    assert f"被解释变量：{words}。" in (tables / "sdm_m.md").read_text(encoding="utf-8")
+    assert f"被解释变量：{words}。" in (tables / "tests_m.md").read_text(encoding="utf-8")
+
+
+def test_a_codebook_gives_columns_their_words(project, own):
+    own.to_csv(project / "own.csv", index=False)
+    text = STUDY.replace("[2010, 2013]", '[2010, 2013]\ncodebook = "book.csv"')
+    text = text.replace('variables = ["产业", "产值"]', 'variables = ["产业", "制造业"]')
+    book = pd.DataFrame({"name": ["制造业"], "label_en": ["Manufacturing"], "label_zh": ["制造业就业（人）"]})
+    book.to_csv(project / "book.csv", index=False)
+    found, _ = prepared(project, text)
+    assert found.labels["制造业"].zh == "制造业就业（人）"
+    assert found.labels["产业"].zh == "产业"
+    book.rename(columns={"label_en": "english"}).to_csv(project / "book.csv", index=False)
+    with pytest.raises(SpatialZbError, match=r"book\.csv has no column label_en\. A codebook has a row"):
+        prepared(project, text)

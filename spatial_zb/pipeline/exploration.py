@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -11,9 +10,9 @@ from spatial_zb.explore import MoranTable, bivariate_moran, moran, pooled_moran
 from spatial_zb.pipeline.concentration import write_concentration
 from spatial_zb.pipeline.indices import index_definition, write_indices
 from spatial_zb.pipeline.job import Job, figure_note, unit_names, weights_note
-from spatial_zb.pipeline.prepare import Prepared, read_table
+from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.weights_tables import write_weights
-from spatial_zb.pipeline.words import RULE_WORDS, as_sentence
+from spatial_zb.pipeline.words import RULE_WORDS, as_sentence, column_words
 from spatial_zb.study import Study
 from spatial_zb.text import Text
 
@@ -252,16 +251,4 @@ def _definition(study: Study, prepared: Prepared, name: str) -> dict[str, Text |
         "name": name,
         "label": prepared.panel.label(name),
         "definition": variable.expression if variable else index_definition(study, name) or name,
-    }
-
-
-def column_words(study: Study) -> dict[str, Text]:
-    """Words of the codebook for the columns of the data file, where the study names one."""
-    if study.data.codebook is None:
-        return {}
-    book = read_table(study.file(study.data.codebook), [])
-    table = Path(study.data.file).stem
-    rows = book[(book["table"] == table) & book["label_en"].notna() & book["label_zh"].notna()]
-    return {
-        n: Text(en, zh) for n, en, zh in zip(rows["name"], rows["label_en"], rows["label_zh"], strict=True)
     }

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from spatial_zb.data.read import read_table
+from spatial_zb.errors import DataError, listed, listed_zh
 from spatial_zb.study import Study
 from spatial_zb.text import Text
 
-__all__ = ["EFFECT_WORDS", "METHOD_WORDS", "RULE_WORDS", "as_sentence", "source_note", "weights_words"]
+__all__ = [
+    "EFFECT_WORDS",
+    "METHOD_WORDS",
+    "RULE_WORDS",
+    "as_sentence",
+    "column_words",
+    "source_note",
+    "weights_words",
+]
 
 
 EFFECT_WORDS = {
@@ -43,3 +55,31 @@ def source_note(source: Text) -> Text:
 
 def weights_words(study: Study) -> dict[str, Text]:
     return {name: W.label for name, W in study.weights.items()}
+
+
+def column_words(study: Study) -> dict[str, Text]:
+    """Words of the codebook for the columns of the data file, where the study names one.
+
+    Raises
+    ------
+    DataError
+        The codebook has no columns ``name``, ``label_en`` and ``label_zh``.
+    """
+    if study.data.codebook is None:
+        return {}
+    book = read_table(study.file(study.data.codebook), [])
+    absent = [column for column in ("name", "label_en", "label_zh") if column not in book]
+    if absent:
+        raise DataError(
+            f"{study.data.codebook} has no column {listed(absent)}. A codebook has a row for each column of the data: its "
+            "name, label_en and label_zh; and table, where it describes several files.",
+            f"{study.data.codebook}没有列{listed_zh(absent)}。代码本中数据表的每一列占一行：name、label_en、label_zh；"
+            "若说明几个文件，另有table。",
+        )
+    if "table" in book:
+        book = book[book["table"] == Path(study.data.file).stem]
+    rows = book[book["label_en"].notna() & book["label_zh"].notna()]
+    return {
+        str(name): Text(str(en), str(zh))
+        for name, en, zh in zip(rows["name"], rows["label_en"], rows["label_zh"], strict=True)
+    }

@@ -180,7 +180,7 @@ def _check_expressions(
     defined = [*parts["variables"], *parts["constants"]]
     for section in ("variables", "constants"):
         for name in parts[section]:
-            if name in (columns or ()):
+            if name in (columns or ()) and not getattr(parts[section][name], "is_column", False):
                 said = Text(
                     "the data file has a column of this name; choose another",
                     "数据文件中已有此名称的列，请另取",
@@ -191,7 +191,8 @@ def _check_expressions(
                 problems.add(f"{section}.{name}", said)
     for dotted, entry in entries_of(parts, "variables"):
         place = f"{dotted}.expression"
-        known = None if columns is None else list(map(_in_expression, [*columns, *defined]))
+        others = [name for name in defined if not (entry.is_column and name == entry.name)]
+        known = None if columns is None else list(map(_in_expression, [*columns, *others]))
         quoted = [_in_expression(name.strip()) for name in QUOTED.findall(entry.expression)]
         used = dict.fromkeys([*quoted, *_NAME.findall(QUOTED.sub(" ", entry.expression))])
         _check_known(place, Text("name", "名称"), used, known, problems)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from spatial_zb.study.sections.base import Section
 from spatial_zb.study.values import (
@@ -122,11 +122,27 @@ class Constant(Section):
 
 
 class Variable(Section):
-    """``[variables.<name>]``: a derived variable."""
+    """``[variables.<name>]``: a derived variable, or a column of the data file that gets a label.
+
+    Without an expression it is the column of its own name; ``expression = "gdp"`` of a variable ``gdp`` says the same.
+    """
 
     name: str
     label: Label
     expression: Word
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_column(cls, given: Any) -> Any:
+        """Names of variables are identifiers: they stand in an expression as they are."""
+        return (
+            {"expression": given["name"], **given} if isinstance(given, dict) and "name" in given else given
+        )
+
+    @property
+    def is_column(self) -> bool:
+        """Whether it is the column of its own name."""
+        return self.expression.strip().strip("`") == self.name
 
 
 class Index(Section):
