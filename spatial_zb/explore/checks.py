@@ -13,11 +13,28 @@ import numpy as np
 from spatial_zb.core.local_statistics import ADJUSTMENTS, Adjustment
 from spatial_zb.core.moran import Alternative
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh, not_one_of
+from spatial_zb.errors import (
+    DataError,
+    SpatialZbWarning,
+    SpecificationError,
+    WeightsError,
+    listed,
+    listed_zh,
+    not_one_of,
+)
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights, as_weights
 
-__all__ = ["LocalOptions", "Options", "Seed", "by_id", "mention_islands", "ready", "refuse_negative"]
+__all__ = [
+    "LocalOptions",
+    "Options",
+    "Seed",
+    "by_id",
+    "mention_islands",
+    "ready",
+    "refuse_negative",
+    "refuse_negative_weights",
+]
 
 Seed = int | np.random.SeedSequence | None
 
@@ -185,6 +202,16 @@ def refuse_negative(panel: Panel, variable: str) -> None:
         raise DataError(
             f"{variable!r} is positive in fewer than two units in {listed(bare)}: G is not defined.",
             f"{variable!r}在{listed_zh(bare)}只有不到两个地区为正：G没有定义。",
+        )
+
+
+def refuse_negative_weights(W: Weights, what: str) -> None:
+    """Refuse to give a unit a weight of its own, the largest of its row, where weights have two signs."""
+    if (W.matrix.data < 0).any():
+        raise WeightsError(
+            f"{what} counts a unit with the largest weight of its row, which means nothing for the negative weights of "
+            f"{W.label!r}. Use positive weights, or leave the unit itself out.",
+            f"{what}以所在行的最大权重计入地区自身，{W.label!r}含负权重，这没有意义。请用正权重，或不计入自身。",
         )
 
 

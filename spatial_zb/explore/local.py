@@ -12,7 +12,14 @@ from spatial_zb.core.local_statistics import Adjustment
 from spatial_zb.core.moran import Alternative, normal_p_value
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpecificationError, listed, listed_zh
-from spatial_zb.explore.checks import LocalOptions, Options, Seed, ready, refuse_negative
+from spatial_zb.explore.checks import (
+    LocalOptions,
+    Options,
+    Seed,
+    ready,
+    refuse_negative,
+    refuse_negative_weights,
+)
 from spatial_zb.explore.tables import NO_NEIGHBOURS, NOT_SIGNIFICANT, LocalTable
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
@@ -138,10 +145,14 @@ def local_g(
     ------
     DataError
         As in :func:`general_g`.
+    WeightsError
+        Negative weights with ``star``.
     """
     options = LocalOptions(Options(permutations, rng, alternative), adjust, alpha)
     weights, one, seed = _local_inputs(panel, (variable,), W, period, options, "Local G")
     refuse_negative(one, variable)
+    if star:
+        refuse_negative_weights(weights, "G*")
     G, z, p_sim, high = core.local_g(
         one.array(variable)[0], weights.matrix, star, permutations, seed, alternative
     )

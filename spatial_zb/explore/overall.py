@@ -19,7 +19,7 @@ from spatial_zb.core.moran import (
 )
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import not_one_of
-from spatial_zb.explore.checks import Options, Seed, ready, refuse_negative
+from spatial_zb.explore.checks import Options, Seed, ready, refuse_negative, refuse_negative_weights
 from spatial_zb.explore.tables import MoranTable, StatisticTable
 from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
@@ -198,7 +198,7 @@ def lee(
     panel, x, y, W
         The order of x and y does not matter; the other parameters and errors are those of :func:`moran`.
     include_self
-        Smooth over the unit itself too, as Lee does, with the largest weight of its row.
+        Smooth over the unit itself too, as Lee does, with the largest weight of its row; not with negative weights.
 
     Notes
     -----
@@ -208,6 +208,8 @@ def lee(
     panel, weights = ready(
         panel, (x, y), W, "Lee's L", Text("are smoothed to zero in Lee's L", "在Lee's L中平滑为零")
     )
+    if include_self:
+        refuse_negative_weights(weights, "Lee's L with include_self")
     matrix = with_self(weights.matrix) if include_self else weights.matrix
     kernel = _exchange(lambda values: cross.lee_l(values[0], values[1], matrix))
     return _by_period("L", panel, (x, y), weights, options, kernel)

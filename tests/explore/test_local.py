@@ -13,8 +13,8 @@ from scipy import sparse
 from spatial_zb import Panel, SpatialZbWarning, as_weights
 from spatial_zb.core import conditional_permutation
 from spatial_zb.core import local_statistics as core
-from spatial_zb.errors import DataError, SpecificationError
-from spatial_zb.explore import local_bivariate_moran, local_g, local_moran, moran
+from spatial_zb.errors import DataError, SpecificationError, WeightsError
+from spatial_zb.explore import lee, local_bivariate_moran, local_g, local_moran, moran
 from spatial_zb.report.maps import CLUSTERS
 
 #: Sums of ten terms in another order.
@@ -463,6 +463,17 @@ def test_refusals_of_values(function, values, words):
     panel = panel_of({"x": np.array(values, float)})
     with pytest.raises(DataError, match=words):
         function(panel, "x", weights_for(panel, grid(3)))
+
+
+@pytest.mark.filterwarnings("ignore:Weights .* negative")
+def test_a_weight_of_its_own_means_nothing_among_negative_ones():
+    panel = panel_of({"x": np.random.default_rng(8).gamma(2, size=9)})
+    W = as_weights(-grid(3), ids=panel.units, allow_negative=True)
+    with pytest.raises(WeightsError, match=r"G\* counts a unit with"):
+        local_g(panel, "x", W, star=True)
+    with pytest.raises(WeightsError, match="include_self"):
+        lee(panel, "x", "x", W, include_self=True)
+    assert local_g(panel, "x", W, permutations=99).table()["p_sim"].notna().all()
 
 
 def test_bonferroni_out_of_reach_is_said():
