@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from spatial_zb.errors import SpecificationError, not_one_of
 
-__all__ = ["LANGUAGES", "Language", "Text", "cell_of"]
+__all__ = ["LANGUAGES", "Language", "Text", "cell_of", "display_width"]
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
@@ -47,6 +48,11 @@ class Text:
         if language not in LANGUAGES:
             raise not_one_of("language", language, LANGUAGES)
         return self.en if language == "en" else self.zh
+
+
+def display_width(text: str) -> int:
+    """Count character cells: a Chinese character is as wide as two Latin ones."""
+    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
 def cell_of(unit: object, period: object, name: str = "") -> Text:

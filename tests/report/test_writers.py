@@ -381,6 +381,7 @@ def test_latex_keeps_the_same_commands_and_columns(name):
         code = harmless.sub("", latex.render(table_of(text), EN))
         size = re.compile(
             r"\\(small|footnotesize|scriptsize|tiny)\b|p\{[\d.]+\\linewidth\}|\\raggedright|\\arraybackslash"
+            r"|\\parbox\[[bt]\]\{[\d.]+em\}(\{\\centering|\{\\raggedleft)?"
         )
         return re.findall(r"\\[a-zA-Z]+|\\\\|&", size.sub("", code))
 
@@ -395,6 +396,16 @@ def test_latex_layout(table):
     assert [code.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 2, 1]
     assert r"\label{tab:estimates}" in code
     assert r"\item Notes: Standard errors." in code
+
+
+def test_latex_headings_and_words_among_numbers_take_more_lines():
+    heading = "GS2SLS: Industry agglomeration (log LQ, manufacturing)"
+    header = ([HeaderCell("Variable"), *[HeaderCell(heading)] * 6],)
+    rows = [body("a", *[1] * 6), body("Weights", *["Queen contiguity (row-normalised)"] * 6)]
+    code = latex.render(Table("T", "t", header, rows), EN)
+    assert code.count(rf"\parbox[b]{{10.5em}}{{\centering {heading}}}") == 6
+    assert code.count(r"\parbox[t]{10.5em}{\centering Queen contiguity (row-normalised)}") == 6
+    assert "parbox" not in latex.render(Table("T", "t", ([HeaderCell("a"), HeaderCell("b")],), rows[:0]), EN)
 
 
 def test_latex_long_tables_run_over_pages():

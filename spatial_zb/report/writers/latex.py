@@ -8,7 +8,8 @@ import unicodedata
 from spatial_zb.report.table_style import TableStyle
 from spatial_zb.report.table_text import note_paragraphs, shown, title_lines, words
 from spatial_zb.report.tables import Cell, Row, Table
-from spatial_zb.report.writers.measure import column_widths, display_width, starts
+from spatial_zb.report.writers.measure import column_widths, starts
+from spatial_zb.text import display_width
 
 __all__ = ["escape", "render"]
 
@@ -55,7 +56,9 @@ _ESCAPES = str.maketrans(_SPECIAL | {ch: f"${code}$" for ch, code in _MATHS.item
 # Portrait text is about this many characters wide at normal size; sideways about half as many again.
 _PORTRAIT, _SIDEWAYS = 84, 130
 _WRAP = 30
-_PAGE_ROWS = 60
+# Words among numbers, such as the name of a weights matrix, take a second line beyond this width.
+_NARROW = 20
+_PAGE_LINES = 60
 _PACKAGES = (
     r"% \usepackage{booktabs, threeparttable, array, rotating, longtable} and, for Chinese, \usepackage{ctex}"
 )
@@ -67,19 +70,30 @@ def render(table: Table, style: TableStyle) -> str:
 
     A wide table is turned sideways, one longer than a page becomes a ``longtable``.
     """
-    # LaTeX breaks lines in columns of long text only.
-    widths = column_widths(table, style, widest=_WRAP, narrow=_PORTRAIT, wrap_header=False)
+    widths = column_widths(table, style, widest=_WRAP, narrow=_NARROW)
     width = sum(widths) + 2 * len(widths)
     columns = f"@{{}}{''.join(_columns(table, style, widths))}@{{}}"
     caption = " ".join(escape(line) for line in title_lines(table, style))
     label = re.sub(r"[^A-Za-z0-9:_-]", "-", table.label or f"tab:{table.key}")
     caption = rf"\caption{{{caption}}}\label{{{label}}}"
-    layout = _long if len(table.rows) > _PAGE_ROWS else _floating
-    lines = [_PACKAGES, *layout(table, style, columns, caption, width)]
+    layout = _long if _height(table, style, widths) > _PAGE_LINES else _floating
+    lines = [_PACKAGES, *layout(table, style, widths, columns, caption, width)]
     return "\n".join(lines) + "\n"
 
 
-def _floating(table: Table, style: TableStyle, columns: str, caption: str, width: int) -> list[str]:
+def _height(table: Table, style: TableStyle, widths: list[int]) -> int:
+    """Lines that the rows take; names that are wider than their column take more than one."""
+    lines = 0
+    for row in table.rows:
+        cells = zip(row.cells if row.kind == "body" else (), widths, strict=False)
+        needed = (-(-display_width(shown(cell, style).text) // width) for cell, width in cells)
+        lines += max(needed, default=1)
+    return lines
+
+
+def _floating(
+    table: Table, style: TableStyle, widths: list[int], columns: str, caption: str, width: int
+) -> list[str]:
     """Put the table where LaTeX finds room for it."""
     sideways = width > 1.45 * _PORTRAIT
     environment, room = ("sidewaystable", _SIDEWAYS) if sideways else ("table", _PORTRAIT)
@@ -91,9 +105,9 @@ def _floating(table: Table, style: TableStyle, columns: str, caption: str, width
         caption,
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        *_header(table, style),
+        *_header(table, style, widths),
         r"\midrule",
-        *(_row(row, table, style) for row in table.rows),
+        *(_row(row, table, style, widths) for row in table.rows),
         r"\bottomrule",
         r"\end{tabular}",
         *_notes(table, style),
@@ -102,9 +116,11 @@ def _floating(table: Table, style: TableStyle, columns: str, caption: str, width
     ]
 
 
-def _long(table: Table, style: TableStyle, columns: str, caption: str, width: int) -> list[str]:
+def _long(
+    table: Table, style: TableStyle, widths: list[int], columns: str, caption: str, width: int
+) -> list[str]:
     """Let the table run over pages, its header repeated."""
-    head = [r"\toprule", *_header(table, style), r"\midrule"]
+    head = [r"\toprule", *_header(table, style, widths), r"\midrule"]
     return [
         rf"\begingroup{_size(width / _PORTRAIT)}",
         rf"\begin{{longtable}}{{{columns}}}",
@@ -113,7 +129,7 @@ def _long(table: Table, style: TableStyle, columns: str, caption: str, width: in
         r"\endfirsthead",
         *head,
         r"\endhead",
-        *(_row(row, table, style) for row in table.rows),
+        *(_row(row, table, style, widths) for row in table.rows),
         r"\bottomrule",
         r"\end{longtable}",
         *(rf"{{\footnotesize\noindent {escape(note)}\par}}" for note in note_paragraphs(table, style)),
@@ -140,14 +156,17 @@ def _columns(table: Table, style: TableStyle, widths: list[int]) -> list[str]:
     ]
 
 
-def _header(table: Table, style: TableStyle) -> list[str]:
+def _header(table: Table, style: TableStyle, widths: list[int]) -> list[str]:
     """Print the levels, each heading that spans columns with a short rule below."""
     lines = []
     for level in table.header:
         places = zip(starts(level), level, strict=True)
         cells, rules = [], []
         for start, cell in places:
-            text = escape(words(cell.text, style))
+            room = sum(widths[start : start + cell.span])
+            text = _within(
+                words(cell.text, style), room, "c" if cell.span > 1 else table.alignment[start], "b"
+            )
             if cell.span > 1:
                 cells.append(rf"\multicolumn{{{cell.span}}}{{c}}{{{text}}}")
                 rules += [rf"\cmidrule(lr){{{start + 1}-{start + cell.span}}}"] if text else []
@@ -158,20 +177,32 @@ def _header(table: Table, style: TableStyle) -> list[str]:
     return lines
 
 
-def _row(row: Row, table: Table, style: TableStyle) -> str:
+def _row(row: Row, table: Table, style: TableStyle, widths: list[int]) -> str:
     if row.kind == "rule":
         return r"\midrule"
     if row.kind == "section":
         heading = escape(shown(row.cells[0], style).text)
         # The star keeps a heading from ending a page.
         return rf"\addlinespace \multicolumn{{{table.n_columns}}}{{@{{}}l}}{{\textit{{{heading}}}}} \\*"
-    return " & ".join(_cell(cell, style) for cell in row.cells) + r" \\"
+    cells = zip(row.cells, widths, table.alignment, strict=True)
+    return " & ".join(_cell(cell, style, width, side) for cell, width, side in cells) + r" \\"
 
 
-def _cell(cell: Cell, style: TableStyle) -> str:
+def _cell(cell: Cell, style: TableStyle, width: int, side: str) -> str:
     printed = shown(cell, style)
     stars = f"$^{{{printed.stars}}}$" if printed.stars else ""
-    return escape(printed.text) + stars
+    if printed.numeric or side == "l":  # a column of long text wraps by itself
+        return escape(printed.text) + stars
+    return _within(printed.text, max(width, _NARROW), side, "t") + stars
+
+
+def _within(text: str, width: int, side: str, hold: str) -> str:
+    """Text that takes more lines where it is wider than ``width`` characters, held at its top or bottom line."""
+    longest = max(map(display_width, text.split()), default=0) if text.isascii() else 2
+    if display_width(text) <= max(width, longest):
+        return escape(text)
+    turn = {"l": r"\raggedright", "r": r"\raggedleft"}.get(side, r"\centering")
+    return rf"\parbox[{hold}]{{{0.5 * max(width, longest) + 0.5:.1f}em}}{{{turn} {escape(text)}}}"
 
 
 def _notes(table: Table, style: TableStyle) -> list[str]:

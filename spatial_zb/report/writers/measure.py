@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import io
-import unicodedata
 import zipfile
 from itertools import accumulate
 
 from spatial_zb.report.table_style import TableStyle
 from spatial_zb.report.table_text import shown, words
 from spatial_zb.report.tables import HeaderCell, Table
+from spatial_zb.text import display_width
 
-__all__ = ["column_widths", "display_width", "same_bytes", "starts"]
+__all__ = ["column_widths", "same_bytes", "starts"]
 
 # The first moment a zip archive can hold: documents carry no time of writing, so that equal means equal.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-
-
-def display_width(text: str) -> int:
-    """Count character cells: a Chinese character is as wide as two Latin ones."""
-    return sum(2 if unicodedata.east_asian_width(ch) in "WF" else 1 for ch in text)
 
 
 def starts(level: tuple[HeaderCell, ...]) -> list[int]:
