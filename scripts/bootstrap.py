@@ -426,6 +426,11 @@ def last_line(done: "subprocess.CompletedProcess[str]") -> str:
     return lines[-1].strip().rstrip(".")
 
 
+def asks_help(words: list) -> bool:
+    """Say whether a call asks for help, which needs no set-up."""
+    return bool({"-h", "--help"} & set(words))
+
+
 def become(python: Path, arguments: list) -> int:
     """Go on as `python` with `arguments`; on Windows, where a program cannot be replaced, wait for it."""
     command = [str(python), *arguments]

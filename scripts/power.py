@@ -18,25 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import spatial_zb as zb
-from spatial_zb.models.system_fit import SystemFit
+from spatial_zb.bilingual_parser import BilingualParser, help_language
+from spatial_zb.text import Text
 
 
 def main() -> None:
     """Read the options, simulate, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("study", type=Path)
-    parser.add_argument("--model", help="name of one model or system; all without")
-    parser.add_argument("--set", nargs="*", default=[], metavar="TERM=VALUE")
-    parser.add_argument("--factor", nargs="*", type=float, default=[1.0])
-    parser.add_argument("--periods", nargs="*", type=int, default=[])
-    parser.add_argument("--replications", type=int, default=500)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--language", choices=["en", "zh"], default="en")
-    parser.add_argument("--out", type=Path, help="also write all numbers to this csv file")
-    options = parser.parse_args()
+    options = parser(help_language(sys.argv[1:])).parse_args()
     try:
         frames = run(options)
     except zb.SpatialZbError as error:
@@ -46,6 +34,70 @@ def main() -> None:
 
         pd.concat(frames).to_csv(options.out, index=False)
         print(f"All numbers: {options.out}")
+
+
+def parser(language: str) -> BilingualParser:
+    """The options of this script."""
+    made = BilingualParser(
+        Text(
+            "What the models of a study could find in samples like its own: bias, power and coverage in simulated panels.",
+            "研究中的模型在类似样本中能发现什么：模拟面板中的偏误、检验功效与区间覆盖率。",
+        ),
+        language,
+    )
+    made.add_argument("study", type=Path, help=Text("study file", "研究文件"))
+    made.add_argument(
+        "--model",
+        help=Text("name of one model or system; all without", "一个模型或方程组的名称；不给则为全部"),
+    )
+    made.add_argument(
+        "--set",
+        nargs="*",
+        default=[],
+        metavar="TERM=VALUE",
+        help=Text(
+            "values in place of the estimates, such as rho=0.3 (systems: industry.W_talent=0)",
+            "代替估计值的取值，如rho=0.3（方程组：industry.W_talent=0）",
+        ),
+    )
+    made.add_argument(
+        "--factor",
+        nargs="*",
+        type=float,
+        default=[1.0],
+        help=Text(
+            "all coefficients but variances times a factor, one case each",
+            "方差以外的全部系数乘以某倍数，每个倍数一种情形",
+        ),
+    )
+    made.add_argument(
+        "--periods",
+        nargs="*",
+        type=int,
+        default=[],
+        help=Text("other numbers of periods, with drawn regressors", "其他时期数，解释变量随机生成"),
+    )
+    made.add_argument(
+        "--replications",
+        type=int,
+        default=500,
+        help=Text("simulated panels of each case (default: 500)", "每种情形的模拟面板数（默认：500）"),
+    )
+    made.add_argument(
+        "--workers", type=int, default=1, help=Text("processes (default: 1)", "进程数（默认：1）")
+    )
+    made.add_argument(
+        "--seed",
+        type=int,
+        help=Text("seed of the draws (default: that of the study)", "随机种子（默认：研究文件中的种子）"),
+    )
+    made.add_language(
+        help=Text("language of the table, and of this help", "表的语言，以及本帮助的语言"), default="en"
+    )
+    made.add_argument(
+        "--out", type=Path, help=Text("also write all numbers to this csv file", "另将全部数值写入此csv文件")
+    )
+    return made
 
 
 def run(options: argparse.Namespace) -> list:
@@ -70,10 +122,10 @@ def run(options: argparse.Namespace) -> list:
             options.periods or len(fit.panel.periods),
             cases,
             replications=options.replications,
-            estimator=fit.method if isinstance(fit, SystemFit) else fit.estimator,
+            estimator=fit.method if isinstance(fit.spec, zb.SystemSpec) else fit.estimator,
             covariance=fit.covariance,
             regressors=None if options.periods else fit.panel,
-            sigma=fit.sigma if isinstance(fit, SystemFit) else None,
+            sigma=fit.sigma if isinstance(fit.spec, zb.SystemSpec) else None,
             rng=seed,
             workers=options.workers,
             progress=said,
@@ -103,7 +155,7 @@ def with_values(truth: dict, given: list[str], fit: Any) -> dict:
     """The truth with values by name; ``equation.term`` in a system."""
     for word in given:
         name, _, value = word.partition("=")
-        key = tuple(name.split(".", 1)) if isinstance(fit, SystemFit) else name
+        key = tuple(name.split(".", 1)) if isinstance(fit.spec, zb.SystemSpec) else name
         try:
             number = float(value)
         except ValueError:

@@ -37,7 +37,28 @@ def run(commands: dict, root: Path) -> int:
     return codes[failed[0]] if failed else 0
 
 
+def show_help(words: list) -> None:
+    """Print what this script does, in the language that is asked for."""
+    sys.path.insert(0, str(bootstrap.ROOT))
+    from spatial_zb.bilingual_parser import BilingualParser, help_language
+    from spatial_zb.text import Text
+
+    about = Text(
+        "Check everything: ruff check, ruff format --check, and pytest without the slow simulations (-m slow runs those).",
+        "检查全部内容：ruff check、ruff format --check，以及不含慢速模拟的pytest（慢速模拟用-m slow）。",
+    )
+    parser = BilingualParser(about, help_language(words))
+    passed_on = Text(
+        "arguments for pytest, such as -k moran tests/explore", "传给pytest的参数，如-k moran tests/explore"
+    )
+    parser.add_argument("arguments", nargs="*", help=passed_on)
+    parser.print_help()
+
+
 if __name__ == "__main__":
+    if bootstrap.asks_help(sys.argv[1:]):
+        show_help(sys.argv[1:])
+        sys.exit(0)
     try:
         sys.exit(run(checks(bootstrap.ready("test"), sys.argv[1:]), bootstrap.ROOT))
     except KeyboardInterrupt:

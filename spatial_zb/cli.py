@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spatial_zb.bilingual_parser import can_show, help_language
+from spatial_zb.cli_options import parser
 from spatial_zb.text import Language, Text
 
 if TYPE_CHECKING:
@@ -19,33 +21,29 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-DEFAULT_STUDY = Path("studies/bay_area.toml")
-
 NOTES = Text("To know:", "提示：")
 NOTES_IN_MANIFEST = Text("To know (fit by fit in manifest.json):", "提示（逐条见manifest.json）：")
 IN_SHORT = Text("In short", "结论")
 STOPPED = {"en": "Stopped. Earlier results are as they were.", "zh": "已停止，此前的结果保持不变。"}
 
-#: Command → (what it does, the stages of the pipeline it runs).
-COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "run": (
-        "run the whole study: tables, maps, report, manifest",
-        ("data", "moran", "dynamics", "tests", "models", "systems", "compare", "maps", "report"),
-    ),
-    "moran": ("Moran's I by year and weights matrix", ("moran",)),
-    "dynamics": ("densities, ellipses, inequality and convergence", ("dynamics",)),
-    "diagnose": ("the test chain of every model, and what it points to", ("tests",)),
-    "estimate": ("spatial Durbin models and their effects", ("models",)),
-    "system": ("simultaneous systems and their cross-equation effects", ("systems",)),
-    "compare": ("grid of specifications, model probabilities and robustness", ("compare",)),
-    "maps": ("maps, Moran scatterplots and link maps", ("maps",)),
-    "report": ("the offline report: one page with maps, tables and readings", ("report",)),
+#: Command → the stages of the pipeline it runs.
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "run": ("data", "moran", "dynamics", "tests", "models", "systems", "compare", "maps", "report"),
+    "moran": ("moran",),
+    "dynamics": ("dynamics",),
+    "diagnose": ("tests",),
+    "estimate": ("models",),
+    "system": ("systems",),
+    "compare": ("compare",),
+    "maps": ("maps",),
+    "report": ("report",),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives 0, 1 for a refused input, 2 for a wrong call, 130 when interrupted."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parser(help_language(words)).parse_args(words)
     options.spoken = "zh" if getattr(options, "language", None) == "zh" else "en"
     _speak_utf8()
     signal.signal(signal.SIGTERM, _interrupt)
@@ -66,81 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    from spatial_zb import __version__
-
-    parser = argparse.ArgumentParser(
-        prog="spatial-zb",
-        description="Spatial econometrics of industry and talent agglomeration, from one study file.",
-    )
-    parser.add_argument("--version", action="version", version=f"spatial-zb {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    words = {
-        **{name: text for name, (text, _) in COMMANDS.items()},
-        "check": "read and check everything, write nothing",
-        "replicate": "put data, code and results of a finished study into one zip",
-    }
-    for name, text in words.items():
-        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        command.add_argument(
-            "study",
-            nargs="?",
-            type=Path,
-            default=DEFAULT_STUDY,
-            help=f"study file (default: {DEFAULT_STUDY})",
-        )
-        command.add_argument(
-            "--root", type=Path, help="project folder that the paths of the study start from"
-        )
-        command.add_argument(
-            "--allow-outside", action="store_true", help="let the study read files outside that folder"
-        )
-        command.add_argument("--quiet", action="store_true", help="print nothing but errors")
-        if name == "replicate":
-            command.add_argument(
-                "--out", type=Path, help="the zip file (default: results/<study>-replication.zip)"
-            )
-        elif name != "check":
-            command.add_argument("--out", type=Path, help="folder for the results (default: results/<study>)")
-            command.add_argument(
-                "--workers", type=int, default=1, help="processes for grids and robustness (-1: all cores)"
-            )
-            command.add_argument(
-                "--scheduler",
-                metavar="ADDRESS",
-                help="Dask scheduler to use instead, such as tcp://host:8786",
-            )
-            command.add_argument(
-                "--store", type=Path, help="folder of finished fits, from which an interrupted run goes on"
-            )
-        if name == "replicate":
-            _add_spoken(command)
-        else:
-            command.add_argument(
-                "--language", choices=("en", "zh", "both"), help="language of tables, figures and notes"
-            )
-    text = "run an unpacked replication package again and compare every table"
-    command = commands.add_parser("verify", help=text, description=text[0].upper() + text[1:] + ".")
-    command.add_argument("folder", type=Path, help="the folder that the zip unpacks to")
-    _add_spoken(command)
-    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    return parser
-
-
-def _add_spoken(command: argparse.ArgumentParser) -> None:
-    """``--language`` of a command that writes no tables."""
-    command.add_argument("--language", choices=("en", "zh"), help="language of what is printed")
-
-
 def _load(options: argparse.Namespace) -> Study:
     from spatial_zb.study import language_of, load_study
 
-    if not getattr(options, "language", None) and _can_show("中文"):
+    if not getattr(options, "language", None) and can_show("中文"):
         options.spoken = language_of(options.study)  # before its mistakes are told
     study = load_study(options.study, root=options.root, allow_outside=options.allow_outside)
     language = getattr(options, "language", None)
     study = study.with_language(language) if language else study
-    options.spoken = study.spoken if _can_show("中文") else "en"
+    options.spoken = study.spoken if can_show("中文") else "en"
     return study
 
 
@@ -153,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
     with _Progress(options.quiet) as progress:
         outcome = pipeline.run(
             study,
-            COMMANDS[options.command][1],
+            COMMANDS[options.command],
             out=options.out,
             progress=progress.step,
             execution=Execution(options.workers, options.scheduler, store),
@@ -241,7 +173,7 @@ def _verify(options: argparse.Namespace) -> int:
     from spatial_zb.study import language_of
 
     studies = sorted((options.folder / "studies").glob("*.toml"))
-    if not options.language and studies and _can_show("中文"):
+    if not options.language and studies and can_show("中文"):
         options.spoken = language_of(studies[0])
     language = options.spoken
     with _Progress(options.quiet) as progress:
@@ -342,15 +274,6 @@ def _speak_utf8() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-
-
-def _can_show(text: str) -> bool:
-    """Whether the console has the characters; without them Chinese would be a line of question marks."""
-    try:
-        text.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _interrupt(*_: Any) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "validate_common_tools.py"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "validation" / "common_tools.py"
 
 
 def _script():
-    spec = importlib.util.spec_from_file_location("validate_common_tools", SCRIPT)
+    spec = importlib.util.spec_from_file_location("common_tools", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)

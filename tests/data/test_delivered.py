@@ -168,7 +168,7 @@ def test_every_constant_unit_has_a_polygon_and_a_population():
 
 
 def test_the_derived_table_is_what_its_script_makes():
-    path = ROOT / "scripts" / "derive_constant_units.py"
+    path = ROOT / "scripts" / "derivation" / "constant_units.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
@@ -338,8 +338,8 @@ def test_known_neighbours(name, one, other, touch):
 
 @pytest.fixture
 def derive() -> ModuleType:
-    """``scripts/derive_shapefiles.py`` as a module."""
-    spec = importlib.util.spec_from_file_location("derive_shapefiles", ROOT / "scripts/derive_shapefiles.py")
+    """``scripts/derivation/shapefiles.py`` as a module."""
+    spec = importlib.util.spec_from_file_location("shapefiles", ROOT / "scripts/derivation/shapefiles.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
