@@ -94,8 +94,8 @@ def random_generator(rng: Any) -> np.random.Generator:
         ) from None
 
 
-def seed_of(rng: Any) -> np.random.SeedSequence:
-    """The seed sequence of a seed, from which tasks draw streams of their own.
+def seed_of(rng: Any, name: str = "rng") -> np.random.SeedSequence:
+    """The seed sequence of a seed, from which tasks draw streams of their own; ``name`` is that of the argument.
 
     Raises
     ------
@@ -106,8 +106,8 @@ def seed_of(rng: Any) -> np.random.SeedSequence:
         return rng if isinstance(rng, np.random.SeedSequence) else np.random.SeedSequence(rng)
     except (TypeError, ValueError):
         raise SpecificationError(
-            f"rng must be a whole number from zero or a numpy.random.SeedSequence, not {rng!r}.",
-            f"rng须为非负整数或numpy.random.SeedSequence，而不是{rng!r}。",
+            f"{name} must be a whole number from zero or a numpy.random.SeedSequence, not {rng!r}.",
+            f"{name}须为非负整数或numpy.random.SeedSequence，而不是{rng!r}。",
         ) from None
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from spatial_zb.arguments import seed_of
 from spatial_zb.errors import SpatialZbWarning, SpecificationError, WorkerError
 from spatial_zb.result_store import ResultStore, content_key
 
@@ -83,8 +84,8 @@ def run_tasks(
     Raises
     ------
     SpecificationError
-        A number of workers that makes no sense, ``distributed`` missing, no cluster at the address, or a task or
-        result that the store cannot take.
+        A number of workers that makes no sense, a seed that is none, ``distributed`` missing, no cluster at the address, or
+        a task or result that the store cannot take.
     WorkerError
         A task whose process died again and again (usually: memory).
     OutputError
@@ -117,7 +118,7 @@ def _streams(seed: int | np.random.SeedSequence | None, count: int) -> list[np.r
     """One child of the seed per task, without counting up the seed's own children."""
     if seed is None:
         return None
-    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    root = seed_of(seed, "seed")
     return [
         np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, i), pool_size=root.pool_size)
         for i in range(count)

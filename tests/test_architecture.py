@@ -24,7 +24,7 @@ ALLOWED = {
     "arguments": {"errors"},
     "printing": {"errors"},
     "result_store": {"errors"},
-    "execute": {"errors", "result_store"},
+    "execute": {"arguments", "errors", "result_store"},
     "study": {"errors", "text", "data"},
     "core": {"errors"},
     "data": {"errors", "text"},

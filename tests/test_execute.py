@@ -57,6 +57,13 @@ def test_a_seed_sequence_is_not_used_up():
     assert first == expected
 
 
+@pytest.mark.parametrize("seed", ["x", -1, 1.5])
+def test_a_seed_that_is_none_is_refused_in_both_languages(seed):
+    with pytest.raises(zb.SpecificationError, match="seed must be a whole number from zero") as refused:
+        run_tasks(tasks.draw, range(3), seed=seed)
+    assert refused.value.zh.startswith("seed须为非负整数")
+
+
 def test_progress_counts_up_to_all():
     said = []
     run_tasks(tasks.square, range(500), workers=2, progress=lambda *now: said.append(now))
