@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
+from small_examples import rook
 
 
 def _grid(rows: int, columns: int) -> np.ndarray:
-    n = rows * columns
-    A = np.zeros((n, n))
-    for i in range(n):
-        if (i + 1) % columns:
-            A[i, i + 1] = A[i + 1, i] = 1
-        if i + columns < n:
-            A[i, i + columns] = A[i + columns, i] = 1
-    return A
+    return rook(rows, columns).toarray()
 
 
 def _row(A: np.ndarray) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb import Weights
+from spatial_zb import Weights, as_weights
 
 #: Coefficients of two equations that act on each other and are far from instability.
 MUTUAL = {
@@ -23,6 +25,27 @@ def weights_of(matrix: np.ndarray | sparse.sparray, label: str, how: str = "row"
     """The matrix with ids u000, u001, …, normalised."""
     ids = pd.Index([f"u{i:03d}" for i in range(matrix.shape[0])])
     return Weights(sparse.csr_array(matrix), ids, label).standardise(how)
+
+
+def rook(rows: int, columns: int) -> sparse.csr_array:
+    """Squares that share a side, 0 and 1."""
+    parts = [sparse.diags_array([np.ones(k - 1)] * 2, offsets=[-1, 1], shape=(k, k)) for k in (rows, columns)]
+    across, along = (sparse.eye_array(k) for k in (rows, columns))
+    return sparse.csr_array(sparse.kron(parts[0], along) + sparse.kron(across, parts[1]))
+
+
+def ring(units: int | Sequence[str], step: int = 1) -> Weights:
+    """A neighbour ``step`` places away on either side, row-normalised; ids u00, u01, … where only their number is given."""
+    ids = [f"u{i:02d}" for i in range(units)] if isinstance(units, int) else list(units)
+    one = np.roll(np.eye(len(ids)), step, axis=1)
+    return Weights(sparse.csr_array((one + one.T) / 2), ids, f"ring{step}", "row")
+
+
+def ring_with_chords(n: int, normalisation: str = "row", seed: int = 0) -> Weights:
+    """A lopsided ring with a few links across it: W has complex eigenvalues."""
+    dense = np.roll(np.eye(n), 1, 1) + 0.5 * np.roll(np.eye(n), -1, 1)
+    dense += (np.random.default_rng(seed).random((n, n)) < 2 / n) * (1 - np.eye(n))
+    return as_weights(dense, [f"u{i:02d}" for i in range(n)]).standardise(normalisation)
 
 
 def circle(n: int) -> Weights:

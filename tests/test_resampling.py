@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy import sparse
+from small_examples import ring
 
 import spatial_zb as zb
 from spatial_zb.core.bootstrap import bca_limits, draw_errors, studentised_limits
@@ -19,13 +20,6 @@ from spatial_zb.resampling.statistics import effects_of
 
 #: Monte Carlo noise of a standard deviation from R normal replicates, relative: 1/√(2R), times four.
 FOUR_SIGMA = 4 / np.sqrt(2 * 999)
-
-
-def ring(n: int) -> zb.Weights:
-    i = np.arange(n)
-    rows, cols = np.r_[i, i], np.r_[(i + 1) % n, (i - 1) % n]
-    matrix = sparse.csr_array((np.full(2 * n, 0.5), (rows, cols)), shape=(n, n))
-    return zb.Weights(matrix, [f"u{k:02d}" for k in i], "ring", "row")
 
 
 def example(n: int = 30, T: int = 10, seed: int = 3, **options):

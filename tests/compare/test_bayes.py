@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import integrate, sparse, special, stats
+from small_examples import ring
 
 import spatial_zb as zb
 from spatial_zb.compare.bayes import MODELS, Prior, model_probabilities
@@ -174,14 +175,7 @@ def test_quadrature_is_exact_where_the_answer_is_known():
 # The public function
 
 
-def ring(step: int, n: int = 30) -> zb.Weights:
-    matrix = np.zeros((n, n))
-    for i in range(n):
-        matrix[i, (i + step) % n] = matrix[i, i - step] = 1.0
-    return zb.as_weights(matrix, ids=[f"u{i:02d}" for i in range(n)], label=f"ring{step}").standardise()
-
-
-NEAR, FAR = ring(1), ring(4)
+NEAR, FAR = ring(30), ring(30, 4)
 TRUTHS = {
     "OLS": {},
     "SLX": {"theta": {"a": 0.8, "b": -0.6}},

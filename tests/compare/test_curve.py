@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from small_examples import ring
 
 import spatial_zb as zb
 from spatial_zb.compare import curve as module
@@ -22,14 +23,7 @@ FAMILIES = {
 }
 
 
-def ring(step: int) -> zb.Weights:
-    matrix = np.zeros((N, N))
-    for i in range(N):
-        matrix[i, (i + step) % N] = matrix[i, i - step] = 1.0
-    return zb.as_weights(matrix, ids=IDS, label=f"ring{step}").standardise()
-
-
-WEIGHTS = {"near": ring(1), "far": ring(2)}
+WEIGHTS = {"near": ring(IDS), "far": ring(IDS, 2)}
 SAMPLES = {"all": {}, "late": {"periods": range(2003, 2009)}, "some": IDS[:18]}
 
 

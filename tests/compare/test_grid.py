@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse, stats
+from scipy import stats
+from small_examples import ring
 
 import spatial_zb as zb
 from spatial_zb.compare import compare_fits, specification_grid
@@ -16,18 +17,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 IDS = [f"u{k:02d}" for k in range(20)]
 
 
-def ring(step: int = 1) -> zb.Weights:
-    n = len(IDS)
-    i = np.arange(n)
-    rows, cols = np.r_[i, i], np.r_[(i + step) % n, (i - step) % n]
-    return zb.Weights(
-        sparse.csr_array((np.full(2 * n, 0.5), (rows, cols)), shape=(n, n)), IDS, f"ring{step}", "row"
-    )
-
-
 @pytest.fixture(scope="module")
 def panel() -> zb.Panel:
-    base = zb.simulate_durbin(ring(), 8, {"a": 1.0, "b": -0.5}, theta={"a": 0.4}, rho=0.3, rng=1)
+    base = zb.simulate_durbin(ring(IDS), 8, {"a": 1.0, "b": -0.5}, theta={"a": 0.4}, rho=0.3, rng=1)
     return base.with_columns({"flat": np.ones((8, 20))})
 
 
@@ -42,7 +34,7 @@ SAMPLES = {"all": {}, "half": IDS[:10], "late": {"periods": [2004, 2005, 2006, 2
 @pytest.fixture(scope="module")
 def grid(panel):
     return specification_grid(
-        panel, SPECS, {"near": ring(1), "far": ring(2)}, SAMPLES, estimators=["lee_yu", "direct"]
+        panel, SPECS, {"near": ring(IDS), "far": ring(IDS, 2)}, SAMPLES, estimators=["lee_yu", "direct"]
     )
 
 
@@ -58,7 +50,7 @@ def test_every_combination_is_one_row(grid):
 def test_cells_are_single_fits(grid, panel, spec, sample, estimator):
     choice = SAMPLES[sample] if isinstance(SAMPLES[sample], dict) else {"units": SAMPLES[sample]}
     part = panel.select(**choice)
-    fit = zb.fit_durbin(SPECS[spec], part, ring(2).subset(part.units), estimator)
+    fit = zb.fit_durbin(SPECS[spec], part, ring(IDS, 2).subset(part.units), estimator)
     chosen = grid.tidy().query(
         "spec == @spec and sample == @sample and estimator == @estimator and weights == 'far'"
     )
@@ -79,7 +71,12 @@ def test_failed_cells_are_rows_with_their_reason(grid):
 
 def test_workers_do_not_change_a_number(grid, panel):
     parallel = specification_grid(
-        panel, SPECS, {"near": ring(1), "far": ring(2)}, SAMPLES, estimators=["lee_yu", "direct"], workers=2
+        panel,
+        SPECS,
+        {"near": ring(IDS), "far": ring(IDS, 2)},
+        SAMPLES,
+        estimators=["lee_yu", "direct"],
+        workers=2,
     )
     pd.testing.assert_frame_equal(parallel.tidy(), grid.tidy())
     pd.testing.assert_frame_equal(parallel.glance(), grid.glance())
@@ -88,7 +85,9 @@ def test_workers_do_not_change_a_number(grid, panel):
 def test_order_of_units_does_not_matter(panel, grid):
     order = np.random.default_rng(0).permutation(20)
     shuffled = zb.build_panel(panel.frame().sample(frac=1, random_state=1), units=[IDS[i] for i in order])
-    again = specification_grid(shuffled, {"sdm": SPECS["sdm"]}, {"near": ring(1)}, {"half": SAMPLES["half"]})
+    again = specification_grid(
+        shuffled, {"sdm": SPECS["sdm"]}, {"near": ring(IDS)}, {"half": SAMPLES["half"]}
+    )
     old = grid.tidy().query(
         "spec == 'sdm' and weights == 'near' and sample == 'half' and estimator == 'lee_yu'"
     )
@@ -114,15 +113,15 @@ def test_wide_table_holds_the_long_one(grid):
 
 
 REFUSED = {
-    "words": lambda p: specification_grid(p, ["SAR"], {"near": ring()}),
-    "one specification": lambda p: specification_grid(p, SPECS["sdm"], {"near": ring()}),
-    "no specification": lambda p: specification_grid(p, None, {"near": ring()}),
-    "a table": lambda p: specification_grid(p.frame(), SPECS, {"near": ring()}),
-    "weights without a name": lambda p: specification_grid(p, SPECS, ring()),
-    "samples without a name": lambda p: specification_grid(p, SPECS, {"near": ring()}, ["u00"]),
-    "nothing": lambda p: specification_grid(p, [], {"near": ring()}),
-    "strange sample": lambda p: specification_grid(p, SPECS, {"near": ring()}, {"s": {"years": [2001]}}),
-    "unknown unit": lambda p: specification_grid(p, SPECS, {"near": ring()}, {"s": ["nobody"]}),
+    "words": lambda p: specification_grid(p, ["SAR"], {"near": ring(IDS)}),
+    "one specification": lambda p: specification_grid(p, SPECS["sdm"], {"near": ring(IDS)}),
+    "no specification": lambda p: specification_grid(p, None, {"near": ring(IDS)}),
+    "a table": lambda p: specification_grid(p.frame(), SPECS, {"near": ring(IDS)}),
+    "weights without a name": lambda p: specification_grid(p, SPECS, ring(IDS)),
+    "samples without a name": lambda p: specification_grid(p, SPECS, {"near": ring(IDS)}, ["u00"]),
+    "nothing": lambda p: specification_grid(p, [], {"near": ring(IDS)}),
+    "strange sample": lambda p: specification_grid(p, SPECS, {"near": ring(IDS)}, {"s": {"years": [2001]}}),
+    "unknown unit": lambda p: specification_grid(p, SPECS, {"near": ring(IDS)}, {"s": ["nobody"]}),
 }
 
 
@@ -134,7 +133,7 @@ def test_refusals(panel, case):
 
 @pytest.fixture(scope="module")
 def fits(panel):
-    W = ring()
+    W = ring(IDS)
     spec = {
         "ols": zb.DurbinSpec("y", ["a", "b"], lag_y=False, lag_x=[]),
         "sar": zb.DurbinSpec("y", ["a", "b"], lag_x=[]),
@@ -158,7 +157,7 @@ def test_likelihood_ratios_of_nested_pairs_only(fits):
 
 
 def test_fits_under_different_weights_are_not_nested(fits, panel):
-    other = zb.fit_durbin(SPECS["sdm"], panel, ring(2))
+    other = zb.fit_durbin(SPECS["sdm"], panel, ring(IDS, 2))
     tests = compare_fits({"sar": fits["sar"], "sdm far": other}).tidy()
     assert tests.empty
 
@@ -172,17 +171,17 @@ def test_akaike_weights_sum_to_one(fits):
 UNLIKE = {
     "effects": lambda p, f: {
         "a": f["sdm"],
-        "b": zb.fit_durbin(zb.DurbinSpec("y", ["a"], fixed_effects="unit"), p, ring()),
+        "b": zb.fit_durbin(zb.DurbinSpec("y", ["a"], fixed_effects="unit"), p, ring(IDS)),
     },
-    "estimator": lambda p, f: {"a": f["sdm"], "b": zb.fit_durbin(SPECS["sdm"], p, ring(), "direct")},
-    "y": lambda p, f: {"a": f["sdm"], "b": zb.fit_durbin(zb.DurbinSpec("a", ["b"]), p, ring())},
+    "estimator": lambda p, f: {"a": f["sdm"], "b": zb.fit_durbin(SPECS["sdm"], p, ring(IDS), "direct")},
+    "y": lambda p, f: {"a": f["sdm"], "b": zb.fit_durbin(zb.DurbinSpec("a", ["b"]), p, ring(IDS))},
     "periods": lambda p, f: {
         "a": f["sdm"],
-        "b": zb.fit_durbin(SPECS["sdm"], p.select(periods=list(p.periods[1:])), ring()),
+        "b": zb.fit_durbin(SPECS["sdm"], p.select(periods=list(p.periods[1:])), ring(IDS)),
     },
     "values of y": lambda p, f: {
         "a": f["sdm"],
-        "b": zb.fit_durbin(SPECS["sdm"], p.with_columns({"y": p.array("y") * 2}), ring()),
+        "b": zb.fit_durbin(SPECS["sdm"], p.with_columns({"y": p.array("y") * 2}), ring(IDS)),
     },
 }
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from dense_oracle import helmert
 from scipy import optimize, sparse
+from small_examples import ring_with_chords
 
 import spatial_zb as zb
 from spatial_zb.core.dynamic_impacts import path_multipliers
@@ -22,14 +23,6 @@ PROBED = 0.03  # 64 random probes of 900 units
 LAGS = {"time_lag": True, "lag_time_lag": True}
 
 
-def ring(n: int, rng: int = 0, normalisation: str = "row") -> zb.Weights:
-    """Weights of n units in a ring with a few chords; complex eigenvalues."""
-    generator = np.random.default_rng(rng)
-    dense = np.roll(np.eye(n), 1, 1) + 0.5 * np.roll(np.eye(n), -1, 1)
-    dense += (generator.random((n, n)) < 2 / n) * (1 - np.eye(n))
-    return zb.as_weights(dense, [f"u{i:02d}" for i in range(n)]).standardise(normalisation)
-
-
 def draw(W: zb.Weights, T: int = 9, rng: int = 1, **truth: float) -> zb.Panel:
     truth = {"rho": 0.3, "tau": 0.4, "eta": 0.1, **truth}
     return zb.simulate_durbin(W, T + 1, {"x": 1.0}, theta={"x": 0.5}, rng=rng, **truth)
@@ -41,7 +34,7 @@ def sdm(effects: str = "two_way", **changes: object) -> zb.DurbinSpec:
 
 @pytest.fixture(scope="module")
 def W() -> zb.Weights:
-    return ring(12)
+    return ring_with_chords(12)
 
 
 @pytest.fixture(scope="module")
@@ -256,11 +249,13 @@ def test_errors_count_that_the_correction_is_estimated(W, panel):
 
 def test_without_space_it_is_the_correction_of_hahn_and_kuersteiner(W):
     """τ̂ + (1 + τ̂)/T in large samples; with the information of the sample in the place of (1 − τ²)⁻¹."""
-    panel = draw(ring(300), 30, rng=3, rho=0.0, eta=0.0, tau=0.5)
+    panel = draw(ring_with_chords(300), 30, rng=3, rho=0.0, eta=0.0, tau=0.5)
     panel = panel.with_columns({"y": panel.array("y") - panel.array("x")})
-    alone = zb.simulate_durbin(ring(300), 31, {}, tau=0.5, time_effects=0.0, rng=5)
+    alone = zb.simulate_durbin(ring_with_chords(300), 31, {}, tau=0.5, time_effects=0.0, rng=5)
     spec = zb.DurbinSpec("y", [], False, [], fixed_effects="unit", time_lag=True)
-    raw, corrected = (zb.fit_durbin(spec, alone, ring(300), name) for name in ("uncorrected", "lee_yu"))
+    raw, corrected = (
+        zb.fit_durbin(spec, alone, ring_with_chords(300), name) for name in ("uncorrected", "lee_yu")
+    )
     y = alone.array("y")
     before = y[:-1] - y[:-1].mean(axis=0)
     after = y[1:] - y[1:].mean(axis=0)
@@ -322,7 +317,7 @@ def test_an_unstable_process_is_named_and_has_no_long_run(W):
 
 
 def test_without_stability_nothing_is_corrected():
-    W = ring(30)
+    W = ring_with_chords(30)
     panel = zb.simulate_durbin(
         W, 13, {"x": 1.0}, tau=1.06, rho=0.2, eta=-0.2, time_effects=0, burn_in=0, rng=2
     )
@@ -344,7 +339,7 @@ def slow_effects(fit: zb.models.fit.Fit, left: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("normalisation", ["row", "spectral"])
 def test_effects_over_time_by_matrices(normalisation):
-    W = ring(12, normalisation=normalisation)
+    W = ring_with_chords(12, normalisation=normalisation)
     panel = draw(W, time_effects=0.0)
     fit = zb.fit_durbin(sdm("unit"), panel, W)
     tau, eta, rho = fit.params[["tau", "eta", "rho"]]
@@ -410,7 +405,9 @@ def test_a_long_run_near_a_unit_root_is_warned_of(W, panel):
     assert 0 < apart < LONG_RUN_ERRORS
     with pytest.warns(zb.SpatialZbWarning, match=f"only {apart:.1f} standard errors"):
         zb.spatial_effects(fit, horizon="long")
-    calm = zb.fit_durbin(sdm(), draw(ring(60), 25, rho=0.1, tau=0.2, eta=0.0), ring(60))
+    calm = zb.fit_durbin(
+        sdm(), draw(ring_with_chords(60), 25, rho=0.1, tau=0.2, eta=0.0), ring_with_chords(60)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error", zb.SpatialZbWarning)
         zb.spatial_effects(calm, horizon="long")
@@ -418,7 +415,7 @@ def test_a_long_run_near_a_unit_root_is_warned_of(W, panel):
 
 
 def test_few_periods_with_a_long_memory_are_warned_of():
-    W = ring(40)
+    W = ring_with_chords(40)
     with pytest.warns(zb.SpatialZbWarning, match="off by 0.02 to 0.04"):
         zb.fit_durbin(sdm(), draw(W, 10, tau=0.7, rho=0.1, eta=-0.1), W)
     with warnings.catch_warnings(record=True) as said:
@@ -428,7 +425,7 @@ def test_few_periods_with_a_long_memory_are_warned_of():
 
 
 def test_simulated_errors_are_near_those_of_the_delta_method():
-    W = ring(60)
+    W = ring_with_chords(60)
     fit = zb.fit_durbin(sdm(), draw(W, 25, rho=0.2, tau=0.3, eta=0.0), W)
     delta, drawn = (zb.effects_path(fit, 5, "one_off", m, rng=1).tidy() for m in ("delta", "simulate"))
     assert np.allclose(delta["estimate"], drawn["estimate"])
@@ -458,7 +455,7 @@ def test_what_a_lag_in_time_does_not_go_with(W, panel):
     with pytest.raises(zb.DataError, match="2005 follows 2003"):
         zb.fit_durbin(sdm(), panel.select(periods=[p for p in panel.periods if p != 2004]), W)
     with pytest.raises(zb.SpecificationError, match="row-normalised"):
-        zb.fit_durbin(sdm(lag_y=False), panel, ring(12, normalisation="spectral"))
+        zb.fit_durbin(sdm(lag_y=False), panel, ring_with_chords(12, normalisation="spectral"))
     with pytest.raises(zb.SpecificationError, match="static"):
         zb.diagnose(sdm(), panel, W)
 
@@ -498,7 +495,7 @@ def test_simulated_panels_follow_the_recursion(W):
 @pytest.mark.slow
 def test_the_correction_takes_the_bias_away():
     """41 units, 10 periods: 500 replications move the mean of τ̂ by 0.002, of ρ̂ by 0.004."""
-    W, found = ring(41), {"uncorrected": [], "lee_yu": [], "yang": []}
+    W, found = ring_with_chords(41), {"uncorrected": [], "lee_yu": [], "yang": []}
     for index in range(500):
         panel = draw(W, 10, rng=[9, index])
         for estimator, kept in found.items():

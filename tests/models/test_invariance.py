@@ -8,6 +8,7 @@ import pytest
 from dense_oracle import MODELS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_examples import ring
 
 import spatial_zb as zb
 from spatial_zb import (
@@ -173,13 +174,11 @@ def symmetric_panel(
 ) -> tuple[zb.Weights, np.ndarray]:
     """W of a ring of 30 units and y (8, 30) of (I − λW)(I − ρW)y = μ + ε, in which ρ and λ are alike."""
     n, T, rng = 30, 8, np.random.default_rng(seed)
-    ring = (np.roll(np.eye(n), 1, axis=1) + np.roll(np.eye(n), -1, axis=1)) / 2
-    rho, lam = truth
-    filtered = (np.eye(n) - lam * ring) @ (np.eye(n) - rho * ring)
+    W, (rho, lam) = ring(n), truth
+    links = W.matrix.toarray()
+    filtered = (np.eye(n) - lam * links) @ (np.eye(n) - rho * links)
     errors = rng.normal(size=(n, T)) + unit_effects * rng.normal(size=(n, 1))
-    return zb.Weights(ring, [f"u{i:02d}" for i in range(n)], "ring", "row"), np.linalg.solve(
-        filtered, errors
-    ).T
+    return W, np.linalg.solve(filtered, errors).T
 
 
 def fits_in_any_order(W: zb.Weights, y: np.ndarray, effects: str) -> list[zb.Fit]:
@@ -227,7 +226,7 @@ def test_rho_and_lambda_are_a_pair_under_unit_effects_that_do_not_spread_only_wh
 
 
 def test_rho_and_lambda_beside_a_regressor_are_not_called_one_pair(recwarn):
-    W = zb.Weights(np.roll(np.eye(30), 1, axis=1), [f"u{i:02d}" for i in range(30)], "ring", "row")
+    W = ring(30)
     panel = zb.simulate_durbin(W, 8, {"a": 1.0}, rho=0.4, rng=1)
     zb.fit_durbin(zb.DurbinSpec("y", ["a"], lag_x=[], lag_error=True), panel, W)
     assert not any("told apart" in str(note.message) for note in recwarn)

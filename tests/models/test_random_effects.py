@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from dense_oracle import MODELS
 from scipy import optimize, sparse
 from small_examples import directed_knn
 
@@ -16,18 +17,8 @@ from spatial_zb.models import random
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
-FAMILIES = {
-    "OLS": (False, [], False),
-    "SLX": (False, "all", False),
-    "SAR": (True, [], False),
-    "SDM": (True, "all", False),
-    "SEM": (False, [], True),
-    "SDEM": (False, "all", True),
-    "SAC": (True, [], True),
-    "GNS": (True, "all", True),
-}
 #: The two structures differ only where there is an error process.
-CASES = [(f, "baltagi") for f in FAMILIES] + [(f, "kkp") for f in ("SEM", "SDEM", "SAC", "GNS")]
+CASES = [(f, "baltagi") for f in MODELS] + [(f, "kkp") for f in ("SEM", "SDEM", "SAC", "GNS")]
 #: Likelihoods of a few hundred are summed in another order: rounding only.
 EXACT = 1e-9
 #: Derivatives of the dense likelihood are central differences.
@@ -54,7 +45,7 @@ def draw(
 
 
 def spec(family: str, structure: str = "baltagi", **more) -> zb.DurbinSpec:
-    lag_y, lag_x, lag_error = FAMILIES[family]
+    lag_y, lag_x, lag_error = MODELS[family]
     kwargs = {"fixed_effects": "random", "error_structure": structure, **more}
     return zb.DurbinSpec("y", ["x1", "x2"], lag_y=lag_y, lag_x=lag_x, lag_error=lag_error, **kwargs)
 
@@ -63,7 +54,7 @@ class Dense:
     """ln N(y; A⁻¹Zδ, V) with the whole (Tn × Tn) matrices, written from the model and nothing else."""
 
     def __init__(self, panel: zb.Panel, W: zb.Weights, family: str, structure: str):
-        self.lag_y, lag_x, self.lag_error = FAMILIES[family]
+        self.lag_y, lag_x, self.lag_error = MODELS[family]
         self.structure, self.n, self.T = structure, W.n, len(panel.periods)
         self.W = W.matrix.toarray()
         self.y = panel.array("y").ravel()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import optimize
+from small_examples import ring_with_chords
 
 import spatial_zb as zb
 from spatial_zb.core import regime_ml
@@ -20,13 +21,6 @@ SEARCHED = 1e-5  # a search over all parameters at once ends this near to the ro
 PROBED = 0.15  # 64 probes of 60 units
 T, N = 8, 15
 CORE = np.arange(N) % 3 == 0
-
-
-def ring(n: int = N, normalisation: str = "row") -> zb.Weights:
-    generator = np.random.default_rng(0)
-    dense = np.roll(np.eye(n), 1, 1) + 0.5 * np.roll(np.eye(n), -1, 1)
-    dense += (generator.random((n, n)) < 2 / n) * (1 - np.eye(n))
-    return zb.as_weights(dense, [f"u{i:02d}" for i in range(n)]).standardise(normalisation)
 
 
 def draw(W: zb.Weights, effects: str = "two_way", rho: tuple[float, float] = (0.2, 0.5)) -> zb.Panel:
@@ -49,7 +43,7 @@ def spec(effects: str = "two_way", **changes: object) -> zb.DurbinSpec:
 
 @pytest.fixture(scope="module")
 def W() -> zb.Weights:
-    return ring()
+    return ring_with_chords(N)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +88,7 @@ def slow(W, panel, effects):
 
 @pytest.mark.parametrize("normalisation", ["row", "spectral"])
 def test_with_unit_effects_it_is_the_maximum_of_the_likelihood(normalisation):
-    W = ring(normalisation=normalisation)
+    W = ring_with_chords(N, normalisation)
     panel = draw(W, "unit")
     y, D, Z, Q, S, _ = slow(W, panel, "unit")
 
@@ -115,7 +109,7 @@ def test_with_unit_effects_it_is_the_maximum_of_the_likelihood(normalisation):
 
 @pytest.mark.parametrize("normalisation", ["row", "spectral"])
 def test_with_two_way_effects_it_solves_the_unbiased_score(normalisation):
-    W = ring(normalisation=normalisation)
+    W = ring_with_chords(N, normalisation)
     panel = draw(W)
     y, D, Z, Q, _, traces = slow(W, panel, "two_way")
 
@@ -187,7 +181,7 @@ def test_jacobian_and_variance_of_the_score_are_exact(effects, normalisation):
     The package takes the mean in ρ_r from y less its residuals, which holds period means of ε: in expectation
     T*ι'G_r'JG_sι/n more than with the mean itself. That part is added here.
     """
-    W = ring(normalisation=normalisation)
+    W = ring_with_chords(N, normalisation)
     rho0, sigma2, generator = np.array([0.2, 0.5]), 1.3, np.random.default_rng(2)
     _, _, Z, Q, S, traces = slow(W, draw(W), effects)
     delta, dense = generator.standard_normal(6), W.matrix.toarray()
@@ -242,7 +236,7 @@ def test_other_covariances_are_there_and_differ(W, panel):
 
 
 def test_sparse_factorisations_and_probes_stand_in_for_dense_matrices(monkeypatch):
-    W = ring(60)
+    W = ring_with_chords(60)
     regimes = regimes_of(W, (np.arange(60) % 2).astype(int), timed=True)
     rho = np.array([0.3, -0.2])
     Z, means = np.random.default_rng(0).standard_normal((60 * T, 2)), np.zeros((60 * T, 2))
@@ -280,7 +274,7 @@ def slow_effects(fit) -> np.ndarray:
 
 @pytest.mark.parametrize("normalisation", ["row", "spectral"])
 def test_effects_by_regime_by_matrices(normalisation):
-    W = ring(normalisation=normalisation)
+    W = ring_with_chords(N, normalisation)
     fit = zb.fit_durbin(spec(), draw(W), W)
     table = zb.spatial_effects(fit).tidy()
     assert list(table["term"].unique()) == ["x[core=0]", "x[core=1]", "x", "z[core=0]", "z[core=1]", "z"]

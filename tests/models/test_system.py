@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import linalg, optimize
-from small_examples import MUTUAL, weights_of
+from small_examples import MUTUAL, rook, weights_of
 
 from spatial_zb.core.system_impacts import system_solver
 from spatial_zb.core.system_ml import SystemLikelihood
@@ -35,16 +35,6 @@ TRUTH = MUTUAL | {
 }
 
 
-def rook(rows: int, columns: int) -> Weights:
-    n = rows * columns
-    matrix = np.zeros((n, n))
-    for i in range(n):
-        for j in (i + 1 if (i + 1) % columns else n, i + columns):
-            if j < n:
-                matrix[i, j] = matrix[j, i] = 1
-    return weights_of(matrix, "rook")
-
-
 def two(fixed_effects: str = "two_way", lag_error: bool = False) -> SystemSpec:
     return SystemSpec(
         {
@@ -66,7 +56,7 @@ def options(method: str) -> dict:
 
 @pytest.fixture(scope="module")
 def W() -> Weights:
-    return rook(5, 6)
+    return weights_of(rook(5, 6), "rook")
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +221,7 @@ def numerical_hessian(f, x: np.ndarray, step: float = 1e-4) -> np.ndarray:
 
 @pytest.mark.parametrize("fixed_effects", ["none", "unit", "two_way"])
 def test_fiml_is_the_maximum_of_an_independent_dense_likelihood(fixed_effects):
-    W = rook(2, 5)
+    W = weights_of(rook(2, 5), "rook")
     panel = draw(W, 5, seed=4)
     spec = two(fixed_effects)
     fit = fit_system(spec, panel, W, "fiml")
@@ -248,7 +238,7 @@ def test_fiml_is_the_maximum_of_an_independent_dense_likelihood(fixed_effects):
 
 
 def test_fiml_modes_and_diagonal_sigma():
-    W = rook(4, 5)
+    W = weights_of(rook(4, 5), "rook")
     panel = draw(W, 6)
     full = fit_system(two(), panel, W, "fiml")
     diagonal = fit_system(two(), panel, W, "fiml", sigma="diagonal")
@@ -260,7 +250,7 @@ def test_fiml_modes_and_diagonal_sigma():
 
 
 def test_likelihood_ratios_see_what_is_there_and_what_is_not():
-    W = rook(6, 7)
+    W = weights_of(rook(6, 7), "rook")
     truth = {
         key: value for key, value in TRUTH.items() if key not in {("talent", "ind"), ("talent", "W_ind")}
     }
@@ -356,7 +346,7 @@ def test_instruments_are_named_and_the_dependent_ones_dropped(W):
 
 @pytest.mark.parametrize("method", ["gs2sls", "gs3sls", "fiml"])
 def test_the_truth_is_recovered(method):
-    W = rook(9, 10)
+    W = weights_of(rook(9, 10), "rook")
     truth = pd.Series(TRUTH | {("industry", "lam"): 0.4, ("talent", "lam"): -0.3})
     fits = []
     for seed in range(6):
@@ -371,7 +361,7 @@ def test_the_truth_is_recovered(method):
 
 @pytest.mark.parametrize("covariance", ["robust", "cluster"])
 def test_robust_errors_are_near_the_classical_ones_when_errors_are_well_behaved(covariance):
-    W = rook(9, 10)
+    W = weights_of(rook(9, 10), "rook")
     panel = draw(W, 12, lag_error=True)
     plain = fit_system(two(lag_error=True), panel, W, "gs3sls").bse
     robust = fit_system(two(lag_error=True), panel, W, "gs3sls", covariance=covariance).bse
@@ -379,7 +369,7 @@ def test_robust_errors_are_near_the_classical_ones_when_errors_are_well_behaved(
 
 
 def test_sandwich_is_the_information_for_normal_errors():
-    W = rook(9, 10)
+    W = weights_of(rook(9, 10), "rook")
     panel = draw(W, 12)
     plain, quasi = (
         fit_system(two(), panel, W, "fiml", covariance=covariance).bse
