@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse, stats
 
 from spatial_zb.compare.likeness import nested, refuse_other_data, refuse_other_likelihoods, same_model
-from spatial_zb.core.covariance import overlap_kernel
+from spatial_zb.core.covariance import mean_overlap, overlap_kernel
 from spatial_zb.core.gmm import (
     Projected,
     by_unit,
@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 Covariance = Literal["information", "robust", "cluster"]
 Correction = Literal["none", "aic", "bic"]
 
-#: Share of all pairs of units from which a W says nothing about who is near whom.
+#: Mean overlap of neighbourhoods from which W says little about who is near whom, and sums over them cancel.
 DENSE = 0.25
 #: Fewer units than this, and the variance of the Vuong statistic is a guess.
 FEW_UNITS = 20
@@ -262,9 +262,12 @@ def _kernel(first: Fit, second: Fit, bandwidth: int) -> tuple[sparse.csr_array, 
     units = sorted(first.panel.units)
     sparser = min((fit.weights.align(units) for fit in (first, second)), key=lambda W: W.matrix.nnz)
     n = len(units)
-    if bandwidth and sparser.matrix.nnz > DENSE * n * (n - 1):
-        return sparse.eye_array(n, format="csr"), ["both W are dense: units are taken as independent"]
-    return overlap_kernel(sparser.matrix, bandwidth), []
+    root = overlap_kernel(sparser.matrix, bandwidth)
+    if bandwidth and mean_overlap(root) > DENSE:
+        return sparse.eye_array(n, format="csr"), [
+            "nearly all are neighbours: units are taken as independent"
+        ]
+    return root, []
 
 
 def _doubts(first: Fit, second: Fit) -> list[str]:

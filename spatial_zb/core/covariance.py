@@ -31,6 +31,7 @@ __all__ = [
     "hessian",
     "information",
     "inverse_or_nan",
+    "mean_overlap",
     "overlap_kernel",
     "robust_covariance",
     "sandwich_meat",
@@ -264,3 +265,13 @@ def overlap_kernel(matrix: sparse.csr_array, order: int) -> sparse.csr_array:
         reached.data[:] = 1.0
     sizes = np.asarray(reached.sum(axis=1)).ravel()
     return sparse.csr_array(sparse.diags_array(1 / np.sqrt(sizes)) @ reached)
+
+
+def mean_overlap(root: sparse.csr_array) -> float:
+    """Mean of all entries of K = RR'.
+
+    Scores sum to zero, so that s'Ks falls short of what it estimates by this share where units are independent: 1/n for
+    clusters of single units, all of it where K is a matrix of ones.
+    """
+    column_sums = np.asarray(root.sum(axis=0)).ravel()
+    return float(column_sums @ column_sums) / root.shape[0] ** 2

@@ -30,6 +30,7 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import (
     assembled,
     cross_products_of,
+    hac_overlap,
     likelihood_covariance,
     residual_arrays,
     say_what_matters,
@@ -88,7 +89,8 @@ def fit_dynamic_design(
     cov, positive = likelihood_covariance(covariance, parts, traces, best, sample, design, bandwidth)
     if jacobian is not None:
         cov = jacobian @ cov @ jacobian.T
-    say_what_matters(spec, weights, estimator, covariance, best, n, T, positive)
+    overlap = hac_overlap(weights, covariance, bandwidth)
+    say_what_matters(spec, weights, estimator, covariance, best, n, T, positive, overlap)
     best = replace(best, log_likelihood=found.log_likelihood)  # of the maximum: what AIC and LR compare
     converged = positive and not best.at_bound
     fit = assembled(spec, panel, design, estimator, covariance, best, sample, parts, cov, converged, traces)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from spatial_zb.core.covariance import (
     Residuals,
@@ -13,6 +14,7 @@ from spatial_zb.core.covariance import (
     hessian,
     information,
     inverse_or_nan,
+    mean_overlap,
     overlap_kernel,
     robust_covariance,
     sandwich_meat,
@@ -25,6 +27,7 @@ from spatial_zb.core.spatial_ml import Maximum, maximise
 from spatial_zb.core.traces import Solver, Traces, filter_solver, filter_traces
 from spatial_zb.core.within import TransformedSample, demean, transformed_sample
 from spatial_zb.data.panel import Panel
+from spatial_zb.errors import SpecificationError
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.estimates import term_index
 from spatial_zb.models.fit import Fit
@@ -49,6 +52,7 @@ __all__ = [
     "cross_products_of",
     "filtered_mean",
     "fit_ml",
+    "hac_overlap",
     "likelihood_covariance",
     "residual_arrays",
     "say_what_matters",
@@ -61,6 +65,8 @@ SMALL_N = 30
 
 #: With fewer clusters (units, or periods for Driscoll-Kraay) robust standard errors are too small.
 FEW_CLUSTERS = 10
+#: Mean overlap of neighbourhoods above which spatial HAC says that its standard errors are small, and is refused.
+WIDE_OVERLAP, WIDEST_OVERLAP = 0.2, 0.5
 
 
 def fit_ml(
@@ -89,7 +95,8 @@ def fit_ml(
         bandwidth = bartlett_bandwidth(T) if covariance == "driscoll_kraay" else 1
     cov, positive = likelihood_covariance(covariance, parts, traces, best, sample, design, bandwidth)
     converged = positive and not best.at_bound
-    say_what_matters(spec, weights, estimator, covariance, best, n, T, positive)
+    overlap = hac_overlap(weights, covariance, bandwidth)
+    say_what_matters(spec, weights, estimator, covariance, best, n, T, positive, overlap)
     return assembled(spec, panel, design, estimator, covariance, best, sample, parts, cov, converged, traces)
 
 
@@ -187,9 +194,29 @@ def _meat(
     own = filter_diagonals(*forms) if spec.spatial_terms else np.zeros((2, shape[1]))
     if kind == "sandwich":
         return sandwich_meat(parts, matrix, best.sigma2, shape, spec.transform, own)
-    root = overlap_kernel(W, bandwidth) if kind == "spatial_hac" else None
+    root = _hac_root(design.weights, bandwidth) if kind == "spatial_hac" else None
     pairs = pair_squares(*forms, parts.e.reshape(shape)) if spec.spatial_terms else np.zeros((2, 2))
     return unit_meat(parts, best.sigma2, shape, sample.observations, own, pairs, root)
+
+
+def hac_overlap(weights: Weights, covariance: str, bandwidth: int) -> float:
+    """Mean overlap of the neighbourhoods of spatial HAC; zero for another covariance."""
+    return mean_overlap(overlap_kernel(weights.matrix, bandwidth)) if covariance == "spatial_hac" else 0.0
+
+
+def _hac_root(weights: Weights, bandwidth: int) -> sparse.csr_array:
+    """Root of the kernel of spatial HAC; refused where it covers so many pairs that scores, which sum to zero, cancel."""
+    root = overlap_kernel(weights.matrix, bandwidth)
+    share = mean_overlap(root)
+    if share > WIDEST_OVERLAP:
+        raise SpecificationError(
+            f'covariance="spatial_hac": neighbourhoods of {bandwidth} link(s) of {weights.label!r} overlap by '
+            f"{share:.0%} on average, and what it sums over them cancels. Use a smaller bandwidth, or covariance="
+            '"cluster".',
+            f'covariance="spatial_hac"：{weights.label!r}上{bandwidth}步之内的邻域平均重叠{share:.0%}，'
+            '其求和会相互抵消。请用较小的bandwidth，或covariance="cluster"。',
+        )
+    return root
 
 
 def assembled(
@@ -259,13 +286,23 @@ def say_what_matters(
     n: int,
     T: int,
     positive: bool,
+    overlap: float = 0.0,
 ) -> None:
-    """Warn once of what a reader of this fit should know."""
+    """Warn once of what a reader of this fit should know; ``overlap`` is that of the kernel of spatial HAC."""
     notes: list[Text] = []
     clusters = {"cluster": (n, UNITS), "spatial_hac": (n, UNITS), "driscoll_kraay": (T, PERIODS)}
     if covariance in clusters and clusters[covariance][0] < FEW_CLUSTERS:
         number, what = clusters[covariance]
         notes.append(few_clusters(number, what, covariance))
+    if overlap > WIDE_OVERLAP:
+        short = 1 - np.sqrt(1 - overlap)
+        notes.append(
+            Text(
+                f'neighbourhoods of covariance="spatial_hac" overlap by {overlap:.0%} on average, which alone makes its '
+                f"standard errors about {short:.0%} too small: use a smaller bandwidth",
+                f'covariance="spatial_hac"的邻域平均重叠{overlap:.0%}，仅此一项便使标准误偏小约{short:.0%}：请用较小的bandwidth',
+            )
+        )
     if best.at_bound:
         low, high = weights.logdet.interval
         needless = _interval_of(spec, estimator)

@@ -301,6 +301,15 @@ def test_refusals(more, words):
         fit_durbin(spec(), panel, W, **more)
 
 
+def test_spatial_hac_over_nearly_all_pairs_is_refused():
+    """Scores sum to zero: under a kernel of ones their double sum is zero, and so were the standard errors."""
+    W, panel = sample(3, 3)
+    with pytest.raises(SpecificationError, match="overlap by 76% on average"):
+        fit_durbin(spec(), panel, W, covariance="spatial_hac", bandwidth=2)
+    with pytest.warns(SpatialZbWarning, match="overlap by 41% on average, .* about 24% too small"):
+        fit_durbin(spec(), panel, W, covariance="spatial_hac")
+
+
 def test_driscoll_kraay_needs_periods():
     W, panel = sample()
     with pytest.raises(SpecificationError, match="from period to period"):
