@@ -26,11 +26,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from page import ROOT, put_table
 from single_equation import data, seconds
-
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "performance.md"
-START, END = "<!-- grid: start -->", "<!-- grid: end -->"
 
 #: (units, periods, every so-many-th specification by our single fits, and by spreg)
 CASES = ((90, 20, 8, 24), (1000, 10, 24, 48))
@@ -194,10 +191,7 @@ def main() -> None:
     result = table()
     print("\n" + result)
     if given.write:
-        text = PAGE.read_text(encoding="utf-8")
-        before, rest = text.split(START)
-        after = rest.split(END)[1]
-        PAGE.write_text(f"{before}{START}\n{result}\n{END}{after}", encoding="utf-8")
+        put_table("grid", result)
 
 
 if __name__ == "__main__":

@@ -26,11 +26,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from page import ROOT, put_table
 from single_equation import NAMES, data
-
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "performance.md"
-START, END = "<!-- large_n: start -->", "<!-- large_n: end -->"
 
 
 def measure(n: int) -> dict:
@@ -105,10 +102,7 @@ def main() -> None:
     result = table(given.units)
     print("\n" + result)
     if given.write:
-        text = PAGE.read_text(encoding="utf-8")
-        before, rest = text.split(START)
-        after = rest.split(END)[1]
-        PAGE.write_text(f"{before}{START}\n{result}\n{END}{after}", encoding="utf-8")
+        put_table("large_n", result)
 
 
 if __name__ == "__main__":

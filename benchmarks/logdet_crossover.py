@@ -19,12 +19,12 @@ from time import process_time
 
 import numpy as np
 import pandas as pd
+from page import ROOT, put_table
 from scipy import sparse
 from scipy.spatial import cKDTree
-from single_equation import NAMES, PAGE, ROOT, data, ours
+from single_equation import NAMES, data, ours
 
 sys.path.insert(0, str(ROOT))
-START, END = "<!-- logdet_crossover: start -->", "<!-- logdet_crossover: end -->"
 UNITS, PERIODS, NEIGHBOURS = (200, 300, 400, 500, 700, 1000), 10, 6
 
 
@@ -69,10 +69,7 @@ def main() -> None:
         rows.append(f"| {n:,} | " + " | ".join(cells) + " |")
         print(rows[-1], flush=True)
     if "--write" in sys.argv:
-        text = PAGE.read_text(encoding="utf-8")
-        before, rest = text.split(START)
-        table = "\n".join(rows)
-        PAGE.write_text(f"{before}{START}\n{table}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+        put_table("logdet_crossover", "\n".join(rows))
 
 
 if __name__ == "__main__":

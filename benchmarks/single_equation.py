@@ -24,9 +24,9 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "performance.md"
-START, END = "<!-- single_equation: start -->", "<!-- single_equation: end -->"
+sys.path.insert(0, str(Path(__file__).parent))
+
+from page import ROOT, put_table
 
 #: (units, periods, repeats of ours, repeats of the peer)
 CASES = ((90, 20, 200, 60), (1000, 10, 15, 5), (3000, 20, 7, 1), (10_000, 10, 5, 0), (100_000, 10, 1, 0))
@@ -206,10 +206,7 @@ def main() -> None:
     result = table(not given.no_big_peer)
     print("\n" + result)
     if given.write:
-        text = PAGE.read_text(encoding="utf-8")
-        before, rest = text.split(START)
-        after = rest.split(END)[1]
-        PAGE.write_text(f"{before}{START}\n{result}\n{END}{after}", encoding="utf-8")
+        put_table("single_equation", result)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import sys
 
-from spatial_zb.bilingual_parser import BilingualParser, help_language
+from derivation import parser
+
 from spatial_zb.text import Text
 
 
@@ -22,17 +23,10 @@ def main() -> int:
         "Derive data/zhejiang_constant_units_2000_2010.csv: census population within constant boundaries.",
         "生成data/zhejiang_constant_units_2000_2010.csv：不变边界内的普查人口。",
     )
-    parser = BilingualParser(about, help_language(sys.argv[1:]))
-    parser.add_argument(
-        "--check",
-        action="store_true",
-        help=Text("compare with what is there, write nothing", "只与现有文件比较，不写任何文件"),
-    )
-    parser.add_language()
-    options = parser.parse_args()
+    check = parser(about).parse_args().check
     from derivation.constant_units import derive_table
 
-    return derive_table(options.check)
+    return derive_table(check)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from spatial_zb.bilingual_parser import BilingualParser, help_language
+from derivation import parser
+
 from spatial_zb.text import Text
 
 
@@ -25,8 +26,8 @@ def main() -> int:
         "Derive the font in spatial_zb/report/fonts/ from Noto Sans SC at weight 400.",
         "由Noto Sans SC（字重400）生成spatial_zb/report/fonts/中的字体。",
     )
-    parser = BilingualParser(about, help_language(sys.argv[1:]))
-    parser.add_argument(
+    made = parser(about)
+    made.add_argument(
         "archive",
         type=Path,
         help=Text(
@@ -34,13 +35,7 @@ def main() -> int:
             "`npm pack @expo-google-fonts/noto-sans-sc@0.4.3`所写的压缩包",
         ),
     )
-    parser.add_argument(
-        "--check",
-        action="store_true",
-        help=Text("compare with what is there, write nothing", "只与现有文件比较，不写任何文件"),
-    )
-    parser.add_language()
-    options = parser.parse_args()
+    options = made.parse_args()
     from derivation.font import derive_files
 
     derive_files(options.archive, options.check)

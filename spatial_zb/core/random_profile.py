@@ -162,8 +162,8 @@ def random_profile(
     shape
         (T, n).
     spread
-        Of :func:`make_spread` when the structure is Baltagi's with an error process; None when K is a
-        multiple of I.
+        Of :func:`spatial_zb.core.unit_spread.make_spread` when the structure is Baltagi's with an error process; None
+        when K is a multiple of I.
     """
     T, n = shape
     M = base.columns.reshape(T, n, -1)

@@ -1,6 +1,6 @@
 """Derived variables: arithmetic in a study file, checked against a whitelist, never run as code.
 
-Importing and compiling need the standard library only; NumPy and pandas load when numbers are computed.
+Importing and compiling need the standard library only; NumPy loads when numbers are computed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from spatial_zb.text import Text, cell_of
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
-__all__ = ["FUNCTIONS", "Expression", "compile_expression", "compile_expressions", "derive", "derive_frame"]
+__all__ = ["FUNCTIONS", "Expression", "compile_expression", "compile_expressions", "derive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,51 +205,6 @@ def derive(
     return compute.run(texts)
 
 
-def derive_frame(
-    frame: pd.DataFrame,
-    texts: Mapping[str, str],
-    *,
-    unit: str,
-    period: str,
-    reference: pd.DataFrame | None = None,
-    constants: Mapping[str, Mapping[int, float]] | None = None,
-    place: Callable[[str], str | Text] = str,
-) -> pd.DataFrame:
-    """Add derived variables to a long table.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        One row per unit and period, with the columns ``unit`` and ``period``.
-    reference : DataFrame, optional
-        One row per period of the reference region, with the column ``period``.
-    texts, constants, place
-        As for :func:`derive`.
-
-    Returns
-    -------
-    DataFrame
-        A copy of ``frame`` with one more column per expression; rows, order and index as they were.
-
-    Raises
-    ------
-    SpecificationError, DataError
-        As :func:`derive`; also when the reference table lacks a period or has one twice, or when a column
-        that an expression uses holds text.
-    """
-    ids, times = frame[unit].tolist(), frame[period].tolist()
-    compiled = [compile_expression(text) for text in texts.values()]
-    needed = {name for expression in compiled for name in expression.names}
-    # Each row of a long table is a "period" of its own with one unit, so that the arrays keep the row order.
-    scope = {name: _numeric(frame, name)[:, None] for name in frame.columns if name in needed}
-    inside = {name for expression in compiled for name in expression.reference_names}
-    totals = {} if reference is None else _totals(reference, period, times, inside)
-    by_period = _by_period(constants, times)
-    rows: Cell = lambda t, i: Text.of(str(times[t])) if i is None else cell_of(ids[t], times[t])  # noqa: E731
-    compute = _Computation(scope, totals, by_period, rows, (len(frame), 1), place)
-    return frame.assign(**{name: values[:, 0] for name, values in compute.run(texts).items()})
-
-
 @dataclass(frozen=True, slots=True)
 class _Computation:
     """Everything named expressions may refer to: columns (T, n), totals and constants (T,)."""
@@ -319,40 +273,3 @@ def _by_period(
             )
         found[name] = np.array([values[period] for period in periods], dtype=float)  # type: ignore[index]
     return found
-
-
-def _numeric(frame: pd.DataFrame, name: str) -> np.ndarray:
-    """Column of a table as floats; text in it is refused with its rows."""
-    import pandas as pd
-
-    values = frame[name]
-    numbers = pd.to_numeric(values, errors="coerce")
-    wrong = values[numbers.isna() & values.notna()]
-    if len(wrong):
-        raise DataError(
-            f"The column {name!r} holds text where numbers belong: {listed(map(repr, wrong))}.",
-            f"列{name!r}应为数值却含文字：{listed_zh(map(repr, wrong))}。",
-        )
-    return numbers.to_numpy(dtype=float, na_value=float("nan"))
-
-
-def _totals(
-    reference: pd.DataFrame, period: str, times: Sequence[object], names: Collection[str]
-) -> dict[str, np.ndarray]:
-    """Columns of the reference table, one value per row of the long table."""
-    if period not in reference.columns:
-        raise DataError(f"The reference table has no column {period!r}.", f"参照表没有列{period!r}。")
-    table = reference.set_index(period)
-    if not table.index.is_unique:
-        twice = table.index[table.index.duplicated()].unique()
-        raise DataError(
-            f"The reference table has more than one row for {listed(twice)}.",
-            f"参照表中{listed_zh(twice)}有不止一行。",
-        )
-    absent = sorted(set(times) - set(table.index))  # type: ignore[type-var]
-    if absent:
-        raise DataError(
-            f"The reference table has no row for {listed(absent)}.", f"参照表没有{listed_zh(absent)}的行。"
-        )
-    rows = table.index.get_indexer(list(times))
-    return {name: _numeric(table, name)[rows] for name in names if name in table.columns}

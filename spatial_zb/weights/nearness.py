@@ -95,8 +95,8 @@ def inverse_distance(
 ) -> Weights:
     """w_ij = d_ij^(−power), d in kilometres between centroids; zero beyond ``cutoff_km``.
 
-    ``islands`` says what happens to units with nobody within the cut-off, as in :func:`contiguity`; a bridge
-    has the weight of its own distance.
+    ``islands`` says what happens to units with nobody within the cut-off, as in :func:`spatial_zb.weights.contiguity`; a
+    bridge has the weight of its own distance.
 
     Raises
     ------

@@ -9,12 +9,11 @@ from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spatial_zb.data.expressions import compile_expression, compile_expressions, derive, derive_frame
+from spatial_zb.data.expressions import compile_expression, compile_expressions, derive
 from spatial_zb.data.specialisation import location_quotient
 from spatial_zb.errors import DataError, SpatialZbError, SpecificationError
 
@@ -353,71 +352,7 @@ def test_arrays_that_do_not_fit(columns: dict, options: dict, words: str) -> Non
         derive({"c": "a + 1"}, columns, units=UNITS, periods=PERIODS, **options)
 
 
-# --- long tables -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def frame() -> pd.DataFrame:
-    rows = [(u, p, A[t, i], B[t, i]) for i, u in enumerate(UNITS) for t, p in enumerate(PERIODS)]
-    return pd.DataFrame(rows, columns=["unit", "year", "a", "b"])
-
-
-@pytest.fixture
-def reference() -> pd.DataFrame:
-    return pd.DataFrame({"year": [2019, 2018, 2017], "a": [20.0, 10.0, 1.0], "b": [80.0, 20.0, 1.0]})
-
-
-def test_a_long_table_gives_what_the_arrays_give(frame: pd.DataFrame, reference: pd.DataFrame) -> None:
-    texts = {"q": "log(lq(a, b)) * rate", "r": "q + a"}
-    constants = {"rate": {2018: 7.0, 2019: 6.0}}
-    shuffled = frame.sample(frac=1, random_state=1)
-    result = derive_frame(
-        shuffled, texts, unit="unit", period="year", reference=reference, constants=constants
-    )
-    arrays = derive(
-        texts, {"a": A, "b": B}, units=UNITS, periods=PERIODS, reference=REFERENCE, constants=constants
-    )
-    assert list(result.index) == list(shuffled.index)
-    for name in texts:
-        wide = result.pivot(index="year", columns="unit", values=name)
-        np.testing.assert_allclose(wide, arrays[name], rtol=1e-14)
-    assert "q" not in frame.columns
-
-
-def test_lq_is_the_function_of_the_same_name(frame: pd.DataFrame, reference: pd.DataFrame) -> None:
-    result = derive_frame(frame, {"q": "lq(a, b)"}, unit="unit", period="year", reference=reference)
-    totals = reference.set_index("year").loc[frame["year"]]
-    expected = location_quotient(frame["a"], frame["b"], totals["a"], totals["b"])
-    np.testing.assert_array_equal(result["q"], expected)
-
-
-BAD_REFERENCES = {
-    "no period column": (lambda t: t.rename(columns={"year": "y"}), DataError, "no column 'year'"),
-    "period absent": (lambda t: t[t.year != 2018], DataError, "no row for 2018"),
-    "period twice": (lambda t: pd.concat([t, t[t.year == 2018]]), DataError, "more than one row for 2018"),
-    "blank": (lambda t: t.assign(b=t.b.where(t.year != 2019)), DataError, "in 2019"),
-    "text": (lambda t: t.assign(b=["1,234", "2", "3"]), DataError, "'1,234'"),
-    "column absent": (lambda t: t.drop(columns="b"), SpecificationError, "'b' stands inside lq()"),
-}
-
-
-@pytest.mark.parametrize(("change", "error", "words"), BAD_REFERENCES.values(), ids=BAD_REFERENCES.keys())
-def test_reference_tables_that_do_not_fit(
-    frame: pd.DataFrame, reference: pd.DataFrame, change, error: type[Exception], words: str
-) -> None:
-    with pytest.raises(error) as caught:
-        derive_frame(frame, {"q": "lq(a, b)"}, unit="unit", period="year", reference=change(reference))
-    assert words in str(caught.value)
-
-
-def test_text_in_a_used_column_is_refused_and_elsewhere_ignored(frame: pd.DataFrame) -> None:
-    table = frame.assign(b=["—", "1,234", "2", "3", "4", "5"])
-    assert "c" in derive_frame(table, {"c": "a"}, unit="unit", period="year").columns
-    with pytest.raises(DataError, match="1,234"):
-        derive_frame(table, {"c": "b"}, unit="unit", period="year")
-
-
-def test_undefined_cells_of_a_long_table_are_named(frame: pd.DataFrame) -> None:
-    frame.loc[3, "a"] = 0.0
-    with pytest.raises(DataError, match=r"c: log\(a\) .* 1 cell \(1 zero\): 330200 in 2019"):
-        derive_frame(frame, {"c": "log(a)"}, unit="unit", period="year")
+def test_lq_is_the_function_of_the_same_name() -> None:
+    found = derive({"q": "lq(a, b)"}, {"a": A, "b": B}, units=UNITS, periods=PERIODS, reference=REFERENCE)
+    totals = (REFERENCE[name][:, None] for name in ("a", "b"))
+    np.testing.assert_array_equal(found["q"], location_quotient(A, B, *totals))
