@@ -265,7 +265,7 @@ def _kernel(first: Fit, second: Fit, bandwidth: int) -> tuple[sparse.csr_array, 
     root = overlap_kernel(sparser.matrix, bandwidth)
     if bandwidth and mean_overlap(root) > DENSE:
         return sparse.eye_array(n, format="csr"), [
-            "nearly all are neighbours: units are taken as independent"
+            "both W are dense at this bandwidth: units are taken as independent"
         ]
     return root, []
 
