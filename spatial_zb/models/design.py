@@ -18,7 +18,15 @@ from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.text import Text, cell_of
 from spatial_zb.weights.matrix import Weights
 
-__all__ = ["Design", "build_design", "check_kinds", "estimated_periods", "refuse_blanks", "stacked"]
+__all__ = [
+    "Design",
+    "build_design",
+    "check_kinds",
+    "estimated_periods",
+    "refuse_blanks",
+    "refuse_empty_rows",
+    "stacked",
+]
 
 Array = NDArray[np.float64]
 
@@ -140,6 +148,17 @@ def check_kinds(spec: object, kind: type, panel: object) -> None:
         raise SpecificationError(
             f"panel must be a Panel, not a {type(panel).__name__}: zb.build_panel(frame, units=W.ids) makes one of a table.",
             f"panel须为Panel，而不是{type(panel).__name__}：zb.build_panel(frame, units=W.ids)可由表格生成。",
+        )
+
+
+def refuse_empty_rows(weights: Weights) -> None:
+    """Refuse, under time effects, a row-normalised W in which some rows are empty and so do not sum to one."""
+    if len(weights.islands) and weights.normalisation == "row":
+        raise SpecificationError(
+            f"With time effects every row of W must sum to one, and {listed(weights.islands)} have no neighbour under "
+            f'{weights.label!r}. Give them one (islands="nearest"), leave them out, or use unit effects only.',
+            f"有时间效应时W的每一行之和须为1，而在{weights.label!r}下{listed_zh(weights.islands)}没有邻居。"
+            '请为其指定邻居（islands="nearest"）、剔除这些地区，或只用个体效应。',
         )
 
 

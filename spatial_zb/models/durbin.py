@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpatialZbWarning, SpecificationError, listed, listed_zh, not_one_of
-from spatial_zb.models.design import check_kinds
+from spatial_zb.models.design import check_kinds, refuse_empty_rows
 from spatial_zb.models.dynamic import fit_dynamic
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm import fit_gmm
@@ -227,13 +227,7 @@ def _check_weights(spec: DurbinSpec, weights: Weights, estimator: str) -> None:
         return
     if not (asks and timed) or weights.row_normalised or (estimator == "direct" and not spec.lag_error):
         return
-    if len(weights.islands) and weights.normalisation == "row":
-        raise SpecificationError(
-            f"With time effects every row of W must sum to one, and {listed(weights.islands)} have no neighbour under "
-            f'{weights.label!r}. Give them one (islands="nearest"), leave them out, or use unit effects only.',
-            f"有时间效应时W的每一行之和须为1，而在{weights.label!r}下{listed_zh(weights.islands)}没有邻居。"
-            '请为其指定邻居（islands="nearest"）、剔除这些地区，或只用个体效应。',
-        )
+    refuse_empty_rows(weights)
     what = {
         "gmm": Text("the moment estimator of λ", "λ的矩估计"),
         # demeaning removes dummies from u only when Wι = ι

@@ -25,7 +25,7 @@ from spatial_zb.core.system_random import error_components
 from spatial_zb.core.system_sandwich import quasi_covariance
 from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpecificationError, listed, listed_zh, not_one_of
-from spatial_zb.models.design import check_kinds
+from spatial_zb.models.design import check_kinds, refuse_empty_rows
 from spatial_zb.models.system_design import SystemDesign, build_system_design
 from spatial_zb.models.system_fit import Method, SystemFit, weights_eigenvalues
 from spatial_zb.models.system_notes import say_what_matters
@@ -175,13 +175,7 @@ def _check_weights(spec: SystemSpec, weights: Weights) -> None:
     timed = spec.fixed_effects in ("time", "two_way")
     if not timed or not spec.uses_weights or weights.row_normalised:
         return
-    if len(weights.islands) and weights.normalisation == "row":
-        raise SpecificationError(
-            f"With time effects every row of W must sum to one, and {listed(weights.islands)} have no neighbour under "
-            f'{weights.label!r}. Give them one (islands="nearest"), leave them out, or use unit effects only.',
-            f"含时间效应时W各行之和须为1，而{listed_zh(weights.islands)}在{weights.label!r}下没有邻居。"
-            '请给其邻居（islands="nearest"），剔除，或只用地区效应。',
-        )
+    refuse_empty_rows(weights)
     raise SpecificationError(
         f"With time effects the transform of a system needs a row-normalised W; {weights.label!r} is not. "
         'Use W.standardise("row"), or unit effects only.',
