@@ -2,7 +2,9 @@
 
 The panels of :mod:`validation.small_sample`, and more of them where ρ is badly determined: the error of a median is
 1.25 sd/√R, and sd is 0.5 with eleven units and a dense W. Every panel counts, also those without an interior maximum, whose
-estimate is an end of the admissible interval. The limits of β, θ and the effects are those of the same object.
+estimate is an end of the admissible interval. The limits of β, θ and the effects are those of the same object. Where two
+lags are not told apart the object has no estimate (``reported``): the columns of ρ and λ then hold where their scores are at
+their medians.
 """
 
 from __future__ import annotations
@@ -34,10 +36,10 @@ PANELS = {
     (KINDS[1], 41): 1000,
     (KINDS[1], 90): 400,
 }
-PANELS_BOTH = {11: 800, 41: 400, 90: 200}
+PANELS_BOTH = {(KINDS[0], 11): 800, (KINDS[1], 11): 1600, (KINDS[1], 41): 1000, (KINDS[1], 90): 500}
 #: The other coefficients and the effects are read in so many of the panels.
 ALL_PARAMETERS = 300
-COLUMNS = ["parameter", "ml", "estimate", "low", "high", "open", "at_bound", "ml_at_bound"]
+COLUMNS = ["parameter", "ml", "estimate", "low", "high", "open", "at_bound", "ml_at_bound", "reported"]
 KEYS = ["n", "weights", "model", "estimator", "spatial"]
 
 
@@ -56,7 +58,7 @@ def design() -> list[Cell]:
 
 def panels(cell: Cell) -> int:
     """How many panels a cell has by default."""
-    return PANELS_BOTH[cell.n] if cell.model == "SAC" else PANELS[cell.weights, cell.n]
+    return (PANELS_BOTH if cell.model == "SAC" else PANELS)[cell.weights, cell.n]
 
 
 def replicate(cell: Cell, seed: int, index: int) -> list[tuple]:
@@ -64,7 +66,7 @@ def replicate(cell: Cell, seed: int, index: int) -> list[tuple]:
     fit = estimate(cell, draw(cell, seed, index))
     number = DRAWS_BOTH if cell.model == "SAC" else DRAWS
     result = zb.median_unbiased(fit, number, rng=np.random.SeedSequence([seed, index, DRAWS]))
-    ends = result.at_bound, bool(fit.convergence["at_bound"])
+    ends = result.at_bound, bool(fit.convergence["at_bound"]), result.told_apart
     rows = [
         (term, fit.params[term], s.estimate, s.low, s.high, s.open_low or s.open_high, *ends)
         for term, s in result.solutions.items()
@@ -118,6 +120,7 @@ def _row(name: str, value: float, found: pd.DataFrame) -> dict[str, float | str]
         "open": found["open"].mean(),
         "at_bound": found["at_bound"].mean(),
         "ml_at_bound": found["ml_at_bound"].mean(),
+        "reported": found["reported"].mean(),
     }
 
 

@@ -29,7 +29,7 @@ FAMILIES = ("SAR", "SDM", "SEM", "SDEM")
 INTERVALS = ("percentile", "basic", "bca", "studentised")
 REPLICATES = 199
 #: With two spatial lags every replicate is a fit of its own: so many panels, and fewer replicates.
-PANELS_BOTH, REPLICATES_BOTH = 40, 99
+PANELS_BOTH, REPLICATES_BOTH = 120, 99
 KEYS = ["n", "weights", "model", "estimator", "spatial"]
 
 

@@ -13,8 +13,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from validation import median_unbiased, places, resampled, sizes, small_sample, verdicts
 
+from spatial_zb.core.diagnostics import weight_moments
 from spatial_zb.models.ml import SMALL_N
 from spatial_zb.models.weak_notes import WEAK_SPATIAL_ERROR
+from spatial_zb.score_inversion import APART
 
 FOLDER = Path(__file__).parents[2] / "docs" / "validation"
 
@@ -32,8 +34,10 @@ def test_no_cell_is_off_in_silence():
         tuple(row) for row in table[["weights", "n", "model", "spatial"]].itertuples(index=False)
     } == cells
     assert set(table["verdict"]) <= set(verdicts.VERDICTS) - {"silent"}
-    off = table[table["verdict"].isin(["warns, off", "warns, not judged"])]
-    assert set(off["model"]) <= {"SAC"}  # with one spatial lag what the warning names is in the bands
+    assert not table["verdict"].isin(["warns, off", "warns, not judged"]).any()
+    alone = table[table["verdict"] == "warns, limits hold"]
+    assert set(alone["model"]) <= {"SAC"}  # with one spatial lag there is an estimate in the bands
+    assert set(alone["weights"]) == {"inverse distance"}
 
 
 def test_verdicts_follow_from_their_parts():
@@ -44,13 +48,15 @@ def test_verdicts_follow_from_their_parts():
     assert verdicts.verdict(False, True, True, False) == "warns, off"
     assert verdicts.verdict(False, True, True, None) == "warns, not judged"
     assert verdicts.verdict(False, True, None, False) == "warns, off"
+    assert verdicts.verdict(False, True, True, True, reported=False) == "warns, limits hold"
+    assert verdicts.verdict(False, True, False, True, reported=False) == "warns, off"
     assert verdicts.in_band(0.95, 0.0)
     assert not verdicts.in_band(0.90, 0.005)
 
 
 def test_a_median_off_by_more_than_its_error_is_off():
     """Rows of one cell as the part writes them: 0.05 is outside 0.02 + 2 · 0.01, 0.03 inside."""
-    row = {"coverage": 0.95, "coverage_mcse": 0.01, "median_mcse": 0.01}
+    row = {"coverage": 0.95, "coverage_mcse": 0.01, "median_mcse": 0.01, "reported": 1.0}
     rows = [{"parameter": p, "estimate_median_bias": 0.03, **row} for p in ("rho", "beta", "indirect")]
     holds = verdicts._median_unbiased(pd.DataFrame(rows), ["rho"], ["beta", "indirect"])
     assert [holds["holds"], holds["covers_others"]] == [True, True]
@@ -59,6 +65,28 @@ def test_a_median_off_by_more_than_its_error_is_off():
     assert [off["holds"], off["bias"]] == [False, -0.05]
     rows[0] |= {"estimate_median_bias": 0.01, "median_mcse": 0.1}
     assert verdicts._median_unbiased(pd.DataFrame(rows), ["rho"], ["beta"])["holds"] is None
+
+
+def test_limits_without_an_estimate_are_judged_by_their_coverage():
+    def holds(**values) -> bool | None:
+        row = {"parameter": "rho", "estimate_median_bias": -0.08, "median_mcse": 0.02, "reported": 0.0}
+        row |= {"coverage": 0.96, "coverage_mcse": 0.005} | values
+        return verdicts._median_unbiased(pd.DataFrame([row]), ["rho"], [])["holds"]
+
+    assert holds() is True
+    assert holds(coverage=0.90) is False
+    assert holds(coverage=0.99) is False
+    assert holds(coverage_mcse=0.02) is None
+    assert holds(reported=1.0) is False
+    assert holds(reported=0.5) is False  # reported in some panels is reported
+
+
+def test_the_table_reports_estimates_of_two_lags_where_the_package_does():
+    table = pd.read_csv(FOLDER / "median_unbiased.csv")
+    for (model, n, kind), rows in table.groupby(["model", "n", "weights"]):
+        variance = weight_moments(places.weights(n, kind).matrix, centred=True).variance
+        apart = (places.PERIODS - 1) * variance >= APART**-2
+        assert (rows["reported"] == (model != "SAC" or apart)).all()
 
 
 @pytest.mark.parametrize("part", [resampled, median_unbiased, sizes])
