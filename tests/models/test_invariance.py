@@ -21,6 +21,8 @@ from spatial_zb import (
     spatial_effects,
     weights,
 )
+from spatial_zb.models import random
+from spatial_zb.models.design import build_design
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -170,10 +172,10 @@ def test_the_order_of_units_does_not_matter_where_a_zero_eigenvalue_is_negative_
 
 
 def symmetric_panel(
-    truth: tuple[float, float], seed: int, unit_effects: float = 0.0
+    truth: tuple[float, float], seed: int, unit_effects: float = 0.0, T: int = 8
 ) -> tuple[zb.Weights, np.ndarray]:
-    """W of a ring of 30 units and y (8, 30) of (I − λW)(I − ρW)y = μ + ε, in which ρ and λ are alike."""
-    n, T, rng = 30, 8, np.random.default_rng(seed)
+    """W of a ring of 30 units and y (T, 30) of (I − λW)(I − ρW)y = μ + ε, in which ρ and λ are alike."""
+    n, rng = 30, np.random.default_rng(seed)
     W, (rho, lam) = ring(n), truth
     links = W.matrix.toarray()
     filtered = (np.eye(n) - lam * links) @ (np.eye(n) - rho * links)
@@ -213,6 +215,19 @@ def test_a_pair_of_equal_estimates_has_no_standard_errors_in_any_order(effects):
         assert fit.params["rho"] == pytest.approx(fit.params["lam"], abs=1e-6)
         assert not fit.converged
         assert fit.bse.isna().all()
+
+
+def test_the_maximum_of_a_pair_is_not_the_saddle_between_its_twins():
+    """The only start of the climb has ρ = λ here, where a symmetric likelihood has no slope across that line."""
+    W, y = symmetric_panel((0.34, 0.16), 16, 1.0, T=60)
+    spec = zb.DurbinSpec("y", [], lag_x=[], lag_error=True, fixed_effects="random", error_structure="kkp")
+    panel = zb.Panel(y[:, :, None], tuple(range(len(y))), W.ids, ("y",))
+    with pytest.warns(zb.SpatialZbWarning, match="cannot be told apart"):
+        fit = zb.fit_durbin(spec, panel, W)
+    profile = random._profile(build_design(spec, panel, W))
+    grid, s = np.linspace(-0.9, 0.9, 37), np.log1p(len(y) * fit.params["phi"])
+    assert fit.log_likelihood >= max(profile.along_rho(grid, lam, s).max() for lam in grid)
+    assert fit.params["rho"] - fit.params["lam"] > 0.3
 
 
 def test_rho_and_lambda_are_a_pair_under_unit_effects_that_do_not_spread_only_where_these_have_no_variance():
