@@ -189,14 +189,14 @@ class _Corrected:
 
     def start(self, maximum: Maximum) -> Array:
         """z at the maximum of the likelihood."""
-        full = self._full(maximum.rho, maximum.lam, maximum.delta)
+        full = self._full(maximum.rho, maximum.delta)
         d = -full[len(full) - self.carried :]
         return np.array([*self._on(maximum.rho, maximum.lam), *d])
 
     def _on(self, rho: float, lam: float) -> list[float]:
         return [c for c, on in ((rho, self.lags[2]), (lam, self.lags[3])) if on]
 
-    def _full(self, rho: float, lam: float, delta: Array) -> Array:
+    def _full(self, rho: float, delta: Array) -> Array:
         """[1, −ρ, −d] of coefficients on Z: the inverse of ``back``."""
         back = self.products.back
         lead = np.array([1.0, -rho])

@@ -48,7 +48,7 @@ def touching(shapes: NDArray[Any], rule: Rule, tolerance: float) -> sparse.csr_a
     """
     segments = _segments(shapes)
     exact = shared_pairs(segments, rule, len(shapes))
-    near = near_pairs(shapes, loose_polygons(segments, len(shapes)), rule, tolerance)
+    near = near_pairs(shapes, loose_polygons(segments), rule, tolerance)
     i, j = np.concatenate([exact.i, near.i]), np.concatenate([exact.j, near.j])
     links = sparse.coo_array((np.ones(2 * len(i)), (np.r_[i, j], np.r_[j, i])), shape=(len(shapes),) * 2)
     matrix = sparse.csr_array(links)
@@ -69,7 +69,7 @@ def shared_pairs(segments: _Segments, rule: Rule, n: int) -> Pairs:
     return Pairs(common.row.astype(np.intp), common.col.astype(np.intp))
 
 
-def loose_polygons(segments: _Segments, n: int) -> NDArray[np.intp]:
+def loose_polygons(segments: _Segments) -> NDArray[np.intp]:
     """Positions of polygons with a segment that is not shared with exactly one other polygon."""
     ids, count = _segment_ids(segments)
     uses = np.bincount(ids, minlength=count)

@@ -240,7 +240,7 @@ def test_centimetre_gaps_and_overlaps_cut_no_neighbours(rule: str) -> None:
     clean = zw.contiguity(regions, rule).matrix.toarray()
     for change in (-0.2, 0.2):
         moved = regions.set_geometry(regions.geometry.buffer(change, join_style="mitre"))
-        assert len(borders.loose_polygons(borders._segments(moved.geometry.to_numpy()), 80)) == 80
+        assert len(borders.loose_polygons(borders._segments(moved.geometry.to_numpy()))) == 80
         assert np.array_equal(zw.contiguity(moved, rule).matrix.toarray(), clean)
     one = regions.geometry.copy()
     one.iloc[5] = one.iloc[5].buffer(-0.2, join_style="mitre")

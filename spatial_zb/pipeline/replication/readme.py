@@ -31,8 +31,8 @@ def readme(
     sections = [
         _overview(study, exhibits),
         _provenance(study),
-        _datasets(study, inputs),
-        _requirements(study, manifest, requirements),
+        _datasets(inputs),
+        _requirements(manifest, requirements),
         _programs(study, manifest),
         _instructions(study),
         _list_of_exhibits(exhibits),
@@ -94,7 +94,7 @@ def _provenance(study: Study) -> list[str]:
     return lines
 
 
-def _datasets(study: Study, inputs: Sequence[str]) -> list[str]:
+def _datasets(inputs: Sequence[str]) -> list[str]:
     lines = ["## Dataset list", "", "| file | provided |", "|---|---|"]
     lines += [f"| `{path}` | yes |" for path in inputs]
     return [
@@ -104,7 +104,7 @@ def _datasets(study: Study, inputs: Sequence[str]) -> list[str]:
     ]
 
 
-def _requirements(study: Study, manifest: Mapping[str, Any], requirements: Sequence[str]) -> list[str]:
+def _requirements(manifest: Mapping[str, Any], requirements: Sequence[str]) -> list[str]:
     versions = manifest["versions"]
     seconds = sum(manifest["seconds"].values())
     time = f"{seconds:.0f} seconds" if seconds < 2 * _MINUTE else f"{seconds / _MINUTE:.0f} minutes"
