@@ -12,7 +12,7 @@ import pandas as pd
 
 import spatial_zb as zb
 
-__all__ = ["KINDS", "LEVEL", "OUT", "PERIODS", "ROOT", "SIZES", "complete", "weights"]
+__all__ = ["KINDS", "LEVEL", "OUT", "PERIODS", "ROOT", "SIZES", "complete", "maybe", "weights"]
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "docs" / "validation"
@@ -64,3 +64,9 @@ def complete(
             pd.concat(there, ignore_index=True).to_csv(table, index=False, float_format=decimals)
             print(*key, flush=True)
     return pd.concat([parts[key] for key in cells], ignore_index=True)
+
+
+def maybe(name: str) -> pd.DataFrame | None:
+    """A table of the study, none where its part has not been run."""
+    path = OUT / name
+    return pd.read_csv(path) if path.exists() else None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from .places import OUT, PERIODS
+from .answer import answer
+from .places import OUT, PERIODS, maybe
 from .study_figures import draw_bias, draw_intervals, draw_median_unbiased, draw_sizes
-from .test_sections import size_section, spreg_sizes
+from .study_tables import tables_page
 from .test_verdicts import CSV, test_verdicts
-from .verdicts import KEYS, VERDICTS, verdicts
+from .verdicts import VERDICTS, verdicts
 
 #: What the tables of the default seeds say; read them again when they change.
 READING = """
@@ -41,15 +41,16 @@ READING = """
   and λ in 89–98 %. Basic and studentised limits do not: 56 % and more, median 86 and 84 % for ρ and λ, because estimate
   and standard error move together below a bound. Less the bias of its replicates ρ̂ is still off by up to −0.22 at n =
   11.
-- **SAC.** With contiguity and eleven units `zb.median_unbiased(fit)` has median biases within 0.01 and intervals of ρ and λ
-  that cover 95–98 % (800 panels and more; standard errors 89–92 %). Under a dense W ρ and λ are hard to tell apart: at
-  n = 11 up to 63 % of the fits have no maximum and the spread is 0.5–0.8 (0.4–0.6 at n = 41). The intervals still cover
-  both in 95–98.5 % (n = 11: 800 panels, 41: 400, 90: 200), reaching an end of the admissible interval in 37–96 % of the
-  panels; the medians are off by −0.08 to +0.07, two errors of the simulation being 0.05–0.08: one of them is beyond that
-  (ρ at n = 11 and 0.3, −0.085), the others cannot be told from 0.02. Those of maximum likelihood, ends counted in, are off
-  by −0.08 to +0.09, with less spread. Percentile and BCa limits cover ρ, λ and indirect effects in 85–100 % (18–40
-  panels with a maximum, 99 replicates), basic and studentised ones down to 33 %. The fit sends to a sparser W or to a
-  model with one spatial lag.
+- **SAC.** With contiguity and eleven units `zb.median_unbiased(fit)` has median biases within 0.01 and intervals of ρ
+  and λ that cover 95–98 % (800 panels and more; standard errors 89–92 %). Under a dense W ρ and λ are hard to tell
+  apart: at n = 11 up to 63 % of the fits have no maximum and the spread of estimates is 0.5–0.8 (0.4–0.6 at n = 41).
+  The intervals still cover both in 95–98 % at every n (1,600, 1,000 and 500 panels at 11, 41 and 90), reaching an end
+  of the admissible interval in 37–96 % of the panels. At n = 90 the medians are within 0.023 of the truth, two errors
+  of the simulation being 0.04; at 41 one of ρ and λ is low by 0.05 in two of three cells, at 11 by 0.05 to 0.10. There
+  `zb.median_unbiased` gives the intervals and no estimate: W and the number of periods alone say so ([the
+  rule](../methods/median-unbiased.md)). The medians of maximum likelihood, ends counted in, are off by −0.08 to +0.09.
+  Percentile limits cover indirect effects in 88–100 % (42–120 panels with a maximum, 99 replicates), basic and
+  studentised ones of ρ and λ down to 67 %. The fit sends to a sparser W or to a model with one spatial lag.
 - **Direct ML with time effects** (offered for comparison) is off by −0.13 to −0.26 at n = 11 with contiguity and
   covers 22–71 %; with dense W it is off by −0.35 to −1.6 and covers 0–47 %. The fit says so.
 - **GMM** is without the bias of many instruments by default ([gmm.md](gmm.md), 1,000 panels a cell). With contiguity the
@@ -86,21 +87,45 @@ READING = """
   `panel_LMlag` puts the square of tr(W² + W'W) where T times it belongs, and rejects 2–9 % (contiguity) or 14–21 %
   (dense W; 400 panels, n = 11 and 41). Its marginal test of a spatial error is one-sided and rejects 6–8 %, ours 3–6 %.
 """
-COLOURS = {11: "#B2182B", 41: "#2166AC", 90: "#1B7837"}
-STYLES = {"SAR": "-", "SDM": "--", "SEM": "-.", "SDEM": ":"}
+#: Where the numbers are.
+PARTS = [
+    "## The parts",
+    "",
+    "`.venv/bin/python scripts/validate.py` makes everything, from fixed seeds, with the same numbers for any number of "
+    "workers; an interrupted run goes on where it stopped.",
+    "",
+    "| part | numbers | page (without one: [study_tables.md](study_tables.md)) |",
+    "|---|---|---|",
+    "| estimators: bias, errors, coverage | [small_sample.csv](small_sample.csv) | [small_sample.md](small_sample.md) |",
+    "| instruments, textbook and corrected | [gmm.csv](gmm.csv) | [gmm.md](gmm.md) |",
+    "| random effects, likelihood and median-unbiased | [random_effects.csv](random_effects.csv) | "
+    "[random_effects.md](random_effects.md) |",
+    "| intervals by resampling and by likelihood ratio | [resampled.csv](resampled.csv) | |",
+    "| median-unbiased ρ and λ, and their intervals | [median_unbiased.csv](median_unbiased.csv) | |",
+    "| the bootstrap of dynamic, two-regime, random-effects and GMM fits | "
+    "[resampled_others.csv](resampled_others.csv) | [resampled_others.md](resampled_others.md) |",
+    "| size of the tests | [test_size.csv](test_size.csv) | [test_size.md](test_size.md) |",
+    "| the same of their bootstrap p-values, and verdicts | [null_sizes.csv](null_sizes.csv), "
+    "[test_verdicts.csv](test_verdicts.csv) | |",
+    "| systems | [system.csv](system.csv), [system_resampled.csv](system_resampled.csv), "
+    "[system_corrected.csv](system_corrected.csv) | [system.md](system.md) |",
+    "| the same by spreg | [other_software.csv](other_software.csv) | |",
+    "| verdicts | [study_verdicts.csv](study_verdicts.csv) | |",
+]
 
 
 def run(replications: int | None = None, workers: int = 1) -> None:
-    """Write verdicts.csv, study.md and the figures from the tables that are there."""
+    """Write the verdicts, study.md, study_tables.md and the figures from the tables that are there."""
     small = pd.read_csv(OUT / "small_sample.csv")
-    resampled = _maybe("resampled.csv")
+    resampled = maybe("resampled.csv")
     sizes = pd.read_csv(OUT / "test_size.csv", keep_default_na=False)
-    unbiased = _maybe("median_unbiased.csv")
+    unbiased = maybe("median_unbiased.csv")
     found = verdicts(small, resampled, unbiased)
     found.to_csv(OUT / "study_verdicts.csv", index=False, float_format="%.4g")
-    tests = test_verdicts(sizes, _maybe("null_sizes.csv"))
+    tests = test_verdicts(sizes, maybe("null_sizes.csv"))
     tests.to_csv(OUT / CSV, index=False, float_format="%.4g")
-    (OUT / "study.md").write_text(page(found, resampled, unbiased, tests), encoding="utf-8")
+    (OUT / "study.md").write_text(page(found, tests), encoding="utf-8")
+    (OUT / "study_tables.md").write_text(tables_page(found, resampled, unbiased, tests), encoding="utf-8")
     draw_bias(small)
     if resampled is not None:
         draw_intervals(resampled)
@@ -109,75 +134,34 @@ def run(replications: int | None = None, workers: int = 1) -> None:
     draw_sizes(sizes)
 
 
-def _maybe(name: str) -> pd.DataFrame | None:
-    path = OUT / name
-    return pd.read_csv(path) if path.exists() else None
-
-
 # --- the page
 
 
-def page(
-    found: pd.DataFrame, resampled: pd.DataFrame | None, unbiased: pd.DataFrame | None, tests: pd.DataFrame
-) -> str:
-    """Everything in words, tables and figures."""
+def page(found: pd.DataFrame, tests: pd.DataFrame) -> str:
+    """What to use, what was asked and kept, and what the tables say."""
     lines = [
         "# The simulation study",
         "",
         "Simulated data on real maps: 11 cities of Zhejiang, 41 cities of the delta, 90 counties of Zhejiang; T = "
         f"{PERIODS}; contiguity and dense inverse distance (every unit a neighbour of every other), row-normalised; two-way "
-        "effects; ρ and λ of 0, 0.3, 0.6; normal errors of variance one. `.venv/bin/python scripts/validate.py` makes "
-        "everything, from fixed seeds, with the same numbers for any number of workers; an interrupted run goes on where it "
-        "stopped.",
+        "effects; ρ and λ of 0, 0.3, 0.6; normal errors of variance one.",
         "",
-        "| part | numbers | page |",
-        "|---|---|---|",
-        "| estimators: bias, errors, coverage | [small_sample.csv](small_sample.csv) | [small_sample.md](small_sample.md) |",
-        "| instruments, textbook and corrected | [gmm.csv](gmm.csv) | [gmm.md](gmm.md) |",
-        "| random effects, likelihood and median-unbiased | [random_effects.csv](random_effects.csv) | "
-        "[random_effects.md](random_effects.md) |",
-        "| intervals by resampling and by likelihood ratio | [resampled.csv](resampled.csv) | below |",
-        "| median-unbiased ρ and λ, and their intervals | [median_unbiased.csv](median_unbiased.csv) | below |",
-        "| the bootstrap of dynamic, two-regime, random-effects and GMM fits | "
-        "[resampled_others.csv](resampled_others.csv) | [resampled_others.md](resampled_others.md) |",
-        "| size of the tests | [test_size.csv](test_size.csv) | [test_size.md](test_size.md) |",
-        "| the same of their bootstrap p-values, and verdicts | [null_sizes.csv](null_sizes.csv), "
-        "[test_verdicts.csv](test_verdicts.csv) | below |",
-        "| systems | [system.csv](system.csv), [system_resampled.csv](system_resampled.csv), "
-        "[system_corrected.csv](system_corrected.csv) | [system.md](system.md) |",
-        "| the same by spreg | [other_software.csv](other_software.csv) | below |",
-        "| verdicts | [study_verdicts.csv](study_verdicts.csv) | below |",
+        *answer(found, tests),
+        "## What was asked",
         "",
-        "**Asked of every default:** |bias| ≤ 0.02 on ρ and λ, coverage of 95 % intervals between 92 and 97 %, size of "
+        "Of every default: |bias| ≤ 0.02 on ρ and λ, coverage of 95 % intervals between 92 and 97 %, size of "
         "tests at 5 % between 4 and 6 %; or a warning, and resampling that reaches these bands: for ρ and λ the median bias "
         "and the limits of `zb.median_unbiased(fit)`, for β, θ and the effects its limits too; with two spatial lags, for "
-        "which it has none, the usual ones or percentile limits of `zb.bootstrap(fit)`. A cell passes within twice the "
-        "error of the simulation (coverage: ± 1.4 points at 1,000 replications, ± 2.5 at 300).",
-        "",
-        "![Bias and coverage of the default estimator](study_estimates.png)",
-        "",
-        "## Verdicts",
+        "which it has none, the usual ones or percentile limits of `zb.bootstrap(fit)`. *Limits hold*: two lags that the "
+        "data do not tell apart, for which it gives limits of ρ and λ and no estimate. A cell passes within twice the error "
+        "of the simulation (coverage: ± 1.4 points at 1,000 replications, ± 2.5 at 300). Cells of estimators by verdict "
+        "(every one: [study_tables.md](study_tables.md)):",
         "",
         *_counts(found),
         "",
-        "| W | n | model | ρ, λ | bias of ρ, λ | standard error | coverage ρ, λ | lowest coverage of β, θ, effects | no "
-        "maximum | median bias of the median-unbiased (± 2 errors) | its coverage | lowest of its other limits | verdict |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for r in found.sort_values(KEYS).itertuples():
-        median = f"{r.median_bias:+.3f} ± {2 * r.median_bias_error:.3f}" if np.isfinite(r.median_bias) else ""
-        lines.append(
-            f"| {r.weights} | {r.n} | {r.model} | {r.spatial:g} | {r.bias:+.3f} | {r.std_error:.2f} | "
-            f"{_percent(r.coverage_spatial)} | {_percent(r.coverage_effects)} | {_percent(r.not_converged)} | {median} | "
-            f"{_percent(r.median_unbiased_coverage)} | {_percent(r.median_unbiased_effects)} | {r.verdict} |"
-        )
-    lines += [
+        "![Bias and coverage of the default estimator](study_estimates.png)",
         READING,
-        *_median_unbiased(unbiased),
-        *_intervals(resampled),
-        *size_section(tests),
-        *_others(),
-        *_systems(),
+        *PARTS,
     ]
     return "\n".join(lines) + "\n"
 
@@ -187,134 +171,4 @@ def _counts(found: pd.DataFrame) -> list[str]:
     for (kind, n), group in found.groupby(["weights", "n"]):
         counts = group["verdict"].value_counts()
         lines.append(f"| {kind} | {n} | " + " | ".join(str(counts.get(name, 0)) for name in VERDICTS) + " |")
-    return lines
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if np.isfinite(share) else ""
-
-
-def _median_unbiased(unbiased: pd.DataFrame | None) -> list[str]:
-    if unbiased is None:
-        return []
-    lines = [
-        "",
-        "## Median-unbiased ρ and λ",
-        "",
-        "`zb.median_unbiased(fit)` in all panels, also those without an interior maximum, beside maximum likelihood, whose "
-        "estimate is then the upper end. *Above*: share of panels whose estimate is above the truth, 50 % for a "
-        "median-unbiased one. *Open*: the interval reaches an end of the admissible interval. 199 draws. How many panels: "
-        "the error of a median is 1.25 standard deviations over the root of their number.",
-        "",
-        "![Median-unbiased estimates](study_median_unbiased.png)",
-        "",
-        "| W | n | model | ρ, λ | of | panels | ML: mean bias | median bias | RMSE | at an end | median-unbiased: mean bias "
-        "| median bias | RMSE | above | at an end | coverage | open | median length |",
-        "|" + "---|" * 18,
-    ]
-    rows = unbiased[unbiased["parameter"].isin(["rho", "lam"])]
-    for r in rows.sort_values(KEYS, kind="stable").itertuples():
-        lines.append(
-            f"| {r.weights} | {r.n} | {r.model} | {r.spatial:g} | {r.parameter} | {r.used} | {r.ml_bias:+.3f} | "
-            f"{r.ml_median_bias:+.3f} | {r.ml_rmse:.2f} | {_percent(r.ml_at_bound)} | {r.estimate_bias:+.3f} | "
-            f"{r.estimate_median_bias:+.3f} ± {2 * r.median_mcse:.3f} | {r.estimate_rmse:.2f} | "
-            f"{_percent(r.estimate_above)} | {_percent(r.at_bound)} | {_percent(r.coverage)} | {_percent(r.open)} | "
-            f"{r.median_length:.2f} |"
-        )
-    return lines
-
-
-def _intervals(resampled: pd.DataFrame | None) -> list[str]:
-    if resampled is None:
-        return []
-    lines = [
-        "",
-        "## Intervals",
-        "",
-        f"Coverage in per cent of {resampled['replications'].max()} panels with 199 residual replicates each (SAC: "
-        f"{resampled['replications'].min()} and 99, of those panels that have a maximum); *analytic*: "
-        "estimate ± 1.96 standard errors. The likelihood ratio is inverted in all panels, also where there is no interior "
-        "maximum; the others need one.",
-        "",
-        "![Coverage of intervals](study_intervals.png)",
-        "",
-        "| W | n | model | ρ, λ | of | analytic | percentile | BCa | basic | studentised | likelihood ratio | bias of the "
-        "fit | less that of its replicates | bias of all panels |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    keys = ["weights", "n", "model", "spatial"]
-    kinds = ("standard_error", "percentile", "bca", "basic", "studentised", "likelihood_ratio")
-    for (kind, n, model, spatial), group in resampled.sort_values(keys, kind="stable").groupby(
-        keys, sort=False
-    ):
-        for name in ("rho", "lam", "theta", "indirect"):
-            rows = group[group["parameter"] == name].set_index("interval")
-            if rows.empty:
-                continue
-            cells = [f"{100 * rows.loc[k, 'coverage']:.1f}" if k in rows.index else "" for k in kinds]
-            first = rows.loc["percentile"]
-            bias = ["", "", ""]
-            if name in ("rho", "lam"):
-                every = rows["bias"].get("likelihood_ratio", np.nan)  # with two lags there is none
-                bias = [
-                    f"{v:+.3f}" if np.isfinite(v) else ""
-                    for v in (first["bias"], first["bias_corrected"], every)
-                ]
-            lines.append(
-                f"| {kind} | {n} | {model} | {spatial:g} | {name} | {' | '.join(cells)} | {' | '.join(bias)} |"
-            )
-    return lines
-
-
-def _others() -> list[str]:
-    other = _maybe("other_software.csv")
-    if other is None:
-        return []
-    panels = other.loc[other["model"].isin(["SAR", "SEM"]), "replications"].min()
-    lines = [
-        "",
-        "## The same quantities by spreg",
-        "",
-        f"Unit effects only, {panels} replications: `Panel_FE_Lag` and `Panel_FE_Error` are direct "
-        "maximum likelihood after demeaning. ρ̂ and λ̂ agree to rounding with ours; their standard errors are smaller by "
-        "√((T − 1)/T), since σ² is divided by nT and not by n(T − 1), and so are their intervals. Tests: pooled least "
-        "squares without effects.",
-        "",
-        "| n | W | model | ρ, λ | bias, coverage: spatial_zb | bias, coverage: spreg |",
-        "|---|---|---|---|---|---|",
-    ]
-    fits = other[other["parameter"].isin(["rho", "lam"])]
-    keys = ["n", "weights", "model", "spatial"]
-    for (n, kind, model, spatial), group in fits.sort_values(keys).groupby(keys):
-        by = group.set_index("program")
-        cells = [
-            f"{by.loc[p, 'bias']:+.3f}, {100 * by.loc[p, 'coverage']:.1f} %" if p in by.index else "–"
-            for p in ("spatial_zb", "spreg")
-        ]
-        lines.append(f"| {n} | {kind} | {model} | {spatial:g} | {' | '.join(cells)} |")
-    return lines + spreg_sizes(other)
-
-
-def _systems() -> list[str]:
-    found = _maybe("system_resampled.csv")
-    if found is None:
-        return []
-    kinds = ("standard_error", "percentile", "bca", "basic", "studentised")
-    lines = [
-        "",
-        "## Systems",
-        "",
-        f"Coverage in per cent of {found['replications'].min()} panels and more with {found['replicates'].min()} residual "
-        "replicates, default estimators, first equation and the closed-loop total effect of a talent shock on industry; "
-        "designs in [system.md](system.md). *Panels*: how many have intervals of all; the others are unstable systems.",
-        "",
-        "| n | W | design | method | of | panels | analytic | percentile | BCa | basic | studentised |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    keys = ["n", "W", "design", "method", "parameter"]
-    for (n, kind, design, method, name), group in found.groupby(keys, sort=False):
-        by = group.set_index("interval")["coverage"]
-        cells = " | ".join(f"{100 * by[k]:.0f}" for k in kinds)
-        used = f"{group['used'].iloc[0]} of {group['replications'].iloc[0]}"
-        lines.append(f"| {n} | {kind} | {design} | {method} | {name} | {used} | {cells} |")
     return lines
