@@ -12,8 +12,8 @@ from spatial_zb.errors import SpatialZbError, SpatialZbWarning
 
 __all__ = ["Printed"]
 
-#: Rows that are shown; of a longer table the first and the last ones.
-ROWS, WIDTH = 30, 110
+#: Rows that are shown; of a longer table the first and the last ones. Texts longer than ``LONG`` are left to ``tidy()``.
+ROWS, WIDTH, LONG = 60, 110, 50
 #: What ``glance()`` knows of the fit behind a result and the result need not repeat.
 LEFT_OUT = ("covariance", "log_likelihood", "aic", "bic", "sigma2", "r2_within")
 
@@ -29,11 +29,13 @@ class Printed:
         head, table, notes = self._parts()
         lines = [type(self).__name__, *textwrap.wrap(head, WIDTH)]
         if table is not None:
+            long = [name for name, column in table.items() if _longest(column) > LONG]
             with pd.option_context("display.unicode.east_asian_width", True):
-                text = table.to_string(
+                text = table.drop(columns=long).to_string(
                     index=_named(table), na_rep="–", float_format=_digits, max_rows=ROWS, min_rows=ROWS
                 )
             lines += ["", text]
+            notes += [f"not shown: {', '.join(map(str, long))}"] if long else []
         return "\n".join([*lines, *notes])
 
     def _repr_html_(self) -> str:
@@ -72,8 +74,13 @@ class Printed:
         glance = self.glance() if hasattr(self, "glance") else pd.DataFrame()
         if len(glance) != 1:
             return ""
-        known = glance.iloc[0].dropna().drop(LEFT_OUT, errors="ignore")
+        known = glance.iloc[0].dropna().drop(list(LEFT_OUT), errors="ignore")
         return " · ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in known.items())
+
+
+def _longest(column: pd.Series) -> int:
+    """Characters of the longest text of a column; zero where it holds none."""
+    return max((len(value) for value in column if isinstance(value, str)), default=0)
 
 
 def _named(table: pd.DataFrame) -> bool:

@@ -54,6 +54,7 @@ def test_the_table_is_that_of_tidy_with_four_digits(fit):
     text = repr(effects)
     assert text.startswith("Effects\n")
     assert "model SDM · y y" in text
+    assert "log likelihood" not in text
     for value in effects.tidy()["estimate"]:
         assert f"{value:.4g}" in text
 
@@ -81,6 +82,13 @@ def test_a_long_table_is_shortened_and_says_so():
     assert "999" in shown
     assert "500" not in shown.replace("1,000", "")
     assert f"{ROWS} of 1,000 rows" in shown
+
+
+def test_long_texts_are_left_to_the_table_itself_and_named():
+    result = Table(pd.DataFrame({"test": ["LM lag"], "note": ["a very long note " * 9]}))
+    assert "very long" not in repr(result)
+    assert "not shown: note" in repr(result)
+    assert "very long" in result._repr_html_()
 
 
 def test_names_in_data_reach_no_page():
