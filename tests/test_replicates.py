@@ -12,6 +12,7 @@ from scipy import sparse
 import spatial_zb as zb
 from spatial_zb.core.replicates import estimate_all, inverses, spectrum
 from spatial_zb.core.sample_likelihoods import likelihood_ratios, moments, ratio_limits
+from spatial_zb.core.spatial_ml import inner_interval
 from spatial_zb.resampling import generator_of
 
 #: Two algorithms for one number: roots are found to 1e-13, sums differ by rounding.
@@ -106,6 +107,20 @@ def test_the_likelihood_has_fallen_by_the_critical_value_at_the_limits(family):
     best = np.array([fit.params[fit.spec.spatial_terms[0]] for fit in fits])
     assert np.all((limits[:, 0] < best) & (best < limits[:, 1]))
     assert np.allclose(likelihood_ratios(model, found, best), 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("critical", [3.0, 30.0, 100.0, 1e3])
+def test_a_limit_is_open_exactly_where_the_likelihood_at_the_end_has_not_fallen_that_far(critical):
+    _, model, Y = samples("symmetric", "unit", "SAR")
+    found = moments(model, Y)
+    limits, is_open = ratio_limits(model, found, critical)
+    assert limits.shape == is_open.shape == (len(Y), 2)
+    for side, end in enumerate(inner_interval(model.logdet.interval)):
+        np.testing.assert_array_equal(is_open[:, side], likelihood_ratios(model, found, end) <= critical)
+        closed = ~is_open[:, side]
+        reached = likelihood_ratios(model, found, np.where(closed, limits[:, side], 0.0))[closed]
+        np.testing.assert_allclose(reached, critical, rtol=1e-6)
+        assert np.all(limits[~closed, side] == model.logdet.interval[side])
 
 
 def test_the_likelihood_ratio_is_that_of_the_fits():
