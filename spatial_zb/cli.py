@@ -105,6 +105,7 @@ def _check(options: argparse.Namespace) -> int:
     study = _load(options)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SpatialZbWarning)
+        pipeline.refuse_results_of_others(study)
         prepared = pipeline.prepare(study)
         weights = [prepared.weights(name, study.main_sample) for name in study.weights]
     if options.quiet:

@@ -390,3 +390,27 @@ def test_results_do_not_depend_on_the_order_of_tasks(finished):
     chosen = table[(table["variable"] == "talent") & (table["weights"] == "inverse")]
     by_period = chosen[chosen["period"] != "pooled"]
     assert by_period["p_sim"].tolist() == alone["p_sim"].tolist()
+
+
+def test_folders_of_a_language_that_is_no_longer_made_are_gone(project):
+    assert run(project, "moran", "--language", "both") == 0
+    assert (results(project) / "tables" / "zh" / "moran.csv").is_file()
+    assert run(project, "moran", "--language", "en") == 0
+    assert not (results(project) / "tables" / "zh").exists()
+    assert (results(project) / "tables" / "moran.csv").is_file()
+
+
+def test_a_copy_of_a_study_does_not_write_over_the_results_of_the_first(project, capsys):
+    before = contents(project)
+    shutil.copy(project / "studies" / "small.toml", project / "studies" / "mine.toml")
+    copied = str(project / "studies" / "mine.toml")
+    for command in ("run", "moran", "check"):
+        assert cli.main([command, copied, "--quiet"]) == 1
+        assert re.search(
+            r"mine.toml, study.name \(line \d+\): small.toml has the name 'bay_area'", capsys.readouterr().err
+        )
+    assert contents(project) == before
+    edit(project, "studies/mine.toml", 'name = "bay_area"', 'name = "mine"')
+    assert cli.main(["check", copied, "--quiet"]) == 0
+    (project / "studies" / "small.toml").rename(project / "studies" / "renamed.toml")
+    assert cli.main(["check", str(project / "studies" / "renamed.toml"), "--quiet"]) == 0

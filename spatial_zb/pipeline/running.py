@@ -28,10 +28,10 @@ from spatial_zb.pipeline.systems import estimate_systems
 from spatial_zb.report import folder as output
 from spatial_zb.report.files import slug
 from spatial_zb.report.manifest import input_record, output_record, versions
-from spatial_zb.study import Study
+from spatial_zb.study import Study, name_in
 from spatial_zb.text import Text
 
-__all__ = ["STAGES", "STAGE_WORDS", "WORK", "Outcome", "run"]
+__all__ = ["STAGES", "STAGE_WORDS", "WORK", "Outcome", "refuse_results_of_others", "run"]
 
 
 Stage = Literal["data", "moran", "dynamics", "tests", "models", "systems", "compare", "maps", "report"]
@@ -106,10 +106,12 @@ def run(
     Raises
     ------
     SpatialZbError
-        What a stage refuses, or an output folder that cannot be used.
+        What a stage refuses, or an output folder that cannot be used or that is the results of another study file.
     """
     begun = time.perf_counter()
     _refuse_unwanted(study, stages)
+    if out is None:
+        refuse_results_of_others(study)
     target, language = (out or study.results).resolve(), study.spoken
     with output.locked(target), output.staging(target) as place, _collected() as notes:
         inputs = input_record({"study": study.path, **study.files()}, study.root)
@@ -153,6 +155,27 @@ def _refuse_unwanted(study: Study, stages: Sequence[Stage]) -> None:
             f"{study.path.name}, {place.en}, is false: set it to true, or leave it out.",
             f"{study.path.name}，{place.zh}为false：请设为true，或删去该项。",
         )
+
+
+def refuse_results_of_others(study: Study) -> None:
+    """Refuse to write over the results of another study file that has the same name, as a copy of it has.
+
+    Raises
+    ------
+    SpecificationError
+        With both files, and the remedy.
+    """
+    inputs = output.read_manifest(study.results).get("inputs", [])
+    others = [study.root / record["path"] for record in inputs if record.get("role") == "study"]
+    for other in others:
+        if other.is_file() and not other.samefile(study.path) and name_in(other) == study.name:
+            place, folder = study.place("study.name"), study.results.relative_to(study.root).as_posix()
+            raise SpecificationError(
+                f"{study.path.name}, {place.en}: {other.name} has the name {study.name!r} too, and its results are in "
+                f"{folder}. Give this study a name of its own, or another folder with --out.",
+                f"{study.path.name}，{place.zh}：{other.name}也名为{study.name!r}，其结果在{folder}。请为本研究另取名称，"
+                "或用--out换一个文件夹。",
+            )
 
 
 def _worked(study: Study, stages: Sequence[Stage]) -> tuple[Stage, ...]:

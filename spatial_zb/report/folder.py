@@ -106,10 +106,18 @@ def publish(stage: Path, folder: Path, manifest: dict[str, Any], stale: list[str
             os.replace(stage / relative, folder / relative)
         for relative in stale:
             (folder / relative).unlink(missing_ok=True)
+            _drop_empty((folder / relative).parent, folder)
     except OSError as error:
         raise output_error(folder, error) from error
     write_atomic(folder / MANIFEST, _json({**manifest, "complete": True}))
     return [folder / relative for relative in made]
+
+
+def _drop_empty(place: Path, folder: Path) -> None:
+    """Take away a folder of a language, and those around it, once nothing is left in it."""
+    while place != folder and place.is_dir() and not any(place.iterdir()):
+        place.rmdir()
+        place = place.parent
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 used by another part) and reports all mistakes at once, each with its place and line.
 """
 
-from spatial_zb.study.reading import language_of, load_study
+from spatial_zb.study.reading import language_of, load_study, name_in
 from spatial_zb.study.sections import (
     Battery,
     Block,
@@ -81,4 +81,5 @@ __all__ = [
     "WeightsFile",
     "language_of",
     "load_study",
+    "name_in",
 ]

@@ -23,6 +23,7 @@ from spatial_zb.text import Language, Text
 __all__ = [
     "language_of",
     "load_study",
+    "name_in",
 ]
 
 
@@ -89,6 +90,15 @@ def language_of(path: str | Path) -> Language:
     except OSError:
         return "en"
     return "zh" if re.search(r"""^[ \t]*language[ \t]*=[ \t]*["']zh["']""", text, re.MULTILINE) else "en"
+
+
+def name_in(path: Path) -> str | None:
+    """Name of the study in a file that need not be right otherwise; none where it cannot be read."""
+    try:
+        name = tomllib.loads(path.read_bytes()[:MAX_BYTES].decode("utf-8-sig"))["study"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 def _home(path: Path) -> Path:
