@@ -111,7 +111,10 @@ def _draw_influence(base: Base, found: Robustness) -> None:
     if not found.influence["change"].notna().any():
         return
     (sample,) = sample_notes(job, base.sample)
-    note = Text(f"Estimated: {base.what.en}. {sample.en}", f"估计对象：{base.what.zh}。{sample.zh}")
+    note = Text(
+        f"Estimated: {base.what.en}. Named: those whose absence moves it most. {sample.en}",
+        f"估计对象：{base.what.zh}。标注名称的是剔除后变化最大的地区。{sample.zh}",
+    )
     text = map_text(study, title=base.titled(INFLUENCE_TITLE), note=note)
     job.figure(
         "compare_influence",

@@ -21,7 +21,7 @@ CURVE_TITLE = Text("joint test of the specification curve", "设定曲线联合�
 
 def grid_and_curve(base: Base) -> Text | None:
     """Estimate the grid, draw its curve and test it; what they say in words."""
-    from spatial_zb.report.comparison_reading import curve_reading
+    from spatial_zb.report.comparison_reading import curve_note, curve_reading
     from spatial_zb.report.figures_specification import specification_curve
 
     job, asked = base.job, base.asked
@@ -45,6 +45,9 @@ def grid_and_curve(base: Base) -> Text | None:
             stacklevel=2,
         )
         return None
+    test = _tested(base)
+    tests = None if test is None else test.tidy()
+    failed = int((~grid.cells["converged"].eq(True)).sum())
     y = job.prepared.panel.label(base.spec.y)
     labels = base.labels | {asked.term: short_words(job.prepared.panel.label(asked.term))}
     job.figure(
@@ -56,14 +59,13 @@ def grid_and_curve(base: Base) -> Text | None:
             main=main,
             labels=labels,
             title=y,
-            note=figure_note(job, *job.study.samples_of(asked)),
+            note=figure_note(job, *job.study.samples_of(asked), said=curve_note(failed, tests)),
             style=style,
         ),
         shown=Text(f"Specification curve: {base.what.en}", f"设定曲线：{base.what.zh}"),
     )
-    test = _tested(base)
-    tests = None if test is None else test.tidy()
-    failed = int((~grid.cells["converged"].eq(True)).sum())
+    if test is not None:
+        _write_test(base, test)
     return curve_reading(grid.shares(asked.term, base.effect), tests, base.what, y, failed)
 
 
@@ -103,15 +105,13 @@ def _converged(grid: Grid) -> Grid:
 
 
 def _tested(base: Base) -> CurveTest | None:
-    """The joint test over the main sample, written as a table."""
-    from spatial_zb.report.layouts.robustness import curve_table
-
+    """The joint test over the main sample, where the study asks for it and it can be done."""
     job, asked = base.job, base.asked
     if asked.curve is None or asked.term not in base.spec.x:
         return None
     names = job.study.weights_of(asked)
     try:
-        test = curve_test(
+        return curve_test(
             base.panel,
             base.family,
             {name: job.prepared.weights(name, base.sample) for name in names},
@@ -130,7 +130,12 @@ def _tested(base: Base) -> CurveTest | None:
     except SpatialZbError as error:
         warn_undone(Text("No test of the curve", "未作设定曲线检验"), error)
         return None
-    cells = int(test.glance()["cells"].item())
+
+
+def _write_test(base: Base, test: CurveTest) -> None:
+    from spatial_zb.report.layouts.robustness import curve_table
+
+    job, cells = base.job, int(test.glance()["cells"].item())
     job.tidy("compare_curve_test", test.tidy())
     job.tidy("compare_curve_draws", test.draws)
     job.table(
@@ -143,4 +148,3 @@ def _tested(base: Base) -> CurveTest | None:
             style=style,
         )
     )
-    return test

@@ -85,16 +85,36 @@ def _densities(job: Job, panel: Panel) -> None:
             label = Text(label.en + mean.en, label.zh + mean.zh)
         job.figure(
             f"density_{name}",
-            lambda style, result=result, label=label: density_figure(
+            lambda style, name=name, result=result, label=label: density_figure(
                 result.tidy(),
                 periods=_shown(job, panel),
                 label=label,
-                note=figure_note(job, job.study.main_sample),
+                note=figure_note(
+                    job, job.study.main_sample, said=_density_note(panel, name, chosen.relative)
+                ),
                 style=style,
             ),
             preset="journal_single",
             shown=Text(f"Density: {label.en}", f"核密度：{label.zh}"),
         )
+
+
+def _density_note(panel: Panel, name: str, relative: bool) -> Text:
+    """The kernel, and the values there are: it spreads beyond them, below zero too."""
+    values = panel.array(name)
+    values = values / values.mean(axis=1, keepdims=True) if relative else values
+    low, high = (f"{value:.2f}".replace("-", "−") for value in (values.min(), values.max()))
+    return Text(
+        f"Gaussian kernel, bandwidth by Scott's rule; it spreads beyond the values there are ({low} to {high}).",
+        f"高斯核，Scott规则带宽；曲线会超出实际取值范围（{low}至{high}）。",
+    )
+
+
+ELLIPSE_NOTE = Text(
+    "Semi-axes of √2 standard deviations (63 % of a normal distribution); units count at their centroids with the value of "
+    "the variable.",
+    "半轴为√2倍标准差（正态分布的63%）；各地区以变量值为权重计于其质心。",
+)
 
 
 def _ellipse(job: Job, panel: Panel, variable: str) -> None:
@@ -116,7 +136,7 @@ def _ellipse(job: Job, panel: Panel, variable: str) -> None:
             polygons,
             path,
             periods=_shown(job, panel),
-            text=map_text(job.study, title=label),
+            text=map_text(job.study, title=label, note=ELLIPSE_NOTE),
             crs=job.study.regions.projected_crs,
             style=style,
         ),

@@ -9,14 +9,14 @@ import pandas as pd
 from spatial_zb.explore import MoranTable, bivariate_moran, moran, pooled_moran
 from spatial_zb.pipeline.concentration import write_concentration
 from spatial_zb.pipeline.indices import index_definition, write_indices
-from spatial_zb.pipeline.job import Job, figure_note, unit_names, weights_note
+from spatial_zb.pipeline.job import Job, figure_note, scatter_note, unit_names
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.weights_tables import write_weights
 from spatial_zb.pipeline.words import RULE_WORDS, as_sentence, column_words
 from spatial_zb.study import Study
 from spatial_zb.text import Text
 
-__all__ = ["autocorrelation", "describe"]
+__all__ = ["autocorrelation", "describe", "moran_of"]
 
 
 def describe(job: Job) -> list[Text]:
@@ -165,14 +165,17 @@ def _write_bivariate(job: Job, sample: str) -> None:
         name = Text("Bivariate Moran's I", "双变量莫兰指数")
         _write_moran(job, sample, "moran_bivariate", frames, labels, name, [BIVARIATE])
     for x, y in study.moran.bivariate if sample == study.main_sample else ():
-        _draw_bivariate(job, sample, x, y, labels[f"{x}, W_{y}"])
+        pair = f"{x}, W_{y}"
+        _draw_bivariate(job, sample, (x, y), labels[pair], frames[pair])
 
 
-def _draw_bivariate(job: Job, sample: str, x: str, y: str, label: Text) -> None:
+def _draw_bivariate(
+    job: Job, sample: str, pair: tuple[str, str], label: Text, tables: Mapping[str, pd.DataFrame]
+) -> None:
     """The scatter behind the first and the last of the table, under the first W."""
     from spatial_zb.report.figures import moran_scatter_panels
 
-    panel, W = job.prepared.sample(sample), job.study.weights_of(job.study.moran)[0]
+    (x, y), (W, table), panel = pair, next(iter(tables.items())), job.prepared.sample(sample)
     ends = list(dict.fromkeys([panel.periods[0], panel.periods[-1]]))
     first, second = (
         pd.DataFrame(panel.select(periods=ends).array(name).T, index=panel.units, columns=ends)
@@ -188,7 +191,8 @@ def _draw_bivariate(job: Job, sample: str, x: str, y: str, label: Text) -> None:
             other=second,
             other_label=panel.label(y),
             names={i: name.pick(style.language) for i, name in names.items()} or None,
-            note=figure_note(job, sample, said=weights_note(job, W)),
+            p_values=list(table.set_index("period").loc[ends, "p_sim"]),
+            note=figure_note(job, sample, said=scatter_note(job, W)),
             style=style,
         ),
         shown=Text(f"Bivariate Moran scatter: {label.en}", f"双变量莫兰散点图：{label.zh}"),
@@ -203,15 +207,19 @@ BIVARIATE = Text(
 )
 
 
-def _moran(job: Job, sample: str, variable: str, W: str) -> MoranTable:
-    result = moran(
+def moran_of(job: Job, sample: str, variable: str, W: str) -> MoranTable:
+    """Moran's I of a variable by period, with the same draws whichever stage asks."""
+    return moran(
         job.prepared.sample(sample),
         variable,
         job.prepared.weights(W, sample),
         permutations=job.study.general.permutations,
         rng=job.seed("moran", sample, variable, W),
     )
-    job.made.moran[sample, variable, W] = result
+
+
+def _moran(job: Job, sample: str, variable: str, W: str) -> MoranTable:
+    result = job.made.moran[sample, variable, W] = moran_of(job, sample, variable, W)
     job.tick(f"{variable} · {W}")
     return result
 

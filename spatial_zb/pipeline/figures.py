@@ -11,7 +11,8 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.data.regions import select_regions
 from spatial_zb.errors import listed, listed_zh
 from spatial_zb.pipeline.effect_figures import draw_results
-from spatial_zb.pipeline.job import Job, figure_note, map_text, unit_names, weights_note
+from spatial_zb.pipeline.exploration import moran_of
+from spatial_zb.pipeline.job import Job, figure_note, map_text, scatter_note, unit_names
 from spatial_zb.study import Maps
 from spatial_zb.text import Text
 
@@ -69,13 +70,31 @@ def _draw_variable(job: Job, panel: Panel, variable: str, shown: Any) -> None:
             frame,
             scheme=study.maps.scheme,
             k=study.maps.classes,
-            text=map_text(study, legend=panel.label(variable)),
+            text=map_text(study, legend=panel.label(variable), note=SCHEMES[study.maps.scheme]),
             labels=study.maps.labels,
             crs=study.regions.projected_crs,
             locator=_locator(job, shown),
             style=style,
         ),
     )
+
+
+#: How the classes were found, which their limits do not tell.
+SCHEMES = {
+    "quantile": Text("Classes: quantiles of all values shown.", "分级：所示全部数值的分位数。"),
+    "natural": Text(
+        "Classes: natural breaks (Fisher–Jenks) of all values shown.",
+        "分级：所示全部数值的自然断点（Fisher–Jenks）。",
+    ),
+    "equal": Text(
+        "Classes: equal intervals between the ends of all values shown.", "分级：所示全部数值的等间距。"
+    ),
+    "std": Text(
+        "Classes: mean and whole standard deviations of all values shown.",
+        "分级：所示全部数值的均值与整数倍标准差。",
+    ),
+}
+THIRDS = Text("Classes: thirds of all values shown of each variable.", "分级：各变量所示全部数值的三分位数。")
 
 
 def _draw_bivariate(job: Job, panel: Panel, pair: tuple[str, ...], shown: Any) -> None:
@@ -91,7 +110,7 @@ def _draw_bivariate(job: Job, panel: Panel, pair: tuple[str, ...], shown: Any) -
             first,
             second,
             names=(panel.label(pair[0]), panel.label(pair[1])),
-            text=map_text(study),
+            text=map_text(study, note=THIRDS),
             labels=study.maps.labels,
             crs=study.regions.projected_crs,
             locator=_locator(job, shown),
@@ -180,18 +199,20 @@ def _left_out_words(job: Job) -> Text:
 def _draw_scatter(job: Job, panel: Panel, variable: str) -> None:
     from spatial_zb.report.figures import moran_scatter_panels
 
-    W = next(iter(job.study.weights))
+    W, sample = next(iter(job.study.weights)), job.study.main_sample
     ends = list(dict.fromkeys([panel.periods[0], panel.periods[-1]]))
     values = pd.DataFrame(panel.select(periods=ends).array(variable).T, index=panel.units, columns=ends)
+    tested = job.made.moran.get((sample, variable, W)) or moran_of(job, sample, variable, W)
     names = unit_names(job.prepared)
     job.figure(
         f"moran_scatter_{variable}",
         lambda style: moran_scatter_panels(
             values,
-            job.prepared.weights(W, job.study.main_sample),
+            job.prepared.weights(W, sample),
             label=panel.label(variable),
             names={i: name.pick(style.language) for i, name in names.items()} or None,
-            note=figure_note(job, job.study.main_sample, said=weights_note(job, W)),
+            p_values=list(tested.table().set_index("period").loc[ends, "p_sim"]),
+            note=figure_note(job, sample, said=scatter_note(job, W)),
             style=style,
         ),
     )

@@ -23,7 +23,16 @@ from spatial_zb.text import LANGUAGES, Language, Text
 if TYPE_CHECKING:
     from spatial_zb.report.sheet import MapText
 
-__all__ = ["Job", "figure_note", "map_text", "sample_notes", "span_words", "unit_names", "weights_note"]
+__all__ = [
+    "Job",
+    "figure_note",
+    "map_text",
+    "sample_notes",
+    "scatter_note",
+    "span_words",
+    "unit_names",
+    "weights_note",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,6 +224,16 @@ def map_text(study: Study, data: bool = True, **words: Text) -> MapText:
     if source is not None and polygons is not None:
         source = Text(f"{source.en}; polygons: {polygons.en}.", f"{source.zh}；底图：{polygons.zh}。")
     return MapText(source=source or polygons or "", review_number=study.regions.review_number, **words)
+
+
+def scatter_note(job: Job, W: str) -> Text:
+    """What the p-values and the colours of a Moran scatter are."""
+    weights, draws = weights_note(job, W), f"{job.study.general.permutations:,}"
+    return Text(
+        f"p: pseudo p-values from {draws} random permutations. Colours are quadrants, not tests of single units. "
+        f"{weights.en}",
+        f"p为{draws}次随机置换的伪p值。颜色表示象限，不是对单个地区的检验。{weights.zh}",
+    )
 
 
 def unit_names(prepared: Prepared) -> dict[str, Text]:

@@ -132,6 +132,7 @@ def _write_system(job: Job, system: System, columns: Sequence[_SystemColumn]) ->
             f"{system.title.zh}：{where[0].zh}，{where[1].zh}",
         )
         notes = [*sample_notes(job, sample), *prepared.sources]
+        caveats = [said] if (said := _caveats(own)) else []
         choices = {"model": system.title, "sample": where[0], "weights": where[1]}
         fits = [(METHOD_WORDS[c.facts["method"]], c.fit) for c in own]
         job.table(
@@ -143,13 +144,15 @@ def _write_system(job: Job, system: System, columns: Sequence[_SystemColumn]) ->
         stable = [(METHOD_WORDS[c.facts["method"]], c.effects) for c in own if c.effects is not None]
         if stable:
             job.table(
-                lambda style, stable=stable, key=key, title=title, notes=notes: layouts.effects_table(
-                    stable,
-                    labels=labels | _shock_words(system, prepared),
-                    title=title,
-                    key=f"system_effects_{key}",
-                    notes=notes,
-                    style=style,
+                lambda style, stable=stable, key=key, title=title, notes=[*caveats, *notes]: (
+                    layouts.effects_table(
+                        stable,
+                        labels=labels | _shock_words(system, prepared),
+                        title=title,
+                        key=f"system_effects_{key}",
+                        notes=notes,
+                        style=style,
+                    )
                 ),
                 choices,
             )
@@ -252,8 +255,8 @@ def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
         for (a, x), (b, y) in product(names.items(), repeat=2)
     }
     for sample, W in product(study.samples_of(system), study.weights_of(system)):
-        own = [c for c in columns if (c.facts["sample"], c.facts["weights"]) == (sample, W) and c.effects]
-        frames = {c.facts["method"]: _mutual(c.effects.tidy()) for c in own}
+        own = [c for c in columns if (c.facts["sample"], c.facts["weights"]) == (sample, W)]
+        frames = {c.facts["method"]: _mutual(c.effects.tidy()) for c in own if c.effects}
         if not frames:
             continue
         where = study.samples[sample].label, study.weights[W].label
@@ -261,19 +264,36 @@ def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
             f"{system.title.en}: {where[0].en}, {where[1].en}",
             f"{system.title.zh}：{where[0].zh}，{where[1].zh}",
         )
+        said = _caveats(own)
         job.figure(
             f"system_{system.name}_{sample}_{W}",
-            lambda style, frames=frames, title=title, sample=sample: effects_plot(
+            lambda style, frames=frames, title=title, sample=sample, said=said: effects_plot(
                 frames,
                 labels=arrows,
                 models=METHOD_WORDS,
                 title=title,
-                note=figure_note(job, sample),
+                note=figure_note(job, sample, said=said),
                 style=style,
             ),
             shown=title,
             choices={"model": system.title, "sample": where[0], "weights": where[1]},
         )
+
+
+def _caveats(columns: Sequence[_SystemColumn]) -> Text | None:
+    """Below effects: which methods have none, and that instruments are weak."""
+    parts = []
+    if methods := [METHOD_WORDS[c.facts["method"]] for c in columns if c.effects is None]:
+        parts.append(
+            Text(
+                f"Without effects, since the estimated system is not stable: {', '.join(m.en for m in methods)}.",
+                f"所估系统不稳定而无效应：{'、'.join(m.zh for m in methods)}。",
+            )
+        )
+    if any(c.fit.identification()["weak"].any() for c in columns):
+        weak = "Instruments are weak (see the identification table): intervals are too short."
+        parts.append(Text(weak, "工具变量较弱（见识别检验表）：区间偏窄。"))
+    return Text(" ".join(p.en for p in parts), "".join(p.zh for p in parts)) if parts else None
 
 
 def _read_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from spatial_zb.report.words import EFFECTS
 from spatial_zb.text import Text
 
-__all__ = ["battery_reading", "curve_reading", "effect_words", "probability_reading"]
+__all__ = ["battery_reading", "curve_note", "curve_reading", "effect_words", "probability_reading"]
 
 #: Posterior probability from which one model is said to be clearly ahead, and below which nothing is.
 CLEAR, UNCLEAR = 0.9, 0.5
@@ -50,21 +50,28 @@ def curve_reading(
         f"在{n}个设定中，{what.zh}（对“{y.zh}”）的中位数为{numbers[0]}（{numbers[1]}至{numbers[2]}）；{positive}个为正，"
         f"{strong}个在{100 * level:g}%水平上显著（其中{strong_positive}个为正）。"
     )
+    note = curve_note(failed, tests, level)
+    return Text(f"{english} {note.en}".rstrip(), chinese + note.zh)
+
+
+def curve_note(failed: int, tests: pd.DataFrame | None, level: float = 0.05) -> Text:
+    """What stands below a curve too: specifications without an estimate, and the joint test."""
+    english, chinese = [], ""
     if failed:
-        english += f" {failed} more could not be estimated or did not converge."
+        english.append(f"{failed} more could not be estimated or did not converge.")
         chinese += f"另有{failed}个设定无法估计或未收敛。"
     if tests is not None:
         p = tests.set_index("statistic")["p_value"]
         found = max(p["median"], p["significant"]) < level
-        english += (
-            f" Taken together such a curve would {'rarely' if found else 'often'} come about without any effect "
+        english.append(
+            f"Taken together such a curve would {'rarely' if found else 'often'} come about without any effect "
             f"(joint test: median p = {p['median']:.3f}, significant estimates p = {p['significant']:.3f})."
         )
         chinese += (
             f"整体来看，若无任何效应，出现这样的曲线{'并不多见' if found else '并不罕见'}"
             f"（联合检验：中位数p = {p['median']:.3f}，显著个数p = {p['significant']:.3f}）。"
         )
-    return Text(english, chinese)
+    return Text(" ".join(english), chinese)
 
 
 def probability_reading(

@@ -123,6 +123,7 @@ def moran_scatter_panels(
     other_label: Words = THE_VARIABLE,
     names: Mapping[str, str] | pd.Series | None = None,
     notable: int | Sequence[str] = 6,
+    p_values: Sequence[float] | None = None,
     title: Words = "",
     note: Words = "",
     columns: int = 2,
@@ -131,7 +132,8 @@ def moran_scatter_panels(
 ) -> Drawing:
     """Plot one Moran scatter for each column (period) of a frame of values, with common axes.
 
-    The parameters and errors are those of :func:`moran_scatter`; ``other`` has the same columns.
+    The parameters and errors are those of :func:`moran_scatter`; ``other`` has the same columns. ``p_values``: one for
+    each column, told beside its I.
     """
     if not len(frame.columns):
         raise DataError(
@@ -139,7 +141,9 @@ def moran_scatter_panels(
             "表中没有可绘制的列：请每个时期给一列。",
         )
     with open_page(style, language, title, note) as page:
-        return _scatter((frame, other), W, (label, other_label), names, notable, page, columns, None)
+        return _scatter(
+            (frame, other), W, (label, other_label), names, notable, page, columns, None, p_values
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,7 @@ def _scatter(
     page: Page,
     columns: int,
     ax: Axes | None,
+    p_values: Sequence[float] | None = None,
 ) -> Drawing:
     style = page.style
     weights = as_weights(W)
@@ -179,11 +184,11 @@ def _scatter(
     if ax is None:
         alone = items((called[unit] for unit in weights.islands), page.language)
         around = page.title, page.note(page.say(WITHOUT, alone) if alone else "")
+        chances = [None] * len(clouds) if p_values is None else p_values
+        values = [_told(cloud.slope, p) for cloud, p in zip(clouds, chances, strict=True)]
         headings = [
-            _heading(
-                number, period, len(clouds), _fill(statistic, f"{cloud.slope:.3f}".replace("-", "−")), style
-            )
-            for number, (period, cloud) in enumerate(zip(frame.columns, clouds, strict=True))
+            _heading(number, period, len(clouds), _fill(statistic, value), style)
+            for number, (period, value) in enumerate(zip(frame.columns, values, strict=True))
         ]
         figure, panels = _scatter_sheet(headings, sides, around, columns, style)
     else:
@@ -244,6 +249,15 @@ def _standardised(values: pd.Series) -> np.ndarray:
 def _names(names: Mapping[str, str] | pd.Series | None, ids: pd.Index, language: Language) -> dict[str, str]:
     given = {} if names is None else dict(names)
     return {unit: words(str(given.get(unit, unit)), language, NAME_LIMIT) or unit for unit in ids}
+
+
+def _told(slope: float, p_value: float | None) -> Text:
+    """I with three decimals, and its p-value where there is one."""
+    value = f"{slope:.3f}".replace("-", "−")
+    if p_value is None:
+        return Text.of(value)
+    said = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+    return Text(f"{value} ({said})", f"{value}（{said}）")
 
 
 def _fill(pattern: Text, value: str | Text) -> Text:

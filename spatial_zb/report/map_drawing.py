@@ -50,7 +50,7 @@ SMALL_PART = 0.005
 
 NO_DATA = Text("No data", "无数据")
 PROVINCE = Text("Provincial boundary", "省级界线")
-LINKS, ISLANDS = Text("Neighbours", "邻接关系"), Text("No neighbours", "无邻接单元")
+LINKS, ISLANDS = Text("Neighbours", "邻居关系"), Text("No neighbours", "无邻接单元")
 LINK_COLOUR = "#b2182b"
 #: Links by unit up to which they have full width; contiguity has at most 3, k nearest neighbours at most k.
 MAP_LINKS = 4

@@ -39,7 +39,9 @@ AROUND = np.array(
 
 # An ideograph, full-width sign or word with the opening signs that may not end a line and the closing signs that
 # may not begin one; or blanks.
-_TOKEN = re.compile(r"[（《「【〔]*(?:[⺀-鿿＀-￯]|[^\s⺀-鿿＀-￯]+)[，。、；：？！）》」】〕％]*|\s+")
+_TOKEN = re.compile(
+    r"(?:（[⺀-鿿]{1,4}）|[（《「【〔]*(?:[⺀-鿿＀-￯]|[^\s⺀-鿿＀-￯]+(?: %)?))[，。、；：？！）》」】〕％]*|\s+"
+)
 
 
 def halo_text(axes: Axes, x: float, y: float, text: str, **properties) -> tuple[Artist, Artist]:
