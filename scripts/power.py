@@ -1,4 +1,4 @@
-"""What the models of a study could find in samples like its own: ``.venv/bin/python scripts/power.py STUDY.toml``.
+"""What the models of a study could find in samples like its own: ``python3 scripts/power.py STUDY.toml``.
 
 Every model (or system) is estimated on its first sample and weights; panels are then drawn with these estimates as
 the truth, the study's own regressors and its own W, and estimated again. The table says how far estimates are off, how
@@ -17,7 +17,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import spatial_zb as zb
+try:
+    import spatial_zb as zb
+except ModuleNotFoundError:  # a Python without it: set up where needed, and begin again there
+    import bootstrap
+
+    sys.exit(bootstrap.become(bootstrap.ready("run"), [__file__, *sys.argv[1:]]))
 from spatial_zb.bilingual_parser import BilingualParser, help_language
 from spatial_zb.text import Text
 

@@ -136,3 +136,14 @@ def test_the_page_of_the_study_file_names_every_key():
         if not re.search(rf"`{key}(`| = )|`\[{section}(\.<name>)?\.{key}[.\]]", page)
     ]
     assert not lacking
+
+
+def test_the_small_study_of_the_documentation_can_be_run(tmp_path, capsys):
+    (example,) = re.findall(
+        r"```toml\n(version = 1.*?)```",
+        (ROOT / "docs" / "study-file.md").read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
+    (tmp_path / "wages.toml").write_text(example, encoding="utf-8")
+    assert cli.main(["check", str(tmp_path / "wages.toml"), "--root", str(ROOT)]) == 0
+    assert "wages.toml is sound: 41 units, 10 periods (2007-2016)" in capsys.readouterr().out
