@@ -15,7 +15,12 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system_spec import SystemSpec
-from spatial_zb.system_simulation import check_admissible, check_regressors, simulate_system
+from spatial_zb.system_simulation import (
+    check_admissible,
+    check_numbers,
+    check_regressors,
+    simulate_system,
+)
 from spatial_zb.weights.matrix import Weights, as_weights
 
 __all__ = ["simulate_durbin", "simulate_panel"]
@@ -77,6 +82,9 @@ def simulate_durbin(
     check_count(periods, "periods", 1)
     check_count(burn_in, "burn_in", 0)
     W = as_weights(W)
+    check_numbers(beta)
+    check_numbers({f"W_{name}": value for name, value in (theta or {}).items()})
+    check_numbers({"intercept": intercept, "rho": rho, "lam": lam, "tau": tau, "eta": eta})
     sizes = {"sigma": sigma, "unit_effects": unit_effects, "time_effects": time_effects}
     _refuse_negative(sizes)
     check_admissible(W, {"rho": rho, "lam": lam})
@@ -191,6 +199,7 @@ def simulate_panel(
 
 
 def _refuse_negative(sizes: Mapping[str, float]) -> None:
+    check_numbers(sizes)
     wrong = [name for name, size in sizes.items() if not size >= 0]
     if wrong:
         raise SpecificationError(
@@ -215,6 +224,7 @@ def _values(spec: DurbinSpec, truth: Mapping[str, float]) -> dict[str, float]:
             f"The model has no parameter {listed(strangers)}; it has {listed(dict.fromkeys(known))}.",
             f"模型没有参数{listed_zh(strangers)}；已有{listed_zh(dict.fromkeys(known))}。",
         )
+    check_numbers(truth)
     for name in ("sigma2", "phi"):
         if truth.get(name, 1.0) < 0:
             raise SpecificationError(

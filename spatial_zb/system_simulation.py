@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -62,6 +64,7 @@ def simulate_system(
     Panel with the endogenous and exogenous variables of the system.
     """
     check_count(periods, "periods", 1)
+    check_numbers({**coefficients, "unit_effects": unit_effects, "time_effects": time_effects})
     W = as_weights(W)
     _check(spec, coefficients)
     check_regressors(regressors, W, periods)
@@ -99,6 +102,23 @@ def simulate_system(
     values = np.concatenate([y, X], axis=2)
     years = regressors.periods if regressors is not None else tuple(range(2001, 2001 + periods))
     return Panel(values, years, W.ids, (*spec.endogenous, *names))
+
+
+def check_numbers(values: Mapping[Any, Any]) -> None:
+    """Refuse true values that are no finite numbers, of which only blank panels could be drawn.
+
+    Raises
+    ------
+    SpecificationError
+        Naming the first of them.
+    """
+    for name, value in values.items():
+        if not (isinstance(value, Real) and np.isfinite(value)):
+            shown = " ".join(name) if isinstance(name, tuple) else name
+            raise SpecificationError(
+                f"The true value of {shown} must be a finite number, not {value!r}.",
+                f"{shown}的真值须为有限的数，而不是{value!r}。",
+            )
 
 
 def check_admissible(W: Weights, truth: Mapping[str, float]) -> None:
