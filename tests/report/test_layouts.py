@@ -147,6 +147,18 @@ def test_regression_cells():
     assert line(table, "Weights matrix")[0] == ["queen", "knn4"]
 
 
+def test_least_squares_is_called_by_its_name():
+    terms = [("talent", 0.1, 0.02)]
+    changes = [
+        {"model": "OLS"},
+        {"model": "SLX"},
+        {"model": "SAR"},
+        {"model": "OLS", "fixed_effects": "random"},
+    ]
+    fits = [(str(number), fit(terms, **each)) for number, each in enumerate(changes)]
+    assert line(regression_table(fits), "Estimator")[0] == ["OLS", "OLS", "Lee–Yu ML", "Lee–Yu ML"]
+
+
 def test_variance_is_never_starred_and_comes_from_glance_when_tidy_has_none():
     assert line(regression_table([("SDM", SDM)]), "Variance σ²")[0] == ["5.250"]
     assert line(regression_table([("SEM", SEM)]), "Variance σ²")[0] == ["0.040"]

@@ -331,7 +331,7 @@ def _fact_rows(columns: Sequence[_Column], labels: Mapping, style: TableStyle) -
     models = [str(column.facts.get("model", "")) for column in columns]
     if any(model != "system" and model not in c.header.en for model, c in zip(models, columns, strict=True)):
         rows.append(_fact_row(WORDS["model"], columns, _coded("model", MODELS), style))
-    rows.append(_fact_row(WORDS["estimator"], columns, _coded("estimator", ESTIMATORS), style))
+    rows.append(_fact_row(WORDS["estimator"], columns, _estimator, style))
     for name, read in SHARED.items():
         if len({read(column.facts) for column in columns}) > 1:
             rows.append(
@@ -372,6 +372,13 @@ def _fact(name: str, style: TableStyle) -> Callable[[Mapping], Cell]:
 def _coded(name: str, codes: Mapping[str, Text]) -> Callable[[Mapping], Cell]:
     """Read a word of ``glance()`` in both languages; a word without a translation stays as it is."""
     return lambda facts: word_of(facts.get(name), codes)
+
+
+def _estimator(facts: Mapping) -> Cell:
+    """Without a spatial lag of y or the errors maximum likelihood, of data without their fixed effects, is least squares."""
+    likelihood = facts.get("estimator") in ("lee_yu", "direct") and facts.get("fixed_effects") != "random"
+    plain = likelihood and facts.get("model") in ("OLS", "SLX")
+    return ESTIMATORS["ols"] if plain else _coded("estimator", ESTIMATORS)(facts)
 
 
 def _has_effects(facts: Mapping, kind: str) -> Cell:
