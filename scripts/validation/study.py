@@ -48,7 +48,7 @@ READING = """
   of the admissible interval in 37–96 % of the panels. At n = 90 the medians are within 0.023 of the truth, two errors
   of the simulation being 0.04; at 41 one of ρ and λ is low by 0.05 in two of three cells, at 11 by 0.05 to 0.10. There
   `zb.median_unbiased` gives the intervals and no estimate: W and the number of periods alone say so ([the
-  rule](../methods/median-unbiased.md)). The medians of maximum likelihood, ends counted in, are off by −0.08 to +0.09.
+  rule](../methods/median-unbiased.md)). The medians of maximum likelihood, ends counted in, are off by −0.07 to +0.13.
   Percentile limits cover indirect effects in 88–100 % (42–120 panels with a maximum, 99 replicates), basic and
   studentised ones of ρ and λ down to 67 %. The fit sends to a sparser W or to a model with one spatial lag.
 - **Direct ML with time effects** (offered for comparison) is off by −0.13 to −0.26 at n = 11 with contiguity and
