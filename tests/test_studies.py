@@ -147,3 +147,14 @@ def test_the_small_study_of_the_documentation_can_be_run(tmp_path, capsys):
     (tmp_path / "wages.toml").write_text(example, encoding="utf-8")
     assert cli.main(["check", str(tmp_path / "wages.toml"), "--root", str(ROOT)]) == 0
     assert "wages.toml is sound: 41 units, 10 periods (2007-2016)" in capsys.readouterr().out
+
+
+def test_the_code_for_those_who_come_from_elsewhere_runs(tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs" / "from-stata-and-r.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for folder in ("data", "shapefiles"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "from-stata-and-r.md", "exec"), {})
+    assert "avg_wage_yuan" in capsys.readouterr().out
+    assert {path.suffix for path in (tmp_path / "tables").iterdir()} == {".docx", ".tex"}

@@ -20,10 +20,10 @@ from spatial_zb.data.panel_parts import (
     unit_labels,
     variable_names,
 )
-from spatial_zb.errors import DataError, listed, listed_zh
+from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.text import Text
 
-__all__ = ["Panel", "require_consecutive"]
+__all__ = ["Panel", "require_consecutive", "require_panel"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +163,21 @@ class Panel:
             raise DataError(
                 f"The panel has no variable {name!r}. {hint.en}", f"面板中没有变量{name!r}。{hint.zh}"
             ) from None
+
+
+def require_panel(panel: object) -> None:
+    """Refuse a table, or another argument, in place of a panel.
+
+    Raises
+    ------
+    SpecificationError
+        It is no :class:`Panel`.
+    """
+    if not isinstance(panel, Panel):
+        raise SpecificationError(
+            f"panel must be a Panel, not a {type(panel).__name__}: zb.build_panel(frame, units=W.ids) makes one of a table.",
+            f"panel须为Panel，而不是{type(panel).__name__}：zb.build_panel(frame, units=W.ids)可由表格生成。",
+        )
 
 
 LAG_IN_TIME = Text("A lag in time", "时间滞后")

@@ -12,7 +12,7 @@ import numpy as np
 
 from spatial_zb.core.local_statistics import ADJUSTMENTS, Adjustment
 from spatial_zb.core.moran import Alternative
-from spatial_zb.data.panel import Panel
+from spatial_zb.data.panel import Panel, require_panel
 from spatial_zb.errors import (
     DataError,
     SpatialZbWarning,
@@ -137,7 +137,10 @@ def ready(panel: Panel, names: Sequence[str], W: Any, what: str, fate: Text) -> 
         Units of the panel and of W differ.
     DataError
         A blank or infinite cell, a variable that is constant in a period, fewer than four units.
+    SpecificationError
+        ``panel`` is no panel.
     """
+    require_panel(panel)
     ordered = by_id(panel)
     weights = as_weights(W)
     if not weights.ids.equals(ordered.units):

@@ -12,7 +12,7 @@ from scipy import linalg
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.orthogonal import ColumnBasis, column_basis
 from spatial_zb.core.within import FixedEffects, demean
-from spatial_zb.data.panel import Panel, require_consecutive
+from spatial_zb.data.panel import Panel, require_consecutive, require_panel
 from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.text import Text, cell_of
@@ -144,11 +144,7 @@ def check_kinds(spec: object, kind: type, panel: object) -> None:
             f"spec must be a {kind.__name__}, not a {type(spec).__name__}.",
             f"spec须为{kind.__name__}，而不是{type(spec).__name__}。",
         )
-    if not isinstance(panel, Panel):
-        raise SpecificationError(
-            f"panel must be a Panel, not a {type(panel).__name__}: zb.build_panel(frame, units=W.ids) makes one of a table.",
-            f"panel须为Panel，而不是{type(panel).__name__}：zb.build_panel(frame, units=W.ids)可由表格生成。",
-        )
+    require_panel(panel)
 
 
 def refuse_empty_rows(weights: Weights) -> None:

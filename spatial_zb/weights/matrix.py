@@ -299,10 +299,12 @@ def as_weights(
     elif hasattr(obj, "id_order") and hasattr(obj, "sparse"):  # libpysal W
         matrix, own = obj.sparse, obj.id_order
     elif isinstance(obj, pd.DataFrame):
-        if not obj.index.equals(obj.columns):
+        # A table read from a file has numbers over its rows and text over its columns.
+        if not text_ids(obj.index).equals(text_ids(obj.columns)):
             raise AlignmentError(
-                "A weights DataFrame must have the same ids, in the same order, as rows and columns.",
-                "权重矩阵的DataFrame行列须为同样次序的同样编码。",
+                "A weights DataFrame must have the same ids, in the same order, as rows and columns; of a file, read them "
+                "by index_col=0, or the file by zb.weights.read.",
+                "权重矩阵的DataFrame行列须为同样次序的同样编码；读自文件时请用index_col=0，或用zb.weights.read读取文件。",
             )
         matrix, own = obj.to_numpy(), obj.index
     elif isinstance(obj, np.ndarray) or sparse.issparse(obj):

@@ -181,3 +181,9 @@ def test_options_are_refused_by_every_statistic(panel, W, case):
             statistic(panel, "y", W, **options)
     with pytest.raises(SpecificationError, match=words):
         local_moran(panel, "y", W, period=panel.periods[0], **options)
+
+
+def test_a_name_in_place_of_a_panel_is_refused(panel, W):
+    for statistic in (moran, geary, general_g, pooled_moran):
+        with pytest.raises(SpecificationError, match="panel must be a Panel, not a str"):
+            statistic("y", panel, W)

@@ -219,3 +219,17 @@ def test_links_that_never_lead_back_have_no_spectral_scale(order):
     with pytest.raises(WeightsError, match=r"'upstream'.*eigenvalues are zero.*\"row\" or \"minmax\""):
         W.standardise("spectral")
     assert W.standardise("minmax").matrix.max() == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "xlsx"])
+def test_a_table_read_back_has_numbers_over_its_rows(tmp_path, suffix):
+    """pandas reads ids of rows as numbers and those of columns as text."""
+    ids = ["330100", "330200", "330300"]
+    path = tmp_path / f"W.{suffix}"
+    frame = pd.DataFrame([[0, 1, 0], [1, 0, 1], [0, 1, 0]], ids, ids)
+    frame.to_csv(path) if suffix == "csv" else frame.to_excel(path)
+    read = (pd.read_csv if suffix == "csv" else pd.read_excel)(path, index_col=0)
+    assert not read.index.equals(read.columns)
+    assert list(as_weights(read).ids) == ids
+    with pytest.raises(AlignmentError, match="same order"):
+        as_weights(read.iloc[::-1])
