@@ -265,16 +265,15 @@ def named_weights(label: str) -> Text:
 
 def match_units(left: pd.Index, right: pd.Index, left_name: Text, right_name: Text) -> None:
     """Raise AlignmentError unless both hold the same set of ids, naming what only one of them has."""
-    only_left, only_right = left.difference(right), right.difference(left)
-    if len(only_left) or len(only_right):
+    sides = [(left.difference(right), left_name), (right.difference(left), right_name)]
+    parts = [(ids, name) for ids, name in sides if len(ids)]
+    if parts:
+        english = ", ".join(f"{len(ids)} only in the {name.en} ({listed(ids)})" for ids, name in parts)
+        chinese = "，".join(f"{len(ids)}个只在{name.zh}中（{listed_zh(ids)}）" for ids, name in parts)
         raise AlignmentError(
-            f"The units of the {left_name.en} and of the {right_name.en} differ: "
-            f"{len(only_left)} only in the {left_name.en} ({listed(only_left) or 'none'}), "
-            f"{len(only_right)} only in the {right_name.en} ({listed(only_right) or 'none'}). "
+            f"The units of the {left_name.en} and of the {right_name.en} differ: {english}. "
             "Build both from the same list of ids.",
-            f"{left_name.zh}与{right_name.zh}的地区不一致：{len(only_left)}个只在{left_name.zh}"
-            f"中（{listed_zh(only_left) or '无'}），{len(only_right)}个只在{right_name.zh}"
-            f"中（{listed_zh(only_right) or '无'}）。请按同一份地区名单构建。",
+            f"{left_name.zh}与{right_name.zh}的地区不一致：{chinese}。请按同一份地区名单构建。",
         )
 
 
