@@ -22,7 +22,7 @@ from spatial_zb.pipeline.median_estimates import median_estimates, median_frame,
 from spatial_zb.pipeline.model_columns import Column, effect_columns, spec_of
 from spatial_zb.pipeline.model_figures import PATH_PERIODS, draw_effects, regime_words
 from spatial_zb.pipeline.notes import naming_sample, saying_where, warn_undone
-from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
+from spatial_zb.pipeline.words import EFFECT_WORDS, column_heading, weights_words
 from spatial_zb.regime_effects import regime_spillovers
 from spatial_zb.simplification import can_be_simplified
 from spatial_zb.study import Model, Study
@@ -63,7 +63,8 @@ def _fit_all(job: Job, model: Model) -> list[Column]:
                 with saying_where(study.place(f"models.{model.name}")), naming_sample(study, sample):
                     fit = fit_durbin(spec, prepared.sample(sample), weights, **model.fit_options)
                 seed = job.seed("effects", model.name, sample, W, effects)
-                heading = _heading(study, model, sample, W, effects)
+                last = EFFECT_WORDS[effects], len(model.fixed_effects) > 1
+                heading = column_heading(study, model, sample, W, *last)
                 delta, simulated = spatial_effects(fit), _simulated(fit, study.general.draws, seed)
                 long = _long_run(fit, study.general.draws, seed)
                 median = median_estimates(job, fit, model.name, sample, W, effects)
@@ -100,18 +101,6 @@ def _kind(spec: DurbinSpec) -> Text:
     from spatial_zb.report.words import MODELS
 
     return MODELS.get(spec.title, Text.of(spec.title))
-
-
-def _heading(study: Study, model: Model, sample: str, W: str, effects: str) -> Text:
-    """What sets this column apart from the others of its table."""
-    parts = []
-    if len(study.samples_of(model)) > 1:
-        parts.append(study.samples[sample].label)
-    if len(study.weights_of(model)) > 1:
-        parts.append(study.weights[W].label)
-    if len(model.fixed_effects) > 1 or not parts:
-        parts.append(EFFECT_WORDS[effects])
-    return Text(", ".join(p.en for p in parts), "，".join(p.zh for p in parts))
 
 
 def _write_model(job: Job, model: Model, columns: Sequence[Column]) -> None:

@@ -21,7 +21,7 @@ from spatial_zb.pipeline.job import Job, figure_note, sample_notes
 from spatial_zb.pipeline.made import Estimated
 from spatial_zb.pipeline.notes import naming_sample, warn_undone
 from spatial_zb.pipeline.prepare import Prepared
-from spatial_zb.pipeline.words import METHOD_WORDS, weights_words
+from spatial_zb.pipeline.words import METHOD_WORDS, column_heading, weights_words
 from spatial_zb.study import Study, System
 from spatial_zb.text import Text
 
@@ -82,7 +82,8 @@ def _fit_systems(job: Job, system: System) -> list[_SystemColumn]:
                 error,
             )
             continue
-        columns.append(_SystemColumn(facts, _system_heading(study, system, **facts), fit, effects))
+        heading = column_heading(study, system, sample, W, METHOD_WORDS[method], len(system.methods) > 1)
+        columns.append(_SystemColumn(facts, heading, fit, effects))
         choices = _choices(study, system, **facts)
         job.made.fits.append(Estimated(job.stage, system.title, choices, fit, effects))
         job.tick(f"{system.name} · {sample} · {W} · {method}")
@@ -102,17 +103,6 @@ def _choices(study: Study, system: System, sample: str, weights: str, method: st
     """Words that set an estimate apart in the report."""
     where = {"sample": study.samples[sample].label, "weights": study.weights[weights].label}
     return {"model": system.title, **where, "method": METHOD_WORDS[method]}
-
-
-def _system_heading(study: Study, system: System, sample: str, weights: str, method: str) -> Text:
-    parts = []
-    if len(study.samples_of(system)) > 1:
-        parts.append(study.samples[sample].label)
-    if len(study.weights_of(system)) > 1:
-        parts.append(study.weights[weights].label)
-    if len(system.methods) > 1 or not parts:
-        parts.append(METHOD_WORDS[method])
-    return Text(", ".join(p.en for p in parts), "，".join(p.zh for p in parts))
 
 
 def _write_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:

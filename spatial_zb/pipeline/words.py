@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spatial_zb.data.read import read_table
 from spatial_zb.errors import DataError, listed, listed_zh
-from spatial_zb.study import Study
+from spatial_zb.study import Model, Study, System
 from spatial_zb.text import Text
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "METHOD_WORDS",
     "RULE_WORDS",
     "as_sentence",
+    "column_heading",
     "column_words",
     "source_note",
     "weights_words",
@@ -42,6 +43,23 @@ METHOD_WORDS = {
     "gs3sls": Text("GS3SLS", "GS3SLS"),
     "fiml": Text("FIML", "FIML"),
 }
+
+
+def column_heading(
+    study: Study, part: Model | System, sample: str, weights: str, last: Text, several: bool
+) -> Text:
+    """What sets a column apart from the others of its table: sample, W, and ``last`` where there are ``several`` of it.
+
+    ``last`` alone where nothing else does.
+    """
+    parts = []
+    if len(study.samples_of(part)) > 1:
+        parts.append(study.samples[sample].label)
+    if len(study.weights_of(part)) > 1:
+        parts.append(study.weights[weights].label)
+    if several or not parts:
+        parts.append(last)
+    return Text(", ".join(p.en for p in parts), "，".join(p.zh for p in parts))
 
 
 def as_sentence(text: Text) -> Text:

@@ -134,6 +134,36 @@ def test_tables_refused(case):
         build_panel(change(table()), "unit", "period")
 
 
+@pytest.mark.parametrize("columns", [["y", "income"], ["period"]])
+def test_columns_that_are_not_there_are_named(columns):
+    with pytest.raises(DataError, match=f"no column '{columns[-1]}'; it has unit, period, y, x"):
+        build_panel(table(), columns=columns)
+
+
+#: Factor of one cell over the others of its unit, spread of these, number of periods → whether it is mentioned.
+SLIPS = {
+    "a slip": (400.0, 1.2, 5, True),
+    "large and no slip": (250.0, 1.2, 5, False),
+    "the others differ too": (400.0, 40.0, 5, False),
+    "the others differ somewhat": (400.0, 25.0, 5, True),
+    "too few periods to tell": (400.0, 1.2, 3, False),
+}
+
+
+@pytest.mark.parametrize("case", SLIPS)
+def test_a_value_is_mentioned_beside_others_of_its_unit_that_are_alike(case, recwarn):
+    factor, spread, T, mentioned = SLIPS[case]
+    own = np.linspace(1.0, spread, T)
+    own[1] = factor * own.max()
+    large = np.full(T, 1e6)  # so that the cell does not stand out of all cells
+    rows = [(u, 2000 + t, v[t]) for u, v in (("a", own), ("b", large)) for t in range(T)]
+    build_panel(pd.DataFrame(rows, columns=["unit", "period", "y"]))
+    assert (
+        any("y stands out" in str(note.message) and "a in 2001" in str(note.message) for note in recwarn)
+        == mentioned
+    )
+
+
 DAYS = pd.Series(pd.date_range("2020-01-01", periods=12))
 NO_AMOUNTS = {
     "dates": (DAYS, "dates.*033 2003.*year"),
