@@ -19,10 +19,15 @@ from typing import Any
 
 try:
     import spatial_zb as zb
-except ModuleNotFoundError:  # a Python without it: set up where needed, and begin again there
+except (
+    ModuleNotFoundError
+):  # a Python without it: set up where needed, and begin again there; help needs no set-up
     import bootstrap
 
-    sys.exit(bootstrap.become(bootstrap.ready("run"), [__file__, *sys.argv[1:]]))
+    if not bootstrap.asks_help(sys.argv[1:]):
+        sys.exit(bootstrap.become(bootstrap.ready("run"), [__file__, *sys.argv[1:]]))
+    sys.path.insert(0, str(bootstrap.ROOT))
+    import spatial_zb as zb
 from spatial_zb.bilingual_parser import BilingualParser, help_language
 from spatial_zb.text import Text
 

@@ -146,6 +146,7 @@ SLIPS = {
     "large and no slip": (250.0, 1.2, 5, False),
     "the others differ too": (400.0, 40.0, 5, False),
     "the others differ somewhat": (400.0, 25.0, 5, True),
+    "just enough periods to tell": (400.0, 1.2, 4, True),
     "too few periods to tell": (400.0, 1.2, 3, False),
 }
 
