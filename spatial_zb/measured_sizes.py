@@ -154,11 +154,13 @@ def with_measured_sizes(table: TestTable) -> TestTable:
         if found is not None:
             (size, at), instead = found, _instead(row.test, place)
             where = f"n = {place[2]}, T = 11" + (f", {at}" if at else "")
-            worst = f"{100 * size:.0f} %" + (f", {at}" if at else "")
+            worst, worst_zh = (
+                f"{100 * size:.0f} %" + (f"{comma}{at}" if at else "") for comma in (", ", "，")
+            )
             by_draws = _by_bootstrap(row.test, place)
             said[row.test] = Text(
                 f"{row.test} ({worst}{by_draws.en}; {instead.en})",
-                f"{row.name.zh}（{worst}{by_draws.zh}；{instead.zh}）",
+                f"{row.name.zh}（{worst_zh}{by_draws.zh}；{instead.zh}）",
             )
             note = Text(
                 f"{row.note.en}; rejects {100 * size:.1f} % of true hypotheses at {where}{by_draws.en}: {instead.en}",

@@ -175,6 +175,8 @@ def page(table: pd.DataFrame) -> str:
     lines = [
         "# Small samples",
         "",
+        "Every cell of every estimator; what to use is in [study.md](study.md).",
+        "",
         f"Written by `scripts/validate.py small_sample` (seed {first['seed']}, {first['replications']} replications "
         f"per cell, {PERIODS} periods, two-way effects). y = ρWy + xβ + Wxθ + μ + α + u, u = λWu + ε, with β = {BETA}, "
         f"θ = {THETA}, ρ and λ as said where the model has them, ε, μ, α standard normal, and x correlated with μ. "
