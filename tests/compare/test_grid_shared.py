@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import task_functions
 from scipy import sparse
+from small_examples import ring
 
 import spatial_zb as zb
 from spatial_zb.compare import cell_records, cells, grid, spec_family, specification_grid, subsets
@@ -117,6 +118,22 @@ def test_unusual_cells_carry_the_words_of_single_fits(panel, monkeypatch):
     assert_alike(fast, slow)
     assert set(fast.cells.loc[fast.cells["reason"] == "", "spec"]) == {"near", "b"}
     assert fast.cells.set_index("spec").loc["near", "notes"].startswith("The regressors are nearly collinear")
+
+
+def test_cells_with_hardly_more_observations_than_parameters_are_single_fits(monkeypatch):
+    """Six observations after unit effects: with three regressors and ρ there are five parameters, with four six."""
+    W, rng = ring(6), np.random.default_rng(3)
+    values = rng.normal(size=(2, 6, 5))
+    small = zb.Panel(values, (1, 2), W.ids, ("y", "a", "b", "c", "d"))
+    specs = {
+        f"{k} {lag_y}": zb.DurbinSpec("y", list("abcd")[:k], lag_x=[], lag_y=lag_y, fixed_effects="unit")
+        for k in (2, 3, 4)
+        for lag_y in (True, False)
+    }
+    fast, slow = specification_grid(small, specs, {"w": W}), one_by_one(monkeypatch, small, specs, {"w": W})
+    assert_alike(fast, slow)
+    refused = fast.cells.loc[fast.cells["reason"].str.contains("leave 6 observations"), "spec"]
+    assert list(refused) == ["4 True"]
 
 
 def test_shared_cells_are_really_shared(panel, monkeypatch):
