@@ -71,8 +71,8 @@ READING = """
   error from SAR, which hold, and says what the bootstrap rejects. Under a dense W with unit effects Wald and LR of SDM
   against SEM reject 7–9 % (n = 11 and 41; LM of the common factor holds), and three more 7–8 %: Wald against SAR at
   n = 11, LR against SAR and LM error from SDM at n = 41. No cell is off in silence. Bootstrap p-values of these tests
-  (1,000 panels × 199 draws a cell, ± 1.4 points; 400 panels in some at n = 90) reject within 4–6 % up to that error in every
-  cell whose usual size is off: the robust tests 2.8–6.7 % where the usual p-value rejects 2–93 %, the others 5.0–6.7 %. A
+  (1,000 panels × 199 draws a cell, ± 1.4 points) reject within 4–6 % up to that error in every
+  cell whose usual size is off: the robust tests 3.0–6.7 % where the usual p-value rejects 2–93 %, the others 5.0–6.7 %. A
   bootstrap of the robust tests at the estimate alone rejects 0.2 % where the usual one rejects 92 %; theirs is prepivoted
   ([test-chain.md](../methods/test-chain.md)). Likelihood ratios of dummies (χ²: 8–13 %), Hausman (a σ² of each: 10–12 %,
   undefined in up to a third) and its spatial form (11–32 %, undefined in up to 95 %) hold by Bartlett's correction, with
