@@ -97,13 +97,17 @@ def random_generator(rng: Any) -> np.random.Generator:
 def seed_of(rng: Any, name: str = "rng") -> np.random.SeedSequence:
     """The seed sequence of a seed, from which tasks draw streams of their own; ``name`` is that of the argument.
 
+    A sequence that a caller holds is copied, so that it counts no children and a second call draws the same.
+
     Raises
     ------
     SpecificationError
         ``rng`` is no seed.
     """
     try:
-        return rng if isinstance(rng, np.random.SeedSequence) else np.random.SeedSequence(rng)
+        if isinstance(rng, np.random.SeedSequence):
+            return np.random.SeedSequence(rng.entropy, spawn_key=rng.spawn_key, pool_size=rng.pool_size)
+        return np.random.SeedSequence(rng)
     except (TypeError, ValueError):
         raise SpecificationError(
             f"{name} must be a whole number from zero or a numpy.random.SeedSequence, not {rng!r}.",

@@ -100,7 +100,9 @@ def moran_by_distance(
     Cliff, A.D. & Ord, J.K. (1981), Spatial Processes, ch. 5; Legendre, P. & Legendre, L. (2012), Numerical
     Ecology, §13.1.
     """
-    values = _values(source, variable, periods)
+    values = _values(source, variable, periods).sort_index(
+        axis=1
+    )  # draws go by id, not by the order of units
     if permutations < 99 or not 0 < level < 1:
         raise SpecificationError(
             f"An envelope needs at least 99 permutations and a level within (0, 1), not {permutations}, {level}.",

@@ -85,6 +85,14 @@ def test_seeds_and_orders(panel, delta):
     )
     turned = moran_by_distance(panel, delta[::-1], "a", edges=EDGES, permutations=99, rng=5)
     pd.testing.assert_frame_equal(one, turned)
+    upside = Panel(panel.values[:, ::-1], panel.periods, panel.units[::-1], panel.columns)
+    pd.testing.assert_frame_equal(
+        one, moran_by_distance(upside, delta, "a", edges=EDGES, permutations=99, rng=5)
+    )
+    held = np.random.SeedSequence(5)
+    for _ in range(2):
+        again = moran_by_distance(panel, delta, "a", edges=EDGES, permutations=99, rng=held)
+        pd.testing.assert_frame_equal(one, again)
 
 
 def test_residuals_and_one_series(panel, delta):

@@ -219,8 +219,13 @@ def _pair(name_a: str, a: Weights, name_b: str, b: Weights) -> dict[str, Any]:
         "links_common": common,
         "jaccard": common / (a.matrix.nnz + b.matrix.nnz - common),
         "correlation": correlation,
-        "near_equal": bool(correlation >= NEAR_EQUAL) or abs(a.matrix - b.matrix).max() < ROUNDING,
+        "near_equal": bool(correlation >= NEAR_EQUAL) or _same_entries(a.matrix, b.matrix),
     }
+
+
+def _same_entries(a: sparse.csr_array, b: sparse.csr_array) -> bool:
+    """Equal but for rounding and a factor: 1/km and 1/m are one matrix, and those of 1/yuan are of the size 1e-12."""
+    return bool(abs(a / abs(a).max() - b / abs(b).max()).max() <= ROUNDING)
 
 
 def _correlation(a: sparse.csr_array, b: sparse.csr_array) -> float:

@@ -152,6 +152,19 @@ def test_equal_weights_without_spread_have_no_correlation_but_are_equal() -> Non
     assert row["near_equal"]
 
 
+def test_small_weights_are_not_one_because_they_are_small() -> None:
+    """Economic distances in yuan are of the size 1e-13, and so is what they differ by."""
+    rng = np.random.default_rng(2)
+    ids = pd.Index(list("abcdef"))
+    one, other = (Weights(1e-13 * rng.uniform(size=(6, 6)) * (1 - np.eye(6)), ids) for _ in range(2))
+    assert not compare_weights({"one": one, "other": other}).tidy()["near_equal"].iloc[0]
+    full = Weights(np.ones((6, 6)) - np.eye(6), ids)
+    with pytest.warns(SpatialZbWarning, match="Nearly the same"):
+        assert (
+            compare_weights({"km": full, "m": Weights(full.matrix / 1000, ids)}).tidy()["near_equal"].iloc[0]
+        )
+
+
 def test_comparisons_that_make_no_sense_are_refused() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
