@@ -408,6 +408,23 @@ def test_latex_headings_and_words_among_numbers_take_more_lines():
     assert "parbox" not in latex.render(Table("T", "t", ([HeaderCell("a"), HeaderCell("b")],), rows[:0]), EN)
 
 
+def test_numbers_stand_next_to_their_errors_below_a_long_name(table):
+    """``table`` has standard errors below its estimates; a table without them keeps all cells at the top."""
+    from docx.enum.table import WD_ALIGN_VERTICAL
+
+    _, grid = read_docx(word.render(table, EN))
+    lines = grid.rows
+    low = [line.cells[1].vertical_alignment == WD_ALIGN_VERTICAL.BOTTOM for line in lines]
+    following = [not line.cells[0].text for line in lines[1:]]
+    levels = len(table.header)
+    assert low[levels:-1] == following[levels:]
+    assert any(low[levels:])
+    assert not low[-1]
+    assert web.render(table, EN).count('<tr class="low">') == sum(low[levels:])
+    plain = Table("T", "t", ([HeaderCell("a"), HeaderCell("b")],), [body("x", 1), body("y", 2)])
+    assert '<tr class="low">' not in web.render(plain, EN)
+
+
 def test_latex_long_tables_run_over_pages():
     code = latex.render(
         Table("T", "t", ([HeaderCell("a"), HeaderCell("b")],), [body("x", i) for i in range(200)]), EN

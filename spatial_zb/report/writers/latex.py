@@ -8,7 +8,7 @@ import unicodedata
 from spatial_zb.report.table_style import TableStyle
 from spatial_zb.report.table_text import note_paragraphs, shown, title_lines, words
 from spatial_zb.report.tables import Cell, Row, Table
-from spatial_zb.report.writers.measure import column_widths, starts
+from spatial_zb.report.writers.measure import column_widths, continues, starts
 from spatial_zb.text import display_width
 
 __all__ = ["escape", "render"]
@@ -148,8 +148,10 @@ def _columns(table: Table, style: TableStyle, widths: list[int]) -> list[str]:
         for j, cell in enumerate(row.cells if row.kind == "body" else ()):
             longest[j] = max(longest[j], display_width(shown(cell, style).text))
     room = max(sum(widths) + 2 * len(widths), _PORTRAIT)
+    # Numbers stand beside the last line of a name where errors follow below.
+    kind = "b" if any(map(continues, table.rows)) else "p"
     return [
-        rf">{{\raggedright\arraybackslash}}p{{{widths[j] / room:.2f}\linewidth}}"
+        rf">{{\raggedright\arraybackslash}}{kind}{{{widths[j] / room:.2f}\linewidth}}"
         if table.alignment[j] == "l" and longest[j] > _WRAP
         else table.alignment[j]
         for j in range(table.n_columns)

@@ -8,13 +8,18 @@ from itertools import accumulate
 
 from spatial_zb.report.table_style import TableStyle
 from spatial_zb.report.table_text import shown, words
-from spatial_zb.report.tables import HeaderCell, Table
+from spatial_zb.report.tables import HeaderCell, Row, Table
 from spatial_zb.text import display_width
 
-__all__ = ["column_widths", "same_bytes", "starts"]
+__all__ = ["column_widths", "continues", "same_bytes", "starts"]
 
 # The first moment a zip archive can hold: documents carry no time of writing, so that equal means equal.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def continues(row: Row | None) -> bool:
+    """Say whether a row belongs to the one above: it has no name of its own (standard errors)."""
+    return row is not None and row.kind == "body" and row.cells[0] == ""
 
 
 def starts(level: tuple[HeaderCell, ...]) -> list[int]:

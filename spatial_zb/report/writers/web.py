@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from html import escape
+from itertools import zip_longest
 
 from spatial_zb.report.table_style import TableStyle
 from spatial_zb.report.table_text import note_paragraphs, shown, title_lines, words
 from spatial_zb.report.tables import Cell, Row, Table
-from spatial_zb.report.writers.measure import starts
+from spatial_zb.report.writers.measure import continues, starts
 
 __all__ = ["CSS", "fragment", "render"]
 
@@ -21,6 +22,7 @@ CSS = """
 .zb-table th, .zb-table td { padding: .12rem .7rem; font-weight: normal; vertical-align: top; }
 .zb-table .l { text-align: left; } .zb-table .c { text-align: center; } .zb-table .r { text-align: right; }
 .zb-table td.c, .zb-table td.r { white-space: nowrap; font-variant-numeric: lining-nums tabular-nums; }
+.zb-table tr.low td { vertical-align: bottom; }
 .zb-table thead { border-bottom: 1px solid; }
 .zb-table thead th { vertical-align: bottom; }
 .zb-table thead th[scope=colgroup] span { display: block; border-bottom: 1px solid; }
@@ -101,15 +103,16 @@ def _level(i: int, table: Table, style: TableStyle) -> str:
 def _body(table: Table, style: TableStyle) -> list[str]:
     """Print the rows; a rule starts a new row group."""
     lines = ["<tbody>"]
-    for row in table.rows:
+    for row, following in zip_longest(table.rows, table.rows[1:]):
         if row.kind == "rule":
             lines.append('</tbody><tbody class="rule">')
         else:
-            lines.append(_row(row, table, style))
+            lines.append(_row(row, table, style, low=continues(following)))
     return [*lines, "</tbody>"]
 
 
-def _row(row: Row, table: Table, style: TableStyle) -> str:
+def _row(row: Row, table: Table, style: TableStyle, *, low: bool) -> str:
+    """One row; ``low``: numbers stand beside the last line of its name, next to their errors below."""
     if row.kind == "section":
         heading = _cell(row.cells[0], style)
         head = f'<th scope="rowgroup" colspan="{table.n_columns}" class="l">{heading}</th>'
@@ -121,7 +124,8 @@ def _row(row: Row, table: Table, style: TableStyle) -> str:
         cells.append(
             f'<th scope="row" class="{side}">{text}</th>' if head else f'<td class="{side}">{text}</td>'
         )
-    return f"<tr>{''.join(cells)}</tr>"
+    kind = ' class="low"' if low else ""
+    return f"<tr{kind}>{''.join(cells)}</tr>"
 
 
 def _cell(cell: Cell, style: TableStyle) -> str:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from spatial_zb.report.table_style import TableStyle
 from spatial_zb.report.table_text import Shown, note_paragraphs, shown, title_lines, words
-from spatial_zb.report.tables import Cell, Row, Table
-from spatial_zb.report.writers.measure import column_widths, same_bytes, starts
+from spatial_zb.report.tables import Row, Table
+from spatial_zb.report.writers.measure import column_widths, continues, same_bytes, starts
 
 if TYPE_CHECKING:
     from docx.document import Document as Doc
@@ -75,7 +75,8 @@ def add_table(document: Doc, table: Table, style: TableStyle) -> None:
         _header(line, level, table, style, size)
     for i, (line, row) in enumerate(zip(lines[levels:], rows, strict=True)):
         following = rows[i + 1] if i + 1 < len(rows) else None
-        _row(line, row, table, style, size, keep=row.kind == "section" or _continues(following))
+        led = continues(following)
+        _row(line, row, table, style, size, keep=row.kind == "section" or led, low=led)
     _rules(lines, table)
     for note in note_paragraphs(table, style):
         _paragraph(document.add_paragraph(), Shown(note), max(size - 1.5, 5.5))
@@ -176,14 +177,17 @@ def _header(line: _Row, level: Sequence, table: Table, style: TableStyle, size: 
         if heading.span > 1:
             cell = cell.merge(cells[start + heading.span - 1])
         side = "c" if heading.span > 1 else table.alignment[start]
-        paragraph = _fill(cell, Shown(text), size, header=True, side=side, keep=True)
+        paragraph = _fill(cell, Shown(text), size, bottom=True, side=side, keep=True)
         if heading.span > 1 and text:
             # On the paragraph and not on the cell, so that neighbours' rules do not touch.
             borders = _child(paragraph._p.get_or_add_pPr(), "pBdr")
             _child(borders, "bottom", val="single", sz=str(_THIN), space="1", color="auto")
 
 
-def _row(line: _Row, row: Row, table: Table, style: TableStyle, size: float, *, keep: bool) -> None:
+def _row(
+    line: _Row, row: Row, table: Table, style: TableStyle, size: float, *, keep: bool, low: bool
+) -> None:
+    """Fill one line; ``low``: numbers stand beside the last line of a name, next to their errors below."""
     from docx.shared import Pt
 
     _child(line._tr.get_or_add_trPr(), "cantSplit")
@@ -193,21 +197,15 @@ def _row(line: _Row, row: Row, table: Table, style: TableStyle, size: float, *, 
         heading.paragraph_format.space_before = Pt(3)
         return
     for cell, value, side in zip(cells, row.cells, table.alignment, strict=True):
-        _fill(cell, shown(value, style), size, side=side, keep=keep)
+        _fill(cell, shown(value, style), size, side=side, keep=keep, bottom=low and side != "l")
 
 
-def _continues(row: Row | None) -> bool:
-    """Say whether a row belongs to the one above: it has no name of its own (standard errors)."""
-    first: Cell = row.cells[0] if row is not None and row.kind == "body" else None
-    return first == ""
-
-
-def _fill(cell: _Cell, text: Shown, size: float, *, header: bool = False, **options: object) -> Paragraph:
+def _fill(cell: _Cell, text: Shown, size: float, *, bottom: bool = False, **options: object) -> Paragraph:
     """Put text into the one paragraph of a cell."""
     from docx.enum.table import WD_ALIGN_VERTICAL
     from docx.shared import Pt
 
-    cell.vertical_alignment = WD_ALIGN_VERTICAL.BOTTOM if header else WD_ALIGN_VERTICAL.TOP
+    cell.vertical_alignment = WD_ALIGN_VERTICAL.BOTTOM if bottom else WD_ALIGN_VERTICAL.TOP
     paragraph = cell.paragraphs[0]
     for extra in cell.paragraphs[1:]:  # merging leaves the empty paragraphs of the merged cells
         extra._p.getparent().remove(extra._p)
