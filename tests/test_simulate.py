@@ -1,10 +1,10 @@
-"""Simulated panels: what no process has is refused, whatever function draws it."""
+"""Simulated panels: what no process has is refused, whatever function draws it; moments are those of theory."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_examples import circle
+from small_examples import circle, directed_knn
 
 from spatial_zb import (
     AlignmentError,
@@ -104,3 +104,55 @@ def test_a_bare_matrix_has_no_ids():
 
 def test_a_whole_number_of_numpy_is_one():
     assert power_study(SPEC, W, np.int64(4), {"a": 1.0}, replications=20, rng=1).frame["periods"].eq(4).all()
+
+
+def assert_moments(draws: np.ndarray, mean: float | np.ndarray, cov: np.ndarray) -> None:
+    """Mean and covariance of normal draws (R, p) within five standard errors of what they should be."""
+    R, variance = len(draws), np.diag(cov)
+    np.testing.assert_array_less(np.abs(draws.mean(axis=0) - mean), 5 * np.sqrt(variance / R))
+    spread = np.sqrt((np.outer(variance, variance) + cov**2) / R)
+    np.testing.assert_array_less(np.abs(np.cov(draws.T) - cov), 5 * spread)
+
+
+def test_a_panel_has_the_covariance_of_its_process():
+    """S⁻¹[(I + θW)(I + θW)' + σ²(B'B)⁻¹]S⁻ᵀ, from periods that are independent; asymmetric weights."""
+    V = directed_knn(6)
+    M, eye = V.matrix.toarray(), np.eye(6)
+    S, B, X = np.linalg.inv(eye - 0.4 * M), np.linalg.inv(eye + 0.3 * M), eye + 0.5 * M
+    gns = DurbinSpec("y", ["a"], lag_y=True, lag_x="all", lag_error=True, fixed_effects="none")
+    truth = {"a": 1.0, "W_a": 0.5, "rho": 0.4, "lam": -0.3, "sigma2": 2.0, "(Intercept)": 3.0}
+    panel = simulate_panel(gns, V, 20_000, truth, rng=1)
+    assert_moments(panel.array("y"), S @ np.full(6, 3.0), S @ (X @ X.T + 2 * B @ B.T) @ S.T)
+
+
+def test_a_system_has_the_covariance_of_its_reduced_form():
+    V = directed_knn(6)
+    M, eye, sigma = V.matrix.toarray(), np.eye(6), np.array([[1.0, 0.5], [0.5, 2.0]])
+    system = SystemSpec(
+        {"p": Equation("p", ["q"], ["a"], lag_endog=["q"], lag_error=True), "q": Equation("q", ["p"], ["b"])}
+    )
+    truth = {("p", "q"): 0.3, ("p", "W_p"): 0.2, ("p", "W_q"): 0.1, ("p", "a"): 1.0, ("p", "lam"): 0.4}
+    truth |= {("q", "p"): -0.2, ("q", "W_q"): 0.3, ("q", "b"): 2.0}
+    none = {"unit_effects": 0.0, "time_effects": 0.0}
+    panel = simulate_system(system, V, 20_000, truth, sigma=sigma, rng=4, **none)
+    S = np.kron([[1, -0.3], [0.2, 1]], eye) - np.kron([[0.2, 0.1], [0, 0.3]], M)
+    L = np.kron(np.diag([1.0, 0.0]), np.linalg.inv(eye - 0.4 * M)) + np.kron(np.diag([0.0, 1.0]), eye)
+    right = np.kron(np.diag([1.0, 4.0]), eye) + L @ np.kron(sigma, eye) @ L.T
+    draws = np.concatenate([panel.array("p"), panel.array("q")], axis=1)
+    assert_moments(draws, 0.0, np.linalg.inv(S) @ right @ np.linalg.inv(S).T)
+
+
+def test_the_first_period_of_a_process_in_time_is_already_stationary():
+    V = directed_knn(6)
+    M, eye = V.matrix.toarray(), np.eye(6)
+    spec = DurbinSpec(
+        "y", ["a"], lag_y=True, lag_x=(), time_lag=True, lag_time_lag=True, fixed_effects="unit"
+    )
+    truth = {"rho": 0.3, "tau": 0.4, "eta": 0.1}
+    first = [
+        simulate_panel(spec, V, 1, truth, unit_effects=0.0, rng=seed).array("y")[0] for seed in range(1_000)
+    ]
+    S = np.linalg.inv(eye - 0.3 * M)
+    A = S @ (0.4 * eye + 0.1 * M)
+    cov = np.linalg.solve(np.eye(36) - np.kron(A, A), (S @ S.T).ravel()).reshape(6, 6)
+    assert_moments(np.array(first), 0.0, cov)
