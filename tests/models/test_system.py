@@ -168,8 +168,8 @@ class DenseSystem:
 
     def __init__(self, panel: Panel, W: Weights, fixed_effects: str) -> None:
         T, n = len(panel.periods), len(panel.units)
-        time = linalg.null_space(np.ones((1, T))) if fixed_effects != "none" else np.eye(T)
-        space = linalg.null_space(np.ones((1, n))) if fixed_effects == "two_way" else np.eye(n)
+        time = linalg.null_space(np.ones((1, T))) if fixed_effects in ("unit", "two_way") else np.eye(T)
+        space = linalg.null_space(np.ones((1, n))) if fixed_effects in ("time", "two_way") else np.eye(n)
         self.W = space.T @ W.matrix.toarray() @ space
         names = ["ind", "tal", "a", "b", "c", "d"]
         if fixed_effects == "none":
@@ -181,8 +181,8 @@ class DenseSystem:
             self.own = [["one", "a", "b"], ["one", "c", "d"]]
         self.k = len(self.own[0])
 
-    def value(self, p: np.ndarray) -> float:
-        """p = (γ12, ψ11, ψ12, β1, γ21, ψ22, ψ21, β2, Cholesky of Σ)."""
+    def value(self, p: np.ndarray, lam: tuple[float, float] = (0.0, 0.0)) -> float:
+        """p = (γ12, ψ11, ψ12, β1, γ21, ψ22, ψ21, β2, Cholesky of Σ); λ of the two equations."""
         width = 3 + self.k
         first, second, chol = p[:width], p[width : 2 * width], p[2 * width :]
         gamma = np.array([[1, -first[0]], [-second[0], 1]])
@@ -193,7 +193,8 @@ class DenseSystem:
         S = np.kron(gamma, np.eye(n)) - np.kron(psi, self.W)
         V = np.kron(sigma, np.eye(n))
         inverse = np.linalg.inv(V)
-        half = np.linalg.slogdet(S)[1] - 0.5 * np.linalg.slogdet(V)[1] - n * np.log(2 * np.pi)
+        B = linalg.block_diag(*(np.eye(n) - value * self.W for value in lam))
+        half = np.linalg.slogdet(B @ S)[1] - 0.5 * np.linalg.slogdet(V)[1] - n * np.log(2 * np.pi)
         total = 0.0
         for t in range(len(self.data["a"])):
             y = np.concatenate([self.data["ind"][t], self.data["tal"][t]])
@@ -203,7 +204,7 @@ class DenseSystem:
                     for part, own in zip((first, second), self.own, strict=True)
                 ]
             )
-            e = S @ y - mean
+            e = B @ (S @ y - mean)
             total += half - 0.5 * e @ inverse @ e
         return total
 
@@ -235,6 +236,22 @@ def test_fiml_is_the_maximum_of_an_independent_dense_likelihood(fixed_effects):
     assert -found.fun == pytest.approx(fit.log_likelihood, abs=1e-7)
     cov = np.linalg.inv(-numerical_hessian(dense.value, at))
     np.testing.assert_allclose(np.sqrt(np.diag(cov))[: len(fit.params)], fit.bse, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fixed_effects", ["none", "unit", "time", "two_way"])
+def test_fiml_with_spatial_errors_climbs_an_independent_dense_likelihood(fixed_effects):
+    W = weights_of(rook(2, 5), "rook")
+    panel = draw(W, 5, seed=4, lag_error=True)
+    fit = fit_system(two(fixed_effects, lag_error=True), panel, W, "fiml")
+    dense = DenseSystem(panel, W, fixed_effects)
+    root = np.linalg.cholesky(fit.sigma.to_numpy())
+    lam = fit.params[[name for name in fit.params.index if name[1] == "lam"]].to_numpy()
+    rest = fit.params[[name for name in fit.params.index if name[1] != "lam"]].to_numpy()
+    at = np.concatenate([rest, [root[0, 0], root[1, 0], root[1, 1]], lam])
+    value = lambda p: dense.value(p[:-2], tuple(p[-2:]))  # noqa: E731
+    assert value(at) == pytest.approx(fit.log_likelihood, abs=1e-8)
+    slopes = [(value(at + step) - value(at - step)) / 2e-5 for step in 1e-5 * np.eye(len(at))]
+    np.testing.assert_allclose(slopes, 0.0, atol=1e-3)  # of a likelihood that bends by 10 to 100
 
 
 def test_fiml_modes_and_diagonal_sigma():
