@@ -93,18 +93,18 @@ class CurveTest(Printed):
         """One row per statistic: ``observed``, ``null_mean`` and ``null_95`` of the replicates, ``p_value``.
 
         p is the share of curves, the observed one included, that are at least as far out; the median is compared by
-        its size, whatever its sign.
+        its size, whatever its sign. A replicate of which no cell could be estimated counts as far out.
         """
         rows = []
         for name in STATISTICS:
             null, seen = self.draws[name].abs().to_numpy(), abs(self.observed[name])
-            beyond = np.sum(null >= seen * (1 - 1e-12))
+            beyond = np.sum(~(null < seen * (1 - 1e-12)))
             rows.append(
                 (
                     name,
                     self.observed[name],
-                    null.mean(),
-                    np.quantile(null, 0.95),
+                    np.mean(null[~np.isnan(null)]),
+                    np.quantile(null[~np.isnan(null)], 0.95),
                     (1 + beyond) / (1 + len(null)),
                 )
             )
@@ -191,7 +191,8 @@ def curve_test(
     """
     _check(effect, replicates, scheme, level)
     cells, curve = _cells(panel, specs, weights, samples, term, effect, estimators, covariances)
-    signs_of = tuple(map(str, panel.units)) if scheme == "unit" else tuple(map(str, panel.periods))
+    flipped = panel.units if scheme == "unit" else panel.periods
+    signs_of = tuple(sorted(map(str, flipped)))  # draws go by id, not by the order of units
     work = partial(_replicate, tuple(cells), signs_of, scheme, effect, level)
     seed = seed_of(rng)
     drawn = run_tasks(
@@ -353,7 +354,7 @@ def _replicate(
         if fit.converged:
             found.append((numbers[0], numbers[2]))
     if not found:
-        return 0.0, 0.0, 0.0, len(cells)
+        return np.nan, np.nan, np.nan, len(cells)
     estimate, p_value = np.array(found).T
     return *_statistics(estimate, p_value, level), len(cells) - len(found)
 

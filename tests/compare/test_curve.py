@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -103,6 +105,22 @@ def test_workers_do_not_change_a_number_and_seeds_do(panel, tested):
     pd.testing.assert_frame_equal(two.draws, tested.draws)
     other = curve_test(panel, FAMILIES, {"near": WEIGHTS["near"]}, rng=2, **arguments)
     assert not np.allclose(other.draws["median"], tested.draws["median"])
+
+
+def test_the_order_of_units_does_not_matter(panel):
+    turned = zb.Panel(panel.values[:, ::-1], panel.periods, panel.units[::-1], panel.columns)
+    one, other = (
+        curve_test(p, FAMILIES, {"near": WEIGHTS["near"]}, term="a", replicates=19, rng=1)
+        for p in (panel, turned)
+    )
+    np.testing.assert_allclose(one.draws, other.draws, rtol=1e-5)
+
+
+def test_a_replicate_without_any_estimate_counts_against_the_curve(tested):
+    assert tested.tidy()["p_value"].min() < 0.5
+    lost = replace(tested, draws=tested.draws * np.nan)
+    lost.draws.iloc[0] = 0.0
+    assert (lost.tidy()["p_value"] >= len(lost.draws) / (1 + len(lost.draws))).all()
 
 
 def test_an_effect_is_found(panel):
