@@ -26,6 +26,7 @@ __all__ = [
     "Moments",
     "Residuals",
     "bartlett_bandwidth",
+    "bartlett_overlap",
     "driscoll_kraay_meat",
     "error_moments",
     "hessian",
@@ -239,10 +240,21 @@ def driscoll_kraay_meat(r: Residuals, sigma2: float, shape: tuple[int, int], ban
     sums = (columns * (r.e / sigma2)[:, None]).reshape(*shape, -1).sum(axis=1)
     sums -= sums.mean(axis=0)
     meat = sums.T @ sums
-    for lag in range(1, min(bandwidth, shape[0] - 1) + 1):
+    for lag, weight in _bartlett_weights(shape[0], bandwidth):
         cross = sums[lag:].T @ sums[:-lag]
-        meat += (1 - lag / (bandwidth + 1)) * (cross + cross.T)
+        meat += weight * (cross + cross.T)
     return meat
+
+
+def _bartlett_weights(periods: int, bandwidth: int) -> list[tuple[int, float]]:
+    """Lags from one, and their weights 1 − lag/(bandwidth + 1)."""
+    return [(lag, 1 - lag / (bandwidth + 1)) for lag in range(1, min(bandwidth, periods - 1) + 1)]
+
+
+def bartlett_overlap(periods: int, bandwidth: int) -> float:
+    """Mean of all entries of the matrix of Bartlett weights, (T, T); see :func:`mean_overlap`."""
+    later = sum(2 * (periods - lag) * weight for lag, weight in _bartlett_weights(periods, bandwidth))
+    return (periods + later) / periods**2
 
 
 def bartlett_bandwidth(periods: int) -> int:

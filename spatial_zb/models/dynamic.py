@@ -89,7 +89,7 @@ def fit_dynamic_design(
     cov, positive = likelihood_covariance(covariance, parts, traces, best, sample, design, bandwidth)
     if jacobian is not None:
         cov = jacobian @ cov @ jacobian.T
-    overlap = hac_overlap(weights, covariance, bandwidth)
+    overlap = hac_overlap(weights, covariance, bandwidth, T)
     say_what_matters(spec, weights, estimator, covariance, best, n, T, positive, overlap)
     best = replace(best, log_likelihood=found.log_likelihood)  # of the maximum: what AIC and LR compare
     converged = positive and not best.at_bound

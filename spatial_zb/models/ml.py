@@ -10,6 +10,7 @@ from scipy import sparse
 from spatial_zb.core.covariance import (
     Residuals,
     bartlett_bandwidth,
+    bartlett_overlap,
     driscoll_kraay_meat,
     hessian,
     information,
@@ -65,7 +66,7 @@ SMALL_N = 30
 
 #: With fewer clusters (units, or periods for Driscoll-Kraay) robust standard errors are too small.
 FEW_CLUSTERS = 10
-#: Mean overlap of neighbourhoods above which spatial HAC says that its standard errors are small, and is refused.
+#: Mean entry of a kernel above which its standard errors are said to be small, and spatial HAC is refused.
 WIDE_OVERLAP, WIDEST_OVERLAP = 0.2, 0.5
 
 
@@ -95,7 +96,7 @@ def fit_ml(
         bandwidth = bartlett_bandwidth(T) if covariance == "driscoll_kraay" else 1
     cov, positive = likelihood_covariance(covariance, parts, traces, best, sample, design, bandwidth)
     converged = positive and not best.at_bound
-    overlap = hac_overlap(weights, covariance, bandwidth)
+    overlap = hac_overlap(weights, covariance, bandwidth, T)
     say_what_matters(spec, weights, estimator, covariance, best, n, T, positive, overlap)
     return assembled(spec, panel, design, estimator, covariance, best, sample, parts, cov, converged, traces)
 
@@ -199,8 +200,10 @@ def _meat(
     return unit_meat(parts, best.sigma2, shape, sample.observations, own, pairs, root)
 
 
-def hac_overlap(weights: Weights, covariance: str, bandwidth: int) -> float:
-    """Mean overlap of the neighbourhoods of spatial HAC; zero for another covariance."""
+def hac_overlap(weights: Weights, covariance: str, bandwidth: int, periods: int) -> float:
+    """Mean entry of the kernel of a covariance that sums over pairs of units or of periods; zero for others."""
+    if covariance == "driscoll_kraay":
+        return bartlett_overlap(periods, bandwidth)
     return mean_overlap(overlap_kernel(weights.matrix, bandwidth)) if covariance == "spatial_hac" else 0.0
 
 
@@ -288,19 +291,20 @@ def say_what_matters(
     positive: bool,
     overlap: float = 0.0,
 ) -> None:
-    """Warn once of what a reader of this fit should know; ``overlap`` is that of the kernel of spatial HAC."""
+    """Warn once of what a reader of this fit should know; ``overlap`` is that of :func:`hac_overlap`."""
     notes: list[Text] = []
     clusters = {"cluster": (n, UNITS), "spatial_hac": (n, UNITS), "driscoll_kraay": (T, PERIODS)}
     if covariance in clusters and clusters[covariance][0] < FEW_CLUSTERS:
         number, what = clusters[covariance]
         notes.append(few_clusters(number, what, covariance))
     if overlap > WIDE_OVERLAP:
-        short = 1 - np.sqrt(1 - overlap)
+        short, what = 1 - np.sqrt(1 - overlap), clusters[covariance][1]
         notes.append(
             Text(
-                f'neighbourhoods of covariance="spatial_hac" overlap by {overlap:.0%} on average, which alone makes its '
-                f"standard errors about {short:.0%} too small: use a smaller bandwidth",
-                f'covariance="spatial_hac"的邻域平均重叠{overlap:.0%}，仅此一项便使标准误偏小约{short:.0%}：请用较小的bandwidth',
+                f'the kernel of covariance="{covariance}" covers {overlap:.0%} of all pairs of {what.en}, which alone makes '
+                f"its standard errors about {short:.0%} too small: use a smaller bandwidth",
+                f'covariance="{covariance}"的核覆盖{what.zh}两两配对的{overlap:.0%}，仅此一项便使标准误偏小约{short:.0%}：'
+                "请用较小的bandwidth",
             )
         )
     if best.at_bound:

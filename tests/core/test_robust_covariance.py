@@ -11,7 +11,7 @@ import pytest
 from scipy import sparse
 
 from spatial_zb import DurbinSpec, Panel, SpatialZbWarning, SpecificationError, Weights, fit_durbin
-from spatial_zb.core.covariance import bartlett_bandwidth, error_moments, overlap_kernel
+from spatial_zb.core.covariance import bartlett_bandwidth, bartlett_overlap, error_moments, overlap_kernel
 from spatial_zb.core.quadratic_forms import filter_diagonals, pair_squares
 from spatial_zb.simulate import simulate_durbin
 
@@ -306,8 +306,22 @@ def test_spatial_hac_over_nearly_all_pairs_is_refused():
     W, panel = sample(3, 3)
     with pytest.raises(SpecificationError, match="overlap by 76% on average"):
         fit_durbin(spec(), panel, W, covariance="spatial_hac", bandwidth=2)
-    with pytest.warns(SpatialZbWarning, match="overlap by 41% on average, .* about 24% too small"):
+    with pytest.warns(SpatialZbWarning, match="covers 41% of all pairs of units, .* about 24% too small"):
         fit_durbin(spec(), panel, W, covariance="spatial_hac")
+
+
+def test_a_kernel_over_many_pairs_of_periods_is_said():
+    """With T = 11 and two lags the Bartlett weights average a quarter."""
+    assert bartlett_overlap(11, 2) == pytest.approx(
+        sum(max(0, 1 - abs(s - t) / 3) for s in range(11) for t in range(11)) / 121
+    )
+    W, panel = sample(T=11)
+    with pytest.warns(SpatialZbWarning, match="covers 25% of all pairs of periods, .* about 13% too small"):
+        fit_durbin(spec(), panel, W, covariance="driscoll_kraay")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fit_durbin(spec(), panel, W, covariance="driscoll_kraay", bandwidth=1)
+    assert not [w for w in said if "pairs of periods" in str(w.message)]
 
 
 def test_driscoll_kraay_needs_periods():
