@@ -81,8 +81,8 @@ READING = """
   of panels at n = 11 under a dense W with two-way effects).
 - **Systems.** With contiguity analytic intervals cover 93–96 % on average and percentile ones 93–96 % (100 panels a cell
   and more, ± 4 points each): there is no need to resample there. At n = 11 studentised limits of the effect go down to
-  77 %. Dense W, 41 units: FIML 94–97 % (percentile 93–96 %), GS3SLS without a spatial error 88–96 % (88–96 %; 84 panels, ± 5,
-  the other 16 are unstable systems); studentised limits of the effect 58–63 %. More of the dense W: [system.md](system.md).
+  77 %. Dense W, 41 units: FIML 94–97 % (percentile 93–96 %), 3SLS 88–96 % (88–96 %; 84 panels, ± 5, the other 16 are
+  unstable systems); studentised limits of the effect 58–63 %. More of the dense W: [system.md](system.md).
 - **spreg.** Its fixed-effects estimates of ρ and λ are ours to rounding (unit effects); its intervals cover one
   point less on average, for σ² divided by nT. Its pooled LM error and both robust tests have our size; its
   `panel_LMlag` puts the square of tr(W² + W'W) where T times it belongs, and rejects 2–9 % (contiguity) or 14–21 %
