@@ -18,6 +18,7 @@ concentrated out; what is climbed is a function of (ρ, λ, s), s = ln(1 + Tφ) 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -37,6 +38,8 @@ ErrorStructure = Literal["baltagi", "kkp"]
 S_GRID = np.array([0.0, 0.7, 1.5, 2.5, 3.5, 5.0, 7.0, 9.0])
 #: Largest s looked at; a maximum there means that ε has no variance of its own.
 S_MAX = 20.0
+#: Modes are one where ρ, λ and s are this near.
+SAME_MODE = 1e-5
 #: Points of the start grid along ρ and along λ.
 LAG_POINTS = 9
 
@@ -69,21 +72,42 @@ def maximise_random(profile: RandomProfile, lag_y: bool, lag_error: bool) -> Ran
     """Climb from every local maximum of a grid over (ρ, λ, s), by L-BFGS-B, and finish with Newton steps."""
     inner = inner_interval(profile.logdet.interval)
     bounds = [inner if lag_y else (0.0, 0.0), inner if lag_error else (0.0, 0.0), (0.0, S_MAX)]
-    alike = lag_y and lag_error and profile.exchangeable
-    modes: list[Array] = []
-    for start in _starts(profile, bounds):
-        found = _climb(profile, _off_the_ridge(start, inner) if alike else start, bounds)
-        if alike and _is_pair(profile, found[2]):
-            found[:2] = larger_first((found[0], found[1]))
-        if not any(np.abs(found - other).max() < 1e-5 for other in modes):
-            modes.append(found)
-    best = _finish(profile, modes, bounds)
-    return replace(best, exchangeable=alike and _is_pair(profile, best.phi))
+    starts = _starts(profile, bounds)
+    if not (lag_y and lag_error and profile.exchangeable):
+        return _finish(profile, _apart(_climb(profile, start, bounds) for start in starts), bounds)
+    modes = _apart(_climb(profile, _off_the_ridge(start, inner), bounds) for start in starts)
+    pairs = _pairs(profile, modes)
+    best = _finish(
+        profile, _apart(_larger_first(m) if i in pairs else m for i, m in enumerate(modes)), bounds
+    )
+    return replace(best, exchangeable=bool(pairs))
 
 
-def _is_pair(profile: RandomProfile, variance: float) -> bool:
-    """Whether (ρ, λ) and (λ, ρ) fit alike at this φ or s: K is a multiple of I."""
-    return profile.spread is None or variance == 0.0
+def _apart(points: Iterable[Array]) -> list[Array]:
+    """Points less those that are the same as one before."""
+    kept: list[Array] = []
+    for point in points:
+        if all(np.abs(point - other).max() >= SAME_MODE for other in kept):
+            kept.append(point)
+    return kept
+
+
+def _pairs(profile: RandomProfile, modes: list[Array]) -> set[int]:
+    """Places of modes that are as high with ρ and λ exchanged: all where K is always a multiple of I.
+
+    Else only the highest, where it has φ = 0, and its twin: of a lower mode with φ = 0 the twin is none, since the
+    likelihood rises from there with φ.
+    """
+    if profile.spread is None:
+        return set(range(len(modes)))
+    top = max(modes, key=lambda mode: profile.value(*mode))
+    if top[2] > 0:
+        return set()
+    return {i for i, mode in enumerate(modes) if len(_apart([_larger_first(top), _larger_first(mode)])) == 1}
+
+
+def _larger_first(mode: Array) -> Array:
+    return np.array([*larger_first((mode[0], mode[1])), mode[2]])
 
 
 def _off_the_ridge(start: Array, bounds: tuple[float, float]) -> Array:

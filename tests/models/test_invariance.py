@@ -240,6 +240,25 @@ def test_rho_and_lambda_are_a_pair_under_unit_effects_that_do_not_spread_only_wh
         assert told == (fit.params["phi"] == 0) == (size == 0)
 
 
+@pytest.mark.parametrize("seed", [0, 3, 6])
+def test_near_twins_under_unit_effects_that_hardly_vary_are_two_peaks_each_where_it_is(seed):
+    """With φ near zero the likelihood is nearly symmetric, and one of its two peaks may have φ = 0."""
+    W, y = symmetric_panel((0.6, -0.3), seed)
+    spec = zb.DurbinSpec("y", [], lag_x=[], lag_error=True, fixed_effects="random")
+    panel = zb.Panel(y[:, :, None], tuple(range(len(y))), W.ids, ("y",))
+    with pytest.warns(zb.SpatialZbWarning, match="2 peaks of nearly the same height") as said:
+        fit = zb.fit_durbin(spec, panel, W)
+    assert not any("cannot be told apart" in str(note.message) for note in said)
+    (rho, lam, phi, first), (other, last, lower_phi, second) = fit.convergence["modes"]
+    assert (rho, lam, phi, first) == (*fit.params[["rho", "lam", "phi"]], fit.log_likelihood)
+    assert (other, last) == pytest.approx((lam, rho), abs=0.05)
+    assert first - 2 < second < first
+    profile = random._profile(build_design(spec, panel, W))
+    score = profile.score(other, last, np.log1p(len(y) * lower_phi))
+    assert np.abs(score[:2]).max() < 1e-6
+    assert score[2] < 0 if lower_phi == 0 else abs(score[2]) < 1e-6
+
+
 def test_rho_and_lambda_beside_a_regressor_are_not_called_one_pair(recwarn):
     W = ring(30)
     panel = zb.simulate_durbin(W, 8, {"a": 1.0}, rho=0.4, rng=1)
