@@ -95,8 +95,8 @@ def _apart(points: Iterable[Array]) -> list[Array]:
 def _pairs(profile: RandomProfile, modes: list[Array]) -> set[int]:
     """Places of modes that are as high with ρ and λ exchanged: all where K is always a multiple of I.
 
-    Else only the highest, where it has φ = 0, and its twin: of a lower mode with φ = 0 the twin is none, since the
-    likelihood rises from there with φ.
+    Else only the highest, where it has φ = 0, and its twin: from the twin of a lower mode with φ = 0 the likelihood may
+    rise with φ.
     """
     if profile.spread is None:
         return set(range(len(modes)))
