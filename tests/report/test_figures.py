@@ -184,6 +184,31 @@ def test_hostile_words_in_a_scatter(tmp_path, name):
     save_figure(drawing.figure, tmp_path, "scatter")
 
 
+def test_p_values_stand_beside_the_slopes():
+    frame = pd.DataFrame({2007: VALUES, 2019: VALUES[::-1].to_numpy()}, index=IDS)
+    for language, ends in (
+        ("en", ("(p < 0.001)", "(p = 0.250)")),
+        ("zh", ("（p < 0.001）", "（p = 0.250）")),
+    ):
+        drawing = figures.moran_scatter_panels(frame, ring(), p_values=[0.0004, 0.25], language=language)
+        told = " ".join(text.get_text() for text, _ in text_boxes(drawing.figure))
+        assert all(end in told for end in ends)
+        clean(drawing.figure)
+    assert "p =" not in "".join(
+        t.get_text() for t, _ in text_boxes(figures.moran_scatter_panels(frame, ring()).figure)
+    )
+
+
+@pytest.mark.parametrize("length", [8, 9, 10, 11])
+def test_short_words_in_brackets_stay_in_one_line(length):
+    drawing = figures.moran_scatter(
+        VALUES, ring(), other=VALUES, other_label="产业集聚" * length, language="zh"
+    )
+    upward = drawing.axes[0].get_ylabel()
+    assert "\n" in upward
+    assert "（标准化）" in upward
+
+
 def test_scatter_in_the_axes_of_a_caller():
     axes = Figure().add_subplot()
     drawing = figures.moran_scatter(VALUES, ring(), ax=axes)
