@@ -42,6 +42,7 @@ from spatial_zb.models.notes import (
     fit_words,
     many_peaks,
     warn_together,
+    wide_kernel,
 )
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.text import Text
@@ -298,15 +299,7 @@ def say_what_matters(
         number, what = clusters[covariance]
         notes.append(few_clusters(number, what, covariance))
     if overlap > WIDE_OVERLAP:
-        short, what = 1 - np.sqrt(1 - overlap), clusters[covariance][1]
-        notes.append(
-            Text(
-                f'the kernel of covariance="{covariance}" covers {overlap:.0%} of all pairs of {what.en}, which alone makes '
-                f"its standard errors about {short:.0%} too small: use a smaller bandwidth",
-                f'covariance="{covariance}"的核覆盖{what.zh}两两配对的{overlap:.0%}，仅此一项便使标准误偏小约{short:.0%}：'
-                "请用较小的bandwidth",
-            )
-        )
+        notes.append(wide_kernel(overlap, clusters[covariance][1], covariance))
     if best.at_bound:
         low, high = weights.logdet.interval
         needless = _interval_of(spec, estimator)

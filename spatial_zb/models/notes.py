@@ -23,6 +23,7 @@ __all__ = [
     "many_peaks",
     "system_words",
     "warn_together",
+    "wide_kernel",
 ]
 
 UNITS, PERIODS = Text("units", "地区"), Text("periods", "时期")
@@ -109,6 +110,17 @@ def few_clusters(number: int, what: Text, covariance: str) -> Text:
         f'with {number} {what.en} the standard errors of covariance="{covariance}" are too small: compare with the '
         "bootstrap",
         f'只有{number}个{what.zh}，covariance="{covariance}"的标准误偏小，请与自助法比较',
+    )
+
+
+def wide_kernel(overlap: float, what: Text, covariance: str) -> Text:
+    """Sums over pairs of units or periods that are so many that scores, which sum to zero, partly cancel."""
+    short = 1 - (1 - overlap) ** 0.5
+    return Text(
+        f'the kernel of covariance="{covariance}" covers {overlap:.0%} of all pairs of {what.en}, which alone makes its '
+        f"standard errors about {short:.0%} too small: use a smaller bandwidth",
+        f'covariance="{covariance}"的核覆盖{what.zh}两两配对的{overlap:.0%}，仅此一项便使标准误偏小约{short:.0%}：'
+        "请用较小的bandwidth",
     )
 
 

@@ -9,7 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import linalg, stats
 
-from spatial_zb.core.covariance import Residuals, bartlett_bandwidth, driscoll_kraay_meat, inverse_or_nan
+from spatial_zb.core.covariance import (
+    Residuals,
+    bartlett_bandwidth,
+    bartlett_overlap,
+    driscoll_kraay_meat,
+    inverse_or_nan,
+)
 from spatial_zb.core.lag import spatial_lag
 from spatial_zb.core.orthogonal import ColumnBasis
 from spatial_zb.core.regime_ml import (
@@ -27,8 +33,16 @@ from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.estimates import term_index
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.ml import FEW_CLUSTERS, SMALL_N
-from spatial_zb.models.notes import NOT_POSITIVE, PERIODS, UNITS, few_clusters, fit_words, warn_together
+from spatial_zb.models.ml import FEW_CLUSTERS, SMALL_N, WIDE_OVERLAP
+from spatial_zb.models.notes import (
+    NOT_POSITIVE,
+    PERIODS,
+    UNITS,
+    few_clusters,
+    fit_words,
+    warn_together,
+    wide_kernel,
+)
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.text import Text, cell_of
 from spatial_zb.weights.matrix import Weights
@@ -86,7 +100,8 @@ def fit_regimes(
     if not spec.lag_y:
         kept = [*range(Z.shape[1]), Z.shape[1] + 2]
         cov = cov[np.ix_(kept, kept)]
-    _say_what_matters(spec, weights, covariance, best, positive, regime, n, T)
+    overlap = bartlett_overlap(T, bandwidth) if covariance == "driscoll_kraay" else 0.0
+    _say_what_matters(spec, weights, covariance, best, positive, regime, n, T, overlap)
     return _assembled(spec, panel, design, covariance, best, sample, e, cov, positive, values)
 
 
@@ -273,12 +288,15 @@ def _say_what_matters(
     regime: NDArray[np.intp],
     n: int,
     T: int,
+    overlap: float,
 ) -> None:
     notes: list[Text] = []
     clusters = {"cluster": (n, UNITS), "driscoll_kraay": (T, PERIODS)}
     if covariance in clusters and clusters[covariance][0] < FEW_CLUSTERS:
         number, what = clusters[covariance]
         notes.append(few_clusters(number, what, covariance))
+    if overlap > WIDE_OVERLAP:
+        notes.append(wide_kernel(overlap, PERIODS, covariance))
     if best.at_bound:
         notes.append(
             Text(

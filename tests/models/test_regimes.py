@@ -235,6 +235,11 @@ def test_other_covariances_are_there_and_differ(W, panel):
     assert not np.allclose(fits[0].bse, fits[1].bse, rtol=1e-3)
 
 
+def test_a_kernel_over_many_pairs_of_periods_is_said(W, panel):
+    with pytest.warns(zb.SpatialZbWarning, match="of all pairs of periods"):
+        zb.fit_durbin(spec(), panel, W, covariance="driscoll_kraay", bandwidth=len(panel.periods) - 1)
+
+
 def test_sparse_factorisations_and_probes_stand_in_for_dense_matrices(monkeypatch):
     W = ring_with_chords(60)
     regimes = regimes_of(W, (np.arange(60) % 2).astype(int), timed=True)
