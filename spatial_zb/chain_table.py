@@ -154,8 +154,13 @@ class TestTable(Printed):
         """The first row of a test, None when the chain does not have it."""
         return next((r for r in self.rows if r.test == test), None)
 
-    def recommend(self, language: Literal["en", "zh", "both"] = "en") -> str:
-        """The chain in sentences: what each step says, with its statistic, and the model it points to."""
+    def recommend(
+        self, language: Literal["en", "zh", "both"] = "en", labels: Mapping[str, Text] | None = None
+    ) -> str:
+        """The chain in sentences: what each step says, with its statistic, and the model it points to.
+
+        ``labels``: words for variables and for W by their names.
+        """
         from spatial_zb.recommendation import recommend
 
-        return recommend(self, language)
+        return recommend(self, language, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,7 +32,9 @@ class Decision:
     firm: bool
 
 
-def recommend(table: TestTable, language: Literal["en", "zh", "both"] = "en") -> str:
+def recommend(
+    table: TestTable, language: Literal["en", "zh", "both"] = "en", labels: Mapping[str, Text] | None = None
+) -> str:
     """Say what the chain found, step by step, and end with the model it points to.
 
     Parameters
@@ -40,6 +43,8 @@ def recommend(table: TestTable, language: Literal["en", "zh", "both"] = "en") ->
         Of :func:`spatial_zb.hypotheses.diagnose`.
     language
         ``"en"``, ``"zh"``, or ``"both"``: English, an empty line, Chinese.
+    labels
+        Words for variables and for W by their names, which serve where there are none.
 
     Raises
     ------
@@ -49,9 +54,10 @@ def recommend(table: TestTable, language: Literal["en", "zh", "both"] = "en") ->
     if language not in LANGUAGES:
         raise not_one_of("language", language, LANGUAGES)
     if language == "both":
-        return f"{recommend(table, 'en')}\n\n{recommend(table, 'zh')}"
+        return f"{recommend(table, 'en', labels)}\n\n{recommend(table, 'zh', labels)}"
+    labels = labels or {}
     steps = [
-        _collinearity(table),
+        _collinearity(table, labels),
         _effects(table),
         _random(table),
         _spatial(table),
@@ -59,7 +65,7 @@ def recommend(table: TestTable, language: Literal["en", "zh", "both"] = "en") ->
         _left(table),
     ]
     said = [step for step in steps if step is not None]
-    lines = [_head(table).pick(language)]
+    lines = [_head(table, labels).pick(language)]
     lines += [f"{i}. {step.pick(language)}" for i, step in enumerate(said, start=1)]
     return "\n".join([*lines, _conclusion(table).pick(language)])
 
@@ -170,29 +176,41 @@ def _join(parts: list[Text]) -> Text:
 # --- the steps
 
 
-def _head(table: TestTable) -> Text:
+def _named(name: str, labels: Mapping[str, Text]) -> Text:
+    """Words for a variable, its spatial lag, or W."""
+    lagged = name.removeprefix("W_")
+    if name not in labels and lagged in labels:
+        return Text(f"W × {labels[lagged].en}", f"W × {labels[lagged].zh}")
+    return labels.get(name, Text.of(name))
+
+
+def _head(table: TestTable, labels: Mapping[str, Text]) -> Text:
     words, n, T = EFFECTS_WORDS[table.effects], table.n_units, table.n_periods
+    y, W = _named(table.spec.y, labels), _named(table.weights, labels)
     how = Text("", "")
     if table.bootstrap:
         how = Text(f", p-values from {table.bootstrap} draws", f"，p 值来自 {table.bootstrap} 次自助抽样")
     return Text(
-        f"Tests of {table.spec.y}: {words.en}, W = {table.weights}, {n} units × {T} period(s), level 5 %{how.en}.",
-        f"{table.spec.y} 的检验：{words.zh}，W = {table.weights}，{n} 个单元 × {T} 期，显著性水平 5 %{how.zh}。",
+        f"Tests of {y.en}: {words.en}, W = {W.en}, {n} units × {T} period(s), level 5 %{how.en}.",
+        f"{y.zh} 的检验：{words.zh}，W = {W.zh}，{n} 个单元 × {T} 期，显著性水平 5 %{how.zh}。",
     )
 
 
-def _collinearity(table: TestTable) -> Text | None:
+def _collinearity(table: TestTable, labels: Mapping[str, Text]) -> Text | None:
     rows = [r for r in table.rows if r.test == "VIF" and np.isfinite(r.statistic)]
     if not rows:
         return None
     worst = max(rows, key=lambda r: r.statistic)
-    found = f"{worst.of}, VIF = {worst.statistic:.1f}"
+    name, value = _named(worst.of, labels), f"VIF = {worst.statistic:.1f}"
+    found = Text(f"{name.en}, {value}", f"{name.zh}，{value}")
     if worst.statistic >= HIGH_INFLATION:
         return Text(
-            f"Collinearity is high ({found}): single coefficients are poorly determined, whatever the tests say.",
-            f"共线性严重（{found}）：无论检验结果如何，单个系数都难以准确估计。",
+            f"Collinearity is high ({found.en}): single coefficients are poorly determined, whatever the tests say.",
+            f"共线性严重（{found.zh}）：无论检验结果如何，单个系数都难以准确估计。",
         )
-    return Text(f"Collinearity is not a concern (highest: {found}).", f"共线性不严重（最大：{found}）。")
+    return Text(
+        f"Collinearity is not a concern (highest: {found.en}).", f"共线性不严重（最大：{found.zh}）。"
+    )
 
 
 def _effects(table: TestTable) -> Text | None:

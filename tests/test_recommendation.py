@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from small_examples import directed_knn
 
@@ -70,6 +72,19 @@ def test_sentences_carry_the_statistics_and_say_what_is_not_significant() -> Non
     assert "不显著" in table.recommend("zh")
     with pytest.raises(SpecificationError, match="language must be one of en, zh, both"):
         recommend(table, "fr")
+
+
+def test_names_get_the_words_there_are_for_them() -> None:
+    table = table_of()
+    vif = Row("VIF", 3.0, NONE, NONE, Text("note", "注"), "W_b")
+    table = replace(table, rows=(*table.rows, vif))
+    labels = {SPEC.y: Text("Output", "产出"), "b": Text("Wage", "工资"), "queen": Text("Contiguity", "邻接")}
+    english, chinese = (table.recommend(language, labels) for language in ("en", "zh"))
+    assert "Tests of Output: two-way effects, W = Contiguity, 41 units" in english
+    assert "(highest: W × Wage, VIF = 3.0)" in english
+    assert "产出 的检验：" in chinese
+    assert "（最大：W × 工资，VIF = 3.0）" in chinese
+    assert "(highest: W_b, VIF = 3.0)" in table.recommend()
 
 
 def test_silence_is_not_called_proof() -> None:

@@ -60,7 +60,7 @@ def diagnose_models(job: Job) -> list[Text]:
         job.prose(
             f"tests_{model.name}_reading",
             model.title,
-            [Text(chain.recommend("en"), chain.recommend("zh"))],
+            [Text(chain.recommend("en", label), chain.recommend("zh", label))],
             {"model": model.title},
         )
         job.tick(f"{model.name} · {W}")
