@@ -77,15 +77,14 @@ class _Beside:
     def _score(self, c: float, e: Array, slope: Array) -> Array:
         """T* D′(c) + N e'v / e'e for e, v (R, T, n)."""
         sample = self.model.sample
-        ratio = np.einsum("rti,rti->r", e, slope) / np.einsum("rti,rti->r", e, e)
-        trace = sample.periods * self.model.logdet.first(c, sample.centred)
-        return trace + sample.observations * ratio
+        ssr, falls = np.einsum("rti,rti->r", e, e), np.einsum("rti,rti->r", e, slope)
+        return sample.concentrated_score(self.model.logdet.first(c, sample.centred), ssr, -2 * falls)
 
     def _height(self, c: float) -> float:
         _, other, sigma2 = self.estimates(c)
         sample, logdet = self.model.sample, self.model.logdet
         determinants = sum(logdet.value(np.array([c, other]), sample.centred))
-        return float(sample.periods * determinants - sample.observations / 2 * np.log(sigma2))
+        return float(sample.concentrated(determinants, sigma2))
 
 
 class LagBesideErrorLaw(_Beside):
