@@ -76,7 +76,10 @@ class PowerStudy(Printed):
         return self.frame.copy()
 
     def table(self, parameters: Sequence[str] | None = None, language: Language = "en") -> pd.DataFrame:
-        """For reading: rounded, shares in per cent, headings in one language; some parameters or all."""
+        """For reading: rounded, shares in per cent, headings in one language; some parameters or all.
+
+        Three decimals, and more where the root mean square error would have fewer than three digits.
+        """
         frame = self.frame
         if parameters is not None:
             unknown = [name for name in parameters if name not in set(frame["parameter"])]
@@ -87,8 +90,9 @@ class PowerStudy(Printed):
                 )
             frame = frame[frame["parameter"].isin(parameters)]
         out = frame[list(HEADS)].copy()
+        places = [_places(value) for value in out["rmse"]]
         for name in ("bias", "rmse", "truth"):
-            out[name] = out[name].map("{:.3f}".format)
+            out[name] = [f"{v:.{p}f}" for v, p in zip(out[name], places, strict=True)]
         for name in ("power", "size", "coverage", "converged"):
             out[name] = [f"{100 * v:.1f} %" if np.isfinite(v) else "–" for v in out[name]]
         return out.rename(columns={name: words.pick(language) for name, words in HEADS.items()})
@@ -102,6 +106,13 @@ class PowerStudy(Printed):
             f"chance moves a share of {100 * self.alpha:g} % by ± {noise:.1f} points."
         )
         return f"{head}\n\n{self.table().to_string(index=False)}"
+
+
+def _places(rmse: float) -> int:
+    """Decimals that leave an error three digits, at least three and at most twelve."""
+    if not (np.isfinite(rmse) and rmse > 0):
+        return 3
+    return int(np.clip(2 - np.floor(np.log10(rmse)), 3, 12))
 
 
 def power_study(

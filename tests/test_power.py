@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +211,14 @@ def test_tables_and_the_figure_read_the_frame(study):
     assert "60 replications" in study.summary()
     drawing = power_figure(study.tidy(), measures=["bias", "coverage"], parameter="rho", by="n")
     assert drawing is not None
+
+
+def test_small_coefficients_keep_their_digits(study):
+    """Of an error of 1.234e-6 three digits are left, of large ones three decimals."""
+    frame = study.frame.head(2).assign(bias=[-2.0e-7, 0.0123], rmse=[1.234e-6, 12.34])
+    shown = replace(study, frame=frame).table()
+    assert shown["RMSE"].tolist() == ["0.00000123", "12.340"]
+    assert shown["bias"].tolist() == ["-0.00000020", "0.012"]
 
 
 def test_replications_without_a_maximum_are_counted():
