@@ -46,7 +46,7 @@ CURVE, DEAR_CURVE = 101, 21
 EXPECTED, SILENT = DEAR_GRID + 24, 2.0
 #: Standard error that W and the sample alone leave to one spatial lag, from which two of them are not told apart
 #: (docs/validation/study.md: medians of ρ and λ are within 0.01 at 0.15, eleven units and contiguity, within 0.023 at 0.26,
-#: 90 units and inverse distance, and off by up to −0.05 and −0.08 at 0.35 and 0.57, 41 and 11 units).
+#: 90 units and inverse distance, and off by up to −0.05 and −0.10 at 0.35 and 0.57, 41 and 11 units).
 APART = 0.3
 
 
@@ -128,12 +128,10 @@ class MedianUnbiased(Printed):
         are not told apart: read ``zb.bootstrap(fit)``.
         """
         spec = self.fit.spec
-        unknown = not self.told_apart or ("rho" in self.solutions and self.solutions["rho"].at_bound)
-        at = self.fit.params if unknown else self.params
-        point = average_effects_at(self.fit, at.to_numpy()).ravel()
-        if unknown:
-            point = np.full_like(point, np.nan)
-        low = high = np.full_like(point, np.nan)
+        fitted = average_effects_at(self.fit, self.fit.params.to_numpy()).ravel()
+        point = low = high = np.full_like(fitted, np.nan)
+        if self.told_apart and not ("rho" in self.solutions and self.solutions["rho"].at_bound):
+            point = average_effects_at(self.fit, self.params.to_numpy()).ravel()
         if self.law is not None:
             levels = [self.alpha / 2, 1 - self.alpha / 2]
             low, high = np.quantile(self._effect_draws(), levels, axis=0, method="inverted_cdf")
@@ -142,7 +140,7 @@ class MedianUnbiased(Printed):
                 "term": [name for name in spec.regressors for _ in EFFECTS],
                 "effect": list(EFFECTS) * len(spec.regressors),
                 "estimate": point,
-                "ml_estimate": average_effects_at(self.fit, self.fit.params.to_numpy()).ravel(),
+                "ml_estimate": fitted,
                 "conf_low": low,
                 "conf_high": high,
             }
