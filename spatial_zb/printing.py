@@ -10,7 +10,7 @@ import pandas as pd
 
 from spatial_zb.errors import SpatialZbError, SpatialZbWarning
 
-__all__ = ["Printed"]
+__all__ = ["Printed", "written"]
 
 #: Rows that are shown; of a longer table the first and the last ones. Texts longer than ``LONG`` are left to ``tidy()``.
 ROWS, WIDTH, LONG = 60, 110, 50
@@ -75,7 +75,7 @@ class Printed:
         if len(glance) != 1:
             return ""
         known = glance.iloc[0].dropna().drop(list(LEFT_OUT), errors="ignore")
-        return " · ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in known.items())
+        return " · ".join(f"{key.replace('_', ' ')} {written(value)}" for key, value in known.items())
 
 
 def _longest(column: pd.Series) -> int:
@@ -92,5 +92,6 @@ def _digits(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _short(value: object) -> str:
+def written(value: object) -> str:
+    """A fact of a result in a line of text: four digits of a number with decimals."""
     return _digits(value) if isinstance(value, float) else str(value)

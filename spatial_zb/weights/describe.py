@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed, listed_zh
-from spatial_zb.printing import Printed
+from spatial_zb.printing import Printed, written
 from spatial_zb.weights.matrix import Weights, as_weights, match_units, named_weights, text_ids
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class WeightsReport(Printed):
         return self.units["component"].value_counts().rename("units")
 
     def __repr__(self) -> str:
-        facts = [f"  {name.replace('_', ' ')}: {_written(value)}" for name, value in self.summary.items()]
+        facts = [f"  {name.replace('_', ' ')}: {written(value)}" for name, value in self.summary.items()]
         degrees = ", ".join(f"{units} × {degree}" for degree, units in self.degrees().items())
         return "\n".join([f"Weights {self.label!r}", *facts, f"  degrees: {degrees}", *self.notes])
 
@@ -265,7 +265,3 @@ def _notes(weights: Weights, summary: Mapping[str, Any]) -> list[str]:
     if np.isnan(summary["rho_low"]):
         notes.append(f"The interval of rho is not computed above {MOST_UNITS_WITH_EIGENVALUES:,} units.")
     return notes
-
-
-def _written(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
