@@ -22,7 +22,8 @@ import shapely
 from libpysal.graph import Graph
 
 from spatial_zb import SpatialZbWarning
-from spatial_zb.weights import borders, contiguity
+from spatial_zb.weights import contiguity
+from spatial_zb.weights.build import adjacency as borders
 
 CELL_METRES = 10_000.0
 

@@ -31,7 +31,7 @@ UNITS, PERIODS, NEIGHBOURS = (200, 300, 400, 500, 700, 1000), 10, 6
 def nearest(n: int):
     """Six nearest neighbours of random points, and a panel on them."""
     from spatial_zb import Weights
-    from spatial_zb.simulate import simulate_durbin
+    from spatial_zb.simulate.single import simulate_durbin
 
     points = np.random.default_rng(3).random((n, 2))
     near = cKDTree(points).query(points, NEIGHBOURS + 1)[1][:, 1:]

@@ -43,7 +43,7 @@ def data(n: int, T: int):
     from scipy.spatial import Delaunay
 
     import spatial_zb as zb
-    from spatial_zb.simulate import simulate_durbin
+    from spatial_zb.simulate.single import simulate_durbin
 
     corners = Delaunay(np.random.default_rng(1).random((n, 2))).simplices
     row, column = np.vstack([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]]).T

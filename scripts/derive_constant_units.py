@@ -14,7 +14,7 @@ import sys
 
 from derivation import parser
 
-from spatial_zb.text import Text
+from spatial_zb.base.text import Text
 
 
 def main() -> int:

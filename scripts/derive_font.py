@@ -17,7 +17,7 @@ from pathlib import Path
 
 from derivation import parser
 
-from spatial_zb.text import Text
+from spatial_zb.base.text import Text
 
 
 def main() -> int:

@@ -28,8 +28,8 @@ except (
         sys.exit(bootstrap.become(bootstrap.ready("run"), [__file__, *sys.argv[1:]]))
     sys.path.insert(0, str(bootstrap.ROOT))
     import spatial_zb as zb
-from spatial_zb.bilingual_parser import BilingualParser, help_language
-from spatial_zb.text import Text
+from spatial_zb.base.text import Text
+from spatial_zb.cli.options import BilingualParser, help_language
 
 
 def main() -> None:
@@ -148,7 +148,7 @@ def run(options: argparse.Namespace) -> list:
 
 def estimated(study: Any, prepared: Any, model: Any) -> Any:
     """The model on its first sample and weights, with the last of its effects or the first of its methods."""
-    from spatial_zb.pipeline.model_columns import spec_of
+    from spatial_zb.pipeline.stages.models import spec_of
 
     sample, weights = study.samples_of(model)[0], study.weights_of(model)[0]
     panel, W = prepared.sample(sample), prepared.weights(weights, sample)

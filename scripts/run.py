@@ -16,7 +16,7 @@ DEFAULT_STUDY = bootstrap.ROOT / "studies" / "bay_area.toml"
 def arguments_for(words: list, command: str = "run") -> list:
     """Return the arguments for the Python of ``.venv``; options alone are options of the default study."""
     named = any(word.lower().endswith(".toml") for word in words) or (words and not words[0].startswith("-"))
-    return ["-m", "spatial_zb.cli", command, *([] if named else [str(DEFAULT_STUDY)]), *words]
+    return ["-m", "spatial_zb", command, *([] if named else [str(DEFAULT_STUDY)]), *words]
 
 
 def main(command: str = "run") -> None:
@@ -24,7 +24,7 @@ def main(command: str = "run") -> None:
     words = arguments_for(sys.argv[1:], command)
     if bootstrap.asks_help(words):
         sys.path.insert(0, str(bootstrap.ROOT))
-        from spatial_zb.cli import main as spatial_zb
+        from spatial_zb.cli.main import main as spatial_zb
 
         sys.exit(spatial_zb(words[2:]))
     sys.exit(bootstrap.become(bootstrap.ready("run"), words))

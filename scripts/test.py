@@ -40,8 +40,8 @@ def run(commands: dict, root: Path) -> int:
 def show_help(words: list) -> None:
     """Print what this script does, in the language that is asked for."""
     sys.path.insert(0, str(bootstrap.ROOT))
-    from spatial_zb.bilingual_parser import BilingualParser, help_language
-    from spatial_zb.text import Text
+    from spatial_zb.base.text import Text
+    from spatial_zb.cli.options import BilingualParser, help_language
 
     about = Text(
         "Check everything: ruff check, ruff format --check, and pytest without the slow simulations (-m slow runs those).",

@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from spatial_zb.bilingual_parser import BilingualParser, help_language
-from spatial_zb.text import Text
+from spatial_zb.base.text import Text
+from spatial_zb.cli.options import BilingualParser, help_language
 
 #: Part → module of ``validation`` and its function.
 PARTS = {

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 
-from spatial_zb.bilingual_parser import BilingualParser, help_language
-from spatial_zb.text import Text
+from spatial_zb.base.text import Text
+from spatial_zb.cli.options import BilingualParser, help_language
 
 
 def main() -> int:

@@ -6,7 +6,8 @@ import geopandas as gpd
 import numpy as np
 from shapely import box
 
-from spatial_zb.report.offline import (
+from spatial_zb.base.text import Text
+from spatial_zb.report.page import (
     Atlas,
     ChartItem,
     Content,
@@ -18,10 +19,8 @@ from spatial_zb.report.offline import (
     Variable,
     draw_outlines,
 )
-from spatial_zb.report.table_style import TableStyle
-from spatial_zb.report.table_text import clean
-from spatial_zb.report.tables import HeaderCell, Number, Table, body
-from spatial_zb.text import Text
+from spatial_zb.report.tables.table import HeaderCell, Number, Table, TableStyle, body
+from spatial_zb.report.tables.text import clean
 
 #: Names that would run, break out of their element, turn the line round or be calculated, if anything let them.
 HOSTILE = (
@@ -85,9 +84,9 @@ def chosen(item: TableItem, **choices: str) -> TableItem:
 
 def chart(label: str, **choices: str) -> ChartItem:
     """A line with its words in both languages."""
-    from spatial_zb.report.inline_svg import inline_svg
-    from spatial_zb.report.lines import Chart, LinePanel, Series, draw_chart
-    from spatial_zb.report.style import context
+    from spatial_zb.report.drawing.style import context
+    from spatial_zb.report.figures.lines import Chart, LinePanel, Series, draw_chart
+    from spatial_zb.report.page.outlines import inline_svg
 
     drawings = {}
     for language in ("en", "zh"):

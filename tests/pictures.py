@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from spatial_zb.report.placement import outside, overlaps, text_boxes
-from spatial_zb.report.style import lightness, missing_glyphs
+from spatial_zb.report.drawing.placement import outside, overlaps, text_boxes
+from spatial_zb.report.drawing.style import lightness, missing_glyphs
 
 #: Least type of print, in points.
 SMALLEST = 7

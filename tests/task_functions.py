@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spatial_zb.errors import SpatialZbWarning
+from spatial_zb.base.errors import SpatialZbWarning
 
 
 def square(x):

@@ -437,7 +437,7 @@ DEFAULT = str(run_script.DEFAULT_STUDY)
     ],
 )
 def test_run_passes_its_words_on(words: list[str], expected: list[str]) -> None:
-    assert run_script.arguments_for(words) == ["-m", "spatial_zb.cli", "run", *expected]
+    assert run_script.arguments_for(words) == ["-m", "spatial_zb", "run", *expected]
 
 
 def test_default_study_lies_in_the_project() -> None:

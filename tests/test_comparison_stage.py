@@ -12,14 +12,13 @@ import pandas as pd
 import pytest
 
 import spatial_zb as zb
+from spatial_zb.base.text import Text
 from spatial_zb.pipeline.running import run
-from spatial_zb.report import comparison_reading as reading
-from spatial_zb.report.layouts.comparison import by_weights_table, criteria_table, nonnested_table
-from spatial_zb.report.layouts.robustness import robustness_table
-from spatial_zb.report.table_style import TableStyle
-from spatial_zb.report.tables import Number
+from spatial_zb.report import reading
+from spatial_zb.report.tables.layouts.comparison import by_weights_table, criteria_table, nonnested_table
+from spatial_zb.report.tables.layouts.tests import robustness_table
+from spatial_zb.report.tables.table import Number, TableStyle
 from spatial_zb.study import Probabilities
-from spatial_zb.text import Text
 
 BAY = Path(__file__).parents[1] / "studies" / "bay_area.toml"
 #: Numbers written to csv and read back.

@@ -17,8 +17,8 @@ from spatial_zb import (
     weights,
 )
 from spatial_zb.data.panel import Panel
-from spatial_zb.distance_decay import effects_by_distance, moran_by_distance
-from spatial_zb.weights.distance import distances_km
+from spatial_zb.effects.distance import effects_by_distance, moran_by_distance
+from spatial_zb.weights.build.distance import distances_km
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 

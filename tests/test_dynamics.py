@@ -13,8 +13,9 @@ from scipy import integrate
 from shapely.geometry import Point
 
 import spatial_zb as zb
-from spatial_zb import AlignmentError, DataError, Panel, SpecificationError, as_weights, dynamics
-from spatial_zb.core import dispersion as core
+from spatial_zb import AlignmentError, DataError, Panel, SpecificationError, as_weights
+from spatial_zb.core.statistics import dispersion as core
+from spatial_zb.explore import dynamics
 
 #: Sums of a hundred terms in another order.
 EXACT = 1e-10
@@ -40,7 +41,13 @@ def groups(random_panel):
 
 
 @pytest.mark.parametrize(
-    "name", ["dynamics.densities", "dynamics.inequality", "dynamics.convergence", "core.dispersion"]
+    "name",
+    [
+        "explore.dynamics.densities",
+        "explore.dynamics.spread",
+        "explore.dynamics.convergence",
+        "core.statistics.dispersion",
+    ],
 )
 def test_examples_of_the_docstrings(name):
     found = doctest.testmod(importlib.import_module(f"spatial_zb.{name}"))

@@ -19,10 +19,10 @@ from spatial_zb import (
     sigma_convergence,
     theil_decomposition,
 )
+from spatial_zb.base.text import Text
 from spatial_zb.pipeline.running import run
-from spatial_zb.report.layouts.dynamics import speed_table
-from spatial_zb.report.tables import Number
-from spatial_zb.text import Text
+from spatial_zb.report.tables.layouts.dynamics import speed_table
+from spatial_zb.report.tables.table import Number
 
 BAY = Path(__file__).parents[1] / "studies" / "bay_area.toml"
 #: Numbers written to csv and read back.

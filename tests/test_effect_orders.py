@@ -21,9 +21,9 @@ from spatial_zb import (
     weights,
 )
 from spatial_zb.data.panel import Panel
-from spatial_zb.effect_orders import order_effects
-from spatial_zb.effects import average_effects_at
-from spatial_zb.system_effects import system_effects_by_order
+from spatial_zb.effects.orders import order_effects
+from spatial_zb.effects.static import average_effects_at
+from spatial_zb.effects.system import system_effects_by_order
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 

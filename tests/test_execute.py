@@ -14,10 +14,10 @@ import task_functions as tasks
 from scipy import sparse
 
 import spatial_zb as zb
-from spatial_zb import execute
-from spatial_zb.errors import WorkerError
-from spatial_zb.execute import ResultStore, run_tasks
-from spatial_zb.result_store import content_key
+from spatial_zb.base import execute
+from spatial_zb.base.errors import WorkerError
+from spatial_zb.base.execute import ResultStore, run_tasks
+from spatial_zb.base.result_store import content_key
 
 needs_kill = pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 
@@ -258,7 +258,8 @@ def test_tuples_come_back_as_tuples(store):
 
 
 def test_the_command_line_passes_it_on(monkeypatch, tmp_path):
-    from spatial_zb import cli, pipeline
+    from spatial_zb import pipeline
+    from spatial_zb.cli import main as cli
 
     asked = {}
     monkeypatch.setattr(pipeline, "run", lambda *_, **options: asked.update(options))

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from spatial_zb import cli
-from spatial_zb.bilingual_parser import BilingualParser, help_language
-from spatial_zb.cli_options import WORDS
-from spatial_zb.text import Text, display_width
+from spatial_zb.base.text import Text, display_width
+from spatial_zb.cli import main as cli
+from spatial_zb.cli.options import WORDS, BilingualParser, help_language
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(path for path in (ROOT / "scripts").glob("*.py") if path.stem != "bootstrap")

@@ -19,12 +19,12 @@ from spatial_zb import (
     fit_durbin,
     simulate_durbin,
 )
-from spatial_zb.chain_table import TESTS, TestTable
-from spatial_zb.core.random_centred import period_basis
+from spatial_zb.core.random.tests import period_basis
 from spatial_zb.hypotheses import diagnose
 from spatial_zb.hypotheses.case import make_case
-from spatial_zb.hypotheses.random_spatial import random_estimate, spatial_hausman, within_covariance
-from spatial_zb.hypotheses.sections import SECTIONS, by_section
+from spatial_zb.hypotheses.chain import SECTIONS, by_section
+from spatial_zb.hypotheses.random import random_estimate, spatial_hausman, within_covariance
+from spatial_zb.hypotheses.table import TESTS, TestTable
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 

@@ -12,9 +12,8 @@ import pandas as pd
 import pytest
 
 import spatial_zb as zb
-from spatial_zb.pipeline.exploration import autocorrelation
-from spatial_zb.pipeline.job import Job
-from spatial_zb.pipeline.made import MadeFigure
+from spatial_zb.pipeline.job import Job, MadeFigure
+from spatial_zb.pipeline.stages.exploration import autocorrelation
 
 STUDIES = Path(__file__).parents[1] / "studies"
 #: Numbers written to csv and read back.

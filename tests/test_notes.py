@@ -14,18 +14,18 @@ import pytest
 import task_functions
 
 import spatial_zb
-from spatial_zb import errors
-from spatial_zb.errors import DataError, SpatialZbWarning, WeightsError, listed, listed_zh, not_one_of
-from spatial_zb.execute import run_tasks
+from spatial_zb.base import errors
+from spatial_zb.base.errors import DataError, SpatialZbWarning, WeightsError, listed, listed_zh, not_one_of
+from spatial_zb.base.execute import run_tasks
+from spatial_zb.base.text import Text
 from spatial_zb.models.notes import fit_words, warn_together
-from spatial_zb.pipeline.notes import IN_A_STUDY, grouped_notes, notes_of, warn_undone
-from spatial_zb.text import Text
+from spatial_zb.pipeline.words import IN_A_STUDY, grouped_notes, notes_of, warn_undone
 
 PACKAGE = Path(spatial_zb.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 #: Calls whose two arguments are one sentence in two languages; the last three are helpers of data/ and weights/.
 IN_TWO = ("SpatialZbWarning", "Text", "say", "_say", "_warn")
-ERRORS = tuple(name for name in errors.__all__ if name.endswith("Error"))
+ERRORS = tuple(name for name in vars(errors) if name.endswith("Error"))
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 #: Names that only shape a list for one language, or that hold a part of the sentence in it.
 SHAPING = {"listed", "listed_zh", "w", "unit", "u", "en", "zh", "english", "chinese"}

@@ -10,9 +10,9 @@ import pytest
 from test_resampling import ring
 
 import spatial_zb as zb
-from spatial_zb.chain_table import TESTS, Row
+from spatial_zb.base.text import Text
 from spatial_zb.hypotheses.case import make_case
-from spatial_zb.null_panels import (
+from spatial_zb.hypotheses.nulls import (
     NULLS,
     RandomSource,
     _p_value,
@@ -20,7 +20,7 @@ from spatial_zb.null_panels import (
     bootstrap_p_values,
     one_draw,
 )
-from spatial_zb.text import Text
+from spatial_zb.hypotheses.table import TESTS, Row
 
 SPEC = zb.DurbinSpec("y", ["a"], fixed_effects="two_way")
 
@@ -174,7 +174,7 @@ def test_the_null_of_random_effects_is_drawn_without_period_effects():
 
 def test_one_by_one_the_robust_tests_have_no_p_value(monkeypatch):
     """Where panels cannot be tested together, as above 500 units: theirs would come from one estimate, and mislead."""
-    monkeypatch.setattr("spatial_zb.null_panels.can_be_replicated", lambda case: False)
+    monkeypatch.setattr("spatial_zb.hypotheses.nulls.can_be_replicated", lambda case: False)
     data = panel(n=8, T=5)
     found = chained(data, ("LM lag", "LM lag, robust"), 99)
     assert np.isfinite(found.row("LM lag").p_bootstrap)

@@ -17,15 +17,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from spatial_zb import cli, pipeline
-from spatial_zb.errors import DataError, OutputError
-from spatial_zb.pipeline import exploration, report_page, running
-from spatial_zb.pipeline.job import Job
-from spatial_zb.pipeline.made import Made, Reading
-from spatial_zb.report import folder as output
-from spatial_zb.report.table_text import clean
+from spatial_zb import pipeline
+from spatial_zb.base.errors import DataError, OutputError
+from spatial_zb.base.text import Text
+from spatial_zb.cli import main as cli
+from spatial_zb.pipeline import running
+from spatial_zb.pipeline.job import Job, Made, Reading
+from spatial_zb.pipeline.stages import exploration
+from spatial_zb.pipeline.stages import page as report_page
+from spatial_zb.report import files as output
+from spatial_zb.report.tables.text import clean
 from spatial_zb.study import load_study
-from spatial_zb.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
 PANEL = "data/delta_city_panel_2003_2019.csv"
@@ -315,7 +317,7 @@ def test_failure_in_the_last_stage_leaves_results(project, monkeypatch):
 @pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")
 def test_interruption_exits_130_and_leaves_results(project):
     before = contents(project)
-    command = [sys.executable, "-m", "spatial_zb.cli", "run", str(project / STUDY)]
+    command = [sys.executable, "-m", "spatial_zb", "run", str(project / STUDY)]
     process = subprocess.Popen(
         command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )

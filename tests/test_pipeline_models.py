@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 import spatial_zb as zb
-from spatial_zb import cli
+from spatial_zb.base.text import Text
+from spatial_zb.cli import main as cli
 from spatial_zb.pipeline.job import Job
-from spatial_zb.pipeline.model_figures import _figure_note
-from spatial_zb.text import Text
+from spatial_zb.pipeline.stages.models import _figure_note
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = """

@@ -14,8 +14,8 @@ import pytest
 from test_resampling import ring
 
 import spatial_zb as zb
-from spatial_zb.power import PowerStudy, _rows
-from spatial_zb.report.figures_studies import power_figure
+from spatial_zb.report.figures.studies import power_figure
+from spatial_zb.simulate.planning import PowerStudy, _rows
 
 ROOT = Path(__file__).resolve().parents[1]
 #: y recomputed from the structural equation: rounding only.

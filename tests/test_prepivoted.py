@@ -11,10 +11,16 @@ from test_replicates import weights
 import spatial_zb as zb
 from spatial_zb.hypotheses.case import make_case
 from spatial_zb.hypotheses.chain import run_tests
-from spatial_zb.hypotheses.prepivoted import PREPIVOTED, SHARE, _places, _sources, prepivoted
-from spatial_zb.hypotheses.replicated import replicated_statistics
-from spatial_zb.null_panels import NULLS, with_p_values
-from spatial_zb.resampling import draw_samples, generator_of
+from spatial_zb.hypotheses.nulls import NULLS, with_p_values
+from spatial_zb.hypotheses.replicated import (
+    PREPIVOTED,
+    SHARE,
+    _places,
+    _sources,
+    prepivoted,
+    replicated_statistics,
+)
+from spatial_zb.inference.bootstrap.static import draw_samples, generator_of
 
 T = 8
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 import spatial_zb as zb
-from spatial_zb.errors import ConvergenceError
-from spatial_zb.printing import ROWS, Printed
+from spatial_zb.base.errors import ConvergenceError
+from spatial_zb.base.printing import ROWS, Printed
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from scipy import stats
 from test_resampling import example, ring
 
 import spatial_zb as zb
-from spatial_zb.profile_intervals import profile_interval
+from spatial_zb.inference.intervals import profile_interval
 
 
 def test_a_restricted_fit_at_the_limits_has_lost_half_the_critical_value():

@@ -10,10 +10,10 @@ import pytest
 from scipy import sparse
 
 import spatial_zb as zb
-from spatial_zb.core.replicates import estimate_all, inverses, spectrum
-from spatial_zb.core.sample_likelihoods import likelihood_ratios, moments, ratio_limits
-from spatial_zb.core.spatial_ml import inner_interval
-from spatial_zb.resampling import generator_of
+from spatial_zb.core.laws.replicates import estimate_all, inverses, spectrum
+from spatial_zb.core.laws.samples import likelihood_ratios, moments, ratio_limits
+from spatial_zb.core.likelihood import inner_interval
+from spatial_zb.inference.bootstrap.static import generator_of
 
 #: Two algorithms for one number: roots are found to 1e-13, sums differ by rounding.
 SAME = 1e-9

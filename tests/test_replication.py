@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from spatial_zb import cli
-from spatial_zb.errors import DataError, OutputError
+from spatial_zb.base.errors import DataError, OutputError
+from spatial_zb.cli import main as cli
 from spatial_zb.pipeline.replication import compare_results, replicate, verify
 from spatial_zb.study import load_study
 
@@ -125,7 +125,7 @@ def test_it_holds_study_data_polygons_code_results_and_versions(unpacked):
         "data/delta_city_panel_2003_2019.csv",
         "data/README.md",
         "shapefiles/delta_cities.dbf",
-        "code/spatial_zb/core/spatial_ml.py",
+        "code/spatial_zb/core/likelihood/__init__.py",
         "code/uv.lock",
         "results/tiny/manifest.json",
         "results/tiny/tables/sdm_gdp.docx",
@@ -155,7 +155,7 @@ def test_the_readme_is_filled_and_says_what_only_authors_know(unpacked):
         "seed 20190101",
         "## Instructions to replicators",
         "| table `sdm_gdp` |",
-        "spatial_zb.pipeline.equations.estimate",
+        "spatial_zb.pipeline.stages.equations.estimate",
         "**[AUTHORS:",
     ):
         assert part in text, part

@@ -10,16 +10,18 @@ from scipy import sparse
 from small_examples import ring
 
 import spatial_zb as zb
-from spatial_zb.core.bootstrap import bca_limits, draw_errors, studentised_limits
-from spatial_zb.core.sample_likelihoods import Moments, moments, solve_moments
-from spatial_zb.core.within import demean, transformed_sample
-from spatial_zb.resampling import bootstrap, generator_of, one_by_one, source_of
-from spatial_zb.resampling.sources import without_periods
-from spatial_zb.resampling.static import StaticSource
-from spatial_zb.resampling.statistics import effects_of
+from spatial_zb.core.laws.bootstrap import bca_limits, draw_errors, studentised_limits
+from spatial_zb.core.laws.samples import Moments, moments, solve_moments
+from spatial_zb.core.transforms import demean, transformed_sample
+from spatial_zb.inference.bootstrap import bootstrap, one_by_one, source_of
+from spatial_zb.inference.bootstrap.record import effects_of
+from spatial_zb.inference.bootstrap.static import StaticSource, generator_of, without_periods
 
 #: Monte Carlo noise of a standard deviation from R normal replicates, relative: 1/√(2R), times four.
 FOUR_SIGMA = 4 / np.sqrt(2 * 999)
+
+#: What products of matrices of other widths may differ by.
+ROUNDING = 1e-11
 
 
 def example(n: int = 30, T: int = 10, seed: int = 3, **options):
@@ -94,8 +96,9 @@ def test_effects_are_the_effects_of_every_replicate():
 def test_same_seed_same_numbers_and_streams_do_not_depend_on_their_number():
     fit = example()
     first, second = bootstrap(fit, 99, rng=7), bootstrap(fit, 150, rng=7)
-    assert np.array_equal(first.draws, second.draws[:99])
-    assert not np.array_equal(first.draws, bootstrap(fit, 99, rng=8).draws)
+    # Not to the last bit: on some processors a product of matrices rounds by how many columns it has.
+    assert np.allclose(first.draws, second.draws[:99], rtol=ROUNDING, atol=ROUNDING)
+    assert not np.allclose(first.draws, bootstrap(fit, 99, rng=8).draws, rtol=ROUNDING, atol=ROUNDING)
 
 
 def test_scale_of_y_only_scales():

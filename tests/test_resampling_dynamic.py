@@ -10,9 +10,9 @@ import pytest
 from test_resampling import ring
 
 import spatial_zb as zb
-from spatial_zb.core.dynamic_bootstrap import recursive_parts
+from spatial_zb.core.laws.bootstrap import recursive_parts
+from spatial_zb.inference.bootstrap import source_of
 from spatial_zb.models.design import stacked
-from spatial_zb.resampling import source_of
 
 #: Two ways to one number.
 SAME = 1e-8
@@ -109,7 +109,7 @@ def test_the_population_is_where_its_squares_are(scheme):
 
 
 def _pool(source, scheme: str) -> np.ndarray:
-    from spatial_zb.core.bootstrap import error_pool
+    from spatial_zb.core.laws.bootstrap import error_pool
 
     kind = "residual" if scheme == "wild" else "period"
     return error_pool(source.fit.residuals, kind, source.sample, "two_way")

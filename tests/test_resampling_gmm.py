@@ -10,8 +10,8 @@ import pytest
 from test_resampling import ring
 
 import spatial_zb as zb
+from spatial_zb.inference.bootstrap import source_of
 from spatial_zb.models.gmm_sample import reduced_form_residuals
-from spatial_zb.resampling import source_of
 
 SAME = 1e-8
 LAG = (("lag_x", ()),)

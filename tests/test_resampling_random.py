@@ -10,8 +10,8 @@ import pytest
 from test_resampling import ring
 
 import spatial_zb as zb
-from spatial_zb.core.random_bootstrap import draw_whole_units, reflated
-from spatial_zb.resampling import source_of
+from spatial_zb.core.laws.bootstrap import draw_whole_units, reflated
+from spatial_zb.inference.bootstrap import source_of
 
 TRUTH = {"(Intercept)": 1.0, "a": 1.0, "W_a": 0.3, "rho": 0.3, "lam": 0.4, "sigma2": 1.0, "phi": 0.6}
 BALTAGI = (("lag_y", False), ("lag_error", True))

@@ -10,9 +10,9 @@ import pytest
 from test_resampling import ring
 
 import spatial_zb as zb
+from spatial_zb.inference.bootstrap import source_of
 from spatial_zb.models.design import stacked
 from spatial_zb.models.regimes import regime_lags
-from spatial_zb.resampling import source_of
 
 SAME = 1e-8
 
@@ -119,7 +119,7 @@ def test_every_interval_of_effects_exists_and_delta_errors_are_those_of_the_fit(
     for interval in ("basic", "bca", "studentised"):
         assert np.isfinite(result.effects(interval)[["conf_low", "conf_high"]]).all(axis=None), interval
         assert np.isfinite(result.differences(interval)[["conf_low", "conf_high"]]).all(axis=None), interval
-    from spatial_zb.resampling.statistics import differences_of, effects_of
+    from spatial_zb.inference.bootstrap.record import differences_of, effects_of
 
     fit = result.fit
     at = fit.params.to_numpy()[None], fit.cov.to_numpy()[None]

@@ -11,12 +11,12 @@ from dense_oracle import helmert
 from scipy import optimize, stats
 
 import spatial_zb as zb
-from spatial_zb.core import score_law
-from spatial_zb.core.nuisance_law import ErrorBesideLagLaw, LagBesideErrorLaw
-from spatial_zb.core.score_law import below_observed, one_coefficient_law
-from spatial_zb.pipeline.median_estimates import median_note
-from spatial_zb.resampling import generator_of
-from spatial_zb.text import Text
+from spatial_zb.base.text import Text
+from spatial_zb.core.laws import score as score_law
+from spatial_zb.core.laws.nuisance import ErrorBesideLagLaw, LagBesideErrorLaw
+from spatial_zb.core.laws.score import below_observed, one_coefficient_law
+from spatial_zb.inference.bootstrap.static import generator_of
+from spatial_zb.pipeline.stages.equations import median_note
 
 DRAWS = 7
 FAMILIES = {
@@ -259,7 +259,7 @@ def test_a_fit_without_a_maximum_has_an_estimate_or_says_that_it_is_an_end():
 
 
 def test_progress_is_told_where_it_takes_long(monkeypatch):
-    import spatial_zb.score_inversion as module
+    import spatial_zb.inference.median as module
 
     monkeypatch.setattr(module, "SILENT", 0.0)
     told = []

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 import spatial_zb as zb
-from spatial_zb.errors import ConvergenceError, SpecificationError
-from spatial_zb.simplification import likelihood_ratio_of
+from spatial_zb.base.errors import ConvergenceError, SpecificationError
+from spatial_zb.hypotheses.nested import likelihood_ratio_of
 
 BETA, THETA = {"x": 1.0, "z": -0.5}, {"x": 0.4, "z": 0.2}
 

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from spatial_zb import cli
-from spatial_zb.data.expressions import FUNCTIONS, compile_expressions
+from spatial_zb.base.errors import SpecificationError
+from spatial_zb.base.text import Text
+from spatial_zb.cli import main as cli
+from spatial_zb.data.expressions import compile_expressions
+from spatial_zb.data.expressions.syntax import FUNCTIONS
 from spatial_zb.data.missing import RULES
-from spatial_zb.errors import SpecificationError
 from spatial_zb.study import Missing, Study, language_of, load_study
 from spatial_zb.study.values import FUNCTIONS as STUDY_FUNCTIONS
-from spatial_zb.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -689,7 +690,7 @@ def test_every_kind_of_weights_can_be_written(project: Path, kind: str) -> None:
 
 
 def test_every_kind_has_a_builder() -> None:
-    from spatial_zb.pipeline.weights import _BUILDERS
+    from spatial_zb.pipeline.inputs import _BUILDERS
     from spatial_zb.study.sections import WEIGHT_KINDS
 
     assert set(_BUILDERS) == set(WEIGHT_KINDS) == set(KINDS)

@@ -9,7 +9,7 @@ import pytest
 from test_resampling import ring, star
 
 import spatial_zb as zb
-from spatial_zb.system_resampling import _estimate, _generator
+from spatial_zb.inference.bootstrap.system import _estimate, _generator
 
 #: Two runs of one estimator on the same arrays.
 SAME = 1e-7

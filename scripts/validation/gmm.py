@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 import spatial_zb as zb
-from spatial_zb.models.gmm_notes import WEAK
-from spatial_zb.models.weak_notes import WEAK_SPATIAL_ERROR
+from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR
+from spatial_zb.models.gmm import WEAK
 
 from . import small_sample
 from .places import KINDS, LEVEL, OUT, PERIODS, SIZES, complete, weights

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 import spatial_zb as zb
-from spatial_zb.execute import run_tasks
+from spatial_zb.base.execute import run_tasks
 
 from . import resampled
 from .places import KINDS, OUT, SIZES, complete

@@ -16,14 +16,13 @@ import numpy as np
 import pandas as pd
 
 import spatial_zb as zb
-from spatial_zb.chain_table import Row
-from spatial_zb.execute import run_tasks
+from spatial_zb.base.execute import run_tasks
+from spatial_zb.base.text import Text
 from spatial_zb.hypotheses.case import Case, make_case
 from spatial_zb.hypotheses.chain import GROUPS, run_tests
-from spatial_zb.hypotheses.prepivoted import PREPIVOTED
-from spatial_zb.hypotheses.replicated import REPLICATED, replicated_statistics
-from spatial_zb.null_panels import extremeness, one_draw, with_p_values
-from spatial_zb.text import Text
+from spatial_zb.hypotheses.nulls import extremeness, one_draw, with_p_values
+from spatial_zb.hypotheses.replicated import PREPIVOTED, REPLICATED, replicated_statistics
+from spatial_zb.hypotheses.table import Row
 
 from .places import OUT, complete, weights
 from .sizes import KEYS, LEVEL, SEED, SPATIAL_TRUTHS, STRENGTHS, TRUTHS, draw, jobs, strength

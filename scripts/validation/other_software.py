@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 import spatial_zb as zb
-from spatial_zb.core.traces import filter_solver
-from spatial_zb.execute import run_tasks
+from spatial_zb.base.execute import run_tasks
+from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.hypotheses.case import make_case
 from spatial_zb.hypotheses.chain import run_tests
 

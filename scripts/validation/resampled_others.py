@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 import spatial_zb as zb
-from spatial_zb.execute import run_tasks
-from spatial_zb.resampling import Bootstrap
+from spatial_zb.base.execute import run_tasks
+from spatial_zb.inference.bootstrap import Bootstrap
 
 from .dynamic import BETA, THETA, dynamic_effects, regime_panel, regime_truth
 from .gmm import endogenous_panel

@@ -18,12 +18,12 @@ import pandas as pd
 from scipy import stats
 
 import spatial_zb as zb
-from spatial_zb.core.diagnostics import weight_moments
-from spatial_zb.core.traces import filter_solver
-from spatial_zb.execute import run_tasks
+from spatial_zb.base.execute import run_tasks
+from spatial_zb.core.likelihood.tests import weight_moments
+from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.hypotheses.case import make_case
 from spatial_zb.hypotheses.chain import GROUPS, run_tests
-from spatial_zb.hypotheses.lag_error import lag_error_tests
+from spatial_zb.hypotheses.panel import lag_error_tests
 
 from .places import KINDS, OUT, PERIODS, SIZES, complete, weights
 

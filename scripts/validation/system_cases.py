@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb import Equation, Panel, SystemSpec
-from spatial_zb.system_simulation import simulate_system
+from spatial_zb.simulate.systems import simulate_system
 
 from .places import PERIODS, weights
 

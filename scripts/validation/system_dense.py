@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 import spatial_zb as zb
-from spatial_zb.core.many_instruments import weighted_spectrum
-from spatial_zb.core.system_gmm import instrumental
-from spatial_zb.execute import run_tasks
-from spatial_zb.models.simultaneous import fit_system
-from spatial_zb.models.system_design import build_system_design
+from spatial_zb.base.execute import run_tasks
+from spatial_zb.core.system.instrumental import instrumental
+from spatial_zb.core.system.instruments import weighted_spectrum
+from spatial_zb.models.system import fit_system
+from spatial_zb.models.system.design import build_system_design
 
 from .places import OUT, complete, weights
 from .system_cases import DENSE, FOLLOWED, SEED, WORDS, drawn, median_error, system, true_value

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 
 import spatial_zb as zb
-from spatial_zb.effects import spatial_effects
-from spatial_zb.errors import SpatialZbError
-from spatial_zb.execute import run_tasks
-from spatial_zb.models.simultaneous import fit_system
-from spatial_zb.models.system_fit import SystemFit
+from spatial_zb.base.errors import SpatialZbError
+from spatial_zb.base.execute import run_tasks
+from spatial_zb.effects.static import spatial_effects
+from spatial_zb.models.system import fit_system
+from spatial_zb.models.system.fit import SystemFit
 
 from .places import KINDS, OUT, PERIODS, SIZES, complete, weights
 from .system_cases import DENSE, FOLLOWED, SEED, WORDS, drawn, median_error, system, true_value

@@ -10,17 +10,15 @@ import numpy as np
 import pandas as pd
 from scipy.special import logsumexp
 
-from spatial_zb.core.marginal_likelihood import Data, Integral, PriorNumbers, log_marginal
-from spatial_zb.core.within import FixedEffects, transformed_sample
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
+from spatial_zb.base.printing import Printed
+from spatial_zb.core.likelihood.marginal import Data, Integral, PriorNumbers, log_marginal
+from spatial_zb.core.transforms import FixedEffects, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.spec import FAMILIES, DurbinSpec
-from spatial_zb.printing import Printed
 from spatial_zb.weights.describe import compare_weights
 from spatial_zb.weights.matrix import Weights, as_weights
-
-__all__ = ["MODELS", "ModelProbabilities", "Prior", "model_probabilities"]
 
 #: Families that are compared: at most one of ρ and λ.
 MODELS = ("OLS", "SLX", "SAR", "SDM", "SEM", "SDEM")

@@ -16,19 +16,15 @@ from typing import Any
 
 import pandas as pd
 
-from spatial_zb.compare.cell_frames import Record, cell_frames
-from spatial_zb.compare.cell_maxima import Option, shared_cells
-from spatial_zb.compare.cell_records import Answers, CrossTraces, cell_record
-from spatial_zb.compare.moments import Moments, shared_moments
-from spatial_zb.core.spatial_ml import inner_interval
+from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning, joined_notes
+from spatial_zb.compare.moments import Moments, Option, shared_cells, shared_moments
+from spatial_zb.compare.records import Answers, CrossTraces, Record, cell_frames, cell_record
+from spatial_zb.core.likelihood import inner_interval
 from spatial_zb.data.panel import Panel
-from spatial_zb.effects import spatial_effects
-from spatial_zb.errors import SpatialZbError, SpatialZbWarning, joined_notes
+from spatial_zb.effects.static import spatial_effects
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
-
-__all__ = ["Block", "fit_block", "shares_moments"]
 
 #: With this many cells, all of the admissible interval of ρ is prepared at once.
 MANY = 10

@@ -1,4 +1,4 @@
-r"""Joint test of a specification curve: could all of it come about if x had no effect at all?
+"""Joint test of a specification curve: could all of it come about if x had no effect at all?
 
 What x and its spatial lag do is taken out of y by the estimates of every cell; the residuals keep their size, but the
 signs of whole units (or periods) are flipped at random, which makes a new y in which x has no effect; the cell is
@@ -18,19 +18,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from spatial_zb.arguments import seed_of
-from spatial_zb.compare.grid import named_specs, sample_of
-from spatial_zb.compare.robustness import estimate_of
-from spatial_zb.core.covariance import bartlett_bandwidth
-from spatial_zb.core.lag import spatial_lag
-from spatial_zb.core.spatial_ml import maximise
-from spatial_zb.core.traces import filter_solver
-from spatial_zb.core.within import demean, transformed_sample
-from spatial_zb.data.panel import Panel
-from spatial_zb.effects import EFFECTS
-from spatial_zb.errors import (
+from spatial_zb.base.arguments import seed_of
+from spatial_zb.base.errors import (
     SpatialZbError,
     SpatialZbWarning,
     SpecificationError,
@@ -38,7 +28,17 @@ from spatial_zb.errors import (
     listed_zh,
     not_one_of,
 )
-from spatial_zb.execute import ResultStore, run_tasks
+from spatial_zb.base.execute import ResultStore, run_tasks
+from spatial_zb.base.printing import Printed
+from spatial_zb.compare.grid import named_specs, sample_of
+from spatial_zb.compare.robustness import estimate_of
+from spatial_zb.core import Array
+from spatial_zb.core.likelihood import maximise
+from spatial_zb.core.likelihood.covariance import bartlett_bandwidth
+from spatial_zb.core.logdet.traces import filter_solver
+from spatial_zb.core.transforms import demean, spatial_lag, transformed_sample
+from spatial_zb.data.panel import Panel
+from spatial_zb.effects.static import EFFECTS
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import (
@@ -49,12 +49,8 @@ from spatial_zb.models.ml import (
     traces_at,
 )
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.printing import Printed
 from spatial_zb.weights.matrix import Weights, as_weights
 
-__all__ = ["CurveTest", "curve_test"]
-
-Array = NDArray[np.float64]
 Scheme = Literal["unit", "period"]
 
 #: The three statistics of a curve.

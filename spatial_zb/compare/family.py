@@ -9,10 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from spatial_zb.errors import SpecificationError, listed, listed_zh
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.models.spec import FAMILIES, DurbinSpec
-
-__all__ = ["SpecFamily", "spec_family", "subsets"]
 
 #: Which lags each family has: (y, x, error).
 LAGS = {name: lags for lags, name in FAMILIES.items()}

@@ -11,18 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.compare.cell_maxima import Option
+from spatial_zb.base.errors import SpatialZbError, SpecificationError, listed, listed_zh
+from spatial_zb.base.execute import ResultStore, run_tasks
+from spatial_zb.base.printing import Printed
 from spatial_zb.compare.cells import Block, fit_block, shares_moments
 from spatial_zb.compare.family import SpecFamily
+from spatial_zb.compare.moments import Option
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpatialZbError, SpecificationError, listed, listed_zh
-from spatial_zb.execute import ResultStore, run_tasks
 from spatial_zb.models.design import check_kinds
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.printing import Printed
 from spatial_zb.weights.matrix import Weights, as_weights
-
-__all__ = ["CHOICES", "Grid", "named_specs", "sample_of", "specification_grid"]
 
 #: Columns that say which cell a row is, in every grid; families and periods add theirs.
 CHOICES = ("spec", "weights", "sample", "estimator", "covariance")

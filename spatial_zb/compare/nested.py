@@ -10,15 +10,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from spatial_zb.compare.likeness import nested, refuse_other_likelihoods, same_model
-from spatial_zb.compare.nonnested import j_test, vuong_test
-from spatial_zb.core.diagnostics import likelihood_ratio_p_value, quadratic_form, wald_p_value
-from spatial_zb.errors import SpecificationError, listed, listed_zh
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh
+from spatial_zb.base.printing import Printed
+from spatial_zb.core.likelihood.tests import likelihood_ratio_p_value, quadratic_form, wald_p_value
+from spatial_zb.hypotheses.nested import counts, likelihood_ratio_of
+from spatial_zb.hypotheses.nonnested import j_test, nested, refuse_other_likelihoods, same_model, vuong_test
 from spatial_zb.models.fit import Fit
-from spatial_zb.printing import Printed
-from spatial_zb.simplification import counts, likelihood_ratio_of
-
-__all__ = ["Comparison", "compare_fits"]
 
 _TEST_COLUMNS = ["restricted", "general", "statistic", "df", "p_value", "wald", "wald_p_value"]
 _OTHER_COLUMNS = ["test", "null", "alternative", "statistic", "df", "p_value", "favours", "note"]

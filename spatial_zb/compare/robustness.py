@@ -11,9 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.data.panel import Panel, require_consecutive
-from spatial_zb.effects import EFFECTS, spatial_effects
-from spatial_zb.errors import (
+from spatial_zb.base.errors import (
     SpatialZbError,
     SpatialZbWarning,
     SpecificationError,
@@ -22,16 +20,15 @@ from spatial_zb.errors import (
     listed_zh,
     not_one_of,
 )
-from spatial_zb.execute import ResultStore, run_tasks
+from spatial_zb.base.execute import ResultStore, run_tasks
+from spatial_zb.base.printing import Printed
+from spatial_zb.base.text import Language, Text
+from spatial_zb.data.panel import Panel, require_consecutive
+from spatial_zb.effects.static import EFFECTS, spatial_effects
 from spatial_zb.models.durbin import fit_durbin
-from spatial_zb.models.estimates import coefficient_columns
-from spatial_zb.models.fit import Fit
+from spatial_zb.models.fit import Fit, coefficient_columns
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.printing import Printed
-from spatial_zb.text import Language, Text
 from spatial_zb.weights.matrix import Weights, as_weights
-
-__all__ = ["Robustness", "estimate_of", "robustness", "term_row"]
 
 #: What every row says of its estimate.
 NUMBERS = ("estimate", "std_error", "p_value", "conf_low", "conf_high", "n_units", "n_periods", "nobs")

@@ -13,11 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.base.errors import DataError, SpatialZbWarning, listed, listed_zh
+from spatial_zb.base.text import Text
 from spatial_zb.data.codes import padded, warn_padded
-from spatial_zb.errors import DataError, SpatialZbWarning, listed, listed_zh
-from spatial_zb.text import Text
-
-__all__ = ["numbers_of", "period_numbers", "unit_ids"]
 
 DATES = (date, np.datetime64, pd.Period)
 

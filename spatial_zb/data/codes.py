@@ -12,10 +12,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh, not_one_of
-
-__all__ = ["MatchReport", "constant_units", "match_report", "padded", "suggested"]
-
+from spatial_zb.base.errors import (
+    DataError,
+    SpatialZbWarning,
+    SpecificationError,
+    listed,
+    listed_zh,
+    not_one_of,
+)
 
 # --- matching ----------------------------------------------------------------------------------------------
 

@@ -11,13 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.base.errors import AlignmentError, DataError, SpatialZbWarning, listed, listed_zh
+from spatial_zb.base.text import Text
 from spatial_zb.data.cells import numbers_of, period_numbers, unit_ids
 from spatial_zb.data.codes import region_names, suggested
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import AlignmentError, DataError, SpatialZbWarning, listed, listed_zh
-from spatial_zb.text import Text
-
-__all__ = ["build_panel", "likely_meant"]
 
 #: Names that tables and formulas keep for parameters.
 RESERVED = frozenset({"rho", "lam", "tau", "eta", "sigma2", "(Intercept)"})

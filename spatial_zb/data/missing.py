@@ -10,10 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
-from spatial_zb.text import Text, cell_of
-
-__all__ = ["RULES", "Rule", "fill_missing"]
+from spatial_zb.base.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.base.text import Text, cell_of
 
 Rule = Literal["error", "interpolate", "median_growth", "drop_units", "drop_periods"]
 RULES: tuple[Rule, ...] = get_args(Rule)

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from spatial_zb.errors import DataError, SpatialZbWarning, listed, listed_zh
-from spatial_zb.text import Text
+from spatial_zb.base.errors import DataError, SpatialZbWarning, listed, listed_zh
+from spatial_zb.base.text import Text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["read_table"]
 
 #: A file above this, or a workbook that unpacks to more, is not a table of regions.
 MAX_BYTES = 500_000_000

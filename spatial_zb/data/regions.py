@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import AlignmentError, DataError, SpatialZbWarning, listed, listed_zh
-from spatial_zb.text import Text
+from spatial_zb.base.errors import AlignmentError, DataError, SpatialZbWarning, listed, listed_zh
+from spatial_zb.base.text import Text
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["join_regions", "read_regions", "select_regions"]
 
 #: Parts that overlap by less than this share of the smaller unit touch, up to the rounding of a reprojection.
 TOUCH = 1e-6

@@ -4,11 +4,10 @@
 ``checks`` their options and what a variable must be like.
 """
 
+from spatial_zb.explore.checks import LocalTable, MoranTable, StatisticTable
 from spatial_zb.explore.local import local_bivariate_moran, local_g, local_moran
-from spatial_zb.explore.others import esda_statistic
+from spatial_zb.explore.others import esda_statistic, residual_moran
 from spatial_zb.explore.overall import bivariate_moran, geary, general_g, lee, moran, pooled_moran
-from spatial_zb.explore.residuals import residual_moran
-from spatial_zb.explore.tables import LocalTable, MoranTable, StatisticTable
 
 __all__ = [
     "LocalTable",

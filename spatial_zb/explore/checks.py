@@ -1,4 +1,7 @@
-"""The options, values and weights of every statistic of spatial association, checked in one place."""
+"""The options, values and weights of every statistic of spatial association, checked in one place.
+
+What the statistics of spatial association give: labelled tables, with what was computed in one row.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
+import pandas as pd
 
-from spatial_zb.core.local_statistics import ADJUSTMENTS, Adjustment
-from spatial_zb.core.moran import Alternative
-from spatial_zb.data.panel import Panel, require_panel
-from spatial_zb.errors import (
+from spatial_zb.base.errors import (
     DataError,
     SpatialZbWarning,
     SpecificationError,
@@ -22,19 +23,12 @@ from spatial_zb.errors import (
     listed_zh,
     not_one_of,
 )
-from spatial_zb.text import Text
+from spatial_zb.base.printing import Printed
+from spatial_zb.base.text import Text
+from spatial_zb.core.statistics.local import ADJUSTMENTS, Adjustment
+from spatial_zb.core.statistics.moran import Alternative
+from spatial_zb.data.panel import Panel, require_panel
 from spatial_zb.weights.matrix import Weights, as_weights
-
-__all__ = [
-    "LocalOptions",
-    "Options",
-    "Seed",
-    "by_id",
-    "mention_islands",
-    "ready",
-    "refuse_negative",
-    "refuse_negative_weights",
-]
 
 Seed = int | np.random.SeedSequence | None
 
@@ -238,3 +232,111 @@ def _caller() -> int:
     while frame is not None and str(frame.f_globals.get("__name__")).startswith(package):
         depth, frame = depth + 1, frame.f_back
     return depth
+
+
+NOT_SIGNIFICANT, NO_NEIGHBOURS = "not significant", "no neighbours"
+#: Words of `cluster` → codes of :func:`spatial_zb.report.maps.shaded.cluster_map`, where missing means no neighbours.
+MAP_CODES = {NOT_SIGNIFICANT: "ns", NO_NEIGHBOURS: None}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MoranTable(Printed):
+    """Global Moran's I of one variable in every period."""
+
+    variable: str
+    weights: str
+    permutations: int
+    alternative: Alternative
+    frame: pd.DataFrame
+
+    def table(self) -> pd.DataFrame:
+        """One row per ``period``: ``I, expected, std_dev, z, p_value, p_sim``."""
+        return self.frame.copy()
+
+    tidy = table
+
+    def glance(self) -> pd.DataFrame:
+        """What was computed, in one row."""
+        return pd.DataFrame(
+            {
+                "variable": [self.variable],
+                "weights": [self.weights],
+                "permutations": [self.permutations],
+                "alternative": [self.alternative],
+            }
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StatisticTable(Printed):
+    """Another global statistic, named ``statistic``, of one or two variables."""
+
+    statistic: str
+    variables: tuple[str, ...]
+    weights: str
+    permutations: int
+    alternative: Alternative
+    frame: pd.DataFrame
+
+    def table(self) -> pd.DataFrame:
+        """One row per ``period``: the statistic, ``expected, std_dev, z, p_value, p_sim``."""
+        return self.frame.copy()
+
+    tidy = table
+
+    def glance(self) -> pd.DataFrame:
+        """What was computed, in one row."""
+        return pd.DataFrame(
+            {
+                "statistic": [self.statistic],
+                "variables": [", ".join(self.variables)],
+                "weights": [self.weights],
+                "permutations": [self.permutations],
+                "alternative": [self.alternative],
+            }
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LocalTable(Printed):
+    """A local statistic of every unit in one period.
+
+    ``frame`` is indexed by unit, in the order of the panel; units without neighbours have NaN and the cluster
+    ``"no neighbours"``.
+    """
+
+    statistic: str
+    variables: tuple[str, ...]
+    period: int
+    weights: str
+    permutations: int
+    alternative: Alternative
+    adjust: Adjustment | None
+    alpha: float
+    frame: pd.DataFrame
+
+    def table(self) -> pd.DataFrame:
+        """One row per unit."""
+        return self.frame.copy()
+
+    def tidy(self) -> pd.DataFrame:
+        """The same with the unit as a column."""
+        return self.frame.reset_index()
+
+    def glance(self) -> pd.DataFrame:
+        """What was computed, in one row, with the number of units in each cluster."""
+        row = {
+            "statistic": self.statistic,
+            "variables": ", ".join(self.variables),
+            "period": self.period,
+            "weights": self.weights,
+            "permutations": self.permutations,
+            "alternative": self.alternative,
+            "adjust": self.adjust or "none",
+            "alpha": self.alpha,
+        }
+        return pd.DataFrame([row | {str(k): v for k, v in self.frame["cluster"].value_counts().items()}])
+
+    def codes(self) -> pd.Series:
+        """Clusters by unit as the maps name them: ``"ns"`` for not significant, missing for no neighbours."""
+        return self.frame["cluster"].map(lambda word: MAP_CODES.get(word, word)).astype(object)

@@ -7,24 +7,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.core import local_statistics as core
-from spatial_zb.core.local_statistics import Adjustment
-from spatial_zb.core.moran import Alternative, normal_p_value
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh
+from spatial_zb.base.text import Text
+from spatial_zb.core.statistics import local as core
+from spatial_zb.core.statistics.local import Adjustment
+from spatial_zb.core.statistics.moran import Alternative, normal_p_value
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.explore.checks import (
+    NO_NEIGHBOURS,
+    NOT_SIGNIFICANT,
     LocalOptions,
+    LocalTable,
     Options,
     Seed,
     ready,
     refuse_negative,
     refuse_negative_weights,
 )
-from spatial_zb.explore.tables import NO_NEIGHBOURS, NOT_SIGNIFICANT, LocalTable
-from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
-
-__all__ = ["local_bivariate_moran", "local_g", "local_moran"]
 
 SPOTS = np.array(["cold", "hot"], dtype=object)
 #: The unit first, its neighbours second, by 2 · (unit above the mean) + (neighbours above the mean).

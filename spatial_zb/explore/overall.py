@@ -8,9 +8,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from spatial_zb.core import cross_product as cross
-from spatial_zb.core.local_statistics import with_self
-from spatial_zb.core.moran import (
+from spatial_zb.base.errors import not_one_of
+from spatial_zb.base.text import Text
+from spatial_zb.core.statistics import moran as cross
+from spatial_zb.core.statistics.local import with_self
+from spatial_zb.core.statistics.moran import (
     Alternative,
     moran_i,
     moran_permutations,
@@ -18,13 +20,16 @@ from spatial_zb.core.moran import (
     permutation_p_value,
 )
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import not_one_of
-from spatial_zb.explore.checks import Options, Seed, ready, refuse_negative, refuse_negative_weights
-from spatial_zb.explore.tables import MoranTable, StatisticTable
-from spatial_zb.text import Text
+from spatial_zb.explore.checks import (
+    MoranTable,
+    Options,
+    Seed,
+    StatisticTable,
+    ready,
+    refuse_negative,
+    refuse_negative_weights,
+)
 from spatial_zb.weights.matrix import Weights
-
-__all__ = ["bivariate_moran", "geary", "general_g", "lee", "moran", "pooled_moran"]
 
 
 def moran(

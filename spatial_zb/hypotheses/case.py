@@ -10,10 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from spatial_zb.core import diagnostics as core
-from spatial_zb.core.within import FixedEffects, TransformedSample, demean, transformed_sample
-from spatial_zb.data.panel import Panel
-from spatial_zb.errors import (
+from spatial_zb.base.errors import (
     ConvergenceError,
     SpatialZbWarning,
     SpecificationError,
@@ -21,28 +18,17 @@ from spatial_zb.errors import (
     listed_zh,
     not_one_of,
 )
+from spatial_zb.base.text import Text
+from spatial_zb.core import Array
+from spatial_zb.core.likelihood import tests as core
+from spatial_zb.core.transforms import FixedEffects, TransformedSample, demean, transformed_sample
+from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights, as_weights
 
-__all__ = [
-    "Array",
-    "Case",
-    "Likelihood",
-    "common_means",
-    "converged",
-    "highest_fit",
-    "make_case",
-    "period_words",
-    "quiet_design",
-    "quiet_fit",
-    "varies",
-]
-
-Array = NDArray[np.float64]
 Likelihood = Literal["lee_yu", "direct"]
 
 

@@ -5,22 +5,20 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from spatial_zb.chain_table import EFFECTS_WORDS, Row
-from spatial_zb.core import diagnostics as core
-from spatial_zb.core.spatial_ml import Maximum
-from spatial_zb.core.traces import filter_traces
-from spatial_zb.core.within import transformed_sample
-from spatial_zb.errors import SpecificationError, listed, listed_zh
-from spatial_zb.hypotheses.case import Array, Case, quiet_design
-from spatial_zb.hypotheses.rows import NAN, Step, chi2_row
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh
+from spatial_zb.base.text import Text
+from spatial_zb.core import Array
+from spatial_zb.core.likelihood import Maximum
+from spatial_zb.core.likelihood import tests as core
+from spatial_zb.core.logdet.traces import filter_traces
+from spatial_zb.core.transforms import transformed_sample
+from spatial_zb.hypotheses.case import Case, quiet_design
+from spatial_zb.hypotheses.nested import counts, likelihood_ratio_of, wald_common_factor, wald_no_lags
+from spatial_zb.hypotheses.table import EFFECTS_WORDS, NAN, Row, Step, chi2_row
 from spatial_zb.models.design import stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import residual_arrays
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.simplification import counts, likelihood_ratio_of, wald_common_factor, wald_no_lags
-from spatial_zb.text import Text
-
-__all__ = ["durbin", "need_nested_sem"]
 
 
 def durbin(case: Case) -> list[Step]:

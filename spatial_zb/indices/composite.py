@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from spatial_zb.data import composite as arrays
-from spatial_zb.errors import AlignmentError, SpecificationError, listed, listed_zh
+from spatial_zb.base.errors import AlignmentError, SpecificationError, listed, listed_zh
+from spatial_zb.base.printing import Printed
+from spatial_zb.base.text import Text
+from spatial_zb.core.indices import composite as arrays
 from spatial_zb.indices.tables import amounts_table, matched, numeric_series
-from spatial_zb.printing import Printed
-from spatial_zb.text import Text
-
-__all__ = ["EntropyIndex", "coupling_coordination", "entropy_weights", "topsis"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from spatial_zb.data import concentration as arrays
-from spatial_zb.errors import AlignmentError, DataError, listed, listed_zh
+from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
+from spatial_zb.base.text import Text
+from spatial_zb.core.indices import concentration as arrays
 from spatial_zb.indices.tables import (
     PERIOD,
     along,
@@ -15,14 +16,6 @@ from spatial_zb.indices.tables import (
     numeric_series,
     periods_of,
 )
-from spatial_zb.text import Text
-
-__all__ = [
-    "coagglomeration",
-    "ellison_glaeser",
-    "locational_gini",
-    "pairwise_coagglomeration",
-]
 
 
 def locational_gini(employment: pd.DataFrame, reference: pd.Series | None = None) -> pd.Series | pd.DataFrame:

@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from spatial_zb.data import specialisation as arrays
-from spatial_zb.errors import DataError, listed, listed_zh, not_one_of
+from spatial_zb.base.errors import DataError, listed, listed_zh, not_one_of
+from spatial_zb.base.text import Text
+from spatial_zb.core.indices import specialisation as arrays
 from spatial_zb.indices.tables import (
     PERIOD,
     UNIT_TOTAL,
@@ -21,15 +22,6 @@ from spatial_zb.indices.tables import (
     periods_of,
     row_label,
 )
-from spatial_zb.text import Text
-
-__all__ = [
-    "density",
-    "herfindahl",
-    "krugman_specialisation",
-    "location_quotients",
-    "shares",
-]
 
 
 def shares(employment: pd.DataFrame, total: str | None = None) -> pd.DataFrame:

@@ -8,21 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.errors import AlignmentError, DataError, listed, listed_zh
-from spatial_zb.text import Text
-
-__all__ = [
-    "PERIOD",
-    "UNIT_TOTAL",
-    "along",
-    "amounts_table",
-    "by_period",
-    "employment_table",
-    "matched",
-    "numeric_series",
-    "periods_of",
-    "row_label",
-]
+from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
+from spatial_zb.base.text import Text
 
 #: Name of the level that parts a table into years.
 PERIOD = "period"

@@ -6,29 +6,15 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import linalg
 
-from spatial_zb.core.lag import spatial_lag
-from spatial_zb.core.orthogonal import ColumnBasis, column_basis
-from spatial_zb.core.within import FixedEffects, demean
+from spatial_zb.base.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.base.text import Text, cell_of
+from spatial_zb.core import Array
+from spatial_zb.core.transforms import ColumnBasis, FixedEffects, column_basis, demean, spatial_lag
 from spatial_zb.data.panel import Panel, require_consecutive, require_panel
-from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.text import Text, cell_of
 from spatial_zb.weights.matrix import Weights
-
-__all__ = [
-    "Design",
-    "build_design",
-    "check_kinds",
-    "estimated_periods",
-    "refuse_blanks",
-    "refuse_empty_rows",
-    "stacked",
-]
-
-Array = NDArray[np.float64]
 
 #: What is left of a column after the effects, relative to what was there, when it was absorbed.
 ABSORBED = 1e-9

@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import special
 
-from spatial_zb.core.covariance import bartlett_bandwidth, information, inverse_or_nan
-from spatial_zb.core.dynamic_ml import (
+from spatial_zb.base.errors import ConvergenceError, SpecificationError
+from spatial_zb.base.text import Text
+from spatial_zb.core import Array
+from spatial_zb.core.likelihood import Maximum, maximise
+from spatial_zb.core.likelihood.covariance import bartlett_bandwidth, information, inverse_or_nan
+from spatial_zb.core.likelihood.dynamic import (
     Bias,
     Recursion,
     bias_slope,
@@ -19,12 +22,9 @@ from spatial_zb.core.dynamic_ml import (
     limit_bias,
     score_bias,
 )
-from spatial_zb.core.orthogonal import CrossProducts
-from spatial_zb.core.spatial_ml import Maximum, maximise
-from spatial_zb.core.traces import filter_solver
-from spatial_zb.core.within import TransformedSample, transformed_sample
+from spatial_zb.core.logdet.traces import filter_solver
+from spatial_zb.core.transforms import CrossProducts, TransformedSample, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import ConvergenceError, SpecificationError
 from spatial_zb.models.design import Design, build_design, estimated_periods
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import (
@@ -38,12 +38,7 @@ from spatial_zb.models.ml import (
 )
 from spatial_zb.models.notes import fit_words, warn_together
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
-
-__all__ = ["carried", "dynamic_estimate", "fit_dynamic", "fit_dynamic_design", "stability_test"]
-
-Array = NDArray[np.float64]
 
 #: With fewer explained periods than SMALL_T and τ̂ above HIGH_TAU, η̂ is off by 0.02 to 0.04 after the correction
 #: (docs/validation/dynamic.md: T = 10 and τ of 0.6 and 0.8; at T = 20 it is less than 0.02).

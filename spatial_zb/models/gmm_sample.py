@@ -5,23 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from spatial_zb.core.gmm import Instruments, Projected, forward_deviations, independent_columns, two_stage
-from spatial_zb.core.lag import spatial_lag
-from spatial_zb.core.system_arrays import Links, SystemArrays
-from spatial_zb.core.within import demean, transformed_sample
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh
+from spatial_zb.base.text import Text
+from spatial_zb.core import Array
+from spatial_zb.core.system.arrays import Links, SystemArrays
+from spatial_zb.core.system.moments import (
+    Instruments,
+    Projected,
+    forward_deviations,
+    independent_columns,
+    two_stage,
+)
+from spatial_zb.core.transforms import demean, spatial_lag, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpecificationError, listed, listed_zh
 from spatial_zb.models.design import ABSORBED, Design, stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
-
-__all__ = ["GmmSample", "gmm_sample", "reduced_form_residuals", "system_of"]
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,31 +7,37 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from spatial_zb.core.covariance import (
+from spatial_zb.base.errors import SpecificationError
+from spatial_zb.base.text import Text
+from spatial_zb.core.likelihood import Maximum, maximise
+from spatial_zb.core.likelihood.covariance import (
     Residuals,
     bartlett_bandwidth,
     bartlett_overlap,
     driscoll_kraay_meat,
+    filter_diagonals,
     hessian,
     information,
     inverse_or_nan,
     mean_overlap,
     overlap_kernel,
+    pair_squares,
     robust_covariance,
     sandwich_meat,
     unit_meat,
 )
-from spatial_zb.core.lag import spatial_lag
-from spatial_zb.core.orthogonal import CrossProducts, cross_products
-from spatial_zb.core.quadratic_forms import filter_diagonals, pair_squares
-from spatial_zb.core.spatial_ml import Maximum, maximise
-from spatial_zb.core.traces import Solver, Traces, filter_solver, filter_traces
-from spatial_zb.core.within import TransformedSample, demean, transformed_sample
+from spatial_zb.core.logdet.traces import Solver, Traces, filter_solver, filter_traces
+from spatial_zb.core.transforms import (
+    CrossProducts,
+    TransformedSample,
+    cross_products,
+    demean,
+    spatial_lag,
+    transformed_sample,
+)
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpecificationError
 from spatial_zb.models.design import Design, build_design, stacked
-from spatial_zb.models.estimates import term_index
-from spatial_zb.models.fit import Fit
+from spatial_zb.models.fit import Fit, term_index
 from spatial_zb.models.notes import (
     EXCHANGEABLE,
     GNS_WEAK,
@@ -45,21 +51,7 @@ from spatial_zb.models.notes import (
     wide_kernel,
 )
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
-
-__all__ = [
-    "SMALL_N",
-    "assembled",
-    "cross_products_of",
-    "filtered_mean",
-    "fit_ml",
-    "hac_overlap",
-    "likelihood_covariance",
-    "residual_arrays",
-    "say_what_matters",
-    "traces_at",
-]
 
 #: Up to this many units the size of n itself is worth a warning (docs/validation/study.md: n = 11 covers 90–94 %).
 SMALL_N = 30

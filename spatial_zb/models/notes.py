@@ -6,25 +6,8 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spatial_zb.errors import SpatialZbWarning, listed, listed_zh
-from spatial_zb.text import Text
-
-__all__ = [
-    "EXCHANGEABLE",
-    "GNS_WEAK",
-    "NOT_POSITIVE",
-    "NO_SOLUTION",
-    "PERIODS",
-    "UNITS",
-    "FitWords",
-    "NotesWarning",
-    "few_clusters",
-    "fit_words",
-    "many_peaks",
-    "system_words",
-    "warn_together",
-    "wide_kernel",
-]
+from spatial_zb.base.errors import SpatialZbWarning, listed, listed_zh
+from spatial_zb.base.text import Text
 
 UNITS, PERIODS = Text("units", "地区"), Text("periods", "时期")
 

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from spatial_zb.core.covariance import inverse_or_nan
-from spatial_zb.core.orthogonal import orthogonal_base
-from spatial_zb.core.random_information import random_hessian, random_information
-from spatial_zb.core.random_ml import RandomMaximum, maximise_random
-from spatial_zb.core.random_profile import RandomProfile, random_profile
-from spatial_zb.core.traces import DENSE_UNITS
-from spatial_zb.core.unit_spread import apply_between, make_spread
+from spatial_zb.base.errors import SpecificationError
+from spatial_zb.base.text import Text
+from spatial_zb.core import Array
+from spatial_zb.core.likelihood.covariance import inverse_or_nan
+from spatial_zb.core.logdet.traces import DENSE_UNITS
+from spatial_zb.core.random.maximum import RandomMaximum, maximise_random, random_hessian, random_information
+from spatial_zb.core.random.profile import RandomProfile, apply_between, make_spread, random_profile
+from spatial_zb.core.transforms import orthogonal_base
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import SpecificationError
 from spatial_zb.models.design import Design, build_design, stacked
-from spatial_zb.models.estimates import term_index
-from spatial_zb.models.fit import Fit
+from spatial_zb.models.fit import Fit, term_index
 from spatial_zb.models.ml import SMALL_N, filtered_mean
 from spatial_zb.models.notes import EXCHANGEABLE, GNS_WEAK, NOT_POSITIVE, fit_words, many_peaks, warn_together
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.text import Text
 from spatial_zb.weights.matrix import Weights
-
-__all__ = ["fit_random"]
-
-Array = NDArray[np.float64]
 
 #: A slope of the likelihood above this, at what the search gave, is no maximum.
 FLAT = 1e-3

@@ -9,30 +9,29 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import linalg, stats
 
-from spatial_zb.core.covariance import (
+from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
+from spatial_zb.base.text import Text, cell_of
+from spatial_zb.core import Array
+from spatial_zb.core.likelihood.covariance import (
     Residuals,
     bartlett_bandwidth,
     bartlett_overlap,
     driscoll_kraay_meat,
     inverse_or_nan,
 )
-from spatial_zb.core.lag import spatial_lag
-from spatial_zb.core.orthogonal import ColumnBasis
-from spatial_zb.core.regime_ml import (
+from spatial_zb.core.likelihood.regimes import (
     RegimeMaximum,
     Regimes,
     regime_maximum,
     regime_moments,
     unit_scores_meat,
 )
-from spatial_zb.core.traces import DENSE_UNITS
-from spatial_zb.core.weight_spectrum import largest_sums
-from spatial_zb.core.within import TransformedSample, demean, transformed_sample
+from spatial_zb.core.logdet.factors import largest_sums
+from spatial_zb.core.logdet.traces import DENSE_UNITS
+from spatial_zb.core.transforms import ColumnBasis, TransformedSample, demean, spatial_lag, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.models.design import Design, build_design, stacked
-from spatial_zb.models.estimates import term_index
-from spatial_zb.models.fit import Fit
+from spatial_zb.models.fit import Fit, term_index
 from spatial_zb.models.ml import FEW_CLUSTERS, SMALL_N, WIDE_OVERLAP
 from spatial_zb.models.notes import (
     NOT_POSITIVE,
@@ -44,21 +43,7 @@ from spatial_zb.models.notes import (
     wide_kernel,
 )
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.text import Text, cell_of
 from spatial_zb.weights.matrix import Weights
-
-__all__ = [
-    "estimate_regimes",
-    "fit_regimes",
-    "regime_contrast",
-    "regime_labels",
-    "regime_lags",
-    "regime_split",
-    "regime_tests",
-    "regimes_of",
-]
-
-Array = NDArray[np.float64]
 
 #: Fewest units of a regime: with fewer its coefficients rest on single units.
 FEWEST_UNITS = 2

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
-from spatial_zb.core.random_ml import ErrorStructure
-from spatial_zb.core.within import FixedEffects
-from spatial_zb.errors import SpecificationError, listed, listed_zh, not_one_of
-from spatial_zb.text import Text
-
-__all__ = ["COVARIANCES", "Covariance", "DurbinSpec", "Effects", "ErrorStructure", "Estimator"]
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
+from spatial_zb.base.text import Text
+from spatial_zb.core.random.maximum import ErrorStructure
+from spatial_zb.core.transforms import FixedEffects
 
 Effects = Literal["none", "unit", "time", "two_way", "random"]
 Estimator = Literal["lee_yu", "direct", "gmm", "yang", "uncorrected"]

@@ -5,8 +5,8 @@
 ``running`` locks, runs and publishes.
 """
 
+from spatial_zb.pipeline.inputs import build_weights
 from spatial_zb.pipeline.prepare import Prepared, prepare
 from spatial_zb.pipeline.running import STAGES, Outcome, refuse_results_of_others, run
-from spatial_zb.pipeline.weights import build_weights
 
 __all__ = ["STAGES", "Outcome", "Prepared", "build_weights", "prepare", "refuse_results_of_others", "run"]

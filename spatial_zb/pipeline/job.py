@@ -1,7 +1,11 @@
-"""One running stage: the prepared study, and where and how its artefacts are written."""
+"""What the stages of one run have made so far: the last stage puts the report together from it.
+
+One running stage: the prepared study, and where and how its artefacts are written.
+"""
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,26 +17,122 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.execute import Execution
-from spatial_zb.pipeline.made import Made, MadeFigure, MadeTable, Prose
+from spatial_zb.base.execute import Execution
+from spatial_zb.base.text import LANGUAGES, Language, Text
 from spatial_zb.pipeline.prepare import Prepared
-from spatial_zb.pipeline.words import source_note
+from spatial_zb.pipeline.words import grouped_notes, notes_of, source_note
 from spatial_zb.study import Study
-from spatial_zb.text import LANGUAGES, Language, Text
 
 if TYPE_CHECKING:
-    from spatial_zb.report.sheet import MapText
+    from spatial_zb.effects.static import Effects
+    from spatial_zb.explore import MoranTable
+    from spatial_zb.models.fit import Fit
+    from spatial_zb.models.system.fit import SystemFit
+    from spatial_zb.report.drawing.sheet import MapText
 
-__all__ = [
-    "Job",
-    "figure_note",
-    "map_text",
-    "sample_notes",
-    "scatter_note",
-    "span_words",
-    "unit_names",
-    "weights_note",
-]
+
+#: Stages whose readings come first in the short one.
+OF_MODELS = ("models", "systems", "compare")
+
+
+@dataclass(frozen=True, eq=False)
+class MadeTable:
+    """A table of a stage by language with its style there.
+
+    ``choices`` says what sets it apart, such as ``{"weights": Text}``.
+    """
+
+    stage: str
+    tables: Mapping[Language, Any]
+    styles: Mapping[Language, Any]
+    choices: Mapping[str, Text] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class MadeFigure:
+    """A figure of a stage by language, as an element of the page."""
+
+    stage: str
+    title: Text
+    drawings: Mapping[Language, str]
+    choices: Mapping[str, Text] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prose:
+    """What a stage says in paragraphs."""
+
+    stage: str
+    title: Text
+    paragraphs: tuple[Text, ...]
+    choices: Mapping[str, Text] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One finding in a sentence; its stage says of what kind it is."""
+
+    stage: str
+    text: Text
+
+
+@dataclass(frozen=True, eq=False)
+class Estimated:
+    """A fit with its average effects (None where it has none), and the words for its choices."""
+
+    stage: str
+    title: Text
+    choices: Mapping[str, Text]
+    fit: Fit | SystemFit
+    effects: Effects | None
+
+
+@dataclass(eq=False)
+class Made:
+    """Gathered by the jobs of one run, in the order of work.
+
+    Attributes
+    ----------
+    items
+        Tables, figures and paragraphs.
+    readings
+        Findings in a sentence.
+    fits
+        What was estimated.
+    moran
+        By sample, variable and weights.
+    clusters
+        Codes of local Moran clusters by unit id, under variable and period.
+    warned
+        Warnings of the run so far.
+    """
+
+    items: list[MadeTable | MadeFigure | Prose] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
+    fits: list[Estimated] = field(default_factory=list)
+    moran: dict[tuple[str, str, str], MoranTable] = field(default_factory=dict)
+    clusters: dict[tuple[str, int], pd.Series] = field(default_factory=dict)
+    warned: list[warnings.WarningMessage] = field(default_factory=list)
+
+    @property
+    def stages(self) -> list[str]:
+        """Stages that made something to show, in the order of work."""
+        return list(dict.fromkeys(part.stage for part in (*self.items, *self.fits, *self.readings)))
+
+    def short_reading(self, lines: int = 3) -> list[Text]:
+        """What the models say and how firm it is; what describes the data fills up to three lines."""
+        ordered = sorted(self.readings, key=lambda reading: reading.stage not in OF_MODELS)
+        return [reading.text for reading in ordered[:lines]]
+
+    @property
+    def notes(self) -> list[Text]:
+        """This package's warnings in words, each once."""
+        return notes_of(self.warned)
+
+    @property
+    def short_notes(self) -> list[Text]:
+        """The same with what several fits are told alike in one sentence, for readers."""
+        return grouped_notes(self.warned)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +190,8 @@ class Job:
         report_only
             The report shows it, no file holds it.
         """
-        from spatial_zb.report.table_files import write_table
-        from spatial_zb.report.table_style import journal_style
+        from spatial_zb.report.tables.table import journal_style
+        from spatial_zb.report.tables.writers import write_table
 
         settings = self.study.output.table_settings
         styles = {language: journal_style(language=language, **settings) for language in self.languages}
@@ -149,8 +249,8 @@ class Job:
         ``shown``: the report has it too, unless it is heavy, and this is what it is called there; ``choices`` are those
         of :meth:`table`.
         """
-        from spatial_zb.report.inline_svg import inline_svg
-        from spatial_zb.report.style import PRESETS, save_figure
+        from spatial_zb.report.drawing.style import PRESETS, save_figure
+        from spatial_zb.report.page.outlines import inline_svg
 
         in_page = shown is not None and self.study.output.report
         drawings: dict[Language, str] = {}
@@ -218,7 +318,7 @@ def figure_note(job: Job, *samples: str, said: Text | None = None) -> Text:
 
 def map_text(study: Study, data: bool = True, **words: Text) -> MapText:
     """The words around a map: ``words`` of its own, the sources of the data and of the polygons, the review number."""
-    from spatial_zb.report.sheet import MapText
+    from spatial_zb.report.drawing.sheet import MapText
 
     source, polygons = study.data.source if data else None, study.regions.source
     if source is not None and polygons is not None:

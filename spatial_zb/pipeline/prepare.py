@@ -11,14 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from spatial_zb.data.cells import numbers_of, period_numbers, unit_ids
-from spatial_zb.data.expressions import compile_expression, derive
-from spatial_zb.data.gate import build_panel, likely_meant
-from spatial_zb.data.missing import fill_missing
-from spatial_zb.data.panel import Panel
-from spatial_zb.data.read import read_table
-from spatial_zb.data.regions import read_regions, select_regions
-from spatial_zb.errors import (
+from spatial_zb.base.errors import (
     AlignmentError,
     DataError,
     SpatialZbWarning,
@@ -26,15 +19,18 @@ from spatial_zb.errors import (
     listed,
     listed_zh,
 )
-from spatial_zb.pipeline.indices import with_indices
-from spatial_zb.pipeline.notes import saying_where
-from spatial_zb.pipeline.weights import build_weights
-from spatial_zb.pipeline.words import column_words, source_note
+from spatial_zb.base.text import LANGUAGES, Text
+from spatial_zb.data.cells import numbers_of, period_numbers, unit_ids
+from spatial_zb.data.expressions import compile_expression, derive
+from spatial_zb.data.gate import build_panel, likely_meant
+from spatial_zb.data.missing import fill_missing
+from spatial_zb.data.panel import Panel
+from spatial_zb.data.read import read_table
+from spatial_zb.data.regions import read_regions, select_regions
+from spatial_zb.pipeline.inputs import build_weights, with_indices
+from spatial_zb.pipeline.words import column_words, saying_where, source_note
 from spatial_zb.study import EconomicDistance, Gravity, Study
-from spatial_zb.text import LANGUAGES, Text
 from spatial_zb.weights import Weights, unit_means
-
-__all__ = ["Prepared", "prepare", "read_table"]
 
 
 @dataclass(frozen=True, eq=False)

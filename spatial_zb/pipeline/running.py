@@ -12,27 +12,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import spatial_zb
-from spatial_zb.errors import SpatialZbWarning, SpecificationError
-from spatial_zb.execute import Execution
-from spatial_zb.pipeline.chain import diagnose_models
-from spatial_zb.pipeline.comparison import compare
-from spatial_zb.pipeline.dynamics import describe_dynamics
-from spatial_zb.pipeline.equations import estimate
-from spatial_zb.pipeline.exploration import autocorrelation, describe
-from spatial_zb.pipeline.figures import draw_maps
-from spatial_zb.pipeline.job import Job
-from spatial_zb.pipeline.made import Made, MadeTable, Reading
+from spatial_zb.base.errors import SpatialZbWarning, SpecificationError
+from spatial_zb.base.execute import Execution
+from spatial_zb.base.text import Text
+from spatial_zb.pipeline.job import Job, Made, MadeTable, Reading
 from spatial_zb.pipeline.prepare import prepare
-from spatial_zb.pipeline.report_page import write_page
-from spatial_zb.pipeline.systems import estimate_systems
-from spatial_zb.report import folder as output
-from spatial_zb.report.files import slug
-from spatial_zb.report.manifest import input_record, output_record, versions
+from spatial_zb.pipeline.stages.comparison import compare
+from spatial_zb.pipeline.stages.dynamics import describe_dynamics
+from spatial_zb.pipeline.stages.equations import estimate
+from spatial_zb.pipeline.stages.exploration import autocorrelation, describe
+from spatial_zb.pipeline.stages.maps import draw_maps
+from spatial_zb.pipeline.stages.models import diagnose_models
+from spatial_zb.pipeline.stages.page import write_page
+from spatial_zb.pipeline.stages.systems import estimate_systems
+from spatial_zb.report import files as output
+from spatial_zb.report.files import input_record, output_record, slug, versions
 from spatial_zb.study import Study, name_in
-from spatial_zb.text import Text
-
-__all__ = ["STAGES", "STAGE_WORDS", "WORK", "Outcome", "refuse_results_of_others", "run"]
-
 
 Stage = Literal["data", "moran", "dynamics", "tests", "models", "systems", "compare", "maps", "report"]
 STAGES: tuple[Stage, ...] = (

@@ -1,24 +1,202 @@
-"""Words that the stages share: headings, notes, sources, in English and Chinese."""
+"""What a run tells its reader beside the results.
+
+Words that the stages share: headings, notes, sources, in English and Chinese.
+"""
 
 from __future__ import annotations
 
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from spatial_zb.base.errors import DataError, SpatialZbError, SpatialZbWarning, listed, listed_zh
+from spatial_zb.base.text import Language, Text
 from spatial_zb.data.read import read_table
-from spatial_zb.errors import DataError, listed, listed_zh
+from spatial_zb.models.notes import FitWords, NotesWarning
 from spatial_zb.study import Model, Study, System
-from spatial_zb.text import Text
 
-__all__ = [
-    "EFFECT_WORDS",
-    "METHOD_WORDS",
-    "RULE_WORDS",
-    "as_sentence",
-    "column_heading",
-    "column_words",
-    "source_note",
-    "weights_words",
-]
+#: One note of a warning, with what it is about.
+Said = tuple[Text | FitWords, Text]
+
+#: How a fit was made that says nothing of it, beside others that do.
+_BY_ML = Text("by ML", "极大似然")
+#: What the notes of a fit call by its name in Python.
+IN_A_STUDY = Text(
+    "What these notes call zb.median_unbiased(fit) a study prints below its tables with bootstrap = 999 in [study].",
+    "以上提示中的zb.median_unbiased(fit)，在研究文件中即[study]的bootstrap = 999，结果列于表下。",
+)
+#: A name in quotes, or a number that is no part of a name.
+_TOKEN = re.compile(r"(?<![A-Za-z])'[^']*'|(?<![A-Za-z0-9_.])[-−]?\d+(?:,\d{3})*(?:\.\d+)?(?![A-Za-z0-9_])")
+
+
+def notes_of(caught: Iterable[warnings.WarningMessage]) -> list[Text]:
+    """This package's warnings in words, each once."""
+    own = (w.message for w in caught if isinstance(w.message, SpatialZbWarning))
+    return list(dict.fromkeys(Text(str(message), message.zh) for message in own))
+
+
+def grouped_notes(caught: Iterable[warnings.WarningMessage]) -> list[Text]:
+    """The same in fewer sentences: what several fits are told alike is said once, with the places it holds for.
+
+    Notes are alike when they differ in numbers or in the names within brackets only; those become ranges and lists.
+    :func:`notes_of` has each as it was said.
+    """
+    messages = list(
+        {str(w.message): w.message for w in caught if isinstance(w.message, SpatialZbWarning)}.values()
+    )
+    alike: dict[tuple[tuple[str, ...], ...], list[Said]] = {}
+    for message in messages:
+        if isinstance(message, NotesWarning):
+            for note in message.notes:
+                alike.setdefault(_pattern(note), []).append((message.about, note))
+    found: dict[Text, None] = {}
+    for message in messages:
+        if not isinstance(message, NotesWarning):
+            found[Text(str(message), message.zh)] = None
+            continue
+        own = [note for note in message.notes if len(alike[_pattern(note)]) == 1]
+        shared = [alike[_pattern(note)] for note in message.notes if len(alike[_pattern(note)]) > 1]
+        if own:
+            together = NotesWarning.of(message.about, own)
+            found[Text(str(together), together.zh)] = None
+        found |= {_together(group): None for group in shared}
+    if any("zb.median_unbiased(" in note.en for note in found):
+        found[IN_A_STUDY] = None
+    return list(found)
+
+
+def _pattern(note: Text) -> tuple[tuple[str, ...], ...]:
+    """What a note says beside its numbers and the names within its brackets, in both languages."""
+    return tuple(_parted(note.en)[0]), tuple(_parted(note.zh)[0])
+
+
+def _parted(words: str) -> tuple[list[str], list[str]]:
+    """The words between numbers and bracketed names, and these: one less than the words."""
+    fixed, varying, end = [], [], 0
+    for token in _TOKEN.finditer(words):
+        before = words[: token.start()]
+        opened = sum(map(before.count, "(（")) > sum(map(before.count, ")）"))
+        if opened or not token.group().startswith("'"):
+            fixed.append(words[end : token.start()])
+            varying.append(token.group())
+            end = token.end()
+    return [*fixed, words[end:]], varying
+
+
+def _together(group: Sequence[Said]) -> Text:
+    """One sentence for all: where it holds, then the note with ranges of its numbers."""
+    fits: dict[Text, list[FitWords]] = {}
+    for about, _ in group:
+        subject, fit = (about.subject, [about]) if isinstance(about, FitWords) else (about, [])
+        fits.setdefault(subject, []).extend(fit)
+    en = "; ".join(subject.en + _places(own, "en") for subject, own in fits.items())
+    zh = "；".join(subject.zh + _places(own, "zh") for subject, own in fits.items())
+    notes = [note for _, note in group]
+    return Text(f"{en}: {_merged(notes, 'en')}.", f"{zh}：{_merged(notes, 'zh')}。")
+
+
+def _places(fits: Sequence[FitWords], language: Language) -> str:
+    """How, under which matrices and of which samples fits of one subject were made; what they share is said once."""
+    plain = _BY_ML.pick(language) if len({fit.how for fit in fits}) > 1 else ""
+    made = [
+        (
+            plain if fit.how is None else fit.how.pick(language),
+            repr(fit.weights),
+            "" if fit.sample is None else fit.sample.pick(language),
+        )
+        for fit in fits
+    ]
+    ways = _gathered(((weights, sample), how) for how, weights, sample in made)
+    matrices = _gathered(((how, sample), weights) for (weights, sample), how in ways.items())
+    samples = _gathered(((how, weights), sample) for (how, sample), weights in matrices.items())
+    parts = [(*map(_named, key), _named(own)) for key, own in samples.items()]
+    if language == "en":
+        return ", and".join(
+            (f" {', '.join(how)}" if how else "")
+            + f" under {', '.join(weights)}"
+            + (f" (sample{'s' if len(own) > 1 else ''}: {', '.join(own)})" if own else "")
+            for how, weights, own in parts
+        )
+    said = [
+        "，".join(
+            filter(None, ("、".join(how), "、".join(weights), f"样本：{'、'.join(own)}" if own else ""))
+        )
+        for how, weights, own in parts
+    ]
+    return f"（{'；'.join(said)}）" if said else ""
+
+
+def _gathered(pairs: Iterable[tuple[tuple[Any, ...], Any]]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """Values by key, each once, in the order they come."""
+    found: dict[tuple[Any, ...], dict[Any, None]] = {}
+    for key, value in pairs:
+        found.setdefault(key, {})[value] = None
+    return {key: tuple(values) for key, values in found.items()}
+
+
+def _named(words: Iterable[str]) -> list[str]:
+    return [word for word in words if word]
+
+
+def _merged(notes: Sequence[Text], language: Language) -> str:
+    """Notes of one pattern in one."""
+    parted = [_parted(note.pick(language)) for note in notes]
+    filled = [_spanned(column, language) for column in zip(*(varying for _, varying in parted), strict=True)]
+    return "".join(word for pair in zip(parted[0][0], [*filled, ""], strict=True) for word in pair)
+
+
+def _spanned(column: Sequence[str], language: Language) -> str:
+    """Differing numbers as a range, differing names as a list."""
+    found = list(dict.fromkeys(column))
+    if any(token.startswith("'") for token in found):
+        return (", " if language == "en" else "、").join(found)
+    ordered = sorted(found, key=lambda token: float(token.replace(",", "").replace("−", "-")))
+    ends = dict.fromkeys((ordered[0], ordered[-1]))
+    return (" to " if language == "en" else "至").join(ends)
+
+
+@contextmanager
+def naming_sample(study: Study, sample: str) -> Iterator[None]:
+    """Warnings about fits from here name their sample, where the study has several."""
+    if len(study.samples) < 2:
+        yield
+        return
+    label = study.samples[sample].label
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpatialZbWarning)
+        try:
+            yield
+        finally:
+            messages = [warning.message for warning in caught]
+    for message in messages:
+        if isinstance(message, NotesWarning) and isinstance(message.about, FitWords):
+            message = NotesWarning.of(replace(message.about, sample=label), message.notes)
+        warnings.warn(message, stacklevel=3)
+
+
+@contextmanager
+def saying_where(place: str | Text) -> Iterator[None]:
+    """Say of an error from here which part of the study or which file it is about, where its message does not."""
+    try:
+        yield
+    except SpatialZbError as error:
+        where = Text.of(place)
+        if where.en in str(error):
+            raise
+        raise type(error)(f"{where.en}: {error}", f"{where.zh}：{error.zh}") from error
+
+
+def warn_undone(what: Text, why: SpatialZbError | Text) -> None:
+    """Say that a part of the study was left out, and why; the rest of the run goes on.
+
+    ``what`` is the part, such as ``Text("No robustness battery", "未作稳健性检验")``.
+    """
+    en, zh = (why.en if isinstance(why, Text) else str(why)), why.zh
+    warnings.warn(SpatialZbWarning(f"{what.en}: {en}", f"{what.zh}：{zh}"), stacklevel=3)
 
 
 EFFECT_WORDS = {

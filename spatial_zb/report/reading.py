@@ -1,14 +1,21 @@
-"""Results in plain words, hedged by their intervals, in English and Chinese."""
+"""Results in plain words, hedged by their intervals, in English and Chinese.
+
+A comparison in plain words, hedged, in English and Chinese.
+
+Words of a specification curve: its axis, the choices and their values, and what the note counts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from spatial_zb.text import Text
-
-__all__ = ["effect_reading", "moran_reading", "system_reading"]
+from spatial_zb.base.text import Text
+from spatial_zb.report.drawing.frame import Page, Words
+from spatial_zb.report.words import COVARIANCES, EFFECTS, ESTIMATORS, PARAMETERS, WORDS
 
 
 def effect_reading(
@@ -129,3 +136,268 @@ def _plain(value: float) -> str:
 
 def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+#: Posterior probability from which one model is said to be clearly ahead, and below which nothing is.
+CLEAR, UNCLEAR = 0.9, 0.5
+#: Changes of this many standard errors are worth a name.
+INFLUENTIAL = 1.0
+
+
+def curve_reading(
+    shares: pd.Series,
+    tests: pd.DataFrame | None,
+    what: Text,
+    y: Text,
+    failed: int = 0,
+    level: float = 0.05,
+) -> Text:
+    """Say how an estimate fares over all specifications, and whether that could come about without effect.
+
+    Parameters
+    ----------
+    shares
+        ``cells, positive, significant, significant_positive, median, lowest, highest`` of :meth:`Grid.shares`.
+    tests
+        :meth:`CurveTest.tidy`, where the curve was tested.
+    what, y
+        Words for what is estimated, and for the dependent variable.
+    failed
+        Specifications that could not be estimated.
+    """
+    n = int(shares["cells"])
+    positive = round(n * shares["positive"])
+    strong, strong_positive = round(n * shares["significant"]), round(n * shares["significant_positive"])
+    numbers = [_signed3(shares[name]) for name in ("median", "lowest", "highest")]
+    english = (
+        f"Over {n} specifications {what.en} on “{y.en}” has the median {numbers[0]} (from {numbers[1]} to {numbers[2]}); "
+        f"{positive} are positive, and {strong} are significant at {100 * level:g}% ({strong_positive} of them positive)."
+    )
+    chinese = (
+        f"在{n}个设定中，{what.zh}（对“{y.zh}”）的中位数为{numbers[0]}（{numbers[1]}至{numbers[2]}）；{positive}个为正，"
+        f"{strong}个在{100 * level:g}%水平上显著（其中{strong_positive}个为正）。"
+    )
+    note = curve_note(failed, tests, level)
+    return Text(f"{english} {note.en}".rstrip(), chinese + note.zh)
+
+
+def curve_note(failed: int, tests: pd.DataFrame | None, level: float = 0.05) -> Text:
+    """What stands below a curve too: specifications without an estimate, and the joint test."""
+    english, chinese = [], ""
+    if failed:
+        english.append(f"{failed} more could not be estimated or did not converge.")
+        chinese += f"另有{failed}个设定无法估计或未收敛。"
+    if tests is not None:
+        p = tests.set_index("statistic")["p_value"]
+        found = max(p["median"], p["significant"]) < level
+        english.append(
+            f"Taken together such a curve would {'rarely' if found else 'often'} come about without any effect "
+            f"(joint test: median p = {p['median']:.3f}, significant estimates p = {p['significant']:.3f})."
+        )
+        chinese += (
+            f"整体来看，若无任何效应，出现这样的曲线{'并不多见' if found else '并不罕见'}"
+            f"（联合检验：中位数p = {p['median']:.3f}，显著个数p = {p['significant']:.3f}）。"
+        )
+    return Text(" ".join(english), chinese)
+
+
+def probability_reading(
+    frame: pd.DataFrame, sensitivity: pd.DataFrame | None, labels: Mapping[str, Text]
+) -> Text:
+    """Say which model and W the data favour, how clearly, and whether another prior would say otherwise.
+
+    Parameters
+    ----------
+    frame, sensitivity
+        Of :class:`ModelProbabilities`.
+    labels
+        Words for the weights.
+    """
+    best = frame.loc[frame["probability"].idxmax()]
+    name = _cell(best, labels)
+    p = best["probability"]
+    clearly = (
+        Text("clearly", "明显")
+        if p >= CLEAR
+        else Text("somewhat", "略")
+        if p >= UNCLEAR
+        else Text("by a little only", "仅略微")
+    )
+    english = (
+        f"Among {len(frame)} models and weights the data favour {name.en} {clearly.en} (posterior "
+        f"probability {p:.2f})."
+    )
+    chinese = f"在{len(frame)}个模型与权重组合中，数据{clearly.zh}支持{name.zh}（后验概率{p:.2f}）。"
+    if sensitivity is None:
+        return Text(english, chinese)
+    winners = [
+        _cell(part.loc[part["probability"].idxmax()], labels)
+        for _, part in sensitivity.groupby("prior", sort=False)
+    ]
+    others = [other for other in dict.fromkeys(winners) if other != name]
+    if not others:
+        return Text(
+            english + f" All {len(winners)} priors tried agree.",
+            chinese + f"所试{len(winners)}种先验结论一致。",
+        )
+    return Text(
+        english + f" That depends on the prior: others favour {'; '.join(o.en for o in others)}.",
+        chinese + f"该结论依赖先验：其他先验支持{'；'.join(o.zh for o in others)}。",
+    )
+
+
+def battery_reading(glance: pd.Series, what: Text, names: Mapping[str, Text]) -> Text:
+    """Say how many variants agree with the base, and which unit matters most.
+
+    Parameters
+    ----------
+    glance
+        The row of :meth:`Robustness.glance`.
+    what, names
+        Words for what is estimated, and for the units.
+    """
+    done = int(glance["variants"] - glance["failed"])
+    english = (
+        f"{what.en} is {_signed3(glance['base'])} in the base model; {int(glance['same_sign'])} of {done} variants have its "
+        f"sign, {int(glance['significant'])} of them are significant at 5% (from {_signed3(glance['lowest'])} to "
+        f"{_signed3(glance['highest'])})."
+    )
+    chinese = (
+        f"基准模型中{what.zh}为{_signed3(glance['base'])}；{done}项稳健性检验中{int(glance['same_sign'])}项符号相同，其中"
+        f"{int(glance['significant'])}项在5%水平上显著（{_signed3(glance['lowest'])}至{_signed3(glance['highest'])}）。"
+    )
+    if glance["failed"]:
+        english += f" {int(glance['failed'])} could not be estimated."
+        chinese += f"另有{int(glance['failed'])}项无法估计。"
+    unit, change = glance.get("most_influential", ""), glance.get("largest_change_se")
+    if unit and pd.notna(change):
+        name = names.get(unit, Text.of(str(unit)))
+        much = change >= INFLUENTIAL
+        english += (
+            f" Leaving out {name.en} changes it most, by {change:.2f} standard errors"
+            f"{': one unit matters for this result' if much else ''}."
+        )
+        chinese += (
+            f"剔除{name.zh}影响最大，变化{change:.2f}个标准误{'，结果对该地区较敏感' if much else ''}。"
+        )
+    return Text(english, chinese)
+
+
+def effect_words(term: Text, effect: str) -> Text:
+    """Words such as: the total effect of talent, or the coefficient of talent."""
+    if effect == "coefficient":
+        return Text(f"the coefficient of “{term.en}”", f"“{term.zh}”的系数")
+    return Text(
+        f"the {EFFECTS[effect].en.lower()} effect of “{term.en}”", f"“{term.zh}”的{EFFECTS[effect].zh}"
+    )
+
+
+def _cell(row: pd.Series, labels: Mapping[str, Text]) -> Text:
+    if not row["weights"]:
+        return Text(f"{row['model']} (no space)", f"{row['model']}（无空间项）")
+    W = labels.get(row["weights"], Text.of(str(row["weights"])))
+    return Text(f"{row['model']} with {W.en}", f"{W.zh}下的{row['model']}")
+
+
+def _signed3(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
+
+
+#: Words for the columns of choices and for their usual values.
+CHOICE_WORDS: dict[str, Text] = {
+    "spec": Text("Specification", "模型设定"),
+    "model": WORDS["model"],
+    "weights": Text("Weights", "空间权重"),
+    "sample": Text("Sample", "样本"),
+    "estimator": WORDS["estimator"],
+    "covariance": Text("Standard errors", "标准误"),
+    "fixed_effects": Text("Fixed effects", "固定效应"),
+    "controls": Text("Controls", "控制变量"),
+    "periods": Text("Periods", "时期"),
+    "outliers": Text("Outliers", "异常值处理"),
+    "y": WORDS["dependent"],
+    "measure": Text("Measure", "测度指标"),
+}
+VALUE_WORDS: dict[str, dict[str, Text]] = {
+    "estimator": ESTIMATORS,
+    "covariance": COVARIANCES,
+    "fixed_effects": {
+        "none": Text("None", "无"),
+        "unit": Text("Unit", "地区"),
+        "time": Text("Time", "时间"),
+        "two_way": Text("Two-way", "双向"),
+        "random": WORDS["random"],
+    },
+}
+#: Most characters of a name; what the sheet has no room for is cut there.
+LIMIT = 60
+YES_NO = {"True": WORDS["yes"], "False": WORDS["no"]}
+
+SORTED = Text("Specifications, sorted by estimate (n = {:,})", "按估计值排序的设定（n = {:,}）")
+SIGNIFICANT = Text("Significant at {:g} %", "在{:g}%水平上显著")
+NOT_SIGNIFICANT = Text("Not significant", "不显著")
+MEDIAN = Text("Median", "中位数")
+MAIN = Text("Main specification", "基准设定")
+BARS = Text("Bars: {:g} % confidence intervals.", "竖线为{:g}%置信区间。")
+COUNTS = Text(
+    "Of {:,} estimates {:,} are positive; {:,} are significant at {:g} %, {:,} of them positive.",
+    "共{:,}个估计值，其中{:,}个为正；{:,}个在{:g}%水平上显著，其中{:,}个为正。",
+)
+BARE = Text("Without interval: {:,}.", "无置信区间：{:,}个。")
+BEYOND = Text(
+    "Beyond the axis (triangles): {:,}, from {} to {}.", "超出坐标范围（三角形）：{:,}个，介于{}与{}之间。"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CurveWords:
+    """What is said of the estimates of one term, in the language of the page."""
+
+    page: Page
+    term: str
+    effect: str | None
+    labels: Mapping[str, Words]
+    level: float
+
+    @property
+    def axis(self) -> str:
+        """Words for the estimate."""
+        name = Text.of(self.labels.get(self.term) or PARAMETERS.get(self.term, self.term))
+        if self.effect is not None:
+            kind = EFFECTS.get(self.effect, Text.of(self.effect))
+            name = Text(f"{kind.en} effect of {name.en}", f"{name.zh}的{kind.zh}")
+        return self.page.say(name, limit=80)
+
+    @property
+    def strong(self) -> str:
+        """Words for an estimate that passes the level."""
+        return self.page.say(SIGNIFICANT, 100 * self.level)
+
+    def sorted(self, count: int) -> str:
+        """Words below the axis of the cells."""
+        return self.page.say(SORTED, count)
+
+    def column(self, name: str) -> str:
+        """Words for a choice."""
+        return self.page.say(self.labels.get(name) or CHOICE_WORDS.get(name, name), limit=LIMIT)
+
+    def value(self, column: str, value: str) -> str:
+        """Words for one value of a choice."""
+        given = self.labels.get(f"{column}={value}") or self.labels.get(value)
+        usual = VALUE_WORDS.get(column, {}).get(value) or YES_NO.get(value)
+        return self.page.say(given or usual or value, limit=LIMIT) or "—"
+
+    def below(self, estimate: np.ndarray, strong: np.ndarray, bounded: np.ndarray, beyond: np.ndarray) -> str:
+        """The note: counts of estimates, signs, significance, and of those without interval or beyond the axis.
+
+        All arrays are (n,).
+        """
+        positive, percent = estimate > 0, 100 * self.level
+        counts = (len(positive), positive.sum(), strong.sum(), percent, (positive & strong).sum())
+        bare = int((~bounded).sum())
+        told = [self.page.say(COUNTS, *counts), self.page.say(BARS, 100 - percent)]
+        told.append(self.page.say(BARE, bare) if bare else "")
+        if beyond.any():
+            ends = (f"{v:.3g}".replace("-", "−") for v in (estimate[beyond].min(), estimate[beyond].max()))
+            told.append(self.page.say(BEYOND, int(beyond.sum()), *ends))
+        return self.page.note(*told)

@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-from spatial_zb.text import Text
-
-__all__ = [
-    "COVARIANCES",
-    "EFFECTS",
-    "ESTIMATORS",
-    "FACTS",
-    "FAMILIES",
-    "INSTRUMENTAL_FACTS",
-    "MODELS",
-    "NORMALISATIONS",
-    "PARAMETERS",
-    "RULES",
-    "WORDS",
-]
+from spatial_zb.base.text import Text
 
 EFFECTS = {
     "direct": Text("Direct", "直接效应"),

@@ -6,9 +6,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from spatial_zb.data.expression_syntax import QUOTED
-from spatial_zb.errors import listed, listed_zh
-from spatial_zb.study.places import Problems
+from spatial_zb.base.errors import listed, listed_zh
+from spatial_zb.base.text import Text
+from spatial_zb.data.expressions.syntax import QUOTED
+from spatial_zb.study.entries import Problems
 from spatial_zb.study.sections import (
     Battery,
     Combination,
@@ -19,13 +20,6 @@ from spatial_zb.study.sections import (
     Model,
     System,
 )
-from spatial_zb.text import Text
-
-__all__ = [
-    "check_references",
-    "entries_of",
-]
-
 
 COLUMN, VARIABLE = Text("column", "列"), Text("variable", "变量")
 WEIGHTS, SAMPLE, MODEL = Text("weights", "权重"), Text("sample", "样本"), Text("model", "模型")

@@ -1,4 +1,7 @@
-"""Values of a study file: text in two languages, names, periods, choices, and what is refused."""
+"""What all sections of a study file are.
+
+Values of a study file: text in two languages, names, periods, choices, and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -6,57 +9,15 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from spatial_zb.errors import SpecificationError, listed, listed_zh
-from spatial_zb.text import Text
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh
+from spatial_zb.base.text import Text
 
-__all__ = [
-    "FUNCTIONS",
-    "MAX_BYTES",
-    "RESERVED",
-    "STUDY_VERSION",
-    "Alone",
-    "Base",
-    "Choice",
-    "CovarianceKind",
-    "EffectsKind",
-    "EstimatorKind",
-    "Family",
-    "FigureFormat",
-    "Finite",
-    "Islands",
-    "Label",
-    "Listed",
-    "Metric",
-    "Names",
-    "Normalisation",
-    "Pairs",
-    "Periods",
-    "Positive",
-    "Refusal",
-    "Share",
-    "Shares",
-    "Some",
-    "SomeNames",
-    "Span",
-    "TableFormat",
-    "Word",
-    "as_tuple",
-    "as_where",
-    "by_period",
-    "crs_code",
-    "distinct",
-    "filled",
-    "from_list",
-    "one_or_some",
-    "replicates",
-    "slug",
-]
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
+
 
 STUDY_VERSION = 1
 MAX_BYTES = 1_000_000

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from spatial_zb.study.places import place_of
+from spatial_zb.base.text import Language, Text
+from spatial_zb.study.entries import place_of
 from spatial_zb.study.sections import (
     LISTS,
     NAMED,
@@ -34,11 +35,6 @@ from spatial_zb.study.sections import (
     WeightsFile,
 )
 from spatial_zb.study.values import STUDY_VERSION
-from spatial_zb.text import Language, Text
-
-__all__ = [
-    "Study",
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """Spatial weights: the matrix and the ways to build, read, describe and combine it."""
 
-from spatial_zb.weights.adjacency import block, contiguity
+from spatial_zb.weights.build.adjacency import block, contiguity
+from spatial_zb.weights.build.economic import bridges, combine, economic_distance, unit_means
+from spatial_zb.weights.build.nearness import distance_band, exponential_decay, gravity, inverse_distance, knn
 from spatial_zb.weights.describe import WeightsComparison, WeightsReport, compare_weights
-from spatial_zb.weights.economic import bridges, combine, economic_distance, unit_means
 from spatial_zb.weights.files import read, write
 from spatial_zb.weights.matrix import Weights, as_weights
-from spatial_zb.weights.nearness import distance_band, exponential_decay, gravity, inverse_distance, knn
 
 __all__ = [
     "Weights",

@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed, listed_zh
-from spatial_zb.text import Text
+from spatial_zb.base.errors import AlignmentError, SpatialZbWarning, WeightsError, listed, listed_zh
+from spatial_zb.base.text import Text
 from spatial_zb.weights.matrix import Weights, text_ids
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["LIMIT_BYTES", "finish", "layer_ids", "named", "need_crs", "need_memory", "say", "unit_values"]
 
 #: A builder that would need more memory than this is refused before it starts.
 LIMIT_BYTES = 2 * 1024**3

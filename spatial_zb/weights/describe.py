@@ -12,14 +12,13 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed, listed_zh
-from spatial_zb.printing import Printed, written
+from spatial_zb.base.errors import AlignmentError, SpatialZbWarning, WeightsError, listed, listed_zh
+from spatial_zb.base.printing import Printed, written
 from spatial_zb.weights.matrix import Weights, as_weights, match_units, named_weights, text_ids
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["WeightsComparison", "WeightsReport", "compare_weights", "describe"]
 
 #: Above this size the eigenvalues are not computed for a report: dense algebra of n³.
 MOST_UNITS_WITH_EIGENVALUES = 3000
@@ -45,7 +44,7 @@ class WeightsReport(Printed):
     weights
         What it describes.
 
-    :meth:`links` gives the link map; :func:`spatial_zb.report.maps.weights_map` draws it for print.
+    :meth:`links` gives the link map; :func:`spatial_zb.report.maps.shaded.weights_map` draws it for print.
     """
 
     label: str

@@ -9,10 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from spatial_zb.errors import AlignmentError, WeightsError, listed, listed_zh
-from spatial_zb.text import Text
-
-__all__ = ["as_sparse", "check_entries"]
+from spatial_zb.base.errors import AlignmentError, WeightsError, listed, listed_zh
+from spatial_zb.base.text import Text
 
 
 def as_sparse(matrix: Any, ids: pd.Index, label: str) -> sparse.csr_array:

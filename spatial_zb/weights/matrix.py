@@ -13,15 +13,21 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError, listed, listed_zh, not_one_of
-from spatial_zb.text import Text
+from spatial_zb.base.errors import (
+    AlignmentError,
+    SpatialZbWarning,
+    WeightsError,
+    listed,
+    listed_zh,
+    not_one_of,
+)
+from spatial_zb.base.text import Text
 from spatial_zb.weights.entries import as_sparse, check_entries
 
 if TYPE_CHECKING:
     from spatial_zb.core.logdet import Determinant, LogDet
     from spatial_zb.weights.describe import WeightsReport
 
-__all__ = ["Normalisation", "Weights", "as_weights"]
 
 Normalisation = Literal["none", "row", "spectral", "minmax"]
 #: Row sums this near to one count as one.
@@ -360,7 +366,7 @@ def _spectral_radius(matrix: sparse.csr_array, label: str) -> float:
     from scipy.sparse import csgraph
 
     from spatial_zb.core.logdet import EIGEN_UNITS, eigenvalues
-    from spatial_zb.core.weight_spectrum import spectral_radius
+    from spatial_zb.core.logdet.factors import spectral_radius
 
     classes, _ = csgraph.connected_components(matrix, directed=True, connection="strong")
     if classes == matrix.shape[0]:  # each unit alone in its class: without circles all eigenvalues are zero

@@ -10,9 +10,9 @@ from small_examples import ring
 
 import spatial_zb as zb
 from spatial_zb.compare.bayes import MODELS, Prior, model_probabilities
+from spatial_zb.core.likelihood.marginal import Data, PriorNumbers, log_integral, log_marginal
 from spatial_zb.core.logdet import EigenLogDet, eigenvalues
-from spatial_zb.core.marginal_likelihood import Data, PriorNumbers, log_integral, log_marginal
-from spatial_zb.core.within import transformed_sample
+from spatial_zb.core.transforms import transformed_sample
 from spatial_zb.models.design import build_design, stacked
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")

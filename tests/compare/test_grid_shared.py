@@ -13,7 +13,8 @@ from scipy import sparse
 from small_examples import ring
 
 import spatial_zb as zb
-from spatial_zb.compare import cell_records, cells, grid, spec_family, specification_grid, subsets
+from spatial_zb.compare import cells, grid, spec_family, specification_grid, subsets
+from spatial_zb.compare import records as cell_records
 from spatial_zb.compare.moments import interpolated
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")

@@ -8,12 +8,12 @@ import pytest
 from array_examples import data, weights
 from scipy import optimize, sparse
 
-from spatial_zb.core import bsk, random_effects
-from spatial_zb.core import diagnostics as core
-from spatial_zb.core.lag import spatial_lag
+from spatial_zb.core.likelihood import tests as core
 from spatial_zb.core.logdet import make_logdet
-from spatial_zb.core.traces import filter_traces
-from spatial_zb.core.within import demean, transformed_sample
+from spatial_zb.core.logdet.traces import filter_traces
+from spatial_zb.core.random import tests as bsk
+from spatial_zb.core.random import tests as random_effects
+from spatial_zb.core.transforms import demean, spatial_lag, transformed_sample
 
 EFFECTS = ["none", "unit", "time", "two_way"]
 #: Both sides are the same closed form up to rounding.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dense_matrices import ROW_NORMALISED, all_matrices
 
-from spatial_zb.core.impacts import average_effects, multipliers, no_multipliers, order_multipliers
+from spatial_zb.core.likelihood.impacts import average_effects, multipliers, no_multipliers, order_multipliers
 from spatial_zb.core.logdet import make_logdet
 
 MATRICES = all_matrices()

@@ -7,8 +7,8 @@ import pytest
 from dense_matrices import ROW_NORMALISED, all_matrices
 from scipy import sparse
 
+from spatial_zb.core.likelihood import inner_interval
 from spatial_zb.core.logdet import eigenvalues, make_logdet, symmetriser
-from spatial_zb.core.spatial_ml import inner_interval
 
 MATRICES = all_matrices()
 #: Shares of the admissible interval, the last ones very near its ends.

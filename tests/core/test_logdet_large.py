@@ -12,8 +12,6 @@ from scipy.spatial import Delaunay, cKDTree
 
 from spatial_zb import DurbinSpec, SpatialZbWarning, Weights, WeightsError, fit_durbin, spatial_effects
 from spatial_zb.core import logdet as module
-from spatial_zb.core import sparse_logdet
-from spatial_zb.core.fill import expected_fill
 from spatial_zb.core.logdet import (
     EigenLogDet,
     SparseLogDet,
@@ -22,11 +20,11 @@ from spatial_zb.core.logdet import (
     make_logdet,
     symmetriser,
 )
-from spatial_zb.core.sparse_factors import factorise
-from spatial_zb.core.stochastic_logdet import iterative_solver
-from spatial_zb.core.traces import filter_solver
-from spatial_zb.core.weight_spectrum import spectral_radius, unit_eigenvalues
-from spatial_zb.simulate import simulate_durbin
+from spatial_zb.core.logdet import interpolated as sparse_logdet
+from spatial_zb.core.logdet.factors import expected_fill, factorise, spectral_radius, unit_eigenvalues
+from spatial_zb.core.logdet.stochastic import iterative_solver
+from spatial_zb.core.logdet.traces import filter_solver
+from spatial_zb.simulate.single import simulate_durbin
 
 #: The accuracy that is promised: value × T below 1e-6 for a hundred periods, ρ̂ within 1e-6, ln L within 1e-4.
 VALUE, RHO, LIKELIHOOD = 1e-8, 1e-6, 1e-4

@@ -11,9 +11,15 @@ import pytest
 from scipy import sparse
 
 from spatial_zb import DurbinSpec, Panel, SpatialZbWarning, SpecificationError, Weights, fit_durbin
-from spatial_zb.core.covariance import bartlett_bandwidth, bartlett_overlap, error_moments, overlap_kernel
-from spatial_zb.core.quadratic_forms import filter_diagonals, pair_squares
-from spatial_zb.simulate import simulate_durbin
+from spatial_zb.core.likelihood.covariance import (
+    bartlett_bandwidth,
+    bartlett_overlap,
+    error_moments,
+    filter_diagonals,
+    overlap_kernel,
+    pair_squares,
+)
+from spatial_zb.simulate.single import simulate_durbin
 
 ROBUST = ("sandwich", "cluster", "driscoll_kraay", "spatial_hac")
 EFFECTS = ("none", "unit", "time", "two_way")
@@ -226,10 +232,10 @@ def test_positive_semi_definite_and_invariant(kind, family, effects):
 @pytest.mark.parametrize("effects", EFFECTS)
 def test_sandwich_meat_is_the_variance_of_the_score(family, effects):
     """At given parameters and by dense algebra: the variance of linear and quadratic forms in iid skewed errors."""
-    from spatial_zb.core.covariance import Residuals, information, sandwich_meat
+    from spatial_zb.core.likelihood.covariance import Residuals, information, sandwich_meat
     from spatial_zb.core.logdet import make_logdet
-    from spatial_zb.core.traces import filter_traces
-    from spatial_zb.core.within import demean, transformed_sample
+    from spatial_zb.core.logdet.traces import filter_traces
+    from spatial_zb.core.transforms import demean, transformed_sample
 
     T, n, sigma2 = 4, 6, 1.0
     W = grid(2, 3).matrix
@@ -251,7 +257,7 @@ def test_sandwich_meat_is_the_variance_of_the_score(family, effects):
     tr = transformed_sample(n, T, effects, "lee_yu")
     traces = filter_traces(W, make_logdet(W), rho, lam, tr.centred)
     own = filter_diagonals(W, rho, lam, tr.centred)
-    import spatial_zb.core.covariance as covariance
+    import spatial_zb.core.likelihood.covariance as covariance
 
     known = covariance.Moments(2.0, 6.0)
     original = covariance.error_moments
@@ -369,7 +375,7 @@ def test_coverage(kind, covariance, terms):
     σ² itself is skewed when errors have heavy tails, and the interval is symmetric: 87 % at least.
     """
     W = grid(7, 8)
-    from spatial_zb.core.traces import filter_solver
+    from spatial_zb.core.logdet.traces import filter_solver
 
     solve, rng = filter_solver(W.matrix, 0.4), np.random.default_rng(11)
     truth = pd.Series({"a": 1.0, "W_a": 0.5, "rho": 0.4, "sigma2": 1.0})

@@ -7,13 +7,13 @@ import pytest
 from array_examples import data, weights
 from scipy import stats
 
-from spatial_zb.core import bsk
-from spatial_zb.core import diagnostics as core
-from spatial_zb.core import random_effects as random
+from spatial_zb.core.likelihood import tests as core
 from spatial_zb.core.logdet import make_logdet
-from spatial_zb.core.random_centred import CentredLogDet, centred_weights, period_basis, rotated
-from spatial_zb.core.traces import filter_traces
-from spatial_zb.core.within import demean
+from spatial_zb.core.logdet.traces import filter_traces
+from spatial_zb.core.random import tests as bsk
+from spatial_zb.core.random import tests as random
+from spatial_zb.core.random.tests import CentredLogDet, centred_weights, period_basis, rotated
+from spatial_zb.core.transforms import demean
 
 EXACT = 1e-9
 

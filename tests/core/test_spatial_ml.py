@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from dense_matrices import all_matrices
 
-from spatial_zb.core.logdet import make_logdet
-from spatial_zb.core.orthogonal import cross_products
-from spatial_zb.core.spatial_ml import (
+from spatial_zb.core.likelihood import (
     _above_ends,
     _best_end,
     _Profile,
@@ -16,7 +14,8 @@ from spatial_zb.core.spatial_ml import (
     inner_interval,
     maximise,
 )
-from spatial_zb.core.within import transformed_sample
+from spatial_zb.core.logdet import make_logdet
+from spatial_zb.core.transforms import cross_products, transformed_sample
 
 W = all_matrices()["knn_complex"]
 LOGDET = make_logdet(W)

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from scipy import optimize, sparse
 
+from spatial_zb.core.likelihood import _Profile, _surface, inner_interval, maximise
 from spatial_zb.core.logdet import make_logdet
-from spatial_zb.core.orthogonal import cross_products
-from spatial_zb.core.spatial_ml import _Profile, _surface, inner_interval, maximise
-from spatial_zb.core.within import transformed_sample
+from spatial_zb.core.transforms import cross_products, transformed_sample
 
 #: Second differences of a function of the order of 100 in steps of 1e-4.
 DIFFERENCES = 1e-5

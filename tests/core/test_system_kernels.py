@@ -8,24 +8,24 @@ from scipy import sparse
 from small_examples import weights_of
 
 from spatial_zb.core.logdet import eigenvalues
-from spatial_zb.core.system_arrays import coefficient_matrices
-from spatial_zb.core.system_impacts import (
+from spatial_zb.core.system.arrays import (
     Sources,
     average_impacts,
+    coefficient_matrices,
     impact_gradient,
     order_impacts,
     system_solver,
     unit_impacts,
 )
-from spatial_zb.core.system_ml import SystemLikelihood, first_crossing, maximise_system
-from spatial_zb.core.system_sandwich import score_diagonals
-from spatial_zb.core.system_strength import generic_rank, instrument_strength, overidentification
-from spatial_zb.models.system_design import build_system_design
-from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.system_simulation import simulate_system
+from spatial_zb.core.system.fiml import SystemLikelihood, first_crossing, maximise_system
+from spatial_zb.core.system.identification import generic_rank, instrument_strength, overidentification
+from spatial_zb.core.system.sandwich import score_diagonals
+from spatial_zb.models.system.design import build_system_design
+from spatial_zb.models.system.spec import Equation, SystemSpec
+from spatial_zb.simulate.systems import simulate_system
 from spatial_zb.weights.matrix import Weights
 
-pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 
 STEP = 1e-5  # central differences: error ~ STEP² × third derivative
 ROUNDING = 1e-9

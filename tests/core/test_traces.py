@@ -9,7 +9,7 @@ import pytest
 from dense_matrices import ROW_NORMALISED, all_matrices
 
 from spatial_zb.core.logdet import make_logdet
-from spatial_zb.core.traces import filter_solver, filter_traces
+from spatial_zb.core.logdet.traces import filter_solver, filter_traces
 
 MATRICES = all_matrices()
 POINTS = [(0.5, 0.2), (0.0, 0.4), (0.4, 0.0), (-0.3, 0.6), (0.4, 0.4), (0.4, 0.4 + 1e-7), (0.9, -0.9)]

@@ -7,8 +7,7 @@ import pytest
 from dense_matrices import all_matrices
 from dense_oracle import eigen_basis, helmert
 
-from spatial_zb.core.lag import spatial_lag
-from spatial_zb.core.within import demean, transformed_sample
+from spatial_zb.core.transforms import demean, spatial_lag, transformed_sample
 
 T, n, k = 4, 6, 3
 EFFECTS = ["none", "unit", "time", "two_way"]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from spatial_zb import AlignmentError, DataError, SpecificationError, indices
-from spatial_zb.data import composite, concentration, specialisation
+from spatial_zb.core.indices import composite, concentration, specialisation
 from spatial_zb.indices import composite as labelled_composite
 from spatial_zb.indices import concentration as labelled_concentration
 from spatial_zb.indices import specialisation as labelled_specialisation

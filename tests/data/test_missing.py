@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from spatial_zb.base.errors import DataError, SpatialZbWarning, SpecificationError
 from spatial_zb.data.missing import fill_missing
-from spatial_zb.errors import DataError, SpatialZbWarning, SpecificationError
 from spatial_zb.study import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -220,7 +220,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
+@pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 @pytest.mark.parametrize(("frame", "rule", "error", "words"), REFUSED.values(), ids=REFUSED.keys())
 def test_refusals(frame: pd.DataFrame, rule: str, error: type[Exception], words: list[str]) -> None:
     with pytest.raises(error) as caught:

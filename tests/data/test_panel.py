@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spatial_zb import AlignmentError, DataError, Panel, SpatialZbWarning, build_panel
-from spatial_zb.text import Text
+from spatial_zb.base.text import Text
 
 UNITS = ["033", "11", "2", "杭州"]
 PERIODS = [2003, 2004, 2006]

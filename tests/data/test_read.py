@@ -12,9 +12,9 @@ import pytest
 from openpyxl import Workbook
 from pyarrow import feather, parquet
 
+from spatial_zb.base.errors import DataError, SpatialZbWarning
 from spatial_zb.data import read
 from spatial_zb.data.read import read_table
-from spatial_zb.errors import DataError, SpatialZbWarning
 
 TABLE = pd.DataFrame(
     {"code": ["0330", "1100"], "city": ["杭州", "温州"], "gdp": [1.5, np.nan], "year": [2019, 2020]}

@@ -20,19 +20,11 @@ from spatial_zb import (
     build_panel,
     fit_durbin,
 )
-from spatial_zb.core import cross_product as core
-from spatial_zb.core.residual_moran import residual_moran_i
-from spatial_zb.core.within import demean
-from spatial_zb.errors import DataError, SpecificationError
-from spatial_zb.explore import (
-    bivariate_moran,
-    geary,
-    general_g,
-    lee,
-    moran,
-    pooled_moran,
-    residual_moran,
-)
+from spatial_zb.base.errors import DataError, SpecificationError
+from spatial_zb.core.likelihood.tests import residual_moran_i
+from spatial_zb.core.statistics import moran as core
+from spatial_zb.core.transforms import demean
+from spatial_zb.explore import bivariate_moran, geary, general_g, lee, moran, pooled_moran, residual_moran
 
 COLUMBUS = Path(__file__).parents[1] / "reference" / "columbus"
 #: Sums of a few hundred terms in another order.

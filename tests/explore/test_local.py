@@ -11,11 +11,11 @@ import pytest
 from scipy import sparse
 
 from spatial_zb import Panel, SpatialZbWarning, as_weights
-from spatial_zb.core import conditional_permutation
-from spatial_zb.core import local_statistics as core
-from spatial_zb.errors import DataError, SpecificationError, WeightsError
+from spatial_zb.base.errors import DataError, SpecificationError, WeightsError
+from spatial_zb.core.statistics import local as core
+from spatial_zb.core.statistics import permutation as conditional_permutation
 from spatial_zb.explore import lee, local_bivariate_moran, local_g, local_moran, moran
-from spatial_zb.report.maps import CLUSTERS
+from spatial_zb.report.maps.shaded import CLUSTERS
 
 #: Sums of ten terms in another order.
 EXACT = 1e-10

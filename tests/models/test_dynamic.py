@@ -11,10 +11,16 @@ from scipy import optimize, sparse
 from small_examples import ring_with_chords
 
 import spatial_zb as zb
-from spatial_zb.core.dynamic_impacts import path_multipliers
-from spatial_zb.core.dynamic_ml import Recursion, bias_slope, carry_over_radius, limit_bias, score_bias
+from spatial_zb.core.likelihood.dynamic import (
+    Recursion,
+    bias_slope,
+    carry_over_radius,
+    limit_bias,
+    score_bias,
+)
+from spatial_zb.core.likelihood.impacts import path_multipliers
 from spatial_zb.core.logdet import EigenLogDet, SparseLogDet, make_logdet
-from spatial_zb.dynamic_effects import LONG_RUN_ERRORS
+from spatial_zb.effects.dynamic import LONG_RUN_ERRORS
 
 EXACT = 1e-10  # algebra done in two ways
 SEARCHED = 2e-5  # a search over all parameters at once ends this near to the root

@@ -11,7 +11,7 @@ from scipy import sparse
 from small_examples import unequal_circle
 
 import spatial_zb as zb
-from spatial_zb.core import gmm
+from spatial_zb.core.system import moments as gmm
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -292,7 +292,7 @@ def test_numbers_of_r(columbus, name):
 @pytest.mark.parametrize("effects", ["none", "unit", "time", "two_way"])
 def test_forward_deviations_are_an_orthonormal_transform(effects):
     values = np.random.default_rng(1).standard_normal((5, 6, 2))
-    from spatial_zb.core.within import demean
+    from spatial_zb.core.transforms import demean
 
     out, within = gmm.forward_deviations(values, effects), demean(values, effects)
     assert len(out) == (4 if effects in ("unit", "two_way") else 5)

@@ -10,9 +10,9 @@ from scipy import stats
 from small_examples import unequal_circle
 
 import spatial_zb as zb
-from spatial_zb.core import many_instruments
-from spatial_zb.core.anderson_rubin import anderson_rubin_pieces
-from spatial_zb.core.gmm import Instruments
+from spatial_zb.core.system import instruments as many_instruments
+from spatial_zb.core.system.identification import anderson_rubin_pieces
+from spatial_zb.core.system.moments import Instruments
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 

@@ -11,13 +11,13 @@ from maketables.extractors import PluginExtractor
 from scipy import sparse
 
 from spatial_zb.models.durbin import fit_durbin
-from spatial_zb.models.simultaneous import fit_system
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.system_simulation import simulate_system
+from spatial_zb.models.system import fit_system
+from spatial_zb.models.system.spec import Equation, SystemSpec
+from spatial_zb.simulate.systems import simulate_system
 from spatial_zb.weights.matrix import Weights
 
-pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 
 STATISTICS = {"N": "Observations", "ll": "Log-likelihood", "aic": "AIC"}
 

@@ -12,7 +12,7 @@ from scipy import optimize, sparse
 from small_examples import directed_knn
 
 import spatial_zb as zb
-from spatial_zb.core import unit_spread
+from spatial_zb.core.random import profile as unit_spread
 from spatial_zb.models import random
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")

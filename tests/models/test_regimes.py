@@ -11,9 +11,9 @@ from scipy import optimize
 from small_examples import ring_with_chords
 
 import spatial_zb as zb
-from spatial_zb.core import regime_ml
-from spatial_zb.core.regime_ml import regime_moments
-from spatial_zb.core.within import transformed_sample
+from spatial_zb.core.likelihood import regimes as regime_ml
+from spatial_zb.core.likelihood.regimes import regime_moments
+from spatial_zb.core.transforms import transformed_sample
 from spatial_zb.models.regimes import regimes_of
 
 EXACT = 1e-9  # algebra done in two ways

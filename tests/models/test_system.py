@@ -8,21 +8,21 @@ import pytest
 from scipy import linalg, optimize
 from small_examples import MUTUAL, rook, weights_of
 
-from spatial_zb.core.system_impacts import system_solver
-from spatial_zb.core.system_ml import SystemLikelihood
-from spatial_zb.core.system_sandwich import quasi_covariance
+from spatial_zb.core.system.arrays import system_solver
+from spatial_zb.core.system.fiml import SystemLikelihood
+from spatial_zb.core.system.sandwich import quasi_covariance
 from spatial_zb.data.panel import Panel
+from spatial_zb.hypotheses.nested import likelihood_ratio, restriction_tests
 from spatial_zb.models.durbin import fit_durbin
-from spatial_zb.models.nested_systems import likelihood_ratio, restriction_tests
-from spatial_zb.models.simultaneous import fit_system
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.models.system_design import build_system_design
-from spatial_zb.models.system_fit import weights_eigenvalues
-from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.system_simulation import simulate_system
+from spatial_zb.models.system import fit_system
+from spatial_zb.models.system.design import build_system_design
+from spatial_zb.models.system.fit import weights_eigenvalues
+from spatial_zb.models.system.spec import Equation, SystemSpec
+from spatial_zb.simulate.systems import simulate_system
 from spatial_zb.weights.matrix import Weights
 
-pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 
 ROUNDING = 1e-8  # two ways of computing one number
 METHODS = ["2sls", "3sls", "gs2sls", "gs3sls", "fiml"]

@@ -11,18 +11,18 @@ import pandas as pd
 import pytest
 from small_examples import MUTUAL, circle, directed_knn, lopsided_circle, unequal_circle, weights_of
 
-from spatial_zb.core import many_instruments
-from spatial_zb.core.many_instruments import recentred, weighted_spectrum
-from spatial_zb.core.system_arrays import SystemArrays, coefficient_matrices
-from spatial_zb.core.system_gmm import instrumental
-from spatial_zb.errors import SpatialZbWarning, SpecificationError
-from spatial_zb.models.simultaneous import fit_system
-from spatial_zb.models.system_design import build_system_design
-from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.system_simulation import simulate_system
+from spatial_zb.base.errors import SpatialZbWarning, SpecificationError
+from spatial_zb.core.system import instruments as many_instruments
+from spatial_zb.core.system.arrays import SystemArrays, coefficient_matrices
+from spatial_zb.core.system.instrumental import instrumental
+from spatial_zb.core.system.instruments import recentred, weighted_spectrum
+from spatial_zb.models.system import fit_system
+from spatial_zb.models.system.design import build_system_design
+from spatial_zb.models.system.spec import Equation, SystemSpec
+from spatial_zb.simulate.systems import simulate_system
 from spatial_zb.weights.matrix import Weights
 
-pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 
 ROUNDING = 1e-8  # two ways of computing one number
 CUT = 1e-5  # a series in W that is cut at a millionth

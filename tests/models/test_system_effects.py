@@ -9,22 +9,22 @@ import pandas as pd
 import pytest
 from small_examples import MUTUAL, lopsided_circle, weights_of
 
-from spatial_zb.effects import spatial_effects
-from spatial_zb.errors import ConvergenceError, DataError, SpecificationError
-from spatial_zb.models.durbin import fit_durbin
-from spatial_zb.models.simultaneous import fit_system
-from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.system_effects import (
+from spatial_zb.base.errors import ConvergenceError, DataError, SpecificationError
+from spatial_zb.effects.static import spatial_effects
+from spatial_zb.effects.system import (
     feedback_decomposition,
     system_effect_matrix,
     system_effects_by_order,
     system_effects_by_unit,
 )
-from spatial_zb.system_simulation import simulate_system
+from spatial_zb.models.durbin import fit_durbin
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.system import fit_system
+from spatial_zb.models.system.spec import Equation, SystemSpec
+from spatial_zb.simulate.systems import simulate_system
 from spatial_zb.weights.matrix import Weights
 
-pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 
 ROUNDING = 1e-9
 TRUTH = MUTUAL | {

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from small_examples import MUTUAL, lopsided_circle
 
-from spatial_zb.errors import SpecificationError
-from spatial_zb.models.simultaneous import fit_system
-from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.system_simulation import simulate_system
+from spatial_zb.base.errors import SpecificationError
+from spatial_zb.models.system import fit_system
+from spatial_zb.models.system.spec import Equation, SystemSpec
+from spatial_zb.simulate.systems import simulate_system
 from spatial_zb.weights.matrix import Weights
 
-pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 
 TRUTH = MUTUAL | {("industry", "(Intercept)"): 1.0}
 

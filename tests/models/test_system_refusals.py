@@ -10,18 +10,18 @@ import pytest
 from scipy import sparse
 from small_examples import MUTUAL, lopsided_circle
 
-from spatial_zb.data.panel import Panel
-from spatial_zb.errors import (
+from spatial_zb.base.errors import (
     AlignmentError,
     DataError,
     SpatialZbError,
     SpatialZbWarning,
     SpecificationError,
 )
-from spatial_zb.models.nested_systems import likelihood_ratio, restriction_tests
-from spatial_zb.models.simultaneous import fit_system
-from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.system_simulation import simulate_system
+from spatial_zb.data.panel import Panel
+from spatial_zb.hypotheses.nested import likelihood_ratio, restriction_tests
+from spatial_zb.models.system import fit_system
+from spatial_zb.models.system.spec import Equation, SystemSpec
+from spatial_zb.simulate.systems import simulate_system
 from spatial_zb.weights.matrix import Weights
 
 
@@ -103,7 +103,7 @@ UNIDENTIFIED = {
 
 @pytest.mark.parametrize("method", ["2sls", "gs3sls", "fiml"])
 @pytest.mark.parametrize("case", UNIDENTIFIED)
-@pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
+@pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 def test_an_unidentified_equation_is_named_with_what_it_lacks(panel, case, method):
     first, second, words = UNIDENTIFIED[case]
     with pytest.raises(SpecificationError, match=words):
@@ -137,7 +137,7 @@ def test_too_few_instruments_are_counted(panel):
         fit_system(system(), panel, W40, "2sls", instrument_powers=0)
 
 
-@pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
+@pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 def test_the_likelihood_needs_no_instruments():
     spec = SystemSpec({"only": Equation("ind", x=["a"])})
     panel = simulate_system(spec, W40, 6, {("only", "W_ind"): 0.4, ("only", "a"): 1.0}, rng=0)
@@ -203,7 +203,7 @@ BAD_DATA = {
 
 @pytest.mark.parametrize("method", ["gs3sls", "fiml"])
 @pytest.mark.parametrize("case", BAD_DATA)
-@pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
+@pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 def test_data_that_cannot_be_used(panel, case, method):
     change, options, error, words = BAD_DATA[case]
     options = dict(options)
@@ -216,7 +216,7 @@ def test_data_that_cannot_be_used(panel, case, method):
 
 
 @pytest.mark.parametrize("method", ["gs3sls", "fiml"])
-@pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
+@pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 def test_errors_that_depend_on_each_other_make_sigma_singular(panel, method):
     """y2 is an exact function of y1 and exogenous variables, spread over two equations."""
     data = changed(panel, tal=lambda q: q.array("ind") + q.array("c") + 0.5 * q.array("a"))
@@ -248,14 +248,14 @@ BAD_WEIGHTS = {
 
 @pytest.mark.parametrize("method", ["2sls", "gs3sls", "fiml"])
 @pytest.mark.parametrize("case", BAD_WEIGHTS)
-@pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
+@pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 def test_weights_that_cannot_be_used(panel, case, method):
     build, error, words = BAD_WEIGHTS[case]
     with pytest.raises(error, match=words):
         fit_system(system(), panel, build(), method)
 
 
-@pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
+@pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 def test_an_island_is_fine_without_time_effects(panel):
     fit = fit_system(system(fixed_effects="unit"), panel, with_island(), "fiml")
     assert fit.converged
@@ -285,7 +285,7 @@ def test_plain_methods_have_no_spatial_error(panel):
 # Nested systems -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore::spatial_zb.errors.SpatialZbWarning")
+@pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 def test_likelihoods_that_cannot_be_compared(panel):
     full = fit_system(system(), panel, W40, "fiml")
     less = fit_system(system({"lag_endog": []}), panel, W40, "fiml")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from small_examples import circle
 
-from spatial_zb.errors import SpecificationError
-from spatial_zb.models.system_spec import Equation, SystemSpec
-from spatial_zb.system_simulation import simulate_system
+from spatial_zb.base.errors import SpecificationError
+from spatial_zb.models.system.spec import Equation, SystemSpec
+from spatial_zb.simulate.systems import simulate_system
 
 SPEC = SystemSpec(
     {

@@ -12,7 +12,7 @@ import pytest
 from shapely.geometry import Point
 
 import spatial_zb as zb
-from spatial_zb.models.weak_notes import WEAK_RANDOM_ERROR, WEAK_SPATIAL_ERROR
+from spatial_zb.models.durbin import WEAK_RANDOM_ERROR, WEAK_SPATIAL_ERROR
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -21,11 +21,9 @@ from dense_oracle import MODELS
 from scipy import sparse
 
 from spatial_zb import DurbinSpec, Panel, Weights, build_panel, fit_durbin, moran, spatial_effects
-from spatial_zb.core.lag import spatial_lag
-from spatial_zb.core.moran import moran_i
-from spatial_zb.core.orthogonal import cross_products
-from spatial_zb.core.spatial_ml import maximise
-from spatial_zb.core.within import demean, transformed_sample
+from spatial_zb.core.likelihood import maximise
+from spatial_zb.core.statistics.moran import moran_i
+from spatial_zb.core.transforms import cross_products, demean, spatial_lag, transformed_sample
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 

@@ -9,13 +9,13 @@ import pytest
 from matplotlib.figure import Figure
 from pictures import clean, lines_of
 
-from spatial_zb.core.cross_product import bivariate_moran
-from spatial_zb.core.moran import moran_i
-from spatial_zb.errors import AlignmentError, DataError, SpecificationError
-from spatial_zb.report import figures
-from spatial_zb.report.placement import HALO, outside, overlaps, text_boxes, wrap
-from spatial_zb.report.style import context, new_figure, save_figure
-from spatial_zb.text import Text
+from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError
+from spatial_zb.base.text import Text
+from spatial_zb.core.statistics.moran import bivariate_moran, moran_i
+from spatial_zb.report.drawing.placement import HALO, outside, overlaps, text_boxes, wrap
+from spatial_zb.report.drawing.style import context, new_figure, save_figure
+from spatial_zb.report.figures import estimates
+from spatial_zb.report.figures import moran as figures
 from spatial_zb.weights.matrix import Weights
 
 N = 40
@@ -225,7 +225,7 @@ def test_scatter_in_the_axes_of_a_caller():
 def test_effects(style, language):
     effects = {"SDM queen": tidy(1), "SDM distance": tidy(2)}
     labels = {"talent": Text("Talent agglomeration of the region", "地区人才集聚水平")}
-    drawing = figures.effects_plot(effects, labels=labels, style=style, language=language)
+    drawing = estimates.effects_plot(effects, labels=labels, style=style, language=language)
     clean(drawing.figure)
     heads = {"en": {"Direct", "Indirect", "Total"}, "zh": {"直接效应", "间接效应", "总效应"}}[language]
     assert heads <= {text.get_text() for text, _ in text_boxes(drawing.figure)}
@@ -234,7 +234,7 @@ def test_effects(style, language):
 
 def test_every_estimate_and_interval_is_drawn_at_its_place():
     effects = {"A": tidy(1), "B": tidy(2, ("gdp", "univ"))}
-    drawing = figures.effects_plot(effects)
+    drawing = estimates.effects_plot(effects)
     rows = ["talent", "gdp", "fdi", "univ"]
     for axes, effect in zip(drawing.axes, ("direct", "indirect", "total"), strict=True):
         bars = [part for part in axes.collections if part.get_gid() == "interval"]
@@ -249,7 +249,7 @@ def test_every_estimate_and_interval_is_drawn_at_its_place():
 
 
 def test_models_do_not_lie_on_each_other():
-    drawing = figures.effects_plot({name: tidy(1) for name in "ABCDEFGHI"})
+    drawing = estimates.effects_plot({name: tidy(1) for name in "ABCDEFGHI"})
     heights = np.concatenate([line.get_ydata() for line in lines_of(drawing.axes[0], "estimate")])
     assert len(np.unique(heights)) == len(heights)
     looks = {(line.get_color(), line.get_marker()) for line in drawing.figure.legends[0].get_lines()}
@@ -258,17 +258,17 @@ def test_models_do_not_lie_on_each_other():
 
 
 def test_terms_in_the_order_asked_for():
-    drawing = figures.effects_plot({"A": tidy(1)}, terms=["fdi", "talent"])
+    drawing = estimates.effects_plot({"A": tidy(1)}, terms=["fdi", "talent"])
     assert [label.get_text() for label in drawing.axes[0].get_yticklabels()] == ["fdi", "talent"]
     with pytest.raises(SpecificationError, match="nothing"):
-        figures.effects_plot({"A": tidy(1)}, terms=["nothing"])
+        estimates.effects_plot({"A": tidy(1)}, terms=["nothing"])
 
 
 def test_what_has_no_interval_is_hollow_and_told():
     frame = tidy(1)
     frame.loc[0, ["conf_low", "conf_high"]] = np.nan
     frame.loc[4, "estimate"] = np.nan
-    drawing = figures.effects_plot({"A": frame})
+    drawing = estimates.effects_plot({"A": frame})
     assert drawing.left_out == ("A: talent, direct", "A: gdp, indirect")
     bare = [len(line.get_xdata()) for axes in drawing.axes for line in lines_of(axes, "bare")]
     assert bare == [1, 0, 0]
@@ -287,7 +287,9 @@ def test_effects_by_regime(language):
         for n, end in enumerate(("[core=0]", "", "[core=1]"))
     ]
     words = {"core=1": Text("Core cities", "核心城市")}
-    drawing = figures.regime_plot(pd.concat(parts), regimes=words, terms=["talent", "gdp"], language=language)
+    drawing = estimates.regime_plot(
+        pd.concat(parts), regimes=words, terms=["talent", "gdp"], language=language
+    )
     clean(drawing.figure)
     names = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
     assert names == [
@@ -322,11 +324,11 @@ class Result:
 )
 def test_coefficients(language, labels):
     words = {"talent": Text("Talent", "人才")}
-    drawing = figures.coefficient_plot({"A": Result(1), "B": Result(2)}, labels=words, language=language)
+    drawing = estimates.coefficient_plot({"A": Result(1), "B": Result(2)}, labels=words, language=language)
     shown = [label.get_text().replace("\n", "") for label in drawing.axes[0].get_yticklabels()]
     assert [label.replace(" ", "") for label in shown] == [label.replace(" ", "") for label in labels]
     clean(drawing.figure)
-    all_terms = figures.coefficient_plot({"A": Result(1)}, terms=["(Intercept)", "sigma2"])
+    all_terms = estimates.coefficient_plot({"A": Result(1)}, terms=["(Intercept)", "sigma2"])
     assert len(all_terms.axes[0].get_yticks()) == 2
 
 
@@ -340,12 +342,12 @@ def test_coefficients(language, labels):
 )
 def test_effects_refuse(effects):
     with pytest.raises(DataError):
-        figures.effects_plot(effects)
+        estimates.effects_plot(effects)
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_words_in_effects(tmp_path, name):
-    drawing = figures.effects_plot(
+    drawing = estimates.effects_plot(
         {name: tidy(1), "B": tidy(2)}, labels={"gdp": name}, models={"B": name}, title=name, note=name
     )
     clean(drawing.figure)

@@ -12,15 +12,19 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from pictures import clean, lines_of, parts_of, words_of
 
-from spatial_zb.errors import DataError, SpecificationError
-from spatial_zb.report.figures_decay import correlogram, distance_effects_figure
-from spatial_zb.report.figures_distribution import _tones, density_figure
-from spatial_zb.report.figures_effects import effects_path_figure, order_figure
-from spatial_zb.report.figures_specification import LEGIBLE_STEP, specification_curve
-from spatial_zb.report.figures_studies import power_figure, probability_figure
-from spatial_zb.report.lines import Chart, LinePanel, Series, draw_chart, tick_words, ticks_between
-from spatial_zb.report.style import PRESETS, context, lightness, save_figure
-from spatial_zb.text import Text
+from spatial_zb.base.errors import DataError, SpecificationError
+from spatial_zb.base.text import Text
+from spatial_zb.report.drawing.style import PRESETS, context, lightness, save_figure
+from spatial_zb.report.figures.distribution import (
+    _tones,
+    correlogram,
+    density_figure,
+    distance_effects_figure,
+)
+from spatial_zb.report.figures.effects import effects_path_figure, order_figure
+from spatial_zb.report.figures.lines import Chart, LinePanel, Series, draw_chart, tick_words, ticks_between
+from spatial_zb.report.figures.specification import LEGIBLE_STEP, specification_curve
+from spatial_zb.report.figures.studies import power_figure, probability_figure
 
 LANGUAGES = pytest.mark.parametrize("language", ["en", "zh"])
 #: Every preset and both languages, without every pair of them.

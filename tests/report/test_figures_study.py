@@ -60,7 +60,7 @@ def test_all_that_is_asked_for_is_drawn(tmp_path):
 
 
 def test_maps_of_two_variables_and_clusters_with_a_locator(tmp_path, monkeypatch):
-    from spatial_zb.report import sheet
+    from spatial_zb.report.drawing import sheet
 
     drawn = []
     plain = sheet._draw_locator
@@ -80,7 +80,7 @@ locator = true
 
 
 def test_an_unstable_system_is_told_and_left_out(tmp_path, monkeypatch):
-    from spatial_zb.models.system_fit import Stability
+    from spatial_zb.models.system.fit import Stability
 
     monkeypatch.setattr(Stability, "stable", property(lambda self: False))
     figures = '[figures]\nsystem_effects = ["mutual.industry.talent"]\n'

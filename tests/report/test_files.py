@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from spatial_zb.errors import OutputError
+from spatial_zb.base.errors import OutputError
 from spatial_zb.report.files import atomic_path, slug, slugs, write_atomic
 
 

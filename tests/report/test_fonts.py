@@ -10,9 +10,9 @@ import matplotlib
 import pytest
 from matplotlib import font_manager
 
-from spatial_zb.errors import SpatialZbWarning, SpecificationError
-from spatial_zb.report import style
-from spatial_zb.text import Text
+from spatial_zb.base.errors import SpatialZbWarning, SpecificationError
+from spatial_zb.base.text import Text
+from spatial_zb.report.drawing import style
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE_LIMIT = 2_500_000

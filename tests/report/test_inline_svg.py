@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from spatial_zb.report.inline_svg import inline_svg
-from spatial_zb.report.lines import Chart, LinePanel, Series, draw_chart
-from spatial_zb.report.style import PRESETS, context
+from spatial_zb.report.drawing.style import PRESETS, context
+from spatial_zb.report.figures.lines import Chart, LinePanel, Series, draw_chart
+from spatial_zb.report.page.outlines import inline_svg
 
 NAMES = ('"><script>alert(1)</script>', "a & b", "{0} $x$", "能源消费")
 

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spatial_zb.errors import SpecificationError
-from spatial_zb.report.layouts import (
+from spatial_zb.base.errors import SpecificationError
+from spatial_zb.base.text import Text
+from spatial_zb.report.tables.layouts import (
     chain_table,
     correlations_table,
     definitions_table,
@@ -19,10 +20,9 @@ from spatial_zb.report.layouts import (
     moran_table,
     regression_table,
 )
-from spatial_zb.report.table_files import write_table
-from spatial_zb.report.table_style import TableStyle
-from spatial_zb.report.table_text import note_paragraphs, shown, words
-from spatial_zb.text import Text
+from spatial_zb.report.tables.table import TableStyle
+from spatial_zb.report.tables.text import note_paragraphs, shown, words
+from spatial_zb.report.tables.writers import write_table
 
 EN, ZH = TableStyle(), TableStyle(language="zh")
 COLUMN_T = TableStyle(error_position="column", errors="t")

@@ -14,13 +14,14 @@ import shapely
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from spatial_zb.errors import AlignmentError, DataError, OutputError, SpecificationError
-from spatial_zb.report import maps
-from spatial_zb.report.classes import class_labels, class_of
-from spatial_zb.report.placement import HALO, box_of, outside, overlaps, text_boxes
-from spatial_zb.report.sheet import nice_length
-from spatial_zb.report.style import class_colours, missing_glyphs, save_figure
-from spatial_zb.text import Text
+from spatial_zb.base.errors import AlignmentError, DataError, OutputError, SpecificationError
+from spatial_zb.base.text import Text
+from spatial_zb.report.drawing import places
+from spatial_zb.report.drawing.placement import HALO, box_of, outside, overlaps, text_boxes
+from spatial_zb.report.drawing.sheet import nice_length
+from spatial_zb.report.drawing.style import class_colours, missing_glyphs, save_figure
+from spatial_zb.report.maps import shaded as maps
+from spatial_zb.report.maps.classes import class_labels, class_of
 from spatial_zb.weights.matrix import Weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -304,7 +305,7 @@ def test_holes_stay_empty(grid):
 def test_a_label_stands_in_its_own_polygon_or_in_none(delta, panels):
     drawing = maps.choropleth(delta, panels[2007], labels="all", style="journal_single")
     axes = drawing.axes[0]
-    shapes = maps.project(delta)
+    shapes = places.project(delta)
     units = {name: unit for unit, name in delta["name_en"].items()}
     moved = 0
     for text in axes.texts:
@@ -313,7 +314,7 @@ def test_a_label_stands_in_its_own_polygon_or_in_none(delta, panels):
         unit, box = units[text.get_text()], box_of(text)
         spot = shapely.Point(axes.transData.inverted().transform((box[:2] + box[2:]) / 2))
         assert set(shapes.index[shapes.covers(spot)]) <= {unit}
-        moved += spot.distance(maps.label_point(shapes.geometry[unit])) > 10_000
+        moved += spot.distance(places.label_point(shapes.geometry[unit])) > 10_000
     assert moved
 
 
@@ -376,7 +377,7 @@ def test_drawing_in_the_axes_of_a_caller(grid):
 
 
 def test_degrees_are_projected(delta, panels):
-    assert maps.project(delta).crs.to_epsg() == 4549
+    assert places.project(delta).crs.to_epsg() == 4549
     drawing = maps.choropleth(delta, panels[2007])
     left, right = drawing.axes[0].get_xlim()
     assert right - left > 100_000
@@ -384,18 +385,18 @@ def test_degrees_are_projected(delta, panels):
 
 def test_far_from_zhejiang_the_projection_is_another(delta):
     west = delta.set_geometry(delta.geometry.translate(-40, 0))
-    crs = maps.project(west).crs
+    crs = places.project(west).crs
     assert crs.is_projected
     assert crs.to_epsg() != 4549
 
 
 def test_refuses_degrees_and_no_crs(delta, grid):
     with pytest.raises(SpecificationError, match="projected"):
-        maps.project(delta, "EPSG:4326")
+        places.project(delta, "EPSG:4326")
     with pytest.raises(SpecificationError):
-        maps.project(delta, "no such thing")
+        places.project(delta, "no such thing")
     with pytest.raises(DataError, match="set_crs"):
-        maps.project(grid.set_crs(None, allow_override=True))
+        places.project(grid.set_crs(None, allow_override=True))
 
 
 @pytest.mark.parametrize(
@@ -480,7 +481,7 @@ def chain(grid) -> Weights:
 def test_links_join_neighbours_once(grid, chain, order):
     drawing = maps.weights_map(grid.iloc[order], chain)
     (links,) = (part for part in drawing.axes[0].collections if part.get_gid() == "links")
-    points = {unit: maps.label_point(shape) for unit, shape in grid.geometry.items()}
+    points = {unit: places.label_point(shape) for unit, shape in grid.geometry.items()}
     drawn = {frozenset(map(tuple, np.round(line, 3))) for line in links.get_segments()}
     wanted = {
         frozenset((round(points[unit].x, 3), round(points[unit].y, 3)) for unit in grid.index[[i, i + 1]])

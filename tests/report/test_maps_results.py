@@ -14,16 +14,17 @@ from matplotlib.figure import Figure
 from pictures import BLINDNESS, GREY_STEP, clean, grey_steps, lines_of, parts_of, seen_apart, words_of
 
 from spatial_zb import deviation_ellipses
+from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError
+from spatial_zb.base.text import Text
 from spatial_zb.data.panel import Panel
-from spatial_zb.errors import AlignmentError, DataError, SpecificationError
-from spatial_zb.report import maps
-from spatial_zb.report.classes import class_of, round_edges
-from spatial_zb.report.maps_bivariate import BIVARIATE, bivariate_map
-from spatial_zb.report.maps_effects import effect_map, influence_map
-from spatial_zb.report.maps_ellipse import ellipse_map
-from spatial_zb.report.placement import box_of
-from spatial_zb.report.style import HATCH
-from spatial_zb.text import Text
+from spatial_zb.report.drawing import places
+from spatial_zb.report.drawing.placement import box_of
+from spatial_zb.report.drawing.style import HATCH
+from spatial_zb.report.maps import shaded as maps
+from spatial_zb.report.maps.classes import class_of, round_edges
+from spatial_zb.report.maps.effects import effect_map, influence_map
+from spatial_zb.report.maps.ellipse import ellipse_map
+from spatial_zb.report.maps.two_variables import BIVARIATE, bivariate_map
 
 NAMES = (Text("Industry agglomeration", "产业集聚"), Text("Talent agglomeration", "人才集聚"))
 WORDS = maps.MapText(
@@ -56,7 +57,7 @@ def grid() -> gpd.GeoDataFrame:
 def faces(axes, regions) -> dict[str, str]:
     """Colour of each unit on a map: polygons are told by their outermost corners."""
     corners = {
-        tuple(np.round(shape.bounds, 1)): unit for unit, shape in maps.project(regions).geometry.items()
+        tuple(np.round(shape.bounds, 1)): unit for unit, shape in places.project(regions).geometry.items()
     }
     assert len(corners) == len(regions)
     found = {}
@@ -261,7 +262,7 @@ def test_ellipses_and_the_path_of_the_centre(delta, path, language, style):
 
 
 def test_ellipses_lie_where_the_outlines_say_and_a_table_is_nearly_as_good(delta, path):
-    frame = path.outlines().to_crs(maps.project(delta).crs).set_index("period")
+    frame = path.outlines().to_crs(places.project(delta).crs).set_index("period")
     exact = lines_of(ellipse_map(delta, path).axes[0], "ellipse")
     table = lines_of(ellipse_map(delta, path.table()).axes[0], "ellipse")
     for year, drawn, about in zip((2015, 2019), exact, table, strict=True):

@@ -14,12 +14,12 @@ import pytest
 from offline_sample import HOSTILE, full_content, small_content, squares
 from shapely import box
 
-from spatial_zb.errors import OutputError, SpecificationError
-from spatial_zb.report.offline import Content, Section, UnitEffects, draw_outlines, write_report
-from spatial_zb.report.offline.data import Words, embedded
-from spatial_zb.report.offline.html import render
-from spatial_zb.report.table_text import clean
-from spatial_zb.text import Text
+from spatial_zb.base.errors import OutputError, SpecificationError
+from spatial_zb.base.text import Text
+from spatial_zb.report.page import Content, Section, UnitEffects, draw_outlines, write_report
+from spatial_zb.report.page.data import Words, embedded
+from spatial_zb.report.page.html import render
+from spatial_zb.report.tables.text import clean
 
 #: The most that a page of 90 units in 20 years may take.
 MOST_BYTES = 3_000_000
@@ -122,7 +122,7 @@ def test_embedded_numbers_read_back(page):
 
 
 def test_classes_are_those_of_the_maps(page):
-    from spatial_zb.report.classes import class_breaks, class_of
+    from spatial_zb.report.maps.classes import class_breaks, class_of
 
     values = small_content().atlas.variables[0].values
     for scheme, found in page.data()["atlas"]["variables"][0]["schemes"].items():

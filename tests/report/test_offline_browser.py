@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from offline_sample import HOSTILE, PERIODS, small_content
 
-from spatial_zb.report.classes import class_breaks, class_of
-from spatial_zb.report.offline import write_report
-from spatial_zb.report.table_text import clean
+from spatial_zb.report.maps.classes import class_breaks, class_of
+from spatial_zb.report.page import write_report
+from spatial_zb.report.tables.text import clean
 
 BROWSER = next(
     filter(

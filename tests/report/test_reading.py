@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from spatial_zb.base.text import Text
 from spatial_zb.report.reading import effect_reading, moran_reading, system_reading
-from spatial_zb.text import Text
 
 NAMES = {"x": Text("talent", "人才"), "y": Text("industry", "产业")}
 WHERE = Text("Delta", "长三角")

@@ -5,12 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from spatial_zb.errors import OutputError, SpecificationError
-from spatial_zb.report.table_files import FORMATS, write_table
-from spatial_zb.report.table_style import TableStyle
-from spatial_zb.report.table_text import clean, note_paragraphs, shown, title_lines, words
-from spatial_zb.report.tables import HeaderCell, Number, Row, Table, body
-from spatial_zb.text import Text
+from spatial_zb.base.errors import OutputError, SpecificationError
+from spatial_zb.base.text import Text
+from spatial_zb.report.tables.table import HeaderCell, Number, Row, Table, TableStyle, body
+from spatial_zb.report.tables.text import clean, note_paragraphs, shown, title_lines, words
+from spatial_zb.report.tables.writers import FORMATS, write_table
 
 EN = TableStyle()
 HEAD = ([HeaderCell("a"), HeaderCell("b")],)

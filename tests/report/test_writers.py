@@ -16,13 +16,21 @@ import pytest
 from docx.oxml.ns import qn
 from markdown_it import MarkdownIt
 
-from spatial_zb.errors import SpecificationError
-from spatial_zb.report.table_files import FORMATS, write_table
-from spatial_zb.report.table_style import TableStyle, journal_style
-from spatial_zb.report.table_text import shown
-from spatial_zb.report.tables import RULE, HeaderCell, Number, Table, body, section
-from spatial_zb.report.writers import delimited, excel, latex, markdown, web, word
-from spatial_zb.text import Text
+from spatial_zb.base.errors import SpecificationError
+from spatial_zb.base.text import Text
+from spatial_zb.report.tables.table import (
+    RULE,
+    HeaderCell,
+    Number,
+    Table,
+    TableStyle,
+    body,
+    journal_style,
+    section,
+)
+from spatial_zb.report.tables.text import shown
+from spatial_zb.report.tables.writers import FORMATS, excel, latex, web, word, write_table
+from spatial_zb.report.tables.writers import plain as plain_text
 
 EN, ZH = TableStyle(), TableStyle(language="zh")
 HOSTILE = {
@@ -98,7 +106,7 @@ def read_csv(data):
 
 
 def test_csv_is_read_back(table):
-    data = delimited.render(table, EN)
+    data = plain_text.render_csv(table, EN)
     assert data.startswith(b"\xef\xbb\xbf")
     rows = read_csv(data)
     assert rows[0] == ["Variable", "SDM: (1)", "SDM: (2)"]
@@ -107,12 +115,12 @@ def test_csv_is_read_back(table):
 
 
 def test_csv_in_chinese(table):
-    assert read_csv(delimited.render(table, ZH))[2][0] == "人才"
+    assert read_csv(plain_text.render_csv(table, ZH))[2][0] == "人才"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_csv_never_holds_a_formula(name):
-    rows = read_csv(delimited.render(table_of(name), EN))
+    rows = read_csv(plain_text.render_csv(table_of(name), EN))
     assert all(len(row) == 3 for row in rows)
     assert rows[2][0].lstrip("'") == plain(name)
     for cell in (cell for row in rows for cell in row):
@@ -122,7 +130,7 @@ def test_csv_never_holds_a_formula(name):
 
 @pytest.mark.parametrize("text", ["-5", "-0.25", "+3", "-1.5e-3", "-12%"])
 def test_csv_leaves_numbers_in_text_alone(text):
-    assert delimited.harmless(text) == text
+    assert plain_text.harmless(text) == text
 
 
 # Excel
@@ -335,20 +343,22 @@ def test_html_says_hostile_names_as_they_are(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_markdown_says_hostile_names_as_they_are(name):
     renderer = MarkdownIt("commonmark", {"html": True}).enable("table")
-    page = renderer.render(markdown.render(table_of(name), EN))
-    reader, tame = (Reader(text) for text in (page, renderer.render(markdown.render(table_of("tame"), EN))))
+    page = renderer.render(plain_text.render_markdown(table_of(name), EN))
+    reader, tame = (
+        Reader(text) for text in (page, renderer.render(plain_text.render_markdown(table_of("tame"), EN)))
+    )
     assert reader.tags == tame.tags
     assert reader.attributes == tame.attributes
     assert reader.cells[-3:-1] == [plain(name)] * 2
-    assert "http://" not in markdown.render(table_of(name), EN)  # GitHub would make a link
+    assert "http://" not in plain_text.render_markdown(table_of(name), EN)  # GitHub would make a link
 
 
 def test_markdown_is_read_back(table):
-    page = MarkdownIt("commonmark").enable("table").render(markdown.render(table, EN))
+    page = MarkdownIt("commonmark").enable("table").render(plain_text.render_markdown(table, EN))
     cells = [cell.strip() for cell in Reader(page).cells]
     assert cells[3:6] == ["X", "", ""]
     assert cells[6:12] == [*GRID_EN[0], *GRID_EN[1]]
-    assert "<br>" in markdown.render(table, EN).splitlines()[2]
+    assert "<br>" in plain_text.render_markdown(table, EN).splitlines()[2]
 
 
 # LaTeX

@@ -13,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from validation import median_unbiased, places, resampled, sizes, small_sample, verdicts
 
-from spatial_zb.core.diagnostics import weight_moments
+from spatial_zb.core.likelihood.tests import weight_moments
+from spatial_zb.inference.median import APART
+from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR
 from spatial_zb.models.ml import SMALL_N
-from spatial_zb.models.weak_notes import WEAK_SPATIAL_ERROR
-from spatial_zb.score_inversion import APART
 
 FOLDER = Path(__file__).parents[2] / "docs" / "validation"
 

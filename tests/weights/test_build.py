@@ -11,7 +11,7 @@ from shapely.affinity import translate
 from shapely.geometry import box
 
 from spatial_zb import SpatialZbWarning, WeightsError, weights
-from spatial_zb.weights.distance import distances_km
+from spatial_zb.weights.build.distance import distances_km
 
 ISLAND = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 

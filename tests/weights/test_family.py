@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from spatial_zb import weights as zw
-from spatial_zb.errors import AlignmentError, DataError, SpatialZbError, SpatialZbWarning, WeightsError
-from spatial_zb.weights import Weights, borders, common
-from spatial_zb.weights.distance import distances_km, places
+from spatial_zb.base.errors import AlignmentError, DataError, SpatialZbError, SpatialZbWarning, WeightsError
+from spatial_zb.weights import Weights, common
+from spatial_zb.weights.build import adjacency as borders
+from spatial_zb.weights.build.distance import distances_km, places
 
 #: Geodesic distances are computed to nanometres; products of a few of them lose a few more bits.
 EXACT = 1e-12

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from spatial_zb.errors import AlignmentError, OutputError, SpatialZbError, SpatialZbWarning, WeightsError
+from spatial_zb.base.errors import AlignmentError, OutputError, SpatialZbError, SpatialZbWarning, WeightsError
 from spatial_zb.weights import Weights, read, write
 from spatial_zb.weights.files import FORMATS, TABLES
 

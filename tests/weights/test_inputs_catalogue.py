@@ -26,7 +26,7 @@ from spatial_zb import (
     simulate_durbin,
     weights,
 )
-from spatial_zb.core.moran import permutation_p_value
+from spatial_zb.core.statistics.moran import permutation_p_value
 from spatial_zb.weights import common
 from spatial_zb.weights.files import read
 

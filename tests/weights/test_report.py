@@ -11,10 +11,10 @@ import pytest
 from scipy import sparse
 from shapely.geometry import box
 
-from spatial_zb.errors import AlignmentError, SpatialZbWarning, WeightsError
-from spatial_zb.report.layouts.weights import overlap_table, weights_table
-from spatial_zb.report.tables import Number
-from spatial_zb.text import Text
+from spatial_zb.base.errors import AlignmentError, SpatialZbWarning, WeightsError
+from spatial_zb.base.text import Text
+from spatial_zb.report.tables.layouts.sample import overlap_table, weights_table
+from spatial_zb.report.tables.table import Number
 from spatial_zb.weights import Weights, compare_weights
 
 #: a–b–c in a path, d → a one way, e and f a pair, g alone.

@@ -11,7 +11,7 @@ import pytest
 
 from spatial_zb import pipeline
 from spatial_zb import weights as zw
-from spatial_zb.errors import AlignmentError, SpatialZbWarning
+from spatial_zb.base.errors import AlignmentError, SpatialZbWarning
 from spatial_zb.study import load_study
 
 ROOT = Path(__file__).parents[2]

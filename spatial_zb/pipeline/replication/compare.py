@@ -12,11 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from spatial_zb.errors import OutputError
-from spatial_zb.printing import Printed
-from spatial_zb.text import Text
-
-__all__ = ["VERDICTS", "Comparison", "compare_results"]
+from spatial_zb.base.errors import OutputError
+from spatial_zb.base.printing import Printed
+from spatial_zb.base.text import Text
 
 #: Frames of full precision agree to this share of their own size: other processors and other versions of the
 #: linear algebra round differently, and an optimum is found to about 1e-8.

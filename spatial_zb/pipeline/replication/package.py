@@ -14,18 +14,21 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import spatial_zb
-from spatial_zb.errors import DataError, OutputError, listed, listed_zh
+from spatial_zb.base.errors import DataError, OutputError, listed, listed_zh
+from spatial_zb.base.text import Text
 from spatial_zb.pipeline.replication.compare import Comparison, compare_results
 from spatial_zb.pipeline.replication.readme import readme
 from spatial_zb.pipeline.running import WORK, run
-from spatial_zb.report.files import atomic_path
-from spatial_zb.report.folder import MANIFEST, read_manifest
-from spatial_zb.report.manifest import SHAPEFILE_PARTS, fingerprint, input_record
-from spatial_zb.report.writers.delimited import harmless
+from spatial_zb.report.files import (
+    MANIFEST,
+    SHAPEFILE_PARTS,
+    atomic_path,
+    fingerprint,
+    input_record,
+    read_manifest,
+)
+from spatial_zb.report.tables.writers.plain import harmless
 from spatial_zb.study import Study, load_study
-from spatial_zb.text import Text
-
-__all__ = ["replicate", "verify"]
 
 CHECKSUMS = "checksums.sha256"
 SCRIPT = "replicate.py"

@@ -6,11 +6,9 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spatial_zb.report.writers.markdown import escape, escape_start
+from spatial_zb.base.text import Text
+from spatial_zb.report.tables.writers.plain import escape, escape_start
 from spatial_zb.study import Study
-from spatial_zb.text import Text
-
-__all__ = ["readme"]
 
 _OPEN = "**[AUTHORS: {}]**"
 _MINUTE = 60

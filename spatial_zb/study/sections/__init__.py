@@ -4,57 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spatial_zb.study.sections.base import (
-    Section,
-)
-from spatial_zb.study.sections.comparisons import (
+from spatial_zb.study.sections.analyses import (
     Battery,
     Compare,
-    CurveTest,
-    Probabilities,
-)
-from spatial_zb.study.sections.descriptions import (
     Concentration,
+    CurveTest,
     Dynamics,
-    Moran,
-)
-from spatial_zb.study.sections.models import (
     Equation,
-    Model,
-    System,
-)
-from spatial_zb.study.sections.outputs import (
     Figures,
     Maps,
+    Model,
+    Moran,
     Output,
+    Probabilities,
+    System,
 )
-from spatial_zb.study.sections.sources import (
-    Constant,
-    Coupling,
-    Data,
-    General,
-    Index,
-    Missing,
-    Regions,
-    Sample,
-    Suspect,
-    Variable,
-)
-from spatial_zb.study.sections.weights import (
+from spatial_zb.study.sections.inputs import (
     WEIGHT_KINDS,
     Block,
     Combination,
+    Constant,
     Contiguity,
+    Coupling,
+    Data,
     DistanceBand,
     Economic,
     EconomicDistance,
     ExponentialDecay,
+    General,
     Gravity,
+    Index,
     InverseDistance,
+    Missing,
     NearestNeighbours,
+    Regions,
+    Sample,
+    Suspect,
+    Variable,
     Weight,
     WeightsFile,
 )
+from spatial_zb.study.values import Section
+
+TABLES: Mapping[str, type[Section]] = {
+    "study": General,
+    "regions": Regions,
+    "data": Data,
+    "moran": Moran,
+    "concentration": Concentration,
+    "dynamics": Dynamics,
+    "compare": Compare,
+    "maps": Maps,
+    "figures": Figures,
+    "output": Output,
+}
+NAMED: Mapping[str, type[Section] | None] = {
+    "constants": Constant,
+    "variables": Variable,
+    "indices": Index,
+    "coupling": Coupling,
+    "weights": None,  # by kind
+    "samples": Sample,
+    "models": Model,
+    "systems": System,
+}
+LISTS: Mapping[str, type[Section]] = {"missing": Missing, "suspect": Suspect}
+REQUIRED = ("study", "regions", "data", "weights")
+SECTION_NAMES = ("version", *TABLES, *NAMED, *LISTS)
 
 __all__ = [
     "LISTS",
@@ -100,29 +116,3 @@ __all__ = [
     "Weight",
     "WeightsFile",
 ]
-
-TABLES: Mapping[str, type[Section]] = {
-    "study": General,
-    "regions": Regions,
-    "data": Data,
-    "moran": Moran,
-    "concentration": Concentration,
-    "dynamics": Dynamics,
-    "compare": Compare,
-    "maps": Maps,
-    "figures": Figures,
-    "output": Output,
-}
-NAMED: Mapping[str, type[Section] | None] = {
-    "constants": Constant,
-    "variables": Variable,
-    "indices": Index,
-    "coupling": Coupling,
-    "weights": None,  # by kind
-    "samples": Sample,
-    "models": Model,
-    "systems": System,
-}
-LISTS: Mapping[str, type[Section]] = {"missing": Missing, "suspect": Suspect}
-REQUIRED = ("study", "regions", "data", "weights")
-SECTION_NAMES = ("version", *TABLES, *NAMED, *LISTS)

@@ -1,0 +1,121 @@
+"""Arguments that many functions take, each checked in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from spatial_zb.base.errors import SpecificationError
+
+#: Draws from which percentile limits can be read.
+FEWEST_DRAWS = 100
+
+
+def check_alpha(alpha: float) -> None:
+    """Refuse a confidence level that is none, such as 95: every limit would be blank.
+
+    Raises
+    ------
+    SpecificationError
+        ``alpha`` is not between 0 and 1.
+    """
+    if not (_is_number(alpha) and 0 < alpha < 1):
+        raise SpecificationError(
+            f"alpha is one minus the confidence level, between 0 and 1 (0.05 for 95 %), not {alpha!r}.",
+            f"alpha为1减去置信水平，在0与1之间（95%时为0.05），而不是{alpha!r}。",
+        )
+
+
+def check_count(value: int, name: str, least: int) -> None:
+    """Refuse a number of things that is no whole number, or too small.
+
+    Raises
+    ------
+    SpecificationError
+        ``value`` is not a whole number from ``least``.
+    """
+    if not _is_whole(value):
+        raise SpecificationError(
+            f"{name} must be a whole number, not {value!r}.", f"{name}须为整数，而不是{value!r}。"
+        )
+    if value < least:
+        raise SpecificationError(
+            f"{name} must be at least {least}, not {value}.", f"{name}至少为{least}，而不是{value}。"
+        )
+
+
+def check_draws(draws: int) -> None:
+    """Refuse too few draws for percentile limits, and what is no whole number.
+
+    Raises
+    ------
+    SpecificationError
+        ``draws`` is not a whole number from 100.
+    """
+    if not (_is_whole(draws) and draws >= FEWEST_DRAWS):
+        raise SpecificationError(
+            f"draws must be at least {FEWEST_DRAWS} for percentile limits, and a whole number, not {draws!r}.",
+            f"百分位区间的draws须为不小于{FEWEST_DRAWS}的整数，而不是{draws!r}。",
+        )
+
+
+def check_orders(orders: int) -> None:
+    """Refuse a highest power of W that is none.
+
+    Raises
+    ------
+    SpecificationError
+        ``orders`` is not a whole number from zero.
+    """
+    if not (_is_whole(orders) and orders >= 0):
+        raise SpecificationError(
+            f"orders must be a whole number, 0 or more, not {orders!r}.",
+            f"orders须为非负整数，而不是{orders!r}。",
+        )
+
+
+def random_generator(rng: Any) -> np.random.Generator:
+    """The generator of a seed; a generator stays as it is.
+
+    Raises
+    ------
+    SpecificationError
+        ``rng`` is no seed.
+    """
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise SpecificationError(
+            f"rng must be a whole number from zero, a numpy.random.SeedSequence or a Generator, not {rng!r}.",
+            f"rng须为非负整数、numpy.random.SeedSequence或Generator，而不是{rng!r}。",
+        ) from None
+
+
+def seed_of(rng: Any, name: str = "rng") -> np.random.SeedSequence:
+    """The seed sequence of a seed, from which tasks draw streams of their own; ``name`` is that of the argument.
+
+    A sequence that a caller holds is copied, so that it counts no children and a second call draws the same.
+
+    Raises
+    ------
+    SpecificationError
+        ``rng`` is no seed.
+    """
+    try:
+        if isinstance(rng, np.random.SeedSequence):
+            return np.random.SeedSequence(rng.entropy, spawn_key=rng.spawn_key, pool_size=rng.pool_size)
+        return np.random.SeedSequence(rng)
+    except (TypeError, ValueError):
+        raise SpecificationError(
+            f"{name} must be a whole number from zero or a numpy.random.SeedSequence, not {rng!r}.",
+            f"{name}须为非负整数或numpy.random.SeedSequence，而不是{rng!r}。",
+        ) from None
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

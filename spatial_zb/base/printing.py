@@ -1,0 +1,95 @@
+"""How a result shows itself where it is printed or ends a notebook cell: what it is, and its table."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+import warnings
+
+import pandas as pd
+
+from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning
+
+#: Rows that are shown; of a longer table the first and the last ones. Texts longer than ``LONG`` are left to ``tidy()``.
+ROWS, WIDTH, LONG = 60, 110, 50
+#: What ``glance()`` knows of the fit behind a result and the result need not repeat.
+LEFT_OUT = ("covariance", "log_likelihood", "aic", "bic", "sigma2", "r2_within")
+
+
+class Printed:
+    """A result with ``tidy()`` or ``table()``, and perhaps ``glance()``, printed as a table instead of as its fields.
+
+    Numbers are shown with four digits, the object keeps them in full precision. What cannot be computed is said in the
+    place of the table: showing an object never raises.
+    """
+
+    def __repr__(self) -> str:
+        head, table, notes = self._parts()
+        lines = [type(self).__name__, *textwrap.wrap(head, WIDTH)]
+        if table is not None:
+            long = [name for name, column in table.items() if _longest(column) > LONG]
+            with pd.option_context("display.unicode.east_asian_width", True):
+                text = table.drop(columns=long).to_string(
+                    index=_named(table), na_rep="–", float_format=_digits, max_rows=ROWS, min_rows=ROWS
+                )
+            lines += ["", text]
+            notes += [f"not shown: {', '.join(map(str, long))}"] if long else []
+        return "\n".join([*lines, *notes])
+
+    def _repr_html_(self) -> str:
+        head, table, notes = self._parts()
+        parts = [f"<p><b>{type(self).__name__}</b><br>{html.escape(head)}</p>"]
+        if table is not None:
+            with pd.option_context("display.min_rows", ROWS):
+                parts.append(
+                    table.to_html(
+                        index=_named(table), na_rep="–", float_format=_digits, max_rows=ROWS, border=0
+                    )
+                )
+        return "\n".join([*parts, *(f"<p>{html.escape(note)}</p>" for note in notes)])
+
+    def _parts(self) -> tuple[str, pd.DataFrame | None, list[str]]:
+        """What it is in one line, its table (None where it has none) and what has to be said of it."""
+        notes: list[str] = []
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", SpatialZbWarning)
+            try:
+                table = self._body()
+            except SpatialZbError as error:
+                table, notes = None, [str(error)]
+            head = self._head()
+        notes += dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, SpatialZbWarning))
+        if table is not None and len(table) > ROWS:
+            notes.append(f"{ROWS} of {len(table):,} rows")
+        return head, table, notes
+
+    def _body(self) -> pd.DataFrame:
+        """The table that is shown."""
+        return (self.tidy if hasattr(self, "tidy") else self.table)()
+
+    def _head(self) -> str:
+        """What ``glance()`` says, where it has one row."""
+        glance = self.glance() if hasattr(self, "glance") else pd.DataFrame()
+        if len(glance) != 1:
+            return ""
+        known = glance.iloc[0].dropna().drop(list(LEFT_OUT), errors="ignore")
+        return " · ".join(f"{key.replace('_', ' ')} {written(value)}" for key, value in known.items())
+
+
+def _longest(column: pd.Series) -> int:
+    """Characters of the longest text of a column; zero where it holds none."""
+    return max((len(value) for value in column if isinstance(value, str)), default=0)
+
+
+def _named(table: pd.DataFrame) -> bool:
+    """Whether the index says something: units or periods, not positions."""
+    return not isinstance(table.index, pd.RangeIndex)
+
+
+def _digits(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def written(value: object) -> str:
+    """A fact of a result in a line of text: four digits of a number with decimals."""
+    return _digits(value) if isinstance(value, float) else str(value)

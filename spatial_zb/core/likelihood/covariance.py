@@ -1,0 +1,317 @@
+"""Covariances of the maximum-likelihood estimator; parameters are ordered (δ, ρ, λ, σ²).
+
+Classical: the inverse of the expected or the observed information. Robust: bread × meat × bread, where the bread is
+such an inverse and the meat the variance of the score s = (BZ'ε/σ², (BWy)'ε/σ² − T* tr G, (Wu)'ε/σ² − T* tr H,
+(ε'ε − Nσ²)/2σ⁴). Since BWy = BGm + Gε and Wu = Hε after the transform, each score is a linear and a quadratic form in
+ε, and a meat has to cover both.
+
+References: Anselin (1988), Spatial Econometrics, §6.3; Lee (2004), Econometrica 72: 1899-1925 (QML); Lee & Yu (2010),
+J. Econometrics 154, eqs 12 and 27; Driscoll & Kraay (1998), Rev. Econ. Statist. 80: 549-560; Kelejian & Prucha (2007),
+J. Econometrics 140: 131-154 (spatial HAC).
+
+Diagonals and pairs of entries of JGJ and JHJ, G = W(I − ρW)⁻¹ and H = W(I − λW)⁻¹, in blocks of columns.
+
+Exact at any n and without an n × n matrix; n solves with a sparse factorisation, for ten thousand units some ten
+seconds. Only robust covariances need them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.linalg import lapack
+
+from spatial_zb.core import Array
+from spatial_zb.core.logdet.traces import BLOCK, Traces, filter_applier, unit_columns
+from spatial_zb.core.transforms import FixedEffects, TransformedSample
+
+#: Per parameter, the share of its own information, given the others, that may be rounding alone.
+ROUNDING = 4 * np.finfo(float).eps
+
+
+@dataclass(frozen=True, slots=True)
+class Residuals:
+    """The stacked, transformed arrays a covariance looks at, all evaluated at the estimate; M rows.
+
+    ``BZ`` (M, k) filtered regressors; ``BGm`` (M,) B·G·Zδ, the derivative of the mean in ρ; ``BWy`` (M,);
+    ``Wu`` (M,) lag of u = Ay − Zδ; ``WZ`` (M, k) and ``WWy`` (M,) needed with an error process, else None;
+    ``e`` (M,) ε = Bu.
+    """
+
+    BZ: Array
+    BGm: Array
+    BWy: Array
+    Wu: Array
+    WZ: Array | None
+    WWy: Array | None
+    e: Array
+
+
+def information(r: Residuals, traces: Traces, sigma2: ArrayLike, sample: TransformedSample) -> Array:
+    """Expected information (…, k + 3, k + 3) of (δ, ρ, λ, σ²); rows of coefficients held at zero are to be cut.
+
+    Of one sample, or of many: arrays, traces and σ² then have their axis first.
+    """
+    k, T, t, sigma2 = r.BZ.shape[-1], sample.periods, traces, np.asarray(sigma2)
+    info = np.zeros((*sigma2.shape, k + 3, k + 3))
+    across = np.swapaxes(r.BZ, -1, -2)
+    info[..., :k, :k] = across @ r.BZ / sigma2[..., None, None]
+    cross = (across @ r.BGm[..., None])[..., 0] / sigma2[..., None]
+    info[..., :k, k] = info[..., k, :k] = cross
+    info[..., k, k] = (r.BGm * r.BGm).sum(axis=-1) / sigma2 + T * (t.gg + t.gtg)
+    info[..., k, k + 1] = info[..., k + 1, k] = T * (t.gh + t.gth)
+    info[..., k + 1, k + 1] = T * (t.hh + t.hth)
+    info[..., k, k + 2] = info[..., k + 2, k] = T * t.g / sigma2
+    info[..., k + 1, k + 2] = info[..., k + 2, k + 1] = T * t.h / sigma2
+    info[..., k + 2, k + 2] = sample.observations / (2 * sigma2**2)
+    return info
+
+
+def hessian(r: Residuals, traces: Traces, sigma2: float, sample: TransformedSample) -> Array:
+    """Observed information, −∂² ln L, (k + 3, k + 3) of (δ, ρ, λ, σ²), analytic."""
+    k, T = r.BZ.shape[1], sample.periods
+    slopes = np.column_stack([r.BZ, r.BWy, r.Wu])  # −∂ε/∂(δ, ρ, λ)
+    out = np.zeros((k + 3, k + 3))
+    out[:-1, :-1] = slopes.T @ slopes / sigma2
+    out[k, k] += T * traces.gg
+    out[k + 1, k + 1] += T * traces.hh
+    if r.WZ is not None:
+        cross = np.append(r.WZ.T @ r.e, r.WWy @ r.e) / sigma2  # ε'∂²ε/∂λ∂(δ, ρ)
+        out[: k + 1, k + 1] += cross
+        out[k + 1, : k + 1] += cross
+    out[:-1, -1] = out[-1, :-1] = slopes.T @ r.e / sigma2**2
+    out[-1, -1] = r.e @ r.e / sigma2**3 - sample.observations / (2 * sigma2**2)
+    return out
+
+
+def inverse_or_nan(information_matrix: Array) -> tuple[Array, bool]:
+    """Invert a positive definite matrix after scaling its diagonal to one; NaN and False when it is not.
+
+    Never a pseudo-inverse: a covariance that does not exist is not repaired. A parameter of which the others leave no
+    more than rounding has none either, on whichever side of zero the rounding falls.
+    """
+    diagonal = np.diag(information_matrix)
+    if not (np.all(np.isfinite(information_matrix)) and np.all(diagonal > 0)):
+        return np.full_like(information_matrix, np.nan), False
+    scale = 1 / np.sqrt(diagonal)
+    outer = np.outer(scale, scale)
+    factor, failed = lapack.dpotrf(information_matrix * outer, lower=True, clean=True)
+    if failed or (factor.diagonal() ** 2).min(initial=1.0) <= ROUNDING * len(scale):
+        return np.full_like(information_matrix, np.nan), False
+    root = lapack.dtrtri(factor, lower=True)[0]
+    return (root.T @ root) * outer, True
+
+
+# --- robust covariances
+
+
+def robust_covariance(information_matrix: Array, meat: Array) -> tuple[Array, bool]:
+    """Bread × meat × bread with the inverse of ``information_matrix`` as bread; NaN and False where there is none."""
+    bread, positive = inverse_or_nan(information_matrix)
+    cov = bread @ meat @ bread
+    return (cov + cov.T) / 2, positive
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """μ₃ = E ε³ and κ₄ = E ε⁴ − 3σ⁴ of the errors before the transform."""
+
+    third: float
+    fourth: float
+
+
+def error_moments(e: Array, sigma2: float, shape: tuple[int, int], effects: FixedEffects) -> Moments:
+    """Third moment and fourth cumulant of ε from transformed residuals e = Qε, (T·n,).
+
+    With m the entries of a row of Q: E e³ = μ₃ Σm³ and E e⁴ = κ₄ Σm⁴ + 3σ⁴(Σm²)². With two periods and unit
+    effects Σm³ = 0: μ₃ is not identified, set to zero, and not needed, since it then multiplies sums over time that
+    vanish. κ₄ is held at −2σ⁴ + μ₃²/σ² or above, where distributions exist.
+    """
+    second, third, fourth = (_row_powers(shape, effects, power) for power in (2, 3, 4))
+    mu3 = float((e**3).mean()) / third if abs(third) > 1e-10 else 0.0
+    kappa4 = (float((e**4).mean()) - 3 * (sigma2 * second) ** 2) / fourth
+    return Moments(mu3, max(kappa4, mu3**2 / sigma2 - 2 * sigma2**2))
+
+
+def _row_powers(shape: tuple[int, int], effects: FixedEffects, power: int) -> float:
+    """Σ of powers of the entries of a row of Q = Q_T ⊗ Q_n; every row has the same."""
+    out = 1.0
+    for size, removed in zip(shape, (("unit", "two_way"), ("time", "two_way")), strict=True):
+        if effects in removed:
+            out *= (1 - 1 / size) ** power + (size - 1) * (-1 / size) ** power
+    return out
+
+
+def sandwich_meat(
+    r: Residuals,
+    expected: Array,
+    sigma2: float,
+    shape: tuple[int, int],
+    effects: FixedEffects,
+    own: Array,
+) -> Array:
+    """Variance of the score for independent ε of any distribution: expected information + Ω (Lee 2004, eq 3.3).
+
+    With P the matrices of the quadratic forms in ε (T·n square) only their diagonals enter:
+    Cov(c'ε, ε'Pε) = μ₃ Σ c_a P_aa, Cov(ε'Pε, ε'Rε) = κ₄ Σ P_aa R_aa + σ⁴ tr P(R + R').
+
+    Parameters
+    ----------
+    expected
+        :func:`information`.
+    own
+        (2, n), diagonals of JGJ and JHJ (J = I without time effects).
+    """
+    T, n = shape
+    k = r.BZ.shape[1]
+    moments = error_moments(r.e, sigma2, shape, effects)
+    in_time = 1 - 1 / T if effects in ("unit", "two_way") else 1.0
+    in_space = 1 - 1 / n if effects in ("time", "two_way") else 1.0
+    linear = np.zeros((T * n, k + 3))
+    linear[:, :k], linear[:, k] = r.BZ / sigma2, r.BGm / sigma2
+    quadratic = np.zeros((n, k + 3))
+    quadratic[:, k : k + 2] = in_time * own.T / sigma2
+    quadratic[:, -1] = in_time * in_space / (2 * sigma2**2)
+    mixed = linear.reshape(T, n, -1).sum(axis=0).T @ quadratic
+    return expected + moments.third * (mixed + mixed.T) + moments.fourth * T * quadratic.T @ quadratic
+
+
+def unit_meat(
+    r: Residuals,
+    sigma2: float,
+    shape: tuple[int, int],
+    observations: int,
+    own: Array,
+    pairs: Array,
+    root: sparse.csr_array | None = None,
+) -> Array:
+    """Variance of the score when errors of a unit may be correlated over time and differ in variance.
+
+    Linear forms and the own terms g_ii ε_i'ε_i of the quadratic ones are summed by unit; the terms
+    (g_ij + g_ji) ε_i'ε_j of two units are uncorrelated with these and with those of any other pair when units are
+    independent, and their squares are summed over pairs. Without ``root``: clusters by unit, times n/(n − 1). With it:
+    spatial HAC, Σ_ij K_ij s_i s_j' of the sums s_i, K = RR' (:func:`overlap_kernel`), without a factor.
+
+    Parameters
+    ----------
+    own
+        (2, n), diagonals of JGJ and JHJ.
+    pairs
+        (2, 2), see :func:`spatial_zb.core.likelihood.covariance.pair_squares`.
+    """
+    T, n = shape
+    k = r.BZ.shape[1]
+    square = (r.e**2 / sigma2 - observations / (T * n)).reshape(T, n)
+    out = np.empty((T, n, k + 3))
+    out[:, :, :k] = (r.BZ * r.e[:, None]).reshape(T, n, k) / sigma2
+    out[:, :, k] = (r.BGm * r.e).reshape(T, n) / sigma2 + own[0] * square
+    out[:, :, k + 1] = own[1] * square
+    out[:, :, k + 2] = square / (2 * sigma2)
+    sums = out.sum(axis=0)
+    sums -= sums.mean(axis=0)
+    weighted = sums if root is None else root.T @ sums
+    meat = weighted.T @ weighted
+    meat[k : k + 2, k : k + 2] += pairs / sigma2**2
+    return meat * n / (n - 1) if root is None else meat
+
+
+def driscoll_kraay_meat(r: Residuals, sigma2: float, shape: tuple[int, int], bandwidth: int) -> Array:
+    """Variance of the score from its sums by period, with Bartlett weights over ``bandwidth`` lags.
+
+    Any dependence between units of a period is allowed, dependence over time up to the bandwidth. No finite-sample
+    factor. Positive semi-definite.
+    """
+    columns = np.column_stack([r.BZ, r.BWy, r.Wu, r.e / (2 * sigma2)])
+    sums = (columns * (r.e / sigma2)[:, None]).reshape(*shape, -1).sum(axis=1)
+    sums -= sums.mean(axis=0)
+    meat = sums.T @ sums
+    for lag, weight in _bartlett_weights(shape[0], bandwidth):
+        cross = sums[lag:].T @ sums[:-lag]
+        meat += weight * (cross + cross.T)
+    return meat
+
+
+def _bartlett_weights(periods: int, bandwidth: int) -> list[tuple[int, float]]:
+    """Lags from one, and their weights 1 − lag/(bandwidth + 1)."""
+    return [(lag, 1 - lag / (bandwidth + 1)) for lag in range(1, min(bandwidth, periods - 1) + 1)]
+
+
+def bartlett_overlap(periods: int, bandwidth: int) -> float:
+    """Mean of all entries of the matrix of Bartlett weights, (T, T); see :func:`mean_overlap`."""
+    later = sum(2 * (periods - lag) * weight for lag, weight in _bartlett_weights(periods, bandwidth))
+    return (periods + later) / periods**2
+
+
+def bartlett_bandwidth(periods: int) -> int:
+    """⌊4 (T/100)^{2/9}⌋, Newey & West (1994, Rev. Econ. Stud. 61), at most T − 1."""
+    return min(int(4 * (periods / 100) ** (2 / 9)), periods - 1)
+
+
+def overlap_kernel(matrix: sparse.csr_array, order: int) -> sparse.csr_array:
+    """R (n, n) with K = RR', K_ij = |N_i ∩ N_j| / √(|N_i| |N_j|), N_i the units within ``order`` links of i.
+
+    A kernel over the graph of W in either direction: one on the diagonal, falling with distance, zero beyond
+    2 × order links. A kernel of graph distance itself need not be positive semi-definite; a product is.
+    """
+    n = matrix.shape[0]
+    step = sparse.csr_array(matrix != 0).astype(float)
+    step = sparse.csr_array(step + step.T + sparse.eye_array(n, format="csr"))
+    reached = sparse.eye_array(n, format="csr")
+    for _ in range(order):
+        reached = sparse.csr_array(reached @ step)
+        reached.data[:] = 1.0
+    sizes = np.asarray(reached.sum(axis=1)).ravel()
+    return sparse.csr_array(sparse.diags_array(1 / np.sqrt(sizes)) @ reached)
+
+
+def mean_overlap(root: sparse.csr_array) -> float:
+    """Mean of all entries of K = RR'.
+
+    Scores sum to zero, so that s'Ks falls short of what it estimates by this share where units are independent: 1/n for
+    clusters of single units, all of it where K is a matrix of ones.
+    """
+    column_sums = np.asarray(root.sum(axis=0)).ravel()
+    return float(column_sums @ column_sums) / root.shape[0] ** 2
+
+
+def filter_diagonals(matrix: sparse.csr_array, rho: float, lam: float, centred: bool) -> Array:
+    """Diagonals of JGJ and JHJ, (2, n); J = I − ιι'/n when centred, else I."""
+    out = np.empty((2, matrix.shape[0]))
+    for row, coefficient in enumerate((rho, lam)):
+        for columns, block in _blocks(matrix, coefficient, centred):
+            out[row, columns] = block[columns, np.arange(len(columns))]
+    return out
+
+
+def pair_squares(matrix: sparse.csr_array, rho: float, lam: float, centred: bool, e: Array) -> Array:
+    """Σ over pairs i < j of q q', q = [(g_ij + g_ji), (h_ij + h_ji)] ε_i'ε_j, (2, 2), from residuals e (T, n)."""
+    transposed = sparse.csr_array(matrix.T)
+    out = np.zeros((2, 2))
+    sources = [_blocks(W, c, centred) for c in (rho, lam) for W in (matrix, transposed)]
+    for parts in zip(*sources, strict=True):
+        columns = parts[0][0]
+        products = e.T @ e[:, columns]
+        products[columns, np.arange(len(columns))] = 0.0
+        g, h = ((parts[i][1] + parts[i + 1][1]) * products for i in (0, 2))
+        out += [[np.vdot(a, b) for b in (g, h)] for a in (g, h)]
+    return out / 2
+
+
+def _blocks(
+    matrix: sparse.csr_array, coefficient: float, centred: bool
+) -> Iterator[tuple[NDArray[np.intp], Array]]:
+    """Columns of JGJ, (n, ≤ BLOCK) at a time, with their positions."""
+    n = matrix.shape[0]
+    apply_g = filter_applier(matrix, coefficient)
+    row_means = apply_g(np.full((n, 1), 1 / n)) if centred else 0.0
+    for first in range(0, n, BLOCK):
+        columns = np.arange(first, min(n, first + BLOCK))
+        block = apply_g(unit_columns(n, first, columns[-1] + 1))
+        if centred:
+            block = block - row_means
+            block = block - block.mean(axis=0)
+        yield columns, block

@@ -1,0 +1,200 @@
+"""Average direct, indirect and total effects of x_k: E_k = (I − ρW)⁻¹(β_k I + θ_k W), and their gradients.
+
+LeSage, J. & Pace, R.K. (2009), Introduction to Spatial Econometrics, §2.7. direct = tr(E_k)/n,
+total = ι'E_kι/n, indirect = total − direct. Everything follows from four functions of ρ and their
+derivatives, so no n × n matrix is formed:
+
+    a(ρ) = tr(S⁻¹)/n,  b(ρ) = tr(S⁻¹W)/n,  p(ρ) = ι'S⁻¹ι/n,  q(ρ) = ι'S⁻¹Wι/n,   S = I − ρW,
+
+direct = β a + θ b and total = β p + θ q.
+
+Effects over time of x in a model with y_{t−1} and Wy_{t−1}: multipliers by horizon, and in the long run.
+
+A change of x_k in period t moves y_{t+h} by A^h E_k, E_k = S⁻¹(β_k I + θ_k W), A = S⁻¹(τI + ηW), S = I − ρW. As in
+:mod:`spatial_zb.core.likelihood.impacts` averages need four numbers only,
+
+    a = tr(A^h S⁻¹)/n,  b = tr(A^h S⁻¹W)/n,  p = ι'A^hS⁻¹ι/n,  q = ι'A^hS⁻¹Wι/n,
+
+for a change of one period; those of a lasting change are their sums over h, which tend to [(1 − τ)I − (ρ + η)W]⁻¹ in
+the place of A^hS⁻¹: the multipliers of a static model with κ = (ρ + η)/(1 − τ), over 1 − τ.
+
+Reference: Elhorst (2014), Spatial Econometrics, §4.6; LeSage & Pace (2009), Introduction to Spatial Econometrics, ch. 7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+
+from spatial_zb.core import Array
+from spatial_zb.core.logdet import EigenLogDet, LogDet
+from spatial_zb.core.logdet.traces import filter_solver
+
+
+@dataclass(frozen=True, slots=True)
+class Multipliers:
+    """a, b, p, q at one or many ρ (shape of ρ), and their derivatives in ρ."""
+
+    a: Array
+    b: Array
+    p: Array
+    q: Array
+    da: Array
+    db: Array
+    dp: Array
+    dq: Array
+
+
+def multipliers(
+    rho: ArrayLike, matrix: sparse.csr_array, logdet: LogDet, row_normalised: bool
+) -> Multipliers:
+    """Evaluate the multipliers: traces from d = ln|S| (tr S⁻¹ = n − ρd′, tr S⁻¹W = −d′), sums from ι'S⁻¹.
+
+    With Wι = ι, p = q = 1/(1 − ρ); otherwise one sparse factorisation for each ρ.
+    """
+    rho = np.asarray(rho, dtype=float)
+    n = matrix.shape[0]
+    first, second = logdet.first(rho), logdet.second(rho)
+    a, b = 1 - rho * first / n, -first / n
+    da, db = -(first + rho * second) / n, -second / n
+    if row_normalised:
+        p = 1 / (1 - rho)
+        return Multipliers(a, b, p, p, da, db, p**2, p**2)
+    sums = np.array([_sums(matrix, r) for r in rho.ravel()]).reshape(*rho.shape, 4)
+    return Multipliers(a, b, sums[..., 0], sums[..., 1], da, db, sums[..., 2], sums[..., 3])
+
+
+def no_multipliers(matrix: sparse.csr_array) -> Multipliers:
+    """Multipliers at ρ = 0 of a model without lag of y (SLX, SDEM): q = ι'Wι/n, the rest trivial."""
+    one, zero = np.float64(1), np.float64(0)
+    return Multipliers(
+        one,
+        np.float64(matrix.trace() / matrix.shape[0]),
+        one,
+        matrix.sum() / matrix.shape[0],
+        zero,
+        zero,
+        zero,
+        zero,
+    )
+
+
+def _sums(matrix: sparse.csr_array, rho: float) -> tuple[float, float, float, float]:
+    """p, q, p′, q′ at one ρ, from S⁻¹ι, S⁻¹Wι and ι'S⁻¹W: p′ = ι'S⁻¹WS⁻¹ι."""
+    n = matrix.shape[0]
+    ones = np.ones(n)
+    solve = filter_solver(matrix, rho)
+    right = solve(np.column_stack([ones, matrix @ ones]))
+    left = matrix.T @ filter_solver(sparse.csr_array(matrix.T), rho)(ones)  # (ι'S⁻¹W)'
+    return (*(right.sum(axis=0) / n), *(left @ right / n))
+
+
+def average_effects(beta: Array, theta: Array, m: Multipliers) -> tuple[Array, Array]:
+    """Effects (…, k, 3) as (direct, indirect, total) and gradients (…, k, 3, 3) in (β_k, θ_k, ρ).
+
+    ``beta`` and ``theta`` are (…, k); the leading axes are those of ρ.
+    """
+    a, b, p, q, da, db, dp, dq = (
+        np.asarray(v)[..., None] for v in (m.a, m.b, m.p, m.q, m.da, m.db, m.dp, m.dq)
+    )
+    effects, gradient = np.empty((*beta.shape, 3)), np.empty((*beta.shape, 3, 3))
+    effects[..., 0], effects[..., 2] = beta * a + theta * b, beta * p + theta * q
+    gradient[..., 0, 0], gradient[..., 0, 1], gradient[..., 0, 2] = a, b, beta * da + theta * db
+    gradient[..., 2, 0], gradient[..., 2, 1], gradient[..., 2, 2] = p, q, beta * dp + theta * dq
+    effects[..., 1] = effects[..., 2] - effects[..., 0]
+    gradient[..., 1, :] = gradient[..., 2, :] - gradient[..., 0, :]
+    return effects, gradient
+
+
+def order_multipliers(rho: float, matrix: sparse.csr_array, orders: int) -> Array:
+    """Terms of the series by power of W, (orders + 1, 4): a, b, p, q of ρ^j W^j for j = 0 … orders.
+
+    b and q of order j belong to ρ^j W^{j+1}. Exact: diagonals and sums of sparse powers.
+    """
+    n = matrix.shape[0]
+    ones = np.ones(n)
+    power, sums = sparse.eye_array(n, format="csr"), ones
+    out = np.empty((orders + 1, 4))
+    for j in range(orders + 1):
+        following = sparse.csr_array(power @ matrix)
+        lagged = matrix @ sums
+        out[j] = rho**j * np.array([power.trace(), following.trace(), sums.sum(), lagged.sum()]) / n
+        power, sums = following, lagged
+    return out
+
+
+#: Rademacher probes of the traces where eigenvalues are dear.
+PROBES = 64
+
+
+def long_run_multipliers(
+    carried: Array, matrix: sparse.csr_array, logdet: LogDet, row_normalised: bool
+) -> Array:
+    """(…, 4) a, b, p, q of [(1 − τ)I − (ρ + η)W]⁻¹ at ``carried`` (…, 3), the (τ, η, ρ) of stable processes."""
+    tau, eta, rho = np.moveaxis(carried, -1, 0)
+    m = multipliers((rho + eta) / (1 - tau), matrix, logdet, row_normalised)
+    return np.stack(np.broadcast_arrays(m.a, m.b, m.p, m.q), axis=-1) / (1 - tau)[..., None]
+
+
+def path_multipliers(
+    carried: Array, matrix: sparse.csr_array, logdet: LogDet, row_normalised: bool, periods: int
+) -> Array:
+    """(…, periods + 1, 4) a, b, p, q of a change of one period at ``carried`` (…, 3), the (τ, η, ρ)."""
+    own = _spectral_means if isinstance(logdet, EigenLogDet) else _probed_means
+    traces = own(carried, matrix, logdet, periods)
+    if row_normalised:
+        tau, eta, rho = (part[..., None] for part in np.moveaxis(carried, -1, 0))
+        sums = ((tau + eta) / (1 - rho)) ** np.arange(periods + 1) / (1 - rho)
+        return np.stack([*traces, sums, sums], axis=-1)
+    flat = carried.reshape(-1, 3)
+    ones = np.ones((matrix.shape[0], 1))
+    sums = np.array([_carried_on(point, matrix, ones, periods).mean(axis=(1, 2)) for point in flat])
+    lagged = np.array(
+        [_carried_on(point, matrix, matrix @ ones, periods).mean(axis=(1, 2)) for point in flat]
+    )
+    shape = (*carried.shape[:-1], periods + 1)
+    return np.stack([*traces, sums.reshape(shape), lagged.reshape(shape)], axis=-1)
+
+
+def _spectral_means(
+    carried: Array, matrix: sparse.csr_array, logdet: EigenLogDet, periods: int
+) -> tuple[Array, Array]:
+    """a and b (…, periods + 1) from the eigenvalues."""
+    omega = logdet.omega
+    tau, eta, rho = (part[..., None] for part in np.moveaxis(carried, -1, 0))
+    term = 1 / (1 - rho * omega)
+    factor = (tau + eta * omega) * term
+    own, lagged = [], []
+    for _ in range(periods + 1):
+        own.append(np.real(term.mean(axis=-1)))
+        lagged.append(np.real((omega * term).mean(axis=-1)))
+        term = term * factor
+    return np.stack(own, axis=-1), np.stack(lagged, axis=-1)
+
+
+def _probed_means(
+    carried: Array, matrix: sparse.csr_array, logdet: LogDet, periods: int
+) -> tuple[Array, Array]:
+    """a and b (…, periods + 1) from random probes (Hutchinson 1990), the same at every point."""
+    n = matrix.shape[0]
+    probes = np.random.default_rng(n).choice([-1.0, 1.0], (n, PROBES))
+    lagged = matrix.T @ probes  # tr(XW) = E z'XWz = E (W'z)'…: W commutes with X
+    out = []
+    for point in carried.reshape(-1, 3):
+        moved = _carried_on(point, matrix, probes, periods)
+        out.append([(moved * probes).mean(axis=(1, 2)), (moved * lagged).mean(axis=(1, 2))])
+    found = np.moveaxis(np.array(out), 1, 0).reshape(2, *carried.shape[:-1], periods + 1)
+    return found[0], found[1]
+
+
+def _carried_on(point: Array, matrix: sparse.csr_array, right: Array, periods: int) -> Array:
+    """A^h S⁻¹ times ``right`` (n, m) for h = 0 … periods, (periods + 1, n, m)."""
+    tau, eta, rho = point
+    solve = filter_solver(matrix, float(rho)) if rho else lambda r: r
+    steps = [solve(right)]
+    for _ in range(periods):
+        steps.append(solve(tau * steps[-1] + eta * (matrix @ steps[-1])))
+    return np.array(steps)

@@ -1,0 +1,249 @@
+"""Two spatial coefficients, one for each regime of receiving units: estimates and their covariance.
+
+S y_t = Z_t δ + μ + α_t ι + ε_t with S = I − (ρ₁D₁ + ρ₂D₂)W, D_r the units of regime r. Unit effects go by the orthonormal
+transform over time, right for any S: T* = T − 1 periods with
+
+    ln L = −(N/2) ln(2πσ²) + T* ln|S| − e'e/(2σ²).
+
+Effects of periods do not go by a transform over units, since the rows of (ρ₁D₁ + ρ₂D₂)W do not have one sum. With α_t
+concentrated out, e = J(Sy − Zδ), the score in ρ_r has the mean −T* tr[(I − J)D_rG], G = WS⁻¹, whatever α is. The estimate
+solves the score less that mean,
+
+    (D_rWy)'e/σ² − T* tr(J D_r G) = 0,   σ² = e'e/N,   N = (n − 1)T*,
+
+which is unbiased at any n and T; with ρ₁ = ρ₂ and Wι = ι the sum over r is the score of Lee & Yu (2010), J. Econometrics
+154: 165-185, eq. 24. It is not the slope of a function, so that its Jacobian K and its variance Ω differ, and
+V = K⁻¹ Ω K⁻ᵀ. For quasi-scores made unbiased in this way see Yang (2018), J. Econometrics 205: 423-447; for the model,
+Elhorst & Fréret (2009), J. Regional Science 49: 931-951.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, optimize, sparse
+
+from spatial_zb.core import Array
+from spatial_zb.core.logdet.factors import factorise, largest_sums
+from spatial_zb.core.logdet.traces import DENSE_UNITS
+from spatial_zb.core.transforms import ColumnBasis, TransformedSample
+
+#: Up to this many units, and for a W as dense as DENSE_SHARE, determinants and traces come from dense factorisations.
+SMALL_UNITS, DENSE_SHARE = 500, 0.05
+#: Points per coefficient of the grid from which the search starts.
+GRID = 7
+#: The search stays inside the admissible box by this share of its width.
+END_MARGIN = 1e-3
+#: Rademacher probes of the second-order traces of more than DENSE_UNITS units.
+PROBES = 64
+#: Step of the derivative of a sparse log-determinant.
+STEP = 1e-5
+#: Largest score, in its standard deviations, at what counts as a solution.
+SOLVED = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Regimes:
+    """W (n, n), the regime 0 or 1 of every unit (n,), whether effects of periods are taken out, and the bound on |ρ_r|.
+
+    ``bound`` is one over the spectral radius of |W|: within it S is not singular.
+    """
+
+    matrix: sparse.csr_array
+    regime: NDArray[np.intp]
+    timed: bool
+    bound: float
+
+    @property
+    def dense(self) -> bool:
+        """Whether a dense factorisation is the quicker one."""
+        n = self.matrix.shape[0]
+        return n <= SMALL_UNITS or self.matrix.nnz > DENSE_SHARE * n**2
+
+    def scaled(self, rho: Array) -> sparse.csr_array:
+        """(ρ₁D₁ + ρ₂D₂)W."""
+        return sparse.csr_array(sparse.diags_array(rho[self.regime]) @ self.matrix)
+
+    def part(self, values: Array, r: int) -> Array:
+        """D_r times ``values`` (n, …)."""
+        return values * (self.regime == r).reshape(-1, *[1] * (values.ndim - 1))
+
+    def centre(self, values: Array) -> Array:
+        """J times ``values`` (n, …) under effects of periods."""
+        return values - values.mean(axis=0) if self.timed else values
+
+    def solver(self, rho: Array):
+        """R ↦ S⁻¹R, and ln|S|."""
+        n = self.matrix.shape[0]
+        if self.dense:
+            dense = np.eye(n) - rho[self.regime][:, None] * self.matrix.toarray()
+            factor = linalg.lu_factor(dense, check_finite=False)
+            value = float(np.log(np.abs(np.diag(factor[0]))).sum())
+            return lambda right: linalg.lu_solve(factor, right, check_finite=False), value
+        system = sparse.csc_array(sparse.eye_array(n, format="csc") - self.scaled(rho))
+        lu = factorise(system, safe=np.abs(rho).max() * largest_sums(self.matrix) < 1)
+        return lu.solve, float(np.log(np.abs(lu.U.diagonal())).sum())
+
+    def traces(self, rho: Array) -> Array:
+        """tr(J D_r G) for both regimes."""
+        n = self.matrix.shape[0]
+        solve, _ = self.solver(rho)
+        if self.dense:
+            G = self.matrix @ solve(np.eye(n))
+            own, sums = np.diag(G), G.sum(axis=1) / n
+        else:
+            steps = STEP * np.eye(2)
+            ends = [[self.solver(rho + sign * h)[1] for sign in (1, -1)] for h in steps]
+            whole = np.array([(down - up) / (2 * STEP) for up, down in ends])
+            own, sums = None, self.matrix @ solve(np.ones(n)) / n
+        out = whole if own is None else np.array([own[self.regime == r].sum() for r in (0, 1)])
+        return out - self.timed * np.array([sums[self.regime == r].sum() for r in (0, 1)])
+
+
+@dataclass(frozen=True, slots=True)
+class RegimeMaximum:
+    """The estimate: ``rho`` (2,), ``delta`` (k,), σ², whether it lies inside the box, and the largest score."""
+
+    rho: Array
+    delta: Array
+    sigma2: float
+    at_bound: bool
+    gradient: float
+    log_likelihood: float
+
+
+def regime_maximum(
+    y: Array, lags: Array, Z: Array, basis: ColumnBasis, regimes: Regimes, sample: TransformedSample
+) -> RegimeMaximum:
+    """Solve the score of the transformed arrays y (M,), D_rWy (M, 2), Z (M, k), with ``basis`` that of Z."""
+    size = float(np.sqrt(y @ y))
+    both = np.column_stack([y, lags]) / size
+    onto = basis.Q.T @ both
+    off = both - basis.Q @ onto
+    gram = off.T @ off
+    T, N, edge = sample.periods, sample.observations, regimes.bound * (1 - END_MARGIN)
+
+    def ssr(rho: Array) -> tuple[float, Array]:
+        residual = gram @ np.array([1.0, *-rho])
+        return float(residual @ [1.0, *-rho]), residual[1:]
+
+    def score(rho: Array) -> Array:
+        total, slope = ssr(rho)
+        return N * slope / total - T * regimes.traces(rho)
+
+    def height(rho: Array) -> float:
+        """Where to start: exact with unit effects, near it with effects of periods."""
+        solve, value = regimes.solver(rho)
+        if regimes.timed:
+            value += np.log(np.abs(solve(np.ones(len(regimes.regime))).mean()))
+        return float(sample.concentrated(value, ssr(rho)[0]))
+
+    grid = np.linspace(-edge, edge, GRID + 2)[1:-1]
+    start = max((np.array([a, b]) for a in grid for b in grid), key=height)
+    climbed = optimize.minimize(lambda r: -height(r), start, method="L-BFGS-B", bounds=[(-edge, edge)] * 2).x
+    scale = 1 / np.sqrt(np.diag(gram)[1:] * N / ssr(climbed)[0] + T)
+    found = optimize.root(lambda r: score(r) * scale, climbed, tol=1e-12)
+    inside = np.abs(found.x).max() < edge and np.abs(score(found.x) * scale).max() < SOLVED
+    rho = found.x if inside else np.clip(climbed, -edge, edge)
+    total, _ = ssr(rho)
+    solved = linalg.solve_triangular(basis.R, onto @ [1.0, *-rho]) if Z.shape[1] else np.zeros(0)
+    sigma2 = total * size**2 / N
+    value = -N / 2 * (np.log(2 * np.pi * sigma2) + 1) + T * regimes.solver(rho)[1]
+    return RegimeMaximum(
+        rho=rho,
+        delta=solved * size / basis.scale,
+        sigma2=sigma2,
+        at_bound=not inside,
+        gradient=float(np.abs(score(rho)).max()),
+        log_likelihood=np.nan if regimes.timed else float(value),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RegimeMoments:
+    """Jacobian K and variance Ω of the score (k + 3, k + 3) in (δ, ρ₁, ρ₂, σ²), for independent normal errors."""
+
+    jacobian: Array
+    variance: Array
+
+
+def regime_moments(
+    Z: Array, means: Array, rho: Array, sigma2: float, regimes: Regimes, sample: TransformedSample
+) -> RegimeMoments:
+    """K and Ω from Z (M, k) and the derivatives of the mean (M, 2), J D_rG(mean), stacked.
+
+    K_rs = m_r'm_s/σ² + T*[tr(J G_r'J G_s) + tr(J G_rG_s)], Ω_rs = m_r'm_s/σ² + T*[tr(J G_r'J G_s) + tr(J G_rJ G_s)], with
+    G_r = D_rG. The means are estimated with the period means of ε in them, which is why G_r stands between two J.
+    """
+    k, T = Z.shape[1], sample.periods
+    crossed, plain, centred, own = _second_traces(rho, regimes)
+    columns = np.column_stack([Z, means])
+    base = np.zeros((k + 3, k + 3))
+    base[:-1, :-1] = columns.T @ columns / sigma2
+    base[k : k + 2, k : k + 2] += T * crossed
+    base[k : k + 2, -1] = base[-1, k : k + 2] = T * own / sigma2
+    base[-1, -1] = sample.observations / (2 * sigma2**2)
+    jacobian, variance = base.copy(), base
+    jacobian[k : k + 2, k : k + 2] += T * plain
+    variance[k : k + 2, k : k + 2] += T * centred
+    return RegimeMoments(jacobian, variance)
+
+
+def _second_traces(rho: Array, regimes: Regimes) -> tuple[Array, Array, Array, Array]:
+    """tr(J G_r'J G_s), tr(J G_rG_s), tr(J G_rJ G_s), (2, 2) each, and tr(J G_r): exact, or by random probes."""
+    n = regimes.matrix.shape[0]
+    exact = n <= DENSE_UNITS
+    right = np.eye(n) if exact else np.random.default_rng(n).choice([-1.0, 1.0], (n, PROBES))
+    weight = 1.0 if exact else 1 / PROBES
+    solve, _ = regimes.solver(rho)
+    right = regimes.centre(right)
+    moved = regimes.matrix @ solve(right)
+    parts = [regimes.part(moved, r) for r in (0, 1)]
+    off = [regimes.centre(part) for part in parts]
+    once = [regimes.matrix @ solve(part) for part in parts]
+    twice = [regimes.matrix @ solve(part) for part in off]
+    pairs = [(r, s) for r in (0, 1) for s in (0, 1)]
+    crossed = np.array([(off[r] * off[s]).sum() for r, s in pairs]).reshape(2, 2)
+    plain = np.array([(right * regimes.part(once[s], r)).sum() for r, s in pairs]).reshape(2, 2)
+    centred = np.array([(right * regimes.part(twice[s], r)).sum() for r, s in pairs]).reshape(2, 2)
+    own = np.array([(right * part).sum() for part in parts])
+    return crossed * weight, plain * weight, centred * weight, own * weight
+
+
+def unit_scores_meat(
+    Z: Array,
+    means: Array,
+    e: Array,
+    rho: Array,
+    sigma2: float,
+    shape: tuple[int, int],
+    regimes: Regimes,
+    observations: int,
+) -> Array:
+    """Variance of the score when errors of a unit may be correlated over time and differ in variance, × n/(n − 1).
+
+    As ``covariance.unit_meat``: linear forms and own terms summed by unit, terms of two units squared
+    and summed over pairs.
+    """
+    T, n = shape
+    k = Z.shape[1]
+    solve, _ = regimes.solver(rho)
+    moved = regimes.matrix @ solve(regimes.centre(np.eye(n)))
+    forms = [regimes.centre(regimes.part(moved, r)) for r in (0, 1)]
+    square = (e**2 / sigma2 - observations / (T * n)).reshape(T, n)
+    scores = np.empty((T, n, k + 3))
+    scores[:, :, : k + 2] = (np.column_stack([Z, means]) * e[:, None]).reshape(T, n, -1) / sigma2
+    for r in (0, 1):
+        scores[:, :, k + r] += np.diag(forms[r]) * square
+    scores[:, :, -1] = square / (2 * sigma2)
+    sums = scores.sum(axis=0)
+    sums -= sums.mean(axis=0)
+    meat = sums.T @ sums
+    products = e.reshape(shape).T @ e.reshape(shape) / sigma2
+    both = [(form + form.T) * products for form in forms]
+    for r in (0, 1):
+        for s in (0, 1):
+            meat[k + r, k + s] += np.triu(both[r] * both[s], 1).sum()
+    return meat * n / (n - 1)

@@ -1,0 +1,162 @@
+"""Maxima of the likelihood over (ρ, λ) together: a grid in one solve, then Newton's method with exact derivatives.
+
+With S(λ) the (2, 2) matrix of cross-products of B e_y and B e_Wy off the columns of BQ, and v = (1, −ρ)',
+
+    ln L = T* [D(ρ) + D(λ)] − (N/2) ln SSR + constant,   SSR = v'S(λ)v:
+
+a quadratic in ρ whose coefficients depend on λ alone, so that a grid of a × b points takes b regressions. With
+X = (BQ'BQ)⁻¹ (BQ)'B[e_y, e_Wy] and derivatives of the Gram matrix in λ, S′ = [I, −X']G′[I, −X']' and
+S″ = [I, −X']G″[I, −X']' − 2 C'(BQ'BQ)⁻¹C, C = G′_qa − G′_qq X.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spatial_zb.core import Array
+from spatial_zb.core.logdet import LogDet
+from spatial_zb.core.transforms import TransformedSample
+
+Point = tuple[float, float]
+
+#: Points of the grid in each direction.
+GRID = 21
+#: Points of the grid along an edge, on which one coefficient is at an end.
+EDGE_GRID = 201
+#: A climb that takes more steps than this goes to an end of the interval or nowhere.
+CLIMB_STEPS = 40
+#: A Newton step that gains less than this needs no check that it gains at all; rounding could deny it.
+SURE_GAIN = 1e-6
+#: A Newton step this short is the last one.
+LAST_STEP = 1e-11
+#: Steps shrink slowly towards a top that is nearly flat: it is reached when so little is left to gain.
+FLAT_GAIN = 1e-12
+#: No step goes further than this share of the way to an end.
+SHARE_OF_WAY = 0.9
+#: A climb goes on from a saddle this far to either side.
+PUSH = 1e-2
+#: Maxima nearer than this are one.
+SAME_MODE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """The concentrated log-likelihood on the square of ``bounds``.
+
+    ``gram0``, ``cross``, ``gram1`` (2 + k, 2 + k): the Gram matrix of B[e_y, e_Wy, Q] is gram0 − λ cross + λ² gram1.
+    """
+
+    gram0: Array
+    cross: Array
+    gram1: Array
+    logdet: LogDet
+    sample: TransformedSample
+    bounds: tuple[float, float]
+
+    def values(self, rho: Array, lam: Array) -> Array:
+        """ln L up to its constant at all pairs, (a, b)."""
+        S = self._moments(lam)[0]
+        r = rho[:, None]
+        ssr = S[:, 0, 0] - 2 * r * S[:, 0, 1] + r**2 * S[:, 1, 1]
+        d_rho, d_lam = (self.logdet.value(c, self.sample.centred) for c in (rho, lam))
+        return self.sample.concentrated(d_rho[:, None] + d_lam, ssr)
+
+    def modes(self) -> list[Point]:
+        """Every local maximum: climb from the points of the grid that beat their neighbours.
+
+        A climb along the ridge between two maxima ends on the saddle, and goes on to either side of it.
+        """
+        found: list[Point] = []
+        for start in self._peaks():
+            end, curve = self._climb(start)
+            ends = [(end, curve)]
+            if np.isfinite(curve).all() and not _is_top(curve):
+                push = PUSH * np.linalg.eigh(curve)[1][:, 1]
+                ends = [self._climb(end + push), self._climb(end - push)]
+            for point, bend in ends:
+                if _is_top(bend) and not any(np.hypot(*(point - other)) < SAME_MODE for other in found):
+                    found.append((float(point[0]), float(point[1])))
+        return found
+
+    def edges(self) -> Iterator[tuple[Array, Array, Array]]:
+        """ρ, λ and ln L along the four edges."""
+        ends, along = np.array(self.bounds), np.linspace(*self.bounds, EDGE_GRID)
+        by_lam, by_rho = self.values(ends, along), self.values(along, ends)
+        for i, end in enumerate(self.bounds):
+            fixed = np.full(along.shape, end)
+            yield fixed, along, by_lam[i]
+            yield along, fixed, by_rho[:, i]
+
+    def _peaks(self) -> list[Point]:
+        grid = np.linspace(*self.bounds, GRID)
+        values = self.values(grid, grid)
+        padded = np.pad(values, 1, constant_values=-np.inf)
+        shifts = [(i, j) for i in (0, 1, 2) for j in (0, 1, 2) if (i, j) != (1, 1)]
+        around = np.max([padded[i : i + GRID, j : j + GRID] for i, j in shifts], axis=0)
+        return [(float(grid[i]), float(grid[j])) for i, j in np.argwhere(values >= around)]
+
+    def _climb(self, start: ArrayLike) -> tuple[Array, Array]:
+        """Where Newton's method uphill ends, and the second derivatives there; NaN at an end of the square."""
+        low, high = self.bounds
+        margin = 1e-9 * (high - low)
+        point = np.clip(start, low + margin, high - margin)
+        value, slope, curve = self._expansion(point)
+        for _ in range(CLIMB_STEPS):
+            step = _uphill(slope, curve)
+            room = np.where(step > 0, high - point, point - low) / np.maximum(np.abs(step), 1e-300)
+            step = step * min(1.0, SHARE_OF_WAY * float(room.min()))
+            sure = _is_top(curve) and slope @ step < SURE_GAIN
+            following = self._expansion(point + step)
+            while not sure and following[0] < value and np.abs(step).max() > LAST_STEP:
+                step = step / 4
+                following = self._expansion(point + step)
+            point, (value, slope, curve) = point + step, following
+            if np.abs(step).max() <= LAST_STEP:
+                break
+        inside = min(point.min() - low, high - point.max()) > margin
+        arrived = inside and slope @ _uphill(slope, curve) < FLAT_GAIN
+        return point, curve if arrived else np.full((2, 2), np.nan)
+
+    def _moments(self, lam: Array) -> tuple[Array, Array, Array]:
+        """S, S′ and S″ at each λ (b,), (b, 2, 2)."""
+        at = lam[:, None, None]
+        G = self.gram0 - at * self.cross + at**2 * self.gram1
+        G1, G2 = 2 * at * self.gram1 - self.cross, 2 * self.gram1
+        X = np.linalg.solve(G[:, 2:, 2:], G[:, 2:, :2])
+        Xt = X.swapaxes(1, 2)
+        S = G[:, :2, :2] - Xt @ G[:, 2:, :2]
+        E = np.concatenate([np.broadcast_to(np.eye(2), (len(lam), 2, 2)), -X], axis=1)
+        C = (G1 @ E)[:, 2:]
+        Et = E.swapaxes(1, 2)
+        S2 = Et @ G2 @ E - 2 * C.swapaxes(1, 2) @ np.linalg.solve(G[:, 2:, 2:], C)
+        return S, Et @ G1 @ E, S2
+
+    def _expansion(self, point: Array) -> tuple[float, Array, Array]:
+        """ln L up to its constant, its gradient (2,) and its second derivatives (2, 2) at (ρ, λ)."""
+        S, S1, S2 = (form[0] for form in self._moments(point[1:]))
+        v = np.array([1.0, -point[0]])
+        ssr, first = v @ S @ v, np.array([-2 * (S[1] @ v), v @ S1 @ v])
+        mixed = -2 * (S1[1] @ v)
+        second = np.array([[2 * S[1, 1], mixed], [mixed, v @ S2 @ v]])
+        T, half, centred = self.sample.periods, self.sample.observations / 2, self.sample.centred
+        value = self.sample.concentrated(self.logdet.value(point, centred).sum(), ssr)
+        slope = self.sample.concentrated_score(self.logdet.first(point, centred), ssr, first)
+        curve = np.diag(T * self.logdet.second(point, centred)) - half * (
+            second / ssr - np.outer(first, first) / ssr**2
+        )
+        return float(value), slope, curve
+
+
+def _is_top(curve: Array) -> bool:
+    """Whether second derivatives are those of a maximum; not when they are NaN."""
+    return bool(curve[0, 0] < 0 and curve[0, 0] * curve[1, 1] > curve[0, 1] ** 2)
+
+
+def _uphill(slope: Array, curve: Array) -> Array:
+    """Newton's step, with every curvature turned downwards, so that it rises."""
+    sizes, axes = np.linalg.eigh(curve)
+    return axes @ ((axes.T @ slope) / np.maximum(np.abs(sizes), 1e-8 * np.abs(sizes).max()))

@@ -1,0 +1,300 @@
+"""Full-information maximum likelihood of a spatial system, Σ concentrated out.
+
+With 𝐒 = Γ⊗I − Ψ⊗W, B_g = I − λ_gW and the transformed sample (N, T*) of :mod:`spatial_zb.core.transforms`,
+
+    ln L = −(N/2)[m ln 2π + m + ln|E'E/N|] + T*[Σ_i ln|det(Γ − ω_iΨ)| + Σ_g ln|B_g|],  e_g = B_g(y_g − Z_gδ_g),
+
+where ln|𝐒| needs m × m determinants over the eigenvalues ω_i of W only; with time effects the eigenvalue of ι
+is left out. Newton's method with the exact gradient and Hessian over all of (δ, λ): given γ, ψ, λ and Σ the
+likelihood is quadratic in β, so β needs no concentration of its own. Steps never leave the region around
+Γ = I, Ψ = 0 in which no det(Γ − ω_iΨ) changes sign.
+
+Reference: Yang & Lee (2017), J. Econometrics 196: 196-214; Lee & Yu (2010), J. Econometrics 154: 165-185.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatial_zb.core import Array
+from spatial_zb.core.logdet import UNIT_ROOT_TOLERANCE
+from spatial_zb.core.system.arrays import SystemArrays, coefficient_matrices
+from spatial_zb.core.system.instrumental import scaled_inverse
+
+SigmaForm = Literal["full", "diagonal"]
+
+#: Newton stops when the next step promises to raise ln L by less than half of this.
+DECREMENT = 1e-11
+MAX_STEPS = 200
+#: A step goes at most this share of the way to the edge of the admissible region.
+EDGE = 0.9
+#: Determinants, and eigenvalues of the correlation of ε between equations, below this are called zero.
+SINGULAR = 1e-8
+#: Curvature below this share of the largest is treated as flat while climbing.
+FLAT = 1e-10
+
+
+@dataclass(frozen=True, slots=True)
+class SystemLikelihood:
+    """The concentrated log-likelihood as a function of θ = (δ, λ of the equations with spatial errors).
+
+    ``omega`` (n,) are the eigenvalues of W; empty when no spatial lag of an endogenous variable and no
+    spatial error is estimated.
+    """
+
+    arrays: SystemArrays
+    omega: NDArray
+    sigma_form: SigmaForm = "full"
+
+    @property
+    def active(self) -> NDArray[np.intp]:
+        """Equations with a λ."""
+        return np.flatnonzero(self.arrays.lag_error)
+
+    def split(self, theta: Array) -> tuple[Array, Array]:
+        """δ (K,) and λ (m,), zero where there is none."""
+        K = int(self.arrays.bounds[-1])
+        lam = np.zeros(self.arrays.m)
+        lam[self.active] = theta[K:]
+        return theta[:K], lam
+
+    @property
+    def _determinant_eigenvalues(self) -> NDArray:
+        """Eigenvalues that the transformed determinant has: without that of ι under time effects."""
+        if not self.omega.size:  # no lag of y: every eigenvalue counts the same
+            return np.zeros(self.arrays.sample.n_units - self.arrays.sample.centred)
+        if self.arrays.sample.centred:
+            return np.delete(self.omega, np.argmin(np.abs(self.omega - 1)))
+        return self.omega
+
+    @property
+    def _real(self) -> Array:
+        """Real eigenvalues, all of them: 𝐒 must be regular whatever the transform leaves out."""
+        return real_eigenvalues(self.omega) if self.omega.size else np.zeros(1)
+
+    def residuals(self, theta: Array) -> Array:
+        """ε (M, m)."""
+        delta, lam = self.split(theta)
+        y, Z = self.arrays.filtered(lam)
+        return np.column_stack([y[:, g] - Z[g] @ delta[self.arrays.block(g)] for g in range(self.arrays.m)])
+
+    def sigma(self, e: Array) -> Array:
+        """Σ̂ = E'E/N, its off-diagonal cut when Σ is diagonal by assumption."""
+        sigma = e.T @ e / self.arrays.sample.observations
+        return np.diag(np.diag(sigma)) if self.sigma_form == "diagonal" else sigma
+
+    def at_edge(self, theta: Array) -> bool:
+        """Whether some det(Γ − ω_iΨ) is zero, or errors of the equations are multiples of each other.
+
+        At the latter the equations are one relation: ln|Σ| and ln|𝐒| run to −∞ and cancel, and the likelihood of
+        a weakly identified system can rise towards such an edge without a maximum.
+        """
+        gamma, psi = coefficient_matrices(self.split(theta)[0], self.arrays.links, self.arrays.m)
+        smallest = np.abs(np.linalg.det(gamma - self._real[:, None, None] * psi)).min()
+        return smallest < SINGULAR or smallest_correlation(self.sigma(self.residuals(theta))) < SINGULAR
+
+    def value(self, theta: Array) -> float:
+        """ln L with all constants."""
+        delta, lam = self.split(theta)
+        N, m = self.arrays.sample.observations, self.arrays.m
+        log_sigma = float(np.linalg.slogdet(self.sigma(self.residuals(theta)))[1])
+        gamma, psi = coefficient_matrices(delta, self.arrays.links, m)
+        omega = self._determinant_eigenvalues
+        determinants = np.linalg.slogdet(gamma - omega[:, None, None] * psi)[1].sum()
+        errors = np.log(np.abs(1 - lam[self.active, None] * omega)).sum()
+        constant = m * (np.log(2 * np.pi) + 1)
+        return float(-N / 2 * (constant + log_sigma) + self.arrays.sample.periods * (determinants + errors))
+
+    def derivatives(self, theta: Array) -> tuple[Array, Array]:
+        """Gradient (p,) and Hessian (p, p) of :meth:`value`, exact."""
+        gradient, hessian = self._data_derivatives(theta)
+        d_gradient, d_hessian = self._determinant_derivatives(theta)
+        T = self.arrays.sample.periods
+        return gradient + T * d_gradient, hessian + T * d_hessian
+
+    def _data_derivatives(self, theta: Array) -> tuple[Array, Array]:
+        """Derivatives of −(N/2) ln|Σ̂|: slopes D = −∂e, v = e'D."""
+        arrays, K = self.arrays, int(self.arrays.bounds[-1])
+        _, lam = self.split(theta)
+        e = self.residuals(theta)
+        P = scaled_inverse(self.sigma(e))
+        _, Z = arrays.filtered(lam)
+        slopes = [*Z, *self._lagged_residuals(theta)]
+        owner = np.concatenate(
+            [np.repeat(np.arange(arrays.m), [block.shape[1] for block in Z]), self.active]
+        ).astype(int)
+        D = np.column_stack(slopes)
+        eP = e @ P
+        v = e.T @ D  # (m, p)
+        gradient = np.einsum("ma,ma->a", D, eP[:, owner])
+        same = P[np.ix_(owner, owner)]
+        hessian = -same * (D.T @ D) + self._concentration(P, v, owner)
+        for row, g in enumerate(self.active):  # ∂²e/∂δ∂λ = WZ
+            cross = arrays.WZ[g].T @ eP[:, g]
+            block = arrays.block(g)
+            hessian[block, K + row] -= cross
+            hessian[K + row, block] -= cross
+        return gradient, hessian
+
+    def _concentration(self, P: Array, v: Array, owner: NDArray[np.intp]) -> Array:
+        """What moving Σ̂ along adds to the Hessian."""
+        N = self.arrays.sample.observations
+        if self.sigma_form == "diagonal":
+            own = np.diag(P)[owner] * v[owner, np.arange(len(owner))]
+            return 2 / N * np.outer(own, own) * (owner[:, None] == owner)
+        Pv = P @ v
+        swap = Pv[owner, :].T  # [a, b] = (P v_a)_{g(b)}
+        return (swap * swap.T + P[np.ix_(owner, owner)] * (v.T @ Pv)) / N
+
+    def _lagged_residuals(self, theta: Array) -> list[Array]:
+        """W u_g = −∂e_g/∂λ_g, for the equations with a λ."""
+        delta, _ = self.split(theta)
+        arrays = self.arrays
+        return [(arrays.Wy[:, g] - arrays.WZ[g] @ delta[arrays.block(g)])[:, None] for g in self.active]
+
+    def _determinant_derivatives(self, theta: Array) -> tuple[Array, Array]:
+        """∂M/∂γ_gl = −ι_gι_l', ∂M/∂ψ_gl = −ω ι_gι_l' for M = Γ − ωΨ; traces of M⁻¹∂M, summed over ω."""
+        delta, lam = self.split(theta)
+        links, K = self.arrays.links, int(self.arrays.bounds[-1])
+        p = len(theta)
+        gradient, hessian = np.zeros(p), np.zeros((p, p))
+        gamma, psi = coefficient_matrices(delta, links, self.arrays.m)
+        omega = self._determinant_eigenvalues
+        inverse = np.linalg.inv(gamma - omega[:, None, None] * psi)
+        load = np.where(links.lagged, omega[:, None], 1.0)  # (n, links)
+        gradient[links.position] = -np.real(inverse[:, links.column, links.row] * load).sum(axis=0)
+        mixed = inverse[:, links.column[:, None], links.row[None, :]]  # [a, b] = M⁻¹ at (l_a, g_b)
+        second = mixed * mixed.transpose(0, 2, 1) * load[:, :, None] * load[:, None, :]
+        hessian[np.ix_(links.position, links.position)] = -np.real(second.sum(axis=0))
+        ratio = omega / (1 - lam[self.active, None] * omega)
+        gradient[K:] = -np.real(ratio.sum(axis=1))
+        hessian[np.arange(K, p), np.arange(K, p)] = -np.real((ratio**2).sum(axis=1))
+        return gradient, hessian
+
+    def room(self, theta: Array, step: Array) -> float:
+        """How far along ``step`` the first det(Γ − ω_iΨ) or I − λ_gW becomes singular; inf when none does."""
+        delta, lam = self.split(theta)
+        d_delta, d_lam = self.split(step)
+        real = self._real
+        gamma, psi = coefficient_matrices(delta, self.arrays.links, self.arrays.m)
+        d_gamma, d_psi = coefficient_matrices(d_delta, self.arrays.links, self.arrays.m)
+        d_gamma = d_gamma - np.eye(self.arrays.m)
+        nearest = first_crossing(gamma - real[:, None, None] * psi, d_gamma - real[:, None, None] * d_psi)
+        if len(self.active):
+            slope = d_lam[self.active, None] * real
+            left = 1 - lam[self.active, None] * real
+            ratio = np.divide(left, slope, out=np.full_like(left, np.inf), where=slope > 0)
+            nearest = min(nearest, float(ratio.min()))
+        return nearest
+
+
+def smallest_correlation(sigma: Array) -> float:
+    """Smallest eigenvalue of the correlation matrix of a covariance (m, m)."""
+    scale = 1 / np.sqrt(np.diag(sigma))
+    return float(np.linalg.eigvalsh(sigma * np.outer(scale, scale))[0])
+
+
+def real_eigenvalues(omega: NDArray) -> Array:
+    """The real ones: only they can make a real system singular on a path."""
+    if not np.iscomplexobj(omega):
+        return omega
+    return omega.real[np.abs(omega.imag) <= UNIT_ROOT_TOLERANCE * np.abs(omega).max()]
+
+
+def first_crossing(start: Array, slope: Array) -> float:
+    """Smallest s > 0 at which det(A_i + s D_i) = 0 for some i; A, D are (n, m, m), A non-singular."""
+    roots = np.linalg.eigvals(np.linalg.solve(start, slope))
+    size = np.abs(roots)
+    blocking = (np.abs(roots.imag) <= 1e-9 * np.maximum(size, 1e-300)) & (roots.real < 0)
+    return float((-1 / roots.real[blocking]).min()) if np.any(blocking) else np.inf
+
+
+@dataclass(frozen=True, slots=True)
+class SystemMaximum:
+    """θ̂ (p,), ln L there, the Hessian (p, p), Newton steps taken and the promise of the next one.
+
+    ``at_bound`` is True when the climb ended at the edge of the admissible region, at equations that have become
+    one relation, or without a maximum.
+    ``modes`` lists ln L of the distinct maxima found from the starts, highest first; ``edge`` is the highest ln L
+    seen where a climb ended without a maximum, −inf when none did.
+    """
+
+    theta: Array
+    log_likelihood: float
+    hessian: Array
+    steps: int
+    decrement: float
+    at_bound: bool
+    modes: tuple[float, ...]
+    edge: float
+
+
+def maximise_system(likelihood: SystemLikelihood, starts: list[Array]) -> SystemMaximum:
+    """Climb from each start (pulled into the admissible region if outside) and keep the highest maximum."""
+    found = [_climb(likelihood, _inside(likelihood, start)) for start in starts]
+    interior = [f for f in found if not f.at_bound]
+    ranked = sorted(interior or found, key=lambda f: -f.log_likelihood)
+    modes: list[float] = []
+    for other in ranked:
+        if all(abs(other.log_likelihood - value) > 1e-4 for value in modes):
+            modes.append(other.log_likelihood)
+    edge = max((f.log_likelihood for f in found if f.at_bound), default=-np.inf)
+    return replace(ranked[0], modes=tuple(modes), edge=edge)
+
+
+def _inside(likelihood: SystemLikelihood, start: Array) -> Array:
+    """Pull γ, ψ and λ towards zero until the straight path from there is admissible."""
+    moving = np.zeros(len(start), dtype=bool)
+    moving[likelihood.arrays.links.position] = True
+    moving[int(likelihood.arrays.bounds[-1]) :] = True
+    origin = np.where(moving, 0.0, start)
+    room = likelihood.room(origin, start - origin)
+    return origin + min(1.0, EDGE * room) * (start - origin)
+
+
+def _climb(likelihood: SystemLikelihood, theta: Array) -> SystemMaximum:
+    value = likelihood.value(theta)
+    decrement, curvature, steps = np.inf, False, 0
+    for steps in range(MAX_STEPS):  # noqa: B007 - the count is reported
+        gradient, hessian = likelihood.derivatives(theta)
+        step, decrement, curvature = _newton_step(gradient, hessian)
+        if decrement < DECREMENT:
+            break
+        moved = _line_search(likelihood, theta, value, step, decrement)
+        if moved is None:
+            break
+        theta, value = moved
+        if likelihood.at_edge(theta):
+            curvature = False
+            break
+    _, hessian = likelihood.derivatives(theta)
+    settled = decrement < 1e-7 and curvature
+    return SystemMaximum(theta, value, hessian, steps, float(decrement), not settled, (value,), -np.inf)
+
+
+def _newton_step(gradient: Array, hessian: Array) -> tuple[Array, float, bool]:
+    """Uphill step with the curvature made positive, g'|H|⁻¹g, and whether the Hessian was negative definite."""
+    scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-300))
+    values, vectors = np.linalg.eigh(-hessian * np.outer(scale, scale))
+    size = np.maximum(np.abs(values), FLAT * np.abs(values).max())
+    along = vectors.T @ (scale * gradient)
+    step = scale * (vectors @ (along / size))
+    return step, float(along @ (along / size)), bool(values.min() > 0)
+
+
+def _line_search(
+    likelihood: SystemLikelihood, theta: Array, value: float, step: Array, decrement: float
+) -> tuple[Array, float] | None:
+    """Halve the step until ln L rises enough; None when rounding leaves nothing to gain."""
+    length = min(1.0, EDGE * likelihood.room(theta, step))
+    for _ in range(60):
+        trial = theta + length * step
+        risen = likelihood.value(trial)
+        if np.isfinite(risen) and risen >= value + 1e-4 * length * decrement:
+            return trial, risen
+        length /= 2
+    return None

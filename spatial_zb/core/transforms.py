@@ -1,0 +1,208 @@
+"""The spatial lag of stacked arrays.
+
+The fixed-effects transform and what it leaves of a sample.
+
+Lee, L.F. & Yu, J. (2010), Estimation of spatial autoregressive panel data models with fixed effects,
+Journal of Econometrics 154: 165-185.
+
+What a likelihood needs of the data: an orthonormal basis of the regressors, and cross-products off it.
+
+Nothing is lost to scale or to a good fit: columns are brought to unit length, and y and Wy to their parts off Z.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.linalg import lapack
+
+from spatial_zb.core import Array
+
+
+def spatial_lag(matrix: sparse.csr_array, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Apply W to every period: ``out[t] = W @ values[t]``.
+
+    Parameters
+    ----------
+    matrix
+        W, (n, n).
+    values
+        (T, n) or (T, n, k).
+
+    Returns
+    -------
+    ndarray of the shape of ``values``; computed as one sparse product on (n, T·k), never as I_T ⊗ W.
+    """
+    units_first = np.moveaxis(values, 1, 0)
+    lagged = matrix @ units_first.reshape(units_first.shape[0], -1)
+    return np.moveaxis(lagged.reshape(units_first.shape), 0, 1)
+
+
+Values = float | NDArray[np.float64]
+
+FixedEffects = Literal["none", "unit", "time", "two_way"]
+
+
+def demean(values: NDArray[np.float64], effects: FixedEffects) -> NDArray[np.float64]:
+    """Project a (T, n) or (T, n, k) array off the unit and/or time effects.
+
+    With time effects this must come *after* multiplying by W: J W y differs from W J y unless W ι = ι and
+    W is symmetric.
+    """
+    if effects in ("unit", "two_way"):
+        values = values - values.mean(axis=0, keepdims=True)
+    if effects in ("time", "two_way"):
+        values = values - values.mean(axis=1, keepdims=True)
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class TransformedSample:
+    """How many observations a likelihood has, and which log-determinant it needs.
+
+    ``observations`` is N in −(N/2) ln 2πσ²; ``periods`` is T* in T*·ln|I − ρW|; ``centred`` says that the
+    eigenvalue of ι is removed from the determinant (ln|I − ρW| − ln(1 − ρ)); ``absorbed`` counts the effects
+    concentrated out, for residual degrees of freedom.
+    """
+
+    n_units: int
+    n_periods: int
+    observations: int
+    periods: int
+    centred: bool
+    absorbed: int
+
+    def concentrated(self, determinants: Values, ssr: Values) -> Values:
+        """ln L with δ and σ² concentrated out, up to its constant: T*[D(ρ) + D(λ)] − (N/2) ln SSR."""
+        return self.periods * determinants - self.observations / 2 * np.log(ssr)
+
+    def concentrated_score(self, first: Values, ssr: Values, slope: Values) -> Values:
+        """Its derivative, T* D′ − (N/2) SSR′/SSR."""
+        return self.periods * first - self.observations / 2 * slope / ssr
+
+
+def transformed_sample(
+    n_units: int, n_periods: int, effects: FixedEffects, estimator: Literal["lee_yu", "direct"]
+) -> TransformedSample:
+    """Count the transformed sample of Lee & Yu (2010, sections 3.1 and 3.2), or of direct ML with dummies."""
+    n, T = n_units, n_periods
+    unit, time = effects in ("unit", "two_way"), effects in ("time", "two_way")
+    absorbed = n * unit + T * time - (unit and time)
+    if estimator == "direct":
+        return TransformedSample(n, T, n * T, T, False, absorbed)
+    return TransformedSample(n, T, (n - time) * (T - unit), T - unit, time, absorbed)
+
+
+#: A lag of Z whose part outside Z has at most this share of its square is inside.
+INSIDE = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class CrossProducts:
+    """Cross-products of [e_y, e_Wy, Q] and of their spatial lags, all after the fixed-effects transform.
+
+    ``Q`` is an orthonormal basis of the columns of Z, and e_y, e_Wy are the parts of y and Wy off Q, so that
+    nothing is lost to scale or to a good fit. ``gram0``, ``gram01``, ``gram1`` are (2 + k, 2 + k):
+    M'M, M'M₁ and M₁'M₁ with M₁ the lag of M; the last two are None when no error process is estimated.
+    ``back`` (k, 2 + k) turns coefficients on Q into coefficients on Z.
+    """
+
+    gram0: Array
+    gram01: Array | None
+    gram1: Array | None
+    back: Array
+    y_norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Columns [e_y, e_Wy, Q] (M, 2 + k), their lags (M, 2 + k) or None, and the way back to Z and y.
+
+    ``back`` and ``y_norm`` as in :class:`CrossProducts`.
+    """
+
+    columns: Array
+    lags: Array | None
+    back: Array
+    y_norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnBasis:
+    """Z = Q R diag(scale): ``Q`` (M, k) orthonormal, ``R`` (k, k) upper triangular with columns of unit length."""
+
+    Q: Array
+    R: Array
+    scale: Array
+
+
+def column_basis(Z: Array) -> ColumnBasis:
+    """Orthonormalise the columns of Z (M, k), none of them zero.
+
+    They are brought to unit length first: GDP in yuan gives the same ρ̂ as GDP in billions.
+    """
+    k = Z.shape[1]
+    scale = np.sqrt(np.einsum("ij,ij->j", Z, Z))
+    if not k:
+        return ColumnBasis(Z, np.zeros((0, 0)), scale)
+    factor, tau, _, _ = lapack.dgeqrf(np.asfortranarray(Z / scale), overwrite_a=True)
+    R = np.triu(factor[:k])
+    return ColumnBasis(lapack.dorgqr(factor, tau, overwrite_a=True)[0], R, scale)
+
+
+def orthogonal_base(
+    Z: Array,
+    y: Array,
+    Wy: Array,
+    lagged: tuple[Array, Array, Array] | None = None,
+    basis: ColumnBasis | None = None,
+) -> Base:
+    """Orthonormalise stacked columns Z (M, k), y (M,), Wy (M,) and carry their lags (WZ, Wy, WWy) along.
+
+    ``basis`` is that of Z, where there is one already.
+    """
+    k = Z.shape[1]
+    basis = basis or column_basis(Z)
+    Q, R, scale = basis.Q, basis.R, basis.scale
+    y_norm = float(np.sqrt(y @ y))
+    both = np.column_stack([y, Wy]) / y_norm
+    onto = Q.T @ both
+    off = both - Q @ onto
+    again = Q.T @ off  # one more projection keeps Q'e at rounding level when the fit is very good
+    off, onto = off - Q @ again, onto + again
+    inverse = lapack.dtrtri(R)[0] if k else np.zeros((0, 0))
+    back = (inverse @ np.hstack([onto, np.eye(k)])) * (y_norm / scale)[:, None]
+    columns = np.hstack([off, Q])
+    if lagged is None:
+        return Base(columns, None, back, y_norm)
+    WZ, W_y, WWy = lagged
+    WQ = (WZ / scale) @ inverse
+    lags = np.hstack([np.column_stack([W_y, WWy]) / y_norm - WQ @ onto, WQ])
+    return Base(columns, lags, back, y_norm)
+
+
+def cross_products(
+    Z: Array,
+    y: Array,
+    Wy: Array,
+    lagged: tuple[Array, Array, Array] | None = None,
+    basis: ColumnBasis | None = None,
+) -> CrossProducts:
+    """Build the cross-products of :func:`orthogonal_base`."""
+    base = orthogonal_base(Z, y, Wy, lagged, basis)
+    M, L = base.columns, base.lags
+    if L is None:
+        return CrossProducts(M.T @ M, None, None, base.back, base.y_norm)
+    return CrossProducts(M.T @ M, M.T @ L, L.T @ L, base.back, base.y_norm)
+
+
+def holds_its_lags(onto: Array, lags: Array) -> bool:
+    """Whether W maps the space of Z into itself, as with no regressors, or a constant and rows that sum to one.
+
+    From ``onto`` Q'WQ and ``lags`` (WQ)'WQ, (k, k): what WQ has outside Q is nothing.
+    """
+    return bool(np.abs(lags - onto.T @ onto).max(initial=0.0) <= INSIDE * np.abs(lags).max(initial=0.0))

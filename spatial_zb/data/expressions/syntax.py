@@ -1,0 +1,263 @@
+"""What an expression of a study file may contain: a whitelist over its syntax tree. Standard library only."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+
+from spatial_zb.base.errors import SpecificationError
+from spatial_zb.base.text import Text
+
+MAX_LENGTH = 500
+MAX_DEPTH = 25
+MAX_EXPONENT = 10
+MAX_NUMBER = 1e100
+
+# Number of arguments of each function; of those in SECTORS at least so many.
+FUNCTIONS: Mapping[str, int] = {
+    "log": 1,
+    "log1p": 1,
+    "exp": 1,
+    "sqrt": 1,
+    "abs": 1,
+    "lq": 2,
+    "hhi": 2,
+    "krugman": 2,
+}
+# Functions of the amounts of all sectors of a unit.
+SECTORS = ("hhi", "krugman")
+# Functions that look at the reference region too.
+REFERENCED = ("lq", "krugman")
+ALLOWED = Text(
+    "numbers, names (`between backticks` where they hold blanks or signs), + - * / ** ( ), and the functions log, log1p, "
+    "exp, sqrt, abs, lq(part, total), "
+    "hhi(sector, sector, ...), krugman(sector, sector, ...)",
+    "数字，名称（含空格或符号的置于`反引号`之间），+ - * / ** ( )，以及函数log、log1p、exp、sqrt、abs、"
+    "lq(part, total)、hhi(sector, sector, ...)、"
+    "krugman(sector, sector, ...)",
+)
+
+# Why a node is refused, by the word a reader knows it under.
+_REFUSED: Mapping[type[ast.AST], str | Text] = {
+    ast.Attribute: Text("a dot (attribute)", "点号（属性）"),
+    ast.Subscript: Text("square brackets", "方括号"),
+    ast.Lambda: "lambda",
+    ast.List: Text("a list", "列表"),
+    ast.Tuple: Text("a comma outside a function", "函数之外的逗号"),
+    ast.Set: Text("a set", "集合"),
+    ast.Dict: Text("a dictionary", "字典"),
+    ast.ListComp: Text("a comprehension", "推导式"),
+    ast.SetComp: Text("a comprehension", "推导式"),
+    ast.DictComp: Text("a comprehension", "推导式"),
+    ast.GeneratorExp: Text("a comprehension", "推导式"),
+    ast.Compare: Text("a comparison", "比较"),
+    ast.BoolOp: "and / or",
+    ast.IfExp: "if / else",
+    ast.NamedExpr: ":=",
+    ast.JoinedStr: Text("text in quotes", "引号中的文字"),
+    ast.Starred: Text("a star before a name", "名称前的星号"),
+    ast.Await: "await",
+    ast.Yield: "yield",
+    ast.YieldFrom: "yield",
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
+    ast.MatMult: "@",
+    ast.BitXor: Text("^ (a power is written **)", "^（乘方写作**）"),
+    ast.BitAnd: "&",
+    ast.BitOr: "|",
+    ast.LShift: "<<",
+    ast.RShift: ">>",
+    ast.Invert: "~",
+    ast.Not: "not",
+}
+
+
+def checked_tree(text: str) -> ast.expr:
+    """Parse an expression and hold it against the whitelist.
+
+    Raises
+    ------
+    SpecificationError
+        The text is too long, nested too deeply, not arithmetic, or uses anything that is not allowed.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise SpecificationError(
+            f"An expression must be text such as log(gdp / population), not {text!r}.",
+            f"表达式须为文字，如log(gdp / population)，而不是{text!r}。",
+        )
+    if len(text) > MAX_LENGTH:
+        raise SpecificationError(
+            f"The expression {text[:40]!r}... has {len(text)} characters, more than {MAX_LENGTH}. "
+            "Split it into several variables.",
+            f"表达式{text[:40]!r}……有{len(text)}个字符，超过{MAX_LENGTH}。请拆成几个变量。",
+        )
+    tree = _parse(text)
+    _check_depth(tree, text)
+    _check(tree, text, inside_lq=False)
+    return tree
+
+
+#: A name between backticks, for columns such as `GDP (10,000 yuan)` that are no names of Python.
+QUOTED = re.compile(r"`([^`\n]+)`")
+
+
+def _parse(text: str) -> ast.expr:
+    """The tree, in which a name between backticks is a name like any other."""
+    quoted: dict[str, str] = {}
+
+    def held(match: re.Match[str]) -> str:
+        stand_in = f"quoted_{len(quoted)}_"
+        while stand_in in text:
+            stand_in += "_"
+        quoted[stand_in] = match[1].strip()
+        return f" {stand_in} "
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(QUOTED.sub(held, text).strip(), mode="eval").body
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):
+                node.id = quoted.get(node.id, node.id)
+        return tree
+    except SyntaxError as error:
+        slips = sorted(set(text) & set("（）＋－＊／×÷，。“”"))
+        found = " ".join(slips)
+        slip = (
+            Text(f" It has {found}, which must be plain ASCII signs.", f"其中的{found}须用半角符号。")
+            if slips
+            else Text("", "")
+        )
+        raise SpecificationError(
+            f"{text!r} is not arithmetic ({error.msg}).{slip.en} Allowed: {ALLOWED.en}.",
+            f"{text!r}不是算式（{error.msg}）。{slip.zh}可用：{ALLOWED.zh}。",
+        ) from None
+    except (ValueError, RecursionError, MemoryError):
+        raise SpecificationError(
+            f"{text[:40]!r}... cannot be read. Allowed: {ALLOWED.en}.",
+            f"{text[:40]!r}……无法解读。可用：{ALLOWED.zh}。",
+        ) from None
+
+
+def _check_depth(tree: ast.expr, text: str) -> None:
+    level: list[ast.AST] = [tree]
+    for _ in range(MAX_DEPTH):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return
+    raise SpecificationError(
+        f"{text[:40]!r}... is nested more than {MAX_DEPTH} levels deep. Split it into several variables.",
+        f"{text[:40]!r}……嵌套超过{MAX_DEPTH}层。请拆成几个变量。",
+    )
+
+
+def _refuse(used: str | Text, text: str) -> SpecificationError:
+    what = Text.of(used)
+    return SpecificationError(
+        f"{text!r} uses {what.en}, which is not allowed. Allowed: {ALLOWED.en}.",
+        f"{text!r}用了不允许的{what.zh}。可用：{ALLOWED.zh}。",
+    )
+
+
+def _check(node: ast.AST, text: str, *, inside_lq: bool) -> None:
+    """Walk the tree; its depth is already limited."""
+    if isinstance(node, ast.Constant):
+        _check_number(node, text)
+    elif isinstance(node, ast.Name):
+        if node.id in FUNCTIONS:
+            raise SpecificationError(
+                f"{text!r} uses {node.id} without brackets; write {node.id}(...).",
+                f"{text!r}中的{node.id}没有括号；请写作{node.id}(...)。",
+            )
+        if node.id.startswith("__"):
+            raise _refuse(Text(f"the name {node.id!r}", f"名称{node.id!r}"), text)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.UAdd | ast.USub):
+        _check(node.operand, text, inside_lq=inside_lq)
+    elif isinstance(node, ast.BinOp) and isinstance(
+        node.op, ast.Add | ast.Sub | ast.Mult | ast.Div | ast.Pow
+    ):
+        if isinstance(node.op, ast.Pow):
+            _check_exponent(node.right, text)
+        _check(node.left, text, inside_lq=inside_lq)
+        _check(node.right, text, inside_lq=inside_lq)
+    elif isinstance(node, ast.Call):
+        _check_call(node, text, inside_lq=inside_lq)
+    else:
+        culprit = node.op if isinstance(node, ast.UnaryOp | ast.BinOp) else node
+        raise _refuse(_REFUSED.get(type(culprit), type(culprit).__name__), text)
+
+
+def _check_number(node: ast.Constant, text: str) -> None:
+    if isinstance(node.value, str | bytes):
+        raise _refuse(Text("text in quotes", "引号中的文字"), text)
+    if type(node.value) not in (int, float):
+        raise _refuse(repr(node.value), text)
+    if not abs(node.value) <= MAX_NUMBER:
+        raise _refuse(Text(f"a number beyond {MAX_NUMBER:g}", f"超过{MAX_NUMBER:g}的数"), text)
+
+
+def _check_exponent(node: ast.AST, text: str) -> None:
+    while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.UAdd | ast.USub):
+        node = node.operand
+    number = node.value if isinstance(node, ast.Constant) and type(node.value) in (int, float) else None
+    if number is None or not abs(number) <= MAX_EXPONENT:
+        raise SpecificationError(
+            f"{text!r} has a power whose exponent is not a number from -{MAX_EXPONENT} to {MAX_EXPONENT}.",
+            f"{text!r}中乘方的指数不是-{MAX_EXPONENT}至{MAX_EXPONENT}的数。",
+        )
+
+
+def _check_call(node: ast.Call, text: str, *, inside_lq: bool) -> None:
+    if not isinstance(node.func, ast.Name):
+        other = Text("a call of something that is not a function", "对非函数的调用")
+        raise _refuse(_REFUSED.get(type(node.func), other), text)
+    name = node.func.id
+    if name not in FUNCTIONS:
+        near = difflib.get_close_matches(name, FUNCTIONS, n=1)
+        hint = Text(f" Did you mean {near[0]}?", f"是否应为{near[0]}？") if near else Text("", "")
+        raise SpecificationError(
+            f"{text!r} uses the unknown function {name!r}.{hint.en} Allowed: {ALLOWED.en}.",
+            f"{text!r}用了未知的函数{name!r}。{hint.zh}可用：{ALLOWED.zh}。",
+        )
+    wrong = len(node.args) < FUNCTIONS[name] if name in SECTORS else len(node.args) != FUNCTIONS[name]
+    if node.keywords or wrong:
+        needed, least = FUNCTIONS[name], name in SECTORS
+        count = f"{needed} argument{'' if needed == 1 else 's'}{' or more' if least else ''}"
+        count_zh = f"{'至少' if least else ''}{needed}个"
+        raise SpecificationError(
+            f"{text!r}: {name} takes {count}, by position.",
+            f"{text!r}：{name}需要按位置给出{count_zh}参数。",
+        )
+    if name in REFERENCED and inside_lq:
+        raise SpecificationError(
+            f"{text!r} has {name} inside {' or '.join(REFERENCED)}.",
+            f"{text!r}在{'或'.join(REFERENCED)}之内又用了{name}。",
+        )
+    for argument in node.args:
+        _check(argument, text, inside_lq=inside_lq or name in REFERENCED)
+
+
+def referenced_calls(tree: ast.AST) -> list[ast.Call]:
+    """Calls of the functions that look at the reference region."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [call for call in calls if call.func.id in REFERENCED]  # type: ignore[attr-defined]
+
+
+def names_in(nodes: Iterable[ast.AST]) -> list[str]:
+    """Names used in some trees, functions left out, in order of appearance."""
+    found = [item for node in nodes for item in ast.walk(node) if isinstance(item, ast.Name)]
+    ordered = sorted(found, key=lambda item: item.col_offset)
+    return list(dict.fromkeys(item.id for item in ordered if item.id not in FUNCTIONS))
+
+
+def unknown_name(name: str, known: Iterable[str]) -> Text:
+    """Say that a name is not known, and which one is near it."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = Text(f" Did you mean {near[0]!r}?", f"是否应为{near[0]!r}？") if near else Text("", "")
+    return Text(
+        f"{name!r} is neither a column, a constant nor a variable.{hint.en}",
+        f"{name!r}既不是列，也不是常数或变量。{hint.zh}",
+    )

@@ -1,0 +1,271 @@
+"""Effects by regime of the receiving units, of a fit with two regimes.
+
+E_k = S⁻¹(B_k + Θ_k W), S = I − (ρ₁D₁ + ρ₂D₂)W, B_k and Θ_k diagonal with the β_k and θ_k of the regime of each unit. Over
+the units i of a regime, direct is the mean of E_ii, total the mean of Σ_j E_ij: what x_k of all units, one unit higher,
+does to y of these. Both are linear in β_s, θ_s with the multipliers, for r, s = 1, 2,
+
+    a_rs = mean (S⁻¹D_s)_ii,  b_rs = mean (S⁻¹D_sW)_ii,  p_rs = mean (S⁻¹D_sι)_i,  q_rs = mean (S⁻¹D_sWι)_i  over i in r.
+
+Elhorst & Fréret (2009), J. Regional Science 49: 931-951; LeSage & Pace (2009), §2.7.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spatial_zb.base.arguments import check_draws, random_generator
+from spatial_zb.base.errors import (
+    ConvergenceError,
+    DataError,
+    SpatialZbWarning,
+    SpecificationError,
+    listed,
+    listed_zh,
+    not_one_of,
+)
+from spatial_zb.core import Array
+from spatial_zb.core.likelihood.regimes import Regimes
+from spatial_zb.core.logdet.traces import DENSE_UNITS
+from spatial_zb.effects.static import EFFECTS, REJECTED_WARNING, Effects, Method, simulated_columns
+from spatial_zb.models.fit import TABLE_COLUMNS, Fit, coefficient_columns
+from spatial_zb.models.regimes import regime_labels, regime_split, regimes_of
+
+#: Step of the derivatives of multipliers in ρ: central differences.
+STEP = 1e-6
+
+
+def regime_effects(
+    fit: Fit, method: Method, *, draws: int, rng: int | np.random.SeedSequence | None, alpha: float
+) -> Effects:
+    """Effects on the units of either regime, ``x[core=0]`` and ``x[core=1]``, and on all units, ``x``.
+
+    Raises
+    ------
+    SpecificationError
+        More units than dense matrices allow, an unknown method, too few draws.
+    """
+    if method not in get_args(Method):
+        raise not_one_of("method", method, get_args(Method))
+    regimes = _regimes(fit)
+    values, where = fit.params.to_numpy(), _positions(fit)
+    m = _multipliers(fit, regimes, values)
+    point = _combined(m, values, where)
+    labels = (*regime_labels(fit.spec, fit.convergence["regimes"]), "")
+    axes = {"term": tuple(f"{x}{label}" for x in fit.spec.x for label in labels), "effect": EFFECTS}
+    if method == "delta":
+        std_error = _delta_errors(fit, regimes, m, values, where)
+        return Effects(axes, coefficient_columns(point.ravel(), std_error.ravel(), alpha), method, fit)
+    sample = _draws(fit, draws, rng)
+    inside = regimes_admit(fit, sample)
+    rejected = int(draws - inside.sum())
+    if rejected > REJECTED_WARNING * draws:
+        warnings.warn(
+            SpatialZbWarning(
+                f"{rejected} of {draws} draws had ρ outside the admissible region and were left out: the normal "
+                "approximation is poor here.",
+                f"{draws}次抽样中有{rejected}次的ρ落在容许区域之外，已剔除：此处正态近似较差。",
+            ),
+            stacklevel=3,
+        )
+    simulated = regime_values(fit, sample[inside])
+    columns = simulated_columns(point, simulated, alpha)
+    return Effects(axes, columns, "simulate", fit, {"draws": draws - rejected, "rejected": rejected})
+
+
+def regime_effect_matrix(fit: Fit, term: str) -> Array:
+    """The whole matrix E_k (n, n)."""
+    if term not in fit.spec.x:
+        raise DataError(
+            f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.x)}.",
+            f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.x)}。",
+        )
+    regimes = _regimes(fit)
+    values, where = fit.params.to_numpy(), _positions(fit)
+    k = fit.spec.x.index(term)
+    beta, theta = _pick(values, where[k, 0]), _pick(values, where[k, 1])
+    impulse = np.diag(beta[regimes.regime]) + theta[regimes.regime][:, None] * regimes.matrix.toarray()
+    return regimes.solver(_rho(fit, values))[0](impulse)
+
+
+def regime_spillovers(fit: Fit, term: str, *, alpha: float = 0.05) -> pd.DataFrame:
+    """Who lifts whom: what x of the units of one regime, one unit higher, does to the other units of either regime.
+
+    Parameters
+    ----------
+    fit
+        A fit with regimes.
+    term
+        A regressor.
+    alpha
+        One minus the confidence level.
+
+    Returns
+    -------
+    DataFrame with ``sender`` and ``receiver`` (``core=0``, ``core=1``), estimate, std_error (delta method), statistic,
+    p_value, conf_low, conf_high. The estimate is the mean over receiving units i of Σ_j E_ij over the sending units j ≠ i;
+    over both senders it adds up to the indirect effect on the receivers.
+
+    Raises
+    ------
+    SpecificationError
+        A fit without regimes; more units than dense matrices allow.
+    DataError
+        A term the fit does not have.
+    """
+    if not fit.spec.regimes:
+        raise SpecificationError(
+            f"{fit!r} has one regime: name a column in DurbinSpec(regimes=...).",
+            f"{fit!r}只有一个区制：请在DurbinSpec(regimes=...)中指定列。",
+        )
+    if term not in fit.spec.x:
+        raise DataError(
+            f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.x)}.",
+            f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.x)}。",
+        )
+    regimes, values = _regimes(fit), fit.params.to_numpy()
+    where = _positions(fit)[fit.spec.x.index(term)]  # (β or θ, regime)
+    rho, used = _rho(fit, values), np.argwhere(where >= 0)
+    picked = _pick(values, where)
+    point = _between(regimes, rho, picked)
+    gradient = np.zeros((2, 2, len(values)))
+    for lag, s in used:  # linear in β and θ
+        unit = np.zeros((2, 2))
+        unit[lag, s] = 1.0
+        gradient[..., where[lag, s]] = _between(regimes, rho, unit)
+    for i, step in enumerate(STEP * np.eye(2)) if fit.spec.lag_y else ():
+        ends = [_between(regimes, rho + sign * step, picked) for sign in (1, -1)]
+        gradient[..., len(values) - 3 + i] = (ends[0] - ends[1]) / (2 * STEP)
+    std_error = np.sqrt(np.einsum("...i,ij,...j->...", gradient, fit.cov.to_numpy(), gradient))
+    names = [label.strip("[]") for label in regime_labels(fit.spec, fit.convergence["regimes"])]
+    rows = pd.MultiIndex.from_product([names, names], names=["sender", "receiver"]).to_frame(index=False)
+    columns = coefficient_columns(point.T.ravel(), std_error.T.ravel(), alpha)
+    return rows.join(pd.DataFrame(columns, columns=TABLE_COLUMNS))
+
+
+def _between(regimes: Regimes, rho: Array, coefficients: Array) -> Array:
+    """Mean received, (2 receivers, 2 senders), of coefficients (β or θ, regime), own effects left out."""
+    beta, theta = (part[regimes.regime] for part in coefficients)
+    E = regimes.solver(rho)[0](np.diag(beta) + theta[:, None] * regimes.matrix.toarray())
+    np.fill_diagonal(E, 0.0)
+    groups = [regimes.regime == r for r in (0, 1)]
+    return np.array([[E[np.ix_(to, sender)].sum() / to.sum() for sender in groups] for to in groups])
+
+
+def _regimes(fit: Fit) -> Regimes:
+    n = fit.weights.n
+    if n > DENSE_UNITS:
+        raise SpecificationError(
+            f"Effects by regime need dense matrices and stop at {DENSE_UNITS} units; there are {n}.",
+            f"分区制的效应需要稠密矩阵，上限为{DENSE_UNITS}个地区；这里有{n}个。",
+        )
+    _, regime = regime_split(fit.spec, fit.panel)
+    return regimes_of(fit.weights, regime, timed=False)
+
+
+def _positions(fit: Fit) -> NDArray[np.intp]:
+    """Where β and θ of every x stand by regime, (k, 2, 2); −1 where x is not lagged."""
+    place = {name: i for i, name in enumerate(fit.params.index)}
+    labels = regime_labels(fit.spec, fit.convergence["regimes"])
+    return np.array(
+        [[[place.get(f"{lag}{x}{label}", -1) for label in labels] for lag in ("", "W_")] for x in fit.spec.x]
+    )
+
+
+def _pick(values: Array, where: NDArray[np.intp]) -> Array:
+    return np.where(where >= 0, values[where], 0.0)
+
+
+def _rho(fit: Fit, values: Array) -> Array:
+    """(ρ₁, ρ₂) (…, 2) out of parameter vectors (…, p); they stand before σ²."""
+    return values[..., -3:-1] if fit.spec.lag_y else np.zeros((*values.shape[:-1], 2))
+
+
+def _multipliers(fit: Fit, regimes: Regimes, values: Array) -> Array:
+    """a, b, p, q (3, 2, 4) by receiving group (either regime, all) and regime s."""
+    n, matrix = len(regimes.regime), regimes.matrix
+    inverse = regimes.solver(_rho(fit, values))[0](np.eye(n))
+    by_unit = np.empty((n, 2, 4))
+    for s in (0, 1):
+        own = (regimes.regime == s).astype(float)
+        by_unit[:, s, 0] = np.diag(inverse) * own
+        by_unit[:, s, 1] = (matrix.T * (inverse * own)).sum(axis=1)
+        by_unit[:, s, 2] = inverse @ own
+        by_unit[:, s, 3] = inverse @ (own * (matrix @ np.ones(n)))
+    groups = [regimes.regime == 0, regimes.regime == 1, np.ones(n, bool)]
+    return np.array([by_unit[group].mean(axis=0) for group in groups])
+
+
+def _combined(m: Array, values: Array, where: NDArray[np.intp]) -> Array:
+    """Direct, indirect and total effects (k, 3 groups, 3)."""
+    picked = _pick(values, where)
+    beta, theta = picked[:, 0], picked[:, 1]  # (k, 2)
+    direct = beta @ m[:, :, 0].T + theta @ m[:, :, 1].T
+    total = beta @ m[:, :, 2].T + theta @ m[:, :, 3].T
+    return np.stack([direct, total - direct, total], axis=-1)
+
+
+def _delta_errors(fit: Fit, regimes: Regimes, m: Array, values: Array, where: NDArray[np.intp]) -> Array:
+    """√(g'Vg) (k, 3, 3)."""
+    gradient = _gradient(fit, regimes, m, values, where)
+    return np.sqrt(np.einsum("...i,ij,...j->...", gradient, fit.cov.to_numpy(), gradient))
+
+
+def _gradient(fit: Fit, regimes: Regimes, m: Array, values: Array, where: NDArray[np.intp]) -> Array:
+    """Derivatives (k, 3, 3, p) of the effects: exact in β and θ, differenced in ρ."""
+    p = len(values)
+    slopes = []
+    for i in (p - 3, p - 2) if fit.spec.lag_y else ():
+        step = STEP * np.eye(p)[i]
+        up, down = (_multipliers(fit, regimes, values + sign * step) for sign in (1, -1))
+        slopes.append((i, _combined((up - down) / (2 * STEP), values, where)))
+    gradient = np.zeros((*where.shape[:1], 3, 3, p))
+    for i, slope in slopes:
+        gradient[..., i] = slope
+    for k, r, s in np.ndindex(len(where), 3, 2):
+        for lag, (own, whole) in enumerate(((0, 2), (1, 3))):
+            if where[k, lag, s] >= 0:
+                direct, total = m[r, s, own], m[r, s, whole]
+                gradient[k, r, :, where[k, lag, s]] = direct, total - direct, total
+    return gradient
+
+
+def regime_values(fit: Fit, values: Array) -> Array:
+    """Effects (R, k, 3 groups, 3) at parameters (R, p) in the order of the fit's: on either regime, on all units."""
+    regimes, where = _regimes(fit), _positions(fit)
+    return np.array([_combined(_multipliers(fit, regimes, one), one, where) for one in values])
+
+
+def regime_gradient(fit: Fit, values: Array) -> Array:
+    """Derivatives (R, k, 3, 3, p) of :func:`regime_values`."""
+    regimes, where = _regimes(fit), _positions(fit)
+    return np.array([_gradient(fit, regimes, _multipliers(fit, regimes, one), one, where) for one in values])
+
+
+def regimes_admit(fit: Fit, values: Array) -> NDArray[np.bool_]:
+    """Whether ρ of both regimes lies inside the admissible region, (R,), at parameters (R, p)."""
+    return np.abs(_rho(fit, values)).max(axis=-1) < _regimes(fit).bound
+
+
+def _draws(fit: Fit, draws: int, rng: Any) -> Array:
+    """Parameter vectors (draws, p) from N(θ̂, V)."""
+    check_draws(draws)
+    if not fit.converged:
+        raise ConvergenceError(
+            f"{fit!r} has no covariance to draw from: its estimates did not converge.",
+            f"{fit!r}没有可供抽样的协方差：估计没有收敛。",
+        )
+    size = fit.bse.to_numpy()
+    try:
+        root = np.linalg.cholesky(fit.cov.to_numpy() / np.outer(size, size))
+    except np.linalg.LinAlgError:
+        raise ConvergenceError(
+            f'The {fit.covariance!r} covariance of {fit!r} is singular: use method="delta", or another covariance.',
+            f'{fit!r}的{fit.covariance!r}协方差奇异：请用method="delta"，或另一种协方差。',
+        ) from None
+    noise = random_generator(rng).standard_normal((draws, len(size))) @ root.T
+    return fit.params.to_numpy() + noise * size

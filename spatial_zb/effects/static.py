@@ -1,0 +1,363 @@
+"""Direct, indirect and total effects of a fit, with standard errors: a function of the fit."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from itertools import product
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spatial_zb.base.arguments import check_draws, check_orders, random_generator
+from spatial_zb.base.errors import (
+    ConvergenceError,
+    DataError,
+    SpatialZbWarning,
+    SpecificationError,
+    listed,
+    listed_zh,
+    not_one_of,
+)
+from spatial_zb.base.printing import Printed
+from spatial_zb.core.likelihood.impacts import (
+    Multipliers,
+    average_effects,
+    multipliers,
+    no_multipliers,
+    order_multipliers,
+)
+from spatial_zb.core.logdet.traces import filter_solver
+from spatial_zb.models.fit import TABLE_COLUMNS, Fit, coefficient_columns
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.system.fit import SystemFit
+
+EFFECTS = ("direct", "indirect", "total")
+Method = Literal["delta", "simulate"]
+Horizon = Literal["short", "long"]
+#: Share of draws outside the admissible region from which the normal approximation is doubted.
+REJECTED_WARNING = 0.01
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Effects(Printed):
+    """Average effects of every regressor.
+
+    Attributes
+    ----------
+    axes
+        What the effects are of, in the order of the rows: names by axis (``term`` and ``effect``; in a system
+        ``response``, ``source`` and ``effect``), the last one varying fastest.
+    columns
+        (rows, 6): estimate, std_error, statistic, p_value, conf_low, conf_high.
+    detail
+        For simulated errors, the number of draws kept and rejected.
+    """
+
+    axes: Mapping[str, tuple[str, ...]]
+    columns: NDArray[np.float64]
+    method: str
+    fit: Fit | SystemFit
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row per term and effect; made when it is first read."""
+        keys = list(product(*self.axes.values()))
+        frame = pd.DataFrame(self.columns, columns=TABLE_COLUMNS)
+        for i, axis in enumerate(self.axes):
+            frame.insert(i, axis, [key[i] for key in keys])
+        return frame
+
+    def tidy(self) -> pd.DataFrame:
+        """Columns term, effect, estimate, std_error, statistic, p_value, conf_low, conf_high."""
+        return self.frame.copy()
+
+    def glance(self) -> pd.DataFrame:
+        """The fit in one row, and how the errors were computed."""
+        return self.fit.glance().assign(method=self.method, **self.detail)
+
+
+def spatial_effects(
+    fit: Fit | SystemFit,
+    method: Method = "delta",
+    *,
+    draws: int = 2000,
+    rng: int | np.random.SeedSequence | None = None,
+    alpha: float = 0.05,
+    horizon: Horizon = "short",
+) -> Effects:
+    r"""Average effects of a change of x_k in all units: E_k = (I − ρW)⁻¹(β_k I + θ_k W).
+
+    direct = tr(E_k)/n: of a unit's own x on its own y, feedback included. total = ι'E_kι/n. indirect =
+    total − direct: the spillover. The estimate is always the value at θ̂.
+
+    Parameters
+    ----------
+    fit
+        Any single-equation fit; models without ρ (OLS, SLX, SEM, SDEM) have ρ = 0. A system gives the effects
+        of :func:`spatial_zb.effects.system.system_effects`, on every equation; a fit with regimes those on the units
+        of each (``x[core=0]``, ``x[core=1]``) and on all (``x``).
+    method
+        ``"delta"``: first-order standard errors. ``"simulate"``: parameters drawn from N(θ̂, V); draws with ρ
+        outside the admissible interval are rejected and counted; standard deviation and percentile limits.
+    draws, rng
+        Number of draws and seed, for ``"simulate"``.
+    alpha
+        One minus the confidence level.
+    horizon
+        With lags in time: ``"short"``, the effects in the same period, or ``"long"``, those of a lasting change once
+        it has worked itself out, [(1 − τ)I − (ρ + η)W]⁻¹(β_k I + θ_k W); what lies between: ``effects_path``.
+
+    Raises
+    ------
+    ConvergenceError
+        By ``"simulate"`` when the fit has no covariance; by ``"long"`` when the process is not stable.
+    SpecificationError
+        Unknown method or horizon, fewer than 100 draws, ``"long"`` of a model without a lag in time.
+
+    Notes
+    -----
+    LeSage & Pace (2009), Introduction to Spatial Econometrics, §2.7 and §5.6.
+    """
+    check_fit(fit, "spatial_effects", Fit | SystemFit)
+    if isinstance(fit, SystemFit):
+        from spatial_zb.effects.system import system_effects
+
+        return system_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
+    if method not in get_args(Method):
+        raise not_one_of("method", method, get_args(Method))
+    if fit.spec.regimes and horizon == "short":
+        from spatial_zb.effects.regimes import regime_effects
+
+        return regime_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
+    if horizon not in get_args(Horizon):
+        raise not_one_of("horizon", horizon, get_args(Horizon))
+    if horizon == "long":
+        from spatial_zb.effects.dynamic import long_run_effects
+
+        return long_run_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
+    beta, theta, rho = coefficients(fit, fit.params.to_numpy())
+    point, gradient = average_effects(beta, theta, _multipliers(fit, rho))
+    if method == "delta":
+        std_error = _delta_errors(fit, gradient)
+        columns = coefficient_columns(point.ravel(), std_error.ravel(), alpha, fit.df_resid)
+        return Effects(_axes(fit), columns, method, fit)
+    return _simulated(fit, point, draws, rng, alpha)
+
+
+def average_effects_at(fit: Fit, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Effects (…, k, 3) of the model of ``fit`` at any parameter vectors (…, p) in the order of its params."""
+    beta, theta, rho = coefficients(fit, values)
+    return average_effects(beta, theta, _multipliers(fit, rho))[0]
+
+
+def effects_gradient(fit: Fit) -> NDArray[np.float64]:
+    """Derivatives (k, 3, p) of the effects of every regressor in the parameters, in the order of the fit's."""
+    beta, theta, rho = coefficients(fit, fit.params.to_numpy())
+    _, gradient = average_effects(beta, theta, _multipliers(fit, rho))
+    places = _positions(fit.spec)
+    out = np.zeros((*gradient.shape[:2], len(fit.params)))
+    for k in range(len(out)):
+        for i, place in enumerate((places[0][k], places[1][k], -1 if places[2] is None else places[2])):
+            if place >= 0:
+                out[k, :, place] = gradient[k, :, i]
+    return out
+
+
+def check_fit(fit: Any, function: str, kinds: Any = Fit) -> None:
+    """Refuse what is no fit, in the name of the ``function`` that was called.
+
+    Raises
+    ------
+    SpecificationError
+        ``fit`` is not of one of the ``kinds``.
+    """
+    if not isinstance(fit, kinds):
+        more, more_zh = (" or fit_system", "或fit_system") if kinds is not Fit else ("", "")
+        found = type(fit).__name__
+        raise SpecificationError(
+            f"{function} takes a fit of fit_durbin{more}, not {found}.",
+            f"{function}的对象是fit_durbin{more_zh}的估计结果，而不是{found}。",
+        )
+
+
+def effects_by_order(fit: Fit, orders: int = 5) -> pd.DataFrame:
+    """Cumulative effects up to each power of W: ρ^j W^j (β + θW) for j = 0 … orders.
+
+    Returns
+    -------
+    DataFrame with term, effect, order, estimate, cumulative; the last order tends to the full effect.
+    """
+    check_fit(fit, "effects_by_order")
+    check_orders(orders)
+    beta, theta, rho = coefficients(fit, fit.params.to_numpy())
+    rows = []
+    for order, (a, b, p, q) in enumerate(order_multipliers(float(rho), fit.weights.matrix, orders)):
+        direct, total = beta * a + theta * b, beta * p + theta * q
+        for values in zip(fit.spec.regressors, direct, total - direct, total, strict=True):
+            rows += [
+                (values[0], effect, order, value) for effect, value in zip(EFFECTS, values[1:], strict=True)
+            ]
+    frame = pd.DataFrame(rows, columns=["term", "effect", "order", "estimate"])
+    return frame.assign(cumulative=frame.groupby(["term", "effect"])["estimate"].cumsum())
+
+
+def effects_by_unit(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataFrame:
+    """Effects of one regressor unit by unit, for maps; ``horizon`` as in :func:`spatial_effects`.
+
+    Returns
+    -------
+    DataFrame indexed by unit id: ``direct`` (own x on own y), ``received`` (row sums off the diagonal: a
+    change in all others on this unit) and ``emitted`` (column sums off the diagonal: this unit on all
+    others). The means of ``received`` and of ``emitted`` are the indirect effect.
+    """
+    check_fit(fit, "effects_by_unit")
+    matrix = effect_matrix(fit, term, horizon).to_numpy()
+    own = np.diag(matrix)
+    columns = {"direct": own, "received": matrix.sum(axis=1) - own, "emitted": matrix.sum(axis=0) - own}
+    return pd.DataFrame(columns, index=fit.panel.units)
+
+
+def effect_matrix(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataFrame:
+    """The whole matrix E_k (n × n): row i receives from column j; ``horizon`` as in :func:`spatial_effects`."""
+    check_fit(fit, "effect_matrix")
+    if horizon not in get_args(Horizon):
+        raise not_one_of("horizon", horizon, get_args(Horizon))
+    if fit.spec.regimes and horizon == "short":
+        from spatial_zb.effects.regimes import regime_effect_matrix
+
+        return pd.DataFrame(regime_effect_matrix(fit, term), index=fit.panel.units, columns=fit.panel.units)
+    if term not in fit.spec.regressors:
+        raise DataError(
+            f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.regressors)}.",
+            f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.regressors)}。",
+        )
+    beta, theta, rho = coefficients(fit, fit.params.to_numpy())
+    k = fit.spec.regressors.index(term)
+    W = fit.weights.matrix
+    impulse = beta[k] * np.eye(W.shape[0]) + theta[k] * W.toarray()
+    if horizon == "long":
+        from spatial_zb.effects.dynamic import long_run_filter
+
+        tau, rho = long_run_filter(fit)
+        impulse = impulse / (1 - tau)
+    solved = filter_solver(W, float(rho))(impulse) if rho else impulse
+    return pd.DataFrame(solved, index=fit.panel.units, columns=fit.panel.units)
+
+
+@lru_cache(maxsize=256)
+def _positions(spec: DurbinSpec) -> tuple[NDArray[np.intp], NDArray[np.intp], int | None]:
+    """Where β_k, θ_k (−1 where x_k is not lagged) and ρ stand among the parameters."""
+    place = {term: i for i, term in enumerate((*spec.terms, *spec.spatial_terms))}
+    beta = [place[name] for name in spec.regressors]
+    theta = [place[f"W_{name}"] if name in spec.lag_x else -1 for name in spec.regressors]
+    return np.array(beta, int), np.array(theta, int), place["rho"] if spec.lag_y else None
+
+
+def _used(fit: Fit) -> list[int]:
+    """Positions of the parameters that effects depend on; the others may have no standard error."""
+    beta, theta, rho = _positions(fit.spec)
+    return [*beta, *theta[theta >= 0], *([] if rho is None else [rho])]
+
+
+def coefficients(fit: Fit, values: NDArray[np.float64]) -> tuple[NDArray, NDArray, NDArray]:
+    """β (…, k), θ (…, k) with zeros where x_k is not lagged, and ρ (…) out of parameter vectors (…, p)."""
+    if fit.spec.regimes:
+        raise SpecificationError(
+            f"{fit!r} has coefficients by regime; of its effects there are spatial_effects, effect_matrix, effects_by_unit.",
+            f"{fit!r}的系数分区制；其效应有spatial_effects、effect_matrix、effects_by_unit。",
+        )
+    beta, theta, rho = _positions(fit.spec)
+    lagged = np.where(theta >= 0, values[..., theta], 0.0)
+    return values[..., beta], lagged, values[..., rho] if rho is not None else np.zeros(values.shape[:-1])
+
+
+def _multipliers(fit: Fit, rho: NDArray[np.float64]) -> Multipliers:
+    W = fit.weights
+    if not fit.spec.lag_y:
+        return no_multipliers(W.matrix)
+    return multipliers(rho, W.matrix, W.logdet, W.row_normalised)
+
+
+def _delta_errors(fit: Fit, gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+    """√(g'Vg) per term and effect, (k, 3), with g in (β_k, θ_k, ρ)."""
+    beta, theta, rho = _positions(fit.spec)
+    where = np.stack([beta, theta, np.full(beta.shape, -1 if rho is None else rho)], axis=1)
+    absent = where < 0
+    blocks = fit.cov.to_numpy()[where[:, :, None], where[:, None, :]]
+    blocks[absent[:, :, None] | absent[:, None, :]] = 0.0  # what is held at zero may have no variance at all
+    return np.sqrt(((gradient @ blocks) * gradient).sum(axis=2))
+
+
+def parameter_draws(fit: Fit, draws: int, rng: Any, more: tuple[str, ...] = ()) -> NDArray[np.float64]:
+    """Parameter vectors (draws, p) from N(θ̂, V); those that effects do not depend on stay at the estimate.
+
+    ``more`` names parameters beside β, θ and ρ that are drawn where the fit has them.
+    """
+    check_draws(draws)
+    if not fit.converged:
+        raise ConvergenceError(
+            f"{fit!r} has no covariance to draw from: its estimates did not converge.",
+            f"{fit!r}没有可供抽样的协方差：估计没有收敛。",
+        )
+    generator = random_generator(rng)
+    used = [*_used(fit), *(i for i, name in enumerate(fit.params.index) if name in more)]
+    try:
+        root = np.linalg.cholesky(_unit_diagonal(fit.cov.to_numpy()[np.ix_(used, used)]))
+    except np.linalg.LinAlgError:
+        raise ConvergenceError(
+            f"The {fit.covariance!r} covariance of {fit!r} is singular, as when there are fewer clusters than "
+            'coefficients: use method="delta", or another covariance.',
+            f"{fit.spec.y!r}的{fit.spec.title}（{fit.weights.label!r}）的{fit.covariance!r}协方差矩阵奇异，聚类数少于系数个数时"
+            '即如此：请用method="delta"，或改用其他协方差估计。',
+        ) from None
+    noise = generator.standard_normal((draws, len(used))) @ root.T
+    sample = np.tile(fit.params.to_numpy(), (draws, 1))
+    sample[:, used] += noise * fit.bse.to_numpy()[used]
+    return sample
+
+
+def _simulated(fit: Fit, point: NDArray, draws: int, rng: Any, alpha: float) -> Effects:
+    sample = parameter_draws(fit, draws, rng)
+    beta, theta, rho = coefficients(fit, sample)
+    low, high = fit.weights.logdet.interval if fit.spec.lag_y else (-np.inf, np.inf)
+    inside = (rho > low) & (rho < high)
+    rejected = int(draws - inside.sum())
+    if rejected > REJECTED_WARNING * draws:
+        warnings.warn(
+            SpatialZbWarning(
+                f"{rejected} of {draws} draws had ρ outside ({low:.2f}, {high:.2f}) and were left out: the normal "
+                "approximation is poor here.",
+                f"{draws}次抽样中有{rejected}次的ρ落在({low:.2f}, {high:.2f})之外，已剔除：此处正态近似较差。",
+            ),
+            stacklevel=3,
+        )
+    simulated, _ = average_effects(beta[inside], theta[inside], _multipliers(fit, rho[inside]))
+    columns = simulated_columns(point, simulated, alpha)
+    return Effects(_axes(fit), columns, "simulate", fit, {"draws": draws - rejected, "rejected": rejected})
+
+
+def simulated_columns(
+    point: NDArray[np.float64], simulated: NDArray[np.float64], alpha: float
+) -> NDArray[np.float64]:
+    """Columns of :class:`Effects` from draws (draws, …) of effects (…): percentile limits, p by share of signs."""
+    kept = len(simulated)
+    columns = coefficient_columns(point.ravel(), simulated.std(axis=0, ddof=1).ravel(), alpha)
+    tail = np.minimum((simulated <= 0).mean(axis=0), (simulated >= 0).mean(axis=0))
+    columns[:, 3] = np.minimum(1.0, 2 * (tail * kept + 1) / (kept + 1)).ravel()
+    columns[:, 4:] = np.quantile(simulated, [alpha / 2, 1 - alpha / 2], axis=0).reshape(2, -1).T
+    return columns
+
+
+def _unit_diagonal(cov: NDArray[np.float64]) -> NDArray[np.float64]:
+    sizes = np.sqrt(np.diag(cov))
+    return cov / np.outer(sizes, sizes)
+
+
+def _axes(fit: Fit) -> dict[str, tuple[str, ...]]:
+    return {"term": fit.spec.regressors, "effect": EFFECTS}

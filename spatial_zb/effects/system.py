@@ -1,0 +1,328 @@
+"""Effects in a system: what a variable or a shock does to every equation, at home, next door and in all.
+
+Functions of a fit. A source is an exogenous variable, by name, or ``shock:<equation>``: one more unit of that
+equation's dependent variable from outside the system ("a unit of talent in a city"), whose consequences run
+through γ and ψ until they settle.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spatial_zb.base.arguments import check_draws, check_orders, random_generator
+from spatial_zb.base.errors import (
+    ConvergenceError,
+    DataError,
+    SpatialZbWarning,
+    listed,
+    listed_zh,
+    not_one_of,
+)
+from spatial_zb.base.text import Text
+from spatial_zb.core import Array
+from spatial_zb.core.system.arrays import (
+    Sources,
+    average_impacts,
+    coefficient_matrices,
+    impact_columns,
+    impact_gradient,
+    order_impacts,
+    system_solver,
+    unit_impacts,
+)
+from spatial_zb.effects.static import EFFECTS, REJECTED_WARNING, Effects, simulated_columns
+from spatial_zb.models.fit import coefficient_columns
+from spatial_zb.models.system.fit import SystemFit, weights_eigenvalues
+from spatial_zb.models.system.spec import SystemSpec
+
+Method = Literal["delta", "simulate"]
+SHOCK = "shock:"
+
+
+def system_effects(
+    fit: SystemFit,
+    method: Method = "delta",
+    *,
+    draws: int = 2000,
+    rng: int | np.random.SeedSequence | None = None,
+    alpha: float = 0.05,
+) -> Effects:
+    r"""Average effects of every source on every equation: blocks of 𝐒⁻¹(b⊗I + t⊗W), 𝐒 = Γ⊗I − Ψ⊗W.
+
+    direct: of a change in a unit on the same unit; indirect: of a change in all others on it (which on average
+    is what a unit does to all others); total: their sum. The estimate is the value at θ̂.
+
+    Parameters
+    ----------
+    fit
+        A system.
+    method
+        ``"delta"``: first-order standard errors. ``"simulate"``: coefficients drawn from N(θ̂, V); draws of
+        unstable systems are rejected and counted; standard deviation and percentile limits.
+    draws, rng
+        Number of draws and seed, for ``"simulate"``.
+    alpha
+        One minus the confidence level.
+
+    Returns
+    -------
+    Effects, whose ``tidy()`` has response, source, effect, estimate, std_error, statistic, p_value, conf_low,
+    conf_high.
+
+    Raises
+    ------
+    ConvergenceError
+        An unstable system, whose effects are not defined; ``"simulate"`` when the fit has no covariance.
+    SpecificationError
+        Unknown method, or fewer than 100 draws.
+    """
+    if method not in get_args(Method):
+        raise not_one_of("method", method, get_args(Method))
+    _refuse_unstable(fit)
+    names, sources = sources_of(fit.spec)
+    point = _averages(fit, sources, fit.delta)
+    if method == "delta":
+        columns = coefficient_columns(point.ravel(), _delta_errors(fit, sources).ravel(), alpha)
+        return Effects(_axes(fit, names), columns, method, fit)
+    return _simulated(fit, names, sources, point, draws, rng, alpha)
+
+
+def system_effects_by_order(fit: SystemFit, orders: int = 5) -> pd.DataFrame:
+    """Effects by power of W: order 0 is the local loop alone, order q what passes q borders.
+
+    Returns
+    -------
+    DataFrame with response, source, effect, order, estimate, cumulative; cumulative tends to the full effect.
+    """
+    check_orders(orders)
+    _refuse_unstable(fit)
+    names, sources = sources_of(fit.spec)
+    arrays = fit.design.arrays
+    found = order_impacts(fit.delta, arrays.links, sources, fit.weights.matrix, _eigenvalues(fit), orders)
+    frames = [_long(fit, names, _three(values)).rename("estimate").reset_index() for values in found]
+    frame = pd.concat([f.assign(order=q) for q, f in enumerate(frames)], ignore_index=True)
+    frame = frame[["response", "source", "effect", "order", "estimate"]]
+    return frame.assign(cumulative=frame.groupby(["response", "source", "effect"])["estimate"].cumsum())
+
+
+def system_effects_by_unit(fit: SystemFit, response: str, source: str) -> pd.DataFrame:
+    """Effects of one source on one equation, unit by unit, for maps.
+
+    Returns
+    -------
+    DataFrame indexed by unit id: ``direct`` (own change on own response), ``received`` (a change in all others
+    on this unit) and ``emitted`` (a change in this unit on all others). The means of ``received`` and of
+    ``emitted`` are the indirect effect.
+    """
+    g, b, t = _one(fit, response, source)
+    gamma, psi = fit.matrices()
+    own, rows, columns = unit_impacts(gamma, psi, b, t, g, fit.weights.matrix)
+    return pd.DataFrame(
+        {"direct": own, "received": rows - own, "emitted": columns - own}, index=fit.panel.units
+    )
+
+
+def system_effect_matrix(fit: SystemFit, response: str, source: str) -> pd.DataFrame:
+    """The whole matrix (n × n) of one source on one equation: row i receives from column j.
+
+    "Does Ningbo's talent raise Shaoxing's industry?" is the entry (Shaoxing, Ningbo) of response industry and
+    source ``shock:talent``.
+    """
+    g, b, t = _one(fit, response, source)
+    gamma, psi = fit.matrices()
+    matrix, n = fit.weights.matrix, fit.weights.n
+    columns = impact_columns(system_solver(gamma, psi, matrix), b, t, matrix, np.arange(n))
+    return pd.DataFrame(columns[g * n : (g + 1) * n], index=fit.panel.units, columns=fit.panel.units)
+
+
+def feedback_decomposition(fit: SystemFit, alpha: float = 0.05) -> pd.DataFrame:
+    """What one equation's variable does to another's, step by step, for every ordered pair of equations.
+
+    Parts of the pair (response g, source l): ``local`` γ_gl; ``spillover`` ψ_gl, own for g = l, cross
+    otherwise; then the closed loop, responses to ``shock:l`` of all rounds together: ``direct``, ``indirect``,
+    ``total``. For g = l the shock itself, one, is part of ``direct`` and ``total``.
+
+    Returns
+    -------
+    DataFrame with response, source, part, estimate, std_error, statistic, p_value, conf_low, conf_high. A γ
+    or ψ that the system leaves out is zero without standard error.
+    """
+    effects = system_effects(fit, "delta", alpha=alpha).tidy().rename(columns={"effect": "part"})
+    effects = effects[effects["source"].str.startswith(SHOCK)]
+    effects = effects.assign(source=effects["source"].str.removeprefix(SHOCK))
+    tidy = fit.tidy(alpha).set_index(["equation", "term"])
+    rows = []
+    for g, response in enumerate(fit.spec.names):
+        for l, source in enumerate(fit.spec.names):
+            y = fit.spec.endogenous[l]
+            if g != l:
+                rows.append(_structural(tidy, response, source, "local", y))
+            rows.append(_structural(tidy, response, source, "spillover", f"W_{y}"))
+    frame = pd.concat([pd.DataFrame(rows), effects], ignore_index=True)
+    rank = {name: i for i, name in enumerate(("local", "spillover", *EFFECTS))}
+    places = {name: i for i, name in enumerate(fit.spec.names)}
+    order = np.lexsort([frame["part"].map(rank), frame["source"].map(places), frame["response"].map(places)])
+    return frame.iloc[order].reset_index(drop=True)
+
+
+# --------------------------------------------------------------------------------------------------------
+
+
+def _structural(tidy: pd.DataFrame, response: str, source: str, part: str, term: str) -> dict[str, Any]:
+    head = {"response": response, "source": source, "part": part}
+    if (response, term) in tidy.index:
+        return head | tidy.loc[(response, term)].to_dict()
+    return head | dict.fromkeys(tidy.columns, np.nan) | {"estimate": 0.0}
+
+
+def _refuse_unstable(fit: SystemFit) -> None:
+    found = fit.stability()
+    if found.stable:
+        return
+    why = (
+        Text(
+            f"det Γ = {found.determinant:.3f} is not positive: the local loop of γ reverses itself",
+            f"det Γ = {found.determinant:.3f}不为正，γ的本地循环反向",
+        )
+        if found.determinant <= 0
+        else Text(
+            f"the roots of det(Γ − ωΨ) reach inside the eigenvalues of W (strength {found.strength:.3f}, not below 1): "
+            "rounds of spillovers do not die out",
+            f"det(Γ − ωΨ)的根进入W的特征值之内（强度{found.strength:.3f}，不小于1），溢出循环不衰减",
+        )
+    )
+    raise ConvergenceError(
+        f"{fit!r} is not stable, so its effects are not defined: {why.en}. Drop a spatial lag or an endogenous regressor, "
+        "or try other weights; fit.stability().table() shows the roots.",
+        f"{fit!r}不稳定，其效应没有定义：{why.zh}。请去掉一个空间滞后或内生解释变量，或换权重矩阵；"
+        "fit.stability().table()给出特征根。",
+    )
+
+
+def sources_of(spec: SystemSpec) -> tuple[list[str], Sources]:
+    """Names of the sources, and where their coefficients stand in δ: exogenous variables, then shocks."""
+    m = len(spec.names)
+    names = [*spec.exogenous, *(f"{SHOCK}{name}" for name in spec.names)]
+    b, t = np.full((m, len(names)), -1), np.full((m, len(names)), -1)
+    start = 0
+    for g, name in enumerate(spec.names):
+        terms = spec.terms(name)
+        for k, x in enumerate(spec.exogenous):
+            if x in spec.equations[name].x:
+                b[g, k] = start + terms.index(x)
+            if x in spec.equations[name].lag_x:
+                t[g, k] = start + terms.index(f"W_{x}")
+        start += len(terms)
+    constant = np.hstack([np.zeros((m, len(spec.exogenous))), np.eye(m)])
+    return names, Sources(b, t, constant)
+
+
+def _one(fit: SystemFit, response: str, source: str) -> tuple[int, Array, Array]:
+    """Position of the response, and b, t (m,) of the source."""
+    _refuse_unstable(fit)
+    if response not in fit.spec.names:
+        raise DataError(
+            f"{response!r} is not an equation of this system; it has {listed(fit.spec.names)}.",
+            f"{response!r}不是此系统的方程；已有{listed_zh(fit.spec.names)}。",
+        )
+    names, sources = sources_of(fit.spec)
+    if source not in names:
+        raise DataError(
+            f"{source!r} is not a source of this system; it has {listed(names)}.",
+            f"{source!r}不是此系统的来源；已有{listed_zh(names)}。",
+        )
+    b, t = sources.coefficients(fit.delta)
+    k = names.index(source)
+    return fit.spec.names.index(response), b[:, k], t[:, k]
+
+
+def _eigenvalues(fit: SystemFit) -> NDArray:
+    """Eigenvalues of W; a single zero stands for all when nothing depends on them."""
+    return weights_eigenvalues(fit.weights) if fit.spec.uses_weights else np.zeros(1)
+
+
+def _averages(fit: SystemFit, sources: Sources, delta: Array) -> Array:
+    """(…, m, K, 3)."""
+    row = fit.weights.row_normalised or not fit.spec.uses_weights
+    links, matrix = fit.design.arrays.links, fit.weights.matrix
+    return _three(average_impacts(delta, links, sources, _eigenvalues(fit), matrix, row))
+
+
+def _three(values: Array) -> Array:
+    """Direct, total → direct, indirect, total."""
+    return np.stack([values[..., 0], values[..., 1] - values[..., 0], values[..., 1]], axis=-1)
+
+
+def _delta_errors(fit: SystemFit, sources: Sources) -> Array:
+    """√(g'Vg), (m, K, 3)."""
+    row = fit.weights.row_normalised or not fit.spec.uses_weights
+    links, matrix = fit.design.arrays.links, fit.weights.matrix
+    gradient = impact_gradient(fit.delta, links, sources, _eigenvalues(fit), matrix, row)
+    gradient = np.moveaxis(_three(np.moveaxis(gradient, 2, -1)), -1, 2)
+    where = fit.coefficient_positions
+    cov = fit.cov.to_numpy()[np.ix_(where, where)]
+    return np.sqrt(np.einsum("gkei,ij,gkej->gke", gradient, cov, gradient, optimize=True))
+
+
+def _simulated(
+    fit: SystemFit, names: list[str], sources: Sources, point: Array, draws: int, rng: Any, alpha: float
+) -> Effects:
+    check_draws(draws)
+    if not fit.converged:
+        raise ConvergenceError(
+            f"{fit!r} has no covariance to draw from: its estimates did not converge.",
+            f"{fit!r}没有可供抽样的协方差：估计没有收敛。",
+        )
+    sample = _draw(fit, draws, random_generator(rng))
+    inside = _stable(fit, sample)
+    kept = int(inside.sum())
+    if draws - kept > REJECTED_WARNING * draws:
+        warnings.warn(
+            SpatialZbWarning(
+                f"{draws - kept} of {draws} draws gave an unstable system and were left out: the normal approximation is "
+                "poor here.",
+                f"{draws}次抽样中有{draws - kept}次得到不稳定的方程组，已剔除：此处正态近似较差。",
+            ),
+            stacklevel=4,
+        )
+    if kept < 100:
+        raise ConvergenceError(
+            f"Only {kept} of {draws} draws from {fit!r} are stable: too few for standard errors. Use the delta method.",
+            f"{fit!r}的{draws}次抽样中只有{kept}次稳定：不足以得出标准误。请用Delta方法。",
+        )
+    simulated = _averages(fit, sources, sample[inside])
+    columns = simulated_columns(point, simulated, alpha)
+    columns[(simulated == simulated[0]).all(axis=0).ravel(), 3] = np.nan  # what cannot vary has no p-value
+    return Effects(_axes(fit, names), columns, "simulate", fit, {"draws": kept, "rejected": draws - kept})
+
+
+def _draw(fit: SystemFit, draws: int, generator: np.random.Generator) -> Array:
+    """Coefficients (draws, K) from N(δ̂, V)."""
+    where = fit.coefficient_positions
+    cov = fit.cov.to_numpy()[np.ix_(where, where)]
+    size = np.sqrt(np.diag(cov))
+    root = np.linalg.cholesky(cov / np.outer(size, size))
+    return fit.delta + (generator.standard_normal((draws, len(size))) @ root.T) * size
+
+
+def _stable(fit: SystemFit, sample: Array) -> NDArray[np.bool_]:
+    """Which draws are stable systems."""
+    gamma, psi = coefficient_matrices(sample, fit.design.arrays.links, len(fit.spec.names))
+    radius = fit.stability().radius
+    strength = radius * np.abs(np.linalg.eigvals(np.linalg.solve(gamma, psi))).max(axis=1)
+    return (strength < 1) & (np.linalg.det(gamma) > 0)
+
+
+def _long(fit: SystemFit, names: list[str], values: Array) -> pd.Series:
+    """(m, K, 3) → series indexed by (response, source, effect)."""
+    axes = _axes(fit, names)
+    return pd.Series(values.ravel(), index=pd.MultiIndex.from_product(axes.values(), names=axes.keys()))
+
+
+def _axes(fit: SystemFit, names: list[str]) -> dict[str, tuple[str, ...]]:
+    return {"response": tuple(fit.spec.names), "source": tuple(names), "effect": EFFECTS}

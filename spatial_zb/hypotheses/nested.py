@@ -1,0 +1,240 @@
+"""May a spatial Durbin model be simplified? Wald and LR tests of SDM → SAR and SDM → SEM, from one fit.
+
+Tests of what a system by full-information likelihood could do without.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from spatial_zb.base.errors import ConvergenceError, SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.base.text import Text
+from spatial_zb.core.likelihood.tests import (
+    common_factor_wald,
+    likelihood_ratio_p_value,
+    quadratic_form,
+    wald_p_value,
+)
+from spatial_zb.core.system.fiml import SigmaForm
+from spatial_zb.models.durbin import fit_durbin
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.system import fit_system
+from spatial_zb.models.system.fit import SystemFit
+from spatial_zb.models.system.spec import SystemSpec
+
+
+def wald_no_lags(fit: Fit) -> tuple[float, int]:
+    """θ'[Var θ̂]⁻¹θ and its degrees of freedom: SDM → SAR, by the covariance of the fit."""
+    names = [f"W_{name}" for name in fit.spec.lag_x]
+    theta = fit.params[names].to_numpy()
+    return float(quadratic_form(theta, fit.cov.loc[names, names].to_numpy())), len(names)
+
+
+def wald_common_factor(fit: Fit) -> tuple[float, int]:
+    """Wald statistic of θ + ρβ = 0 (SDM → SEM) by the covariance of the fit, and its degrees of freedom."""
+    x = list(fit.spec.lag_x)
+    lags = [f"W_{name}" for name in x]
+    rho, beta, theta = fit.params["rho"], fit.params[x].to_numpy(), fit.params[lags].to_numpy()
+    order = [*x, *lags, "rho"]
+    return float(common_factor_wald(beta, theta, rho, fit.cov.loc[order, order].to_numpy())), len(x)
+
+
+def can_be_simplified(fit: Fit) -> bool:
+    """Whether the fit is an SDM that :func:`simplification_tests` can test."""
+    spec = fit.spec
+    plain = not (spec.dynamic or spec.regimes or spec.endog) and spec.fixed_effects != "random"
+    return spec.family == "SDM" and fit.estimator in ("lee_yu", "direct") and plain and fit.converged
+
+
+def simplification_tests(fit: Fit) -> pd.DataFrame:
+    """Test a spatial Durbin model against the SAR and the SEM it contains.
+
+    Wald tests use the covariance of the fit, so that they are as robust as its errors; LR tests refit the smaller
+    models on the same panel, W, effects and likelihood, and assume independent errors.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``test`` (``"Wald SDM to SAR"``, ``"LR SDM to SAR"``, ``"Wald SDM to SEM"``, ``"LR SDM to SEM"``),
+        ``statistic``, ``df`` (q), ``p_value``: F(q, N − k) of the Wald statistic, Bartlett's correction of the ratio
+        (``wald_p_value`` and ``likelihood_ratio_p_value`` of ``core/likelihood/tests.py``). The SEM is nested only
+        where every regressor is lagged; else its rows are NaN. A likelihood of a smaller model that is highest at an end of
+        the admissible interval is taken there.
+
+    Raises
+    ------
+    SpecificationError
+        The fit is not an SDM by maximum likelihood with fixed effects or none, or did not converge.
+    """
+    if not can_be_simplified(fit):
+        raise SpecificationError(
+            f"{fit!r} cannot be simplified by these tests: they need a converged SDM by maximum likelihood "
+            "with fixed effects, without lags in time or regimes.",
+            f"{fit!r}不能由这些检验简化：须为收敛的极大似然SDM，含固定效应，没有时间滞后或区制。",
+        )
+    spec = fit.spec
+    sar, sem = replace(spec, lag_x=()), replace(spec, lag_y=False, lag_x=(), lag_error=True)
+    nested = set(spec.lag_x) == set(spec.x)
+    rows = [
+        ("Wald SDM to SAR", *wald_no_lags(fit)),
+        ("LR SDM to SAR", _likelihood_ratio(fit, sar), len(spec.lag_x)),
+        ("Wald SDM to SEM", *(wald_common_factor(fit) if nested else (np.nan, len(spec.x)))),
+        ("LR SDM to SEM", _likelihood_ratio(fit, sem) if nested else np.nan, len(spec.x)),
+    ]
+    law = {"Wald": wald_p_value, "LR": likelihood_ratio_p_value}
+    p_values = [law[test.split()[0]](statistic, df, *counts(fit)) for test, statistic, df in rows]
+    return pd.DataFrame(rows, columns=["test", "statistic", "df"]).assign(p_value=p_values)
+
+
+def counts(fit: Fit) -> tuple[int, int]:
+    """N of the likelihood of a fit, and its degrees of freedom: observations less effects less coefficients."""
+    dummies = fit.absorbed if fit.estimator == "direct" else 0  # the Lee-Yu transform has taken them out of N
+    return fit.nobs, fit.nobs - dummies - len(fit.spec.terms)
+
+
+def likelihood_ratio_of(larger: Fit, smaller: Fit) -> float:
+    """2(ln L − ln L₀) of nested fits of the same likelihood.
+
+    Raises
+    ------
+    ConvergenceError
+        The larger model has the lower likelihood.
+    """
+    value = 2 * (larger.log_likelihood - smaller.log_likelihood)
+    if value < -1e-6:
+        raise ConvergenceError(
+            "the larger model has the lower likelihood: one of the fits is not at its maximum.",
+            "较大的模型似然反而较低：有一个估计没有到达最大值。",
+        )
+    return max(value, 0.0)
+
+
+def _likelihood_ratio(fit: Fit, smaller: DurbinSpec) -> float:
+    """The ratio to the smaller model on the panel and W of the fit, where its likelihood is highest."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)  # what there is to say was said of the larger model
+        other = fit_durbin(smaller, fit.panel, fit.weights, fit.estimator)
+    return likelihood_ratio_of(fit, other)
+
+
+def likelihood_ratio(restricted: SystemFit, full: SystemFit) -> pd.Series:
+    """Likelihood-ratio test of a FIML fit against one that nests it.
+
+    Returns
+    -------
+    Series with statistic, df, p_value.
+
+    Raises
+    ------
+    SpecificationError
+        Not both FIML, not the same data and weights, or not nested, with what differs.
+    """
+    if {restricted.method, full.method} != {"fiml"}:
+        raise SpecificationError(
+            'Likelihood ratios compare two fits by method="fiml".', '似然比检验比较两个method="fiml"的估计。'
+        )
+    _refuse_different_data(restricted, full)
+    extra = [key for key in restricted.params.index if key not in full.params.index]
+    if extra or (full.sigma_form == "diagonal" and restricted.sigma_form == "full"):
+        own = [": ".join(key) for key in extra]
+        what = Text(listed(own), listed_zh(own)) if own else Text("a full Σ", "完整的Σ")
+        raise SpecificationError(
+            f"The fits are not nested: the restricted one has {what.en}, the full one has not.",
+            f"两个估计不嵌套：受约束的有{what.zh}，完整的没有。",
+        )
+    df = full.n_parameters - restricted.n_parameters
+    if df <= 0:
+        raise SpecificationError(
+            "The fits have the same parameters: there is nothing to test.",
+            "两个估计的参数相同：没有可检验的内容。",
+        )
+    statistic = 2 * (full.log_likelihood - restricted.log_likelihood)
+    if not (full.converged and restricted.converged):
+        statistic = np.nan
+    return pd.Series({"statistic": statistic, "df": df, "p_value": stats.chi2.sf(statistic, df)})
+
+
+def _refuse_different_data(a: SystemFit, b: SystemFit) -> None:
+    same = (
+        a.spec.endogenous == b.spec.endogenous
+        and a.spec.names == b.spec.names
+        and a.spec.fixed_effects == b.spec.fixed_effects
+        and a.panel.periods == b.panel.periods
+        and a.panel.units.equals(b.panel.units)
+        and (a.weights.matrix != b.weights.matrix).nnz == 0
+        and np.array_equal(a.design.arrays.y, b.design.arrays.y)
+    )
+    if not same:
+        raise SpecificationError(
+            "The fits differ in equations, effects, sample or weights, so their likelihoods cannot be compared.",
+            "两个估计的方程、效应、样本或权重矩阵不同，似然不能比较。",
+        )
+
+
+def restriction_tests(fit: SystemFit) -> pd.DataFrame:
+    """Likelihood-ratio tests of what a FIML system could do without, each by a new fit.
+
+    ``no cross spillover`` (every ψ_gl = 0, g ≠ l), ``no own spillover`` (ψ_gg = 0), ``no feedback`` (γ = 0),
+    ``no <a> → <b>`` (γ and ψ of one variable in one equation: the system is recursive for m = 2), and
+    ``uncorrelated errors`` (Σ diagonal).
+
+    Returns
+    -------
+    DataFrame with test, statistic, df, p_value, note; NaN where the restricted system has no maximum or is
+    not identified, said in the note.
+    """
+    if fit.method != "fiml":
+        raise SpecificationError(
+            'Restrictions are tested from a fit by method="fiml".', '约束检验须从method="fiml"的估计出发。'
+        )
+    rows = [_restriction_row(fit, name, spec, "full") for name, spec in _restrictions(fit.spec)]
+    if fit.sigma_form == "full" and len(fit.spec.names) > 1:
+        rows.append(_restriction_row(fit, "uncorrelated errors", fit.spec, "diagonal"))
+    return pd.DataFrame(rows, columns=["test", "statistic", "df", "p_value", "note"])
+
+
+def _restrictions(spec: SystemSpec) -> list[tuple[str, SystemSpec]]:
+    candidates: list[tuple[str, dict]] = [
+        ("no cross spillover", {name: {"lag_endog": ()} for name in spec.names}),
+        ("no own spillover", {name: {"lag_y": False} for name in spec.names}),
+        ("no feedback", {name: {"endog": ()} for name in spec.names}),
+    ]
+    for target, equation in spec.equations.items():
+        for source, other in spec.equations.items():
+            if other.y in (*equation.endog, *equation.lag_endog):
+                changes = {
+                    "endog": _without(equation.endog, other.y),
+                    "lag_endog": _without(equation.lag_endog, other.y),
+                }
+                candidates.append((f"no {source} → {target}", {target: changes}))
+    out = []
+    for name, changes in candidates:
+        equations = {key: replace(e, **changes.get(key, {})) for key, e in spec.equations.items()}
+        restricted = replace(spec, equations=equations)
+        if restricted != spec:
+            out.append((name, restricted))
+    return out
+
+
+def _without(names: Sequence[str], dropped: str) -> tuple[str, ...]:
+    return tuple(name for name in names if name != dropped)
+
+
+def _restriction_row(fit: SystemFit, name: str, spec: SystemSpec, sigma: SigmaForm) -> tuple:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)
+        try:
+            form = "diagonal" if fit.sigma_form == "diagonal" else sigma
+            restricted = fit_system(spec, fit.panel, fit.weights, "fiml", sigma=form)
+        except SpecificationError as error:
+            return name, np.nan, 0, np.nan, str(error)
+    test = likelihood_ratio(restricted, fit)
+    note = "" if np.isfinite(test["statistic"]) else "the restricted system has no maximum"
+    return name, test["statistic"], int(test["df"]), test["p_value"], note

@@ -1,0 +1,326 @@
+"""What a bootstrap gives, of one equation or of a system: replicates, and the tables that are read from them.
+
+Effects and differences as functions of the parameters, for every replicate: values, standard errors, where they exist.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spatial_zb.base.arguments import check_alpha
+from spatial_zb.base.errors import ConvergenceError, SpatialZbWarning, not_one_of
+from spatial_zb.base.printing import Printed
+from spatial_zb.base.text import Text
+from spatial_zb.core import Array
+from spatial_zb.core.laws.bootstrap import Scheme, bca_limits, studentised_limits
+from spatial_zb.core.likelihood.impacts import average_effects, multipliers, no_multipliers
+from spatial_zb.effects.dynamic import long_run_statistics
+from spatial_zb.effects.regimes import regime_gradient, regime_values, regimes_admit
+from spatial_zb.effects.static import EFFECTS, Horizon, average_effects_at
+from spatial_zb.models.fit import Estimates, Fit
+from spatial_zb.models.regimes import regime_contrast, regime_labels
+
+Interval = Literal["percentile", "basic", "bca", "studentised"]
+#: Share of replicates at the end of the admissible interval, or without a solution, from which it is said.
+BOUND_WARNING = 0.05
+#: Share of the replicates that must have effects for intervals of effects.
+DEFINED_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Replicated:
+    """Estimates of R resampled panels: ``draws`` (R, p), ``covariances`` (R, p, p), ``at_bound`` (R,).
+
+    NaN where a panel has no solution, and covariances where there is none.
+    """
+
+    draws: Array
+    covariances: Array
+    at_bound: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Functions of the parameters.
+
+    ``names`` has a row for each of the q of them; ``at`` takes (R, p) to (R, q), ``errors`` (R, p) and (R, p, p) to their
+    standard errors (R, q), ``defined`` (R, p) to where they exist (R,); ``undefined`` says what is wrong where they do not.
+    """
+
+    names: pd.DataFrame
+    at: Callable[[Array], Array]
+    errors: Callable[[Array, Array], Array]
+    defined: Callable[[Array], NDArray[np.bool_]]
+    undefined: Text
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Resampled(Printed, ABC):
+    """Re-estimates of a fit on resampled panels.
+
+    Attributes
+    ----------
+    fit
+        The fit of one equation, or of a system.
+    scheme
+        How errors were drawn.
+    draws
+        (R, p) parameters of every replicate, in the order of ``fit.params``; NaN where its panel has no solution.
+    covariances
+        (R, p, p) their covariances, of the kind of the fit's; NaN where a replicate has none.
+    centre
+        (p,) what the estimator finds in the bootstrap population: θ̂, except where a scheme keeps what moves it, such as
+        variances that differ between units. Replicates are read as deviations from it.
+    at_bound
+        Number of replicates whose likelihood has no interior maximum (or moments of λ no interior minimum); they are kept.
+    """
+
+    fit: Estimates
+    scheme: Scheme
+    draws: Array
+    covariances: Array
+    centre: Array
+    at_bound: int
+
+    @property
+    @abstractmethod
+    def jackknife(self) -> Array | None:
+        """(T, p) parameters with one period left out, for the BCa limits; None where T is small or one has none."""
+
+    @cached_property
+    def solved(self) -> NDArray[np.bool_]:
+        """(R,) whether the panel of a replicate has a solution; tables are of those that have."""
+        return np.isfinite(self.draws).all(axis=1)
+
+    def tidy(self, interval: Interval = "percentile", alpha: float = 0.05) -> pd.DataFrame:
+        """Names of the coefficient, estimate, bias, std_error, p_value, conf_low, conf_high.
+
+        ``bias`` is the mean of the replicates less what they are centred at; ``p_value`` the share of replicates
+        whose deviation (studentised: over its standard error) is larger than that of the estimate from zero.
+        """
+        draws = self.draws[self.solved]
+        errors = np.sqrt(np.einsum("rii->ri", self.covariances[self.solved]))
+        point, error = self.fit.params.to_numpy(), self.fit.bse.to_numpy()
+        left_out = self.jackknife if interval == "bca" else None
+        sample = _Sample(point, error, draws, errors, self.centre, left_out)
+        index = self.fit.params.index.set_names(list(self.fit.KEYS))
+        return pd.DataFrame(sample.table(interval, alpha), index=index).reset_index()
+
+    def bias_corrected(self, of: Literal["mean", "median"] = "mean") -> pd.Series:
+        """Estimates less their bias: θ̂ − (mean of the replicates − centre), or that which moves the median."""
+        return _less_bias(self.fit.params, self.draws[self.solved], self.centre, of)
+
+    def glance(self) -> pd.DataFrame:
+        """The fit in one row, and how it was resampled."""
+        return self.fit.glance().assign(
+            scheme=self.scheme,
+            replicates=len(self.draws),
+            at_bound=self.at_bound,
+            unsolved=int((~self.solved).sum()),
+        )
+
+    def table_of(self, what: Statistics, interval: Interval, alpha: float) -> pd.DataFrame:
+        """Names of the statistics, estimate, bias, std_error, p_value, conf_low, conf_high.
+
+        Raises
+        ------
+        ConvergenceError
+            Fewer than half of the replicates have them.
+
+        Warns
+        -----
+        SpatialZbWarning
+            Replicates that have none, which are left out.
+        """
+        kept = self.solved.copy()
+        kept[kept] = what.defined(self.draws[kept])
+        self._say_undefined(int((self.solved & ~kept).sum()), what.undefined)
+        point, draws = self.fit.params.to_numpy()[None], what.at(self.draws[kept])
+        error, errors = np.full(draws.shape[1], np.nan), np.full_like(draws, np.nan)
+        if interval == "studentised":  # nothing else reads them
+            error = what.errors(point, self.fit.cov.to_numpy()[None])[0]
+            errors = what.errors(self.draws[kept], self.covariances[kept])
+        left_out = self.jackknife if interval == "bca" else None
+        if left_out is not None:
+            left_out = what.at(left_out) if what.defined(left_out).all() else None
+        centre = what.at(self.centre[None])[0]
+        sample = _Sample(what.at(point)[0], error, draws, errors, centre, left_out)
+        return pd.DataFrame({**what.names, **sample.table(interval, alpha)})
+
+    def _say_undefined(self, missing: int, why: Text) -> None:
+        total = len(self.draws)
+        if total - missing < DEFINED_SHARE * total:
+            raise ConvergenceError(
+                f"{missing} of {total} replicates of {self.fit!r} {why.en}: too few are left for intervals of effects.",
+                f"{self.fit!r}的{total}次自助抽样中有{missing}次{why.zh}：余下的太少，无法给出效应区间。",
+            )
+        if missing:
+            warnings.warn(
+                SpatialZbWarning(
+                    f"{missing} of {total} replicates {why.en}: they have no effects and are left out of these intervals, "
+                    "which are too short for it.",
+                    f"{total}次自助抽样中有{missing}次{why.zh}：无效应可言，未计入区间，区间因此偏窄。",
+                ),
+                stacklevel=4,
+            )
+
+
+def _less_bias(params: pd.Series, draws: Array, centre: Array, of: Literal["mean", "median"]) -> pd.Series:
+    """θ̂ − (mean or median of the replicates − centre), by name; refuses another ``of``."""
+    if of not in ("mean", "median"):
+        raise not_one_of("of", of, ("mean", "median"))
+    middle = draws.mean(axis=0) if of == "mean" else np.median(draws, axis=0)
+    return (params - (middle - centre)).rename("estimate")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Statistics (q,), their errors (q,), those of R replicates (R, q), and what these are centred at (q,)."""
+
+    point: Array
+    error: Array
+    draws: Array
+    errors: Array
+    centre: Array
+    jackknife: Array | None
+
+    def table(self, interval: Interval, alpha: float) -> dict[str, Array]:
+        """Columns of a tidy table."""
+        if interval not in get_args(Interval):
+            raise not_one_of("interval", interval, get_args(Interval))
+        check_alpha(alpha)
+        low, high = self._limits(interval, alpha)
+        deviations = self.draws - self.centre
+        return {
+            "estimate": self.point,
+            "bias": deviations.mean(axis=0),
+            "std_error": self.draws.std(axis=0, ddof=1),
+            "p_value": self._p_value(interval),
+            "conf_low": low,
+            "conf_high": high,
+        }
+
+    def _limits(self, interval: Interval, alpha: float) -> Array:
+        moved = self.draws - self.centre + self.point
+        if interval == "studentised":
+            return studentised_limits(self.point, self.error, self.draws - self.centre, self.errors, alpha)
+        if interval == "bca":
+            return bca_limits(self.point, moved, self.jackknife, alpha)
+        low, high = np.quantile(moved, [alpha / 2, 1 - alpha / 2], axis=0)
+        return np.array([2 * self.point - high, 2 * self.point - low] if interval == "basic" else [low, high])
+
+    def _p_value(self, interval: Interval) -> Array:
+        size, target = np.abs(self.draws - self.centre), np.abs(self.point)
+        if interval == "studentised":
+            with np.errstate(invalid="ignore", divide="ignore"):
+                size, target = size / self.errors, target / self.error
+        known = np.isfinite(size)
+        further = np.sum(known & (size >= target), axis=0)
+        return (1 + further) / (1 + known.sum(axis=0))
+
+
+OUTSIDE = Text("have ρ outside its admissible interval", "的ρ落在容许区间之外")
+EXPLOSIVE = Text("are explosive (no long run)", "为爆炸过程（没有长期）")
+
+
+def effects_of(fit: Fit, horizon: Horizon) -> Statistics:
+    """Average direct, indirect and total effects of every regressor, of the short or the long run, or by regime."""
+    if horizon not in get_args(Horizon):
+        raise not_one_of("horizon", horizon, get_args(Horizon))
+    if horizon == "long":
+        at, errors, defined = long_run_statistics(fit)
+        return Statistics(_names(fit.spec.regressors), at, errors, defined, EXPLOSIVE)
+    if fit.spec.regimes:
+        return _by_regime(fit)
+
+    def defined(values: Array) -> NDArray[np.bool_]:
+        if not fit.spec.lag_y:
+            return np.ones(len(values), dtype=bool)
+        low, high = fit.weights.logdet.interval
+        rho = values[:, fit.params.index.get_loc("rho")]
+        return (low < rho) & (rho < high)
+
+    return Statistics(
+        names=_names(fit.spec.regressors),
+        at=lambda values: average_effects_at(fit, values).reshape(len(values), -1),
+        errors=lambda values, covariances: _delta_errors(fit, values, covariances),
+        defined=defined,
+        undefined=OUTSIDE,
+    )
+
+
+def differences_of(fit: Fit) -> Statistics:
+    """Second regime less first: of every coefficient, and of the effects on the units of either."""
+    names, contrast = regime_contrast(fit)
+    rows = [(name, "coefficient") for name in names] + [(x, effect) for x in fit.spec.x for effect in EFFECTS]
+
+    def at(values: Array) -> Array:
+        effects = regime_values(fit, values)
+        return np.hstack(
+            [values @ contrast.T, (effects[:, :, 1] - effects[:, :, 0]).reshape(len(values), -1)]
+        )
+
+    def errors(values: Array, covariances: Array) -> Array:
+        gradient = regime_gradient(fit, values)
+        effects = (gradient[:, :, 1] - gradient[:, :, 0]).reshape(len(values), -1, values.shape[1])
+        every = np.broadcast_to(contrast, (len(values), *contrast.shape))
+        return _roots(np.concatenate([every, effects], axis=1), covariances)
+
+    frame = pd.DataFrame(rows, columns=["term", "effect"])
+    return Statistics(frame, at, errors, lambda values: regimes_admit(fit, values), OUTSIDE)
+
+
+def _by_regime(fit: Fit) -> Statistics:
+    def at(values: Array) -> Array:
+        return regime_values(fit, values).reshape(len(values), -1)
+
+    def errors(values: Array, covariances: Array) -> Array:
+        gradient = regime_gradient(fit, values)
+        return _roots(gradient.reshape(len(values), -1, values.shape[1]), covariances)
+
+    labels = (*regime_labels(fit.spec, fit.convergence["regimes"]), "")
+    names = _names(tuple(f"{x}{label}" for x in fit.spec.x for label in labels))
+    return Statistics(names, at, errors, lambda values: regimes_admit(fit, values), OUTSIDE)
+
+
+def _names(terms: tuple[str, ...]) -> pd.DataFrame:
+    rows = [(term, effect) for term in terms for effect in EFFECTS]
+    return pd.DataFrame(rows, columns=["term", "effect"])
+
+
+def _roots(gradient: Array, cov: Array) -> Array:
+    """√(g'Vg) (R, q) of gradients (R, q, p) and covariances (R, p, p)."""
+    return np.sqrt(np.einsum("rqi,rij,rqj->rq", gradient, cov, gradient, optimize=True))
+
+
+def _delta_errors(fit: Fit, values: Array, covariances: Array) -> Array:
+    """Standard errors (R, 3 × regressors) of the average effects at parameters (R, p), by the delta method."""
+    spec, index = fit.spec, fit.params.index
+    at = {name: index.get_loc(name) for name in index}
+    rho = values[:, at["rho"]] if spec.lag_y else np.zeros(len(values))
+    W = fit.weights
+    factors = (
+        multipliers(rho, W.matrix, W.logdet, W.row_normalised) if spec.lag_y else no_multipliers(W.matrix)
+    )
+    beta = values[:, [at[name] for name in spec.regressors]]
+    theta = np.stack(
+        [values[:, at[f"W_{x}"]] if x in spec.lag_x else rho * 0 for x in spec.regressors], axis=1
+    )
+    gradient = np.broadcast_to(average_effects(beta, theta, factors)[1], (*beta.shape, 3, 3))
+    out = np.empty((*beta.shape, 3))
+    for k, name in enumerate(spec.regressors):
+        places = [at[name], at.get(f"W_{name}", -1) if name in spec.lag_x else -1, at.get("rho", -1)]
+        used = [i for i, place in enumerate(places) if place >= 0]
+        where = [places[i] for i in used]
+        g, V = gradient[:, k][:, :, used], covariances[:, where][:, :, where]
+        out[:, k] = np.sqrt(np.einsum("rei,rij,rej->re", g, V, g))
+    return out.reshape(len(values), -1)

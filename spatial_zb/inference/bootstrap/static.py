@@ -1,0 +1,254 @@
+"""What the bootstrap needs to know of a fitted model: how panels are drawn from it, and estimated again.
+
+Maximum likelihood with fixed effects: most replicates are estimated all at once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning, SpecificationError
+from spatial_zb.base.text import Text
+from spatial_zb.core import Array
+from spatial_zb.core.laws.bootstrap import (
+    Generator,
+    Scheme,
+    draw_errors,
+    error_pool,
+    independent_parts,
+    population_value,
+)
+from spatial_zb.core.laws.replicates import Replicates, estimate_all
+from spatial_zb.core.laws.samples import SampleModel, fast
+from spatial_zb.core.transforms import column_basis, demean, transformed_sample
+from spatial_zb.data.panel import Panel
+from spatial_zb.inference.bootstrap.record import Replicated
+from spatial_zb.models.design import RANK_TOLERANCE, Design
+from spatial_zb.models.durbin import fit_durbin
+from spatial_zb.models.fit import Fit
+
+#: Fewest periods from which leaving one out says something about skewness.
+JACKKNIFE_PERIODS = 5
+
+
+class Source(Protocol):
+    """A fitted model as a source of panels.
+
+    ``refused`` says why a scheme makes no sense here.
+    """
+
+    fit: Fit
+
+    @property
+    def refused(self) -> Mapping[Scheme, Text]: ...
+
+    def draw(self, scheme: Scheme, rng: np.random.Generator) -> Any:
+        """One panel, in the form in which :meth:`estimate` takes it."""
+        ...
+
+    def estimate(self, drawn: Any) -> Fit:
+        """The estimator of the fit on it."""
+        ...
+
+    def centre(self, scheme: Scheme) -> Array | None:
+        """(p,) what the estimator finds in the population of the scheme; None where that is too dear to compute."""
+        ...
+
+    def without(self, kept: NDArray[np.bool_]) -> Array:
+        """(p,) parameters from some of the periods."""
+        ...
+
+
+def quietly(call: Callable[[], Any]) -> Any:
+    """What a call gives, without the warnings of its fits: those of the fit that is resampled have been said."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)
+        return call()
+
+
+def again(fit: Fit, columns: Mapping[str, Array]) -> Fit:
+    """The estimator of a fit, with its options, where some variables (T, n) are others."""
+    options = {"covariance": fit.covariance} | fit.convergence.get("asked", {})
+    return _estimate(fit, fit.panel.with_columns(dict(columns)), options)
+
+
+def without_periods(fit: Fit, kept: NDArray[np.bool_]) -> Array:
+    """Parameters (p,) of some periods by the estimator of the fit."""
+    periods = [period for period, keep in zip(fit.panel.periods, kept, strict=True) if keep]
+    asked = fit.convergence.get("asked", {})
+    options = {name: asked[name] for name in asked if name != "bandwidth"}  # which moves no estimate
+    return _estimate(fit, fit.panel.select(periods=periods), options).params.to_numpy()
+
+
+def _estimate(fit: Fit, panel: Panel, options: Mapping[str, Any]) -> Fit:
+    """The estimator of a fit on another panel."""
+    estimator = "lee_yu" if fit.estimator == "ml" else fit.estimator
+    return quietly(lambda: fit_durbin(fit.spec, panel, fit.weights, estimator, **options))
+
+
+def jackknife(periods: int, without: Callable[[NDArray[np.bool_]], Array]) -> Array | None:
+    """Parameters (T, p) with one period left out at a time; None when T is small or one of these fits fails."""
+    if periods < JACKKNIFE_PERIODS:
+        return None
+    try:
+        return np.array([quietly(lambda t=t: without(np.arange(periods) != t)) for t in range(periods)])
+    except SpatialZbError:
+        return None
+
+
+#: Numbers of simulated panels held at once.
+CHUNK = 4_000_000
+#: Rows of the long sample that stands for the population of a scheme, at most.
+LARGEST_POPULATION = 5_000_000
+
+
+def check_single(fit: Fit) -> None:
+    """Refuse fits that are not static maximum likelihood with fixed effects."""
+    spec = fit.spec
+    if fit.estimator not in ("lee_yu", "direct"):
+        what = Text(f"is by {fit.estimator!r}", f"的估计方法为{fit.estimator!r}")
+    elif spec.regimes or spec.dynamic:
+        what = Text("has regimes", "含两区制") if spec.regimes else Text("has a time lag", "含时间滞后项")
+    else:
+        return
+    raise SpecificationError(
+        f"This asks for maximum likelihood with fixed effects (lee_yu or direct); {fit!r} {what.en}. Read "
+        "zb.bootstrap(fit).",
+        f"此处要求固定效应的极大似然估计（lee_yu或direct），而{fit!r}{what.zh}。请用zb.bootstrap(fit)。",
+    )
+
+
+def sample_model(design: Design, estimator: str) -> SampleModel:
+    """What samples of one specification on one panel share."""
+    spec, weights = design.spec, design.weights
+    T, n = design.y.shape
+    return SampleModel(
+        matrix=weights.matrix,
+        logdet=weights.logdet if spec.spatial_terms else None,
+        sample=transformed_sample(n, T, spec.fixed_effects, estimator),
+        effects=spec.fixed_effects,
+        Z=design.Z,
+        WZ=design.WZ,
+        basis=design.basis,
+        lag_y=bool(spec.lag_y),
+        lag_error=bool(spec.lag_error),
+    )
+
+
+def generator_of(fit: Fit) -> Generator:
+    """The fitted model as a source of samples."""
+    spec, model = fit.spec, sample_model(fit.design, fit.estimator)
+    values, k = fit.params.to_numpy(), len(spec.terms)
+    spatial = dict(zip(spec.spatial_terms, values[k:], strict=False))
+    return Generator(model, values[:k], float(spatial.get("rho", 0.0)), float(spatial.get("lam", 0.0)))
+
+
+def draw_sample(fit: Fit, rng: np.random.Generator) -> Array:
+    """One y* (T, n) from a fit, its residuals drawn one by one."""
+    return draw_samples(fit, rng, 1)[0]
+
+
+def draw_samples(fit: Fit, rng: np.random.Generator, replicates: int) -> Array:
+    """Many of them, (R, T, n)."""
+    generator = generator_of(fit)
+    pool = error_pool(fit.residuals, "residual", generator.model.sample, generator.model.effects)
+    return generator.panels(rng.choice(pool.ravel(), (replicates, *pool.shape)))
+
+
+@dataclass(frozen=True, slots=True)
+class StaticSource:
+    """y* = (I − ρ̂W)⁻¹[Z̃δ̂ + (I − λ̂W)⁻¹ε*]."""
+
+    fit: Fit
+    generator: Generator
+    refused: ClassVar[Mapping[Scheme, Text]] = {}
+
+    def errors(self, scheme: Scheme, rng: np.random.Generator) -> Array:
+        """ε* (T, n)."""
+        fit, model = self.fit, self.generator.model
+        return draw_errors(fit.residuals, scheme, np.float64(fit.sigma2), model.sample, model.effects, rng)
+
+    def draw(self, scheme: Scheme, rng: np.random.Generator) -> dict[str, Array]:
+        """y*, by its name."""
+        return {self.fit.spec.y: self.generator.panels(self.errors(scheme, rng)[None])[0]}
+
+    def estimate(self, drawn: Any) -> Fit:
+        """As the fit."""
+        return again(self.fit, drawn)
+
+    def centre(self, scheme: Scheme) -> Array | None:
+        """θ̂; where a scheme keeps what moves the estimate, the value in its population."""
+        fit, model = self.fit, self.generator.model
+        if scheme not in ("wild", "period"):
+            return fit.params.to_numpy()
+        if scheme == "wild" and fit.residuals.size * model.sample.n_units > LARGEST_POPULATION:
+            return None
+        pool = error_pool(fit.residuals, scheme, model.sample, model.effects)
+        value = population_value(self.generator, independent_parts(pool, scheme, model.effects))
+        if fit.df_resid:
+            value[-1] *= model.sample.observations / fit.df_resid
+        return value
+
+    def without(self, kept: NDArray[np.bool_]) -> Array:
+        """From the arrays of the fit where its samples share a likelihood."""
+        return self._cut(kept) if self.together else without_periods(self.fit, kept)
+
+    @property
+    def together(self) -> bool:
+        """Whether all replicates can be estimated at once."""
+        spec, weights = self.fit.spec, self.fit.weights
+        logdet = weights.logdet if spec.spatial_terms else None
+        return self.fit.covariance == "information" and fast(
+            weights.matrix, logdet, bool(spec.lag_y), bool(spec.lag_error)
+        )
+
+    def all_at_once(
+        self, scheme: Scheme, replicates: int, root: np.random.SeedSequence, progress: Any
+    ) -> Replicated:
+        """Many replicates at a time."""
+        seeds = root.spawn(replicates)
+        size = max(1, CHUNK // self.fit.residuals.size)
+        parts = []
+        for first in range(0, replicates, size):
+            rngs = [np.random.default_rng(seed) for seed in seeds[first : first + size]]
+            errors = np.stack([self.errors(scheme, rng) for rng in rngs])
+            found = estimate_all(self.generator.model, self.generator.panels(errors))
+            parts.append((*self._in_order(found), found.at_bound))
+            if progress:
+                progress(min(first + size, replicates), replicates, 0.0)
+        return Replicated(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def _in_order(self, found: Replicates) -> tuple[Array, Array]:
+        """Parameters in the order of the fit; σ² of least squares with its degrees of freedom, as in the fit."""
+        fit, model = self.fit, self.generator.model
+        spatial = [v for v, on in ((found.rho, model.lag_y), (found.lam, model.lag_error)) if on]
+        scale = model.sample.observations / fit.df_resid if fit.df_resid else 1.0
+        cov = found.cov * scale
+        cov[:, -1, -1] *= scale**2
+        return np.column_stack([found.delta, *spatial, found.sigma2 * scale]), cov
+
+    def _cut(self, kept: NDArray[np.bool_]) -> Array:
+        """What is transformed may be cut and transformed again."""
+        fit, model = self.fit, self.generator.model
+        Z = demean(model.Z[kept], model.effects)
+        WZ = None if model.WZ is None else demean(model.WZ[kept], model.effects)
+        sample = transformed_sample(model.sample.n_units, len(Z), model.effects, fit.estimator)
+        basis = column_basis(Z.reshape(-1, Z.shape[2]))
+        if not (basis.scale > 0).all() or np.abs(basis.R.diagonal()).min(initial=1.0) <= RANK_TOLERANCE:
+            raise SpecificationError(
+                "A regressor has no variation of its own outside one period.",
+                "解释变量在单一时期之外没有自身的变动。",
+            )
+        smaller = replace(model, sample=sample, Z=Z, WZ=WZ, basis=basis)
+        found = estimate_all(smaller, fit.panel.array(fit.spec.y)[kept][None], covariance=False)
+        spatial = [v[0] for v, on in ((found.rho, model.lag_y), (found.lam, model.lag_error)) if on]
+        degrees = sample.observations - found.delta.shape[1] if fit.df_resid else sample.observations
+        if fit.estimator == "direct" and fit.df_resid:
+            degrees -= sample.absorbed
+        return np.array([*found.delta[0], *spatial, found.sigma2[0] * sample.observations / degrees])

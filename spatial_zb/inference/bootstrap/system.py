@@ -1,0 +1,234 @@
+"""Bootstrap of a system: its coefficients, and the effects that run through all its equations."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spatial_zb.base.errors import ConvergenceError, SpatialZbWarning, SpecificationError
+from spatial_zb.base.execute import run_tasks
+from spatial_zb.base.text import Text
+from spatial_zb.core import Array
+from spatial_zb.core.laws.bootstrap import Scheme, draw_errors, error_pool, independent_parts
+from spatial_zb.core.likelihood.covariance import inverse_or_nan
+from spatial_zb.core.system.arrays import (
+    Sources,
+    SystemArrays,
+    average_impacts,
+    coefficient_matrices,
+    impact_gradient,
+)
+from spatial_zb.core.system.bootstrap import SystemGenerator, system_population
+from spatial_zb.core.system.fiml import SystemLikelihood, maximise_system
+from spatial_zb.core.system.instrumental import instrumental
+from spatial_zb.core.system.sandwich import quasi_covariance
+from spatial_zb.effects.static import EFFECTS
+from spatial_zb.effects.system import sources_of
+from spatial_zb.inference.bootstrap.record import BOUND_WARNING, Interval, Resampled, Statistics
+from spatial_zb.inference.bootstrap.static import LARGEST_POPULATION, jackknife, quietly
+from spatial_zb.models.system.fit import SystemFit, weights_eigenvalues
+
+UNSTABLE = Text("are unstable systems", "为不稳定系统")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SystemBootstrap(Resampled):
+    """Re-estimates of a system on resampled panels; see :class:`spatial_zb.inference.bootstrap.record.Resampled`.
+
+    ``bias_corrected()`` is needed for the spatial lags under a dense W, which the likelihood puts too low
+    (docs/validation/system.md).
+    """
+
+    fit: SystemFit
+
+    @cached_property
+    def stable(self) -> NDArray[np.bool_]:
+        """(R,) whether the system of a replicate is stable, so that it has effects."""
+        return _stable(self.fit, self.draws)
+
+    @cached_property
+    def jackknife(self) -> Array | None:
+        """(T, p) parameters with one period left out, for the BCa limits; None where T is small or one has none."""
+        return jackknife(len(self.fit.panel.periods), partial(_without, self.fit))
+
+    def effects(self, interval: Interval = "percentile", alpha: float = 0.05) -> pd.DataFrame:
+        """Response, source, effect, estimate, bias, std_error, p_value, conf_low, conf_high.
+
+        Sources are the exogenous variables and ``shock:<equation>``, whose total is the whole closed loop. Replicates of
+        unstable systems have no effects: they are left out, and said.
+
+        Raises
+        ------
+        ConvergenceError
+            The fit is not stable, or fewer than half of the replicates are.
+        """
+        fit = self.fit
+        if not fit.stability().stable:
+            raise ConvergenceError(
+                f"{fit!r} is not stable, so its effects are not defined.", f"{fit!r}不稳定，其效应无定义。"
+            )
+        names, sources = sources_of(fit.spec)
+        where = fit.coefficient_positions
+        levels = [fit.spec.names, names, EFFECTS]
+        index = pd.MultiIndex.from_product(levels, names=["response", "source", "effect"])
+        statistics = Statistics(
+            names=index.to_frame(index=False),
+            at=lambda values: _effects(fit, sources, values[:, where]),
+            errors=lambda values, cov: _effect_errors(
+                fit, sources, values[:, where], cov[:, where][:, :, where]
+            ),
+            defined=lambda values: _stable(fit, values),
+            undefined=UNSTABLE,
+        )
+        return self.table_of(statistics, interval, alpha)
+
+    def glance(self) -> pd.DataFrame:
+        """The system in one row, and how it was resampled."""
+        return super().glance().assign(unstable=int((~self.stable).sum()))
+
+
+def bootstrap_system(
+    fit: SystemFit, replicates: int, scheme: Scheme, root: np.random.SeedSequence, options: dict[str, Any]
+) -> SystemBootstrap:
+    """Resample a system; the arguments are those of :func:`spatial_zb.inference.bootstrap.bootstrap`."""
+    if fit.spec.fixed_effects == "random":
+        raise SpecificationError(
+            "The bootstrap of a system draws from fixed effects; with random effects read the standard errors of the fit.",
+            "联立方程组的自助法适用于固定效应；随机效应请看估计结果的标准误。",
+        )
+    generator = _generator(fit)
+    task = partial(_refit, fit, generator, scheme)
+    found = run_tasks(task, range(replicates), seed=root, **options)
+    draws, covariances, at_bound = (
+        np.stack([one[name] for one in found]) for name in ("params", "cov", "at_bound")
+    )
+    if at_bound.sum() > BOUND_WARNING * replicates:
+        warnings.warn(
+            SpatialZbWarning(
+                f"{at_bound.sum()} of {replicates} replicates of the system have no interior maximum: it is weakly "
+                "identified, and its intervals are not to be relied on (docs/validation/system.md).",
+                f"方程组的{replicates}次自助抽样中有{at_bound.sum()}次没有内点极大值：识别性弱，其区间不可依赖"
+                "（docs/validation/system.md）。",
+            ),
+            stacklevel=3,
+        )
+    return SystemBootstrap(
+        fit, scheme, draws, covariances, _centre(fit, generator, scheme, draws), int(at_bound.sum())
+    )
+
+
+def _generator(fit: SystemFit) -> SystemGenerator:
+    lam = np.asarray(fit.convergence["lam"], float)
+    return SystemGenerator(fit.design.arrays, fit.spec.transform, fit.delta, lam)
+
+
+def _refit(
+    fit: SystemFit, generator: SystemGenerator, scheme: Scheme, _: int, seed: np.random.SeedSequence
+) -> dict[str, Any]:
+    """One replicate: parameters, covariance, whether at a bound."""
+    sample, effects = generator.arrays.sample, generator.effects
+    rng = np.random.default_rng(seed)
+    errors = draw_errors(fit.residuals, scheme, fit.sigma.to_numpy(), sample, effects, rng)
+    params, cov, at_bound = _estimate(fit, generator.sample(errors))
+    return {"params": params, "cov": cov, "at_bound": at_bound}
+
+
+def _estimate(fit: SystemFit, arrays: SystemArrays, population: bool = False) -> tuple[Array, Array, bool]:
+    """The estimator of the fit on other arrays; a likelihood is climbed from the fit, where the truth is.
+
+    In the ``population`` the moments of instruments have no bias that could be taken off.
+    """
+    active = np.flatnonzero(arrays.lag_error)
+    where = fit.coefficient_positions
+    order = np.concatenate([where, np.setdiff1d(np.arange(len(fit.params)), where)])
+    if fit.method != "fiml":
+        spectrum = fit.design.spectrum if fit.bias_correction and not population else None
+        found = instrumental(arrays, fit.method.endswith("3sls"), fit.covariance, spectrum)
+        theta, cov = np.concatenate([found.delta, found.lam[active]]), found.cov
+        at_bound = found.at_bound or found.corrected != (spectrum is not None)
+    else:
+        spatial = fit.spec.lags_endogenous or any(arrays.lag_error)
+        omega = weights_eigenvalues(fit.weights) if spatial else np.empty(0)
+        likelihood = SystemLikelihood(arrays, omega, fit.sigma_form)
+        best = maximise_system(likelihood, [fit.params.to_numpy()[order]])
+        theta, at_bound = best.theta, best.at_bound
+        cov, positive = inverse_or_nan(-best.hessian)
+        if positive and fit.covariance == "sandwich":
+            cov = quasi_covariance(likelihood, theta, cov)
+    back = np.argsort(order)
+    cov = np.full_like(cov, np.nan) if at_bound else cov[np.ix_(back, back)]
+    return theta[back], cov, bool(at_bound)
+
+
+def _centre(fit: SystemFit, generator: SystemGenerator, scheme: Scheme, draws: Array) -> Array:
+    """θ̂; where a scheme keeps what moves the estimate, its value in the population (for large n the mean)."""
+    if scheme not in ("wild", "period"):
+        return fit.params.to_numpy()
+    sample, effects = generator.arrays.sample, generator.effects
+    if scheme == "wild" and fit.residuals.size * sample.n_units > LARGEST_POPULATION:
+        return draws.mean(axis=0)
+    pool = error_pool(fit.residuals, scheme, sample, effects)
+    population = system_population(generator, independent_parts(pool, scheme, effects))
+    return _estimate(fit, population, population=True)[0]
+
+
+def _stable(fit: SystemFit, draws: Array) -> NDArray[np.bool_]:
+    delta = draws[:, fit.coefficient_positions]
+    gamma, psi = coefficient_matrices(delta, fit.design.arrays.links, len(fit.spec.names))
+    strength = np.abs(np.linalg.eigvals(np.linalg.solve(gamma, psi))).max(axis=1)
+    return (fit.stability().radius * strength < 1) & (np.linalg.det(gamma) > 0)
+
+
+def _effects(fit: SystemFit, sources: Sources, delta: Array) -> Array:
+    """Effects (R, m·K·3) at coefficients (R, K)."""
+    links, matrix, omega, row = _space(fit)
+    return _three(average_impacts(delta, links, sources, omega, matrix, row), -1).reshape(len(delta), -1)
+
+
+def _effect_errors(fit: SystemFit, sources: Sources, delta: Array, covariances: Array) -> Array:
+    """Their standard errors by the delta method."""
+    links, matrix, omega, row = _space(fit)
+    errors = []
+    for at, V in zip(delta, covariances, strict=True):
+        gradient = _three(impact_gradient(at, links, sources, omega, matrix, row), 2)
+        gradient = gradient.reshape(-1, gradient.shape[-1])
+        errors.append(np.sqrt(np.einsum("ei,ei->e", gradient @ V, gradient)))
+    return np.array(errors)
+
+
+def _space(fit: SystemFit) -> tuple[Any, Any, Array, bool]:
+    """Links, W, its eigenvalues, and whether its rows sum to one."""
+    row = fit.weights.row_normalised or not fit.spec.uses_weights
+    omega = weights_eigenvalues(fit.weights) if fit.spec.uses_weights else np.zeros(1)
+    return fit.design.arrays.links, fit.weights.matrix, omega, row
+
+
+def _three(values: Array, axis: int) -> Array:
+    """Direct, total → direct, indirect, total along an axis."""
+    direct, total = np.take(values, 0, axis), np.take(values, 1, axis)
+    return np.stack([direct, total - direct, total], axis=axis)
+
+
+def _without(fit: SystemFit, kept: NDArray[np.bool_]) -> Array:
+    """Parameters of some periods."""
+    from spatial_zb.models.system import fit_system
+
+    panel = fit.panel.select(periods=[p for p, keep in zip(fit.panel.periods, kept, strict=True) if keep])
+    powers = max((int(name[1:].split("_")[0] or 1) for name in fit.instruments if _is_lag(name)), default=0)
+    options: dict[str, Any] = {"instrument_powers": powers}
+    if fit.method == "fiml":
+        options["sigma"] = fit.sigma_form
+    elif fit.spec.fixed_effects != "random":
+        options["bias_correction"] = fit.bias_correction
+    return quietly(lambda: fit_system(fit.spec, panel, fit.weights, fit.method, **options)).params.to_numpy()
+
+
+def _is_lag(name: str) -> bool:
+    head = name.split("_")[0]
+    return name.startswith("W") and "_" in name and (head == "W" or head[1:].isdigit())

@@ -1,0 +1,271 @@
+"""Instrumental variables and generalised moments: endogenous regressors are drawn with the errors of y.
+
+A regressor that is endogenous has no model besides its reduced form, w = HΠ + v. ε̂ and v̂ of a cell (a period, a unit) are
+drawn together, so that what makes w endogenous stays, and Π̂ is estimated with ε̂ among the regressors: Davidson & MacKinnon
+(2010), J. Business & Economic Statistics 28: 128-144, at the estimate instead of under a hypothesis. The instruments stay
+exogenous in every scheme, whose population therefore has θ̂; where the moments of λ are not zero in it, it is refused.
+
+Random unit effects: panels whose effects and noise are both drawn anew.
+
+Two regimes of units: panels from S(ρ₁, ρ₂)⁻¹.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatial_zb.base.text import Text
+from spatial_zb.core import Array
+from spatial_zb.core.laws.bootstrap import (
+    Scheme,
+    draw_components,
+    draw_errors,
+    draw_whole_units,
+    error_pool,
+    independent_parts,
+)
+from spatial_zb.core.likelihood.regimes import Regimes
+from spatial_zb.core.logdet.traces import filter_solver
+from spatial_zb.core.random.profile import apply_between, make_spread
+from spatial_zb.core.transforms import (
+    TransformedSample,
+    column_basis,
+    demean,
+    spatial_lag,
+    transformed_sample,
+)
+from spatial_zb.inference.bootstrap.static import LARGEST_POPULATION, again, without_periods
+from spatial_zb.models.design import stacked
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.gmm_sample import reduced_form_residuals
+from spatial_zb.models.regimes import estimate_regimes, regime_lags, regime_split, regimes_of
+
+PERIOD = Text(
+    "whole periods keep what is left of the moments of λ, of which there are more than coefficients and none is zero",
+    "整期抽样保留了λ各矩条件的剩余值：矩条件多于系数，且均不为零",
+)
+WILD = Text(
+    'the moments of λ take one variance here, and sign flips keep those of the units: fit with covariance="robust", whose '
+    "moments hold under any",
+    'λ的矩条件此处假定同方差，而符号翻转保留各地区的方差：请以covariance="robust"估计，其矩条件对任意方差成立',
+)
+
+
+@dataclass(frozen=True)
+class InstrumentalSource:
+    """y* = y + S⁻¹[Δw δ̂ + WΔw θ̂ + B⁻¹(ε* − ε̂)], w* = w + Δw, Δw = v* − v̂."""
+
+    fit: Fit
+
+    @property
+    def refused(self) -> Mapping[Scheme, Text]:
+        """Schemes that make no sense where there is λ, and why."""
+        if not self.fit.spec.lag_error:
+            return {}
+        return {"period": PERIOD} | ({"wild": WILD} if self.fit.covariance == "information" else {})
+
+    @cached_property
+    def residuals(self) -> Array:
+        """(T, n), or ε̂ and v̂ (T, n, 1 + q) with endogenous regressors."""
+        fit = self.fit
+        if not fit.spec.endog:
+            return fit.residuals
+        return np.concatenate([fit.residuals[:, :, None], reduced_form_residuals(fit)], axis=2)
+
+    def draw(self, scheme: Scheme, rng: np.random.Generator) -> dict[str, Array]:
+        """y* and w*, by their names."""
+        spec, residuals = self.fit.spec, self.residuals
+        T, n = residuals.shape[:2]
+        rows = residuals.reshape(T * n, -1)
+        sigma = rows.T @ rows / self.fit.nobs
+        sigma = sigma if spec.endog else np.float64(sigma[0, 0])
+        sample = transformed_sample(n, T, spec.transform, "lee_yu")
+        changes = draw_errors(residuals, scheme, sigma, sample, spec.transform, rng) - residuals
+        return self._moved(changes if spec.endog else changes[:, :, None])
+
+    def estimate(self, drawn: dict[str, Array]) -> Fit:
+        """As the fit; at a bound where moments without the bias of many instruments have no solution."""
+        found = again(self.fit, drawn)
+        if found.bias_correction == self.fit.bias_correction:
+            return found
+        return replace(found, convergence={**found.convergence, "at_bound": True})
+
+    def centre(self, scheme: Scheme) -> Array:
+        """θ̂: draws have mean zero at every place, whatever the instruments there."""
+        return self.fit.params.to_numpy()
+
+    def without(self, kept: NDArray[np.bool_]) -> Array:
+        """Parameters of some periods."""
+        return without_periods(self.fit, kept)
+
+    def _moved(self, changes: Array) -> dict[str, Array]:
+        """The variables where errors have changed by (T, n, 1 + q)."""
+        spec, W, params = self.fit.spec, self.fit.weights.matrix, self.fit.params
+        rho, lam = (float(params.get(name, 0.0)) for name in ("rho", "lam"))
+        right = changes[:, :, 0]
+        if lam:
+            right = filter_solver(W, lam)(right.T).T
+        out = {}
+        for j, name in enumerate(spec.endog, start=1):
+            own = changes[:, :, j]
+            right = right + params[name] * own
+            if name in spec.lag_x:
+                right = right + params[f"W_{name}"] * spatial_lag(W, own)
+            out[name] = self.fit.panel.array(name) + own
+        right = filter_solver(W, rho)(right.T).T if rho else right
+        return {spec.y: self.fit.panel.array(spec.y) + right, **out}
+
+
+RANDOM_PERIOD = Text(
+    "whole periods hold the deviations from the unit effects only; in their population the scores between units and within "
+    "units, whose sum is zero at the estimate, do not add up to zero",
+    "整期抽样只含对个体效应的离差；在其总体中，组间与组内得分之和（在估计值处为零）不再为零",
+)
+RANDOM_WILD = Text(
+    "sign flips leave the squares of every unit as they are, and with them the variances of effects and noise, whose errors "
+    "would be nil",
+    "符号翻转不改变各地区的平方和，效应与噪声的方差因而不变，其标准误将近于零",
+)
+RANDOM_UNIT = Text(
+    "with u = μ + (I − λW)⁻¹ε no filter makes the series of units exchangeable: what takes λ out of ε puts it into μ; with "
+    'error_structure="kkp" one does',
+    'u=μ+(I−λW)⁻¹ε时，没有滤波能使各地区的序列可交换：从ε中消去λ就会把它带入μ；error_structure="kkp"则可以',
+)
+
+
+@dataclass(frozen=True)
+class RandomSource:
+    """y* = (I − ρ̂W)⁻¹(Zδ̂ + u*), u* = μ* + (I − λ̂W)⁻¹ε* (Baltagi) or (I − λ̂W)⁻¹(μ* + ε*) (KKP)."""
+
+    fit: Fit
+
+    @property
+    def refused(self) -> Mapping[Scheme, Text]:
+        """Schemes that make no sense, and why."""
+        return {"period": RANDOM_PERIOD, "wild": RANDOM_WILD} | ({"unit": RANDOM_UNIT} if self.apart else {})
+
+    @property
+    def apart(self) -> bool:
+        """Whether ε spreads in space and μ does not."""
+        return bool(self.fit.spec.lag_error) and self.fit.spec.error_structure == "baltagi"
+
+    def draw(self, scheme: Scheme, rng: np.random.Generator) -> dict[str, Array]:
+        """y*, by its name."""
+        fit, W = self.fit, self.fit.weights.matrix
+        rho, lam = (self._value(name) for name in ("rho", "lam"))
+        phi, sigma2, (T, n) = self._value("phi"), fit.sigma2, fit.residuals.shape
+        mu = np.zeros(n)
+        if scheme == "unit":
+            noise = draw_whole_units(self._filtered, phi, sigma2, rng)
+        elif scheme == "parametric":
+            mu = np.sqrt(phi * sigma2) * rng.standard_normal(n)
+            noise = np.sqrt(sigma2) * rng.standard_normal((T, n))
+        else:
+            mu, noise = draw_components(self._effects, fit.residuals, phi, sigma2, rng)
+        spread = filter_solver(W, lam) if lam else lambda right: right
+        u = mu + spread(noise.T).T if self.apart else spread((mu + noise).T).T
+        right = fit.design.Z @ fit.params[list(fit.spec.terms)].to_numpy() + u
+        return {fit.spec.y: filter_solver(W, rho)(right.T).T if rho else right}
+
+    def estimate(self, drawn: dict[str, Array]) -> Fit:
+        """As the fit."""
+        return again(self.fit, drawn)
+
+    def centre(self, scheme: Scheme) -> Array:
+        """θ̂: the draws have the variances of the estimate, between units and within."""
+        return self.fit.params.to_numpy()
+
+    def without(self, kept: NDArray[np.bool_]) -> Array:
+        """Parameters of some periods."""
+        return without_periods(self.fit, kept)
+
+    def _value(self, name: str) -> float:
+        return float(self.fit.params.get(name, 0.0))
+
+    @cached_property
+    def _filtered(self) -> Array:
+        """(I − λ̂W)û (T, n)."""
+        fit, design, lam = self.fit, self.fit.design, self._value("lam")
+        u = design.y - self._value("rho") * design.Wy - design.Z @ fit.params[list(fit.spec.terms)].to_numpy()
+        return u - lam * spatial_lag(fit.weights.matrix, u) if lam else u
+
+    @cached_property
+    def _effects(self) -> Array:
+        """Best linear predictions of μ (n,), up to a factor: of the filtered û, or φT B'K⁻¹B of its time means."""
+        mean, W, lam = self._filtered.mean(axis=0), self.fit.weights.matrix, self._value("lam")
+        if not self.apart:
+            return mean
+        T = len(self.fit.residuals)
+        shrunk = apply_between(mean, make_spread(W), lam, self._value("phi"), T)
+        return shrunk - lam * (W.T @ shrunk)
+
+
+@dataclass(frozen=True, slots=True)
+class RegimeSource:
+    """y* = y + S⁻¹(ε* − ε̂): effects stay, since those of periods move the two regimes differently."""
+
+    fit: Fit
+    refused: ClassVar[Mapping[Scheme, Text]] = {}
+
+    @property
+    def sample(self) -> TransformedSample:
+        """What the transform leaves."""
+        T, n = self.fit.residuals.shape
+        return transformed_sample(n, T, self.fit.spec.transform, "lee_yu")
+
+    @property
+    def regimes(self) -> Regimes:
+        """W and its regimes."""
+        _, regime = regime_split(self.fit.spec, self.fit.panel)
+        return regimes_of(self.fit.weights, regime, self.fit.spec.fixed_effects == "two_way")
+
+    def draw(self, scheme: Scheme, rng: np.random.Generator) -> dict[str, Array]:
+        """y*, by its name."""
+        fit = self.fit
+        sigma2, effects = np.float64(fit.sigma2), fit.spec.transform
+        errors = draw_errors(fit.residuals, scheme, sigma2, self.sample, effects, rng)
+        return {fit.spec.y: fit.panel.array(fit.spec.y) + self._moved((errors - fit.residuals)[None])[0]}
+
+    def estimate(self, drawn: dict[str, Array]) -> Fit:
+        """As the fit."""
+        return again(self.fit, drawn)
+
+    def centre(self, scheme: Scheme) -> Array | None:
+        """θ̂; where a scheme keeps what moves the estimate, the value in its population."""
+        fit = self.fit
+        if scheme not in ("wild", "period"):
+            return fit.params.to_numpy()
+        if scheme == "wild" and fit.residuals.size * fit.weights.n > LARGEST_POPULATION:
+            return None
+        pool = error_pool(fit.residuals, scheme, self.sample, fit.spec.transform)
+        return self._population(independent_parts(pool, scheme, fit.spec.transform))
+
+    def without(self, kept: NDArray[np.bool_]) -> Array:
+        """Parameters of some periods."""
+        return without_periods(self.fit, kept)
+
+    def _moved(self, changes: Array) -> Array:
+        """S⁻¹ of changes of the errors (R, T, n)."""
+        if not self.fit.spec.lag_y:
+            return changes
+        R, T, n = changes.shape
+        solve, _ = self.regimes.solver(self.fit.params.to_numpy()[-3:-1])
+        return solve(changes.reshape(R * T, n).T).T.reshape(R, T, n)
+
+    def _population(self, parts: Array) -> Array:
+        """What the estimator finds where squares are those expected: one long sample, of the mean and of the parts."""
+        fit, regimes, effects = self.fit, self.regimes, self.fit.spec.transform
+        mean = fit.panel.array(fit.spec.y) + self._moved(-fit.residuals[None])[0]
+        samples = [mean, *self._moved(parts)]
+        y = np.concatenate([stacked(demean(one, effects)) for one in samples])
+        lags = np.concatenate([regime_lags(fit.spec, one, regimes) for one in samples])
+        Z = stacked(fit.design.Z)
+        Z = np.vstack([Z, np.zeros((len(y) - len(Z), Z.shape[1]))])
+        best = estimate_regimes(fit.spec, y, lags, Z, column_basis(Z), regimes, self.sample)
+        return np.array([*best.delta, *(best.rho if fit.spec.lag_y else ()), best.sigma2])

@@ -1,0 +1,197 @@
+"""Intervals of ρ and λ from the likelihood itself, without a standard error.
+
+An interval of ρ that holds however weak the instruments are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from spatial_zb.base.arguments import check_alpha, seed_of
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh
+from spatial_zb.core.laws.bootstrap import draw_errors
+from spatial_zb.core.laws.samples import fast, likelihood_ratios, moments, ratio_limits
+from spatial_zb.core.system.identification import anderson_rubin_pieces
+from spatial_zb.inference.bootstrap.static import check_single, generator_of
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.gmm_sample import gmm_sample
+
+#: Fewest replicates from which a critical value at 5 % is read.
+FEWEST = 99
+
+
+def profile_interval(
+    fit: Fit,
+    term: str | None = None,
+    alpha: float = 0.05,
+    *,
+    bootstrap: int = 0,
+    rng: int | np.random.SeedSequence | None = None,
+) -> pd.Series:
+    """Invert the likelihood-ratio test: all values of ρ (or λ) that it does not reject.
+
+    {c : 2[ln L(ĉ) − ln L(c)] ≤ χ²₁(1 − α)}, all other parameters at their best for each c. It is as skewed as the
+    likelihood, ends inside the admissible interval, and exists where the likelihood has no interior maximum.
+    :func:`spatial_zb.median_unbiased` gives an estimate as well, and needs no large sample (docs/validation/study.md).
+
+    Parameters
+    ----------
+    fit
+        Of one equation by ``lee_yu`` or ``direct``, with one spatial lag, of y or of the error; converged or not.
+    term
+        ``"rho"`` or ``"lam"``; without it the one that the model has.
+    alpha
+        One minus the confidence level.
+    bootstrap, rng
+        Replicates (none, or at least 99) from which the critical value is read in place of χ², and their seed: samples
+        from the fit with normal errors, whose ratios are at the value that they were drawn with.
+
+    Returns
+    -------
+    Series with estimate, conf_low, conf_high, open_low, open_high (the end of the admissible interval, at which the
+    likelihood has not fallen far enough), critical.
+
+    Raises
+    ------
+    SpecificationError
+        Another estimator, a model without the term or with both, too few replicates.
+    """
+    check_single(fit)
+    term = term or next(iter(fit.spec.spatial_terms), "rho")
+    if term not in fit.spec.spatial_terms:
+        raise SpecificationError(
+            f"term must be one of {listed(fit.spec.spatial_terms) or 'rho, lam'} for {fit.spec.family}, not {term!r}.",
+            f"{fit.spec.family}的term须为{listed_zh(fit.spec.spatial_terms) or 'rho、lam'}之一，而不是{term!r}。",
+        )
+    if len(fit.spec.spatial_terms) > 1:
+        raise SpecificationError(
+            f"{fit.spec.family} has ρ and λ, of which one interval at a time says little: read zb.median_unbiased(fit) or "
+            "zb.bootstrap(fit).",
+            f"{fit.spec.family}同时含ρ和λ，单独一个的区间说明不了什么：请用zb.median_unbiased(fit)或zb.bootstrap(fit)。",
+        )
+    weights = fit.weights
+    if not fast(weights.matrix, weights.logdet, bool(fit.spec.lag_y), bool(fit.spec.lag_error)):
+        raise SpecificationError(
+            f"With {weights.n} units the standard error of {term!r} is good: read fit.conf_int().",
+            f"{weights.n}个地区时{term!r}的标准误可靠：请用fit.conf_int()。",
+        )
+    check_alpha(alpha)
+    if bootstrap and bootstrap < FEWEST:
+        raise SpecificationError(
+            f"bootstrap must be 0 or at least {FEWEST}, not {bootstrap}.",
+            f"bootstrap须为0或至少{FEWEST}，而不是{bootstrap}。",
+        )
+    generator = generator_of(fit)
+    critical = float(stats.chi2.ppf(1 - alpha, 1))
+    if bootstrap:
+        critical = float(np.quantile(_ratios(fit, bootstrap, rng), 1 - alpha))
+    y = fit.panel.array(fit.spec.y)[None]
+    limits, is_open = ratio_limits(generator.model, moments(generator.model, y), critical)
+    return pd.Series(
+        {
+            "estimate": float(fit.params[term]),
+            "conf_low": float(limits[0, 0]),
+            "conf_high": float(limits[0, 1]),
+            "open_low": bool(is_open[0, 0]),
+            "open_high": bool(is_open[0, 1]),
+            "critical": critical,
+        },
+        name=term,
+        dtype=object,
+    )
+
+
+def _ratios(fit: Fit, replicates: int, rng: int | np.random.SeedSequence | None) -> np.ndarray:
+    """Likelihood ratios of samples drawn from the fit, at the value that they were drawn with."""
+    generator, sigma2 = generator_of(fit), np.float64(fit.sigma2)
+    model = generator.model
+    root = seed_of(rng)
+    errors = [
+        draw_errors(
+            fit.residuals, "parametric", sigma2, model.sample, model.effects, np.random.default_rng(seed)
+        )
+        for seed in root.spawn(replicates)
+    ]
+    samples = moments(model, generator.panels(np.stack(errors)))
+    return likelihood_ratios(model, samples, generator.rho if model.lag_y else generator.lam)
+
+
+def anderson_rubin(fit: Fit, alpha: float = 0.05) -> pd.Series:
+    """Invert the Anderson-Rubin test: all values of ρ that it does not reject.
+
+    It asks nothing of the first stage and is exact under normal errors; where instruments are weak it is wide, up to the
+    whole admissible interval, which is then what the instruments say. Measured in docs/validation/gmm.md.
+
+    Parameters
+    ----------
+    fit
+        Of one equation with ρ by ``gmm``, without λ or further endogenous regressors; converged or not.
+    alpha
+        One minus the confidence level.
+
+    Returns
+    -------
+    Series with estimate, conf_low, conf_high; open_low, open_high (an end of the admissible interval is not rejected);
+    gap_low, gap_high (values in between that are rejected, NaN without); critical (of F). Limits are NaN where every value
+    is rejected: the instruments are then not exogenous, or the model is another one.
+
+    Raises
+    ------
+    SpecificationError
+        Another estimator, λ or endogenous regressors, a robust covariance.
+
+    Notes
+    -----
+    Anderson & Rubin (1949), Annals of Mathematical Statistics 20: 46-63.
+    """
+    _check(fit, alpha)
+    sample = gmm_sample(fit.design, fit.panel, fit.convergence["asked"]["powers"])
+    bounds = fit.weights.logdet.interval
+    pieces, critical = anderson_rubin_pieces(sample.y, sample.Z[:, -1], sample.instruments, alpha, bounds)
+    low, high = (pieces[0][0], pieces[-1][1]) if pieces else (np.nan, np.nan)
+    gap = (pieces[0][1], pieces[1][0]) if len(pieces) > 1 else (np.nan, np.nan)
+    return pd.Series(
+        {
+            "estimate": float(fit.params["rho"]),
+            "conf_low": low,
+            "conf_high": high,
+            "open_low": low == bounds[0],
+            "open_high": high == bounds[1],
+            "gap_low": gap[0],
+            "gap_high": gap[1],
+            "critical": critical,
+        },
+        name="rho",
+        dtype=object,
+    )
+
+
+def _check(fit: Any, alpha: float) -> None:
+    if not isinstance(fit, Fit):
+        raise SpecificationError(
+            f"anderson_rubin takes a fit of fit_durbin, not {type(fit).__name__}.",
+            f"anderson_rubin须给出fit_durbin的估计，而不是{type(fit).__name__}。",
+        )
+    spec = fit.spec
+    if fit.estimator != "gmm":
+        raise SpecificationError(
+            f'anderson_rubin is about instruments: it takes a fit by estimator="gmm"; this one is by {fit.estimator!r}.',
+            f'anderson_rubin针对工具变量：用于estimator="gmm"的估计；这里是{fit.estimator!r}。',
+        )
+    if not spec.lag_y or spec.lag_error or spec.endog:
+        raise SpecificationError(
+            "anderson_rubin tests one value of ρ, with nothing else to estimate but coefficients of exogenous regressors: "
+            f"{spec.title} has more, or no ρ. Read zb.bootstrap(fit).",
+            f"anderson_rubin检验ρ的一个取值，其余只估计外生解释变量的系数：{spec.title}还有其他参数，或没有ρ。"
+            "请用zb.bootstrap(fit)。",
+        )
+    if fit.covariance != "information":
+        raise SpecificationError(
+            f'The Anderson-Rubin test takes errors of one variance; this fit is with covariance="{fit.covariance}".',
+            f'Anderson-Rubin检验要求误差同方差；此估计的covariance="{fit.covariance}"。',
+        )
+    check_alpha(alpha)

@@ -1,0 +1,364 @@
+"""Spatial simultaneous equations on panels: instrumental methods and full-information likelihood."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
+from spatial_zb.core.likelihood.covariance import inverse_or_nan
+from spatial_zb.core.system.arrays import SystemArrays, within_residuals
+from spatial_zb.core.system.components import error_components
+from spatial_zb.core.system.fiml import (
+    SINGULAR,
+    SigmaForm,
+    SystemLikelihood,
+    SystemMaximum,
+    maximise_system,
+    smallest_correlation,
+)
+from spatial_zb.core.system.instrumental import InstrumentalEstimate, instrumental
+from spatial_zb.core.system.instruments import spectrum_near
+from spatial_zb.core.system.sandwich import quasi_covariance
+from spatial_zb.data.panel import Panel
+from spatial_zb.models.design import check_kinds, refuse_empty_rows
+from spatial_zb.models.system.design import SystemDesign, build_system_design
+from spatial_zb.models.system.fit import Method, SystemFit, weights_eigenvalues
+from spatial_zb.models.system.notes import say_what_matters
+from spatial_zb.models.system.spec import SystemSpec
+from spatial_zb.weights.matrix import Weights, as_weights
+
+Covariance = Literal["classical", "robust", "cluster", "information", "sandwich"]
+INSTRUMENTAL = ("classical", "robust", "cluster")
+LIKELIHOOD = ("information", "sandwich")
+
+
+def fit_system(
+    spec: SystemSpec,
+    panel: Panel,
+    W: Any,
+    method: Method = "gs3sls",
+    *,
+    covariance: Covariance | None = None,
+    instrument_powers: int | None = None,
+    sigma: SigmaForm = "full",
+    bias_correction: bool | None = None,
+) -> SystemFit:
+    r"""Estimate a system of spatial simultaneous equations on a panel.
+
+    y_g = Σ_l γ_gl y_l + Σ_l ψ_gl W y_l + X_g β_g + W X_g θ_g + effects + u_g,  u_g = λ_g W u_g + ε_g,
+    Cov(ε) = Σ between equations, g = 1 … m.
+
+    Parameters
+    ----------
+    spec
+        The equations and the fixed effects.
+    panel
+        n units × T periods.
+    W
+        Weights of the same units, in any order: they are matched by id.
+    method
+        ``"2sls"``, ``"3sls"``: instrumental, without spatial errors. ``"gs2sls"``, ``"gs3sls"``: the same with
+        λ_g where an equation has ``lag_error``. ``"fiml"``: full-information (quasi) maximum likelihood. With
+        random effects the instrumental methods are EC2SLS and EC3SLS (Baltagi & Deng 2015).
+    covariance
+        Instrumental: ``"classical"`` (default), ``"robust"`` (to heteroskedasticity), ``"cluster"`` (by unit).
+        FIML: ``"information"`` (default; observed) or ``"sandwich"`` (to non-normal errors).
+    instrument_powers
+        Highest power of W among the instruments [X, WX, W²X, …] of all exogenous variables. By default 2 when
+        the spatial lag of an endogenous variable enters, else 0: the reduced form then has no other powers.
+    sigma
+        FIML only: ``"diagonal"`` assumes errors uncorrelated between equations.
+    bias_correction
+        Instrumental methods: estimates from moments without the bias of many instruments (Liu & Lee 2010), which
+        under a dense W is large; with ``lag_error`` the moments of λ are recentred too. By default on when the spatial
+        lag of an endogenous variable enters, unless effects are random. False gives the textbook estimators.
+
+    Raises
+    ------
+    SpecificationError
+        Unknown option; an equation that is not identified, by name and with what it lacks; time effects with W
+        not row-normalised; spatial errors under 2SLS or 3SLS; singular Σ.
+    DataError
+        Variables that cannot be used, see :func:`spatial_zb.models.system.design.build_system_design`.
+    AlignmentError
+        Units of panel and W differ.
+
+    Notes
+    -----
+    Kelejian & Prucha (2004), J. Econometrics 118: 27-50; Yang & Lee (2017), J. Econometrics 196: 196-214; the
+    fixed-effects transform and its log-determinant are those of Lee & Yu (2010), J. Econometrics 154.
+    """
+    check_kinds(spec, SystemSpec, panel)
+    covariance = _check_options(spec, method, covariance, instrument_powers, sigma)
+    corrected = _check_correction(spec, method, bias_correction)
+    weights = as_weights(W).align(panel.units)
+    _check_weights(spec, weights)
+    powers = instrument_powers if instrument_powers is not None else 2 * spec.lags_endogenous
+    design = build_system_design(spec, panel, weights, powers, method == "fiml")
+    if design.strata is not None:
+        fit = _fit_random(design, panel, method, covariance)
+    elif method == "fiml":
+        fit = _fit_likelihood(design, panel, covariance, sigma)
+    else:
+        fit = _fit_instrumental(design, panel, method, covariance, corrected)
+    say_what_matters(fit)
+    return fit
+
+
+def _check_options(
+    spec: SystemSpec, method: str, covariance: str | None, powers: int | None, sigma: str
+) -> str:
+    if method not in get_args(Method):
+        raise not_one_of("method", method, get_args(Method))
+    allowed = LIKELIHOOD if method == "fiml" else INSTRUMENTAL
+    covariance = allowed[0] if covariance is None else covariance
+    if covariance not in allowed:
+        raise SpecificationError(
+            f"With {method!r}, covariance must be one of {listed(allowed)}, not {covariance!r}.",
+            f"{method!r}的covariance须为{listed_zh(allowed)}之一，而不是{covariance!r}。",
+        )
+    if powers is not None and (
+        isinstance(powers, bool) or not isinstance(powers, int) or not 0 <= powers <= 4
+    ):
+        raise SpecificationError(
+            f"instrument_powers must be a whole number from 0 to 4, not {powers!r}.",
+            f"instrument_powers须为0至4的整数，而不是{powers!r}。",
+        )
+    if spec.fixed_effects == "random" and method == "fiml":
+        raise SpecificationError(
+            'The likelihood of a system with random effects is not available: use method="3sls", or fixed effects.',
+            '含随机效应的系统没有似然：请用method="3sls"，或固定效应。',
+        )
+    if sigma not in get_args(SigmaForm):
+        raise not_one_of("sigma", sigma, get_args(SigmaForm))
+    if sigma == "diagonal" and method != "fiml":
+        raise SpecificationError(
+            'sigma="diagonal" is an assumption of method="fiml"; use "gs2sls" instead of 3SLS.',
+            'sigma="diagonal"是method="fiml"的假定；请用"gs2sls"而不是3SLS。',
+        )
+    spatial = [name for name, equation in spec.equations.items() if equation.lag_error]
+    if spatial and method in ("2sls", "3sls"):
+        raise SpecificationError(
+            f"{method!r} has no spatial error, which {listed(spatial)} asks for: use method='gs{method}', or "
+            "lag_error=False.",
+            f"{method!r}没有空间误差，而{listed_zh(spatial)}要求空间误差：请用method='gs{method}'，或lag_error=False。",
+        )
+    return covariance
+
+
+def _check_correction(spec: SystemSpec, method: str, wanted: bool | None) -> bool:
+    """Whether the moments are recentred."""
+    if wanted is not None and not isinstance(wanted, bool):
+        raise SpecificationError(
+            f"bias_correction must be True, False or None, not {wanted!r}.",
+            f"bias_correction须为True、False或None，而不是{wanted!r}。",
+        )
+    possible = method != "fiml" and spec.fixed_effects != "random"
+    if wanted and not possible:
+        raise SpecificationError(
+            "bias_correction takes the bias of many instruments off the instrumental methods with fixed effects or none: "
+            f"it says nothing for method={method!r} with {spec.fixed_effects} effects. Leave it out.",
+            "bias_correction用于消除含固定效应或不含效应的工具变量方法因工具变量过多产生的偏误："
+            f"不适用于method={method!r}、{spec.fixed_effects}效应。请去掉。",
+        )
+    return possible and (spec.lags_endogenous if wanted is None else wanted)
+
+
+def _check_weights(spec: SystemSpec, weights: Weights) -> None:
+    timed = spec.fixed_effects in ("time", "two_way")
+    if not timed or not spec.uses_weights or weights.row_normalised:
+        return
+    refuse_empty_rows(weights)
+    raise SpecificationError(
+        f"With time effects the transform of a system needs a row-normalised W; {weights.label!r} is not. "
+        'Use W.standardise("row"), or unit effects only.',
+        f'含时间效应的系统变换需要行标准化的W；{weights.label!r}不是。请用W.standardise("row")，或只用地区效应。',
+    )
+
+
+# Instrumental methods -------------------------------------------------------------------------------------
+
+
+def _fit_instrumental(
+    design: SystemDesign, panel: Panel, method: Method, covariance: str, corrected: bool
+) -> SystemFit:
+    joint = method.endswith("3sls")
+    found = _instrumental(design, joint, covariance)
+    if corrected:
+        design = replace(design, spectrum=spectrum_near(design.arrays, found.delta))
+        found = instrumental(design.arrays, joint, covariance, design.spectrum)
+    active = np.flatnonzero(design.arrays.lag_error)
+    record = {"converged": not found.at_bound, "at_bound": found.at_bound, "lam": tuple(found.lam)}
+    if corrected:
+        record["corrected"] = found.corrected
+    theta = np.concatenate([found.delta, found.lam[active]])
+    return _assemble(
+        design,
+        panel,
+        method,
+        covariance,
+        "full",
+        theta,
+        np.full_like(found.cov, np.nan) if found.at_bound else found.cov,
+        found.residuals,
+        found.sigma,
+        np.nan,
+        record,
+    )
+
+
+def _fit_random(design: SystemDesign, panel: Panel, method: Method, covariance: str) -> SystemFit:
+    """EC2SLS or EC3SLS; identification and J are those of the scaled arrays of EC2SLS."""
+    found = error_components(design.strata, method.endswith("3sls"), covariance)
+    _refuse_singular(design.spec, found.sigma_noise)
+    record = {
+        "converged": True,
+        "at_bound": False,
+        "lam": (0.0,) * design.arrays.m,
+        "sigma_unit": found.sigma_unit,
+    }
+    e = design.arrays.residuals(found.delta)
+    fit = _assemble(
+        design,
+        panel,
+        method,
+        covariance,
+        "full",
+        found.delta,
+        found.cov,
+        e,
+        found.sigma_noise,
+        np.nan,
+        record,
+    )
+    return replace(fit, design=replace(design, arrays=found.scaled))
+
+
+def _instrumental(design: SystemDesign, joint: bool, covariance: str) -> InstrumentalEstimate:
+    first = instrumental(design.arrays, False, covariance)
+    _refuse_singular(design.spec, first.sigma)
+    return instrumental(design.arrays, True, covariance) if joint else first
+
+
+def _refuse_singular(spec: SystemSpec, sigma: NDArray[np.float64]) -> None:
+    if smallest_correlation(sigma) < SINGULAR:
+        scale = 1 / np.sqrt(np.diag(sigma))
+        _, vectors = np.linalg.eigh(sigma * np.outer(scale, scale))
+        involved = [spec.names[g] for g in np.flatnonzero(np.abs(vectors[:, 0]) > 1e-3)]
+        raise SpecificationError(
+            f"The errors of equations {listed(involved)} are linearly dependent, so their covariance is singular: one "
+            "equation repeats the others, or an identity is among them. Drop one, or substitute the identity.",
+            f"方程{listed_zh(involved)}的误差线性相关，协方差奇异：一个方程重复了其他方程，或其中有恒等式。请去掉一个，"
+            "或代入恒等式。",
+        )
+
+
+# Likelihood -----------------------------------------------------------------------------------------------
+
+
+def _fit_likelihood(design: SystemDesign, panel: Panel, covariance: str, sigma_form: SigmaForm) -> SystemFit:
+    spec, arrays = design.spec, design.arrays
+    spatial = spec.lags_endogenous or any(arrays.lag_error)
+    omega = weights_eigenvalues(design.weights) if spatial else np.empty(0)
+    likelihood = SystemLikelihood(arrays, omega, sigma_form)
+    best = maximise_system(likelihood, _starts(design))
+    e = likelihood.residuals(best.theta)
+    sigma = likelihood.sigma(e)
+    cov, positive = _likelihood_covariance(likelihood, best, covariance)
+    record = {
+        "converged": positive and not best.at_bound,
+        "at_bound": best.at_bound,
+        "steps": best.steps,
+        "decrement": best.decrement,
+        "modes": best.modes,
+        "edge": best.edge,
+        "lam": tuple(likelihood.split(best.theta)[1]),
+    }
+    return _assemble(
+        design, panel, "fiml", covariance, sigma_form, best.theta, cov, e, sigma, best.log_likelihood, record
+    )
+
+
+def _starts(design: SystemDesign) -> list[NDArray[np.float64]]:
+    """GS3SLS and GS2SLS where the instruments allow it, and least squares without interaction."""
+    arrays = design.arrays
+    K, active = int(arrays.bounds[-1]), np.flatnonzero(arrays.lag_error)
+    alone = np.zeros(K + len(active))
+    for g in range(arrays.m):
+        exogenous = arrays.Z[g][:, arrays.endogenous[g] :]
+        place = arrays.block(g).start + arrays.endogenous[g]
+        alone[place : place + exogenous.shape[1]] = np.linalg.lstsq(exogenous, arrays.y[:, g], rcond=None)[0]
+    if not all(found.order for found in design.identification.values()):
+        u = arrays.residuals(alone[:K])
+        _refuse_singular(design.spec, u.T @ u)
+        return [alone]
+    found = [_instrumental(design, joint, "classical") for joint in (True, False)]
+    return [*(np.concatenate([f.delta, f.lam[active]]) for f in found), alone]
+
+
+def _likelihood_covariance(
+    likelihood: SystemLikelihood, best: SystemMaximum, kind: str
+) -> tuple[NDArray[np.float64], bool]:
+    if best.at_bound:
+        return np.full_like(best.hessian, np.nan), False
+    inverse, positive = inverse_or_nan(-best.hessian)
+    if positive and kind == "sandwich":
+        inverse = quasi_covariance(likelihood, best.theta, inverse)
+    return inverse, positive
+
+
+# The record -----------------------------------------------------------------------------------------------
+
+
+def _assemble(
+    design: SystemDesign,
+    panel: Panel,
+    method: Method,
+    covariance: str,
+    sigma_form: str,
+    theta: NDArray[np.float64],
+    cov: NDArray[np.float64],
+    e: NDArray[np.float64],
+    sigma: NDArray[np.float64],
+    log_likelihood: float,
+    record: dict[str, Any],
+) -> SystemFit:
+    spec, arrays = design.spec, design.arrays
+    index, order = _index(spec, arrays)
+    names = pd.Index(spec.names, name="equation")
+    return SystemFit(
+        spec=spec,
+        weights=design.weights,
+        panel=panel,
+        design=design,
+        method=method,
+        covariance=covariance,
+        sigma_form=sigma_form,
+        params=pd.Series(theta[order], index=index, name="estimate"),
+        cov=pd.DataFrame(cov[np.ix_(order, order)], index=index, columns=index),
+        sigma=pd.DataFrame(sigma, index=names, columns=names),
+        log_likelihood=log_likelihood,
+        nobs=arrays.sample.observations,
+        residuals=within_residuals(e, arrays.sample),
+        convergence=record,
+    )
+
+
+def _index(spec: SystemSpec, arrays: SystemArrays) -> tuple[pd.MultiIndex, NDArray[np.intp]]:
+    """(equation, term) with ``lam`` after the coefficients of its equation; positions in (δ, λ)."""
+    K = int(arrays.bounds[-1])
+    labels, order, errors = [], [], 0
+    for g, name in enumerate(spec.names):
+        block = arrays.block(g)
+        labels += [(name, term) for term in spec.terms(name)]
+        order += range(block.start, block.stop)
+        if arrays.lag_error[g]:
+            labels.append((name, "lam"))
+            order.append(K + errors)
+            errors += 1
+    return pd.MultiIndex.from_tuples(labels, names=["equation", "term"]), np.array(order)

@@ -1,0 +1,408 @@
+"""From labels to arrays: the design of a system, its instruments, and the checks before anything is estimated."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from spatial_zb.base.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.base.text import Text
+from spatial_zb.core import Array
+from spatial_zb.core.system.arrays import Links, SystemArrays, lag_stacked
+from spatial_zb.core.system.components import Strata, split_strata
+from spatial_zb.core.system.identification import generic_rank
+from spatial_zb.core.system.instruments import WeightedSpectrum
+from spatial_zb.core.system.moments import forward_deviations, independent_columns
+from spatial_zb.core.transforms import FixedEffects, demean, spatial_lag, transformed_sample
+from spatial_zb.data.panel import Panel
+from spatial_zb.models.design import ABSORBED, CONDITION_WARNING, refuse_blanks, stacked
+from spatial_zb.models.notes import FitWords, system_words, warn_together
+from spatial_zb.models.system.spec import Equation, SystemSpec
+from spatial_zb.weights.matrix import Weights
+
+#: More instruments than this share of unit-periods pull 2SLS towards least squares.
+INSTRUMENT_SHARE = 0.1
+#: A unit-length column this near to the span of the others is dependent on them.
+RANK_TOLERANCE = 1e-9
+#: Sizes beyond this, or below its inverse, overflow when they are squared and summed.
+EXTREME = 1e120
+#: Residual share below which y is an identity of its regressors.
+PERFECT_FIT = 1e-18
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """Order and rank condition of one equation.
+
+    ``excluded`` variables of the system are not in the equation; their coefficients elsewhere have generic
+    rank ``rank``, which must be ``rank_needed`` = m − 1. ``outside`` instruments are not regressors of the
+    equation; there must be one for each of its ``endogenous`` regressors.
+    """
+
+    excluded: int
+    rank: int
+    rank_needed: int
+    outside: int
+    endogenous: int
+
+    @property
+    def order(self) -> bool:
+        """Enough exclusions, and enough instruments."""
+        return self.excluded >= self.rank_needed and self.outside >= self.endogenous
+
+    @property
+    def identified(self) -> bool:
+        """Order and rank condition hold."""
+        return self.order and self.rank == self.rank_needed
+
+
+@dataclass(frozen=True, slots=True)
+class SystemDesign:
+    """A system made of arrays: ``arrays`` after the transform, and the words for their columns.
+
+    ``instruments`` name the columns of H before they were made orthonormal; ``dropped`` those that were linear
+    combinations of the others. ``strata`` within and between units for random effects, else None. ``spectrum`` of W as
+    the instruments see it, where the estimate takes off the bias of many instruments, else None.
+    """
+
+    spec: SystemSpec
+    weights: Weights
+    arrays: SystemArrays
+    instruments: tuple[str, ...]
+    dropped: tuple[str, ...]
+    identification: dict[str, Identification]
+    strata: Strata | None = None
+    spectrum: WeightedSpectrum | None = None
+
+
+def build_system_design(
+    spec: SystemSpec, panel: Panel, weights: Weights, powers: int, likelihood: bool
+) -> SystemDesign:
+    """Take the variables out of the panel, lag them, transform them, choose instruments, and check.
+
+    Parameters
+    ----------
+    powers
+        Highest power of W among the instruments.
+    likelihood
+        Whether identification may rest on the likelihood alone (FIML), without an instrument for each
+        endogenous regressor.
+
+    Raises
+    ------
+    DataError
+        Blank cells, absorbed or collinear regressors, too few observations, a y that is an identity.
+    SpecificationError
+        An equation that is not identified, with what it lacks.
+    """
+    refuse_blanks(panel, (*spec.endogenous, *spec.exogenous))
+    T, n = len(panel.periods), len(panel.units)
+    if T == 1 and spec.fixed_effects != "none":
+        raise SpecificationError(
+            'With a single period there are no fixed effects to remove: use fixed_effects="none".',
+            '只有一个时期时没有可消除的固定效应：请用fixed_effects="none"。',
+        )
+    columns = _Columns(spec, panel, weights)
+    Z = {name: columns.take(spec.terms(name), name) for name in spec.names}
+    y = columns.take(spec.endogenous, None)
+    _refuse_too_few(spec, n, T, Z)
+    H, instruments, dropped = _instruments(spec, columns, powers)
+    identification = {name: _identify(spec, name, H, Z[name]) for name in spec.names}
+    _refuse_same_variable(spec, y)
+    for name in spec.names:
+        _refuse_dependent(spec, name, Z[name], y[:, spec.names.index(name)], weights.label)
+        _refuse_unidentified(spec, name, identification[name], likelihood)
+    _warn_many_instruments(spec, weights, len(instruments), n * T)
+    arrays = _arrays(spec, weights, y, Z, H, n, T)
+    strata = None
+    if spec.fixed_effects == "random":
+        strata = split_strata(arrays, columns.take(instruments, None), T)
+        _refuse_too_few_units(spec, strata, n)
+    return SystemDesign(spec, weights, arrays, instruments, dropped, identification, strata)
+
+
+class _Columns:
+    """Transformed columns by name: ``x``, ``W_x``, ``W2_x``, …, ``(Intercept)``; each is built once."""
+
+    def __init__(self, spec: SystemSpec, panel: Panel, weights: Weights) -> None:
+        self.effects: FixedEffects = spec.transform
+        self.matrix = weights.matrix
+        self.panel = panel
+        periods = len(panel.periods) - (spec.fixed_effects in ("unit", "two_way"))
+        self.rows = periods * len(panel.units)
+        self.raw: dict[str, Array] = {}
+        self.done: dict[str, Array] = {}
+
+    def take(self, names: tuple[str, ...], equation: str | None) -> Array:
+        """Stack columns (M, k); a column that the effects absorb is refused when an equation needs it."""
+        for name in names:
+            if self.column(name) is None:
+                self._refuse_absorbed(name, equation)
+        return np.column_stack([self.done[name] for name in names]) if names else np.empty((self.rows, 0))
+
+    def column(self, name: str) -> Array | None:
+        """(M,), or None when nothing is left of it after the effects."""
+        if name not in self.done:
+            raw = self._raw(name)
+            self._refuse_extreme(name, raw)
+            after = demean(raw, self.effects)
+            flat = name != "(Intercept)" and np.ptp(raw) <= ABSORBED * np.abs(raw).max()
+            gone = flat or np.abs(after).max() <= ABSORBED * np.abs(raw).max()
+            self.done[name] = None if gone else stacked(forward_deviations(raw, self.effects))
+        return self.done[name]
+
+    def _raw(self, name: str) -> Array:
+        if name not in self.raw:
+            if name == "(Intercept)":
+                self.raw[name] = np.ones((len(self.panel.periods), len(self.panel.units)))
+            elif name in self.panel.columns:
+                self.raw[name] = self.panel.array(name)
+            elif name.startswith("W_"):
+                self.raw[name] = spatial_lag(self.matrix, self._raw(name.removeprefix("W_")))
+            elif name.startswith("W") and "_" in name:
+                power, variable = name[1:].split("_", 1)
+                before = f"W{int(power) - 1}_{variable}" if int(power) > 2 else f"W_{variable}"
+                self.raw[name] = spatial_lag(self.matrix, self._raw(before))
+            else:
+                self.raw[name] = self.panel.array(name)  # raises with near names
+        return self.raw[name]
+
+    def _refuse_extreme(self, name: str, raw: Array) -> None:
+        largest = float(np.abs(raw).max())
+        if largest and not 1 / EXTREME < largest < EXTREME:
+            raise DataError(
+                f"{name!r} has values of size {largest:.0e}, whose squares a computer cannot hold. Rescale it.",
+                f"{name!r}的取值达{largest:.0e}，其平方超出计算机的范围。请改变单位。",
+            )
+
+    def _refuse_absorbed(self, name: str, equation: str | None) -> None:
+        words = {
+            "none": Text("the intercept (it is constant)", "截距（它是常数）"),
+            "unit": Text("the unit effects (it does not change over time)", "地区效应（它不随时间变化）"),
+            "time": Text("the time effects (it is the same for all units)", "时间效应（各地区相同）"),
+            "two_way": Text(
+                "the two-way effects (it is a unit part plus a time part)",
+                "双向效应（它是地区部分加时间部分）",
+            ),
+        }
+        where, where_zh = (f"Equation {equation!r}: ", f"方程{equation!r}：") if equation else ("", "")
+        raise DataError(
+            f"{where}{name!r} is absorbed by {words[self.effects].en}. Drop it, or the effects.",
+            f"{where_zh}{name!r}被{words[self.effects].zh}吸收。请去掉它，或去掉效应。",
+        )
+
+
+def _instruments(
+    spec: SystemSpec, columns: _Columns, powers: int
+) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
+    """Independent columns of [X, WX, W²X, …]: regressors of the system first, then the other lags."""
+    constant = ("(Intercept)",) if spec.intercept else ()
+    own = dict.fromkeys(term for e in spec.equations.values() for term in e.exogenous_terms)
+    included = [*constant, *dict.fromkeys([*spec.exogenous, *own])]
+    lags = [f"W{p if p > 1 else ''}_{x}" for p in range(1, powers + 1) for x in spec.exogenous]
+    extra = [name for name in lags if name not in included]
+    absorbed = [name for name in extra if columns.column(name) is None]
+    extra = [name for name in extra if name not in absorbed]
+    first, more = columns.take(tuple(included), None), columns.take(tuple(extra), None)
+    kept = independent_columns(np.empty((columns.rows, 0)), first)
+    added = independent_columns(first[:, kept], more)
+    used = [*(included[j] for j in kept), *(extra[j] for j in added)]
+    basis = np.hstack([first[:, kept], more[:, added]])
+    Q = np.linalg.qr(basis / np.sqrt((basis**2).sum(axis=0)))[0]
+    dropped = [name for name in (*included, *extra, *absorbed) if name not in used]
+    return Q, tuple(used), tuple(dropped)
+
+
+def _identify(spec: SystemSpec, name: str, H: Array, Z: Array) -> Identification:
+    equation = spec.equations[name]
+    present = np.array([_presence(spec, e) for e in spec.equations.values()])
+    excluded, rank = generic_rank(present, spec.names.index(name))
+    exogenous = Z.shape[1] - len(equation.endogenous_terms)
+    return Identification(
+        excluded, rank, len(spec.names) - 1, H.shape[1] - exogenous, len(equation.endogenous_terms)
+    )
+
+
+def _presence(spec: SystemSpec, equation: Equation) -> list[bool]:
+    """Which of y, Wy, x, Wx of the whole system the equation has."""
+    return [
+        *(y == equation.y or y in equation.endog for y in spec.endogenous),
+        *(y in equation.lagged for y in spec.endogenous),
+        *(x in equation.x for x in spec.exogenous),
+        *(x in equation.lag_x for x in spec.exogenous),
+    ]
+
+
+def _refuse_unidentified(spec: SystemSpec, name: str, found: Identification, likelihood: bool) -> None:
+    needed = found.rank_needed
+    if found.excluded < needed:
+        raise SpecificationError(
+            f"Equation {name!r} is not identified: with {len(spec.names)} equations at least {needed} variable(s) of the "
+            f"others must be left out of it, and {found.excluded} is. Drop a regressor or a spatial lag from it that "
+            "theory does not need, or give another equation an exogenous variable of its own.",
+            f"方程{name!r}不可识别：共{len(spec.names)}个方程，至少须有其他方程的{needed}个变量不在其中，"
+            f"而只有{found.excluded}个。请去掉理论上不需要的解释变量或空间滞后，或给其他方程加一个自己的外生变量。",
+        )
+    if found.rank < needed:
+        raise SpecificationError(
+            f"Equation {name!r} is not identified: what it leaves out enters the other equations with rank {found.rank}, "
+            f"and {needed} is needed (rank condition). Some other equation is a look-alike of it: give that one a "
+            f"variable which {name!r} has not.",
+            f"方程{name!r}不可识别：它所排除的变量在其他方程中的秩为{found.rank}，须为{needed}（秩条件）。"
+            f"有其他方程与它相似：请给那个方程加一个{name!r}没有的变量。",
+        )
+    if found.outside < found.endogenous and not likelihood:
+        raise SpecificationError(
+            f"Equation {name!r} is not identified: {found.endogenous} endogenous regressor(s) "
+            f"({listed(spec.equations[name].endogenous_terms)}) but only {found.outside} instrument(s) outside the "
+            "equation. Add exogenous variables to other equations, raise instrument_powers, or drop an endogenous one.",
+            f"方程{name!r}不可识别：有{found.endogenous}"
+            f"个内生解释变量（{listed_zh(spec.equations[name].endogenous_terms)}），"
+            f"方程之外的工具变量只有{found.outside}个。请给其他方程加外生变量，提高instrument_powers，"
+            "或去掉一个内生变量。",
+        )
+
+
+def _refuse_too_few(spec: SystemSpec, n: int, T: int, Z: dict[str, Array]) -> None:
+    unit, time = spec.fixed_effects in ("unit", "two_way"), spec.fixed_effects in ("time", "two_way")
+    left = (n - time) * (T - unit)
+    for name, block in Z.items():
+        if left <= block.shape[1] + len(spec.names):
+            raise DataError(
+                f"Equation {name!r}: {n} units × {T} periods leave {left} observations after the effects, for "
+                f"{block.shape[1]} coefficients. Drop regressors or lags, or use more units or periods.",
+                f"方程{name!r}：{n}个地区 × {T}个时期扣除效应后剩{left}个观测，系数有{block.shape[1]}个。"
+                "请去掉解释变量或滞后，或用更多地区或时期。",
+            )
+
+
+def _refuse_too_few_units(spec: SystemSpec, strata: Strata, n: int) -> None:
+    """The variance of random effects needs 2SLS between units."""
+    for name, Z in zip(spec.names, strata.between.Z, strict=True):
+        k, q = Z.shape[1], strata.between.H.shape[1]
+        if n <= k + 1 or q < k:
+            raise SpecificationError(
+                f"Equation {name!r}: random effects compare the means of {n} units, too few for its {k} coefficients and "
+                f'{q} instruments. Use fixed_effects="unit", or fewer regressors.',
+                f"方程{name!r}：随机效应比较{n}个地区的均值，对{k}个系数和{q}个工具变量来说太少。"
+                '请用fixed_effects="unit"，或减少解释变量。',
+            )
+
+
+def _refuse_dependent(spec: SystemSpec, name: str, Z: Array, y: Array, label: str) -> None:
+    """Refuse exactly collinear regressors and a y that is an exact combination of its regressors."""
+    terms = spec.terms(name)
+    unit = np.column_stack([Z, y]) / np.sqrt(np.sum(np.column_stack([Z, y]) ** 2, axis=0))
+    if Z.shape[1]:
+        _, R, order = linalg.qr(unit[:, :-1], mode="economic", pivoting=True)
+        rank = int(np.count_nonzero(np.abs(np.diag(R)) > RANK_TOLERANCE))
+        if rank < len(order):
+            weights = linalg.solve_triangular(R[:rank, :rank], R[:rank, rank])
+            involved = [
+                terms[order[rank]],
+                *(terms[order[j]] for j in np.flatnonzero(np.abs(weights) > 1e-6)),
+            ]
+            lagged = any(term in spec.equations[name].endogenous_terms for term in involved)
+            remedy = (
+                Text(
+                    f"Drop one, or use other weights than {label!r}.",
+                    f"请去掉一个，或换用{label!r}以外的权重矩阵。",
+                )
+                if lagged
+                else Text("Drop one.", "请去掉一个。")
+            )
+            raise DataError(
+                f"Equation {name!r}: these regressors are an exact linear combination of each other: "
+                f"{listed(involved)}. {remedy.en}",
+                f"方程{name!r}：这些解释变量互为精确的线性组合：{listed_zh(involved)}。{remedy.zh}",
+            )
+        condition = float(np.linalg.cond(R))
+        if condition > CONDITION_WARNING:
+            warnings.warn(
+                SpatialZbWarning(
+                    f"Equation {name!r}: the regressors are nearly collinear (condition number {condition:.0f}): single "
+                    "coefficients are poorly determined, though their sum may be sound.",
+                    f"方程{name!r}：解释变量近似共线（条件数{condition:.0f}），单个变量的系数难以确定，其合计可能仍可靠。",
+                ),
+                stacklevel=4,
+            )
+    coefficient = np.linalg.lstsq(unit[:, :-1], unit[:, -1], rcond=None)[0]
+    rest = unit[:, -1] - unit[:, :-1] @ coefficient
+    if rest @ rest <= PERFECT_FIT:
+        involved = [term for term, c in zip(terms, coefficient, strict=True) if abs(c) > 1e-6]
+        own = f"W_{spec.equations[name].y}"
+        if involved == [own]:
+            raise SpecificationError(
+                f"Equation {name!r}: the spatial lag of {own[2:]!r} under {label!r} is a multiple of it once effects are "
+                "removed, as happens when all units are neighbours with equal weights. Use another W.",
+                f"方程{name!r}：消除效应后，{own[2:]!r}在{label!r}下的空间滞后是它自身的倍数，"
+                "所有地区以相等权重互为邻居时即如此。请换一个W。",
+            )
+        raise DataError(
+            f"Equation {name!r}: {listed(involved)} explain {spec.equations[name].y!r} perfectly; it is an identity, not "
+            "a relation. Drop what defines it.",
+            f"方程{name!r}：{listed_zh(involved)}完全解释了{spec.equations[name].y!r}；这是恒等式，不是关系。"
+            "请去掉定义它的变量。",
+        )
+
+
+def _refuse_same_variable(spec: SystemSpec, y: Array) -> None:
+    unit = y / np.sqrt((y**2).sum(axis=0))
+    close = np.abs(np.triu(unit.T @ unit, 1)) > 1 - 1e-10
+    for g, l in np.argwhere(close):
+        raise SpecificationError(
+            f"Equations {spec.names[g]!r} and {spec.names[l]!r} explain the same thing: {spec.endogenous[g]!r} and "
+            f"{spec.endogenous[l]!r} are multiples of each other after the effects. Keep one.",
+            f"方程{spec.names[g]!r}与{spec.names[l]!r}解释同一事物：消除效应后{spec.endogenous[g]!r}"
+            f"与{spec.endogenous[l]!r}互为倍数。请保留一个。",
+        )
+
+
+def _warn_many_instruments(spec: SystemSpec, weights: Weights, count: int, cells: int) -> None:
+    if count > INSTRUMENT_SHARE * cells:
+        note = Text(
+            f"{count} instruments for {cells} unit-periods, more than a tenth: estimates lean towards least squares. Use "
+            "fewer powers (instrument_powers=1) or fewer exogenous variables",
+            f"{cells}个观测值用了{count}个工具变量，超过十分之一：估计值偏向最小二乘。请减少W的幂次"
+            "（instrument_powers=1）或外生变量",
+        )
+        warn_together(FitWords(system_words(spec.names), weights.label), [note], stacklevel=4)
+
+
+def _arrays(
+    spec: SystemSpec, weights: Weights, y: Array, Z: dict[str, Array], H: Array, n: int, T: int
+) -> SystemArrays:
+    spatial = any(e.lag_error for e in spec.equations.values())
+    sample = transformed_sample(n, T, spec.transform, "lee_yu")
+
+    def lag(values: Array) -> Array:
+        return lag_stacked(weights.matrix, values, sample.centred)
+
+    return SystemArrays(
+        y=y,
+        Z=tuple(Z.values()),
+        H=H,
+        endogenous=tuple(len(e.endogenous_terms) for e in spec.equations.values()),
+        links=system_links(spec),
+        lag_error=tuple(bool(e.lag_error) for e in spec.equations.values()),
+        Wy=lag(y) if spatial else None,
+        WZ=tuple(lag(block) for block in Z.values()) if spatial else None,
+        matrix=weights.matrix,
+        sample=sample,
+    )
+
+
+def system_links(spec: SystemSpec) -> Links:
+    """Which parameters of the system stand before endogenous variables, and before which."""
+    rows = []
+    start = 0
+    for g, (name, equation) in enumerate(spec.equations.items()):
+        for offset, variable in enumerate((*equation.endog, *equation.lagged)):
+            lagged = offset >= len(equation.endog)
+            rows.append((start + offset, g, spec.endogenous.index(variable), lagged))
+        start += len(spec.terms(name))
+    table = np.array(rows, dtype=int).reshape(-1, 4)
+    return Links(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(bool))

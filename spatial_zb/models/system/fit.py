@@ -1,0 +1,315 @@
+"""What the estimation of a system gives: a frozen record with the words of a single-equation fit."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spatial_zb.base.printing import Printed
+from spatial_zb.core.logdet import EIGEN_UNITS, EigenLogDet, eigenvalues
+from spatial_zb.core.system.arrays import coefficient_matrices, within_residuals
+from spatial_zb.core.system.identification import Strength, instrument_strength, overidentification
+from spatial_zb.models.fit import Estimates
+from spatial_zb.models.system.design import SystemDesign
+from spatial_zb.models.system.spec import SystemSpec
+from spatial_zb.weights.matrix import Weights
+
+Method = Literal["2sls", "3sls", "gs2sls", "gs3sls", "fiml"]
+#: First-stage F below which instruments are called weak (Staiger & Stock 1997, Econometrica 65: 557-586).
+WEAK_F = 10.0
+#: Eigenvalues by Weights, forgotten with it.
+_EIGENVALUES: weakref.WeakKeyDictionary[Weights, NDArray] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Stability(Printed):
+    """Whether interaction dies out in space.
+
+    ``roots`` (complex) solve det(Γ − ωΨ) = 0; a stable system has all of them outside the circle that holds
+    the eigenvalues of W (``radius``), so that 𝐒⁻¹ = Σ (Γ⁻¹Ψ)^q Γ⁻¹ ⊗ W^q converges, and det Γ > 0, so that the
+    local loop does not reverse itself. ``strength`` is radius / min|root|, below one when stable;
+    ``local_loop`` is the spectral radius of [γ].
+    """
+
+    roots: NDArray[np.complex128]
+    radius: float
+    strength: float
+    determinant: float
+    local_loop: float
+
+    @property
+    def stable(self) -> bool:
+        """True when effects are defined."""
+        return bool(self.strength < 1 and self.determinant > 0)
+
+    def table(self) -> pd.DataFrame:
+        """One row per root: real, imaginary, modulus, and whether it lies outside the circle."""
+        modulus = np.abs(self.roots)
+        return pd.DataFrame(
+            {
+                "real": self.roots.real,
+                "imaginary": self.roots.imag,
+                "modulus": modulus,
+                "radius": self.radius,
+                "outside": modulus > self.radius,
+            }
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SystemFit(Estimates):
+    """An estimated system.
+
+    Attributes
+    ----------
+    params, cov
+        Estimates indexed by (equation, term) and their covariance: γ by the name of the endogenous variable,
+        ψ as ``W_<name>``, β by name, θ as ``W_<x>``, ``lam``; NaN where no standard error can be claimed.
+    sigma
+        (m, m) covariance of ε between equations.
+    log_likelihood
+        Of the transformed data with all constants, for FIML; NaN for the instrumental methods.
+    residuals
+        (T, n, m) ε̂ after the fixed-effects transform.
+    instruments, dropped
+        Names of the instruments used, and of those that were linear combinations of others.
+    convergence
+        ``converged``, ``at_bound``, ``lam`` (m,); for FIML also ``steps``, ``decrement``, ``modes`` (ln L of the maxima
+        found) and ``edge`` (the highest ln L where a climb ended without one); for random effects ``sigma_unit``
+        (m, m), the covariance of the unit effects; for recentred moments ``corrected``, False where they have no solution
+        and the estimate is the textbook one.
+    """
+
+    KEYS = ("equation", "term")
+
+    spec: SystemSpec
+    design: SystemDesign
+    method: Method
+    sigma_form: str
+    sigma: pd.DataFrame
+
+    def __repr__(self) -> str:
+        state = "" if self.converged else ", n.c."
+        return (
+            f"SystemFit({', '.join(self.spec.names)}; {self.method}, {self.spec.fixed_effects} effects, "
+            f"{self.weights.label!r}{state})"
+        )
+
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """Names of the instruments used."""
+        return self.design.instruments
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Names of the instruments left out as linear combinations of the others."""
+        return self.design.dropped
+
+    @property
+    def bias_correction(self) -> bool:
+        """Whether the moments are less the bias of many instruments (Liu & Lee 2010)."""
+        return bool(self.convergence.get("corrected", False))
+
+    @property
+    def n_parameters(self) -> int:
+        """Coefficients, λ, and the free elements of Σ."""
+        m = len(self.spec.names)
+        return len(self.params) + (m if self.sigma_form == "diagonal" else m * (m + 1) // 2)
+
+    @property
+    def delta(self) -> NDArray[np.float64]:
+        """Coefficients without λ in the order of the arrays (equation by equation)."""
+        return self.params[self.params.index.get_level_values("term") != "lam"].to_numpy()
+
+    @property
+    def coefficient_positions(self) -> NDArray[np.intp]:
+        """Where the elements of :attr:`delta` stand among ``params``."""
+        return np.flatnonzero(self.params.index.get_level_values("term") != "lam")
+
+    def matrices(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Γ = I − [γ] and Ψ = [ψ], (m, m)."""
+        return coefficient_matrices(self.delta, self.design.arrays.links, len(self.spec.names))
+
+    def glance(self) -> pd.DataFrame:
+        """The system in one row."""
+        row = {
+            "model": "system",
+            "equations": len(self.spec.names),
+            "fixed_effects": self.spec.fixed_effects,
+            "method": self.method,
+            "estimator": self.method,
+            "weights": self.weights.label,
+            "normalisation": self.weights.normalisation,
+            "covariance": self.covariance,
+            "nobs": self.nobs,
+            "n_units": len(self.panel.units),
+            "n_periods": len(self.panel.periods),
+            "instruments": len(self.instruments),
+            "bias_correction": self.bias_correction,
+            "log_likelihood": self.log_likelihood,
+            "aic": self.aic,
+            "bic": self.bic,
+            "stable": self.stability().stable,
+            "converged": self.converged,
+        }
+        return pd.DataFrame([row])
+
+    def equations(self) -> pd.DataFrame:
+        """One row per equation: equation, y, sigma2, r2_within, J with its p-value, Kleibergen-Paap F."""
+        found = self.identification().set_index("equation")
+        y = within_residuals(self.design.arrays.y, self.design.arrays.sample)
+        if self.design.strata is not None:
+            y = self.panel.array(list(self.spec.endogenous))
+        centre = y.mean(axis=(0, 1)) if self.spec.intercept else 0.0
+        explained = 1 - (self.residuals**2).sum(axis=(0, 1)) / ((y - centre) ** 2).sum(axis=(0, 1))
+        table = pd.DataFrame(
+            {
+                "equation": self.spec.names,
+                "y": self.spec.endogenous,
+                "nobs": self.nobs,
+                "sigma2": np.diag(self.sigma),
+                "r2_within": explained,
+            }
+        )
+        return table.join(found[["j", "j_df", "j_p", "sw_f_min", "kp_f"]], on="equation")
+
+    def identification(self) -> pd.DataFrame:
+        """How well each equation is identified, one row per equation.
+
+        Columns: ``excluded`` variables and ``rank`` of their coefficients elsewhere against ``rank_needed``
+        (rank condition); ``endogenous`` regressors against ``outside`` instruments (order condition); ``order``,
+        ``identified``; ``instruments`` against ``instrument_limit`` = nT/10, ``used`` and ``dropped`` by name;
+        the smallest Sanderson-Windmeijer F (``sw_f_min``, of ``weakest``), Cragg-Donald and Kleibergen-Paap F,
+        ``weak`` when the smaller of SW and KP is below 10; Sargan J (Hansen J under a robust covariance).
+        """
+        return self._identification.copy()
+
+    def first_stage(self) -> pd.DataFrame:
+        """One row per equation and endogenous regressor: sw_f, sw_p, partial_r2."""
+        rows = []
+        for g, name in enumerate(self.spec.names):
+            found = self._strength(g)
+            terms = self.spec.equations[name].endogenous_terms
+            for row in zip(terms, found.sw_f, found.sw_p, found.partial_r2, strict=True):
+                rows.append((name, *row))
+        return pd.DataFrame(rows, columns=["equation", "term", "sw_f", "sw_p", "partial_r2"])
+
+    def stability(self) -> Stability:
+        """Roots of det(Γ − ωΨ) against the eigenvalues of W."""
+        gamma, psi = self.matrices()
+        kappa = np.linalg.eigvals(np.linalg.solve(gamma, psi)).astype(complex)
+        kappa = kappa[np.abs(kappa) > 1e-12]
+        radius = 1.0
+        if len(kappa) and not self.weights.row_normalised:
+            radius = float(np.abs(weights_eigenvalues(self.weights)).max())
+        local = float(np.abs(np.linalg.eigvals(np.eye(len(gamma)) - gamma)).max())
+        strength = radius * float(np.abs(kappa).max(initial=0.0))
+        return Stability(1 / kappa, radius, strength, float(np.linalg.det(gamma)), local)
+
+    def summary(self) -> str:
+        """The system as text, for a terminal."""
+        head, stability = self.glance().iloc[0], self.stability()
+        lines = [
+            f"system of {', '.join(self.spec.names)}   effects: {head['fixed_effects']}   W: {head['weights']} "
+            f"({head['normalisation']})",
+            f"method: {self.method}   covariance: {self.covariance}   {head['n_units']} units × "
+            f"{head['n_periods']} periods, {self.nobs} observations, {len(self.instruments)} instruments",
+        ]
+        if self.bias_correction:
+            lines.append("moments less the bias of many instruments (Liu & Lee 2010)")
+        if np.isfinite(self.log_likelihood):
+            lines.append(f"ln L = {self.log_likelihood:.4f}   AIC = {self.aic:.2f}")
+        if not self.converged:
+            lines.append("n.c. — NOT CONVERGED: no standard errors are claimed.")
+        if not stability.stable:
+            lines.append(
+                f"NOT STABLE: spatial strength {stability.strength:.3f}, det Γ {stability.determinant:.3f}."
+            )
+        tables = [self.tidy(), self.identification().drop(columns=["used", "dropped"]).T]
+        texts = [
+            tables[0].to_string(index=False, float_format=lambda v: f"{v: .5f}"),
+            tables[1].to_string(header=False, float_format=lambda v: f"{v: .4f}"),
+        ]
+        return "\n".join([*lines, "", texts[0], "", texts[1]])
+
+    @cached_property
+    def _identification(self) -> pd.DataFrame:
+        return pd.DataFrame([self._identification_row(name) for name in self.spec.names])
+
+    def _strength(self, g: int) -> Strength:
+        arrays = self.design.arrays
+        Z, p = arrays.Z[g], arrays.endogenous[g]
+        return instrument_strength(
+            Z[:, :p],
+            Z[:, p:],
+            arrays.H,
+            arrays.sample.observations,
+            arrays.sample.n_units,
+            self.covariance if self.covariance in ("robust", "cluster") else "classical",
+        )
+
+    def _identification_row(self, name: str) -> dict[str, Any]:
+        g = self.spec.names.index(name)
+        found, strength = self.design.identification[name], self._strength(g)
+        terms = self.spec.equations[name].endogenous_terms
+        finite = len(terms) and np.isfinite(strength.sw_f).all()
+        weakest = int(np.argmin(strength.sw_f)) if finite else None
+        J, df, p = self._over(g)
+        n_periods, n_units = len(self.panel.periods), len(self.panel.units)
+        smallest = np.nanmin([*strength.sw_f, strength.kleibergen_paap]) if finite else np.nan
+        return {
+            "equation": name,
+            "excluded": found.excluded,
+            "rank": found.rank,
+            "rank_needed": found.rank_needed,
+            "endogenous": found.endogenous,
+            "outside": found.outside,
+            "order": found.order,
+            "identified": found.identified,
+            "instruments": len(self.instruments),
+            "instrument_limit": n_units * n_periods / 10,
+            "used": ", ".join(self.instruments),
+            "dropped": ", ".join(self.dropped),
+            "sw_f_min": strength.sw_f[weakest] if finite else np.nan,
+            "weakest": terms[weakest] if finite else "",
+            "cragg_donald_f": strength.cragg_donald,
+            "kp_f": strength.kleibergen_paap,
+            "weak": bool(smallest < WEAK_F),
+            "j": J,
+            "j_df": df,
+            "j_p": p,
+        }
+
+    def _over(self, g: int) -> tuple[float, int, float]:
+        """J of the equation by its own (GS)2SLS, whatever the method of the fit."""
+        arrays = self.design.arrays
+        y, Z = arrays.filtered(np.asarray(self.convergence["lam"]))
+        H = arrays.H
+        A = H.T @ Z[g]
+        if H.shape[1] <= A.shape[1]:
+            return np.nan, max(0, H.shape[1] - A.shape[1]), np.nan
+        e = y[:, g] - Z[g] @ np.linalg.lstsq(A, H.T @ y[:, g], rcond=None)[0]
+        kind = self.covariance if self.covariance in ("robust", "cluster") else "classical"
+        return overidentification(
+            e, y[:, g], Z[g], H, arrays.sample.observations, arrays.sample.n_units, kind
+        )
+
+
+def weights_eigenvalues(weights: Weights) -> NDArray:
+    """All eigenvalues of W, computed once for each Weights.
+
+    Raises
+    ------
+    WeightsError
+        More units than a dense matrix can hold (``spatial_zb.core.logdet.DENSE_LIMIT``).
+    """
+    if weights not in _EIGENVALUES:
+        small = weights.n <= EIGEN_UNITS and isinstance(weights.logdet, EigenLogDet)
+        _EIGENVALUES[weights] = weights.logdet.omega if small else eigenvalues(weights.matrix)
+    return _EIGENVALUES[weights]

@@ -1,0 +1,240 @@
+"""What a system of spatial equations is, in the words of the field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, get_args
+
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
+from spatial_zb.core.transforms import FixedEffects
+
+
+@dataclass(frozen=True)
+class Equation:
+    """y = Σ γ_l y_l + ψ W y + Σ ψ_l W y_l + Xβ + W Xθ + effects + u, u = λWu + ε: one row of a system.
+
+    Parameters
+    ----------
+    y
+        Name of the dependent variable.
+    endog
+        Dependent variables of other equations that enter here (γ, the local feedback).
+    x
+        Exogenous regressors.
+    lag_y
+        Whether the spatial lag of y enters (ψ, own spillover).
+    lag_endog
+        Dependent variables of other equations whose spatial lags enter (ψ, cross spillover); ``"all"`` means
+        those in ``endog``.
+    lag_x
+        Exogenous regressors whose spatial lags enter (θ): a list, or ``"all"``.
+    lag_error
+        Whether the errors are spatially autoregressive (λ).
+
+    Raises
+    ------
+    SpecificationError
+        A text where a list is needed, a repeated name, y among its own regressors, a lagged x not in x.
+    """
+
+    y: str
+    endog: Sequence[str] = ()
+    x: Sequence[str] = ()
+    lag_y: bool = True
+    lag_endog: Literal["all"] | Sequence[str] = ()
+    lag_x: Literal["all"] | Sequence[str] = ()
+    lag_error: bool = False
+
+    def __post_init__(self) -> None:
+        endog, x = self._names("endog", self.endog), self._names("x", self.x)
+        lag_endog = endog if self.lag_endog == "all" else self._names("lag_endog", self.lag_endog)
+        lag_x = x if self.lag_x == "all" else self._names("lag_x", self.lag_x)
+        if self.y in (*endog, *x):
+            raise SpecificationError(
+                f"{self.y!r} cannot explain itself: drop it from endog and x.",
+                f"{self.y!r}不能解释自身：请从endog和x中去掉。",
+            )
+        if self.y in lag_endog:
+            raise SpecificationError(
+                f"The spatial lag of {self.y!r} in its own equation is lag_y=True; drop it from lag_endog.",
+                f"{self.y!r}在自身方程中的空间滞后即lag_y=True；请从lag_endog中去掉。",
+            )
+        both = [name for name in x if name in (*endog, *lag_endog)]
+        if both:
+            raise SpecificationError(
+                f"{listed(both)} cannot be endogenous and exogenous in one equation.",
+                f"{listed_zh(both)}在一个方程中不能既是内生又是外生。",
+            )
+        strangers = [name for name in lag_x if name not in x]
+        if strangers:
+            raise SpecificationError(
+                f"lag_x names {listed(strangers)}, not among x ({listed(x)}). Add or drop.",
+                f"lag_x列出的{listed_zh(strangers)}不在x（{listed_zh(x)}）之中。请加入或去掉。",
+            )
+        for name, value in (("endog", endog), ("x", x), ("lag_endog", lag_endog), ("lag_x", lag_x)):
+            object.__setattr__(self, name, value)
+
+    def _names(self, what: str, value: Sequence[str]) -> tuple[str, ...]:
+        if isinstance(value, str):
+            raise SpecificationError(
+                f"{what} must be a list of names, such as [{value!r}], not one text.",
+                f"{what}须为名称列表，如[{value!r}]，而不是一段文字。",
+            )
+        names = tuple(value)
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise SpecificationError(
+                f"{what} of {self.y!r} names {listed(twice)} more than once.",
+                f"{self.y!r}的{what}重复列出{listed_zh(twice)}。",
+            )
+        return names
+
+    @property
+    def lagged(self) -> tuple[str, ...]:
+        """Endogenous variables whose spatial lags enter, the own one first."""
+        return (self.y,) * bool(self.lag_y) + self.lag_endog
+
+    @property
+    def endogenous_terms(self) -> tuple[str, ...]:
+        """Names of the coefficients γ, then ψ."""
+        return (*self.endog, *(f"W_{name}" for name in self.lagged))
+
+    @property
+    def exogenous_terms(self) -> tuple[str, ...]:
+        """Names of the coefficients β, then θ, without an intercept."""
+        return (*self.x, *(f"W_{name}" for name in self.lag_x))
+
+
+@dataclass(frozen=True, eq=False)
+class SystemSpec:
+    """Equations by name, and the fixed effects all of them have.
+
+    Parameters
+    ----------
+    equations
+        Name → :class:`Equation`.
+    fixed_effects
+        ``"none"`` (intercepts are added), ``"unit"``, ``"time"``, ``"two_way"``, or ``"random"`` unit effects
+        (intercepts are added; instrumental methods, without spatial errors).
+
+    Raises
+    ------
+    SpecificationError
+        No equation, two equations of one variable, an endogenous regressor that no equation explains, an
+        exogenous regressor that one does, random effects with spatial errors, an unknown kind of effects.
+    """
+
+    equations: Mapping[str, Equation]
+    fixed_effects: FixedEffects | Literal["random"] = "two_way"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.equations, Mapping) or not self.equations:
+            raise SpecificationError(
+                'Give the equations by name: SystemSpec({"industry": Equation(...), ...}).',
+                '请按名称给出方程：SystemSpec({"industry": Equation(...), ...})。',
+            )
+        for name, equation in self.equations.items():
+            if not isinstance(equation, Equation):
+                raise SpecificationError(
+                    f"{name!r} must be an Equation, not a {type(equation).__name__}.",
+                    f"{name!r}须为Equation，而不是{type(equation).__name__}。",
+                )
+        object.__setattr__(self, "equations", MappingProxyType(dict(self.equations)))
+        self._check_effects()
+        self._check_variables()
+
+    def __reduce__(self) -> tuple:
+        return SystemSpec, (dict(self.equations), self.fixed_effects)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SystemSpec):
+            return NotImplemented
+        return (
+            dict(self.equations) == dict(other.equations)
+            and self.names == other.names
+            and self.fixed_effects == other.fixed_effects
+        )
+
+    def __hash__(self) -> int:
+        return hash((tuple(self.equations.items()), self.fixed_effects))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the equations."""
+        return tuple(self.equations)
+
+    @property
+    def endogenous(self) -> tuple[str, ...]:
+        """The dependent variable of each equation."""
+        return tuple(equation.y for equation in self.equations.values())
+
+    @property
+    def exogenous(self) -> tuple[str, ...]:
+        """Every exogenous variable of the system, once, in the order of appearance."""
+        return tuple(dict.fromkeys(name for equation in self.equations.values() for name in equation.x))
+
+    @property
+    def intercept(self) -> bool:
+        """Whether every equation has an intercept."""
+        return self.transform == "none"
+
+    @property
+    def transform(self) -> FixedEffects:
+        """The effects that are taken out of the data; random ones stay in."""
+        return "none" if self.fixed_effects == "random" else self.fixed_effects
+
+    @property
+    def lags_endogenous(self) -> bool:
+        """Whether the spatial lag of any dependent variable enters."""
+        return any(equation.lagged for equation in self.equations.values())
+
+    @property
+    def uses_weights(self) -> bool:
+        """Whether any spatial lag enters."""
+        return self.lags_endogenous or any(e.lag_x or e.lag_error for e in self.equations.values())
+
+    def terms(self, name: str) -> tuple[str, ...]:
+        """Names of the coefficients of an equation: γ, ψ, intercept, β, θ; ``lam`` is not among them."""
+        equation = self.equations[name]
+        constant = ("(Intercept)",) if self.intercept else ()
+        return (*equation.endogenous_terms, *constant, *equation.exogenous_terms)
+
+    def _check_effects(self) -> None:
+        allowed = (*get_args(FixedEffects), "random")
+        if self.fixed_effects not in allowed:
+            raise not_one_of("fixed_effects", self.fixed_effects, allowed)
+        spatial = [name for name, equation in self.equations.items() if equation.lag_error]
+        if self.fixed_effects == "random" and spatial:
+            raise SpecificationError(
+                f"Random effects and spatial errors ({listed(spatial)}) together are not available for systems: use "
+                'lag_error=False, or fixed_effects="unit".',
+                f"系统不能同时含随机效应和空间误差（{listed_zh(spatial)}）：请用lag_error=False，"
+                '或fixed_effects="unit"。',
+            )
+
+    def _check_variables(self) -> None:
+        endogenous = self.endogenous
+        for y in dict.fromkeys(endogenous):
+            same = [name for name, equation in self.equations.items() if equation.y == y]
+            if len(same) > 1:
+                raise SpecificationError(
+                    f"Equations {listed(same)} explain the same variable {y!r}. Keep one.",
+                    f"方程{listed_zh(same)}解释同一变量{y!r}。请保留一个。",
+                )
+        for name, equation in self.equations.items():
+            orphans = [v for v in (*equation.endog, *equation.lag_endog) if v not in endogenous]
+            if orphans:
+                raise SpecificationError(
+                    f"Equation {name!r}: no equation of the system explains {listed(dict.fromkeys(orphans))}. "
+                    "Add its equation, or move it to x if it is exogenous.",
+                    f"方程{name!r}：系统中没有方程解释{listed_zh(dict.fromkeys(orphans))}。请加上其方程，外生的请移入x。",
+                )
+            claimed = [v for v in equation.x if v in endogenous]
+            if claimed:
+                raise SpecificationError(
+                    f"Equation {name!r}: {listed(claimed)} is explained by the system, so it is endogenous. "
+                    "Move it from x to endog.",
+                    f"方程{name!r}：{listed_zh(claimed)}由系统解释，因此是内生的。请从x移到endog。",
+                )

@@ -1,0 +1,351 @@
+"""Models and weights side by side: criteria, tests between them, and their posterior probabilities.
+
+The robustness battery of a study: its table, and what one unit at a time changes.
+
+Stage compare: one term of one model over a grid of choices, models and weights side by side, the robustness battery.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning, SpecificationError
+from spatial_zb.base.text import Text
+from spatial_zb.compare.bayes import ModelProbabilities, Prior, model_probabilities
+from spatial_zb.compare.family import LAGS
+from spatial_zb.compare.nested import compare_fits
+from spatial_zb.compare.robustness import Robustness, robustness
+from spatial_zb.data.panel import Panel
+from spatial_zb.effects.static import spatial_effects
+from spatial_zb.models.durbin import fit_durbin
+from spatial_zb.models.fit import Fit
+from spatial_zb.pipeline.inputs import build_weights
+from spatial_zb.pipeline.job import Job, figure_note, map_text, sample_notes, unit_names
+from spatial_zb.pipeline.stages.comparison_grid import Base, grid_and_curve
+from spatial_zb.pipeline.words import warn_undone
+from spatial_zb.weights.matrix import Weights
+
+MODELS_TITLE = Text("models and weights side by side", "不同模型与空间权重的比较")
+TESTS_TITLE = Text("tests between weights matrices", "空间权重矩阵的非嵌套检验")
+WEIGHTS_TITLE = Text("robustness by weights matrix", "更换空间权重矩阵的稳健性检验")
+PROBABILITIES_TITLE = Text("posterior probabilities of models and weights", "模型与空间权重的后验概率")
+SENSITIVITY_TITLE = Text("posterior probabilities under other priors", "后验概率对先验的敏感性")
+
+
+def models_side_by_side(base: Base) -> Text | None:
+    """Tables of the base model by family and by W, and of their probabilities; what these say in words."""
+    from spatial_zb.report.reading import probability_reading
+    from spatial_zb.report.tables.layouts.comparison import criteria_table, nonnested_table
+
+    job, asked = base.job, base.asked
+    fits = _fits(base, asked.models or (base.spec.family,))
+    left_out = _left_out(base, [fit for fit in fits.values() if not fit.converged])
+    _by_weights(base)
+    found = _probabilities(base)
+    usable = {name: fit for name, fit in fits.items() if fit.converged and np.isfinite(fit.log_likelihood)}
+    if len(usable) > 1:
+        comparison = compare_fits(usable)
+        job.tidy("compare_models", comparison.glance())
+        job.tidy("compare_nested", comparison.tidy())
+        own = {fit.weights.label: fit for fit in usable.values() if fit.spec.family == base.spec.family}
+        posterior = None if found is None else found.tidy()
+        job.table(
+            lambda style: criteria_table(
+                _without_w(comparison.glance()),
+                base.labels,
+                probabilities=posterior,
+                title=base.titled(MODELS_TITLE),
+                notes=[*left_out, *base.notes()],
+                style=style,
+            )
+        )
+        if len(own) > 1:
+            tests = compare_fits(own, nonnested=["j", "vuong"], covariance="cluster").nonnested
+            job.tidy("compare_tests", tests)
+            job.table(
+                lambda style: nonnested_table(
+                    tests, base.labels, title=base.titled(TESTS_TITLE), notes=base.notes(), style=style
+                )
+            )
+    if found is None:
+        return None
+    return probability_reading(found.tidy(), found.sensitivity, base.labels)
+
+
+def _fits(base: Base, families: Sequence[str]) -> dict[str, Fit]:
+    """The base model in every family under every W; one that cannot be estimated is left out with a warning."""
+    out: dict[str, Fit] = {}
+    for family in families:
+        lag_y, lag_x, lag_error = LAGS[family]
+        lagged = (base.spec.lag_x or base.spec.x) if lag_x else ()
+        spec = replace(base.spec, lag_y=lag_y, lag_x=lagged, lag_error=lag_error)
+        without = not (lag_y or lag_x or lag_error)
+        for name, W in list(base.weights.items())[: 1 if without else None]:
+            try:
+                fit = fit_durbin(spec, base.panel, W, **base.model.fit_options)
+            except SpatialZbError as error:
+                warn_undone(Text(f"Comparison, {family} with {name}", f"比较中的{family}（{name}）"), error)
+                continue
+            out[f"{family} · {name}"] = fit
+    return out
+
+
+def _left_out(base: Base, failed: Sequence[Fit]) -> list[Text]:
+    """Which models are not in the table because they did not converge."""
+    if not failed:
+        return []
+    names = [(fit.spec.family, base.labels[fit.weights.label]) for fit in failed]
+    return [
+        Text(
+            f"Not converged and left out: {'; '.join(f'{family}, {W.en}' for family, W in names)}.",
+            f"未收敛、未列入：{'；'.join(f'{family}，{W.zh}' for family, W in names)}。",
+        )
+    ]
+
+
+def _without_w(rows: pd.DataFrame) -> pd.DataFrame:
+    """Models without W name none."""
+    return rows.assign(weights=rows["weights"].where(rows["model"] != "OLS", ""))
+
+
+def _by_weights(base: Base) -> None:
+    """The base model under every W, as papers print it."""
+    from spatial_zb.report.tables.layouts.comparison import by_weights_table
+
+    job = base.job
+    columns = []
+    for fit in _fits(base, (base.spec.family,)).values():
+        coefficients = fit.tidy()
+        spatial = coefficients[coefficients["term"].isin(["rho", "lam"])].assign(effect="")
+        frame = pd.concat([spatial_effects(fit).tidy(), spatial], ignore_index=True)
+        columns.append((base.labels[fit.weights.label], frame, fit.glance().iloc[0].to_dict()))
+    if not columns:
+        return
+    first = [name for name in base.spec.x if base.asked.term in (name, f"W_{name}")] or list(base.spec.x[:1])
+    job.tidy(
+        "compare_weights",
+        pd.concat([f.assign(weights=facts["weights"]) for _, f, facts in columns], ignore_index=True),
+    )
+    job.table(
+        lambda style: by_weights_table(
+            columns,
+            first,
+            base.labels,
+            others=[name for name in base.spec.x if name not in first],
+            title=base.titled(WEIGHTS_TITLE),
+            notes=base.notes(),
+            style=style,
+        )
+    )
+
+
+def _probabilities(base: Base) -> ModelProbabilities | None:
+    from spatial_zb.report.figures.studies import probability_figure
+    from spatial_zb.report.tables.layouts.comparison import probabilities_table, sensitivity_table
+
+    job, asked = base.job, base.asked.probabilities
+    if asked is None:
+        return None
+    try:
+        if base.spec.fixed_effects == "random" or base.spec.dynamic or base.spec.regimes:
+            raise SpecificationError(
+                "they are of models without random effects, lags in time and regimes, and the base model has some.",
+                "仅适用于不含随机效应、时间滞后与分区制的模型，而基准模型含有其一。",
+            )
+        found = model_probabilities(
+            base.panel,
+            base.spec.y,
+            base.spec.x,
+            base.weights,
+            models=asked.models,
+            fixed_effects=base.spec.fixed_effects,
+            prior=Prior(g=asked.g, shape=asked.shape),
+            sensitivity=True,
+        )
+    except SpatialZbError as error:
+        warn_undone(Text("No model probabilities", "未计算模型后验概率"), error)
+        return None
+    job.tidy("compare_probabilities", found.tidy())
+    job.tidy("compare_sensitivity", found.sensitivity)
+    for layout, frame, title in (
+        (probabilities_table, found.tidy(), PROBABILITIES_TITLE),
+        (sensitivity_table, found.sensitivity, SENSITIVITY_TITLE),
+    ):
+        job.table(
+            lambda style, layout=layout, frame=frame, title=title: layout(
+                frame, base.labels, title=base.titled(title), notes=base.notes(), style=style
+            )
+        )
+    drawn = found.tidy().query("weights != ''")
+    title = job.prepared.panel.label(base.spec.y)
+    job.figure(
+        "compare_probabilities",
+        lambda style: probability_figure(
+            drawn,
+            labels=base.labels,
+            title=title,
+            note=_with_ols(figure_note(job, base.sample), found),
+            style=style,
+        ),
+        shown=base.titled(PROBABILITIES_TITLE),
+    )
+    return found
+
+
+def _with_ols(source: Text | str, found: ModelProbabilities) -> Text:
+    """The source below the figure, and before it the probability of the model that has no W and so no row there."""
+    share = found.by("model").get("OLS")
+    said = Text.of(source)
+    if share is None:
+        return said
+    number = f"{100 * share:.1f}" if share >= 0.0005 else "<0.1"
+    return Text(f"OLS, which has no weights: {number}. {said.en}", f"OLS无空间权重：{number}。{said.zh}")
+
+
+BATTERY_TITLE = Text("robustness", "稳健性检验")
+INFLUENCE_TITLE = Text("leaving out one unit at a time", "逐一剔除地区")
+
+
+def robustness_battery(base: Base) -> Text | None:
+    """Estimate the battery, print and draw it; what it says in words."""
+    from spatial_zb.report.reading import battery_reading
+    from spatial_zb.report.tables.layouts.tests import influence_table, robustness_table
+
+    job, asked = base.job, base.asked
+    if asked.robustness is None:
+        return None
+    try:
+        found = _robust(base)
+    except SpatialZbError as error:
+        warn_undone(Text("No robustness battery", "未作稳健性检验"), error)
+        return None
+    job.tidy("compare_robustness", found.tidy())
+    note = Text(
+        f"Estimated: {base.what.en}. Without some units, one that loses all neighbours is linked anew by the rule of "
+        "the study.",
+        f"表中为{base.what.zh}。剔除部分地区后，失去全部邻居的地区按本研究规则重新建立联系。",
+    )
+    job.table(
+        lambda style: robustness_table(
+            found.tidy(style.language),
+            base.labels,
+            title=base.titled(BATTERY_TITLE),
+            notes=[note, *base.notes()],
+            style=style,
+        )
+    )
+    if found.influence is not None:
+        job.tidy("compare_influence", found.influence)
+        job.table(
+            lambda style: influence_table(
+                found.influence,
+                base.labels,
+                title=base.titled(INFLUENCE_TITLE),
+                notes=[note, *base.notes()],
+                style=style,
+            )
+        )
+        _draw_influence(base, found)
+    return battery_reading(found.glance().iloc[0], _capital(base.what), unit_names(job.prepared))
+
+
+def _robust(base: Base) -> Robustness:
+    asked, settings, job = base.asked, base.asked.robustness, base.job
+    own = base.weights[base.own_weights]
+
+    def rebuild(units: Sequence[str]) -> Weights:
+        """Rows and columns of W, or W built anew where a unit has lost all its neighbours."""
+        kept = own.subset(units)
+        if not len(kept.islands):
+            return kept
+        polygons = job.prepared.polygons(base.sample).loc[list(units)]
+        return build_weights(job.study, base.own_weights, polygons, job.prepared.bases)
+
+    return robustness(
+        base.spec,
+        base.panel,
+        own,
+        asked.term,
+        base.effect,
+        weights={name: W for name, W in base.weights.items() if name != base.own_weights},
+        lag_x=settings.lag_x,
+        drop=settings.drop,
+        y=(*asked.y, *settings.y),
+        x={name: (*asked.x.get(name, ()), *settings.x.get(name, ())) for name in {**asked.x, **settings.x}},
+        winsorise=settings.winsorise,
+        periods={name: _years(base.panel, span) for name, span in settings.periods.items()},
+        covariances=settings.covariances,
+        leave_one_out=settings.leave_one_out,
+        rebuild=rebuild,
+        estimator=base.model.estimator,
+        covariance=base.model.covariance,
+        workers=job.execution.workers,
+        scheduler=job.execution.scheduler,
+        store=job.execution.store,
+        progress=lambda done, total, left: job.say(Text("robustness", "稳健性检验"), f"{done}/{total}"),
+    )
+
+
+def _years(panel: Panel, span: tuple[int, int]) -> list[int]:
+    return [period for period in panel.periods if span[0] <= period <= span[1]]
+
+
+def _draw_influence(base: Base, found: Robustness) -> None:
+    from spatial_zb.report.maps.effects import influence_map
+
+    job, study = base.job, base.job.study
+    if not found.influence["change"].notna().any():
+        return
+    (sample,) = sample_notes(job, base.sample)
+    note = Text(
+        f"Estimated: {base.what.en}. Named: those whose absence moves it most. {sample.en}",
+        f"估计对象：{base.what.zh}。标注名称的是剔除后变化最大的地区。{sample.zh}",
+    )
+    text = map_text(study, title=base.titled(INFLUENCE_TITLE), note=note)
+    job.figure(
+        "compare_influence",
+        lambda style: influence_map(
+            job.prepared.polygons(base.sample),
+            found.influence,
+            text=text,
+            crs=study.regions.projected_crs,
+            style=style,
+        ),
+        preset="journal_single",
+    )
+
+
+def _capital(text: Text) -> Text:
+    return Text(text.en[:1].upper() + text.en[1:], text.zh)
+
+
+def compare(job: Job) -> list[Text]:
+    """The comparison of a study: grid and curve, models and weights, probabilities, robustness.
+
+    A part that cannot be computed is left out with a warning that says why.
+    """
+    asked = job.study.compare
+    if asked is None:
+        return []
+    base = Base(job, asked, job.study.models[asked.model], job.study.samples_of(asked)[0])
+    if base.spec.regimes:
+        place = job.study.place("compare.model")
+        warnings.warn(
+            SpatialZbWarning(
+                f"{place.en}: {asked.model!r} has regimes, and with them two estimates of every term: nothing was compared.",
+                f"{place.zh}：{asked.model!r}分区制，每个变量有两个估计值，未作比较。",
+            ),
+            stacklevel=2,
+        )
+        return []
+    readings = [grid_and_curve(base), models_side_by_side(base), robustness_battery(base)]
+    said = [reading for reading in readings if reading is not None]
+    if said:
+        title = Text("Comparisons and robustness in words", "比较与稳健性解读")
+        job.prose("compare_reading", title, said)
+    return said[:1]

@@ -1,0 +1,273 @@
+"""Figures of results in the stage maps: effects by unit, order and distance, and association by distance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from spatial_zb.base.errors import SpatialZbError
+from spatial_zb.base.text import Text
+from spatial_zb.effects.distance import effects_by_distance, moran_by_distance
+from spatial_zb.effects.orders import order_effects
+from spatial_zb.effects.static import effects_by_unit, spatial_effects
+from spatial_zb.effects.system import SHOCK, system_effects_by_unit
+from spatial_zb.models.durbin import fit_durbin
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.system import fit_system
+from spatial_zb.models.system.fit import SystemFit
+from spatial_zb.models.system.spec import Equation, SystemSpec
+from spatial_zb.pipeline.job import Job, figure_note, map_text
+from spatial_zb.pipeline.stages.models import spec_of
+from spatial_zb.pipeline.stages.systems import method_options
+from spatial_zb.pipeline.words import EFFECT_WORDS, METHOD_WORDS, warn_undone
+from spatial_zb.study import Model, System
+
+
+def draw_results(job: Job) -> None:
+    """All that ``[figures]`` asks for.
+
+    Everything is estimated here again: the stage also runs without the stages of the models.
+    """
+    wanted = job.study.figures
+    if wanted is None or not job.writes:
+        return
+    fits: dict[str, Fit | SystemFit | None] = {}
+    for name in wanted.effects:
+        model, term = _split(name, job.study.models)
+        if model.name not in fits:
+            fits[model.name] = _fit(job, model)
+        _draw_effects(job, model, fits[model.name], term)
+        if wanted.thresholds:
+            _draw_thresholds(job, model, term)
+    for name in wanted.system_effects:
+        system, pair = _split(name, job.study.systems)
+        key = f"{system.name} system"
+        if key not in fits:
+            fits[key] = _fit_system(job, system)
+        if fits[key] is not None:
+            _draw_system_effects(job, system, fits[key], pair)
+    for variable in wanted.correlogram:
+        _draw_correlogram(job, variable)
+
+
+def _split(name: str, known: Mapping[str, Any]) -> tuple[Any, str]:
+    """Model (or system) and what follows its name; names may hold dots themselves."""
+    head = next(key for key in sorted(known, key=len, reverse=True) if name.startswith(f"{key}."))
+    return known[head], name[len(head) + 1 :]
+
+
+def _fit(job: Job, model: Model) -> Fit:
+    sample, weights = job.study.samples_of(model)[0], job.study.weights_of(model)[0]
+    spec = spec_of(model, model.fixed_effects[-1])
+    W = job.prepared.weights(weights, sample)
+    return fit_durbin(spec, job.prepared.sample(sample), W, **model.fit_options)
+
+
+def _fit_system(job: Job, system: System) -> SystemFit | None:
+    """By the first method whose system is stable; none, with a warning, where there is no such method."""
+    study, prepared = job.study, job.prepared
+    sample, weights = study.samples_of(system)[0], study.weights_of(system)[0]
+    equations = {name: Equation(**entry.model_dump()) for name, entry in system.equations.items()}
+    spec = SystemSpec(equations, fixed_effects=system.fixed_effects)
+    why: SpatialZbError | Text = Text("no method gives a stable system.", "没有一种方法得到稳定的方程组。")
+    for method in system.methods:
+        W = prepared.weights(weights, sample)
+        try:
+            fit = fit_system(spec, prepared.sample(sample), W, method, **method_options(system, method))
+        except SpatialZbError as error:
+            why = error
+            continue
+        if fit.stability().stable:
+            return fit
+    warn_undone(Text(f"No figures of the effects of {system.name}", f"未绘制{system.name}的效应图"), why)
+    return None
+
+
+# --- effects --------------------------------------------------------------------------------------------
+
+
+def _draw_effects(job: Job, model: Model, fit: Fit, term: str) -> None:
+    panel = job.prepared.panel
+    labels = {name: panel.label(name) for name in (model.y, term)}
+    note = _model_words(job, model, EFFECT_WORDS[fit.spec.fixed_effects])
+    stem, names = f"{model.name}_{term}", (labels[model.y], labels[term])
+    average = spatial_effects(fit).tidy().set_index(["term", "effect"]).loc[(term, "indirect")]
+    by_unit = effects_by_unit(fit, term)
+    _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), model)
+    if fit.spec.regimes is None:
+        frame = order_effects(fit, job.study.figures.orders)
+        _draw_orders(job, stem, frame, term, labels, (_arrow(*names), _sourced(job, note)))
+
+
+def _draw_system_effects(job: Job, system: System, fit: SystemFit, pair: str) -> None:
+    response = next(name for name in system.equations if pair.startswith(f"{name}."))
+    source = pair[len(response) + 1 :]
+    key = SHOCK + source if source in system.equations else source
+    panel = job.prepared.panel
+    labels = {name: panel.label(e.y) for name, e in system.equations.items()}
+    labels |= {} if source in labels else {source: panel.label(source)}
+    note = _model_words(job, system, METHOD_WORDS[fit.method])
+    stem = f"{system.name}_{response}_{source}"
+    average = spatial_effects(fit).tidy().set_index(["response", "source", "effect"])
+    average = average.loc[(response, key, "indirect")]
+    by_unit = system_effects_by_unit(fit, response, key)
+    names = labels[response], labels[source]
+    _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), system)
+    frame = order_effects(fit, job.study.figures.orders)
+    frame = frame[(frame["response"] == response) & (frame["source"] == key)].assign(term=source)
+    _draw_orders(job, stem, frame, source, labels, (_arrow(*names), _sourced(job, note)))
+
+
+def _map_effects(
+    job: Job,
+    stem: str,
+    frame: pd.DataFrame,
+    names: tuple[Text, Text],
+    note: Text,
+    part: Model | System,
+) -> None:
+    from spatial_zb.report.maps.effects import effect_map
+
+    study = job.study
+    polygons = job.prepared.polygons(study.samples_of(part)[0])
+    job.tidy(f"effects_by_unit_{stem}", frame.rename_axis("unit").reset_index())
+    job.figure(
+        f"effect_map_{stem}",
+        lambda style: effect_map(
+            polygons,
+            frame,
+            response=names[0],
+            source=names[1],
+            text=map_text(study, note=note),
+            labels="auto" if study.maps is None else study.maps.labels,
+            crs=study.regions.projected_crs,
+            style=style,
+        ),
+    )
+
+
+def _draw_orders(
+    job: Job,
+    stem: str,
+    frame: pd.DataFrame,
+    term: str,
+    labels: Mapping[str, Text],
+    words: tuple[Text, Text],
+) -> None:
+    from spatial_zb.report.figures.effects import order_figure
+
+    job.tidy(f"effects_by_order_{stem}", frame)
+    job.figure(
+        f"effects_by_order_{stem}",
+        lambda style: order_figure(
+            frame, terms=[term], labels=labels, title=words[0], note=words[1], style=style
+        ),
+        shown=Text(f"Effects by order of neighbour: {words[0].en}", f"按邻接阶数的效应：{words[0].zh}"),
+    )
+
+
+def _arrow(response: Text, source: Text) -> Text:
+    return Text(f"{source.en} → {response.en}", f"{source.zh} → {response.zh}")
+
+
+def _joined(first: Text, second: Text) -> Text:
+    return Text(f"{first.en} {second.en}", first.zh + second.zh)
+
+
+def _sourced(job: Job, note: Text) -> Text:
+    return _joined(note, Text.of(job.source)) if job.source else note
+
+
+def _average_words(row: pd.Series) -> Text:
+    """The indirect effect, which is the mean of both maps, with its interval: how sure the maps are."""
+    numbers = [f"{row[name]:.3f}".replace("-", "−") for name in ("estimate", "conf_low", "conf_high")]
+    return Text(
+        "Point estimates; their mean, the indirect effect, is {} (95 % interval {} to {}).".format(*numbers),
+        "图示为点估计，其均值即间接效应{}（95%置信区间{}至{}）。".format(*numbers),
+    )
+
+
+def _model_words(job: Job, part: Model | System, how: Text) -> Text:
+    """Which estimate a figure rests on."""
+    study = job.study
+    name = study.samples_of(part)[0]
+    sample, units = study.samples[name].label, len(job.prepared.samples[name])
+    weights = study.weights[study.weights_of(part)[0]].label
+    return Text(
+        f"{part.title.en}; {sample.en}, {units} units; {weights.en}; {how.en}.",
+        f"{part.title.zh}；{sample.zh}{units}个地区；{weights.zh}；{how.zh}。",
+    )
+
+
+# --- distance -------------------------------------------------------------------------------------------
+
+
+def _draw_thresholds(job: Job, model: Model, term: str) -> None:
+    from spatial_zb.report.figures.distribution import distance_effects_figure
+
+    wanted = job.study.figures
+    sample = job.study.samples_of(model)[0]
+    frame = effects_by_distance(
+        spec_of(model, model.fixed_effects[-1]),
+        job.prepared.sample(sample),
+        job.prepared.polygons(sample),
+        wanted.thresholds,
+        reach=wanted.reach,
+        estimator=model.estimator,
+        covariance=model.covariance,
+    )
+    stem = f"effects_by_distance_{model.name}_{term}"
+    job.tidy(f"effects_by_distance_{model.name}", frame)
+    if "term" not in frame.columns:
+        what = Text(f"No figure of effects by distance of {model.name}", f"未绘制{model.name}的分距离效应图")
+        warn_undone(what, Text.of(frame["reason"].iloc[0]))
+        return
+    y, x = job.prepared.panel.label(model.y), job.prepared.panel.label(term)
+    reach = {
+        "beyond": Text(
+            "Inverse-distance weights of units at least so far apart", "仅取距离不低于阈值的反距离权重"
+        ),
+        "within": Text(
+            "Inverse-distance weights of units at most so far apart", "仅取距离不超过阈值的反距离权重"
+        ),
+    }[wanted.reach]
+    note = Text(f"{reach.en}. Effect of {x.en} on {y.en}.", f"{reach.zh}。{x.zh}对{y.zh}的效应。")
+    note = figure_note(job, sample, said=note)
+    job.figure(
+        stem,
+        lambda style: distance_effects_figure(frame, term, effects=["indirect"], note=note, style=style),
+        preset="journal_single",
+        shown=Text(f"Effect of {x.en} on {y.en} by distance", f"{x.zh}对{y.zh}的分距离效应"),
+    )
+
+
+def _draw_correlogram(job: Job, variable: str) -> None:
+    from spatial_zb.report.figures.distribution import correlogram
+
+    sample = job.study.main_sample
+    panel = job.prepared.sample(sample)
+    ends = list(dict.fromkeys([panel.periods[0], panel.periods[-1]]))
+    permutations = min(job.study.general.permutations, MOST_PERMUTATIONS)
+    frame = moran_by_distance(
+        panel,
+        job.prepared.polygons(sample),
+        variable,
+        periods=ends,
+        permutations=permutations,
+        rng=job.seed("correlogram", variable),
+    )
+    job.tidy(f"moran_by_distance_{variable}", frame)
+    label = panel.label(variable)
+    note = Text(f"{label.en}. {permutations:,} permutations.", f"{label.zh}。{permutations}次置换。")
+    note = figure_note(job, sample, said=note)
+    job.figure(
+        f"moran_by_distance_{variable}",
+        lambda style: correlogram(frame, note=note, style=style),
+        shown=Text(f"Moran's I by distance: {label.en}", f"按距离的莫兰指数：{label.zh}"),
+    )
+
+
+#: An envelope of 95 per cent needs no more of them.
+MOST_PERMUTATIONS = 999

@@ -1,0 +1,392 @@
+"""Median-unbiased ρ and λ of the models of a study, where it asks for resampling.
+
+Stage models: the spatial Durbin models and their effects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from spatial_zb.base.errors import ConvergenceError
+from spatial_zb.base.text import Text
+from spatial_zb.effects.dynamic import effects_path
+from spatial_zb.effects.regimes import regime_spillovers
+from spatial_zb.effects.static import Effects, spatial_effects
+from spatial_zb.hypotheses.nested import can_be_simplified
+from spatial_zb.inference.median import MedianUnbiased, has_median_unbiased, median_unbiased
+from spatial_zb.models.durbin import fit_durbin
+from spatial_zb.models.dynamic import stability_test
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.regimes import regime_tests
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.pipeline.job import Estimated, Job, sample_notes, span_words
+from spatial_zb.pipeline.stages.models import (
+    PATH_PERIODS,
+    Column,
+    draw_effects,
+    effect_columns,
+    regime_words,
+    spec_of,
+)
+from spatial_zb.pipeline.words import (
+    EFFECT_WORDS,
+    column_heading,
+    naming_sample,
+    saying_where,
+    warn_undone,
+    weights_words,
+)
+from spatial_zb.study import Model, Study
+
+_SIGNS = {"rho": "ρ", "lam": "λ", "phi": "φ"}
+
+
+def median_estimates(job: Job, fit: Fit, *key: str) -> MedianUnbiased | None:
+    """Of a fit, from as many draws as the study asks for; None where it asks for none or the model has no such estimate."""
+    number = job.study.general.bootstrap
+    if not number or not has_median_unbiased(fit):
+        return None
+    return median_unbiased(
+        fit,
+        number,
+        rng=job.seed("median", *key),
+        progress=lambda done, total, left: job.tick(f"{done}/{total}, {left:.0f} s"),
+    )
+
+
+def median_frame(found: Sequence[tuple[MedianUnbiased, dict[str, str]]]) -> pd.DataFrame:
+    """Coefficients (``effect`` empty) and effects of all columns, with what each column is of."""
+    parts = []
+    for result, fact in found:
+        parts += [result.tidy().assign(effect="", **fact), result.effects().assign(**fact)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def median_note(heading: Text, result: MedianUnbiased) -> Text:
+    """The estimates and their limits in words, below a table; limits alone where there are no estimates."""
+    level = f"{100 * (1 - result.alpha):g}"
+    draws = Text(
+        f"{level} % intervals that hold in small samples, from {result.replicates:,} draws of the law of the score.",
+        f"{level}%区间在小样本下成立，由得分分布的{result.replicates:,}次抽样得到。",
+    )
+    en, zh = [], []
+    for term, found in result.solutions.items():
+        value = f"{_SIGNS[term]} = {found.estimate:.3f} " if result.told_apart else f"{_SIGNS[term]} "
+        limits = f"[{found.low:.3f}, {found.high:.3f}]"
+        end = result.told_apart and found.at_bound
+        en.append(f"{value}{'(the end of the admissible interval) ' if end else ''}{limits}")
+        zh.append(f"{value}{'（容许区间的端点） ' if end else ''}{limits}")
+    if not result.told_apart:
+        return Text(
+            f"{heading.en}: {', '.join(en)}, {draws.en} W and the sample do not tell ρ from λ: no estimate of one is free "
+            "of the other, read the intervals.",
+            f"{heading.zh}：{'，'.join(zh)}；{draws.zh}该W与样本无法区分ρ与λ，二者的点估计互相牵连，请只看区间。",
+        )
+    return Text(
+        f"{heading.en}: median-unbiased {', '.join(en)}; {draws.en}",
+        f"{heading.zh}：中位数无偏估计{'，'.join(zh)}；{draws.zh}",
+    )
+
+
+#: Words of the tests whether an SDM may be simplified.
+_SIMPLER = {
+    test: Text(test.replace(" to ", " → "), f"{test.split()[0]} 检验：SDM→{test.split()[-1]}")
+    for test in ("LR SDM to SAR", "Wald SDM to SAR", "LR SDM to SEM", "Wald SDM to SEM")
+}
+
+
+def estimate(job: Job) -> list[Text]:
+    """Every model of the study: estimates, effects with delta and simulated errors, and their figure."""
+    reading: list[Text] = []
+    for model in job.study.models.values():
+        columns = _fit_all(job, model)
+        _write_model(job, model, columns)
+        draw_effects(job, model, columns)
+        own = [c for c in columns if c.sample == job.study.main_sample]
+        if own:
+            first = [c for c in own if c.weights == own[0].weights]
+            reading.append(_model_reading(job, model, first[-1]))
+    return reading
+
+
+def _fit_all(job: Job, model: Model) -> list[Column]:
+    study, prepared = job.study, job.prepared
+    columns = []
+    for sample in study.samples_of(model):
+        for W in study.weights_of(model):
+            for effects in model.fixed_effects:
+                spec = spec_of(model, effects)
+                weights = prepared.weights(W, sample)
+                with saying_where(study.place(f"models.{model.name}")), naming_sample(study, sample):
+                    fit = fit_durbin(spec, prepared.sample(sample), weights, **model.fit_options)
+                seed = job.seed("effects", model.name, sample, W, effects)
+                last = EFFECT_WORDS[effects], len(model.fixed_effects) > 1
+                heading = column_heading(study, model, sample, W, *last)
+                delta, simulated = spatial_effects(fit), _simulated(fit, study.general.draws, seed)
+                long = _long_run(fit, study.general.draws, seed)
+                median = median_estimates(job, fit, model.name, sample, W, effects)
+                columns.append(Column(sample, W, effects, heading, fit, delta, simulated, *long, median))
+                choices = _choices(study, model, [columns[-1]]) | {"fixed_effects": EFFECT_WORDS[effects]}
+                job.made.fits.append(Estimated(job.stage, model.title, choices, fit, delta))
+                job.tick(f"{model.name} · {sample} · {effects}")
+    return columns
+
+
+def _long_run(fit: Fit, draws: int, seed: np.random.SeedSequence) -> tuple[Effects | None, Effects | None]:
+    """Effects of the long run, with delta and simulated errors; none without a lag in time or without stability."""
+    if not fit.spec.dynamic or fit.convergence["radius"] >= 1:  # the fit has warned of it
+        return None, None
+    delta = spatial_effects(fit, horizon="long")
+    return delta, _simulated(fit, draws, seed, "long")
+
+
+def _simulated(
+    fit: Fit, draws: int, seed: np.random.SeedSequence, horizon: Literal["short", "long"] = "short"
+) -> Effects | None:
+    """Effects with simulated errors; none where there is no solution, and with a warning where there is no covariance."""
+    if not fit.converged:  # the fit has warned of it
+        return None
+    try:
+        return spatial_effects(fit, "simulate", draws=draws, rng=seed, horizon=horizon)
+    except ConvergenceError as error:
+        warn_undone(Text("No simulated errors", "未给出模拟标准误"), error)
+        return None
+
+
+def _kind(spec: DurbinSpec) -> Text:
+    """The family in words: dynamic SDM, two-regime SDM."""
+    from spatial_zb.report.words import MODELS
+
+    return MODELS.get(spec.title, Text.of(spec.title))
+
+
+def _write_model(job: Job, model: Model, columns: Sequence[Column]) -> None:
+    """The tables of a model with all its columns; the report also shows one sample and W at a time."""
+    family = columns[0].fit.spec.family
+    _lay_out(job, model, columns, _choices(job.study, model, columns))
+    pairs = dict.fromkeys((c.sample, c.weights) for c in columns)
+    for pair in pairs if len(pairs) > 1 else ():
+        own = [c for c in columns if (c.sample, c.weights) == pair]
+        _lay_out(job, model, own, _choices(job.study, model, own), report_only=True)
+    facts = [{"sample": c.sample, "weights": c.weights, "fixed_effects": c.effects} for c in columns]
+    job.tidy(
+        f"{family.lower()}_{model.name}",
+        pd.concat([c.fit.tidy().assign(**f) for c, f in zip(columns, facts, strict=True)], ignore_index=True),
+    )
+    job.tidy(
+        f"fit_{model.name}",
+        pd.concat([c.fit.glance().assign(sample=c.sample) for c in columns], ignore_index=True),
+    )
+    dynamic = columns[0].fit.spec.dynamic
+    both = [
+        result.tidy().assign(method=result.method, **({"horizon": horizon} if dynamic else {}), **fact)
+        for c, fact in zip(columns, facts, strict=True)
+        for horizon, results in (("short", (c.delta, c.simulated)), ("long", (c.long, c.long_simulated)))
+        for result in results
+        if result is not None
+    ]
+    job.tidy(f"effects_{model.name}", pd.concat(both, ignore_index=True))
+    medians = [(c.median, f) for c, f in zip(columns, facts, strict=True) if c.median is not None]
+    if medians:
+        job.tidy(f"median_unbiased_{model.name}", median_frame(medians))
+    if dynamic:
+        _write_dynamics(job, model, columns, facts)
+    if model.regimes:
+        tests = [regime_tests(c.fit).assign(**f) for c, f in zip(columns, facts, strict=True)]
+        job.tidy(f"regimes_{model.name}", pd.concat(tests, ignore_index=True))
+        between = [
+            regime_spillovers(c.fit, x).assign(term=x, **f)
+            for c, f in zip(columns, facts, strict=True)
+            for x in model.x
+        ]
+        job.tidy(f"regime_spillovers_{model.name}", pd.concat(between, ignore_index=True))
+
+
+def _write_dynamics(
+    job: Job, model: Model, columns: Sequence[Column], facts: Sequence[dict[str, str]]
+) -> None:
+    """The paths of effects after a lasting change and after one of one period, and the tests of stability."""
+    paths = [
+        effects_path(c.fit, PATH_PERIODS, change).tidy().assign(change=change, **fact)
+        for c, fact in zip(columns, facts, strict=True)
+        for change in ("permanent", "one_off")
+    ]
+    job.tidy(f"effects_path_{model.name}", pd.concat(paths, ignore_index=True))
+    tests = [stability_test(c.fit).assign(**fact) for c, fact in zip(columns, facts, strict=True)]
+    job.tidy(f"stability_{model.name}", pd.concat(tests, ignore_index=True))
+
+
+def _dynamics_notes(columns: Sequence[Column]) -> list[Text]:
+    """What a reader of a table of dynamic models needs: initial period, stability."""
+    first = columns[0].fit
+    if not first.spec.dynamic:
+        return []
+    corrected = all(c.fit.convergence["corrected"] for c in columns)
+    how = Text("bias-corrected", "已作偏差修正") if corrected else Text("not bias-corrected", "未作偏差修正")
+    notes = [
+        Text(
+            f"Dynamic model: the period before {first.panel.periods[0]} is the initial one; {how.en}.",
+            f"动态模型：{first.panel.periods[0]}年的前一期为初始期；{how.zh}。",
+        )
+    ]
+    for c in columns:
+        found = stability_test(c.fit).iloc[0]
+        notes.append(
+            Text(
+                f"{c.heading.en}: τ + ρ + η = {found['persistence']:.3f} (standard error {found['std_error']:.3f}), largest "
+                f"eigenvalue {found['radius']:.3f}{'' if found['stable'] else ': not stable, no long run'}.",
+                f"{c.heading.zh}：τ+ρ+η={found['persistence']:.3f}（标准误{found['std_error']:.3f}），最大特征根"
+                f"{found['radius']:.3f}{'' if found['stable'] else '，不满足平稳性，无长期效应'}。",
+            )
+        )
+    return notes
+
+
+def _regime_notes(columns: Sequence[Column]) -> list[Text]:
+    """Wald tests that the regimes are equal."""
+    notes = []
+    for c in columns if columns[0].fit.spec.regimes else ():
+        tests = regime_tests(c.fit).set_index("term")
+        rows = {"rho": Text("ρ alone", "仅ρ"), "all": Text("all coefficients", "全部系数")}
+        parts = [
+            (
+                words,
+                f"χ²({tests.loc[name, 'df']}) = {tests.loc[name, 'statistic']:.2f}, {_p(tests.loc[name, 'p_value'])}",
+            )
+            for name, words in rows.items()
+            if name in tests.index
+        ]
+        notes.append(
+            Text(
+                f"{c.heading.en}: Wald test of equal regimes: "
+                + "; ".join(f"{w.en} {found}" for w, found in parts)
+                + ".",
+                f"{c.heading.zh}：两区制系数相等的Wald检验："
+                + "；".join(f"{w.zh} {found}" for w, found in parts)
+                + "。",
+            )
+        )
+    return notes
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _words(job: Job, columns: Sequence[Column]) -> dict[str, Text]:
+    """Words for the terms of a model; with regimes, for those of either regime."""
+    labels = dict(job.prepared.labels | weights_words(job.study))
+    fit = columns[0].fit
+    if not fit.spec.regimes:
+        return labels
+    names = {name: labels.get(name, Text.of(name)) for name in fit.spec.x}
+    labels |= {name: Text(f"{w.en} (all units)", f"{w.zh}（全部地区）") for name, w in names.items()}
+    names["rho"] = Text("Spatial lag ρ", "空间自回归系数 ρ")
+    for regime, where in regime_words(job, fit).items():
+        labels |= {
+            f"{name}[{regime}]": Text(f"{w.en} ({where.en})", f"{w.zh}（{where.zh}）")
+            for name, w in names.items()
+        }
+    return labels
+
+
+def _choices(study: Study, model: Model, columns: Sequence[Column]) -> dict[str, Text]:
+    """Words that set these columns apart in the report."""
+    samples = dict.fromkeys(c.sample for c in columns)
+    weights = dict.fromkeys(c.weights for c in columns)
+    return {
+        "model": model.title,
+        "sample": study.samples[next(iter(samples))].label if len(samples) == 1 else ALL_SAMPLES,
+        "weights": study.weights[next(iter(weights))].label if len(weights) == 1 else ALL_WEIGHTS,
+    }
+
+
+ALL_SAMPLES = Text("All samples side by side", "全部样本并列")
+
+
+ALL_WEIGHTS = Text("All matrices side by side", "全部矩阵并列")
+
+
+def _lay_out(
+    job: Job,
+    model: Model,
+    columns: Sequence[Column],
+    choices: dict[str, Text],
+    *,
+    report_only: bool = False,
+) -> None:
+    """The regression table and the effects table of some columns of a model."""
+    from spatial_zb.report.tables import layouts
+
+    prepared = job.prepared
+    labels = _words(job, columns)
+    more = [*_dynamics_notes(columns), *_regime_notes(columns)]
+    more += [median_note(c.heading, c.median) for c in columns if c.median is not None]
+    notes = [*more, *sample_notes(job, *dict.fromkeys(c.sample for c in columns)), *prepared.sources]
+    family, kind = columns[0].fit.spec.family, _kind(columns[0].fit.spec)
+    fits = [(c.heading, c.fit) for c in columns]
+    tests = _simplifications(columns)
+    job.table(
+        lambda style: layouts.regression_table(
+            fits,
+            labels=labels,
+            tests=tests,
+            dependent=prepared.panel.label(model.y),
+            title=Text(f"{model.title.en}: {kind.en}", f"{model.title.zh}：{kind.zh}估计结果"),
+            key=f"{family.lower()}_{model.name}",
+            notes=notes,
+            style=style,
+        ),
+        choices,
+        report_only=report_only,
+    )
+    effects = effect_columns(columns)
+    job.table(
+        lambda style: layouts.effects_table(
+            effects,
+            labels=labels,
+            title=Text(
+                f"{model.title.en}: direct, indirect and total effects",
+                f"{model.title.zh}：直接、间接与总效应",
+            ),
+            key=f"effects_{model.name}",
+            notes=notes,
+            style=style,
+        ),
+        choices,
+        report_only=report_only,
+    )
+
+
+def _simplifications(columns: Sequence[Column]) -> dict[Text, list[tuple[float, float] | None]]:
+    """Rows of the tests against SAR and SEM, for tables whose columns all can be tested."""
+    if not all(can_be_simplified(c.fit) for c in columns):
+        return {}
+    found = [c.simplifications for c in columns]
+    return {
+        _SIMPLER[test]: [(frame.loc[test, "statistic"], frame.loc[test, "p_value"]) for frame in found]
+        for test in _SIMPLER
+    }
+
+
+def _model_reading(job: Job, model: Model, column: Column) -> Text:
+    from spatial_zb.report.reading import effect_reading
+
+    study = job.study
+    sample, effects = study.samples[column.sample].label, EFFECT_WORDS[column.effects]
+    n, years = len(job.prepared.samples[column.sample]), span_words(job.prepared.panel.periods)
+    kind, W = _kind(column.fit.spec), Text("", "")
+    if len(study.weights_of(model)) > 1:
+        label = study.weights[column.weights].label
+        W = Text(f", {label.en}", f"，{label.zh}")
+    where = Text(
+        f"{model.title.en} ({sample.en}, {n} units, {years.en}; {kind.en}, {effects.en.lower()}{W.en})",
+        f"{model.title.zh}（{sample.zh}{n}个地区，{years.zh}；{kind.zh}，{effects.zh}{W.zh}）",
+    )
+    return effect_reading(
+        column.delta.tidy(), model.x[0], job.prepared.panel.label(model.y), job.prepared.labels, where
+    )

@@ -1,0 +1,245 @@
+"""The columns of a model's tables: one estimate each, by sample, weights and effects.
+
+Figures of the models: effects of all columns, by regime, and over time.
+
+Stage tests: the test chain of every model, and what it points to in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import pandas as pd
+
+from spatial_zb.base.text import Text
+from spatial_zb.effects.dynamic import effects_path
+from spatial_zb.effects.static import Effects
+from spatial_zb.hypotheses import diagnose
+from spatial_zb.hypotheses.chain import by_section
+from spatial_zb.hypotheses.nested import simplification_tests
+from spatial_zb.inference.median import MedianUnbiased
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.regimes import regime_labels
+from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.pipeline.job import Job, figure_note, sample_notes, weights_note
+from spatial_zb.pipeline.words import saying_where, weights_words
+from spatial_zb.study import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One estimated column of a model's table."""
+
+    sample: str
+    weights: str
+    effects: str
+    heading: Text
+    fit: Fit
+    delta: Effects
+    simulated: Effects | None
+    long: Effects | None
+    long_simulated: Effects | None
+    median: MedianUnbiased | None
+
+    @cached_property
+    def simplifications(self) -> pd.DataFrame:
+        """Tests against SAR and SEM by name; once for all tables that print the column, since they refit."""
+        return simplification_tests(self.fit).set_index("test")
+
+
+def static_spec(model: Model, effects: str) -> DurbinSpec:
+    """The specification without lags in time and without regimes."""
+    return DurbinSpec(model.y, model.x, model.lag_y, model.lag_x, model.lag_error, effects)
+
+
+def spec_of(model: Model, effects: str) -> DurbinSpec:
+    """The specification of a model of the study with one kind of effects."""
+    more = {"time_lag": model.time_lag, "lag_time_lag": model.lag_time_lag, "regimes": model.regimes}
+    return replace(static_spec(model, effects), **more)
+
+
+def effect_columns(columns: Sequence[Column]) -> list[tuple[Text, Effects]]:
+    """Effects under their headings: of the short and of the long run where there are lags in time."""
+    if not columns[0].fit.spec.dynamic:
+        return [(c.heading, c.delta) for c in columns]
+    out = []
+    for c in columns:
+        for result, words in ((c.delta, Text("short run", "短期")), (c.long, Text("long run", "长期"))):
+            if result is not None:
+                out.append((Text(f"{c.heading.en}, {words.en}", f"{c.heading.zh}，{words.zh}"), result))
+    return out
+
+
+def titled(model: Model, column: Column) -> Text:
+    return Text(f"{model.title.en}: {column.heading.en}", f"{model.title.zh}：{column.heading.zh}")
+
+
+#: Periods of the path of effects after a change.
+PATH_PERIODS = 10
+
+
+def draw_effects(job: Job, model: Model, columns: Sequence[Column]) -> None:
+    """Effects of all columns; of the last one by regime, or over time, where the model has these."""
+    if model.regimes:
+        _draw_regimes(job, model, columns[-1])
+        return
+    from spatial_zb.report.figures.estimates import effects_plot
+
+    everything = effect_columns(columns)
+    pairs = [(heading, result) for heading, result in everything if result.fit.converged]
+    lost = [heading for heading, result in everything if not result.fit.converged]
+    if not pairs:
+        return
+    effects = {str(number): result for number, (_, result) in enumerate(pairs)}
+    headings = {str(number): heading for number, (heading, _) in enumerate(pairs)}
+    job.figure(
+        f"effects_{model.name}",
+        lambda style: effects_plot(
+            effects,
+            labels=job.prepared.labels,
+            models=headings,
+            title=model.title,
+            note=_figure_note(job, model, [heading for heading, _ in pairs], lost),
+            style=style,
+        ),
+        shown=Text(f"Effects: {model.title.en}", f"效应：{model.title.zh}"),
+        choices={"model": model.title},
+    )
+    if columns[-1].fit.spec.dynamic:
+        _draw_path(job, model, columns[-1])
+
+
+def _figure_note(job: Job, model: Model, drawn: Sequence[Text], lost: Sequence[Text]) -> Text:
+    """Samples below the effects of all columns, and W where it is the same in all; else headings name it.
+
+    Columns that did not converge are named, and the only one left, which has no legend.
+    """
+    names = job.study.weights_of(model)
+    said = weights_note(job, names[0]) if len(names) == 1 else None
+    if lost:
+        kept = [*drawn] if len(drawn) == 1 else []
+        parts = [
+            *([Text(f"Drawn: {kept[0].en}.", f"图示：{kept[0].zh}。")] if kept else []),
+            Text(
+                f"Not converged, not drawn: {'; '.join(heading.en for heading in lost)}.",
+                f"未收敛，未绘出：{'；'.join(heading.zh for heading in lost)}。",
+            ),
+            *([said] if said else []),
+        ]
+        said = Text(" ".join(part.en for part in parts), "".join(part.zh for part in parts))
+    one = EFFECT_OF_ONE_UNIT
+    said = one if said is None else Text(f"{one.en} {said.en}", one.zh + said.zh)
+    return figure_note(job, *job.study.samples_of(model), said=said)
+
+
+#: Variables in different units share an axis; a short bar is no certain zero.
+EFFECT_OF_ONE_UNIT = Text(
+    "Effects of one more unit of each variable: a bar too short to be seen is precise in that unit.",
+    "各变量增加一个单位的效应；短到看不见的误差线只说明以该单位计量时较精确。",
+)
+
+
+def _draw_regimes(job: Job, model: Model, column: Column) -> None:
+    from spatial_zb.report.figures.estimates import regime_plot
+
+    job.figure(
+        f"effects_{model.name}",
+        lambda style: regime_plot(
+            column.delta,
+            labels=job.prepared.labels,
+            regimes=regime_words(job, column.fit),
+            title=titled(model, column),
+            note=figure_note(job, column.sample, said=weights_note(job, column.weights)),
+            style=style,
+        ),
+        shown=Text(f"Effects by regime: {model.title.en}", f"分区制效应：{model.title.zh}"),
+        choices={"model": model.title},
+    )
+
+
+def _draw_path(job: Job, model: Model, column: Column) -> None:
+    from spatial_zb.report.figures.effects import effects_path_figure
+
+    path = effects_path(column.fit, PATH_PERIODS).tidy()
+    job.figure(
+        f"effects_path_{model.name}",
+        lambda style: effects_path_figure(
+            path,
+            terms=list(model.x),
+            long_run=None if column.long is None else column.long.tidy(),
+            labels=job.prepared.labels,
+            title=titled(model, column),
+            note=figure_note(job, column.sample, said=weights_note(job, column.weights)),
+            style=style,
+        ),
+        shown=Text(f"Effects over time: {model.title.en}", f"效应随时间的变化：{model.title.zh}"),
+        choices={"model": model.title},
+    )
+
+
+def regime_words(job: Job, fit: Fit) -> dict[str, Text]:
+    """Words of either regime by what stands in the brackets, ``core=1``."""
+    labels, name = job.prepared.labels, str(fit.spec.regimes)
+    group = labels.get(name, Text.of(name))
+    values = fit.convergence["regimes"]
+    endings = regime_labels(fit.spec, values)
+    return {
+        ending.strip("[]"): Text(f"{group.en} = {value:g}", f"{group.zh}={value:g}")
+        for ending, value in zip(endings, values, strict=True)
+    }
+
+
+#: Said below the tests of a model that has more than they test.
+STATIC = Text("Tests of the static model with one regime.", "检验对象为不含时间滞后、不分区制的静态模型。")
+
+
+def diagnose_models(job: Job) -> list[Text]:
+    """The test chain of every model of the main sample, and what it points to, in words."""
+    from spatial_zb.report.tables import layouts
+
+    study, prepared = job.study, job.prepared
+    for model in study.models.values():
+        if study.samples_of(model) != (study.main_sample,):
+            continue
+        W = study.weights_of(model)[0]
+        spec = static_spec(model, model.fixed_effects[-1])
+        weights = prepared.weights(W, study.main_sample)
+        with saying_where(study.place(f"models.{model.name}")):
+            chain = diagnose(
+                spec,
+                prepared.sample(study.main_sample),
+                weights,
+                bootstrap=study.general.bootstrap,
+                rng=job.seed("tests", model.name),
+                progress=lambda done, total, left: job.tick(f"{done}/{total}, {left:.0f} s"),
+            )
+        label = prepared.labels | weights_words(study)
+        notes = [
+            Text(f"Dependent variable: {label[model.y].en}.", f"被解释变量：{label[model.y].zh}。"),
+            weights_note(job, W),
+            *([STATIC] if model.time_lag or model.lag_time_lag or model.regimes else []),
+            *sample_notes(job, *job.study.samples_of(model)),
+            *prepared.sources,
+        ]
+        job.table(
+            lambda style, chain=chain, model=model, notes=notes, label=label: layouts.chain_table(
+                by_section(chain, style.language, label),
+                title=Text(f"{model.title.en}: specification tests", f"{model.title.zh}：设定检验"),
+                key=f"tests_{model.name}",
+                replicates=study.general.bootstrap,
+                notes=notes,
+                style=style,
+            ),
+            {"model": model.title},
+        )
+        job.tidy(f"tests_{model.name}", chain.tidy())
+        job.prose(
+            f"tests_{model.name}_reading",
+            model.title,
+            [Text(chain.recommend("en", label), chain.recommend("zh", label))],
+            {"model": model.title},
+        )
+        job.tick(f"{model.name} · {W}")
+    return []

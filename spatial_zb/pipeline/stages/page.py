@@ -1,0 +1,382 @@
+"""Stage report: one page with what all stages of the run made."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+import spatial_zb
+from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning
+from spatial_zb.base.text import Text
+from spatial_zb.core.statistics.moran import moran_i
+from spatial_zb.data.regions import select_regions
+from spatial_zb.effects.static import effects_by_unit
+from spatial_zb.effects.system import system_effects_by_unit
+from spatial_zb.models.system.fit import SystemFit
+from spatial_zb.pipeline.job import Estimated, Job, MadeFigure, MadeTable, Prose, span_words, unit_names
+from spatial_zb.pipeline.stages.exploration import model_variables
+from spatial_zb.pipeline.words import as_sentence, warn_undone
+from spatial_zb.study import Study
+from spatial_zb.weights import Weights
+
+if TYPE_CHECKING:
+    from spatial_zb.report.page import (
+        Atlas,
+        ChartItem,
+        MoranSeries,
+        Paragraphs,
+        Section,
+        TableItem,
+        UnitEffects,
+        Variable,
+    )
+
+
+REPORT = "report.html"
+#: More maps of effects than these would make the page heavy (about three kilobytes each for 90 units).
+MOST_EFFECTS = 300
+
+
+def write_page(job: Job) -> list[Text]:
+    """Put the offline report together from what the stages before it have made."""
+    from spatial_zb.report.page import Content, write_report
+
+    study, prepared = job.study, job.prepared
+    if not study.output.report:
+        return []
+    atlas = _atlas(job)
+    sections = _sections(job, atlas.units)
+    content = Content(
+        name=study.name,
+        title=study.general.title,
+        facts=_facts(job),
+        sections=sections,
+        atlas=atlas,
+        findings=tuple(job.made.short_reading()),
+        limits=tuple(_limits(job)),
+        warnings=tuple(job.made.short_notes),
+        sources=tuple(_sources(study)),
+        review_number=study.regions.review_number,
+        colophon=_colophon(study),
+        choice_words=CHOICES,
+    )
+    write_report(content, job.place / REPORT, job.languages)
+    job.tick(f"{REPORT} · {len(prepared.samples[study.main_sample])}")
+    return []
+
+
+CHOICES = {
+    "model": Text("Model", "模型"),
+    "sample": Text("Sample", "样本"),
+    "weights": Text("Weights matrix", "空间权重矩阵"),
+    "fixed_effects": Text("Fixed effects", "固定效应"),
+    "method": Text("Estimation method", "估计方法"),
+    "variable": Text("Variable", "变量"),
+    "term": Text("Change in", "变动的变量"),
+    "response": Text("Response of", "响应的变量"),
+}
+
+#: Heading and introduction of the part of the page that a stage fills.
+PARTS = {
+    "data": (
+        Text("The sample", "样本与数据"),
+        Text("What the variables are, and how they vary.", "变量定义与描述性统计。"),
+    ),
+    "moran": (
+        Text("Spatial autocorrelation", "空间自相关"),
+        Text(
+            "Moran’s I: whether units are like their neighbours, by year and weights matrix.",
+            "莫兰指数：各年份、各权重矩阵下地区与其邻接地区是否相似。",
+        ),
+    ),
+    "dynamics": (
+        Text("Change over time", "动态演进"),
+        Text(
+            "How the distribution over units moves: densities, centres, inequality and its parts, convergence.",
+            "各地区分布的变化：核密度、重心、差异及其分解、收敛。",
+        ),
+    ),
+    "tests": (
+        Text("Specification tests", "设定检验"),
+        Text(
+            "The chain of tests, and the model it points to. Tests guide the choice of a model; they do not prove it.",
+            "检验序列及其所指向的模型。检验只为模型选择提供依据，并不证明模型成立。",
+        ),
+    ),
+    "models": (
+        Text("Spatial panel models", "空间面板模型"),
+        Text(
+            "Estimates and effects. Coefficients of a model with a spatial lag are no effects: read the table of effects.",
+            "估计结果与效应。含空间滞后项时系数并非效应，应以效应表为准。",
+        ),
+    ),
+    "systems": (
+        Text("Simultaneous systems", "空间联立方程"),
+        Text(
+            "Equations that explain each other. All rests on the exclusions, which the identification table judges.",
+            "相互解释的方程组。结论以排除约束成立为前提，见识别检验表。",
+        ),
+    ),
+    "compare": (
+        Text("Comparisons and robustness", "比较与稳健性"),
+        Text("How much the results depend on choices.", "结果对各项选择的依赖程度。"),
+    ),
+    "maps": (Text("By distance, and behind the maps", "距离与地图附表"), Text("", "")),
+}
+
+SUSPECT, FILLED = Text("Treated as blank", "按空缺处理"), Text("Blank cells", "空缺处理")
+IN_WORDS = Text("In words", "文字解读")
+
+
+def _facts(job: Job) -> Text:
+    study = job.study
+    label, n = study.samples[study.main_sample].label, len(job.prepared.samples[study.main_sample])
+    years = span_words(job.prepared.panel.periods)
+    return Text(f"{label.en}, {n} units, {years.en}", f"{label.zh}，{n}个地区，{years.zh}")
+
+
+def _limits(job: Job) -> Iterator[Text]:
+    """What is a proxy, simulated, filled or left out."""
+    study, general = job.study, job.study.general
+    yield from map(as_sentence, study.data.limits)
+    if study.moran is not None:
+        yield Text(
+            f"P-values of Moran’s I come from {general.permutations:,} random permutations (seed {general.seed}).",
+            f"莫兰指数的p值由{general.permutations}次随机置换得到（随机种子{general.seed}）。",
+        )
+    if len(job.prepared.filled):
+        count = len(job.prepared.filled)
+        yield Text(
+            f"Blank or suspect cells: {count}, treated by stated rules (table “Cells filled and left blank”).",
+            f"空缺或存疑数据{count}个，按说明的规则处理（见“缺失值及其处理”表）。",
+        )
+    for words, entries in ((SUSPECT, study.suspect), (FILLED, study.missing)):
+        for entry in entries:
+            yield as_sentence(Text(f"{words.en}: {entry.reason.en}", f"{words.zh}：{entry.reason.zh}"))
+    names = unit_names(job.prepared)
+    gone = [names.get(unit, Text.of(unit)) for unit in job.prepared.left_out(study.main_sample)]
+    if gone:
+        yield Text(
+            f"Left out for lack of data: {', '.join(name.en for name in gone)}.",
+            f"因缺数据未纳入：{'、'.join(name.zh for name in gone)}。",
+        )
+
+
+def _sources(study: Study) -> Iterator[Text]:
+    if study.data.source is not None:
+        yield as_sentence(Text(f"Data: {study.data.source.en}", f"数据：{study.data.source.zh}"))
+    if study.regions.source is not None:
+        yield as_sentence(Text(f"Polygons: {study.regions.source.en}", f"底图：{study.regions.source.zh}"))
+    for constant in study.constants.values():
+        yield as_sentence(
+            Text(f"{constant.label.en}: {constant.source.en}", f"{constant.label.zh}：{constant.source.zh}")
+        )
+
+
+def _colophon(study: Study) -> Text:
+    version, seed, print_ = spatial_zb.__version__, study.general.seed, study.sha256[:12]
+    return Text(
+        f"Made by spatial_zb {version} from {study.path.name} (SHA-256 {print_}…), seed {seed}. "
+        "manifest.json beside this page names every input and result.",
+        f"由spatial_zb {version}根据{study.path.name}生成（SHA-256 {print_}…），随机种子{seed}。"
+        "同一文件夹中的manifest.json列出全部输入与结果。",
+    )
+
+
+# -- tables, paragraphs, effects ---------------------------------------------------------------------------
+
+
+def _sections(job: Job, units: Sequence[str]) -> tuple[Section, ...]:
+    """A part of the page for every stage that made something, in the order of work."""
+    from spatial_zb.report.page import Section
+
+    made = job.made
+    sections = []
+    for stage in made.stages:
+        title, intro = PARTS.get(stage, (Text.of(stage.capitalize()), Text("", "")))
+        items = [_item(item) for item in made.items if item.stage == stage]
+        effects = _unit_effects(job, [fit for fit in made.fits if fit.stage == stage], units)
+        sections.append(Section(stage, title, intro, (*_in_words(job, stage), *items), effects))
+    return tuple(sections)
+
+
+def _item(item: MadeTable | MadeFigure | Prose) -> TableItem | ChartItem | Paragraphs:
+    from spatial_zb.report.page import ChartItem, Paragraphs, TableItem
+
+    if isinstance(item, MadeFigure):
+        return ChartItem(item.title, item.drawings, item.choices)
+
+    if isinstance(item, MadeTable):
+        return TableItem(item.tables, item.styles, item.choices)
+    return Paragraphs(item.title, item.paragraphs, item.choices)
+
+
+def _in_words(job: Job, stage: str) -> list[Paragraphs]:
+    from spatial_zb.report.page import Paragraphs
+
+    lines = tuple(reading.text for reading in job.made.readings if reading.stage == stage)
+    return [Paragraphs(IN_WORDS, lines)] if lines else []
+
+
+def _unit_effects(job: Job, fits: Sequence[Estimated], units: Sequence[str]) -> tuple[UnitEffects, ...]:
+    """Maps of effects of the fits whose units are on the map, those of the last fixed effects first."""
+    found: list[UnitEffects] = []
+    for fit in sorted(fits, key=lambda fit: (_first_of(fits, fit), -fits.index(fit))):
+        known = fit.effects is not None and fit.fit.converged
+        if not known or not set(fit.fit.panel.units) <= set(units):
+            continue
+        try:
+            found += _of_system(job, fit) if isinstance(fit.fit, SystemFit) else _of_equation(job, fit)
+        except SpatialZbError as error:
+            what = Text(f"No map of the effects of {fit.title.en}", f"未绘制{fit.title.zh}的效应地图")
+            warn_undone(what, error)
+    if len(found) > MOST_EFFECTS:
+        warnings.warn(
+            SpatialZbWarning(
+                f"The report maps the first {MOST_EFFECTS} of {len(found)} effects; the tables have all.",
+                f"效应共{len(found)}项，报告只绘制前{MOST_EFFECTS}项的地图，表格列出全部。",
+            ),
+            stacklevel=2,
+        )
+    return tuple(found[:MOST_EFFECTS])
+
+
+def _first_of(fits: Sequence[Estimated], fit: Estimated) -> int:
+    """Where the fits of the same model, sample and weights begin."""
+    same = ("model", "sample", "weights")
+    return next(i for i, f in enumerate(fits) if all(f.choices.get(k) == fit.choices.get(k) for k in same))
+
+
+def _of_equation(job: Job, estimated: Estimated) -> Iterator[UnitEffects]:
+    from spatial_zb.report.reading import effect_reading
+
+    fit, panel = estimated.fit, job.prepared.panel
+    if not (fit.spec.lag_y or fit.spec.lag_x):
+        return
+    averages, where = estimated.effects.tidy(), _where(estimated)
+    for term in fit.spec.regressors:
+        reading = effect_reading(averages, term, panel.label(fit.spec.y), job.prepared.labels, where)
+        choices = {**estimated.choices, "term": job.prepared.labels.get(term, Text.of(term))}
+        yield _by_unit(effects_by_unit(fit, term), choices, reading)
+
+
+def _of_system(job: Job, estimated: Estimated) -> Iterator[UnitEffects]:
+    """What a shock in one equation does to the others."""
+    from spatial_zb.report.reading import system_reading
+
+    fit, panel = estimated.fit, job.prepared.panel
+    labels = {
+        equation: panel.label(y) for equation, y in zip(fit.spec.names, fit.spec.endogenous, strict=True)
+    }
+    averages, where = estimated.effects.tidy(), _where(estimated)
+    weak = bool(fit.identification()["weak"].any())
+    for response in fit.spec.names:
+        for cause in fit.spec.names:
+            if cause == response:
+                continue
+            source = f"shock:{cause}"
+            rows = averages[(averages["source"] == source) & (averages["response"] == response)]
+            reading = system_reading(rows, labels, where, weak)
+            choices = {**estimated.choices, "term": labels[cause], "response": labels[response]}
+            yield _by_unit(system_effects_by_unit(fit, response, source), choices, reading)
+
+
+def _by_unit(frame: pd.DataFrame, choices: dict[str, Text], reading: Text) -> UnitEffects:
+    from spatial_zb.report.page import UnitEffects
+
+    numbers = (frame[name].to_numpy() for name in ("direct", "received", "emitted"))
+    return UnitEffects(choices, tuple(frame.index), *numbers, reading)
+
+
+def _where(estimated: Estimated) -> Text:
+    parts = list(estimated.choices.values())
+    return Text(", ".join(part.en for part in parts), "，".join(part.zh for part in parts))
+
+
+# -- the map -----------------------------------------------------------------------------------------------
+
+
+def _atlas(job: Job) -> Atlas:
+    """The main sample, with the units that have no data, and all its variables."""
+    from spatial_zb.report.page import Atlas, draw_outlines
+
+    study, prepared = job.study, job.prepared
+    sample = study.main_sample
+    shown = select_regions(prepared.regions, [*prepared.samples[sample], *prepared.left_out(sample)])
+    names = unit_names(prepared)
+    matrices = study.weights_of(study.moran) if study.moran else tuple(study.weights)
+    return Atlas(
+        units=tuple(shown.index),
+        names=tuple(names.get(unit, Text.of(str(unit))) for unit in shown.index),
+        outlines=draw_outlines(shown, crs=study.regions.projected_crs),
+        periods=tuple(prepared.panel.periods),
+        variables=tuple(_variable(job, name, shown.index, matrices) for name in _mapped(job)),
+        weights={name: study.weights[name].label for name in matrices},
+        clusters_note=_clusters_note(study),
+    )
+
+
+def _mapped(job: Job) -> list[str]:
+    """Variables of the maps and of Moran's I first, then those of the models."""
+    study = job.study
+    first = [name for part in (study.maps, study.moran) if part for name in part.variables]
+    return list(dict.fromkeys([*first, *model_variables(study)]))
+
+
+def _variable(job: Job, name: str, units: pd.Index, matrices: Sequence[str]) -> Variable:
+    from spatial_zb.report.page import Variable
+
+    panel = job.prepared.sample(job.study.main_sample)
+    values = pd.DataFrame(panel.array(name).T, index=panel.units).reindex(units).to_numpy().T
+    codes = {
+        period: tuple(found.reindex(units).astype(object).where(lambda c: c.notna(), None))
+        for (variable, period), found in job.made.clusters.items()
+        if variable == name
+    }
+    series = {W: _series(job, name, W, units) for W in matrices} if _has_moran(panel.array(name)) else {}
+    return Variable(name, panel.label(name), values, series, codes)
+
+
+def _has_moran(values: np.ndarray) -> bool:
+    """Whether Moran's I is defined in every period."""
+    return bool(np.isfinite(values).all() and (np.ptp(values, axis=1) > 0).all())
+
+
+def _series(job: Job, variable: str, name: str, units: pd.Index) -> MoranSeries:
+    """The Moran scatter of every period: (n/S₀) Wz, with the tested I where stage moran has it.
+
+    As in :func:`spatial_zb.report.figures.moran.moran_scatter`: with the factor the slope is I for any W.
+    """
+    from spatial_zb.report.page import MoranSeries
+
+    study = job.study
+    panel, weights = job.prepared.sample(study.main_sample), job.prepared.weights(name, study.main_sample)
+    x = panel.array(variable)
+    z = (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
+    lag = _scale(weights) * (weights.matrix @ z.T)
+    lag[weights.ids.isin(weights.islands)] = np.nan
+    tested = job.made.moran.get((study.main_sample, variable, name))
+    if tested is None:
+        statistic, p_value = np.array([moran_i(row, weights.matrix).I for row in x]), np.full(len(x), np.nan)
+    else:
+        statistic, p_value = tested.table()[["I", "p_sim"]].to_numpy(float).T
+    return MoranSeries(pd.DataFrame(lag, index=weights.ids).reindex(units).to_numpy().T, statistic, p_value)
+
+
+def _scale(weights: Weights) -> float:
+    """n/S₀ with n the units that have neighbours: one for row-normalised weights."""
+    return (weights.n - len(weights.islands)) / weights.matrix.sum()
+
+
+def _clusters_note(study: Study) -> Text:
+    if study.maps is None or study.maps.clusters is None:
+        return Text("", "")
+    W, permutations = study.weights[study.maps.clusters].label, study.general.permutations
+    return Text(
+        f"Local Moran’s I, {W.en}, {permutations:,} permutations, false discovery rate 5%.",
+        f"局部莫兰指数，{W.zh}，{permutations}次置换，错误发现率5%。",
+    )

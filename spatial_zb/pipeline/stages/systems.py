@@ -1,0 +1,315 @@
+"""Stage systems: simultaneous equations, their identification and cross-equation effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import pandas as pd
+
+from spatial_zb.base.errors import SpatialZbError
+from spatial_zb.base.text import Text
+from spatial_zb.effects.static import Effects, spatial_effects
+from spatial_zb.hypotheses.nested import restriction_tests
+from spatial_zb.models.system import fit_system
+from spatial_zb.models.system.fit import SystemFit
+from spatial_zb.models.system.spec import Equation, SystemSpec
+from spatial_zb.pipeline.job import Estimated, Job, figure_note, sample_notes
+from spatial_zb.pipeline.prepare import Prepared
+from spatial_zb.pipeline.words import METHOD_WORDS, column_heading, naming_sample, warn_undone, weights_words
+from spatial_zb.study import Study, System
+
+
+@dataclass(frozen=True, eq=False)
+class _SystemColumn:
+    """One estimated system: a sample, a weights matrix and a method."""
+
+    facts: dict[str, str]
+    heading: Text
+    fit: SystemFit
+    effects: Effects | None
+
+
+def estimate_systems(job: Job) -> list[Text]:
+    """Every system of the study: estimates, identification, mutual effects and their figure.
+
+    A method that cannot estimate a system on a sample is left out with a warning that says why; the study
+    fails only when none can.
+    """
+    for system in job.study.systems.values():
+        columns = _fit_systems(job, system)
+        _write_system(job, system, columns)
+        _draw_system(job, system, columns)
+        _read_system(job, system, columns)
+    return []
+
+
+def _fit_systems(job: Job, system: System) -> list[_SystemColumn]:
+    study, prepared = job.study, job.prepared
+    options = {name: e.model_dump() for name, e in system.equations.items()}
+    spec = SystemSpec(
+        {name: Equation(**o) for name, o in options.items()}, fixed_effects=system.fixed_effects
+    )
+    columns: list[_SystemColumn] = []
+    failure: SpatialZbError | None = None
+    for sample, W, method in product(study.samples_of(system), study.weights_of(system), system.methods):
+        facts = {"sample": sample, "weights": W, "method": method}
+        try:
+            with naming_sample(study, sample):
+                fit = fit_system(
+                    spec,
+                    prepared.sample(sample),
+                    prepared.weights(W, sample),
+                    method,
+                    **method_options(system, method),
+                )
+            effects = spatial_effects(fit) if fit.stability().stable else None
+        except SpatialZbError as error:
+            failure = error
+            where = facts.values()
+            warn_undone(
+                Text(
+                    f"System {system.name}, {', '.join(where)}", f"方程组{system.name}（{'，'.join(where)}）"
+                ),
+                error,
+            )
+            continue
+        heading = column_heading(study, system, sample, W, METHOD_WORDS[method], len(system.methods) > 1)
+        columns.append(_SystemColumn(facts, heading, fit, effects))
+        choices = _choices(study, system, **facts)
+        job.made.fits.append(Estimated(job.stage, system.title, choices, fit, effects))
+        job.tick(f"{system.name} · {sample} · {W} · {method}")
+    if not columns and failure is not None:
+        raise failure
+    return columns
+
+
+def method_options(system: System, method: str) -> dict[str, Any]:
+    """What the study asks of the instrumental methods; FIML has no choice."""
+    if method == "fiml":
+        return {}
+    return {"covariance": system.covariance, "bias_correction": system.bias_correction}
+
+
+def _choices(study: Study, system: System, sample: str, weights: str, method: str) -> dict[str, Text]:
+    """Words that set an estimate apart in the report."""
+    where = {"sample": study.samples[sample].label, "weights": study.weights[weights].label}
+    return {"model": system.title, **where, "method": METHOD_WORDS[method]}
+
+
+def _write_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
+    from spatial_zb.report.tables import layouts
+
+    study, prepared = job.study, job.prepared
+    labels = prepared.labels | weights_words(study)
+    labels |= {name: prepared.panel.label(e.y) for name, e in system.equations.items()}
+    for sample, W in product(study.samples_of(system), study.weights_of(system)):
+        own = [c for c in columns if (c.facts["sample"], c.facts["weights"]) == (sample, W)]
+        if not own:
+            continue
+        key = "_".join([system.name, sample, W])
+        where = study.samples[sample].label, study.weights[W].label
+        title = Text(
+            f"{system.title.en}: {where[0].en}, {where[1].en}",
+            f"{system.title.zh}：{where[0].zh}，{where[1].zh}",
+        )
+        notes = [*sample_notes(job, sample), *prepared.sources]
+        caveats = [said] if (said := _caveats(own)) else []
+        choices = {"model": system.title, "sample": where[0], "weights": where[1]}
+        fits = [(METHOD_WORDS[c.facts["method"]], c.fit) for c in own]
+        job.table(
+            lambda style, fits=fits, key=key, title=title, notes=notes: layouts.regression_table(
+                fits, labels=labels, title=title, key=f"system_{key}", notes=notes, style=style
+            ),
+            choices,
+        )
+        stable = [(METHOD_WORDS[c.facts["method"]], c.effects) for c in own if c.effects is not None]
+        if stable:
+            job.table(
+                lambda style, stable=stable, key=key, title=title, notes=[*caveats, *notes]: (
+                    layouts.effects_table(
+                        stable,
+                        labels=labels | _shock_words(system, prepared),
+                        title=title,
+                        key=f"system_effects_{key}",
+                        notes=notes,
+                        style=style,
+                    )
+                ),
+                choices,
+            )
+    reports = [(c.heading, c.fit.identification()) for c in columns]
+    title = Text(f"{system.title.en}: identification", f"{system.title.zh}：识别检验")
+    job.table(
+        lambda style: layouts.identification_table(
+            reports,
+            labels,
+            title=title,
+            key=f"system_{system.name}_identification",
+            notes=prepared.sources,
+            style=style,
+        ),
+        {"model": system.title},
+    )
+    _write_restrictions(job, system, columns)
+    _tidy_system(job, system, columns)
+
+
+def _write_restrictions(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
+    """Likelihood-ratio tests of the restrictions a reader asks about, for the first FIML estimate."""
+    from spatial_zb.report.tables import layouts
+
+    fitted = [c for c in columns if c.facts["method"] == "fiml" and c.fit.converged]
+    if not fitted:
+        return
+    column, study = fitted[0], job.study
+    tests = restriction_tests(column.fit)
+    sample, W = study.samples[column.facts["sample"]].label, study.weights[column.facts["weights"]].label
+    title = Text(
+        f"{system.title.en}: restrictions, FIML, {sample.en}, {W.en}",
+        f"{system.title.zh}：约束检验（FIML，{sample.zh}，{W.zh}）",
+    )
+    notes = [RESTRICTION_NOTE, *job.prepared.sources]
+    words = tests.assign(test=[_restriction_words(name, system, job.prepared) for name in tests["test"]])
+    job.table(
+        lambda style: layouts.chain_table(
+            words, title=title, key=f"system_{system.name}_restrictions", notes=notes, style=style
+        ),
+        {"model": system.title},
+    )
+    job.tidy(f"system_{system.name}_restrictions", tests)
+
+
+def _restriction_words(name: str, system: System, prepared: Prepared) -> Text:
+    if name in RESTRICTION_WORDS:
+        return RESTRICTION_WORDS[name]
+    source, _, response = name.removeprefix("no ").partition(" → ")
+    a, b = (_short(prepared.panel.label(system.equations[part].y)) for part in (source, response))
+    return Text(f"No effect of {a.en} on {b.en}", f"{a.zh}对{b.zh}无影响")
+
+
+RESTRICTION_WORDS = {
+    "no cross spillover": Text("No cross spillover", "无交叉溢出"),
+    "no own spillover": Text("No own spillover", "无自身溢出"),
+    "no feedback": Text("No local feedback", "无当地反馈"),
+    "uncorrelated errors": Text("Uncorrelated errors", "方程误差不相关"),
+}
+
+RESTRICTION_NOTE = Text(
+    "Likelihood-ratio tests; they hold under the exclusions of the system, which the identification table judges.",
+    "似然比检验；以系统的排除约束成立为前提，见识别检验表。",
+)
+
+
+def _tidy_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
+    """Full-precision frames: estimates, effects, feedback, identification, one file for each."""
+    from spatial_zb.effects.system import feedback_decomposition
+
+    stable = [c for c in columns if c.effects is not None]
+    frames = {
+        "": [(c, c.fit.tidy()) for c in columns],
+        "_identification": [(c, c.fit.identification()) for c in columns],
+        "_effects": [(c, c.effects.tidy()) for c in stable],
+        "_feedback": [(c, feedback_decomposition(c.fit)) for c in stable],
+    }
+    for ending, parts in frames.items():
+        if parts:
+            job.tidy(
+                f"system_{system.name}{ending}",
+                pd.concat([f.assign(**c.facts) for c, f in parts], ignore_index=True),
+            )
+
+
+def _shock_words(system: System, prepared: Prepared) -> dict[str, Text]:
+    """Words for a structural shock of each equation."""
+    labels = {name: prepared.panel.label(e.y) for name, e in system.equations.items()}
+    return {f"shock:{name}": Text(f"Shock to {w.en}", f"{w.zh}的冲击") for name, w in labels.items()}
+
+
+def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
+    """One figure for each sample and W: what a shock in one equation does to the others, by method."""
+    from spatial_zb.report.figures.estimates import effects_plot
+
+    study = job.study
+    names = {name: _short(job.prepared.panel.label(e.y)) for name, e in system.equations.items()}
+    arrows = {
+        f"{a} → {b}": Text(f"{x.en} → {y.en}", f"{x.zh} → {y.zh}")
+        for (a, x), (b, y) in product(names.items(), repeat=2)
+    }
+    for sample, W in product(study.samples_of(system), study.weights_of(system)):
+        own = [c for c in columns if (c.facts["sample"], c.facts["weights"]) == (sample, W)]
+        frames = {c.facts["method"]: _mutual(c.effects.tidy()) for c in own if c.effects}
+        if not frames:
+            continue
+        where = study.samples[sample].label, study.weights[W].label
+        title = Text(
+            f"{system.title.en}: {where[0].en}, {where[1].en}",
+            f"{system.title.zh}：{where[0].zh}，{where[1].zh}",
+        )
+        said = _caveats(own)
+        job.figure(
+            f"system_{system.name}_{sample}_{W}",
+            lambda style, frames=frames, title=title, sample=sample, said=said: effects_plot(
+                frames,
+                labels=arrows,
+                models=METHOD_WORDS,
+                title=title,
+                note=figure_note(job, sample, said=said),
+                style=style,
+            ),
+            shown=title,
+            choices={"model": system.title, "sample": where[0], "weights": where[1]},
+        )
+
+
+def _caveats(columns: Sequence[_SystemColumn]) -> Text | None:
+    """Below effects: which methods have none, and that instruments are weak."""
+    parts = []
+    if methods := [METHOD_WORDS[c.facts["method"]] for c in columns if c.effects is None]:
+        parts.append(
+            Text(
+                f"Without effects, since the estimated system is not stable: {', '.join(m.en for m in methods)}.",
+                f"所估系统不稳定而无效应：{'、'.join(m.zh for m in methods)}。",
+            )
+        )
+    if any(c.fit.identification()["weak"].any() for c in columns):
+        weak = "Instruments are weak (see the identification table): intervals are too short."
+        parts.append(Text(weak, "工具变量较弱（见识别检验表）：区间偏窄。"))
+    return Text(" ".join(p.en for p in parts), "".join(p.zh for p in parts)) if parts else None
+
+
+def _read_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
+    """The mutual effects in words, a paragraph for every stable estimate."""
+    from spatial_zb.report.reading import system_reading
+
+    study = job.study
+    names = {name: _short(job.prepared.panel.label(e.y)) for name, e in system.equations.items()}
+    paragraphs, choices = [], []
+    for column in columns:
+        sample, W = study.samples[column.facts["sample"]].label, study.weights[column.facts["weights"]].label
+        method = METHOD_WORDS[column.facts["method"]]
+        where = Text(f"{sample.en}, {W.en}, {method.en}", f"{sample.zh}，{W.zh}，{method.zh}")
+        choices.append({"model": system.title, "sample": sample, "weights": W})
+        if column.effects is None:
+            unstable = Text(
+                "The estimated system is not stable; it has no effects.", "所估系统不稳定，不报告效应。"
+            )
+            paragraphs.append(Text(f"{where.en}. {unstable.en}", f"{where.zh}。{unstable.zh}"))
+            continue
+        weak = bool(column.fit.identification()["weak"].any())
+        paragraphs.append(system_reading(_mutual(column.effects.tidy()), names, where, weak))
+    job.prose(f"system_{system.name}_reading", system.title, paragraphs, choices)
+
+
+def _mutual(effects: pd.DataFrame) -> pd.DataFrame:
+    """Effects of a shock in one equation on another, with the term "source → response"."""
+    shocks = effects[effects["source"].str.startswith("shock:")]
+    source = shocks["source"].str.removeprefix("shock:")
+    return shocks.assign(term=source + " → " + shocks["response"])[source != shocks["response"]]
+
+
+def _short(label: Text) -> Text:
+    """A label without what it says in brackets."""
+    return Text(label.en.split(" (")[0], label.zh.split("（")[0])

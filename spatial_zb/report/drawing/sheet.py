@@ -1,0 +1,272 @@
+"""The sheet around maps: panel grid, titles, legend, scale bar, north arrow and source lines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spatial_zb.base.text import Language, Text
+from spatial_zb.report.drawing.frame import (
+    EDGE,
+    GAP,
+    Pen,
+    Words,
+    fitted_legend,
+    legend_height,
+    line_height,
+    lines_in,
+    panel_letter,
+    period_words,
+    to_mm,
+)
+from spatial_zb.report.drawing.placement import root_figure, text_size
+from spatial_zb.report.drawing.places import north_angle
+from spatial_zb.report.drawing.style import GREY, INK, MM_PER_INCH, FigureStyle, new_figure, words
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame, GeoSeries
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.path import Path
+
+
+SOURCE, REVIEW = Text("Source: ", "资料来源："), Text("Map review number: ", "审图号：")
+NORTH = Text("N", "北")
+
+#: Greatest height of the small map of the wider area, in millimetres.
+LOCATOR = 22.0
+#: Width kept for scale bar and north arrow, and the longest bar, in heights of small type.
+SCALE_ROOM, LONGEST_BAR = 14.0, 8.3
+
+
+@dataclass(frozen=True, slots=True)
+class MapText:
+    """Words around a map, all optional: text, ``{en = ..., zh = ...}`` or ``Text``.
+
+    ``note``, ``source`` and ``review_number`` (审图号, which maps published in China carry) stand below.
+    """
+
+    title: Words = ""
+    legend: Words = ""
+    source: Words = ""
+    review_number: str = ""
+    note: Words = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inset:
+    """A key of its own beside the legend: its size in millimetres, and what draws it in axes of that size."""
+
+    width: float
+    height: float
+    draw: Callable[[Axes], None]
+
+
+def lay_out(
+    shapes: GeoDataFrame,
+    panels: Sequence[object],
+    handles: Sequence[Artist],
+    text: MapText,
+    columns: int,
+    style: FigureStyle,
+    inset: Inset | None = None,
+    locator: GeoDataFrame | None = None,
+) -> tuple[Figure, list[Axes]]:
+    """Make the figure, as high as its panels need, with all but the maps in it.
+
+    Parameters
+    ----------
+    shapes
+        Projected polygons; every panel shows all of them at one scale.
+    panels
+        Names of the panels; an empty name for a map without a heading.
+    handles
+        Entries of the legend.
+    columns
+        Panels side by side.
+    inset
+        A key below the title of the legend and left of its entries.
+    locator
+        Polygons of a wider area, in which a small map below the scale bar shows where the shapes are.
+    """
+    figure = new_figure(style, style.height_mm)
+    inner = style.width_mm - 2 * EDGE
+    columns = max(1, min(columns, len(panels)))
+    rows = math.ceil(len(panels) / columns)
+    title = lines_in(figure, words(text.title, style.language), style.title_pt, inner)
+    foot = [
+        line for part in _foot(text, style.language) for line in lines_in(figure, part, style.small_pt, inner)
+    ]
+    room = inner - SCALE_ROOM * to_mm(style.small_pt)
+    key = lines_in(figure, words(text.legend, style.language), style.small_pt, room)
+    aside = inset.width + GAP if inset else 0.0
+    legend = fitted_legend(figure, handles, "" if inset else "\n".join(key), room - aside)
+    over = line_height(style.small_pt, len(key)) if inset else 0.0
+    head = line_height(style.base_pt, 1) + 0.5 if any(str(panel) for panel in panels) else 0.0
+    above = line_height(style.title_pt, len(title)) + GAP if title else 0.0
+    keyed = over + max(legend_height(legend), inset.height if inset else 0.0)
+    scale_mm = 3.2 * to_mm(style.small_pt)
+    wider = None if locator is None else _wider(shapes, locator)
+    small = (0.0, 0.0) if wider is None else _panel_size(wider, SCALE_ROOM * to_mm(style.small_pt), LOCATOR)
+    strip = max(
+        keyed, 2.6 * line_height(style.small_pt, 1), scale_mm + small[1] if wider is not None else 0.0
+    )
+    below = strip + (line_height(style.small_pt, len(foot)) + GAP / 2 if foot else 0.0)
+
+    free = style.height_mm - 2 * EDGE - above - below
+    wide, high = _panel_size(shapes, (inner - (columns - 1) * GAP) / columns, free / rows - head - GAP)
+    step = head + high + GAP
+    pen = Pen(figure, style.width_mm, 2 * EDGE + above + rows * step + below)
+    pen.resize()
+    pen.lines(title, EDGE, EDGE, style.title_pt)
+    left = (style.width_mm - columns * wide - (columns - 1) * GAP) / 2
+    axes = []
+    for number, panel in enumerate(panels):
+        row, column = divmod(number, columns)
+        x, y = left + column * (wide + GAP), EDGE + above + row * step
+        if head:
+            heading = _panel_title(number, panel, len(panels), style.language)
+            pen.lines([heading], x + wide / 2, y, style.base_pt, "center")
+        axes.append(pen.axes(x, y + head, wide, high))
+        set_extent(axes[-1], shapes)
+    y = EDGE + above + rows * step
+    pen.put(legend, y + over, EDGE + aside)
+    if inset is not None:
+        pen.lines(key, EDGE, y, style.small_pt)
+        inset.draw(pen.axes(EDGE, y + over, inset.width, inset.height))
+    _draw_scale(pen, y, shapes, wide, style)
+    if wider is not None:
+        corner = style.width_mm - EDGE - small[0], y + scale_mm
+        _draw_locator(pen.axes(*corner, *small), shapes, wider, style)
+    pen.lines(foot, EDGE, y + strip + GAP / 2, style.small_pt)
+    return figure, axes
+
+
+def set_extent(axes: Axes, shapes: GeoDataFrame) -> None:
+    """Let the axes show all polygons at equal scales, without frame and ticks."""
+    left, bottom, right, top = _extent(shapes)
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
+    axes.set_axis_off()
+
+
+def nice_length(longest: float) -> float:
+    """Give the largest 1, 2, 4 or 5 × 10^m that is not above ``longest``: its half is a plain number too."""
+    power = 10.0 ** math.floor(math.log10(longest))
+    return max(step * power for step in (1, 2, 4, 5) if step * power <= longest * (1 + 1e-12))
+
+
+def _foot(text: MapText, language: Language) -> list[str]:
+    out = [words(text.note, language)]
+    for lead, given in ((SOURCE, text.source), (REVIEW, text.review_number)):
+        line = words(given, language)
+        out.append(lead.pick(language) + line if line else "")
+    return [line for line in out if line]
+
+
+def _panel_title(number: int, panel: object, total: int, language: Language) -> str:
+    name = panel.pick(language) if isinstance(panel, Text) else period_words(panel, language)
+    return words(panel_letter(number, total) + name, language, 40)
+
+
+def _panel_size(shapes: GeoDataFrame, width: float, height: float) -> tuple[float, float]:
+    left, bottom, right, top = _extent(shapes)
+    aspect = (top - bottom) / (right - left)
+    # Words alone may fill a low sheet; a map of a fifth of the width then makes it higher.
+    wide = max(min(width, height / aspect), width / 5)
+    return wide, wide * aspect
+
+
+def _extent(shapes: GeoDataFrame) -> np.ndarray:
+    """Bounds with a margin of two per cent of the longer side."""
+    left, bottom, right, top = shapes.total_bounds
+    margin = 0.02 * max(right - left, top - bottom)
+    return np.array([left - margin, bottom - margin, right + margin, top + margin])
+
+
+def _wider(shapes: GeoDataFrame, locator: GeoDataFrame) -> GeoDataFrame:
+    """The wider area in the projection of the map, its polygons and those of the map together."""
+    import geopandas
+    import pandas as pd
+
+    parts = [locator.geometry.to_crs(shapes.crs), shapes.geometry]
+    return geopandas.GeoDataFrame(geometry=pd.concat(parts, ignore_index=True), crs=shapes.crs)
+
+
+def _draw_locator(axes: Axes, shapes: GeoDataFrame, wider: GeoDataFrame, style: FigureStyle) -> None:
+    """The wider area in pale grey, the shapes of the map dark, in a frame."""
+    from matplotlib.patches import Rectangle
+
+    set_extent(axes, wider)
+    axes.set_label("locator")
+    for part, face, order in ((wider, "#e3e3e3", 1), (shapes, "#595959", 2)):
+        draw_area(axes, part.geometry, face, order)
+    frame = Rectangle((0, 0), 1, 1, transform=axes.transAxes, fc="none", ec=GREY, lw=0.6 * style.line_pt)
+    axes.add_patch(frame).set_clip_on(False)
+
+
+def draw_area(axes: Axes, geometry: GeoSeries, face: str, order: float) -> None:
+    """Fill polygons in one colour, without borders between them; small parts are kept."""
+    from matplotlib.collections import PathCollection
+
+    paths = [outline_path(shape) for shape in geometry]
+    axes.add_collection(
+        PathCollection(paths, facecolor=face, edgecolor=face, linewidth=0.2, zorder=order), autolim=False
+    )
+
+
+def outline_path(shape: Any) -> Path:
+    """Compound path of all rings; holes run against their outer ring, so that they stay empty."""
+    from matplotlib.path import Path
+    from shapely import get_parts
+    from shapely.geometry.polygon import orient
+
+    parts = [orient(part) for part in get_parts(shape)]
+    rings = [np.asarray(ring.coords)[:, :2] for part in parts for ring in (part.exterior, *part.interiors)]
+    return Path.make_compound_path(*[Path(ring, closed=True) for ring in rings])
+
+
+def _draw_scale(pen: Pen, y: float, shapes: GeoDataFrame, wide: float, style: FigureStyle) -> None:
+    """Draw the bar at the scale of the panels, which is the same in all, and the arrow of true north."""
+    em = to_mm(style.small_pt)
+    room = SCALE_ROOM * em
+    axes = pen.axes(pen.width - EDGE - room, y, room, 3.2 * em)
+    axes.set(xlim=(0, room), ylim=(3.2 * em, 0), label="scale")
+    axes.set_axis_off()
+    left, _, right, _ = _extent(shapes)
+    metres = shapes.crs.axis_info[0].unit_conversion_factor
+    _draw_bar(axes, (right - left) * metres / 1000 / wide, em, style)
+    _draw_arrow(axes, np.array([room - 0.9 * em, 2.0 * em]), north_angle(shapes), em, style)
+
+
+def _draw_bar(axes: Axes, km_per_mm: float, em: float, style: FigureStyle) -> None:
+    from matplotlib.patches import Rectangle
+
+    km = nice_length(LONGEST_BAR * em * km_per_mm)
+    bar = km / km_per_mm
+    for part, face in enumerate((INK, "white")):
+        corner = (em + part * bar / 2, 1.6 * em)
+        axes.add_patch(Rectangle(corner, bar / 2, 0.35 * em, fc=face, ec=INK, lw=0.5, label="scale bar"))
+    # The unit hangs over, so that the number stays centred on its mark.
+    overhang = (
+        text_size(root_figure(axes), " km", style.small_pt)[0] / 2 / root_figure(axes).dpi * MM_PER_INCH
+    )
+    for mark, label, shift in ((0, "0", 0), (bar / 2, f"{km / 2:g}", 0), (bar, f"{km:g} km", overhang)):
+        _write(axes, em + mark + shift, 1.35 * em, label, style)
+
+
+def _draw_arrow(axes: Axes, middle: np.ndarray, angle: float, em: float, style: FigureStyle) -> None:
+    from matplotlib.patches import Polygon
+
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    tip = np.array([[0, -1.0], [0.42, 0.55], [0, 0.2], [-0.42, 0.55]]) * em
+    axes.add_patch(Polygon(middle + tip @ turn, fc=INK, ec=INK, lw=0.3, label="north"))
+    _write(axes, middle[0], 0.9 * em, words(NORTH, style.language), style)
+
+
+def _write(axes: Axes, x: float, y: float, text: str, style: FigureStyle) -> None:
+    axes.text(x, y, text, fontsize=style.small_pt, ha="center", va="bottom", color=INK, parse_math=False)

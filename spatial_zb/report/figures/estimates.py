@@ -1,0 +1,309 @@
+"""Effects and coefficients with their intervals, side by side for several models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
+from spatial_zb.base.text import Language, Text
+from spatial_zb.report.drawing.frame import (
+    ChartFrame,
+    Page,
+    Words,
+    chart_sheet,
+    items,
+    line_height,
+    open_page,
+    require_columns,
+    wrapped_labels,
+)
+from spatial_zb.report.drawing.places import NAME_LIMIT
+from spatial_zb.report.drawing.style import GREY, MARKERS, SERIES, Drawing, FigureStyle, words
+from spatial_zb.report.words import EFFECTS, PARAMETERS, WORDS
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+INTERVALS = Text("Bars: {:g} % confidence intervals.", "误差线为{:g}%置信区间。")
+NO_INTERVAL = Text("No interval available: {}.", "无置信区间：{}。")
+ESTIMATE = Text("Estimate", "估计值")
+ALL_UNITS = Text("All units", "全部地区")
+#: Terms of a fit that a coefficient plot leaves out unless asked for.
+NUISANCE = frozenset({"(Intercept)", "sigma2"})
+
+
+def effects_plot(
+    effects: Mapping[str, Any],
+    *,
+    terms: Sequence[str] | None = None,
+    labels: Mapping[str, Words] | None = None,
+    models: Mapping[str, Words] | None = None,
+    confidence: float = 0.95,
+    title: Words = "",
+    note: Words = "",
+    style: str | FigureStyle = "journal_double",
+    language: Language | None = None,
+) -> Drawing:
+    """Plot direct, indirect and total effects with their intervals, one panel for each.
+
+    Parameters
+    ----------
+    effects
+        By model: an object with ``tidy()`` or the tidy frame itself (term, effect, estimate, conf_low,
+        conf_high).
+    terms
+        Variables to show, from top to bottom; all, in the order they first come, without it.
+    labels, models
+        Words for terms and models.
+    confidence
+        Level of the intervals in the frames, for the note.
+
+    Notes
+    -----
+    An estimate without an interval is drawn as a hollow marker and told in the note; one that is missing is
+    not drawn. ``Drawing.left_out`` lists both as "model: term, effect".
+
+    Raises
+    ------
+    DataError
+        No model, missing columns, or nothing to draw.
+    SpecificationError
+        A term that no model has.
+    """
+    frames = _tidy_frames(effects, ("term", "effect", "estimate", "conf_low", "conf_high"))
+    with open_page(style, language, title, note) as page:
+        return _intervals(
+            frames, list(EFFECTS.items()), terms, (labels or {}, models or {}), confidence, page
+        )
+
+
+def regime_plot(
+    effects: Any,
+    *,
+    terms: Sequence[str] | None = None,
+    labels: Mapping[str, Words] | None = None,
+    regimes: Mapping[str, Words] | None = None,
+    confidence: float = 0.95,
+    title: Words = "",
+    note: Words = "",
+    style: str | FigureStyle = "journal_double",
+    language: Language | None = None,
+) -> Drawing:
+    """Plot effects by regime side by side, one panel each for direct, indirect and total effects.
+
+    Parameters
+    ----------
+    effects
+        Effects of a fit with regimes, or their tidy frame, whose terms are ``"x[core=0]"``, ``"x[core=1]"`` and,
+        for all units, ``"x"``.
+    terms
+        Variables (``"x"``) to show; all without it.
+    regimes
+        Words by regime, such as ``{"core=1": "Core cities"}``; ``""`` are all units.
+
+    The other parameters, notes and errors are those of :func:`effects_plot`.
+    """
+    (frame,) = _tidy_frames({"": effects}, ("term", "effect", "estimate", "conf_low", "conf_high")).values()
+    split = frame["term"].str.extract(r"^(?P<term>.*?)(?:\[(?P<regime>[^\]]*)\])?$").fillna({"regime": ""})
+    frame = frame.assign(term=split["term"], regime=split["regime"])
+    # Regimes first, all units last, whatever the order of the frame.
+    order = sorted(dict.fromkeys(frame["regime"]), key=lambda regime: not regime)
+    given = {"": ALL_UNITS, **(regimes or {})}
+    return effects_plot(
+        {regime: frame[frame["regime"] == regime] for regime in order},
+        terms=terms,
+        labels=labels,
+        models={regime: given.get(regime, regime) for regime in order},
+        confidence=confidence,
+        title=title,
+        note=note,
+        style=style,
+        language=language,
+    )
+
+
+def coefficient_plot(
+    fits: Mapping[str, Any],
+    *,
+    terms: Sequence[str] | None = None,
+    labels: Mapping[str, Words] | None = None,
+    models: Mapping[str, Words] | None = None,
+    confidence: float = 0.95,
+    title: Words = "",
+    note: Words = "",
+    style: str | FigureStyle = "journal_single",
+    language: Language | None = None,
+) -> Drawing:
+    """Plot coefficients of several fits with their intervals.
+
+    ``fits`` holds by model an object with ``tidy()`` or the tidy frame itself; without ``terms`` the
+    intercept and the variance are left out. The other parameters, notes and errors are those of
+    :func:`effects_plot`.
+    """
+    frames = _tidy_frames(fits, ("term", "estimate", "conf_low", "conf_high"))
+    if terms is None:
+        frames = {name: frame[~frame["term"].isin(NUISANCE)] for name, frame in frames.items()}
+    frames = {name: frame.assign(effect="") for name, frame in frames.items()}
+    with open_page(style, language, title, note) as page:
+        return _intervals(frames, [("", ESTIMATE)], terms, (labels or {}, models or {}), confidence, page)
+
+
+def _tidy_frames(results: Mapping[str, Any], columns: tuple[str, ...]) -> dict[str, pd.DataFrame]:
+    if not results:
+        raise DataError(
+            "There is no model to plot: give at least one result.", "没有可绘制的模型：请至少给出一个结果。"
+        )
+    frames = {
+        str(name): item if isinstance(item, pd.DataFrame) else item.tidy() for name, item in results.items()
+    }
+    for name, frame in frames.items():
+        require_columns(frame, columns, Text(f"tidy frame of {name!r}", f"{name!r}的估计表"))
+    return frames
+
+
+def _intervals(
+    frames: dict[str, pd.DataFrame],
+    panels: list[tuple[str, Text]],
+    terms: Sequence[str] | None,
+    labels: tuple[Mapping[str, Words], Mapping[str, Words]],
+    confidence: float,
+    page: Page,
+) -> Drawing:
+    rows = _wanted_terms(frames, terms)
+    style = page.style
+    called = [_term_words(term, labels[0], page.language) for term in rows]
+    names = {name: page.say(labels[1].get(name, name), limit=NAME_LIMIT) for name in frames}
+    bare = _without_interval(frames, rows, [key for key, _ in panels])
+    cells = items((_cell(key, names, labels[0], page.language) for key in bare), page.language)
+    lacking = page.say(NO_INTERVAL, cells) if bare else ""
+    around = page.title, page.note(page.say(INTERVALS, 100 * confidence), lacking)
+    figure, axes = _interval_sheet(panels, called, names, around, style)
+    for panel, (key, _) in zip(axes, panels, strict=True):
+        panel.axvline(0, color=GREY, linewidth=0.8 * style.line_pt, zorder=1, gid="zero")
+        for number, frame in enumerate(frames.values()):
+            part = frame[frame["effect"] == key].drop_duplicates("term").set_index("term").reindex(rows)
+            _draw_series(panel, part, number, len(frames), style)
+    figure.draw_without_rendering()
+    told = tuple(f"{model}: {term}{', ' + effect if effect else ''}" for model, term, effect in bare)
+    return Drawing(figure, tuple(axes), left_out=told)
+
+
+def _wanted_terms(frames: dict[str, pd.DataFrame], terms: Sequence[str] | None) -> list[str]:
+    known = dict.fromkeys(str(term) for frame in frames.values() for term in frame["term"])
+    unknown = [term for term in terms or () if term not in known]
+    if unknown:
+        raise SpecificationError(
+            f"No model has the term {listed(unknown)}; there are {listed(known)}.",
+            f"没有模型含变量{listed_zh(unknown)}；已有{listed_zh(known)}。",
+        )
+    rows = list(dict.fromkeys(terms if terms is not None else known))
+    if not rows:
+        raise DataError("There is no term to plot.", "没有可绘制的变量。")
+    return rows
+
+
+def _term_words(term: str, labels: Mapping[str, Words], language: Language) -> str:
+    if term in labels:
+        text = Text.of(labels[term])
+    elif term.startswith("W_"):
+        base = Text.of(labels.get(term[2:], term[2:]))
+        text = Text(f"W × {base.en}", f"W × {base.zh}")
+    else:
+        text = PARAMETERS.get(term) or (WORDS["constant"] if term == "(Intercept)" else Text.of(term))
+    return words(text, language, 80)
+
+
+def _without_interval(
+    frames: dict[str, pd.DataFrame], rows: list[str], keys: list[str]
+) -> list[tuple[str, str, str]]:
+    """Model, term and effect of what has an estimate or an interval that is not available."""
+    return [
+        (name, term, effect)
+        for name, frame in frames.items()
+        for term, effect, *numbers in frame[
+            ["term", "effect", "estimate", "conf_low", "conf_high"]
+        ].itertuples(index=False)
+        if term in rows and effect in keys and not np.all(np.isfinite(np.asarray(numbers, dtype=float)))
+    ]
+
+
+def _cell(
+    key: tuple[str, str, str], names: Mapping[str, str], labels: Mapping[str, Words], language: Language
+) -> str:
+    """Words for one estimate: model, term and effect."""
+    model, term, effect = key
+    where = [names[model], _term_words(term, labels, language)]
+    where += [EFFECTS[effect].pick(language)] if effect else []
+    return " / ".join(where)
+
+
+def _interval_sheet(
+    panels: list[tuple[str, Text]],
+    terms: list[str],
+    names: Mapping[str, str],
+    around: tuple[str, str],
+    style: FigureStyle,
+) -> tuple[Figure, list[Axes]]:
+    """Panels side by side on a wide sheet, below one another on a narrow one; rows are the terms."""
+    columns = len(panels) if style.width_mm >= WIDE else 1
+    ticks, left = wrapped_labels(terms, style, LABEL_SHARE * style.width_mm)
+    frame = ChartFrame(columns, left + 2.5, 2.2 * line_height(style.small_pt, 1))
+    lines = [label.count("\n") + 1 for label in ticks]
+    pitch = max(line_height(style.small_pt, max(lines)) + 1.0, ROW_OF_MODEL * len(names) + ROW_GAP)
+    headings = [words(text, style.language) for _, text in panels]
+    handles = [_series_handle(number, name, style) for number, name in enumerate(names.values())]
+    handles = handles if len(names) > 1 else []
+    figure, axes = chart_sheet(headings, frame, pitch * len(terms), around, handles, style)
+    for number, panel in enumerate(axes):
+        panel.set_ylim(len(terms) - 0.5, -0.5)
+        panel.set_yticks(range(len(terms)), ticks if number % columns == 0 else [""] * len(terms))
+        panel.tick_params(axis="y", length=0)
+        panel.locator_params(axis="x", nbins=max(3, int(frame.width(style) / (1.6 * style.small_pt))))
+        for line in range(1, len(terms)):
+            panel.axhline(line - 0.5, color="#e3e3e3", linewidth=0.5 * style.line_pt, zorder=0, gid="row")
+    return figure, axes
+
+
+#: From this width in millimetres on panels stand side by side.
+WIDE = 140.0
+#: Greatest share of the width for the names of terms.
+LABEL_SHARE = 0.3
+#: Millimetres for each model in the row of a term, and between rows.
+ROW_OF_MODEL, ROW_GAP = 2.4, 2.0
+
+
+def _draw_series(axes: Axes, part: pd.DataFrame, number: int, total: int, style: FigureStyle) -> None:
+    """Draw the estimates of one model; ``part`` is indexed by the terms in the order of the rows."""
+    estimate, low, high = (part[name].to_numpy(dtype=float) for name in ("estimate", "conf_low", "conf_high"))
+    y = np.arange(len(part)) + 0.7 * ((number + 0.5) / total - 0.5)
+    colour = SERIES[number % len(SERIES)]
+    known = np.isfinite(estimate) & np.isfinite(low) & np.isfinite(high)
+    line = {"color": colour, "linewidth": 1.3 * style.line_pt, "zorder": 2, "gid": "interval"}
+    axes.hlines(y[known], low[known], high[known], **line)
+    look = _series_look(number, style)
+    axes.plot(estimate[known], y[known], zorder=3, gid="estimate", **look)
+    bare = np.isfinite(estimate) & ~known
+    axes.plot(estimate[bare], y[bare], zorder=3, gid="bare", **{**look, "markerfacecolor": "white"})
+
+
+def _series_look(number: int, style: FigureStyle) -> dict[str, Any]:
+    # One step further in each round, so that the eighth model does not look like the first.
+    colour, marker = SERIES[number % len(SERIES)], MARKERS[(number + number // len(SERIES)) % len(MARKERS)]
+    size = 4.5 * style.line_pt
+    edge = {"markeredgecolor": colour, "markeredgewidth": 0.8 * style.line_pt}
+    return {"linestyle": "", "marker": marker, "markersize": size, "markerfacecolor": colour, **edge}
+
+
+def _series_handle(number: int, name: str, style: FigureStyle) -> Artist:
+    from matplotlib.lines import Line2D
+
+    look = _series_look(number, style)
+    line = {"linestyle": "-", "linewidth": 1.3 * style.line_pt, "color": look["markeredgecolor"]}
+    return Line2D([], [], label=name, **{**look, **line})

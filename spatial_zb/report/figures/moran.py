@@ -1,0 +1,392 @@
+"""Moran scatter plots; beside them, by the same door, effects and coefficients with their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
+from spatial_zb.base.text import Language, Text
+from spatial_zb.core.statistics.moran import bivariate_moran, moran_i
+from spatial_zb.report.drawing.frame import (
+    LABEL_PAD,
+    ChartFrame,
+    Page,
+    Words,
+    chart_sheet,
+    items,
+    line_height,
+    lines_in,
+    open_page,
+    panel_letter,
+    period_words,
+    to_mm,
+)
+from spatial_zb.report.drawing.placement import AROUND, box_of, halo_text, place, root_figure
+from spatial_zb.report.drawing.places import NAME_LIMIT, unique_ids
+from spatial_zb.report.drawing.style import GREY, INK, Drawing, FigureStyle, new_figure, words
+from spatial_zb.weights.matrix import Weights, as_weights, match_units, named_weights
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+STANDARDISED = Text("{} (standardised)", "{}（标准化）")
+SPATIAL_LAG = Text("Spatial lag", "空间滞后项")
+SCALED_LAG = Text("Spatial lag × n/S₀", "空间滞后项 × n/S₀")
+THE_VARIABLE = Text("Variable", "变量")
+LAG_OF = Text("Spatial lag of {} (standardised)", "{}的空间滞后项（标准化）")
+SCALED_LAG_OF = Text("Spatial lag of {} (standardised) × n/S₀", "{}的空间滞后项（标准化）× n/S₀")
+MORAN = Text("Moran's I = {}", "莫兰指数 I = {}")
+BIVARIATE = Text("Bivariate I = {}", "双变量莫兰指数 I = {}")
+WITHOUT = Text("Not shown, no neighbours: {}.", "未绘出（无邻接单元）：{}。")
+
+#: Quadrants of the scatter: words, colour, marker; the likes are filled, the others hollow.
+QUADRANTS: dict[str, tuple[Text, str, str, bool]] = {
+    "HH": (Text("High–high", "高—高"), "#a50f15", "o", True),
+    "LL": (Text("Low–low", "低—低"), "#3182bd", "s", True),
+    "HL": (Text("High–low", "高—低"), "#a50f15", "^", False),
+    "LH": (Text("Low–high", "低—高"), "#3182bd", "v", False),
+}
+
+
+def moran_scatter(
+    values: pd.Series,
+    W: Any,
+    *,
+    label: Words = THE_VARIABLE,
+    other: pd.Series | None = None,
+    other_label: Words = THE_VARIABLE,
+    names: Mapping[str, str] | pd.Series | None = None,
+    notable: int | Sequence[str] = 6,
+    title: Words = "",
+    note: Words = "",
+    style: str | FigureStyle = "journal_single",
+    language: Language | None = None,
+    ax: Axes | None = None,
+) -> Drawing:
+    """Plot standardised values against their spatial lag; the slope of the line is Moran's I.
+
+    With z the values less their mean in population standard deviations, the plot shows z against
+    (n/S₀) W z, with n the units that have neighbours and S₀ the sum of all weights. The factor is one for a
+    row-normalised W; the axis says so when it is not. With it the slope of the line, z'(n/S₀)Wz / z'z, is
+    Moran's I of :func:`~spatial_zb.core.statistics.moran.moran_i` for any W (Anselin 1996, in Fischer, Scholten & Unwin,
+    Spatial Analytical Perspectives on GIS, pp. 111-125).
+
+    Parameters
+    ----------
+    values
+        One finite value for each unit, by id in any order.
+    W
+        Weights, or anything :func:`~spatial_zb.weights.matrix.as_weights` takes, with the same ids.
+        Islands count in the mean, in the deviation and in I, but have no lag: they are left out of the
+        dots and told in a note and in ``Drawing.left_out``.
+    label
+        Words for the variable.
+    other, other_label
+        A second variable, by id, and words for it: its lag is plotted then, and the slope is the bivariate I of the
+        value of a unit and the other variable of its neighbours (Anselin, Syabri & Smirnov 2002).
+    names
+        Names by id; the ids themselves without it.
+    notable
+        Ids to name, in order of priority, or how many of those farthest from the origin. A name without a
+        free place is left out and told in ``Drawing.unlabelled``.
+    title, note
+        Words above and below, such as the source.
+    ax
+        Axes to draw in, without title, note and legend.
+
+    Raises
+    ------
+    AlignmentError
+        Ids of values, W and notable units differ.
+    DataError
+        Missing, infinite or constant values.
+    """
+    both = values.to_frame(name=""), None if other is None else other.to_frame(name="")
+    with open_page(style, language, title, note) as page:
+        return _scatter(both, W, (label, other_label), names, notable, page, 1, ax)
+
+
+def moran_scatter_panels(
+    frame: pd.DataFrame,
+    W: Any,
+    *,
+    label: Words = THE_VARIABLE,
+    other: pd.DataFrame | None = None,
+    other_label: Words = THE_VARIABLE,
+    names: Mapping[str, str] | pd.Series | None = None,
+    notable: int | Sequence[str] = 6,
+    p_values: Sequence[float] | None = None,
+    title: Words = "",
+    note: Words = "",
+    columns: int = 2,
+    style: str | FigureStyle = "journal_double",
+    language: Language | None = None,
+) -> Drawing:
+    """Plot one Moran scatter for each column (period) of a frame of values, with common axes.
+
+    The parameters and errors are those of :func:`moran_scatter`; ``other`` has the same columns. ``p_values``: one for
+    each column, told beside its I.
+    """
+    if not len(frame.columns):
+        raise DataError(
+            "The frame has no column to plot: give one column for each period.",
+            "表中没有可绘制的列：请每个时期给一列。",
+        )
+    with open_page(style, language, title, note) as page:
+        return _scatter(
+            (frame, other), W, (label, other_label), names, notable, page, columns, None, p_values
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cloud:
+    """Points of one scatter: (n,) value and lag in the order of the weights, and the slope."""
+
+    z: np.ndarray
+    lag: np.ndarray
+    slope: float
+
+
+def _scatter(
+    both: tuple[pd.DataFrame, pd.DataFrame | None],
+    W: Any,
+    labels: tuple[Words, Words],
+    names: Mapping[str, str] | pd.Series | None,
+    notable: int | Sequence[str],
+    page: Page,
+    columns: int,
+    ax: Axes | None,
+    p_values: Sequence[float] | None = None,
+) -> Drawing:
+    style = page.style
+    weights = as_weights(W)
+    frame, other = (None if values is None else _matched(values, weights) for values in both)
+    clouds = [
+        _cloud(frame.iloc[:, number], weights, None if other is None else other[period])
+        for number, period in enumerate(frame.columns)
+    ]
+    called = _names(names, weights.ids, style.language)
+    scaled = not math.isclose(_factor(weights), 1.0)
+    if other is None:
+        upward = page.say(SCALED_LAG if scaled else SPATIAL_LAG)
+    else:
+        upward = page.say(SCALED_LAG_OF if scaled else LAG_OF, page.say(labels[1]))
+    sides = page.say(STANDARDISED, page.say(labels[0])), upward
+    statistic = MORAN if other is None else BIVARIATE
+    if ax is None:
+        alone = items((called[unit] for unit in weights.islands), page.language)
+        around = page.title, page.note(page.say(WITHOUT, alone) if alone else "")
+        chances = [None] * len(clouds) if p_values is None else p_values
+        values = [_told(cloud.slope, p) for cloud, p in zip(clouds, chances, strict=True)]
+        headings = [
+            _heading(number, period, len(clouds), _fill(statistic, value), style)
+            for number, (period, value) in enumerate(zip(frame.columns, values, strict=True))
+        ]
+        figure, panels = _scatter_sheet(headings, sides, around, columns, style)
+    else:
+        figure, panels = root_figure(ax), [ax]
+        ax.set(xlabel=sides[0], ylabel=sides[1])
+    _common_limits(panels, clouds)
+    told = [
+        _draw_cloud(panel, cloud, weights, notable, called, style)
+        for panel, cloud in zip(panels, clouds, strict=True)
+    ]
+    # Ticks and texts are made when first drawn: now, while the style is set.
+    figure.draw_without_rendering()
+    lost = dict.fromkeys(unit for _, dropped in told for unit in dropped)
+    kept = dict.fromkeys(unit for done, _ in told for unit in done)
+    return Drawing(figure, tuple(panels), None, tuple(kept), tuple(lost), tuple(weights.islands))
+
+
+def _factor(weights: Weights) -> float:
+    """n/S₀ with n the units that have neighbours."""
+    return (weights.n - len(weights.islands)) / weights.matrix.sum()
+
+
+def _matched(frame: pd.DataFrame, weights: Weights) -> pd.DataFrame:
+    """Values in the order of the weights."""
+    ids = unique_ids(frame.index)
+    match_units(ids, weights.ids, Text("values", "数值"), named_weights(weights.label))
+    return frame.set_axis(ids).loc[weights.ids]
+
+
+def _cloud(values: pd.Series, weights: Weights, other: pd.Series | None = None) -> _Cloud:
+    """z against (n/S₀) Wz, or against the lag of another variable's z."""
+    z = _standardised(values)
+    a = z if other is None else _standardised(other)
+    if other is None:
+        slope = moran_i(values.to_numpy(dtype=float), weights.matrix).I
+    else:
+        slope = bivariate_moran(z, a, weights.matrix).value
+    return _Cloud(z, _factor(weights) * (weights.matrix @ a), slope)
+
+
+def _standardised(values: pd.Series) -> np.ndarray:
+    x = values.to_numpy(dtype=float)
+    bad = values.index[~np.isfinite(x)]
+    where, where_zh = (f" in {values.name}", f"{values.name}：") if str(values.name) else ("", "")
+    if len(bad):
+        raise DataError(
+            f"Values are missing or infinite for {listed(bad)}{where}: fill or drop them first.",
+            f"{where_zh}{listed_zh(bad)}的数值缺失或为无穷大：请先填补或剔除。",
+        )
+    if np.ptp(x) == 0:
+        raise DataError(
+            f"The values are the same for all units{where}: Moran's I is not defined.",
+            f"{where_zh}各地区的数值相同：莫兰指数没有定义。",
+        )
+    return (x - x.mean()) / x.std()
+
+
+def _names(names: Mapping[str, str] | pd.Series | None, ids: pd.Index, language: Language) -> dict[str, str]:
+    given = {} if names is None else dict(names)
+    return {unit: words(str(given.get(unit, unit)), language, NAME_LIMIT) or unit for unit in ids}
+
+
+def _told(slope: float, p_value: float | None) -> Text:
+    """I with three decimals, and its p-value where there is one."""
+    value = f"{slope:.3f}".replace("-", "−")
+    if p_value is None:
+        return Text.of(value)
+    said = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+    return Text(f"{value} ({said})", f"{value}（{said}）")
+
+
+def _fill(pattern: Text, value: str | Text) -> Text:
+    value = Text.of(value)
+    return Text(pattern.en.format(value.en), pattern.zh.format(value.zh))
+
+
+def _scatter_sheet(
+    headings: Sequence[str],
+    sides: tuple[str, str],
+    around: tuple[str, str],
+    columns: int,
+    style: FigureStyle,
+) -> tuple[Figure, list[Axes]]:
+    columns = max(1, min(columns, len(headings)))
+    ticks = line_height(style.small_pt, 1)
+    # Room for an axis label of one line, then for the lines it needs in a panel of that width.
+    pad = to_mm(LABEL_PAD)
+    guess = ChartFrame(columns, 2.1 * ticks + pad + line_height(style.base_pt, 1), 0)
+    measure = new_figure(style, style.height_mm)
+    across = lines_in(measure, sides[0], style.base_pt, guess.width(style))
+    upward = lines_in(measure, sides[1], style.base_pt, SCATTER_ASPECT * guess.width(style))
+    left = guess.left + line_height(style.base_pt, len(upward) - 1)
+    frame = ChartFrame(columns, left, 2.0 * ticks + pad + line_height(style.base_pt, len(across)))
+    handles = _quadrant_handles(style)
+    figure, axes = chart_sheet(headings, frame, SCATTER_ASPECT * frame.width(style), around, handles, style)
+    for number, panel in enumerate(axes):
+        panel.set_xlabel("\n".join(across), labelpad=LABEL_PAD)
+        panel.tick_params(labelleft=number % columns == 0)
+        if number % columns == 0:
+            panel.set_ylabel("\n".join(upward), labelpad=LABEL_PAD)
+    return figure, axes
+
+
+SCATTER_ASPECT = 0.9
+
+
+def _heading(number: int, period: object, total: int, statistic: Text, style: FigureStyle) -> str:
+    name = period_words(period, style.language)
+    between = {"en": ", ", "zh": "，"}[style.language] if name else ""
+    said = panel_letter(number, total) + name + between + statistic.pick(style.language)
+    return words(said, style.language, 80)
+
+
+def _common_limits(panels: list[Axes], clouds: list[_Cloud]) -> None:
+    """Same limits in all panels, with the origin inside and room for names at the sides."""
+    for side, values in (("x", [cloud.z for cloud in clouds]), ("y", [cloud.lag for cloud in clouds])):
+        low, high = min(0.0, np.min(values)), max(0.0, np.max(values))
+        room = 0.12 * (high - low) or 1.0
+        for panel in panels:
+            panel.set(**{f"{side}lim": (low - room, high + room)})
+
+
+def _draw_cloud(
+    axes: Axes,
+    cloud: _Cloud,
+    weights: Weights,
+    notable: int | Sequence[str],
+    called: dict[str, str],
+    style: FigureStyle,
+) -> tuple[list[str], list[str]]:
+    """Draw one scatter; returns the ids named and those without room for their name."""
+    axes.axhline(0, color=GREY, linewidth=0.6 * style.line_pt, zorder=1, gid="zero")
+    axes.axvline(0, color=GREY, linewidth=0.6 * style.line_pt, zorder=1, gid="zero")
+    axes.axline((0, 0), slope=cloud.slope, color=INK, linewidth=style.line_pt, zorder=2, gid="slope")
+    shown = ~weights.ids.isin(weights.islands)
+    masks = _quadrants(cloud)
+    for name, mask in masks.items():
+        axes.plot(cloud.z[mask & shown], cloud.lag[mask & shown], gid=name, zorder=3, **_dot(name, style))
+    chosen = _notable(notable, cloud, weights, shown)
+    spots = axes.transData.transform(np.column_stack([cloud.z, cloud.lag]))
+    half = 0.5 * _dot("HH", style)["markersize"] * root_figure(axes).dpi / 72
+    artists = [
+        halo_text(
+            axes, cloud.z[number], cloud.lag[number], called[weights.ids[number]], fontsize=style.small_pt
+        )
+        for number in chosen
+    ]
+    limits = box_of(axes.patch)
+    placed = place(artists, limits, AROUND, [np.r_[spot - half, spot + half] for spot in spots[shown]])
+    for number, artist, done in zip(chosen, artists, placed, strict=True):
+        if done:
+            _lead(axes, spots[number], box_of(artist[0]), style)
+    ids = weights.ids[chosen]
+    return list(ids[placed]), list(ids[~np.asarray(placed, dtype=bool)])
+
+
+def _quadrants(cloud: _Cloud) -> dict[str, np.ndarray]:
+    high, above = cloud.z >= 0, cloud.lag >= 0
+    return {"HH": high & above, "LL": ~high & ~above, "HL": high & ~above, "LH": ~high & above}
+
+
+def _dot(quadrant: str, style: FigureStyle) -> dict[str, Any]:
+    _, colour, marker, filled = QUADRANTS[quadrant]
+    face = colour if filled else "white"
+    size = 4.2 * style.line_pt
+    edge = {"markeredgecolor": colour, "markeredgewidth": style.line_pt}
+    return {"linestyle": "", "marker": marker, "markersize": size, "markerfacecolor": face, **edge}
+
+
+def _quadrant_handles(style: FigureStyle) -> list[Artist]:
+    from matplotlib.lines import Line2D
+
+    return [
+        Line2D([], [], label=words(name, style.language), **_dot(quadrant, style))
+        for quadrant, (name, *_) in QUADRANTS.items()
+    ]
+
+
+def _notable(notable: int | Sequence[str], cloud: _Cloud, weights: Weights, shown: np.ndarray) -> np.ndarray:
+    """Positions of the units to name, in order of priority; islands have no dot to name."""
+    if isinstance(notable, int):
+        far = np.where(shown, np.hypot(cloud.z, cloud.lag), -1.0)
+        return np.argsort(-far, kind="stable")[: min(max(notable, 0), int(shown.sum()))]
+    unknown = [unit for unit in notable if unit not in weights.ids]
+    if unknown:
+        raise AlignmentError(
+            f"Names are asked for units that are not in the weights: {listed(unknown)}.",
+            f"要求标注的地区不在权重矩阵中：{listed_zh(unknown)}。",
+        )
+    positions = weights.ids.get_indexer(list(dict.fromkeys(notable)))
+    return positions[shown[positions]]
+
+
+def _lead(axes: Axes, spot: np.ndarray, box: np.ndarray, style: FigureStyle) -> None:
+    """Draw a thin line from a dot to its name where the name is not right beside it."""
+    near = np.clip(spot, box[:2], box[2:])
+    if np.hypot(*(near - spot)) < 0.9 * (box[3] - box[1]):
+        return
+    ends = axes.transData.inverted().transform(np.array([spot, near]))
+    axes.plot(*ends.T, color=GREY, linewidth=0.5 * style.line_pt, zorder=2.5, gid="leader")

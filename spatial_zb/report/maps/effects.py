@@ -1,0 +1,203 @@
+"""Maps of results: effects received and emitted by each unit, and what leaving a unit out does to an estimate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
+from spatial_zb.base.text import Language, Text
+from spatial_zb.report.drawing.frame import Words, require_columns
+from spatial_zb.report.drawing.places import unique_ids
+from spatial_zb.report.drawing.sheet import MapText
+from spatial_zb.report.drawing.style import Drawing, FigureStyle
+from spatial_zb.report.maps.classes import Scheme, round_edges
+from spatial_zb.report.maps.drawing import LabelChoice
+from spatial_zb.report.maps.shaded import choropleth, choropleth_panels
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+    from matplotlib.axes import Axes
+
+
+#: Headings of the panels, by column of ``effects_by_unit``.
+SIDES = {
+    "direct": Text("Direct (own change)", "直接效应（自身变化）"),
+    "received": Text("Received from all others", "接收效应（来自其他地区）"),
+    "emitted": Text("Emitted to all others", "发出效应（作用于其他地区）"),
+}
+EFFECT = Text("Effect on {} of one unit more of {}", "{1}增加一单位对{0}的效应")
+CHANGE = Text("Change of the estimate when the unit is left out", "剔除该地区后估计值的变化")
+INFLUENCE = Text(
+    "With all units the estimate is {}; without one of them it lies between {} and {}.",
+    "全样本估计值为{}；逐一剔除地区后介于{}与{}之间。",
+)
+
+
+def effect_map(
+    regions: GeoDataFrame,
+    frame: pd.DataFrame,
+    *,
+    sides: Sequence[str] = ("received", "emitted"),
+    response: Words = "",
+    source: Words = "",
+    scheme: Scheme | Sequence[float] | None = None,
+    k: int = 6,
+    labels: LabelChoice = "auto",
+    text: MapText | None = None,
+    outlines: str | None = "prov",
+    crs: Any = None,
+    locator: GeoDataFrame | None = None,
+    columns: int = 2,
+    style: str | FigureStyle = "journal_double",
+    language: Language | None = None,
+    ax: Axes | None = None,
+) -> Drawing:
+    """Map effects by unit in common classes: red above zero, blue below it.
+
+    Parameters
+    ----------
+    regions
+        Polygons indexed by unit id.
+    frame
+        Effects by unit id, as :func:`~spatial_zb.effects.static.effects_by_unit` or
+        :func:`~spatial_zb.effects.system.system_effects_by_unit` give them.
+    sides
+        Columns to map, one panel each: ``"received"``, ``"emitted"``, ``"direct"``.
+    response, source
+        Words for the variable that changes in response and for the one that is changed; they make the title of
+        the legend where ``text`` has none.
+    scheme, k
+        As in :func:`~spatial_zb.report.maps.shaded.choropleth`; by default about k classes of equal width between
+        round numbers, zero among them, so that colours follow the size of the effect.
+    ax
+        Draw the one side asked for in these axes.
+
+    The other parameters and errors are those of :func:`~spatial_zb.report.maps.shaded.choropleth_panels`.
+
+    Raises
+    ------
+    SpecificationError
+        A side that the frame does not have, or ``ax`` for more than one.
+    """
+    unknown = [side for side in sides if side not in frame.columns]
+    if unknown or not sides:
+        raise SpecificationError(
+            f"There is no side {listed(unknown)}; the frame has {listed(frame.columns)}.",
+            f"没有{listed_zh(unknown)}一侧；表中有{listed_zh(frame.columns)}。",
+        )
+    if ax is not None and len(sides) > 1:
+        raise SpecificationError(
+            f"These are {len(sides)} maps: leave ax away, or name one side.",
+            f"共有{len(sides)}幅地图：请不要给ax，或指定一侧。",
+        )
+    values = frame[list(sides)].astype(float)
+    given = text or MapText()
+    legend = given.legend or _effect_words(response, source)
+    look = {
+        "scheme": round_edges(values, k) if scheme is None else scheme,
+        "k": k,
+        "palette": "diverging",
+        "labels": labels,
+        "text": replace(given, legend=legend),
+        "outlines": outlines,
+        "crs": crs,
+        "locator": locator,
+        "style": style,
+        "language": language,
+    }
+    if ax is not None:
+        return choropleth(regions, values[sides[0]], ax=ax, **look)
+    values.columns = [SIDES.get(side, Text.of(side)) for side in sides]
+    return choropleth_panels(regions, values, columns=columns, **look)
+
+
+def influence_map(
+    regions: GeoDataFrame,
+    frame: pd.DataFrame,
+    *,
+    named: int = 6,
+    scheme: Scheme | Sequence[float] | None = None,
+    k: int = 6,
+    text: MapText | None = None,
+    outlines: str | None = "prov",
+    crs: Any = None,
+    locator: GeoDataFrame | None = None,
+    style: str | FigureStyle = "journal_single",
+    language: Language | None = None,
+    ax: Axes | None = None,
+) -> Drawing:
+    """Map what leaving out one unit at a time does to an estimate; the most influential units are named.
+
+    Parameters
+    ----------
+    regions
+        Polygons indexed by unit id; those that were never left out are drawn as "no data".
+    frame
+        One row for each unit left out: ``unit`` (a column or the index), ``estimate`` without it, and
+        ``change`` from the estimate with all units.
+    named
+        How many units to name, from the largest change.
+
+    The other parameters and errors are those of :func:`~spatial_zb.report.maps.shaded.choropleth`.
+
+    Raises
+    ------
+    DataError
+        A missing column, a unit twice, or no finite change.
+    """
+    rows = frame.set_index("unit") if "unit" in frame.columns else frame
+    require_columns(rows, ("estimate", "change"), Text("frame of influence", "影响表"))
+    rows = rows.set_axis(unique_ids(rows.index))
+    change = rows["change"].astype(float)
+    everywhere = unique_ids(regions.index)
+    values = change.reindex(everywhere.union(change.index, sort=False))
+    first = change.abs().sort_values(ascending=False, kind="stable").dropna().index[: max(named, 0)]
+    given = text or MapText()
+    note = _both(_influence_words(rows), given.note)
+    return choropleth(
+        regions,
+        values,
+        scheme=round_edges(change, k) if scheme is None else scheme,
+        k=k,
+        palette="diverging",
+        labels=list(first),
+        text=replace(given, legend=given.legend or CHANGE, note=note),
+        outlines=outlines,
+        crs=crs,
+        locator=locator,
+        style=style,
+        language=language,
+        ax=ax,
+    )
+
+
+def _effect_words(response: Words, source: Words) -> Text | str:
+    if not response or not source:
+        return ""
+    y, x = Text.of(response), Text.of(source)
+    return Text(EFFECT.en.format(y.en, x.en), EFFECT.zh.format(y.zh, x.zh))
+
+
+def _influence_words(rows: pd.DataFrame) -> Text:
+    estimate, change = (rows[name].to_numpy(dtype=float) for name in ("estimate", "change"))
+    known = np.isfinite(estimate) & np.isfinite(change)
+    if not known.any():
+        raise DataError(
+            "No row of the frame of influence has a finite estimate and change.",
+            "影响表中没有估计值和变化都有限的行。",
+        )
+    numbers = [float(np.median((estimate - change)[known])), estimate[known].min(), estimate[known].max()]
+    decimals = max(0, 2 - math.floor(math.log10(max(map(abs, numbers)) or 1.0)))
+    shown = [f"{number:.{decimals}f}".replace("-", "−") for number in numbers]
+    return Text(INFLUENCE.en.format(*shown), INFLUENCE.zh.format(*shown))
+
+
+def _both(first: Text, second: Words) -> Text:
+    second = Text.of(second)
+    return Text(f"{first.en} {second.en}".strip(), first.zh + second.zh)

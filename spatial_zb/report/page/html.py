@@ -1,0 +1,225 @@
+"""One HTML file: the skeleton of ``assets/`` filled with escaped words, tables and embedded numbers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from spatial_zb.base.errors import SpecificationError, listed_zh
+from spatial_zb.base.text import LANGUAGES, Language, Text
+from spatial_zb.report.files import slug, write_atomic
+from spatial_zb.report.page.content import ChartItem, Content, Paragraphs, Section, TableItem
+from spatial_zb.report.page.data import Words, embedded, page_data
+from spatial_zb.report.tables.table import TableStyle
+from spatial_zb.report.tables.text import clean
+from spatial_zb.report.tables.writers import plain, web
+
+#: Scripts of the page in the order they are read; together they are one function.
+SCRIPTS = (
+    "words.js",
+    "dom.js",
+    "csv.js",
+    "map.js",
+    "brush.js",
+    "scatter.js",
+    "rows.js",
+    "explorer.js",
+    "effects.js",
+    "choices.js",
+    "start.js",
+)
+TAGS: Mapping[Language, str] = {"en": "en", "zh": "zh-CN"}
+
+NONE = Text("None.", "无。")
+OF_THE_PROGRAM = Text("Notes of the program", "程序提示")
+SAVE = Text("Table as CSV", "下载表格（CSV）")
+
+
+def write_report(content: Content, path: str | Path, languages: Sequence[Language] = LANGUAGES) -> Path:
+    """Write the offline report: one file that loads nothing and runs only its own script.
+
+    Parameters
+    ----------
+    content
+        What is shown.
+    path
+        The file to make or replace, whole or not at all.
+    languages
+        The page opens in the reader's language if it is among these, else in the first; with two it has a switch.
+
+    Raises
+    ------
+    SpecificationError
+        No language, or one that is not known.
+    OutputError
+        The file cannot be written.
+    """
+    return write_atomic(path, render(content, languages))
+
+
+def render(content: Content, languages: Sequence[Language] = LANGUAGES) -> str:
+    """Put the page together; the same content gives the same text."""
+    if not languages or not set(languages) <= set(LANGUAGES):
+        raise SpecificationError(
+            f"languages must be some of {', '.join(LANGUAGES)}, not {list(languages)!r}.",
+            f"languages须取自{listed_zh(LANGUAGES)}，而不是{list(languages)!r}。",
+        )
+    words = Words(languages)
+    downloads: dict[str, Any] = {}
+    sections = "\n".join(_section(s, words, downloads, languages) for s in content.sections)
+    script, css = _script(), web.CSS + _read("page.css")
+    return Template(_read("page.html")).substitute(
+        tag=TAGS[languages[0]],
+        language=languages[0],
+        policy=_policy(script, css),
+        title=escape(clean(content.title.pick(languages[0]))),
+        css=css,
+        heading=_in_each(content.title, languages),
+        facts=_in_each(content.facts, languages),
+        links="".join(_link(section, languages) for section in content.sections),
+        findings=_list(content.findings, languages),
+        limits=_list(content.limits, languages),
+        pointer=_pointer(content.warnings, languages),
+        warnings=_warnings(content.warnings, languages),
+        explorer=_read("explorer.html") if content.atlas else "",
+        sections=sections,
+        sources=_list(content.sources, languages),
+        review=_in_each(content.review_line, languages),
+        colophon=_in_each(content.colophon, languages),
+        hide_map="" if content.atlas else "hidden",
+        hide_switch="" if len(languages) > 1 else "hidden",
+        data=embedded(page_data(content, words, downloads)),
+        script=script,
+    )
+
+
+def _read(name: str) -> str:
+    return (files(__package__) / "assets" / name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    """All scripts as one function that leaves no name behind."""
+    return '"use strict";\n(() => {\n' + "\n".join(_read(name) for name in SCRIPTS) + "})();\n"
+
+
+def _policy(script: str, css: str) -> str:
+    """Nothing may be loaded, sent or framed; this script and this style sheet may run, by their hashes."""
+    return (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(css)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _in_each(text: Text | str, languages: Sequence[Language], element: str = "span") -> str:
+    """The words in every language, of which the style sheet shows one."""
+    text = Text.of(text)
+    return "".join(
+        f'<{element} class="{language}" lang="{TAGS[language]}">{escape(clean(text.pick(language)))}</{element}>'
+        for language in languages
+    )
+
+
+def _list(texts: Iterable[Text | str], languages: Sequence[Language]) -> str:
+    items = "".join(f"<li>{_in_each(text, languages)}</li>" for text in texts)
+    return f"<ul>{items}</ul>" if items else f"<p>{_in_each(NONE, languages)}</p>"
+
+
+def _pointer(warnings: Sequence[Text], languages: Sequence[Language]) -> str:
+    """Where the notes of the program are, which can be many."""
+    if not warnings:
+        return ""
+    many = Text(f"Notes of the program ({len(warnings)}), below", f"程序提示（{len(warnings)}条），见页末")
+    return f'<p><a href="#notes">{_in_each(many, languages)}</a></p>'
+
+
+def _warnings(warnings: Sequence[Text], languages: Sequence[Language]) -> str:
+    """Notes of the program."""
+    if not warnings:
+        return ""
+    items = "".join(f"<li>{_in_each(warning, languages)}</li>" for warning in warnings)
+    return f'<h2 id="notes" tabindex="-1">{_in_each(OF_THE_PROGRAM, languages)}</h2><ul class="noted">{items}</ul>'
+
+
+def _anchor(section: Section) -> str:
+    """Apart from the other ids of the page, whatever the section is called."""
+    return f"part-{slug(section.name)}"
+
+
+def _link(section: Section, languages: Sequence[Language]) -> str:
+    return f'<li><a href="#{_anchor(section)}">{_in_each(section.title, languages)}</a></li>'
+
+
+def _section(section: Section, words: Words, downloads: dict[str, Any], languages: Sequence[Language]) -> str:
+    """A heading, the place where a script puts the switches, and every table and paragraph."""
+    name = _anchor(section)
+    items = "\n".join(_item(item, words, downloads, languages) for item in section.items)
+    effects = _read("effects.html") if section.effects else ""
+    return (
+        f'<section id="{name}" class="part" data-effects="{len(section.effects)}" '
+        f'aria-labelledby="{name}-title">\n'
+        f'<h2 id="{name}-title" tabindex="-1">{_in_each(section.title, languages)}</h2>\n'
+        f'<div class="intro">{_in_each(section.intro, languages, "p")}</div>\n'
+        f'<div class="choices"></div>\n{items}\n{effects}</section>'
+    )
+
+
+def _item(
+    item: TableItem | ChartItem | Paragraphs,
+    words: Words,
+    downloads: dict[str, Any],
+    languages: Sequence[Language],
+) -> str:
+    chosen = escape(embedded(words.numbers(item.choices)))
+    if isinstance(item, Paragraphs):
+        inside = _paragraphs(item, languages)
+    elif isinstance(item, ChartItem):
+        inside = _chart(item, languages)
+    else:
+        inside = _table(item, downloads, languages)
+    return f'<div class="item" data-choices="{chosen}">{inside}</div>'
+
+
+def _paragraphs(item: Paragraphs, languages: Sequence[Language]) -> str:
+    """A reading; every line of a paragraph is one of the page."""
+    parts = []
+    for language in languages:
+        lines = [line for text in item.paragraphs for line in text.pick(language).splitlines()]
+        body = "".join(f"<p>{escape(clean(line))}</p>" for line in lines if line.strip())
+        title = escape(clean(item.title.pick(language)))
+        parts.append(f'<div class="{language}" lang="{TAGS[language]}"><h3>{title}</h3>{body}</div>')
+    return f'<div class="reading">{"".join(parts)}</div>'
+
+
+def _chart(item: ChartItem, languages: Sequence[Language]) -> str:
+    """The figure in each language, which goes on to the right where the screen is narrow."""
+    labels = "".join(f' data-label-{one}="{escape(clean(item.title.pick(one)))}"' for one in LANGUAGES)
+    title = _in_each(item.title, languages)
+    return f'<p class="chart-title">{title}</p>' + "".join(
+        f'<div class="{language} chart" lang="{TAGS[language]}" role="group" tabindex="0"{labels}>'
+        f"{item.drawings[language]}</div>"
+        for language in languages
+    )
+
+
+def _table(item: TableItem, downloads: dict[str, Any], languages: Sequence[Language]) -> str:
+    """The table in each language, and its CSV (of the CSV writer) for the button below it."""
+    number = f"t{len(downloads)}"
+    parts, texts = [], {}
+    for language in languages:
+        table, style = item.tables[language], item.styles.get(language, TableStyle(language=language))
+        parts.append(f'<div class="{language}">{web.fragment(table, style)}</div>')
+        texts[language] = plain.render_csv(table, style).decode("utf-8-sig")
+    key = slug(item.tables[languages[0]].key)
+    downloads[number] = {"file": key, "text": texts}
+    button = f'<button type="button" class="save" data-save="{number}">{_in_each(SAVE, languages)}</button>'
+    return f"{''.join(parts)}{button}"

@@ -1,0 +1,230 @@
+"""What layouts share: results by their protocol, words of labels, cells of numbers, notes about stars and errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from spatial_zb.base.text import Text
+from spatial_zb.report.tables.table import Cell, Number, Row, TableStyle, body
+from spatial_zb.report.words import COVARIANCES, NORMALISATIONS, WORDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+Label = str | Text | Mapping[str, str]
+Record = Mapping[str, object]
+LAG = "W_"
+ERROR_COLUMN = {"std_error": "std_error", "t": "statistic", "p": "p_value"}
+_ERROR_NAME = {
+    "std_error": Text("Standard errors", "标准误"),
+    "t": Text("Ratios of estimate to standard error", "统计量（估计值/标准误）"),
+    "p": Text("p-values", "p 值"),
+}
+ERROR_HEAD = {
+    "std_error": Text("Std. error", "标准误"),
+    "t": Text("Ratio", "统计量"),
+    "p": Text("p", "p 值"),
+}
+
+
+class Tidied(Protocol):
+    """A result with one row per term."""
+
+    def tidy(self) -> pd.DataFrame: ...
+
+
+class Glanced(Tidied, Protocol):
+    """A result that also sums itself up in one row."""
+
+    def glance(self) -> pd.DataFrame: ...
+
+
+class PanelLike(Protocol):
+    """A panel: named arrays (T, n, k) with labels."""
+
+    labels: Mapping[str, Text]
+
+    def array(self, names: Sequence[str]) -> np.ndarray: ...
+
+
+def flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """Bring named index levels (term, equation) back among the columns."""
+    return frame if all(name is None for name in frame.index.names) else frame.reset_index()
+
+
+def estimate_pair(label: Text, cells: Sequence[tuple[Cell, Cell]], style: TableStyle) -> list[Row]:
+    """Print estimates with their errors, below or beside them."""
+    if style.error_position == "column":
+        return [body(label, *(cell for pair in cells for cell in pair))]
+    rows = [body(label, *(estimate for estimate, _ in cells))]
+    errors = [error for _, error in cells]
+    return rows if all(error == "" for error in errors) else [*rows, body("", *errors)]
+
+
+def estimate_cells(record: Record, style: TableStyle, *, stars: bool = True) -> tuple[Cell, Cell]:
+    """Give estimate and error; no stars without a finite standard error, which a p-value needs."""
+    value, spread = real(record.get("estimate")), real(record.get("std_error", 0.0))
+    sure = stars and math.isfinite(value) and math.isfinite(spread)
+    count = style.count_stars(real(record.get("p_value"))) if sure else 0
+    error = Number(
+        real(record.get(ERROR_COLUMN[style.errors])),
+        style.digits,
+        enclosure="paren" if style.error_position == "below" else "none",
+        notation="p_value" if style.errors == "p" else "fixed",
+    )
+    return Number(value, style.digits, count), error
+
+
+def word_of(value: object, codes: Mapping[str, Text]) -> Text | str | None:
+    if isinstance(value, Text):
+        return value
+    if value is None or (isinstance(value, Real) and math.isnan(value)) or value == "":
+        return None
+    return codes.get(str(value), str(value))
+
+
+def in_words(facts: Mapping, labels: Mapping) -> dict[str, object]:
+    """Replace the name of the weights matrix by its words, where ``labels`` has them."""
+    name = facts.get("weights")
+    return {**facts, "weights": Text.of(labels[name])} if name in labels else dict(facts)
+
+
+def shared_notes(facts: Sequence[Mapping]) -> list[Text]:
+    """Name the covariance and the weights matrix, once where all agree."""
+    notes = []
+    for name, read in SHARED.items():
+        found = [read(row) for row in facts]
+        names = list(dict.fromkeys(Text.of(word) for word in found if word is not None))
+        notes.append(named_line(WORDS[name], names or [WORDS["anonymous"]]))
+    return notes
+
+
+def _covariance(facts: Mapping) -> Text | str | None:
+    return word_of(facts.get("covariance"), COVARIANCES)
+
+
+def _weights(facts: Mapping) -> Text | str | None:
+    """Name the weights matrix and, where it is known, how it was normalised."""
+    name, kind = (word_of(facts.get(key), {}) for key in ("weights", "normalisation"))
+    if name is None or kind is None:
+        return name
+    label, how = Text.of(name), Text.of(NORMALISATIONS.get(kind, kind))
+    return Text(f"{label.en} ({how.en})", f"{label.zh}（{how.zh}）")
+
+
+SHARED = {"covariance": _covariance, "weights": _weights}
+
+
+MISSING = Text("A dash (–) marks what is not available.", "“–”表示无法得到。")
+NOT_CONVERGED = Text("n.c.: not converged.", "“未收敛”表示估计未收敛，不予报告。")
+
+
+def transform_note(facts: Iterable[Mapping]) -> list[Text]:
+    """What observations are where fewer count than units times periods, as with the Lee–Yu transform."""
+    sizes = [[real(one.get(name)) for name in ("nobs", "n_units", "n_periods")] for one in facts]
+    if not any(nobs < units * periods for nobs, units, periods in sizes):
+        return []
+    return [
+        Text(
+            "Observations and log-likelihood are those of the data after the fixed-effects transform.",
+            "观测值与对数似然值以固定效应变换后的数据计。",
+        )
+    ]
+
+
+def errors_note(style: TableStyle) -> Text:
+    name = _ERROR_NAME[style.errors]
+    if style.error_position == "below":
+        return Text(f"{name.en} in parentheses.", f"括号内为{name.zh}。")
+    return Text(f"{name.en} beside the estimates.", f"估计值右侧为{name.zh}。")
+
+
+def stars_note(style: TableStyle) -> list[Text]:
+    if not style.stars:
+        return []
+    levels = [f"{'*' * (i + 1)} p < {_level(level)}" for i, level in enumerate(style.thresholds)]
+    return [Text(f"{', '.join(levels)}.", f"{'，'.join(levels)}。")]
+
+
+def _level(level: float) -> str:
+    """Print a threshold with two decimals, or with all it has."""
+    return f"{level:.2f}" if float(f"{level:.2f}") == level else f"{level:g}"
+
+
+def paragraph(notes: Sequence[Text]) -> Text:
+    """Join sentences to one paragraph."""
+    return Text(" ".join(note.en for note in notes), "".join(note.zh for note in notes))
+
+
+def named_line(name: Text, values: Sequence[Text]) -> Text:
+    """Make a line such as "Weights matrix: queen; knn4."."""
+    english = "; ".join(value.en for value in values)
+    chinese = "；".join(value.zh for value in values)
+    return Text(f"{name.en}: {english}.", f"{name.zh}：{chinese}。")
+
+
+def titled(title: Label | None, en: str, zh: str) -> Text:
+    return Text(en, zh) if title is None else Text.of(title)
+
+
+def label_of(labels: Mapping[str, Label], name: object) -> Text:
+    """Name a variable, unit or rule; what has no label, or is one, stays as it is."""
+    if isinstance(name, Text):
+        return name
+    return Text.of(labels.get(name, str(name)))
+
+
+def term_label(labels: Mapping[str, Label], term: str) -> Text:
+    """Name a regressor or its spatial lag."""
+    if term in labels:
+        return Text.of(labels[term])
+    if term == "(Intercept)":
+        return WORDS["constant"]
+    if term.startswith(LAG):
+        label = label_of(labels, term.removeprefix(LAG))
+        return Text(f"W × {label.en}", f"W × {label.zh}")
+    return label_of(labels, term)
+
+
+def joined(header: Text, name: Text) -> Text:
+    """Put the name of an equation behind that of its system."""
+    return Text(f"{header.en}: {name.en}", f"{header.zh}：{name.zh}") if header.en else name
+
+
+def text_cell(value: object) -> Cell:
+    return Text.of(value) if value else None
+
+
+def plain_word(value: object) -> str:
+    return value.en if isinstance(value, Text) else str(value)
+
+
+def real(value: object) -> float:
+    """Read a number; None, NA and text are not available."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def whole(value: object) -> Cell:
+    """Read a whole number that may come as a float from a frame."""
+    number = real(value)
+    return int(number) if math.isfinite(number) and number == int(number) else Number(number, 0)
+
+
+def periods_of(frames: Iterable[Mapping]) -> list:
+    """Give all periods in order."""
+    return sorted({t for frame in frames for t in frame}, key=lambda t: (isinstance(t, str), t))
+
+
+def period_cell(value: object) -> Cell:
+    if isinstance(value, Integral) or (isinstance(value, float) and value.is_integer()):
+        return int(value)
+    return value if isinstance(value, Text) else str(value)

@@ -1,0 +1,301 @@
+"""Layouts of distribution dynamics: peaks, ellipses, inequality and its parts, convergence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from spatial_zb.base.text import Text
+from spatial_zb.report.tables.layouts.common import (
+    ERROR_COLUMN,
+    errors_note,
+    label_of,
+    paragraph,
+    real,
+    stars_note,
+)
+from spatial_zb.report.tables.table import (
+    RULE,
+    Cell,
+    HeaderCell,
+    Number,
+    Row,
+    Table,
+    TableStyle,
+    body,
+    section,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+Labels = Mapping[str, Text]
+PERIOD = HeaderCell(Text("Period", "时期"))
+
+
+def density_table(
+    frames: Mapping[str, pd.DataFrame],
+    labels: Labels,
+    *,
+    relative: bool = False,
+    notes: Sequence[Text] = (),
+    style: TableStyle | None = None,
+) -> Table:
+    """Lay out the peaks of densities: by variable a frame with ``period, mode, height, peaks, bandwidth``."""
+    style = style or TableStyle()
+    heads = (Text("Mode", "众数"), Text("Height", "峰值"), Text("Peaks", "峰数"), Text("Bandwidth", "带宽"))
+    said = Text(
+        "Gaussian kernel, one bandwidth by Scott’s rule for each period; mode and height are those of the highest peak.",
+        "高斯核，各时期带宽按Scott准则；众数与峰值指最高的峰。",
+    )
+    if relative:
+        said = paragraph(
+            [said, Text("Values are relative to the mean of their period.", "数值为与当期均值之比。")]
+        )
+
+    def cells(row: Mapping) -> list[Cell]:
+        sizes = [Number(real(row[k]), style.digits) for k in ("mode", "height")]
+        return [*sizes, int(row["peaks"]), Number(real(row["bandwidth"]), style.digits)]
+
+    return _by_period(
+        frames,
+        labels,
+        heads,
+        cells,
+        Text("Kernel densities by period", "核密度估计的逐期特征"),
+        "densities",
+        [said, *notes],
+    )
+
+
+def ellipse_table(
+    frame: pd.DataFrame,
+    label: Text,
+    key: str,
+    *,
+    notes: Sequence[Text] = (),
+    style: TableStyle | None = None,
+) -> Table:
+    """Lay out centres of gravity and deviation ellipses: the table of an ``EllipsePath``."""
+    style = style or TableStyle()
+    heads = (
+        Text("Longitude", "经度"),
+        Text("Latitude", "纬度"),
+        Text("Long semi-axis (km)", "长半轴（km）"),
+        Text("Short semi-axis (km)", "短半轴（km）"),
+        Text("Angle (°)", "转角（°）"),
+        Text("Area (km²)", "面积（km²）"),
+        Text("Shift (km)", "移动距离（km）"),
+        Text("Bearing (°)", "移动方位（°）"),
+    )
+    names = ("lon", "lat", "semi_major_km", "semi_minor_km", "angle", "area_km2", "shift_km", "bearing")
+    digits = (3, 3, 1, 1, 1, 0, 1, 0)
+    rows = [
+        body(str(row["period"]), *(Number(real(row[n]), d) for n, d in zip(names, digits, strict=True)))
+        for row in frame.to_dict("records")
+    ]
+    said = Text(
+        "Units count at their centroid with the value of the variable. Semi-axes are √2 standard deviations (63 % of a "
+        "normal distribution); angle of the long axis and bearing of the shift clockwise from north; shift from the "
+        "period before.",
+        "各地区按质心位置与变量值加权。半轴为√2倍标准差（正态分布下含63%）；转角为长轴方向、方位为重心移动方向，均自正北顺时针；移动距离相对上一时期。",
+    )
+    return Table(
+        title=Text(f"Centre of gravity and deviation ellipse: {label.en}", f"重心与标准差椭圆：{label.zh}"),
+        key=key,
+        header=([PERIOD, *map(HeaderCell, heads)],),
+        rows=tuple(rows),
+        notes=(said, *notes),
+    )
+
+
+def inequality_table(
+    theil: pd.DataFrame,
+    dagum: pd.DataFrame,
+    label: Text,
+    key: str,
+    *,
+    groups: Text,
+    notes: Sequence[Text] = (),
+    style: TableStyle | None = None,
+) -> Table:
+    """Lay out Theil's T and Dagum's Gini by period with the shares of their parts, in per cent.
+
+    ``theil`` and ``dagum`` are tables of ``theil_decomposition`` and ``dagum_decomposition``.
+    """
+    style = style or TableStyle()
+    within, between = Text("Within (%)", "组内（%）"), Text("Between (%)", "组间（%）")
+    overlap = Text("Overlap (%)", "超变密度（%）")
+    header = (
+        [
+            HeaderCell(),
+            HeaderCell(Text("Theil", "泰尔指数"), 3),
+            HeaderCell(Text("Gini (Dagum)", "基尼系数（Dagum）"), 4),
+        ],
+        [
+            PERIOD,
+            *map(HeaderCell, (Text("T", "T"), within, between, Text("G", "G"), within, between, overlap)),
+        ],
+    )
+    parts = {"theil": ("within", "between"), "dagum": ("within", "between", "transvariation")}
+
+    def cells(row: Mapping, kind: str) -> list[Cell]:
+        shares = [Number(100 * real(row[f"share_{part}"]), 1) for part in parts[kind]]
+        return [Number(real(row["total"]), style.digits + 1), *shares]
+
+    rows = [
+        body(str(t["period"]), *cells(t, "theil"), *cells(d, "dagum"))
+        for t, d in zip(theil.to_dict("records"), dagum.to_dict("records"), strict=True)
+    ]
+    said = Text(
+        f"Groups: {groups.en}. Shares of the total; overlap is what groups have in common although their means differ.",
+        f"分组：{groups.zh}。各部分占总体的比重；超变密度为均值不同的组之间的交叠。",
+    )
+    return Table(
+        title=Text(f"Inequality and its parts: {label.en}", f"差异及其分解：{label.zh}"),
+        key=key,
+        header=header,
+        rows=tuple(rows),
+        notes=(said, *notes),
+    )
+
+
+def sigma_table(
+    frames: Mapping[str, pd.DataFrame],
+    trends: Mapping[str, pd.DataFrame],
+    labels: Labels,
+    *,
+    notes: Sequence[Text] = (),
+    style: TableStyle | None = None,
+) -> Table:
+    """Lay out σ of logarithms and the coefficient of variation by period, with their trends below.
+
+    ``frames`` by variable have ``period, std_dev, cv``; ``trends`` ``term, estimate, std_error, statistic, p_value``.
+    """
+    style = style or TableStyle()
+    table = _by_period(
+        frames,
+        labels,
+        (Text("σ of ln", "对数标准差 σ"), Text("CV", "变异系数")),
+        lambda row: [Number(real(row[k]), style.digits + 1) for k in ("std_dev", "cv")],
+        Text("σ-convergence: dispersion by period", "σ 收敛：各时期离散程度"),
+        "sigma_convergence",
+        notes,
+    )
+    if any(len(trend) for trend in trends.values()):
+        rows = (*table.rows, RULE, *_trend_rows(trends, style))
+        said = paragraph(
+            [
+                Text(
+                    "Trend: least-squares slope on the period; negative is convergence. With so few periods its test is "
+                    "a description.",
+                    "趋势为对时期的最小二乘斜率，负值为收敛；时期少，检验仅供描述。",
+                ),
+                errors_note(style),
+                *stars_note(style),
+            ]
+        )
+        return Table(table.title, table.key, table.header, rows, notes=(said, *notes))
+    return table
+
+
+def _trend_rows(trends: Mapping[str, pd.DataFrame], style: TableStyle) -> list[Row]:
+    found = [
+        trend.set_index("term").loc[term].to_dict() if len(trend) else {}
+        for trend in trends.values()
+        for term in ("std_dev", "cv")
+    ]
+    estimates = [
+        Number(real(f.get("estimate")), style.digits + 2, style.count_stars(real(f.get("p_value"))))
+        for f in found
+    ]
+    errors = [
+        Number(
+            real(f.get(ERROR_COLUMN[style.errors])),
+            style.digits + 2,
+            enclosure="paren",
+            notation="p_value" if style.errors == "p" else "fixed",
+        )
+        for f in found
+    ]
+    return [body(Text("Trend per period", "每期趋势"), *estimates), body("", *errors)]
+
+
+def speed_table(
+    results: Sequence[tuple[Text, Text, pd.DataFrame]],
+    *,
+    notes: Sequence[Text] = (),
+    style: TableStyle | None = None,
+) -> Table:
+    """Lay out β, the speed of convergence and the half-life: (variable, model, ``BetaConvergence.tidy()``) each."""
+    style = style or TableStyle()
+    heads = (
+        Text("Model", "模型"),
+        Text("β", "β"),
+        Text("Std. error", "标准误"),
+        Text("Speed (% a year)", "收敛速度（%/年）"),
+        Text("95 % limits", "95%区间"),
+        Text("Half-life (years)", "半衰期（年）"),
+    )
+    rows: list[Row] = []
+    for number, (variable, model, tidy) in enumerate(results):
+        if not number or results[number - 1][0] != variable:
+            rows.append(section(variable))
+        found = tidy.set_index("term")
+        beta, speed, half = (found.loc[term] for term in ("beta", "speed", "half_life"))
+        stars = style.count_stars(real(beta["p_value"]))
+        limits = [100 * real(speed[k]) for k in ("conf_low", "conf_high")]
+        rows.append(
+            body(
+                model,
+                Number(real(beta["estimate"]), style.digits + 1, stars),
+                Number(real(beta["std_error"]), style.digits + 1, enclosure="paren"),
+                Number(100 * real(speed["estimate"]), 2),
+                _interval(*limits),
+                Number(real(half["estimate"]), 1),
+            )
+        )
+    said = Text(
+        "β: coefficient of the initial level on growth a year; speed −ln(1 + βs)/s over growth periods of s years. A dash "
+        "(–): no convergence, or β beyond −1/s. With unit effects and few periods β leans towards convergence (Nickell).",
+        "β为年均增长对期初水平的系数；收敛速度−ln(1+βs)/s，s为增长期年数。“–”表示不收敛或β小于−1/s。含个体固定效应且时期少时，β偏向收敛（Nickell偏误）。",
+    )
+    return Table(
+        title=Text("β-convergence: speed and half-life", "β 收敛：速度与半衰期"),
+        key="beta_convergence_speed",
+        header=([*map(HeaderCell, heads)],),
+        rows=tuple(rows),
+        alignment=("l", "r", "r", "r", "r", "r"),
+        notes=(paragraph([said, *stars_note(style)]), *notes),
+    )
+
+
+def _interval(low: float, high: float) -> Cell:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return Number(math.nan)
+    return f"[{low:.2f}, {high:.2f}]".replace("-", "−")
+
+
+def _by_period(
+    frames: Mapping[str, pd.DataFrame],
+    labels: Labels,
+    heads: Sequence[Text],
+    cells,
+    title: Text,
+    key: str,
+    notes: Sequence[Text],
+) -> Table:
+    """Periods in rows, for every variable the columns ``heads``."""
+    periods = sorted({period for frame in frames.values() for period in frame["period"]})
+    records = {
+        name: {row["period"]: row for row in frame.to_dict("records")} for name, frame in frames.items()
+    }
+    header = [PERIOD, *(HeaderCell(head) for _ in frames for head in heads)]
+    over = [HeaderCell(), *(HeaderCell(label_of(labels, name), len(heads)) for name in frames)]
+    rows = [
+        body(str(period), *(cell for by in records.values() for cell in cells(by[period])))
+        for period in periods
+    ]
+    return Table(title=title, key=key, header=(over, header), rows=tuple(rows), notes=tuple(notes))

@@ -1,0 +1,178 @@
+"""Direct, indirect and total effects of fits side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh
+from spatial_zb.base.text import Text
+from spatial_zb.report.tables.layouts.common import (
+    ERROR_COLUMN,
+    ERROR_HEAD,
+    MISSING,
+    NOT_CONVERGED,
+    Label,
+    Record,
+    Tidied,
+    errors_note,
+    estimate_cells,
+    estimate_pair,
+    flat,
+    in_words,
+    label_of,
+    named_line,
+    paragraph,
+    real,
+    shared_notes,
+    stars_note,
+    titled,
+    word_of,
+)
+from spatial_zb.report.tables.table import Cell, HeaderCell, Table, TableStyle, section
+from spatial_zb.report.words import COVARIANCES, EFFECTS, WORDS
+
+
+def effects_table(
+    effects: Sequence[tuple[Label, Tidied]],
+    terms: Sequence[str] | None = None,
+    labels: Mapping[str, Label] | None = None,
+    *,
+    weights: Label | None = None,
+    covariance: Label | None = None,
+    method: Label | None = None,
+    title: Label | None = None,
+    key: str = "effects",
+    notes: Sequence[Label] = (),
+    style: TableStyle | None = None,
+) -> Table:
+    """Lay out direct, indirect and total effects, a group of three columns for each model; "n.c." where it did not converge.
+
+    Effects of a system (columns ``response`` and ``source``) get a section for each response.
+
+    Parameters
+    ----------
+    weights, covariance, method
+        For the notes; None takes them of ``glance()`` where the results have it.
+
+    Raises
+    ------
+    SpecificationError
+        Without effects, for an unknown term, or when a result gives a term and effect more than once
+        (select one horizon or order first).
+    """
+    style = style or TableStyle()
+    labels = labels or {}
+    if not effects:
+        raise SpecificationError("An effects table needs at least one result.", "效应表至少要有一个结果。")
+    groups = [(Text.of(header), _by_effect(Text.of(header), result)) for header, result in effects]
+    found = dict.fromkeys(place[:2] for _, records in groups for place in records)
+    names = dict.fromkeys(term for _, term in found)
+    unknown = [name for name in terms or () if name not in names]
+    if unknown:
+        raise SpecificationError(
+            f"No result has effects of {listed(unknown)}; there are {listed(names)}.",
+            f"没有结果含{listed_zh(unknown)}的效应；已有{listed_zh(names)}。",
+        )
+    facts = [in_words(_effect_facts(result, weights, covariance), labels or {}) for _, result in effects]
+    solved = [bool(fact.get("converged", True)) for fact in facts]
+    rows = []
+    for response in dict.fromkeys(response for response, _ in found):
+        rows += [section(_effect_on(label_of(labels, response)))] if response else []
+        for term in terms or names:
+            if (response, term) in found:
+                cells = [
+                    _effect(records.get((response, term, kind)), known, style)
+                    for (_, records), known in zip(groups, solved, strict=True)
+                    for kind in EFFECTS
+                ]
+                rows += estimate_pair(_source_label(labels, term), cells, style)
+    shown = [group for (_, group), known in zip(groups, solved, strict=True) if known]
+    records = [record for group in shown for record in group.values()]
+    said = [*_effects_notes(records, facts, method, style), *([] if all(solved) else [NOT_CONVERGED])]
+    return Table(
+        title=titled(title, "Direct, indirect and total effects", "直接效应、间接效应与总效应"),
+        key=key,
+        header=_effects_header([header for header, _ in groups], style),
+        rows=tuple(rows),
+        notes=(paragraph(said), *map(Text.of, notes)),
+    )
+
+
+def _effects_notes(
+    records: Sequence[Record], facts: Sequence[Mapping], method: Label | None, style: TableStyle
+) -> list[Text]:
+    methods = [method] if method is not None else [word_of(row.get("method"), {}) for row in facts]
+    how = [_method(word) for word in dict.fromkeys(methods) if word is not None]
+    how = [named_line(Text("Standard errors of the effects", "效应标准误"), how)] if how else []
+    columns = ("estimate", ERROR_COLUMN[style.errors])
+    missing = any(math.isnan(real(record.get(column))) for record in records for column in columns)
+    return [
+        errors_note(style),
+        *stars_note(style),
+        *how,
+        *shared_notes(facts),
+        *([MISSING] if missing else []),
+    ]
+
+
+def _by_effect(header: Text, result: Tidied) -> dict[tuple[str, str, str], Record]:
+    """Index records by response ("" outside systems), term and effect."""
+    records: dict[tuple[str, str, str], Record] = {}
+    for record in flat(result.tidy()).to_dict("records"):
+        term = record["source"] if "source" in record else record["term"]
+        place = (str(record.get("response", record.get("equation", ""))), str(term), str(record["effect"]))
+        if place in records:
+            raise SpecificationError(
+                f"The effects {header.en!r} give the {place[2]} effect of {place[1]} more than once; "
+                "select one horizon or order first.",
+                f"{header.zh!r}中{place[1]}的{place[2]}效应出现不止一次；请先选定一个horizon或order。",
+            )
+        records[place] = record
+    return records
+
+
+def _effect(record: Record | None, solved: bool, style: TableStyle) -> tuple[Cell, Cell]:
+    if record is None:
+        return "", ""
+    return estimate_cells(record, style) if solved else (WORDS["not_converged"], "")
+
+
+def _effects_header(headers: Sequence[Text], style: TableStyle) -> tuple[Sequence[HeaderCell], ...]:
+    wide = style.error_position == "column"
+    span = 2 if wide else 1
+    models = [HeaderCell(header, 3 * span) for header in headers]
+    kinds = [HeaderCell(EFFECTS[kind], span) for _ in headers for kind in EFFECTS]
+    if not wide:
+        return [HeaderCell(), *models], [HeaderCell(WORDS["variable"]), *kinds]
+    pair = (HeaderCell(WORDS["estimate"]), HeaderCell(ERROR_HEAD[style.errors]))
+    pairs = [HeaderCell(WORDS["variable"]), *pair * (3 * len(headers))]
+    return [HeaderCell(), *models], [HeaderCell(), *kinds], pairs
+
+
+def _effect_facts(result: Tidied, weights: Label | None, covariance: Label | None) -> dict[str, object]:
+    """Give what the notes need: of the caller first, then of ``glance()``."""
+    glance = getattr(result, "glance", None)
+    facts = dict(flat(glance()).to_dict("records")[0]) if callable(glance) else {}
+    given = {"weights": weights, "covariance": covariance}
+    return facts | {
+        name: COVARIANCES.get(value, Text.of(value)) if isinstance(value, str) else Text.of(value)
+        for name, value in given.items()
+        if value is not None
+    }
+
+
+def _method(method: Label) -> Text:
+    return COVARIANCES[method] if isinstance(method, str) and method in COVARIANCES else Text.of(method)
+
+
+def _effect_on(label: Text) -> Text:
+    return Text(f"Effect on {label.en}", f"对{label.zh}的效应")
+
+
+def _source_label(labels: Mapping[str, Label], term: str) -> Text:
+    """Name an exogenous variable or ``shock:<equation>``."""
+    if term in labels or not term.startswith("shock:"):
+        return label_of(labels, term)
+    equation = label_of(labels, term.removeprefix("shock:"))
+    return Text(f"Shock to {equation.en}", f"{equation.zh}冲击")

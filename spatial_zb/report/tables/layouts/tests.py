@@ -1,0 +1,358 @@
+"""The chain of specification tests, and how well systems are identified.
+
+Layouts of robustness: the joint test of a specification curve, the battery, and units left out one at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from spatial_zb.base.text import Text
+from spatial_zb.report.tables.layouts.common import (
+    ERROR_HEAD,
+    MISSING,
+    Label,
+    Record,
+    label_of,
+    paragraph,
+    real,
+    stars_note,
+    titled,
+    whole,
+)
+from spatial_zb.report.tables.table import Cell, HeaderCell, Number, Row, Table, TableStyle, body, section
+from spatial_zb.report.words import COVARIANCES, FACTS, WORDS
+
+
+def chain_table(
+    tests: pd.DataFrame | Sequence[tuple[Label, pd.DataFrame]],
+    *,
+    title: Label | None = None,
+    key: str = "tests",
+    replicates: int | None = None,
+    notes: Sequence[Label] = (),
+    style: TableStyle | None = None,
+) -> Table:
+    """Lay out a chain of tests: ``test, statistic, df, p_value``; a test that is not defined has dashes.
+
+    Pairs of heading and frame, as :func:`spatial_zb.hypotheses.chain.by_section` gives them, get a section each.
+    With ``p_bootstrap`` the bootstrap's p-values get a column of their own, and the stars go by them; ``replicates``
+    says in the notes from how many panels.
+    """
+    style = style or TableStyle()
+    parts = [(None, tests)] if hasattr(tests, "columns") else list(tests)
+    resampled = any("p_bootstrap" in frame.columns for _, frame in parts)
+    rows: list[Row] = []
+    for heading, frame in parts:
+        rows += [] if heading is None else [section(Text.of(heading))]
+        rows += [_test_row(record, resampled, style) for record in frame.to_dict("records")]
+    heads = [WORDS["test"], WORDS["statistic"], WORDS["df"], Text("p", "p 值")]
+    heads += [Text("p, bootstrap", "自助法 p 值")] if resampled else []
+    return Table(
+        title=titled(title, "Specification tests", "设定检验"),
+        key=key,
+        header=([HeaderCell(head) for head in heads],),
+        rows=tuple(rows),
+        alignment=("l", *("r" for _ in heads[1:])),
+        notes=(
+            *stars_note(style),
+            *([_resampled(replicates)] if resampled else []),
+            MISSING,
+            *map(Text.of, notes),
+        ),
+    )
+
+
+def _test_row(record: Record, resampled: bool, style: TableStyle) -> Row:
+    """One test: its statistic with stars, degrees of freedom, and p-values."""
+    statistic, p_value, df = (real(record[name]) for name in ("statistic", "p_value", "df"))
+    again = real(record["p_bootstrap"]) if resampled else math.nan
+    defined = math.isfinite(statistic)
+    stars = style.count_stars(again if math.isfinite(again) else p_value) if defined else 0
+    is_test = math.isfinite(p_value) or not defined
+    cells = [
+        Number(statistic, style.digits, stars),
+        Number(df, 0) if math.isfinite(df) else "",
+        _p_cell(p_value, is_test, style),
+    ]
+    cells += [_p_cell(again, is_test, style)] if resampled else []
+    return body(Text.of(record["test"]), *cells)
+
+
+def _resampled(replicates: int | None) -> Text:
+    """What the bootstrap's p-values are."""
+    en, zh = ("", "") if replicates is None else (f"{replicates:,} ", f"{replicates:,}个")
+    return Text(
+        f"p, bootstrap: share of {en}panels drawn under the null hypothesis whose statistic is at least as far out, the "
+        "panel itself counted among them; the stars go by it.",
+        f"自助法p值：在原假设下重抽样的{zh}面板（连同样本本身）中，统计量不小于观测值的比例；星号以其为准。",
+    )
+
+
+def _p_cell(value: float, is_test: bool, style: TableStyle) -> Cell:
+    """A p-value; a dash where there is none, nothing where the row is no test (a VIF)."""
+    if math.isfinite(value):
+        return Number(value, style.digits, notation="p_value")
+    return None if is_test else ""
+
+
+def identification_table(
+    reports: Sequence[tuple[Label, pd.DataFrame]],
+    labels: Mapping[str, Label] | None = None,
+    *,
+    title: Label | None = None,
+    key: str = "identification",
+    notes: Sequence[Label] = (),
+    style: TableStyle | None = None,
+) -> Table:
+    """Lay out how well the equations of systems are identified: a section for each system.
+
+    Parameters
+    ----------
+    reports
+        Pairs of heading and ``SystemFit.identification()``.
+    labels
+        Words for equations.
+    """
+    style = style or TableStyle()
+    rows: list[Row] = []
+    for heading, frame in reports:
+        rows.append(section(Text.of(heading)))
+        for record in frame.to_dict("records"):
+            yes = WORDS["yes" if record["identified"] else "no"]
+            counts = (
+                f"{record['rank']}/{record['rank_needed']}",
+                f"{record['outside']}/{record['endogenous']}",
+            )
+            numbers = [Number(real(record[name]), 2) for name in ("sw_f_min", "kp_f", "j")]
+            p_value = Number(real(record["j_p"]), style.digits, notation="p_value")
+            rows.append(body(label_of(labels or {}, record["equation"]), yes, *counts, *numbers, p_value))
+    names = ("equation", "identified", "rank", "order", "sw_f", "kp_f", "j", "j_p")
+    return Table(
+        title=titled(title, "Identification", "识别检验"),
+        key=key,
+        header=([HeaderCell(WORDS[name]) for name in names],),
+        rows=tuple(rows),
+        alignment=("l", *("c" for _ in names[1:])),
+        notes=(
+            Text(
+                "Rank: rank found / needed. Order: instruments outside the equation / endogenous regressors. First-stage F: "
+                "smallest Sanderson–Windmeijer; below 10 is weak. J: Sargan's, or Hansen's under robust errors; a small p "
+                "rejects the exclusions.",
+                "秩：实际秩/所需秩。阶：方程外工具变量数/内生变量数。第一阶段F为最小的Sanderson–Windmeijer统计量，小于10为弱工具变量。"
+                "J为Sargan统计量（稳健标准误时为Hansen），p值小表示排除约束被拒绝。",
+            ),
+            *map(Text.of, notes),
+        ),
+    )
+
+
+_P = HeaderCell("p")
+
+_STATISTICS = {
+    "median": Text("Median estimate (size)", "估计值中位数（绝对值）"),
+    "significant": Text("Share significant with the dominant sign", "显著且与主导符号一致的比例"),
+    "dominant_sign": Text("Share with the dominant sign", "与主导符号一致的比例"),
+}
+
+
+def curve_table(
+    tests: pd.DataFrame,
+    cells: int,
+    replicates: int,
+    *,
+    title: Label | None = None,
+    key: str = "compare_curve",
+    notes: Sequence[Label] = (),
+    style: TableStyle | None = None,
+) -> Table:
+    """Lay out the joint test of a specification curve.
+
+    Parameters
+    ----------
+    tests
+        ``statistic, observed, null_mean, null_95, p_value`` of :meth:`CurveTest.tidy`.
+    cells, replicates
+        How many estimates make the curve, and how many curves were drawn without effect.
+    """
+    style = style or TableStyle()
+    rows = [
+        body(
+            _STATISTICS[str(r["statistic"])],
+            *(Number(real(r[c]), style.digits) for c in ("observed", "null_mean", "null_95")),
+            Number(real(r["p_value"]), style.digits, notation="p_value"),
+        )
+        for r in tests.to_dict("records")
+    ]
+    heads = [
+        HeaderCell(WORDS["statistic"]),
+        HeaderCell(Text("Observed", "观测值")),
+        HeaderCell(Text("Mean without effect", "无效应时均值")),
+        HeaderCell(Text("95 % without effect", "无效应时95%分位")),
+        _P,
+    ]
+    own = Text(
+        f"{cells} specifications. p: share of {replicates} curves, from panels drawn so that the variable has no effect, "
+        "that are at least as far out (Simonsohn, Simmons & Nelson 2020; signs of whole residual series flipped at random).",
+        f"共{cells}个设定。p值为{replicates}条无效应模拟曲线中不小于观测统计量的比例（Simonsohn、Simmons和Nelson，2020；"
+        "按序列随机翻转残差符号）。",
+    )
+    return Table(
+        title=titled(title, "Joint test of the specification curve", "设定曲线联合检验"),
+        key=key,
+        header=(heads,),
+        rows=tuple(rows),
+        alignment=("l", "r", "r", "r", "r"),
+        notes=(own, *map(Text.of, notes)),
+    )
+
+
+_KINDS = {
+    "weights": Text("Other weights matrix", "更换空间权重矩阵"),
+    "lag_x": Text("Timing", "滞后处理"),
+    "periods": Text("Sub-period", "分时段"),
+    "drop": Text("Units left out", "剔除部分地区"),
+    "y": Text("Other measure of the dependent variable", "替换被解释变量"),
+    "x": Text("Other measure of the regressor", "替换核心解释变量"),
+    "winsorise": Text("Winsorised", "缩尾处理"),
+    "covariance": Text("Other standard errors", "更换标准误"),
+}
+_LAGGED = Text("Regressors one period earlier", "解释变量滞后一期")
+
+
+def robustness_table(
+    frame: pd.DataFrame,
+    labels: Mapping[str, Label] | None = None,
+    *,
+    title: Label | None = None,
+    key: str = "compare_robustness",
+    notes: Sequence[Label] = (),
+    style: TableStyle | None = None,
+) -> Table:
+    """Lay out the robustness battery: a line for each variant, grouped by what was changed.
+
+    Parameters
+    ----------
+    frame
+        :meth:`Robustness.tidy`, in the language of the table for its reasons.
+    labels
+        Words for weights, variables, groups of units and periods, by their names.
+    """
+    style, labels = style or TableStyle(), labels or {}
+    rows: list[Row] = []
+    for kind, part in frame.groupby("kind", sort=False):
+        rows += [section(_KINDS[str(kind)])] if str(kind) in _KINDS else []
+        rows += [_variant(record, labels, style) for record in part.to_dict("records")]
+    heads = [
+        Text("Variant", "检验内容"),
+        WORDS["estimate"],
+        ERROR_HEAD["std_error"],
+        Text("95 % interval", "95%置信区间"),
+        FACTS["n_units"],
+        FACTS["n_periods"],
+    ]
+    failed = [r for r in frame.to_dict("records") if r["reason"]]
+    own = stars_note(style)
+    if failed:
+        own.append(MISSING)
+    reasons = [
+        Text(
+            f"{_variant_words(r, labels).en}: {_reason(r['reason']).en.rstrip('.')}.",
+            f"{_variant_words(r, labels).zh}：{_reason(r['reason']).zh.rstrip('.。')}。",
+        )
+        for r in failed
+    ]
+    return Table(
+        title=titled(title, "Robustness", "稳健性检验"),
+        key=key,
+        header=([HeaderCell(head) for head in heads],),
+        rows=tuple(rows),
+        alignment=("l", "r", "r", "c", "r", "r"),
+        notes=(*([paragraph(own)] if own else []), *reasons, *map(Text.of, notes)),
+    )
+
+
+def _reason(words: str) -> Text:
+    return Text(words, "未收敛") if words == "not converged" else Text.of(words)
+
+
+def _variant(record: Record, labels: Mapping[str, Label], style: TableStyle) -> Row:
+    value, spread = real(record["estimate"]), real(record["std_error"])
+    stars = style.count_stars(real(record["p_value"])) if math.isfinite(spread) else 0
+    limits = [real(record[c]) for c in ("conf_low", "conf_high")]
+    interval: Cell = None
+    if all(map(math.isfinite, limits)):
+        interval = "[" + ", ".join(f"{v:.{style.digits}f}".replace("-", "−") for v in limits) + "]"
+    return body(
+        _variant_words(record, labels),
+        Number(value, style.digits, stars),
+        Number(spread, style.digits),
+        interval,
+        whole(record["n_units"]) if math.isfinite(real(record["n_units"])) else None,
+        whole(record["n_periods"]) if math.isfinite(real(record["n_periods"])) else None,
+    )
+
+
+def _variant_words(record: Record, labels: Mapping[str, Label]) -> Text:
+    kind, name = str(record["kind"]), str(record["variant"])
+    if kind == "base":
+        return Text("Base model", "基准模型")
+    if kind == "lag_x":
+        return _LAGGED
+    if kind == "winsorise":
+        low, high = f"{100 * float(name):g}", f"{100 - 100 * float(name):g}"
+        return Text(f"At {low} % and {high} %", f"在{low}%与{high}%分位缩尾")
+    if kind == "covariance":
+        how = COVARIANCES.get(name, Text.of(name))
+        return Text(how.en[:1].upper() + how.en[1:], how.zh)
+    return label_of(labels, name)
+
+
+def influence_table(
+    influence: pd.DataFrame,
+    labels: Mapping[str, Label] | None = None,
+    *,
+    shown: int = 10,
+    title: Label | None = None,
+    key: str = "compare_influence",
+    notes: Sequence[Label] = (),
+    style: TableStyle | None = None,
+) -> Table:
+    """Lay out the units whose absence moves the estimate most.
+
+    Parameters
+    ----------
+    influence
+        ``unit, estimate, std_error, change, change_se`` of :attr:`Robustness.influence`.
+    """
+    style, labels = style or TableStyle(), labels or {}
+    ordered = influence.loc[influence["change_se"].abs().sort_values(ascending=False, kind="stable").index]
+    rows = [
+        body(
+            label_of(labels, r["unit"]),
+            *(Number(real(r[c]), style.digits) for c in ("estimate", "std_error", "change", "change_se")),
+        )
+        for r in ordered.head(shown).to_dict("records")
+    ]
+    heads = [
+        Text("Unit left out", "剔除地区"),
+        WORDS["estimate"],
+        ERROR_HEAD["std_error"],
+        Text("Change", "变化"),
+        Text("Change / base std. error", "变化/基准标准误"),
+    ]
+    own = Text(
+        f"The {len(rows)} of {len(influence)} units whose absence moves the estimate most.",
+        f"列出{len(influence)}个地区中剔除后估计值变化最大的{len(rows)}个。",
+    )
+    return Table(
+        title=titled(title, "Leaving out one unit at a time", "逐一剔除地区"),
+        key=key,
+        header=([HeaderCell(head) for head in heads],),
+        rows=tuple(rows),
+        alignment=("l", *("r" for _ in heads[1:])),
+        notes=(own, *map(Text.of, notes)),
+    )

@@ -1,0 +1,274 @@
+"""Word: an editable three-line table (三线表) with the caption above and the notes below.
+
+Thick rules at top and bottom, a thin one under the header, no vertical lines; Times New Roman with 宋体 for
+Chinese; header rows repeat on every page and no row breaks across pages.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from spatial_zb.report.tables.table import Row, Table, TableStyle
+from spatial_zb.report.tables.text import (
+    Shown,
+    column_widths,
+    continues,
+    note_paragraphs,
+    same_bytes,
+    shown,
+    starts,
+    title_lines,
+    words,
+)
+
+if TYPE_CHECKING:
+    from docx.document import Document as Doc
+    from docx.oxml.xmlchemy import BaseOxmlElement
+    from docx.section import Section
+    from docx.table import _Cell, _Row
+    from docx.text.paragraph import Paragraph
+
+
+LATIN, CHINESE = "Times New Roman", "宋体"
+# Eighths of a point: 1.5 and 0.75 points, the usual rules of a three-line table.
+_THICK, _THIN = 12, 6
+_PORTRAIT_CM, _LANDSCAPE_CM = 16.0, 24.7  # A4 without margins
+_MARGIN_CM = 2.5
+# Tried in turn: sideways or not, and the font size in points (五号, 小五, 六号 and below).
+_LAYOUTS = ((False, 10.5), (False, 9.0), (True, 9.0), (True, 7.5), (True, 6.5), (True, 5.5))
+_LINE = 1.2  # height of a line of a cell, in font sizes
+_PADDING = 2  # characters of white space in each column
+_SIDES = {"l": "LEFT", "c": "CENTER", "r": "RIGHT"}
+
+
+def render(table: Table, style: TableStyle) -> bytes:
+    """Print a table as a Word document of its own."""
+    document = new_document(title=" ".join(title_lines(table, style)))
+    _turn(document.sections[0], sideways=_layout(table, style)[0])
+    add_table(document, table, style)
+    stream = io.BytesIO()
+    document.save(stream)
+    return same_bytes(stream.getvalue())
+
+
+def new_document(title: str = "") -> Doc:
+    """Make an empty A4 document with this package's fonts and without a time of writing."""
+    from docx import Document
+
+    document = Document()
+    for name in ("Normal", "Caption"):
+        _font(document.styles[name].element.get_or_add_rPr())
+    properties = document.core_properties
+    properties.title, properties.author, properties.comments = title[:255], "spatial_zb", ""
+    properties.created = properties.modified = datetime(1980, 1, 1)
+    _turn(document.sections[0], sideways=False)
+    return document
+
+
+def add_table(document: Doc, table: Table, style: TableStyle) -> None:
+    """Append caption, table and notes; the section of the document is left as it is."""
+    size = _layout(table, style)[1]
+    for line in title_lines(table, style):
+        _paragraph(document.add_paragraph(style="Caption"), Shown(line), size, side="c", bold=True, keep=True)
+    rows = [row for row in table.rows if row.kind != "rule"]
+    levels = len(table.header)
+    grid = document.add_table(levels + len(rows), table.n_columns)
+    _frame(grid._tbl, column_widths(table, style), " ".join(title_lines(table, style)))
+    lines = list(grid.rows)
+    for line, level in zip(lines, table.header, strict=False):
+        _header(line, level, table, style, size)
+    for i, (line, row) in enumerate(zip(lines[levels:], rows, strict=True)):
+        following = rows[i + 1] if i + 1 < len(rows) else None
+        led = continues(following)
+        _row(line, row, table, style, size, keep=row.kind == "section" or led, low=led)
+    _rules(lines, table)
+    for note in note_paragraphs(table, style):
+        _paragraph(document.add_paragraph(), Shown(note), max(size - 1.5, 5.5))
+
+
+def _layout(table: Table, style: TableStyle) -> tuple[bool, float]:
+    """Choose page and font size so that the columns fit: upright and large first."""
+    widths = column_widths(table, style)
+    for sideways, size in _LAYOUTS:
+        # A digit of Times is half the font size wide; substitutes on other systems are a little wider.
+        needed_cm = (sum(widths) + _PADDING * len(widths)) * 0.52 * size / 72 * 2.54
+        if needed_cm <= (_LANDSCAPE_CM if sideways else _PORTRAIT_CM):
+            break
+    return sideways, size
+
+
+def _turn(section: Section, *, sideways: bool) -> None:
+    """Set A4 and its margins."""
+    from docx.enum.section import WD_ORIENT
+    from docx.shared import Cm
+
+    short, long = Cm(21.0), Cm(29.7)
+    section.orientation = WD_ORIENT.LANDSCAPE if sideways else WD_ORIENT.PORTRAIT
+    section.page_width, section.page_height = (long, short) if sideways else (short, long)
+    section.left_margin = section.right_margin = section.top_margin = section.bottom_margin = Cm(_MARGIN_CM)
+
+
+def _font(properties: BaseOxmlElement) -> None:
+    """Name both fonts; Word picks by script. Theme fonts would win over names, so they go."""
+    from docx.oxml.ns import qn
+
+    fonts = properties.get_or_add_rFonts()
+    for attribute in list(fonts.attrib):
+        del fonts.attrib[attribute]
+    for attribute, name in (("ascii", LATIN), ("hAnsi", LATIN), ("cs", LATIN), ("eastAsia", CHINESE)):
+        fonts.set(qn(f"w:{attribute}"), name)
+    # Where 宋体 is not installed the language decides which substitute comes: one with simplified characters.
+    _child(properties, "lang", val="en-US", eastAsia="zh-CN")
+
+
+def _frame(grid: BaseOxmlElement, widths: Sequence[int], title: str) -> None:
+    """Fix the column widths to fill the line, and give screen readers the caption."""
+    from docx.oxml.ns import qn
+
+    properties = grid.tblPr
+    _child(properties, "tblW", type="pct", w="5000")
+    _child(properties, "tblLayout", type="fixed")
+    margins = _child(properties, "tblCellMar")
+    for side in ("left", "right"):
+        _child(margins, side, w="40", type="dxa")
+    _child(properties, "tblCaption", val=title[:255])
+    padded = [width + _PADDING for width in widths]
+    columns = grid.tblGrid.gridCol_lst
+    total = sum(int(column.get(qn("w:w"))) for column in columns)
+    twips = [round(total * width / sum(padded)) for width in padded]
+    for column, width in zip(columns, twips, strict=True):
+        column.set(qn("w:w"), str(width))
+    for tr in grid.tr_lst:
+        for tc, width in zip(tr.tc_lst, twips, strict=True):
+            tc.get_or_add_tcPr().get_or_add_tcW().set(qn("w:w"), str(width))
+
+
+def _child(parent: BaseOxmlElement, name: str, **attributes: str) -> BaseOxmlElement:
+    """Add one element, or change the one that is there, keeping the order Word insists on."""
+    from docx.oxml import OxmlElement
+    from docx.oxml.ns import qn
+
+    child = parent.find(qn(f"w:{name}"))
+    if child is None:
+        child = OxmlElement(f"w:{name}")
+        order = _ORDER.get(parent.tag.split("}")[1], ())
+        later = [qn(f"w:{other}") for other in order[order.index(name) + 1 :]] if name in order else []
+        place = next((i for i, other in enumerate(parent) if other.tag in later), len(parent))
+        parent.insert(place, child)
+    for key, value in attributes.items():
+        child.set(qn(f"w:{key}"), value)
+    return child
+
+
+# The order the schema (ECMA-376) gives to children that occur here; Word calls another order damaged.
+_ORDER = {
+    "tblPr": ("tblStyle", "tblW", "jc", "tblLayout", "tblCellMar", "tblLook", "tblCaption"),
+    "tcPr": ("tcW", "gridSpan", "vMerge", "tcBorders", "vAlign"),
+    "tcBorders": ("top", "bottom"),
+    "pPr": ("pStyle", "keepNext", "keepLines", "widowControl", "pBdr", "spacing", "ind", "jc", "rPr"),
+}
+
+
+def _header(line: _Row, level: Sequence, table: Table, style: TableStyle, size: float) -> None:
+    """Print one level of headings; the line repeats on every page."""
+    properties = line._tr.get_or_add_trPr()
+    _child(properties, "cantSplit")
+    _child(properties, "tblHeader")
+    cells = list(line.cells)
+    for start, heading in zip(starts(level), level, strict=True):
+        text = words(heading.text, style)
+        cell = cells[start]
+        if heading.span > 1:
+            cell = cell.merge(cells[start + heading.span - 1])
+        side = "c" if heading.span > 1 else table.alignment[start]
+        paragraph = _fill(cell, Shown(text), size, bottom=True, side=side, keep=True)
+        if heading.span > 1 and text:
+            # On the paragraph and not on the cell, so that neighbours' rules do not touch.
+            borders = _child(paragraph._p.get_or_add_pPr(), "pBdr")
+            _child(borders, "bottom", val="single", sz=str(_THIN), space="1", color="auto")
+
+
+def _row(
+    line: _Row, row: Row, table: Table, style: TableStyle, size: float, *, keep: bool, low: bool
+) -> None:
+    """Fill one line; ``low``: numbers stand beside the last line of a name, next to their errors below."""
+    from docx.shared import Pt
+
+    _child(line._tr.get_or_add_trPr(), "cantSplit")
+    cells = list(line.cells)
+    if row.kind == "section":
+        heading = _fill(cells[0].merge(cells[-1]), shown(row.cells[0], style), size, italic=True, keep=True)
+        heading.paragraph_format.space_before = Pt(3)
+        return
+    for cell, value, side in zip(cells, row.cells, table.alignment, strict=True):
+        _fill(cell, shown(value, style), size, side=side, keep=keep, bottom=low and side != "l")
+
+
+def _fill(cell: _Cell, text: Shown, size: float, *, bottom: bool = False, **options: object) -> Paragraph:
+    """Put text into the one paragraph of a cell."""
+    from docx.enum.table import WD_ALIGN_VERTICAL
+    from docx.shared import Pt
+
+    cell.vertical_alignment = WD_ALIGN_VERTICAL.BOTTOM if bottom else WD_ALIGN_VERTICAL.TOP
+    paragraph = cell.paragraphs[0]
+    for extra in cell.paragraphs[1:]:  # merging leaves the empty paragraphs of the merged cells
+        extra._p.getparent().remove(extra._p)
+    _paragraph(paragraph, text, size, **options)
+    # Chinese and Latin type have lines of different height: numbers would stand above the name of their row.
+    paragraph.paragraph_format.line_spacing = Pt(round(_LINE * size, 1))
+    return paragraph
+
+
+def _paragraph(
+    paragraph: Paragraph,
+    text: Shown,
+    size: float,
+    *,
+    side: str = "l",
+    bold: bool = False,
+    italic: bool = False,
+    keep: bool = False,
+) -> None:
+    """Print text with its stars raised; ``keep`` holds it on the page of what follows."""
+    from docx.enum.text import WD_ALIGN_PARAGRAPH
+    from docx.shared import Pt, RGBColor
+
+    form = paragraph.paragraph_format
+    form.alignment = getattr(WD_ALIGN_PARAGRAPH, _SIDES[side])
+    form.space_before = form.space_after = Pt(1)
+    form.line_spacing = 1.0
+    form.keep_with_next = keep or None
+    # The paragraph mark has a size too, and it alone makes the height of an empty cell.
+    mark = _child(paragraph._p.get_or_add_pPr(), "rPr")
+    _child(mark, "sz", val=str(round(2 * size)))
+    for piece, raised in ((text.text, False), (text.stars, True)):
+        if not piece:
+            continue
+        run = paragraph.add_run(piece)
+        run.bold, run.italic, run.font.size = bold, italic, Pt(size)
+        run.font.color.rgb = RGBColor(0, 0, 0)
+        if raised:
+            run.font.superscript = True
+
+
+def _rules(lines: Sequence[_Row], table: Table) -> None:
+    """Draw the three lines, and the thin ones the body asks for."""
+    last_header = len(table.header) - 1
+    _border(lines[0], "top", _THICK)
+    _border(lines[last_header], "bottom", _THIN)
+    at = last_header
+    for row in table.rows:
+        if row.kind == "rule":
+            _border(lines[at], "bottom", _THIN)
+        else:
+            at += 1
+    _border(lines[-1], "bottom", _THICK)
+
+
+def _border(line: _Row, side: str, weight: int) -> None:
+    for tc in line._tr.tc_lst:
+        borders = _child(tc.get_or_add_tcPr(), "tcBorders")
+        _child(borders, side, val="single", sz=str(weight), space="0", color="auto")

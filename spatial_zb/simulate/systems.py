@@ -1,0 +1,190 @@
+"""Systems with known truth, for tests, documentation and planning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spatial_zb.base.arguments import check_count, random_generator
+from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
+from spatial_zb.core.logdet.factors import largest_sums
+from spatial_zb.core.logdet.traces import filter_solver
+from spatial_zb.core.system.arrays import system_solver
+from spatial_zb.core.transforms import spatial_lag
+from spatial_zb.data.panel import Panel
+from spatial_zb.models.system.spec import SystemSpec
+from spatial_zb.weights.matrix import Weights, as_weights
+
+#: The ends of the admissible interval are known but for rounding.
+INSIDE = 1 - 1e-9
+
+
+def simulate_system(
+    spec: SystemSpec,
+    W: Weights,
+    periods: int,
+    coefficients: Mapping[tuple[str, str], float],
+    *,
+    sigma: ArrayLike | None = None,
+    unit_effects: float = 1.0,
+    time_effects: float = 1.0,
+    regressors: Panel | None = None,
+    rng: int | np.random.Generator | None = None,
+) -> Panel:
+    """Draw a panel from the reduced form of a system; simulated data.
+
+    Parameters
+    ----------
+    spec
+        The system; its fixed effects say nothing here, effects are always drawn.
+    W
+        Weights of the n units.
+    periods
+        T.
+    coefficients
+        True values by (equation, term), as in ``SystemFit.params``; what is left out is zero.
+    sigma
+        (m, m) covariance of ε between equations; the identity without it.
+    unit_effects, time_effects
+        Standard deviations of the effects; x is standard normal plus half of the first unit effect, so that
+        estimators without fixed effects are inconsistent.
+    regressors
+        A panel of the same units and T periods whose exogenous variables are used instead.
+    rng
+        Seed or generator.
+
+    Returns
+    -------
+    Panel with the endogenous and exogenous variables of the system.
+    """
+    check_count(periods, "periods", 1)
+    check_numbers({**coefficients, "unit_effects": unit_effects, "time_effects": time_effects})
+    W = as_weights(W)
+    _check(spec, coefficients)
+    check_regressors(regressors, W, periods)
+    for name in spec.names:
+        check_admissible(W, {"lam": coefficients.get((name, "lam"), 0.0)})
+    generator = random_generator(rng)
+    m, n, names = len(spec.names), W.n, spec.exogenous
+    root = np.eye(m) if sigma is None else _root(sigma, m)
+    mu = unit_effects * generator.standard_normal((n, m))
+    alpha = time_effects * generator.standard_normal((periods, 1, m))
+    X = generator.standard_normal((periods, n, len(names))) + 0.5 * mu[None, :, :1]
+    if regressors is not None:
+        X = regressors.array(list(names))
+    u = generator.standard_normal((periods, n, m)) @ root.T
+    gamma, psi = np.eye(m), np.zeros((m, m))
+    right = mu + alpha + np.zeros((periods, n, m))
+    for g, name in enumerate(spec.names):
+        value = {
+            term: coefficients.get((name, term), 0.0) for term in (*spec.terms(name), "lam", "(Intercept)")
+        }
+        equation = spec.equations[name]
+        for other in equation.endog:
+            gamma[g, spec.endogenous.index(other)] -= value[other]
+        for other in equation.lagged:
+            psi[g, spec.endogenous.index(other)] += value[f"W_{other}"]
+        for x in equation.x:
+            right[:, :, g] += value[x] * X[:, :, names.index(x)]
+        for x in equation.lag_x:
+            right[:, :, g] += value[f"W_{x}"] * spatial_lag(W.matrix, X[:, :, names.index(x)])
+        noise = u[:, :, g].T
+        right[:, :, g] += value["(Intercept)"]
+        right[:, :, g] += (filter_solver(W.matrix, value["lam"])(noise) if value["lam"] else noise).T
+    flat = right.transpose(2, 1, 0).reshape(m * n, periods)
+    y = _solved(gamma, psi, W, flat).reshape(m, n, periods).transpose(2, 1, 0)
+    values = np.concatenate([y, X], axis=2)
+    years = regressors.periods if regressors is not None else tuple(range(2001, 2001 + periods))
+    return Panel(values, years, W.ids, (*spec.endogenous, *names))
+
+
+def check_numbers(values: Mapping[Any, Any]) -> None:
+    """Refuse true values that are no finite numbers, of which only blank panels could be drawn.
+
+    Raises
+    ------
+    SpecificationError
+        Naming the first of them.
+    """
+    for name, value in values.items():
+        if not (isinstance(value, Real) and np.isfinite(value)):
+            shown = " ".join(name) if isinstance(name, tuple) else name
+            raise SpecificationError(
+                f"The true value of {shown} must be a finite number, not {value!r}.",
+                f"{shown}的真值须为有限的数，而不是{value!r}。",
+            )
+
+
+def check_admissible(W: Weights, truth: Mapping[str, float]) -> None:
+    """Refuse ρ or λ at which I − ρW is singular, or beyond such a value.
+
+    Raises
+    ------
+    SpecificationError
+        ``rho`` or ``lam`` of the truth lies outside the admissible interval of W.
+    """
+    for name in ("rho", "lam"):
+        value = truth.get(name, 0.0)
+        if abs(value) * largest_sums(W.matrix) < 1:  # diagonally dominant; the interval takes eigenvalues
+            continue
+        low, high = W.logdet.interval
+        if not INSIDE * low < value < INSIDE * high:
+            raise SpecificationError(
+                f"{name} = {value} lies outside the admissible interval ({low:.3f}, {high:.3f}) of {W.label!r}: no process "
+                "has it. Take a value inside.",
+                f"{name} = {value}在{W.label!r}的容许区间({low:.3f}, {high:.3f})之外：不存在这样的过程。请取区间内的值。",
+            )
+
+
+def check_regressors(regressors: Panel | None, W: Weights, periods: int) -> None:
+    """Refuse regressors of other units or another number of periods."""
+    if regressors is None:
+        return
+    if not regressors.units.equals(W.ids) or len(regressors.periods) != periods:
+        raise DataError(
+            f"regressors must be of the {W.n} units of {W.label!r}, in their order, and {periods} periods; they are of "
+            f"{len(regressors.units)} units and {len(regressors.periods)} periods.",
+            f"regressors须为{W.label!r}的{W.n}个地区（次序相同）和{periods}个时期；实为{len(regressors.units)}"
+            f"个地区和{len(regressors.periods)}个时期。",
+        )
+
+
+def _root(sigma: ArrayLike, m: int) -> NDArray[np.float64]:
+    """Lower triangle L with LL' = Σ."""
+    matrix = np.asarray(sigma, float)
+    if matrix.shape == (m, m) and np.allclose(matrix, matrix.T):
+        try:
+            return np.linalg.cholesky(matrix)
+        except np.linalg.LinAlgError:
+            pass
+    raise SpecificationError(
+        f"sigma must be a covariance of {m} errors: a symmetric, positive definite {m} × {m} matrix.",
+        f"sigma须为{m}个误差的协方差：对称正定的{m} × {m}矩阵。",
+    )
+
+
+def _solved(
+    gamma: NDArray[np.float64], psi: NDArray[np.float64], W: Weights, right: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The reduced form; a system that has none is refused."""
+    try:
+        return system_solver(gamma, psi, W.matrix)(right)
+    except (RuntimeError, np.linalg.LinAlgError):
+        raise SpecificationError(
+            f"With these coefficients the system has no reduced form under {W.label!r}: Γ⊗I − Ψ⊗W is singular.",
+            f"在{W.label!r}下，这组系数的系统没有简化式：Γ⊗I − Ψ⊗W奇异。",
+        ) from None
+
+
+def _check(spec: SystemSpec, coefficients: Mapping[tuple[str, str], float]) -> None:
+    known = {(name, term) for name in spec.names for term in (*spec.terms(name), "(Intercept)", "lam")}
+    strangers = [key for key in coefficients if key not in known]
+    if strangers:
+        raise SpecificationError(
+            f"The system has no coefficient {listed(strangers)}; it has {listed(sorted(known))}.",
+            f"系统没有系数{listed_zh(strangers)}；已有{listed_zh(sorted(known))}。",
+        )

@@ -1,0 +1,336 @@
+"""Sections on what describes the data: Moran's I, concentration, dynamics.
+
+Sections on what is estimated: equations and systems.
+
+Section ``[compare]`` and its parts.
+
+Sections on what comes out: maps, figures, files.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from spatial_zb.base.errors import listed, listed_zh
+from spatial_zb.study.values import (
+    CovarianceKind,
+    EffectsKind,
+    EstimatorKind,
+    Family,
+    FigureFormat,
+    Label,
+    Listed,
+    Names,
+    Pairs,
+    Periods,
+    Positive,
+    Refusal,
+    Section,
+    Shares,
+    Some,
+    SomeNames,
+    Span,
+    TableFormat,
+    Word,
+    as_tuple,
+    as_where,
+    distinct,
+    filled,
+)
+
+
+class Moran(Section):
+    """``[moran]``: variables, weights and samples of the Moran tables. Blank = all weights, main sample.
+
+    ``bivariate`` are pairs of variables: the first of a unit with the second of its neighbours. ``pooled`` adds one I of
+    all periods together to every variable.
+    """
+
+    variables: SomeNames
+    bivariate: Pairs = ()
+    pooled: bool = False
+    weights: Names = ()
+    samples: Names = ()
+
+
+class Concentration(Section):
+    """``[concentration]``: who has more than its share of some sectors, over the main sample.
+
+    ``sectors`` are variables of amounts, such as employees. By period: Herfindahl and locational Gini of each sector
+    and, with ``plant_hhi`` (Herfindahl index of plant sizes by sector), Ellison and Glaeser's γ; co-agglomeration of
+    every pair; Krugman's specialisation of each unit. ``total`` is the variable of which the sectors are parts: the
+    reference of Gini and γ, and its rest is a sector of Krugman's index; without it the sectors are all there is.
+    """
+
+    sectors: Annotated[SomeNames, Field(min_length=2)]
+    total: Word | None = None
+    plant_hhi: dict[str, Annotated[float, Field(ge=0, lt=1)]] | None = None
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """All variables it asks for."""
+        return (*self.sectors, *([self.total] if self.total else []))
+
+    @model_validator(mode="after")
+    def _a_plant_index_for_every_sector(self) -> Concentration:
+        if self.plant_hhi is not None and set(self.plant_hhi) != set(self.sectors):
+            raise Refusal(
+                f"plant_hhi needs one number for each of {listed(self.sectors)}, and no other",
+                f"plant_hhi须为{listed_zh(self.sectors)}各给一个数，且不得有其他",
+            )
+        return self
+
+
+class Dynamics(Section):
+    """``[dynamics]``: how distributions over the main sample move.
+
+    Each list names variables, which must be positive but in ``densities``. ``densities``: kernel density by period,
+    of values over their mean with ``relative``. ``ellipses``: centre of gravity and deviation ellipse of amounts.
+    ``inequality``: Theil (weighted by ``population``) and Dagum's Gini, parted by ``groups``, a column of the
+    polygons. ``sigma``: dispersion and its trend, by ``groups`` too. ``beta``: growth on the initial level,
+    absolute, and with ``fixed_effects`` and ``controls`` over growth periods of ``horizon`` without W and, with
+    ``weights``, as a spatial Durbin model. ``periods`` are those that figures show; blank = first, middle, last.
+    """
+
+    densities: Names = ()
+    relative: bool = False
+    ellipses: Names = ()
+    inequality: Names = ()
+    groups: Word | None = None
+    population: Word | None = None
+    sigma: Names = ()
+    beta: Names = ()
+    controls: Names = ()
+    weights: Word | None = None
+    fixed_effects: Literal["none", "unit", "time", "two_way"] = "two_way"
+    horizon: Annotated[int, Field(ge=1)] = 1
+    periods: Periods = ()
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """All variables it asks for, each once."""
+        names = (*self.densities, *self.ellipses, *self.inequality, *self.sigma, *self.beta, *self.controls)
+        return tuple(dict.fromkeys((*names, *([self.population] if self.population else []))))
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Dynamics:
+        if not (self.densities or self.ellipses or self.inequality or self.sigma or self.beta):
+            raise Refusal(
+                "needs variables in densities, ellipses, inequality, sigma or beta",
+                "densities、ellipses、inequality、sigma或beta中须有变量",
+            )
+        if self.inequality and self.groups is None:
+            raise Refusal(
+                "inequality needs groups, a column of the polygons such as 'prov'",
+                "inequality须有groups，即底图中的一列，如'prov'",
+            )
+        if (self.controls or self.weights) and not self.beta:
+            raise Refusal(
+                "controls and weights belong to beta, which names no variable",
+                "controls与weights属于beta，而beta没有变量",
+            )
+        return self
+
+
+class Model(Section):
+    """``[models.<name>]``: one equation over weights, samples and fixed effects.
+
+    Blank weights = the first of the file, blank samples = the main sample. ``time_lag`` and ``lag_time_lag`` add y and
+    Wy of the period before; ``regimes`` names a variable with two values, by which the coefficients differ;
+    ``bias_correction`` is that of ``gmm``.
+    """
+
+    name: str
+    title: Label
+    y: Word
+    x: SomeNames
+    lag_y: bool = True
+    lag_x: Literal["all"] | Names = "all"
+    lag_error: bool = False
+    fixed_effects: Some[EffectsKind] = ("two_way",)
+    weights: Names = ()
+    samples: Names = ()
+    time_lag: bool = False
+    lag_time_lag: bool = False
+    regimes: Word | None = None
+    estimator: Literal["lee_yu", "direct", "gmm", "yang", "uncorrected"] = "lee_yu"
+    covariance: Literal[
+        "information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac", "robust"
+    ] = "information"
+    bias_correction: bool | None = None
+
+    @property
+    def fit_options(self) -> dict[str, Any]:
+        """How ``fit_durbin`` is asked for it."""
+        return {name: getattr(self, name) for name in ("estimator", "covariance", "bias_correction")}
+
+
+class Equation(Section):
+    """``[systems.<name>.equations.<equation>]``: one equation of a system."""
+
+    y: Word
+    endog: Names = ()
+    x: Names = ()
+    lag_y: bool = True
+    lag_endog: Literal["all"] | Names = "all"
+    lag_x: Literal["all"] | Names = ()
+    lag_error: bool = False
+
+
+class System(Section):
+    """``[systems.<name>]``: spatial simultaneous equations over weights, samples and methods.
+
+    ``covariance`` and ``bias_correction`` are those of the instrumental methods; FIML has its information matrix.
+    Blank weights and samples are those of :class:`Model`.
+    """
+
+    name: str
+    title: Label
+    equations: Annotated[dict[str, Equation], Field(min_length=1)]
+    fixed_effects: Literal["none", "unit", "time", "two_way"] = "two_way"
+    methods: Some[Literal["2sls", "3sls", "gs2sls", "gs3sls", "fiml"]] = ("gs3sls",)
+    covariance: Literal["classical", "robust", "cluster"] = "classical"
+    bias_correction: bool | None = None
+    weights: Names = ()
+    samples: Names = ()
+
+
+class Battery(Section):
+    """``[compare.robustness]``: the base model again under every change, one at a time.
+
+    ``drop`` are units left out together, by name; ``periods`` sub-periods ``[first, last]`` by name. ``y`` and ``x`` are
+    measures beside those of ``[compare]``, whose weights it shares.
+    """
+
+    lag_x: bool = True
+    drop: Annotated[dict[str, SomeNames], BeforeValidator(as_where)] = Field(default_factory=dict)
+    winsorise: Shares = (0.01, 0.05)
+    periods: dict[str, Span] = Field(default_factory=dict)
+    covariances: Annotated[tuple[CovarianceKind, ...], BeforeValidator(as_tuple)] = ()
+    y: Names = ()
+    x: Annotated[dict[str, SomeNames], BeforeValidator(as_where)] = Field(default_factory=dict)
+    leave_one_out: bool = True
+
+
+class CurveTest(Section):
+    """``[compare.curve]``: the joint test of the specification curve."""
+
+    replicates: Annotated[int, Field(ge=19, le=99_999)] = 499
+    scheme: Literal["unit", "period"] = "unit"
+
+
+class Probabilities(Section):
+    """``[compare.probabilities]``: posterior probabilities of models × weights, and of what prior."""
+
+    models: Some[Literal["OLS", "SLX", "SAR", "SDM", "SEM", "SDEM"]] = (
+        "OLS",
+        "SLX",
+        "SAR",
+        "SDM",
+        "SEM",
+        "SDEM",
+    )
+    g: Literal["unit", "benchmark"] | Positive = "benchmark"
+    shape: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+
+
+class Compare(Section):
+    """``[compare]``: one term of one model over a grid of choices.
+
+    ``model`` is the base; what is not varied is as in it. ``controls`` are sets of regressors by name, one a line;
+    regressors of the base that are in no set are always there. ``y`` and ``x`` are other measures of the dependent
+    variable and of regressors. Blank weights = all, blank samples = the main sample.
+    """
+
+    model: Word
+    term: Word
+    effect: Literal["coefficient", "direct", "indirect", "total"] = "total"
+    weights: Names = ()
+    samples: Names = ()
+    models: Annotated[tuple[Family, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = ()
+    controls: Annotated[dict[str, Names], BeforeValidator(as_where)] = Field(default_factory=dict)
+    y: Names = ()
+    x: Annotated[dict[str, SomeNames], BeforeValidator(as_where)] = Field(default_factory=dict)
+    fixed_effects: Annotated[
+        tuple[EffectsKind, ...], BeforeValidator(as_tuple), AfterValidator(distinct)
+    ] = ()
+    estimators: Annotated[tuple[EstimatorKind, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = ()
+    covariances: Annotated[
+        tuple[CovarianceKind, ...], BeforeValidator(as_tuple), AfterValidator(distinct)
+    ] = ()
+    robustness: Battery | None = None
+    curve: CurveTest | None = None
+    probabilities: Probabilities | None = None
+
+
+class Maps(Section):
+    """``[maps]``: choropleths of some variables in some periods.
+
+    ``labels`` names all units, the groups, none, or a list of units; ``auto`` leaves it to their number.
+    ``clusters`` names the weights of maps of local clusters (local Moran's I); none are drawn without it.
+    ``bivariate`` names two variables for one map of both, in three classes each. ``locator`` shows in a small map
+    where among all regions of the file those of the main sample are.
+    """
+
+    variables: SomeNames
+    periods: Annotated[Periods, AfterValidator(filled)]
+    scheme: Literal["quantile", "natural", "equal", "std"] = "quantile"
+    classes: Annotated[int, Field(ge=2, le=9)] = 5
+    labels: Literal["auto", "all", "groups", "none"] | Listed = "auto"
+    clusters: Word | None = None
+    bivariate: Annotated[Names, Field(max_length=2)] = ()
+    locator: bool = False
+
+    @model_validator(mode="after")
+    def _two_or_none(self) -> Maps:
+        if len(self.bivariate) == 1:
+            raise Refusal("bivariate needs two variables", "bivariate须有两个变量")
+        return self
+
+
+class Figures(Section):
+    """``[figures]``: what the models say by unit, by order of neighbour and by distance.
+
+    ``effects`` are ``"model.variable"``: maps of the effects each unit receives and emits, and effects by order of
+    neighbour up to ``orders``, from the model's last fixed effects, first weights and first sample.
+    ``system_effects`` are ``"system.equation.source"``, the source an exogenous variable or another equation.
+    ``correlogram`` names variables whose Moran's I is drawn by distance in the first and the last period.
+    ``thresholds`` are kilometres: every one of ``effects`` is estimated again under inverse-distance weights that
+    reach ``beyond`` or ``within`` them.
+    """
+
+    effects: Names = ()
+    system_effects: Names = ()
+    orders: Annotated[int, Field(ge=1, le=50)] = 6
+    correlogram: Names = ()
+    thresholds: Annotated[tuple[Positive, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = ()
+    reach: Literal["beyond", "within"] = "beyond"
+
+
+class Output(Section):
+    """``[output]``: where results go (``folder/<study name>``) and in which formats.
+
+    ``report`` is the offline page ``report.html``.
+
+    ``journal`` sets the habits of a kind of journal for tables; ``digits``, ``stars``, ``errors`` and
+    ``error_position`` change them one by one.
+    """
+
+    folder: Word = "results"
+    tables: Some[TableFormat] = ("docx", "xlsx", "csv")
+    journal: Literal["default", "aea", "t_ratios", "columns"] = "default"
+    digits: Annotated[int, Field(ge=0, le=8)] | None = None
+    stars: bool | None = None
+    errors: Literal["std_error", "t", "p"] | None = None
+    error_position: Literal["below", "column"] | None = None
+    figures: Some[FigureFormat] = ("png", "svg")
+    dpi: Annotated[int, Field(ge=72, le=1200)] = 300
+    report: bool = True
+
+    @property
+    def table_settings(self) -> dict[str, Any]:
+        """What :func:`spatial_zb.report.tables.table.journal_style` takes."""
+        changes = {name: getattr(self, name) for name in ("digits", "stars", "errors", "error_position")}
+        return {"journal": self.journal} | {name: v for name, v in changes.items() if v is not None}

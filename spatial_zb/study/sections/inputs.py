@@ -1,0 +1,325 @@
+"""Sections on what goes in: the study itself, polygons, data, variables and samples.
+
+Sections ``[weights.<name>]``, one record for each kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from spatial_zb.study.values import (
+    Alone,
+    Base,
+    Finite,
+    Islands,
+    Label,
+    Metric,
+    Names,
+    Normalisation,
+    Positive,
+    Refusal,
+    Section,
+    SomeNames,
+    Span,
+    Word,
+    as_where,
+    by_period,
+    crs_code,
+    from_list,
+    one_or_some,
+    replicates,
+    slug,
+)
+
+
+class General(Section):
+    """``[study]``: who the study is and the numbers every stage shares.
+
+    ``bootstrap``: replicates for p-values of the test chain under its null hypotheses, and for median-unbiased ρ and λ; 0
+    for none.
+    """
+
+    name: Annotated[str, AfterValidator(slug)]
+    title: Label
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 20190101
+    permutations: Annotated[int, Field(ge=99, le=999_999)] = 9999
+    draws: Annotated[int, Field(ge=100, le=1_000_000)] = 2000
+    bootstrap: Annotated[int, AfterValidator(replicates), Field(ge=0, le=1_000_000)] = 0
+    language: Literal["en", "zh", "both"] = "en"
+    sample: Word | None = None
+
+
+class Regions(Section):
+    """``[regions]``: the polygons; ``file`` is a layer, or a list of layers laid side by side.
+
+    ``names``: the column that names the units, or one for each language.
+    """
+
+    file: Annotated[Word | tuple[Word, ...], BeforeValidator(from_list), AfterValidator(one_or_some)]
+    id: Word
+    names: Label | None = None
+    projected_crs: Annotated[str, AfterValidator(crs_code)] = "EPSG:4549"
+    source: Label | None = None
+    review_number: str = ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The layers, one or several."""
+        return (self.file,) if isinstance(self.file, str) else self.file
+
+
+class Data(Section):
+    """``[data]``: the long table of units and periods, and the table of the reference region.
+
+    ``limits`` says in sentences what a reader must know of the data: what is a proxy, or simulated. ``thousands`` is
+    the mark that parts groups of three digits in numbers stored as text, such as 1,234.
+    """
+
+    file: Word
+    unit: Word
+    period: Word
+    periods: Span
+    reference: Word | None = None
+    codebook: Word | None = None
+    flag: Word | None = None
+    thousands: Literal[",", " ", "'"] | None = None
+    source: Label | None = None
+    limits: Annotated[tuple[Label, ...], BeforeValidator(from_list)] = ()
+
+
+class Missing(Section):
+    """``[[missing]]``: what happens to blank cells of some columns, and why."""
+
+    columns: SomeNames
+    rule: Literal["error", "interpolate", "median_growth", "drop_units", "drop_periods"]
+    reason: Label
+
+
+class Suspect(Section):
+    """``[[suspect]]``: a printed figure that is treated as a blank cell, and why.
+
+    The rule of its column in ``[[missing]]`` then says what happens to it.
+    """
+
+    column: Word
+    unit: Word
+    period: int
+    reason: Label
+
+
+class Constant(Section):
+    """``[constants.<name>]``: one number per period, the same for all units, usable in expressions."""
+
+    name: str
+    label: Label
+    source: Label
+    values: Annotated[dict[int, Finite], BeforeValidator(by_period)]
+
+
+class Variable(Section):
+    """``[variables.<name>]``: a derived variable, or a column of the data file that gets a label.
+
+    Without an expression it is the column of its own name; ``expression = "gdp"`` of a variable ``gdp`` says the same.
+    """
+
+    name: str
+    label: Label
+    expression: Word
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_column(cls, given: Any) -> Any:
+        """Names of variables are identifiers: they stand in an expression as they are."""
+        return (
+            {"expression": given["name"], **given} if isinstance(given, dict) and "name" in given else given
+        )
+
+    @property
+    def is_column(self) -> bool:
+        """Whether it is the column of its own name."""
+        return self.expression.strip().strip("`") == self.name
+
+
+class Index(Section):
+    """``[indices.<name>]``: a score from 0 to 1 of several variables, weighted by entropy.
+
+    All units and periods of the study are pooled. ``less`` names those of which less is better. ``method``:
+    ``"entropy"`` sums the scaled variables, ``"topsis"`` gives the closeness to the ideal, both with entropy weights.
+    """
+
+    name: str
+    label: Label
+    columns: Annotated[SomeNames, Field(min_length=2)]
+    less: Names = ()
+    method: Literal["entropy", "topsis"] = "entropy"
+
+
+class Coupling(Section):
+    """``[coupling.<name>]``: coupling coordination D of two indices; ``alpha`` is the weight of the first."""
+
+    name: str
+    label: Label
+    first: Word
+    second: Word
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+class Sample(Section):
+    """``[samples.<name>]``: all units, those listed, or those whose region columns have given values."""
+
+    name: str
+    label: Label
+    units: Names | None = None
+    where: Annotated[dict[str, SomeNames], BeforeValidator(as_where)] | None = None
+
+
+class _Weights(Section):
+    """What all ``[weights.<name>]`` have."""
+
+    name: str
+    label: Label
+    normalisation: Normalisation = "row"
+
+
+class _ByDistance(_Weights):
+    """Weights from distances between centroids, in kilometres.
+
+    ``metric`` is ``"geodesic"`` (on the ellipsoid) or ``"projected"`` (on the plane of a projected layer).
+    """
+
+    cutoff_km: Positive | None = None
+    islands: Islands = "error"
+    metric: Metric = "geodesic"
+
+
+class Economic(Section):
+    """A variable of the data file or of ``[variables]``, averaged by unit over base periods.
+
+    ``periods`` is ``"mean"`` (all of ``data.periods``), ``[first, last]`` or one period; they may lie before
+    ``data.periods``, if the data file has them.
+    """
+
+    variable: Word
+    periods: Base = "mean"
+
+
+class Contiguity(_Weights):
+    """``kind = "contiguity"``: units whose borders meet, up to (or exactly) ``order`` steps away."""
+
+    kind: Literal["contiguity"]
+    rule: Literal["queen", "rook"] = "queen"
+    order: Annotated[int, Field(ge=1, le=10)] = 1
+    cumulative: bool = True
+    islands: Islands = "error"
+
+
+class NearestNeighbours(_Weights):
+    """``kind = "knn"``: the k nearest centroids."""
+
+    kind: Literal["knn"]
+    k: Annotated[int, Field(ge=1)]
+    metric: Metric = "geodesic"
+
+
+class DistanceBand(_ByDistance):
+    """``kind = "distance_band"``: one within ``cutoff_km``; blank = the smallest band without islands."""
+
+    kind: Literal["distance_band"]
+
+
+class InverseDistance(_ByDistance):
+    """``kind = "inverse_distance"``: distance to the power ``-power``."""
+
+    kind: Literal["inverse_distance"]
+    power: Positive = 1.0
+
+
+class ExponentialDecay(_ByDistance):
+    """``kind = "exponential_decay"``: exp(-rate · distance), ``rate`` per kilometre."""
+
+    kind: Literal["exponential_decay"]
+    rate: Positive
+
+
+class Block(_Weights):
+    """``kind = "block"``: units with the same value of a column of the polygons, such as ``prov``."""
+
+    kind: Literal["block"]
+    column: Word
+    islands: Islands = "error"
+
+
+class EconomicDistance(Economic, _Weights):
+    """``kind = "economic_distance"``: 1/|difference of the variable|; ``floor`` = least difference."""
+
+    kind: Literal["economic_distance"]
+    floor: Positive | None = None
+
+
+class Gravity(Economic, _ByDistance):
+    """``kind = "gravity"``: product of the variable of both units over distance to the power ``power``."""
+
+    kind: Literal["gravity"]
+    power: Positive = 2.0
+
+
+class Combination(_Weights):
+    """``kind = "combine"``: product, or mixture with share ``alpha`` of the first, of two other weights."""
+
+    kind: Literal["combine"]
+    parts: Annotated[SomeNames, Field(min_length=2, max_length=2)]
+    how: Literal["product", "mix"] = "product"
+    alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
+    islands: Alone = "error"
+
+    @model_validator(mode="after")
+    def _alpha_of_a_mixture(self) -> Combination:
+        if (self.how == "mix") != (self.alpha is not None):
+            raise Refusal(
+                "a mixture (how = 'mix') needs alpha, a product has none",
+                "混合（how = 'mix'）须有alpha，乘积则不得有",
+            )
+        return self
+
+
+class WeightsFile(_Weights):
+    """``kind = "file"``: csv, xlsx, dta, gal, gwt, swm, mtx, mat or npz, with ids; see ``weights.read``.
+
+    ``sheet`` names the sheet of an xlsx file or the variable of a mat file.
+    """
+
+    kind: Literal["file"]
+    file: Word
+    sheet: Word | None = None
+    islands: Alone = "error"
+    allow_negative: bool = False
+
+
+Weight = (
+    Contiguity
+    | NearestNeighbours
+    | DistanceBand
+    | InverseDistance
+    | ExponentialDecay
+    | Block
+    | EconomicDistance
+    | Gravity
+    | Combination
+    | WeightsFile
+)
+
+WEIGHT_KINDS: Mapping[str, type[Section]] = {
+    "contiguity": Contiguity,
+    "knn": NearestNeighbours,
+    "distance_band": DistanceBand,
+    "inverse_distance": InverseDistance,
+    "exponential_decay": ExponentialDecay,
+    "block": Block,
+    "economic_distance": EconomicDistance,
+    "gravity": Gravity,
+    "combine": Combination,
+    "file": WeightsFile,
+}
