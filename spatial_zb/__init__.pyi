@@ -28,6 +28,9 @@ from .data.read import read_table as read_table
 from .data.regions import join_regions as join_regions
 from .data.regions import read_regions as read_regions
 from .data.regions import select_regions as select_regions
+from .effects import effect_matrix as effect_matrix
+from .effects import effects_by_unit as effects_by_unit
+from .effects import spatial_effects as spatial_effects
 from .effects.distance import effects_by_distance as effects_by_distance
 from .effects.distance import moran_by_distance as moran_by_distance
 from .effects.dynamic import effects_path as effects_path
@@ -35,10 +38,7 @@ from .effects.nonlinear import marginal_effects as marginal_effects
 from .effects.nonlinear import u_shape_test as u_shape_test
 from .effects.orders import order_effects as order_effects
 from .effects.regimes import regime_spillovers as regime_spillovers
-from .effects.static import effect_matrix as effect_matrix
 from .effects.static import effects_by_order as effects_by_order
-from .effects.static import effects_by_unit as effects_by_unit
-from .effects.static import spatial_effects as spatial_effects
 from .effects.system import feedback_decomposition as feedback_decomposition
 from .effects.system import system_effects_by_order as system_effects_by_order
 from .effects.system import system_effects_by_unit as system_effects_by_unit

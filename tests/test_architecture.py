@@ -17,164 +17,369 @@ MODULES = {
     ".".join(("spatial_zb", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-#: Who may import from which part, beside itself: everything to the right of it.
-ALLOWED = {
-    "errors": set(),
-    "text": {"errors"},
-    "arguments": {"errors"},
-    "printing": {"errors"},
-    "result_store": {"errors"},
-    "execute": {"arguments", "errors", "result_store"},
-    "study": {"errors", "text", "data"},
-    "core": {"errors"},
-    "data": {"errors", "text"},
-    "weights": {"core", "data", "errors", "text", "printing"},
-    "indices": {"data", "errors", "text", "printing"},
-    "explore": {"core", "data", "weights", "errors", "text", "models", "printing"},
-    "models": {"arguments", "printing", "core", "data", "weights", "errors", "text"},
-    "report": None,
-    "pipeline": None,
-    "cli": None,
+TREES = {module: ast.parse(path.read_text("utf-8")) for module, path in MODULES.items()}
+#: Rooms by floor: a room imports from floors above its line only, never sideways, whether on import, in a function or
+#: for types.
+FLOORS = (
+    {"base"},
+    {"core"},
+    {"data"},
+    {"weights"},
+    {"models", "indices", "study"},
+    {"explore", "effects"},
+    {"inference", "report"},
+    {"hypotheses"},
+    {"compare", "simulate"},
+    {"pipeline"},
+    {"cli"},
+    {"__main__"},
+)
+#: The folders that each folder imports from, itself left out. A new arrow is a decision: docs/architecture.md.
+ARROWS = {
+    "base": set(),
+    "cli": {"base", "pipeline", "pipeline/replication", "study", "weights"},
+    "compare": {
+        "base",
+        "core",
+        "core/likelihood",
+        "core/logdet",
+        "data",
+        "effects",
+        "hypotheses",
+        "models",
+        "weights",
+    },
+    "core": set(),
+    "core/indices": {"base"},
+    "core/laws": {"core", "core/likelihood", "core/logdet"},
+    "core/likelihood": {"core", "core/logdet", "core/statistics"},
+    "core/logdet": {"base", "core"},
+    "core/random": {"core", "core/likelihood", "core/logdet"},
+    "core/statistics": {"base", "core"},
+    "core/system": {"core", "core/logdet"},
+    "data": {"base"},
+    "data/expressions": {"base", "core/indices"},
+    "effects": {
+        "base",
+        "core",
+        "core/likelihood",
+        "core/logdet",
+        "core/statistics",
+        "core/system",
+        "data",
+        "models",
+        "models/system",
+        "weights",
+        "weights/build",
+    },
+    "explore": {"base", "core/likelihood", "core/statistics", "data", "weights"},
+    "explore/dynamics": {"base", "core/indices", "core/statistics", "data", "models", "weights"},
+    "hypotheses": {
+        "base",
+        "core",
+        "core/laws",
+        "core/likelihood",
+        "core/logdet",
+        "core/random",
+        "core/system",
+        "data",
+        "inference/bootstrap",
+        "models",
+        "models/system",
+        "weights",
+    },
+    "indices": {"base", "core/indices"},
+    "inference": {
+        "base",
+        "core",
+        "core/laws",
+        "core/likelihood",
+        "core/system",
+        "effects",
+        "inference/bootstrap",
+        "models",
+    },
+    "inference/bootstrap": {
+        "base",
+        "core",
+        "core/laws",
+        "core/likelihood",
+        "core/logdet",
+        "core/random",
+        "core/system",
+        "data",
+        "effects",
+        "models",
+        "models/system",
+    },
+    "models": {
+        "base",
+        "core",
+        "core/likelihood",
+        "core/logdet",
+        "core/random",
+        "core/system",
+        "data",
+        "weights",
+    },
+    "models/system": {
+        "base",
+        "core",
+        "core/likelihood",
+        "core/logdet",
+        "core/system",
+        "data",
+        "models",
+        "weights",
+    },
+    "pipeline": {
+        "base",
+        "core/indices",
+        "data",
+        "data/expressions",
+        "effects",
+        "explore",
+        "models",
+        "models/system",
+        "pipeline/stages",
+        "report",
+        "report/drawing",
+        "report/page",
+        "report/tables",
+        "report/tables/writers",
+        "study",
+        "weights",
+        "weights/build",
+    },
+    "pipeline/replication": {"base", "pipeline", "report", "report/tables/writers", "study"},
+    "pipeline/stages": {
+        "base",
+        "compare",
+        "core/statistics",
+        "data",
+        "effects",
+        "explore",
+        "explore/dynamics",
+        "hypotheses",
+        "indices",
+        "inference",
+        "models",
+        "models/system",
+        "pipeline",
+        "report",
+        "report/figures",
+        "report/maps",
+        "report/page",
+        "report/tables/layouts",
+        "study",
+        "weights",
+    },
+    "report": {"base", "report/drawing"},
+    "report/drawing": {"base", "report", "weights"},
+    "report/figures": {"base", "core/statistics", "report", "report/drawing", "weights"},
+    "report/maps": {"base", "core/statistics", "report/drawing", "weights"},
+    "report/page": {
+        "base",
+        "report",
+        "report/drawing",
+        "report/figures",
+        "report/maps",
+        "report/tables",
+        "report/tables/writers",
+    },
+    "report/tables": {"base"},
+    "report/tables/layouts": {"base", "core/indices", "core/likelihood", "report", "report/tables"},
+    "report/tables/writers": {"base", "report", "report/tables"},
+    "simulate": {
+        "base",
+        "core",
+        "core/laws",
+        "core/likelihood",
+        "core/logdet",
+        "core/system",
+        "data",
+        "effects",
+        "models",
+        "models/system",
+        "weights",
+    },
+    "study": {"base", "data/expressions", "study/sections"},
+    "study/sections": {"base", "study"},
+    "weights": {"base", "core/logdet", "weights/build", "weights/files"},
+    "weights/build": {"base", "data", "weights"},
+    "weights/files": {"base", "weights"},
 }
-NEVER_REPORT = {"report", "pipeline", "cli"}
+#: Rooms that a user's script pays for only when it asks for them.
+REPORT = {"report", "pipeline", "cli", "__main__"}
+MOST_MODULES, MOST_ROOMS, MOST_LINES = 240, 24, 450
 
 
-def imports(path: Path, top_level_only: bool = False) -> list[str]:
-    """Full names of the modules a file imports; ``from a import b`` gives a.b where that is a module."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = _executed(tree) if top_level_only else list(ast.walk(tree))
-    found = []
-    for node in nodes:
+def imports(module: str) -> set[str]:
+    """Modules of this package that a module imports: at its top, in functions and for types."""
+    found = set()
+    for node in ast.walk(TREES[module]):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            found += [name if name in MODULES else node.module for name in inner]
-    return found
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module}: relative import"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else node.module for name in inner}
+    # The package itself holds the version and imports nothing.
+    return {name for name in found if name.startswith("spatial_zb.")}
 
 
-def _executed(tree: ast.Module) -> list[ast.stmt]:
-    """Statements run on import: not those of functions, nor under TYPE_CHECKING."""
-    out, queue = [], list(tree.body)
-    while queue:
-        node = queue.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        out.append(node)
-        queue += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
-    return out
+IMPORTS = {module: imports(module) for module in MODULES}
 
 
-def part(module: str) -> str:
-    """``spatial_zb.core.transforms`` → ``core``."""
+def room(module: str) -> str:
+    """``spatial_zb.core.logdet.traces`` → ``core``."""
     return module.split(".")[1] if "." in module else ""
 
 
-@pytest.mark.parametrize(
-    "module", [m for m in MODULES if part(m) in ALLOWED and ALLOWED[part(m)] is not None]
-)
-def test_imports_point_one_way(module):
-    mine = part(module)
-    inside = [name for name in imports(MODULES[module]) if name.startswith("spatial_zb")]
-    wrong = [name for name in inside if part(name) not in {mine, *ALLOWED[mine]}]
-    assert not wrong, f"{module} imports {wrong}"
+def folder(module: str) -> str:
+    """``spatial_zb.core.logdet.traces`` → ``core/logdet``."""
+    return MODULES[module].parent.relative_to(PACKAGE).as_posix()
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if part(m) == "core"])
-def test_core_knows_arrays_only(module):
-    allowed = {"numpy", "scipy", "numba", "sksparse"} | set(sys.stdlib_module_names)
-    outside = {name.split(".")[0] for name in imports(MODULES[module])} - {"spatial_zb"}
-    assert not outside - allowed, f"{module} imports {outside - allowed}"
-
-
-@pytest.mark.parametrize("module", [m for m in MODULES if part(m) not in NEVER_REPORT])
-def test_only_pipeline_and_cli_import_report(module):
-    root = module == "spatial_zb"  # whose public names load on first use
-    assert not [name for name in imports(MODULES[module], top_level_only=root) if part(name) in NEVER_REPORT]
-
-
-def test_no_cycles():
-    graph = {
-        module: {name for name in imports(path, top_level_only=True) if name in MODULES and name != module}
-        for module, path in MODULES.items()
+def test_every_room_has_a_floor_and_imports_from_lower_ones():
+    floor = {name: i for i, names in enumerate(FLOORS) for name in names}
+    assert {room(module) for module in MODULES} - {""} == set(floor)
+    wrong = {
+        f"{module} imports {name}"
+        for module, names in IMPORTS.items()
+        for name in names
+        if room(module) and room(name) != room(module) and floor[room(name)] >= floor[room(module)]
     }
-    done: set[str] = set()
+    assert not wrong
+
+
+def test_every_folder_imports_from_the_folders_of_its_row():
+    found: dict[str, set[str]] = {folder(module): set() for module in MODULES}
+    for module, names in IMPORTS.items():
+        found[folder(module)] |= {folder(name) for name in names} - {folder(module)}
+    found.pop(".")
+    assert {key: sorted(row) for key, row in found.items()} == {
+        key: sorted(row) for key, row in ARROWS.items()
+    }
+
+
+def test_no_module_imports_itself_by_others():
+    state: dict[str, int] = {}
 
     def visit(module: str, trail: tuple[str, ...]) -> None:
-        assert module not in trail, " → ".join((*trail, module))
-        if module not in done:
-            for following in graph[module]:
-                visit(following, (*trail, module))
-            done.add(module)
+        assert state.get(module) != 1, " → ".join((*trail[trail.index(module) :], module))
+        if module not in state:
+            state[module] = 1
+            for name in sorted(IMPORTS[module]):
+                # A package whose front imports its parts is asked for by them only through itself.
+                if not module.startswith(f"{name}."):
+                    visit(name, (*trail, module))
+            state[module] = 2
 
-    for module in graph:
+    for module in MODULES:
         visit(module, ())
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if part(m) != "cli"])
-def test_nothing_prints(module):
-    calls = [n for n in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))) if isinstance(n, ast.Call)]
-    assert not [
-        c for c in calls if isinstance(c.func, ast.Name) and c.func.id in ("print", "breakpoint", "input")
-    ]
+def test_the_house_keeps_its_size():
+    rooms = {room(module) for module in MODULES} - {"", "__main__"}
+    assert len(MODULES) <= MOST_MODULES
+    assert len(rooms) <= MOST_ROOMS
+    loose = {path.name for path in PACKAGE.glob("*.py")}
+    assert loose == {"__init__.py", "__main__.py"}
+    long = {
+        m: n for m, path in MODULES.items() if (n := len(path.read_text("utf-8").splitlines())) > MOST_LINES
+    }
+    assert not long
+    assert (PACKAGE / "py.typed").exists()
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_every_module_says_what_it_is_and_stars_and_globals_are_absent(module):
-    tree = ast.parse(MODULES[module].read_text("utf-8"))
-    assert ast.get_docstring(tree), f"{module} has no docstring"
-    stars = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.names[0].name == "*"]
-    assert not stars
-    assert not [n for n in ast.walk(tree) if isinstance(n, ast.Global)]
-    seeds = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and ast.unparse(n) == "np.random.seed"]
-    assert not seeds
+def test_core_knows_arrays_only():
+    allowed = {"numpy", "scipy", "sksparse", "spatial_zb"} | set(sys.stdlib_module_names)
+    wrong = {}
+    for module in MODULES:
+        if room(module) == "core":
+            nodes = list(ast.walk(TREES[module]))
+            names = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
+            names |= {n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module}
+            if outside := {name.split(".")[0] for name in names} - allowed:
+                wrong[module] = outside
+    assert not wrong
+
+
+def test_only_pipeline_and_cli_import_report():
+    wrong = {m for m, names in IMPORTS.items() if room(m) not in REPORT and {room(n) for n in names} & REPORT}
+    assert not wrong
+
+
+def test_nothing_prints():
+    def prints(module: str) -> bool:
+        calls = [n for n in ast.walk(TREES[module]) if isinstance(n, ast.Call)]
+        return any(
+            isinstance(c.func, ast.Name) and c.func.id in ("print", "breakpoint", "input") for c in calls
+        )
+
+    assert not [module for module in MODULES if room(module) != "cli" and prints(module)]
+
+
+def test_every_module_says_what_it_is():
+    assert not [module for module, tree in TREES.items() if not ast.get_docstring(tree)]
+
+
+def test_stars_globals_and_global_seeds_are_absent():
+    def bad(node: ast.AST) -> bool:
+        star = isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+        seed = isinstance(node, ast.Attribute) and ast.unparse(node) == "np.random.seed"
+        return star or seed or isinstance(node, ast.Global)
+
+    assert not [module for module, tree in TREES.items() if any(map(bad, ast.walk(tree)))]
 
 
 PUBLIC = sorted(set(zb.__all__) - {"__version__"})
 
 
-def test_homes_and_all_agree():
-    modules = {name for name in zb.__all__ if inspect.ismodule(getattr(zb, name))}
-    assert set(zb._HOMES) == set(zb.__all__) - modules - {"__version__"}
-    assert len(zb.__all__) == len(set(zb.__all__))
-    assert dir(zb) == zb.__all__
-
-
-def test_type_checkers_see_the_same_names():
-    tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
-    block = next(n for n in tree.body if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n.test))
-    seen = {alias.asname or alias.name for node in block.body for alias in node.names}
-    assert seen == set(PUBLIC)
-
-
-@pytest.mark.parametrize("name", PUBLIC)
-def test_public_names_are_documented(name):
-    assert (inspect.getdoc(getattr(zb, name)) or "").strip()
+def test_public_names_stand_once_and_exist():
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text("utf-8"))
+    names = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert sorted(names) == PUBLIC
+    assert not [name for name in PUBLIC if getattr(zb, name, None) is None]
 
 
 def _functions(name: str) -> dict[str, object]:
-    """The function, or the class's own public methods."""
+    """The function, or the public functions of a class or of a namespace."""
     obj = getattr(zb, name)
     if inspect.isfunction(obj):
         return {name: obj}
-    if not inspect.isclass(obj):
-        return {f"{name}.{k}": getattr(obj, k) for k in obj.__all__ if inspect.isfunction(getattr(obj, k))}
-    own = {k: v for k, v in vars(obj).items() if not k.startswith("_")}
-    return {f"{name}.{k}": v.fget if isinstance(v, property) else v for k, v in own.items()
-            if inspect.isfunction(v) or isinstance(v, property)}  # fmt: skip
+    if inspect.ismodule(obj):
+        own = {key: getattr(obj, key) for key in obj.__all__}
+        return {f"{name}.{key}": value for key, value in own.items() if inspect.isfunction(value)}
+    own = {key: value for key, value in vars(obj).items() if not key.startswith("_")}
+    return {
+        f"{name}.{key}": value.fget if isinstance(value, property) else value
+        for key, value in own.items()
+        if inspect.isfunction(value) or isinstance(value, property)
+    }
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_public_functions_are_typed(name):
-    for where, function in _functions(name).items():
-        assert inspect.getdoc(function), f"{where} has no docstring"
-        signature = inspect.signature(function)
-        bare = [p.name for p in signature.parameters.values() if p.annotation is p.empty and p.name != "self"]
-        assert not bare, f"{where}: no annotation of {bare}"
-        if where not in UNTYPED_RETURNS:
-            assert signature.return_annotation is not signature.empty, f"{where} does not say what it returns"
+def test_public_names_are_documented():
+    found = {
+        where: f for name in PUBLIC for where, f in {name: getattr(zb, name), **_functions(name)}.items()
+    }
+    assert not [where for where, item in found.items() if not (inspect.getdoc(item) or "").strip()]
+
+
+def test_public_functions_are_typed():
+    bare = []
+    for name in PUBLIC:
+        for where, function in _functions(name).items():
+            signature = inspect.signature(function)
+            bare += [
+                f"{where}({p.name})"
+                for p in signature.parameters.values()
+                if p.annotation is p.empty and p.name != "self"
+            ]
+            if where not in UNTYPED_RETURNS and signature.return_annotation is signature.empty:
+                bare.append(f"{where} ->")
+    assert not bare
 
 
 #: The type is that of an optional import.
@@ -197,7 +402,7 @@ def test_a_cold_import_loads_nothing_heavy(module):
 
 
 def test_core_loads_without_pandas():
-    names = [m for m in MODULES if part(m) == "core"]
+    names = [m for m in MODULES if room(m) == "core"]
     code = f"import sys, {', '.join(names)}; print([m for m in ('pandas', 'geopandas', 'matplotlib') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -16,9 +16,9 @@ import spatial_zb as zb
 from spatial_zb import DurbinSpec, SpatialZbWarning, diagnose, select_regions, simulate_durbin, weights
 from spatial_zb.core.likelihood.tests import weight_moments
 from spatial_zb.hypotheses.case import make_case
-from spatial_zb.hypotheses.chain import BOOTSTRAP, INSTEAD, MEASURED
 from spatial_zb.hypotheses.panel import lag_error_tests
-from spatial_zb.hypotheses.table import TESTS
+from spatial_zb.hypotheses.rows import TESTS
+from spatial_zb.hypotheses.sizes import BOOTSTRAP, INSTEAD, MEASURED
 
 ROOT = Path(__file__).parents[1]
 SPEC = DurbinSpec("y", ["a", "b"])

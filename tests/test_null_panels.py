@@ -20,7 +20,7 @@ from spatial_zb.hypotheses.nulls import (
     bootstrap_p_values,
     one_draw,
 )
-from spatial_zb.hypotheses.table import TESTS, Row
+from spatial_zb.hypotheses.rows import TESTS, Row
 
 SPEC = zb.DurbinSpec("y", ["a"], fixed_effects="two_way")
 

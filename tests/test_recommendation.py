@@ -9,8 +9,8 @@ from small_examples import directed_knn
 
 from spatial_zb import DurbinSpec, SpecificationError, diagnose, simulate_durbin
 from spatial_zb.base.text import Text
-from spatial_zb.hypotheses.reading import decide, recommend
-from spatial_zb.hypotheses.table import Row, TestTable
+from spatial_zb.hypotheses.rows import Row
+from spatial_zb.hypotheses.table import TestTable, decide, recommend
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 

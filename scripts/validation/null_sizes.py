@@ -22,7 +22,7 @@ from spatial_zb.hypotheses.case import Case, make_case
 from spatial_zb.hypotheses.chain import GROUPS, run_tests
 from spatial_zb.hypotheses.nulls import extremeness, one_draw, with_p_values
 from spatial_zb.hypotheses.replicated import PREPIVOTED, REPLICATED, replicated_statistics
-from spatial_zb.hypotheses.table import Row
+from spatial_zb.hypotheses.rows import Row
 
 from .places import OUT, complete, weights
 from .sizes import KEYS, LEVEL, SEED, SPATIAL_TRUTHS, STRENGTHS, TRUTHS, draw, jobs, strength

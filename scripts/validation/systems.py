@@ -17,7 +17,7 @@ import pandas as pd
 import spatial_zb as zb
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.execute import run_tasks
-from spatial_zb.effects.static import spatial_effects
+from spatial_zb.effects import spatial_effects
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import SystemFit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from spatial_zb.hypotheses.chain import MEASURED
+from spatial_zb.hypotheses.sizes import MEASURED
 
 from .sizes import BOUNDS, KEYS, LEVEL, strength
 

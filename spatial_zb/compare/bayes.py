@@ -17,7 +17,7 @@ from spatial_zb.core.transforms import FixedEffects, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.spec import FAMILIES, DurbinSpec
-from spatial_zb.weights.describe import compare_weights
+from spatial_zb.weights.compare import compare_weights
 from spatial_zb.weights.matrix import Weights, as_weights
 
 #: Families that are compared: at most one of ρ and λ.

@@ -21,7 +21,7 @@ from spatial_zb.compare.moments import Moments, Option, shared_cells, shared_mom
 from spatial_zb.compare.records import Answers, CrossTraces, Record, cell_frames, cell_record
 from spatial_zb.core.likelihood import inner_interval
 from spatial_zb.data.panel import Panel
-from spatial_zb.effects.static import spatial_effects
+from spatial_zb.effects import spatial_effects
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights

@@ -38,7 +38,7 @@ from spatial_zb.core.likelihood.covariance import bartlett_bandwidth
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import demean, spatial_lag, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.effects.static import EFFECTS
+from spatial_zb.effects.table import EFFECTS
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import (

@@ -33,7 +33,7 @@ from spatial_zb.core import Array
 from spatial_zb.core.likelihood.covariance import Residuals, hessian, information, inverse_or_nan
 from spatial_zb.core.likelihood.impacts import Multipliers, average_effects, multipliers, no_multipliers
 from spatial_zb.core.logdet.traces import Traces
-from spatial_zb.effects.static import EFFECTS
+from spatial_zb.effects.table import EFFECTS
 from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR
 from spatial_zb.models.fit import TABLE_COLUMNS, coefficient_columns
 from spatial_zb.models.ml import say_what_matters

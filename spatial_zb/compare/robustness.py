@@ -24,7 +24,8 @@ from spatial_zb.base.execute import ResultStore, run_tasks
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Language, Text
 from spatial_zb.data.panel import Panel, require_consecutive
-from spatial_zb.effects.static import EFFECTS, spatial_effects
+from spatial_zb.effects import spatial_effects
+from spatial_zb.effects.table import EFFECTS
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit, coefficient_columns
 from spatial_zb.models.spec import DurbinSpec

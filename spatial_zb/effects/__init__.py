@@ -2,3 +2,101 @@
 
 No estimation, and no words of a table: fits come from :mod:`spatial_zb.models`.
 """
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+
+from spatial_zb.base.errors import not_one_of
+from spatial_zb.effects.dynamic import long_run_effects, long_run_filter
+from spatial_zb.effects.regimes import regime_effect_matrix, regime_effects
+from spatial_zb.effects.static import static_effect_matrix, static_effects
+from spatial_zb.effects.system import system_effects
+from spatial_zb.effects.table import Effects, Horizon, Method, check_fit
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.system.fit import SystemFit
+
+
+def spatial_effects(
+    fit: Fit | SystemFit,
+    method: Method = "delta",
+    *,
+    draws: int = 2000,
+    rng: int | np.random.SeedSequence | None = None,
+    alpha: float = 0.05,
+    horizon: Horizon = "short",
+) -> Effects:
+    r"""Average effects of a change of x_k in all units: E_k = (I − ρW)⁻¹(β_k I + θ_k W).
+
+    direct = tr(E_k)/n: of a unit's own x on its own y, feedback included. total = ι'E_kι/n. indirect =
+    total − direct: the spillover. The estimate is always the value at θ̂.
+
+    Parameters
+    ----------
+    fit
+        Any single-equation fit; models without ρ (OLS, SLX, SEM, SDEM) have ρ = 0. A system gives the effects
+        of :func:`spatial_zb.effects.system.system_effects`, on every equation; a fit with regimes those on the units
+        of each (``x[core=0]``, ``x[core=1]``) and on all (``x``).
+    method
+        ``"delta"``: first-order standard errors. ``"simulate"``: parameters drawn from N(θ̂, V); draws with ρ
+        outside the admissible interval are rejected and counted; standard deviation and percentile limits.
+    draws, rng
+        Number of draws and seed, for ``"simulate"``.
+    alpha
+        One minus the confidence level.
+    horizon
+        With lags in time: ``"short"``, the effects in the same period, or ``"long"``, those of a lasting change once
+        it has worked itself out, [(1 − τ)I − (ρ + η)W]⁻¹(β_k I + θ_k W); what lies between: ``effects_path``.
+
+    Raises
+    ------
+    ConvergenceError
+        By ``"simulate"`` when the fit has no covariance; by ``"long"`` when the process is not stable.
+    SpecificationError
+        Unknown method or horizon, fewer than 100 draws, ``"long"`` of a model without a lag in time.
+
+    Notes
+    -----
+    LeSage & Pace (2009), Introduction to Spatial Econometrics, §2.7 and §5.6.
+    """
+    check_fit(fit, "spatial_effects", Fit | SystemFit)
+    if isinstance(fit, SystemFit):
+        return system_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
+    if method not in get_args(Method):
+        raise not_one_of("method", method, get_args(Method))
+    if fit.spec.regimes and horizon == "short":
+        return regime_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
+    if horizon not in get_args(Horizon):
+        raise not_one_of("horizon", horizon, get_args(Horizon))
+    if horizon == "long":
+        return long_run_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
+    return static_effects(fit, method, draws, rng, alpha)
+
+
+def effects_by_unit(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataFrame:
+    """Effects of one regressor unit by unit, for maps; ``horizon`` as in :func:`spatial_effects`.
+
+    Returns
+    -------
+    DataFrame indexed by unit id: ``direct`` (own x on own y), ``received`` (row sums off the diagonal: a
+    change in all others on this unit) and ``emitted`` (column sums off the diagonal: this unit on all
+    others). The means of ``received`` and of ``emitted`` are the indirect effect.
+    """
+    check_fit(fit, "effects_by_unit")
+    matrix = effect_matrix(fit, term, horizon).to_numpy()
+    own = np.diag(matrix)
+    columns = {"direct": own, "received": matrix.sum(axis=1) - own, "emitted": matrix.sum(axis=0) - own}
+    return pd.DataFrame(columns, index=fit.panel.units)
+
+
+def effect_matrix(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataFrame:
+    """The whole matrix E_k (n × n): row i receives from column j; ``horizon`` as in :func:`spatial_effects`."""
+    check_fit(fit, "effect_matrix")
+    if horizon not in get_args(Horizon):
+        raise not_one_of("horizon", horizon, get_args(Horizon))
+    if fit.spec.regimes and horizon == "short":
+        return pd.DataFrame(regime_effect_matrix(fit, term), index=fit.panel.units, columns=fit.panel.units)
+    return static_effect_matrix(fit, term, long_run_filter(fit) if horizon == "long" else None)

@@ -25,7 +25,7 @@ from spatial_zb.base.errors import (
 )
 from spatial_zb.core.statistics.moran import moran_i, moran_permutations, permutation_p_value
 from spatial_zb.data.panel import Panel
-from spatial_zb.effects.static import spatial_effects
+from spatial_zb.effects import spatial_effects
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec

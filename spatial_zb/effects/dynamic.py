@@ -14,16 +14,8 @@ from spatial_zb.core import Array
 from spatial_zb.core.likelihood.dynamic import carry_over_radius
 from spatial_zb.core.likelihood.impacts import long_run_multipliers, path_multipliers
 from spatial_zb.core.logdet import EigenLogDet
-from spatial_zb.effects.static import (
-    EFFECTS,
-    REJECTED_WARNING,
-    Effects,
-    Method,
-    check_fit,
-    coefficients,
-    parameter_draws,
-    simulated_columns,
-)
+from spatial_zb.effects.static import coefficients, parameter_draws
+from spatial_zb.effects.table import EFFECTS, REJECTED_WARNING, Effects, Method, check_fit, simulated_columns
 from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.fit import Fit, coefficient_columns
 

@@ -26,7 +26,8 @@ from spatial_zb.base.errors import DataError, SpecificationError, listed, listed
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Language, Text
 from spatial_zb.core import Array
-from spatial_zb.effects.static import EFFECTS, Effects, average_effects_at, effects_gradient
+from spatial_zb.effects.static import average_effects_at, effects_gradient
+from spatial_zb.effects.table import EFFECTS, Effects
 from spatial_zb.models.fit import Fit, coefficient_columns
 
 Effect = Literal["direct", "indirect", "total"]

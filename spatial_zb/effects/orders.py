@@ -11,8 +11,9 @@ from spatial_zb.base.arguments import check_orders
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.impacts import order_multipliers
 from spatial_zb.core.system.arrays import order_impacts
-from spatial_zb.effects.static import check_fit, effects_by_order
+from spatial_zb.effects.static import effects_by_order
 from spatial_zb.effects.system import sources_of, system_effects_by_order
+from spatial_zb.effects.table import check_fit
 from spatial_zb.models.fit import Fit, coefficient_columns
 from spatial_zb.models.system.fit import SystemFit, weights_eigenvalues
 

@@ -31,7 +31,7 @@ from spatial_zb.base.errors import (
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.regimes import Regimes
 from spatial_zb.core.logdet.traces import DENSE_UNITS
-from spatial_zb.effects.static import EFFECTS, REJECTED_WARNING, Effects, Method, simulated_columns
+from spatial_zb.effects.table import EFFECTS, REJECTED_WARNING, Effects, Method, simulated_columns
 from spatial_zb.models.fit import TABLE_COLUMNS, Fit, coefficient_columns
 from spatial_zb.models.regimes import regime_labels, regime_split, regimes_of
 

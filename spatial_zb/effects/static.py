@@ -1,13 +1,10 @@
-"""Direct, indirect and total effects of a fit, with standard errors: a function of the fit."""
+"""Effects of one equation in the same period, with standard errors: E_k = (I − ρW)⁻¹(β_k I + θ_k W)."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from itertools import product
-from typing import Any, Literal, get_args
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +18,7 @@ from spatial_zb.base.errors import (
     SpecificationError,
     listed,
     listed_zh,
-    not_one_of,
 )
-from spatial_zb.base.printing import Printed
 from spatial_zb.core.likelihood.impacts import (
     Multipliers,
     average_effects,
@@ -32,115 +27,15 @@ from spatial_zb.core.likelihood.impacts import (
     order_multipliers,
 )
 from spatial_zb.core.logdet.traces import filter_solver
-from spatial_zb.models.fit import TABLE_COLUMNS, Fit, coefficient_columns
+from spatial_zb.effects.table import EFFECTS, REJECTED_WARNING, Effects, Method, check_fit, simulated_columns
+from spatial_zb.models.fit import Fit, coefficient_columns
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.models.system.fit import SystemFit
-
-EFFECTS = ("direct", "indirect", "total")
-Method = Literal["delta", "simulate"]
-Horizon = Literal["short", "long"]
-#: Share of draws outside the admissible region from which the normal approximation is doubted.
-REJECTED_WARNING = 0.01
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Effects(Printed):
-    """Average effects of every regressor.
-
-    Attributes
-    ----------
-    axes
-        What the effects are of, in the order of the rows: names by axis (``term`` and ``effect``; in a system
-        ``response``, ``source`` and ``effect``), the last one varying fastest.
-    columns
-        (rows, 6): estimate, std_error, statistic, p_value, conf_low, conf_high.
-    detail
-        For simulated errors, the number of draws kept and rejected.
-    """
-
-    axes: Mapping[str, tuple[str, ...]]
-    columns: NDArray[np.float64]
-    method: str
-    fit: Fit | SystemFit
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def frame(self) -> pd.DataFrame:
-        """One row per term and effect; made when it is first read."""
-        keys = list(product(*self.axes.values()))
-        frame = pd.DataFrame(self.columns, columns=TABLE_COLUMNS)
-        for i, axis in enumerate(self.axes):
-            frame.insert(i, axis, [key[i] for key in keys])
-        return frame
-
-    def tidy(self) -> pd.DataFrame:
-        """Columns term, effect, estimate, std_error, statistic, p_value, conf_low, conf_high."""
-        return self.frame.copy()
-
-    def glance(self) -> pd.DataFrame:
-        """The fit in one row, and how the errors were computed."""
-        return self.fit.glance().assign(method=self.method, **self.detail)
-
-
-def spatial_effects(
-    fit: Fit | SystemFit,
-    method: Method = "delta",
-    *,
-    draws: int = 2000,
-    rng: int | np.random.SeedSequence | None = None,
-    alpha: float = 0.05,
-    horizon: Horizon = "short",
+def static_effects(
+    fit: Fit, method: Method, draws: int, rng: int | np.random.SeedSequence | None, alpha: float
 ) -> Effects:
-    r"""Average effects of a change of x_k in all units: E_k = (I − ρW)⁻¹(β_k I + θ_k W).
-
-    direct = tr(E_k)/n: of a unit's own x on its own y, feedback included. total = ι'E_kι/n. indirect =
-    total − direct: the spillover. The estimate is always the value at θ̂.
-
-    Parameters
-    ----------
-    fit
-        Any single-equation fit; models without ρ (OLS, SLX, SEM, SDEM) have ρ = 0. A system gives the effects
-        of :func:`spatial_zb.effects.system.system_effects`, on every equation; a fit with regimes those on the units
-        of each (``x[core=0]``, ``x[core=1]``) and on all (``x``).
-    method
-        ``"delta"``: first-order standard errors. ``"simulate"``: parameters drawn from N(θ̂, V); draws with ρ
-        outside the admissible interval are rejected and counted; standard deviation and percentile limits.
-    draws, rng
-        Number of draws and seed, for ``"simulate"``.
-    alpha
-        One minus the confidence level.
-    horizon
-        With lags in time: ``"short"``, the effects in the same period, or ``"long"``, those of a lasting change once
-        it has worked itself out, [(1 − τ)I − (ρ + η)W]⁻¹(β_k I + θ_k W); what lies between: ``effects_path``.
-
-    Raises
-    ------
-    ConvergenceError
-        By ``"simulate"`` when the fit has no covariance; by ``"long"`` when the process is not stable.
-    SpecificationError
-        Unknown method or horizon, fewer than 100 draws, ``"long"`` of a model without a lag in time.
-
-    Notes
-    -----
-    LeSage & Pace (2009), Introduction to Spatial Econometrics, §2.7 and §5.6.
-    """
-    check_fit(fit, "spatial_effects", Fit | SystemFit)
-    if isinstance(fit, SystemFit):
-        from spatial_zb.effects.system import system_effects
-
-        return system_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
-    if method not in get_args(Method):
-        raise not_one_of("method", method, get_args(Method))
-    if fit.spec.regimes and horizon == "short":
-        from spatial_zb.effects.regimes import regime_effects
-
-        return regime_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
-    if horizon not in get_args(Horizon):
-        raise not_one_of("horizon", horizon, get_args(Horizon))
-    if horizon == "long":
-        from spatial_zb.effects.dynamic import long_run_effects
-
-        return long_run_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
+    """Effects in the same period, (I − ρW)⁻¹(β_k I + θ_k W), of one equation without regimes."""
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
     point, gradient = average_effects(beta, theta, _multipliers(fit, rho))
     if method == "delta":
@@ -148,6 +43,24 @@ def spatial_effects(
         columns = coefficient_columns(point.ravel(), std_error.ravel(), alpha, fit.df_resid)
         return Effects(_axes(fit), columns, method, fit)
     return _simulated(fit, point, draws, rng, alpha)
+
+
+def static_effect_matrix(fit: Fit, term: str, long_run: tuple[float, float] | None = None) -> pd.DataFrame:
+    """E_k (n × n) of one equation without regimes; ``long_run``: (τ, ρ + η) of a lasting change instead."""
+    if term not in fit.spec.regressors:
+        raise DataError(
+            f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.regressors)}.",
+            f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.regressors)}。",
+        )
+    beta, theta, rho = coefficients(fit, fit.params.to_numpy())
+    k = fit.spec.regressors.index(term)
+    W = fit.weights.matrix
+    impulse = beta[k] * np.eye(W.shape[0]) + theta[k] * W.toarray()
+    if long_run is not None:
+        tau, rho = long_run
+        impulse = impulse / (1 - tau)
+    solved = filter_solver(W, float(rho))(impulse) if rho else impulse
+    return pd.DataFrame(solved, index=fit.panel.units, columns=fit.panel.units)
 
 
 def average_effects_at(fit: Fit, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -169,23 +82,6 @@ def effects_gradient(fit: Fit) -> NDArray[np.float64]:
     return out
 
 
-def check_fit(fit: Any, function: str, kinds: Any = Fit) -> None:
-    """Refuse what is no fit, in the name of the ``function`` that was called.
-
-    Raises
-    ------
-    SpecificationError
-        ``fit`` is not of one of the ``kinds``.
-    """
-    if not isinstance(fit, kinds):
-        more, more_zh = (" or fit_system", "或fit_system") if kinds is not Fit else ("", "")
-        found = type(fit).__name__
-        raise SpecificationError(
-            f"{function} takes a fit of fit_durbin{more}, not {found}.",
-            f"{function}的对象是fit_durbin{more_zh}的估计结果，而不是{found}。",
-        )
-
-
 def effects_by_order(fit: Fit, orders: int = 5) -> pd.DataFrame:
     """Cumulative effects up to each power of W: ρ^j W^j (β + θW) for j = 0 … orders.
 
@@ -205,49 +101,6 @@ def effects_by_order(fit: Fit, orders: int = 5) -> pd.DataFrame:
             ]
     frame = pd.DataFrame(rows, columns=["term", "effect", "order", "estimate"])
     return frame.assign(cumulative=frame.groupby(["term", "effect"])["estimate"].cumsum())
-
-
-def effects_by_unit(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataFrame:
-    """Effects of one regressor unit by unit, for maps; ``horizon`` as in :func:`spatial_effects`.
-
-    Returns
-    -------
-    DataFrame indexed by unit id: ``direct`` (own x on own y), ``received`` (row sums off the diagonal: a
-    change in all others on this unit) and ``emitted`` (column sums off the diagonal: this unit on all
-    others). The means of ``received`` and of ``emitted`` are the indirect effect.
-    """
-    check_fit(fit, "effects_by_unit")
-    matrix = effect_matrix(fit, term, horizon).to_numpy()
-    own = np.diag(matrix)
-    columns = {"direct": own, "received": matrix.sum(axis=1) - own, "emitted": matrix.sum(axis=0) - own}
-    return pd.DataFrame(columns, index=fit.panel.units)
-
-
-def effect_matrix(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataFrame:
-    """The whole matrix E_k (n × n): row i receives from column j; ``horizon`` as in :func:`spatial_effects`."""
-    check_fit(fit, "effect_matrix")
-    if horizon not in get_args(Horizon):
-        raise not_one_of("horizon", horizon, get_args(Horizon))
-    if fit.spec.regimes and horizon == "short":
-        from spatial_zb.effects.regimes import regime_effect_matrix
-
-        return pd.DataFrame(regime_effect_matrix(fit, term), index=fit.panel.units, columns=fit.panel.units)
-    if term not in fit.spec.regressors:
-        raise DataError(
-            f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.regressors)}.",
-            f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.regressors)}。",
-        )
-    beta, theta, rho = coefficients(fit, fit.params.to_numpy())
-    k = fit.spec.regressors.index(term)
-    W = fit.weights.matrix
-    impulse = beta[k] * np.eye(W.shape[0]) + theta[k] * W.toarray()
-    if horizon == "long":
-        from spatial_zb.effects.dynamic import long_run_filter
-
-        tau, rho = long_run_filter(fit)
-        impulse = impulse / (1 - tau)
-    solved = filter_solver(W, float(rho))(impulse) if rho else impulse
-    return pd.DataFrame(solved, index=fit.panel.units, columns=fit.panel.units)
 
 
 @lru_cache(maxsize=256)
@@ -340,18 +193,6 @@ def _simulated(fit: Fit, point: NDArray, draws: int, rng: Any, alpha: float) -> 
     simulated, _ = average_effects(beta[inside], theta[inside], _multipliers(fit, rho[inside]))
     columns = simulated_columns(point, simulated, alpha)
     return Effects(_axes(fit), columns, "simulate", fit, {"draws": draws - rejected, "rejected": rejected})
-
-
-def simulated_columns(
-    point: NDArray[np.float64], simulated: NDArray[np.float64], alpha: float
-) -> NDArray[np.float64]:
-    """Columns of :class:`Effects` from draws (draws, …) of effects (…): percentile limits, p by share of signs."""
-    kept = len(simulated)
-    columns = coefficient_columns(point.ravel(), simulated.std(axis=0, ddof=1).ravel(), alpha)
-    tail = np.minimum((simulated <= 0).mean(axis=0), (simulated >= 0).mean(axis=0))
-    columns[:, 3] = np.minimum(1.0, 2 * (tail * kept + 1) / (kept + 1)).ravel()
-    columns[:, 4:] = np.quantile(simulated, [alpha / 2, 1 - alpha / 2], axis=0).reshape(2, -1).T
-    return columns
 
 
 def _unit_diagonal(cov: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -35,7 +35,7 @@ from spatial_zb.core.system.arrays import (
     system_solver,
     unit_impacts,
 )
-from spatial_zb.effects.static import EFFECTS, REJECTED_WARNING, Effects, simulated_columns
+from spatial_zb.effects.table import EFFECTS, REJECTED_WARNING, Effects, simulated_columns
 from spatial_zb.models.fit import coefficient_columns
 from spatial_zb.models.system.fit import SystemFit, weights_eigenvalues
 from spatial_zb.models.system.spec import SystemSpec

@@ -1,6 +1,98 @@
-"""The test chain of a single-equation panel: which spatial lags, which effects, what is left in the residuals."""
+"""The test chain of a single-equation panel: which spatial lags, which effects, what is left in the residuals.
 
-from spatial_zb.hypotheses.chain import diagnose
-from spatial_zb.hypotheses.table import TESTS, TestTable
+Tests of one fit against another live here too (``nested``, ``nonnested``); resampling itself in ``inference``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spatial_zb.data.panel import Panel
+from spatial_zb.hypotheses.case import Likelihood, make_case
+from spatial_zb.hypotheses.chain import GROUPS, run_tests
+from spatial_zb.hypotheses.nulls import bootstrap_p_values
+from spatial_zb.hypotheses.rows import TESTS
+from spatial_zb.hypotheses.sizes import with_measured_sizes
+from spatial_zb.hypotheses.table import TestTable
+from spatial_zb.models.spec import DurbinSpec
+
+if TYPE_CHECKING:
+    from spatial_zb.base.result_store import ResultStore
+
+
+def diagnose(
+    spec: DurbinSpec,
+    panel: Panel,
+    W: Any,
+    estimator: Likelihood = "lee_yu",
+    *,
+    bootstrap: int = 0,
+    rng: int | np.random.SeedSequence | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    store: ResultStore | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> TestTable:
+    """Run the whole test chain of a single-equation panel (or cross-section).
+
+    Collinearity; LM tests for a spatial lag and error from the least-squares residuals with the effects of the
+    specification; Durbin terms (LM, Wald, LR); fixed effects (F, LR); random against fixed effects (Hausman,
+    Mundlak); random effects and spatial errors (Breusch-Pagan, Baltagi-Song-Koh); what residuals still hold
+    (Pesaran's CD, Moran's I).
+
+    Parameters
+    ----------
+    spec
+        y, x and the effects. The chain compares OLS, SAR, SEM and SDM whatever lags it switches on; the
+        Durbin terms are those of ``lag_x``, all of x where that is empty. ``"random"`` is tested as ``"unit"``.
+    panel, W
+        The panel and the weights of its units, matched by id.
+    estimator
+        The likelihood of the Wald, LR and score tests: ``"lee_yu"`` or ``"direct"``.
+    bootstrap, rng
+        Replicates (none, or at least 99) for p-values under the null hypothesis of each test, see
+        :mod:`spatial_zb.hypotheses.nulls`, and their seed.
+    workers, scheduler, store, progress
+        Of the replicates, as in :func:`spatial_zb.base.execute.run_tasks`; they change no number.
+
+    Returns
+    -------
+    TestTable with a row for every test that is defined for this panel. A test that cannot be computed has a
+    NaN statistic, and its note says why.
+
+    Raises
+    ------
+    SpecificationError
+        Endogenous regressors; lags in time or regimes; an unknown estimator; no regressor.
+    DataError
+        Variables that cannot be used, see :func:`spatial_zb.models.design.build_design`.
+    AlignmentError
+        Units of panel and W differ.
+
+    Warns
+    -----
+    SpatialZbWarning
+        Tests whose measured size at this number of units is not near 5 %, and what to read instead.
+    """
+    case = make_case(spec, panel, W, estimator)
+    rows = run_tests(case, tuple(GROUPS))
+    table = TestTable(
+        tuple(rows),
+        spec,
+        case.weights.label,
+        estimator,
+        case.effects,
+        case.weights.n,
+        len(panel.periods),
+        dense=case.weights.dense,
+    )
+    if bootstrap:
+        options = {"workers": workers, "scheduler": scheduler, "store": store, "progress": progress}
+        table = bootstrap_p_values(case, table, bootstrap, rng, options)
+    return with_measured_sizes(table)
+
 
 __all__ = ["TESTS", "TestTable", "diagnose"]

@@ -14,7 +14,7 @@ from spatial_zb.core.logdet.traces import filter_traces
 from spatial_zb.core.transforms import transformed_sample
 from spatial_zb.hypotheses.case import Case, quiet_design
 from spatial_zb.hypotheses.nested import counts, likelihood_ratio_of, wald_common_factor, wald_no_lags
-from spatial_zb.hypotheses.table import EFFECTS_WORDS, NAN, Row, Step, chi2_row
+from spatial_zb.hypotheses.rows import EFFECTS_WORDS, NAN, Row, Step, chi2_row
 from spatial_zb.models.design import stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import residual_arrays

@@ -44,7 +44,8 @@ from spatial_zb.hypotheses.replicated import (
     prepivoted,
     replicated_statistics,
 )
-from spatial_zb.hypotheses.table import Row, TestTable
+from spatial_zb.hypotheses.rows import Row
+from spatial_zb.hypotheses.table import TestTable
 from spatial_zb.inference.bootstrap.static import draw_sample, draw_samples
 from spatial_zb.models.fit import Fit
 

@@ -18,7 +18,7 @@ from spatial_zb.core import Array
 from spatial_zb.core.likelihood import tests as core
 from spatial_zb.core.transforms import FixedEffects, demean, spatial_lag, transformed_sample
 from spatial_zb.hypotheses.case import Case, quiet_design, varies
-from spatial_zb.hypotheses.table import EFFECTS_WORDS, NAN, Row, Step, chi2_row, normal_row
+from spatial_zb.hypotheses.rows import EFFECTS_WORDS, NAN, Row, Step, chi2_row, normal_row
 from spatial_zb.models.design import Design, stacked
 
 LAG_ERROR = ("LM lag", "LM error", "LM lag, robust", "LM error, robust", "LM lag and error, joint")

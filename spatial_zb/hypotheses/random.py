@@ -32,7 +32,7 @@ from spatial_zb.core.random.tests import (
 )
 from spatial_zb.core.transforms import FixedEffects, demean, orthogonal_base, spatial_lag, transformed_sample
 from spatial_zb.hypotheses.case import Case, common_means, period_words, quiet_design, quiet_fit, varies
-from spatial_zb.hypotheses.table import NAN, Row, Step, chi2_row, normal_row
+from spatial_zb.hypotheses.rows import NAN, Row, Step, chi2_row, normal_row
 from spatial_zb.models.design import stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import filtered_mean, residual_arrays

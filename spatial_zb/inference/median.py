@@ -34,7 +34,8 @@ from spatial_zb.core.laws.score import (
 )
 from spatial_zb.core.likelihood import given_spatial
 from spatial_zb.core.likelihood.tests import weight_moments
-from spatial_zb.effects.static import EFFECTS, average_effects_at
+from spatial_zb.effects.static import average_effects_at
+from spatial_zb.effects.table import EFFECTS
 from spatial_zb.inference.bootstrap.static import check_single, generator_of
 from spatial_zb.inference.intervals import FEWEST
 from spatial_zb.models.fit import Fit

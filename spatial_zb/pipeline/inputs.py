@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,10 +36,6 @@ from spatial_zb.study import (
 )
 from spatial_zb.weights import Weights
 from spatial_zb.weights.build.islands import settle
-
-if TYPE_CHECKING:
-    from spatial_zb.pipeline.job import Job
-
 
 #: Keys of a weights table that are no options of its builder.
 OUTSIDE = frozenset({"name", "label", "kind", "normalisation", "variable", "periods"})
@@ -196,31 +192,7 @@ def index_definition(study: Study, name: str) -> Text | None:
     return None
 
 
-def write_indices(job: Job, names: Mapping[str, Text]) -> None:
-    """The entropy weights of every index, and the graded table of every coupling by unit and period."""
-    from spatial_zb.report.tables.layouts import coordination_table, entropy_table
-
-    study, prepared = job.study, job.prepared
-    if study.indices:
-        weights = pd.concat([_weights_frame(study, prepared.panel, i) for i in study.indices.values()])
-        labels = prepared.labels | {c: prepared.panel.label(c) for c in weights["variable"]}
-        job.table(lambda style: entropy_table(weights, labels, notes=prepared.sources))
-        job.tidy("entropy_weights", weights)
-    for pair in study.coupling.values():
-        frame = _graded(prepared.panel, pair)
-        job.tidy(pair.name, frame)
-        job.table(
-            lambda style, frame=frame, pair=pair: coordination_table(
-                frame,
-                names,
-                title=pair.label,
-                key=pair.name,
-                notes=prepared.sources,
-            )
-        )
-
-
-def _weights_frame(study: Study, panel: Panel, index: Index) -> pd.DataFrame:
+def index_weights_frame(study: Study, panel: Panel, index: Index) -> pd.DataFrame:
     found = _weighed(study, panel, index)
     return pd.DataFrame(
         {
@@ -233,7 +205,7 @@ def _weights_frame(study: Study, panel: Panel, index: Index) -> pd.DataFrame:
     )
 
 
-def _graded(panel: Panel, pair: Coupling) -> pd.DataFrame:
+def graded_frame(panel: Panel, pair: Coupling) -> pd.DataFrame:
     """One row per unit and period with U₁, U₂, C, T, D and the grade in words."""
     found = _coupled(panel, pair)
     columns = {

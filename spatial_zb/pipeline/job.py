@@ -24,7 +24,7 @@ from spatial_zb.pipeline.words import grouped_notes, notes_of, source_note
 from spatial_zb.study import Study
 
 if TYPE_CHECKING:
-    from spatial_zb.effects.static import Effects
+    from spatial_zb.effects.table import Effects
     from spatial_zb.explore import MoranTable
     from spatial_zb.models.fit import Fit
     from spatial_zb.models.system.fit import SystemFit

@@ -22,8 +22,9 @@ from spatial_zb.core import Array
 from spatial_zb.core.likelihood.impacts import average_effects, multipliers, no_multipliers
 from spatial_zb.core.system.arrays import average_impacts
 from spatial_zb.data.panel import Panel
-from spatial_zb.effects.static import EFFECTS, spatial_effects
+from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.system import sources_of
+from spatial_zb.effects.table import EFFECTS
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system import fit_system

@@ -3,7 +3,8 @@
 from spatial_zb.weights.build.adjacency import block, contiguity
 from spatial_zb.weights.build.economic import bridges, combine, economic_distance, unit_means
 from spatial_zb.weights.build.nearness import distance_band, exponential_decay, gravity, inverse_distance, knn
-from spatial_zb.weights.describe import WeightsComparison, WeightsReport, compare_weights
+from spatial_zb.weights.compare import WeightsComparison, compare_weights
+from spatial_zb.weights.describe import WeightsReport
 from spatial_zb.weights.files import read, write
 from spatial_zb.weights.matrix import Weights, as_weights
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -144,3 +145,26 @@ def _refuse(wrong: NDArray[np.bool_], words: Text, coo: sparse.coo_array, ids: p
             f"Weights {label!r} has {words.en}: {listed(pairs, 5)}.",
             f"权重矩阵{label!r}含{words.zh}：{listed_zh(pairs, 5)}。",
         )
+
+
+def text_ids(ids: Sequence | pd.Index) -> pd.Index:
+    """Ids as text: integers are written out, anything else must already be text."""
+    try:
+        index = pd.Index(ids)
+    except TypeError:
+        raise AlignmentError(
+            f"Unit ids must be a list of texts such as ['330100', '330200'], not {ids!r}.",
+            f"地区编码须为文本列表，如['330100', '330200']，而不是{ids!r}。",
+        ) from None
+    if isinstance(index.dtype, pd.StringDtype) and not index.hasnans:
+        return index
+    if pd.api.types.is_integer_dtype(index.dtype):
+        return index.astype(str)
+    wrong = [value for value in index if not isinstance(value, str)]
+    if wrong:
+        raise AlignmentError(
+            f"Unit ids must be text, such as '330100'; {listed(map(repr, wrong), 3)} is not. "
+            "Convert the id column to text before building this object.",
+            f"地区编码须为文本，如'330100'；{listed_zh(map(repr, wrong), 3)}不是。请先把编码列转为文本。",
+        )
+    return index.astype(str) if index.dtype != object else pd.Index(list(index), dtype=str)

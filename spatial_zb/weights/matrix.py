@@ -22,11 +22,11 @@ from spatial_zb.base.errors import (
     not_one_of,
 )
 from spatial_zb.base.text import Text
-from spatial_zb.weights.entries import as_sparse, check_entries
+from spatial_zb.weights.describe import WeightsReport, describe
+from spatial_zb.weights.entries import as_sparse, check_entries, text_ids
 
 if TYPE_CHECKING:
     from spatial_zb.core.logdet import Determinant, LogDet
-    from spatial_zb.weights.describe import WeightsReport
 
 
 Normalisation = Literal["none", "row", "spectral", "minmax"]
@@ -219,8 +219,6 @@ class Weights:
 
     def report(self) -> WeightsReport:
         """Describe the weights: components, islands, neighbours, density, asymmetry, interval of rho."""
-        from spatial_zb.weights.describe import describe
-
         return describe(self)
 
     def lag(self, values: pd.Series) -> pd.Series:
@@ -239,29 +237,6 @@ class Weights:
         from libpysal.graph import Graph
 
         return Graph.from_sparse(self.matrix, ids=list(self.ids))
-
-
-def text_ids(ids: Sequence | pd.Index) -> pd.Index:
-    """Ids as text: integers are written out, anything else must already be text."""
-    try:
-        index = pd.Index(ids)
-    except TypeError:
-        raise AlignmentError(
-            f"Unit ids must be a list of texts such as ['330100', '330200'], not {ids!r}.",
-            f"地区编码须为文本列表，如['330100', '330200']，而不是{ids!r}。",
-        ) from None
-    if isinstance(index.dtype, pd.StringDtype) and not index.hasnans:
-        return index
-    if pd.api.types.is_integer_dtype(index.dtype):
-        return index.astype(str)
-    wrong = [value for value in index if not isinstance(value, str)]
-    if wrong:
-        raise AlignmentError(
-            f"Unit ids must be text, such as '330100'; {listed(map(repr, wrong), 3)} is not. "
-            "Convert the id column to text before building this object.",
-            f"地区编码须为文本，如'330100'；{listed_zh(map(repr, wrong), 3)}不是。请先把编码列转为文本。",
-        )
-    return index.astype(str) if index.dtype != object else pd.Index(list(index), dtype=str)
 
 
 def named_weights(label: str) -> Text:

@@ -10,7 +10,7 @@ import pytest
 from small_examples import MUTUAL, lopsided_circle, weights_of
 
 from spatial_zb.base.errors import ConvergenceError, DataError, SpecificationError
-from spatial_zb.effects.static import spatial_effects
+from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.system import (
     feedback_decomposition,
     system_effect_matrix,

@@ -17,7 +17,7 @@ from spatial_zb.base.execute import run_tasks
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Scheme
 from spatial_zb.effects.dynamic import stable_processes
-from spatial_zb.effects.static import Horizon
+from spatial_zb.effects.table import Horizon
 from spatial_zb.inference.bootstrap.dynamic import DynamicSource
 from spatial_zb.inference.bootstrap.record import (
     BOUND_WARNING,

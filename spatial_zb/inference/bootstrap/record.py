@@ -25,7 +25,8 @@ from spatial_zb.core.laws.bootstrap import Scheme, bca_limits, studentised_limit
 from spatial_zb.core.likelihood.impacts import average_effects, multipliers, no_multipliers
 from spatial_zb.effects.dynamic import long_run_statistics
 from spatial_zb.effects.regimes import regime_gradient, regime_values, regimes_admit
-from spatial_zb.effects.static import EFFECTS, Horizon, average_effects_at
+from spatial_zb.effects.static import average_effects_at
+from spatial_zb.effects.table import EFFECTS, Horizon
 from spatial_zb.models.fit import Estimates, Fit
 from spatial_zb.models.regimes import regime_contrast, regime_labels
 

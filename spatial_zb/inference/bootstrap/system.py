@@ -28,8 +28,8 @@ from spatial_zb.core.system.bootstrap import SystemGenerator, system_population
 from spatial_zb.core.system.fiml import SystemLikelihood, maximise_system
 from spatial_zb.core.system.instrumental import instrumental
 from spatial_zb.core.system.sandwich import quasi_covariance
-from spatial_zb.effects.static import EFFECTS
 from spatial_zb.effects.system import sources_of
+from spatial_zb.effects.table import EFFECTS
 from spatial_zb.inference.bootstrap.record import BOUND_WARNING, Interval, Resampled, Statistics
 from spatial_zb.inference.bootstrap.static import LARGEST_POPULATION, jackknife, quietly
 from spatial_zb.models.system.fit import SystemFit, weights_eigenvalues

@@ -21,7 +21,7 @@ from spatial_zb.compare.family import LAGS
 from spatial_zb.compare.nested import compare_fits
 from spatial_zb.compare.robustness import Robustness, robustness
 from spatial_zb.data.panel import Panel
-from spatial_zb.effects.static import spatial_effects
+from spatial_zb.effects import spatial_effects
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.pipeline.inputs import build_weights

@@ -9,7 +9,7 @@ import pandas as pd
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.effects.static import spatial_effects
+from spatial_zb.effects import spatial_effects
 from spatial_zb.explore.dynamics import (
     INITIAL,
     BetaConvergence,

@@ -13,9 +13,10 @@ import pandas as pd
 
 from spatial_zb.base.errors import ConvergenceError
 from spatial_zb.base.text import Text
+from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.dynamic import effects_path
 from spatial_zb.effects.regimes import regime_spillovers
-from spatial_zb.effects.static import Effects, spatial_effects
+from spatial_zb.effects.table import Effects
 from spatial_zb.hypotheses.nested import can_be_simplified
 from spatial_zb.inference.median import MedianUnbiased, has_median_unbiased, median_unbiased
 from spatial_zb.models.durbin import fit_durbin

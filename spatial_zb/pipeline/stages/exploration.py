@@ -15,7 +15,7 @@ from spatial_zb import indices
 from spatial_zb.base.errors import DataError, listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.explore import MoranTable, bivariate_moran, moran, pooled_moran
-from spatial_zb.pipeline.inputs import index_definition, write_indices
+from spatial_zb.pipeline.inputs import graded_frame, index_definition, index_weights_frame
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes, scatter_note, unit_names
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import RULE_WORDS, as_sentence, column_words, weights_words
@@ -327,3 +327,27 @@ def _definition(study: Study, prepared: Prepared, name: str) -> dict[str, Text |
         "label": prepared.panel.label(name),
         "definition": variable.expression if variable else index_definition(study, name) or name,
     }
+
+
+def write_indices(job: Job, names: Mapping[str, Text]) -> None:
+    """The entropy weights of every index, and the graded table of every coupling by unit and period."""
+    from spatial_zb.report.tables.layouts import coordination_table, entropy_table
+
+    study, prepared = job.study, job.prepared
+    if study.indices:
+        weights = pd.concat([index_weights_frame(study, prepared.panel, i) for i in study.indices.values()])
+        labels = prepared.labels | {c: prepared.panel.label(c) for c in weights["variable"]}
+        job.table(lambda style: entropy_table(weights, labels, notes=prepared.sources))
+        job.tidy("entropy_weights", weights)
+    for pair in study.coupling.values():
+        frame = graded_frame(prepared.panel, pair)
+        job.tidy(pair.name, frame)
+        job.table(
+            lambda style, frame=frame, pair=pair: coordination_table(
+                frame,
+                names,
+                title=pair.label,
+                key=pair.name,
+                notes=prepared.sources,
+            )
+        )

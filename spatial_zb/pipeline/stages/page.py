@@ -14,7 +14,7 @@ from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.moran import moran_i
 from spatial_zb.data.regions import select_regions
-from spatial_zb.effects.static import effects_by_unit
+from spatial_zb.effects import effects_by_unit
 from spatial_zb.effects.system import system_effects_by_unit
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.pipeline.job import Estimated, Job, MadeFigure, MadeTable, Prose, span_words, unit_names

@@ -11,7 +11,8 @@ import pandas as pd
 
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.text import Text
-from spatial_zb.effects.static import Effects, spatial_effects
+from spatial_zb.effects import spatial_effects
+from spatial_zb.effects.table import Effects
 from spatial_zb.hypotheses.nested import restriction_tests
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import SystemFit

@@ -22,7 +22,6 @@ from scipy import sparse
 
 from spatial_zb.base.errors import WeightsError, listed, listed_zh, not_one_of
 from spatial_zb.base.text import Text
-from spatial_zb.weights.build import adjacency as borders
 from spatial_zb.weights.build.islands import Islands, check_islands, settle
 from spatial_zb.weights.common import finish, layer_ids, need_crs, need_memory, say
 from spatial_zb.weights.matrix import Weights
@@ -240,7 +239,7 @@ def contiguity(
         )
     check_islands(islands)
     ids = layer_ids(regions)
-    first = borders.touching(_on_plane(regions, ids), kind, tolerance)
+    first = touching(_on_plane(regions, ids), kind, tolerance)
     matrix, ids, record = settle(first, ids, islands, regions)
     matrix = _steps(matrix, order, cumulative)
     _say_far(matrix, ids, order, islands)

@@ -1,0 +1,92 @@
+"""The table of effects, whatever the fit: what it holds, what it is called with, its columns from draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spatial_zb.base.errors import SpecificationError
+from spatial_zb.base.printing import Printed
+from spatial_zb.models.fit import TABLE_COLUMNS, Fit, coefficient_columns
+from spatial_zb.models.system.fit import SystemFit
+
+EFFECTS = ("direct", "indirect", "total")
+Method = Literal["delta", "simulate"]
+Horizon = Literal["short", "long"]
+#: Share of draws outside the admissible region from which the normal approximation is doubted.
+REJECTED_WARNING = 0.01
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Effects(Printed):
+    """Average effects of every regressor.
+
+    Attributes
+    ----------
+    axes
+        What the effects are of, in the order of the rows: names by axis (``term`` and ``effect``; in a system
+        ``response``, ``source`` and ``effect``), the last one varying fastest.
+    columns
+        (rows, 6): estimate, std_error, statistic, p_value, conf_low, conf_high.
+    detail
+        For simulated errors, the number of draws kept and rejected.
+    """
+
+    axes: Mapping[str, tuple[str, ...]]
+    columns: NDArray[np.float64]
+    method: str
+    fit: Fit | SystemFit
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row per term and effect; made when it is first read."""
+        keys = list(product(*self.axes.values()))
+        frame = pd.DataFrame(self.columns, columns=TABLE_COLUMNS)
+        for i, axis in enumerate(self.axes):
+            frame.insert(i, axis, [key[i] for key in keys])
+        return frame
+
+    def tidy(self) -> pd.DataFrame:
+        """Columns term, effect, estimate, std_error, statistic, p_value, conf_low, conf_high."""
+        return self.frame.copy()
+
+    def glance(self) -> pd.DataFrame:
+        """The fit in one row, and how the errors were computed."""
+        return self.fit.glance().assign(method=self.method, **self.detail)
+
+
+def check_fit(fit: Any, function: str, kinds: Any = Fit) -> None:
+    """Refuse what is no fit, in the name of the ``function`` that was called.
+
+    Raises
+    ------
+    SpecificationError
+        ``fit`` is not of one of the ``kinds``.
+    """
+    if not isinstance(fit, kinds):
+        more, more_zh = (" or fit_system", "或fit_system") if kinds is not Fit else ("", "")
+        found = type(fit).__name__
+        raise SpecificationError(
+            f"{function} takes a fit of fit_durbin{more}, not {found}.",
+            f"{function}的对象是fit_durbin{more_zh}的估计结果，而不是{found}。",
+        )
+
+
+def simulated_columns(
+    point: NDArray[np.float64], simulated: NDArray[np.float64], alpha: float
+) -> NDArray[np.float64]:
+    """Columns of :class:`Effects` from draws (draws, …) of effects (…): percentile limits, p by share of signs."""
+    kept = len(simulated)
+    columns = coefficient_columns(point.ravel(), simulated.std(axis=0, ddof=1).ravel(), alpha)
+    tail = np.minimum((simulated <= 0).mean(axis=0), (simulated >= 0).mean(axis=0))
+    columns[:, 3] = np.minimum(1.0, 2 * (tail * kept + 1) / (kept + 1)).ravel()
+    columns[:, 4:] = np.quantile(simulated, [alpha / 2, 1 - alpha / 2], axis=0).reshape(2, -1).T
+    return columns

@@ -1,0 +1,257 @@
+"""Tests that do not keep their level, and what to read instead; the parts of the chain as it is printed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spatial_zb.base.errors import SpatialZbWarning
+from spatial_zb.base.text import Language, Text
+from spatial_zb.hypotheses.rows import Row
+from spatial_zb.hypotheses.table import TestTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+Place = tuple[str, str, int]
+#: Rejection of a true hypothesis at 5 %, for the tests that leave 4-6 % by more than twice the error of the simulation:
+#: by (sparse or dense W, unit or two-way effects, n), with the ρ or λ of the data where it is worst. Two regressors,
+#: T = 11, normal errors; sparse is contiguity, dense inverse distance; all tests in docs/validation/test_size.csv.
+MEASURED: dict[str, dict[Place, tuple[float, str]]] = {
+    "LM lag, robust": {
+        ("sparse", "unit", 11): (0.127, "λ = 0.6"),
+        ("sparse", "unit", 41): (0.161, "λ = 0.6"),
+        ("sparse", "unit", 90): (0.172, "λ = 0.6"),
+        ("sparse", "two_way", 11): (0.108, "λ = 0.6"),
+        ("sparse", "two_way", 41): (0.161, "λ = 0.6"),
+        ("sparse", "two_way", 90): (0.142, "λ = 0.6"),
+        ("dense", "unit", 11): (0.314, "λ = 0.6"),
+        ("dense", "unit", 41): (0.323, "λ = 0.6"),
+        ("dense", "unit", 90): (0.288, "λ = 0.6"),
+        ("dense", "two_way", 11): (0.082, "λ = 0.6"),
+        ("dense", "two_way", 41): (0.083, "λ = 0.6"),
+        ("dense", "two_way", 90): (0.095, "λ = 0.6"),
+    },
+    "LM error, robust": {
+        ("sparse", "unit", 11): (0.021, "ρ = 0.6"),
+        ("sparse", "unit", 41): (0.237, "ρ = 0.6"),
+        ("sparse", "unit", 90): (0.31, "ρ = 0.6"),
+        ("sparse", "two_way", 41): (0.194, "ρ = 0.6"),
+        ("sparse", "two_way", 90): (0.301, "ρ = 0.6"),
+        ("dense", "unit", 11): (0.61, "ρ = 0.6"),
+        ("dense", "unit", 41): (0.92, "ρ = 0.6"),
+        ("dense", "unit", 90): (0.929, "ρ = 0.6"),
+        ("dense", "two_way", 41): (0.086, "ρ = 0.6"),
+        ("dense", "two_way", 90): (0.105, "ρ = 0.6"),
+    },
+    "LR SDM to SAR": {
+        ("dense", "unit", 41): (0.074, "ρ = 0.3"),
+    },
+    "Wald SDM to SEM": {
+        ("dense", "unit", 11): (0.089, "λ = 0.6"),
+        ("dense", "unit", 41): (0.075, "λ = 0.6"),
+    },
+    "LR SDM to SEM": {
+        ("dense", "unit", 11): (0.093, "λ = 0.6"),
+    },
+    "Wald SDM to SAR": {
+        ("dense", "unit", 11): (0.077, "ρ = 0"),
+    },
+    "LM error from SDM": {
+        ("dense", "unit", 41): (0.076, "ρ = 0"),
+    },
+}
+#: The same of their bootstrap p-values, at the ρ or λ where it is furthest from 5 %; docs/validation/null_sizes.csv.
+BOOTSTRAP: dict[str, dict[Place, float]] = {
+    "LM lag, robust": {
+        ("sparse", "unit", 11): 0.043,
+        ("sparse", "unit", 41): 0.041,
+        ("sparse", "unit", 90): 0.057,
+        ("sparse", "two_way", 11): 0.067,
+        ("sparse", "two_way", 41): 0.052,
+        ("sparse", "two_way", 90): 0.054,
+        ("dense", "unit", 11): 0.059,
+        ("dense", "unit", 41): 0.054,
+        ("dense", "unit", 90): 0.042,
+        ("dense", "two_way", 11): 0.056,
+        ("dense", "two_way", 41): 0.045,
+        ("dense", "two_way", 90): 0.048,
+    },
+    "LM error, robust": {
+        ("sparse", "unit", 11): 0.044,
+        ("sparse", "unit", 41): 0.045,
+        ("sparse", "unit", 90): 0.046,
+        ("sparse", "two_way", 41): 0.034,
+        ("sparse", "two_way", 90): 0.045,
+        ("dense", "unit", 11): 0.062,
+        ("dense", "unit", 41): 0.03,
+        ("dense", "unit", 90): 0.031,
+        ("dense", "two_way", 41): 0.057,
+        ("dense", "two_way", 90): 0.059,
+    },
+    "LR SDM to SAR": {
+        ("dense", "unit", 41): 0.061,
+    },
+    "Wald SDM to SEM": {
+        ("dense", "unit", 11): 0.065,
+        ("dense", "unit", 41): 0.045,
+    },
+    "LR SDM to SEM": {
+        ("dense", "unit", 11): 0.065,
+    },
+    "Wald SDM to SAR": {
+        ("dense", "unit", 11): 0.047,
+    },
+    "LM error from SDM": {
+        ("dense", "unit", 41): 0.067,
+    },
+}
+#: Up to how many units the figures of each measured n are taken to hold.
+REACH = ((11, 25), (41, 65), (90, 130))
+#: What to read in place of a test whose size is off; where that is off as well, its bootstrap p-value.
+INSTEAD: dict[str, Text] = {
+    "LM lag, robust": Text("read LM lag from SEM", "应看 SEM 之上空间滞后的 LM 检验"),
+    "LM error, robust": Text("read LM error from SAR", "应看 SAR 之上空间误差的 LM 检验"),
+    "Wald SDM to SAR": Text("read LM Durbin terms from SAR", "应看 SAR 之上杜宾项的 LM 检验"),
+    "LR SDM to SAR": Text("read LM Durbin terms from SAR", "应看 SAR 之上杜宾项的 LM 检验"),
+    "Wald SDM to SEM": Text("read LM common factor from SEM", "应看 SEM 公因子约束的 LM 检验"),
+    "LR SDM to SEM": Text("read LM common factor from SEM", "应看 SEM 公因子约束的 LM 检验"),
+    "Hausman, spatial": Text("read Mundlak, spatial", "应看空间 Mundlak 检验"),
+}
+RESAMPLE = Text("read its bootstrap p-value", "应看其自助法 p 值")
+
+
+def _place(table: TestTable) -> Place | None:
+    """Where the table's panel was measured: kind of W, effects, n; None beyond what was."""
+    n = next((measured for measured, reach in REACH if table.n_units <= reach), None)
+    if n is None or table.n_periods == 1:
+        return None
+    effects = "two_way" if table.effects in ("time", "two_way") else "unit"
+    return "dense" if table.dense else "sparse", effects, n
+
+
+def _instead(test: str, place: Place) -> Text:
+    words = INSTEAD.get(test, RESAMPLE)
+    return RESAMPLE if place in MEASURED.get(words.en.removeprefix("read "), {}) else words
+
+
+def _by_bootstrap(test: str, place: Place) -> Text:
+    """What was measured of the bootstrap p-value, as the end of a clause."""
+    share = BOOTSTRAP.get(test, {}).get(place)
+    if share is None:
+        return Text("", "")
+    return Text(f", {100 * share:.1f} % by bootstrap", f"，自助法为 {100 * share:.1f} %")
+
+
+def with_measured_sizes(table: TestTable) -> TestTable:
+    """Write measured sizes into the notes, and warn once of all tests whose size is off."""
+    rows: list[Row] = []
+    said: dict[str, Text] = {}
+    place = _place(table)
+    for row in table.rows:
+        read = np.isfinite(row.p_value) and not np.isfinite(row.p_bootstrap)
+        found = MEASURED.get(row.test, {}).get(place) if read and place else None
+        if found is not None:
+            (size, at), instead = found, _instead(row.test, place)
+            where = f"n = {place[2]}, T = 11" + (f", {at}" if at else "")
+            worst, worst_zh = (
+                f"{100 * size:.0f} %" + (f"{comma}{at}" if at else "") for comma in (", ", "，")
+            )
+            by_draws = _by_bootstrap(row.test, place)
+            said[row.test] = Text(
+                f"{row.test} ({worst}{by_draws.en}; {instead.en})",
+                f"{row.name.zh}（{worst_zh}{by_draws.zh}；{instead.zh}）",
+            )
+            note = Text(
+                f"{row.note.en}; rejects {100 * size:.1f} % of true hypotheses at {where}{by_draws.en}: {instead.en}",
+                f"{row.note.zh}；{where} 时对真原假设的拒绝率为 {100 * size:.1f} %{by_draws.zh}：{instead.zh}",
+            )
+            row = replace(row, note=note)
+        rows.append(row)
+    if said:
+        warnings.warn(
+            SpatialZbWarning(
+                f"With {table.n_units} units and {table.n_periods} periods these tests do not keep their level of 5 % "
+                "(measured rejection of a true hypothesis, where it is worst; what to do instead): "
+                f"{'; '.join(text.en for text in said.values())}. "
+                "bootstrap = 999 in [study], or diagnose(..., bootstrap=999), adds p-values made for few units "
+                "(docs/validation/study.md).",
+                f"{table.n_units}个地区、{table.n_periods}个时期时，以下检验达不到5 %的名义水平"
+                "（括号内为实测的对真原假设的最差拒绝率与替代办法）："
+                f"{'；'.join(text.zh for text in said.values())}。"
+                "在[study]中设bootstrap = 999（或diagnose(..., bootstrap=999)）可给出适于少量地区的p值"
+                "（docs/validation/study.md）。",
+            ),
+            stacklevel=3,
+        )
+    return replace(table, rows=tuple(rows))
+
+
+#: Headings with their tests, in the order of print; within one, rows keep the order of the chain.
+SECTIONS: dict[Text, tuple[str, ...]] = {
+    Text("Spatial dependence of the least-squares residuals", "最小二乘残差的空间依赖性"): (
+        "LM lag",
+        "LM error",
+        "LM lag, robust",
+        "LM error, robust",
+        "LM lag and error, joint",
+    ),
+    Text("Which spatial model", "空间模型的选择"): (
+        "F Durbin terms, OLS to SLX",
+        "LM Durbin terms from SAR",
+        "LM error from SAR",
+        "LM lag from SEM",
+        "LM error from SDM",
+        "Wald SDM to SAR",
+        "LR SDM to SAR",
+    ),
+    Text("Common factor (SDM or SEM)", "公因子约束（SDM 或 SEM）"): (
+        "LM common factor from SEM",
+        "Wald SDM to SEM",
+        "LR SDM to SEM",
+    ),
+    Text("Unit and time effects", "个体与时间效应"): (
+        "F unit effects",
+        "LR unit effects",
+        "F time effects",
+        "LR time effects",
+        "F unit and time effects",
+        "LR unit and time effects",
+    ),
+    Text("Fixed or random effects", "固定效应或随机效应"): (
+        "Hausman",
+        "Mundlak",
+        "Hausman, spatial",
+        "Mundlak, spatial",
+    ),
+    Text("Random effects and spatial errors", "随机效应与空间误差"): (
+        "LM random effects (Breusch-Pagan)",
+        "LM random effects and spatial error, joint (BSK)",
+        "LM random effects, marginal (BSK)",
+        "LM spatial error, marginal (BSK)",
+        "LM spatial error given random effects (BSK)",
+        "LM random effects given spatial error (BSK)",
+    ),
+    Text("Dependence left between units", "地区间剩余的相关性"): ("CD (Pesaran)", "Moran of residuals"),
+    Text("Collinearity (no tests)", "共线性（非检验）"): ("VIF", "Condition number"),
+}
+
+
+def by_section(
+    table: TestTable, language: Language = "en", labels: Mapping[str, Text] | None = None
+) -> list[tuple[Text, pd.DataFrame]]:
+    """Pairs of heading and rows of the table as :meth:`~spatial_zb.hypotheses.table.TestTable.tidy` gives them.
+
+    Every row is in one of them; a section without rows is left out.
+    """
+    parts = {
+        heading: tuple(row for row in table.rows if row.test in tests) for heading, tests in SECTIONS.items()
+    }
+    return [
+        (heading, replace(table, rows=rows).tidy(language, labels)) for heading, rows in parts.items() if rows
+    ]
