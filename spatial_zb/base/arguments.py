@@ -2,14 +2,77 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from spatial_zb.base.errors import SpecificationError
 
+#: What an argument ``rng`` may be: a seed, or a generator that goes on from where it stands.
+Rng = int | np.random.SeedSequence | np.random.Generator | None
 #: Draws from which percentile limits can be read.
 FEWEST_DRAWS = 100
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function take arguments by their names of the last release: ``@renamed(alpha="level")``.
+
+    An argument given by its old name is passed on under the new one, with a ``DeprecationWarning`` that names it;
+    ``alpha`` for ``level`` is turned into 1 − alpha.
+
+    >>> @renamed(alpha="level")
+    ... def interval(level: float = 0.95) -> float:
+    ...     return level
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     interval(alpha=0.1)
+    0.9
+    """
+
+    def wrap(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def called(*args: P.args, **given: P.kwargs) -> R:
+            for old in names.keys() & given.keys():
+                new, value = names[old], given.pop(old)
+                if new in given:
+                    raise SpecificationError(
+                        f"{function.__name__}: {old} is the old name of {new}; give {new} only.",
+                        f"{function.__name__}：{old}是{new}的旧名；请只给出{new}。",
+                    )
+                warnings.warn(
+                    f"{function.__name__}({old}=…) is now {function.__name__}({new}=…).",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+                if (old, new) == ("alpha", "level"):
+                    check_alpha(value)  # type: ignore[arg-type]
+                    value = 1 - value  # type: ignore[operator]
+                given[new] = value
+            return function(*args, **given)
+
+        return called
+
+    return wrap
+
+
+def check_level(level: float) -> None:
+    """Refuse a confidence level that is none, such as 95: every limit would be blank.
+
+    Raises
+    ------
+    SpecificationError
+        ``level`` is not between 0 and 1.
+    """
+    if not (_is_number(level) and 0 < level < 1):
+        raise SpecificationError(
+            f"level is the confidence level, between 0 and 1 (0.95 for 95 %), not {level!r}.",
+            f"level为置信水平，在0与1之间（95%时为0.95），而不是{level!r}。",
+        )
 
 
 def check_alpha(alpha: float) -> None:
