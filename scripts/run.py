@@ -24,7 +24,7 @@ def main(command: str = "run") -> None:
     words = arguments_for(sys.argv[1:], command)
     if bootstrap.asks_help(words):
         sys.path.insert(0, str(bootstrap.ROOT))
-        from spatial_zb.cli.main import main as spatial_zb
+        from spatial_zb.cli import main as spatial_zb
 
         sys.exit(spatial_zb(words[2:]))
     sys.exit(bootstrap.become(bootstrap.ready("run"), words))

@@ -1,9 +1,3 @@
 """``python -m spatial_zb``: the command line without its script."""
 
-import os
-import sys
-
-from spatial_zb.cli.main import main
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: threads only cost
-sys.exit(main())
+import spatial_zb.cli.__main__  # noqa: F401

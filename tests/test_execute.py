@@ -258,8 +258,7 @@ def test_tuples_come_back_as_tuples(store):
 
 
 def test_the_command_line_passes_it_on(monkeypatch, tmp_path):
-    from spatial_zb import pipeline
-    from spatial_zb.cli import main as cli
+    from spatial_zb import cli, pipeline
 
     asked = {}
     monkeypatch.setattr(pipeline, "run", lambda *_, **options: asked.update(options))

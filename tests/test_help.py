@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from spatial_zb import cli
 from spatial_zb.base.text import Text, display_width
-from spatial_zb.cli import main as cli
 from spatial_zb.cli.options import WORDS, BilingualParser, help_language
 
 ROOT = Path(__file__).parents[1]

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spatial_zb import pipeline
+from spatial_zb import cli, pipeline
 from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning
-from spatial_zb.cli import main as cli
 from spatial_zb.study import load_study
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -159,7 +159,7 @@ def test_uv_finds_the_lock_up_to_date() -> None:
 
 
 def test_console_script_is_declared() -> None:
-    assert PYPROJECT["project"]["scripts"] == {"spatial-zb": "spatial_zb.cli.main:main"}
+    assert PYPROJECT["project"]["scripts"] == {"spatial-zb": "spatial_zb.cli:main"}
 
 
 def test_citation_has_the_version_and_licence_of_the_package() -> None:

@@ -17,10 +17,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from spatial_zb import pipeline
+from spatial_zb import cli, pipeline
 from spatial_zb.base.errors import DataError, OutputError
 from spatial_zb.base.text import Text
-from spatial_zb.cli import main as cli
 from spatial_zb.pipeline import running
 from spatial_zb.pipeline.job import Job, Made, Reading
 from spatial_zb.pipeline.stages import exploration

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 import spatial_zb as zb
+from spatial_zb import cli
 from spatial_zb.base.text import Text
-from spatial_zb.cli import main as cli
 from spatial_zb.pipeline.job import Job
 from spatial_zb.pipeline.stages.models import _figure_note
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from spatial_zb import cli
 from spatial_zb.base.errors import DataError, OutputError
-from spatial_zb.cli import main as cli
 from spatial_zb.pipeline.replication import compare_results, replicate, verify
 from spatial_zb.study import load_study
 

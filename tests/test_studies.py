@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from spatial_zb import cli
 from spatial_zb.base.errors import SpecificationError
-from spatial_zb.cli import main as cli
 from spatial_zb.core.indices.composite import coordination_grade, coupling_coordination, entropy_weights
 from spatial_zb.pipeline import prepare
 from spatial_zb.study import load_study

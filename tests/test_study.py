@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from spatial_zb import cli
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.text import Text
-from spatial_zb.cli import main as cli
 from spatial_zb.data.expressions import compile_expressions
 from spatial_zb.data.expressions.syntax import FUNCTIONS
 from spatial_zb.data.missing import RULES

@@ -1,4 +1,287 @@
-"""The command line: words of the commands, their options, what a terminal is told.
+"""``spatial-zb``: the command line, thin over :mod:`spatial_zb.pipeline`."""
 
-No computing: everything is asked of :mod:`spatial_zb.pipeline`.
-"""
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spatial_zb.base.text import Language, Text
+from spatial_zb.cli.options import can_show, help_language, parser
+
+if TYPE_CHECKING:
+    from spatial_zb.pipeline import Outcome, Prepared
+    from spatial_zb.study import Study
+    from spatial_zb.weights import Weights
+
+
+NOTES = Text("To know:", "提示：")
+NOTES_IN_MANIFEST = Text("To know (fit by fit in manifest.json):", "提示（逐条见manifest.json）：")
+IN_SHORT = Text("In short", "结论")
+STOPPED = {"en": "Stopped. Earlier results are as they were.", "zh": "已停止，此前的结果保持不变。"}
+
+#: Command → the stages of the pipeline it runs.
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "run": ("data", "moran", "dynamics", "tests", "models", "systems", "compare", "maps", "report"),
+    "moran": ("moran",),
+    "dynamics": ("dynamics",),
+    "diagnose": ("tests",),
+    "estimate": ("models",),
+    "system": ("systems",),
+    "compare": ("compare",),
+    "maps": ("maps",),
+    "report": ("report",),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives 0, 1 for a refused input, 2 for a wrong call, 130 when interrupted."""
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parser(help_language(words)).parse_args(words)
+    options.spoken = "zh" if getattr(options, "language", None) == "zh" else "en"
+    _speak_utf8()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _OTHERS.get(options.command, _run)(options)
+    except KeyboardInterrupt:
+        _say(STOPPED[options.spoken])
+        return 130
+    except BrokenPipeError:  # whoever read our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        from spatial_zb.base.errors import SpatialZbError
+
+        if not isinstance(error, SpatialZbError):
+            raise
+        _say(f"错误：{error.zh}" if options.spoken == "zh" else f"Error: {error}")
+        return 1
+
+
+def _load(options: argparse.Namespace) -> Study:
+    from spatial_zb.study import language_of, load_study
+
+    if not getattr(options, "language", None) and can_show("中文"):
+        options.spoken = language_of(options.study)  # before its mistakes are told
+    study = load_study(options.study, root=options.root, allow_outside=options.allow_outside)
+    language = getattr(options, "language", None)
+    study = study.with_language(language) if language else study
+    options.spoken = study.spoken if can_show("中文") else "en"
+    return study
+
+
+def _run(options: argparse.Namespace) -> int:
+    from spatial_zb import pipeline
+    from spatial_zb.base.execute import Execution, ResultStore
+
+    study = _load(options)
+    store = ResultStore(options.store) if options.store else None
+    with _Progress(options.quiet) as progress:
+        outcome = pipeline.run(
+            study,
+            COMMANDS[options.command],
+            out=options.out,
+            progress=progress.step,
+            execution=Execution(options.workers, options.scheduler, store),
+        )
+    if not options.quiet:
+        _report(study, outcome, options.spoken)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    import warnings
+
+    from spatial_zb import pipeline
+    from spatial_zb.base.errors import SpatialZbWarning
+    from spatial_zb.pipeline.words import notes_of
+
+    study = _load(options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpatialZbWarning)
+        pipeline.refuse_results_of_others(study)
+        prepared = pipeline.prepare(study)
+        weights = [prepared.weights(name, study.main_sample) for name in study.weights]
+    if options.quiet:
+        return 0
+    _describe(study, prepared, weights, options.spoken)
+    _tell(options.spoken, notes_of(caught), NOTES)
+    return 0
+
+
+def _describe(study: Study, prepared: Prepared, weights: Sequence[Weights], language: Language) -> None:
+    """What a checked study holds."""
+    panel = prepared.panel
+    n, first, last = len(panel.units), panel.periods[0], panel.periods[-1]
+    lines = [
+        Text(
+            f"{study.path.name} is sound: {n} units, {len(panel.periods)} periods ({first}-{last}), "
+            f"{len(panel.columns)} columns.",
+            f"{study.path.name}可以运行：{n}个地区，{len(panel.periods)}个时期（{first}—{last}），{len(panel.columns)}列。",
+        )
+    ]
+    for name, units in prepared.samples.items():
+        label = study.samples[name].label
+        lines.append(
+            Text(
+                f"  sample {name} ({label.en}): {len(units)} units",
+                f"  样本{name}（{label.zh}）：{len(units)}个地区",
+            )
+        )
+    for name, W in zip(study.weights, weights, strict=True):
+        label, links, alone = study.weights[name].label, W.matrix.nnz, len(W.islands)
+        lines.append(
+            Text(
+                f"  weights {name} ({label.en}): {links} links, {alone} without neighbours",
+                f"  权重矩阵{name}（{label.zh}）：{links}条联系，{alone}个地区没有邻居",
+            )
+        )
+    filled, flagged = len(prepared.filled), len(prepared.flags)
+    lines.append(
+        Text(
+            f"  {filled} blank cell(s) filled by the study's rules, {flagged} flagged row(s)",
+            f"  按研究文件规则补齐空缺{filled}处，带标记的行{flagged}条",
+        )
+    )
+    for line in lines:
+        print(line.pick(language))
+
+
+def _replicate(options: argparse.Namespace) -> int:
+    from spatial_zb.pipeline.replication import replicate
+
+    path = replicate(_load(options), options.out)
+    if not options.quiet:
+        size = f"{path.stat().st_size / 1e6:.1f} MB"
+        made = Text(
+            f"{_near(path)} ({size}). In its README, fill in the lines marked [AUTHORS: …].\n"
+            "To try it as a replicator would: unpack it and run python3 replicate.py in its folder.",
+            f"{_near(path)}（{size}）。请在其README中补全标有[AUTHORS: …]的各行。\n"
+            "如要像复现者那样试一遍：解压后在其文件夹中运行python3 replicate.py。",
+        )
+        print(made.pick(options.spoken))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from spatial_zb.pipeline.replication import VERDICTS, verify
+    from spatial_zb.study import language_of
+
+    studies = sorted((options.folder / "studies").glob("*.toml"))
+    if not options.language and studies and can_show("中文"):
+        options.spoken = language_of(studies[0])
+    language = options.spoken
+    with _Progress(options.quiet) as progress:
+        comparison = verify(options.folder, progress=progress.step)
+    for row in comparison.files.itertuples():
+        if row.verdict not in ("identical", "same numbers"):
+            verdict, detail = VERDICTS[row.verdict], Text(row.detail, row.detail_zh)
+            said = Text(f"{verdict.en}: {row.file} {detail.en}", f"{verdict.zh}：{row.file} {detail.zh}")
+            _say(said.pick(language).rstrip())
+    if not options.quiet:
+        counts = [(row.files, VERDICTS[row.verdict]) for row in comparison.glance().itertuples()]
+        glance = Text(
+            "; ".join(f"{files} {verdict.en}" for files, verdict in counts),
+            "；".join(f"{verdict.zh}{files}个" for files, verdict in counts),
+        )
+        end = (
+            Text("Every table came out again.", "所有表都得到了复现。")
+            if comparison.same
+            else Text("Not every table came out again.", "有的表没有得到复现。")
+        )
+        print(glance.pick(language))
+        print(end.pick(language))
+    return 0 if comparison.same else 1
+
+
+def _report(study: Study, outcome: Outcome, language: Language) -> None:
+    place, seconds = _near(outcome.folder), f"{outcome.seconds:.0f}"
+    head = Text(
+        f"Results of {study.name} in {place} ({seconds} s):",
+        f"{study.name}的结果在{place}（用时{seconds}秒）：",
+    )
+    print(f"\n{head.pick(language)}")
+    for line in _by_folder([path.relative_to(outcome.folder) for path in outcome.files]):
+        print(f"  {line.pick(language)}")
+    chosen = study.general.language
+    if outcome.reading:
+        print("\n" + IN_SHORT.pick(language))
+    for one in ("en", "zh") if chosen == "both" else (language,):
+        for number, line in enumerate(outcome.reading, 1):
+            print(f"  {number}. {line.pick(one)}")
+    _tell(language, outcome.notes, NOTES_IN_MANIFEST)
+
+
+def _by_folder(files: Sequence[Path]) -> list[Text]:
+    """Files of the results folder itself by name, then each folder with what is in it, its formats told apart."""
+    lines = [Text.of(path.as_posix()) for path in files if len(path.parts) == 1]
+    for folder in dict.fromkeys(path.parent for path in files if len(path.parts) > 1):
+        inside = [path for path in files if path.parent == folder]
+        stems, endings = {path.stem for path in inside}, sorted({path.suffix for path in inside})
+        kinds = f"{len(stems)} ({' '.join(endings)})"
+        lines.append(Text(f"{folder.as_posix()}/: {kinds}", f"{folder.as_posix()}/：{kinds}"))
+    return lines
+
+
+def _tell(language: Language, notes: Sequence[Text], heading: Text) -> None:
+    if notes:
+        print("\n" + heading.pick(language))
+    for number, note in enumerate(notes, 1):
+        print(f"  {number}. {note.pick(language)}")
+
+
+def _near(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+class _Progress:
+    """One line that says what is being done; plain lines where the output is not a terminal."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet, self.last, self.status = quiet, "", None
+
+    def __enter__(self) -> _Progress:
+        if not self.quiet and sys.stderr.isatty():
+            from rich.console import Console
+
+            self.status = Console(stderr=True).status("Starting")
+            self.status.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.status is not None:
+            self.status.stop()
+
+    def step(self, stage: str, detail: str) -> None:
+        """Show a stage and what it has just finished."""
+        if self.status is not None:
+            from rich.markup import escape
+
+            self.status.update(f"{stage} … {escape(detail)}")
+        elif not self.quiet and stage != self.last:
+            print(f"{stage} …", file=sys.stderr, flush=True)
+        self.last = stage
+
+
+def _speak_utf8() -> None:
+    """Chinese text must not stop a run on a console of another encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+#: Commands that are not stages of the pipeline.
+_OTHERS = {"check": _check, "replicate": _replicate, "verify": _verify}
