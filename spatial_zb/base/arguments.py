@@ -144,36 +144,40 @@ def random_generator(rng: Any) -> np.random.Generator:
     Raises
     ------
     SpecificationError
-        ``rng`` is no seed.
+        ``rng`` is an invalid seed.
     """
     try:
         return np.random.default_rng(rng)
     except (TypeError, ValueError):
-        raise SpecificationError(
-            f"rng must be a whole number from zero, a numpy.random.SeedSequence or a Generator, not {rng!r}.",
-            f"rng须为非负整数、numpy.random.SeedSequence或Generator，而不是{rng!r}。",
-        ) from None
+        raise _no_seed(rng, "rng") from None
 
 
 def seed_of(rng: Any, name: str = "rng") -> np.random.SeedSequence:
     """The seed sequence of a seed, from which tasks draw streams of their own; ``name`` is that of the argument.
 
-    A sequence that a caller holds is copied, so that it counts no children and a second call draws the same.
+    A sequence that a caller holds is copied, so that it counts no children and a second call draws the same. A generator
+    gives its next numbers as a seed and goes on behind them, so that a second call draws others.
 
     Raises
     ------
     SpecificationError
-        ``rng`` is no seed.
+        ``rng`` is an invalid seed.
     """
     try:
+        if isinstance(rng, np.random.Generator):
+            return np.random.SeedSequence([int(word) for word in rng.integers(2**32, size=4)])
         if isinstance(rng, np.random.SeedSequence):
             return np.random.SeedSequence(rng.entropy, spawn_key=rng.spawn_key, pool_size=rng.pool_size)
         return np.random.SeedSequence(rng)
     except (TypeError, ValueError):
-        raise SpecificationError(
-            f"{name} must be a whole number from zero or a numpy.random.SeedSequence, not {rng!r}.",
-            f"{name}须为非负整数或numpy.random.SeedSequence，而不是{rng!r}。",
-        ) from None
+        raise _no_seed(rng, name) from None
+
+
+def _no_seed(rng: Any, name: str) -> SpecificationError:
+    return SpecificationError(
+        f"{name} must be a whole number from zero, a numpy.random.SeedSequence or a Generator, not {rng!r}.",
+        f"{name}须为非负整数、numpy.random.SeedSequence或Generator，而不是{rng!r}。",
+    )
 
 
 def _is_whole(value: Any) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from spatial_zb.base.arguments import seed_of
+from spatial_zb.base.arguments import Rng, seed_of
 from spatial_zb.base.errors import SpatialZbWarning, SpecificationError, WorkerError
 from spatial_zb.base.result_store import ResultStore
 
@@ -52,7 +52,7 @@ def run_tasks(
     workers: int = 1,
     scheduler: str | None = None,
     store: ResultStore | str | Path | None = None,
-    seed: int | np.random.SeedSequence | None = None,
+    seed: Rng = None,
     progress: Progress | None = None,
 ) -> list[Any]:
     """Call a function for every task; results in the order of the tasks.
@@ -82,7 +82,7 @@ def run_tasks(
     Raises
     ------
     SpecificationError
-        A number of workers that makes no sense, a seed that is none, ``distributed`` missing, no cluster at the address, or
+        A number of workers that makes no sense, an invalid seed, ``distributed`` missing, no cluster at the address, or
         a task or result that the store cannot take.
     WorkerError
         A task whose process died again and again (usually: memory).
@@ -112,7 +112,7 @@ def run_tasks(
     return run.results
 
 
-def _streams(seed: int | np.random.SeedSequence | None, count: int) -> list[np.random.SeedSequence] | None:
+def _streams(seed: Rng, count: int) -> list[np.random.SeedSequence] | None:
     """One child of the seed per task, without counting up the seed's own children."""
     if seed is None:
         return None

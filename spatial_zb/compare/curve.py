@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from spatial_zb.base.arguments import seed_of
+from spatial_zb.base.arguments import Rng, seed_of
 from spatial_zb.base.errors import (
     SpatialZbError,
     SpatialZbWarning,
@@ -150,7 +150,7 @@ def curve_test(
     replicates: int = 499,
     scheme: Scheme = "unit",
     level: float = 0.05,
-    rng: int | np.random.SeedSequence | None = None,
+    rng: Rng = None,
     workers: int = 1,
     scheduler: str | None = None,
     store: ResultStore | None = None,

@@ -10,6 +10,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
+from spatial_zb.base.arguments import Rng
 from spatial_zb.base.errors import not_one_of
 from spatial_zb.effects.dynamic import long_run_effects, long_run_filter
 from spatial_zb.effects.regimes import regime_effect_matrix, regime_effects
@@ -25,7 +26,7 @@ def spatial_effects(
     method: Method = "delta",
     *,
     draws: int = 2000,
-    rng: int | np.random.SeedSequence | None = None,
+    rng: Rng = None,
     alpha: float = 0.05,
     horizon: Horizon = "short",
 ) -> Effects:

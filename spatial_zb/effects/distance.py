@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.base.arguments import seed_of
+from spatial_zb.base.arguments import Rng, seed_of
 from spatial_zb.base.errors import (
     AlignmentError,
     DataError,
@@ -53,7 +53,7 @@ def moran_by_distance(
     edges: Sequence[float] | None = None,
     cumulative: bool = False,
     permutations: int = 999,
-    rng: int | np.random.SeedSequence | None = None,
+    rng: Rng = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
     """Moran's I between units so many kilometres apart: the spatial correlogram, with a permutation envelope.

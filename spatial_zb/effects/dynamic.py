@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from spatial_zb.base.arguments import Rng
 from spatial_zb.base.errors import ConvergenceError, SpatialZbWarning, SpecificationError, not_one_of
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.dynamic import carry_over_radius
@@ -37,7 +38,7 @@ def effects_path(
     method: Method = "delta",
     *,
     draws: int = 2000,
-    rng: int | np.random.SeedSequence | None = None,
+    rng: Rng = None,
     alpha: float = 0.05,
 ) -> Effects:
     """Effects of a change of x_k in period t on y_t, y_{t+1} … y_{t+periods}.
@@ -88,9 +89,7 @@ def effects_path(
     return _effects(fit, multiply, axes, method, draws, rng, alpha, {"change": change})
 
 
-def long_run_effects(
-    fit: Fit, method: Method, *, draws: int, rng: int | np.random.SeedSequence | None, alpha: float
-) -> Effects:
+def long_run_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: float) -> Effects:
     """Effects once a lasting change has worked itself out: [(1 − τ)I − (ρ + η)W]⁻¹(β_k I + θ_k W).
 
     Raises
@@ -200,7 +199,7 @@ def _effects(
     axes: dict[str, tuple],
     method: str,
     draws: int,
-    rng: Any,
+    rng: Rng,
     alpha: float,
     detail: dict[str, Any],
 ) -> Effects:

@@ -12,13 +12,13 @@ Elhorst & Fréret (2009), J. Regional Science 49: 931-951; LeSage & Pace (2009),
 from __future__ import annotations
 
 import warnings
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.arguments import check_draws, random_generator
+from spatial_zb.base.arguments import Rng, check_draws, random_generator
 from spatial_zb.base.errors import (
     ConvergenceError,
     DataError,
@@ -39,9 +39,7 @@ from spatial_zb.models.regimes import regime_labels, regime_split, regimes_of
 STEP = 1e-6
 
 
-def regime_effects(
-    fit: Fit, method: Method, *, draws: int, rng: int | np.random.SeedSequence | None, alpha: float
-) -> Effects:
+def regime_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: float) -> Effects:
     """Effects on the units of either regime, ``x[core=0]`` and ``x[core=1]``, and on all units, ``x``.
 
     Raises
@@ -251,7 +249,7 @@ def regimes_admit(fit: Fit, values: Array) -> NDArray[np.bool_]:
     return np.abs(_rho(fit, values)).max(axis=-1) < _regimes(fit).bound
 
 
-def _draws(fit: Fit, draws: int, rng: Any) -> Array:
+def _draws(fit: Fit, draws: int, rng: Rng) -> Array:
     """Parameter vectors (draws, p) from N(θ̂, V)."""
     check_draws(draws)
     if not fit.converged:

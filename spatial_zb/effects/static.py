@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import warnings
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.arguments import check_draws, check_orders, random_generator
+from spatial_zb.base.arguments import Rng, check_draws, check_orders, random_generator
 from spatial_zb.base.errors import (
     ConvergenceError,
     DataError,
@@ -32,9 +31,7 @@ from spatial_zb.models.fit import Fit, coefficient_columns
 from spatial_zb.models.spec import DurbinSpec
 
 
-def static_effects(
-    fit: Fit, method: Method, draws: int, rng: int | np.random.SeedSequence | None, alpha: float
-) -> Effects:
+def static_effects(fit: Fit, method: Method, draws: int, rng: Rng, alpha: float) -> Effects:
     """Effects in the same period, (I − ρW)⁻¹(β_k I + θ_k W), of one equation without regimes."""
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
     point, gradient = average_effects(beta, theta, _multipliers(fit, rho))
@@ -147,7 +144,7 @@ def _delta_errors(fit: Fit, gradient: NDArray[np.float64]) -> NDArray[np.float64
     return np.sqrt(((gradient @ blocks) * gradient).sum(axis=2))
 
 
-def parameter_draws(fit: Fit, draws: int, rng: Any, more: tuple[str, ...] = ()) -> NDArray[np.float64]:
+def parameter_draws(fit: Fit, draws: int, rng: Rng, more: tuple[str, ...] = ()) -> NDArray[np.float64]:
     """Parameter vectors (draws, p) from N(θ̂, V); those that effects do not depend on stay at the estimate.
 
     ``more`` names parameters beside β, θ and ρ that are drawn where the fit has them.
@@ -175,7 +172,7 @@ def parameter_draws(fit: Fit, draws: int, rng: Any, more: tuple[str, ...] = ()) 
     return sample
 
 
-def _simulated(fit: Fit, point: NDArray, draws: int, rng: Any, alpha: float) -> Effects:
+def _simulated(fit: Fit, point: NDArray, draws: int, rng: Rng, alpha: float) -> Effects:
     sample = parameter_draws(fit, draws, rng)
     beta, theta, rho = coefficients(fit, sample)
     low, high = fit.weights.logdet.interval if fit.spec.lag_y else (-np.inf, np.inf)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.arguments import check_draws, check_orders, random_generator
+from spatial_zb.base.arguments import Rng, check_draws, check_orders, random_generator
 from spatial_zb.base.errors import (
     ConvergenceError,
     DataError,
@@ -49,7 +49,7 @@ def system_effects(
     method: Method = "delta",
     *,
     draws: int = 2000,
-    rng: int | np.random.SeedSequence | None = None,
+    rng: Rng = None,
     alpha: float = 0.05,
 ) -> Effects:
     r"""Average effects of every source on every equation: blocks of 𝐒⁻¹(b⊗I + t⊗W), 𝐒 = Γ⊗I − Ψ⊗W.
@@ -270,7 +270,7 @@ def _delta_errors(fit: SystemFit, sources: Sources) -> Array:
 
 
 def _simulated(
-    fit: SystemFit, names: list[str], sources: Sources, point: Array, draws: int, rng: Any, alpha: float
+    fit: SystemFit, names: list[str], sources: Sources, point: Array, draws: int, rng: Rng, alpha: float
 ) -> Effects:
     check_draws(draws)
     if not fit.converged:

@@ -14,6 +14,7 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
+from spatial_zb.base.arguments import Rng, random_generator, seed_of
 from spatial_zb.base.errors import (
     DataError,
     SpatialZbWarning,
@@ -30,8 +31,6 @@ from spatial_zb.core.statistics.moran import Alternative
 from spatial_zb.data.panel import Panel, require_panel
 from spatial_zb.weights.matrix import Weights, as_weights
 
-Seed = int | np.random.SeedSequence | None
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -44,7 +43,7 @@ class Options:
     """
 
     permutations: int
-    rng: Seed
+    rng: Rng
     alternative: Alternative
 
     def __post_init__(self) -> None:
@@ -55,20 +54,11 @@ class Options:
                 f"permutations must be a whole number, zero or more, not {self.permutations!r}.",
                 f"permutations须为非负整数，而不是{self.permutations!r}。",
             )
-        whole = isinstance(self.rng, int | np.integer) and self.rng >= 0
-        if not (self.rng is None or whole or isinstance(self.rng, np.random.SeedSequence)):
-            raise SpecificationError(
-                "rng must be a whole number from zero or a numpy.random.SeedSequence, not "
-                f"{self.rng if isinstance(self.rng, int) else type(self.rng).__name__}.",
-                "rng须为非负整数或numpy.random.SeedSequence，"
-                f"而不是{self.rng if isinstance(self.rng, int) else type(self.rng).__name__}。",
-            )
+        random_generator(self.rng)  # refuses what is no seed, before anything is computed
 
     def streams(self, periods: Sequence[int]) -> list[np.random.SeedSequence]:
         """One seed for each period; the caller's SeedSequence stays as it was."""
-        root = self.rng if isinstance(self.rng, np.random.SeedSequence) else np.random.SeedSequence(self.rng)
-        fresh = np.random.SeedSequence(root.entropy, spawn_key=root.spawn_key, pool_size=root.pool_size)
-        return fresh.spawn(len(periods))
+        return seed_of(self.rng).spawn(len(periods))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spatial_zb.base.arguments import Rng
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics import local as core
@@ -19,7 +20,6 @@ from spatial_zb.explore.checks import (
     LocalOptions,
     LocalTable,
     Options,
-    Seed,
     ready,
     refuse_negative,
     refuse_negative_weights,
@@ -38,7 +38,7 @@ def local_moran(
     *,
     period: int | None = None,
     permutations: int = 9999,
-    rng: Seed = None,
+    rng: Rng = None,
     adjust: Adjustment | None = "fdr",
     alpha: float = 0.05,
     alternative: Alternative = "two-sided",
@@ -98,7 +98,7 @@ def local_bivariate_moran(
     *,
     period: int | None = None,
     permutations: int = 9999,
-    rng: Seed = None,
+    rng: Rng = None,
     adjust: Adjustment | None = "fdr",
     alpha: float = 0.05,
     alternative: Alternative = "two-sided",
@@ -122,7 +122,7 @@ def local_g(
     period: int | None = None,
     star: bool = False,
     permutations: int = 9999,
-    rng: Seed = None,
+    rng: Rng = None,
     adjust: Adjustment | None = "fdr",
     alpha: float = 0.05,
     alternative: Alternative = "two-sided",

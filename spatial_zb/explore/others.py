@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spatial_zb.base.arguments import Rng, seed_of
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics import moran as cross
 from spatial_zb.core.statistics.moran import Alternative
 from spatial_zb.data.panel import Panel
-from spatial_zb.explore.checks import Options, Seed, StatisticTable, mention_islands, ready
+from spatial_zb.explore.checks import Options, StatisticTable, mention_islands, ready
 from spatial_zb.explore.overall import analytic, pooled
 from spatial_zb.weights.matrix import as_weights
 
@@ -30,7 +31,7 @@ def residual_moran(
     units: Any = None,
     regressors: np.ndarray | None = None,
     permutations: int = 999,
-    rng: Seed = None,
+    rng: Rng = None,
     alternative: Alternative = "two-sided",
 ) -> StatisticTable:
     """Moran's ``I`` of the residuals of a fit, all periods together.
@@ -142,7 +143,7 @@ def esda_statistic(
     variables: str | Sequence[str],
     W: Any,
     *,
-    rng: int = 0,
+    rng: Rng = 0,
     **options: Any,
 ) -> dict[Any, Any]:
     """Compute a statistic of the package esda for every period, with this package's checks in front.
@@ -158,6 +159,8 @@ def esda_statistic(
         ``"Moran_BV"``.
     variables
         One or more variables, in the order in which esda takes them.
+    rng
+        Seed.
     options
         Handed to esda as they are, such as ``permutations``.
 
@@ -187,13 +190,20 @@ def esda_statistic(
         )
     graph, out = weights.to_graph(), {}
     before = np.random.get_state()  # noqa: NPY002 - the stream that esda draws from
-    np.random.set_state(np.random.RandomState(rng).get_state())  # noqa: NPY002 - put back below
+    np.random.set_state(_legacy_stream(rng).get_state())  # noqa: NPY002 - put back below
     try:
         for period, values in zip(ordered.periods, ordered.array(names), strict=True):
             out[period] = _one(statistic, name, period, [np.array(v) for v in values.T], graph, options)
     finally:
         np.random.set_state(before)  # noqa: NPY002
     return out
+
+
+def _legacy_stream(rng: Rng) -> np.random.RandomState:
+    """The old kind of stream that esda draws from; a whole number seeds it as ``numpy.random.seed`` does."""
+    if isinstance(rng, int | np.integer) and 0 <= rng < 2**32:
+        return np.random.RandomState(rng)
+    return np.random.RandomState(np.random.MT19937(seed_of(rng)))
 
 
 def _statistic(name: str) -> Any:

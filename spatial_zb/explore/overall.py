@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from spatial_zb.base.arguments import Rng
 from spatial_zb.base.errors import not_one_of
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics import moran as cross
@@ -23,7 +24,6 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.explore.checks import (
     MoranTable,
     Options,
-    Seed,
     StatisticTable,
     ready,
     refuse_negative,
@@ -38,7 +38,7 @@ def moran(
     W: Any,
     *,
     permutations: int = 999,
-    rng: Seed = None,
+    rng: Rng = None,
     alternative: Alternative = "two-sided",
 ) -> MoranTable:
     """Moran's I of a variable in every period, with analytic and permutation p-values.
@@ -83,7 +83,7 @@ def bivariate_moran(
     W: Any,
     *,
     permutations: int = 999,
-    rng: Seed = None,
+    rng: Rng = None,
     alternative: Alternative = "two-sided",
 ) -> StatisticTable:
     """Is x of a unit associated with y of its neighbours? ``I`` in every period.
@@ -129,7 +129,7 @@ def geary(
     W: Any,
     *,
     permutations: int = 999,
-    rng: Seed = None,
+    rng: Rng = None,
     alternative: Alternative = "two-sided",
 ) -> StatisticTable:
     """Geary's ``C`` in every period: below 1 where neighbours are alike, above 1 where they differ.
@@ -156,7 +156,7 @@ def general_g(
     W: Any,
     *,
     permutations: int = 999,
-    rng: Seed = None,
+    rng: Rng = None,
     alternative: Alternative = "two-sided",
 ) -> StatisticTable:
     """Getis and Ord's general ``G`` in every period: above its mean where high values meet, below where low do.
@@ -190,7 +190,7 @@ def lee(
     *,
     include_self: bool = False,
     permutations: int = 999,
-    rng: Seed = None,
+    rng: Rng = None,
     alternative: Alternative = "two-sided",
 ) -> StatisticTable:
     """Lee's ``L`` in every period: the correlation of x and y after smoothing both over neighbours.
@@ -227,7 +227,7 @@ def pooled_moran(
     *,
     centre: Literal["period", "all"] = "period",
     permutations: int = 999,
-    rng: Seed = None,
+    rng: Rng = None,
     alternative: Alternative = "two-sided",
 ) -> StatisticTable:
     """One Moran's ``I`` for all periods together, W linking units within each period.

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from spatial_zb.data.panel import Panel
 from spatial_zb.hypotheses.case import Likelihood, make_case
 from spatial_zb.hypotheses.chain import GROUPS, run_tests
@@ -20,7 +18,8 @@ from spatial_zb.hypotheses.table import TestTable
 from spatial_zb.models.spec import DurbinSpec
 
 if TYPE_CHECKING:
-    from spatial_zb.base.result_store import ResultStore
+    from spatial_zb.base.arguments import Rng
+from spatial_zb.base.result_store import ResultStore
 
 
 def diagnose(
@@ -30,7 +29,7 @@ def diagnose(
     estimator: Likelihood = "lee_yu",
     *,
     bootstrap: int = 0,
-    rng: int | np.random.SeedSequence | None = None,
+    rng: Rng = None,
     workers: int = 1,
     scheduler: str | None = None,
     store: ResultStore | None = None,

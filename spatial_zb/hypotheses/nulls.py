@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spatial_zb.base.arguments import seed_of
+from spatial_zb.base.arguments import Rng, seed_of
 from spatial_zb.base.errors import SpatialZbError, SpecificationError
 from spatial_zb.base.execute import run_tasks
 from spatial_zb.base.text import Text
@@ -234,7 +234,7 @@ def bootstrap_p_values(
     case: Case,
     table: TestTable,
     replicates: int,
-    rng: int | np.random.SeedSequence | None,
+    rng: Rng,
     options: dict[str, Any],
 ) -> TestTable:
     """Fill ``p_bootstrap`` of every test of the table that has a null to draw from."""
@@ -246,7 +246,7 @@ def with_p_values(
     case: Case,
     rows: Sequence[Row],
     replicates: int,
-    rng: int | np.random.SeedSequence | None,
+    rng: Rng,
     options: dict[str, Any],
 ) -> tuple[Row, ...]:
     """Rows of the chain with ``p_bootstrap``."""

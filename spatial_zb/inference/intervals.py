@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from spatial_zb.base.arguments import check_alpha, seed_of
+from spatial_zb.base.arguments import Rng, check_alpha, seed_of
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.core.laws.bootstrap import draw_errors
 from spatial_zb.core.laws.samples import fast, likelihood_ratios, moments, ratio_limits
@@ -30,7 +30,7 @@ def profile_interval(
     alpha: float = 0.05,
     *,
     bootstrap: int = 0,
-    rng: int | np.random.SeedSequence | None = None,
+    rng: Rng = None,
 ) -> pd.Series:
     """Invert the likelihood-ratio test: all values of ρ (or λ) that it does not reject.
 
@@ -105,7 +105,7 @@ def profile_interval(
     )
 
 
-def _ratios(fit: Fit, replicates: int, rng: int | np.random.SeedSequence | None) -> np.ndarray:
+def _ratios(fit: Fit, replicates: int, rng: Rng) -> np.ndarray:
     """Likelihood ratios of samples drawn from the fit, at the value that they were drawn with."""
     generator, sigma2 = generator_of(fit), np.float64(fit.sigma2)
     model = generator.model

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.base.arguments import check_alpha, check_count, seed_of
+from spatial_zb.base.arguments import Rng, check_alpha, check_count, seed_of
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.printing import Printed
 from spatial_zb.core import Array
@@ -196,7 +196,7 @@ def median_unbiased(
     fit: Fit,
     replicates: int = 999,
     *,
-    rng: int | np.random.SeedSequence | None = None,
+    rng: Rng = None,
     alpha: float = 0.05,
     progress: Any = None,
 ) -> MedianUnbiased:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from spatial_zb.base.arguments import check_alpha, check_count, seed_of
+from spatial_zb.base.arguments import Rng, check_alpha, check_count, seed_of
 from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning, SpecificationError, listed_zh
 from spatial_zb.base.execute import run_tasks
 from spatial_zb.base.printing import Printed
@@ -130,7 +130,7 @@ def power_study(
     unit_effects: float | None = None,
     time_effects: float | None = None,
     alpha: float = 0.05,
-    rng: int | np.random.SeedSequence | None = None,
+    rng: Rng = None,
     workers: int = 1,
     scheduler: str | None = None,
     store: ResultStore | None = None,
@@ -212,7 +212,7 @@ def _several(truth: Mapping) -> bool:
     return bool(truth) and all(isinstance(value, Mapping) for value in truth.values())
 
 
-def _entropy(rng: int | np.random.SeedSequence | None) -> tuple[int, ...]:
+def _entropy(rng: Rng) -> tuple[int, ...]:
     """Whole numbers that name the stream of a seed."""
     root = seed_of(rng)
     return tuple(int(word) for word in root.generate_state(4))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spatial_zb.base.arguments import check_count, random_generator
+from spatial_zb.base.arguments import Rng, check_count, random_generator
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import carry_over
@@ -38,7 +38,7 @@ def simulate_durbin(
     time_effects: float = 1.0,
     intercept: float = 0.0,
     burn_in: int = 50,
-    rng: int | np.random.Generator | None = None,
+    rng: Rng = None,
 ) -> Panel:
     """Draw a panel from y_t = τy_{t−1} + ρWy_t + ηWy_{t−1} + X_t β + W X_t θ + μ + α_t ι + u_t, u_t = λWu_t + ε_t.
 
@@ -115,7 +115,7 @@ def simulate_panel(
     unit_effects: float | None = None,
     time_effects: float | None = None,
     burn_in: int = 50,
-    rng: int | np.random.Generator | None = None,
+    rng: Rng = None,
 ) -> Panel:
     """Draw a panel from any specification with known truth; simulated data.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spatial_zb.base.arguments import check_count, random_generator
+from spatial_zb.base.arguments import Rng, check_count, random_generator
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.core.logdet.factors import largest_sums
 from spatial_zb.core.logdet.traces import filter_solver
@@ -33,7 +33,7 @@ def simulate_system(
     unit_effects: float = 1.0,
     time_effects: float = 1.0,
     regressors: Panel | None = None,
-    rng: int | np.random.Generator | None = None,
+    rng: Rng = None,
 ) -> Panel:
     """Draw a panel from the reduced form of a system; simulated data.
 

@@ -168,7 +168,7 @@ OPTIONS = {
     "negative": ({"permutations": -1}, "zero or more, not -1"),
     "a fraction": ({"permutations": 99.5}, "whole number.*99.5"),
     "text": ({"permutations": "99"}, "whole number.*'99'"),
-    "a generator": ({"rng": np.random.default_rng(1)}, "SeedSequence, not Generator"),
+    "a seed in words": ({"rng": "one"}, "Generator, not 'one'"),
     "a negative seed": ({"rng": -1}, "from zero.*not -1"),
 }
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.arguments import check_count, seed_of
+from spatial_zb.base.arguments import Rng, check_count, seed_of
 from spatial_zb.base.errors import ConvergenceError, SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.base.execute import run_tasks
 from spatial_zb.core import Array
@@ -122,7 +122,7 @@ def bootstrap(
     replicates: int = 999,
     scheme: Scheme = "residual",
     *,
-    rng: int | np.random.SeedSequence | None = None,
+    rng: Rng = None,
     workers: int = 1,
     scheduler: str | None = None,
     store: ResultStore | None = None,
