@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.printing import Printed
 from spatial_zb.core.likelihood.marginal import Data, Integral, PriorNumbers, log_marginal
+from spatial_zb.core.logdet import NoLag
 from spatial_zb.core.transforms import FixedEffects, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design, build_design, stacked
@@ -299,7 +300,7 @@ def _frame(
     numbers = _numbers(prior, data)
     found = [
         log_marginal(
-            cell.data, weights[W].logdet if cell.lag != "none" else None, cell.sample, numbers, cell.lag
+            cell.data, weights[W].logdet if cell.lag != "none" else NoLag(), cell.sample, numbers, cell.lag
         )
         for (_, W), cell in data.items()
     ]

@@ -35,6 +35,7 @@ from spatial_zb.compare.robustness import estimate_of
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import maximise
 from spatial_zb.core.likelihood.covariance import bartlett_bandwidth
+from spatial_zb.core.logdet import NoLag
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import demean, spatial_lag, transformed_sample
 from spatial_zb.data.panel import Panel
@@ -313,7 +314,7 @@ def _refitted(fit: Fit, y: Array) -> Fit:
     WWy = None if design.WZ is None else demean(spatial_lag(W.matrix, Wy), spec.transform)
     design = replace(design, y=demean(y, spec.transform), Wy=demean(Wy, spec.transform), WWy=WWy)
     sample = transformed_sample(n, T, spec.transform, fit.estimator)
-    logdet = W.logdet if spec.spatial_terms else None
+    logdet = W.logdet if spec.spatial_terms else NoLag()
     best = maximise(cross_products_of(design), logdet, sample, spec.lag_y, spec.lag_error)
     traces = traces_at(spec, W, best, sample, None)
     parts = residual_arrays(design, best)

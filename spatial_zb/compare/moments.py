@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import Maximum, maximise
 from spatial_zb.core.likelihood.impacts import multipliers
+from spatial_zb.core.logdet import NoLag
 from spatial_zb.core.logdet.traces import filter_solver, filter_traces
 from spatial_zb.core.transforms import (
     ColumnBasis,
@@ -322,7 +323,7 @@ def _maximum(option: Option, moments: Moments, panel: Panel) -> SharedModel | No
     if lagged and _only_multiplies(side.y, side.Wy, Z, lagged[0]):
         return None
     products = cross_products(Z, side.y, side.Wy, lagged, basis)
-    logdet = moments.weights.logdet if spec.spatial_terms else None
+    logdet = moments.weights.logdet if spec.spatial_terms else NoLag()
     best = maximise(products, logdet, sample, bool(spec.lag_y), bool(spec.lag_error))
     return None if best.at_bound else SharedModel(option, where, basis, sample, best)
 

@@ -13,14 +13,14 @@ Nothing is lost to scale or to a good fit: columns are brought to unit length, a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import lapack
 
-from spatial_zb.core import Array
+from spatial_zb.core import Array, Values
 
 
 def spatial_lag(matrix: sparse.csr_array, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -41,8 +41,6 @@ def spatial_lag(matrix: sparse.csr_array, values: NDArray[np.float64]) -> NDArra
     lagged = matrix @ units_first.reshape(units_first.shape[0], -1)
     return np.moveaxis(lagged.reshape(units_first.shape), 0, 1)
 
-
-Values = float | NDArray[np.float64]
 
 FixedEffects = Literal["none", "unit", "time", "two_way"]
 
@@ -76,11 +74,17 @@ class TransformedSample:
     centred: bool
     absorbed: int
 
+    @overload
+    def concentrated(self, determinants: float, ssr: float) -> float: ...
+    @overload
+    def concentrated(self, determinants: Array, ssr: Values) -> Array: ...
+    @overload
+    def concentrated(self, determinants: float, ssr: Array) -> Array: ...
     def concentrated(self, determinants: Values, ssr: Values) -> Values:
         """ln L with δ and σ² concentrated out, up to its constant: T*[D(ρ) + D(λ)] − (N/2) ln SSR."""
         return self.periods * determinants - self.observations / 2 * np.log(ssr)
 
-    def concentrated_score(self, first: Values, ssr: Values, slope: Values) -> Values:
+    def concentrated_score(self, first: Array, ssr: Values, slope: Values) -> Array:
         """Its derivative, T* D′ − (N/2) SSR′/SSR."""
         return self.periods * first - self.observations / 2 * slope / ssr
 
@@ -116,6 +120,20 @@ class CrossProducts:
     gram1: Array | None
     back: Array
     y_norm: float
+
+    @property
+    def lagged(self) -> tuple[Array, Array]:
+        """gram01 + gram01' and gram1, of products that were made with lags."""
+        assert self.gram01 is not None, "made with lags"
+        assert self.gram1 is not None, "made with lags"
+        return self.gram01 + self.gram01.T, self.gram1
+
+    def filtered(self, lam: float) -> tuple[Array, Array]:
+        """Gram matrix of B[e_y, e_Wy, Q], where B = I − λW, and its derivative in λ."""
+        if self.gram1 is None:
+            return self.gram0, np.zeros_like(self.gram0)
+        cross, gram1 = self.lagged
+        return self.gram0 - lam * cross + lam**2 * gram1, 2 * lam * gram1 - cross
 
 
 @dataclass(frozen=True, slots=True)

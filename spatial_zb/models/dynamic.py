@@ -22,6 +22,7 @@ from spatial_zb.core.likelihood.dynamic import (
     limit_bias,
     score_bias,
 )
+from spatial_zb.core.logdet import NoLag
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import CrossProducts, TransformedSample, transformed_sample
 from spatial_zb.data.panel import Panel
@@ -102,7 +103,7 @@ def dynamic_estimate(
     The design may be of more periods than ``sample`` counts: one long sample with the squares that are expected.
     """
     spec, weights = design.spec, design.weights
-    products, logdet = cross_products_of(design), weights.logdet if spec.spatial_terms else None
+    products, logdet = cross_products_of(design), weights.logdet if spec.spatial_terms else NoLag()
     found = maximise(products, logdet, sample, spec.lag_y, spec.lag_error)
     model = Recursion(weights.matrix, weights.logdet, sample.n_periods, sample.centred)
     best, jacobian = _corrected(design, found, products, sample, model, estimator)

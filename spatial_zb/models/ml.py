@@ -26,6 +26,7 @@ from spatial_zb.core.likelihood.covariance import (
     sandwich_meat,
     unit_meat,
 )
+from spatial_zb.core.logdet import NoLag
 from spatial_zb.core.logdet.traces import Solver, Traces, filter_solver, filter_traces
 from spatial_zb.core.transforms import (
     CrossProducts,
@@ -77,7 +78,7 @@ def fit_ml(
     sample = transformed_sample(n, T, spec.transform, estimator)
     best = maximise(
         cross_products_of(design),
-        weights.logdet if spec.spatial_terms else None,
+        weights.logdet if spec.spatial_terms else NoLag(),
         sample,
         spec.lag_y,
         spec.lag_error,

@@ -246,9 +246,8 @@ def theil(
         )
     refuse(population <= 0, Text("a population is not positive", "人口不为正"))
     total = _divergence(shares_along(values, -1), shares_along(population, -1))
-    between = _divergence(
-        shares_along(np.bincount(labels, values), -1), shares_along(np.bincount(labels, population), -1)
-    )
+    of_groups = [np.bincount(labels, amount).astype(float) for amount in (values, population)]
+    between = _divergence(*(shares_along(sums, -1) for sums in of_groups))
     return Theil(total, between, total - between)
 
 

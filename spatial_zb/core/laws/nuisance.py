@@ -97,7 +97,9 @@ class LagBesideErrorLaw(_Beside):
             model.matrix, solve(samples.reshape(-1, samples.shape[2]).T).T.reshape(samples.shape)
         )
         u = transform_all(model, samples) - np.einsum("rk,tik->rti", delta, model.Z)
-        Wu = transform_all(model, lag_all(model.matrix, samples)) - np.einsum("rk,tik->rti", delta, model.WZ)
+        Wu = transform_all(model, lag_all(model.matrix, samples)) - np.einsum(
+            "rk,tik->rti", delta, model.lagged
+        )
         again = transform_all(model, lag_all(model.matrix, lagged))
         return self._score(c, u - lam * Wu, transform_all(model, lagged) - lam * again).reshape(R)
 
@@ -108,7 +110,7 @@ class ErrorBesideLagLaw(_Beside):
     def given(self, c: float) -> tuple[SampleModel, Array]:
         """(I − λW)y on (I − λW)Z, with a lag of y."""
         model = self.model
-        Z = model.Z - c * model.WZ
+        Z = model.Z - c * model.lagged
         basis = column_basis(Z.reshape(-1, Z.shape[2]))
         rest = replace(model, Z=Z, WZ=None, basis=basis, lag_error=False)
         return rest, (self.y - c * self.Wy)[None]

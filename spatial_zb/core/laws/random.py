@@ -149,9 +149,8 @@ class MixedModel:
         weights = 1 / variances
         gram = self._grams(weights)
         right = cross + (weights * means) @ self.means
-        delta = np.linalg.solve(np.broadcast_to(gram, (len(right), *gram.shape[1:])), right[..., None])[
-            ..., 0
-        ]
+        grams = np.broadcast_to(gram, (len(right), *gram.shape[1:]))
+        delta = np.asarray(np.linalg.solve(grams, right[..., None]), float)[..., 0]
         ssr = squares + (weights * means**2).sum(axis=1) - (right * delta).sum(axis=1)
         return self._height(variances, gram, ssr), delta, ssr
 

@@ -92,7 +92,7 @@ def _lag_information(model: SampleModel, u: Array, Wy: Array, rho: Array, sigma2
 def _error_information(model: SampleModel, lam: Array, sigma2: Array) -> Array:
     """Expected information (R, k + 2, k + 2) of (δ, λ, σ²)."""
     k, sample = model.Z.shape[2], model.sample
-    Z, WZ = model.Z.reshape(-1, k), model.WZ.reshape(-1, k)
+    Z, WZ = model.Z.reshape(-1, k), model.lagged.reshape(-1, k)
     P, inverse, omega = spectrum(model.matrix)
     w = lam[:, None, None]
     out = np.zeros((len(lam), k + 2, k + 2))
@@ -186,17 +186,17 @@ def _residuals(
     """As ``residual_arrays`` of one fit (models/ml.py)."""
     rho, lam = at.rho[:, None, None], at.lam[:, None, None]
     u = samples.y - rho * samples.Wy - _mean(model.Z, at.delta)
-    Wu = samples.Wy - rho * samples.WWy - _mean(model.WZ, at.delta)
+    Wu = samples.Wy - rho * samples.WWy - _mean(model.lagged, at.delta)
     BZ, BWy, e = model.Z, samples.Wy, u
     if at.lam.any():
-        BZ, BWy, e = BZ - lam[..., None] * model.WZ, BWy - lam * samples.WWy, u - lam * Wu
+        BZ, BWy, e = BZ - lam[..., None] * model.lagged, BWy - lam * samples.WWy, u - lam * Wu
     P, inverse, omega = basis
     # BG(mean) as B(Wy − Gu)
     g = omega * (1 - at.lam[:, None] * omega) / (1 - at.rho[:, None] * omega)
     BGm = transform_all(model, BWy - np.real((u @ inverse.T * g[:, None, :]) @ P.T))
-    flat = (v.reshape(len(v), -1) for v in (BGm, BWy, Wu))
+    flat = [v.reshape(len(v), -1) for v in (BGm, BWy, Wu, e)]
     rows = BZ.reshape(*BZ.shape[:-3], -1, BZ.shape[-1])
-    return Residuals(rows, *flat, None, None, e.reshape(len(e), -1))
+    return Residuals(rows, flat[0], flat[1], flat[2], None, None, flat[3])
 
 
 def _mean(Z: Array, delta: Array) -> Array:
@@ -217,5 +217,5 @@ def _traces(model: SampleModel, at: Replicates, basis: tuple[Array, Array, Array
     product = np.where(near, middle, (own[0] - own[1]) / np.where(near, 1.0, apart))
     kernel = trace_kernel(model, P, inverse)
     g, h = (omega / (1 - c[:, None] * omega) for c in (at.rho, at.lam))
-    cross = [np.real(((a.conj() @ kernel) * b).sum(axis=1)) for a, b in ((g, g), (g, h), (h, h))]
-    return Traces(*own, squares[0], product, squares[1], *cross, 0.0)
+    gtg, gth, hth = (np.real(((a.conj() @ kernel) * b).sum(axis=1)) for a, b in ((g, g), (g, h), (h, h)))
+    return Traces(own[0], own[1], squares[0], product, squares[1], gtg, gth, hth, 0.0)

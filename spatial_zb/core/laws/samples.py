@@ -38,7 +38,7 @@ class SampleModel:
     """
 
     matrix: sparse.csr_array
-    logdet: LogDet | None
+    logdet: LogDet
     sample: TransformedSample
     effects: FixedEffects
     Z: Array
@@ -46,6 +46,12 @@ class SampleModel:
     basis: ColumnBasis
     lag_y: bool
     lag_error: bool
+
+    @property
+    def lagged(self) -> Array:
+        """WZ, of a model with a spatial error."""
+        assert self.WZ is not None, "a model with a spatial error has the lags of its regressors"
+        return self.WZ
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +79,7 @@ class Samples:
         return _transformed(lag_all(self.matrix, self._lag), self.effects)
 
 
-def fast(matrix: sparse.csr_array, logdet: LogDet | None, lag_y: bool, lag_error: bool) -> bool:
+def fast(matrix: sparse.csr_array, logdet: LogDet, lag_y: bool, lag_error: bool) -> bool:
     """Whether the samples of a model can be estimated together: one spatial lag at most, and few enough units."""
     if not (lag_y or lag_error):
         return True
@@ -144,7 +150,7 @@ def _products(a: Array, b: Array) -> Array:
 def lagged_basis(model: SampleModel) -> Array:
     """W Q, as combinations of WZ."""
     k = model.Z.shape[2]
-    return (model.WZ.reshape(-1, k) / model.basis.scale) @ _inverse(model.basis)
+    return (model.lagged.reshape(-1, k) / model.basis.scale) @ _inverse(model.basis)
 
 
 def to_columns(basis: ColumnBasis) -> Array:
@@ -232,7 +238,7 @@ class _ErrorProfile:
         right = at[:, None] * b[:, 0] + at[:, None] ** 2 * b[:, 1]
         if not right.shape[1]:
             return right, right
-        return right, np.linalg.solve(self._gram(at), right[:, :, None])[:, :, 0]
+        return right, np.asarray(np.linalg.solve(self._gram(at), right[:, :, None]), float)[:, :, 0]
 
     def coefficients(self, at: Array) -> Array:
         return self.found.onto_y + self._solve(at, self.found.linear)[1]

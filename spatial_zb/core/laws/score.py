@@ -334,11 +334,11 @@ def invert(law: ScoreLaw, alpha: float, start: float | None = None) -> Solution:
         )
 
     middle, upper, lower = values
-    found = [root(0, place) for place in np.flatnonzero((middle[:-1] > 0) & (middle[1:] <= 0))]
+    found = [root(0, place) for place in map(int, np.flatnonzero((middle[:-1] > 0) & (middle[1:] <= 0)))]
     ends = [law.bounds[0]] * bool(middle[0] <= 0) + [law.bounds[1]] * bool(middle[-1] > 0)
     candidates = np.array(found + ends)
     best = int(np.argmax(law.height(candidates))) if len(candidates) > 1 else 0
-    first, last = np.argmax(upper <= 0), len(grid) - 1 - np.argmax(lower[::-1] >= 0)
+    first, last = int(np.argmax(upper <= 0)), len(grid) - 1 - int(np.argmax(lower[::-1] >= 0))
     open_low, open_high = upper[0] <= 0 or upper.min() > 0, lower[-1] >= 0 or lower.max() < 0
     return Solution(
         estimate=float(candidates[best]),

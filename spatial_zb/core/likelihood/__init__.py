@@ -18,10 +18,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import optimize
 
-from spatial_zb.core import Array
+from spatial_zb.core import Array, Values
 from spatial_zb.core.likelihood.surface import Surface
-from spatial_zb.core.logdet import LogDet
+from spatial_zb.core.logdet import LogDet, NoLag
 from spatial_zb.core.transforms import CrossProducts, TransformedSample, holds_its_lags
+
+#: The derivative of a profile, at one value or at many.
+Score = Callable[[Values], Array]
 
 #: Points at which the sign of the profile score is read before its roots are bracketed.
 SCAN_POINTS = 101
@@ -49,17 +52,9 @@ class _Profile:
     logdet: LogDet
     sample: TransformedSample
 
-    def _filtered(self, lam: float) -> tuple[Array, Array]:
-        """Gram matrix of B[e_y, e_Wy, Q] and its derivative in λ."""
-        p = self.products
-        if p.gram1 is None:
-            return p.gram0, np.zeros_like(p.gram0)
-        cross = p.gram01 + p.gram01.T
-        return p.gram0 - lam * cross + lam**2 * p.gram1, 2 * lam * p.gram1 - cross
-
     def solve(self, rho: float, lam: float) -> tuple[float, Array, float, float]:
         """Give SSR, the full coefficient vector [1, −ρ, −δ_Q], ∂SSR/∂ρ and ∂SSR/∂λ (envelope theorem)."""
-        gram, slope = self._filtered(lam)
+        gram, slope = self.products.filtered(lam)
         lead = np.array([1.0, -rho])
         target = gram[2:, :2] @ lead
         filtered = target.size and self.products.gram1 is not None  # else Q'Q is the identity
@@ -80,18 +75,18 @@ class _Profile:
         first = self.logdet.first(np.array([rho, lam]), self.sample.centred)
         return self.sample.concentrated_score(first, ssr, np.array([d_rho, d_lam]))
 
-    def lag_score(self, rho: Array) -> Array:
+    def lag_score(self, rho: Values) -> Array:
         """∂/∂ρ of :meth:`value` at λ = 0, for an array of ρ: SSR is then a quadratic, since e_y, e_Wy ⟂ Q."""
         s = self.products.gram0
         slope = 2 * (s[1, 1] * rho - s[0, 1])
         ssr = s[0, 0] - 2 * rho * s[0, 1] + rho**2 * s[1, 1]
         return self.sample.concentrated_score(self.logdet.first(rho, self.sample.centred), ssr, slope)
 
-    def error_score(self, lam: Array) -> Array:
+    def error_score(self, lam: Values) -> Array:
         """∂/∂λ of :meth:`value` at ρ = 0, for an array of λ: the regressions at all of them in one solve."""
-        p = self.products
+        p, (cross, gram1) = self.products, self.products.lagged
         keep = [0, *range(2, len(p.gram0))]  # without Wy
-        G0, G1, G01 = (gram[np.ix_(keep, keep)] for gram in (p.gram0, p.gram1, p.gram01 + p.gram01.T))
+        G0, G1, G01 = (gram[np.ix_(keep, keep)] for gram in (p.gram0, gram1, cross))
         at = np.asarray(lam)[..., None, None]
         gram = G0 - at * G01 + at**2 * G1
         delta = np.linalg.solve(gram[..., 1:, 1:], gram[..., 1:, :1])
@@ -125,7 +120,7 @@ class Maximum:
 
 
 def maximise(
-    products: CrossProducts, logdet: LogDet | None, sample: TransformedSample, lag_y: bool, lag_error: bool
+    products: CrossProducts, logdet: LogDet, sample: TransformedSample, lag_y: bool, lag_error: bool
 ) -> Maximum:
     """Maximise the likelihood over the coefficients that are switched on.
 
@@ -134,12 +129,12 @@ def maximise(
     products
         Cross-products; with lags when ``lag_error``.
     logdet
-        Log-determinant of W; may be None when neither lag is on.
+        Log-determinant of W; not asked when neither lag is on.
     sample
         Counts of the transformed sample.
     """
     if not (lag_y or lag_error):
-        return _finish(_Profile(products, _NoLag(), sample), [(0.0, 0.0)], False)
+        return _finish(_Profile(products, NoLag(), sample), [(0.0, 0.0)], False)
     profile = _Profile(products, logdet, sample)
     bounds = inner_interval(logdet.interval)
     if lag_y and lag_error:
@@ -160,6 +155,8 @@ def maximise(
 
 def _exchangeable(products: CrossProducts) -> bool:
     """Whether W maps the space of Z into itself: A and B commute, BZ spans what Z spans, SSR(ρ, λ) = SSR(λ, ρ)."""
+    assert products.gram01 is not None, "an error process is estimated"
+    assert products.gram1 is not None, "an error process is estimated"
     return holds_its_lags(products.gram01[2:, 2:], products.gram1[2:, 2:])
 
 
@@ -229,21 +226,6 @@ def _between(one: tuple[float, float], other: tuple[float, float], share: float)
     return float(rho), float(lam)
 
 
-class _NoLag:
-    """Log-determinant of I: zero, whatever the coefficient."""
-
-    n = 0
-    interval = (-1.0, 1.0)
-
-    def value(self, rho: float, centred: bool = False) -> float:
-        return 0.0
-
-    def first(self, rho: Array, centred: bool = False) -> Array:
-        return np.zeros_like(rho)
-
-    second = first
-
-
 def inner_interval(interval: tuple[float, float]) -> tuple[float, float]:
     """The admissible interval less a small share at either end, at which determinants vanish."""
     low, high = interval
@@ -269,13 +251,13 @@ def _line_modes(profile: _Profile, bounds: tuple[float, float], lag_y: bool) -> 
     return _curve_modes(score, bounds)
 
 
-def _line_score(profile: _Profile, lag_y: bool) -> Callable[[Array], Array]:
+def _line_score(profile: _Profile, lag_y: bool) -> Score:
     return profile.lag_score if lag_y else profile.error_score
 
 
 def _exact_root(
-    score: Callable[[Array], Array],
-    rough: Callable[[Array], Array],
+    score: Score,
+    rough: Score,
     start: float,
     bounds: tuple[float, float],
     cover: Callable[[float, float], None],
@@ -286,7 +268,7 @@ def _exact_root(
     """
     step = END_MARGIN * (bounds[1] - bounds[0])
     inner = min(max(start, bounds[0] + step), bounds[1] - step)
-    slope = float(rough(inner + step) - rough(inner - step)) / (2 * step)
+    slope = (float(rough(inner + step)) - float(rough(inner - step))) / (2 * step)
     reach = max(WINDOW_ERRORS / np.sqrt(max(-slope, 1e-300)), step)
     for _ in range(WINDOW_MOVES):
         low, high = max(bounds[0], start - reach), min(bounds[1], start + reach)
@@ -300,11 +282,11 @@ def _exact_root(
     return None
 
 
-def _root(score: Callable[[Array], Array], low: float, high: float) -> float:
+def _root(score: Score, low: float, high: float) -> float:
     return optimize.brentq(score, low, high, xtol=1e-15, rtol=4 * np.finfo(float).eps)
 
 
-def _curve_modes(score: Callable[[Array], Array], bounds: tuple[float, float]) -> list[float]:
+def _curve_modes(score: Score, bounds: tuple[float, float]) -> list[float]:
     """Every local maximum of a one-parameter profile: each fall of its score through zero, by brentq."""
     grid = np.linspace(*bounds, SCAN_POINTS)
     scores = score(grid)
@@ -314,7 +296,7 @@ def _curve_modes(score: Callable[[Array], Array], bounds: tuple[float, float]) -
 
 def _surface(profile: _Profile, bounds: tuple[float, float]) -> Surface:
     p = profile.products
-    return Surface(p.gram0, p.gram01 + p.gram01.T, p.gram1, profile.logdet, profile.sample, bounds)
+    return Surface(p.gram0, *p.lagged, profile.logdet, profile.sample, bounds)
 
 
 def _finish(profile: _Profile, modes: list[tuple[float, float]], at_bound: bool) -> Maximum:
@@ -338,7 +320,7 @@ def given_spatial(
     products: CrossProducts, sample: TransformedSample, rho: float, lam: float
 ) -> tuple[Array, float]:
     """δ̂ (k,) and σ̂² given ρ and λ: generalised least squares, σ² by maximum likelihood."""
-    return _given(_Profile(products, _NoLag(), sample), rho, lam)
+    return _given(_Profile(products, NoLag(), sample), rho, lam)
 
 
 def _given(profile: _Profile, rho: float, lam: float) -> tuple[Array, float]:

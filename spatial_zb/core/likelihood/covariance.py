@@ -80,6 +80,7 @@ def hessian(r: Residuals, traces: Traces, sigma2: float, sample: TransformedSamp
     out[k, k] += T * traces.gg
     out[k + 1, k + 1] += T * traces.hh
     if r.WZ is not None:
+        assert r.WWy is not None, "both lags or none"
         cross = np.append(r.WZ.T @ r.e, r.WWy @ r.e) / sigma2  # ε'∂²ε/∂λ∂(δ, ρ)
         out[: k + 1, k + 1] += cross
         out[k + 1, : k + 1] += cross

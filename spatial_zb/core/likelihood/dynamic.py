@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,7 +132,7 @@ def carry_over_radius(tau: float, eta: float, rho: float, logdet: LogDet, centre
     a real point).
     """
     if isinstance(logdet, EigenLogDet):
-        omega = logdet.omega
+        omega: NDArray[Any] = logdet.omega
         if centred:
             omega = np.delete(omega, np.argmin(np.abs(omega - 1)))
     else:
@@ -210,10 +211,7 @@ class _Corrected:
         """[1, −ρ, −d] with the first d concentrated out, gram × it, ∂gram/∂λ × it, and σ²."""
         rho, lam, last = self.split(z)
         p, c = self.products, self.carried
-        gram, slope = p.gram0, np.zeros_like(p.gram0)
-        if p.gram1 is not None:
-            cross = p.gram01 + p.gram01.T
-            gram, slope = gram - lam * cross + lam**2 * p.gram1, 2 * lam * p.gram1 - cross
+        gram, slope = p.filtered(lam)
         first = slice(2, len(gram) - c)
         tail = np.concatenate([[1.0, -rho], -last])
         where = np.r_[0:2, len(gram) - c : len(gram)]

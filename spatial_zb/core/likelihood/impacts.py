@@ -26,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from spatial_zb.core import Array
@@ -38,14 +38,14 @@ from spatial_zb.core.logdet.traces import filter_solver
 class Multipliers:
     """a, b, p, q at one or many ρ (shape of ρ), and their derivatives in ρ."""
 
-    a: Array
-    b: Array
-    p: Array
-    q: Array
-    da: Array
-    db: Array
-    dp: Array
-    dq: Array
+    a: Array | np.float64
+    b: Array | np.float64
+    p: Array | np.float64
+    q: Array | np.float64
+    da: Array | np.float64
+    db: Array | np.float64
+    dp: Array | np.float64
+    dq: Array | np.float64
 
 
 def multipliers(
@@ -143,8 +143,10 @@ def path_multipliers(
     carried: Array, matrix: sparse.csr_array, logdet: LogDet, row_normalised: bool, periods: int
 ) -> Array:
     """(…, periods + 1, 4) a, b, p, q of a change of one period at ``carried`` (…, 3), the (τ, η, ρ)."""
-    own = _spectral_means if isinstance(logdet, EigenLogDet) else _probed_means
-    traces = own(carried, matrix, logdet, periods)
+    if isinstance(logdet, EigenLogDet):
+        traces = _spectral_means(carried, logdet.omega, periods)
+    else:
+        traces = _probed_means(carried, matrix, periods)
     if row_normalised:
         tau, eta, rho = (part[..., None] for part in np.moveaxis(carried, -1, 0))
         sums = ((tau + eta) / (1 - rho)) ** np.arange(periods + 1) / (1 - rho)
@@ -159,11 +161,8 @@ def path_multipliers(
     return np.stack([*traces, sums.reshape(shape), lagged.reshape(shape)], axis=-1)
 
 
-def _spectral_means(
-    carried: Array, matrix: sparse.csr_array, logdet: EigenLogDet, periods: int
-) -> tuple[Array, Array]:
+def _spectral_means(carried: Array, omega: NDArray, periods: int) -> tuple[Array, Array]:
     """a and b (…, periods + 1) from the eigenvalues."""
-    omega = logdet.omega
     tau, eta, rho = (part[..., None] for part in np.moveaxis(carried, -1, 0))
     term = 1 / (1 - rho * omega)
     factor = (tau + eta * omega) * term
@@ -175,9 +174,7 @@ def _spectral_means(
     return np.stack(own, axis=-1), np.stack(lagged, axis=-1)
 
 
-def _probed_means(
-    carried: Array, matrix: sparse.csr_array, logdet: LogDet, periods: int
-) -> tuple[Array, Array]:
+def _probed_means(carried: Array, matrix: sparse.csr_array, periods: int) -> tuple[Array, Array]:
     """a and b (…, periods + 1) from random probes (Hutchinson 1990), the same at every point."""
     n = matrix.shape[0]
     probes = np.random.default_rng(n).choice([-1.0, 1.0], (n, PROBES))

@@ -25,7 +25,7 @@ from scipy.special import betaln, gammaln, logsumexp
 
 from spatial_zb.core import Array
 from spatial_zb.core.logdet import LogDet
-from spatial_zb.core.transforms import ColumnBasis, TransformedSample, cross_products
+from spatial_zb.core.transforms import ColumnBasis, CrossProducts, TransformedSample, cross_products
 
 Curve = Callable[[Array], Array]
 
@@ -77,7 +77,7 @@ class Integral:
 
 def log_marginal(
     data: Data,
-    logdet: LogDet | None,
+    logdet: LogDet,
     sample: TransformedSample,
     prior: PriorNumbers,
     lag: Literal["none", "y", "error"],
@@ -89,7 +89,7 @@ def log_marginal(
     data
         Columns; with ``lagged`` when ``lag`` is ``"error"``.
     logdet
-        Log-determinant of W; may be None when ``lag`` is ``"none"``.
+        Log-determinant of W; not asked when ``lag`` is ``"none"``.
     """
     squares, constant = _conditional(data, sample, prior, lag)
     if lag == "none":
@@ -139,7 +139,7 @@ def _variance_constant(N: int, prior: PriorNumbers) -> float:
 
 
 def _lag_squares(
-    products, onto: Array, precision: Array, lag_y: bool
+    products: CrossProducts, onto: Array, precision: Array, lag_y: bool
 ) -> Callable[[Array], tuple[Array, Array]]:
     """S(ρ) and ln|H| without an error process: Q'Q = I and e ⟂ Q, so S is a quadratic in ρ."""
     shrunk = (onto * (precision / (1 + precision))[:, None]).T @ onto
@@ -154,10 +154,10 @@ def _lag_squares(
 
 
 def _error_squares(
-    products, onto: Array, precision: Array, _: bool
+    products: CrossProducts, onto: Array, precision: Array, _: bool
 ) -> Callable[[Array], tuple[Array, Array]]:
     """S(λ) and ln|H(λ)| of the filtered columns, for an array of λ."""
-    G0, G1, G01 = products.gram0, products.gram1, products.gram01 + products.gram01.T
+    G0, (G01, G1) = products.gram0, products.lagged
     keep = [0, *range(2, len(G0))]
     G0, G1, G01 = (gram[np.ix_(keep, keep)] for gram in (G0, G1, G01))
     target, penalty = precision * onto[:, 0], float(precision @ onto[:, 0] ** 2)

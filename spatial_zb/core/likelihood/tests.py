@@ -72,7 +72,7 @@ def quadratic_form(value: Array, variance: Array) -> Array:
     """
     value, variance = np.atleast_1d(value), np.atleast_2d(variance)
     diagonal = np.diagonal(variance, axis1=-2, axis2=-1)
-    good = np.isfinite(variance).all(axis=(-2, -1)) & (diagonal > 0).all(axis=-1)
+    good = np.logical_and(np.isfinite(variance).all(axis=(-2, -1)), (diagonal > 0).all(axis=-1))
     scale = 1 / np.sqrt(np.where(good[..., None], diagonal, 1.0))
     scaled = np.where(
         good[..., None, None], variance * scale[..., None] * scale[..., None, :], np.eye(value.shape[-1])
@@ -315,7 +315,7 @@ def pesaran_cd(u: Array) -> float:
 def variance_inflation(X: Array) -> Array:
     """1/(1 − R²) of each column (M, k) on the others, columns as they enter the regression (already centred)."""
     basis = X / np.sqrt((X**2).sum(axis=0))
-    R = np.linalg.qr(basis, mode="r")
+    R: Array = np.linalg.qr(basis, mode="r")  # type: ignore[assignment]  # its hints name a pair for every mode
     inverse = linalg.solve_triangular(R, np.eye(R.shape[1]))
     return (inverse**2).sum(axis=1)
 

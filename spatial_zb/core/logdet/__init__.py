@@ -68,6 +68,29 @@ class LogDet(Protocol):
     def second(self, rho: ArrayLike, centred: bool = False) -> NDArray[np.float64]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class NoLag:
+    """The log-determinant of I, of a model without spatial lags: zero, whatever the coefficient."""
+
+    n: int = 0
+    interval: tuple[float, float] = (-1.0, 1.0)
+    concave: bool = True
+
+    @property
+    def rough(self) -> NoLag:
+        """Itself."""
+        return self
+
+    def cover(self, low: float, high: float) -> None:
+        """Nothing to prepare."""
+
+    def value(self, rho: ArrayLike, centred: bool = False) -> NDArray[np.float64]:
+        """ln|I| = 0, in the shape of ρ."""
+        return np.zeros(np.shape(rho))
+
+    first = second = value
+
+
 def symmetriser(matrix: sparse.csr_array) -> NDArray[np.float64] | None:
     """Find d > 0 with diag(d) W symmetric, or None when W has no such d.
 

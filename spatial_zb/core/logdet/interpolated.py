@@ -64,7 +64,7 @@ class _Window:
 
     centre: float
     reach: float
-    series: tuple[Array, Array, Array]
+    series: tuple[NDArray[np.floating], ...]
 
     def holds(self, u: Array) -> NDArray[np.bool_]:
         return np.abs(u - self.centre) <= self.reach * (1 + 1e-12)
@@ -183,7 +183,7 @@ class SparseLogDet:
         if rho.ndim == 0:
             known = self._known_at(float(rho), derivative)
             if known is not None:
-                return np.float64(known)
+                return np.array(known)
         flat = rho.ravel()
         low, high = self.interval
         inside = (flat > low) & (flat < high) & (flat != 0)

@@ -26,7 +26,7 @@ from scipy import sparse
 from scipy.linalg import lapack
 from scipy.sparse import csgraph
 
-from spatial_zb.core import Array
+from spatial_zb.core import Array, Values
 from spatial_zb.core.logdet import LogDet
 from spatial_zb.core.logdet.factors import ALWAYS_LIGHT, expected_fill, factorise, largest_sums
 from spatial_zb.core.logdet.stochastic import iterative_solver
@@ -144,7 +144,7 @@ def block_filter(blocks: LevelBlocks, coefficient: float) -> BlockFilter:
         system = np.eye(len(own)) - coefficient * own
         if k:
             system -= coefficient * (blocks.down[k - 1] @ right[-1])
-        pivots.append(np.linalg.inv(system))
+        pivots.append(np.asarray(np.linalg.inv(system), float))
         if k < len(blocks.up):
             right.append(coefficient * (pivots[k] @ blocks.up[k]))
             below.append(coefficient * (blocks.down[k] @ pivots[k]))
@@ -236,14 +236,14 @@ class Traces:
     ``probe_error`` is the relative standard error of the last three, zero when they are exact.
     """
 
-    g: float
-    h: float
-    gg: float
-    gh: float
-    hh: float
-    gtg: float
-    gth: float
-    hth: float
+    g: Values
+    h: Values
+    gg: Values
+    gh: Values
+    hh: Values
+    gtg: Values
+    gth: Values
+    hth: Values
     probe_error: float
 
 
@@ -287,7 +287,8 @@ def _cross_traces(
     if centred:
         g, h = column_sums(G), column_sums(H)
         gtg, gth, hth = (
-            t - a @ b / g.size for t, (a, b) in zip((gtg, gth, hth), ((g, g), (g, h), (h, h)), strict=True)
+            t - float(a @ b) / g.size
+            for t, (a, b) in zip((gtg, gth, hth), ((g, g), (g, h), (h, h)), strict=True)
         )
     return gtg, gth, hth, 0.0
 
@@ -321,7 +322,7 @@ def _column_traces(
     """
     n = matrix.shape[0]
     exact = n <= DENSE_UNITS
-    probes = None if exact else np.random.default_rng(n).choice([-1.0, 1.0], (n, PROBES))
+    probes = np.empty((n, 0)) if exact else np.random.default_rng(n).choice([-1.0, 1.0], (n, PROBES))
     apply_g = filter_applier(matrix, rho, solve)
     apply_h = apply_g if lam == rho else filter_applier(matrix, lam)
     blocks = []
@@ -333,10 +334,10 @@ def _column_traces(
             G, H = (G - G.mean(axis=0), H - H.mean(axis=0)) if H is not G else [G - G.mean(axis=0)] * 2
         blocks.append([np.einsum("ij,ij->j", a, b) for a, b in ((G, G), (G, H), (H, H))])
     per_column = np.concatenate(blocks, axis=1)
+    gtg, gth, hth = map(float, per_column.sum(axis=1) if exact else per_column.mean(axis=1))
     if exact:
-        return (*map(float, per_column.sum(axis=1)), 0.0)
-    means = per_column.mean(axis=1)
-    return (*map(float, means), float(np.std(per_column[0]) / np.sqrt(PROBES) / max(means[0], 1e-300)))
+        return gtg, gth, hth, 0.0
+    return gtg, gth, hth, float(np.std(per_column[0]) / np.sqrt(PROBES) / max(gtg, 1e-300))
 
 
 def unit_columns(n: int, first: int, last: int) -> NDArray[np.float64]:

@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias, overload
 
 import numpy as np
 from scipy import linalg, sparse
 from scipy.sparse.linalg import splu
 
-from spatial_zb.core import Array
+from spatial_zb.core import Array, Values
 from spatial_zb.core.logdet import LogDet
 from spatial_zb.core.transforms import Base, holds_its_lags
 
-Matrix = Array | sparse.csr_array
+Matrix: TypeAlias = Array | sparse.csr_array
 
 #: Up to this many units K is factorised as a dense matrix, and ∂ln|K| is exact.
 DENSE_FACTOR = 300
@@ -49,7 +50,7 @@ class Spread:
     def dense_value(self, lam: float) -> Array:
         """BB' as a dense array."""
         found = self.value(lam)
-        return found if self.dense else found.toarray()
+        return found if isinstance(found, np.ndarray) else found.toarray()
 
     def slope(self, lam: float) -> Matrix:
         """∂BB'/∂λ."""
@@ -64,7 +65,7 @@ class Spread:
                 raise np.linalg.LinAlgError(f"leading minor {info} of K is not positive")
             return partial(_solve_with, L), float(2 * np.log(L.diagonal()).sum())
         options = {"SymmetricMode": True}
-        lu = splu(K.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+        lu = splu(sparse.csc_array(K), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
         return lu.solve, float(np.log(np.abs(lu.U.diagonal())).sum())
 
     def log_slopes(self, lam: float, s: float, solve: Callable[[Array], Array]) -> tuple[float, float]:
@@ -158,6 +159,7 @@ class RandomProfile:
 
     def _spatial(self, lam: float, s: float, slopes: bool) -> _Blocks:
         """K = I + (e^s − 1) BB'."""
+        assert self.spread is not None, "K is not a multiple of I"
         c = np.expm1(s)
         R = self.means - lam * self.mean_lags
         solve, log_k = self.spread.factor(lam, c)
@@ -223,7 +225,11 @@ class RandomProfile:
     def _value(self, b: _Blocks, ssr: float, rho: float, lam: float) -> float:
         return float(self._height(b, ssr, sum(float(self.logdet.value(c)) for c in (rho, lam) if c)))
 
-    def _height(self, b: _Blocks, ssr: float | Array, determinants: float | Array) -> float | Array:
+    @overload
+    def _height(self, b: _Blocks, ssr: float, determinants: float) -> float: ...
+    @overload
+    def _height(self, b: _Blocks, ssr: Array, determinants: Array) -> Array: ...
+    def _height(self, b: _Blocks, ssr: Values, determinants: Values) -> Values:
         return self._constant() + self.T * determinants - b.log_k / 2 - self._half * np.log(ssr)
 
     def _constant(self) -> float:

@@ -112,7 +112,7 @@ def hausman(difference: Array, cov_fixed: Array, cov_random: Array) -> float:
 
     Hausman (1978, Econometrica 46).
     """
-    return quadratic_form(difference, cov_fixed - cov_random)
+    return float(quadratic_form(difference, cov_fixed - cov_random))
 
 
 def mundlak(y: Array, X: Array, random: RandomEffects, varying: NDArray[np.bool_]) -> float:
@@ -125,7 +125,7 @@ def mundlak(y: Array, X: Array, random: RandomEffects, varying: NDArray[np.bool_
     both = np.concatenate([X, means], axis=2)
     beta, inverse, _ = _least_squares(_partial(both, random.keep), _partial(y, random.keep))
     k = X.shape[2]
-    return quadratic_form(beta[k:], random.sigma2 * inverse[k:, k:])
+    return float(quadratic_form(beta[k:], random.sigma2 * inverse[k:, k:]))
 
 
 def random_effects_ml(y: Array, X: Array, units: int) -> tuple[Array, float, float]:

@@ -79,6 +79,13 @@ class SystemArrays:
         bounds = self.bounds
         return slice(int(bounds[g]), int(bounds[g + 1]))
 
+    @property
+    def lagged(self) -> tuple[Array, tuple[Array, ...]]:
+        """``Wy`` and ``WZ``, of a system with spatial errors."""
+        assert self.Wy is not None, "made where an error is spatial"
+        assert self.WZ is not None, "made where an error is spatial"
+        return self.Wy, self.WZ
+
     def residuals(self, delta: Array) -> Array:
         """u = y − Zδ, (M, m)."""
         parts = [self.y[:, g] - self.Z[g] @ delta[self.block(g)] for g in range(self.m)]
@@ -94,7 +101,7 @@ class SystemArrays:
         if self.WZ is None or not np.any(lam):
             return self.y, self.Z
         Z = tuple(a - c * b for a, b, c in zip(self.Z, self.WZ, lam, strict=True))
-        return self.y - lam * self.Wy, Z
+        return self.y - lam * self.lagged[0], Z
 
     def lag(self, values: Array) -> Array:
         """W applied to transformed rows; the effects stay out."""
@@ -171,14 +178,15 @@ def average_impacts(
     m = b.shape[-2]
     gamma, psi = coefficient_matrices(delta, links, m)
     lead = delta.shape[:-1]
-    flat = [a.reshape(-1, *a.shape[len(lead) :]) for a in (gamma, psi, b, t)]
+    g, p, own, lagged = (a.reshape(-1, *a.shape[len(lead) :]) for a in (gamma, psi, b, t))
     size = max(1, CHUNK // max(1, len(omega) * m * max(m, b.shape[-1])))
-    parts = [_direct(*(a[i : i + size] for a in flat), omega) for i in range(0, len(flat[0]), size)]
+    cuts = [slice(i, i + size) for i in range(0, len(g), size)]
+    parts = [_direct(g[cut], p[cut], own[cut], lagged[cut], omega) for cut in cuts]
     direct = np.concatenate(parts)
     if row_normalised:
-        total = np.linalg.solve(flat[0] - flat[1], flat[2] + flat[3])
+        total = np.linalg.solve(g - p, own + lagged)
     else:
-        total = np.array([_total(*each, matrix) for each in zip(*flat, strict=True)])
+        total = np.array([_total(*each, matrix) for each in zip(g, p, own, lagged, strict=True)])
     return np.stack([direct, total], axis=-1).reshape(*lead, *b.shape[-2:], 2)
 
 

@@ -91,11 +91,10 @@ def _without_regressors(arrays: SystemArrays) -> SystemArrays:
 
 def _stacked(parts: list[SystemArrays]) -> SystemArrays:
     first, m = parts[0], parts[0].m
-    blocks = {
-        name: tuple(np.vstack([getattr(p, name)[g] for p in parts]) for g in range(m)) for name in ("Z",)
-    }
-    if first.WZ is not None:
-        blocks["WZ"] = tuple(np.vstack([p.WZ[g] for p in parts]) for g in range(m))
-        blocks["Wy"] = np.vstack([p.Wy for p in parts])
+    Z = tuple(np.vstack([p.Z[g] for p in parts]) for g in range(m))
     y, H = np.vstack([p.y for p in parts]), np.vstack([p.H for p in parts])
-    return replace(first, y=y, H=H, **blocks)
+    if first.WZ is None:
+        return replace(first, y=y, H=H, Z=Z)
+    lags = [p.lagged for p in parts]
+    WZ = tuple(np.vstack([blocks[g] for _, blocks in lags]) for g in range(m))
+    return replace(first, y=y, H=H, Z=Z, WZ=WZ, Wy=np.vstack([Wy for Wy, _ in lags]))

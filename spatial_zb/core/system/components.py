@@ -94,7 +94,7 @@ def error_components(strata: Strata, joint: bool, kind: Covariance) -> Component
     parts = [(within, noise), (between, mean)]
     weights = [scaled_inverse(s) if joint else np.diag(1 / np.diag(s)) for _, s in parts]
     A = [[arrays.H.T @ block for block in arrays.Z] for arrays, _ in parts]
-    bread = sum(_blocks(a, w) for a, w in zip(A, weights, strict=True))
+    bread: Array = np.sum([_blocks(a, w) for a, w in zip(A, weights, strict=True)], axis=0)
     right = sum(_right(arrays, a, w) for (arrays, _), a, w in zip(parts, A, weights, strict=True))
     inverse = scaled_inverse(bread)
     delta = inverse @ right

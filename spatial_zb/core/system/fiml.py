@@ -134,7 +134,7 @@ class SystemLikelihood:
         same = P[np.ix_(owner, owner)]
         hessian = -same * (D.T @ D) + self._concentration(P, v, owner)
         for row, g in enumerate(self.active):  # ∂²e/∂δ∂λ = WZ
-            cross = arrays.WZ[g].T @ eP[:, g]
+            cross = arrays.lagged[1][g].T @ eP[:, g]
             block = arrays.block(g)
             hessian[block, K + row] -= cross
             hessian[K + row, block] -= cross
@@ -154,7 +154,10 @@ class SystemLikelihood:
         """W u_g = −∂e_g/∂λ_g, for the equations with a λ."""
         delta, _ = self.split(theta)
         arrays = self.arrays
-        return [(arrays.Wy[:, g] - arrays.WZ[g] @ delta[arrays.block(g)])[:, None] for g in self.active]
+        if not len(self.active):
+            return []
+        Wy, WZ = arrays.lagged
+        return [(Wy[:, g] - WZ[g] @ delta[arrays.block(g)])[:, None] for g in self.active]
 
     def _determinant_derivatives(self, theta: Array) -> tuple[Array, Array]:
         """∂M/∂γ_gl = −ι_gι_l', ∂M/∂ψ_gl = −ω ι_gι_l' for M = Γ − ωΨ; traces of M⁻¹∂M, summed over ω."""

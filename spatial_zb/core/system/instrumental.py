@@ -68,7 +68,9 @@ def instrumental(
     ``interval``: where λ is looked for, without it that of every W with the row and column sums of this one.
     """
     found = None if spectrum is None else _estimate(arrays, joint, covariance, spectrum, interval)
-    return found or _estimate(arrays, joint, covariance, None, interval)
+    found = found or _estimate(arrays, joint, covariance, None, interval)
+    assert found is not None, "moments that are not recentred have a solution"
+    return found
 
 
 def _estimate(
@@ -89,17 +91,19 @@ def _estimate(
         errors = _Errors(arrays, covariance, spectrum is not None, interval)
         for _ in range(1 if spectrum is None else 2):
             lam = errors.plain(second, lam)
-            second = _stage(arrays, lam, None, spectrum, second)
-            if second is None:
+            again = _stage(arrays, lam, None, spectrum, second)
+            if again is None:
                 return None
+            second = again
     final = lam if errors is None else errors.last(lam, second)
     delta, weight = second, identity
     if joint:
         e = arrays.noise(second, lam)
         weight = scaled_inverse(e.T @ e / arrays.sample.observations)
-        delta = _stage(arrays, lam, weight, spectrum, second)
-        if delta is None:
+        joined = _stage(arrays, lam, weight, spectrum, second)
+        if joined is None:
             return None
+        delta = joined
     e = arrays.noise(delta, final)
     sigma = e.T @ e / arrays.sample.observations
     # a covariance that is robust looks at the data filtered with the λ it reports
@@ -173,14 +177,15 @@ def _linear_covariance(
     """Σ_gl I_g'I_l σ_gl, or the sum of squared scores by row or by unit."""
     if kind == "classical":
         m = arrays.m
-        return sum(sigma[g, l] * infl[g].T @ infl[l] for g in range(m) for l in range(m))
+        parts = (sigma[g, l] * infl[g].T @ infl[l] for g in range(m) for l in range(m))
+        return sum(parts, np.zeros((infl[0].shape[1],) * 2))
     scores = _grouped(arrays, _scores(infl, e), kind)
     return scores.T @ scores
 
 
 def _scores(infl: list[Array], e: Array) -> Array:
     """Σ_l I_l ε_l by row, (M, K)."""
-    return sum(block * e[:, [l]] for l, block in enumerate(infl))
+    return sum((block * e[:, [l]] for l, block in enumerate(infl)), np.zeros_like(infl[0]))
 
 
 def _grouped(arrays: SystemArrays, scores: Array, kind: Covariance) -> Array:
@@ -207,7 +212,7 @@ class _Errors:
     ) -> None:
         self.arrays, self.kind, self.recentred = arrays, kind, recentred
         self.from_first = kind == "classical" and not recentred
-        self.active = np.flatnonzero(arrays.lag_error)
+        self.active: list[int] = np.flatnonzero(arrays.lag_error).tolist()
         # for large n the period effects move traces by O(1/n), not worth a dense W
         centred = arrays.sample.centred and arrays.sample.n_units <= DENSE_UNITS
         build = classical_moments if kind == "classical" else robust_moments
@@ -237,7 +242,7 @@ class _Errors:
         e = self.arrays.noise(delta, lam)
         shifts = self._shifts(self._own_influence(lam), e, lam)
         for g in self.active:
-            weight = np.linalg.inv(self._variance(e, shifts, g, g))
+            weight = np.asarray(np.linalg.inv(self._variance(e, shifts, g, g)), float)
             out[g], _ = solve_lambda(*self._of_noise(delta, g, lam), weight, self.interval)
         return out
 
@@ -289,7 +294,7 @@ class _Errors:
         slopes = self._polynomial(delta, g)[1] @ [1.0, 2 * lam]
         weight = self.moments.weight
         if self.kind != "classical":
-            weight = np.linalg.inv(self._variance(e, shifts, g, g))
+            weight = np.asarray(np.linalg.inv(self._variance(e, shifts, g, g)), float)
         return weight @ slopes / (slopes @ weight @ slopes)
 
     def _own_influence(self, lam: Array) -> dict[int, Array]:
@@ -340,7 +345,7 @@ class _Errors:
             scores = _grouped(self.arrays, _scores(infl, e), self.kind)
             return scores.T @ _grouped(self.arrays, shift * e[:, [g]], self.kind)
         N = self.arrays.sample.observations
-        out = 0.0
+        out = np.zeros((infl[0].shape[1], shift.shape[1]))
         for l, block in enumerate(infl):
             out = out + block.T @ (e[:, l] @ e[:, g] / N * shift + self._skew(e, l, g) * self._rows)
         return out

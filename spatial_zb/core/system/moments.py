@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from scipy import linalg, sparse, stats
 from spatial_zb.core import Array
 from spatial_zb.core.transforms import FixedEffects
 
-Matrix = sparse.csr_array | Array
+Matrix: TypeAlias = sparse.csr_array | Array
 
 #: What is left of an instrument of unit length after the others, when it depends on them.
 DEPENDENT = 1e-9

@@ -26,6 +26,7 @@ from spatial_zb.core.laws.bootstrap import (
 )
 from spatial_zb.core.laws.replicates import Replicates, estimate_all
 from spatial_zb.core.laws.samples import SampleModel, fast
+from spatial_zb.core.logdet import NoLag
 from spatial_zb.core.transforms import column_basis, demean, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.inference.bootstrap.record import Replicated
@@ -130,7 +131,7 @@ def sample_model(design: Design, estimator: str) -> SampleModel:
     T, n = design.y.shape
     return SampleModel(
         matrix=weights.matrix,
-        logdet=weights.logdet if spec.spatial_terms else None,
+        logdet=weights.logdet if spec.spatial_terms else NoLag(),
         sample=transformed_sample(n, T, spec.fixed_effects, estimator),
         effects=spec.fixed_effects,
         Z=design.Z,
@@ -203,7 +204,7 @@ class StaticSource:
     def together(self) -> bool:
         """Whether all replicates can be estimated at once."""
         spec, weights = self.fit.spec, self.fit.weights
-        logdet = weights.logdet if spec.spatial_terms else None
+        logdet = weights.logdet if spec.spatial_terms else NoLag()
         return self.fit.covariance == "information" and fast(
             weights.matrix, logdet, bool(spec.lag_y), bool(spec.lag_error)
         )
