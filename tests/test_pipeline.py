@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -24,7 +25,7 @@ from spatial_zb.pipeline import running
 from spatial_zb.pipeline.job import Job, Made, Reading
 from spatial_zb.pipeline.stages import exploration
 from spatial_zb.pipeline.stages import page as report_page
-from spatial_zb.report import files as output
+from spatial_zb.report import folder as output
 from spatial_zb.report.tables.text import clean
 from spatial_zb.study import load_study
 
@@ -336,12 +337,17 @@ def test_second_run_in_the_same_folder_is_refused(project):
     assert contents(project) == before
 
 
-def test_lock_of_a_dead_process_is_taken_over(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    (tmp_path / output.LOCK).write_text(str(process.pid))
+def test_words_that_a_dead_run_left_in_the_lock_hold_nobody_up(tmp_path):
+    (tmp_path / output.LOCK).write_text(f"process {os.getpid()} on elsewhere")  # even of a living process
     with output.locked(tmp_path):
-        assert (tmp_path / output.LOCK).read_text() == str(os.getpid())
+        assert (
+            (tmp_path / output.LOCK)
+            .read_text()
+            .startswith(f"process {os.getpid()} on {platform.node()}, since")
+        )
+        with pytest.raises(OutputError, match=f"process {os.getpid()}"), output.locked(tmp_path):
+            pass
+    assert not (tmp_path / output.LOCK).exists()
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user that permissions bind")

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 NOTES = Text("To know:", "提示：")
 NOTES_IN_MANIFEST = Text("To know (fit by fit in manifest.json):", "提示（逐条见manifest.json）：")
 IN_SHORT = Text("In short", "结论")
-STOPPED = {"en": "Stopped. Earlier results are as they were.", "zh": "已停止，此前的结果保持不变。"}
+STOPPED = Text("Stopped. Earlier results are as they were.", "已停止，此前的结果保持不变。")
+DONE = Text("Stopped. The results were already written and are whole.", "已停止。结果此前已写完，完整无缺。")
 
 #: Command → the stages of the pipeline it runs.
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -47,8 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _OTHERS.get(options.command, _run)(options)
-    except KeyboardInterrupt:
-        _say(STOPPED[options.spoken])
+    except KeyboardInterrupt as stop:
+        said = getattr(stop, "said", DONE if getattr(options, "done", False) else STOPPED)
+        _say(said.pick(options.spoken))
         return 130
     except BrokenPipeError:  # whoever read our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from spatial_zb.base.errors import SpatialZbError
 
         if not isinstance(error, SpatialZbError):
-            raise
+            return _our_mistake(error, options.spoken)
         _say(f"错误：{error.zh}" if options.spoken == "zh" else f"Error: {error}")
         return 1
 
@@ -88,6 +90,7 @@ def _run(options: argparse.Namespace) -> int:
             progress=progress.step,
             execution=Execution(options.workers, options.scheduler, store),
         )
+    options.done = True
     if not options.quiet:
         _report(study, outcome, options.spoken)
     return 0
@@ -266,6 +269,25 @@ class _Progress:
         elif not self.quiet and stage != self.last:
             print(f"{stage} …", file=sys.stderr, flush=True)
         self.last = stage
+
+
+def _our_mistake(error: Exception, language: Language) -> int:
+    """Say in one line what went wrong, and keep the trace for a report."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="spatial-zb-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        traceback.print_exception(error, file=file)
+    what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    said = Text(
+        f"This is a mistake of spatial-zb, not of yours ({what}). Earlier results are as they were. Please report it "
+        f"with the file {file.name}.",
+        f"这是spatial-zb自身的错误，与您的研究无关（{what}）。此前的结果保持不变。请附上文件{file.name}报告此问题。",
+    )
+    _say(said.pick(language))
+    return 70
 
 
 def _speak_utf8() -> None:

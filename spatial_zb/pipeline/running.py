@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import spatial_zb
-from spatial_zb.base.errors import SpatialZbWarning, SpecificationError
+from spatial_zb.base.errors import OutputError, SpatialZbWarning, SpecificationError
 from spatial_zb.base.execute import Execution
 from spatial_zb.base.text import Text
 from spatial_zb.pipeline.job import Job, Made, MadeTable, Reading
@@ -25,7 +25,7 @@ from spatial_zb.pipeline.stages.maps import draw_maps
 from spatial_zb.pipeline.stages.models import diagnose_models
 from spatial_zb.pipeline.stages.page import write_page
 from spatial_zb.pipeline.stages.systems import estimate_systems
-from spatial_zb.report import files as output
+from spatial_zb.report import folder as output
 from spatial_zb.report.files import input_record, output_record, slug, versions
 from spatial_zb.study import Study, name_in
 
@@ -161,7 +161,10 @@ def refuse_results_of_others(study: Study) -> None:
         With both files, and the remedy.
     """
     inputs = output.read_manifest(study.results).get("inputs", [])
-    others = [study.root / record["path"] for record in inputs if record.get("role") == "study"]
+    others = []
+    for record in inputs:
+        with suppress(OutputError):
+            others += [output.inside(study.root, record["path"])] if record.get("role") == "study" else []
     for other in others:
         if other.is_file() and not other.samefile(study.path) and name_in(other) == study.name:
             place, folder = study.place("study.name"), study.results.relative_to(study.root).as_posix()
@@ -189,14 +192,14 @@ def _manifest(
     timings: Mapping[str, float],
     run: Made,
     reading: Sequence[Text],
-) -> tuple[dict[str, Any], list[str]]:
-    """The manifest of this run, and the files of earlier runs of the same stages that it does not make."""
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The manifest of this run, and the records of files of earlier runs of the same stages that it does not make."""
     old = output.read_manifest(target)
     earlier = old.get("outputs", [])
     made = output_record(place, stage_of)
     new = {record["path"] for record in made}
     kept = [r for r in earlier if r["stage"] not in stages and r["path"] not in new]
-    stale = [r["path"] for r in earlier if r["stage"] in stages and r["path"] not in new]
+    stale = [r for r in earlier if r["stage"] in stages and r["path"] not in new]
     same = old.get("inputs") == inputs
     manifest = {
         "study": study.name,

@@ -19,14 +19,8 @@ from spatial_zb.base.text import Text
 from spatial_zb.pipeline.replication.compare import Comparison, compare_results
 from spatial_zb.pipeline.replication.readme import readme
 from spatial_zb.pipeline.running import WORK, run
-from spatial_zb.report.files import (
-    MANIFEST,
-    SHAPEFILE_PARTS,
-    atomic_path,
-    fingerprint,
-    input_record,
-    read_manifest,
-)
+from spatial_zb.report.files import SHAPEFILE_PARTS, atomic_path, fingerprint, input_record
+from spatial_zb.report.folder import MANIFEST, read_manifest
 from spatial_zb.report.tables.writers.plain import harmless
 from spatial_zb.study import Study, load_study
 
