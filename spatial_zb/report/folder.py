@@ -339,5 +339,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
         return {}
     complete = found.complete and not (folder / JOURNAL).exists()
-    inputs = [record.model_dump(exclude_unset=True) for record in found.inputs]  # compared with those of a new run
+    inputs = [
+        record.model_dump(exclude_unset=True) for record in found.inputs
+    ]  # compared with those of a new run
     return {**found.model_dump(), "inputs": inputs, "complete": complete}
