@@ -13,8 +13,10 @@ import pytest
 import spatial_zb as zb
 from spatial_zb import cli
 from spatial_zb.base.text import Text
+from spatial_zb.pipeline import running
 from spatial_zb.pipeline.job import Job
 from spatial_zb.pipeline.stages.models import _figure_note
+from spatial_zb.study import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = """
@@ -187,3 +189,48 @@ def test_a_figure_of_effects_names_the_columns_it_leaves_out(tmp_path):
     assert "Drawn: Queen. Not converged, not drawn: Inverse." in note.en
     assert "图示：邻接。未收敛，未绘出：反距离。" in note.zh
     assert "Inverse" not in _figure_note(job, model, [kept, lost], []).en
+
+
+FIGURES = """
+[variables.core_x]
+label = { en = "x of cores", zh = "核心x" }
+expression = "core * x"
+[systems.pair]
+title = { en = "Pair", zh = "联立" }
+fixed_effects = "two_way"
+methods = ["2sls", "gs2sls"]
+weights = "queen"
+[systems.pair.equations.one]
+y = "y"
+endog = ["x_sq"]
+x = ["x"]
+lag_y = false
+lag_endog = []
+lag_x = []
+[systems.pair.equations.two]
+y = "x_sq"
+endog = ["y"]
+x = ["core_x"]
+lag_y = false
+lag_endog = []
+lag_x = []
+[figures]
+effects = ["plain.x"]
+system_effects = ["pair.one.two"]
+orders = 2
+[output]
+"""
+
+
+def test_figures_take_the_fits_of_the_models(tmp_path, monkeypatch):
+    study = load_study(write(tmp_path, STUDY.replace("[output]", FIGURES).replace('"both"', '"en"')))
+    alone = running.run(study, ("maps",), out=tmp_path / "alone").folder
+
+    def again(*args, **kwargs):
+        raise AssertionError("fitted again")
+
+    monkeypatch.setattr("spatial_zb.pipeline.stages.effects.fit_durbin", again)
+    monkeypatch.setattr("spatial_zb.pipeline.stages.effects.fit_system", again)
+    whole = running.run(study, ("models", "systems", "maps"), out=tmp_path / "whole").folder
+    for name in ("effects_by_unit_plain_x", "effects_by_order_plain_x", "effects_by_unit_pair_one_two"):
+        assert (whole / "tidy" / f"{name}.csv").read_bytes() == (alone / "tidy" / f"{name}.csv").read_bytes()

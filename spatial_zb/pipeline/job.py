@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.execute import Execution
 from spatial_zb.base.text import LANGUAGES, Language, Text
 from spatial_zb.pipeline.prepare import Prepared
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from spatial_zb.report.drawing.sheet import MapText
 
 
+AnyFit = TypeVar("AnyFit", "Fit", "SystemFit")
 #: Stages whose readings come first in the short one.
 OF_MODELS = ("models", "systems", "compare")
 
@@ -78,8 +80,12 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Estimated:
-    """A fit with its average effects (None where it has none), and the words for its choices."""
+    """A fit with its average effects (None where it has none), and the words for its choices.
 
+    ``key``: names of its model or system, sample and weights, then its fixed effects or its method.
+    """
+
+    key: tuple[str, ...]
     stage: str
     title: Text
     choices: Mapping[str, Text]
@@ -99,6 +105,8 @@ class Made:
         Findings in a sentence.
     fits
         What was estimated.
+    refused
+        Why there is no fit, by the key that it would have.
     moran
         By sample, variable and weights.
     clusters
@@ -110,6 +118,7 @@ class Made:
     items: list[MadeTable | MadeFigure | Prose] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
     fits: list[Estimated] = field(default_factory=list)
+    refused: dict[tuple[str, ...], SpatialZbError] = field(default_factory=dict)
     moran: dict[tuple[str, str, str], MoranTable] = field(default_factory=dict)
     clusters: dict[tuple[str, int], pd.Series] = field(default_factory=dict)
     warned: list[warnings.WarningMessage] = field(default_factory=list)
@@ -118,6 +127,13 @@ class Made:
     def stages(self) -> list[str]:
         """Stages that made something to show, in the order of work."""
         return list(dict.fromkeys(part.stage for part in (*self.items, *self.fits, *self.readings)))
+
+    def estimated(self, kind: type[AnyFit], *key: str) -> tuple[AnyFit, Effects | None] | None:
+        """A fit of this kind of an earlier stage of this run, with its effects; None where there is none."""
+        for found in self.fits:
+            if found.key == key and isinstance(found.fit, kind):
+                return found.fit, found.effects
+        return None
 
     def short_reading(self, lines: int = 3) -> list[Text]:
         """What the models say and how firm it is; what describes the data fills up to three lines."""

@@ -198,6 +198,12 @@ def test_diverging_colours_differ_in_greyscale_and_change_hue_at_the_centre(belo
         assert low < 0 or red > blue
 
 
+@pytest.mark.parametrize(("value", "sides"), [(0.0, 0), (2.0, 1), (-2.0, 1)])
+def test_one_value_alone_has_one_colour(value, sides):
+    (colour,) = class_colours([value, value], "diverging")
+    assert (lightness(colour) > 90) == (sides == 0)
+
+
 def test_cluster_colours_differ_in_greyscale():
     tones = np.sort([lightness(colour) for _, colour in maps.CLUSTERS.values()])
     assert np.min(np.diff(tones)) > GREY_STEP

@@ -13,41 +13,39 @@ from spatial_zb.effects import effects_by_unit, spatial_effects
 from spatial_zb.effects.distance import effects_by_distance, moran_by_distance
 from spatial_zb.effects.orders import order_effects
 from spatial_zb.effects.system import SHOCK, system_effects_by_unit
+from spatial_zb.effects.table import Effects
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system import fit_system
-from spatial_zb.models.system.fit import SystemFit
-from spatial_zb.models.system.spec import Equation, SystemSpec
+from spatial_zb.models.system.fit import Method, SystemFit
 from spatial_zb.pipeline.job import Job, figure_note, map_text
 from spatial_zb.pipeline.stages.models import spec_of
-from spatial_zb.pipeline.stages.systems import method_options
+from spatial_zb.pipeline.stages.systems import method_options, system_spec
 from spatial_zb.pipeline.words import EFFECT_WORDS, METHOD_WORDS, warn_undone
 from spatial_zb.study import Model, System
 
 
 def draw_results(job: Job) -> None:
-    """All that ``[figures]`` asks for.
-
-    Everything is estimated here again: the stage also runs without the stages of the models.
-    """
+    """All that ``[figures]`` asks for."""
     wanted = job.study.figures
     if wanted is None or not job.writes:
         return
-    fits: dict[str, Fit | SystemFit | None] = {}
+    models: dict[str, tuple[Fit, Effects]] = {}
     for name in wanted.effects:
         model, term = _split(name, job.study.models)
-        if model.name not in fits:
-            fits[model.name] = _fit(job, model)
-        _draw_effects(job, model, fits[model.name], term)
+        if model.name not in models:
+            models[model.name] = _estimated(job, model)
+        _draw_effects(job, model, *models[model.name], term)
         if wanted.thresholds:
             _draw_thresholds(job, model, term)
+    systems: dict[str, tuple[SystemFit, Effects] | None] = {}
     for name in wanted.system_effects:
         system, pair = _split(name, job.study.systems)
-        key = f"{system.name} system"
-        if key not in fits:
-            fits[key] = _fit_system(job, system)
-        if fits[key] is not None:
-            _draw_system_effects(job, system, fits[key], pair)
+        if system.name not in systems:
+            systems[system.name] = _estimated_system(job, system)
+        found = systems[system.name]
+        if found is not None:
+            _draw_system_effects(job, system, *found, pair)
     for variable in wanted.correlogram:
         _draw_correlogram(job, variable)
 
@@ -58,42 +56,56 @@ def _split(name: str, known: Mapping[str, Any]) -> tuple[Any, str]:
     return known[head], name[len(head) + 1 :]
 
 
-def _fit(job: Job, model: Model) -> Fit:
+def _estimated(job: Job, model: Model) -> tuple[Fit, Effects]:
+    """A model and its effects as the stage models has estimated them; estimated here where it did not run."""
     sample, weights = job.study.samples_of(model)[0], job.study.weights_of(model)[0]
+    made = job.made.estimated(Fit, model.name, sample, weights, model.fixed_effects[-1])
+    if made is not None and made[1] is not None:
+        return made[0], made[1]
     spec = spec_of(model, model.fixed_effects[-1])
     W = job.prepared.weights(weights, sample)
-    return fit_durbin(spec, job.prepared.sample(sample), W, **model.fit_options)
+    fit = fit_durbin(spec, job.prepared.sample(sample), W, **model.fit_options)
+    return fit, spatial_effects(fit)
 
 
-def _fit_system(job: Job, system: System) -> SystemFit | None:
+def _estimated_system(job: Job, system: System) -> tuple[SystemFit, Effects] | None:
     """By the first method whose system is stable; none, with a warning, where there is no such method."""
-    study, prepared = job.study, job.prepared
-    sample, weights = study.samples_of(system)[0], study.weights_of(system)[0]
-    equations = {name: Equation(**entry.model_dump()) for name, entry in system.equations.items()}
-    spec = SystemSpec(equations, fixed_effects=system.fixed_effects)
     why: SpatialZbError | Text = Text("no method gives a stable system.", "没有一种方法得到稳定的方程组。")
     for method in system.methods:
-        W = prepared.weights(weights, sample)
         try:
-            fit = fit_system(spec, prepared.sample(sample), W, method, **method_options(system, method))
+            fit, effects = _by_method(job, system, method)
         except SpatialZbError as error:
             why = error
             continue
-        if fit.stability().stable:
-            return fit
+        if effects is not None:
+            return fit, effects
     warn_undone(Text(f"No figures of the effects of {system.name}", f"未绘制{system.name}的效应图"), why)
     return None
+
+
+def _by_method(job: Job, system: System, method: Method) -> tuple[SystemFit, Effects | None]:
+    """As the stage systems has estimated it; estimated here where it did not run. No effects where it is not stable."""
+    sample, weights = job.study.samples_of(system)[0], job.study.weights_of(system)[0]
+    key = system.name, sample, weights, method
+    if key in job.made.refused:
+        raise job.made.refused[key]
+    made = job.made.estimated(SystemFit, *key)
+    if made is not None:
+        return made
+    panel, W = job.prepared.sample(sample), job.prepared.weights(weights, sample)
+    fit = fit_system(system_spec(system), panel, W, method, **method_options(system, method))
+    return fit, spatial_effects(fit) if fit.stability().stable else None
 
 
 # --- effects --------------------------------------------------------------------------------------------
 
 
-def _draw_effects(job: Job, model: Model, fit: Fit, term: str) -> None:
+def _draw_effects(job: Job, model: Model, fit: Fit, effects: Effects, term: str) -> None:
     panel = job.prepared.panel
     labels = {name: panel.label(name) for name in (model.y, term)}
     note = _model_words(job, model, EFFECT_WORDS[fit.spec.fixed_effects])
     stem, names = f"{model.name}_{term}", (labels[model.y], labels[term])
-    average = spatial_effects(fit).tidy().set_index(["term", "effect"]).loc[(term, "indirect")]
+    average = effects.tidy().set_index(["term", "effect"]).loc[(term, "indirect")]
     by_unit = effects_by_unit(fit, term)
     _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), model)
     if fit.spec.regimes is None:
@@ -101,7 +113,7 @@ def _draw_effects(job: Job, model: Model, fit: Fit, term: str) -> None:
         _draw_orders(job, stem, frame, term, labels, (_arrow(*names), _sourced(job, note)))
 
 
-def _draw_system_effects(job: Job, system: System, fit: SystemFit, pair: str) -> None:
+def _draw_system_effects(job: Job, system: System, fit: SystemFit, effects: Effects, pair: str) -> None:
     response = next(name for name in system.equations if pair.startswith(f"{name}."))
     source = pair[len(response) + 1 :]
     key = SHOCK + source if source in system.equations else source
@@ -110,7 +122,7 @@ def _draw_system_effects(job: Job, system: System, fit: SystemFit, pair: str) ->
     labels |= {} if source in labels else {source: panel.label(source)}
     note = _model_words(job, system, METHOD_WORDS[fit.method])
     stem = f"{system.name}_{response}_{source}"
-    average = spatial_effects(fit).tidy().set_index(["response", "source", "effect"])
+    average = effects.tidy().set_index(["response", "source", "effect"])
     average = average.loc[(response, key, "indirect")]
     by_unit = system_effects_by_unit(fit, response, key)
     names = labels[response], labels[source]

@@ -132,7 +132,8 @@ def _fit_all(job: Job, model: Model) -> list[Column]:
                 median = median_estimates(job, fit, model.name, sample, W, effects)
                 columns.append(Column(sample, W, effects, heading, fit, delta, simulated, *long, median))
                 choices = _choices(study, model, [columns[-1]]) | {"fixed_effects": EFFECT_WORDS[effects]}
-                job.made.fits.append(Estimated(job.stage, model.title, choices, fit, delta))
+                key = model.name, sample, W, effects
+                job.made.fits.append(Estimated(key, job.stage, model.title, choices, fit, delta))
                 job.tick(f"{model.name} · {sample} · {effects}")
     return columns
 

@@ -49,14 +49,11 @@ def estimate_systems(job: Job) -> list[Text]:
 
 def _fit_systems(job: Job, system: System) -> list[_SystemColumn]:
     study, prepared = job.study, job.prepared
-    options = {name: e.model_dump() for name, e in system.equations.items()}
-    spec = SystemSpec(
-        {name: Equation(**o) for name, o in options.items()}, fixed_effects=system.fixed_effects
-    )
+    spec = system_spec(system)
     columns: list[_SystemColumn] = []
     failure: SpatialZbError | None = None
     for sample, W, method in product(study.samples_of(system), study.weights_of(system), system.methods):
-        facts = {"sample": sample, "weights": W, "method": method}
+        key, facts = (system.name, sample, W, method), {"sample": sample, "weights": W, "method": method}
         try:
             with naming_sample(study, sample):
                 fit = fit_system(
@@ -68,7 +65,7 @@ def _fit_systems(job: Job, system: System) -> list[_SystemColumn]:
                 )
             effects = spatial_effects(fit) if fit.stability().stable else None
         except SpatialZbError as error:
-            failure = error
+            failure = job.made.refused[key] = error
             where = facts.values()
             warn_undone(
                 Text(
@@ -80,11 +77,17 @@ def _fit_systems(job: Job, system: System) -> list[_SystemColumn]:
         heading = column_heading(study, system, sample, W, METHOD_WORDS[method], len(system.methods) > 1)
         columns.append(_SystemColumn(facts, heading, fit, effects))
         choices = _choices(study, system, **facts)
-        job.made.fits.append(Estimated(job.stage, system.title, choices, fit, effects))
+        job.made.fits.append(Estimated(key, job.stage, system.title, choices, fit, effects))
         job.tick(f"{system.name} · {sample} · {W} · {method}")
     if not columns and failure is not None:
         raise failure
     return columns
+
+
+def system_spec(system: System) -> SystemSpec:
+    """The system of a study as it is estimated."""
+    equations = {name: Equation(**entry.model_dump()) for name, entry in system.equations.items()}
+    return SystemSpec(equations, fixed_effects=system.fixed_effects)
 
 
 def method_options(system: System, method: str) -> dict[str, Any]:

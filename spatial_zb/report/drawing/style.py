@@ -231,8 +231,9 @@ def class_colours(breaks: Sequence[float], palette: Palette = "sequential", cent
     edges = np.asarray(breaks, dtype=float)
     if palette == "sequential":
         return [to_hex(colour) for colour in colormaps["YlGnBu"](np.linspace(0.08, 0.95, len(edges) - 1))]
-    below = int(np.sum(edges[1:] <= center))
-    above = int(np.sum(edges[:-1] >= center))
+    # A class of one value, the centre itself, is on neither side.
+    below = int(np.sum((edges[:-1] < center) & (edges[1:] <= center)))
+    above = int(np.sum((edges[:-1] >= center) & (edges[1:] > center)))
     middle = len(edges) - 1 - below - above
     depths = np.r_[-np.arange(below, 0, -1) / max(below, 1), np.arange(1, above + 1) / max(above, 1)]
     # The deeper the darker, each class with a lightness of its own; of equal depth blue is the darker one.
