@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb import Weights, as_weights
+from spatial_zb import DurbinSpec, SpatialZbWarning, Weights, as_weights, fit_durbin, simulate_durbin
 
 #: Coefficients of two equations that act on each other and are far from instability.
 MUTUAL = {
@@ -76,3 +77,38 @@ def directed_knn(n: int, k: int = 3, seed: int = 4, how: str = "row") -> Weights
     near = np.argsort(far, axis=1)[:, :k]
     A = sparse.csr_array((np.ones(n * k), (np.repeat(np.arange(n), k), near.ravel())), shape=(n, n))
     return weights_of(A, "knn", how)
+
+
+def star() -> Weights:
+    """One unit is the neighbour of all others, which also have two of their own."""
+    n = 31
+    links = ring(n).matrix.toarray() > 0
+    links[0, 1:] = links[1:, 0] = True
+    return Weights(
+        sparse.csr_array(links.astype(float)), [f"u{k:02d}" for k in range(n)], "star"
+    ).standardise("row")
+
+
+def twelve_units(kind: str) -> Weights:
+    """A symmetric, an asymmetric (two nearest) or a dense W of 12 random points."""
+    rng = np.random.default_rng(5)
+    place = rng.random((12, 2))
+    distance = np.linalg.norm(place[:, None] - place[None], axis=2) + np.eye(12) * 9
+    links = {
+        "symmetric": (distance < 0.45) | (distance <= distance.min(axis=1, keepdims=True)),
+        "asymmetric": distance <= np.sort(distance, axis=1)[:, [1]],
+        "dense": 1 / distance,
+    }[kind].astype(float)
+    if kind == "symmetric":
+        links = np.maximum(links, links.T)
+    np.fill_diagonal(links, 0)
+    return Weights(sparse.csr_array(links), [f"u{i:02d}" for i in range(12)], kind).standardise("row")
+
+
+def durbin_fit(n: int = 30, T: int = 10, seed: int = 3, **options):
+    """A fit of simulated data on a ring; any option of ``DurbinSpec``."""
+    W = ring(n)
+    panel = simulate_durbin(W, T, {"a": 1.0, "b": -0.5}, theta={"a": 0.4}, rho=0.3, rng=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)
+        return fit_durbin(DurbinSpec("y", ["a", "b"], **options), panel, W)

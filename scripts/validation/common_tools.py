@@ -3,7 +3,7 @@
     python scripts/validate_common_tools.py [--write]
 
 Prints the table; ``--write`` puts it with the versions into docs/validation/common_tools.md. Every case is a few lines
-on small made-up data, so that a reader can repeat it. tests/test_common_tools.py runs them all: what spatial_zb gives
+on small made-up data, so that a reader can repeat it. tests/whole/test_common_tools.py runs them all: what spatial_zb gives
 must be right; a defect that a tool has mended since is skipped there and said here.
 """
 
@@ -473,10 +473,11 @@ def page(cases: list[Case]) -> str:
             "# Cases that fool common tools",
             "",
             f"Each was run with {versions} and with spatial_zb, on the same made-up data, by",
-            "`python scripts/validate_common_tools.py --write`; `tests/test_common_tools.py` runs them again. These are",
-            "widely used and careful packages, whose values agree with ours on clean input (see the other pages here and",
-            "`tests/reference`); the cases show what happens at the edge, and why this package refuses, warns or matches by",
-            "id there. Panel tests and estimators beside spreg's over many simulated panels are in `other_software`.",
+            "`python scripts/validate_common_tools.py --write`; `tests/whole/test_common_tools.py` runs them again.",
+            "These are widely used and careful packages, whose values agree with ours on clean input (see the other pages",
+            "here and `tests/reference`); the cases show what happens at the edge, and why this package refuses, warns or",
+            "matches by id there. Panel tests and estimators beside spreg's over many simulated panels are in",
+            "`other_software`.",
             "",
             "| case | call | what it gives | spatial_zb | why |",
             "|---|---|---|---|---|",

@@ -1,7 +1,7 @@
 """The tests whose null is a static model with fixed effects, on many panels of one case at once.
 
 Panels differ in y only. Every statistic is that of :mod:`spatial_zb.hypotheses.panel`, ``durbin`` and
-``dependence``; tests/test_replicated_tests.py holds them to each other.
+``dependence``; tests/hypotheses/test_replicated_tests.py holds them to each other.
 
 Tests whose law depends on ρ or λ, brought to a scale on which it hardly does: their place in the law at the estimate.
 

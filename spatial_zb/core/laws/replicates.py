@@ -2,12 +2,12 @@
 
 The likelihoods are those of :mod:`spatial_zb.core.laws.samples`. The expected information is that of
 :func:`spatial_zb.core.likelihood.covariance.information`, with G = W(I − ρW)⁻¹ = P diag(ω/(1 − ρω)) P⁻¹ for all ρ* at once;
-tests/test_replicates.py holds both to the estimators of single samples.
+tests/core/test_replicates.py holds both to the estimators of single samples.
 
 Score tests of many samples at once: what :func:`spatial_zb.core.likelihood.tests.score_test` takes, with samples first.
 
 As in :mod:`spatial_zb.core.laws.replicates` the samples share Z and W, and G = W(I − ρW)⁻¹ = P diag(ω/(1 − ρω)) P⁻¹ serves
-all their ρ and λ. tests/test_replicated_tests.py holds the statistics to those of single samples.
+all their ρ and λ. tests/hypotheses/test_replicated_tests.py holds the statistics to those of single samples.
 """
 
 from __future__ import annotations

@@ -6,8 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy import sparse
-from small_examples import ring
+from small_examples import durbin_fit, ring, star
 
 import spatial_zb as zb
 from spatial_zb.core.laws.bootstrap import bca_limits, draw_errors, studentised_limits
@@ -22,14 +21,6 @@ FOUR_SIGMA = 4 / np.sqrt(2 * 999)
 
 #: What products of matrices of other widths may differ by.
 ROUNDING = 1e-11
-
-
-def example(n: int = 30, T: int = 10, seed: int = 3, **options):
-    W = ring(n)
-    panel = zb.simulate_durbin(W, T, {"a": 1.0, "b": -0.5}, theta={"a": 0.4}, rho=0.3, rng=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", zb.SpatialZbWarning)
-        return zb.fit_durbin(zb.DurbinSpec("y", ["a", "b"], **options), panel, W)
 
 
 def first_draw(fit, scheme: str, seed: int) -> np.ndarray:
@@ -66,7 +57,7 @@ def test_wild_errors_only_change_sign_by_unit():
 
 @pytest.mark.parametrize("effects", ["none", "unit", "time", "two_way"])
 def test_parametric_errors_agree_with_the_information_matrix(effects):
-    fit = example(fixed_effects=effects)
+    fit = durbin_fit(fixed_effects=effects)
     result = bootstrap(fit, 999, "parametric", rng=1)
     ratio = result.tidy().set_index("term")["std_error"] / fit.bse
     assert np.all(np.abs(ratio - 1) < FOUR_SIGMA + 0.06)
@@ -74,14 +65,14 @@ def test_parametric_errors_agree_with_the_information_matrix(effects):
 
 @pytest.mark.parametrize("options", [{"lag_y": False, "lag_error": True}, {"lag_y": False}, {"lag_x": ["a"]}])
 def test_other_families(options):
-    fit = example(**options)
+    fit = durbin_fit(**options)
     table = bootstrap(fit, 299, "parametric", rng=1).tidy().set_index("term")
     assert list(table.index) == list(fit.params.index)
     assert np.allclose(table["std_error"] / fit.bse, 1, atol=4 / np.sqrt(2 * 299) + 0.06)
 
 
 def test_effects_are_the_effects_of_every_replicate():
-    fit = example()
+    fit = durbin_fit()
     result = bootstrap(fit, 99, rng=5)
     beta = result.draws[:, 0]
     theta, rho = result.draws[:, 2], result.draws[:, 4]
@@ -94,7 +85,7 @@ def test_effects_are_the_effects_of_every_replicate():
 
 
 def test_same_seed_same_numbers_and_streams_do_not_depend_on_their_number():
-    fit = example()
+    fit = durbin_fit()
     first, second = bootstrap(fit, 99, rng=7), bootstrap(fit, 150, rng=7)
     # Not to the last bit: on some processors a product of matrices rounds by how many columns it has.
     assert np.allclose(first.draws, second.draws[:99], rtol=ROUNDING, atol=ROUNDING)
@@ -102,7 +93,7 @@ def test_same_seed_same_numbers_and_streams_do_not_depend_on_their_number():
 
 
 def test_scale_of_y_only_scales():
-    fit = example()
+    fit = durbin_fit()
     bigger = fit.panel.with_columns({"y": fit.panel.array("y") * 1e9})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
@@ -123,16 +114,6 @@ def unequal(seed: int = 4):
     return zb.fit_durbin(
         zb.DurbinSpec("y", ["a"], lag_x=[], fixed_effects="unit"), panel.with_columns({"y": y}), W
     )
-
-
-def star() -> zb.Weights:
-    """One unit is the neighbour of all others, which also have two of their own."""
-    n = 31
-    links = ring(n).matrix.toarray() > 0
-    links[0, 1:] = links[1:, 0] = True
-    return zb.Weights(
-        sparse.csr_array(links.astype(float)), [f"u{k:02d}" for k in range(n)], "star"
-    ).standardise("row")
 
 
 def test_sign_flips_are_compared_with_their_own_population():
@@ -192,7 +173,7 @@ def test_replicates_lie_around_their_centre(scheme, effects):
 
 def test_whole_periods_have_a_population_of_their_own():
     """Drawing the periods themselves leaves out (GZδ̂)'e, which is not zero at the estimate."""
-    fit = example(n=30, T=10, seed=4)
+    fit = durbin_fit(n=30, T=10, seed=4)
     result = bootstrap(fit, 1999, "period", rng=1)
     shift = result.centre - fit.params
     noise = result.draws.std(axis=0) / np.sqrt(1999)
@@ -201,13 +182,13 @@ def test_whole_periods_have_a_population_of_their_own():
 
 
 def test_bias_correction_takes_the_bias_off():
-    result = bootstrap(example(), 199, rng=1)
+    result = bootstrap(durbin_fit(), 199, rng=1)
     expected = result.fit.params - result.tidy().set_index("term")["bias"]
     assert np.allclose(result.bias_corrected(), expected)
 
 
 def test_one_at_a_time_and_all_at_once_are_the_same():
-    fit = example(lag_x=["a"])
+    fit = durbin_fit(lag_x=["a"])
     together = bootstrap(fit, 99, rng=1)
     alone = one_by_one(source_of(fit), "residual", 99, np.random.SeedSequence(1), {})
     assert np.allclose(alone.draws, together.draws, atol=1e-9)
@@ -215,7 +196,7 @@ def test_one_at_a_time_and_all_at_once_are_the_same():
 
 
 def test_a_robust_covariance_goes_with_every_replicate():
-    fit = example(lag_x=[])
+    fit = durbin_fit(lag_x=[])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         robust = zb.fit_durbin(fit.spec, fit.panel, fit.weights, covariance="cluster")
@@ -243,7 +224,7 @@ def test_studentised_limits_are_those_of_t():
 
 def test_effects_have_the_delta_errors_of_every_replicate():
     """The first replicate's error of an effect equals that of its own fit."""
-    fit = example(lag_x=["a"])
+    fit = durbin_fit(lag_x=["a"])
     result = bootstrap(fit, 99, rng=2)
     y = first_draw(fit, "residual", 2)
     with warnings.catch_warnings():
@@ -284,7 +265,7 @@ def test_wild_errors_see_serial_correlation():
     [{}, {"lag_y": False}, {"lag_y": False, "lag_error": True, "lag_x": []}, {"fixed_effects": "none"}],
 )
 def test_periods_left_out_of_the_arrays_are_periods_left_out_of_the_panel(options):
-    fit = example(n=12, T=6, **options)
+    fit = durbin_fit(n=12, T=6, **options)
     source = StaticSource(fit, generator_of(fit))
     assert source.together
     kept = np.arange(6) != 2
@@ -294,7 +275,7 @@ def test_periods_left_out_of_the_arrays_are_periods_left_out_of_the_panel(option
 @pytest.mark.slow
 def test_workers_and_a_store_change_no_number(tmp_path):
     """Replicates one by one, in two processes, and half of them out of a store."""
-    fit = example(n=12, T=6, lag_error=True, lag_x=[])
+    fit = durbin_fit(n=12, T=6, lag_error=True, lag_x=[])
     alone = bootstrap(fit, 99, rng=1)
     assert np.array_equal(alone.draws, bootstrap(fit, 99, rng=1, workers=2).draws)
     store = zb.ResultStore(tmp_path)
@@ -323,12 +304,12 @@ REFUSED = {
 def test_refusals_name_the_remedy(case):
     call, word = REFUSED[case]
     with pytest.raises(zb.SpecificationError, match=word):
-        call(example())
+        call(durbin_fit())
 
 
 def test_a_store_that_cannot_be_written_is_refused_where_nothing_is_stored(tmp_path):
     """Replicates that are estimated all at once need no store; one that is asked for must be one all the same."""
-    fit = example()
+    fit = durbin_fit()
     assert source_of(fit).together
     (tmp_path / "file").write_text("")
     with pytest.raises(zb.OutputError, match="store"):

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from test_replicates import weights
+from small_examples import twelve_units
 
 import spatial_zb as zb
 from spatial_zb.hypotheses.case import make_case
@@ -20,7 +20,7 @@ T, SAMPLES = 6, 5
 
 def panels(kind: str, effects: str, **truth):
     """Several y on one X, and the case of the first."""
-    W = weights(kind)
+    W = twelve_units(kind)
     drawn = [zb.simulate_durbin(W, T, {"a": 1.0, "b": -0.5}, rng=i, **truth) for i in range(SAMPLES)]
     cases = []
     for one in drawn:

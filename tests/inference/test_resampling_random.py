@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from test_resampling import ring
+from small_examples import ring
 
 import spatial_zb as zb
 from spatial_zb.core.laws.bootstrap import draw_whole_units, reflated

@@ -20,7 +20,7 @@ from spatial_zb.hypotheses.panel import lag_error_tests
 from spatial_zb.hypotheses.rows import TESTS
 from spatial_zb.hypotheses.sizes import BOOTSTRAP, INSTEAD, MEASURED
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SPEC = DurbinSpec("y", ["a", "b"])
 KINDS = {"contiguity": "sparse", "inverse distance": "dense"}
 

@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy import sparse
+from small_examples import twelve_units
 
 import spatial_zb as zb
 from spatial_zb.core.laws.replicates import estimate_all, inverses, spectrum
@@ -27,25 +27,9 @@ FAMILIES = {
 N, T, SAMPLES = 12, 6, 6
 
 
-def weights(kind: str) -> zb.Weights:
-    """A symmetric, an asymmetric (two nearest) and a dense W."""
-    rng = np.random.default_rng(5)
-    place = rng.random((N, 2))
-    distance = np.linalg.norm(place[:, None] - place[None], axis=2) + np.eye(N) * 9
-    links = {
-        "symmetric": (distance < 0.45) | (distance <= distance.min(axis=1, keepdims=True)),
-        "asymmetric": distance <= np.sort(distance, axis=1)[:, [1]],
-        "dense": 1 / distance,
-    }[kind].astype(float)
-    if kind == "symmetric":
-        links = np.maximum(links, links.T)
-    np.fill_diagonal(links, 0)
-    return zb.Weights(sparse.csr_array(links), [f"u{i:02d}" for i in range(N)], kind).standardise("row")
-
-
 def samples(kind: str, effects: str, family: str, estimator: str = "lee_yu"):
     """Fits of several y on one X, and the model and y of all of them."""
-    W = weights(kind)
+    W = twelve_units(kind)
     panels = [zb.simulate_durbin(W, T, {"a": 1.0}, theta={"a": 0.4}, rho=0.3, rng=i) for i in range(SAMPLES)]
     spec = zb.DurbinSpec("y", ["a"], fixed_effects=effects, **FAMILIES[family])
     panels = [panels[0].with_columns({"y": panel.array("y")}) for panel in panels]
@@ -81,7 +65,7 @@ def test_direct_likelihood_too():
 
 @pytest.mark.parametrize("kind", ["symmetric", "asymmetric"])
 def test_the_spectrum_gives_w_back(kind):
-    matrix = weights(kind).matrix
+    matrix = twelve_units(kind).matrix
     P, inverse, omega = spectrum(matrix)
     assert np.allclose(P @ np.diag(omega) @ inverse, matrix.toarray())
 

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy import stats
-from test_resampling import example, ring
+from small_examples import durbin_fit, ring
 
 import spatial_zb as zb
 from spatial_zb.inference.intervals import profile_interval
@@ -15,7 +15,7 @@ from spatial_zb.inference.intervals import profile_interval
 
 def test_a_restricted_fit_at_the_limits_has_lost_half_the_critical_value():
     """Slow and independent: ln L of least squares of y − ρWy on the regressors, with ln|I − ρW| from numpy."""
-    fit = example(lag_x=["a"], fixed_effects="unit")
+    fit = durbin_fit(lag_x=["a"], fixed_effects="unit")
     found = profile_interval(fit)
     W, T = fit.weights.matrix.toarray(), len(fit.panel.periods)
 
@@ -31,7 +31,7 @@ def test_a_restricted_fit_at_the_limits_has_lost_half_the_critical_value():
 
 
 def test_large_samples_agree_with_the_standard_error():
-    fit = example(n=60, T=30, lag_x=[])
+    fit = durbin_fit(n=60, T=30, lag_x=[])
     low, high = profile_interval(fit)[["conf_low", "conf_high"]]
     expected = fit.conf_int().loc["rho"]
     assert np.allclose([low, high], expected, atol=0.1 * fit.bse["rho"])
@@ -58,16 +58,16 @@ def test_an_interval_without_an_interior_maximum_is_open():
 
 
 def test_bootstrap_critical_values_are_near_chi_square_where_the_likelihood_is_regular():
-    found = profile_interval(example(n=60, T=20, lag_x=[]), bootstrap=999, rng=1)
+    found = profile_interval(durbin_fit(n=60, T=20, lag_x=[]), bootstrap=999, rng=1)
     # standard error of a 95 % quantile of 999 draws of χ²₁: √(0.05·0.95/999)/f(3.84) = 0.23; three of them
     assert found["critical"] == pytest.approx(stats.chi2.ppf(0.95, 1), abs=0.7)
 
 
 REFUSED = {
-    "both": (lambda: profile_interval(example(lag_error=True, lag_x=[])), "bootstrap"),
-    "none": (lambda: profile_interval(example(lag_y=False)), "rho, lam"),
-    "term": (lambda: profile_interval(example(), "lam"), "rho"),
-    "few": (lambda: profile_interval(example(), bootstrap=10), "99"),
+    "both": (lambda: profile_interval(durbin_fit(lag_error=True, lag_x=[])), "bootstrap"),
+    "none": (lambda: profile_interval(durbin_fit(lag_y=False)), "rho, lam"),
+    "term": (lambda: profile_interval(durbin_fit(), "lam"), "rho"),
+    "few": (lambda: profile_interval(durbin_fit(), bootstrap=10), "99"),
 }
 
 
@@ -79,7 +79,7 @@ def test_refusals(case):
 
 
 def test_units_of_y_do_not_matter():
-    fit = example(lag_x=[])
+    fit = durbin_fit(lag_x=[])
     panel = fit.panel.with_columns({"y": fit.panel.array("y") * 1e9})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)

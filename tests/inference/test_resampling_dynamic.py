@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from test_resampling import ring
+from small_examples import ring
 
 import spatial_zb as zb
 from spatial_zb.core.laws.bootstrap import recursive_parts

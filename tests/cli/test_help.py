@@ -13,7 +13,7 @@ from spatial_zb import cli
 from spatial_zb.base.text import Text, display_width
 from spatial_zb.cli.options import WORDS, BilingualParser, help_language
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path for path in (ROOT / "scripts").glob("*.py") if path.stem != "bootstrap")
 #: Nothing of these may be loaded to show a help text.
 HEAVY = ("numpy", "scipy", "pandas", "geopandas", "matplotlib", "pydantic", "fontTools", "shapely")

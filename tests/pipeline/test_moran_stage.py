@@ -15,7 +15,7 @@ import spatial_zb as zb
 from spatial_zb.pipeline.job import Job, MadeFigure
 from spatial_zb.pipeline.stages.exploration import autocorrelation
 
-STUDIES = Path(__file__).parents[1] / "studies"
+STUDIES = Path(__file__).parents[2] / "studies"
 #: Numbers written to csv and read back.
 WRITTEN = 1e-12
 PAIRS = (("industry", "talent"), ("talent", "industry"))

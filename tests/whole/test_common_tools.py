@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "validation" / "common_tools.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "validation" / "common_tools.py"
 
 
 def _script():

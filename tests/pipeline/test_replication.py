@@ -19,7 +19,7 @@ from spatial_zb.base.errors import DataError, OutputError
 from spatial_zb.pipeline.replication import compare_results, replicate, verify
 from spatial_zb.study import load_study
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 #: A study of a second: two variables of the cities, Moran's I, one model.
 STUDY = """

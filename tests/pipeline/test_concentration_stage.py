@@ -16,7 +16,7 @@ from spatial_zb.pipeline.inputs import index_definition, with_indices
 from spatial_zb.pipeline.job import Job
 from spatial_zb.pipeline.stages.exploration import write_concentration
 
-STUDIES = Path(__file__).parents[1] / "studies"
+STUDIES = Path(__file__).parents[2] / "studies"
 PLANTS = {"manufacturing": 0.01, "ict": 0.05, "research": 0.1}
 #: Numbers written to csv and read back.
 WRITTEN = 1e-12

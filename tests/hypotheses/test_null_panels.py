@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_resampling import ring
+from small_examples import ring
 
 import spatial_zb as zb
 from spatial_zb.base.text import Text

@@ -29,7 +29,7 @@ from spatial_zb.report import folder as output
 from spatial_zb.report.tables.text import clean
 from spatial_zb.study import load_study
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PANEL = "data/delta_city_panel_2003_2019.csv"
 
 #: The default study, made small: fewer permutations and draws, one map, one language, two formats.

@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 RUNNING = "{}.{}".format(*sys.version_info)
 
 

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from test_replicates import weights
+from small_examples import twelve_units
 
 import spatial_zb as zb
 from spatial_zb.hypotheses.case import make_case
@@ -28,7 +28,7 @@ T = 8
 def case_of(test: str, seed: int = 1):
     """A case under the null of a robust test, and what that null is drawn from."""
     null, truth = ("SAR", {"rho": 0.6}) if "error" in test else ("SEM", {"lam": 0.6})
-    W = weights("dense")
+    W = twelve_units("dense")
     panel = zb.simulate_durbin(W, T, {"a": 1.0, "b": -1.0}, time_effects=0.0, rng=seed, **truth)
     case = make_case(zb.DurbinSpec("y", ["a", "b"], fixed_effects="unit"), panel, W, "lee_yu")
     return case, NULLS[null].source(case)
@@ -81,7 +81,7 @@ def test_p_values_at_the_estimate_are_those_of_fits_one_by_one(test: str) -> Non
 
 def test_an_error_process_is_still_found() -> None:
     """Prepivoting takes the level back, not the power."""
-    W = weights("symmetric")
+    W = twelve_units("symmetric")
     p = []
     for seed in range(6):
         panel = zb.simulate_durbin(W, 20, {"a": 1.0, "b": -1.0}, lam=0.7, time_effects=0.0, rng=seed)

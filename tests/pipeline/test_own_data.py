@@ -16,7 +16,7 @@ from spatial_zb import cli, pipeline
 from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning
 from spatial_zb.study import load_study
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = {
     "adcode": "城市代码",
     "year": "年份",

@@ -24,7 +24,7 @@ from spatial_zb.pipeline.running import run
 from spatial_zb.report.tables.layouts.dynamics import speed_table
 from spatial_zb.report.tables.table import Number
 
-BAY = Path(__file__).parents[1] / "studies" / "bay_area.toml"
+BAY = Path(__file__).parents[2] / "studies" / "bay_area.toml"
 #: Numbers written to csv and read back.
 WRITTEN = 1e-12
 

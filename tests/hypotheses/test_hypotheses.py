@@ -29,7 +29,7 @@ from spatial_zb.hypotheses.table import TestTable
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "tests" / "reference"
 EFFECTS = ["none", "unit", "time", "two_way"]
 #: The dense side is exact; the package's maximum is polished to about 1e-8 in ρ.

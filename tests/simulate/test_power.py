@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_resampling import ring
+from small_examples import ring
 
 import spatial_zb as zb
 from spatial_zb.report.figures.studies import power_figure
 from spatial_zb.simulate.planning import PowerStudy, _rows
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 #: y recomputed from the structural equation: rounding only.
 SAME = 1e-10
 TRUTH = {"a": 1.0, "b": -0.5, "W_a": 0.4, "rho": 0.3, "sigma2": 0.49}

@@ -18,7 +18,7 @@ from spatial_zb.pipeline.job import Job
 from spatial_zb.pipeline.stages.models import _figure_note
 from spatial_zb.study import load_study
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 STUDY = """
 version = 1
 [study]

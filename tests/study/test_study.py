@@ -23,7 +23,7 @@ from spatial_zb.data.missing import RULES
 from spatial_zb.study import Missing, Study, language_of, load_study
 from spatial_zb.study.values import FUNCTIONS as STUDY_FUNCTIONS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 BASE = """\
 version = 1

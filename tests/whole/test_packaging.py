@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 import spatial_zb
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCK = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
 GROUPS = PYPROJECT["dependency-groups"]

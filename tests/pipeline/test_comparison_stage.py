@@ -20,7 +20,7 @@ from spatial_zb.report.tables.layouts.tests import robustness_table
 from spatial_zb.report.tables.table import Number, TableStyle
 from spatial_zb.study import Probabilities
 
-BAY = Path(__file__).parents[1] / "studies" / "bay_area.toml"
+BAY = Path(__file__).parents[2] / "studies" / "bay_area.toml"
 #: Numbers written to csv and read back.
 WRITTEN = 1e-12
 

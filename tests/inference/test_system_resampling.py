@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from test_resampling import ring, star
+from small_examples import ring, star
 
 import spatial_zb as zb
 from spatial_zb.inference.bootstrap.system import _estimate, _generator
