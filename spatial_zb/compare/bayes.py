@@ -14,7 +14,7 @@ from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_on
 from spatial_zb.base.printing import Printed
 from spatial_zb.core.likelihood.marginal import Data, Integral, PriorNumbers, log_marginal
 from spatial_zb.core.logdet import NoLag
-from spatial_zb.core.transforms import FixedEffects, transformed_sample
+from spatial_zb.core.transforms import FixedEffects
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.spec import FAMILIES, DurbinSpec
@@ -266,16 +266,12 @@ def _data(
     lag_y, lag_x, lag_error = _LAGS[model]
     spec = DurbinSpec(y, x, lag_y, "all" if lag_x else (), lag_error, effects)
     design = build_design(spec, panel, weights[W] if W else next(iter(weights.values())))
-    sample = transformed_sample(len(panel.units), len(panel.periods), effects, "lee_yu")
-    return _Cell(_columns(design), sample, "y" if lag_y else "error" if lag_error else "none")
+    return _Cell(_columns(design), design.sample(), "y" if lag_y else "error" if lag_error else "none")
 
 
 def _columns(design: Design) -> Data:
-    lagged = None
-    if design.WZ is not None:
-        lagged = stacked(design.WZ), stacked(design.Wy), stacked(design.WWy)
     flat = int(design.spec.terms[:1] == ("(Intercept)",))
-    return Data(*map(stacked, (design.Z, design.y, design.Wy)), design.basis, flat, lagged)
+    return Data(*map(stacked, (design.Z, design.y, design.Wy)), design.basis, flat, design.lagged)
 
 
 def _refuse_unlike_sizes(prior: Prior, data: Mapping[tuple[str, str], _Cell]) -> None:

@@ -33,21 +33,17 @@ from spatial_zb.base.printing import Printed
 from spatial_zb.compare.grid import named_specs, sample_of
 from spatial_zb.compare.robustness import estimate_of
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood import maximise
-from spatial_zb.core.likelihood.covariance import bartlett_bandwidth
-from spatial_zb.core.logdet import NoLag
 from spatial_zb.core.logdet.traces import filter_solver
-from spatial_zb.core.transforms import demean, spatial_lag, transformed_sample
+from spatial_zb.core.transforms import demean, spatial_lag
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects.table import EFFECTS
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import (
     assembled,
-    cross_products_of,
+    evaluated,
     likelihood_covariance,
-    residual_arrays,
-    traces_at,
+    likelihood_maximum,
 )
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights, as_weights
@@ -308,22 +304,13 @@ def _cell(spec: DurbinSpec, panel: Panel, W: Weights, estimator: str, covariance
 
 def _refitted(fit: Fit, y: Array) -> Fit:
     """Estimate a maximum-likelihood fit again on another y (T, n); nothing is checked that does not depend on y."""
-    spec, W, design = fit.spec, fit.weights, fit.design
-    T, n = y.shape
-    Wy = spatial_lag(W.matrix, y)
-    WWy = None if design.WZ is None else demean(spatial_lag(W.matrix, Wy), spec.transform)
-    design = replace(design, y=demean(y, spec.transform), Wy=demean(Wy, spec.transform), WWy=WWy)
-    sample = transformed_sample(n, T, spec.transform, fit.estimator)
-    logdet = W.logdet if spec.spatial_terms else NoLag()
-    best = maximise(cross_products_of(design), logdet, sample, spec.lag_y, spec.lag_error)
-    traces = traces_at(spec, W, best, sample, None)
-    parts = residual_arrays(design, best)
-    bandwidth = bartlett_bandwidth(T) if fit.covariance == "driscoll_kraay" else 1
-    cov, positive = likelihood_covariance(fit.covariance, parts, traces, best, sample, design, bandwidth)
-    good = positive and not best.at_bound
-    return assembled(
-        spec, fit.panel, design, fit.estimator, fit.covariance, best, sample, parts, cov, good, traces
-    )
+    design, effects, W = fit.design, fit.spec.transform, fit.weights.matrix
+    Wy = spatial_lag(W, y)
+    WWy = None if design.WZ is None else demean(spatial_lag(W, Wy), effects)
+    design = replace(design, y=demean(y, effects), Wy=demean(Wy, effects), WWy=WWy)
+    sample = design.sample(fit.estimator)
+    at = evaluated(design, fit.estimator, likelihood_maximum(design, sample), sample)
+    return assembled(at, fit.covariance, *likelihood_covariance(at, fit.covariance)[:2])
 
 
 def _replicate(

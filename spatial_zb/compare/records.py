@@ -298,7 +298,7 @@ def _facts(cell: SharedCell, moments: Moments, sigma2: float) -> dict[str, Any]:
     squares = best.sigma2 * sample.observations
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SpatialZbWarning)
-        say_what_matters(spec, weights, option.estimator, covariance, best, n, T, True)
+        say_what_matters(spec, weights, option.estimator, covariance, best, sample, True)
     return {
         "model": spec.family,
         "y": spec.y,

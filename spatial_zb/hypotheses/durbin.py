@@ -10,14 +10,12 @@ from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import Maximum
 from spatial_zb.core.likelihood import tests as core
-from spatial_zb.core.logdet.traces import filter_traces
-from spatial_zb.core.transforms import transformed_sample
 from spatial_zb.hypotheses.case import Case, quiet_design
 from spatial_zb.hypotheses.nested import counts, likelihood_ratio_of, wald_common_factor, wald_no_lags
 from spatial_zb.hypotheses.rows import EFFECTS_WORDS, NAN, Row, Step, chi2_row
 from spatial_zb.models.design import stacked
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.ml import residual_arrays
+from spatial_zb.models.ml import estimated, evaluated
 from spatial_zb.models.spec import DurbinSpec
 
 
@@ -65,13 +63,9 @@ def _slx(case: Case) -> list[Row]:
 def _score(case: Case, larger: DurbinSpec, delta: Array, rho: float, lam: float, sigma2: float) -> float:
     """LM statistic of a restricted estimate in a larger model."""
     design = quiet_design(case, larger)
-    sample = transformed_sample(case.n, case.T, case.effects, case.estimator)
-    at = Maximum(rho, lam, delta, sigma2, NAN, False, 0.0, ())
-    parts = residual_arrays(design, at)
-    traces = filter_traces(case.weights.matrix, case.weights.logdet, rho, lam, sample.centred)
-    k = len(larger.terms)
-    active = [*range(k), *([k] if larger.lag_y else []), *([k + 1] if larger.lag_error else []), k + 2]
-    return core.score_test(parts, traces, sigma2, sample, active)
+    best = Maximum(rho, lam, delta, sigma2, NAN, False, 0.0, ())
+    at = evaluated(design, case.estimator, best, design.sample(case.estimator))
+    return core.score_test(at.parts, at.traces, sigma2, at.sample, estimated(larger))
 
 
 def _coefficients(fit: Fit) -> Array:

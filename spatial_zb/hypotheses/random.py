@@ -30,7 +30,7 @@ from spatial_zb.core.random.tests import (
     random_effects_ml,
     rotated,
 )
-from spatial_zb.core.transforms import FixedEffects, demean, orthogonal_base, spatial_lag, transformed_sample
+from spatial_zb.core.transforms import FixedEffects, demean, orthogonal_base, spatial_lag
 from spatial_zb.hypotheses.case import Case, common_means, period_words, quiet_design, quiet_fit, varies
 from spatial_zb.hypotheses.rows import NAN, Row, Step, chi2_row, normal_row
 from spatial_zb.models.design import stacked
@@ -319,7 +319,7 @@ def within_covariance(case: Case, fixed: Fit, random: RandomEstimate) -> Array:
     """
     best, terms = random.best, fixed.spec.terms
     at = Maximum(best.rho, best.lam, random.of(list(terms))[0], best.sigma2, NAN, False, 0.0, ())
-    sample = transformed_sample(case.n, case.T, fixed.spec.transform, "lee_yu")
+    sample = fixed.design.sample()
     traces = filter_traces(case.weights.matrix, case.weights.logdet, best.rho, best.lam, sample.centred)
     info = information(residual_arrays(fixed.design, at), traces, best.sigma2, sample)
     k = len(terms)

@@ -149,7 +149,7 @@ def anderson_rubin(fit: Fit, alpha: float = 0.05) -> pd.Series:
     Anderson & Rubin (1949), Annals of Mathematical Statistics 20: 46-63.
     """
     _check(fit, alpha)
-    sample = gmm_sample(fit.design, fit.panel, fit.convergence["asked"]["powers"])
+    sample = gmm_sample(fit.design, fit.convergence["asked"]["powers"])
     bounds = fit.weights.logdet.interval
     pieces, critical = anderson_rubin_pieces(sample.y, sample.Z[:, -1], sample.instruments, alpha, bounds)
     low, high = (pieces[0][0], pieces[-1][1]) if pieces else (np.nan, np.nan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import linalg
@@ -11,7 +12,16 @@ from scipy import linalg
 from spatial_zb.base.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text, cell_of
 from spatial_zb.core import Array
-from spatial_zb.core.transforms import ColumnBasis, FixedEffects, column_basis, demean, spatial_lag
+from spatial_zb.core.logdet import LogDet, NoLag
+from spatial_zb.core.transforms import (
+    ColumnBasis,
+    FixedEffects,
+    TransformedSample,
+    column_basis,
+    demean,
+    spatial_lag,
+    transformed_sample,
+)
 from spatial_zb.data.panel import Panel, require_consecutive, require_panel
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
@@ -28,14 +38,16 @@ PERFECT_FIT = 1e-20
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """Arrays of one model, after the fixed-effects transform; every lag is taken before the transform.
+    """One model of one panel under one W, and its arrays after the fixed-effects transform.
 
-    T counts the periods that are explained, without the first where a lag in time is taken. ``y, Wy`` (T, n);
-    ``Z`` (T, n, k) in the order of ``spec.terms``; ``WZ`` (T, n, k) and ``WWy`` (T, n) only where the error is
-    spatial, else None; ``basis`` of the stacked columns of Z.
+    Every lag is taken before the transform. ``panel`` has the T periods that are explained, without the first where a
+    lag in time is taken. ``y, Wy`` (T, n); ``Z`` (T, n, k) in the order of ``spec.terms``, with regimes in that of the
+    coefficients; ``WZ`` (T, n, k) and ``WWy`` (T, n) only where the error is spatial, else None; ``basis`` of the
+    stacked columns of Z.
     """
 
     spec: DurbinSpec
+    panel: Panel
     weights: Weights
     y: Array
     Wy: Array
@@ -43,6 +55,23 @@ class Design:
     WZ: Array | None
     WWy: Array | None
     basis: ColumnBasis
+
+    def sample(self, estimator: str = "lee_yu") -> TransformedSample:
+        """What the transform of an estimator leaves of the T · n observations: ``"direct"`` leaves all."""
+        kind: Literal["lee_yu", "direct"] = "direct" if estimator == "direct" else "lee_yu"
+        return transformed_sample(len(self.panel.units), len(self.panel.periods), self.spec.transform, kind)
+
+    @property
+    def logdet(self) -> LogDet:
+        """ln|I − cW| as the likelihood has it: nothing without a spatial coefficient."""
+        return self.weights.logdet if self.spec.spatial_terms else NoLag()
+
+    @property
+    def lagged(self) -> tuple[Array, Array, Array] | None:
+        """WZ, Wy and WWy, stacked, which a likelihood with λ asks for; None without λ."""
+        if self.WZ is None or self.WWy is None:
+            return None
+        return stacked(self.WZ), stacked(self.Wy), stacked(self.WWy)
 
 
 def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
@@ -82,7 +111,7 @@ def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
     WWy = demean(spatial_lag(W, Wy), effects) if spec.lag_error else None
     if spec.lag_error:
         _refuse_flat_error_lag(stacked(yt), stacked(Wyt), stacked(Z), stacked(WZ), weights.label)
-    return Design(spec, weights, yt, Wyt, Z, WZ, WWy, basis)
+    return Design(spec, panel, weights, yt, Wyt, Z, WZ, WWy, basis)
 
 
 def stacked(values: Array) -> Array:
@@ -240,7 +269,7 @@ def _refuse_collinear(spec: DurbinSpec, Z: Array) -> ColumnBasis:
                 "regressors are poorly determined, though their sum may be sound.",
                 f"解释变量近似共线（条件数{condition:.0f}）：单个变量的系数难以确定，其合计可能仍可靠。",
             ),
-            stacklevel=5,
+            stacklevel=4,
         )
     return basis
 

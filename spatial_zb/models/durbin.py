@@ -14,14 +14,14 @@ import numpy as np
 from spatial_zb.base.errors import SpatialZbWarning, SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.text import Text
 from spatial_zb.data.panel import Panel
-from spatial_zb.models.design import check_kinds, refuse_empty_rows
+from spatial_zb.models.design import build_design, check_kinds, refuse_empty_rows
 from spatial_zb.models.dynamic import fit_dynamic
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm import fit_gmm, limits_that_hold
 from spatial_zb.models.ml import fit_ml
 from spatial_zb.models.notes import fit_words, warn_together
 from spatial_zb.models.random import fit_random
-from spatial_zb.models.regimes import fit_regimes
+from spatial_zb.models.regimes import fit_regimes, regime_design
 from spatial_zb.models.spec import COVARIANCES, Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights, as_weights
 
@@ -210,16 +210,17 @@ def fit_durbin(
     weights = as_weights(W).align(panel.units)
     _check_weights(spec, weights, estimator)
     _mention_own_variable(spec, weights)
+    design = (regime_design if spec.regimes else build_design)(spec, panel, weights)
     if estimator == "gmm":
-        fit = fit_gmm(spec, panel, weights, covariance, powers, bias_correction)
+        fit = fit_gmm(design, covariance, powers, bias_correction)
     elif spec.fixed_effects == "random":
-        fit = fit_random(spec, panel, weights, covariance)
+        fit = fit_random(design, covariance)
     elif spec.regimes:
-        fit = fit_regimes(spec, panel, weights, covariance, bandwidth)
+        fit = fit_regimes(design, covariance, bandwidth)
     elif spec.dynamic:
-        fit = fit_dynamic(spec, panel, weights, estimator, covariance, bandwidth)
+        fit = fit_dynamic(design, estimator, covariance, bandwidth)
     else:
-        fit = fit_ml(spec, panel, weights, estimator, covariance, bandwidth)
+        fit = fit_ml(design, estimator, covariance, bandwidth)
     if not spec.regimes:
         mention_weak_spatial_terms(fit)
     asked: dict[str, Any] = {} if bandwidth is None else {"bandwidth": bandwidth}

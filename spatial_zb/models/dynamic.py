@@ -11,8 +11,8 @@ from scipy import special
 from spatial_zb.base.errors import ConvergenceError, SpecificationError
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood import Maximum, maximise
-from spatial_zb.core.likelihood.covariance import bartlett_bandwidth, information, inverse_or_nan
+from spatial_zb.core.likelihood import Maximum
+from spatial_zb.core.likelihood.covariance import information, inverse_or_nan
 from spatial_zb.core.likelihood.dynamic import (
     Bias,
     Recursion,
@@ -22,38 +22,27 @@ from spatial_zb.core.likelihood.dynamic import (
     limit_bias,
     score_bias,
 )
-from spatial_zb.core.logdet import NoLag
-from spatial_zb.core.logdet.traces import filter_solver
-from spatial_zb.core.transforms import CrossProducts, TransformedSample, transformed_sample
-from spatial_zb.data.panel import Panel
-from spatial_zb.models.design import Design, build_design, estimated_periods
+from spatial_zb.core.transforms import TransformedSample
+from spatial_zb.models.design import Design
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import (
     assembled,
     cross_products_of,
-    hac_overlap,
+    estimated,
+    evaluated,
     likelihood_covariance,
-    residual_arrays,
+    likelihood_maximum,
     say_what_matters,
-    traces_at,
 )
 from spatial_zb.models.notes import fit_words, warn_together
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.weights.matrix import Weights
 
 #: With fewer explained periods than SMALL_T and τ̂ above HIGH_TAU, η̂ is off by 0.02 to 0.04 after the correction
 #: (docs/validation/dynamic.md: T = 10 and τ of 0.6 and 0.8; at T = 20 it is less than 0.02).
 SMALL_T, HIGH_TAU = 15, 0.5
 
 
-def fit_dynamic(
-    spec: DurbinSpec,
-    panel: Panel,
-    weights: Weights,
-    estimator: str,
-    covariance: str,
-    bandwidth: int | None = None,
-) -> Fit:
+def fit_dynamic(design: Design, estimator: str, covariance: str, bandwidth: int | None = None) -> Fit:
     """Estimate with y_{t−1} and Wy_{t−1} among the regressors, given the first period.
 
     ``lee_yu``: maximum of the likelihood after the transform, plus the correction of order 1/T; ``yang``: root of the
@@ -65,31 +54,15 @@ def fit_dynamic(
     ConvergenceError
         With ``yang``: the corrected score has no root.
     """
-    design = build_design(spec, panel, weights)
-    return fit_dynamic_design(design, estimated_periods(spec, panel), estimator, covariance, bandwidth)
-
-
-def fit_dynamic_design(
-    design: Design, panel: Panel, estimator: str, covariance: str, bandwidth: int | None = None
-) -> Fit:
-    """:func:`fit_dynamic` from arrays; ``panel`` has the periods that are explained."""
-    spec, weights = design.spec, design.weights
-    T, n = design.y.shape
-    sample = transformed_sample(n, T, spec.transform, "lee_yu")
+    sample = design.sample()
     best, found, jacobian = dynamic_estimate(design, sample, estimator)
-    solve = filter_solver(weights.matrix, best.rho) if spec.lag_y and best.rho else None
-    traces = traces_at(spec, weights, best, sample, solve)
-    parts = residual_arrays(design, best, solve)
-    if bandwidth is None:
-        bandwidth = bartlett_bandwidth(T) if covariance == "driscoll_kraay" else 1
-    cov, positive = likelihood_covariance(covariance, parts, traces, best, sample, design, bandwidth)
+    at = evaluated(design, estimator, best, sample)
+    cov, positive, overlap = likelihood_covariance(at, covariance, bandwidth)
     if jacobian is not None:
         cov = jacobian @ cov @ jacobian.T
-    overlap = hac_overlap(weights, covariance, bandwidth, T)
-    say_what_matters(spec, weights, estimator, covariance, best, n, T, positive, overlap)
+    say_what_matters(design.spec, design.weights, estimator, covariance, best, sample, positive, overlap)
     best = replace(best, log_likelihood=found.log_likelihood)  # of the maximum: what AIC and LR compare
-    converged = positive and not best.at_bound
-    fit = assembled(spec, panel, design, estimator, covariance, best, sample, parts, cov, converged, traces)
+    fit = assembled(replace(at, best=best), covariance, cov, positive)
     fit = _with_dynamics(fit, found, jacobian is not None)
     _mention_persistence(fit)
     return fit
@@ -102,11 +75,9 @@ def dynamic_estimate(
 
     The design may be of more periods than ``sample`` counts: one long sample with the squares that are expected.
     """
-    spec, weights = design.spec, design.weights
-    products, logdet = cross_products_of(design), weights.logdet if spec.spatial_terms else NoLag()
-    found = maximise(products, logdet, sample, spec.lag_y, spec.lag_error)
+    weights, found = design.weights, likelihood_maximum(design, sample)
     model = Recursion(weights.matrix, weights.logdet, sample.n_periods, sample.centred)
-    best, jacobian = _corrected(design, found, products, sample, model, estimator)
+    best, jacobian = _corrected(design, found, sample, model, estimator)
     return best, found, jacobian
 
 
@@ -120,7 +91,6 @@ def carried(spec: DurbinSpec, values: Array) -> tuple[float, float]:
 def _corrected(
     design: Design,
     found: Maximum,
-    products: CrossProducts,
     sample: TransformedSample,
     model: Recursion,
     estimator: str,
@@ -134,7 +104,7 @@ def _corrected(
         steady = carry_over_radius(tau, eta, found.rho, model.logdet, model.centred) < 1
         return _one_step(design, found, sample, model) if steady else (found, None)
     lags = (bool(spec.time_lag), bool(spec.lag_time_lag), bool(spec.lag_y), bool(spec.lag_error))
-    best = corrected(products, found, sample, model, lags)
+    best = corrected(cross_products_of(design), found, sample, model, lags)
     if best is None:
         raise ConvergenceError(
             f"The corrected score of the {spec.title} of {spec.y!r} has no root: {model.periods} periods do not tell its "
@@ -156,17 +126,11 @@ def _one_step(
     where, which = _biased(spec)
     b[where] = limit_bias(*carried(spec, found.delta), found.rho, model)[which]
     values = np.array([*found.delta, found.rho, found.lam, found.sigma2])
-    values[_active(spec)] += inverse @ b
+    values[estimated(spec)] += inverse @ b
     best = replace(
         found, delta=values[:k], rho=float(values[k]), lam=float(values[k + 1]), sigma2=float(values[k + 2])
     )
     return best, np.eye(len(b)) + inverse @ _slope(design, found, limit_bias, model)
-
-
-def _active(spec: DurbinSpec) -> list[int]:
-    """Which of (δ, ρ, λ, σ²) are estimated."""
-    k = len(spec.terms)
-    return [*range(k), *([k] if spec.lag_y else []), *([k + 1] if spec.lag_error else []), k + 2]
 
 
 def _biased(spec: DurbinSpec) -> tuple[list[int], list[int]]:
@@ -179,18 +143,16 @@ def _biased(spec: DurbinSpec) -> tuple[list[int], list[int]]:
 
 def _inverse_information(design: Design, best: Maximum, sample: TransformedSample) -> Array:
     """Inverse of the expected information of the estimated parameters; NaN where it is not positive definite."""
-    spec, W = design.spec, design.weights
-    solve = filter_solver(W.matrix, best.rho) if spec.lag_y and best.rho else None
-    traces = traces_at(spec, W, best, sample, solve)
-    matrix = information(residual_arrays(design, best, solve), traces, best.sigma2, sample)
-    return inverse_or_nan(matrix[np.ix_(_active(spec), _active(spec))])[0]
+    at, active = evaluated(design, "lee_yu", best, sample), estimated(design.spec)
+    matrix = information(at.parts, at.traces, best.sigma2, sample)
+    return inverse_or_nan(matrix[np.ix_(active, active)])[0]
 
 
 def _slope(design: Design, best: Maximum, bias: Bias, model: Recursion) -> Array:
     """∂b/∂θ over the estimated parameters."""
     spec = design.spec
     where, which = _biased(spec)
-    out = np.zeros((len(_active(spec)),) * 2)
+    out = np.zeros((len(estimated(spec)),) * 2)
     found = bias_slope(bias, *carried(spec, best.delta), best.rho, model)
     out[np.ix_(where, where)] = found[np.ix_(which, which)]
     return out

@@ -69,8 +69,7 @@ class Estimates(ABC):
     #: What names a coefficient.
     KEYS: ClassVar[tuple[str, ...]] = ("term",)
 
-    weights: Weights
-    panel: Panel
+    design: Any
     covariance: str
     params: pd.Series
     cov: pd.DataFrame
@@ -79,6 +78,16 @@ class Estimates(ABC):
     residuals: NDArray[np.float64]
     df_resid: int | None = None
     convergence: Mapping[str, Any]
+
+    @property
+    def panel(self) -> Panel:
+        """The periods that are explained, and all units."""
+        return self.design.panel
+
+    @property
+    def weights(self) -> Weights:
+        """W, in the order of the units of the panel."""
+        return self.design.weights
 
     @property
     def converged(self) -> bool:
@@ -231,6 +240,8 @@ class Fit(Estimates):
 
     Attributes
     ----------
+    design
+        The model, its panel and W, and their arrays: what was estimated.
     params, cov
         Estimates by term (x, ``W_x``, ``rho``, ``lam``, ``sigma2``, and ``phi`` = σ²_μ/σ²_ε with random
         effects) and their covariance; NaN where no standard error can be claimed.
@@ -250,10 +261,14 @@ class Fit(Estimates):
         where moments were to be less the bias of many instruments, ``corrected`` (False: they have no solution).
     """
 
-    spec: DurbinSpec
     design: Design
     estimator: str
     absorbed: int
+
+    @property
+    def spec(self) -> DurbinSpec:
+        """The model as it was asked for."""
+        return self.design.spec
 
     def __repr__(self) -> str:
         state = "" if self.converged else ", n.c."

@@ -37,9 +37,7 @@ from spatial_zb.core.system.moments import (
     two_stage,
     white,
 )
-from spatial_zb.core.transforms import transformed_sample
-from spatial_zb.data.panel import Panel
-from spatial_zb.models.design import Design, build_design
+from spatial_zb.models.design import Design
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm_sample import GmmSample, gmm_sample, system_of
 from spatial_zb.models.ml import SMALL_N
@@ -140,20 +138,14 @@ def say_what_matters(fit: Fit) -> None:
 FIRST, FILTERED = Text("first stage", "第一阶段"), Text("filtered stage", "滤波阶段")
 
 
-def fit_gmm(
-    spec: DurbinSpec,
-    panel: Panel,
-    weights: Weights,
-    covariance: str,
-    powers: int,
-    bias_correction: bool | None,
-) -> Fit:
+def fit_gmm(design: Design, covariance: str, powers: int, bias_correction: bool | None) -> Fit:
     """Estimate by 2SLS (without λ), or by 2SLS, moments for λ, and 2SLS of the filtered data (with λ).
 
     ``covariance="information"``: one variance, the moments of Kelejian & Prucha (1999). ``"robust"``: any
     heteroskedasticity, the moments of Kelejian & Prucha (2010), λ̂ weighted by their inverse variance.
     ``"cluster"``: 2SLS only, noise of one unit correlated over time. ``bias_correction``: as in ``fit_durbin``.
     """
+    spec, weights = design.spec, design.weights
     if covariance == "cluster" and spec.lag_error:
         raise SpecificationError(
             'covariance="cluster" is that of two-stage least squares: with lag_error use "robust", or drop lag_error, '
@@ -167,8 +159,7 @@ def fit_gmm(
             f"powers须为1或更大的整数，而不是{powers!r}。",
         )
     corrected = _check_correction(spec, weights, bias_correction)
-    design = build_design(spec, panel, weights)
-    sample = gmm_sample(design, panel, powers)
+    sample = gmm_sample(design, powers)
     meat = {"information": None, "robust": white, "cluster": by_unit(weights.n)}[covariance]
     found = plain = _textbook(sample, weights, meat)
     if corrected:
@@ -180,7 +171,7 @@ def fit_gmm(
     record |= _diagnostics(sample, found.stage, found.lam, meat)
     outside = spec.lag_y and not is_inside(found.stage.delta[-1], weights)
     record["converged"] = not (record["at_bound"] or outside)
-    fit = _assemble(panel, design, covariance, sample, found, record)
+    fit = _assemble(design, covariance, sample, found, record)
     say_what_matters(fit)
     return fit
 
@@ -330,7 +321,6 @@ def _diagnostics(sample: GmmSample, last: Projected, lam: float, meat: Meat | No
 
 
 def _assemble(
-    panel: Panel,
     design: Design,
     covariance: str,
     sample: GmmSample,
@@ -346,9 +336,6 @@ def _assemble(
         full[: len(cov), : len(cov)] = cov
     values = [*delta, *([lam] if spec.lag_error else []), float((residuals**2).sum()) / N]
     return Fit(
-        spec=spec,
-        weights=design.weights,
-        panel=panel,
         design=design,
         estimator="gmm",
         covariance=covariance,
@@ -356,7 +343,7 @@ def _assemble(
         cov=pd.DataFrame(full, index=index, columns=index),
         log_likelihood=np.nan,
         nobs=N,
-        absorbed=transformed_sample(*reversed(design.y.shape), spec.transform, "lee_yu").absorbed,
+        absorbed=design.sample().absorbed,
         residuals=residuals,
         df_resid=None,
         convergence=record,

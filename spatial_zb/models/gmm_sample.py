@@ -17,12 +17,9 @@ from spatial_zb.core.system.moments import (
     independent_columns,
     two_stage,
 )
-from spatial_zb.core.transforms import demean, spatial_lag, transformed_sample
-from spatial_zb.data.panel import Panel
+from spatial_zb.core.transforms import demean, spatial_lag
 from spatial_zb.models.design import ABSORBED, Design, stacked
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.weights.matrix import Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +93,6 @@ def system_of(sample: GmmSample, design: Design) -> SystemArrays:
     lags = (None, None)
     if spec.lag_error:  # that of w has none
         lags = np.column_stack([sample.lag_y, np.zeros((len(own), q))]), (sample.lag_Z, *[H] * q)
-    T, n = design.y.shape
     return SystemArrays(
         y=own,
         Z=(sample.Z, *[H] * q),
@@ -107,13 +103,13 @@ def system_of(sample: GmmSample, design: Design) -> SystemArrays:
         Wy=lags[0],
         WZ=lags[1],
         matrix=design.weights.matrix,
-        sample=transformed_sample(n, T, spec.transform, "lee_yu"),
+        sample=design.sample(),
     )
 
 
-def gmm_sample(design: Design, panel: Panel, powers: int) -> GmmSample:
-    spec, effects = design.spec, design.spec.transform
-    T, n = design.y.shape
+def gmm_sample(design: Design, powers: int) -> GmmSample:
+    """The sample of a model, with the instruments up to this power of W."""
+    spec, effects, n = design.spec, design.spec.transform, design.weights.n
     names = (*spec.terms, *(("rho",) if spec.lag_y else ()))
 
     def columns(Z: Array, Wy: Array) -> Array:
@@ -127,8 +123,7 @@ def gmm_sample(design: Design, panel: Panel, powers: int) -> GmmSample:
     endogenous_names = {*spec.endog, *(f"W_{name}" for name in spec.endog), "rho"}
     endogenous = tuple(j for j, name in enumerate(names) if name in endogenous_names)
     included = np.delete(Z, endogenous, axis=1)
-    N = transformed_sample(n, T, effects, "lee_yu").observations
-    used, dropped, basis = _instruments(design, panel, powers, included, bool(endogenous))
+    used, dropped, basis = _instruments(design, powers, included, bool(endogenous))
     kept = tuple(name for j, name in enumerate(names) if j not in endogenous)
     return GmmSample(
         y=stacked(forward_deviations(design.y, effects)),
@@ -137,7 +132,7 @@ def gmm_sample(design: Design, panel: Panel, powers: int) -> GmmSample:
         lag_Z=lags[1],
         names=names,
         endogenous=endogenous,
-        instruments=Instruments(basis, included, N),
+        instruments=Instruments(basis, included, design.sample().observations),
         used=(*kept, *used),
         dropped=dropped,
         shape=(len(Z) // n, n),
@@ -146,12 +141,12 @@ def gmm_sample(design: Design, panel: Panel, powers: int) -> GmmSample:
 
 
 def _instruments(
-    design: Design, panel: Panel, powers: int, included: Array, needed: bool
+    design: Design, powers: int, included: Array, needed: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...], Array]:
     """Excluded instruments used, those dropped as collinear, and an orthonormal basis of all."""
     if not needed:
         return (), (), np.linalg.qr(included)[0]
-    names, raw = _candidates(design.spec, panel, design.weights, powers)
+    names, raw = _candidates(design, powers)
     candidates = stacked(forward_deviations(raw, design.spec.transform))
     absorbed = np.abs(candidates).max(axis=0, initial=0) <= ABSORBED * np.abs(raw).max(axis=(0, 1), initial=0)
     candidates = np.where(absorbed, 0.0, candidates)
@@ -162,14 +157,13 @@ def _instruments(
     return used, tuple(name for name in names if name not in used), basis
 
 
-def _candidates(
-    spec: DurbinSpec, panel: Panel, weights: Weights, powers: int
-) -> tuple[tuple[str, ...], Array]:
+def _candidates(design: Design, powers: int) -> tuple[tuple[str, ...], Array]:
     """Lags of the exogenous variables that are not regressors, the excluded instruments, and their lags.
 
     A variable whose lag is itself a regressor goes one power further, so that the instruments are always the
     exogenous regressors times I, W, …, W^powers. Never a lag of y or of an endogenous regressor.
     """
+    spec, panel, weights = design.spec, design.panel, design.weights
     order = powers if spec.spatial_terms else 0
     one_more = any(name in spec.lag_x for name in spec.endog)
     columns: dict[str, Array] = {}
@@ -197,7 +191,7 @@ def reduced_form_residuals(fit: Fit) -> Array:
     MacKinnon 2010, J. Business & Economic Statistics 28: 128-144, section 2).
     """
     spec, design, effects = fit.spec, fit.design, fit.spec.transform
-    names, raw = _candidates(spec, fit.panel, fit.weights, fit.convergence["asked"]["powers"])
+    names, raw = _candidates(design, fit.convergence["asked"]["powers"])
     used = fit.convergence["instruments"]
     excluded = demean(raw[:, :, [j for j, name in enumerate(names) if name in used]], effects)
     included = design.Z[:, :, [j for j, name in enumerate(spec.terms) if name in used]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -26,7 +28,6 @@ from spatial_zb.core.likelihood.covariance import (
     sandwich_meat,
     unit_meat,
 )
-from spatial_zb.core.logdet import NoLag
 from spatial_zb.core.logdet.traces import Solver, Traces, filter_solver, filter_traces
 from spatial_zb.core.transforms import (
     CrossProducts,
@@ -34,10 +35,8 @@ from spatial_zb.core.transforms import (
     cross_products,
     demean,
     spatial_lag,
-    transformed_sample,
 )
-from spatial_zb.data.panel import Panel
-from spatial_zb.models.design import Design, build_design, stacked
+from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit, term_index
 from spatial_zb.models.notes import (
     EXCHANGEABLE,
@@ -64,53 +63,47 @@ FEW_CLUSTERS = 10
 WIDE_OVERLAP, WIDEST_OVERLAP = 0.2, 0.5
 
 
-def fit_ml(
-    spec: DurbinSpec,
-    panel: Panel,
-    weights: Weights,
-    estimator: str,
-    covariance: str,
-    bandwidth: int | None = None,
-) -> Fit:
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A likelihood at an estimate: what the covariance, the record and the notes are made of."""
+
+    design: Design
+    estimator: str
+    best: Maximum
+    sample: TransformedSample
+    traces: Traces
+    parts: Residuals
+
+
+def fit_ml(design: Design, estimator: str, covariance: str, bandwidth: int | None = None) -> Fit:
     """Estimate by maximum likelihood after the Lee-Yu transform (``lee_yu``) or with dummies (``direct``)."""
-    design = build_design(spec, panel, weights)
-    T, n = design.y.shape
-    sample = transformed_sample(n, T, spec.transform, estimator)
-    best = maximise(
-        cross_products_of(design),
-        weights.logdet if spec.spatial_terms else NoLag(),
-        sample,
-        spec.lag_y,
-        spec.lag_error,
-    )
-    solve = filter_solver(weights.matrix, best.rho) if spec.lag_y and best.rho else None
-    traces = traces_at(spec, weights, best, sample, solve)
-    parts = residual_arrays(design, best, solve)
-    if bandwidth is None:
-        bandwidth = bartlett_bandwidth(T) if covariance == "driscoll_kraay" else 1
-    cov, positive = likelihood_covariance(covariance, parts, traces, best, sample, design, bandwidth)
-    converged = positive and not best.at_bound
-    overlap = hac_overlap(weights, covariance, bandwidth, T)
-    say_what_matters(spec, weights, estimator, covariance, best, n, T, positive, overlap)
-    return assembled(spec, panel, design, estimator, covariance, best, sample, parts, cov, converged, traces)
+    sample = design.sample(estimator)
+    at = evaluated(design, estimator, likelihood_maximum(design, sample), sample)
+    cov, positive, overlap = likelihood_covariance(at, covariance, bandwidth)
+    say_what_matters(design.spec, design.weights, estimator, covariance, at.best, sample, positive, overlap)
+    return assembled(at, covariance, cov, positive)
+
+
+def likelihood_maximum(design: Design, sample: TransformedSample) -> Maximum:
+    """Where the likelihood of the design is highest; ``sample`` counts its observations."""
+    spec = design.spec
+    return maximise(cross_products_of(design), design.logdet, sample, spec.lag_y, spec.lag_error)
 
 
 def cross_products_of(design: Design) -> CrossProducts:
     """What the likelihood knows of the data."""
-    lagged = None
-    if design.WZ is not None:
-        lagged = stacked(design.WZ), stacked(design.Wy), stacked(design.WWy)
     Z, y, Wy = map(stacked, (design.Z, design.y, design.Wy))
-    return cross_products(Z, y, Wy, lagged, design.basis)
+    return cross_products(Z, y, Wy, design.lagged, design.basis)
 
 
-def traces_at(
-    spec: DurbinSpec, weights: Weights, best: Maximum, sample: TransformedSample, solve: Solver | None
-) -> Traces:
-    """Traces of G and H at the estimate; ``solve`` is the :func:`filter_solver` at ρ̂, where there is one."""
-    if not spec.spatial_terms:
-        return Traces(*[0.0] * 9)
-    return filter_traces(weights.matrix, weights.logdet, best.rho, best.lam, sample.centred, solve)
+def evaluated(design: Design, estimator: str, best: Maximum, sample: TransformedSample) -> Evaluated:
+    """Traces, residuals and their derivatives at an estimate; I − ρ̂W is factorised once."""
+    spec, W = design.spec, design.weights
+    solve = filter_solver(W.matrix, best.rho) if spec.lag_y and best.rho else None
+    traces = Traces(*[0.0] * 9)
+    if spec.spatial_terms:
+        traces = filter_traces(W.matrix, W.logdet, best.rho, best.lam, sample.centred, solve)
+    return Evaluated(design, estimator, best, sample, traces, residual_arrays(design, best, solve))
 
 
 def residual_arrays(design: Design, best: Maximum, solve: Solver | None = None) -> Residuals:
@@ -145,42 +138,35 @@ def filtered_mean(
 
 
 def likelihood_covariance(
-    kind: str,
-    parts: Residuals,
-    traces: Traces,
-    best: Maximum,
-    sample: TransformedSample,
-    design: Design,
-    bandwidth: int,
-) -> tuple[NDArray[np.float64], bool]:
-    """Covariance of (δ, [ρ], [λ], σ²), and whether it exists.
+    at: Evaluated, kind: str, bandwidth: int | None = None
+) -> tuple[NDArray[np.float64], bool, float]:
+    """Covariance of (δ, [ρ], [λ], σ²), whether it exists, and the :func:`hac_overlap` of its kernel.
 
     The bread of a robust one is the observed information, which the dependence that it allows does not bias; that
     of ``"sandwich"`` the expected one.
     """
-    spec, k = design.spec, parts.BZ.shape[1]
-    active = [*range(k), *([k] if spec.lag_y else []), *([k + 1] if spec.lag_error else []), k + 2]
-    chosen = np.ix_(active, active)
-    if best.at_bound:
-        return np.full((len(active), len(active)), np.nan), False
-    expected = kind in ("information", "sandwich")
-    matrix = (information if expected else hessian)(parts, traces, best.sigma2, sample)
+    if bandwidth is None:
+        bandwidth = bartlett_bandwidth(at.sample.n_periods) if kind == "driscoll_kraay" else 1
+    overlap, active = hac_overlap(at.design, kind, bandwidth), estimated(at.design.spec)
+    if at.best.at_bound:
+        return np.full((len(active), len(active)), np.nan), False, overlap
+    expected, chosen = kind in ("information", "sandwich"), np.ix_(active, active)
+    matrix = (information if expected else hessian)(at.parts, at.traces, at.best.sigma2, at.sample)
     if kind in ("information", "hessian"):
-        return inverse_or_nan(matrix[chosen])
-    meat = _meat(kind, parts, matrix, best, sample, design, bandwidth)
-    return robust_covariance(matrix[chosen], meat[chosen])
+        return *inverse_or_nan(matrix[chosen]), overlap
+    meat = _meat(at, kind, matrix, bandwidth)
+    return *robust_covariance(matrix[chosen], meat[chosen]), overlap
 
 
-def _meat(
-    kind: str,
-    parts: Residuals,
-    matrix: NDArray[np.float64],
-    best: Maximum,
-    sample: TransformedSample,
-    design: Design,
-    bandwidth: int,
-) -> NDArray[np.float64]:
+def estimated(spec: DurbinSpec) -> list[int]:
+    """Which of (δ, ρ, λ, σ²) are estimated."""
+    k = len(spec.terms)
+    return [*range(k), *([k] if spec.lag_y else []), *([k + 1] if spec.lag_error else []), k + 2]
+
+
+def _meat(at: Evaluated, kind: str, matrix: NDArray[np.float64], bandwidth: int) -> NDArray[np.float64]:
     """Variance of the score, (k + 3, k + 3)."""
+    design, parts, best = at.design, at.parts, at.best
     spec, W, shape = design.spec, design.weights.matrix, design.y.shape
     if kind == "driscoll_kraay":
         return driscoll_kraay_meat(parts, best.sigma2, shape, bandwidth)
@@ -191,14 +177,16 @@ def _meat(
         return sandwich_meat(parts, matrix, best.sigma2, shape, spec.transform, own)
     root = _hac_root(design.weights, bandwidth) if kind == "spatial_hac" else None
     pairs = pair_squares(*forms, parts.e.reshape(shape)) if spec.spatial_terms else np.zeros((2, 2))
-    return unit_meat(parts, best.sigma2, shape, sample.observations, own, pairs, root)
+    return unit_meat(parts, best.sigma2, shape, at.sample.observations, own, pairs, root)
 
 
-def hac_overlap(weights: Weights, covariance: str, bandwidth: int, periods: int) -> float:
+def hac_overlap(design: Design, covariance: str, bandwidth: int) -> float:
     """Mean entry of the kernel of a covariance that sums over pairs of units or of periods; zero for others."""
     if covariance == "driscoll_kraay":
-        return bartlett_overlap(periods, bandwidth)
-    return mean_overlap(overlap_kernel(weights.matrix, bandwidth)) if covariance == "spatial_hac" else 0.0
+        return bartlett_overlap(len(design.panel.periods), bandwidth)
+    if covariance == "spatial_hac":
+        return mean_overlap(overlap_kernel(design.weights.matrix, bandwidth))
+    return 0.0
 
 
 def _hac_root(weights: Weights, bandwidth: int) -> sparse.csr_array:
@@ -216,22 +204,13 @@ def _hac_root(weights: Weights, bandwidth: int) -> sparse.csr_array:
     return root
 
 
-def assembled(
-    spec: DurbinSpec,
-    panel: Panel,
-    design: Design,
-    estimator: str,
-    covariance: str,
-    best: Maximum,
-    sample: TransformedSample,
-    parts: Residuals,
-    cov: NDArray[np.float64],
-    converged: bool,
-    traces: Traces,
-) -> Fit:
-    """The record of a fit, with classical degrees of freedom where no spatial coefficient is estimated."""
-    T, n = design.y.shape
-    k = len(spec.terms)
+def assembled(at: Evaluated, covariance: str, cov: NDArray[np.float64], positive: bool) -> Fit:
+    """The record of a fit, with classical degrees of freedom where no spatial coefficient is estimated.
+
+    ``cov`` is that of :func:`likelihood_covariance`, and ``positive`` whether it exists.
+    """
+    design, best, sample = at.design, at.best, at.sample
+    spec, (T, n), k = design.spec, design.y.shape, len(design.spec.terms)
     spatial = [value for value, on in ((best.rho, spec.lag_y), (best.lam, spec.lag_error)) if on]
     df = None
     sigma2 = best.sigma2
@@ -243,25 +222,22 @@ def assembled(
         df = min(df, {"cluster": n - 1, "driscoll_kraay": T - 1}.get(covariance, df))
     index = term_index((*spec.terms, *spec.spatial_terms, "sigma2"))
     return Fit(
-        spec=spec,
-        weights=design.weights,
-        panel=panel,
         design=design,
-        estimator=estimator,
+        estimator=at.estimator,
         covariance=covariance,
         params=pd.Series(np.array([*best.delta, *spatial, sigma2]), index=index, name="estimate"),
         cov=pd.DataFrame(cov, index=index, columns=index),
         log_likelihood=best.log_likelihood,
         nobs=sample.observations,
         absorbed=sample.absorbed,
-        residuals=parts.e.reshape(T, n),
+        residuals=at.parts.e.reshape(T, n),
         df_resid=df,
         convergence={
-            "converged": converged,
+            "converged": positive and not best.at_bound,
             "at_bound": best.at_bound,
             "gradient": best.gradient,
             "modes": best.modes,
-            "probe_error": traces.probe_error,
+            "probe_error": at.traces.probe_error,
         },
     )
 
@@ -280,13 +256,13 @@ def say_what_matters(
     estimator: str,
     covariance: str,
     best: Maximum,
-    n: int,
-    T: int,
+    sample: TransformedSample,
     positive: bool,
     overlap: float = 0.0,
 ) -> None:
-    """Warn once of what a reader of this fit should know; ``overlap`` is that of :func:`hac_overlap`."""
+    """Warn once of what a reader of this fit should know; ``overlap`` is that of :func:`likelihood_covariance`."""
     notes: list[Text] = []
+    n, T = sample.n_units, sample.n_periods
     clusters = {"cluster": (n, UNITS), "spatial_hac": (n, UNITS), "driscoll_kraay": (T, PERIODS)}
     if covariance in clusters and clusters[covariance][0] < FEW_CLUSTERS:
         number, what = clusters[covariance]

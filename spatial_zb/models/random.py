@@ -13,13 +13,10 @@ from spatial_zb.core.logdet.traces import DENSE_UNITS
 from spatial_zb.core.random.maximum import RandomMaximum, maximise_random, random_hessian, random_information
 from spatial_zb.core.random.profile import RandomProfile, apply_between, make_spread, random_profile
 from spatial_zb.core.transforms import orthogonal_base
-from spatial_zb.data.panel import Panel
-from spatial_zb.models.design import Design, build_design, stacked
+from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit, term_index
 from spatial_zb.models.ml import SMALL_N, filtered_mean
 from spatial_zb.models.notes import EXCHANGEABLE, GNS_WEAK, NOT_POSITIVE, fit_words, many_peaks, warn_together
-from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.weights.matrix import Weights
 
 #: A slope of the likelihood above this, at what the search gave, is no maximum.
 FLAT = 1e-3
@@ -30,8 +27,9 @@ SKEWED_N = 60
 STEP = 1e-3
 
 
-def fit_random(spec: DurbinSpec, panel: Panel, weights: Weights, covariance: str) -> Fit:
+def fit_random(design: Design, covariance: str) -> Fit:
     """Estimate by maximum likelihood with random unit effects, Baltagi's or KKP's error structure."""
+    spec, weights = design.spec, design.weights
     if covariance == "information" and weights.n > DENSE_UNITS:
         raise SpecificationError(
             f"The expected information of random effects needs dense {weights.n} × {weights.n} matrices and stops at "
@@ -39,19 +37,17 @@ def fit_random(spec: DurbinSpec, panel: Panel, weights: Weights, covariance: str
             f"随机效应的期望信息需要{weights.n} × {weights.n}的稠密矩阵，上限为{DENSE_UNITS}个地区；"
             '请用covariance="hessian"。',
         )
-    design = build_design(spec, panel, weights)
     profile = _profile(design)
     best = maximise_random(profile, spec.lag_y, spec.lag_error)
     cov, positive = _covariance(covariance, design, profile, best)
-    _say_what_matters(spec, weights, best, panel, positive)
-    return _assemble(panel, design, profile, covariance, best, cov, positive and not best.at_bound)
+    _say_what_matters(design, best, positive)
+    return _assemble(design, profile, covariance, best, cov, positive and not best.at_bound)
 
 
 def _profile(design: Design) -> RandomProfile:
-    lagged, spec, W = None, design.spec, design.weights
-    if design.WZ is not None:
-        lagged = stacked(design.WZ), stacked(design.Wy), stacked(design.WWy)
-    base = orthogonal_base(stacked(design.Z), stacked(design.y), stacked(design.Wy), lagged, design.basis)
+    spec, W = design.spec, design.weights
+    Z, y, Wy = map(stacked, (design.Z, design.y, design.Wy))
+    base = orthogonal_base(Z, y, Wy, design.lagged, design.basis)
     apart = spec.lag_error and spec.error_structure == "baltagi"  # ε spreads in space and μ does not
     return random_profile(base, design.y.shape, make_spread(W.matrix) if apart else None, W.logdet)
 
@@ -108,7 +104,6 @@ def _residuals(design: Design, profile: RandomProfile, best: RandomMaximum) -> A
 
 
 def _assemble(
-    panel: Panel,
     design: Design,
     profile: RandomProfile,
     covariance: str,
@@ -121,9 +116,6 @@ def _assemble(
     kept = [*range(k), *([k] if spec.lag_y else []), *([k + 1] if spec.lag_error else []), k + 2, k + 3]
     values = np.array([*best.delta, best.rho, best.lam, best.phi, best.sigma2])
     return Fit(
-        spec=spec,
-        weights=design.weights,
-        panel=panel,
         design=design,
         estimator="ml",
         covariance=covariance,
@@ -144,10 +136,9 @@ def _assemble(
     )
 
 
-def _say_what_matters(
-    spec: DurbinSpec, weights: Weights, best: RandomMaximum, panel: Panel, positive: bool
-) -> None:
+def _say_what_matters(design: Design, best: RandomMaximum, positive: bool) -> None:
     notes: list[Text] = []
+    spec, weights, panel = design.spec, design.weights, design.panel
     n = weights.n
     if best.at_bound:
         where = f"ρ = {best.rho:.3f}, λ = {best.lam:.3f}, φ = {best.phi:.3g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ from spatial_zb.core.likelihood.regimes import (
 )
 from spatial_zb.core.logdet.factors import largest_sums
 from spatial_zb.core.logdet.traces import DENSE_UNITS
-from spatial_zb.core.transforms import ColumnBasis, TransformedSample, demean, spatial_lag, transformed_sample
+from spatial_zb.core.transforms import ColumnBasis, TransformedSample, demean, spatial_lag
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.fit import Fit, term_index
@@ -49,45 +50,70 @@ from spatial_zb.weights.matrix import Weights
 FEWEST_UNITS = 2
 
 
-def fit_regimes(
-    spec: DurbinSpec, panel: Panel, weights: Weights, covariance: str, bandwidth: int | None = None
-) -> Fit:
-    """Estimate ρ_r, β_r and θ_r by regime r of the receiving unit, with unit or two-way effects.
-
-    y_it = ρ_{r(i)} (Wy_t)_i + x_it β_{r(i)} + (Wx_t)_i θ_{r(i)} + μ_i + α_t + ε_it. The regressors D_r x and D_r Wx are
-    made as variables of their own, so that the design is checked as any other.
+def regime_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
+    """The arrays of y on D_r x and D_r Wx, made as variables of their own and so checked as any other.
 
     Raises
     ------
     DataError
-        A regime column that is blank, changes over time, or has not two values of two units each.
+        A regime column that is blank, changes over time, or has not two values of two units each; variables that
+        :func:`spatial_zb.models.design.build_design` refuses.
+    """
+    values, regime = regime_split(spec, panel)
+    labels = regime_labels(spec, values)
+    columns = {name: panel.array(name) for name in spec.x}
+    columns |= {f"W_{name}": spatial_lag(weights.matrix, panel.array(name)) for name in spec.lag_x}
+    parts = {
+        f"{name}{label}": column * (regime == r)
+        for name, column in columns.items()
+        for r, label in enumerate(labels)
+    }
+    plain = DurbinSpec(spec.y, list(parts), spec.lag_y, [], fixed_effects=spec.fixed_effects)
+    return replace(build_design(plain, panel.with_columns(parts), weights), spec=spec, panel=panel)
+
+
+def fit_regimes(design: Design, covariance: str, bandwidth: int | None = None) -> Fit:
+    """Estimate ρ_r, β_r and θ_r by regime r of the receiving unit, with unit or two-way effects.
+
+    y_it = ρ_{r(i)} (Wy_t)_i + x_it β_{r(i)} + (Wx_t)_i θ_{r(i)} + μ_i + α_t + ε_it. The design is that of
+    :func:`regime_design`.
+
+    Raises
+    ------
     SpecificationError
         ``covariance="cluster"`` with more units than its exact form allows.
     """
-    values, regime = regime_split(spec, panel)
+    spec, weights, panel = design.spec, design.weights, design.panel
     if covariance == "cluster" and weights.n > DENSE_UNITS:
         raise SpecificationError(
             f'covariance="cluster" of regimes stops at {DENSE_UNITS} units; take "information" or "driscoll_kraay".',
             f'区制的covariance="cluster"上限为{DENSE_UNITS}个地区；请用"information"或"driscoll_kraay"。',
         )
-    plain, expanded = _expanded(spec, panel, weights, regime, regime_labels(spec, values))
-    design = build_design(plain, expanded, weights)
+    values, regime = regime_split(spec, panel)
     regimes = regimes_of(weights, regime, spec.fixed_effects == "two_way")
-    T, n = design.y.shape
-    sample = transformed_sample(n, T, spec.transform, "lee_yu")
+    sample = design.sample()
     lags = regime_lags(spec, panel.array(spec.y), regimes)
     Z, y = stacked(design.Z), stacked(design.y)
     best = estimate_regimes(spec, y, lags, Z, design.basis, regimes, sample)
-    e = y - lags @ best.rho - Z @ best.delta
+    at = _Evaluated(design, regimes, best, sample, lags, y - lags @ best.rho - Z @ best.delta)
     if bandwidth is None:
-        bandwidth = bartlett_bandwidth(T)
-    cov, positive = _covariance(covariance, Z, lags, e, best, design, regimes, sample, bandwidth)
-    if not spec.lag_y:
-        kept = [*range(Z.shape[1]), Z.shape[1] + 2]
-        cov = cov[np.ix_(kept, kept)]
-    overlap = bartlett_overlap(T, bandwidth) if covariance == "driscoll_kraay" else 0.0
-    _say_what_matters(spec, weights, covariance, best, positive, regime, n, T, overlap)
-    return _assembled(spec, panel, design, covariance, best, sample, e, cov, positive, values)
+        bandwidth = bartlett_bandwidth(sample.n_periods)
+    cov, positive = _covariance(at, covariance, bandwidth)
+    overlap = bartlett_overlap(sample.n_periods, bandwidth) if covariance == "driscoll_kraay" else 0.0
+    _say_what_matters(at, covariance, positive, overlap)
+    return _assembled(at, covariance, cov, positive, values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluated:
+    """An estimate, and the arrays at it: D_rWy (M, 2) and ε̂ (M,)."""
+
+    design: Design
+    regimes: Regimes
+    best: RegimeMaximum
+    sample: TransformedSample
+    lags: Array
+    e: Array
 
 
 def regime_split(spec: DurbinSpec, panel: Panel) -> tuple[Array, NDArray[np.intp]]:
@@ -139,21 +165,6 @@ def regime_labels(spec: DurbinSpec, values: Sequence[float]) -> tuple[str, str]:
     return first, second
 
 
-def _expanded(
-    spec: DurbinSpec, panel: Panel, weights: Weights, regime: NDArray[np.intp], labels: tuple[str, str]
-) -> tuple[DurbinSpec, Panel]:
-    """The model in D_r x and D_r Wx as plain regressors, and the panel with them."""
-    columns = {name: panel.array(name) for name in spec.x}
-    columns |= {f"W_{name}": spatial_lag(weights.matrix, panel.array(name)) for name in spec.lag_x}
-    parts = {
-        f"{name}{label}": values * (regime == r)
-        for name, values in columns.items()
-        for r, label in enumerate(labels)
-    }
-    plain = DurbinSpec(spec.y, list(parts), spec.lag_y, [], fixed_effects=spec.fixed_effects)
-    return plain, panel.with_columns(parts)
-
-
 def regime_lags(spec: DurbinSpec, y: Array, regimes: Regimes) -> Array:
     """D_rWy of y (T, n) after the transform, stacked (M, 2): first multiplied, then demeaned."""
     Wy = spatial_lag(regimes.matrix, y)
@@ -183,26 +194,18 @@ def estimate_regimes(
     return RegimeMaximum(np.zeros(2), delta, sigma2, False, 0.0, float(value))
 
 
-def _covariance(
-    kind: str,
-    Z: Array,
-    lags: Array,
-    e: Array,
-    best: RegimeMaximum,
-    design: Design,
-    regimes: Regimes,
-    sample: TransformedSample,
-    bandwidth: int,
-) -> tuple[Array, bool]:
-    """K⁻¹ Ω K⁻ᵀ in (δ, ρ₁, ρ₂, σ²), Ω as ``kind`` says, and whether it exists."""
-    size = Z.shape[1] + 3
+def _covariance(at: _Evaluated, kind: str, bandwidth: int) -> tuple[Array, bool]:
+    """K⁻¹ Ω K⁻ᵀ in (δ, ρ₁, ρ₂, σ²), Ω as ``kind`` says, and whether it exists; without ρ where there is none."""
+    Z, lags, best, regimes, sample = stacked(at.design.Z), at.lags, at.best, at.regimes, at.sample
+    k, e, shape = Z.shape[1], at.e, at.design.y.shape
+    kept = np.ix_(*2 * [[*range(k + 3)] if at.design.spec.lag_y else [*range(k), k + 2]])
+    nothing = np.full((k + 3, k + 3), np.nan)[kept]
     if best.at_bound:
-        return np.full((size, size), np.nan), False
-    shape = design.y.shape
-    means = lags - _moved(e.reshape(shape), best.rho, design, regimes)
+        return nothing, False
+    means = lags - _moved(e.reshape(shape), best.rho, at.design, regimes)
     moments = regime_moments(Z, means, best.rho, best.sigma2, regimes, sample)
     if not inverse_or_nan((moments.jacobian + moments.jacobian.T) / 2)[1]:
-        return np.full((size, size), np.nan), False
+        return nothing, False
     if kind == "information":
         meat = moments.variance
     elif kind == "cluster":
@@ -214,7 +217,7 @@ def _covariance(
     scaled = moments.jacobian * np.outer(units, units)
     half = np.linalg.solve(scaled, meat * np.outer(units, units))
     cov = np.linalg.solve(scaled, half.T) * np.outer(units, units)
-    return (cov + cov.T) / 2, True
+    return ((cov + cov.T) / 2)[kept], True
 
 
 def _moved(e: Array, rho: Array, design: Design, regimes: Regimes) -> Array:
@@ -225,25 +228,13 @@ def _moved(e: Array, rho: Array, design: Design, regimes: Regimes) -> Array:
     return np.column_stack([stacked(part) for part in parts])
 
 
-def _assembled(
-    spec: DurbinSpec,
-    panel: Panel,
-    design: Design,
-    covariance: str,
-    best: RegimeMaximum,
-    sample: TransformedSample,
-    e: Array,
-    cov: Array,
-    positive: bool,
-    values: Array,
-) -> Fit:
+def _assembled(at: _Evaluated, covariance: str, cov: Array, positive: bool, values: Array) -> Fit:
+    design, best, sample = at.design, at.best, at.sample
+    spec, labels = design.spec, regime_labels(design.spec, values)
     rho = list(best.rho) if spec.lag_y else []
-    names = [f"rho{label}" for label in regime_labels(spec, values)] if spec.lag_y else []
-    index = term_index((*design.spec.x, *names, "sigma2"))
+    terms = (*spec.x, *(f"W_{name}" for name in spec.lag_x), *(["rho"] if spec.lag_y else []))
+    index = term_index((*(f"{term}{label}" for term in terms for label in labels), "sigma2"))
     return Fit(
-        spec=spec,
-        weights=design.weights,
-        panel=panel,
         design=design,
         estimator="lee_yu",
         covariance=covariance,
@@ -252,7 +243,7 @@ def _assembled(
         log_likelihood=best.log_likelihood,
         nobs=sample.observations,
         absorbed=sample.absorbed,
-        residuals=e.reshape(design.y.shape),
+        residuals=at.e.reshape(design.y.shape),
         df_resid=None,
         convergence={
             "converged": positive and not best.at_bound,
@@ -264,18 +255,10 @@ def _assembled(
     )
 
 
-def _say_what_matters(
-    spec: DurbinSpec,
-    weights: Weights,
-    covariance: str,
-    best: RegimeMaximum,
-    positive: bool,
-    regime: NDArray[np.intp],
-    n: int,
-    T: int,
-    overlap: float,
-) -> None:
+def _say_what_matters(at: _Evaluated, covariance: str, positive: bool, overlap: float) -> None:
     notes: list[Text] = []
+    spec, weights, best = at.design.spec, at.design.weights, at.best
+    n, T, regime = at.sample.n_units, at.sample.n_periods, at.regimes.regime
     clusters = {"cluster": (n, UNITS), "driscoll_kraay": (T, PERIODS)}
     if covariance in clusters and clusters[covariance][0] < FEW_CLUSTERS:
         number, what = clusters[covariance]

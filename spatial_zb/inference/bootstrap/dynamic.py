@@ -29,7 +29,7 @@ from spatial_zb.core.transforms import (
 )
 from spatial_zb.inference.bootstrap.static import quietly
 from spatial_zb.models.design import Design, stacked
-from spatial_zb.models.dynamic import carried, dynamic_estimate, fit_dynamic_design
+from spatial_zb.models.dynamic import carried, dynamic_estimate, fit_dynamic
 from spatial_zb.models.fit import Fit
 
 #: Numbers in the regressors of the long sample that stands for the population of a scheme, at most.
@@ -53,8 +53,7 @@ class DynamicSource:
     @property
     def sample(self) -> TransformedSample:
         """What the transform leaves."""
-        T, n = self.fit.residuals.shape
-        return transformed_sample(n, T, self.fit.spec.transform, "lee_yu")
+        return self.fit.design.sample()
 
     def draw(self, scheme: Scheme, rng: np.random.Generator) -> Array:
         """d (T, n) of the explained periods; sign flips are by unit and period."""
@@ -71,9 +70,9 @@ class DynamicSource:
         """As the fit, from its arrays."""
         fit = self.fit
         panel = fit.panel.with_columns({fit.spec.y: fit.panel.array(fit.spec.y) + drawn})
-        design = _moved_design(fit.design, drawn)
+        design = replace(_moved_design(fit.design, drawn), panel=panel)
         options = fit.convergence.get("asked", {})
-        return quietly(lambda: fit_dynamic_design(design, panel, fit.estimator, fit.covariance, **options))
+        return quietly(lambda: fit_dynamic(design, fit.estimator, fit.covariance, **options))
 
     def centre(self, scheme: Scheme) -> Array | None:
         """θ̂, moved as far as the population of the scheme moves the estimate from that of one variance.

@@ -26,7 +26,6 @@ from spatial_zb.core.laws.bootstrap import (
 )
 from spatial_zb.core.laws.replicates import Replicates, estimate_all
 from spatial_zb.core.laws.samples import SampleModel, fast
-from spatial_zb.core.logdet import NoLag
 from spatial_zb.core.transforms import column_basis, demean, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.inference.bootstrap.record import Replicated
@@ -128,11 +127,10 @@ def check_single(fit: Fit) -> None:
 def sample_model(design: Design, estimator: str) -> SampleModel:
     """What samples of one specification on one panel share."""
     spec, weights = design.spec, design.weights
-    T, n = design.y.shape
     return SampleModel(
         matrix=weights.matrix,
-        logdet=weights.logdet if spec.spatial_terms else NoLag(),
-        sample=transformed_sample(n, T, spec.fixed_effects, estimator),
+        logdet=design.logdet,
+        sample=design.sample(estimator),
         effects=spec.fixed_effects,
         Z=design.Z,
         WZ=design.WZ,
@@ -203,8 +201,7 @@ class StaticSource:
     @property
     def together(self) -> bool:
         """Whether all replicates can be estimated at once."""
-        spec, weights = self.fit.spec, self.fit.weights
-        logdet = weights.logdet if spec.spatial_terms else NoLag()
+        spec, weights, logdet = self.fit.spec, self.fit.weights, self.fit.design.logdet
         return self.fit.covariance == "information" and fast(
             weights.matrix, logdet, bool(spec.lag_y), bool(spec.lag_error)
         )

@@ -38,7 +38,6 @@ from spatial_zb.core.transforms import (
     column_basis,
     demean,
     spatial_lag,
-    transformed_sample,
 )
 from spatial_zb.inference.bootstrap.static import LARGEST_POPULATION, again, without_periods
 from spatial_zb.models.design import stacked
@@ -85,7 +84,7 @@ class InstrumentalSource:
         rows = residuals.reshape(T * n, -1)
         sigma = rows.T @ rows / self.fit.nobs
         sigma = sigma if spec.endog else np.float64(sigma[0, 0])
-        sample = transformed_sample(n, T, spec.transform, "lee_yu")
+        sample = self.fit.design.sample()
         changes = draw_errors(residuals, scheme, sigma, sample, spec.transform, rng) - residuals
         return self._moved(changes if spec.endog else changes[:, :, None])
 
@@ -216,8 +215,7 @@ class RegimeSource:
     @property
     def sample(self) -> TransformedSample:
         """What the transform leaves."""
-        T, n = self.fit.residuals.shape
-        return transformed_sample(n, T, self.fit.spec.transform, "lee_yu")
+        return self.fit.design.sample()
 
     @property
     def regimes(self) -> Regimes:

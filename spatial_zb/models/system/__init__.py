@@ -101,11 +101,11 @@ def fit_system(
     powers = instrument_powers if instrument_powers is not None else 2 * spec.lags_endogenous
     design = build_system_design(spec, panel, weights, powers, method == "fiml")
     if design.strata is not None:
-        fit = _fit_random(design, panel, method, covariance)
+        fit = _fit_random(design, method, covariance)
     elif method == "fiml":
-        fit = _fit_likelihood(design, panel, covariance, sigma)
+        fit = _fit_likelihood(design, covariance, sigma)
     else:
-        fit = _fit_instrumental(design, panel, method, covariance, corrected)
+        fit = _fit_instrumental(design, method, covariance, corrected)
     say_what_matters(fit)
     return fit
 
@@ -184,9 +184,7 @@ def _check_weights(spec: SystemSpec, weights: Weights) -> None:
 # Instrumental methods -------------------------------------------------------------------------------------
 
 
-def _fit_instrumental(
-    design: SystemDesign, panel: Panel, method: Method, covariance: str, corrected: bool
-) -> SystemFit:
+def _fit_instrumental(design: SystemDesign, method: Method, covariance: str, corrected: bool) -> SystemFit:
     joint = method.endswith("3sls")
     found = _instrumental(design, joint, covariance)
     if corrected:
@@ -197,22 +195,11 @@ def _fit_instrumental(
     if corrected:
         record["corrected"] = found.corrected
     theta = np.concatenate([found.delta, found.lam[active]])
-    return _assemble(
-        design,
-        panel,
-        method,
-        covariance,
-        "full",
-        theta,
-        np.full_like(found.cov, np.nan) if found.at_bound else found.cov,
-        found.residuals,
-        found.sigma,
-        np.nan,
-        record,
-    )
+    cov = np.full_like(found.cov, np.nan) if found.at_bound else found.cov
+    return _assemble(design, method, covariance, theta, cov, found.residuals, found.sigma, record)
 
 
-def _fit_random(design: SystemDesign, panel: Panel, method: Method, covariance: str) -> SystemFit:
+def _fit_random(design: SystemDesign, method: Method, covariance: str) -> SystemFit:
     """EC2SLS or EC3SLS; identification and J are those of the scaled arrays of EC2SLS."""
     found = error_components(design.strata, method.endswith("3sls"), covariance)
     _refuse_singular(design.spec, found.sigma_noise)
@@ -223,19 +210,8 @@ def _fit_random(design: SystemDesign, panel: Panel, method: Method, covariance: 
         "sigma_unit": found.sigma_unit,
     }
     e = design.arrays.residuals(found.delta)
-    fit = _assemble(
-        design,
-        panel,
-        method,
-        covariance,
-        "full",
-        found.delta,
-        found.cov,
-        e,
-        found.sigma_noise,
-        np.nan,
-        record,
-    )
+    numbers = found.delta, found.cov, e, found.sigma_noise
+    fit = _assemble(design, method, covariance, *numbers, record)
     return replace(fit, design=replace(design, arrays=found.scaled))
 
 
@@ -261,7 +237,7 @@ def _refuse_singular(spec: SystemSpec, sigma: NDArray[np.float64]) -> None:
 # Likelihood -----------------------------------------------------------------------------------------------
 
 
-def _fit_likelihood(design: SystemDesign, panel: Panel, covariance: str, sigma_form: SigmaForm) -> SystemFit:
+def _fit_likelihood(design: SystemDesign, covariance: str, sigma_form: SigmaForm) -> SystemFit:
     spec, arrays = design.spec, design.arrays
     spatial = spec.lags_endogenous or any(arrays.lag_error)
     omega = weights_eigenvalues(design.weights) if spatial else np.empty(0)
@@ -279,9 +255,8 @@ def _fit_likelihood(design: SystemDesign, panel: Panel, covariance: str, sigma_f
         "edge": best.edge,
         "lam": tuple(likelihood.split(best.theta)[1]),
     }
-    return _assemble(
-        design, panel, "fiml", covariance, sigma_form, best.theta, cov, e, sigma, best.log_likelihood, record
-    )
+    fit = _assemble(design, "fiml", covariance, best.theta, cov, e, sigma, record)
+    return replace(fit, sigma_form=sigma_form, log_likelihood=best.log_likelihood)
 
 
 def _starts(design: SystemDesign) -> list[NDArray[np.float64]]:
@@ -317,32 +292,25 @@ def _likelihood_covariance(
 
 def _assemble(
     design: SystemDesign,
-    panel: Panel,
     method: Method,
     covariance: str,
-    sigma_form: str,
     theta: NDArray[np.float64],
     cov: NDArray[np.float64],
     e: NDArray[np.float64],
     sigma: NDArray[np.float64],
-    log_likelihood: float,
     record: dict[str, Any],
 ) -> SystemFit:
     spec, arrays = design.spec, design.arrays
     index, order = _index(spec, arrays)
     names = pd.Index(spec.names, name="equation")
     return SystemFit(
-        spec=spec,
-        weights=design.weights,
-        panel=panel,
         design=design,
         method=method,
         covariance=covariance,
-        sigma_form=sigma_form,
         params=pd.Series(theta[order], index=index, name="estimate"),
         cov=pd.DataFrame(cov[np.ix_(order, order)], index=index, columns=index),
         sigma=pd.DataFrame(sigma, index=names, columns=names),
-        log_likelihood=log_likelihood,
+        log_likelihood=np.nan,
         nobs=arrays.sample.observations,
         residuals=within_residuals(e, arrays.sample),
         convergence=record,

@@ -61,7 +61,7 @@ class Identification:
 
 @dataclass(frozen=True, slots=True)
 class SystemDesign:
-    """A system made of arrays: ``arrays`` after the transform, and the words for their columns.
+    """A system on a panel under one W, made of arrays: ``arrays`` after the transform, and the words for their columns.
 
     ``instruments`` name the columns of H before they were made orthonormal; ``dropped`` those that were linear
     combinations of the others. ``strata`` within and between units for random effects, else None. ``spectrum`` of W as
@@ -69,6 +69,7 @@ class SystemDesign:
     """
 
     spec: SystemSpec
+    panel: Panel
     weights: Weights
     arrays: SystemArrays
     instruments: tuple[str, ...]
@@ -121,7 +122,7 @@ def build_system_design(
     if spec.fixed_effects == "random":
         strata = split_strata(arrays, columns.take(instruments, None), T)
         _refuse_too_few_units(spec, strata, n)
-    return SystemDesign(spec, weights, arrays, instruments, dropped, identification, strata)
+    return SystemDesign(spec, panel, weights, arrays, instruments, dropped, identification, strata)
 
 
 class _Columns:

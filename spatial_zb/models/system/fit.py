@@ -88,11 +88,15 @@ class SystemFit(Estimates):
 
     KEYS = ("equation", "term")
 
-    spec: SystemSpec
     design: SystemDesign
     method: Method
-    sigma_form: str
+    sigma_form: str = "full"
     sigma: pd.DataFrame
+
+    @property
+    def spec(self) -> SystemSpec:
+        """The system as it was asked for."""
+        return self.design.spec
 
     def __repr__(self) -> str:
         state = "" if self.converged else ", n.c."
