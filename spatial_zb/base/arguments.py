@@ -61,7 +61,7 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def check_level(level: float) -> None:
-    """Refuse a confidence level that is none, such as 95: every limit would be blank.
+    """Refuse an invalid confidence level, such as 95, with which every limit would be blank.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def check_level(level: float) -> None:
 
 
 def check_alpha(alpha: float) -> None:
-    """Refuse a confidence level that is none, such as 95: every limit would be blank.
+    """Refuse an invalid confidence level, such as 95, with which every limit would be blank.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def check_alpha(alpha: float) -> None:
 
 
 def check_count(value: int, name: str, least: int) -> None:
-    """Refuse a number of things that is no whole number, or too small.
+    """Refuse a count that is not a whole number or is too small.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def check_count(value: int, name: str, least: int) -> None:
 
 
 def check_draws(draws: int) -> None:
-    """Refuse too few draws for percentile limits, and what is no whole number.
+    """Refuse a number of draws that is too small for percentile limits or not a whole number.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def check_draws(draws: int) -> None:
 
 
 def check_orders(orders: int) -> None:
-    """Refuse a highest power of W that is none.
+    """Refuse an invalid highest power of W.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def check_orders(orders: int) -> None:
 
 
 def random_generator(rng: Any) -> np.random.Generator:
-    """The generator of a seed; a generator stays as it is.
+    """Make a generator from a seed; give a generator back unchanged.
 
     Raises
     ------

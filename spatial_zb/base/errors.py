@@ -70,7 +70,7 @@ def not_one_of(
     allowed: Iterable[object],
     kind: type[SpatialZbError] = SpecificationError,
 ) -> SpatialZbError:
-    """The error of an argument or a setting that has none of its allowed values, to raise."""
+    """Make the error for an argument or setting whose value is not one of those allowed."""
     words = list(allowed)
     return kind(
         f"{name} must be one of {listed(words)}, not {value!r}.",

@@ -38,7 +38,7 @@ ALONE = 3
 
 @dataclass(frozen=True)
 class Execution:
-    """How many tasks are to be run: the arguments of :func:`run_tasks` that say nothing about the tasks."""
+    """How tasks are run: the arguments of :func:`run_tasks` that say nothing about the tasks."""
 
     workers: int = 1
     scheduler: str | None = None
@@ -239,8 +239,8 @@ class _Run:
         kept_zh = "已完成的部分在存储文件夹中。" if stored else ""
         return WorkerError(
             f"Task {i + 1} of {len(self.tasks)} ({shown}) ended its process {TOGETHER + ALONE} times, the last "
-            f"{ALONE} of them alone: most likely it needs more memory than there is. Make it smaller, or run it "
-            f"where there is more.{kept}",
+            f"{ALONE} of them alone: most likely this machine has too little memory. Make the task smaller, or "
+            f"run it on a larger machine.{kept}",
             f"第{i + 1}项任务（共{len(self.tasks)}项，{shown}）使其进程终止{TOGETHER + ALONE}次，最后{ALONE}次为单独运行，"
             f"多半是内存不足。请缩小任务，或在内存更大的机器上运行。{kept_zh}",
         )

@@ -82,7 +82,7 @@ def _longest(column: pd.Series) -> int:
 
 
 def _named(table: pd.DataFrame) -> bool:
-    """Whether the index says something: units or periods, not positions."""
+    """Whether the index holds labels (units or periods) rather than positions."""
     return not isinstance(table.index, pd.RangeIndex)
 
 

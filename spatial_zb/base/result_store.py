@@ -103,7 +103,7 @@ class ResultStore:
             raise _unwritable(folder, error) from error
 
     def read(self, key: str) -> Result | None:
-        """What is stored under a key; None when nothing is.
+        """Read what is stored under a key; None when there is nothing.
 
         A file that is damaged, or that is not what its name says, is left alone with a
         :class:`SpatialZbWarning`: its task is then computed again and the file replaced.
@@ -376,9 +376,9 @@ class _Digest:
         if callable(part):
             return [_name_of(part)]
         raise SpecificationError(
-            f"A result cannot be stored by a value of type {type(part).__name__}: its content is not defined. Use plain "
-            "values, arrays, tables, or frozen dataclasses of these.",
-            f"结果不能按{type(part).__name__}存储：其内容没有定义。请用普通数值、数组、表，"
+            f"A stored result is found again by its arguments, and one of them is a {type(part).__name__}, which cannot be "
+            "compared by content. Use plain values, arrays, tables, or frozen dataclasses of these.",
+            f"存储的结果按其参数查找，而{type(part).__name__}无法按内容比较。请用普通数值、数组、表，"
             "或由它们组成的frozen dataclass。",
         )
 
@@ -387,7 +387,8 @@ def _name_of(part: Any) -> bytes:
     name = f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', '<')}"
     if "<" in name:
         raise SpecificationError(
-            f"{part!r} has no name of its own to store results by: use a function at the top of a module.",
+            f"Results are stored under the name of their function, and {part!r} has none: use a function at the top of a "
+            "module.",
             f"{part!r}没有可据以存储结果的名称：请用模块顶层的函数。",
         )
     return name.encode()

@@ -1,7 +1,4 @@
-"""``--help`` and the words about a wrong call in English or Chinese, before anything heavy is imported.
-
-The commands of ``spatial-zb`` and their options, in words of two languages.
-"""
+"""Commands and options of ``spatial-zb``, with help in English or Chinese, before anything heavy is imported."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Block:
 
 
 def shares_moments(option: Option, weights: Weights, periods: int) -> bool:
-    """Whether a cell is of the kind that :func:`fit_block` estimates together with others."""
+    """Whether :func:`fit_block` can estimate the cell together with others."""
     spec = option.spec
     plain = DurbinSpec(spec.y, spec.x, spec.lag_y, spec.lag_x, spec.lag_error, spec.fixed_effects)
     timed = spec.fixed_effects in ("time", "two_way")

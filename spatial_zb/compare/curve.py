@@ -245,9 +245,9 @@ def _cells(
     strange = [name for name, (spec, _) in named.items() if _unlike(spec)]
     if strange:
         raise SpecificationError(
-            f"{listed(strange)} have random effects, regimes, endogenous regressors or lags in time, for which no panels "
-            "without effect are drawn. Leave them out of the curve.",
-            f"{listed_zh(strange)}含随机效应、分区制、内生解释变量或时间滞后，无法为其抽取无效应的面板。请不要列入设定曲线。",
+            "The joint test of the curve cannot simulate models with random effects, regimes, endogenous regressors or lags "
+            f"in time: {listed(strange)}. Leave them out of the curve.",
+            f"曲线的联合检验无法模拟含随机效应、分区制、内生解释变量或时间滞后的模型：{listed_zh(strange)}。请不要列入设定曲线。",
         )
     everywhere = {name: as_weights(W, label=name).align(panel.units) for name, W in weights.items()}
     parts = {name: sample_of(panel, name, choice) for name, choice in (samples or {"all": {}}).items()}

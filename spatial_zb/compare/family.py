@@ -148,8 +148,8 @@ def _control_sets(controls: Any) -> dict[str, tuple[str, ...]]:
     wrong = [chosen for chosen in controls if isinstance(chosen, str)]
     if wrong:
         raise SpecificationError(
-            f"controls is a list of lists of names; {listed(wrong)} are not in one.",
-            f"controls是名称列表的列表；{listed_zh(wrong)}不在列表中。",
+            f"controls must be a list of lists of names; put {listed(wrong)} in a list: [[...], [...]].",
+            f"controls须为名称列表的列表；请把{listed_zh(wrong)}放入列表：[[...], [...]]。",
         )
     return {" + ".join(chosen) or "none": tuple(chosen) for chosen in controls}
 

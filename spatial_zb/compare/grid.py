@@ -161,7 +161,7 @@ def specification_grid(
     Raises
     ------
     SpecificationError
-        Nothing to combine, what is no specification or is not given by name, or a sample that is not understood.
+        Nothing to combine, an argument that is not a specification or not given by name, or an invalid sample.
     AlignmentError
         Weights that do not belong to the panel, or a sample with unknown units or periods.
     OutputError

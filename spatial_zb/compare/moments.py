@@ -1,4 +1,6 @@
-"""What all models of one W, sample and kind of effects share: their variables once, and the filter at a few ρ.
+"""Maximum likelihood of all models of a grid under one W and sample, from moments that they share.
+
+What all models of one W, sample and kind of effects share: their variables once, and the filter at a few ρ.
 
 The columns of [X, WX, y, Wy] (and of their lags, for error models) after the fixed-effects transform enter a likelihood
 by their inner products only. One QR decomposition turns them into as many rows as there are columns, with the same

@@ -1,4 +1,4 @@
-"""Cells of a grid as frames: numbers are kept as arrays and put into columns all at once.
+"""What each cell of a grid reports: covariance, effects and facts at the maximum, as frames.
 
 What a cell of a grid says of its model at the maximum: covariance, effects and facts, from moments shared by many.
 
@@ -175,7 +175,7 @@ class Answers:
 
     @cached_property
     def _table(self) -> Callable[[float], Array] | None:
-        """All products with G as functions of ρ; None where a product for each cell is no dearer."""
+        """All products with G as functions of ρ; None where computing one for each cell costs no more."""
         moments = self.moments
         asking = [
             c.point.best.rho

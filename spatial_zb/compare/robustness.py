@@ -251,8 +251,9 @@ def _check(
         raise not_one_of("effect", effect, EFFECTS)
     if spec.regimes:
         raise SpecificationError(
-            "The base has an estimate for each of two regimes; follow one at a time: select the units of a regime.",
-            "基准设定对两个区制各有估计值；请一次只看一个：选取一个区制的地区。",
+            "The base model has one estimate per regime, and robustness follows a single estimate. Drop regimes and select "
+            "the units of one regime.",
+            "基准模型对每个区制各有一个估计值，而稳健性检验只跟踪一个估计值。请去掉regimes并选取一个区制的地区。",
         )
     known = spec.regressors if effect is not None else (*spec.terms, *spec.spatial_terms)
     if term not in known:

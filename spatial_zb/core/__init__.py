@@ -1,6 +1,6 @@
-"""Arrays in, frozen results out: the mathematics of the package, without labels, files or plots.
+"""The mathematics of the package: arrays in, frozen results out, with NumPy, SciPy and this package's errors only.
 
-Here live NumPy, SciPy and this package's errors; not pandas, not words for a reader.
+No labels, no pandas, no files, no words for a reader.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The spatial lag of stacked arrays.
+"""Spatial lags, the fixed-effects transform, and the orthonormal sample that likelihoods use.
 
 The fixed-effects transform and what it leaves of a sample.
 

@@ -316,7 +316,7 @@ def _weighted(
 
 
 def warn_padded(changed: Mapping[str, str], column: object) -> None:
-    """Say that lost leading zeros were put back."""
+    """Warn that lost leading zeros were put back."""
     pairs = [f"{old} → {new}" for old, new in changed.items()]
     warnings.warn(
         SpatialZbWarning(

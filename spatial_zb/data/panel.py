@@ -1,7 +1,4 @@
-"""Values and labels of a panel, checked: what does not fit together is refused where the panel is made.
-
-The balanced panel: frozen arrays, labelled by period, unit and variable.
-"""
+"""The balanced panel: frozen arrays, checked on entry, labelled by period, unit and variable."""
 
 from __future__ import annotations
 
@@ -94,7 +91,7 @@ def variable_names(columns: Any) -> tuple[str, ...]:
 
 
 def check_fit(shape: tuple[int, ...], T: int, n: int, p: int) -> None:
-    """Refuse values (T, n, p) that are not those of so many labels."""
+    """Refuse values (T, n, p) whose shape does not fit the labels."""
     if len(shape) != 3:
         raise DataError(
             f"Values of a panel have the shape (periods, units, variables), not {shape}. For a table: build_panel.",
@@ -209,7 +206,7 @@ class Panel:
         return self.values[:, :, [self._position(name) for name in names]]
 
     def label(self, name: str) -> Text:
-        """Words for a variable; its name where there are none."""
+        """Label of a variable; its name where it has no label."""
         return self.labels.get(name, Text.of(name))
 
     def select(self, units: Sequence[str] | None = None, periods: Sequence[int] | None = None) -> Panel:
@@ -288,7 +285,7 @@ class Panel:
 
 
 def require_panel(panel: object) -> None:
-    """Refuse a table, or another argument, in place of a panel.
+    """Refuse anything but a Panel, such as a table.
 
     Raises
     ------

@@ -56,7 +56,7 @@ def moran_by_distance(
     rng: Rng = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Moran's I between units so many kilometres apart: the spatial correlogram, with a permutation envelope.
+    """Moran's I by distance between units: the spatial correlogram, with a permutation envelope.
 
     The weights of a band are one for pairs whose distance is in it and zero for others, not normalised; units
     without a pair in the band count in the mean and the variance only.

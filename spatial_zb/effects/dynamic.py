@@ -76,7 +76,7 @@ def effects_path(
     W = fit.weights
     if method == "simulate" and not isinstance(W.logdet, EigenLogDet):
         raise SpecificationError(
-            f"The path of effects is simulated where the eigenvalues of W are known, not for a sparse W of {W.n} units: "
+            f"Simulated paths of effects need all eigenvalues of W, which a sparse W of {W.n} units does not have: "
             'use method="delta".',
             f'效应路径的模拟需要W的全部特征值，{W.n}个地区的稀疏W没有：请用method="delta"。',
         )
@@ -233,7 +233,7 @@ def _effects(
 
 
 def _carried(fit: Fit, values: Array) -> Array:
-    """(τ, η, ρ) (…, 3) out of parameter vectors (…, p), zero where there is none."""
+    """(τ, η, ρ) (…, 3) out of parameter vectors (…, p), zero for those not in the model."""
     place = {name: i for i, name in enumerate(fit.params.index)}
     zero = np.zeros(values.shape[:-1])
     return np.stack([values[..., place[c]] if c in place else zero for c in ("tau", "eta", "rho")], axis=-1)

@@ -128,7 +128,7 @@ def u_shape_test(
     Raises
     ------
     SpecificationError
-        Terms the fit does not have, an unknown effect, a range that is none.
+        Terms the fit does not have, an unknown effect, an invalid range.
     DataError
         ``x_sq`` is not the square of ``x``.
     """
@@ -242,7 +242,7 @@ def _refuse_other_product(fit: Fit, product: str, parts: tuple[str, str]) -> Non
         names = " × ".join(_variable(part) for part in parts)
         raise DataError(
             f"{_variable(product)!r} is not {names}: {fit.panel.units[i]} in {fit.panel.periods[t]} has {found[t, i]:g}, "
-            f"not {expected[t, i]:g}. Make it of the variables as they stand in the model, centred ones included.",
+            f"not {expected[t, i]:g}. Multiply the variables as they enter the model, after centring if they are centred.",
             f"{_variable(product)!r}不是{names}：{fit.panel.units[i]}在{fit.panel.periods[t]}为{found[t, i]:g}，"
             f"而不是{expected[t, i]:g}。请由模型中的变量（含中心化的）相乘得到。",
         )

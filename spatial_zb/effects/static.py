@@ -119,8 +119,8 @@ def coefficients(fit: Fit, values: NDArray[np.float64]) -> tuple[NDArray, NDArra
     """β (…, k), θ (…, k) with zeros where x_k is not lagged, and ρ (…) out of parameter vectors (…, p)."""
     if fit.spec.regimes:
         raise SpecificationError(
-            f"{fit!r} has coefficients by regime; of its effects there are spatial_effects, effect_matrix, effects_by_unit.",
-            f"{fit!r}的系数分区制；其效应有spatial_effects、effect_matrix、effects_by_unit。",
+            f"{fit!r} has one set of coefficients per regime. Use spatial_effects, effect_matrix or effects_by_unit.",
+            f"{fit!r}的每个区制各有一组系数。请用spatial_effects、effect_matrix或effects_by_unit。",
         )
     beta, theta, rho = _positions(fit.spec)
     lagged = np.where(theta >= 0, values[..., theta], 0.0)

@@ -186,8 +186,9 @@ def _refuse_unstable(fit: SystemFit) -> None:
         return
     why = (
         Text(
-            f"det Γ = {found.determinant:.3f} is not positive: the local loop of γ reverses itself",
-            f"det Γ = {found.determinant:.3f}不为正，γ的本地循环反向",
+            f"det Γ = {found.determinant:.3f} is not positive: within a unit the equations feed back on each "
+            "other (γ) too strongly",
+            f"det Γ = {found.determinant:.3f}不为正，同一地区内各方程之间的反馈（γ）过强",
         )
         if found.determinant <= 0
         else Text(

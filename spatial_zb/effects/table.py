@@ -64,7 +64,7 @@ class Effects(Printed):
 
 
 def check_fit(fit: Any, function: str, kinds: Any = Fit) -> None:
-    """Refuse what is no fit, in the name of the ``function`` that was called.
+    """Refuse anything but a fit, naming the ``function`` that was called.
 
     Raises
     ------

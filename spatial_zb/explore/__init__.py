@@ -1,7 +1,6 @@
-"""Spatial association of variables: global statistics period by period, and local ones unit by unit.
+"""Spatial association of variables: global statistics by period, local ones by unit, and of residuals.
 
-``overall`` and ``residuals`` hold the global statistics, ``local`` those of every unit, ``tables`` what they give,
-``checks`` their options and what a variable must be like.
+No model is estimated here; the arithmetic lives in :mod:`spatial_zb.core.statistics`.
 """
 
 from spatial_zb.explore.checks import LocalTable, MoranTable, StatisticTable

@@ -1,7 +1,4 @@
-"""The options, values and weights of every statistic of spatial association, checked in one place.
-
-What the statistics of spatial association give: labelled tables, with what was computed in one row.
-"""
+"""Options, checks and result tables of every statistic of spatial association."""
 
 from __future__ import annotations
 
@@ -193,7 +190,7 @@ def refuse_negative(panel: Panel, variable: str) -> None:
 
 
 def refuse_negative_weights(W: Weights, what: str) -> None:
-    """Refuse to give a unit a weight of its own, the largest of its row, where weights have two signs."""
+    """Refuse negative weights where a unit counts itself with the largest weight of its row."""
     if (W.matrix.data < 0).any():
         raise WeightsError(
             f"{what} counts a unit with the largest weight of its row, which means nothing for the negative weights of "

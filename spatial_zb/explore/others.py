@@ -1,7 +1,4 @@
-"""Moran's I of the residuals of a fit.
-
-Statistics that this package does not compute itself: esda's, behind the gate of this one.
-"""
+"""Moran's I of the residuals of a fit, and statistics of esda behind this package's checks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The test chain of a single-equation panel: which spatial lags, which effects, what is left in the residuals.
+"""Tests of hypotheses: the chain of a single-equation panel, tests between fits, their p-values in small samples.
 
-Tests of one fit against another live here too (``nested``, ``nonnested``); resampling itself in ``inference``.
+Estimators live in :mod:`spatial_zb.models`; bootstrap and intervals of coefficients in :mod:`spatial_zb.inference`.
 """
 
 from __future__ import annotations

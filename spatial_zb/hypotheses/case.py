@@ -140,9 +140,9 @@ def make_case(spec: DurbinSpec, panel: Panel, W: Any, estimator: str) -> Case:
     if spec.dynamic or spec.regimes:
         raise SpecificationError(
             f"The chain tests static models with one regime, and this is a {spec.title}. Test it without time_lag, "
-            "lag_time_lag and regimes; of the fit itself, read its own tests (stability_test, regime_tests).",
+            "lag_time_lag and regimes. To test the fit itself, use stability_test or regime_tests.",
             f"检验链用于单一区制的静态模型，而这是{spec.title}。请去掉time_lag、lag_time_lag和regimes再检验；"
-            "该估计自身的检验见stability_test、regime_tests。",
+            "要检验该估计本身，请用stability_test或regime_tests。",
         )
     if not spec.x:
         raise SpecificationError(
@@ -167,7 +167,7 @@ def quiet_design(case: Case, spec: DurbinSpec) -> Design:
 
 
 def highest_fit(case: Case, spec: DurbinSpec, estimator: Likelihood | None = None) -> Fit:
-    """Fit, in silence: what a fit would warn of is in the notes or makes the test unavailable."""
+    """Fit without warnings: what they would say is in the notes or makes the test unavailable."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)
         return fit_durbin(spec, case.panel, case.weights, estimator=estimator or case.estimator)

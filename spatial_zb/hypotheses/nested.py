@@ -1,7 +1,4 @@
-"""May a spatial Durbin model be simplified? Wald and LR tests of SDM → SAR and SDM → SEM, from one fit.
-
-Tests of what a system by full-information likelihood could do without.
-"""
+"""Tests of restrictions from one fit: SDM against SAR and SEM, and restrictions on a system."""
 
 from __future__ import annotations
 
@@ -179,7 +176,7 @@ def _refuse_different_data(a: SystemFit, b: SystemFit) -> None:
 
 
 def restriction_tests(fit: SystemFit) -> pd.DataFrame:
-    """Likelihood-ratio tests of what a FIML system could do without, each by a new fit.
+    """Likelihood-ratio tests of restrictions on a FIML system, each by a new fit.
 
     ``no cross spillover`` (every ψ_gl = 0, g ≠ l), ``no own spillover`` (ψ_gg = 0), ``no feedback`` (γ = 0),
     ``no <a> → <b>`` (γ and ψ of one variable in one equation: the system is recursive for m = 2), and

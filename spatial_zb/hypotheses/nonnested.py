@@ -1,4 +1,4 @@
-"""Which fits may be compared with what: the same data, the same likelihood, one inside the other.
+"""Tests between models that are not nested (J and Vuong), and checks of which fits may be compared.
 
 Tests between models of which neither contains the other: another W, or SAR against SDEM.
 
@@ -37,7 +37,7 @@ from spatial_zb.models.fit import Fit
 
 
 def refuse_other_data(fits: Mapping[str, Fit]) -> None:
-    """Refuse fits of another y, of other units or periods, or after other effects."""
+    """Refuse fits that differ in y, units, periods or effects."""
     _refuse(
         fits,
         _DATA,
@@ -49,7 +49,7 @@ def refuse_other_data(fits: Mapping[str, Fit]) -> None:
 
 
 def refuse_other_likelihoods(fits: Mapping[str, Fit]) -> None:
-    """Refuse fits whose log-likelihoods say nothing about each other, or that have none."""
+    """Refuse fits whose log-likelihoods cannot be compared, or that have no likelihood."""
     failed = [name for name, fit in fits.items() if not fit.converged]
     if failed:
         raise SpecificationError(

@@ -111,7 +111,7 @@ class Null:
 
     @property
     def together(self) -> bool:
-        """Whether all its tests can be computed on many panels at once."""
+        """Whether all tests of the case can be computed on many panels at once."""
         return set(self.tests) <= set(REPLICATED)
 
 

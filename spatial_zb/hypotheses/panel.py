@@ -1,11 +1,4 @@
-"""Spatial lag and spatial error from least-squares residuals.
-
-Fixed effects of units and periods, none or some.
-
-Collinearity of the regressors as they enter the regression.
-
-What the residuals still hold.
-"""
+"""Tests from least-squares residuals: spatial lag and error, fixed effects, collinearity, what residuals still hold."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Random effects and spatial errors: Baltagi, Song and Koh.
-
-Random or fixed unit effects, without spatial lags.
-
-Random or fixed unit effects beside spatial lags: Hausman's test and Mundlak's by maximum likelihood.
-"""
+"""Tests of random against fixed unit effects, with and without spatial lags, and with spatial errors."""
 
 from __future__ import annotations
 

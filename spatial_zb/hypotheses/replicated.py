@@ -1,4 +1,6 @@
-"""The tests whose null is a static model with fixed effects, on many panels of one case at once.
+"""The tests of a static model with fixed effects on many panels at once, and their prepivoted p-values.
+
+The tests whose null is a static model with fixed effects, on many panels of one case at once.
 
 Panels differ in y only. Every statistic is that of :mod:`spatial_zb.hypotheses.panel`, ``durbin`` and
 ``dependence``; tests/hypotheses/test_replicated_tests.py holds them to each other.
@@ -167,7 +169,7 @@ def _common_factor_from_sem(many: _Many) -> Array:
 
 
 def _beside(many: _Many, found: Replicates, lag_x: tuple[str, ...] = ()) -> Array:
-    """The spatial lag that the model has not: of y beside that of the error, or the other way round."""
+    """The spatial lag missing from the model: of y in a model with one of the error, or the reverse."""
     k = found.delta.shape[1]
     return many.scores(many.model(lag_y=True, lag_x=lag_x, lag_error=True), found, range(k + 3))[0]
 

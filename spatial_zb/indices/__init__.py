@@ -1,9 +1,7 @@
 """Agglomeration indices on labelled tables: ids of units, periods and sectors go in and come out.
 
-A table of amounts has units in rows, or units and periods, and a column for each sector. Everything is matched by
-label, never by position; each period is computed by itself. ``specialisation`` holds the indices of what a unit has,
-``concentration`` those of where a sector is, ``composite`` those made of several indicators, ``tables`` the checks.
-Formulas are those of the modules of the same names in ``spatial_zb.data``.
+Labels are matched, never positions, and each period is computed by itself. Formulas live in
+:mod:`spatial_zb.core.indices`.
 """
 
 from spatial_zb.indices.composite import EntropyIndex, coupling_coordination, entropy_weights, topsis

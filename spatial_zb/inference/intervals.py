@@ -1,7 +1,4 @@
-"""Intervals of ρ and λ from the likelihood itself, without a standard error.
-
-An interval of ρ that holds however weak the instruments are.
-"""
+"""Intervals of ρ and λ without standard errors: likelihood ratio, and Anderson-Rubin for weak instruments."""
 
 from __future__ import annotations
 
@@ -69,8 +66,8 @@ def profile_interval(
         )
     if len(fit.spec.spatial_terms) > 1:
         raise SpecificationError(
-            f"{fit.spec.family} has ρ and λ, of which one interval at a time says little: read zb.median_unbiased(fit) or "
-            "zb.bootstrap(fit).",
+            f"{fit.spec.family} has both ρ and λ, and an interval for one of them alone says little. Use "
+            "zb.median_unbiased(fit) or zb.bootstrap(fit).",
             f"{fit.spec.family}同时含ρ和λ，单独一个的区间说明不了什么：请用zb.median_unbiased(fit)或zb.bootstrap(fit)。",
         )
     weights = fit.weights
@@ -184,14 +181,14 @@ def _check(fit: Any, alpha: float) -> None:
         )
     if not spec.lag_y or spec.lag_error or spec.endog:
         raise SpecificationError(
-            "anderson_rubin tests one value of ρ, with nothing else to estimate but coefficients of exogenous regressors: "
-            f"{spec.title} has more, or no ρ. Read zb.bootstrap(fit).",
-            f"anderson_rubin检验ρ的一个取值，其余只估计外生解释变量的系数：{spec.title}还有其他参数，或没有ρ。"
+            "anderson_rubin needs a model with ρ as its only spatial coefficient and exogenous regressors; "
+            f"{spec.title} is not such a model. Use zb.bootstrap(fit).",
+            f"anderson_rubin要求模型以ρ为唯一的空间系数，且解释变量均为外生；{spec.title}不是这样的模型。"
             "请用zb.bootstrap(fit)。",
         )
     if fit.covariance != "information":
         raise SpecificationError(
-            f'The Anderson-Rubin test takes errors of one variance; this fit is with covariance="{fit.covariance}".',
+            f'The Anderson-Rubin test assumes errors of equal variance; this fit has covariance="{fit.covariance}".',
             f'Anderson-Rubin检验要求误差同方差；此估计的covariance="{fit.covariance}"。',
         )
     check_alpha(alpha)

@@ -1,7 +1,4 @@
-"""Median-unbiased estimates of ρ and λ, and intervals that need no large sample: the law of the score, inverted.
-
-Median-unbiased ρ or λ, and φ, with random unit effects: the laws of their scores, inverted one after the other.
-"""
+"""Median-unbiased ρ, λ and φ, with intervals for small samples: the laws of their scores, inverted."""
 
 from __future__ import annotations
 
@@ -182,7 +179,7 @@ def drawing_from(seed: np.random.SeedSequence) -> np.random.Generator:
 
 
 def values_at(law: ScoreLaw, solution: Solution, shares: Array) -> Array:
-    """Coefficients at which the share of draws below the score is that asked for; ends where there is none."""
+    """Coefficients at which the wanted share of draws lies below the score; an end of the interval where no value has it."""
     low, high = law.bounds
     wide = 0.5 * (solution.high - solution.low)
     points = DEAR_CURVE if law.dear else CURVE
@@ -272,7 +269,7 @@ def _told_apart(model: SampleModel) -> bool:
 
 
 def has_median_unbiased(fit: Fit) -> bool:
-    """Whether the model has one: static, ``lee_yu``, ρ or λ, and few enough units where it has both."""
+    """Whether the model has a median-unbiased estimate: static, ``lee_yu``, ρ or λ, and few enough units where it has both."""
     try:
         _check_model(fit)
     except SpecificationError:
@@ -320,8 +317,9 @@ def _check_model(fit: Fit) -> None:
         )
     if len(spec.spatial_terms) > 1 and fit.weights.n > SPECTRAL_UNITS:
         raise SpecificationError(
-            f"{spec.family}, {fit.weights.n} units: both lags are solved for up to {SPECTRAL_UNITS}; read fit.conf_int().",
-            f"{spec.family}，{fit.weights.n}个地区：同时求解两个滞后的上限为{SPECTRAL_UNITS}个地区；请用fit.conf_int()。",
+            f"With two spatial lags median_unbiased takes up to {SPECTRAL_UNITS} units; this {spec.family} has "
+            f"{fit.weights.n}. Use fit.conf_int().",
+            f"有两个空间滞后时median_unbiased最多用于{SPECTRAL_UNITS}个地区；此{spec.family}有{fit.weights.n}个。请用fit.conf_int()。",
         )
 
 

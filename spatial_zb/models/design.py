@@ -91,8 +91,8 @@ def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
     T, n = y.shape
     if T == 1 and spec.fixed_effects != "none":
         raise SpecificationError(
-            'With a single period there are no effects to tell from the rest: use fixed_effects="none".',
-            '只有一个时期时无法区分固定效应：请用fixed_effects="none"。',
+            'Fixed effects need two periods or more: with a single one use fixed_effects="none".',
+            '固定效应需要两个以上时期：只有一个时期时请用fixed_effects="none"。',
         )
     raw = np.concatenate([X, spatial_lag(W, panel.array(list(spec.lag_x)))], axis=2)
     raw = np.concatenate([raw, _unit_means(spec, raw), before], axis=2)
@@ -147,7 +147,7 @@ def _unit_means(spec: DurbinSpec, columns: Array) -> Array:
 
 
 def check_kinds(spec: object, kind: type, panel: object) -> None:
-    """Refuse a table in place of a panel, a formula in place of a specification, or the two exchanged.
+    """Refuse a table instead of a panel, a formula instead of a specification, or the two exchanged.
 
     Raises
     ------

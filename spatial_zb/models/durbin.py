@@ -1,7 +1,4 @@
-"""Where the data say little about ρ or λ: what simulations found at that precision, and what to read instead.
-
-One function for every single-equation model: it checks what is asked and chooses the estimator.
-"""
+"""``fit_durbin``, which checks the request and chooses the estimator, and its warnings of weakly identified ρ and λ."""
 
 from __future__ import annotations
 
@@ -258,8 +255,8 @@ def _check_options(spec: DurbinSpec, estimator: str, covariance: str) -> None:
 def _check_correction(wanted: bool | None, estimator: str) -> None:
     if wanted and estimator != "gmm":
         raise SpecificationError(
-            f'bias_correction takes the bias of many instruments off estimator="gmm"; {estimator!r} has none. Leave it out.',
-            f'bias_correction用于消除estimator="gmm"因工具变量过多产生的偏误；{estimator!r}没有。请去掉。',
+            f'bias_correction is for estimator="gmm" and its many instruments, not for {estimator!r}. Leave it out.',
+            f'bias_correction用于消除estimator="gmm"因工具变量过多产生的偏误，不用于{estimator!r}。请去掉。',
         )
 
 
@@ -279,7 +276,7 @@ def _check_dynamics(spec: DurbinSpec, estimator: str) -> None:
         )
     if not spec.dynamic and estimator in own[1:]:
         raise SpecificationError(
-            f'estimator={estimator!r} is about the bias of a lag in time, and the model has none: use "lee_yu".',
+            f'estimator={estimator!r} corrects the bias of a lag in time, and this model has no such lag: use "lee_yu".',
             f'estimator={estimator!r}针对时间滞后的偏误，而模型没有时间滞后：请用"lee_yu"。',
         )
 
@@ -314,7 +311,7 @@ def _check_bandwidth(bandwidth: int | None, covariance: str, periods: int) -> No
 
 
 def _mention_own_variable(spec: DurbinSpec, weights: Weights) -> None:
-    """W made of y is not exogenous: who is near whom then moves with what is explained."""
+    """Warn where W was built from y: it is then not exogenous."""
     if spec.y in weights.variables and (spec.spatial_terms or spec.lag_x):
         warnings.warn(
             SpatialZbWarning(

@@ -82,7 +82,7 @@ def dynamic_estimate(
 
 
 def carried(spec: DurbinSpec, values: Array) -> tuple[float, float]:
-    """τ and η among coefficients in the order of ``spec.terms``; zero where there is none."""
+    """τ and η among coefficients in the order of ``spec.terms``; zero for those not in the model."""
     place = {term: i for i, term in enumerate(spec.terms)}
     tau, eta = (float(values[place[name]]) if name in place else 0.0 for name in ("tau", "eta"))
     return tau, eta

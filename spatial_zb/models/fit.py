@@ -1,7 +1,4 @@
-"""What every estimation has in common: estimates with a covariance, and the words by which they are read.
-
-What an estimation gives: a frozen record, with the same words for every model.
-"""
+"""``Fit``, the frozen result of every single-equation estimate, and the statistics common to all estimates."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a reader of an instrumental estimate of one equation has to know, said in one warning.
-
-Spatial two-stage least squares and generalised moments, on cross-sections and transformed panels.
-"""
+"""Spatial two-stage least squares and generalised moments, and the notes on such a fit."""
 
 from __future__ import annotations
 
@@ -52,7 +49,7 @@ MANY = 0.1
 
 
 def is_inside(rho: float, weights: Weights) -> bool:
-    """Whether ρ is where the model has an equilibrium."""
+    """Whether ρ lies in the interval where the model has an equilibrium."""
     low, high = weights.logdet.interval
     return low < rho < high
 

@@ -243,7 +243,7 @@ def assembled(at: Evaluated, covariance: str, cov: NDArray[np.float64], positive
 
 
 def _interval_of(spec: DurbinSpec, estimator: str) -> Text:
-    """What gives an interval where there is no standard error, as the end of a sentence."""
+    """Name what gives an interval where there is no standard error, as the end of a sentence."""
     if spec.dynamic:
         return Text("", "")
     name = "median_unbiased" if estimator == "lee_yu" else "profile_interval"

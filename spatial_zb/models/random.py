@@ -53,14 +53,14 @@ def _profile(design: Design) -> RandomProfile:
 
 
 def _active(design: Design, best: RandomMaximum) -> list[int]:
-    """Positions among (δ, ρ, λ, φ, σ²) of what has a standard error; φ on its bound of zero has none."""
+    """Positions among (δ, ρ, λ, φ, σ²) of parameters with a standard error; φ at its bound of zero has none."""
     k, spec = design.Z.shape[2], design.spec
     switches = (spec.lag_y, spec.lag_error, not best.at_zero, True)
     return [*range(k), *(k + i for i, on in enumerate(switches) if on)]
 
 
 def _covariance(kind: str, design: Design, profile: RandomProfile, best: RandomMaximum) -> tuple[Array, bool]:
-    """Covariance (k + 4, k + 4) of (δ, ρ, λ, φ, σ²), NaN where there is none, and whether it exists."""
+    """Covariance (k + 4, k + 4) of (δ, ρ, λ, φ, σ²), NaN for parameters without one, and whether it exists."""
     k = design.Z.shape[2]
     full = np.full((k + 4, k + 4), np.nan)
     if best.at_bound or best.gradient > FLAT:

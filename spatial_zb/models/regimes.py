@@ -130,9 +130,9 @@ def regime_split(spec: DurbinSpec, panel: Panel) -> tuple[Array, NDArray[np.intp
     changed = panel.units[np.ptp(column, axis=0) > 0]
     if len(changed):
         raise DataError(
-            f"The regime column {name!r} changes over time for {listed(changed)}. Regimes are of units: use the value of "
-            "one period for all, or interactions of x with it (zb.marginal_effects).",
-            f"区制列{name!r}在{listed_zh(changed)}随时间变化。区制属于地区：请各时期用同一时期的值，"
+            f"The regime column {name!r} changes over time for {listed(changed)}. A unit stays in one regime: use its value "
+            "of one period for all, or interactions of x with it (zb.marginal_effects).",
+            f"区制列{name!r}在{listed_zh(changed)}随时间变化。一个地区始终属于一个区制：请各时期用同一时期的值，"
             "或用x与它的交互项（zb.marginal_effects）。",
         )
     values, regime = np.unique(column[0], return_inverse=True)

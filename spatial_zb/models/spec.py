@@ -215,7 +215,7 @@ class DurbinSpec:
             )
         if self.regimes in (self.y, *self.x):
             raise SpecificationError(
-                f"{self.regimes!r} tells the regimes: it cannot be y or among x as well.",
+                f"{self.regimes!r} defines the regimes, so it cannot be y or one of x as well.",
                 f"{self.regimes!r}区分区制：不能又是y或在x之中。",
             )
 
@@ -227,9 +227,9 @@ class DurbinSpec:
             return
         if self.mundlak:
             raise SpecificationError(
-                f'mundlak goes with fixed_effects="random"; with {self.fixed_effects!r} there is no random effect '
-                "whose correlation with x the means could take up.",
-                f'mundlak用于fixed_effects="random"；{self.fixed_effects!r}没有随机效应，无需用均值吸收其与x的相关。',
+                f'mundlak adds unit means of x to a model with random effects: use it with fixed_effects="random", not '
+                f"with {self.fixed_effects!r}.",
+                f'mundlak把x的地区均值加入随机效应模型：请与fixed_effects="random"同用，而不是{self.fixed_effects!r}。',
             )
 
     @property

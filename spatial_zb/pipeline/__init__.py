@@ -1,8 +1,6 @@
-"""The road from a study file to its results; all input and output of the package is here.
+"""From a study file to its results: ``prepare`` reads and checks, ``stages`` work, ``running`` locks and publishes.
 
-``prepare`` reads and checks, ``weights`` builds weights, ``job`` writes, ``exploration``, ``equations``, ``systems``,
-``figures`` and others hold the stages, ``made`` keeps what they make for ``report_page``, the last of them, and
-``running`` locks, runs and publishes.
+All input and output of a study is here; no formula and no layout is.
 """
 
 from spatial_zb.pipeline.inputs import build_weights

@@ -1,7 +1,4 @@
-"""Weights of a study: one builder per kind, the island policy and the normalisation of its table.
-
-Composite indices of a study and their coupling coordination: values for the panel, tables for the reader.
-"""
+"""Weights and composite indices of a study, built as its tables say."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What the stages of one run have made so far: the last stage puts the report together from it.
-
-One running stage: the prepared study, and where and how its artefacts are written.
-"""
+"""The running study as its stages see it: inputs, where results go, and what earlier stages made."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def run(
 
 
 def _refuse_unwanted(study: Study, stages: Sequence[Stage]) -> None:
-    """Refuse to make the report alone for a study that says it wants none."""
+    """Refuse to make the report alone for a study that switches it off."""
     if tuple(stages) == ("report",) and not study.output.report:
         place = study.place("output.report")
         raise SpecificationError(
@@ -153,7 +153,7 @@ def _refuse_unwanted(study: Study, stages: Sequence[Stage]) -> None:
 
 
 def refuse_results_of_others(study: Study) -> None:
-    """Refuse to write over the results of another study file that has the same name, as a copy of it has.
+    """Refuse to overwrite the results of another study file of the same name, such as a copy.
 
     Raises
     ------

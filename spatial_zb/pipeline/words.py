@@ -1,7 +1,4 @@
-"""What a run tells its reader beside the results.
-
-Words that the stages share: headings, notes, sources, in English and Chinese.
-"""
+"""Words that the stages share, and what a run tells its reader beside the results."""
 
 from __future__ import annotations
 
@@ -180,7 +177,7 @@ def naming_sample(study: Study, sample: str) -> Iterator[None]:
 
 @contextmanager
 def saying_where(place: str | Text) -> Iterator[None]:
-    """Say of an error from here which part of the study or which file it is about, where its message does not."""
+    """Add to an error raised inside which part of the study or which file it is about, unless its message says so."""
     try:
         yield
     except SpatialZbError as error:

@@ -1,1 +1,4 @@
-"""What a reader takes away: tables, maps, figures and pages."""
+"""What a reader takes away: tables, figures, maps, the offline page, results in words, files on disk.
+
+Nothing is estimated here, and nothing below imports it: it takes tidy frames and results by their protocol.
+"""

@@ -1,9 +1,4 @@
-"""Results in plain words, hedged by their intervals, in English and Chinese.
-
-A comparison in plain words, hedged, in English and Chinese.
-
-Words of a specification curve: its axis, the choices and their values, and what the note counts.
-"""
+"""Results in plain words, hedged by their intervals: effects, systems, Moran's I, comparisons, curves."""
 
 from __future__ import annotations
 
@@ -21,7 +16,7 @@ from spatial_zb.report.words import COVARIANCES, EFFECTS, ESTIMATORS, PARAMETERS
 def effect_reading(
     effects: pd.DataFrame, term: str, y: Text, labels: Mapping[str, Text], where: Text
 ) -> Text:
-    """Say what one regressor goes with at home and next door.
+    """Say what a change of one regressor goes with at home and in neighbouring units.
 
     Parameters
     ----------
@@ -152,7 +147,7 @@ def curve_reading(
     failed: int = 0,
     level: float = 0.05,
 ) -> Text:
-    """Say how an estimate fares over all specifications, and whether that could come about without effect.
+    """Say how an estimate fares over all specifications, and whether chance alone could give such a curve.
 
     Parameters
     ----------

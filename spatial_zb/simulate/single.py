@@ -206,7 +206,7 @@ def _values(spec: DurbinSpec, truth: Mapping[str, float]) -> dict[str, float]:
     if spec.endog or spec.regimes:
         what, what_zh = ("endogenous regressors", "内生解释变量") if spec.endog else ("regimes", "区制")
         raise SpecificationError(
-            f"simulate_panel draws no {what}, whose law a truth by term does not say. Draw the panel yourself.",
+            f"simulate_panel cannot draw {what}: true coefficients do not say how to. Draw the panel yourself.",
             f"simulate_panel不生成{what_zh}，按变量给出的真值没有说明其分布。请自行生成面板。",
         )
     random = ("phi",) if spec.fixed_effects == "random" else ()

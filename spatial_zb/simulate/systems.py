@@ -103,7 +103,7 @@ def simulate_system(
 
 
 def check_numbers(values: Mapping[Any, Any]) -> None:
-    """Refuse true values that are no finite numbers, of which only blank panels could be drawn.
+    """Refuse true values that are not finite numbers: every cell drawn from them would be blank.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def check_regressors(regressors: Panel | None, W: Weights, periods: int) -> None
         return
     if not regressors.units.equals(W.ids) or len(regressors.periods) != periods:
         raise DataError(
-            f"regressors must be of the {W.n} units of {W.label!r}, in their order, and {periods} periods; they are of "
+            f"regressors must cover the {W.n} units of {W.label!r}, in their order, and {periods} periods; they cover "
             f"{len(regressors.units)} units and {len(regressors.periods)} periods.",
             f"regressors须为{W.label!r}的{W.n}个地区（次序相同）和{periods}个时期；实为{len(regressors.units)}"
             f"个地区和{len(regressors.periods)}个时期。",

@@ -1,7 +1,4 @@
-"""Where a setting stands in the file, and the mistakes found so far.
-
-From tables of the file to sections, every mistake in words with its place.
-"""
+"""From tables of the file to sections: every mistake is collected in words, with its place."""
 
 from __future__ import annotations
 
@@ -250,7 +247,7 @@ def _weights_model(dotted: str, value: Mapping[str, Any], problems: Problems) ->
         hint = meant(str(kind), WEIGHT_KINDS)
         problems.add(
             f"{dotted}.kind",
-            Text(f"{kind!r} is no kind of weights; {hint.en}", f"没有{kind!r}这类权重；{hint.zh}"),
+            Text(f"{kind!r} is not a kind of weights; {hint.en}", f"没有{kind!r}这类权重；{hint.zh}"),
         )
     return None
 

@@ -1,7 +1,4 @@
-"""Files that a study names: inside its project folder, plain, there.
-
-From a file to a :class:`Study`: the only way in.
-"""
+"""From a file to a :class:`Study`, the only way in, and checks of the files that it names."""
 
 from __future__ import annotations
 

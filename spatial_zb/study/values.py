@@ -1,7 +1,4 @@
-"""What all sections of a study file are.
-
-Values of a study file: text in two languages, names, periods, choices, and what is refused.
-"""
+"""Values of a study file and the base of its sections: names, periods, choices, text in two languages."""
 
 from __future__ import annotations
 

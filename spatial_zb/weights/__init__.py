@@ -1,4 +1,7 @@
-"""Spatial weights: the matrix and the ways to build, read, describe and combine it."""
+"""Spatial weights: the frozen matrix, and how to build, read, describe and combine it.
+
+Statistics and models that use weights live above.
+"""
 
 from spatial_zb.weights.build.adjacency import block, contiguity
 from spatial_zb.weights.build.economic import bridges, combine, economic_distance, unit_means

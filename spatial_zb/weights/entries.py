@@ -87,7 +87,7 @@ def _real(matrix: Any, ids: pd.Index, label: str) -> Any:
 
 
 def _number(cell: Any) -> float | None:
-    """A number of an array of objects, NaN where it is blank; None where it is none."""
+    """Number in a cell of an array of objects: NaN where it is blank, None where it is not a number."""
     if isinstance(cell, str | bytes):
         return None
     try:

@@ -166,9 +166,9 @@ class Weights:
             return self
         if how in ("row", "minmax") and (self.matrix.data < 0).any():
             raise WeightsError(
-                f"Weights {self.label!r} have negative entries, so their row sums are no scale; "
+                f"Weights {self.label!r} have negative entries, so rows cannot be divided by their sums; "
                 'use standardise("spectral").',
-                f'权重矩阵{self.label!r}有负值，行和不能作为尺度；请用standardise("spectral")。',
+                f'权重矩阵{self.label!r}有负值，不能除以行和；请用standardise("spectral")。',
             )
         if how == "row":
             scale = np.divide(1.0, rows, out=np.zeros_like(rows), where=rows > 0)

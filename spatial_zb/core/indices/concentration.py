@@ -287,7 +287,7 @@ def _plant_hhi(plant_hhi: ArrayLike, sectors: int) -> Floats:
 
 
 def _room(spread: Floats) -> float:
-    """``1 - Σx²``: zero where one unit has everything and nothing can be more concentrated."""
+    """``1 - Σx²``: zero where one unit has everything, the highest possible concentration."""
     room = 1.0 - float(np.sum(spread**2))
     if room <= 0:
         raise DataError(

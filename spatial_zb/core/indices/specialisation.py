@@ -1,4 +1,4 @@
-"""Arrays of amounts, checked: what all indices ask of their numbers.
+"""Specialisation indices on arrays (does a unit have more than its share?), and checks of amounts for all indices.
 
 Indices of specialisation as functions on arrays: of what does a unit have more than its share?
 
@@ -65,7 +65,7 @@ def refuse(wrong: ArrayLike, said: Text) -> None:
 def shares_along(values: Floats, axis: int) -> Floats:
     """Shares along an axis; a sum of zero is refused."""
     total = values.sum(axis=axis, keepdims=True)
-    refuse(total <= 0, Text("a sum that shares are taken of is zero", "计算份额的合计为零"))
+    refuse(total <= 0, Text("the total that shares are computed from is zero", "计算份额的合计为零"))
     return values / total
 
 

@@ -1,4 +1,6 @@
-"""Resampled panels from a fitted spatial model: arrays only.
+"""Resampled panels as arrays: of static models, of models with lags in time, and of random unit effects.
+
+Resampled panels from a fitted spatial model: arrays only.
 
 A sample is drawn from the transformed model, y* = (I − ρ̂W)⁻¹[Z̃δ̂ + (I − λ̂W)⁻¹ε*], where Z̃ are the regressors after
 the fixed-effects transform: the estimators do not depend on the effects, so none need be invented.

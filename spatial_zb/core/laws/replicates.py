@@ -1,4 +1,6 @@
-"""Estimates of many samples of one model at once: the likelihood of :mod:`spatial_zb.core.likelihood`, vectorised.
+"""Many samples of one model estimated and tested at once: maximum likelihood and score tests, vectorised.
+
+Estimates of many samples of one model at once: the likelihood of :mod:`spatial_zb.core.likelihood`, vectorised.
 
 The likelihoods are those of :mod:`spatial_zb.core.laws.samples`. The expected information is that of
 :func:`spatial_zb.core.likelihood.covariance.information`, with G = W(I − ρW)⁻¹ = P diag(ω/(1 − ρω)) P⁻¹ for all ρ* at once;

@@ -1,4 +1,4 @@
-"""Many samples of one model: what they share, and their spatial lags, each made once.
+"""Many samples of one model: their shared arrays and spatial lags, and the maxima of their profile likelihoods.
 
 Profile likelihoods of many samples of one model, all followed to their maxima together.
 

@@ -199,7 +199,7 @@ class _OneCoefficient:
 
     @property
     def dear(self) -> bool:
-        """Whether every value asks for solves."""
+        """Whether every value needs linear solves."""
         return isinstance(self.forms, _SolvedForms)
 
     def scores(self, at: Array) -> tuple[Array, Array]:

@@ -182,7 +182,7 @@ def larger_first(pair: tuple[float, float]) -> tuple[float, float]:
 
 
 def _above_ends(profile: _Profile, mode: tuple[float, float], ends: list[tuple[float, float]]) -> bool:
-    """Whether a mode is higher than both ends, by a bound that takes no determinant at an end, where it is dear.
+    """Whether a mode is higher than both ends, by a bound that avoids the costly determinant at an end.
 
     A concave D lies below its tangent at the mode, D(c) ≤ D(ĉ) + D′(ĉ)(c − ĉ); SSR is known everywhere.
     """

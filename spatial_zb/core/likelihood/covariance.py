@@ -1,4 +1,4 @@
-"""Covariances of the maximum-likelihood estimator; parameters are ordered (δ, ρ, λ, σ²).
+"""Covariances of the maximum-likelihood estimator, classical and robust; parameters are ordered (δ, ρ, λ, σ²).
 
 Classical: the inverse of the expected or the observed information. Robust: bread × meat × bread, where the bread is
 such an inverse and the meat the variance of the score s = (BZ'ε/σ², (BWy)'ε/σ² − T* tr G, (Wu)'ε/σ² − T* tr H,
@@ -111,7 +111,7 @@ def inverse_or_nan(information_matrix: Array) -> tuple[Array, bool]:
 
 
 def robust_covariance(information_matrix: Array, meat: Array) -> tuple[Array, bool]:
-    """Bread × meat × bread with the inverse of ``information_matrix`` as bread; NaN and False where there is none."""
+    """Bread × meat × bread with the inverse of ``information_matrix`` as bread; NaN and False without an inverse."""
     bread, positive = inverse_or_nan(information_matrix)
     cov = bread @ meat @ bread
     return (cov + cov.T) / 2, positive

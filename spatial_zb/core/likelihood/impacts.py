@@ -1,4 +1,4 @@
-"""Average direct, indirect and total effects of x_k: E_k = (I − ρW)⁻¹(β_k I + θ_k W), and their gradients.
+"""Average direct, indirect and total effects with gradients: of static models, over time, and in the long run.
 
 LeSage, J. & Pace, R.K. (2009), Introduction to Spatial Econometrics, §2.7. direct = tr(E_k)/n,
 total = ι'E_kι/n, indirect = total − direct. Everything follows from four functions of ρ and their

@@ -58,7 +58,7 @@ class Regimes:
 
     @property
     def dense(self) -> bool:
-        """Whether a dense factorisation is the quicker one."""
+        """Whether a dense factorisation is faster than a sparse one."""
         n = self.matrix.shape[0]
         return n <= SMALL_UNITS or self.matrix.nnz > DENSE_SHARE * n**2
 

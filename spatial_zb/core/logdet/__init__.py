@@ -176,7 +176,7 @@ def eigenvalues(matrix: sparse.csr_array) -> NDArray[np.float64] | NDArray[np.co
     if n > DENSE_LIMIT:
         raise WeightsError(
             f"All eigenvalues of weights of {n} units would need {n**2 * 16 / 2**30:.0f} GB. Up to {DENSE_LIMIT} units are "
-            "possible: use an estimator without them, sparser weights, or fewer units.",
+            "possible: use an estimator that needs no eigenvalues, sparser weights, or fewer units.",
             f"{n}个地区的权重矩阵求全部特征值约需{n**2 * 16 / 2**30:.0f} GB内存，最多可处理{DENSE_LIMIT}个地区："
             "请改用不需要特征值的估计方法、更稀疏的权重矩阵或较少的地区。",
         )
@@ -297,7 +297,7 @@ def _too_much(fill: Fill) -> bool:
 
 
 def _say_memory(fill: Fill) -> None:
-    """Refuse factors that do not fit, and mention those that take much of the memory."""
+    """Refuse factors too large for the memory, and warn of those that take much of it."""
     memory = physical_memory()
     if memory is None or fill.bytes <= MEMORY_SHARE / 2 * memory:
         return
@@ -322,7 +322,7 @@ def _stochastic(matrix: sparse.csr_array, fill: Fill | None) -> StochasticLogDet
             SpatialZbWarning(
                 f"ln|I − ρW| of {fill.n} units is estimated from random vectors, with a standard error of {middle:.2g} at "
                 f"ρ = {near:.2g} and {high:.2g} at ρ = {far:.2g}: links reach too far for a factorisation (about "
-                f"{needed}, cuts of {fill.front} units). Weights with nearer neighbours have an exact one.",
+                f"{needed}, cuts of {fill.front} units). Weights with nearer neighbours allow an exact value.",
                 f"{fill.n}个地区的ln|I−ρW|由随机向量估计，ρ={near:.2g}时标准误为{middle:.2g}，ρ={far:.2g}时为{high:.2g}："
                 f"联系范围过大，无法精确分解（约需{needed}，割集{fill.front}个地区）。邻居更近的权重矩阵可精确计算。",
             ),

@@ -1,4 +1,6 @@
-"""What a sparse factorisation of I − ρW will need, before it is made, and how much memory there is.
+"""Sparse factors of I − ρW, the memory they need, and bounds of the eigenvalues of a large W.
+
+What a sparse factorisation of I − ρW will need, before it is made, and how much memory there is.
 
 The fill of a factorisation comes from separators: sets of units that cut the map in two. Their size is seen from the levels
 of a breadth-first search (units at one, two, three … links from a unit at the edge): a level of the middle is such a cut.
@@ -11,8 +13,6 @@ for planar graphs, s² in general).
 What is known of the eigenvalues of a large sparse W without computing them all.
 
 Reference: Paige (1980), Linear Algebra Appl. 34: 235-258 (Lanczos without orthogonalising again).
-
-Factors of I − ρW for a sparse W: SuperLU, or CHOLMOD where it is installed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""ln|I − ρW| from random vectors and products with W only, with its error: for graphs that no factorisation can take.
+"""ln|I − ρW| from random vectors, with its error: Chebyshev polynomials, and Krylov quadrature as a first look.
+
+ln|I − ρW| from random vectors and products with W only, with its error: for graphs that no factorisation can take.
 
 For W similar to a symmetric matrix with eigenvalues in [−r, r], x = W/r and z = ρr/(1 + √(1 − ρ²r²)),
 

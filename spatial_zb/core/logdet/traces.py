@@ -1,4 +1,6 @@
-"""Traces of products of G = W(I − cW)⁻¹ for a W whose graph is long: block by block, along its levels.
+"""Traces of G = W(I − ρW)⁻¹ and H = W(I − λW)⁻¹ for the information matrix, also for large graphs.
+
+Traces of products of G = W(I − cW)⁻¹ for a W whose graph is long: block by block, along its levels.
 
 Units ordered by their distance (in links) from one end of the graph fall into levels, and only units of the same or of
 neighbouring levels are linked: I − cW is block tridiagonal. With A_k, U_k, L_k its blocks on, right of and below the
@@ -11,8 +13,6 @@ For contiguity in the plane a level has about √n units, and all costs n² inst
 
 Reference: Meurant (1992), A review on the inverse of symmetric tridiagonal and block tridiagonal matrices, SIAM J.
 Matrix Anal. Appl. 13: 707-728.
-
-Traces of G = W(I − ρW)⁻¹ and H = W(I − λW)⁻¹ that the information matrix needs.
 """
 
 from __future__ import annotations

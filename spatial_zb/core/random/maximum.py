@@ -1,4 +1,6 @@
-"""Maximum likelihood of the spatial Durbin family with random unit effects, two error structures.
+"""Maximum likelihood with random unit effects, two error structures, and its information matrix.
+
+Maximum likelihood of the spatial Durbin family with random unit effects, two error structures.
 
 y_t = ρWy_t + Z_t δ + u_t, and with A = I − ρW, B = I − λW
 
@@ -14,8 +16,6 @@ deviations have variance σ²I and √T times the means have σ²K,
 
 q_w the sum of squares of the filtered deviations and q_b = b'K⁻¹b of the filtered means. δ and σ² are
 concentrated out; what is climbed is a function of (ρ, λ, s), s = ln(1 + Tφ) ≥ 0.
-
-Information of the likelihood with random unit effects, expected and observed, in (δ, ρ, λ, φ, σ²).
 """
 
 from __future__ import annotations

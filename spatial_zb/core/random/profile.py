@@ -1,4 +1,4 @@
-"""How unit effects and spatial errors mix between units: K = I + c BB', B = I − λW, its solver and ln|K|.
+"""The concentrated likelihood of random unit effects in (ρ, λ, s), its slopes, and solves with K = I + c BB'.
 
 The concentrated likelihood of a panel with random unit effects, as a function of (ρ, λ, s), and its slopes.
 

@@ -1,4 +1,6 @@
-"""Random unit effects without spatial lags: estimates, and the tests of Hausman and Mundlak.
+"""Tests of random unit effects on arrays: Hausman, Mundlak, and those of Baltagi, Song & Koh (2003).
+
+Random unit effects without spatial lags: estimates, and the tests of Hausman and Mundlak.
 
 Arrays are (T, n) or (T, n, k), off the grand mean or off the period means.
 

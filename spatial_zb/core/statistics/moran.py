@@ -1,4 +1,6 @@
-"""Cross-products Γ = Σ_ij a_ij b_ij of two matrices, and their distribution when units change places at random.
+"""Moran's I on arrays, its permutation distribution, and its moments for values and for residuals.
+
+Cross-products Γ = Σ_ij a_ij b_ij of two matrices, and their distribution when units change places at random.
 
 One form holds Moran's I (a = w_ij, b = z_i z_j), Geary's C (a = diag(w_i. + w_.i) − 2W, b = z_i z_j), Getis and
 Ord's G (a = w_ij, b = x_i x_j off the diagonal), Lee's L (A = V'V, b_ij = x_i y_j) and the pooled Moran of a panel

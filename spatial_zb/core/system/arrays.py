@@ -1,4 +1,6 @@
-"""The arrays of a system of m spatial equations after the fixed-effects transform, and where coefficients stand.
+"""Arrays of a system of spatial equations, the places of its coefficients, and its effects.
+
+The arrays of a system of m spatial equations after the fixed-effects transform, and where coefficients stand.
 
     Γ y + … : Γ = I − [γ_gl], Ψ = [ψ_gl], so that Γ y_t − Ψ W y_t = X_t β + W X_t θ + u_t, u_g = λ_g W u_g + ε_g.
 

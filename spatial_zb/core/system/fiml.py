@@ -56,7 +56,7 @@ class SystemLikelihood:
         return np.flatnonzero(self.arrays.lag_error)
 
     def split(self, theta: Array) -> tuple[Array, Array]:
-        """δ (K,) and λ (m,), zero where there is none."""
+        """Split into δ (K,) and λ (m,); λ is zero for an equation without spatial errors."""
         K = int(self.arrays.bounds[-1])
         lam = np.zeros(self.arrays.m)
         lam[self.active] = theta[K:]

@@ -1,4 +1,4 @@
-"""How well instruments identify one equation: first-stage F, rank, over-identification.
+"""How well instruments identify one equation: first-stage F, rank, and the Anderson-Rubin set of ρ.
 
 All arrays have the fixed effects removed; N is the number of transformed observations, the weight of every
 degrees-of-freedom count.

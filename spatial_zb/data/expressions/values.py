@@ -21,7 +21,7 @@ Cell = Callable[[int, int | None], Text]
 
 
 def position(t: int, i: int | None) -> Text:
-    """Words for a cell where nothing better is known."""
+    """Describe a cell by its position where it has no labels."""
     if i is None:
         return Text(f"row {t + 1}", f"第{t + 1}行")
     return Text(f"row {t + 1}, column {i + 1}", f"第{t + 1}行第{i + 1}列")

@@ -1,4 +1,7 @@
-"""How a distribution over regions moves: densities, ellipses, inequality and its parts, convergence."""
+"""How a distribution over regions moves: densities, ellipses, inequality and its parts, convergence.
+
+Models with lags in time are no part of it: they live in :mod:`spatial_zb.models`.
+"""
 
 from spatial_zb.explore.dynamics.convergence import (
     GROWTH,

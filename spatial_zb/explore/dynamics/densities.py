@@ -1,7 +1,4 @@
-"""The gate of the dynamics: values by period and unit, and what is refused among them.
-
-Kernel densities by period, on one grid.
-"""
+"""Kernel densities by period on one grid, and the checks of values for all of ``dynamics``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Inequality by period and its parts within and between groups.
-
-Where a quantity is: centre of gravity and deviation ellipse by period.
-"""
+"""Spread by period: inequality within and between groups, centre of gravity and deviation ellipse."""
 
 from __future__ import annotations
 

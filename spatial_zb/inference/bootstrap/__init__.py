@@ -1,4 +1,7 @@
-"""Bootstrap of a fit: its coefficients and its effects."""
+"""The bootstrap of a fit or a system: its coefficients and its effects, by every scheme that the model allows.
+
+Bootstrap p-values of tests live in :mod:`spatial_zb.hypotheses`, the drawing of arrays in :mod:`spatial_zb.core.laws`.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ class Bootstrap(Resampled):
 
     @cached_property
     def jackknife(self) -> Array | None:
-        """(T, p) parameters with one period left out, for the BCa limits; None where T is small or one has none.
+        """(T, p) parameters with one period left out, for the BCa limits; None where T is small or an estimate is missing.
 
         With lags in time a period is left out as one that is explained; it still explains the next.
         """
@@ -152,7 +155,7 @@ def bootstrap(
     ------
     SpecificationError
         A fit without an interior maximum, an unknown scheme or one that makes no sense for the model, too few replicates,
-        a seed, a store or a number of workers that is none.
+        an invalid seed, store or number of workers.
     ConvergenceError
         Fewer than half of the replicates have a solution.
     OutputError
@@ -287,14 +290,14 @@ def _say_what_matters(result: Bootstrap) -> None:
     if unsolved:
         _warn(
             f"{unsolved} of {replicates} replicates of {fit!r} have no solution (estimator {fit.estimator!r}) and are left "
-            "out of all tables: intervals are too short for it.",
+            "out of all tables, so intervals are too short.",
             f"{replicates}次自助抽样中有{unsolved}次无解（估计方法{fit.estimator!r}），未计入各表：区间因此偏窄。",
         )
     explosive = int(result.explosive.sum())
     if explosive:
         _warn(
-            f"{explosive} of {replicates} replicates of {fit!r} are explosive processes: they stay among those of the "
-            "coefficients and of the short run, and have no long run.",
+            f"{explosive} of {replicates} replicates of {fit!r} are explosive: they count for coefficients and "
+            "short-run effects, and have no long-run effects.",
             f"{replicates}次自助抽样中有{explosive}次为爆炸过程：仍计入系数与短期效应，但没有长期效应。",
         )
 

@@ -1,7 +1,4 @@
-"""What a bootstrap gives, of one equation or of a system: replicates, and the tables that are read from them.
-
-Effects and differences as functions of the parameters, for every replicate: values, standard errors, where they exist.
-"""
+"""What a bootstrap gives: replicates of coefficients and effects, and the tables read from them."""
 
 from __future__ import annotations
 
@@ -95,7 +92,7 @@ class Resampled(Printed, ABC):
     @property
     @abstractmethod
     def jackknife(self) -> Array | None:
-        """(T, p) parameters with one period left out, for the BCa limits; None where T is small or one has none."""
+        """(T, p) parameters with one period left out, for BCa limits; None where T is small or an estimate is missing."""
 
     @cached_property
     def solved(self) -> NDArray[np.bool_]:
@@ -167,9 +164,9 @@ class Resampled(Printed, ABC):
         if missing:
             warnings.warn(
                 SpatialZbWarning(
-                    f"{missing} of {total} replicates {why.en}: they have no effects and are left out of these intervals, "
-                    "which are too short for it.",
-                    f"{total}次自助抽样中有{missing}次{why.zh}：无效应可言，未计入区间，区间因此偏窄。",
+                    f"{missing} of {total} replicates {why.en}: they have no effects and are left out, so these intervals "
+                    "are too short.",
+                    f"{total}次自助抽样中有{missing}次{why.zh}：没有效应，未计入区间，区间因此偏窄。",
                 ),
                 stacklevel=4,
             )

@@ -1,7 +1,4 @@
-"""What the bootstrap needs to know of a fitted model: how panels are drawn from it, and estimated again.
-
-Maximum likelihood with fixed effects: most replicates are estimated all at once.
-"""
+"""How panels of a static fit are drawn and estimated again, all at once where the estimator allows it."""
 
 from __future__ import annotations
 
@@ -118,9 +115,9 @@ def check_single(fit: Fit) -> None:
     else:
         return
     raise SpecificationError(
-        f"This asks for maximum likelihood with fixed effects (lee_yu or direct); {fit!r} {what.en}. Read "
+        f"This needs a static fit by maximum likelihood with fixed effects (lee_yu or direct); {fit!r} {what.en}. Use "
         "zb.bootstrap(fit).",
-        f"此处要求固定效应的极大似然估计（lee_yu或direct），而{fit!r}{what.zh}。请用zb.bootstrap(fit)。",
+        f"此处需要固定效应静态模型的极大似然估计（lee_yu或direct），而{fit!r}{what.zh}。请用zb.bootstrap(fit)。",
     )
 
 

@@ -54,7 +54,7 @@ class SystemBootstrap(Resampled):
 
     @cached_property
     def jackknife(self) -> Array | None:
-        """(T, p) parameters with one period left out, for the BCa limits; None where T is small or one has none."""
+        """(T, p) parameters with one period left out, for BCa limits; None where T is small or an estimate is missing."""
         return jackknife(len(self.fit.panel.periods), partial(_without, self.fit))
 
     def effects(self, interval: Interval = "percentile", alpha: float = 0.05) -> pd.DataFrame:
@@ -112,9 +112,9 @@ def bootstrap_system(
         warnings.warn(
             SpatialZbWarning(
                 f"{at_bound.sum()} of {replicates} replicates of the system have no interior maximum: it is weakly "
-                "identified, and its intervals are not to be relied on (docs/validation/system.md).",
+                "identified, so do not rely on its intervals (spatial-zb docs validation/system).",
                 f"方程组的{replicates}次自助抽样中有{at_bound.sum()}次没有内点极大值：识别性弱，其区间不可依赖"
-                "（docs/validation/system.md）。",
+                "（spatial-zb docs validation/system）。",
             ),
             stacklevel=3,
         )

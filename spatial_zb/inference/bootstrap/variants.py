@@ -1,13 +1,11 @@
-"""Instrumental variables and generalised moments: endogenous regressors are drawn with the errors of y.
+"""Resampling of fits by instruments, with random unit effects, and with two regimes.
+
+Instrumental variables and generalised moments: endogenous regressors are drawn with the errors of y.
 
 A regressor that is endogenous has no model besides its reduced form, w = HΠ + v. ε̂ and v̂ of a cell (a period, a unit) are
 drawn together, so that what makes w endogenous stays, and Π̂ is estimated with ε̂ among the regressors: Davidson & MacKinnon
 (2010), J. Business & Economic Statistics 28: 128-144, at the estimate instead of under a hypothesis. The instruments stay
 exogenous in every scheme, whose population therefore has θ̂; where the moments of λ are not zero in it, it is refused.
-
-Random unit effects: panels whose effects and noise are both drawn anew.
-
-Two regimes of units: panels from S(ρ₁, ρ₂)⁻¹.
 """
 
 from __future__ import annotations
@@ -46,12 +44,13 @@ from spatial_zb.models.gmm_sample import reduced_form_residuals
 from spatial_zb.models.regimes import estimate_regimes, regime_lags, regime_split, regimes_of
 
 PERIOD = Text(
-    "whole periods keep what is left of the moments of λ, of which there are more than coefficients and none is zero",
-    "整期抽样保留了λ各矩条件的剩余值：矩条件多于系数，且均不为零",
+    "λ has more moments than coefficients, so they are not exactly zero at the estimate, and whole periods would carry "
+    "that remainder into every replicate",
+    "λ的矩条件多于系数，在估计值处不恰为零，而整期抽样会把这一余值带入每次抽样",
 )
 WILD = Text(
-    'the moments of λ take one variance here, and sign flips keep those of the units: fit with covariance="robust", whose '
-    "moments hold under any",
+    "the moments of λ assume equal variances here, and sign flips keep a variance for each unit: fit with "
+    'covariance="robust", whose moments hold under unequal variances',
     'λ的矩条件此处假定同方差，而符号翻转保留各地区的方差：请以covariance="robust"估计，其矩条件对任意方差成立',
 )
 
@@ -151,7 +150,7 @@ class RandomSource:
 
     @property
     def apart(self) -> bool:
-        """Whether ε spreads in space and μ does not."""
+        """Whether the spatial error process covers ε only, not μ."""
         return bool(self.fit.spec.lag_error) and self.fit.spec.error_structure == "baltagi"
 
     def draw(self, scheme: Scheme, rng: np.random.Generator) -> dict[str, Array]:

@@ -1,4 +1,7 @@
-"""Spatial simultaneous equations on panels: instrumental methods and full-information likelihood."""
+"""Simultaneous equations on panels: the specification, instrumental methods, full-information likelihood, the fit.
+
+The algebra of systems lives in :mod:`spatial_zb.core.system`, their effects in :mod:`spatial_zb.effects`.
+"""
 
 from __future__ import annotations
 
@@ -161,8 +164,8 @@ def _check_correction(spec: SystemSpec, method: str, wanted: bool | None) -> boo
     possible = method != "fiml" and spec.fixed_effects != "random"
     if wanted and not possible:
         raise SpecificationError(
-            "bias_correction takes the bias of many instruments off the instrumental methods with fixed effects or none: "
-            f"it says nothing for method={method!r} with {spec.fixed_effects} effects. Leave it out.",
+            "bias_correction is for instrumental methods with fixed effects or without effects, "
+            f"not for method={method!r} with {spec.fixed_effects} effects. Leave it out.",
             "bias_correction用于消除含固定效应或不含效应的工具变量方法因工具变量过多产生的偏误："
             f"不适用于method={method!r}、{spec.fixed_effects}效应。请去掉。",
         )

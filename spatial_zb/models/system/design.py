@@ -103,8 +103,8 @@ def build_system_design(
     T, n = len(panel.periods), len(panel.units)
     if T == 1 and spec.fixed_effects != "none":
         raise SpecificationError(
-            'With a single period there are no fixed effects to remove: use fixed_effects="none".',
-            '只有一个时期时没有可消除的固定效应：请用fixed_effects="none"。',
+            'Fixed effects need two periods or more: with a single one use fixed_effects="none".',
+            '固定效应需要两个以上时期：只有一个时期时请用fixed_effects="none"。',
         )
     columns = _Columns(spec, panel, weights)
     Z = {name: columns.take(spec.terms(name), name) for name in spec.names}
@@ -145,7 +145,7 @@ class _Columns:
         return np.column_stack([self.done[name] for name in names]) if names else np.empty((self.rows, 0))
 
     def column(self, name: str) -> Array | None:
-        """(M,), or None when nothing is left of it after the effects."""
+        """(M,), or None when the effects absorb it."""
         if name not in self.done:
             raw = self._raw(name)
             self._refuse_extreme(name, raw)
@@ -242,16 +242,16 @@ def _refuse_unidentified(spec: SystemSpec, name: str, found: Identification, lik
     if found.excluded < needed:
         raise SpecificationError(
             f"Equation {name!r} is not identified: with {len(spec.names)} equations at least {needed} variable(s) of the "
-            f"others must be left out of it, and {found.excluded} is. Drop a regressor or a spatial lag from it that "
-            "theory does not need, or give another equation an exogenous variable of its own.",
+            f"others must be left out of it; only {found.excluded} is left out. Drop a regressor or a spatial lag that "
+            "theory does not need from it, or give another equation an exogenous variable of its own.",
             f"方程{name!r}不可识别：共{len(spec.names)}个方程，至少须有其他方程的{needed}个变量不在其中，"
             f"而只有{found.excluded}个。请去掉理论上不需要的解释变量或空间滞后，或给其他方程加一个自己的外生变量。",
         )
     if found.rank < needed:
         raise SpecificationError(
             f"Equation {name!r} is not identified: what it leaves out enters the other equations with rank {found.rank}, "
-            f"and {needed} is needed (rank condition). Some other equation is a look-alike of it: give that one a "
-            f"variable which {name!r} has not.",
+            f"and {needed} is needed (rank condition). Another equation looks the same: give that one a "
+            f"variable that {name!r} does not have.",
             f"方程{name!r}不可识别：它所排除的变量在其他方程中的秩为{found.rank}，须为{needed}（秩条件）。"
             f"有其他方程与它相似：请给那个方程加一个{name!r}没有的变量。",
         )

@@ -49,7 +49,7 @@ class Comparison(Printed):
 
     @property
     def same(self) -> bool:
-        """Whether every table that was expected came out again."""
+        """Whether every expected table was reproduced."""
         return bool(self.files["verdict"].isin(["identical", "same numbers", "new"]).all())
 
     def tidy(self) -> pd.DataFrame:

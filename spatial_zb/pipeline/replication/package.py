@@ -304,7 +304,7 @@ def _csv(rows: list[dict[str, str]]) -> bytes:
 
 
 def _check_sums(folder: Path) -> None:
-    """Refuse a package whose files are not what they were when it was made."""
+    """Refuse a package whose files changed since it was made."""
     try:
         lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
     except OSError as error:

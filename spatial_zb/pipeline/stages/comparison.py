@@ -1,9 +1,4 @@
-"""Models and weights side by side: criteria, tests between them, and their posterior probabilities.
-
-The robustness battery of a study: its table, and what one unit at a time changes.
-
-Stage compare: one term of one model over a grid of choices, models and weights side by side, the robustness battery.
-"""
+"""Stage compare: the grid of one term, models and weights side by side, and the robustness battery."""
 
 from __future__ import annotations
 
@@ -109,7 +104,7 @@ def _left_out(base: Base, failed: Sequence[Fit]) -> list[Text]:
 
 
 def _without_w(rows: pd.DataFrame) -> pd.DataFrame:
-    """Models without W name none."""
+    """Models without W must not name one."""
     return rows.assign(weights=rows["weights"].where(rows["model"] != "OLS", ""))
 
 

@@ -1,7 +1,4 @@
-"""What all parts of a comparison share: its section of the study, the base model, its samples, weights and words.
-
-One term over a grid of choices: the specifications, their curve, and the joint test of it.
-"""
+"""What the parts of a comparison share, and the grid: specifications, their curve and its joint test."""
 
 from __future__ import annotations
 

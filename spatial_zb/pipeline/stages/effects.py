@@ -69,7 +69,7 @@ def _estimated(job: Job, model: Model) -> tuple[Fit, Effects]:
 
 
 def _estimated_system(job: Job, system: System) -> tuple[SystemFit, Effects] | None:
-    """By the first method whose system is stable; none, with a warning, where there is no such method."""
+    """Fit by the first method that gives a stable system; give None, with a warning, when no method does."""
     why: SpatialZbError | Text = Text("no method gives a stable system.", "没有一种方法得到稳定的方程组。")
     for method in system.methods:
         try:

@@ -1,7 +1,4 @@
-"""Median-unbiased ρ and λ of the models of a study, where it asks for resampling.
-
-Stage models: the spatial Durbin models and their effects.
-"""
+"""Stage models: spatial Durbin models, their effects, and median-unbiased ρ and λ."""
 
 from __future__ import annotations
 
@@ -149,7 +146,7 @@ def _long_run(fit: Fit, draws: int, seed: np.random.SeedSequence) -> tuple[Effec
 def _simulated(
     fit: Fit, draws: int, seed: np.random.SeedSequence, horizon: Literal["short", "long"] = "short"
 ) -> Effects | None:
-    """Effects with simulated errors; none where there is no solution, and with a warning where there is no covariance."""
+    """Effects with simulated errors; None without a solution, with a warning without a covariance."""
     if not fit.converged:  # the fit has warned of it
         return None
     try:

@@ -1,9 +1,4 @@
-"""Concentration of sectors and specialisation of units of a study, by period.
-
-Tables of the weights of a study: what each is like in the main sample, and how far they agree.
-
-Stages data and moran: what the sample is, and how its variables cluster.
-"""
+"""Stages data and moran: the sample, its weights and concentration, and how variables cluster."""
 
 from __future__ import annotations
 

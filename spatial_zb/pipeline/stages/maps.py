@@ -172,7 +172,7 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
 
 
 def _nothing_left(frames: Mapping[int, pd.DataFrame]) -> Text:
-    """Of maps without a cluster: that the correction for many tests left none, and what each test alone would say."""
+    """For maps without a cluster: say that the correction for many tests left none, and what each test alone gives."""
     bare = {p: frame for p, frame in frames.items() if not (frame["p_adjusted"] < 0.05).any()}
     alone = {p: int((frame["p_sim"] < 0.05).sum()) for p, frame in bare.items()}
     if not any(alone.values()):

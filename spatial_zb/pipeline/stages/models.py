@@ -1,9 +1,4 @@
-"""The columns of a model's tables: one estimate each, by sample, weights and effects.
-
-Figures of the models: effects of all columns, by regime, and over time.
-
-Stage tests: the test chain of every model, and what it points to in words.
-"""
+"""Stage tests, and what the stage models draws: columns of its tables and figures of its models."""
 
 from __future__ import annotations
 

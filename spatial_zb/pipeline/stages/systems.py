@@ -233,7 +233,7 @@ def _shock_words(system: System, prepared: Prepared) -> dict[str, Text]:
 
 
 def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
-    """One figure for each sample and W: what a shock in one equation does to the others, by method."""
+    """One figure for each sample and W: effects of a shock in one equation on the others, by method."""
     from spatial_zb.report.figures.estimates import effects_plot
 
     study = job.study
@@ -269,7 +269,7 @@ def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
 
 
 def _caveats(columns: Sequence[_SystemColumn]) -> Text | None:
-    """Below effects: which methods have none, and that instruments are weak."""
+    """Notes below effects: which methods have no effects, and whether instruments are weak."""
     parts = []
     if methods := [METHOD_WORDS[c.facts["method"]] for c in columns if c.effects is None]:
         parts.append(

@@ -1,9 +1,4 @@
-"""What every figure opens with: its style and language, the caller's words around it, and a frame that has what it needs.
-
-Paper and pen of all figures: writing in millimetres from the upper left corner, and legends that fit.
-
-The sheet around charts: panels of one size with title, headings, one legend and a note below.
-"""
+"""What every figure starts from: style, language and words, writing in millimetres, and the sheet around charts."""
 
 from __future__ import annotations
 
@@ -116,7 +111,7 @@ def require_columns(frame: pd.DataFrame, columns: Sequence[str], what: Text) -> 
 
 
 def require_rows(frame: pd.DataFrame, columns: Sequence[str], what: Text) -> None:
-    """Refuse a frame that lacks columns or has no row, as :func:`require_columns` does."""
+    """Refuse a frame that lacks columns or has no rows."""
     require_columns(frame, columns, what)
     if frame.empty:
         raise DataError(f"The {what.en} has no row.", f"{what.zh}没有数据行。")
@@ -128,12 +123,12 @@ LINE_SPACING = 1.35
 
 
 def to_mm(points: float) -> float:
-    """Millimetres of so many points."""
+    """Convert points to millimetres."""
     return points * MM_PER_INCH / 72
 
 
 def line_height(points: float, lines: int) -> float:
-    """Height of so many lines of type, in millimetres."""
+    """Height of a number of lines of type, in millimetres."""
     return lines * LINE_SPACING * to_mm(points)
 
 

@@ -1,7 +1,4 @@
-"""How a distribution moves: kernel densities by period, as lines or as ridges.
-
-Decay over distance: the spatial correlogram, and effects under thresholds of distance.
-"""
+"""Figures of distributions and distance: densities as lines or ridges, correlogram, effects by distance."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def _chosen(rows: pd.DataFrame, terms: Sequence[Any] | None, effects: Sequence[s
 
 
 def _require_one_each(rows: pd.DataFrame, x: str, keys: Sequence[Any], effects: Sequence[str]) -> None:
-    """Refuse two rows for one place of a line: they are of different fits, or one was given twice."""
+    """Refuse two rows for one point of a line: they come from different fits, or one was given twice."""
     drawn = rows[rows["key"].isin(keys) & rows["effect"].isin(effects)]
     again = drawn[drawn.duplicated(["key", "effect", x])]
     if not again.empty:

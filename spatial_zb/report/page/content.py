@@ -197,7 +197,7 @@ class Content:
 
     @property
     def review_line(self) -> Text:
-        """The review number as a line, or that there is none."""
+        """Line with the map review number, or a line that says it is missing."""
         number = self.review_number.strip()
         if not number:
             return NO_REVIEW

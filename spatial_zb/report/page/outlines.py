@@ -1,7 +1,4 @@
-"""Polygons as small paths on a grid of whole numbers, simplified so that neighbours keep one border.
-
-A figure as an SVG element inside a page: small, with type that stays type, without styles that a strict page refuses.
-"""
+"""Drawings inside the page: polygons as small paths, and figures as SVG elements."""
 
 from __future__ import annotations
 

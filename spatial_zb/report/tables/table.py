@@ -1,4 +1,4 @@
-"""How tables are printed: language, decimals, stars, and what stands beside an estimate.
+"""One neutral table (what it says, before any file format), and the style in which tables are printed.
 
 One neutral table: what is said and where, before any file format.
 

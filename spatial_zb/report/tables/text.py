@@ -1,7 +1,4 @@
-"""The words and numbers of a table as every format prints them, before any is escaped for its file.
-
-Widths and archives: what the writers of paged formats share.
-"""
+"""Words and numbers of a table as every format prints them, and what the writers of paged formats share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The sections of a study file, as frozen records; every key that is not named here is refused."""
+"""The sections of a study file, as frozen records; every key that is not named here is refused.
+
+What a section asks for is done by :mod:`spatial_zb.pipeline`, not here.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,4 @@
-"""Sections on what describes the data: Moran's I, concentration, dynamics.
-
-Sections on what is estimated: equations and systems.
-
-Section ``[compare]`` and its parts.
-
-Sections on what comes out: maps, figures, files.
-"""
+"""Sections on analyses and their output: exploration, models, systems, comparison, maps, figures, files."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Sections on what goes in: the study itself, polygons, data, variables and samples.
-
-Sections ``[weights.<name>]``, one record for each kind.
-"""
+"""Sections on inputs: the study itself, polygons, data, variables, samples and weights."""
 
 from __future__ import annotations
 
@@ -177,7 +174,7 @@ class Sample(Section):
 
 
 class _Weights(Section):
-    """What all ``[weights.<name>]`` have."""
+    """Keys common to all ``[weights.<name>]``."""
 
     name: str
     label: Label

@@ -1,4 +1,6 @@
-"""Which polygons touch: equal vertices where borders are drawn once, a tolerance where they are not.
+"""Neighbours by a common border or a common group such as a province, and which polygons touch.
+
+Which polygons touch: equal vertices where borders are drawn once, a tolerance where they are not.
 
 Two polygons of a clean coverage that meet share vertices, bit for bit, so a hash finds all contacts without
 geometry. A border segment that belongs to exactly two polygons is *matched*. A polygon all of whose segments

@@ -97,7 +97,7 @@ def settle(
 
 
 def check_islands(islands: Islands) -> None:
-    """Refuse what is no island policy."""
+    """Refuse an unknown policy for islands."""
     if isinstance(islands, str):
         good = islands in ("error", "nearest", "zero", "drop")
     else:

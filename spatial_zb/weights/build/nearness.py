@@ -76,8 +76,8 @@ def distance_band(
         chosen = float(places(regions, metric).nearest(1)[1].max())
         if chosen == 0:
             raise WeightsError(
-                "All units share their points in pairs, so no band follows; give cutoff_km.",
-                "所有地区两两同点，无法定出距离带；请给出cutoff_km。",
+                "Every unit lies at the same point as another, so no distance band follows; give cutoff_km.",
+                "每个地区都与另一地区同点，无法定出距离带；请给出cutoff_km。",
             )
     recipe = {"kind": "distance_band", "cutoff_km": chosen}
     return _by_distance(regions, _one, recipe, chosen, islands, metric, label or "distance band")

@@ -228,7 +228,7 @@ def _matched(parsed: Parsed, wanted: pd.Index | None, name: str) -> tuple[sparse
         if parsed.count is not None and parsed.count != len(own):
             raise AlignmentError(
                 f"{name} says it has {parsed.count} units but names {len(own)}: it lost units without "
-                "neighbours. Pass ids=[...] of all units, which takes the others as such.",
+                "neighbours. Pass ids=[...] of all units; the missing ones then have no neighbours.",
                 f"{name}称有{parsed.count}个地区，而只列出{len(own)}个：没有邻居的地区丢失了。"
                 "请给出全部地区的ids=[...]，其余即作为没有邻居的地区。",
             )

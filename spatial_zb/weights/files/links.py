@@ -1,7 +1,4 @@
-"""What every reader of a weights file gives back, and what all readers check.
-
-Weights as links: gal and gwt (GeoDa, PySAL, spdep), swm (ArcGIS).
-"""
+"""Weights as links (gal, gwt, swm), and what every reader of a weights file gives back and checks."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Numeric, sparse and character variables of a MATLAB 5 file (what ``save -v6`` and ``-v7`` write).
+"""Weights as matrices of numeric programs (mtx, mat, npz), with a reader of MATLAB 5 files.
+
+Numeric, sparse and character variables of a MATLAB 5 file (what ``save -v6`` and ``-v7`` write).
 
 Read here and not by SciPy, whose reader ends the process on some damaged files. Cells, structures, objects
 and functions are listed by name and never looked into. Format: MathWorks, "MAT-File Format", Level 5.
-
-Weights as matrices of numeric programs: mtx (Matrix Market), mat (MATLAB), npz (NumPy and SciPy).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COMPLEX_FLAG, LOGICAL_FLAG = 0x0800, 0x0200
 
 
 class Variable(NamedTuple):
-    """A variable: ``value`` is an array, a csr_array, a list of text rows, or None where it is no such thing."""
+    """A variable: ``value`` is an array, a csr_array, a list of text rows, or None for anything else."""
 
     name: str
     value: Any
@@ -61,7 +61,8 @@ def variables(content: bytes) -> list[Variable]:
     order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
     if order is None:
         raise WeightsError(
-            "is no MATLAB 5 file, or damaged; save it with -v7.", "不是MATLAB 5文件，或已损坏；请用-v7保存。"
+            "is not a MATLAB 5 file, or is damaged; save it with -v7.",
+            "不是MATLAB 5文件，或已损坏；请用-v7保存。",
         )
     try:
         return [_variable(element.body, order) for element in _matrices(content[HEADER_BYTES:], order)]

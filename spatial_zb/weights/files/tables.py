@@ -249,7 +249,7 @@ def _columns_of(names: list[str], labels: list[str], ids: list[str]) -> list[str
 
 
 def _numbers(body: NDArray[Any], rows: list[str] | None, columns: list[str] | None) -> NDArray[np.float64]:
-    """Cells as floats; one that is none is named."""
+    """Cells as floats; an error names those that are not numbers."""
     try:
         numbers = body.astype(float)  # Python's own reading of text: right to the last bit
     except (TypeError, ValueError):

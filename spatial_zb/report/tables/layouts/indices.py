@@ -1,7 +1,4 @@
-"""Layouts of composite indices: entropy weights, and coordination degrees with their grades.
-
-Layouts of concentration: sectors by period, pairs of sectors, specialisation of units.
-"""
+"""Layouts of indices: entropy weights, coordination degrees, concentration and specialisation."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def _regressors(
 
 
 def _refuse_unlike(columns: Sequence[_Column], effects: Sequence, tests: Mapping[Label, Sequence]) -> None:
-    """Refuse effects and tests that are not one for each column."""
+    """Refuse effects and tests unless there is one for each column."""
     given = {
         Text.of("effects"): effects,
         **{
@@ -378,7 +378,7 @@ def _fact(name: str, style: TableStyle) -> Callable[[Mapping], Cell]:
 
 
 def _coded(name: str, codes: Mapping[str, Text]) -> Callable[[Mapping], Cell]:
-    """Read a word of ``glance()`` in both languages; a word without a translation stays as it is."""
+    """Give a word of ``glance()`` in both languages; a word without a translation stays unchanged."""
     return lambda facts: word_of(facts.get(name), codes)
 
 

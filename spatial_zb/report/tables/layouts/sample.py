@@ -1,9 +1,4 @@
-"""What the sample is: definitions, descriptive statistics, cells that were filled.
-
-Correlations of the variables, with the variance inflation factor of each regressor.
-
-Layouts of weights: what each matrix is like, and how far they share links.
-"""
+"""Layouts of the sample: definitions, descriptive statistics, filled cells, correlations and weights."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The chain of specification tests, and how well systems are identified.
-
-Layouts of robustness: the joint test of a specification curve, the battery, and units left out one at a time.
-"""
+"""Layouts of tests: the test chain, identification of systems, and robustness."""
 
 from __future__ import annotations
 
@@ -93,7 +90,7 @@ def _resampled(replicates: int | None) -> Text:
 
 
 def _p_cell(value: float, is_test: bool, style: TableStyle) -> Cell:
-    """A p-value; a dash where there is none, nothing where the row is no test (a VIF)."""
+    """A p-value; a dash where it is missing, an empty cell where the row is not a test (a VIF)."""
     if math.isfinite(value):
         return Number(value, style.digits, notation="p_value")
     return None if is_test else ""

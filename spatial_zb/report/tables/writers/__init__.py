@@ -2,8 +2,6 @@
 
 A writer gets resolved words and numbers from :mod:`spatial_zb.report.tables.table`, escapes all of them for its
 format and decides nothing else. It returns the text or the bytes of the file, the same for the same table.
-
-Files of one table: a writer for each format, the same words and numbers in all.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""CSV for people: the rounded numbers of the table, in UTF-8 with a mark so that Excel shows Chinese.
+"""Tables as plain text: CSV for spreadsheets and Markdown.
+
+CSV for people: the rounded numbers of the table, in UTF-8 with a mark so that Excel shows Chinese.
 
 One header line (levels joined by ``": "``) and the body; title and notes are in the other formats.
-
-Markdown as GitHub prints it: a pipe table, headings joined by line breaks.
 """
 
 from __future__ import annotations
