@@ -269,7 +269,7 @@ def _told_apart(model: SampleModel) -> bool:
 
 
 def has_median_unbiased(fit: Fit) -> bool:
-    """Whether the model has a median-unbiased estimate: static, ``lee_yu``, ρ or λ, and few enough units where it has both."""
+    """Whether a median-unbiased estimate exists: static, ``lee_yu``, ρ or λ, and few enough units where it has both."""
     try:
         _check_model(fit)
     except SpecificationError:
