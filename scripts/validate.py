@@ -1,4 +1,4 @@
-"""Run the published simulation study, part by part, and write its tables, pages and figures to docs/validation.
+"""Run the published simulation study, part by part, and write its tables (CSV) and figures to docs/validation.
 
     python scripts/validate.py [small_sample …] [--replications 1000] [--workers 1]
 
@@ -41,8 +41,8 @@ PARTS = {
 def main() -> None:
     """Read the options and run the parts."""
     about = Text(
-        "Run the published simulation study, part by part, and write its tables, pages and figures to docs/validation.",
-        "逐部分运行已发布的模拟研究，将表、页面和图写入docs/validation。",
+        "Run the published simulation study, part by part, and write its tables (CSV) and figures to docs/validation.",
+        "逐部分运行已发布的模拟研究，将表（CSV）和图写入docs/validation。",
     )
     parser = BilingualParser(about, help_language(sys.argv[1:]))
     parser.add_argument(

@@ -18,7 +18,7 @@ from spatial_zb.base.execute import run_tasks
 
 from .places import OUT, PERIODS, ROOT, weights
 
-TABLE, PAGE = OUT / "comparison.csv", OUT / "comparison.md"
+TABLE = OUT / "comparison.csv"
 SEED = 20240611
 BETA, THETA = {"a": 1.0, "b": -1.0}, {"a": 0.4, "b": -0.4}
 #: θ that is no multiple of β. As a multiple of it, W X θ looks like the first step of a spatial lag of y.
@@ -95,7 +95,7 @@ def curve(W: dict[str, zb.Weights], beta: float, seed: np.random.SeedSequence) -
 
 
 def run(workers: int = 1, replications: int = 200) -> None:
-    """Run the study, writing its table and page after every truth; rows that are there already are kept.
+    """Run the study, writing its table after every truth; rows that are there already are kept.
 
     A curve costs a hundred times as much as a choice: it has a quarter of the replications.
     """
@@ -114,9 +114,7 @@ def run(workers: int = 1, replications: int = 200) -> None:
             found = pd.DataFrame(run_tasks(work, range(count), workers=workers, seed=seed))
             row = {"truth": what, "replications": count, "seed": SEED} | found.mean().to_dict()
         rows.append(row)
-        table = pd.DataFrame(rows)
-        table.to_csv(TABLE, index=False, lineterminator="\n")
-        PAGE.write_text(_page(table, replications), encoding="utf-8")
+        pd.DataFrame(rows).to_csv(TABLE, index=False, lineterminator="\n")
 
 
 def _choice_task(W: dict[str, zb.Weights], truth: str, number: int, seed: np.random.SeedSequence) -> dict:
@@ -125,51 +123,3 @@ def _choice_task(W: dict[str, zb.Weights], truth: str, number: int, seed: np.ran
 
 def _curve_task(W: dict[str, zb.Weights], beta: float, number: int, seed: np.random.SeedSequence) -> dict:
     return curve(W, beta, seed)
-
-
-def _page(table: pd.DataFrame, replications: int) -> str:
-    lines = [
-        "# Does a comparison find the truth?",
-        "",
-        f"Simulated data on the real map of 41 cities, T = {PERIODS}, two-way effects, β = (1, −1), ρ or λ = 0.3,",
-        f"θ = (0.4, −0.4) where there is one; {replications} replications; made by `scripts/validate.py comparison`. Truth",
-        "on contiguity, rival W the four nearest neighbours. Shares in per cent.",
-        "",
-        "**Posterior probabilities** (g = max(N, k²)): how often the most probable row has the true family, and the true W;",
-        "mean probability of the true row. **J**: how often the true W is rejected (size), and the rival (power), at 5 %.",
-        "**Vuong** (AIC-corrected, 5 %): decisions for the true and for the rival W; the rest is undecided.",
-        "",
-        "With θ = 0.4 β, SDEM is nearly SAR (of WX only θ − λβ = 0.1 β is left), and SAR, which has fewer coefficients,",
-        "takes its probability: nearly equal models are not told apart. “Other θ” is (0.4, 0.4), no multiple of β.",
-        "",
-    ]
-    first = table[~table["truth"].str.startswith("curve")]
-    names = [
-        "family",
-        "W",
-        "probability",
-        "J size",
-        "J size, clustered",
-        "J power",
-        "Vuong for the true W",
-        "Vuong for the other W",
-    ]
-    lines += _markdown(first, names)
-    lines += [
-        "",
-        "**Joint test of a curve** (SAR, SDM, SDEM × two W, clustered errors, 99 sign flips by unit): rejections at 5 %",
-        f"by each of its statistics in {replications // 4} panels, without an effect (size) and with β = 0.1 (power).",
-        "",
-    ]
-    lines += _markdown(
-        table[table["truth"].str.startswith("curve")], ["median", "significant", "dominant_sign"]
-    )
-    return "\n".join(lines) + "\n"
-
-
-def _markdown(table: pd.DataFrame, names: list[str]) -> list[str]:
-    out = ["| truth | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
-    for record in table.to_dict("records"):
-        values = ["" if pd.isna(record.get(n)) else f"{100 * record[n]:.1f}" for n in names]
-        out.append(f"| {record['truth']} | " + " | ".join(values) + " |")
-    return out

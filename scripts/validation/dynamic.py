@@ -2,7 +2,7 @@
 
 The 11 cities of Zhejiang and the 41 cities of the delta, contiguity; 10 and 20 explained periods for the dynamic
 model, 11 for the two regimes. The tables ``dynamic.csv``, ``long_run.csv`` and ``regimes.csv`` of ``docs/validation``
-are written after every cell, and a page beside each; what is there already with the same seed and number of
+are written after every cell; what is there already with the same seed and number of
 replications is kept.
 """
 
@@ -253,18 +253,16 @@ def _row(found: np.ndarray, value: float) -> dict[str, float]:
 
 
 def run(name: str, replications: int, workers: int = 1) -> None:
-    """Simulate what is missing of one study, and write its page."""
-    cells, page = STUDIES[name]
-    design = {tuple(cell.keys.values()): cell for cell in cells()}
+    """Simulate what is missing of one study; its table is written after every cell."""
+    design = {tuple(cell.keys.values()): cell for cell in STUDIES[name]()}
     keys = next(iter(design.values())).keys
-    table = complete(
+    complete(
         OUT / f"{name}.csv",
         list(keys),
         design,
         lambda cell: run_cell(cell, replications, workers),
         lambda done: (done["replications"] == replications) & (done["seed"] == SEED),
     )
-    (OUT / f"{name}.md").write_text(page(table), encoding="utf-8")
 
 
 def run_dynamic(replications: int = 1000, workers: int = 1) -> None:
@@ -282,102 +280,8 @@ def run_regimes(replications: int = 1000, workers: int = 1) -> None:
     run("regimes", replications, workers)
 
 
-def dynamic_page(table: pd.DataFrame) -> str:
-    """The study of the dynamic model as a page to read."""
-    lines = [
-        "# Dynamic panels: bias before and after the correction",
-        "",
-        f"Written by `scripts/validate.py dynamic` (seed {SEED}, {table['replications'].iloc[0]} replications per cell). "
-        f"Simulated: y_t = τy_(t−1) + ρWy_t + ηWy_(t−1) + xβ + Wxθ + μ + α_t + ε, β = {BETA}, θ = {THETA}; ε, μ, α standard "
-        "normal, x correlated with μ; row-normalised contiguity of the cities of Zhejiang (n = 11) and of the delta "
-        "(n = 41); T explained periods after the initial one; α only with two-way effects. Bias, and coverage of 95 % "
-        f"intervals; simulation alone moves coverage by ± {200 * table['coverage_mcse'].max():.1f} points. Effects: error "
-        "of the median, since estimates of the long run have a long tail, over replicates whose process is stable. "
-        "*Kept*: replicates with an estimate (`yang` may have no root), and of these with a long run.",
-        "",
-    ]
-    names = ("tau", "rho", "eta", "short indirect", "long direct", "long total")
-    heads = {"tau": "τ", "rho": "ρ", "eta": "η"}
-    for effects, words in (("two_way", "Two-way effects"), ("unit", "Unit effects")):
-        part = table[table["effects"] == effects]
-        lines += [
-            f"## {words}",
-            "",
-            "| n | T | τ, ρ, η | estimator | " + " | ".join(heads.get(p, p) for p in names),
-        ]
-        lines[-1] += " | kept |"
-        lines.append("|" + "---|" * (len(names) + 5))
-        keys = ["n", "T", "tau", "rho", "eta", "estimator"]
-        for (n, T, tau, rho, eta, estimator), group in part.groupby(keys, sort=False):
-            by = group.set_index("parameter")
-            cells = [_cell(by.loc[p], " " in p) for p in names]
-            kept = f"{by.loc['tau', 'kept']}, {by.loc['long total', 'kept']}"
-            lines.append(
-                f"| {n} | {T} | {tau:g}, {rho:g}, {eta:g} | `{estimator}` | {' | '.join(cells)} | {kept} |"
-            )
-        lines.append("")
-    return "\n".join(lines)
-
-
-def long_run_page(table: pd.DataFrame) -> str:
-    """The study of effects of the long run as a page to read."""
-    lines = [
-        "# Dynamic panels: effects of the long run",
-        "",
-        f"Written by `scripts/validate.py long_run` (seed {SEED}, {table['replications'].iloc[0]} replications per "
-        "cell), with panels drawn as in [the dynamic study](dynamic.md), two-way effects, `lee_yu`. Coverage of 95 % "
-        "intervals by the delta method and by 500 simulated draws (percentiles, unstable draws left out), over "
-        f"replicates whose process is stable; simulation alone moves it by ± {200 * table['coverage_mcse'].max():.1f} "
-        "points. Where 1 − τ − ρ − η is less than 4 standard errors from zero, delta intervals of the total effect cover "
-        "less than 92 % in most cells, and the package warns; simulated ones keep their level.",
-        "",
-        "| n | T | τ, ρ, η | (1 − τ − ρ − η)/error | limits | direct | indirect | total | kept |",
-        "|" + "---|" * 9,
-    ]
-    keys = ["n", "T", "tau", "rho", "eta", "estimator"]
-    for (n, T, tau, rho, eta, method), group in table.groupby(keys, sort=False):
-        by = group.set_index("parameter")
-        apart = (1 - tau - rho - eta) / by.loc["persistence", "median_std_error"]
-        cells = [f"{100 * by.loc[e, 'coverage']:.1f} %" for e in ("direct", "indirect", "total")]
-        start = f"| {n} | {T} | {tau:g}, {rho:g}, {eta:g} | {apart:.1f} | {method} |"
-        lines.append(f"{start} {' | '.join(cells)} | {by.loc['total', 'kept']} |")
-    return "\n".join([*lines, ""])
-
-
-def regime_page(table: pd.DataFrame) -> str:
-    """The study of two regimes as a page to read."""
-    (rho0, beta0, theta0), (rho1, beta1, theta1) = REGIMES
-    lines = [
-        "# Two regimes",
-        "",
-        f"Written by `scripts/validate.py regimes` (seed {SEED}, {table['replications'].iloc[0]} replications per "
-        "cell, 11 periods). Every third unit is core. Simulated: y_t = (ρ₀D₀ + ρ₁D₁)Wy_t + xβ_r + Wxθ_r + μ + α_t + ε, "
-        f"ρ, β, θ = {rho0}, {beta0}, {theta0} of the rest and {rho1}, {beta1}, {theta1} of the core; ε, μ, α standard "
-        "normal, x correlated with μ; contiguity of the cities of Zhejiang (n = 11) and of the delta (n = 41), "
-        "row-normalised or divided by its spectral radius. Bias, and coverage of 95 % intervals; simulation alone moves "
-        f"coverage by ± {200 * table['coverage_mcse'].max():.1f} points. Effects: error of the median. *n.c.*: replicates "
-        "without a root inside the admissible region, left out.",
-        "",
-    ]
-    names = [*(f"{name}[{c}]" for name in ("rho", "beta", "theta") for c in (0, 1)), "difference of rho"]
-    names += [f"indirect[{c}]" for c in (0, 1)]
-    heads = [p.replace("rho", "ρ").replace("beta", "β").replace("theta", "θ") for p in names]
-    lines += [f"| n | effects | W | {' | '.join(heads)} | n.c. |", "|" + "---|" * (len(names) + 4)]
-    for (n, effects, kind), group in table.groupby(["n", "effects", "normalisation"], sort=False):
-        by = group.set_index("parameter")
-        cells = [_cell(by.loc[p], p.startswith("indirect")) for p in names]
-        lost = by["replications"].iloc[0] - by["kept"].iloc[0]
-        lines.append(f"| {n} | {effects} | {kind} | {' | '.join(cells)} | {lost} |")
-    return "\n".join([*lines, ""])
-
-
-def _cell(row: pd.Series, effect: bool) -> str:
-    off = row["median"] - row["truth"] if effect else row["bias"]
-    return f"{off:+.3f}, {100 * row['coverage']:.1f} %"
-
-
-STUDIES: dict[str, tuple[Callable[[], Iterator[Cell]], Callable[[pd.DataFrame], str]]] = {
-    "dynamic": (dynamic_cells, dynamic_page),
-    "long_run": (long_run_cells, long_run_page),
-    "regimes": (regime_cells, regime_page),
+STUDIES: dict[str, Callable[[], Iterator[Cell]]] = {
+    "dynamic": dynamic_cells,
+    "long_run": long_run_cells,
+    "regimes": regime_cells,
 }

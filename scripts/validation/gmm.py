@@ -3,7 +3,7 @@
 The panels of the small-sample study (11, 41, 90 units, contiguity and a dense W, 11 periods, two-way effects), and SAR with
 a further endogenous regressor; each panel is fitted by the textbook and by the corrected estimator. Medians count all fits;
 means and coverage those inside the admissible interval, which alone claim a standard error. The table ``gmm.csv`` of
-``docs/validation`` is written after every cell, the page from it. Every panel has a seed of its own.
+``docs/validation`` is written after every cell. Every panel has a seed of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from spatial_zb.models.gmm import WEAK
 from . import small_sample
 from .places import KINDS, LEVEL, OUT, PERIODS, SIZES, complete, weights
 
-TABLE, PAGE = OUT / "gmm.csv", OUT / "gmm.md"
+TABLE = OUT / "gmm.csv"
 SEED, ENDOGENEITY = small_sample.SEED, 0.6
 MODELS = ("SAR", "SDM", "SAC", "SAR, endogenous w")
 KEYS = ["n", "weights", "model", "spatial"]
@@ -171,91 +171,10 @@ def _limits(found: list[Found], true: float) -> dict[str, float | str]:
     }
 
 
-def page(table: pd.DataFrame) -> str:
-    """The table as a page to read."""
-    first = table.iloc[0]
-    lines = [
-        "# Spatial 2SLS and GMM of one equation",
-        "",
-        f"Written by `scripts/validate.py gmm` (seed {first['seed']}, {first['replications']} panels a cell, the same ones "
-        "for both estimators; all numbers: [gmm.csv](gmm.csv)). The panels of [small_sample.md](small_sample.md): "
-        f"{PERIODS} periods, two-way effects, one regressor x, instruments its lags up to W² (W³ for SDM); *endogenous w*: "
-        f"beside it a regressor whose error has correlation {ENDOGENEITY} with that of y, and an instrument z. *Textbook*: "
-        "`bias_correction=False`; *corrected*: the default. *Median bias* counts all fits; *coverage* of estimate ± 1.96 "
-        "standard errors is of those inside the admissible interval, whose share is *inside*, since the others claim none. "
-        "*F*: of the first stage of Wy, median. *AR*: coverage of `zb.anderson_rubin(fit)`, and in brackets how often its "
-        "upper limit is the end of the admissible interval. *Warned*: share of panels whose corrected fit warns of ρ "
-        "(outside, weak first stage, or a large standard error); with up to 30 units all say that standard errors are "
-        "approximate. The error of a median is given after ±, twice; coverage is known to ± 1.4 points.",
-        "",
-        *_reading(table),
-        "",
-        "| n | W | ρ, λ | model | F | ρ: median bias, textbook | corrected | spread, textbook | corrected | inside | "
-        "coverage, textbook | corrected | AR | warned | λ: median bias, textbook | corrected |",
-        "|" + "---|" * 16,
-    ]
-    order = table.assign(rank=table["model"].map(MODELS.index)).sort_values(
-        ["n", "weights", "spatial", "rank"], kind="stable"
-    )
-    for (n, kind, spatial, model), group in order.groupby(["n", "weights", "spatial", "model"], sort=False):
-        by = group.set_index(["parameter", "estimator"])
-        plain, own = by.loc[("rho", "textbook")], by.loc[("rho", "corrected")]
-        exact = ""
-        if ("rho", "anderson_rubin") in by.index:
-            row = by.loc[("rho", "anderson_rubin")]
-            exact = f"{100 * row['coverage']:.1f} % ({100 * row['open_high']:.0f} %)"
-        lam = ["", ""]
-        if ("lam", "corrected") in by.index:
-            lam = [f"{by.loc[('lam', e), 'median_bias']:+.3f}" for e in ("textbook", "corrected")]
-        cells = [
-            f"{own['median_f']:.1f}",
-            f"{plain['median_bias']:+.3f}",
-            f"{own['median_bias']:+.3f} ± {2 * own['median_error']:.3f}",
-            f"{plain['spread']:.2f}",
-            f"{own['spread']:.2f}",
-            f"{100 * own['inside']:.0f} %",
-            f"{100 * plain['coverage']:.1f} %",
-            f"{100 * own['coverage']:.1f} %",
-            exact,
-            f"{100 * own['warned']:.0f} %",
-            *lam,
-        ]
-        lines.append(f"| {n} | {kind} | {spatial:g} | {model} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
-
-
-def _reading(table: pd.DataFrame) -> list[str]:
-    """What the numbers say, by model and W."""
-    own = table[table["parameter"] == "rho"].set_index([*KEYS, "estimator"]).sort_index()
-    out = []
-    for kind, model in product(KINDS, MODELS):
-        chosen = own[
-            (own.index.get_level_values("weights") == kind) & (own.index.get_level_values("model") == model)
-        ]
-        if chosen.empty:
-            continue
-        plain, corrected = (chosen.xs(e, level="estimator") for e in ("textbook", "corrected"))
-        words = (
-            f"- {model}, {kind}: median bias of ρ {_range(plain['median_bias'], '+.3f')} → "
-            f"{_range(corrected['median_bias'], '+.3f')}; coverage {_range(100 * corrected['coverage'], '.0f')} %; inside "
-            f"{_range(100 * corrected['inside'], '.0f')} %; F {_range(corrected['median_f'], '.1f')}"
-        )
-        if "anderson_rubin" in chosen.index.get_level_values("estimator"):
-            exact = chosen.xs("anderson_rubin", level="estimator")
-            words += f"; Anderson-Rubin {_range(100 * exact['coverage'], '.0f')} %"
-        out.append(f"{words}.")
-    return ["## Reading", "", *out]
-
-
-def _range(values: pd.Series, form: str) -> str:
-    low, high = f"{values.min():{form}}", f"{values.max():{form}}"
-    return low if low == high else f"{low} to {high}"
-
-
 def run(replications: int = 1000, workers: int = 1) -> None:
     """Simulate what is missing; the table is written after every cell."""
     pool = ProcessPoolExecutor(workers) if workers > 1 else None
-    table = complete(
+    complete(
         TABLE,
         KEYS,
         {cell: cell for cell in design()},
@@ -264,4 +183,3 @@ def run(replications: int = 1000, workers: int = 1) -> None:
     )
     if pool:
         pool.shutdown()
-    PAGE.write_text(page(table), encoding="utf-8")

@@ -2,7 +2,7 @@
 
 The 11 and the 41 cities, contiguity and a dense W, 11 periods, random unit effects of the variance of the noise (φ = 1) that
 have nothing to do with x, no time effects; SAR, SDM, and SEM whose noise alone spreads (Baltagi); ρ and λ of 0, 0.3 and 0.6.
-199 draws a panel. ``random_effects.csv`` of ``docs/validation`` is written after every cell, the page from it.
+199 draws a panel. ``random_effects.csv`` of ``docs/validation`` is written after every cell.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from spatial_zb.base.execute import run_tasks
 from .places import KINDS, LEVEL, OUT, PERIODS, complete, weights
 from .small_sample import STRENGTHS
 
-TABLE, PAGE = OUT / "random_effects.csv", OUT / "random_effects.md"
+TABLE = OUT / "random_effects.csv"
 SEED, DRAWS, SIZES = 20261126, 199, (11, 41)
 BETA, THETA, PHI = 1.0, 0.5, 1.0
 #: lag of y, lag of x, lag of the error
@@ -124,39 +124,8 @@ def _row(group: pd.DataFrame, true: float) -> dict[str, float]:
     }
 
 
-def page(table: pd.DataFrame) -> str:
-    """The table as a page to read."""
-    first = table.iloc[0]
-    noise = 196 * np.sqrt(0.95 * 0.05 / first["replications"])
-    lines = [
-        "# Random effects in small samples",
-        "",
-        f"Written by `scripts/validate.py random_effects` (seed {first['seed']}, {first['replications']} panels a cell, "
-        f"{DRAWS} draws each; all numbers: [random_effects.csv](random_effects.csv)). 11 periods, random unit effects of "
-        f"the variance of the noise (φ = 1), no time effects, β = {BETA:g}, θ = {THETA:g}. *ML*: the fit, estimate ± 1.96 "
-        "standard errors; *MU*: `zb.median_unbiased(fit)`. Bias of the median (± twice its error), and coverage of 95 % "
-        f"intervals, which simulation alone moves by ± {noise:.1f} points.",
-        "",
-        "| n | W | ρ, λ | model | ρ or λ: ML | MU | coverage, ML | MU | φ: ML | MU | coverage, ML | MU | "
-        "indirect effect: coverage, ML | MU |",
-        "|" + "---|" * 14,
-    ]
-    for (n, kind, spatial, model), group in table.groupby(["n", "weights", "spatial", "model"]):
-        by = group.set_index(["parameter", "estimator"])
-        term = "lam" if model == "SEM" else "rho"
-        cells = []
-        for name in (term, "phi"):
-            both = [by.loc[(name, how)] for how in ("ml", "median_unbiased")]
-            cells += [f"{row['median_bias']:+.3f} ± {2 * row['median_error']:.3f}" for row in both]
-            cells += [f"{100 * row['coverage']:.1f} %" for row in both]
-        for how in ("ml", "median_unbiased"):
-            cells.append(f"{100 * by.loc[('indirect', how), 'coverage']:.1f} %" if term == "rho" else "")
-        lines.append(f"| {n} | {kind} | {spatial:g} | {model} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
-
-
 def run(replications: int = 200, workers: int = 1) -> None:
-    """Simulate what is missing; the table is written after every cell, the page in the end, from all that there is."""
+    """Simulate what is missing; the table is written after every cell."""
     complete(
         TABLE,
         KEYS,
@@ -164,9 +133,3 @@ def run(replications: int = 200, workers: int = 1) -> None:
         lambda cell: run_cell(cell, replications, workers),
         lambda done: (done["replications"] == replications) & (done["seed"] == SEED),
     )
-    write_page()
-
-
-def write_page() -> None:
-    """The page from the table as it is."""
-    PAGE.write_text(page(pd.read_csv(TABLE)), encoding="utf-8")

@@ -28,7 +28,7 @@ from .gmm import endogenous_panel
 from .places import KINDS, OUT, PERIODS, complete, weights
 from .resampled import coverage_table
 
-TABLE, PAGE = OUT / "resampled_others.csv", OUT / "resampled_others.md"
+TABLE = OUT / "resampled_others.csv"
 SEED, REPLICATES = 20261125, 199
 INTERVALS = ("percentile", "bca", "studentised")
 #: Limits that some models have besides.
@@ -240,9 +240,9 @@ def run_cell(
 
 
 def run(replications: int | None = None, workers: int = 1, seed: int = SEED) -> None:
-    """Simulate what is missing (without ``replications`` as many panels as each model has) and write table and page.
+    """Simulate what is missing, without ``replications`` as many panels as each model has.
 
-    The table is written after every cell, the page in the end, from all that the table has.
+    The table is written after every cell.
     """
     wanted = {name: replications or model.panels for name, model in MODELS.items()}
     complete(
@@ -252,121 +252,3 @@ def run(replications: int | None = None, workers: int = 1, seed: int = SEED) -> 
         lambda cell: run_cell(cell, wanted[cell[0]], seed, workers),
         lambda done: (done["replications"] == done["model"].map(wanted)) & (done["seed"] == seed),
     )
-    write_page()
-
-
-HEAD = """# The bootstrap of dynamic, two-regime, random-effects and GMM fits
-
-Written by `scripts/validate.py resampled_others` (seed {seed}, {panels} panels per cell, {replicates} residual replicates
-each, {periods} periods, of which a dynamic model explains 10; all numbers:
-[resampled_others.csv](resampled_others.csv)). Simulated on the 11 cities of Zhejiang and the 41 of the delta, contiguity and
-inverse distances, a dense W; two-way effects but for random ones. Coverage of 95 % intervals: estimate ± 1.96 standard
-errors (*analytic*), *percentile*, *BCa*, *studentised*; *other*: with random effects limits of `zb.median_unbiased(fit)`,
-before them the median bias of its estimates, by 2SLS limits of `zb.anderson_rubin(fit)`; simulation alone moves it by
-± {noise} points. *Less*: the bias of the estimate less the bias of its replicates. Panels without an estimate are left out
-(*panels* says how many there are), and from limits of effects those of whose replicates half have none; effects of the long
-run are of panels whose process is stable."""
-
-
-def write_page() -> None:
-    """The page from the table as it is: a reading in numbers, then every model."""
-    table = pd.read_csv(TABLE)
-    sizes = sorted(table["replications"].unique(), reverse=True)
-    noise = " or ".join(f"{100 * 1.96 * np.sqrt(0.05 * 0.95 / size):.1f}" for size in sizes)
-    panels = " or ".join(str(size) for size in sizes)
-    lines = [HEAD.format(seed=SEED, panels=panels, replicates=REPLICATES, periods=PERIODS, noise=noise)]
-    there = set(table[KEYS].itertuples(index=False, name=None))
-    missing = [f"{name}, n = {n}, {kind}" for name, n, kind in design() if (name, n, kind) not in there]
-    if missing:
-        lines += ["", f"Not simulated yet (the same command goes on): {'; '.join(missing)}."]
-    lines += ["", "## Reading", "", *_reading(table)]
-    for name, model in table.groupby("model", sort=False):
-        lines += ["", f"## {name}", "", *_cells(model)]
-    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _wide(model: pd.DataFrame) -> pd.DataFrame:
-    """A row per cell and parameter, a column per interval; bias, and less that of the replicates."""
-    index = ["n", "weights", "parameter"]
-    wide = model.pivot_table("coverage", index, "interval", sort=False).reindex(
-        columns=["standard_error", *INTERVALS, *OTHERS]
-    )
-    wide = wide.assign(other=wide[OTHERS[0]].fillna(wide[OTHERS[1]])) * 100
-    beside = model[model["interval"] == OTHERS[0]].set_index(index)["median_bias"].rename("median")
-    own = model[model["interval"] == "standard_error"].set_index(index)
-    return wide.join(own[["bias", "bias_corrected", "used"]]).join(beside)
-
-
-def _reading(table: pd.DataFrame) -> list[str]:
-    """Of each model: mean and range of the coverage of each interval, and the largest bias before and after."""
-    out = [
-        "| model | analytic | percentile | BCa | studentised | other | largest bias of ρ, λ, τ or η | less |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, model in table.groupby("model", sort=False):
-        wide = _wide(model)
-        shown = [
-            f"{wide[i].mean():.1f} ({wide[i].min():.0f} to {wide[i].max():.0f})"
-            if wide[i].notna().any()
-            else ""
-            for i in ("standard_error", *INTERVALS, "other")
-        ]
-        lags = wide[wide.index.get_level_values("parameter").str.match(r"(rho|lam|tau|eta)")]
-        before, after = (lags[c].abs().max() for c in ("bias", "bias_corrected"))
-        out.append(f"| {name} | {' | '.join(shown)} | {before:.3f} | {after:.3f} |")
-    return [
-        *_words(table),
-        "",
-        "Mean coverage over parameters and cells, and its range, in percent:",
-        "",
-        *out,
-    ]
-
-
-def _words(table: pd.DataFrame) -> list[str]:
-    """Where each interval is at its lowest, for effects of the long run and for everything else."""
-    names = {
-        "percentile": "percentile",
-        "standard_error": "analytic",
-        "bca": "BCa",
-        "studentised": "studentised",
-        "median_unbiased": "median-unbiased",
-        "anderson_rubin": "Anderson-Rubin",
-    }
-    long = table["parameter"].str.startswith("long")
-    out = []
-    for what, rows in (
-        ("Coefficients and effects of the same period", ~long),
-        ("Effects of the long run", long),
-    ):
-        shown = []
-        for interval, name in names.items():
-            covered = table[rows & (table["interval"] == interval)].sort_values("coverage")
-            if len(covered):
-                low, high = 100 * covered["coverage"].iloc[[0, -1]]
-                worst = covered.iloc[0]
-                at = f"{worst['parameter']}, {worst['model']}, n = {worst['n']}, {worst['weights']}"
-                shown.append(f"{name} {low:.0f} to {high:.0f} % (lowest: {at})")
-        if shown:
-            out.append(f"- {what}: {'; '.join(shown)}.")
-    return out
-
-
-def _cells(model: pd.DataFrame) -> list[str]:
-    out = [
-        "| n | W | parameter | truth | bias | less | analytic | percentile | BCa | studentised | other | panels |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    truth = model.drop_duplicates(["n", "weights", "parameter"]).set_index(["n", "weights", "parameter"])[
-        "truth"
-    ]
-    for key, row in _wide(model).iterrows():
-        n, kind, parameter = key
-        bias = "" if parameter.startswith("long") else f"{row['bias']:+.3f}"  # they have no mean to speak of
-        less = "" if np.isnan(row["bias_corrected"]) else f"{row['bias_corrected']:+.3f}"
-        covered = " | ".join(f"{row[i]:.0f}" for i in ("standard_error", *INTERVALS))
-        other = "" if np.isnan(row["other"]) else f"{row['other']:.0f}"
-        other = other if np.isnan(row["median"]) else f"{row['median']:+.3f}, {other}"
-        start = f"| {n} | {kind} | {parameter} | {truth[key]:.2f} | {bias} | {less} | {covered} | {other} |"
-        out.append(f"{start} {int(row['used'])} |")
-    return out

@@ -30,8 +30,6 @@ from .places import KINDS, OUT, PERIODS, SIZES, complete, weights
 TABLE = OUT / "test_size.csv"
 SEED = 20240607
 LEVEL = 0.05
-#: A size outside these, by more than twice the error of its simulation, is off.
-BOUNDS = 0.04, 0.06
 BETA = {"a": 1.0, "b": -1.0}
 #: Truth → the tests whose null hypothesis it satisfies.
 TRUTHS = {
@@ -180,65 +178,10 @@ def run(replications: int = 400, workers: int = 1) -> None:
     """Measure what is missing; the table is written after every job."""
     every = jobs()
     roots = dict(zip(every, np.random.SeedSequence(SEED).spawn(len(every)), strict=True))
-    table = complete(
+    complete(
         TABLE,
         KEYS,
         {job: job for job in every},
         lambda job: measure(job, roots[job], replications, workers),
         lambda done: done.groupby(KEYS)["replications"].transform("min") >= replications,
     )
-    TABLE.with_suffix(".md").write_text(markdown(table), encoding="utf-8")
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """The table for readers: one line per test, one column per place, the usual formula beside it."""
-    order = {name: i for i, name in enumerate(n for names in TRUTHS.values() for n in names)}
-    table = table.assign(
-        label=(table["test"] + " " + table["of"]).str.strip(), order=table["test"].map(order)
-    )
-    single = table.loc[table["of"] != "each period", "replications"]
-    low, high = single.min(), single.max()
-    lines = [
-        "# Measured size of the tests",
-        "",
-        f"Share of simulated panels in which a true hypothesis is rejected at 5 %; {low:,} to {high:,} replications "
-        f"(the number stands in `test_size.csv`), T = {PERIODS}, two regressors, normal errors, seed {SEED}. Simulated data "
-        "on real maps; made by `scripts/validate.py sizes`. The binomial standard error is 0.5 points at 2,000 replications "
-        f"and {100 * np.sqrt(LEVEL * (1 - LEVEL) / low):.1f} at {low:,}. **Bold**: outside 4–6 % by more than two standard "
-        "errors; `diagnose` warns there, with the worst size of the place. "
-        "`diagnose(..., bootstrap=999)` gives p-values under each test's own null ([study.md](study.md)). In brackets: the "
-        "usual formula, which is not centred for time effects. Shares are of defined statistics; how many were undefined "
-        "follows a slash.",
-    ]
-    for effects in ("unit", "two_way"):
-        part = table[table["effects"] == effects]
-        columns = [(k, n) for k in KINDS for n in sorted(part.loc[part["weights"] == k, "n"].unique())]
-        lines += ["", f"## {effects.replace('_', '-').capitalize()} effects", ""]
-        lines.append("| test | truth | " + " | ".join(f"{k}, n = {n}" for k, n in columns) + " |")
-        lines.append("|---|---|" + "---|" * len(columns))
-        for (_, label, truth), rows in part.groupby(["order", "label", "truth"]):
-            cells = [_cell(rows[(rows["weights"] == k) & (rows["n"] == n)]) for k, n in columns]
-            lines.append(f"| {label} | {truth} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def off(size: float, replications: float) -> bool:
-    """Whether a measured size is outside the bounds by more than twice the error of its simulation."""
-    error = 2 * np.sqrt(LEVEL * (1 - LEVEL) / float(replications))
-    return not BOUNDS[0] - error <= size <= BOUNDS[1] + error
-
-
-def _cell(rows: pd.DataFrame) -> str:
-    usual = rows["usual"].astype(str) == "True"
-    own, other = rows[~usual], rows[usual]
-    if own.empty:
-        return "–"
-    size, undefined = own["size"].iloc[0], own["undefined"].iloc[0]
-    text = f"{100 * size:.1f}"
-    if off(size, own["replications"].iloc[0]):
-        text = f"**{text}**"
-    if undefined > 0:
-        text += f" / {100 * undefined:.0f} % undefined"
-    if not other.empty:
-        text += f" ({100 * other['size'].iloc[0]:.1f})"
-    return text

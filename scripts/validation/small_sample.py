@@ -169,70 +169,10 @@ def _row(name: str, value: float, kept: list[dict[str, tuple[float, float]]]) ->
     }
 
 
-def page(table: pd.DataFrame) -> str:
-    """The table as a page to read."""
-    first = table.iloc[0]
-    lines = [
-        "# Small samples",
-        "",
-        "Every cell of every estimator; what to use is in [study.md](study.md).",
-        "",
-        f"Written by `scripts/validate.py small_sample` (seed {first['seed']}, {first['replications']} replications "
-        f"per cell, {PERIODS} periods, two-way effects). y = ρWy + xβ + Wxθ + μ + α + u, u = λWu + ε, with β = {BETA}, "
-        f"θ = {THETA}, ρ and λ as said where the model has them, ε, μ, α standard normal, and x correlated with μ. "
-        "W is row-normalised. Coverage is that of 95 % intervals from the information matrix (effects: delta "
-        f"method); simulation alone moves it by ± {200 * first['coverage_mcse']:.1f} points. *n.c.*: replicates "
-        "without an interior maximum, left out. Effects: error of the median, since 1/(1 − ρ) gives their estimates a "
-        "long tail; the table has mean and median of everything.",
-        "",
-    ]
-    for estimator, words in (
-        ("lee_yu", "Lee-Yu transform (the default)"),
-        ("direct", "Direct ML with dummies"),
-        ("gmm", "GMM: spatial 2SLS, and moments for λ, without the bias of many instruments (gmm.md)"),
-        ("random", "Random effects by ML, with unit means (Mundlak), no time effects"),
-    ):
-        rank = table["model"].map(list(MODELS).index)
-        part = table[table["estimator"] == estimator].assign(rank=rank)
-        part = part.sort_values(["n", "weights", "spatial", "rank"], kind="stable")
-        if part.empty:
-            continue
-        names = [
-            p for p in ("rho", "lam", "beta", "theta", "direct", "indirect") if (part["parameter"] == p).any()
-        ]
-        signs = {"rho": "ρ", "lam": "λ", "beta": "β", "theta": "θ"}
-        heads = [f"{signs.get(p, p)}: {'bias' if p in signs else 'median error'}, coverage" for p in names]
-        lines += [
-            f"## {words}",
-            "",
-            "| n | W | ρ, λ | model | " + " | ".join(heads) + " | n.c. |",
-            "|" + "---|" * (len(names) + 5),
-        ]
-        keys = ["n", "weights", "spatial", "model"]
-        for (n, kind, spatial, model), group in part.groupby(keys, sort=False):
-            by = group.set_index("parameter")
-            cells = [
-                f"{_off(by.loc[p], p in signs):+.3f}, {100 * by.loc[p, 'coverage']:.1f} %"
-                if p in by.index
-                else ""
-                for p in names
-            ]
-            lines.append(
-                f"| {n} | {kind} | {spatial:g} | {model} | {' | '.join(cells)} | {group['not_converged'].iloc[0]} |"
-            )
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _off(row: pd.Series, of_mean: bool) -> float:
-    """Bias, or for effects, whose distribution has a long tail towards ρ = 1, the error of the median."""
-    return row["bias"] if of_mean else row["median"] - row["truth"]
-
-
 def run(replications: int = 1000, workers: int = 1, seed: int = SEED) -> None:
     """Simulate what is missing; the table is written after every cell."""
     pool = ProcessPoolExecutor(workers) if workers > 1 else None
-    table = complete(
+    complete(
         TABLE,
         KEYS,
         {astuple(cell): cell for cell in design()},
@@ -241,4 +181,3 @@ def run(replications: int = 1000, workers: int = 1, seed: int = SEED) -> None:
     )
     if pool:
         pool.shutdown()
-    TABLE.with_suffix(".md").write_text(page(table), encoding="utf-8")

@@ -7,7 +7,6 @@ import pandas as pd
 from .answer import answer
 from .places import OUT, PERIODS, maybe
 from .study_figures import draw_bias, draw_intervals, draw_median_unbiased, draw_sizes
-from .study_tables import tables_page
 from .test_verdicts import CSV, test_verdicts
 from .verdicts import VERDICTS, verdicts
 
@@ -96,7 +95,7 @@ PARTS = [
     "`.venv/bin/python scripts/validate.py` makes everything, from fixed seeds, with the same numbers for any number of "
     "workers; an interrupted run goes on where it stopped.",
     "",
-    "| part | numbers | page (without one: [study_tables.md](study_tables.md)) |",
+    "| part | numbers | page |",
     "|---|---|---|",
     "| estimators: bias, errors, coverage | [small_sample.csv](small_sample.csv) | [small_sample.md](small_sample.md) |",
     "| instruments, textbook and corrected | [gmm.csv](gmm.csv) | [gmm.md](gmm.md) |",
@@ -117,7 +116,7 @@ PARTS = [
 
 
 def run(replications: int | None = None, workers: int = 1) -> None:
-    """Write the verdicts, study.md, study_tables.md and the figures from the tables that are there."""
+    """Write the verdicts, study.md and the figures from the tables that are there."""
     small = pd.read_csv(OUT / "small_sample.csv")
     resampled = maybe("resampled.csv")
     sizes = pd.read_csv(OUT / "test_size.csv", keep_default_na=False)
@@ -127,7 +126,6 @@ def run(replications: int | None = None, workers: int = 1) -> None:
     tests = test_verdicts(sizes, maybe("null_sizes.csv"))
     tests.to_csv(OUT / CSV, index=False, float_format="%.4g")
     (OUT / "study.md").write_text(page(found, tests), encoding="utf-8")
-    (OUT / "study_tables.md").write_text(tables_page(found, resampled, unbiased, tests), encoding="utf-8")
     draw_bias(small)
     if resampled is not None:
         draw_intervals(resampled)
@@ -157,11 +155,15 @@ def page(found: pd.DataFrame, tests: pd.DataFrame) -> str:
         "which it has none, the usual ones or percentile limits of `zb.bootstrap(fit)`. *Limits hold*: two lags that the "
         "data do not tell apart, for which it gives limits of ρ and λ and no estimate. A cell passes within twice the error "
         "of the simulation (coverage: ± 1.4 points at 1,000 replications, ± 2.5 at 300). Cells of estimators by verdict "
-        "(every one: [study_tables.md](study_tables.md)):",
+        "(every one: [study_verdicts.csv](study_verdicts.csv)):",
         "",
         *_counts(found),
         "",
         "![Bias and coverage of the default estimator](study_estimates.png)",
+        "",
+        "![Median-unbiased estimates](study_median_unbiased.png)",
+        "",
+        "![Coverage of intervals](study_intervals.png)",
         READING,
         *PARTS,
     ]

@@ -17,7 +17,6 @@ __all__ = [
     "SEED",
     "SIGMA",
     "TRUTH",
-    "WORDS",
     "drawn",
     "median_error",
     "system",
@@ -42,7 +41,6 @@ ERRORS = {("industry", "lam"): 0.3, ("talent", "lam"): 0.3}
 #: What is followed: the coefficients of the first equation.
 FOLLOWED = [("industry", term) for term in ("tal", "W_ind", "W_tal", "a")]
 DENSE = "inverse distance"
-WORDS = {"tal": "γ", "W_ind": "ψ own", "W_tal": "ψ cross", "a": "β", "lam": "λ", "effect": "effect"}
 
 
 def system(lag_error: bool) -> SystemSpec:

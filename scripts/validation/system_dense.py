@@ -16,7 +16,7 @@ from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.design import build_system_design
 
 from .places import OUT, complete, weights
-from .system_cases import DENSE, FOLLOWED, SEED, WORDS, drawn, median_error, system, true_value
+from .system_cases import DENSE, FOLLOWED, SEED, drawn, median_error, system, true_value
 
 # --- instrumental estimates before and after their correction
 
@@ -84,33 +84,6 @@ def run_instruments(workers: int = 1) -> pd.DataFrame:
     )
 
 
-def instrument_lines(table: pd.DataFrame) -> list[str]:
-    """The table as Markdown."""
-    names = ["tal", "W_ind", "W_tal", "a", "lam"]
-    lines = [
-        "",
-        "## Instrumental methods under a dense W, before and after",
-        "",
-        f"Inverse distance, {INSTRUMENT_PANELS:,} panels. Each cell: median bias of the textbook estimator → of the "
-        "default; root mean squared error of both. The last column is the standard error of a median bias of ψ own.",
-        "",
-        "| n | method | " + " | ".join(WORDS[name] for name in names) + " | error of the simulation |",
-        "|" + "---|" * (len(names) + 3),
-    ]
-    for (n, method), rows in table.groupby(["n", "method"], sort=False):
-        textbook, default = (rows[rows["textbook"] == old].set_index("parameter") for old in (True, False))
-        cells = [
-            f"{textbook.median_bias[name]:+.3f} → {default.median_bias[name]:+.3f}; "
-            f"{textbook.rmse[name]:.3f}, {default.rmse[name]:.3f}"
-            if name in default.index
-            else ""
-            for name in names
-        ]
-        error = default.median_error["W_ind"]
-        lines.append(f"| {n} | {method} | " + " | ".join(cells) + f" | {error:.3f} |")
-    return lines
-
-
 # --- FIML less the bias of its bootstrap
 
 CORRECTED = OUT / "system_corrected.csv"
@@ -166,32 +139,3 @@ def run_corrected(replicates: int = 99, workers: int = 1) -> pd.DataFrame:
         cell,
         lambda done: done["replicates"] >= replicates,
     )
-
-
-def corrected_lines(table: pd.DataFrame) -> list[str]:
-    """The estimates by FIML under a dense W, as they are and less the bias of their bootstrap."""
-    first = table.iloc[0]
-    lines = [
-        "",
-        "## FIML under a dense W, less the bias of its bootstrap",
-        "",
-        f"Inverse distance, no spatial error, {int(first.replicates)} parametric replicates each "
-        '(`zb.bootstrap(fit, scheme="parametric").bias_corrected()`). Each cell: median bias of FIML → less the bias '
-        "that the bootstrap finds; RMSE of both. The last column is the standard error of a median bias of ψ own in this "
-        "simulation.",
-        "",
-        "| n | replications | γ | ψ own | ψ cross | β | error of the simulation |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for n, rows in table.groupby("n"):
-        rows = rows.set_index("parameter")
-        cells = [
-            f"{r.median_bias:+.3f} → {r.median_bias_corrected:+.3f}; {r.rmse:.3f}, {r.rmse_corrected:.3f}"
-            for r in rows.loc[["tal", "W_ind", "W_tal", "a"]].itertuples()
-        ]
-        # The median of a normal sample has √(π/2) times the standard error of its mean.
-        error = np.sqrt(np.pi / 2) * rows.loc["W_ind", "rmse_corrected"] / np.sqrt(rows["used"].iloc[0])
-        lines.append(
-            f"| {n} | {int(rows['replications'].iloc[0])} | " + " | ".join(cells) + f" | {error:.3f} |"
-        )
-    return lines

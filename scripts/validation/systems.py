@@ -21,16 +21,12 @@ from spatial_zb.effects import spatial_effects
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import SystemFit
 
-from .places import KINDS, OUT, PERIODS, SIZES, complete, weights
-from .system_cases import DENSE, FOLLOWED, SEED, WORDS, drawn, median_error, system, true_value
-from .system_dense import corrected_lines, instrument_lines, run_corrected, run_instruments
+from .places import KINDS, OUT, SIZES, complete, weights
+from .system_cases import DENSE, FOLLOWED, SEED, drawn, median_error, system, true_value
+from .system_dense import run_corrected, run_instruments
 
 EFFECT = ("industry", "shock:talent", "total")
-#: Marks the method of a fit without its correction.
-TEXTBOOK = ", textbook"
 Z95 = 1.959964
-#: How near the medians of γ and ψ are to the truth from LARGE units on, up to twice the error of the simulation.
-NEAR, LARGE = 0.03, 41
 #: Design → spatial errors?, and its (method, covariance, bias_correction) triples; None is the default, False the
 #: textbook estimator.
 DESIGNS = {
@@ -57,29 +53,6 @@ DESIGNS = {
         ],
     ),
 }
-#: What the table of the default seed says; read it again when the table changes.
-READING = """
-## Reading
-
-- Contiguity, n ≥ 41: γ, ψ and β of every method are within 0.008 of the truth in the median, λ within 0.012, and 95 %
-  intervals cover 90–97 %. Without λ, FIML's RMSE of ψ own is 30 % and of ψ cross 15 % below that of 3SLS.
-- Contiguity, n = 11: γ and ψ of every method are within 0.02 (ψ cross with λ 0.023). Intervals cover 91–96 %, but
-  86–91 % for ψ own with λ and 85–90 % for λ, whose median is off by −0.02 to −0.03. Cluster standard errors are too small
-  (86–89 %): the fit says so up to 30 units. With as many instruments as clusters Hansen's J is not defined (0 %).
-- Dense inverse distance with two-way effects: what the period effects leave of Wy is nearly proportional to y and carries
-  its error. Textbook instrumental estimates of the own spillover are off by +0.10 to +0.18 even at n = 90 with a first-stage
-  F above 100, which does not see it. That is the bias of many instruments and not weak identification: without it, in 3,000
-  panels, 2SLS and 3SLS are off by 0.00 to +0.01, GS2SLS and GS3SLS by 0.00, λ by −0.01 instead of −0.28 (41 units), at the
-  spread of the textbook estimators, and intervals cover 93–98 %. Unstable systems become fewer: 11 % instead of 28 % at
-  n = 41, 3 % instead of 17 % at n = 90, by 2SLS.
-- ψ is known only roughly there all the same: its RMSE is 0.42 at n = 41 and 0.30 at n = 90, by FIML 0.32 and 0.23. The fit
-  says so. ψ and λ together are hard to tell apart: a quarter of the fits at n = 41 and a tenth at n = 90 have λ̂ at an end
-  of its interval or no maximum of the likelihood, and claim no standard error.
-- FIML under a dense W is off by −0.03 to +0.03 in these panels and −0.01 to −0.02 in 1,000 and 600 of their own (above).
-- Dense, n = 11: medians by 2SLS and 3SLS are within 0.03, but ψ has an RMSE of 0.8, half of the systems are unstable, and
-  the effects of the stable half are off. A first-stage F above 10 is no assurance with a dense W.
-- Sargan's J rejects a true system in 3–9 %; Hansen's robust J in 4–12 %.
-"""
 
 
 def followed(fit: SystemFit, lag_error: bool) -> dict[str, tuple[float, float]]:
@@ -160,75 +133,6 @@ def summarise(draws: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def report(table: pd.DataFrame, dense: list[str]) -> str:
-    """The table in words and Markdown."""
-    few, many = table["replications"].min(), table["replications"].max()
-    lines = [
-        "# Systems: bias, root mean squared error, coverage",
-        "",
-        f"Written by `scripts/validate.py systems` (seed {SEED}, {few} panels per cell, {many:,} under a dense W "
-        f"for {LARGE} units and for 90 with λ; {PERIODS} periods, two-way effects, W row-normalised).",
-        "",
-        "    ind = 0.25 tal + 0.30 W ind + 0.15 W tal + 1.0 a − 0.5 b + effects + u₁",
-        "    tal = 0.20 ind + 0.25 W tal + 0.10 W ind + 1.0 c + 0.5 d + effects + u₂",
-        "",
-        "with standard normal regressors and errors, corr(ε₁, ε₂) = 0.4 and, in the second design, λ = 0.3 in both "
-        "equations. Shown is the first equation and *effect*, the closed-loop total effect of a structural talent shock "
-        f"on industry (truth {true_value('effect'):.2f}). Each cell: median bias, RMSE (effect: median absolute error), "
-        "coverage of 95 % intervals. F: median smallest Sanderson–Windmeijer F. J: share of replicates in which "
-        "Sargan's or Hansen's J rejects at 5 %. Instrumental methods are those of `fit_system` by default, without the bias "
-        "of many instruments; *textbook* is `bias_correction=False`. Left out: fits without a maximum of the likelihood, "
-        "and, from the coverage only, fits whose λ̂ is at an end of its interval and has no standard error; for the effect "
-        "also unstable systems.",
-    ]
-    for design, part in table.groupby("design", sort=False):
-        names = list(dict.fromkeys(part["parameter"]))
-        lines += ["", f"## {design.capitalize()}", ""]
-        lines.append(
-            "| n | W | method | F | J | " + " | ".join(WORDS[name] for name in names) + " | left out |"
-        )
-        lines.append("|" + "---|" * (len(names) + 6))
-        for (n, kind, method, covariance, textbook), rows in part.groupby(
-            ["n", "W", "method", "covariance", "textbook"], sort=False
-        ):
-            rows = rows.set_index("parameter")
-            cells = [
-                f"{r.median_bias:+.3f}, {r.median_absolute_error if r.Index == 'effect' else r.rmse:.3f}, "
-                f"{100 * r.coverage:.0f} %"
-                for r in rows.loc[names].itertuples()
-            ]
-            first = rows.iloc[0]
-            label = method if covariance in ("classical", "information") else f"{method}, {covariance}"
-            label += TEXTBOOK if textbook else ""
-            lines.append(
-                f"| {n} | {kind} | {label} | {first.median_sw_f:.1f} | {100 * first.j_rejects:.0f} % | "
-                + " | ".join(cells)
-                + f" | {first.left_out}, {rows.loc['effect'].left_out} |"
-            )
-    return "\n".join([*lines, *dense, *_near_lines(table)]) + "\n" + READING
-
-
-def _near_lines(table: pd.DataFrame) -> list[str]:
-    """Whether the medians of γ and ψ are near the truth, and which are not."""
-    shown = table[
-        (table["n"] >= LARGE) & ~table["textbook"] & table["parameter"].isin(["tal", "W_ind", "W_tal"])
-    ]
-    beyond = shown[shown["median_bias"].abs() > NEAR + 2 * shown["median_error"]]
-    words = [
-        f"{r.method} ({r.covariance}), {r.n} units, {r.W}, {r.design}: {WORDS[r.parameter]} {r.median_bias:+.3f}"
-        for r in beyond.itertuples()
-    ]
-    outcome = f"Not so: {'; '.join(words)}." if words else "There is no exception."
-    inside = int((shown["median_bias"].abs() <= NEAR).sum())
-    return [
-        "",
-        "## Medians",
-        "",
-        f"From {LARGE} units on the median of every γ and ψ by every default is to be within {NEAR} of the truth, up to "
-        f"twice its own error in this simulation: {inside} of {len(shown)} are within {NEAR} outright. {outcome}",
-    ]
-
-
 TABLE = OUT / "system.csv"
 CELLS = [(n, kind, design) for n, kind in product(SIZES, KINDS) for design in DESIGNS]
 
@@ -239,9 +143,9 @@ PANELS = {cell: 1000 if cell in MORE else 300 for cell in CELLS}
 
 
 def run(replications: int | None = None, workers: int = 1) -> None:
-    """Simulate what the tables lack, and write the page; ``replications`` instead of :data:`PANELS`."""
+    """Simulate what the tables lack; ``replications`` instead of :data:`PANELS`."""
     panels = PANELS if replications is None else dict.fromkeys(CELLS, replications)
-    done = complete(
+    complete(
         TABLE,
         ["n", "W", "design"],
         {cell: cell for cell in CELLS},
@@ -249,8 +153,8 @@ def run(replications: int | None = None, workers: int = 1) -> None:
         lambda done: done["replications"] >= min(panels.values()),
         "%.5f",
     )
-    dense = [*instrument_lines(run_instruments(workers)), *corrected_lines(run_corrected(workers=workers))]
-    (OUT / "system.md").write_text(report(done, dense), encoding="utf-8")
+    run_instruments(workers)
+    run_corrected(workers=workers)
     run_resampled(workers=workers)
 
 
