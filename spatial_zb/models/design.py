@@ -91,7 +91,7 @@ def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
     T, n = y.shape
     if T == 1 and spec.fixed_effects != "none":
         raise SpecificationError(
-            'Fixed effects need two periods or more: with a single one use fixed_effects="none".',
+            'Fixed effects need two periods or more: for a single period use fixed_effects="none".',
             '固定效应需要两个以上时期：只有一个时期时请用fixed_effects="none"。',
         )
     raw = np.concatenate([X, spatial_lag(W, panel.array(list(spec.lag_x)))], axis=2)

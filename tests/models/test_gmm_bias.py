@@ -232,15 +232,15 @@ def test_sets_may_be_all_or_none_or_have_a_gap():
 
 REFUSED = {
     "by maximum likelihood": ({}, "lee_yu", "information", "instruments"),
-    "with λ": ({"lag_error": True}, "gmm", "information", "one value of ρ"),
-    "without ρ": ({"lag_y": False}, "gmm", "information", "one value of ρ"),
+    "with λ": ({"lag_error": True}, "gmm", "information", "only spatial coefficient"),
+    "without ρ": ({"lag_y": False}, "gmm", "information", "only spatial coefficient"),
     "with an endogenous regressor": (
         {"endog": ["w"], "instruments": ["z1"]},
         "gmm",
         "information",
-        "one value of ρ",
+        "only spatial coefficient",
     ),
-    "robust": ({}, "gmm", "robust", "one variance"),
+    "robust": ({}, "gmm", "robust", "equal variance"),
 }
 
 

@@ -440,7 +440,7 @@ def test_the_fit_speaks_like_any_other():
     ("kwargs", "words"),
     [
         ({"error_structure": "other"}, "error_structure must be one of baltagi, kkp"),
-        ({"fixed_effects": "unit", "mundlak": True}, "mundlak goes with"),
+        ({"fixed_effects": "unit", "mundlak": True}, "mundlak adds unit means"),
         ({"mundlak": ["z"]}, "mundlak names z, not among x"),
         ({"mundlak": "x1"}, "mundlak must be a list"),
     ],

@@ -44,7 +44,7 @@ from spatial_zb.models.gmm_sample import reduced_form_residuals
 from spatial_zb.models.regimes import estimate_regimes, regime_lags, regime_split, regimes_of
 
 PERIOD = Text(
-    "λ has more moments than coefficients, so they are not exactly zero at the estimate, and whole periods would carry "
+    "the moments of λ outnumber the coefficients and are not exactly zero at the estimate, and whole periods would carry "
     "that remainder into every replicate",
     "λ的矩条件多于系数，在估计值处不恰为零，而整期抽样会把这一余值带入每次抽样",
 )
