@@ -21,7 +21,7 @@ from spatial_zb.base.errors import (
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import tests as core
-from spatial_zb.core.transforms import FixedEffects, TransformedSample, demean, transformed_sample
+from spatial_zb.core.transforms import FixedEffects, TransformedSample, demean
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.durbin import fit_durbin
@@ -34,13 +34,13 @@ Likelihood = Literal["lee_yu", "direct"]
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One specification on one panel; fits are made once, when a test first asks for them."""
+    """One specification on one panel; fits are made once, when a test first asks for them.
+
+    ``design`` is that of the model without spatial terms, and without lags of x.
+    """
 
     spec: DurbinSpec
-    panel: Panel
-    weights: Weights
     estimator: Likelihood
-    effects: FixedEffects
     design: Design
 
     def __getstate__(self) -> dict[str, Any]:
@@ -51,6 +51,19 @@ class Case:
     def designs(self) -> dict[DurbinSpec, Design]:
         """Those of models that a test has asked for."""
         return {}
+
+    @property
+    def panel(self) -> Panel:
+        return self.design.panel
+
+    @property
+    def weights(self) -> Weights:
+        return self.design.weights
+
+    @property
+    def effects(self) -> FixedEffects:
+        """What the transform takes out; those of units with random effects."""
+        return self.design.spec.transform
 
     @property
     def T(self) -> int:
@@ -71,7 +84,7 @@ class Case:
     @cached_property
     def sample(self) -> TransformedSample:
         """Counts of the transform, which the residual-based tests use whatever the estimator."""
-        return transformed_sample(self.n, self.T, self.effects, "lee_yu")
+        return self.design.sample()
 
     @cached_property
     def moments(self) -> core.WeightMoments:
@@ -154,7 +167,7 @@ def make_case(spec: DurbinSpec, panel: Panel, W: Any, estimator: str) -> Case:
     with warnings.catch_warnings():  # near collinearity has its own rows in the table
         warnings.simplefilter("ignore", SpatialZbWarning)
         design = build_design(plain, panel, weights)
-    return Case(spec, panel, weights, estimator, effects, design)
+    return Case(spec, estimator, design)
 
 
 def quiet_design(case: Case, spec: DurbinSpec) -> Design:

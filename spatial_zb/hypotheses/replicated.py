@@ -30,7 +30,6 @@ from spatial_zb.core.laws.replicates import Replicates, estimate_all, replicated
 from spatial_zb.core.laws.samples import SampleModel, Samples, fast
 from spatial_zb.core.likelihood import given_spatial
 from spatial_zb.core.likelihood import tests as core
-from spatial_zb.core.transforms import transformed_sample
 from spatial_zb.hypotheses.case import Case, quiet_design
 from spatial_zb.hypotheses.durbin import need_nested_sem
 from spatial_zb.hypotheses.panel import moran_parts
@@ -135,7 +134,7 @@ class _Many:
     def log_likelihood(self, found: Replicates) -> Array:
         """Up to a constant that models of one sample share; at an end of the interval its supremum."""
         case = self.case
-        sample = transformed_sample(case.n, case.T, case.effects, case.estimator)
+        sample = case.design.sample(case.estimator)
         determinant = case.weights.logdet.value(found.rho + found.lam, sample.centred)
         return sample.concentrated(determinant, found.sigma2)
 

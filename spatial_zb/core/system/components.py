@@ -21,7 +21,7 @@ from scipy import linalg
 from spatial_zb.core import Array
 from spatial_zb.core.system.arrays import SystemArrays
 from spatial_zb.core.system.instrumental import scaled_inverse
-from spatial_zb.core.system.moments import forward_deviations, independent_columns
+from spatial_zb.core.system.moments import by_unit, forward_deviations, independent_columns, white
 from spatial_zb.core.transforms import transformed_sample
 
 Covariance = Literal["classical", "robust", "cluster"]
@@ -141,10 +141,7 @@ def _scores(arrays: SystemArrays, A: list[Array], weight: Array, delta: Array) -
 
 
 def _robust_meat(scores: Array, n: int, kind: Covariance) -> Array:
-    if kind == "robust":
-        return scores.T @ scores
-    by_unit = scores.reshape(-1, n, scores.shape[1]).sum(axis=0)
-    return by_unit.T @ by_unit * n / (n - 1)
+    return white(scores) if kind == "robust" else by_unit(n)(scores) * n / (n - 1)
 
 
 def _scaled(strata: Strata, noise: Array, mean: Array) -> SystemArrays:

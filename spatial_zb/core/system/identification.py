@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy import linalg, stats
 
 from spatial_zb.core import Array
-from spatial_zb.core.system.moments import Instruments
+from spatial_zb.core.system.moments import Instruments, by_unit, white
 
 Covariance = Literal["classical", "robust", "cluster"]
 
@@ -70,8 +70,10 @@ def instrument_strength(
     theta = linalg.solve_triangular(root, fitted.T, lower=True).T  # (L, p), errors of unit variance
     U, s, Vt = linalg.svd(theta)
     errors = linalg.solve_triangular(root, rest.T, lower=True).T
-    kind = "robust" if covariance == "classical" else covariance
-    rank_wald = _rank_wald(theta, U[:, p - 1 :], Vt[p - 1 :].T, Q, errors, n_units, kind, spare, H.shape[1])
+    left, right = U[:, p - 1 :], Vt[p - 1 :].T
+    omega = _meat((Q @ left) * (errors @ right), n_units, covariance)
+    above, below = (n_units, n_units - 1) if covariance == "cluster" else (observations, spare)
+    rank_wald = _rank_wald((left.T @ theta @ right).ravel(), omega * above / below)
     r2 = (fitted**2).sum(axis=0) / (off**2).sum(axis=0)
     return Strength(sw_f, sw_p, r2, float(s[-1] ** 2 / L), rank_wald / L)
 
@@ -99,27 +101,18 @@ def _sanderson_windmeijer(off: Array, Q: Array, spare: int) -> tuple[Array, Arra
     return values, stats.f.sf(values, df, spare)
 
 
-def _rank_wald(
-    theta: Array,
-    left: Array,
-    right: Array,
-    Q: Array,
-    errors: Array,
-    n_units: int,
-    kind: str,
-    spare: int,
-    used: int,
-) -> float:
-    """Kleibergen-Paap rk statistic λ'Ω⁻¹λ, λ = vec(U_⊥'ΘV_⊥)."""
-    value = (left.T @ theta @ right).ravel()
-    scores = (Q @ left) * (errors @ right)
-    if kind == "cluster":
-        scores = scores.reshape(-1, n_units, scores.shape[1]).sum(axis=0)
-        if len(scores) <= scores.shape[1]:
-            return np.nan
-        omega = scores.T @ scores * n_units / (n_units - 1)
-    else:
-        omega = scores.T @ scores * (spare + used) / spare
+def _meat(scores: Array, n_units: int, kind: Covariance) -> Array:
+    """Sum of outer products of scores (M, p), by unit first for ``cluster``; NaN where units are too few for that."""
+    if kind != "cluster":
+        return white(scores)
+    p = scores.shape[1]
+    return by_unit(n_units)(scores) if n_units > p else np.full((p, p), np.nan)
+
+
+def _rank_wald(value: Array, omega: Array) -> float:
+    """Kleibergen-Paap rk statistic λ'Ω⁻¹λ, λ = vec(U_⊥'ΘV_⊥); NaN where Ω has no inverse."""
+    if np.isnan(omega).any():
+        return np.nan
     try:
         return float(value @ linalg.solve(omega, value, assume_a="pos"))
     except linalg.LinAlgError:
@@ -141,12 +134,9 @@ def overidentification(
     if kind == "classical":
         J = float(along @ along / (e @ e / observations))
         return J, df, float(stats.chi2.sf(J, df))
-    scores = H * e[:, None]
-    if kind == "cluster":
-        scores = scores.reshape(-1, n_units, scores.shape[1]).sum(axis=0)
-        if len(scores) <= scores.shape[1]:
-            return np.nan, df, np.nan
-    S = scores.T @ scores * (1.0 if kind == "robust" else n_units / (n_units - 1))
+    S = _meat(H * e[:, None], n_units, kind) * (1.0 if kind == "robust" else n_units / (n_units - 1))
+    if np.isnan(S).any():
+        return np.nan, df, np.nan
     try:
         root = linalg.cholesky(S, lower=True)
     except linalg.LinAlgError:
