@@ -80,17 +80,17 @@ def not_one_of(
 
 def listed(items: Iterable[object], limit: int = 8) -> str:
     """Join items for a message: ``"a, b, c and 4 more"``; of an item in two languages, the English."""
-    items = [str(getattr(item, "en", item)) for item in items]
-    if len(items) <= limit:
-        return ", ".join(items)
-    return f"{', '.join(items[:limit])} and {len(items) - limit} more"
+    words = [str(getattr(item, "en", item)) for item in items]
+    if len(words) <= limit:
+        return ", ".join(words)
+    return f"{', '.join(words[:limit])} and {len(words) - limit} more"
 
 
 def listed_zh(items: Iterable[object], limit: int = 8) -> str:
     """Join items for a message in Chinese: ``"a、b、c等7项"``; of an item in two languages, the Chinese."""
-    items = [str(getattr(item, "zh", item)) for item in items]
-    shown = "、".join(items[:limit])
-    return shown if len(items) <= limit else f"{shown}等{len(items)}项"
+    words = [str(getattr(item, "zh", item)) for item in items]
+    shown = "、".join(words[:limit])
+    return shown if len(words) <= limit else f"{shown}等{len(words)}项"
 
 
 def joined_notes(caught: Iterable[warnings.WarningMessage]) -> str:

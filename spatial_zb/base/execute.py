@@ -134,7 +134,7 @@ class _Run:
     progress: Progress | None
     results: list[Any] = field(default_factory=list)
     left: dict[int, None] = field(default_factory=dict)
-    keys: dict[int, str] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
     begun: float = 0.0
     seconds: float = 0.0
     computed: int = 0

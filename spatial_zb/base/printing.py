@@ -65,7 +65,7 @@ class Printed:
 
     def _body(self) -> pd.DataFrame:
         """The table that is shown."""
-        return (self.tidy if hasattr(self, "tidy") else self.table)()
+        return getattr(self, "tidy" if hasattr(self, "tidy") else "table")()
 
     def _head(self) -> str:
         """What ``glance()`` says, where it has one row."""

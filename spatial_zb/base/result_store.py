@@ -66,7 +66,7 @@ class ResultStore:
     @classmethod
     def of(cls, store: ResultStore | str | Path | None) -> ResultStore | None:
         """A store, or the one in the folder of this path; None stays None."""
-        return store if store is None or isinstance(store, cls) else cls(store)
+        return store if store is None or isinstance(store, ResultStore) else cls(store)
 
     def key(self, function: Any, *inputs: Any) -> str:
         """Digest (64 hexadecimal digits) of a function, the version of the package, the tag and the inputs.
@@ -197,7 +197,7 @@ def _pack(result: Result, key: str) -> pa.Table:
     elif isinstance(result, tuple):
         kind, named = "tuple", {str(i): part for i, part in enumerate(result)}
     elif isinstance(result, Mapping):
-        kind, named = "mapping", result
+        kind, named = "mapping", dict(result)
     else:
         raise SpecificationError(
             "A stored result is a DataFrame, or DataFrames, arrays, numbers and text by name or in a tuple, not "

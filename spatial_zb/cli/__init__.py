@@ -14,7 +14,10 @@ from spatial_zb.base.text import Language, Text
 from spatial_zb.cli.options import can_show, help_language, parser
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from spatial_zb.pipeline import Outcome, Prepared
+    from spatial_zb.pipeline.running import Stage
     from spatial_zb.study import Study
     from spatial_zb.weights import Weights
 
@@ -26,7 +29,7 @@ STOPPED = Text("Stopped. Earlier results are as they were.", "已停止，此前
 DONE = Text("Stopped. The results were already written and are whole.", "已停止。结果此前已写完，完整无缺。")
 
 #: Command → the stages of the pipeline it runs.
-COMMANDS: dict[str, tuple[str, ...]] = {
+COMMANDS: dict[str, tuple[Stage, ...]] = {
     "run": ("data", "moran", "dynamics", "tests", "models", "systems", "compare", "maps", "report"),
     "moran": ("moran",),
     "dynamics": ("dynamics",),
@@ -246,7 +249,8 @@ class _Progress:
     """One line that says what is being done; plain lines where the output is not a terminal."""
 
     def __init__(self, quiet: bool) -> None:
-        self.quiet, self.last, self.status = quiet, "", None
+        self.quiet, self.last = quiet, ""
+        self.status: Status | None = None
 
     def __enter__(self) -> _Progress:
         if not self.quiet and sys.stderr.isatty():

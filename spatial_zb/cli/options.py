@@ -82,9 +82,9 @@ class BilingualParser(argparse.ArgumentParser):
             "-h", "--help", action="help", help=Text("show this help and exit", "显示本帮助后退出")
         )
 
-    def add_argument(self, *names: str, help: Text | str, **options: Any) -> argparse.Action:
-        """As argparse's, with help in two languages; every argument has some."""
-        return super().add_argument(*names, help=Text.of(help).pick(self.language), **options)
+    def add_argument(self, *names: str, help: Text | str | None = None, **options: Any) -> argparse.Action:
+        """As argparse's, with help in two languages."""
+        return super().add_argument(*names, help=Text.of(help or "").pick(self.language), **options)
 
     def add_language(
         self,
@@ -181,7 +181,12 @@ def parser(language: Language) -> BilingualParser:
     )
     for name, text in WORDS.items():
         said = Text(f"{text.en[0].upper()}{text.en[1:]}.", f"{text.zh}。")
-        command = commands.add_parser(name, help=text.pick(language), description=said, language=language)
+        command = commands.add_parser(
+            name,
+            help=text.pick(language),
+            description=said,  # type: ignore[arg-type]  # passed on to BilingualParser, which takes a Text
+            language=language,
+        )
         _add_options(command, name)
     return made
 
@@ -205,7 +210,8 @@ def _add_options(command: BilingualParser, name: str) -> None:
     elif name not in ("check", "verify"):
         _add_run(command)
     if name in ("replicate", "verify"):  # which write no tables
-        languages, words = ("en", "zh"), Text("language of what is printed", "所打印内容的语言")
+        languages: tuple[str, ...] = ("en", "zh")
+        words = Text("language of what is printed", "所打印内容的语言")
     else:
         languages = ("en", "zh", "both")
         words = Text("language of tables, figures and notes", "表、图和提示的语言")

@@ -103,8 +103,8 @@ def match_report(panel: Any, regions: Any = None, W: Any = None, *, unit: str = 
         for i in frame.index[~common]
     ]
     table = pd.DataFrame(rest, columns=["unit", *frame.columns, "nearest"])
-    only = {key: tuple(frame.index[alone & frame[key]]) for key in frame.columns}
-    return MatchReport(tuple(frame.index[common]), *only.values(), table)
+    in_panel, on_map, in_weights = (tuple(frame.index[alone & frame[key]]) for key in frame.columns)
+    return MatchReport(tuple(frame.index[common]), in_panel, on_map, in_weights, table)
 
 
 def _ids_of(panel: Any, unit: str) -> list[str]:

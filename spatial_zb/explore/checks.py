@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from types import FrameType
 from typing import Any, get_args
 
 import numpy as np
@@ -215,7 +216,7 @@ def _caller() -> int:
     """How many frames up the code outside this package is, for warnings."""
     package = __name__.rpartition(".")[0]
     depth = 1
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and str(frame.f_globals.get("__name__")).startswith(package):
         depth, frame = depth + 1, frame.f_back
     return depth

@@ -357,7 +357,7 @@ class CurveWords:
     @property
     def axis(self) -> str:
         """Words for the estimate."""
-        name = Text.of(self.labels.get(self.term) or PARAMETERS.get(self.term, self.term))
+        name = Text.of(self.labels.get(self.term) or PARAMETERS.get(self.term) or self.term)
         if self.effect is not None:
             kind = EFFECTS.get(self.effect, Text.of(self.effect))
             name = Text(f"{kind.en} effect of {name.en}", f"{name.zh}的{kind.zh}")
@@ -374,7 +374,7 @@ class CurveWords:
 
     def column(self, name: str) -> str:
         """Words for a choice."""
-        return self.page.say(self.labels.get(name) or CHOICE_WORDS.get(name, name), limit=LIMIT)
+        return self.page.say(self.labels.get(name) or CHOICE_WORDS.get(name) or name, limit=LIMIT)
 
     def value(self, column: str, value: str) -> str:
         """Words for one value of a choice."""

@@ -9,6 +9,7 @@ import io
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
@@ -40,13 +41,13 @@ def check_files(
             if text is None:
                 continue
             place = f"{section}.{key}"
-            found = _existing(text, home, allow_outside, lambda said, at=place: problems.add(at, said))
+            found = _existing(text, home, allow_outside, partial(problems.add, place))
             if found is not None and section == "data" and key in columns:
-                columns[key] = _header(found, lambda said, at=place: problems.add(at, said))
+                columns[key] = _header(found, partial(problems.add, place))
     for dotted, weights in entries_of(parts, "weights"):
         if isinstance(weights, WeightsFile):
             place = f"{dotted}.file"
-            _existing(weights.file, home, allow_outside, lambda said, at=place: problems.add(at, said))
+            _existing(weights.file, home, allow_outside, partial(problems.add, place))
     output = parts.get("output")
     if output is not None:
         _inside(output.folder, home, allow_outside, lambda said: problems.add("output.folder", said))
@@ -194,6 +195,8 @@ def load_study(path: str | Path, *, root: str | Path | None = None, allow_outsid
     columns = check_files(parts, home, allow_outside, problems)
     check_references(parts, columns, problems)
     problems.raise_any(path)
+    entries: dict[str, Any] = {key: MappingProxyType(parts[key]) for key in NAMED}
+    entries |= {key: tuple(parts[key].values()) for key in LISTS}
     return Study(
         path=path.resolve(),
         root=home,
@@ -201,8 +204,7 @@ def load_study(path: str | Path, *, root: str | Path | None = None, allow_outsid
         general=parts["study"],
         regions=parts["regions"],
         data=parts["data"],
-        **{key: MappingProxyType(parts[key]) for key in NAMED},
-        **{key: tuple(parts[key].values()) for key in LISTS},
+        **entries,
         moran=parts.get("moran"),
         concentration=parts.get("concentration"),
         dynamics=parts.get("dynamics"),

@@ -190,13 +190,13 @@ def _check_expressions(
         quoted = [_in_expression(name.strip()) for name in QUOTED.findall(entry.expression)]
         used = dict.fromkeys([*quoted, *_NAME.findall(QUOTED.sub(" ", entry.expression))])
         _check_known(place, Text("name", "名称"), used, known, problems)
-        used = re.search(r"\b(lq|krugman)\s*\(", entry.expression)
-        if used is None:
+        asked = re.search(r"\b(lq|krugman)\s*\(", entry.expression)
+        if asked is None:
             continue
         if getattr(parts.get("data"), "reference", "") is None:
             said = Text(
-                f"{used[1]}() needs a reference region: name its table as data.reference",
-                f"{used[1]}()须有参照地区：请以data.reference指明其数据表",
+                f"{asked[1]}() needs a reference region: name its table as data.reference",
+                f"{asked[1]}()须有参照地区：请以data.reference指明其数据表",
             )
             problems.add(place, said)
     data = parts.get("data")

@@ -34,7 +34,7 @@ from spatial_zb.study.sections import (
     Weight,
     WeightsFile,
 )
-from spatial_zb.study.values import STUDY_VERSION
+from spatial_zb.study.values import STUDY_VERSION, Section
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,9 @@ class Study:
     def files(self) -> dict[str, Path]:
         """Input files by role: regions (regions.2 … where there are several), data, reference, codebook, weights.<name>."""
         layers = self.regions.files
-        named = {f"regions.{i}" if i > 1 else "regions": text for i, text in enumerate(layers, 1)}
+        named: dict[str, str | None] = {
+            f"regions.{i}" if i > 1 else "regions": text for i, text in enumerate(layers, 1)
+        }
         named |= {
             "data": self.data.file,
             "reference": self.data.reference,
@@ -152,7 +154,12 @@ class Study:
 
     def settings(self) -> dict[str, Any]:
         """Give all settings, defaults included, as plain dicts, lists and numbers for the manifest."""
-        single = {"study": self.general, "regions": self.regions, "data": self.data, "output": self.output}
+        single: dict[str, Section | None] = {
+            "study": self.general,
+            "regions": self.regions,
+            "data": self.data,
+            "output": self.output,
+        }
         single |= {
             "moran": self.moran,
             "concentration": self.concentration,

@@ -27,12 +27,16 @@ MOST_UNITS_WITH_EIGENVALUES = 3000
 class Described(Protocol):
     """What is read of a :class:`spatial_zb.weights.matrix.Weights`, which stands above this module."""
 
-    matrix: sparse.csr_array
-    ids: pd.Index
-    label: str
-    normalisation: str
-    variables: tuple[str, ...]
-
+    @property
+    def matrix(self) -> sparse.csr_array: ...
+    @property
+    def ids(self) -> pd.Index: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def normalisation(self) -> str: ...
+    @property
+    def variables(self) -> tuple[str, ...]: ...
     @property
     def n(self) -> int: ...
     @property
@@ -104,17 +108,19 @@ class WeightsReport(Printed):
         import geopandas
         import shapely
 
+        weights = self.weights
+        assert weights is not None, "of a whole matrix"
         shapes = regions.geometry.set_axis(text_ids(regions.index))
-        missing = self.weights.ids.difference(shapes.index)
+        missing = weights.ids.difference(shapes.index)
         if len(missing):
             raise AlignmentError(
                 f"{len(missing)} unit(s) of the weights have no polygon: {listed(missing)}.",
                 f"权重矩阵中{len(missing)}个地区没有多边形：{listed_zh(missing)}。",
             )
-        points = shapely.get_coordinates(shapes.loc[self.weights.ids].representative_point())
-        found = self.weights.matrix.tocoo()
+        points = shapely.get_coordinates(shapes.loc[weights.ids].representative_point())
+        found = weights.matrix.tocoo()
         lines = shapely.linestrings(np.stack([points[found.row], points[found.col]], axis=1))
-        ids = self.weights.ids
+        ids = weights.ids
         columns = {"unit": ids[found.row], "neighbour": ids[found.col], "weight": found.data}
         return geopandas.GeoDataFrame(columns, geometry=lines, crs=regions.crs)
 

@@ -78,7 +78,7 @@ def _real(matrix: Any, ids: pd.Index, label: str) -> Any:
         raise _no_number(Text(f"are of type {matrix.dtype}", f"的类型为{matrix.dtype}"), label)
     cells = matrix.toarray() if sparse.issparse(matrix) else matrix
     numbers = np.array([[_number(cell) for cell in row] for row in cells], dtype=object).reshape(cells.shape)
-    wrong = np.argwhere(np.equal(numbers, None).astype(bool))
+    wrong = np.argwhere([[number is None for number in row] for row in numbers])
     if len(wrong):
         pairs = [f"{ids[j]} → {ids[i]} ({cells[i, j]!r})" for i, j in wrong]
         shown, shown_zh = listed(pairs, 5), listed_zh(pairs, 5)

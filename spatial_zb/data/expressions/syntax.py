@@ -193,7 +193,7 @@ def _check(node: ast.AST, text: str, *, inside_lq: bool) -> None:
 def _check_number(node: ast.Constant, text: str) -> None:
     if isinstance(node.value, str | bytes):
         raise _refuse(Text("text in quotes", "引号中的文字"), text)
-    if type(node.value) not in (int, float):
+    if isinstance(node.value, bool) or not isinstance(node.value, int | float):
         raise _refuse(repr(node.value), text)
     if not abs(node.value) <= MAX_NUMBER:
         raise _refuse(Text(f"a number beyond {MAX_NUMBER:g}", f"超过{MAX_NUMBER:g}的数"), text)
@@ -202,8 +202,8 @@ def _check_number(node: ast.Constant, text: str) -> None:
 def _check_exponent(node: ast.AST, text: str) -> None:
     while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.UAdd | ast.USub):
         node = node.operand
-    number = node.value if isinstance(node, ast.Constant) and type(node.value) in (int, float) else None
-    if number is None or not abs(number) <= MAX_EXPONENT:
+    number = node.value if isinstance(node, ast.Constant) else None
+    if isinstance(number, bool) or not (isinstance(number, int | float) and abs(number) <= MAX_EXPONENT):
         raise SpecificationError(
             f"{text!r} has a power whose exponent is not a number from -{MAX_EXPONENT} to {MAX_EXPONENT}.",
             f"{text!r}中乘方的指数不是-{MAX_EXPONENT}至{MAX_EXPONENT}的数。",

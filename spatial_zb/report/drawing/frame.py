@@ -18,7 +18,7 @@ from spatial_zb.report.drawing.style import INK, MM_PER_INCH, FigureStyle, conte
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
     from matplotlib.legend import Legend
 
 
@@ -132,7 +132,7 @@ def line_height(points: float, lines: int) -> float:
     return lines * LINE_SPACING * to_mm(points)
 
 
-def lines_in(figure: Figure, text: str, points: float, width: float) -> list[str]:
+def lines_in(figure: Figure | SubFigure, text: str, points: float, width: float) -> list[str]:
     """Break a text into lines of at most ``width`` millimetres."""
     return wrap(figure, text, points, width / MM_PER_INCH * figure.dpi)
 

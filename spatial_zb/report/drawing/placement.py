@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import RendererAgg
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
     from matplotlib.text import Text as Artist
 
 
@@ -61,9 +61,8 @@ def text_boxes(figure: Figure) -> list[tuple[Artist, np.ndarray]]:
     """Every visible text of a figure with its box; halos and empty texts are left out."""
     from matplotlib.text import Text as Artist
 
-    found = figure.findobj(
-        lambda artist: isinstance(artist, Artist) and artist.get_text().strip() and artist.get_gid() != HALO
-    )
+    texts = (artist for artist in figure.findobj(Artist) if isinstance(artist, Artist))
+    found = [text for text in texts if text.get_text().strip() and text.get_gid() != HALO]
     spare = _spare_ticks(figure)
     return [(text, box_of(text)) for text in found if text.get_visible() and id(text) not in spare]
 
@@ -119,7 +118,7 @@ def outside(figure: Figure, slack: float = 0.5) -> list[str]:
     return [text.get_text() for text, box in text_boxes(figure) if not _inside(box, limits)]
 
 
-def text_size(figure: Figure, text: str, points: float) -> tuple[float, float]:
+def text_size(figure: Figure | SubFigure, text: str, points: float) -> tuple[float, float]:
     """Width and height of one line in pixels."""
     from matplotlib import rcParams
 
@@ -140,7 +139,7 @@ def _text_size(text: str, points: float, dpi: float, families: tuple[str, ...]) 
 KERNING = 0.1
 
 
-def wrap(figure: Figure, text: str, points: float, width: float) -> list[str]:
+def wrap(figure: Figure | SubFigure, text: str, points: float, width: float) -> list[str]:
     """Break a text into lines no wider than ``width`` pixels: at blanks, between ideographs, or in a word."""
     lines, line, span = [], "", 0.0
 
@@ -162,7 +161,7 @@ def wrap(figure: Figure, text: str, points: float, width: float) -> list[str]:
     return [*lines, line.rstrip()] if line.strip() else lines
 
 
-def _fitting(figure: Figure, line: str, points: float, width: float) -> int:
+def _fitting(figure: Figure | SubFigure, line: str, points: float, width: float) -> int:
     """Number of leading characters that fit, at least one."""
     low, high = 1, len(line) - 1
     while low < high:
@@ -176,9 +175,9 @@ def _fitting(figure: Figure, line: str, points: float, width: float) -> int:
 
 def place(
     artists: Sequence[tuple[Artist, ...]],
-    limits: Sequence[float],
+    limits: Sequence[float] | np.ndarray,
     shifts: np.ndarray,
-    obstacles: Iterable[Sequence[float]] = (),
+    obstacles: Iterable[Sequence[float] | np.ndarray] = (),
     allowed: Callable[[int, np.ndarray], bool] | None = None,
 ) -> list[bool]:
     """Move labels to free places, first come first served; those without a free place are removed.
@@ -238,7 +237,8 @@ def _free_shift(
 
 def _move(artist: Artist, shift: np.ndarray) -> None:
     transform = artist.get_transform()
-    artist.set_position(transform.inverted().transform(transform.transform(artist.get_position()) + shift))
+    x, y = transform.inverted().transform(transform.transform(artist.get_position()) + shift)
+    artist.set_position((x, y))
 
 
 def _inside(box: np.ndarray, limits: np.ndarray) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -137,7 +137,7 @@ def context(style: str | FigureStyle, language: Language | None = None) -> Itera
         yield style
 
 
-def _settings(style: FigureStyle) -> dict[str, object]:
+def _settings(style: FigureStyle) -> dict[Any, Any]:
     return {
         "font.family": [FONT_FAMILY, FALLBACK_FAMILY],
         "font.size": style.base_pt,
@@ -216,7 +216,9 @@ def _drawable(character: str) -> bool:
     return unicodedata.category(character)[0] != "C"
 
 
-def class_colours(breaks: Sequence[float], palette: Palette = "sequential", center: float = 0.0) -> list[str]:
+def class_colours(
+    breaks: Sequence[float] | np.ndarray, palette: Palette = "sequential", center: float = 0.0
+) -> list[str]:
     """Give one colour for each class between ``breaks`` (k + 1 edges).
 
     Sequential colours grow darker with the value. Diverging colours are blue below ``center`` and red above
@@ -303,7 +305,9 @@ def save_figure(
     with context("journal_single"):
         for path, suffix in zip(paths, formats, strict=True):
             with atomic_path(path) as temporary:
-                options = {"pil_kwargs": {"compression": "tiff_lzw"}} if suffix == "tiff" else {}
+                options: dict[str, Any] = (
+                    {"pil_kwargs": {"compression": "tiff_lzw"}} if suffix == "tiff" else {}
+                )
                 figure.savefig(
                     temporary, format=suffix, dpi=figure.dpi, metadata=_METADATA[suffix], **options
                 )

@@ -244,7 +244,11 @@ def _heading(key: Any, effect: str, several: bool, labels: Mapping[str, Words], 
     kind = EFFECTS[effect].pick(language) if effect in EFFECTS else effect
     if not several:
         return words(kind, language)
-    name = pair_words(*key, labels, language) if isinstance(key, tuple) else labels.get(key, key)
+    if isinstance(key, tuple):
+        response, source = key
+        name: Words = pair_words(response, source, labels, language)
+    else:
+        name = labels.get(key, key)
     between = {"en": ": ", "zh": "："}[language]
     # The kind first: the panels of a row are told apart by how their headings begin.
     return words(kind + between + words(name, language, 160), language)

@@ -285,7 +285,7 @@ def _draw_series(axes: Axes, part: pd.DataFrame, number: int, total: int, style:
     y = np.arange(len(part)) + 0.7 * ((number + 0.5) / total - 0.5)
     colour = SERIES[number % len(SERIES)]
     known = np.isfinite(estimate) & np.isfinite(low) & np.isfinite(high)
-    line = {"color": colour, "linewidth": 1.3 * style.line_pt, "zorder": 2, "gid": "interval"}
+    line: dict[str, Any] = {"color": colour, "linewidth": 1.3 * style.line_pt, "zorder": 2, "gid": "interval"}
     axes.hlines(y[known], low[known], high[known], **line)
     look = _series_look(number, style)
     axes.plot(estimate[known], y[known], zorder=3, gid="estimate", **look)

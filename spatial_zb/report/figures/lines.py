@@ -140,7 +140,7 @@ def ticks_between(low: float, high: float, most: int) -> np.ndarray:
     from matplotlib.ticker import MaxNLocator
 
     for count in range(max(most - 1, 1), 0, -1):
-        found = MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        found = np.asarray(MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
         slack = 1e-9 * (high - low)
         found = found[(found >= low - slack) & (found <= high + slack)]
         if len(found) <= most:
@@ -148,9 +148,9 @@ def ticks_between(low: float, high: float, most: int) -> np.ndarray:
     return np.array([low, high])[:most]
 
 
-def tick_words(ticks: Sequence[float]) -> list[str]:
+def tick_words(places: Sequence[float] | np.ndarray) -> list[str]:
     """Numbers with as few decimals as they all need."""
-    ticks = np.asarray(ticks, dtype=float)
+    ticks = np.asarray(places, dtype=float)
     size = max(np.abs(ticks).max(initial=0.0), 1e-300)
     for decimals in range(MOST_DECIMALS + 1):
         if np.allclose(np.round(ticks, decimals), ticks, rtol=0, atol=1e-6 * size):
@@ -166,7 +166,7 @@ def tick_words(ticks: Sequence[float]) -> list[str]:
 
 def _span(panel: LinePanel, chart: Chart) -> tuple[float, float]:
     """Limits of y of one panel, with a margin; references inside."""
-    values = [panel.references]
+    values: list[Sequence[float] | np.ndarray] = [panel.references]
     for one in panel.series:
         values += [part for part in (one.y, one.low, one.high) if part is not None]
     found = np.concatenate([np.ravel(np.asarray(part, dtype=float)) for part in values])

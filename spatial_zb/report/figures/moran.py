@@ -169,7 +169,8 @@ def _scatter(
 ) -> Drawing:
     style = page.style
     weights = as_weights(W)
-    frame, other = (None if values is None else _matched(values, weights) for values in both)
+    frame = _matched(both[0], weights)
+    other = None if both[1] is None else _matched(both[1], weights)
     clouds = [
         _cloud(frame.iloc[:, number], weights, None if other is None else other[period])
         for number, period in enumerate(frame.columns)

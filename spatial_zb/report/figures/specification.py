@@ -338,7 +338,7 @@ def _draw_choices(
             continue
         axes.axhline(row + 0.5, color="#eeeeee", linewidth=0.5 * style.line_pt, zorder=0)
         x = np.flatnonzero(mask) + 1
-        colours = np.where(curve.strong[mask], STRONG, WEAK)
+        colours = np.where(curve.strong[mask], STRONG, WEAK).tolist()
         mark = min(3.0 * style.line_pt, max(0.25, 0.75 * step))
         axes.vlines(x, row + 0.2, row + 0.8, colors=colours, linewidth=mark, zorder=2, gid=f"row {row}")
 
@@ -369,5 +369,5 @@ def _handles(curve: _Curve, strong: str, width: float, style: FigureStyle) -> li
         out.append(Line2D([], [], label=name, **{**_dot(flag, step, style), **line}))
     if curve.main.any():
         out.append(Line2D([], [], label=words(MAIN, language), **_diamond(style)))
-    dots = {"linestyle": (0, (1, 1.5)), "color": INK, "linewidth": 0.8 * style.line_pt}
+    dots: dict[str, Any] = {"linestyle": (0, (1, 1.5)), "color": INK, "linewidth": 0.8 * style.line_pt}
     return [*out, Line2D([], [], label=words(MEDIAN, language), **dots)]

@@ -235,7 +235,7 @@ def _draw_cells(axes: Axes, values: np.ndarray, names: list[list[str]], style: F
         spine.set_visible(False)
     room = axes.get_window_extent().width / columns
     for row, column in np.ndindex(rows, columns):
-        value = values[row, column]
+        value = float(values[row, column])
         known = np.isfinite(value)
         tone = PALEST + (DARKEST - PALEST) * value / top if known else 0.0
         colour: Any = colormaps["Blues"](tone) if known else "white"

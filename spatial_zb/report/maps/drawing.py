@@ -131,9 +131,11 @@ def draw_labels(
 ) -> tuple[list[str], list[str]]:
     """Name units or groups where there is room; returns the keys of labels written and of those left out."""
     groups = group_shapes(shapes, look.outlines)
-    by_group = groups is not None and _names_groups(look.labels, len(shapes))
-    names = _group_names(groups, style) if by_group else _unit_names(shapes, look, style)
-    homes = (groups if by_group else shapes).geometry.loc[list(names)]
+    if groups is not None and not _names_groups(look.labels, len(shapes)):
+        groups = None
+    by_group, named = groups is not None, shapes if groups is None else groups
+    names = _unit_names(shapes, look, style) if groups is None else _group_names(groups, style)
+    homes = named.geometry.loc[list(names)]
     points = style.base_pt if by_group else style.small_pt
     artists = [
         halo_text(axes, point.x, point.y, name, fontsize=points, color=INK)
@@ -214,7 +216,7 @@ def draw_outlines(axes: Axes, groups: GeoSeries, style: FigureStyle) -> None:
 def _handles(classes: list[MapClass], look: Look, style: FigureStyle, shapes: GeoDataFrame) -> list[Artist]:
     from matplotlib.patches import Patch
 
-    edge = {"edgecolor": GREY, "linewidth": 0.4 * style.line_pt}
+    edge: dict[str, Any] = {"edgecolor": GREY, "linewidth": 0.4 * style.line_pt}
     out: list[Artist] = [
         Patch(facecolor=item.colour, hatch=item.hatch or None, label=item.label, **edge)
         for item in classes

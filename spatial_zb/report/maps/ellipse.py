@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.typing import LineStyleType
 
 
 COLUMNS = ("period", "lon", "lat", "semi_major_km", "semi_minor_km", "angle")
@@ -38,7 +39,7 @@ ELLIPSES = Text("Standard deviational ellipses", "标准差椭圆")
 PATH = Text("Path of the centre of gravity", "重心移动轨迹")
 CENTRE = Text("Centre of gravity", "重心")
 #: Colours and dashes of the ellipses; the colours differ in lightness, the dashes are for greyscale.
-LOOKS = (
+LOOKS: tuple[tuple[str, LineStyleType], ...] = (
     ("#0072B2", "-"),
     ("#D55E00", (0, (4, 1.5))),
     ("#009E73", (0, (1, 1.2))),
@@ -105,7 +106,7 @@ def ellipse_map(
         if ax is not None:
             set_extent(ax, _extended(shapes, rings))
             lost = _draw_map(ax, shapes, rings, centres, look, chosen)
-            figure, axes = root_figure(ax), (ax,)
+            figure, axes = root_figure(ax), [ax]
         else:
             handles = _handles(rings, shapes, look, chosen)
             heads = [ELLIPSES, PATH]
@@ -209,7 +210,9 @@ def _draw_path(
     # First and last year first: they must find a place.
     order = [0, len(xy) - 1, *range(1, len(xy) - 1)] if len(xy) > 1 else [0]
     names = [str(period) for period in centres.index]
-    artists = [halo_text(axes, *xy[n], names[n], fontsize=style.small_pt, color=INK) for n in order]
+    artists = [
+        halo_text(axes, xy[n][0], xy[n][1], names[n], fontsize=style.small_pt, color=INK) for n in order
+    ]
     boxes = [np.r_[spot - half, spot + half] for spot in spots]
     placed = place(artists, box_of(axes.patch), AROUND, [*boxes, *obstacles])
     return [names[n] for n, done in zip(order, placed, strict=True) if not done]

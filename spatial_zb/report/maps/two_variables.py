@@ -164,7 +164,7 @@ def _key(breaks: np.ndarray, style: FigureStyle) -> Inset:
             for column, colour in enumerate(colours):
                 corner = (left + column * side, (K - 1 - row) * side + gap)
                 axes.add_patch(Rectangle(corner, side, side, fc=colour, ec=GREY, lw=0.4 * style.line_pt))
-        write = {"fontsize": style.small_pt, "color": INK, "parse_math": False}
+        write: dict[str, Any] = {"fontsize": style.small_pt, "color": INK, "parse_math": False}
         for number in range(1, K):
             x, y = left + number * side, (K - number) * side + gap
             axes.text(x, K * side + 1.3 * gap, across[number - 1], ha="center", va="top", **write)

@@ -9,7 +9,7 @@ A :class:`Table` holds bilingual words and unrounded numbers. A layout (``layout
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from types import MappingProxyType
@@ -105,6 +105,9 @@ def journal_style(journal: str = "default", **settings: object) -> TableStyle:
     return TableStyle(**{**JOURNALS[journal], **settings})  # type: ignore[arg-type]
 
 
+Enclosure = Literal["none", "paren", "bracket"]
+
+
 @dataclass(frozen=True, slots=True)
 class Number:
     """A number as a table shows it; the value itself is never rounded.
@@ -128,7 +131,7 @@ class Number:
     value: float
     digits: int | None = None
     stars: int = 0
-    enclosure: Literal["none", "paren", "bracket"] = "none"
+    enclosure: Enclosure = "none"
     notation: Literal["fixed", "rounded", "p_value"] = "fixed"
 
 
@@ -192,7 +195,7 @@ class Table:
 
     title: str | Text
     key: str
-    header: tuple[tuple[HeaderCell, ...], ...]
+    header: Sequence[Sequence[HeaderCell]]
     rows: tuple[Row, ...]
     alignment: tuple[str, ...] = ()
     notes: tuple[str | Text, ...] = ()

@@ -6,7 +6,7 @@ import io
 import math
 import unicodedata
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from numbers import Integral
@@ -38,6 +38,7 @@ def shown(cell: Cell, style: TableStyle) -> Shown:
         return _shown_number(cell, style)
     if isinstance(cell, Integral):
         return Shown(str(int(cell)).replace("-", MINUS), numeric=True)
+    assert isinstance(cell, str | Text), "Table refuses other cells"
     return Shown(words(cell, style))
 
 
@@ -124,7 +125,7 @@ def continues(row: Row | None) -> bool:
     return row is not None and row.kind == "body" and row.cells[0] == ""
 
 
-def starts(level: tuple[HeaderCell, ...]) -> list[int]:
+def starts(level: Sequence[HeaderCell]) -> list[int]:
     """Give the first column of each heading of a level."""
     return [0, *accumulate(cell.span for cell in level)][:-1]
 
@@ -147,14 +148,14 @@ def column_widths(
             most = widest if table.alignment[j] == "l" else narrow
             widths[j] = max(widths[j], width if printed.numeric else min(width, most))
     for level in reversed(table.header):
-        for start, cell in zip(starts(level), level, strict=True):
-            columns = range(start, start + cell.span)
+        for start, heading in zip(starts(level), level, strict=True):
+            columns = range(start, start + heading.span)
             have = sum(widths[j] for j in columns)
-            needed = display_width(words(cell.text, style))
+            needed = display_width(words(heading.text, style))
             if wrap_header and needed > 12:
                 needed = -(-min(needed, widest) * 2 // 3)
             for j in columns:
-                widths[j] += -(-max(0, needed - have) // cell.span)
+                widths[j] += -(-max(0, needed - have) // heading.span)
     return widths
 
 

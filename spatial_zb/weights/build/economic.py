@@ -142,8 +142,8 @@ def combine(
             )
         matrix = sparse.csr_array(a.matrix.multiply(b.matrix))
     elif how == "mix":
-        _check_mixture(a, b, alpha)
-        matrix = sparse.csr_array(alpha * a.matrix + (1 - alpha) * b.matrix)
+        share = _checked_share(a, b, alpha)
+        matrix = sparse.csr_array(share * a.matrix + (1 - share) * b.matrix)
     else:
         raise not_one_of("how", how, ("product", "mix"), kind=WeightsError)
     matrix.eliminate_zeros()
@@ -201,9 +201,9 @@ def bridges(
     return replace(weights, matrix=joined, recipe=recipe, label=label or weights.label)
 
 
-def _check_mixture(a: Weights, b: Weights, alpha: float | None) -> None:
+def _checked_share(a: Weights, b: Weights, alpha: float | None) -> float:
     number = isinstance(alpha, int | float | np.number) and not isinstance(alpha, bool)
-    if not number or not 0 < alpha < 1:
+    if alpha is None or not number or not 0 < alpha < 1:
         raise WeightsError(
             f"A mixture needs alpha between 0 and 1, not {alpha!r}.",
             f"混合矩阵的alpha须在0与1之间，而不是{alpha!r}。",
@@ -222,3 +222,4 @@ def _check_mixture(a: Weights, b: Weights, alpha: float | None) -> None:
             "mixture is ruled by one of them. Standardise both before mixing.",
             f"{a.label!r}与{b.label!r}的平均权重分别为{means[0]:.3g}和{means[1]:.3g}，混合后由其中一个主导。请先将两者标准化。",
         )
+    return alpha

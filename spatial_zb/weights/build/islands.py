@@ -58,7 +58,7 @@ def settle(
     """
     check_islands(islands)
     alone = np.flatnonzero(np.diff(first.indptr) == 0)
-    units = [named(regions, ids, i) for i in alone]
+    units = [named(regions, ids, i) for i in alone.tolist()]
     if not isinstance(islands, str):
         pairs = [(position(ids, a), position(ids, b)) for a, b in islands]
     elif not len(alone):
@@ -156,8 +156,8 @@ def _bridged(
     weight = np.ones(len(pairs)) if strength is None else strength(rows, cols)
     links = sparse.csr_array(sparse.coo_array((weight, (rows, cols)), shape=first.shape))
     joined = sparse.csr_array(first.maximum(links).maximum(links.T))
-    left = np.flatnonzero(np.diff(joined.indptr) == 0)
-    if len(left):
+    left = np.flatnonzero(np.diff(joined.indptr) == 0).tolist()
+    if left:
         raise WeightsError(
             f"The bridges leave {listed(named(regions, ids, i).en for i in left)} without neighbour; add a pair "
             "for each.",

@@ -225,11 +225,11 @@ def _matched(parsed: Parsed, wanted: pd.Index | None, name: str) -> tuple[sparse
             f"{name}中有重复的地区：{listed_zh(own[own.duplicated()].unique())}。",
         )
     if wanted is None:
-        if parsed.count is not None and parsed.count != len(own):
+        if parsed.stated is not None and parsed.stated != len(own):
             raise AlignmentError(
-                f"{name} says it has {parsed.count} units but names {len(own)}: it lost units without "
+                f"{name} says it has {parsed.stated} units but names {len(own)}: it lost units without "
                 "neighbours. Pass ids=[...] of all units; the missing ones then have no neighbours.",
-                f"{name}称有{parsed.count}个地区，而只列出{len(own)}个：没有邻居的地区丢失了。"
+                f"{name}称有{parsed.stated}个地区，而只列出{len(own)}个：没有邻居的地区丢失了。"
                 "请给出全部地区的ids=[...]，其余即作为没有邻居的地区。",
             )
         return sparse.csr_array(parsed.matrix), own

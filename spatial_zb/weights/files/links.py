@@ -33,7 +33,7 @@ class Parsed(NamedTuple):
     matrix: Any
     ids: list[str] | None
     links: bool = False
-    count: int | None = None
+    stated: int | None = None
     notes: tuple[Text, ...] = ()
 
 
@@ -47,25 +47,25 @@ def from_links(
     notes: tuple[Text, ...] = (),
 ) -> Parsed:
     """Put links i → row, j → column together; units are numbered by ``units``, then as they appear."""
-    i, j = np.asarray(i, dtype=object), np.asarray(j, dtype=object)
-    everyone = np.concatenate([np.asarray(units, dtype=object), i, j])
+    ends, others = np.asarray(i, dtype=object), np.asarray(j, dtype=object)
+    everyone = np.concatenate([np.asarray(units, dtype=object), ends, others])
     number, names = pd.factorize(everyone)
     row, col = number[len(units) : len(units) + len(i)], number[len(units) + len(i) :]
     n = len(names)
     twice = pd.Index(row.astype(np.int64) * n + col).duplicated()
     if twice.any():
-        pairs = [f"{a} – {b}" for a, b in zip(i[twice], j[twice], strict=True)]
+        pairs = [f"{a} – {b}" for a, b in zip(ends[twice], others[twice], strict=True)]
         raise WeightsError(
             f"names these links twice: {listed(pairs, 5)}.", f"重复列出了这些联系：{listed_zh(pairs, 5)}。"
         )
     bad = ~np.isfinite(w)
     if bad.any():
-        pairs = [f"{a} – {b}" for a, b in zip(i[bad], j[bad], strict=True)]
+        pairs = [f"{a} – {b}" for a, b in zip(ends[bad], others[bad], strict=True)]
         raise WeightsError(
             f"has no number as weight of {listed(pairs, 5)}.", f"{listed_zh(pairs, 5)}的权重不是数值。"
         )
     matrix = sparse.csr_array(sparse.coo_array((w, (row, col)), shape=(n, n)))
-    return Parsed(matrix, [str(name) for name in names], links=True, count=count, notes=notes)
+    return Parsed(matrix, [str(name) for name in names], links=True, stated=count, notes=notes)
 
 
 def decoded(path: Path) -> str:

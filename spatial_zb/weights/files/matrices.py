@@ -12,9 +12,9 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from spatial_zb.weights import common
 from spatial_zb.weights.files.links import Parsed, check_zip, decoded, need_dense
 from spatial_zb.weights.matrix import Weights
 
+#: Bytes in the order of the machine that wrote them.
+Order = Literal["<", ">"]
+ORDERS: Mapping[bytes, Order] = {b"IM": "<", b"MI": ">"}
 HEADER_BYTES = 128
 MATRIX, COMPRESSED = 14, 15
 #: Storage types of elements (miINT8 …); text is stored as UTF-8, UTF-16 or UTF-32.
@@ -58,7 +61,7 @@ def variables(content: bytes) -> list[Variable]:
     """
     if b"\x89HDF\r\n\x1a\n" in content[:1024]:
         raise WeightsError("is of MATLAB version 7.3; save it with -v7.", "为MATLAB 7.3版；请用-v7保存。")
-    order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
+    order = ORDERS.get(content[126:128])
     if order is None:
         raise WeightsError(
             "is not a MATLAB 5 file, or is damaged; save it with -v7.",
@@ -73,7 +76,7 @@ def variables(content: bytes) -> list[Variable]:
         ) from error
 
 
-def _matrices(content: bytes, order: str) -> Iterator[_Element]:
+def _matrices(content: bytes, order: Order) -> Iterator[_Element]:
     for element in _elements(content, order):
         if element.kind == COMPRESSED:
             inflate = zlib.decompressobj()
@@ -85,7 +88,7 @@ def _matrices(content: bytes, order: str) -> Iterator[_Element]:
             yield element
 
 
-def _elements(content: bytes, order: str) -> Iterator[_Element]:
+def _elements(content: bytes, order: Order) -> Iterator[_Element]:
     """Data elements one after the other; each must lie inside the content."""
     at = 0
     while at < len(content):
@@ -102,7 +105,7 @@ def _elements(content: bytes, order: str) -> Iterator[_Element]:
         at = end
 
 
-def _variable(body: bytes, order: str) -> Variable:
+def _variable(body: bytes, order: Order) -> Variable:
     flags, dims, name, *data = _elements(body, order)
     word = int(_numbers(flags, order)[0])
     kind, shape = word & 0xFF, tuple(int(side) for side in _numbers(dims, order))
@@ -118,13 +121,13 @@ def _variable(body: bytes, order: str) -> Variable:
     return Variable(label, None)
 
 
-def _numbers(element: _Element, order: str) -> NDArray[Any]:
+def _numbers(element: _Element, order: Order) -> NDArray[Any]:
     if element.kind not in STORAGE:
         raise ValueError(f"an element of type {element.kind} where numbers should be")
     return np.frombuffer(element.body, np.dtype(STORAGE[element.kind]).newbyteorder(order))
 
 
-def _sparse(data: list[_Element], shape: tuple[int, ...], order: str, logical: bool) -> sparse.csr_array:
+def _sparse(data: list[_Element], shape: tuple[int, ...], order: Order, logical: bool) -> sparse.csr_array:
     rows, starts = (_numbers(element, order) for element in data[:2])
     as_bytes = logical and len(data[2].body) == rows.size  # bytes that call themselves doubles
     values = np.frombuffer(data[2].body, "u1") if as_bytes else _numbers(data[2], order)
@@ -134,12 +137,13 @@ def _sparse(data: list[_Element], shape: tuple[int, ...], order: str, logical: b
     used = int(starts[-1])  # MATLAB may keep room for more
     if used > min(rows.size, values.size) or np.any((rows[:used] < 0) | (rows[:used] >= shape[0])):
         raise ValueError("the rows of a sparse matrix do not fit together")
-    column = np.repeat(np.arange(n), np.diff(starts.astype(np.int64)))
+    starts = starts.astype(np.int64)
+    column = np.repeat(np.arange(n), starts[1:] - starts[:-1])
     entries = (values[:used].astype(float), (rows[:used].astype(np.int64), column))
     return sparse.csr_array(sparse.coo_array(entries, shape=shape))
 
 
-def _text_rows(element: _Element, shape: tuple[int, ...], order: str) -> list[str]:
+def _text_rows(element: _Element, shape: tuple[int, ...], order: Order) -> list[str]:
     """Rows of a character matrix, which is stored column by column."""
     if element.kind in TEXT:
         ending = {"<": "-le", ">": "-be"}[order] if element.kind > 16 else ""

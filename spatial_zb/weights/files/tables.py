@@ -277,7 +277,7 @@ def _cell_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, float | np.floating):
-        return _shortest(value) if np.isfinite(value) else ""
+        return _shortest(float(value)) if np.isfinite(value) else ""
     return str(value).strip()
 
 

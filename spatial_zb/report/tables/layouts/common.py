@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 Label = str | Text | Mapping[str, str]
-Record = Mapping[str, object]
+#: One row of a frame, by column.
+Record = Mapping[str, Any]
 LAG = "W_"
 ERROR_COLUMN = {"std_error": "std_error", "t": "statistic", "p": "p_value"}
 _ERROR_NAME = {
@@ -111,10 +112,10 @@ def _covariance(facts: Mapping) -> Text | str | None:
 
 def _weights(facts: Mapping) -> Text | str | None:
     """Name the weights matrix and, where it is known, how it was normalised."""
-    name, kind = (word_of(facts.get(key), {}) for key in ("weights", "normalisation"))
+    name, kind = word_of(facts.get("weights"), {}), word_of(facts.get("normalisation"), NORMALISATIONS)
     if name is None or kind is None:
         return name
-    label, how = Text.of(name), Text.of(NORMALISATIONS.get(kind, kind))
+    label, how = Text.of(name), Text.of(kind)
     return Text(f"{label.en} ({how.en})", f"{label.zh}（{how.zh}）")
 
 
@@ -177,7 +178,7 @@ def label_of(labels: Mapping[str, Label], name: object) -> Text:
     """Name a variable, unit or rule; what has no label, or is one, stays as it is."""
     if isinstance(name, Text):
         return name
-    return Text.of(labels.get(name, str(name)))
+    return Text.of(labels[name] if isinstance(name, str) and name in labels else str(name))
 
 
 def term_label(labels: Mapping[str, Label], term: str) -> Text:
@@ -197,7 +198,7 @@ def joined(header: Text, name: Text) -> Text:
     return Text(f"{header.en}: {name.en}", f"{header.zh}：{name.zh}") if header.en else name
 
 
-def text_cell(value: object) -> Cell:
+def text_cell(value: Any) -> Cell:
     return Text.of(value) if value else None
 
 
@@ -205,7 +206,7 @@ def plain_word(value: object) -> str:
     return value.en if isinstance(value, Text) else str(value)
 
 
-def real(value: object) -> float:
+def real(value: Any) -> float:
     """Read a number; None, NA and text are not available."""
     try:
         return float(value)

@@ -72,7 +72,7 @@ def criteria_table(
     """
     style, labels = style or TableStyle(), labels or {}
     posterior = {} if probabilities is None else _by_cell(probabilities, "probability")
-    heads = [
+    heads: list[str | Text] = [
         WORDS["model"],
         WORDS["weights"],
         Text("Parameters", "参数个数"),

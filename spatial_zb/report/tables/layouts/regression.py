@@ -42,6 +42,7 @@ from spatial_zb.report.tables.layouts.common import (
 from spatial_zb.report.tables.table import (
     RULE,
     Cell,
+    Enclosure,
     HeaderCell,
     Number,
     Row,
@@ -252,7 +253,7 @@ def _effect_rows(
 def _test_rows(tests: Mapping[Label, Sequence[tuple[float, float] | None]], style: TableStyle) -> list[Row]:
     """Print statistics with their stars, p-values below or beside them."""
     rows: list[Row] = [RULE] if tests else []
-    enclosure = "bracket" if style.error_position == "below" else "none"
+    enclosure: Enclosure = "bracket" if style.error_position == "below" else "none"
     for name, values in tests.items():
         cells = [
             ("", "")
@@ -417,8 +418,8 @@ def _regression_notes(
     if tests and style.error_position == "below":
         notes.append(Text("p-values of tests in brackets.", "方括号内为检验的 p 值。"))
     if hidden:
-        names = [label_of(labels, name) for name in hidden]
-        notes.append(named_line(Text("Also estimated, not shown", "另有估计但未列出"), names))
+        others = [label_of(labels, name) for name in hidden]
+        notes.append(named_line(Text("Also estimated, not shown", "另有估计但未列出"), others))
     if not all(column.converged for column in columns):
         notes.append(NOT_CONVERGED)
     records = [record for column in columns if column.converged for record in column.terms.values()]

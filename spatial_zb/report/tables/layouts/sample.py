@@ -206,7 +206,7 @@ def correlations_table(
         label = label_of(known, name)
         own = [Number(found[name], 2) if name in found else "" for found in factors]
         rows.append(body(Text(f"({i + 1}) {label.en}", f"({i + 1}) {label.zh}"), *cells, *own))
-    heads = [*(f"({i + 1})" for i in range(len(names))), *map(Text.of, models)]
+    heads: list[str | Text] = [*(f"({i + 1})" for i in range(len(names))), *map(Text.of, models)]
     undefined = [r[i, j] for i in range(len(names)) for j in range(i)]
     undefined += [value for found in factors for value in found.values()]
     pearson = Text(

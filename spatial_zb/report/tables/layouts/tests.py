@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -40,7 +41,7 @@ def chain_table(
     says in the notes from how many panels.
     """
     style = style or TableStyle()
-    parts = [(None, tests)] if hasattr(tests, "columns") else list(tests)
+    parts: list[tuple[Label | None, Any]] = [(None, tests)] if hasattr(tests, "columns") else list(tests)
     resampled = any("p_bootstrap" in frame.columns for _, frame in parts)
     rows: list[Row] = []
     for heading, frame in parts:

@@ -116,9 +116,10 @@ def _row(row: Row, table: Table, style: TableStyle, *, low: bool) -> str:
     cells = []
     for j, (cell, side) in enumerate(zip(row.cells, table.alignment, strict=True)):
         text = _cell(cell, style)
-        head = j == 0 and text
         cells.append(
-            f'<th scope="row" class="{side}">{text}</th>' if head else f'<td class="{side}">{text}</td>'
+            f'<th scope="row" class="{side}">{text}</th>'
+            if j == 0 and text
+            else f'<td class="{side}">{text}</td>'
         )
     kind = ' class="low"' if low else ""
     return f"<tr{kind}>{''.join(cells)}</tr>"

@@ -9,9 +9,9 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from spatial_zb.report.tables.table import Row, Table, TableStyle
+from spatial_zb.report.tables.table import HeaderCell, Row, Table, TableStyle
 from spatial_zb.report.tables.text import (
     Shown,
     column_widths,
@@ -172,7 +172,7 @@ _ORDER = {
 }
 
 
-def _header(line: _Row, level: Sequence, table: Table, style: TableStyle, size: float) -> None:
+def _header(line: _Row, level: Sequence[HeaderCell], table: Table, style: TableStyle, size: float) -> None:
     """Print one level of headings; the line repeats on every page."""
     properties = line._tr.get_or_add_trPr()
     _child(properties, "cantSplit")
@@ -207,7 +207,7 @@ def _row(
         _fill(cell, shown(value, style), size, side=side, keep=keep, bottom=low and side != "l")
 
 
-def _fill(cell: _Cell, text: Shown, size: float, *, bottom: bool = False, **options: object) -> Paragraph:
+def _fill(cell: _Cell, text: Shown, size: float, *, bottom: bool = False, **options: Any) -> Paragraph:
     """Put text into the one paragraph of a cell."""
     from docx.enum.table import WD_ALIGN_VERTICAL
     from docx.shared import Pt
