@@ -230,7 +230,8 @@ def publish(
 
 def _removable(folder: Path, stale: Sequence[Mapping[str, Any]]) -> list[str]:
     """Files of earlier runs that are still what those runs made."""
-    own, changed = [], []
+    own: list[str] = []
+    changed: list[str] = []
     for record in stale:
         try:
             path = inside(folder, record["path"])
