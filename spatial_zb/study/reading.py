@@ -121,14 +121,6 @@ def _existing(text: str, home: Path, allow_outside: bool, say: Callable[[Text], 
     if not head.strip():
         say(Text(f"the file {text!r} is empty", f"文件{text!r}为空"))
         return None
-    if b"<OGRVRTDataSource" in head:
-        say(
-            Text(
-                f"the file {text!r} is a VRT file, which may point anywhere; refused",
-                f"文件{text!r}是VRT文件，可能指向任何位置，不予接受",
-            )
-        )
-        return None
     return found
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+
 import geopandas
 import numpy as np
 import pytest
@@ -172,3 +175,46 @@ def test_damaged_layers_raise_our_errors_only(tmp_path, name):
         except SpatialZbError:
             refused += 1
     assert refused > 5
+
+
+SECRET = "<OGRVRTDataSource><OGRVRTLayer name='a'><SrcDataSource>{}</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
+#: Contents that GDAL reads whatever the suffix says, each a way to another file or to a network.
+DISGUISED = {
+    "VRT": SECRET,
+    "VRT behind a long comment": f"<!-- {'x' * 900} -->{SECRET}",
+    "VRT behind a mark and blanks": "\ufeff" + " \n" * 300 + SECRET,
+    "WFS": "<OGRWFSDataSource><URL>{}</URL></OGRWFSDataSource>",
+    "KML": "<kml><Document><NetworkLink><Link><href>{}</href></Link></NetworkLink></Document></kml>",
+    "an algorithm of GDAL": '{{"type": "gdal_streamed_alg", "command_line": "gdal vector pipeline ! read {}"}}',
+    "a table with shapes": "WKT,adcode\n{},1\n",
+    "JSON, cut": '{{"type": "FeatureCollection", "features": ["{}"',
+}
+
+
+@pytest.mark.parametrize("name", ["a.geojson", "a.json", "a.gpkg", "a.shp"])
+@pytest.mark.parametrize("content", DISGUISED.values(), ids=DISGUISED)
+def test_a_polygon_file_reaches_no_other_file(tmp_path, content, name):
+    layer().to_file(tmp_path / "secret.gpkg")
+    (tmp_path / name).write_text(content.format(tmp_path / "secret.gpkg"), encoding="utf-8")
+    (tmp_path / "a.dbf").write_bytes(b"")
+    with pytest.raises(DataError, match=name):
+        read_regions(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.vrt", "a.kml", "a.gml", "a.csv", "a"])
+def test_other_kinds_of_files_are_not_polygons(tmp_path, name):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(DataError, match=name):
+        read_regions(tmp_path / name)
+
+
+def test_a_geopackage_whose_rows_come_from_elsewhere_is_refused(tmp_path):
+    layer().to_file(tmp_path / "a.gpkg")
+    assert len(read_regions(tmp_path / "a.gpkg"))  # with its own index of places
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.gpkg")) as base:
+        base.execute("PRAGMA writable_schema = ON")
+        sql = "CREATE VIRTUAL TABLE more USING VirtualOGR('/etc/passwd')"
+        base.execute("INSERT INTO sqlite_master VALUES ('table', 'more', 'more', 0, ?)", (sql,))
+        base.commit()
+    with pytest.raises(DataError, match=r"a\.gpkg"):
+        read_regions(tmp_path / "a.gpkg")
