@@ -1,13 +1,15 @@
-"""Tables from files: csv, xlsx, dta, parquet and feather, with codes kept as text."""
+"""Tables from files: csv, xlsx, dta, parquet and feather, with codes kept as text; and what a polygon file may be."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 #: A file above this, or a workbook that unpacks to more, is not a table of regions.
 MAX_BYTES = 500_000_000
 MAX_COLUMNS = 5_000
+#: The kinds of polygon files, by suffix.
+KINDS = {".shp": "shapefile", ".gpkg": "GeoPackage", ".geojson": "GeoJSON", ".json": "GeoJSON"}
 
 
 def read_table(path: str | Path, text: Sequence[str] = (), *, sheet: str | None = None) -> pd.DataFrame:
@@ -281,6 +285,55 @@ def _as_text(column: pd.Series, name: str) -> pd.Series:
         )
     texts = [None if cell is None else str(int(cell) if isinstance(cell, float) else cell) for cell in cells]
     return pd.Series(texts, index=column.index, name=column.name, dtype="str")
+
+
+def check_layer_kind(path: Path) -> None:
+    """Let through what is a shapefile, GeoPackage or GeoJSON by name and by content.
+
+    The reader behind knows some eighty kinds more and chooses by content; several of them (VRT, WFS, GML, KML …) name
+    other files or addresses, which it then opens.
+    """
+    kind = KINDS.get(path.suffix.lower())
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    is_one = {
+        "shapefile": lambda: head.startswith(b"\0\0\x27\x0a") or not head,
+        "GeoPackage": lambda: head.startswith(b"SQLite format 3\0") and not _virtual_tables(path),
+        "GeoJSON": lambda: head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{") and _is_geojson(path),
+    }
+    if kind is None:
+        raise DataError(
+            f"{path.name} is not a .shp, .gpkg or .geojson file. Other kinds are not read, because they may point to files "
+            "elsewhere: export the layer as one of these.",
+            f"{path.name}不是.shp、.gpkg或.geojson文件。其他格式可能指向别处的文件，故不读取：请将图层导出为其中之一。",
+        )
+    if not is_one[kind]():
+        raise DataError(
+            f"The content of {path.name} is not that of a {kind}, or it is damaged. Export the layer again from its source.",
+            f"{path.name}的内容不是{kind}，或已损坏。请从来源重新导出图层。",
+        )
+
+
+def _virtual_tables(path: Path) -> list[str]:
+    """Tables of a GeoPackage whose rows come from elsewhere; its own index of places (rtree) does not count."""
+    import sqlite3
+
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as base:
+            base.text_factory = lambda text: text.decode("utf-8", "replace")
+            found = base.execute("SELECT name, sql FROM sqlite_master WHERE sql LIKE '%VIRTUAL%'").fetchall()
+    except (sqlite3.Error, UnicodeDecodeError):
+        return ["damaged"]
+    return [name for name, sql in found if not re.search(r"\bUSING\s+\"?rtree\"?\s*\(", sql, re.IGNORECASE)]
+
+
+def _is_geojson(path: Path) -> bool:
+    """Whether a JSON file says of itself that it is a collection of features, or one; damaged JSON is the reader's."""
+    try:
+        found = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("type") in ("FeatureCollection", "Feature")
 
 
 def _warn(en: str, zh: str) -> None:

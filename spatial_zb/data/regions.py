@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 import struct
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +16,12 @@ import pandas as pd
 
 from spatial_zb.base.errors import AlignmentError, DataError, SpatialZbWarning, listed, listed_zh
 from spatial_zb.base.text import Text
+from spatial_zb.data.read import check_layer_kind
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
 
-#: The kinds of polygon files, by suffix.
-KINDS = {".shp": "shapefile", ".gpkg": "GeoPackage", ".geojson": "GeoJSON", ".json": "GeoJSON"}
 #: Parts that overlap by less than this share of the smaller unit touch, up to the rounding of a reprojection.
 TOUCH = 1e-6
 
@@ -64,7 +61,7 @@ def _read_layer(path: Path, id: str) -> gpd.GeoDataFrame:
             f"There is no polygon file {path}. Give the path of a .shp, .gpkg or .geojson file on this machine.",
             f"没有底图文件{path}。请给出本机.shp、.gpkg或.geojson文件的路径。",
         )
-    _check_kind(path)
+    check_layer_kind(path)
     _check_parts(path)
     try:
         with _with_index(path) as whole:
@@ -212,55 +209,6 @@ def _mention_overlaps(parts: Sequence[gpd.GeoDataFrame]) -> None:
             f"Polygons of different layers overlap: {listed(pairs)}. Was a unit drawn in two of them?",
             f"不同图层的多边形相互重叠：{listed_zh(pairs)}。是否有地区在两个图层中重复绘制？",
         )
-
-
-def _check_kind(path: Path) -> None:
-    """Let through what is a shapefile, GeoPackage or GeoJSON by name and by content.
-
-    The reader behind knows some eighty kinds more and chooses by content; several of them (VRT, WFS, GML, KML …) name
-    other files or addresses, which it then opens.
-    """
-    kind = KINDS.get(path.suffix.lower())
-    with path.open("rb") as stream:
-        head = stream.read(64)
-    is_one = {
-        "shapefile": lambda: head.startswith(b"\0\0\x27\x0a") or not head,
-        "GeoPackage": lambda: head.startswith(b"SQLite format 3\0") and not _virtual_tables(path),
-        "GeoJSON": lambda: head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{") and _is_geojson(path),
-    }
-    if kind is None:
-        raise DataError(
-            f"{path.name} is not a .shp, .gpkg or .geojson file. Other kinds are not read, because they may point to files "
-            "elsewhere: export the layer as one of these.",
-            f"{path.name}不是.shp、.gpkg或.geojson文件。其他格式可能指向别处的文件，故不读取：请将图层导出为其中之一。",
-        )
-    if not is_one[kind]():
-        raise DataError(
-            f"The content of {path.name} is not that of a {kind}, or it is damaged. Export the layer again from its source.",
-            f"{path.name}的内容不是{kind}，或已损坏。请从来源重新导出图层。",
-        )
-
-
-def _virtual_tables(path: Path) -> list[str]:
-    """Tables of a GeoPackage whose rows come from elsewhere; its own index of places (rtree) does not count."""
-    import sqlite3
-
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as base:
-            base.text_factory = lambda text: text.decode("utf-8", "replace")
-            found = base.execute("SELECT name, sql FROM sqlite_master WHERE sql LIKE '%VIRTUAL%'").fetchall()
-    except sqlite3.Error:
-        return []  # damaged: the reader says so
-    return [name for name, sql in found if not re.search(r"\bUSING\s+\"?rtree\"?\s*\(", sql, re.IGNORECASE)]
-
-
-def _is_geojson(path: Path) -> bool:
-    """Whether a JSON file says of itself that it is a collection of features, or one; damaged JSON is the reader's."""
-    try:
-        found = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and found.get("type") in ("FeatureCollection", "Feature")
 
 
 def _check_parts(path: Path) -> None:
