@@ -31,7 +31,7 @@ DRAWS = {
     ).table()["p_sim"],
     "effects": lambda fit, rng: zb.spatial_effects(fit, "simulate", draws=100, rng=rng).tidy()["std_error"],
     "bootstrap": lambda fit, rng: zb.bootstrap(fit, 99, rng=rng).tidy()["conf_low"],
-    "tests": lambda fit, rng: zb.diagnose(SPEC, PANEL, W, bootstrap=99, rng=rng).tidy()["p_bootstrap"],
+    "tests": lambda fit, rng: zb.diagnose(SPEC, PANEL, W, replicates=99, rng=rng).tidy()["p_bootstrap"],
     "data": lambda fit, rng: zb.simulate_durbin(W, 2, {"a": 1.0}, rng=rng).values,
 }
 

@@ -158,9 +158,9 @@ def test_refusals(fit):
     for rng in (-1, "seed", 1.5):
         with pytest.raises(SpecificationError, match="rng must be"):
             spatial_effects(fit, "simulate", rng=rng)
-    for alpha in (0, 1, 5, 95):
+    for level in (0, 1, 5, 95):
         with pytest.raises(SpecificationError, match="confidence level"):
-            spatial_effects(fit, alpha=alpha)
+            spatial_effects(fit, level=level)
     with pytest.raises(DataError, match=r"'c'.*a, b"):
         effect_matrix(fit, "c")
 

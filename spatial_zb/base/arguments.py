@@ -75,6 +75,21 @@ def check_level(level: float) -> None:
         )
 
 
+def alpha_of(level: float) -> float:
+    """One minus a confidence level, without the last bits that 1 − 0.95 has too many.
+
+    >>> alpha_of(0.95)
+    0.05
+
+    Raises
+    ------
+    SpecificationError
+        ``level`` is not between 0 and 1.
+    """
+    check_level(level)
+    return round(1 - level, 15)
+
+
 def check_alpha(alpha: float) -> None:
     """Refuse an invalid confidence level, such as 95, with which every limit would be blank.
 

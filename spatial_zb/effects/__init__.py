@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from spatial_zb.base.arguments import Rng
+from spatial_zb.base.arguments import Rng, alpha_of, renamed
 from spatial_zb.base.errors import not_one_of
 from spatial_zb.effects.dynamic import long_run_effects, long_run_filter
 from spatial_zb.effects.regimes import regime_effect_matrix, regime_effects
@@ -21,13 +21,14 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
 
 
+@renamed(alpha="level")
 def spatial_effects(
     fit: Fit | SystemFit,
     method: Method = "delta",
     *,
     draws: int = 2000,
     rng: Rng = None,
-    alpha: float = 0.05,
+    level: float = 0.95,
     horizon: Horizon = "short",
 ) -> Effects:
     r"""Average effects of a change of x_k in all units: E_k = (I − ρW)⁻¹(β_k I + θ_k W).
@@ -46,8 +47,8 @@ def spatial_effects(
         outside the admissible interval are rejected and counted; standard deviation and percentile limits.
     draws, rng
         Number of draws and seed, for ``"simulate"``.
-    alpha
-        One minus the confidence level.
+    level
+        Confidence level of the limits.
     horizon
         With lags in time: ``"short"``, the effects in the same period, or ``"long"``, those of a lasting change once
         it has worked itself out, [(1 − τ)I − (ρ + η)W]⁻¹(β_k I + θ_k W); what lies between: ``effects_path``.
@@ -64,6 +65,7 @@ def spatial_effects(
     LeSage & Pace (2009), Introduction to Spatial Econometrics, §2.7 and §5.6.
     """
     check_fit(fit, "spatial_effects", Fit | SystemFit)
+    alpha = alpha_of(level)
     if isinstance(fit, SystemFit):
         return system_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
     if method not in get_args(Method):

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.base.arguments import Rng, seed_of
+from spatial_zb.base.arguments import Rng, renamed, seed_of
 from spatial_zb.base.errors import (
     AlignmentError,
     DataError,
@@ -124,6 +124,7 @@ def moran_by_distance(
     return pd.DataFrame(rows)[columns].sort_values(["period", "to_km"], ignore_index=True)
 
 
+@renamed(alpha="level")
 def effects_by_distance(
     spec: DurbinSpec,
     panel: Panel,
@@ -134,7 +135,7 @@ def effects_by_distance(
     power: float = 1.0,
     estimator: str = "lee_yu",
     covariance: str = "information",
-    alpha: float = 0.05,
+    level: float = 0.95,
 ) -> pd.DataFrame:
     """Estimate one model again and again under inverse-distance weights that a threshold cuts off.
 
@@ -187,7 +188,7 @@ def effects_by_distance(
             try:
                 W = _inverse(links, inside, panel.units, power, f"{reach} {d:g} km")
                 fit = fit_durbin(spec, panel, W, estimator, covariance)
-                frame = spatial_effects(fit, alpha=alpha).tidy().assign(reason="")
+                frame = spatial_effects(fit, level=level).tidy().assign(reason="")
             except SpatialZbError as error:
                 frame = pd.DataFrame({"reason": [str(error)]})
         frames.append(frame.assign(**head))

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from spatial_zb.base.arguments import Rng
+from spatial_zb.base.arguments import Rng, alpha_of, renamed
 from spatial_zb.base.errors import ConvergenceError, SpatialZbWarning, SpecificationError, not_one_of
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.dynamic import carry_over_radius
@@ -31,6 +31,7 @@ LONG_RUN_ERRORS = 4.0
 STEP = 1e-6
 
 
+@renamed(alpha="level")
 def effects_path(
     fit: Fit,
     periods: int = 10,
@@ -39,7 +40,7 @@ def effects_path(
     *,
     draws: int = 2000,
     rng: Rng = None,
-    alpha: float = 0.05,
+    level: float = 0.95,
 ) -> Effects:
     """Effects of a change of x_k in period t on y_t, y_{t+1} … y_{t+periods}.
 
@@ -52,7 +53,7 @@ def effects_path(
     change
         ``"permanent"``: x_k stays higher, and the effects tend to those of the long run; ``"one_off"``: x_k is higher
         in period t only.
-    method, draws, rng, alpha
+    method, draws, rng, level
         As in :func:`spatial_zb.spatial_effects`; draws of processes that are not stable are left out and counted.
 
     Returns
@@ -86,7 +87,7 @@ def effects_path(
         return found.cumsum(axis=-2) if change == "permanent" else found
 
     axes = {"term": fit.spec.regressors, "period": tuple(range(periods + 1)), "effect": EFFECTS}
-    return _effects(fit, multiply, axes, method, draws, rng, alpha, {"change": change})
+    return _effects(fit, multiply, axes, method, draws, rng, alpha_of(level), {"change": change})
 
 
 def long_run_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: float) -> Effects:

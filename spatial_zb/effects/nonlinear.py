@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from spatial_zb.base.arguments import check_alpha
+from spatial_zb.base.arguments import alpha_of, renamed
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Language, Text
@@ -76,7 +76,7 @@ class UShape(Printed):
     fieller: tuple[float, float]
     fieller_set: str
     inside: bool
-    alpha: float
+    level: float
 
     def tidy(self) -> pd.DataFrame:
         """The test in one row."""
@@ -101,6 +101,7 @@ class UShape(Printed):
         return _reading(self).pick(language)
 
 
+@renamed(alpha="level")
 def u_shape_test(
     fit: Fit,
     x: str,
@@ -108,7 +109,7 @@ def u_shape_test(
     effect: Effect | None = None,
     *,
     data_range: tuple[float, float] | None = None,
-    alpha: float = 0.05,
+    level: float = 0.95,
 ) -> UShape:
     """Test whether y first falls and then rises in x (or the reverse) inside the data.
 
@@ -122,8 +123,8 @@ def u_shape_test(
         ``None``: the coefficients. ``"direct"``, ``"indirect"``, ``"total"``: the spatial effects.
     data_range
         Ends between which the slope has to change sign; those of x in the data without it.
-    alpha
-        One minus the confidence level of the limits; the test of Sasabuchi gives a p-value.
+    level
+        Confidence level of the limits; the test of Sasabuchi gives a p-value.
 
     Raises
     ------
@@ -142,8 +143,7 @@ def u_shape_test(
     turning = -b / (2 * c)
     gradient = np.array([-1 / (2 * c), b / (2 * c**2)])
     std_error = float(np.sqrt(gradient @ V @ gradient))
-    check_alpha(alpha)
-    z = _quantile(alpha, fit.df_resid)
+    z = _quantile(alpha_of(level), fit.df_resid)
     limits, kind = _fieller(b, c, V, z)
     return UShape(
         term=x,
@@ -161,12 +161,13 @@ def u_shape_test(
         fieller=limits,
         fieller_set=kind,
         inside=bool(low < turning < high),
-        alpha=alpha,
+        level=level,
     )
 
 
+@renamed(alpha="level")
 def marginal_effects(
-    fit: Fit, x: str, by: str, interaction: str, at: Sequence[float] | None = None, *, alpha: float = 0.05
+    fit: Fit, x: str, by: str, interaction: str, at: Sequence[float] | None = None, *, level: float = 0.95
 ) -> Effects:
     """What one more unit of x does at given values of another variable: b + c·z, with errors.
 
@@ -178,8 +179,8 @@ def marginal_effects(
         Names of x, of the moderator z and of x·z. With ``by`` the same as x, the product is x² and the slope b + 2c·x.
     at
         Values of z; its least, quartiles and greatest in the data without them.
-    alpha
-        One minus the confidence level.
+    level
+        Confidence level of the limits.
 
     Returns
     -------
@@ -208,7 +209,7 @@ def marginal_effects(
         estimates.append(weights @ [b, c])
         errors.append(np.sqrt(np.einsum("ij,jk,ik->i", weights, V, weights)))
     columns = coefficient_columns(
-        np.column_stack(estimates).ravel(), np.column_stack(errors).ravel(), alpha, fit.df_resid
+        np.column_stack(estimates).ravel(), np.column_stack(errors).ravel(), alpha_of(level), fit.df_resid
     )
     axes = {"term": (x,), "at": tuple(float(p) for p in points), "effect": ("coefficient", *EFFECTS)}
     return Effects(axes, columns, "delta", fit, {"by": by, "interaction": interaction})
@@ -322,8 +323,8 @@ def _reading(found: UShape) -> Text:
         )
     p = "p < 0.001" if found.p_value < 0.001 else f"p = {found.p_value:.3f}"
     limits = _limits(found)
-    level = 100 * (1 - found.alpha)
-    if found.p_value < found.alpha:
+    level = 100 * found.level
+    if found.p_value < alpha_of(found.level):
         return Text(
             f"By the {what.en}, the relation is {shape.en} in {x.en} ({p}), with the turning point at {point:.4g} "
             f"({level:g} % Fieller set {limits.en}).",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from spatial_zb.base.arguments import check_orders
+from spatial_zb.base.arguments import alpha_of, check_orders, renamed
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.impacts import order_multipliers
 from spatial_zb.core.system.arrays import order_impacts
@@ -22,7 +22,8 @@ STEP = 1e-5
 COLUMNS = ("std_error", "conf_low", "conf_high")
 
 
-def order_effects(fit: Fit | SystemFit, orders: int = 5, alpha: float = 0.05) -> pd.DataFrame:
+@renamed(alpha="level")
+def order_effects(fit: Fit | SystemFit, orders: int = 5, *, level: float = 0.95) -> pd.DataFrame:
     """Effects by power of W, each order and all up to it, with errors by the delta method.
 
     Order j of one equation is ρ^j W^j (β + θW), linear in β and θ, with derivative j ρ^{j−1} W^j (β + θW) in ρ;
@@ -35,8 +36,8 @@ def order_effects(fit: Fit | SystemFit, orders: int = 5, alpha: float = 0.05) ->
         One equation, or a system (then by response and source in place of term).
     orders
         The highest power of W.
-    alpha
-        One minus the confidence level.
+    level
+        Confidence level of the limits.
 
     Returns
     -------
@@ -54,6 +55,7 @@ def order_effects(fit: Fit | SystemFit, orders: int = 5, alpha: float = 0.05) ->
     """
     check_fit(fit, "order_effects", Fit | SystemFit)
     check_orders(orders)
+    alpha = alpha_of(level)
     if isinstance(fit, SystemFit):
         frame, gradient, cov, df = _system(fit, orders)
     else:

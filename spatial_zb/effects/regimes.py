@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.arguments import Rng, check_draws, random_generator
+from spatial_zb.base.arguments import Rng, alpha_of, check_draws, random_generator, renamed
 from spatial_zb.base.errors import (
     ConvergenceError,
     DataError,
@@ -90,7 +90,8 @@ def regime_effect_matrix(fit: Fit, term: str) -> Array:
     return regimes.solver(_rho(fit, values))[0](impulse)
 
 
-def regime_spillovers(fit: Fit, term: str, *, alpha: float = 0.05) -> pd.DataFrame:
+@renamed(alpha="level")
+def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> pd.DataFrame:
     """Who lifts whom: what x of the units of one regime, one unit higher, does to the other units of either regime.
 
     Parameters
@@ -99,8 +100,8 @@ def regime_spillovers(fit: Fit, term: str, *, alpha: float = 0.05) -> pd.DataFra
         A fit with regimes.
     term
         A regressor.
-    alpha
-        One minus the confidence level.
+    level
+        Confidence level of the limits.
 
     Returns
     -------
@@ -141,7 +142,7 @@ def regime_spillovers(fit: Fit, term: str, *, alpha: float = 0.05) -> pd.DataFra
     std_error = np.sqrt(np.einsum("...i,ij,...j->...", gradient, fit.cov.to_numpy(), gradient))
     names = [label.strip("[]") for label in regime_labels(fit.spec, fit.convergence["regimes"])]
     rows = pd.MultiIndex.from_product([names, names], names=["sender", "receiver"]).to_frame(index=False)
-    columns = coefficient_columns(point.T.ravel(), std_error.T.ravel(), alpha)
+    columns = coefficient_columns(point.T.ravel(), std_error.T.ravel(), alpha_of(level))
     return rows.join(pd.DataFrame(columns, columns=TABLE_COLUMNS))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.arguments import Rng, check_draws, check_orders, random_generator
+from spatial_zb.base.arguments import Rng, alpha_of, check_draws, check_orders, random_generator, renamed
 from spatial_zb.base.errors import (
     ConvergenceError,
     DataError,
@@ -140,7 +140,8 @@ def system_effect_matrix(fit: SystemFit, response: str, source: str) -> pd.DataF
     return pd.DataFrame(columns[g * n : (g + 1) * n], index=fit.panel.units, columns=fit.panel.units)
 
 
-def feedback_decomposition(fit: SystemFit, alpha: float = 0.05) -> pd.DataFrame:
+@renamed(alpha="level")
+def feedback_decomposition(fit: SystemFit, *, level: float = 0.95) -> pd.DataFrame:
     """What one equation's variable does to another's, step by step, for every ordered pair of equations.
 
     Parts of the pair (response g, source l): ``local`` γ_gl; ``spillover`` ψ_gl, own for g = l, cross
@@ -152,10 +153,10 @@ def feedback_decomposition(fit: SystemFit, alpha: float = 0.05) -> pd.DataFrame:
     DataFrame with response, source, part, estimate, std_error, statistic, p_value, conf_low, conf_high. A γ
     or ψ that the system leaves out is zero without standard error.
     """
-    effects = system_effects(fit, "delta", alpha=alpha).tidy().rename(columns={"effect": "part"})
+    effects = system_effects(fit, "delta", alpha=alpha_of(level)).tidy().rename(columns={"effect": "part"})
     effects = effects[effects["source"].str.startswith(SHOCK)]
     effects = effects.assign(source=effects["source"].str.removeprefix(SHOCK))
-    tidy = fit.tidy(alpha).set_index(["equation", "term"])
+    tidy = fit.tidy(level=level).set_index(["equation", "term"])
     rows = []
     for g, response in enumerate(fit.spec.names):
         for l, source in enumerate(fit.spec.names):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from spatial_zb.base.arguments import renamed
 from spatial_zb.data.panel import Panel
 from spatial_zb.hypotheses.case import Likelihood, make_case
 from spatial_zb.hypotheses.chain import GROUPS, run_tests
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 from spatial_zb.base.result_store import ResultStore
 
 
+@renamed(bootstrap="replicates")
 def diagnose(
     spec: DurbinSpec,
     panel: Panel,
     W: Any,
     estimator: Likelihood = "lee_yu",
     *,
-    bootstrap: int = 0,
+    replicates: int = 0,
     rng: Rng = None,
     workers: int = 1,
     scheduler: str | None = None,
@@ -51,8 +53,8 @@ def diagnose(
         The panel and the weights of its units, matched by id.
     estimator
         The likelihood of the Wald, LR and score tests: ``"lee_yu"`` or ``"direct"``.
-    bootstrap, rng
-        Replicates (none, or at least 99) for p-values under the null hypothesis of each test, see
+    replicates, rng
+        Panels drawn under the null (0, or at least 99) for p-values under the null hypothesis of each test, see
         :mod:`spatial_zb.hypotheses.nulls`, and their seed.
     workers, scheduler, store, progress
         Of the replicates, as in :func:`spatial_zb.base.execute.run_tasks`; they change no number.
@@ -88,9 +90,9 @@ def diagnose(
         len(panel.periods),
         dense=case.weights.dense,
     )
-    if bootstrap:
+    if replicates:
         options = {"workers": workers, "scheduler": scheduler, "store": store, "progress": progress}
-        table = bootstrap_p_values(case, table, bootstrap, rng, options)
+        table = bootstrap_p_values(case, table, replicates, rng, options)
     return with_measured_sizes(table)
 
 

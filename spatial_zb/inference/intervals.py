@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from spatial_zb.base.arguments import Rng, check_alpha, seed_of
+from spatial_zb.base.arguments import Rng, alpha_of, renamed, seed_of
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.core.laws.bootstrap import draw_errors
 from spatial_zb.core.laws.samples import fast, likelihood_ratios, moments, ratio_limits
@@ -21,12 +21,13 @@ from spatial_zb.models.gmm_sample import gmm_sample
 FEWEST = 99
 
 
+@renamed(alpha="level", bootstrap="replicates")
 def profile_interval(
     fit: Fit,
     term: str | None = None,
-    alpha: float = 0.05,
     *,
-    bootstrap: int = 0,
+    level: float = 0.95,
+    replicates: int = 0,
     rng: Rng = None,
 ) -> pd.Series:
     """Invert the likelihood-ratio test: all values of ρ (or λ) that it does not reject.
@@ -41,10 +42,10 @@ def profile_interval(
         Of one equation by ``lee_yu`` or ``direct``, with one spatial lag, of y or of the error; converged or not.
     term
         ``"rho"`` or ``"lam"``; without it the one that the model has.
-    alpha
-        One minus the confidence level.
-    bootstrap, rng
-        Replicates (none, or at least 99) from which the critical value is read in place of χ², and their seed: samples
+    level
+        Confidence level of the limits.
+    replicates, rng
+        Number of samples (0, or at least 99) from which the critical value is read in place of χ², and their seed: drawn
         from the fit with normal errors, whose ratios are at the value that they were drawn with.
 
     Returns
@@ -76,16 +77,16 @@ def profile_interval(
             f"With {weights.n} units the standard error of {term!r} is good: read fit.conf_int().",
             f"{weights.n}个地区时{term!r}的标准误可靠：请用fit.conf_int()。",
         )
-    check_alpha(alpha)
-    if bootstrap and bootstrap < FEWEST:
+    alpha = alpha_of(level)
+    if replicates and replicates < FEWEST:
         raise SpecificationError(
-            f"bootstrap must be 0 or at least {FEWEST}, not {bootstrap}.",
-            f"bootstrap须为0或至少{FEWEST}，而不是{bootstrap}。",
+            f"replicates must be 0 or at least {FEWEST}, not {replicates}.",
+            f"replicates须为0或至少{FEWEST}，而不是{replicates}。",
         )
     generator = generator_of(fit)
     critical = float(stats.chi2.ppf(1 - alpha, 1))
-    if bootstrap:
-        critical = float(np.quantile(_ratios(fit, bootstrap, rng), 1 - alpha))
+    if replicates:
+        critical = float(np.quantile(_ratios(fit, replicates, rng), 1 - alpha))
     y = fit.panel.array(fit.spec.y)[None]
     limits, is_open = ratio_limits(generator.model, moments(generator.model, y), critical)
     return pd.Series(
@@ -117,7 +118,8 @@ def _ratios(fit: Fit, replicates: int, rng: Rng) -> np.ndarray:
     return likelihood_ratios(model, samples, generator.rho if model.lag_y else generator.lam)
 
 
-def anderson_rubin(fit: Fit, alpha: float = 0.05) -> pd.Series:
+@renamed(alpha="level")
+def anderson_rubin(fit: Fit, *, level: float = 0.95) -> pd.Series:
     """Invert the Anderson-Rubin test: all values of ρ that it does not reject.
 
     It asks nothing of the first stage and is exact under normal errors; where instruments are weak it is wide, up to the
@@ -127,8 +129,8 @@ def anderson_rubin(fit: Fit, alpha: float = 0.05) -> pd.Series:
     ----------
     fit
         Of one equation with ρ by ``gmm``, without λ or further endogenous regressors; converged or not.
-    alpha
-        One minus the confidence level.
+    level
+        Confidence level of the limits.
 
     Returns
     -------
@@ -145,7 +147,8 @@ def anderson_rubin(fit: Fit, alpha: float = 0.05) -> pd.Series:
     -----
     Anderson & Rubin (1949), Annals of Mathematical Statistics 20: 46-63.
     """
-    _check(fit, alpha)
+    _check(fit)
+    alpha = alpha_of(level)
     sample = gmm_sample(fit.design, fit.convergence["asked"]["powers"])
     bounds = fit.weights.logdet.interval
     pieces, critical = anderson_rubin_pieces(sample.y, sample.Z[:, -1], sample.instruments, alpha, bounds)
@@ -167,7 +170,7 @@ def anderson_rubin(fit: Fit, alpha: float = 0.05) -> pd.Series:
     )
 
 
-def _check(fit: Any, alpha: float) -> None:
+def _check(fit: Any) -> None:
     if not isinstance(fit, Fit):
         raise SpecificationError(
             f"anderson_rubin takes a fit of fit_durbin, not {type(fit).__name__}.",
@@ -191,4 +194,3 @@ def _check(fit: Any, alpha: float) -> None:
             f'The Anderson-Rubin test assumes errors of equal variance; this fit has covariance="{fit.covariance}".',
             f'Anderson-Rubin检验要求误差同方差；此估计的covariance="{fit.covariance}"。',
         )
-    check_alpha(alpha)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.base.arguments import Rng, check_alpha, check_count, seed_of
+from spatial_zb.base.arguments import Rng, alpha_of, check_count, renamed, seed_of
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.printing import Printed
 from spatial_zb.core import Array
@@ -66,8 +66,14 @@ class MedianUnbiased(Printed):
     params: pd.Series
     solutions: Mapping[str, Solution]
     replicates: int
-    alpha: float
+    level: float
     law: LagLaw | ErrorLaw | RandomLagLaw | RandomErrorLaw | None = field(repr=False)
+
+    @property
+    def _tails(self) -> list[float]:
+        """Shares below the lower and the upper limit."""
+        alpha = alpha_of(self.level)
+        return [alpha / 2, 1 - alpha / 2]
 
     @property
     def told_apart(self) -> bool:
@@ -101,7 +107,7 @@ class MedianUnbiased(Printed):
             }
         )
         if self.law is not None:
-            low, high = np.quantile(self.draws, [self.alpha / 2, 1 - self.alpha / 2], axis=0)
+            low, high = np.quantile(self.draws, self._tails, axis=0)
             out["conf_low"], out["conf_high"], out["limits"] = low, high, "pivot"
         for term, found in self.solutions.items():
             row = out["term"] == term
@@ -131,7 +137,7 @@ class MedianUnbiased(Printed):
         if self.told_apart and not ("rho" in self.solutions and self.solutions["rho"].at_bound):
             point = average_effects_at(self.fit, self.params.to_numpy()).ravel()
         if self.law is not None:
-            levels = [self.alpha / 2, 1 - self.alpha / 2]
+            levels = self._tails
             low, high = np.quantile(self._effect_draws(), levels, axis=0, method="inverted_cdf")
         return pd.DataFrame(
             {
@@ -146,7 +152,7 @@ class MedianUnbiased(Printed):
 
     def glance(self) -> pd.DataFrame:
         """The fit in one row, and whether its spatial lags are told apart."""
-        more = {"replicates": self.replicates, "alpha": self.alpha, "told_apart": self.told_apart}
+        more = {"replicates": self.replicates, "level": self.level, "told_apart": self.told_apart}
         return self.fit.glance().assign(**more)
 
     @cached_property
@@ -189,12 +195,13 @@ def values_at(law: ScoreLaw, solution: Solution, shares: Array) -> Array:
     return np.interp(-shares, -falling, grid)
 
 
+@renamed(alpha="level")
 def median_unbiased(
     fit: Fit,
     replicates: int = 999,
     *,
     rng: Rng = None,
-    alpha: float = 0.05,
+    level: float = 0.95,
     progress: Any = None,
 ) -> MedianUnbiased:
     r"""Estimate ρ and λ so that they are as often too high as too low, with intervals that cover in small samples.
@@ -235,11 +242,12 @@ def median_unbiased(
     Andrews (1993), Econometrica 61: 139-165 (median-unbiased estimates); Hansen (1999), Review of Economics and Statistics
     81: 594-607 (grid bootstrap); docs/methods/median-unbiased.md; measured in docs/validation/study.md.
     """
-    _check(fit, replicates, alpha)
+    _check(fit, replicates, level)
+    alpha = alpha_of(level)
     root = seed_of(rng)
     if fit.spec.fixed_effects == "random":
         counter = _Counter(progress, EXPECTED)
-        return invert_random(fit, replicates, root, alpha, lambda law: _Counted(law, counter))
+        return invert_random(fit, replicates, root, level, lambda law: _Counted(law, counter))
     model, y = generator_of(fit).model, fit.panel.array(fit.spec.y)
     if len(fit.spec.spatial_terms) == 1:
         law = one_coefficient_law(model, y, replicates, root)
@@ -259,7 +267,7 @@ def median_unbiased(
     params = pd.Series([*delta, *spatial.values(), sigma2], index=fit.params.index, name="estimate")
     if len(laws) > 1 and not _told_apart(model):
         params[:] = np.nan
-    return MedianUnbiased(fit, params, solutions, replicates, alpha, law)
+    return MedianUnbiased(fit, params, solutions, replicates, level, law)
 
 
 def _told_apart(model: SampleModel) -> bool:
@@ -277,7 +285,7 @@ def has_median_unbiased(fit: Fit) -> bool:
     return True
 
 
-def _check(fit: Any, replicates: int, alpha: float) -> None:
+def _check(fit: Any, replicates: int, level: float) -> None:
     if not isinstance(fit, Fit):
         raise SpecificationError(
             f"median_unbiased takes a fit of fit_durbin, not {type(fit).__name__}.",
@@ -285,11 +293,10 @@ def _check(fit: Any, replicates: int, alpha: float) -> None:
         )
     _check_model(fit)
     check_count(replicates, "replicates", FEWEST)
-    check_alpha(alpha)
-    if alpha / 2 * (replicates + 1) < 1:
+    if alpha_of(level) / 2 * (replicates + 1) < 1:
         raise SpecificationError(
-            f"alpha must be between {2 / (replicates + 1):.2g} (with {replicates} replicates) and 1, not {alpha}.",
-            f"alpha须在{2 / (replicates + 1):.2g}（重复{replicates}次时）与1之间，而不是{alpha}。",
+            f"level must be at most {1 - 2 / (replicates + 1):.4g} with {replicates} replicates, not {level}.",
+            f"重复{replicates}次时level至多为{1 - 2 / (replicates + 1):.4g}，而不是{level}。",
         )
 
 
@@ -397,7 +404,7 @@ def invert_random(
     fit: Fit,
     replicates: int,
     root: np.random.SeedSequence,
-    alpha: float,
+    level: float,
     counted: Callable[[ScoreLaw], ScoreLaw],
 ) -> RandomMedianUnbiased:
     """Solve for ρ or λ, then for φ given it; arguments as checked by :func:`spatial_zb.median_unbiased`."""
@@ -407,6 +414,7 @@ def invert_random(
     model = RandomModel(design.Z, fit.weights.matrix.toarray(), fit.weights.logdet, bool(spec.lag_y), apart)
     law = (RandomLagLaw if spec.lag_y else RandomErrorLaw)(model, design.y, replicates, seed)
     start = None if fit.convergence["at_bound"] else float(fit.params[term])
+    alpha = alpha_of(level)
     found = invert(counted(law), alpha, start)
     given, sample = law.given(found.estimate)
     of_s = VarianceLaw(given, sample, replicates, other)
@@ -418,7 +426,7 @@ def invert_random(
     values = [*delta[0], found.estimate, phi.estimate, ssr[0] / design.y.size]
     solutions: Mapping[str, Solution] = {term: found, "phi": phi}
     params = pd.Series(values, index=fit.params.index, name="estimate")
-    return RandomMedianUnbiased(fit, params, solutions, replicates, alpha, law, (of_s, s))
+    return RandomMedianUnbiased(fit, params, solutions, replicates, level, law, (of_s, s))
 
 
 def _phi(s: Array | float, periods: int) -> Array:

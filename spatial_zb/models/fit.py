@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from spatial_zb.base.arguments import check_alpha
+from spatial_zb.base.arguments import alpha_of, check_alpha, renamed
 from spatial_zb.core.transforms import demean
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design
@@ -127,12 +127,13 @@ class Estimates(ABC):
         return self.residuals
 
     def conf_int(self, alpha: float = 0.05) -> pd.DataFrame:
-        """Confidence limits at level 1 − alpha."""
+        """Confidence limits at level 1 − alpha, as statsmodels names it."""
         return self._table(alpha)[["conf_low", "conf_high"]]
 
-    def tidy(self, alpha: float = 0.05) -> pd.DataFrame:
+    @renamed(alpha="level")
+    def tidy(self, *, level: float = 0.95) -> pd.DataFrame:
         """One row per coefficient: its name, estimate, std_error, statistic, p_value, conf_low, conf_high."""
-        return self._table(alpha).reset_index()
+        return self._table(alpha_of(level)).reset_index()
 
     @abstractmethod
     def glance(self) -> pd.DataFrame:

@@ -72,7 +72,7 @@ def test_the_test_of_sasabuchi_by_hand(fit):
 
 def test_fieller_limits_are_where_the_slope_is_just_not_significant(fit):
     for effect in (None, "direct", "total"):
-        found = zb.u_shape_test(fit, "x", "x_sq", effect, alpha=0.1)
+        found = zb.u_shape_test(fit, "x", "x_sq", effect, level=0.9)
         assert found.fieller_set == "interval"
         assert found.fieller[0] < found.turning_point < found.fieller[1]
         for end in found.fieller:
@@ -119,9 +119,9 @@ def test_a_monotone_relation_is_no_u(W):
 
 def test_without_curvature_any_turning_point_is_possible(W):
     fit = fitted(W, panel_of(W, b=0.0, c=0.0, T=3))
-    assert zb.u_shape_test(fit, "x", "x_sq", alpha=1e-6).fieller_set == "everything"
+    assert zb.u_shape_test(fit, "x", "x_sq", level=1 - 1e-6).fieller_set == "everything"
     steep = fitted(W, panel_of(W, b=3.0, c=0.0))
-    found = zb.u_shape_test(steep, "x", "x_sq", alpha=0.001)
+    found = zb.u_shape_test(steep, "x", "x_sq", level=0.999)
     assert found.fieller_set == "outside"
     assert found.fieller[0] < found.fieller[1]
 

@@ -144,7 +144,7 @@ def test_a_bootstrap_p_value_silences_the_warning(delta) -> None:
     panel = simulate_durbin(W, 5, {"a": 1.0}, rng=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error", SpatialZbWarning)
-        table = diagnose(DurbinSpec("y", ["a"]), panel, W, bootstrap=99, rng=1)
+        table = diagnose(DurbinSpec("y", ["a"]), panel, W, replicates=99, rng=1)
     assert all(np.isfinite(table.row(test).p_bootstrap) for test, _ in OFF)
 
 

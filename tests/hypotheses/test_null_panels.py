@@ -97,7 +97,7 @@ def test_random_panels_have_the_variances_asked_for():
 def test_the_table_shows_them_and_the_sentences_read_them():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
-        found = zb.diagnose(zb.DurbinSpec("y", ["a"], lag_x=[]), panel(), ring(14), bootstrap=99, rng=1)
+        found = zb.diagnose(zb.DurbinSpec("y", ["a"], lag_x=[]), panel(), ring(14), replicates=99, rng=1)
     frame = found.tidy()
     tested = frame["p_value"].notna()
     assert list(frame.columns) == ["test", "statistic", "df", "p_value", "p_bootstrap", "note"]
@@ -112,7 +112,7 @@ def test_the_table_shows_them_and_the_sentences_read_them():
 
 def test_too_few_replicates_are_refused():
     with pytest.raises(zb.SpecificationError, match="99"):
-        zb.diagnose(SPEC, panel(), ring(14), bootstrap=20)
+        zb.diagnose(SPEC, panel(), ring(14), replicates=20)
 
 
 def test_undefined_draws_are_counted():

@@ -58,7 +58,7 @@ def test_an_interval_without_an_interior_maximum_is_open():
 
 
 def test_bootstrap_critical_values_are_near_chi_square_where_the_likelihood_is_regular():
-    found = profile_interval(durbin_fit(n=60, T=20, lag_x=[]), bootstrap=999, rng=1)
+    found = profile_interval(durbin_fit(n=60, T=20, lag_x=[]), replicates=999, rng=1)
     # standard error of a 95 % quantile of 999 draws of χ²₁: √(0.05·0.95/999)/f(3.84) = 0.23; three of them
     assert found["critical"] == pytest.approx(stats.chi2.ppf(0.95, 1), abs=0.7)
 
@@ -67,7 +67,7 @@ REFUSED = {
     "both": (lambda: profile_interval(durbin_fit(lag_error=True, lag_x=[])), "bootstrap"),
     "none": (lambda: profile_interval(durbin_fit(lag_y=False)), "rho, lam"),
     "term": (lambda: profile_interval(durbin_fit(), "lam"), "rho"),
-    "few": (lambda: profile_interval(durbin_fit(), bootstrap=10), "99"),
+    "few": (lambda: profile_interval(durbin_fit(), replicates=10), "99"),
 }
 
 

@@ -193,7 +193,7 @@ def test_limits_are_where_the_f_test_just_rejects(W, correction):
     assert not limits["open_low"]
     for end in ("conf_low", "conf_high"):
         assert statistic(found, limits[end]) == pytest.approx(limits["critical"], rel=1e-7)
-    wider = zb.anderson_rubin(found, 0.01)
+    wider = zb.anderson_rubin(found, level=0.99)
     assert wider["conf_low"] < limits["conf_low"] < limits["conf_high"] < wider["conf_high"]
 
 
@@ -257,4 +257,4 @@ def test_it_takes_a_fit_and_a_level(W, panel):
     with pytest.raises(zb.SpecificationError, match="not str"):
         zb.anderson_rubin("fit")
     with pytest.raises(zb.SpecificationError, match="between 0 and 1"):
-        zb.anderson_rubin(fit(panel, W), 1.5)
+        zb.anderson_rubin(fit(panel, W), level=1.5)

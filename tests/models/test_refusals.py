@@ -268,7 +268,7 @@ REFUSALS = {
     ),
     "no list of names": (lambda: DurbinSpec("y", None), SpecificationError, ["x must be a list", "None"]),
     "95 for a level": (lambda: fit().conf_int(95), SpecificationError, ["0.05 for 95 %", "95"]),
-    "level of nan": (lambda: fit().tidy(float("nan")), SpecificationError, ["alpha", "nan"]),
+    "level of nan": (lambda: fit().tidy(level=float("nan")), SpecificationError, ["level", "nan"]),
     "x is one text": (lambda: DurbinSpec("y", "a"), SpecificationError, ["list", "'a'"]),
     "y among x": (lambda: DurbinSpec("y", ["y"]), SpecificationError, ["'y'"]),
     "x twice": (lambda: DurbinSpec("y", ["a", "a"]), SpecificationError, ["a", "more than once"]),

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.base.arguments import check_count
+from spatial_zb.base.arguments import alpha_of, check_count, renamed
 from spatial_zb.base.errors import SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.base.printing import Printed
 from spatial_zb.data.panel import Panel
@@ -134,8 +134,9 @@ class BetaConvergence(Printed):
         """Coefficient of the initial level; negative is convergence."""
         return float(self.fit.params[INITIAL])
 
-    def tidy(self, alpha: float = 0.05) -> pd.DataFrame:
-        """``beta``, ``speed`` and ``half_life`` with limits at level 1 − alpha.
+    @renamed(alpha="level")
+    def tidy(self, *, level: float = 0.95) -> pd.DataFrame:
+        """``beta``, ``speed`` and ``half_life`` with limits at this level.
 
         speed λ = −ln(1 + βs)/s by year, its error by the delta method, NaN where β ≤ −1/s; half-life ln 2/λ,
         with the limits of the speed turned over, NaN where those are not positive.
@@ -146,7 +147,7 @@ class BetaConvergence(Printed):
         table = coefficient_table(
             pd.Series({"beta": self.beta, "speed": speed}),
             pd.Series({"beta": error, "speed": error / inside if inside > 0 else np.nan}),
-            alpha,
+            alpha_of(level),
             self.fit.df_resid,
         )
         speeds = table.loc["speed", ["estimate", "conf_high", "conf_low"]].to_numpy(float)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.arguments import Rng, check_count, seed_of
+from spatial_zb.base.arguments import Rng, check_count, renamed, seed_of
 from spatial_zb.base.errors import ConvergenceError, SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.base.execute import run_tasks
 from spatial_zb.core import Array
@@ -75,8 +75,9 @@ class Bootstrap(Resampled):
             out[self.solved] = ~stable_processes(self.fit, self.draws[self.solved])
         return out
 
+    @renamed(alpha="level")
     def effects(
-        self, interval: Interval = "percentile", alpha: float = 0.05, horizon: Horizon = "short"
+        self, interval: Interval = "percentile", *, level: float = 0.95, horizon: Horizon = "short"
     ) -> pd.DataFrame:
         """Term, effect, estimate, bias, std_error, p_value, conf_low, conf_high of the average effects.
 
@@ -102,9 +103,10 @@ class Bootstrap(Resampled):
                 "百分位区间为90%至97%：请看后者。",
                 stacklevel=3,
             )
-        return self.table_of(effects_of(self.fit, horizon), interval, alpha)
+        return self.table_of(effects_of(self.fit, horizon), interval, level)
 
-    def differences(self, interval: Interval = "percentile", alpha: float = 0.05) -> pd.DataFrame:
+    @renamed(alpha="level")
+    def differences(self, interval: Interval = "percentile", *, level: float = 0.95) -> pd.DataFrame:
         """Second regime less first: of every coefficient (``effect`` is "coefficient"), and of the effects on either.
 
         Raises
@@ -112,7 +114,7 @@ class Bootstrap(Resampled):
         SpecificationError
             A fit without regimes, an unknown interval.
         """
-        return self.table_of(differences_of(self.fit), interval, alpha)
+        return self.table_of(differences_of(self.fit), interval, level)
 
     def glance(self) -> pd.DataFrame:
         """The fit in one row, and how it was resampled."""

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.arguments import check_alpha
+from spatial_zb.base.arguments import alpha_of, renamed
 from spatial_zb.base.errors import ConvergenceError, SpatialZbWarning, not_one_of
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Text
@@ -99,7 +99,8 @@ class Resampled(Printed, ABC):
         """(R,) whether the panel of a replicate has a solution; tables are of those that have."""
         return np.isfinite(self.draws).all(axis=1)
 
-    def tidy(self, interval: Interval = "percentile", alpha: float = 0.05) -> pd.DataFrame:
+    @renamed(alpha="level")
+    def tidy(self, interval: Interval = "percentile", *, level: float = 0.95) -> pd.DataFrame:
         """Names of the coefficient, estimate, bias, std_error, p_value, conf_low, conf_high.
 
         ``bias`` is the mean of the replicates less what they are centred at; ``p_value`` the share of replicates
@@ -111,7 +112,7 @@ class Resampled(Printed, ABC):
         left_out = self.jackknife if interval == "bca" else None
         sample = _Sample(point, error, draws, errors, self.centre, left_out)
         index = self.fit.params.index.set_names(list(self.fit.KEYS))
-        return pd.DataFrame(sample.table(interval, alpha), index=index).reset_index()
+        return pd.DataFrame(sample.table(interval, level), index=index).reset_index()
 
     def bias_corrected(self, of: Literal["mean", "median"] = "mean") -> pd.Series:
         """Estimates less their bias: θ̂ − (mean of the replicates − centre), or that which moves the median."""
@@ -126,7 +127,7 @@ class Resampled(Printed, ABC):
             unsolved=int((~self.solved).sum()),
         )
 
-    def table_of(self, what: Statistics, interval: Interval, alpha: float) -> pd.DataFrame:
+    def table_of(self, what: Statistics, interval: Interval, level: float) -> pd.DataFrame:
         """Names of the statistics, estimate, bias, std_error, p_value, conf_low, conf_high.
 
         Raises
@@ -152,7 +153,7 @@ class Resampled(Printed, ABC):
             left_out = what.at(left_out) if what.defined(left_out).all() else None
         centre = what.at(self.centre[None])[0]
         sample = _Sample(what.at(point)[0], error, draws, errors, centre, left_out)
-        return pd.DataFrame({**what.names, **sample.table(interval, alpha)})
+        return pd.DataFrame({**what.names, **sample.table(interval, level)})
 
     def _say_undefined(self, missing: int, why: Text) -> None:
         total = len(self.draws)
@@ -191,12 +192,11 @@ class _Sample:
     centre: Array
     jackknife: Array | None
 
-    def table(self, interval: Interval, alpha: float) -> dict[str, Array]:
+    def table(self, interval: Interval, level: float) -> dict[str, Array]:
         """Columns of a tidy table."""
         if interval not in get_args(Interval):
             raise not_one_of("interval", interval, get_args(Interval))
-        check_alpha(alpha)
-        low, high = self._limits(interval, alpha)
+        low, high = self._limits(interval, alpha_of(level))
         deviations = self.draws - self.centre
         return {
             "estimate": self.point,

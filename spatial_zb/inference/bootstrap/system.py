@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.base.arguments import renamed
 from spatial_zb.base.errors import ConvergenceError, SpatialZbWarning, SpecificationError
 from spatial_zb.base.execute import run_tasks
 from spatial_zb.base.text import Text
@@ -57,7 +58,8 @@ class SystemBootstrap(Resampled):
         """(T, p) parameters with one period left out, for BCa limits; None where T is small or an estimate is missing."""
         return jackknife(len(self.fit.panel.periods), partial(_without, self.fit))
 
-    def effects(self, interval: Interval = "percentile", alpha: float = 0.05) -> pd.DataFrame:
+    @renamed(alpha="level")
+    def effects(self, interval: Interval = "percentile", *, level: float = 0.95) -> pd.DataFrame:
         """Response, source, effect, estimate, bias, std_error, p_value, conf_low, conf_high.
 
         Sources are the exogenous variables and ``shock:<equation>``, whose total is the whole closed loop. Replicates of
@@ -86,7 +88,7 @@ class SystemBootstrap(Resampled):
             defined=lambda values: _stable(fit, values),
             undefined=UNSTABLE,
         )
-        return self.table_of(statistics, interval, alpha)
+        return self.table_of(statistics, interval, level)
 
     def glance(self) -> pd.DataFrame:
         """The system in one row, and how it was resampled."""

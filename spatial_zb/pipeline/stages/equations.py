@@ -66,7 +66,7 @@ def median_frame(found: Sequence[tuple[MedianUnbiased, dict[str, str]]]) -> pd.D
 
 def median_note(heading: Text, result: MedianUnbiased) -> Text:
     """The estimates and their limits in words, below a table; limits alone where there are no estimates."""
-    level = f"{100 * (1 - result.alpha):g}"
+    level = f"{100 * result.level:g}"
     draws = Text(
         f"{level} % intervals that hold in small samples, from {result.replicates:,} draws of the law of the score.",
         f"{level}%区间在小样本下成立，由得分分布的{result.replicates:,}次抽样得到。",

@@ -206,7 +206,7 @@ def diagnose_models(job: Job) -> list[Text]:
                 spec,
                 prepared.sample(study.main_sample),
                 weights,
-                bootstrap=study.general.bootstrap,
+                replicates=study.general.bootstrap,
                 rng=job.seed("tests", model.name),
                 progress=lambda done, total, left: job.tick(f"{done}/{total}, {left:.0f} s"),
             )
