@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import ast
+import os
 import pickle
 import re
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import task_functions
 
 import spatial_zb
+import spatial_zb as zb
 from spatial_zb.base import errors
 from spatial_zb.base.errors import DataError, SpatialZbWarning, WeightsError, listed, listed_zh, not_one_of
 from spatial_zb.base.execute import run_tasks
+from spatial_zb.base.notes import Kind, NotesWarning, about, fit_words, merged, quoted, tell
 from spatial_zb.base.text import Text
-from spatial_zb.models.notes import fit_words, warn_together
+from spatial_zb.models.notes import MEDIAN_UNBIASED
 from spatial_zb.pipeline.words import IN_A_STUDY, grouped_notes, notes_of, warn_undone
 
 PACKAGE = Path(spatial_zb.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-#: Calls whose two arguments are one sentence in two languages; the last three are helpers of data/ and weights/.
-IN_TWO = ("SpatialZbWarning", "Text", "say", "_say", "_warn")
+#: Calls whose two arguments are one sentence in two languages; the last two are helpers of data/ and weights/.
+IN_TWO = ("SpatialZbWarning", "Text", "warn", "say", "_say", "_warn")
 ERRORS = tuple(name for name in vars(errors) if name.endswith("Error"))
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 #: Names that only shape a list for one language, or that hold a part of the sentence in it.
@@ -34,7 +41,7 @@ every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.re
 
 def sentences(path: Path) -> list[ast.Call]:
     """Calls that write a sentence, in a module."""
-    return named(path, IN_TWO if path.parent.name in ("data", "weights") else IN_TWO[:2])
+    return named(path, IN_TWO if path.parent.name in ("data", "weights") else IN_TWO[:3])
 
 
 def named(path: Path, names: tuple[str, ...]) -> list[ast.Call]:
@@ -59,6 +66,32 @@ def filled_in(text: ast.expr) -> set[str]:
 def is_written(text: ast.expr) -> bool:
     """A sentence that stands there, and not one that is handed on."""
     return isinstance(text, ast.JoinedStr) or (isinstance(text, ast.Constant) and isinstance(text.value, str))
+
+
+@Kind
+def few(units: int) -> Text:
+    return Text(f"only {units} units", f"仅{units}个地区")
+
+
+@Kind
+def weak(f: float, names: tuple[str, ...]) -> Text:
+    return Text(
+        f"weak (F {f:.2f} of {quoted(names, 'en')}, rule 10)",
+        f"较弱（{quoted(names, 'zh')}的F为{f:.2f}，经验值10）",
+    )
+
+
+@Kind
+def dense(label: str) -> Text:
+    return Text(f"{label!r} is dense", f"{label!r}很密")
+
+
+@Kind
+def beside(units: int, beside: str) -> Text:
+    return Text(f"{units} units: read {beside}", f"{units}个地区：见{beside}")
+
+
+SDM = fit_words("SDM", "y", "queen")
 
 
 @every_module
@@ -116,36 +149,30 @@ def test_notes_come_once_in_both_languages_and_only_ours():
             warnings.warn(SpatialZbWarning("Few units.", "地区过少。"), stacklevel=1)
         warnings.warn("of another package", UserWarning, stacklevel=1)
         warn_undone(Text("No map", "未绘制地图"), DataError("no polygons."))
-        warn_together(
-            Text("SDM of 'y'", "'y'的SDM"), [Text("few units", "地区过少"), Text("at bound", "在边界")], 1
-        )
-        warn_together(Text("SDM of 'y'", "'y'的SDM"), [], 1)
+        tell(about(Text("SDM of 'y'", "'y'的SDM"), [few(8), dense("w2")]))
+        tell([])
     assert notes_of(caught) == [
         Text("Few units.", "地区过少。"),
         Text("No map: no polygons.", "未绘制地图：no polygons."),
-        Text("SDM of 'y': few units. Also, at bound.", "'y'的SDM：地区过少；在边界。"),
+        Text("SDM of 'y': only 8 units. Also, 'w2' is dense.", "'y'的SDM：仅8个地区；'w2'很密。"),
     ]
 
 
 def test_what_several_fits_are_told_alike_is_said_once_with_the_places():
-    def weak(f: float, of: str) -> Text:
-        return Text(f"weak (F {f} of {of!r}, rule 10)", f"较弱（{of!r}的F为{f}，经验值10）")
-
-    few, dense = Text("only 8 units", "仅8个地区"), Text("'w2' is dense", "'w2'很密")
     said = [
-        (fit_words("SDM", "y", "queen"), [weak(1.9, "x"), few]),
-        (fit_words("SDM", "y", "w2"), [weak(12.25, "W_x"), dense]),
-        (fit_words("SAR", "z", "queen", Text("by GMM", "GMM")), [Text("only 11 units", "仅11个地区")]),
+        (SDM, [weak(1.9, ("x",)), few(8)]),
+        (fit_words("SDM", "y", "w2"), [weak(12.25, ("W_x",)), dense("w2")]),
+        (fit_words("SAR", "z", "queen", Text("by GMM", "GMM")), [few(11)]),
     ]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for about, notes in (*said, said[0]):
-            warn_together(about, notes, 1)
+        for subject, notes in (*said, said[0]):
+            tell(about(subject, notes))
         warnings.warn(SpatialZbWarning("Of the data.", "数据。"), stacklevel=1)
     assert grouped_notes(caught) == [
         Text(
-            "SDM of 'y' under 'queen', 'w2': weak (F 1.9 to 12.25 of 'x', 'W_x', rule 10).",
-            "'y'的SDM（'queen'、'w2'）：较弱（'x'、'W_x'的F为1.9至12.25，经验值10）。",
+            "SDM of 'y' under 'queen', 'w2': weak (F 1.90 to 12.25 of 'x', 'W_x', rule 10).",
+            "'y'的SDM（'queen'、'w2'）：较弱（'x'、'W_x'的F为1.90至12.25，经验值10）。",
         ),
         Text(
             "SDM of 'y' under 'queen'; SAR of 'z' by GMM under 'queen': only 8 to 11 units.",
@@ -156,17 +183,17 @@ def test_what_several_fits_are_told_alike_is_said_once_with_the_places():
     ]
     assert len(notes_of(caught)) == 4
     kept = pickle.loads(pickle.dumps(caught[0].message))
-    assert (kept.about, kept.notes, kept.zh) == (said[0][0], tuple(said[0][1]), caught[0].message.zh)
+    assert (kept.notes, kept.zh) == (about(*said[0]), caught[0].message.zh)
 
 
 def test_samples_are_named_with_the_matrices():
     delta, core = Text("Delta", "长三角"), Text("Core", "核心区")
-    gmm, few = Text("by GMM", "GMM"), Text("only 8 units", "仅8个地区")
+    gmm = Text("by GMM", "GMM")
     made = [(W, sample, how) for W in ("queen", "w2") for sample in (delta, core) for how in (None, gmm)]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for W, sample, how in (*made[:-1], ("w3", core, None)):
-            warn_together(replace(fit_words("SDM", "y", W, how), sample=sample), [few], 1)
+            tell(about(replace(fit_words("SDM", "y", W, how), sample=sample), [few(8)]))
     (said,) = grouped_notes(caught)
     assert said.en == (
         "SDM of 'y' by ML, by GMM under 'queen', 'w2' (sample: Delta), and by ML, by GMM under 'queen' (sample: Core), and "
@@ -183,8 +210,7 @@ def test_samples_are_named_with_the_matrices():
 def test_a_study_is_told_how_it_asks_for_what_notes_call_by_a_name_of_python():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        said = Text("few units: read zb.median_unbiased(fit)", "地区少：见zb.median_unbiased(fit)")
-        warn_together(fit_words("SDM", "y", "queen"), [said], 1)
+        tell(about(SDM, [beside(8, MEDIAN_UNBIASED)]))
     assert grouped_notes(caught)[-1] == IN_A_STUDY
 
 
@@ -207,3 +233,109 @@ def test_an_argument_that_is_not_allowed_is_named_with_what_is():
         "kind must be one of queen, rook, not 'bishop'.",
         "kind须为queen、rook之一，而不是'bishop'。",
     )
+
+
+def test_a_note_is_data():
+    (note,) = about(SDM, [weak(np.float64(1.9), ["x"])])
+    assert (note.kind.name, note.subject, note.numbers) == ("weak", SDM, (("f", 1.9), ("names", ("x",))))
+    assert str(note) == "SDM of 'y' under 'queen': weak (F 1.90 of 'x', rule 10)"
+    assert pickle.loads(pickle.dumps(note)) == note
+    assert len({note, pickle.loads(pickle.dumps(note))}) == 1
+
+
+def test_notes_are_merged_by_their_fields():
+    notes = [weak(f, names) for f, names in ((3.0, ("x", "z")), (1.2, ("x",)), (3.0, ("W_x",)))]
+    assert merged(notes) == Text(
+        "weak (F 1.20 to 3.00 of 'x', 'z', 'W_x', rule 10)",
+        "较弱（'x'、'z'、'W_x'的F为1.20至3.00，经验值10）",
+    )
+    assert merged([few(8), few(8)]) == few(8).text
+    assert weak(3.0, ("x",)).shape == weak(1.0, ("x", "z")).shape
+    assert dense("w1").shape != dense("w2").shape
+
+
+def test_a_merged_note_writes_numbers_that_print_alike_once():
+    assert merged([weak(1.001, ("x",)), weak(1.002, ("x",))]) == weak(1.0, ("x",)).text
+
+
+LOOP = """
+import warnings
+from spatial_zb.base.notes import about, fit_words, tell, warn
+from spatial_zb.models.notes import gns_weak, many_instruments, no_root
+GNS = fit_words("GNS", "y", "queen")
+for n in range(400):
+    tell(about(GNS, [many_instruments(n, 5)]))
+    warn("Read this.", "请看。")
+tell(about(GNS, [many_instruments(399, 5), gns_weak()]))
+tell(about(GNS, [many_instruments(1000, 5)]))
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    tell(about(GNS, [no_root()]))
+tell(about(GNS, [no_root()]))
+"""
+
+
+def said_by(program: str, *options: str) -> str:
+    paths = os.pathsep.join((str(PACKAGE.parent), str(Path(__file__).parent)))
+    found = subprocess.run(
+        [sys.executable, *options, "-c", program],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return found.stderr
+
+
+def test_a_loop_says_a_fact_once():
+    """The same fact once; one that differs in its numbers alone once for each line, another kind of it always."""
+    lines = [line for line in said_by(LOOP).splitlines() if "Warning" in line]
+    assert [line.partition("under 'queen': ")[2][:15] or line[-10:] for line in lines] == [
+        "0 instruments f",
+        "Read this.",
+        "GNS is weakly i",
+        "1000 instrument",
+        "the score has n",
+    ]
+    assert [int(line.split(":")[1]) for line in lines] == [7, 8, 9, 10, 14]
+
+
+def test_every_note_is_said_where_every_one_is_asked_for():
+    assert said_by(LOOP, "-W", "always").count("Warning: ") == 803
+    for wanted in ("default", "always"):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter(wanted)
+            for _ in range(3):
+                tell(about(SDM, [few(8)]))
+        assert [warning.message.notes for warning in caught] == [about(SDM, [few(8)])] * 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpatialZbWarning)
+        for _ in range(2):
+            with pytest.raises(NotesWarning, match="only 8 units"):
+                tell(about(SDM, [few(8)]))
+
+
+def test_a_warning_points_at_the_line_that_called_the_package():
+    rng = np.random.default_rng(1)
+    ring = zb.as_weights(pd.DataFrame(np.roll(np.eye(12), 1, axis=1)), label="ring").standardise("row")
+    frame = pd.DataFrame({"unit": np.tile(ring.ids, 4), "period": np.repeat(range(4), 12)})
+    panel = zb.build_panel(
+        frame.assign(y=rng.normal(size=48), x=rng.normal(size=48)),
+        unit="unit",
+        period="period",
+        units=ring.ids,
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit = zb.fit_durbin(zb.DurbinSpec("y", ["x"], lag_y=True), panel, ring)
+    (warning,) = caught
+    assert (warning.filename, warning.lineno) == (__file__, line_of("zb.fit_durbin"))
+    assert warning.message.notes == fit.notes
+    assert {note.kind.name for note in fit.notes} >= {"few_units"}
+    assert {note.subject.en for note in fit.notes} == {"SDM of 'y' under 'ring'"}
+
+
+def line_of(words: str) -> int:
+    """The line of this file that has these words first."""
+    lines = Path(__file__).read_text("utf-8").splitlines()
+    return 1 + next(i for i, line in enumerate(lines) if words in line)

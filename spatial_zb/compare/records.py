@@ -8,7 +8,6 @@ G = W(I − ρW)⁻¹, which cost most, are interpolated for all models of one W
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import linalg
 
-from spatial_zb.base.errors import SpatialZbWarning, joined_notes
+from spatial_zb.base.notes import NotesWarning, about, fit_words
 from spatial_zb.compare.moments import (
     Filtered,
     Moments,
@@ -36,7 +35,7 @@ from spatial_zb.core.logdet.traces import Traces
 from spatial_zb.effects.table import EFFECTS
 from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR
 from spatial_zb.models.fit import TABLE_COLUMNS, coefficient_columns
-from spatial_zb.models.ml import say_what_matters
+from spatial_zb.models.ml import notes_on
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
@@ -296,9 +295,8 @@ def _facts(cell: SharedCell, moments: Moments, sigma2: float) -> dict[str, Any]:
     parameters = len(spec.terms) + len(spec.spatial_terms) + 1
     parameters += sample.absorbed if option.estimator == "direct" else 0
     squares = best.sigma2 * sample.observations
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", SpatialZbWarning)
-        say_what_matters(spec, weights, option.estimator, covariance, best, sample, True)
+    notes = notes_on(spec, weights, option.estimator, covariance, best, sample, True)
+    subject = fit_words(spec.title, spec.y, weights.label)
     return {
         "model": spec.family,
         "y": spec.y,
@@ -316,6 +314,6 @@ def _facts(cell: SharedCell, moments: Moments, sigma2: float) -> dict[str, Any]:
         "sigma2": sigma2,
         "r2_within": 1 - squares / moments.sides[spec.y].variation,
         "converged": True,
-        "notes": joined_notes(caught),
+        "notes": str(NotesWarning.of(about(subject, notes))) if notes else "",
         "reason": "",
     }

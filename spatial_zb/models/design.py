@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from scipy import linalg
 
-from spatial_zb.base.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
+from spatial_zb.base.notes import tell
 from spatial_zb.base.text import Text, cell_of
 from spatial_zb.core import Array
 from spatial_zb.core.logdet import LogDet, NoLag
@@ -23,6 +23,7 @@ from spatial_zb.core.transforms import (
     transformed_sample,
 )
 from spatial_zb.data.panel import Panel, require_consecutive, require_panel
+from spatial_zb.models.notes import nearly_collinear
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
@@ -263,14 +264,7 @@ def _refuse_collinear(spec: DurbinSpec, Z: Array) -> ColumnBasis:
         )
     condition = np.linalg.cond(_without_intercept(spec, flat, basis))
     if condition > CONDITION_WARNING:
-        warnings.warn(
-            SpatialZbWarning(
-                f"The regressors are nearly collinear (condition number {condition:.0f}): coefficients of single "
-                "regressors are poorly determined, though their sum may be sound.",
-                f"解释变量近似共线（条件数{condition:.0f}）：单个变量的系数难以确定，其合计可能仍可靠。",
-            ),
-            stacklevel=4,
-        )
+        tell([nearly_collinear(condition, None)])
     return basis
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import special
 
 from spatial_zb.base.errors import ConvergenceError, SpecificationError
-from spatial_zb.base.text import Text
+from spatial_zb.base.notes import Note
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import Maximum
 from spatial_zb.core.likelihood.covariance import information, inverse_or_nan
@@ -32,9 +32,9 @@ from spatial_zb.models.ml import (
     evaluated,
     likelihood_covariance,
     likelihood_maximum,
-    say_what_matters,
+    notes_on,
 )
-from spatial_zb.models.notes import fit_words, warn_together
+from spatial_zb.models.notes import not_corrected, not_stable, persistent_and_short, root_taken_out
 from spatial_zb.models.spec import DurbinSpec
 
 #: With fewer explained periods than SMALL_T and τ̂ above HIGH_TAU, η̂ is off by 0.02 to 0.04 after the correction
@@ -60,12 +60,11 @@ def fit_dynamic(design: Design, estimator: str, covariance: str, bandwidth: int 
     cov, positive, overlap = likelihood_covariance(at, covariance, bandwidth)
     if jacobian is not None:
         cov = jacobian @ cov @ jacobian.T
-    say_what_matters(design.spec, design.weights, estimator, covariance, best, sample, positive, overlap)
+    notes = notes_on(design.spec, design.weights, estimator, covariance, best, sample, positive, overlap)
     best = replace(best, log_likelihood=found.log_likelihood)  # of the maximum: what AIC and LR compare
     fit = assembled(replace(at, best=best), covariance, cov, positive)
     fit = _with_dynamics(fit, found, jacobian is not None)
-    _mention_persistence(fit)
-    return fit
+    return replace(fit, notes=(*notes, *_notes_on_persistence(fit)))
 
 
 def dynamic_estimate(
@@ -213,27 +212,14 @@ def stability_test(fit: Fit) -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
-def _mention_persistence(fit: Fit) -> None:
-    notes: list[Text] = []
+def _notes_on_persistence(fit: Fit) -> list[Note]:
+    notes: list[Note] = []
     facts = fit.convergence
     if fit.converged and facts["radius"] >= 1:
         found = stability_test(fit).iloc[0]
-        notes.append(
-            Text(
-                f"the process is not stable (τ + ρ + η = {found['persistence']:.3f}, largest eigenvalue "
-                f"{found['radius']:.3f}: a unit root or spatial cointegration), so that there is no long run and errors are "
-                "approximate",
-                f"过程不平稳（τ+ρ+η={found['persistence']:.3f}，最大特征根{found['radius']:.3f}：单位根或空间协整），因此没有"
-                "长期效应，标准误只是近似值",
-            )
-        )
+        notes.append(not_stable(found["persistence"], found["radius"]))
         if facts["radius_off_means"] < 1:
-            notes.append(
-                Text(
-                    "the effects of periods take that root out of the estimates",
-                    "时间效应已从估计中消去该根",
-                )
-            )
+            notes.append(root_taken_out())
     T = len(fit.panel.periods)
     if (
         facts["corrected"]
@@ -241,20 +227,7 @@ def _mention_persistence(fit: Fit) -> None:
         and fit.params.get("tau", 0.0) > HIGH_TAU
         and "eta" in fit.params.index
     ):
-        tau = fit.params["tau"]
-        notes.append(
-            Text(
-                f"with {T} periods and a persistence of τ = {tau:.2f}, η is off by 0.02 to 0.04 in simulations even after "
-                "the correction",
-                f"{T}期、持续性τ={tau:.2f}时，模拟表明修正后η仍有0.02至0.04的偏差",
-            )
-        )
+        notes.append(persistent_and_short(T, fit.params["tau"]))
     if fit.estimator == "lee_yu" and fit.converged and not facts["corrected"]:
-        notes.append(
-            Text(
-                "the bias correction does not exist where the process is not stable: uncorrected estimates",
-                "过程不平稳时无法作偏差修正，所列为未修正的估计值",
-            )
-        )
-    about = fit_words(fit.spec.title, fit.spec.y, fit.weights.label)
-    warn_together(about, notes, stacklevel=4)
+        notes.append(not_corrected())
+    return notes

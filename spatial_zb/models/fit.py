@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from spatial_zb.base.arguments import alpha_of, check_alpha, renamed
+from spatial_zb.base.notes import Note
 from spatial_zb.core.transforms import demean
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design
@@ -56,6 +57,8 @@ class Estimates(ABC):
         Degrees of freedom of Student's t; None where statistics are standard normal.
     convergence
         ``converged`` and what else the estimator has to say.
+    notes
+        What a reader of the estimates should know, as it was warned of.
 
     Notes
     -----
@@ -75,6 +78,7 @@ class Estimates(ABC):
     residuals: NDArray[np.float64]
     df_resid: int | None = None
     convergence: Mapping[str, Any]
+    notes: tuple[Note, ...] = ()
 
     @property
     def panel(self) -> Panel:

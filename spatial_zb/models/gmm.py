@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.base.errors import SpecificationError, listed, listed_zh
+from spatial_zb.base.errors import SpecificationError
+from spatial_zb.base.notes import Note
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.logdet.traces import filter_solver
@@ -38,7 +39,17 @@ from spatial_zb.models.design import Design
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm_sample import GmmSample, gmm_sample, system_of
 from spatial_zb.models.ml import SMALL_N
-from spatial_zb.models.notes import NO_SOLUTION, fit_words, warn_together
+from spatial_zb.models.notes import (
+    ANDERSON_RUBIN,
+    BOOTSTRAP,
+    few_units,
+    instruments_left_out,
+    many_instruments,
+    moments_at_end,
+    rho_outside,
+    textbook_moments,
+    weak_instruments,
+)
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
@@ -58,78 +69,36 @@ def limits_that_hold(fit: Fit) -> str:
     """What has limits of ρ where those by standard errors do not hold."""
     spec = fit.spec
     exact = spec.lag_y and not (spec.lag_error or spec.endog) and fit.covariance == "information"
-    return "zb.anderson_rubin(fit)" if exact else "zb.bootstrap(fit)"
+    return ANDERSON_RUBIN if exact else BOOTSTRAP
 
 
-def say_what_matters(fit: Fit) -> None:
-    """Warn once of everything that bears on how the fit may be read; silent when there is nothing."""
-    notes: list[Text] = []
+def _notes_on(fit: Fit) -> tuple[Note, ...]:
+    """Everything that bears on how the fit may be read."""
+    notes: list[Note] = []
     spec, weights, record, N = fit.spec, fit.weights, fit.convergence, fit.nobs
     rho = float(fit.params.get("rho", 0.0))
-    low, high = weights.logdet.interval if spec.spatial_terms else (-1.0, 1.0)
+    interval = weights.logdet.interval if spec.spatial_terms else (-1.0, 1.0)
     if record["at_bound"]:
-        notes.append(
-            Text(
-                f"the moments are nearest to zero at an end of the admissible interval of λ ({low:.3f}, {high:.3f}): no "
-                "standard error is claimed",
-                f"矩条件在λ容许区间({low:.3f}, {high:.3f})的端点处最接近零，不给出标准误",
-            )
-        )
+        notes.append(moments_at_end(*interval))
     if spec.lag_y and not is_inside(rho, weights):
-        exact = limits_that_hold(fit)
-        other = Text(f"; {exact} has limits that hold", f"；{exact}的区间成立")
-        other = other if "anderson" in exact else Text("", "")  # a bootstrap needs an estimate inside
-        notes.append(
-            Text(
-                f"ρ = {rho:.3f} lies outside the admissible interval ({low:.3f}, {high:.3f}), where the model has no "
-                f"equilibrium: no standard error is claimed{other.en}",
-                f"ρ={rho:.3f}落在容许区间({low:.3f}, {high:.3f})之外，模型无均衡，不给出标准误{other.zh}",
-            )
-        )
+        exact = limits_that_hold(fit)  # a bootstrap needs an estimate inside
+        notes.append(rho_outside(rho, *interval, exact if exact == ANDERSON_RUBIN else None))
     if record.get("corrected") is False:
-        notes.append(NO_SOLUTION)
-    weak = {k: f for k, f in record.get("first_stage", {}).items() if f < WEAK}
+        notes.append(textbook_moments())
+    weak = tuple(
+        (f"W_{spec.y}" if k == "rho" else k, f) for k, f in record.get("first_stage", {}).items() if f < WEAK
+    )
     if weak:
-        shown = [f"{'W_' + spec.y if k == 'rho' else k} (F = {f:.1f})" for k, f in weak.items()]
-        lean = (
-            Text("poorly determined", "难以确定")
-            if fit.bias_correction
-            else Text("pulled towards least squares", "偏向最小二乘")
-        )
-        notes.append(
-            Text(
-                f"instruments are weak for {listed(shown)}: its coefficient is {lean.en}, and intervals by standard errors "
-                "are too short",
-                f"{listed_zh(shown)}的工具变量较弱：其系数{lean.zh}，按标准误给出的区间偏窄",
-            )
-        )
+        notes.append(weak_instruments(weak, fit.bias_correction))
     count = len(record.get("instruments", ()))
     if count > MANY * N:
-        notes.append(
-            Text(
-                f"{count} instruments for {N} observations are many: fewer powers or regressors lean less",
-                f"{N}个观测值用了{count}个工具变量，过多：减少W的幂次或解释变量可减小偏误",
-            )
-        )
+        notes.append(many_instruments(count, N))
     if record.get("dropped_instruments"):
-        gone = record["dropped_instruments"]
-        notes.append(
-            Text(
-                f"collinear instruments were left out: {listed(gone)}",
-                f"共线的工具变量已剔除：{listed_zh(gone)}",
-            )
-        )
+        notes.append(instruments_left_out(record["dropped_instruments"]))
     if weights.n <= SMALL_N and spec.spatial_terms:  # n = 11: those of ρ beside λ cover 90 %
         cells = weights.n * len(fit.panel.periods)
-        notes.append(
-            Text(
-                f"only {weights.n} units ({cells} unit-periods): read standard errors as approximate, beside "
-                "zb.bootstrap(fit) (docs/validation/gmm.md)",
-                f"仅{weights.n}个地区（{cells}个观测值），标准误只是近似值，请与zb.bootstrap(fit)对照（docs/validation/gmm.md）",
-            )
-        )
-    about = fit_words(spec.family, spec.y, weights.label, Text("by GMM", "GMM"))
-    warn_together(about, notes, stacklevel=4)
+        notes.append(few_units(weights.n, cells, BOOTSTRAP, "docs/validation/gmm.md"))
+    return tuple(notes)
 
 
 FIRST, FILTERED = Text("first stage", "第一阶段"), Text("filtered stage", "滤波阶段")
@@ -169,8 +138,7 @@ def fit_gmm(design: Design, covariance: str, powers: int, bias_correction: bool 
     outside = spec.lag_y and not is_inside(found.stage.delta[-1], weights)
     record["converged"] = not (record["at_bound"] or outside)
     fit = _assemble(design, covariance, sample, found, record)
-    say_what_matters(fit)
-    return fit
+    return replace(fit, notes=_notes_on(fit))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from spatial_zb.base.errors import SpecificationError
-from spatial_zb.base.text import Text
+from spatial_zb.base.notes import Note
 from spatial_zb.core.likelihood import Maximum, maximise
 from spatial_zb.core.likelihood.covariance import (
     Residuals,
@@ -39,15 +39,17 @@ from spatial_zb.core.transforms import (
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit, term_index
 from spatial_zb.models.notes import (
-    EXCHANGEABLE,
-    GNS_WEAK,
-    NOT_POSITIVE,
-    PERIODS,
-    UNITS,
+    BOOTSTRAP,
+    MEDIAN_UNBIASED,
+    PROFILE,
+    direct_bias,
+    exchangeable,
     few_clusters,
-    fit_words,
+    few_units,
+    gns_weak,
     many_peaks,
-    warn_together,
+    no_maximum,
+    not_positive,
     wide_kernel,
 )
 from spatial_zb.models.spec import DurbinSpec
@@ -80,8 +82,8 @@ def fit_ml(design: Design, estimator: str, covariance: str, bandwidth: int | Non
     sample = design.sample(estimator)
     at = evaluated(design, estimator, likelihood_maximum(design, sample), sample)
     cov, positive, overlap = likelihood_covariance(at, covariance, bandwidth)
-    say_what_matters(design.spec, design.weights, estimator, covariance, at.best, sample, positive, overlap)
-    return assembled(at, covariance, cov, positive)
+    notes = notes_on(design.spec, design.weights, estimator, covariance, at.best, sample, positive, overlap)
+    return replace(assembled(at, covariance, cov, positive), notes=notes)
 
 
 def likelihood_maximum(design: Design, sample: TransformedSample) -> Maximum:
@@ -242,15 +244,7 @@ def assembled(at: Evaluated, covariance: str, cov: NDArray[np.float64], positive
     )
 
 
-def _interval_of(spec: DurbinSpec, estimator: str) -> Text:
-    """Name what gives an interval where there is no standard error, as the end of a sentence."""
-    if spec.dynamic:
-        return Text("", "")
-    name = "median_unbiased" if estimator == "lee_yu" else "profile_interval"
-    return Text(f"; zb.{name}(fit) needs none", f"；zb.{name}(fit)不依赖标准误")
-
-
-def say_what_matters(
+def notes_on(
     spec: DurbinSpec,
     weights: Weights,
     estimator: str,
@@ -259,51 +253,35 @@ def say_what_matters(
     sample: TransformedSample,
     positive: bool,
     overlap: float = 0.0,
-) -> None:
-    """Warn once of what a reader of this fit should know; ``overlap`` is that of :func:`likelihood_covariance`."""
-    notes: list[Text] = []
+) -> tuple[Note, ...]:
+    """What a reader of this fit should know; ``overlap`` is that of :func:`likelihood_covariance`."""
+    notes: list[Note] = []
     n, T = sample.n_units, sample.n_periods
-    clusters = {"cluster": (n, UNITS), "spatial_hac": (n, UNITS), "driscoll_kraay": (T, PERIODS)}
+    exact = estimator == "lee_yu" and not spec.dynamic
+    clusters = {"cluster": (n, "units"), "spatial_hac": (n, "units"), "driscoll_kraay": (T, "periods")}
     if covariance in clusters and clusters[covariance][0] < FEW_CLUSTERS:
-        number, what = clusters[covariance]
-        notes.append(few_clusters(number, what, covariance))
+        notes.append(few_clusters(*clusters[covariance], covariance))
     if overlap > WIDE_OVERLAP:
-        notes.append(wide_kernel(overlap, clusters[covariance][1], covariance))
+        notes.append(wide_kernel(overlap, shortened(overlap), clusters[covariance][1], covariance))
     if best.at_bound:
-        low, high = weights.logdet.interval
-        needless = _interval_of(spec, estimator)
-        notes.append(
-            Text(
-                f"the likelihood still rises at the end of the admissible interval ({low:.3f}, {high:.3f}): there is no "
-                f"interior maximum and no standard error is claimed{needless.en}",
-                f"似然函数在容许区间({low:.3f}, {high:.3f})的端点处仍在上升：没有内点极大值，不给出标准误"
-                f"{needless.zh}",
-            )
-        )
+        needless = MEDIAN_UNBIASED if estimator == "lee_yu" else PROFILE
+        notes.append(no_maximum(*weights.logdet.interval, None if spec.dynamic else needless))
     elif not positive:
-        notes.append(NOT_POSITIVE)
+        notes.append(not_positive())
     if best.exchangeable:
-        notes.append(EXCHANGEABLE)
+        notes.append(exchangeable())
     if len(best.modes) > 1:
-        shown = "; ".join(f"ρ = {r:.3f}, λ = {s:.3f}, ln L = {v:.3f}" for r, s, v in best.modes)
-        notes.append(many_peaks(len(best.modes), shown))
+        notes.append(many_peaks(best.modes))
     if spec.family == "GNS":
-        notes.append(GNS_WEAK)
+        notes.append(gns_weak())
     if estimator == "direct" and spec.fixed_effects in ("time", "two_way") and spec.spatial_terms:
-        notes.append(
-            Text(
-                "direct ML with time effects is biased towards negative ρ; lee_yu is not",
-                "含时间效应的直接极大似然使ρ偏向负值，lee_yu则不会",
-            )
-        )
+        notes.append(direct_bias())
     if n <= SMALL_N and spec.spatial_terms:
-        exact = estimator == "lee_yu" and not spec.dynamic and len(spec.spatial_terms) == 1
-        beside = "zb.median_unbiased(fit)" if exact else "zb.bootstrap(fit)"
-        notes.append(
-            Text(
-                f"only {n} units ({n * T} unit-periods): read standard errors as approximate, beside {beside} "
-                "(docs/validation/study.md)",
-                f"仅{n}个地区（{n * T}个观测值），标准误只是近似值，请与{beside}对照（docs/validation/study.md）",
-            )
-        )
-    warn_together(fit_words(spec.family, spec.y, weights.label), notes, stacklevel=4)
+        beside = MEDIAN_UNBIASED if exact and len(spec.spatial_terms) == 1 else BOOTSTRAP
+        notes.append(few_units(n, n * T, beside, "docs/validation/study.md"))
+    return tuple(notes)
+
+
+def shortened(overlap: float) -> float:
+    """By what share standard errors are too small when scores that sum to zero are summed over these pairs."""
+    return 1 - (1 - overlap) ** 0.5

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import SpecificationError
-from spatial_zb.base.text import Text
+from spatial_zb.base.notes import Note
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.covariance import inverse_or_nan
 from spatial_zb.core.logdet.traces import DENSE_UNITS
@@ -16,7 +18,19 @@ from spatial_zb.core.transforms import orthogonal_base
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit, term_index
 from spatial_zb.models.ml import SMALL_N, filtered_mean
-from spatial_zb.models.notes import EXCHANGEABLE, GNS_WEAK, NOT_POSITIVE, fit_words, many_peaks, warn_together
+from spatial_zb.models.notes import (
+    BOOTSTRAP,
+    MEDIAN_UNBIASED,
+    exchangeable,
+    few_units_random,
+    gns_weak,
+    many_peaks,
+    no_maximum_random,
+    not_flat,
+    not_positive,
+    skewed_variance,
+    zero_variance,
+)
 
 #: A slope of the likelihood above this, at what the search gave, is no maximum.
 FLAT = 1e-3
@@ -40,8 +54,8 @@ def fit_random(design: Design, covariance: str) -> Fit:
     profile = _profile(design)
     best = maximise_random(profile, spec.lag_y, spec.lag_error)
     cov, positive = _covariance(covariance, design, profile, best)
-    _say_what_matters(design, best, positive)
-    return _assemble(design, profile, covariance, best, cov, positive and not best.at_bound)
+    fit = _assemble(design, profile, covariance, best, cov, positive and not best.at_bound)
+    return replace(fit, notes=_notes_on(design, best, positive))
 
 
 def _profile(design: Design) -> RandomProfile:
@@ -136,63 +150,26 @@ def _assemble(
     )
 
 
-def _say_what_matters(design: Design, best: RandomMaximum, positive: bool) -> None:
-    notes: list[Text] = []
-    spec, weights, panel = design.spec, design.weights, design.panel
-    n = weights.n
+def _notes_on(design: Design, best: RandomMaximum, positive: bool) -> tuple[Note, ...]:
+    notes: list[Note] = []
+    spec, n, one = design.spec, design.weights.n, len(design.spec.spatial_terms) == 1
     if best.at_bound:
-        where = f"ρ = {best.rho:.3f}, λ = {best.lam:.3f}, φ = {best.phi:.3g}"
-        notes.append(
-            Text(
-                f"the likelihood still rises at the end of an admissible interval ({where}): no standard error is claimed",
-                f"似然函数在容许区间端点处（{where}）仍在上升，不给出标准误",
-            )
-        )
+        notes.append(no_maximum_random(best.rho, best.lam, best.phi))
     elif best.gradient > FLAT:
-        notes.append(
-            Text(
-                f"the likelihood still has a slope ({best.gradient:.2g}) where the search ended",
-                f"搜索结束处似然函数的斜率仍不为零（{best.gradient:.2g}）",
-            )
-        )
+        notes.append(not_flat(best.gradient))
     elif not positive:
-        notes.append(NOT_POSITIVE)
+        notes.append(not_positive())
     if best.at_zero:
-        notes.append(
-            Text(
-                "the variance of the unit effects is estimated at zero: the other estimates are those of the pooled model",
-                "个体效应方差的估计值为零：其余估计值即混合模型的估计值",
-            )
-        )
+        notes.append(zero_variance())
     if best.exchangeable:
-        notes.append(EXCHANGEABLE)
+        notes.append(exchangeable())
     if len(best.modes) > 1:
-        shown = "; ".join(
-            f"ρ = {r:.3f}, λ = {c:.3f}, φ = {p:.3g}, ln L = {v:.3f}" for r, c, p, v in best.modes
-        )
-        notes.append(many_peaks(len(best.modes), shown))
+        notes.append(many_peaks(best.modes))
     if spec.family == "GNS":
-        notes.append(GNS_WEAK)
+        notes.append(gns_weak())
     if n <= SMALL_N:
-        cells = n * len(panel.periods)
-        one = len(spec.spatial_terms) == 1
-        other = "zb.median_unbiased(fit)" if one else "zb.bootstrap(fit)"
-        notes.append(
-            Text(
-                f"only {n} units ({cells} unit-periods): read standard errors as approximate, beside {other}; φ is too low "
-                "by a tenth of its value or more (docs/validation/random_effects.md)",
-                f"仅{n}个地区（{cells}个观测值），标准误只是近似值，请与{other}对照；φ偏低一成以上"
-                "（docs/validation/random_effects.md）",
-            )
-        )
-    elif n <= SKEWED_N and len(spec.spatial_terms) == 1 and not best.at_zero:
-        notes.append(
-            Text(
-                f"with {n} units φ is skewed: φ ± 1.96 standard errors held it in 90 % of simulated panels, and its median "
-                "was low by 0.05 (docs/validation/random_effects.md); zb.median_unbiased(fit) has limits that hold",
-                f"{n}个地区时φ的分布偏斜：模拟中φ±1.96倍标准误的覆盖率为90%，中位数偏低0.05"
-                "（docs/validation/random_effects.md）；zb.median_unbiased(fit)的区间成立",
-            )
-        )
-    about = fit_words(spec.family, spec.y, weights.label, Text("with random effects", "随机效应"))
-    warn_together(about, notes, stacklevel=4)
+        cells = n * len(design.panel.periods)
+        notes.append(few_units_random(n, cells, MEDIAN_UNBIASED if one else BOOTSTRAP))
+    elif n <= SKEWED_N and one and not best.at_zero:
+        notes.append(skewed_variance(n, MEDIAN_UNBIASED))
+    return tuple(notes)

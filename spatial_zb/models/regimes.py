@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import linalg, stats
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
-from spatial_zb.base.text import Text, cell_of
+from spatial_zb.base.notes import Note
+from spatial_zb.base.text import cell_of
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.covariance import (
     Residuals,
@@ -33,14 +34,13 @@ from spatial_zb.core.transforms import ColumnBasis, TransformedSample, demean, s
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.fit import Fit, term_index
-from spatial_zb.models.ml import FEW_CLUSTERS, SMALL_N, WIDE_OVERLAP
+from spatial_zb.models.ml import FEW_CLUSTERS, SMALL_N, WIDE_OVERLAP, shortened
 from spatial_zb.models.notes import (
-    NOT_POSITIVE,
-    PERIODS,
-    UNITS,
+    BOOTSTRAP,
     few_clusters,
-    fit_words,
-    warn_together,
+    few_units_by_regime,
+    no_root,
+    not_positive,
     wide_kernel,
 )
 from spatial_zb.models.spec import DurbinSpec
@@ -100,8 +100,8 @@ def fit_regimes(design: Design, covariance: str, bandwidth: int | None = None) -
         bandwidth = bartlett_bandwidth(sample.n_periods)
     cov, positive = _covariance(at, covariance, bandwidth)
     overlap = bartlett_overlap(sample.n_periods, bandwidth) if covariance == "driscoll_kraay" else 0.0
-    _say_what_matters(at, covariance, positive, overlap)
-    return _assembled(at, covariance, cov, positive, values)
+    notes = _notes_on(at, covariance, positive, overlap)
+    return replace(_assembled(at, covariance, cov, positive, values), notes=notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,36 +255,21 @@ def _assembled(at: _Evaluated, covariance: str, cov: Array, positive: bool, valu
     )
 
 
-def _say_what_matters(at: _Evaluated, covariance: str, positive: bool, overlap: float) -> None:
-    notes: list[Text] = []
-    spec, weights, best = at.design.spec, at.design.weights, at.best
+def _notes_on(at: _Evaluated, covariance: str, positive: bool, overlap: float) -> tuple[Note, ...]:
+    notes: list[Note] = []
     n, T, regime = at.sample.n_units, at.sample.n_periods, at.regimes.regime
-    clusters = {"cluster": (n, UNITS), "driscoll_kraay": (T, PERIODS)}
+    clusters = {"cluster": (n, "units"), "driscoll_kraay": (T, "periods")}
     if covariance in clusters and clusters[covariance][0] < FEW_CLUSTERS:
-        number, what = clusters[covariance]
-        notes.append(few_clusters(number, what, covariance))
+        notes.append(few_clusters(*clusters[covariance], covariance))
     if overlap > WIDE_OVERLAP:
-        notes.append(wide_kernel(overlap, PERIODS, covariance))
-    if best.at_bound:
-        notes.append(
-            Text(
-                "the score has no root in the admissible region: no standard error is claimed",
-                "得分函数在容许区域内无根，不给出标准误",
-            )
-        )
+        notes.append(wide_kernel(overlap, shortened(overlap), "periods", covariance))
+    if at.best.at_bound:
+        notes.append(no_root())
     elif not positive:
-        notes.append(NOT_POSITIVE)
+        notes.append(not_positive())
     if n <= SMALL_N:
-        first, second = np.bincount(regime)
-        notes.append(
-            Text(
-                f"the regimes have only {first} and {second} units: read standard errors as approximate, beside "
-                "zb.bootstrap(fit)",
-                f"两区制仅有{first}个和{second}个地区，标准误只是近似值，请与zb.bootstrap(fit)对照",
-            )
-        )
-    about = fit_words(spec.title, spec.y, weights.label)
-    warn_together(about, notes, stacklevel=4)
+        notes.append(few_units_by_regime(*np.bincount(regime).tolist(), BOOTSTRAP))
+    return tuple(notes)
 
 
 def regime_tests(fit: Fit) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from spatial_zb.base.errors import DataError, SpatialZbError, SpatialZbWarning, listed, listed_zh
+from spatial_zb.base.notes import FitWords, Note, NotesWarning, about, merged, tell, warn, warn_again
 from spatial_zb.base.text import Language, Text
 from spatial_zb.data.read import read_table
-from spatial_zb.models.notes import FitWords, NotesWarning
+from spatial_zb.models.notes import MEDIAN_UNBIASED
 from spatial_zb.study import Model, Study, System
-
-#: One note of a warning, with what it is about.
-Said = tuple[Text | FitWords, Text]
 
 #: How a fit was made that says nothing of it, beside others that do.
 _BY_ML = Text("by ML", "极大似然")
@@ -26,8 +23,6 @@ IN_A_STUDY = Text(
     "What these notes call zb.median_unbiased(fit) a study prints below its tables with bootstrap = 999 in [study].",
     "以上提示中的zb.median_unbiased(fit)，在研究文件中即[study]的bootstrap = 999，结果列于表下。",
 )
-#: A name in quotes, or a number that is no part of a name.
-_TOKEN = re.compile(r"(?<![A-Za-z])'[^']*'|(?<![A-Za-z0-9_.])[-−]?\d+(?:,\d{3})*(?:\.\d+)?(?![A-Za-z0-9_])")
 
 
 def notes_of(caught: Iterable[warnings.WarningMessage]) -> list[Text]:
@@ -39,61 +34,49 @@ def notes_of(caught: Iterable[warnings.WarningMessage]) -> list[Text]:
 def grouped_notes(caught: Iterable[warnings.WarningMessage]) -> list[Text]:
     """The same in fewer sentences: what several fits are told alike is said once, with the places it holds for.
 
-    Notes are alike when they differ in numbers or in the names within brackets only; those become ranges and lists.
+    Notes are alike when they differ in numbers or in the names of a list only; those become ranges and longer lists.
     :func:`notes_of` has each as it was said.
     """
     messages = list(
         {str(w.message): w.message for w in caught if isinstance(w.message, SpatialZbWarning)}.values()
     )
-    alike: dict[tuple[tuple[str, ...], ...], list[Said]] = {}
-    for message in messages:
-        if isinstance(message, NotesWarning):
-            for note in message.notes:
-                alike.setdefault(_pattern(note), []).append((message.about, note))
+    alike: dict[tuple[Any, ...], list[Note]] = {}
+    for note in _of_fits(messages):
+        alike.setdefault((note.kind, note.shape), []).append(note)
     found: dict[Text, None] = {}
     for message in messages:
-        if not isinstance(message, NotesWarning):
+        notes = list(_of_fits([message]))
+        if not notes:
             found[Text(str(message), message.zh)] = None
             continue
-        own = [note for note in message.notes if len(alike[_pattern(note)]) == 1]
-        shared = [alike[_pattern(note)] for note in message.notes if len(alike[_pattern(note)]) > 1]
+        groups = [alike[note.kind, note.shape] for note in notes]
+        own = [group[0] for group in groups if len(group) == 1]
         if own:
-            together = NotesWarning.of(message.about, own)
+            together = NotesWarning.of(own)
             found[Text(str(together), together.zh)] = None
-        found |= {_together(group): None for group in shared}
-    if any("zb.median_unbiased(" in note.en for note in found):
+        found |= {_together(group): None for group in groups if len(group) > 1}
+    if any(note.get("beside") == MEDIAN_UNBIASED for note in _of_fits(messages)):
         found[IN_A_STUDY] = None
     return list(found)
 
 
-def _pattern(note: Text) -> tuple[tuple[str, ...], ...]:
-    """What a note says beside its numbers and the names within its brackets, in both languages."""
-    return tuple(_parted(note.en)[0]), tuple(_parted(note.zh)[0])
+def _of_fits(messages: Iterable[Warning | str]) -> Iterator[Note]:
+    """Notes about fits among warnings."""
+    for message in messages:
+        if isinstance(message, NotesWarning):
+            yield from (note for note in message.notes if isinstance(note.subject, FitWords))
 
 
-def _parted(words: str) -> tuple[list[str], list[str]]:
-    """The words between numbers and bracketed names, and these: one less than the words."""
-    fixed, varying, end = [], [], 0
-    for token in _TOKEN.finditer(words):
-        before = words[: token.start()]
-        opened = sum(map(before.count, "(（")) > sum(map(before.count, ")）"))
-        if opened or not token.group().startswith("'"):
-            fixed.append(words[end : token.start()])
-            varying.append(token.group())
-            end = token.end()
-    return [*fixed, words[end:]], varying
-
-
-def _together(group: Sequence[Said]) -> Text:
+def _together(group: Sequence[Note]) -> Text:
     """One sentence for all: where it holds, then the note with ranges of its numbers."""
     fits: dict[Text, list[FitWords]] = {}
-    for about, _ in group:
-        subject, fit = (about.subject, [about]) if isinstance(about, FitWords) else (about, [])
-        fits.setdefault(subject, []).extend(fit)
+    for note in group:
+        assert isinstance(note.subject, FitWords)
+        fits.setdefault(note.subject.subject, []).append(note.subject)
     en = "; ".join(subject.en + _places(own, "en") for subject, own in fits.items())
     zh = "；".join(subject.zh + _places(own, "zh") for subject, own in fits.items())
-    notes = [note for _, note in group]
-    return Text(f"{en}: {_merged(notes, 'en')}.", f"{zh}：{_merged(notes, 'zh')}。")
+    said = merged(group)
+    return Text(f"{en}: {said.en}.", f"{zh}：{said.zh}。")
 
 
 def _places(fits: Sequence[FitWords], language: Language) -> str:
@@ -139,23 +122,6 @@ def _named(words: Iterable[str]) -> list[str]:
     return [word for word in words if word]
 
 
-def _merged(notes: Sequence[Text], language: Language) -> str:
-    """Notes of one pattern in one."""
-    parted = [_parted(note.pick(language)) for note in notes]
-    filled = [_spanned(column, language) for column in zip(*(varying for _, varying in parted), strict=True)]
-    return "".join(word for pair in zip(parted[0][0], [*filled, ""], strict=True) for word in pair)
-
-
-def _spanned(column: Sequence[str], language: Language) -> str:
-    """Differing numbers as a range, differing names as a list."""
-    found = list(dict.fromkeys(column))
-    if any(token.startswith("'") for token in found):
-        return (", " if language == "en" else "、").join(found)
-    ordered = sorted(found, key=lambda token: float(token.replace(",", "").replace("−", "-")))
-    ends = dict.fromkeys((ordered[0], ordered[-1]))
-    return (" to " if language == "en" else "至").join(ends)
-
-
 @contextmanager
 def naming_sample(study: Study, sample: str) -> Iterator[None]:
     """Warnings about fits from here name their sample, where the study has several."""
@@ -170,9 +136,10 @@ def naming_sample(study: Study, sample: str) -> Iterator[None]:
         finally:
             messages = [warning.message for warning in caught]
     for message in messages:
-        if isinstance(message, NotesWarning) and isinstance(message.about, FitWords):
-            message = NotesWarning.of(replace(message.about, sample=label), message.notes)
-        warnings.warn(message, stacklevel=3)
+        if isinstance(message, NotesWarning) and isinstance(message.notes[0].subject, FitWords):
+            tell(about(replace(message.notes[0].subject, sample=label), message.notes))
+        else:
+            warn_again(message)
 
 
 @contextmanager
@@ -193,7 +160,7 @@ def warn_undone(what: Text, why: SpatialZbError | Text) -> None:
     ``what`` is the part, such as ``Text("No robustness battery", "未作稳健性检验")``.
     """
     en, zh = (why.en if isinstance(why, Text) else str(why)), why.zh
-    warnings.warn(SpatialZbWarning(f"{what.en}: {en}", f"{what.zh}：{zh}"), stacklevel=3)
+    warn(f"{what.en}: {en}", f"{what.zh}：{zh}")
 
 
 EFFECT_WORDS = {

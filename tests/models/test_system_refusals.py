@@ -328,7 +328,8 @@ def test_many_instruments_and_few_units_are_said():
     data = simulate_system(spec, W, 9, MUTUAL, rng=0)
     said = messages(spec, data, W)
     assert re.search(
-        r"System of industry, talent under 'lopsided circle': 12 instruments for 90 unit-periods", said
+        r"System of industry, talent by gs3sls under 'lopsided circle': 12 instruments for 90 unit-periods",
+        said,
     ), said
     assert "only 10 units" in said
 

@@ -21,11 +21,12 @@ from spatial_zb.core.likelihood.covariance import inverse_or_nan
 from spatial_zb.core.system.arrays import (
     Sources,
     SystemArrays,
+    SystemGenerator,
     average_impacts,
     coefficient_matrices,
     impact_gradient,
+    system_population,
 )
-from spatial_zb.core.system.bootstrap import SystemGenerator, system_population
 from spatial_zb.core.system.fiml import SystemLikelihood, maximise_system
 from spatial_zb.core.system.instrumental import instrumental
 from spatial_zb.core.system.sandwich import quasi_covariance

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
+from spatial_zb.base.notes import tell
 from spatial_zb.core.likelihood.covariance import inverse_or_nan
 from spatial_zb.core.system.arrays import SystemArrays, within_residuals
 from spatial_zb.core.system.components import error_components
@@ -31,7 +32,7 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import check_kinds, refuse_empty_rows
 from spatial_zb.models.system.design import SystemDesign, build_system_design
 from spatial_zb.models.system.fit import Method, SystemFit, weights_eigenvalues
-from spatial_zb.models.system.notes import say_what_matters
+from spatial_zb.models.system.notes import notes_on
 from spatial_zb.models.system.spec import SystemSpec
 from spatial_zb.weights.matrix import Weights, as_weights
 
@@ -109,8 +110,9 @@ def fit_system(
         fit = _fit_likelihood(design, covariance, sigma)
     else:
         fit = _fit_instrumental(design, method, covariance, corrected)
-    say_what_matters(fit)
-    return fit
+    notes = notes_on(fit)
+    tell(notes)
+    return replace(fit, notes=notes)
 
 
 def _check_options(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
 
-from spatial_zb.base.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
+from spatial_zb.base.notes import tell
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.system.arrays import Links, SystemArrays, lag_stacked
@@ -19,12 +19,10 @@ from spatial_zb.core.system.moments import forward_deviations, independent_colum
 from spatial_zb.core.transforms import FixedEffects, demean, spatial_lag, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import ABSORBED, CONDITION_WARNING, refuse_blanks, stacked
-from spatial_zb.models.notes import FitWords, system_words, warn_together
+from spatial_zb.models.notes import nearly_collinear
 from spatial_zb.models.system.spec import Equation, SystemSpec
 from spatial_zb.weights.matrix import Weights
 
-#: More instruments than this share of unit-periods pull 2SLS towards least squares.
-INSTRUMENT_SHARE = 0.1
 #: A unit-length column this near to the span of the others is dependent on them.
 RANK_TOLERANCE = 1e-9
 #: Sizes beyond this, or below its inverse, overflow when they are squared and summed.
@@ -116,7 +114,6 @@ def build_system_design(
     for name in spec.names:
         _refuse_dependent(spec, name, Z[name], y[:, spec.names.index(name)], weights.label)
         _refuse_unidentified(spec, name, identification[name], likelihood)
-    _warn_many_instruments(spec, weights, len(instruments), n * T)
     arrays = _arrays(spec, weights, y, Z, H, n, T)
     strata = None
     if spec.fixed_effects == "random":
@@ -322,14 +319,7 @@ def _refuse_dependent(spec: SystemSpec, name: str, Z: Array, y: Array, label: st
             )
         condition = float(np.linalg.cond(R))
         if condition > CONDITION_WARNING:
-            warnings.warn(
-                SpatialZbWarning(
-                    f"Equation {name!r}: the regressors are nearly collinear (condition number {condition:.0f}): single "
-                    "coefficients are poorly determined, though their sum may be sound.",
-                    f"方程{name!r}：解释变量近似共线（条件数{condition:.0f}），单个变量的系数难以确定，其合计可能仍可靠。",
-                ),
-                stacklevel=4,
-            )
+            tell([nearly_collinear(condition, name)])
     coefficient = np.linalg.lstsq(unit[:, :-1], unit[:, -1], rcond=None)[0]
     rest = unit[:, -1] - unit[:, :-1] @ coefficient
     if rest @ rest <= PERFECT_FIT:
@@ -360,17 +350,6 @@ def _refuse_same_variable(spec: SystemSpec, y: Array) -> None:
             f"方程{spec.names[g]!r}与{spec.names[l]!r}解释同一事物：消除效应后{spec.endogenous[g]!r}"
             f"与{spec.endogenous[l]!r}互为倍数。请保留一个。",
         )
-
-
-def _warn_many_instruments(spec: SystemSpec, weights: Weights, count: int, cells: int) -> None:
-    if count > INSTRUMENT_SHARE * cells:
-        note = Text(
-            f"{count} instruments for {cells} unit-periods, more than a tenth: estimates lean towards least squares. Use "
-            "fewer powers (instrument_powers=1) or fewer exogenous variables",
-            f"{cells}个观测值用了{count}个工具变量，超过十分之一：估计值偏向最小二乘。请减少W的幂次"
-            "（instrument_powers=1）或外生变量",
-        )
-        warn_together(FitWords(system_words(spec.names), weights.label), [note], stacklevel=4)
 
 
 def _arrays(
