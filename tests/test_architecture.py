@@ -167,6 +167,7 @@ ARROWS = {
         "models/system",
         "pipeline",
         "report",
+        "report/drawing",
         "report/figures",
         "report/maps",
         "report/page",
@@ -177,7 +178,7 @@ ARROWS = {
     "report": {"base", "report/drawing"},
     "report/drawing": {"base", "report", "weights"},
     "report/figures": {"base", "core/statistics", "report", "report/drawing", "weights"},
-    "report/maps": {"base", "core/statistics", "report/drawing", "weights"},
+    "report/maps": {"base", "core/statistics", "data", "report/drawing", "weights"},
     "report/page": {
         "base",
         "report",

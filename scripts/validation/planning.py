@@ -12,7 +12,7 @@ STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 def run(replications: int = 300, workers: int = 1) -> None:
     """Simulate SDM panels for each n and strength; the table, and the figure of ρ and of the indirect effect."""
-    from spatial_zb.report.figures.studies import power_figure
+    from spatial_zb.report import figures
 
     study = zb.power_study(
         zb.DurbinSpec("y", ["x"]),
@@ -26,5 +26,5 @@ def run(replications: int = 300, workers: int = 1) -> None:
     frame = study.tidy()
     frame.to_csv(OUT / "power.csv", index=False, float_format="%.5g")
     for parameter, name in (("rho", "rho"), ("x indirect", "indirect")):
-        drawing = power_figure(frame, measures=("rejects", "coverage"), parameter=parameter)
+        drawing = figures.power(frame, measures=("rejects", "coverage"), parameter=parameter)
         drawing.figure.savefig(ROOT / "docs" / "images" / f"power_{name}.png", dpi=200)

@@ -223,7 +223,7 @@ def _caller() -> int:
 
 
 NOT_SIGNIFICANT, NO_NEIGHBOURS = "not significant", "no neighbours"
-#: Words of `cluster` → codes of :func:`spatial_zb.report.maps.shaded.cluster_map`, where missing means no neighbours.
+#: Words of `cluster` → codes of :func:`spatial_zb.report.maps.clusters`, where missing means no neighbours.
 MAP_CODES = {NOT_SIGNIFICANT: "ns", NO_NEIGHBOURS: None}
 
 

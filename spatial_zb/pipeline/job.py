@@ -19,6 +19,7 @@ from spatial_zb.base.execute import Execution
 from spatial_zb.base.text import LANGUAGES, Language, Text
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import grouped_notes, notes_of, source_note
+from spatial_zb.report.drawing.frame import Look
 from spatial_zb.study import Study
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from spatial_zb.explore import MoranTable
     from spatial_zb.models.fit import Fit
     from spatial_zb.models.system.fit import SystemFit
-    from spatial_zb.report.drawing.sheet import MapText
+    from spatial_zb.report.drawing.style import Drawing
 
 
 AnyFit = TypeVar("AnyFit", "Fit", "SystemFit")
@@ -251,13 +252,14 @@ class Job:
     def figure(
         self,
         stem: str,
-        draw: Callable[[Any], Any],
-        preset: str = "journal_double",
+        draw: Callable[[Look], Drawing],
+        look: Look,
         *,
+        preset: str = "journal_double",
         shown: Text | None = None,
         choices: Mapping[str, Text] | None = None,
     ) -> None:
-        """Draw and save one figure, in every format and language.
+        """Draw and save one figure, in every format and language: ``look`` in the style of each.
 
         ``shown``: the report has it too, unless it is heavy, and this is what it is called there; ``choices`` are those
         of :meth:`table`.
@@ -269,7 +271,7 @@ class Job:
         drawings: dict[Language, str] = {}
         for language in self.languages if self.writes or in_page else ():
             style = replace(PRESETS[preset], dpi=self.study.output.dpi, language=language)
-            figure = draw(style).figure
+            figure = draw(replace(look, style=style)).figure
             if self.writes:
                 save_figure(figure, self.where("figures", language), stem, self.study.output.figures)
             if shown is not None and in_page:
@@ -329,14 +331,13 @@ def figure_note(job: Job, *samples: str, said: Text | None = None) -> Text:
     return Text(" ".join(part.en for part in parts), "".join(part.zh for part in parts))
 
 
-def map_text(study: Study, data: bool = True, **words: Text) -> MapText:
-    """The words around a map: ``words`` of its own, the sources of the data and of the polygons, the review number."""
-    from spatial_zb.report.drawing.sheet import MapText
-
+def map_look(study: Study, data: bool = True, **own: Any) -> Look:
+    """The look of a map: ``own`` fields, the sources of the data and of the polygons, projection and review number."""
     source, polygons = study.data.source if data else None, study.regions.source
     if source is not None and polygons is not None:
         source = Text(f"{source.en}; polygons: {polygons.en}.", f"{source.zh}；底图：{polygons.zh}。")
-    return MapText(source=source or polygons or "", review_number=study.regions.review_number, **words)
+    number, crs = study.regions.review_number, study.regions.projected_crs
+    return Look(source=source or polygons or "", review_number=number, crs=crs, **own)
 
 
 def scatter_note(job: Job, W: str) -> Text:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.base.text import Text
-from spatial_zb.report.drawing.frame import Page, Words
+from spatial_zb.report.drawing.frame import Page
 from spatial_zb.report.words import COVARIANCES, EFFECTS, ESTIMATORS, PARAMETERS, WORDS
 
 
@@ -351,13 +351,12 @@ class CurveWords:
     page: Page
     term: str
     effect: str | None
-    labels: Mapping[str, Words]
     level: float
 
     @property
     def axis(self) -> str:
         """Words for the estimate."""
-        name = Text.of(self.labels.get(self.term) or PARAMETERS.get(self.term) or self.term)
+        name = Text.of(self.page.look.words.get(self.term) or PARAMETERS.get(self.term) or self.term)
         if self.effect is not None:
             kind = EFFECTS.get(self.effect, Text.of(self.effect))
             name = Text(f"{kind.en} effect of {name.en}", f"{name.zh}的{kind.zh}")
@@ -374,11 +373,11 @@ class CurveWords:
 
     def column(self, name: str) -> str:
         """Words for a choice."""
-        return self.page.say(self.labels.get(name) or CHOICE_WORDS.get(name) or name, limit=LIMIT)
+        return self.page.say(self.page.look.words.get(name) or CHOICE_WORDS.get(name) or name, limit=LIMIT)
 
     def value(self, column: str, value: str) -> str:
         """Words for one value of a choice."""
-        given = self.labels.get(f"{column}={value}") or self.labels.get(value)
+        given = self.page.look.words.get(f"{column}={value}") or self.page.look.words.get(value)
         usual = VALUE_WORDS.get(column, {}).get(value) or YES_NO.get(value)
         return self.page.say(given or usual or value, limit=LIMIT) or "—"
 

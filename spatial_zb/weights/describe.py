@@ -65,7 +65,7 @@ class WeightsReport(Printed):
     weights
         What it describes.
 
-    :meth:`links` gives the link map; :func:`spatial_zb.report.maps.shaded.weights_map` draws it for print.
+    :meth:`links` gives the link map; :func:`spatial_zb.report.maps.links` draws it for print.
     """
 
     label: str

@@ -12,10 +12,11 @@ from pictures import clean, lines_of
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.moran import bivariate_moran, moran_i
+from spatial_zb.report import figures
+from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.placement import HALO, outside, overlaps, text_boxes, wrap
 from spatial_zb.report.drawing.style import context, new_figure, save_figure
-from spatial_zb.report.figures import estimates
-from spatial_zb.report.figures import moran as figures
+from spatial_zb.report.figures.moran import QUADRANTS, THE_VARIABLE
 from spatial_zb.weights.matrix import Weights
 
 N = 40
@@ -43,7 +44,7 @@ def ring(normalisation: str = "row", islands: int = 0) -> Weights:
 
 def dots(axes) -> np.ndarray:
     """All points of the four quadrants, (m, 2)."""
-    return np.concatenate([line.get_xydata() for name in figures.QUADRANTS for line in lines_of(axes, name)])
+    return np.concatenate([line.get_xydata() for name in QUADRANTS for line in lines_of(axes, name)])
 
 
 def tidy(seed: int, terms: tuple[str, ...] = ("talent", "gdp", "fdi")) -> pd.DataFrame:
@@ -76,7 +77,9 @@ def test_slope_of_the_line_is_morans_i(normalisation, islands):
 def test_slope_of_two_variables_is_the_bivariate_i(normalisation, islands):
     """The other variable by id in any order; with the variable itself it is Moran's I."""
     weights, other = ring(normalisation, islands), pd.Series(RNG.normal(size=N), index=IDS)
-    drawing = figures.moran_scatter(VALUES, weights, other=other[::-1], other_label="<other>", language="zh")
+    drawing = figures.moran_scatter(
+        VALUES, weights, other=other[::-1], label=(THE_VARIABLE, "<other>"), look=Look(language="zh")
+    )
     (line,) = lines_of(drawing.axes[0], "slope")
     expected = bivariate_moran(VALUES.to_numpy(), other.to_numpy(), weights.matrix).value
     assert line.get_slope() == pytest.approx(expected, rel=1e-12)
@@ -95,7 +98,7 @@ def test_the_axis_tells_a_scaled_lag():
 
 def test_dots_stand_in_their_quadrants_and_islands_do_not():
     weights = ring(islands=3)
-    drawing = figures.moran_scatter(VALUES, weights, language="zh")
+    drawing = figures.moran_scatter(VALUES, weights, look=Look(language="zh"))
     assert drawing.left_out == tuple(IDS[-3:])
     assert len(dots(drawing.axes[0])) == N - 3
     signs = {"HH": (1, 1), "LL": (-1, -1), "HL": (1, -1), "LH": (-1, 1)}
@@ -118,14 +121,16 @@ def test_names_of_the_farthest_or_of_those_asked_for():
     far = np.hypot(z, lag).nlargest(5).index
     drawing = figures.moran_scatter(VALUES, ring(), notable=5)
     assert set(drawing.labelled) | set(drawing.unlabelled) == set(far)
-    asked = figures.moran_scatter(VALUES, ring(islands=1), notable=[IDS[3], IDS[-1]], names={IDS[3]: "杭州"})
+    asked = figures.moran_scatter(
+        VALUES, ring(islands=1), notable=[IDS[3], IDS[-1]], look=Look(words={IDS[3]: "杭州"})
+    )
     assert asked.labelled == (IDS[3],)
     assert [text.get_text() for text in asked.axes[0].texts if text.get_gid() != HALO] == ["杭州"]
 
 
 def test_all_names_at_once_do_not_collide_and_the_lost_are_told():
     names = {unit: f"City number {unit}" for unit in IDS}
-    drawing = figures.moran_scatter(VALUES, ring(), notable=N, names=names)
+    drawing = figures.moran_scatter(VALUES, ring(), notable=N, look=Look(words=names))
     assert set(drawing.labelled) | set(drawing.unlabelled) == set(IDS)
     assert drawing.unlabelled
     clean(drawing.figure)
@@ -139,13 +144,11 @@ def test_scatter_panels_share_their_limits(language, columns):
     )
     before = dict(matplotlib.rcParams)
     label = Text("Log location quotient of manufacturing employment", "制造业就业区位熵（对数）")
-    drawing = figures.moran_scatter_panels(
+    drawing = figures.moran_scatter(
         frame,
         ring(),
         label=label,
-        columns=columns,
-        language=language,
-        title=Text("Moran scatter", "莫兰散点图"),
+        look=Look(columns=columns, language=language, title=Text("Moran scatter", "莫兰散点图")),
     )
     assert dict(matplotlib.rcParams) == before
     assert len(drawing.axes) == 4
@@ -173,13 +176,15 @@ def test_scatter_refuses_unknown_names_and_no_panel():
     with pytest.raises(AlignmentError, match="999"):
         figures.moran_scatter(VALUES, ring(), notable=["999"])
     with pytest.raises(DataError):
-        figures.moran_scatter_panels(pd.DataFrame(index=IDS), ring())
+        figures.moran_scatter(pd.DataFrame(index=IDS), ring())
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_words_in_a_scatter(tmp_path, name):
     names = dict.fromkeys(IDS, name)
-    drawing = figures.moran_scatter(VALUES, ring(islands=1), label=name, names=names, title=name, notable=9)
+    drawing = figures.moran_scatter(
+        VALUES, ring(islands=1), label=name, notable=9, look=Look(words=names, title=name)
+    )
     clean(drawing.figure)
     save_figure(drawing.figure, tmp_path, "scatter")
 
@@ -190,19 +195,19 @@ def test_p_values_stand_beside_the_slopes():
         ("en", ("(p < 0.001)", "(p = 0.250)")),
         ("zh", ("（p < 0.001）", "（p = 0.250）")),
     ):
-        drawing = figures.moran_scatter_panels(frame, ring(), p_values=[0.0004, 0.25], language=language)
+        drawing = figures.moran_scatter(frame, ring(), p_values=[0.0004, 0.25], look=Look(language=language))
         told = " ".join(text.get_text() for text, _ in text_boxes(drawing.figure))
         assert all(end in told for end in ends)
         clean(drawing.figure)
     assert "p =" not in "".join(
-        t.get_text() for t, _ in text_boxes(figures.moran_scatter_panels(frame, ring()).figure)
+        t.get_text() for t, _ in text_boxes(figures.moran_scatter(frame, ring()).figure)
     )
 
 
 @pytest.mark.parametrize("length", [8, 9, 10, 11])
 def test_short_words_in_brackets_stay_in_one_line(length):
     drawing = figures.moran_scatter(
-        VALUES, ring(), other=VALUES, other_label="产业集聚" * length, language="zh"
+        VALUES, ring(), other=VALUES, label=(THE_VARIABLE, "产业集聚" * length), look=Look(language="zh")
     )
     upward = drawing.axes[0].get_ylabel()
     assert "\n" in upward
@@ -225,7 +230,7 @@ def test_scatter_in_the_axes_of_a_caller():
 def test_effects(style, language):
     effects = {"SDM queen": tidy(1), "SDM distance": tidy(2)}
     labels = {"talent": Text("Talent agglomeration of the region", "地区人才集聚水平")}
-    drawing = estimates.effects_plot(effects, labels=labels, style=style, language=language)
+    drawing = figures.effects(effects, look=Look(words=labels, style=style, language=language))
     clean(drawing.figure)
     heads = {"en": {"Direct", "Indirect", "Total"}, "zh": {"直接效应", "间接效应", "总效应"}}[language]
     assert heads <= {text.get_text() for text, _ in text_boxes(drawing.figure)}
@@ -234,7 +239,7 @@ def test_effects(style, language):
 
 def test_every_estimate_and_interval_is_drawn_at_its_place():
     effects = {"A": tidy(1), "B": tidy(2, ("gdp", "univ"))}
-    drawing = estimates.effects_plot(effects)
+    drawing = figures.effects(effects)
     rows = ["talent", "gdp", "fdi", "univ"]
     for axes, effect in zip(drawing.axes, ("direct", "indirect", "total"), strict=True):
         bars = [part for part in axes.collections if part.get_gid() == "interval"]
@@ -249,7 +254,7 @@ def test_every_estimate_and_interval_is_drawn_at_its_place():
 
 
 def test_models_do_not_lie_on_each_other():
-    drawing = estimates.effects_plot({name: tidy(1) for name in "ABCDEFGHI"})
+    drawing = figures.effects({name: tidy(1) for name in "ABCDEFGHI"})
     heights = np.concatenate([line.get_ydata() for line in lines_of(drawing.axes[0], "estimate")])
     assert len(np.unique(heights)) == len(heights)
     looks = {(line.get_color(), line.get_marker()) for line in drawing.figure.legends[0].get_lines()}
@@ -258,17 +263,17 @@ def test_models_do_not_lie_on_each_other():
 
 
 def test_terms_in_the_order_asked_for():
-    drawing = estimates.effects_plot({"A": tidy(1)}, terms=["fdi", "talent"])
+    drawing = figures.effects({"A": tidy(1)}, terms=["fdi", "talent"])
     assert [label.get_text() for label in drawing.axes[0].get_yticklabels()] == ["fdi", "talent"]
     with pytest.raises(SpecificationError, match="nothing"):
-        estimates.effects_plot({"A": tidy(1)}, terms=["nothing"])
+        figures.effects({"A": tidy(1)}, terms=["nothing"])
 
 
 def test_what_has_no_interval_is_hollow_and_told():
     frame = tidy(1)
     frame.loc[0, ["conf_low", "conf_high"]] = np.nan
     frame.loc[4, "estimate"] = np.nan
-    drawing = estimates.effects_plot({"A": frame})
+    drawing = figures.effects({"A": frame})
     assert drawing.left_out == ("A: talent, direct", "A: gdp, indirect")
     bare = [len(line.get_xdata()) for axes in drawing.axes for line in lines_of(axes, "bare")]
     assert bare == [1, 0, 0]
@@ -287,8 +292,8 @@ def test_effects_by_regime(language):
         for n, end in enumerate(("[core=0]", "", "[core=1]"))
     ]
     words = {"core=1": Text("Core cities", "核心城市")}
-    drawing = estimates.regime_plot(
-        pd.concat(parts), regimes=words, terms=["talent", "gdp"], language=language
+    drawing = figures.regimes(
+        pd.concat(parts), names=words, terms=["talent", "gdp"], look=Look(language=language)
     )
     clean(drawing.figure)
     names = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
@@ -324,11 +329,13 @@ class Result:
 )
 def test_coefficients(language, labels):
     words = {"talent": Text("Talent", "人才")}
-    drawing = estimates.coefficient_plot({"A": Result(1), "B": Result(2)}, labels=words, language=language)
+    drawing = figures.coefficients(
+        {"A": Result(1), "B": Result(2)}, look=Look(words=words, language=language)
+    )
     shown = [label.get_text().replace("\n", "") for label in drawing.axes[0].get_yticklabels()]
     assert [label.replace(" ", "") for label in shown] == [label.replace(" ", "") for label in labels]
     clean(drawing.figure)
-    all_terms = estimates.coefficient_plot({"A": Result(1)}, terms=["(Intercept)", "sigma2"])
+    all_terms = figures.coefficients({"A": Result(1)}, terms=["(Intercept)", "sigma2"])
     assert len(all_terms.axes[0].get_yticks()) == 2
 
 
@@ -342,13 +349,15 @@ def test_coefficients(language, labels):
 )
 def test_effects_refuse(effects):
     with pytest.raises(DataError):
-        estimates.effects_plot(effects)
+        figures.effects(effects)
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_words_in_effects(tmp_path, name):
-    drawing = estimates.effects_plot(
-        {name: tidy(1), "B": tidy(2)}, labels={"gdp": name}, models={"B": name}, title=name, note=name
+    drawing = figures.effects(
+        {name: tidy(1), "B": tidy(2)},
+        models={"B": name},
+        look=Look(words={"gdp": name}, title=name, note=name),
     )
     clean(drawing.figure)
     save_figure(drawing.figure, tmp_path, "effects")

@@ -14,17 +14,12 @@ from pictures import clean, lines_of, parts_of, words_of
 
 from spatial_zb.base.errors import DataError, SpecificationError
 from spatial_zb.base.text import Text
+from spatial_zb.report import figures
+from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.style import PRESETS, context, lightness, save_figure
-from spatial_zb.report.figures.distribution import (
-    _tones,
-    correlogram,
-    density_figure,
-    distance_effects_figure,
-)
-from spatial_zb.report.figures.effects import effects_path_figure, order_figure
+from spatial_zb.report.figures.distribution import _tones
 from spatial_zb.report.figures.lines import Chart, LinePanel, Series, draw_chart, tick_words, ticks_between
-from spatial_zb.report.figures.specification import LEGIBLE_STEP, specification_curve
-from spatial_zb.report.figures.studies import power_figure, probability_figure
+from spatial_zb.report.figures.specification import LEGIBLE_STEP
 
 LANGUAGES = pytest.mark.parametrize("language", ["en", "zh"])
 #: Every preset and both languages, without every pair of them.
@@ -101,14 +96,12 @@ def densities() -> pd.DataFrame:
 def test_densities(densities, language, style, kind):
     before = dict(matplotlib.rcParams)
     periods = [2007, 2011, 2015, 2019]
-    drawing = density_figure(
+    drawing = figures.density(
         densities,
         kind=kind,
         periods=periods,
         label=LABELS["talent"],
-        note="Note",
-        style=style,
-        language=language,
+        look=Look(note="Note", style=style, language=language),
     )
     assert dict(matplotlib.rcParams) == before
     clean(drawing.figure)
@@ -119,14 +112,14 @@ def test_densities(densities, language, style, kind):
 
 
 def test_densities_are_drawn_as_they_are(densities):
-    (axes,) = density_figure(densities, periods=[2019, 2007]).axes
+    (axes,) = figures.density(densities, periods=[2019, 2007]).axes
     for year, line in zip((2019, 2007), lines_of(axes, "line"), strict=True):
         part = densities[densities.period == year].sort_values("value")
         assert line.get_xydata() == pytest.approx(part[["value", "density"]].to_numpy())
     # Told apart in greyscale by their dashes, and later ones are darker.
     assert len({str(line._dash_pattern) for line in lines_of(axes, "line")}) == 2
     assert np.all(np.diff([lightness(np.array(to_rgb(tone))) for tone in _tones(13)]) < 0)
-    ridges = density_figure(densities, kind="ridges").axes[0]
+    ridges = figures.density(densities, kind="ridges").axes[0]
     heights = [row - line.get_ydata().min() for row, line in enumerate(lines_of(ridges, "line"))]
     highest = [densities[densities.period == year]["density"].max() for year in range(2007, 2020)]
     assert np.divide(heights, highest) == pytest.approx(heights[0] / highest[0])
@@ -135,16 +128,16 @@ def test_densities_are_drawn_as_they_are(densities):
 
 def test_densities_refuse_and_draw_in_given_axes(densities):
     axes = Figure().add_subplot()
-    assert density_figure(densities, ax=axes).axes == (axes,)
-    assert density_figure(densities, kind="ridges", ax=Figure().add_subplot()).figure is not axes.figure
+    assert figures.density(densities, ax=axes).axes == (axes,)
+    assert figures.density(densities, kind="ridges", ax=Figure().add_subplot()).figure is not axes.figure
     with pytest.raises(SpecificationError, match="1999"):
-        density_figure(densities, periods=[1999])
+        figures.density(densities, periods=[1999])
     with pytest.raises(SpecificationError, match="hills"):
-        density_figure(densities, kind="hills")
+        figures.density(densities, kind="hills")
     with pytest.raises(DataError, match="density"):
-        density_figure(densities.drop(columns="density"))
+        figures.density(densities.drop(columns="density"))
     with pytest.raises(DataError, match="negative"):
-        density_figure(densities.assign(density=-1.0))
+        figures.density(densities.assign(density=-1.0))
 
 
 # -- Effects by order and over time ----------------------------------------------------------------------
@@ -167,7 +160,9 @@ def by_order(terms=("talent", "gdp"), bounded=True, system=False) -> pd.DataFram
 
 @LOOKS
 def test_effects_by_order(language, style):
-    drawing = order_figure(by_order(), terms=["talent", "gdp"], labels=LABELS, style=style, language=language)
+    drawing = figures.effects_by_order(
+        by_order(), terms=["talent", "gdp"], look=Look(words=LABELS, style=style, language=language)
+    )
     clean(drawing.figure)
     assert len(drawing.axes) == 6
     said = words_of(drawing.figure)
@@ -177,7 +172,7 @@ def test_effects_by_order(language, style):
 
 def test_orders_are_drawn_as_they_are_and_hollow_where_the_interval_holds_zero():
     frame = by_order()
-    drawing = order_figure(frame, terms=["gdp"])
+    drawing = figures.effects_by_order(frame, terms=["gdp"])
     for axes, effect in zip(drawing.axes, EFFECTS, strict=True):
         part = frame[(frame.term == "gdp") & (frame.effect == effect)].sort_values("order")
         (line,) = lines_of(axes, "line")
@@ -193,11 +188,13 @@ def test_orders_are_drawn_as_they_are_and_hollow_where_the_interval_holds_zero()
 
 
 def test_orders_without_intervals_and_of_systems():
-    bare = order_figure(by_order(bounded=False))
+    bare = figures.effects_by_order(by_order(bounded=False))
     assert not parts_of(bare.axes[0], "band")
     assert "Hollow" not in words_of(bare.figure)
-    system = order_figure(
-        by_order(("talent",), system=True), terms=[("industry", "shock:talent")], labels=LABELS, language="zh"
+    system = figures.effects_by_order(
+        by_order(("talent",), system=True),
+        terms=[("industry", "shock:talent")],
+        look=Look(words=LABELS, language="zh"),
     )
     clean(system.figure)
     assert "人才集聚（区位熵对数） → industry" in words_of(system.figure).replace("\n", "")
@@ -206,7 +203,7 @@ def test_orders_without_intervals_and_of_systems():
 def test_effects_over_time():
     frame = by_order().rename(columns={"order": "horizon"})
     ends = pd.DataFrame({"term": "talent", "effect": EFFECTS, "estimate": [0.4, 0.5, 0.6]})
-    drawing = effects_path_figure(frame, long_run=ends)
+    drawing = figures.effects_path(frame, long_run=ends)
     clean(drawing.figure)
     for axes, value in zip(drawing.axes, ends["estimate"], strict=True):
         (dashed,) = lines_of(axes, "reference")
@@ -214,7 +211,7 @@ def test_effects_over_time():
         assert len(parts_of(axes, "band")) == 1
 
 
-@pytest.mark.parametrize("draw", [order_figure, lambda frame, **more: effects_path_figure(frame, **more)])
+@pytest.mark.parametrize("draw", [figures.effects_by_order, figures.effects_path])
 def test_effects_refuse(draw):
     frame = by_order().assign(period=lambda rows: rows["order"])
     with pytest.raises(SpecificationError, match="nothing"):
@@ -255,7 +252,7 @@ def bands() -> pd.DataFrame:
 
 @LOOKS
 def test_correlogram(bands, language, style):
-    drawing = correlogram(bands, language=language, style=style)
+    drawing = figures.correlogram(bands, look=Look(language=language, style=style))
     clean(drawing.figure)
     for axes, year in zip(drawing.axes, (2007, 2019), strict=True):
         part = bands[(bands.period == year) & bands["I"].notna()]
@@ -264,9 +261,9 @@ def test_correlogram(bands, language, style):
         assert inside.get_ydata() == pytest.approx(part.loc[part["I"] <= 0.2, "I"].to_numpy())
         assert len(parts_of(axes, "band")) == 1
     with pytest.raises(SpecificationError, match="1999"):
-        correlogram(bands, periods=[1999])
+        figures.correlogram(bands, periods=[1999])
     with pytest.raises(DataError, match="env_low"):
-        correlogram(bands.drop(columns="env_low"))
+        figures.correlogram(bands.drop(columns="env_low"))
 
 
 @LANGUAGES
@@ -275,7 +272,7 @@ def test_effects_by_threshold_of_distance(language):
     frame = pd.DataFrame({"km": km, "term": "talent", "effect": list(EFFECTS) * 3, "estimate": km / 400})
     frame = frame.assign(conf_low=frame.estimate - 0.4, conf_high=frame.estimate + 0.4)
     frame = pd.concat([frame, pd.DataFrame({"km": [250.0, 300.0]})], ignore_index=True)
-    drawing = distance_effects_figure(frame, "talent", effects=["indirect"], language=language)
+    drawing = figures.effects_by_distance(frame, "talent", effects=["indirect"], look=Look(language=language))
     clean(drawing.figure)
     assert drawing.left_out == ("250 km", "300 km")
     assert {"en": "250, 300 km", "zh": "250、300 km"}[language] in words_of(drawing.figure)
@@ -283,9 +280,9 @@ def test_effects_by_threshold_of_distance(language):
     assert lines_of(axes, "hollow")[0].get_xdata().tolist() == [100, 150]
     assert lines_of(axes, "point")[0].get_xdata().tolist() == [200]
     with pytest.raises(SpecificationError, match="wages"):
-        distance_effects_figure(frame, "wages")
+        figures.effects_by_distance(frame, "wages")
     with pytest.raises(SpecificationError, match="sideways"):
-        distance_effects_figure(frame, "talent", effects=["sideways"])
+        figures.effects_by_distance(frame, "talent", effects=["sideways"])
 
 
 # -- Specification curve ---------------------------------------------------------------------------------
@@ -316,8 +313,12 @@ MANY = cells(
 @LOOKS
 def test_few_specifications(language, style):
     main = {"spec": "SDM", "weights": "queen", "covariance": "cluster"}
-    drawing = specification_curve(
-        FEW, "talent", "indirect", main=main, labels=LABELS, title="Curve", style=style, language=language
+    drawing = figures.specification_curve(
+        FEW,
+        "talent",
+        "indirect",
+        main=main,
+        look=Look(words=LABELS, title="Curve", style=style, language=language),
     )
     clean(drawing.figure)
     top, below = drawing.axes
@@ -343,7 +344,7 @@ def test_few_specifications(language, style):
 
 def test_many_specifications():
     assert len(MANY) == 1152
-    drawing = specification_curve(MANY, "talent", "indirect", labels=LABELS)
+    drawing = figures.specification_curve(MANY, "talent", "indirect", look=Look(words=LABELS))
     clean(drawing.figure)
     assert drawing.figure.get_size_inches()[1] * 25.4 <= PRESETS["journal_double"].height_mm + 1e-6
     said = words_of(drawing.figure)
@@ -368,11 +369,11 @@ class _Grid:
 
 
 def test_a_grid_by_coefficient_and_by_effect_and_cells_without_interval():
-    assert specification_curve(_Grid, "talent").axes
+    assert figures.specification_curve(_Grid, "talent").axes
     frame = FEW.copy()
     frame.loc[3, ["conf_low", "conf_high"]] = np.nan
     frame.loc[4, "estimate"] = np.nan
-    drawing = specification_curve(frame, "talent", "indirect", choices=["weights"])
+    drawing = figures.specification_curve(frame, "talent", "indirect", choices=["weights"])
     assert drawing.left_out == (" / ".join(map(str, FEW.loc[3, ["spec", "weights", "covariance"]])),)
     assert "Of 11 estimates" in words_of(drawing.figure)
     assert "SDM" not in words_of(drawing.figure)
@@ -382,10 +383,10 @@ def test_a_grid_by_coefficient_and_by_effect_and_cells_without_interval():
 def test_an_estimate_at_the_edge_of_what_can_be_estimated_does_not_flatten_the_rest(language):
     frame = FEW.copy()
     frame.loc[3, ["estimate", "conf_low", "conf_high"]] = -800.0, np.nan, np.nan
-    drawing = specification_curve(frame, "talent", "indirect", language=language)
+    drawing = figures.specification_curve(frame, "talent", "indirect", look=Look(language=language))
     clean(drawing.figure)
     assert drawing.axes[0].get_ylim() == pytest.approx(
-        specification_curve(FEW.drop(index=3), "talent", "indirect").axes[0].get_ylim()
+        figures.specification_curve(FEW.drop(index=3), "talent", "indirect").axes[0].get_ylim()
     )
     beyond = [line for line in lines_of(drawing.axes[0], "beyond") if len(line.get_xdata())]
     assert [line.get_marker() for line in beyond] == ["v"]
@@ -397,23 +398,23 @@ def test_other_measures_of_a_variable_are_in_its_curve_and_choices_are_the_grids
         effects = FEW.assign(term=["talent"] * 6 + ["teachers"] * 6, role="talent")
         choices = ("spec", "weights")
 
-    drawing = specification_curve(Named, "talent", "indirect")
+    drawing = figures.specification_curve(Named, "talent", "indirect")
     assert "Of 12 estimates" in words_of(drawing.figure)
     assert "Standard errors" not in words_of(drawing.figure)
 
 
 def test_curves_refuse():
     with pytest.raises(SpecificationError, match="wages"):
-        specification_curve(FEW, "wages")
+        figures.specification_curve(FEW, "wages")
     with pytest.raises(SpecificationError, match="nothing"):
-        specification_curve(FEW, "talent", "indirect", choices=["nothing"])
+        figures.specification_curve(FEW, "talent", "indirect", choices=["nothing"])
     with pytest.raises(DataError, match="conf_low"):
-        specification_curve(FEW.drop(columns="conf_low"), "talent")
+        figures.specification_curve(FEW.drop(columns="conf_low"), "talent")
     with pytest.raises(DataError, match="finite"):
-        specification_curve(FEW.assign(estimate=np.nan), "talent")
+        figures.specification_curve(FEW.assign(estimate=np.nan), "talent")
     tall = cells(sample=[f"s{n}" for n in range(80)])
     with pytest.raises(SpecificationError, match="choices"):
-        specification_curve(tall, "talent")
+        figures.specification_curve(tall, "talent")
 
 
 # -- Power and probability -------------------------------------------------------------------------------
@@ -435,7 +436,9 @@ def study() -> pd.DataFrame:
 @LOOKS
 def test_power(study, language, style):
     measures = ("power", "coverage", "bias", "rmse")
-    drawing = power_figure(study, measures=measures, parameter="theta", style=style, language=language)
+    drawing = figures.power(
+        study, measures=measures, parameter="theta", look=Look(style=style, language=language)
+    )
     clean(drawing.figure)
     for axes, measure in zip(drawing.axes, measures, strict=True):
         part = study[study.parameter == "theta"]
@@ -449,11 +452,11 @@ def test_power(study, language, style):
 
 def test_power_refuses(study):
     with pytest.raises(SpecificationError, match="rho, theta"):
-        power_figure(study)
+        figures.power(study)
     with pytest.raises(DataError, match="luck"):
-        power_figure(study, parameter="rho", measures=["luck"])
+        figures.power(study, parameter="rho", measures=["luck"])
     with pytest.raises(DataError, match="Several rows"):
-        power_figure(pd.concat([study, study]), parameter="rho")
+        figures.power(pd.concat([study, study]), parameter="rho")
 
 
 @LOOKS
@@ -462,8 +465,8 @@ def test_probabilities(language, style):
     numbers = np.random.default_rng(1).dirichlet([0.3] * 12)
     frame = pd.DataFrame(pairs, columns=["weights", "model"]).assign(probability=numbers)
     labels = {"nested": Text("Nested: contiguity × economic distance", "嵌套：邻接×经济距离")}
-    drawing = probability_figure(
-        frame.sample(frac=1, random_state=1), labels=labels, style=style, language=language
+    drawing = figures.probabilities(
+        frame.sample(frac=1, random_state=1), look=Look(words=labels, style=style, language=language)
     )
     clean(drawing.figure)
     (axes,) = drawing.axes
@@ -473,11 +476,11 @@ def test_probabilities(language, style):
     cells_ = [(patch.get_facecolor()[0], patch.get_xy()) for patch in axes.patches]
     assert len(cells_) == 12
     with pytest.raises(DataError, match="between 0 and 1"):
-        probability_figure(frame.assign(probability=2.0))
+        figures.probabilities(frame.assign(probability=2.0))
     with pytest.raises(DataError, match="twice"):
-        probability_figure(pd.concat([frame, frame]))
+        figures.probabilities(pd.concat([frame, frame]))
     with pytest.raises(DataError, match="model"):
-        probability_figure(frame.drop(columns="model"))
+        figures.probabilities(frame.drop(columns="model"))
 
 
 # -- Words and files -------------------------------------------------------------------------------------
@@ -487,13 +490,20 @@ def test_probabilities(language, style):
 def test_hostile_words(tmp_path, densities, study, name):
     labels = {"talent": name, "SDM": name, "11": name}
     drawings = [
-        density_figure(densities, label=name, title=name, note=name),
-        order_figure(
-            by_order(), labels=labels, title=name, note=name, terms=["talent", "gdp"], effects=["total"]
+        figures.density(densities, label=name, look=Look(title=name, note=name)),
+        figures.effects_by_order(
+            by_order(),
+            terms=["talent", "gdp"],
+            effects=["total"],
+            look=Look(words=labels, title=name, note=name),
         ),
-        specification_curve(FEW, "talent", "indirect", labels=labels, title=name, note=name),
-        power_figure(study, parameter="rho", labels=labels, x_label=name),
-        probability_figure(pd.DataFrame({"model": [name, "b"], "probability": [0.4, 0.6]}), title=name),
+        figures.specification_curve(
+            FEW, "talent", "indirect", look=Look(words=labels, title=name, note=name)
+        ),
+        figures.power(study, parameter="rho", label=name, look=Look(words=labels)),
+        figures.probabilities(
+            pd.DataFrame({"model": [name, "b"], "probability": [0.4, 0.6]}), look=Look(title=name)
+        ),
     ]
     for drawing in drawings:
         clean(drawing.figure)
@@ -502,8 +512,8 @@ def test_hostile_words(tmp_path, densities, study, name):
 
 @pytest.mark.parametrize("style", PRESETS)
 def test_presets_have_the_width_they_say_and_pdfs_embed_truetype(tmp_path, densities, style):
-    drawing = density_figure(
-        densities, periods=[2007, 2019], style=style, language="zh", note="注：虚构数据。"
+    drawing = figures.density(
+        densities, periods=[2007, 2019], look=Look(style=style, language="zh", note="注：虚构数据。")
     )
     width, height = drawing.figure.get_size_inches() * 25.4
     assert width == pytest.approx(PRESETS[style].width_mm)
@@ -519,7 +529,7 @@ def test_presets_have_the_width_they_say_and_pdfs_embed_truetype(tmp_path, densi
 def test_tiff_is_compressed_and_knows_its_resolution(tmp_path, densities):
     from PIL import Image
 
-    drawing = density_figure(densities, periods=[2007])
+    drawing = figures.density(densities, periods=[2007])
     one, two = (save_figure(drawing.figure, tmp_path / name, "figure", ("tiff",))[0] for name in "ab")
     assert one.read_bytes() == two.read_bytes()
     with Image.open(one) as image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas as gpd
@@ -14,19 +15,22 @@ import shapely
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+import spatial_zb as zb
 from spatial_zb.base.errors import AlignmentError, DataError, OutputError, SpecificationError
 from spatial_zb.base.text import Text
+from spatial_zb.report import maps
 from spatial_zb.report.drawing import places
+from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.placement import HALO, box_of, outside, overlaps, text_boxes
 from spatial_zb.report.drawing.sheet import nice_length
 from spatial_zb.report.drawing.style import class_colours, missing_glyphs, save_figure
-from spatial_zb.report.maps import shaded as maps
-from spatial_zb.report.maps.classes import class_labels, class_of
+from spatial_zb.report.maps.classes import class_breaks, class_labels, class_of
+from spatial_zb.report.maps.shaded import CLUSTERS
 from spatial_zb.weights.matrix import Weights
 
 ROOT = Path(__file__).resolve().parents[2]
 DELTA = ROOT / "shapefiles" / "delta_cities.shp"
-WORDS = maps.MapText(
+WORDS = Look(
     title=Text("Industry in the Yangtze River Delta", "长三角产业集聚水平"),
     legend=Text("Log location quotient", "区位熵（对数）"),
     source=Text("China City Statistical Yearbook; Tianditu", "《中国城市统计年鉴》；天地图"),
@@ -87,12 +91,12 @@ def patches(axes) -> int:
     ],
 )
 def test_breaks(scheme, edges):
-    assert maps.class_breaks(np.arange(9.0), scheme, 4) == pytest.approx(edges)
+    assert class_breaks(np.arange(9.0), scheme, 4) == pytest.approx(edges)
 
 
 def test_standard_deviation_breaks():
     values = np.random.default_rng(0).normal(size=400)
-    edges = maps.class_breaks(values, "std")
+    edges = class_breaks(values, "std")
     assert edges[1:-1] == pytest.approx(values.mean() + values.std() * np.array([-2, -1, 0, 1, 2]))
 
 
@@ -105,7 +109,7 @@ def test_natural_breaks_reach_the_least_sum_of_squares(k):
 
     cuts = itertools.combinations(range(1, len(values)), k - 1)
     least = min(within(np.split(values, cut)) for cut in cuts)
-    codes = class_of(values, maps.class_breaks(values, "natural", k))
+    codes = class_of(values, class_breaks(values, "natural", k))
     assert within([values[codes == code] for code in range(k)]) == pytest.approx(least, abs=1e-10)
 
 
@@ -120,7 +124,7 @@ def test_natural_breaks_reach_the_least_sum_of_squares(k):
     ],
 )
 def test_breaks_increase_and_hold_every_value(scheme, values):
-    edges = maps.class_breaks(values, scheme, 5)
+    edges = class_breaks(values, scheme, 5)
     assert edges[0] == values.min()
     assert edges[-1] == values.max()
     assert len(edges) == 2 or np.all(np.diff(edges) > 0)
@@ -145,7 +149,7 @@ def test_missing_values_have_no_class():
 )
 def test_breaks_refuse(values, scheme, k, error):
     with pytest.raises(error):
-        maps.class_breaks(values, scheme, k)
+        class_breaks(values, scheme, k)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +209,7 @@ def test_one_value_alone_has_one_colour(value, sides):
 
 
 def test_cluster_colours_differ_in_greyscale():
-    tones = np.sort([lightness(colour) for _, colour in maps.CLUSTERS.values()])
+    tones = np.sort([lightness(colour) for _, colour in CLUSTERS.values()])
     assert np.min(np.diff(tones)) > GREY_STEP
 
 
@@ -216,12 +220,12 @@ def test_cluster_colours_differ_in_greyscale():
 @pytest.mark.parametrize("labels", ["auto", "all"])
 def test_panels(delta, panels, language, labels):
     before = dict(matplotlib.rcParams)
-    drawing = maps.choropleth_panels(delta, panels, text=WORDS, labels=labels, language=language)
+    drawing = maps.choropleth(panels, regions=delta, look=replace(WORDS, labels=labels, language=language))
     assert dict(matplotlib.rcParams) == before
     assert overlaps(drawing.figure) == []
     assert outside(drawing.figure) == []
     assert [patches(axes) for axes in drawing.axes] == [len(delta)] * 4
-    assert drawing.breaks == pytest.approx(maps.class_breaks(panels))
+    assert drawing.breaks == pytest.approx(class_breaks(panels))
     assert drawing.left_out == ("341300",)
     assert all(text.get_fontsize() >= 7 for text, _ in text_boxes(drawing.figure))
     assert missing_glyphs("".join(text.get_text() for text, _ in text_boxes(drawing.figure))) == ""
@@ -233,7 +237,7 @@ def test_panels(delta, panels, language, labels):
 
 
 def test_one_legend_for_all_panels_off_the_polygons(delta, panels):
-    drawing = maps.choropleth_panels(delta, panels, text=WORDS, scheme="natural", k=4)
+    drawing = maps.choropleth(panels, regions=delta, scheme="natural", k=4, look=WORDS)
     (legend,) = drawing.figure.legends
     names = [text.get_text() for text in legend.get_texts()]
     assert names[:4] == class_labels(drawing.breaks, "en")
@@ -245,7 +249,7 @@ def test_one_legend_for_all_panels_off_the_polygons(delta, panels):
 
 
 def test_a_value_has_one_colour_in_every_panel(delta, panels):
-    drawing = maps.choropleth_panels(delta, panels.assign(**{"2019": panels[2007]})[[2007, "2019"]])
+    drawing = maps.choropleth(panels.assign(**{"2019": panels[2007]})[[2007, "2019"]], regions=delta)
     faces = [
         [(part.get_facecolor().tolist(), len(part.get_paths())) for part in regions_of(axes)]
         for axes in drawing.axes
@@ -254,21 +258,21 @@ def test_a_value_has_one_colour_in_every_panel(delta, panels):
 
 
 def test_no_data_is_hatched_and_only_where_data_are_missing(delta, panels):
-    drawing = maps.choropleth_panels(delta, panels)
+    drawing = maps.choropleth(panels, regions=delta)
     hatched = [
         sum(len(part.get_paths()) for part in regions_of(axes) if part.get_hatch()) for axes in drawing.axes
     ]
     assert hatched == [0, 0, 1, 0]
-    whole = maps.choropleth_panels(delta, panels.fillna(0.0))
+    whole = maps.choropleth(panels.fillna(0.0), regions=delta)
     assert "No data" not in [text.get_text() for text in whole.figure.legends[0].get_texts()]
 
 
 @pytest.mark.parametrize("turned", ["values", "regions"])
 def test_values_are_matched_by_id(grid, turned):
     values = pd.Series(np.arange(9.0), index=grid.index)
-    one = maps.choropleth(grid, values, k=9, scheme="equal")
+    one = maps.choropleth(values, regions=grid, k=9, scheme="equal")
     values, regions = (values[::-1], grid) if turned == "values" else (values, grid[::-1])
-    other = maps.choropleth(regions, values, k=9, scheme="equal")
+    other = maps.choropleth(values, regions=regions, k=9, scheme="equal")
     for left, right in zip(regions_of(one.axes[0]), regions_of(other.axes[0]), strict=True):
         assert np.array_equal(left.get_paths()[0].vertices, right.get_paths()[0].vertices)
         assert np.array_equal(left.get_facecolor(), right.get_facecolor())
@@ -286,19 +290,19 @@ def test_values_are_matched_by_id(grid, turned):
 def test_other_ids_are_refused(grid, change):
     values = pd.Series(np.arange(9.0), index=grid.index)
     with pytest.raises(AlignmentError):
-        maps.choropleth(grid, change(values))
+        maps.choropleth(change(values), regions=grid)
 
 
 def test_inputs_are_not_changed(grid):
     values = pd.Series(np.arange(9.0), index=grid.index)
     kept, shapes = values.copy(), grid.copy()
-    maps.choropleth(grid, values, labels="all")
+    maps.choropleth(values, regions=grid, look=Look(labels="all"))
     pd.testing.assert_series_equal(values, kept)
     assert grid.equals(shapes)
 
 
 def test_holes_stay_empty(grid):
-    drawing = maps.choropleth(grid, pd.Series(1.0, index=grid.index), labels="none")
+    drawing = maps.choropleth(pd.Series(1.0, index=grid.index), regions=grid, look=Look(labels="none"))
     middle = grid.geometry.iloc[4].centroid
     drawing.figure.canvas.draw()
     image = np.asarray(drawing.figure.canvas.buffer_rgba())
@@ -309,7 +313,7 @@ def test_holes_stay_empty(grid):
 
 
 def test_a_label_stands_in_its_own_polygon_or_in_none(delta, panels):
-    drawing = maps.choropleth(delta, panels[2007], labels="all", style="journal_single")
+    drawing = maps.choropleth(panels[2007], regions=delta, look=Look(labels="all", style="journal_single"))
     axes = drawing.axes[0]
     shapes = places.project(delta)
     units = {name: unit for unit, name in delta["name_en"].items()}
@@ -325,12 +329,12 @@ def test_a_label_stands_in_its_own_polygon_or_in_none(delta, panels):
 
 
 def test_chosen_labels_come_first_and_the_rest_stay_away(delta, panels):
-    drawing = maps.choropleth(delta, panels[2007], labels=["330100", "310000"])
+    drawing = maps.choropleth(panels[2007], regions=delta, look=Look(labels=["330100", "310000"]))
     assert drawing.labelled == ("330100", "310000")
     with pytest.raises(AlignmentError, match="999999"):
-        maps.choropleth(delta, panels[2007], labels=["999999"])
+        maps.choropleth(panels[2007], regions=delta, look=Look(labels=["999999"]))
     with pytest.raises(SpecificationError):
-        maps.choropleth(delta, panels[2007], labels="some")
+        maps.choropleth(panels[2007], regions=delta, look=Look(labels="some"))
 
 
 def test_labels_without_room_are_told(grid):
@@ -339,7 +343,9 @@ def test_labels_without_room_are_told(grid):
     far = grid.geometry.copy()
     far.iloc[0] = shapely.box(300_000, 300_000, 400_000, 400_000)
     grid = grid.set_geometry(far.set_crs("EPSG:4549", allow_override=True))
-    drawing = maps.choropleth(grid, pd.Series(np.arange(9.0), index=grid.index), labels="all")
+    drawing = maps.choropleth(
+        pd.Series(np.arange(9.0), index=grid.index), regions=grid, look=Look(labels="all")
+    )
     assert drawing.unlabelled
     assert set(drawing.labelled) | set(drawing.unlabelled) == set(grid.index)
     assert overlaps(drawing.figure) == []
@@ -360,9 +366,9 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_words_are_drawn_as_they_are(grid, tmp_path, name):
     grid["name_zh"] = grid["name_en"] = [name, *(f"U{number}" for number in range(8))]
-    words = maps.MapText(name, name, name, name, name)
+    words = Look(name, name, name, name, name)
     values = pd.Series(np.arange(9.0), index=grid.index)
-    drawing = maps.choropleth(grid, values, labels="all", text=words, language="zh")
+    drawing = maps.choropleth(values, regions=grid, look=replace(words, labels="all", language="zh"))
     assert overlaps(drawing.figure) == []
     assert outside(drawing.figure) == []
     save_figure(drawing.figure, tmp_path, "map", ("pdf", "png", "svg"))
@@ -372,7 +378,7 @@ def test_hostile_words_are_drawn_as_they_are(grid, tmp_path, name):
 
 def test_drawing_in_the_axes_of_a_caller(grid):
     axes = Figure().add_subplot()
-    drawing = maps.choropleth(grid, pd.Series(np.arange(9.0), index=grid.index), ax=axes)
+    drawing = maps.choropleth(pd.Series(np.arange(9.0), index=grid.index), regions=grid, ax=axes)
     assert drawing.axes == (axes,)
     assert drawing.figure is axes.figure
     assert patches(axes) == 9
@@ -384,7 +390,7 @@ def test_drawing_in_the_axes_of_a_caller(grid):
 
 def test_degrees_are_projected(delta, panels):
     assert places.project(delta).crs.to_epsg() == 4549
-    drawing = maps.choropleth(delta, panels[2007])
+    drawing = maps.choropleth(panels[2007], regions=delta)
     left, right = drawing.axes[0].get_xlim()
     assert right - left > 100_000
 
@@ -417,13 +423,13 @@ def test_what_is_no_polygon_is_refused(grid, geometry):
     shapes = grid.geometry.copy()
     shapes.iloc[0] = geometry
     with pytest.raises(DataError):
-        maps.choropleth(grid.set_geometry(shapes), pd.Series(np.arange(9.0), index=grid.index))
+        maps.choropleth(pd.Series(np.arange(9.0), index=grid.index), regions=grid.set_geometry(shapes))
 
 
 @pytest.mark.parametrize("unit", [1.0, 0.3048], ids=["metres", "feet"])
 def test_scale_bar_is_as_long_as_it_says(grid, unit):
     crs = f"+proj=tmerc +lon_0=120 +x_0=500000 +ellps=GRS80 +to_meter={unit}"
-    drawing = maps.choropleth(grid, pd.Series(np.arange(9.0), index=grid.index), crs=crs)
+    drawing = maps.choropleth(pd.Series(np.arange(9.0), index=grid.index), regions=grid, look=Look(crs=crs))
     (scale,) = (axes for axes in drawing.figure.axes if axes.get_label() == "scale")
     bars = [patch for patch in scale.patches if patch.get_label() == "scale bar"]
     pixels = box_of(bars[-1])[2] - box_of(bars[0])[0]
@@ -440,19 +446,19 @@ def test_nice_lengths(longest, length):
 
 
 def test_provincial_outlines_and_words_below(delta, panels):
-    drawing = maps.choropleth(delta, panels[2007], text=WORDS)
+    drawing = maps.choropleth(panels[2007], regions=delta, look=WORDS)
     assert any(part.get_gid() == "outlines" for part in drawing.axes[0].collections)
     lines = [text.get_text() for text, _ in text_boxes(drawing.figure)]
     assert "Map review number: GS（2024）0650号" in lines
     assert not any(
         part.get_gid() == "outlines"
-        for part in maps.choropleth(delta, panels[2007], outlines=None).axes[0].collections
+        for part in maps.choropleth(panels[2007], regions=delta, look=Look(outlines=None)).axes[0].collections
     )
 
 
 @pytest.mark.parametrize("style", ["journal_single", "journal_double", "slide"])
 def test_printed_size(delta, panels, style):
-    drawing = maps.choropleth(delta, panels[2007], text=WORDS, style=style)
+    drawing = maps.choropleth(panels[2007], regions=delta, look=replace(WORDS, style=style))
     width, height = drawing.figure.get_size_inches() * 25.4
     assert width == pytest.approx({"journal_single": 88, "journal_double": 178, "slide": 254}[style])
     assert height <= {"journal_single": 220, "journal_double": 225, "slide": 143}[style] + 1e-6
@@ -463,15 +469,59 @@ def test_printed_size(delta, panels, style):
 # -- Clusters and links ----------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def panel(grid):
+    frame = pd.DataFrame(
+        [
+            (unit, year, number + year - 2018)
+            for number, unit in enumerate(grid.index[:8])
+            for year in (2018, 2019)
+        ],
+        columns=["unit", "period", "industry"],
+    )
+    labels = {"industry": Text("Industry", "产业集聚")}
+    return zb.build_panel(frame, unit="unit", period="period", labels=labels)
+
+
+def test_panels_are_mapped_by_the_name_of_a_variable(grid, panel):
+    drawing = maps.choropleth(panel, "industry", regions=grid)
+    assert len(drawing.axes) == 2
+    assert drawing.left_out == (grid.index[8],)
+    wide = panel.frame().pivot(index="unit", columns="period", values="industry")
+    frame = maps.choropleth(wide.reindex(grid.index), regions=grid, look=Look(legend="Industry"))
+    assert list(drawing.breaks) == list(frame.breaks)
+    assert {t.get_text() for t, _ in text_boxes(drawing.figure)} == {
+        t.get_text() for t, _ in text_boxes(frame.figure)
+    }
+    one = maps.choropleth(panel, "industry", periods=[2019], regions=grid)
+    assert len(one.axes) == 1
+    alone = maps.choropleth(wide[2019].reindex(grid.index).to_frame("a"), "a", regions=grid)
+    assert list(one.breaks) == list(alone.breaks)
+    for wrong in ({"variable": None}, {"variable": "talent"}, {"variable": "industry", "periods": [2020]}):
+        with pytest.raises((SpecificationError, DataError)):
+            maps.choropleth(panel, regions=grid, **wrong)
+    with pytest.raises(SpecificationError, match="2 maps"):
+        maps.choropleth(panel, "industry", regions=grid, ax=drawing.axes[0])
+
+
+def test_clusters_of_a_local_statistic_are_mapped(grid, panel):
+    W = zb.weights.contiguity(grid.iloc[:8], islands="nearest").standardise("row")
+    local = zb.local_moran(panel, "industry", W, period=2019, permutations=99, rng=1)
+    drawing = maps.clusters(local, regions=grid.iloc[:8])
+    again = maps.clusters(local.table()["cluster"], regions=grid.iloc[:8])
+    for one, other in zip(drawing.axes[0].collections, again.axes[0].collections, strict=True):
+        assert one.get_label() == other.get_label()
+
+
 def test_cluster_map(delta):
     codes = pd.Series(np.resize(["HH", "LL", "HL", "LH", "ns"], len(delta)), index=delta.index, dtype=object)
     codes["330900"] = None
-    drawing = maps.cluster_map(delta, codes, language="zh")
+    drawing = maps.clusters(codes, regions=delta, look=Look(language="zh"))
     assert drawing.left_out == ("330900",)
     assert patches(drawing.axes[0]) == len(delta)
     assert "无邻接或无数据" in [text.get_text() for text in drawing.figure.legends[0].get_texts()]
     with pytest.raises(DataError, match="XX"):
-        maps.cluster_map(delta, codes.replace("HH", "XX"))
+        maps.clusters(codes.replace("HH", "XX"), regions=delta)
 
 
 @pytest.fixture
@@ -485,7 +535,7 @@ def chain(grid) -> Weights:
 
 @pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)], ids=["same order", "other order"])
 def test_links_join_neighbours_once(grid, chain, order):
-    drawing = maps.weights_map(grid.iloc[order], chain)
+    drawing = maps.links(chain, regions=grid.iloc[order])
     (links,) = (part for part in drawing.axes[0].collections if part.get_gid() == "links")
     points = {unit: places.label_point(shape) for unit, shape in grid.geometry.items()}
     drawn = {frozenset(map(tuple, np.round(line, 3))) for line in links.get_segments()}
@@ -500,20 +550,20 @@ def test_links_join_neighbours_once(grid, chain, order):
 def test_links_of_dense_weights_are_fine(grid, chain):
     dense = Weights(np.ones((9, 9)) - np.eye(9), grid.index)
     (few, many) = (
-        next(part for part in maps.weights_map(grid, W).axes[0].collections if part.get_gid() == "links")
+        next(part for part in maps.links(W, regions=grid).axes[0].collections if part.get_gid() == "links")
         for W in (chain, dense)
     )
     assert many.get_linewidth()[0] <= few.get_linewidth()[0]
 
 
 def test_islands_are_ringed_and_named(grid, chain):
-    drawing = maps.weights_map(grid, chain, language="zh")
+    drawing = maps.links(chain, regions=grid, look=Look(language="zh"))
     (rings,) = (line for line in drawing.axes[0].lines if line.get_gid() == "islands")
     assert len(rings.get_xdata()) == 1
     assert drawing.left_out == drawing.labelled == ("000008",)
     assert "单元8" in [text.get_text() for text in drawing.axes[0].texts]
     with pytest.raises(AlignmentError):
-        maps.weights_map(grid.iloc[:8], chain)
+        maps.links(chain, regions=grid.iloc[:8])
 
 
 # -- Files -----------------------------------------------------------------------------------------------
@@ -523,7 +573,7 @@ def test_files_are_the_same_for_the_same_map(grid, tmp_path):
     values = pd.Series(np.arange(9.0), index=grid.index)
     blobs = []
     for folder in (tmp_path / "one", tmp_path / "new" / "two"):
-        drawing = maps.choropleth(grid, values, labels="all", text=WORDS)
+        drawing = maps.choropleth(values, regions=grid, look=replace(WORDS, labels="all"))
         paths = save_figure(drawing.figure, folder, "map", ("pdf", "png", "svg"))
         assert [path.name for path in paths] == ["map.pdf", "map.png", "map.svg"]
         assert sorted(folder.iterdir()) == sorted(paths)
@@ -537,7 +587,7 @@ def test_files_are_the_same_for_the_same_map(grid, tmp_path):
 
 
 def test_files_refuse(grid, tmp_path):
-    drawing = maps.choropleth(grid, pd.Series(np.arange(9.0), index=grid.index))
+    drawing = maps.choropleth(pd.Series(np.arange(9.0), index=grid.index), regions=grid)
     with pytest.raises(SpecificationError, match="gif"):
         save_figure(drawing.figure, tmp_path, "map", ("gif",))
     (tmp_path / "file").write_text("")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import geopandas as gpd
 import numpy as np
@@ -17,19 +18,17 @@ from spatial_zb import deviation_ellipses
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError
 from spatial_zb.base.text import Text
 from spatial_zb.data.panel import Panel
+from spatial_zb.report import maps
 from spatial_zb.report.drawing import places
+from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.placement import box_of
 from spatial_zb.report.drawing.style import HATCH
-from spatial_zb.report.maps import shaded as maps
-from spatial_zb.report.maps.classes import class_of, round_edges
-from spatial_zb.report.maps.effects import effect_map, influence_map
-from spatial_zb.report.maps.ellipse import ellipse_map
-from spatial_zb.report.maps.two_variables import BIVARIATE, bivariate_map
+from spatial_zb.report.maps.classes import class_breaks, class_of, round_edges
+from spatial_zb.report.maps.shaded import CLUSTERS, HOT_SPOTS, ISLAND_HATCH
+from spatial_zb.report.maps.two_variables import BIVARIATE
 
 NAMES = (Text("Industry agglomeration", "产业集聚"), Text("Talent agglomeration", "人才集聚"))
-WORDS = maps.MapText(
-    title=Text("A map", "地图"), source=Text("Made up", "虚构"), review_number="GS（2024）0650号"
-)
+WORDS = Look(title=Text("A map", "地图"), source=Text("Made up", "虚构"), review_number="GS（2024）0650号")
 #: Least distance in CIE Lab that two colours of a key keep for a colour-blind reader; 2.3 is just noticeable.
 SEEN = 8.0
 
@@ -85,7 +84,7 @@ def test_each_unit_has_the_colour_of_its_pair_of_classes(grid):
     rng = np.random.default_rng(1)
     one, two = (pd.Series(rng.normal(size=16), index=grid.index) for _ in range(2))
     two.iloc[5] = np.nan
-    drawing = bivariate_map(grid, one, two[::-1], names=NAMES)
+    drawing = maps.bivariate(one, two[::-1], regions=grid, names=NAMES)
     across, up = class_of(one.to_numpy(), drawing.breaks[0]), class_of(two.to_numpy(), drawing.breaks[1])
     expected = {
         unit: HATCH if v < 0 else BIVARIATE[v][h] for unit, h, v in zip(grid.index, across, up, strict=True)
@@ -97,11 +96,13 @@ def test_each_unit_has_the_colour_of_its_pair_of_classes(grid):
 @pytest.mark.parametrize(("style", "language"), [("journal_single", "zh"), ("journal_double", "en")])
 def test_two_variables_by_period(delta, values, language, style):
     one, two = values
-    drawing = bivariate_map(delta, one, two, names=NAMES, text=WORDS, style=style, language=language)
+    drawing = maps.bivariate(
+        one, two, regions=delta, names=NAMES, look=replace(WORDS, style=style, language=language)
+    )
     clean(drawing.figure)
     assert len(drawing.axes) == 2
     for row, frame in zip(drawing.breaks, values, strict=True):
-        assert row == pytest.approx(maps.class_breaks(frame, "quantile", 3))
+        assert row == pytest.approx(class_breaks(frame, "quantile", 3))
     said = words_of(drawing.figure).replace(" ", "")
     assert all(name.pick(language).replace(" ", "") in said for name in NAMES)
     (key,) = (axes for axes in drawing.figure.axes if axes.get_label() == "key")
@@ -115,20 +116,22 @@ def test_two_variables_by_period(delta, values, language, style):
 
 def test_edges_of_the_callers_and_refusals(grid):
     one = pd.Series(np.arange(16.0), index=grid.index)
-    drawing = bivariate_map(grid, one, -one, names=NAMES, scheme=([3, 9], [-9, -3]), language="zh")
+    drawing = maps.bivariate(
+        one, -one, regions=grid, names=NAMES, scheme=([3, 9], [-9, -3]), look=Look(language="zh")
+    )
     assert drawing.breaks.tolist() == [[0, 3, 9, 15], [-15, -9, -3, 0]]
     with pytest.raises(DataError, match=r"Industry.*2 classes"):
-        bivariate_map(grid, one, one, names=NAMES, scheme=[5.5])
+        maps.bivariate(one, one, regions=grid, names=NAMES, scheme=[5.5])
     with pytest.raises(DataError, match="classes"):
-        bivariate_map(grid, one * 0, one, names=NAMES)
+        maps.bivariate(one * 0, one, regions=grid, names=NAMES)
     with pytest.raises(AlignmentError, match="000003"):
-        bivariate_map(grid, one, one.drop("000003"), names=NAMES)
+        maps.bivariate(one, one.drop("000003"), regions=grid, names=NAMES)
     with pytest.raises(AlignmentError, match="2019"):
-        bivariate_map(grid, one.to_frame(2007), one.to_frame(2019), names=NAMES)
+        maps.bivariate(one.to_frame(2007), one.to_frame(2019), regions=grid, names=NAMES)
     with pytest.raises(DataError, match="column"):
-        bivariate_map(grid, one.to_frame().iloc[:, :0], one.to_frame().iloc[:, :0], names=NAMES)
+        maps.bivariate(one.to_frame().iloc[:, :0], one.to_frame().iloc[:, :0], regions=grid, names=NAMES)
     axes = Figure().add_subplot()
-    assert bivariate_map(grid, one, one, names=NAMES, ax=axes).axes == (axes,)
+    assert maps.bivariate(one, one, regions=grid, names=NAMES, ax=axes).axes == (axes,)
 
 
 # -- Effects and influence -------------------------------------------------------------------------------
@@ -155,7 +158,9 @@ def effects(delta) -> pd.DataFrame:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_effect_map(delta, effects, language):
-    drawing = effect_map(delta, effects, response=NAMES[0], source=NAMES[1], text=WORDS, language=language)
+    drawing = maps.effects(
+        effects, regions=delta, names=(NAMES[0], NAMES[1]), look=replace(WORDS, language=language)
+    )
     clean(drawing.figure)
     assert len(drawing.axes) == 2
     said = words_of(drawing.figure)
@@ -170,17 +175,19 @@ def test_effect_map(delta, effects, language):
 def test_effect_map_refuses_and_draws_in_given_axes(grid):
     frame = pd.DataFrame({"received": np.linspace(-1, 1, 16)}, index=grid.index)
     axes = Figure().add_subplot()
-    assert effect_map(grid, frame, sides=["received"], ax=axes).axes == (axes,)
+    assert maps.effects(frame, regions=grid, sides=["received"], ax=axes).axes == (axes,)
     with pytest.raises(SpecificationError, match="emitted"):
-        effect_map(grid, frame)
+        maps.effects(frame, regions=grid)
     with pytest.raises(SpecificationError, match="2 maps"):
-        effect_map(grid, frame.assign(emitted=0.0), ax=axes)
+        maps.effects(frame.assign(emitted=0.0), regions=grid, ax=axes)
 
 
 def test_influence_map(delta):
     change = np.random.default_rng(1).normal(0, 0.01, len(delta))
     frame = pd.DataFrame({"unit": delta.index, "estimate": 0.12 + change, "change": change})
-    drawing = influence_map(delta, frame.iloc[1:].sample(frac=1, random_state=1), text=WORDS, language="zh")
+    drawing = maps.influence(
+        frame.iloc[1:].sample(frac=1, random_state=1), regions=delta, look=replace(WORDS, language="zh")
+    )
     clean(drawing.figure)
     assert drawing.left_out == (delta.index[0],)
     far = frame.iloc[1:].set_index("unit")["change"].abs().nlargest(6).index
@@ -190,11 +197,11 @@ def test_influence_map(delta):
         drawing.figure
     )
     with pytest.raises(DataError, match="change"):
-        influence_map(delta, frame.drop(columns="change"))
+        maps.influence(frame.drop(columns="change"), regions=delta)
     with pytest.raises(AlignmentError, match="twice"):
-        influence_map(delta, pd.concat([frame, frame.iloc[:1]]))
+        maps.influence(pd.concat([frame, frame.iloc[:1]]), regions=delta)
     with pytest.raises(DataError, match="finite"):
-        influence_map(delta, frame.assign(estimate=np.nan))
+        maps.influence(frame.assign(estimate=np.nan), regions=delta)
 
 
 # -- Clusters --------------------------------------------------------------------------------------------
@@ -205,32 +212,32 @@ def test_hot_spots_and_islands(delta):
         np.resize(["hot", "cold", "not significant"], len(delta)), index=delta.index, dtype=object
     )
     codes["330900"], codes["310000"] = "no neighbours", None
-    drawing = maps.cluster_map(delta, codes, language="zh")
+    drawing = maps.clusters(codes, regions=delta, look=Look(language="zh"))
     clean(drawing.figure)
     entries = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
     assert entries == ["热点", "冷点", "不显著", "无邻接单元", "无数据", "省级界线"]
     assert drawing.left_out == ("330900", "310000")
     seen = faces(drawing.axes[0], delta)
     hot = [unit for unit, code in codes.items() if code == "hot"]
-    assert {seen[unit] for unit in hot} == {maps.HOT_SPOTS["hot"][1]}
+    assert {seen[unit] for unit in hot} == {HOT_SPOTS["hot"][1]}
     hatches = [part.get_hatch() for part in parts_of(drawing.axes[0], "regions") if part.get_hatch()]
-    assert sorted(hatches) == sorted([maps.ISLAND_HATCH, HATCH])
+    assert sorted(hatches) == sorted([ISLAND_HATCH, HATCH])
     with pytest.raises(DataError, match="HH"):
-        maps.cluster_map(delta, codes.replace("hot", "HH"))
+        maps.clusters(codes.replace("hot", "HH"), regions=delta)
 
 
 def test_bivariate_clusters_say_which_variable_comes_first(grid):
     codes = pd.Series(np.resize(["HH", "LH", "ns"], 16), index=grid.index, dtype=object)
-    said = words_of(maps.cluster_map(grid, codes, names=NAMES).figure)
+    said = words_of(maps.clusters(codes, regions=grid, names=NAMES).figure)
     assert said.index("Industry agglomeration of the unit") < said.index(
         "Talent agglomeration of its neighbours"
     )
     axes = Figure().add_subplot()
-    assert maps.cluster_map(grid, codes, ax=axes).axes == (axes,)
+    assert maps.clusters(codes, regions=grid, ax=axes).axes == (axes,)
 
 
 def test_fixed_colours_are_apart_in_grey_and_to_the_colour_blind():
-    for family in (maps.CLUSTERS, maps.HOT_SPOTS):
+    for family in (CLUSTERS, HOT_SPOTS):
         colours = [colour for _, colour in family.values()]
         assert grey_steps(colours).min() > GREY_STEP
         assert min(seen_apart(colours, kind) for kind in BLINDNESS) > SEEN
@@ -250,7 +257,9 @@ def path(delta):
 
 @pytest.mark.parametrize(("style", "language"), [("journal_single", "zh"), ("journal_double", "en")])
 def test_ellipses_and_the_path_of_the_centre(delta, path, language, style):
-    drawing = ellipse_map(delta, path, periods=[2015, 2017, 2019], text=WORDS, style=style, language=language)
+    drawing = maps.ellipses(
+        path, regions=delta, periods=[2015, 2017, 2019], look=replace(WORDS, style=style, language=language)
+    )
     clean(drawing.figure)
     (land, way) = drawing.axes
     assert len(lines_of(land, "ellipse")) == 3
@@ -263,8 +272,8 @@ def test_ellipses_and_the_path_of_the_centre(delta, path, language, style):
 
 def test_ellipses_lie_where_the_outlines_say_and_a_table_is_nearly_as_good(delta, path):
     frame = path.outlines().to_crs(places.project(delta).crs).set_index("period")
-    exact = lines_of(ellipse_map(delta, path).axes[0], "ellipse")
-    table = lines_of(ellipse_map(delta, path.table()).axes[0], "ellipse")
+    exact = lines_of(maps.ellipses(path, regions=delta).axes[0], "ellipse")
+    table = lines_of(maps.ellipses(path.table(), regions=delta).axes[0], "ellipse")
     for year, drawn, about in zip((2015, 2019), exact, table, strict=True):
         ring = shapely.Polygon(drawn.get_xydata())
         outside = ring.symmetric_difference(frame.geometry[year]).area
@@ -274,7 +283,7 @@ def test_ellipses_lie_where_the_outlines_say_and_a_table_is_nearly_as_good(delta
 
 
 def test_the_bar_of_the_path_is_as_long_as_it_says(delta, path):
-    way = ellipse_map(delta, path).axes[1]
+    way = maps.ellipses(path, regions=delta).axes[1]
     (bar,) = lines_of(way, "own bar")
     label = next(text.get_text() for text in way.texts if text.get_text().endswith("km"))
     assert np.ptp(bar.get_xdata()) / 1000 == pytest.approx(float(label.removesuffix(" km")))
@@ -282,13 +291,13 @@ def test_the_bar_of_the_path_is_as_long_as_it_says(delta, path):
 
 def test_ellipses_refuse(delta, path):
     with pytest.raises(SpecificationError, match="1999"):
-        ellipse_map(delta, path, periods=[1999])
+        maps.ellipses(path, regions=delta, periods=[1999])
     with pytest.raises(DataError, match="angle"):
-        ellipse_map(delta, path.table().drop(columns="angle"))
+        maps.ellipses(path.table().drop(columns="angle"), regions=delta)
     with pytest.raises(DataError, match="finite"):
-        ellipse_map(delta, path.table().assign(lon=np.nan))
+        maps.ellipses(path.table().assign(lon=np.nan), regions=delta)
     axes = Figure().add_subplot()
-    assert ellipse_map(delta, path, ax=axes).axes == (axes,)
+    assert maps.ellipses(path, regions=delta, ax=axes).axes == (axes,)
 
 
 # -- Locator ---------------------------------------------------------------------------------------------
@@ -297,8 +306,10 @@ def test_ellipses_refuse(delta, path):
 @pytest.mark.parametrize(("style", "language"), [("journal_single", "zh"), ("journal_double", "en")])
 def test_a_small_map_shows_where_the_regions_are(delta, effects, style, language):
     bay = delta.loc[["330100", "330200", "330400", "330500", "330600", "330900"]]
-    drawing = effect_map(
-        bay, effects.loc[bay.index], locator=delta, style=style, language=language, text=WORDS
+    drawing = maps.effects(
+        effects.loc[bay.index],
+        regions=bay,
+        look=replace(WORDS, locator=delta, style=style, language=language),
     )
     clean(drawing.figure)
     (small,) = (axes for axes in drawing.figure.axes if axes.get_label() == "locator")

@@ -14,7 +14,7 @@ import pytest
 from small_examples import ring
 
 import spatial_zb as zb
-from spatial_zb.report.figures.studies import power_figure
+from spatial_zb.report import figures
 from spatial_zb.simulate.planning import PowerStudy, _rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,7 +209,7 @@ def test_tables_and_the_figure_read_the_frame(study):
     with pytest.raises(zb.SpecificationError, match="psi"):
         study.table(["psi"])
     assert "60 replications" in study.summary()
-    drawing = power_figure(study.tidy(), measures=["bias", "coverage"], parameter="rho", by="n")
+    drawing = figures.power(study.tidy(), measures=["bias", "coverage"], parameter="rho", by="n")
     assert drawing is not None
 
 

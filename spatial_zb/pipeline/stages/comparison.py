@@ -20,9 +20,11 @@ from spatial_zb.effects import spatial_effects
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.pipeline.inputs import build_weights
-from spatial_zb.pipeline.job import Job, figure_note, map_text, sample_notes, unit_names
+from spatial_zb.pipeline.job import Job, figure_note, map_look, sample_notes, unit_names
 from spatial_zb.pipeline.stages.comparison_grid import Base, grid_and_curve
 from spatial_zb.pipeline.words import warn_undone
+from spatial_zb.report import figures, maps
+from spatial_zb.report.drawing.frame import Look
 from spatial_zb.weights.matrix import Weights
 
 MODELS_TITLE = Text("models and weights side by side", "不同模型与空间权重的比较")
@@ -140,7 +142,6 @@ def _by_weights(base: Base) -> None:
 
 
 def _probabilities(base: Base) -> ModelProbabilities | None:
-    from spatial_zb.report.figures.studies import probability_figure
     from spatial_zb.report.tables.layouts.comparison import probabilities_table, sensitivity_table
 
     job, asked = base.job, base.asked.probabilities
@@ -180,13 +181,8 @@ def _probabilities(base: Base) -> ModelProbabilities | None:
     title = job.prepared.panel.label(base.spec.y)
     job.figure(
         "compare_probabilities",
-        lambda style: probability_figure(
-            drawn,
-            labels=base.labels,
-            title=title,
-            note=_with_ols(figure_note(job, base.sample), found),
-            style=style,
-        ),
+        lambda look: figures.probabilities(drawn, look=look),
+        Look(title=title, note=_with_ols(figure_note(job, base.sample), found), words=base.labels),
         shown=base.titled(PROBABILITIES_TITLE),
     )
     return found
@@ -291,9 +287,7 @@ def _years(panel: Panel, span: tuple[int, int]) -> list[int]:
 
 
 def _draw_influence(base: Base, found: Robustness) -> None:
-    from spatial_zb.report.maps.effects import influence_map
-
-    job, study = base.job, base.job.study
+    job = base.job
     if not found.influence["change"].notna().any():
         return
     (sample,) = sample_notes(job, base.sample)
@@ -301,16 +295,10 @@ def _draw_influence(base: Base, found: Robustness) -> None:
         f"Estimated: {base.what.en}. Named: those whose absence moves it most. {sample.en}",
         f"估计对象：{base.what.zh}。标注名称的是剔除后变化最大的地区。{sample.zh}",
     )
-    text = map_text(study, title=base.titled(INFLUENCE_TITLE), note=note)
     job.figure(
         "compare_influence",
-        lambda style: influence_map(
-            job.prepared.polygons(base.sample),
-            found.influence,
-            text=text,
-            crs=study.regions.projected_crs,
-            style=style,
-        ),
+        lambda look: maps.influence(found.influence, regions=job.prepared.polygons(base.sample), look=look),
+        map_look(job.study, title=base.titled(INFLUENCE_TITLE), note=note),
         preset="journal_single",
     )
 

@@ -19,6 +19,8 @@ from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes, unit_names
 from spatial_zb.pipeline.stages.models import spec_of
 from spatial_zb.pipeline.words import EFFECT_WORDS, warn_undone, weights_words
+from spatial_zb.report import figures
+from spatial_zb.report.drawing.frame import Look
 from spatial_zb.study import Compare, Model
 from spatial_zb.weights.matrix import Weights
 
@@ -161,7 +163,6 @@ CURVE_TITLE = Text("joint test of the specification curve", "设定曲线联合�
 
 def grid_and_curve(base: Base) -> Text | None:
     """Estimate the grid, draw its curve and test it; what they say in words."""
-    from spatial_zb.report.figures.specification import specification_curve
     from spatial_zb.report.reading import curve_note, curve_reading
 
     job, asked = base.job, base.asked
@@ -192,15 +193,11 @@ def grid_and_curve(base: Base) -> Text | None:
     labels = base.labels | {asked.term: short_words(job.prepared.panel.label(asked.term))}
     job.figure(
         "compare_curve",
-        lambda style: specification_curve(
-            shown,
-            asked.term,
-            base.effect,
-            main=main,
-            labels=labels,
+        lambda look: figures.specification_curve(shown, asked.term, base.effect, main=main, look=look),
+        Look(
             title=y,
             note=figure_note(job, *job.study.samples_of(asked), said=curve_note(failed, tests)),
-            style=style,
+            words=labels,
         ),
         shown=Text(f"Specification curve: {base.what.en}", f"设定曲线：{base.what.zh}"),
     )

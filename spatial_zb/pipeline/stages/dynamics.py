@@ -20,8 +20,10 @@ from spatial_zb.explore.dynamics import (
     sigma_convergence,
     theil_decomposition,
 )
-from spatial_zb.pipeline.job import Job, figure_note, map_text, sample_notes
+from spatial_zb.pipeline.job import Job, figure_note, map_look, sample_notes
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
+from spatial_zb.report import figures, maps
+from spatial_zb.report.drawing.frame import Look
 
 if TYPE_CHECKING:
     from spatial_zb.data.panel import Panel
@@ -63,7 +65,6 @@ def _shown(job: Job, panel: Panel) -> list[int]:
 
 
 def _densities(job: Job, panel: Panel) -> None:
-    from spatial_zb.report.figures.distribution import density_figure
     from spatial_zb.report.tables.layouts.dynamics import density_table
 
     chosen = job.study.dynamics
@@ -84,14 +85,11 @@ def _densities(job: Job, panel: Panel) -> None:
             label = Text(label.en + mean.en, label.zh + mean.zh)
         job.figure(
             f"density_{name}",
-            lambda style, name=name, result=result, label=label: density_figure(
-                result.tidy(),
-                periods=_shown(job, panel),
-                label=label,
-                note=figure_note(
-                    job, job.study.main_sample, said=_density_note(panel, name, chosen.relative)
-                ),
-                style=style,
+            lambda look, result=result, label=label: figures.density(
+                result.tidy(), periods=_shown(job, panel), label=label, look=look
+            ),
+            Look(
+                note=figure_note(job, job.study.main_sample, said=_density_note(panel, name, chosen.relative))
             ),
             preset="journal_single",
             shown=Text(f"Density: {label.en}", f"核密度：{label.zh}"),
@@ -117,7 +115,6 @@ ELLIPSE_NOTE = Text(
 
 
 def _ellipse(job: Job, panel: Panel, variable: str) -> None:
-    from spatial_zb.report.maps.ellipse import ellipse_map
     from spatial_zb.report.tables.layouts.dynamics import ellipse_table
 
     polygons = job.prepared.polygons(job.study.main_sample)
@@ -131,14 +128,8 @@ def _ellipse(job: Job, panel: Panel, variable: str) -> None:
     job.tidy(f"ellipse_{variable}", path.tidy().assign(variable=variable))
     job.figure(
         f"ellipse_{variable}",
-        lambda style: ellipse_map(
-            polygons,
-            path,
-            periods=_shown(job, panel),
-            text=map_text(job.study, title=label, note=ELLIPSE_NOTE),
-            crs=job.study.regions.projected_crs,
-            style=style,
-        ),
+        lambda look: maps.ellipses(path, regions=polygons, periods=_shown(job, panel), look=look),
+        map_look(job.study, title=label, note=ELLIPSE_NOTE),
     )
 
 

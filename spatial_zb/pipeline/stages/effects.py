@@ -18,10 +18,12 @@ from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import Method, SystemFit
-from spatial_zb.pipeline.job import Job, figure_note, map_text
+from spatial_zb.pipeline.job import Job, figure_note, map_look
 from spatial_zb.pipeline.stages.models import spec_of
 from spatial_zb.pipeline.stages.systems import method_options, system_spec
 from spatial_zb.pipeline.words import EFFECT_WORDS, METHOD_WORDS, warn_undone
+from spatial_zb.report import figures, maps
+from spatial_zb.report.drawing.frame import Look
 from spatial_zb.study import Model, System
 
 
@@ -140,23 +142,13 @@ def _map_effects(
     note: Text,
     part: Model | System,
 ) -> None:
-    from spatial_zb.report.maps.effects import effect_map
-
     study = job.study
     polygons = job.prepared.polygons(study.samples_of(part)[0])
     job.tidy(f"effects_by_unit_{stem}", frame.rename_axis("unit").reset_index())
     job.figure(
         f"effect_map_{stem}",
-        lambda style: effect_map(
-            polygons,
-            frame,
-            response=names[0],
-            source=names[1],
-            text=map_text(study, note=note),
-            labels="auto" if study.maps is None else study.maps.labels,
-            crs=study.regions.projected_crs,
-            style=style,
-        ),
+        lambda look: maps.effects(frame, regions=polygons, names=names, look=look),
+        map_look(study, labels="auto" if study.maps is None else study.maps.labels, note=note),
     )
 
 
@@ -168,14 +160,11 @@ def _draw_orders(
     labels: Mapping[str, Text],
     words: tuple[Text, Text],
 ) -> None:
-    from spatial_zb.report.figures.effects import order_figure
-
     job.tidy(f"effects_by_order_{stem}", frame)
     job.figure(
         f"effects_by_order_{stem}",
-        lambda style: order_figure(
-            frame, terms=[term], labels=labels, title=words[0], note=words[1], style=style
-        ),
+        lambda look: figures.effects_by_order(frame, terms=[term], look=look),
+        Look(title=words[0], note=words[1], words=labels),
         shown=Text(f"Effects by order of neighbour: {words[0].en}", f"按邻接阶数的效应：{words[0].zh}"),
     )
 
@@ -217,8 +206,6 @@ def _model_words(job: Job, part: Model | System, how: Text) -> Text:
 
 
 def _draw_thresholds(job: Job, model: Model, term: str) -> None:
-    from spatial_zb.report.figures.distribution import distance_effects_figure
-
     wanted = job.study.figures
     sample = job.study.samples_of(model)[0]
     frame = effects_by_distance(
@@ -249,15 +236,14 @@ def _draw_thresholds(job: Job, model: Model, term: str) -> None:
     note = figure_note(job, sample, said=note)
     job.figure(
         stem,
-        lambda style: distance_effects_figure(frame, term, effects=["indirect"], note=note, style=style),
+        lambda look: figures.effects_by_distance(frame, term, effects=["indirect"], look=look),
+        Look(note=note),
         preset="journal_single",
         shown=Text(f"Effect of {x.en} on {y.en} by distance", f"{x.zh}对{y.zh}的分距离效应"),
     )
 
 
 def _draw_correlogram(job: Job, variable: str) -> None:
-    from spatial_zb.report.figures.distribution import correlogram
-
     sample = job.study.main_sample
     panel = job.prepared.sample(sample)
     ends = list(dict.fromkeys([panel.periods[0], panel.periods[-1]]))
@@ -276,7 +262,8 @@ def _draw_correlogram(job: Job, variable: str) -> None:
     note = figure_note(job, sample, said=note)
     job.figure(
         f"moran_by_distance_{variable}",
-        lambda style: correlogram(frame, note=note, style=style),
+        lambda look: figures.correlogram(frame, look=look),
+        Look(note=note),
         shown=Text(f"Moran's I by distance: {label.en}", f"按距离的莫兰指数：{label.zh}"),
     )
 

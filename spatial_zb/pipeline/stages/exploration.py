@@ -14,6 +14,8 @@ from spatial_zb.pipeline.inputs import graded_frame, index_definition, index_wei
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes, scatter_note, unit_names
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import RULE_WORDS, as_sentence, column_words, weights_words
+from spatial_zb.report import figures
+from spatial_zb.report.drawing.frame import Look
 from spatial_zb.study import Study
 from spatial_zb.weights import compare_weights
 
@@ -235,28 +237,24 @@ def _draw_bivariate(
     job: Job, sample: str, pair: tuple[str, str], label: Text, tables: Mapping[str, pd.DataFrame]
 ) -> None:
     """The scatter behind the first and the last of the table, under the first W."""
-    from spatial_zb.report.figures.moran import moran_scatter_panels
-
     (x, y), (W, table), panel = pair, next(iter(tables.items())), job.prepared.sample(sample)
     ends = list(dict.fromkeys([panel.periods[0], panel.periods[-1]]))
     first, second = (
         pd.DataFrame(panel.select(periods=ends).array(name).T, index=panel.units, columns=ends)
         for name in (x, y)
     )
-    names = unit_names(job.prepared)
+    p_values = list(table.set_index("period").loc[ends, "p_sim"])
     job.figure(
         f"moran_bivariate_{x}_{y}",
-        lambda style: moran_scatter_panels(
+        lambda look: figures.moran_scatter(
             first,
             job.prepared.weights(W, sample),
-            label=panel.label(x),
+            label=(panel.label(x), panel.label(y)),
             other=second,
-            other_label=panel.label(y),
-            names={i: name.pick(style.language) for i, name in names.items()} or None,
-            p_values=list(table.set_index("period").loc[ends, "p_sim"]),
-            note=figure_note(job, sample, said=scatter_note(job, W)),
-            style=style,
+            p_values=p_values,
+            look=look,
         ),
+        Look(words=unit_names(job.prepared), note=figure_note(job, sample, said=scatter_note(job, W))),
         shown=Text(f"Bivariate Moran scatter: {label.en}", f"双变量莫兰散点图：{label.zh}"),
     )
 

@@ -11,9 +11,11 @@ from spatial_zb.base.errors import listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.data.panel import Panel
 from spatial_zb.data.regions import select_regions
-from spatial_zb.pipeline.job import Job, figure_note, map_text, scatter_note, unit_names
+from spatial_zb.pipeline.job import Job, figure_note, map_look, scatter_note, unit_names
 from spatial_zb.pipeline.stages.effects import draw_results
 from spatial_zb.pipeline.stages.exploration import moran_of
+from spatial_zb.report import figures, maps
+from spatial_zb.report.drawing.frame import Look
 from spatial_zb.study import Maps
 
 
@@ -25,20 +27,20 @@ def draw_maps(job: Job) -> list[Text]:
     return []
 
 
-def _draw_study_maps(job: Job, maps: Maps) -> None:
-    """Choropleths with common classes, Moran scatterplots of the ends of the sample, and the link maps."""
+def _draw_study_maps(job: Job, wanted: Maps) -> None:
+    """Choropleths with common classes, Moran scatterplots of the ends of the sample, and the link wanted."""
     study, prepared = job.study, job.prepared
     sample = study.main_sample
     panel, polygons = prepared.sample(sample), prepared.polygons(sample)
     gone = prepared.left_out(sample)
     shown = select_regions(prepared.regions, [*polygons.index, *gone]) if gone else polygons
-    for variable in maps.variables:
+    for variable in wanted.variables:
         _draw_variable(job, panel, variable, shown)
         _draw_scatter(job, panel, variable)
-    if maps.bivariate:
-        _draw_bivariate(job, panel, maps.bivariate, shown)
-    if maps.clusters is not None:
-        _draw_clusters(job, panel, maps.clusters, polygons)
+    if wanted.bivariate:
+        _draw_bivariate(job, panel, wanted.bivariate, shown)
+    if wanted.clusters is not None:
+        _draw_clusters(job, panel, wanted.clusters, polygons)
     for name in study.weights:
         _draw_links(job, name, sample, polygons)
 
@@ -58,23 +60,17 @@ def _by_period(job: Job, panel: Panel, variable: str, shown: Any) -> pd.DataFram
 
 
 def _draw_variable(job: Job, panel: Panel, variable: str, shown: Any) -> None:
-    from spatial_zb.report.maps.shaded import choropleth_panels
-
-    study, frame = job.study, _by_period(job, panel, variable, shown)
+    wanted, frame = job.study.maps, _by_period(job, panel, variable, shown)
     job.figure(
         f"map_{variable}",
-        lambda style: choropleth_panels(
-            shown,
-            frame,
-            scheme=study.maps.scheme,
-            k=study.maps.classes,
-            text=map_text(study, legend=panel.label(variable), note=SCHEMES[study.maps.scheme]),
-            labels=study.maps.labels,
-            crs=study.regions.projected_crs,
-            locator=_locator(job, shown),
-            style=style,
-        ),
+        lambda look: maps.choropleth(frame, regions=shown, scheme=wanted.scheme, k=wanted.classes, look=look),
+        _look(job, shown, legend=panel.label(variable), note=SCHEMES[wanted.scheme]),
     )
+
+
+def _look(job: Job, shown: Any, **words: Text) -> Look:
+    """The look of maps of these polygons, with labels and locator as the study wants them."""
+    return map_look(job.study, labels=job.study.maps.labels, locator=_locator(job, shown), **words)
 
 
 #: How the classes were found, which their limits do not tell.
@@ -97,30 +93,23 @@ THIRDS = Text("Classes: thirds of all values shown of each variable.", "分级�
 
 def _draw_bivariate(job: Job, panel: Panel, pair: tuple[str, ...], shown: Any) -> None:
     """Both variables in thirds that are common to all periods."""
-    from spatial_zb.report.maps.two_variables import bivariate_map
-
-    study = job.study
     first, second = (_by_period(job, panel, variable, shown) for variable in pair)
     job.figure(
         f"map_{pair[0]}_{pair[1]}",
-        lambda style: bivariate_map(
-            shown,
+        lambda look: maps.bivariate(
             first,
             second,
+            regions=shown,
             names=(panel.label(pair[0]), panel.label(pair[1])),
-            text=map_text(study, note=THIRDS),
-            labels=study.maps.labels,
-            crs=study.regions.projected_crs,
-            locator=_locator(job, shown),
-            style=style,
+            look=look,
         ),
+        _look(job, shown, note=THIRDS),
     )
 
 
 def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
     """Maps of local Moran clusters of every mapped variable, and the local statistics behind them."""
     from spatial_zb.explore import local_moran
-    from spatial_zb.report.maps.shaded import cluster_map
 
     study = job.study
     W = job.prepared.weights(weights, study.main_sample)
@@ -154,15 +143,8 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
         note = Text(note.en + bare.en + gone.en, note.zh + bare.zh + gone.zh)
         job.figure(
             f"clusters_{variable}",
-            lambda style, codes=codes, note=note: cluster_map(
-                polygons,
-                codes,
-                text=map_text(study, note=note),
-                labels=study.maps.labels,
-                crs=study.regions.projected_crs,
-                locator=_locator(job, polygons),
-                style=style,
-            ),
+            lambda look, codes=codes: maps.clusters(codes, regions=polygons, look=look),
+            _look(job, polygons, note=note),
         )
         frames += [
             result.tidy().assign(variable=variable, period=period, weights=weights)
@@ -195,42 +177,32 @@ def _left_out_words(job: Job) -> Text:
 
 
 def _draw_scatter(job: Job, panel: Panel, variable: str) -> None:
-    from spatial_zb.report.figures.moran import moran_scatter_panels
-
     W, sample = next(iter(job.study.weights)), job.study.main_sample
     ends = list(dict.fromkeys([panel.periods[0], panel.periods[-1]]))
     values = pd.DataFrame(panel.select(periods=ends).array(variable).T, index=panel.units, columns=ends)
     tested = job.made.moran.get((sample, variable, W)) or moran_of(job, sample, variable, W)
-    names = unit_names(job.prepared)
+    p_values = list(tested.table().set_index("period").loc[ends, "p_sim"])
     job.figure(
         f"moran_scatter_{variable}",
-        lambda style: moran_scatter_panels(
+        lambda look: figures.moran_scatter(
             values,
             job.prepared.weights(W, sample),
             label=panel.label(variable),
-            names={i: name.pick(style.language) for i, name in names.items()} or None,
-            p_values=list(tested.table().set_index("period").loc[ends, "p_sim"]),
-            note=figure_note(job, sample, said=scatter_note(job, W)),
-            style=style,
+            p_values=p_values,
+            look=look,
         ),
+        Look(words=unit_names(job.prepared), note=figure_note(job, sample, said=scatter_note(job, W))),
     )
 
 
 def _draw_links(job: Job, name: str, sample: str, polygons: Any) -> None:
-    from spatial_zb.report.maps.shaded import weights_map
-
     W = job.prepared.weights(name, sample)
     if W.matrix.nnz > MOST_LINKS:
         return  # a web of all pairs shows nothing
     job.figure(
         f"weights_{name}",
-        lambda style: weights_map(
-            polygons,
-            W,
-            text=map_text(job.study, data=False, title=job.study.weights[name].label),
-            crs=job.study.regions.projected_crs,
-            style=style,
-        ),
+        lambda look: maps.links(W, regions=polygons, look=look),
+        map_look(job.study, data=False, title=job.study.weights[name].label),
         preset="journal_single",
     )
 

@@ -20,6 +20,8 @@ from spatial_zb.models.regimes import regime_labels
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes, weights_note
 from spatial_zb.pipeline.words import saying_where, weights_words
+from spatial_zb.report import figures
+from spatial_zb.report.drawing.frame import Look
 from spatial_zb.study import Model
 
 
@@ -80,8 +82,6 @@ def draw_effects(job: Job, model: Model, columns: Sequence[Column]) -> None:
     if model.regimes:
         _draw_regimes(job, model, columns[-1])
         return
-    from spatial_zb.report.figures.estimates import effects_plot
-
     everything = effect_columns(columns)
     pairs = [(heading, result) for heading, result in everything if result.fit.converged]
     lost = [heading for heading, result in everything if not result.fit.converged]
@@ -91,13 +91,11 @@ def draw_effects(job: Job, model: Model, columns: Sequence[Column]) -> None:
     headings = {str(number): heading for number, (heading, _) in enumerate(pairs)}
     job.figure(
         f"effects_{model.name}",
-        lambda style: effects_plot(
-            effects,
-            labels=job.prepared.labels,
-            models=headings,
+        lambda look: figures.effects(effects, models=headings, look=look),
+        Look(
             title=model.title,
             note=_figure_note(job, model, [heading for heading, _ in pairs], lost),
-            style=style,
+            words=job.prepared.labels,
         ),
         shown=Text(f"Effects: {model.title.en}", f"效应：{model.title.zh}"),
         choices={"model": model.title},
@@ -137,41 +135,35 @@ EFFECT_OF_ONE_UNIT = Text(
 
 
 def _draw_regimes(job: Job, model: Model, column: Column) -> None:
-    from spatial_zb.report.figures.estimates import regime_plot
-
     job.figure(
         f"effects_{model.name}",
-        lambda style: regime_plot(
-            column.delta,
-            labels=job.prepared.labels,
-            regimes=regime_words(job, column.fit),
-            title=titled(model, column),
-            note=figure_note(job, column.sample, said=weights_note(job, column.weights)),
-            style=style,
-        ),
+        lambda look: figures.regimes(column.delta, names=regime_words(job, column.fit), look=look),
+        _look(job, model, column),
         shown=Text(f"Effects by regime: {model.title.en}", f"分区制效应：{model.title.zh}"),
         choices={"model": model.title},
     )
 
 
 def _draw_path(job: Job, model: Model, column: Column) -> None:
-    from spatial_zb.report.figures.effects import effects_path_figure
-
     path = effects_path(column.fit, PATH_PERIODS).tidy()
     job.figure(
         f"effects_path_{model.name}",
-        lambda style: effects_path_figure(
+        lambda look: figures.effects_path(
             path,
             terms=list(model.x),
             long_run=None if column.long is None else column.long.tidy(),
-            labels=job.prepared.labels,
-            title=titled(model, column),
-            note=figure_note(job, column.sample, said=weights_note(job, column.weights)),
-            style=style,
+            look=look,
         ),
+        _look(job, model, column),
         shown=Text(f"Effects over time: {model.title.en}", f"效应随时间的变化：{model.title.zh}"),
         choices={"model": model.title},
     )
+
+
+def _look(job: Job, model: Model, column: Column) -> Look:
+    """The words around a figure of one column."""
+    note = figure_note(job, column.sample, said=weights_note(job, column.weights))
+    return Look(title=titled(model, column), note=note, words=job.prepared.labels)
 
 
 def regime_words(job: Job, fit: Fit) -> dict[str, Text]:

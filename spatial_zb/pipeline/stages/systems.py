@@ -20,6 +20,8 @@ from spatial_zb.models.system.spec import Equation, SystemSpec
 from spatial_zb.pipeline.job import Estimated, Job, figure_note, sample_notes
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import METHOD_WORDS, column_heading, naming_sample, warn_undone, weights_words
+from spatial_zb.report import figures
+from spatial_zb.report.drawing.frame import Look
 from spatial_zb.study import Study, System
 
 
@@ -234,8 +236,6 @@ def _shock_words(system: System, prepared: Prepared) -> dict[str, Text]:
 
 def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
     """One figure for each sample and W: effects of a shock in one equation on the others, by method."""
-    from spatial_zb.report.figures.estimates import effects_plot
-
     study = job.study
     names = {name: _short(job.prepared.panel.label(e.y)) for name, e in system.equations.items()}
     arrows = {
@@ -252,17 +252,10 @@ def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
             f"{system.title.en}: {where[0].en}, {where[1].en}",
             f"{system.title.zh}：{where[0].zh}，{where[1].zh}",
         )
-        said = _caveats(own)
         job.figure(
             f"system_{system.name}_{sample}_{W}",
-            lambda style, frames=frames, title=title, sample=sample, said=said: effects_plot(
-                frames,
-                labels=arrows,
-                models=METHOD_WORDS,
-                title=title,
-                note=figure_note(job, sample, said=said),
-                style=style,
-            ),
+            lambda look, frames=frames: figures.effects(frames, models=METHOD_WORDS, look=look),
+            Look(title=title, note=figure_note(job, sample, said=_caveats(own)), words=arrows),
             shown=title,
             choices={"model": system.title, "sample": where[0], "weights": where[1]},
         )

@@ -1,21 +1,22 @@
-"""What every figure starts from: style, language and words, writing in millimetres, and the sheet around charts."""
+"""What every map and figure starts from: the caller's look, writing in millimetres, and the sheet around charts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Language, Text
 from spatial_zb.report.drawing.placement import box_of, root_figure, text_size, wrap
-from spatial_zb.report.drawing.style import INK, MM_PER_INCH, FigureStyle, context, new_figure, words
+from spatial_zb.report.drawing.style import INK, MM_PER_INCH, FigureStyle, Palette, context, new_figure, words
 
 if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
@@ -25,11 +26,84 @@ if TYPE_CHECKING:
 Words = str | Mapping[str, str] | Text
 
 
-@dataclass(frozen=True, slots=True)
+#: Which units or groups a map names, see :class:`Look`.
+LabelChoice = Literal["auto", "all", "groups", "none"] | Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """How a map or a figure looks, and the words around it: one object for all of them.
+
+    What a kind of figure does not have, it does not read: a chart has no outlines. Words are text,
+    ``{"en": ..., "zh": ...}`` or :class:`~spatial_zb.base.text.Text`.
+
+    Parameters
+    ----------
+    title, note, source
+        Words above and below.
+    legend
+        Title of the legend of a map.
+    review_number
+        审图号, which maps published in China carry.
+    words
+        Words by name: of a variable, an equation, a measure, a choice or its value, or a unit.
+    labels
+        What a map names: ``"all"`` units, ``"groups"`` (the names in the column ``outlines``), ``"none"``, or ids
+        of units in order of priority. ``"auto"`` is "all" up to 15 units, then "groups". With "all" larger units
+        come first. A label keeps to its place or just beside it; the one that finds no free place is left out and
+        told in ``Drawing.unlabelled``. None is what the map usually names.
+    outlines
+        Column whose groups get thick outlines on a map; None, or a column that is not there, for none.
+    crs
+        Projected CRS of a map. By default that of the regions when projected, else EPSG:4549 near 120° E and an
+        equal-area projection about the middle elsewhere.
+    locator
+        Polygons of a wider area: a small map below the scale bar then shows where in it the regions are.
+    palette, center
+        Colours of classes, see :func:`~spatial_zb.report.drawing.style.class_colours`; None is what the map
+        usually has.
+    columns
+        Maps or scatter plots side by side, at most.
+    style
+        Preset (``"journal_single"``, ``"journal_double"``, ``"slide"``) or FigureStyle; None is that of the figure.
+    language
+        Language of names and words, ``"en"`` or ``"zh"``; that of the style without it.
+
+    Examples
+    --------
+    >>> look = Look(title="Industry", style="slide", labels="none")
+    >>> look.title
+    'Industry'
+    """
+
+    title: Words = ""
+    note: Words = ""
+    legend: Words = ""
+    source: Words = ""
+    review_number: str = ""
+    words: Mapping[str, Words] = field(default_factory=dict)
+    labels: LabelChoice | None = None
+    outlines: str | None = "prov"
+    crs: Any = None
+    locator: GeoDataFrame | None = None
+    palette: Palette | None = None
+    center: float = 0.0
+    columns: int = 2
+    style: str | FigureStyle | None = None
+    language: Language | None = None
+
+
+#: The look of a figure whose caller asks for none.
+PLAIN = Look()
+SOURCE = Text("Source: ", "资料来源：")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Page:
-    """The style of a figure, and the title and note the caller gave, in its language."""
+    """A look in one language: its style, and its title and note in words."""
 
     style: FigureStyle
+    look: Look
     title: str = ""
     own_note: str = ""
 
@@ -43,18 +117,22 @@ class Page:
         said = Text.of(text).pick(self.language)
         return words(said.format(*values) if values else said, self.language, limit)
 
+    @property
+    def source(self) -> str:
+        """Where the data are from, in a sentence of its own."""
+        said = self.say(self.look.source)
+        return SOURCE.pick(self.language) + said if said else ""
+
     def note(self, *told: str) -> str:
-        """What the figure itself must tell, then the caller's note."""
-        return joined((*told, self.own_note), self.language)
+        """What the figure itself must tell, then the caller's note and source."""
+        return joined((*told, self.own_note, self.source), self.language)
 
 
 @contextmanager
-def open_page(
-    style: str | FigureStyle, language: Language | None, title: Words = "", note: Words = ""
-) -> Iterator[Page]:
-    """Set matplotlib to the style inside the block; gives the page to write on."""
-    with context(style, language) as chosen:
-        yield Page(chosen, words(title, chosen.language), words(note, chosen.language))
+def open_page(look: Look, preset: str) -> Iterator[Page]:
+    """Set matplotlib to the style of a look, or to a preset, inside the block; gives the page to write on."""
+    with context(look.style or preset, look.language) as style:
+        yield Page(style, look, words(look.title, style.language), words(look.note, style.language))
 
 
 def joined(sentences: Sequence[str], language: Language) -> str:

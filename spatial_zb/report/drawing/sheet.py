@@ -13,8 +13,8 @@ from spatial_zb.base.text import Language, Text
 from spatial_zb.report.drawing.frame import (
     EDGE,
     GAP,
+    Page,
     Pen,
-    Words,
     fitted_legend,
     legend_height,
     line_height,
@@ -35,27 +35,13 @@ if TYPE_CHECKING:
     from matplotlib.path import Path
 
 
-SOURCE, REVIEW = Text("Source: ", "资料来源："), Text("Map review number: ", "审图号：")
+REVIEW = Text("Map review number: ", "审图号：")
 NORTH = Text("N", "北")
 
 #: Greatest height of the small map of the wider area, in millimetres.
 LOCATOR = 22.0
 #: Width kept for scale bar and north arrow, and the longest bar, in heights of small type.
 SCALE_ROOM, LONGEST_BAR = 14.0, 8.3
-
-
-@dataclass(frozen=True, slots=True)
-class MapText:
-    """Words around a map, all optional: text, ``{en = ..., zh = ...}`` or ``Text``.
-
-    ``note``, ``source`` and ``review_number`` (审图号, which maps published in China carry) stand below.
-    """
-
-    title: Words = ""
-    legend: Words = ""
-    source: Words = ""
-    review_number: str = ""
-    note: Words = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +57,8 @@ def lay_out(
     shapes: GeoDataFrame,
     panels: Sequence[object],
     handles: Sequence[Artist],
-    text: MapText,
-    columns: int,
-    style: FigureStyle,
+    page: Page,
     inset: Inset | None = None,
-    locator: GeoDataFrame | None = None,
 ) -> tuple[Figure, list[Axes]]:
     """Make the figure, as high as its panels need, with all but the maps in it.
 
@@ -87,23 +70,18 @@ def lay_out(
         Names of the panels; an empty name for a map without a heading.
     handles
         Entries of the legend.
-    columns
-        Panels side by side.
     inset
         A key below the title of the legend and left of its entries.
-    locator
-        Polygons of a wider area, in which a small map below the scale bar shows where the shapes are.
     """
+    style, look, locator = page.style, page.look, page.look.locator
     figure = new_figure(style, style.height_mm)
     inner = style.width_mm - 2 * EDGE
-    columns = max(1, min(columns, len(panels)))
+    columns = max(1, min(look.columns, len(panels)))
     rows = math.ceil(len(panels) / columns)
-    title = lines_in(figure, words(text.title, style.language), style.title_pt, inner)
-    foot = [
-        line for part in _foot(text, style.language) for line in lines_in(figure, part, style.small_pt, inner)
-    ]
+    title = lines_in(figure, page.title, style.title_pt, inner)
+    foot = [line for part in _foot(page) for line in lines_in(figure, part, style.small_pt, inner)]
     room = inner - SCALE_ROOM * to_mm(style.small_pt)
-    key = lines_in(figure, words(text.legend, style.language), style.small_pt, room)
+    key = lines_in(figure, words(look.legend, style.language), style.small_pt, room)
     aside = inset.width + GAP if inset else 0.0
     legend = fitted_legend(figure, handles, "" if inset else "\n".join(key), room - aside)
     over = line_height(style.small_pt, len(key)) if inset else 0.0
@@ -160,12 +138,10 @@ def nice_length(longest: float) -> float:
     return max(step * power for step in (1, 2, 4, 5) if step * power <= longest * (1 + 1e-12))
 
 
-def _foot(text: MapText, language: Language) -> list[str]:
-    out = [words(text.note, language)]
-    for lead, given in ((SOURCE, text.source), (REVIEW, text.review_number)):
-        line = words(given, language)
-        out.append(lead.pick(language) + line if line else "")
-    return [line for line in out if line]
+def _foot(page: Page) -> list[str]:
+    number = page.say(page.look.review_number)
+    review = REVIEW.pick(page.language) + number if number else ""
+    return [line for line in (page.own_note, page.source, review) if line]
 
 
 def _panel_title(number: int, panel: object, total: int, language: Language) -> str:

@@ -12,7 +12,9 @@ from spatial_zb.base.errors import DataError, SpecificationError, listed, listed
 from spatial_zb.base.text import Language, Text
 from spatial_zb.report.drawing.frame import (
     LABEL_PAD,
+    PLAIN,
     ChartFrame,
+    Look,
     Page,
     Words,
     chart_sheet,
@@ -52,16 +54,13 @@ FIRST_TONE, LAST_TONE = 0.82, 0.0
 RIDGE_STEP, RIDGE_HEIGHT = 5.5, 2.4
 
 
-def density_figure(
+def density(
     frame: pd.DataFrame,
     *,
     kind: Kind = "lines",
     periods: Sequence[int] | None = None,
     label: Words = THE_VARIABLE,
-    title: Words = "",
-    note: Words = "",
-    style: str | FigureStyle = "journal_single",
-    language: Language | None = None,
+    look: Look = PLAIN,
     ax: Axes | None = None,
 ) -> Drawing:
     """Draw kernel densities by period.
@@ -77,8 +76,8 @@ def density_figure(
         Those to draw, in order; all without it.
     label
         Words for the variable.
-    title, note
-        Words above and below.
+    look
+        Words around the figure, style and language.
     ax
         Axes to draw in, without title and note; lines then explain themselves by the legend of these axes.
 
@@ -92,7 +91,7 @@ def density_figure(
     chosen = _wanted(frame, periods)
     if kind not in get_args(Kind):
         raise not_one_of("kind", kind, get_args(Kind))
-    with open_page(style, language, title, note) as page:
+    with open_page(look, "journal_single") as page:
         draw = _ridges if kind == "ridges" else _lines
         return draw(chosen, page.say(label), page, ax)
 
@@ -198,10 +197,7 @@ def correlogram(
     periods: Sequence[int] | None = None,
     level: float = 0.95,
     label: Words = MORAN,
-    title: Words = "",
-    note: Words = "",
-    style: str | FigureStyle = "journal_double",
-    language: Language | None = None,
+    look: Look = PLAIN,
     ax: Axes | None = None,
 ) -> Drawing:
     """Draw Moran's I by distance with its permutation envelope, one panel for each period.
@@ -217,6 +213,8 @@ def correlogram(
         Share of the permutations inside the envelope, for the note.
     label
         Words for the statistic.
+    look
+        Words around the figure, style and language.
     ax
         Axes for the only panel of one period.
 
@@ -233,7 +231,7 @@ def correlogram(
         Text("frame of Moran's I by distance", "按距离的莫兰指数表"),
     )
     drawn = chosen_periods(list(dict.fromkeys(frame["period"])), periods, Text("Moran's I", "莫兰指数"))
-    with open_page(style, language, title, note) as page:
+    with open_page(look, "journal_double") as page:
         panels = []
         for period in drawn:
             part = frame[(frame["period"] == period) & np.isfinite(frame["I"].to_numpy(float))]
@@ -248,17 +246,14 @@ def correlogram(
         return draw_chart(panels, chart, page.style, ax)
 
 
-def distance_effects_figure(
+def effects_by_distance(
     frame: pd.DataFrame,
     term: str,
     *,
     effects: Sequence[str] = ("indirect",),
     confidence: float = 0.95,
     label: Words | None = None,
-    title: Words = "",
-    note: Words = "",
-    style: str | FigureStyle = "journal_single",
-    language: Language | None = None,
+    look: Look = PLAIN,
     ax: Axes | None = None,
 ) -> Drawing:
     """Draw effects of one variable, estimated anew under each threshold of distance, with their intervals.
@@ -276,6 +271,8 @@ def distance_effects_figure(
         Level of the intervals in the frame, for the note.
     label
         Words for the axis of the effect.
+    look
+        Words around the figure, style and language.
     ax
         Axes for the only panel.
 
@@ -305,7 +302,7 @@ def distance_effects_figure(
             f"没有效应{what_zh}；已有{listed_zh(frame['term'].dropna().unique())}。",
         )
     lost = sorted(set(frame["km"]) - set(rows.loc[np.isfinite(rows["estimate"].to_numpy(float)), "km"]))
-    with open_page(style, language, title, note) as page:
+    with open_page(look, "journal_single") as page:
         panels = [
             LinePanel(page.say(EFFECTS.get(e, e)), (_effect_series(rows[rows["effect"] == e]),))
             for e in effects

@@ -11,7 +11,9 @@ import pandas as pd
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Language, Text
 from spatial_zb.report.drawing.frame import (
+    PLAIN,
     ChartFrame,
+    Look,
     Page,
     Words,
     chart_sheet,
@@ -39,31 +41,29 @@ ALL_UNITS = Text("All units", "全部地区")
 NUISANCE = frozenset({"(Intercept)", "sigma2"})
 
 
-def effects_plot(
-    effects: Mapping[str, Any],
+def effects(
+    results: Mapping[str, Any],
     *,
     terms: Sequence[str] | None = None,
-    labels: Mapping[str, Words] | None = None,
     models: Mapping[str, Words] | None = None,
     confidence: float = 0.95,
-    title: Words = "",
-    note: Words = "",
-    style: str | FigureStyle = "journal_double",
-    language: Language | None = None,
+    look: Look = PLAIN,
 ) -> Drawing:
     """Plot direct, indirect and total effects with their intervals, one panel for each.
 
     Parameters
     ----------
-    effects
+    results
         By model: an object with ``tidy()`` or the tidy frame itself (term, effect, estimate, conf_low,
         conf_high).
     terms
         Variables to show, from top to bottom; all, in the order they first come, without it.
-    labels, models
-        Words for terms and models.
+    models
+        Words for models.
     confidence
         Level of the intervals in the frames, for the note.
+    look
+        Style and words, among them ``words`` by term.
 
     Notes
     -----
@@ -77,82 +77,68 @@ def effects_plot(
     SpecificationError
         A term that no model has.
     """
-    frames = _tidy_frames(effects, ("term", "effect", "estimate", "conf_low", "conf_high"))
-    with open_page(style, language, title, note) as page:
-        return _intervals(
-            frames, list(EFFECTS.items()), terms, (labels or {}, models or {}), confidence, page
-        )
+    frames = _tidy_frames(results, ("term", "effect", "estimate", "conf_low", "conf_high"))
+    with open_page(look, "journal_double") as page:
+        return _intervals(frames, list(EFFECTS.items()), terms, models or {}, confidence, page)
 
 
-def regime_plot(
-    effects: Any,
+def regimes(
+    result: Any,
     *,
     terms: Sequence[str] | None = None,
-    labels: Mapping[str, Words] | None = None,
-    regimes: Mapping[str, Words] | None = None,
+    names: Mapping[str, Words] | None = None,
     confidence: float = 0.95,
-    title: Words = "",
-    note: Words = "",
-    style: str | FigureStyle = "journal_double",
-    language: Language | None = None,
+    look: Look = PLAIN,
 ) -> Drawing:
     """Plot effects by regime side by side, one panel each for direct, indirect and total effects.
 
     Parameters
     ----------
-    effects
+    result
         Effects of a fit with regimes, or their tidy frame, whose terms are ``"x[core=0]"``, ``"x[core=1]"`` and,
         for all units, ``"x"``.
     terms
         Variables (``"x"``) to show; all without it.
-    regimes
+    names
         Words by regime, such as ``{"core=1": "Core cities"}``; ``""`` are all units.
 
-    The other parameters, notes and errors are those of :func:`effects_plot`.
+    The other parameters, notes and errors are those of :func:`effects`.
     """
-    (frame,) = _tidy_frames({"": effects}, ("term", "effect", "estimate", "conf_low", "conf_high")).values()
+    (frame,) = _tidy_frames({"": result}, ("term", "effect", "estimate", "conf_low", "conf_high")).values()
     split = frame["term"].str.extract(r"^(?P<term>.*?)(?:\[(?P<regime>[^\]]*)\])?$").fillna({"regime": ""})
     frame = frame.assign(term=split["term"], regime=split["regime"])
     # Regimes first, all units last, whatever the order of the frame.
     order = sorted(dict.fromkeys(frame["regime"]), key=lambda regime: not regime)
-    given = {"": ALL_UNITS, **(regimes or {})}
-    return effects_plot(
+    given = {"": ALL_UNITS, **(names or {})}
+    return effects(
         {regime: frame[frame["regime"] == regime] for regime in order},
         terms=terms,
-        labels=labels,
         models={regime: given.get(regime, regime) for regime in order},
         confidence=confidence,
-        title=title,
-        note=note,
-        style=style,
-        language=language,
+        look=look,
     )
 
 
-def coefficient_plot(
+def coefficients(
     fits: Mapping[str, Any],
     *,
     terms: Sequence[str] | None = None,
-    labels: Mapping[str, Words] | None = None,
     models: Mapping[str, Words] | None = None,
     confidence: float = 0.95,
-    title: Words = "",
-    note: Words = "",
-    style: str | FigureStyle = "journal_single",
-    language: Language | None = None,
+    look: Look = PLAIN,
 ) -> Drawing:
     """Plot coefficients of several fits with their intervals.
 
     ``fits`` holds by model an object with ``tidy()`` or the tidy frame itself; without ``terms`` the
     intercept and the variance are left out. The other parameters, notes and errors are those of
-    :func:`effects_plot`.
+    :func:`effects`.
     """
     frames = _tidy_frames(fits, ("term", "estimate", "conf_low", "conf_high"))
     if terms is None:
         frames = {name: frame[~frame["term"].isin(NUISANCE)] for name, frame in frames.items()}
     frames = {name: frame.assign(effect="") for name, frame in frames.items()}
-    with open_page(style, language, title, note) as page:
-        return _intervals(frames, [("", ESTIMATE)], terms, (labels or {}, models or {}), confidence, page)
+    with open_page(look, "journal_single") as page:
+        return _intervals(frames, [("", ESTIMATE)], terms, models or {}, confidence, page)
 
 
 def _tidy_frames(results: Mapping[str, Any], columns: tuple[str, ...]) -> dict[str, pd.DataFrame]:
@@ -172,16 +158,16 @@ def _intervals(
     frames: dict[str, pd.DataFrame],
     panels: list[tuple[str, Text]],
     terms: Sequence[str] | None,
-    labels: tuple[Mapping[str, Words], Mapping[str, Words]],
+    models: Mapping[str, Words],
     confidence: float,
     page: Page,
 ) -> Drawing:
     rows = _wanted_terms(frames, terms)
-    style = page.style
-    called = [_term_words(term, labels[0], page.language) for term in rows]
-    names = {name: page.say(labels[1].get(name, name), limit=NAME_LIMIT) for name in frames}
+    style, labels = page.style, page.look.words
+    called = [_term_words(term, labels, page.language) for term in rows]
+    names = {name: page.say(models.get(name, name), limit=NAME_LIMIT) for name in frames}
     bare = _without_interval(frames, rows, [key for key, _ in panels])
-    cells = items((_cell(key, names, labels[0], page.language) for key in bare), page.language)
+    cells = items((_cell(key, names, labels, page.language) for key in bare), page.language)
     lacking = page.say(NO_INTERVAL, cells) if bare else ""
     around = page.title, page.note(page.say(INTERVALS, 100 * confidence), lacking)
     figure, axes = _interval_sheet(panels, called, names, around, style)

@@ -1,4 +1,4 @@
-"""Moran scatter plots; beside them, by the same door, effects and coefficients with their intervals."""
+"""Moran scatter plots."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
-from spatial_zb.base.text import Language, Text
+from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
+from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.moran import bivariate_moran, moran_i
 from spatial_zb.report.drawing.frame import (
     LABEL_PAD,
+    PLAIN,
     ChartFrame,
+    Look,
     Page,
     Words,
     chart_sheet,
@@ -58,18 +60,14 @@ QUADRANTS: dict[str, tuple[Text, str, str, bool]] = {
 
 
 def moran_scatter(
-    values: pd.Series,
+    values: pd.Series | pd.DataFrame,
     W: Any,
     *,
-    label: Words = THE_VARIABLE,
-    other: pd.Series | None = None,
-    other_label: Words = THE_VARIABLE,
-    names: Mapping[str, str] | pd.Series | None = None,
+    label: Words | tuple[Words, Words] = THE_VARIABLE,
+    other: pd.Series | pd.DataFrame | None = None,
     notable: int | Sequence[str] = 6,
-    title: Words = "",
-    note: Words = "",
-    style: str | FigureStyle = "journal_single",
-    language: Language | None = None,
+    p_values: Sequence[float] | None = None,
+    look: Look = PLAIN,
     ax: Axes | None = None,
 ) -> Drawing:
     """Plot standardised values against their spatial lag; the slope of the line is Moran's I.
@@ -83,23 +81,24 @@ def moran_scatter(
     Parameters
     ----------
     values
-        One finite value for each unit, by id in any order.
+        One finite value for each unit, by id in any order: a Series, or a frame with one column for each period, each
+        of which has a panel with common axes.
     W
         Weights, or anything :func:`~spatial_zb.weights.matrix.as_weights` takes, with the same ids.
         Islands count in the mean, in the deviation and in I, but have no lag: they are left out of the
         dots and told in a note and in ``Drawing.left_out``.
     label
-        Words for the variable.
-    other, other_label
-        A second variable, by id, and words for it: its lag is plotted then, and the slope is the bivariate I of the
+        Words for the variable, or a pair of words for it and for ``other``.
+    other
+        A second variable, of the same form: its lag is plotted then, and the slope is the bivariate I of the
         value of a unit and the other variable of its neighbours (Anselin, Syabri & Smirnov 2002).
-    names
-        Names by id; the ids themselves without it.
     notable
         Ids to name, in order of priority, or how many of those farthest from the origin. A name without a
         free place is left out and told in ``Drawing.unlabelled``.
-    title, note
-        Words above and below, such as the source.
+    p_values
+        One for each panel, told beside its I.
+    look
+        Style and words, among them ``words`` by unit id for the names; the ids themselves without it.
     ax
         Axes to draw in, without title, note and legend.
 
@@ -108,43 +107,80 @@ def moran_scatter(
     AlignmentError
         Ids of values, W and notable units differ.
     DataError
-        Missing, infinite or constant values.
+        Missing, infinite or constant values; no column.
+    SpecificationError
+        ``ax`` for several panels.
     """
-    both = values.to_frame(name=""), None if other is None else other.to_frame(name="")
-    with open_page(style, language, title, note) as page:
-        return _scatter(both, W, (label, other_label), names, notable, page, 1, ax)
+    weights = as_weights(W)
+    frame, second = _matched(values, weights), None if other is None else _matched(other, weights)
+    _require_room(frame, ax)
+    labels = label if isinstance(label, tuple) else (label, THE_VARIABLE)
+    clouds = [
+        _cloud(frame.iloc[:, number], weights, None if second is None else second[period])
+        for number, period in enumerate(frame.columns)
+    ]
+    with open_page(look, "journal_single" if len(clouds) == 1 else "journal_double") as page:
+        sides = _sides(weights, labels, second is not None, page)
+        headings = _headings(list(frame.columns), clouds, p_values, second is not None, page)
+        called = {
+            unit: page.say(look.words.get(unit, unit), limit=NAME_LIMIT) or unit for unit in weights.ids
+        }
+        if ax is None:
+            figure, panels = _scatter_sheet(headings, sides, _around(weights, called, page), page)
+        else:
+            figure, panels = root_figure(ax), [ax]
+            ax.set(xlabel=sides[0], ylabel=sides[1])
+        _common_limits(panels, clouds)
+        told = [
+            _draw_cloud(panel, cloud, weights, notable, called, page.style)
+            for panel, cloud in zip(panels, clouds, strict=True)
+        ]
+        # Ticks and texts are made when first drawn: now, while the style is set.
+        figure.draw_without_rendering()
+    lost = dict.fromkeys(unit for _, dropped in told for unit in dropped)
+    kept = dict.fromkeys(unit for done, _ in told for unit in done)
+    return Drawing(figure, tuple(panels), None, tuple(kept), tuple(lost), tuple(weights.islands))
 
 
-def moran_scatter_panels(
-    frame: pd.DataFrame,
-    W: Any,
-    *,
-    label: Words = THE_VARIABLE,
-    other: pd.DataFrame | None = None,
-    other_label: Words = THE_VARIABLE,
-    names: Mapping[str, str] | pd.Series | None = None,
-    notable: int | Sequence[str] = 6,
-    p_values: Sequence[float] | None = None,
-    title: Words = "",
-    note: Words = "",
-    columns: int = 2,
-    style: str | FigureStyle = "journal_double",
-    language: Language | None = None,
-) -> Drawing:
-    """Plot one Moran scatter for each column (period) of a frame of values, with common axes.
-
-    The parameters and errors are those of :func:`moran_scatter`; ``other`` has the same columns. ``p_values``: one for
-    each column, told beside its I.
-    """
+def _require_room(frame: pd.DataFrame, ax: Axes | None) -> None:
     if not len(frame.columns):
         raise DataError(
             "The frame has no column to plot: give one column for each period.",
             "表中没有可绘制的列：请每个时期给一列。",
         )
-    with open_page(style, language, title, note) as page:
-        return _scatter(
-            (frame, other), W, (label, other_label), names, notable, page, columns, None, p_values
+    if ax is not None and len(frame.columns) > 1:
+        raise SpecificationError(
+            f"These are {len(frame.columns)} panels: leave ax away, or choose one of them.",
+            f"共有{len(frame.columns)}幅：请不要给ax，或只选其中一幅。",
         )
+
+
+def _sides(weights: Weights, labels: tuple[Words, Words], two: bool, page: Page) -> tuple[str, str]:
+    """Words of both axes."""
+    scaled = not math.isclose(_factor(weights), 1.0)
+    if two:
+        upward = page.say(SCALED_LAG_OF if scaled else LAG_OF, page.say(labels[1]))
+    else:
+        upward = page.say(SCALED_LAG if scaled else SPATIAL_LAG)
+    return page.say(STANDARDISED, page.say(labels[0])), upward
+
+
+def _headings(
+    periods: list, clouds: list[_Cloud], p_values: Sequence[float] | None, two: bool, page: Page
+) -> list[str]:
+    """Period and I of each panel."""
+    chances = [None] * len(clouds) if p_values is None else p_values
+    told = [_told(cloud.slope, p) for cloud, p in zip(clouds, chances, strict=True)]
+    return [
+        _heading(number, period, len(clouds), _fill(BIVARIATE if two else MORAN, value), page.style)
+        for number, (period, value) in enumerate(zip(periods, told, strict=True))
+    ]
+
+
+def _around(weights: Weights, called: Mapping[str, str], page: Page) -> tuple[str, str]:
+    """Title and note."""
+    alone = items((called[unit] for unit in weights.islands), page.language)
+    return page.title, page.note(page.say(WITHOUT, alone) if alone else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,65 +192,14 @@ class _Cloud:
     slope: float
 
 
-def _scatter(
-    both: tuple[pd.DataFrame, pd.DataFrame | None],
-    W: Any,
-    labels: tuple[Words, Words],
-    names: Mapping[str, str] | pd.Series | None,
-    notable: int | Sequence[str],
-    page: Page,
-    columns: int,
-    ax: Axes | None,
-    p_values: Sequence[float] | None = None,
-) -> Drawing:
-    style = page.style
-    weights = as_weights(W)
-    frame = _matched(both[0], weights)
-    other = None if both[1] is None else _matched(both[1], weights)
-    clouds = [
-        _cloud(frame.iloc[:, number], weights, None if other is None else other[period])
-        for number, period in enumerate(frame.columns)
-    ]
-    called = _names(names, weights.ids, style.language)
-    scaled = not math.isclose(_factor(weights), 1.0)
-    if other is None:
-        upward = page.say(SCALED_LAG if scaled else SPATIAL_LAG)
-    else:
-        upward = page.say(SCALED_LAG_OF if scaled else LAG_OF, page.say(labels[1]))
-    sides = page.say(STANDARDISED, page.say(labels[0])), upward
-    statistic = MORAN if other is None else BIVARIATE
-    if ax is None:
-        alone = items((called[unit] for unit in weights.islands), page.language)
-        around = page.title, page.note(page.say(WITHOUT, alone) if alone else "")
-        chances = [None] * len(clouds) if p_values is None else p_values
-        values = [_told(cloud.slope, p) for cloud, p in zip(clouds, chances, strict=True)]
-        headings = [
-            _heading(number, period, len(clouds), _fill(statistic, value), style)
-            for number, (period, value) in enumerate(zip(frame.columns, values, strict=True))
-        ]
-        figure, panels = _scatter_sheet(headings, sides, around, columns, style)
-    else:
-        figure, panels = root_figure(ax), [ax]
-        ax.set(xlabel=sides[0], ylabel=sides[1])
-    _common_limits(panels, clouds)
-    told = [
-        _draw_cloud(panel, cloud, weights, notable, called, style)
-        for panel, cloud in zip(panels, clouds, strict=True)
-    ]
-    # Ticks and texts are made when first drawn: now, while the style is set.
-    figure.draw_without_rendering()
-    lost = dict.fromkeys(unit for _, dropped in told for unit in dropped)
-    kept = dict.fromkeys(unit for done, _ in told for unit in done)
-    return Drawing(figure, tuple(panels), None, tuple(kept), tuple(lost), tuple(weights.islands))
-
-
 def _factor(weights: Weights) -> float:
     """n/S₀ with n the units that have neighbours."""
     return (weights.n - len(weights.islands)) / weights.matrix.sum()
 
 
-def _matched(frame: pd.DataFrame, weights: Weights) -> pd.DataFrame:
-    """Values in the order of the weights."""
+def _matched(values: pd.Series | pd.DataFrame, weights: Weights) -> pd.DataFrame:
+    """Values by period in the order of the weights."""
+    frame = values.to_frame(name="") if isinstance(values, pd.Series) else values
     ids = unique_ids(frame.index)
     match_units(ids, weights.ids, Text("values", "数值"), named_weights(weights.label))
     return frame.set_axis(ids).loc[weights.ids]
@@ -248,11 +233,6 @@ def _standardised(values: pd.Series) -> np.ndarray:
     return (x - x.mean()) / x.std()
 
 
-def _names(names: Mapping[str, str] | pd.Series | None, ids: pd.Index, language: Language) -> dict[str, str]:
-    given = {} if names is None else dict(names)
-    return {unit: words(str(given.get(unit, unit)), language, NAME_LIMIT) or unit for unit in ids}
-
-
 def _told(slope: float, p_value: float | None) -> Text:
     """I with three decimals, and its p-value where there is one."""
     value = f"{slope:.3f}".replace("-", "−")
@@ -271,10 +251,9 @@ def _scatter_sheet(
     headings: Sequence[str],
     sides: tuple[str, str],
     around: tuple[str, str],
-    columns: int,
-    style: FigureStyle,
+    page: Page,
 ) -> tuple[Figure, list[Axes]]:
-    columns = max(1, min(columns, len(headings)))
+    style, columns = page.style, max(1, min(page.look.columns, len(headings)))
     ticks = line_height(style.small_pt, 1)
     # Room for an axis label of one line, then for the lines it needs in a panel of that width.
     pad = to_mm(LABEL_PAD)

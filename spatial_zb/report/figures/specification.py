@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
-from spatial_zb.base.text import Language, Text
+from spatial_zb.base.text import Text
 from spatial_zb.report.drawing.frame import (
     EDGE,
     GAP,
     LABEL_PAD,
+    PLAIN,
+    Look,
     Page,
     Pen,
-    Words,
     fitted_legend,
     legend_height,
     line_height,
@@ -77,11 +78,7 @@ def specification_curve(
     choices: Sequence[str] | None = None,
     main: Mapping[str, object] | None = None,
     level: float = 0.05,
-    labels: Mapping[str, Words] | None = None,
-    title: Words = "",
-    note: Words = "",
-    style: str | FigureStyle = "journal_double",
-    language: Language | None = None,
+    look: Look = PLAIN,
 ) -> Drawing:
     """Sort the estimates of all cells of a grid, and show below each which choices it rests on.
 
@@ -100,10 +97,9 @@ def specification_curve(
     level
         Level of significance. An estimate that passes it is dark, with a filled marker, and has a mark in the
         first row below the curve, so that it is told apart without colour too.
-    labels
-        Words by column, by value, or by ``"column=value"`` where a value has two meanings; and for the term.
-    title, note
-        Words above and below. The note also counts estimates, signs and significance.
+    look
+        Style and words, among them ``words`` by column, by value, or by ``"column=value"`` where a value has two
+        meanings; and for the term. The note also counts estimates, signs and significance.
 
     Returns
     -------
@@ -127,8 +123,8 @@ def specification_curve(
         )
     shown = list(choices) if choices is not None else [c for c in known if rows[c].nunique() > 1]
     curve = _curve(rows, shown, main or {}, level)
-    with open_page(style, language, title, note) as page:
-        figure, axes = _sheet(curve, CurveWords(page, term, effect, labels or {}, level), page)
+    with open_page(look, "journal_double") as page:
+        figure, axes = _sheet(curve, CurveWords(page, term, effect, level), page)
         figure.draw_without_rendering()
     bare = rows.loc[~np.isfinite(rows[["conf_low", "conf_high"]].to_numpy(float)).all(axis=1), known]
     return Drawing(figure, axes, left_out=tuple(" / ".join(map(str, row)) for row in bare.to_numpy()))

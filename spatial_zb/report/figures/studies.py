@@ -11,7 +11,9 @@ import pandas as pd
 from spatial_zb.base.errors import DataError, listed, listed_zh, not_one_of
 from spatial_zb.base.text import Language, Text
 from spatial_zb.report.drawing.frame import (
+    PLAIN,
     ChartFrame,
+    Look,
     Words,
     chart_sheet,
     line_height,
@@ -58,19 +60,15 @@ PALEST, DARKEST = 0.0, 0.75
 ROW = 7.0
 
 
-def power_figure(
+def power(
     frame: pd.DataFrame,
     *,
     measures: Sequence[str] = ("power", "coverage"),
     parameter: str | None = None,
     x: str = "truth",
     by: str = "n",
-    labels: Mapping[str, Words] | None = None,
-    x_label: Words = TRUTH,
-    title: Words = "",
-    note: Words = "",
-    style: str | FigureStyle = "journal_double",
-    language: Language | None = None,
+    label: Words = TRUTH,
+    look: Look = PLAIN,
     ax: Axes | None = None,
 ) -> Drawing:
     """Draw results of a simulation study against the size of the true effect, one line for each sample size.
@@ -85,8 +83,10 @@ def power_figure(
         The parameter, where the frame has several.
     x, by
         Columns of the horizontal axis and of what sets the lines apart, such as n, periods or weights.
-    labels
-        Words by measure and by value of ``by``.
+    label
+        Words for the horizontal axis.
+    look
+        Style and words, among them ``words`` by measure and by value of ``by``.
     ax
         Axes for the only panel of one measure.
 
@@ -98,12 +98,11 @@ def power_figure(
         An unknown parameter, or several without ``parameter``; ``ax`` for more than one measure.
     """
     rows = _power_rows(frame, measures, parameter, x, by)
-    given = labels or {}
-    with open_page(style, language, title, note) as page:
-        panels = [_power_panel(rows, measure, (x, by), given, page.language) for measure in measures]
+    with open_page(look, "journal_double") as page:
+        panels = [_power_panel(rows, measure, (x, by), look.words, page.language) for measure in measures]
         said = page.say(REFERENCE if any(panel.references for panel in panels) else SIMULATED)
         columns = columns_for(len(panels), page.style)
-        chart = Chart(page.say(x_label), "", page.title, page.note(said), columns, shared=False)
+        chart = Chart(page.say(label), "", page.title, page.note(said), columns, shared=False)
         return draw_chart(panels, chart, page.style, ax)
 
 
@@ -146,16 +145,7 @@ def _power_panel(
     return LinePanel(words(labels.get(measure, usual), language, 80), tuple(series), references)
 
 
-def probability_figure(
-    frame: pd.DataFrame,
-    *,
-    labels: Mapping[str, Words] | None = None,
-    title: Words = "",
-    note: Words = "",
-    style: str | FigureStyle = "journal_single",
-    language: Language | None = None,
-    ax: Axes | None = None,
-) -> Drawing:
+def probabilities(frame: pd.DataFrame, *, look: Look = PLAIN, ax: Axes | None = None) -> Drawing:
     """Draw posterior probabilities of models (columns) under weights (rows) as a shaded table of per cents.
 
     Parameters
@@ -163,8 +153,8 @@ def probability_figure(
     frame
         Columns model, weights, probability; one row for each pair. Where there is no column weights, one row of
         cells.
-    labels
-        Words by model and by weights.
+    look
+        Style and words, among them ``words`` by model and by weights.
     ax
         Axes to draw in, without title and note.
 
@@ -174,10 +164,9 @@ def probability_figure(
         A missing column, a pair twice, or a probability outside [0, 1].
     """
     table = _probabilities(frame)
-    given = labels or {}
-    with open_page(style, language, title, note) as page:
+    with open_page(look, "journal_single") as page:
         names = [
-            [page.say(given.get(str(v), PARAMETERS.get(str(v), str(v))), limit=60) for v in side]
+            [page.say(look.words.get(str(v), PARAMETERS.get(str(v), str(v))), limit=60) for v in side]
             for side in (table.index, table.columns)
         ]
         around = page.title, page.note(page.say(EACH_CELL))

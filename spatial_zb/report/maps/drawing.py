@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from spatial_zb.base.errors import AlignmentError, SpecificationError, listed, listed_zh
+from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
+from spatial_zb.data.panel import Panel
+from spatial_zb.report.drawing.frame import LabelChoice, Page, Words, chosen_periods
 from spatial_zb.report.drawing.placement import AROUND, ON, box_of, halo_text, place, root_figure
 from spatial_zb.report.drawing.places import (
     NAME_LIMIT,
@@ -21,7 +23,7 @@ from spatial_zb.report.drawing.places import (
     project,
     unique_ids,
 )
-from spatial_zb.report.drawing.sheet import Inset, MapText, lay_out, outline_path, set_extent
+from spatial_zb.report.drawing.sheet import Inset, lay_out, outline_path, set_extent
 from spatial_zb.report.drawing.style import GREY, HATCH, INK, Drawing, FigureStyle, words
 from spatial_zb.weights.matrix import Weights, match_units, text_ids
 
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-LabelChoice = Literal["auto", "all", "groups", "none"] | Sequence[str]
 #: Up to this many units "auto" names each of them, beyond it the groups inside thick outlines.
 AUTO_LABELS = 15
 # Outlines of parts below this share of the largest group would fill small islands with ink.
@@ -41,6 +42,8 @@ NO_DATA = Text("No data", "无数据")
 PROVINCE = Text("Provincial boundary", "省级界线")
 LINKS, ISLANDS = Text("Neighbours", "邻居关系"), Text("No neighbours", "无邻接单元")
 LINK_COLOUR = "#b2182b"
+#: Ground of a map whose units have no classes.
+LAND = "#efefef"
 #: Links by unit up to which they have full width; contiguity has at most 3, k nearest neighbours at most k.
 MAP_LINKS = 4
 
@@ -55,45 +58,111 @@ class MapClass:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What every map takes: labels, outlines, projection, words, links to draw, a key of its own, a wider area."""
+class MapKey:
+    """What the codes of units mean: classes by number, and what −1 is.
 
-    labels: LabelChoice
-    outlines: str | None
-    crs: Any
-    text: MapText
-    weights: Weights | None = None
+    ``inset`` is drawn beside the legend; ``breaks`` are the edges of the classes where they have some.
+    """
+
+    classes: Sequence[MapClass]
+    missing: Text = NO_DATA
     inset: Inset | None = None
-    locator: GeoDataFrame | None = None
+    breaks: np.ndarray | None = None
+
+
+def values_by_period(
+    values: Panel | pd.DataFrame | pd.Series,
+    variable: str | None,
+    periods: Sequence | None,
+    regions: GeoDataFrame,
+) -> tuple[pd.DataFrame, Words]:
+    """What is mapped, by unit id and period, and words for it.
+
+    Of a panel all regions have a row, blank where the panel has none; a panel of one period has no heading.
+
+    Raises
+    ------
+    SpecificationError
+        A panel without the name of a variable, a variable or a period that is not there.
+    """
+    if isinstance(values, Panel):
+        if variable is None:
+            raise SpecificationError(
+                f"Name the variable to map; the panel has {listed(values.columns)}.",
+                f"请指定要绘制的变量；面板数据有{listed_zh(values.columns)}。",
+            )
+        chosen = chosen_periods(values.periods, periods, Text("map", "地图"))
+        table = pd.DataFrame(values.select(periods=chosen).array(variable).T, values.units, chosen)
+        everywhere = unique_ids(regions.index).union(values.units, sort=False)
+        table = table if len(values.periods) > 1 else table.set_axis([""], axis=1)
+        return table.reindex(everywhere), values.label(variable)
+    if variable is not None:
+        if isinstance(values, pd.Series) or variable not in values.columns:
+            known = [values.name] if isinstance(values, pd.Series) else values.columns
+            raise SpecificationError(
+                f"There is no variable {variable!r}; there are {listed(known)}.",
+                f"没有变量{variable!r}；已有{listed_zh(known)}。",
+            )
+        values = values[variable]
+    if isinstance(values, pd.Series):
+        return values.to_frame(name=""), ""
+    return values[chosen_periods(list(values.columns), periods, Text("map", "地图"))], ""
+
+
+def require_panels(frame: pd.DataFrame, ax: Axes | None) -> None:
+    """Refuse a frame without a column to map, and one of several for one pair of axes.
+
+    Raises
+    ------
+    DataError
+        No column.
+    SpecificationError
+        ``ax`` for more than one.
+    """
+    number = len(frame.columns)
+    if not number:
+        raise DataError(
+            "The frame has no column to map: give one column for each period.",
+            "表中没有可绘制的列：请每个时期给一列。",
+        )
+    if ax is not None and number > 1:
+        raise SpecificationError(
+            f"These are {number} maps: leave ax away, or draw one of them.",
+            f"共有{number}幅地图：请不要给ax，或只绘其中一幅。",
+        )
+
+
+def preset_of(codes: pd.DataFrame) -> str:
+    """One map fits a column of print, several need the page."""
+    return "journal_single" if len(codes.columns) == 1 else "journal_double"
 
 
 def draw_panels(
     regions: GeoDataFrame,
     codes: pd.DataFrame,
-    classes: list[MapClass],
-    missing: Text,
-    look: Look,
-    style: FigureStyle,
-    columns: int = 1,
+    key: MapKey,
+    page: Page,
+    links: Weights | None = None,
     ax: Axes | None = None,
-    breaks: np.ndarray | None = None,
 ) -> Drawing:
-    """Draw all panels; ``codes`` (unit id × panel) are numbers of ``classes``, −1 for missing."""
-    shapes = project(checked(regions), look.crs)
+    """Draw all panels; ``codes`` (unit id × panel) are numbers of the classes of ``key``, −1 for missing.
+
+    ``links`` are drawn between the units.
+    """
+    shapes = project(checked(regions), page.look.crs)
     match_units(unique_ids(codes.index), shapes.index, Text("values", "数值"), Text("regions", "底图"))
     codes = codes.set_axis(text_ids(codes.index)).loc[shapes.index]
     blank = codes.index[(codes < 0).any(axis=1)]
-    codes = codes.where(codes >= 0, len(classes))
-    classes = [*classes, MapClass(words(missing, style.language), "white", HATCH)]
+    codes = codes.where(codes >= 0, len(key.classes))
+    classes = [*key.classes, MapClass(page.say(key.missing), "white", HATCH)]
     if ax is None:
-        handles = _handles(classes if len(blank) else classes[:-1], look, style, shapes)
-        keys = look.inset, look.locator
-        figure, panels = lay_out(shapes, list(codes.columns), handles, look.text, columns, style, *keys)
+        handles = _handles(classes if len(blank) else classes[:-1], page, shapes, links)
+        figure, panels = lay_out(shapes, list(codes.columns), handles, page, key.inset)
     else:
         figure, panels = root_figure(ax), [ax]
         set_extent(ax, shapes)
     told = [
-        _draw_panel(panel, shapes, codes.iloc[:, number].to_numpy(), classes, look, style)
+        _draw_panel(panel, shapes, codes.iloc[:, number].to_numpy(), classes, page, links)
         for number, panel in enumerate(panels)
     ]
     # Ticks and texts are made when first drawn: now, while the style is set.
@@ -102,10 +171,10 @@ def draw_panels(
     return Drawing(
         figure=figure,
         axes=tuple(panels),
-        breaks=breaks,
+        breaks=key.breaks,
         labelled=tuple(name for name in told[0][0] if name not in dropped),
         unlabelled=tuple(dropped),
-        left_out=tuple(blank if look.weights is None else look.weights.islands),
+        left_out=tuple(blank if links is None else links.islands),
     )
 
 
@@ -114,27 +183,32 @@ def _draw_panel(
     shapes: GeoDataFrame,
     codes: np.ndarray,
     classes: list[MapClass],
-    look: Look,
-    style: FigureStyle,
+    page: Page,
+    links: Weights | None,
 ) -> tuple[list[str], list[str]]:
     """Draw one map; returns the keys of labels written and of those left out for want of room."""
-    draw_polygons(axes, shapes.geometry, codes, classes, style)
-    groups = group_shapes(shapes, look.outlines)
+    draw_polygons(axes, shapes.geometry, codes, classes, page.style)
+    groups = group_shapes(shapes, page.look.outlines)
     if groups is not None:
-        draw_outlines(axes, groups.geometry, style)
-    nodes = [] if look.weights is None else _draw_links(axes, shapes, look.weights, style)
-    return draw_labels(axes, shapes, look, style, nodes)
+        draw_outlines(axes, groups.geometry, page.style)
+    nodes = [] if links is None else _draw_links(axes, shapes, links, page.style)
+    return draw_labels(axes, shapes, page, nodes, links)
 
 
 def draw_labels(
-    axes: Axes, shapes: GeoDataFrame, look: Look, style: FigureStyle, obstacles: Sequence[np.ndarray] = ()
+    axes: Axes,
+    shapes: GeoDataFrame,
+    page: Page,
+    obstacles: Sequence[np.ndarray] = (),
+    links: Weights | None = None,
 ) -> tuple[list[str], list[str]]:
     """Name units or groups where there is room; returns the keys of labels written and of those left out."""
-    groups = group_shapes(shapes, look.outlines)
-    if groups is not None and not _names_groups(look.labels, len(shapes)):
+    style, labels = page.style, "auto" if page.look.labels is None else page.look.labels
+    groups = group_shapes(shapes, page.look.outlines)
+    if groups is not None and not _names_groups(labels, len(shapes)):
         groups = None
     by_group, named = groups is not None, shapes if groups is None else groups
-    names = _unit_names(shapes, look, style) if groups is None else _group_names(groups, style)
+    names = _unit_names(shapes, labels, style, links) if groups is None else _group_names(groups, style)
     homes = named.geometry.loc[list(names)]
     points = style.base_pt if by_group else style.small_pt
     artists = [
@@ -142,7 +216,7 @@ def draw_labels(
         for name, point in zip(names.values(), map(label_point, homes), strict=True)
     ]
     limits = box_of(axes.patch)
-    if look.weights is None:
+    if links is None:
         placed = place(artists, limits, ON, obstacles, _at_home(axes, shapes.geometry, list(homes)))
     else:
         placed = place(artists, limits, AROUND, obstacles)
@@ -213,18 +287,21 @@ def draw_outlines(axes: Axes, groups: GeoSeries, style: FigureStyle) -> None:
     axes.add_collection(outlines, autolim=False)
 
 
-def _handles(classes: list[MapClass], look: Look, style: FigureStyle, shapes: GeoDataFrame) -> list[Artist]:
+def _handles(
+    classes: list[MapClass], page: Page, shapes: GeoDataFrame, links: Weights | None
+) -> list[Artist]:
     from matplotlib.patches import Patch
 
+    style = page.style
     edge: dict[str, Any] = {"edgecolor": GREY, "linewidth": 0.4 * style.line_pt}
     out: list[Artist] = [
         Patch(facecolor=item.colour, hatch=item.hatch or None, label=item.label, **edge)
         for item in classes
         if item.label
     ]
-    if look.weights is not None:
-        out += _link_handles(look.weights, style)
-    return out + outline_handles(shapes, look.outlines, style)
+    if links is not None:
+        out += _link_handles(links, style)
+    return out + outline_handles(shapes, page.look.outlines, style)
 
 
 def outline_handles(shapes: GeoDataFrame, column: str | None, style: FigureStyle) -> list[Artist]:
@@ -248,11 +325,13 @@ def _group_names(groups: GeoDataFrame, style: FigureStyle) -> dict[Any, str]:
     return {key: words(name, style.language, NAME_LIMIT) for key, name in names.items()}
 
 
-def _unit_names(shapes: GeoDataFrame, look: Look, style: FigureStyle) -> dict[str, str]:
+def _unit_names(
+    shapes: GeoDataFrame, labels: LabelChoice, style: FigureStyle, links: Weights | None
+) -> dict[str, str]:
     """Names of the units to label, in order of priority: islands, then as asked for."""
-    ids = _label_ids(shapes, look.labels)
-    if look.weights is not None:
-        ids = list(dict.fromkeys([*look.weights.islands, *ids]))
+    ids = _label_ids(shapes, labels)
+    if links is not None:
+        ids = list(dict.fromkeys([*links.islands, *ids]))
     names = place_names(shapes, style.language) if ids else {}
     return {unit: names[unit] for unit in ids}
 

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import DataError, SpecificationError
-from spatial_zb.base.text import Language, Text
+from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.dispersion import Ellipse, ellipse_outline
-from spatial_zb.report.drawing.frame import chosen_periods, period_words, require_rows
+from spatial_zb.report.drawing.frame import (
+    PLAIN,
+    Look,
+    Page,
+    chosen_periods,
+    open_page,
+    period_words,
+    require_rows,
+)
 from spatial_zb.report.drawing.placement import AROUND, box_of, halo_text, place, root_figure, text_size
 from spatial_zb.report.drawing.places import checked, project
-from spatial_zb.report.drawing.sheet import MapText, lay_out, nice_length, set_extent
-from spatial_zb.report.drawing.style import GREY, INK, MARKERS, Drawing, FigureStyle, context, words
+from spatial_zb.report.drawing.sheet import lay_out, nice_length, set_extent
+from spatial_zb.report.drawing.style import GREY, INK, MARKERS, Drawing, FigureStyle, words
 from spatial_zb.report.maps.drawing import (
-    LabelChoice,
-    Look,
+    LAND,
     MapClass,
     draw_labels,
     draw_outlines,
@@ -47,46 +55,36 @@ LOOKS: tuple[tuple[str, LineStyleType], ...] = (
     ("#CC79A7", (0, (7, 2))),
     ("#56B4E9", (0, (2, 1))),
 )
-LAND = "#efefef"
 #: Room around the path in its panel, and the least width of that panel, as shares of the longer side.
 PATH_MARGIN = 0.22
 #: Points of an outline.
 OUTLINE = 181
 
 
-def ellipse_map(
-    regions: GeoDataFrame,
+def ellipses(
     frame: Any,
     *,
+    regions: GeoDataFrame,
     periods: Sequence[int] | None = None,
-    labels: LabelChoice = "groups",
-    text: MapText | None = None,
-    outlines: str | None = "prov",
-    crs: Any = None,
-    style: str | FigureStyle = "journal_double",
-    language: Language | None = None,
+    look: Look = PLAIN,
     ax: Axes | None = None,
 ) -> Drawing:
     """Draw deviation ellipses of some periods on the map, and beside it the path of the centre in all of them.
 
     Parameters
     ----------
-    regions
-        Polygons indexed by unit id.
     frame
         The :class:`~spatial_zb.explore.dynamics.EllipsePath` of ``deviation_ellipses``, or its table (period, lon, lat,
         semi_major_km, semi_minor_km, angle). With the table alone the ellipses are laid out about each centre
         from true north, which within a few hundred kilometres is the same to the width of the line.
+    regions
+        Polygons indexed by unit id.
     periods
         Those whose ellipse is drawn, at most six; the first and the last without it. The path has all.
-    labels
-        ``"groups"`` names what the thick outlines enclose, ``"none"`` nothing.
-    text
-        Title, title of the legend, source and review number.
+    look
+        As in :func:`~spatial_zb.report.maps.shaded.choropleth`; by default what the thick outlines enclose is named.
     ax
         Draw the map with ellipses and path only, in these axes, and leave panel (b), legend and words away.
-
-    The other parameters and errors are those of :func:`~spatial_zb.report.maps.shaded.choropleth`.
 
     Raises
     ------
@@ -97,25 +95,27 @@ def ellipse_map(
     """
     table = _table(frame)
     drawn = _drawn(table, periods)
-    given = text or MapText()
-    with context(style, language) as chosen:
-        shapes = project(checked(regions), crs)
+    look = replace(look, labels="groups" if look.labels is None else look.labels)
+    with open_page(look, "journal_double") as page:
+        shapes = project(checked(regions), look.crs)
         rings, centres = _projected(table, shapes.crs, getattr(frame, "crs", None))
         rings = {period: rings[period] for period in drawn}
-        look = Look(labels, outlines, crs, given)
         if ax is not None:
             set_extent(ax, _extended(shapes, rings))
-            lost = _draw_map(ax, shapes, rings, centres, look, chosen)
+            lost = _draw_map(ax, shapes, rings, centres, page)
             figure, axes = root_figure(ax), [ax]
         else:
-            handles = _handles(rings, shapes, look, chosen)
-            heads = [ELLIPSES, PATH]
-            wide = 2 if chosen.width_mm >= 140 else 1
-            figure, axes = lay_out(_extended(shapes, rings), heads, handles, given, wide, chosen)
-            lost = _draw_map(axes[0], shapes, rings, centres, look, chosen)
-            lost += _draw_path(axes[1], shapes, centres, look, chosen)
+            handles = _handles(rings, shapes, page)
+            figure, axes = lay_out(_extended(shapes, rings), [ELLIPSES, PATH], handles, _side_by_side(page))
+            lost = _draw_map(axes[0], shapes, rings, centres, page)
+            lost += _draw_path(axes[1], shapes, centres, page)
         figure.draw_without_rendering()
     return Drawing(figure, tuple(axes), unlabelled=tuple(dict.fromkeys(lost)))
+
+
+def _side_by_side(page: Page) -> Page:
+    """Both panels in a row where the page is wide enough for two."""
+    return replace(page, look=replace(page.look, columns=2 if page.style.width_mm >= 140 else 1))
 
 
 def _table(frame: Any) -> pd.DataFrame:
@@ -172,11 +172,11 @@ def _draw_map(
     shapes: GeoDataFrame,
     rings: dict[Any, np.ndarray],
     centres: pd.DataFrame,
-    look: Look,
-    style: FigureStyle,
+    page: Page,
 ) -> list[str]:
     """Polygons, ellipses with their centres, names of groups; returns the names without room."""
-    _draw_land(axes, shapes, look, style)
+    style = page.style
+    _draw_land(axes, shapes, page)
     for (period, ring), (colour, dash) in zip(rings.items(), LOOKS, strict=False):
         axes.plot(
             *ring.T, color=colour, linestyle=dash, linewidth=1.4 * style.line_pt, zorder=4, gid="ellipse"
@@ -184,23 +184,21 @@ def _draw_map(
         axes.plot(*centres.loc[period], zorder=4.5, gid="centre", **_dot(colour, MARKERS[0], style))
     spots = axes.transData.transform(centres.loc[list(rings)].to_numpy())
     half = _dot(INK, "o", style)["markersize"] * root_figure(axes).dpi / 144
-    return draw_labels(axes, shapes, look, style, [np.r_[spot - half, spot + half] for spot in spots])[1]
+    return draw_labels(axes, shapes, page, [np.r_[spot - half, spot + half] for spot in spots])[1]
 
 
-def _draw_land(axes: Axes, shapes: GeoDataFrame, look: Look, style: FigureStyle) -> None:
-    draw_polygons(axes, shapes.geometry, np.zeros(len(shapes), dtype=int), [MapClass("", LAND)], style)
-    groups = group_shapes(shapes, look.outlines)
+def _draw_land(axes: Axes, shapes: GeoDataFrame, page: Page) -> None:
+    draw_polygons(axes, shapes.geometry, np.zeros(len(shapes), dtype=int), [MapClass("", LAND)], page.style)
+    groups = group_shapes(shapes, page.look.outlines)
     if groups is not None:
-        draw_outlines(axes, groups.geometry, style)
+        draw_outlines(axes, groups.geometry, page.style)
 
 
-def _draw_path(
-    axes: Axes, shapes: GeoDataFrame, centres: pd.DataFrame, look: Look, style: FigureStyle
-) -> list[str]:
+def _draw_path(axes: Axes, shapes: GeoDataFrame, centres: pd.DataFrame, page: Page) -> list[str]:
     """The way of the centre at a scale of its own, framed, with a bar of its own; returns years without room."""
-    xy = centres.to_numpy()
+    xy, style = centres.to_numpy(), page.style
     _frame_path(axes, xy)
-    _draw_land(axes, shapes, look, style)
+    _draw_land(axes, shapes, page)
     axes.plot(*xy.T, color=INK, linewidth=style.line_pt, zorder=4, gid="path")
     axes.plot(*xy.T, zorder=5, gid="centres", **_dot(INK, MARKERS[0], style))
     metres = shapes.crs.axis_info[0].unit_conversion_factor
@@ -285,11 +283,10 @@ def _dot(colour: str, marker: str, style: FigureStyle) -> dict[str, Any]:
     }
 
 
-def _handles(
-    rings: dict[Any, np.ndarray], shapes: GeoDataFrame, look: Look, style: FigureStyle
-) -> list[Artist]:
+def _handles(rings: dict[Any, np.ndarray], shapes: GeoDataFrame, page: Page) -> list[Artist]:
     from matplotlib.lines import Line2D
 
+    style = page.style
     out: list[Artist] = [
         Line2D(
             [],
@@ -302,4 +299,4 @@ def _handles(
         for period, (colour, dash) in zip(rings, LOOKS, strict=False)
     ]
     centre = Line2D([], [], label=words(CENTRE, style.language), **_dot(INK, MARKERS[0], style))
-    return [*out, centre, *outline_handles(shapes, look.outlines, style)]
+    return [*out, centre, *outline_handles(shapes, page.look.outlines, style)]

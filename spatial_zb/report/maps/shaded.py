@@ -9,18 +9,28 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from spatial_zb.base.errors import DataError, listed, listed_zh
-from spatial_zb.base.text import Language, Text
-from spatial_zb.report.drawing.frame import Words
+from spatial_zb.base.text import Text
+from spatial_zb.report.drawing.frame import PLAIN, Look, Words, open_page
 from spatial_zb.report.drawing.places import unique_ids
-from spatial_zb.report.drawing.sheet import MapText
-from spatial_zb.report.drawing.style import Drawing, FigureStyle, Palette, class_colours, context, words
+from spatial_zb.report.drawing.style import Drawing, class_colours
 from spatial_zb.report.maps.classes import Scheme, class_breaks, class_labels, class_of
-from spatial_zb.report.maps.drawing import NO_DATA, LabelChoice, Look, MapClass, draw_panels
+from spatial_zb.report.maps.drawing import (
+    LAND,
+    NO_DATA,
+    MapClass,
+    MapKey,
+    draw_panels,
+    preset_of,
+    require_panels,
+    values_by_period,
+)
 from spatial_zb.weights.matrix import as_weights, match_units
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from matplotlib.axes import Axes
+
+    from spatial_zb.data.panel import Panel
 
 
 NO_NEIGHBOURS = Text("No neighbours or no data", "无邻接或无数据")
@@ -51,136 +61,84 @@ ISLAND_CODE = "no neighbours"
 
 
 def choropleth(
-    regions: GeoDataFrame,
-    values: pd.Series,
+    values: Panel | pd.DataFrame | pd.Series,
+    variable: str | None = None,
     *,
+    regions: GeoDataFrame,
+    periods: Sequence | None = None,
     scheme: Scheme | Sequence[float] = "quantile",
     k: int = 5,
-    palette: Palette = "sequential",
-    center: float = 0.0,
-    labels: LabelChoice = "auto",
-    text: MapText | None = None,
-    outlines: str | None = "prov",
-    crs: Any = None,
-    locator: GeoDataFrame | None = None,
-    style: str | FigureStyle = "journal_single",
-    language: Language | None = None,
+    look: Look = PLAIN,
     ax: Axes | None = None,
 ) -> Drawing:
-    """Map one variable in classes.
+    """Map one variable in classes: one map, or one for each period with common classes and one legend.
 
     Parameters
     ----------
+    values
+        A panel; or a Series with one value for each region, by id in any order; or a frame of such columns, one for
+        each period. NaN is drawn hatched as "no data", and so are regions that a panel does not have.
+    variable
+        Which variable of a panel, or which column of a frame alone.
     regions
         Polygons indexed by unit id, with ``name_en`` and ``name_zh`` for labels.
-    values
-        One value for each region, by id in any order; NaN is drawn hatched as "no data".
+    periods
+        Those of a panel, or columns of a frame, to map; all without it.
     scheme, k
-        See :func:`class_breaks`.
-    palette, center
-        See :func:`~spatial_zb.report.drawing.style.class_colours`.
-    labels
-        ``"all"`` names, ``"groups"`` (the names in the column ``outlines``), ``"none"``, or ids in order of
-        priority. ``"auto"`` is "all" up to 15 units, then "groups". With "all" larger units come first. A
-        label keeps to its place or just beside it; the one that finds no free place is left out and told in
-        ``Drawing.unlabelled``.
-    text
-        Title, legend title, source and review number.
-    outlines
-        Column whose groups get thick outlines; None, or a column that is not there, for none.
-    crs
-        Projected CRS of the map. By default that of the regions when projected, else EPSG:4549 near 120° E
-        and an equal-area projection about the middle elsewhere.
-    locator
-        Polygons of a wider area: a small map below the scale bar then shows where in it the regions are.
-    style, language
-        Preset or FigureStyle; language of names and words.
+        See :func:`~spatial_zb.report.maps.classes.class_breaks`.
+    look
+        Words, labels, outlines, projection, colours, style. Without a title of the legend, that of a panel is the label
+        of the variable.
     ax
-        Draw the polygons and labels only, in these axes, and leave legend, scale and words to the caller.
+        Draw the polygons and labels of the only map, in these axes, and leave legend, scale and words to the caller.
 
     Raises
     ------
     AlignmentError
         Ids of values and regions differ.
-    DataError, SpecificationError
-        Values that cannot be classified; polygons without a CRS; a geographic ``crs``.
+    DataError
+        Values that cannot be classified, no column, polygons without a CRS.
+    SpecificationError
+        An unknown variable, period, scheme or label; a geographic ``crs``; ``ax`` for several maps.
+
+    Examples
+    --------
+    >>> zb.maps.choropleth(panel, "industry", periods=[2007, 2019], regions=regions)  # doctest: +SKIP
     """
-    frame = values.to_frame(name="")
-    look = Look(labels, outlines, crs, text or MapText(), locator=locator)
-    with context(style, language) as chosen:
-        return _choropleth(regions, frame, (scheme, k, palette, center), look, chosen, ax=ax)
+    frame, legend = values_by_period(values, variable, periods, regions)
+    require_panels(frame, ax)
+    breaks = class_breaks(frame, scheme, k)
+    codes = pd.DataFrame(class_of(frame.to_numpy(float), breaks), frame.index, frame.columns)
+    colours = class_colours(breaks, look.palette or "sequential", look.center)
+    with open_page(replace(look, legend=look.legend or legend), preset_of(codes)) as page:
+        labels = class_labels(breaks, page.language)
+        classes = [MapClass(label, colour) for label, colour in zip(labels, colours, strict=True)]
+        return draw_panels(regions, codes, MapKey(classes, breaks=breaks), page, ax=ax)
 
 
-def choropleth_panels(
-    regions: GeoDataFrame,
-    frame: pd.DataFrame,
+def clusters(
+    codes: Any,
     *,
-    scheme: Scheme | Sequence[float] = "quantile",
-    k: int = 5,
-    palette: Palette = "sequential",
-    center: float = 0.0,
-    labels: LabelChoice = "auto",
-    text: MapText | None = None,
-    outlines: str | None = "prov",
-    crs: Any = None,
-    locator: GeoDataFrame | None = None,
-    columns: int = 2,
-    style: str | FigureStyle = "journal_double",
-    language: Language | None = None,
-) -> Drawing:
-    """Map one variable in several periods with common classes and one legend.
-
-    Parameters
-    ----------
-    frame
-        Values by unit id (rows) and period (columns), one panel each in the order of the columns.
-    columns
-        Panels side by side.
-
-    The other parameters and errors are those of :func:`choropleth`.
-    """
-    if not len(frame.columns):
-        raise DataError(
-            "The frame has no column to map: give one column for each period.",
-            "表中没有可绘制的列：请每个时期给一列。",
-        )
-    look = Look(labels, outlines, crs, text or MapText(), locator=locator)
-    with context(style, language) as chosen:
-        return _choropleth(regions, frame, (scheme, k, palette, center), look, chosen, columns)
-
-
-def cluster_map(
     regions: GeoDataFrame,
-    clusters: pd.Series | pd.DataFrame,
-    *,
     names: tuple[Words, Words] | None = None,
-    labels: LabelChoice = "auto",
-    text: MapText | None = None,
-    outlines: str | None = "prov",
-    crs: Any = None,
-    locator: GeoDataFrame | None = None,
-    columns: int = 2,
-    style: str | FigureStyle = "journal_double",
-    language: Language | None = None,
+    look: Look = PLAIN,
     ax: Axes | None = None,
 ) -> Drawing:
     """Map clusters of a local statistic in colours that are the same on every map.
 
     Parameters
     ----------
+    codes
+        The result of ``local_moran`` or another local statistic; or codes by unit id, a Series for one map or a frame
+        with one column for each period: HH, LL, HL, LH, ns of local Moran's I, univariate or bivariate; or hot, cold, ns
+        of local G and G*. The words of the column ``cluster`` of a local table are understood as well. ``"no
+        neighbours"`` is a class of its own and missing then means no data; without it missing means either.
     regions
         Polygons indexed by unit id.
-    clusters
-        Codes by unit id, a Series for one map or a frame with one column for each period: HH, LL, HL, LH, ns of
-        local Moran's I, univariate or bivariate; or hot, cold, ns of local G and G*. The words of the column
-        ``cluster`` of a local table are understood as well. ``"no neighbours"`` is a class of its own and
-        missing then means no data; without it missing means either.
     names
         Words for the two variables of a bivariate statistic, which say in the legend whose level comes first.
-    ax
-        Draw one map in these axes, and leave legend and words to the caller.
-
-    The other parameters and errors are those of :func:`choropleth_panels`.
+    look, ax
+        As in :func:`choropleth`, whose errors are the same.
 
     Returns
     -------
@@ -192,25 +150,30 @@ def cluster_map(
     DataError
         A code other than those of :data:`CLUSTERS` or :data:`HOT_SPOTS`, or codes of both.
     """
-    frame = clusters.to_frame(name="") if isinstance(clusters, pd.Series) else clusters
-    frame = frame.apply(lambda column: column.map(lambda code: CLUSTER_WORDS.get(code, code)))
+    frame = _cluster_codes(codes)
+    require_panels(frame, ax)
     given = {str(code) for code in pd.unique(frame.to_numpy().ravel()) if pd.notna(code)}
     family = _family(given - {ISLAND_CODE})
     order = {code: number for number, code in enumerate((*family, ISLAND_CODE))}
-    codes = frame.apply(lambda column: column.map(order)).astype(float).fillna(-1).astype(int)
+    numbers = frame.apply(lambda column: column.map(order)).astype(float).fillna(-1).astype(int)
     alone = frame.index[(frame == ISLAND_CODE).any(axis=1)]
-    given_text = text or MapText()
-    if names is not None:
-        given_text = replace(given_text, legend=_first_second(names))
-    look = Look(labels, outlines, crs, given_text, locator=locator)
-    with context(style, language) as chosen:
-        classes = [MapClass(words(name, chosen.language), colour) for name, colour in family.values()]
+    look = look if names is None else replace(look, legend=_first_second(names))
+    with open_page(look, "journal_double") as page:
+        classes = [MapClass(page.say(name), colour) for name, colour in family.values()]
         # Codes of islands exist only where there are some; without them the legend stays as short as before.
         if len(alone):
-            classes.append(MapClass(words(ISLAND, chosen.language), "white", ISLAND_HATCH))
-        missing = NO_DATA if len(alone) else NO_NEIGHBOURS
-        drawing = draw_panels(regions, codes, classes, missing, look, chosen, columns, ax)
+            classes.append(MapClass(page.say(ISLAND), "white", ISLAND_HATCH))
+        key = MapKey(classes, NO_DATA if len(alone) else NO_NEIGHBOURS)
+        drawing = draw_panels(regions, numbers, key, page, ax=ax)
     return replace(drawing, left_out=tuple(dict.fromkeys([*map(str, alone), *drawing.left_out])))
+
+
+def _cluster_codes(codes: Any) -> pd.DataFrame:
+    """Codes by unit id and period, whatever they came as."""
+    if not isinstance(codes, pd.Series | pd.DataFrame):
+        codes = codes.table()["cluster"]
+    frame = codes.to_frame(name="") if isinstance(codes, pd.Series) else codes
+    return frame.apply(lambda column: column.map(lambda code: CLUSTER_WORDS.get(code, code)))
 
 
 def _family(given: set[str]) -> dict[str, tuple[Text, str]]:
@@ -234,23 +197,18 @@ def _first_second(names: tuple[Words, Words]) -> Text:
     return Text(FIRST_SECOND.en.format(first.en, second.en), FIRST_SECOND.zh.format(first.zh, second.zh))
 
 
-def weights_map(
-    regions: GeoDataFrame,
-    W: Any,
-    *,
-    labels: LabelChoice = "none",
-    text: MapText | None = None,
-    outlines: str | None = "prov",
-    crs: Any = None,
-    locator: GeoDataFrame | None = None,
-    style: str | FigureStyle = "journal_single",
-    language: Language | None = None,
-) -> Drawing:
+def links(W: Any, *, regions: GeoDataFrame, look: Look = PLAIN) -> Drawing:
     """Draw who is whose neighbour: a line for each linked pair, a ring around each unit without neighbours.
 
-    ``W`` is a Weights, or anything :func:`~spatial_zb.weights.matrix.as_weights` takes, with the ids of the
-    regions. The other parameters are those of :func:`choropleth`; islands are always named and are listed in
-    ``Drawing.left_out``.
+    Parameters
+    ----------
+    W
+        A Weights, or anything :func:`~spatial_zb.weights.matrix.as_weights` takes, with the ids of the regions.
+    regions
+        Polygons indexed by unit id.
+    look
+        As in :func:`choropleth`; by default no unit is named but islands, which always are and are listed in
+        ``Drawing.left_out``.
 
     Raises
     ------
@@ -260,26 +218,7 @@ def weights_map(
     weights = as_weights(W)
     ids = unique_ids(regions.index)
     match_units(weights.ids, ids, Text("weights", "权重矩阵"), Text("regions", "底图"))
-    look = Look(labels, outlines, crs, text or MapText(), weights.align(ids), locator=locator)
-    with context(style, language) as chosen:
-        return draw_panels(
-            regions, pd.DataFrame({"": 0}, ids), [MapClass("", "#efefef")], NO_DATA, look, chosen
-        )
-
-
-def _choropleth(
-    regions: GeoDataFrame,
-    frame: pd.DataFrame,
-    classing: tuple,
-    look: Look,
-    style: FigureStyle,
-    columns: int = 1,
-    ax: Axes | None = None,
-) -> Drawing:
-    scheme, k, palette, center = classing
-    breaks = class_breaks(frame, scheme, k)
-    codes = pd.DataFrame(class_of(frame.to_numpy(float), breaks), frame.index, frame.columns)
-    colours = class_colours(breaks, palette, center)
-    labels = class_labels(breaks, style.language)
-    classes = [MapClass(label, colour) for label, colour in zip(labels, colours, strict=True)]
-    return draw_panels(regions, codes, classes, NO_DATA, look, style, columns, ax, breaks)
+    codes = pd.DataFrame({"": 0}, ids)
+    labels = "none" if look.labels is None else look.labels
+    with open_page(replace(look, labels=labels), preset_of(codes)) as page:
+        return draw_panels(regions, codes, MapKey([MapClass("", LAND)]), page, weights.align(ids))

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
-from spatial_zb.base.text import Language, Text
-from spatial_zb.report.drawing.frame import Words, line_height, to_mm
+from spatial_zb.base.text import Text
+from spatial_zb.report.drawing.frame import PLAIN, Look, Words, line_height, open_page, to_mm
 from spatial_zb.report.drawing.placement import text_size
 from spatial_zb.report.drawing.places import unique_ids
-from spatial_zb.report.drawing.sheet import Inset, MapText
-from spatial_zb.report.drawing.style import GREY, INK, MM_PER_INCH, Drawing, FigureStyle, context, new_figure
+from spatial_zb.report.drawing.sheet import Inset
+from spatial_zb.report.drawing.style import GREY, INK, MM_PER_INCH, Drawing, FigureStyle, new_figure
 from spatial_zb.report.maps.classes import Scheme, class_breaks, class_of, edge_words
-from spatial_zb.report.maps.drawing import NO_DATA, LabelChoice, Look, MapClass, draw_panels
+from spatial_zb.report.maps.drawing import MapClass, MapKey, draw_panels, require_panels
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -37,42 +38,34 @@ BIVARIATE: tuple[tuple[str, ...], ...] = (
 CELL = 6.0
 
 
-def bivariate_map(
-    regions: GeoDataFrame,
+def bivariate(
     first: pd.Series | pd.DataFrame,
     second: pd.Series | pd.DataFrame,
     *,
+    regions: GeoDataFrame,
     names: tuple[Words, Words],
     scheme: Scheme | Sequence[float] | tuple[Sequence[float], Sequence[float]] = "quantile",
-    labels: LabelChoice = "auto",
-    text: MapText | None = None,
-    outlines: str | None = "prov",
-    crs: Any = None,
-    locator: GeoDataFrame | None = None,
-    columns: int = 2,
-    style: str | FigureStyle = "journal_double",
-    language: Language | None = None,
+    look: Look = PLAIN,
     ax: Axes | None = None,
 ) -> Drawing:
     """Map two variables at once, in 3 × 3 classes that are common to all periods.
 
     Parameters
     ----------
-    regions
-        Polygons indexed by unit id.
     first, second
         Values by unit id in any order: a Series each for one map, a frame each with the same columns (periods)
         for one panel by period. A unit that lacks either value is drawn hatched as "no data".
+    regions
+        Polygons indexed by unit id.
     names
         Words for the two variables; they stand over the key, the first across and the second upwards.
     scheme
         How each variable is cut into three, see :func:`~spatial_zb.report.maps.classes.class_breaks`; or a pair of
         lists, the two inner edges of the first and of the second variable.
+    look
+        As in :func:`~spatial_zb.report.maps.shaded.choropleth`, without ``legend`` and colours.
     ax
         Draw one map in these axes, and leave key and words to the caller.
-
-    The other parameters are those of :func:`~spatial_zb.report.maps.shaded.choropleth_panels`; ``text.legend`` is
-    not used.
 
     Returns
     -------
@@ -87,26 +80,19 @@ def bivariate_map(
         Nothing to map, or a variable whose ties leave fewer than three classes.
     """
     one, two = (v.to_frame(name="") if isinstance(v, pd.Series) else v for v in (first, second))
+    require_panels(one, ax)
     one, two = _same_cells(one, two)
     breaks = np.stack([_three(v, s, n) for v, s, n in zip((one, two), _schemes(scheme), names, strict=True)])
-    codes = _codes(one, two, breaks)
-    with context(style, language) as chosen:
-        given = text or MapText()
-        key = MapText(given.title, _key_words(names), given.source, given.review_number, given.note)
-        look = Look(labels, outlines, crs, key, inset=_key(breaks, chosen), locator=locator)
-        # Nine entries without words: the key explains them.
-        classes = [MapClass("", colour) for row in BIVARIATE for colour in row]
-        return draw_panels(regions, codes, classes, NO_DATA, look, chosen, columns, ax, breaks)
+    # Nine entries without words: the key explains them.
+    classes = [MapClass("", colour) for row in BIVARIATE for colour in row]
+    with open_page(replace(look, legend=_key_words(names)), "journal_double") as page:
+        key = MapKey(classes, inset=_key(breaks, page.style), breaks=breaks)
+        return draw_panels(regions, _codes(one, two, breaks), key, page, ax=ax)
 
 
 def _same_cells(one: pd.DataFrame, two: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both frames with text ids, the second in the order of the first."""
     one, two = (frame.set_axis(unique_ids(frame.index)) for frame in (one, two))
-    if not len(one.columns):
-        raise DataError(
-            "The frame has no column to map: give one column for each period.",
-            "表中没有可绘制的列：请每个时期给一列。",
-        )
     apart = [*one.index.symmetric_difference(two.index), *one.columns.symmetric_difference(two.columns)]
     if apart:
         raise AlignmentError(

@@ -61,7 +61,7 @@ class Outlines:
 
 
 def draw_outlines(regions: GeoDataFrame, *, crs: Any = None, groups: str | None = "prov") -> Outlines:
-    """Draw regions in a projected CRS (see ``crs`` of :func:`~spatial_zb.report.maps.shaded.choropleth`).
+    """Draw regions in a projected CRS (see ``crs`` of :class:`~spatial_zb.report.drawing.frame.Look`).
 
     Vertices are rounded to the grid, thinned by Douglas & Peucker (1973) polygon by polygon, and a vertex that
     one polygon needs is kept in all: a border that has the same vertices on both sides in the data has them on the

@@ -5,20 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
-from spatial_zb.base.text import Language, Text
-from spatial_zb.report.drawing.frame import Words, require_columns
+from spatial_zb.base.text import Text
+from spatial_zb.report.drawing.frame import PLAIN, Look, Words, require_columns
 from spatial_zb.report.drawing.places import unique_ids
-from spatial_zb.report.drawing.sheet import MapText
-from spatial_zb.report.drawing.style import Drawing, FigureStyle
+from spatial_zb.report.drawing.style import Drawing
 from spatial_zb.report.maps.classes import Scheme, round_edges
-from spatial_zb.report.maps.drawing import LabelChoice
-from spatial_zb.report.maps.shaded import choropleth, choropleth_panels
+from spatial_zb.report.maps.shaded import choropleth
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -39,46 +37,36 @@ INFLUENCE = Text(
 )
 
 
-def effect_map(
-    regions: GeoDataFrame,
+def effects(
     frame: pd.DataFrame,
     *,
+    regions: GeoDataFrame,
     sides: Sequence[str] = ("received", "emitted"),
-    response: Words = "",
-    source: Words = "",
+    names: tuple[Words, Words] = ("", ""),
     scheme: Scheme | Sequence[float] | None = None,
     k: int = 6,
-    labels: LabelChoice = "auto",
-    text: MapText | None = None,
-    outlines: str | None = "prov",
-    crs: Any = None,
-    locator: GeoDataFrame | None = None,
-    columns: int = 2,
-    style: str | FigureStyle = "journal_double",
-    language: Language | None = None,
+    look: Look = PLAIN,
     ax: Axes | None = None,
 ) -> Drawing:
     """Map effects by unit in common classes: red above zero, blue below it.
 
     Parameters
     ----------
-    regions
-        Polygons indexed by unit id.
     frame
         Effects by unit id, as :func:`~spatial_zb.effects.static.effects_by_unit` or
         :func:`~spatial_zb.effects.system.system_effects_by_unit` give them.
+    regions
+        Polygons indexed by unit id.
     sides
         Columns to map, one panel each: ``"received"``, ``"emitted"``, ``"direct"``.
-    response, source
+    names
         Words for the variable that changes in response and for the one that is changed; they make the title of
-        the legend where ``text`` has none.
+        the legend where ``look`` has none.
     scheme, k
         As in :func:`~spatial_zb.report.maps.shaded.choropleth`; by default about k classes of equal width between
         round numbers, zero among them, so that colours follow the size of the effect.
-    ax
-        Draw the one side asked for in these axes.
-
-    The other parameters and errors are those of :func:`~spatial_zb.report.maps.shaded.choropleth_panels`.
+    look, ax
+        As there, and so are the other errors.
 
     Raises
     ------
@@ -91,60 +79,38 @@ def effect_map(
             f"There is no side {listed(unknown)}; the frame has {listed(frame.columns)}.",
             f"没有{listed_zh(unknown)}一侧；表中有{listed_zh(frame.columns)}。",
         )
-    if ax is not None and len(sides) > 1:
-        raise SpecificationError(
-            f"These are {len(sides)} maps: leave ax away, or name one side.",
-            f"共有{len(sides)}幅地图：请不要给ax，或指定一侧。",
-        )
     values = frame[list(sides)].astype(float)
-    given = text or MapText()
-    legend = given.legend or _effect_words(response, source)
-    look = {
-        "scheme": round_edges(values, k) if scheme is None else scheme,
-        "k": k,
-        "palette": "diverging",
-        "labels": labels,
-        "text": replace(given, legend=legend),
-        "outlines": outlines,
-        "crs": crs,
-        "locator": locator,
-        "style": style,
-        "language": language,
-    }
-    if ax is not None:
-        return choropleth(regions, values[sides[0]], ax=ax, **look)
+    scheme = round_edges(values, k) if scheme is None else scheme
     values.columns = [SIDES.get(side, Text.of(side)) for side in sides]
-    return choropleth_panels(regions, values, columns=columns, **look)
+    look = replace(look, legend=look.legend or _effect_words(*names), style=look.style or "journal_double")
+    return choropleth(values, regions=regions, scheme=scheme, k=k, look=_diverging(look), ax=ax)
 
 
-def influence_map(
-    regions: GeoDataFrame,
+def influence(
     frame: pd.DataFrame,
     *,
+    regions: GeoDataFrame,
     named: int = 6,
     scheme: Scheme | Sequence[float] | None = None,
     k: int = 6,
-    text: MapText | None = None,
-    outlines: str | None = "prov",
-    crs: Any = None,
-    locator: GeoDataFrame | None = None,
-    style: str | FigureStyle = "journal_single",
-    language: Language | None = None,
+    look: Look = PLAIN,
     ax: Axes | None = None,
 ) -> Drawing:
     """Map what leaving out one unit at a time does to an estimate; the most influential units are named.
 
     Parameters
     ----------
-    regions
-        Polygons indexed by unit id; those that were never left out are drawn as "no data".
     frame
         One row for each unit left out: ``unit`` (a column or the index), ``estimate`` without it, and
         ``change`` from the estimate with all units.
+    regions
+        Polygons indexed by unit id; those that were never left out are drawn as "no data".
     named
         How many units to name, from the largest change.
-
-    The other parameters and errors are those of :func:`~spatial_zb.report.maps.shaded.choropleth`.
+    scheme, k
+        As in :func:`effects`.
+    look, ax
+        As in :func:`~spatial_zb.report.maps.shaded.choropleth`, and so are the other errors; ``labels`` are not used.
 
     Raises
     ------
@@ -158,23 +124,15 @@ def influence_map(
     everywhere = unique_ids(regions.index)
     values = change.reindex(everywhere.union(change.index, sort=False))
     first = change.abs().sort_values(ascending=False, kind="stable").dropna().index[: max(named, 0)]
-    given = text or MapText()
-    note = _both(_influence_words(rows), given.note)
-    return choropleth(
-        regions,
-        values,
-        scheme=round_edges(change, k) if scheme is None else scheme,
-        k=k,
-        palette="diverging",
-        labels=list(first),
-        text=replace(given, legend=given.legend or CHANGE, note=note),
-        outlines=outlines,
-        crs=crs,
-        locator=locator,
-        style=style,
-        language=language,
-        ax=ax,
-    )
+    note = _both(_influence_words(rows), look.note)
+    look = replace(look, labels=list(first), legend=look.legend or CHANGE, note=note)
+    scheme = round_edges(change, k) if scheme is None else scheme
+    return choropleth(values, regions=regions, scheme=scheme, k=k, look=_diverging(look), ax=ax)
+
+
+def _diverging(look: Look) -> Look:
+    """Red above zero and blue below it, where the caller wants no other colours."""
+    return replace(look, palette=look.palette or "diverging")
 
 
 def _effect_words(response: Words, source: Words) -> Text | str:

@@ -11,8 +11,8 @@ import pandas as pd
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Language, Text
-from spatial_zb.report.drawing.frame import Words, open_page, require_rows
-from spatial_zb.report.drawing.style import Drawing, FigureStyle, words
+from spatial_zb.report.drawing.frame import PLAIN, Look, Page, Words, open_page, require_rows
+from spatial_zb.report.drawing.style import Drawing, words
 from spatial_zb.report.figures.lines import Chart, LinePanel, Series, columns_for, draw_chart
 from spatial_zb.report.words import EFFECTS
 
@@ -33,17 +33,13 @@ SHOCK = "shock:"
 ASIDE = 0.14
 
 
-def order_figure(
+def effects_by_order(
     frame: pd.DataFrame,
     *,
     terms: Sequence[Any] | None = None,
     effects: Sequence[str] = ("direct", "indirect", "total"),
-    labels: Mapping[str, Words] | None = None,
     confidence: float = 0.95,
-    title: Words = "",
-    note: Words = "",
-    style: str | FigureStyle = "journal_double",
-    language: Language | None = None,
+    look: Look = PLAIN,
     ax: Axes | None = None,
 ) -> Drawing:
     """Draw effects by order of neighbour: what each order adds, and what all orders up to it amount to.
@@ -58,10 +54,10 @@ def order_figure(
         Variables, or pairs (response, source), one row of panels each; the first of the frame without it.
     effects
         Panels side by side, one for each.
-    labels
-        Words by variable, and by equation of a system.
     confidence
         Level of the intervals in the frame, for the note.
+    look
+        Style and words, among them ``words`` by variable, and by equation of a system.
     ax
         Axes for the only panel of one term and one effect.
 
@@ -75,13 +71,13 @@ def order_figure(
     rows = _with_key(frame, ("effect", "order", "estimate", "cumulative"))
     chosen = _chosen(rows, terms, effects)
     _require_one_each(rows, "order", chosen, effects)
-    with open_page(style, language, title, note) as page:
+    with open_page(look, "journal_double") as page:
         panels, bounded = [], "conf_low" in rows.columns
         for key in chosen:
             for effect in effects:
                 part = rows[(rows["key"] == key) & (rows["effect"] == effect)].sort_values("order")
                 several = len(chosen) > 1 or isinstance(key, tuple)
-                panels.append(_order_panel(part, key, effect, several, labels or {}, page.language))
+                panels.append(_order_panel(part, key, effect, several, page))
         parts = (INTERVALS, HOLLOW) if bounded else ()
         chart = Chart(
             page.say(ORDER),
@@ -94,18 +90,14 @@ def order_figure(
         return draw_chart(panels, chart, page.style, ax)
 
 
-def effects_path_figure(
+def effects_path(
     frame: pd.DataFrame,
     *,
     terms: Sequence[str] | None = None,
     effects: Sequence[str] = ("direct", "indirect", "total"),
     long_run: pd.DataFrame | None = None,
-    labels: Mapping[str, Words] | None = None,
     confidence: float = 0.95,
-    title: Words = "",
-    note: Words = "",
-    style: str | FigureStyle = "journal_double",
-    language: Language | None = None,
+    look: Look = PLAIN,
     ax: Axes | None = None,
 ) -> Drawing:
     """Draw how effects unfold over time, with their intervals: one row of panels for each variable.
@@ -119,8 +111,8 @@ def effects_path_figure(
         Variables; the first of the frame without it.
     long_run
         Tidy effects of the long run, drawn as a dashed line.
-    effects, labels, confidence, title, note, ax
-        As in :func:`order_figure`.
+    effects, confidence, look, ax
+        As in :func:`effects_by_order`.
 
     Raises
     ------
@@ -133,13 +125,13 @@ def effects_path_figure(
     rows = _with_key(frame, ("effect", "period", "estimate", "conf_low", "conf_high"))
     chosen = _chosen(rows, terms, effects)
     _require_one_each(rows, "period", chosen, effects)
-    with open_page(style, language, title, note) as page:
+    with open_page(look, "journal_double") as page:
         panels = []
         for key in chosen:
             for effect in effects:
                 part = rows[(rows["key"] == key) & (rows["effect"] == effect)].sort_values("period")
                 line = _series("", part, "period", "estimate", "conf_", look=0, interval="band")
-                heading = _heading(key, effect, len(chosen) > 1, labels or {}, page.language)
+                heading = _heading(key, effect, len(chosen) > 1, page)
                 panels.append(LinePanel(heading, (line,), _long_run(long_run, key, effect)))
         parts = (BAND, HOLLOW, *((LONG_RUN,) if long_run is not None else ()))
         chart = Chart(
@@ -206,18 +198,14 @@ def _require_one_each(rows: pd.DataFrame, x: str, keys: Sequence[Any], effects: 
         )
 
 
-def _order_panel(
-    part: pd.DataFrame, key: Any, effect: str, several: bool, labels: Mapping[str, Words], language: Language
-) -> LinePanel:
+def _order_panel(part: pd.DataFrame, key: Any, effect: str, several: bool, page: Page) -> LinePanel:
     total = _series(
-        words(CUMULATIVE, language), part, "order", "cumulative", "cumulative_conf_", look=0, interval="band"
+        page.say(CUMULATIVE), part, "order", "cumulative", "cumulative_conf_", look=0, interval="band"
     )
-    each = _series(
-        words(EACH, language), part, "order", "estimate", "conf_", look=1, interval="bars", line=False
-    )
+    each = _series(page.say(EACH), part, "order", "estimate", "conf_", look=1, interval="bars", line=False)
     # Beside the line of all orders, which starts at the same point.
     each = replace(each, x=each.x + ASIDE)
-    return LinePanel(_heading(key, effect, several, labels, language), (total, each))
+    return LinePanel(_heading(key, effect, several, page), (total, each))
 
 
 def _series(
@@ -240,7 +228,8 @@ def _series(
     )
 
 
-def _heading(key: Any, effect: str, several: bool, labels: Mapping[str, Words], language: Language) -> str:
+def _heading(key: Any, effect: str, several: bool, page: Page) -> str:
+    language, labels = page.language, page.look.words
     kind = EFFECTS[effect].pick(language) if effect in EFFECTS else effect
     if not several:
         return words(kind, language)

@@ -1,0 +1,10 @@
+"""The public names, each once: ``__init__.py`` loads them from here on first use, and type checkers read them."""
+
+from .ellipse import ellipses as ellipses
+from .results import effects as effects
+from .results import influence as influence
+from .shaded import Look as Look
+from .shaded import choropleth as choropleth
+from .shaded import clusters as clusters
+from .shaded import links as links
+from .two_variables import bivariate as bivariate
