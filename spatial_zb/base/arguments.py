@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from spatial_zb.base.errors import SpecificationError
+from spatial_zb.base.notes import warn_old
 
 #: What an argument ``rng`` may be: a seed, or a generator that goes on from where it stands.
 Rng = int | np.random.SeedSequence | np.random.Generator | None
@@ -29,6 +29,7 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     >>> @renamed(alpha="level")
     ... def interval(level: float = 0.95) -> float:
     ...     return level
+    >>> import warnings
     >>> with warnings.catch_warnings(record=True) as caught:
     ...     interval(alpha=0.1)
     0.9
@@ -44,11 +45,7 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                         f"{function.__name__}: {old} is the old name of {new}; give {new} only.",
                         f"{function.__name__}：{old}是{new}的旧名；请只给出{new}。",
                     )
-                warnings.warn(
-                    f"{function.__name__}({old}=…) is now {function.__name__}({new}=…).",
-                    DeprecationWarning,
-                    stacklevel=2,
-                )
+                warn_old(f"{function.__name__}({old}=…) is now {function.__name__}({new}=…).")
                 if (old, new) == ("alpha", "level"):
                     check_alpha(value)  # type: ignore[arg-type]
                     value = 1 - value  # type: ignore[operator]

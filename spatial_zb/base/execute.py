@@ -22,6 +22,7 @@ import numpy as np
 
 from spatial_zb.base.arguments import Rng, seed_of
 from spatial_zb.base.errors import SpatialZbWarning, SpecificationError, WorkerError
+from spatial_zb.base.notes import warn_again
 from spatial_zb.base.result_store import ResultStore
 
 Progress = Callable[[int, int, float], None]
@@ -197,7 +198,7 @@ class _Run:
                     warnings.simplefilter("ignore", UserWarning)  # joblib counts what it cancels
                     done.close()
                 for note in said.values():
-                    warnings.warn(note, stacklevel=4)
+                    warn_again(note)
 
     def _batches(
         self, waiting: Iterable[int], deaths: Counter[int], sent: dict[int, None]

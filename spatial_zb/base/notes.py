@@ -245,11 +245,13 @@ def warn(en: str, zh: str) -> None:
 
 
 def warn_again(warning: Warning | str) -> None:
-    """Pass on a warning that was recorded elsewhere, in a worker process say; one of this package as :func:`tell` does."""
-    if isinstance(warning, SpatialZbWarning):
-        _issue(warning)
-    else:
-        warnings.warn(warning, stacklevel=2)
+    """Pass on a warning that was recorded elsewhere, in a worker process say, as :func:`tell` does."""
+    _issue(UserWarning(warning) if isinstance(warning, str) else warning)
+
+
+def warn_old(message: str) -> None:
+    """Warn, as :func:`tell` does, of an old name that is about to go."""
+    _issue(DeprecationWarning(message))
 
 
 @dataclass(slots=True)
@@ -258,7 +260,7 @@ class _Register:
 
     told: set[Hashable] = field(default_factory=set)
 
-    def news(self, warning: SpatialZbWarning, place: Place) -> SpatialZbWarning | None:
+    def news(self, warning: Warning, place: Place) -> Warning | None:
         """The warning less what was told before; None where nothing is left."""
         if not isinstance(warning, NotesWarning):
             return warning if self._is_new(str(warning)) else None
@@ -275,7 +277,7 @@ class _Register:
 _REGISTER = _Register()
 
 
-def _issue(warning: SpatialZbWarning) -> None:
+def _issue(warning: Warning) -> None:
     """Warn at the line outside this package that led here."""
     module, file, line = _caller()
     wanted = _action(warning, module, line)
@@ -305,17 +307,22 @@ def _frames(frame: Any) -> Iterator[Any]:
         frame = frame.f_back
 
 
-def _action(warning: SpatialZbWarning, module: str, line: int) -> str:
+def _action(warning: Warning, module: str, line: int) -> str:
     """What the filters of :mod:`warnings` want of it."""
     for action, message, category, where, number in warnings.filters:
         if (
             isinstance(warning, category)
-            and (message is None or message.match(str(warning)))
-            and (where is None or where.match(module))
+            and _matches(message, str(warning))
+            and _matches(where, module)
             and number in (0, line)
         ):
             return action
     return str(warnings.defaultaction)  # type: ignore[attr-defined]
+
+
+def _matches(pattern: Any, text: str) -> bool:
+    """Whether a part of a filter holds: a pattern, None for any text, or, of those Python starts with, the text."""
+    return pattern is None or pattern == text or (not isinstance(pattern, str) and bool(pattern.match(text)))
 
 
 def _recorded() -> bool:

@@ -14,7 +14,6 @@ import json
 import os
 import secrets
 import sys
-import warnings
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
@@ -25,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spatial_zb.base.errors import OutputError, SpatialZbWarning, SpecificationError
+from spatial_zb.base.errors import OutputError, SpecificationError
+from spatial_zb.base.notes import warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,12 +119,9 @@ class ResultStore:
             return _unpack(table, key)
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             why = _first_line(error)
-            warnings.warn(
-                SpatialZbWarning(
-                    f"The stored result {path} cannot be used ({why}): it is computed again.",
-                    f"已存结果{path}无法使用（{why}），重新计算。",
-                ),
-                stacklevel=2,
+            warn(
+                f"The stored result {path} cannot be used ({why}): it is computed again.",
+                f"已存结果{path}无法使用（{why}），重新计算。",
             )
             return None
 

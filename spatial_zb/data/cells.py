@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-import warnings
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -13,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.errors import DataError, SpatialZbWarning, listed, listed_zh
+from spatial_zb.base.errors import DataError, listed, listed_zh
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.data.codes import padded, warn_padded
 
@@ -45,7 +45,7 @@ def numbers_of(
             '12%写作12；若有1,234这样的千分位，请设thousands=","（研究文件的[data]，或build_panel）。',
         )
     if any(isinstance(cell, str) for cell in plain):
-        _warn(
+        warn(
             f"Column {column!r} stores its numbers as text; read as numbers.",
             f"{column!r}列的数字存为文本，已按数字读取。",
         )
@@ -137,7 +137,7 @@ def unit_ids(column: pd.Series, wanted: Sequence[str] | pd.Index | None = None) 
         _mention_decimals(column.name)
         text = clean = clean.str.replace(r"\.0+$", "", regex=True)
     if (clean != text).any():
-        _warn(
+        warn(
             f"Blanks or full-width characters were removed from unit ids in column {column.name!r}.",
             f"{column.name!r}列的地区编码含空格或全角字符，已清除。",
         )
@@ -149,7 +149,7 @@ def unit_ids(column: pd.Series, wanted: Sequence[str] | pd.Index | None = None) 
 
 
 def _mention_decimals(column: object) -> None:
-    _warn(
+    warn(
         f"Unit ids in column {column!r} are stored as decimals; read as whole numbers.",
         f"{column!r}列的地区编码存为小数，已按整数读取。",
     )
@@ -183,7 +183,7 @@ def period_numbers(column: pd.Series) -> pd.Series:
             f"时期须为整数（如2019），{column.name!r}列有{seen.zh}。日期只保留年份，年份写四位数字；请删去表格下方的注释。",
         )
     if (years != column[text]).any():
-        _warn(
+        warn(
             f"Periods in column {column.name!r} such as {column[text].iloc[0]!r} were read as years.",
             f"{column.name!r}列的时期（如{column[text].iloc[0]!r}）已按年份读取。",
         )
@@ -197,7 +197,3 @@ def _whole(cell: Any) -> float:
         return float(cell)
     except (TypeError, ValueError):
         return np.nan
-
-
-def _warn(en: str, zh: str) -> None:
-    warnings.warn(SpatialZbWarning(en, zh), stacklevel=5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ import pandas as pd
 
 from spatial_zb.base.errors import (
     DataError,
-    SpatialZbWarning,
     SpecificationError,
     listed,
     listed_zh,
     not_one_of,
 )
+from spatial_zb.base.notes import warn
 
 # --- matching ----------------------------------------------------------------------------------------------
 
@@ -318,11 +317,8 @@ def _weighted(
 def warn_padded(changed: Mapping[str, str], column: object) -> None:
     """Warn that lost leading zeros were put back."""
     pairs = [f"{old} → {new}" for old, new in changed.items()]
-    warnings.warn(
-        SpatialZbWarning(
-            f"{len(changed)} unit id(s) in column {column!r} lost leading zeros, which were put back: {listed(pairs)}. "
-            "Read the column as text.",
-            f"{column!r}列有{len(changed)}个地区编码丢失了前导零，已补回：{listed_zh(pairs)}。请将该列按文本保存。",
-        ),
-        stacklevel=4,
+    warn(
+        f"{len(changed)} unit id(s) in column {column!r} lost leading zeros, which were put back: {listed(pairs)}. "
+        "Read the column as text.",
+        f"{column!r}列有{len(changed)}个地区编码丢失了前导零，已补回：{listed_zh(pairs)}。请将该列按文本保存。",
     )

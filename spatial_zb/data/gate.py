@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -11,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.errors import AlignmentError, DataError, SpatialZbWarning, listed, listed_zh
+from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.data.cells import numbers_of, period_numbers, unit_ids
 from spatial_zb.data.codes import region_names, suggested
@@ -154,7 +154,7 @@ def _mention_outliers(
             found = found | _stands_out(sizes, SPREAD)
         cells = [f"{units[i]} in {periods[t]} ({values[t, i, k]:g})" for t, i in np.argwhere(found)]
         if cells:
-            _warn(
+            warn(
                 f"{column} stands out by a factor of {OUTLIER:g} or more: {listed(cells, 4)}. Check the unit of "
                 "measurement; the value was kept.",
                 f"{column}有数值是其他数值的{OUTLIER:g}倍以上：{listed_zh(cells, 4)}。请核对计量单位；数值未作改动。",
@@ -201,7 +201,7 @@ def _wanted_units(
                 "表与地区名单没有共同的地区。两者用的是同一套编码吗？",
             )
         if len(missing) or len(extra):
-            _warn(
+            warn(
                 f"{len(common)} units are in both; left out: {listed([*missing, *extra])}.",
                 f"两者共有的地区{len(common)}个；未纳入：{listed_zh([*missing, *extra])}。",
             )
@@ -243,14 +243,14 @@ def _balance(
         return units, periods
     if balance == "drop_units":
         gone = holes.get_level_values(0).unique()
-        _warn(
+        warn(
             f"{len(gone)} unit(s) without all periods were dropped: {listed(gone)}.",
             f"剔除时期不全的地区{len(gone)}个：{listed_zh(gone)}。",
         )
         return _non_empty(units[~units.isin(gone)], Text("unit", "地区")), periods
     if balance == "drop_periods":
         gone = holes.get_level_values(1).unique()
-        _warn(
+        warn(
             f"{len(gone)} period(s) without all units were dropped: {listed(gone)}.",
             f"剔除地区不全的时期{len(gone)}个：{listed_zh(gone)}。",
         )
@@ -272,7 +272,3 @@ def _non_empty(kept: Any, what: Text) -> Any:
             f"没有数据完整的{what.zh}，平衡后一无所剩。",
         )
     return kept
-
-
-def _warn(en: str, zh: str) -> None:
-    warnings.warn(SpatialZbWarning(en, zh), stacklevel=4)

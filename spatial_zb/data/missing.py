@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
@@ -10,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.errors import DataError, SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text, cell_of
 
 Rule = Literal["error", "interpolate", "median_growth", "drop_units", "drop_periods"]
@@ -171,12 +171,9 @@ def _drop(
         if len(gone):
             frame = frame[~frame[key].isin(gone)]
             what = Text("unit(s)", "个地区") if rule == "drop_units" else Text("period(s)", "个时期")
-            warnings.warn(
-                SpatialZbWarning(
-                    f"{len(gone)} {what.en} left out for blank cells in {listed(columns)}: {listed(gone)}.",
-                    f"因{listed_zh(columns)}有空缺，剔除{len(gone)}{what.zh}：{listed_zh(gone)}。",
-                ),
-                stacklevel=3,
+            warn(
+                f"{len(gone)} {what.en} left out for blank cells in {listed(columns)}: {listed(gone)}.",
+                f"因{listed_zh(columns)}有空缺，剔除{len(gone)}{what.zh}：{listed_zh(gone)}。",
             )
     return frame, report
 

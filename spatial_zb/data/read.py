@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from spatial_zb.base.errors import DataError, SpatialZbWarning, listed, listed_zh
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _decoded(content: bytes, name: str) -> str:
             f"Line {line} of {name} is neither UTF-8 nor GB18030 text. Save it as CSV in UTF-8.",
             f"{name}第{line}行既不是UTF-8也不是GB18030文字。请另存为UTF-8编码的CSV。",
         ) from None
-    _warn(
+    warn(
         f"{name} is not UTF-8; it was read as GB18030 (Chinese Windows). Save it as CSV in UTF-8.",
         f"{name}不是UTF-8编码，已按GB18030（中文Windows）读取。建议另存为UTF-8编码的CSV。",
     )
@@ -279,7 +280,7 @@ def _as_text(column: pd.Series, name: str) -> pd.Series:
             f"{name}的编码列{column.name!r}不是整数：{listed_zh(broken, 3)}。",
         )
     if any(isinstance(cell, float) for cell in cells):
-        _warn(
+        warn(
             f"Codes in column {column.name!r} of {name} are stored as decimals; read as whole numbers.",
             f"{name}中{column.name!r}列的编码存为小数，已按整数读取。",
         )
@@ -334,7 +335,3 @@ def _is_geojson(path: Path) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(found, dict) and found.get("type") in ("FeatureCollection", "Feature")
-
-
-def _warn(en: str, zh: str) -> None:
-    warnings.warn(SpatialZbWarning(en, zh), stacklevel=5)

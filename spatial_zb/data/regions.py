@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import struct
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from spatial_zb.base.errors import AlignmentError, DataError, SpatialZbWarning, listed, listed_zh
+from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.data.read import check_layer_kind
 
@@ -77,7 +77,7 @@ def _read_layer(path: Path, id: str) -> gpd.GeoDataFrame:
             f"{path.name}不含几何图形。请给出多边形图层。",
         )
     if id not in layer and path.suffix.lower() == ".shp" and len(id) > 10 and id[:10] in layer:
-        _warn(
+        warn(
             f"{path.name}: a shapefile keeps ten characters of a name; {id!r} was read from {id[:10]!r}.",
             f"{path.name}：shapefile的字段名只保留前10个字符，{id!r}取自{id[:10]!r}。",
         )
@@ -182,7 +182,7 @@ def _in_system_of(first: gpd.GeoDataFrame, other: gpd.GeoDataFrame, name: str) -
         )
     if other.crs == first.crs:
         return other
-    _warn(
+    warn(
         f"{name} is in {other.crs.name}; it was reprojected to {first.crs.name}, that of the first layer.",
         f"{name}的坐标系为{other.crs.name}，已转换为第一个图层的{first.crs.name}。",
     )
@@ -205,7 +205,7 @@ def _mention_overlaps(parts: Sequence[gpd.GeoDataFrame]) -> None:
                 for i, j in zip(left[large], right[large], strict=True)
             ]
     if pairs:
-        _warn(
+        warn(
             f"Polygons of different layers overlap: {listed(pairs)}. Was a unit drawn in two of them?",
             f"不同图层的多边形相互重叠：{listed_zh(pairs)}。是否有地区在两个图层中重复绘制？",
         )
@@ -261,7 +261,7 @@ def _encoding(path: Path) -> dict[str, str]:
             text.decode(encoding)
         except UnicodeDecodeError:
             continue
-        _warn(
+        warn(
             f"{path.name} comes without a .cpg file; its names were read as {encoding.upper()}.",
             f"{path.name}没有.cpg文件，其中文字按{encoding.upper()}读取。",
         )
@@ -280,7 +280,7 @@ def _with_index(path: Path) -> Iterator[Path]:
         return
     import pyogrio
 
-    _warn(
+    warn(
         f"{path.name} comes without its .shx file, which was made again for reading.",
         f"{path.name}缺少.shx文件，读取时已临时重建。",
     )
@@ -307,7 +307,7 @@ def _ids_as_text(column: pd.Series, name: str) -> pd.Index:
                 f"The ids in column {column.name!r} of {name} are not whole numbers.",
                 f"{name}的列{column.name!r}中的编码不是整数。",
             )
-        _warn(
+        warn(
             f"The ids in column {column.name!r} of {name} are stored as decimals; read as whole numbers.",
             f"{name}中{column.name!r}列的编码存为小数，已按整数读取。",
         )
@@ -362,14 +362,14 @@ def _checked(layer: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
         geometry = geometry.force_2d()
     broken = ~geometry.is_valid
     if broken.any():
-        _warn(
+        warn(
             f"{name}: the borders of {listed(layer.index[broken])} cross themselves and were mended (make_valid).",
             f"{name}：{listed_zh(layer.index[broken])}的边界自相交，已修复（make_valid）。",
         )
         geometry = geometry.where(~broken, geometry.make_valid().map(_polygons_of))
     if not shapely.coverage_is_valid(geometry.to_numpy()):
         bad = ~shapely.is_empty(shapely.coverage_invalid_edges(geometry.to_numpy()))
-        _warn(
+        warn(
             f"{name}: borders of {listed(layer.index[bad])} overlap or leave gaps; contiguity tolerates up to a metre.",
             f"{name}：{listed_zh(layer.index[bad])}的边界有重叠或缝隙；判断邻接时容许一米以内的偏差。",
         )
@@ -395,7 +395,3 @@ def _guess_crs(layer: gpd.GeoDataFrame) -> Text:
         "Its coordinates are not degrees; ask the source which projection was used.",
         "坐标不是经纬度，请向资料来源核实投影。",
     )
-
-
-def _warn(en: str, zh: str) -> None:
-    warnings.warn(SpatialZbWarning(en, zh), stacklevel=3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
@@ -10,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatial_zb.base.arguments import Rng, alpha_of, renamed
-from spatial_zb.base.errors import ConvergenceError, SpatialZbWarning, SpecificationError, not_one_of
+from spatial_zb.base.errors import ConvergenceError, SpecificationError, not_one_of
+from spatial_zb.base.notes import warn
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.dynamic import carry_over_radius
 from spatial_zb.core.likelihood.impacts import long_run_multipliers, path_multipliers
@@ -174,15 +174,12 @@ def _refuse_no_long_run(fit: Fit) -> None:
 def _mention_long_tail(fit: Fit) -> None:
     apart = -float(stability_test(fit)["statistic"].iloc[0])
     if apart < LONG_RUN_ERRORS:
-        warnings.warn(
-            SpatialZbWarning(
-                f"{fit.spec.title} of {fit.spec.y!r}: 1 − τ − ρ − η is only {apart:.1f} standard errors from zero. In "
-                "simulations intervals of long-run effects by the delta method are then too short: read "
-                'method="simulate", or zb.bootstrap(fit).effects(horizon="long").',
-                f"{fit.spec.y!r}的{fit.spec.title}：1−τ−ρ−η距零仅{apart:.1f}个标准误。模拟表明此时Delta方法的长期效应"
-                '区间偏窄，应以method="simulate"或zb.bootstrap(fit).effects(horizon="long")为准。',
-            ),
-            stacklevel=4,
+        warn(
+            f"{fit.spec.title} of {fit.spec.y!r}: 1 − τ − ρ − η is only {apart:.1f} standard errors from zero. In "
+            "simulations intervals of long-run effects by the delta method are then too short: read "
+            'method="simulate", or zb.bootstrap(fit).effects(horizon="long").',
+            f"{fit.spec.y!r}的{fit.spec.title}：1−τ−ρ−η距零仅{apart:.1f}个标准误。模拟表明此时Delta方法的长期效应"
+            '区间偏窄，应以method="simulate"或zb.bootstrap(fit).effects(horizon="long")为准。',
         )
 
 
@@ -216,13 +213,10 @@ def _effects(
     kept = sample[stable_processes(fit, sample)]
     rejected = draws - len(kept)
     if rejected > REJECTED_WARNING * draws:
-        warnings.warn(
-            SpatialZbWarning(
-                f"{rejected} of {draws} draws were of processes that are not stable and were left out: the normal "
-                "approximation is poor here.",
-                f"{draws}次抽样中有{rejected}次不满足平稳性，已剔除：此处正态近似较差。",
-            ),
-            stacklevel=4,
+        warn(
+            f"{rejected} of {draws} draws were of processes that are not stable and were left out: the normal "
+            "approximation is poor here.",
+            f"{draws}次抽样中有{rejected}次不满足平稳性，已剔除：此处正态近似较差。",
         )
     if len(kept) < 2:
         raise ConvergenceError(

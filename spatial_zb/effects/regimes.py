@@ -11,7 +11,6 @@ Elhorst & Fréret (2009), J. Regional Science 49: 931-951; LeSage & Pace (2009),
 
 from __future__ import annotations
 
-import warnings
 from typing import get_args
 
 import numpy as np
@@ -22,12 +21,12 @@ from spatial_zb.base.arguments import Rng, alpha_of, check_draws, random_generat
 from spatial_zb.base.errors import (
     ConvergenceError,
     DataError,
-    SpatialZbWarning,
     SpecificationError,
     listed,
     listed_zh,
     not_one_of,
 )
+from spatial_zb.base.notes import warn
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.regimes import Regimes
 from spatial_zb.core.logdet.traces import DENSE_UNITS
@@ -62,13 +61,10 @@ def regime_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: flo
     inside = regimes_admit(fit, sample)
     rejected = int(draws - inside.sum())
     if rejected > REJECTED_WARNING * draws:
-        warnings.warn(
-            SpatialZbWarning(
-                f"{rejected} of {draws} draws had ρ outside the admissible region and were left out: the normal "
-                "approximation is poor here.",
-                f"{draws}次抽样中有{rejected}次的ρ落在容许区域之外，已剔除：此处正态近似较差。",
-            ),
-            stacklevel=3,
+        warn(
+            f"{rejected} of {draws} draws had ρ outside the admissible region and were left out: the normal "
+            "approximation is poor here.",
+            f"{draws}次抽样中有{rejected}次的ρ落在容许区域之外，已剔除：此处正态近似较差。",
         )
     simulated = regime_values(fit, sample[inside])
     columns = simulated_columns(point, simulated, alpha)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import lru_cache
 
 import numpy as np
@@ -13,11 +12,11 @@ from spatial_zb.base.arguments import Rng, check_draws, check_orders, random_gen
 from spatial_zb.base.errors import (
     ConvergenceError,
     DataError,
-    SpatialZbWarning,
     SpecificationError,
     listed,
     listed_zh,
 )
+from spatial_zb.base.notes import warn
 from spatial_zb.core.likelihood.impacts import (
     Multipliers,
     average_effects,
@@ -179,13 +178,10 @@ def _simulated(fit: Fit, point: NDArray, draws: int, rng: Rng, alpha: float) -> 
     inside = (rho > low) & (rho < high)
     rejected = int(draws - inside.sum())
     if rejected > REJECTED_WARNING * draws:
-        warnings.warn(
-            SpatialZbWarning(
-                f"{rejected} of {draws} draws had ρ outside ({low:.2f}, {high:.2f}) and were left out: the normal "
-                "approximation is poor here.",
-                f"{draws}次抽样中有{rejected}次的ρ落在({low:.2f}, {high:.2f})之外，已剔除：此处正态近似较差。",
-            ),
-            stacklevel=3,
+        warn(
+            f"{rejected} of {draws} draws had ρ outside ({low:.2f}, {high:.2f}) and were left out: the normal "
+            "approximation is poor here.",
+            f"{draws}次抽样中有{rejected}次的ρ落在({low:.2f}, {high:.2f})之外，已剔除：此处正态近似较差。",
         )
     simulated, _ = average_effects(beta[inside], theta[inside], _multipliers(fit, rho[inside]))
     columns = simulated_columns(point, simulated, alpha)

@@ -7,7 +7,6 @@ through γ and ψ until they settle.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,11 +17,11 @@ from spatial_zb.base.arguments import Rng, alpha_of, check_draws, check_orders, 
 from spatial_zb.base.errors import (
     ConvergenceError,
     DataError,
-    SpatialZbWarning,
     listed,
     listed_zh,
     not_one_of,
 )
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.system.arrays import (
@@ -284,13 +283,10 @@ def _simulated(
     inside = _stable(fit, sample)
     kept = int(inside.sum())
     if draws - kept > REJECTED_WARNING * draws:
-        warnings.warn(
-            SpatialZbWarning(
-                f"{draws - kept} of {draws} draws gave an unstable system and were left out: the normal approximation is "
-                "poor here.",
-                f"{draws}次抽样中有{draws - kept}次得到不稳定的方程组，已剔除：此处正态近似较差。",
-            ),
-            stacklevel=4,
+        warn(
+            f"{draws - kept} of {draws} draws gave an unstable system and were left out: the normal approximation is "
+            "poor here.",
+            f"{draws}次抽样中有{draws - kept}次得到不稳定的方程组，已剔除：此处正态近似较差。",
         )
     if kept < 100:
         raise ConvergenceError(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import FrameType
 from typing import Any, get_args
 
 import numpy as np
@@ -15,13 +12,13 @@ import pandas as pd
 from spatial_zb.base.arguments import Rng, random_generator, seed_of
 from spatial_zb.base.errors import (
     DataError,
-    SpatialZbWarning,
     SpecificationError,
     WeightsError,
     listed,
     listed_zh,
     not_one_of,
 )
+from spatial_zb.base.notes import warn
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.local import ADJUSTMENTS, Adjustment
@@ -92,14 +89,11 @@ class LocalOptions:
         smallest = sides / (1 + permutations)
         if self.adjust == "bonferroni" and permutations and smallest * tested >= self.alpha:
             needed = int(np.ceil(tested * sides / self.alpha))
-            warnings.warn(
-                SpatialZbWarning(
-                    f"{permutations} permutations cannot give a p-value that stays below {self.alpha} after "
-                    f"Bonferroni's correction for {tested} units; use at least {needed}, or adjust='fdr'.",
-                    f"对{tested}个地区作Bonferroni校正后，{permutations}次置换不可能得到低于{self.alpha}的p值；"
-                    f"请至少置换{needed}次，或用adjust='fdr'。",
-                ),
-                stacklevel=_caller(),
+            warn(
+                f"{permutations} permutations cannot give a p-value that stays below {self.alpha} after "
+                f"Bonferroni's correction for {tested} units; use at least {needed}, or adjust='fdr'.",
+                f"对{tested}个地区作Bonferroni校正后，{permutations}次置换不可能得到低于{self.alpha}的p值；"
+                f"请至少置换{needed}次，或用adjust='fdr'。",
             )
 
 
@@ -203,23 +197,10 @@ def refuse_negative_weights(W: Weights, what: str) -> None:
 def mention_islands(W: Weights, fate: Text) -> None:
     """Warn of units without neighbours."""
     if len(W.islands):
-        warnings.warn(
-            SpatialZbWarning(
-                f"Units without neighbours {fate.en} under {W.label!r}: {listed(W.islands)}.",
-                f"权重矩阵{W.label!r}下没有邻居的地区{fate.zh}：{listed_zh(W.islands)}。",
-            ),
-            stacklevel=_caller(),
+        warn(
+            f"Units without neighbours {fate.en} under {W.label!r}: {listed(W.islands)}.",
+            f"权重矩阵{W.label!r}下没有邻居的地区{fate.zh}：{listed_zh(W.islands)}。",
         )
-
-
-def _caller() -> int:
-    """How many frames up the code outside this package is, for warnings."""
-    package = __name__.rpartition(".")[0]
-    depth = 1
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and str(frame.f_globals.get("__name__")).startswith(package):
-        depth, frame = depth + 1, frame.f_back
-    return depth
 
 
 NOT_SIGNIFICANT, NO_NEIGHBOURS = "not significant", "no neighbours"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spatial_zb.base.errors import SpatialZbWarning
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Language, Text
 from spatial_zb.hypotheses.rows import Row
 from spatial_zb.hypotheses.table import TestTable
@@ -174,20 +173,17 @@ def with_measured_sizes(table: TestTable) -> TestTable:
             row = replace(row, note=note)
         rows.append(row)
     if said:
-        warnings.warn(
-            SpatialZbWarning(
-                f"With {table.n_units} units and {table.n_periods} periods these tests do not keep their level of 5 % "
-                "(measured rejection of a true hypothesis, where it is worst; what to do instead): "
-                f"{'; '.join(text.en for text in said.values())}. "
-                "bootstrap = 999 in [study], or diagnose(..., replicates=999), adds p-values made for few units "
-                "(docs/validation/study.md).",
-                f"{table.n_units}个地区、{table.n_periods}个时期时，以下检验达不到5 %的名义水平"
-                "（括号内为实测的对真原假设的最差拒绝率与替代办法）："
-                f"{'；'.join(text.zh for text in said.values())}。"
-                "在[study]中设bootstrap = 999（或diagnose(..., replicates=999)）可给出适于少量地区的p值"
-                "（docs/validation/study.md）。",
-            ),
-            stacklevel=3,
+        warn(
+            f"With {table.n_units} units and {table.n_periods} periods these tests do not keep their level of 5 % "
+            "(measured rejection of a true hypothesis, where it is worst; what to do instead): "
+            f"{'; '.join(text.en for text in said.values())}. "
+            "bootstrap = 999 in [study], or diagnose(..., replicates=999), adds p-values made for few units "
+            "(docs/validation/study.md).",
+            f"{table.n_units}个地区、{table.n_periods}个时期时，以下检验达不到5 %的名义水平"
+            "（括号内为实测的对真原假设的最差拒绝率与替代办法）："
+            f"{'；'.join(text.zh for text in said.values())}。"
+            "在[study]中设bootstrap = 999（或diagnose(..., replicates=999)）可给出适于少量地区的p值"
+            "（docs/validation/study.md）。",
         )
     return replace(table, rows=tuple(rows))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,11 +13,11 @@ import pandas as pd
 from spatial_zb.base.errors import (
     AlignmentError,
     DataError,
-    SpatialZbWarning,
     SpecificationError,
     listed,
     listed_zh,
 )
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import LANGUAGES, Text
 from spatial_zb.data.cells import numbers_of, period_numbers, unit_ids
 from spatial_zb.data.expressions import compile_expression, derive
@@ -329,13 +328,10 @@ def _blank_suspects(study: Study, table: pd.DataFrame, used: Sequence[str]) -> p
             continue
         old = table.loc[here, entry.column].iloc[0]
         table.loc[here, entry.column] = np.nan
-        warnings.warn(
-            SpatialZbWarning(
-                f"{entry.column} of {entry.unit} in {entry.period}, printed as {old:,.10g}, is treated as missing: "
-                f"{entry.reason.en}.",
-                f"{entry.unit} {entry.period}年{entry.column}的刊印值{old:,.10g}按空缺处理：{entry.reason.zh}。",
-            ),
-            stacklevel=2,
+        warn(
+            f"{entry.column} of {entry.unit} in {entry.period}, printed as {old:,.10g}, is treated as missing: "
+            f"{entry.reason.en}.",
+            f"{entry.unit} {entry.period}年{entry.column}的刊印值{old:,.10g}按空缺处理：{entry.reason.zh}。",
         )
     return table
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import spatial_zb
 from spatial_zb.base.errors import OutputError, SpatialZbWarning, SpecificationError
 from spatial_zb.base.execute import Execution
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.pipeline.job import Job, Made, MadeTable, Reading
 from spatial_zb.pipeline.prepare import prepare
@@ -124,12 +125,7 @@ def run(
                 made.readings += [Reading(stage, line) for line in WORK[stage](job)]
             stage_of |= {p: stage for p in _files_in(place) if p not in stage_of}
         if input_record({"study": study.path, **study.files()}, study.root) != inputs:
-            warnings.warn(
-                SpatialZbWarning(
-                    "An input file changed while the study was running.", "研究运行期间有输入文件被改动。"
-                ),
-                stacklevel=2,
-            )
+            warn("An input file changed while the study was running.", "研究运行期间有输入文件被改动。")
         reading = made.short_reading()
         manifest, stale = _manifest(study, target, place, stages, stage_of, inputs, timings, made, reading)
         files = output.publish(place, target, manifest, stale)

@@ -16,7 +16,6 @@ import shutil
 import signal
 import tempfile
 import threading
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -26,7 +25,8 @@ from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from spatial_zb.base.errors import OutputError, SpatialZbWarning, listed, listed_zh
+from spatial_zb.base.errors import OutputError, listed, listed_zh
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.report.files import fingerprint, output_error, write_atomic
 
@@ -242,13 +242,10 @@ def _removable(folder: Path, stale: Sequence[Mapping[str, Any]]) -> list[str]:
             same = not path.is_symlink() and fingerprint(path) == record["sha256"]
             (own if same else changed).append(record["path"])
     if changed:
-        warnings.warn(
-            SpatialZbWarning(
-                f"Not made by this run any more, but changed since an earlier one made them, so they stay: "
-                f"{listed(changed)}. Remove them if you do not need them.",
-                f"本次运行不再生成、但在先前生成后被改动的文件予以保留：{listed_zh(changed)}。如不需要，请自行删除。",
-            ),
-            stacklevel=3,
+        warn(
+            f"Not made by this run any more, but changed since an earlier one made them, so they stay: "
+            f"{listed(changed)}. Remove them if you do not need them.",
+            f"本次运行不再生成、但在先前生成后被改动的文件予以保留：{listed_zh(changed)}。如不需要，请自行删除。",
         )
     return own
 
@@ -331,12 +328,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except OSError:
         return {}
     except ValidationError:
-        warnings.warn(
-            SpatialZbWarning(
-                f"{path} is damaged or of another version: results of earlier runs that this one does not make stay.",
-                f"{path}已损坏或属于其他版本：先前运行的、本次不生成的结果予以保留。",
-            ),
-            stacklevel=2,
+        warn(
+            f"{path} is damaged or of another version: results of earlier runs that this one does not make stay.",
+            f"{path}已损坏或属于其他版本：先前运行的、本次不生成的结果予以保留。",
         )
         return {}
     complete = found.complete and not (folder / JOURNAL).exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.base.errors import AlignmentError, SpatialZbWarning, WeightsError, listed, listed_zh
+from spatial_zb.base.errors import AlignmentError, WeightsError, listed, listed_zh
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.weights.matrix import Weights, text_ids
 
@@ -43,12 +43,12 @@ def finish(
         parts = [(size, linked.index[linked == c][0]) for c, size in sizes.sort_index().items()]
         en = listed((f"{size} unit(s) around {unit}" for size, unit in parts), 5)
         zh = listed_zh((f"{unit}所在的{size}个地区" for size, unit in parts), 5)
-        say(
+        warn(
             f"Weights {label!r} fall into {len(sizes)} components without a link between them: {en}.",
             f"权重矩阵{label!r}分为{len(sizes)}个互不相连的部分：{zh}。",
         )
     if weights.all_equal and weights.n > 2:
-        say(
+        warn(
             f"Weights {label!r} link every unit with every other equally, so rho is not identified "
             "where a constant or time effects are in the model. Use a cut-off, fewer neighbours, or distances.",
             f"权重矩阵{label!r}中任意两个地区的权重都相同，模型含常数项或时间效应时ρ不可识别。请设距离上限、减少邻居数，或按距离赋权。",
@@ -165,8 +165,3 @@ def unit_values(values: pd.Series, what: Text, *, positive: bool = False) -> pd.
             "请用水平值，不要用对数或差分。",
         )
     return numbers
-
-
-def say(en: str, zh: str) -> None:
-    """Warn about something a reader of the results should know."""
-    warnings.warn(SpatialZbWarning(en, zh), stacklevel=4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,7 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.base.errors import SpatialZbWarning, WeightsError, listed, listed_zh
+from spatial_zb.base.errors import WeightsError, listed, listed_zh
+from spatial_zb.base.notes import warn
 from spatial_zb.base.printing import Printed
 from spatial_zb.weights.describe import describe
 from spatial_zb.weights.matrix import Weights, as_weights, match_units, named_weights
@@ -67,13 +67,10 @@ def compare_weights(weights: Mapping[str, Weights]) -> WeightsComparison:
     rows = [_pair(a, matched[a], b, matched[b]) for a, b in combinations(matched, 2)]
     near = [(row["a"], row["b"]) for row in rows if row["near_equal"]]
     if near:
-        warnings.warn(
-            SpatialZbWarning(
-                f"Nearly the same weights: {listed(f'{a} and {b}' for a, b in near)}. Results that agree across them are "
-                "no robustness check.",
-                f"几乎相同的权重矩阵：{listed_zh(f'{a}与{b}' for a, b in near)}。在它们之间一致的结果不能算作稳健性检验。",
-            ),
-            stacklevel=2,
+        warn(
+            f"Nearly the same weights: {listed(f'{a} and {b}' for a, b in near)}. Results that agree across them are "
+            "no robustness check.",
+            f"几乎相同的权重矩阵：{listed_zh(f'{a}与{b}' for a, b in near)}。在它们之间一致的结果不能算作稳健性检验。",
         )
     overview = pd.DataFrame([{**describe(W).summary, "weights": name} for name, W in matched.items()])
     return WeightsComparison(pd.DataFrame(rows), overview)

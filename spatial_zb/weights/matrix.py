@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,12 +14,12 @@ from scipy import sparse
 
 from spatial_zb.base.errors import (
     AlignmentError,
-    SpatialZbWarning,
     WeightsError,
     listed,
     listed_zh,
     not_one_of,
 )
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.weights.describe import WeightsReport, describe
 from spatial_zb.weights.entries import as_sparse, check_entries, text_ids
@@ -312,12 +311,9 @@ def _from_matrix(matrix: Any, ids: Any, label: str, allow_negative: bool) -> Wei
         allow_negative=allow_negative,
     )
     if (negative := int((weights.matrix.data < 0).sum())) > 0:
-        warnings.warn(
-            SpatialZbWarning(
-                f"Weights {label!r} keep {negative} negative weight(s); rho and Moran's I lose their usual reading.",
-                f"权重矩阵{label!r}保留了{negative}个负权重，ρ与莫兰指数不再有通常的含义。",
-            ),
-            stacklevel=3,
+        warn(
+            f"Weights {label!r} keep {negative} negative weight(s); rho and Moran's I lose their usual reading.",
+            f"权重矩阵{label!r}保留了{negative}个负权重，ρ与莫兰指数不再有通常的含义。",
         )
         return weights
     return replace(weights, normalisation="row") if weights.row_normalised else weights

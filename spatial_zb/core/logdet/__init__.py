@@ -7,7 +7,6 @@ Econometrics, ch. 4.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol, get_args
@@ -17,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from spatial_zb.base.errors import SpatialZbWarning, WeightsError, not_one_of
+from spatial_zb.base.errors import WeightsError, not_one_of
+from spatial_zb.base.notes import warn
 from spatial_zb.core.logdet.factors import ALWAYS_LIGHT, Fill, expected_fill, physical_memory, readable_bytes
 from spatial_zb.core.logdet.interpolated import SparseLogDet
 from spatial_zb.core.logdet.stochastic import StochasticLogDet
@@ -309,7 +309,7 @@ def _say_memory(fill: Fill) -> None:
             f'{en}. Use weights with fewer or nearer neighbours, or W.with_determinant("stochastic").',
             f'{zh}。请用邻居更少或更近的权重矩阵，或用W.with_determinant("stochastic")。',
         )
-    warnings.warn(SpatialZbWarning(f"{en}.", f"{zh}。"), stacklevel=3)
+    warn(f"{en}.", f"{zh}。")
 
 
 def _stochastic(matrix: sparse.csr_array, fill: Fill | None) -> StochasticLogDet:
@@ -318,14 +318,11 @@ def _stochastic(matrix: sparse.csr_array, fill: Fill | None) -> StochasticLogDet
     if fill is not None:
         middle, high = (float(found.error(share / found.radius)) for share in (0.5, 0.9))
         near, far, needed = 0.5 / found.radius, 0.9 / found.radius, readable_bytes(fill.bytes)
-        warnings.warn(
-            SpatialZbWarning(
-                f"ln|I − ρW| of {fill.n} units is estimated from random vectors, with a standard error of {middle:.2g} at "
-                f"ρ = {near:.2g} and {high:.2g} at ρ = {far:.2g}: links reach too far for a factorisation (about "
-                f"{needed}, cuts of {fill.front} units). Weights with nearer neighbours allow an exact value.",
-                f"{fill.n}个地区的ln|I−ρW|由随机向量估计，ρ={near:.2g}时标准误为{middle:.2g}，ρ={far:.2g}时为{high:.2g}："
-                f"联系范围过大，无法精确分解（约需{needed}，割集{fill.front}个地区）。邻居更近的权重矩阵可精确计算。",
-            ),
-            stacklevel=4,
+        warn(
+            f"ln|I − ρW| of {fill.n} units is estimated from random vectors, with a standard error of {middle:.2g} at "
+            f"ρ = {near:.2g} and {high:.2g} at ρ = {far:.2g}: links reach too far for a factorisation (about "
+            f"{needed}, cuts of {fill.front} units). Weights with nearer neighbours allow an exact value.",
+            f"{fill.n}个地区的ln|I−ρW|由随机向量估计，ρ={near:.2g}时标准误为{middle:.2g}，ρ={far:.2g}时为{high:.2g}："
+            f"联系范围过大，无法精确分解（约需{needed}，割集{fill.front}个地区）。邻居更近的权重矩阵可精确计算。",
         )
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +11,8 @@ import pandas as pd
 from scipy import sparse
 
 from spatial_zb.base.arguments import alpha_of, check_count, renamed
-from spatial_zb.base.errors import SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh
+from spatial_zb.base.notes import warn
 from spatial_zb.base.printing import Printed
 from spatial_zb.data.panel import Panel
 from spatial_zb.explore.dynamics.densities import group_labels, positive
@@ -258,12 +258,9 @@ def _growth_panel(
         )
     if marks[-1] != last:
         unused = panel.periods[marks[-1] + 1 :]
-        warnings.warn(
-            SpatialZbWarning(
-                f"Periods after the last whole growth period are not used: {listed(unused)}.",
-                f"最后一个完整增长期之后的时期未使用：{listed_zh(unused)}。",
-            ),
-            stacklevel=3,
+        warn(
+            f"Periods after the last whole growth period are not used: {listed(unused)}.",
+            f"最后一个完整增长期之后的时期未使用：{listed_zh(unused)}。",
         )
     logs = np.log(positive(panel, variable))[list(marks)]
     start = panel.select(periods=[panel.periods[i] for i in marks[:-1]])

@@ -5,7 +5,6 @@ Bootstrap p-values of tests live in :mod:`spatial_zb.hypotheses`, the drawing of
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, get_args
@@ -15,8 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.base.arguments import Rng, check_count, renamed, seed_of
-from spatial_zb.base.errors import ConvergenceError, SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.base.errors import ConvergenceError, SpecificationError, listed, listed_zh
 from spatial_zb.base.execute import run_tasks
+from spatial_zb.base.notes import warn
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Scheme
 from spatial_zb.effects.dynamic import stable_processes
@@ -96,12 +96,11 @@ class Bootstrap(Resampled):
             Replicates without effects; studentised limits of the long run.
         """
         if horizon == "long" and interval == "studentised":
-            _warn(
+            warn(
                 "Studentised limits of long-run effects held the truth in 65 to 80 % of the panels of "
                 "docs/validation/resampled_others.md, percentile limits in 90 to 97 %: read those.",
                 "在docs/validation/resampled_others.md的模拟中，长期效应的学生化区间仅在65%至80%的面板中包含真值，"
                 "百分位区间为90%至97%：请看后者。",
-                stacklevel=3,
             )
         return self.table_of(effects_of(self.fit, horizon), interval, level)
 
@@ -283,29 +282,25 @@ def _say_what_matters(result: Bootstrap) -> None:
     fit, replicates = result.fit, len(result.draws)
     if result.at_bound > BOUND_WARNING * replicates:
         en, zh = _instead(fit)
-        _warn(
+        warn(
             f"{result.at_bound} of {replicates} replicates had no interior maximum: the data say little about the spatial "
             f"coefficient (docs/validation/study.md). {en}",
             f"{replicates}次自助抽样中有{result.at_bound}次没有内点极大值：数据对空间系数几乎没有信息（docs/validation/study.md）。{zh}",
         )
     unsolved = int((~result.solved).sum())
     if unsolved:
-        _warn(
+        warn(
             f"{unsolved} of {replicates} replicates of {fit!r} have no solution (estimator {fit.estimator!r}) and are left "
             "out of all tables, so intervals are too short.",
-            f"{replicates}次自助抽样中有{unsolved}次无解（估计方法{fit.estimator!r}），未计入各表：区间因此偏窄。",
+            f"{fit!r}的{replicates}次自助抽样中有{unsolved}次无解（估计方法{fit.estimator!r}），未计入各表：区间因此偏窄。",
         )
     explosive = int(result.explosive.sum())
     if explosive:
-        _warn(
+        warn(
             f"{explosive} of {replicates} replicates of {fit!r} are explosive: they count for coefficients and "
             "short-run effects, and have no long-run effects.",
-            f"{replicates}次自助抽样中有{explosive}次为爆炸过程：仍计入系数与短期效应，但没有长期效应。",
+            f"{fit!r}的{replicates}次自助抽样中有{explosive}次为爆炸过程：仍计入系数与短期效应，但没有长期效应。",
         )
-
-
-def _warn(en: str, zh: str, stacklevel: int = 4) -> None:
-    warnings.warn(SpatialZbWarning(en, zh), stacklevel=stacklevel)
 
 
 def _instead(fit: Fit) -> tuple[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.base.arguments import alpha_of, renamed
-from spatial_zb.base.errors import ConvergenceError, SpatialZbWarning, not_one_of
+from spatial_zb.base.errors import ConvergenceError, not_one_of
+from spatial_zb.base.notes import warn
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
@@ -163,13 +163,10 @@ class Resampled(Printed, ABC):
                 f"{self.fit!r}的{total}次自助抽样中有{missing}次{why.zh}：余下的太少，无法给出效应区间。",
             )
         if missing:
-            warnings.warn(
-                SpatialZbWarning(
-                    f"{missing} of {total} replicates {why.en}: they have no effects and are left out, so these intervals "
-                    "are too short.",
-                    f"{total}次自助抽样中有{missing}次{why.zh}：没有效应，未计入区间，区间因此偏窄。",
-                ),
-                stacklevel=4,
+            warn(
+                f"{missing} of {total} replicates {why.en}: they have no effects and are left out, so these intervals "
+                "are too short.",
+                f"{total}次自助抽样中有{missing}次{why.zh}：没有效应，未计入区间，区间因此偏窄。",
             )
 
 

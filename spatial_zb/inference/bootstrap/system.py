@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -12,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.base.arguments import renamed
-from spatial_zb.base.errors import ConvergenceError, SpatialZbWarning, SpecificationError
+from spatial_zb.base.errors import ConvergenceError, SpecificationError
 from spatial_zb.base.execute import run_tasks
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Scheme, draw_errors, error_pool, independent_parts
@@ -112,14 +112,11 @@ def bootstrap_system(
         np.stack([one[name] for one in found]) for name in ("params", "cov", "at_bound")
     )
     if at_bound.sum() > BOUND_WARNING * replicates:
-        warnings.warn(
-            SpatialZbWarning(
-                f"{at_bound.sum()} of {replicates} replicates of the system have no interior maximum: it is weakly "
-                "identified, so do not rely on its intervals (spatial-zb docs validation/system).",
-                f"方程组的{replicates}次自助抽样中有{at_bound.sum()}次没有内点极大值：识别性弱，其区间不可依赖"
-                "（spatial-zb docs validation/system）。",
-            ),
-            stacklevel=3,
+        warn(
+            f"{at_bound.sum()} of {replicates} replicates of the system have no interior maximum: it is weakly "
+            "identified, so do not rely on its intervals (spatial-zb docs validation/system).",
+            f"方程组的{replicates}次自助抽样中有{at_bound.sum()}次没有内点极大值：识别性弱，其区间不可依赖"
+            "（spatial-zb docs validation/system）。",
         )
     return SystemBootstrap(
         fit, scheme, draws, covariances, _centre(fit, generator, scheme, draws), int(at_bound.sum())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning, SpecificationError
+from spatial_zb.base.errors import SpatialZbError, SpecificationError
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.compare.bayes import ModelProbabilities, Prior, model_probabilities
 from spatial_zb.compare.family import LAGS
@@ -318,12 +318,9 @@ def compare(job: Job) -> list[Text]:
     base = Base(job, asked, job.study.models[asked.model], job.study.samples_of(asked)[0])
     if base.spec.regimes:
         place = job.study.place("compare.model")
-        warnings.warn(
-            SpatialZbWarning(
-                f"{place.en}: {asked.model!r} has regimes, and with them two estimates of every term: nothing was compared.",
-                f"{place.zh}：{asked.model!r}分区制，每个变量有两个估计值，未作比较。",
-            ),
-            stacklevel=2,
+        warn(
+            f"{place.en}: {asked.model!r} has regimes, and with them two estimates of every term: nothing was compared.",
+            f"{place.zh}：{asked.model!r}分区制，每个变量有两个估计值，未作比较。",
         )
         return []
     readings = [grid_and_curve(base), models_side_by_side(base), robustness_battery(base)]

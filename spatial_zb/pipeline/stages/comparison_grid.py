@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
 
-from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning
+from spatial_zb.base.errors import SpatialZbError
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.compare.curve import CurveTest, curve_test
 from spatial_zb.compare.family import SpecFamily, spec_family
@@ -179,12 +179,7 @@ def grid_and_curve(base: Base) -> Text | None:
         if name in shown.columns[: shown.columns.get_loc("term")]
     }
     if shown.empty:
-        warnings.warn(
-            SpatialZbWarning(
-                "No cell of the comparison could be estimated.", "各设定均无法估计，没有设定曲线。"
-            ),
-            stacklevel=2,
-        )
+        warn("No cell of the comparison could be estimated.", "各设定均无法估计，没有设定曲线。")
         return None
     test = _tested(base)
     tests = None if test is None else test.tidy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 import spatial_zb
-from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning
+from spatial_zb.base.errors import SpatialZbError
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.moran import moran_i
 from spatial_zb.data.regions import select_regions
@@ -235,12 +235,9 @@ def _unit_effects(job: Job, fits: Sequence[Estimated], units: Sequence[str]) -> 
             what = Text(f"No map of the effects of {fit.title.en}", f"未绘制{fit.title.zh}的效应地图")
             warn_undone(what, error)
     if len(found) > MOST_EFFECTS:
-        warnings.warn(
-            SpatialZbWarning(
-                f"The report maps the first {MOST_EFFECTS} of {len(found)} effects; the tables have all.",
-                f"效应共{len(found)}项，报告只绘制前{MOST_EFFECTS}项的地图，表格列出全部。",
-            ),
-            stacklevel=2,
+        warn(
+            f"The report maps the first {MOST_EFFECTS} of {len(found)} effects; the tables have all.",
+            f"效应共{len(found)}项，报告只绘制前{MOST_EFFECTS}项的地图，表格列出全部。",
         )
     return tuple(found[:MOST_EFFECTS])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from spatial_zb.base.errors import SpatialZbWarning, SpecificationError, listed, listed_zh, not_one_of
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Language, Text
 from spatial_zb.report.files import atomic_path, output_error, slug
 
@@ -200,12 +200,9 @@ def words(text: str | Mapping[str, str] | Text, language: Language, limit: int |
         line = line.translate(str.maketrans("‘’“”", "''\"\""))
     missing = missing_glyphs(line)
     if missing:
-        warnings.warn(
-            SpatialZbWarning(
-                f"No glyph for {listed(missing)} in {line[:40]!r}; drawn as □.",
-                f"字体中没有{listed_zh(missing)}（见{line[:40]!r}），以□代替。",
-            ),
-            stacklevel=2,
+        warn(
+            f"No glyph for {listed(missing)} in {line[:40]!r}; drawn as □.",
+            f"字体中没有{listed_zh(missing)}（见{line[:40]!r}），以□代替。",
         )
         line = "".join("□" if ch in missing else ch for ch in line)
     return line if limit is None or len(line) <= limit else line[: limit - 1].rstrip() + "…"

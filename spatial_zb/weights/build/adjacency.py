@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from spatial_zb.base.errors import WeightsError, listed, listed_zh, not_one_of
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.weights.build.islands import Islands, check_islands, settle
-from spatial_zb.weights.common import finish, layer_ids, need_crs, need_memory, say
+from spatial_zb.weights.common import finish, layer_ids, need_crs, need_memory
 from spatial_zb.weights.matrix import Weights
 
 if TYPE_CHECKING:
@@ -312,7 +313,7 @@ def _say_far(matrix: sparse.csr_array, ids: pd.Index, order: int, islands: Islan
             f"No unit is exactly {order} steps from another; use a lower order.",
             f"没有地区与另一地区恰好相隔{order}步；请降低阶数。",
         )
-    say(
+    warn(
         f"{alone.sum()} unit(s) have nobody exactly {order} steps away: {listed(ids[alone])}. Their lags are zero.",
         f"{alone.sum()}个地区没有恰为{order}阶的邻居：{listed_zh(ids[alone])}，其空间滞后为零。",
     )

@@ -11,9 +11,10 @@ import pandas as pd
 from scipy import sparse
 
 from spatial_zb.base.errors import WeightsError, listed, listed_zh, not_one_of
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.weights.build.islands import position, settle
-from spatial_zb.weights.common import finish, need_memory, say, unit_values
+from spatial_zb.weights.common import finish, need_memory, unit_values
 from spatial_zb.weights.matrix import Weights, as_weights, match_units, named_weights
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def _checked_share(a: Weights, b: Weights, alpha: float | None) -> float:
         )
     means = [np.abs(w.matrix.data).mean() for w in (a, b)]
     if a.normalisation == "none" and max(means) > SCALE_FACTOR * min(means):
-        say(
+        warn(
             f"The average weights of {a.label!r} and {b.label!r} are {means[0]:.3g} and {means[1]:.3g}: the "
             "mixture is ruled by one of them. Standardise both before mixing.",
             f"{a.label!r}与{b.label!r}的平均权重分别为{means[0]:.3g}和{means[1]:.3g}，混合后由其中一个主导。请先将两者标准化。",

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from spatial_zb.base.errors import WeightsError, listed, listed_zh
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.weights.build.distance import places
-from spatial_zb.weights.common import named, say
+from spatial_zb.weights.common import named
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -79,7 +80,7 @@ def settle(
             f"{choices.zh}。",
         )
     elif islands == "zero":
-        say(
+        warn(
             f"{len(alone)} unit(s) keep no neighbour: {listed(unit.en for unit in units)}. Their spatial lags are zero.",
             f"{len(alone)}个地区没有邻居：{listed_zh(unit.zh for unit in units)}，其空间滞后为零。",
         )
@@ -148,7 +149,7 @@ def _bridged(
                 f"桥接把{ids[a]}与其自身相连；请给出两个地区。",
             )
         alone, near = named(regions, ids, a), named(regions, ids, b)
-        say(
+        warn(
             f"{alone.en} is linked with {near.en} (bridge, islands policy).",
             f"{alone.zh}与{near.zh}之间按孤岛处理规则建立联系。",
         )
@@ -182,7 +183,7 @@ def _dropped(first: sparse.csr_array, ids: pd.Index, regions: gpd.GeoDataFrame |
             "所有地区都没有邻居：剔除之后一无所剩。",
         )
     units = [named(regions, ids, i) for i in gone]
-    say(
+    warn(
         f"{len(gone)} unit(s) without neighbour are left out of the weights: {listed(u.en for u in units)}.",
         f"{len(gone)}个没有邻居的地区未纳入权重矩阵：{listed_zh(u.zh for u in units)}。",
     )

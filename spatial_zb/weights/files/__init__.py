@@ -24,12 +24,12 @@ from spatial_zb.base.errors import (
     AlignmentError,
     OutputError,
     SpatialZbError,
-    SpatialZbWarning,
     WeightsError,
     listed,
     listed_zh,
     not_one_of,
 )
+from spatial_zb.base.notes import warn
 from spatial_zb.weights.files import links as link_files
 from spatial_zb.weights.files import matrices as matrix_files
 from spatial_zb.weights.files import tables as table_files
@@ -114,7 +114,7 @@ def read(
         )
     parsed = _parse(reader, path, name)
     for note in parsed.notes:
-        warnings.warn(SpatialZbWarning(f"{path.name}: {note.en}", f"{path.name}：{note.zh}"), stacklevel=2)
+        warn(f"{path.name}: {note.en}", f"{path.name}：{note.zh}")
     parsed = _with_clean_ids(parsed, path.name)
     matrix, units = _matched(parsed, None if ids is None else text_ids(ids), path.name)
     weights = as_weights(matrix, units, label or path.stem, allow_negative=allow_negative)
@@ -186,13 +186,13 @@ def _with_clean_ids(parsed: Parsed, name: str) -> Parsed:
     plain = [unicodedata.normalize("NFKC", unit) for unit in ids]
     if plain != ids:
         changed = [unit for unit, p in zip(ids, plain, strict=True) if unit != p]
-        _say(
+        warn(
             f"{name}: full-width characters in ids were replaced by plain ones ({listed(changed, 3)}).",
             f"{name}：地区编码中的全角字符已改为半角（{listed_zh(changed, 3)}）。",
         )
     whole = [WHOLE_NUMBER.fullmatch(unit) for unit in plain]
     if plain and all(whole):
-        _say(
+        warn(
             f"{name}: the ids are stored as decimals such as {plain[0]}; read as whole numbers.",
             f"{name}：地区编码存为小数（如{plain[0]}），已按整数读取。",
         )
@@ -248,7 +248,7 @@ def _selected(
             f"个只在要求中（{listed_zh(absent) or '无'}）。",
         )
     if len(absent):
-        _say(
+        warn(
             f"{name} names no link of {listed(absent)}; taken as units without neighbours.",
             f"{name}中没有{listed_zh(absent)}的任何联系，按无邻居地区处理。",
         )
@@ -280,7 +280,3 @@ def _replacing(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         Path(unfinished).unlink(missing_ok=True)
-
-
-def _say(en: str, zh: str) -> None:
-    warnings.warn(SpatialZbWarning(en, zh), stacklevel=4)
