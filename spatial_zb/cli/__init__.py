@@ -199,8 +199,9 @@ def _verify(options: argparse.Namespace) -> int:
             if comparison.same
             else Text("Not every table came out again.", "有的表没有得到复现。")
         )
-        print(glance.pick(language))
-        print(end.pick(language))
+        digest = Text(f"Digest of the package: {comparison.digest}", f"复现包校验值：{comparison.digest}")
+        for line in (glance, end, digest):
+            print(line.pick(language))
     return 0 if comparison.same else 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 import re
@@ -12,7 +13,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import openpyxl
 import pytest
+from docx import Document
 
 from spatial_zb import cli
 from spatial_zb.base.errors import DataError, OutputError
@@ -197,8 +200,6 @@ def test_as_a_replicator(unpacked, tmp_path):
 
 def test_a_table_that_does_not_come_out_again_is_named(unpacked, tmp_path, capsys):
     """As if the published table had been made by other code: its checksum is right, its numbers are not."""
-    import hashlib
-
     place = Path(shutil.copytree(unpacked, tmp_path / "there"))
     table = place / "results" / "tiny" / "tables" / "sdm_gdp.csv"
     old = hashlib.sha256(table.read_bytes()).hexdigest()
@@ -239,7 +240,7 @@ def test_checksums_do_not_lead_outside(unpacked, tmp_path, path):
     place = tmp_path / "there"
     place.mkdir()
     (place / "checksums.sha256").write_text(f"{'0' * 64}  {path}\n")
-    with pytest.raises(OutputError, match="outside the package"):
+    with pytest.raises(OutputError, match="does not lie in"):
         verify(place)
 
 
@@ -291,6 +292,11 @@ def test_inputs_outside_the_project_are_named(project, tmp_path):
 def test_a_second_study_in_the_package_is_not_guessed_at(unpacked, tmp_path):
     place = Path(shutil.copytree(unpacked, tmp_path / "there"))
     shutil.copy(place / "studies" / "tiny.toml", place / "studies" / "other.toml")
+    with pytest.raises(OutputError, match=r"studies/other\.toml"):
+        verify(place)
+    with (place / "checksums.sha256").open("a") as sums:
+        sums.write(f"{'0' * 64}  studies/other.toml\n")
+    remade_sums(place)
     with pytest.raises(OutputError, match="holds 2 study files, not one"):
         verify(place)
 
@@ -348,8 +354,11 @@ def test_documents_are_compared_by_their_words(finished, tmp_path):
             (tmp_path / folder / "tables").mkdir(parents=True, exist_ok=True)
             shutil.copy(results / "tables" / name, tmp_path / folder / "tables" / name)
         path = tmp_path / "new" / "tables" / name
-        with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr("extra.xml", "<x/>")  # other bytes, same words
+        with zipfile.ZipFile(path) as archive:
+            parts = {part: archive.read(part) for part in archive.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # other bytes, same words
+            for part, data in parts.items():
+                archive.writestr(part, data)
     assert set(compare_results(tmp_path / "old", tmp_path / "new").files["verdict"]) == {"same numbers"}
     (tmp_path / "new" / "tables" / "sdm_gdp.docx").write_bytes(b"PK no longer")
     with pytest.raises(OutputError, match="damaged"):
@@ -359,3 +368,96 @@ def test_documents_are_compared_by_their_words(finished, tmp_path):
 def test_nothing_to_compare_is_said(tmp_path):
     with pytest.raises(OutputError, match="holds no tables"):
         compare_results(tmp_path, tmp_path)
+
+
+# What was slipped in
+
+
+def remade_sums(place: Path) -> None:
+    """Checksums that fit what the files are now, as a forger would make them."""
+    lines = (place / "checksums.sha256").read_text().splitlines()
+    paths = [line.partition("  ")[2] for line in lines]
+    sums = (f"{hashlib.sha256((place / path).read_bytes()).hexdigest()}  {path}\n" for path in paths)
+    (place / "checksums.sha256").write_text("".join(sums))
+
+
+def no_sums(place: Path) -> None:
+    (place / "checksums.sha256").write_text("")
+
+
+def garbled_sums(place: Path) -> None:
+    (place / "checksums.sha256").write_bytes(b"\xff\xfe\x00")
+
+
+def more_code(place: Path) -> None:
+    (place / "code" / "sitecustomize.py").write_text("raise SystemExit(3)")
+
+
+def another_table(place: Path) -> None:
+    (place / "results" / "tiny" / "tables" / "more.csv").write_text("a")
+
+
+@pytest.mark.parametrize("forge", [no_sums, garbled_sums, more_code, another_table])
+def test_a_file_that_no_line_names_is_refused(unpacked, tmp_path, forge):
+    place = Path(shutil.copytree(unpacked, tmp_path / "there"))
+    forge(place)
+    with pytest.raises(OutputError, match=r"checksums\.sha256"):
+        verify(place)
+    assert not (place / "rerun").exists()
+
+
+def forged_header(results: Path) -> str:
+    document = Document(results / "tables" / "sdm_gdp.docx")
+    document.sections[0].header.paragraphs[0].text = "FORGED"
+    document.save(results / "tables" / "sdm_gdp.docx")
+    return "tables/sdm_gdp.docx"
+
+
+def second_sheet(results: Path) -> str:
+    book = openpyxl.load_workbook(results / "tables" / "sdm_gdp.xlsx")
+    book.create_sheet("more").append([1, 2])
+    book.save(results / "tables" / "sdm_gdp.xlsx")
+    return "tables/sdm_gdp.xlsx"
+
+
+def forged_page(results: Path) -> str:
+    page = (results / "report.html").read_text(encoding="utf-8")
+    (results / "report.html").write_text(page.replace("0.5", "0.6"), encoding="utf-8")
+    return "report.html"
+
+
+@pytest.mark.parametrize("forge", [forged_header, second_sheet, forged_page])
+def test_a_forgery_with_sums_remade_is_found_by_running_again(finished, tmp_path, forge):
+    published, again = (Path(shutil.copytree(finished / "results" / "tiny", tmp_path / n)) for n in "ab")
+    for place in (published, again):
+        (place / "report.html").write_text("<p>total 0.51</p><svg><path d='M0.5 1'/></svg>", encoding="utf-8")
+    assert compare_results(published, again).same
+    name = forge(published)
+    found = compare_results(published, again).tidy().set_index("file")["verdict"]
+    assert found[name] == "different"
+    assert (found.drop(name) == "identical").all()
+
+
+def test_code_of_the_package_shadows_nothing(unpacked, tmp_path):
+    """Before a checksum can be read, nothing but the package itself is taken from code/."""
+    place = Path(shutil.copytree(unpacked, tmp_path / "there"))
+    for name in ("sitecustomize.py", "numpy.py", "json.py"):
+        (place / "code" / name).write_text("raise SystemExit('taken from code/')")
+    command = [sys.executable, str(place / "replicate.py"), "--here"]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "sitecustomize.py" in done.stderr
+    assert "taken from code/" not in done.stderr
+
+
+def test_the_digest_is_in_the_readme_and_printed(unpacked, tmp_path, capsys):
+    place = Path(shutil.copytree(unpacked, tmp_path / "there"))
+    assert cli.main(["verify", str(place)]) == 0
+    digest = re.search(r"Digest of the package: ([0-9a-f]{64})", capsys.readouterr().out)[1]
+    assert f"`{digest}`" in (place / "README.md").read_text(encoding="utf-8")
+    table = place / "results" / "tiny" / "tables" / "sdm_gdp.tex"
+    table.write_text(table.read_text(encoding="utf-8") + "%\n", encoding="utf-8")
+    remade_sums(place)
+    cli.main(["verify", str(place)])
+    assert digest not in capsys.readouterr().out

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -20,9 +22,12 @@ from spatial_zb.base.text import Text
 #: linear algebra round differently, and an optimum is found to about 1e-8.
 TIDY_TOLERANCE = 1e-6
 _NUMBER = re.compile(r"[-−]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+−]?\d+)?")
-#: Packed documents, and the parts that hold their words.
-_PACKED = {".docx": "word/document.xml", ".xlsx": "xl/worksheets/sheet1.xml"}
+#: Documents that are archives of parts: words of all of them are compared.
+_PACKED = {".docx", ".xlsx"}
 _COMPARED = {"tables", "tidy"}
+_PAGE = "report.html"
+#: Of the page, what draws: styles and shapes. Its words and numbers are compared, embedded ones too.
+_DRAWN = re.compile(r"<style\b.*?</style>|<svg\b.*?</svg>", re.DOTALL)
 #: What is found of a file, in words.
 VERDICTS = {
     "identical": Text("identical", "完全相同"),
@@ -43,9 +48,12 @@ class Comparison(Printed):
         One row per file of ``tables/`` and ``tidy/``: ``file``, ``verdict`` (``identical``, ``same numbers``:
         other bytes, every word equal and every number equal to the last printed digit, ``different``,
         ``missing``, ``new``) and the first difference, as ``detail`` and in Chinese as ``detail_zh``.
+    digest
+        Of a replication package: the fingerprint of its files.
     """
 
     files: pd.DataFrame
+    digest: str = ""
 
     @property
     def same(self) -> bool:
@@ -68,9 +76,9 @@ class Comparison(Printed):
 
 
 def compare_results(expected: str | Path, found: str | Path) -> Comparison:
-    """Compare the tables and tidy frames of two results folders of the same study.
+    """Compare the tables, the tidy frames and the words of the report page of two results folders of the same study.
 
-    Figures and the report are drawings of these numbers and are not compared.
+    Figures are drawings of these numbers and are not compared.
 
     Raises
     ------
@@ -95,7 +103,7 @@ def _files(folder: Path) -> list[str]:
         for top in sorted(_COMPARED)
         for path in sorted((folder / top).rglob("*"))
         if path.is_file()
-    ]
+    ] + [_PAGE] * (folder / _PAGE).is_file()
 
 
 def _found(verdict: str, detail: Text | None = None) -> dict[str, str]:
@@ -114,21 +122,27 @@ def _verdict(expected: Path, found: Path) -> dict[str, str]:
 
 
 def _words(path: Path) -> str:
-    """The text of a file; of a packed document, that of its body."""
-    part = _PACKED.get(path.suffix.lower())
-    if part is None:
+    """The text of a file; of a packed document, that of all its parts."""
+    if path.name == _PAGE:
+        return re.sub(r"<[^>]*>", " ", _DRAWN.sub(" ", path.read_text(encoding="utf-8", errors="replace")))
+    if path.suffix.lower() not in _PACKED:
         return path.read_text(encoding="utf-8-sig", errors="replace")
     try:
         with zipfile.ZipFile(path) as archive:
-            body = archive.read(part).decode("utf-8", errors="replace")
-            shared = "xl/sharedStrings.xml"
-            strings = archive.read(shared).decode() if shared in archive.namelist() else ""
-    except (zipfile.BadZipFile, KeyError) as error:
+            parts = {name: archive.read(name) for name in sorted(archive.namelist())}
+    except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise OutputError(
             f"{path} is damaged: it is not a document that can be opened.",
             f"{path}已损坏：不是能打开的文件。",
         ) from error
-    return re.sub(r"<[^>]*>", " ", body + strings)
+    return "\n".join(f"{name} {_part_words(name, data)}" for name, data in parts.items())
+
+
+def _part_words(name: str, data: bytes) -> str:
+    """The words of a part; of one that is no text, such as a picture, its fingerprint."""
+    if name.endswith((".xml", ".rels")):
+        return re.sub(r"<[^>]*>", " ", data.decode("utf-8", errors="replace"))
+    return hashlib.sha256(data).hexdigest()
 
 
 def _differences(expected: str, found: str, tolerance: float | None) -> Iterator[Text]:

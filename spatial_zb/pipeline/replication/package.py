@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 import platform
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from importlib import metadata, resources
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,10 +19,10 @@ import spatial_zb
 from spatial_zb.base.errors import DataError, OutputError, listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.pipeline.replication.compare import Comparison, compare_results
-from spatial_zb.pipeline.replication.readme import readme
+from spatial_zb.pipeline.replication.readme import DIGEST, readme
 from spatial_zb.pipeline.running import WORK, run
 from spatial_zb.report.files import SHAPEFILE_PARTS, atomic_path, fingerprint, input_record
-from spatial_zb.report.folder import MANIFEST, read_manifest
+from spatial_zb.report.folder import MANIFEST, inside, read_manifest
 from spatial_zb.report.tables.writers.plain import harmless
 from spatial_zb.study import Study, load_study
 
@@ -28,7 +30,9 @@ CHECKSUMS = "checksums.sha256"
 SCRIPT = "replicate.py"
 #: The time every entry of the archive carries: same content, same bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_LEFT_OUT = {"__pycache__", ".DS_Store"}
+_LEFT_OUT = {"__pycache__", ".DS_Store", "Thumbs.db", "desktop.ini"}
+#: Folders that running a package makes in it.
+_MADE = {"rerun", ".venv"}
 #: Files that say where data come from and what may be done with them, taken along from their folders.
 _COMPANIONS = ("README.md", "LICENSE", "LICENSE.txt", "codebook.csv")
 _PROJECT = ("pyproject.toml", "uv.lock", "environment.yml", "LICENSE", "CITATION.cff")
@@ -60,7 +64,9 @@ def replicate(study: Study, out: str | Path | None = None) -> Path:
     manifest = _sound_manifest(study, results)
     name = f"{study.name}-replication"
     entries = dict(_entries(study, results, manifest))
-    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {path}\n" for path, data in sorted(entries.items()))
+    text = entries["README.md"].decode()
+    entries["README.md"] = text.replace(DIGEST, digest_of(_sums_of(entries))).encode()
+    sums = _sums_of(entries)
     entries[CHECKSUMS] = sums.encode()
     target = Path(out) if out is not None else results.parent / f"{name}.zip"
     if target.is_dir():
@@ -93,7 +99,7 @@ def verify(
         What the study refuses.
     """
     folder = Path(folder).resolve()
-    _check_sums(folder)
+    sums = _check_sums(folder)
     found = sorted((folder / "studies").glob("*.toml"))
     if len(found) != 1:
         raise OutputError(
@@ -102,7 +108,12 @@ def verify(
         )
     study = load_study(found[0], root=folder)
     run(study, out=folder / "rerun", progress=progress)
-    return compare_results(folder / "results" / study.name, folder / "rerun")
+    compared = compare_results(folder / "results" / study.name, folder / "rerun")
+    return replace(compared, digest=digest_of(sums))
+
+
+def _sums_of(entries: Mapping[str, bytes]) -> str:
+    return "".join(f"{hashlib.sha256(data).hexdigest()}  {path}\n" for path, data in sorted(entries.items()))
 
 
 def _sound_manifest(study: Study, results: Path) -> dict[str, Any]:
@@ -129,7 +140,7 @@ def _sound_manifest(study: Study, results: Path) -> dict[str, Any]:
             f"Results of {listed(stale)} were made from other inputs. {remedy.en}",
             f"{listed_zh(stale)}的结果由其他输入得出。{remedy.zh}",
         )
-    damaged = [r["path"] for r in manifest["outputs"] if not _is(results / r["path"], r["sha256"])]
+    damaged = [r["path"] for r in manifest["outputs"] if not _is(inside(results, r["path"]), r["sha256"])]
     if damaged:
         raise OutputError(
             f"{len(damaged)} result file(s) changed since they were made ({damaged[0]}). {remedy.en}",
@@ -303,25 +314,57 @@ def _csv(rows: list[dict[str, str]]) -> bytes:
     return b"\xef\xbb\xbf" + stream.getvalue().encode()
 
 
-def _check_sums(folder: Path) -> None:
-    """Refuse a package whose files changed since it was made."""
+def digest_of(sums: str) -> str:
+    """One fingerprint of a package, for a journal to print: of all its files but the README, which names it."""
+    lines = (line for line in sums.splitlines(keepends=True) if not line.rstrip("\n").endswith("  README.md"))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _check_sums(folder: Path) -> str:
+    """Refuse a package whose files are not those, and only those, that it was made of; its checksums."""
     try:
-        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        sums = (folder / CHECKSUMS).read_text(encoding="utf-8")
     except OSError as error:
         raise OutputError(
             f"{folder} has no {CHECKSUMS}: unpack the replication package and give the folder it makes.",
             f"{folder}没有{CHECKSUMS}：请解压复现包，并给出解压所得的文件夹。",
         ) from error
-    for line in lines:
+    except UnicodeDecodeError as error:
+        raise OutputError(
+            f"{CHECKSUMS} is damaged: it is not text. Unpack the replication package again.",
+            f"{CHECKSUMS}已损坏：不是文本。请重新解压复现包。",
+        ) from error
+    named = set()
+    for line in sums.splitlines():
         sha256, _, path = line.partition("  ")
-        inside = PurePosixPath(path)
-        if inside.is_absolute() or ".." in inside.parts:
-            raise OutputError(
-                f"{CHECKSUMS} names {path!r}, which is outside the package.",
-                f"{CHECKSUMS}中的{path!r}在复现包之外。",
-            )
-        if not _is(folder / path, sha256):
+        if not _is(inside(folder, path), sha256):
             raise OutputError(
                 f"{path} is missing or was changed since the package was made; unpack it again.",
                 f"{path}不存在，或在复现包制成后被改动；请重新解压。",
             )
+        named.add(path)
+    strange = sorted(_files(folder) - named)
+    if strange:
+        raise OutputError(
+            f"{len(strange)} file(s) are not in {CHECKSUMS}: {listed(strange)}. They are not of the package: unpack it "
+            "into an empty folder.",
+            f"{len(strange)}个文件不在{CHECKSUMS}中：{listed_zh(strange)}。它们不属于复现包：请解压到空文件夹。",
+        )
+    return sums
+
+
+def _files(folder: Path) -> set[str]:
+    """Files of an unpacked package, without those that running it makes."""
+    found = set()
+    for top, folders, names in os.walk(folder):
+        place = Path(top)
+        if place == folder:
+            folders[:] = [name for name in folders if name not in _MADE]
+            names = [name for name in names if name != CHECKSUMS]
+        found |= {(place / name).relative_to(folder).as_posix() for name in names if name not in _LEFT_OUT}
+        found |= {
+            f"{(place / name).relative_to(folder).as_posix()}/"
+            for name in folders
+            if (place / name).is_symlink()
+        }
+    return found

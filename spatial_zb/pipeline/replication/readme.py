@@ -12,6 +12,8 @@ from spatial_zb.study import Study
 
 _OPEN = "**[AUTHORS: {}]**"
 _MINUTE = 60
+#: Where the digest of the package goes, which is known when all other files are.
+DIGEST = "@digest@"
 
 
 def readme(
@@ -59,6 +61,9 @@ def _overview(study: Study, exhibits: Sequence[Mapping[str, str]]) -> list[str]:
         f"One study file, `studies/{study.path.name}`, names data, polygons, weights, models, samples and the seed. "
         f"The code in `code/` reads it and makes {counts['table']} tables and {counts['figure']} figures. The "
         "replicator runs one command, `python3 replicate.py`, which also compares every table with the published one.",
+        "",
+        f"Digest of all other files of this package (SHA-256 of their lines in `checksums.sha256`): `{DIGEST}`. "
+        "`replicate.py` prints it again: a package whose digest is another one has been changed.",
     ]
 
 
