@@ -45,7 +45,7 @@ from spatial_zb.models.ml import (
     likelihood_covariance,
     likelihood_maximum,
 )
-from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights, as_weights
 
 Scheme = Literal["unit", "period"]
@@ -131,7 +131,9 @@ class _Cell:
         if self.fit.estimator in ("lee_yu", "direct"):
             return _refitted(self.fit, y.T)
         panel = self.fit.panel.with_columns({self.fit.spec.y: y.T})
-        return fit_durbin(self.fit.spec, panel, self.fit.weights, self.fit.estimator, self.fit.covariance)
+        return fit_durbin(
+            self.fit.spec, panel, self.fit.weights, self.fit.estimator_asked, self.fit.covariance
+        )
 
 
 def curve_test(
@@ -282,7 +284,9 @@ def _unlike(spec: DurbinSpec) -> bool:
     return bool(spec.fixed_effects == "random" or spec.endog or spec.dynamic or spec.regimes)
 
 
-def _cell(spec: DurbinSpec, panel: Panel, W: Weights, estimator: str, covariance: str, term: str) -> _Cell:
+def _cell(
+    spec: DurbinSpec, panel: Panel, W: Weights, estimator: Estimator, covariance: Covariance, term: str
+) -> _Cell:
     """Estimate a cell, and take out of its y what x and its lag do."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)

@@ -44,7 +44,7 @@ from spatial_zb.core.transforms import (
 )
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import ABSORBED, CONDITION_WARNING, RANK_TOLERANCE
-from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights
 
 #: Chebyshev coefficients left out may be this large, relative to the largest value of their function.
@@ -261,8 +261,8 @@ class Option:
     """What distinguishes the cells of a block."""
 
     spec: DurbinSpec
-    estimator: str
-    covariance: str
+    estimator: Estimator
+    covariance: Covariance
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +285,7 @@ class SharedModel:
 class SharedCell:
     """A model at its maximum, and the covariance asked for."""
 
-    covariance: str
+    covariance: Covariance
     point: SharedModel
 
     @property

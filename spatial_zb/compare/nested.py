@@ -16,6 +16,7 @@ from spatial_zb.core.likelihood.tests import likelihood_ratio_p_value, quadratic
 from spatial_zb.hypotheses.nested import counts, likelihood_ratio_of
 from spatial_zb.hypotheses.nonnested import j_test, nested, refuse_other_likelihoods, same_model, vuong_test
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.spec import Covariance
 
 _TEST_COLUMNS = ["restricted", "general", "statistic", "df", "p_value", "wald", "wald_p_value"]
 _OTHER_COLUMNS = ["test", "null", "alternative", "statistic", "df", "p_value", "favours", "note"]
@@ -124,7 +125,7 @@ def _criteria(fits: Mapping[str, Fit]) -> pd.DataFrame:
 
 
 def _unnested(
-    fits: Mapping[str, Fit], a: str, b: str, asked: Sequence[str], covariance: str
+    fits: Mapping[str, Fit], a: str, b: str, asked: Sequence[str], covariance: Covariance
 ) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     if "j" in asked:

@@ -28,7 +28,7 @@ from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.table import EFFECTS
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit, coefficient_columns
-from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights, as_weights
 
 #: What every row says of its estimate.
@@ -103,8 +103,8 @@ class _Variant:
     weights: Weights
     term: str
     effect: str | None
-    estimator: str
-    covariance: str
+    estimator: Estimator
+    covariance: Covariance
 
 
 def robustness(
@@ -124,8 +124,8 @@ def robustness(
     covariances: Sequence[str] = (),
     leave_one_out: bool = False,
     rebuild: Callable[[Sequence[str]], Weights] | None = None,
-    estimator: str = "lee_yu",
-    covariance: str = "information",
+    estimator: Estimator = "lee_yu",
+    covariance: Covariance = "information",
     workers: int = 1,
     scheduler: str | None = None,
     store: ResultStore | None = None,
@@ -206,8 +206,8 @@ def term_row(
     W: Weights,
     term: str,
     effect: str | None,
-    estimator: str = "lee_yu",
-    covariance: str = "information",
+    estimator: Estimator = "lee_yu",
+    covariance: Covariance = "information",
 ) -> dict[str, Any]:
     """Estimate, error, p-value, limits and sample of one coefficient or effect; ``notes``; ``reason`` if not converged."""
     with warnings.catch_warnings(record=True) as caught:

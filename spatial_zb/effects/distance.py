@@ -23,12 +23,13 @@ from spatial_zb.base.errors import (
     listed_zh,
     not_one_of,
 )
+from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.moran import moran_i, moran_permutations, permutation_p_value
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects import spatial_effects
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.build.distance import Links, places
 from spatial_zb.weights.matrix import Weights, text_ids
 
@@ -42,6 +43,8 @@ Reach = Literal["within", "beyond"]
 BANDS, SHARE = 8, 0.5
 #: Fewest pairs in a band from which I says anything.
 FEWEST_PAIRS = 10
+#: What to do where all pairs of units do not fit into memory.
+FEWER = Text("Leave units out.", "请减少地区。")
 
 
 def moran_by_distance(
@@ -107,7 +110,7 @@ def moran_by_distance(
             f"An envelope needs at least 99 permutations and a level within (0, 1), not {permutations}, {level}.",
             f"包络线至少需要99次置换，水平在(0, 1)内，而不是{permutations}、{level}。",
         )
-    links = places(_own(regions, values.columns)).all_pairs("Leave units out.")
+    links = places(_own(regions, values.columns)).all_pairs(FEWER)
     bands = _bands(links, edges, cumulative)
     root = seed_of(rng)
     streams = iter(root.spawn(len(bands) * len(values)))
@@ -133,8 +136,8 @@ def effects_by_distance(
     *,
     reach: Reach = "beyond",
     power: float = 1.0,
-    estimator: str = "lee_yu",
-    covariance: str = "information",
+    estimator: Estimator = "lee_yu",
+    covariance: Covariance = "information",
     level: float = 0.95,
 ) -> pd.DataFrame:
     """Estimate one model again and again under inverse-distance weights that a threshold cuts off.
@@ -177,7 +180,7 @@ def effects_by_distance(
             f"thresholds must be positive kilometres, at least one, not {listed(wrong)}.",
             f"thresholds须为一个或几个正的公里数，而不是{listed_zh(wrong)}。",
         )
-    links = places(_own(regions, panel.units)).all_pairs("Leave units out.")
+    links = places(_own(regions, panel.units)).all_pairs(FEWER)
     frames = []
     for d in thresholds:
         inside = links.km >= d if reach == "beyond" else links.km <= d
@@ -250,16 +253,15 @@ def _own(regions: gpd.GeoDataFrame, units: pd.Index) -> gpd.GeoDataFrame:
 
 
 def _bands(links: Links, edges: Sequence[float] | None, cumulative: bool) -> list[tuple[float, float]]:
-    edges = _round_edges(links) if edges is None else edges
-    edges = np.asarray(edges, dtype=float)
-    if edges.ndim != 1 or len(edges) < 2 or edges[0] < 0 or not np.all(np.diff(edges) > 0):
+    ends = np.asarray(_round_edges(links) if edges is None else edges, dtype=float)
+    if ends.ndim != 1 or len(ends) < 2 or ends[0] < 0 or not np.all(np.diff(ends) > 0):
         raise SpecificationError(
-            f"edges must be increasing kilometres, at least two: {listed(np.ravel(edges))}.",
-            f"edges须为递增的公里数，至少两个：{listed_zh(np.ravel(edges))}。",
+            f"edges must be increasing kilometres, at least two: {listed(np.ravel(ends))}.",
+            f"edges须为递增的公里数，至少两个：{listed_zh(np.ravel(ends))}。",
         )
     if cumulative:
-        return [(float(edges[0]), float(high)) for high in edges[1:]]
-    return [(float(low), float(high)) for low, high in itertools.pairwise(edges)]
+        return [(float(ends[0]), float(high)) for high in ends[1:]]
+    return [(float(low), float(high)) for low, high in itertools.pairwise(ends)]
 
 
 def _round_edges(links: Links) -> list[float]:

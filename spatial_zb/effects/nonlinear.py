@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -80,7 +80,12 @@ class UShape(Printed):
 
     def tidy(self) -> pd.DataFrame:
         """The test in one row."""
-        row = {"term": self.term, "square": self.square, "effect": self.effect, "shape": self.shape}
+        row: dict[str, Any] = {
+            "term": self.term,
+            "square": self.square,
+            "effect": self.effect,
+            "shape": self.shape,
+        }
         for end, k in (("low", 0), ("high", 1)):
             row |= {
                 f"x_{end}": self.data_range[k],
@@ -211,7 +216,11 @@ def marginal_effects(
     columns = coefficient_columns(
         np.column_stack(estimates).ravel(), np.column_stack(errors).ravel(), alpha_of(level), fit.df_resid
     )
-    axes = {"term": (x,), "at": tuple(float(p) for p in points), "effect": ("coefficient", *EFFECTS)}
+    axes: dict[str, tuple[Any, ...]] = {
+        "term": (x,),
+        "at": tuple(float(p) for p in points),
+        "effect": ("coefficient", *EFFECTS),
+    }
     return Effects(axes, columns, "delta", fit, {"by": by, "interaction": interaction})
 
 

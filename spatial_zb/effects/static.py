@@ -53,8 +53,7 @@ def static_effect_matrix(fit: Fit, term: str, long_run: tuple[float, float] | No
     W = fit.weights.matrix
     impulse = beta[k] * np.eye(W.shape[0]) + theta[k] * W.toarray()
     if long_run is not None:
-        tau, rho = long_run
-        impulse = impulse / (1 - tau)
+        impulse, rho = impulse / (1 - long_run[0]), np.asarray(long_run[1])
     solved = filter_solver(W, float(rho))(impulse) if rho else impulse
     return pd.DataFrame(solved, index=fit.panel.units, columns=fit.panel.units)
 

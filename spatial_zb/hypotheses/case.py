@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -78,7 +79,7 @@ class Case:
         return self.effects in ("time", "two_way")
 
     @property
-    def lagged(self) -> tuple[str, ...]:
+    def lagged(self) -> Sequence[str]:
         return self.spec.lag_x or self.spec.x
 
     @cached_property
@@ -103,7 +104,7 @@ class Case:
         u = y - P @ (P.T @ y)
         return (u - P @ (P.T @ u)).reshape(self.T, self.n)
 
-    def model(self, lag_y: bool = False, lag_x: tuple[str, ...] = (), lag_error: bool = False) -> DurbinSpec:
+    def model(self, lag_y: bool = False, lag_x: Sequence[str] = (), lag_error: bool = False) -> DurbinSpec:
         return DurbinSpec(
             self.spec.y,
             self.spec.x,
@@ -139,7 +140,7 @@ class Case:
         return converged(self.highest_sdm)
 
 
-def make_case(spec: DurbinSpec, panel: Panel, W: Any, estimator: str) -> Case:
+def make_case(spec: DurbinSpec, panel: Panel, W: Any, estimator: Likelihood) -> Case:
     """Align and check what :func:`spatial_zb.diagnose` was given."""
     if estimator not in get_args(Likelihood):
         raise not_one_of("estimator", estimator, get_args(Likelihood))

@@ -65,7 +65,7 @@ def _score(case: Case, larger: DurbinSpec, delta: Array, rho: float, lam: float,
     design = quiet_design(case, larger)
     best = Maximum(rho, lam, delta, sigma2, NAN, False, 0.0, ())
     at = evaluated(design, case.estimator, best, design.sample(case.estimator))
-    return core.score_test(at.parts, at.traces, sigma2, at.sample, estimated(larger))
+    return float(core.score_test(at.parts, at.traces, sigma2, at.sample, estimated(larger)))
 
 
 def _coefficients(fit: Fit) -> Array:

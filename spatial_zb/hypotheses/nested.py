@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -117,7 +118,7 @@ def _likelihood_ratio(fit: Fit, smaller: DurbinSpec) -> float:
     """The ratio to the smaller model on the panel and W of the fit, where its likelihood is highest."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)  # what there is to say was said of the larger model
-        other = fit_durbin(smaller, fit.panel, fit.weights, fit.estimator)
+        other = fit_durbin(smaller, fit.panel, fit.weights, fit.estimator_asked)
     return likelihood_ratio_of(fit, other)
 
 
@@ -198,7 +199,7 @@ def restriction_tests(fit: SystemFit) -> pd.DataFrame:
 
 
 def _restrictions(spec: SystemSpec) -> list[tuple[str, SystemSpec]]:
-    candidates: list[tuple[str, dict]] = [
+    candidates: list[tuple[str, dict[str, dict[str, Any]]]] = [
         ("no cross spillover", {name: {"lag_endog": ()} for name in spec.names}),
         ("no own spillover", {name: {"lag_y": False} for name in spec.names}),
         ("no feedback", {name: {"endog": ()} for name in spec.names}),
@@ -206,11 +207,11 @@ def _restrictions(spec: SystemSpec) -> list[tuple[str, SystemSpec]]:
     for target, equation in spec.equations.items():
         for source, other in spec.equations.items():
             if other.y in (*equation.endog, *equation.lag_endog):
-                changes = {
+                fewer = {
                     "endog": _without(equation.endog, other.y),
                     "lag_endog": _without(equation.lag_endog, other.y),
                 }
-                candidates.append((f"no {source} → {target}", {target: changes}))
+                candidates.append((f"no {source} → {target}", {target: fewer}))
     out = []
     for name, changes in candidates:
         equations = {key: replace(e, **changes.get(key, {})) for key, e in spec.equations.items()}

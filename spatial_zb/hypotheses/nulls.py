@@ -48,6 +48,7 @@ from spatial_zb.hypotheses.rows import Row
 from spatial_zb.hypotheses.table import TestTable
 from spatial_zb.inference.bootstrap.static import draw_sample, draw_samples
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.spec import Effects
 
 #: Fewest replicates for a p-value near 5 %.
 FEWEST = 99
@@ -93,7 +94,8 @@ class RandomSource:
     def __call__(self, rng: np.random.Generator) -> Array:
         """One y* (T, n)."""
         T, n = self.mean.shape
-        mu, e = self.unit * rng.standard_normal(n), self.noise * rng.standard_normal((T, n))
+        mu: Array = self.unit * rng.standard_normal((n,))
+        e: Array = self.noise * rng.standard_normal((T, n))
         if self.lam:
             spread = filter_solver(self.matrix, self.lam)
             e, mu = spread(e.T).T, spread(mu) if self.whole else mu
@@ -115,7 +117,7 @@ class Null:
         return set(self.tests) <= set(REPLICATED)
 
 
-def _fitted(case: Case, fixed_effects: str, **lags: Any) -> FitSource:
+def _fitted(case: Case, fixed_effects: Effects, **lags: Any) -> FitSource:
     fit = highest_fit(case, replace(case.model(**lags), fixed_effects=fixed_effects), "lee_yu")
     if not (fit.converged or fit.convergence["at_bound"]):
         raise SpecificationError(
@@ -277,7 +279,8 @@ def with_p_values(
 
 def one_draw(case: Case, tests: Sequence[str], seed: np.random.SeedSequence) -> dict[str, float]:
     """How far out the statistic of each test is on one panel drawn under its null; absent where there is none."""
-    wanted, out = set(tests), {}
+    wanted: set[str] = set(tests)
+    out: dict[str, float] = {}
     for null, stream in zip(NULLS.values(), seed.spawn(len(NULLS)), strict=True):
         source = _source(case, null, wanted)
         if source is not None:

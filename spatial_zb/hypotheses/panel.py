@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from scipy import stats
 
@@ -32,7 +34,7 @@ def _lag_error_rows(case: Case) -> list[Row]:
     )
     values = (tests.lag, tests.error, tests.robust_lag, tests.robust_error, tests.joint)
     return [
-        chi2_row(name, value, 2 if "joint" in name else 1, note if np.isfinite(value) else undefined)
+        chi2_row(name, float(value), 2 if "joint" in name else 1, note if np.isfinite(value) else undefined)
         for name, value in zip(LAG_ERROR, values, strict=True)
     ]
 
@@ -73,7 +75,7 @@ def effects(case: Case) -> list[Step]:
         ("time effects", "unit", Text("given unit effects", "给定个体效应")),
         ("unit and time effects", "none", Text("against an intercept alone", "相对于只有截距")),
     ]
-    return [((f"F {n}", f"LR {n}"), lambda p=(n, s, w): _effects_rows(case, *p)) for n, s, w in pairs]
+    return [((f"F {n}", f"LR {n}"), partial(_effects_rows, case, n, s, w)) for n, s, w in pairs]
 
 
 def _effects_rows(case: Case, name: str, without: FixedEffects, given: Text) -> list[Row]:
@@ -106,7 +108,7 @@ def _dummies(case: Case, effects: FixedEffects) -> tuple[float, int]:
     if effects == "none":
         y, X, absorbed = y - y.mean(), X - X.mean(axis=(0, 1)), 1
     kept = stacked(demean(X, effects)[:, :, varies(X, demean(X, effects))])
-    return core.sum_of_squares(kept, stacked(demean(y, effects))), absorbed + kept.shape[1]
+    return float(core.sum_of_squares(kept, stacked(demean(y, effects)))), absorbed + kept.shape[1]
 
 
 def collinearity(case: Case) -> list[Step]:
@@ -188,4 +190,4 @@ def _moran_row(m: core.MoranMoments, of: str, where: Text) -> Row:
         f"I = {m.I:.4f}, expected {m.expected:.4f}; least-squares residuals {where.en}; standard deviate, two-sided",
         f"I = {m.I:.4f}，期望 {m.expected:.4f}；最小二乘残差，{where.zh}；标准化值，双侧",
     )
-    return normal_row("Moran of residuals", m.z, note, of=of)
+    return normal_row("Moran of residuals", float(m.z), note, of=of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from spatial_zb.core.likelihood.tests import quadratic_form, residual_moran, res
 from spatial_zb.core.logdet.traces import DENSE_UNITS, filter_traces
 from spatial_zb.core.random import tests as core
 from spatial_zb.core.random.maximum import RandomMaximum, maximise_random, random_information
-from spatial_zb.core.random.profile import make_spread, random_profile
+from spatial_zb.core.random.profile import PlainLogDet, make_spread, random_profile
 from spatial_zb.core.random.tests import (
     CentredLogDet,
     centred_weights,
@@ -31,7 +32,7 @@ from spatial_zb.hypotheses.rows import NAN, Row, Step, chi2_row, normal_row
 from spatial_zb.models.design import stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import filtered_mean, residual_arrays
-from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.spec import DurbinSpec, Effects
 
 #: Tests from residuals without unit effects.
 MARGINAL = (
@@ -89,7 +90,7 @@ def _bsk_marginal(case: Case) -> list[Row]:
         ),
     )
     values = (effects**2, max(effects, 0.0) ** 2 + error**2, effects, error)
-    laws = (2 * min(p, 1 - p), core.chi_square_bar(both), p, 2 * float(stats.norm.sf(abs(z))))
+    laws = (2 * min(p, 1 - p), core.chi_square_bar(float(both)), p, 2 * float(stats.norm.sf(abs(z))))
     df = (1.0, 2.0, NAN, NAN)
     return [Row(*parts) for parts in zip(MARGINAL, values, df, laws, notes, strict=True)]
 
@@ -130,7 +131,7 @@ def _bsk_random(case: Case) -> list[Row]:
         "at the pooled SEM estimate, one-sided; p from the beta law of a sum of unit squares with its mean given λ",
         "混合 SEM 估计处，单侧；p 值取自个体平方和的 beta 分布（均值为给定 λ 时的均值）",
     )
-    basis = _orthonormal(fit.design.Z - lam * fit.design.WZ)
+    basis = _orthonormal(fit.design.Z - lam * fit.design.lags[0])
     p = core.random_given_error_p_value(value, basis, W.matrix, lam, traces, case.moments)
     return [Row("LM random effects given spatial error (BSK)", value, NAN, p, note)]
 
@@ -216,24 +217,25 @@ class RandomEstimate:
         return self.best.delta[at], self.cov[np.ix_(at, at)]
 
 
-def random_estimate(case: Case, mundlak: tuple[str, ...] = ()) -> RandomEstimate:
+def random_estimate(case: Case, mundlak: Sequence[str] = ()) -> RandomEstimate:
     """Estimate the specification with random unit effects and, if asked, unit means of its regressors."""
     _need_transform(case)
-    spec, W, logdet = _unit_model(case, "random", mundlak), case.weights.matrix, case.weights.logdet
+    spec, W = _unit_model(case, "random", mundlak), case.weights.matrix
+    logdet: PlainLogDet = case.weights.logdet
     design = quiet_design(case, spec)
-    y, Wy, Z, lags, terms = design.y, design.Wy, design.Z, (design.WZ, design.Wy, design.WWy), spec.terms
+    y, Wy, Z, terms = design.y, design.Wy, design.Z, spec.terms
+    lags = design.lags if spec.lag_error else None
     if case.period_means:
         F = period_basis(case.n)
         Z, terms = Z[:, :, 1:], terms[1:]  # the intercept is a period effect
-        lags = (None if design.WZ is None else design.WZ[:, :, 1:], design.Wy, design.WWy)
-        lags = tuple(None if values is None else rotated(values, F) for values in lags)
+        lags = lags and (rotated(lags[0][:, :, 1:], F), rotated(lags[1], F))
         y, Wy, Z = (rotated(values, F) for values in (y, Wy, Z))
-        W, logdet = centred_weights(W, F), CentredLogDet(logdet)
-    lagged = None if lags[0] is None else tuple(map(stacked, lags))
+        W, logdet = centred_weights(W, F), CentredLogDet(case.weights.logdet)
+    lagged = None if lags is None else (stacked(lags[0]), stacked(Wy), stacked(lags[1]))
     spread = make_spread(W) if spec.lag_error and spec.error_structure == "baltagi" else None
     base = orthogonal_base(stacked(Z), stacked(y), stacked(Wy), lagged)
     best = maximise_random(random_profile(base, y.shape, spread, logdet), spec.lag_y, spec.lag_error)
-    BZ = Z if lags[0] is None else Z - best.lam * lags[0]
+    BZ = Z if lags is None else Z - best.lam * lags[0]
     mean = Z @ best.delta
     slope = filtered_mean(W, mean, best.rho, best.lam) if spec.lag_y else np.zeros_like(mean)
     k = len(terms)
@@ -264,7 +266,7 @@ def _need_transform(case: Case) -> None:
         )
 
 
-def _unit_model(case: Case, effects: str, mundlak: tuple[str, ...] = ()) -> DurbinSpec:
+def _unit_model(case: Case, effects: Effects, mundlak: Sequence[str] = ()) -> DurbinSpec:
     s = case.spec
     return DurbinSpec(
         s.y,
@@ -330,7 +332,7 @@ def _spatial_mundlak(case: Case) -> list[Row]:
             f"{case.n} units cannot carry {q} unit means. Drop regressors or lags.",
             f"{case.n}个单元不足以估计{q}个个体均值的系数。请减少自变量或空间滞后。",
         )
-    wald = quadratic_form(*random_estimate(case, case.spec.x).of(means))
+    wald = float(quadratic_form(*random_estimate(case, case.spec.x).of(means)))
     # Maximum likelihood divides the variance between units by their number; its degrees of freedom are those of the means.
     units = case.n - case.period_means
     F = wald / q * left / units

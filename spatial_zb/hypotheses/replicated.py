@@ -18,9 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from spatial_zb.base.errors import SpatialZbError
@@ -83,7 +84,7 @@ class _Many:
     def samples(self) -> Samples:
         return Samples(self.case.weights.matrix, self.case.effects, self.Y)
 
-    def model(self, lag_y: bool = False, lag_x: tuple[str, ...] = (), lag_error: bool = False) -> SampleModel:
+    def model(self, lag_y: bool = False, lag_x: Sequence[str] = (), lag_error: bool = False) -> SampleModel:
         """The arrays of one specification."""
         case = self.case
         design = quiet_design(case, case.model(lag_y=lag_y, lag_x=lag_x, lag_error=lag_error))
@@ -124,7 +125,8 @@ class _Many:
         larger = self.model(lag_y=True, lag_x=self.case.lagged, lag_error=True)
         wide = replace(found, delta=np.hstack([found.delta, np.zeros((len(self.Y), q))]))
         spatial = k + q, k + q + 2
-        return self.scores(larger, wide, [*range(k + q), *spatial], [*range(k), *spatial, k + q + 1])
+        durbin, error = self.scores(larger, wide, [*range(k + q), *spatial], [*range(k), *spatial, k + q + 1])
+        return durbin, error
 
     def scores(self, larger: SampleModel, at: Replicates, *active: Sequence[int]) -> list[Array]:
         """LM statistics; NaN where the smaller model has no interior maximum."""
@@ -167,7 +169,7 @@ def _common_factor_from_sem(many: _Many) -> Array:
     return many.scores(larger, at, [*range(k + q + 1), k + q + 2])[0]
 
 
-def _beside(many: _Many, found: Replicates, lag_x: tuple[str, ...] = ()) -> Array:
+def _beside(many: _Many, found: Replicates, lag_x: Sequence[str] = ()) -> Array:
     """The spatial lag missing from the model: of y in a model with one of the error, or the reverse."""
     k = found.delta.shape[1]
     return many.scores(many.model(lag_y=True, lag_x=lag_x, lag_error=True), found, range(k + 3))[0]
@@ -176,13 +178,14 @@ def _beside(many: _Many, found: Replicates, lag_x: tuple[str, ...] = ()) -> Arra
 def _wald(many: _Many, common_factor: bool) -> Array:
     case, found = many.case, many.sdm
     k, q, x = found.delta.shape[1], len(case.lagged), list(case.spec.x)
-    theta = found.delta[:, k - q :]
+    theta, cov = found.delta[:, k - q :], found.cov
+    assert cov is not None, "estimated with covariances"
     if not common_factor:
-        return core.quadratic_form(theta, found.cov[:, k - q : k, k - q : k])
+        return core.quadratic_form(theta, cov[:, k - q : k, k - q : k])
     need_nested_sem(case)
     own = [k - q - len(x) + x.index(name) for name in case.lagged]
     order = [*own, *range(k - q, k + 1)]
-    return core.common_factor_wald(found.delta[:, own], theta, found.rho, found.cov[:, order][:, :, order])
+    return core.common_factor_wald(found.delta[:, own], theta, found.rho, cov[:, order][:, :, order])
 
 
 def _ratio(many: _Many, smaller: str) -> Array:
@@ -256,7 +259,9 @@ def _grid(at: Array) -> Array:
     return np.linspace(low, max(high, low + NARROW), GRID)
 
 
-def _sources(design: Design, model: SampleModel, grid: Array) -> Iterator[Callable[[Array], Array]]:
+def _sources(
+    design: Design, model: SampleModel, grid: Array
+) -> Iterator[Callable[[NDArray[np.intp]], Array]]:
     """For ρ or λ of each of the grid, the rest estimated given it: chosen residuals ↦ panels (R, T, n)."""
     products = cross_products_of(design)
     for c in grid:
@@ -264,10 +269,14 @@ def _sources(design: Design, model: SampleModel, grid: Array) -> Iterator[Callab
         delta, _ = given_spatial(products, model.sample, rho, lam)
         e = design.y - rho * design.Wy - design.Z @ delta
         if model.lag_error:
-            e = e - lam * (design.Wy - design.WZ @ delta)
+            e = e - lam * (design.Wy - design.lags[0] @ delta)
         pool = error_pool(e, "residual", model.sample, model.effects).ravel()
         generator = Generator(model, delta, rho, lam)
-        yield lambda chosen, generator=generator, pool=pool: generator.panels(pool[chosen])
+        yield partial(_panels_of, generator, pool)
+
+
+def _panels_of(generator: Generator, pool: Array, chosen: NDArray[np.intp]) -> Array:
+    return generator.panels(pool[chosen])
 
 
 def _places(drawn: Array, statistics: Array) -> Array:

@@ -155,7 +155,7 @@ def with_measured_sizes(table: TestTable) -> TestTable:
     for row in table.rows:
         read = np.isfinite(row.p_value) and not np.isfinite(row.p_bootstrap)
         found = MEASURED.get(row.test, {}).get(place) if read and place else None
-        if found is not None:
+        if found is not None and place is not None:
             (size, at), instead = found, _instead(row.test, place)
             where = f"n = {place[2]}, T = 11" + (f", {at}" if at else "")
             worst, worst_zh = (

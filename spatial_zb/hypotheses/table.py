@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -190,13 +190,13 @@ def _neither_rejected(lag: bool, error: bool) -> Decision:
 # --- reading rows
 
 
-def _available(row: Row | None) -> bool:
-    return row is not None and np.isfinite(row.p_value)
+def _available(row: Row | None) -> TypeGuard[Row]:
+    return row is not None and bool(np.isfinite(row.p_value))
 
 
 def _rejects(table: TestTable, test: str) -> bool:
     row = table.row(test)
-    return _available(row) and row.p < LEVEL
+    return _available(row) and bool(row.p < LEVEL)
 
 
 def _stands(table: TestTable, family: str) -> bool | None:

@@ -68,6 +68,13 @@ class Design:
         return self.weights.logdet if self.spec.spatial_terms else NoLag()
 
     @property
+    def lags(self) -> tuple[Array, Array]:
+        """WZ and WWy of a model whose error is spatial."""
+        assert self.WZ is not None, "made where the error is spatial"
+        assert self.WWy is not None, "made where the error is spatial"
+        return self.WZ, self.WWy
+
+    @property
     def lagged(self) -> tuple[Array, Array, Array] | None:
         """WZ, Wy and WWy, stacked, which a likelihood with λ asks for; None without λ."""
         if self.WZ is None or self.WWy is None:
@@ -108,9 +115,9 @@ def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
     _refuse_perfect_fit(spec, stacked(yt), basis.Q)
     if spec.lag_y:
         _refuse_flat_lag(spec, stacked(yt), stacked(Wyt), basis.Q, weights.label)
-    WZ = demean(spatial_lag(W, raw), effects) if spec.lag_error else None
-    WWy = demean(spatial_lag(W, Wy), effects) if spec.lag_error else None
+    WZ = WWy = None
     if spec.lag_error:
+        WZ, WWy = demean(spatial_lag(W, raw), effects), demean(spatial_lag(W, Wy), effects)
         _refuse_flat_error_lag(stacked(yt), stacked(Wyt), stacked(Z), stacked(WZ), weights.label)
     return Design(spec, panel, weights, yt, Wyt, Z, WZ, WWy, basis)
 

@@ -190,7 +190,7 @@ def fit_durbin(
     return replace(fit, convergence={**fit.convergence, "asked": asked}, notes=notes)
 
 
-def _check_options(spec: DurbinSpec, estimator: str, covariance: str) -> None:
+def _check_options(spec: DurbinSpec, estimator: Estimator, covariance: Covariance) -> None:
     if estimator not in get_args(Estimator):
         raise not_one_of("estimator", estimator, get_args(Estimator))
     _check_dynamics(spec, estimator)
@@ -216,7 +216,7 @@ def _check_options(spec: DurbinSpec, estimator: str, covariance: str) -> None:
         )
 
 
-def _check_correction(wanted: bool | None, estimator: str) -> None:
+def _check_correction(wanted: bool | None, estimator: Estimator) -> None:
     if wanted and estimator != "gmm":
         raise SpecificationError(
             f'bias_correction is for estimator="gmm" and its many instruments, not for {estimator!r}. Leave it out.',
@@ -224,7 +224,7 @@ def _check_correction(wanted: bool | None, estimator: str) -> None:
         )
 
 
-def _check_dynamics(spec: DurbinSpec, estimator: str) -> None:
+def _check_dynamics(spec: DurbinSpec, estimator: Estimator) -> None:
     own = ("lee_yu", "yang", "uncorrected")
     if spec.dynamic and estimator not in own:
         raise SpecificationError(
@@ -245,7 +245,7 @@ def _check_dynamics(spec: DurbinSpec, estimator: str) -> None:
         )
 
 
-def _check_bandwidth(bandwidth: int | None, covariance: str, periods: int) -> None:
+def _check_bandwidth(bandwidth: int | None, covariance: Covariance, periods: int) -> None:
     long = covariance == "driscoll_kraay"
     if long and periods < 3:
         raise SpecificationError(
@@ -280,7 +280,7 @@ def _mention_own_variable(spec: DurbinSpec, weights: Weights) -> None:
         tell([endogenous_weights(weights.label, spec.y)])
 
 
-def _check_weights(spec: DurbinSpec, weights: Weights, estimator: str) -> None:
+def _check_weights(spec: DurbinSpec, weights: Weights, estimator: Estimator) -> None:
     """With time effects W must keep ι where a determinant or a moment of λ is taken; 2SLS alone does not ask."""
     asks = spec.lag_error if estimator == "gmm" else spec.spatial_terms or spec.lag_time_lag
     timed = spec.fixed_effects in ("time", "two_way")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from spatial_zb.models.spec import Covariance
+
+from spatial_zb.models.spec import Estimator
+
 from dataclasses import replace
 
 import numpy as np
@@ -42,7 +46,9 @@ from spatial_zb.models.spec import DurbinSpec
 SMALL_T, HIGH_TAU = 15, 0.5
 
 
-def fit_dynamic(design: Design, estimator: str, covariance: str, bandwidth: int | None = None) -> Fit:
+def fit_dynamic(
+    design: Design, estimator: Estimator, covariance: Covariance, bandwidth: int | None = None
+) -> Fit:
     """Estimate with y_{t−1} and Wy_{t−1} among the regressors, given the first period.
 
     ``lee_yu``: maximum of the likelihood after the transform, plus the correction of order 1/T; ``yang``: root of the
@@ -68,7 +74,7 @@ def fit_dynamic(design: Design, estimator: str, covariance: str, bandwidth: int 
 
 
 def dynamic_estimate(
-    design: Design, sample: TransformedSample, estimator: str
+    design: Design, sample: TransformedSample, estimator: Estimator
 ) -> tuple[Maximum, Maximum, Array | None]:
     """The estimate, the maximum before the correction, and the derivative of the one in the other (None: the same).
 
@@ -92,7 +98,7 @@ def _corrected(
     found: Maximum,
     sample: TransformedSample,
     model: Recursion,
-    estimator: str,
+    estimator: Estimator,
 ) -> tuple[Maximum, Array | None]:
     """The corrected estimate, and its derivative in the uncorrected one; None where nothing is corrected."""
     spec = design.spec
@@ -112,7 +118,7 @@ def _corrected(
             '请用estimator="lee_yu"，或更多时期。',
         )
     change = _inverse_information(design, best, sample) @ _slope(design, best, score_bias, model)
-    return best, np.linalg.inv(np.eye(len(change)) - change)
+    return best, np.asarray(np.linalg.inv(np.eye(len(change)) - change), float)
 
 
 def _one_step(

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from spatial_zb.base.notes import Note
 from spatial_zb.core.transforms import demean
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design
-from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights
 
 TABLE_COLUMNS = pd.Index(["estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high"])
@@ -264,13 +264,19 @@ class Fit(Estimates):
     """
 
     design: Design
-    estimator: str
+    estimator: Estimator | Literal["ml"]
+    covariance: Covariance
     absorbed: int
 
     @property
     def spec(self) -> DurbinSpec:
         """The model as it was asked for."""
         return self.design.spec
+
+    @property
+    def estimator_asked(self) -> Estimator:
+        """What to ask ``fit_durbin`` for to fit the same again: random effects have one likelihood, by the default."""
+        return "lee_yu" if self.estimator == "ml" else self.estimator
 
     def __repr__(self) -> str:
         state = "" if self.converged else ", n.c."

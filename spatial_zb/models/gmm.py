@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from spatial_zb.models.spec import Covariance
+
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +17,7 @@ from spatial_zb.base.notes import Note
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.logdet.traces import filter_solver
+from spatial_zb.core.system.identification import kind_of
 from spatial_zb.core.system.instrumental import INSIDE, instrumental
 from spatial_zb.core.system.instruments import spectrum_near
 from spatial_zb.core.system.moments import (
@@ -104,7 +107,7 @@ def _notes_on(fit: Fit) -> tuple[Note, ...]:
 FIRST, FILTERED = Text("first stage", "第一阶段"), Text("filtered stage", "滤波阶段")
 
 
-def fit_gmm(design: Design, covariance: str, powers: int, bias_correction: bool | None) -> Fit:
+def fit_gmm(design: Design, covariance: Covariance, powers: int, bias_correction: bool | None) -> Fit:
     """Estimate by 2SLS (without λ), or by 2SLS, moments for λ, and 2SLS of the filtered data (with λ).
 
     ``covariance="information"``: one variance, the moments of Kelejian & Prucha (1999). ``"robust"``: any
@@ -180,7 +183,7 @@ def _textbook(sample: GmmSample, weights: Weights, meat: Meat | None) -> _Found:
 
 
 def _without_bias(
-    sample: GmmSample, design: Design, covariance: str, meat: Meat | None, plain: _Found
+    sample: GmmSample, design: Design, covariance: Covariance, meat: Meat | None, plain: _Found
 ) -> _Found | None:
     """The same from moments without the bias of many instruments, as for a system; None where they have no solution."""
     arrays = system_of(sample, design)
@@ -188,9 +191,8 @@ def _without_bias(
     spectrum = spectrum_near(arrays, np.concatenate([plain.stage.delta, reduced]))
     if spectrum is None:
         return None
-    kind = "classical" if covariance == "information" else covariance
-    inside = tuple(INSIDE * end for end in design.weights.logdet.interval)
-    found = instrumental(arrays, False, kind, spectrum, inside)
+    low, high = design.weights.logdet.interval
+    found = instrumental(arrays, False, kind_of(covariance), spectrum, (INSIDE * low, INSIDE * high))
     if not found.corrected:
         return None
     lam = float(found.lam[0])
@@ -224,7 +226,7 @@ def _with_error(sample: GmmSample, weights: Weights, first: Projected, robust: b
     u, lag = sample.residuals(second.delta)
     g, G = kelejian_prucha(moments, u, lag, N)
     psi, _ = moment_variance(moments, _estimate(sample, second, second, start, None), True)
-    lam, at_bound = solve_lambda(g, G, np.linalg.inv(psi), weights.logdet.interval)
+    lam, at_bound = solve_lambda(g, G, np.asarray(np.linalg.inv(psi), float), weights.logdet.interval)
     cov = _joint(sample, moments, G, second, sample.stage(lam, FILTERED), lam, None, None)
     return _Found(lam, second, cov, at_bound, start)
 
@@ -287,7 +289,7 @@ def _diagnostics(sample: GmmSample, last: Projected, lam: float, meat: Meat | No
 
 def _assemble(
     design: Design,
-    covariance: str,
+    covariance: Covariance,
     sample: GmmSample,
     found: _Found,
     record: Mapping[str, Any],
@@ -322,4 +324,5 @@ def _residuals(design: Design, delta: Array, lam: float) -> Array:
     u = design.y - rho * design.Wy - design.Z @ delta[:k]
     if design.WZ is None:
         return u
-    return u - lam * (design.Wy - rho * design.WWy - design.WZ @ delta[:k])
+    WZ, WWy = design.lags
+    return u - lam * (design.Wy - rho * WWy - WZ @ delta[:k])

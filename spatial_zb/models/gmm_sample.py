@@ -43,11 +43,19 @@ class GmmSample:
     shape: tuple[int, int]
     centred: bool
 
+    @property
+    def lags(self) -> tuple[Array, Array]:
+        """``lag_y`` and ``lag_Z``, with an error process."""
+        assert self.lag_y is not None, "made with an error process"
+        assert self.lag_Z is not None, "made with an error process"
+        return self.lag_y, self.lag_Z
+
     def filtered(self, lam: float) -> tuple[Array, Array]:
         """y* and Z*."""
         if self.lag_Z is None:
             return self.y, self.Z
-        return self.y - lam * self.lag_y, self.Z - lam * self.lag_Z
+        lag_y, lag_Z = self.lags
+        return self.y - lam * lag_y, self.Z - lam * lag_Z
 
     def stage(self, lam: float, what: Text) -> Projected:
         """2SLS of the filtered data; exogenous Z are their own instruments."""
@@ -67,7 +75,8 @@ class GmmSample:
 
     def residuals(self, delta: Array) -> tuple[Array, Array]:
         """u = y − Zδ and its spatial lag, (T*, n)."""
-        u, lag = self.y - self.Z @ delta, self.lag_y - self.lag_Z @ delta
+        lag_y, lag_Z = self.lags
+        u, lag = self.y - self.Z @ delta, lag_y - lag_Z @ delta
         return u.reshape(self.shape), lag.reshape(self.shape)
 
 
@@ -90,9 +99,11 @@ def system_of(sample: GmmSample, design: Design) -> SystemArrays:
     )
     q = len(spec.endog)
     own = np.column_stack([sample.y, *(sample.Z[:, sample.names.index(name)] for name in spec.endog)])
-    lags = (None, None)
+    Wy: Array | None = None
+    WZ: tuple[Array, ...] | None = None
     if spec.lag_error:  # that of w has none
-        lags = np.column_stack([sample.lag_y, np.zeros((len(own), q))]), (sample.lag_Z, *[H] * q)
+        lag_y, lag_Z = sample.lags
+        Wy, WZ = np.column_stack([lag_y, np.zeros((len(own), q))]), (lag_Z, *[H] * q)
     return SystemArrays(
         y=own,
         Z=(sample.Z, *[H] * q),
@@ -100,8 +111,8 @@ def system_of(sample: GmmSample, design: Design) -> SystemArrays:
         endogenous=(len(terms), *[0] * q),
         links=links,
         lag_error=(bool(spec.lag_error), *[False] * q),
-        Wy=lags[0],
-        WZ=lags[1],
+        Wy=Wy,
+        WZ=WZ,
         matrix=design.weights.matrix,
         sample=design.sample(),
     )
@@ -116,9 +127,9 @@ def gmm_sample(design: Design, powers: int) -> GmmSample:
         both = np.concatenate([Z, Wy[:, :, None]], axis=2) if spec.lag_y else Z
         return stacked(forward_deviations(both, effects))
 
-    lags = (None, None)
+    lags: tuple[Array, Array] | tuple[None, None] = None, None
     if design.WZ is not None:
-        lags = stacked(forward_deviations(design.Wy, effects)), columns(design.WZ, design.WWy)
+        lags = stacked(forward_deviations(design.Wy, effects)), columns(*design.lags)
     Z = columns(design.Z, design.Wy)
     endogenous_names = {*spec.endog, *(f"W_{name}" for name in spec.endog), "rho"}
     endogenous = tuple(j for j, name in enumerate(names) if name in endogenous_names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from spatial_zb.core import Array
+
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,7 +54,7 @@ from spatial_zb.models.notes import (
     not_positive,
     wide_kernel,
 )
-from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights
 
 #: Up to this many units the size of n itself is worth a warning (docs/validation/study.md: n = 11 covers 90–94 %).
@@ -70,14 +72,14 @@ class Evaluated:
     """A likelihood at an estimate: what the covariance, the record and the notes are made of."""
 
     design: Design
-    estimator: str
+    estimator: Estimator
     best: Maximum
     sample: TransformedSample
     traces: Traces
     parts: Residuals
 
 
-def fit_ml(design: Design, estimator: str, covariance: str, bandwidth: int | None = None) -> Fit:
+def fit_ml(design: Design, estimator: Estimator, covariance: Covariance, bandwidth: int | None = None) -> Fit:
     """Estimate by maximum likelihood after the Lee-Yu transform (``lee_yu``) or with dummies (``direct``)."""
     sample = design.sample(estimator)
     at = evaluated(design, estimator, likelihood_maximum(design, sample), sample)
@@ -98,7 +100,7 @@ def cross_products_of(design: Design) -> CrossProducts:
     return cross_products(Z, y, Wy, design.lagged, design.basis)
 
 
-def evaluated(design: Design, estimator: str, best: Maximum, sample: TransformedSample) -> Evaluated:
+def evaluated(design: Design, estimator: Estimator, best: Maximum, sample: TransformedSample) -> Evaluated:
     """Traces, residuals and their derivatives at an estimate; I − ρ̂W is factorised once."""
     spec, W = design.spec, design.weights
     solve = filter_solver(W.matrix, best.rho) if spec.lag_y and best.rho else None
@@ -116,18 +118,21 @@ def residual_arrays(design: Design, best: Maximum, solve: Solver | None = None) 
     spec, W = design.spec, design.weights.matrix
     rho, lam, delta = best.rho, best.lam, best.delta
     u = design.y - rho * design.Wy - design.Z @ delta
+    lags: tuple[Array, Array] | tuple[None, None]
     if design.WZ is None:
-        BZ, BWy, Wu, WZ, WWy = design.Z, design.Wy, np.zeros_like(u), None, None
+        BZ, BWy, Wu, lags = design.Z, design.Wy, np.zeros_like(u), (None, None)
     else:
-        BZ, BWy = design.Z - lam * design.WZ, design.Wy - lam * design.WWy
-        Wu = design.Wy - rho * design.WWy - design.WZ @ delta
-        WZ, WWy = stacked(design.WZ), stacked(design.WWy)
+        WZ, WWy = design.lags
+        BZ, BWy = design.Z - lam * WZ, design.Wy - lam * WWy
+        Wu = design.Wy - rho * WWy - WZ @ delta
+        lags = stacked(WZ), stacked(WWy)
     BGm = (
         # BG(mean) as B(Wy − Gu): the dummies are part of the mean, and JGι is zero only when Wι = ι.
         demean(BWy - filtered_mean(W, u, rho, lam, solve), spec.transform) if spec.lag_y else np.zeros_like(u)
     )
-    arrays = (BZ, BGm, BWy, Wu)
-    return Residuals(*map(stacked, arrays), WZ, WWy, stacked(u - lam * Wu))
+    return Residuals(
+        stacked(BZ), stacked(BGm), stacked(BWy), stacked(Wu), lags[0], lags[1], stacked(u - lam * Wu)
+    )
 
 
 def filtered_mean(
@@ -140,7 +145,7 @@ def filtered_mean(
 
 
 def likelihood_covariance(
-    at: Evaluated, kind: str, bandwidth: int | None = None
+    at: Evaluated, kind: Covariance, bandwidth: int | None = None
 ) -> tuple[NDArray[np.float64], bool, float]:
     """Covariance of (δ, [ρ], [λ], σ²), whether it exists, and the :func:`hac_overlap` of its kernel.
 
@@ -182,7 +187,7 @@ def _meat(at: Evaluated, kind: str, matrix: NDArray[np.float64], bandwidth: int)
     return unit_meat(parts, best.sigma2, shape, at.sample.observations, own, pairs, root)
 
 
-def hac_overlap(design: Design, covariance: str, bandwidth: int) -> float:
+def hac_overlap(design: Design, covariance: Covariance, bandwidth: int) -> float:
     """Mean entry of the kernel of a covariance that sums over pairs of units or of periods; zero for others."""
     if covariance == "driscoll_kraay":
         return bartlett_overlap(len(design.panel.periods), bandwidth)
@@ -206,7 +211,7 @@ def _hac_root(weights: Weights, bandwidth: int) -> sparse.csr_array:
     return root
 
 
-def assembled(at: Evaluated, covariance: str, cov: NDArray[np.float64], positive: bool) -> Fit:
+def assembled(at: Evaluated, covariance: Covariance, cov: NDArray[np.float64], positive: bool) -> Fit:
     """The record of a fit, with classical degrees of freedom where no spatial coefficient is estimated.
 
     ``cov`` is that of :func:`likelihood_covariance`, and ``positive`` whether it exists.
@@ -247,8 +252,8 @@ def assembled(at: Evaluated, covariance: str, cov: NDArray[np.float64], positive
 def notes_on(
     spec: DurbinSpec,
     weights: Weights,
-    estimator: str,
-    covariance: str,
+    estimator: Estimator,
+    covariance: Covariance,
     best: Maximum,
     sample: TransformedSample,
     positive: bool,

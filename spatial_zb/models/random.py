@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from spatial_zb.models.spec import Covariance
+
 from dataclasses import replace
 
 import numpy as np
@@ -41,7 +43,7 @@ SKEWED_N = 60
 STEP = 1e-3
 
 
-def fit_random(design: Design, covariance: str) -> Fit:
+def fit_random(design: Design, covariance: Covariance) -> Fit:
     """Estimate by maximum likelihood with random unit effects, Baltagi's or KKP's error structure."""
     spec, weights = design.spec, design.weights
     if covariance == "information" and weights.n > DENSE_UNITS:
@@ -112,7 +114,8 @@ def _residuals(design: Design, profile: RandomProfile, best: RandomMaximum) -> A
     """ε̂ (T, n): the filtered residual less the best linear prediction of the (filtered) unit effect."""
     u = design.y - best.rho * design.Wy - design.Z @ best.delta
     if design.WZ is not None:
-        u = u - best.lam * (design.Wy - best.rho * design.WWy - design.WZ @ best.delta)
+        WZ, WWy = design.lags
+        u = u - best.lam * (design.Wy - best.rho * WWy - WZ @ best.delta)
     mean = u.mean(axis=0)
     return u - mean + apply_between(mean, profile.spread, best.lam, best.phi, len(u))
 
@@ -120,7 +123,7 @@ def _residuals(design: Design, profile: RandomProfile, best: RandomMaximum) -> A
 def _assemble(
     design: Design,
     profile: RandomProfile,
-    covariance: str,
+    covariance: Covariance,
     best: RandomMaximum,
     cov: Array,
     converged: bool,

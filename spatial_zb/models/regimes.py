@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,7 +42,7 @@ from spatial_zb.models.notes import (
     not_positive,
     wide_kernel,
 )
-from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.spec import Covariance, DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
 #: Fewest units of a regime: with fewer its coefficients rest on single units.
@@ -72,7 +71,7 @@ def regime_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
     return replace(build_design(plain, panel.with_columns(parts), weights), spec=spec, panel=panel)
 
 
-def fit_regimes(design: Design, covariance: str, bandwidth: int | None = None) -> Fit:
+def fit_regimes(design: Design, covariance: Covariance, bandwidth: int | None = None) -> Fit:
     """Estimate ρ_r, β_r and θ_r by regime r of the receiving unit, with unit or two-way effects.
 
     y_it = ρ_{r(i)} (Wy_t)_i + x_it β_{r(i)} + (Wx_t)_i θ_{r(i)} + μ_i + α_t + ε_it. The design is that of
@@ -159,7 +158,7 @@ def regimes_of(weights: Weights, regime: NDArray[np.intp], timed: bool) -> Regim
     return Regimes(weights.matrix, regime, timed, float(bound))
 
 
-def regime_labels(spec: DurbinSpec, values: Sequence[float]) -> tuple[str, str]:
+def regime_labels(spec: DurbinSpec, values: Array) -> tuple[str, str]:
     """``[core=0]`` and ``[core=1]``, which end the names of coefficients."""
     first, second = (f"[{spec.regimes}={value:g}]" for value in values)
     return first, second
@@ -228,7 +227,7 @@ def _moved(e: Array, rho: Array, design: Design, regimes: Regimes) -> Array:
     return np.column_stack([stacked(part) for part in parts])
 
 
-def _assembled(at: _Evaluated, covariance: str, cov: Array, positive: bool, values: Array) -> Fit:
+def _assembled(at: _Evaluated, covariance: Covariance, cov: Array, positive: bool, values: Array) -> Fit:
     design, best, sample = at.design, at.best, at.sample
     spec, labels = design.spec, regime_labels(design.spec, values)
     rho = list(best.rho) if spec.lag_y else []

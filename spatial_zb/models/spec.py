@@ -148,7 +148,7 @@ class DurbinSpec:
                 f"{self.y!r}不能解释自身：它是y，又在x、endog或instruments中。",
             )
         _refuse_strangers(self.lag_x, self.regressors, "lag_x", Text("x or endog", "x或endog"))
-        _refuse_strangers(self.mundlak, self.x, "mundlak", Text("x", "x"))
+        _refuse_strangers(self.means, self.x, "mundlak", Text("x", "x"))
         both = [name for name in (*self.endog, *self.instruments) if name in self.x]
         both += [name for name in self.instruments if name in self.endog]
         if both:
@@ -262,12 +262,17 @@ class DurbinSpec:
         """OLS, SLX, SAR, SEM, SDM, SDEM, SAC or GNS."""
         return FAMILIES[bool(self.lag_y), bool(self.lag_x), bool(self.lag_error)]
 
+    @property
+    def means(self) -> tuple[str, ...]:
+        """Regressors whose unit means enter: ``mundlak`` as names."""
+        return () if isinstance(self.mundlak, bool) else tuple(self.mundlak)
+
     @cached_property
     def terms(self) -> tuple[str, ...]:
         """Names of the coefficients of (X, endogenous, WX, unit means, lags in time), an intercept first if there is one."""
         first = ("(Intercept)",) if self.transform == "none" else ()
         lagged = tuple(f"W_{name}" for name in self.lag_x)
-        means = (*self.mundlak, *(f"W_{name}" for name in self.lag_x if name in self.mundlak))
+        means = (*self.means, *(f"W_{name}" for name in self.lag_x if name in self.means))
         return (*first, *self.regressors, *lagged, *(f"mean_{name}" for name in means), *self.time_terms)
 
     @property
@@ -284,7 +289,7 @@ def _refuse_repeats(names: tuple[str, ...], named: str | Text) -> None:
         )
 
 
-def _refuse_strangers(names: tuple[str, ...], known: tuple[str, ...], what: str, where: Text) -> None:
+def _refuse_strangers(names: Sequence[str], known: Sequence[str], what: str, where: Text) -> None:
     strangers = [name for name in names if name not in known]
     if strangers:
         raise SpecificationError(

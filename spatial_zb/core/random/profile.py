@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias, overload
+from typing import Protocol, TypeAlias, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import linalg, sparse
 from scipy.sparse.linalg import splu
 
 from spatial_zb.core import Array, Values
-from spatial_zb.core.logdet import LogDet
 from spatial_zb.core.transforms import Base, holds_its_lags
 
 Matrix: TypeAlias = Array | sparse.csr_array
@@ -28,6 +28,15 @@ DENSE_FACTOR = 300
 FULL = 0.2
 #: Step of the central difference of ln|K| for large n.
 STEP = 1e-5
+
+
+class PlainLogDet(Protocol):
+    """What random effects ask of a log-determinant."""
+
+    @property
+    def interval(self) -> tuple[float, float]: ...
+    def value(self, rho: ArrayLike) -> Array: ...
+    def first(self, rho: ArrayLike) -> Array: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +142,7 @@ class RandomProfile:
     back: Array
     y_norm: float
     spread: Spread | None
-    logdet: LogDet
+    logdet: PlainLogDet
     n: int
     T: int
 
@@ -238,7 +247,7 @@ class RandomProfile:
 
 
 def random_profile(
-    base: Base, shape: tuple[int, int], spread: Spread | None, logdet: LogDet
+    base: Base, shape: tuple[int, int], spread: Spread | None, logdet: PlainLogDet
 ) -> RandomProfile:
     """Split a stacked base of T·n rows into time means and deviations.
 

@@ -13,18 +13,17 @@ References: Baltagi (1981), J. Econometrics 17: 189-200; Baltagi & Deng (2015), 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from scipy import linalg
 
 from spatial_zb.core import Array
 from spatial_zb.core.system.arrays import SystemArrays
+from spatial_zb.core.system.identification import Covariance
 from spatial_zb.core.system.instrumental import scaled_inverse
 from spatial_zb.core.system.moments import by_unit, forward_deviations, independent_columns, white
 from spatial_zb.core.transforms import transformed_sample
 
-Covariance = Literal["classical", "robust", "cluster"]
 #: What a transform leaves of a column when it takes all of it, relative to what was there.
 GONE = 1e-9
 

@@ -30,6 +30,12 @@ from spatial_zb.core import Array
 from spatial_zb.core.system.moments import Instruments, by_unit, white
 
 Covariance = Literal["classical", "robust", "cluster"]
+_KINDS: dict[str, Covariance] = {"robust": "robust", "cluster": "cluster"}
+
+
+def kind_of(covariance: str) -> Covariance:
+    """How scores are summed under this covariance of a fit: all others than these two have one variance."""
+    return _KINDS.get(covariance, "classical")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ equations.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy import linalg, sparse
@@ -21,6 +20,7 @@ from scipy import linalg, sparse
 from spatial_zb.core import Array
 from spatial_zb.core.logdet.traces import DENSE_UNITS, filter_solver
 from spatial_zb.core.system.arrays import SystemArrays
+from spatial_zb.core.system.identification import Covariance
 from spatial_zb.core.system.instruments import WeightedSpectrum, recentred
 from spatial_zb.core.system.moments import (
     ErrorMoments,
@@ -30,7 +30,6 @@ from spatial_zb.core.system.moments import (
     solve_lambda,
 )
 
-Covariance = Literal["classical", "robust", "cluster"]
 #: λ stays inside the interval that the sums of W admit by this share.
 INSIDE = 0.999
 

@@ -25,6 +25,7 @@ from spatial_zb.core.system.fiml import (
     maximise_system,
     smallest_correlation,
 )
+from spatial_zb.core.system.identification import kind_of
 from spatial_zb.core.system.instrumental import InstrumentalEstimate, instrumental
 from spatial_zb.core.system.instruments import spectrum_near
 from spatial_zb.core.system.sandwich import quasi_covariance
@@ -37,8 +38,8 @@ from spatial_zb.models.system.spec import SystemSpec
 from spatial_zb.weights.matrix import Weights, as_weights
 
 Covariance = Literal["classical", "robust", "cluster", "information", "sandwich"]
-INSTRUMENTAL = ("classical", "robust", "cluster")
-LIKELIHOOD = ("information", "sandwich")
+INSTRUMENTAL: tuple[Covariance, ...] = ("classical", "robust", "cluster")
+LIKELIHOOD: tuple[Covariance, ...] = ("information", "sandwich")
 
 
 def fit_system(
@@ -116,8 +117,8 @@ def fit_system(
 
 
 def _check_options(
-    spec: SystemSpec, method: str, covariance: str | None, powers: int | None, sigma: str
-) -> str:
+    spec: SystemSpec, method: str, covariance: Covariance | None, powers: int | None, sigma: str
+) -> Covariance:
     if method not in get_args(Method):
         raise not_one_of("method", method, get_args(Method))
     allowed = LIKELIHOOD if method == "fiml" else INSTRUMENTAL
@@ -189,12 +190,14 @@ def _check_weights(spec: SystemSpec, weights: Weights) -> None:
 # Instrumental methods -------------------------------------------------------------------------------------
 
 
-def _fit_instrumental(design: SystemDesign, method: Method, covariance: str, corrected: bool) -> SystemFit:
+def _fit_instrumental(
+    design: SystemDesign, method: Method, covariance: Covariance, corrected: bool
+) -> SystemFit:
     joint = method.endswith("3sls")
     found = _instrumental(design, joint, covariance)
     if corrected:
         design = replace(design, spectrum=spectrum_near(design.arrays, found.delta))
-        found = instrumental(design.arrays, joint, covariance, design.spectrum)
+        found = instrumental(design.arrays, joint, kind_of(covariance), design.spectrum)
     active = np.flatnonzero(design.arrays.lag_error)
     record = {"converged": not found.at_bound, "at_bound": found.at_bound, "lam": tuple(found.lam)}
     if corrected:
@@ -204,9 +207,10 @@ def _fit_instrumental(design: SystemDesign, method: Method, covariance: str, cor
     return _assemble(design, method, covariance, theta, cov, found.residuals, found.sigma, record)
 
 
-def _fit_random(design: SystemDesign, method: Method, covariance: str) -> SystemFit:
+def _fit_random(design: SystemDesign, method: Method, covariance: Covariance) -> SystemFit:
     """EC2SLS or EC3SLS; identification and J are those of the scaled arrays of EC2SLS."""
-    found = error_components(design.strata, method.endswith("3sls"), covariance)
+    assert design.strata is not None, "a design with random effects"
+    found = error_components(design.strata, method.endswith("3sls"), kind_of(covariance))
     _refuse_singular(design.spec, found.sigma_noise)
     record = {
         "converged": True,
@@ -220,10 +224,10 @@ def _fit_random(design: SystemDesign, method: Method, covariance: str) -> System
     return replace(fit, design=replace(design, arrays=found.scaled))
 
 
-def _instrumental(design: SystemDesign, joint: bool, covariance: str) -> InstrumentalEstimate:
-    first = instrumental(design.arrays, False, covariance)
+def _instrumental(design: SystemDesign, joint: bool, covariance: Covariance) -> InstrumentalEstimate:
+    first = instrumental(design.arrays, False, kind_of(covariance))
     _refuse_singular(design.spec, first.sigma)
-    return instrumental(design.arrays, True, covariance) if joint else first
+    return instrumental(design.arrays, True, kind_of(covariance)) if joint else first
 
 
 def _refuse_singular(spec: SystemSpec, sigma: NDArray[np.float64]) -> None:
@@ -242,7 +246,7 @@ def _refuse_singular(spec: SystemSpec, sigma: NDArray[np.float64]) -> None:
 # Likelihood -----------------------------------------------------------------------------------------------
 
 
-def _fit_likelihood(design: SystemDesign, covariance: str, sigma_form: SigmaForm) -> SystemFit:
+def _fit_likelihood(design: SystemDesign, covariance: Covariance, sigma_form: SigmaForm) -> SystemFit:
     spec, arrays = design.spec, design.arrays
     spatial = spec.lags_endogenous or any(arrays.lag_error)
     omega = weights_eigenvalues(design.weights) if spatial else np.empty(0)
@@ -325,7 +329,9 @@ def _assemble(
 def _index(spec: SystemSpec, arrays: SystemArrays) -> tuple[pd.MultiIndex, NDArray[np.intp]]:
     """(equation, term) with ``lam`` after the coefficients of its equation; positions in (δ, λ)."""
     K = int(arrays.bounds[-1])
-    labels, order, errors = [], [], 0
+    labels: list[tuple[str, str]] = []
+    order: list[int] = []
+    errors = 0
     for g, name in enumerate(spec.names):
         block = arrays.block(g)
         labels += [(name, term) for term in spec.terms(name)]

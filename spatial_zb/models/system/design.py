@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 from scipy import linalg
@@ -132,14 +133,17 @@ class _Columns:
         periods = len(panel.periods) - (spec.fixed_effects in ("unit", "two_way"))
         self.rows = periods * len(panel.units)
         self.raw: dict[str, Array] = {}
-        self.done: dict[str, Array] = {}
+        self.done: dict[str, Array | None] = {}
 
     def take(self, names: tuple[str, ...], equation: str | None) -> Array:
         """Stack columns (M, k); a column that the effects absorb is refused when an equation needs it."""
+        columns = []
         for name in names:
-            if self.column(name) is None:
+            column = self.column(name)
+            if column is None:
                 self._refuse_absorbed(name, equation)
-        return np.column_stack([self.done[name] for name in names]) if names else np.empty((self.rows, 0))
+            columns.append(column)
+        return np.column_stack(columns) if names else np.empty((self.rows, 0))
 
     def column(self, name: str) -> Array | None:
         """(M,), or None when the effects absorb it."""
@@ -176,7 +180,7 @@ class _Columns:
                 f"{name!r}的取值达{largest:.0e}，其平方超出计算机的范围。请改变单位。",
             )
 
-    def _refuse_absorbed(self, name: str, equation: str | None) -> None:
+    def _refuse_absorbed(self, name: str, equation: str | None) -> NoReturn:
         words = {
             "none": Text("the intercept (it is constant)", "截距（它是常数）"),
             "unit": Text("the unit effects (it does not change over time)", "地区效应（它不随时间变化）"),

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from spatial_zb.base.printing import Printed
 from spatial_zb.core.logdet import EIGEN_UNITS, EigenLogDet, eigenvalues
 from spatial_zb.core.system.arrays import coefficient_matrices, within_residuals
-from spatial_zb.core.system.identification import Strength, instrument_strength, overidentification
+from spatial_zb.core.system.fiml import SigmaForm
+from spatial_zb.core.system.identification import Strength, instrument_strength, kind_of, overidentification
 from spatial_zb.models.fit import Estimates
 from spatial_zb.models.system.design import SystemDesign
 from spatial_zb.models.system.spec import SystemSpec
@@ -90,7 +91,7 @@ class SystemFit(Estimates):
 
     design: SystemDesign
     method: Method
-    sigma_form: str = "full"
+    sigma_form: SigmaForm = "full"
     sigma: pd.DataFrame
 
     @property
@@ -255,7 +256,7 @@ class SystemFit(Estimates):
             arrays.H,
             arrays.sample.observations,
             arrays.sample.n_units,
-            self.covariance if self.covariance in ("robust", "cluster") else "classical",
+            kind_of(self.covariance),
         )
 
     def _identification_row(self, name: str) -> dict[str, Any]:
@@ -263,7 +264,7 @@ class SystemFit(Estimates):
         found, strength = self.design.identification[name], self._strength(g)
         terms = self.spec.equations[name].endogenous_terms
         finite = len(terms) and np.isfinite(strength.sw_f).all()
-        weakest = int(np.argmin(strength.sw_f)) if finite else None
+        weakest = int(np.argmin(strength.sw_f)) if finite else 0
         J, df, p = self._over(g)
         n_periods, n_units = len(self.panel.periods), len(self.panel.units)
         smallest = np.nanmin([*strength.sw_f, strength.kleibergen_paap]) if finite else np.nan
@@ -299,9 +300,9 @@ class SystemFit(Estimates):
         if H.shape[1] <= A.shape[1]:
             return np.nan, max(0, H.shape[1] - A.shape[1]), np.nan
         e = y[:, g] - Z[g] @ np.linalg.lstsq(A, H.T @ y[:, g], rcond=None)[0]
-        kind = self.covariance if self.covariance in ("robust", "cluster") else "classical"
+        sample = arrays.sample
         return overidentification(
-            e, y[:, g], Z[g], H, arrays.sample.observations, arrays.sample.n_units, kind
+            e, y[:, g], Z[g], H, sample.observations, sample.n_units, kind_of(self.covariance)
         )
 
 
@@ -314,6 +315,8 @@ def weights_eigenvalues(weights: Weights) -> NDArray:
         More units than a dense matrix can hold (``spatial_zb.core.logdet.DENSE_LIMIT``).
     """
     if weights not in _EIGENVALUES:
-        small = weights.n <= EIGEN_UNITS and isinstance(weights.logdet, EigenLogDet)
-        _EIGENVALUES[weights] = weights.logdet.omega if small else eigenvalues(weights.matrix)
+        logdet = weights.logdet if weights.n <= EIGEN_UNITS else None
+        _EIGENVALUES[weights] = (
+            logdet.omega if isinstance(logdet, EigenLogDet) else eigenvalues(weights.matrix)
+        )
     return _EIGENVALUES[weights]

@@ -94,7 +94,7 @@ class Equation:
     @property
     def lagged(self) -> tuple[str, ...]:
         """Endogenous variables whose spatial lags enter, the own one first."""
-        return (self.y,) * bool(self.lag_y) + self.lag_endog
+        return (*((self.y,) if self.lag_y else ()), *self.lag_endog)
 
     @property
     def endogenous_terms(self) -> tuple[str, ...]:
