@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from spatial_zb.models.spec import Covariance
-
-from spatial_zb.models.spec import Estimator
-
 from dataclasses import replace
 
 import numpy as np
@@ -39,7 +35,7 @@ from spatial_zb.models.ml import (
     notes_on,
 )
 from spatial_zb.models.notes import not_corrected, not_stable, persistent_and_short, root_taken_out
-from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
 
 #: With fewer explained periods than SMALL_T and τ̂ above HIGH_TAU, η̂ is off by 0.02 to 0.04 after the correction
 #: (docs/validation/dynamic.md: T = 10 and τ of 0.6 and 0.8; at T = 20 it is less than 0.02).

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from spatial_zb.models.spec import Covariance
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -53,7 +51,7 @@ from spatial_zb.models.notes import (
     textbook_moments,
     weak_instruments,
 )
-from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.spec import Covariance, DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
 #: First-stage F below which instruments are called weak (Staiger & Stock 1997, Econometrica 65).

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from spatial_zb.core import Array
-
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +11,7 @@ from scipy import sparse
 
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.notes import Note
+from spatial_zb.core import Array
 from spatial_zb.core.likelihood import Maximum, maximise
 from spatial_zb.core.likelihood.covariance import (
     Residuals,

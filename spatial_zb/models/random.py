@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from spatial_zb.models.spec import Covariance
-
 from dataclasses import replace
 
 import numpy as np
@@ -33,6 +31,7 @@ from spatial_zb.models.notes import (
     skewed_variance,
     zero_variance,
 )
+from spatial_zb.models.spec import Covariance
 
 #: A slope of the likelihood above this, at what the search gave, is no maximum.
 FLAT = 1e-3

@@ -267,7 +267,8 @@ def _notes_on(at: _Evaluated, covariance: str, positive: bool, overlap: float) -
     elif not positive:
         notes.append(not_positive())
     if n <= SMALL_N:
-        notes.append(few_units_by_regime(*np.bincount(regime).tolist(), BOOTSTRAP))
+        first, second = np.bincount(regime).tolist()
+        notes.append(few_units_by_regime(first, second, BOOTSTRAP))
     return tuple(notes)
 
 
