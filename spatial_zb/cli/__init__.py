@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -205,6 +205,56 @@ def _verify(options: argparse.Namespace) -> int:
     return 0 if comparison.same else 1
 
 
+def pages() -> dict[str, Path]:
+    """Topic → file of every page of the documentation: ``study-file``, ``median-unbiased``, ``validation/study``.
+
+    An installed package carries its pages in ``docs`` inside itself, a checkout has them beside it.
+    """
+    package = Path(__file__).parents[1]
+    homes = (package / "docs", package.parent / "docs")
+    home = next((folder for folder in homes if folder.is_dir()), homes[0])
+    found = {}
+    for folder, before in (("", ""), ("methods", ""), ("validation", "validation/")):
+        for path in sorted((home / folder).glob("*.md")):
+            found[folder if path.stem == "README" else before + path.stem] = path
+    return found
+
+
+def _docs(options: argparse.Namespace) -> int:
+    known = pages()
+    if options.topic is None:
+        width = max(map(len, known), default=0)
+        for topic, path in known.items():
+            with path.open(encoding="utf-8") as page:
+                print(f"{topic:{width}}  {page.readline().lstrip('# ').rstrip()}")
+        return 0
+    topic = options.topic.removeprefix("docs/").removeprefix("methods/").removesuffix(".md")
+    if topic not in known:
+        raise _no_page(topic, known)
+    text = known[topic].read_text("utf-8")
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(text))
+    else:
+        print(text, end="")
+    return 0
+
+
+def _no_page(topic: str, known: Iterable[str]) -> Exception:
+    from difflib import get_close_matches
+
+    from spatial_zb.base.errors import SpecificationError
+
+    near = [name for name in known if topic in name] or get_close_matches(topic, known, n=1)
+    hint = Text(f" Did you mean {near[0]}?", f"是否指{near[0]}？") if near else Text("", "")
+    return SpecificationError(
+        f"There is no page {topic!r}.{hint.en} `spatial-zb docs` lists all.",
+        f"没有{topic!r}这一页。{hint.zh}`spatial-zb docs`列出各页。",
+    )
+
+
 def _report(study: Study, outcome: Outcome, language: Language) -> None:
     place, seconds = _near(outcome.folder), f"{outcome.seconds:.0f}"
     head = Text(
@@ -311,4 +361,4 @@ def _say(message: str) -> None:
 
 
 #: Commands that are not stages of the pipeline.
-_OTHERS = {"check": _check, "replicate": _replicate, "verify": _verify}
+_OTHERS = {"check": _check, "replicate": _replicate, "verify": _verify, "docs": _docs}

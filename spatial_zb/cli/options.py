@@ -162,6 +162,7 @@ WORDS = {
         "run an unpacked replication package again and compare every table",
         "重新运行解压后的复现包并逐表比较",
     ),
+    "docs": Text("print a page of the documentation, or list the pages", "显示一页文档，或列出各页"),
 }
 
 
@@ -192,6 +193,14 @@ def parser(language: Language) -> BilingualParser:
 
 
 def _add_options(command: BilingualParser, name: str) -> None:
+    if name == "docs":
+        topic = Text(
+            "a page such as median-unbiased; without one, all pages are listed",
+            "页名，如median-unbiased；不给则列出各页",
+        )
+        command.add_argument("topic", nargs="?", help=topic)
+        command.add_language()
+        return
     if name == "verify":
         command.add_argument(
             "folder", type=Path, help=Text("the folder that the zip unpacks to", "zip解压后的文件夹")

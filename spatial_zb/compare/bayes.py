@@ -186,7 +186,7 @@ def model_probabilities(
     -----
     LeSage & Parent (2007), Geographical Analysis 39: 241-267; LeSage (2014), Spatial Statistics 9: 122-145;
     Fernández, Ley & Steel (2001), J. Econometrics 100: 381-427. Probabilities are relative to the models compared:
-    one of them gets nearly all where all are wrong, too. docs/methods/comparison.md has the formulas.
+    one of them gets nearly all where all are wrong, too. spatial-zb docs comparison has the formulas.
     """
     prior = prior or Prior()
     aligned = _aligned(panel, weights)

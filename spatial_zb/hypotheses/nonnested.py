@@ -163,7 +163,7 @@ def j_test(
     Notes
     -----
     A rejection speaks against the null, not for the alternative: test both ways round; both, or neither, may be
-    rejected. Sizes by simulation are in docs/methods/comparison.md.
+    rejected. Sizes by simulation are in spatial-zb docs comparison.
     """
     others = (
         {alternatives.weights.label: alternatives} if isinstance(alternatives, Fit) else dict(alternatives)
@@ -299,7 +299,7 @@ def vuong_test(
     -----
     Two models with different W coincide where their spatial coefficients are zero, and z is not normal there: the note
     says when that cannot be ruled out. With few units z spreads too wide: 5 % tests reject 12 % at 49 units and 10 % at
-    144 (docs/methods/comparison.md).
+    144 (spatial-zb docs comparison).
     """
     if correction not in get_args(Correction):
         raise not_one_of("correction", correction, get_args(Correction))

@@ -178,12 +178,12 @@ def with_measured_sizes(table: TestTable) -> TestTable:
             "(measured rejection of a true hypothesis, where it is worst; what to do instead): "
             f"{'; '.join(text.en for text in said.values())}. "
             "bootstrap = 999 in [study], or diagnose(..., replicates=999), adds p-values made for few units "
-            "(docs/validation/study.md).",
+            "(spatial-zb docs validation/study).",
             f"{table.n_units}个地区、{table.n_periods}个时期时，以下检验达不到5 %的名义水平"
             "（括号内为实测的对真原假设的最差拒绝率与替代办法）："
             f"{'；'.join(text.zh for text in said.values())}。"
             "在[study]中设bootstrap = 999（或diagnose(..., replicates=999)）可给出适于少量地区的p值"
-            "（docs/validation/study.md）。",
+            "（spatial-zb docs validation/study）。",
         )
     return replace(table, rows=tuple(rows))
 

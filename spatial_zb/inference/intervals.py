@@ -34,7 +34,8 @@ def profile_interval(
 
     {c : 2[ln L(ĉ) − ln L(c)] ≤ χ²₁(1 − α)}, all other parameters at their best for each c. It is as skewed as the
     likelihood, ends inside the admissible interval, and exists where the likelihood has no interior maximum.
-    :func:`spatial_zb.median_unbiased` gives an estimate as well, and needs no large sample (docs/validation/study.md).
+    :func:`spatial_zb.median_unbiased` gives an estimate as well, and needs no large sample
+    (spatial-zb docs validation/study).
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def anderson_rubin(fit: Fit, *, level: float = 0.95) -> pd.Series:
     """Invert the Anderson-Rubin test: all values of ρ that it does not reject.
 
     It asks nothing of the first stage and is exact under normal errors; where instruments are weak it is wide, up to the
-    whole admissible interval, which is then what the instruments say. Measured in docs/validation/gmm.md.
+    whole admissible interval, which is then what the instruments say. Measured in spatial-zb docs validation/gmm.
 
     Parameters
     ----------

@@ -240,7 +240,7 @@ def median_unbiased(
     Notes
     -----
     Andrews (1993), Econometrica 61: 139-165 (median-unbiased estimates); Hansen (1999), Review of Economics and Statistics
-    81: 594-607 (grid bootstrap); docs/methods/median-unbiased.md; measured in docs/validation/study.md.
+    81: 594-607 (grid bootstrap); spatial-zb docs median-unbiased; measured in spatial-zb docs validation/study.
     """
     _check(fit, replicates, level)
     alpha = alpha_of(level)

@@ -98,7 +98,7 @@ def _notes_on(fit: Fit) -> tuple[Note, ...]:
         notes.append(instruments_left_out(record["dropped_instruments"]))
     if weights.n <= SMALL_N and spec.spatial_terms:  # n = 11: those of ρ beside λ cover 90 %
         cells = weights.n * len(fit.panel.periods)
-        notes.append(few_units(weights.n, cells, BOOTSTRAP, "docs/validation/gmm.md"))
+        notes.append(few_units(weights.n, cells, BOOTSTRAP, "spatial-zb docs validation/gmm"))
     return tuple(notes)
 
 

@@ -282,7 +282,7 @@ def notes_on(
         notes.append(direct_bias())
     if n <= SMALL_N and spec.spatial_terms:
         beside = MEDIAN_UNBIASED if exact and len(spec.spatial_terms) == 1 else BOOTSTRAP
-        notes.append(few_units(n, n * T, beside, "docs/validation/study.md"))
+        notes.append(few_units(n, n * T, beside, "spatial-zb docs validation/study"))
     return tuple(notes)
 
 

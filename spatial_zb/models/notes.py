@@ -1,6 +1,6 @@
 """What a reader of a fit of one equation may have to know: each kind of note, in words.
 
-What simulations found is in docs/validation; the limits from which it is said stand with the estimators.
+What simulations found: ``spatial-zb docs validation``; the limits from which it is said stand with the estimators.
 """
 
 from __future__ import annotations
@@ -203,9 +203,9 @@ def little_information(std_error: float, beside: str, covers: bool) -> Text:
     return Text(
         f"the data say little about the spatial coefficient (standard error {std_error:.2f}). In simulations at this "
         "precision it leans low by 0.02 or more and intervals of indirect effects are too short "
-        f"(docs/validation/study.md). {advice.en}",
+        f"(spatial-zb docs validation/study). {advice.en}",
         f"数据对空间系数提供的信息很少（标准误{std_error:.2f}）。模拟表明此精度下估计值偏低0.02以上，间接效应的区间偏窄"
-        f"（docs/validation/study.md）。{advice.zh}",
+        f"（spatial-zb docs validation/study）。{advice.zh}",
     )
 
 
@@ -225,9 +225,9 @@ def imprecise_random(std_error: float, dense: bool, beside: str) -> Text:
     )
     return Text(
         f"the spatial coefficient is imprecise (standard error {std_error:.2f}). {how.en}, and intervals of indirect "
-        f"effects hold the truth in 87 to 93 % (docs/validation/small_sample.md). Read {beside} beside it",
+        f"effects hold the truth in 87 to 93 % (spatial-zb docs validation/small_sample). Read {beside} beside it",
         f"空间系数不精确（标准误{std_error:.2f}）。{how.zh}，间接效应区间的覆盖率为87%至93%"
-        f"（docs/validation/small_sample.md）。请同时看{beside}",
+        f"（spatial-zb docs validation/small_sample）。请同时看{beside}",
     )
 
 
@@ -237,9 +237,9 @@ def next_to_no_instruments(std_error: float, beside: str) -> Text:
     return Text(
         f"instruments say next to nothing about the spatial coefficient (standard error {std_error:.2f}). In simulations "
         "at this precision 10 to 60 % of the estimates were outside the admissible interval, and the others low by 0.1 to 2 "
-        f"on average (docs/validation/gmm.md). Read {beside}, or estimate by lee_yu where all regressors are exogenous",
+        f"on average (spatial-zb docs validation/gmm). Read {beside}, or estimate by lee_yu where all regressors are exogenous",
         f"工具变量对空间系数几乎没有信息（标准误{std_error:.2f}）。模拟表明此精度下10%至60%的估计值落在容许区间之外，其余平均"
-        f"偏低0.1至2（docs/validation/gmm.md）。请看{beside}；若所有解释变量外生，宜用lee_yu估计",
+        f"偏低0.1至2（spatial-zb docs validation/gmm）。请看{beside}；若所有解释变量外生，宜用lee_yu估计",
     )
 
 
@@ -249,9 +249,9 @@ def little_by_instruments(std_error: float, off: float, beside: str) -> Text:
     return Text(
         f"instruments say little about the spatial coefficient (standard error {std_error:.2f}). In simulations at this "
         f"precision its median is off by up to {off:.2f}, and intervals of indirect effects are too short "
-        f"(docs/validation/gmm.md). Read {beside} beside it, or use a sparser W",
+        f"(spatial-zb docs validation/gmm). Read {beside} beside it, or use a sparser W",
         f"工具变量对空间系数的信息很少（标准误{std_error:.2f}）。模拟表明此精度下其中位数的偏误在{off:.2f}以内，间接效应的区间"
-        f"偏窄（docs/validation/gmm.md）。请同时看{beside}，或用更稀疏的W",
+        f"偏窄（spatial-zb docs validation/gmm）。请同时看{beside}，或用更稀疏的W",
     )
 
 
@@ -301,7 +301,7 @@ def few_units(units: int, cells: int, beside: str, page: str) -> Text:
 @Kind
 def few_units_random(units: int, cells: int, beside: str) -> Text:
     """The same with random effects, where φ is off too."""
-    page = "docs/validation/random_effects.md"
+    page = "spatial-zb docs validation/random_effects"
     return Text(
         f"only {units} units ({cells} unit-periods): read standard errors as approximate, beside {beside}; φ is too low by "
         f"a tenth of its value or more ({page})",
@@ -314,9 +314,9 @@ def skewed_variance(units: int, beside: str) -> Text:
     """φ of a moderate number of units."""
     return Text(
         f"with {units} units φ is skewed: φ ± 1.96 standard errors held it in 90 % of simulated panels, and its median was "
-        f"low by 0.05 (docs/validation/random_effects.md); {beside} has limits that hold",
+        f"low by 0.05 (spatial-zb docs validation/random_effects); {beside} has limits that hold",
         f"{units}个地区时φ的分布偏斜：模拟中φ±1.96倍标准误的覆盖率为90%，中位数偏低0.05"
-        f"（docs/validation/random_effects.md）；{beside}的区间成立",
+        f"（spatial-zb docs validation/random_effects）；{beside}的区间成立",
     )
 
 

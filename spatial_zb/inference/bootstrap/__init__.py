@@ -97,10 +97,10 @@ class Bootstrap(Resampled):
         """
         if horizon == "long" and interval == "studentised":
             warn(
-                "Studentised limits of long-run effects held the truth in 65 to 80 % of the panels of "
-                "docs/validation/resampled_others.md, percentile limits in 90 to 97 %: read those.",
-                "在docs/validation/resampled_others.md的模拟中，长期效应的学生化区间仅在65%至80%的面板中包含真值，"
-                "百分位区间为90%至97%：请看后者。",
+                "In simulations studentised limits of long-run effects held the truth in 65 to 80 % of the panels, "
+                "percentile limits in 90 to 97 %: use those (spatial-zb docs validation/resampled_others).",
+                "在模拟中，长期效应的学生化区间仅在65%至80%的面板中包含真值，百分位区间为90%至97%："
+                "请用后者（spatial-zb docs validation/resampled_others）。",
             )
         return self.table_of(effects_of(self.fit, horizon), interval, level)
 
@@ -143,7 +143,7 @@ def bootstrap(
         At least 99.
     scheme
         ``"residual"`` (default), ``"period"``, ``"unit"``, ``"wild"`` or ``"parametric"``; see
-        :func:`spatial_zb.core.laws.bootstrap.draw_errors`. Which of them a model allows: docs/methods/bootstrap.md.
+        :func:`spatial_zb.core.laws.bootstrap.draw_errors`. Which of them a model allows: spatial-zb docs bootstrap.
     rng
         Seed; every replicate draws from its own stream, so that the numbers do not depend on ``workers``.
     workers, scheduler, store, progress
@@ -284,8 +284,9 @@ def _say_what_matters(result: Bootstrap) -> None:
         en, zh = _instead(fit)
         warn(
             f"{result.at_bound} of {replicates} replicates had no interior maximum: the data say little about the spatial "
-            f"coefficient (docs/validation/study.md). {en}",
-            f"{replicates}次自助抽样中有{result.at_bound}次没有内点极大值：数据对空间系数几乎没有信息（docs/validation/study.md）。{zh}",
+            f"coefficient (spatial-zb docs validation/study). {en}",
+            f"{replicates}次自助抽样中有{result.at_bound}次没有内点极大值：数据对空间系数几乎没有信息"
+            f"（spatial-zb docs validation/study）。{zh}",
         )
     unsolved = int((~result.solved).sum())
     if unsolved:

@@ -44,7 +44,7 @@ class SystemBootstrap(Resampled):
     """Re-estimates of a system on resampled panels; see :class:`spatial_zb.inference.bootstrap.record.Resampled`.
 
     ``bias_corrected()`` is needed for the spatial lags under a dense W, which the likelihood puts too low
-    (docs/validation/system.md).
+    (spatial-zb docs validation/system).
     """
 
     fit: SystemFit

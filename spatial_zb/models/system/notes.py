@@ -20,7 +20,7 @@ FEW_CLUSTERS = 30
 #: More instruments than this share of unit-periods pull 2SLS towards least squares.
 INSTRUMENT_SHARE = 0.1
 
-PAGE = "docs/validation/system.md"
+PAGE = "spatial-zb docs validation/system"
 
 
 def notes_on(fit: SystemFit) -> tuple[Note, ...]:
