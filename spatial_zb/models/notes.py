@@ -237,7 +237,8 @@ def next_to_no_instruments(std_error: float, beside: str) -> Text:
     return Text(
         f"instruments say next to nothing about the spatial coefficient (standard error {std_error:.2f}). In simulations "
         "at this precision 10 to 60 % of the estimates were outside the admissible interval, and the others low by 0.1 to 2 "
-        f"on average (spatial-zb docs validation/gmm). Read {beside}, or estimate by lee_yu where all regressors are exogenous",
+        f"on average (spatial-zb docs validation/gmm). Read {beside}, or estimate by lee_yu where all "
+        "regressors are exogenous",
         f"工具变量对空间系数几乎没有信息（标准误{std_error:.2f}）。模拟表明此精度下10%至60%的估计值落在容许区间之外，其余平均"
         f"偏低0.1至2（spatial-zb docs validation/gmm）。请看{beside}；若所有解释变量外生，宜用lee_yu估计",
     )
