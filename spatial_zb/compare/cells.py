@@ -106,7 +106,7 @@ def _together(block: Block) -> dict[int, Record]:
         }
         moments = _moments(panel, block.weights, effects, [option.spec for option in mine.values()])
         if moments is not None:
-            runs.append((moments, shared_cells(mine, moments, panel)))
+            runs.append((moments, shared_cells(mine, moments)))
     traces = CrossTraces(block.weights, [c for _, asked in runs for c in asked.values()])
     out = {}
     for moments, asked in runs:

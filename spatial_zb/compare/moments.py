@@ -294,21 +294,21 @@ class SharedCell:
         return self.covariance == "information" and bool(self.point.option.spec.spatial_terms)
 
 
-def shared_cells(mine: Mapping[int, Option], moments: Moments, panel: Panel) -> dict[int, SharedCell]:
+def shared_cells(mine: Mapping[int, Option], moments: Moments) -> dict[int, SharedCell]:
     """The maximum of every model, once for all its covariances."""
     points: dict[tuple[DurbinSpec, str], SharedModel | None] = {}
     for option in mine.values():
         key = option.spec, option.estimator
         if key not in points:
-            points[key] = _maximum(option, moments, panel)
+            points[key] = _maximum(option, moments)
     found = {i: points[option.spec, option.estimator] for i, option in mine.items()}
     return {i: SharedCell(mine[i].covariance, point) for i, point in found.items() if point is not None}
 
 
-def _maximum(option: Option, moments: Moments, panel: Panel) -> SharedModel | None:
+def _maximum(option: Option, moments: Moments) -> SharedModel | None:
     """The maximum of the likelihood; None where the model is left to a single fit."""
     spec = option.spec
-    T, n = len(panel.periods), len(panel.units)
+    T, n = moments.full.shape[:2]
     sample = transformed_sample(n, T, spec.transform, option.estimator)
     side = moments.sides.get(spec.y)
     if side is None or not side.usable or not moments.usable.issuperset(spec.terms):

@@ -29,13 +29,15 @@ from spatial_zb.compare.moments import (
     trace_products,
 )
 from spatial_zb.core import Array
+from spatial_zb.core.likelihood import spatial_values
 from spatial_zb.core.likelihood.covariance import Residuals, hessian, information, inverse_or_nan
 from spatial_zb.core.likelihood.impacts import Multipliers, average_effects, multipliers, no_multipliers
 from spatial_zb.core.logdet.traces import Traces
+from spatial_zb.effects.static import coefficients_of, delta_errors
 from spatial_zb.effects.table import EFFECTS
 from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR
 from spatial_zb.models.fit import TABLE_COLUMNS, coefficient_columns
-from spatial_zb.models.ml import notes_on
+from spatial_zb.models.ml import estimated, least_squares, notes_on
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
@@ -120,16 +122,13 @@ def cell_record(cell: SharedCell, moments: Moments, answers: Answers) -> Record 
     cov = _covariance(cell, moments, answers)
     if cov is None:
         return None
-    k, spatial = len(spec.terms), [best.rho] * bool(spec.lag_y) + [best.lam] * bool(spec.lag_error)
+    k, spatial = len(spec.terms), spatial_values(spec, best)
     errors = np.sqrt(cov.diagonal())
     if spatial and errors[k] > WEAK_SPATIAL_ERROR:
         return None
     sigma2, df = best.sigma2, None
     if not spatial:  # ordinary least squares: classical degrees of freedom
-        df = sample.n_units * sample.n_periods - sample.absorbed - k
-        inflate = sample.observations / df
-        sigma2, cov = sigma2 * inflate, cov * inflate
-        cov[-1, -1] *= inflate**2
+        sigma2, cov, df = least_squares(sample, k, sigma2, cov)
         errors = np.sqrt(cov.diagonal())
     estimate = np.array([*best.delta, *spatial, sigma2])
     effect, effect_error = _effects(
@@ -225,8 +224,7 @@ def _covariance(cell: SharedCell, moments: Moments, answers: Answers) -> Array |
     matrix = (information if expected else hessian)(
         parts, _traces(point, moments, square), best.sigma2, sample
     )
-    k = len(point.where)
-    active = [*range(k), *([k] if spec.lag_y else []), *([k + 1] if spec.lag_error else []), k + 2]
+    active = estimated(spec)
     cov, positive = inverse_or_nan(matrix[np.ix_(active, active)])
     return cov if positive else None
 
@@ -274,17 +272,9 @@ def _traces(point: SharedModel, moments: Moments, square: float) -> Traces:
 
 def _effects(spec: DurbinSpec, estimate: Array, cov: Array, m: Multipliers) -> tuple[Array, Array]:
     """Average effects (k, 3) and their delta errors."""
-    place = {term: i for i, term in enumerate(spec.terms)}
-    beta = [place[name] for name in spec.regressors]
-    theta = [place[f"W_{name}"] if name in spec.lag_x else -1 for name in spec.regressors]
-    rho = len(place) if spec.lag_y else -1
-    where = np.array([beta, theta, [rho] * len(beta)]).T
-    padded = np.append(estimate, 0.0)  # −1 is the zero at the end
-    wide = np.zeros((len(padded), len(padded)))
-    wide[:-1, :-1] = cov
-    effect, gradient = average_effects(padded[where[:, 0]], padded[where[:, 1]], m)
-    blocks = wide[where[:, :, None], where[:, None, :]]
-    return effect, np.sqrt(((gradient @ blocks) * gradient).sum(axis=2))
+    beta, theta, _ = coefficients_of(spec, estimate)
+    effect, gradient = average_effects(beta, theta, m)
+    return effect, delta_errors(spec, gradient, cov)
 
 
 def _facts(cell: SharedCell, moments: Moments, sigma2: float) -> dict[str, Any]:

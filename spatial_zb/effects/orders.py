@@ -12,10 +12,10 @@ from spatial_zb.core import Array
 from spatial_zb.core.likelihood.impacts import order_multipliers
 from spatial_zb.core.system.arrays import order_impacts
 from spatial_zb.effects.static import effects_by_order
-from spatial_zb.effects.system import sources_of, system_effects_by_order
+from spatial_zb.effects.system import eigenvalues_of, sources_of, system_effects_by_order
 from spatial_zb.effects.table import check_fit
 from spatial_zb.models.fit import Fit, coefficient_columns
-from spatial_zb.models.system.fit import SystemFit, weights_eigenvalues
+from spatial_zb.models.system.fit import SystemFit
 
 #: Step of central differences in sizes of the coefficient: their error is of its square, rounding of its inverse.
 STEP = 1e-5
@@ -103,7 +103,7 @@ def _system(fit: SystemFit, orders: int) -> tuple[pd.DataFrame, Array, Array, No
     frame = system_effects_by_order(fit, orders)
     _, sources = sources_of(fit.spec)
     links, matrix = fit.design.arrays.links, fit.weights.matrix
-    omega = weights_eigenvalues(fit.weights) if fit.spec.uses_weights else np.zeros(1)
+    omega = eigenvalues_of(fit)
 
     def at(delta: Array) -> Array:
         own, every = np.moveaxis(order_impacts(delta, links, sources, matrix, omega, orders), -1, 0)

@@ -35,7 +35,7 @@ def static_effects(fit: Fit, method: Method, draws: int, rng: Rng, alpha: float)
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
     point, gradient = average_effects(beta, theta, _multipliers(fit, rho))
     if method == "delta":
-        std_error = _delta_errors(fit, gradient)
+        std_error = delta_errors(fit.spec, gradient, fit.cov.to_numpy())
         columns = coefficient_columns(point.ravel(), std_error.ravel(), alpha, fit.df_resid)
         return Effects(_axes(fit), columns, method, fit)
     return _simulated(fit, point, draws, rng, alpha)
@@ -120,7 +120,12 @@ def coefficients(fit: Fit, values: NDArray[np.float64]) -> tuple[NDArray, NDArra
             f"{fit!r} has one set of coefficients per regime. Use spatial_effects, effect_matrix or effects_by_unit.",
             f"{fit!r}的每个区制各有一组系数。请用spatial_effects、effect_matrix或effects_by_unit。",
         )
-    beta, theta, rho = _positions(fit.spec)
+    return coefficients_of(fit.spec, values)
+
+
+def coefficients_of(spec: DurbinSpec, values: NDArray[np.float64]) -> tuple[NDArray, NDArray, NDArray]:
+    """:func:`coefficients` of a model with one regime."""
+    beta, theta, rho = _positions(spec)
     lagged = np.where(theta >= 0, values[..., theta], 0.0)
     return values[..., beta], lagged, values[..., rho] if rho is not None else np.zeros(values.shape[:-1])
 
@@ -132,12 +137,14 @@ def _multipliers(fit: Fit, rho: NDArray[np.float64]) -> Multipliers:
     return multipliers(rho, W.matrix, W.logdet, W.row_normalised)
 
 
-def _delta_errors(fit: Fit, gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+def delta_errors(
+    spec: DurbinSpec, gradient: NDArray[np.float64], cov: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """√(g'Vg) per term and effect, (k, 3), with g in (β_k, θ_k, ρ)."""
-    beta, theta, rho = _positions(fit.spec)
+    beta, theta, rho = _positions(spec)
     where = np.stack([beta, theta, np.full(beta.shape, -1 if rho is None else rho)], axis=1)
     absent = where < 0
-    blocks = fit.cov.to_numpy()[where[:, :, None], where[:, None, :]]
+    blocks = cov[where[:, :, None], where[:, None, :]]
     blocks[absent[:, :, None] | absent[:, None, :]] = 0.0  # what is held at zero may have no variance at all
     return np.sqrt(((gradient @ blocks) * gradient).sum(axis=2))
 

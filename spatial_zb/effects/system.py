@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from spatial_zb.base.arguments import Rng, alpha_of, check_draws, check_orders, random_generator, renamed
 from spatial_zb.base.errors import (
@@ -25,6 +26,7 @@ from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.system.arrays import (
+    Links,
     Sources,
     average_impacts,
     coefficient_matrices,
@@ -84,7 +86,7 @@ def system_effects(
         raise not_one_of("method", method, get_args(Method))
     _refuse_unstable(fit)
     names, sources = sources_of(fit.spec)
-    point = _averages(fit, sources, fit.delta)
+    point = average_system_effects(fit, sources, fit.delta)
     if method == "delta":
         columns = coefficient_columns(point.ravel(), _delta_errors(fit, sources).ravel(), alpha)
         return Effects(_axes(fit, names), columns, method, fit)
@@ -102,8 +104,8 @@ def system_effects_by_order(fit: SystemFit, orders: int = 5) -> pd.DataFrame:
     _refuse_unstable(fit)
     names, sources = sources_of(fit.spec)
     arrays = fit.design.arrays
-    found = order_impacts(fit.delta, arrays.links, sources, fit.weights.matrix, _eigenvalues(fit), orders)
-    frames = [_long(fit, names, _three(values)).rename("estimate").reset_index() for values in found]
+    found = order_impacts(fit.delta, arrays.links, sources, fit.weights.matrix, eigenvalues_of(fit), orders)
+    frames = [_long(fit, names, _three(values, -1)).rename("estimate").reset_index() for values in found]
     frame = pd.concat([f.assign(order=q) for q, f in enumerate(frames)], ignore_index=True)
     frame = frame[["response", "source", "effect", "order", "estimate"]]
     return frame.assign(cumulative=frame.groupby(["response", "source", "effect"])["estimate"].cumsum())
@@ -242,30 +244,36 @@ def _one(fit: SystemFit, response: str, source: str) -> tuple[int, Array, Array]
     return fit.spec.names.index(response), b[:, k], t[:, k]
 
 
-def _eigenvalues(fit: SystemFit) -> NDArray:
+def eigenvalues_of(fit: SystemFit) -> NDArray:
     """Eigenvalues of W; a single zero stands for all when nothing depends on them."""
     return weights_eigenvalues(fit.weights) if fit.spec.uses_weights else np.zeros(1)
 
 
-def _averages(fit: SystemFit, sources: Sources, delta: Array) -> Array:
-    """(…, m, K, 3)."""
+def average_system_effects(fit: SystemFit, sources: Sources, delta: Array) -> Array:
+    """Effects (…, m, K, 3) at coefficients (…, p)."""
+    return _three(average_impacts(delta, *_space(fit, sources)), -1)
+
+
+def _space(fit: SystemFit, sources: Sources) -> tuple[Links, Sources, NDArray, sparse.csr_array, bool]:
+    """Links, sources, the eigenvalues of W, W, and whether its rows sum to one."""
     row = fit.weights.row_normalised or not fit.spec.uses_weights
-    links, matrix = fit.design.arrays.links, fit.weights.matrix
-    return _three(average_impacts(delta, links, sources, _eigenvalues(fit), matrix, row))
+    return fit.design.arrays.links, sources, eigenvalues_of(fit), fit.weights.matrix, row
 
 
-def _three(values: Array) -> Array:
-    """Direct, total → direct, indirect, total."""
-    return np.stack([values[..., 0], values[..., 1] - values[..., 0], values[..., 1]], axis=-1)
+def _three(values: Array, axis: int) -> Array:
+    """Direct, total → direct, indirect, total along an axis."""
+    direct, total = np.take(values, 0, axis), np.take(values, 1, axis)
+    return np.stack([direct, total - direct, total], axis=axis)
+
+
+def system_gradient(fit: SystemFit, sources: Sources, delta: Array) -> Array:
+    """Derivatives (m, K, 3, p) of :func:`average_system_effects` at coefficients (p,)."""
+    return _three(impact_gradient(delta, *_space(fit, sources)), 2)
 
 
 def _delta_errors(fit: SystemFit, sources: Sources) -> Array:
     """√(g'Vg), (m, K, 3)."""
-    row = fit.weights.row_normalised or not fit.spec.uses_weights
-    links, matrix = fit.design.arrays.links, fit.weights.matrix
-    gradient = impact_gradient(fit.delta, links, sources, _eigenvalues(fit), matrix, row)
-    gradient = np.moveaxis(_three(np.moveaxis(gradient, 2, -1)), -1, 2)
-    where = fit.coefficient_positions
+    gradient, where = system_gradient(fit, sources, fit.delta), fit.coefficient_positions
     cov = fit.cov.to_numpy()[np.ix_(where, where)]
     return np.sqrt(np.einsum("gkei,ij,gkej->gke", gradient, cov, gradient, optimize=True))
 
@@ -280,7 +288,7 @@ def _simulated(
             f"{fit!r}没有可供抽样的协方差：估计没有收敛。",
         )
     sample = _draw(fit, draws, random_generator(rng))
-    inside = _stable(fit, sample)
+    inside = stable_systems(fit, sample)
     kept = int(inside.sum())
     if draws - kept > REJECTED_WARNING * draws:
         warn(
@@ -293,7 +301,7 @@ def _simulated(
             f"Only {kept} of {draws} draws from {fit!r} are stable: too few for standard errors. Use the delta method.",
             f"{fit!r}的{draws}次抽样中只有{kept}次稳定：不足以得出标准误。请用Delta方法。",
         )
-    simulated = _averages(fit, sources, sample[inside])
+    simulated = average_system_effects(fit, sources, sample[inside])
     columns = simulated_columns(point, simulated, alpha)
     columns[(simulated == simulated[0]).all(axis=0).ravel(), 3] = np.nan  # what cannot vary has no p-value
     return Effects(_axes(fit, names), columns, "simulate", fit, {"draws": kept, "rejected": draws - kept})
@@ -308,8 +316,8 @@ def _draw(fit: SystemFit, draws: int, generator: np.random.Generator) -> Array:
     return fit.delta + (generator.standard_normal((draws, len(size))) @ root.T) * size
 
 
-def _stable(fit: SystemFit, sample: Array) -> NDArray[np.bool_]:
-    """Which draws are stable systems."""
+def stable_systems(fit: SystemFit, sample: Array) -> NDArray[np.bool_]:
+    """Which coefficients (R, p) are those of a stable system, (R,)."""
     gamma, psi = coefficient_matrices(sample, fit.design.arrays.links, len(fit.spec.names))
     radius = fit.stability().radius
     strength = radius * np.abs(np.linalg.eigvals(np.linalg.solve(gamma, psi))).max(axis=1)

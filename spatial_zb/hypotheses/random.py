@@ -31,7 +31,7 @@ from spatial_zb.hypotheses.case import Case, common_means, period_words, quiet_d
 from spatial_zb.hypotheses.rows import NAN, Row, Step, chi2_row, normal_row
 from spatial_zb.models.design import stacked
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.ml import filtered_mean, residual_arrays
+from spatial_zb.models.ml import estimated, evaluated, filtered_mean
 from spatial_zb.models.spec import DurbinSpec, Effects
 
 #: Tests from residuals without unit effects.
@@ -316,11 +316,9 @@ def within_covariance(case: Case, fixed: Fit, random: RandomEstimate) -> Array:
     """
     best, terms = random.best, fixed.spec.terms
     at = Maximum(best.rho, best.lam, random.of(list(terms))[0], best.sigma2, NAN, False, 0.0, ())
-    sample = fixed.design.sample()
-    traces = filter_traces(case.weights.matrix, case.weights.logdet, best.rho, best.lam, sample.centred)
-    info = information(residual_arrays(fixed.design, at), traces, best.sigma2, sample)
-    k = len(terms)
-    active = [*range(k), *([k] if case.spec.lag_y else []), *([k + 1] if case.spec.lag_error else []), k + 2]
+    found = evaluated(fixed.design, "lee_yu", at, fixed.design.sample())
+    info = information(found.parts, found.traces, best.sigma2, found.sample)
+    k, active = len(terms), estimated(fixed.spec)
     return inverse_or_nan(info[np.ix_(active, active)])[0][:k, :k]
 
 

@@ -11,7 +11,7 @@ from scipy import special
 from spatial_zb.base.errors import ConvergenceError, SpecificationError
 from spatial_zb.base.notes import Note
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood import Maximum
+from spatial_zb.core.likelihood import Maximum, spatial_values
 from spatial_zb.core.likelihood.covariance import information, inverse_or_nan
 from spatial_zb.core.likelihood.dynamic import (
     Bias,
@@ -162,8 +162,9 @@ def _slope(design: Design, best: Maximum, bias: Bias, model: Recursion) -> Array
 def _with_dynamics(fit: Fit, found: Maximum, is_corrected: bool) -> Fit:
     """The fit with what there is to know of its persistence."""
     spec = fit.spec
-    spatial = [value for value, on in ((found.rho, spec.lag_y), (found.lam, spec.lag_error)) if on]
-    before = pd.Series([*found.delta, *spatial], index=fit.params.index[:-1], name="uncorrected")
+    before = pd.Series(
+        [*found.delta, *spatial_values(spec, found)], index=fit.params.index[:-1], name="uncorrected"
+    )
     tau, eta = carried(spec, fit.params.to_numpy())
     rho, timed = float(fit.params.get("rho", 0.0)), fit.spec.transform == "two_way"
     radius, off_means = (carry_over_radius(tau, eta, rho, fit.weights.logdet, c) for c in (False, timed))

@@ -12,7 +12,7 @@ from scipy import sparse
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.notes import Note
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood import Maximum, maximise
+from spatial_zb.core.likelihood import Maximum, maximise, spatial_values
 from spatial_zb.core.likelihood.covariance import (
     Residuals,
     bartlett_bandwidth,
@@ -210,6 +210,17 @@ def _hac_root(weights: Weights, bandwidth: int) -> sparse.csr_array:
     return root
 
 
+def least_squares(
+    sample: TransformedSample, k: int, sigma2: float, cov: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64], int]:
+    """s² and the covariance of (δ̂, s²) with the degrees of freedom N − k, and these."""
+    df = sample.n_units * sample.n_periods - sample.absorbed - k
+    inflate = sample.observations / df
+    cov = cov * inflate
+    cov[-1, -1] *= inflate**2  # Var(s²) = 2σ⁴/df
+    return sigma2 * inflate, cov, df
+
+
 def assembled(at: Evaluated, covariance: Covariance, cov: NDArray[np.float64], positive: bool) -> Fit:
     """The record of a fit, with classical degrees of freedom where no spatial coefficient is estimated.
 
@@ -217,21 +228,19 @@ def assembled(at: Evaluated, covariance: Covariance, cov: NDArray[np.float64], p
     """
     design, best, sample = at.design, at.best, at.sample
     spec, (T, n), k = design.spec, design.y.shape, len(design.spec.terms)
-    spatial = [value for value, on in ((best.rho, spec.lag_y), (best.lam, spec.lag_error)) if on]
     df = None
     sigma2 = best.sigma2
     if not spec.spatial_terms:  # ordinary least squares: classical degrees of freedom
-        df = n * T - sample.absorbed - k
-        inflate = sample.observations / df
-        sigma2, cov = sigma2 * inflate, cov * inflate
-        cov[-1, -1] *= inflate**2  # Var(s²) = 2σ⁴/df
+        sigma2, cov, df = least_squares(sample, k, sigma2, cov)
         df = min(df, {"cluster": n - 1, "driscoll_kraay": T - 1}.get(covariance, df))
     index = term_index((*spec.terms, *spec.spatial_terms, "sigma2"))
     return Fit(
         design=design,
         estimator=at.estimator,
         covariance=covariance,
-        params=pd.Series(np.array([*best.delta, *spatial, sigma2]), index=index, name="estimate"),
+        params=pd.Series(
+            np.array([*best.delta, *spatial_values(spec, best), sigma2]), index=index, name="estimate"
+        ),
         cov=pd.DataFrame(cov, index=index, columns=index),
         log_likelihood=best.log_likelihood,
         nobs=sample.observations,

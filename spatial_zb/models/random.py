@@ -17,7 +17,7 @@ from spatial_zb.core.random.profile import RandomProfile, apply_between, make_sp
 from spatial_zb.core.transforms import orthogonal_base
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit, term_index
-from spatial_zb.models.ml import SMALL_N, filtered_mean
+from spatial_zb.models.ml import SMALL_N, estimated, filtered_mean
 from spatial_zb.models.notes import (
     BOOTSTRAP,
     MEDIAN_UNBIASED,
@@ -129,7 +129,7 @@ def _assemble(
 ) -> Fit:
     spec, k = design.spec, design.Z.shape[2]
     index = term_index((*spec.terms, *spec.spatial_terms, "phi", "sigma2"))
-    kept = [*range(k), *([k] if spec.lag_y else []), *([k + 1] if spec.lag_error else []), k + 2, k + 3]
+    kept = [*estimated(spec), k + 3]
     values = np.array([*best.delta, best.rho, best.lam, best.phi, best.sigma2])
     return Fit(
         design=design,

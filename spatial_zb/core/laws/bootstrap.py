@@ -47,7 +47,7 @@ from scipy import sparse, stats
 
 from spatial_zb.core import Array
 from spatial_zb.core.laws.samples import SampleModel
-from spatial_zb.core.likelihood import maximise
+from spatial_zb.core.likelihood import maximise, spatial_values
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import FixedEffects, TransformedSample, cross_products, demean, spatial_lag
 
@@ -161,8 +161,7 @@ def population_value(generator: Generator, parts: Array) -> Array:
         lagged = padded(model.WZ), transformed(Wy), transformed(WWy)
     products = cross_products(padded(model.Z), transformed(Y), transformed(Wy), lagged)
     best = maximise(products, model.logdet, model.sample, model.lag_y, model.lag_error)
-    spatial = [v for v, on in ((best.rho, model.lag_y), (best.lam, model.lag_error)) if on]
-    return np.array([*best.delta, *spatial, best.sigma2])
+    return np.array([*best.delta, *spatial_values(model, best), best.sigma2])
 
 
 def bca_limits(point: Array, replicates: Array, jackknife: Array | None, alpha: float) -> Array:

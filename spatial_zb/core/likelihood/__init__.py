@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import optimize
@@ -117,6 +118,11 @@ class Maximum:
     gradient: float
     modes: tuple[tuple[float, float, float], ...]
     exchangeable: bool = False
+
+
+def spatial_values(model: Any, found: Any) -> list[Any]:
+    """ρ and λ of an estimate, as far as the model has them (``lag_y``, ``lag_error``)."""
+    return [value for value, on in ((found.rho, model.lag_y), (found.lam, model.lag_error)) if on]
 
 
 def maximise(

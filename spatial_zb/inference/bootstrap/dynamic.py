@@ -19,7 +19,7 @@ from spatial_zb.core.laws.bootstrap import (
     one_variance_parts,
     recursive_parts,
 )
-from spatial_zb.core.likelihood import Maximum
+from spatial_zb.core.likelihood import Maximum, spatial_values
 from spatial_zb.core.transforms import (
     TransformedSample,
     column_basis,
@@ -134,9 +134,8 @@ class DynamicSource:
     def _values(self, best: Maximum) -> Array:
         """(δ, [ρ], [λ], σ²), in the order of the fit, and σ² with its degrees of freedom."""
         spec, k = self.fit.spec, len(self.fit.spec.terms)
-        spatial = [value for value, on in ((best.rho, spec.lag_y), (best.lam, spec.lag_error)) if on]
         scale = 1.0 if spec.spatial_terms else self.sample.observations / (self.sample.observations - k)
-        return np.array([*best.delta, *spatial, best.sigma2 * scale])
+        return np.array([*best.delta, *spatial_values(spec, best), best.sigma2 * scale])
 
 
 def _moved_design(design: Design, d: Array, basis: bool = True) -> Design:

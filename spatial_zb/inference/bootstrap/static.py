@@ -23,6 +23,7 @@ from spatial_zb.core.laws.bootstrap import (
 )
 from spatial_zb.core.laws.replicates import Replicates, estimate_all
 from spatial_zb.core.laws.samples import SampleModel, fast
+from spatial_zb.core.likelihood import spatial_values
 from spatial_zb.core.transforms import column_basis, demean, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.inference.bootstrap.record import Replicated
@@ -222,11 +223,10 @@ class StaticSource:
     def _in_order(self, found: Replicates) -> tuple[Array, Array]:
         """Parameters in the order of the fit; σ² of least squares with its degrees of freedom, as in the fit."""
         fit, model = self.fit, self.generator.model
-        spatial = [v for v, on in ((found.rho, model.lag_y), (found.lam, model.lag_error)) if on]
         scale = model.sample.observations / fit.df_resid if fit.df_resid else 1.0
         cov = found.cov * scale
         cov[:, -1, -1] *= scale**2
-        return np.column_stack([found.delta, *spatial, found.sigma2 * scale]), cov
+        return np.column_stack([found.delta, *spatial_values(model, found), found.sigma2 * scale]), cov
 
     def _cut(self, kept: NDArray[np.bool_]) -> Array:
         """What is transformed may be cut and transformed again."""
@@ -242,7 +242,7 @@ class StaticSource:
             )
         smaller = replace(model, sample=sample, Z=Z, WZ=WZ, basis=basis)
         found = estimate_all(smaller, fit.panel.array(fit.spec.y)[kept][None], covariance=False)
-        spatial = [v[0] for v, on in ((found.rho, model.lag_y), (found.lam, model.lag_error)) if on]
+        spatial = [values[0] for values in spatial_values(model, found)]
         degrees = sample.observations - found.delta.shape[1] if fit.df_resid else sample.observations
         if fit.estimator == "direct" and fit.df_resid:
             degrees -= sample.absorbed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -17,24 +17,25 @@ from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Scheme, draw_errors, error_pool, independent_parts
-from spatial_zb.core.likelihood.covariance import inverse_or_nan
 from spatial_zb.core.system.arrays import (
     Sources,
     SystemArrays,
     SystemGenerator,
-    average_impacts,
-    coefficient_matrices,
-    impact_gradient,
     system_population,
 )
-from spatial_zb.core.system.fiml import SystemLikelihood, maximise_system
+from spatial_zb.core.system.fiml import maximise_system
 from spatial_zb.core.system.instrumental import instrumental
-from spatial_zb.core.system.sandwich import quasi_covariance
-from spatial_zb.effects.system import sources_of
+from spatial_zb.effects.system import (
+    average_system_effects,
+    sources_of,
+    stable_systems,
+    system_gradient,
+)
 from spatial_zb.effects.table import EFFECTS
 from spatial_zb.inference.bootstrap.record import BOUND_WARNING, Interval, Resampled, Statistics
 from spatial_zb.inference.bootstrap.static import LARGEST_POPULATION, jackknife, quietly
-from spatial_zb.models.system.fit import SystemFit, weights_eigenvalues
+from spatial_zb.models.system import fit_system, likelihood_covariance, system_likelihood
+from spatial_zb.models.system.fit import SystemFit
 
 UNSTABLE = Text("are unstable systems", "为不稳定系统")
 
@@ -52,7 +53,7 @@ class SystemBootstrap(Resampled):
     @cached_property
     def stable(self) -> NDArray[np.bool_]:
         """(R,) whether the system of a replicate is stable, so that it has effects."""
-        return _stable(self.fit, self.draws)
+        return stable_systems(self.fit, self.draws[:, self.fit.coefficient_positions])
 
     @cached_property
     def jackknife(self) -> Array | None:
@@ -82,11 +83,11 @@ class SystemBootstrap(Resampled):
         index = pd.MultiIndex.from_product(levels, names=["response", "source", "effect"])
         statistics = Statistics(
             names=index.to_frame(index=False),
-            at=lambda values: _effects(fit, sources, values[:, where]),
+            at=lambda values: average_system_effects(fit, sources, values[:, where]).reshape(len(values), -1),
             errors=lambda values, cov: _effect_errors(
                 fit, sources, values[:, where], cov[:, where][:, :, where]
             ),
-            defined=lambda values: _stable(fit, values),
+            defined=lambda values: stable_systems(fit, values[:, where]),
             undefined=UNSTABLE,
         )
         return self.table_of(statistics, interval, level)
@@ -153,14 +154,10 @@ def _estimate(fit: SystemFit, arrays: SystemArrays, population: bool = False) ->
         theta, cov = np.concatenate([found.delta, found.lam[active]]), found.cov
         at_bound = found.at_bound or found.corrected != (spectrum is not None)
     else:
-        spatial = fit.spec.lags_endogenous or any(arrays.lag_error)
-        omega = weights_eigenvalues(fit.weights) if spatial else np.empty(0)
-        likelihood = SystemLikelihood(arrays, omega, fit.sigma_form)
+        likelihood = system_likelihood(replace(fit.design, arrays=arrays), fit.sigma_form)
         best = maximise_system(likelihood, [fit.params.to_numpy()[order]])
         theta, at_bound = best.theta, best.at_bound
-        cov, positive = inverse_or_nan(-best.hessian)
-        if positive and fit.covariance == "sandwich":
-            cov = quasi_covariance(likelihood, theta, cov)
+        cov, _ = likelihood_covariance(likelihood, best, fit.covariance)
     back = np.argsort(order)
     cov = np.full_like(cov, np.nan) if at_bound else cov[np.ix_(back, back)]
     return theta[back], cov, bool(at_bound)
@@ -178,47 +175,18 @@ def _centre(fit: SystemFit, generator: SystemGenerator, scheme: Scheme, draws: A
     return _estimate(fit, population, population=True)[0]
 
 
-def _stable(fit: SystemFit, draws: Array) -> NDArray[np.bool_]:
-    delta = draws[:, fit.coefficient_positions]
-    gamma, psi = coefficient_matrices(delta, fit.design.arrays.links, len(fit.spec.names))
-    strength = np.abs(np.linalg.eigvals(np.linalg.solve(gamma, psi))).max(axis=1)
-    return (fit.stability().radius * strength < 1) & (np.linalg.det(gamma) > 0)
-
-
-def _effects(fit: SystemFit, sources: Sources, delta: Array) -> Array:
-    """Effects (R, m·K·3) at coefficients (R, K)."""
-    links, matrix, omega, row = _space(fit)
-    return _three(average_impacts(delta, links, sources, omega, matrix, row), -1).reshape(len(delta), -1)
-
-
 def _effect_errors(fit: SystemFit, sources: Sources, delta: Array, covariances: Array) -> Array:
-    """Their standard errors by the delta method."""
-    links, matrix, omega, row = _space(fit)
+    """Standard errors (R, m·K·3) of the effects, by the delta method."""
     errors = []
     for at, V in zip(delta, covariances, strict=True):
-        gradient = _three(impact_gradient(at, links, sources, omega, matrix, row), 2)
+        gradient = system_gradient(fit, sources, at)
         gradient = gradient.reshape(-1, gradient.shape[-1])
         errors.append(np.sqrt(np.einsum("ei,ei->e", gradient @ V, gradient)))
     return np.array(errors)
 
 
-def _space(fit: SystemFit) -> tuple[Any, Any, Array, bool]:
-    """Links, W, its eigenvalues, and whether its rows sum to one."""
-    row = fit.weights.row_normalised or not fit.spec.uses_weights
-    omega = weights_eigenvalues(fit.weights) if fit.spec.uses_weights else np.zeros(1)
-    return fit.design.arrays.links, fit.weights.matrix, omega, row
-
-
-def _three(values: Array, axis: int) -> Array:
-    """Direct, total → direct, indirect, total along an axis."""
-    direct, total = np.take(values, 0, axis), np.take(values, 1, axis)
-    return np.stack([direct, total - direct, total], axis=axis)
-
-
 def _without(fit: SystemFit, kept: NDArray[np.bool_]) -> Array:
     """Parameters of some periods."""
-    from spatial_zb.models.system import fit_system
-
     panel = fit.panel.select(periods=[p for p, keep in zip(fit.panel.periods, kept, strict=True) if keep])
     powers = max((int(name[1:].split("_")[0] or 1) for name in fit.instruments if _is_lag(name)), default=0)
     options: dict[str, Any] = {"instrument_powers": powers}

@@ -247,14 +247,11 @@ def _refuse_singular(spec: SystemSpec, sigma: NDArray[np.float64]) -> None:
 
 
 def _fit_likelihood(design: SystemDesign, covariance: Covariance, sigma_form: SigmaForm) -> SystemFit:
-    spec, arrays = design.spec, design.arrays
-    spatial = spec.lags_endogenous or any(arrays.lag_error)
-    omega = weights_eigenvalues(design.weights) if spatial else np.empty(0)
-    likelihood = SystemLikelihood(arrays, omega, sigma_form)
+    likelihood = system_likelihood(design, sigma_form)
     best = maximise_system(likelihood, _starts(design))
     e = likelihood.residuals(best.theta)
     sigma = likelihood.sigma(e)
-    cov, positive = _likelihood_covariance(likelihood, best, covariance)
+    cov, positive = likelihood_covariance(likelihood, best, covariance)
     record = {
         "converged": positive and not best.at_bound,
         "at_bound": best.at_bound,
@@ -266,6 +263,13 @@ def _fit_likelihood(design: SystemDesign, covariance: Covariance, sigma_form: Si
     }
     fit = _assemble(design, "fiml", covariance, best.theta, cov, e, sigma, record)
     return replace(fit, sigma_form=sigma_form, log_likelihood=best.log_likelihood)
+
+
+def system_likelihood(design: SystemDesign, sigma_form: SigmaForm) -> SystemLikelihood:
+    """The likelihood of the arrays of a design."""
+    spatial = design.spec.lags_endogenous or any(design.arrays.lag_error)
+    omega = weights_eigenvalues(design.weights) if spatial else np.empty(0)
+    return SystemLikelihood(design.arrays, omega, sigma_form)
 
 
 def _starts(design: SystemDesign) -> list[NDArray[np.float64]]:
@@ -285,9 +289,10 @@ def _starts(design: SystemDesign) -> list[NDArray[np.float64]]:
     return [*(np.concatenate([f.delta, f.lam[active]]) for f in found), alone]
 
 
-def _likelihood_covariance(
+def likelihood_covariance(
     likelihood: SystemLikelihood, best: SystemMaximum, kind: str
 ) -> tuple[NDArray[np.float64], bool]:
+    """Inverse of minus the Hessian, or the sandwich, and whether it exists."""
     if best.at_bound:
         return np.full_like(best.hessian, np.nan), False
     inverse, positive = inverse_or_nan(-best.hessian)
