@@ -9,7 +9,7 @@ import pytest
 from small_examples import ring, star
 
 import spatial_zb as zb
-from spatial_zb.inference.bootstrap.system import _estimate, _generator
+from spatial_zb.inference.bootstrap.system import _centre, _estimate, _generator
 
 #: Two runs of one estimator on the same arrays.
 SAME = 1e-7
@@ -107,6 +107,13 @@ def test_whole_periods_lie_around_their_population(method):
     assert np.abs(apart).max() < 4 / np.sqrt(199) + 0.15
     moved = np.abs((result.centre - fit.params) / fit.bse).max()
     assert moved > 0.01 if method == "fiml" else moved < 1e-6
+
+
+def test_the_centre_of_a_scheme_needs_no_sandwich():
+    """The population of sign flips, whose rows are no panel, has an estimate whatever the covariance of the fit."""
+    plain, robust = example("fiml"), example("fiml", covariance="sandwich")
+    centres = [_centre(fit, _generator(fit), "wild", fit.params.to_numpy()[None]) for fit in (plain, robust)]
+    assert np.array_equal(*centres)
 
 
 def test_streams_do_not_depend_on_their_number():

@@ -157,7 +157,9 @@ def _estimate(fit: SystemFit, arrays: SystemArrays, population: bool = False) ->
         likelihood = system_likelihood(replace(fit.design, arrays=arrays), fit.sigma_form)
         best = maximise_system(likelihood, [fit.params.to_numpy()[order]])
         theta, at_bound = best.theta, best.at_bound
-        cov, _ = likelihood_covariance(likelihood, best, fit.covariance)
+        # The rows of a population are no panel, whose scores a sandwich could sum.
+        kind = "information" if population else fit.covariance
+        cov, _ = likelihood_covariance(likelihood, best, kind)
     back = np.argsort(order)
     cov = np.full_like(cov, np.nan) if at_bound else cov[np.ix_(back, back)]
     return theta[back], cov, bool(at_bound)
