@@ -208,7 +208,7 @@ ARROWS = {
     "study/sections": {"base", "study"},
     "weights": {"base", "core/logdet", "weights/build", "weights/files"},
     "weights/build": {"base", "data", "weights"},
-    "weights/files": {"base", "weights"},
+    "weights/files": {"base", "data", "weights"},
 }
 #: Rooms that a user's script pays for only when it asks for them.
 REPORT = {"report", "pipeline", "cli", "__main__"}

@@ -199,3 +199,22 @@ def test_damaged_files_raise_our_errors_only(tmp_path, kind):
             except DataError:
                 refused += 1
     assert refused > 25
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+def test_many_equal_rows_in_a_small_file_are_not_unpacked(tmp_path, suffix):
+    table = pa.table({"year": np.zeros(read.MAX_CELLS + 1, np.int8)})
+    path = tmp_path / f"bomb.{suffix}"
+    (parquet.write_table if suffix == "parquet" else feather.write_feather)(table, path, compression="zstd")
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(DataError, match=r"30,000,001 rows × 1 columns"):
+        read_table(path)
+
+
+def test_a_cell_far_from_the_table_is_said_and_costs_no_memory(tmp_path):
+    book = Workbook()
+    book.active.append(["id", "year", "x"])
+    book.active["XFD1048576"] = 1
+    book.save(tmp_path / "far.xlsx")
+    with pytest.raises(DataError, match=r"far\.xlsx has 1,048,576 rows × 16,384 columns"):
+        read_table(tmp_path / "far.xlsx")

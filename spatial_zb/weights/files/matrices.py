@@ -311,6 +311,11 @@ def read_npz(path: Path, name: str | None = None) -> Parsed:
         )
     rows, columns = (int(side) for side in arrays["shape"].ravel()[:2])
     _need_square(rows, columns)
+    if any(arrays[part].dtype.kind not in "iu" for part in ("indices", "indptr")):
+        raise WeightsError(
+            "has places of cells that are not whole numbers; it is damaged.",
+            "单元格位置不是整数；文件已损坏。",
+        )
     if arrays["indptr"].size != rows + 1:
         raise WeightsError("its parts do not fit together; it is damaged.", "其各部分不相符；文件已损坏。")
     matrix = maker((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(rows, columns))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.errors import AlignmentError, OutputError, WeightsError, listed, listed_zh
 from spatial_zb.base.text import Text
+from spatial_zb.data.read import refuse_cells, sheet_extent
 from spatial_zb.weights.files.links import Parsed, check_zip, decoded, from_links, need_dense
 from spatial_zb.weights.matrix import Weights
 
@@ -41,6 +43,8 @@ def read_xlsx(path: Path, name: str | None = None) -> Parsed:
     from openpyxl import load_workbook
 
     check_zip(path)
+    with zipfile.ZipFile(path) as parts:
+        refuse_cells(*sheet_extent(parts), path.name)
     book = load_workbook(path, read_only=True, data_only=True)
     try:
         if name is None and len(book.sheetnames) > 1:
