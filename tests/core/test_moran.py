@@ -7,9 +7,9 @@ from itertools import permutations
 import numpy as np
 import pytest
 from dense_matrices import all_matrices
-from scipy import sparse
+from scipy import sparse, stats
 
-from spatial_zb.core.statistics.moran import moran_i, moran_permutations, permutation_p_value
+from spatial_zb.core.statistics.moran import moran_i, moran_permutations, normal_p_value, permutation_p_value
 
 MATRICES = all_matrices()
 FULL = [name for name in MATRICES if "islands" not in name]
@@ -110,3 +110,20 @@ def test_chunks_do_not_change_the_draws(monkeypatch):
     whole = moran_permutations(x, W, 50, np.random.default_rng(9))
     monkeypatch.setattr("spatial_zb.core.statistics.moran.CHUNK", 36)
     np.testing.assert_allclose(moran_permutations(x, W, 50, np.random.default_rng(9)), whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("alternative", "tail"),
+    [
+        ("greater", stats.norm.sf),
+        ("less", stats.norm.cdf),
+        ("two-sided", lambda z: 2 * stats.norm.sf(np.abs(z))),
+    ],
+)
+def test_normal_p_values_are_tails_of_the_normal_law(alternative, tail):
+    """Far out as well, where 1 − Φ(z) would be rounded to nothing."""
+    z = np.array([-30.0, -8.5, -1.96, -0.3, 0.0, 0.7, 1.645, 8.5, 30.0])
+    np.testing.assert_allclose(normal_p_value(z, alternative), tail(z), rtol=1e-12)
+    assert np.isnan(normal_p_value(np.nan, alternative))
+    found = moran_i(np.arange(9.0), MATRICES["row"][:9, :9])
+    assert found.p_value(alternative) == pytest.approx(tail(found.z), rel=1e-12)

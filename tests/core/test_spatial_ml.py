@@ -7,8 +7,11 @@ import pytest
 from dense_matrices import all_matrices
 
 from spatial_zb.core.likelihood import (
+    WINDOW_ERRORS,
+    WINDOW_MOVES,
     _above_ends,
     _best_end,
+    _exact_root,
     _Profile,
     given_spatial,
     inner_interval,
@@ -173,3 +176,50 @@ def test_ends_are_passed_over_only_where_they_are_lower(lag_y):
     assert (False, False) in found
     one_way = _Profile(products(1)[2], LOGDET, SAMPLE)  # eigenvalues are complex: D need not be concave
     assert not _above_ends(one_way, (0.0, 0.0), [(end, 0.0) for end in inner_interval(LOGDET.interval)])
+
+
+class Searched:
+    """A score that falls straight through ``root`` with slope −1/error², asked only inside the windows made ready for it."""
+
+    def __init__(self, root: float, error: float = 0.01) -> None:
+        self.root, self.error = root, error
+        self.windows: list[tuple[float, float]] = []
+
+    def cover(self, low: float, high: float) -> None:
+        self.windows.append((low, high))
+
+    def exact(self, rho):
+        assert any(low <= rho <= high for low, high in self.windows)
+        return (self.root - rho) / self.error**2
+
+    def search(self, start: float, bounds=(-1.0, 1.0)) -> float | None:
+        return _exact_root(self.exact, lambda rho: (start - rho) / self.error**2, start, bounds, self.cover)
+
+
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize(("errors", "moves"), [(0, 1), (5.9, 1), (6.1, 2), (11.9, 2), (17.9, 3), (23.9, 4)])
+def test_a_window_of_six_standard_errors_moves_uphill_until_it_holds_the_root(errors, moves, side):
+    """Each following window begins in the middle of the one before: its centre is the end at which the score was left."""
+    start, reach = 0.1, WINDOW_ERRORS * 0.01
+    case = Searched(start + side * errors * 0.01)
+    assert case.search(start) == pytest.approx(case.root, abs=1e-14)
+    centres = start + side * reach * np.arange(moves)
+    np.testing.assert_allclose(case.windows, np.column_stack([centres - reach, centres + reach]), atol=1e-12)
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_root_too_many_windows_away_is_left_to_the_whole_interval(side):
+    case = Searched(0.1 + side * (WINDOW_MOVES * WINDOW_ERRORS + 0.1) * 0.01)
+    assert case.search(0.1) is None
+    assert len(case.windows) == WINDOW_MOVES
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_windows_end_where_the_interval_does(side):
+    """A root just inside the end is found; a score that still rises there has none."""
+    inside, outside = Searched(side * 0.149), Searched(side * 0.151)
+    assert inside.search(side * 0.12, (-0.15, 0.15)) == pytest.approx(inside.root, abs=1e-14)
+    assert outside.search(side * 0.12, (-0.15, 0.15)) is None
+    assert len(outside.windows) == 1
+    for low, high in inside.windows + outside.windows:
+        assert -0.15 <= low < high <= 0.15

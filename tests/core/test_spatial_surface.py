@@ -10,6 +10,8 @@ from spatial_zb.core.likelihood import _Profile, _surface, inner_interval, maxim
 from spatial_zb.core.logdet import make_logdet
 from spatial_zb.core.transforms import cross_products, transformed_sample
 
+#: Two searches for the highest value, each until it is flat.
+SEARCHES = 1e-7
 #: Second differences of a function of the order of 100 in steps of 1e-4.
 DIFFERENCES = 1e-5
 n, T = 30, 4
@@ -118,3 +120,69 @@ def test_a_climb_that_starts_on_the_ridge_finds_the_maxima_on_either_side():
     (r1, s1), (r2, s2) = surface.modes()
     assert (r1, s1) == pytest.approx((s2, r2), abs=1e-8)
     assert abs(r1 - s1) > 0.2
+
+
+IN_TIME = transformed_sample(n, T, "time", "lee_yu")
+CENTRED = np.kron(np.eye(T), np.eye(n) - 1 / n)
+
+
+def smooth_profile(seed: int, columns: int) -> _Profile:
+    """Time effects and a large ρ or λ: D does not vanish at one, so that an end may be higher than every mode."""
+    rng = np.random.default_rng(seed)
+    rho, lam = rng.choice([0.999, 0.98, 0.9, -0.9]), rng.uniform(-0.9, 0.9)
+    big, one = sparse.kron(sparse.eye_array(T), W).toarray(), np.eye(n * T)
+    Z = CENTRED @ rng.standard_normal((n * T, columns))
+    e = np.linalg.solve(one - lam * big, rng.standard_normal(n * T))
+    y = CENTRED @ np.linalg.solve(one - rho * big, e)
+    Wy = CENTRED @ big @ y
+    lags = CENTRED @ big @ Z, Wy, CENTRED @ big @ Wy
+    return _Profile(cross_products(Z, y, Wy, lags), LOGDET, IN_TIME)
+
+
+def slow_end(case: _Profile) -> float:
+    """ln L at the highest point of the four edges: a fine grid, and a search between the neighbours of its best point."""
+    along, tops = np.linspace(*BOUNDS, 801), []
+    edges = [lambda c, b=b: (b, c) for b in BOUNDS] + [lambda c, b=b: (c, b) for b in BOUNDS]
+    for edge in edges:
+        lower = lambda c, edge=edge: -case.value(*edge(c))  # noqa: E731
+        values = [lower(c) for c in along]
+        best = int(np.argmin(values))
+        near = along[max(best - 1, 0)], along[min(best + 1, 800)]
+        found = optimize.minimize_scalar(lower, bounds=near, method="bounded", options={"xatol": 1e-9})
+        tops.append(-min(values[best], found.fun))
+    return max(tops)
+
+
+@pytest.mark.parametrize("seed", [133, 662, 1375])
+def test_an_end_above_the_only_mode_is_the_maximum(seed):
+    case = smooth_profile(seed, 1)
+    ((rho, lam),) = _surface(case, BOUNDS).modes()
+    assert case.score(rho, lam) == pytest.approx(0, abs=1e-7)
+    best, highest = maximise(case.products, LOGDET, IN_TIME, True, True), slow_end(case)
+    assert best.at_bound
+    assert case.value(best.rho, best.lam) == pytest.approx(highest, abs=SEARCHES)
+    assert highest > case.value(rho, lam) + 0.9
+
+
+@pytest.mark.parametrize(("seed", "columns"), [(21, 1), (37, 1), (47, 0), (14, 0), (41, 0)])
+def test_a_mode_just_above_an_end_is_the_maximum(seed, columns):
+    case = smooth_profile(seed, columns)
+    modes, end = slow_maxima(case), slow_end(case)
+    best, highest = maximise(case.products, LOGDET, IN_TIME, True, True), max(case.value(*m) for m in modes)
+    assert not best.at_bound
+    assert case.value(best.rho, best.lam) == pytest.approx(highest, abs=SEARCHES)
+    assert 0 < highest - end < 0.1
+    assert len(best.modes) == (1 if best.exchangeable else len(modes))
+    assert best.exchangeable == (columns == 0)
+
+
+@pytest.mark.parametrize("seed", [30, 35, 97, 5])
+def test_of_a_pair_at_an_end_the_larger_comes_first(seed):
+    """(ρ, λ) and (λ, ρ) are equally high, one of them at an end: which of the two edges is looked at is rounding."""
+    case = smooth_profile(seed, 0)
+    best = maximise(case.products, LOGDET, IN_TIME, True, True)
+    assert (best.exchangeable, best.at_bound, slow_maxima(case)) == (True, True, [])
+    assert best.rho == pytest.approx(BOUNDS[1], abs=1e-12)
+    assert abs(best.lam) < 0.6
+    assert case.value(best.rho, best.lam) == pytest.approx(slow_end(case), abs=SEARCHES)
+    assert case.value(best.lam, best.rho) == pytest.approx(slow_end(case), abs=SEARCHES)

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
 from spatial_zb import (
     AlignmentError,
@@ -17,6 +18,7 @@ from spatial_zb import (
     Weights,
     geary,
     general_g,
+    local_g,
     local_moran,
     moran,
     pooled_moran,
@@ -71,6 +73,16 @@ def test_equals_esda_under_other_normalisations(panel, delta, how):
     other = peer(panel.array("y")[2], W)
     assert row["I"] == pytest.approx(other.I, rel=1e-10)
     assert row["z"] == pytest.approx(other.z_rand, rel=1e-10)
+
+
+@pytest.mark.parametrize("statistic", [moran, geary, general_g, local_g])
+def test_one_sided_normal_p_values_are_in_the_tables(statistic, panel, W):
+    positive = panel.with_columns({"a": panel.array("a") - panel.array("a").min()})
+    one = positive.select(periods=panel.periods[:1])
+    options = {"permutations": 0} | ({"adjust": None} if statistic is local_g else {})
+    for side, tail in (("greater", norm.sf), ("less", norm.cdf)):
+        table = statistic(one, "a", W, alternative=side, **options).table()
+        np.testing.assert_allclose(table["p_value"], tail(table["z"]), rtol=1e-12)
 
 
 def test_permutation_p_values_agree_with_esda(panel, W):

@@ -1,0 +1,195 @@
+"""Clustered covariances of systems against loops over units: every sum of scores, and the factor n/(n − 1).
+
+Instruments, transforms and estimates are those of the fit; what is made of them is written out with dense matrices.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import linalg
+from small_examples import directed_knn
+
+from spatial_zb.core.system.components import error_components
+from spatial_zb.models.system import fit_system
+from spatial_zb.models.system.design import build_system_design
+from spatial_zb.models.system.spec import Equation, SystemSpec
+from spatial_zb.simulate.systems import simulate_system
+
+pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
+
+#: Two orders of summation.
+ROUNDING = 1e-8
+N, T = 40, 5
+TRUTH = {
+    ("industry", "tal"): 0.3,
+    ("industry", "W_ind"): 0.3,
+    ("industry", "a"): 1.0,
+    ("talent", "ind"): 0.2,
+    ("talent", "c"): 1.0,
+}
+
+
+def two(effects: str, lag_error: bool = False) -> SystemSpec:
+    """Talent has one endogenous regressor, so that the rank test of its instruments is a first-stage Wald test."""
+    equations = {
+        "industry": Equation("ind", ["tal"], ["a"], lag_error=lag_error),
+        "talent": Equation("tal", ["ind"], ["c"], lag_y=False, lag_error=lag_error),
+    }
+    return SystemSpec(equations, effects)
+
+
+@pytest.fixture(scope="module")
+def W():
+    return directed_knn(N)
+
+
+@pytest.fixture(scope="module")
+def panel(W):
+    """Errors that grow over the units and last over time: clusters matter."""
+    drawn = simulate_system(two("unit"), W, T, TRUTH, rng=7)
+    lasting = np.random.default_rng(3).standard_normal((2, N)) * np.linspace(0.2, 2, N)
+    trend = np.linspace(-1, 1, T)[:, None]
+    return drawn.with_columns(
+        {name: drawn.array(name) + trend * e for name, e in zip(("ind", "tal"), lasting, strict=True)}
+    )
+
+
+def unit_sums(rows: np.ndarray) -> np.ndarray:
+    """Rows (T*·n, …) of one period after another, summed unit by unit."""
+    out = np.zeros((N, *rows.shape[1:]))
+    for row, values in enumerate(rows):
+        out[row % N] += values
+    return out
+
+
+def clustered(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """n/(n − 1) Σ_i (Σ_t s_it)(Σ_t r_it)'."""
+    total = sum(np.outer(a, b) for a, b in zip(unit_sums(left), unit_sums(right), strict=True))
+    return total * N / (N - 1)
+
+
+class Dense:
+    """The filtered system of a fit as one stacked regression: rows of equation after equation."""
+
+    def __init__(self, fit, W, weight: np.ndarray) -> None:
+        arrays = fit.design.arrays
+        m = arrays.m
+        lags = np.kron(
+            np.eye(len(arrays.y) // N), W.matrix.toarray()
+        )  # unit effects: W is applied period by period
+        lam = [fit.params.get((name, "lam"), 0.0) for name in fit.spec.names]
+        self.u = [
+            arrays.y[:, g] - arrays.Z[g] @ fit.params[name].drop("lam", errors="ignore")
+            for g, name in enumerate(fit.spec.names)
+        ]
+        self.lags, self.lam = lags, lam
+        filters = [np.eye(len(lags)) - c * lags for c in lam]
+        self.Z = [f @ block for f, block in zip(filters, arrays.Z, strict=True)]
+        self.e = [f @ u for f, u in zip(filters, self.u, strict=True)]
+        projection = arrays.H @ arrays.H.T
+        stacked = linalg.block_diag(*self.Z)
+        middle = stacked.T @ np.kron(weight, projection)
+        infl = np.linalg.solve(middle @ stacked, middle).T  # δ̂ − δ = infl'ε
+        self.infl = np.split(infl, m)
+        self.scores = sum(block * e[:, None] for block, e in zip(self.infl, self.e, strict=True))
+
+
+def residual_weight(panel, W) -> np.ndarray:
+    """Σ̂⁻¹ of two-stage least squares."""
+    fit = fit_system(two("unit"), panel, W, "2sls")
+    e = np.column_stack(Dense(fit, W, np.eye(2)).e)
+    return np.linalg.inv(e.T @ e / len(e))
+
+
+@pytest.mark.parametrize("method", ["2sls", "3sls"])
+def test_coefficients_of_two_and_three_stage_least_squares(method, panel, W):
+    fit = fit_system(two("unit"), panel, W, method, covariance="cluster")
+    dense = Dense(fit, W, np.eye(2) if method == "2sls" else residual_weight(panel, W))
+    np.testing.assert_allclose(fit.cov, clustered(dense.scores, dense.scores), rtol=ROUNDING, atol=1e-12)
+
+
+def test_coefficients_and_spatial_errors_of_gs2sls(panel, W):
+    """λ̂_g − λ_g = ℓ'(ε'A_rε + a_r'ε)/N: pairs of units for the quadratic forms, sums by unit for the linear ones."""
+    fit = fit_system(two("unit", lag_error=True), panel, W, "gs2sls", covariance="cluster")
+    dense = Dense(fit, W, np.eye(2))
+    A = W.matrix.toarray()
+    moments = [A.T @ A - np.diag(np.diag(A.T @ A)), (A + A.T) / 2]
+    large = [np.kron(np.eye(T - 1), M) for M in moments]
+    rows = len(dense.e[0])
+    width = [block.shape[1] for block in dense.Z]
+    own = [dense.infl[0][:, : width[0]], dense.infl[1][:, width[0] :]]
+    shifts = [
+        np.column_stack([-2 * own[g] @ (dense.Z[g].T @ (M @ dense.e[g])) for M in large]) for g in (0, 1)
+    ]
+    linear = [shifts[g] * dense.e[g][:, None] for g in (0, 1)]
+
+    def variance(g, l):
+        pairs = np.zeros((2, 2))
+        products = (dense.e[g] * dense.e[l]).reshape(-1, N)
+        for r in (0, 1):
+            for s in (0, 1):
+                for i in range(N):
+                    for j in range(N):
+                        pairs[r, s] += (
+                            2 * moments[r][i, j] * moments[s][i, j] * (products[:, i] @ products[:, j])
+                        )
+        return (pairs + clustered(linear[g], linear[l])) / rows
+
+    left = []
+    for g in (0, 1):
+        slope = np.array([2 * (dense.lags @ dense.u[g]) @ (M @ dense.e[g]) for M in large]) / rows
+        weight = np.linalg.inv(variance(g, g))
+        left.append(weight @ slope / (slope @ weight @ slope))
+    K = sum(width)
+    expected = np.empty((K + 2, K + 2))
+    expected[:K, :K] = clustered(dense.scores, dense.scores)
+    for g in (0, 1):
+        expected[:K, K + g] = expected[K + g, :K] = clustered(dense.scores, linear[g]) @ left[g] / rows
+        for l in (0, 1):
+            expected[K + g, K + l] = left[g] @ variance(g, l) @ left[l] / rows
+    order = [k for k, (_, term) in enumerate(fit.params.index) if term != "lam"]
+    order += [k for k, (_, term) in enumerate(fit.params.index) if term == "lam"]
+    np.testing.assert_allclose(fit.cov.to_numpy()[np.ix_(order, order)], expected, rtol=ROUNDING, atol=1e-12)
+
+
+def test_tests_of_the_instruments(panel, W):
+    """Hansen's J of two-step GMM, and the Wald test of the first stage."""
+    fit = fit_system(two("unit"), panel, W, "2sls", covariance="cluster")
+    found = fit.identification().set_index("equation").loc["talent"]
+    arrays = fit.design.arrays
+    y, Z, H = arrays.y[:, 1], arrays.Z[1], arrays.H
+    across = H.T @ Z
+    e = y - Z @ np.linalg.lstsq(across, H.T @ y, rcond=None)[0]
+    weight = np.linalg.inv(clustered(H * e[:, None], H * e[:, None]))
+    delta = np.linalg.solve(across.T @ weight @ across, across.T @ weight @ (H.T @ y))
+    moments = H.T @ (y - Z @ delta)
+    assert found["j"] == pytest.approx(moments @ weight @ moments, rel=ROUNDING)
+
+    endogenous, x = Z[:, :1], Z[:, 1:]
+    off = lambda block: block - x @ np.linalg.lstsq(x, block, rcond=None)[0]  # noqa: E731
+    Q = linalg.orth(off(H), rcond=1e-8)
+    slopes = Q.T @ off(endogenous)[:, 0]
+    scores = Q * (off(endogenous)[:, 0] - Q @ slopes)[:, None]
+    wald = slopes @ np.linalg.solve(clustered(scores, scores), slopes)
+    assert found["kp_f"] == pytest.approx(wald / Q.shape[1], rel=ROUNDING)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_error_components(joint, panel, W):
+    """Scores within units and between them belong to the same cluster."""
+    strata = build_system_design(two("random"), panel, W, 1, True).strata
+    found = error_components(strata, joint, "cluster")
+    one = found.sigma_noise + T * found.sigma_unit
+    stacked, scores = 0.0, 0.0
+    for arrays, sigma in ((strata.within, found.sigma_noise), (strata.between, one)):
+        weight = np.linalg.inv(sigma if joint else np.diag(np.diag(sigma)))
+        Z = linalg.block_diag(*arrays.Z)
+        middle = Z.T @ np.kron(weight, arrays.H @ arrays.H.T)
+        e = arrays.y.T.ravel() - Z @ found.delta
+        terms = middle.T * e[:, None]
+        stacked = stacked + middle @ Z
+        scores = scores + sum(unit_sums(block) for block in np.split(terms, 2))
+    bread = np.linalg.inv(stacked)
+    expected = bread @ (scores.T @ scores * N / (N - 1)) @ bread
+    np.testing.assert_allclose(found.cov, expected, rtol=ROUNDING, atol=1e-12)
