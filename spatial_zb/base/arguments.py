@@ -73,7 +73,7 @@ def check_level(level: float) -> None:
 
 
 def alpha_of(level: float) -> float:
-    """One minus a confidence level, without the last bits that 1 − 0.95 has too many.
+    """One minus a confidence level, rounded so that 1 − 0.95 is 0.05.
 
     >>> alpha_of(0.95)
     0.05
@@ -165,7 +165,7 @@ def random_generator(rng: Any) -> np.random.Generator:
 
 
 def seed_of(rng: Any, name: str = "rng") -> np.random.SeedSequence:
-    """The seed sequence of a seed, from which tasks draw streams of their own; ``name`` is that of the argument.
+    """Make the seed sequence from which tasks draw their streams; ``name`` is the argument's name in errors.
 
     A sequence that a caller holds is copied, so that it counts no children and a second call draws the same. A generator
     gives its next numbers as a seed and goes on behind them, so that a second call draws others.

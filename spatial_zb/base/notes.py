@@ -245,12 +245,12 @@ def warn(en: str, zh: str) -> None:
 
 
 def warn_again(warning: Warning | str) -> None:
-    """Pass on a warning that was recorded elsewhere, in a worker process say, as :func:`tell` does."""
+    """Repeat a warning that was recorded elsewhere, such as in a worker process, as :func:`tell` does."""
     _issue(UserWarning(warning) if isinstance(warning, str) else warning)
 
 
 def warn_old(message: str) -> None:
-    """Warn, as :func:`tell` does, of an old name that is about to go."""
+    """Warn, as :func:`tell` does, of an old name that will be removed."""
     _issue(DeprecationWarning(message))
 
 
@@ -308,7 +308,7 @@ def _frames(frame: Any) -> Iterator[Any]:
 
 
 def _action(warning: Warning, module: str, line: int) -> str:
-    """What the filters of :mod:`warnings` want of it."""
+    """What the filters of :mod:`warnings` say should happen to a warning."""
     for action, message, category, where, number in warnings.filters:
         if (
             isinstance(warning, category)

@@ -337,7 +337,7 @@ def _our_mistake(error: Exception, language: Language) -> int:
         traceback.print_exception(error, file=file)
     what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
     said = Text(
-        f"This is a mistake of spatial-zb, not of yours ({what}). Earlier results are as they were. Please report it "
+        f"This is a mistake in spatial-zb, not yours ({what}). Earlier results are as they were. Please report it "
         f"with the file {file.name}.",
         f"这是spatial-zb自身的错误，与您的研究无关（{what}）。此前的结果保持不变。请附上文件{file.name}报告此问题。",
     )

@@ -307,7 +307,7 @@ def _cell(
 
 
 def _refitted(fit: Fit, y: Array) -> Fit:
-    """Estimate a maximum-likelihood fit again on another y (T, n); nothing is checked that does not depend on y."""
+    """Estimate a maximum-likelihood fit again on another y (T, n), repeating only the checks that depend on y."""
     design, effects, W = fit.design, fit.spec.transform, fit.weights.matrix
     Wy = spatial_lag(W, y)
     WWy = None if design.WZ is None else demean(spatial_lag(W, Wy), effects)

@@ -335,7 +335,7 @@ def _as_text(column: pd.Series, name: str) -> pd.Series:
 
 
 def check_layer_kind(path: Path) -> None:
-    """Let through what is a shapefile, GeoPackage or GeoJSON by name and by content.
+    """Refuse a file that is not a shapefile, GeoPackage or GeoJSON by name and content.
 
     The reader behind knows some eighty kinds more and chooses by content; several of them (VRT, WFS, GML, KML …) name
     other files or addresses, which it then opens.

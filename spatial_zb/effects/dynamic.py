@@ -214,7 +214,7 @@ def _effects(
     rejected = draws - len(kept)
     if rejected > REJECTED_WARNING * draws:
         warn(
-            f"{rejected} of {draws} draws were of processes that are not stable and were left out: the normal "
+            f"{rejected} of {draws} draws gave a process that is not stable and were left out: the normal "
             "approximation is poor here.",
             f"{draws}次抽样中有{rejected}次不满足平稳性，已剔除：此处正态近似较差。",
         )
@@ -265,7 +265,7 @@ def _delta_errors(fit: Fit, multiply: Multiply, values: Array, cov: Array) -> Ar
 
 
 def stable_processes(fit: Fit, sample: Array) -> NDArray[np.bool_]:
-    """Which parameters (R, p) have ρ in its interval and die out over time, (R,)."""
+    """Which parameters (R, p) have ρ in its interval and shocks that die out over time, (R,)."""
     low, high = fit.weights.logdet.interval
     tau, eta, rho = _carried(fit, sample).T
     inside = (rho > low) & (rho < high)

@@ -218,5 +218,5 @@ def period_words(case: Case) -> Text:
 
 
 def varies(before: Array, after: Array) -> NDArray[np.bool_]:
-    """(k,) which columns of (T, n, k) a transform has left something of."""
+    """(k,) which columns of (T, n, k) still vary after a transform."""
     return np.abs(after).max(axis=(0, 1)) > 1e-9 * np.abs(before).max(axis=(0, 1))

@@ -331,13 +331,13 @@ def _check_model(fit: Fit) -> None:
 
 
 class _Counter:
-    """Tells how far it is, once it has taken longer than a moment."""
+    """Reports progress once the work takes longer than a moment."""
 
     def __init__(self, progress: Any, expected: int) -> None:
         self.progress, self.expected, self.done, self.start = progress, expected, 0, time.monotonic()
 
     def add(self, values: int) -> None:
-        """So many values of a law are done."""
+        """Count values of a law that are done."""
         self.done += values
         passed = time.monotonic() - self.start
         if self.progress and passed > SILENT:

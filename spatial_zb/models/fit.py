@@ -275,7 +275,7 @@ class Fit(Estimates):
 
     @property
     def estimator_asked(self) -> Estimator:
-        """What to ask ``fit_durbin`` for to fit the same again: random effects have one likelihood, by the default."""
+        """Estimator to give ``fit_durbin`` to fit the same again; random effects use the default."""
         return "lee_yu" if self.estimator == "ml" else self.estimator
 
     def __repr__(self) -> str:

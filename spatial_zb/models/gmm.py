@@ -74,7 +74,7 @@ def limits_that_hold(fit: Fit) -> str:
 
 
 def _notes_on(fit: Fit) -> tuple[Note, ...]:
-    """Everything that bears on how the fit may be read."""
+    """Everything that a reader of the fit should know."""
     notes: list[Note] = []
     spec, weights, record, N = fit.spec, fit.weights, fit.convergence, fit.nobs
     rho = float(fit.params.get("rho", 0.0))

@@ -169,8 +169,9 @@ def weak_instruments(strengths: tuple[tuple[str, float], ...], corrected: bool) 
 def many_instruments(instruments: int, observations: int) -> Text:
     """So many instruments that estimates lean."""
     return Text(
-        f"{instruments} instruments for {observations} observations are many: fewer powers or regressors lean less",
-        f"{observations}个观测值用了{instruments}个工具变量，过多：减少W的幂次或解释变量可减小偏误",
+        f"{instruments} instruments for {observations} observations are many and bias the estimate: use fewer powers "
+        "or regressors",
+        f"{observations}个观测值用了{instruments}个工具变量，过多，会使估计有偏：请减少W的幂次或解释变量",
     )
 
 
@@ -192,17 +193,17 @@ def little_information(std_error: float, beside: str, covers: bool) -> Text:
         advice = Text(f"Use a sparser W, and read {beside} beside it", f"请用更稀疏的W，并同时看{beside}")
     elif covers:
         advice = Text(
-            f"Use a sparser W or a model with one spatial lag, or read the intervals of {beside}, which cover",
+            f"Use a sparser W or a model with one spatial lag, or read the intervals of {beside}, which hold",
             f"请用更稀疏的W或只含一种空间滞后的模型，或看{beside}的区间（覆盖率达标）",
         )
     else:
         advice = Text(
-            f"Use a sparser W, or read {beside}, whose estimate does not lean and whose intervals cover",
+            f"Use a sparser W, or read {beside}, whose median is unbiased and whose intervals hold",
             f"请用更稀疏的W，或看{beside}（估计值不偏低，区间的覆盖率达标）",
         )
     return Text(
         f"the data say little about the spatial coefficient (standard error {std_error:.2f}). In simulations at this "
-        "precision it leans low by 0.02 or more and intervals of indirect effects are too short "
+        "precision its estimates were too low by 0.02 or more, and intervals of indirect effects too short "
         f"(spatial-zb docs validation/study). {advice.en}",
         f"数据对空间系数提供的信息很少（标准误{std_error:.2f}）。模拟表明此精度下估计值偏低0.02以上，间接效应的区间偏窄"
         f"（spatial-zb docs validation/study）。{advice.zh}",
@@ -214,12 +215,12 @@ def imprecise_random(std_error: float, dense: bool, beside: str) -> Text:
     """A spatial coefficient with random effects."""
     how = (
         Text(
-            "In simulations under a W that links nearly all units it leans low by 0.03 to 0.13",
+            "In simulations under a W that links nearly all units its estimates were too low by 0.03 to 0.13",
             "模拟表明W几乎连接所有地区时估计值偏低0.03至0.13",
         )
         if dense
         else Text(
-            "In simulations at this precision it leans low by 0.01 to 0.03",
+            "In simulations at this precision its estimates were too low by 0.01 to 0.03",
             "模拟表明此精度下估计值偏低0.01至0.03",
         )
     )
@@ -292,7 +293,7 @@ def wide_kernel(share: float, short: float, of: str, covariance: str) -> Text:
 
 @Kind
 def few_units(units: int, cells: int, beside: str, page: str) -> Text:
-    """Standard errors that are good for many units only."""
+    """Standard errors that need many units."""
     return Text(
         f"only {units} units ({cells} unit-periods): read standard errors as approximate, beside {beside} ({page})",
         f"仅{units}个地区（{cells}个观测值），标准误只是近似值，请与{beside}对照（{page}）",

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, their names, and what a run was made from: files with their checksums.
+"""Files written whole or not at all, their names, and records of inputs and outputs with checksums.
 
 A file is written beside its target, flushed to the disk, then renamed.
 """

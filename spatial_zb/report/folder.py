@@ -243,7 +243,7 @@ def _removable(folder: Path, stale: Sequence[Mapping[str, Any]]) -> list[str]:
             (own if same else changed).append(record["path"])
     if changed:
         warn(
-            f"Not made by this run any more, but changed since an earlier one made them, so they stay: "
+            "These files of an earlier run were changed since and stay, though this run does not make them: "
             f"{listed(changed)}. Remove them if you do not need them.",
             f"本次运行不再生成、但在先前生成后被改动的文件予以保留：{listed_zh(changed)}。如不需要，请自行删除。",
         )
@@ -311,7 +311,7 @@ def _signals_held() -> Iterator[list[int]]:
 
 
 def _drop_empty(place: Path, folder: Path) -> None:
-    """Take away a folder of a language, and those around it, once nothing is left in it."""
+    """Remove the folder of a language, and the folders around it, once they are empty."""
     while place != folder and place.is_dir() and not any(place.iterdir()):
         place.rmdir()
         place = place.parent

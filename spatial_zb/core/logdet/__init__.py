@@ -51,7 +51,7 @@ class LogDet(Protocol):
     def interval(self) -> tuple[float, float]: ...
     @property
     def rough(self) -> LogDet:
-        """What to scan the whole interval with: an approximation where exact answers are dear, else itself."""
+        """Approximation for scans of the whole interval where exact answers are costly, else itself."""
         ...
 
     @property

@@ -64,14 +64,14 @@ class Source(Protocol):
 
 
 def quietly(call: Callable[[], Any]) -> Any:
-    """What a call gives, without the warnings of its fits: those of the fit that is resampled have been said."""
+    """Give what a call gives, without the warnings of its fits, which repeat those of the resampled fit."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)
         return call()
 
 
 def again(fit: Fit, columns: Mapping[str, Array]) -> Fit:
-    """The estimator of a fit, with its options, where some variables (T, n) are others."""
+    """Apply the estimator of a fit, with its options, to a panel in which some variables (T, n) are replaced."""
     options = {"covariance": fit.covariance} | fit.convergence.get("asked", {})
     return _estimate(fit, fit.panel.with_columns(dict(columns)), options)
 
@@ -229,7 +229,7 @@ class StaticSource:
         return np.column_stack([found.delta, *spatial_values(model, found), found.sigma2 * scale]), cov
 
     def _cut(self, kept: NDArray[np.bool_]) -> Array:
-        """What is transformed may be cut and transformed again."""
+        """Cut transformed arrays and transform them again."""
         fit, model = self.fit, self.generator.model
         Z = demean(model.Z[kept], model.effects)
         WZ = None if model.WZ is None else demean(model.WZ[kept], model.effects)

@@ -24,7 +24,7 @@ PAGE = "spatial-zb docs validation/system"
 
 
 def notes_on(fit: SystemFit) -> tuple[Note, ...]:
-    """Everything that bears on how a system may be read."""
+    """Everything that a reader of a system should know."""
     notes = [*_solution(fit), *_peaks(fit), *_instruments(fit), *_structure(fit), *_sample(fit)]
     how = Text(f"by {fit.method}", fit.method)
     return about(system_words(fit.spec.names, fit.weights.label, how), notes)
@@ -104,7 +104,7 @@ def _sample(fit: SystemFit) -> list[Note]:
 
 @Kind
 def no_solution_of_system(why: str) -> Text:
-    """What of a system has no solution: ``moments``, ``repeated`` equations, or the ``likelihood``."""
+    """A system without a solution: of its ``moments``, for ``repeated`` equations, or of its ``likelihood``."""
     reason = {
         "moments": Text(
             "the moments of λ have no minimum inside the admissible region", "λ的矩条件在容许区间内没有极小值"

@@ -122,7 +122,7 @@ def _verdict(expected: Path, found: Path) -> dict[str, str]:
 
 
 def _words(path: Path) -> str:
-    """The text of a file; of a packed document, that of all its parts."""
+    """Text of a file; for a packed document, the text of all its parts."""
     if path.name == _PAGE:
         return re.sub(r"<[^>]*>", " ", _DRAWN.sub(" ", path.read_text(encoding="utf-8", errors="replace")))
     if path.suffix.lower() not in _PACKED:
@@ -139,7 +139,7 @@ def _words(path: Path) -> str:
 
 
 def _part_words(name: str, data: bytes) -> str:
-    """The words of a part; of one that is no text, such as a picture, its fingerprint."""
+    """Words of a part; for a part that is not text, such as a picture, its fingerprint."""
     if name.endswith((".xml", ".rels")):
         return re.sub(r"<[^>]*>", " ", data.decode("utf-8", errors="replace"))
     return hashlib.sha256(data).hexdigest()
@@ -175,7 +175,7 @@ def _agree(a: str, b: str, tolerance: float | None) -> bool:
 
 
 def _unit(text: str) -> float:
-    """One unit of the last digit of a printed number; none for whole numbers, which are counts."""
+    """One unit of the last digit of a printed number; zero for whole numbers, which are counts."""
     mantissa, _, exponent = text.replace("−", "-").lower().partition("e")
     decimals = len(mantissa.partition(".")[2])
     return 0.0 if not decimals and not exponent else 10.0 ** (int(exponent or 0) - decimals)

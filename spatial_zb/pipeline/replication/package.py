@@ -321,7 +321,7 @@ def digest_of(sums: str) -> str:
 
 
 def _check_sums(folder: Path) -> str:
-    """Refuse a package whose files are not those, and only those, that it was made of; its checksums."""
+    """Refuse a package with changed, missing or additional files; give its checksums."""
     try:
         sums = (folder / CHECKSUMS).read_text(encoding="utf-8")
     except OSError as error:
@@ -346,8 +346,8 @@ def _check_sums(folder: Path) -> str:
     strange = sorted(_files(folder) - named)
     if strange:
         raise OutputError(
-            f"{len(strange)} file(s) are not in {CHECKSUMS}: {listed(strange)}. They are not of the package: unpack it "
-            "into an empty folder.",
+            f"{len(strange)} file(s) are not in {CHECKSUMS}: {listed(strange)}. They do not belong to the package: "
+            "unpack it into an empty folder.",
             f"{len(strange)}个文件不在{CHECKSUMS}中：{listed_zh(strange)}。它们不属于复现包：请解压到空文件夹。",
         )
     return sums
