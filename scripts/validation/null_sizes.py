@@ -17,12 +17,12 @@ import pandas as pd
 
 import spatial_zb as zb
 from spatial_zb.base.execute import run_tasks
+from spatial_zb.base.results import Row
 from spatial_zb.base.text import Text
 from spatial_zb.hypotheses.case import Case, make_case
 from spatial_zb.hypotheses.chain import GROUPS, run_tests
 from spatial_zb.hypotheses.nulls import extremeness, one_draw, with_p_values
 from spatial_zb.hypotheses.replicated import PREPIVOTED, REPLICATED, replicated_statistics
-from spatial_zb.hypotheses.rows import Row
 
 from .places import OUT, complete, weights
 from .sizes import KEYS, LEVEL, SEED, SPATIAL_TRUTHS, STRENGTHS, TRUTHS, draw, jobs, strength

@@ -6,21 +6,18 @@ Estimators live in :mod:`spatial_zb.models`; bootstrap and intervals of coeffici
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from spatial_zb.base.arguments import renamed
+from spatial_zb.base.arguments import Rng, renamed
+from spatial_zb.base.result_store import ResultStore
+from spatial_zb.base.results import TestTable
 from spatial_zb.data.panel import Panel
-from spatial_zb.hypotheses.case import Likelihood, make_case
+from spatial_zb.hypotheses.case import TESTS, Likelihood, make_case
 from spatial_zb.hypotheses.chain import GROUPS, run_tests
 from spatial_zb.hypotheses.nulls import bootstrap_p_values
-from spatial_zb.hypotheses.rows import TESTS
 from spatial_zb.hypotheses.sizes import with_measured_sizes
-from spatial_zb.hypotheses.table import TestTable
+from spatial_zb.hypotheses.table import recommend
 from spatial_zb.models.spec import DurbinSpec
-
-if TYPE_CHECKING:
-    from spatial_zb.base.arguments import Rng
-from spatial_zb.base.result_store import ResultStore
 
 
 @renamed(bootstrap="replicates")
@@ -79,21 +76,19 @@ def diagnose(
         Tests whose measured size at this number of units is not near 5 %, and what to read instead.
     """
     case = make_case(spec, panel, W, estimator)
-    rows = run_tests(case, tuple(GROUPS))
-    table = TestTable(
-        tuple(rows),
-        spec,
-        case.weights.label,
-        estimator,
-        case.effects,
-        case.weights.n,
-        len(panel.periods),
-        dense=case.weights.dense,
-    )
+    facts = {
+        "y": spec.y,
+        "fixed_effects": case.effects,
+        "estimator": estimator,
+        "weights": case.weights.label,
+        "n_units": case.weights.n,
+        "n_periods": len(panel.periods),
+    }
+    table = TestTable(tuple(run_tests(case, tuple(GROUPS))), facts, TESTS, reading=recommend)
     if replicates:
         options = {"workers": workers, "scheduler": scheduler, "store": store, "progress": progress}
         table = bootstrap_p_values(case, table, replicates, rng, options)
-    return with_measured_sizes(table)
+    return with_measured_sizes(table, case.weights.dense)
 
 
 __all__ = ["TESTS", "TestTable", "diagnose"]

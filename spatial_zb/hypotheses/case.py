@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from spatial_zb.base.errors import (
     ConvergenceError,
+    SpatialZbError,
     SpatialZbWarning,
     SpecificationError,
     listed,
     listed_zh,
     not_one_of,
 )
+from spatial_zb.base.results import NAN, Row
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import tests as core
@@ -31,6 +34,54 @@ from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights, as_weights
 
 Likelihood = Literal["lee_yu", "direct"]
+#: Every test of the chain, by its name in the table, in English and Chinese; VIF and Moran rows add a label.
+TESTS: dict[str, Text] = {
+    name: Text(name, zh)
+    for name, zh in {
+        "VIF": "方差膨胀因子",
+        "Condition number": "条件数",
+        "LM lag": "LM 检验（空间滞后）",
+        "LM error": "LM 检验（空间误差）",
+        "LM lag, robust": "稳健 LM 检验（空间滞后）",
+        "LM error, robust": "稳健 LM 检验（空间误差）",
+        "LM lag and error, joint": "LM 联合检验（滞后与误差）",
+        "F Durbin terms, OLS to SLX": "F 检验（杜宾项，OLS → SLX）",
+        "LM Durbin terms from SAR": "LM 检验（SAR 之上的杜宾项）",
+        "LM common factor from SEM": "LM 检验（SEM 的公因子约束）",
+        "LM error from SAR": "LM 检验（SAR 之上的空间误差）",
+        "LM lag from SEM": "LM 检验（SEM 之上的空间滞后）",
+        "LM error from SDM": "LM 检验（SDM 之上的空间误差）",
+        "Wald SDM to SAR": "Wald 检验（SDM → SAR）",
+        "LR SDM to SAR": "LR 检验（SDM → SAR）",
+        "Wald SDM to SEM": "Wald 检验（SDM → SEM）",
+        "LR SDM to SEM": "LR 检验（SDM → SEM）",
+        "F unit effects": "F 检验（个体效应）",
+        "LR unit effects": "LR 检验（个体效应）",
+        "F time effects": "F 检验（时间效应）",
+        "LR time effects": "LR 检验（时间效应）",
+        "F unit and time effects": "F 检验（个体与时间效应）",
+        "LR unit and time effects": "LR 检验（个体与时间效应）",
+        "Hausman": "Hausman 检验",
+        "Mundlak": "Mundlak 检验",
+        "Hausman, spatial": "空间 Hausman 检验",
+        "Mundlak, spatial": "空间 Mundlak 检验",
+        "LM random effects (Breusch-Pagan)": "LM 检验（随机效应，Breusch-Pagan）",
+        "LM random effects and spatial error, joint (BSK)": "LM 联合检验（随机效应与空间误差，BSK）",
+        "LM random effects, marginal (BSK)": "LM 边际检验（随机效应，BSK）",
+        "LM spatial error, marginal (BSK)": "LM 边际检验（空间误差，BSK）",
+        "LM spatial error given random effects (BSK)": "LM 条件检验（给定随机效应的空间误差，BSK）",
+        "LM random effects given spatial error (BSK)": "LM 条件检验（给定空间误差的随机效应，BSK）",
+        "CD (Pesaran)": "CD 检验（Pesaran）",
+        "Moran of residuals": "残差 Moran 检验",
+    }.items()
+}
+#: In words, what each transform takes out.
+EFFECTS_WORDS: dict[FixedEffects, Text] = {
+    "none": Text("no effects, an intercept", "无效应，含截距"),
+    "unit": Text("unit effects", "个体效应"),
+    "time": Text("time effects", "时间效应"),
+    "two_way": Text("two-way effects", "双向效应"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,3 +271,28 @@ def period_words(case: Case) -> Text:
 def varies(before: Array, after: Array) -> NDArray[np.bool_]:
     """(k,) which columns of (T, n, k) still vary after a transform."""
     return np.abs(after).max(axis=(0, 1)) > 1e-9 * np.abs(before).max(axis=(0, 1))
+
+
+# --- rows
+
+#: Names of tests, and what computes their rows.
+Step = tuple[tuple[str, ...], Callable[[], list[Row]]]
+
+
+def attempt(names: tuple[str, ...], run: Callable[[], list[Row]]) -> list[Row]:
+    """The rows of a test, or one row per name that says why it is not available."""
+    try:
+        return run()
+    except SpatialZbError as error:
+        note = Text(f"not available: {error}", f"无法计算：{error.zh}")
+        return [Row(name, NAN, NAN, NAN, note) for name in names]
+
+
+def chi2_row(test: str, statistic: float, df: int, note: Text) -> Row:
+    """A test of a χ² statistic."""
+    return Row(test, float(statistic), float(df), float(stats.chi2.sf(statistic, df)), note)
+
+
+def normal_row(test: str, statistic: float, note: Text, of: str = "") -> Row:
+    """A two-sided test of a standard normal statistic."""
+    return Row(test, float(statistic), NAN, float(2 * stats.norm.sf(abs(statistic))), note, of)

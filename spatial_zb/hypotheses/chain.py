@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from spatial_zb.hypotheses.case import Case
+from spatial_zb.base.results import Row
+from spatial_zb.hypotheses.case import Case, Step, attempt
 from spatial_zb.hypotheses.durbin import durbin
 from spatial_zb.hypotheses.panel import collinearity, dependence, effects, lag_error
 from spatial_zb.hypotheses.random import bsk, random_effects, random_spatial
-from spatial_zb.hypotheses.rows import Row, Step, attempt
 
 if TYPE_CHECKING:
     pass

@@ -6,13 +6,13 @@ import numpy as np
 from scipy import stats
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
+from spatial_zb.base.results import NAN, Row
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import Maximum
 from spatial_zb.core.likelihood import tests as core
-from spatial_zb.hypotheses.case import Case, quiet_design
+from spatial_zb.hypotheses.case import EFFECTS_WORDS, Case, Step, chi2_row, quiet_design
 from spatial_zb.hypotheses.nested import counts, likelihood_ratio_of, wald_common_factor, wald_no_lags
-from spatial_zb.hypotheses.rows import EFFECTS_WORDS, NAN, Row, Step, chi2_row
 from spatial_zb.models.design import stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import estimated, evaluated

@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike
 from spatial_zb.base.arguments import Rng, seed_of
 from spatial_zb.base.errors import SpatialZbError, SpecificationError
 from spatial_zb.base.execute import run_tasks
+from spatial_zb.base.results import Row, TestTable
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.laws.samples import SPECTRAL_UNITS
@@ -44,8 +45,6 @@ from spatial_zb.hypotheses.replicated import (
     prepivoted,
     replicated_statistics,
 )
-from spatial_zb.hypotheses.rows import Row
-from spatial_zb.hypotheses.table import TestTable
 from spatial_zb.inference.bootstrap.static import draw_sample, draw_samples
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import Effects
@@ -241,7 +240,7 @@ def bootstrap_p_values(
 ) -> TestTable:
     """Fill ``p_bootstrap`` of every test of the table that has a null to draw from."""
     rows = with_p_values(case, table.rows, replicates, rng, options)
-    return replace(table, rows=rows, bootstrap=replicates)
+    return replace(table, rows=rows, replicates=replicates)
 
 
 def with_p_values(
@@ -254,8 +253,8 @@ def with_p_values(
     """Rows of the chain with ``p_bootstrap``."""
     if replicates < FEWEST:
         raise SpecificationError(
-            f"bootstrap must be 0 or at least {FEWEST} replicates, not {replicates}.",
-            f"bootstrap须为0或至少{FEWEST}次，而不是{replicates}。",
+            f"replicates must be 0 or at least {FEWEST}, not {replicates}.",
+            f"replicates须为0或至少{FEWEST}，而不是{replicates}。",
         )
     present = {row.test for row in rows if np.isfinite(row.p_value)}
     sources = {name: source for name, null in NULLS.items() if (source := _source(case, null, present))}

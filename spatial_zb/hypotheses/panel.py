@@ -8,12 +8,12 @@ import numpy as np
 from scipy import stats
 
 from spatial_zb.base.errors import DataError
+from spatial_zb.base.results import NAN, Row
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import tests as core
 from spatial_zb.core.transforms import FixedEffects, demean, spatial_lag, transformed_sample
-from spatial_zb.hypotheses.case import Case, quiet_design, varies
-from spatial_zb.hypotheses.rows import EFFECTS_WORDS, NAN, Row, Step, chi2_row, normal_row
+from spatial_zb.hypotheses.case import EFFECTS_WORDS, Case, Step, chi2_row, normal_row, quiet_design, varies
 from spatial_zb.models.design import Design, stacked
 
 LAG_ERROR = ("LM lag", "LM error", "LM lag, robust", "LM error, robust", "LM lag and error, joint")

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from spatial_zb.base.errors import ConvergenceError, DataError, SpecificationError
+from spatial_zb.base.results import NAN, Row
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import Maximum
@@ -27,8 +28,17 @@ from spatial_zb.core.random.tests import (
     rotated,
 )
 from spatial_zb.core.transforms import FixedEffects, demean, orthogonal_base, spatial_lag
-from spatial_zb.hypotheses.case import Case, common_means, period_words, quiet_design, quiet_fit, varies
-from spatial_zb.hypotheses.rows import NAN, Row, Step, chi2_row, normal_row
+from spatial_zb.hypotheses.case import (
+    Case,
+    Step,
+    chi2_row,
+    common_means,
+    normal_row,
+    period_words,
+    quiet_design,
+    quiet_fit,
+    varies,
+)
 from spatial_zb.models.design import stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import estimated, evaluated, filtered_mean

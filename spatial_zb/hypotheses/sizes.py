@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spatial_zb.base.notes import warn
+from spatial_zb.base.results import Row, TestTable
 from spatial_zb.base.text import Language, Text
-from spatial_zb.hypotheses.rows import Row
-from spatial_zb.hypotheses.table import TestTable
+from spatial_zb.hypotheses.case import TESTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,13 +125,13 @@ INSTEAD: dict[str, Text] = {
 RESAMPLE = Text("read its bootstrap p-value", "应看其自助法 p 值")
 
 
-def _place(table: TestTable) -> Place | None:
+def _place(table: TestTable, dense: bool) -> Place | None:
     """Where the table's panel was measured: kind of W, effects, n; None beyond what was."""
-    n = next((measured for measured, reach in REACH if table.n_units <= reach), None)
-    if n is None or table.n_periods == 1:
+    n_units, effects = table.facts["n_units"], table.facts["fixed_effects"]
+    n = next((measured for measured, reach in REACH if n_units <= reach), None)
+    if n is None or table.facts["n_periods"] == 1:
         return None
-    effects = "two_way" if table.effects in ("time", "two_way") else "unit"
-    return "dense" if table.dense else "sparse", effects, n
+    return "dense" if dense else "sparse", "two_way" if effects in ("time", "two_way") else "unit", n
 
 
 def _instead(test: str, place: Place) -> Text:
@@ -147,11 +147,11 @@ def _by_bootstrap(test: str, place: Place) -> Text:
     return Text(f", {100 * share:.1f} % by bootstrap", f"，自助法为 {100 * share:.1f} %")
 
 
-def with_measured_sizes(table: TestTable) -> TestTable:
+def with_measured_sizes(table: TestTable, dense: bool) -> TestTable:
     """Write measured sizes into the notes, and warn once of all tests whose size is off."""
     rows: list[Row] = []
     said: dict[str, Text] = {}
-    place = _place(table)
+    place = _place(table, dense)
     for row in table.rows:
         read = np.isfinite(row.p_value) and not np.isfinite(row.p_bootstrap)
         found = MEASURED.get(row.test, {}).get(place) if read and place else None
@@ -164,7 +164,7 @@ def with_measured_sizes(table: TestTable) -> TestTable:
             by_draws = _by_bootstrap(row.test, place)
             said[row.test] = Text(
                 f"{row.test} ({worst}{by_draws.en}; {instead.en})",
-                f"{row.name.zh}（{worst_zh}{by_draws.zh}；{instead.zh}）",
+                f"{TESTS[row.test].zh}（{worst_zh}{by_draws.zh}；{instead.zh}）",
             )
             note = Text(
                 f"{row.note.en}; rejects {100 * size:.1f} % of true hypotheses at {where}{by_draws.en}: {instead.en}",
@@ -173,13 +173,19 @@ def with_measured_sizes(table: TestTable) -> TestTable:
             row = replace(row, note=note)
         rows.append(row)
     if said:
+        n, T = table.facts["n_units"], table.facts["n_periods"]
         warn(
-            f"With {table.n_units} units and {table.n_periods} periods these tests do not keep their level of 5 % "
+            f"With {n} units and {T} periods these tests do not keep their level of 5 % "
             "(measured rejection of a true hypothesis, where it is worst; what to do instead): "
             f"{'; '.join(text.en for text in said.values())}. "
             "bootstrap = 999 in [study], or diagnose(..., replicates=999), adds p-values made for few units "
+<<<<<<< HEAD
             "(spatial-zb docs validation/study).",
-            f"{table.n_units}个地区、{table.n_periods}个时期时，以下检验达不到5 %的名义水平"
+            f"{n}个地区、{T}个时期时，以下检验达不到5 %的名义水平"
+=======
+            "(docs/validation/study.md).",
+            f"{n}个地区、{T}个时期时，以下检验达不到5 %的名义水平"
+>>>>>>> 124555e (One kind of result for every test lies below all who give tests)
             "（括号内为实测的对真原假设的最差拒绝率与替代办法）："
             f"{'；'.join(text.zh for text in said.values())}。"
             "在[study]中设bootstrap = 999（或diagnose(..., replicates=999)）可给出适于少量地区的p值"
@@ -241,7 +247,7 @@ SECTIONS: dict[Text, tuple[str, ...]] = {
 def by_section(
     table: TestTable, language: Language = "en", labels: Mapping[str, Text] | None = None
 ) -> list[tuple[Text, pd.DataFrame]]:
-    """Pairs of heading and rows of the table as :meth:`~spatial_zb.hypotheses.table.TestTable.tidy` gives them.
+    """Pairs of heading and rows of the table as :meth:`~spatial_zb.base.results.TestTable.tidy` gives them.
 
     Every row is in one of them; a section without rows is left out.
     """

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeGuard
+from typing import Literal, TypeGuard
 
 import numpy as np
-import pandas as pd
 
 from spatial_zb.base.errors import not_one_of
-from spatial_zb.base.printing import Printed
-from spatial_zb.base.text import Language, Text
-from spatial_zb.core.transforms import FixedEffects
-from spatial_zb.hypotheses.rows import EFFECTS_WORDS, TESTS, Row
-from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.base.results import Row, TestTable
+from spatial_zb.base.text import Text
+from spatial_zb.hypotheses.case import EFFECTS_WORDS, TESTS
 
 #: Level at which a sentence says "significant".
 LEVEL = 0.05
@@ -23,66 +20,6 @@ HIGH_INFLATION = 10.0
 #: Up to this many units silence of a test is hardly news.
 FEW_UNITS = 30
 LANGUAGES = ("en", "zh", "both")
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class TestTable(Printed):
-    """All tests of a chain, in the order in which they are read."""
-
-    __test__: ClassVar[bool] = False  # not a test case, whatever a test runner thinks of its name
-
-    rows: tuple[Row, ...]
-    spec: DurbinSpec
-    weights: str
-    estimator: str
-    effects: FixedEffects
-    n_units: int
-    n_periods: int
-    bootstrap: int = 0
-    dense: bool = False
-
-    def tidy(self, language: Language = "en", labels: Mapping[str, Text] | None = None) -> pd.DataFrame:
-        """Columns test, statistic, df, p_value, note; names and notes in one language; after a bootstrap p_bootstrap.
-
-        ``labels`` gives words for variables.
-        """
-        records = [
-            (r.named(labels or {}).pick(language), r.statistic, r.df, r.p_value, r.note.pick(language))
-            for r in self.rows
-        ]
-        frame = pd.DataFrame(records, columns=["test", "statistic", "df", "p_value", "note"])
-        if self.bootstrap:
-            frame.insert(4, "p_bootstrap", [r.p_bootstrap for r in self.rows])
-        return frame
-
-    def glance(self) -> pd.DataFrame:
-        """What was tested, in one row."""
-        return pd.DataFrame(
-            [
-                {
-                    "y": self.spec.y,
-                    "fixed_effects": self.effects,
-                    "estimator": self.estimator,
-                    "weights": self.weights,
-                    "n_units": self.n_units,
-                    "n_periods": self.n_periods,
-                    "tests": len(self.rows),
-                }
-            ]
-        )
-
-    def row(self, test: str) -> Row | None:
-        """The first row of a test, None when the chain does not have it."""
-        return next((r for r in self.rows if r.test == test), None)
-
-    def recommend(
-        self, language: Literal["en", "zh", "both"] = "en", labels: Mapping[str, Text] | None = None
-    ) -> str:
-        """The chain in sentences: what each step says, with its statistic, and the model it points to.
-
-        ``labels``: words for variables and for W by their names.
-        """
-        return recommend(self, language, labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,11 +184,15 @@ def _named(name: str, labels: Mapping[str, Text]) -> Text:
 
 
 def _head(table: TestTable, labels: Mapping[str, Text]) -> Text:
-    words, n, T = EFFECTS_WORDS[table.effects], table.n_units, table.n_periods
-    y, W = _named(table.spec.y, labels), _named(table.weights, labels)
+    words, n, T = (
+        EFFECTS_WORDS[table.facts["fixed_effects"]],
+        table.facts["n_units"],
+        table.facts["n_periods"],
+    )
+    y, W = _named(table.facts["y"], labels), _named(table.facts["weights"], labels)
     how = Text("", "")
-    if table.bootstrap:
-        how = Text(f", p-values from {table.bootstrap} draws", f"，p 值来自 {table.bootstrap} 次自助抽样")
+    if table.replicates:
+        how = Text(f", p-values from {table.replicates} draws", f"，p 值来自 {table.replicates} 次自助抽样")
     return Text(
         f"Tests of {y.en}: {words.en}, W = {W.en}, {n} units × {T} period(s), level 5 %{how.en}.",
         f"{y.zh} 的检验：{words.zh}，W = {W.zh}，{n} 个单元 × {T} 期，显著性水平 5 %{how.zh}。",
@@ -286,7 +227,7 @@ def _effects(table: TestTable) -> Text | None:
         (False, True): ("time", Text("time effects", "时间固定效应")),
         (False, False): ("none", Text("no fixed effects", "不加固定效应")),
     }[unit, time]
-    same = wanted[0] == table.effects
+    same = wanted[0] == table.facts["fixed_effects"]
     here = Text("as specified", "与设定一致") if same else Text("unlike the specification", "与设定不同")
     return Text(
         f"Effects: {quotes.en}. They point to {wanted[1].en}, {here.en}.",
@@ -379,7 +320,10 @@ def _one_simplification(table: TestTable, family: str) -> Text:
 
 def _left(table: TestTable) -> Text | None:
     wanted = ["LM error from SDM"]
-    if table.effects not in ("time", "two_way"):  # they have taken up the common shocks that CD tells of
+    if table.facts["fixed_effects"] not in (
+        "time",
+        "two_way",
+    ):  # they have taken up the common shocks that CD tells of
         wanted.append("CD (Pesaran)")
     names = [n for n in wanted if _available(table.row(n))]
     if not names:
@@ -405,9 +349,10 @@ def _conclusion(table: TestTable) -> Text:
     how = Text("", "") if found.firm else Text(", with caution", "，但须谨慎")
     en = f"The chain points to {model.en}{how.en}: {found.reason.en}."
     zh = f"检验链指向{model.zh}{how.zh}：{found.reason.zh}。"
-    if table.n_units <= FEW_UNITS:
-        en += f" With {table.n_units} units a test that is not significant says little: it may have missed a real effect."
-        zh += f"只有 {table.n_units} 个单元，不显著的检验说明不了什么：可能漏掉真实的效应。"
+    n = table.facts["n_units"]
+    if n <= FEW_UNITS:
+        en += f" With {n} units a test that is not significant says little: it may have missed a real effect."
+        zh += f"只有 {n} 个单元，不显著的检验说明不了什么：可能漏掉真实的效应。"
     return Text(
         f"{en} Tests weigh a model against the data; theory and the meaning of W come first.",
         f"{zh}检验只衡量模型与数据的吻合；理论与 W 的含义在先。",

@@ -19,13 +19,12 @@ from spatial_zb import (
     fit_durbin,
     simulate_durbin,
 )
+from spatial_zb.base.results import TestTable
 from spatial_zb.core.random.tests import period_basis
 from spatial_zb.hypotheses import diagnose
-from spatial_zb.hypotheses.case import make_case
+from spatial_zb.hypotheses.case import TESTS, make_case
 from spatial_zb.hypotheses.random import random_estimate, spatial_hausman, within_covariance
-from spatial_zb.hypotheses.rows import TESTS
 from spatial_zb.hypotheses.sizes import SECTIONS, by_section
-from spatial_zb.hypotheses.table import TestTable
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 

@@ -15,9 +15,8 @@ from small_examples import directed_knn
 import spatial_zb as zb
 from spatial_zb import DurbinSpec, SpatialZbWarning, diagnose, select_regions, simulate_durbin, weights
 from spatial_zb.core.likelihood.tests import weight_moments
-from spatial_zb.hypotheses.case import make_case
+from spatial_zb.hypotheses.case import TESTS, make_case
 from spatial_zb.hypotheses.panel import lag_error_tests
-from spatial_zb.hypotheses.rows import TESTS
 from spatial_zb.hypotheses.sizes import BOOTSTRAP, INSTEAD, MEASURED
 
 ROOT = Path(__file__).parents[2]
@@ -125,7 +124,7 @@ def test_tests_that_do_not_keep_their_level_are_named_with_what_to_read(delta, k
     with pytest.warns(SpatialZbWarning, match="do not keep their level") as caught:
         table = diagnose(replace(SPEC, fixed_effects=place[1]), panel, W)
     assert len(caught) == 1
-    assert table.dense == (kind == "dense")
+    assert W.dense == (kind == "dense")
     for test in named:
         size, at = MEASURED[test][place]
         note = table.row(test).note

@@ -10,8 +10,9 @@ import pytest
 from small_examples import ring
 
 import spatial_zb as zb
+from spatial_zb.base.results import Row
 from spatial_zb.base.text import Text
-from spatial_zb.hypotheses.case import make_case
+from spatial_zb.hypotheses.case import TESTS, make_case
 from spatial_zb.hypotheses.nulls import (
     NULLS,
     RandomSource,
@@ -20,7 +21,6 @@ from spatial_zb.hypotheses.nulls import (
     bootstrap_p_values,
     one_draw,
 )
-from spatial_zb.hypotheses.rows import TESTS, Row
 
 SPEC = zb.DurbinSpec("y", ["a"], fixed_effects="two_way")
 

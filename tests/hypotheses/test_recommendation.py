@@ -8,9 +8,9 @@ import pytest
 from small_examples import directed_knn
 
 from spatial_zb import DurbinSpec, SpecificationError, diagnose, simulate_durbin
+from spatial_zb.base.results import Row, TestTable
 from spatial_zb.base.text import Text
-from spatial_zb.hypotheses.rows import Row
-from spatial_zb.hypotheses.table import TestTable, decide, recommend
+from spatial_zb.hypotheses.table import decide, recommend
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -33,7 +33,8 @@ def table_of(more: dict[str, float] | None = None, effects: str = "two_way", **p
     }
     rows = tuple(Row(n, 1.0, 1.0, p_values.get(k, 0.5), Text("note", "注")) for k, n in keys.items())
     rows += tuple(Row(name, 1.0, 1.0, p, Text("note", "注")) for name, p in (more or {}).items())
-    return TestTable(rows, SPEC, "queen", "lee_yu", effects, 41, 11)
+    facts = {"y": SPEC.y, "fixed_effects": effects, "weights": "queen", "n_units": 41, "n_periods": 11}
+    return TestTable(rows, facts, reading=recommend)
 
 
 NONE, YES, NO = float("nan"), 0.001, 0.4
@@ -186,7 +187,7 @@ def test_common_shocks_are_read_only_where_no_time_effects_have_taken_them_up() 
 def test_lm_statistics_have_no_sign_and_negative_dependence_is_said() -> None:
     rows = (Row("Moran of residuals", -2.5, float("nan"), 0.01, Text("", "")),)
     table = table_of(lag=YES, rlag=YES)
-    told = TestTable(table.rows + rows, SPEC, "queen", "lee_yu", "two_way", 41, 11)
+    told = replace(table, rows=table.rows + rows)
     assert "Residuals of neighbours are unlike, not alike (Moran, z = -2.50)" in recommend(told)
     assert "unlike" not in recommend(table)
 
@@ -198,5 +199,5 @@ def test_collinearity_is_that_of_the_worst_regressor(worst: float, words: str) -
     rows = tuple(
         Row("VIF", v, NONE, NONE, Text("", ""), of) for v, of in ((2.0, "a"), (worst, "b"), (3.0, "c"))
     )
-    table = TestTable(table_of().rows + rows, SPEC, "queen", "lee_yu", "two_way", 41, 11)
+    table = replace(table_of(), rows=table_of().rows + rows)
     assert words in recommend(table)

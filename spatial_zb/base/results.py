@@ -1,0 +1,220 @@
+"""Kinds of results that many rooms give: a table of tests, and a table of numbers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from spatial_zb.base.errors import SpecificationError
+from spatial_zb.base.printing import Printed
+from spatial_zb.base.text import Language, Text
+
+NAN = float("nan")
+NOTHING = Text("", "")
+
+
+class Former:
+    """A result that was a bare frame, series or dict in the last release, and answers like it for one release more.
+
+    ``result["p_value"]``, ``result.loc[...]`` and the like are passed on to :meth:`former`, with a
+    ``DeprecationWarning`` that names ``tidy()``.
+    """
+
+    def former(self) -> Any:
+        """What the function gave in the last release; None where it gave this kind of result already."""
+        raise NotImplementedError
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._passed_on(f"[{key!r}]")[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._passed_on(" as a sequence"))
+
+    if not TYPE_CHECKING:  # a type checker sees the attributes that stay
+
+        def __getattr__(self, name: str) -> Any:
+            old = None if name.startswith("_") else self.former()
+            if not hasattr(old, name):
+                raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
+            return getattr(self._passed_on(f".{name}"), name)
+
+    def _passed_on(self, how: str) -> Any:
+        old, kind = self.former(), type(self).__name__
+        if old is None:
+            raise TypeError(f"{kind} is read by its tidy(), not {how.strip()}.")
+        warnings.warn(
+            f"This result is a {kind} now, no bare {type(old).__name__}: read its tidy() in place of the result{how}.",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+        return old
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One test; ``p_value`` is NaN where the number is not a test or could not be computed.
+
+    Attributes
+    ----------
+    test
+        Its name in English, by which :meth:`TestTable.row` finds it.
+    of
+        The variable, period or model that it is of, where there are several rows of one test.
+    p_bootstrap
+        Share of samples drawn under the null whose statistic is as far out; NaN without a bootstrap.
+    more
+        Further columns of the table.
+    """
+
+    test: str
+    statistic: float
+    df: float
+    p_value: float
+    note: Text = NOTHING
+    of: str = ""
+    p_bootstrap: float = NAN
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def p(self) -> float:
+        """The p-value to read: the bootstrap's where there is one."""
+        return self.p_bootstrap if np.isfinite(self.p_bootstrap) else self.p_value
+
+    def named(self, labels: Mapping[str, Text], words: Mapping[str, Text]) -> Text:
+        """The test's name in ``words``, with its variable in those of ``labels``, a spatial lag as W × them."""
+        name, of = words.get(self.test, Text.of(self.test)), Text.of(self.of) if self.of else NOTHING
+        if self.of == "pooled":
+            of = Text("pooled", "（混合）")
+        elif self.of in labels:
+            of = labels[self.of]
+        elif self.of.removeprefix("W_") in labels:
+            label = labels[self.of.removeprefix("W_")]
+            of = Text(f"W × {label.en}", f"W × {label.zh}")
+        return Text(f"{name.en} {of.en}".strip(), f"{name.zh} {of.zh}".strip())
+
+
+#: How a table is put in sentences: the table, the language ("both": one after the other), words for variables.
+Reading = Callable[["TestTable", Literal["en", "zh", "both"], Mapping[str, Text] | None], str]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TestTable(Former, Printed):
+    """Tests, in the order in which they are read.
+
+    Attributes
+    ----------
+    facts
+        What was tested, by name: the row of ``glance()``.
+    words
+        Names of the tests in both languages, where they differ from the English one.
+    replicates
+        Of the bootstrap behind ``p_bootstrap``; 0 without one.
+    reading
+        Puts the table in sentences, for :meth:`recommend`.
+    old
+        What the function gave in the last release, where that was something else.
+
+    >>> found = TestTable((Row("Wald", 4.2, 1, 0.04),), {"y": "industry"})
+    >>> found.row("Wald").p_value
+    0.04
+    """
+
+    __test__: ClassVar[bool] = False  # not a test case, whatever a test runner thinks of its name
+
+    rows: tuple[Row, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    words: Mapping[str, Text] = field(default_factory=dict)
+    replicates: int = 0
+    reading: Reading | None = None
+    old: pd.DataFrame | pd.Series | None = None
+
+    def tidy(self, language: Language = "en", labels: Mapping[str, Text] | None = None) -> pd.DataFrame:
+        """Columns test, statistic, df, p_value, note, then what a test has beside; after a bootstrap p_bootstrap.
+
+        Names and notes are in one language; ``labels`` gives words for variables.
+        """
+        records = [
+            {
+                "test": row.named(labels or {}, self.words).pick(language),
+                "statistic": row.statistic,
+                "df": row.df,
+                "p_value": row.p_value,
+                **({"p_bootstrap": row.p_bootstrap} if self.replicates else {}),
+                "note": row.note.pick(language),
+                **row.more,
+            }
+            for row in self.rows
+        ]
+        return pd.DataFrame(
+            records, columns=None if records else ["test", "statistic", "df", "p_value", "note"]
+        )
+
+    def glance(self) -> pd.DataFrame:
+        """What was tested, in one row."""
+        return pd.DataFrame([{**self.facts, "tests": len(self.rows)}])
+
+    def row(self, test: str) -> Row | None:
+        """The first row of a test, None when the table does not have it."""
+        return next((row for row in self.rows if row.test == test), None)
+
+    def recommend(
+        self, language: Literal["en", "zh", "both"] = "en", labels: Mapping[str, Text] | None = None
+    ) -> str:
+        """The chain in sentences: what each step says, with its statistic, and the model it points to.
+
+        ``labels``: words for variables and for W by their names.
+
+        Raises
+        ------
+        SpecificationError
+            The table is not of a test chain; another language.
+        """
+        if self.reading is None:
+            raise SpecificationError(
+                "Only the test chain of zb.diagnose points to a model; read tidy() here.",
+                "只有zb.diagnose的检验链会指向某个模型；此处请用tidy()。",
+            )
+        return self.reading(self, language, labels)
+
+    def former(self) -> pd.DataFrame | pd.Series | None:
+        """The frame or series of the last release; None of the test chain, which was a table of tests already."""
+        return self.old
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ResultTable(Former, Printed):
+    """Numbers in rows and columns, which the function that gives them describes.
+
+    Attributes
+    ----------
+    frame
+        The numbers.
+    facts
+        What they are of, by name: the row of ``glance()``.
+    """
+
+    frame: pd.DataFrame
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def tidy(self) -> pd.DataFrame:
+        """The numbers; a copy, which may be changed."""
+        return self.frame.copy()
+
+    def glance(self) -> pd.DataFrame:
+        """What the numbers are of, in one row."""
+        return pd.DataFrame([dict(self.facts)])
+
+    def former(self) -> pd.DataFrame:
+        """The frame that the last release gave."""
+        return self.frame
+
+    def __len__(self) -> int:
+        return len(self.frame)
