@@ -162,9 +162,10 @@ def with_measured_sizes(table: TestTable, dense: bool) -> TestTable:
                 f"{100 * size:.0f} %" + (f"{comma}{at}" if at else "") for comma in (", ", "，")
             )
             by_draws = _by_bootstrap(row.test, place)
-            said[row.test] = Text(
-                f"{row.test} ({worst}{by_draws.en}; {instead.en})",
-                f"{TESTS[row.test].zh}（{worst_zh}{by_draws.zh}；{instead.zh}）",
+            test, test_zh = row.test, row.named({}, TESTS).zh
+            said[test] = Text(
+                f"{test} ({worst}{by_draws.en}; {instead.en})",
+                f"{test_zh}（{worst_zh}{by_draws.zh}；{instead.zh}）",
             )
             note = Text(
                 f"{row.note.en}; rejects {100 * size:.1f} % of true hypotheses at {where}{by_draws.en}: {instead.en}",
