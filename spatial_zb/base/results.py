@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import SpecificationError
+from spatial_zb.base.notes import warn_old
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Language, Text
 
@@ -47,10 +47,8 @@ class Former:
         old, kind = self.former(), type(self).__name__
         if old is None:
             raise TypeError(f"{kind} is read by its tidy(), not {how.strip()}.")
-        warnings.warn(
-            f"This result is a {kind} now, no bare {type(old).__name__}: read its tidy() in place of the result{how}.",
-            DeprecationWarning,
-            stacklevel=3,
+        warn_old(
+            f"This result is a {kind} now, no bare {type(old).__name__}: read its tidy() in place of the result{how}."
         )
         return old
 
