@@ -180,13 +180,8 @@ def with_measured_sizes(table: TestTable, dense: bool) -> TestTable:
             "(measured rejection of a true hypothesis, where it is worst; what to do instead): "
             f"{'; '.join(text.en for text in said.values())}. "
             "bootstrap = 999 in [study], or diagnose(..., replicates=999), adds p-values made for few units "
-<<<<<<< HEAD
             "(spatial-zb docs validation/study).",
             f"{n}个地区、{T}个时期时，以下检验达不到5 %的名义水平"
-=======
-            "(docs/validation/study.md).",
-            f"{n}个地区、{T}个时期时，以下检验达不到5 %的名义水平"
->>>>>>> 124555e (One kind of result for every test lies below all who give tests)
             "（括号内为实测的对真原假设的最差拒绝率与替代办法）："
             f"{'；'.join(text.zh for text in said.values())}。"
             "在[study]中设bootstrap = 999（或diagnose(..., replicates=999)）可给出适于少量地区的p值"
