@@ -171,7 +171,7 @@ def test_a_fit_at_the_bound_has_no_errors_to_draw(delta):
     W = weights.contiguity(delta.iloc[:20], islands="nearest").standardise()
     panel = simulate_durbin(W, 5, {"a": 1.0}, rng=2)
     good = fit_durbin(DurbinSpec("y", ["a"], True, [], False, "unit"), panel, W)
-    bad = replace(good, cov=good.cov * np.nan, convergence={**good.convergence, "converged": False})
+    bad = replace(good, cov=good.cov * np.nan, convergence=replace(good.convergence, converged=False))
     with pytest.raises(ConvergenceError, match="did not converge"):
         spatial_effects(bad, "simulate", rng=1)
     assert spatial_effects(bad).tidy()[["std_error", "p_value", "conf_low"]].isna().all(axis=None)

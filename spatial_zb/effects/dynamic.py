@@ -161,7 +161,7 @@ def long_run_filter(fit: Fit) -> tuple[float, float]:
 
 def _refuse_no_long_run(fit: Fit) -> None:
     _refuse_static(fit, 'horizon="long"')
-    if fit.convergence["radius"] >= 1:
+    if fit.convergence.radius >= 1:
         found = stability_test(fit).iloc[0]
         raise ConvergenceError(
             f"{fit!r} has no long run: τ + ρ + η = {found['persistence']:.3f} and the largest eigenvalue is "

@@ -52,7 +52,7 @@ def regime_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: flo
     values, where = fit.params.to_numpy(), _positions(fit)
     m = _multipliers(fit, regimes, values)
     point = _combined(m, values, where)
-    labels = (*regime_labels(fit.spec, fit.convergence["regimes"]), "")
+    labels = (*regime_labels(fit.spec, fit.convergence.regimes), "")
     axes = {"term": tuple(f"{x}{label}" for x in fit.spec.x for label in labels), "effect": EFFECTS}
     if method == "delta":
         std_error = _delta_errors(fit, regimes, m, values, where)
@@ -136,7 +136,7 @@ def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> pd.DataFra
         ends = [_between(regimes, rho + sign * step, picked) for sign in (1, -1)]
         gradient[..., len(values) - 3 + i] = (ends[0] - ends[1]) / (2 * STEP)
     std_error = np.sqrt(np.einsum("...i,ij,...j->...", gradient, fit.cov.to_numpy(), gradient))
-    names = [label.strip("[]") for label in regime_labels(fit.spec, fit.convergence["regimes"])]
+    names = [label.strip("[]") for label in regime_labels(fit.spec, fit.convergence.regimes)]
     rows = pd.MultiIndex.from_product([names, names], names=["sender", "receiver"]).to_frame(index=False)
     columns = coefficient_columns(point.T.ravel(), std_error.T.ravel(), alpha_of(level))
     return rows.join(pd.DataFrame(columns, columns=TABLE_COLUMNS))
@@ -165,7 +165,7 @@ def _regimes(fit: Fit) -> Regimes:
 def _positions(fit: Fit) -> NDArray[np.intp]:
     """Where β and θ of every x stand by regime, (k, 2, 2); −1 where x is not lagged."""
     place = {name: i for i, name in enumerate(fit.params.index)}
-    labels = regime_labels(fit.spec, fit.convergence["regimes"])
+    labels = regime_labels(fit.spec, fit.convergence.regimes)
     return np.array(
         [[[place.get(f"{lag}{x}{label}", -1) for label in labels] for lag in ("", "W_")] for x in fit.spec.x]
     )

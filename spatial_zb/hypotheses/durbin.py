@@ -175,7 +175,7 @@ def _ratio(case: Case, to: str) -> list[Row]:
     words = _likelihood_note(case, RESTRICTION[to])
     en = f"{words.en}; p with Bartlett's correction, {left} degrees of freedom"
     zh = f"{words.zh}；p 值经 Bartlett 校正，自由度 {left}"
-    ends = [fit.spec.family for fit in (larger, smaller) if fit.convergence["at_bound"]]
+    ends = [fit.spec.family for fit in (larger, smaller) if fit.convergence.at_bound]
     if ends:
         en += f"; likelihood of {listed(ends)} highest at an end of the admissible interval, and taken there"
         zh += f"；{listed_zh(ends)}的似然在容许区间端点处最大，取该处之值"

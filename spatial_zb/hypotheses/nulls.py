@@ -118,7 +118,7 @@ class Null:
 
 def _fitted(case: Case, fixed_effects: Effects, **lags: Any) -> FitSource:
     fit = highest_fit(case, replace(case.model(**lags), fixed_effects=fixed_effects), "lee_yu")
-    if not (fit.converged or fit.convergence["at_bound"]):
+    if not (fit.converged or fit.convergence.at_bound):
         raise SpecificationError(
             f"the {fit.spec.family} fit of the null hypothesis has no covariance.",
             f"原假设的{fit.spec.family}估计没有协方差。",

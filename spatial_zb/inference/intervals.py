@@ -150,7 +150,7 @@ def anderson_rubin(fit: Fit, *, level: float = 0.95) -> pd.Series:
     """
     _check(fit)
     alpha = alpha_of(level)
-    sample = gmm_sample(fit.design, fit.convergence["asked"]["powers"])
+    sample = gmm_sample(fit.design, fit.convergence.powers)
     bounds = fit.weights.logdet.interval
     pieces, critical = anderson_rubin_pieces(sample.y, sample.Z[:, -1], sample.instruments, alpha, bounds)
     low, high = (pieces[0][0], pieces[-1][1]) if pieces else (np.nan, np.nan)

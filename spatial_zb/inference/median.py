@@ -258,7 +258,7 @@ def median_unbiased(
     counter = _Counter(progress, EXPECTED * len(laws))
     solutions = {}
     for term, one in laws.items():
-        start = None if fit.convergence["at_bound"] else float(fit.params[term])
+        start = None if fit.convergence.at_bound else float(fit.params[term])
         solutions[term] = invert(_Counted(one, counter), alpha, start)
     spatial = {term: found.estimate for term, found in solutions.items()}
     delta, sigma2 = given_spatial(
@@ -413,7 +413,7 @@ def invert_random(
     apart = bool(spec.lag_error) and spec.error_structure == "baltagi"
     model = RandomModel(design.Z, fit.weights.matrix.toarray(), fit.weights.logdet, bool(spec.lag_y), apart)
     law = (RandomLagLaw if spec.lag_y else RandomErrorLaw)(model, design.y, replicates, seed)
-    start = None if fit.convergence["at_bound"] else float(fit.params[term])
+    start = None if fit.convergence.at_bound else float(fit.params[term])
     alpha = alpha_of(level)
     found = invert(counted(law), alpha, start)
     given, sample = law.given(found.estimate)

@@ -182,12 +182,10 @@ def fit_durbin(
         fit = fit_dynamic(design, estimator, covariance, bandwidth)
     else:
         fit = fit_ml(design, estimator, covariance, bandwidth)
-    asked: dict[str, Any] = {} if bandwidth is None else {"bandwidth": bandwidth}
-    if estimator == "gmm":
-        asked = {"powers": powers, "bias_correction": fit.bias_correction}
+    convergence = replace(fit.convergence, bandwidth=bandwidth, powers=powers if estimator == "gmm" else 0)
     notes = about(words_of(fit), [*fit.notes, *notes_on_spatial_terms(fit)])
     tell(notes)
-    return replace(fit, convergence={**fit.convergence, "asked": asked}, notes=notes)
+    return replace(fit, convergence=convergence, notes=notes)
 
 
 def _check_options(spec: DurbinSpec, estimator: Estimator, covariance: Covariance) -> None:

@@ -168,13 +168,14 @@ def _with_dynamics(fit: Fit, found: Maximum, is_corrected: bool) -> Fit:
     tau, eta = carried(spec, fit.params.to_numpy())
     rho, timed = float(fit.params.get("rho", 0.0)), fit.spec.transform == "two_way"
     radius, off_means = (carry_over_radius(tau, eta, rho, fit.weights.logdet, c) for c in (False, timed))
-    facts = {
-        "corrected": is_corrected,
-        "uncorrected": before,
-        "radius": radius,
-        "radius_off_means": off_means,
-    }
-    return replace(fit, convergence={**fit.convergence, **facts})
+    convergence = replace(
+        fit.convergence,
+        corrected=is_corrected,
+        uncorrected=before,
+        radius=radius,
+        radius_off_means=off_means,
+    )
+    return replace(fit, convergence=convergence)
 
 
 def stability_test(fit: Fit) -> pd.DataFrame:
@@ -203,7 +204,7 @@ def stability_test(fit: Fit) -> pd.DataFrame:
     persistence = float(gradient @ fit.params[names])
     std_error = float(np.sqrt(gradient @ fit.cov.loc[names, names] @ gradient))
     statistic = (persistence - 1) / std_error
-    radius = float(fit.convergence["radius"])
+    radius = fit.convergence.radius
     row = {
         "persistence": persistence,
         "std_error": std_error,
@@ -218,19 +219,19 @@ def stability_test(fit: Fit) -> pd.DataFrame:
 def _notes_on_persistence(fit: Fit) -> list[Note]:
     notes: list[Note] = []
     facts = fit.convergence
-    if fit.converged and facts["radius"] >= 1:
+    if fit.converged and facts.radius >= 1:
         found = stability_test(fit).iloc[0]
         notes.append(not_stable(found["persistence"], found["radius"]))
-        if facts["radius_off_means"] < 1:
+        if facts.radius_off_means < 1:
             notes.append(root_taken_out())
     T = len(fit.panel.periods)
     if (
-        facts["corrected"]
+        facts.corrected
         and T < SMALL_T
         and fit.params.get("tau", 0.0) > HIGH_TAU
         and "eta" in fit.params.index
     ):
         notes.append(persistent_and_short(T, fit.params["tau"]))
-    if fit.estimator == "lee_yu" and fit.converged and not facts["corrected"]:
+    if fit.estimator == "lee_yu" and fit.converged and not facts.corrected:
         notes.append(not_corrected())
     return notes

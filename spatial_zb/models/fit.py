@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from spatial_zb.base.arguments import alpha_of, check_alpha, renamed
-from spatial_zb.base.notes import Note
+from spatial_zb.base.notes import Note, warn_old
 from spatial_zb.core.transforms import demean
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design
@@ -39,6 +39,76 @@ STATISTICS = {"N": "nobs", "ll": "log_likelihood"}
 FIXED_EFFECTS = {"unit": "unit", "time": "time", "two_way": "unit+time"}
 
 
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class Convergence:
+    """How an estimate was reached; NaN, None, zero or empty what its estimator does not have.
+
+    Attributes
+    ----------
+    converged, at_bound
+        Whether standard errors can be claimed, and whether the estimate is at the end of its region instead.
+    gradient, steps, decrement
+        Slope of the likelihood at the estimate; steps of the search for that of a system, and what one more promises.
+    modes, edge
+        Local maxima of the likelihood of nearly its height: coefficients and ln L of each, of a system ln L alone; the
+        highest ln L where a climb of a system ended without a maximum.
+    probe_error
+        Error of the traces of a large W, which are estimated.
+    phi_at_zero
+        Whether the variance of random effects is on its bound.
+    regimes
+        The two values of the column that defines the regimes.
+    corrected, uncorrected
+        With lags in time whether their bias is corrected, and the estimates before; by instruments whether the moments
+        are less the bias of many, False where these have no solution and the textbook estimate is shown.
+    radius, radius_off_means
+        Largest eigenvalue of a process with lags in time, and the same off the means of periods.
+    instruments, dropped_instruments, first_stage
+        Instruments used and left out as collinear, and the first-stage F of each endogenous regressor.
+    j_statistic, j_df, j_p_value
+        The test of over-identification.
+    lam, lam_first
+        λ of each equation of a system; λ of the step before, where moments are weighted.
+    sigma_unit
+        (m, m) covariance of the unit effects of a system.
+    powers, bandwidth
+        Those of the call.
+    """
+
+    converged: bool
+    at_bound: bool
+    gradient: float = np.nan
+    steps: int = 0
+    decrement: float = np.nan
+    modes: tuple[Any, ...] = ()
+    edge: float = np.nan
+    probe_error: float | None = None
+    phi_at_zero: bool = False
+    regimes: tuple[float, ...] = ()
+    corrected: bool | None = None
+    uncorrected: pd.Series | None = None
+    radius: float = np.nan
+    radius_off_means: float = np.nan
+    instruments: tuple[str, ...] = ()
+    dropped_instruments: tuple[str, ...] = ()
+    first_stage: Mapping[str, float] = field(default_factory=dict)
+    j_statistic: float = np.nan
+    j_df: int | None = None
+    j_p_value: float = np.nan
+    lam: tuple[float, ...] = ()
+    lam_first: float = np.nan
+    sigma_unit: NDArray[np.float64] | None = None
+    powers: int = 0
+    bandwidth: int | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        """A field by the name it had as the key of a dict."""
+        if name not in self.__slots__:
+            raise KeyError(name)
+        warn_old(f"fit.convergence[{name!r}] is now fit.convergence.{name}.")
+        return getattr(self, name)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Estimates(ABC):
     """The record that a single-equation fit and a system share.
@@ -56,7 +126,7 @@ class Estimates(ABC):
     df_resid
         Degrees of freedom of Student's t; None where statistics are standard normal.
     convergence
-        ``converged`` and what else the estimator has to say.
+        How the estimate was reached.
     notes
         What a reader of the estimates should know, as it was warned of.
 
@@ -77,7 +147,7 @@ class Estimates(ABC):
     nobs: int
     residuals: NDArray[np.float64]
     df_resid: int | None = None
-    convergence: Mapping[str, Any]
+    convergence: Convergence
     notes: tuple[Note, ...] = ()
 
     @property
@@ -93,7 +163,7 @@ class Estimates(ABC):
     @property
     def converged(self) -> bool:
         """False when the likelihood has no interior maximum, or its information is not positive definite."""
-        return bool(self.convergence["converged"])
+        return self.convergence.converged
 
     @property
     def bse(self) -> pd.Series:
@@ -255,12 +325,6 @@ class Fit(Estimates):
     residuals
         (T, n) ε̂ after the fixed-effects transform; with random effects, after the best linear prediction of
         the unit effects.
-    convergence
-        ``converged``, ``at_bound``, ``gradient``, ``modes`` (local maxima of the likelihood), ``asked`` (the ``powers`` or
-        ``bandwidth`` of the call) and, for large W, ``probe_error``; with lags in time ``uncorrected`` estimates,
-        ``corrected`` and the largest eigenvalue of the process (``radius``, and off period means); with ``regimes`` their
-        two values; with ``gmm`` the instruments used and dropped, first-stage strength, the test of over-identification and,
-        where moments were to be less the bias of many instruments, ``corrected`` (False: they have no solution).
     """
 
     design: Design
@@ -321,7 +385,15 @@ class Fit(Estimates):
     @property
     def bias_correction(self) -> bool:
         """Whether the moments of ``gmm`` are less the bias of many instruments (Liu & Lee 2010)."""
-        return self.estimator == "gmm" and bool(self.convergence.get("corrected", False))
+        return self.estimator == "gmm" and bool(self.convergence.corrected)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Options of the call beside estimator and covariance, to estimate again."""
+        if self.estimator == "gmm":
+            return {"powers": self.convergence.powers, "bias_correction": self.bias_correction}
+        bandwidth = self.convergence.bandwidth
+        return {} if bandwidth is None else {"bandwidth": bandwidth}
 
     def glance(self) -> pd.DataFrame:
         """The fit in one row."""

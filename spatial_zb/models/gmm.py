@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,7 +36,7 @@ from spatial_zb.core.system.moments import (
     white,
 )
 from spatial_zb.models.design import Design
-from spatial_zb.models.fit import Fit
+from spatial_zb.models.fit import Convergence, Fit
 from spatial_zb.models.gmm_sample import GmmSample, gmm_sample, system_of
 from spatial_zb.models.ml import SMALL_N
 from spatial_zb.models.notes import (
@@ -79,23 +78,21 @@ def _notes_on(fit: Fit) -> tuple[Note, ...]:
     spec, weights, record, N = fit.spec, fit.weights, fit.convergence, fit.nobs
     rho = float(fit.params.get("rho", 0.0))
     interval = weights.logdet.interval if spec.spatial_terms else (-1.0, 1.0)
-    if record["at_bound"]:
+    if record.at_bound:
         notes.append(moments_at_end(*interval))
     if spec.lag_y and not is_inside(rho, weights):
         exact = limits_that_hold(fit)  # a bootstrap needs an estimate inside
         notes.append(rho_outside(rho, *interval, exact if exact == ANDERSON_RUBIN else None))
-    if record.get("corrected") is False:
+    if record.corrected is False:
         notes.append(textbook_moments())
-    weak = tuple(
-        (f"W_{spec.y}" if k == "rho" else k, f) for k, f in record.get("first_stage", {}).items() if f < WEAK
-    )
+    weak = tuple((f"W_{spec.y}" if k == "rho" else k, f) for k, f in record.first_stage.items() if f < WEAK)
     if weak:
         notes.append(weak_instruments(weak, fit.bias_correction))
-    count = len(record.get("instruments", ()))
+    count = len(record.instruments)
     if count > MANY * N:
         notes.append(many_instruments(count, N))
-    if record.get("dropped_instruments"):
-        notes.append(instruments_left_out(record["dropped_instruments"]))
+    if record.dropped_instruments:
+        notes.append(instruments_left_out(record.dropped_instruments))
     if weights.n <= SMALL_N and spec.spatial_terms:  # n = 11: those of ρ beside λ cover 90 %
         cells = weights.n * len(fit.panel.periods)
         notes.append(few_units(weights.n, cells, BOOTSTRAP, "spatial-zb docs validation/gmm"))
@@ -131,13 +128,14 @@ def fit_gmm(design: Design, covariance: Covariance, powers: int, bias_correction
     found = plain = _textbook(sample, weights, meat)
     if corrected:
         found = _without_bias(sample, design, covariance, meat, plain) or plain
-    record = {"at_bound": found.at_bound} | (
-        {} if found.lam_first is None else {"lam_first": found.lam_first}
-    )
-    record |= {"corrected": found is not plain} if corrected else {}
-    record |= _diagnostics(sample, found.stage, found.lam, meat)
     outside = spec.lag_y and not is_inside(found.stage.delta[-1], weights)
-    record["converged"] = not (record["at_bound"] or outside)
+    record = Convergence(
+        converged=not (found.at_bound or outside),
+        at_bound=found.at_bound,
+        lam_first=found.lam_first,
+        corrected=found is not plain if corrected else None,
+        **_diagnostics(sample, found.stage, found.lam, meat),
+    )
     fit = _assemble(design, covariance, sample, found, record)
     return replace(fit, notes=_notes_on(fit))
 
@@ -150,7 +148,7 @@ class _Found:
     stage: Projected
     cov: Array
     at_bound: bool
-    lam_first: float | None = None
+    lam_first: float = np.nan
 
 
 def _check_correction(spec: DurbinSpec, weights: Weights, wanted: bool | None) -> bool:
@@ -290,14 +288,14 @@ def _assemble(
     covariance: Covariance,
     sample: GmmSample,
     found: _Found,
-    record: Mapping[str, Any],
+    record: Convergence,
 ) -> Fit:
     spec, delta, lam, cov = design.spec, found.stage.delta, found.lam, found.cov
     residuals = _residuals(design, delta, lam)
     N = sample.instruments.observations
     index = pd.Index([*spec.terms, *spec.spatial_terms, "sigma2"], name="term")
     full = np.full((len(index), len(index)), np.nan)
-    if record["converged"]:
+    if record.converged:
         full[: len(cov), : len(cov)] = cov
     values = [*delta, *([lam] if spec.lag_error else []), float((residuals**2).sum()) / N]
     return Fit(

@@ -202,8 +202,8 @@ def reduced_form_residuals(fit: Fit) -> Array:
     MacKinnon 2010, J. Business & Economic Statistics 28: 128-144, section 2).
     """
     spec, design, effects = fit.spec, fit.design, fit.spec.transform
-    names, raw = _candidates(design, fit.convergence["asked"]["powers"])
-    used = fit.convergence["instruments"]
+    names, raw = _candidates(design, fit.convergence.powers)
+    used = fit.convergence.instruments
     excluded = demean(raw[:, :, [j for j, name in enumerate(names) if name in used]], effects)
     included = design.Z[:, :, [j for j, name in enumerate(spec.terms) if name in used]]
     H = stacked(np.concatenate([included, excluded], axis=2))

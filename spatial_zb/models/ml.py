@@ -38,7 +38,7 @@ from spatial_zb.core.transforms import (
     spatial_lag,
 )
 from spatial_zb.models.design import Design, stacked
-from spatial_zb.models.fit import Fit, term_index
+from spatial_zb.models.fit import Convergence, Fit, term_index
 from spatial_zb.models.notes import (
     BOOTSTRAP,
     MEDIAN_UNBIASED,
@@ -247,13 +247,13 @@ def assembled(at: Evaluated, covariance: Covariance, cov: NDArray[np.float64], p
         absorbed=sample.absorbed,
         residuals=at.parts.e.reshape(T, n),
         df_resid=df,
-        convergence={
-            "converged": positive and not best.at_bound,
-            "at_bound": best.at_bound,
-            "gradient": best.gradient,
-            "modes": best.modes,
-            "probe_error": at.traces.probe_error,
-        },
+        convergence=Convergence(
+            converged=positive and not best.at_bound,
+            at_bound=best.at_bound,
+            gradient=best.gradient,
+            modes=best.modes,
+            probe_error=at.traces.probe_error,
+        ),
     )
 
 

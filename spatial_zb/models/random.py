@@ -16,7 +16,7 @@ from spatial_zb.core.random.maximum import RandomMaximum, maximise_random, rando
 from spatial_zb.core.random.profile import RandomProfile, apply_between, make_spread, random_profile
 from spatial_zb.core.transforms import orthogonal_base
 from spatial_zb.models.design import Design, stacked
-from spatial_zb.models.fit import Fit, term_index
+from spatial_zb.models.fit import Convergence, Fit, term_index
 from spatial_zb.models.ml import SMALL_N, estimated, filtered_mean
 from spatial_zb.models.notes import (
     BOOTSTRAP,
@@ -142,13 +142,13 @@ def _assemble(
         absorbed=0,
         residuals=_residuals(design, profile, best),
         df_resid=None,
-        convergence={
-            "converged": converged,
-            "at_bound": best.at_bound,
-            "phi_at_zero": best.at_zero,
-            "gradient": best.gradient,
-            "modes": best.modes,
-        },
+        convergence=Convergence(
+            converged=converged,
+            at_bound=best.at_bound,
+            phi_at_zero=best.at_zero,
+            gradient=best.gradient,
+            modes=best.modes,
+        ),
     )
 
 

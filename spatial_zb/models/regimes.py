@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,7 +33,7 @@ from spatial_zb.core.logdet.traces import DENSE_UNITS
 from spatial_zb.core.transforms import ColumnBasis, TransformedSample, demean, spatial_lag
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design, build_design, stacked
-from spatial_zb.models.fit import Fit, term_index
+from spatial_zb.models.fit import Convergence, Fit, term_index
 from spatial_zb.models.ml import FEW_CLUSTERS, SMALL_N, WIDE_OVERLAP, shortened
 from spatial_zb.models.notes import (
     BOOTSTRAP,
@@ -158,7 +159,7 @@ def regimes_of(weights: Weights, regime: NDArray[np.intp], timed: bool) -> Regim
     return Regimes(weights.matrix, regime, timed, float(bound))
 
 
-def regime_labels(spec: DurbinSpec, values: Array) -> tuple[str, str]:
+def regime_labels(spec: DurbinSpec, values: Iterable[float]) -> tuple[str, str]:
     """``[core=0]`` and ``[core=1]``, which end the names of coefficients."""
     first, second = (f"[{spec.regimes}={value:g}]" for value in values)
     return first, second
@@ -244,13 +245,12 @@ def _assembled(at: _Evaluated, covariance: Covariance, cov: Array, positive: boo
         absorbed=sample.absorbed,
         residuals=at.e.reshape(design.y.shape),
         df_resid=None,
-        convergence={
-            "converged": positive and not best.at_bound,
-            "at_bound": best.at_bound,
-            "gradient": best.gradient,
-            "modes": (),
-            "regimes": tuple(float(v) for v in values),
-        },
+        convergence=Convergence(
+            converged=positive and not best.at_bound,
+            at_bound=best.at_bound,
+            gradient=best.gradient,
+            regimes=tuple(float(v) for v in values),
+        ),
     )
 
 
@@ -317,7 +317,7 @@ def regime_contrast(fit: Fit) -> tuple[list[str], Array]:
             f"{fit!r} has one regime: name a column in DurbinSpec(regimes=...).",
             f"{fit!r}只有一个区制：请在DurbinSpec(regimes=...)中指定列。",
         )
-    first, second = regime_labels(fit.spec, fit.convergence["regimes"])
+    first, second = regime_labels(fit.spec, fit.convergence.regimes)
     names = [name.removesuffix(first) for name in fit.params.index if name.endswith(first)]
     rows = {name: {f"{name}{second}": 1.0, f"{name}{first}": -1.0} for name in names}
     return names, pd.DataFrame(rows).T.reindex(columns=fit.params.index).fillna(0.0).to_numpy()

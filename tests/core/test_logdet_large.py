@@ -445,7 +445,7 @@ def test_fits_and_effects_equal_those_of_eigenvalues(name, kind, rho):
     np.testing.assert_allclose(found.params, exact.params, rtol=0, atol=RHO)
     assert found.log_likelihood == pytest.approx(exact.log_likelihood, abs=LIKELIHOOD)
     np.testing.assert_allclose(found.bse, exact.bse, rtol=1e-6)
-    assert len(found.convergence["modes"]) == len(exact.convergence["modes"])
+    assert len(found.convergence.modes) == len(exact.convergence.modes)
     if FITS[name].lag_y:
         one, two = (spatial_effects(fit).tidy() for fit in fits)
         np.testing.assert_allclose(one["estimate"], two["estimate"], atol=1e-6)

@@ -46,7 +46,7 @@ CASES = [*product(("symmetric", "asymmetric", "dense"), ("none", "unit", "two_wa
 def test_estimates_and_covariances_are_those_of_single_fits(kind, effects, family):
     fits, model, Y = samples(kind, effects, family)
     found = estimate_all(model, Y)
-    assert list(found.at_bound) == [fit.convergence["at_bound"] for fit in fits]
+    assert list(found.at_bound) == [fit.convergence.at_bound for fit in fits]
     spatial = [v for v, on in ((found.rho, model.lag_y), (found.lam, model.lag_error)) if on]
     degrees = fits[0].df_resid
     scale = model.sample.observations / degrees if degrees else 1.0

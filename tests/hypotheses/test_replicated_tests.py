@@ -38,7 +38,7 @@ def test_statistics_are_those_of_single_panels(kind: str, effects: str, truth: d
 
 def test_likelihood_ratios_are_defined_at_an_end_and_nothing_else_is() -> None:
     cases, Y = panels("dense", "two_way", rho=0.8)
-    ends = [case.highest_sdm.convergence["at_bound"] for case in cases]
+    ends = [case.highest_sdm.convergence.at_bound for case in cases]
     assert set(ends) == {True, False}
     found = same_statistics(cases, Y)
     assert np.isfinite(found["LR SDM to SAR", ""]).all()

@@ -159,7 +159,7 @@ def test_effects_of_the_long_run_are_those_of_every_replicate():
 
 def test_explosive_replicates_are_counted_and_said():
     _, fit = example(SDM, n=11, T=8, tau=0.55)
-    assert fit.convergence["radius"] < 1
+    assert fit.convergence.radius < 1
     with pytest.warns(zb.SpatialZbWarning, match="explosive"):
         result = zb.bootstrap(fit, 199, rng=1)
     count = int(result.explosive.sum())
@@ -172,7 +172,7 @@ def test_explosive_replicates_are_counted_and_said():
 
 def test_an_explosive_fit_has_replicates_and_no_long_run():
     _, fit = example(SDM, n=11, T=8, tau=0.7)
-    assert fit.convergence["radius"] >= 1
+    assert fit.convergence.radius >= 1
     with pytest.warns(zb.SpatialZbWarning, match="explosive"):
         result = zb.bootstrap(fit, 99, rng=1)
     assert np.isfinite(result.effects()["conf_low"]).all()

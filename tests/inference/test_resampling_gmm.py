@@ -69,7 +69,7 @@ def test_reduced_form_residuals_written_out():
         for _ in range(3):
             found.append(values.ravel())
             values = (W @ values.T).T
-    assert len(found) == len(fit.convergence["instruments"])
+    assert len(found) == len(fit.convergence.instruments)
     dummies = np.tile(np.eye(n), (T, 1))
     columns = np.column_stack([*found, dummies, fit.residuals.ravel()])
     slopes = np.linalg.lstsq(columns, p.array("w").ravel(), rcond=None)[0]
@@ -159,8 +159,8 @@ def test_powers_of_the_fit_go_with_every_replicate():
     fit = example(LAG, powers=1)
     source = source_of(fit)
     again = source.estimate(source.draw("residual", np.random.default_rng(1)))
-    assert again.convergence["instruments"] == fit.convergence["instruments"]
-    assert len(fit.convergence["instruments"]) < len(example(LAG).convergence["instruments"])
+    assert again.convergence.instruments == fit.convergence.instruments
+    assert len(fit.convergence.instruments) < len(example(LAG).convergence.instruments)
 
 
 def test_replicates_outside_the_interval_of_ρ_have_no_effects_and_are_said():

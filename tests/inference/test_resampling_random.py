@@ -130,9 +130,9 @@ def test_without_unit_effects_it_is_the_pooled_model():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", zb.SpatialZbWarning)
             fit = zb.fit_durbin(spec, panel, ring(12))
-        if fit.convergence["phi_at_zero"]:
+        if fit.convergence.phi_at_zero:
             break
-    assert fit.convergence["phi_at_zero"]
+    assert fit.convergence.phi_at_zero
     result = zb.bootstrap(fit, 99, rng=1)
     assert (result.draws[:, fit.params.index.get_loc("phi")] >= 0).all()
     assert np.isfinite(result.tidy()["conf_low"]).all()

@@ -242,9 +242,7 @@ def test_a_seed_gives_the_same_numbers():
 
 def at_an_end():
     """The likelihood rises to the end of the interval."""
-    return next(
-        fit for fit in (fitted(seed=s, T=3, lag_x=[]) for s in range(60)) if fit.convergence["at_bound"]
-    )
+    return next(fit for fit in (fitted(seed=s, T=3, lag_x=[]) for s in range(60)) if fit.convergence.at_bound)
 
 
 def test_a_fit_without_a_maximum_has_an_estimate_or_says_that_it_is_an_end():

@@ -316,7 +316,7 @@ def test_an_unstable_process_is_named_and_has_no_long_run(W):
     panel = explosive(W)
     with pytest.warns(zb.SpatialZbWarning, match="not stable"):
         fit = zb.fit_durbin(sdm(), panel, W)
-    assert fit.convergence["radius"] > 1
+    assert fit.convergence.radius > 1
     with pytest.raises(zb.ConvergenceError, match="no long run"):
         zb.spatial_effects(fit, horizon="long")
     assert np.isfinite(zb.effects_path(fit, 4).tidy()["estimate"]).all()
@@ -329,7 +329,7 @@ def test_without_stability_nothing_is_corrected():
     )
     with pytest.warns(zb.SpatialZbWarning, match="bias correction does not exist"):
         fit = zb.fit_durbin(sdm("unit"), panel, W)
-    assert not fit.convergence["corrected"]
+    assert not fit.convergence.corrected
     assert np.allclose(fit.params, zb.fit_durbin(sdm("unit"), panel, W, "uncorrected").params)
 
 

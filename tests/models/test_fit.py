@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,7 @@ def test_residuals_sum_to_zero_over_units_and_periods_and_give_sigma2(fit):
 
 def test_the_gradient_vanishes(fit):
     assert fit.converged
-    assert fit.convergence["gradient"] < 1e-6
+    assert fit.convergence.gradient < 1e-6
 
 
 def test_statsmodels_names(fit):
@@ -95,3 +96,13 @@ def test_a_fit_is_frozen_and_survives_pickling(fit):
 def test_within_r_squared_is_one_less_the_unexplained_share(fit):
     share = (fit.residuals**2).sum() / (fit.design.y**2).sum()
     assert fit.r2_within == pytest.approx(1 - share)
+
+
+def test_convergence_is_a_record_that_is_read_by_its_old_keys_for_one_release(fit):
+    assert (fit.convergence.converged, fit.convergence.at_bound, fit.convergence.regimes) == (True, False, ())
+    with pytest.warns(DeprecationWarning, match=r"is now fit\.convergence\.at_bound"):
+        assert fit.convergence["at_bound"] is False
+    with pytest.raises(KeyError):
+        fit.convergence["shape"]
+    with pytest.raises(FrozenInstanceError):
+        fit.convergence.converged = False

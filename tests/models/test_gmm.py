@@ -75,12 +75,12 @@ def test_without_spatial_lag_it_is_linearmodels_iv(covariance):
     assert ours.cov.loc[terms, terms].to_numpy() == pytest.approx(theirs.cov.to_numpy(), abs=EXACT)
     assert ours.sigma2 == pytest.approx(theirs.s2)
     j = theirs.sargan if covariance == "information" else IVGMM(*parts).fit(iter_limit=2).j_stat
-    assert ours.convergence["j_statistic"] == pytest.approx(j.stat, rel=1e-6)
-    assert ours.convergence["j_p_value"] == pytest.approx(j.pval, rel=1e-6)
+    assert ours.convergence.j_statistic == pytest.approx(j.stat, rel=1e-6)
+    assert ours.convergence.j_p_value == pytest.approx(j.pval, rel=1e-6)
     if covariance == "information":
         debiased = IV2SLS(*parts).fit(cov_type="unadjusted", debiased=True)
         strength = debiased.first_stage.diagnostics["f.stat"].item()
-        assert ours.convergence["first_stage"]["w"] == pytest.approx(strength, rel=1e-8)
+        assert ours.convergence.first_stage["w"] == pytest.approx(strength, rel=1e-8)
 
 
 @pytest.mark.parametrize("effects", ["unit", "time", "two_way"])
@@ -362,9 +362,9 @@ def test_instruments_are_listed_and_collinear_ones_dropped():
     with pytest.warns(zb.SpatialZbWarning, match="collinear instruments were left out"):
         ours = zb.fit_durbin(spec, twin, W, estimator="gmm", covariance="robust")
     record = ours.convergence
-    assert len(record["dropped_instruments"]) == 3  # one of each of z, Wz, W²z
-    assert {"x1", "W_x1", "W2_x1", "W3_x1"} <= set(record["instruments"])
-    assert not any(name.lstrip("W23_") in ("y", "w") for name in record["instruments"])
+    assert len(record.dropped_instruments) == 3  # one of each of z, Wz, W²z
+    assert {"x1", "W_x1", "W2_x1", "W3_x1"} <= set(record.instruments)
+    assert not any(name.lstrip("W23_") in ("y", "w") for name in record.instruments)
     without = zb.fit_durbin(
         zb.DurbinSpec("y", ["x1"], lag_x="all", fixed_effects="unit", endog=["w"], instruments=["z1", "z2"]),
         panel, W, estimator="gmm", covariance="robust",
@@ -376,13 +376,13 @@ def test_an_instrument_absorbed_by_the_effects_is_dropped():
     W = unequal_circle(12)
     panel = draw(W, 4, 2).with_columns({"z2": np.broadcast_to(np.arange(12.0) ** 2, (4, 12))})
     ours = fit(panel, W, fixed_effects="unit", **ENDOG)
-    assert set(ours.convergence["dropped_instruments"]) == {"z2", "W_z2", "W2_z2"}
+    assert set(ours.convergence.dropped_instruments) == {"z2", "W_z2", "W2_z2"}
 
 
 def test_powers_choose_the_instruments():
     W = unequal_circle(20)
     panel = draw(W, 3, 2)
-    names = [fit(panel, W, powers=q).convergence["instruments"] for q in (1, 3)]
+    names = [fit(panel, W, powers=q).convergence.instruments for q in (1, 3)]
     assert names[0] == ("(Intercept)", "x1", "x2", "W_x1", "W_x2")
     assert "W3_x2" in names[1]
 
@@ -408,7 +408,7 @@ def test_conditional_first_stage_against_its_definition():
     rss0 = ((residual - x @ np.linalg.lstsq(x, residual, rcond=None)[0]) ** 2).sum()
     rss1 = ((residual - H @ np.linalg.lstsq(H, residual, rcond=None)[0]) ** 2).sum()
     wanted = (rss0 - rss1) / (excluded.shape[1] - 1) / (rss1 / (60 - H.shape[1]))
-    assert ours.convergence["first_stage"]["w"] == pytest.approx(wanted, rel=1e-8)
+    assert ours.convergence.first_stage["w"] == pytest.approx(wanted, rel=1e-8)
 
 
 # ---------------------------------------------------------------- invariances
@@ -488,9 +488,9 @@ def test_endogenous_regressors_may_be_lagged():
     W = unequal_circle(40)
     panel = draw(W, 5, 1)
     ours = fit(panel, W, fixed_effects="unit", lag_x=["w"], **ENDOG)
-    assert {"w", "W_w", "rho"} <= set(ours.convergence["first_stage"])
+    assert {"w", "W_w", "rho"} <= set(ours.convergence.first_stage)
     assert abs(ours.params["W_w"]) < 4 * ours.bse["W_w"]  # its truth is zero
-    assert not any("_w" in name for name in ours.convergence["instruments"])
+    assert not any("_w" in name for name in ours.convergence.instruments)
 
 
 def test_weak_instruments_are_said():
@@ -507,8 +507,8 @@ def test_weak_instruments_are_said():
 def test_more_instruments_than_clusters_leave_no_hansen_test():
     W = unequal_circle(9)
     ours = fit(draw(W, 8, 1), W, "cluster", **ENDOG)
-    assert np.isnan(ours.convergence["j_statistic"])
-    assert ours.convergence["j_df"] == 8
+    assert np.isnan(ours.convergence.j_statistic)
+    assert ours.convergence.j_df == 8
     assert np.isfinite(ours.bse["rho"])
 
 

@@ -91,7 +91,7 @@ def test_a_lag_of_an_endogenous_regressor_too(W, panel):
             "reduced": zb.Equation("w", [], exogenous, lag_y=False, lag_x="all"),
         }
     )
-    assert "W2_z1" in ours.convergence["instruments"]
+    assert "W2_z1" in ours.convergence.instruments
     theirs = zb.fit_system(spec, panel, W, "2sls", instrument_powers=1)
     assert ours.params["W_w"] == pytest.approx(theirs.params["main", "W_w"], abs=theirs.bse["main", "W_w"])
 
@@ -152,7 +152,7 @@ def test_without_a_solution_the_textbook_estimate_is_shown_and_said(W, panel, mo
         warnings.simplefilter("always")
         found = fit(panel, W)
     assert any("no solution near" in str(w.message) for w in said)
-    assert found.convergence["corrected"] is False
+    assert found.convergence.corrected is False
     assert found.params.to_numpy() == pytest.approx(plain.params.to_numpy(), abs=ROUNDING)
 
 

@@ -249,7 +249,7 @@ def test_near_twins_under_unit_effects_that_hardly_vary_are_two_peaks_each_where
     with pytest.warns(zb.SpatialZbWarning, match="2 peaks of nearly the same height") as said:
         fit = zb.fit_durbin(spec, panel, W)
     assert not any("cannot be told apart" in str(note.message) for note in said)
-    (rho, lam, phi, first), (other, last, lower_phi, second) = fit.convergence["modes"]
+    (rho, lam, phi, first), (other, last, lower_phi, second) = fit.convergence.modes
     assert (rho, lam, phi, first) == (*fit.params[["rho", "lam", "phi"]], fit.log_likelihood)
     assert (other, last) == pytest.approx((lam, rho), abs=0.05)
     assert first - 2 < second < first

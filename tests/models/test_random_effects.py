@@ -138,7 +138,7 @@ def test_log_likelihood_is_the_dense_one_and_its_maximum(family, structure):
     p = fit.params.to_numpy()
     assert fit.log_likelihood == pytest.approx(dense(p), abs=EXACT * 100)
     assert np.abs(central_gradient(dense, p)).max() < NUMERICAL
-    assert fit.convergence["gradient"] < POLISHED
+    assert fit.convergence.gradient < POLISHED
     searched = optimize.minimize(lambda v: -dense(v), p * 0.9 + 0.01, method="Nelder-Mead").fun
     assert -searched <= fit.log_likelihood + 1e-8
 
@@ -464,7 +464,7 @@ def test_small_and_strange_panels_end_in_words(seed):
             if family in ("SDEM", "GNS"):
                 continue  # too many parameters for twelve cells
             fit = zb.fit_durbin(spec(family, structure), panel, W, covariance="hessian")
-            claimed = fit.bse.drop("phi") if fit.convergence["phi_at_zero"] else fit.bse
+            claimed = fit.bse.drop("phi") if fit.convergence.phi_at_zero else fit.bse
             assert np.isfinite(claimed).all() if fit.converged else np.isnan(claimed).all()
 
 

@@ -320,7 +320,7 @@ def test_without_a_solution_the_textbook_estimate_is_shown_and_said(monkeypatch)
     assert any(
         issubclass(w.category, SpatialZbWarning) and "no solution near" in str(w.message) for w in said
     )
-    assert fit.convergence["corrected"] is False
+    assert fit.convergence.corrected is False
     assert not fit.bias_correction
     same(fit, plain)
 

@@ -69,7 +69,7 @@ def test_it_is_the_dense_formula_of_baltagi(method):
     P = np.kron(np.ones((T, T)) / T, np.eye(n))
     Q = np.eye(n * T) - P
     noise = fit.sigma.to_numpy()
-    mean = noise + T * fit.convergence["sigma_unit"]
+    mean = noise + T * fit.convergence.sigma_unit
     if method == "2sls":
         noise, mean = np.diag(np.diag(noise)), np.diag(np.diag(mean))
     half = np.kron(root(noise), Q) + np.kron(root(mean), P)
@@ -108,7 +108,7 @@ def test_the_truth_is_recovered_with_a_time_invariant_regressor(covariance):
     errors = np.array([f.bse[truth.index] for f in fits])
     pulls = (estimates.mean(axis=0) - truth) / (errors.mean(axis=0) / np.sqrt(len(fits)))
     assert np.abs(pulls).max() < 3.5
-    unit = np.mean([f.convergence["sigma_unit"] for f in fits], axis=0)
+    unit = np.mean([f.convergence.sigma_unit for f in fits], axis=0)
     np.testing.assert_allclose(unit, np.eye(2), atol=0.3)
     assert fits[0].identification()["identified"].all()
     assert np.isfinite(fits[0].equations()["j"]).all()

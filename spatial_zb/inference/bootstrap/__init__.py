@@ -274,7 +274,7 @@ def _refit(source: Source, scheme: Scheme, _: int, seed: np.random.SeedSequence)
     return {
         "params": again.params.to_numpy(),
         "cov": again.cov.to_numpy(),
-        "at_bound": bool(again.convergence["at_bound"]),
+        "at_bound": bool(again.convergence.at_bound),
     }
 
 

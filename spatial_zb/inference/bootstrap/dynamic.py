@@ -71,8 +71,7 @@ class DynamicSource:
         fit = self.fit
         panel = fit.panel.with_columns({fit.spec.y: fit.panel.array(fit.spec.y) + drawn})
         design = replace(_moved_design(fit.design, drawn), panel=panel)
-        options = fit.convergence.get("asked", {})
-        return quietly(lambda: fit_dynamic(design, fit.estimator, fit.covariance, **options))
+        return quietly(lambda: fit_dynamic(design, fit.estimator, fit.covariance, **fit.asked))
 
     def centre(self, scheme: Scheme) -> Array | None:
         """θ̂, moved as far as the population of the scheme moves the estimate from that of one variance.

@@ -282,7 +282,7 @@ def _by_regime(fit: Fit) -> Statistics:
         gradient = regime_gradient(fit, values)
         return _roots(gradient.reshape(len(values), -1, values.shape[1]), covariances)
 
-    labels = (*regime_labels(fit.spec, fit.convergence["regimes"]), "")
+    labels = (*regime_labels(fit.spec, fit.convergence.regimes), "")
     names = _names(tuple(f"{x}{label}" for x in fit.spec.x for label in labels))
     return Statistics(names, at, errors, lambda values: regimes_admit(fit, values), OUTSIDE)
 

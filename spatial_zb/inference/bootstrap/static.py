@@ -72,15 +72,16 @@ def quietly(call: Callable[[], Any]) -> Any:
 
 def again(fit: Fit, columns: Mapping[str, Array]) -> Fit:
     """Apply the estimator of a fit, with its options, to a panel in which some variables (T, n) are replaced."""
-    options = {"covariance": fit.covariance} | fit.convergence.get("asked", {})
+    options = {"covariance": fit.covariance} | fit.asked
     return _estimate(fit, fit.panel.with_columns(dict(columns)), options)
 
 
 def without_periods(fit: Fit, kept: NDArray[np.bool_]) -> Array:
     """Parameters (p,) of some periods by the estimator of the fit."""
     periods = [period for period, keep in zip(fit.panel.periods, kept, strict=True) if keep]
-    asked = fit.convergence.get("asked", {})
-    options = {name: asked[name] for name in asked if name != "bandwidth"}  # which moves no estimate
+    options = {
+        name: value for name, value in fit.asked.items() if name != "bandwidth"
+    }  # which moves no estimate
     return _estimate(fit, fit.panel.select(periods=periods), options).params.to_numpy()
 
 

@@ -125,7 +125,7 @@ def bootstrap_system(
 
 
 def _generator(fit: SystemFit) -> SystemGenerator:
-    lam = np.asarray(fit.convergence["lam"], float)
+    lam = np.asarray(fit.convergence.lam, float)
     return SystemGenerator(fit.design.arrays, fit.spec.transform, fit.delta, lam)
 
 

@@ -92,7 +92,7 @@ class InstrumentalSource:
         found = again(self.fit, drawn)
         if found.bias_correction == self.fit.bias_correction:
             return found
-        return replace(found, convergence={**found.convergence, "at_bound": True})
+        return replace(found, convergence=replace(found.convergence, at_bound=True))
 
     def centre(self, scheme: Scheme) -> Array:
         """θ̂: draws have mean zero at every place, whatever the instruments there."""

@@ -31,6 +31,7 @@ from spatial_zb.core.system.instruments import spectrum_near
 from spatial_zb.core.system.sandwich import quasi_covariance
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import check_kinds, refuse_empty_rows
+from spatial_zb.models.fit import Convergence
 from spatial_zb.models.system.design import SystemDesign, build_system_design
 from spatial_zb.models.system.fit import Method, SystemFit, weights_eigenvalues
 from spatial_zb.models.system.notes import notes_on
@@ -199,9 +200,12 @@ def _fit_instrumental(
         design = replace(design, spectrum=spectrum_near(design.arrays, found.delta))
         found = instrumental(design.arrays, joint, kind_of(covariance), design.spectrum)
     active = np.flatnonzero(design.arrays.lag_error)
-    record = {"converged": not found.at_bound, "at_bound": found.at_bound, "lam": tuple(found.lam)}
-    if corrected:
-        record["corrected"] = found.corrected
+    record = Convergence(
+        converged=not found.at_bound,
+        at_bound=found.at_bound,
+        lam=tuple(found.lam),
+        corrected=found.corrected if corrected else None,
+    )
     theta = np.concatenate([found.delta, found.lam[active]])
     cov = np.full_like(found.cov, np.nan) if found.at_bound else found.cov
     return _assemble(design, method, covariance, theta, cov, found.residuals, found.sigma, record)
@@ -212,12 +216,9 @@ def _fit_random(design: SystemDesign, method: Method, covariance: Covariance) ->
     assert design.strata is not None, "a design with random effects"
     found = error_components(design.strata, method.endswith("3sls"), kind_of(covariance))
     _refuse_singular(design.spec, found.sigma_noise)
-    record = {
-        "converged": True,
-        "at_bound": False,
-        "lam": (0.0,) * design.arrays.m,
-        "sigma_unit": found.sigma_unit,
-    }
+    record = Convergence(
+        converged=True, at_bound=False, lam=(0.0,) * design.arrays.m, sigma_unit=found.sigma_unit
+    )
     e = design.arrays.residuals(found.delta)
     numbers = found.delta, found.cov, e, found.sigma_noise
     fit = _assemble(design, method, covariance, *numbers, record)
@@ -252,15 +253,15 @@ def _fit_likelihood(design: SystemDesign, covariance: Covariance, sigma_form: Si
     e = likelihood.residuals(best.theta)
     sigma = likelihood.sigma(e)
     cov, positive = likelihood_covariance(likelihood, best, covariance)
-    record = {
-        "converged": positive and not best.at_bound,
-        "at_bound": best.at_bound,
-        "steps": best.steps,
-        "decrement": best.decrement,
-        "modes": best.modes,
-        "edge": best.edge,
-        "lam": tuple(likelihood.split(best.theta)[1]),
-    }
+    record = Convergence(
+        converged=positive and not best.at_bound,
+        at_bound=best.at_bound,
+        steps=best.steps,
+        decrement=best.decrement,
+        modes=best.modes,
+        edge=best.edge,
+        lam=tuple(likelihood.split(best.theta)[1]),
+    )
     fit = _assemble(design, "fiml", covariance, best.theta, cov, e, sigma, record)
     return replace(fit, sigma_form=sigma_form, log_likelihood=best.log_likelihood)
 
@@ -312,7 +313,7 @@ def _assemble(
     cov: NDArray[np.float64],
     e: NDArray[np.float64],
     sigma: NDArray[np.float64],
-    record: dict[str, Any],
+    record: Convergence,
 ) -> SystemFit:
     spec, arrays = design.spec, design.arrays
     index, order = _index(spec, arrays)

@@ -80,11 +80,6 @@ class SystemFit(Estimates):
         (T, n, m) ε̂ after the fixed-effects transform.
     instruments, dropped
         Names of the instruments used, and of those that were linear combinations of others.
-    convergence
-        ``converged``, ``at_bound``, ``lam`` (m,); for FIML also ``steps``, ``decrement``, ``modes`` (ln L of the maxima
-        found) and ``edge`` (the highest ln L where a climb ended without one); for random effects ``sigma_unit``
-        (m, m), the covariance of the unit effects; for recentred moments ``corrected``, False where they have no solution
-        and the estimate is the textbook one.
     """
 
     KEYS = ("equation", "term")
@@ -119,7 +114,7 @@ class SystemFit(Estimates):
     @property
     def bias_correction(self) -> bool:
         """Whether the moments are less the bias of many instruments (Liu & Lee 2010)."""
-        return bool(self.convergence.get("corrected", False))
+        return bool(self.convergence.corrected)
 
     @property
     def n_parameters(self) -> int:
@@ -294,7 +289,7 @@ class SystemFit(Estimates):
     def _over(self, g: int) -> tuple[float, int, float]:
         """J of the equation by its own (GS)2SLS, whatever the method of the fit."""
         arrays = self.design.arrays
-        y, Z = arrays.filtered(np.asarray(self.convergence["lam"]))
+        y, Z = arrays.filtered(np.asarray(self.convergence.lam))
         H = arrays.H
         A = H.T @ Z[g]
         if H.shape[1] <= A.shape[1]:

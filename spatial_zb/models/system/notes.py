@@ -37,11 +37,11 @@ def system_words(names: Sequence[str], weights: str, how: Text | None = None) ->
 
 def _solution(fit: SystemFit) -> list[Note]:
     notes = []
-    if fit.convergence["at_bound"]:
+    if fit.convergence.at_bound:
         notes.append(no_solution_of_system(_without_maximum(fit)))
     elif not fit.converged:
         notes.append(not_positive())
-    if fit.convergence.get("corrected") is False:
+    if fit.convergence.corrected is False:
         notes.append(textbook_moments())
     return notes
 
@@ -54,10 +54,10 @@ def _without_maximum(fit: SystemFit) -> str:
 
 def _peaks(fit: SystemFit) -> list[Note]:
     notes = []
-    modes = [value for value in fit.convergence.get("modes", ()) if value > fit.log_likelihood - 2]
+    modes = [value for value in fit.convergence.modes if value > fit.log_likelihood - 2]
     if len(modes) > 1:
         notes.append(peaks_of_system(tuple(modes)))
-    edge = fit.convergence.get("edge", -np.inf)
+    edge = fit.convergence.edge
     if fit.converged and edge > fit.log_likelihood:
         notes.append(higher_edge(edge))
     return notes
@@ -76,7 +76,7 @@ def _instruments(fit: SystemFit) -> list[Note]:
 
 def _structure(fit: SystemFit) -> list[Note]:
     notes = []
-    unit = fit.convergence.get("sigma_unit")
+    unit = fit.convergence.sigma_unit
     if unit is not None and np.linalg.eigvalsh(unit)[0] < 0:
         notes.append(no_unit_effects())
     stability = fit.stability()

@@ -137,7 +137,7 @@ def _fit_all(job: Job, model: Model) -> list[Column]:
 
 def _long_run(fit: Fit, draws: int, seed: np.random.SeedSequence) -> tuple[Effects | None, Effects | None]:
     """Effects of the long run, with delta and simulated errors; none without a lag in time or without stability."""
-    if not fit.spec.dynamic or fit.convergence["radius"] >= 1:  # the fit has warned of it
+    if not fit.spec.dynamic or fit.convergence.radius >= 1:  # the fit has warned of it
         return None, None
     delta = spatial_effects(fit, horizon="long")
     return delta, _simulated(fit, draws, seed, "long")
@@ -224,7 +224,7 @@ def _dynamics_notes(columns: Sequence[Column]) -> list[Text]:
     first = columns[0].fit
     if not first.spec.dynamic:
         return []
-    corrected = all(c.fit.convergence["corrected"] for c in columns)
+    corrected = all(c.fit.convergence.corrected for c in columns)
     how = Text("bias-corrected", "已作偏差修正") if corrected else Text("not bias-corrected", "未作偏差修正")
     notes = [
         Text(

@@ -170,7 +170,7 @@ def regime_words(job: Job, fit: Fit) -> dict[str, Text]:
     """Words of either regime by what stands in the brackets, ``core=1``."""
     labels, name = job.prepared.labels, str(fit.spec.regimes)
     group = labels.get(name, Text.of(name))
-    values = fit.convergence["regimes"]
+    values = fit.convergence.regimes
     endings = regime_labels(fit.spec, values)
     return {
         ending.strip("[]"): Text(f"{group.en} = {value:g}", f"{group.zh}={value:g}")
