@@ -15,7 +15,7 @@ from spatial_zb.core import Array
 from spatial_zb.core.likelihood.dynamic import carry_over_radius
 from spatial_zb.core.likelihood.impacts import long_run_multipliers, path_multipliers
 from spatial_zb.core.logdet import EigenLogDet
-from spatial_zb.effects.static import coefficients, parameter_draws
+from spatial_zb.effects.static import coefficients, covariance_blocks, parameter_draws
 from spatial_zb.effects.table import EFFECTS, REJECTED_WARNING, Effects, Method, check_fit, simulated_columns
 from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.fit import Fit, coefficient_columns
@@ -258,9 +258,7 @@ def _delta_errors(fit: Fit, multiply: Multiply, values: Array, cov: Array) -> Ar
     parts += [beta[..., None] * slope[:, [0, 2]] + theta[..., None] * slope[:, [1, 3]] for slope in slopes]
     direct, total = np.moveaxis(np.stack(parts), -1, 0)  # (5, k, H) each
     gradient = np.stack([direct, total - direct, total])
-    absent = where < 0
-    blocks = cov[where[:, :, None], where[:, None, :]]
-    blocks[absent[:, :, None] | absent[:, None, :]] = 0.0  # what is held at zero may have no variance at all
+    blocks = covariance_blocks(cov, where)
     return np.sqrt(np.einsum("eikh,kij,ejkh->khe", gradient, blocks, gradient))
 
 

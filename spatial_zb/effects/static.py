@@ -143,10 +143,16 @@ def delta_errors(
     """√(g'Vg) per term and effect, (k, 3), with g in (β_k, θ_k, ρ)."""
     beta, theta, rho = _positions(spec)
     where = np.stack([beta, theta, np.full(beta.shape, -1 if rho is None else rho)], axis=1)
+    blocks = covariance_blocks(cov, where)
+    return np.sqrt(((gradient @ blocks) * gradient).sum(axis=2))
+
+
+def covariance_blocks(cov: NDArray[np.float64], where: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Covariances (k, q, q) of k groups of q parameters, zero for those that are not there (−1 in ``where``)."""
     absent = where < 0
     blocks = cov[where[:, :, None], where[:, None, :]]
     blocks[absent[:, :, None] | absent[:, None, :]] = 0.0  # what is held at zero may have no variance at all
-    return np.sqrt(((gradient @ blocks) * gradient).sum(axis=2))
+    return blocks
 
 
 def parameter_draws(fit: Fit, draws: int, rng: Rng, more: tuple[str, ...] = ()) -> NDArray[np.float64]:

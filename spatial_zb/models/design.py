@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import linalg
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
@@ -201,18 +202,10 @@ def refuse_blanks(panel: Panel, names: tuple[str, ...]) -> None:
 
 
 def _refuse_unusable_columns(spec: DurbinSpec, raw: Array, Z: Array) -> None:
-    words: dict[FixedEffects, Text] = {
-        "unit": Text("the unit effects (it does not change over time)", "个体效应（不随时间变化）"),
-        "time": Text("the time effects (it is the same for all units)", "时间效应（各地区相同）"),
-        "two_way": Text(
-            "the two-way effects (it is a unit part plus a time part)",
-            "双向固定效应（可分解为个体部分与时间部分）",
-        ),
-    }
     low, high = _column_range(raw)
     size, left = np.maximum(high, -low), np.abs(_column_range(Z)).max(axis=0)
-    constant, absorbed = high - low <= ABSORBED * size, left <= ABSORBED * size
-    for term, same, gone in zip(spec.terms, constant, absorbed, strict=True):
+    constant, taken = high - low <= ABSORBED * size, left <= ABSORBED * size
+    for term, same, gone in zip(spec.terms, constant, taken, strict=True):
         if term == "(Intercept)":
             continue
         if same:
@@ -221,11 +214,27 @@ def _refuse_unusable_columns(spec: DurbinSpec, raw: Array, Z: Array) -> None:
                 f"{term!r}是常数，截距或固定效应已代表它。请去掉。",
             )
         if gone:
-            effects = words[spec.transform]
-            raise DataError(
-                f"{term!r} is absorbed by {effects.en}. Drop it, or the effects.",
-                f"{term!r}被{effects.zh}吸收。请去掉该变量，或去掉固定效应。",
-            )
+            raise absorbed(term, spec.transform)
+
+
+NOWHERE = Text("", "")
+
+
+def absorbed(name: str, effects: FixedEffects, where: Text = NOWHERE) -> DataError:
+    """The refusal of a variable of which the effects leave nothing; ``where`` names its equation."""
+    words: dict[FixedEffects, Text] = {
+        "none": Text("the intercept (it is constant)", "截距（它是常数）"),
+        "unit": Text("the unit effects (it does not change over time)", "个体效应（不随时间变化）"),
+        "time": Text("the time effects (it is the same for all units)", "时间效应（各地区相同）"),
+        "two_way": Text(
+            "the two-way effects (it is a unit part plus a time part)",
+            "双向固定效应（可分解为个体部分与时间部分）",
+        ),
+    }
+    return DataError(
+        f"{where.en}{name!r} is absorbed by {words[effects].en}. Drop it, or the effects.",
+        f"{where.zh}{name!r}被{words[effects].zh}吸收。请去掉该变量，或去掉固定效应。",
+    )
 
 
 def _column_range(values: Array) -> tuple[Array, Array]:
@@ -243,8 +252,7 @@ def _refuse_unusable_y(spec: DurbinSpec, y: Array, transformed: Array) -> None:
 
 
 def _refuse_too_few(spec: DurbinSpec, n: int, T: int) -> None:
-    unit, time = spec.fixed_effects in ("unit", "two_way"), spec.fixed_effects in ("time", "two_way")
-    left = (n - time) * (T - unit)
+    left = transformed_sample(n, T, spec.transform, "lee_yu").observations
     needed = len(spec.terms) + len(spec.spatial_terms) + 1
     if left <= needed:
         raise DataError(
@@ -264,7 +272,8 @@ def _refuse_collinear(spec: DurbinSpec, Z: Array) -> ColumnBasis:
     if not flat.shape[1]:
         return basis
     if np.abs(basis.R.diagonal()).min() <= RANK_TOLERANCE:
-        involved = _dependent(spec, flat / basis.scale)
+        R, order, rank = pivoted(flat / basis.scale)
+        involved = dependent(spec.terms, R, order, min(rank, len(order) - 1))
         raise DataError(
             f"These regressors are an exact linear combination of each other: {listed(involved)}. Drop one.",
             f"以下解释变量完全共线：{listed_zh(involved)}。请去掉一个。",
@@ -275,16 +284,16 @@ def _refuse_collinear(spec: DurbinSpec, Z: Array) -> ColumnBasis:
     return basis
 
 
-def _dependent(spec: DurbinSpec, unit: Array) -> list[str]:
-    """Terms of one exact linear dependence among columns of unit length."""
+def pivoted(unit: Array) -> tuple[Array, NDArray[np.intp], int]:
+    """R of columns of unit length, their order by pivoting, and how many are independent."""
     _, R, order = linalg.qr(unit, mode="economic", pivoting=True)
-    rank = int(np.count_nonzero(np.abs(np.diag(R)) > RANK_TOLERANCE))
-    rank = min(rank, len(order) - 1)
+    return R, order, int(np.count_nonzero(np.abs(np.diag(R)) > RANK_TOLERANCE))
+
+
+def dependent(terms: tuple[str, ...], R: Array, order: NDArray[np.intp], rank: int) -> list[str]:
+    """Terms of one exact linear dependence: the first column beyond the rank, and those that it is made of."""
     combination = linalg.solve_triangular(R[:rank, :rank], R[:rank, rank])
-    return [
-        spec.terms[order[rank]],
-        *(spec.terms[order[j]] for j in np.flatnonzero(np.abs(combination) > 1e-6)),
-    ]
+    return [terms[order[rank]], *(terms[order[j]] for j in np.flatnonzero(np.abs(combination) > 1e-6))]
 
 
 def _without_intercept(spec: DurbinSpec, flat: Array, basis: ColumnBasis) -> Array:

@@ -20,7 +20,7 @@ from scipy import linalg
 from spatial_zb.core import Array
 from spatial_zb.core.system.arrays import SystemArrays
 from spatial_zb.core.system.identification import Covariance
-from spatial_zb.core.system.instrumental import scaled_inverse
+from spatial_zb.core.system.instrumental import scaled_inverse, weighted_blocks
 from spatial_zb.core.system.moments import by_unit, forward_deviations, independent_columns, white
 from spatial_zb.core.transforms import transformed_sample
 
@@ -93,13 +93,13 @@ def error_components(strata: Strata, joint: bool, kind: Covariance) -> Component
     parts = [(within, noise), (between, mean)]
     weights = [scaled_inverse(s) if joint else np.diag(1 / np.diag(s)) for _, s in parts]
     A = [[arrays.H.T @ block for block in arrays.Z] for arrays, _ in parts]
-    bread: Array = np.sum([_blocks(a, w) for a, w in zip(A, weights, strict=True)], axis=0)
+    bread: Array = np.sum([weighted_blocks(a, w) for a, w in zip(A, weights, strict=True)], axis=0)
     right = sum(_right(arrays, a, w) for (arrays, _), a, w in zip(parts, A, weights, strict=True))
     inverse = scaled_inverse(bread)
     delta = inverse @ right
     if kind == "classical":
         inner = [w @ s @ w for (_, s), w in zip(parts, weights, strict=True)]
-        meat = sum(_blocks(a, c) for a, c in zip(A, inner, strict=True))
+        meat = sum(weighted_blocks(a, c) for a, c in zip(A, inner, strict=True))
     else:
         scores = np.vstack(
             [_scores(arrays, a, w, delta) for (arrays, _), a, w in zip(parts, A, weights, strict=True)]
@@ -119,12 +119,6 @@ def _two_stage_residuals(arrays: SystemArrays) -> Array:
         coefficient = linalg.lstsq(arrays.H.T @ there, arrays.H.T @ arrays.y[:, g])[0]
         out[:, g] = arrays.y[:, g] - there @ coefficient
     return out
-
-
-def _blocks(A: list[Array], weight: Array) -> Array:
-    """A'(Φ⊗I)A."""
-    m = len(A)
-    return np.block([[weight[g, l] * A[g].T @ A[l] for l in range(m)] for g in range(m)])
 
 
 def _right(arrays: SystemArrays, A: list[Array], weight: Array) -> Array:

@@ -25,6 +25,7 @@ from spatial_zb.core.system.instruments import WeightedSpectrum, recentred
 from spatial_zb.core.system.moments import (
     ErrorMoments,
     classical_moments,
+    hadamard,
     kelejian_prucha,
     robust_moments,
     solve_lambda,
@@ -141,7 +142,7 @@ def scaled_inverse(matrix: Array) -> Array:
     return np.linalg.inv(matrix * np.outer(scale, scale)) * np.outer(scale, scale)
 
 
-def _blocks(A: list[Array], weight: Array) -> Array:
+def weighted_blocks(A: list[Array], weight: Array) -> Array:
     """A'(Φ⊗I)A, (K, K)."""
     m = len(A)
     return np.block([[weight[g, l] * A[g].T @ A[l] for l in range(m)] for g in range(m)])
@@ -152,7 +153,7 @@ def _solve(arrays: SystemArrays, lam: Array, weight: Array) -> Array:
     y, Z = arrays.filtered(lam)
     A = [arrays.H.T @ block for block in Z]
     right = arrays.H.T @ y
-    lhs = _blocks(A, weight)
+    lhs = weighted_blocks(A, weight)
     rhs = np.concatenate([A[g].T @ (right @ weight[g]) for g in range(arrays.m)])
     scale = 1 / np.sqrt(np.diag(lhs))
     return scale * linalg.solve(lhs * np.outer(scale, scale), scale * rhs, assume_a="pos")
@@ -162,7 +163,7 @@ def _influence(arrays: SystemArrays, lam: Array, weight: Array) -> list[Array]:
     """I_l (M, K) with δ̂ − δ ≈ Σ_l I_l'ε_l: one array for the errors of each equation."""
     _, Z = arrays.filtered(lam)
     A = [arrays.H.T @ block for block in Z]
-    inverse = scaled_inverse(_blocks(A, weight))
+    inverse = scaled_inverse(weighted_blocks(A, weight))
     out = []
     for l in range(arrays.m):
         loads = np.vstack([weight[g, l] * A[g].T for g in range(arrays.m)])  # (K, q)
@@ -216,7 +217,7 @@ class _Errors:
         centred = arrays.sample.centred and arrays.sample.n_units <= DENSE_UNITS
         build = classical_moments if kind == "classical" else robust_moments
         self.moments: ErrorMoments = build(arrays.matrix, centred)
-        self.pairs = [[_hadamard(p, q) for q in self.moments.matrices] for p in self.moments.matrices]
+        self.pairs = [[hadamard(p, q) for q in self.moments.matrices] for p in self.moments.matrices]
         self.traces = np.array([[pair.sum() for pair in row] for row in self.pairs])
         self.diagonal = np.column_stack([A.diagonal() for A in self.moments.matrices])
         self.interval = interval or _admissible(arrays.matrix)
@@ -363,8 +364,3 @@ def _admissible(matrix: sparse.csr_array) -> tuple[float, float]:
     """Where I − λW is invertible (Kelejian & Prucha 2010, Lemma 1)."""
     radius = min(matrix.sum(axis=1).max(), matrix.sum(axis=0).max())
     return -INSIDE / radius, INSIDE / radius
-
-
-def _hadamard(A: Array | sparse.csr_array, B: Array | sparse.csr_array) -> Array | sparse.csr_array:
-    """Elementwise product; its sum is tr AB for symmetric A and B."""
-    return A * B if isinstance(A, np.ndarray) else sparse.csr_array(A.multiply(B))

@@ -321,7 +321,7 @@ def moment_variance(moments: ErrorMoments, e: ErrorEstimate, robust: bool) -> tu
     N, noise = e.observations, e.noise
     a = _shifts(moments, e)
     count = len(moments.matrices)
-    pairs = [[_product(p, q) for q in moments.matrices] for p in moments.matrices]
+    pairs = [[hadamard(p, q) for q in moments.matrices] for p in moments.matrices]
     psi = np.empty((count, count))
     if robust:
         s = noise**2
@@ -340,7 +340,7 @@ def moment_variance(moments: ErrorMoments, e: ErrorEstimate, robust: bool) -> tu
     return psi, e.influence.T @ (sigma2 * a + mu3 * diagonals)
 
 
-def _product(A: Matrix, B: Matrix) -> Matrix:
+def hadamard(A: Matrix, B: Matrix) -> Matrix:
     """Elementwise product; its sum is tr AB for symmetric A and B."""
     return A * B if isinstance(A, np.ndarray) else sparse.csr_array(A.multiply(B))
 

@@ -190,15 +190,9 @@ def _effect_errors(fit: SystemFit, sources: Sources, delta: Array, covariances: 
 def _without(fit: SystemFit, kept: NDArray[np.bool_]) -> Array:
     """Parameters of some periods."""
     panel = fit.panel.select(periods=[p for p, keep in zip(fit.panel.periods, kept, strict=True) if keep])
-    powers = max((int(name[1:].split("_")[0] or 1) for name in fit.instruments if _is_lag(name)), default=0)
-    options: dict[str, Any] = {"instrument_powers": powers}
+    options: dict[str, Any] = {"instrument_powers": fit.design.powers}
     if fit.method == "fiml":
         options["sigma"] = fit.sigma_form
     elif fit.spec.fixed_effects != "random":
         options["bias_correction"] = fit.bias_correction
     return quietly(lambda: fit_system(fit.spec, panel, fit.weights, fit.method, **options)).params.to_numpy()
-
-
-def _is_lag(name: str) -> bool:
-    head = name.split("_")[0]
-    return name.startswith("W") and "_" in name and (head == "W" or head[1:].isdigit())

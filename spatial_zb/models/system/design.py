@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
-from scipy import linalg
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.notes import tell
@@ -19,13 +18,20 @@ from spatial_zb.core.system.instruments import WeightedSpectrum
 from spatial_zb.core.system.moments import forward_deviations, independent_columns
 from spatial_zb.core.transforms import FixedEffects, demean, spatial_lag, transformed_sample
 from spatial_zb.data.panel import Panel
-from spatial_zb.models.design import ABSORBED, CONDITION_WARNING, refuse_blanks, stacked
+from spatial_zb.models.design import (
+    ABSORBED,
+    CONDITION_WARNING,
+    NOWHERE,
+    absorbed,
+    dependent,
+    pivoted,
+    refuse_blanks,
+    stacked,
+)
 from spatial_zb.models.notes import nearly_collinear
 from spatial_zb.models.system.spec import Equation, SystemSpec
 from spatial_zb.weights.matrix import Weights
 
-#: A unit-length column this near to the span of the others is dependent on them.
-RANK_TOLERANCE = 1e-9
 #: Sizes beyond this, or below its inverse, overflow when they are squared and summed.
 EXTREME = 1e120
 #: Residual share below which y is an identity of its regressors.
@@ -63,8 +69,8 @@ class SystemDesign:
     """A system on a panel under one W, made of arrays: ``arrays`` after the transform, and the words for their columns.
 
     ``instruments`` name the columns of H before they were made orthonormal; ``dropped`` those that were linear
-    combinations of the others. ``strata`` within and between units for random effects, else None. ``spectrum`` of W as
-    the instruments see it, where the estimate takes off the bias of many instruments, else None.
+    combinations of the others; ``powers`` of W were asked for. ``strata`` within and between units for random effects, else
+    None. ``spectrum`` of W as the instruments see it, where the estimate takes off the bias of many instruments, else None.
     """
 
     spec: SystemSpec
@@ -74,6 +80,7 @@ class SystemDesign:
     instruments: tuple[str, ...]
     dropped: tuple[str, ...]
     identification: dict[str, Identification]
+    powers: int
     strata: Strata | None = None
     spectrum: WeightedSpectrum | None = None
 
@@ -120,7 +127,7 @@ def build_system_design(
     if spec.fixed_effects == "random":
         strata = split_strata(arrays, columns.take(instruments, None), T)
         _refuse_too_few_units(spec, strata, n)
-    return SystemDesign(spec, panel, weights, arrays, instruments, dropped, identification, strata)
+    return SystemDesign(spec, panel, weights, arrays, instruments, dropped, identification, powers, strata)
 
 
 class _Columns:
@@ -181,20 +188,8 @@ class _Columns:
             )
 
     def _refuse_absorbed(self, name: str, equation: str | None) -> NoReturn:
-        words = {
-            "none": Text("the intercept (it is constant)", "截距（它是常数）"),
-            "unit": Text("the unit effects (it does not change over time)", "地区效应（它不随时间变化）"),
-            "time": Text("the time effects (it is the same for all units)", "时间效应（各地区相同）"),
-            "two_way": Text(
-                "the two-way effects (it is a unit part plus a time part)",
-                "双向效应（它是地区部分加时间部分）",
-            ),
-        }
-        where, where_zh = (f"Equation {equation!r}: ", f"方程{equation!r}：") if equation else ("", "")
-        raise DataError(
-            f"{where}{name!r} is absorbed by {words[self.effects].en}. Drop it, or the effects.",
-            f"{where_zh}{name!r}被{words[self.effects].zh}吸收。请去掉它，或去掉效应。",
-        )
+        where = Text(f"Equation {equation!r}: ", f"方程{equation!r}：") if equation else NOWHERE
+        raise absorbed(name, self.effects, where)
 
 
 def _instruments(
@@ -269,8 +264,7 @@ def _refuse_unidentified(spec: SystemSpec, name: str, found: Identification, lik
 
 
 def _refuse_too_few(spec: SystemSpec, n: int, T: int, Z: dict[str, Array]) -> None:
-    unit, time = spec.fixed_effects in ("unit", "two_way"), spec.fixed_effects in ("time", "two_way")
-    left = (n - time) * (T - unit)
+    left = transformed_sample(n, T, spec.transform, "lee_yu").observations
     for name, block in Z.items():
         if left <= block.shape[1] + len(spec.names):
             raise DataError(
@@ -299,14 +293,9 @@ def _refuse_dependent(spec: SystemSpec, name: str, Z: Array, y: Array, label: st
     terms = spec.terms(name)
     unit = np.column_stack([Z, y]) / np.sqrt(np.sum(np.column_stack([Z, y]) ** 2, axis=0))
     if Z.shape[1]:
-        _, R, order = linalg.qr(unit[:, :-1], mode="economic", pivoting=True)
-        rank = int(np.count_nonzero(np.abs(np.diag(R)) > RANK_TOLERANCE))
+        R, order, rank = pivoted(unit[:, :-1])
         if rank < len(order):
-            weights = linalg.solve_triangular(R[:rank, :rank], R[:rank, rank])
-            involved = [
-                terms[order[rank]],
-                *(terms[order[j]] for j in np.flatnonzero(np.abs(weights) > 1e-6)),
-            ]
+            involved = dependent(terms, R, order, rank)
             lagged = any(term in spec.equations[name].endogenous_terms for term in involved)
             remedy = (
                 Text(
