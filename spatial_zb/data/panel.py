@@ -161,7 +161,7 @@ class Panel:
     Raises
     ------
     DataError
-        Values that are no real numbers, or not as many as labels; periods that are not ascending whole numbers; names
+        Values that are not real numbers, or not as many as labels; periods that are not ascending whole numbers; names
         that are not text, or repeated.
     AlignmentError
         Repeated units.

@@ -49,7 +49,7 @@ class Options:
                 f"permutations must be a whole number, zero or more, not {self.permutations!r}.",
                 f"permutations须为非负整数，而不是{self.permutations!r}。",
             )
-        random_generator(self.rng)  # refuses what is no seed, before anything is computed
+        random_generator(self.rng)  # refuses an invalid seed before anything is computed
 
     def streams(self, periods: Sequence[int]) -> list[np.random.SeedSequence]:
         """One seed for each period; the caller's SeedSequence stays as it was."""

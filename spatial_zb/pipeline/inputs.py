@@ -34,7 +34,7 @@ from spatial_zb.study import (
 from spatial_zb.weights import Weights
 from spatial_zb.weights.build.islands import settle
 
-#: Keys of a weights table that are no options of its builder.
+#: Keys of a weights table that its builder does not take.
 OUTSIDE = frozenset({"name", "label", "kind", "normalisation", "variable", "periods"})
 
 

@@ -20,7 +20,7 @@ def as_sparse(matrix: Any, ids: pd.Index, label: str) -> sparse.csr_array:
     Raises
     ------
     WeightsError
-        Not two-dimensional, not square, complex numbers, text, dates, or anything else that is no number.
+        Not two-dimensional, not square, complex numbers, text, dates, or anything else that is not a number.
     AlignmentError
         As many ids as rows there are not.
     """

@@ -100,7 +100,7 @@ def checked_tree(text: str) -> ast.expr:
     return tree
 
 
-#: A name between backticks, for columns such as `GDP (10,000 yuan)` that are no names of Python.
+#: A name between backticks, for columns such as `GDP (10,000 yuan)` that are not names in Python.
 QUOTED = re.compile(r"`([^`\n]+)`")
 
 

@@ -162,7 +162,7 @@ def chosen_periods(known: Sequence, wanted: Sequence | None, what: Text) -> list
     Raises
     ------
     SpecificationError
-        A period of which there is no ``what``.
+        A period for which there is no ``what``.
     """
     unknown = [period for period in wanted or () if period not in known]
     if unknown:
