@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -222,6 +223,7 @@ def pages() -> dict[str, Path]:
 
 def _docs(options: argparse.Namespace) -> int:
     known = pages()
+    options.spoken = options.language or help_language(())
     if options.topic is None:
         width = max(map(len, known), default=0)
         for topic, path in known.items():
@@ -236,7 +238,7 @@ def _docs(options: argparse.Namespace) -> int:
         from rich.console import Console
         from rich.markdown import Markdown
 
-        Console().print(Markdown(text))
+        Console().print(Markdown(re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)))  # links lead nowhere here
     else:
         print(text, end="")
     return 0
