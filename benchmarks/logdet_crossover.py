@@ -31,13 +31,16 @@ UNITS, PERIODS, NEIGHBOURS = (200, 300, 400, 500, 700, 1000), 10, 6
 def nearest(n: int):
     """Six nearest neighbours of random points, and a panel on them."""
     from spatial_zb import Weights
-    from spatial_zb.simulate.single import simulate_durbin
+    from spatial_zb.simulate import Process
+    from spatial_zb.simulate import durbin as simulate_durbin
 
     points = np.random.default_rng(3).random((n, 2))
     near = cKDTree(points).query(points, NEIGHBOURS + 1)[1][:, 1:]
     entries = np.full(near.size, 1 / NEIGHBOURS), (np.repeat(np.arange(n), NEIGHBOURS), near.ravel())
     W = Weights(sparse.csr_array(entries, shape=(n, n)), pd.Index(map(str, range(n))), normalisation="row")
-    return W, simulate_durbin(W, PERIODS, dict.fromkeys(NAMES, 1.0), rho=0.4, time_effects=0.0, rng=1)
+    return W, simulate_durbin(
+        W, PERIODS, dict.fromkeys(NAMES, 1.0), rho=0.4, process=Process(time_effects=0.0), rng=1
+    )
 
 
 def timed(W, panel, limit: int, repeats: int) -> float:

@@ -43,7 +43,7 @@ def data(n: int, T: int):
     from scipy.spatial import Delaunay
 
     import spatial_zb as zb
-    from spatial_zb.simulate.single import simulate_durbin
+    from spatial_zb.simulate import durbin as simulate_durbin
 
     corners = Delaunay(np.random.default_rng(1).random((n, 2))).simplices
     row, column = np.vstack([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]]).T
@@ -54,7 +54,9 @@ def data(n: int, T: int):
         dict(zip(NAMES, (1.0, -0.5, 0.3), strict=True)),
         dict(zip(NAMES, (0.5, 0.2, -0.1), strict=True)),
     )
-    return W, simulate_durbin(W, T, beta, theta=theta, rho=0.4, time_effects=0.0, rng=1)
+    return W, simulate_durbin(
+        W, T, beta, theta=theta, rho=0.4, process=zb.simulate.Process(time_effects=0.0), rng=1
+    )
 
 
 def ours(W, panel):

@@ -126,19 +126,22 @@ def run(options: argparse.Namespace) -> list:
         fit = estimated(study, prepared, known[name])
         truth = with_values(fit.params.to_dict(), options.set, fit)
         cases = {f"× {factor:g}": scaled(truth, factor) for factor in options.factor}
-        found = zb.power_study(
+        drawn = {
+            "regressors": None if options.periods else fit.panel,
+            "sigma": fit.sigma if isinstance(fit.spec, zb.SystemSpec) else None,
+        }
+        found = zb.simulate.power(
             fit.spec,
             fit.weights,
             options.periods or len(fit.panel.periods),
-            cases,
+            {name: zb.simulate.Truth(case, **drawn) for name, case in cases.items()},
             replications=options.replications,
-            estimator=fit.method if isinstance(fit.spec, zb.SystemSpec) else fit.estimator,
-            covariance=fit.covariance,
-            regressors=None if options.periods else fit.panel,
-            sigma=fit.sigma if isinstance(fit.spec, zb.SystemSpec) else None,
+            plan=zb.simulate.Plan(
+                estimator=fit.method if isinstance(fit.spec, zb.SystemSpec) else fit.estimator,
+                covariance=fit.covariance,
+            ),
             rng=seed,
-            workers=options.workers,
-            progress=said,
+            workers=zb.Execution(options.workers, progress=said),
         )
         print(f"\r{name}: {found.summary().splitlines()[0]}\n")
         print(found.table(language=options.language).to_string(index=False), end="\n\n")

@@ -4,8 +4,43 @@ The public names stand in ``__init__.pyi`` and load on first use, so that import
 line for help, costs nothing.
 """
 
+import importlib
+
 import lazy_loader
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+_PLACES = {
+    "base.errors": "OutputError WorkerError",
+    "base.result_store": "ResultStore",
+    "compare": "Prior compare_fits model_probabilities robustness spec_family",
+    "data": "constant_units join_regions match_report read_table select_regions",
+    "data.codes": "MatchReport",
+    "dynamics": "beta_convergence dagum_decomposition deviation_ellipses kernel_densities sigma_convergence "
+    "theil_decomposition",
+    "explore": "bivariate_moran effects_by_distance esda_statistic geary general_g lee local_bivariate_moran local_g "
+    "moran_by_distance pooled_moran residual_moran",
+    "tests": "curve_test j_test likelihood_ratio regime_tests restriction_tests simplification_tests stability_test "
+    "u_shape_test vuong_test",
+}
+_RENAMED = {
+    "power_study": "simulate.power",
+    "simulate_durbin": "simulate.durbin",
+    "simulate_panel": "simulate.panel",
+    "simulate_system": "simulate.system",
+}
+#: Names of the last release by where they are now; they go with the next one.
+MOVED = {name: f"{place}.{name}" for place, names in _PLACES.items() for name in names.split()} | _RENAMED
+
+
+def __getattr__(name: str) -> object:
+    if name not in MOVED:
+        return _load(name)
+    from spatial_zb.base.notes import warn_old
+
+    place, _, own = MOVED[name].rpartition(".")
+    warn_old(f"spatial_zb.{name} is now spatial_zb.{MOVED[name]}.")
+    room = _load(place) if place in __all__ else importlib.import_module(f"{__name__}.{place}")
+    return getattr(room, own)

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb import DurbinSpec, SpatialZbWarning, Weights, as_weights, fit_durbin, simulate_durbin
+from spatial_zb import DurbinSpec, SpatialZbWarning, Weights, as_weights, fit_durbin
+from spatial_zb.simulate import durbin as simulate_durbin
 
 #: Coefficients of two equations that act on each other and are far from instability.
 MUTUAL = {

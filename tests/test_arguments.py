@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
 W = circle(12)
 SPEC = zb.DurbinSpec("y", ["a", "b"], lag_x="all", fixed_effects="unit")
-PANEL = zb.simulate_durbin(W, 4, {"a": 1.0, "b": -0.5}, rho=0.3, rng=3)
+PANEL = zb.simulate.durbin(W, 4, {"a": 1.0, "b": -0.5}, rho=0.3, rng=3)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ DRAWS = {
     "effects": lambda fit, rng: zb.spatial_effects(fit, "simulate", draws=100, rng=rng).tidy()["std_error"],
     "bootstrap": lambda fit, rng: zb.bootstrap(fit, 99, rng=rng).tidy()["conf_low"],
     "tests": lambda fit, rng: zb.diagnose(SPEC, PANEL, W, replicates=99, rng=rng).tidy()["p_bootstrap"],
-    "data": lambda fit, rng: zb.simulate_durbin(W, 2, {"a": 1.0}, rng=rng).values,
+    "data": lambda fit, rng: zb.simulate.durbin(W, 2, {"a": 1.0}, rng=rng).values,
 }
 
 

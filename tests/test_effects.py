@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from dense_oracle import MODELS
 
+import spatial_zb as zb
 from spatial_zb import (
     ConvergenceError,
     DataError,
@@ -18,10 +19,10 @@ from spatial_zb import (
     effects_path,
     fit_durbin,
     order_effects,
-    simulate_durbin,
     spatial_effects,
     weights,
 )
+from spatial_zb.simulate import durbin as simulate_durbin
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -48,7 +49,13 @@ def fit(request, delta):
     scale = W.logdet.interval[1]
     theta = dict.fromkeys(["a", "b"] if lag_x == "all" else lag_x, 0.4 * scale)
     panel = simulate_durbin(
-        W, 20, {"a": 1.0, "b": -0.5}, theta=theta, rho=0.3 * scale, sigma=0.1, time_effects=0, rng=2
+        W,
+        20,
+        {"a": 1.0, "b": -0.5},
+        theta=theta,
+        rho=0.3 * scale,
+        process=zb.simulate.Process(sigma=0.1, time_effects=0),
+        rng=2,
     )
     lag_y, _, lag_error = MODELS[model]
     return fit_durbin(DurbinSpec("y", ["a", "b"], lag_y, lag_x, lag_error, "unit"), panel, W)

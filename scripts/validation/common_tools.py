@@ -233,7 +233,7 @@ def island_g() -> Case:
     positive = y - y.min() + 1
     theirs = quiet(lambda: G_Local(positive, W, permutations=999, seed=1))
     row = (
-        quiet(lambda: zb.local_g(panel_of(ids, y=positive), "y", ours, permutations=999, rng=1))
+        quiet(lambda: zb.explore.local_g(panel_of(ids, y=positive), "y", ours, permutations=999, rng=1))
         .table()
         .loc["u25"]
     )
@@ -417,7 +417,7 @@ def demeaned_first() -> Case:
     )
     theirs, ours = [], []
     for seed in range(60):
-        panel = zb.simulate_durbin(W, 11, {"x": 1.0}, rho=0.3, rng=seed)
+        panel = zb.simulate.durbin(W, 11, {"x": 1.0}, rho=0.3, rng=seed)
         spec = zb.DurbinSpec("y", ["x"], lag_x=[], fixed_effects="two_way")
         ours.append(quiet(lambda spec=spec, panel=panel: zb.fit_durbin(spec, panel, W)).params["rho"])
         y, x = (demeaned(panel.array(name)) for name in ("y", "x"))

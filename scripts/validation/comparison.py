@@ -56,11 +56,11 @@ def _spec(family: str) -> zb.DurbinSpec:
 def choice(W: dict[str, zb.Weights], truth: str, seed: np.random.SeedSequence) -> dict[str, float]:
     """One panel: who wins, how sure the winner is, and what the tests between the two W say."""
     warnings.simplefilter("ignore", zb.SpatialZbWarning)
-    panel = zb.simulate_durbin(
+    panel = zb.simulate.durbin(
         W["contiguity"], PERIODS, BETA, rng=np.random.default_rng(seed), **TRUTHS[truth]
     )
     family = truth.split(",")[0]
-    frame = zb.model_probabilities(panel, "y", ["a", "b"], W).tidy()
+    frame = zb.compare.model_probabilities(panel, "y", ["a", "b"], W).tidy()
     best = frame.loc[frame["probability"].idxmax()]
     row = {
         "family": best["model"] == family,
@@ -70,11 +70,11 @@ def choice(W: dict[str, zb.Weights], truth: str, seed: np.random.SeedSequence) -
     if family not in LAGS:
         return row
     right, wrong = (zb.fit_durbin(_spec(family), panel, W[name]) for name in W)
-    vuong = zb.vuong_test(right, wrong)["favours"].item()
+    vuong = zb.tests.vuong_test(right, wrong)["favours"].item()
     return row | {
-        "J size": zb.j_test(right, wrong)["p_value"].item() < LEVEL,
-        "J size, clustered": zb.j_test(right, wrong, covariance="cluster")["p_value"].item() < LEVEL,
-        "J power": zb.j_test(wrong, right)["p_value"].item() < LEVEL,
+        "J size": zb.tests.j_test(right, wrong)["p_value"].item() < LEVEL,
+        "J size, clustered": zb.tests.j_test(right, wrong, covariance="cluster")["p_value"].item() < LEVEL,
+        "J power": zb.tests.j_test(wrong, right)["p_value"].item() < LEVEL,
         "Vuong for the true W": vuong == "first",
         "Vuong for the other W": vuong == "second",
     }
@@ -83,12 +83,12 @@ def choice(W: dict[str, zb.Weights], truth: str, seed: np.random.SeedSequence) -
 def curve(W: dict[str, zb.Weights], beta: float, seed: np.random.SeedSequence) -> dict[str, float]:
     """One panel in which the coefficient of a is ``beta``: does the joint test see it?"""
     warnings.simplefilter("ignore", zb.SpatialZbWarning)
-    panel = zb.simulate_durbin(
+    panel = zb.simulate.durbin(
         W["contiguity"], PERIODS, {"a": beta, "b": -1.0}, rho=0.3, rng=np.random.default_rng(seed)
     )
     specs = {family: _spec(family) for family in ("SAR", "SDM", "SDEM")}
-    found = zb.curve_test(
-        panel, specs, W, term="a", effect="total", covariances=["cluster"], replicates=99, rng=seed
+    found = zb.tests.curve_test(
+        zb.compare.Choices(panel, specs, W, covariances=["cluster"]), "a", "total", replicates=99, rng=seed
     )
     p = found.tidy().set_index("statistic")["p_value"]
     return (p <= LEVEL).to_dict()

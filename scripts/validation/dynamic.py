@@ -58,15 +58,13 @@ def _dynamic_cell(n: int, T: int, carried: tuple[float, float, float], effects: 
 
     def replicate(index: int) -> dict[str, Found | None]:
         rng = np.random.default_rng([SEED, n, T, round(100 * tau), len(effects), index])
-        panel = zb.simulate_durbin(
+        panel = zb.simulate.durbin(
             W,
             T + 1,
             {"x": BETA},
             theta={"x": THETA},
             rho=rho,
-            tau=tau,
-            eta=eta,
-            time_effects=float(effects == "two_way"),
+            process=zb.simulate.Process(tau=tau, eta=eta, time_effects=float(effects == "two_way")),
             rng=rng,
         )
         return {name: _dynamic_fit(spec, panel, W, name) for name in ESTIMATORS}
@@ -90,13 +88,19 @@ def _long_run_cell(n: int, T: int, carried: tuple[float, float, float]) -> Cell:
 
     def replicate(index: int) -> dict[str, Found | None]:
         rng = np.random.default_rng([SEED, n, T, round(100 * tau), index])
-        panel = zb.simulate_durbin(
-            W, T + 1, {"x": BETA}, theta={"x": THETA}, rho=rho, tau=tau, eta=eta, rng=rng
+        panel = zb.simulate.durbin(
+            W,
+            T + 1,
+            {"x": BETA},
+            theta={"x": THETA},
+            rho=rho,
+            process=zb.simulate.Process(tau=tau, eta=eta),
+            rng=rng,
         )
         fit = zb.fit_durbin(spec, panel, W)
         if not fit.converged or fit.convergence["radius"] >= 1:
             return {"delta": None, "simulate": None}
-        own = {"persistence": tuple(zb.stability_test(fit).iloc[0][["persistence", "std_error"]])}
+        own = {"persistence": tuple(zb.tests.stability_test(fit).iloc[0][["persistence", "std_error"]])}
         out = {}
         for method in ("delta", "simulate"):
             table = zb.spatial_effects(fit, method, draws=500, rng=index, horizon="long").tidy()
@@ -178,7 +182,7 @@ def _regime_fit(spec: zb.DurbinSpec, panel: zb.Panel, W: zb.Weights) -> Found | 
     names = {"x": "beta", "W_x": "theta", "rho": "rho"}
     short = {f"{long}[core={c}]": f"{name}[{c}]" for long, name in names.items() for c in (0, 1)}
     out = {short[name]: (fit.params[name], fit.bse[name]) for name in fit.params.index[:-1]}
-    tests = zb.regime_tests(fit).set_index("term")
+    tests = zb.tests.regime_tests(fit).set_index("term")
     out |= {
         f"difference of {names[t]}": tuple(tests.loc[t, ["difference", "std_error"]])
         for t in tests.index[:-1]

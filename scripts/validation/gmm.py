@@ -65,7 +65,7 @@ def draw(cell: Cell, index: int, seed: int = SEED) -> zb.Panel:
 
 def endogenous_panel(W: zb.Weights, rng: np.random.Generator, rho: float) -> zb.Panel:
     """y = ρWy + xβ + w/2 + effects + e with an instrument z for w."""
-    panel = zb.simulate_durbin(W, PERIODS, {"x": small_sample.BETA}, rng=rng)
+    panel = zb.simulate.durbin(W, PERIODS, {"x": small_sample.BETA}, rng=rng)
     shape = panel.array("x").shape
     e, z = rng.standard_normal(shape), rng.standard_normal(shape)
     v = ENDOGENEITY * e + np.sqrt(1 - ENDOGENEITY**2) * rng.standard_normal(shape)

@@ -80,16 +80,25 @@ def replicate(
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         if model == "tests":
-            panel = zb.simulate_durbin(W, PERIODS, {"x": 1.0}, unit_effects=0, time_effects=0, rng=rng)
+            panel = zb.simulate.durbin(
+                W, PERIODS, {"x": 1.0}, process=zb.simulate.Process(unit_effects=0, time_effects=0), rng=rng
+            )
             return _tests(panel, W)
         if model == "Hausman":
-            panel = zb.simulate_durbin(
-                W, PERIODS, {"x": 1.0}, rho=RHO, unit_effects=0, time_effects=0, rng=rng
+            panel = zb.simulate.durbin(
+                W,
+                PERIODS,
+                {"x": 1.0},
+                rho=RHO,
+                process=zb.simulate.Process(unit_effects=0, time_effects=0),
+                rng=rng,
             )
             mu = filter_solver(W.matrix, RHO)(rng.standard_normal(n))
             return _hausman(panel.with_columns({"y": panel.array("y") + mu}), W)
         strength = {"rho" if model == "SAR" else "lam": spatial}
-        panel = zb.simulate_durbin(W, PERIODS, {"x": 1.0}, time_effects=0, rng=rng, **strength)
+        panel = zb.simulate.durbin(
+            W, PERIODS, {"x": 1.0}, process=zb.simulate.Process(time_effects=0), rng=rng, **strength
+        )
         return _fits(panel, W, model)
 
 

@@ -14,7 +14,7 @@ def run(replications: int = 300, workers: int = 1) -> None:
     """Simulate SDM panels for each n and strength; the table, and the figure of ρ and of the indirect effect."""
     from spatial_zb.report import figures
 
-    study = zb.power_study(
+    study = zb.simulate.power(
         zb.DurbinSpec("y", ["x"]),
         {f"{n} units": weights(n, KINDS[0]) for n in SIZES},
         PERIODS,

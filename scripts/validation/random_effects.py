@@ -67,7 +67,7 @@ def draw(cell: Cell, index: int) -> zb.Panel:
     values = {
         name: value for name, value in truth(cell).items() if name not in ("direct", "indirect", "total")
     }
-    return zb.simulate_panel(
+    return zb.simulate.panel(
         specification(model), weights(n, kind), PERIODS, values, rng=np.random.default_rng(place)
     )
 

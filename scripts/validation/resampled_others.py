@@ -67,7 +67,15 @@ def _fit(spec: zb.DurbinSpec, estimator: str = "lee_yu") -> Callable[[zb.Panel, 
 
 def _dynamic_panel(W: zb.Weights, rng: np.random.Generator) -> zb.Panel:
     tau, rho, eta = CARRIED
-    return zb.simulate_durbin(W, 11, {"x": BETA}, theta={"x": THETA}, rho=rho, tau=tau, eta=eta, rng=rng)
+    return zb.simulate.durbin(
+        W,
+        11,
+        {"x": BETA},
+        theta={"x": THETA},
+        rho=rho,
+        process=zb.simulate.Process(tau=tau, eta=eta),
+        rng=rng,
+    )
 
 
 def _dynamic_truth(W: zb.Weights) -> dict[str, float]:
@@ -96,7 +104,7 @@ def _random(spec: zb.DurbinSpec, truth: dict[str, float]) -> Model:
     values = truth | {"phi": PHI, "sigma2": 1.0}
     rho, theta = truth.get("rho", 0.0), truth.get("W_x", 0.0)
     return Model(
-        draw=lambda W, rng: zb.simulate_panel(spec, W, PERIODS, values, rng=rng),
+        draw=lambda W, rng: zb.simulate.panel(spec, W, PERIODS, values, rng=rng),
         fit=_fit(spec),
         truth=lambda W: values | _static_effects(W, rho, BETA, theta, "x"),
         dense="rho" in truth,
@@ -112,7 +120,7 @@ MODELS = {
         dense=True,
     ),
     "SAR by 2SLS": Model(
-        lambda W, rng: zb.simulate_durbin(W, PERIODS, {"x": BETA}, rho=SPATIAL, rng=rng),
+        lambda W, rng: zb.simulate.durbin(W, PERIODS, {"x": BETA}, rho=SPATIAL, rng=rng),
         _fit(zb.DurbinSpec("y", ["x"], lag_x=[]), "gmm"),
         lambda W: {"rho": SPATIAL, "x": BETA} | _static_effects(W, SPATIAL, BETA, 0.0, "x"),
         dense=True,
@@ -179,7 +187,7 @@ def _analytic(fit: zb.Fit) -> Limits:
     if fit.spec.dynamic and fit.convergence["radius"] < 1:
         rows += _limits(zb.spatial_effects(fit, horizon="long").tidy(), "effect", "long ")
     if fit.spec.regimes:
-        tests = zb.regime_tests(fit).iloc[:-1]
+        tests = zb.tests.regime_tests(fit).iloc[:-1]
         half = 1.959963984540054 * tests["std_error"]
         found = zip(tests["term"], tests["difference"], half, strict=True)
         rows += [(f"difference of {term}", value, value - h, value + h) for term, value, h in found]

@@ -104,13 +104,15 @@ def draw(truth: str, W: zb.Weights, rng: np.random.Generator) -> zb.Panel:
     """One panel under a truth."""
     plain, c = {"unit_effects": 0.0, "time_effects": 0.0, "rng": rng}, strength(truth)
     if "random effects" in truth:
-        panel, mu = zb.simulate_durbin(W, PERIODS, BETA, rho=c, **plain), rng.standard_normal(W.n)
+        panel, mu = zb.simulate.durbin(W, PERIODS, BETA, rho=c, **plain), rng.standard_normal(W.n)
         return panel.with_columns({"y": panel.array("y") + (filter_solver(W.matrix, c)(mu) if c else mu)})
     if truth.startswith("SAR"):
-        return zb.simulate_durbin(W, PERIODS, BETA, rho=c, time_effects=0.0, rng=rng)
+        return zb.simulate.durbin(
+            W, PERIODS, BETA, rho=c, process=zb.simulate.Process(time_effects=0.0), rng=rng
+        )
     if truth.startswith("SEM"):
-        return zb.simulate_durbin(W, PERIODS, BETA, lam=c, **plain)
-    panel = zb.simulate_durbin(W, PERIODS, BETA, **plain)
+        return zb.simulate.durbin(W, PERIODS, BETA, lam=c, **plain)
+    panel = zb.simulate.durbin(W, PERIODS, BETA, **plain)
     if truth.startswith("random"):
         return panel.with_columns({"y": panel.array("y") + rng.standard_normal(W.n)})
     return panel

@@ -95,14 +95,14 @@ def draw(cell: Cell, seed: int, index: int) -> zb.Panel:
     lag_y, lag_x, lag_error = MODELS[cell.model]
     mark = [] if cell.spatial == STRENGTHS[0] else [round(100 * cell.spatial)]
     place = [cell.n, len(cell.weights), list(MODELS).index(cell.model)]
-    return zb.simulate_durbin(
+    return zb.simulate.durbin(
         W,
         PERIODS,
         {"x": BETA},
         theta={"x": THETA} if lag_x else {},
         rho=cell.spatial * lag_y,
         lam=cell.spatial * lag_error,
-        time_effects=0.0 if cell.estimator == "random" else 1.0,
+        process=zb.simulate.Process(time_effects=0.0 if cell.estimator == "random" else 1.0),
         rng=np.random.default_rng([seed, *place, *mark, index]),
     )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+import spatial_zb as zb
 from spatial_zb import Equation, Panel, SystemSpec
-from spatial_zb.simulate.systems import simulate_system
+from spatial_zb.simulate import system as simulate_system
 
 from .places import PERIODS, weights
 
@@ -56,7 +57,9 @@ def drawn(n: int, kind: str, lag_error: bool, seed: np.random.SeedSequence) -> P
     """A panel of the system on one of the maps."""
     truth = TRUTH | (ERRORS if lag_error else {})
     rng = np.random.default_rng(seed)
-    return simulate_system(system(lag_error), weights(n, kind), PERIODS, truth, sigma=SIGMA, rng=rng)
+    return simulate_system(
+        system(lag_error), weights(n, kind), PERIODS, zb.simulate.Truth(truth, sigma=SIGMA), rng=rng
+    )
 
 
 def true_value(parameter: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -50,6 +51,46 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                     check_alpha(value)  # type: ignore[arg-type]
                     value = 1 - value  # type: ignore[operator]
                 given[new] = value
+            return function(*args, **given)
+
+        return called
+
+    return wrap
+
+
+def gathered(into: str, join: Callable[..., Any], *names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function take arguments of the last release that are now part of one: ``@gathered("at", Point.of, "x")``.
+
+    ``join(value, **old)`` gives the argument ``into`` from the value it has (its default where it was not given) and
+    the old arguments; a ``DeprecationWarning`` names it.
+
+    >>> @gathered("ends", lambda ends, **old: {**ends, **old}, "low", "high")
+    ... def width(ends: dict = {"low": 0, "high": 1}) -> float:
+    ...     return ends["high"] - ends["low"]
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     width(high=3)
+    3
+    """
+
+    def wrap(function: Callable[P, R]) -> Callable[P, R]:
+        parameters = inspect.signature(function).parameters
+        place, default = list(parameters).index(into), parameters[into].default
+
+        @functools.wraps(function)
+        def called(*args: P.args, **given: P.kwargs) -> R:
+            old = {name: given.pop(name) for name in names if name in given}
+            if not old:
+                return function(*args, **given)
+            shown = ", ".join(f"{name}=…" for name in old)
+            warn_old(
+                f"{function.__name__}({shown}) is now part of the argument {into} of {function.__name__}; its "
+                "docstring says how to give it.",
+            )
+            if len(args) > place:
+                args = (*args[:place], join(args[place], **old), *args[place + 1 :])  # type: ignore[assignment]
+            elif into in given or default is not inspect.Parameter.empty:
+                given[into] = join(given.get(into, default), **old)
             return function(*args, **given)
 
         return called

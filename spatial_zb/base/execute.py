@@ -13,14 +13,14 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from spatial_zb.base.arguments import Rng, seed_of
+from spatial_zb.base.arguments import Rng, gathered, seed_of
 from spatial_zb.base.errors import SpatialZbWarning, SpecificationError, WorkerError
 from spatial_zb.base.notes import warn_again
 from spatial_zb.base.result_store import ResultStore
@@ -39,22 +39,69 @@ ALONE = 3
 
 @dataclass(frozen=True)
 class Execution:
-    """How tasks are run: the arguments of :func:`run_tasks` that say nothing about the tasks."""
+    """How tasks are run: what functions take as ``workers`` where a number of processes does not say it all.
+
+    Numbers depend on none of it.
+
+    Parameters
+    ----------
+    workers
+        Processes on this machine; −1 for as many as it has cores.
+    scheduler
+        Address of a Dask scheduler (``"tcp://…"``); its workers are used and ``workers`` is not. The package must be
+        installed there in the same version.
+    store
+        Results that are in it are not computed again, and every new one is written to it as soon as it is there; a
+        path means the store in that folder.
+    progress
+        Called in this process with (tasks done, tasks, seconds left).
+
+    Examples
+    --------
+    >>> import spatial_zb as zb
+    >>> how = zb.Execution(workers=4, store="results/grid")
+    >>> how.workers
+    4
+    """
 
     workers: int = 1
     scheduler: str | None = None
-    store: ResultStore | None = None
+    store: ResultStore | str | Path | None = None
+    progress: Progress | None = None
+
+    @classmethod
+    def of(cls, workers: int | Execution, **more: Any) -> Execution:
+        """Of a number of processes, or an execution as it is; ``more`` replaces some of it.
+
+        Raises
+        ------
+        SpecificationError
+            A number of workers that makes no sense.
+        """
+        own = workers if isinstance(workers, cls) else cls(workers)  # type: ignore[arg-type]
+        if (
+            not isinstance(own.workers, int)
+            or isinstance(own.workers, bool)
+            or (own.workers < 1 and own.workers != -1)
+        ):
+            raise SpecificationError(
+                f"workers must be 1 or more, or -1 for all cores, not {own.workers!r}.",
+                f"workers须为1或更大的整数，-1表示全部核心，而不是{own.workers!r}。",
+            )
+        return replace(own, **more)
 
 
+#: The arguments of the last release that :class:`Execution` holds now.
+by_execution = gathered("workers", Execution.of, "scheduler", "store", "progress")
+
+
+@by_execution
 def run_tasks(
     function: Callable[..., Any],
     tasks: Iterable[Any],
     *,
-    workers: int = 1,
-    scheduler: str | None = None,
-    store: ResultStore | str | Path | None = None,
+    workers: int | Execution = 1,
     seed: Rng = None,
-    progress: Progress | None = None,
 ) -> list[Any]:
     """Call a function for every task; results in the order of the tasks.
 
@@ -68,17 +115,9 @@ def run_tasks(
         Anything that can be sent to another process; with a store, plain values, arrays, tables or frozen
         dataclasses of these.
     workers
-        Processes on this machine; −1 for as many as it has cores.
-    scheduler
-        Address of a Dask scheduler (``"tcp://…"``); its workers are used and ``workers`` is not. The package must be
-        installed there in the same version.
-    store
-        Results that are in it are not computed again, and every new one is written to it as soon as it is there; a
-        path means the store in that folder.
+        Processes on this machine, or an :class:`Execution`.
     seed
         Number or sequence from which every task gets its own stream, by its place among the tasks.
-    progress
-        Called in this process with (tasks done, tasks, seconds left).
 
     Raises
     ------
@@ -96,18 +135,14 @@ def run_tasks(
     stops all workers. Either way finished results stay in the store. Warnings of the package are passed on.
     """
     tasks = list(tasks)
-    if not isinstance(workers, int) or isinstance(workers, bool) or (workers < 1 and workers != -1):
-        raise SpecificationError(
-            f"workers must be 1 or more, or -1 for all cores, not {workers!r}.",
-            f"workers须为1或更大的整数，-1表示全部核心，而不是{workers!r}。",
-        )
-    run = _Run(function, tasks, _streams(seed, len(tasks)), ResultStore.of(store), progress)
+    how = Execution.of(workers)
+    run = _Run(function, tasks, _streams(seed, len(tasks)), ResultStore.of(how.store), how.progress)
     run.resume()
-    if scheduler is not None:
-        with _cluster(scheduler) as backend:
+    if how.scheduler is not None:
+        with _cluster(how.scheduler) as backend:
             run.share(backend)
-    elif workers != 1 and len(run.left) > 1:
-        run.share({"backend": "loky", "n_jobs": workers, "inner_max_num_threads": 1})
+    elif how.workers != 1 and len(run.left) > 1:
+        run.share({"backend": "loky", "n_jobs": how.workers, "inner_max_num_threads": 1})
     else:
         run.alone()
     return run.results

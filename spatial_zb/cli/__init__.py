@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spatial_zb.pipeline import Outcome, Prepared
     from spatial_zb.pipeline.running import Stage
     from spatial_zb.study import Study
-    from spatial_zb.weights import Weights
+    from spatial_zb.weights.matrix import Weights
 
 
 NOTES = Text("To know:", "提示：")

@@ -9,12 +9,13 @@ Cameron, Gelbach & Miller (2008), Review of Economics and Statistics 90: 414-427
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import product
-from typing import Any, Literal, get_args
+from typing import Any, Literal, ParamSpec, get_args
 
 import numpy as np
 import pandas as pd
@@ -28,9 +29,10 @@ from spatial_zb.base.errors import (
     listed_zh,
     not_one_of,
 )
-from spatial_zb.base.execute import ResultStore, run_tasks
+from spatial_zb.base.execute import Execution, by_execution, run_tasks
+from spatial_zb.base.notes import warn_old
 from spatial_zb.base.printing import Printed
-from spatial_zb.compare.grid import named_specs, sample_of
+from spatial_zb.compare.grid import Choices, named_specs, sample_of
 from spatial_zb.compare.robustness import estimate_of
 from spatial_zb.core import Array
 from spatial_zb.core.logdet.traces import filter_solver
@@ -49,6 +51,7 @@ from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights, as_weights
 
 Scheme = Literal["unit", "period"]
+P = ParamSpec("P")
 
 #: The three statistics of a curve.
 STATISTICS = ("median", "significant", "dominant_sign")
@@ -136,32 +139,44 @@ class _Cell:
         )
 
 
+def _by_choices(function: Callable[P, CurveTest]) -> Callable[P, CurveTest]:
+    """Take the parts of :class:`Choices` one by one, as the last release did."""
+    names = [part.name for part in fields(Choices)]
+
+    @functools.wraps(function)
+    def called(*args: P.args, **given: P.kwargs) -> CurveTest:
+        if not (given.keys() & set(names) or (args and isinstance(args[0], Panel))):
+            return function(*args, **given)
+        warn_old(
+            "curve_test(panel, specs, weights, …) is now curve_test(Choices(panel, specs, weights, …), term).",
+        )
+        parts: dict[str, Any] = {name: given.pop(name) for name in names if name in given}
+        given["choices"] = Choices(*args, **parts)
+        return function(**given)  # type: ignore[call-arg]
+
+    return called
+
+
+@_by_choices
+@by_execution
 def curve_test(
-    panel: Panel,
-    specs: Sequence[DurbinSpec] | Mapping[str, DurbinSpec],
-    weights: Mapping[str, Any],
-    samples: Mapping[str, Any] | None = None,
-    *,
+    choices: Choices,
     term: str,
     effect: str | None = None,
-    estimators: Sequence[str] = ("lee_yu",),
-    covariances: Sequence[str] = ("information",),
+    *,
     replicates: int = 499,
     scheme: Scheme = "unit",
     level: float = 0.05,
     rng: Rng = None,
-    workers: int = 1,
-    scheduler: str | None = None,
-    store: ResultStore | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    workers: int | Execution = 1,
 ) -> CurveTest:
     """Test a whole specification curve at once, against curves of panels in which x has no effect.
 
     Parameters
     ----------
-    panel, specs, weights, samples, estimators, covariances
-        The grid, as :func:`specification_grid` takes it. With a :func:`spec_family` that exchanges the term for other
-        measures, these are followed in its place. Cells without the term take no part.
+    choices
+        Panel, specifications, weights, samples, estimators and covariances. With a :func:`spec_family` that exchanges
+        the term for other measures, these are followed in its place. Cells without the term take no part.
     term, effect
         A regressor, and ``"direct"``, ``"indirect"`` or ``"total"``; without ``effect`` its coefficient. The null is
         that neither it nor its spatial lag matters.
@@ -174,8 +189,8 @@ def curve_test(
         Of the significance that is counted.
     rng
         Seed.
-    workers, scheduler, store, progress
-        As :func:`run_tasks` takes them; a task is a replicate. Numbers do not depend on them.
+    workers
+        Processes for the replicates, or an :class:`spatial_zb.Execution`; numbers do not depend on it.
 
     Raises
     ------
@@ -185,20 +200,11 @@ def curve_test(
         When no cell can be estimated: the reason of the first.
     """
     _check(effect, replicates, scheme, level)
-    cells, curve = _cells(panel, specs, weights, samples, term, effect, estimators, covariances)
-    flipped = panel.units if scheme == "unit" else panel.periods
+    cells, curve = _cells(choices, term, effect)
+    flipped = choices.panel.units if scheme == "unit" else choices.panel.periods
     signs_of = tuple(sorted(map(str, flipped)))  # draws go by id, not by the order of units
     work = partial(_replicate, tuple(cells), signs_of, scheme, effect, level)
-    seed = seed_of(rng)
-    drawn = run_tasks(
-        work,
-        list(range(replicates)),
-        workers=workers,
-        scheduler=scheduler,
-        store=store,
-        seed=seed,
-        progress=progress,
-    )
+    drawn = run_tasks(work, list(range(replicates)), workers=workers, seed=seed_of(rng))
     draws = pd.DataFrame([d[:-1] for d in drawn], columns=list(STATISTICS))
     done = curve[curve["reason"] == ""]
     observed = pd.Series(
@@ -224,17 +230,9 @@ def _check(effect: str | None, replicates: int, scheme: str, level: float) -> No
         )
 
 
-def _cells(
-    panel: Panel,
-    specs: Any,
-    weights: Mapping[str, Any],
-    samples: Mapping[str, Any] | None,
-    term: str,
-    effect: str | None,
-    estimators: Sequence[str],
-    covariances: Sequence[str],
-) -> tuple[list[_Cell], pd.DataFrame]:
+def _cells(choices: Choices, term: str, effect: str | None) -> tuple[list[_Cell], pd.DataFrame]:
     """The cells that have the term and can be estimated, and the curve as observed."""
+    panel, specs = choices.panel, choices.specs
     roles = getattr(specs, "roles", {})
     named = {
         name: (spec, own)
@@ -251,13 +249,14 @@ def _cells(
             f"in time: {listed(strange)}. Leave them out of the curve.",
             f"曲线的联合检验无法模拟含随机效应、分区制、内生解释变量或时间滞后的模型：{listed_zh(strange)}。请不要列入设定曲线。",
         )
-    everywhere = {name: as_weights(W, label=name).align(panel.units) for name, W in weights.items()}
-    parts = {name: sample_of(panel, name, choice) for name, choice in (samples or {"all": {}}).items()}
+    everywhere = {name: as_weights(W, label=name).align(panel.units) for name, W in choices.weights.items()}
+    samples = choices.samples or {"all": {}}
+    parts = {name: sample_of(panel, name, choice) for name, choice in samples.items()}
     cells: list[_Cell] = []
     rows: list[dict[str, Any]] = []
     refused: SpatialZbError | None = None
     for (sample, part), (W, whole) in product(parts.items(), everywhere.items()):
-        for (name, (spec, own)), e, c in product(named.items(), estimators, covariances):
+        for (name, (spec, own)), e, c in product(named.items(), choices.estimators, choices.covariances):
             words = {
                 "spec": name,
                 "weights": W,

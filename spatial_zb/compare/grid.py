@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import SpatialZbError, SpecificationError, listed, listed_zh
-from spatial_zb.base.execute import ResultStore, run_tasks
+from spatial_zb.base.execute import Execution, by_execution, run_tasks
 from spatial_zb.base.printing import Printed
 from spatial_zb.compare.cells import Block, fit_block, shares_moments
 from spatial_zb.compare.family import SpecFamily
@@ -118,6 +117,19 @@ class Grid(Printed):
         return pd.concat(parts, axis=1)
 
 
+@dataclass(frozen=True)
+class Choices:
+    """What a specification curve runs over; the parts are those of :func:`specification_grid`."""
+
+    panel: Panel
+    specs: Sequence[DurbinSpec] | Mapping[str, DurbinSpec]
+    weights: Mapping[str, Any]
+    samples: Mapping[str, Any] | None = None
+    estimators: Sequence[str] = ("lee_yu",)
+    covariances: Sequence[str] = ("information",)
+
+
+@by_execution
 def specification_grid(
     panel: Panel,
     specs: Sequence[DurbinSpec] | Mapping[str, DurbinSpec],
@@ -127,10 +139,7 @@ def specification_grid(
     periods: Mapping[str, Sequence[int]] | None = None,
     estimators: Sequence[str] = ("lee_yu",),
     covariances: Sequence[str] = ("information",),
-    workers: int = 1,
-    scheduler: str | None = None,
-    store: ResultStore | str | Path | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    workers: int | Execution = 1,
 ) -> Grid:
     """Fit every combination; a cell that cannot be fitted is a row with its reason.
 
@@ -151,12 +160,9 @@ def specification_grid(
         Sub-periods by name, as lists of periods: a further choice (column ``period``).
     estimators, covariances
         As :func:`fit_durbin` takes them.
-    workers, scheduler, store
-        Processes, the address of a Dask cluster, and a folder for finished results, as :func:`run_tasks` takes
-        them; numbers depend on none of them.
-    progress
-        Called with (tasks done, tasks, seconds left). A task is one W with all cells that share their work, or a few
-        cells that are fitted one by one.
+    workers
+        Processes, or an :class:`spatial_zb.Execution`; numbers do not depend on it. A task is one W with all cells that
+        share their work, or a few cells that are fitted one by one.
 
     Raises
     ------
@@ -203,9 +209,7 @@ def specification_grid(
             for which, chosen, block in _blocks(group, own, options):
                 tasks.append(block)
                 cells.append(np.array([begin[where] + i for where in which for i in chosen]))
-    results = run_tasks(
-        fit_block, tasks, workers=workers, scheduler=scheduler, store=store, progress=progress
-    )
+    results = run_tasks(fit_block, tasks, workers=workers)
     return _assemble(_choices(keys, periods is not None, specs), cells, results, refused, specs)
 
 

@@ -33,7 +33,7 @@ class Comparison(Printed):
     tests
         One row per nested pair: ``restricted, general``, likelihood ratio ``statistic, df, p_value``, and the Wald test of
         the same restrictions with the covariance of the general fit, ``wald, wald_p_value``; p-values by the laws of
-        :func:`spatial_zb.simplification_tests`, so that they are those of the test chain.
+        :func:`spatial_zb.tests.simplification_tests`, so that they are those of the test chain.
     nonnested
         One row per test of a pair that is not nested: ``test`` (``"J"`` or ``"Vuong"``), ``null``, ``alternative``,
         ``statistic, df, p_value, favours, note``. A J test is of the null, so that each pair has two; Vuong's is of

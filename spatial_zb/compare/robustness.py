@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.base.arguments import gathered
 from spatial_zb.base.errors import (
     SpatialZbError,
     SpatialZbWarning,
@@ -20,7 +21,7 @@ from spatial_zb.base.errors import (
     listed_zh,
     not_one_of,
 )
-from spatial_zb.base.execute import ResultStore, run_tasks
+from spatial_zb.base.execute import Execution, by_execution, run_tasks
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Language, Text
 from spatial_zb.data.panel import Panel, require_consecutive
@@ -28,7 +29,7 @@ from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.table import EFFECTS
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit, coefficient_columns
-from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
+from spatial_zb.models.spec import Covariance, DurbinSpec, Estimation, Estimator, by_estimation
 from spatial_zb.weights.matrix import Weights, as_weights
 
 #: What every row says of its estimate.
@@ -107,39 +108,12 @@ class _Variant:
     covariance: Covariance
 
 
-def robustness(
-    spec: DurbinSpec,
-    panel: Panel,
-    W: Any,
-    term: str,
-    effect: str | None = None,
-    *,
-    weights: Mapping[str, Any] | None = None,
-    lag_x: bool = False,
-    drop: Mapping[str, Sequence[str]] | None = None,
-    y: Sequence[str] = (),
-    x: Mapping[str, Sequence[str]] | None = None,
-    winsorise: Sequence[float] = (),
-    periods: Mapping[str, Sequence[int]] | None = None,
-    covariances: Sequence[str] = (),
-    leave_one_out: bool = False,
-    rebuild: Callable[[Sequence[str]], Weights] | None = None,
-    estimator: Estimator = "lee_yu",
-    covariance: Covariance = "information",
-    workers: int = 1,
-    scheduler: str | None = None,
-    store: ResultStore | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
-) -> Robustness:
-    """Estimate a model again under every change asked for, one at a time.
+@dataclass(frozen=True)
+class Changes:
+    """What :func:`robustness` changes in the base, one at a time.
 
     Parameters
     ----------
-    spec, panel, W
-        The base.
-    term, effect
-        The coefficient that is followed (``"rho"``, ``"lam"``, a regressor or ``W_<regressor>``), or, with ``effect``
-        (``"direct"``, ``"indirect"``, ``"total"``), the effect of a regressor.
     weights
         Other W, by name, of all units of the panel.
     lag_x
@@ -160,10 +134,58 @@ def robustness(
     rebuild
         Gives the base W of fewer units, such as one that links those whose only neighbour has gone. Without it rows
         and columns of W are kept and normalised again.
-    estimator, covariance
-        As :func:`fit_durbin` takes them.
-    workers, scheduler, store, progress
-        As :func:`run_tasks` takes them; numbers do not depend on them.
+
+    Examples
+    --------
+    >>> Changes(winsorise=[0.01], leave_one_out=True).drop
+    {}
+    """
+
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    lag_x: bool = False
+    drop: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    y: Sequence[str] = ()
+    x: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    winsorise: Sequence[float] = ()
+    periods: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    covariances: Sequence[str] = ()
+    leave_one_out: bool = False
+    rebuild: Callable[[Sequence[str]], Weights] | None = None
+
+    def with_(self, **more: Any) -> Changes:
+        """These changes and others; None takes a kind of change out."""
+        return replace(self, **{name: value for name, value in more.items() if value is not None})
+
+
+@gathered("changes", Changes.with_, *(part.name for part in fields(Changes)))
+@by_estimation
+@by_execution
+def robustness(
+    spec: DurbinSpec,
+    panel: Panel,
+    W: Any,
+    term: str,
+    effect: str | None = None,
+    *,
+    changes: Changes = Changes(),
+    estimator: Estimator | Estimation = "lee_yu",
+    workers: int | Execution = 1,
+) -> Robustness:
+    """Estimate a model again under every change asked for, one at a time.
+
+    Parameters
+    ----------
+    spec, panel, W
+        The base.
+    term, effect
+        The coefficient that is followed (``"rho"``, ``"lam"``, a regressor or ``W_<regressor>``), or, with ``effect``
+        (``"direct"``, ``"indirect"``, ``"total"``), the effect of a regressor.
+    changes
+        Other weights, samples, measures and errors, and whether every unit is left out in turn.
+    estimator
+        The name of an estimator, or an :class:`~spatial_zb.models.spec.Estimation` that names a covariance too.
+    workers
+        Processes, or an :class:`spatial_zb.Execution`; numbers do not depend on it.
 
     Raises
     ------
@@ -173,29 +195,32 @@ def robustness(
         What the base is refused for; a variant that cannot be estimated is a row with its reason.
     """
     own = as_weights(W).align(panel.units)
-    _check(spec, term, effect, x or {}, winsorise)
-    base = _Variant("base", "base", spec, panel, own, term, effect, estimator, covariance)
-    first = term_row(
-        spec, panel, own, term, effect, estimator, covariance
-    )  # a base that fails is refused, not a row
+    _check(spec, term, effect, changes.x, changes.winsorise)
+    how = Estimation.of(estimator)
+    base = _Variant("base", "base", spec, panel, own, term, effect, how.estimator, how.covariance)
+    first = _tried(base)  # a base that fails is refused, not a row
     variants: list[_Variant | dict[str, Any]] = [
-        *_other_weights(base, weights or {}),
-        *_other_times(base, lag_x, periods or {}),
-        *_without(base, {str(name): list(units) for name, units in (drop or {}).items()}, "drop", rebuild),
-        *_other_measures(base, y, x or {}),
-        *(replace(base, kind="winsorise", name=f"{q:g}", panel=_winsorised(base, q)) for q in winsorise),
-        *(replace(base, kind="covariance", name=c, covariance=c) for c in covariances),
+        *_other_weights(base, changes.weights),
+        *_other_times(base, changes.lag_x, changes.periods),
+        *_without(
+            base, {str(name): list(units) for name, units in changes.drop.items()}, "drop", changes.rebuild
+        ),
+        *_other_measures(base, changes.y, changes.x),
+        *(
+            replace(base, kind="winsorise", name=f"{q:g}", panel=_winsorised(base, q))
+            for q in changes.winsorise
+        ),
+        *(replace(base, kind="covariance", name=c, covariance=c) for c in changes.covariances),
     ]
-    alone = [*_without(base, {u: [u] for u in panel.units}, "unit", rebuild)] if leave_one_out else []
+    one_by_one = {u: [u] for u in panel.units} if changes.leave_one_out else {}
+    alone = [*_without(base, one_by_one, "unit", changes.rebuild)]
     todo = [v for v in (*variants, *alone) if isinstance(v, _Variant)]
-    found = iter(
-        run_tasks(_estimated, todo, workers=workers, scheduler=scheduler, store=store, progress=progress)
-    )
+    found = iter(run_tasks(_estimated, todo, workers=workers))
     rows = [next(found) if isinstance(v, _Variant) else v for v in (*variants, *alone)]
     chinese = {row["reason"]: row["reason_zh"] for row in rows if row["reason"]}
     top = _words(base) | first
     frame = pd.DataFrame([top, *rows[: len(variants)]])
-    influence = _influence(rows[len(variants) :], first) if leave_one_out else None
+    influence = _influence(rows[len(variants) :], first) if changes.leave_one_out else None
     frame = frame[[*_words(base), *NUMBERS, "notes", "reason"]]
     return Robustness(frame, influence, term, effect or "", chinese)
 
@@ -292,9 +317,13 @@ def _failed(v: _Variant, why: SpatialZbError) -> dict[str, Any]:
 
 def _estimated(v: _Variant) -> dict[str, Any]:
     try:
-        return _words(v) | term_row(v.spec, v.panel, v.weights, v.term, v.effect, v.estimator, v.covariance)
+        return _words(v) | _tried(v)
     except SpatialZbError as error:
         return _failed(v, error)
+
+
+def _tried(v: _Variant) -> dict[str, Any]:
+    return term_row(v.spec, v.panel, v.weights, v.term, v.effect, v.estimator, v.covariance)
 
 
 def _other_weights(base: _Variant, weights: Mapping[str, Any]) -> Iterator[_Variant]:

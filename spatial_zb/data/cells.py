@@ -39,10 +39,10 @@ def numbers_of(
     if lost.any():
         raise DataError(
             f"Column {column!r} holds text where numbers are needed: {_cells(frame, lost, unit, period, raw)}. "
-            'Leave unknown cells blank, write 12% as 12, and for 1,234 set thousands="," (under [data] of a study, or '
-            "in build_panel).",
+            'Leave unknown cells blank, write 12% as 12, and for 1,234 set thousands="," under [data] of a study, or '
+            "pass zb.data.without_marks(frame) to build_panel.",
             f"{column!r}列在应为数字处有文本：{_cells(frame, lost, unit, period, raw, listed_zh)}。未知数据请留空，"
-            '12%写作12；若有1,234这样的千分位，请设thousands=","（研究文件的[data]，或build_panel）。',
+            '12%写作12；若有1,234这样的千分位，请在研究文件的[data]中设thousands=","，或将zb.data.without_marks(frame)传给build_panel。',
         )
     if any(isinstance(cell, str) for cell in plain):
         warn(
@@ -56,6 +56,20 @@ def numbers_of(
             f"{column!r}列有无穷大：{_cells(frame, infinite, unit, period, raw, listed_zh)}。",
         )
     return number.to_numpy()
+
+
+def without_marks(frame: pd.DataFrame, mark: str = ",") -> pd.DataFrame:
+    """A table whose text cells that are numbers have no marks between thousands: ``"1,234"`` becomes ``"1234"``.
+
+    For :func:`~spatial_zb.data.gate.build_panel`, which reads numbers stored as text but guesses at no marks.
+
+    Examples
+    --------
+    >>> without_marks(pd.DataFrame({"gdp": ["1,234.5", "12,3"]}))["gdp"].tolist()
+    ['1234.5', '12,3']
+    """
+    texts = [c for c in frame if frame[c].dtype == object or isinstance(frame[c].dtype, pd.StringDtype)]
+    return frame.assign(**{c: frame[c].map(lambda cell: _plain(cell, mark)) for c in texts})
 
 
 def _refuse_other_kinds(frame: pd.DataFrame, raw: pd.Series, unit: str, period: str) -> None:

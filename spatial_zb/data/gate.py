@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.base.arguments import gathered
 from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
-from spatial_zb.data.cells import numbers_of, period_numbers, unit_ids
+from spatial_zb.data.cells import numbers_of, period_numbers, unit_ids, without_marks
 from spatial_zb.data.codes import region_names, suggested
 from spatial_zb.data.panel import Panel
 
@@ -25,6 +26,9 @@ OUTLIER = 300.0
 SPREAD = 30.0
 
 
+@gathered(
+    "frame", lambda frame, thousands: without_marks(frame, thousands) if thousands else frame, "thousands"
+)
 def build_panel(
     frame: pd.DataFrame,
     unit: str = "unit",
@@ -35,7 +39,6 @@ def build_panel(
     labels: Mapping[str, Text] | None = None,
     how: Literal["strict", "inner"] = "strict",
     balance: Literal["error", "drop_units", "drop_periods"] = "error",
-    thousands: str | None = None,
 ) -> Panel:
     """Turn a long table into a Panel, matching units by id.
 
@@ -50,14 +53,13 @@ def build_panel(
         messages suggest codes for names. Without it: the ids of the table, sorted. An id of the table that
         differs from exactly one of them by lost leading zeros takes its form, with a warning.
     columns
-        Variables to keep; all numeric columns without it.
+        Variables to keep; all numeric columns without it. Numbers stored as text are read where they are named; for
+        ``"1,234"`` see :func:`~spatial_zb.data.cells.without_marks`.
     how
         ``"strict"``: the table and ``units`` must hold the same ids. ``"inner"``: keep the common ones, with
         a warning; the caller then subsets W as well.
     balance
         What to do with units that miss a period: refuse, drop those units, or drop those periods.
-    thousands
-        Mark between thousands in numbers stored as text, such as ``","``; without it ``"1,234"`` is refused.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def build_panel(
         Units of the table and ``units`` differ.
     """
     _check_header(frame, unit, period)
-    variables = _numeric(frame, unit, period, columns, thousands)
+    variables = _numeric(frame, unit, period, columns)
     names = region_names(units)
     units = units.index if isinstance(units, pd.DataFrame) else units
     keys = pd.DataFrame({"unit": unit_ids(frame[unit], units), "period": period_numbers(frame[period])})
@@ -112,9 +114,7 @@ def _cleaned(names: pd.Index) -> pd.Index:
     )
 
 
-def _numeric(
-    frame: pd.DataFrame, unit: str, period: str, columns: Sequence[str] | None, thousands: str | None
-) -> pd.DataFrame:
+def _numeric(frame: pd.DataFrame, unit: str, period: str, columns: Sequence[str] | None) -> pd.DataFrame:
     """Take the variables as floats; text that is asked for by name is refused with its cells."""
     body = frame.drop(columns=[unit, period])
     if columns is None:
@@ -138,7 +138,7 @@ def _numeric(
             f"Variables may not be called {listed(taken)}: these names stand for parameters. Rename them.",
             f"变量不能命名为{listed_zh(taken)}：这些名称代表参数。请改名。",
         )
-    return pd.DataFrame({c: numbers_of(frame, c, unit, period, thousands) for c in chosen})
+    return pd.DataFrame({c: numbers_of(frame, c, unit, period) for c in chosen})
 
 
 def _mention_outliers(

@@ -3,24 +3,6 @@
 No model is estimated here; the arithmetic lives in :mod:`spatial_zb.core.statistics`.
 """
 
-from spatial_zb.explore.checks import LocalTable, MoranTable, StatisticTable
-from spatial_zb.explore.local import local_bivariate_moran, local_g, local_moran
-from spatial_zb.explore.others import esda_statistic, residual_moran
-from spatial_zb.explore.overall import bivariate_moran, geary, general_g, lee, moran, pooled_moran
+import lazy_loader
 
-__all__ = [
-    "LocalTable",
-    "MoranTable",
-    "StatisticTable",
-    "bivariate_moran",
-    "esda_statistic",
-    "geary",
-    "general_g",
-    "lee",
-    "local_bivariate_moran",
-    "local_g",
-    "local_moran",
-    "moran",
-    "pooled_moran",
-    "residual_moran",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

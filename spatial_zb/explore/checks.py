@@ -21,7 +21,7 @@ from spatial_zb.base.errors import (
 from spatial_zb.base.notes import warn
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Text
-from spatial_zb.core.statistics.local import ADJUSTMENTS, Adjustment
+from spatial_zb.core.statistics.local import ADJUSTMENTS, Adjustment, adjusted_p_values
 from spatial_zb.core.statistics.moran import Alternative
 from spatial_zb.data.panel import Panel, require_panel
 from spatial_zb.weights.matrix import Weights, as_weights
@@ -54,47 +54,6 @@ class Options:
     def streams(self, periods: Sequence[int]) -> list[np.random.SeedSequence]:
         """One seed for each period; the caller's SeedSequence stays as it was."""
         return seed_of(self.rng).spawn(len(periods))
-
-
-@dataclass(frozen=True, slots=True)
-class LocalOptions:
-    """How a local statistic is tested, and when a unit counts as part of a cluster.
-
-    Raises
-    ------
-    SpecificationError
-        An unknown adjustment, or alpha outside (0, 1).
-    """
-
-    test: Options
-    adjust: Adjustment | None
-    alpha: float
-
-    def __post_init__(self) -> None:
-        if self.adjust is not None and self.adjust not in ADJUSTMENTS:
-            raise SpecificationError(
-                f"adjust must be one of {listed(ADJUSTMENTS)} or None, not {self.adjust!r}.",
-                f"adjust须为{listed_zh(ADJUSTMENTS)}之一或None，而不是{self.adjust!r}。",
-            )
-        if not 0 < self.alpha < 1:
-            raise SpecificationError(
-                f"alpha must be between 0 and 1, not {self.alpha}.",
-                f"alpha须在0与1之间，而不是{self.alpha}。",
-            )
-
-    def mention_coarse(self, weights: Weights) -> None:
-        """With too few permutations no p-value can ever pass Bonferroni's bar."""
-        tested, permutations = weights.n - len(weights.islands), self.test.permutations
-        sides = 1 + (self.test.alternative == "two-sided")
-        smallest = sides / (1 + permutations)
-        if self.adjust == "bonferroni" and permutations and smallest * tested >= self.alpha:
-            needed = int(np.ceil(tested * sides / self.alpha))
-            warn(
-                f"{permutations} permutations cannot give a p-value that stays below {self.alpha} after "
-                f"Bonferroni's correction for {tested} units; use at least {needed}, or adjust='fdr'.",
-                f"对{tested}个地区作Bonferroni校正后，{permutations}次置换不可能得到低于{self.alpha}的p值；"
-                f"请至少置换{needed}次，或用adjust='fdr'。",
-            )
 
 
 def ready(panel: Panel, names: Sequence[str], W: Any, what: str, fate: Text) -> tuple[Panel, Weights]:
@@ -280,9 +239,62 @@ class LocalTable(Printed):
     weights: str
     permutations: int
     alternative: Alternative
-    adjust: Adjustment | None
-    alpha: float
     frame: pd.DataFrame
+    #: What each unit is when it is significant; ``"no neighbours"`` whatever it is.
+    words: pd.Series
+    adjust: Adjustment | None = "fdr"
+    alpha: float = 0.05
+
+    def adjusted(self, adjust: Adjustment | None = "fdr", alpha: float = 0.05) -> LocalTable:
+        """The same draws, with p-values corrected otherwise for their number, and the clusters that follow.
+
+        Parameters
+        ----------
+        adjust
+            ``"fdr"`` (Benjamini–Hochberg, as Caldas de Castro & Singer 2006), ``"bonferroni"`` or None.
+        alpha
+            A unit is in a cluster when ``p_adjusted`` is below it.
+
+        Raises
+        ------
+        SpecificationError
+            An unknown correction, or alpha outside (0, 1).
+
+        Warns
+        -----
+        SpatialZbWarning
+            So few permutations that no p-value can pass Bonferroni's bar.
+        """
+        if adjust is not None and adjust not in ADJUSTMENTS:
+            raise SpecificationError(
+                f"adjust must be one of {listed(ADJUSTMENTS)} or None, not {adjust!r}.",
+                f"adjust须为{listed_zh(ADJUSTMENTS)}之一或None，而不是{adjust!r}。",
+            )
+        if not 0 < alpha < 1:
+            raise SpecificationError(
+                f"alpha must be between 0 and 1, not {alpha}.", f"alpha须在0与1之间，而不是{alpha}。"
+            )
+        self._mention_coarse(adjust, alpha)
+        frame = self.frame.copy()
+        frame["p_adjusted"] = adjusted_p_values(frame["p_sim"].to_numpy(), adjust)
+        shown = self.words.where(frame["p_adjusted"] < alpha, NOT_SIGNIFICANT)
+        shown = shown.mask(frame["p_adjusted"].isna())
+        frame["cluster"] = shown.mask(self.words == NO_NEIGHBOURS, NO_NEIGHBOURS).astype(object)
+        return replace(self, frame=frame, adjust=adjust, alpha=alpha)
+
+    def _mention_coarse(self, adjust: Adjustment | None, alpha: float) -> None:
+        """With too few permutations no p-value can ever pass Bonferroni's bar."""
+        tested = int((self.words != NO_NEIGHBOURS).sum())
+        sides = 1 + (self.alternative == "two-sided")
+        smallest = sides / (1 + self.permutations)
+        if adjust == "bonferroni" and self.permutations and smallest * tested >= alpha:
+            needed = int(np.ceil(tested * sides / alpha))
+            warn(
+                f"{self.permutations} permutations cannot give a p-value that stays below {alpha} after "
+                f"Bonferroni's correction for {tested} units; use at least {needed}, or adjust='fdr'.",
+                f"对{tested}个地区作Bonferroni校正后，{self.permutations}次置换不可能得到低于{alpha}的p值；"
+                f"请至少置换{needed}次，或用adjust='fdr'。",
+            )
 
     def table(self) -> pd.DataFrame:
         """One row per unit."""

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec
 
 import numpy as np
 import pandas as pd
 
 from spatial_zb.base.arguments import Rng
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
+from spatial_zb.base.notes import warn_old
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics import local as core
-from spatial_zb.core.statistics.local import Adjustment
 from spatial_zb.core.statistics.moran import Alternative, normal_p_value
 from spatial_zb.data.panel import Panel
 from spatial_zb.explore.checks import (
     NO_NEIGHBOURS,
-    NOT_SIGNIFICANT,
-    LocalOptions,
     LocalTable,
     Options,
     ready,
@@ -26,11 +26,30 @@ from spatial_zb.explore.checks import (
 )
 from spatial_zb.weights.matrix import Weights
 
+P = ParamSpec("P")
 SPOTS = np.array(["cold", "hot"], dtype=object)
 #: The unit first, its neighbours second, by 2 · (unit above the mean) + (neighbours above the mean).
 QUADRANTS = np.array(["LL", "LH", "HL", "HH"], dtype=object)
 
 
+def _by_adjusted(function: Callable[P, LocalTable]) -> Callable[P, LocalTable]:
+    """Take ``adjust`` and ``alpha``, now those of ``LocalTable.adjusted``, as the last release did."""
+
+    @functools.wraps(function)
+    def called(*args: P.args, **given: P.kwargs) -> LocalTable:
+        old: dict[str, Any] = {name: given.pop(name) for name in ("adjust", "alpha") if name in given}
+        table = function(*args, **given)
+        if not old:
+            return table
+        warn_old(
+            f"{function.__name__}({', '.join(f'{name}=…' for name in old)}) is now {function.__name__}(…).adjusted(…).",
+        )
+        return table.adjusted(**old)
+
+    return called
+
+
+@_by_adjusted
 def local_moran(
     panel: Panel,
     variable: str,
@@ -39,8 +58,6 @@ def local_moran(
     period: int | None = None,
     permutations: int = 9999,
     rng: Rng = None,
-    adjust: Adjustment | None = "fdr",
-    alpha: float = 0.05,
     alternative: Alternative = "two-sided",
 ) -> LocalTable:
     """Local Moran's I of every unit in one period.
@@ -60,11 +77,6 @@ def local_moran(
     rng
         Seed. The stream belongs to the position of the period in the panel: results do not depend on what else
         is computed, nor in which order.
-    adjust
-        Correction of p-values for their number: ``"fdr"`` (Benjamini–Hochberg, as Caldas de Castro & Singer
-        2006), ``"bonferroni"`` or None.
-    alpha
-        A unit is in a cluster when ``p_adjusted`` is below it.
     alternative
         ``"two-sided"`` (default), ``"greater"`` (like its neighbours) or ``"less"`` (unlike them).
 
@@ -74,7 +86,9 @@ def local_moran(
     permutation distribution. ``quadrant`` is HH, LL, HL or LH, the unit first, its neighbours second, high
     meaning above the mean; ``cluster`` is the quadrant, "not significant" or "no neighbours". The mean is that of
     all units, as is usual, while ``z`` and ``p_sim`` compare the neighbours with the *other* units: beside an
-    extreme value of its own a unit can be HL (I below zero) with ``z`` above zero. Then read ``z``.
+    extreme value of its own a unit can be HL (I below zero) with ``z`` above zero. Then read ``z``. P-values are
+    corrected for their number by the false discovery rate, and a cluster is significant at 5 %;
+    ``.adjusted("bonferroni", alpha=0.01)`` gives the table by another rule.
 
     Raises
     ------
@@ -85,11 +99,10 @@ def local_moran(
     -----
     Anselin, L. (1995), Geographical Analysis 27: 93-115.
     """
-    return _local_moran(
-        panel, (variable,), W, period, LocalOptions(Options(permutations, rng, alternative), adjust, alpha)
-    )
+    return _local_moran(panel, (variable,), W, period, Options(permutations, rng, alternative))
 
 
+@_by_adjusted
 def local_bivariate_moran(
     panel: Panel,
     x: str,
@@ -99,8 +112,6 @@ def local_bivariate_moran(
     period: int | None = None,
     permutations: int = 9999,
     rng: Rng = None,
-    adjust: Adjustment | None = "fdr",
-    alpha: float = 0.05,
     alternative: Alternative = "two-sided",
 ) -> LocalTable:
     """Is x of this unit associated with y of its neighbours? Local bivariate Moran's I in one period.
@@ -109,11 +120,10 @@ def local_bivariate_moran(
     are dealt to the neighbours. Quadrants are x of the unit first, y of its neighbours second: HL is a unit
     high in x among neighbours low in y. Everything else as in :func:`local_moran`.
     """
-    return _local_moran(
-        panel, (x, y), W, period, LocalOptions(Options(permutations, rng, alternative), adjust, alpha)
-    )
+    return _local_moran(panel, (x, y), W, period, Options(permutations, rng, alternative))
 
 
+@_by_adjusted
 def local_g(
     panel: Panel,
     variable: str,
@@ -123,8 +133,6 @@ def local_g(
     star: bool = False,
     permutations: int = 9999,
     rng: Rng = None,
-    adjust: Adjustment | None = "fdr",
-    alpha: float = 0.05,
     alternative: Alternative = "two-sided",
 ) -> LocalTable:
     """Getis and Ord's local G of every unit in one period, or G* with ``star``: hot and cold spots.
@@ -148,7 +156,7 @@ def local_g(
     WeightsError
         Negative weights with ``star``.
     """
-    options = LocalOptions(Options(permutations, rng, alternative), adjust, alpha)
+    options = Options(permutations, rng, alternative)
     weights, one, seed = _local_inputs(panel, (variable,), W, period, options, "Local G")
     refuse_negative(one, variable)
     if star:
@@ -165,13 +173,11 @@ def local_g(
 
 
 def _local_moran(
-    panel: Panel, names: tuple[str, ...], W: Any, period: int | None, options: LocalOptions
+    panel: Panel, names: tuple[str, ...], W: Any, period: int | None, options: Options
 ) -> LocalTable:
     weights, one, seed = _local_inputs(panel, names, W, period, options, "Local Moran's I")
     x, y = one.array(names[0])[0], one.array(names[-1])[0]
-    result = core.local_moran_i(
-        x, y, weights.matrix, options.test.permutations, seed, options.test.alternative
-    )
+    result = core.local_moran_i(x, y, weights.matrix, options.permutations, seed, options.alternative)
     index = one.units.rename("unit")
     frame = pd.DataFrame({"I": result.I, "z": result.z, "p_sim": result.p_sim}, index=index)
     quadrant = QUADRANTS[2 * result.high + result.high_lag]
@@ -182,7 +188,7 @@ def _local_moran(
 
 
 def _local_inputs(
-    panel: Panel, names: tuple[str, ...], W: Any, period: int | None, options: LocalOptions, what: str
+    panel: Panel, names: tuple[str, ...], W: Any, period: int | None, options: Options, what: str
 ) -> tuple[Weights, Panel, np.random.SeedSequence]:
     """Check everything; give W and the panel of this period, both by id, and the period's own seed."""
     if period is None and len(panel.periods) > 1:
@@ -191,8 +197,7 @@ def _local_inputs(
         )
     one = panel.select(periods=[panel.periods[0] if period is None else period])
     one, weights = ready(one, names, W, what, Text(f"have no {what}", f"没有{what}"))
-    options.mention_coarse(weights)
-    return weights, one, options.test.streams(panel.periods)[panel.periods.index(one.periods[0])]
+    return weights, one, options.streams(panel.periods)[panel.periods.index(one.periods[0])]
 
 
 def _local_table(
@@ -200,28 +205,26 @@ def _local_table(
     names: tuple[str, ...],
     one: Panel,
     weights: Weights,
-    options: LocalOptions,
+    options: Options,
     frame: pd.DataFrame,
     words: np.ndarray,
     units: pd.Index,
 ) -> LocalTable:
-    """Adjust p-values, say in ``cluster`` which of the ``words`` are significant, and order by ``units``."""
-    adjusted = core.adjusted_p_values(frame["p_sim"].to_numpy(), options.adjust)
-    cluster = np.where(adjusted < options.alpha, words, NOT_SIGNIFICANT).astype(object)
-    cluster[np.isnan(adjusted)] = np.nan
-    cluster[np.diff(weights.matrix.indptr) == 0] = NO_NEIGHBOURS
-    frame.insert(frame.columns.get_loc("p_sim") + 1, "p_adjusted", adjusted)
-    frame["cluster"] = pd.Series(cluster, frame.index, dtype=object)
+    """The table in the order of ``units``; ``cluster`` holds the ``words`` that are significant after correction."""
+    frame["p_adjusted"] = np.nan
+    shown = pd.Series(words, frame.index, dtype=object)
+    shown[np.diff(weights.matrix.indptr) == 0] = NO_NEIGHBOURS
     if not frame.index.equals(units):
-        frame = frame.loc[units].rename_axis("unit")
-    return LocalTable(
+        frame, shown = frame.loc[units].rename_axis("unit"), shown.loc[units]
+    order = [name for name in frame if name != "quadrant"] + [name for name in frame if name == "quadrant"]
+    table = LocalTable(
         statistic,
         names,
         one.periods[0],
         weights.label,
-        options.test.permutations,
-        options.test.alternative,
-        options.adjust,
-        options.alpha,
-        frame,
+        options.permutations,
+        options.alternative,
+        frame[order],
+        shown,
     )
+    return table.adjusted()

@@ -5,11 +5,10 @@ Estimators live in :mod:`spatial_zb.models`; bootstrap and intervals of coeffici
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from spatial_zb.base.arguments import Rng, renamed
-from spatial_zb.base.result_store import ResultStore
+from spatial_zb.base.execute import Execution, by_execution
 from spatial_zb.base.results import TestTable
 from spatial_zb.data.panel import Panel
 from spatial_zb.hypotheses.case import TESTS, Likelihood, make_case
@@ -21,6 +20,7 @@ from spatial_zb.models.spec import DurbinSpec
 
 
 @renamed(bootstrap="replicates")
+@by_execution
 def diagnose(
     spec: DurbinSpec,
     panel: Panel,
@@ -29,10 +29,7 @@ def diagnose(
     *,
     replicates: int = 0,
     rng: Rng = None,
-    workers: int = 1,
-    scheduler: str | None = None,
-    store: ResultStore | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    workers: int | Execution = 1,
 ) -> TestTable:
     """Run the whole test chain of a single-equation panel (or cross-section).
 
@@ -53,8 +50,8 @@ def diagnose(
     replicates, rng
         Panels drawn under the null (0, or at least 99) for p-values under the null hypothesis of each test, see
         :mod:`spatial_zb.hypotheses.nulls`, and their seed.
-    workers, scheduler, store, progress
-        Of the replicates, as in :func:`spatial_zb.base.execute.run_tasks`; they change no number.
+    workers
+        Processes for the replicates, or an :class:`spatial_zb.Execution`; no number depends on it.
 
     Returns
     -------
@@ -86,8 +83,7 @@ def diagnose(
     }
     table = TestTable(tuple(run_tests(case, tuple(GROUPS))), facts, TESTS, reading=recommend)
     if replicates:
-        options = {"workers": workers, "scheduler": scheduler, "store": store, "progress": progress}
-        table = bootstrap_p_values(case, table, replicates, rng, options)
+        table = bootstrap_p_values(case, table, replicates, rng, workers)
     return with_measured_sizes(table, case.weights.dense)
 
 

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike
 
 from spatial_zb.base.arguments import Rng, seed_of
 from spatial_zb.base.errors import SpatialZbError, SpecificationError
-from spatial_zb.base.execute import run_tasks
+from spatial_zb.base.execute import Execution, run_tasks
 from spatial_zb.base.results import Row, TestTable
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
@@ -236,10 +236,10 @@ def bootstrap_p_values(
     table: TestTable,
     replicates: int,
     rng: Rng,
-    options: dict[str, Any],
+    workers: int | Execution,
 ) -> TestTable:
     """Fill ``p_bootstrap`` of every test of the table that has a null to draw from."""
-    rows = with_p_values(case, table.rows, replicates, rng, options)
+    rows = with_p_values(case, table.rows, replicates, rng, workers)
     return replace(table, rows=rows, replicates=replicates)
 
 
@@ -248,7 +248,7 @@ def with_p_values(
     rows: Sequence[Row],
     replicates: int,
     rng: Rng,
-    options: dict[str, Any],
+    workers: int | Execution,
 ) -> tuple[Row, ...]:
     """Rows of the chain with ``p_bootstrap``."""
     if replicates < FEWEST:
@@ -263,7 +263,7 @@ def with_p_values(
         together = NULLS[name].together and can_be_replicated(case)
         tasks += [(name, 0, replicates)] if together else [(name, r, 1) for r in range(replicates)]
     task = partial(_statistics, case, sources, tuple(present))
-    found = run_tasks(task, tasks, seed=seed_of(rng), **options)
+    found = run_tasks(task, tasks, seed=seed_of(rng), workers=workers)
     drawn: dict[str, list[float]] = {}
     for statistics in found:
         for key, values in statistics.items():

@@ -4,33 +4,6 @@ Labels are matched, never positions, and each period is computed by itself. Form
 :mod:`spatial_zb.core.indices`.
 """
 
-from spatial_zb.indices.composite import EntropyIndex, coupling_coordination, entropy_weights, topsis
-from spatial_zb.indices.concentration import (
-    coagglomeration,
-    ellison_glaeser,
-    locational_gini,
-    pairwise_coagglomeration,
-)
-from spatial_zb.indices.specialisation import (
-    density,
-    herfindahl,
-    krugman_specialisation,
-    location_quotients,
-    shares,
-)
+import lazy_loader
 
-__all__ = [
-    "EntropyIndex",
-    "coagglomeration",
-    "coupling_coordination",
-    "density",
-    "ellison_glaeser",
-    "entropy_weights",
-    "herfindahl",
-    "krugman_specialisation",
-    "location_quotients",
-    "locational_gini",
-    "pairwise_coagglomeration",
-    "shares",
-    "topsis",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

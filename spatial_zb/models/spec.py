@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, get_args
 
+from spatial_zb.base.arguments import gathered
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.text import Text
 from spatial_zb.core.random.maximum import ErrorStructure
@@ -37,6 +38,34 @@ FAMILIES = {
     (True, False, True): "SAC",
     (True, True, True): "GNS",
 }
+
+
+@dataclass(frozen=True)
+class Estimation:
+    """How a model is estimated: what functions take as ``estimator`` where its name does not say it all.
+
+    Parameters
+    ----------
+    estimator, covariance
+        As :func:`~spatial_zb.models.durbin.fit_durbin` takes them.
+
+    Examples
+    --------
+    >>> Estimation("direct", covariance="cluster").covariance
+    'cluster'
+    """
+
+    estimator: Estimator = "lee_yu"
+    covariance: Covariance = "information"
+
+    @classmethod
+    def of(cls, estimator: Estimator | Estimation, **more: Covariance) -> Estimation:
+        """Of an estimator by its name, or an estimation as it is; ``more`` replaces some of it."""
+        return replace(estimator if isinstance(estimator, cls) else cls(estimator), **more)  # type: ignore[arg-type]
+
+
+#: The argument of the last release that :class:`Estimation` holds now.
+by_estimation = gathered("estimator", Estimation.of, "covariance")
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ from spatial_zb.study import (
     Study,
     WeightsFile,
 )
-from spatial_zb.weights import Weights
 from spatial_zb.weights.build.islands import settle
+from spatial_zb.weights.matrix import Weights
 
 #: Keys of a weights table that its builder does not take.
 OUTSIDE = frozenset({"name", "label", "kind", "normalisation", "variable", "periods"})
@@ -89,7 +89,9 @@ def _economic_distance(task: _Task, recipe: EconomicDistance) -> Weights:
 
 
 def _gravity(task: _Task, recipe: Gravity) -> Weights:
-    return build.gravity(task.polygons, task.base(), **task.source(recipe), **task.options(recipe))
+    source = task.source(recipe)
+    mass = task.base().rename(source.pop("variable"))
+    return build.gravity(task.polygons, mass, **source, **task.options(recipe))
 
 
 def _combine(task: _Task, recipe: Combination) -> Weights:

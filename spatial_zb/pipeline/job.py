@@ -24,7 +24,7 @@ from spatial_zb.study import Study
 
 if TYPE_CHECKING:
     from spatial_zb.effects.table import Effects
-    from spatial_zb.explore import MoranTable
+    from spatial_zb.explore.checks import MoranTable
     from spatial_zb.models.fit import Fit
     from spatial_zb.models.system.fit import SystemFit
     from spatial_zb.report.drawing.style import Drawing
@@ -284,6 +284,10 @@ class Job:
     def say(self, what: Text, how_far: str) -> None:
         """Tell what is being done, in the language of the run."""
         self.tick(f"{what.pick(self.study.spoken)} · {how_far}")
+
+    def saying(self, what: Text) -> Execution:
+        """The execution of the run, which tells how far it is with something."""
+        return replace(self.execution, progress=lambda done, total, left: self.say(what, f"{done}/{total}"))
 
     def seed(self, *key: str) -> np.random.SeedSequence:
         """A stream of its own for every task, whatever the order of work."""

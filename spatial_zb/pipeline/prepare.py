@@ -29,7 +29,8 @@ from spatial_zb.data.regions import read_regions, select_regions
 from spatial_zb.pipeline.inputs import build_weights, with_indices
 from spatial_zb.pipeline.words import column_words, saying_where, source_note
 from spatial_zb.study import EconomicDistance, Gravity, Study
-from spatial_zb.weights import Weights, unit_means
+from spatial_zb.weights import unit_means
+from spatial_zb.weights.matrix import Weights
 
 
 @dataclass(frozen=True, eq=False)

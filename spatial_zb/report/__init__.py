@@ -2,3 +2,7 @@
 
 Nothing is estimated here, and nothing below imports it: it takes tidy frames and results by their protocol.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -2,3 +2,7 @@
 
 No estimator of its own: power studies call those of :mod:`spatial_zb.models`.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from scipy import stats
 
-from spatial_zb.base.arguments import Rng, check_alpha, check_count, seed_of
+from spatial_zb.base.arguments import Rng, check_alpha, check_count, gathered, seed_of
 from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning, SpecificationError, listed_zh
-from spatial_zb.base.execute import run_tasks
+from spatial_zb.base.execute import Execution, by_execution, run_tasks
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Language, Text
 from spatial_zb.core import Array
@@ -30,12 +29,9 @@ from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.design import system_links
 from spatial_zb.models.system.spec import SystemSpec
-from spatial_zb.simulate.single import simulate_panel
+from spatial_zb.simulate.single import panel as draw_panel
+from spatial_zb.simulate.systems import Truth
 from spatial_zb.weights.matrix import Weights
-
-if TYPE_CHECKING:
-    from spatial_zb.base.result_store import ResultStore
-
 
 #: Fewest replications from which a share is worth printing.
 FEWEST = 20
@@ -115,26 +111,47 @@ def _places(rmse: float) -> int:
     return int(np.clip(2 - np.floor(np.log10(rmse)), 3, 12))
 
 
-def power_study(
+@dataclass(frozen=True)
+class Plan:
+    """What :func:`power` estimates and reads.
+
+    Parameters
+    ----------
+    estimator, covariance
+        Of :func:`spatial_zb.fit_durbin` (``"lee_yu"`` without it) or the method of :func:`spatial_zb.fit_system`
+        (``"gs3sls"``).
+    effects
+        Whether direct, indirect and total effects are followed besides the coefficients.
+    alpha
+        Level of the tests, one minus that of the intervals.
+
+    Examples
+    --------
+    >>> Plan(covariance="cluster").alpha
+    0.05
+    """
+
+    estimator: str | None = None
+    covariance: str | None = None
+    effects: bool = True
+    alpha: float = 0.05
+
+
+@gathered("plan", replace, *(part.name for part in fields(Plan)))
+@gathered(
+    "truth", lambda truth, **old: _joined(truth, old), "regressors", "sigma", "unit_effects", "time_effects"
+)
+@by_execution
+def power(
     spec: DurbinSpec | SystemSpec,
     W: Weights | Mapping[str, Weights],
     periods: int | Sequence[int],
-    truth: Mapping,
+    truth: Mapping | Truth,
     *,
     replications: int = 500,
-    estimator: str | None = None,
-    covariance: str | None = None,
-    effects: bool = True,
-    regressors: Panel | None = None,
-    sigma: ArrayLike | None = None,
-    unit_effects: float | None = None,
-    time_effects: float | None = None,
-    alpha: float = 0.05,
+    plan: Plan = Plan(),
     rng: Rng = None,
-    workers: int = 1,
-    scheduler: str | None = None,
-    store: ResultStore | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    workers: int | Execution = 1,
 ) -> PowerStudy:
     """Simulate a study many times before its data are there, and say what it would find.
 
@@ -147,51 +164,38 @@ def power_study(
     periods
         T, or several.
     truth
-        True values, as in :func:`spatial_zb.simulate.single.simulate_panel`; or several such mappings by name, such as
-        ``{"weak": {...}, "strong": {...}}``. The same random numbers serve all cases.
+        True values, as in :func:`spatial_zb.simulate.single.panel`, or a :class:`Truth`; or several of these by
+        name, such as ``{"weak": {...}, "strong": {...}}``. The same random numbers serve all cases.
     replications
         Panels for each setting, at least 20.
-    estimator, covariance
-        Of :func:`spatial_zb.fit_durbin` (``"lee_yu"`` without it) or the method of :func:`spatial_zb.fit_system`
-        (``"gs3sls"``).
-    effects
-        Whether direct, indirect and total effects are followed besides the coefficients.
-    regressors, sigma, unit_effects, time_effects
-        As in :func:`spatial_zb.simulate.single.simulate_panel`.
-    alpha
-        Level of the tests, one minus that of the intervals.
+    plan
+        Estimator and covariance, whether effects are followed, and the level of the tests.
     rng
         Seed; the numbers do not depend on ``workers``.
-    workers, scheduler, store, progress
-        As in :func:`spatial_zb.base.execute.run_tasks`.
+    workers
+        Processes, or an :class:`spatial_zb.Execution`.
 
     Raises
     ------
     SpecificationError
         No weights, periods or truth, too few replications, or a truth that the model has not.
     """
-    check_alpha(alpha)
+    check_alpha(plan.alpha)
     weights = {W.label: W} if isinstance(W, Weights) else dict(W)
     spans = (periods,) if isinstance(periods, int | np.integer) else tuple(periods)
-    cases = dict(truth) if _several(truth) else {"": truth}
-    _check(weights, spans, cases, replications, regressors)
-    given = {
-        "regressors": regressors,
-        "sigma": sigma,
-        "unit_effects": unit_effects,
-        "time_effects": time_effects,
-    }
-    setting = _Setting(spec, weights, cases, estimator, covariance, effects, given, _entropy(rng))
+    named = truth if _several(truth) else {"": truth}
+    cases = {name: Truth.of(one) if isinstance(one, Mapping) else one for name, one in named.items()}
+    _check(weights, spans, cases, replications)
+    setting = _Setting(spec, weights, cases, plan, _entropy(rng))
     tasks = [(w, T, case, r) for w in weights for T in spans for case in cases for r in range(replications)]
-    options = {"workers": workers, "scheduler": scheduler, "store": store, "progress": progress}
-    found = run_tasks(partial(_replicate, setting), tasks, **options)
+    found = run_tasks(partial(_replicate, setting), tasks, workers=workers)
     rows = []
     for first in range(0, len(tasks), replications):
         w, T, case, _ = tasks[first]
         head = {"weights": w, "n": weights[w].n, "periods": T, "case": case}
-        true = _truths(spec, weights[w], cases[case], effects)
-        rows += _rows(head, true, found[first : first + replications], alpha)
-    return PowerStudy(pd.DataFrame(rows), spec, _estimator(setting), alpha)
+        true = _truths(spec, weights[w], cases[case].values, plan.effects)
+        rows += _rows(head, true, found[first : first + replications], plan.alpha)
+    return PowerStudy(pd.DataFrame(rows), spec, _estimator(setting), plan.alpha)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,16 +204,22 @@ class _Setting:
 
     spec: DurbinSpec | SystemSpec
     weights: Mapping[str, Weights]
-    cases: Mapping[str, Mapping]
-    estimator: str | None
-    covariance: str | None
-    effects: bool
-    given: Mapping[str, Any]
+    cases: Mapping[str, Truth]
+    plan: Plan
     entropy: tuple[int, ...]
 
 
-def _several(truth: Mapping) -> bool:
-    return bool(truth) and all(isinstance(value, Mapping) for value in truth.values())
+def _joined(truth: Mapping | Truth, old: Mapping[str, Any]) -> Mapping | Truth:
+    """One truth, or each of several, with what was given beside it."""
+    if not isinstance(truth, Truth) and _several(truth):
+        return {name: Truth.of(one, **old) for name, one in truth.items()}
+    return Truth.of(truth, **old)
+
+
+def _several(truth: Mapping | Truth) -> TypeGuard[Mapping[str, Mapping | Truth]]:
+    if isinstance(truth, Truth) or not truth:
+        return False
+    return all(isinstance(value, Mapping | Truth) for value in truth.values())
 
 
 def _entropy(rng: Rng) -> tuple[int, ...]:
@@ -221,9 +231,8 @@ def _entropy(rng: Rng) -> tuple[int, ...]:
 def _check(
     weights: Mapping[str, Weights],
     spans: Sequence[int],
-    cases: Mapping[str, Mapping],
+    cases: Mapping[str, Any],
     replications: int,
-    regressors: Panel | None,
 ) -> None:
     if not weights or not spans:
         raise SpecificationError(
@@ -233,12 +242,13 @@ def _check(
     check_count(replications, "replications", FEWEST)
     for T in spans:
         check_count(T, "periods", 1)
-    if not all(isinstance(case, Mapping) for case in cases.values()):
+    if not all(isinstance(case, Truth) and isinstance(case.values, Mapping) for case in cases.values()):
         raise SpecificationError(
             "truth must be a mapping of true values, or several such mappings by name.",
             "truth须为真值的映射，或按名称给出的几个映射。",
         )
-    if regressors is not None and (len(weights) > 1 or len(spans) > 1):
+    given = any(case.regressors is not None for case in cases.values())
+    if given and (len(weights) > 1 or len(spans) > 1):
         raise SpecificationError(
             "With given regressors n and T are theirs: name one W and one number of periods.",
             "给出解释变量时n和T随之确定：请给一个W和一个时期数。",
@@ -247,7 +257,7 @@ def _check(
 
 def _estimator(setting: _Setting) -> str:
     default = "gs3sls" if isinstance(setting.spec, SystemSpec) else "lee_yu"
-    return setting.estimator or default
+    return setting.plan.estimator or default
 
 
 def _replicate(setting: _Setting, task: tuple[str, int, str, int]) -> dict[str, Array]:
@@ -256,7 +266,7 @@ def _replicate(setting: _Setting, task: tuple[str, int, str, int]) -> dict[str, 
     W = setting.weights[w]
     place = list(setting.weights).index(w)
     rng = np.random.default_rng([*setting.entropy, place, T, r])  # not the case: common random numbers
-    panel = simulate_panel(setting.spec, W, T, setting.cases[case], rng=rng, **setting.given)
+    panel = draw_panel(setting.spec, W, T, setting.cases[case], rng=rng)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)
         fit = _fit(setting, panel, W)
@@ -264,13 +274,13 @@ def _replicate(setting: _Setting, task: tuple[str, int, str, int]) -> dict[str, 
             return {}
         errors = fit.bse
         found = {_name(key): np.array([value, errors[key]]) for key, value in fit.params.items()}
-        if setting.effects:
+        if setting.plan.effects:
             found |= _effects(fit)
     return found
 
 
 def _fit(setting: _Setting, panel: Panel, W: Weights) -> Any:
-    covariance = {} if setting.covariance is None else {"covariance": setting.covariance}
+    covariance = {} if setting.plan.covariance is None else {"covariance": setting.plan.covariance}
     if isinstance(setting.spec, SystemSpec):
         return fit_system(setting.spec, panel, W, _estimator(setting), **covariance)
     return fit_durbin(setting.spec, panel, W, _estimator(setting), **covariance)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from spatial_zb.base.arguments import Rng, check_count, random_generator
+from spatial_zb.base.arguments import Rng, check_count, gathered, random_generator
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import carry_over
@@ -16,14 +16,51 @@ from spatial_zb.core.transforms import spatial_lag
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system.spec import SystemSpec
-from spatial_zb.simulate.systems import check_admissible, check_numbers, check_regressors, simulate_system
+from spatial_zb.simulate.systems import (
+    Truth,
+    check_admissible,
+    check_numbers,
+    check_regressors,
+    system,
+)
 from spatial_zb.weights.matrix import Weights, as_weights
 
 #: Parameters of a single equation besides its coefficients, and what they are when the truth does not name them.
 OTHERS = {"rho": 0.0, "lam": 0.0, "tau": 0.0, "eta": 0.0, "sigma2": 1.0, "phi": 1.0}
 
 
-def simulate_durbin(
+@dataclass(frozen=True)
+class Process:
+    """What :func:`durbin` draws besides regressors and spatial lags.
+
+    Parameters
+    ----------
+    tau, eta
+        Coefficients of y_{t−1} and W y_{t−1}.
+    sigma, unit_effects, time_effects
+        Standard deviations of ε, μ and α.
+    intercept
+        The mean of y without x.
+    burn_in
+        With ``tau`` or ``eta``: periods that are drawn before the first one, from y = 0, and left out.
+
+    Examples
+    --------
+    >>> Process(tau=0.5).sigma
+    1.0
+    """
+
+    tau: float = 0.0
+    eta: float = 0.0
+    sigma: float = 1.0
+    unit_effects: float = 1.0
+    time_effects: float = 1.0
+    intercept: float = 0.0
+    burn_in: int = 50
+
+
+@gathered("process", replace, *(part.name for part in fields(Process)))
+def durbin(
     W: Weights,
     periods: int,
     beta: Mapping[str, float],
@@ -31,13 +68,7 @@ def simulate_durbin(
     theta: Mapping[str, float] | None = None,
     rho: float = 0.0,
     lam: float = 0.0,
-    tau: float = 0.0,
-    eta: float = 0.0,
-    sigma: float = 1.0,
-    unit_effects: float = 1.0,
-    time_effects: float = 1.0,
-    intercept: float = 0.0,
-    burn_in: int = 50,
+    process: Process = Process(),
     rng: Rng = None,
 ) -> Panel:
     """Draw a panel from y_t = τy_{t−1} + ρWy_t + ηWy_{t−1} + X_t β + W X_t θ + μ + α_t ι + u_t, u_t = λWu_t + ε_t.
@@ -53,12 +84,10 @@ def simulate_durbin(
     beta, theta
         Coefficients by regressor name; x is standard normal plus half of the unit effect, so that x and the
         effects are correlated and estimators without fixed effects are inconsistent.
-    tau, eta
-        Coefficients of y_{t−1} and W y_{t−1}.
-    sigma, unit_effects, time_effects
-        Standard deviations of ε, μ and α.
-    burn_in
-        With ``tau`` or ``eta``: periods that are drawn before the first one, from y = 0, and left out.
+    rho, lam
+        Coefficients of W y_t and W u_t.
+    process
+        Lags in time, the sizes of errors and effects, and the intercept.
     rng
         Seed or generator.
 
@@ -72,6 +101,7 @@ def simulate_durbin(
         ρ or λ outside the admissible interval of W, a lag of a regressor that is not in ``beta``, a standard deviation
         below zero, less than one period.
     """
+    tau, eta, sigma, unit_effects, time_effects, intercept, burn_in = astuple(process)
     check_count(periods, "periods", 1)
     check_count(burn_in, "burn_in", 0)
     W = as_weights(W)
@@ -104,17 +134,13 @@ def simulate_durbin(
     return Panel(values, tuple(range(2001, 2001 + periods)), W.ids, ("y", *names))
 
 
-def simulate_panel(
+@gathered("truth", Truth.of, "regressors", "sigma", "unit_effects", "time_effects", "burn_in")
+def panel(
     spec: DurbinSpec | SystemSpec,
     W: Weights,
     periods: int,
-    truth: Mapping,
+    truth: Mapping | Truth,
     *,
-    regressors: Panel | None = None,
-    sigma: ArrayLike | None = None,
-    unit_effects: float | None = None,
-    time_effects: float | None = None,
-    burn_in: int = 50,
     rng: Rng = None,
 ) -> Panel:
     """Draw a panel from any specification with known truth; simulated data.
@@ -128,17 +154,7 @@ def simulate_panel(
     periods
         T.
     truth
-        True values by term, as in ``Fit.params`` (``x``, ``W_x``, ``rho``, ``lam``, ``tau``, ``eta``, ``sigma2``, ``phi``)
-        or by (equation, term), as in ``SystemFit.params``. What is left out is zero; σ² and φ = σ²_μ/σ² one.
-    regressors
-        A panel of the same units and T periods whose x is used; without it x is standard normal plus half of the unit
-        effect (random effects without ``mundlak``: of nothing).
-    sigma
-        (m, m) covariance of the errors of a system.
-    unit_effects, time_effects
-        Standard deviations of fixed effects: without them one for those that the model takes out, zero for others.
-    burn_in
-        With lags in time: periods that are drawn before the first one and left out.
+        True values by term, or a :class:`Truth`, which says what they are of and how the rest is drawn.
     rng
         Seed or generator.
 
@@ -150,6 +166,8 @@ def simulate_panel(
     DataError
         Regressors of other units or another number of periods.
     """
+    law = Truth.of(truth)
+    burn_in, regressors = law.burn_in, law.regressors
     check_count(periods, "periods", 1)
     check_count(burn_in, "burn_in", 0)
     W = as_weights(W)
@@ -157,21 +175,12 @@ def simulate_panel(
     generator = random_generator(rng)
     removed = {"unit": ("unit", "two_way", "random"), "time": ("time", "two_way")}
     in_model = {kind: float(spec.fixed_effects in names) for kind, names in removed.items()}
-    unit_effects = in_model["unit"] if unit_effects is None else unit_effects
-    time_effects = in_model["time"] if time_effects is None else time_effects
+    unit_effects = in_model["unit"] if law.unit_effects is None else law.unit_effects
+    time_effects = in_model["time"] if law.time_effects is None else law.time_effects
     if isinstance(spec, SystemSpec):
-        return simulate_system(
-            spec,
-            W,
-            periods,
-            truth,
-            sigma=sigma,
-            unit_effects=unit_effects,
-            time_effects=time_effects,
-            regressors=regressors,
-            rng=generator,
-        )
-    value = _values(spec, truth)
+        law = replace(law, unit_effects=unit_effects, time_effects=time_effects)
+        return system(spec, W, periods, law, rng=generator)
+    value = _values(spec, law.values)
     check_admissible(W, value)
     _refuse_negative({"unit_effects": unit_effects, "time_effects": time_effects})
     first = burn_in if spec.dynamic else 0
@@ -206,8 +215,8 @@ def _values(spec: DurbinSpec, truth: Mapping[str, float]) -> dict[str, float]:
     if spec.endog or spec.regimes:
         what, what_zh = ("endogenous regressors", "内生解释变量") if spec.endog else ("regimes", "区制")
         raise SpecificationError(
-            f"simulate_panel cannot draw {what}: true coefficients do not say how to. Draw the panel yourself.",
-            f"simulate_panel不生成{what_zh}，按变量给出的真值没有说明其分布。请自行生成面板。",
+            f"zb.simulate.panel cannot draw {what}: true coefficients do not say how to. Draw the panel yourself.",
+            f"zb.simulate.panel不生成{what_zh}，按变量给出的真值没有说明其分布。请自行生成面板。",
         )
     random = ("phi",) if spec.fixed_effects == "random" else ()
     known = (*spec.terms, *spec.spatial_terms, *spec.time_terms, "sigma2", "(Intercept)", *random)

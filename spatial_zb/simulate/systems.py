@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spatial_zb.base.arguments import Rng, check_count, random_generator
+from spatial_zb.base.arguments import Rng, check_count, gathered, random_generator, renamed
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.core.logdet.factors import largest_sums
 from spatial_zb.core.logdet.traces import filter_solver
@@ -23,16 +24,53 @@ from spatial_zb.weights.matrix import Weights, as_weights
 INSIDE = 1 - 1e-9
 
 
-def simulate_system(
+@dataclass(frozen=True)
+class Truth:
+    """The law that panels are drawn from: what functions take as ``truth`` where true values do not say it all.
+
+    Parameters
+    ----------
+    values
+        True values by term, as in ``Fit.params`` (``x``, ``W_x``, ``rho``, ``lam``, ``tau``, ``eta``, ``sigma2``, ``phi``)
+        or by (equation, term), as in ``SystemFit.params``. What is left out is zero; σ² and φ = σ²_μ/σ² one.
+    regressors
+        A panel of the same units and T periods whose x is used; without it x is standard normal plus half of the (first)
+        unit effect, so that estimators without fixed effects are inconsistent (random effects without ``mundlak``: of
+        nothing).
+    sigma
+        (m, m) covariance of the errors ε of a system between equations; the identity without it.
+    unit_effects, time_effects
+        Standard deviations of fixed effects: without them one for those that the model takes out, zero for others.
+    burn_in
+        With lags in time: periods that are drawn before the first one and left out.
+
+    Examples
+    --------
+    >>> Truth({"x": 1.0, "rho": 0.4}, unit_effects=0).burn_in
+    50
+    """
+
+    values: Mapping[Any, float]
+    regressors: Panel | None = None
+    sigma: ArrayLike | None = None
+    unit_effects: float | None = None
+    time_effects: float | None = None
+    burn_in: int = 50
+
+    @classmethod
+    def of(cls, truth: Mapping | Truth, **more: Any) -> Truth:
+        """Of true values, or a truth as it is; ``more`` replaces some of it."""
+        return replace(truth if isinstance(truth, cls) else cls(truth), **more)  # type: ignore[arg-type]
+
+
+@gathered("truth", Truth.of, "sigma", "unit_effects", "time_effects", "regressors")
+@renamed(coefficients="truth")
+def system(
     spec: SystemSpec,
     W: Weights,
     periods: int,
-    coefficients: Mapping[tuple[str, str], float],
+    truth: Mapping[tuple[str, str], float] | Truth,
     *,
-    sigma: ArrayLike | None = None,
-    unit_effects: float = 1.0,
-    time_effects: float = 1.0,
-    regressors: Panel | None = None,
     rng: Rng = None,
 ) -> Panel:
     """Draw a panel from the reduced form of a system; simulated data.
@@ -40,20 +78,13 @@ def simulate_system(
     Parameters
     ----------
     spec
-        The system; its fixed effects say nothing here, effects are always drawn.
+        The system; its fixed effects say nothing here, effects of size one are drawn where the truth has none.
     W
         Weights of the n units.
     periods
         T.
-    coefficients
-        True values by (equation, term), as in ``SystemFit.params``; what is left out is zero.
-    sigma
-        (m, m) covariance of ε between equations; the identity without it.
-    unit_effects, time_effects
-        Standard deviations of the effects; x is standard normal plus half of the first unit effect, so that
-        estimators without fixed effects are inconsistent.
-    regressors
-        A panel of the same units and T periods whose exogenous variables are used instead.
+    truth
+        True values by (equation, term), as in ``SystemFit.params``, what is left out being zero; or a :class:`Truth`.
     rng
         Seed or generator.
 
@@ -62,6 +93,10 @@ def simulate_system(
     Panel with the endogenous and exogenous variables of the system.
     """
     check_count(periods, "periods", 1)
+    law = Truth.of(truth)
+    coefficients, sigma, regressors = law.values, law.sigma, law.regressors
+    unit_effects = 1.0 if law.unit_effects is None else law.unit_effects
+    time_effects = 1.0 if law.time_effects is None else law.time_effects
     check_numbers({**coefficients, "unit_effects": unit_effects, "time_effects": time_effects})
     W = as_weights(W)
     _check(spec, coefficients)

@@ -3,31 +3,6 @@
 Statistics and models that use weights live above.
 """
 
-from spatial_zb.weights.build.adjacency import block, contiguity
-from spatial_zb.weights.build.economic import bridges, combine, economic_distance, unit_means
-from spatial_zb.weights.build.nearness import distance_band, exponential_decay, gravity, inverse_distance, knn
-from spatial_zb.weights.compare import WeightsComparison, compare_weights
-from spatial_zb.weights.describe import WeightsReport
-from spatial_zb.weights.files import read, write
-from spatial_zb.weights.matrix import Weights, as_weights
+import lazy_loader
 
-__all__ = [
-    "Weights",
-    "WeightsComparison",
-    "WeightsReport",
-    "as_weights",
-    "block",
-    "bridges",
-    "combine",
-    "compare_weights",
-    "contiguity",
-    "distance_band",
-    "economic_distance",
-    "exponential_decay",
-    "gravity",
-    "inverse_distance",
-    "knn",
-    "read",
-    "unit_means",
-    "write",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

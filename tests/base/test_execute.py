@@ -66,7 +66,7 @@ def test_a_seed_that_is_none_is_refused_in_both_languages(seed):
 
 def test_progress_counts_up_to_all():
     said = []
-    run_tasks(tasks.square, range(500), workers=2, progress=lambda *now: said.append(now))
+    run_tasks(tasks.square, range(500), workers=zb.Execution(2, progress=lambda *now: said.append(now)))
     done, total, left = zip(*said, strict=True)
     assert list(done) == sorted(set(done))
     assert done[-1] == 500
@@ -93,13 +93,13 @@ def test_a_task_that_always_dies_is_named(monkeypatch):
 @pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 def test_a_path_is_the_store_in_that_folder(store, marks):
     todo = [(str(marks), n) for n in (1, 2)]
-    run_tasks(tasks.table, todo, store=str(store.path))
+    run_tasks(tasks.table, todo, workers=zb.Execution(store=str(store.path)))
     kept = len(list(store.path.glob("*.parquet")))
     assert kept == 2
-    run_tasks(tasks.table, todo, store=store.path)
+    run_tasks(tasks.table, todo, workers=zb.Execution(store=store.path))
     assert len(list(store.path.glob("*.parquet"))) == kept
     with pytest.raises(zb.SpecificationError, match="folder"):
-        run_tasks(tasks.table, todo, store=5)
+        run_tasks(tasks.table, todo, workers=zb.Execution(store=5))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -116,9 +116,9 @@ def test_warnings_of_workers_are_passed_on(workers):
 
 def test_stored_results_are_not_computed_again(store, marks):
     todo = [(str(marks), n) for n in range(4)]
-    first = run_tasks(tasks.table, todo, store=store)
+    first = run_tasks(tasks.table, todo, workers=zb.Execution(store=store))
     assert count(marks) == 4
-    again = run_tasks(tasks.table, [*todo, (str(marks), 2)], store=store, workers=2)
+    again = run_tasks(tasks.table, [*todo, (str(marks), 2)], workers=zb.Execution(2, store=store))
     assert count(marks) == 4
     for old, new in zip(first, again, strict=False):
         pd.testing.assert_frame_equal(old["frame"], new["frame"])
@@ -128,7 +128,7 @@ def test_stored_results_are_not_computed_again(store, marks):
 
 @pytest.mark.parametrize("n", range(4))
 def test_stored_and_computed_results_are_alike(store, marks, n):
-    (stored,) = run_tasks(tasks.table, [(str(marks), n)], store=store)
+    (stored,) = run_tasks(tasks.table, [(str(marks), n)], workers=zb.Execution(store=store))
     plain = tasks.table((str(marks), n))
     # a column without rows has no type to keep
     pd.testing.assert_frame_equal(stored["frame"], plain["frame"], check_dtype=n > 0)
@@ -148,11 +148,13 @@ def stop_after(number):
 def test_an_interrupted_run_goes_on_where_it_was(store, marks, workers):
     todo = [(str(marks), n) for n in range(30)]
     with pytest.raises(KeyboardInterrupt):
-        run_tasks(tasks.slow_table, todo, store=store, workers=workers, progress=stop_after(4))
+        run_tasks(tasks.slow_table, todo, workers=zb.Execution(workers, store=store, progress=stop_after(4)))
     kept = len(list(store.path.glob("*.parquet")))
     assert 4 <= kept < 30
     said = []
-    results = run_tasks(tasks.slow_table, todo, store=store, progress=lambda *now: said.append(now))
+    results = run_tasks(
+        tasks.slow_table, todo, workers=zb.Execution(store=store, progress=lambda *now: said.append(now))
+    )
     assert said[0][:2] == (kept, 30)
     assert [r["n"] for r in results] == list(range(30))
 
@@ -204,7 +206,7 @@ def test_content_is_what_counts():
 
 def test_weights_and_panels_count_by_content(tmp_path):
     W = zb.Weights(np.array([[0.0, 1.0], [1.0, 0.0]]), ["a", "b"], normalisation="row")
-    panel = zb.simulate_durbin(W, 3, {"x": 1.0}, rho=0.2, rng=1)
+    panel = zb.simulate.durbin(W, 3, {"x": 1.0}, rho=0.2, rng=1)
     before = content_key(panel, W, zb.DurbinSpec("y", ["x"]))
     _ = W.logdet.value(0.3), W.components
     assert content_key(panel, W, zb.DurbinSpec("y", ["x"])) == before
@@ -214,7 +216,7 @@ def test_weights_and_panels_count_by_content(tmp_path):
 @pytest.mark.parametrize("damage", ["cut", "flip", "other"])
 def test_damaged_entries_are_computed_again(store, marks, damage):
     todo = [(str(marks), n) for n in (2, 3)]
-    run_tasks(tasks.table, todo, store=store)
+    run_tasks(tasks.table, todo, workers=zb.Execution(store=store))
     good = [store.path / f"{key}.parquet" for key in store.keys(tasks.table, [(t,) for t in todo])]
     data = bytearray(good[0].read_bytes())
     if damage == "cut":
@@ -225,16 +227,16 @@ def test_damaged_entries_are_computed_again(store, marks, damage):
     else:
         good[0].write_bytes(good[1].read_bytes())
     with pytest.warns(zb.SpatialZbWarning, match="computed again"):
-        results = run_tasks(tasks.table, todo, store=store)
+        results = run_tasks(tasks.table, todo, workers=zb.Execution(store=store))
     assert [r["n"] for r in results] == [2, 3]
     assert count(marks) == 3
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        run_tasks(tasks.table, todo, store=store)
+        run_tasks(tasks.table, todo, workers=zb.Execution(store=store))
 
 
 def test_the_store_leaves_no_partial_files(store, marks):
-    run_tasks(tasks.table, [(str(marks), n) for n in range(3)], store=store)
+    run_tasks(tasks.table, [(str(marks), n) for n in range(3)], workers=zb.Execution(store=store))
     assert {p.suffix for p in store.path.iterdir()} == {".parquet"}
     assert not [p for p in store.path.iterdir() if p.name.startswith(".")]
 
@@ -269,10 +271,10 @@ def test_the_command_line_passes_it_on(monkeypatch, tmp_path):
 
 REFUSED = {
     "workers": lambda s: run_tasks(tasks.square, [1], workers=0),
-    "result": lambda s: run_tasks(tasks.square, [1], store=s),
+    "result": lambda s: run_tasks(tasks.square, [1], workers=zb.Execution(store=s)),
     "list": lambda s: s.write("k", [1, 2]),
-    "lambda": lambda s: run_tasks(lambda x: x, [1], store=s),
-    "task": lambda s: run_tasks(tasks.square, [object()], store=s),
+    "lambda": lambda s: run_tasks(lambda x: x, [1], workers=zb.Execution(store=s)),
+    "task": lambda s: run_tasks(tasks.square, [object()], workers=zb.Execution(store=s)),
     "column names": lambda s: s.write("k", pd.DataFrame([[1, 2]])),
     "objects": lambda s: s.write("k", {"a": np.array([{}])}),
     "mixed column": lambda s: s.write("k", pd.DataFrame({"a": [object()]})),
@@ -289,15 +291,15 @@ def test_refusals(store, case):
 def test_a_store_that_cannot_be_written_is_refused_before_the_work(tmp_path, marks):
     blocked = tmp_path / "file"
     blocked.touch()
-    with pytest.raises(zb.OutputError, match="Cannot write"):
-        run_tasks(tasks.table, [(str(marks), 1)], store=ResultStore(blocked))
+    with pytest.raises(zb.base.errors.OutputError, match="Cannot write"):
+        run_tasks(tasks.table, [(str(marks), 1)], workers=zb.Execution(store=ResultStore(blocked)))
     assert count(marks) == 0
 
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(zb.SpecificationError, match=r"pip install spatial-zb\[cluster\]"):
-        run_tasks(tasks.square, [1, 2], scheduler="tcp://127.0.0.1:1")
+        run_tasks(tasks.square, [1, 2], workers=zb.Execution(scheduler="tcp://127.0.0.1:1"))
 
 
 def test_no_cluster_at_the_address():
@@ -308,7 +310,7 @@ def test_no_cluster_at_the_address():
         dask.config.set({"distributed.comm.timeouts.connect": "500ms"}),
         pytest.raises(zb.SpecificationError, match="No Dask scheduler"),
     ):
-        run_tasks(tasks.square, [1, 2], scheduler="tcp://127.0.0.1:9")
+        run_tasks(tasks.square, [1, 2], workers=zb.Execution(scheduler="tcp://127.0.0.1:9"))
 
 
 @pytest.fixture(scope="module")
@@ -323,12 +325,14 @@ def cluster():
 @needs_kill
 def test_a_cluster_gives_the_same_numbers_and_survives_a_death(cluster, tmp_path, store, marks):
     one = run_tasks(tasks.draw, range(20), seed=7)
-    assert run_tasks(tasks.draw, range(20), seed=7, scheduler=cluster) == one
+    assert run_tasks(tasks.draw, range(20), seed=7, workers=zb.Execution(scheduler=cluster)) == one
     todo = [(str(marks), n) for n in range(4)]
-    first = run_tasks(tasks.table, todo, store=store, scheduler=cluster)
-    assert [r["n"] for r in run_tasks(tasks.table, todo, store=store)] == [r["n"] for r in first]
+    first = run_tasks(tasks.table, todo, workers=zb.Execution(store=store, scheduler=cluster))
+    assert [r["n"] for r in run_tasks(tasks.table, todo, workers=zb.Execution(store=store))] == [
+        r["n"] for r in first
+    ]
     assert count(marks) == 4
-    assert run_tasks(tasks.die_once, [(str(tmp_path), i) for i in range(8)], scheduler=cluster) == list(
-        range(8)
-    )
+    assert run_tasks(
+        tasks.die_once, [(str(tmp_path), i) for i in range(8)], workers=zb.Execution(scheduler=cluster)
+    ) == list(range(8))
     assert (tmp_path / "died").exists()

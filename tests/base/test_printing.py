@@ -18,7 +18,7 @@ from spatial_zb.base.printing import ROWS, Printed
 def fit():
     ring = np.roll(np.eye(12), 1, axis=1) + np.roll(np.eye(12), -1, axis=1)
     W = zb.as_weights(ring, ids=[f"u{i:02d}" for i in range(12)]).standardise("row")
-    panel = zb.simulate_durbin(W, 8, {"a": 1.0}, theta={"a": 0.5}, rho=0.3, rng=1)
+    panel = zb.simulate.durbin(W, 8, {"a": 1.0}, theta={"a": 0.5}, rho=0.3, rng=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         return zb.fit_durbin(zb.DurbinSpec("y", ["a"]), panel, W)

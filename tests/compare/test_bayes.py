@@ -39,7 +39,9 @@ def small_weights(n: int = 7) -> zb.Weights:
 
 
 W = small_weights()
-PANEL = zb.simulate_durbin(W, 3, {"a": 1.0, "b": -0.5}, rho=0.3, intercept=3.0, rng=1)
+PANEL = zb.simulate.durbin(
+    W, 3, {"a": 1.0, "b": -0.5}, rho=0.3, process=zb.simulate.Process(intercept=3.0), rng=1
+)
 
 
 def orthonormal(m: int, first: np.ndarray | None = None) -> np.ndarray:
@@ -188,13 +190,13 @@ TRUTHS = {
 
 @pytest.fixture(scope="module")
 def found():
-    panel = zb.simulate_durbin(NEAR, 6, {"a": 1.0, "b": -0.5}, rng=8, **TRUTHS["SDM"])
+    panel = zb.simulate.durbin(NEAR, 6, {"a": 1.0, "b": -0.5}, rng=8, **TRUTHS["SDM"])
     return panel, model_probabilities(panel, "y", ["a", "b"], {"near": NEAR, "far": FAR}, sensitivity=True)
 
 
 @pytest.mark.parametrize("truth", TRUTHS)
 def test_the_true_model_and_w_win(truth):
-    panel = zb.simulate_durbin(NEAR, 8, {"a": 1.0, "b": -0.5}, rng=5, **TRUTHS[truth])
+    panel = zb.simulate.durbin(NEAR, 8, {"a": 1.0, "b": -0.5}, rng=5, **TRUTHS[truth])
     frame = model_probabilities(panel, "y", ["a", "b"], {"near": NEAR, "far": FAR}).tidy()
     best = frame.loc[frame["probability"].idxmax()]
     assert (best["model"], best["weights"]) == (truth, "" if truth == "OLS" else "near")
@@ -315,7 +317,7 @@ def test_large_weights_are_served_without_eigenvalues():
     links = sparse.coo_array((np.ones(pairs.shape[1]), pairs), shape=(side**2, side**2))
     ids = [f"u{i:03d}" for i in range(side**2)]
     lattice = zb.as_weights(sparse.csr_array(links + links.T), ids=ids).standardise()
-    panel = zb.simulate_durbin(lattice, 1, {"a": 1.0}, rho=0.4, rng=1)
+    panel = zb.simulate.durbin(lattice, 1, {"a": 1.0}, rho=0.4, rng=1)
     exact = lattice.standardise("none")
     found = []
     for W, logdet in ((lattice, None), (exact, EigenLogDet(eigenvalues(lattice.matrix)))):

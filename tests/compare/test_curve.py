@@ -12,6 +12,7 @@ from small_examples import ring
 import spatial_zb as zb
 from spatial_zb.compare import curve as module
 from spatial_zb.compare.curve import curve_test
+from spatial_zb.compare.grid import Choices
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -31,12 +32,14 @@ SAMPLES = {"all": {}, "late": {"periods": range(2003, 2009)}, "some": IDS[:18]}
 
 @pytest.fixture(scope="module")
 def panel():
-    return zb.simulate_durbin(WEIGHTS["near"], 8, {"a": 0.0, "b": -0.5}, rho=0.4, rng=4)
+    return zb.simulate.durbin(WEIGHTS["near"], 8, {"a": 0.0, "b": -0.5}, rho=0.4, rng=4)
 
 
 @pytest.fixture(scope="module")
 def tested(panel):
-    return curve_test(panel, FAMILIES, WEIGHTS, SAMPLES, term="a", effect="total", replicates=19, rng=1)
+    return curve_test(
+        Choices(panel, FAMILIES, WEIGHTS, SAMPLES), term="a", effect="total", replicates=19, rng=1
+    )
 
 
 @pytest.mark.parametrize("covariance", ["information", "cluster"])
@@ -101,16 +104,16 @@ def test_p_counts_the_observed_curve_among_the_others(tested):
 @pytest.mark.slow
 def test_workers_do_not_change_a_number_and_seeds_do(panel, tested):
     arguments = {"term": "a", "effect": "total", "replicates": 19}
-    two = curve_test(panel, FAMILIES, WEIGHTS, SAMPLES, rng=1, workers=2, **arguments)
+    two = curve_test(Choices(panel, FAMILIES, WEIGHTS, SAMPLES), rng=1, workers=2, **arguments)
     pd.testing.assert_frame_equal(two.draws, tested.draws)
-    other = curve_test(panel, FAMILIES, {"near": WEIGHTS["near"]}, rng=2, **arguments)
+    other = curve_test(Choices(panel, FAMILIES, {"near": WEIGHTS["near"]}), rng=2, **arguments)
     assert not np.allclose(other.draws["median"], tested.draws["median"])
 
 
 def test_the_order_of_units_does_not_matter(panel):
     turned = zb.Panel(panel.values[:, ::-1], panel.periods, panel.units[::-1], panel.columns)
     one, other = (
-        curve_test(p, FAMILIES, {"near": WEIGHTS["near"]}, term="a", replicates=19, rng=1)
+        curve_test(Choices(p, FAMILIES, {"near": WEIGHTS["near"]}), term="a", replicates=19, rng=1)
         for p in (panel, turned)
     )
     np.testing.assert_allclose(one.draws, other.draws, rtol=1e-5)
@@ -126,7 +129,7 @@ def test_a_replicate_without_any_estimate_counts_against_the_curve(tested):
 def test_an_effect_is_found(panel):
     a = panel.array("a")
     strong = panel.with_columns({"y": panel.array("y") + a})
-    found = curve_test(strong, FAMILIES, WEIGHTS, term="a", replicates=39, scheme="period", rng=1)
+    found = curve_test(Choices(strong, FAMILIES, WEIGHTS), term="a", replicates=39, scheme="period", rng=1)
     assert (found.tidy().set_index("statistic").loc[["median", "significant"], "p_value"] <= 0.05).all()
     assert found.glance()["cells"].item() == 8
 
@@ -136,14 +139,14 @@ def test_other_measures_are_followed_in_the_place_of_the_term(panel):
 
     twin = panel.with_columns({"a2": panel.array("a") ** 3})
     family = spec_family(FAMILIES["SAR"], x_swaps={"a": ["a2"]})
-    found = curve_test(twin, family, {"near": WEIGHTS["near"]}, term="a", replicates=19, rng=1)
+    found = curve_test(Choices(twin, family, {"near": WEIGHTS["near"]}), term="a", replicates=19, rng=1)
     assert set(found.curve["term"]) == {"a", "a2"}
 
 
 def test_a_cell_that_fails_has_its_reason(panel):
     flat = panel.with_columns({"c": np.ones((8, N))})
     specs = {"good": FAMILIES["SAR"], "bad": zb.DurbinSpec("y", ["a", "c"], lag_x=[])}
-    found = curve_test(flat, specs, {"near": WEIGHTS["near"]}, term="a", replicates=19, rng=1)
+    found = curve_test(Choices(flat, specs, {"near": WEIGHTS["near"]}), term="a", replicates=19, rng=1)
     reasons = found.curve.set_index("spec")["reason"]
     assert reasons["good"] == ""
     assert "constant" in reasons["bad"]
@@ -163,9 +166,12 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refusals_say_why(panel, case):
     changes, words = REFUSED[case]
-    arguments = {"specs": FAMILIES, "term": "a", "replicates": 19, "samples": None} | changes
+    options = {"term": "a", "replicates": 19} | {
+        k: v for k, v in changes.items() if k not in ("specs", "samples")
+    }
+    parts = {"specs": FAMILIES, "weights": WEIGHTS} | {k: v for k, v in changes.items() if k not in options}
     with pytest.raises(zb.SpecificationError, match=words):
-        curve_test(panel, weights=WEIGHTS, **arguments)
+        curve_test(Choices(panel, **parts), **options)
 
 
 @pytest.mark.slow
@@ -173,9 +179,9 @@ def test_size_of_the_joint_test():
     """x correlated with the effects but without an effect: each statistic rejects in about 5 % of panels."""
     rejected = []
     for rng in range(100):
-        made = zb.simulate_durbin(WEIGHTS["near"], 6, {"a": 0.0, "b": -0.5}, rho=0.4, rng=rng)
+        made = zb.simulate.durbin(WEIGHTS["near"], 6, {"a": 0.0, "b": -0.5}, rho=0.4, rng=rng)
         found = curve_test(
-            made, {k: FAMILIES[k] for k in ("SAR", "SDM")}, WEIGHTS, term="a", replicates=39, rng=rng
+            Choices(made, {k: FAMILIES[k] for k in ("SAR", "SDM")}, WEIGHTS), "a", replicates=39, rng=rng
         )
         rejected.append(found.tidy().set_index("statistic")["p_value"] <= 0.05)
     shares = pd.DataFrame(rejected).mean()

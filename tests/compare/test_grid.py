@@ -19,7 +19,7 @@ IDS = [f"u{k:02d}" for k in range(20)]
 
 @pytest.fixture(scope="module")
 def panel() -> zb.Panel:
-    base = zb.simulate_durbin(ring(IDS), 8, {"a": 1.0, "b": -0.5}, theta={"a": 0.4}, rho=0.3, rng=1)
+    base = zb.simulate.durbin(ring(IDS), 8, {"a": 1.0, "b": -0.5}, theta={"a": 0.4}, rho=0.3, rng=1)
     return base.with_columns({"flat": np.ones((8, 20))})
 
 

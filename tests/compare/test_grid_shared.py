@@ -48,7 +48,7 @@ WEIGHTS = {
 
 @pytest.fixture(scope="module")
 def panel() -> zb.Panel:
-    base = zb.simulate_durbin(WEIGHTS["row"], 8, {"a": 1.0, "b": -0.5}, theta={"a": 0.4}, rho=0.4, rng=1)
+    base = zb.simulate.durbin(WEIGHTS["row"], 8, {"a": 1.0, "b": -0.5}, theta={"a": 0.4}, rho=0.4, rng=1)
     rng = np.random.default_rng(2)
     noise = {name: 1e6 * rng.normal(size=(8, 64)) for name in ("c", "d")}
     y2 = base.array("y") * 1e-3 + 0.1 * rng.normal(size=(8, 64))
@@ -187,7 +187,7 @@ def test_interpolation_gives_up_where_it_does_not_converge():
 
 def test_large_sparse_weights_use_the_interpolated_determinant(monkeypatch):
     W = zb.Weights(contiguity(24), [str(i) for i in range(576)]).standardise("row")
-    big = zb.simulate_durbin(W, 3, {"a": 1.0, "b": 1.0}, rho=0.4, rng=3)
+    big = zb.simulate.durbin(W, 3, {"a": 1.0, "b": 1.0}, rho=0.4, rng=3)
     big = big.with_columns({"c": np.random.default_rng(0).normal(size=(3, 576))})
     family = spec_family(
         zb.DurbinSpec("y", ["a"]), models=["SAR", "SDM", "SEM", "SDEM"], controls=subsets(["b", "c"])
@@ -257,9 +257,9 @@ def test_a_store_and_a_second_run_give_the_same_grid(panel, tmp_path, monkeypatc
              "bad": zb.DurbinSpec("y", ["flat"])}  # fmt: skip
     args = panel, specs, {"w": WEIGHTS["row"], "k": WEIGHTS["one way"]}
     plain = specification_grid(*args)
-    assert_alike(specification_grid(*args, store=tmp_path), plain)
+    assert_alike(specification_grid(*args, workers=zb.Execution(store=tmp_path)), plain)
     monkeypatch.setattr(grid, "run_tasks", _only_stored(grid.run_tasks))
-    assert_alike(specification_grid(*args, store=tmp_path), plain)
+    assert_alike(specification_grid(*args, workers=zb.Execution(store=tmp_path)), plain)
 
 
 def _only_stored(run_tasks):

@@ -32,7 +32,7 @@ W, FAR = ring(1, tail=True), ring(3)
 
 @pytest.fixture(scope="module")
 def panel():
-    made = zb.simulate_durbin(W, 8, {"a": 1.0, "b": -0.5}, rho=0.4, rng=2)
+    made = zb.simulate.durbin(W, 8, {"a": 1.0, "b": -0.5}, rho=0.4, rng=2)
     rng = np.random.default_rng(0)
     return made.with_columns(
         {
@@ -50,15 +50,17 @@ def battery(panel):
         W,
         "a",
         "total",
-        weights={"far": FAR},
-        lag_x=True,
-        drop={"pair": ["u03", "u04"], "hub": ["u16"]},
-        y=["y2"],
-        x={"a": ["a2"]},
-        winsorise=[0.05],
-        periods={"late": range(2004, 2009)},
-        covariances=["cluster"],
-        leave_one_out=True,
+        changes=zb.compare.Changes(
+            weights={"far": FAR},
+            lag_x=True,
+            drop={"pair": ["u03", "u04"], "hub": ["u16"]},
+            y=["y2"],
+            x={"a": ["a2"]},
+            winsorise=[0.05],
+            periods={"late": range(2004, 2009)},
+            covariances=["cluster"],
+            leave_one_out=True,
+        ),
     )
 
 
@@ -134,7 +136,9 @@ def test_weights_can_be_rebuilt_for_the_units_left(panel):
             matrix[units.index("u17"), units.index("u15")] = 1.0
         return zb.as_weights(matrix, ids=units).standardise()
 
-    again = robustness(SPEC, panel, W, "a", drop={"hub": ["u16"]}, rebuild=rebuild)
+    again = robustness(
+        SPEC, panel, W, "a", changes=zb.compare.Changes(drop={"hub": ["u16"]}, rebuild=rebuild)
+    )
     assert again.frame["reason"].tolist() == ["", ""]
 
 
@@ -152,14 +156,18 @@ def test_an_influential_unit_is_found(panel):
     values = panel.array("y").copy()
     values[:, 7] += 6 * panel.array("a")[:, 7]
     odd = panel.with_columns({"y": values})
-    found = robustness(zb.DurbinSpec("y", ["a", "b"], lag_x=[]), odd, W, "a", leave_one_out=True)
+    found = robustness(
+        zb.DurbinSpec("y", ["a", "b"], lag_x=[]), odd, W, "a", changes=zb.compare.Changes(leave_one_out=True)
+    )
     assert found.glance()["most_influential"].item() == "u07"
 
 
 def test_coefficients_and_rho_can_be_followed(panel):
     fit = zb.fit_durbin(SPEC, panel, W)
     for term in ("rho", "W_a", "b"):
-        row = robustness(SPEC, panel, W, term, covariances=["cluster"]).frame.iloc[0]
+        row = robustness(
+            SPEC, panel, W, term, changes=zb.compare.Changes(covariances=["cluster"])
+        ).frame.iloc[0]
         assert row["estimate"] == pytest.approx(fit.params[term])
         assert row["p_value"] == pytest.approx(fit.pvalues[term])
 
@@ -173,7 +181,15 @@ def test_glance_counts(battery):
 @pytest.mark.slow
 def test_workers_do_not_change_a_number(panel):
     one, two = (
-        robustness(SPEC, panel, W, "a", winsorise=[0.01, 0.05], leave_one_out=True, workers=k) for k in (1, 2)
+        robustness(
+            SPEC,
+            panel,
+            W,
+            "a",
+            changes=zb.compare.Changes(winsorise=[0.01, 0.05], leave_one_out=True),
+            workers=k,
+        )
+        for k in (1, 2)
     )
     pd.testing.assert_frame_equal(one.frame, two.frame)
     pd.testing.assert_frame_equal(one.influence, two.influence)
@@ -202,5 +218,9 @@ def test_refusals_say_why(panel, case):
 
 def test_a_gap_in_the_periods_is_the_reason_of_the_lagged_row(panel):
     gap = panel.select(periods=[2001, 2002, 2003, 2006, 2007, 2008])
-    row = robustness(SPEC, gap, W, "a", lag_x=True).frame.set_index("kind").loc["lag_x"]
+    row = (
+        robustness(SPEC, gap, W, "a", changes=zb.compare.Changes(lag_x=True))
+        .frame.set_index("kind")
+        .loc["lag_x"]
+    )
     assert "gap" in row["reason"]

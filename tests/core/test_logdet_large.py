@@ -10,6 +10,7 @@ import pytest
 from scipy import sparse
 from scipy.spatial import Delaunay, cKDTree
 
+import spatial_zb as zb
 from spatial_zb import DurbinSpec, SpatialZbWarning, Weights, WeightsError, fit_durbin, spatial_effects
 from spatial_zb.core import logdet as module
 from spatial_zb.core.logdet import (
@@ -24,7 +25,7 @@ from spatial_zb.core.logdet import interpolated as sparse_logdet
 from spatial_zb.core.logdet.factors import expected_fill, factorise, spectral_radius, unit_eigenvalues
 from spatial_zb.core.logdet.stochastic import iterative_solver
 from spatial_zb.core.logdet.traces import filter_solver
-from spatial_zb.simulate.single import simulate_durbin
+from spatial_zb.simulate import durbin as simulate_durbin
 
 #: The accuracy that is promised: value × T below 1e-6 for a hundred periods, ρ̂ within 1e-6, ln L within 1e-4.
 VALUE, RHO, LIKELIHOOD = 1e-8, 1e-6, 1e-4
@@ -399,8 +400,15 @@ def test_products_solve_as_factors_do(c):
 def test_a_graph_without_geography_is_fitted_without_factors():
     n = 12_000
     W = weights(everywhere(n))
-    panel = simulate_durbin(weights(everywhere(n)), 1, {"a": 1.0}, theta={"a": 0.5}, rho=0.4, rng=1,
-                            unit_effects=0.0, time_effects=0.0)  # fmt: skip
+    panel = simulate_durbin(
+        weights(everywhere(n)),
+        1,
+        {"a": 1.0},
+        theta={"a": 0.5},
+        rho=0.4,
+        rng=1,
+        process=zb.simulate.Process(unit_effects=0.0, time_effects=0.0),
+    )
     with pytest.warns(SpatialZbWarning, match="random vectors"):
         fit = fit_durbin(DurbinSpec("y", ["a"], fixed_effects="none"), panel, W)
     assert abs(fit.params["rho"] - 0.4) < 4 * fit.bse["rho"]

@@ -30,7 +30,7 @@ N, T, SAMPLES = 12, 6, 6
 def samples(kind: str, effects: str, family: str, estimator: str = "lee_yu"):
     """Fits of several y on one X, and the model and y of all of them."""
     W = twelve_units(kind)
-    panels = [zb.simulate_durbin(W, T, {"a": 1.0}, theta={"a": 0.4}, rho=0.3, rng=i) for i in range(SAMPLES)]
+    panels = [zb.simulate.durbin(W, T, {"a": 1.0}, theta={"a": 0.4}, rho=0.3, rng=i) for i in range(SAMPLES)]
     spec = zb.DurbinSpec("y", ["a"], fixed_effects=effects, **FAMILIES[family])
     panels = [panels[0].with_columns({"y": panel.array("y")}) for panel in panels]
     with warnings.catch_warnings():

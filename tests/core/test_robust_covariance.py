@@ -19,7 +19,7 @@ from spatial_zb.core.likelihood.covariance import (
     overlap_kernel,
     pair_squares,
 )
-from spatial_zb.simulate.single import simulate_durbin
+from spatial_zb.simulate import durbin as simulate_durbin
 
 ROBUST = ("sandwich", "cluster", "driscoll_kraay", "spatial_hac")
 EFFECTS = ("none", "unit", "time", "two_way")

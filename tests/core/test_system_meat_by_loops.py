@@ -14,7 +14,7 @@ from spatial_zb.core.system.components import error_components
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.design import build_system_design
 from spatial_zb.models.system.spec import Equation, SystemSpec
-from spatial_zb.simulate.systems import simulate_system
+from spatial_zb.simulate import system as simulate_system
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 

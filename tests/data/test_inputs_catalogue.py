@@ -29,10 +29,10 @@ from spatial_zb import (
     build_panel,
     fit_durbin,
     read_regions,
-    simulate_durbin,
     weights,
 )
 from spatial_zb.data.panel import require_consecutive
+from spatial_zb.simulate import durbin as simulate_durbin
 
 IDS = [f"0{33 + i}" for i in range(6)]
 NAMES = ["杭州市", "宁波市", "温州市", "嘉兴市", "湖州市", "绍兴市"]

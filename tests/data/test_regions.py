@@ -10,16 +10,8 @@ import numpy as np
 import pytest
 from shapely.geometry import MultiPolygon, Polygon, box
 
-from spatial_zb import (
-    AlignmentError,
-    DataError,
-    SpatialZbError,
-    SpatialZbWarning,
-    join_regions,
-    read_regions,
-    select_regions,
-    weights,
-)
+from spatial_zb import AlignmentError, DataError, SpatialZbError, SpatialZbWarning, read_regions, weights
+from spatial_zb.data import join_regions, select_regions
 
 
 def layer(ids=("0330", "11", "2"), **columns) -> geopandas.GeoDataFrame:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import spatial_zb as zb
 from spatial_zb import (
     AlignmentError,
     DataError,
@@ -17,7 +18,7 @@ from spatial_zb import (
     weights,
 )
 from spatial_zb.data.panel import Panel
-from spatial_zb.effects.distance import effects_by_distance, moran_by_distance
+from spatial_zb.explore.distance import effects_by_distance, moran_by_distance
 from spatial_zb.weights.build.distance import distances_km
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
@@ -39,7 +40,9 @@ def panel(delta) -> Panel:
 
 @pytest.mark.parametrize("cumulative", [False, True])
 def test_by_pairs(panel, delta, cumulative):
-    frame = moran_by_distance(panel, delta, "a", edges=EDGES, cumulative=cumulative, permutations=99, rng=1)
+    frame = moran_by_distance(
+        panel, delta, "a", bands=zb.explore.Bands(edges=EDGES, cumulative=cumulative), permutations=99, rng=1
+    )
     km = distances_km(delta)
     for row in frame.itertuples():
         x = panel.array("a")[panel.periods.index(row.period)]
@@ -62,7 +65,7 @@ def test_the_envelope_holds_its_share_of_what_is_random(delta):
     """Values without any pattern are inside a 90 per cent envelope about nine times in ten."""
     rng = np.random.default_rng(3)
     noise = Panel(rng.normal(size=(60, len(delta), 1)), tuple(range(60)), delta.index, ("x",))
-    frame = moran_by_distance(noise, delta, "x", edges=[0, 150, 300], permutations=199, level=0.9, rng=2)
+    frame = moran_by_distance(noise, delta, "x", bands=[0, 150, 300], permutations=199, level=0.9, rng=2)
     inside = (frame["I"] > frame["env_low"]) & (frame["I"] < frame["env_high"])
     # Four standard deviations of a share of 120, and the granularity of 199 permutations.
     assert inside.mean() == pytest.approx(0.9, abs=4 * np.sqrt(0.09 / 120) + 0.01)
@@ -79,28 +82,29 @@ def test_a_smooth_variable_decays(panel, delta):
 
 
 def test_seeds_and_orders(panel, delta):
-    one = moran_by_distance(panel, delta, "a", edges=EDGES, permutations=99, rng=5)
+    one = moran_by_distance(panel, delta, "a", bands=EDGES, permutations=99, rng=5)
     pd.testing.assert_frame_equal(
-        one, moran_by_distance(panel, delta, "a", edges=EDGES, permutations=99, rng=5)
+        one, moran_by_distance(panel, delta, "a", bands=EDGES, permutations=99, rng=5)
     )
-    turned = moran_by_distance(panel, delta[::-1], "a", edges=EDGES, permutations=99, rng=5)
+    turned = moran_by_distance(panel, delta[::-1], "a", bands=EDGES, permutations=99, rng=5)
     pd.testing.assert_frame_equal(one, turned)
     upside = Panel(panel.values[:, ::-1], panel.periods, panel.units[::-1], panel.columns)
     pd.testing.assert_frame_equal(
-        one, moran_by_distance(upside, delta, "a", edges=EDGES, permutations=99, rng=5)
+        one,
+        moran_by_distance(upside, delta, "a", bands=EDGES, permutations=99, rng=5),
     )
     held = np.random.SeedSequence(5)
     for _ in range(2):
-        again = moran_by_distance(panel, delta, "a", edges=EDGES, permutations=99, rng=held)
+        again = moran_by_distance(panel, delta, "a", bands=EDGES, permutations=99, rng=held)
         pd.testing.assert_frame_equal(one, again)
 
 
 def test_residuals_and_one_series(panel, delta):
     W = weights.knn(delta, 4).standardise("row")
     fit = fit_durbin(DurbinSpec("y", ["a"], fixed_effects="unit"), panel, W)
-    by_fit = moran_by_distance(fit, delta, edges=EDGES, permutations=99, rng=1)
+    by_fit = moran_by_distance(fit, delta, bands=EDGES, permutations=99, rng=1)
     row = pd.Series(fit.residuals[0], index=panel.units)
-    alone = moran_by_distance(row[::-1], delta, edges=EDGES, permutations=99, rng=1)
+    alone = moran_by_distance(row[::-1], delta, bands=EDGES, permutations=99, rng=1)
     first = by_fit[by_fit["period"] == by_fit["period"].iloc[0]]
     assert alone["I"].to_numpy() == pytest.approx(first["I"].to_numpy(), abs=ROUNDING)
 
@@ -137,7 +141,9 @@ def test_moran_by_distance_refuses_values_and_units(panel, delta):
 @pytest.mark.parametrize("reach", ["within", "beyond"])
 def test_effects_are_those_of_the_weights_made_by_hand(panel, delta, reach):
     spec = DurbinSpec("y", ["a"], fixed_effects="two_way")
-    frame = effects_by_distance(spec, panel, delta, [200.0], reach=reach, covariance="cluster")
+    frame = effects_by_distance(
+        spec, panel, delta, [200.0], reach=reach, estimator=zb.Estimation(covariance="cluster")
+    )
     km = distances_km(delta)
     keep = (km <= 200 if reach == "within" else km >= 200) & ~np.eye(len(km), dtype=bool)
     matrix = np.where(keep, 1 / np.where(km > 0, km, 1), 0)

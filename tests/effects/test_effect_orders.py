@@ -15,8 +15,6 @@ from spatial_zb import (
     effects_by_order,
     fit_durbin,
     fit_system,
-    simulate_durbin,
-    simulate_system,
     spatial_effects,
     weights,
 )
@@ -24,6 +22,8 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.effects.orders import order_effects
 from spatial_zb.effects.static import average_effects_at
 from spatial_zb.effects.system import system_effects_by_order
+from spatial_zb.simulate import durbin as simulate_durbin
+from spatial_zb.simulate import system as simulate_system
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 

@@ -56,7 +56,7 @@ def fit(W):
 
 
 def test_the_test_of_sasabuchi_by_hand(fit):
-    found = zb.u_shape_test(fit, "x", "x_sq")
+    found = zb.tests.u_shape_test(fit, "x", "x_sq")
     b, c = fit.params[["x", "x_sq"]]
     V = fit.cov.loc[["x", "x_sq"], ["x", "x_sq"]].to_numpy()
     low, high = fit.panel.array("x").min(), fit.panel.array("x").max()
@@ -72,7 +72,7 @@ def test_the_test_of_sasabuchi_by_hand(fit):
 
 def test_fieller_limits_are_where_the_slope_is_just_not_significant(fit):
     for effect in (None, "direct", "total"):
-        found = zb.u_shape_test(fit, "x", "x_sq", effect, level=0.9)
+        found = zb.tests.u_shape_test(fit, "x", "x_sq", effect, level=0.9)
         assert found.fieller_set == "interval"
         assert found.fieller[0] < found.turning_point < found.fieller[1]
         for end in found.fieller:
@@ -85,12 +85,12 @@ def test_fieller_limits_are_where_the_slope_is_just_not_significant(fit):
 def test_signs_turn_with_y_and_the_mirror_image_of_x(W, fit):
     panel = fit.panel
     turned = fitted(W, panel.with_columns({"y": -panel.array("y")}))
-    a, b = (zb.u_shape_test(f, "x", "x_sq", "total") for f in (fit, turned))
+    a, b = (zb.tests.u_shape_test(f, "x", "x_sq", "total") for f in (fit, turned))
     assert (a.shape, b.shape) == ("U", "inverse U")
     assert b.p_value == pytest.approx(a.p_value)
     assert b.fieller == pytest.approx(a.fieller)
     mirrored = fitted(W, panel.with_columns({"x": -panel.array("x"), "x_z": -panel.array("x_z")}))
-    c = zb.u_shape_test(mirrored, "x", "x_sq", "total")
+    c = zb.tests.u_shape_test(mirrored, "x", "x_sq", "total")
     assert c.turning_point == pytest.approx(-a.turning_point)
     assert c.p_value == pytest.approx(a.p_value)
 
@@ -102,15 +102,15 @@ def test_units_of_measurement_scale_the_turning_point(W, fit):
         "x_sq": 1e12 * panel.array("x_sq"),
         "x_z": 1e6 * panel.array("x_z"),
     }
-    found = zb.u_shape_test(fitted(W, panel.with_columns(scaled)), "x", "x_sq", "indirect")
-    before = zb.u_shape_test(fit, "x", "x_sq", "indirect")
+    found = zb.tests.u_shape_test(fitted(W, panel.with_columns(scaled)), "x", "x_sq", "indirect")
+    before = zb.tests.u_shape_test(fit, "x", "x_sq", "indirect")
     assert found.turning_point == pytest.approx(1e6 * before.turning_point, rel=1e-6)
     assert found.p_value == pytest.approx(before.p_value, rel=1e-5)
 
 
 def test_a_monotone_relation_is_no_u(W):
     fit = fitted(W, panel_of(W, b=2.0, c=0.5))
-    found = zb.u_shape_test(fit, "x", "x_sq")
+    found = zb.tests.u_shape_test(fit, "x", "x_sq")
     assert not found.inside
     assert found.p_value > 0.5
     assert "outside the data" in found.reading()
@@ -119,16 +119,18 @@ def test_a_monotone_relation_is_no_u(W):
 
 def test_without_curvature_any_turning_point_is_possible(W):
     fit = fitted(W, panel_of(W, b=0.0, c=0.0, T=3))
-    assert zb.u_shape_test(fit, "x", "x_sq", level=1 - 1e-6).fieller_set == "everything"
+    assert zb.tests.u_shape_test(fit, "x", "x_sq", level=1 - 1e-6).fieller_set == "everything"
     steep = fitted(W, panel_of(W, b=3.0, c=0.0))
-    found = zb.u_shape_test(steep, "x", "x_sq", level=0.999)
+    found = zb.tests.u_shape_test(steep, "x", "x_sq", level=0.999)
     assert found.fieller_set == "outside"
     assert found.fieller[0] < found.fieller[1]
 
 
 def test_effects_without_spatial_lags_are_the_coefficients(W):
     fit = fitted(W, panel_of(W), lag_y=False, lag_x=[])
-    by_coefficient, by_effect = (zb.u_shape_test(fit, "x", "x_sq", effect) for effect in (None, "direct"))
+    by_coefficient, by_effect = (
+        zb.tests.u_shape_test(fit, "x", "x_sq", effect) for effect in (None, "direct")
+    )
     assert by_coefficient.p_value == pytest.approx(by_effect.p_value)
     assert by_coefficient.fieller == pytest.approx(by_effect.fieller)
     assert fit.df_resid  # Student's t
@@ -137,7 +139,7 @@ def test_effects_without_spatial_lags_are_the_coefficients(W):
 
 
 def test_readings_say_what_was_found(fit):
-    found = zb.u_shape_test(fit, "x", "x_sq", "total")
+    found = zb.tests.u_shape_test(fit, "x", "x_sq", "total")
     assert "U-shaped" in found.reading()
     assert "U形" in found.reading("zh")
     assert "拐点" in found.reading("zh")
@@ -147,8 +149,8 @@ def test_readings_say_what_was_found(fit):
 
 
 def test_coefficients_of_lags_turn_too(fit):
-    found = zb.u_shape_test(fit, "W_x", "W_x_sq")
-    assert found.data_range == zb.u_shape_test(fit, "x", "x_sq").data_range
+    found = zb.tests.u_shape_test(fit, "W_x", "W_x_sq")
+    assert found.data_range == zb.tests.u_shape_test(fit, "x", "x_sq").data_range
 
 
 # --- marginal effects
@@ -184,13 +186,13 @@ def test_refusals(W, fit):
     centred = (panel.array("x") - 2) ** 2
     other = fitted(W, panel.with_columns({"x_sq": centred}))
     with pytest.raises(zb.DataError, match="is not x × x"):
-        zb.u_shape_test(other, "x", "x_sq")
+        zb.tests.u_shape_test(other, "x", "x_sq")
     with pytest.raises(zb.DataError, match="is not x × z"):
         zb.marginal_effects(fit, "x", "z", "x_sq")
     cases = [
-        lambda: zb.u_shape_test(fit, "x", "x_sq", "sideways"),
-        lambda: zb.u_shape_test(fit, "W_x_z", "x_sq"),
-        lambda: zb.u_shape_test(fit, "x", "x_sq", data_range=(3, 1)),
+        lambda: zb.tests.u_shape_test(fit, "x", "x_sq", "sideways"),
+        lambda: zb.tests.u_shape_test(fit, "W_x_z", "x_sq"),
+        lambda: zb.tests.u_shape_test(fit, "x", "x_sq", data_range=(3, 1)),
         lambda: zb.marginal_effects(fit, "x", "z", "x_z", []),
         lambda: zb.marginal_effects(fit, "x", "z", "x_z", [np.nan]),
     ]
@@ -203,9 +205,11 @@ def test_refusals(W, fit):
 def test_size_and_power_of_the_u_test(W):
     """b + 2c·0 = 0: the slope at the low end is zero, the edge of the hypothesis; 5 % ± 1.4 of 400 are rejected."""
     edge = [
-        zb.u_shape_test(fitted(W, panel_of(W, 0.0, 0.5, r)), "x", "x_sq", data_range=(0, 4)).p_value
+        zb.tests.u_shape_test(fitted(W, panel_of(W, 0.0, 0.5, r)), "x", "x_sq", data_range=(0, 4)).p_value
         for r in range(400)
     ]
     assert 0.02 < np.mean(np.array(edge) < 0.05) < 0.085
-    inside = [zb.u_shape_test(fitted(W, panel_of(W, -2.0, 0.5, r)), "x", "x_sq").p_value for r in range(50)]
+    inside = [
+        zb.tests.u_shape_test(fitted(W, panel_of(W, -2.0, 0.5, r)), "x", "x_sq").p_value for r in range(50)
+    ]
     assert np.mean(np.array(inside) < 0.05) > 0.9

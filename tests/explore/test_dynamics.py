@@ -298,7 +298,9 @@ def test_halving_of_distances_is_sigma_convergence():
 
 
 def test_absolute_beta_is_that_of_a_regression(random_panel):
-    result = dynamics.beta_convergence(random_panel, "y", horizon=None, fixed_effects="none")
+    result = dynamics.beta_convergence(
+        random_panel, "y", horizon=None, spec=zb.dynamics.growth_spec(fixed_effects="none")
+    )
     logs = np.log(random_panel.array("y"))
     from scipy.stats import linregress
 
@@ -311,7 +313,7 @@ def test_absolute_beta_is_that_of_a_regression(random_panel):
 
 
 def test_conditional_beta_is_that_of_dummies(random_panel):
-    result = dynamics.beta_convergence(random_panel, "y", controls=["x"])
+    result = dynamics.beta_convergence(random_panel, "y", spec=zb.dynamics.growth_spec(controls=["x"]))
     logs, x = np.log(random_panel.array("y")), random_panel.array("x")[:-1]
     growth = np.diff(logs, axis=0)
     units, periods = np.tile(np.eye(20), (5, 1)), np.repeat(np.eye(5), 20, axis=0)
@@ -328,7 +330,9 @@ def test_speed_and_half_life_of_a_known_process():
         logs.append(0.8 * logs[-1] + 1e-6 * rng.normal(size=200))
     panel = panel_of({"y": np.exp(logs)})
     for horizon in (1, 2, 3, None):
-        result = dynamics.beta_convergence(panel, "y", horizon=horizon, fixed_effects="none").tidy()
+        result = dynamics.beta_convergence(
+            panel, "y", horizon=horizon, spec=zb.dynamics.growth_spec(fixed_effects="none")
+        ).tidy()
         estimate = result.set_index("term")["estimate"]
         assert estimate["speed"] == pytest.approx(-np.log(0.8), rel=1e-4)
         assert estimate["half_life"] == pytest.approx(np.log(2) / -np.log(0.8), rel=1e-4)
@@ -336,7 +340,9 @@ def test_speed_and_half_life_of_a_known_process():
 
 def test_error_of_the_speed_is_that_of_the_delta_method(random_panel):
     short = random_panel.select(periods=random_panel.periods[:5])
-    result = dynamics.beta_convergence(short, "y", horizon=2, fixed_effects="none")
+    result = dynamics.beta_convergence(
+        short, "y", horizon=2, spec=zb.dynamics.growth_spec(fixed_effects="none")
+    )
     rows = result.tidy().set_index("term")
     beta, s, step = result.beta, result.years, 1e-6
     slope = (np.log(1 + (beta - step) * s) - np.log(1 + (beta + step) * s)) / (2 * step * s)
@@ -347,7 +353,9 @@ def test_error_of_the_speed_is_that_of_the_delta_method(random_panel):
 
 def test_a_level_that_overshoots_has_no_speed(random_panel):
     """With β ≤ −1/s the path does not approach its end from one side."""
-    result = dynamics.beta_convergence(random_panel, "y", fixed_effects="two_way", horizon=1)
+    result = dynamics.beta_convergence(
+        random_panel, "y", spec=zb.dynamics.growth_spec(fixed_effects="two_way"), horizon=1
+    )
     assert 1 + result.beta < 0
     rows = result.tidy().set_index("term")
     assert rows.loc["beta"].notna().all()
@@ -359,7 +367,9 @@ def test_divergence_has_no_half_life(random_panel):
     logs = [rng.normal(size=50)]
     for _ in range(3):
         logs.append(1.1 * logs[-1] + 0.01 * rng.normal(size=50))
-    table = dynamics.beta_convergence(panel_of({"y": np.exp(logs)}), "y", fixed_effects="none").tidy()
+    table = dynamics.beta_convergence(
+        panel_of({"y": np.exp(logs)}), "y", spec=zb.dynamics.growth_spec(fixed_effects="none")
+    ).tidy()
     row = table.set_index("term").loc["half_life"]
     assert row.isna().all()
 
@@ -368,7 +378,9 @@ def test_divergence_has_no_half_life(random_panel):
 def test_spatial_beta_is_a_durbin_fit(random_panel):
     ring = np.roll(np.eye(20), 1, axis=1)
     W = as_weights((ring + ring.T) / 2, ids=random_panel.units)
-    result = dynamics.beta_convergence(random_panel, "y", W, controls=["x"], lag_y=True, lag_x="all")
+    result = dynamics.beta_convergence(
+        random_panel, "y", W, spec=zb.dynamics.growth_spec(controls=["x"], lag_y=True, lag_x="all")
+    )
     logs = np.log(random_panel.array("y"))
     by_hand = random_panel.select(periods=random_panel.periods[:-1]).with_columns(
         {"g": np.diff(logs, axis=0), "l": logs[:-1]}
@@ -425,9 +437,13 @@ BAD = {
         SpecificationError,
         "between 1 and 3",
     ),
-    "beta_weights": (lambda p: dynamics.beta_convergence(p, "y", lag_y=True), SpecificationError, "pass W"),
+    "beta_weights": (
+        lambda p: dynamics.beta_convergence(p, "y", spec=zb.dynamics.growth_spec(lag_y=True)),
+        SpecificationError,
+        "pass W",
+    ),
     "beta_name": (
-        lambda p: dynamics.beta_convergence(p, "y", controls=["growth"]),
+        lambda p: dynamics.beta_convergence(p, "y", spec=zb.dynamics.growth_spec(controls=["growth"])),
         SpecificationError,
         "growth",
     ),
@@ -453,9 +469,15 @@ def test_refusals(call, error, words):
 def test_uneven_years_and_leftover_periods():
     y = values()
     with pytest.raises(SpecificationError, match="1, 3"):
-        dynamics.beta_convergence(panel_of({"y": y}, [2000, 2001, 2002, 2005]), "y", fixed_effects="none")
+        dynamics.beta_convergence(
+            panel_of({"y": y}, [2000, 2001, 2002, 2005]),
+            "y",
+            spec=zb.dynamics.growth_spec(fixed_effects="none"),
+        )
     with pytest.warns(zb.SpatialZbWarning, match="2013"):
-        dynamics.beta_convergence(panel_of({"y": y}), "y", horizon=2, fixed_effects="none")
+        dynamics.beta_convergence(
+            panel_of({"y": y}), "y", horizon=2, spec=zb.dynamics.growth_spec(fixed_effects="none")
+        )
 
 
 ELLIPSES = {

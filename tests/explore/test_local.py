@@ -245,8 +245,8 @@ def test_order_of_units_and_scale_change_nothing(function):
 def test_islands_are_not_available(function, adjust):
     panel = panel_of({"x": np.abs(values_of("normal"))})
     with pytest.warns(SpatialZbWarning, match="u003"):
-        table = function(
-            panel, "x", weights_for(panel, binary()), permutations=99, rng=1, adjust=adjust, alpha=0.9
+        table = function(panel, "x", weights_for(panel, binary()), permutations=99, rng=1).adjusted(
+            adjust, alpha=0.9
         )
     row = table.table().loc["u003"]
     assert row.drop("cluster").isna().all()
@@ -257,7 +257,11 @@ def test_islands_are_not_available(function, adjust):
 
 def test_codes_are_those_of_the_map():
     panel = panel_of({"x": np.random.default_rng(8).normal(size=49)})
-    codes = local_moran(panel, "x", weights_for(panel, grid(7)), permutations=999, rng=1, alpha=0.6).codes()
+    codes = (
+        local_moran(panel, "x", weights_for(panel, grid(7)), permutations=999, rng=1)
+        .adjusted(alpha=0.6)
+        .codes()
+    )
     assert "ns" in set(codes)
     assert set(codes) <= set(CLUSTERS)
 
@@ -364,11 +368,11 @@ def test_spots_are_on_the_side_of_their_p_value_beside_an_outlier_of_their_own(s
     A[0, 1:4] = A[1:, 0] = 1
     panel = panel_of({"x": np.array([own, *near, *far])})
     weights = weights_for(panel, A).standardise("row")
-    row = local_g(panel, "x", weights, star=star, rng=1, adjust=None).table().iloc[0]
+    row = local_g(panel, "x", weights, star=star, rng=1).adjusted(None).table().iloc[0]
     assert row["p_sim"] < 0.03
     assert row["cluster"] == spot
     side = {"hot": "greater", "cold": "less"}[spot]
-    one_sided = local_g(panel, "x", weights, rng=1, adjust=None, alternative=side).table().iloc[0]
+    one_sided = local_g(panel, "x", weights, rng=1, alternative=side).adjusted(None).table().iloc[0]
     assert (one_sided["p_sim"] < 0.02, one_sided["cluster"]) == (True, spot)
 
 
@@ -376,7 +380,7 @@ def test_a_spot_is_hot_though_one_far_unit_pulls_the_mean_above_it():
     """Higher than 98 % of the other values, and lower than their mean."""
     x = np.array([5.0, 20.0, 1e5, *np.linspace(1, 10, 97)])
     panel = panel_of({"x": x})
-    row = local_g(panel, "x", weights_for(panel, np.roll(np.eye(100), 1, axis=1)), rng=1, adjust=None)
+    row = local_g(panel, "x", weights_for(panel, np.roll(np.eye(100), 1, axis=1)), rng=1).adjusted(None)
     first = row.table().iloc[0]
     assert first["z"] < 0
     assert (first["p_sim"] < 0.05, first["cluster"]) == (True, "hot")
@@ -435,8 +439,6 @@ def test_columns_and_glance():
 
 BAD = {
     "no_period": ({"period": None}, SpecificationError, "2000, 2001"),
-    "adjust": ({"adjust": "holm"}, SpecificationError, "fdr, bonferroni"),
-    "alpha": ({"alpha": 1.0}, SpecificationError, "alpha"),
     "alternative": ({"alternative": "up"}, SpecificationError, "two-sided"),
     "permutations": ({"permutations": -1}, SpecificationError, "zero or more"),
 }
@@ -447,6 +449,14 @@ def test_refusals_of_options(options, error, words):
     panel = panel_of({"x": np.random.default_rng(8).gamma(2, size=(2, 9))}, 2)
     with pytest.raises(error, match=words):
         local_moran(panel, "x", weights_for(panel, grid(3)), **{"period": 2001, **options})
+
+
+@pytest.mark.parametrize("options", [{"adjust": "holm"}, {"alpha": 1.0}])
+def test_refusals_of_corrections(options):
+    panel = panel_of({"x": np.random.default_rng(8).gamma(2, size=9)})
+    table = local_moran(panel, "x", weights_for(panel, grid(3)), permutations=19, rng=1)
+    with pytest.raises(SpecificationError, match=next(iter(options))):
+        table.adjusted(**options)
 
 
 VALUES = {
@@ -480,7 +490,7 @@ def test_bonferroni_out_of_reach_is_said():
     panel = panel_of({"x": np.random.default_rng(8).gamma(2, size=49)})
     weights = weights_for(panel, grid(7))
     with pytest.warns(SpatialZbWarning, match="1960"):
-        local_moran(panel, "x", weights, permutations=999, rng=1, adjust="bonferroni")
+        local_moran(panel, "x", weights, permutations=999, rng=1).adjusted("bonferroni")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        local_moran(panel, "x", weights, permutations=1_960, rng=1, adjust="bonferroni")
+        local_moran(panel, "x", weights, permutations=1_960, rng=1).adjusted("bonferroni")

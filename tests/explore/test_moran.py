@@ -16,15 +16,12 @@ from spatial_zb import (
     SpatialZbWarning,
     SpecificationError,
     Weights,
-    geary,
-    general_g,
-    local_g,
     local_moran,
     moran,
-    pooled_moran,
-    simulate_durbin,
     weights,
 )
+from spatial_zb.explore import geary, general_g, local_g, pooled_moran
+from spatial_zb.simulate import durbin as simulate_durbin
 
 COLUMNS = ["period", "I", "expected", "std_dev", "z", "p_value", "p_sim"]
 #: Permutation p-values of two programs with 9,999 draws each: four standard errors of their difference.

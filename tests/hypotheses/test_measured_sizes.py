@@ -13,11 +13,12 @@ from scipy import stats
 from small_examples import directed_knn
 
 import spatial_zb as zb
-from spatial_zb import DurbinSpec, SpatialZbWarning, diagnose, select_regions, simulate_durbin, weights
+from spatial_zb import DurbinSpec, SpatialZbWarning, diagnose, weights
 from spatial_zb.core.likelihood.tests import weight_moments
 from spatial_zb.hypotheses.case import TESTS, make_case
 from spatial_zb.hypotheses.panel import lag_error_tests
 from spatial_zb.hypotheses.sizes import BOOTSTRAP, INSTEAD, MEASURED
+from spatial_zb.simulate import durbin as simulate_durbin
 
 ROOT = Path(__file__).parents[2]
 SPEC = DurbinSpec("y", ["a", "b"])
@@ -149,7 +150,7 @@ def test_a_bootstrap_p_value_silences_the_warning(delta) -> None:
 
 def test_beyond_what_was_measured_nothing_is_claimed() -> None:
     W = directed_knn(131)
-    panel = zb.simulate_durbin(W, 3, {"a": 1.0, "b": 1.0}, rng=2)
+    panel = zb.simulate.durbin(W, 3, {"a": 1.0, "b": 1.0}, rng=2)
     with warnings.catch_warnings():
         warnings.simplefilter("error", SpatialZbWarning)
         diagnose(DurbinSpec("y", ["a", "b"], fixed_effects="unit"), panel, W)

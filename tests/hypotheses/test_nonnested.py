@@ -33,7 +33,7 @@ ROOK = torus([(0, 1), (0, -1), (1, 0), (-1, 0)], "rook")
 DIAGONAL = torus([(1, 1), (1, -1), (-1, 1), (-1, -1)], "diagonal")
 #: East-west and north-south neighbours: mirror images of each other, of which ROOK is the middle.
 ROWS, COLUMNS = torus([(0, 1), (0, -1)], "rows"), torus([(1, 0), (-1, 0)], "columns")
-PANEL = zb.simulate_durbin(ROOK, 6, {"a": 1.0, "b": -0.5}, rho=0.4, rng=3)
+PANEL = zb.simulate.durbin(ROOK, 6, {"a": 1.0, "b": -0.5}, rho=0.4, rng=3)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_vuong_charges_for_parameters(fits):
 
 
 def test_vuong_notes_what_spoils_it():
-    panel = zb.simulate_durbin(ROOK, 6, {"a": 1.0, "b": -0.5}, rng=1)
+    panel = zb.simulate.durbin(ROOK, 6, {"a": 1.0, "b": -0.5}, rng=1)
     dense = [
         zb.as_weights(1 / (1 + np.abs(np.subtract.outer(range(49), range(49))) ** p) - np.eye(49), ids=list(ROOK.ids))
         .standardise()
@@ -235,7 +235,7 @@ def _share(test, replications: int) -> float:
 @pytest.mark.slow
 def test_size_and_power_of_j():
     def rejects(rng: int, null: zb.Weights, other: zb.Weights) -> bool:
-        panel = zb.simulate_durbin(ROOK, 8, {"a": 1.0, "b": -0.5}, rho=0.4, rng=rng)
+        panel = zb.simulate.durbin(ROOK, 8, {"a": 1.0, "b": -0.5}, rho=0.4, rng=rng)
         return (
             j_test(zb.fit_durbin(SAR, panel, null), zb.fit_durbin(SAR, panel, other))["p_value"].item() < 0.05
         )
@@ -251,7 +251,7 @@ def test_size_and_power_of_vuong():
     """Rows and columns are equally far from rook, by symmetry; rook is nearer to itself than diagonal is."""
 
     def z(rng: int, W: zb.Weights, M: zb.Weights, rho: float) -> float:
-        panel = zb.simulate_durbin(ROOK, 8, {"a": 1.0, "b": -0.5}, rho=rho, rng=rng)
+        panel = zb.simulate.durbin(ROOK, 8, {"a": 1.0, "b": -0.5}, rho=rho, rng=rng)
         return vuong_test(zb.fit_durbin(SAR, panel, W), zb.fit_durbin(SAR, panel, M))["statistic"].item()
 
     equal = np.array([z(r, ROWS, COLUMNS, 0.5) for r in range(500)])

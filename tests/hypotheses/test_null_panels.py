@@ -26,7 +26,7 @@ SPEC = zb.DurbinSpec("y", ["a"], fixed_effects="two_way")
 
 
 def panel(seed: int = 1, n: int = 14, T: int = 7, **truth):
-    return zb.simulate_durbin(ring(n), T, {"a": 1.0}, rng=seed, **truth)
+    return zb.simulate.durbin(ring(n), T, {"a": 1.0}, rng=seed, **truth)
 
 
 def chained(data, tests: tuple[str, ...], replicates: int = 199, rng: int = 1, spec=SPEC):
@@ -36,7 +36,7 @@ def chained(data, tests: tuple[str, ...], replicates: int = 199, rng: int = 1, s
         table = zb.diagnose(spec, data, ring(len(data.units)))
         table = replace(table, rows=tuple(row for row in table.rows if row.test in tests))
         return bootstrap_p_values(
-            make_case(spec, data, ring(len(data.units)), "lee_yu"), table, replicates, rng, {}
+            make_case(spec, data, ring(len(data.units)), "lee_yu"), table, replicates, rng, 1
         )
 
 
@@ -144,9 +144,11 @@ def test_workers_and_a_store_change_no_number(tmp_path):
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         alone = zb.diagnose(SPEC, panel(), ring(14), **options).tidy()
         assert alone.equals(zb.diagnose(SPEC, panel(), ring(14), workers=2, **options).tidy())
-        store = zb.ResultStore(tmp_path)
+        store = zb.base.result_store.ResultStore(tmp_path)
         for _ in range(2):
-            assert alone.equals(zb.diagnose(SPEC, panel(), ring(14), store=store, **options).tidy())
+            assert alone.equals(
+                zb.diagnose(SPEC, panel(), ring(14), workers=zb.Execution(store=store), **options).tidy()
+            )
 
 
 def test_one_draw_of_each_null():

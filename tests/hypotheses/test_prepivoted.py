@@ -29,7 +29,9 @@ def case_of(test: str, seed: int = 1):
     """A case under the null of a robust test, and what that null is drawn from."""
     null, truth = ("SAR", {"rho": 0.6}) if "error" in test else ("SEM", {"lam": 0.6})
     W = twelve_units("dense")
-    panel = zb.simulate_durbin(W, T, {"a": 1.0, "b": -1.0}, time_effects=0.0, rng=seed, **truth)
+    panel = zb.simulate.durbin(
+        W, T, {"a": 1.0, "b": -1.0}, process=zb.simulate.Process(time_effects=0.0), rng=seed, **truth
+    )
     case = make_case(zb.DurbinSpec("y", ["a", "b"], fixed_effects="unit"), panel, W, "lee_yu")
     return case, NULLS[null].source(case)
 
@@ -84,10 +86,12 @@ def test_an_error_process_is_still_found() -> None:
     W = twelve_units("symmetric")
     p = []
     for seed in range(6):
-        panel = zb.simulate_durbin(W, 20, {"a": 1.0, "b": -1.0}, lam=0.7, time_effects=0.0, rng=seed)
+        panel = zb.simulate.durbin(
+            W, 20, {"a": 1.0, "b": -1.0}, lam=0.7, process=zb.simulate.Process(time_effects=0.0), rng=seed
+        )
         case = make_case(zb.DurbinSpec("y", ["a", "b"], fixed_effects="unit"), panel, W, "lee_yu")
         rows = run_tests(case, ("lag_error",), ["LM error, robust"])
-        p.append(with_p_values(case, rows, 199, seed, {})[0].p_bootstrap)
+        p.append(with_p_values(case, rows, 199, seed, 1)[0].p_bootstrap)
     assert np.median(p) < 0.05
 
 
@@ -100,6 +104,6 @@ def test_they_keep_their_level_far_from_zero(test: str) -> None:
         case, _ = case_of(test, seed)
         rows = run_tests(case, ("lag_error",), [test])
         usual.append(rows[0].p_value)
-        p.append(with_p_values(case, rows, 99, seed, {})[0].p_bootstrap)
+        p.append(with_p_values(case, rows, 99, seed, 1)[0].p_bootstrap)
     assert np.mean(np.array(usual) < 0.05) > 0.15
     assert abs(np.mean(np.array(p) < 0.05 + 1e-9) - 0.05) < 3 * np.sqrt(0.05 * 0.95 / 400)

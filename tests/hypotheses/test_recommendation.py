@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 from small_examples import directed_knn
 
-from spatial_zb import DurbinSpec, SpecificationError, diagnose, simulate_durbin
+from spatial_zb import DurbinSpec, SpecificationError, diagnose
 from spatial_zb.base.results import Row, TestTable
 from spatial_zb.base.text import Text
 from spatial_zb.hypotheses.table import decide, recommend
+from spatial_zb.simulate import durbin as simulate_durbin
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 

@@ -21,7 +21,7 @@ T, SAMPLES = 6, 5
 def panels(kind: str, effects: str, **truth):
     """Several y on one X, and the case of the first."""
     W = twelve_units(kind)
-    drawn = [zb.simulate_durbin(W, T, {"a": 1.0, "b": -0.5}, rng=i, **truth) for i in range(SAMPLES)]
+    drawn = [zb.simulate.durbin(W, T, {"a": 1.0, "b": -0.5}, rng=i, **truth) for i in range(SAMPLES)]
     cases = []
     for one in drawn:
         panel = drawn[0].with_columns({"y": one.array("y")})

@@ -16,13 +16,13 @@ BETA, THETA = {"x": 1.0, "z": -0.5}, {"x": 0.4, "z": 0.2}
 @pytest.fixture(scope="module")
 def case(delta):
     W = zb.weights.contiguity(delta, islands="nearest").standardise("row")
-    return zb.DurbinSpec("y", ["x", "z"]), zb.simulate_durbin(W, 8, BETA, theta=THETA, rho=0.3, rng=4), W
+    return zb.DurbinSpec("y", ["x", "z"]), zb.simulate.durbin(W, 8, BETA, theta=THETA, rho=0.3, rng=4), W
 
 
 def test_rows_equal_the_chain_of_tests(case):
     spec, panel, W = case
     chain = zb.diagnose(spec, panel, W).tidy().set_index("test")
-    found = zb.simplification_tests(zb.fit_durbin(spec, panel, W)).set_index("test")
+    found = zb.tests.simplification_tests(zb.fit_durbin(spec, panel, W)).set_index("test")
     assert list(found.index) == ["Wald SDM to SAR", "LR SDM to SAR", "Wald SDM to SEM", "LR SDM to SEM"]
     for column in ("statistic", "df", "p_value"):
         np.testing.assert_allclose(found[column], chain.loc[found.index, column].astype(float), rtol=1e-9)
@@ -32,7 +32,7 @@ def test_likelihood_ratios_and_wald_by_their_definitions(case):
     spec, panel, W = case
     fit = zb.fit_durbin(spec, panel, W)
     sar = zb.fit_durbin(zb.DurbinSpec("y", ["x", "z"], lag_x=[]), panel, W)
-    found = zb.simplification_tests(fit).set_index("test")
+    found = zb.tests.simplification_tests(fit).set_index("test")
     assert found.loc["LR SDM to SAR", "statistic"] == pytest.approx(
         2 * (fit.log_likelihood - sar.log_likelihood), rel=1e-9
     )
@@ -50,7 +50,9 @@ def test_likelihood_ratios_and_wald_by_their_definitions(case):
 def test_wald_is_as_robust_as_the_errors_of_the_fit(case):
     spec, panel, W = case
     plain, robust = (
-        zb.simplification_tests(zb.fit_durbin(spec, panel, W, covariance=c)).set_index("test")["statistic"]
+        zb.tests.simplification_tests(zb.fit_durbin(spec, panel, W, covariance=c)).set_index("test")[
+            "statistic"
+        ]
         for c in ("information", "cluster")
     )
     assert robust["LR SDM to SEM"] == pytest.approx(plain["LR SDM to SEM"], rel=1e-9)
@@ -60,7 +62,7 @@ def test_wald_is_as_robust_as_the_errors_of_the_fit(case):
 def test_a_partial_durbin_model_holds_no_error_model(case):
     _, panel, W = case
     partial = zb.fit_durbin(zb.DurbinSpec("y", ["x", "z"], lag_x=["x"]), panel, W)
-    found = zb.simplification_tests(partial).set_index("test")
+    found = zb.tests.simplification_tests(partial).set_index("test")
     assert found.loc["Wald SDM to SAR", "df"] == 1
     assert found.loc[["Wald SDM to SEM", "LR SDM to SEM"], ["statistic", "p_value"]].isna().all(axis=None)
 
@@ -78,7 +80,7 @@ def test_other_fits_are_refused(case, changes, estimator):
     _, panel, W = case
     fit = zb.fit_durbin(zb.DurbinSpec("y", ["x", "z"], **changes), panel, W, estimator)
     with pytest.raises(SpecificationError, match="need a converged SDM by maximum likelihood"):
-        zb.simplification_tests(fit)
+        zb.tests.simplification_tests(fit)
 
 
 def test_a_larger_model_below_the_smaller_is_said_and_not_clamped(case):

@@ -44,7 +44,7 @@ def test_an_interval_without_an_interior_maximum_is_open():
     np.fill_diagonal(links, 0)
     W = zb.as_weights(links, ids=list("abcdefgh")).standardise("row")
     for seed in range(40):
-        panel = zb.simulate_durbin(W, 5, {"a": 1.0}, rho=0.6, rng=seed)
+        panel = zb.simulate.durbin(W, 5, {"a": 1.0}, rho=0.6, rng=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", zb.SpatialZbWarning)
             fit = zb.fit_durbin(zb.DurbinSpec("y", ["a"], lag_x=[]), panel, W)

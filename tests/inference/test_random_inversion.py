@@ -41,7 +41,7 @@ def specification(case: str) -> zb.DurbinSpec:
 def panel_of(case: str, seed: int = 0, phi: float = 0.8, strength: float = 0.3) -> zb.Panel:
     values = {"a": 1.0, "b": -0.5, "W_a": 0.4, "phi": phi, "sigma2": 1.0}
     values["rho" if CASES[case][0] else "lam"] = strength
-    return zb.simulate_panel(specification(case), W, T, values, rng=seed)
+    return zb.simulate.panel(specification(case), W, T, values, rng=seed)
 
 
 @cache

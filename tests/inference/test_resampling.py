@@ -9,6 +9,7 @@ import pytest
 from small_examples import durbin_fit, ring, star
 
 import spatial_zb as zb
+from spatial_zb.base.execute import Execution
 from spatial_zb.core.laws.bootstrap import bca_limits, draw_errors, studentised_limits
 from spatial_zb.core.laws.samples import Moments, moments, solve_moments
 from spatial_zb.core.transforms import demean, transformed_sample
@@ -107,7 +108,9 @@ def unequal(seed: int = 4):
     """A SAR whose errors differ in variance between units, and so whose likelihood is not true."""
     W = zb.as_weights(star())
     rng = np.random.default_rng(seed)
-    panel = zb.simulate_durbin(W, 12, {"a": 1.0}, rho=0.5, unit_effects=0, time_effects=0, rng=seed)
+    panel = zb.simulate.durbin(
+        W, 12, {"a": 1.0}, rho=0.5, process=zb.simulate.Process(unit_effects=0, time_effects=0), rng=seed
+    )
     noise = rng.standard_normal((12, W.n)) * np.r_[4.0, np.ones(W.n - 1)]
     X = panel.array("a")
     y = np.linalg.solve(np.eye(W.n) - 0.5 * W.matrix.toarray(), (X + noise).T).T
@@ -160,8 +163,13 @@ def test_replicates_lie_around_their_centre(scheme, effects):
     """Over several panels without effects the mean of the replicates is near the centre, in standard errors."""
     apart, W = [], ring(30)
     for seed in range(6):
-        panel = zb.simulate_durbin(
-            W, 10, {"a": 1.0, "b": -0.5}, rho=0.3, unit_effects=0, time_effects=0, rng=seed
+        panel = zb.simulate.durbin(
+            W,
+            10,
+            {"a": 1.0, "b": -0.5},
+            rho=0.3,
+            process=zb.simulate.Process(unit_effects=0, time_effects=0),
+            rng=seed,
         )
         fit = zb.fit_durbin(zb.DurbinSpec("y", ["a", "b"], fixed_effects=effects), panel, W)
         result = bootstrap(fit, 499, scheme, rng=1)
@@ -190,7 +198,7 @@ def test_bias_correction_takes_the_bias_off():
 def test_one_at_a_time_and_all_at_once_are_the_same():
     fit = durbin_fit(lag_x=["a"])
     together = bootstrap(fit, 99, rng=1)
-    alone = one_by_one(source_of(fit), "residual", 99, np.random.SeedSequence(1), {})
+    alone = one_by_one(source_of(fit), "residual", 99, np.random.SeedSequence(1), Execution())
     assert np.allclose(alone.draws, together.draws, atol=1e-9)
     assert np.allclose(alone.covariances, together.covariances, rtol=1e-7, atol=1e-12)
 
@@ -254,7 +262,7 @@ def test_wild_errors_see_serial_correlation():
     rng = np.random.default_rng(4)
     slow = np.repeat(rng.standard_normal((4, 40)), 5, axis=0)
     x = np.repeat(rng.standard_normal((4, 40)), 5, axis=0) + 0.1 * rng.standard_normal((20, 40))
-    panel = zb.simulate_durbin(W, 20, {"a": 0.0}, rng=1).with_columns({"y": x + slow, "a": x})
+    panel = zb.simulate.durbin(W, 20, {"a": 0.0}, rng=1).with_columns({"y": x + slow, "a": x})
     fit = zb.fit_durbin(zb.DurbinSpec("y", ["a"], lag_x=[], fixed_effects="unit"), panel, W)
     wild = bootstrap(fit, 499, "wild", rng=1).tidy().set_index("term")["std_error"]
     assert wild["a"] > 1.5 * fit.bse["a"]
@@ -278,10 +286,12 @@ def test_workers_and_a_store_change_no_number(tmp_path):
     fit = durbin_fit(n=12, T=6, lag_error=True, lag_x=[])
     alone = bootstrap(fit, 99, rng=1)
     assert np.array_equal(alone.draws, bootstrap(fit, 99, rng=1, workers=2).draws)
-    store = zb.ResultStore(tmp_path)
+    store = zb.base.result_store.ResultStore(tmp_path)
     for _ in range(2):
-        assert np.array_equal(alone.covariances, bootstrap(fit, 99, rng=1, store=store).covariances)
-    longer = bootstrap(fit, 120, rng=1, store=store)
+        assert np.array_equal(
+            alone.covariances, bootstrap(fit, 99, rng=1, workers=zb.Execution(store=store)).covariances
+        )
+    longer = bootstrap(fit, 120, rng=1, workers=zb.Execution(store=store))
     assert np.array_equal(alone.draws, longer.draws[:99])
 
 
@@ -295,7 +305,7 @@ REFUSED = {
     "level of effects": (lambda f: bootstrap(f, 99, rng=1).effects(level="x"), "0.95 for 95 %"),
     "seed": (lambda f: bootstrap(f, 99, rng="x"), "rng.*'x'"),
     "half a replicate": (lambda f: bootstrap(f, 99.5), "replicates.*whole number"),
-    "store": (lambda f: bootstrap(f, 99, rng=1, store=3), "store"),
+    "store": (lambda f: bootstrap(f, 99, rng=1, workers=zb.Execution(store=3)), "store"),
     "workers": (lambda f: bootstrap(f, 99, rng=1, workers=0), "workers"),
 }
 
@@ -312,15 +322,17 @@ def test_a_store_that_cannot_be_written_is_refused_where_nothing_is_stored(tmp_p
     fit = durbin_fit()
     assert source_of(fit).together
     (tmp_path / "file").write_text("")
-    with pytest.raises(zb.OutputError, match="store"):
-        bootstrap(fit, 99, rng=1, store=tmp_path / "file" / "folder")
-    bootstrap(fit, 99, rng=1, store=tmp_path / "folder")
+    with pytest.raises(zb.base.errors.OutputError, match="store"):
+        bootstrap(fit, 99, rng=1, workers=zb.Execution(store=tmp_path / "file" / "folder"))
+    bootstrap(fit, 99, rng=1, workers=zb.Execution(store=tmp_path / "folder"))
     assert not list((tmp_path / "folder").iterdir())
 
 
 def test_a_cross_section_has_no_periods_to_draw():
     W = ring(40)
-    panel = zb.simulate_durbin(W, 1, {"a": 1.0}, rho=0.3, unit_effects=0, time_effects=0, rng=1)
+    panel = zb.simulate.durbin(
+        W, 1, {"a": 1.0}, rho=0.3, process=zb.simulate.Process(unit_effects=0, time_effects=0), rng=1
+    )
     fit = zb.fit_durbin(zb.DurbinSpec("y", ["a"], lag_x=[], fixed_effects="none"), panel, W)
     with pytest.raises(zb.SpecificationError, match="whole periods"):
         bootstrap(fit, 99, "period")
@@ -340,7 +352,7 @@ def test_many_replicates_without_a_maximum_are_said():
         fits = [
             zb.fit_durbin(
                 zb.DurbinSpec("y", ["a"], lag_x=[]),
-                zb.simulate_durbin(W, 6, {"a": 1.0}, rho=0.6, rng=seed),
+                zb.simulate.durbin(W, 6, {"a": 1.0}, rho=0.6, rng=seed),
                 W,
             )
             for seed in range(20)

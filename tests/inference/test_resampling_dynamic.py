@@ -24,8 +24,14 @@ PLAIN = {"time_lag": True, "lag_y": False, "lag_x": [], "fixed_effects": "unit"}
 
 def example(options: dict, estimator: str = "lee_yu", n: int = 20, T: int = 9, tau: float = 0.4, **fit):
     W = ring(n)
-    panel = zb.simulate_durbin(
-        W, T, {"a": 1.0, "b": -0.5}, theta={"a": 0.4}, rho=0.3, tau=tau, eta=-0.1, rng=5
+    panel = zb.simulate.durbin(
+        W,
+        T,
+        {"a": 1.0, "b": -0.5},
+        theta={"a": 0.4},
+        rho=0.3,
+        process=zb.simulate.Process(tau=tau, eta=-0.1),
+        rng=5,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
@@ -236,4 +242,4 @@ def test_what_makes_no_sense_is_refused_by_name():
 
 def _static():
     W = ring(40)
-    return zb.simulate_durbin(W, 5, {"a": 1.0}, rng=1), W
+    return zb.simulate.durbin(W, 5, {"a": 1.0}, rng=1), W

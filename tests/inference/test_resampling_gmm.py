@@ -24,7 +24,7 @@ SAC = (*LAG, ("lag_error", True))
 def panel(seed: int = 5, n: int = 30, T: int = 8, strength: float = 0.8) -> zb.Panel:
     """Errors of y and w correlate by 0.6; ρ = 0.4, λ = 0.3."""
     W, rng = ring(n).matrix.toarray(), np.random.default_rng(seed)
-    p = zb.simulate_durbin(ring(n), T, {"a": 1.0, "b": 1.0}, rng=seed)
+    p = zb.simulate.durbin(ring(n), T, {"a": 1.0, "b": 1.0}, rng=seed)
     a, b, z = p.array("a"), p.array("b"), rng.standard_normal((T, n))
     e = rng.standard_normal((T, n))
     w = strength * z + 0.3 * a + 0.6 * e + 0.8 * rng.standard_normal((T, n))

@@ -33,7 +33,7 @@ def example(options: tuple = SDM, n: int = 30, T: int = 7, seed: int = 3, uneven
     W = uneven(n) if uneven_weights else ring(n)
     spec = zb.DurbinSpec("y", ["a"], fixed_effects="random", **dict(options))
     known = (*spec.terms, *spec.spatial_terms, "sigma2", "phi")
-    panel = zb.simulate_panel(spec, W, T, {k: v for k, v in TRUTH.items() if k in known}, rng=seed)
+    panel = zb.simulate.panel(spec, W, T, {k: v for k, v in TRUTH.items() if k in known}, rng=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         return zb.fit_durbin(spec, panel, W)
@@ -126,7 +126,7 @@ def test_without_unit_effects_it_is_the_pooled_model():
     """φ̂ = 0: no unit effects are drawn, and the replicates do not fail."""
     spec = zb.DurbinSpec("y", ["a"], lag_x=[], fixed_effects="random")
     for seed in range(20):
-        panel = zb.simulate_panel(spec, ring(12), 5, {"a": 1.0, "rho": 0.3, "phi": 0.0}, rng=seed)
+        panel = zb.simulate.panel(spec, ring(12), 5, {"a": 1.0, "rho": 0.3, "phi": 0.0}, rng=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", zb.SpatialZbWarning)
             fit = zb.fit_durbin(spec, panel, ring(12))

@@ -53,7 +53,7 @@ def fitted(
         "rho": 0.3 * options.get("lag_y", True),
         "lam": 0.3 * options.get("lag_error", False),
     }
-    panel = zb.simulate_durbin(W, T, {"a": 1.0, "b": -0.5}, rng=seed, **truth)
+    panel = zb.simulate.durbin(W, T, {"a": 1.0, "b": -0.5}, rng=seed, **truth)
     if change is not None:
         panel = panel.with_columns({"y": change(panel.array("y"))})
     with warnings.catch_warnings():
@@ -165,7 +165,7 @@ def shares_at_the_truth(family: str, panels: int) -> np.ndarray:
     W, found = weights("dense"), []
     truth = {"rho": value} if spec.get("lag_y", True) else {"lam": value}
     for seed in range(panels):
-        panel = zb.simulate_durbin(W, 4, {"a": 1.0}, rng=seed, **truth)
+        panel = zb.simulate.durbin(W, 4, {"a": 1.0}, rng=seed, **truth)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", zb.SpatialZbWarning)
             fit = zb.fit_durbin(zb.DurbinSpec("y", ["a"], **spec), panel, W)
@@ -289,7 +289,7 @@ def test_two_lags_have_estimates_only_where_w_and_the_sample_tell_them_apart():
 def other(**options):
     W = weights("dense")
     estimator = options.pop("estimator", "lee_yu")
-    panel = zb.simulate_durbin(W, 8, {"a": 1.0, "b": 1.0}, rho=0.2, rng=0)
+    panel = zb.simulate.durbin(W, 8, {"a": 1.0, "b": 1.0}, rho=0.2, rng=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         return zb.fit_durbin(zb.DurbinSpec("y", ["a", "b"], lag_x=[], **options), panel, W, estimator)

@@ -35,7 +35,7 @@ def example(method: str, lag_error: bool = False, seed: int = 3, W: zb.Weights |
             "talent": zb.Equation("tal", ["ind"], ["c"]),
         }
     )
-    panel = zb.simulate_system(spec, W, 8, TRUTH, sigma=SIGMA, rng=seed)
+    panel = zb.simulate.system(spec, W, 8, zb.simulate.Truth(TRUTH, sigma=SIGMA), rng=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         return zb.fit_system(spec, panel, W, method, **options)
@@ -124,7 +124,7 @@ def test_streams_do_not_depend_on_their_number():
 
 def test_random_effects_are_refused():
     spec = example("3sls").spec
-    panel = zb.simulate_system(spec, ring(24), 8, TRUTH, time_effects=0, rng=1)
+    panel = zb.simulate.system(spec, ring(24), 8, zb.simulate.Truth(TRUTH, time_effects=0), rng=1)
     random = zb.SystemSpec(spec.equations, fixed_effects="random")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)

@@ -8,7 +8,9 @@ import pytest
 from dense_oracle import MODELS, dense_system
 from small_examples import directed_knn, unequal_circle
 
-from spatial_zb import DurbinSpec, SpecificationError, fit_durbin, simulate_durbin
+import spatial_zb as zb
+from spatial_zb import DurbinSpec, SpecificationError, fit_durbin
+from spatial_zb.simulate import durbin as simulate_durbin
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -48,7 +50,9 @@ def sample(w: str, model: str = "SDM"):
     theta = {"a": 0.6 / W.matrix.sum() * W.n, "b": 0.4 / W.matrix.sum() * W.n} if lag_x else {}
     rho, lam = (share * W.logdet.interval[1] for share in (0.3 * lag_y, 0.2 * lag_error))
     beta = {"a": 1.0, "b": -0.7}
-    return W, simulate_durbin(W, 4, beta, theta=theta, rho=rho, lam=lam, sigma=0.3, rng=SEED)
+    return W, simulate_durbin(
+        W, 4, beta, theta=theta, rho=rho, lam=lam, process=zb.simulate.Process(sigma=0.3), rng=SEED
+    )
 
 
 def spec_of(model: str, effects: str) -> DurbinSpec:

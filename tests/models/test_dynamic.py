@@ -31,7 +31,7 @@ LAGS = {"time_lag": True, "lag_time_lag": True}
 
 def draw(W: zb.Weights, T: int = 9, rng: int = 1, **truth: float) -> zb.Panel:
     truth = {"rho": 0.3, "tau": 0.4, "eta": 0.1, **truth}
-    return zb.simulate_durbin(W, T + 1, {"x": 1.0}, theta={"x": 0.5}, rng=rng, **truth)
+    return zb.simulate.durbin(W, T + 1, {"x": 1.0}, theta={"x": 0.5}, rng=rng, **truth)
 
 
 def sdm(effects: str = "two_way", **changes: object) -> zb.DurbinSpec:
@@ -257,7 +257,9 @@ def test_without_space_it_is_the_correction_of_hahn_and_kuersteiner(W):
     """τ̂ + (1 + τ̂)/T in large samples; with the information of the sample in the place of (1 − τ²)⁻¹."""
     panel = draw(ring_with_chords(300), 30, rng=3, rho=0.0, eta=0.0, tau=0.5)
     panel = panel.with_columns({"y": panel.array("y") - panel.array("x")})
-    alone = zb.simulate_durbin(ring_with_chords(300), 31, {}, tau=0.5, time_effects=0.0, rng=5)
+    alone = zb.simulate.durbin(
+        ring_with_chords(300), 31, {}, process=zb.simulate.Process(tau=0.5, time_effects=0.0), rng=5
+    )
     spec = zb.DurbinSpec("y", [], False, [], fixed_effects="unit", time_lag=True)
     raw, corrected = (
         zb.fit_durbin(spec, alone, ring_with_chords(300), name) for name in ("uncorrected", "lee_yu")
@@ -299,7 +301,7 @@ def test_stability_is_read_from_the_eigenvalues(W, panel):
     tau, eta, rho = fit.params[["tau", "eta", "rho"]]
     dense = W.matrix.toarray()
     A = np.linalg.solve(np.eye(W.n) - rho * dense, tau * np.eye(W.n) + eta * dense)
-    row = zb.stability_test(fit).iloc[0]
+    row = zb.tests.stability_test(fit).iloc[0]
     assert row["radius"] == pytest.approx(np.abs(np.linalg.eigvals(A)).max())
     assert row["persistence"] == pytest.approx(tau + eta + rho)
     g = np.isin(fit.params.index, ["tau", "eta", "rho"]).astype(float)
@@ -324,8 +326,13 @@ def test_an_unstable_process_is_named_and_has_no_long_run(W):
 
 def test_without_stability_nothing_is_corrected():
     W = ring_with_chords(30)
-    panel = zb.simulate_durbin(
-        W, 13, {"x": 1.0}, tau=1.06, rho=0.2, eta=-0.2, time_effects=0, burn_in=0, rng=2
+    panel = zb.simulate.durbin(
+        W,
+        13,
+        {"x": 1.0},
+        process=zb.simulate.Process(tau=1.06, eta=-0.2, time_effects=0, burn_in=0),
+        rho=0.2,
+        rng=2,
     )
     with pytest.warns(zb.SpatialZbWarning, match="bias correction does not exist"):
         fit = zb.fit_durbin(sdm("unit"), panel, W)
@@ -374,11 +381,13 @@ def test_static_and_dynamic_fits_of_the_same_sample_are_compared(W, panel):
     later = panel.select(periods=panel.periods[1:])
     static, dynamic = zb.fit_durbin(zb.DurbinSpec("y", ["x"]), later, W), zb.fit_durbin(sdm(), panel, W)
     raw = zb.fit_durbin(sdm(), panel, W, "uncorrected")
-    table = zb.compare_fits({"static": static, "dynamic": dynamic}).tidy()
+    table = zb.compare.compare_fits({"static": static, "dynamic": dynamic}).tidy()
     assert table["df"].iloc[0] == 2
     assert table["statistic"].iloc[0] == pytest.approx(2 * (raw.log_likelihood - static.log_likelihood))
     with pytest.raises(zb.SpecificationError, match="periods"):
-        zb.compare_fits({"static": zb.fit_durbin(zb.DurbinSpec("y", ["x"]), panel, W), "dynamic": dynamic})
+        zb.compare.compare_fits(
+            {"static": zb.fit_durbin(zb.DurbinSpec("y", ["x"]), panel, W), "dynamic": dynamic}
+        )
 
 
 def test_the_path_leads_from_the_short_to_the_long_run(W, panel):
@@ -407,7 +416,7 @@ def test_errors_of_effects_by_numerical_differences(W, panel):
 
 def test_a_long_run_near_a_unit_root_is_warned_of(W, panel):
     fit = zb.fit_durbin(sdm(), panel, W)
-    apart = -zb.stability_test(fit)["statistic"].iloc[0]
+    apart = -zb.tests.stability_test(fit)["statistic"].iloc[0]
     assert 0 < apart < LONG_RUN_ERRORS
     with pytest.warns(zb.SpatialZbWarning, match=f"only {apart:.1f} standard errors"):
         zb.spatial_effects(fit, horizon="long")
@@ -468,7 +477,7 @@ def test_what_a_lag_in_time_does_not_go_with(W, panel):
 
 def test_what_a_static_model_does_not_have(W, panel):
     fit = zb.fit_durbin(zb.DurbinSpec("y", ["x"]), panel, W)
-    for ask in (zb.effects_path, zb.stability_test, lambda f: zb.spatial_effects(f, horizon="long")):
+    for ask in (zb.effects_path, zb.tests.stability_test, lambda f: zb.spatial_effects(f, horizon="long")):
         with pytest.raises(zb.SpecificationError):
             ask(fit)
     dynamic = zb.fit_durbin(sdm(), panel, W)

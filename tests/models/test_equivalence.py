@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from dense_oracle import MODELS
 
-from spatial_zb import DurbinSpec, Panel, fit_durbin, simulate_durbin, weights
+import spatial_zb as zb
+from spatial_zb import DurbinSpec, Panel, fit_durbin, weights
+from spatial_zb.simulate import durbin as simulate_durbin
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -64,7 +66,9 @@ def test_the_error_model_is_the_durbin_model_with_theta_minus_rho_beta(panel, W)
 
 def test_data_with_theta_minus_rho_beta_gives_the_common_factor_back(W):
     """Generated as SEM with little noise: the SDM estimates satisfy θ̂ ≈ −ρ̂β̂."""
-    data = simulate_durbin(W, 40, {"a": 1.0, "b": -0.5}, lam=0.5, sigma=0.3, rng=3)
+    data = simulate_durbin(
+        W, 40, {"a": 1.0, "b": -0.5}, lam=0.5, process=zb.simulate.Process(sigma=0.3), rng=3
+    )
     found = fit(data, W, "SDM")
     for x in ("a", "b"):
         gap = found.params[f"W_{x}"] + found.params["rho"] * found.params[x]
@@ -123,7 +127,9 @@ def test_lee_yu_equals_direct_where_there_is_nothing_to_transform(panel, W, mode
 
 def test_two_periods_with_unit_effects_are_the_cross_section_of_differences(W):
     """T = 2: the transform is one difference, so the panel is a cross-section of (y₂ − y₁)/√2."""
-    two = simulate_durbin(W, 2, {"a": 1.0}, theta={"a": 0.5}, rho=0.4, time_effects=0.0, rng=8)
+    two = simulate_durbin(
+        W, 2, {"a": 1.0}, theta={"a": 0.5}, rho=0.4, process=zb.simulate.Process(time_effects=0.0), rng=8
+    )
     change = Panel((two.values[1:] - two.values[:1]) / np.sqrt(2), (2,), two.units, two.columns)
     within = fit(two, W, "SDM", "unit", x=("a",))
     d = fit(change, W, "SDM", "none", x=("a",)).design

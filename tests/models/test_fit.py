@@ -11,7 +11,8 @@ import pytest
 from dense_oracle import MODELS
 from scipy import stats
 
-from spatial_zb import DurbinSpec, fit_durbin, simulate_durbin, weights
+from spatial_zb import DurbinSpec, fit_durbin, weights
+from spatial_zb.simulate import durbin as simulate_durbin
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 

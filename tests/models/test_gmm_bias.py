@@ -188,7 +188,7 @@ def statistic(fit: zb.models.fit.Fit, rho: float) -> float:
 
 @pytest.mark.parametrize("correction", [True, False])
 def test_limits_are_where_the_f_test_just_rejects(W, correction):
-    found = fit(zb.simulate_durbin(W, 6, {"x1": 2.0, "x2": -1.0}, rho=0.3, rng=1), W, correction)
+    found = fit(zb.simulate.durbin(W, 6, {"x1": 2.0, "x2": -1.0}, rho=0.3, rng=1), W, correction)
     limits = zb.anderson_rubin(found)
     assert not limits["open_low"]
     for end in ("conf_low", "conf_high"):
@@ -202,7 +202,7 @@ def test_it_holds_the_truth_as_often_as_it_says_with_the_weakest_instruments():
     W, spec = unequal_circle(10), zb.DurbinSpec("y", ["x"], lag_x=[])
     held = []
     for seed in range(400):
-        panel = zb.simulate_durbin(W, 4, {"x": 0.0}, rho=0.3, rng=seed)
+        panel = zb.simulate.durbin(W, 4, {"x": 0.0}, rho=0.3, rng=seed)
         limits = zb.anderson_rubin(zb.fit_durbin(spec, panel, W, "gmm"))
         gap = limits["gap_low"] < 0.3 < limits["gap_high"]
         held.append(limits["conf_low"] <= 0.3 <= limits["conf_high"] and not gap)

@@ -11,18 +11,10 @@ from hypothesis import strategies as st
 from small_examples import ring
 
 import spatial_zb as zb
-from spatial_zb import (
-    DurbinSpec,
-    Panel,
-    Weights,
-    build_panel,
-    fit_durbin,
-    simulate_durbin,
-    spatial_effects,
-    weights,
-)
+from spatial_zb import DurbinSpec, Panel, Weights, build_panel, fit_durbin, spatial_effects, weights
 from spatial_zb.models import random
 from spatial_zb.models.design import build_design
+from spatial_zb.simulate import durbin as simulate_durbin
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -261,6 +253,6 @@ def test_near_twins_under_unit_effects_that_hardly_vary_are_two_peaks_each_where
 
 def test_rho_and_lambda_beside_a_regressor_are_not_called_one_pair(recwarn):
     W = ring(30)
-    panel = zb.simulate_durbin(W, 8, {"a": 1.0}, rho=0.4, rng=1)
+    panel = zb.simulate.durbin(W, 8, {"a": 1.0}, rho=0.4, rng=1)
     zb.fit_durbin(zb.DurbinSpec("y", ["a"], lag_x=[], lag_error=True), panel, W)
     assert not any("told apart" in str(note.message) for note in recwarn)

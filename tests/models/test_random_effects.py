@@ -242,7 +242,9 @@ def test_large_unit_variance_is_the_within_estimator(family):
 @pytest.mark.parametrize(("family", "structure"), [("OLS", "baltagi"), ("SLX", "baltagi")])
 def test_mundlak_gives_the_within_estimates(family, structure):
     W = directed_knn(20)
-    panel = zb.simulate_durbin(W, 5, {"x1": 1.0, "x2": -0.5}, time_effects=0.0, rng=3)
+    panel = zb.simulate.durbin(
+        W, 5, {"x1": 1.0, "x2": -0.5}, process=zb.simulate.Process(time_effects=0.0), rng=3
+    )
     device = zb.fit_durbin(spec(family, structure, mundlak=True), panel, W)
     within = zb.fit_durbin(spec(family, fixed_effects="unit"), panel, W)
     for term in within.spec.terms:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spatial_zb import DurbinSpec, fit_durbin, simulate_durbin, spatial_effects, weights
+from spatial_zb import DurbinSpec, fit_durbin, spatial_effects, weights
+from spatial_zb.simulate import durbin as simulate_durbin
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 

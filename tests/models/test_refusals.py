@@ -29,10 +29,10 @@ from spatial_zb import (
     fit_durbin,
     moran,
     read_regions,
-    simulate_durbin,
     weights,
 )
 from spatial_zb import weights as zb_weights
+from spatial_zb.simulate import durbin as simulate_durbin
 
 IDS = [f"33{i:04d}" for i in range(12)]
 RING = sparse.csr_array(np.roll(np.eye(12), 1, axis=1) + np.roll(np.eye(12), -1, axis=1))

@@ -333,7 +333,7 @@ def test_simulated_errors_of_effects(W, panel):
 
 def test_tests_of_equality(W, panel):
     fit = zb.fit_durbin(spec(), panel, W)
-    table = zb.regime_tests(fit).set_index("term")
+    table = zb.tests.regime_tests(fit).set_index("term")
     assert list(table.index) == ["x", "z", "W_x", "rho", "all"]
     d = fit.params["z[core=1]"] - fit.params["z[core=0]"]
     names = ["z[core=1]", "z[core=0]"]
@@ -368,11 +368,11 @@ def test_what_regimes_do_not_go_with(W, panel):
         with pytest.raises(zb.SpecificationError):
             zb.fit_durbin(spec(), panel, W, **options)
     fit = zb.fit_durbin(spec(), panel, W)
-    for ask in (zb.effects_by_order, zb.effects_path, zb.stability_test):
+    for ask in (zb.effects_by_order, zb.effects_path, zb.tests.stability_test):
         with pytest.raises(zb.SpecificationError):
             ask(fit)
     with pytest.raises(zb.SpecificationError, match="regimes"):
-        zb.regime_tests(zb.fit_durbin(zb.DurbinSpec("y", ["x"]), panel, W))
+        zb.tests.regime_tests(zb.fit_durbin(zb.DurbinSpec("y", ["x"]), panel, W))
 
 
 def test_what_a_regime_column_must_be(W, panel):

@@ -8,9 +8,9 @@ import pytest
 from scipy import linalg, optimize
 from small_examples import MUTUAL, rook, weights_of
 
+import spatial_zb as zb
 from spatial_zb.core.system.arrays import system_solver
-from spatial_zb.core.system.fiml import SystemLikelihood
-from spatial_zb.core.system.sandwich import quasi_covariance
+from spatial_zb.core.system.fiml import SystemLikelihood, quasi_covariance
 from spatial_zb.data.panel import Panel
 from spatial_zb.hypotheses.nested import likelihood_ratio, restriction_tests
 from spatial_zb.models.durbin import fit_durbin
@@ -19,7 +19,7 @@ from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.design import build_system_design
 from spatial_zb.models.system.fit import weights_eigenvalues
 from spatial_zb.models.system.spec import Equation, SystemSpec
-from spatial_zb.simulate.systems import simulate_system
+from spatial_zb.simulate import system as simulate_system
 from spatial_zb.weights.matrix import Weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
@@ -47,7 +47,9 @@ def two(fixed_effects: str = "two_way", lag_error: bool = False) -> SystemSpec:
 
 def draw(W: Weights, T: int, seed: int = 1, lag_error: bool = False) -> Panel:
     errors = {("industry", "lam"): 0.4, ("talent", "lam"): -0.3} if lag_error else {}
-    return simulate_system(two(lag_error=lag_error), W, T, TRUTH | errors, sigma=SIGMA, rng=seed)
+    return simulate_system(
+        two(lag_error=lag_error), W, T, zb.simulate.Truth(TRUTH | errors, sigma=SIGMA), rng=seed
+    )
 
 
 def options(method: str) -> dict:
@@ -271,7 +273,7 @@ def test_likelihood_ratios_see_what_is_there_and_what_is_not():
     truth = {
         key: value for key, value in TRUTH.items() if key not in {("talent", "ind"), ("talent", "W_ind")}
     }
-    panel = simulate_system(two(), W, 10, truth, sigma=SIGMA, rng=7)
+    panel = simulate_system(two(), W, 10, zb.simulate.Truth(truth, sigma=SIGMA), rng=7)
     table = restriction_tests(fit_system(two(), panel, W, "fiml")).set_index("test")
     assert table.loc["no talent → industry", "p_value"] < 1e-6
     assert table.loc["no industry → talent", "p_value"] > 0.01
@@ -367,7 +369,9 @@ def test_the_truth_is_recovered(method):
     truth = pd.Series(TRUTH | {("industry", "lam"): 0.4, ("talent", "lam"): -0.3})
     fits = []
     for seed in range(6):
-        panel = simulate_system(two(lag_error=True), W, 12, truth.to_dict(), sigma=SIGMA, rng=100 + seed)
+        panel = simulate_system(
+            two(lag_error=True), W, 12, zb.simulate.Truth(truth.to_dict(), sigma=SIGMA), rng=100 + seed
+        )
         fits.append(fit_system(two(lag_error=True), panel, W, method))
     estimates = np.array([fit.params[truth.index] for fit in fits])
     errors = np.array([fit.bse[truth.index] for fit in fits])

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from small_examples import MUTUAL, circle, directed_knn, lopsided_circle, unequal_circle, weights_of
 
+import spatial_zb as zb
 from spatial_zb.base.errors import SpatialZbWarning, SpecificationError
 from spatial_zb.core.system import instruments as many_instruments
 from spatial_zb.core.system.arrays import SystemArrays, coefficient_matrices
@@ -19,7 +20,7 @@ from spatial_zb.core.system.instruments import recentred, weighted_spectrum
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.design import build_system_design
 from spatial_zb.models.system.spec import Equation, SystemSpec
-from spatial_zb.simulate.systems import simulate_system
+from spatial_zb.simulate import system as simulate_system
 from spatial_zb.weights.matrix import Weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
@@ -42,7 +43,7 @@ def two(fixed_effects: str = "two_way", lag_error: bool = False) -> SystemSpec:
 
 
 def draw(W: Weights, T: int = 5, seed: int = 1, spec: SystemSpec | None = None):
-    return simulate_system(spec or two(), W, T, TRUTH, sigma=SIGMA, rng=seed)
+    return simulate_system(spec or two(), W, T, zb.simulate.Truth(TRUTH, sigma=SIGMA), rng=seed)
 
 
 def arrays_of(W: Weights, spec: SystemSpec, seed: int = 1, T: int = 5) -> SystemArrays:

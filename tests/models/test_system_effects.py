@@ -21,7 +21,7 @@ from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.spec import Equation, SystemSpec
-from spatial_zb.simulate.systems import simulate_system
+from spatial_zb.simulate import system as simulate_system
 from spatial_zb.weights.matrix import Weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")

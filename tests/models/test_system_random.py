@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from small_examples import MUTUAL, lopsided_circle
 
+import spatial_zb as zb
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.spec import Equation, SystemSpec
-from spatial_zb.simulate.systems import simulate_system
+from spatial_zb.simulate import system as simulate_system
 from spatial_zb.weights.matrix import Weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
@@ -31,7 +32,7 @@ def system(lag_error: bool = False) -> SystemSpec:
 def draw(W: Weights, T: int, seed: int):
     """Unit effects unrelated to x, with a time-invariant d."""
     rng = np.random.default_rng(seed)
-    panel = simulate_system(system(), W, T, TRUTH, unit_effects=0, time_effects=0, rng=rng)
+    panel = simulate_system(system(), W, T, zb.simulate.Truth(TRUTH, unit_effects=0, time_effects=0), rng=rng)
     gamma, psi = np.array([[1, -0.3], [-0.2, 1]]), np.diag([0.3, 0.25])
     reduced = np.linalg.inv(np.kron(gamma, np.eye(W.n)) - np.kron(psi, W.matrix.toarray()))
     d = np.repeat(rng.standard_normal((1, W.n)), T, axis=0)

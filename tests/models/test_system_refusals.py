@@ -21,7 +21,7 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.hypotheses.nested import likelihood_ratio, restriction_tests
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.spec import Equation, SystemSpec
-from spatial_zb.simulate.systems import simulate_system
+from spatial_zb.simulate import system as simulate_system
 from spatial_zb.weights.matrix import Weights
 
 

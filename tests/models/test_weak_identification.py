@@ -28,7 +28,7 @@ def points() -> gpd.GeoDataFrame:
 
 
 def messages(W: zb.Weights, estimator: str = "lee_yu", **options) -> str:
-    panel = zb.simulate_durbin(W, 11, {"a": 1.0}, theta={"a": 0.5}, rho=0.3, rng=1)
+    panel = zb.simulate.durbin(W, 11, {"a": 1.0}, theta={"a": 0.5}, rho=0.3, rng=1)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit = zb.fit_durbin(zb.DurbinSpec("y", ["a"], **options), panel, W, estimator)

@@ -85,7 +85,7 @@ def test_the_grid_has_every_choice_and_the_w_of_each_sample(outcome, study):
 def test_probabilities_are_those_of_the_function(outcome, study):
     prepared, model = outcome[1], study.models["industry"]
     weights = {name: prepared.weights(name, "delta") for name in ("queen", "inverse")}
-    want = zb.model_probabilities(prepared.sample("delta"), model.y, model.x, weights)
+    want = zb.compare.model_probabilities(prepared.sample("delta"), model.y, model.x, weights)
     got = frame(outcome, "probabilities")
     assert got["probability"].to_numpy() == pytest.approx(want.frame["probability"].to_numpy(), rel=1e-9)
 

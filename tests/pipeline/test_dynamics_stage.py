@@ -11,15 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spatial_zb import (
-    SpecificationError,
-    beta_convergence,
-    load_study,
-    prepare,
-    sigma_convergence,
-    theil_decomposition,
-)
+import spatial_zb as zb
+from spatial_zb import SpecificationError, load_study, prepare
 from spatial_zb.base.text import Text
+from spatial_zb.explore.dynamics import beta_convergence, sigma_convergence, theil_decomposition
 from spatial_zb.pipeline.running import run
 from spatial_zb.report.tables.layouts.dynamics import speed_table
 from spatial_zb.report.tables.table import Number
@@ -78,7 +73,12 @@ def test_numbers_are_those_of_the_functions(outcome):
         sigma["std_dev"], sigma_convergence(panel, "pgdp").table()["std_dev"], rtol=WRITTEN
     )
     beta = pd.read_csv(tidy / "beta_convergence.csv")
-    spatial = beta_convergence(panel, "pgdp", prepared.weights("queen", "delta"), lag_y=True, lag_x="all")
+    spatial = beta_convergence(
+        panel,
+        "pgdp",
+        prepared.weights("queen", "delta"),
+        spec=zb.dynamics.growth_spec(lag_y=True, lag_x="all"),
+    )
     row = beta[beta["model"].str.startswith("Spatial Durbin") & (beta["term"] == "beta")].iloc[0]
     assert row["estimate"] == pytest.approx(spatial.beta, rel=1e-9)
     assert beta["model"].nunique() == 3

@@ -53,14 +53,14 @@ def test_pooled_and_bivariate_rows_are_those_of_the_functions(bay, tmp_path):
         ["variable", "period"]
     )
     for name in ("industry", "talent"):
-        expected = zb.pooled_moran(panel, name, W, permutations=0).table().iloc[0]
+        expected = zb.explore.pooled_moran(panel, name, W, permutations=0).table().iloc[0]
         found = tidy.loc[(name, "pooled")]
         np.testing.assert_allclose(found["I"], expected["I"], rtol=WRITTEN)
         np.testing.assert_allclose(found["z"], expected["z"], rtol=WRITTEN)
         assert 0 < found["p_sim"] <= 1
     tidy = pd.read_csv(tmp_path / "tidy" / "moran_bivariate.csv").set_index("variable")
     for x, y in PAIRS:
-        expected = zb.bivariate_moran(panel, x, y, W, permutations=0).table()
+        expected = zb.explore.bivariate_moran(panel, x, y, W, permutations=0).table()
         np.testing.assert_allclose(tidy.loc[f"{x}, W_{y}", "I"], expected["I"], rtol=WRITTEN)
     for language, pooled, neighbours in (
         ("en", "All periods", "of the neighbours"),
@@ -111,7 +111,7 @@ def test_each_pair_has_its_scatter_in_the_files_and_in_the_page(bay, tmp_path):
     made = stage(bay, tmp_path, bivariate=PAIRS[:1]).made
     (drawn,) = [item for item in made.items if isinstance(item, MadeFigure)]
     panel, W = bay.sample("delta"), bay.weights("queen", "delta")
-    first = zb.bivariate_moran(panel, *PAIRS[0], W, permutations=0).table()["I"].iloc[0]
+    first = zb.explore.bivariate_moran(panel, *PAIRS[0], W, permutations=0).table()["I"].iloc[0]
     for language, words in (("en", "Bivariate I = "), ("zh", "双变量莫兰指数 I = ")):
         assert f"{words}{first:.3f}".replace("-", "−") in drawn.drawings[language]
         assert (tmp_path / "figures" / language / "moran_bivariate_industry_talent.png").is_file()

@@ -80,7 +80,9 @@ def write(folder: Path, text: str = STUDY) -> Path:
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         regions = zb.read_regions(ROOT / "shapefiles" / "delta_cities.shp")
         W = zb.weights.contiguity(regions, islands="nearest").standardise("row")
-    frame = zb.simulate_durbin(W, 13, {"x": 1.0}, theta={"x": 0.5}, rho=0.2, tau=0.3, eta=0.1, rng=1).frame()
+    frame = zb.simulate.durbin(
+        W, 13, {"x": 1.0}, theta={"x": 0.5}, rho=0.2, process=zb.simulate.Process(tau=0.3, eta=0.1), rng=1
+    ).frame()
     frame["core"] = frame["unit"].isin(regions.index[::4]).astype(int)
     frame.to_csv(folder / "data.csv", index=False)
     path = folder / "studies" / "lags.toml"

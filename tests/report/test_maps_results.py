@@ -14,10 +14,10 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from pictures import BLINDNESS, GREY_STEP, clean, grey_steps, lines_of, parts_of, seen_apart, words_of
 
-from spatial_zb import deviation_ellipses
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError
 from spatial_zb.base.text import Text
 from spatial_zb.data.panel import Panel
+from spatial_zb.explore.dynamics import deviation_ellipses
 from spatial_zb.report import maps
 from spatial_zb.report.drawing import places
 from spatial_zb.report.drawing.frame import Look

@@ -37,29 +37,29 @@ def residual(panel: zb.Panel, W: zb.Weights, truth: dict) -> np.ndarray:
 def test_without_noise_the_equation_holds():
     W = ring(20)
     truth = TRUTH | {"sigma2": 0.0}
-    panel = zb.simulate_panel(spec(), W, 6, truth, unit_effects=0, time_effects=0, rng=1)
+    panel = zb.simulate.panel(spec(), W, 6, zb.simulate.Truth(truth, unit_effects=0, time_effects=0), rng=1)
     assert np.abs(residual(panel, W, truth)).max() < SAME
 
 
 def test_the_effects_are_those_of_the_specification():
     W = ring(20)
     truth = TRUTH | {"sigma2": 0.0}
-    unit = residual(zb.simulate_panel(spec(fixed_effects="unit"), W, 6, truth, rng=1), W, truth)
+    unit = residual(zb.simulate.panel(spec(fixed_effects="unit"), W, 6, truth, rng=1), W, truth)
     assert np.allclose(unit, unit[0], atol=SAME)
     assert np.ptp(unit[0]) > 0.5
-    time = residual(zb.simulate_panel(spec(fixed_effects="time"), W, 6, truth, rng=1), W, truth)
+    time = residual(zb.simulate.panel(spec(fixed_effects="time"), W, 6, truth, rng=1), W, truth)
     assert np.allclose(time, time[:, [0]], atol=SAME)
-    both = residual(zb.simulate_panel(spec(), W, 6, truth, rng=1), W, truth)
+    both = residual(zb.simulate.panel(spec(), W, 6, truth, rng=1), W, truth)
     flat = both - both.mean(axis=0) - both.mean(axis=1, keepdims=True) + both.mean()
     assert np.abs(flat).max() < SAME
-    none = residual(zb.simulate_panel(spec(fixed_effects="none"), W, 6, truth, rng=1), W, truth)
+    none = residual(zb.simulate.panel(spec(fixed_effects="none"), W, 6, truth, rng=1), W, truth)
     assert np.abs(none).max() < SAME
 
 
 def test_errors_have_their_variance_and_their_spread():
     W = ring(40)
     truth = TRUTH | {"lam": 0.6}
-    panel = zb.simulate_panel(spec(lag_error=True, fixed_effects="none"), W, 400, truth, rng=1)
+    panel = zb.simulate.panel(spec(lag_error=True, fixed_effects="none"), W, 400, truth, rng=1)
     u = residual(panel, W, truth)
     e = u - 0.6 * u @ W.matrix.toarray().T
     assert e.var() == pytest.approx(0.49, rel=0.03)
@@ -69,7 +69,7 @@ def test_errors_have_their_variance_and_their_spread():
 def test_random_effects_have_the_share_asked_for_and_leave_x_alone():
     W = ring(2000)
     truth = TRUTH | {"phi": 4.0}
-    panel = zb.simulate_panel(spec(fixed_effects="random"), W, 12, truth, rng=1)
+    panel = zb.simulate.panel(spec(fixed_effects="random"), W, 12, truth, rng=1)
     u = residual(panel, W, truth)
     between = u.mean(axis=0)
     assert between.var() == pytest.approx(0.49 * (4 + 1 / 12), rel=0.1)
@@ -80,7 +80,7 @@ def test_random_effects_have_the_share_asked_for_and_leave_x_alone():
 def test_unit_effects_that_go_with_the_means_of_x():
     W = ring(400)
     device = spec(fixed_effects="random", mundlak=["b"])
-    panel = zb.simulate_panel(device, W, 5, TRUTH | {"mean_b": 2.0, "phi": 0.0}, rng=1)
+    panel = zb.simulate.panel(device, W, 5, TRUTH | {"mean_b": 2.0, "phi": 0.0}, rng=1)
     u = residual(panel, W, TRUTH).mean(axis=0) - 2.0 * panel.array("b").mean(axis=0)
     assert u.std() < 3 * 0.7 / np.sqrt(5)
 
@@ -89,7 +89,7 @@ def test_lags_in_time_hold():
     W = ring(20)
     truth = TRUTH | {"tau": 0.4, "eta": 0.2, "sigma2": 0.0}
     dynamic = spec(fixed_effects="unit", time_lag=True, lag_time_lag=True)
-    panel = zb.simulate_panel(dynamic, W, 6, truth, unit_effects=0, rng=1)
+    panel = zb.simulate.panel(dynamic, W, 6, zb.simulate.Truth(truth, unit_effects=0), rng=1)
     y, A = panel.array("y"), W.matrix.toarray()
     left = residual(panel, W, truth)[1:] - 0.4 * y[:-1] - 0.2 * y[:-1] @ A.T
     assert np.abs(left).max() < SAME
@@ -98,35 +98,35 @@ def test_lags_in_time_hold():
 
 def test_given_regressors_are_used():
     W = ring(20)
-    own = zb.simulate_panel(spec(), W, 6, TRUTH, rng=1)
-    again = zb.simulate_panel(spec(), W, 6, TRUTH, regressors=own, rng=2)
+    own = zb.simulate.panel(spec(), W, 6, TRUTH, rng=1)
+    again = zb.simulate.panel(spec(), W, 6, zb.simulate.Truth(TRUTH, regressors=own), rng=2)
     assert np.array_equal(own.array("a"), again.array("a"))
     assert not np.array_equal(own.array("y"), again.array("y"))
     with pytest.raises(zb.DataError, match="6 periods"):
-        zb.simulate_panel(spec(), W, 7, TRUTH, regressors=own)
+        zb.simulate.panel(spec(), W, 7, zb.simulate.Truth(TRUTH, regressors=own))
 
 
 def test_a_system_is_drawn_as_by_its_own_function():
     system = zb.SystemSpec({"g": zb.Equation("p", ["q"], ["a"]), "h": zb.Equation("q", ["p"], ["b"])})
     truth = {("g", "q"): 0.2, ("g", "a"): 1.0, ("h", "b"): 1.0, ("g", "W_p"): 0.3}
-    first = zb.simulate_panel(system, ring(12), 5, truth, rng=3)
-    second = zb.simulate_system(system, ring(12), 5, truth, rng=3)
+    first = zb.simulate.panel(system, ring(12), 5, truth, rng=3)
+    second = zb.simulate.system(system, ring(12), 5, truth, rng=3)
     assert np.array_equal(first.values, second.values)
 
 
 REFUSED = {
-    "stranger": (lambda: zb.simulate_panel(spec(), ring(9), 5, {"c": 1.0}), "parameter c"),
-    "variance": (lambda: zb.simulate_panel(spec(), ring(9), 5, {"sigma2": -1.0}), "variance"),
-    "periods": (lambda: zb.simulate_panel(spec(), ring(9), 0, TRUTH), "periods"),
+    "stranger": (lambda: zb.simulate.panel(spec(), ring(9), 5, {"c": 1.0}), "parameter c"),
+    "variance": (lambda: zb.simulate.panel(spec(), ring(9), 5, {"sigma2": -1.0}), "variance"),
+    "periods": (lambda: zb.simulate.panel(spec(), ring(9), 0, TRUTH), "periods"),
     "endogenous": (
-        lambda: zb.simulate_panel(
+        lambda: zb.simulate.panel(
             zb.DurbinSpec("y", ["a"], endog=["e"], instruments=["z"]), ring(9), 5, {"a": 1.0}
         ),
         "endogenous",
     ),
-    "few": (lambda: zb.power_study(spec(), ring(9), 5, TRUTH, replications=5), "20"),
-    "empty": (lambda: zb.power_study(spec(), {}, 5, TRUTH), "W"),
-    "mixed": (lambda: zb.power_study(spec(), ring(9), 5, {"one": TRUTH, "two": 1.0}), "two"),
+    "few": (lambda: zb.simulate.power(spec(), ring(9), 5, TRUTH, replications=5), "20"),
+    "empty": (lambda: zb.simulate.power(spec(), {}, 5, TRUTH), "W"),
+    "mixed": (lambda: zb.simulate.power(spec(), ring(9), 5, {"one": TRUTH, "two": 1.0}), "two"),
 }
 
 
@@ -144,7 +144,7 @@ def test_refusals(case):
 def study() -> PowerStudy:
     cases = {"none": {"a": 0.5}, "strong": {"a": 0.5, "W_a": 0.6, "rho": 0.4}}
     short = zb.DurbinSpec("y", ["a"])
-    return zb.power_study(short, {"small": ring(12), "large": ring(40)}, 8, cases, replications=60, rng=1)
+    return zb.simulate.power(short, {"small": ring(12), "large": ring(40)}, 8, cases, replications=60, rng=1)
 
 
 def test_rows_are_settings_times_parameters(study):
@@ -160,12 +160,12 @@ def test_numbers_are_those_of_fits_done_by_hand():
     """Four columns of one parameter from the same panels, estimated one by one."""
     short, W = zb.DurbinSpec("y", ["a"], lag_x=[]), ring(12)
     truth = {"a": 0.5, "rho": 0.4}
-    found = zb.power_study(short, W, 8, truth, replications=20, rng=7)
+    found = zb.simulate.power(short, W, 8, truth, replications=20, rng=7)
     row = found.tidy().set_index("parameter").loc["rho"]
     entropy = [int(word) for word in np.random.SeedSequence(7).generate_state(4)]
     fits = []
     for r in range(20):
-        panel = zb.simulate_panel(short, W, 8, truth, rng=np.random.default_rng([*entropy, 0, 8, r]))
+        panel = zb.simulate.panel(short, W, 8, truth, rng=np.random.default_rng([*entropy, 0, 8, r]))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", zb.SpatialZbWarning)
             fits.append(zb.fit_durbin(short, panel, W))
@@ -193,7 +193,9 @@ def test_true_effects_are_those_of_the_matrices(study):
 def test_true_effects_of_a_system_are_those_of_its_matrices():
     system = zb.SystemSpec({"g": zb.Equation("p", ["q"], ["a"]), "h": zb.Equation("q", ["p"], ["b"])})
     truth = {("g", "q"): 0.2, ("g", "a"): 1.0, ("h", "b"): 1.0, ("h", "p"): 0.1, ("g", "W_p"): 0.3}
-    found = zb.power_study(system, ring(20), 6, truth, replications=20, rng=1, estimator="2sls").tidy()
+    found = zb.simulate.power(
+        system, ring(20), 6, truth, replications=20, rng=1, plan=zb.simulate.Plan(estimator="2sls")
+    ).tidy()
     A = ring(20).matrix.toarray()
     S = np.block([[np.eye(20) - 0.3 * A, -0.2 * np.eye(20)], [-0.1 * np.eye(20), np.eye(20)]])
     inverse = np.linalg.inv(S)
@@ -235,11 +237,13 @@ def test_replications_without_a_maximum_are_counted():
 def test_workers_and_a_store_change_no_number(tmp_path):
     short, truth = zb.DurbinSpec("y", ["a"]), {"a": 0.5, "rho": 0.4}
     options = {"replications": 20, "rng": 3}
-    alone = zb.power_study(short, ring(12), 6, truth, **options).tidy()
-    assert alone.equals(zb.power_study(short, ring(12), 6, truth, workers=2, **options).tidy())
-    store = zb.ResultStore(tmp_path)
+    alone = zb.simulate.power(short, ring(12), 6, truth, **options).tidy()
+    assert alone.equals(zb.simulate.power(short, ring(12), 6, truth, workers=2, **options).tidy())
+    store = zb.base.result_store.ResultStore(tmp_path)
     for _ in range(2):
-        assert alone.equals(zb.power_study(short, ring(12), 6, truth, store=store, **options).tidy())
+        assert alone.equals(
+            zb.simulate.power(short, ring(12), 6, truth, workers=zb.Execution(store=store), **options).tidy()
+        )
 
 
 def test_the_script_simulates_a_model_of_a_study(tmp_path, monkeypatch, capsys):

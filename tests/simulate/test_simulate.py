@@ -6,18 +6,12 @@ import numpy as np
 import pytest
 from small_examples import circle, directed_knn
 
-from spatial_zb import (
-    AlignmentError,
-    DataError,
-    DurbinSpec,
-    Equation,
-    SpecificationError,
-    SystemSpec,
-    power_study,
-    simulate_durbin,
-    simulate_panel,
-    simulate_system,
-)
+import spatial_zb as zb
+from spatial_zb import AlignmentError, DataError, DurbinSpec, Equation, SpecificationError, SystemSpec
+from spatial_zb.simulate import durbin as simulate_durbin
+from spatial_zb.simulate import panel as simulate_panel
+from spatial_zb.simulate import power as power_study
+from spatial_zb.simulate import system as simulate_system
 
 W = circle(8)
 SPEC = DurbinSpec("y", ["a"], fixed_effects="unit")
@@ -50,12 +44,24 @@ REFUSED = {
     "theta of a stranger": (lambda: simulate_durbin(W, 3, {"a": 1.0}, theta={"b": 1.0}), ["theta", "b"]),
     "no period": (lambda: simulate_durbin(W, 0, {"a": 1.0}), ["periods", "1"]),
     "half a period": (lambda: simulate_panel(SPEC, W, 2.5, {}), ["periods", "2.5"]),
-    "negative burn-in": (lambda: simulate_durbin(W, 3, {"a": 1.0}, tau=0.5, burn_in=-1), ["burn_in"]),
-    "negative deviation": (lambda: simulate_durbin(W, 3, {"a": 1.0}, sigma=-1.0), ["sigma"]),
+    "negative burn-in": (
+        lambda: simulate_durbin(W, 3, {"a": 1.0}, process=zb.simulate.Process(tau=0.5, burn_in=-1)),
+        ["burn_in"],
+    ),
+    "negative deviation": (
+        lambda: simulate_durbin(W, 3, {"a": 1.0}, process=zb.simulate.Process(sigma=-1.0)),
+        ["sigma"],
+    ),
     "a blank coefficient": (lambda: simulate_durbin(W, 3, {"a": np.nan}), ["a", "nan"]),
     "a blank rho": (lambda: simulate_durbin(W, 3, {"a": 1.0}, rho=np.nan), ["rho", "nan"]),
-    "an intercept of text": (lambda: simulate_durbin(W, 3, {"a": 1.0}, intercept="1"), ["intercept", "'1'"]),
-    "a blank deviation": (lambda: simulate_durbin(W, 3, {"a": 1.0}, sigma=np.nan), ["sigma", "nan"]),
+    "an intercept of text": (
+        lambda: simulate_durbin(W, 3, {"a": 1.0}, process=zb.simulate.Process(intercept="1")),
+        ["intercept", "'1'"],
+    ),
+    "a blank deviation": (
+        lambda: simulate_durbin(W, 3, {"a": 1.0}, process=zb.simulate.Process(sigma=np.nan)),
+        ["sigma", "nan"],
+    ),
     "a blank truth": (lambda: simulate_panel(SPEC, W, 3, {"sigma2": np.nan}), ["sigma2", "nan"]),
     "a blank coefficient of a system": (
         lambda: simulate_system(SYSTEM, W, 3, {("p", "q"): np.inf}),
@@ -67,14 +73,17 @@ REFUSED = {
         ["rng", "'seed'"],
     ),
     "covariance not definite": (
-        lambda: simulate_system(SYSTEM, W, 3, {}, sigma=[[1, 2], [2, 1]]),
+        lambda: simulate_system(SYSTEM, W, 3, zb.simulate.Truth({}, sigma=[[1, 2], [2, 1]])),
         ["sigma", "positive definite"],
     ),
     "covariance not symmetric": (
-        lambda: simulate_system(SYSTEM, W, 3, {}, sigma=[[1, 0.5], [0, 1]]),
+        lambda: simulate_system(SYSTEM, W, 3, zb.simulate.Truth({}, sigma=[[1, 0.5], [0, 1]])),
         ["sigma", "symmetric"],
     ),
-    "covariance of three": (lambda: simulate_system(SYSTEM, W, 3, {}, sigma=np.eye(3)), ["sigma", "2 × 2"]),
+    "covariance of three": (
+        lambda: simulate_system(SYSTEM, W, 3, zb.simulate.Truth({}, sigma=np.eye(3))),
+        ["sigma", "2 × 2"],
+    ),
     "no reduced form": (
         lambda: simulate_system(SYSTEM, W, 3, {("p", "q"): 1.0, ("q", "p"): 1.0}),
         ["reduced form"],
@@ -94,7 +103,7 @@ def test_refused_with_words(case):
 def test_regressors_of_another_length_are_refused_for_a_system_too():
     other = simulate_system(SYSTEM, W, 4, {}, rng=1)
     with pytest.raises(DataError, match="4 periods"):
-        simulate_system(SYSTEM, W, 3, {}, regressors=other)
+        simulate_system(SYSTEM, W, 3, zb.simulate.Truth({}, regressors=other))
 
 
 def test_a_bare_matrix_has_no_ids():
@@ -134,7 +143,7 @@ def test_a_system_has_the_covariance_of_its_reduced_form():
     truth = {("p", "q"): 0.3, ("p", "W_p"): 0.2, ("p", "W_q"): 0.1, ("p", "a"): 1.0, ("p", "lam"): 0.4}
     truth |= {("q", "p"): -0.2, ("q", "W_q"): 0.3, ("q", "b"): 2.0}
     none = {"unit_effects": 0.0, "time_effects": 0.0}
-    panel = simulate_system(system, V, 20_000, truth, sigma=sigma, rng=4, **none)
+    panel = simulate_system(system, V, 20_000, zb.simulate.Truth(truth, sigma=sigma), rng=4, **none)
     S = np.kron([[1, -0.3], [0.2, 1]], eye) - np.kron([[0.2, 0.1], [0, 0.3]], M)
     L = np.kron(np.diag([1.0, 0.0]), np.linalg.inv(eye - 0.4 * M)) + np.kron(np.diag([0.0, 1.0]), eye)
     right = np.kron(np.diag([1.0, 4.0]), eye) + L @ np.kron(sigma, eye) @ L.T
@@ -150,7 +159,8 @@ def test_the_first_period_of_a_process_in_time_is_already_stationary():
     )
     truth = {"rho": 0.3, "tau": 0.4, "eta": 0.1}
     first = [
-        simulate_panel(spec, V, 1, truth, unit_effects=0.0, rng=seed).array("y")[0] for seed in range(1_000)
+        simulate_panel(spec, V, 1, zb.simulate.Truth(truth, unit_effects=0.0), rng=seed).array("y")[0]
+        for seed in range(1_000)
     ]
     S = np.linalg.inv(eye - 0.3 * M)
     A = S @ (0.4 * eye + 0.1 * M)

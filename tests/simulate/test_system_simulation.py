@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from small_examples import circle
 
+import spatial_zb as zb
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.models.system.spec import Equation, SystemSpec
-from spatial_zb.simulate.systems import simulate_system
+from spatial_zb.simulate import system as simulate_system
 
 SPEC = SystemSpec(
     {
@@ -32,7 +33,9 @@ TRUTH = {
 
 def test_noise_left_over_has_the_covariance_asked_for():
     W, sigma = circle(50), np.array([[1.0, 0.6], [0.6, 2.0]])
-    panel = simulate_system(SPEC, W, 80, TRUTH, sigma=sigma, unit_effects=0, time_effects=0, rng=1)
+    panel = simulate_system(
+        SPEC, W, 80, zb.simulate.Truth(TRUTH, sigma=sigma, unit_effects=0, time_effects=0), rng=1
+    )
     y, z, a, b = (panel.array(name).T for name in ("y", "z", "a", "b"))
     L = W.matrix
     u = y - 0.4 * z - 0.3 * (L @ y) + 0.2 * (L @ z) - 1.5 * a - 0.5 * (L @ a) - 2.0

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from spatial_zb.base.errors import AlignmentError, OutputError, SpatialZbError, SpatialZbWarning, WeightsError
-from spatial_zb.weights import Weights, read, write
+from spatial_zb.weights import read, write
 from spatial_zb.weights.files import FORMATS, TABLES
+from spatial_zb.weights.matrix import Weights
 
 IDS = ("0330102", "330100", "330200", "7", "330900")
 BINARY = np.array(

@@ -23,10 +23,10 @@ from spatial_zb import (
     fit_durbin,
     local_moran,
     moran,
-    simulate_durbin,
     weights,
 )
 from spatial_zb.core.statistics.moran import permutation_p_value
+from spatial_zb.simulate import durbin as simulate_durbin
 from spatial_zb.weights import common
 from spatial_zb.weights.files import read
 

@@ -15,7 +15,8 @@ from spatial_zb.base.errors import AlignmentError, SpatialZbWarning, WeightsErro
 from spatial_zb.base.text import Text
 from spatial_zb.report.tables.layouts.sample import overlap_table, weights_table
 from spatial_zb.report.tables.table import Number
-from spatial_zb.weights import Weights, compare_weights
+from spatial_zb.weights import compare_weights
+from spatial_zb.weights.matrix import Weights
 
 #: a–b–c in a path, d → a one way, e and f a pair, g alone.
 IDS = list("abcdefg")

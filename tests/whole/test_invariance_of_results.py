@@ -26,25 +26,29 @@ def results(frame: pd.DataFrame, layer, groups: dict[str, str]) -> dict[str, pd.
     by_unit = {
         "weights": W.report().tidy().set_index("unit").drop(columns="component"),
         "local Moran": zb.local_moran(panel, "y", W, period=last, **seeded).table(),
-        "local bivariate": zb.local_bivariate_moran(panel, "x", "y", W, period=last, **seeded).table(),
-        "local G": zb.local_g(panel, "size", W, period=last, star=True, **seeded).table(),
+        "local bivariate": zb.explore.local_bivariate_moran(
+            panel, "x", "y", W, period=last, **seeded
+        ).table(),
+        "local G": zb.explore.local_g(panel, "size", W, period=last, star=True, **seeded).table(),
         "effects by unit": zb.effects_by_unit(fit, "x"),
         "location quotients": zb.indices.location_quotients(amounts),
     }
     whole = {
         "Moran": zb.moran(panel, "y", W, **seeded).table(),
-        "Geary": zb.geary(panel, "y", W, **seeded).table(),
-        "Lee": zb.lee(panel, "x", "y", W, **seeded).table(),
-        "pooled": zb.pooled_moran(panel, "y", W, **seeded).table(),
-        "residuals": zb.residual_moran(fit, **seeded).table(),
+        "Geary": zb.explore.geary(panel, "y", W, **seeded).table(),
+        "Lee": zb.explore.lee(panel, "x", "y", W, **seeded).table(),
+        "pooled": zb.explore.pooled_moran(panel, "y", W, **seeded).table(),
+        "residuals": zb.explore.residual_moran(fit, **seeded).table(),
         "estimates": fit.tidy(),
         "effects": zb.spatial_effects(fit).tidy(),
-        "densities": zb.kernel_densities(panel, "y", points=20).tidy(),
-        "ellipses": zb.deviation_ellipses(panel, "size", layer).table(),
-        "Theil": zb.theil_decomposition(panel, "size", groups).table(),
-        "Dagum": zb.dagum_decomposition(panel, "size", groups).table(),
-        "sigma": zb.sigma_convergence(panel, "size").table(),
-        "beta": zb.beta_convergence(panel, "size", W, lag_y=True).tidy(),
+        "densities": zb.dynamics.kernel_densities(panel, "y", points=20).tidy(),
+        "ellipses": zb.dynamics.deviation_ellipses(panel, "size", layer).table(),
+        "Theil": zb.dynamics.theil_decomposition(panel, "size", groups).table(),
+        "Dagum": zb.dynamics.dagum_decomposition(panel, "size", groups).table(),
+        "sigma": zb.dynamics.sigma_convergence(panel, "size").table(),
+        "beta": zb.dynamics.beta_convergence(
+            panel, "size", W, spec=zb.dynamics.growth_spec(lag_y=True)
+        ).tidy(),
         "Gini": zb.indices.locational_gini(amounts),
     }
     return whole | {name: table.sort_index() for name, table in by_unit.items()}
@@ -54,7 +58,7 @@ def results(frame: pd.DataFrame, layer, groups: dict[str, str]) -> dict[str, pd.
 def study(delta):
     layer = delta[["geometry", "prov"]]
     W = zb.weights.contiguity(layer, islands="nearest").standardise("row")
-    panel = zb.simulate_durbin(W, 4, {"x": 1.0}, theta={"x": 0.5}, rho=0.3, rng=3)
+    panel = zb.simulate.durbin(W, 4, {"x": 1.0}, theta={"x": 0.5}, rho=0.3, rng=3)
     frame = panel.frame().rename(columns={"unit": "city", "period": "year"})
     frame["size"] = np.random.default_rng(4).lognormal(3.0, 1.0, len(frame))
     groups = layer["prov"].to_dict()

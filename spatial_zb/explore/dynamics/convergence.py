@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.base.arguments import alpha_of, check_count, renamed
+from spatial_zb.base.arguments import alpha_of, check_count, gathered, renamed
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.notes import warn
 from spatial_zb.base.printing import Printed
 from spatial_zb.data.panel import Panel
 from spatial_zb.explore.dynamics.densities import group_labels, positive
-from spatial_zb.models.durbin import Covariance, fit_durbin
+from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit, coefficient_table
-from spatial_zb.models.spec import DurbinSpec, Effects, Estimator
+from spatial_zb.models.spec import DurbinSpec, Effects, Estimation, Estimator, by_estimation
 from spatial_zb.weights.matrix import Weights
 
 #: Names that growth and the initial level have in the fits of :func:`beta_convergence`.
@@ -161,19 +161,61 @@ class BetaConvergence(Printed):
         return self.fit.glance()
 
 
+def growth_spec(
+    controls: Sequence[str] = (),
+    *,
+    lag_y: bool = False,
+    lag_x: Literal["all"] | Sequence[str] = (),
+    lag_error: bool = False,
+    fixed_effects: Effects = "two_way",
+) -> DurbinSpec:
+    """The growth regression of :func:`beta_convergence`: ``"growth"`` on ``"initial"`` and controls.
+
+    Parameters
+    ----------
+    controls
+        Variables x, taken at the start of each growth period.
+    lag_y, lag_x, lag_error, fixed_effects
+        As in :class:`~spatial_zb.models.spec.DurbinSpec`; ``lag_x`` may name ``"initial"`` and controls.
+
+    Raises
+    ------
+    SpecificationError
+        A control called ``growth`` or ``initial``.
+
+    Examples
+    --------
+    >>> growth_spec(["fdi"], lag_x="all").x
+    ('initial', 'fdi')
+    """
+    clash = [name for name in controls if name in (GROWTH, INITIAL)]
+    if clash:
+        raise SpecificationError(
+            f"A control cannot be called {listed(clash)}; rename it.",
+            f"控制变量不能命名为{listed_zh(clash)}；请改名。",
+        )
+    lagged = lag_x if isinstance(lag_x, str) else tuple(lag_x)
+    return DurbinSpec(GROWTH, [INITIAL, *controls], lag_y, lagged, lag_error, fixed_effects)
+
+
+@gathered(
+    "spec",
+    lambda spec, **old: growth_spec(**old),
+    "controls",
+    "lag_y",
+    "lag_x",
+    "lag_error",
+    "fixed_effects",
+)
+@by_estimation
 def beta_convergence(
     panel: Panel,
     variable: str,
     W: Any = None,
     *,
-    controls: Sequence[str] = (),
-    lag_y: bool = False,
-    lag_x: Literal["all"] | Sequence[str] = (),
-    lag_error: bool = False,
-    fixed_effects: Effects = "two_way",
+    spec: DurbinSpec | None = None,
     horizon: int | None = 1,
-    estimator: Estimator = "lee_yu",
-    covariance: Covariance = "information",
+    estimator: Estimator | Estimation = "lee_yu",
 ) -> BetaConvergence:
     """Do units that start low grow faster? A growth regression, absolute or conditional, spatial or not.
 
@@ -185,12 +227,12 @@ def beta_convergence(
     panel, variable
         y, positive.
     W
-        Weights; needed with any of ``lag_y``, ``lag_x``, ``lag_error``.
-    controls
-        Variables x, taken at the start of each growth period.
-    lag_y, lag_x, lag_error, fixed_effects, estimator, covariance
-        As in :class:`~spatial_zb.models.spec.DurbinSpec` and :func:`~spatial_zb.models.durbin.fit_durbin`;
-        ``lag_x`` may name ``"initial"`` and controls.
+        Weights; needed with any spatial lag.
+    spec
+        The growth regression, as :func:`growth_spec` gives it; without it growth on the initial level with effects of
+        units and periods.
+    estimator
+        The name of an estimator, or an :class:`~spatial_zb.models.spec.Estimation` that names a covariance too.
     horizon
         Periods from start to end of a growth period; they do not overlap. None takes the first and the last
         period of the panel: one cross-section, which needs ``fixed_effects="none"``.
@@ -205,8 +247,8 @@ def beta_convergence(
     DataError
         A blank cell, a value that is not positive; and as in ``fit_durbin``.
     SpecificationError
-        A horizon that does not fit, periods that are not evenly spaced, a spatial term without W, a control
-        called ``growth`` or ``initial``.
+        A specification of anything but growth by its initial level; a horizon that does not fit, periods that are not
+        evenly spaced, a spatial term without W.
 
     Notes
     -----
@@ -214,26 +256,23 @@ def beta_convergence(
     Geographical Analysis 42: 338-355. With unit effects and few periods β is biased towards convergence
     (Nickell 1981, Econometrica 49: 1417-1426).
     """
-    growth, years = _growth_panel(panel, variable, tuple(controls), horizon)
-    lagged = lag_x if isinstance(lag_x, str) else tuple(lag_x)
+    spec = growth_spec() if spec is None else spec
+    if spec.y != GROWTH or INITIAL not in spec.x:
+        raise SpecificationError(
+            f"spec must be of {GROWTH!r} by {INITIAL!r} and controls, as growth_spec gives it, not of {spec.y!r} by "
+            f"{listed(spec.x)}.",
+            f"spec须为{GROWTH!r}对{INITIAL!r}和控制变量的回归（由growth_spec给出），而不是{spec.y!r}对{listed_zh(spec.x)}的回归。",
+        )
+    how = Estimation.of(estimator)
+    growth, years = _growth_panel(panel, variable, horizon)
     if W is None:
-        if lag_y or lag_error or lagged:
+        if spec.lag_y or spec.lag_error or spec.lag_x:
             raise SpecificationError("A spatial term needs weights: pass W.", "空间项需要权重矩阵：请给出W。")
         W = _unused_weights(growth.units)
-    spec = DurbinSpec(
-        GROWTH,
-        [INITIAL, *controls],
-        lag_y=lag_y,
-        lag_x=lagged,
-        lag_error=lag_error,
-        fixed_effects=fixed_effects,
-    )
-    return BetaConvergence(variable, fit_durbin(spec, growth, W, estimator, covariance), years)
+    return BetaConvergence(variable, fit_durbin(spec, growth, W, how.estimator, how.covariance), years)
 
 
-def _growth_panel(
-    panel: Panel, variable: str, controls: tuple[str, ...], horizon: int | None
-) -> tuple[Panel, int]:
+def _growth_panel(panel: Panel, variable: str, horizon: int | None) -> tuple[Panel, int]:
     """Growth by year, initial level and controls, by start of the growth period; and its length in years."""
     last = len(panel.periods) - 1
     step = last if horizon is None else horizon
@@ -242,12 +281,6 @@ def _growth_panel(
         raise SpecificationError(
             f"horizon must be between 1 and {last} for {last + 1} periods, not {horizon}: growth needs a start and an end.",
             f"{last + 1}个时期的horizon须在1与{last}之间，而不是{horizon}：增长须有起点和终点。",
-        )
-    clash = [name for name in controls if name in (GROWTH, INITIAL)]
-    if clash:
-        raise SpecificationError(
-            f"A control cannot be called {listed(clash)}; rename it.",
-            f"控制变量不能命名为{listed_zh(clash)}；请改名。",
         )
     marks = range(0, last + 1, step)
     years = np.diff([panel.periods[i] for i in marks])

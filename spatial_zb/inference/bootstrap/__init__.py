@@ -5,7 +5,7 @@ Bootstrap p-values of tests live in :mod:`spatial_zb.hypotheses`, the drawing of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.arguments import Rng, check_count, renamed, seed_of
 from spatial_zb.base.errors import ConvergenceError, SpecificationError, listed, listed_zh
-from spatial_zb.base.execute import run_tasks
+from spatial_zb.base.execute import Execution, by_execution, run_tasks
 from spatial_zb.base.notes import warn
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Scheme
@@ -41,12 +41,7 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from spatial_zb.base.result_store import ResultStore
     from spatial_zb.inference.bootstrap.system import SystemBootstrap
-
-    Progress = Callable[[int, int, float], None]
 
 
 #: Fewest replicates for limits of 95 %.
@@ -121,16 +116,14 @@ class Bootstrap(Resampled):
         return row.assign(explosive=int(self.explosive.sum())) if self.fit.spec.dynamic else row
 
 
+@by_execution
 def bootstrap(
     fit: Fit | SystemFit,
     replicates: int = 999,
     scheme: Scheme = "residual",
     *,
     rng: Rng = None,
-    workers: int = 1,
-    scheduler: str | None = None,
-    store: ResultStore | None = None,
-    progress: Progress | None = None,
+    workers: int | Execution = 1,
 ) -> Bootstrap | SystemBootstrap:
     """Resample a fit and estimate it again by the same estimator, ``replicates`` times.
 
@@ -146,8 +139,8 @@ def bootstrap(
         :func:`spatial_zb.core.laws.bootstrap.draw_errors`. Which of them a model allows: spatial-zb docs bootstrap.
     rng
         Seed; every replicate draws from its own stream, so that the numbers do not depend on ``workers``.
-    workers, scheduler, store, progress
-        As in :func:`spatial_zb.base.execute.run_tasks`, where replicates are estimated one by one: the store then holds
+    workers
+        Processes, or an :class:`spatial_zb.Execution`, where replicates are estimated one by one: the store then holds
         parameters, covariance and ``at_bound`` of each. Maximum likelihood with fixed effects, at most one spatial lag and
         ``covariance="information"`` of few units estimates all replicates together, in less than a second: nothing is
         shared out or stored then.
@@ -168,19 +161,19 @@ def bootstrap(
         More than 5 % of the replicates without an interior maximum; any without a solution; any explosive ones.
     """
     _check(fit, replicates, scheme)
-    options = {"workers": workers, "scheduler": scheduler, "store": store, "progress": progress}
+    how = Execution.of(workers)
     root = seed_of(rng)
     if isinstance(fit, SystemFit):
         from spatial_zb.inference.bootstrap.system import bootstrap_system
 
-        return bootstrap_system(fit, replicates, scheme, root, options)
+        return bootstrap_system(fit, replicates, scheme, root, how)
     source = source_of(fit)
     _check_scheme(source, scheme)
     if isinstance(source, StaticSource) and source.together:
-        run_tasks(_refit, [], workers=workers, store=store)  # refuses what it refuses elsewhere
-        found = source.all_at_once(scheme, replicates, root, progress)
+        run_tasks(_refit, [], workers=replace(how, scheduler=None))  # refuses what it refuses elsewhere
+        found = source.all_at_once(scheme, replicates, root, how.progress)
     else:
-        found = one_by_one(source, scheme, replicates, root, options)
+        found = one_by_one(source, scheme, replicates, root, how)
     solved = np.isfinite(found.draws).all(axis=1)
     centre = source.centre(scheme)
     if centre is None:
@@ -240,7 +233,7 @@ def _check_scheme(source: Source, scheme: Scheme) -> None:
 
 
 def one_by_one(
-    source: Source, scheme: Scheme, replicates: int, root: np.random.SeedSequence, options: dict[str, Any]
+    source: Source, scheme: Scheme, replicates: int, root: np.random.SeedSequence, workers: Execution
 ) -> Replicated:
     """Replicates by :func:`spatial_zb.base.execute.run_tasks`.
 
@@ -249,7 +242,7 @@ def one_by_one(
     ConvergenceError
         Fewer than half of them have a solution.
     """
-    tasks = run_tasks(partial(_refit, source, scheme), range(replicates), seed=root, **options)
+    tasks = run_tasks(partial(_refit, source, scheme), range(replicates), seed=root, workers=workers)
     draws, cov, at_bound = (np.stack([one[name] for one in tasks]) for name in ("params", "cov", "at_bound"))
     solved = np.isfinite(draws).all(axis=1).sum()
     if 2 * solved < replicates:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.arguments import renamed
 from spatial_zb.base.errors import ConvergenceError, SpecificationError
-from spatial_zb.base.execute import run_tasks
+from spatial_zb.base.execute import Execution, run_tasks
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
@@ -98,7 +98,7 @@ class SystemBootstrap(Resampled):
 
 
 def bootstrap_system(
-    fit: SystemFit, replicates: int, scheme: Scheme, root: np.random.SeedSequence, options: dict[str, Any]
+    fit: SystemFit, replicates: int, scheme: Scheme, root: np.random.SeedSequence, workers: Execution
 ) -> SystemBootstrap:
     """Resample a system; the arguments are those of :func:`spatial_zb.inference.bootstrap.bootstrap`."""
     if fit.spec.fixed_effects == "random":
@@ -108,7 +108,7 @@ def bootstrap_system(
         )
     generator = _generator(fit)
     task = partial(_refit, fit, generator, scheme)
-    found = run_tasks(task, range(replicates), seed=root, **options)
+    found = run_tasks(task, range(replicates), seed=root, workers=workers)
     draws, covariances, at_bound = (
         np.stack([one[name] for one in found]) for name in ("params", "cov", "at_bound")
     )

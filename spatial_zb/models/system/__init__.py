@@ -23,12 +23,12 @@ from spatial_zb.core.system.fiml import (
     SystemLikelihood,
     SystemMaximum,
     maximise_system,
+    quasi_covariance,
     smallest_correlation,
 )
 from spatial_zb.core.system.identification import kind_of
 from spatial_zb.core.system.instrumental import InstrumentalEstimate, instrumental
 from spatial_zb.core.system.instruments import spectrum_near
-from spatial_zb.core.system.sandwich import quasi_covariance
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import check_kinds, refuse_empty_rows
 from spatial_zb.models.fit import Convergence

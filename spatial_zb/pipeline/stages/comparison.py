@@ -14,11 +14,12 @@ from spatial_zb.base.text import Text
 from spatial_zb.compare.bayes import ModelProbabilities, Prior, model_probabilities
 from spatial_zb.compare.family import LAGS
 from spatial_zb.compare.nested import compare_fits
-from spatial_zb.compare.robustness import Robustness, robustness
+from spatial_zb.compare.robustness import Changes, Robustness, robustness
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects import spatial_effects
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.spec import Estimation
 from spatial_zb.pipeline.inputs import build_weights
 from spatial_zb.pipeline.job import Job, figure_note, map_look, sample_notes, unit_names
 from spatial_zb.pipeline.stages.comparison_grid import Base, grid_and_curve
@@ -263,22 +264,23 @@ def _robust(base: Base) -> Robustness:
         own,
         asked.term,
         base.effect,
-        weights={name: W for name, W in base.weights.items() if name != base.own_weights},
-        lag_x=settings.lag_x,
-        drop=settings.drop,
-        y=(*asked.y, *settings.y),
-        x={name: (*asked.x.get(name, ()), *settings.x.get(name, ())) for name in {**asked.x, **settings.x}},
-        winsorise=settings.winsorise,
-        periods={name: _years(base.panel, span) for name, span in settings.periods.items()},
-        covariances=settings.covariances,
-        leave_one_out=settings.leave_one_out,
-        rebuild=rebuild,
-        estimator=base.model.estimator,
-        covariance=base.model.covariance,
-        workers=job.execution.workers,
-        scheduler=job.execution.scheduler,
-        store=job.execution.store,
-        progress=lambda done, total, left: job.say(Text("robustness", "稳健性检验"), f"{done}/{total}"),
+        changes=Changes(
+            weights={name: W for name, W in base.weights.items() if name != base.own_weights},
+            lag_x=settings.lag_x,
+            drop=settings.drop,
+            y=(*asked.y, *settings.y),
+            x={
+                name: (*asked.x.get(name, ()), *settings.x.get(name, ()))
+                for name in {**asked.x, **settings.x}
+            },
+            winsorise=settings.winsorise,
+            periods={name: _years(base.panel, span) for name, span in settings.periods.items()},
+            covariances=settings.covariances,
+            leave_one_out=settings.leave_one_out,
+            rebuild=rebuild,
+        ),
+        estimator=Estimation(base.model.estimator, base.model.covariance),
+        workers=job.saying(Text("robustness", "稳健性检验")),
     )
 
 

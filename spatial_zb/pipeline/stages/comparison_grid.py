@@ -13,7 +13,7 @@ from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.compare.curve import CurveTest, curve_test
 from spatial_zb.compare.family import SpecFamily, spec_family
-from spatial_zb.compare.grid import Grid, specification_grid
+from spatial_zb.compare.grid import Choices, Grid, specification_grid
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes, unit_names
@@ -215,10 +215,7 @@ def _grid(base: Base) -> Grid:
                 {sample: {}},
                 estimators=asked.estimators or (base.model.estimator,),
                 covariances=asked.covariances or (base.model.covariance,),
-                workers=job.execution.workers,
-                scheduler=job.execution.scheduler,
-                store=job.execution.store,
-                progress=lambda done, total, left: job.say(Text("grid", "设定网格"), f"{done}/{total}"),
+                workers=job.saying(Text("grid", "设定网格")),
             )
         )
     frames = (
@@ -244,20 +241,19 @@ def _tested(base: Base) -> CurveTest | None:
     names = job.study.weights_of(asked)
     try:
         return curve_test(
-            base.panel,
-            base.family,
-            {name: job.prepared.weights(name, base.sample) for name in names},
-            term=asked.term,
-            effect=base.effect,
-            estimators=asked.estimators or (base.model.estimator,),
-            covariances=asked.covariances or (base.model.covariance,),
+            Choices(
+                base.panel,
+                base.family,
+                {name: job.prepared.weights(name, base.sample) for name in names},
+                estimators=asked.estimators or (base.model.estimator,),
+                covariances=asked.covariances or (base.model.covariance,),
+            ),
+            asked.term,
+            base.effect,
             replicates=asked.curve.replicates,
             scheme=asked.curve.scheme,
             rng=job.seed("compare", "curve"),
-            workers=job.execution.workers,
-            scheduler=job.execution.scheduler,
-            store=job.execution.store,
-            progress=lambda done, total, left: job.say(Text("curve test", "曲线检验"), f"{done}/{total}"),
+            workers=job.saying(Text("curve test", "曲线检验")),
         )
     except SpatialZbError as error:
         warn_undone(Text("No test of the curve", "未作设定曲线检验"), error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -11,15 +12,15 @@ from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.effects import spatial_effects
 from spatial_zb.explore.dynamics import (
-    INITIAL,
-    BetaConvergence,
     beta_convergence,
     dagum_decomposition,
     deviation_ellipses,
+    growth_spec,
     kernel_densities,
     sigma_convergence,
     theil_decomposition,
 )
+from spatial_zb.explore.dynamics.convergence import INITIAL, BetaConvergence
 from spatial_zb.pipeline.job import Job, figure_note, map_look, sample_notes
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.report import figures, maps
@@ -235,17 +236,19 @@ def _growth_models(job: Job, panel: Panel, variable: str) -> Iterator[tuple[Text
     first, last = panel.periods[0], panel.periods[-1]
     yield (
         Text(f"Absolute, {first}–{last}", f"绝对收敛，{first}—{last}年"),
-        beta_convergence(panel, variable, horizon=None, fixed_effects="none"),
+        beta_convergence(panel, variable, spec=growth_spec(fixed_effects="none"), horizon=None),
     )
     effects = EFFECT_WORDS[chosen.fixed_effects]
-    options = {"horizon": chosen.horizon, "fixed_effects": chosen.fixed_effects, "controls": chosen.controls}
-    yield effects, beta_convergence(panel, variable, **options)
+    own = growth_spec(chosen.controls, fixed_effects=chosen.fixed_effects)
+    yield effects, beta_convergence(panel, variable, spec=own, horizon=chosen.horizon)
     if chosen.weights is not None:
         W = job.prepared.weights(chosen.weights, job.study.main_sample)
         label = job.study.weights[chosen.weights].label
         yield (
             Text(f"Spatial Durbin, {label.en}", f"空间杜宾，{label.zh}"),
-            beta_convergence(panel, variable, W, lag_y=True, lag_x="all", **options),
+            beta_convergence(
+                panel, variable, W, spec=replace(own, lag_y=True, lag_x="all"), horizon=chosen.horizon
+            ),
         )
 
 

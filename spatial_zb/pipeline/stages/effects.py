@@ -10,10 +10,10 @@ import pandas as pd
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.text import Text
 from spatial_zb.effects import effects_by_unit, spatial_effects
-from spatial_zb.effects.distance import effects_by_distance, moran_by_distance
 from spatial_zb.effects.orders import order_effects
 from spatial_zb.effects.system import SHOCK, system_effects_by_unit
 from spatial_zb.effects.table import Effects
+from spatial_zb.explore.distance import effects_by_distance, moran_by_distance
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system import fit_system

@@ -9,7 +9,8 @@ import pandas as pd
 from spatial_zb import indices
 from spatial_zb.base.errors import DataError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.explore import MoranTable, bivariate_moran, moran, pooled_moran
+from spatial_zb.explore import bivariate_moran, moran, pooled_moran
+from spatial_zb.explore.checks import MoranTable
 from spatial_zb.pipeline.inputs import graded_frame, index_definition, index_weights_frame
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes, scatter_note, unit_names
 from spatial_zb.pipeline.prepare import Prepared

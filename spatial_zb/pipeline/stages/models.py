@@ -8,6 +8,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from spatial_zb.base.execute import Execution
 from spatial_zb.base.text import Text
 from spatial_zb.effects.dynamic import effects_path
 from spatial_zb.effects.table import Effects
@@ -200,7 +201,9 @@ def diagnose_models(job: Job) -> list[Text]:
                 weights,
                 replicates=study.general.bootstrap,
                 rng=job.seed("tests", model.name),
-                progress=lambda done, total, left: job.tick(f"{done}/{total}, {left:.0f} s"),
+                workers=Execution(
+                    progress=lambda done, total, left: job.tick(f"{done}/{total}, {left:.0f} s")
+                ),
             )
         label = prepared.labels | weights_words(study)
         notes = [

@@ -21,7 +21,7 @@ from spatial_zb.pipeline.job import Estimated, Job, MadeFigure, MadeTable, Prose
 from spatial_zb.pipeline.stages.exploration import model_variables
 from spatial_zb.pipeline.words import as_sentence, warn_undone
 from spatial_zb.study import Study
-from spatial_zb.weights import Weights
+from spatial_zb.weights.matrix import Weights
 
 if TYPE_CHECKING:
     from spatial_zb.report.page import (

@@ -206,7 +206,7 @@ def correlogram(
     ----------
     frame
         Columns period, km, I, env_low, env_high, as
-        :func:`~spatial_zb.effects.distance.moran_by_distance` gives them.
+        :func:`~spatial_zb.explore.distance.moran_by_distance` gives them.
     periods
         Those to draw; all without it.
     level
@@ -262,7 +262,7 @@ def effects_by_distance(
     ----------
     frame
         Columns km, term, effect, estimate, conf_low, conf_high, as
-        :func:`~spatial_zb.effects.distance.effects_by_distance` gives them.
+        :func:`~spatial_zb.explore.distance.effects_by_distance` gives them.
     term
         The variable.
     effects

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from spatial_zb.base.arguments import gathered
 from spatial_zb.base.errors import WeightsError, listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.weights.build.distance import Links, Metric, places, refuse_coincident
@@ -143,6 +144,7 @@ def exponential_decay(
     return _by_distance(regions, weigh, recipe, cutoff_km, islands, metric, label or "exponential decay")
 
 
+@gathered("values", lambda values, variable: values.rename(variable or values.name), "variable")
 def gravity(
     regions: gpd.GeoDataFrame,
     values: pd.Series,
@@ -151,7 +153,6 @@ def gravity(
     cutoff_km: float | None = None,
     islands: Islands = "error",
     metric: Metric = "geodesic",
-    variable: str | None = None,
     periods: Any = None,
     label: str | None = None,
 ) -> Weights:
@@ -160,9 +161,9 @@ def gravity(
     Parameters
     ----------
     values
-        One positive number per unit, by unit id: a mass such as mean GDP of a base period.
-    variable, periods
-        What ``values`` is and of when, for the recipe; ``variable`` defaults to the name of the series.
+        One positive number per unit, by unit id: a mass such as mean GDP of a base period. The recipe keeps its name.
+    periods
+        Of when ``values`` are, for the recipe.
 
     Raises
     ------
@@ -177,7 +178,7 @@ def gravity(
     match_units(mass.index, ids, Text("series", "序列"), Text("layer", "图层"))
     v = mass.loc[ids].to_numpy()
     recipe = {"kind": "gravity", "power": power, "cutoff_km": cutoff_km}
-    recipe |= {"variable": variable or _name_of(values), "periods": periods}
+    recipe |= {"variable": _name_of(values), "periods": periods}
     weigh = lambda links: v[links.i] * v[links.j] * links.km**-power  # noqa: E731
     return _by_distance(
         regions, weigh, recipe, cutoff_km, islands, metric, label or "gravity", apart=Text("gravity", "引力")

@@ -6,13 +6,14 @@ import itertools
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.base.arguments import Rng, renamed, seed_of
+from spatial_zb.base.arguments import Rng, gathered, renamed, seed_of
 from spatial_zb.base.errors import (
     AlignmentError,
     DataError,
@@ -29,7 +30,7 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.effects import spatial_effects
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
+from spatial_zb.models.spec import DurbinSpec, Estimation, Estimator, by_estimation
 from spatial_zb.weights.build.distance import Links, places
 from spatial_zb.weights.matrix import Weights, text_ids
 
@@ -38,6 +39,35 @@ if TYPE_CHECKING:
 
 
 Reach = Literal["within", "beyond"]
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Bands of distance.
+
+    Parameters
+    ----------
+    edges
+        Increasing kilometres that separate the bands, the first usually 0; without it about eight bands of equal
+        round width up to half the largest distance.
+    cumulative
+        Discs from the first edge up to each other edge in place of rings.
+
+    Examples
+    --------
+    >>> Bands([0, 50, 100], cumulative=True).edges
+    [0, 50, 100]
+    """
+
+    edges: Sequence[float] | None = None
+    cumulative: bool = False
+
+    @classmethod
+    def of(cls, bands: Sequence[float] | Bands | None, **more: Any) -> Bands:
+        """Of edges, or bands as they are; ``more`` replaces some of it."""
+        return replace(bands if isinstance(bands, cls) else cls(bands), **more)  # type: ignore[arg-type]
+
+
 #: Bands without edges of the caller's: about so many of equal round width, up to about half the largest distance,
 #: beyond which most units have few others in reach.
 BANDS, SHARE = 8, 0.5
@@ -47,14 +77,14 @@ FEWEST_PAIRS = 10
 FEWER = Text("Leave units out.", "请减少地区。")
 
 
+@gathered("bands", Bands.of, "edges", "cumulative")
 def moran_by_distance(
     source: Panel | Fit | pd.Series,
     regions: gpd.GeoDataFrame,
     variable: str | None = None,
     *,
     periods: Sequence[int] | None = None,
-    edges: Sequence[float] | None = None,
-    cumulative: bool = False,
+    bands: Sequence[float] | Bands | None = None,
     permutations: int = 999,
     rng: Rng = None,
     level: float = 0.95,
@@ -72,11 +102,9 @@ def moran_by_distance(
         Polygons with the units as index; more units are allowed and left out.
     periods
         Periods to compute; all without it.
-    edges
-        Increasing kilometres that separate the bands, the first usually 0; without it about eight bands of equal
+    bands
+        Increasing kilometres that separate the bands, or :class:`Bands` for discs; without it about eight bands of equal
         round width up to half the largest distance.
-    cumulative
-        Discs from the first edge up to each other edge in place of rings.
     permutations, rng
         Random assignments of the values to the units behind the envelope and ``p_sim``; each band and period
         draws from its own stream.
@@ -111,11 +139,11 @@ def moran_by_distance(
             f"包络线至少需要99次置换，水平在(0, 1)内，而不是{permutations}、{level}。",
         )
     links = places(_own(regions, values.columns)).all_pairs(FEWER)
-    bands = _bands(links, edges, cumulative)
+    steps = _bands(links, Bands.of(bands))
     root = seed_of(rng)
-    streams = iter(root.spawn(len(bands) * len(values)))
+    streams = iter(root.spawn(len(steps) * len(values)))
     rows = []
-    for low, high in bands:
+    for low, high in steps:
         inside = (links.km > low) & (links.km <= high) if low > 0 else links.km <= high
         matrix = _binary(links, inside, values.shape[1])
         for period, x in values.iterrows():
@@ -128,6 +156,7 @@ def moran_by_distance(
 
 
 @renamed(alpha="level")
+@by_estimation
 def effects_by_distance(
     spec: DurbinSpec,
     panel: Panel,
@@ -136,8 +165,7 @@ def effects_by_distance(
     *,
     reach: Reach = "beyond",
     power: float = 1.0,
-    estimator: Estimator = "lee_yu",
-    covariance: Covariance = "information",
+    estimator: Estimator | Estimation = "lee_yu",
     level: float = 0.95,
 ) -> pd.DataFrame:
     """Estimate one model again and again under inverse-distance weights that a threshold cuts off.
@@ -155,8 +183,8 @@ def effects_by_distance(
         least that far; where it fades out, spillovers end. ``"within"``: only neighbours up to d.
     power
         Exponent of the distance. The weights are row-normalised; units without a neighbour have zero rows.
-    estimator, covariance
-        As in :func:`~spatial_zb.models.durbin.fit_durbin`.
+    estimator
+        The name of an estimator, or an :class:`~spatial_zb.models.spec.Estimation` that names a covariance too.
     alpha
         One minus the confidence level.
 
@@ -181,7 +209,7 @@ def effects_by_distance(
             f"thresholds须为一个或几个正的公里数，而不是{listed_zh(wrong)}。",
         )
     links = places(_own(regions, panel.units)).all_pairs(FEWER)
-    frames = []
+    frames, how = [], Estimation.of(estimator)
     for d in thresholds:
         inside = links.km >= d if reach == "beyond" else links.km <= d
         head = {"km": float(d), "links": 2 * inside.sum() / len(panel.units)}
@@ -190,7 +218,7 @@ def effects_by_distance(
             warnings.simplefilter("ignore", SpatialZbWarning)
             try:
                 W = _inverse(links, inside, panel.units, power, f"{reach} {d:g} km")
-                fit = fit_durbin(spec, panel, W, estimator, covariance)
+                fit = fit_durbin(spec, panel, W, how.estimator, how.covariance)
                 frame = spatial_effects(fit, level=level).tidy().assign(reason="")
             except SpatialZbError as error:
                 frame = pd.DataFrame({"reason": [str(error)]})
@@ -252,14 +280,14 @@ def _own(regions: gpd.GeoDataFrame, units: pd.Index) -> gpd.GeoDataFrame:
     return shapes.loc[units]
 
 
-def _bands(links: Links, edges: Sequence[float] | None, cumulative: bool) -> list[tuple[float, float]]:
-    ends = np.asarray(_round_edges(links) if edges is None else edges, dtype=float)
+def _bands(links: Links, bands: Bands) -> list[tuple[float, float]]:
+    ends = np.asarray(_round_edges(links) if bands.edges is None else bands.edges, dtype=float)
     if ends.ndim != 1 or len(ends) < 2 or ends[0] < 0 or not np.all(np.diff(ends) > 0):
         raise SpecificationError(
             f"edges must be increasing kilometres, at least two: {listed(np.ravel(ends))}.",
             f"edges须为递增的公里数，至少两个：{listed_zh(np.ravel(ends))}。",
         )
-    if cumulative:
+    if bands.cumulative:
         return [(float(ends[0]), float(high)) for high in ends[1:]]
     return [(float(low), float(high)) for low, high in itertools.pairwise(ends)]
 

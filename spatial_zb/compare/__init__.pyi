@@ -1,0 +1,12 @@
+"""The public names of this room, each once."""
+
+from .bayes import Prior as Prior
+from .bayes import model_probabilities as model_probabilities
+from .curve import curve_test as curve_test
+from .family import spec_family as spec_family
+from .family import subsets as subsets
+from .grid import Choices as Choices
+from .grid import specification_grid as specification_grid
+from .nested import compare_fits as compare_fits
+from .robustness import Changes as Changes
+from .robustness import robustness as robustness
