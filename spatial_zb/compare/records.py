@@ -285,7 +285,7 @@ def _facts(cell: SharedCell, moments: Moments, sigma2: float) -> dict[str, Any]:
     parameters = len(spec.terms) + len(spec.spatial_terms) + 1
     parameters += sample.absorbed if option.estimator == "direct" else 0
     squares = best.sigma2 * sample.observations
-    notes = notes_on(spec, weights, option.estimator, covariance, best, sample, True)
+    notes = notes_on(spec, weights, option.estimator, best, sample, True)
     subject = fit_words(spec.title, spec.y, weights.label)
     return {
         "model": spec.family,

@@ -32,7 +32,7 @@ from spatial_zb.models.ml import (
     evaluated,
     likelihood_covariance,
     likelihood_maximum,
-    notes_on,
+    notes_at,
 )
 from spatial_zb.models.notes import not_corrected, not_stable, persistent_and_short, root_taken_out
 from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
@@ -62,7 +62,7 @@ def fit_dynamic(
     cov, positive, overlap = likelihood_covariance(at, covariance, bandwidth)
     if jacobian is not None:
         cov = jacobian @ cov @ jacobian.T
-    notes = notes_on(design.spec, design.weights, estimator, covariance, best, sample, positive, overlap)
+    notes = notes_at(at, covariance, positive, overlap)
     best = replace(best, log_likelihood=found.log_likelihood)  # of the maximum: what AIC and LR compare
     fit = assembled(replace(at, best=best), covariance, cov, positive)
     fit = _with_dynamics(fit, found, jacobian is not None)

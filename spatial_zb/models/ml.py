@@ -83,7 +83,7 @@ def fit_ml(design: Design, estimator: Estimator, covariance: Covariance, bandwid
     sample = design.sample(estimator)
     at = evaluated(design, estimator, likelihood_maximum(design, sample), sample)
     cov, positive, overlap = likelihood_covariance(at, covariance, bandwidth)
-    notes = notes_on(design.spec, design.weights, estimator, covariance, at.best, sample, positive, overlap)
+    notes = notes_at(at, covariance, positive, overlap)
     return replace(assembled(at, covariance, cov, positive), notes=notes)
 
 
@@ -257,25 +257,37 @@ def assembled(at: Evaluated, covariance: Covariance, cov: NDArray[np.float64], p
     )
 
 
+def notes_at(at: Evaluated, covariance: Covariance, positive: bool, overlap: float) -> tuple[Note, ...]:
+    """What a reader of a fit should know; the arguments are what :func:`likelihood_covariance` takes and gives."""
+    of_model = notes_on(at.design.spec, at.design.weights, at.estimator, at.best, at.sample, positive)
+    return (*notes_on_dependence(covariance, at.sample, overlap), *of_model)
+
+
+def notes_on_dependence(covariance: str, sample: TransformedSample, overlap: float) -> list[Note]:
+    """Where a covariance that allows dependence has few clusters, or a kernel that is wide."""
+    units, periods = (sample.n_units, "units"), (sample.n_periods, "periods")
+    clusters = {"cluster": units, "spatial_hac": units, "driscoll_kraay": periods}
+    if covariance not in clusters:
+        return []
+    number, what = clusters[covariance]
+    notes = [few_clusters(number, what, covariance)] if number < FEW_CLUSTERS else []
+    if overlap > WIDE_OVERLAP:
+        notes.append(wide_kernel(overlap, 1 - (1 - overlap) ** 0.5, what, covariance))
+    return notes
+
+
 def notes_on(
     spec: DurbinSpec,
     weights: Weights,
     estimator: Estimator,
-    covariance: Covariance,
     best: Maximum,
     sample: TransformedSample,
     positive: bool,
-    overlap: float = 0.0,
 ) -> tuple[Note, ...]:
-    """What a reader of this fit should know; ``overlap`` is that of :func:`likelihood_covariance`."""
+    """What a reader of this estimate should know, whatever its covariance; ``positive``: whether there is one."""
     notes: list[Note] = []
     n, T = sample.n_units, sample.n_periods
     exact = estimator == "lee_yu" and not spec.dynamic
-    clusters = {"cluster": (n, "units"), "spatial_hac": (n, "units"), "driscoll_kraay": (T, "periods")}
-    if covariance in clusters and clusters[covariance][0] < FEW_CLUSTERS:
-        notes.append(few_clusters(*clusters[covariance], covariance))
-    if overlap > WIDE_OVERLAP:
-        notes.append(wide_kernel(overlap, shortened(overlap), clusters[covariance][1], covariance))
     if best.at_bound:
         needless = MEDIAN_UNBIASED if estimator == "lee_yu" else PROFILE
         notes.append(no_maximum(*weights.logdet.interval, None if spec.dynamic else needless))
@@ -293,8 +305,3 @@ def notes_on(
         beside = MEDIAN_UNBIASED if exact and len(spec.spatial_terms) == 1 else BOOTSTRAP
         notes.append(few_units(n, n * T, beside, "spatial-zb docs validation/study"))
     return tuple(notes)
-
-
-def shortened(overlap: float) -> float:
-    """By what share standard errors are too small when scores that sum to zero are summed over these pairs."""
-    return 1 - (1 - overlap) ** 0.5

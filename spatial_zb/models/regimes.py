@@ -34,14 +34,12 @@ from spatial_zb.core.transforms import ColumnBasis, TransformedSample, demean, s
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.fit import Convergence, Fit, term_index
-from spatial_zb.models.ml import FEW_CLUSTERS, SMALL_N, WIDE_OVERLAP, shortened
+from spatial_zb.models.ml import SMALL_N, notes_on_dependence
 from spatial_zb.models.notes import (
     BOOTSTRAP,
-    few_clusters,
     few_units_by_regime,
     no_root,
     not_positive,
-    wide_kernel,
 )
 from spatial_zb.models.spec import Covariance, DurbinSpec
 from spatial_zb.weights.matrix import Weights
@@ -255,19 +253,13 @@ def _assembled(at: _Evaluated, covariance: Covariance, cov: Array, positive: boo
 
 
 def _notes_on(at: _Evaluated, covariance: str, positive: bool, overlap: float) -> tuple[Note, ...]:
-    notes: list[Note] = []
-    n, T, regime = at.sample.n_units, at.sample.n_periods, at.regimes.regime
-    clusters = {"cluster": (n, "units"), "driscoll_kraay": (T, "periods")}
-    if covariance in clusters and clusters[covariance][0] < FEW_CLUSTERS:
-        notes.append(few_clusters(*clusters[covariance], covariance))
-    if overlap > WIDE_OVERLAP:
-        notes.append(wide_kernel(overlap, shortened(overlap), "periods", covariance))
+    notes = notes_on_dependence(covariance, at.sample, overlap)
     if at.best.at_bound:
         notes.append(no_root())
     elif not positive:
         notes.append(not_positive())
-    if n <= SMALL_N:
-        first, second = np.bincount(regime).tolist()
+    if at.sample.n_units <= SMALL_N:
+        first, second = np.bincount(at.regimes.regime).tolist()
         notes.append(few_units_by_regime(first, second, BOOTSTRAP))
     return tuple(notes)
 
