@@ -30,6 +30,8 @@ from .places import KINDS, OUT, PERIODS, SIZES, complete, weights
 TABLE = OUT / "test_size.csv"
 SEED = 20240607
 LEVEL = 0.05
+#: A size outside these, by more than twice the error of its simulation, is off.
+BOUNDS = 0.04, 0.06
 BETA = {"a": 1.0, "b": -1.0}
 #: Truth → the tests whose null hypothesis it satisfies.
 TRUTHS = {

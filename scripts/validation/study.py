@@ -20,12 +20,12 @@ READING = """
   ρ = 0.6 drops below the band (SAR 91 %, SDM 90 %; percentile limits 91–93 %). SAC covers 89–95 % and has no
   maximum in up to 5 %. All fits with up to 30 units say that standard errors are approximate.
 - **Dense W, maximum likelihood.** After period effects little is left of Wy but y itself: standard errors of ρ and λ
-  are 0.46–0.58, 0.26–0.35 and 0.18–0.26 at n = 11, 41, 90, and the fit warns from 0.16. ρ̂ and λ̂ lean low: −0.03 to
+  are 0.46–0.58, 0.26–0.35 and 0.18–0.26 at n = 11, 41, 90, and the fit warns from 0.16. ρ̂ and λ̂ are too low: −0.03 to
   −0.32, −0.02 to −0.10 and −0.02 to −0.04 among fits with an interior maximum. Up to 24 % of the fits at n = 11 (7 %
   and 2 % at 41 and 90) have none, their estimate being the upper end; with these counted in, the bias is −0.02 to
   −0.17, −0.02 to −0.08 and −0.01 to −0.05. Standard errors still cover ρ and λ in 93–98 %, but indirect effects of
   SAR and SDM only in 75–93 % at ρ of 0.3 and 0.6.
-- **Dense W, median-unbiased.** `zb.median_unbiased(fit)` does not lean: the median bias is between −0.030 and +0.010
+- **Dense W, median-unbiased.** `zb.median_unbiased(fit)` has no bias: its median bias is between −0.030 and +0.010
   at n = 11 (two errors: ± 0.03), −0.018 and +0.027 at 41, −0.016 and +0.025 at 90; 47–54 % of the estimates are above
   the truth (maximum likelihood: 40–52 %). Its spread is that of the fit or less. Its intervals cover ρ and λ in 94–97 %
   at n = 11 and 41 and 93–98 % at 90 (400 panels and more), those of β, θ and effects in 90–98 % (median 95, 300 panels
@@ -59,8 +59,8 @@ READING = """
   low because those above one are not among them. SDM with one regressor has weak instruments (F of 2–8 at n = 11 with
   contiguity; of 1–26 under a dense W, standard error 2–4, half of the fits outside): there is nothing to correct, the fit
   says so in every panel, and the limits of `zb.anderson_rubin(fit)` that it names cover ρ in 93–97 % in every cell.
-- **Random effects** lean low: ρ and λ with unit means (Mundlak) by less than 0.035 with contiguity and by up to −0.13 with
-  dense W, φ in the median by −0.10 to −0.21 at n = 11, where standard errors cover it in 77–88 % (n = 41: 88–94 %), and
+- **Random effects** are too low: ρ and λ with unit means (Mundlak) by less than 0.035 with contiguity and by up to −0.13
+  with dense W, φ in the median by −0.10 to −0.21 at n = 11, where standard errors cover it in 77–88 % (n = 41: 88–94 %), and
   the fit says so. `zb.median_unbiased(fit)` ([random_effects.md](random_effects.md), 200 panels a cell, ± 3 points) has
   median biases of ρ and λ within 0.024 and of φ within 0.08 (two errors of the simulation: up to 0.04 and 0.1), and covers
   ρ and λ in 91–98.5 %, φ and indirect effects in 92–97.5 %.

@@ -1,4 +1,4 @@
-"""The studies of GMM and of random effects: what is drawn has the truth it says, and tables and pages hold together."""
+"""The studies of GMM and of random effects: what is drawn has the truth it says, and what the pages say holds in the tables."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ def test_gmm_panels_have_the_truth_that_is_said(model):
         assert abs(estimate.mean() - value) < 4 * error.mean() / 2, name
 
 
-def test_a_gmm_cell_is_a_row_of_its_page():
+def test_a_gmm_cell_has_every_estimator():
     table = gmm.run_cell((11, "contiguity", "SAR", 0.3), 5)
     assert set(table["estimator"]) == {"textbook", "corrected", "anderson_rubin"}
-    assert "| 11 | contiguity | 0.3 | SAR |" in gmm.page(table)
 
 
 def test_estimates_of_gmm_are_near_the_truth_where_the_first_stage_is_strong():
@@ -57,7 +56,6 @@ def test_random_effects_panels_have_the_truth_that_is_said(model):
         assert abs(found[name] - true[name]) < 2 * error, name
 
 
-def test_a_random_effects_cell_is_a_row_of_its_page():
+def test_a_random_effects_cell_has_both_estimators():
     table = random_effects.run_cell((11, "inverse distance", "SEM", 0.3), 3)
     assert set(table["estimator"]) == {"ml", "median_unbiased"}
-    assert "| 11 | inverse distance | 0.3 | SEM |" in random_effects.page(table)
