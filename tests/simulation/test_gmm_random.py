@@ -1,4 +1,4 @@
-"""The studies of GMM and of random effects: what is drawn has the truth it says, and what the pages say holds in the tables."""
+"""The studies of GMM and of random effects: what is drawn has the truth it says, and the tables hold what pages say."""
 
 from __future__ import annotations
 

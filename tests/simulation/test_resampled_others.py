@@ -1,4 +1,4 @@
-"""The study of the bootstrap of other models: what it draws has the truth it says, and the page holds every cell."""
+"""The study of the bootstrap of other models: what it draws has the truth it says, and its table every parameter."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
@@ -36,12 +37,12 @@ def test_a_replicate_gives_every_parameter_with_every_interval(monkeypatch):
             assert set(truth) <= set(own["parameter"]), (name, interval)
 
 
-def test_the_page_holds_every_cell_of_its_table(tmp_path, monkeypatch):
+def test_the_table_holds_every_parameter_of_a_cell(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "REPLICATES", 99)
     monkeypatch.setattr(study, "TABLE", tmp_path / "table.csv")
-    monkeypatch.setattr(study, "PAGE", tmp_path / "page.md")
     monkeypatch.setattr(study, "design", lambda: [("SAR by 2SLS", 11, "contiguity")])
     study.run(replications=3)
-    page = (tmp_path / "page.md").read_text(encoding="utf-8")
-    assert page.count("| 11 | contiguity |") == 5
-    assert "| SAR by 2SLS |" in page
+    table = pd.read_csv(tmp_path / "table.csv")
+    truth = study.MODELS["SAR by 2SLS"].truth(study.weights(11, "contiguity"))
+    assert set(table["model"]) == {"SAR by 2SLS"}
+    assert set(truth) <= set(table["parameter"])
