@@ -88,7 +88,8 @@ class Prior:
 
     def numbers(self, observations: int, largest: int) -> PriorNumbers:
         """The prior in numbers, for N observations and at most ``largest`` coefficients."""
-        g = {"unit": observations, "benchmark": max(observations, largest**2)}.get(self.g, self.g)
+        known = {"unit": observations, "benchmark": max(observations, largest**2)}
+        g = known[self.g] if isinstance(self.g, str) else self.g
         return PriorNumbers(
             float("inf") if self.coefficients == "flat" else float(g), self.shape, self.nu, self.scale
         )
@@ -271,7 +272,8 @@ def _data(
 
 def _columns(design: Design) -> Data:
     flat = int(design.spec.terms[:1] == ("(Intercept)",))
-    return Data(*map(stacked, (design.Z, design.y, design.Wy)), design.basis, flat, design.lagged)
+    Z, y, Wy = map(stacked, (design.Z, design.y, design.Wy))
+    return Data(Z, y, Wy, design.basis, flat, design.lagged)
 
 
 def _refuse_unlike_sizes(prior: Prior, data: Mapping[tuple[str, str], _Cell]) -> None:

@@ -108,7 +108,7 @@ def _together(block: Block) -> dict[int, Record]:
         if moments is not None:
             runs.append((moments, shared_cells(mine, moments)))
     traces = CrossTraces(block.weights, [c for _, asked in runs for c in asked.values()])
-    out = {}
+    out: dict[int, Any] = {}
     for moments, asked in runs:
         answers = Answers(moments, list(asked.values()), traces)
         records = {i: cell_record(cell, moments, answers) for i, cell in asked.items()}
@@ -124,14 +124,13 @@ def _prepare(block: Block) -> None:
 
 
 def _moments(panel: Panel, weights: Weights, effects: Any, specs: Sequence[DurbinSpec]) -> Moments | None:
-    names = (
-        dict.fromkeys(spec.y for spec in specs),
-        dict.fromkeys(name for spec in specs for name in spec.x),
-        dict.fromkeys(name for spec in specs for name in spec.lag_x),
-    )
+    y = dict.fromkeys(spec.y for spec in specs)
+    x = dict.fromkeys(name for spec in specs for name in spec.x)
+    lagged = dict.fromkeys(name for spec in specs for name in spec.lag_x)
     known = set(panel.columns)
-    if not known.issuperset([*names[0], *names[1]]):
-        names = tuple({name: None for name in part if name in known} for part in names)
-        if not names[0]:
+    if not known.issuperset([*y, *x]):
+        y, x, lagged = (dict.fromkeys(name for name in part if name in known) for part in (y, x, lagged))
+        if not y:
             return None
-    return shared_moments(panel, weights, effects, *map(list, names), any(spec.lag_error for spec in specs))
+    errors = any(spec.lag_error for spec in specs)
+    return shared_moments(panel, weights, effects, list(y), list(x), list(lagged), errors)

@@ -312,7 +312,7 @@ def _refitted(fit: Fit, y: Array) -> Fit:
     WWy = None if design.WZ is None else demean(spatial_lag(W, Wy), effects)
     design = replace(design, y=demean(y, effects), Wy=demean(Wy, effects), WWy=WWy)
     sample = design.sample(fit.estimator)
-    at = evaluated(design, fit.estimator, likelihood_maximum(design, sample), sample)
+    at = evaluated(design, fit.estimator_asked, likelihood_maximum(design, sample), sample)
     return assembled(at, fit.covariance, *likelihood_covariance(at, fit.covariance)[:2])
 
 

@@ -18,7 +18,7 @@ from spatial_zb.compare.family import SpecFamily
 from spatial_zb.compare.moments import Option
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import check_kinds
-from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights, as_weights
 
 #: Columns that say which cell a row is, in every grid; families and periods add theirs.
@@ -125,8 +125,8 @@ class Choices:
     specs: Sequence[DurbinSpec] | Mapping[str, DurbinSpec]
     weights: Mapping[str, Any]
     samples: Mapping[str, Any] | None = None
-    estimators: Sequence[str] = ("lee_yu",)
-    covariances: Sequence[str] = ("information",)
+    estimators: Sequence[Estimator] = ("lee_yu",)
+    covariances: Sequence[Covariance] = ("information",)
 
 
 @by_execution
@@ -137,8 +137,8 @@ def specification_grid(
     samples: Mapping[str, Any] | None = None,
     *,
     periods: Mapping[str, Sequence[int]] | None = None,
-    estimators: Sequence[str] = ("lee_yu",),
-    covariances: Sequence[str] = ("information",),
+    estimators: Sequence[Estimator] = ("lee_yu",),
+    covariances: Sequence[Covariance] = ("information",),
     workers: int | Execution = 1,
 ) -> Grid:
     """Fit every combination; a cell that cannot be fitted is a row with its reason.
@@ -196,7 +196,8 @@ def specification_grid(
     places = list(product(parts, everywhere))
     keys = [(spec, name, *where, e, c) for where, name in places for spec, e, c in labels]
     first = {place: i * len(options) for i, place in enumerate(places)}
-    tasks, cells, refused = [], [], {}
+    tasks, cells = [], []
+    refused: dict[int, str] = {}
     for name, W in everywhere.items():
         for group in _same_units(parts):
             begin = {where: first[where, name] for where in group}
@@ -240,7 +241,9 @@ def _parts(
     panel: Panel, samples: Mapping[str, Any], periods: Mapping[str, Sequence[int]] | None
 ) -> dict[tuple[str, ...], Panel]:
     """Panels by sample, or by sample and period."""
-    picked = {(name,): sample_of(panel, name, choice) for name, choice in samples.items()}
+    picked: dict[tuple[str, ...], Panel] = {
+        (name,): sample_of(panel, name, choice) for name, choice in samples.items()
+    }
     if periods is None:
         return picked
     twice = [name for name, choice in samples.items() if isinstance(choice, Mapping) and "periods" in choice]

@@ -87,6 +87,13 @@ class Moments:
     usable: frozenset[str]
     full: Array
 
+    def lagged(self, y: str, where: Sequence[int] | NDArray[np.intp]) -> tuple[Array, Array]:
+        """Spatial lags of the columns ``where`` and of Wy, of moments that were made for error models."""
+        WWy = self.sides[y].WWy
+        assert self.lags is not None, "made for error models"
+        assert WWy is not None, "made for error models"
+        return self.lags[:, where], WWy
+
 
 def shared_moments(
     panel: Panel,
@@ -309,7 +316,7 @@ def _maximum(option: Option, moments: Moments) -> SharedModel | None:
     """The maximum of the likelihood; None where the model is left to a single fit."""
     spec = option.spec
     T, n = moments.full.shape[:2]
-    sample = transformed_sample(n, T, spec.transform, option.estimator)
+    sample = transformed_sample(n, T, spec.transform, "direct" if option.estimator == "direct" else "lee_yu")
     side = moments.sides.get(spec.y)
     if side is None or not side.usable or not moments.usable.issuperset(spec.terms):
         return None
@@ -321,7 +328,10 @@ def _maximum(option: Option, moments: Moments) -> SharedModel | None:
     basis = column_basis(Z)
     if _doubtful(spec, basis, Z, side.y, side.Wy):
         return None
-    lagged = (moments.lags[:, where], side.Wy, side.WWy) if spec.lag_error else None
+    lagged: tuple[Array, Array, Array] | None = None
+    if spec.lag_error:
+        WZ, WWy = moments.lagged(spec.y, where)
+        lagged = WZ, side.Wy, WWy
     if lagged and _only_multiplies(side.y, side.Wy, Z, lagged[0]):
         return None
     products = cross_products(Z, side.y, side.Wy, lagged, basis)

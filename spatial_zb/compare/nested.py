@@ -16,7 +16,6 @@ from spatial_zb.core.likelihood.tests import likelihood_ratio_p_value, quadratic
 from spatial_zb.hypotheses.nested import counts, likelihood_ratio_of
 from spatial_zb.hypotheses.nonnested import j_test, nested, refuse_other_likelihoods, same_model, vuong_test
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.spec import Covariance
 
 _TEST_COLUMNS = ["restricted", "general", "statistic", "df", "p_value", "wald", "wald_p_value"]
 _OTHER_COLUMNS = ["test", "null", "alternative", "statistic", "df", "p_value", "favours", "note"]
@@ -125,7 +124,11 @@ def _criteria(fits: Mapping[str, Fit]) -> pd.DataFrame:
 
 
 def _unnested(
-    fits: Mapping[str, Fit], a: str, b: str, asked: Sequence[str], covariance: Covariance
+    fits: Mapping[str, Fit],
+    a: str,
+    b: str,
+    asked: Sequence[str],
+    covariance: Literal["information", "robust", "cluster"],
 ) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     if "j" in asked:
@@ -146,7 +149,7 @@ def _nested_pair(a: str, small: Fit, b: str, large: Fit) -> tuple[object, ...]:
     statistic = likelihood_ratio_of(large, small)
     extra = [term for term in large.params.index if term not in small.params.index]
     theta, V = large.params[extra].to_numpy(), large.cov.loc[extra, extra].to_numpy()
-    wald = quadratic_form(theta, V)
+    wald = float(quadratic_form(theta, V))
     df, size = len(extra), counts(large)
     ratio_p, wald_p = likelihood_ratio_p_value(statistic, df, *size), wald_p_value(wald, df, *size)
     return a, b, statistic, df, float(ratio_p), wald, float(wald_p)

@@ -238,9 +238,11 @@ def _residuals(point: SharedModel, moments: Moments, products: tuple[Array, floa
     rho, lam, delta = best.rho, best.lam, best.delta
     Z = moments.columns[:, point.where]
     u = side.y - rho * side.Wy - Z @ delta
-    BZ, BWy, Wu, WZ, WWy = Z, side.Wy, np.zeros_like(u), None, None
+    BZ, BWy, Wu = Z, side.Wy, np.zeros_like(u)
+    lags: tuple[Array, Array] | tuple[None, None] = None, None
     if spec.lag_error:
-        WZ, WWy = moments.lags[:, point.where], side.WWy
+        WZ, WWy = moments.lagged(spec.y, point.where)
+        lags = _taller(WZ), _taller(WWy)
         BZ, BWy, Wu = Z - lam * WZ, side.Wy - lam * WWy, side.Wy - rho * WWy - WZ @ delta
     BGm = np.zeros(len(u) + 1)
     if products is not None:
@@ -248,10 +250,7 @@ def _residuals(point: SharedModel, moments: Moments, products: tuple[Array, floa
         scaled = linalg.solve_triangular(along.R, products[0] / along.scale, trans="T")
         rest = products[1] - float(scaled @ scaled)
         BGm = np.append(along.Q @ scaled, np.sqrt(max(rest, 0.0)))
-    return Residuals(
-        _taller(BZ), BGm, _taller(BWy), _taller(Wu), *(None if a is None else _taller(a) for a in (WZ, WWy)),
-        _taller(u - lam * Wu),
-    )  # fmt: skip
+    return Residuals(_taller(BZ), BGm, _taller(BWy), _taller(Wu), lags[0], lags[1], _taller(u - lam * Wu))
 
 
 def _taller(values: Array) -> Array:

@@ -148,7 +148,7 @@ class Changes:
     x: Mapping[str, Sequence[str]] = field(default_factory=dict)
     winsorise: Sequence[float] = ()
     periods: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    covariances: Sequence[str] = ()
+    covariances: Sequence[Covariance] = ()
     leave_one_out: bool = False
     rebuild: Callable[[Sequence[str]], Weights] | None = None
 

@@ -162,17 +162,22 @@ class MedianUnbiased(Printed):
         ρ (or λ) at which the share of draws below the observed score is u, uniform; given it δ̂ + σFz and σ² = SSR/χ², the
         pivots of least squares (generalised inference: Weerahandi 1993, JASA 88: 899-905).
         """
-        law, (term,) = self.law, self.solutions
+        law, (term,) = self._one_law, self.solutions
         rng = drawing_from(law.seed)
         at = values_at(law, self.solutions[term], rng.random(self.replicates))
         delta, sigma2 = law.drawn_estimates(at, rng)
         return np.column_stack([delta, at, sigma2])
 
+    @property
+    def _one_law(self) -> LagLaw | ErrorLaw | RandomLagLaw | RandomErrorLaw:
+        assert self.law is not None, "of a model with one spatial lag"
+        return self.law
+
     def _effect_draws(self) -> Array:
         """(R, 3 × regressors) effects of the draws, without bound where ρ is an end of its interval."""
         effects = average_effects_at(self.fit, self.draws)
         if self.fit.spec.lag_y:
-            rho, (low, high) = self.draws[:, self.params.index.get_loc("rho")], self.law.bounds
+            rho, (low, high) = self.draws[:, self.params.index.get_loc("rho")], self._one_law.bounds
             effects[rho >= high] = np.copysign(np.inf, effects[rho >= high])
             own = effects[..., :2]  # at the lower end the total is finite
             own[rho <= low] = np.copysign(np.inf, own[rho <= low])
@@ -250,8 +255,8 @@ def median_unbiased(
         return invert_random(fit, replicates, root, level, lambda law: _Counted(law, counter))
     model, y = generator_of(fit).model, fit.panel.array(fit.spec.y)
     if len(fit.spec.spatial_terms) == 1:
-        law = one_coefficient_law(model, y, replicates, root)
-        laws = {fit.spec.spatial_terms[0]: law}
+        law: LagLaw | ErrorLaw | None = one_coefficient_law(model, y, replicates, root)
+        laws: dict[str, Any] = {fit.spec.spatial_terms[0]: law}
     else:
         law, kinds = None, {"rho": LagBesideErrorLaw, "lam": ErrorBesideLagLaw}
         laws = {term: kind(model, y, replicates, root) for term, kind in kinds.items()}
@@ -387,6 +392,7 @@ class RandomMedianUnbiased(MedianUnbiased):
         The law of the score of s = ln(1 + Tφ), and its solution.
     """
 
+    law: RandomLagLaw | RandomErrorLaw = field(repr=False)
     of_variance: tuple[VarianceLaw, Solution] = field(repr=False)
 
     @cached_property
@@ -419,9 +425,8 @@ def invert_random(
     given, sample = law.given(found.estimate)
     of_s = VarianceLaw(given, sample, replicates, other)
     s = invert(of_s, alpha)
-    phi = replace(
-        s, **{name: float(_phi(getattr(s, name), model.periods)) for name in ("estimate", "low", "high")}
-    )
+    estimate, low, high = (float(_phi(value, model.periods)) for value in (s.estimate, s.low, s.high))
+    phi = replace(s, estimate=estimate, low=low, high=high)
     _, delta, ssr = given.solve(np.full(1, s.estimate), given.data(sample))
     values = [*delta[0], found.estimate, phi.estimate, ssr[0] / design.y.size]
     solutions: Mapping[str, Solution] = {term: found, "phi": phi}

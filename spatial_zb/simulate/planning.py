@@ -255,7 +255,7 @@ def _check(
         )
 
 
-def _estimator(setting: _Setting) -> str:
+def _estimator(setting: _Setting) -> Any:
     default = "gs3sls" if isinstance(setting.spec, SystemSpec) else "lee_yu"
     return setting.plan.estimator or default
 
@@ -280,10 +280,10 @@ def _replicate(setting: _Setting, task: tuple[str, int, str, int]) -> dict[str, 
 
 
 def _fit(setting: _Setting, panel: Panel, W: Weights) -> Any:
-    covariance = {} if setting.plan.covariance is None else {"covariance": setting.plan.covariance}
+    options: dict[str, Any] = {} if setting.plan.covariance is None else {"covariance": setting.plan.covariance}
     if isinstance(setting.spec, SystemSpec):
-        return fit_system(setting.spec, panel, W, _estimator(setting), **covariance)
-    return fit_durbin(setting.spec, panel, W, _estimator(setting), **covariance)
+        return fit_system(setting.spec, panel, W, method=_estimator(setting), **options)
+    return fit_durbin(setting.spec, panel, W, _estimator(setting), **options)
 
 
 def _name(key: str | tuple[str, str]) -> str:

@@ -263,7 +263,7 @@ def _unit_effects(spec: DurbinSpec, W: Weights, value: Mapping[str, float], X: A
     """Unit effects: spread with the errors where their structure says so, plus what goes with the means of x."""
     if spec.error_structure == "kkp" and spec.fixed_effects == "random" and value["lam"]:
         mu = filter_solver(W.matrix, value["lam"])(mu)
-    for name in spec.mundlak:
+    for name in spec.means:
         mean = X[:, :, spec.x.index(name)].mean(axis=0)
         mu = mu + value[f"mean_{name}"] * mean + value.get(f"mean_W_{name}", 0.0) * (W.matrix @ mean)
     return mu

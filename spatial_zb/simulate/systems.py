@@ -146,7 +146,7 @@ def check_numbers(values: Mapping[Any, Any]) -> None:
         Naming the first of them.
     """
     for name, value in values.items():
-        if not (isinstance(value, Real) and np.isfinite(value)):
+        if not (isinstance(value, Real) and np.isfinite(float(value))):
             shown = " ".join(name) if isinstance(name, tuple) else name
             raise SpecificationError(
                 f"The true value of {shown} must be a finite number, not {value!r}.",

@@ -45,7 +45,7 @@ from typing import Literal
 import numpy as np
 from scipy import sparse, stats
 
-from spatial_zb.core import Array
+from spatial_zb.core import Array, Values
 from spatial_zb.core.laws.samples import SampleModel
 from spatial_zb.core.likelihood import maximise, spatial_values
 from spatial_zb.core.logdet.traces import filter_solver
@@ -57,7 +57,7 @@ Scheme = Literal["residual", "period", "unit", "wild", "parametric"]
 def draw_errors(
     residuals: Array,
     scheme: Scheme,
-    sigma: Array,
+    sigma: Values,
     sample: TransformedSample,
     effects: FixedEffects,
     rng: np.random.Generator,

@@ -62,8 +62,8 @@ class ScoreLaw(Protocol):
     ``dear`` says that every value asks for much work.
     """
 
-    bounds: tuple[float, float]
-
+    @property
+    def bounds(self) -> tuple[float, float]: ...
     @property
     def dear(self) -> bool: ...
 

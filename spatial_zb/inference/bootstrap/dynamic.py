@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,7 @@ class DynamicSource:
         fit = self.fit
         panel = fit.panel.with_columns({fit.spec.y: fit.panel.array(fit.spec.y) + drawn})
         design = replace(_moved_design(fit.design, drawn), panel=panel)
-        return quietly(lambda: fit_dynamic(design, fit.estimator, fit.covariance, **fit.asked))
+        return quietly(lambda: fit_dynamic(design, fit.estimator_asked, fit.covariance, **fit.asked))
 
     def centre(self, scheme: Scheme) -> Array | None:
         """θ̂, moved as far as the population of the scheme moves the estimate from that of one variance.
@@ -94,13 +94,9 @@ class DynamicSource:
         """A period left out as one that is explained: it still explains the next."""
         design = self.fit.design
         effects = design.spec.transform
-        arrays = {
-            name: None if (values := getattr(design, name)) is None else demean(values[kept], effects)
-            for name in ("y", "Wy", "Z", "WZ", "WWy")
-        }
-        cut = replace(design, **arrays, basis=column_basis(stacked(arrays["Z"])))
+        cut = _with_arrays(design, lambda name: demean(getattr(design, name)[kept], effects))
         sample = transformed_sample(self.sample.n_units, int(kept.sum()), effects, "lee_yu")
-        return self._values(dynamic_estimate(cut, sample, self.fit.estimator)[0])
+        return self._values(dynamic_estimate(cut, sample, self.fit.estimator_asked)[0])
 
     def _moved(self, changes: Array) -> Array:
         fit = self.fit
@@ -121,20 +117,23 @@ class DynamicSource:
             WWy=None if design.WWy is None else zero(design.y),
         )
         alone = [_moved_design(nothing, d, basis=False) for d in self._moved(parts)]
-        arrays = {
-            name: None
-            if getattr(mean, name) is None
-            else np.concatenate([getattr(part, name) for part in (mean, *alone)])
-            for name in ("y", "Wy", "Z", "WZ", "WWy")
-        }
-        long = replace(design, **arrays, basis=column_basis(stacked(arrays["Z"])))
-        return self._values(dynamic_estimate(long, self.sample, self.fit.estimator)[0])
+        pieces = (mean, *alone)
+        long = _with_arrays(design, lambda name: np.concatenate([getattr(part, name) for part in pieces]))
+        return self._values(dynamic_estimate(long, self.sample, self.fit.estimator_asked)[0])
 
     def _values(self, best: Maximum) -> Array:
         """(δ, [ρ], [λ], σ²), in the order of the fit, and σ² with its degrees of freedom."""
         spec, k = self.fit.spec, len(self.fit.spec.terms)
         scale = 1.0 if spec.spatial_terms else self.sample.observations / (self.sample.observations - k)
         return np.array([*best.delta, *spatial_values(spec, best), best.sigma2 * scale])
+
+
+def _with_arrays(design: Design, made: Callable[[str], Array]) -> Design:
+    """A design of the same model with other arrays; those it does not have it goes on without."""
+    arrays: dict[str, Any] = {
+        name: None if getattr(design, name) is None else made(name) for name in ("y", "Wy", "Z", "WZ", "WWy")
+    }
+    return replace(design, **arrays, basis=column_basis(stacked(arrays["Z"])))
 
 
 def _moved_design(design: Design, d: Array, basis: bool = True) -> Design:
@@ -149,7 +148,7 @@ def _moved_design(design: Design, d: Array, basis: bool = True) -> Design:
     if WZ is not None:
         WZ = WZ.copy()
         WZ[:, :, first:] += demean(spatial_lag(W, lags), effects)
-        WWy = WWy + demean(spatial_lag(W, Wd), effects)
+        WWy = design.lags[1] + demean(spatial_lag(W, Wd), effects)
     return replace(
         design,
         y=design.y + demean(d, effects),

@@ -97,7 +97,7 @@ class Resampled(Printed, ABC):
     @cached_property
     def solved(self) -> NDArray[np.bool_]:
         """(R,) whether the panel of a replicate has a solution; tables are of those that have."""
-        return np.isfinite(self.draws).all(axis=1)
+        return np.logical_and.reduce(np.isfinite(self.draws), axis=1)
 
     @renamed(alpha="level")
     def tidy(self, interval: Interval = "percentile", *, level: float = 0.95) -> pd.DataFrame:
@@ -237,7 +237,7 @@ def effects_of(fit: Fit, horizon: Horizon) -> Statistics:
     if fit.spec.regimes:
         return _by_regime(fit)
 
-    def defined(values: Array) -> NDArray[np.bool_]:
+    def inside(values: Array) -> NDArray[np.bool_]:
         if not fit.spec.lag_y:
             return np.ones(len(values), dtype=bool)
         low, high = fit.weights.logdet.interval
@@ -248,7 +248,7 @@ def effects_of(fit: Fit, horizon: Horizon) -> Statistics:
         names=_names(fit.spec.regressors),
         at=lambda values: average_effects_at(fit, values).reshape(len(values), -1),
         errors=lambda values, covariances: _delta_errors(fit, values, covariances),
-        defined=defined,
+        defined=inside,
         undefined=OUTSIDE,
     )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from functools import partial
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +42,8 @@ class Source(Protocol):
     ``refused`` says why a scheme makes no sense here.
     """
 
-    fit: Fit
-
+    @property
+    def fit(self) -> Fit: ...
     @property
     def refused(self) -> Mapping[Scheme, Text]: ...
 
@@ -87,8 +88,7 @@ def without_periods(fit: Fit, kept: NDArray[np.bool_]) -> Array:
 
 def _estimate(fit: Fit, panel: Panel, options: Mapping[str, Any]) -> Fit:
     """The estimator of a fit on another panel."""
-    estimator = "lee_yu" if fit.estimator == "ml" else fit.estimator
-    return quietly(lambda: fit_durbin(fit.spec, panel, fit.weights, estimator, **options))
+    return quietly(lambda: fit_durbin(fit.spec, panel, fit.weights, fit.estimator_asked, **options))
 
 
 def jackknife(periods: int, without: Callable[[NDArray[np.bool_]], Array]) -> Array | None:
@@ -96,7 +96,7 @@ def jackknife(periods: int, without: Callable[[NDArray[np.bool_]], Array]) -> Ar
     if periods < JACKKNIFE_PERIODS:
         return None
     try:
-        return np.array([quietly(lambda t=t: without(np.arange(periods) != t)) for t in range(periods)])
+        return np.array([quietly(partial(without, np.arange(periods) != t)) for t in range(periods)])
     except SpatialZbError:
         return None
 
@@ -130,7 +130,7 @@ def sample_model(design: Design, estimator: str) -> SampleModel:
         matrix=weights.matrix,
         logdet=design.logdet,
         sample=design.sample(estimator),
-        effects=spec.fixed_effects,
+        effects=spec.transform,
         Z=design.Z,
         WZ=design.WZ,
         basis=design.basis,
@@ -188,7 +188,9 @@ class StaticSource:
         if scheme == "wild" and fit.residuals.size * model.sample.n_units > LARGEST_POPULATION:
             return None
         pool = error_pool(fit.residuals, scheme, model.sample, model.effects)
-        value = population_value(self.generator, independent_parts(pool, scheme, model.effects))
+        parts = independent_parts(pool, scheme, model.effects)
+        assert parts is not None, "made for sign flips and whole periods"
+        value = population_value(self.generator, parts)
         if fit.df_resid:
             value[-1] *= model.sample.observations / fit.df_resid
         return value
@@ -225,6 +227,7 @@ class StaticSource:
         """Parameters in the order of the fit; σ² of least squares with its degrees of freedom, as in the fit."""
         fit, model = self.fit, self.generator.model
         scale = model.sample.observations / fit.df_resid if fit.df_resid else 1.0
+        assert found.cov is not None, "estimated with covariances"
         cov = found.cov * scale
         cov[:, -1, -1] *= scale**2
         return np.column_stack([found.delta, *spatial_values(model, found), found.sigma2 * scale]), cov
@@ -234,7 +237,8 @@ class StaticSource:
         fit, model = self.fit, self.generator.model
         Z = demean(model.Z[kept], model.effects)
         WZ = None if model.WZ is None else demean(model.WZ[kept], model.effects)
-        sample = transformed_sample(model.sample.n_units, len(Z), model.effects, fit.estimator)
+        kind: Literal["lee_yu", "direct"] = "direct" if fit.estimator == "direct" else "lee_yu"
+        sample = transformed_sample(model.sample.n_units, len(Z), model.effects, kind)
         basis = column_basis(Z.reshape(-1, Z.shape[2]))
         if not (basis.scale > 0).all() or np.abs(basis.R.diagonal()).min(initial=1.0) <= RANK_TOLERANCE:
             raise SpecificationError(

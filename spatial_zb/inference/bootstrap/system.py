@@ -24,6 +24,7 @@ from spatial_zb.core.system.arrays import (
     system_population,
 )
 from spatial_zb.core.system.fiml import maximise_system
+from spatial_zb.core.system.identification import kind_of
 from spatial_zb.core.system.instrumental import instrumental
 from spatial_zb.effects.system import (
     average_system_effects,
@@ -150,7 +151,7 @@ def _estimate(fit: SystemFit, arrays: SystemArrays, population: bool = False) ->
     order = np.concatenate([where, np.setdiff1d(np.arange(len(fit.params)), where)])
     if fit.method != "fiml":
         spectrum = fit.design.spectrum if fit.bias_correction and not population else None
-        found = instrumental(arrays, fit.method.endswith("3sls"), fit.covariance, spectrum)
+        found = instrumental(arrays, fit.method.endswith("3sls"), kind_of(fit.covariance), spectrum)
         theta, cov = np.concatenate([found.delta, found.lam[active]]), found.cov
         at_bound = found.at_bound or found.corrected != (spectrum is not None)
     else:
@@ -173,7 +174,9 @@ def _centre(fit: SystemFit, generator: SystemGenerator, scheme: Scheme, draws: A
     if scheme == "wild" and fit.residuals.size * sample.n_units > LARGEST_POPULATION:
         return draws.mean(axis=0)
     pool = error_pool(fit.residuals, scheme, sample, effects)
-    population = system_population(generator, independent_parts(pool, scheme, effects))
+    parts = independent_parts(pool, scheme, effects)
+    assert parts is not None, "made for sign flips and whole periods"
+    population = system_population(generator, parts)
     return _estimate(fit, population, population=True)[0]
 
 

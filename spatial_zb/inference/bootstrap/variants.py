@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatial_zb.base.text import Text
-from spatial_zb.core import Array
+from spatial_zb.core import Array, Values
 from spatial_zb.core.laws.bootstrap import (
     Scheme,
     draw_components,
@@ -66,7 +66,10 @@ class InstrumentalSource:
         """Schemes that make no sense where there is λ, and why."""
         if not self.fit.spec.lag_error:
             return {}
-        return {"period": PERIOD} | ({"wild": WILD} if self.fit.covariance == "information" else {})
+        out: dict[Scheme, Text] = {"period": PERIOD}
+        if self.fit.covariance == "information":
+            out["wild"] = WILD
+        return out
 
     @cached_property
     def residuals(self) -> Array:
@@ -81,8 +84,8 @@ class InstrumentalSource:
         spec, residuals = self.fit.spec, self.residuals
         T, n = residuals.shape[:2]
         rows = residuals.reshape(T * n, -1)
-        sigma = rows.T @ rows / self.fit.nobs
-        sigma = sigma if spec.endog else np.float64(sigma[0, 0])
+        whole = rows.T @ rows / self.fit.nobs
+        sigma: Values = whole if spec.endog else float(whole[0, 0])
         sample = self.fit.design.sample()
         changes = draw_errors(residuals, scheme, sigma, sample, spec.transform, rng) - residuals
         return self._moved(changes if spec.endog else changes[:, :, None])
@@ -146,7 +149,10 @@ class RandomSource:
     @property
     def refused(self) -> Mapping[Scheme, Text]:
         """Schemes that make no sense, and why."""
-        return {"period": RANDOM_PERIOD, "wild": RANDOM_WILD} | ({"unit": RANDOM_UNIT} if self.apart else {})
+        out: dict[Scheme, Text] = {"period": RANDOM_PERIOD, "wild": RANDOM_WILD}
+        if self.apart:
+            out["unit"] = RANDOM_UNIT
+        return out
 
     @property
     def apart(self) -> bool:
@@ -241,7 +247,9 @@ class RegimeSource:
         if scheme == "wild" and fit.residuals.size * fit.weights.n > LARGEST_POPULATION:
             return None
         pool = error_pool(fit.residuals, scheme, self.sample, fit.spec.transform)
-        return self._population(independent_parts(pool, scheme, fit.spec.transform))
+        parts = independent_parts(pool, scheme, fit.spec.transform)
+        assert parts is not None, "made for sign flips and whole periods"
+        return self._population(parts)
 
     def without(self, kept: NDArray[np.bool_]) -> Array:
         """Parameters of some periods."""
