@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -155,7 +155,9 @@ def _weighed(study: Study, panel: Panel, index: Index) -> EntropyWeights:
             "or give it a rule in [[missing]].",
             f"{place.zh}有{len(cells)}处空缺：{listed_zh(cells, 4)}。请将该列移出指数，或在[[missing]]中给出规则。",
         )
-    directions = ["less" if name in index.less else "more" for name in index.columns]
+    directions: list[Literal["more", "less"]] = [
+        "less" if name in index.less else "more" for name in index.columns
+    ]
     try:
         # The last digit of a weighted sum may pass 1, which a score does not.
         found = entropy_weights(values, directions)

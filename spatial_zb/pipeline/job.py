@@ -76,6 +76,15 @@ class Reading:
     text: Text
 
 
+Section = TypeVar("Section")
+
+
+def present(section: Section | None) -> Section:
+    """A section of the study file, in a step that runs only where the study has it."""
+    assert section is not None, "this step is of a section that the study has"
+    return section
+
+
 @dataclass(frozen=True, eq=False)
 class Estimated:
     """A fit with its average effects (None where it has none), and the words for its choices.

@@ -312,8 +312,9 @@ def _columns_needed(study: Study, variables: Iterable[str], names: Iterable[str]
     needed |= {name for pair in (study.moran.bivariate if study.moran else ()) for name in pair}
     if study.compare is not None:
         swapped = [*study.compare.controls.values()]
-        for part in filter(None, (study.compare, study.compare.robustness)):
-            swapped += [part.y, *part.x.values()]
+        swapped += [study.compare.y, *study.compare.x.values()]
+        if study.compare.robustness is not None:
+            swapped += [study.compare.robustness.y, *study.compare.robustness.x.values()]
         needed |= {name for names in swapped for name in names}
     return needed
 

@@ -34,6 +34,7 @@ from spatial_zb.study.sections import (
     Weight,
     WeightsFile,
 )
+from spatial_zb.study.sections.inputs import Rule
 from spatial_zb.study.values import STUDY_VERSION, Section
 
 
@@ -144,7 +145,7 @@ class Study:
         named |= {f"weights.{n}": w.file for n, w in self.weights.items() if isinstance(w, WeightsFile)}
         return {role: self.file(text) for role, text in named.items() if text is not None}
 
-    def rules(self) -> dict[str, str]:
+    def rules(self) -> dict[str, Rule]:
         """Rule for blank cells by column, as :func:`spatial_zb.data.missing.fill_missing` takes it."""
         return {column: entry.rule for entry in self.missing for column in entry.columns}
 

@@ -179,11 +179,11 @@ def _list_of_exhibits(exhibits: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _remarks(study: Study, manifest: Mapping[str, Any]) -> list[str]:
-    rules = [*study.suspect, *study.missing]
+    reasons = [entry.reason for entry in study.suspect] + [entry.reason for entry in study.missing]
     lines = ["## What a reader should know", ""]
-    lines += [f"- {_plain(entry.reason)}" for entry in rules]
+    lines += [f"- {_plain(reason)}" for reason in reasons]
     lines += [f"- {_plain(Text.of(note))}" for note in manifest["notes"]]
-    return lines if rules or manifest["notes"] else []
+    return lines if reasons or manifest["notes"] else []
 
 
 def _references() -> list[str]:

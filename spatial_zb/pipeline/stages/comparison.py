@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -21,11 +22,12 @@ from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import Estimation
 from spatial_zb.pipeline.inputs import build_weights
-from spatial_zb.pipeline.job import Job, figure_note, map_look, sample_notes, unit_names
+from spatial_zb.pipeline.job import Job, figure_note, map_look, present, sample_notes, unit_names
 from spatial_zb.pipeline.stages.comparison_grid import Base, grid_and_curve
 from spatial_zb.pipeline.words import warn_undone
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
+from spatial_zb.report.tables.table import Table, TableStyle
 from spatial_zb.weights.matrix import Weights
 
 MODELS_TITLE = Text("models and weights side by side", "不同模型与空间权重的比较")
@@ -173,11 +175,7 @@ def _probabilities(base: Base) -> ModelProbabilities | None:
         (probabilities_table, found.tidy(), PROBABILITIES_TITLE),
         (sensitivity_table, found.sensitivity, SENSITIVITY_TITLE),
     ):
-        job.table(
-            lambda style, layout=layout, frame=frame, title=title: layout(
-                frame, base.labels, title=base.titled(title), notes=base.notes(), style=style
-            )
-        )
+        job.table(partial(_laid_out, base, layout, frame, title))
     drawn = found.tidy().query("weights != ''")
     title = job.prepared.panel.label(base.spec.y)
     job.figure(
@@ -187,6 +185,12 @@ def _probabilities(base: Base) -> ModelProbabilities | None:
         shown=base.titled(PROBABILITIES_TITLE),
     )
     return found
+
+
+def _laid_out(
+    base: Base, layout: Callable[..., Table], frame: pd.DataFrame, title: Text, style: TableStyle
+) -> Table:
+    return layout(frame, base.labels, title=base.titled(title), notes=base.notes(), style=style)
 
 
 def _with_ols(source: Text | str, found: ModelProbabilities) -> Text:
@@ -247,7 +251,7 @@ def robustness_battery(base: Base) -> Text | None:
 
 
 def _robust(base: Base) -> Robustness:
-    asked, settings, job = base.asked, base.asked.robustness, base.job
+    asked, settings, job = base.asked, present(base.asked.robustness), base.job
     own = base.weights[base.own_weights]
 
     def rebuild(units: Sequence[str]) -> Weights:
@@ -290,7 +294,7 @@ def _years(panel: Panel, span: tuple[int, int]) -> list[int]:
 
 def _draw_influence(base: Base, found: Robustness) -> None:
     job = base.job
-    if not found.influence["change"].notna().any():
+    if found.influence is None or not found.influence["change"].notna().any():
         return
     (sample,) = sample_notes(job, base.sample)
     note = Text(

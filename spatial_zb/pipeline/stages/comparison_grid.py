@@ -218,11 +218,11 @@ def _grid(base: Base) -> Grid:
                 workers=job.saying(Text("grid", "设定网格")),
             )
         )
-    frames = (
+    cells, estimates, effects = (
         pd.concat([getattr(part, kind) for part in parts], ignore_index=True)
         for kind in ("cells", "estimates", "effects")
     )
-    return Grid(*frames, parts[0].choices)
+    return Grid(cells, estimates, effects, parts[0].choices)
 
 
 def _converged(grid: Grid) -> Grid:

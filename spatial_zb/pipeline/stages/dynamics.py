@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from functools import partial
+
+from collections.abc import Sequence
+
+from spatial_zb.pipeline.job import present
+
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -25,6 +33,7 @@ from spatial_zb.pipeline.job import Job, figure_note, map_look, sample_notes
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
+from spatial_zb.report.drawing.style import Drawing
 
 if TYPE_CHECKING:
     from spatial_zb.data.panel import Panel
@@ -59,16 +68,21 @@ def _notes(job: Job) -> list[Text]:
 
 def _shown(job: Job, panel: Panel) -> list[int]:
     """Periods that figures show: those of the study, else the first, the middle and the last."""
-    if job.study.dynamics.periods:
-        return list(job.study.dynamics.periods)
+    chosen = present(job.study.dynamics)
+    if chosen.periods:
+        return list(chosen.periods)
     periods = panel.periods
     return list(dict.fromkeys([periods[0], periods[len(periods) // 2], periods[-1]]))
+
+
+def _density(frame: pd.DataFrame, periods: Sequence[int], label: Text, look: Look) -> Drawing:
+    return figures.density(frame, periods=periods, label=label, look=look)
 
 
 def _densities(job: Job, panel: Panel) -> None:
     from spatial_zb.report.tables.layouts.dynamics import density_table
 
-    chosen = job.study.dynamics
+    chosen = present(job.study.dynamics)
     if not chosen.densities:
         return
     found = {name: kernel_densities(panel, name, relative=chosen.relative) for name in chosen.densities}
@@ -86,9 +100,7 @@ def _densities(job: Job, panel: Panel) -> None:
             label = Text(label.en + mean.en, label.zh + mean.zh)
         job.figure(
             f"density_{name}",
-            lambda look, result=result, label=label: figures.density(
-                result.tidy(), periods=_shown(job, panel), label=label, look=look
-            ),
+            partial(_density, result.tidy(), _shown(job, panel), label),
             Look(
                 note=figure_note(job, job.study.main_sample, said=_density_note(panel, name, chosen.relative))
             ),
@@ -136,7 +148,7 @@ def _ellipse(job: Job, panel: Panel, variable: str) -> None:
 
 def _groups(job: Job, panel: Panel) -> pd.Series:
     """Group of each unit of the panel, from a column of the polygons."""
-    column, regions = job.study.dynamics.groups, job.prepared.regions
+    column, regions = present(job.study.dynamics).groups, job.prepared.regions
     if column not in regions:
         place = job.study.place("dynamics.groups")
         raise SpecificationError(
@@ -150,11 +162,12 @@ def _groups(job: Job, panel: Panel) -> pd.Series:
 def _inequality(job: Job, panel: Panel, variable: str) -> None:
     from spatial_zb.report.tables.layouts.dynamics import inequality_table
 
-    chosen = job.study.dynamics
+    chosen = present(job.study.dynamics)
     groups = _groups(job, panel)
     theil = theil_decomposition(panel, variable, groups, chosen.population)
     dagum = dagum_decomposition(panel, variable, groups)
-    words = GROUPS.get(chosen.groups, Text.of(chosen.groups))
+    column = present(chosen.groups)
+    words = GROUPS.get(column, Text.of(column))
     notes = _notes(job)
     if chosen.population is not None:
         people = panel.label(chosen.population)
@@ -179,7 +192,7 @@ def _inequality(job: Job, panel: Panel, variable: str) -> None:
 def _sigma(job: Job, panel: Panel) -> None:
     from spatial_zb.report.tables.layouts.dynamics import sigma_table
 
-    chosen = job.study.dynamics
+    chosen = present(job.study.dynamics)
     groups = None if chosen.groups is None else _groups(job, panel)
     found = {name: sigma_convergence(panel, name, groups) for name in chosen.sigma}
     whole = {n: r.table().query("group == 'all'") for n, r in found.items()}
@@ -192,36 +205,13 @@ def _sigma(job: Job, panel: Panel) -> None:
 
 def _beta(job: Job, panel: Panel) -> list[Text]:
     """Growth regressions, their speeds, and one sentence on each variable's."""
-    from spatial_zb.report.tables.layouts import regression_table
     from spatial_zb.report.tables.layouts.dynamics import speed_table
 
     speeds, reading = [], []
-    for variable in job.study.dynamics.beta:
+    for variable in present(job.study.dynamics).beta:
         label, found = panel.label(variable), dict(_growth_models(job, panel, variable))
         speeds += [(label, words, result.tidy()) for words, result in found.items()]
-        effects = [
-            spatial_effects(result.fit) if result.fit.spec.spatial_terms or result.fit.spec.lag_x else None
-            for result in found.values()
-        ]
-        labels = (
-            panel.labels
-            | weights_words(job.study)
-            | {INITIAL: Text(f"ln {label.en}, start", f"期初ln{label.zh}")}
-        )
-        job.table(
-            lambda style, v=variable, found=found, label=label, labels=labels, effects=effects: (
-                regression_table(
-                    [(words, result.fit) for words, result in found.items()],
-                    labels=labels,
-                    effects=effects if any(e is not None for e in effects) else (),
-                    dependent=Text(f"growth a year of {label.en}", f"{label.zh}的年均增长"),
-                    title=Text(f"β-convergence: {label.en}", f"β 收敛：{label.zh}"),
-                    key=f"beta_convergence_{v}",
-                    notes=_notes(job),
-                    style=style,
-                )
-            )
-        )
+        _growth_table(job, panel, variable, found)
         reading.append(_beta_reading(label, next(iter(found.values()))))
         job.tick(f"beta {variable}")
     job.table(lambda style: speed_table(speeds, notes=_notes(job), style=style))
@@ -230,9 +220,32 @@ def _beta(job: Job, panel: Panel) -> list[Text]:
     return reading
 
 
+def _growth_table(job: Job, panel: Panel, variable: str, found: Mapping[Text, BetaConvergence]) -> None:
+    from spatial_zb.report.tables.layouts import regression_table
+
+    label = panel.label(variable)
+    effects = [
+        spatial_effects(result.fit) if result.fit.spec.spatial_terms or result.fit.spec.lag_x else None
+        for result in found.values()
+    ]
+    start = {INITIAL: Text(f"ln {label.en}, start", f"期初ln{label.zh}")}
+    job.table(
+        lambda style: regression_table(
+            [(words, result.fit) for words, result in found.items()],
+            labels={**panel.labels, **weights_words(job.study), **start},
+            effects=effects if any(e is not None for e in effects) else (),
+            dependent=Text(f"growth a year of {label.en}", f"{label.zh}的年均增长"),
+            title=Text(f"β-convergence: {label.en}", f"β 收敛：{label.zh}"),
+            key=f"beta_convergence_{variable}",
+            notes=_notes(job),
+            style=style,
+        )
+    )
+
+
 def _growth_models(job: Job, panel: Panel, variable: str) -> Iterator[tuple[Text, BetaConvergence]]:
     """Absolute, conditional without W, and conditional with W where the study names weights."""
-    chosen = job.study.dynamics
+    chosen = present(job.study.dynamics)
     first, last = panel.periods[0], panel.periods[-1]
     yield (
         Text(f"Absolute, {first}–{last}", f"绝对收敛，{first}—{last}年"),

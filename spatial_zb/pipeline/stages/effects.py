@@ -18,7 +18,7 @@ from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import Method, SystemFit
-from spatial_zb.pipeline.job import Job, figure_note, map_look
+from spatial_zb.pipeline.job import Job, figure_note, map_look, present
 from spatial_zb.pipeline.stages.models import spec_of
 from spatial_zb.pipeline.stages.systems import method_options, system_spec
 from spatial_zb.pipeline.words import EFFECT_WORDS, METHOD_WORDS, warn_undone
@@ -111,7 +111,7 @@ def _draw_effects(job: Job, model: Model, fit: Fit, effects: Effects, term: str)
     by_unit = effects_by_unit(fit, term)
     _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), model)
     if fit.spec.regimes is None:
-        frame = order_effects(fit, job.study.figures.orders)
+        frame = order_effects(fit, present(job.study.figures).orders)
         _draw_orders(job, stem, frame, term, labels, (_arrow(*names), _sourced(job, note)))
 
 
@@ -129,7 +129,7 @@ def _draw_system_effects(job: Job, system: System, fit: SystemFit, effects: Effe
     by_unit = system_effects_by_unit(fit, response, key)
     names = labels[response], labels[source]
     _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), system)
-    frame = order_effects(fit, job.study.figures.orders)
+    frame = order_effects(fit, present(job.study.figures).orders)
     frame = frame[(frame["response"] == response) & (frame["source"] == key)].assign(term=source)
     _draw_orders(job, stem, frame, source, labels, (_arrow(*names), _sourced(job, note)))
 
@@ -206,7 +206,7 @@ def _model_words(job: Job, part: Model | System, how: Text) -> Text:
 
 
 def _draw_thresholds(job: Job, model: Model, term: str) -> None:
-    wanted = job.study.figures
+    wanted = present(job.study.figures)
     sample = job.study.samples_of(model)[0]
     frame = effects_by_distance(
         spec_of(model, model.fixed_effects[-1]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import pandas as pd
 
@@ -12,12 +13,13 @@ from spatial_zb.base.text import Text
 from spatial_zb.explore import bivariate_moran, moran, pooled_moran
 from spatial_zb.explore.checks import MoranTable
 from spatial_zb.pipeline.inputs import graded_frame, index_definition, index_weights_frame
-from spatial_zb.pipeline.job import Job, figure_note, sample_notes, scatter_note, unit_names
+from spatial_zb.pipeline.job import Job, figure_note, present, sample_notes, scatter_note, unit_names
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import RULE_WORDS, as_sentence, column_words, weights_words
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
-from spatial_zb.study import Study
+from spatial_zb.report.tables.table import Table, TableStyle
+from spatial_zb.study import Coupling, Study
 from spatial_zb.weights import compare_weights
 
 
@@ -39,7 +41,7 @@ def write_concentration(job: Job, names: Mapping[str, Text]) -> None:
     ends = list(dict.fromkeys([panel.periods[0], panel.periods[-1]]))
     notes = [*sample_notes(job, study.main_sample), *job.prepared.sources]
     labels = panel.labels
-    reference = None if total is None else panel.label(chosen.total)
+    reference = None if chosen.total is None else panel.label(chosen.total)
     job.table(lambda style: sectors_table(found, labels, reference, notes=notes, style=style))
     job.table(lambda style: pairs_table(pairs, ends[-1], labels, notes=notes, style=style))
     job.table(lambda style: units_table(units[ends], names, reference, notes=notes, style=style))
@@ -50,7 +52,7 @@ def write_concentration(job: Job, names: Mapping[str, Text]) -> None:
 
 def _with_rest(job: Job, amounts: pd.DataFrame) -> pd.DataFrame:
     """The sectors, and what the total holds beside them."""
-    name = job.study.concentration.total
+    name = present(job.study.concentration).total
     if name is None:
         return amounts
     total = job.prepared.sample(job.study.main_sample).frame().set_index(["unit", "period"])[name]
@@ -112,7 +114,10 @@ def describe(job: Job) -> list[Text]:
         )
     if len(prepared.filled):
         words = prepared.labels | unit_names(prepared) | RULE_WORDS | column_words(study)
-        reasons = [as_sentence(entry.reason) for entry in (*study.suspect, *study.missing)]
+        reasons = [
+            *(as_sentence(entry.reason) for entry in study.suspect),
+            *(as_sentence(entry.reason) for entry in study.missing),
+        ]
         job.table(
             lambda style: layouts.missing_table(
                 prepared.filled, words, notes=[*reasons, *prepared.sources[:1]], style=style
@@ -168,7 +173,7 @@ def _write_moran(
         for v, by_weights in frames.items()
     }
     title = Text(f"{name.en} by period", f"各时期{name.zh}") if key != "moran" else None
-    if len(study.samples_of(study.moran)) > 1:
+    if len(study.samples_of(present(study.moran))) > 1:
         key, label = f"{key}_{sample}", study.samples[sample].label
         title = Text(f"{name.en}, {label.en}", f"{name.zh}（{label.zh}）")
     job.table(
@@ -192,7 +197,7 @@ def _write_moran(
 def _with_pooled(job: Job, sample: str, W: str, result: MoranTable) -> pd.DataFrame:
     """I by period and, where the study asks for it, of all periods together in a last row."""
     frame = result.table()
-    if not job.study.moran.pooled:
+    if not present(job.study.moran).pooled:
         return frame
     row = pooled_moran(
         job.prepared.sample(sample),
@@ -207,8 +212,9 @@ def _with_pooled(job: Job, sample: str, W: str, result: MoranTable) -> pd.DataFr
 def _write_bivariate(job: Job, sample: str) -> None:
     """Of every pair: the first variable of a unit with the second of its neighbours."""
     study, panel = job.study, job.prepared.panel
+    asked = present(study.moran)
     frames, labels = {}, {}
-    for x, y in study.moran.bivariate:
+    for x, y in asked.bivariate:
         pair = f"{x}, W_{y}"
         labels[pair] = Text(
             f"{panel.label(x).en}; {panel.label(y).en} of the neighbours",
@@ -223,13 +229,13 @@ def _write_bivariate(job: Job, sample: str) -> None:
                 permutations=study.general.permutations,
                 rng=job.seed("bivariate", sample, x, y, W),
             ).table()
-            for W in study.weights_of(study.moran)
+            for W in study.weights_of(asked)
         }
         job.tick(pair)
     if frames:
         name = Text("Bivariate Moran's I", "双变量莫兰指数")
         _write_moran(job, sample, "moran_bivariate", frames, labels, name, [BIVARIATE])
-    for x, y in study.moran.bivariate if sample == study.main_sample else ():
+    for x, y in asked.bivariate if sample == study.main_sample else ():
         pair = f"{x}, W_{y}"
         _draw_bivariate(job, sample, (x, y), labels[pair], frames[pair])
 
@@ -305,7 +311,7 @@ def model_variables(study: Study) -> list[str]:
 
 def _regressors(study: Study) -> dict[Text, tuple[str, ...]]:
     """Heading of a column of inflation factors → the regressors of a model; models with the same ones share it."""
-    sets = {frozenset(model.x): model for model in reversed(study.models.values())}
+    sets = {frozenset(model.x): model for model in reversed([*study.models.values()])}
     if len(sets) == 1:
         return {Text.of("VIF"): model.x for model in sets.values()}
     return {
@@ -323,9 +329,17 @@ def _definition(study: Study, prepared: Prepared, name: str) -> dict[str, Text |
     }
 
 
+def _graded_table(
+    job: Job, names: Mapping[str, Text], frame: pd.DataFrame, pair: Coupling, style: TableStyle
+) -> Table:
+    from spatial_zb.report.tables.layouts import coordination_table
+
+    return coordination_table(frame, names, title=pair.label, key=pair.name, notes=job.prepared.sources)
+
+
 def write_indices(job: Job, names: Mapping[str, Text]) -> None:
     """The entropy weights of every index, and the graded table of every coupling by unit and period."""
-    from spatial_zb.report.tables.layouts import coordination_table, entropy_table
+    from spatial_zb.report.tables.layouts import entropy_table
 
     study, prepared = job.study, job.prepared
     if study.indices:
@@ -336,12 +350,4 @@ def write_indices(job: Job, names: Mapping[str, Text]) -> None:
     for pair in study.coupling.values():
         frame = graded_frame(prepared.panel, pair)
         job.tidy(pair.name, frame)
-        job.table(
-            lambda style, frame=frame, pair=pair: coordination_table(
-                frame,
-                names,
-                title=pair.label,
-                key=pair.name,
-                notes=prepared.sources,
-            )
-        )
+        job.table(partial(_graded_table, job, names, frame, pair))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -11,11 +12,12 @@ from spatial_zb.base.errors import listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.data.panel import Panel
 from spatial_zb.data.regions import select_regions
-from spatial_zb.pipeline.job import Job, figure_note, map_look, scatter_note, unit_names
+from spatial_zb.pipeline.job import Job, figure_note, map_look, present, scatter_note, unit_names
 from spatial_zb.pipeline.stages.effects import draw_results
 from spatial_zb.pipeline.stages.exploration import moran_of
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
+from spatial_zb.report.drawing.style import Drawing
 from spatial_zb.study import Maps
 
 
@@ -48,19 +50,19 @@ def _draw_study_maps(job: Job, wanted: Maps) -> None:
 def _locator(job: Job, shown: Any) -> Any:
     """All regions of the file, where they are wanted and more than those on the map."""
     regions = job.prepared.regions
-    return regions if job.study.maps.locator and len(regions) > len(shown) else None
+    return regions if present(job.study.maps).locator and len(regions) > len(shown) else None
 
 
 def _by_period(job: Job, panel: Panel, variable: str, shown: Any) -> pd.DataFrame:
     """Values by unit and mapped period, blank for units that are left out."""
-    chosen = list(job.study.maps.periods)
+    chosen = list(present(job.study.maps).periods)
     values = panel.select(periods=chosen).array(variable)
     heads = chosen if len(panel.periods) > 1 else [""]  # one cross-section needs no year over its map
     return pd.DataFrame(values.T, index=panel.units, columns=heads).reindex(shown.index)
 
 
 def _draw_variable(job: Job, panel: Panel, variable: str, shown: Any) -> None:
-    wanted, frame = job.study.maps, _by_period(job, panel, variable, shown)
+    wanted, frame = present(job.study.maps), _by_period(job, panel, variable, shown)
     job.figure(
         f"map_{variable}",
         lambda look: maps.choropleth(frame, regions=shown, scheme=wanted.scheme, k=wanted.classes, look=look),
@@ -68,9 +70,9 @@ def _draw_variable(job: Job, panel: Panel, variable: str, shown: Any) -> None:
     )
 
 
-def _look(job: Job, shown: Any, **words: Text) -> Look:
+def _look(job: Job, shown: Any, **words: Any) -> Look:
     """The look of maps of these polygons, with labels and locator as the study wants them."""
-    return map_look(job.study, labels=job.study.maps.labels, locator=_locator(job, shown), **words)
+    return map_look(job.study, labels=present(job.study.maps).labels, locator=_locator(job, shown), **words)
 
 
 #: How the classes were found, which their limits do not tell.
@@ -107,15 +109,19 @@ def _draw_bivariate(job: Job, panel: Panel, pair: tuple[str, ...], shown: Any) -
     )
 
 
+def _clusters(codes: pd.DataFrame, polygons: Any, look: Look) -> Drawing:
+    return maps.clusters(codes, regions=polygons, look=look)
+
+
 def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
     """Maps of local Moran clusters of every mapped variable, and the local statistics behind them."""
     from spatial_zb.explore import local_moran
 
-    study = job.study
+    study, wanted = job.study, present(job.study.maps)
     W = job.prepared.weights(weights, study.main_sample)
     frames = []
     gone = _left_out_words(job)
-    for variable in study.maps.variables:
+    for variable in wanted.variables:
         found = {
             period: local_moran(
                 panel,
@@ -125,7 +131,7 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
                 permutations=study.general.permutations,
                 rng=job.seed("local", variable, weights),
             )
-            for period in study.maps.periods
+            for period in wanted.periods
         }
         heads = found if len(panel.periods) > 1 else [""]
         job.made.clusters |= {(variable, period): result.codes() for period, result in found.items()}
@@ -143,7 +149,7 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
         note = Text(note.en + bare.en + gone.en, note.zh + bare.zh + gone.zh)
         job.figure(
             f"clusters_{variable}",
-            lambda look, codes=codes: maps.clusters(codes, regions=polygons, look=look),
+            partial(_clusters, codes, polygons),
             _look(job, polygons, note=note),
         )
         frames += [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import pandas as pd
 
@@ -15,14 +15,17 @@ from spatial_zb.effects.table import Effects
 from spatial_zb.hypotheses import diagnose
 from spatial_zb.hypotheses.nested import simplification_tests
 from spatial_zb.hypotheses.sizes import by_section
+from spatial_zb.hypotheses.table import TestTable
 from spatial_zb.inference.median import MedianUnbiased
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import regime_labels
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.spec import Effects as ModelEffects
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes, weights_note
 from spatial_zb.pipeline.words import saying_where, weights_words
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
+from spatial_zb.report.tables.table import Table, TableStyle
 from spatial_zb.study import Model
 
 
@@ -47,15 +50,19 @@ class Column:
         return simplification_tests(self.fit).set_index("test")
 
 
-def static_spec(model: Model, effects: str) -> DurbinSpec:
+def static_spec(model: Model, effects: ModelEffects) -> DurbinSpec:
     """The specification without lags in time and without regimes."""
     return DurbinSpec(model.y, model.x, model.lag_y, model.lag_x, model.lag_error, effects)
 
 
-def spec_of(model: Model, effects: str) -> DurbinSpec:
+def spec_of(model: Model, effects: ModelEffects) -> DurbinSpec:
     """The specification of a model of the study with one kind of effects."""
-    more = {"time_lag": model.time_lag, "lag_time_lag": model.lag_time_lag, "regimes": model.regimes}
-    return replace(static_spec(model, effects), **more)
+    return replace(
+        static_spec(model, effects),
+        time_lag=model.time_lag,
+        lag_time_lag=model.lag_time_lag,
+        regimes=model.regimes,
+    )
 
 
 def effect_columns(columns: Sequence[Column]) -> list[tuple[Text, Effects]]:
@@ -183,9 +190,28 @@ def regime_words(job: Job, fit: Fit) -> dict[str, Text]:
 STATIC = Text("Tests of the static model with one regime.", "检验对象为不含时间滞后、不分区制的静态模型。")
 
 
+def _chain_table(
+    job: Job,
+    model: Model,
+    chain: TestTable,
+    labels: Mapping[str, Text],
+    notes: Sequence[Text | str],
+    style: TableStyle,
+) -> Table:
+    from spatial_zb.report.tables import layouts
+
+    return layouts.chain_table(
+        by_section(chain, "zh" if style.language == "zh" else "en", labels),
+        title=Text(f"{model.title.en}: specification tests", f"{model.title.zh}：设定检验"),
+        key=f"tests_{model.name}",
+        replicates=job.study.general.bootstrap,
+        notes=notes,
+        style=style,
+    )
+
+
 def diagnose_models(job: Job) -> list[Text]:
     """The test chain of every model of the main sample, and what it points to, in words."""
-    from spatial_zb.report.tables import layouts
 
     study, prepared = job.study, job.prepared
     for model in study.models.values():
@@ -213,17 +239,7 @@ def diagnose_models(job: Job) -> list[Text]:
             *sample_notes(job, *job.study.samples_of(model)),
             *prepared.sources,
         ]
-        job.table(
-            lambda style, chain=chain, model=model, notes=notes, label=label: layouts.chain_table(
-                by_section(chain, style.language, label),
-                title=Text(f"{model.title.en}: specification tests", f"{model.title.zh}：设定检验"),
-                key=f"tests_{model.name}",
-                replicates=study.general.bootstrap,
-                notes=notes,
-                style=style,
-            ),
-            {"model": model.title},
-        )
+        job.table(partial(_chain_table, job, model, chain, label, notes), {"model": model.title})
         job.tidy(f"tests_{model.name}", chain.tidy())
         job.prose(
             f"tests_{model.name}_reading",

@@ -16,6 +16,7 @@ from spatial_zb.core.statistics.moran import moran_i
 from spatial_zb.data.regions import select_regions
 from spatial_zb.effects import effects_by_unit
 from spatial_zb.effects.system import system_effects_by_unit
+from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.pipeline.job import Estimated, Job, MadeFigure, MadeTable, Prose, span_words, unit_names
 from spatial_zb.pipeline.stages.exploration import model_variables
@@ -251,10 +252,12 @@ def _first_of(fits: Sequence[Estimated], fit: Estimated) -> int:
 def _of_equation(job: Job, estimated: Estimated) -> Iterator[UnitEffects]:
     from spatial_zb.report.reading import effect_reading
 
-    fit, panel = estimated.fit, job.prepared.panel
+    fit, effects, panel = estimated.fit, estimated.effects, job.prepared.panel
+    assert isinstance(fit, Fit), "of one equation"
+    assert effects is not None, "a fit that has effects"
     if not (fit.spec.lag_y or fit.spec.lag_x):
         return
-    averages, where = estimated.effects.tidy(), _where(estimated)
+    averages, where = effects.tidy(), _where(estimated)
     for term in fit.spec.regressors:
         reading = effect_reading(averages, term, panel.label(fit.spec.y), job.prepared.labels, where)
         choices = {**estimated.choices, "term": job.prepared.labels.get(term, Text.of(term))}
@@ -265,11 +268,13 @@ def _of_system(job: Job, estimated: Estimated) -> Iterator[UnitEffects]:
     """What a shock in one equation does to the others."""
     from spatial_zb.report.reading import system_reading
 
-    fit, panel = estimated.fit, job.prepared.panel
+    fit, effects, panel = estimated.fit, estimated.effects, job.prepared.panel
+    assert isinstance(fit, SystemFit), "of a system"
+    assert effects is not None, "a fit that has effects"
     labels = {
         equation: panel.label(y) for equation, y in zip(fit.spec.names, fit.spec.endogenous, strict=True)
     }
-    averages, where = estimated.effects.tidy(), _where(estimated)
+    averages, where = effects.tidy(), _where(estimated)
     weak = bool(fit.identification()["weak"].any())
     for response in fit.spec.names:
         for cause in fit.spec.names:
@@ -285,8 +290,8 @@ def _of_system(job: Job, estimated: Estimated) -> Iterator[UnitEffects]:
 def _by_unit(frame: pd.DataFrame, choices: dict[str, Text], reading: Text) -> UnitEffects:
     from spatial_zb.report.page import UnitEffects
 
-    numbers = (frame[name].to_numpy() for name in ("direct", "received", "emitted"))
-    return UnitEffects(choices, tuple(frame.index), *numbers, reading)
+    direct, received, emitted = (frame[name].to_numpy() for name in ("direct", "received", "emitted"))
+    return UnitEffects(choices, tuple(frame.index), direct, received, emitted, reading)
 
 
 def _where(estimated: Estimated) -> Text:

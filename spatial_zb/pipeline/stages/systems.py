@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -22,6 +23,8 @@ from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import METHOD_WORDS, column_heading, naming_sample, warn_undone, weights_words
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
+from spatial_zb.report.drawing.style import Drawing
+from spatial_zb.report.tables.table import Table, TableStyle
 from spatial_zb.study import Study, System
 
 
@@ -105,6 +108,18 @@ def _choices(study: Study, system: System, sample: str, weights: str, method: st
     return {"model": system.title, **where, "method": METHOD_WORDS[method]}
 
 
+def _laid_out(
+    layout: Callable[..., Table],
+    parts: Sequence[Any],
+    labels: Mapping[str, Text],
+    title: Text,
+    key: str,
+    notes: Sequence[Text | str],
+    style: TableStyle,
+) -> Table:
+    return layout(parts, labels=labels, title=title, key=key, notes=notes, style=style)
+
+
 def _write_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
     from spatial_zb.report.tables import layouts
 
@@ -126,23 +141,14 @@ def _write_system(job: Job, system: System, columns: Sequence[_SystemColumn]) ->
         choices = {"model": system.title, "sample": where[0], "weights": where[1]}
         fits = [(METHOD_WORDS[c.facts["method"]], c.fit) for c in own]
         job.table(
-            lambda style, fits=fits, key=key, title=title, notes=notes: layouts.regression_table(
-                fits, labels=labels, title=title, key=f"system_{key}", notes=notes, style=style
-            ),
-            choices,
+            partial(_laid_out, layouts.regression_table, fits, labels, title, f"system_{key}", notes), choices
         )
         stable = [(METHOD_WORDS[c.facts["method"]], c.effects) for c in own if c.effects is not None]
         if stable:
+            words, told = labels | _shock_words(system, prepared), [*caveats, *notes]
             job.table(
-                lambda style, stable=stable, key=key, title=title, notes=[*caveats, *notes]: (
-                    layouts.effects_table(
-                        stable,
-                        labels=labels | _shock_words(system, prepared),
-                        title=title,
-                        key=f"system_effects_{key}",
-                        notes=notes,
-                        style=style,
-                    )
+                partial(
+                    _laid_out, layouts.effects_table, stable, words, title, f"system_effects_{key}", told
                 ),
                 choices,
             )
@@ -213,12 +219,12 @@ def _tidy_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
     """Full-precision frames: estimates, effects, feedback, identification, one file for each."""
     from spatial_zb.effects.system import feedback_decomposition
 
-    stable = [c for c in columns if c.effects is not None]
+    stable = [(c, c.effects) for c in columns if c.effects is not None]
     frames = {
         "": [(c, c.fit.tidy()) for c in columns],
         "_identification": [(c, c.fit.identification()) for c in columns],
-        "_effects": [(c, c.effects.tidy()) for c in stable],
-        "_feedback": [(c, feedback_decomposition(c.fit)) for c in stable],
+        "_effects": [(c, effects.tidy()) for c, effects in stable],
+        "_feedback": [(c, feedback_decomposition(c.fit)) for c, _ in stable],
     }
     for ending, parts in frames.items():
         if parts:
@@ -232,6 +238,10 @@ def _shock_words(system: System, prepared: Prepared) -> dict[str, Text]:
     """Words for a structural shock of each equation."""
     labels = {name: prepared.panel.label(e.y) for name, e in system.equations.items()}
     return {f"shock:{name}": Text(f"Shock to {w.en}", f"{w.zh}的冲击") for name, w in labels.items()}
+
+
+def _mutual_effects(frames: Mapping[str, pd.DataFrame], look: Look) -> Drawing:
+    return figures.effects(frames, models=METHOD_WORDS, look=look)
 
 
 def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
@@ -254,7 +264,7 @@ def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
         )
         job.figure(
             f"system_{system.name}_{sample}_{W}",
-            lambda look, frames=frames: figures.effects(frames, models=METHOD_WORDS, look=look),
+            partial(_mutual_effects, frames),
             Look(title=title, note=figure_note(job, sample, said=_caveats(own)), words=arrows),
             shown=title,
             choices={"model": system.title, "sample": where[0], "weights": where[1]},

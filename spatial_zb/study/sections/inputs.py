@@ -87,11 +87,14 @@ class Data(Section):
     limits: Annotated[tuple[Label, ...], BeforeValidator(from_list)] = ()
 
 
+Rule = Literal["error", "interpolate", "median_growth", "drop_units", "drop_periods"]
+
+
 class Missing(Section):
     """``[[missing]]``: what happens to blank cells of some columns, and why."""
 
     columns: SomeNames
-    rule: Literal["error", "interpolate", "median_growth", "drop_units", "drop_periods"]
+    rule: Rule
     reason: Label
 
 

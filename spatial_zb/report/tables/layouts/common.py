@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 Label = str | Text | Mapping[str, str]
+#: A heading that is the key of a mapping: text, or a Text. (Hints of mappings do not take a union as their key.)
+Heading = Any
 #: One row of a frame, by column.
 Record = Mapping[str, Any]
 LAG = "W_"
@@ -49,8 +51,8 @@ class Glanced(Tidied, Protocol):
 class PanelLike(Protocol):
     """A panel: named arrays (T, n, k) with labels."""
 
-    labels: Mapping[str, Text]
-
+    @property
+    def labels(self) -> Mapping[str, Text]: ...
     def array(self, names: Sequence[str]) -> np.ndarray: ...
 
 

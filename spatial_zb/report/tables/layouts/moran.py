@@ -10,6 +10,7 @@ from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_on
 from spatial_zb.base.text import Text
 from spatial_zb.report.tables.layouts.common import (
     MISSING,
+    Heading,
     Label,
     Record,
     named_line,
@@ -33,7 +34,7 @@ _WIDEST_MORAN = 12
 
 
 def moran_table(
-    results: Mapping[str | Text, Mapping[str | Text, pd.DataFrame]],
+    results: Mapping[Heading, Mapping[Heading, pd.DataFrame]],
     *,
     p: str = "p_sim",
     permutations: int | None = None,

@@ -17,6 +17,7 @@ from spatial_zb.report.tables.layouts.common import (
     NOT_CONVERGED,
     SHARED,
     Glanced,
+    Heading,
     Label,
     Record,
     Tidied,
@@ -91,7 +92,7 @@ def regression_table(
     labels: Mapping[str, Label] | None = None,
     *,
     effects: Sequence[Tidied | None] = (),
-    tests: Mapping[Label, Sequence[tuple[float, float] | None]] | None = None,
+    tests: Mapping[Heading, Sequence[tuple[float, float] | None]] | None = None,
     controls: Sequence[str] = (),
     dependent: Label | None = None,
     title: Label | None = None,
@@ -214,7 +215,7 @@ def _regressors(
     return shown, [name for name in found if name not in shown]
 
 
-def _refuse_unlike(columns: Sequence[_Column], effects: Sequence, tests: Mapping[Label, Sequence]) -> None:
+def _refuse_unlike(columns: Sequence[_Column], effects: Sequence, tests: Mapping[Heading, Sequence]) -> None:
     """Refuse effects and tests unless there is one for each column."""
     given = {
         Text.of("effects"): effects,
@@ -250,7 +251,7 @@ def _effect_rows(
     return rows
 
 
-def _test_rows(tests: Mapping[Label, Sequence[tuple[float, float] | None]], style: TableStyle) -> list[Row]:
+def _test_rows(tests: Mapping[Heading, Sequence[tuple[float, float] | None]], style: TableStyle) -> list[Row]:
     """Print statistics with their stars, p-values below or beside them."""
     rows: list[Row] = [RULE] if tests else []
     enclosure: Enclosure = "bracket" if style.error_position == "below" else "none"

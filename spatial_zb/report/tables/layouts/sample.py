@@ -12,6 +12,7 @@ from spatial_zb.base.text import Text
 from spatial_zb.core.likelihood.tests import variance_inflation
 from spatial_zb.report.tables.layouts.common import (
     MISSING,
+    Heading,
     Label,
     PanelLike,
     label_of,
@@ -171,7 +172,7 @@ def _moments(values: np.ndarray) -> dict[str, float]:
 def correlations_table(
     panel: PanelLike,
     names: Sequence[str],
-    regressors: Sequence[str] | Mapping[Label, Sequence[str]] = (),
+    regressors: Sequence[str] | Mapping[Heading, Sequence[str]] = (),
     *,
     labels: Mapping[str, Label] | None = None,
     title: Label | None = None,
