@@ -1,6 +1,6 @@
 """Check everything: ``python3 scripts/test.py [PYTEST ARGUMENTS]``, the same for people and for CI.
 
-``ruff check``, ``ruff format --check`` and pytest without the slow simulations (``-m slow`` runs those).
+``ruff check``, ``ruff format --check``, mypy, and pytest without the slow simulations (``-m slow`` runs those).
 All of them run even when one fails; the exit code is that of the first that failed.
 """
 
@@ -21,6 +21,7 @@ def checks(python: Path, words: list) -> dict:
     return {
         "ruff check": [str(python), "-m", "ruff", "check"],
         "ruff format": [str(python), "-m", "ruff", "format", "--check"],
+        "mypy": [str(python), "-m", "mypy"],
         "pytest": [str(python), "-m", "pytest", "-m", "not slow", "-n", workers, "--dist=worksteal", *words],
     }
 
@@ -44,8 +45,9 @@ def show_help(words: list) -> None:
     from spatial_zb.cli.options import BilingualParser, help_language
 
     about = Text(
-        "Check everything: ruff check, ruff format --check, and pytest without the slow simulations (-m slow runs those).",
-        "检查全部内容：ruff check、ruff format --check，以及不含慢速模拟的pytest（慢速模拟用-m slow）。",
+        "Check everything: ruff check, ruff format --check, mypy, and pytest without the slow simulations (-m slow runs "
+        "those).",
+        "检查全部内容：ruff check、ruff format --check、mypy，以及不含慢速模拟的pytest（慢速模拟用-m slow）。",
     )
     parser = BilingualParser(about, help_language(words))
     passed_on = Text(

@@ -44,7 +44,7 @@ from .models.spec import Estimation as Estimation
 from .models.system import fit_system as fit_system
 from .models.system.spec import Equation as Equation
 from .models.system.spec import SystemSpec as SystemSpec
-from .pipeline import prepare as prepare
+from .pipeline.prepare import prepare as prepare
 from .report import figures as figures
 from .report import maps as maps
 from .report import tables as tables

@@ -177,6 +177,7 @@ ARROWS = {
         "report/figures",
         "report/maps",
         "report/page",
+        "report/tables",
         "report/tables/layouts",
         "study",
         "weights",

@@ -280,7 +280,9 @@ def _replicate(setting: _Setting, task: tuple[str, int, str, int]) -> dict[str, 
 
 
 def _fit(setting: _Setting, panel: Panel, W: Weights) -> Any:
-    options: dict[str, Any] = {} if setting.plan.covariance is None else {"covariance": setting.plan.covariance}
+    options: dict[str, Any] = (
+        {} if setting.plan.covariance is None else {"covariance": setting.plan.covariance}
+    )
     if isinstance(setting.spec, SystemSpec):
         return fit_system(setting.spec, panel, W, method=_estimator(setting), **options)
     return fit_durbin(setting.spec, panel, W, _estimator(setting), **options)

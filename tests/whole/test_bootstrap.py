@@ -444,9 +444,9 @@ def test_default_study_lies_in_the_project() -> None:
     assert run_script.DEFAULT_STUDY.relative_to(SCRIPTS.parent).as_posix() == "studies/bay_area.toml"
 
 
-def test_test_runs_all_three_checks_and_passes_its_words_on() -> None:
+def test_test_runs_all_four_checks_and_passes_its_words_on() -> None:
     checks = test_script.checks(Path("python"), ["-m", "slow", "-k", "moran"])
-    assert list(checks) == ["ruff check", "ruff format", "pytest"]
+    assert list(checks) == ["ruff check", "ruff format", "mypy", "pytest"]
     assert checks["pytest"][:5] == ["python", "-m", "pytest", "-m", "not slow"]
     assert checks["pytest"][-4:] == ["-m", "slow", "-k", "moran"]
 

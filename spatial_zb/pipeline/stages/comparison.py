@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,10 @@ from spatial_zb.pipeline.stages.comparison_grid import Base, grid_and_curve
 from spatial_zb.pipeline.words import warn_undone
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
-from spatial_zb.report.tables.table import Table, TableStyle
 from spatial_zb.weights.matrix import Weights
+
+if TYPE_CHECKING:
+    from spatial_zb.report.tables.table import Table, TableStyle
 
 MODELS_TITLE = Text("models and weights side by side", "不同模型与空间权重的比较")
 TESTS_TITLE = Text("tests between weights matrices", "空间权重矩阵的非嵌套检验")

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from functools import partial
-
-from collections.abc import Sequence
-
-from spatial_zb.pipeline.job import present
-
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -29,7 +22,7 @@ from spatial_zb.explore.dynamics import (
     theil_decomposition,
 )
 from spatial_zb.explore.dynamics.convergence import INITIAL, BetaConvergence
-from spatial_zb.pipeline.job import Job, figure_note, map_look, sample_notes
+from spatial_zb.pipeline.job import Job, figure_note, map_look, present, sample_notes
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look

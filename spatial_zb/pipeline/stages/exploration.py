@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -18,9 +19,11 @@ from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import RULE_WORDS, as_sentence, column_words, weights_words
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
-from spatial_zb.report.tables.table import Table, TableStyle
 from spatial_zb.study import Coupling, Study
 from spatial_zb.weights import compare_weights
+
+if TYPE_CHECKING:
+    from spatial_zb.report.tables.table import Table, TableStyle
 
 
 def write_concentration(job: Job, names: Mapping[str, Text]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -25,8 +26,10 @@ from spatial_zb.pipeline.job import Job, figure_note, sample_notes, weights_note
 from spatial_zb.pipeline.words import saying_where, weights_words
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
-from spatial_zb.report.tables.table import Table, TableStyle
 from spatial_zb.study import Model
+
+if TYPE_CHECKING:
+    from spatial_zb.report.tables.table import Table, TableStyle
 
 
 @dataclass(frozen=True, eq=False)

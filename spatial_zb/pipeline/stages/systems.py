@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -24,8 +24,10 @@ from spatial_zb.pipeline.words import METHOD_WORDS, column_heading, naming_sampl
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.style import Drawing
-from spatial_zb.report.tables.table import Table, TableStyle
 from spatial_zb.study import Study, System
+
+if TYPE_CHECKING:
+    from spatial_zb.report.tables.table import Table, TableStyle
 
 
 @dataclass(frozen=True, eq=False)
