@@ -151,7 +151,8 @@ def _by_choices(function: Callable[P, CurveTest]) -> Callable[P, CurveTest]:
             "curve_test(panel, specs, weights, …) is now curve_test(Choices(panel, specs, weights, …), term).",
         )
         parts: dict[str, Any] = {name: given.pop(name) for name in names if name in given}
-        given["choices"] = Choices(*args, **parts)
+        first: tuple[Any, ...] = args
+        given["choices"] = Choices(*first, **parts)
         return function(**given)  # type: ignore[call-arg]
 
     return called

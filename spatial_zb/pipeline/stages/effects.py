@@ -16,6 +16,7 @@ from spatial_zb.effects.table import Effects
 from spatial_zb.explore.distance import effects_by_distance, moran_by_distance
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.spec import Estimation
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import Method, SystemFit
 from spatial_zb.pipeline.job import Job, figure_note, map_look, present
@@ -214,8 +215,7 @@ def _draw_thresholds(job: Job, model: Model, term: str) -> None:
         job.prepared.polygons(sample),
         wanted.thresholds,
         reach=wanted.reach,
-        estimator=model.estimator,
-        covariance=model.covariance,
+        estimator=Estimation(model.estimator, model.covariance),
     )
     stem = f"effects_by_distance_{model.name}_{term}"
     job.tidy(f"effects_by_distance_{model.name}", frame)
