@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import SpecificationError
-from spatial_zb.base.notes import warn_old
+from spatial_zb.base.notes import Note, warn_old
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Language, Text
 
@@ -114,6 +114,8 @@ class TestTable(Former, Printed):
         Of the bootstrap behind ``p_bootstrap``; 0 without one.
     reading
         Puts the table in sentences, for :meth:`recommend`.
+    notes
+        What a reader of the table should know, as it was warned of.
     old
         What the function gave in the last release, where that was something else.
 
@@ -129,6 +131,7 @@ class TestTable(Former, Printed):
     words: Mapping[str, Text] = field(default_factory=dict)
     replicates: int = 0
     reading: Reading | None = None
+    notes: tuple[Note, ...] = ()
     old: pd.DataFrame | pd.Series | None = None
 
     def tidy(self, language: Language = "en", labels: Mapping[str, Text] | None = None) -> pd.DataFrame:

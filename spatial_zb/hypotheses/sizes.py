@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from spatial_zb.base.notes import warn
+from spatial_zb.base.notes import Kind, tell
 from spatial_zb.base.results import Row, TestTable
 from spatial_zb.base.text import Language, Text
 from spatial_zb.hypotheses.case import TESTS
@@ -18,51 +18,68 @@ if TYPE_CHECKING:
 
 
 Place = tuple[str, str, int]
+SIGNS = {"rho": "ρ", "lam": "λ"}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How often a test rejects a true hypothesis at 5 %, and the spatial coefficient of the data where it is worst."""
+
+    share: float
+    coefficient: Literal["rho", "lam"]
+    value: float
+
+    @property
+    def where(self) -> str:
+        """The coefficient in the signs of any language."""
+        return f"{SIGNS[self.coefficient]} = {self.value:g}"
+
+
 #: Rejection of a true hypothesis at 5 %, for the tests that leave 4-6 % by more than twice the error of the simulation:
 #: by (sparse or dense W, unit or two-way effects, n), with the ρ or λ of the data where it is worst. Two regressors,
 #: T = 11, normal errors; sparse is contiguity, dense inverse distance; all tests in docs/validation/test_size.csv.
-MEASURED: dict[str, dict[Place, tuple[float, str]]] = {
+MEASURED: dict[str, dict[Place, Measured]] = {
     "LM lag, robust": {
-        ("sparse", "unit", 11): (0.127, "λ = 0.6"),
-        ("sparse", "unit", 41): (0.161, "λ = 0.6"),
-        ("sparse", "unit", 90): (0.172, "λ = 0.6"),
-        ("sparse", "two_way", 11): (0.108, "λ = 0.6"),
-        ("sparse", "two_way", 41): (0.161, "λ = 0.6"),
-        ("sparse", "two_way", 90): (0.142, "λ = 0.6"),
-        ("dense", "unit", 11): (0.314, "λ = 0.6"),
-        ("dense", "unit", 41): (0.323, "λ = 0.6"),
-        ("dense", "unit", 90): (0.288, "λ = 0.6"),
-        ("dense", "two_way", 11): (0.082, "λ = 0.6"),
-        ("dense", "two_way", 41): (0.083, "λ = 0.6"),
-        ("dense", "two_way", 90): (0.095, "λ = 0.6"),
+        ("sparse", "unit", 11): Measured(0.127, "lam", 0.6),
+        ("sparse", "unit", 41): Measured(0.161, "lam", 0.6),
+        ("sparse", "unit", 90): Measured(0.172, "lam", 0.6),
+        ("sparse", "two_way", 11): Measured(0.108, "lam", 0.6),
+        ("sparse", "two_way", 41): Measured(0.161, "lam", 0.6),
+        ("sparse", "two_way", 90): Measured(0.142, "lam", 0.6),
+        ("dense", "unit", 11): Measured(0.314, "lam", 0.6),
+        ("dense", "unit", 41): Measured(0.323, "lam", 0.6),
+        ("dense", "unit", 90): Measured(0.288, "lam", 0.6),
+        ("dense", "two_way", 11): Measured(0.082, "lam", 0.6),
+        ("dense", "two_way", 41): Measured(0.083, "lam", 0.6),
+        ("dense", "two_way", 90): Measured(0.095, "lam", 0.6),
     },
     "LM error, robust": {
-        ("sparse", "unit", 11): (0.021, "ρ = 0.6"),
-        ("sparse", "unit", 41): (0.237, "ρ = 0.6"),
-        ("sparse", "unit", 90): (0.31, "ρ = 0.6"),
-        ("sparse", "two_way", 41): (0.194, "ρ = 0.6"),
-        ("sparse", "two_way", 90): (0.301, "ρ = 0.6"),
-        ("dense", "unit", 11): (0.61, "ρ = 0.6"),
-        ("dense", "unit", 41): (0.92, "ρ = 0.6"),
-        ("dense", "unit", 90): (0.929, "ρ = 0.6"),
-        ("dense", "two_way", 41): (0.086, "ρ = 0.6"),
-        ("dense", "two_way", 90): (0.105, "ρ = 0.6"),
+        ("sparse", "unit", 11): Measured(0.021, "rho", 0.6),
+        ("sparse", "unit", 41): Measured(0.237, "rho", 0.6),
+        ("sparse", "unit", 90): Measured(0.31, "rho", 0.6),
+        ("sparse", "two_way", 41): Measured(0.194, "rho", 0.6),
+        ("sparse", "two_way", 90): Measured(0.301, "rho", 0.6),
+        ("dense", "unit", 11): Measured(0.61, "rho", 0.6),
+        ("dense", "unit", 41): Measured(0.92, "rho", 0.6),
+        ("dense", "unit", 90): Measured(0.929, "rho", 0.6),
+        ("dense", "two_way", 41): Measured(0.086, "rho", 0.6),
+        ("dense", "two_way", 90): Measured(0.105, "rho", 0.6),
     },
     "LR SDM to SAR": {
-        ("dense", "unit", 41): (0.074, "ρ = 0.3"),
+        ("dense", "unit", 41): Measured(0.074, "rho", 0.3),
     },
     "Wald SDM to SEM": {
-        ("dense", "unit", 11): (0.089, "λ = 0.6"),
-        ("dense", "unit", 41): (0.075, "λ = 0.6"),
+        ("dense", "unit", 11): Measured(0.089, "lam", 0.6),
+        ("dense", "unit", 41): Measured(0.075, "lam", 0.6),
     },
     "LR SDM to SEM": {
-        ("dense", "unit", 11): (0.093, "λ = 0.6"),
+        ("dense", "unit", 11): Measured(0.093, "lam", 0.6),
     },
     "Wald SDM to SAR": {
-        ("dense", "unit", 11): (0.077, "ρ = 0"),
+        ("dense", "unit", 11): Measured(0.077, "rho", 0.0),
     },
     "LM error from SDM": {
-        ("dense", "unit", 41): (0.076, "ρ = 0"),
+        ("dense", "unit", 41): Measured(0.076, "rho", 0.0),
     },
 }
 #: The same of their bootstrap p-values, at the ρ or λ where it is furthest from 5 %; docs/validation/null_sizes.csv.
@@ -113,16 +130,24 @@ BOOTSTRAP: dict[str, dict[Place, float]] = {
 #: Up to how many units the figures of each measured n are taken to hold.
 REACH = ((11, 25), (41, 65), (90, 130))
 #: What to read in place of a test whose size is off; where that is off as well, its bootstrap p-value.
-INSTEAD: dict[str, Text] = {
-    "LM lag, robust": Text("read LM lag from SEM", "应看 SEM 之上空间滞后的 LM 检验"),
-    "LM error, robust": Text("read LM error from SAR", "应看 SAR 之上空间误差的 LM 检验"),
-    "Wald SDM to SAR": Text("read LM Durbin terms from SAR", "应看 SAR 之上杜宾项的 LM 检验"),
-    "LR SDM to SAR": Text("read LM Durbin terms from SAR", "应看 SAR 之上杜宾项的 LM 检验"),
-    "Wald SDM to SEM": Text("read LM common factor from SEM", "应看 SEM 公因子约束的 LM 检验"),
-    "LR SDM to SEM": Text("read LM common factor from SEM", "应看 SEM 公因子约束的 LM 检验"),
-    "Hausman, spatial": Text("read Mundlak, spatial", "应看空间 Mundlak 检验"),
+INSTEAD: dict[str, str] = {
+    "LM lag, robust": "LM lag from SEM",
+    "LM error, robust": "LM error from SAR",
+    "Wald SDM to SAR": "LM Durbin terms from SAR",
+    "LR SDM to SAR": "LM Durbin terms from SAR",
+    "Wald SDM to SEM": "LM common factor from SEM",
+    "LR SDM to SEM": "LM common factor from SEM",
+    "Hausman, spatial": "Mundlak, spatial",
 }
-RESAMPLE = Text("read its bootstrap p-value", "应看其自助法 p 值")
+#: The end of the sentence that sends there; without a test to read, to the bootstrap p-value.
+READ: dict[str | None, Text] = {
+    "LM lag from SEM": Text("read LM lag from SEM", "应看 SEM 之上空间滞后的 LM 检验"),
+    "LM error from SAR": Text("read LM error from SAR", "应看 SAR 之上空间误差的 LM 检验"),
+    "LM Durbin terms from SAR": Text("read LM Durbin terms from SAR", "应看 SAR 之上杜宾项的 LM 检验"),
+    "LM common factor from SEM": Text("read LM common factor from SEM", "应看 SEM 公因子约束的 LM 检验"),
+    "Mundlak, spatial": Text("read Mundlak, spatial", "应看空间 Mundlak 检验"),
+    None: Text("read its bootstrap p-value", "应看其自助法 p 值"),
+}
 
 
 def _place(table: TestTable, dense: bool) -> Place | None:
@@ -134,60 +159,67 @@ def _place(table: TestTable, dense: bool) -> Place | None:
     return "dense" if dense else "sparse", "two_way" if effects in ("time", "two_way") else "unit", n
 
 
-def _instead(test: str, place: Place) -> Text:
-    words = INSTEAD.get(test, RESAMPLE)
-    return RESAMPLE if place in MEASURED.get(words.en.removeprefix("read "), {}) else words
+def _instead(test: str, place: Place) -> str | None:
+    """The test to read in place of one; None where that is off as well."""
+    other = INSTEAD.get(test)
+    return None if other is None or place in MEASURED.get(other, {}) else other
 
 
-def _by_bootstrap(test: str, place: Place) -> Text:
+def _by_bootstrap(share: float | None) -> Text:
     """What was measured of the bootstrap p-value, as the end of a clause."""
-    share = BOOTSTRAP.get(test, {}).get(place)
     if share is None:
         return Text("", "")
     return Text(f", {100 * share:.1f} % by bootstrap", f"，自助法为 {100 * share:.1f} %")
 
 
+#: A test, what was measured of it and of its bootstrap p-value, and the test to read instead.
+Off = tuple[str, Measured, float | None, str | None]
+
+
+@Kind
+def tests_off_level(units: int, periods: int, tests: tuple[Off, ...]) -> Text:
+    """Tests whose size is off at a panel of this size."""
+    en, zh = ([], [])
+    for test, measured, share, instead in tests:
+        worst, drawn, read = f"{100 * measured.share:.0f} %", _by_bootstrap(share), READ[instead]
+        en.append(f"{test} ({worst}, {measured.where}{drawn.en}; {read.en})")
+        zh.append(f"{TESTS[test].zh}（{worst}，{measured.where}{drawn.zh}；{read.zh}）")
+    listing = Text("; ".join(en), "；".join(zh))
+    return Text(
+        f"With {units} units and {periods} periods these tests do not keep their level of 5 % (measured rejection of a true "
+        f"hypothesis, where it is worst; what to do instead): {listing.en}. bootstrap = 999 in [study], or "
+        "diagnose(..., replicates=999), adds p-values made for few units (spatial-zb docs validation/study)",
+        f"{units}个地区、{periods}个时期时，以下检验达不到5 %的名义水平（括号内为实测的对真原假设的最差拒绝率与替代办法）："
+        f"{listing.zh}。在[study]中设bootstrap = 999（或diagnose(..., replicates=999)）可给出适于少量地区的p值"
+        "（spatial-zb docs validation/study）",
+    )
+
+
 def with_measured_sizes(table: TestTable, dense: bool) -> TestTable:
-    """Write measured sizes into the notes, and warn once of all tests whose size is off."""
-    rows: list[Row] = []
-    said: dict[str, Text] = {}
-    place = _place(table, dense)
+    """Write measured sizes into the notes of the rows, and warn once of all tests whose size is off."""
+    place, off = _place(table, dense), {}
     for row in table.rows:
-        read = np.isfinite(row.p_value) and not np.isfinite(row.p_bootstrap)
-        found = MEASURED.get(row.test, {}).get(place) if read and place else None
-        if found is not None and place is not None:
-            (size, at), instead = found, _instead(row.test, place)
-            where = f"n = {place[2]}, T = 11" + (f", {at}" if at else "")
-            worst, worst_zh = (
-                f"{100 * size:.0f} %" + (f"{comma}{at}" if at else "") for comma in (", ", "，")
-            )
-            by_draws = _by_bootstrap(row.test, place)
-            test, test_zh = row.test, row.named({}, TESTS).zh
-            said[test] = Text(
-                f"{test} ({worst}{by_draws.en}; {instead.en})",
-                f"{test_zh}（{worst_zh}{by_draws.zh}；{instead.zh}）",
-            )
-            note = Text(
-                f"{row.note.en}; rejects {100 * size:.1f} % of true hypotheses at {where}{by_draws.en}: {instead.en}",
-                f"{row.note.zh}；{where} 时对真原假设的拒绝率为 {100 * size:.1f} %{by_draws.zh}：{instead.zh}",
-            )
-            row = replace(row, note=note)
-        rows.append(row)
-    if said:
-        n, T = table.facts["n_units"], table.facts["n_periods"]
-        warn(
-            f"With {n} units and {T} periods these tests do not keep their level of 5 % "
-            "(measured rejection of a true hypothesis, where it is worst; what to do instead): "
-            f"{'; '.join(text.en for text in said.values())}. "
-            "bootstrap = 999 in [study], or diagnose(..., replicates=999), adds p-values made for few units "
-            "(spatial-zb docs validation/study).",
-            f"{n}个地区、{T}个时期时，以下检验达不到5 %的名义水平"
-            "（括号内为实测的对真原假设的最差拒绝率与替代办法）："
-            f"{'；'.join(text.zh for text in said.values())}。"
-            "在[study]中设bootstrap = 999（或diagnose(..., replicates=999)）可给出适于少量地区的p值"
-            "（spatial-zb docs validation/study）。",
-        )
-    return replace(table, rows=tuple(rows))
+        measured = MEASURED.get(row.test, {}).get(place) if place else None
+        if place and measured and np.isfinite(row.p_value) and not np.isfinite(row.p_bootstrap):
+            share = BOOTSTRAP.get(row.test, {}).get(place)
+            off[row.test] = (row.test, measured, share, _instead(row.test, place))
+    if not place or not off:
+        return table
+    rows = [_with_size(row, place[2], off[row.test]) if row.test in off else row for row in table.rows]
+    note = tests_off_level(table.facts["n_units"], table.facts["n_periods"], tuple(off.values()))
+    tell([note])
+    return replace(table, rows=tuple(rows), notes=(*table.notes, note))
+
+
+def _with_size(row: Row, n: int, off: Off) -> Row:
+    _, measured, share, instead = off
+    where, size = f"n = {n}, T = 11, {measured.where}", f"{100 * measured.share:.1f} %"
+    drawn, read = _by_bootstrap(share), READ[instead]
+    note = Text(
+        f"{row.note.en}; rejects {size} of true hypotheses at {where}{drawn.en}: {read.en}",
+        f"{row.note.zh}；{where} 时对真原假设的拒绝率为 {size}{drawn.zh}：{read.zh}",
+    )
+    return replace(row, note=note)
 
 
 #: Headings with their tests, in the order of print; within one, rows keep the order of the chain.

@@ -18,7 +18,7 @@ from spatial_zb.core.likelihood.tests import weight_moments
 from spatial_zb.data import select_regions
 from spatial_zb.hypotheses.case import TESTS, make_case
 from spatial_zb.hypotheses.panel import lag_error_tests
-from spatial_zb.hypotheses.sizes import BOOTSTRAP, INSTEAD, MEASURED
+from spatial_zb.hypotheses.sizes import BOOTSTRAP, INSTEAD, MEASURED, READ
 from spatial_zb.simulate import durbin as simulate_durbin
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ def test_the_measured_sizes_are_those_of_the_committed_simulation() -> None:
     rows = rows.assign(far=(rows["size"] - 0.05).abs(), kind=rows["weights"].map(KINDS))
     worst = rows.groupby(["test", "kind", "effects", "n"])["far"].max()
     here = {
-        (t, *place): abs(size - 0.05) for t, found in MEASURED.items() for place, (size, _) in found.items()
+        (t, *place): abs(size.share - 0.05) for t, found in MEASURED.items() for place, size in found.items()
     }
     assert set(here) == set(worst.index)
     assert all(here[key] == pytest.approx(worst[key], abs=1e-3) for key in here)
@@ -110,7 +110,8 @@ def test_every_place_has_no_moderate_and_strong_dependence() -> None:
 
 
 def test_what_is_recommended_instead_is_a_test_of_the_chain() -> None:
-    assert {t.en.removeprefix("read ") for t in INSTEAD.values()} <= set(TESTS) - set(INSTEAD)
+    assert set(INSTEAD.values()) <= set(TESTS) - set(INSTEAD)
+    assert {*INSTEAD.values(), None} == set(READ)
 
 
 OFF = [(test, place) for test, found in MEASURED.items() for place in found]
@@ -126,12 +127,15 @@ def test_tests_that_do_not_keep_their_level_are_named_with_what_to_read(delta, k
     with pytest.warns(SpatialZbWarning, match="do not keep their level") as caught:
         table = diagnose(replace(SPEC, fixed_effects=place[1]), panel, W)
     assert len(caught) == 1
+    (note,) = table.notes
+    assert (note["units"], note["periods"], {off[0] for off in note["tests"]}) == (41, 6, set(named))
+    assert caught[0].message.notes == table.notes
     assert W.dense == (kind == "dense")
     for test in named:
-        size, at = MEASURED[test][place]
+        measured = MEASURED[test][place]
         note = table.row(test).note
-        where = f"n = 41, T = 11, {at}".rstrip(", ")
-        assert f"rejects {100 * size:.1f} % of true hypotheses at {where}" in note.en
+        where = f"n = 41, T = 11, {measured.where}"
+        assert f"rejects {100 * measured.share:.1f} % of true hypotheses at {where}" in note.en
         assert "拒绝率" in note.zh
         by_draws = BOOTSTRAP.get(test, {}).get(place)
         assert by_draws is None or f"{100 * by_draws:.1f} % by bootstrap" in note.en
