@@ -9,7 +9,9 @@ import subprocess
 import sys
 
 import bootstrap
-from test import SETTINGS
+
+#: Every worker is a process of its own: threads inside the linear algebra would only queue for the same cores.
+SETTINGS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
 
 #: Name → how versions are chosen: of our own requirements the lowest, of theirs what fits; or the newest of all.
 ENDS = {"lowest": "lowest-direct", "highest": "highest"}
@@ -66,5 +68,27 @@ def main(words: list) -> int:
     return len(failed)
 
 
+def show_help(words: list) -> None:
+    """Print what this script does, in the language that is asked for."""
+    sys.path.insert(0, str(bootstrap.ROOT))
+    from spatial_zb.base.text import Text
+    from spatial_zb.cli.options import BilingualParser, help_language
+
+    about = Text(
+        "Run the tests with the oldest and the newest versions that pyproject.toml allows.",
+        "用pyproject.toml允许的最旧与最新版本分别运行测试。",
+    )
+    parser = BilingualParser(about, help_language(words))
+    passed_on = Text(
+        "lowest or highest (both without it), then arguments for pytest",
+        "lowest或highest（不写则两者都试），其后为传给pytest的参数",
+    )
+    parser.add_argument("arguments", nargs="*", help=passed_on)
+    parser.print_help()
+
+
 if __name__ == "__main__":
+    if bootstrap.asks_help(sys.argv[1:]):
+        show_help(sys.argv[1:])
+        sys.exit(0)
     sys.exit(main(sys.argv[1:]))
