@@ -135,7 +135,7 @@ def run(options: argparse.Namespace) -> list:
             fit.weights,
             options.periods or len(fit.panel.periods),
             {name: zb.simulate.Truth(case, **drawn) for name, case in cases.items()},
-            replications=options.replications,
+            replicates=options.replications,
             plan=zb.simulate.Plan(
                 estimator=fit.method if isinstance(fit.spec, zb.SystemSpec) else fit.estimator,
                 covariance=fit.covariance,

@@ -19,7 +19,7 @@ def run(replications: int = 300, workers: int = 1) -> None:
         {f"{n} units": weights(n, KINDS[0]) for n in SIZES},
         PERIODS,
         {f"{c:g}": {"x": 1.0, "W_x": c / 2, "rho": c} for c in STRENGTHS},
-        replications=replications,
+        replicates=replications,
         rng=SEED,
         workers=workers,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeGuard
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from spatial_zb.base.arguments import Rng, check_alpha, check_count, gathered, seed_of
+from spatial_zb.base.arguments import Rng, alpha_of, check_count, check_level, gathered, renamed, seed_of
 from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning, SpecificationError, listed_zh
 from spatial_zb.base.execute import Execution, by_execution, run_tasks
 from spatial_zb.base.printing import Printed
@@ -122,22 +122,27 @@ class Plan:
         (``"gs3sls"``).
     effects
         Whether direct, indirect and total effects are followed besides the coefficients.
-    alpha
-        Level of the tests, one minus that of the intervals.
+    level
+        Level of the intervals; one minus it is that of the tests.
 
     Examples
     --------
-    >>> Plan(covariance="cluster").alpha
-    0.05
+    >>> Plan(covariance="cluster").level
+    0.95
     """
 
     estimator: str | None = None
     covariance: str | None = None
     effects: bool = True
-    alpha: float = 0.05
+    level: float = 0.95
+
+    def with_(self, alpha: float | None = None, **more: Any) -> Plan:
+        """This plan with other parts; ``alpha`` is the old name of 1 − ``level``."""
+        return replace(self, **more) if alpha is None else replace(self, level=1 - alpha, **more)
 
 
-@gathered("plan", replace, *(part.name for part in fields(Plan)))
+@renamed(replications="replicates")
+@gathered("plan", Plan.with_, "estimator", "covariance", "effects", "alpha")
 @gathered(
     "truth", lambda truth, **old: _joined(truth, old), "regressors", "sigma", "unit_effects", "time_effects"
 )
@@ -148,7 +153,7 @@ def power(
     periods: int | Sequence[int],
     truth: Mapping | Truth,
     *,
-    replications: int = 500,
+    replicates: int = 500,
     plan: Plan = Plan(),
     rng: Rng = None,
     workers: int | Execution = 1,
@@ -166,7 +171,7 @@ def power(
     truth
         True values, as in :func:`spatial_zb.simulate.single.panel`, or a :class:`Truth`; or several of these by
         name, such as ``{"weak": {...}, "strong": {...}}``. The same random numbers serve all cases.
-    replications
+    replicates
         Panels for each setting, at least 20.
     plan
         Estimator and covariance, whether effects are followed, and the level of the tests.
@@ -178,24 +183,25 @@ def power(
     Raises
     ------
     SpecificationError
-        No weights, periods or truth, too few replications, or a truth that the model has not.
+        No weights, periods or truth, too few replicates, or a truth that the model has not.
     """
-    check_alpha(plan.alpha)
+    check_level(plan.level)
+    alpha = alpha_of(plan.level)
     weights = {W.label: W} if isinstance(W, Weights) else dict(W)
     spans = (periods,) if isinstance(periods, int | np.integer) else tuple(periods)
     named = truth if _several(truth) else {"": truth}
     cases = {name: Truth.of(one) if isinstance(one, Mapping) else one for name, one in named.items()}
-    _check(weights, spans, cases, replications)
+    _check(weights, spans, cases, replicates)
     setting = _Setting(spec, weights, cases, plan, _entropy(rng))
-    tasks = [(w, T, case, r) for w in weights for T in spans for case in cases for r in range(replications)]
+    tasks = [(w, T, case, r) for w in weights for T in spans for case in cases for r in range(replicates)]
     found = run_tasks(partial(_replicate, setting), tasks, workers=workers)
     rows = []
-    for first in range(0, len(tasks), replications):
+    for first in range(0, len(tasks), replicates):
         w, T, case, _ = tasks[first]
         head = {"weights": w, "n": weights[w].n, "periods": T, "case": case}
         true = _truths(spec, weights[w], cases[case].values, plan.effects)
-        rows += _rows(head, true, found[first : first + replications], plan.alpha)
-    return PowerStudy(pd.DataFrame(rows), spec, _estimator(setting), plan.alpha)
+        rows += _rows(head, true, found[first : first + replicates], alpha)
+    return PowerStudy(pd.DataFrame(rows), spec, _estimator(setting), alpha)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,14 +238,14 @@ def _check(
     weights: Mapping[str, Weights],
     spans: Sequence[int],
     cases: Mapping[str, Any],
-    replications: int,
+    replicates: int,
 ) -> None:
     if not weights or not spans:
         raise SpecificationError(
             "A power study needs at least one W and one number of periods.",
             "功效研究至少需要一个W和一个时期数。",
         )
-    check_count(replications, "replications", FEWEST)
+    check_count(replicates, "replicates", FEWEST)
     for T in spans:
         check_count(T, "periods", 1)
     if not all(isinstance(case, Truth) and isinstance(case.values, Mapping) for case in cases.values()):

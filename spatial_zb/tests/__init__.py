@@ -15,6 +15,8 @@ from spatial_zb.hypotheses.nonnested import vuong_test as vuong_test
 from spatial_zb.models.dynamic import stability_test as stability_test
 from spatial_zb.models.regimes import regime_tests as regime_tests
 
+__all__ = sorted(name for name, item in globals().items() if inspect.isfunction(item))
+
 
 def __dir__() -> list[str]:
-    return sorted(name for name, item in globals().items() if inspect.isfunction(item) and name[0] != "_")
+    return __all__

@@ -124,7 +124,7 @@ REFUSED = {
         ),
         "endogenous",
     ),
-    "few": (lambda: zb.simulate.power(spec(), ring(9), 5, TRUTH, replications=5), "20"),
+    "few": (lambda: zb.simulate.power(spec(), ring(9), 5, TRUTH, replicates=5), "20"),
     "empty": (lambda: zb.simulate.power(spec(), {}, 5, TRUTH), "W"),
     "mixed": (lambda: zb.simulate.power(spec(), ring(9), 5, {"one": TRUTH, "two": 1.0}), "two"),
 }
@@ -144,7 +144,7 @@ def test_refusals(case):
 def study() -> PowerStudy:
     cases = {"none": {"a": 0.5}, "strong": {"a": 0.5, "W_a": 0.6, "rho": 0.4}}
     short = zb.DurbinSpec("y", ["a"])
-    return zb.simulate.power(short, {"small": ring(12), "large": ring(40)}, 8, cases, replications=60, rng=1)
+    return zb.simulate.power(short, {"small": ring(12), "large": ring(40)}, 8, cases, replicates=60, rng=1)
 
 
 def test_rows_are_settings_times_parameters(study):
@@ -160,7 +160,7 @@ def test_numbers_are_those_of_fits_done_by_hand():
     """Four columns of one parameter from the same panels, estimated one by one."""
     short, W = zb.DurbinSpec("y", ["a"], lag_x=[]), ring(12)
     truth = {"a": 0.5, "rho": 0.4}
-    found = zb.simulate.power(short, W, 8, truth, replications=20, rng=7)
+    found = zb.simulate.power(short, W, 8, truth, replicates=20, rng=7)
     row = found.tidy().set_index("parameter").loc["rho"]
     entropy = [int(word) for word in np.random.SeedSequence(7).generate_state(4)]
     fits = []
@@ -194,7 +194,7 @@ def test_true_effects_of_a_system_are_those_of_its_matrices():
     system = zb.SystemSpec({"g": zb.Equation("p", ["q"], ["a"]), "h": zb.Equation("q", ["p"], ["b"])})
     truth = {("g", "q"): 0.2, ("g", "a"): 1.0, ("h", "b"): 1.0, ("h", "p"): 0.1, ("g", "W_p"): 0.3}
     found = zb.simulate.power(
-        system, ring(20), 6, truth, replications=20, rng=1, plan=zb.simulate.Plan(estimator="2sls")
+        system, ring(20), 6, truth, replicates=20, rng=1, plan=zb.simulate.Plan(estimator="2sls")
     ).tidy()
     A = ring(20).matrix.toarray()
     S = np.block([[np.eye(20) - 0.3 * A, -0.2 * np.eye(20)], [-0.1 * np.eye(20), np.eye(20)]])
@@ -236,7 +236,7 @@ def test_replications_without_a_maximum_are_counted():
 @pytest.mark.slow
 def test_workers_and_a_store_change_no_number(tmp_path):
     short, truth = zb.DurbinSpec("y", ["a"]), {"a": 0.5, "rho": 0.4}
-    options = {"replications": 20, "rng": 3}
+    options = {"replicates": 20, "rng": 3}
     alone = zb.simulate.power(short, ring(12), 6, truth, **options).tidy()
     assert alone.equals(zb.simulate.power(short, ring(12), 6, truth, workers=2, **options).tidy())
     store = zb.base.result_store.ResultStore(tmp_path)

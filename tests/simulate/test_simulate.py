@@ -28,7 +28,7 @@ def test_no_process_has_a_coefficient_outside_the_interval(name, value):
     with pytest.raises(SpecificationError, match="admissible interval"):
         simulate_panel(error_model, W, 3, {name: value}, rng=0)
     with pytest.raises(SpecificationError, match="admissible interval"):
-        power_study(error_model, W, 3, {name: value}, replications=20, rng=0)
+        power_study(error_model, W, 3, {name: value}, replicates=20, rng=0)
 
 
 def test_the_interval_is_that_of_the_eigenvalues():
@@ -69,7 +69,7 @@ REFUSED = {
     ),
     "no seed": (lambda: simulate_durbin(W, 3, {"a": 1.0}, rng="seed"), ["rng", "'seed'"]),
     "no seed of a study": (
-        lambda: power_study(SPEC, W, 3, {}, replications=20, rng="seed"),
+        lambda: power_study(SPEC, W, 3, {}, replicates=20, rng="seed"),
         ["rng", "'seed'"],
     ),
     "covariance not definite": (
@@ -88,7 +88,7 @@ REFUSED = {
         lambda: simulate_system(SYSTEM, W, 3, {("p", "q"): 1.0, ("q", "p"): 1.0}),
         ["reduced form"],
     ),
-    "half a replication": (lambda: power_study(SPEC, W, 3, {}, replications=20.5), ["replications", "20.5"]),
+    "half a replicate": (lambda: power_study(SPEC, W, 3, {}, replicates=20.5), ["replicates", "20.5"]),
 }
 
 
@@ -112,7 +112,7 @@ def test_a_bare_matrix_has_no_ids():
 
 
 def test_a_whole_number_of_numpy_is_one():
-    assert power_study(SPEC, W, np.int64(4), {"a": 1.0}, replications=20, rng=1).frame["periods"].eq(4).all()
+    assert power_study(SPEC, W, np.int64(4), {"a": 1.0}, replicates=20, rng=1).frame["periods"].eq(4).all()
 
 
 def assert_moments(draws: np.ndarray, mean: float | np.ndarray, cov: np.ndarray) -> None:

@@ -22,8 +22,8 @@ ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 PROSE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: A path of the repository in prose or code: folder, then what stands before a blank, a bracket or a quote.
 PATH = re.compile(rf"(?<![\w/.-])((?:{'|'.join(FOLDERS)})/[\w./-]*[\w/])")
-#: A module named from its room on, such as `core/transforms.py`.
-MODULE = re.compile(rf"`((?:{'|'.join(ROOMS)})/[\w/]+\.py)`")
+#: A module named from its room on, such as `core/transforms.py`; `tests/` is the folder of that name.
+MODULE = re.compile(rf"`((?:{'|'.join(room for room in ROOMS if room != 'tests')})/[\w/]+\.py)`")
 #: A module by its file's name alone.
 FILE = re.compile(r"`(\w+\.py)`")
 #: Parts of a link, without its anchor.

@@ -73,11 +73,11 @@ OLD = {
         {"truth": zb.simulate.Truth(COEFFICIENTS, sigma=2 * np.eye(2), time_effects=0.0)},
     ),
     "power": (
-        lambda truth=GIVEN, **k: zb.simulate.power(DRAWN, W, 4, truth, replications=20, rng=1, **k).tidy(),
-        {"effects": False, "unit_effects": 0.0},
+        lambda truth=GIVEN, **k: zb.simulate.power(DRAWN, W, 4, truth, replicates=20, rng=1, **k).tidy(),
+        {"effects": False, "alpha": 0.1, "unit_effects": 0.0},
         {
             "truth": zb.simulate.Truth(GIVEN, unit_effects=0.0),
-            "plan": zb.simulate.Plan(effects=False),
+            "plan": zb.simulate.Plan(effects=False, level=0.9),
         },
     ),
 }
