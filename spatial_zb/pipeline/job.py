@@ -20,6 +20,7 @@ from spatial_zb.base.text import LANGUAGES, Language, Text
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import grouped_notes, notes_of, source_note
 from spatial_zb.report.drawing.frame import Look
+from spatial_zb.report.tables.table import Table, TableLook, journal_style
 from spatial_zb.study import Study
 
 if TYPE_CHECKING:
@@ -196,7 +197,8 @@ class Job:
 
     def table(
         self,
-        build: Callable[[Any], Any],
+        build: Callable[..., Table],
+        look: TableLook,
         choices: Mapping[str, Text] | None = None,
         *,
         report_only: bool = False,
@@ -206,19 +208,20 @@ class Job:
         Parameters
         ----------
         build
-            Gives the table in a style.
+            Gives the table in the look of a language.
+        look
+            The words around it; its style is that of the study.
         choices
             What sets it apart from others of its stage, such as ``{"sample": Text, "weights": Text}``: the
             report shows one choice at a time.
         report_only
             The report shows it, no file holds it.
         """
-        from spatial_zb.report.tables.table import journal_style
         from spatial_zb.report.tables.writers import write_table
 
         settings = self.study.output.table_settings
         styles = {language: journal_style(language=language, **settings) for language in self.languages}
-        tables = {language: build(style) for language, style in styles.items()}
+        tables = {language: build(look=replace(look, style=style)) for language, style in styles.items()}
         self.made.items.append(MadeTable(self.stage, tables, styles, choices or {}))
         if self.writes and not report_only:
             for language, table in tables.items():

@@ -126,13 +126,12 @@ def run(
             stage_of |= {p: stage for p in _files_in(place) if p not in stage_of}
         if input_record({"study": study.path, **study.files()}, study.root) != inputs:
             warn("An input file changed while the study was running.", "研究运行期间有输入文件被改动。")
-        reading = made.short_reading()
-        manifest, stale = _manifest(study, target, place, stages, stage_of, inputs, timings, made, reading)
+        manifest, stale = _manifest(study, target, place, stages, stage_of, inputs, timings, made)
         files = output.publish(place, target, manifest, stale)
     return Outcome(
         target,
         (*files, target / output.MANIFEST),
-        tuple(reading),
+        tuple(made.short_reading()),
         tuple(made.short_notes),
         time.perf_counter() - begun,
     )
@@ -187,7 +186,6 @@ def _manifest(
     inputs: list[dict[str, Any]],
     timings: Mapping[str, float],
     run: Made,
-    reading: Sequence[Text],
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The manifest of this run, and the records of files of earlier runs of the same stages that it does not make."""
     old = output.read_manifest(target)
@@ -206,7 +204,7 @@ def _manifest(
         "stages": list(stages),
         "seconds": {name: round(value, 3) for name, value in timings.items()},
         "notes": _in_both(run.notes),
-        "reading": _in_both(reading),
+        "reading": _in_both(run.short_reading()),
         "exhibits": _exhibits(run, stages) + [e for e in old.get("exhibits", []) if e["stage"] not in stages],
         "outputs": made + [{**r, "from_other_inputs": not same} for r in kept],
     }

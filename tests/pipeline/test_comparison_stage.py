@@ -17,7 +17,7 @@ from spatial_zb.pipeline.running import run
 from spatial_zb.report import reading
 from spatial_zb.report.tables.layouts.comparison import by_weights_table, criteria_table, nonnested_table
 from spatial_zb.report.tables.layouts.tests import robustness_table
-from spatial_zb.report.tables.table import Number, TableStyle
+from spatial_zb.report.tables.table import Number, TableLook, TableStyle
 from spatial_zb.study import Probabilities
 
 BAY = Path(__file__).parents[2] / "studies" / "bay_area.toml"
@@ -181,7 +181,9 @@ def test_criteria_take_probabilities_by_model_and_weights():
         }
     )
     posterior = pd.DataFrame({"model": ["SAR", "OLS"], "weights": ["queen", ""], "probability": [0.9, 0.1]})
-    rows = cells(criteria_table(fits, {"queen": Text("Queen", "邻接")}, probabilities=posterior))
+    rows = cells(
+        criteria_table(fits, probabilities=posterior, look=TableLook(words={"queen": Text("Queen", "邻接")}))
+    )
     assert rows[0][1] == Text("Queen", "邻接")
     assert (rows[0][-1].value, rows[1][-1].value, rows[1][1]) == (0.9, 0.1, "")
 
@@ -201,7 +203,7 @@ def test_a_column_that_did_not_converge_has_no_numbers():
     assert line[2] == Text("n.c.", "未收敛")
     assert any("no interior maximum" in note.en for note in map(Text.of, table.notes))
     for style in (TableStyle(error_position="column"), TableStyle(errors="p", language="zh")):
-        by_weights_table(columns, ["a"], effects=["total"], style=style)
+        by_weights_table(columns, ["a"], effects=["total"], look=TableLook(style=style))
     with pytest.raises(zb.SpecificationError, match="at least one"):
         by_weights_table([], ["a"])
 
@@ -219,7 +221,7 @@ def test_tests_and_variants_without_a_number_are_dashes():
         columns=["kind", "variant", "estimate", "std_error", "p_value", "conf_low", "conf_high", "n_units",
                  "n_periods", "reason"],
     )  # fmt: skip
-    table = robustness_table(variants, {"two": Text("Two", "二")})
+    table = robustness_table(variants, look=TableLook(words={"two": Text("Two", "二")}))
     assert cells(table)[0][3] == "[0.200, 1.800]"
     assert isinstance(cells(table)[2][1], Number)
     assert any("no link is left" in Text.of(note).en for note in table.notes)

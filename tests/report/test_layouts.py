@@ -20,7 +20,7 @@ from spatial_zb.report.tables.layouts import (
     moran_table,
     regression_table,
 )
-from spatial_zb.report.tables.table import TableStyle
+from spatial_zb.report.tables.table import TableLook, TableStyle
 from spatial_zb.report.tables.text import note_paragraphs, shown, words
 from spatial_zb.report.tables.writers import write_table
 
@@ -108,7 +108,7 @@ def notes(table, style=EN):
 
 
 def test_regression_rows_come_in_the_order_of_a_paper():
-    table = regression_table([("SDM", SDM), ("SEM", SEM)], labels=LABELS)
+    table = regression_table([("SDM", SDM), ("SEM", SEM)], look=TableLook(words=LABELS))
     names = [row[0] for row in printed(table) if row[0]]
     assert names == [
         "X",
@@ -135,7 +135,7 @@ def test_regression_rows_come_in_the_order_of_a_paper():
 
 
 def test_regression_cells():
-    table = regression_table([("SDM", SDM), ("SEM", SEM)], labels=LABELS)
+    table = regression_table([("SDM", SDM), ("SEM", SEM)], look=TableLook(words=LABELS))
     assert line(table, "Talent") == (["0.250***", "0.250***"], ["", "(0.100)", "(0.100)"])
     assert line(table, "W × Talent") == (["2.250**", ""], ["", "(0.300)", ""])
     assert line(table, "Spatial lag ρ") == (["4.250*", ""], ["", "(0.050)", ""])
@@ -165,7 +165,9 @@ def test_variance_is_never_starred_and_comes_from_glance_when_tidy_has_none():
 
 
 def test_regression_in_chinese():
-    table = regression_table([("SDM", SDM)], labels=LABELS, dependent=Text("Industry", "产业集聚"))
+    table = regression_table(
+        [("SDM", SDM)], dependent=Text("Industry", "产业集聚"), look=TableLook(words=LABELS)
+    )
     names = [row[0] for row in printed(table, ZH)]
     expected = ["人才集聚", "W × 人才集聚", "空间自回归系数 ρ", "观测值", "对数似然值", "地区固定效应"]
     assert set(expected) <= set(names)
@@ -181,7 +183,9 @@ def test_regression_in_chinese():
 
 
 def test_notes_name_errors_stars_covariance_weights_and_sources():
-    text = notes(regression_table([("SDM", SDM)], dependent="lq", notes=["Source: yearbook."]))
+    text = notes(
+        regression_table([("SDM", SDM)], dependent="lq", look=TableLook(notes=["Source: yearbook."]))
+    )
     for part in (
         "Standard errors in parentheses.",
         "* p < 0.10, ** p < 0.05, *** p < 0.01.",
@@ -195,12 +199,12 @@ def test_notes_name_errors_stars_covariance_weights_and_sources():
 
 def test_the_notes_say_how_the_weights_were_normalised_and_what_is_explained():
     own = fit([("x", 1, 0.5)], normalisation="row", y="talent")
-    table = regression_table([("m", own)], labels=LABELS)
+    table = regression_table([("m", own)], look=TableLook(words=LABELS))
     assert "Weights matrix: queen (row-normalised)." in notes(table)
     assert "空间权重矩阵：queen（行标准化）。" in notes(table, ZH)
     assert "Dependent variable: Talent." in notes(table)
     other = fit([("x", 1, 0.5)], normalisation="none", y="gdp")
-    table = regression_table([("m", own), ("o", other)], labels=LABELS)
+    table = regression_table([("m", own), ("o", other)], look=TableLook(words=LABELS))
     assert line(table, "Weights matrix")[0] == ["queen (row-normalised)", "queen (not normalised)"]
     assert line(table, "Dependent variable")[0] == ["Talent", "ln GDP"]
 
@@ -217,7 +221,7 @@ def test_the_notes_say_how_the_weights_were_normalised_and_what_is_explained():
     ids=["p", "t", "no stars", "column", "thresholds"],
 )
 def test_regression_styles(style, row, below, words_in_notes):
-    table = regression_table([("SDM", SDM)], labels=LABELS, style=style)
+    table = regression_table([("SDM", SDM)], look=TableLook(words=LABELS, style=style))
     assert line(table, "Talent", style) == (row, below)
     assert words_in_notes in notes(table, style)
     assert ("* p <" in notes(table, style)) == style.stars
@@ -225,7 +229,7 @@ def test_regression_styles(style, row, below, words_in_notes):
 
 def test_a_fit_that_did_not_converge_is_nc_without_stars():
     failed = fit([("talent", 0.1, 0.0), ("rho", 0.1, 0.0)], converged=False)
-    table = regression_table([("SDM", SDM), ("bad", failed)], labels=LABELS)
+    table = regression_table([("SDM", SDM), ("bad", failed)], look=TableLook(words=LABELS))
     column = [row[2] for row in printed(table) if len(row) > 2]
     assert not any("*" in cell for cell in column)
     assert line(table, "Talent") == (["0.250***", "n.c."], ["", "(0.100)", ""])
@@ -261,7 +265,7 @@ def test_observations_of_the_transform_are_explained():
 
 
 def test_terms_choose_and_order_and_the_rest_is_named():
-    table = regression_table([("SDM", SDM)], ["gdp"], LABELS)
+    table = regression_table([("SDM", SDM)], ["gdp"], look=TableLook(words=LABELS))
     assert [row[0] for row in printed(table)][1] == "ln GDP"
     assert "Talent" not in [row[0] for row in printed(table)]
     assert "Also estimated, not shown: Talent." in notes(table)
@@ -291,7 +295,7 @@ def test_regression_refusals(fits, terms, message):
 def test_a_system_gives_a_column_for_each_equation():
     tidy = pd.concat([SDM.tidy(), SEM.tidy()], keys=["industry", "talent"], names=["equation"])
     tidy = tidy.reset_index(level="equation").set_index(["equation", "term"])
-    table = regression_table([("GS3SLS", Result(tidy, SDM.glance()))], labels=LABELS)
+    table = regression_table([("GS3SLS", Result(tidy, SDM.glance()))], look=TableLook(words=LABELS))
     assert heads(table)[1] == ["Variable", "GS3SLS: industry", "GS3SLS: Talent"]
     assert line(table, "Talent")[0] == ["0.250***", "0.250***"]
     assert line(table, "Spatial error λ")[0] == ["", "1.250"]
@@ -311,7 +315,9 @@ def effects(**changes):
 
 def test_effects_cells_and_heads():
     result = Result(effects(), SDM.glance())
-    table = effects_table([("SDM", result), ("SAR", Result(effects()[:3], SDM.glance()))], labels=LABELS)
+    table = effects_table(
+        [("SDM", result), ("SAR", Result(effects()[:3], SDM.glance()))], look=TableLook(words=LABELS)
+    )
     assert heads(table)[1] == ["Variable", *["Direct", "Indirect", "Total"] * 2]
     assert heads(table, ZH)[1] == ["变量", *["直接效应", "间接效应", "总效应"] * 2]
     assert [cell.span for cell in table.header[0]] == [1, 3, 3]
@@ -341,7 +347,9 @@ def test_effects_say_how_their_errors_were_computed():
 
 def test_effects_of_a_fit_that_did_not_converge_are_nc():
     bad = Result(effects(), SDM.glance().assign(converged=False))
-    table = effects_table([("SDM", Result(effects(), SDM.glance())), ("bad", bad)], labels=LABELS)
+    table = effects_table(
+        [("SDM", Result(effects(), SDM.glance())), ("bad", bad)], look=TableLook(words=LABELS)
+    )
     row, below = line(table, "Talent")
     assert row == ["0.500***", "−0.250*", "0.250", "n.c.", "n.c.", "n.c."]
     assert below == ["", "(0.100)", "(0.100)", "(0.100)", "", "", ""]
@@ -349,7 +357,9 @@ def test_effects_of_a_fit_that_did_not_converge_are_nc():
 
 
 def test_effects_in_columns():
-    table = effects_table([("m", Result(effects(), SDM.glance()))], labels=LABELS, style=COLUMN_T)
+    table = effects_table(
+        [("m", Result(effects(), SDM.glance()))], look=TableLook(words=LABELS, style=COLUMN_T)
+    )
     assert [len(level) for level in table.header] == [2, 4, 7]
     assert line(table, "Talent", COLUMN_T)[0] == ["0.500***", "5.000", "−0.250*", "−2.500", "0.250", "2.500"]
 
@@ -361,7 +371,7 @@ def test_system_effects_have_a_section_for_each_response():
         for source in ("gdp", "shock:talent")
         for record in effects()[:3]
     ]
-    table = effects_table([("FIML", Result(records, SDM.glance()))], labels=LABELS)
+    table = effects_table([("FIML", Result(records, SDM.glance()))], look=TableLook(words=LABELS))
     assert [row[0] for row in printed(table) if row[0]] == [
         "Effect on industry",
         "ln GDP",
@@ -522,7 +532,7 @@ def test_missing_cells(kind):
         {"unit": "330700", "period": 2018, "variable": "gdp", "rule": "blank", "value": None},
     ]
     labels = LABELS | {"331100": Text("Lishui", "丽水市")}
-    table = missing_table(kind(rows), labels)
+    table = missing_table(kind(rows), look=TableLook(words=labels))
     assert printed(table, ZH) == [
         ["丽水市", "2013", "人才集聚", "线性插值", "12.500"],
         ["330700", "2018", "ln GDP", "blank", "–"],
@@ -587,7 +597,9 @@ def test_identification_table_has_a_section_for_each_system_and_a_line_for_each_
             "j_p": [0.0001, float("nan")],
         }
     )
-    table = identification_table([("one", frame), ("two", frame)], {"a": Text("Industry", "产业")})
+    table = identification_table(
+        [("one", frame), ("two", frame)], look=TableLook(words={"a": Text("Industry", "产业")})
+    )
     assert [row.kind for row in table.rows] == ["section", "body", "body"] * 2
     first = [shown(cell, TableStyle()).text for cell in table.rows[1].cells]
     assert first == ["Industry", "Yes", "1/1", "4/2", "12.35", "9.00", "3.20", "<0.001"]
@@ -608,7 +620,7 @@ def test_effects_tests_and_controls_have_rows_of_their_own():
         effects=[Result(records, [{}]), None],
         tests={Text("LR: SDM to SAR", "LR 检验：SDM→SAR"): [(7.25, 0.007), None]},
         controls=["gdp"],
-        labels=LABELS,
+        look=TableLook(words=LABELS),
     )
     rows = printed(table)
     names = [row[0] for row in rows if row[0]]
@@ -662,7 +674,9 @@ class Pooled:
 
 def test_correlations_stand_below_the_diagonal_with_their_stars():
     panel = Pooled()
-    table = correlations_table(panel, ["a", "b", "c", "e"], ["a", "b"], style=TableStyle(digits=6))
+    table = correlations_table(
+        panel, ["a", "b", "c", "e"], ["a", "b"], look=TableLook(style=TableStyle(digits=6))
+    )
     rows = printed(table, TableStyle(digits=6))
     assert [row[0] for row in rows] == ["(1) A", "(2) b", "(3) c", "(4) e"]
     a, b, c = (panel.values[name].ravel() for name in "abc")

@@ -14,7 +14,7 @@ from shapely.geometry import box
 from spatial_zb.base.errors import AlignmentError, SpatialZbWarning, WeightsError
 from spatial_zb.base.text import Text
 from spatial_zb.report.tables.layouts.sample import overlap_table, weights_table
-from spatial_zb.report.tables.table import Number
+from spatial_zb.report.tables.table import Number, TableLook
 from spatial_zb.weights import compare_weights
 from spatial_zb.weights.matrix import Weights
 
@@ -205,18 +205,18 @@ def test_a_link_map_needs_every_polygon() -> None:
 def test_tables_of_weights_say_what_the_reports_say() -> None:
     chain = np.diag(np.ones(6), 1) + np.diag(np.ones(6), -1)
     compared = compare_weights({"chain": Weights(chain, IDS).standardise("row"), "small": small()})
-    table = weights_table(compared.glance(), {"chain": Text("Chain", "链")})
+    table = weights_table(compared.glance(), look=TableLook(words={"chain": Text("Chain", "链")}))
     assert table.rows[0].cells[0] == Text("Chain", "链")
     assert table.rows[0].cells[1].zh == "行标准化"
     assert table.rows[0].cells[2] == 12
     assert table.rows[0].cells[6:] == ("1–1.7–2", "(−1.00, 1.00)")
     assert table.rows[1].cells[4:6] == (1, 2)
     pair = compared.tidy().iloc[0]
-    overlap = overlap_table(compared.tidy(), {})
+    overlap = overlap_table(compared.tidy(), look=TableLook(words={}))
     assert overlap.rows[0].cells[2:] == ("", Number(pair["correlation"], 3))
     assert overlap.rows[1].cells[2:] == (Number(pair["jaccard"], 3), "")
 
 
 def test_an_interval_that_was_not_computed_is_a_dash() -> None:
     facts = small().report().glance().assign(rho_low=np.nan, rho_high=np.nan)
-    assert weights_table(facts, {}).rows[0].cells[-1] == "–"
+    assert weights_table(facts, look=TableLook(words={})).rows[0].cells[-1] == "–"

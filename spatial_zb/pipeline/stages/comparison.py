@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -28,10 +28,11 @@ from spatial_zb.pipeline.stages.comparison_grid import Base, grid_and_curve
 from spatial_zb.pipeline.words import warn_undone
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
+from spatial_zb.report.tables.table import TableLook
 from spatial_zb.weights.matrix import Weights
 
 if TYPE_CHECKING:
-    from spatial_zb.report.tables.table import Table, TableStyle
+    pass
 
 MODELS_TITLE = Text("models and weights side by side", "不同模型与空间权重的比较")
 TESTS_TITLE = Text("tests between weights matrices", "空间权重矩阵的非嵌套检验")
@@ -58,22 +59,15 @@ def models_side_by_side(base: Base) -> Text | None:
         own = {fit.weights.label: fit for fit in usable.values() if fit.spec.family == base.spec.family}
         posterior = None if found is None else found.tidy()
         job.table(
-            lambda style: criteria_table(
-                _without_w(comparison.glance()),
-                base.labels,
-                probabilities=posterior,
-                title=base.titled(MODELS_TITLE),
-                notes=[*left_out, *base.notes()],
-                style=style,
-            )
+            lambda look: criteria_table(_without_w(comparison.glance()), probabilities=posterior, look=look),
+            TableLook(title=base.titled(MODELS_TITLE), notes=[*left_out, *base.notes()], words=base.labels),
         )
         if len(own) > 1:
             tests = compare_fits(own, nonnested=["j", "vuong"], covariance="cluster").nonnested
             job.tidy("compare_tests", tests)
             job.table(
-                lambda style: nonnested_table(
-                    tests, base.labels, title=base.titled(TESTS_TITLE), notes=base.notes(), style=style
-                )
+                lambda look: nonnested_table(tests, look=look),
+                TableLook(title=base.titled(TESTS_TITLE), notes=base.notes(), words=base.labels),
             )
     if found is None:
         return None
@@ -135,15 +129,10 @@ def _by_weights(base: Base) -> None:
         pd.concat([f.assign(weights=facts["weights"]) for _, f, facts in columns], ignore_index=True),
     )
     job.table(
-        lambda style: by_weights_table(
-            columns,
-            first,
-            base.labels,
-            others=[name for name in base.spec.x if name not in first],
-            title=base.titled(WEIGHTS_TITLE),
-            notes=base.notes(),
-            style=style,
-        )
+        lambda look: by_weights_table(
+            columns, first, others=[name for name in base.spec.x if name not in first], look=look
+        ),
+        TableLook(title=base.titled(WEIGHTS_TITLE), notes=base.notes(), words=base.labels),
     )
 
 
@@ -178,7 +167,10 @@ def _probabilities(base: Base) -> ModelProbabilities | None:
         (probabilities_table, found.tidy(), PROBABILITIES_TITLE),
         (sensitivity_table, found.sensitivity, SENSITIVITY_TITLE),
     ):
-        job.table(partial(_laid_out, base, layout, frame, title))
+        job.table(
+            partial(layout, frame),
+            TableLook(title=base.titled(title), notes=base.notes(), words=base.labels),
+        )
     drawn = found.tidy().query("weights != ''")
     title = job.prepared.panel.label(base.spec.y)
     job.figure(
@@ -188,12 +180,6 @@ def _probabilities(base: Base) -> ModelProbabilities | None:
         shown=base.titled(PROBABILITIES_TITLE),
     )
     return found
-
-
-def _laid_out(
-    base: Base, layout: Callable[..., Table], frame: pd.DataFrame, title: Text, style: TableStyle
-) -> Table:
-    return layout(frame, base.labels, title=base.titled(title), notes=base.notes(), style=style)
 
 
 def _with_ols(source: Text | str, found: ModelProbabilities) -> Text:
@@ -230,24 +216,14 @@ def robustness_battery(base: Base) -> Text | None:
         f"表中为{base.what.zh}。剔除部分地区后，失去全部邻居的地区按本研究规则重新建立联系。",
     )
     job.table(
-        lambda style: robustness_table(
-            found.tidy(style.language),
-            base.labels,
-            title=base.titled(BATTERY_TITLE),
-            notes=[note, *base.notes()],
-            style=style,
-        )
+        lambda look: robustness_table(found.tidy(look.style.language), look=look),
+        TableLook(title=base.titled(BATTERY_TITLE), notes=[note, *base.notes()], words=base.labels),
     )
     if found.influence is not None:
         job.tidy("compare_influence", found.influence)
         job.table(
-            lambda style: influence_table(
-                found.influence,
-                base.labels,
-                title=base.titled(INFLUENCE_TITLE),
-                notes=[note, *base.notes()],
-                style=style,
-            )
+            lambda look: influence_table(found.influence, look=look),
+            TableLook(title=base.titled(INFLUENCE_TITLE), notes=[note, *base.notes()], words=base.labels),
         )
         _draw_influence(base, found)
     return battery_reading(found.glance().iloc[0], _capital(base.what), unit_names(job.prepared))

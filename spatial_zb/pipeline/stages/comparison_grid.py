@@ -21,6 +21,7 @@ from spatial_zb.pipeline.stages.models import spec_of
 from spatial_zb.pipeline.words import EFFECT_WORDS, warn_undone, weights_words
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
+from spatial_zb.report.tables.table import TableLook
 from spatial_zb.study import Compare, Model
 from spatial_zb.weights.matrix import Weights
 
@@ -267,12 +268,6 @@ def _write_test(base: Base, test: CurveTest) -> None:
     job.tidy("compare_curve_test", test.tidy())
     job.tidy("compare_curve_draws", test.draws)
     job.table(
-        lambda style: curve_table(
-            test.tidy(),
-            cells,
-            len(test.draws),
-            title=base.titled(CURVE_TITLE),
-            notes=base.notes(),
-            style=style,
-        )
+        lambda look: curve_table(test.tidy(), cells, len(test.draws), look=look),
+        TableLook(title=base.titled(CURVE_TITLE), notes=base.notes()),
     )

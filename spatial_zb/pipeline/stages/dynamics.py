@@ -27,6 +27,7 @@ from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.style import Drawing
+from spatial_zb.report.tables.table import TableLook
 
 if TYPE_CHECKING:
     from spatial_zb.data.panel import Panel
@@ -81,9 +82,8 @@ def _densities(job: Job, panel: Panel) -> None:
     found = {name: kernel_densities(panel, name, relative=chosen.relative) for name in chosen.densities}
     peaks = {name: result.glance() for name, result in found.items()}
     job.table(
-        lambda style: density_table(
-            peaks, panel.labels, relative=chosen.relative, notes=_notes(job), style=style
-        )
+        lambda look: density_table(peaks, relative=chosen.relative, look=look),
+        TableLook(notes=_notes(job), words=panel.labels),
     )
     job.tidy("densities", pd.concat(r.tidy().assign(variable=n) for n, r in found.items()))
     mean = Text(", relative to the mean", "（与均值之比）")
@@ -127,9 +127,8 @@ def _ellipse(job: Job, panel: Panel, variable: str) -> None:
     path = deviation_ellipses(panel, variable, polygons)
     label = panel.label(variable)
     job.table(
-        lambda style: ellipse_table(
-            path.table(), label, f"ellipse_{variable}", notes=_notes(job), style=style
-        )
+        lambda look: ellipse_table(path.table(), label, look=look),
+        TableLook(key=f"ellipse_{variable}", notes=_notes(job)),
     )
     job.tidy(f"ellipse_{variable}", path.tidy().assign(variable=variable))
     job.figure(
@@ -166,15 +165,10 @@ def _inequality(job: Job, panel: Panel, variable: str) -> None:
         people = panel.label(chosen.population)
         notes.insert(0, Text(f"Theil weighted by {people.en}.", f"泰尔指数以{people.zh}加权。"))
     job.table(
-        lambda style: inequality_table(
-            theil.table(),
-            dagum.table(),
-            panel.label(variable),
-            f"inequality_{variable}",
-            groups=words,
-            notes=notes,
-            style=style,
-        )
+        lambda look: inequality_table(
+            theil.table(), dagum.table(), panel.label(variable), groups=words, look=look
+        ),
+        TableLook(key=f"inequality_{variable}", notes=notes),
     )
     for name, result in (("theil", theil), ("dagum", dagum)):
         job.tidy(f"{name}_{variable}", result.tidy())
@@ -190,7 +184,9 @@ def _sigma(job: Job, panel: Panel) -> None:
     found = {name: sigma_convergence(panel, name, groups) for name in chosen.sigma}
     whole = {n: r.table().query("group == 'all'") for n, r in found.items()}
     trends = {n: r.tidy().query("group == 'all'") for n, r in found.items()}
-    job.table(lambda style: sigma_table(whole, trends, panel.labels, notes=_notes(job), style=style))
+    job.table(
+        lambda look: sigma_table(whole, trends, look=look), TableLook(notes=_notes(job), words=panel.labels)
+    )
     job.tidy("sigma_convergence", pd.concat(r.table().assign(variable=n) for n, r in found.items()))
     job.tidy("sigma_trend", pd.concat(r.tidy().assign(variable=n) for n, r in found.items()))
     job.tick("sigma")
@@ -207,7 +203,7 @@ def _beta(job: Job, panel: Panel) -> list[Text]:
         _growth_table(job, panel, variable, found)
         reading.append(_beta_reading(label, next(iter(found.values()))))
         job.tick(f"beta {variable}")
-    job.table(lambda style: speed_table(speeds, notes=_notes(job), style=style))
+    job.table(lambda look: speed_table(speeds, look=look), TableLook(notes=_notes(job)))
     frames = [t.assign(variable=v.en, model=m.en) for v, m, t in speeds]
     job.tidy("beta_convergence", pd.concat(frames, ignore_index=True))
     return reading
@@ -223,16 +219,18 @@ def _growth_table(job: Job, panel: Panel, variable: str, found: Mapping[Text, Be
     ]
     start = {INITIAL: Text(f"ln {label.en}, start", f"期初ln{label.zh}")}
     job.table(
-        lambda style: regression_table(
+        lambda look: regression_table(
             [(words, result.fit) for words, result in found.items()],
-            labels={**panel.labels, **weights_words(job.study), **start},
             effects=effects if any(e is not None for e in effects) else (),
             dependent=Text(f"growth a year of {label.en}", f"{label.zh}的年均增长"),
+            look=look,
+        ),
+        TableLook(
             title=Text(f"β-convergence: {label.en}", f"β 收敛：{label.zh}"),
             key=f"beta_convergence_{variable}",
             notes=_notes(job),
-            style=style,
-        )
+            words={**panel.labels, **weights_words(job.study), **start},
+        ),
     )
 
 

@@ -38,6 +38,7 @@ from spatial_zb.pipeline.words import (
     warn_undone,
     weights_words,
 )
+from spatial_zb.report.tables.table import TableLook
 from spatial_zb.study import Model, Study
 
 _SIGNS = {"rho": "ρ", "lam": "λ", "phi": "φ"}
@@ -330,31 +331,29 @@ def _lay_out(
     fits = [(c.heading, c.fit) for c in columns]
     tests = _simplifications(columns)
     job.table(
-        lambda style: layouts.regression_table(
-            fits,
-            labels=labels,
-            tests=tests,
-            dependent=prepared.panel.label(model.y),
+        lambda look: layouts.regression_table(
+            fits, tests=tests, dependent=prepared.panel.label(model.y), look=look
+        ),
+        TableLook(
             title=Text(f"{model.title.en}: {kind.en}", f"{model.title.zh}：{kind.zh}估计结果"),
             key=f"{family.lower()}_{model.name}",
             notes=notes,
-            style=style,
+            words=labels,
         ),
         choices,
         report_only=report_only,
     )
     effects = effect_columns(columns)
     job.table(
-        lambda style: layouts.effects_table(
-            effects,
-            labels=labels,
+        lambda look: layouts.effects_table(effects, look=look),
+        TableLook(
             title=Text(
                 f"{model.title.en}: direct, indirect and total effects",
                 f"{model.title.zh}：直接、间接与总效应",
             ),
             key=f"effects_{model.name}",
             notes=notes,
-            style=style,
+            words=labels,
         ),
         choices,
         report_only=report_only,

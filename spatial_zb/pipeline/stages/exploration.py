@@ -19,11 +19,12 @@ from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import RULE_WORDS, as_sentence, column_words, weights_words
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
-from spatial_zb.study import Coupling, Study
+from spatial_zb.report.tables.table import TableLook
+from spatial_zb.study import Study
 from spatial_zb.weights import compare_weights
 
 if TYPE_CHECKING:
-    from spatial_zb.report.tables.table import Table, TableStyle
+    pass
 
 
 def write_concentration(job: Job, names: Mapping[str, Text]) -> None:
@@ -45,9 +46,11 @@ def write_concentration(job: Job, names: Mapping[str, Text]) -> None:
     notes = [*sample_notes(job, study.main_sample), *job.prepared.sources]
     labels = panel.labels
     reference = None if chosen.total is None else panel.label(chosen.total)
-    job.table(lambda style: sectors_table(found, labels, reference, notes=notes, style=style))
-    job.table(lambda style: pairs_table(pairs, ends[-1], labels, notes=notes, style=style))
-    job.table(lambda style: units_table(units[ends], names, reference, notes=notes, style=style))
+    job.table(lambda look: sectors_table(found, reference, look=look), TableLook(notes=notes, words=labels))
+    job.table(lambda look: pairs_table(pairs, ends[-1], look=look), TableLook(notes=notes, words=labels))
+    job.table(
+        lambda look: units_table(units[ends], reference, look=look), TableLook(notes=notes, words=names)
+    )
     job.tidy("concentration", pd.concat(found, names=["index"]).reset_index())
     job.tidy("coagglomeration", pairs.reset_index())
     job.tidy("specialisation", units.rename_axis("unit").reset_index())
@@ -83,9 +86,9 @@ def write_weights(job: Job) -> None:
     else:
         compared = compare_weights(matrices)
         overview = compared.glance()
-        job.table(lambda style: overlap_table(compared.tidy(), words, notes=notes, style=style))
+        job.table(lambda look: overlap_table(compared.tidy(), look=look), TableLook(notes=notes, words=words))
         job.tidy("weights_overlap", compared.tidy())
-    job.table(lambda style: weights_table(overview, words, notes=notes, style=style))
+    job.table(lambda look: weights_table(overview, look=look), TableLook(notes=notes, words=words))
     job.tidy("weights", overview)
 
 
@@ -97,23 +100,16 @@ def describe(job: Job) -> list[Text]:
     panel = prepared.sample(study.main_sample)
     names = model_variables(study)
     rows = [_definition(study, prepared, name) for name in names]
-    job.table(lambda style: layouts.definitions_table(rows, notes=prepared.sources))
+    job.table(lambda look: layouts.definitions_table(rows, look=look), TableLook(notes=prepared.sources))
     job.table(
-        lambda style: layouts.descriptives_table(
-            panel, names, labels=prepared.labels, notes=prepared.sources, style=style
-        )
+        lambda look: layouts.descriptives_table(panel, names, look=look),
+        TableLook(notes=prepared.sources, words=prepared.labels),
     )
     related = list(dict.fromkeys(n for m in study.models.values() for n in (m.y, *m.x))) or names
     if len(related) > 1:
         job.table(
-            lambda style: layouts.correlations_table(
-                panel,
-                related,
-                _regressors(study),
-                labels=prepared.labels,
-                notes=prepared.sources,
-                style=style,
-            )
+            lambda look: layouts.correlations_table(panel, related, _regressors(study), look=look),
+            TableLook(notes=prepared.sources, words=prepared.labels),
         )
     if len(prepared.filled):
         words = prepared.labels | unit_names(prepared) | RULE_WORDS | column_words(study)
@@ -122,9 +118,8 @@ def describe(job: Job) -> list[Text]:
             *(as_sentence(entry.reason) for entry in study.missing),
         ]
         job.table(
-            lambda style: layouts.missing_table(
-                prepared.filled, words, notes=[*reasons, *prepared.sources[:1]], style=style
-            )
+            lambda look: layouts.missing_table(prepared.filled, look=look),
+            TableLook(notes=[*reasons, *prepared.sources[:1]], words=words),
         )
         job.tidy("missing", prepared.filled)
     write_indices(job, unit_names(prepared))
@@ -175,19 +170,13 @@ def _write_moran(
         labels[v]: {study.weights[W].label: frame for W, frame in by_weights.items()}
         for v, by_weights in frames.items()
     }
-    title = Text(f"{name.en} by period", f"各时期{name.zh}") if key != "moran" else None
+    title = Text(f"{name.en} by period", f"各时期{name.zh}") if key != "moran" else ""
     if len(study.samples_of(present(study.moran))) > 1:
         key, label = f"{key}_{sample}", study.samples[sample].label
         title = Text(f"{name.en}, {label.en}", f"{name.zh}（{label.zh}）")
     job.table(
-        lambda style: layouts.moran_table(
-            laid,
-            permutations=study.general.permutations,
-            key=key,
-            title=title,
-            notes=[*notes, *job.prepared.sources],
-            style=style,
-        )
+        lambda look: layouts.moran_table(laid, permutations=study.general.permutations, look=look),
+        TableLook(title=title, key=key, notes=[*notes, *job.prepared.sources]),
     )
     flat = [
         frame.assign(variable=v, weights=W, sample=sample)
@@ -332,25 +321,22 @@ def _definition(study: Study, prepared: Prepared, name: str) -> dict[str, Text |
     }
 
 
-def _graded_table(
-    job: Job, names: Mapping[str, Text], frame: pd.DataFrame, pair: Coupling, style: TableStyle
-) -> Table:
-    from spatial_zb.report.tables.layouts import coordination_table
-
-    return coordination_table(frame, names, title=pair.label, key=pair.name, notes=job.prepared.sources)
-
-
 def write_indices(job: Job, names: Mapping[str, Text]) -> None:
     """The entropy weights of every index, and the graded table of every coupling by unit and period."""
-    from spatial_zb.report.tables.layouts import entropy_table
+    from spatial_zb.report.tables.layouts import coordination_table, entropy_table
 
     study, prepared = job.study, job.prepared
     if study.indices:
         weights = pd.concat([index_weights_frame(study, prepared.panel, i) for i in study.indices.values()])
         labels = prepared.labels | {c: prepared.panel.label(c) for c in weights["variable"]}
-        job.table(lambda style: entropy_table(weights, labels, notes=prepared.sources))
+        job.table(
+            lambda look: entropy_table(weights, look=look), TableLook(notes=prepared.sources, words=labels)
+        )
         job.tidy("entropy_weights", weights)
     for pair in study.coupling.values():
         frame = graded_frame(prepared.panel, pair)
         job.tidy(pair.name, frame)
-        job.table(partial(_graded_table, job, names, frame, pair))
+        job.table(
+            partial(coordination_table, frame),
+            TableLook(title=pair.label, key=pair.name, notes=prepared.sources, words=names),
+        )

@@ -26,10 +26,11 @@ from spatial_zb.pipeline.job import Job, figure_note, sample_notes, weights_note
 from spatial_zb.pipeline.words import saying_where, weights_words
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
+from spatial_zb.report.tables.table import TableLook
 from spatial_zb.study import Model
 
 if TYPE_CHECKING:
-    from spatial_zb.report.tables.table import Table, TableStyle
+    from spatial_zb.report.tables.table import Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,24 +194,11 @@ def regime_words(job: Job, fit: Fit) -> dict[str, Text]:
 STATIC = Text("Tests of the static model with one regime.", "检验对象为不含时间滞后、不分区制的静态模型。")
 
 
-def _chain_table(
-    job: Job,
-    model: Model,
-    chain: TestTable,
-    labels: Mapping[str, Text],
-    notes: Sequence[Text | str],
-    style: TableStyle,
-) -> Table:
+def _chain_table(job: Job, chain: TestTable, labels: Mapping[str, Text], look: TableLook) -> Table:
     from spatial_zb.report.tables import layouts
 
-    return layouts.chain_table(
-        by_section(chain, "zh" if style.language == "zh" else "en", labels),
-        title=Text(f"{model.title.en}: specification tests", f"{model.title.zh}：设定检验"),
-        key=f"tests_{model.name}",
-        replicates=job.study.general.bootstrap,
-        notes=notes,
-        style=style,
-    )
+    sections = by_section(chain, "zh" if look.style.language == "zh" else "en", labels)
+    return layouts.chain_table(sections, replicates=job.study.general.bootstrap, look=look)
 
 
 def diagnose_models(job: Job) -> list[Text]:
@@ -242,7 +230,15 @@ def diagnose_models(job: Job) -> list[Text]:
             *sample_notes(job, *job.study.samples_of(model)),
             *prepared.sources,
         ]
-        job.table(partial(_chain_table, job, model, chain, label, notes), {"model": model.title})
+        job.table(
+            partial(_chain_table, job, chain, label),
+            TableLook(
+                title=Text(f"{model.title.en}: specification tests", f"{model.title.zh}：设定检验"),
+                key=f"tests_{model.name}",
+                notes=notes,
+            ),
+            {"model": model.title},
+        )
         job.tidy(f"tests_{model.name}", chain.tidy())
         job.prose(
             f"tests_{model.name}_reading",

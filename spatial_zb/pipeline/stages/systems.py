@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -24,10 +24,11 @@ from spatial_zb.pipeline.words import METHOD_WORDS, column_heading, naming_sampl
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.style import Drawing
+from spatial_zb.report.tables.table import TableLook
 from spatial_zb.study import Study, System
 
 if TYPE_CHECKING:
-    from spatial_zb.report.tables.table import Table, TableStyle
+    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,18 +111,6 @@ def _choices(study: Study, system: System, sample: str, weights: str, method: st
     return {"model": system.title, **where, "method": METHOD_WORDS[method]}
 
 
-def _laid_out(
-    layout: Callable[..., Table],
-    parts: Sequence[Any],
-    labels: Mapping[str, Text],
-    title: Text,
-    key: str,
-    notes: Sequence[Text | str],
-    style: TableStyle,
-) -> Table:
-    return layout(parts, labels=labels, title=title, key=key, notes=notes, style=style)
-
-
 def _write_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
     from spatial_zb.report.tables import layouts
 
@@ -143,27 +132,29 @@ def _write_system(job: Job, system: System, columns: Sequence[_SystemColumn]) ->
         choices = {"model": system.title, "sample": where[0], "weights": where[1]}
         fits = [(METHOD_WORDS[c.facts["method"]], c.fit) for c in own]
         job.table(
-            partial(_laid_out, layouts.regression_table, fits, labels, title, f"system_{key}", notes), choices
+            partial(layouts.regression_table, fits),
+            TableLook(title=title, key=f"system_{key}", notes=notes, words=labels),
+            choices,
         )
         stable = [(METHOD_WORDS[c.facts["method"]], c.effects) for c in own if c.effects is not None]
         if stable:
             words, told = labels | _shock_words(system, prepared), [*caveats, *notes]
             job.table(
-                partial(
-                    _laid_out, layouts.effects_table, stable, words, title, f"system_effects_{key}", told
+                partial(layouts.effects_table, stable),
+                TableLook(
+                    title=title,
+                    key=f"system_effects_{key}",
+                    notes=told,
+                    words=words,
                 ),
                 choices,
             )
     reports = [(c.heading, c.fit.identification()) for c in columns]
     title = Text(f"{system.title.en}: identification", f"{system.title.zh}：识别检验")
     job.table(
-        lambda style: layouts.identification_table(
-            reports,
-            labels,
-            title=title,
-            key=f"system_{system.name}_identification",
-            notes=prepared.sources,
-            style=style,
+        lambda look: layouts.identification_table(reports, look=look),
+        TableLook(
+            title=title, key=f"system_{system.name}_identification", notes=prepared.sources, words=labels
         ),
         {"model": system.title},
     )
@@ -188,9 +179,8 @@ def _write_restrictions(job: Job, system: System, columns: Sequence[_SystemColum
     notes = [RESTRICTION_NOTE, *job.prepared.sources]
     words = tests.assign(test=[_restriction_words(name, system, job.prepared) for name in tests["test"]])
     job.table(
-        lambda style: layouts.chain_table(
-            words, title=title, key=f"system_{system.name}_restrictions", notes=notes, style=style
-        ),
+        lambda look: layouts.chain_table(words, look=look),
+        TableLook(title=title, key=f"system_{system.name}_restrictions", notes=notes),
         {"model": system.title},
     )
     job.tidy(f"system_{system.name}_restrictions", tests)

@@ -11,3 +11,5 @@ from .layouts.sample import descriptives_table as descriptives_table
 from .layouts.sample import missing_table as missing_table
 from .layouts.tests import chain_table as chain_table
 from .layouts.tests import identification_table as identification_table
+from .table import TableLook as TableLook
+from .table import TableStyle as TableStyle

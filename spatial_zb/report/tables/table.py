@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from types import MappingProxyType
 from typing import Literal
@@ -78,6 +78,43 @@ class TableStyle:
             return 0
         return sum(p_value < level for level in self.thresholds)
 
+
+Label = str | Text | Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TableLook:
+    """The words around a table, and its style: one object for all layouts.
+
+    Parameters
+    ----------
+    title
+        The caption; each layout has one of its own.
+    key
+        The stem of file names; each layout has one of its own.
+    notes
+        Further lines below the table, such as sources.
+    words
+        Words by name: of a variable, an equation, a unit, a weights matrix, a rule.
+    style
+        How it is printed.
+
+    Examples
+    --------
+    >>> look = TableLook(title="Industry", words={"ln_pgdp": "GDP per head (log)"}, style=TableStyle(digits=4))
+    >>> look.style.digits
+    4
+    """
+
+    title: Label = ""
+    key: str = ""
+    notes: Sequence[Label] = ()
+    words: Mapping[str, Label] = field(default_factory=dict)
+    style: TableStyle = TableStyle()
+
+
+#: The look of a table whose caller asks for none.
+PLAIN = TableLook()
 
 #: Habits of journals: ``default`` (stars, standard errors below), ``aea`` (American Economic Association: no
 #: stars), ``t_ratios`` (many Chinese journals: ratios of estimate to error instead of errors), ``columns``

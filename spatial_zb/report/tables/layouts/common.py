@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from spatial_zb.base.text import Text
-from spatial_zb.report.tables.table import Cell, Number, Row, TableStyle, body
+from spatial_zb.report.tables.table import Cell, Label, Number, Row, TableLook, TableStyle, body
 from spatial_zb.report.words import COVARIANCES, NORMALISATIONS, WORDS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-Label = str | Text | Mapping[str, str]
 #: A heading that is the key of a mapping: text, or a Text. (Hints of mappings do not take a union as their key.)
 Heading = Any
 #: One row of a frame, by column.
@@ -172,8 +171,9 @@ def named_line(name: Text, values: Sequence[Text]) -> Text:
     return Text(f"{name.en}: {english}.", f"{name.zh}：{chinese}。")
 
 
-def titled(title: Label | None, en: str, zh: str) -> Text:
-    return Text(en, zh) if title is None else Text.of(title)
+def titled(look: TableLook, en: str, zh: str) -> Text:
+    """The caller's title, or that of the layout."""
+    return Text.of(look.title) if look.title else Text(en, zh)
 
 
 def label_of(labels: Mapping[str, Label], name: object) -> Text:

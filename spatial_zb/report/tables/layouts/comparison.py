@@ -31,12 +31,14 @@ from spatial_zb.report.tables.layouts.common import (
     whole,
 )
 from spatial_zb.report.tables.table import (
+    PLAIN,
     RULE,
     Cell,
     HeaderCell,
     Number,
     Row,
     Table,
+    TableLook,
     TableStyle,
     body,
     section,
@@ -52,13 +54,9 @@ _STATISTIC, _DF = HeaderCell(WORDS["statistic"]), HeaderCell(WORDS["df"])
 
 def criteria_table(
     fits: pd.DataFrame,
-    labels: Mapping[str, Label] | None = None,
     *,
     probabilities: pd.DataFrame | None = None,
-    title: Label | None = None,
-    key: str = "compare_models",
-    notes: Sequence[Label] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out models × W: parameters, ln L, AIC, BIC, distance from the best AIC, Akaike weight, and probability.
 
@@ -70,7 +68,7 @@ def criteria_table(
     probabilities
         ``model, weights, probability`` of the same models, for a last column.
     """
-    style, labels = style or TableStyle(), labels or {}
+    style, labels = look.style, look.words
     posterior = {} if probabilities is None else _by_cell(probabilities, "probability")
     heads: list[str | Text] = [
         WORDS["model"],
@@ -105,12 +103,12 @@ def criteria_table(
     if posterior:
         own.append(PRIOR_NOTE)
     return Table(
-        title=titled(title, "Models and weights side by side", "不同模型与空间权重的比较"),
-        key=key,
+        title=titled(look, "Models and weights side by side", "不同模型与空间权重的比较"),
+        key=look.key or "compare_models",
         header=([HeaderCell(head) for head in heads],),
         rows=tuple(rows),
         alignment=("l", "l", *("r" for _ in heads[2:])),
-        notes=(paragraph([*own, MISSING] if _gaps(rows) else own), *map(Text.of, notes)),
+        notes=(paragraph([*own, MISSING] if _gaps(rows) else own), *map(Text.of, look.notes)),
     )
 
 
@@ -124,12 +122,8 @@ PRIOR_NOTE = Text(
 
 def nonnested_table(
     tests: pd.DataFrame,
-    labels: Mapping[str, Label] | None = None,
     *,
-    title: Label | None = None,
-    key: str = "compare_tests",
-    notes: Sequence[Label] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out tests between models: J tests of each against each, and Vuong's.
 
@@ -137,10 +131,10 @@ def nonnested_table(
     ----------
     tests
         ``test, null, alternative, statistic, df, p_value, favours`` of :attr:`Comparison.nonnested`.
-    labels
-        Words for the fits.
+    look
+        Words around the table, among them ``words`` for the fits.
     """
-    style, labels = style or TableStyle(), labels or {}
+    style, labels = look.style, look.words
     rows: list[Row] = []
     for name, part in tests.groupby("test", sort=False):
         rows.append(section(_TEST_HEADS[str(name)]))
@@ -178,12 +172,12 @@ def nonnested_table(
         *stars_note(style),
     ]
     return Table(
-        title=titled(title, "Tests between models that are not nested", "非嵌套模型检验"),
-        key=key,
+        title=titled(look, "Tests between models that are not nested", "非嵌套模型检验"),
+        key=look.key or "compare_tests",
         header=(heads,),
         rows=tuple(rows),
         alignment=("l", "l", "r", "r", "r", "c"),
-        notes=(paragraph([*own, MISSING] if _gaps(rows) else own), *map(Text.of, notes)),
+        notes=(paragraph([*own, MISSING] if _gaps(rows) else own), *map(Text.of, look.notes)),
     )
 
 
@@ -199,14 +193,10 @@ _TEST_HEADS = {
 def by_weights_table(
     columns: Sequence[tuple[Label, pd.DataFrame, Mapping[str, object]]],
     terms: Sequence[str],
-    labels: Mapping[str, Label] | None = None,
     *,
     others: Sequence[str] = (),
     effects: Sequence[str] = ("direct", "indirect", "total"),
-    title: Label | None = None,
-    key: str = "compare_weights",
-    notes: Sequence[Label] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out one model with a column for each W: effects of some terms, totals of others, ρ and λ, sample and fit.
 
@@ -225,7 +215,7 @@ def by_weights_table(
     SpecificationError
         Without columns.
     """
-    style, labels = style or TableStyle(), labels or {}
+    style, labels = look.style, look.words
     if not columns:
         raise SpecificationError(
             "A table by weights needs at least one column.", "按权重矩阵的表至少要有一列。"
@@ -271,11 +261,11 @@ def by_weights_table(
             )
         )
     return Table(
-        title=titled(title, "Robustness by weights matrix", "更换空间权重矩阵的稳健性检验"),
-        key=key,
+        title=titled(look, "Robustness by weights matrix", "更换空间权重矩阵的稳健性检验"),
+        key=look.key or "compare_weights",
         header=tuple(header),
         rows=tuple(rows),
-        notes=(paragraph(own), *map(Text.of, notes)),
+        notes=(paragraph(own), *map(Text.of, look.notes)),
     )
 
 
@@ -308,12 +298,8 @@ def _fact_rows(facts: Sequence[Mapping[str, object]], style: TableStyle) -> list
 
 def probabilities_table(
     frame: pd.DataFrame,
-    labels: Mapping[str, Label] | None = None,
     *,
-    title: Label | None = None,
-    key: str = "compare_probabilities",
-    notes: Sequence[Label] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out posterior probabilities: a row for each model, a column for each W, and their sums.
 
@@ -322,7 +308,7 @@ def probabilities_table(
     frame
         ``model, weights, probability`` of :meth:`ModelProbabilities.tidy`; the row without W (OLS) counts in the sum only.
     """
-    style, labels = style or TableStyle(), labels or {}
+    style, labels = look.style, look.words
     names = [name for name in dict.fromkeys(frame["weights"]) if name != ""]
     cells = _by_cell(frame, "probability")
     models = list(dict.fromkeys(map(str, frame["model"])))
@@ -338,11 +324,11 @@ def probabilities_table(
     rows += [RULE, body(SUM, *(_probability(value, style) for value in sums), _probability(1.0, style))]
     heads = [HeaderCell(WORDS["model"]), *(HeaderCell(label_of(labels, W)) for W in names), HeaderCell(SUM)]
     return Table(
-        title=titled(title, "Posterior probabilities of models and weights", "模型与空间权重的后验概率"),
-        key=key,
+        title=titled(look, "Posterior probabilities of models and weights", "模型与空间权重的后验概率"),
+        key=look.key or "compare_probabilities",
         header=(heads,),
         rows=tuple(rows),
-        notes=(paragraph([PRIOR_NOTE, RELATIVE]), *map(Text.of, notes)),
+        notes=(paragraph([PRIOR_NOTE, RELATIVE]), *map(Text.of, look.notes)),
     )
 
 
@@ -356,15 +342,11 @@ _PRIORS = {"g = max(N, k²)": Text("g = max(N, k²), uniform ρ", "g = max(N, k�
 
 def sensitivity_table(
     sensitivity: pd.DataFrame,
-    labels: Mapping[str, Label] | None = None,
     *,
-    title: Label | None = None,
-    key: str = "compare_sensitivity",
-    notes: Sequence[Label] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out how probabilities of families and of weights move with the prior: a row for each prior."""
-    style, labels = style or TableStyle(), labels or {}
+    style, labels = look.style, look.words
     models = list(dict.fromkeys(map(str, sensitivity["model"])))
     names = [name for name in dict.fromkeys(sensitivity["weights"]) if name != ""]
     rows = []
@@ -391,11 +373,11 @@ def sensitivity_table(
         "Beta(q, q)为ρ、λ的先验。",
     )
     return Table(
-        title=titled(title, "Posterior probabilities under other priors", "后验概率对先验的敏感性"),
-        key=key,
+        title=titled(look, "Posterior probabilities under other priors", "后验概率对先验的敏感性"),
+        key=look.key or "compare_sensitivity",
         header=(top, heads),
         rows=tuple(rows),
-        notes=(own, *map(Text.of, notes)),
+        notes=(own, *map(Text.of, look.notes)),
     )
 
 

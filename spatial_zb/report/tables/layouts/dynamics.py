@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spatial_zb.base.text import Text
@@ -14,14 +15,17 @@ from spatial_zb.report.tables.layouts.common import (
     paragraph,
     real,
     stars_note,
+    titled,
 )
 from spatial_zb.report.tables.table import (
+    PLAIN,
     RULE,
     Cell,
     HeaderCell,
     Number,
     Row,
     Table,
+    TableLook,
     TableStyle,
     body,
     section,
@@ -37,14 +41,12 @@ PERIOD = HeaderCell(Text("Period", "时期"))
 
 def density_table(
     frames: Mapping[str, pd.DataFrame],
-    labels: Labels,
     *,
     relative: bool = False,
-    notes: Sequence[Text] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out the peaks of densities: by variable a frame with ``period, mode, height, peaks, bandwidth``."""
-    style = style or TableStyle()
+    style = look.style
     heads = (Text("Mode", "众数"), Text("Height", "峰值"), Text("Peaks", "峰数"), Text("Bandwidth", "带宽"))
     said = Text(
         "Gaussian kernel, one bandwidth by Scott’s rule for each period; mode and height are those of the highest peak.",
@@ -59,27 +61,18 @@ def density_table(
         sizes = [Number(real(row[k]), style.digits) for k in ("mode", "height")]
         return [*sizes, int(row["peaks"]), Number(real(row["bandwidth"]), style.digits)]
 
-    return _by_period(
-        frames,
-        labels,
-        heads,
-        cells,
-        Text("Kernel densities by period", "核密度估计的逐期特征"),
-        "densities",
-        [said, *notes],
-    )
+    title = titled(look, "Kernel densities by period", "核密度估计的逐期特征")
+    around = replace(look, title=title, key=look.key or "densities", notes=[said, *look.notes])
+    return _by_period(frames, heads, cells, around)
 
 
 def ellipse_table(
     frame: pd.DataFrame,
     label: Text,
-    key: str,
     *,
-    notes: Sequence[Text] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out centres of gravity and deviation ellipses: the table of an ``EllipsePath``."""
-    style = style or TableStyle()
     heads = (
         Text("Longitude", "经度"),
         Text("Latitude", "纬度"),
@@ -103,11 +96,13 @@ def ellipse_table(
         "各地区按质心位置与变量值加权。半轴为√2倍标准差（正态分布下含63%）；转角为长轴方向、方位为重心移动方向，均自正北顺时针；移动距离相对上一时期。",
     )
     return Table(
-        title=Text(f"Centre of gravity and deviation ellipse: {label.en}", f"重心与标准差椭圆：{label.zh}"),
-        key=key,
+        title=titled(
+            look, f"Centre of gravity and deviation ellipse: {label.en}", f"重心与标准差椭圆：{label.zh}"
+        ),
+        key=look.key or "ellipse",
         header=([PERIOD, *map(HeaderCell, heads)],),
         rows=tuple(rows),
-        notes=(said, *notes),
+        notes=(said, *map(Text.of, look.notes)),
     )
 
 
@@ -115,17 +110,15 @@ def inequality_table(
     theil: pd.DataFrame,
     dagum: pd.DataFrame,
     label: Text,
-    key: str,
     *,
     groups: Text,
-    notes: Sequence[Text] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out Theil's T and Dagum's Gini by period with the shares of their parts, in per cent.
 
     ``theil`` and ``dagum`` are tables of ``theil_decomposition`` and ``dagum_decomposition``.
     """
-    style = style or TableStyle()
+    style = look.style
     within, between = Text("Within (%)", "组内（%）"), Text("Between (%)", "组间（%）")
     overlap = Text("Overlap (%)", "超变密度（%）")
     header = (
@@ -154,35 +147,31 @@ def inequality_table(
         f"分组：{groups.zh}。各部分占总体的比重；超变密度为均值不同的组之间的交叠。",
     )
     return Table(
-        title=Text(f"Inequality and its parts: {label.en}", f"差异及其分解：{label.zh}"),
-        key=key,
+        title=titled(look, f"Inequality and its parts: {label.en}", f"差异及其分解：{label.zh}"),
+        key=look.key or "inequality",
         header=header,
         rows=tuple(rows),
-        notes=(said, *notes),
+        notes=(said, *map(Text.of, look.notes)),
     )
 
 
 def sigma_table(
     frames: Mapping[str, pd.DataFrame],
     trends: Mapping[str, pd.DataFrame],
-    labels: Labels,
     *,
-    notes: Sequence[Text] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out σ of logarithms and the coefficient of variation by period, with their trends below.
 
     ``frames`` by variable have ``period, std_dev, cv``; ``trends`` ``term, estimate, std_error, statistic, p_value``.
     """
-    style = style or TableStyle()
+    style = look.style
+    title = titled(look, "σ-convergence: dispersion by period", "σ 收敛：各时期离散程度")
     table = _by_period(
         frames,
-        labels,
         (Text("σ of ln", "对数标准差 σ"), Text("CV", "变异系数")),
         lambda row: [Number(real(row[k]), style.digits + 1) for k in ("std_dev", "cv")],
-        Text("σ-convergence: dispersion by period", "σ 收敛：各时期离散程度"),
-        "sigma_convergence",
-        notes,
+        replace(look, title=title, key=look.key or "sigma_convergence"),
     )
     if any(len(trend) for trend in trends.values()):
         rows = (*table.rows, RULE, *_trend_rows(trends, style))
@@ -197,7 +186,7 @@ def sigma_table(
                 *stars_note(style),
             ]
         )
-        return Table(table.title, table.key, table.header, rows, notes=(said, *notes))
+        return Table(table.title, table.key, table.header, rows, notes=(said, *map(Text.of, look.notes)))
     return table
 
 
@@ -226,11 +215,10 @@ def _trend_rows(trends: Mapping[str, pd.DataFrame], style: TableStyle) -> list[R
 def speed_table(
     results: Sequence[tuple[Text, Text, pd.DataFrame]],
     *,
-    notes: Sequence[Text] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out β, the speed of convergence and the half-life: (variable, model, ``BetaConvergence.tidy()``) each."""
-    style = style or TableStyle()
+    style = look.style
     heads = (
         Text("Model", "模型"),
         Text("β", "β"),
@@ -263,12 +251,12 @@ def speed_table(
         "β为年均增长对期初水平的系数；收敛速度−ln(1+βs)/s，s为增长期年数。“–”表示不收敛或β小于−1/s。含个体固定效应且时期少时，β偏向收敛（Nickell偏误）。",
     )
     return Table(
-        title=Text("β-convergence: speed and half-life", "β 收敛：速度与半衰期"),
-        key="beta_convergence_speed",
+        title=titled(look, "β-convergence: speed and half-life", "β 收敛：速度与半衰期"),
+        key=look.key or "beta_convergence_speed",
         header=([*map(HeaderCell, heads)],),
         rows=tuple(rows),
         alignment=("l", "r", "r", "r", "r", "r"),
-        notes=(paragraph([said, *stars_note(style)]), *notes),
+        notes=(paragraph([said, *stars_note(style)]), *map(Text.of, look.notes)),
     )
 
 
@@ -280,22 +268,20 @@ def _interval(low: float, high: float) -> Cell:
 
 def _by_period(
     frames: Mapping[str, pd.DataFrame],
-    labels: Labels,
     heads: Sequence[Text],
-    cells,
-    title: Text,
-    key: str,
-    notes: Sequence[Text],
+    cells: Callable[[Mapping], list[Cell]],
+    look: TableLook,
 ) -> Table:
-    """Periods in rows, for every variable the columns ``heads``."""
+    """Periods in rows, for every variable the columns ``heads``; title and key are those of ``look``."""
     periods = sorted({period for frame in frames.values() for period in frame["period"]})
     records = {
         name: {row["period"]: row for row in frame.to_dict("records")} for name, frame in frames.items()
     }
     header = [PERIOD, *(HeaderCell(head) for _ in frames for head in heads)]
-    over = [HeaderCell(), *(HeaderCell(label_of(labels, name), len(heads)) for name in frames)]
+    over = [HeaderCell(), *(HeaderCell(label_of(look.words, name), len(heads)) for name in frames)]
     rows = [
         body(str(period), *(cell for by in records.values() for cell in cells(by[period])))
         for period in periods
     ]
-    return Table(title=title, key=key, header=(over, header), rows=tuple(rows), notes=tuple(notes))
+    notes = tuple(map(Text.of, look.notes))
+    return Table(Text.of(look.title), look.key, (over, header), tuple(rows), notes=notes)

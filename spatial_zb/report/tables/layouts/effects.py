@@ -29,22 +29,18 @@ from spatial_zb.report.tables.layouts.common import (
     titled,
     word_of,
 )
-from spatial_zb.report.tables.table import Cell, HeaderCell, Table, TableStyle, section
+from spatial_zb.report.tables.table import PLAIN, Cell, HeaderCell, Table, TableLook, TableStyle, section
 from spatial_zb.report.words import COVARIANCES, EFFECTS, WORDS
 
 
 def effects_table(
     effects: Sequence[tuple[Label, Tidied]],
     terms: Sequence[str] | None = None,
-    labels: Mapping[str, Label] | None = None,
     *,
     weights: Label | None = None,
     covariance: Label | None = None,
     method: Label | None = None,
-    title: Label | None = None,
-    key: str = "effects",
-    notes: Sequence[Label] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out direct, indirect and total effects, a group of three columns for each model; "n.c." where it did not converge.
 
@@ -61,8 +57,7 @@ def effects_table(
         Without effects, for an unknown term, or when a result gives a term and effect more than once
         (select one horizon or order first).
     """
-    style = style or TableStyle()
-    labels = labels or {}
+    style, labels = look.style, look.words
     if not effects:
         raise SpecificationError("An effects table needs at least one result.", "效应表至少要有一个结果。")
     groups = [(Text.of(header), _by_effect(Text.of(header), result)) for header, result in effects]
@@ -74,7 +69,7 @@ def effects_table(
             f"No result has effects of {listed(unknown)}; there are {listed(names)}.",
             f"没有结果含{listed_zh(unknown)}的效应；已有{listed_zh(names)}。",
         )
-    facts = [in_words(_effect_facts(result, weights, covariance), labels or {}) for _, result in effects]
+    facts = [in_words(_effect_facts(result, weights, covariance), labels) for _, result in effects]
     solved = [bool(fact.get("converged", True)) for fact in facts]
     rows = []
     for response in dict.fromkeys(response for response, _ in found):
@@ -91,11 +86,11 @@ def effects_table(
     records = [record for group in shown for record in group.values()]
     said = [*_effects_notes(records, facts, method, style), *([] if all(solved) else [NOT_CONVERGED])]
     return Table(
-        title=titled(title, "Direct, indirect and total effects", "直接效应、间接效应与总效应"),
-        key=key,
+        title=titled(look, "Direct, indirect and total effects", "直接效应、间接效应与总效应"),
+        key=look.key or "effects",
         header=_effects_header([header for header, _ in groups], style),
         rows=tuple(rows),
-        notes=(paragraph(said), *map(Text.of, notes)),
+        notes=(paragraph(said), *map(Text.of, look.notes)),
     )
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from spatial_zb.base.text import Text
 from spatial_zb.core.indices.composite import COORDINATION_GRADES
-from spatial_zb.report.tables.layouts.common import label_of
-from spatial_zb.report.tables.table import HeaderCell, Number, Table, TableStyle, body, section
+from spatial_zb.report.tables.layouts.common import label_of, titled
+from spatial_zb.report.tables.table import (
+    PLAIN,
+    HeaderCell,
+    Number,
+    Table,
+    TableLook,
+    body,
+    section,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,8 +25,13 @@ if TYPE_CHECKING:
 _DIRECTIONS = {"more": Text("positive", "正向"), "less": Text("negative", "负向")}
 
 
-def entropy_table(weights: pd.DataFrame, labels: Mapping[str, Text], *, notes: Sequence[Text] = ()) -> Table:
+def entropy_table(
+    weights: pd.DataFrame,
+    *,
+    look: TableLook = PLAIN,
+) -> Table:
     """Lay out the weights of indices: columns ``index, variable, direction, entropy, weight``."""
+    labels = look.words
     heads = [
         Text("Indicator", "指标"),
         Text("Direction", "方向"),
@@ -27,9 +40,9 @@ def entropy_table(weights: pd.DataFrame, labels: Mapping[str, Text], *, notes: S
     ]
     rows = []
     for index, part in weights.groupby("index", sort=False):
-        rows.append(section(labels.get(str(index), Text.of(str(index)))))
+        rows.append(section(label_of(labels, str(index))))
         for line in part.itertuples():
-            name = labels.get(line.variable, Text.of(line.variable))
+            name = label_of(labels, line.variable)
             cells = (_DIRECTIONS[line.direction], Number(line.entropy, 4), Number(line.weight, 4))
             rows.append(body(name, *cells))
     pooled = Text(
@@ -37,17 +50,19 @@ def entropy_table(weights: pd.DataFrame, labels: Mapping[str, Text], *, notes: S
         "指标按全部地区与年份统一极差标准化；权重与差异系数（1减信息熵）成比例。",
     )
     return Table(
-        title=Text("Entropy weights of the indices", "指标熵权"),
-        key="entropy_weights",
+        title=titled(look, "Entropy weights of the indices", "指标熵权"),
+        key=look.key or "entropy_weights",
         header=([HeaderCell(head) for head in heads],),
         rows=tuple(rows),
         alignment=("l", "c", "r", "r"),
-        notes=(pooled, *notes),
+        notes=(pooled, *map(Text.of, look.notes)),
     )
 
 
 def coordination_table(
-    frame: pd.DataFrame, names: Mapping[str, Text], *, title: Text, key: str, notes: Sequence[Text] = ()
+    frame: pd.DataFrame,
+    *,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out degrees by unit and period, the number of the grade in brackets below each.
 
@@ -59,17 +74,17 @@ def coordination_table(
     grades = frame.pivot(index="unit", columns="period", values="grade_en")
     rows = []
     for unit in frame["unit"].drop_duplicates():
-        name = names.get(unit, Text.of(unit))
+        name = label_of(look.words, unit)
         rows.append(body(name, *(Number(degrees.loc[unit, p]) for p in periods)))
         marks = [Number(numbers[grades.loc[unit, p]], 0, enclosure="bracket") for p in periods]
         rows.append(body("", *marks))
     return Table(
-        title=title,
-        key=key,
+        title=titled(look, "Coupling coordination", "耦合协调度"),
+        key=look.key or "coordination",
         header=([HeaderCell(Text("Unit", "地区")), *(HeaderCell(str(p)) for p in periods)],),
         rows=tuple(rows),
         alignment=("l", *("r" for _ in periods)),
-        notes=(_grades_note(), *notes),
+        notes=(_grades_note(), *map(Text.of, look.notes)),
     )
 
 
@@ -92,17 +107,15 @@ HEADS = {
 
 def sectors_table(
     found: Mapping[str, pd.DataFrame],
-    labels: Labels,
     reference: Text | None = None,
     *,
-    notes: Sequence[Text] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out indices of sectors: by index (``hhi, gini, gamma``) a frame period × sector.
 
     ``reference`` says what Gini and γ are measured against; by default the sum of the sectors.
     """
-    style = style or TableStyle()
+    style, labels = look.style, look.words
     against = reference or Text("the sum of these sectors", "所列行业合计")
     first = next(iter(found.values()))
     over = [HeaderCell(), *(HeaderCell(label_of(labels, sector), len(found)) for sector in first)]
@@ -128,24 +141,22 @@ def sectors_table(
             f"{said.zh}γ为Ellison–Glaeser（1997）指数，企业规模赫芬达尔指数见研究文件。",
         )
     return Table(
-        title=Text("Concentration of sectors by period", "各时期行业集聚程度"),
-        key="concentration",
+        title=titled(look, "Concentration of sectors by period", "各时期行业集聚程度"),
+        key=look.key or "concentration",
         header=(over, header),
         rows=tuple(rows),
-        notes=(said, *notes),
+        notes=(said, *map(Text.of, look.notes)),
     )
 
 
 def pairs_table(
     pairs: pd.DataFrame,
     period: int,
-    labels: Labels,
     *,
-    notes: Sequence[Text] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out the co-agglomeration of pairs of sectors in one period: rows (period, sector), columns sectors."""
-    style = style or TableStyle()
+    style, labels = look.style, look.words
     table = pairs.xs(period, level="period")
     numbers = [f"({i})" for i in range(1, len(table) + 1)]
     rows = [
@@ -162,30 +173,28 @@ def pairs_table(
         "Ellison、Glaeser与Kerr（2010）指数，以各地区行业份额均值为参照；对角线为该行业的原始集中度。",
     )
     return Table(
-        title=Text(f"Co-agglomeration of sectors, {period}", f"行业共同集聚，{period}年"),
-        key="coagglomeration",
+        title=titled(look, f"Co-agglomeration of sectors, {period}", f"行业共同集聚，{period}年"),
+        key=look.key or "coagglomeration",
         header=([HeaderCell(), HeaderCell(Text("Sector", "行业")), *map(HeaderCell, numbers)],),
         rows=tuple(rows),
         alignment=("l", "l", *("r" for _ in numbers)),
-        notes=(said, *notes),
+        notes=(said, *map(Text.of, look.notes)),
     )
 
 
 def units_table(
     units: pd.DataFrame,
-    names: Labels,
     total: Text | None = None,
     *,
-    notes: Sequence[Text] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out Krugman's specialisation: units in rows, periods in columns.
 
     ``total`` names the amount whose rest counts as one more sector.
     """
-    style = style or TableStyle()
+    style = look.style
     rows = [
-        body(label_of(names, unit), *(Number(value, style.digits) for value in values))
+        body(label_of(look.words, unit), *(Number(value, style.digits) for value in values))
         for unit, *values in units.itertuples()
     ]
     said = Text(
@@ -199,10 +208,10 @@ def units_table(
             f"{said.zh}“{total.zh}”的其余部分计为一个行业。",
         )
     return Table(
-        title=Text("Specialisation of units", "地区专业化程度"),
-        key="specialisation",
+        title=titled(look, "Specialisation of units", "地区专业化程度"),
+        key=look.key or "specialisation",
         header=([HeaderCell(Text("Unit", "地区")), *(HeaderCell(str(p)) for p in units)],),
         rows=tuple(rows),
         alignment=("l", *("r" for _ in units.columns)),
-        notes=(said, *notes),
+        notes=(said, *map(Text.of, look.notes)),
     )

@@ -11,7 +11,6 @@ from spatial_zb.base.text import Text
 from spatial_zb.report.tables.layouts.common import (
     MISSING,
     Heading,
-    Label,
     Record,
     named_line,
     paragraph,
@@ -22,7 +21,18 @@ from spatial_zb.report.tables.layouts.common import (
     stars_note,
     titled,
 )
-from spatial_zb.report.tables.table import Cell, HeaderCell, Number, Row, Table, TableStyle, body, section
+from spatial_zb.report.tables.table import (
+    PLAIN,
+    Cell,
+    HeaderCell,
+    Number,
+    Row,
+    Table,
+    TableLook,
+    TableStyle,
+    body,
+    section,
+)
 from spatial_zb.report.words import WORDS
 
 if TYPE_CHECKING:
@@ -39,10 +49,7 @@ def moran_table(
     p: str = "p_sim",
     permutations: int | None = None,
     stacked: bool | None = None,
-    title: Label | None = None,
-    key: str = "moran",
-    notes: Sequence[Label] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out Moran's I by period: I, z and p for each variable and weights matrix.
 
@@ -61,7 +68,7 @@ def moran_table(
     SpecificationError
         When ``p`` is another column, a frame lacks a column, or there is nothing to show.
     """
-    style = style or TableStyle()
+    style = look.style
     if p not in ("p_sim", "p_value"):
         raise not_one_of("p", p, ("p_sim", "p_value"))
     groups = [(variable, weights) for variable, by in results.items() for weights in by]
@@ -76,11 +83,11 @@ def moran_table(
     layout = _moran_stacked if stacked else _moran_aside
     header, rows = layout(results, frames, p, style)
     return Table(
-        title=titled(title, "Global Moran's I by period", "各时期全局莫兰指数"),
-        key=key,
+        title=titled(look, "Global Moran's I by period", "各时期全局莫兰指数"),
+        key=look.key or "moran",
         header=header,
         rows=rows,
-        notes=(paragraph(_moran_notes(groups, frames, p, permutations, style)), *map(Text.of, notes)),
+        notes=(paragraph(_moran_notes(groups, frames, p, permutations, style)), *map(Text.of, look.notes)),
     )
 
 

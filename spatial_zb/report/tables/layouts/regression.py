@@ -41,6 +41,7 @@ from spatial_zb.report.tables.layouts.common import (
     word_of,
 )
 from spatial_zb.report.tables.table import (
+    PLAIN,
     RULE,
     Cell,
     Enclosure,
@@ -48,6 +49,7 @@ from spatial_zb.report.tables.table import (
     Number,
     Row,
     Table,
+    TableLook,
     TableStyle,
     body,
     section,
@@ -89,16 +91,12 @@ class _Column:
 def regression_table(
     fits: Sequence[tuple[Label, Glanced]],
     terms: Sequence[str] | None = None,
-    labels: Mapping[str, Label] | None = None,
     *,
     effects: Sequence[Tidied | None] = (),
     tests: Mapping[Heading, Sequence[tuple[float, float] | None]] | None = None,
     controls: Sequence[str] = (),
     dependent: Label | None = None,
-    title: Label | None = None,
-    key: str = "regression",
-    notes: Sequence[Label] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out fits side by side: X, W × X, spatial parameters, effects, tests, then sample and fit.
 
@@ -112,8 +110,8 @@ def regression_table(
     terms
         Regressors to show, in this order, without the prefix ``W_``; None shows all. What is left out is
         named in the notes.
-    labels
-        Words for variables and, for systems, equations.
+    look
+        Words around the table, among them ``words`` for variables and, for systems, equations.
     effects
         Direct, indirect and total effects (``spatial_effects(fit)``) of each column, None where there are
         none; printed for the regressors that are shown.
@@ -124,8 +122,6 @@ def regression_table(
         Regressors that share one row, "Controls: yes", instead of rows of their own.
     dependent
         Words for the dependent variable; None takes ``y`` of ``glance()``.
-    notes
-        Further lines, such as sources.
 
     Raises
     ------
@@ -133,8 +129,7 @@ def regression_table(
         Without fits, for a term that no fit has, for a fit that gives a term twice, or where effects or
         tests are not one for each column.
     """
-    style = style or TableStyle()
-    labels = labels or {}
+    style, labels = look.style, look.words
     columns = [column for header, fit in fits for column in _columns(Text.of(header), fit, labels)]
     if not columns:
         raise SpecificationError("A regression table needs at least one fit.", "回归表至少要有一个估计结果。")
@@ -154,13 +149,13 @@ def regression_table(
         *_fact_rows(columns, labels, style),
     ]
     return Table(
-        title=titled(title, "Estimates", "估计结果"),
-        key=key,
+        title=titled(look, "Estimates", "估计结果"),
+        key=look.key or "regression",
         header=_regression_header(columns, style),
         rows=tuple(rows),
         notes=(
             paragraph(_regression_notes(columns, hidden, labels, dependent, bool(tests), style)),
-            *map(Text.of, notes),
+            *map(Text.of, look.notes),
         ),
     )
 

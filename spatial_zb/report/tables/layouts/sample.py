@@ -24,7 +24,7 @@ from spatial_zb.report.tables.layouts.common import (
     titled,
     whole,
 )
-from spatial_zb.report.tables.table import Cell, HeaderCell, Number, Table, TableStyle, body
+from spatial_zb.report.tables.table import PLAIN, Cell, HeaderCell, Number, Table, TableLook, TableStyle, body
 from spatial_zb.report.words import NORMALISATIONS, RULES, WORDS
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 def definitions_table(
     rows: Iterable[Mapping[str, Label]],
     *,
-    title: Label | None = None,
-    key: str = "definitions",
-    notes: Sequence[Label] = (),
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out a codebook: rows with ``name`` and any of ``label, definition, unit, source``.
 
@@ -51,31 +49,27 @@ def definitions_table(
     entries = [{"variable": row.get("label") or row["name"], **row} for row in rows]
     used = [name for name in heads if name == "variable" or any(entry.get(name) for entry in entries)]
     return Table(
-        title=titled(title, "Variables and definitions", "变量定义"),
-        key=key,
+        title=titled(look, "Variables and definitions", "变量定义"),
+        key=look.key or "definitions",
         header=([HeaderCell(heads[name]) for name in used],),
         rows=tuple(body(*(text_cell(entry.get(name)) for name in used)) for entry in entries),
         alignment=("l",) * len(used),
-        notes=tuple(map(Text.of, notes)),
+        notes=tuple(map(Text.of, look.notes)),
     )
 
 
 def missing_table(
     filled: pd.DataFrame | Iterable[Mapping[str, object]],
-    labels: Mapping[str, Label] | None = None,
     *,
-    title: Label | None = None,
-    key: str = "missing",
-    notes: Sequence[Label] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out the cells that were blank in the source: ``unit, period, variable, rule, value``.
 
-    A value that stays missing is an en dash. ``labels`` names units, variables and rules.
+    A value that stays missing is an en dash. ``look.words`` name units, variables and rules.
     """
-    style = style or TableStyle()
+    style, labels = look.style, look.words
     records = filled.to_dict("records") if hasattr(filled, "to_dict") else list(filled)
-    known = labels or {}
+    known = labels
     rows = [
         body(
             label_of(known, record["unit"]),
@@ -88,12 +82,12 @@ def missing_table(
     ]
     names = ("unit", "period", "variable", "rule", "value")
     return Table(
-        title=titled(title, "Cells filled and left blank", "缺失值及其处理"),
-        key=key,
+        title=titled(look, "Cells filled and left blank", "缺失值及其处理"),
+        key=look.key or "missing",
         header=([HeaderCell(WORDS[name]) for name in names],),
         rows=tuple(rows),
         alignment=("l", "c", "l", "l", "r"),
-        notes=tuple(map(Text.of, notes)),
+        notes=tuple(map(Text.of, look.notes)),
     )
 
 
@@ -101,19 +95,15 @@ def descriptives_table(
     panel: PanelLike,
     names: Sequence[str],
     *,
-    labels: Mapping[str, Label] | None = None,
-    title: Label | None = None,
-    key: str = "descriptives",
-    notes: Sequence[Label] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out N, mean, standard deviations (overall, between, within units) and the five-number ends.
 
     Cells that are not finite are left out of every column, and N says how many remain.
     """
-    style = style or TableStyle()
+    style = look.style
     columns = ("n", "mean", "overall", "between", "within", "min", "median", "max")
-    known = {**panel.labels, **(labels or {})}
+    known = {**panel.labels, **look.words}
     rows = []
     for name in names:
         moments = _moments(panel.array([name])[:, :, 0])
@@ -121,8 +111,8 @@ def descriptives_table(
         cells = [whole(moments["n"]), *(Number(moments[column], digits) for column in columns[1:])]
         rows.append(body(label_of(known, name), *cells))
     return Table(
-        title=titled(title, "Descriptive statistics", "描述性统计"),
-        key=key,
+        title=titled(look, "Descriptive statistics", "描述性统计"),
+        key=look.key or "descriptives",
         header=([HeaderCell(WORDS["variable"]), *(HeaderCell(WORDS[column]) for column in columns)],),
         rows=tuple(rows),
         alignment=("l", *("r" for _ in columns)),
@@ -132,7 +122,7 @@ def descriptives_table(
                 "from the unit means.",
                 "总体标准差基于全部观测值；组间标准差为各地区均值的标准差；组内标准差为对地区均值离差的标准差。",
             ),
-            *map(Text.of, notes),
+            *map(Text.of, look.notes),
         ),
     )
 
@@ -174,11 +164,7 @@ def correlations_table(
     names: Sequence[str],
     regressors: Sequence[str] | Mapping[Heading, Sequence[str]] = (),
     *,
-    labels: Mapping[str, Label] | None = None,
-    title: Label | None = None,
-    key: str = "correlations",
-    notes: Sequence[Label] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out Pearson correlations of pooled observations below the diagonal, and VIFs in the last column.
 
@@ -192,8 +178,8 @@ def correlations_table(
     SpecificationError
         A name that the panel does not hold.
     """
-    style = style or TableStyle()
-    known = {**panel.labels, **(labels or {})}
+    style = look.style
+    known = {**panel.labels, **look.words}
     pooled = panel.array(list(names)).reshape(-1, len(names))
     r, p = _correlations(pooled)
     models = regressors if isinstance(regressors, Mapping) else {"VIF": regressors} if regressors else {}
@@ -219,14 +205,14 @@ def correlations_table(
     )
     sentences = [pearson, *stars_note(style), *([inflation] if models else [])]
     return Table(
-        title=titled(title, "Correlations", "相关系数矩阵"),
-        key=key,
+        title=titled(look, "Correlations", "相关系数矩阵"),
+        key=look.key or "correlations",
         header=([HeaderCell(WORDS["variable"]), *map(HeaderCell, heads)],),
         rows=tuple(rows),
         alignment=("l", *("r" for _ in heads)),
         notes=(
             paragraph([*sentences, *([MISSING] if np.isnan(undefined).any() else [])]),
-            *map(Text.of, notes),
+            *map(Text.of, look.notes),
         ),
     )
 
@@ -265,13 +251,11 @@ MATRIX = Text("Weights matrix", "空间权重矩阵")
 
 def weights_table(
     overview: pd.DataFrame,
-    labels: Mapping[str, Text],
     *,
-    notes: Sequence[Text] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out facts of weights, a row for each: the rows of ``W.report().glance()``, one below the other."""
-    style = style or TableStyle()
+    labels = look.words
     heads = (
         MATRIX,
         Text("Scale", "标准化"),
@@ -304,27 +288,25 @@ def weights_table(
         "密度为连接数与n(n−1)之比；连通分量之间无连接；邻居数依次为最少、平均、最多；ρ区间为最小、最大特征值的倒数之间。",
     )
     return Table(
-        title=Text("Spatial weights", "空间权重矩阵概况"),
-        key="weights",
+        title=titled(look, "Spatial weights", "空间权重矩阵概况"),
+        key=look.key or "weights",
         header=([HeaderCell(head) for head in heads],),
         rows=tuple(rows),
         alignment=("l", "l", *("r" for _ in heads[2:])),
-        notes=(said, *notes),
+        notes=(said, *map(Text.of, look.notes)),
     )
 
 
 def overlap_table(
     pairs: pd.DataFrame,
-    labels: Mapping[str, Text],
     *,
-    notes: Sequence[Text] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out pairs of weights: columns ``a, b, links_common, jaccard, correlation, near_equal``.
 
     Below the diagonal stands the share of common links, above it the correlation of all entries.
     """
-    style = style or TableStyle()
+    style, labels = look.style, look.words
     names = list(dict.fromkeys([*pairs["a"], *pairs["b"]]))
     by_pair = {(row["a"], row["b"]): row for row in pairs.to_dict("records")}
     rows = []
@@ -345,10 +327,10 @@ def overlap_table(
         "对角线以上为全部地区对的权重相关系数（按所用标准化），权重全等者为“–”；以下为共同连接占并集的比重（Jaccard）。",
     )
     return Table(
-        title=Text("How far weights agree", "空间权重矩阵之间的异同"),
-        key="weights_overlap",
+        title=titled(look, "How far weights agree", "空间权重矩阵之间的异同"),
+        key=look.key or "weights_overlap",
         header=(header,),
         rows=tuple(rows),
         alignment=("l", "l", *("r" for _ in names)),
-        notes=(said, *notes),
+        notes=(said, *map(Text.of, look.notes)),
     )

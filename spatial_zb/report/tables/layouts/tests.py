@@ -21,18 +21,26 @@ from spatial_zb.report.tables.layouts.common import (
     titled,
     whole,
 )
-from spatial_zb.report.tables.table import Cell, HeaderCell, Number, Row, Table, TableStyle, body, section
+from spatial_zb.report.tables.table import (
+    PLAIN,
+    Cell,
+    HeaderCell,
+    Number,
+    Row,
+    Table,
+    TableLook,
+    TableStyle,
+    body,
+    section,
+)
 from spatial_zb.report.words import COVARIANCES, FACTS, WORDS
 
 
 def chain_table(
     tests: pd.DataFrame | Sequence[tuple[Label, pd.DataFrame]],
     *,
-    title: Label | None = None,
-    key: str = "tests",
     replicates: int | None = None,
-    notes: Sequence[Label] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out a chain of tests: ``test, statistic, df, p_value``; a test that is not defined has dashes.
 
@@ -40,7 +48,7 @@ def chain_table(
     With ``p_bootstrap`` the bootstrap's p-values get a column of their own, and the stars go by them; ``replicates``
     says in the notes from how many panels.
     """
-    style = style or TableStyle()
+    style = look.style
     parts: list[tuple[Label | None, Any]] = [(None, tests)] if hasattr(tests, "columns") else list(tests)
     resampled = any("p_bootstrap" in frame.columns for _, frame in parts)
     rows: list[Row] = []
@@ -50,8 +58,8 @@ def chain_table(
     heads = [WORDS["test"], WORDS["statistic"], WORDS["df"], Text("p", "p 值")]
     heads += [Text("p, bootstrap", "自助法 p 值")] if resampled else []
     return Table(
-        title=titled(title, "Specification tests", "设定检验"),
-        key=key,
+        title=titled(look, "Specification tests", "设定检验"),
+        key=look.key or "tests",
         header=([HeaderCell(head) for head in heads],),
         rows=tuple(rows),
         alignment=("l", *("r" for _ in heads[1:])),
@@ -59,7 +67,7 @@ def chain_table(
             *stars_note(style),
             *([_resampled(replicates)] if resampled else []),
             MISSING,
-            *map(Text.of, notes),
+            *map(Text.of, look.notes),
         ),
     )
 
@@ -99,12 +107,8 @@ def _p_cell(value: float, is_test: bool, style: TableStyle) -> Cell:
 
 def identification_table(
     reports: Sequence[tuple[Label, pd.DataFrame]],
-    labels: Mapping[str, Label] | None = None,
     *,
-    title: Label | None = None,
-    key: str = "identification",
-    notes: Sequence[Label] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out how well the equations of systems are identified: a section for each system.
 
@@ -112,10 +116,10 @@ def identification_table(
     ----------
     reports
         Pairs of heading and ``SystemFit.identification()``.
-    labels
-        Words for equations.
+    look
+        Words around the table, among them ``words`` for equations.
     """
-    style = style or TableStyle()
+    style, labels = look.style, look.words
     rows: list[Row] = []
     for heading, frame in reports:
         rows.append(section(Text.of(heading)))
@@ -127,11 +131,11 @@ def identification_table(
             )
             numbers = [Number(real(record[name]), 2) for name in ("sw_f_min", "kp_f", "j")]
             p_value = Number(real(record["j_p"]), style.digits, notation="p_value")
-            rows.append(body(label_of(labels or {}, record["equation"]), yes, *counts, *numbers, p_value))
+            rows.append(body(label_of(labels, record["equation"]), yes, *counts, *numbers, p_value))
     names = ("equation", "identified", "rank", "order", "sw_f", "kp_f", "j", "j_p")
     return Table(
-        title=titled(title, "Identification", "识别检验"),
-        key=key,
+        title=titled(look, "Identification", "识别检验"),
+        key=look.key or "identification",
         header=([HeaderCell(WORDS[name]) for name in names],),
         rows=tuple(rows),
         alignment=("l", *("c" for _ in names[1:])),
@@ -143,7 +147,7 @@ def identification_table(
                 "秩：实际秩/所需秩。阶：方程外工具变量数/内生变量数。第一阶段F为最小的Sanderson–Windmeijer统计量，小于10为弱工具变量。"
                 "J为Sargan统计量（稳健标准误时为Hansen），p值小表示排除约束被拒绝。",
             ),
-            *map(Text.of, notes),
+            *map(Text.of, look.notes),
         ),
     )
 
@@ -162,10 +166,7 @@ def curve_table(
     cells: int,
     replicates: int,
     *,
-    title: Label | None = None,
-    key: str = "compare_curve",
-    notes: Sequence[Label] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out the joint test of a specification curve.
 
@@ -176,7 +177,7 @@ def curve_table(
     cells, replicates
         How many estimates make the curve, and how many curves were drawn without effect.
     """
-    style = style or TableStyle()
+    style = look.style
     rows = [
         body(
             _STATISTICS[str(r["statistic"])],
@@ -199,12 +200,12 @@ def curve_table(
         "按序列随机翻转残差符号）。",
     )
     return Table(
-        title=titled(title, "Joint test of the specification curve", "设定曲线联合检验"),
-        key=key,
+        title=titled(look, "Joint test of the specification curve", "设定曲线联合检验"),
+        key=look.key or "compare_curve",
         header=(heads,),
         rows=tuple(rows),
         alignment=("l", "r", "r", "r", "r"),
-        notes=(own, *map(Text.of, notes)),
+        notes=(own, *map(Text.of, look.notes)),
     )
 
 
@@ -223,12 +224,8 @@ _LAGGED = Text("Regressors one period earlier", "解释变量滞后一期")
 
 def robustness_table(
     frame: pd.DataFrame,
-    labels: Mapping[str, Label] | None = None,
     *,
-    title: Label | None = None,
-    key: str = "compare_robustness",
-    notes: Sequence[Label] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out the robustness battery: a line for each variant, grouped by what was changed.
 
@@ -236,10 +233,10 @@ def robustness_table(
     ----------
     frame
         :meth:`Robustness.tidy`, in the language of the table for its reasons.
-    labels
-        Words for weights, variables, groups of units and periods, by their names.
+    look
+        Words around the table, among them ``words`` for weights, variables, groups of units and periods.
     """
-    style, labels = style or TableStyle(), labels or {}
+    style, labels = look.style, look.words
     rows: list[Row] = []
     for kind, part in frame.groupby("kind", sort=False):
         rows += [section(_KINDS[str(kind)])] if str(kind) in _KINDS else []
@@ -264,12 +261,12 @@ def robustness_table(
         for r in failed
     ]
     return Table(
-        title=titled(title, "Robustness", "稳健性检验"),
-        key=key,
+        title=titled(look, "Robustness", "稳健性检验"),
+        key=look.key or "compare_robustness",
         header=([HeaderCell(head) for head in heads],),
         rows=tuple(rows),
         alignment=("l", "r", "r", "c", "r", "r"),
-        notes=(*([paragraph(own)] if own else []), *reasons, *map(Text.of, notes)),
+        notes=(*([paragraph(own)] if own else []), *reasons, *map(Text.of, look.notes)),
     )
 
 
@@ -311,13 +308,9 @@ def _variant_words(record: Record, labels: Mapping[str, Label]) -> Text:
 
 def influence_table(
     influence: pd.DataFrame,
-    labels: Mapping[str, Label] | None = None,
     *,
     shown: int = 10,
-    title: Label | None = None,
-    key: str = "compare_influence",
-    notes: Sequence[Label] = (),
-    style: TableStyle | None = None,
+    look: TableLook = PLAIN,
 ) -> Table:
     """Lay out the units whose absence moves the estimate most.
 
@@ -326,7 +319,7 @@ def influence_table(
     influence
         ``unit, estimate, std_error, change, change_se`` of :attr:`Robustness.influence`.
     """
-    style, labels = style or TableStyle(), labels or {}
+    style, labels = look.style, look.words
     ordered = influence.loc[influence["change_se"].abs().sort_values(ascending=False, kind="stable").index]
     rows = [
         body(
@@ -347,10 +340,10 @@ def influence_table(
         f"列出{len(influence)}个地区中剔除后估计值变化最大的{len(rows)}个。",
     )
     return Table(
-        title=titled(title, "Leaving out one unit at a time", "逐一剔除地区"),
-        key=key,
+        title=titled(look, "Leaving out one unit at a time", "逐一剔除地区"),
+        key=look.key or "compare_influence",
         header=([HeaderCell(head) for head in heads],),
         rows=tuple(rows),
         alignment=("l", *("r" for _ in heads[1:])),
-        notes=(own, *map(Text.of, notes)),
+        notes=(own, *map(Text.of, look.notes)),
     )

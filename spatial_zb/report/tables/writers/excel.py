@@ -6,6 +6,7 @@ import io
 import math
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from numbers import Integral
 from typing import TYPE_CHECKING
@@ -47,7 +48,7 @@ def render(table: Table, style: TableStyle) -> bytes:
     sheet.title = "table"
     line = 1
     for title in title_lines(table, style):
-        _text(sheet, line, 1, title, bold=True)
+        _text(sheet, line, 1, title, _Type(bold=True))
         line += 1
     top = line
     line = _header(sheet, line, table, style)
@@ -70,7 +71,7 @@ def _header(sheet: Worksheet, line: int, table: Table, style: TableStyle) -> int
         for start, cell in zip(starts(level), level, strict=True):
             text = words(cell.text, style)
             side = "c" if cell.span > 1 else table.alignment[start]
-            _text(sheet, line + i, start + 1, text, side=side, upright="bottom", wrap=True)
+            _text(sheet, line + i, start + 1, text, _Type(side=side, upright="bottom", wrap=True))
             if cell.span > 1:
                 last = start + cell.span
                 sheet.merge_cells(
@@ -88,7 +89,7 @@ def _row(
         _rule(sheet, line - 1, table, bottom="thin")
         return line
     if row.kind == "section":
-        _text(sheet, line, 1, shown(row.cells[0], style).text, italic=True)
+        _text(sheet, line, 1, shown(row.cells[0], style).text, _Type(italic=True))
         return line + 1
     wide = zip(row.cells, widths, strict=True)
     broken = any(display_width(shown(cell, style).text) > width for cell, width in wide)
@@ -104,15 +105,15 @@ def _value(
 ) -> None:
     """Put a number as a number, everything else as text."""
     if isinstance(cell, Number) and math.isfinite(cell.value):
-        target = _text(sheet, line, column, "", side=side, upright=upright)
+        target = _text(sheet, line, column, "", _Type(side=side, upright=upright))
         target.value = float(cell.value)
         target.number_format = number_format(cell, style)
     elif isinstance(cell, Integral):
-        target = _text(sheet, line, column, "", side=side, upright=upright)
+        target = _text(sheet, line, column, "", _Type(side=side, upright=upright))
         target.value = int(cell)
         target.number_format = "0"
     else:
-        _text(sheet, line, column, shown(cell, style).text, side=side, upright=upright, wrap=True)
+        _text(sheet, line, column, shown(cell, style).text, _Type(side=side, upright=upright, wrap=True))
 
 
 def number_format(cell: Number, style: TableStyle) -> str:
@@ -133,19 +134,22 @@ def _literal(text: str) -> str:
     return f'"{text}"' if text else ""
 
 
-def _text(
-    sheet: Worksheet,
-    line: int,
-    column: int,
-    text: str,
-    *,
-    side: str = "l",
-    upright: str = "top",
-    bold: bool = False,
-    italic: bool = False,
-    size: float = 10.5,
-    wrap: bool = False,
-) -> SheetCell:
+@dataclass(frozen=True, slots=True)
+class _Type:
+    """How the text of a cell stands."""
+
+    side: str = "l"
+    upright: str = "top"
+    bold: bool = False
+    italic: bool = False
+    size: float = 10.5
+    wrap: bool = False
+
+
+_PLAIN = _Type()
+
+
+def _text(sheet: Worksheet, line: int, column: int, text: str, look: _Type = _PLAIN) -> SheetCell:
     """Put text that stays text, whatever it looks like."""
     from openpyxl.styles import Alignment, Font
 
@@ -154,14 +158,14 @@ def _text(
         cell.value = text[:_LONGEST]
         cell.data_type = "s"
         cell.quotePrefix = text.startswith(_FORMULA)
-    cell.font = Font(name="Times New Roman", size=size, bold=bold, italic=italic)
-    cell.alignment = Alignment(horizontal=_SIDES[side], vertical=upright, wrap_text=wrap)
+    cell.font = Font(name="Times New Roman", size=look.size, bold=look.bold, italic=look.italic)
+    cell.alignment = Alignment(horizontal=_SIDES[look.side], vertical=look.upright, wrap_text=look.wrap)
     return cell
 
 
 def _note(sheet: Worksheet, line: int, note: str, table: Table, style: TableStyle) -> None:
     """Put a paragraph across the table; Excel does not fit the height of merged cells, so it is set."""
-    _text(sheet, line, 1, note, size=9, wrap=True)
+    _text(sheet, line, 1, note, _Type(size=9, wrap=True))
     sheet.merge_cells(start_row=line, end_row=line, start_column=1, end_column=table.n_columns)
     room = sum(column_widths(table, style, widest=_WIDEST)) + _PADDING * table.n_columns
     sheet.row_dimensions[line].height = 13 * math.ceil(0.8 * display_width(note) / room)
