@@ -38,7 +38,7 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
-        def called(*args: P.args, **given: P.kwargs) -> R:
+        def called(*args: Any, **given: Any) -> R:
             for old in names.keys() & given.keys():
                 new, value = names[old], given.pop(old)
                 if new in given:
@@ -48,8 +48,8 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                     )
                 warn_old(f"{function.__name__}({old}=…) is now {function.__name__}({new}=…).")
                 if (old, new) == ("alpha", "level"):
-                    check_alpha(value)  # type: ignore[arg-type]
-                    value = 1 - value  # type: ignore[operator]
+                    check_alpha(value)
+                    value = 1 - value
                 given[new] = value
             return function(*args, **given)
 
@@ -78,7 +78,7 @@ def gathered(into: str, join: Callable[..., Any], *names: str) -> Callable[[Call
         place, default = list(parameters).index(into), parameters[into].default
 
         @functools.wraps(function)
-        def called(*args: P.args, **given: P.kwargs) -> R:
+        def called(*args: Any, **given: Any) -> R:
             old = {name: given.pop(name) for name in names if name in given}
             if not old:
                 return function(*args, **given)
@@ -88,7 +88,7 @@ def gathered(into: str, join: Callable[..., Any], *names: str) -> Callable[[Call
                 "docstring says how to give it.",
             )
             if len(args) > place:
-                args = (*args[:place], join(args[place], **old), *args[place + 1 :])  # type: ignore[assignment]
+                args = (*args[:place], join(args[place], **old), *args[place + 1 :])
             elif into in given or default is not inspect.Parameter.empty:
                 given[into] = join(given.get(into, default), **old)
             return function(*args, **given)

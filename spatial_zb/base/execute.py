@@ -78,7 +78,7 @@ class Execution:
         SpecificationError
             A number of workers that makes no sense.
         """
-        own = workers if isinstance(workers, cls) else cls(workers)  # type: ignore[arg-type]
+        own = workers if isinstance(workers, Execution) else Execution(workers)
         if (
             not isinstance(own.workers, int)
             or isinstance(own.workers, bool)

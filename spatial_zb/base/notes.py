@@ -288,7 +288,7 @@ def _issue(warning: Warning) -> None:
         if news is None:
             return
         warning = news
-    warnings.warn_explicit(warning, None, file, line, module=module, registry={})  # type: ignore[call-overload]
+    warnings.warn_explicit(warning, None, file, line, module=module, registry={})
 
 
 def _caller() -> tuple[str, str, int]:
@@ -317,7 +317,7 @@ def _action(warning: Warning, module: str, line: int) -> str:
             and number in (0, line)
         ):
             return action
-    return str(warnings.defaultaction)  # type: ignore[attr-defined]
+    return str(warnings.defaultaction)  # type: ignore[attr-defined]  # typeshed does not know it
 
 
 def _matches(pattern: Any, text: str) -> bool:

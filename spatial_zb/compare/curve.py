@@ -144,16 +144,16 @@ def _by_choices(function: Callable[P, CurveTest]) -> Callable[P, CurveTest]:
     names = [part.name for part in fields(Choices)]
 
     @functools.wraps(function)
-    def called(*args: P.args, **given: P.kwargs) -> CurveTest:
+    def called(*args: Any, **given: Any) -> CurveTest:
         if not (given.keys() & set(names) or (args and isinstance(args[0], Panel))):
             return function(*args, **given)
         warn_old(
             "curve_test(panel, specs, weights, …) is now curve_test(Choices(panel, specs, weights, …), term).",
         )
         parts: dict[str, Any] = {name: given.pop(name) for name in names if name in given}
-        first: tuple[Any, ...] = args
-        given["choices"] = Choices(*first, **parts)
-        return function(**given)  # type: ignore[call-arg]
+        given["choices"] = Choices(*args, **parts)
+        named: Callable[..., CurveTest] = function
+        return named(**given)
 
     return called
 

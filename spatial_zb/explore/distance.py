@@ -65,7 +65,7 @@ class Bands:
     @classmethod
     def of(cls, bands: Sequence[float] | Bands | None, **more: Any) -> Bands:
         """Of edges, or bands as they are; ``more`` replaces some of it."""
-        return replace(bands if isinstance(bands, cls) else cls(bands), **more)  # type: ignore[arg-type]
+        return replace(bands if isinstance(bands, Bands) else Bands(bands), **more)
 
 
 #: Bands without edges of the caller's: about so many of equal round width, up to about half the largest distance,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from spatial_zb.base.arguments import gathered
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
@@ -59,9 +59,9 @@ class Estimation:
     covariance: Covariance = "information"
 
     @classmethod
-    def of(cls, estimator: Estimator | Estimation, **more: Covariance) -> Estimation:
+    def of(cls, estimator: Estimator | Estimation, **more: Any) -> Estimation:
         """Of an estimator by its name, or an estimation as it is; ``more`` replaces some of it."""
-        return replace(estimator if isinstance(estimator, cls) else cls(estimator), **more)  # type: ignore[arg-type]
+        return replace(estimator if isinstance(estimator, Estimation) else Estimation(estimator), **more)
 
 
 #: The argument of the last release that :class:`Estimation` holds now.

@@ -60,7 +60,7 @@ class Truth:
     @classmethod
     def of(cls, truth: Mapping | Truth, **more: Any) -> Truth:
         """Of true values, or a truth as it is; ``more`` replaces some of it."""
-        return replace(truth if isinstance(truth, cls) else cls(truth), **more)  # type: ignore[arg-type]
+        return replace(truth if isinstance(truth, Truth) else Truth(truth), **more)
 
 
 @gathered("truth", Truth.of, "sigma", "unit_effects", "time_effects", "regressors")

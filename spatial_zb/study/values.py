@@ -39,14 +39,14 @@ def _no_label(value: object) -> Refusal:
     )
 
 
-def _as_text(value: object) -> Text:
+def _as_text(value: Any) -> Text:
     if isinstance(value, Text):
         return value
     texts = value.values() if isinstance(value, Mapping) else [value]
     if not all(isinstance(text, str) and text.strip() for text in texts):
         raise _no_label(value)
     try:
-        return Text.of(value)  # type: ignore[arg-type]
+        return Text.of(value)
     except SpecificationError:
         raise _no_label(value) from None
 
@@ -109,16 +109,16 @@ def by_period(value: object) -> object:
     return {int(key): number for key, number in value.items()}
 
 
-def _as_base(value: object) -> object:
+def _as_base(value: Any) -> object:
     """``"mean"``, or a span of periods; one period is a span of itself."""
-    span = (value, value) if type(value) is int else from_list(value)
+    span: Any = (value, value) if type(value) is int else from_list(value)
     whole = isinstance(span, tuple) and len(span) == 2 and all(type(period) is int for period in span)
     if value != "mean" and not whole:
         raise Refusal(
             f"must be 'mean', [first, last] or one period, not {value!r}",
             f"须为'mean'、[起始, 结束]或一个时期，而不是{value!r}",
         )
-    return _ordered(span) if whole else value  # type: ignore[arg-type]
+    return _ordered(span) if whole else value
 
 
 def _as_islands(value: object) -> object:

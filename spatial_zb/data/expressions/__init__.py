@@ -9,12 +9,13 @@ import ast
 import graphlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh, numbered
 from spatial_zb.base.text import Text, cell_of
 from spatial_zb.data.expressions.syntax import (
     checked_tree,
+    function_of,
     names_in,
     referenced_calls,
     unknown_name,
@@ -158,7 +159,7 @@ def compile_expressions(
 def _around(expression: Expression, name: str) -> str:
     """The function with the reference region inside which a name stands."""
     calls = referenced_calls(expression.tree)
-    return next(call.func.id for call in calls if name in names_in(call.args))  # type: ignore[attr-defined]
+    return next(function_of(call) for call in calls if name in names_in(call.args))
 
 
 def derive(
@@ -255,18 +256,18 @@ def _as_floats(name: str, values: object, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _by_period(
-    constants: Mapping[str, Mapping[int, float]] | None, periods: Sequence[object]
+    constants: Mapping[str, Mapping[int, float]] | None, periods: Sequence[Any]
 ) -> dict[str, np.ndarray]:
     """Look constants up by period: arrays (T,)."""
     import numpy as np
 
     found: dict[str, np.ndarray] = {}
     for name, values in (constants or {}).items():
-        blank = sorted({period for period in periods if period not in values})  # type: ignore[type-var]
+        blank = sorted({period for period in periods if period not in values})
         if blank:
             raise DataError(
                 f"The constant {name!r} has no number for {listed(blank)}.",
                 f"常数{name!r}没有{listed_zh(blank)}的数值。",
             )
-        found[name] = np.array([values[period] for period in periods], dtype=float)  # type: ignore[index]
+        found[name] = np.array([values[period] for period in periods], dtype=float)
     return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.data.expressions.syntax import SECTORS, unknown_name
+from spatial_zb.data.expressions.syntax import SECTORS, function_of, unknown_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +53,8 @@ class Evaluation:
     def value(self, node: ast.AST, scope: Mapping[str, np.ndarray]) -> Any:
         """Value of a node: array (T, n), or (T, 1) where it depends on the period only."""
         if isinstance(node, ast.Constant):
-            return float(node.value)  # type: ignore[arg-type]
+            assert isinstance(node.value, int | float), "no other constant passes the check"
+            return float(node.value)
         if isinstance(node, ast.Name):
             return self.named(node.id, scope)
         if isinstance(node, ast.UnaryOp):
@@ -61,7 +62,8 @@ class Evaluation:
             return -operand if isinstance(node.op, ast.USub) else operand
         if isinstance(node, ast.BinOp):
             return self.binary(node, self.value(node.left, scope), self.value(node.right, scope))
-        return self.call(node, scope)  # type: ignore[arg-type]
+        assert isinstance(node, ast.Call), "no other node passes the check"
+        return self.call(node, scope)
 
     def named(self, name: str, scope: Mapping[str, np.ndarray]) -> Any:
         import numpy as np
@@ -105,7 +107,7 @@ class Evaluation:
     def call(self, node: ast.Call, scope: Mapping[str, np.ndarray]) -> Any:
         import numpy as np
 
-        name = node.func.id  # type: ignore[attr-defined]
+        name = function_of(node)
         text = ast.unparse(node)
         if name == "lq":
             return self.location_quotient(node, text)
@@ -166,7 +168,7 @@ class Evaluation:
             Text(f"{text}: all sectors are zero", f"{text}：所有行业都为零"),
         )
         whole = np.where(blank[..., None], 1.0, amounts)
-        if node.func.id == "hhi":  # type: ignore[attr-defined]
+        if function_of(node) == "hhi":
             return np.where(blank, np.nan, hhi(whole))
         totals = [np.ravel(self.value(argument, self.reference)) for argument in node.args]
         for argument, values in zip(node.args, totals, strict=True):

@@ -294,7 +294,7 @@ def _own_ids(elements: list[ElementTree.Element], mark: str) -> None:
         for key, value in element.attrib.items()
         if key == "href" or value.startswith("url(#")
     ]
-    used = dict.fromkeys(_REFERENCE.search(element.attrib[key])[1] for element, key in links)  # type: ignore[index]
+    used = dict.fromkeys(_REFERENCE.findall(element.attrib[key])[0] for element, key in links)
     names = {old: f"{mark}-{number}" for number, old in enumerate(used)}
     for element, key in links:
         element.set(key, _REFERENCE.sub(lambda found: f"#{names[found[1]]}", element.attrib[key]))

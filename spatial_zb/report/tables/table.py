@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from spatial_zb.base.errors import SpecificationError, not_one_of
 from spatial_zb.base.text import LANGUAGES, Language, Text
@@ -119,7 +119,7 @@ PLAIN = TableLook()
 #: Habits of journals: ``default`` (stars, standard errors below), ``aea`` (American Economic Association: no
 #: stars), ``t_ratios`` (many Chinese journals: ratios of estimate to error instead of errors), ``columns``
 #: (regional science: errors in a column of their own).
-JOURNALS: Mapping[str, Mapping[str, object]] = MappingProxyType(
+JOURNALS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "default": {},
         "aea": {"stars": False},
@@ -129,7 +129,7 @@ JOURNALS: Mapping[str, Mapping[str, object]] = MappingProxyType(
 )
 
 
-def journal_style(journal: str = "default", **settings: object) -> TableStyle:
+def journal_style(journal: str = "default", **settings: Any) -> TableStyle:
     """Give the style of a journal, with any of the settings of :class:`TableStyle` changed.
 
     Raises
@@ -139,7 +139,7 @@ def journal_style(journal: str = "default", **settings: object) -> TableStyle:
     """
     if journal not in JOURNALS:
         raise not_one_of("journal", journal, JOURNALS)
-    return TableStyle(**{**JOURNALS[journal], **settings})  # type: ignore[arg-type]
+    return TableStyle(**{**JOURNALS[journal], **settings})
 
 
 Enclosure = Literal["none", "paren", "bracket"]
