@@ -103,4 +103,6 @@ def test_a_wheel_carries_every_page(tmp_path):
     home = PAGES["study-file"].parent
     pages = {f"spatial_zb/docs/{path.relative_to(home).as_posix()}" for path in PAGES.values()}
     assert pages <= names
+    lists = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.pyi")}
+    assert lists <= names, "the lists of public names"
     assert not [name for name in names if name.endswith((".csv", ".pdf")) and "/docs/" in name]
