@@ -70,11 +70,11 @@ def choice(W: dict[str, zb.Weights], truth: str, seed: np.random.SeedSequence) -
     if family not in LAGS:
         return row
     right, wrong = (zb.fit_durbin(_spec(family), panel, W[name]) for name in W)
-    vuong = zb.tests.vuong_test(right, wrong)["favours"].item()
+    vuong = zb.tests.vuong_test(right, wrong).rows[0].more["favours"]
     return row | {
-        "J size": zb.tests.j_test(right, wrong)["p_value"].item() < LEVEL,
-        "J size, clustered": zb.tests.j_test(right, wrong, covariance="cluster")["p_value"].item() < LEVEL,
-        "J power": zb.tests.j_test(wrong, right)["p_value"].item() < LEVEL,
+        "J size": zb.tests.j_test(right, wrong).rows[0].p_value < LEVEL,
+        "J size, clustered": zb.tests.j_test(right, wrong, covariance="cluster").rows[0].p_value < LEVEL,
+        "J power": zb.tests.j_test(wrong, right).rows[0].p_value < LEVEL,
         "Vuong for the true W": vuong == "first",
         "Vuong for the other W": vuong == "second",
     }

@@ -100,7 +100,7 @@ def _long_run_cell(n: int, T: int, carried: tuple[float, float, float]) -> Cell:
         fit = zb.fit_durbin(spec, panel, W)
         if not fit.converged or fit.convergence["radius"] >= 1:
             return {"delta": None, "simulate": None}
-        own = {"persistence": tuple(zb.tests.stability_test(fit).iloc[0][["persistence", "std_error"]])}
+        own = {"persistence": tuple(zb.tests.stability_test(fit).tidy().iloc[0][["persistence", "std_error"]])}
         out = {}
         for method in ("delta", "simulate"):
             table = zb.spatial_effects(fit, method, draws=500, rng=index, horizon="long").tidy()
@@ -182,7 +182,7 @@ def _regime_fit(spec: zb.DurbinSpec, panel: zb.Panel, W: zb.Weights) -> Found | 
     names = {"x": "beta", "W_x": "theta", "rho": "rho"}
     short = {f"{long}[core={c}]": f"{name}[{c}]" for long, name in names.items() for c in (0, 1)}
     out = {short[name]: (fit.params[name], fit.bse[name]) for name in fit.params.index[:-1]}
-    tests = zb.tests.regime_tests(fit).set_index("term")
+    tests = zb.tests.regime_tests(fit).tidy().set_index("term")
     out |= {
         f"difference of {names[t]}": tuple(tests.loc[t, ["difference", "std_error"]])
         for t in tests.index[:-1]

@@ -187,7 +187,7 @@ def _analytic(fit: zb.Fit) -> Limits:
     if fit.spec.dynamic and fit.convergence["radius"] < 1:
         rows += _limits(zb.spatial_effects(fit, horizon="long").tidy(), "effect", "long ")
     if fit.spec.regimes:
-        tests = zb.tests.regime_tests(fit).iloc[:-1]
+        tests = zb.tests.regime_tests(fit).tidy().iloc[:-1]
         half = 1.959963984540054 * tests["std_error"]
         found = zip(tests["term"], tests["difference"], half, strict=True)
         rows += [(f"difference of {term}", value, value - h, value + h) for term, value, h in found]

@@ -159,9 +159,9 @@ class TestTable(Former, Printed):
         """What was tested, in one row."""
         return pd.DataFrame([{**self.facts, "tests": len(self.rows)}])
 
-    def row(self, test: str) -> Row | None:
-        """The first row of a test, None when the table does not have it."""
-        return next((row for row in self.rows if row.test == test), None)
+    def row(self, test: str, of: str | None = None) -> Row | None:
+        """The first row of a test, or that ``of`` one variable, period or model; None when the table does not have it."""
+        return next((row for row in self.rows if row.test == test and of in (None, row.of)), None)
 
     def recommend(
         self, language: Literal["en", "zh", "both"] = "en", labels: Mapping[str, Text] | None = None

@@ -133,14 +133,12 @@ def _unnested(
     rows: list[tuple[object, ...]] = []
     if "j" in asked:
         for null, other in ((a, b), (b, a)):
-            found = j_test(fits[null], {other: fits[other]}, covariance=covariance).iloc[0]
-            rows.append(
-                ("J", null, other, found["statistic"], found["df"], found["p_value"], "", found["note"])
-            )
+            (found,) = j_test(fits[null], {other: fits[other]}, covariance=covariance).rows
+            rows.append(("J", null, other, found.statistic, found.df, found.p_value, "", found.note.en))
     if "vuong" in asked:
-        found = vuong_test(fits[a], fits[b]).iloc[0]
-        favours = {"first": a, "second": b, "neither": ""}[found["favours"]]
-        rows.append(("Vuong", a, b, found["statistic"], np.nan, found["p_value"], favours, found["note"]))
+        (found,) = vuong_test(fits[a], fits[b]).rows
+        favours = {"first": a, "second": b, "neither": ""}[found.more["favours"]]
+        rows.append(("Vuong", a, b, found.statistic, np.nan, found.p_value, favours, found.note.en))
     return rows
 
 

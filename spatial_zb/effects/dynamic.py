@@ -162,7 +162,7 @@ def long_run_filter(fit: Fit) -> tuple[float, float]:
 def _refuse_no_long_run(fit: Fit) -> None:
     _refuse_static(fit, 'horizon="long"')
     if fit.convergence.radius >= 1:
-        found = stability_test(fit).iloc[0]
+        found = stability_test(fit).rows[0].more
         raise ConvergenceError(
             f"{fit!r} has no long run: τ + ρ + η = {found['persistence']:.3f} and the largest eigenvalue is "
             f"{found['radius']:.3f}, not below one. Read the short-run effects or effects_path, or model differences of y.",
@@ -172,7 +172,7 @@ def _refuse_no_long_run(fit: Fit) -> None:
 
 
 def _mention_long_tail(fit: Fit) -> None:
-    apart = -float(stability_test(fit)["statistic"].iloc[0])
+    apart = -stability_test(fit).rows[0].statistic
     if apart < LONG_RUN_ERRORS:
         warn(
             f"{fit.spec.title} of {fit.spec.y!r}: 1 − τ − ρ − η is only {apart:.1f} standard errors from zero. In "

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from spatial_zb.base.errors import ConvergenceError, SpatialZbWarning, SpecificationError, listed, listed_zh
+from spatial_zb.base.results import NOTHING, Row, TestTable
 from spatial_zb.base.text import Text
 from spatial_zb.core.likelihood.tests import (
     common_factor_wald,
@@ -20,6 +21,7 @@ from spatial_zb.core.likelihood.tests import (
     wald_p_value,
 )
 from spatial_zb.core.system.fiml import SigmaForm
+from spatial_zb.hypotheses.case import TESTS
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
@@ -51,7 +53,7 @@ def can_be_simplified(fit: Fit) -> bool:
     return spec.family == "SDM" and fit.estimator in ("lee_yu", "direct") and plain and fit.converged
 
 
-def simplification_tests(fit: Fit) -> pd.DataFrame:
+def simplification_tests(fit: Fit) -> TestTable:
     """Test a spatial Durbin model against the SAR and the SEM it contains.
 
     Wald tests use the covariance of the fit, so that they are as robust as its errors; LR tests refit the smaller
@@ -59,8 +61,8 @@ def simplification_tests(fit: Fit) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame
-        Columns ``test`` (``"Wald SDM to SAR"``, ``"LR SDM to SAR"``, ``"Wald SDM to SEM"``, ``"LR SDM to SEM"``),
+    TestTable
+        Rows ``test`` (``"Wald SDM to SAR"``, ``"LR SDM to SAR"``, ``"Wald SDM to SEM"``, ``"LR SDM to SEM"``),
         ``statistic``, ``df`` (q), ``p_value``: F(q, N − k) of the Wald statistic, Bartlett's correction of the ratio
         (``wald_p_value`` and ``likelihood_ratio_p_value`` of ``core/likelihood/tests.py``). The SEM is nested only
         where every regressor is lagged; else its rows are NaN. A likelihood of a smaller model that is highest at an end of
@@ -88,7 +90,9 @@ def simplification_tests(fit: Fit) -> pd.DataFrame:
     ]
     law = {"Wald": wald_p_value, "LR": likelihood_ratio_p_value}
     p_values = [law[test.split()[0]](statistic, df, *counts(fit)) for test, statistic, df in rows]
-    return pd.DataFrame(rows, columns=["test", "statistic", "df"]).assign(p_value=p_values)
+    tests = [Row(*row, p_value) for row, p_value in zip(rows, p_values, strict=True)]
+    old = pd.DataFrame(rows, columns=["test", "statistic", "df"]).assign(p_value=p_values)
+    return TestTable(tuple(tests), fit.facts, TESTS, old=old)
 
 
 def counts(fit: Fit) -> tuple[int, int]:
@@ -122,12 +126,16 @@ def _likelihood_ratio(fit: Fit, smaller: DurbinSpec) -> float:
     return likelihood_ratio_of(fit, other)
 
 
-def likelihood_ratio(restricted: SystemFit, full: SystemFit) -> pd.Series:
+#: The test of likelihood_ratio.
+RATIO = Text("LR", "似然比检验")
+
+
+def likelihood_ratio(restricted: SystemFit, full: SystemFit) -> TestTable:
     """Likelihood-ratio test of a FIML fit against one that nests it.
 
     Returns
     -------
-    Series with statistic, df, p_value.
+    TestTable of one row, ``"LR"``.
 
     Raises
     ------
@@ -156,7 +164,9 @@ def likelihood_ratio(restricted: SystemFit, full: SystemFit) -> pd.Series:
     statistic = 2 * (full.log_likelihood - restricted.log_likelihood)
     if not (full.converged and restricted.converged):
         statistic = np.nan
-    return pd.Series({"statistic": statistic, "df": df, "p_value": stats.chi2.sf(statistic, df)})
+    row = Row(RATIO.en, float(statistic), df, float(stats.chi2.sf(statistic, df)))
+    old = pd.Series({"statistic": row.statistic, "df": df, "p_value": row.p_value})
+    return TestTable((row,), full.facts, {RATIO.en: RATIO}, old=old)
 
 
 def _refuse_different_data(a: SystemFit, b: SystemFit) -> None:
@@ -176,7 +186,20 @@ def _refuse_different_data(a: SystemFit, b: SystemFit) -> None:
         )
 
 
-def restriction_tests(fit: SystemFit) -> pd.DataFrame:
+#: Restrictions that every system may have, by name; those of one variable in one equation are named by these.
+RESTRICTIONS = {
+    text.en: text
+    for text in (
+        Text("no cross spillover", "无交叉溢出"),
+        Text("no own spillover", "无自身溢出"),
+        Text("no feedback", "无当地反馈"),
+        Text("uncorrelated errors", "方程误差不相关"),
+    )
+}
+NO_MAXIMUM = Text("the restricted system has no maximum", "受约束的系统没有极大值")
+
+
+def restriction_tests(fit: SystemFit) -> TestTable:
     """Likelihood-ratio tests of restrictions on a FIML system, each by a new fit.
 
     ``no cross spillover`` (every ψ_gl = 0, g ≠ l), ``no own spillover`` (ψ_gg = 0), ``no feedback`` (γ = 0),
@@ -185,8 +208,7 @@ def restriction_tests(fit: SystemFit) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with test, statistic, df, p_value, note; NaN where the restricted system has no maximum or is
-    not identified, said in the note.
+    TestTable; NaN where the restricted system has no maximum or is not identified, said in the note.
     """
     if fit.method != "fiml":
         raise SpecificationError(
@@ -195,7 +217,8 @@ def restriction_tests(fit: SystemFit) -> pd.DataFrame:
     rows = [_restriction_row(fit, name, spec, "full") for name, spec in _restrictions(fit.spec)]
     if fit.sigma_form == "full" and len(fit.spec.names) > 1:
         rows.append(_restriction_row(fit, "uncorrelated errors", fit.spec, "diagonal"))
-    return pd.DataFrame(rows, columns=["test", "statistic", "df", "p_value", "note"])
+    table = TestTable(tuple(rows), fit.facts, RESTRICTIONS)
+    return replace(table, old=table.tidy())
 
 
 def _restrictions(spec: SystemSpec) -> list[tuple[str, SystemSpec]]:
@@ -225,14 +248,13 @@ def _without(names: Sequence[str], dropped: str) -> tuple[str, ...]:
     return tuple(name for name in names if name != dropped)
 
 
-def _restriction_row(fit: SystemFit, name: str, spec: SystemSpec, sigma: SigmaForm) -> tuple:
+def _restriction_row(fit: SystemFit, name: str, spec: SystemSpec, sigma: SigmaForm) -> Row:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)
         try:
             form = "diagonal" if fit.sigma_form == "diagonal" else sigma
             restricted = fit_system(spec, fit.panel, fit.weights, "fiml", sigma=form)
         except SpecificationError as error:
-            return name, np.nan, 0, np.nan, str(error)
-    test = likelihood_ratio(restricted, fit)
-    note = "" if np.isfinite(test["statistic"]) else "the restricted system has no maximum"
-    return name, test["statistic"], int(test["df"]), test["p_value"], note
+            return Row(name, np.nan, 0, np.nan, Text(str(error), error.zh))
+    (row,) = likelihood_ratio(restricted, fit).rows
+    return replace(row, test=name, note=NOTHING if np.isfinite(row.statistic) else NO_MAXIMUM)

@@ -12,13 +12,14 @@ Econometrics 31). Vuong: both are equally far from the truth, E[ln L₁ − ln L
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 from scipy import sparse, stats
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
+from spatial_zb.base.results import NAN, NOTHING, Row, TestTable
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.covariance import mean_overlap, overlap_kernel
@@ -124,13 +125,28 @@ DENSE = 0.25
 FEW_UNITS = 20
 
 
+J_TEST, VUONG = Text("J", "J 检验"), Text("Vuong", "Vuong 检验")
+INSIDE = Text(
+    "the fitted values of the alternative lie in the null model, or instruments do not tell them apart",
+    "备择模型的拟合值落在原假设模型之内，或工具变量无法区分二者",
+)
+BOTH_DENSE = Text(
+    "both W are dense at this bandwidth: units are taken as independent",
+    "在此带宽下两个W都很稠密：各地区视为独立",
+)
+MAY_BE_ONE = Text(
+    "no spatial coefficient of either is significant: the two may be one model",
+    "两个模型的空间系数都不显著：二者可能是同一模型",
+)
+
+
 def j_test(
     null: Fit,
     alternatives: Fit | Mapping[str, Fit],
     *,
     covariance: Covariance = "robust",
     powers: int = 2,
-) -> pd.DataFrame:
+) -> TestTable:
     r"""Test whether a model leaves out what other models see: the spatial J test.
 
     The fitted values ŷ_g = y − ε̂_g of every alternative enter the null model, which is estimated by two-stage least
@@ -151,8 +167,9 @@ def j_test(
 
     Returns
     -------
-    DataFrame
-        ``alternative, statistic, df, p_value, instruments, note``. The statistic is NaN where the fitted values lie in
+    TestTable
+        Rows ``"J"`` of each alternative; ``tidy()`` has ``alternative`` and the number of ``instruments`` beside. The
+        statistic is NaN where the fitted values lie in
         the null model: that is a nested pair, for a likelihood-ratio test.
 
     Raises
@@ -172,8 +189,12 @@ def j_test(
     sets = {name: [name] for name in others} | ({"all": list(others)} if len(others) > 1 else {})
     rows = []
     for name, members in sets.items():
-        rows.append((name, *_j(null, [others[m] for m in members], covariance, powers)))
-    return pd.DataFrame(rows, columns=["alternative", "statistic", "df", "p_value", "instruments", "note"])
+        statistic, df, p_value, count, note = _j(null, [others[m] for m in members], covariance, powers)
+        beside = {"alternative": name, "instruments": count}
+        rows.append(Row(J_TEST.en, statistic, df, p_value, note, of=name, more=beside))
+    table = TestTable(tuple(rows), null.facts, {J_TEST.en: J_TEST})
+    columns = ["alternative", "statistic", "df", "p_value", "instruments", "note"]
+    return replace(table, old=table.tidy()[columns])
 
 
 def _check(null: Fit, others: Mapping[str, Fit], covariance: str, powers: int) -> None:
@@ -200,7 +221,7 @@ def _check(null: Fit, others: Mapping[str, Fit], covariance: str, powers: int) -
             )
 
 
-def _j(null: Fit, others: list[Fit], covariance: str, powers: int) -> tuple[float, int, float, int, str]:
+def _j(null: Fit, others: list[Fit], covariance: str, powers: int) -> tuple[float, int, float, int, Text]:
     """Statistic, degrees of freedom, p-value, number of instruments, note."""
     y, Z, added = _columns(null, others)
     H = _instruments(null, others, powers)
@@ -211,9 +232,8 @@ def _j(null: Fit, others: list[Fit], covariance: str, powers: int) -> tuple[floa
     fit = two_stage(y, np.hstack([Z, added]), basis)
     count = basis.shape[1]
     if fit is None:
-        note = "the fitted values of the alternative lie in the null model, or instruments do not tell them apart"
-        return np.nan, added.shape[1], np.nan, count, note
-    return *_wald(fit, added.shape[1], null, covariance), count, ""
+        return np.nan, added.shape[1], np.nan, count, INSIDE
+    return *_wald(fit, added.shape[1], null, covariance), count, NOTHING
 
 
 def _columns(null: Fit, others: list[Fit]) -> tuple[Array, Array, Array]:
@@ -265,7 +285,7 @@ def vuong_test(
     *,
     correction: Correction = "aic",
     bandwidth: int = 1,
-) -> pd.DataFrame:
+) -> TestTable:
     r"""Test whether two models that are not nested are equally far from the truth.
 
     z = [ln L₁ − ln L₂ − c] / ω̂ is standard normal when they are; a large z favours the first, a small one the second.
@@ -285,9 +305,9 @@ def vuong_test(
 
     Returns
     -------
-    DataFrame
-        One row: ``statistic, p_value, difference`` (ln L₁ − ln L₂), ``std_dev`` (ω̂), ``favours`` (``"first"``,
-        ``"second"`` or ``"neither"`` at 5 %), ``note``.
+    TestTable
+        One row, ``"Vuong"``; ``tidy()`` has beside ``difference`` (ln L₁ − ln L₂), ``std_dev`` (ω̂) and ``favours``
+        (``"first"``, ``"second"`` or ``"neither"`` at 5 %).
 
     Raises
     ------
@@ -325,8 +345,15 @@ def vuong_test(
     p_value = float(2 * stats.norm.sf(abs(statistic)))
     side = "neither" if p_value >= 0.05 else "first" if statistic > 0 else "second"
     notes += _doubts(first, second)
-    row = (float(statistic), p_value, float(difference), std_dev, side, "; ".join(notes))
-    return pd.DataFrame([row], columns=["statistic", "p_value", "difference", "std_dev", "favours", "note"])
+    note = Text("; ".join(note.en for note in notes), "；".join(note.zh for note in notes))
+    beside = {"difference": float(difference), "std_dev": std_dev, "favours": side}
+    row = Row(VUONG.en, float(statistic), NAN, p_value, note, more=beside)
+    table = TestTable(
+        (row,), first.facts | {"weights": f"{first.weights.label}, {second.weights.label}"}, {VUONG.en: VUONG}
+    )
+    return replace(
+        table, old=table.tidy()[["statistic", "p_value", "difference", "std_dev", "favours", "note"]]
+    )
 
 
 def _contributions(fit: Fit) -> Array:
@@ -335,20 +362,18 @@ def _contributions(fit: Fit) -> Array:
     return -squares * fit.nobs / (2 * squares.sum())
 
 
-def _kernel(first: Fit, second: Fit, bandwidth: int) -> tuple[sparse.csr_array, list[str]]:
+def _kernel(first: Fit, second: Fit, bandwidth: int) -> tuple[sparse.csr_array, list[Text]]:
     """Root of K, and what a reader should know of it."""
     units = sorted(first.panel.units)
     sparser = min((fit.weights.align(units) for fit in (first, second)), key=lambda W: W.matrix.nnz)
     n = len(units)
     root = overlap_kernel(sparser.matrix, bandwidth)
     if bandwidth and mean_overlap(root) > DENSE:
-        return sparse.eye_array(n, format="csr"), [
-            "both W are dense at this bandwidth: units are taken as independent"
-        ]
+        return sparse.eye_array(n, format="csr"), [BOTH_DENSE]
     return root, []
 
 
-def _doubts(first: Fit, second: Fit) -> list[str]:
+def _doubts(first: Fit, second: Fit) -> list[Text]:
     notes = []
     weak = []
     for fit in (first, second):
@@ -356,7 +381,8 @@ def _doubts(first: Fit, second: Fit) -> list[str]:
         tested = fit.pvalues.reindex(spatial).dropna()
         weak.append(bool(len(tested) or not spatial) and not bool((tested < 0.05).any()))
     if all(weak):
-        notes.append("no spatial coefficient of either is significant: the two may be one model")
+        notes.append(MAY_BE_ONE)
     if len(first.panel.units) < FEW_UNITS:
-        notes.append(f"only {len(first.panel.units)} units for the variance of the difference")
+        n = len(first.panel.units)
+        notes.append(Text(f"only {n} units for the variance of the difference", f"差的方差仅由{n}个地区估计"))
     return notes

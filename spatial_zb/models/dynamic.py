@@ -10,6 +10,8 @@ from scipy import special
 
 from spatial_zb.base.errors import ConvergenceError, SpecificationError
 from spatial_zb.base.notes import Note
+from spatial_zb.base.results import Row, TestTable
+from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import Maximum, spatial_values
 from spatial_zb.core.likelihood.covariance import information, inverse_or_nan
@@ -178,14 +180,18 @@ def _with_dynamics(fit: Fit, found: Maximum, is_corrected: bool) -> Fit:
     return replace(fit, convergence=convergence)
 
 
-def stability_test(fit: Fit) -> pd.DataFrame:
+#: The test of stability_test.
+UNIT_ROOT = Text("Wald unit root", "Wald 检验（单位根）")
+
+
+def stability_test(fit: Fit) -> TestTable:
     """Wald test of a unit root, τ + (ρ + η)ω_max = 1, against stability; ω_max = 1 where rows of W sum to one.
 
     Returns
     -------
-    DataFrame of one row: ``persistence`` τ + (ρ + η)ω_max, its ``std_error``, ``statistic`` and one-sided ``p_value``
-    (small: stable), ``radius``, the largest modulus of an eigenvalue of (I − ρW)⁻¹(τI + ηW), and ``stable``, whether it
-    is below one. Near a unit root the statistic is not normal: read the p-value as a guide.
+    TestTable of one row with the one-sided ``p_value`` (small: stable); ``tidy()`` has beside ``persistence``
+    τ + (ρ + η)ω_max, its ``std_error``, ``radius``, the largest modulus of an eigenvalue of (I − ρW)⁻¹(τI + ηW), and
+    ``stable``, whether it is below one. Near a unit root the statistic is not normal: read the p-value as a guide.
 
     Raises
     ------
@@ -205,22 +211,19 @@ def stability_test(fit: Fit) -> pd.DataFrame:
     std_error = float(np.sqrt(gradient @ fit.cov.loc[names, names] @ gradient))
     statistic = (persistence - 1) / std_error
     radius = fit.convergence.radius
-    row = {
-        "persistence": persistence,
-        "std_error": std_error,
-        "statistic": statistic,
-        "p_value": float(special.ndtr(statistic)),
-        "radius": radius,
-        "stable": radius < 1,
-    }
-    return pd.DataFrame([row])
+    p_value = float(special.ndtr(statistic))
+    beside = {"persistence": persistence, "std_error": std_error, "radius": radius, "stable": radius < 1}
+    names = ["persistence", "std_error", "statistic", "p_value", "radius", "stable"]
+    old = pd.DataFrame([{**beside, "statistic": statistic, "p_value": p_value}])[names]
+    row = Row(UNIT_ROOT.en, statistic, 1, p_value, more=beside)
+    return TestTable((row,), fit.facts, {UNIT_ROOT.en: UNIT_ROOT}, old=old)
 
 
 def _notes_on_persistence(fit: Fit) -> list[Note]:
     notes: list[Note] = []
     facts = fit.convergence
     if fit.converged and facts.radius >= 1:
-        found = stability_test(fit).iloc[0]
+        found = stability_test(fit).rows[0].more
         notes.append(not_stable(found["persistence"], found["radius"]))
         if facts.radius_off_means < 1:
             notes.append(root_taken_out())

@@ -161,6 +161,16 @@ class Estimates(ABC):
         return self.design.weights
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What a table that is made from the estimates is of, for its ``glance()``."""
+        return {
+            "fixed_effects": self.design.spec.fixed_effects,
+            "weights": self.weights.label,
+            "n_units": len(self.panel.units),
+            "n_periods": len(self.panel.periods),
+        }
+
+    @property
     def converged(self) -> bool:
         """False when the likelihood has no interior maximum, or its information is not positive definite."""
         return self.convergence.converged
@@ -394,6 +404,11 @@ class Fit(Estimates):
             return {"powers": self.convergence.powers, "bias_correction": self.bias_correction}
         bandwidth = self.convergence.bandwidth
         return {} if bandwidth is None else {"bandwidth": bandwidth}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a table that is made from the fit is of."""
+        return {"y": self.spec.y, "estimator": self.estimator} | super().facts
 
     def glance(self) -> pd.DataFrame:
         """The fit in one row."""

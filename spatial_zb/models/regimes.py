@@ -12,7 +12,8 @@ from scipy import linalg, stats
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.notes import Note
-from spatial_zb.base.text import cell_of
+from spatial_zb.base.results import Row, TestTable
+from spatial_zb.base.text import Text, cell_of
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.covariance import (
     Residuals,
@@ -264,13 +265,17 @@ def _notes_on(at: _Evaluated, covariance: str, positive: bool, overlap: float) -
     return tuple(notes)
 
 
-def regime_tests(fit: Fit) -> pd.DataFrame:
+#: The test of regime_tests.
+EQUAL_REGIMES = Text("Wald equal regimes", "Wald 检验（两区制相等）")
+
+
+def regime_tests(fit: Fit) -> TestTable:
     """Wald tests that the two regimes are equal: ρ, every β and θ, and all of them together.
 
     Returns
     -------
-    DataFrame with term, difference (second regime less first), std_error, statistic (χ²), df, p_value; the last row,
-    ``all``, tests every coefficient at once.
+    TestTable of χ² tests, of ρ and each coefficient, and ``"all"`` of them at once; ``tidy()`` has term, difference
+    (second regime less first) and its std_error beside. ``row("Wald equal regimes", "rho")`` is one of them.
 
     Raises
     ------
@@ -284,7 +289,7 @@ def regime_tests(fit: Fit) -> pd.DataFrame:
     joint = float(difference @ np.linalg.solve(cov, difference)) if fit.converged else np.nan
     statistic = np.append((difference / std_error) ** 2, joint)
     df = np.append(np.ones(len(names), int), len(names))
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "term": [*names, "all"],
             "difference": np.append(difference, np.nan),
@@ -294,6 +299,18 @@ def regime_tests(fit: Fit) -> pd.DataFrame:
             "p_value": stats.chi2.sf(statistic, df),
         }
     )
+    rows = [
+        Row(
+            EQUAL_REGIMES.en,
+            record["statistic"],
+            record["df"],
+            record["p_value"],
+            of=record["term"],
+            more={name: record[name] for name in ("term", "difference", "std_error")},
+        )
+        for record in frame.to_dict("records")
+    ]
+    return TestTable(tuple(rows), fit.facts, {EQUAL_REGIMES.en: EQUAL_REGIMES}, old=frame)
 
 
 def regime_contrast(fit: Fit) -> tuple[list[str], Array]:

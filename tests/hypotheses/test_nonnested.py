@@ -90,24 +90,24 @@ def test_j_is_dense_two_stage_least_squares(null, other, covariance):
         zb.fit_durbin(null, PANEL, ROOK), zb.fit_durbin(other, PANEL, DIAGONAL), covariance=covariance
     )
     want = dense_j(null, ROOK, other, DIAGONAL, covariance)
-    assert got["statistic"].item() == pytest.approx(want, rel=ROUNDING)
-    assert got["p_value"].item() == pytest.approx(stats.chi2.sf(want, 1), rel=1e-5)
+    assert got.rows[0].statistic == pytest.approx(want, rel=ROUNDING)
+    assert got.rows[0].p_value == pytest.approx(stats.chi2.sf(want, 1), rel=1e-5)
 
 
 def test_j_finds_the_wrong_w_and_spares_the_right_one(fits):
-    assert j_test(fits["rook"], fits["diagonal"])["p_value"].item() > 0.05
-    assert j_test(fits["diagonal"], fits["rook"])["p_value"].item() < 0.05
+    assert j_test(fits["rook"], fits["diagonal"]).rows[0].p_value > 0.05
+    assert j_test(fits["diagonal"], fits["rook"]).rows[0].p_value < 0.05
 
 
 def test_j_of_several_alternatives_has_a_joint_row(fits):
     others = {"diagonal": fits["diagonal"], "sem": fits["sem"]}
-    table = j_test(fits["rook"], others).set_index("alternative")
+    table = j_test(fits["rook"], others).tidy().set_index("alternative")
     assert list(table.index) == ["diagonal", "sem", "all"]
     assert table.loc["all", "df"] == 2
 
 
 def test_j_says_when_the_alternative_lies_in_the_null(fits):
-    row = j_test(fits["sdm"], fits["rook"]).iloc[0]  # SAR is SDM with θ = 0, under the same W
+    row = j_test(fits["sdm"], fits["rook"]).tidy().iloc[0]  # SAR is SDM with θ = 0, under the same W
     assert np.isnan(row["statistic"])
     assert "lie in the null" in row["note"]
 
@@ -117,7 +117,7 @@ def test_j_does_not_ask_for_units_of_y_or_order(fits):
     shuffled = zb.build_panel(scaled.frame(), units=list(reversed(PANEL.units)))
     again = j_test(zb.fit_durbin(SAR, shuffled, ROOK), zb.fit_durbin(SAR, shuffled, DIAGONAL))
     before = j_test(fits["rook"], fits["diagonal"])
-    assert again["statistic"].item() == pytest.approx(before["statistic"].item(), rel=1e-5)
+    assert again.rows[0].statistic == pytest.approx(before.rows[0].statistic, rel=1e-5)
 
 
 def test_fits_of_panels_in_another_order_of_units_are_matched_by_id(fits):
@@ -126,7 +126,7 @@ def test_fits_of_panels_in_another_order_of_units_are_matched_by_id(fits):
     other = zb.fit_durbin(SAR, shuffled, DIAGONAL)
     for test in (j_test, vuong_test):
         want, got = test(fits["rook"], fits["diagonal"]), test(fits["rook"], other)
-        assert got["statistic"].item() == pytest.approx(want["statistic"].item(), rel=1e-5)
+        assert got.rows[0].statistic == pytest.approx(want["statistic"].item(), rel=1e-5)
 
 
 def test_vuong_by_hand(fits):
@@ -134,17 +134,19 @@ def test_vuong_by_hand(fits):
     a, b = fits["rook"], fits["diagonal"]
     d = [-(f.residuals**2).sum(0) / (2 * f.sigma2) for f in (a, b)]
     omega = np.sqrt(((d[0] - d[1]) ** 2).sum())
-    row = vuong_test(a, b, bandwidth=0).iloc[0]
+    row = vuong_test(a, b, bandwidth=0).tidy().iloc[0]
     assert row["statistic"] == pytest.approx((a.log_likelihood - b.log_likelihood) / omega, rel=ROUNDING)
     assert row["std_dev"] == pytest.approx(omega, rel=ROUNDING)
-    reverse = vuong_test(b, a, bandwidth=0).iloc[0]
+    reverse = vuong_test(b, a, bandwidth=0).tidy().iloc[0]
     assert reverse["statistic"] == pytest.approx(-row["statistic"])
     assert (row["favours"], reverse["favours"]) == ("first", "second")
 
 
 def test_vuong_charges_for_parameters(fits):
     far = zb.fit_durbin(SDM, PANEL, DIAGONAL)
-    plain, aic, bic = (vuong_test(far, fits["rook"], correction=c).iloc[0] for c in ("none", "aic", "bic"))
+    plain, aic, bic = (
+        vuong_test(far, fits["rook"], correction=c).tidy().iloc[0] for c in ("none", "aic", "bic")
+    )
     assert (plain["statistic"] - aic["statistic"]) * aic["std_dev"] == pytest.approx(2)
     assert (plain["statistic"] - bic["statistic"]) * bic["std_dev"] == pytest.approx(np.log(far.nobs))
 
@@ -156,7 +158,7 @@ def test_vuong_notes_what_spoils_it():
         .standardise()
         for p in (1, 2)
     ]  # fmt: skip
-    note = vuong_test(*(zb.fit_durbin(SAR, panel, W) for W in dense)).iloc[0]["note"]
+    note = vuong_test(*(zb.fit_durbin(SAR, panel, W) for W in dense)).tidy().iloc[0]["note"]
     assert "may be one model" in note
     assert "dense" in note
 
@@ -237,7 +239,7 @@ def test_size_and_power_of_j():
     def rejects(rng: int, null: zb.Weights, other: zb.Weights) -> bool:
         panel = zb.simulate.durbin(ROOK, 8, {"a": 1.0, "b": -0.5}, rho=0.4, rng=rng)
         return (
-            j_test(zb.fit_durbin(SAR, panel, null), zb.fit_durbin(SAR, panel, other))["p_value"].item() < 0.05
+            j_test(zb.fit_durbin(SAR, panel, null), zb.fit_durbin(SAR, panel, other)).rows[0].p_value < 0.05
         )
 
     assert (
@@ -252,7 +254,7 @@ def test_size_and_power_of_vuong():
 
     def z(rng: int, W: zb.Weights, M: zb.Weights, rho: float) -> float:
         panel = zb.simulate.durbin(ROOK, 8, {"a": 1.0, "b": -0.5}, rho=rho, rng=rng)
-        return vuong_test(zb.fit_durbin(SAR, panel, W), zb.fit_durbin(SAR, panel, M))["statistic"].item()
+        return vuong_test(zb.fit_durbin(SAR, panel, W), zb.fit_durbin(SAR, panel, M)).rows[0].statistic
 
     equal = np.array([z(r, ROWS, COLUMNS, 0.5) for r in range(500)])
     # The statistic spreads 1.2 times too wide at 49 units (docs/methods/comparison.md): 12 %, not 5 %.

@@ -22,7 +22,7 @@ def case(delta):
 def test_rows_equal_the_chain_of_tests(case):
     spec, panel, W = case
     chain = zb.diagnose(spec, panel, W).tidy().set_index("test")
-    found = zb.tests.simplification_tests(zb.fit_durbin(spec, panel, W)).set_index("test")
+    found = zb.tests.simplification_tests(zb.fit_durbin(spec, panel, W)).tidy().set_index("test")
     assert list(found.index) == ["Wald SDM to SAR", "LR SDM to SAR", "Wald SDM to SEM", "LR SDM to SEM"]
     for column in ("statistic", "df", "p_value"):
         np.testing.assert_allclose(found[column], chain.loc[found.index, column].astype(float), rtol=1e-9)
@@ -32,7 +32,7 @@ def test_likelihood_ratios_and_wald_by_their_definitions(case):
     spec, panel, W = case
     fit = zb.fit_durbin(spec, panel, W)
     sar = zb.fit_durbin(zb.DurbinSpec("y", ["x", "z"], lag_x=[]), panel, W)
-    found = zb.tests.simplification_tests(fit).set_index("test")
+    found = zb.tests.simplification_tests(fit).tidy().set_index("test")
     assert found.loc["LR SDM to SAR", "statistic"] == pytest.approx(
         2 * (fit.log_likelihood - sar.log_likelihood), rel=1e-9
     )
@@ -50,7 +50,7 @@ def test_likelihood_ratios_and_wald_by_their_definitions(case):
 def test_wald_is_as_robust_as_the_errors_of_the_fit(case):
     spec, panel, W = case
     plain, robust = (
-        zb.tests.simplification_tests(zb.fit_durbin(spec, panel, W, covariance=c)).set_index("test")[
+        zb.tests.simplification_tests(zb.fit_durbin(spec, panel, W, covariance=c)).tidy().set_index("test")[
             "statistic"
         ]
         for c in ("information", "cluster")
@@ -62,7 +62,7 @@ def test_wald_is_as_robust_as_the_errors_of_the_fit(case):
 def test_a_partial_durbin_model_holds_no_error_model(case):
     _, panel, W = case
     partial = zb.fit_durbin(zb.DurbinSpec("y", ["x", "z"], lag_x=["x"]), panel, W)
-    found = zb.tests.simplification_tests(partial).set_index("test")
+    found = zb.tests.simplification_tests(partial).tidy().set_index("test")
     assert found.loc["Wald SDM to SAR", "df"] == 1
     assert found.loc[["Wald SDM to SEM", "LR SDM to SEM"], ["statistic", "p_value"]].isna().all(axis=None)
 

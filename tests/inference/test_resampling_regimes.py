@@ -105,7 +105,7 @@ def test_effects_and_differences_are_those_of_every_replicate():
     rho = result.draws[:, names.index("rho[core=1]")] - result.draws[:, names.index("rho[core=0]")]
     row = difference.loc[("rho", "coefficient")]
     assert row["conf_high"] == pytest.approx(np.quantile(rho, 0.975))
-    tests = zb.tests.regime_tests(fit).set_index("term")["difference"].drop("all")
+    tests = zb.tests.regime_tests(fit).tidy().set_index("term")["difference"].drop("all")
     own = difference.xs("coefficient", level="effect")["estimate"]
     assert np.allclose(own, tests[own.index])
     by = table.set_index(["term", "effect"])["estimate"]
@@ -124,7 +124,7 @@ def test_every_interval_of_effects_exists_and_delta_errors_are_those_of_the_fit(
     fit = result.fit
     at = fit.params.to_numpy()[None], fit.cov.to_numpy()[None]
     assert np.allclose(effects_of(fit, "short").errors(*at)[0], zb.spatial_effects(fit).tidy()["std_error"])
-    tests = zb.tests.regime_tests(fit)["std_error"].iloc[:-1]
+    tests = zb.tests.regime_tests(fit).tidy()["std_error"].iloc[:-1]
     assert np.allclose(differences_of(fit).errors(*at)[0][: len(tests)], tests)
 
 

@@ -301,7 +301,7 @@ def test_stability_is_read_from_the_eigenvalues(W, panel):
     tau, eta, rho = fit.params[["tau", "eta", "rho"]]
     dense = W.matrix.toarray()
     A = np.linalg.solve(np.eye(W.n) - rho * dense, tau * np.eye(W.n) + eta * dense)
-    row = zb.tests.stability_test(fit).iloc[0]
+    row = zb.tests.stability_test(fit).tidy().iloc[0]
     assert row["radius"] == pytest.approx(np.abs(np.linalg.eigvals(A)).max())
     assert row["persistence"] == pytest.approx(tau + eta + rho)
     g = np.isin(fit.params.index, ["tau", "eta", "rho"]).astype(float)
@@ -416,7 +416,7 @@ def test_errors_of_effects_by_numerical_differences(W, panel):
 
 def test_a_long_run_near_a_unit_root_is_warned_of(W, panel):
     fit = zb.fit_durbin(sdm(), panel, W)
-    apart = -zb.tests.stability_test(fit)["statistic"].iloc[0]
+    apart = -zb.tests.stability_test(fit).rows[0].statistic
     assert 0 < apart < LONG_RUN_ERRORS
     with pytest.warns(zb.SpatialZbWarning, match=f"only {apart:.1f} standard errors"):
         zb.spatial_effects(fit, horizon="long")

@@ -333,7 +333,7 @@ def test_simulated_errors_of_effects(W, panel):
 
 def test_tests_of_equality(W, panel):
     fit = zb.fit_durbin(spec(), panel, W)
-    table = zb.tests.regime_tests(fit).set_index("term")
+    table = zb.tests.regime_tests(fit).tidy().set_index("term")
     assert list(table.index) == ["x", "z", "W_x", "rho", "all"]
     d = fit.params["z[core=1]"] - fit.params["z[core=0]"]
     names = ["z[core=1]", "z[core=0]"]

@@ -263,9 +263,9 @@ def test_fiml_modes_and_diagonal_sigma():
     diagonal = fit_system(two(), panel, W, "fiml", sigma="diagonal")
     assert diagonal.sigma.iloc[0, 1] == 0
     assert diagonal.log_likelihood < full.log_likelihood
-    test = likelihood_ratio(diagonal, full)
-    assert test["df"] == 1
-    assert test["statistic"] == pytest.approx(2 * (full.log_likelihood - diagonal.log_likelihood))
+    test = likelihood_ratio(diagonal, full).row("LR")
+    assert test.df == 1
+    assert test.statistic == pytest.approx(2 * (full.log_likelihood - diagonal.log_likelihood))
 
 
 def test_likelihood_ratios_see_what_is_there_and_what_is_not():
@@ -274,7 +274,7 @@ def test_likelihood_ratios_see_what_is_there_and_what_is_not():
         key: value for key, value in TRUTH.items() if key not in {("talent", "ind"), ("talent", "W_ind")}
     }
     panel = simulate_system(two(), W, 10, zb.simulate.Truth(truth, sigma=SIGMA), rng=7)
-    table = restriction_tests(fit_system(two(), panel, W, "fiml")).set_index("test")
+    table = restriction_tests(fit_system(two(), panel, W, "fiml")).tidy().set_index("test")
     assert table.loc["no talent → industry", "p_value"] < 1e-6
     assert table.loc["no industry → talent", "p_value"] > 0.01
     assert table.loc["no own spillover", "p_value"] < 1e-6

@@ -92,6 +92,9 @@ def median_note(heading: Text, result: MedianUnbiased) -> Text:
 
 
 #: Words of the tests whether an SDM may be simplified.
+#: Columns of the files of Wald tests of regimes and of stability.
+REGIME_COLUMNS = ["term", "difference", "std_error", "statistic", "df", "p_value"]
+STABILITY_COLUMNS = ["persistence", "std_error", "statistic", "p_value", "radius", "stable"]
 _SIMPLER = {
     test: Text(test.replace(" to ", " → "), f"{test.split()[0]} 检验：SDM→{test.split()[-1]}")
     for test in ("LR SDM to SAR", "Wald SDM to SAR", "LR SDM to SEM", "Wald SDM to SEM")
@@ -196,7 +199,10 @@ def _write_model(job: Job, model: Model, columns: Sequence[Column]) -> None:
     if dynamic:
         _write_dynamics(job, model, columns, facts)
     if model.regimes:
-        tests = [regime_tests(c.fit).assign(**f) for c, f in zip(columns, facts, strict=True)]
+        tests = [
+            regime_tests(c.fit).tidy()[REGIME_COLUMNS].assign(**f)
+            for c, f in zip(columns, facts, strict=True)
+        ]
         job.tidy(f"regimes_{model.name}", pd.concat(tests, ignore_index=True))
         between = [
             regime_spillovers(c.fit, x).assign(term=x, **f)
@@ -216,7 +222,10 @@ def _write_dynamics(
         for change in ("permanent", "one_off")
     ]
     job.tidy(f"effects_path_{model.name}", pd.concat(paths, ignore_index=True))
-    tests = [stability_test(c.fit).assign(**fact) for c, fact in zip(columns, facts, strict=True)]
+    tests = [
+        stability_test(c.fit).tidy()[STABILITY_COLUMNS].assign(**fact)
+        for c, fact in zip(columns, facts, strict=True)
+    ]
     job.tidy(f"stability_{model.name}", pd.concat(tests, ignore_index=True))
 
 
@@ -234,7 +243,7 @@ def _dynamics_notes(columns: Sequence[Column]) -> list[Text]:
         )
     ]
     for c in columns:
-        found = stability_test(c.fit).iloc[0]
+        found = stability_test(c.fit).rows[0].more
         notes.append(
             Text(
                 f"{c.heading.en}: τ + ρ + η = {found['persistence']:.3f} (standard error {found['std_error']:.3f}), largest "
@@ -250,15 +259,15 @@ def _regime_notes(columns: Sequence[Column]) -> list[Text]:
     """Wald tests that the regimes are equal."""
     notes = []
     for c in columns if columns[0].fit.spec.regimes else ():
-        tests = regime_tests(c.fit).set_index("term")
+        tests = {row.of: row for row in regime_tests(c.fit).rows}
         rows = {"rho": Text("ρ alone", "仅ρ"), "all": Text("all coefficients", "全部系数")}
         parts = [
             (
                 words,
-                f"χ²({tests.loc[name, 'df']}) = {tests.loc[name, 'statistic']:.2f}, {_p(tests.loc[name, 'p_value'])}",
+                f"χ²({tests[name].df}) = {tests[name].statistic:.2f}, {_p(tests[name].p_value)}",
             )
             for name, words in rows.items()
-            if name in tests.index
+            if name in tests
         ]
         notes.append(
             Text(
@@ -365,10 +374,8 @@ def _simplifications(columns: Sequence[Column]) -> dict[Text, list[tuple[float, 
     if not all(can_be_simplified(c.fit) for c in columns):
         return {}
     found = [c.simplifications for c in columns]
-    return {
-        _SIMPLER[test]: [(frame.loc[test, "statistic"], frame.loc[test, "p_value"]) for frame in found]
-        for test in _SIMPLER
-    }
+    rows = {test: [table.row(test) for table in found] for test in _SIMPLER}
+    return {_SIMPLER[test]: [(row.statistic, row.p_value) for row in rows[test] if row] for test in _SIMPLER}
 
 
 def _model_reading(job: Job, model: Model, column: Column) -> Text:

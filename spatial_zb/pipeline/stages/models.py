@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from spatial_zb.base.execute import Execution
+from spatial_zb.base.results import TestTable
 from spatial_zb.base.text import Text
 from spatial_zb.effects.dynamic import effects_path
 from spatial_zb.effects.table import Effects
@@ -49,9 +50,9 @@ class Column:
     median: MedianUnbiased | None
 
     @cached_property
-    def simplifications(self) -> pd.DataFrame:
-        """Tests against SAR and SEM by name; once for all tables that print the column, since they refit."""
-        return simplification_tests(self.fit).set_index("test")
+    def simplifications(self) -> TestTable:
+        """Tests against SAR and SEM; once for all tables that print the column, since they refit."""
+        return simplification_tests(self.fit)
 
 
 def static_spec(model: Model, effects: ModelEffects) -> DurbinSpec:

@@ -14,7 +14,7 @@ from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.text import Text
 from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.table import Effects
-from spatial_zb.hypotheses.nested import restriction_tests
+from spatial_zb.hypotheses.nested import RESTRICTIONS, restriction_tests
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.models.system.spec import Equation, SystemSpec
@@ -170,7 +170,7 @@ def _write_restrictions(job: Job, system: System, columns: Sequence[_SystemColum
     if not fitted:
         return
     column, study = fitted[0], job.study
-    tests = restriction_tests(column.fit)
+    tests = restriction_tests(column.fit).tidy()
     sample, W = study.samples[column.facts["sample"]].label, study.weights[column.facts["weights"]].label
     title = Text(
         f"{system.title.en}: restrictions, FIML, {sample.en}, {W.en}",
@@ -195,11 +195,8 @@ def _restriction_words(name: str, system: System, prepared: Prepared) -> Text:
 
 
 RESTRICTION_WORDS = {
-    "no cross spillover": Text("No cross spillover", "无交叉溢出"),
-    "no own spillover": Text("No own spillover", "无自身溢出"),
-    "no feedback": Text("No local feedback", "无当地反馈"),
-    "uncorrelated errors": Text("Uncorrelated errors", "方程误差不相关"),
-}
+    name: Text(f"{name[0].upper()}{name[1:]}", words.zh) for name, words in RESTRICTIONS.items()
+} | {"no feedback": Text("No local feedback", "无当地反馈")}
 
 RESTRICTION_NOTE = Text(
     "Likelihood-ratio tests; they hold under the exclusions of the system, which the identification table judges.",
