@@ -100,7 +100,9 @@ def _long_run_cell(n: int, T: int, carried: tuple[float, float, float]) -> Cell:
         fit = zb.fit_durbin(spec, panel, W)
         if not fit.converged or fit.convergence["radius"] >= 1:
             return {"delta": None, "simulate": None}
-        own = {"persistence": tuple(zb.tests.stability_test(fit).tidy().iloc[0][["persistence", "std_error"]])}
+        own = {
+            "persistence": tuple(zb.tests.stability_test(fit).tidy().iloc[0][["persistence", "std_error"]])
+        }
         out = {}
         for method in ("delta", "simulate"):
             table = zb.spatial_effects(fit, method, draws=500, rng=index, horizon="long").tidy()

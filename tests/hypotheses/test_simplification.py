@@ -50,9 +50,9 @@ def test_likelihood_ratios_and_wald_by_their_definitions(case):
 def test_wald_is_as_robust_as_the_errors_of_the_fit(case):
     spec, panel, W = case
     plain, robust = (
-        zb.tests.simplification_tests(zb.fit_durbin(spec, panel, W, covariance=c)).tidy().set_index("test")[
-            "statistic"
-        ]
+        zb.tests.simplification_tests(zb.fit_durbin(spec, panel, W, covariance=c))
+        .tidy()
+        .set_index("test")["statistic"]
         for c in ("information", "cluster")
     )
     assert robust["LR SDM to SEM"] == pytest.approx(plain["LR SDM to SEM"], rel=1e-9)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from spatial_zb.base.execute import Execution
 from spatial_zb.base.results import TestTable
 from spatial_zb.base.text import Text
