@@ -8,7 +8,6 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from spatial_zb.base.execute import Execution
-from spatial_zb.base.results import TestTable
 from spatial_zb.base.text import Text
 from spatial_zb.effects.dynamic import effects_path
 from spatial_zb.effects.table import Effects
