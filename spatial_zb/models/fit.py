@@ -163,12 +163,8 @@ class Estimates(ABC):
     @property
     def facts(self) -> dict[str, Any]:
         """What a table that is made from the estimates is of, for its ``glance()``."""
-        return {
-            "fixed_effects": self.design.spec.fixed_effects,
-            "weights": self.weights.label,
-            "n_units": len(self.panel.units),
-            "n_periods": len(self.panel.periods),
-        }
+        size = {"n_units": len(self.panel.units), "n_periods": len(self.panel.periods)}
+        return {"fixed_effects": self.design.spec.fixed_effects, "weights": self.weights.label} | size
 
     @property
     def converged(self) -> bool:

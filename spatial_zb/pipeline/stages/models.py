@@ -8,13 +8,13 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from spatial_zb.base.execute import Execution
+from spatial_zb.base.results import TestTable
 from spatial_zb.base.text import Text
 from spatial_zb.effects.dynamic import effects_path
 from spatial_zb.effects.table import Effects
 from spatial_zb.hypotheses import diagnose
 from spatial_zb.hypotheses.nested import simplification_tests
 from spatial_zb.hypotheses.sizes import by_section
-from spatial_zb.hypotheses.table import TestTable
 from spatial_zb.inference.median import MedianUnbiased
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import regime_labels
