@@ -6,11 +6,11 @@ line for help, costs nothing.
 
 import importlib
 
-import lazy_loader
+from spatial_zb.base import attach_stub
 
 __version__ = "0.1.0"
 
-_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = attach_stub(__name__, __file__)
 
 _PLACES = {
     "base.errors": "OutputError WorkerError",

@@ -3,6 +3,6 @@
 Single fits and their tests live in :mod:`spatial_zb.models` and :mod:`spatial_zb.hypotheses`.
 """
 
-import lazy_loader
+from spatial_zb.base import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

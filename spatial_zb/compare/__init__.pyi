@@ -8,5 +8,5 @@ from .family import subsets as subsets
 from .grid import Choices as Choices
 from .grid import specification_grid as specification_grid
 from .nested import compare_fits as compare_fits
-from .robustness import Changes as Changes
-from .robustness import robustness as robustness
+from .battery import Changes as Changes
+from .battery import robustness as robustness

@@ -3,6 +3,6 @@
 No model is estimated here; the arithmetic lives in :mod:`spatial_zb.core.statistics`.
 """
 
-import lazy_loader
+from spatial_zb.base import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

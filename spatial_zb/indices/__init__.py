@@ -4,6 +4,6 @@ Labels are matched, never positions, and each period is computed by itself. Form
 :mod:`spatial_zb.core.indices`.
 """
 
-import lazy_loader
+from spatial_zb.base import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

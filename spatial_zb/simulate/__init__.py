@@ -3,6 +3,6 @@
 No estimator of its own: power studies call those of :mod:`spatial_zb.models`.
 """
 
-import lazy_loader
+from spatial_zb.base import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

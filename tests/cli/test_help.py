@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -130,3 +131,13 @@ def test_lines_break_between_chinese_signs_and_never_inside_a_name():
     assert "".join(lines) == about
     assert not any(line[0] in "，。" for line in lines)
     assert any("results/a-very-long-name-of-a-folder-that-stays-whole" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", ["run", "test", "bounds", "power"])
+def test_scripts_help_before_anything_is_installed(name):
+    """-S keeps the installed packages out, as on a machine that has only Python."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-S", str(ROOT / "scripts" / f"{name}.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage")

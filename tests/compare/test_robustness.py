@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import spatial_zb as zb
-from spatial_zb.compare.robustness import robustness
+from spatial_zb.compare.battery import robustness
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(spatial_zb.__file__).parent
 PAGES = cli.pages()
 FOLDERS = ("spatial_zb", "tests", "docs", "scripts", "studies", "benchmarks")
-ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+ROOMS = sorted({path.parent.name for path in PACKAGE.glob("*/__init__.py")} - set(FOLDERS))
 PROSE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: A path of the repository in prose or code: folder, then what stands before a blank, a bracket or a quote.
 PATH = re.compile(rf"(?<![\w/.-])((?:{'|'.join(FOLDERS)})/[\w./-]*[\w/])")

@@ -18,6 +18,6 @@ All take data first, and one :class:`~spatial_zb.report.drawing.frame.Look`::
 Maps live next door; the sheet, type and colours of both in :mod:`spatial_zb.report.drawing`.
 """
 
-import lazy_loader
+from spatial_zb.base import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

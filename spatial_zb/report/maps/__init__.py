@@ -13,6 +13,6 @@ All take data first, then the polygons, and one :class:`~spatial_zb.report.drawi
 What a chart shows lives in :mod:`spatial_zb.report.figures`.
 """
 
-import lazy_loader
+from spatial_zb.base import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)
