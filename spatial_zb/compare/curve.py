@@ -32,8 +32,8 @@ from spatial_zb.base.errors import (
 from spatial_zb.base.execute import Execution, by_execution, run_tasks
 from spatial_zb.base.notes import warn_old
 from spatial_zb.base.printing import Printed
-from spatial_zb.compare.grid import Choices, named_specs, sample_of
 from spatial_zb.compare.battery import estimate_of
+from spatial_zb.compare.grid import Choices, named_specs, sample_of
 from spatial_zb.core import Array
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import demean, spatial_lag

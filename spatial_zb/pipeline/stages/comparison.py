@@ -13,10 +13,10 @@ import pandas as pd
 from spatial_zb.base.errors import SpatialZbError, SpecificationError
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
+from spatial_zb.compare.battery import Changes, Robustness, robustness
 from spatial_zb.compare.bayes import ModelProbabilities, Prior, model_probabilities
 from spatial_zb.compare.family import LAGS
 from spatial_zb.compare.nested import compare_fits
-from spatial_zb.compare.battery import Changes, Robustness, robustness
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects import spatial_effects
 from spatial_zb.models.durbin import fit_durbin
