@@ -409,8 +409,6 @@ def test_a_name_that_moved_warns_and_is_what_it_was():
 
 #: No function takes more arguments than these; what travels together is one record.
 MOST_ARGUMENTS = 8
-#: Maps and figures take a ``Look`` soon.
-LATER = ("maps.", "figures.", "tables.")
 
 
 def test_no_public_function_takes_more_than_eight_arguments():
@@ -418,7 +416,6 @@ def test_no_public_function_takes_more_than_eight_arguments():
         where: len(set(inspect.signature(function).parameters) - {"self"})
         for name in PUBLIC
         for where, function in _functions(name).items()
-        if not where.startswith(LATER)
     }
     assert not {where: count for where, count in many.items() if count > MOST_ARGUMENTS}
 
