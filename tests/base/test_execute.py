@@ -59,7 +59,7 @@ def test_a_seed_sequence_is_not_used_up():
 
 @pytest.mark.parametrize("seed", ["x", -1, 1.5])
 def test_a_seed_that_is_none_is_refused_in_both_languages(seed):
-    with pytest.raises(zb.SpecificationError, match="seed must be a whole number from zero") as refused:
+    with pytest.raises(zb.SpecificationError, match="seed") as refused:
         run_tasks(tasks.draw, range(3), seed=seed)
     assert refused.value.zh.startswith("seed须为非负整数")
 

@@ -312,7 +312,7 @@ def test_spatial_hac_over_nearly_all_pairs_is_refused():
     W, panel = sample(3, 3)
     with pytest.raises(SpecificationError, match="overlap by 76% on average"):
         fit_durbin(spec(), panel, W, covariance="spatial_hac", bandwidth=2)
-    with pytest.warns(SpatialZbWarning, match="covers 41% of all pairs of units, .* about 24% too small"):
+    with pytest.warns(SpatialZbWarning, match=r"41%.*units.*24%"):
         fit_durbin(spec(), panel, W, covariance="spatial_hac")
 
 
@@ -322,7 +322,7 @@ def test_a_kernel_over_many_pairs_of_periods_is_said():
         sum(max(0, 1 - abs(s - t) / 3) for s in range(11) for t in range(11)) / 121
     )
     W, panel = sample(T=11)
-    with pytest.warns(SpatialZbWarning, match="covers 25% of all pairs of periods, .* about 13% too small"):
+    with pytest.warns(SpatialZbWarning, match=r"25%.*periods.*13%"):
         fit_durbin(spec(), panel, W, covariance="driscoll_kraay")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")

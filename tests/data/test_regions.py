@@ -138,7 +138,7 @@ def test_an_outline_elsewhere_or_without_a_system_is_refused(delta):
     away = geopandas.GeoDataFrame(geometry=[box(10, 50, 11, 51)], crs=4490)
     with pytest.raises(DataError, match="No unit lies inside"):
         select_regions(delta, within=away)
-    with pytest.raises(DataError, match="The outline has no coordinate reference system"):
+    with pytest.raises(DataError, match=r"outline.*coordinate reference system"):
         select_regions(delta, within=away.set_crs(None, allow_override=True))
 
 

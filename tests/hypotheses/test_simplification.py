@@ -79,7 +79,7 @@ def test_a_partial_durbin_model_holds_no_error_model(case):
 def test_other_fits_are_refused(case, changes, estimator):
     _, panel, W = case
     fit = zb.fit_durbin(zb.DurbinSpec("y", ["x", "z"], **changes), panel, W, estimator)
-    with pytest.raises(SpecificationError, match="need a converged SDM by maximum likelihood"):
+    with pytest.raises(SpecificationError, match="converged SDM"):
         zb.tests.simplification_tests(fit)
 
 

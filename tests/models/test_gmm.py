@@ -546,7 +546,7 @@ def test_refusals():
     with pytest.raises(zb.SpecificationError, match="do not identify rho"):
         zb.fit_durbin(constant, panel, W, estimator="gmm", covariance="robust")
     plain = unequal_circle(15, "none")
-    with pytest.raises(zb.SpecificationError, match="the moment estimator of λ needs a row-normalised W"):
+    with pytest.raises(zb.SpecificationError, match=r"λ.*row-normalised"):
         fit(panel, plain, fixed_effects="two_way", lag_error=True)
     alone = fit(
         draw(plain, 6, 1, rho=0.1, lam=0.1), plain, fixed_effects="two_way", **ENDOG

@@ -207,7 +207,7 @@ def test_without_unit_variance_it_is_the_pooled_model(family):
     values -= values.mean(axis=0)
     values += np.random.default_rng(1).standard_normal(values.shape[1:]) * 0.01
     panel = zb.Panel(values, tuple(range(5)), W.ids, ("y", "x1", "x2"))
-    with pytest.warns(zb.SpatialZbWarning, match="variance of the unit effects is estimated at zero"):
+    with pytest.warns(zb.SpatialZbWarning, match="variance of the unit effects"):
         fit = zb.fit_durbin(spec(family), panel, W)
     pooled = zb.fit_durbin(spec(family, fixed_effects="none"), panel, W)
     assert fit.params["phi"] == 0
@@ -475,7 +475,7 @@ def test_refusals(monkeypatch):
     panel = draw(W, 4, 1)
     with pytest.raises(zb.SpecificationError, match="single period"):
         zb.fit_durbin(spec("SAR"), panel.select(periods=[2001]), W)
-    with pytest.raises(zb.SpecificationError, match="Random effects are estimated by maximum likelihood"):
+    with pytest.raises(zb.SpecificationError, match=r"Random effects.*maximum likelihood"):
         zb.fit_durbin(spec("SAR"), panel, W, estimator="gmm")
     with pytest.raises(zb.SpecificationError, match="covariance must be one of"):
         zb.fit_durbin(spec("SAR"), panel, W, covariance="robust")
