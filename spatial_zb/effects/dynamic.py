@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -10,13 +11,14 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.arguments import Rng, alpha_of, renamed
 from spatial_zb.base.errors import ConvergenceError, SpecificationError, not_one_of
-from spatial_zb.base.notes import warn
+from spatial_zb.base.notes import Kind, Note, about, tell
+from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.dynamic import carry_over_radius
 from spatial_zb.core.likelihood.impacts import long_run_multipliers, path_multipliers
 from spatial_zb.core.logdet import EigenLogDet
 from spatial_zb.effects.static import coefficients, covariance_blocks, parameter_draws
-from spatial_zb.effects.table import EFFECTS, REJECTED_WARNING, Effects, Method, check_fit, simulated_columns
+from spatial_zb.effects.table import EFFECTS, Effects, Method, check_fit, simulated_columns, tell_rejected
 from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.fit import Fit, coefficient_columns
 
@@ -104,10 +106,10 @@ def long_run_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: f
         By ``delta`` near a unit root, where the normal approximation is poor.
     """
     _refuse_no_long_run(fit)
-    if method == "delta":
-        _mention_long_tail(fit)
+    notes = _tell_long_tail(fit) if method == "delta" else ()
     axes = {"term": fit.spec.regressors, "effect": EFFECTS}
-    return _effects(fit, _long_run(fit), axes, method, draws, rng, alpha, {"horizon": "long"})
+    effects = _effects(fit, _long_run(fit), axes, method, draws, rng, alpha, {"horizon": "long"})
+    return replace(effects, notes=(*notes, *effects.notes))
 
 
 def long_run_statistics(
@@ -171,16 +173,22 @@ def _refuse_no_long_run(fit: Fit) -> None:
         )
 
 
-def _mention_long_tail(fit: Fit) -> None:
+@Kind
+def near_unit_root(apart: float) -> Text:
+    """A long run whose errors are not normal."""
+    return Text(
+        f"1 − τ − ρ − η is only {apart:.1f} standard errors from zero. In simulations intervals of long-run effects by the "
+        'delta method are then too short: read method="simulate", or zb.bootstrap(fit).effects(horizon="long")',
+        f'1−τ−ρ−η距零仅{apart:.1f}个标准误。模拟表明此时Delta方法的长期效应区间偏窄，应以method="simulate"'
+        '或zb.bootstrap(fit).effects(horizon="long")为准',
+    )
+
+
+def _tell_long_tail(fit: Fit) -> tuple[Note, ...]:
     apart = -stability_test(fit).rows[0].statistic
-    if apart < LONG_RUN_ERRORS:
-        warn(
-            f"{fit.spec.title} of {fit.spec.y!r}: 1 − τ − ρ − η is only {apart:.1f} standard errors from zero. In "
-            "simulations intervals of long-run effects by the delta method are then too short: read "
-            'method="simulate", or zb.bootstrap(fit).effects(horizon="long").',
-            f"{fit.spec.y!r}的{fit.spec.title}：1−τ−ρ−η距零仅{apart:.1f}个标准误。模拟表明此时Delta方法的长期效应"
-            '区间偏窄，应以method="simulate"或zb.bootstrap(fit).effects(horizon="long")为准。',
-        )
+    notes = about(fit.subject, [near_unit_root(apart)] if apart < LONG_RUN_ERRORS else [])
+    tell(notes)
+    return notes
 
 
 def _refuse_static(fit: Fit, what: str) -> None:
@@ -212,19 +220,15 @@ def _effects(
     sample = parameter_draws(fit, draws, rng, ("tau", "eta"))
     kept = sample[stable_processes(fit, sample)]
     rejected = draws - len(kept)
-    if rejected > REJECTED_WARNING * draws:
-        warn(
-            f"{rejected} of {draws} draws gave a process that is not stable and were left out: the normal "
-            "approximation is poor here.",
-            f"{draws}次抽样中有{rejected}次不满足平稳性，已剔除：此处正态近似较差。",
-        )
+    notes = tell_rejected(fit, rejected, draws, "process")
     if len(kept) < 2:
         raise ConvergenceError(
             f'No draw of {fit!r} is stable: use method="delta".',
             f'{fit!r}没有稳定的抽样：请用method="delta"。',
         )
     columns = simulated_columns(point, _combined(fit, multiply, kept), alpha)
-    return Effects(axes, columns, "simulate", fit, {**detail, "draws": len(kept), "rejected": rejected})
+    detail = {**detail, "draws": len(kept), "rejected": rejected}
+    return Effects(axes, columns, "simulate", fit, detail, notes)
 
 
 def _carried(fit: Fit, values: Array) -> Array:

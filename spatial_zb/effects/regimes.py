@@ -26,11 +26,10 @@ from spatial_zb.base.errors import (
     listed_zh,
     not_one_of,
 )
-from spatial_zb.base.notes import warn
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.regimes import Regimes
 from spatial_zb.core.logdet.traces import DENSE_UNITS
-from spatial_zb.effects.table import EFFECTS, REJECTED_WARNING, Effects, Method, simulated_columns
+from spatial_zb.effects.table import EFFECTS, Effects, Method, simulated_columns, tell_rejected
 from spatial_zb.models.fit import TABLE_COLUMNS, Fit, coefficient_columns
 from spatial_zb.models.regimes import regime_labels, regime_split, regimes_of
 
@@ -60,15 +59,11 @@ def regime_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: flo
     sample = _draws(fit, draws, rng)
     inside = regimes_admit(fit, sample)
     rejected = int(draws - inside.sum())
-    if rejected > REJECTED_WARNING * draws:
-        warn(
-            f"{rejected} of {draws} draws had ρ outside the admissible region and were left out: the normal "
-            "approximation is poor here.",
-            f"{draws}次抽样中有{rejected}次的ρ落在容许区域之外，已剔除：此处正态近似较差。",
-        )
+    notes = tell_rejected(fit, rejected, draws, "rho")
     simulated = regime_values(fit, sample[inside])
     columns = simulated_columns(point, simulated, alpha)
-    return Effects(axes, columns, "simulate", fit, {"draws": draws - rejected, "rejected": rejected})
+    detail = {"draws": draws - rejected, "rejected": rejected}
+    return Effects(axes, columns, "simulate", fit, detail, notes)
 
 
 def regime_effect_matrix(fit: Fit, term: str) -> Array:

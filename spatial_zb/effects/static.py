@@ -16,7 +16,6 @@ from spatial_zb.base.errors import (
     listed,
     listed_zh,
 )
-from spatial_zb.base.notes import warn
 from spatial_zb.core.likelihood.impacts import (
     Multipliers,
     average_effects,
@@ -25,7 +24,7 @@ from spatial_zb.core.likelihood.impacts import (
     order_multipliers,
 )
 from spatial_zb.core.logdet.traces import filter_solver
-from spatial_zb.effects.table import EFFECTS, REJECTED_WARNING, Effects, Method, check_fit, simulated_columns
+from spatial_zb.effects.table import EFFECTS, Effects, Method, check_fit, simulated_columns, tell_rejected
 from spatial_zb.models.fit import Fit, coefficient_columns
 from spatial_zb.models.spec import DurbinSpec
 
@@ -189,15 +188,11 @@ def _simulated(fit: Fit, point: NDArray, draws: int, rng: Rng, alpha: float) -> 
     low, high = fit.weights.logdet.interval if fit.spec.lag_y else (-np.inf, np.inf)
     inside = (rho > low) & (rho < high)
     rejected = int(draws - inside.sum())
-    if rejected > REJECTED_WARNING * draws:
-        warn(
-            f"{rejected} of {draws} draws had ρ outside ({low:.2f}, {high:.2f}) and were left out: the normal "
-            "approximation is poor here.",
-            f"{draws}次抽样中有{rejected}次的ρ落在({low:.2f}, {high:.2f})之外，已剔除：此处正态近似较差。",
-        )
+    notes = tell_rejected(fit, rejected, draws, "rho")
     simulated, _ = average_effects(beta[inside], theta[inside], _multipliers(fit, rho[inside]))
     columns = simulated_columns(point, simulated, alpha)
-    return Effects(_axes(fit), columns, "simulate", fit, {"draws": draws - rejected, "rejected": rejected})
+    detail = {"draws": draws - rejected, "rejected": rejected}
+    return Effects(_axes(fit), columns, "simulate", fit, detail, notes)
 
 
 def _unit_diagonal(cov: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -22,7 +22,6 @@ from spatial_zb.base.errors import (
     listed_zh,
     not_one_of,
 )
-from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.system.arrays import (
@@ -36,7 +35,7 @@ from spatial_zb.core.system.arrays import (
     system_solver,
     unit_impacts,
 )
-from spatial_zb.effects.table import EFFECTS, REJECTED_WARNING, Effects, simulated_columns
+from spatial_zb.effects.table import EFFECTS, Effects, simulated_columns, tell_rejected
 from spatial_zb.models.fit import coefficient_columns
 from spatial_zb.models.system.fit import SystemFit, weights_eigenvalues
 from spatial_zb.models.system.spec import SystemSpec
@@ -290,12 +289,7 @@ def _simulated(
     sample = _draw(fit, draws, random_generator(rng))
     inside = stable_systems(fit, sample)
     kept = int(inside.sum())
-    if draws - kept > REJECTED_WARNING * draws:
-        warn(
-            f"{draws - kept} of {draws} draws gave an unstable system and were left out: the normal approximation is "
-            "poor here.",
-            f"{draws}次抽样中有{draws - kept}次得到不稳定的方程组，已剔除：此处正态近似较差。",
-        )
+    notes = tell_rejected(fit, draws - kept, draws, "system")
     if kept < 100:
         raise ConvergenceError(
             f"Only {kept} of {draws} draws from {fit!r} are stable: too few for standard errors. Use the delta method.",
@@ -304,7 +298,8 @@ def _simulated(
     simulated = average_system_effects(fit, sources, sample[inside])
     columns = simulated_columns(point, simulated, alpha)
     columns[(simulated == simulated[0]).all(axis=0).ravel(), 3] = np.nan  # what cannot vary has no p-value
-    return Effects(_axes(fit, names), columns, "simulate", fit, {"draws": kept, "rejected": draws - kept})
+    detail = {"draws": kept, "rejected": draws - kept}
+    return Effects(_axes(fit, names), columns, "simulate", fit, detail, notes)
 
 
 def _draw(fit: SystemFit, draws: int, generator: np.random.Generator) -> Array:

@@ -13,7 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.base.errors import SpecificationError
+from spatial_zb.base.notes import Kind, Note, about, tell
 from spatial_zb.base.printing import Printed
+from spatial_zb.base.text import Text
 from spatial_zb.models.fit import TABLE_COLUMNS, Fit, coefficient_columns
 from spatial_zb.models.system.fit import SystemFit
 
@@ -22,6 +24,33 @@ Method = Literal["delta", "simulate"]
 Horizon = Literal["short", "long"]
 #: Share of draws outside the admissible region from which the normal approximation is doubted.
 REJECTED_WARNING = 0.01
+
+
+#: Why a draw of the parameters has no effects.
+WITHOUT = {
+    "rho": Text("had ρ outside the admissible region", "的ρ落在容许区域之外"),
+    "process": Text("gave a process that is not stable", "不满足平稳性"),
+    "system": Text("gave an unstable system", "得到不稳定的方程组"),
+}
+
+
+@Kind
+def draws_left_out(rejected: int, draws: int, why: str) -> Text:
+    """Draws without effects: of an estimate near the edge, whose errors are not normal."""
+    without = WITHOUT[why]
+    return Text(
+        f"{rejected} of {draws} draws {without.en} and were left out: the normal approximation is poor here",
+        f"{draws}次抽样中有{rejected}次{without.zh}，已剔除：此处正态近似较差",
+    )
+
+
+def tell_rejected(fit: Fit | SystemFit, rejected: int, draws: int, why: str) -> tuple[Note, ...]:
+    """Warn of draws that were left out, where they are more than a few; the notes told."""
+    if rejected <= REJECTED_WARNING * draws:
+        return ()
+    notes = about(fit.subject, [draws_left_out(rejected, draws, why)])
+    tell(notes)
+    return notes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -37,6 +66,8 @@ class Effects(Printed):
         (rows, 6): estimate, std_error, statistic, p_value, conf_low, conf_high.
     detail
         For simulated errors, the number of draws kept and rejected.
+    notes
+        What a reader of the effects should know, as it was warned of; that on the fit is in ``fit.notes``.
     """
 
     axes: Mapping[str, tuple[str, ...]]
@@ -44,6 +75,7 @@ class Effects(Printed):
     method: str
     fit: Fit | SystemFit
     detail: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
     @cached_property
     def frame(self) -> pd.DataFrame:

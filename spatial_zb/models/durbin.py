@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
-from spatial_zb.base.notes import FitWords, Note, about, fit_words, tell
+from spatial_zb.base.notes import Note, about, tell
 from spatial_zb.base.text import Text
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import build_design, check_kinds, refuse_empty_rows
@@ -30,7 +30,6 @@ from spatial_zb.models.regimes import fit_regimes, regime_design
 from spatial_zb.models.spec import COVARIANCES, Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights, as_weights
 
-BY_GMM, WITH_RANDOM_EFFECTS = Text("by GMM", "GMM"), Text("with random effects", "随机效应")
 #: Standard error of ρ or λ from which intervals of indirect effects cover less than 92 % and bias reaches 0.02
 #: (docs/validation/study.md: up to 0.15 both are good; 0.18 gives −0.020 and 89 %, 0.24 −0.031, 0.33 −0.057).
 WEAK_SPATIAL_ERROR = 0.16
@@ -40,13 +39,6 @@ WEAK_RANDOM_ERROR = 0.09
 #: Standard error of ρ by instruments from which a tenth or more of the estimates leave the admissible interval
 #: (docs/validation/gmm.md: 0.6 to 4.9).
 VERY_WEAK = 0.55
-
-
-def words_of(fit: Fit) -> FitWords:
-    """What a note about this fit is about."""
-    random = fit.spec.fixed_effects == "random"
-    how = BY_GMM if fit.estimator == "gmm" else WITH_RANDOM_EFFECTS if random else None
-    return fit_words(fit.spec.title, fit.spec.y, fit.weights.label, how)
 
 
 def notes_on_spatial_terms(fit: Fit) -> list[Note]:
@@ -183,7 +175,7 @@ def fit_durbin(
     else:
         fit = fit_ml(design, estimator, covariance, bandwidth)
     convergence = replace(fit.convergence, bandwidth=bandwidth, powers=powers if estimator == "gmm" else 0)
-    notes = about(words_of(fit), [*fit.notes, *notes_on_spatial_terms(fit)])
+    notes = about(fit.subject, [*fit.notes, *notes_on_spatial_terms(fit)])
     tell(notes)
     return replace(fit, convergence=convergence, notes=notes)
 

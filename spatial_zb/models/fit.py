@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from spatial_zb.base.arguments import alpha_of, check_alpha, renamed
-from spatial_zb.base.notes import Note, warn_old
+from spatial_zb.base.notes import FitWords, Note, fit_words, warn_old
+from spatial_zb.base.text import Text
 from spatial_zb.core.transforms import demean
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design
@@ -47,32 +48,23 @@ class Convergence:
     ----------
     converged, at_bound
         Whether standard errors can be claimed, and whether the estimate is at the end of its region instead.
-    gradient, steps, decrement
-        Slope of the likelihood at the estimate; steps of the search for that of a system, and what one more promises.
+    gradient, probe_error, steps, decrement
+        Slope of the likelihood and, for large W, the error of its traces; steps for a system, and what one more promises.
     modes, edge
-        Local maxima of the likelihood of nearly its height: coefficients and ln L of each, of a system ln L alone; the
-        highest ln L where a climb of a system ended without a maximum.
-    probe_error
-        Error of the traces of a large W, which are estimated.
-    phi_at_zero
-        Whether the variance of random effects is on its bound.
-    regimes
-        The two values of the column that defines the regimes.
+        Maxima of nearly the same height: coefficients and ln L (of a system ln L alone); the highest ln L without one.
+    phi_at_zero, regimes
+        Whether the variance of random effects is on its bound; the two values that define regimes.
     corrected, uncorrected
         With lags in time whether their bias is corrected, and the estimates before; by instruments whether the moments
         are less the bias of many, False where these have no solution and the textbook estimate is shown.
     radius, radius_off_means
         Largest eigenvalue of a process with lags in time, and the same off the means of periods.
-    instruments, dropped_instruments, first_stage
-        Instruments used and left out as collinear, and the first-stage F of each endogenous regressor.
-    j_statistic, j_df, j_p_value
-        The test of over-identification.
-    lam, lam_first
-        λ of each equation of a system; λ of the step before, where moments are weighted.
-    sigma_unit
-        (m, m) covariance of the unit effects of a system.
+    instruments, dropped_instruments, first_stage, j_statistic, j_df, j_p_value
+        Those used and left out as collinear, first-stage F of each endogenous regressor, test of over-identification.
+    lam, sigma_unit, lam_first
+        λ (m,) and covariance (m, m) of the unit effects of a system; λ of the step before, where moments are weighted.
     powers, bandwidth
-        Those of the call.
+        Of the call.
     """
 
     converged: bool
@@ -165,6 +157,11 @@ class Estimates(ABC):
         """What a table that is made from the estimates is of, for its ``glance()``."""
         size = {"n_units": len(self.panel.units), "n_periods": len(self.panel.periods)}
         return {"fixed_effects": self.design.spec.fixed_effects, "weights": self.weights.label} | size
+
+    @property
+    @abstractmethod
+    def subject(self) -> FitWords:
+        """What a note about it is about."""
 
     @property
     def converged(self) -> bool:
@@ -347,6 +344,12 @@ class Fit(Estimates):
     def estimator_asked(self) -> Estimator:
         """Estimator to give ``fit_durbin`` to fit the same again; random effects use the default."""
         return "lee_yu" if self.estimator == "ml" else self.estimator
+
+    @property
+    def subject(self) -> FitWords:
+        """What a note about the fit is about: ``SDM of 'y' by GMM under 'queen'``."""
+        made = {"gmm": Text("by GMM", "GMM"), "ml": Text("with random effects", "随机效应")}
+        return fit_words(self.spec.title, self.spec.y, self.weights.label, made.get(self.estimator))
 
     def __repr__(self) -> str:
         state = "" if self.converged else ", n.c."

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from spatial_zb.base.arguments import Rng, check_count, renamed, seed_of
 from spatial_zb.base.errors import ConvergenceError, SpecificationError, listed, listed_zh
 from spatial_zb.base.execute import Execution, by_execution, run_tasks
-from spatial_zb.base.notes import warn
+from spatial_zb.base.notes import Note, about, tell
+from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Scheme
 from spatial_zb.effects.dynamic import stable_processes
@@ -29,6 +30,10 @@ from spatial_zb.inference.bootstrap.record import (
     Resampled,
     differences_of,
     effects_of,
+    explosive_replicates,
+    studentised_long_run,
+    unsolved_replicates,
+    without_maximum,
 )
 from spatial_zb.inference.bootstrap.static import (
     Source,
@@ -91,12 +96,7 @@ class Bootstrap(Resampled):
             Replicates without effects; studentised limits of the long run.
         """
         if horizon == "long" and interval == "studentised":
-            warn(
-                "In simulations studentised limits of long-run effects held the truth in 65 to 80 % of the panels, "
-                "percentile limits in 90 to 97 %: use those (spatial-zb docs validation/resampled_others).",
-                "在模拟中，长期效应的学生化区间仅在65%至80%的面板中包含真值，百分位区间为90%至97%："
-                "请用后者（spatial-zb docs validation/resampled_others）。",
-            )
+            tell(about(self.fit.subject, [studentised_long_run()]))
         return self.table_of(effects_of(self.fit, horizon), interval, level)
 
     @renamed(alpha="level")
@@ -179,8 +179,9 @@ def bootstrap(
     if centre is None:
         centre = found.draws[solved].mean(axis=0)
     result = Bootstrap(fit, scheme, found.draws, found.covariances, centre, int(found.at_bound.sum()))
-    _say_what_matters(result)
-    return result
+    notes = _notes_on(result)
+    tell(notes)
+    return replace(result, notes=notes)
 
 
 def source_of(fit: Fit) -> Source:
@@ -271,45 +272,32 @@ def _refit(source: Source, scheme: Scheme, _: int, seed: np.random.SeedSequence)
     }
 
 
-def _say_what_matters(result: Bootstrap) -> None:
+def _notes_on(result: Bootstrap) -> tuple[Note, ...]:
+    notes: list[Note] = []
     fit, replicates = result.fit, len(result.draws)
     if result.at_bound > BOUND_WARNING * replicates:
-        en, zh = _instead(fit)
-        warn(
-            f"{result.at_bound} of {replicates} replicates had no interior maximum: the data say little about the spatial "
-            f"coefficient (spatial-zb docs validation/study). {en}",
-            f"{replicates}次自助抽样中有{result.at_bound}次没有内点极大值：数据对空间系数几乎没有信息"
-            f"（spatial-zb docs validation/study）。{zh}",
-        )
-    unsolved = int((~result.solved).sum())
+        notes.append(without_maximum(result.at_bound, replicates, _instead(fit)))
+    unsolved, explosive = int((~result.solved).sum()), int(result.explosive.sum())
     if unsolved:
-        warn(
-            f"{unsolved} of {replicates} replicates of {fit!r} have no solution (estimator {fit.estimator!r}) and are left "
-            "out of all tables, so intervals are too short.",
-            f"{fit!r}的{replicates}次自助抽样中有{unsolved}次无解（估计方法{fit.estimator!r}），未计入各表：区间因此偏窄。",
-        )
-    explosive = int(result.explosive.sum())
+        notes.append(unsolved_replicates(unsolved, replicates))
     if explosive:
-        warn(
-            f"{explosive} of {replicates} replicates of {fit!r} are explosive: they count for coefficients and "
-            "short-run effects, and have no long-run effects.",
-            f"{fit!r}的{replicates}次自助抽样中有{explosive}次为爆炸过程：仍计入系数与短期效应，但没有长期效应。",
-        )
+        notes.append(explosive_replicates(explosive, replicates))
+    return about(fit.subject, notes)
 
 
-def _instead(fit: Fit) -> tuple[str, str]:
+def _instead(fit: Fit) -> Text:
     random = fit.spec.fixed_effects == "random" and len(fit.spec.spatial_terms) == 1
     likelihood = fit.estimator in ("lee_yu", "direct") or random
     if not likelihood or fit.spec.dynamic or fit.spec.regimes:
-        return "Use a sparser W, or fewer coefficients.", "请用更稀疏的W，或减少系数。"
+        return Text("Use a sparser W, or fewer coefficients", "请用更稀疏的W，或减少系数")
     if len(fit.spec.spatial_terms) > 1:
         family = fit.spec.family
-        return (
-            f"{family} has two spatial coefficients: prefer a model with one.",
-            f"{family}有两个空间系数：宜用只有一个的模型。",
+        return Text(
+            f"{family} has two spatial coefficients: prefer a model with one",
+            f"{family}有两个空间系数：宜用只有一个的模型",
         )
     other = "zb.profile_interval(fit)" if fit.estimator == "direct" else "zb.median_unbiased(fit)"
-    return (
-        f"Read percentile limits, and {other}, which needs no standard error.",
-        f"请看百分位区间，以及不依赖标准误的{other}。",
+    return Text(
+        f"Read percentile limits, and {other}, which needs no standard error",
+        f"请看百分位区间，以及不依赖标准误的{other}",
     )

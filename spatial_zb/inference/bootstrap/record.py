@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.arguments import alpha_of, renamed
 from spatial_zb.base.errors import ConvergenceError, not_one_of
-from spatial_zb.base.notes import warn
+from spatial_zb.base.notes import Kind, Note, about, tell
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
@@ -61,6 +61,68 @@ class Statistics:
     undefined: Text
 
 
+@Kind
+def without_effects(missing: int, replicates: int, why: Text) -> Text:
+    """Replicates that tables of effects leave out."""
+    return Text(
+        f"{missing} of {replicates} replicates {why.en}: they have no effects and are left out, so these intervals are too "
+        "short",
+        f"{replicates}次自助抽样中有{missing}次{why.zh}：没有效应，未计入区间，区间因此偏窄",
+    )
+
+
+@Kind
+def studentised_long_run() -> Text:
+    """Limits that do not hold."""
+    return Text(
+        "in simulations studentised limits of long-run effects held the truth in 65 to 80 % of the panels, percentile "
+        "limits in 90 to 97 %: use those (spatial-zb docs validation/resampled_others)",
+        "在模拟中，长期效应的学生化区间仅在65%至80%的面板中包含真值，百分位区间为90%至97%："
+        "请用后者（spatial-zb docs validation/resampled_others）",
+    )
+
+
+@Kind
+def without_maximum(at_bound: int, replicates: int, instead: Text) -> Text:
+    """Replicates of one equation at the end of the interval, and what to do."""
+    return Text(
+        f"{at_bound} of {replicates} replicates had no interior maximum: the data say little about the spatial coefficient "
+        f"(spatial-zb docs validation/study). {instead.en}",
+        f"{replicates}次自助抽样中有{at_bound}次没有内点极大值：数据对空间系数几乎没有信息"
+        f"（spatial-zb docs validation/study）。{instead.zh}",
+    )
+
+
+@Kind
+def system_without_maximum(at_bound: int, replicates: int) -> Text:
+    """The same of a system."""
+    return Text(
+        f"{at_bound} of {replicates} replicates have no interior maximum: the system is weakly identified, so do not rely "
+        "on these intervals (spatial-zb docs validation/system)",
+        f"{replicates}次自助抽样中有{at_bound}次没有内点极大值：方程组识别性弱，其区间不可依赖"
+        "（spatial-zb docs validation/system）",
+    )
+
+
+@Kind
+def unsolved_replicates(unsolved: int, replicates: int) -> Text:
+    """Replicates without an estimate."""
+    return Text(
+        f"{unsolved} of {replicates} replicates have no solution and are left out of all tables, so intervals are too short",
+        f"{replicates}次自助抽样中有{unsolved}次无解，未计入各表：区间因此偏窄",
+    )
+
+
+@Kind
+def explosive_replicates(explosive: int, replicates: int) -> Text:
+    """Replicates without a long run."""
+    return Text(
+        f"{explosive} of {replicates} replicates are explosive: they count for coefficients and short-run effects, and have "
+        "no long-run effects",
+        f"{replicates}次自助抽样中有{explosive}次为爆炸过程：仍计入系数与短期效应，但没有长期效应",
+    )
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Resampled(Printed, ABC):
     """Re-estimates of a fit on resampled panels.
@@ -80,6 +142,8 @@ class Resampled(Printed, ABC):
         variances that differ between units. Replicates are read as deviations from it.
     at_bound
         Number of replicates whose likelihood has no interior maximum (or moments of λ no interior minimum); they are kept.
+    notes
+        What a reader of the replicates should know, as it was warned of.
     """
 
     fit: Estimates
@@ -88,6 +152,7 @@ class Resampled(Printed, ABC):
     covariances: Array
     centre: Array
     at_bound: int
+    notes: tuple[Note, ...] = ()
 
     @property
     @abstractmethod
@@ -163,11 +228,7 @@ class Resampled(Printed, ABC):
                 f"{self.fit!r}的{total}次自助抽样中有{missing}次{why.zh}：余下的太少，无法给出效应区间。",
             )
         if missing:
-            warn(
-                f"{missing} of {total} replicates {why.en}: they have no effects and are left out, so these intervals "
-                "are too short.",
-                f"{total}次自助抽样中有{missing}次{why.zh}：没有效应，未计入区间，区间因此偏窄。",
-            )
+            tell(about(self.fit.subject, [without_effects(missing, total, why)]))
 
 
 def _less_bias(params: pd.Series, draws: Array, centre: Array, of: Literal["mean", "median"]) -> pd.Series:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from spatial_zb.base.arguments import renamed
 from spatial_zb.base.errors import ConvergenceError, SpecificationError
 from spatial_zb.base.execute import Execution, run_tasks
-from spatial_zb.base.notes import warn
+from spatial_zb.base.notes import Note, about, tell
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Scheme, draw_errors, error_pool, independent_parts
@@ -33,7 +33,13 @@ from spatial_zb.effects.system import (
     system_gradient,
 )
 from spatial_zb.effects.table import EFFECTS
-from spatial_zb.inference.bootstrap.record import BOUND_WARNING, Interval, Resampled, Statistics
+from spatial_zb.inference.bootstrap.record import (
+    BOUND_WARNING,
+    Interval,
+    Resampled,
+    Statistics,
+    system_without_maximum,
+)
 from spatial_zb.inference.bootstrap.static import LARGEST_POPULATION, jackknife, quietly
 from spatial_zb.models.system import fit_system, likelihood_covariance, system_likelihood
 from spatial_zb.models.system.fit import SystemFit
@@ -113,16 +119,12 @@ def bootstrap_system(
     draws, covariances, at_bound = (
         np.stack([one[name] for one in found]) for name in ("params", "cov", "at_bound")
     )
-    if at_bound.sum() > BOUND_WARNING * replicates:
-        warn(
-            f"{at_bound.sum()} of {replicates} replicates of the system have no interior maximum: it is weakly "
-            "identified, so do not rely on its intervals (spatial-zb docs validation/system).",
-            f"方程组的{replicates}次自助抽样中有{at_bound.sum()}次没有内点极大值：识别性弱，其区间不可依赖"
-            "（spatial-zb docs validation/system）。",
-        )
-    return SystemBootstrap(
-        fit, scheme, draws, covariances, _centre(fit, generator, scheme, draws), int(at_bound.sum())
-    )
+    ends, notes = int(at_bound.sum()), tuple[Note, ...]()
+    if ends > BOUND_WARNING * replicates:
+        notes = about(fit.subject, [system_without_maximum(ends, replicates)])
+        tell(notes)
+    centre = _centre(fit, generator, scheme, draws)
+    return SystemBootstrap(fit, scheme, draws, covariances, centre, ends, notes)
 
 
 def _generator(fit: SystemFit) -> SystemGenerator:

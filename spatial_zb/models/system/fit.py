@@ -11,7 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spatial_zb.base.errors import listed, listed_zh
+from spatial_zb.base.notes import FitWords
 from spatial_zb.base.printing import Printed
+from spatial_zb.base.text import Text
 from spatial_zb.core.logdet import EIGEN_UNITS, EigenLogDet, eigenvalues
 from spatial_zb.core.system.arrays import coefficient_matrices, within_residuals
 from spatial_zb.core.system.fiml import SigmaForm
@@ -100,6 +103,13 @@ class SystemFit(Estimates):
             f"SystemFit({', '.join(self.spec.names)}; {self.method}, {self.spec.fixed_effects} effects, "
             f"{self.weights.label!r}{state})"
         )
+
+    @property
+    def subject(self) -> FitWords:
+        """What a note about the fit is about: ``System of industry, talent by gs3sls under 'queen'``."""
+        names, names_zh = listed(self.spec.names), listed_zh(self.spec.names)
+        how = Text(f"by {self.method}", self.method)
+        return FitWords(Text(f"System of {names}", f"{names_zh}的方程组"), self.weights.label, how)
 
     @property
     def instruments(self) -> tuple[str, ...]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from spatial_zb.base.errors import listed, listed_zh
-from spatial_zb.base.notes import FitWords, Kind, Note, about, quoted
+from spatial_zb.base.notes import Kind, Note, about, quoted
 from spatial_zb.base.text import Text
 from spatial_zb.core.system.fiml import SINGULAR, smallest_correlation
 from spatial_zb.models.notes import BOOTSTRAP, few_units, not_positive, textbook_moments
@@ -26,13 +24,7 @@ PAGE = "spatial-zb docs validation/system"
 def notes_on(fit: SystemFit) -> tuple[Note, ...]:
     """Everything that a reader of a system should know."""
     notes = [*_solution(fit), *_peaks(fit), *_instruments(fit), *_structure(fit), *_sample(fit)]
-    how = Text(f"by {fit.method}", fit.method)
-    return about(system_words(fit.spec.names, fit.weights.label, how), notes)
-
-
-def system_words(names: Sequence[str], weights: str, how: Text | None = None) -> FitWords:
-    """What a note about a system of equations is about."""
-    return FitWords(Text(f"System of {listed(names)}", f"{listed_zh(names)}的方程组"), weights, how)
+    return about(fit.subject, notes)
 
 
 def _solution(fit: SystemFit) -> list[Note]:
