@@ -26,10 +26,12 @@ _PLACES = {
     "u_shape_test vuong_test",
 }
 _RENAMED = {
+    "order_effects": "effects_by_order",
     "power_study": "simulate.power",
     "simulate_durbin": "simulate.durbin",
     "simulate_panel": "simulate.panel",
     "simulate_system": "simulate.system",
+    "system_effects_by_order": "effects_by_order",
 }
 #: Names of the last release by where they are now; they go with the next one.
 MOVED = {name: f"{place}.{name}" for place, names in _PLACES.items() for name in names.split()} | _RENAMED
@@ -42,5 +44,7 @@ def __getattr__(name: str) -> object:
 
     place, _, own = MOVED[name].rpartition(".")
     warn_old(f"spatial_zb.{name} is now spatial_zb.{MOVED[name]}.")
+    if not place:
+        return _load(own)
     room = _load(place) if place in __all__ else importlib.import_module(f"{__name__}.{place}")
     return getattr(room, own)

@@ -18,7 +18,6 @@ from spatial_zb import (
     effects_by_unit,
     effects_path,
     fit_durbin,
-    order_effects,
     spatial_effects,
     weights,
 )
@@ -145,7 +144,6 @@ def test_what_is_no_fit_is_refused(other):
     for call in (
         spatial_effects,
         effects_by_order,
-        order_effects,
         lambda f: effects_by_unit(f, "a"),
         lambda f: effect_matrix(f, "a"),
         effects_path,

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.base.arguments import Rng, alpha_of, renamed
-from spatial_zb.base.errors import not_one_of
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
+from spatial_zb.base.notes import warn_old
 from spatial_zb.effects.dynamic import long_run_effects, long_run_filter
 from spatial_zb.effects.regimes import regime_effect_matrix, regime_effects
 from spatial_zb.effects.static import static_effect_matrix, static_effects
-from spatial_zb.effects.system import system_effects
+from spatial_zb.effects.system import system_effects, units_of_system
 from spatial_zb.effects.table import Effects, Horizon, Method, check_fit
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
@@ -79,8 +80,12 @@ def spatial_effects(
     return static_effects(fit, method, draws, rng, alpha)
 
 
-def effects_by_unit(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataFrame:
+def effects_by_unit(
+    fit: Fit | SystemFit, term: str, horizon: Horizon = "short", *, response: str | None = None
+) -> pd.DataFrame:
     """Effects of one regressor unit by unit, for maps; ``horizon`` as in :func:`spatial_effects`.
+
+    Of a system, ``term`` is a source (a variable, or ``"shock:talent"``) and ``response`` the equation that it acts on.
 
     Returns
     -------
@@ -88,11 +93,31 @@ def effects_by_unit(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataF
     change in all others on this unit) and ``emitted`` (column sums off the diagonal: this unit on all
     others). The means of ``received`` and of ``emitted`` are the indirect effect.
     """
-    check_fit(fit, "effects_by_unit")
+    check_fit(fit, "effects_by_unit", Fit | SystemFit)
+    if isinstance(fit, SystemFit):
+        return units_of_system(fit, _response_of(fit, response), term)
     matrix = effect_matrix(fit, term, horizon).to_numpy()
     own = np.diag(matrix)
     columns = {"direct": own, "received": matrix.sum(axis=1) - own, "emitted": matrix.sum(axis=0) - own}
     return pd.DataFrame(columns, index=fit.panel.units)
+
+
+def _response_of(fit: SystemFit, response: str | None) -> str:
+    if response is None:
+        raise SpecificationError(
+            f"Effects of a system are on one equation: give response, one of {listed(fit.spec.names)}.",
+            f"系统的效应针对某一方程：请给出response，可为{listed_zh(fit.spec.names)}。",
+        )
+    return response
+
+
+def system_effects_by_unit(fit: SystemFit, response: str, source: str) -> pd.DataFrame:
+    """The name of the last release for ``effects_by_unit(fit, source, response=response)``."""
+    warn_old(
+        "spatial_zb.system_effects_by_unit(fit, response, source) is now "
+        "spatial_zb.effects_by_unit(fit, source, response=response)."
+    )
+    return effects_by_unit(fit, source, response=response)
 
 
 def effect_matrix(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataFrame:

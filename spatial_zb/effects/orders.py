@@ -11,8 +11,8 @@ from spatial_zb.base.arguments import alpha_of, check_orders, renamed
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.impacts import order_multipliers
 from spatial_zb.core.system.arrays import order_impacts
-from spatial_zb.effects.static import effects_by_order
-from spatial_zb.effects.system import eigenvalues_of, sources_of, system_effects_by_order
+from spatial_zb.effects.static import orders_of_equation
+from spatial_zb.effects.system import eigenvalues_of, orders_of_system, sources_of
 from spatial_zb.effects.table import check_fit
 from spatial_zb.models.fit import Fit, coefficient_columns
 from spatial_zb.models.system.fit import SystemFit
@@ -23,7 +23,7 @@ COLUMNS = ("std_error", "conf_low", "conf_high")
 
 
 @renamed(alpha="level")
-def order_effects(fit: Fit | SystemFit, orders: int = 5, *, level: float = 0.95) -> pd.DataFrame:
+def effects_by_order(fit: Fit | SystemFit, orders: int = 5, *, level: float = 0.95) -> pd.DataFrame:
     """Effects by power of W, each order and all up to it, with errors by the delta method.
 
     Order j of one equation is ρ^j W^j (β + θW), linear in β and θ, with derivative j ρ^{j−1} W^j (β + θW) in ρ;
@@ -41,8 +41,8 @@ def order_effects(fit: Fit | SystemFit, orders: int = 5, *, level: float = 0.95)
 
     Returns
     -------
-    DataFrame with the columns of :func:`~spatial_zb.effects.static.effects_by_order` or of
-    :func:`~spatial_zb.effects.system.system_effects_by_order`, then std_error, conf_low, conf_high of the order,
+    DataFrame with the columns of :func:`~spatial_zb.effects.static.orders_of_equation` or of
+    :func:`~spatial_zb.effects.system.orders_of_system`, then std_error, conf_low, conf_high of the order,
     and cumulative_std_error, cumulative_conf_low, cumulative_conf_high. With growing order the cumulative
     numbers tend to those of ``spatial_effects``.
 
@@ -53,7 +53,7 @@ def order_effects(fit: Fit | SystemFit, orders: int = 5, *, level: float = 0.95)
     ConvergenceError
         An unstable system, whose effects are not defined.
     """
-    check_fit(fit, "order_effects", Fit | SystemFit)
+    check_fit(fit, "effects_by_order", Fit | SystemFit)
     check_orders(orders)
     alpha = alpha_of(level)
     if isinstance(fit, SystemFit):
@@ -77,7 +77,7 @@ def _errors(gradient: Array, cov: Array) -> Array:
 
 def _equation(fit: Fit, orders: int) -> tuple[pd.DataFrame, Array, Array, int | None]:
     """Frame, gradient (orders + 1, K, 3, p), covariance (p, p), degrees of freedom."""
-    frame = effects_by_order(fit, orders)  # refuses fits that have no effects by order
+    frame = orders_of_equation(fit, orders)  # refuses fits that have no effects by order
     names, spec = list(fit.params.index), fit.spec
     rho = float(fit.params["rho"]) if spec.lag_y else 0.0
     raw = order_multipliers(1.0, fit.weights.matrix, orders)
@@ -100,7 +100,7 @@ def _equation(fit: Fit, orders: int) -> tuple[pd.DataFrame, Array, Array, int | 
 
 def _system(fit: SystemFit, orders: int) -> tuple[pd.DataFrame, Array, Array, None]:
     """Frame, gradient (orders + 1, m, K, 3, p), covariance (p, p)."""
-    frame = system_effects_by_order(fit, orders)
+    frame = orders_of_system(fit, orders)
     _, sources = sources_of(fit.spec)
     links, matrix = fit.design.arrays.links, fit.weights.matrix
     omega = eigenvalues_of(fit)

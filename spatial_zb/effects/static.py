@@ -76,7 +76,7 @@ def effects_gradient(fit: Fit) -> NDArray[np.float64]:
     return out
 
 
-def effects_by_order(fit: Fit, orders: int = 5) -> pd.DataFrame:
+def orders_of_equation(fit: Fit, orders: int = 5) -> pd.DataFrame:
     """Cumulative effects up to each power of W: ρ^j W^j (β + θW) for j = 0 … orders.
 
     Returns

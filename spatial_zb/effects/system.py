@@ -92,7 +92,7 @@ def system_effects(
     return _simulated(fit, names, sources, point, draws, rng, alpha)
 
 
-def system_effects_by_order(fit: SystemFit, orders: int = 5) -> pd.DataFrame:
+def orders_of_system(fit: SystemFit, orders: int = 5) -> pd.DataFrame:
     """Effects by power of W: order 0 is the local loop alone, order q what passes q borders.
 
     Returns
@@ -110,7 +110,7 @@ def system_effects_by_order(fit: SystemFit, orders: int = 5) -> pd.DataFrame:
     return frame.assign(cumulative=frame.groupby(["response", "source", "effect"])["estimate"].cumsum())
 
 
-def system_effects_by_unit(fit: SystemFit, response: str, source: str) -> pd.DataFrame:
+def units_of_system(fit: SystemFit, response: str, source: str) -> pd.DataFrame:
     """Effects of one source on one equation, unit by unit, for maps.
 
     Returns

@@ -12,16 +12,15 @@ from spatial_zb import (
     Equation,
     SpecificationError,
     SystemSpec,
-    effects_by_order,
     fit_durbin,
     fit_system,
     spatial_effects,
     weights,
 )
 from spatial_zb.data.panel import Panel
-from spatial_zb.effects.orders import order_effects
-from spatial_zb.effects.static import average_effects_at
-from spatial_zb.effects.system import system_effects_by_order
+from spatial_zb.effects.orders import effects_by_order
+from spatial_zb.effects.static import average_effects_at, orders_of_equation
+from spatial_zb.effects.system import orders_of_system
 from spatial_zb.simulate import durbin as simulate_durbin
 from spatial_zb.simulate import system as simulate_system
 
@@ -54,14 +53,14 @@ def fit(request, delta):
 
 
 def test_numbers_are_those_of_effects_by_order(fit):
-    frame = order_effects(fit, 4)
+    frame = effects_by_order(fit, 4)
     pd.testing.assert_frame_equal(
-        frame[["term", "effect", "order", "estimate", "cumulative"]], effects_by_order(fit, 4)
+        frame[["term", "effect", "order", "estimate", "cumulative"]], orders_of_equation(fit, 4)
     )
 
 
 def test_all_orders_together_are_the_effect_with_its_delta_error(fit):
-    last = order_effects(fit, ORDERS).query(f"order == {ORDERS}").set_index(BOTH)
+    last = effects_by_order(fit, ORDERS).query(f"order == {ORDERS}").set_index(BOTH)
     whole = spatial_effects(fit).tidy().set_index(BOTH)
     for name, column in (("cumulative", "estimate"), ("cumulative_std_error", "std_error"),
                          ("cumulative_conf_low", "conf_low"), ("cumulative_conf_high", "conf_high")):  # fmt: skip
@@ -80,7 +79,7 @@ def test_errors_are_those_of_differences(fit):
 
     steps = 1e-6 * np.eye(len(point))
     g = np.array([(direct_of_order_two(point + h) - direct_of_order_two(point - h)) / 2e-6 for h in steps])
-    row = order_effects(fit, 2).query("term == 'a' and effect == 'direct' and order == 2").iloc[0]
+    row = effects_by_order(fit, 2).query("term == 'a' and effect == 'direct' and order == 2").iloc[0]
     assert row["estimate"] == pytest.approx(direct_of_order_two(point), rel=1e-10)
     assert row["std_error"] == pytest.approx(np.sqrt(g @ cov @ g), rel=1e-6)
 
@@ -90,7 +89,7 @@ def test_errors_are_about_those_of_draws(fit):
     rng = np.random.default_rng(1)
     draws = rng.multivariate_normal(fit.params.to_numpy(), fit.cov.to_numpy(), 4000)
     spread = average_effects_at(fit, draws).std(axis=0)
-    last = order_effects(fit, ORDERS).query(f"order == {ORDERS}")
+    last = effects_by_order(fit, ORDERS).query(f"order == {ORDERS}")
     assert last["cumulative_std_error"].to_numpy().reshape(spread.shape) == pytest.approx(
         spread, rel=CURVATURE
     )
@@ -101,7 +100,7 @@ def test_order_zero_of_a_model_without_lags_is_everything(delta):
     spec = DurbinSpec("y", ["a"], lag_y=False, lag_x=[], fixed_effects="none")
     panel = simulate_durbin(W, 3, {"a": 1.0}, rng=1)
     fit = fit_durbin(spec, panel, W)
-    frame = order_effects(fit, 2).set_index(["effect", "order"])
+    frame = effects_by_order(fit, 2).set_index(["effect", "order"])
     assert frame.loc[("direct", 0), "std_error"] == pytest.approx(fit.bse["a"])
     # Student's t with the degrees of freedom of least squares, as in the fit.
     assert frame.loc[("direct", 0), "conf_low"] == pytest.approx(
@@ -127,8 +126,8 @@ def test_a_system(delta):
     }
     panel = simulate_system(spec, W, 8, truth, rng=2)
     fit = fit_system(spec, panel, W, "gs2sls")
-    frame = order_effects(fit, ORDERS)
-    plain = system_effects_by_order(fit, ORDERS)
+    frame = effects_by_order(fit, ORDERS)
+    plain = orders_of_system(fit, ORDERS)
     pd.testing.assert_frame_equal(frame[plain.columns], plain)
     keys = ["response", "source", "effect"]
     last = frame[frame["order"] == ORDERS].set_index(keys)
@@ -144,7 +143,7 @@ def test_errors_of_a_system_do_not_depend_on_units_of_measurement():
     W = circle(12)
     panel = simulate_system(MUTUAL_SPEC, W, 8, MUTUAL, rng=2)
     scaled = panel.with_columns({"ind": 1e6 * panel.array("ind")})
-    plain, other = (order_effects(fit_system(MUTUAL_SPEC, p, W, "gs2sls"), 3) for p in (panel, scaled))
+    plain, other = (effects_by_order(fit_system(MUTUAL_SPEC, p, W, "gs2sls"), 3) for p in (panel, scaled))
     unit = np.where(plain["response"] == "industry", 1e6, 1.0)
     unit = unit / np.where(plain["source"] == "shock:industry", 1e6, 1.0)
     for name in ("estimate", "std_error", "cumulative_std_error"):
@@ -153,7 +152,7 @@ def test_errors_of_a_system_do_not_depend_on_units_of_measurement():
 
 @pytest.mark.parametrize("orders", [-1, 2.5, True, "3"])
 def test_orders_that_are_no_whole_number_are_refused(fit, orders):
-    for function in (order_effects, effects_by_order):
+    for function in (effects_by_order, orders_of_equation):
         with pytest.raises(SpecificationError, match="orders must be"):
             function(fit, orders)
 
@@ -166,4 +165,4 @@ def test_a_fit_with_regimes_is_refused(delta):
     panel = Panel(np.concatenate([*columns, half], axis=2), panel.periods, panel.units, ("y", "a", "half"))
     fit = fit_durbin(DurbinSpec("y", ["a"], fixed_effects="unit", regimes="half"), panel, W)
     with pytest.raises(SpecificationError, match="regime"):
-        order_effects(fit, 2)
+        effects_by_order(fit, 2)

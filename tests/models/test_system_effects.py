@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 from small_examples import MUTUAL, lopsided_circle, weights_of
 
+import spatial_zb as zb
 from spatial_zb.base.errors import ConvergenceError, DataError, SpecificationError
 from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.system import (
     feedback_decomposition,
+    orders_of_system,
     system_effect_matrix,
-    system_effects_by_order,
-    system_effects_by_unit,
+    units_of_system,
 )
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.spec import DurbinSpec
@@ -92,7 +93,7 @@ def test_effects_are_those_of_the_dense_inverse(fit):
             indirect = (block.sum() - np.trace(block)) / n
             assert table[response, source, "indirect"] == pytest.approx(indirect, abs=ROUNDING)
             np.testing.assert_allclose(system_effect_matrix(fit, response, source), block, atol=ROUNDING)
-            by_unit = system_effects_by_unit(fit, response, source)
+            by_unit = units_of_system(fit, response, source)
             np.testing.assert_allclose(by_unit["direct"], np.diag(block), atol=ROUNDING)
             np.testing.assert_allclose(by_unit["received"], block.sum(1) - np.diag(block), atol=ROUNDING)
             np.testing.assert_allclose(by_unit["emitted"], block.sum(0) - np.diag(block), atol=ROUNDING)
@@ -127,7 +128,7 @@ def test_simulated_errors_agree_with_delta(fit):
 
 
 def test_orders_tend_to_the_effects(fit):
-    frame = system_effects_by_order(fit, 60)
+    frame = orders_of_system(fit, 60)
     last = frame[frame["order"] == 60].set_index(["response", "source", "effect"])["cumulative"]
     full = spatial_effects(fit).tidy().set_index(["response", "source", "effect"])["estimate"]
     np.testing.assert_allclose(last[full.index], full, atol=1e-6)
@@ -196,9 +197,9 @@ def test_an_unstable_system_has_no_effects(changes, word):
     assert not unstable.stability().stable
     for call in (
         spatial_effects,
-        system_effects_by_order,
+        orders_of_system,
         feedback_decomposition,
-        lambda f: system_effects_by_unit(f, "talent", "a"),
+        lambda f: units_of_system(f, "talent", "a"),
     ):
         with pytest.raises(ConvergenceError, match=word):
             call(unstable)
@@ -206,9 +207,9 @@ def test_an_unstable_system_has_no_effects(changes, word):
 
 def test_unknown_names_and_options(fit):
     with pytest.raises(DataError, match="industry, talent"):
-        system_effects_by_unit(fit, "labour", "a")
+        units_of_system(fit, "labour", "a")
     with pytest.raises(DataError, match="shock:talent"):
-        system_effects_by_unit(fit, "talent", "z")
+        units_of_system(fit, "talent", "z")
     with pytest.raises(SpecificationError, match="delta, simulate"):
         spatial_effects(fit, "bootstrap")
     with pytest.raises(SpecificationError, match="at least 100"):
@@ -222,3 +223,18 @@ def test_many_unstable_draws_are_said():
     with pytest.warns(UserWarning, match="unstable system"):
         found = spatial_effects(wide, "simulate", draws=500, rng=0)
     assert found.detail["rejected"] > 5
+
+
+def test_one_function_gives_effects_by_unit_and_by_order_of_any_fit():
+    W = lopsided_circle(12)
+    panel = simulate_system(system("two_way"), W, 8, TRUTH, rng=1)
+    fit = fit_system(system("two_way"), panel, W, "gs2sls")
+    by_unit = zb.effects_by_unit(fit, "a", response="talent")
+    pd.testing.assert_frame_equal(by_unit, units_of_system(fit, "talent", "a"))
+    with pytest.raises(SpecificationError, match="industry, talent"):
+        zb.effects_by_unit(fit, "a")
+    with pytest.warns(DeprecationWarning, match="response=response"):
+        pd.testing.assert_frame_equal(zb.system_effects_by_unit(fit, "talent", "a"), by_unit)
+    for old in ("order_effects", "system_effects_by_order"):
+        with pytest.warns(DeprecationWarning, match="effects_by_order"):
+            assert getattr(zb, old) is zb.effects_by_order

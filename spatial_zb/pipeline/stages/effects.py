@@ -10,8 +10,8 @@ import pandas as pd
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.text import Text
 from spatial_zb.effects import effects_by_unit, spatial_effects
-from spatial_zb.effects.orders import order_effects
-from spatial_zb.effects.system import SHOCK, system_effects_by_unit
+from spatial_zb.effects.orders import effects_by_order
+from spatial_zb.effects.system import SHOCK, units_of_system
 from spatial_zb.effects.table import Effects
 from spatial_zb.explore.distance import effects_by_distance, moran_by_distance
 from spatial_zb.models.durbin import fit_durbin
@@ -112,7 +112,7 @@ def _draw_effects(job: Job, model: Model, fit: Fit, effects: Effects, term: str)
     by_unit = effects_by_unit(fit, term)
     _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), model)
     if fit.spec.regimes is None:
-        frame = order_effects(fit, present(job.study.figures).orders)
+        frame = effects_by_order(fit, present(job.study.figures).orders)
         _draw_orders(job, stem, frame, term, labels, (_arrow(*names), _sourced(job, note)))
 
 
@@ -127,10 +127,10 @@ def _draw_system_effects(job: Job, system: System, fit: SystemFit, effects: Effe
     stem = f"{system.name}_{response}_{source}"
     average = effects.tidy().set_index(["response", "source", "effect"])
     average = average.loc[(response, key, "indirect")]
-    by_unit = system_effects_by_unit(fit, response, key)
+    by_unit = units_of_system(fit, response, key)
     names = labels[response], labels[source]
     _map_effects(job, stem, by_unit, names, _joined(note, _average_words(average)), system)
-    frame = order_effects(fit, present(job.study.figures).orders)
+    frame = effects_by_order(fit, present(job.study.figures).orders)
     frame = frame[(frame["response"] == response) & (frame["source"] == key)].assign(term=source)
     _draw_orders(job, stem, frame, source, labels, (_arrow(*names), _sourced(job, note)))
 

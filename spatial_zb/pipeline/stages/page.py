@@ -15,7 +15,7 @@ from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.moran import moran_i
 from spatial_zb.data.regions import select_regions
 from spatial_zb.effects import effects_by_unit
-from spatial_zb.effects.system import system_effects_by_unit
+from spatial_zb.effects.system import units_of_system
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.pipeline.job import Estimated, Job, MadeFigure, MadeTable, Prose, span_words, unit_names
@@ -284,7 +284,7 @@ def _of_system(job: Job, estimated: Estimated) -> Iterator[UnitEffects]:
             rows = averages[(averages["source"] == source) & (averages["response"] == response)]
             reading = system_reading(rows, labels, where, weak)
             choices = {**estimated.choices, "term": labels[cause], "response": labels[response]}
-            yield _by_unit(system_effects_by_unit(fit, response, source), choices, reading)
+            yield _by_unit(units_of_system(fit, response, source), choices, reading)
 
 
 def _by_unit(frame: pd.DataFrame, choices: dict[str, Text], reading: Text) -> UnitEffects:

@@ -54,7 +54,7 @@ def effects(
     ----------
     frame
         Effects by unit id, as :func:`~spatial_zb.effects.static.effects_by_unit` or
-        :func:`~spatial_zb.effects.system.system_effects_by_unit` give them.
+        :func:`~spatial_zb.effects.effects_by_unit` give them.
     regions
         Polygons indexed by unit id.
     sides
