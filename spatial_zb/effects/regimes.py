@@ -26,6 +26,7 @@ from spatial_zb.base.errors import (
     listed_zh,
     not_one_of,
 )
+from spatial_zb.base.results import ResultTable
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.regimes import Regimes
 from spatial_zb.core.logdet.traces import DENSE_UNITS
@@ -82,7 +83,7 @@ def regime_effect_matrix(fit: Fit, term: str) -> Array:
 
 
 @renamed(alpha="level")
-def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> pd.DataFrame:
+def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> ResultTable:
     """Who lifts whom: what x of the units of one regime, one unit higher, does to the other units of either regime.
 
     Parameters
@@ -96,7 +97,7 @@ def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> pd.DataFra
 
     Returns
     -------
-    DataFrame with ``sender`` and ``receiver`` (``core=0``, ``core=1``), estimate, std_error (delta method), statistic,
+    ResultTable with ``sender`` and ``receiver`` (``core=0``, ``core=1``), estimate, std_error (delta method), statistic,
     p_value, conf_low, conf_high. The estimate is the mean over receiving units i of Σ_j E_ij over the sending units j ≠ i;
     over both senders it adds up to the indirect effect on the receivers.
 
@@ -134,7 +135,7 @@ def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> pd.DataFra
     names = [label.strip("[]") for label in regime_labels(fit.spec, fit.convergence.regimes)]
     rows = pd.MultiIndex.from_product([names, names], names=["sender", "receiver"]).to_frame(index=False)
     columns = coefficient_columns(point.T.ravel(), std_error.T.ravel(), alpha_of(level))
-    return rows.join(pd.DataFrame(columns, columns=TABLE_COLUMNS))
+    return ResultTable(rows.join(pd.DataFrame(columns, columns=TABLE_COLUMNS)), fit.facts | {"term": term})
 
 
 def _between(regimes: Regimes, rho: Array, coefficients: Array) -> Array:

@@ -22,6 +22,7 @@ from spatial_zb.base.errors import (
     listed_zh,
     not_one_of,
 )
+from spatial_zb.base.results import ResultTable
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.system.arrays import (
@@ -141,7 +142,7 @@ def system_effect_matrix(fit: SystemFit, response: str, source: str) -> pd.DataF
 
 
 @renamed(alpha="level")
-def feedback_decomposition(fit: SystemFit, *, level: float = 0.95) -> pd.DataFrame:
+def feedback_decomposition(fit: SystemFit, *, level: float = 0.95) -> ResultTable:
     """What one equation's variable does to another's, step by step, for every ordered pair of equations.
 
     Parts of the pair (response g, source l): ``local`` γ_gl; ``spillover`` ψ_gl, own for g = l, cross
@@ -150,7 +151,7 @@ def feedback_decomposition(fit: SystemFit, *, level: float = 0.95) -> pd.DataFra
 
     Returns
     -------
-    DataFrame with response, source, part, estimate, std_error, statistic, p_value, conf_low, conf_high. A γ
+    ResultTable with response, source, part, estimate, std_error, statistic, p_value, conf_low, conf_high. A γ
     or ψ that the system leaves out is zero without standard error.
     """
     effects = system_effects(fit, "delta", alpha=alpha_of(level)).tidy().rename(columns={"effect": "part"})
@@ -168,7 +169,7 @@ def feedback_decomposition(fit: SystemFit, *, level: float = 0.95) -> pd.DataFra
     rank = {name: i for i, name in enumerate(("local", "spillover", *EFFECTS))}
     places = {name: i for i, name in enumerate(fit.spec.names)}
     order = np.lexsort([frame["part"].map(rank), frame["source"].map(places), frame["response"].map(places)])
-    return frame.iloc[order].reset_index(drop=True)
+    return ResultTable(frame.iloc[order].reset_index(drop=True), fit.facts)
 
 
 # --------------------------------------------------------------------------------------------------------

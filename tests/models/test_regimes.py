@@ -299,7 +299,7 @@ def test_effects_by_regime_by_matrices(normalisation):
 
 def test_spillovers_between_regimes_add_up_to_the_indirect_effects(W, panel):
     fit = zb.fit_durbin(spec(), panel, W)
-    table = zb.regime_spillovers(fit, "x")
+    table = zb.regime_spillovers(fit, "x").tidy()
     effects = zb.spatial_effects(fit).tidy().set_index(["term", "effect"])["estimate"]
     for c in (0, 1):
         received = table.loc[table["receiver"] == f"core={c}", "estimate"].sum()
@@ -310,7 +310,7 @@ def test_spillovers_between_regimes_add_up_to_the_indirect_effects(W, panel):
 
     def at(values):
         moved = replace(fit, params=fit.params * 0 + values)
-        return zb.regime_spillovers(moved, "x")["estimate"].to_numpy()
+        return zb.regime_spillovers(moved, "x").tidy()["estimate"].to_numpy()
 
     values = fit.params.to_numpy()
     g = np.column_stack([(at(values + h) - at(values - h)) / 2e-6 for h in 1e-6 * np.eye(len(values))])

@@ -165,7 +165,7 @@ def test_one_equation_has_the_effects_of_the_single_equation_model():
 
 
 def test_feedback_decomposition_lists_every_pair(fit):
-    table = feedback_decomposition(fit).set_index(["response", "source", "part"])
+    table = feedback_decomposition(fit).tidy().set_index(["response", "source", "part"])
     assert table.loc[("industry", "talent", "local"), "estimate"] == fit.params["industry", "tal"]
     assert table.loc[("industry", "talent", "spillover"), "std_error"] == fit.bse["industry", "W_tal"]
     assert table.loc[("industry", "industry", "spillover"), "estimate"] == fit.params["industry", "W_ind"]

@@ -205,7 +205,7 @@ def _write_model(job: Job, model: Model, columns: Sequence[Column]) -> None:
         ]
         job.tidy(f"regimes_{model.name}", pd.concat(tests, ignore_index=True))
         between = [
-            regime_spillovers(c.fit, x).assign(term=x, **f)
+            regime_spillovers(c.fit, x).tidy().assign(term=x, **f)
             for c, f in zip(columns, facts, strict=True)
             for x in model.x
         ]

@@ -213,7 +213,7 @@ def _tidy_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
         "": [(c, c.fit.tidy()) for c in columns],
         "_identification": [(c, c.fit.identification()) for c in columns],
         "_effects": [(c, effects.tidy()) for c, effects in stable],
-        "_feedback": [(c, feedback_decomposition(c.fit)) for c, _ in stable],
+        "_feedback": [(c, feedback_decomposition(c.fit).tidy()) for c, _ in stable],
     }
     for ending, parts in frames.items():
         if parts:
