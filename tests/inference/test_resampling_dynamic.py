@@ -88,7 +88,7 @@ def test_parts_have_the_squares_that_are_expected(scheme):
     assert np.allclose(parts.T @ parts, expected)
 
 
-@pytest.mark.parametrize("scheme", ["wild", "period"])
+@pytest.mark.parametrize("scheme", ["wild", pytest.param("period", marks=pytest.mark.slow)])
 def test_the_population_is_where_its_squares_are(scheme):
     """Cross-products averaged over many draws give the estimate that the long sample gives."""
     _, fit = example(SDM, "uncorrected", n=12, T=8)

@@ -442,9 +442,20 @@ def test_unit_effects_leave_no_trace():
 
 @pytest.mark.parametrize(
     ("effects", "covariance", "spread"),
-    [("none", "information", 0.0), ("none", "robust", 0.5), ("unit", "information", 0.0),
-     ("unit", "robust", 0.5), ("two_way", "information", 0.0), ("two_way", "robust", 0.5)],
-)  # fmt: skip
+    [
+        *(
+            pytest.param(*cell, marks=pytest.mark.slow)
+            for cell in (
+                ("none", "information", 0.0),
+                ("none", "robust", 0.5),
+                ("unit", "information", 0.0),
+                ("unit", "robust", 0.5),
+                ("two_way", "information", 0.0),
+            )
+        ),
+        ("two_way", "robust", 0.5),
+    ],
+)
 def test_estimates_centre_on_the_truth_and_errors_cover_it(effects, covariance, spread):
     W, T, runs = unequal_circle(150), 4, 80
     truth = {"x1": 1.0, "x2": -0.7, "w": 0.8, "rho": 0.4, "lam": 0.3}
