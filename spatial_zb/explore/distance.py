@@ -150,7 +150,9 @@ def moran_by_distance(
             stream = np.random.default_rng(next(streams))
             head = {"period": period, "from_km": low, "to_km": high, "pairs": int(inside.sum())}
             head["km"] = float(links.km[inside].mean()) if inside.any() else np.nan
-            rows.append(head | _band_row(x.to_numpy(), matrix, inside.sum(), permutations, stream, level))
+            rows.append(
+                head | _band_row(x.to_numpy(), matrix, int(inside.sum()), permutations, stream, level)
+            )
     columns = ["period", "from_km", "to_km", "km", "pairs", "I", "expected", "env_low", "env_high", "p_sim"]
     return pd.DataFrame(rows)[columns].sort_values(["period", "to_km"], ignore_index=True)
 
@@ -294,7 +296,7 @@ def _bands(links: Links, bands: Bands) -> list[tuple[float, float]]:
 
 def _round_edges(links: Links) -> list[float]:
     """Multiples of a round number; the first band takes in the next ones until it has pairs enough."""
-    step = SHARE * links.km.max() / BANDS
+    step = float(SHARE * links.km.max() / BANDS)
     power = 10.0 ** math.floor(math.log10(step))
     step = min(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= step * (1 - 1e-9))
     last = max(1, math.floor(SHARE * links.km.max() / step + 0.5))

@@ -30,6 +30,7 @@ from scipy import linalg, optimize, sparse
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import Maximum
 from spatial_zb.core.logdet import EigenLogDet, LogDet
+from spatial_zb.core.logdet.factors import random_signs
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import CrossProducts, TransformedSample
 
@@ -83,7 +84,7 @@ def score_bias(tau: float, eta: float, rho: float, model: Recursion) -> Array:
         return _spectral_bias(model.logdet.omega, tau, eta, rho, model)
     W = model.matrix
     solve = filter_solver(W, rho) if rho else lambda right: right
-    probes = np.random.default_rng(W.shape[0]).choice([-1.0, 1.0], (W.shape[0], PROBES))
+    probes = random_signs(np.random.default_rng(W.shape[0]), (W.shape[0], PROBES))
     parts = _products(probes, lambda right: W @ right, solve, tau, eta, model.periods)
     found = np.array([(probes * part).sum() / PROBES for part in parts])
     return found - _spectral_bias(np.ones(1), tau, eta, rho, model, all_of_it=True) * model.centred

@@ -31,6 +31,7 @@ from scipy import sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.logdet import EigenLogDet, LogDet
+from spatial_zb.core.logdet.factors import random_signs
 from spatial_zb.core.logdet.traces import filter_solver
 
 
@@ -177,7 +178,7 @@ def _spectral_means(carried: Array, omega: NDArray, periods: int) -> tuple[Array
 def _probed_means(carried: Array, matrix: sparse.csr_array, periods: int) -> tuple[Array, Array]:
     """a and b (…, periods + 1) from random probes (Hutchinson 1990), the same at every point."""
     n = matrix.shape[0]
-    probes = np.random.default_rng(n).choice([-1.0, 1.0], (n, PROBES))
+    probes = random_signs(np.random.default_rng(n), (n, PROBES))
     lagged = matrix.T @ probes  # tr(XW) = E z'XWz = E (W'z)'…: W commutes with X
     out = []
     for point in carried.reshape(-1, 3):

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy import linalg, optimize, sparse
 
 from spatial_zb.core import Array
-from spatial_zb.core.logdet.factors import factorise, largest_sums
+from spatial_zb.core.logdet.factors import factorise, largest_sums, random_signs
 from spatial_zb.core.logdet.traces import DENSE_UNITS
 from spatial_zb.core.transforms import ColumnBasis, TransformedSample
 
@@ -195,7 +195,7 @@ def _second_traces(rho: Array, regimes: Regimes) -> tuple[Array, Array, Array, A
     """tr(J G_r'J G_s), tr(J G_rG_s), tr(J G_rJ G_s), (2, 2) each, and tr(J G_r): exact, or by random probes."""
     n = regimes.matrix.shape[0]
     exact = n <= DENSE_UNITS
-    right = np.eye(n) if exact else np.random.default_rng(n).choice([-1.0, 1.0], (n, PROBES))
+    right = np.eye(n) if exact else random_signs(np.random.default_rng(n), (n, PROBES))
     weight = 1.0 if exact else 1 / PROBES
     solve, _ = regimes.solver(rho)
     right = regimes.centre(right)

@@ -250,3 +250,8 @@ class ShiftedSystem:
         """I − ρF, sharing the pattern."""
         parts = self.one - rho * self.form, self.pattern.indices, self.pattern.indptr
         return sparse.csc_array(parts, shape=self.pattern.shape)
+
+
+def random_signs(generator: np.random.Generator, shape: tuple[int, int]) -> Array:
+    """Entries −1 and 1 with even chances: the probes of random traces (Hutchinson 1990)."""
+    return np.asarray(generator.choice(np.array([-1.0, 1.0]), shape), float)

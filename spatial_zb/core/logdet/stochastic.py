@@ -32,6 +32,7 @@ from scipy.sparse import csgraph
 from spatial_zb.core import Array
 from spatial_zb.core.logdet.factors import (
     is_row_normalised,
+    random_signs,
     spectral_radius,
     symmetric_form,
     unit_eigenvalues,
@@ -85,7 +86,7 @@ class StochasticLogDet:
         order = CHEBYSHEV_ORDER if chebyshev else POWER_ORDER
         parts = []
         for _ in range(0, PROBES, BLOCK):
-            v = project(generator.choice([-1.0, 1.0], (n, BLOCK)))
+            v = project(random_signs(generator, (n, BLOCK)))
             moments = _chebyshev_moments(form, v, order) if chebyshev else _power_moments(form, v, order)
             parts.append(moments * (live / np.einsum("ij,ij->j", v, v)))
         return cls(n, radius, units, live, chebyshev, _low_traces(form, units, live, chebyshev, order),

@@ -28,7 +28,7 @@ from scipy.sparse import csgraph
 
 from spatial_zb.core import Array, Values
 from spatial_zb.core.logdet import LogDet
-from spatial_zb.core.logdet.factors import ALWAYS_LIGHT, expected_fill, factorise, largest_sums
+from spatial_zb.core.logdet.factors import ALWAYS_LIGHT, expected_fill, factorise, largest_sums, random_signs
 from spatial_zb.core.logdet.stochastic import iterative_solver
 
 
@@ -322,7 +322,7 @@ def _column_traces(
     """
     n = matrix.shape[0]
     exact = n <= DENSE_UNITS
-    probes = np.empty((n, 0)) if exact else np.random.default_rng(n).choice([-1.0, 1.0], (n, PROBES))
+    probes = np.empty((n, 0)) if exact else random_signs(np.random.default_rng(n), (n, PROBES))
     apply_g = filter_applier(matrix, rho, solve)
     apply_h = apply_g if lam == rho else filter_applier(matrix, lam)
     blocks = []

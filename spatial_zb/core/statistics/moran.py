@@ -171,7 +171,7 @@ def geary_c(x: Array, matrix: sparse.csr_array) -> CrossProduct:
 
 def general_g(x: Array, matrix: sparse.csr_array) -> CrossProduct:
     """G = Σ_ij w_ij x_i x_j / Σ_{i≠j} x_i x_j of x ≥ 0 (Getis & Ord 1992, Geographical Analysis 24: 189-206)."""
-    return CrossProduct(1 / (x.sum() ** 2 - x @ x), x[None], x[None], matrix)
+    return CrossProduct(float(1 / (x.sum() ** 2 - x @ x)), x[None], x[None], matrix)
 
 
 def lee_l(x: Array, y: Array, matrix: sparse.csr_array) -> CrossProduct:
@@ -182,7 +182,7 @@ def lee_l(x: Array, y: Array, matrix: sparse.csr_array) -> CrossProduct:
     a, b = x - x.mean(), y - y.mean()
     rows = np.asarray(matrix.sum(axis=1)).ravel()
     scale = len(x) / ((rows @ rows) * np.sqrt((a @ a) * (b @ b)))
-    return CrossProduct(scale, a[None], b[None], sparse.csr_array(matrix.T @ matrix))
+    return CrossProduct(float(scale), a[None], b[None], sparse.csr_array(matrix.T @ matrix))
 
 
 def bivariate_moran(x: Array, y: Array, matrix: sparse.csr_array) -> Result:

@@ -220,7 +220,7 @@ class SystemFit(Estimates):
             radius = float(np.abs(weights_eigenvalues(self.weights)).max())
         local = float(np.abs(np.linalg.eigvals(np.eye(len(gamma)) - gamma)).max())
         strength = radius * float(np.abs(kappa).max(initial=0.0))
-        return Stability(1 / kappa, radius, strength, float(np.linalg.det(gamma)), local)
+        return Stability(np.asarray(1 / kappa, complex), radius, strength, float(np.linalg.det(gamma)), local)
 
     def summary(self) -> str:
         """The system as text, for a terminal."""

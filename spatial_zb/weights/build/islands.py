@@ -182,7 +182,7 @@ def _dropped(first: sparse.csr_array, ids: pd.Index, regions: gpd.GeoDataFrame |
             "Every unit is an island: nothing is left after islands are dropped.",
             "所有地区都没有邻居：剔除之后一无所剩。",
         )
-    units = [named(regions, ids, i) for i in gone]
+    units = [named(regions, ids, int(i)) for i in gone]
     warn(
         f"{len(gone)} unit(s) without neighbour are left out of the weights: {listed(u.en for u in units)}.",
         f"{len(gone)}个没有邻居的地区未纳入权重矩阵：{listed_zh(u.zh for u in units)}。",
