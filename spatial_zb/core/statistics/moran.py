@@ -30,7 +30,7 @@ from scipy import sparse
 
 from spatial_zb.core import Array
 
-#: Numbers held at once while permuting.
+#: Numbers held at once while permuting; keeps memory near 50 MB whatever n.
 CHUNK = 2_000_000
 #: A variance below this share of the terms it is summed from is rounding.
 FLAT = 1e-13
@@ -216,7 +216,6 @@ def _bivariate(x: Array, y: Array, matrix: sparse.csr_array) -> tuple[float, Arr
 
 
 Alternative = Literal["two-sided", "greater", "less"]
-#: Numbers held at once while permuting; keeps memory near 50 MB whatever n.
 
 
 @dataclass(frozen=True, slots=True)
