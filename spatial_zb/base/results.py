@@ -1,4 +1,4 @@
-"""Kinds of results that many rooms give: a table of tests, and a table of numbers."""
+"""Kinds of results that many rooms give: a table of tests, a table of numbers, and one of estimates."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy import special
 
+from spatial_zb.base.arguments import check_alpha
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.notes import Note, warn_old
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Language, Text
 
 NAN = float("nan")
+#: Degrees of freedom of Student's t: of all estimates, or (p,) of each, infinity the normal law; None all normal.
+Degrees = NDArray[np.float64] | float | None
+TABLE_COLUMNS = pd.Index(["estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high"])
 NOTHING = Text("", "")
 
 
@@ -219,3 +225,43 @@ class ResultTable(Former, Printed):
 
     def __len__(self) -> int:
         return len(self.frame)
+
+
+def coefficient_table(
+    estimate: pd.Series, std_error: pd.Series, alpha: float = 0.05, df: Degrees = None
+) -> pd.DataFrame:
+    """Statistic, two-sided p-value and limits from estimates and standard errors; NaN stays NaN.
+
+    With ``df`` by estimate they are a column of their own, after the errors that they belong to.
+    """
+    numbers = coefficient_columns(estimate.to_numpy(float), std_error.to_numpy(float), alpha, df)
+    frame = pd.DataFrame(numbers, index=estimate.index, columns=TABLE_COLUMNS)
+    return with_degrees(frame, df)
+
+
+def with_degrees(frame: pd.DataFrame, df: Degrees) -> pd.DataFrame:
+    """The frame with a column ``df`` beside ``std_error``, where each row has degrees of freedom of its own."""
+    if isinstance(df, np.ndarray):
+        frame.insert(frame.columns.get_loc("std_error") + 1, "df", df.ravel())
+    return frame
+
+
+def coefficient_columns(
+    estimate: NDArray[np.float64], std_error: NDArray[np.float64], alpha: float, df: Degrees = None
+) -> NDArray[np.float64]:
+    """The numbers of :func:`coefficient_table` (p, 6), from arrays (p,); normal, or Student's t with df.
+
+    >>> coefficient_columns(np.array([2.0, 2.0]), np.ones(2), 0.05, np.array([5.0, np.inf]))[:, 3].round(3)
+    array([0.102, 0.046])
+    """
+    check_alpha(alpha)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        statistic = estimate / std_error
+    tail, quantile = special.ndtr(-np.abs(statistic)), -special.ndtri(alpha / 2)
+    if df is not None:
+        degrees = np.broadcast_to(np.asarray(df, float), statistic.shape)
+        finite = np.isfinite(degrees)
+        tail = np.where(finite, special.stdtr(degrees, -np.abs(statistic)), tail)
+        quantile = np.where(finite, -special.stdtrit(degrees, alpha / 2), quantile)
+    half = quantile * std_error
+    return np.column_stack([estimate, std_error, statistic, 2 * tail, estimate - half, estimate + half])

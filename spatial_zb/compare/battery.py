@@ -23,12 +23,13 @@ from spatial_zb.base.errors import (
 )
 from spatial_zb.base.execute import Execution, by_execution, run_tasks
 from spatial_zb.base.printing import Printed
+from spatial_zb.base.results import coefficient_columns
 from spatial_zb.base.text import Language, Text
 from spatial_zb.data.panel import Panel, require_consecutive
 from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.table import EFFECTS
 from spatial_zb.models.durbin import fit_durbin
-from spatial_zb.models.fit import Fit, coefficient_columns
+from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import Covariance, DurbinSpec, Estimation, Estimator, by_estimation
 from spatial_zb.weights.matrix import Weights, as_weights
 

@@ -18,6 +18,7 @@ import pandas as pd
 from scipy import linalg
 
 from spatial_zb.base.notes import NotesWarning, about, fit_words
+from spatial_zb.base.results import TABLE_COLUMNS, coefficient_columns
 from spatial_zb.compare.moments import (
     Filtered,
     Moments,
@@ -36,7 +37,6 @@ from spatial_zb.core.logdet.traces import Traces
 from spatial_zb.effects.static import coefficients_of, delta_errors
 from spatial_zb.effects.table import EFFECTS
 from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR
-from spatial_zb.models.fit import TABLE_COLUMNS, coefficient_columns
 from spatial_zb.models.ml import estimated, least_squares, notes_on
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from spatial_zb.base.arguments import Rng, alpha_of, renamed
 from spatial_zb.base.errors import ConvergenceError, SpecificationError, not_one_of
 from spatial_zb.base.notes import Kind, Note, about, tell
+from spatial_zb.base.results import coefficient_columns
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.dynamic import carry_over_radius
@@ -20,7 +21,7 @@ from spatial_zb.core.logdet import EigenLogDet
 from spatial_zb.effects.static import coefficients, covariance_blocks, parameter_draws
 from spatial_zb.effects.table import EFFECTS, Effects, Method, check_fit, simulated_columns, tell_rejected
 from spatial_zb.models.dynamic import stability_test
-from spatial_zb.models.fit import Fit, coefficient_columns
+from spatial_zb.models.fit import Fit
 
 Change = Literal["permanent", "one_off"]
 #: (…, 3) (τ, η, ρ) ↦ multipliers (…, H, 4) of H horizons.

@@ -24,11 +24,12 @@ from scipy import special
 from spatial_zb.base.arguments import alpha_of, renamed
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.printing import Printed
+from spatial_zb.base.results import coefficient_columns
 from spatial_zb.base.text import Language, Text
 from spatial_zb.core import Array
 from spatial_zb.effects.static import average_effects_at, effects_gradient
 from spatial_zb.effects.table import EFFECTS, Effects
-from spatial_zb.models.fit import Fit, coefficient_columns
+from spatial_zb.models.fit import Fit
 
 Effect = Literal["direct", "indirect", "total"]
 

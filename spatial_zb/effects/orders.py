@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.base.arguments import alpha_of, check_orders, renamed
+from spatial_zb.base.results import coefficient_columns
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.impacts import order_multipliers
 from spatial_zb.core.system.arrays import order_impacts
 from spatial_zb.effects.static import orders_of_equation
 from spatial_zb.effects.system import eigenvalues_of, orders_of_system, sources_of
 from spatial_zb.effects.table import check_fit
-from spatial_zb.models.fit import Fit, coefficient_columns
+from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
 
 #: Step of central differences in sizes of the coefficient: their error is of its square, rounding of its inverse.

@@ -26,12 +26,12 @@ from spatial_zb.base.errors import (
     listed_zh,
     not_one_of,
 )
-from spatial_zb.base.results import ResultTable
+from spatial_zb.base.results import TABLE_COLUMNS, ResultTable, coefficient_columns
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.regimes import Regimes
 from spatial_zb.core.logdet.traces import DENSE_UNITS
 from spatial_zb.effects.table import EFFECTS, Effects, Method, simulated_columns, tell_rejected
-from spatial_zb.models.fit import TABLE_COLUMNS, Fit, coefficient_columns
+from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import regime_labels, regime_split, regimes_of
 
 #: Step of the derivatives of multipliers in ρ: central differences.

@@ -16,6 +16,7 @@ from spatial_zb.base.errors import (
     listed,
     listed_zh,
 )
+from spatial_zb.base.results import coefficient_columns
 from spatial_zb.core.likelihood.impacts import (
     Multipliers,
     average_effects,
@@ -25,7 +26,7 @@ from spatial_zb.core.likelihood.impacts import (
 )
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.effects.table import EFFECTS, Effects, Method, check_fit, simulated_columns, tell_rejected
-from spatial_zb.models.fit import Fit, coefficient_columns
+from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
 
 

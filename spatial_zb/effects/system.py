@@ -22,7 +22,7 @@ from spatial_zb.base.errors import (
     listed_zh,
     not_one_of,
 )
-from spatial_zb.base.results import ResultTable
+from spatial_zb.base.results import ResultTable, coefficient_columns
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.system.arrays import (
@@ -37,7 +37,6 @@ from spatial_zb.core.system.arrays import (
     unit_impacts,
 )
 from spatial_zb.effects.table import EFFECTS, Effects, simulated_columns, tell_rejected
-from spatial_zb.models.fit import coefficient_columns
 from spatial_zb.models.system.fit import SystemFit, weights_eigenvalues
 from spatial_zb.models.system.spec import SystemSpec
 

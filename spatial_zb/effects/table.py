@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.notes import Kind, Note, about, tell
 from spatial_zb.base.printing import Printed
+from spatial_zb.base.results import TABLE_COLUMNS, coefficient_columns
 from spatial_zb.base.text import Text
-from spatial_zb.models.fit import TABLE_COLUMNS, Fit, coefficient_columns
+from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
 
 EFFECTS = ("direct", "indirect", "total")

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import html
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special
 
-from spatial_zb.base.arguments import alpha_of, check_alpha, renamed
-from spatial_zb.base.notes import FitWords, Note, fit_words, warn_old
+from spatial_zb.base.arguments import alpha_of, renamed
+from spatial_zb.base.notes import FitWords, Note, fit_words
+from spatial_zb.base.results import coefficient_table
 from spatial_zb.base.text import Text
 from spatial_zb.core.transforms import demean
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design
-from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
+from spatial_zb.models.spec import Convergence, Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights
-
-TABLE_COLUMNS = pd.Index(["estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high"])
 
 #: Columns of maketables for ours.
 MAKETABLES = {
@@ -38,67 +35,6 @@ MAKETABLES = {
 STATISTICS = {"N": "nobs", "ll": "log_likelihood"}
 #: What maketables calls each kind of fixed effects, joined by plus signs.
 FIXED_EFFECTS = {"unit": "unit", "time": "time", "two_way": "unit+time"}
-
-
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class Convergence:
-    """How an estimate was reached; NaN, None, zero or empty what its estimator does not have.
-
-    Attributes
-    ----------
-    converged, at_bound
-        Whether standard errors can be claimed, and whether the estimate is at the end of its region instead.
-    gradient, probe_error, steps, decrement
-        Slope of the likelihood and, for large W, the error of its traces; steps for a system, and what one more promises.
-    modes, edge
-        Maxima of nearly the same height: coefficients and ln L (of a system ln L alone); the highest ln L without one.
-    phi_at_zero, regimes
-        Whether the variance of random effects is on its bound; the two values that define regimes.
-    corrected, uncorrected
-        With lags in time whether their bias is corrected, and the estimates before; by instruments whether the moments
-        are less the bias of many, False where these have no solution and the textbook estimate is shown.
-    radius, radius_off_means
-        Largest eigenvalue of a process with lags in time, and the same off the means of periods.
-    instruments, dropped_instruments, first_stage, j_statistic, j_df, j_p_value
-        Those used and left out as collinear, first-stage F of each endogenous regressor, test of over-identification.
-    lam, sigma_unit, lam_first
-        λ (m,) and covariance (m, m) of the unit effects of a system; λ of the step before, where moments are weighted.
-    powers, bandwidth
-        Of the call.
-    """
-
-    converged: bool
-    at_bound: bool
-    gradient: float = np.nan
-    steps: int = 0
-    decrement: float = np.nan
-    modes: tuple[Any, ...] = ()
-    edge: float = np.nan
-    probe_error: float | None = None
-    phi_at_zero: bool = False
-    regimes: tuple[float, ...] = ()
-    corrected: bool | None = None
-    uncorrected: pd.Series | None = None
-    radius: float = np.nan
-    radius_off_means: float = np.nan
-    instruments: tuple[str, ...] = ()
-    dropped_instruments: tuple[str, ...] = ()
-    first_stage: Mapping[str, float] = field(default_factory=dict)
-    j_statistic: float = np.nan
-    j_df: int | None = None
-    j_p_value: float = np.nan
-    lam: tuple[float, ...] = ()
-    lam_first: float = np.nan
-    sigma_unit: NDArray[np.float64] | None = None
-    powers: int = 0
-    bandwidth: int | None = None
-
-    def __getitem__(self, name: str) -> Any:
-        """A field by the name it had as the key of a dict."""
-        if name not in self.__slots__:
-            raise KeyError(name)
-        warn_old(f"fit.convergence[{name!r}] is now fit.convergence.{name}.")
-        return getattr(self, name)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -284,29 +220,6 @@ def _one_name(*key: str) -> str:
     """One name of a coefficient where tables know no equations: the term, and the equation in brackets."""
     *equation, term = key
     return f"{term} ({equation[0]})" if equation else term
-
-
-def coefficient_table(
-    estimate: pd.Series, std_error: pd.Series, alpha: float = 0.05, df: int | None = None
-) -> pd.DataFrame:
-    """Statistic, two-sided p-value and limits from estimates and standard errors; NaN stays NaN."""
-    numbers = coefficient_columns(estimate.to_numpy(float), std_error.to_numpy(float), alpha, df)
-    return pd.DataFrame(numbers, index=estimate.index, columns=TABLE_COLUMNS)
-
-
-def coefficient_columns(
-    estimate: NDArray[np.float64], std_error: NDArray[np.float64], alpha: float, df: int | None = None
-) -> NDArray[np.float64]:
-    """The numbers of :func:`coefficient_table` (p, 6), from arrays (p,); normal, or Student's t with df."""
-    check_alpha(alpha)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        statistic = estimate / std_error
-    if df is None:
-        tail, quantile = special.ndtr(-np.abs(statistic)), -special.ndtri(alpha / 2)
-    else:
-        tail, quantile = special.stdtr(df, -np.abs(statistic)), -special.stdtrit(df, alpha / 2)
-    half = quantile * std_error
-    return np.column_stack([estimate, std_error, statistic, 2 * tail, estimate - half, estimate + half])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -36,7 +36,7 @@ from spatial_zb.core.system.moments import (
     white,
 )
 from spatial_zb.models.design import Design
-from spatial_zb.models.fit import Convergence, Fit
+from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm_sample import GmmSample, gmm_sample, system_of
 from spatial_zb.models.ml import SMALL_N
 from spatial_zb.models.notes import (
@@ -50,7 +50,7 @@ from spatial_zb.models.notes import (
     textbook_moments,
     weak_instruments,
 )
-from spatial_zb.models.spec import Covariance, DurbinSpec
+from spatial_zb.models.spec import Convergence, Covariance, DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
 #: First-stage F below which instruments are called weak (Staiger & Stock 1997, Econometrica 65).

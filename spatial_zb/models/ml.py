@@ -38,7 +38,7 @@ from spatial_zb.core.transforms import (
     spatial_lag,
 )
 from spatial_zb.models.design import Design, stacked
-from spatial_zb.models.fit import Convergence, Fit, term_index
+from spatial_zb.models.fit import Fit, term_index
 from spatial_zb.models.notes import (
     BOOTSTRAP,
     MEDIAN_UNBIASED,
@@ -53,7 +53,7 @@ from spatial_zb.models.notes import (
     not_positive,
     wide_kernel,
 )
-from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
+from spatial_zb.models.spec import Convergence, Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights
 
 #: Up to this many units the size of n itself is worth a warning (docs/validation/study.md: n = 11 covers 90–94 %).

@@ -16,7 +16,7 @@ from spatial_zb.core.random.maximum import RandomMaximum, maximise_random, rando
 from spatial_zb.core.random.profile import RandomProfile, apply_between, make_spread, random_profile
 from spatial_zb.core.transforms import orthogonal_base
 from spatial_zb.models.design import Design, stacked
-from spatial_zb.models.fit import Convergence, Fit, term_index
+from spatial_zb.models.fit import Fit, term_index
 from spatial_zb.models.ml import SMALL_N, estimated, filtered_mean
 from spatial_zb.models.notes import (
     BOOTSTRAP,
@@ -31,7 +31,7 @@ from spatial_zb.models.notes import (
     skewed_variance,
     zero_variance,
 )
-from spatial_zb.models.spec import Covariance
+from spatial_zb.models.spec import Convergence, Covariance
 
 #: A slope of the likelihood above this, at what the search gave, is no maximum.
 FLAT = 1e-3

@@ -34,7 +34,7 @@ from spatial_zb.core.logdet.traces import DENSE_UNITS
 from spatial_zb.core.transforms import ColumnBasis, TransformedSample, demean, spatial_lag
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design, build_design, stacked
-from spatial_zb.models.fit import Convergence, Fit, term_index
+from spatial_zb.models.fit import Fit, term_index
 from spatial_zb.models.ml import SMALL_N, notes_on_dependence
 from spatial_zb.models.notes import (
     BOOTSTRAP,
@@ -42,7 +42,7 @@ from spatial_zb.models.notes import (
     no_root,
     not_positive,
 )
-from spatial_zb.models.spec import Covariance, DurbinSpec
+from spatial_zb.models.spec import Convergence, Covariance, DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
 #: Fewest units of a regime: with fewer its coefficients rest on single units.

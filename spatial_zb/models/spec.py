@@ -1,14 +1,19 @@
-"""What to estimate, in the words of the field."""
+"""What to estimate, in the words of the field, and how an estimate was reached."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 from spatial_zb.base.arguments import gathered
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
+from spatial_zb.base.notes import warn_old
 from spatial_zb.base.text import Text
 from spatial_zb.core.random.maximum import ErrorStructure
 from spatial_zb.core.transforms import FixedEffects
@@ -66,6 +71,67 @@ class Estimation:
 
 #: The argument of the last release that :class:`Estimation` holds now.
 by_estimation = gathered("estimator", Estimation.of, "covariance")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class Convergence:
+    """How an estimate was reached; NaN, None, zero or empty what its estimator does not have.
+
+    Attributes
+    ----------
+    converged, at_bound
+        Whether standard errors can be claimed, and whether the estimate is at the end of its region instead.
+    gradient, probe_error, steps, decrement
+        Slope of the likelihood and, for large W, the error of its traces; steps for a system, and what one more promises.
+    modes, edge
+        Maxima of nearly the same height: coefficients and ln L (of a system ln L alone); the highest ln L without one.
+    phi_at_zero, regimes
+        Whether the variance of random effects is on its bound; the two values that define regimes.
+    corrected, uncorrected
+        With lags in time whether their bias is corrected, and the estimates before; by instruments whether the moments
+        are less the bias of many, False where these have no solution and the textbook estimate is shown.
+    radius, radius_off_means
+        Largest eigenvalue of a process with lags in time, and the same off the means of periods.
+    instruments, dropped_instruments, first_stage, j_statistic, j_df, j_p_value
+        Those used and left out as collinear, first-stage F of each endogenous regressor, test of over-identification.
+    lam, sigma_unit, lam_first
+        λ (m,) and covariance (m, m) of the unit effects of a system; λ of the step before, where moments are weighted.
+    powers, bandwidth
+        Of the call.
+    """
+
+    converged: bool
+    at_bound: bool
+    gradient: float = np.nan
+    steps: int = 0
+    decrement: float = np.nan
+    modes: tuple[Any, ...] = ()
+    edge: float = np.nan
+    probe_error: float | None = None
+    phi_at_zero: bool = False
+    regimes: tuple[float, ...] = ()
+    corrected: bool | None = None
+    uncorrected: pd.Series | None = None
+    radius: float = np.nan
+    radius_off_means: float = np.nan
+    instruments: tuple[str, ...] = ()
+    dropped_instruments: tuple[str, ...] = ()
+    first_stage: Mapping[str, float] = field(default_factory=dict)
+    j_statistic: float = np.nan
+    j_df: int | None = None
+    j_p_value: float = np.nan
+    lam: tuple[float, ...] = ()
+    lam_first: float = np.nan
+    sigma_unit: NDArray[np.float64] | None = None
+    powers: int = 0
+    bandwidth: int | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        """A field by the name it had as the key of a dict."""
+        if name not in self.__slots__:
+            raise KeyError(name)
+        warn_old(f"fit.convergence[{name!r}] is now fit.convergence.{name}.")
+        return getattr(self, name)
 
 
 @dataclass(frozen=True)
@@ -154,21 +220,21 @@ class DurbinSpec:
 
     def _check_kinds(self) -> None:
         """Names are lists and switches are True or False: ``lag_y="no"`` would switch ρ on."""
-        for field in ("x", "lag_x", "mundlak", "endog", "instruments"):
-            value = getattr(self, field)
-            if isinstance(value, str) and field != "lag_x":
+        for option in ("x", "lag_x", "mundlak", "endog", "instruments"):
+            value = getattr(self, option)
+            if isinstance(value, str) and option != "lag_x":
                 raise SpecificationError(
-                    f"{field} must be a list of names, such as [{value!r}], not one text.",
-                    f"{field}须为名称列表，如[{value!r}]，而不是一段文字。",
+                    f"{option} must be a list of names, such as [{value!r}], not one text.",
+                    f"{option}须为名称列表，如[{value!r}]，而不是一段文字。",
                 )
-            if not (isinstance(value, Iterable) or (field == "mundlak" and isinstance(value, bool))):
+            if not (isinstance(value, Iterable) or (option == "mundlak" and isinstance(value, bool))):
                 raise SpecificationError(
-                    f"{field} must be a list of names, not {value!r}.",
-                    f"{field}须为名称列表，而不是{value!r}。",
+                    f"{option} must be a list of names, not {value!r}.",
+                    f"{option}须为名称列表，而不是{value!r}。",
                 )
-        for field in ("lag_y", "lag_error", "time_lag", "lag_time_lag"):
-            if getattr(self, field) not in (True, False):
-                raise not_one_of(field, getattr(self, field), (True, False))
+        for option in ("lag_y", "lag_error", "time_lag", "lag_time_lag"):
+            if getattr(self, option) not in (True, False):
+                raise not_one_of(option, getattr(self, option), (True, False))
 
     def _check_names(self) -> None:
         if self.y in (*self.regressors, *self.instruments):

@@ -14,10 +14,11 @@ from spatial_zb.base.arguments import alpha_of, check_count, gathered, renamed
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.notes import warn
 from spatial_zb.base.printing import Printed
+from spatial_zb.base.results import coefficient_table
 from spatial_zb.data.panel import Panel
 from spatial_zb.explore.dynamics.densities import group_labels, positive
 from spatial_zb.models.durbin import fit_durbin
-from spatial_zb.models.fit import Fit, coefficient_table
+from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec, Effects, Estimation, Estimator, by_estimation
 from spatial_zb.weights.matrix import Weights
 

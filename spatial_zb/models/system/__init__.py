@@ -31,7 +31,7 @@ from spatial_zb.core.system.instrumental import InstrumentalEstimate, instrument
 from spatial_zb.core.system.instruments import spectrum_near
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import check_kinds, refuse_empty_rows
-from spatial_zb.models.fit import Convergence
+from spatial_zb.models.spec import Convergence
 from spatial_zb.models.system.design import SystemDesign, build_system_design
 from spatial_zb.models.system.fit import Method, SystemFit, weights_eigenvalues
 from spatial_zb.models.system.notes import notes_on
