@@ -24,8 +24,7 @@ from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.placement import box_of
 from spatial_zb.report.drawing.style import HATCH
 from spatial_zb.report.maps.classes import class_breaks, class_of, round_edges
-from spatial_zb.report.maps.shaded import CLUSTERS, HOT_SPOTS, ISLAND_HATCH
-from spatial_zb.report.maps.two_variables import BIVARIATE
+from spatial_zb.report.maps.shaded import BIVARIATE, CLUSTERS, HOT_SPOTS, ISLAND_HATCH
 
 NAMES = (Text("Industry agglomeration", "产业集聚"), Text("Talent agglomeration", "人才集聚"))
 WORDS = Look(title=Text("A map", "地图"), source=Text("Made up", "虚构"), review_number="GS（2024）0650号")

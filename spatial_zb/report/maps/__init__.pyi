@@ -4,7 +4,7 @@ from .ellipse import ellipses as ellipses
 from .results import effects as effects
 from .results import influence as influence
 from .shaded import Look as Look
+from .shaded import bivariate as bivariate
 from .shaded import choropleth as choropleth
 from .shaded import clusters as clusters
 from .shaded import links as links
-from .two_variables import bivariate as bivariate
