@@ -260,7 +260,7 @@ def coefficient_columns(
     tail, quantile = special.ndtr(-np.abs(statistic)), -special.ndtri(alpha / 2)
     if df is not None:
         degrees = np.broadcast_to(np.asarray(df, float), statistic.shape)
-        finite = np.isfinite(degrees)
+        finite = ~np.isinf(degrees)  # of an unknown number nothing is known
         tail = np.where(finite, special.stdtr(degrees, -np.abs(statistic)), tail)
         quantile = np.where(finite, -special.stdtrit(degrees, alpha / 2), quantile)
     half = quantile * std_error

@@ -1,0 +1,141 @@
+"""Few clusters: what effects and regressors took out of the residuals of each, and what a variance of them is worth.
+
+Residuals e = M_X ε are shorter than errors, the more so where a unit has leverage: E e_i e_i' = σ² M_X,ii for equal
+variances, with M_X = J ⊗ A − VV', A = I − ιι'/T under unit effects (else I), J = I − ιι'/n under effects of periods
+(else I), and V an orthonormal basis of the regressors after that transform. CR2 puts M_X,ii^{−1/2} e_i in place of e_i,
+over the eigenvalues of M_X,ii that are not zero: the variance of every c'θ̂ is then unbiased for equal variances.
+
+Few clusters make that variance itself uncertain. It is a quadratic form in ε: with p_i = M_X E_i M_X,ii^{−1/2} X_i (X'X)⁻¹c,
+E_i the columns of unit i, it is Σ (p_i'ε)², and Satterthwaite's degrees of freedom are tr(Γ)²/tr(Γ²), Γ_ij = p_i'p_j. The
+blocks are p_i'p_j = J_ij a_i'a_j − (V_i'a_i)'(V_j'a_j) with a_i = M_X,ii^{−1/2} X_i (X'X)⁻¹c, so that no matrix of n·T rows
+and columns is formed.
+
+Bell & McCaffrey (2002), Survey Methodology 28: 169-181; with effects that are absorbed, Pustejovsky & Tipton (2018), J.
+Business & Economic Statistics 36: 672-683.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_zb.core import Array
+from spatial_zb.core.transforms import FixedEffects
+
+#: Eigenvalues of M_X,ii up to this are zero: the unit determines a coefficient or an effect alone.
+NOTHING_LEFT = 1e-8
+#: A column whose part off the others has at most this share of its length is their combination.
+COLLINEAR = 1e-9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clusters:
+    """M_X of a sample by unit: made by :func:`clusters_of`, never by hand.
+
+    ``basis`` (n, R, r) holds V by unit, R = T rows (m·T of a system) and r columns, ``back`` (r, q) takes a gradient c to
+    V-coordinates of X(X'X)⁻¹c; ``axes`` (n, R, s) and ``lengths`` (n, s) are the directions of a unit in which M_X,ii is
+    not J_ii, and what M_X,ii^{−1/2} √J_ii is there less one; ``kept`` = J_ii; ``timed``: effects of periods; ``free`` =
+    tr A, the rows of a unit less those that its effects took.
+    """
+
+    basis: Array
+    back: Array
+    axes: Array
+    lengths: Array
+    kept: float
+    timed: bool
+    free: int
+
+    @property
+    def number(self) -> int:
+        """Of clusters."""
+        return len(self.basis)
+
+    def adjusted(self, e: Array) -> Array:
+        """e*_i = M_X,ii^{−1/2} e_i of residuals (…, T, n), which are after the transform; of the same shape."""
+        return _periods_first(self._stretched(_units_first(e[..., None])), e.shape[:-1])[..., 0]
+
+    def left(self) -> Array:
+        """tr(M_X,ii) by unit (n,): E e_i'e_i/σ² for equal variances."""
+        return self.kept * self.free - (self.basis**2).sum(axis=(1, 2))
+
+    def degrees(self, gradients: Array) -> Array:
+        """Degrees of freedom of c'θ̂ for gradients c (…, q) in the coefficients of the regressors X.
+
+        Equal variances without correlation are the working assumption. Where nothing of c is in the regressors, as for a
+        parameter that has no linear part in its score, n − 1. NaN where nothing of it is left in any unit.
+        """
+        flat = gradients.reshape(-1, gradients.shape[-1])
+        found = np.array([self._degrees_of(self.back @ c) for c in flat])
+        return found.reshape(gradients.shape[:-1])
+
+    def _degrees_of(self, v: Array) -> float:
+        if not np.all(np.isfinite(v)):
+            return np.nan
+        size = np.sqrt(v @ v)
+        if size == 0.0:
+            return float(self.number - 1)
+        a = self._stretched((self.basis @ (v / size))[..., None])[..., 0]
+        h = np.einsum("irk,ir->ik", self.basis, a)
+        own = (a**2).sum(axis=1)
+        taken = np.hstack([a / np.sqrt(self.number), h]) if self.timed else h  # Γ = diag(own) − taken taken'
+        gram = taken.T @ taken
+        trace = own.sum() - np.trace(gram)
+        square = (own**2).sum() - 2 * (own * (taken**2).sum(axis=1)).sum() + (gram**2).sum()
+        return float(trace**2 / square) if trace > NOTHING_LEFT else np.nan  # 1 where all of it is left
+
+    def _stretched(self, values: Array) -> Array:
+        """M_X,ii^{−1/2} of values (n, R, c)."""
+        along = self.lengths[..., None] * (np.swapaxes(self.axes, 1, 2) @ values)
+        return (values + self.axes @ along) / np.sqrt(self.kept)
+
+
+def clusters_of(X: Array, effects: FixedEffects) -> Clusters:
+    """The clusters of regressors X (T, n, q) after the transform, [Z̃, η̃] with η̃ the derivative of the mean in ρ.
+
+    Parameters
+    ----------
+    X
+        (T, n, q), or (m, T, n, q) of m equations whose errors are correlated within a unit: whitened then, so that equal
+        variances without correlation are a fair working assumption. Columns may be collinear or zero.
+    effects
+        Which the transform has taken out; X must be free of them.
+
+    Examples
+    --------
+    Three units of two periods, the mean as the only regressor: as many degrees of freedom as a t-test has.
+
+    >>> found = clusters_of(np.ones((2, 3, 1)), "none")
+    >>> found.degrees(np.ones(1)).round(6)
+    np.float64(2.0)
+    >>> found.adjusted(np.ones((2, 3))).round(4)[0]
+    array([1.2247, 1.2247, 1.2247])
+    """
+    stacked = _units_first(X)
+    n, rows, q = stacked.shape
+    scale = np.sqrt((stacked**2).sum(axis=(0, 1)))
+    unit = np.where(scale > 0, scale, 1.0)
+    left, sizes, right = np.linalg.svd((stacked / unit).reshape(n * rows, q), full_matrices=False)
+    kept = sizes > COLLINEAR * sizes.max(initial=0.0)
+    V = left[:, kept].reshape(n, rows, -1)
+    back = right[kept] / sizes[kept, None] / unit
+    timed = effects in ("time", "two_way")
+    own = 1 - 1 / n if timed else 1.0
+    axes, lengths, _ = np.linalg.svd(V, full_matrices=False)
+    remains = 1 - lengths**2 / own
+    stretch = np.where(remains * own > NOTHING_LEFT, 1 / np.sqrt(np.maximum(remains, NOTHING_LEFT)), 0.0)
+    equations = int(np.prod(X.shape[:-3]))
+    free = rows - equations * (effects in ("unit", "two_way"))
+    return Clusters(V, back, axes, stretch - 1, own, timed, free)
+
+
+def _units_first(values: Array) -> Array:
+    """(…, T, n, c) as (n, rows, c), periods within equations."""
+    moved = np.moveaxis(values, -2, 0)
+    return moved.reshape(len(moved), -1, values.shape[-1])
+
+
+def _periods_first(values: Array, before: tuple[int, ...]) -> Array:
+    """Back from (n, rows, c) to (…, T, n, c)."""
+    return np.moveaxis(values.reshape(len(values), *before, values.shape[-1]), 0, -2)
