@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from copy import deepcopy
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from spatial_zb.report.tables.table import HeaderCell, Row, Table, TableStyle
@@ -209,49 +211,68 @@ def _row(
 
 def _fill(cell: _Cell, text: Shown, size: float, *, bottom: bool = False, **options: Any) -> Paragraph:
     """Put text into the one paragraph of a cell."""
-    from docx.enum.table import WD_ALIGN_VERTICAL
-    from docx.shared import Pt
-
-    cell.vertical_alignment = WD_ALIGN_VERTICAL.BOTTOM if bottom else WD_ALIGN_VERTICAL.TOP
-    paragraph = cell.paragraphs[0]
-    for extra in cell.paragraphs[1:]:  # merging leaves the empty paragraphs of the merged cells
+    paragraph, *others = cell.paragraphs
+    for extra in others:  # merging leaves the empty paragraphs of the merged cells
         extra._p.getparent().remove(extra._p)
-    _paragraph(paragraph, text, size, **options)
+    _child(cell._tc.get_or_add_tcPr(), "vAlign", val="bottom" if bottom else "top")
     # Chinese and Latin type have lines of different height: numbers would stand above the name of their row.
-    paragraph.paragraph_format.line_spacing = Pt(round(_LINE * size, 1))
+    _paragraph(paragraph, text, size, line_height=round(_LINE * size, 1), **options)
     return paragraph
 
 
-def _paragraph(
-    paragraph: Paragraph,
-    text: Shown,
+def _paragraph(paragraph: Paragraph, text: Shown, size: float, **options: Any) -> None:
+    """Print text with its stars raised, in the form that ``_form`` makes of the options."""
+    style = paragraph._p.pPr.style if paragraph._p.pPr is not None else None
+    properties, run, stars = _form(size, style, **options)
+    if paragraph._p.pPr is not None:
+        paragraph._p.remove(paragraph._p.pPr)
+    paragraph._p.insert(0, deepcopy(properties))
+    for piece, form in ((text.text, run), (text.stars, stars)):
+        if piece:
+            written = deepcopy(form)
+            written.text = piece
+            paragraph._p.append(written)
+
+
+@lru_cache(maxsize=256)
+def _form(
     size: float,
+    style: str | None,
     *,
     side: str = "l",
     bold: bool = False,
     italic: bool = False,
     keep: bool = False,
-) -> None:
-    """Print text with its stars raised; ``keep`` holds it on the page of what follows."""
-    from docx.enum.text import WD_ALIGN_PARAGRAPH
-    from docx.shared import Pt, RGBColor
+    line_height: float | None = None,
+) -> tuple[BaseOxmlElement, BaseOxmlElement, BaseOxmlElement]:
+    """Properties of a paragraph, a run without text and one of raised stars, to be copied: many cells have few forms.
 
+    ``keep`` holds a paragraph on the page of what follows; ``line_height`` is in points, single spacing without it.
+    """
+    from docx.enum.text import WD_ALIGN_PARAGRAPH
+    from docx.oxml import OxmlElement
+    from docx.shared import Pt, RGBColor
+    from docx.text.paragraph import Paragraph
+
+    paragraph = Paragraph(OxmlElement("w:p"), None)  # type: ignore[arg-type]  # of no document, it is never looked up
+    if style:
+        paragraph._p.get_or_add_pPr().style = style
     form = paragraph.paragraph_format
     form.alignment = getattr(WD_ALIGN_PARAGRAPH, _SIDES[side])
     form.space_before = form.space_after = Pt(1)
-    form.line_spacing = 1.0
+    form.line_spacing = Pt(line_height) if line_height else 1.0
     form.keep_with_next = keep or None
+    properties = paragraph._p.get_or_add_pPr()
     # The paragraph mark has a size too, and it alone makes the height of an empty cell.
-    mark = _child(paragraph._p.get_or_add_pPr(), "rPr")
-    _child(mark, "sz", val=str(round(2 * size)))
-    for piece, raised in ((text.text, False), (text.stars, True)):
-        if not piece:
-            continue
-        run = paragraph.add_run(piece)
+    _child(_child(properties, "rPr"), "sz", val=str(round(2 * size)))
+    runs = []
+    for raised in (None, True):
+        run = paragraph.add_run()
         run.bold, run.italic, run.font.size = bold, italic, Pt(size)
         run.font.color.rgb = RGBColor(0, 0, 0)
-        if raised:
-            run.font.superscript = True
+        run.font.superscript = raised
+        runs.append(run._r)
+    return properties, runs[0], runs[1]
 
 
 def _rules(lines: Sequence[_Row], table: Table) -> None:
