@@ -87,7 +87,7 @@ def system_effects(
     names, sources = sources_of(fit.spec)
     point = average_system_effects(fit, sources, fit.delta)
     if method == "delta":
-        columns = coefficient_columns(point.ravel(), _delta_errors(fit, sources).ravel(), alpha)
+        columns = coefficient_columns(point.ravel(), _delta_errors(fit, sources).ravel(), alpha, fit.df_resid)
         return Effects(_axes(fit, names), columns, method, fit)
     return _simulated(fit, names, sources, point, draws, rng, alpha)
 

@@ -9,23 +9,28 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
 from spatial_zb.base.errors import ConvergenceError, SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.base.results import NOTHING, Row, TestTable
 from spatial_zb.base.text import Text
+from spatial_zb.core import Array
+from spatial_zb.core.likelihood.covariance import inverse_or_nan
 from spatial_zb.core.likelihood.tests import (
+    cluster_p_value,
     common_factor_wald,
     likelihood_ratio_p_value,
     quadratic_form,
     wald_p_value,
 )
 from spatial_zb.core.system.fiml import SigmaForm
+from spatial_zb.core.system.scores import with_error_covariances
 from spatial_zb.hypotheses.case import TESTS
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.models.system import fit_system
+from spatial_zb.models.system import fit_system, system_likelihood
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.models.system.spec import SystemSpec
 
@@ -133,6 +138,9 @@ RATIO = Text("LR", "似然比检验")
 def likelihood_ratio(restricted: SystemFit, full: SystemFit) -> TestTable:
     """Likelihood-ratio test of a FIML fit against one that nests it.
 
+    Where the full fit has clustered errors, the ratio is divided by tr[(R V R')(R H⁻¹ R')⁻¹]/q, the mean of the weights that
+    its law has then (V clustered, H⁻¹ by information, R the q restrictions), and judged as a Wald test with clusters is.
+
     Returns
     -------
     TestTable of one row, ``"LR"``.
@@ -164,7 +172,14 @@ def likelihood_ratio(restricted: SystemFit, full: SystemFit) -> TestTable:
     statistic = 2 * (full.log_likelihood - restricted.log_likelihood)
     if not (full.converged and restricted.converged):
         statistic = np.nan
-    row = Row(RATIO.en, float(statistic), df, float(stats.chi2.sf(statistic, df)))
+    p_value, note = float(stats.chi2.sf(statistic, df)), NOTHING
+    if full.covariance == "cluster" and np.isfinite(statistic):
+        places = _restricted(full, restricted.spec, restricted.sigma_form)
+        _, V, information = _with_sigma(full)
+        inside = np.ix_(places, places)
+        statistic /= np.trace(np.linalg.solve(information[inside], V[inside])) / df
+        p_value, note = cluster_p_value(statistic, df, len(full.panel.units)), SCALED
+    row = Row(RATIO.en, float(statistic), df, p_value, note)
     old = pd.Series({"statistic": row.statistic, "df": df, "p_value": row.p_value})
     return TestTable((row,), full.facts, {RATIO.en: RATIO}, old=old)
 
@@ -186,6 +201,32 @@ def _refuse_different_data(a: SystemFit, b: SystemFit) -> None:
         )
 
 
+SCALED = Text("scaled by the clustered covariance", "按聚类协方差调整")
+
+
+def _with_sigma(fit: SystemFit) -> tuple[Array, Array, Array]:
+    """Coefficients and λ, and below them the covariances between equations; their clustered covariance; by information."""
+    likelihood = system_likelihood(fit.design, fit.sigma_form)
+    positions = fit.coefficient_positions
+    order = np.concatenate([positions, np.setdiff1d(np.arange(len(fit.params)), positions)])
+    theta = fit.params.to_numpy()[order]
+    inverse, _ = inverse_or_nan(-likelihood.derivatives(theta)[1])
+    return with_error_covariances(likelihood, theta, inverse)
+
+
+def _restricted(fit: SystemFit, spec: SystemSpec, sigma: SigmaForm) -> NDArray[np.intp]:
+    """Where what a restricted system leaves out stands in :func:`_with_sigma`."""
+    terms = [(name, term) for name in fit.spec.names for term in fit.spec.terms(name)]
+    errors = [(name, "lam") for name, e in fit.spec.equations.items() if e.lag_error]
+    kept = {(name, term) for name in spec.names for term in spec.terms(name)}
+    kept |= {(name, "lam") for name, e in spec.equations.items() if e.lag_error}
+    gone = [k for k, key in enumerate([*terms, *errors]) if key not in kept]
+    m = len(fit.spec.names)
+    if sigma == "diagonal" and fit.sigma_form == "full":
+        gone += range(len(fit.params), len(fit.params) + m * (m - 1) // 2)
+    return np.array(gone, int)
+
+
 #: Restrictions that every system may have, by name; those of one variable in one equation are named by these.
 RESTRICTIONS = {
     text.en: text
@@ -196,15 +237,20 @@ RESTRICTIONS = {
         Text("uncorrelated errors", "方程误差不相关"),
     )
 }
+WALD = Text("Wald test by the clustered covariance", "聚类协方差的Wald检验")
 NO_MAXIMUM = Text("the restricted system has no maximum", "受约束的系统没有极大值")
 
 
 def restriction_tests(fit: SystemFit) -> TestTable:
-    """Likelihood-ratio tests of restrictions on a FIML system, each by a new fit.
+    """Tests of restrictions on a FIML system: likelihood ratios, each by a new fit; Wald tests where errors are clustered.
 
     ``no cross spillover`` (every ψ_gl = 0, g ≠ l), ``no own spillover`` (ψ_gg = 0), ``no feedback`` (γ = 0),
     ``no <a> → <b>`` (γ and ψ of one variable in one equation: the system is recursive for m = 2), and
     ``uncorrelated errors`` (Σ diagonal).
+
+    A likelihood ratio assumes errors that are independent over time. Under ``covariance="cluster"`` the restricted
+    parameters are tested by their clustered covariance (Σ by that of its products of errors, unit by unit) against
+    F(q, n − q) after Hotelling's factor (n − q)/(n − 1).
 
     Returns
     -------
@@ -214,9 +260,13 @@ def restriction_tests(fit: SystemFit) -> TestTable:
         raise SpecificationError(
             'Restrictions are tested from a fit by method="fiml".', '约束检验须从method="fiml"的估计出发。'
         )
-    rows = [_restriction_row(fit, name, spec, "full") for name, spec in _restrictions(fit.spec)]
+    tests: list[tuple[str, SystemSpec, SigmaForm]] = [
+        (*each, fit.sigma_form) for each in _restrictions(fit.spec)
+    ]
     if fit.sigma_form == "full" and len(fit.spec.names) > 1:
-        rows.append(_restriction_row(fit, "uncorrelated errors", fit.spec, "diagonal"))
+        tests.append(("uncorrelated errors", fit.spec, "diagonal"))
+    clustered = fit.covariance == "cluster"
+    rows = _wald_rows(fit, tests) if clustered else [_restriction_row(fit, *test) for test in tests]
     table = TestTable(tuple(rows), fit.facts, RESTRICTIONS)
     return replace(table, old=table.tidy())
 
@@ -248,12 +298,24 @@ def _without(names: Sequence[str], dropped: str) -> tuple[str, ...]:
     return tuple(name for name in names if name != dropped)
 
 
+def _wald_rows(fit: SystemFit, tests: list[tuple[str, SystemSpec, SigmaForm]]) -> list[Row]:
+    """Each restriction by the clustered covariance of the parameters it sets to zero."""
+    values, V, _ = _with_sigma(fit)
+    n, rows = len(fit.panel.units), []
+    for name, spec, sigma in tests:
+        places = _restricted(fit, spec, sigma)
+        wald = np.nan
+        if fit.converged:
+            wald = float(quadratic_form(values[places], V[np.ix_(places, places)]))
+        rows.append(Row(name, wald, len(places), cluster_p_value(wald, len(places), n), WALD))
+    return rows
+
+
 def _restriction_row(fit: SystemFit, name: str, spec: SystemSpec, sigma: SigmaForm) -> Row:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)
         try:
-            form = "diagonal" if fit.sigma_form == "diagonal" else sigma
-            restricted = fit_system(spec, fit.panel, fit.weights, "fiml", sigma=form)
+            restricted = fit_system(spec, fit.panel, fit.weights, "fiml", sigma=sigma)
         except SpecificationError as error:
             return Row(name, np.nan, 0, np.nan, Text(str(error), error.zh))
     (row,) = likelihood_ratio(restricted, fit).rows

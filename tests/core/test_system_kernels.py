@@ -17,8 +17,9 @@ from spatial_zb.core.system.arrays import (
     system_solver,
     unit_impacts,
 )
-from spatial_zb.core.system.fiml import SystemLikelihood, first_crossing, maximise_system, score_diagonals
+from spatial_zb.core.system.fiml import SystemLikelihood, first_crossing, maximise_system
 from spatial_zb.core.system.identification import generic_rank, instrument_strength, overidentification
+from spatial_zb.core.system.scores import score_diagonals
 from spatial_zb.models.system.design import build_system_design
 from spatial_zb.models.system.spec import Equation, SystemSpec
 from spatial_zb.simulate import system as simulate_system

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import linalg
+from scipy import linalg, stats
 from small_examples import directed_knn
 
 from spatial_zb.core.system.components import error_components
+from spatial_zb.hypotheses.nested import _with_sigma, likelihood_ratio, restriction_tests
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.design import build_system_design
 from spatial_zb.models.system.spec import Equation, SystemSpec
@@ -193,3 +194,112 @@ def test_error_components(joint, panel, W):
     bread = np.linalg.inv(stacked)
     expected = bread @ (scores.T @ scores * N / (N - 1)) @ bread
     np.testing.assert_allclose(found.cov, expected, rtol=ROUNDING, atol=1e-12)
+
+
+# Full-information likelihood ------------------------------------------------------------------------------
+
+
+def unit_scores_of_all(fit, W, theta: np.ndarray, sigma: np.ndarray, diagonal: bool) -> np.ndarray:
+    """Scores by unit of (δ, λ, vech Σ) of the transformed likelihood, one unit, period and coefficient at a time.
+
+    Every determinant is a dense inverse of the whole system; unit i has the diagonal of what the filter B_g leaves of it.
+    """
+    arrays = fit.design.arrays
+    sample, m = arrays.sample, arrays.m
+    A = W.matrix.toarray()
+    J = np.eye(N) - sample.centred / N
+    K = sum(block.shape[1] for block in arrays.Z)
+    active = np.flatnonzero(arrays.lag_error)
+    lam = np.zeros(m)
+    lam[active] = theta[K:]
+    B = [np.eye(N) - c * A for c in lam]
+    gamma, psi = np.eye(m), np.zeros((m, m))
+    for at, g, l, lagged in zip(*[getattr(arrays.links, f) for f in arrays.links.__slots__], strict=True):
+        (psi if lagged else gamma)[g, l] += theta[at] if lagged else -theta[at]
+    S = np.linalg.inv(np.kron(gamma, np.eye(N)) - np.kron(psi, A))
+    Y = arrays.y.reshape(-1, N, m)
+    inverse = np.linalg.inv(sigma)
+    e, D = np.empty_like(Y), []
+    for g in range(m):
+        Z = arrays.Z[g].reshape(len(Y), N, -1)
+        u = Y[..., g] - Z @ theta[arrays.block(g)]
+        for t in range(len(Y)):
+            e[t, :, g] = J @ B[g] @ u[t]
+        D.append((u, [np.array([J @ B[g] @ z[:, k] for z in Z]) for k in range(Z.shape[2])]))
+    q = e @ inverse
+    out = np.zeros((N, len(theta) + 3))
+    for g in range(m):
+        for k, column in enumerate(D[g][1]):
+            at = arrays.block(g).start + k
+            out[:, at] = sum(q[t, :, g] * column[t] for t in range(len(Y)))
+    for at, g, l, lagged in zip(*[getattr(arrays.links, f) for f in arrays.links.__slots__], strict=True):
+        block = S[l * N : (l + 1) * N, g * N : (g + 1) * N]
+        whole = B[g] @ (A if lagged else np.eye(N)) @ block @ np.linalg.inv(B[g])
+        out[:, at] -= len(Y) * np.diag(J @ whole)
+    for row, g in enumerate(active):
+        out[:, K + row] = sum(q[t, :, g] * (J @ A @ D[g][0][t]) for t in range(len(Y)))
+        out[:, K + row] -= len(Y) * np.diag(J @ A @ np.linalg.inv(B[g]))
+    squares = np.einsum("tia,tib->iab", q, q) - len(Y) * np.trace(J) / N * inverse
+    out[:, -3], out[:, -2], out[:, -1] = squares[:, 0, 0] / 2, squares[:, 0, 1], squares[:, 1, 1] / 2
+    return np.delete(out, -2, axis=1) if diagonal else out
+
+
+@pytest.mark.parametrize(
+    ("effects", "lag_error", "sigma"),
+    [("two_way", False, "full"), ("unit", True, "full"), ("none", False, "diagonal")],
+)
+def test_likelihood_of_a_system(effects, lag_error, sigma, panel, W):
+    """H⁻¹MH⁻¹ over all parameters, Σ too, with H the differences of the scores."""
+    fit = fit_system(two(effects, lag_error), panel, W, "fiml", covariance="cluster", sigma=sigma)
+    order = [k for k, (_, term) in enumerate(fit.params.index) if term != "lam"]
+    order += [k for k, (_, term) in enumerate(fit.params.index) if term == "lam"]
+    theta, S = fit.params.to_numpy()[order], fit.sigma.to_numpy()
+    free = [S[0, 0], S[1, 1]] if sigma == "diagonal" else [S[0, 0], S[0, 1], S[1, 1]]
+
+    def scores(p):
+        a, b, c = (p[-2], 0.0, p[-1]) if sigma == "diagonal" else p[-3:]
+        values = p[: len(theta)]
+        return unit_scores_of_all(fit, W, values, np.array([[a, b], [b, c]]), sigma == "diagonal")
+
+    at, h = np.concatenate([theta, free]), 1e-6
+    s = scores(at)
+    assert np.abs(s.sum(axis=0)).max() < 1e-6 * np.abs(s).sum(axis=0).max()
+    H = np.array(
+        [(scores(at + d).sum(axis=0) - scores(at - d).sum(axis=0)) / (2 * h) for d in h * np.eye(len(at))]
+    )
+    V = np.linalg.inv(-(H + H.T) / 2)
+    expected = V @ (s.T @ s) @ V * N / (N - 1)
+    keep = np.arange(len(theta))
+    np.testing.assert_allclose(
+        fit.cov.to_numpy()[np.ix_(order, order)], expected[np.ix_(keep, keep)], rtol=1e-6, atol=1e-9
+    )
+    found = _with_sigma(fit)
+    places = [*keep, *([len(theta) + 1] if sigma == "full" else [])]  # the covariance between the equations
+    np.testing.assert_allclose(found[0], at[places], rtol=ROUNDING)
+    np.testing.assert_allclose(found[1], expected[np.ix_(places, places)], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found[2], V[np.ix_(places, places)], rtol=1e-6, atol=1e-9)
+
+
+def test_restrictions_by_the_clustered_covariance(panel, W):
+    """One Wald test for each restriction; the ratio of one restriction is scaled by one variance over another."""
+    spec = two("two_way")
+    fit, plain = (fit_system(spec, panel, W, "fiml", covariance=c) for c in ("cluster", "information"))
+    found = restriction_tests(fit).tidy().set_index("test")
+    keys = [("industry", "tal"), ("talent", "ind")]
+    b = fit.params[keys].to_numpy()
+    wald = b @ np.linalg.solve(fit.cov.loc[keys, keys].to_numpy(), b)
+    assert found.loc["no feedback", "statistic"] == pytest.approx(wald)
+    assert found.loc["no feedback", "p_value"] == pytest.approx(
+        stats.f.sf(wald * (N - 2) / (2 * (N - 1)), 2, N - 2)
+    )
+    assert set(found.index) == set(restriction_tests(plain).tidy()["test"])
+
+    smaller = SystemSpec(
+        dict(spec.equations) | {"talent": Equation("tal", [], ["c"], lag_y=False)}, "two_way"
+    )
+    one = fit_system(smaller, panel, W, "fiml")
+    (row,), (raw,) = likelihood_ratio(one, fit).rows, likelihood_ratio(one, plain).rows
+    key = ("talent", "ind")
+    ratio = fit.cov.loc[key, key] / plain.cov.loc[key, key]
+    assert row.statistic == pytest.approx(raw.statistic / ratio)
+    assert row.p_value == pytest.approx(stats.f.sf(row.statistic, 1, N - 1))

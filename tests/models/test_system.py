@@ -10,7 +10,8 @@ from small_examples import MUTUAL, rook, weights_of
 
 import spatial_zb as zb
 from spatial_zb.core.system.arrays import system_solver
-from spatial_zb.core.system.fiml import SystemLikelihood, quasi_covariance
+from spatial_zb.core.system.fiml import SystemLikelihood
+from spatial_zb.core.system.scores import quasi_covariance
 from spatial_zb.data.panel import Panel
 from spatial_zb.hypotheses.nested import likelihood_ratio, restriction_tests
 from spatial_zb.models.durbin import fit_durbin

@@ -142,6 +142,19 @@ def wald_p_value(wald: float, tested: int, observations: int, left: int) -> floa
     return float(stats.f.sf(wald / tested * left / observations, tested, left))
 
 
+def cluster_p_value(wald: float, tested: int, clusters: int) -> float:
+    """P(F(q, G − q) > W (G − q)/(q (G − 1))): a Wald statistic whose covariance is made of the scores of G clusters.
+
+    Hotelling's T², exact for the mean of normal scores of one covariance; NaN unless G > q. χ²(q) rejects true
+    restrictions the more often the nearer q is to G.
+    """
+    if clusters <= tested:
+        return float("nan")
+    return float(
+        stats.f.sf(wald * (clusters - tested) / (tested * (clusters - 1)), tested, clusters - tested)
+    )
+
+
 # --- LM tests from OLS residuals
 
 

@@ -10,16 +10,6 @@ likelihood is quadratic in β, so β needs no concentration of its own. Steps ne
 Γ = I, Ψ = 0 in which no det(Γ − ω_iΨ) changes sign.
 
 Reference: Yang & Lee (2017), J. Econometrics 196: 196-214; Lee & Yu (2010), J. Econometrics 154: 165-185.
-
-When ε is not normal this is quasi-maximum likelihood. With H the observed information of (δ, λ) after Σ is
-concentrated out, the covariance is H⁻¹(H + C)H⁻¹. The score of a coefficient is
-linear-quadratic in ε_t; its quadratic part has on the diagonal of unit i
-
-    (Σ⁻¹ε_i)_g · Σ_h r_ih ε_ih,   r_ih = [W^s B_g 𝐒⁻¹_{lh} B_h⁻¹]_ii less its mean over i (s = 0 for γ, 1 for ψ),
-
-the mean going to the score of Σ. C holds the third and fourth cumulants of ε on these diagonals; it vanishes
-for normal errors, and when every unit has the same r. Lee (2004), Econometrica 72: 1899-1925, theorem 3.2,
-carried over to systems.
 """
 
 from __future__ import annotations
@@ -29,20 +19,14 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.logdet import UNIT_ROOT_TOLERANCE
-from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.system.arrays import (
-    COLUMNS,
     SystemArrays,
     coefficient_matrices,
-    system_solver,
-    within_residuals,
 )
 from spatial_zb.core.system.instrumental import scaled_inverse
-from spatial_zb.core.transforms import TransformedSample
 
 SigmaForm = Literal["full", "diagonal"]
 
@@ -138,15 +122,9 @@ class SystemLikelihood:
     def _data_derivatives(self, theta: Array) -> tuple[Array, Array]:
         """Derivatives of −(N/2) ln|Σ̂|: slopes D = −∂e, v = e'D."""
         arrays, K = self.arrays, int(self.arrays.bounds[-1])
-        _, lam = self.split(theta)
         e = self.residuals(theta)
         P = scaled_inverse(self.sigma(e))
-        _, Z = arrays.filtered(lam)
-        slopes = [*Z, *self._lagged_residuals(theta)]
-        owner = np.concatenate(
-            [np.repeat(np.arange(arrays.m), [block.shape[1] for block in Z]), self.active]
-        ).astype(int)
-        D = np.column_stack(slopes)
+        D, owner = slopes_of(self, theta)
         eP = e @ P
         v = e.T @ D  # (m, p)
         gradient = np.einsum("ma,ma->a", D, eP[:, owner])
@@ -169,7 +147,7 @@ class SystemLikelihood:
         swap = Pv[owner, :].T  # [a, b] = (P v_a)_{g(b)}
         return (swap * swap.T + P[np.ix_(owner, owner)] * (v.T @ Pv)) / N
 
-    def _lagged_residuals(self, theta: Array) -> list[Array]:
+    def lagged_residuals(self, theta: Array) -> list[Array]:
         """W u_g = −∂e_g/∂λ_g, for the equations with a λ."""
         delta, _ = self.split(theta)
         arrays = self.arrays
@@ -212,6 +190,15 @@ class SystemLikelihood:
             ratio = np.divide(left, slope, out=np.full_like(left, np.inf), where=slope > 0)
             nearest = min(nearest, float(ratio.min()))
         return nearest
+
+
+def slopes_of(likelihood: SystemLikelihood, theta: Array) -> tuple[Array, NDArray[np.intp]]:
+    """−∂e/∂θ (M, p), each in the equation that ``owner`` (p,) names."""
+    _, lam = likelihood.split(theta)
+    _, Z = likelihood.arrays.filtered(lam)
+    owner = [np.repeat(np.arange(likelihood.arrays.m), [block.shape[1] for block in Z]), likelihood.active]
+    lagged = likelihood.lagged_residuals(theta)
+    return np.column_stack([*Z, *lagged]), np.concatenate(owner).astype(int)
 
 
 def smallest_correlation(sigma: Array) -> float:
@@ -320,99 +307,3 @@ def _line_search(
             return trial, risen
         length /= 2
     return None
-
-
-def quasi_covariance(likelihood: SystemLikelihood, theta: Array, inverse: Array) -> Array:
-    """H⁻¹(H + C)H⁻¹ from H⁻¹ (p, p)."""
-    arrays = likelihood.arrays
-    e = likelihood.residuals(theta)
-    diagonals, owner = score_diagonals(likelihood, theta)
-    inverse_sigma = scaled_inverse(likelihood.sigma(e))
-    weighted = e @ inverse_sigma
-    fourth = _fourth(within_residuals(e, arrays.sample), inverse_sigma, arrays.sample)
-    C = np.einsum("iah,ibk,abhk->ab", diagonals, diagonals, fourth[np.ix_(owner, owner)], optimize=True)
-    if arrays.sample.periods == arrays.sample.n_periods:  # else Σ_t of demeaned slopes is zero
-        C = C + _third(likelihood, theta, e, weighted, diagonals, owner)
-    cov = inverse + inverse @ C @ inverse
-    return (cov + cov.T) / 2
-
-
-def score_diagonals(likelihood: SystemLikelihood, theta: Array) -> tuple[Array, NDArray[np.intp]]:
-    """r (n, p, m), zero for coefficients of exogenous variables, and the equation (p,) of each parameter."""
-    arrays = likelihood.arrays
-    m, n, links = arrays.m, arrays.sample.n_units, arrays.links
-    delta, lam = likelihood.split(theta)
-    owner = np.concatenate(
-        [np.repeat(np.arange(m), [block.shape[1] for block in arrays.Z]), likelihood.active]
-    ).astype(int)
-    out = np.zeros((n, len(theta), m))
-    gamma, psi = coefficient_matrices(delta, links, m)
-    solve = system_solver(gamma, psi, arrays.matrix)
-    backward = [filter_solver(arrays.matrix, c) if c else (lambda right: right) for c in lam]
-    K = int(arrays.bounds[-1])
-    for first in range(0, n, COLUMNS):
-        chosen = np.arange(first, min(n, first + COLUMNS))
-        for h in range(m):
-            unit = np.zeros((n, len(chosen)))
-            unit[chosen, np.arange(len(chosen))] = 1.0
-            impulse = backward[h](unit)
-            stacked = np.zeros((m, n, len(chosen)))
-            stacked[h] = impulse
-            response = solve(stacked.reshape(m * n, -1)).reshape(m, n, -1)
-            for a, g, l, lagged in zip(links.position, links.row, links.column, links.lagged, strict=True):
-                out[chosen, a, h] = _own(arrays, response[l], bool(lagged), lam[g], chosen)
-            for row, g in enumerate(likelihood.active):
-                if g == h:
-                    out[chosen, K + row, h] = _own(arrays, impulse, True, 0.0, chosen)
-    return out - out.mean(axis=0), owner
-
-
-def _own(arrays, columns: Array, lagged: bool, lam: float, chosen: NDArray[np.intp]) -> Array:
-    """Diagonal entries of J (I − λW) W^s R from the columns R of the chosen units."""
-    matrix: sparse.csr_array = arrays.matrix
-    moved = matrix @ columns if lagged else columns
-    if lam:
-        moved = moved - lam * (matrix @ moved)
-    own = moved[chosen, np.arange(len(chosen))]
-    return own - moved.mean(axis=0) if arrays.sample.centred else own
-
-
-def _fourth(within: Array, inverse_sigma: Array, sample: TransformedSample) -> Array:
-    """Σ_t of the cumulants κ of [(Σ⁻¹ε)_a, (Σ⁻¹ε)_b, ε_h, ε_k], (m, m, m, m), from within residuals (T, n, m).
-
-    With Q = I − ιι'/T (and J likewise) within residuals have cumulants Σ_s Q_ts⁴ as large as those of ε, and
-    the score has Σ_t Q_tt² of them.
-    """
-    e = within.reshape(-1, within.shape[2])
-    weighted, M = e @ inverse_sigma, len(e)
-    raw = np.einsum("ra,rb,rh,rk->abhk", weighted, weighted, e, e, optimize=True) / M
-    ww, we, ee = weighted.T @ weighted / M, weighted.T @ e / M, e.T @ e / M
-    pairs = (
-        np.einsum("ab,hk->abhk", ww, ee) + np.einsum("ah,bk->abhk", we, we) + np.einsum("ak,bh->abhk", we, we)
-    )
-    T = sample.n_periods
-    demeaned = sample.periods < T
-    shrink = (_fourth_powers(T) if demeaned else 1.0) * (
-        _fourth_powers(sample.n_units) if sample.centred else 1.0
-    )
-    return (raw - pairs) / shrink * (T * (1 - demeaned / T) ** 2)
-
-
-def _fourth_powers(size: int) -> float:
-    """Σ_s Q_ts⁴ of the demeaning matrix of this size."""
-    return (1 - 1 / size) ** 4 + (size - 1) / size**4
-
-
-def _third(
-    likelihood: SystemLikelihood, theta: Array, e: Array, weighted: Array, diagonals: Array, owner: NDArray
-) -> Array:
-    """Third cumulants: sums over periods of the mean slopes times r; zero under unit effects."""
-    arrays = likelihood.arrays
-    n = arrays.sample.n_units
-    _, lam = likelihood.split(theta)
-    _, Z = arrays.filtered(lam)
-    slopes = np.column_stack([*Z, np.zeros((len(e), len(likelihood.active)))])
-    sums = slopes.reshape(-1, n, slopes.shape[1]).sum(axis=0)  # (n, p)
-    cumulant = np.einsum("ra,rb,rh->abh", weighted, weighted, e, optimize=True) / len(e)
-    half = np.einsum("ia,ibh,abh->ab", sums, diagonals, cumulant[np.ix_(owner, owner)], optimize=True)
-    return half + half.T

@@ -23,12 +23,12 @@ from spatial_zb.core.system.fiml import (
     SystemLikelihood,
     SystemMaximum,
     maximise_system,
-    quasi_covariance,
     smallest_correlation,
 )
 from spatial_zb.core.system.identification import kind_of
 from spatial_zb.core.system.instrumental import InstrumentalEstimate, instrumental
 from spatial_zb.core.system.instruments import spectrum_near
+from spatial_zb.core.system.scores import clustered_covariance, quasi_covariance
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import check_kinds, refuse_empty_rows
 from spatial_zb.models.spec import Convergence
@@ -40,7 +40,7 @@ from spatial_zb.weights.matrix import Weights, as_weights
 
 Covariance = Literal["classical", "robust", "cluster", "information", "sandwich"]
 INSTRUMENTAL: tuple[Covariance, ...] = ("classical", "robust", "cluster")
-LIKELIHOOD: tuple[Covariance, ...] = ("information", "sandwich")
+LIKELIHOOD: tuple[Covariance, ...] = ("information", "sandwich", "cluster")
 
 
 def fit_system(
@@ -72,8 +72,10 @@ def fit_system(
         λ_g where an equation has ``lag_error``. ``"fiml"``: full-information (quasi) maximum likelihood. With
         random effects the instrumental methods are EC2SLS and EC3SLS (Baltagi & Deng 2015).
     covariance
-        Instrumental: ``"classical"`` (default), ``"robust"`` (to heteroskedasticity), ``"cluster"`` (by unit).
-        FIML: ``"information"`` (default; observed) or ``"sandwich"`` (to non-normal errors).
+        Instrumental: ``"classical"`` (default), ``"robust"`` (to variances that differ between units),
+        ``"cluster"`` (by unit: to errors that last over time too). FIML: ``"information"`` (default; observed),
+        ``"sandwich"`` (to non-normal errors), ``"cluster"`` (by unit, all equations together). With ``"cluster"``
+        p-values and limits are those of Student's t with n − 1 degrees of freedom.
     instrument_powers
         Highest power of W among the instruments [X, WX, W²X, …] of all exogenous variables. By default 2 when
         the spatial lag of an endogenous variable enters, else 0: the reduced form then has no other powers.
@@ -293,12 +295,14 @@ def _starts(design: SystemDesign) -> list[NDArray[np.float64]]:
 def likelihood_covariance(
     likelihood: SystemLikelihood, best: SystemMaximum, kind: str
 ) -> tuple[NDArray[np.float64], bool]:
-    """Inverse of minus the Hessian, or the sandwich, and whether it exists."""
+    """Inverse of minus the Hessian, the sandwich or that of scores by unit, and whether it exists."""
     if best.at_bound:
         return np.full_like(best.hessian, np.nan), False
     inverse, positive = inverse_or_nan(-best.hessian)
     if positive and kind == "sandwich":
         inverse = quasi_covariance(likelihood, best.theta, inverse)
+    if positive and kind == "cluster":
+        inverse = clustered_covariance(likelihood, best.theta, inverse)
     return inverse, positive
 
 
@@ -326,6 +330,7 @@ def _assemble(
         cov=pd.DataFrame(cov[np.ix_(order, order)], index=index, columns=index),
         sigma=pd.DataFrame(sigma, index=names, columns=names),
         log_likelihood=np.nan,
+        df_resid=arrays.sample.n_units - 1 if covariance == "cluster" else None,
         nobs=arrays.sample.observations,
         residuals=within_residuals(e, arrays.sample),
         convergence=record,

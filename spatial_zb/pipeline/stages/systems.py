@@ -92,6 +92,10 @@ def _fit_systems(job: Job, system: System) -> list[_SystemColumn]:
     return columns
 
 
+#: Errors of FIML by what the study asks for: unequal variances move its information too, and scores by unit bear them.
+FIML_COVARIANCES = {"classical": "information", "robust": "cluster", "cluster": "cluster"}
+
+
 def system_spec(system: System) -> SystemSpec:
     """The system of a study as it is estimated."""
     equations = {name: Equation(**entry.model_dump()) for name, entry in system.equations.items()}
@@ -99,9 +103,9 @@ def system_spec(system: System) -> SystemSpec:
 
 
 def method_options(system: System, method: str) -> dict[str, Any]:
-    """What the study asks of the instrumental methods; FIML has no choice."""
+    """What the study asks of a method; errors that FIML has under another name, or clustered where it has no other."""
     if method == "fiml":
-        return {}
+        return {"covariance": FIML_COVARIANCES[system.covariance]}
     return {"covariance": system.covariance, "bias_correction": system.bias_correction}
 
 
@@ -163,7 +167,7 @@ def _write_system(job: Job, system: System, columns: Sequence[_SystemColumn]) ->
 
 
 def _write_restrictions(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
-    """Likelihood-ratio tests of the restrictions a reader asks about, for the first FIML estimate."""
+    """Tests of the restrictions a reader asks about, for the first FIML estimate."""
     from spatial_zb.report.tables import layouts
 
     fitted = [c for c in columns if c.facts["method"] == "fiml" and c.fit.converged]
@@ -176,7 +180,7 @@ def _write_restrictions(job: Job, system: System, columns: Sequence[_SystemColum
         f"{system.title.en}: restrictions, FIML, {sample.en}, {W.en}",
         f"{system.title.zh}：约束检验（FIML，{sample.zh}，{W.zh}）",
     )
-    notes = [RESTRICTION_NOTE, *job.prepared.sources]
+    notes = [RESTRICTION_NOTES[column.fit.covariance == "cluster"], *job.prepared.sources]
     words = tests.assign(test=[_restriction_words(name, system, job.prepared) for name in tests["test"]])
     job.table(
         lambda look: layouts.chain_table(words, look=look),
@@ -198,10 +202,19 @@ RESTRICTION_WORDS = {
     name: Text(f"{name[0].upper()}{name[1:]}", words.zh) for name, words in RESTRICTIONS.items()
 } | {"no feedback": Text("No local feedback", "无当地反馈")}
 
-RESTRICTION_NOTE = Text(
-    "Likelihood-ratio tests; they hold under the exclusions of the system, which the identification table judges.",
-    "似然比检验；以系统的排除约束成立为前提，见识别检验表。",
-)
+#: By whether errors are clustered.
+RESTRICTION_NOTES = {
+    False: Text(
+        "Likelihood-ratio tests; they hold for errors that are independent over time and under the exclusions of the "
+        "system, which the identification table judges.",
+        "似然比检验；以误差在时间上独立、系统的排除约束成立为前提，后者见识别检验表。",
+    ),
+    True: Text(
+        "Wald tests by the covariance clustered by unit, against F(q, units − q); they hold under the exclusions of the "
+        "system, which the identification table judges.",
+        "按地区聚类协方差的Wald检验，以F(q, 地区数 − q)为准；以系统的排除约束成立为前提，见识别检验表。",
+    ),
+}
 
 
 def _tidy_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:

@@ -175,8 +175,8 @@ class Equation(Section):
 class System(Section):
     """``[systems.<name>]``: spatial simultaneous equations over weights, samples and methods.
 
-    ``covariance`` and ``bias_correction`` are those of the instrumental methods; FIML has its information matrix.
-    Blank weights and samples are those of :class:`Model`.
+    ``covariance`` is of all methods: FIML has its information matrix for ``"classical"``, and errors clustered by unit for
+    the others. ``bias_correction`` is of the instrumental methods. Blank weights and samples are those of :class:`Model`.
     """
 
     name: str

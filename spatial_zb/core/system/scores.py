@@ -1,0 +1,189 @@
+"""Scores of the likelihood of a spatial system by unit, and the covariances that are made of them.
+
+When ε is not normal this is quasi-maximum likelihood. With H the observed information of (δ, λ) after Σ is
+concentrated out, the covariance is H⁻¹(H + C)H⁻¹. The score of a coefficient is
+linear-quadratic in ε_t; its quadratic part has on the diagonal of unit i
+
+    (Σ⁻¹ε_i)_g · Σ_h r_ih ε_ih,   r_ih = [W^s B_g 𝐒⁻¹_{lh} B_h⁻¹]_ii less its mean over i (s = 0 for γ, 1 for ψ),
+
+the mean going to the score of Σ. C holds the third and fourth cumulants of ε on these diagonals; it vanishes
+for normal errors, and when every unit has the same r. Lee (2004), Econometrica 72: 1899-1925, theorem 3.2,
+carried over to systems.
+
+Errors that go together over time, or have variances of their own in every unit, leave the estimate what it is and the
+information wrong. Scores are then summed over the periods and equations of a unit, and the covariance is
+H⁻¹(Σ_i s_i s_i')H⁻¹ n/(n − 1): Liang & Zeger (1986), Biometrika 73: 13-22, for the score of a spatial likelihood.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from spatial_zb.core import Array
+from spatial_zb.core.logdet.traces import filter_solver
+from spatial_zb.core.system.arrays import COLUMNS, coefficient_matrices, system_solver, within_residuals
+from spatial_zb.core.system.fiml import SystemLikelihood, slopes_of
+from spatial_zb.core.system.instrumental import scaled_inverse
+from spatial_zb.core.transforms import TransformedSample
+
+
+def quasi_covariance(likelihood: SystemLikelihood, theta: Array, inverse: Array) -> Array:
+    """H⁻¹(H + C)H⁻¹ from H⁻¹ (p, p)."""
+    arrays = likelihood.arrays
+    e = likelihood.residuals(theta)
+    diagonals, owner = score_diagonals(likelihood, theta)
+    inverse_sigma = scaled_inverse(likelihood.sigma(e))
+    weighted = e @ inverse_sigma
+    fourth = _fourth(within_residuals(e, arrays.sample), inverse_sigma, arrays.sample)
+    C = np.einsum("iah,ibk,abhk->ab", diagonals, diagonals, fourth[np.ix_(owner, owner)], optimize=True)
+    if arrays.sample.periods == arrays.sample.n_periods:  # else Σ_t of demeaned slopes is zero
+        C = C + _third(likelihood, theta, e, weighted, diagonals, owner)
+    cov = inverse + inverse @ C @ inverse
+    return (cov + cov.T) / 2
+
+
+def clustered_covariance(likelihood: SystemLikelihood, theta: Array, inverse: Array) -> Array:
+    """H⁻¹MH⁻¹ n/(n − 1) from H⁻¹ (p, p), M the outer products of the scores of the units; Σ̂ has moved along with θ̂."""
+    scores = unit_scores(likelihood, theta) @ inverse
+    return scores.T @ scores * (len(scores) / (len(scores) - 1))
+
+
+def with_error_covariances(
+    likelihood: SystemLikelihood, theta: Array, inverse: Array
+) -> tuple[Array, Array, Array]:
+    """Covariances between equations σ_gl, g < l, below θ: values (p + r,), their covariance clustered and by information.
+
+    σ̂_gl moves with θ̂ and by Σ_t e_itg e_itl of each unit; when Σ is diagonal by assumption there are none, r = 0.
+    """
+    arrays = likelihood.arrays
+    n, N = arrays.sample.n_units, arrays.sample.observations
+    rows, columns = np.triu_indices(arrays.m, 1)
+    if likelihood.sigma_form == "diagonal":
+        rows = columns = np.empty(0, int)
+    e = likelihood.residuals(theta)
+    D, owner = slopes_of(likelihood, theta)
+    sigma, v = e.T @ e / N, e.T @ D
+    slopes = -(v[rows] * (columns[:, None] == owner) + v[columns] * (rows[:, None] == owner)) / N  # (r, p)
+    own = unit_scores(likelihood, theta) @ inverse
+    products = (e[:, rows] * e[:, columns]).reshape(arrays.sample.periods, n, len(rows))
+    squares = products.sum(axis=0) - N / n * sigma[rows, columns]
+    influence = np.hstack([own, squares / N + own @ slopes.T])
+    alone = sigma[np.ix_(rows, rows)] * sigma[np.ix_(columns, columns)]
+    alone = (alone + sigma[np.ix_(rows, columns)] * sigma[np.ix_(columns, rows)]) / N
+    both = np.vstack([np.eye(len(theta)), slopes])
+    information = both @ inverse @ both.T
+    information[len(theta) :, len(theta) :] += alone
+    values = np.concatenate([theta, sigma[rows, columns]])
+    return values, influence.T @ influence * (n / (n - 1)), information
+
+
+def unit_scores(likelihood: SystemLikelihood, theta: Array) -> Array:
+    """Scores of the concentrated likelihood by unit, (n, p), all equations and periods of a unit together.
+
+    Unit i has Σ_t q_itg D_ita − T*r_i,a of parameter a of equation g, q = Σ⁻¹e, and, since Σ̂ follows θ, its score of Σ
+    along dΣ/dθ_a = −(v_a ι_g' + ι_g v_a')/N, v_a = E'D_a. They sum to the gradient, and each has a mean of zero however
+    the errors of a unit go together over time, where their covariance is Σ in every period.
+    """
+    arrays = likelihood.arrays
+    n, periods, N = arrays.sample.n_units, arrays.sample.periods, arrays.sample.observations
+    e = likelihood.residuals(theta)
+    inverse = scaled_inverse(likelihood.sigma(e))
+    q = e @ inverse
+    D, owner = slopes_of(likelihood, theta)
+    out = (q[:, owner] * D).reshape(-1, n, len(theta)).sum(axis=0)
+    raw, _ = _diagonals(likelihood, theta)
+    out -= periods * raw[:, np.arange(len(theta)), owner]
+    v = e.T @ D
+    if likelihood.sigma_form == "diagonal":
+        v = np.where(np.arange(arrays.m)[:, None] == owner, v, 0.0)
+    along = ((q @ v) * q[:, owner]).reshape(-1, n, len(theta)).sum(axis=0)
+    return out - (along - N / n * (inverse @ v)[owner, np.arange(len(theta))]) / N
+
+
+def score_diagonals(likelihood: SystemLikelihood, theta: Array) -> tuple[Array, NDArray[np.intp]]:
+    """r (n, p, m), zero for coefficients of exogenous variables, and the equation (p,) of each parameter."""
+    out, owner = _diagonals(likelihood, theta)
+    return out - out.mean(axis=0), owner
+
+
+def _diagonals(likelihood: SystemLikelihood, theta: Array) -> tuple[Array, NDArray[np.intp]]:
+    """The same with their means."""
+    arrays = likelihood.arrays
+    m, n, links = arrays.m, arrays.sample.n_units, arrays.links
+    delta, lam = likelihood.split(theta)
+    _, owner = slopes_of(likelihood, theta)
+    out = np.zeros((n, len(theta), m))
+    if not (len(links.position) or len(likelihood.active)):
+        return out, owner
+    gamma, psi = coefficient_matrices(delta, links, m)
+    solve = system_solver(gamma, psi, arrays.matrix)
+    backward = [filter_solver(arrays.matrix, c) if c else (lambda right: right) for c in lam]
+    K = int(arrays.bounds[-1])
+    for first in range(0, n, COLUMNS):
+        chosen = np.arange(first, min(n, first + COLUMNS))
+        for h in range(m):
+            unit = np.zeros((n, len(chosen)))
+            unit[chosen, np.arange(len(chosen))] = 1.0
+            impulse = backward[h](unit)
+            stacked = np.zeros((m, n, len(chosen)))
+            stacked[h] = impulse
+            response = solve(stacked.reshape(m * n, -1)).reshape(m, n, -1)
+            for a, g, l, lagged in zip(links.position, links.row, links.column, links.lagged, strict=True):
+                out[chosen, a, h] = _own(arrays, response[l], bool(lagged), lam[g], chosen)
+            for row, g in enumerate(likelihood.active):
+                if g == h:
+                    out[chosen, K + row, h] = _own(arrays, impulse, True, 0.0, chosen)
+    return out, owner
+
+
+def _own(arrays, columns: Array, lagged: bool, lam: float, chosen: NDArray[np.intp]) -> Array:
+    """Diagonal entries of J (I − λW) W^s R from the columns R of the chosen units."""
+    matrix: sparse.csr_array = arrays.matrix
+    moved = matrix @ columns if lagged else columns
+    if lam:
+        moved = moved - lam * (matrix @ moved)
+    own = moved[chosen, np.arange(len(chosen))]
+    return own - moved.mean(axis=0) if arrays.sample.centred else own
+
+
+def _fourth(within: Array, inverse_sigma: Array, sample: TransformedSample) -> Array:
+    """Σ_t of the cumulants κ of [(Σ⁻¹ε)_a, (Σ⁻¹ε)_b, ε_h, ε_k], (m, m, m, m), from within residuals (T, n, m).
+
+    With Q = I − ιι'/T (and J likewise) within residuals have cumulants Σ_s Q_ts⁴ as large as those of ε, and
+    the score has Σ_t Q_tt² of them.
+    """
+    e = within.reshape(-1, within.shape[2])
+    weighted, M = e @ inverse_sigma, len(e)
+    raw = np.einsum("ra,rb,rh,rk->abhk", weighted, weighted, e, e, optimize=True) / M
+    ww, we, ee = weighted.T @ weighted / M, weighted.T @ e / M, e.T @ e / M
+    pairs = (
+        np.einsum("ab,hk->abhk", ww, ee) + np.einsum("ah,bk->abhk", we, we) + np.einsum("ak,bh->abhk", we, we)
+    )
+    T = sample.n_periods
+    demeaned = sample.periods < T
+    shrink = (_fourth_powers(T) if demeaned else 1.0) * (
+        _fourth_powers(sample.n_units) if sample.centred else 1.0
+    )
+    return (raw - pairs) / shrink * (T * (1 - demeaned / T) ** 2)
+
+
+def _fourth_powers(size: int) -> float:
+    """Σ_s Q_ts⁴ of the demeaning matrix of this size."""
+    return (1 - 1 / size) ** 4 + (size - 1) / size**4
+
+
+def _third(
+    likelihood: SystemLikelihood, theta: Array, e: Array, weighted: Array, diagonals: Array, owner: NDArray
+) -> Array:
+    """Third cumulants: sums over periods of the mean slopes times r; zero under unit effects."""
+    arrays = likelihood.arrays
+    n = arrays.sample.n_units
+    _, lam = likelihood.split(theta)
+    _, Z = arrays.filtered(lam)
+    slopes = np.column_stack([*Z, np.zeros((len(e), len(likelihood.active)))])
+    sums = slopes.reshape(-1, n, slopes.shape[1]).sum(axis=0)  # (n, p)
+    cumulant = np.einsum("ra,rb,rh->abh", weighted, weighted, e, optimize=True) / len(e)
+    half = np.einsum("ia,ibh,abh->ab", sums, diagonals, cumulant[np.ix_(owner, owner)], optimize=True)
+    return half + half.T
