@@ -32,6 +32,7 @@ _RENAMED = {
     "simulate_panel": "simulate.panel",
     "simulate_system": "simulate.system",
     "system_effects_by_order": "effects_by_order",
+    "system_effects_by_unit": "effects.system_effects_by_unit",
 }
 #: Names of the last release by where they are now; they go with the next one.
 MOVED = {name: f"{place}.{name}" for place, names in _PLACES.items() for name in names.split()} | _RENAMED

@@ -22,7 +22,6 @@ from .data.regions import read_regions as read_regions
 from .effects import effect_matrix as effect_matrix
 from .effects import effects_by_unit as effects_by_unit
 from .effects import spatial_effects as spatial_effects
-from .effects import system_effects_by_unit as system_effects_by_unit
 from .effects.dynamic import effects_path as effects_path
 from .effects.nonlinear import marginal_effects as marginal_effects
 from .effects.orders import effects_by_order as effects_by_order

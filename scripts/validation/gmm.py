@@ -95,14 +95,14 @@ def replicate(cell: Cell, index: int) -> dict[str, Found]:
             )
             names = [small_sample.NAMES.get(term, term) for term in fit.params.index]
             out[name] = dict(zip(names, zip(fit.params, fit.bse, strict=True), strict=True))
-            out[name]["F"] = (fit.convergence["first_stage"]["rho"], np.nan)
+            out[name]["F"] = (fit.convergence.first_stage["rho"], np.nan)
             out[name]["inside"] = (fit.converged, fit.bias_correction)
     if model in ("SAR", "SDM"):
         limits = zb.anderson_rubin(fit)
         out["anderson_rubin"] = {
-            "limits": (limits["conf_low"], limits["conf_high"]),
-            "gap": (limits["gap_low"], limits["gap_high"]),
-            "open": (limits["open_low"], limits["open_high"]),
+            "limits": (limits.conf_low, limits.conf_high),
+            "gap": (limits.pieces[0][1], limits.pieces[1][0]) if len(limits.pieces) > 1 else (np.nan, np.nan),
+            "open": limits.is_open,
         }
     return out
 

@@ -54,7 +54,7 @@ def replicate(cell: Cell, seed: int, index: int) -> pd.DataFrame:
     if not both:
         spatial = fit.spec.spatial_terms[0]
         found = zb.profile_interval(fit, spatial)
-        limits = found["conf_low"], found["conf_high"], found["estimate"]  # an end where there is no maximum
+        limits = found.conf_low, found.conf_high, found.estimate  # an end where there is no maximum
         rows = [(spatial, "likelihood_ratio", *limits, np.nan, np.nan)]
     if fit.converged:
         with warnings.catch_warnings():

@@ -217,7 +217,7 @@ def _others(fit: zb.Fit, seed: np.random.SeedSequence) -> list[tuple]:
         return [(*row[:1], OTHERS[0], *row[1:]) for row in rows]
     if fit.estimator == "gmm" and not fit.spec.endog:
         found = zb.anderson_rubin(fit)
-        return [("rho", OTHERS[1], *(float(found[name]) for name in ("estimate", "conf_low", "conf_high")))]
+        return [("rho", OTHERS[1], found.estimate, found.conf_low, found.conf_high)]
     return []
 
 

@@ -227,6 +227,88 @@ class ResultTable(Former, Printed):
         return len(self.frame)
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class ConfidenceSet(Former, Printed):
+    """All values of one quantity that a test does not reject: an interval, several, the whole line, or none.
+
+    Attributes
+    ----------
+    term, estimate
+        The coefficient or effect, and its estimate.
+    pieces
+        Ends of each interval in ascending order; none where every value is rejected.
+    bounds
+        Ends of what is admissible: a piece that reaches one is open there, the data do not bound it.
+    level, critical
+        Confidence level, and the critical value of the test that is inverted.
+    facts
+        What else it is of, by name: part of ``glance()``.
+
+    >>> found = ConfidenceSet("rho", 0.3, ((-1.0, 0.1), (0.2, 0.6)), (-1.0, 1.0), 0.95, 3.84)
+    >>> found.conf_high, found.is_open, 0.15 in found, found.bounded
+    (0.6, (True, False), False, False)
+    """
+
+    term: str
+    estimate: float
+    pieces: tuple[tuple[float, float], ...]
+    bounds: tuple[float, float]
+    level: float
+    critical: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def conf_low(self) -> float:
+        """The lowest value that is not rejected; NaN of an empty set."""
+        return self.pieces[0][0] if self.pieces else NAN
+
+    @property
+    def conf_high(self) -> float:
+        """The highest value that is not rejected; NaN of an empty set."""
+        return self.pieces[-1][1] if self.pieces else NAN
+
+    @property
+    def is_open(self) -> tuple[bool, bool]:
+        """Whether the lowest and the highest admissible value are not rejected."""
+        return self.conf_low <= self.bounds[0], self.conf_high >= self.bounds[1]
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the data bound it on both sides; an empty set is bounded."""
+        return not any(self.is_open)
+
+    def __contains__(self, value: float) -> bool:
+        return any(low <= value <= high for low, high in self.pieces)
+
+    def tidy(self) -> pd.DataFrame:
+        """One row for each interval: term, estimate, conf_low, conf_high, open_low, open_high; blank limits if empty."""
+        rows = [
+            (self.term, self.estimate, low, high, low <= self.bounds[0], high >= self.bounds[1])
+            for low, high in self.pieces or ((NAN, NAN),)
+        ]
+        return pd.DataFrame(
+            rows, columns=["term", "estimate", "conf_low", "conf_high", "open_low", "open_high"]
+        )
+
+    def glance(self) -> pd.DataFrame:
+        """Confidence level, critical value, number of intervals, whether it is bounded, and what it is of."""
+        own = {
+            "level": self.level,
+            "critical": self.critical,
+            "pieces": len(self.pieces),
+            "bounded": self.bounded,
+        }
+        return pd.DataFrame([own | dict(self.facts)])
+
+    def former(self) -> pd.Series:
+        """The Series of the last release, which knew two intervals at most."""
+        gap = (self.pieces[0][1], self.pieces[1][0]) if len(self.pieces) > 1 else (NAN, NAN)
+        ends = {"conf_low": self.conf_low, "conf_high": self.conf_high}
+        opened = dict(zip(("open_low", "open_high"), self.is_open, strict=True))
+        more = {"gap_low": gap[0], "gap_high": gap[1], "critical": self.critical}
+        return pd.Series({"estimate": self.estimate} | ends | opened | more, name=self.term, dtype=object)
+
+
 def coefficient_table(
     estimate: pd.Series, std_error: pd.Series, alpha: float = 0.05, df: Degrees = None
 ) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from typing import Any, Literal, ParamSpec, get_args
 import numpy as np
 import pandas as pd
 
-from spatial_zb.base.arguments import Rng, seed_of
+from spatial_zb.base.arguments import Rng, renamed, seed_of
 from spatial_zb.base.errors import (
     SpatialZbError,
     SpatialZbWarning,
@@ -70,7 +70,7 @@ class CurveTest(Printed):
         ``dominant_sign``: share with that sign.
     draws
         The same of every replicate, a row each.
-    term, effect, level, scheme
+    term, effect, alpha, scheme
         As asked; ``effect`` is blank for a coefficient.
     failed
         Estimates of cells in replicates that could not be made; they are left out of their curve.
@@ -81,7 +81,7 @@ class CurveTest(Printed):
     draws: pd.DataFrame
     term: str
     effect: str
-    level: float
+    alpha: float
     scheme: str
     failed: int
 
@@ -159,6 +159,7 @@ def _by_choices(function: Callable[P, CurveTest]) -> Callable[P, CurveTest]:
 
 
 @_by_choices
+@renamed(level="alpha")
 @by_execution
 def curve_test(
     choices: Choices,
@@ -167,7 +168,7 @@ def curve_test(
     *,
     replicates: int = 499,
     scheme: Scheme = "unit",
-    level: float = 0.05,
+    alpha: float = 0.05,
     rng: Rng = None,
     workers: int | Execution = 1,
 ) -> CurveTest:
@@ -186,7 +187,7 @@ def curve_test(
     scheme
         What keeps its residuals together while signs are flipped: a ``"unit"`` (errors correlated over time), or a
         ``"period"`` (errors correlated between units).
-    level
+    alpha
         Of the significance that is counted.
     rng
         Seed.
@@ -200,22 +201,22 @@ def curve_test(
     SpatialZbError
         When no cell can be estimated: the reason of the first.
     """
-    _check(effect, replicates, scheme, level)
+    _check(effect, replicates, scheme, alpha)
     cells, curve = _cells(choices, term, effect)
     flipped = choices.panel.units if scheme == "unit" else choices.panel.periods
     signs_of = tuple(sorted(map(str, flipped)))  # draws go by id, not by the order of units
-    work = partial(_replicate, tuple(cells), signs_of, scheme, effect, level)
+    work = partial(_replicate, tuple(cells), signs_of, scheme, effect, alpha)
     drawn = run_tasks(work, list(range(replicates)), workers=workers, seed=seed_of(rng))
     draws = pd.DataFrame([d[:-1] for d in drawn], columns=list(STATISTICS))
     done = curve[curve["reason"] == ""]
     observed = pd.Series(
-        _statistics(done["estimate"].to_numpy(), done["p_value"].to_numpy(), level), index=list(STATISTICS)
+        _statistics(done["estimate"].to_numpy(), done["p_value"].to_numpy(), alpha), index=list(STATISTICS)
     )
     failed = int(sum(d[-1] for d in drawn))
-    return CurveTest(curve, observed, draws, term, effect or "", level, scheme, failed)
+    return CurveTest(curve, observed, draws, term, effect or "", alpha, scheme, failed)
 
 
-def _check(effect: str | None, replicates: int, scheme: str, level: float) -> None:
+def _check(effect: str | None, replicates: int, scheme: str, alpha: float) -> None:
     if effect is not None and effect not in EFFECTS:
         raise not_one_of("effect", effect, EFFECTS)
     if scheme not in get_args(Scheme):
@@ -225,9 +226,9 @@ def _check(effect: str | None, replicates: int, scheme: str, level: float) -> No
             f"replicates must be at least 19 for a test at 5 %, not {replicates!r}.",
             f"在5%水平检验，replicates至少为19，而不是{replicates!r}。",
         )
-    if not 0 < level < 1:
+    if not 0 < alpha < 1:
         raise SpecificationError(
-            f"level must lie between 0 and 1, not {level!r}.", f"level须在0与1之间，而不是{level!r}。"
+            f"alpha must lie between 0 and 1, not {alpha!r}.", f"alpha须在0与1之间，而不是{alpha!r}。"
         )
 
 
@@ -322,7 +323,7 @@ def _replicate(
     ids: tuple[str, ...],
     scheme: str,
     effect: str | None,
-    level: float,
+    alpha: float,
     number: int,
     seed: np.random.SeedSequence,
 ) -> tuple[float, float, float, int]:
@@ -344,12 +345,12 @@ def _replicate(
     if not found:
         return np.nan, np.nan, np.nan, len(cells)
     estimate, p_value = np.array(found).T
-    return *_statistics(estimate, p_value, level), len(cells) - len(found)
+    return *_statistics(estimate, p_value, alpha), len(cells) - len(found)
 
 
-def _statistics(estimate: Array, p_value: Array, level: float) -> tuple[float, float, float]:
+def _statistics(estimate: Array, p_value: Array, alpha: float) -> tuple[float, float, float]:
     """Median; share significant with the dominant sign; share of that sign. A missing p-value is not significant."""
     positive = (estimate > 0).mean()
     sign = 1.0 if positive >= 0.5 else -1.0
     own = sign * estimate > 0
-    return float(np.median(estimate)), float((own & (p_value < level)).mean()), float(own.mean())
+    return float(np.median(estimate)), float((own & (p_value < alpha)).mean()), float(own.mean())

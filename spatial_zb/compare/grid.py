@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spatial_zb.base.arguments import renamed
 from spatial_zb.base.errors import SpatialZbError, SpecificationError, listed, listed_zh
 from spatial_zb.base.execute import Execution, by_execution, run_tasks
 from spatial_zb.base.printing import Printed
@@ -74,7 +75,8 @@ class Grid(Printed):
             wide.append(self._spread(self.effects, names))
         return pd.concat(wide, axis=1).reset_index()
 
-    def shares(self, term: str, effect: str | None = None, level: float = 0.05) -> pd.Series:
+    @renamed(level="alpha")
+    def shares(self, term: str, effect: str | None = None, alpha: float = 0.05) -> pd.Series:
         """How one coefficient, or one effect, fares over the cells that have it, or a variable in its role.
 
         Returns
@@ -94,7 +96,7 @@ class Grid(Printed):
                 f"No cell has an estimate of {term!r}; terms are {listed(frame['term'].unique())}.",
                 f"没有设定含{term!r}的估计值；变量有{listed_zh(frame['term'].unique())}。",
             )
-        positive, significant = rows["estimate"] > 0, rows["p_value"] < level
+        positive, significant = rows["estimate"] > 0, rows["p_value"] < alpha
         return pd.Series(
             {
                 "cells": len(rows),

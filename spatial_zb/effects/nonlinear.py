@@ -102,6 +102,12 @@ class UShape(Printed):
         }
         return pd.DataFrame([row | {"inside": self.inside}])
 
+    def glance(self) -> pd.DataFrame:
+        """What was tested, in one row."""
+        return pd.DataFrame(
+            [{"term": self.term, "effect": self.effect, "shape": self.shape, "level": self.level}]
+        )
+
     def reading(self, language: Language = "en") -> str:
         """The test in one or two sentences."""
         return _reading(self).pick(language)

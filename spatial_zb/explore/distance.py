@@ -24,6 +24,7 @@ from spatial_zb.base.errors import (
     listed_zh,
     not_one_of,
 )
+from spatial_zb.base.results import ResultTable
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.moran import moran_i, moran_permutations, permutation_p_value
 from spatial_zb.data.panel import Panel
@@ -88,7 +89,7 @@ def moran_by_distance(
     permutations: int = 999,
     rng: Rng = None,
     level: float = 0.95,
-) -> pd.DataFrame:
+) -> ResultTable:
     """Moran's I by distance between units: the spatial correlogram, with a permutation envelope.
 
     The weights of a band are one for pairs whose distance is in it and zero for others, not normalised; units
@@ -113,7 +114,7 @@ def moran_by_distance(
 
     Returns
     -------
-    DataFrame with period, from_km, to_km, km (mean distance of the pairs), pairs, I, expected, env_low, env_high
+    Columns period, from_km, to_km, km (mean distance of the pairs), pairs, I, expected, env_low, env_high
     and p_sim (two-sided). A band with fewer than ten pairs has NaN.
 
     Raises
@@ -154,7 +155,9 @@ def moran_by_distance(
                 head | _band_row(x.to_numpy(), matrix, int(inside.sum()), permutations, stream, level)
             )
     columns = ["period", "from_km", "to_km", "km", "pairs", "I", "expected", "env_low", "env_high", "p_sim"]
-    return pd.DataFrame(rows)[columns].sort_values(["period", "to_km"], ignore_index=True)
+    frame = pd.DataFrame(rows)[columns].sort_values(["period", "to_km"], ignore_index=True)
+    facts = {"variable": variable or "residuals", "n_units": values.shape[1], "permutations": permutations}
+    return ResultTable(frame, facts | {"level": level})
 
 
 @renamed(alpha="level")
@@ -169,7 +172,7 @@ def effects_by_distance(
     power: float = 1.0,
     estimator: Estimator | Estimation = "lee_yu",
     level: float = 0.95,
-) -> pd.DataFrame:
+) -> ResultTable:
     """Estimate one model again and again under inverse-distance weights that a threshold cuts off.
 
     Parameters
@@ -192,7 +195,7 @@ def effects_by_distance(
 
     Returns
     -------
-    DataFrame with km, links (mean neighbours of a unit), term, effect and the columns of ``spatial_effects``; a
+    Columns km, links (mean neighbours of a unit), term, effect and the columns of ``spatial_effects``; a
     threshold at which the model cannot be estimated has a row with ``reason`` and no term.
 
     Raises
@@ -227,7 +230,8 @@ def effects_by_distance(
         frames.append(frame.assign(**head))
     out = pd.concat(frames, ignore_index=True)
     first = ["km", "links", *(name for name in ("term", "effect") if name in out.columns)]
-    return out[[*first, *(name for name in out.columns if name not in first)]]
+    facts = {"model": spec.title, "reach": reach, "power": power, "n_units": len(panel.units), "level": level}
+    return ResultTable(out[[*first, *(name for name in out.columns if name not in first)]], facts)
 
 
 # --------------------------------------------------------------------------------------------------------

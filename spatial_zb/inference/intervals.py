@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 from spatial_zb.base.arguments import Rng, alpha_of, renamed, seed_of
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
+from spatial_zb.base.results import ConfidenceSet
 from spatial_zb.core.laws.bootstrap import draw_errors
 from spatial_zb.core.laws.samples import fast, likelihood_ratios, moments, ratio_limits
 from spatial_zb.core.system.identification import anderson_rubin_pieces
@@ -29,7 +29,7 @@ def profile_interval(
     level: float = 0.95,
     replicates: int = 0,
     rng: Rng = None,
-) -> pd.Series:
+) -> ConfidenceSet:
     """Invert the likelihood-ratio test: all values of ρ (or λ) that it does not reject.
 
     {c : 2[ln L(ĉ) − ln L(c)] ≤ χ²₁(1 − α)}, all other parameters at their best for each c. It is as skewed as the
@@ -51,8 +51,7 @@ def profile_interval(
 
     Returns
     -------
-    Series with estimate, conf_low, conf_high, open_low, open_high (the end of the admissible interval, at which the
-    likelihood has not fallen far enough), critical.
+    One interval, open at an end of the admissible interval at which the likelihood has not fallen far enough.
 
     Raises
     ------
@@ -90,18 +89,10 @@ def profile_interval(
         critical = float(np.quantile(_ratios(fit, replicates, rng), 1 - alpha))
     y = fit.panel.array(fit.spec.y)[None]
     limits, is_open = ratio_limits(generator.model, moments(generator.model, y), critical)
-    return pd.Series(
-        {
-            "estimate": float(fit.params[term]),
-            "conf_low": float(limits[0, 0]),
-            "conf_high": float(limits[0, 1]),
-            "open_low": bool(is_open[0, 0]),
-            "open_high": bool(is_open[0, 1]),
-            "critical": critical,
-        },
-        name=term,
-        dtype=object,
-    )
+    low, high = map(float, limits[0])
+    bounds = low if is_open[0, 0] else -np.inf, high if is_open[0, 1] else np.inf
+    facts = {"method": "likelihood ratio", "replicates": replicates, **fit.facts}
+    return ConfidenceSet(term, float(fit.params[term]), ((low, high),), bounds, level, critical, facts)
 
 
 def _ratios(fit: Fit, replicates: int, rng: Rng) -> np.ndarray:
@@ -120,7 +111,7 @@ def _ratios(fit: Fit, replicates: int, rng: Rng) -> np.ndarray:
 
 
 @renamed(alpha="level")
-def anderson_rubin(fit: Fit, *, level: float = 0.95) -> pd.Series:
+def anderson_rubin(fit: Fit, *, level: float = 0.95) -> ConfidenceSet:
     """Invert the Anderson-Rubin test: all values of ρ that it does not reject.
 
     It asks nothing of the first stage and is exact under normal errors; where instruments are weak it is wide, up to the
@@ -135,9 +126,8 @@ def anderson_rubin(fit: Fit, *, level: float = 0.95) -> pd.Series:
 
     Returns
     -------
-    Series with estimate, conf_low, conf_high; open_low, open_high (an end of the admissible interval is not rejected);
-    gap_low, gap_high (values in between that are rejected, NaN without); critical (of F). Limits are NaN where every value
-    is rejected: the instruments are then not exogenous, or the model is another one.
+    One interval, two, or none, where every value is rejected: the instruments are then not exogenous, or the model is
+    another one. It is open where an end of the admissible interval is not rejected.
 
     Raises
     ------
@@ -153,22 +143,9 @@ def anderson_rubin(fit: Fit, *, level: float = 0.95) -> pd.Series:
     sample = gmm_sample(fit.design, fit.convergence.powers)
     bounds = fit.weights.logdet.interval
     pieces, critical = anderson_rubin_pieces(sample.y, sample.Z[:, -1], sample.instruments, alpha, bounds)
-    low, high = (pieces[0][0], pieces[-1][1]) if pieces else (np.nan, np.nan)
-    gap = (pieces[0][1], pieces[1][0]) if len(pieces) > 1 else (np.nan, np.nan)
-    return pd.Series(
-        {
-            "estimate": float(fit.params["rho"]),
-            "conf_low": low,
-            "conf_high": high,
-            "open_low": low == bounds[0],
-            "open_high": high == bounds[1],
-            "gap_low": gap[0],
-            "gap_high": gap[1],
-            "critical": critical,
-        },
-        name="rho",
-        dtype=object,
-    )
+    found = tuple((float(low), float(high)) for low, high in pieces)
+    facts = {"method": "Anderson-Rubin", **fit.facts}
+    return ConfidenceSet("rho", float(fit.params["rho"]), found, bounds, level, critical, facts)
 
 
 def _check(fit: Any) -> None:

@@ -157,7 +157,7 @@ REFUSED = {
     "effect": ({"effect": "all"}, "effect"),
     "scheme": ({"scheme": "wild"}, "scheme"),
     "few": ({"replicates": 10}, "19"),
-    "level": ({"level": 5}, "level"),
+    "alpha": ({"alpha": 5}, "alpha"),
     "random": ({"specs": [zb.DurbinSpec("y", ["a"], fixed_effects="random")]}, "random effects"),
     "nothing can be estimated": ({"samples": {"one": ["u00", "u10"]}}, "No cell"),
 }

@@ -18,7 +18,7 @@ from spatial_zb import (
     weights,
 )
 from spatial_zb.data.panel import Panel
-from spatial_zb.explore.distance import effects_by_distance, moran_by_distance
+from spatial_zb.explore import distance
 from spatial_zb.weights.build.distance import distances_km
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
@@ -26,6 +26,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 EDGES = [0, 100, 200, 300]
 #: Sums of a few hundred numbers in another order.
 ROUNDING = 1e-10
+
+
+def moran_by_distance(*args, **options) -> pd.DataFrame:
+    return distance.moran_by_distance(*args, **options).tidy()
+
+
+def effects_by_distance(*args, **options) -> pd.DataFrame:
+    return distance.effects_by_distance(*args, **options).tidy()
 
 
 @pytest.fixture(scope="module")

@@ -26,15 +26,17 @@ def test_a_restricted_fit_at_the_limits_has_lost_half_the_critical_value():
         return (T - 1) * np.linalg.slogdet(np.eye(len(W)) - rho * W)[1] - fit.nobs / 2 * np.log(e @ e)
 
     for limit in ("conf_low", "conf_high"):
-        assert 2 * (value(found["estimate"]) - value(found[limit])) == pytest.approx(stats.chi2.ppf(0.95, 1))
-    assert [found["open_low"], found["open_high"]] == [False, False]
+        assert 2 * (value(found.estimate) - value(getattr(found, limit))) == pytest.approx(
+            stats.chi2.ppf(0.95, 1)
+        )
+    assert found.is_open == (False, False)
 
 
 def test_large_samples_agree_with_the_standard_error():
     fit = durbin_fit(n=60, T=30, lag_x=[])
-    low, high = profile_interval(fit)[["conf_low", "conf_high"]]
+    (interval,) = profile_interval(fit).pieces
     expected = fit.conf_int().loc["rho"]
-    assert np.allclose([low, high], expected, atol=0.1 * fit.bse["rho"])
+    assert np.allclose(interval, expected, atol=0.1 * fit.bse["rho"])
 
 
 def test_an_interval_without_an_interior_maximum_is_open():
@@ -52,15 +54,15 @@ def test_an_interval_without_an_interior_maximum_is_open():
             break
     assert not fit.converged
     found = profile_interval(fit)
-    assert True in (found["open_low"], found["open_high"])
+    assert True in found.is_open
     low, high = fit.weights.logdet.interval
-    assert low <= found["conf_low"] < found["conf_high"] <= high
+    assert low <= found.conf_low < found.conf_high <= high
 
 
 def test_bootstrap_critical_values_are_near_chi_square_where_the_likelihood_is_regular():
     found = profile_interval(durbin_fit(n=60, T=20, lag_x=[]), replicates=999, rng=1)
     # standard error of a 95 % quantile of 999 draws of χ²₁: √(0.05·0.95/999)/f(3.84) = 0.23; three of them
-    assert found["critical"] == pytest.approx(stats.chi2.ppf(0.95, 1), abs=0.7)
+    assert found.critical == pytest.approx(stats.chi2.ppf(0.95, 1), abs=0.7)
 
 
 REFUSED = {
@@ -84,7 +86,4 @@ def test_units_of_y_do_not_matter():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         scaled = zb.fit_durbin(fit.spec, panel, ring(30))
-    keys = ["conf_low", "conf_high"]
-    assert np.allclose(
-        profile_interval(fit)[keys].astype(float), profile_interval(scaled)[keys].astype(float)
-    )
+    assert np.allclose(profile_interval(fit).pieces, profile_interval(scaled).pieces)

@@ -216,7 +216,7 @@ def _draw_thresholds(job: Job, model: Model, term: str) -> None:
         wanted.thresholds,
         reach=wanted.reach,
         estimator=Estimation(model.estimator, model.covariance),
-    )
+    ).tidy()
     stem = f"effects_by_distance_{model.name}_{term}"
     job.tidy(f"effects_by_distance_{model.name}", frame)
     if "term" not in frame.columns:
@@ -255,7 +255,7 @@ def _draw_correlogram(job: Job, variable: str) -> None:
         periods=ends,
         permutations=permutations,
         rng=job.seed("correlogram", variable),
-    )
+    ).tidy()
     job.tidy(f"moran_by_distance_{variable}", frame)
     label = panel.label(variable)
     note = Text(f"{label.en}. {permutations:,} permutations.", f"{label.zh}。{permutations}次置换。")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from spatial_zb.base.arguments import renamed
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.report.drawing.frame import (
@@ -70,6 +71,7 @@ class _Curve:
         return (self.estimate < low) | (self.estimate > high)
 
 
+@renamed(level="alpha")
 def specification_curve(
     grid: Any,
     term: str,
@@ -77,7 +79,7 @@ def specification_curve(
     *,
     choices: Sequence[str] | None = None,
     main: Mapping[str, object] | None = None,
-    level: float = 0.05,
+    alpha: float = 0.05,
     look: Look = PLAIN,
 ) -> Drawing:
     """Sort the estimates of all cells of a grid, and show below each which choices it rests on.
@@ -94,7 +96,7 @@ def specification_curve(
         Columns to show below the curve, from top to bottom; all that vary, without it.
     main
         Value by choice of the main specification, which is marked.
-    level
+    alpha
         Level of significance. An estimate that passes it is dark, with a filled marker, and has a mark in the
         first row below the curve, so that it is told apart without colour too.
     look
@@ -122,9 +124,9 @@ def specification_curve(
             f"网格中没有选择项{listed_zh(unknown)}；已有{listed_zh(known)}。",
         )
     shown = list(choices) if choices is not None else [c for c in known if rows[c].nunique() > 1]
-    curve = _curve(rows, shown, main or {}, level)
+    curve = _curve(rows, shown, main or {}, alpha)
     with open_page(look, "journal_double") as page:
-        figure, axes = _sheet(curve, CurveWords(page, term, effect, level), page)
+        figure, axes = _sheet(curve, CurveWords(page, term, effect, alpha), page)
         figure.draw_without_rendering()
     bare = rows.loc[~np.isfinite(rows[["conf_low", "conf_high"]].to_numpy(float)).all(axis=1), known]
     return Drawing(figure, axes, left_out=tuple(" / ".join(map(str, row)) for row in bare.to_numpy()))
@@ -162,12 +164,12 @@ def _choice_columns(grid: Any, rows: pd.DataFrame) -> list[str]:
     return [str(name) for name in rows.columns[: list(rows.columns).index("term")]]
 
 
-def _curve(rows: pd.DataFrame, shown: list[str], main: Mapping[str, object], level: float) -> _Curve:
+def _curve(rows: pd.DataFrame, shown: list[str], main: Mapping[str, object], alpha: float) -> _Curve:
     levels = {name: _levels(rows[name].astype(str)) for name in shown}
     rows = rows.sort_values("estimate", kind="stable")
     estimate, low, high = (rows[name].to_numpy(dtype=float) for name in ("estimate", "conf_low", "conf_high"))
     tested = "p_value" in rows.columns
-    strong = rows["p_value"].to_numpy(dtype=float) < level if tested else (low > 0) | (high < 0)
+    strong = rows["p_value"].to_numpy(dtype=float) < alpha if tested else (low > 0) | (high < 0)
     choices = rows[shown].astype(str).reset_index(drop=True)
     is_main = np.full(len(rows), bool(main))
     for name, value in main.items():
