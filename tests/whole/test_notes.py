@@ -298,7 +298,7 @@ tell(about(GNS, [no_root()]))
 
 
 def said_by(program: str, *options: str) -> str:
-    paths = os.pathsep.join((str(PACKAGE.parent), str(Path(__file__).parent)))
+    paths = os.pathsep.join((str(PACKAGE.parent), str(Path(__file__).parents[1])))
     found = subprocess.run(
         [sys.executable, *options, "-c", program],
         env=os.environ | {"PYTHONPATH": paths},

@@ -16,7 +16,7 @@ from spatial_zb.pipeline import prepare
 from spatial_zb.study import load_study
 from spatial_zb.study.sections import LISTS, NAMED, TABLES, WEIGHT_KINDS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMALLER = {
     "permutations = 9999": "permutations = 999",
     'language = "both"': 'language = "en"',
