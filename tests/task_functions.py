@@ -64,6 +64,11 @@ def die(i):
     return i
 
 
+def wait(i):
+    time.sleep(0.05)
+    return i
+
+
 def complain(i):
     warnings.warn(SpatialZbWarning("read this", "请看"), stacklevel=1)
     if i == 3:

@@ -1,29 +1,35 @@
 """Many independent tasks: in this process, in several, or on a cluster — always with the same numbers.
 
-joblib is the one interface: its loky processes on one machine, its Dask backend on several. Tasks travel in batches
-of about half a second; the processes that the system kills are replaced and their tasks run again; what is finished
-is kept in a :class:`ResultStore`, from which an interrupted run goes on.
+joblib's loky processes on one machine, a Dask cluster on several. Tasks travel in batches of about half a second; the
+processes that the system kills are replaced and their tasks run again; what is finished is kept in a
+:class:`ResultStore`, from which an interrupted run goes on.
 """
 
 from __future__ import annotations
 
-import sys
+import asyncio
+import concurrent.futures
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spatial_zb.base.arguments import Rng, gathered, seed_of
-from spatial_zb.base.errors import SpatialZbWarning, SpecificationError, WorkerError
+from spatial_zb.base.errors import SpatialZbWarning, SpecificationError, WorkerError, listed, listed_zh
 from spatial_zb.base.notes import warn_again
 from spatial_zb.base.result_store import ResultStore
+from spatial_zb.base.text import Text
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
 
 Progress = Callable[[int, int, float], None]
 
@@ -35,6 +41,8 @@ LARGEST_BATCH = 1000
 TOGETHER = 2
 #: … and deaths of a task on its own after which it is given up.
 ALONE = 3
+#: Seconds between two looks at a cluster, and seconds without any worker after which it is given up.
+LOOK, PATIENCE = 5.0, 120
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,7 @@ def run_tasks(
         A number of workers that makes no sense, an invalid seed, ``distributed`` missing, no cluster at the address, or
         a task or result that the store cannot take.
     WorkerError
-        A task whose process died again and again (usually: memory).
+        A task whose process died again and again (usually: memory); a cluster that lost its workers or its scheduler.
     OutputError
         The store cannot be written.
 
@@ -139,10 +147,10 @@ def run_tasks(
     run = _Run(function, tasks, _streams(seed, len(tasks)), ResultStore.of(how.store), how.progress)
     run.resume()
     if how.scheduler is not None:
-        with _cluster(how.scheduler) as backend:
-            run.share(backend)
+        with _cluster(how.scheduler) as client:
+            run.share(partial(_on_cluster, client))
     elif how.workers != 1 and len(run.left) > 1:
-        run.share({"backend": "loky", "n_jobs": how.workers, "inner_max_num_threads": 1})
+        run.share(partial(_on_processes, how.workers))
     else:
         run.alone()
     return run.results
@@ -197,30 +205,30 @@ class _Run:
             self._take(i, self.function(*self._arguments(i)))
             self._say()
 
-    def share(self, backend: dict[str, Any]) -> None:
-        """Do all on other processes, replacing those that die."""
+    def share(self, pool: _Pool) -> None:
+        """Do all on other processes, replacing those that die; a task that kills its process every time is named."""
         deaths: Counter[int] = Counter()
+        alone: Counter[int] = Counter()
         while self.left:
             worst = max(self.left, key=lambda i: deaths[i])
             suspect = deaths[worst] >= TOGETHER
             sent: dict[int, None] = {}
             batches = self._batches([worst] if suspect else list(self.left), deaths, sent)
             try:
-                self._collect(backend, batches, sent)
-            except _died() as error:
-                deaths.update(list(sent))
-                if suspect and deaths[worst] >= TOGETHER + ALONE:
-                    raise self._given_up(worst) from error
+                self._collect(pool, batches, sent)
+            except _Death as death:
+                blamed = death.tasks or list(sent)
+                deaths.update(dict.fromkeys(blamed, death.times))
+                if suspect:
+                    alone[worst] += death.times
+                    if alone[worst] >= ALONE:
+                        raise self._given_up(worst, deaths[worst], alone[worst]) from death
 
-    def _collect(self, backend: dict[str, Any], batches: Iterator[list[int]], sent: dict[int, None]) -> None:
-        from joblib import Parallel, delayed, parallel_config
-
-        with parallel_config(**backend):
-            calls = (delayed(_batch)(self.function, b, [self._arguments(i) for i in b]) for b in batches)
-            pool = Parallel(return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
-            said: dict[str, SpatialZbWarning] = {}
-            done = pool(calls)
-            try:
+    def _collect(self, pool: _Pool, batches: Iterator[list[int]], sent: dict[int, None]) -> None:
+        calls = ((self.function, batch, [self._arguments(i) for i in batch]) for batch in batches)
+        said: dict[str, SpatialZbWarning] = {}
+        try:
+            with closing(pool(calls)) as done:
                 for batch, results, seconds, notes in done:
                     self.seconds += seconds
                     said |= {str(note): note for note in notes}
@@ -228,12 +236,9 @@ class _Run:
                         sent.pop(i, None)
                         self._take(i, result)
                     self._say()
-            finally:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", UserWarning)  # joblib counts what it cancels
-                    done.close()
-                for note in said.values():
-                    warn_again(note)
+        finally:
+            for note in said.values():
+                warn_again(note)
 
     def _batches(
         self, waiting: Iterable[int], deaths: Counter[int], sent: dict[int, None]
@@ -267,24 +272,42 @@ class _Run:
             left = passed / self.computed * len(self.left) if self.computed else float("nan")
             self.progress(len(self.tasks) - len(self.left), len(self.tasks), left)
 
-    def _given_up(self, i: int) -> WorkerError:
-        shown = repr(self.tasks[i])
-        shown = shown if len(shown) <= 200 else f"{shown[:200]}…"
-        stored = self.store is not None
-        kept = " What was finished is in the store." if stored else ""
-        kept_zh = "已完成的部分在存储文件夹中。" if stored else ""
+    def _given_up(self, i: int, times: int, alone: int) -> WorkerError:
+        shown, stored = _shown(self.tasks[i]), self.store is not None
+        kept = (
+            Text(" What was finished is in the store.", "已完成的部分在存储文件夹中。")
+            if stored
+            else Text("", "")
+        )
         return WorkerError(
-            f"Task {i + 1} of {len(self.tasks)} ({shown}) ended its process {TOGETHER + ALONE} times, the last "
-            f"{ALONE} of them alone: most likely this machine has too little memory. Make the task smaller, or "
-            f"run it on a larger machine.{kept}",
-            f"第{i + 1}项任务（共{len(self.tasks)}项，{shown}）使其进程终止{TOGETHER + ALONE}次，最后{ALONE}次为单独运行，"
-            f"多半是内存不足。请缩小任务，或在内存更大的机器上运行。{kept_zh}",
+            f"Task {i + 1} of {len(self.tasks)} ({shown}) ended its process {times} times, the last {alone} of them "
+            "alone: most likely this machine has too little memory. Make the task smaller, or run it on a larger "
+            f"machine.{kept.en}",
+            f"第{i + 1}项任务（共{len(self.tasks)}项，{shown}）使其进程终止{times}次，最后{alone}次为单独运行，"
+            f"多半是内存不足。请缩小任务，或在内存更大的机器上运行。{kept.zh}",
         )
 
 
-def _batch(
-    function: Callable[..., Any], batch: list[int], arguments: list[tuple[Any, ...]]
-) -> tuple[list[int], list[Any], float, list[SpatialZbWarning]]:
+def _shown(task: Any) -> str:
+    shown = repr(task)
+    return shown if len(shown) <= 200 else f"{shown[:200]}…"
+
+
+#: What goes to a worker: the function, numbers of tasks and their arguments; and what comes back from :func:`_batch`.
+_Call = tuple[Callable[..., Any], list[int], list[tuple[Any, ...]]]
+_Done = tuple[list[int], list[Any], float, list[SpatialZbWarning]]
+_Pool = Callable[[Iterator[_Call]], Generator[_Done]]
+
+
+class _Death(Exception):
+    """A worker died: of which tasks, as far as it is known, and how often."""
+
+    def __init__(self, tasks: list[int] | None = None, times: int = 1) -> None:
+        super().__init__(tasks, times)
+        self.tasks, self.times = tasks, times
+
+
+def _batch(function: Callable[..., Any], batch: list[int], arguments: list[tuple[Any, ...]]) -> _Done:
     """In the worker: results of some tasks, the seconds they took, and the warnings."""
     begun = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
@@ -294,17 +317,113 @@ def _batch(
     return batch, results, time.perf_counter() - begun, notes
 
 
-def _died() -> tuple[type[BaseException], ...]:
-    """What is raised when a worker process is killed."""
+def _on_processes(workers: int, calls: Iterator[_Call]) -> Generator[_Done]:
+    """Processes of this machine. One that dies breaks the pool, so that any task under way may be why."""
+    from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    scheduler = sys.modules.get("distributed.scheduler")  # not to be loaded on the way out
-    return (BrokenProcessPool,) if scheduler is None else (BrokenProcessPool, scheduler.KilledWorker)
+    with parallel_config(backend="loky", n_jobs=workers, inner_max_num_threads=1):
+        pool = Parallel(return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
+        done = pool(delayed(_batch)(*call) for call in calls)
+        try:
+            for each in done:  # noqa: UP028 ("yield from" would close it outside of what follows)
+                yield each
+        except BrokenProcessPool as error:
+            raise _Death from error
+        finally:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # joblib counts what it cancels
+                done.close()
+
+
+def _on_cluster(client: Client, calls: Iterator[_Call]) -> Generator[_Done]:
+    """Threads of a Dask cluster, one batch for each at a time.
+
+    The scheduler runs a batch again whose worker died, and gives it up after some deaths (``allowed-failures``).
+    """
+    import cloudpickle
+    from distributed import wait
+
+    pending: dict[Future, _Call] = {}
+    seen = time.monotonic()
+    try:
+        while True:
+            with _reaching(client):
+                threads = sum(client.nthreads().values())
+            if threads:
+                seen = time.monotonic()
+            elif time.monotonic() - seen > PATIENCE:
+                raise _deserted([arguments[0] for call in pending.values() for arguments in call[2]])
+            while len(pending) < max(threads, 1) and (call := next(calls, None)):
+                # packed, so that Dask looks for no keys and tasks of its own in what is sent
+                pending[client.submit(_packed, cloudpickle.dumps(call), pure=False)] = call
+            if not pending:
+                return
+            with suppress(TimeoutError), _reaching(client), client.as_current():
+                wait(list(pending), timeout=LOOK, return_when="FIRST_COMPLETED")
+            for future in [future for future in pending if future.done()]:
+                with suppress(_Later):
+                    done = _result(future, pending[future][1])
+                    del pending[future]
+                    yield done
+    finally:
+        client.cancel(list(pending))
 
 
 @contextmanager
-def _cluster(address: str) -> Iterator[dict[str, Any]]:
-    """The Dask backend of an existing cluster; the connection, not the cluster, is closed at the end."""
+def _reaching(client: Client) -> Iterator[None]:
+    """Say that the scheduler is gone in words; only around what no task raises."""
+    try:
+        yield
+    except TimeoutError:  # of waiting for a result; it is an OSError too
+        raise
+    except (OSError, concurrent.futures.CancelledError, asyncio.CancelledError) as error:
+        address = client.scheduler.address
+        raise WorkerError(
+            f"The connection to the Dask scheduler at {address} is lost. Start it again and repeat the call; what is "
+            "finished is kept where there is a store.",
+            f"与{address}的Dask调度器的连接已断开。请重新启动它并再次运行；若设有存储文件夹，已完成的部分保留。",
+        ) from error
+
+
+def _deserted(tasks: list[Any]) -> WorkerError:
+    at, at_zh = listed(map(_shown, tasks), 3), listed_zh(map(_shown, tasks), 3)
+    return WorkerError(
+        f"The cluster has had no worker for {PATIENCE} seconds. It was at {at}: most likely such a task needs more memory "
+        "than a worker has. Start workers with more memory, or make the tasks smaller; what is finished is kept where there "
+        "is a store.",
+        f"集群已有{PATIENCE}秒没有工作进程，当时进行到{at_zh}，多半是任务所需内存超过工作进程的内存。请以更大的内存启动工作进程，"
+        "或缩小任务；若设有存储文件夹，已完成的部分保留。",
+    )
+
+
+class _Later(Exception):
+    """A result went with its worker and is computed again."""
+
+
+def _result(future: Future, batch: list[int]) -> _Done:
+    from distributed.scheduler import KilledWorker
+
+    failed = future.status == "error"
+    try:
+        return future.result(None if failed else LOOK)
+    except KilledWorker as error:
+        raise _Death(batch, error.allowed_failures + 1) from error
+    except TimeoutError:
+        if failed:  # it is the task's own
+            raise
+        raise _Later from None
+
+
+def _packed(call: bytes) -> _Done:
+    import cloudpickle
+
+    return _batch(*cloudpickle.loads(call))
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[Client]:
+    """The connection to an existing Dask cluster; it, not the cluster, is closed at the end."""
     try:
         from distributed import Client
     except ImportError:
@@ -327,4 +446,4 @@ def _cluster(address: str) -> Iterator[dict[str, Any]]:
                 f"The scheduler at {address!r} has no workers: start some with `dask worker`.",
                 f"{address!r}的调度器没有工作进程：请用`dask worker`启动。",
             )
-        yield {"backend": "dask", "client": client, "n_jobs": -1}
+        yield client

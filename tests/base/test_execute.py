@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 import sys
+import threading
 import warnings
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -316,9 +319,18 @@ def test_no_cluster_at_the_address():
 @pytest.fixture(scope="module")
 def cluster():
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
-    ) as cluster:
+    import dask
+
+    patience = {
+        "distributed.scheduler.allowed-failures": 0,
+        "distributed.deploy.lost-worker-timeout": "5 minutes",
+    }
+    with (
+        dask.config.set(patience),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        ) as cluster,
+    ):
         yield cluster.scheduler_address
 
 
@@ -336,3 +348,38 @@ def test_a_cluster_gives_the_same_numbers_and_survives_a_death(cluster, tmp_path
         tasks.die_once, [(str(tmp_path), i) for i in range(8)], workers=zb.Execution(scheduler=cluster)
     ) == list(range(8))
     assert (tmp_path / "died").exists()
+
+
+@needs_kill
+def test_a_task_that_always_kills_its_worker_of_a_cluster_is_named(cluster, monkeypatch):
+    """It used to be sent again for ever."""
+    monkeypatch.setattr(execute, "TOGETHER", 0)  # alone from the start: a new worker takes seconds
+    monkeypatch.setattr(execute, "ALONE", 1)
+    with pytest.raises(WorkerError, match=r"Task 2 of 4 \(1\) ended its process 1 times"):
+        run_tasks(tasks.die, range(4), workers=zb.Execution(scheduler=cluster))
+
+
+def test_a_cluster_that_loses_its_workers_is_said(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    import dask
+
+    monkeypatch.setattr(execute, "LOOK", 0.05)
+    monkeypatch.setattr(execute, "PATIENCE", 0.2)
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "50ms"}),
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=50
+        ) as cluster,
+    ):
+        leave = threading.Timer(0.3, cluster.scale, [0])
+        leave.start()
+        with pytest.raises(WorkerError, match=r"no worker for 0\.2 seconds"):
+            run_tasks(tasks.wait, range(200), workers=zb.Execution(scheduler=cluster.scheduler_address))
+        leave.join()
+
+
+@pytest.mark.parametrize("error", [ConnectionError("gone"), concurrent.futures.CancelledError()])
+def test_a_scheduler_that_is_lost_is_said(error):
+    client = SimpleNamespace(scheduler=SimpleNamespace(address="tcp://there"))
+    with pytest.raises(WorkerError, match="tcp://there is lost"), execute._reaching(client):
+        raise error
