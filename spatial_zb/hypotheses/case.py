@@ -216,18 +216,13 @@ def make_case(spec: DurbinSpec, panel: Panel, W: Any, estimator: Likelihood) -> 
     effects = "unit" if spec.fixed_effects == "random" else spec.fixed_effects
     weights = as_weights(W).align(panel.units)
     plain = DurbinSpec(spec.y, spec.x, lag_y=False, lag_x=[], fixed_effects=effects)
-    with warnings.catch_warnings():  # near collinearity has its own rows in the table
-        warnings.simplefilter("ignore", SpatialZbWarning)
-        design = build_design(plain, panel, weights)
-    return Case(spec, estimator, design)
+    return Case(spec, estimator, build_design(plain, panel, weights))
 
 
 def quiet_design(case: Case, spec: DurbinSpec) -> Design:
-    """Arrays of a model, in silence: near collinearity has its own rows in the table."""
+    """Arrays of a model; its notes stay with it, near collinearity has its own rows in the table."""
     if spec not in case.designs:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SpatialZbWarning)
-            case.designs[spec] = build_design(spec, case.panel, case.weights)
+        case.designs[spec] = build_design(spec, case.panel, case.weights)
     return case.designs[spec]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
-from spatial_zb.base.notes import tell
+from spatial_zb.base.notes import Note
 from spatial_zb.base.text import Text, cell_of
 from spatial_zb.core import Array
 from spatial_zb.core.logdet import LogDet, NoLag
@@ -24,7 +25,7 @@ from spatial_zb.core.transforms import (
     transformed_sample,
 )
 from spatial_zb.data.panel import Panel, require_consecutive, require_panel
-from spatial_zb.models.notes import nearly_collinear
+from spatial_zb.models.notes import endogenous_weights, nearly_collinear
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
@@ -45,7 +46,7 @@ class Design:
     Every lag is taken before the transform. ``panel`` has the T periods that are explained, without the first where a
     lag in time is taken. ``y, Wy`` (T, n); ``Z`` (T, n, k) in the order of ``spec.terms``, with regimes in that of the
     coefficients; ``WZ`` (T, n, k) and ``WWy`` (T, n) only where the error is spatial, else None; ``basis`` of the
-    stacked columns of Z.
+    stacked columns of Z; ``notes`` on the data, which a fit takes over.
     """
 
     spec: DurbinSpec
@@ -57,6 +58,7 @@ class Design:
     WZ: Array | None
     WWy: Array | None
     basis: ColumnBasis
+    notes: tuple[Note, ...] = ()
 
     def sample(self, estimator: str = "lee_yu") -> TransformedSample:
         """What the transform of an estimator leaves of the T · n observations: ``"direct"`` leaves all."""
@@ -120,7 +122,8 @@ def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
     if spec.lag_error:
         WZ, WWy = demean(spatial_lag(W, raw), effects), demean(spatial_lag(W, Wy), effects)
         _refuse_flat_error_lag(stacked(yt), stacked(Wyt), stacked(Z), stacked(WZ), weights.label)
-    return Design(spec, panel, weights, yt, Wyt, Z, WZ, WWy, basis)
+    notes = tuple(_notes_on_data(spec, weights, Z, basis))
+    return Design(spec, panel, weights, yt, Wyt, Z, WZ, WWy, basis, notes)
 
 
 def stacked(values: Array) -> Array:
@@ -278,10 +281,17 @@ def _refuse_collinear(spec: DurbinSpec, Z: Array) -> ColumnBasis:
             f"These regressors are an exact linear combination of each other: {listed(involved)}. Drop one.",
             f"以下解释变量完全共线：{listed_zh(involved)}。请去掉一个。",
         )
-    condition = np.linalg.cond(_without_intercept(spec, flat, basis))
-    if condition > CONDITION_WARNING:
-        tell([nearly_collinear(condition, None)])
     return basis
+
+
+def _notes_on_data(spec: DurbinSpec, weights: Weights, Z: Array, basis: ColumnBasis) -> Iterator[Note]:
+    """Regressors that say nearly the same, and a W built from y, which is not exogenous."""
+    if Z.shape[-1]:
+        condition = float(np.linalg.cond(_without_intercept(spec, stacked(Z), basis)))
+        if condition > CONDITION_WARNING:
+            yield nearly_collinear(condition, None)
+    if spec.y in weights.variables and (spec.spatial_terms or spec.lag_x):
+        yield endogenous_weights(weights.label, spec.y)
 
 
 def pivoted(unit: Array) -> tuple[Array, NDArray[np.intp], int]:

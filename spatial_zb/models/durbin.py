@@ -19,7 +19,6 @@ from spatial_zb.models.ml import fit_ml
 from spatial_zb.models.notes import (
     BOOTSTRAP,
     MEDIAN_UNBIASED,
-    endogenous_weights,
     imprecise_random,
     little_by_instruments,
     little_information,
@@ -162,7 +161,6 @@ def fit_durbin(
     _check_bandwidth(bandwidth, covariance, len(panel.periods) - spec.dynamic)
     weights = as_weights(W).align(panel.units)
     _check_weights(spec, weights, estimator)
-    _mention_own_variable(spec, weights)
     design = (regime_design if spec.regimes else build_design)(spec, panel, weights)
     if estimator == "gmm":
         fit = fit_gmm(design, covariance, powers, bias_correction)
@@ -175,7 +173,7 @@ def fit_durbin(
     else:
         fit = fit_ml(design, estimator, covariance, bandwidth)
     convergence = replace(fit.convergence, bandwidth=bandwidth, powers=powers if estimator == "gmm" else 0)
-    notes = about(fit.subject, [*fit.notes, *notes_on_spatial_terms(fit)])
+    notes = about(fit.subject, [*design.notes, *fit.notes, *notes_on_spatial_terms(fit)])
     tell(notes)
     return replace(fit, convergence=convergence, notes=notes)
 
@@ -262,12 +260,6 @@ def _check_bandwidth(bandwidth: int | None, covariance: Covariance, periods: int
             f"bandwidth must be a whole number {allowed}, not {bandwidth!r}.",
             f"bandwidth须为{allowed_zh}的整数，而不是{bandwidth!r}。",
         )
-
-
-def _mention_own_variable(spec: DurbinSpec, weights: Weights) -> None:
-    """Warn where W was built from y: it is then not exogenous."""
-    if spec.y in weights.variables and (spec.spatial_terms or spec.lag_x):
-        tell([endogenous_weights(weights.label, spec.y)])
 
 
 def _check_weights(spec: DurbinSpec, weights: Weights, estimator: Estimator) -> None:

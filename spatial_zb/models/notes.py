@@ -376,7 +376,7 @@ def not_corrected() -> Text:
 def nearly_collinear(condition: float, equation: str | None) -> Text:
     """Regressors that say nearly the same."""
     where = (
-        Text("The", "") if equation is None else Text(f"Equation {equation!r}: the", f"方程{equation!r}：")
+        Text("the", "") if equation is None else Text(f"Equation {equation!r}: the", f"方程{equation!r}：")
     )
     return Text(
         f"{where.en} regressors are nearly collinear (condition number {condition:.0f}): coefficients of single regressors "
@@ -389,7 +389,7 @@ def nearly_collinear(condition: float, equation: str | None) -> Text:
 def endogenous_weights(label: str, y: str) -> Text:
     """W made of y: who is near whom then moves with what is explained."""
     return Text(
-        f"Weights {label!r} were built from {y!r}, the dependent variable: W is then endogenous and the estimates are not "
-        "consistent. Build them from years before the sample, or from another variable",
+        f"the weights {label!r} were built from {y!r}, the dependent variable: W is then endogenous and the estimates are "
+        "not consistent. Build them from years before the sample, or from another variable",
         f"权重矩阵{label!r}由被解释变量{y!r}生成：W因此内生，估计不一致。请用样本期之前的年份或其他变量生成",
     )

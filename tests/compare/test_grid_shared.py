@@ -14,7 +14,6 @@ from small_examples import ring
 
 import spatial_zb as zb
 from spatial_zb.compare import cells, grid, spec_family, specification_grid, subsets
-from spatial_zb.compare import records as cell_records
 from spatial_zb.compare.moments import interpolated
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
@@ -122,7 +121,7 @@ def test_unusual_cells_carry_the_words_of_single_fits(panel, monkeypatch):
     assert_alike(fast, slow)
     assert set(fast.cells.loc[fast.cells["reason"] == "", "spec"]) == {"near", "apart", "b"}
     notes = fast.cells.set_index("spec")["notes"]
-    assert notes[["near", "apart"]].str.startswith("The regressors are nearly collinear").all()
+    assert notes[["near", "apart"]].str.contains("the regressors are nearly collinear").all()
 
 
 def test_cells_with_hardly_more_observations_than_parameters_are_single_fits(monkeypatch):
@@ -162,7 +161,7 @@ def test_interpolation_serves_many_cells(panel, monkeypatch, label):
         used.append(answer is not None)
         return answer
 
-    monkeypatch.setattr(cell_records, "interpolated", spied)
+    monkeypatch.setattr(cells, "interpolated", spied)
     family = spec_family(
         zb.DurbinSpec("y", ["a"], fixed_effects="unit"), models=["SAR", "SDM", "SEM", "SDEM"],
         controls=subsets(["b", "c", "d"]),

@@ -263,7 +263,7 @@ def test_an_island_is_fine_without_time_effects(panel):
 
 BAD_OPTIONS = {
     "method": ({"method": "ols"}, "2sls, 3sls, gs2sls, gs3sls, fiml"),
-    "covariance": ({"method": "fiml", "covariance": "cluster"}, "information, sandwich"),
+    "covariance": ({"method": "fiml", "covariance": "robust"}, "information, sandwich"),
     "powers": ({"instrument_powers": 2.5}, "whole number"),
     "sigma": ({"method": "fiml", "sigma": "none"}, "full, diagonal"),
     "diagonal-3sls": ({"method": "3sls", "sigma": "diagonal"}, "gs2sls"),

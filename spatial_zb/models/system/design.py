@@ -8,7 +8,7 @@ from typing import NoReturn
 import numpy as np
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
-from spatial_zb.base.notes import tell
+from spatial_zb.base.notes import Note
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.system.arrays import Links, SystemArrays, lag_stacked
@@ -83,6 +83,7 @@ class SystemDesign:
     powers: int
     strata: Strata | None = None
     spectrum: WeightedSpectrum | None = None
+    notes: tuple[Note, ...] = ()
 
 
 def build_system_design(
@@ -119,15 +120,18 @@ def build_system_design(
     H, instruments, dropped = _instruments(spec, columns, powers)
     identification = {name: _identify(spec, name, H, Z[name]) for name in spec.names}
     _refuse_same_variable(spec, y)
+    notes: list[Note] = []
     for name in spec.names:
-        _refuse_dependent(spec, name, Z[name], y[:, spec.names.index(name)], weights.label)
+        notes += _check_dependence(spec, name, Z[name], y[:, spec.names.index(name)], weights.label)
         _refuse_unidentified(spec, name, identification[name], likelihood)
     arrays = _arrays(spec, weights, y, Z, H, n, T)
     strata = None
     if spec.fixed_effects == "random":
         strata = split_strata(arrays, columns.take(instruments, None), T)
         _refuse_too_few_units(spec, strata, n)
-    return SystemDesign(spec, panel, weights, arrays, instruments, dropped, identification, powers, strata)
+    return SystemDesign(
+        spec, panel, weights, arrays, instruments, dropped, identification, powers, strata, notes=tuple(notes)
+    )
 
 
 class _Columns:
@@ -288,8 +292,9 @@ def _refuse_too_few_units(spec: SystemSpec, strata: Strata, n: int) -> None:
             )
 
 
-def _refuse_dependent(spec: SystemSpec, name: str, Z: Array, y: Array, label: str) -> None:
-    """Refuse exactly collinear regressors and a y that is an exact combination of its regressors."""
+def _check_dependence(spec: SystemSpec, name: str, Z: Array, y: Array, label: str) -> list[Note]:
+    """Refuse exactly collinear regressors and a y that is an exact combination of its regressors; note the nearly so."""
+    notes = []
     terms = spec.terms(name)
     unit = np.column_stack([Z, y]) / np.sqrt(np.sum(np.column_stack([Z, y]) ** 2, axis=0))
     if Z.shape[1]:
@@ -312,7 +317,7 @@ def _refuse_dependent(spec: SystemSpec, name: str, Z: Array, y: Array, label: st
             )
         condition = float(np.linalg.cond(R))
         if condition > CONDITION_WARNING:
-            tell([nearly_collinear(condition, name)])
+            notes.append(nearly_collinear(condition, name))
     coefficient = np.linalg.lstsq(unit[:, :-1], unit[:, -1], rcond=None)[0]
     rest = unit[:, -1] - unit[:, :-1] @ coefficient
     if rest @ rest <= PERFECT_FIT:
@@ -331,6 +336,7 @@ def _refuse_dependent(spec: SystemSpec, name: str, Z: Array, y: Array, label: st
             f"方程{name!r}：{listed_zh(involved)}完全解释了{spec.equations[name].y!r}；这是恒等式，不是关系。"
             "请去掉定义它的变量。",
         )
+    return notes
 
 
 def _refuse_same_variable(spec: SystemSpec, y: Array) -> None:

@@ -23,7 +23,14 @@ PAGE = "spatial-zb docs validation/system"
 
 def notes_on(fit: SystemFit) -> tuple[Note, ...]:
     """Everything that a reader of a system should know."""
-    notes = [*_solution(fit), *_peaks(fit), *_instruments(fit), *_structure(fit), *_sample(fit)]
+    notes = [
+        *fit.design.notes,
+        *_solution(fit),
+        *_peaks(fit),
+        *_instruments(fit),
+        *_structure(fit),
+        *_sample(fit),
+    ]
     return about(fit.subject, notes)
 
 
