@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
 from collections.abc import Iterable
 
@@ -80,7 +81,7 @@ def not_one_of(
 
 def listed(items: Iterable[object], limit: int = 8) -> str:
     """Join items for a message: ``"a, b, c and 4 more"``; of an item in two languages, the English."""
-    words = [str(getattr(item, "en", item)) for item in items]
+    words = [visible(str(getattr(item, "en", item))) for item in items]
     if len(words) <= limit:
         return ", ".join(words)
     return f"{', '.join(words[:limit])} and {len(words) - limit} more"
@@ -88,9 +89,27 @@ def listed(items: Iterable[object], limit: int = 8) -> str:
 
 def listed_zh(items: Iterable[object], limit: int = 8) -> str:
     """Join items for a message in Chinese: ``"a、b、c等7项"``; of an item in two languages, the Chinese."""
-    words = [str(getattr(item, "zh", item)) for item in items]
+    words = [visible(str(getattr(item, "zh", item))) for item in items]
     shown = "、".join(words[:limit])
     return shown if len(words) <= limit else f"{shown}等{len(words)}项"
+
+
+def visible(text: str) -> str:
+    """A text in which signs that a reader cannot see stand as their number.
+
+    Examples
+    --------
+    >>> visible("330101\\u200b")
+    '330101<U+200B>'
+    """
+    if text.isprintable():
+        return text
+    unseen = {sign for sign in text if unicodedata.category(sign) in _UNSEEN or sign == "\u00a0"} - {"\n"}
+    return "".join(f"<U+{ord(sign):04X}>" if sign in unseen else sign for sign in text)
+
+
+#: Categories of Unicode without a sign to see: control, format, separators of lines and paragraphs.
+_UNSEEN = {"Cc", "Cf", "Zl", "Zp"}
 
 
 def joined_notes(caught: Iterable[warnings.WarningMessage]) -> str:

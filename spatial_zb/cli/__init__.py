@@ -46,11 +46,12 @@ COMMANDS: dict[str, tuple[Stage, ...]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives 0, 1 for a refused input, 2 for a wrong call, 130 when interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
-    options = parser(help_language(words)).parse_args(words)
-    options.spoken = "zh" if getattr(options, "language", None) == "zh" else "en"
-    _speak_utf8()
-    signal.signal(signal.SIGTERM, _interrupt)
+    options = argparse.Namespace(spoken="en")
     try:
+        signal.signal(signal.SIGTERM, _interrupt)
+        parser(help_language(words)).parse_args(words, options)
+        options.spoken = "zh" if getattr(options, "language", None) == "zh" else "en"
+        _speak_utf8()
         return _OTHERS.get(options.command, _run)(options)
     except KeyboardInterrupt as stop:
         said = getattr(stop, "said", DONE if getattr(options, "done", False) else STOPPED)

@@ -21,6 +21,7 @@ REFUSALS = {
     r"unrecognized arguments: (.*)": r"无法识别的参数：\1",
     r"argument (.*): invalid choice: (.*) \(choose from (.*)\)": r"参数\1：没有\2，可选\3",
     r"argument (.*): invalid (?:int|float) value: (.*)": r"参数\1：\2不是数字",
+    r"argument (.*): the path is empty; write \. for this folder": r"参数\1：路径为空；当前文件夹请写作.",
     r"argument (.*): expected (?:one|at least one) argument": r"参数\1：缺少取值",
 }
 #: Signs that do not begin a line of Chinese.
@@ -210,7 +211,7 @@ def _add_options(command: BilingualParser, name: str) -> None:
     if name == "replicate":
         command.add_argument(
             "--out",
-            type=Path,
+            type=_place,
             help=Text(
                 "the zip file (default: results/<study>-replication.zip)",
                 "zip文件（默认：results/<研究>-replication.zip）",
@@ -251,10 +252,17 @@ def _add_study(command: BilingualParser) -> None:
     )
 
 
+def _place(text: str) -> Path:
+    """A path that is written out: an empty one, as of a variable of the shell that is not set, would mean here."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty; write . for this folder")
+    return Path(text)
+
+
 def _add_run(command: BilingualParser) -> None:
     command.add_argument(
         "--out",
-        type=Path,
+        type=_place,
         help=Text("folder for the results (default: results/<study>)", "结果文件夹（默认：results/<研究>）"),
     )
     command.add_argument(

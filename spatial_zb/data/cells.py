@@ -69,14 +69,25 @@ def without_marks(frame: pd.DataFrame, mark: str = ",") -> pd.DataFrame:
     ['1234.5', '12,3']
     """
     texts = [c for c in frame if frame[c].dtype == object or isinstance(frame[c].dtype, pd.StringDtype)]
-    return frame.assign(**{c: frame[c].map(lambda cell: _plain(cell, mark)) for c in texts})
+    out = frame.copy()
+    for column in texts:
+        out[column] = frame[column].map(lambda cell: _plain(cell, mark))
+    return out
 
 
 def _refuse_other_kinds(frame: pd.DataFrame, raw: pd.Series, unit: str, period: str) -> None:
-    """Dates, spans of time and complex numbers would turn into floats of no meaning."""
+    """Dates, spans of time, complex numbers, and TRUE among numbers would turn into floats of no meaning."""
     if raw.dtype.kind in "biuf":
         return
     cells, name = raw.astype(object), raw.name
+    yes_or_no = cells.map(lambda cell: isinstance(cell, bool | np.bool_))
+    if yes_or_no.any() and not (yes_or_no | raw.isna()).all():
+        raise DataError(
+            f"Column {name!r} holds TRUE or FALSE among other cells: {_cells(frame, yes_or_no, unit, period, raw)}. Write "
+            "the number that is meant, or leave the cell blank.",
+            f"{name!r}列在其他内容之间有TRUE或FALSE：{_cells(frame, yes_or_no, unit, period, raw, listed_zh)}。"
+            "请写明所指的数值，或留空。",
+        )
     dates = cells.map(lambda cell: isinstance(cell, DATES)) & raw.notna()
     if dates.any():
         raise DataError(
@@ -205,7 +216,9 @@ def period_numbers(column: pd.Series) -> pd.Series:
 
 
 def _whole(cell: Any) -> float:
-    if pd.isna(cell) or isinstance(cell, bool | date | np.datetime64):
+    if (
+        pd.isna(cell) or isinstance(cell, bool | date | np.datetime64) or "_" in str(cell)
+    ):  # float("20_10") is 2010
         return np.nan
     try:
         return float(cell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.base.arguments import gathered
-from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
+from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh, not_one_of
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.data.cells import numbers_of, period_numbers, unit_ids, without_marks
@@ -20,6 +21,8 @@ from spatial_zb.data.panel import Panel
 
 #: Names that tables and formulas keep for parameters.
 RESERVED = frozenset({"rho", "lam", "tau", "eta", "sigma2", "(Intercept)"})
+HOW = ("strict", "inner")
+BALANCE = ("error", "drop_units", "drop_periods")
 #: A value this many times the others was probably entered in another unit of measurement.
 OUTLIER = 300.0
 #: ... if the others do not differ more than this among themselves.
@@ -53,8 +56,8 @@ def build_panel(
         messages suggest codes for names. Without it: the ids of the table, sorted. An id of the table that
         differs from exactly one of them by lost leading zeros takes its form, with a warning.
     columns
-        Variables to keep; all numeric columns without it. Numbers stored as text are read where they are named; for
-        ``"1,234"`` see :func:`~spatial_zb.data.cells.without_marks`.
+        Variables to keep; all numeric columns without it. Numbers stored as text are read where they are named, and left
+        out with a warning where they are not; for ``"1,234"`` see :func:`~spatial_zb.data.cells.without_marks`.
     how
         ``"strict"``: the table and ``units`` must hold the same ids. ``"inner"``: keep the common ones, with
         a warning; the caller then subsets W as well.
@@ -65,10 +68,14 @@ def build_panel(
     ------
     DataError
         A missing column, a duplicate unit-period, holes, text, dates, complex or infinite values in a variable, a reserved
-        or repeated column name, an empty table.
+        or repeated column name, an empty table, another word for ``how`` or ``balance``.
     AlignmentError
         Units of the table and ``units`` differ.
     """
+    if how not in HOW:
+        raise not_one_of("how", how, HOW, kind=DataError)
+    if balance not in BALANCE:
+        raise not_one_of("balance", balance, BALANCE, kind=DataError)
     _check_header(frame, unit, period)
     variables = _numeric(frame, unit, period, columns)
     names = region_names(units)
@@ -121,7 +128,16 @@ def _numeric(frame: pd.DataFrame, unit: str, period: str, columns: Sequence[str]
         chosen = [
             c for c in body if pd.api.types.is_numeric_dtype(body[c]) or pd.api.types.is_bool_dtype(body[c])
         ]
+        _mention_left_out(body, [c for c in body if c not in chosen])
     else:
+        keys = [c for c in columns if c in (unit, period)]
+        if keys:
+            raise DataError(
+                f"{listed(map(repr, keys))} tells the unit or the period of a row and cannot be a variable too. For a "
+                "trend, copy it into a column of another name.",
+                f"{listed_zh(map(repr, keys))}列表明每行的地区或时期，不能同时作变量。"
+                "若要时间趋势，请将其复制为另一名称的列。",
+            )
         absent = [c for c in columns if c not in body]
         if absent:
             raise DataError(
@@ -139,6 +155,23 @@ def _numeric(frame: pd.DataFrame, unit: str, period: str, columns: Sequence[str]
             f"变量不能命名为{listed_zh(taken)}：这些名称代表参数。请改名。",
         )
     return pd.DataFrame({c: numbers_of(frame, c, unit, period) for c in chosen})
+
+
+def _mention_left_out(body: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Warn of columns that hold numbers among text and so are no variables unless they are named."""
+    held = [c for c in columns if any(map(_tells_a_number, body[c].astype(object)))]
+    if held:
+        warn(
+            f"Columns that hold numbers as text, or beside text, were left out: {listed(held)}. To read them, name the "
+            "variables with columns=[...].",
+            f"以下列的数字存为文本，或与文本混在一列，未纳入：{listed_zh(held)}。如需读取，请用columns=[...]列出变量。",
+        )
+
+
+def _tells_a_number(cell: object) -> bool:
+    if not isinstance(cell, str):
+        return isinstance(cell, int | float | np.number) and cell == cell
+    return bool(re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*", cell, re.IGNORECASE))
 
 
 def _mention_outliers(

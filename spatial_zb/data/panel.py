@@ -277,7 +277,11 @@ class Panel:
             hint = (
                 Text(f"Did you mean {listed(near)}?", f"是否应为{listed_zh(near)}？")
                 if near
-                else Text(f"It has {listed(self.columns)}.", f"已有{listed_zh(self.columns)}。")
+                else Text(
+                    f"It has {listed(self.columns)}. (Columns of text enter a panel only where build_panel is given their "
+                    "names with columns=.)",
+                    f"已有{listed_zh(self.columns)}。（文本列须由build_panel的columns=列出方可纳入面板。）",
+                )
             )
             raise DataError(
                 f"The panel has no variable {name!r}. {hint.en}", f"面板中没有变量{name!r}。{hint.zh}"

@@ -86,11 +86,18 @@ def read_table(path: str | Path, text: Sequence[str] = (), *, sheet: str | None 
             f"{path.name} has no column {listed(map(repr, absent))}; it has {listed(frame.columns)}.{sheets.en}",
             f"{path.name}没有列{listed_zh(map(repr, absent))}；已有{listed_zh(frame.columns)}。{sheets.zh}",
         )
-    return frame.assign(**{column: _as_text(frame[column], path.name) for column in text})
+    out = frame.copy(deep=False)
+    for column in text:
+        out[column] = _as_text(frame[column], path.name)
+    return out
 
 
 def _content(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+            raise DataError(
+                f"{path.name} cannot be read: it is not a file.", f"{path.name}无法读取：它不是文件。"
+            )
         if path.stat().st_size > MAX_BYTES:
             raise DataError(
                 f"{path.name} has more than {MAX_BYTES:,} bytes. Keep the columns and rows needed.",
@@ -182,7 +189,9 @@ def _xlsx(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> 
     headings = ["" if pd.isna(cell) else str(cell).strip() for cell in rows.iloc[0]]
     _check_headings(headings, name)
     body = rows.iloc[1:].dropna(how="all").set_axis(headings, axis=1).reset_index(drop=True)
-    body = body.assign(**{c: body[c].infer_objects() for c in body if c not in text})
+    for column in body:
+        if column not in text:
+            body[column] = body[column].infer_objects()
     body.attrs["sheets"] = book.sheet_names if sheet is None else []
     return body
 
@@ -374,10 +383,42 @@ def _virtual_tables(path: Path) -> list[str]:
     return [name for name, sql in found if not re.search(r"\bUSING\s+\"?rtree\"?\s*\(", sql, re.IGNORECASE)]
 
 
+#: How a GeoJSON file names its reference system; an address would be asked for it.
+_CRS_NAME = re.compile(
+    r"(?:urn:(?:x-)?ogc:def:crs:|https?://www\.opengis\.net/def/crs/|[A-Za-z]+:)[\w:./-]*", re.ASCII
+)
+
+
 def _is_geojson(path: Path) -> bool:
     """Whether a JSON file says of itself that it is a collection of features, or one; damaged JSON is the reader's."""
     try:
         found = json.loads(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and found.get("type") in ("FeatureCollection", "Feature")
+    if not isinstance(found, dict) or found.get("type") not in ("FeatureCollection", "Feature"):
+        return False
+    if found.get("crs") is not None:
+        _check_crs(found["crs"], path.name)
+    return True
+
+
+def _check_crs(given: object, name: str) -> None:
+    """Refuse a reference system that is not known: the reader behind would take WGS 84 for it, or ask an address."""
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    held = given.get("properties") if isinstance(given, dict) else None
+    said = held.get("name", held.get("code")) if isinstance(held, dict) else None
+    said = f"EPSG:{said}" if isinstance(said, int) else said
+    try:
+        if isinstance(said, str) and _CRS_NAME.fullmatch(said):
+            CRS.from_user_input(said)
+            return
+    except CRSError:
+        pass
+    shown = repr(given if said is None else said)[:80]
+    raise DataError(
+        f"{name} names a coordinate reference system that is not known: {shown}. Write a code of the EPSG list, such as "
+        "EPSG:4490 (CGCS2000), or export the layer again.",
+        f"{name}所写的坐标参照系无法识别：{shown}。请写EPSG编码，如EPSG:4490（CGCS2000），或重新导出图层。",
+    )

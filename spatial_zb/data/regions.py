@@ -328,9 +328,9 @@ def _checked(layer: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
     if layer.crs is None:
         guess = _guess_crs(layer)
         raise DataError(
-            f"{name} has no coordinate reference system (a .prj file is missing). "
+            f"{name} has no coordinate reference system (its .prj file is missing or not understood). "
             f"{guess.en} Write it into the file before use.",
-            f"{name}没有坐标系（缺少.prj文件）。{guess.zh}使用前请写入文件。",
+            f"{name}没有坐标系（缺少.prj文件，或其内容无法识别）。{guess.zh}使用前请写入文件。",
         )
     empty = layer.geometry.isna() | layer.geometry.is_empty
     if empty.any():

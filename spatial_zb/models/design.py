@@ -31,6 +31,8 @@ from spatial_zb.weights.matrix import Weights
 
 #: What is left of a column after the effects, relative to what was there, when it was absorbed.
 ABSORBED = 1e-9
+#: Relative to its size, a column that varies by less is constant but for rounding.
+ROUNDING = 16 * np.finfo(float).eps
 #: A diagonal of R this small, with unit columns, is an exact linear dependence.
 RANK_TOLERANCE = 1e-9
 #: Condition number of the unit-length columns from which near collinearity is mentioned.
@@ -208,10 +210,17 @@ def _refuse_unusable_columns(spec: DurbinSpec, raw: Array, Z: Array) -> None:
     low, high = _column_range(raw)
     size, left = np.maximum(high, -low), np.abs(_column_range(Z)).max(axis=0)
     constant, taken = high - low <= ABSORBED * size, left <= ABSORBED * size
-    for term, same, gone in zip(spec.terms, constant, taken, strict=True):
+    for at, (term, same, gone) in enumerate(zip(spec.terms, constant, taken, strict=True)):
         if term == "(Intercept)":
             continue
+        if term in _BEFORE and (same or gone):
+            word, option = _BEFORE[term]
+            lag = Text(
+                f"{word.en.format(spec.y)} (coefficient {term})", f"{word.zh.format(spec.y)}（系数{term}）"
+            )
+            raise absorbed(lag, spec.transform, remedy=Text(f"Set {option}=False", f"请设{option}=False"))
         if same:
+            refuse_level(term, low[at], high[at])
             raise DataError(
                 f"{term!r} is constant; an intercept or the effects stand for it already. Drop it.",
                 f"{term!r}是常数，截距或固定效应已代表它。请去掉。",
@@ -220,11 +229,33 @@ def _refuse_unusable_columns(spec: DurbinSpec, raw: Array, Z: Array) -> None:
             raise absorbed(term, spec.transform)
 
 
+#: Coefficients of the period before: what they belong to, and the option that adds it.
+_BEFORE = {
+    "tau": (Text("{!r} of the period before", "前一期的{!r}"), "time_lag"),
+    "eta": (Text("the spatial lag of {!r} of the period before", "前一期{!r}的空间滞后"), "lag_time_lag"),
+}
+
+
+def refuse_level(name: str, low: float, high: float) -> None:
+    """Refuse a variable that does vary, but about a level so high that its digits are lost."""
+    size = max(high, -low)
+    if high - low > ROUNDING * size:
+        raise DataError(
+            f"{name!r} varies by only {high - low:.3g} about a level of {size:.3g}, so that its digits are lost in "
+            "rounding. Subtract a round number near its mean first.",
+            f"{name!r}的水平约为{size:.3g}，而变动仅{high - low:.3g}，有效数字在舍入中丢失。请先减去接近均值的整数。",
+        )
+
+
 NOWHERE = Text("", "")
+DROP = Text("Drop it, or the effects", "请去掉该变量，或去掉固定效应")
 
 
-def absorbed(name: str, effects: FixedEffects, where: Text = NOWHERE) -> DataError:
+def absorbed(
+    name: str | Text, effects: FixedEffects, where: Text = NOWHERE, remedy: Text = DROP
+) -> DataError:
     """The refusal of a variable of which the effects leave nothing; ``where`` names its equation."""
+    what = name if isinstance(name, Text) else Text.of(repr(name))
     words: dict[FixedEffects, Text] = {
         "none": Text("the intercept (it is constant)", "截距（它是常数）"),
         "unit": Text("the unit effects (it does not change over time)", "个体效应（不随时间变化）"),
@@ -235,8 +266,8 @@ def absorbed(name: str, effects: FixedEffects, where: Text = NOWHERE) -> DataErr
         ),
     }
     return DataError(
-        f"{where.en}{name!r} is absorbed by {words[effects].en}. Drop it, or the effects.",
-        f"{where.zh}{name!r}被{words[effects].zh}吸收。请去掉该变量，或去掉固定效应。",
+        f"{where.en}{what.en} is absorbed by {words[effects].en}. {remedy.en}.",
+        f"{where.zh}{what.zh}被{words[effects].zh}吸收。{remedy.zh}。",
     )
 
 
@@ -247,6 +278,8 @@ def _column_range(values: Array) -> tuple[Array, Array]:
 
 
 def _refuse_unusable_y(spec: DurbinSpec, y: Array, transformed: Array) -> None:
+    if np.ptp(y) <= ABSORBED * np.abs(y).max():
+        refuse_level(spec.y, float(y.min()), float(y.max()))
     if np.ptp(y) <= ABSORBED * np.abs(y).max() or np.abs(transformed).max() <= ABSORBED * np.abs(y).max():
         raise DataError(
             f"{spec.y!r} does not vary once the effects are taken out: there is nothing to explain.",

@@ -216,6 +216,8 @@ def graded_frame(panel: Panel, pair: Coupling) -> pd.DataFrame:
         "level": found.level,
         "coordination": found.coordination,
     }
-    frame = panel.frame()[["unit", "period"]].assign(**{name: v.ravel() for name, v in columns.items()})
+    frame = panel.frame()[["unit", "period"]]
+    for name, values in columns.items():
+        frame[name] = values.ravel()
     grades = [coordination_grade(degree) for degree in frame["coordination"]]
     return frame.assign(grade_en=[g.en for g in grades], grade_zh=[g.zh for g in grades])

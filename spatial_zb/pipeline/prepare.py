@@ -176,7 +176,9 @@ def _read_panel(
     used = [c for c in table.columns if c in columns]
     with saying_where(data.file):
         numbers = {c: numbers_of(table, c, data.unit, data.period, data.thousands) for c in used}
-        blanked = _blank_suspects(study, table.assign(**numbers), used)
+        for column, values in numbers.items():
+            table[column] = values
+        blanked = _blank_suspects(study, table, used)
         rules = {column: rule for column, rule in study.rules().items() if column in used}
         filled_table, filled = fill_missing(blanked, rules, unit=data.unit, period=data.period, columns=used)
         left = set(filled_table[data.unit])
@@ -264,7 +266,9 @@ def _estimation_table(study: Study, units: _Units, span: tuple[int, int]) -> pd.
             data.unit: unit_ids(table[data.unit], units.ids),
             data.period: period_numbers(table[data.period]),
         }
-    table = table.reset_index(drop=True).assign(**keys)
+    table = table.reset_index(drop=True)
+    for column, values in keys.items():
+        table[column] = values
     first, last = span
     found = table[data.unit].unique()
     table = table[table[data.unit].isin(units.ids) & table[data.period].between(first, last)]

@@ -21,6 +21,8 @@ from typing import Any
 from spatial_zb.base.errors import OutputError
 from spatial_zb.base.text import Text
 
+#: How the name of a file begins that is not written to its end yet.
+PART = ".part-"
 # Windows keeps these names for devices, whatever the suffix.
 _DEVICES = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{i}" for port in ("COM", "LPT") for i in range(10)}
 # 255 bytes is the common limit of one name; the rest is left for suffixes of callers.
@@ -90,7 +92,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     # Not the name of the target: it may already be as long as the file system allows.
-    temporary = path.with_name(f".part-{secrets.token_hex(6)}{path.suffix}")
+    temporary = path.with_name(f"{PART}{secrets.token_hex(6)}{path.suffix}")
     try:
         yield temporary
         _flush(temporary)

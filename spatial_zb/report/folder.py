@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from spatial_zb.base.errors import OutputError, listed, listed_zh
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
-from spatial_zb.report.files import fingerprint, output_error, write_atomic
+from spatial_zb.report.files import PART, fingerprint, output_error, write_atomic
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
@@ -286,6 +286,8 @@ def _recover(folder: Path) -> None:
     journal.unlink(missing_ok=True)
     for old in folder.glob(f"{BEFORE}*"):
         shutil.rmtree(old, ignore_errors=True)
+    for old in folder.glob(f"{PART}{'[0-9a-f]' * 12}.json"):  # a journal or manifest that was being written
+        old.unlink()
 
 
 def _is(path: Path, checksum: str) -> bool:

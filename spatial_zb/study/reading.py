@@ -214,6 +214,8 @@ def language_of(path: str | Path) -> Language:
     The line is looked for in the text, since a file with mistakes may not be TOML.
     """
     try:
+        if not Path(path).is_file():
+            return "en"
         with Path(path).open("rb") as stream:
             text = stream.read(MAX_BYTES).decode("utf-8-sig", errors="replace")
     except OSError:
@@ -240,6 +242,11 @@ def _read(path: Path) -> bytes:
         raise SpecificationError(
             f"A study file is TOML and its name ends in .toml, not {path.name!r}.",
             f"研究文件为TOML格式，文件名须以.toml结尾，而不是{path.name!r}。",
+        )
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise SpecificationError(
+            f"The study file {path} cannot be read: it is not a file.",
+            f"研究文件{path}无法读取：它不是文件。",
         )
     try:
         with path.open("rb") as stream:

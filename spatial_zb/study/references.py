@@ -190,6 +190,7 @@ def _check_expressions(
         quoted = [_in_expression(name.strip()) for name in QUOTED.findall(entry.expression)]
         used = dict.fromkeys([*quoted, *_NAME.findall(QUOTED.sub(" ", entry.expression))])
         _check_known(place, Text("name", "名称"), used, known, problems)
+        _refuse_keys(place, used, parts.get("data"), problems)
         asked = re.search(r"\b(lq|krugman)\s*\(", entry.expression)
         if asked is None:
             continue
@@ -202,6 +203,19 @@ def _check_expressions(
     data = parts.get("data")
     if data is not None and reference is not None:
         _check_known("data.reference", COLUMN, [data.period], reference, problems)
+
+
+def _refuse_keys(place: str, used: Iterable[str], data: Any, problems: Problems) -> None:
+    """The columns of units and periods say which row it is; they are no figures."""
+    keys = {getattr(data, key, None): key for key in ("unit", "period")}
+    for name in used:
+        if name in keys:
+            said = Text(
+                f"{name!r} is the column data.{keys[name]}, which tells rows apart and is no variable; for a trend, copy "
+                "the column under another name",
+                f"{name!r}是data.{keys[name]}所指的列，用于区分各行，不是变量；若要时间趋势，请将该列以另一名称复制",
+            )
+            problems.add(place, said)
 
 
 def _check_samples(parts: Mapping[str, Any], problems: Problems) -> None:

@@ -115,7 +115,8 @@ class Weights:
     @cached_property
     def row_normalised(self) -> bool:
         """True when every row sums to one, so that W ι = ι; a row of an island sums to zero."""
-        return bool(np.all(np.abs(self.matrix.sum(axis=1) - 1) < ROW_SUM_TOLERANCE))
+        with np.errstate(over="ignore"):
+            return bool(np.all(np.abs(self.matrix.sum(axis=1) - 1) < ROW_SUM_TOLERANCE))
 
     @cached_property
     def all_equal(self) -> bool:
@@ -160,7 +161,6 @@ class Weights:
             An unknown word; rows or columns of negative weights that have no positive sum to divide by; ``"spectral"``
             where links never lead back to where they came from, so that all eigenvalues are zero.
         """
-        rows = np.asarray(self.matrix.sum(axis=1)).ravel()
         if how == "none":
             return self
         if how in ("row", "minmax") and (self.matrix.data < 0).any():
@@ -169,15 +169,17 @@ class Weights:
                 'use standardise("spectral").',
                 f'权重矩阵{self.label!r}有负值，不能除以行和；请用standardise("spectral")。',
             )
+        scaled = _within_range(self.matrix, by_row=how == "row")
+        rows = np.asarray(scaled.sum(axis=1)).ravel()
         if how == "row":
             scale = np.divide(1.0, rows, out=np.zeros_like(rows), where=rows > 0)
         elif how == "spectral":
-            scale = np.full(self.n, 1 / _spectral_radius(self.matrix, self.label))
+            scale = np.full(self.n, 1 / _spectral_radius(scaled, self.label))
         elif how == "minmax":
-            scale = np.full(self.n, 1 / min(rows.max(), self.matrix.sum(axis=0).max()))
+            scale = np.full(self.n, 1 / min(rows.max(), scaled.sum(axis=0).max()))
         else:
             raise not_one_of("normalisation", how, ("row", "spectral", "minmax", "none"), kind=WeightsError)
-        matrix = sparse.csr_array(sparse.diags_array(scale) @ self.matrix)
+        matrix = sparse.csr_array(sparse.diags_array(scale) @ scaled)
         return replace(self, matrix=matrix, normalisation=how)
 
     def align(self, ids: Sequence[str] | pd.Index, what: str | Text = PANEL) -> Weights:
@@ -331,6 +333,26 @@ def _variables(recipe: Mapping[str, Any]) -> Iterator[str]:
         yield str(recipe["variable"])
     for part in recipe.get("parts", ()):
         yield from _variables(part)
+
+
+def _within_range(matrix: sparse.csr_array, *, by_row: bool) -> sparse.csr_array:
+    """W times a power of two, of each row or of all, that brings its largest entry to about one.
+
+    Sums of weights of 1e308 would be infinite, and one divided by a sum of 1e-320 too. A power of two takes no digit.
+    """
+    counts = np.diff(matrix.indptr)
+    if by_row:
+        filled = np.flatnonzero(counts)
+        largest = np.zeros(matrix.shape[0])
+        largest[filled] = (
+            np.maximum.reduceat(np.abs(matrix.data), matrix.indptr[filled]) if len(filled) else 0.0
+        )
+        power = np.repeat(np.frexp(largest)[1], counts)
+    else:
+        power = np.frexp(np.abs(matrix.data).max(initial=0.0))[1]
+    return sparse.csr_array(
+        (np.ldexp(matrix.data, -power), matrix.indices, matrix.indptr), shape=matrix.shape
+    )
 
 
 def _spectral_radius(matrix: sparse.csr_array, label: str) -> float:

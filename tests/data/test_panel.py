@@ -134,10 +134,15 @@ def test_tables_refused(case):
         build_panel(change(table()), "unit", "period")
 
 
-@pytest.mark.parametrize("columns", [["y", "income"], ["period"]])
-def test_columns_that_are_not_there_are_named(columns):
-    with pytest.raises(DataError, match=f"no column '{columns[-1]}'; it has unit, period, y, x"):
-        build_panel(table(), columns=columns)
+def test_a_column_that_is_not_there_is_named():
+    with pytest.raises(DataError, match="no column 'income'; it has unit, period, y, x"):
+        build_panel(table(), columns=["y", "income"])
+
+
+@pytest.mark.parametrize("key", ["unit", "period"])
+def test_a_column_that_tells_rows_apart_is_no_variable(key):
+    with pytest.raises(DataError, match=f"'{key}' tells the unit or the period"):
+        build_panel(table(), columns=["y", key])
 
 
 #: Factor of one cell over the others of its unit, spread of these, number of periods → whether it is mentioned.

@@ -113,6 +113,13 @@ def test_a_planted_journal_moves_and_removes_nothing_outside(folder, tmp_path):
         assert not (folder / output.JOURNAL).exists()
 
 
+def test_a_manifest_that_a_killed_run_half_wrote_is_removed(folder):
+    write(folder, {".part-0123456789ab.json": "{", ".part-of-mine.txt": "mine"})
+    with output.locked(folder):
+        assert not (folder / ".part-0123456789ab.json").exists()
+        assert (folder / ".part-of-mine.txt").read_text() == "mine"
+
+
 def calls_of_publishing(folder: Path, stage: Path, monkeypatch, at: int, mended: bool) -> bool:
     """Publish and die at the call number ``at`` that changes the disk; whether it died."""
     count = 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import difflib
 import re
+import unicodedata
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.text import Text
@@ -102,23 +103,30 @@ def checked_tree(text: str) -> ast.expr:
 
 #: A name between backticks, for columns such as `GDP (10,000 yuan)` that are not names in Python.
 QUOTED = re.compile(r"`([^`\n]+)`")
+#: A word; Python's parser would read 产业Ⅱ as 产业II and µg (micro sign) as μg (Greek letter), which are other columns.
+_WORD = re.compile(r"[^\W\d]\w*")
 
 
 def _parse(text: str) -> ast.expr:
-    """The tree, in which a name between backticks is a name like any other."""
+    """The tree, in which a name between backticks is a name like any other, and every name is as it is written."""
     quoted: dict[str, str] = {}
 
-    def held(match: re.Match[str]) -> str:
+    def held(name: str) -> str:
         stand_in = f"quoted_{len(quoted)}_"
         while stand_in in text:
             stand_in += "_"
-        quoted[stand_in] = match[1].strip()
-        return f" {stand_in} "
+        quoted[stand_in] = name
+        return stand_in
+
+    def as_written(match: re.Match[str]) -> str:
+        name, parsed = match[0], unicodedata.normalize("NFKC", match[0])
+        return held(name) if name != parsed and name.isidentifier() and parsed not in FUNCTIONS else name
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(QUOTED.sub(held, text).strip(), mode="eval").body
+            plain = QUOTED.sub(lambda match: f" {held(match[1].strip())} ", text).strip()
+            tree = ast.parse(_WORD.sub(as_written, plain), mode="eval").body
         for node in ast.walk(tree):
             if isinstance(node, ast.Name):
                 node.id = quoted.get(node.id, node.id)
@@ -259,9 +267,14 @@ def names_in(nodes: Iterable[ast.AST]) -> list[str]:
     return list(dict.fromkeys(item.id for item in ordered if item.id not in FUNCTIONS))
 
 
-def unknown_name(name: str, known: Iterable[str]) -> Text:
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def unknown_name(name: str, known: Collection[str]) -> Text:
     """Say that a name is not known, and which one is near it."""
-    near = difflib.get_close_matches(name, list(known), n=1)
+    alike = [other for other in known if _plain(other) == _plain(name)]
+    near = alike or difflib.get_close_matches(name, list(known), n=1)
     hint = Text(f" Did you mean {near[0]!r}?", f"是否应为{near[0]!r}？") if near else Text("", "")
     return Text(
         f"{name!r} is neither a column, a constant nor a variable.{hint.en}",

@@ -26,6 +26,7 @@ from spatial_zb.models.design import (
     dependent,
     pivoted,
     refuse_blanks,
+    refuse_level,
     stacked,
 )
 from spatial_zb.models.notes import nearly_collinear
@@ -163,6 +164,8 @@ class _Columns:
             self._refuse_extreme(name, raw)
             after = demean(raw, self.effects)
             flat = name != "(Intercept)" and np.ptp(raw) <= ABSORBED * np.abs(raw).max()
+            if flat:
+                refuse_level(name, float(raw.min()), float(raw.max()))
             gone = flat or np.abs(after).max() <= ABSORBED * np.abs(raw).max()
             self.done[name] = None if gone else stacked(forward_deviations(raw, self.effects))
         return self.done[name]

@@ -203,6 +203,7 @@ def _by_distance(
     if apart:
         refuse_coincident(links, ids, apart)
     weight = _finite(weigh(links), links, ids)
+    _refuse_vanished(weight, links, ids)
     half = sparse.coo_array((weight, (links.i, links.j)), shape=(len(ids),) * 2)
     matrix = sparse.csr_array(half + half.T)
     matrix.eliminate_zeros()
@@ -224,6 +225,22 @@ def _finite(weight: NDArray[np.float64], links: Links, ids: pd.Index) -> NDArray
             f"{listed_zh(pairs, 5)}之间的权重过大，无法存储。请降低幂次。",
         )
     return weight
+
+
+def _refuse_vanished(weight: NDArray[np.float64], links: Links, ids: pd.Index) -> None:
+    """Refuse units that have links and lose them all because their weights are below the smallest number."""
+    linked, left = (
+        np.bincount(np.concatenate([links.i[of], links.j[of]]), minlength=len(ids)) > 0
+        for of in (slice(None), weight > 0)
+    )
+    lost = np.flatnonzero(linked & ~left)
+    if len(lost):
+        raise WeightsError(
+            f"All weights of {listed(ids[lost], 5)} are too small to be stored (below 1e-308), at distances of "
+            f"{links.km.min():.4g} km and more. Use a lower rate or power, in terms of one kilometre.",
+            f"{listed_zh(ids[lost], 5)}的全部权重过小，无法存储（低于1e-308），而距离为{links.km.min():.4g}公里以上。"
+            "请降低以公里计的衰减率或幂次。",
+        )
 
 
 def _check_positive(**numbers: float | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
+import secrets
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -261,17 +261,16 @@ def _selected(
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """Give a file beside ``path`` to write to, and put it in its place when it is complete."""
+    unfinished = path.with_name(f".part-{secrets.token_hex(6)}{path.suffix}")
     try:
-        handle, unfinished = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
+        unfinished.open("x").close()  # with the rights that the umask of the caller gives to new files
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written: {error.strerror}. Choose another folder.",
             f"{path}无法写入：{error.strerror}。请换一个文件夹。",
         ) from None
     try:
-        yield Path(unfinished)
-        Path(unfinished).chmod(0o644)
+        yield unfinished
         os.replace(unfinished, path)
     except OSError as error:
         raise OutputError(
@@ -279,4 +278,4 @@ def _replacing(path: Path) -> Iterator[Path]:
             f"{path}无法写入：{error.strerror or error}。",
         ) from error
     finally:
-        Path(unfinished).unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)

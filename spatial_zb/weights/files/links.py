@@ -154,7 +154,7 @@ def read_gwt(path: Path, name: str | None = None) -> Parsed:
         parts = line.split()
         if not parts:
             continue
-        if len(parts) != 3 or not _is_float(parts[2]):
+        if len(parts) != 3 or not is_number(parts[2]):
             raise WeightsError(
                 f"line {number} is not ‘i j w’: {line.strip()[:60]!r}; {CUT_OFF.en}",
                 f"第{number}行不是‘i j w’：{line.strip()[:60]!r}；{CUT_OFF.zh}",
@@ -286,12 +286,13 @@ def _whole(words: list[str]) -> int | None:
     )
 
 
-def _is_float(word: str) -> bool:
+def is_number(word: str) -> bool:
+    """Whether a text is a number as other programs write it; Python alone takes 1_0 for 10."""
     try:
         float(word)
     except ValueError:
         return False
-    return True
+    return "_" not in word
 
 
 def _is_int32(unit: str) -> bool:

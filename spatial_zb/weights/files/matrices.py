@@ -23,7 +23,7 @@ from scipy import sparse
 from spatial_zb.base.errors import OutputError, WeightsError, listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.weights import common
-from spatial_zb.weights.files.links import Parsed, check_zip, decoded, need_dense
+from spatial_zb.weights.files.links import Parsed, check_zip, decoded, is_number, need_dense
 from spatial_zb.weights.matrix import Weights
 
 #: Bytes in the order of the machine that wrote them.
@@ -187,6 +187,12 @@ def read_mtx(path: Path, name: str | None = None) -> Parsed:
         )
     ids = [line.removeprefix(ID_MARK) for line in lines if line.startswith(ID_MARK)]
     tokens = " ".join(line for line in lines if not line.startswith("%")).split()
+    wrong = [token for token in tokens if not is_number(token)]
+    if wrong:
+        raise WeightsError(
+            f"has {listed(map(repr, wrong), 3)} where numbers should be; it is damaged.",
+            f"在应为数字处有{listed_zh(map(repr, wrong), 3)}；文件已损坏。",
+        )
     sizes = [int(token) for token in tokens[: 3 if layout == "coordinate" else 2]]
     _need_square(*sizes[:2])
     body = tokens[len(sizes) :]
@@ -309,19 +315,23 @@ def read_npz(path: Path, name: str | None = None) -> Parsed:
             f"holds a sparse matrix in the layout {layout!r}; save it as csr.",
             f"其稀疏矩阵的格式为{layout!r}；请存为csr。",
         )
-    rows, columns = (int(side) for side in arrays["shape"].ravel()[:2])
-    _need_square(rows, columns)
-    if any(arrays[part].dtype.kind not in "iu" for part in ("indices", "indptr")):
+    if any(arrays[part].dtype.kind not in "iu" for part in ("indices", "indptr", "shape")):
         raise WeightsError(
             "has places of cells that are not whole numbers; it is damaged.",
             "单元格位置不是整数；文件已损坏。",
         )
+    rows, columns = (int(side) for side in arrays["shape"].ravel()[:2])
+    _need_square(rows, columns)
     if arrays["indptr"].size != rows + 1:
         raise WeightsError("its parts do not fit together; it is damaged.", "其各部分不相符；文件已损坏。")
     matrix = maker((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(rows, columns))
     matrix.check_format(full_check=True)
-    ids = [str(unit) for unit in arrays["ids"].ravel()] if "ids" in arrays else None
+    ids = _npz_ids(arrays["ids"].ravel()) if "ids" in arrays else None
     return Parsed(sparse.csr_array(matrix), ids)
+
+
+def _npz_ids(found: NDArray[Any]) -> list[str]:
+    return [str(unit) for unit in found] if found.dtype.kind == "U" else _mat_ids(found)
 
 
 def write_npz(weights: Weights, path: Path, form: str) -> None:

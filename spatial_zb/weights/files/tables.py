@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spatial_zb.base.errors import AlignmentError, OutputError, WeightsError, listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.data.read import refuse_cells, sheet_extent
-from spatial_zb.weights.files.links import Parsed, check_zip, decoded, from_links, need_dense
+from spatial_zb.weights.files.links import Parsed, check_zip, decoded, from_links, is_number, need_dense
 from spatial_zb.weights.matrix import Weights
 
 #: Column names of lists of links: who receives, from whom, how much.
@@ -90,7 +90,7 @@ def write_csv(weights: Weights, path: Path, form: str) -> None:
     """Numbers in the shortest form that reads back to the same number."""
     import csv
 
-    risky = [unit for unit in weights.ids if re.match(r"[=+@\t\r-]", unit) and not _is_number(unit)]
+    risky = [unit for unit in weights.ids if re.match(r"[=+@\t\r-]", unit) and not is_number(unit)]
     if risky:
         raise OutputError(
             f"Ids such as {listed(risky, 3)} would run as formulas in a spreadsheet; write npz, or rename them.",
@@ -191,7 +191,7 @@ def _from_cells(cells: NDArray[Any]) -> Parsed:
             f"表（含表头）为{cells.shape[0]} × {cells.shape[1]}：既不是首行首列为编码的方阵，也没有名为i、j、w的列。"
             "可能被截断。",
         )
-    if _is_number(header[0]):
+    if is_number(header[0]):
         return Parsed(_numbers(cells, None, None), None)
     rows = [str(value).strip() for value in cells[1:, 0]]
     return _labelled(rows, header[1:], cells[1:, 1:])
@@ -256,6 +256,9 @@ def _numbers(body: NDArray[Any], rows: list[str] | None, columns: list[str] | No
     """Cells as floats; an error names those that are not numbers."""
     try:
         numbers = body.astype(float)  # Python's own reading of text: right to the last bit
+        for at, cell in enumerate(body.flat):
+            if isinstance(cell, str) and "_" in cell:  # 1_0 is 10 to Python alone
+                numbers.flat[at] = np.nan
     except (TypeError, ValueError):
         flat = pd.to_numeric(pd.Series(body.ravel(), dtype=object), errors="coerce").to_numpy(float)
         numbers = flat.reshape(body.shape)
@@ -295,11 +298,3 @@ def _rectangle(rows: list[list[str]]) -> NDArray[Any]:
         raise WeightsError("the sheet is empty.", "工作表是空的。")
     # The corner of a matrix is often blank, so only ends are cut, never the first row or column of the block.
     return cells[at_rows[0] : at_rows[-1] + 1, at_columns[0] : at_columns[-1] + 1]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
