@@ -391,23 +391,29 @@ _CRS_NAME = re.compile(
 
 def _is_geojson(path: Path) -> bool:
     """Whether a JSON file says of itself that it is a collection of features, or one; damaged JSON is the reader's."""
+    systems: list[dict[str, object]] = []
+
+    def held(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        systems.extend(value for key, value in pairs if key == "crs" and isinstance(value, dict))
+        return dict(pairs)
+
     try:
-        found = json.loads(path.read_bytes().decode("utf-8-sig"))
+        found = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=held)
     except (ValueError, RecursionError):
         return False
     if not isinstance(found, dict) or found.get("type") not in ("FeatureCollection", "Feature"):
         return False
-    if found.get("crs") is not None:
-        _check_crs(found["crs"], path.name)
+    for system in systems:  # a geometry may have one of its own, which the reader behind looks at too
+        _check_crs(system, path.name)
     return True
 
 
-def _check_crs(given: object, name: str) -> None:
+def _check_crs(given: dict[str, object], name: str) -> None:
     """Refuse a reference system that is not known: the reader behind would take WGS 84 for it, or ask an address."""
     from pyproj import CRS
     from pyproj.exceptions import CRSError
 
-    held = given.get("properties") if isinstance(given, dict) else None
+    held = given.get("properties")
     said = held.get("name", held.get("code")) if isinstance(held, dict) else None
     said = f"EPSG:{said}" if isinstance(said, int) else said
     try:

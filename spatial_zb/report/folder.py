@@ -133,7 +133,13 @@ def locked(folder: Path) -> Iterator[Path]:
 
 def _take(lock: Path) -> IO[str]:
     while True:
-        handle = open(lock, "a+", encoding="utf-8")  # noqa: SIM115 - it stays open as long as the lock is held
+        if lock.is_symlink():  # it would be written to wherever it leads
+            raise OutputError(
+                f"{lock} is a link, not what a run leaves. Remove it.",
+                f"{lock}是链接，并非运行所留。请删除。",
+            )
+        rights = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+        handle = os.fdopen(os.open(lock, rights, 0o666), "a+", encoding="utf-8")
         try:
             _hold(handle)
         except OSError as error:
@@ -265,11 +271,11 @@ def _recover(folder: Path) -> None:
     """End what was being published: with the new manifest it is done, without it the earlier files go back."""
     journal = folder / JOURNAL
     try:
-        found = _Journal.model_validate_json(journal.read_bytes())
+        found = _Journal.model_validate_json(_bytes_of(journal))
     except (OSError, ValidationError):
         found = None  # nothing under way, or nothing that a run has written
-    if found is not None and not _is(folder / MANIFEST, found.manifest):
-        before = folder / found.before
+    before = None if found is None else folder / found.before
+    if found and before and not before.is_symlink() and not _is(folder / MANIFEST, found.manifest):
         for relative, made in found.made.items():
             with suppress(OutputError):
                 path = inside(folder, relative)
@@ -288,6 +294,13 @@ def _recover(folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     for old in folder.glob(f"{PART}{'[0-9a-f]' * 12}.json"):  # a journal or manifest that was being written
         old.unlink()
+
+
+def _bytes_of(path: Path) -> bytes:
+    """What a file holds; a pipe in its place would be waited for without end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file")
+    return path.read_bytes()
 
 
 def _is(path: Path, checksum: str) -> bool:
@@ -326,7 +339,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        found = _Manifest.model_validate_json(path.read_bytes())
+        found = _Manifest.model_validate_json(_bytes_of(path))
     except OSError:
         return {}
     except ValidationError:

@@ -49,8 +49,10 @@ def check_files(
             place = f"{dotted}.file"
             _existing(weights.file, home, allow_outside, partial(problems.add, place))
     output = parts.get("output")
-    if output is not None:
-        _inside(output.folder, home, allow_outside, lambda said: problems.add("output.folder", said))
+    folder = "results" if output is None else output.folder
+    name = getattr(parts.get("study"), "name", None)
+    if _inside(folder, home, allow_outside, lambda said: problems.add("output.folder", said)) and name:
+        _inside(f"{folder}/{name}", home, allow_outside, lambda said: problems.add("study.name", said))
     return columns
 
 

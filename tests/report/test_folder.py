@@ -113,6 +113,20 @@ def test_a_planted_journal_moves_and_removes_nothing_outside(folder, tmp_path):
         assert not (folder / output.JOURNAL).exists()
 
 
+def test_a_planted_link_is_not_followed(folder, tmp_path):
+    outside = write(tmp_path / "outside", {"victim": "keep"})
+    (folder / output.LOCK).symlink_to(outside / "victim")
+    with pytest.raises(OutputError, match="is a link"), output.locked(folder):
+        pass
+    (folder / output.LOCK).unlink()
+    (folder / ".before-x1").symlink_to(outside)
+    journal = {"before": ".before-x1", "made": {}, "manifest": "0"}
+    (folder / output.JOURNAL).write_text(json.dumps(journal))
+    with output.locked(folder):
+        assert not (folder / "victim").exists()
+    assert (outside / "victim").read_text() == "keep"
+
+
 def test_a_manifest_that_a_killed_run_half_wrote_is_removed(folder):
     write(folder, {".part-0123456789ab.json": "{", ".part-of-mine.txt": "mine"})
     with output.locked(folder):

@@ -89,6 +89,13 @@ def link(part: str, target: str) -> Callable[[Path], Any]:
     return do
 
 
+def linked_results(folder: Path) -> None:
+    """The folder of the study's results is a link to one elsewhere, where files would be replaced."""
+    (folder / "results").mkdir()
+    (folder / "results/tiny").symlink_to(folder.parent)
+    load_study(folder / "studies/tiny.toml")
+
+
 CASES |= {
     "study: brackets 5,000 deep": Case(
         study("version = 1", "version = 1\nk = " + "[" * 5000 + "]" * 5000), "deep"
@@ -107,6 +114,7 @@ CASES |= {
     "study: results elsewhere": Case(study("[output]", '[output]\nfolder = "../../x"'), "output.folder"),
     "study: data elsewhere": Case(study("data/a.csv", "../../../etc/passwd"), "leaves the project folder"),
     "study: data by a link elsewhere": Case(link("data/a.csv", "/etc/passwd"), "leaves the project folder"),
+    "study: results by a link elsewhere": Case(linked_results, "leaves the project folder"),
     "study: data at an address": Case(study("data/a.csv", "https://example.org/a.csv"), "not a plain file"),
     "study: a link to itself": Case(link("studies/tiny.toml", "tiny.toml"), "tiny.toml"),
     "study: a pipe": Case(pipe("studies/tiny.toml"), "tiny.toml cannot be read: it is not a file"),
@@ -460,6 +468,12 @@ def system(**crs: Any) -> Callable[[Path], Any]:
     return polygons(json.dumps(squares(crs=crs)))
 
 
+def system_of_a_polygon(**crs: Any) -> Callable[[Path], Any]:
+    made = squares()
+    made["features"][3]["geometry"]["crs"] = crs
+    return polygons(json.dumps(made))
+
+
 VRT = '<OGRVRTDataSource><OGRVRTLayer name="a"><SrcDataSource>{}</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>'
 CASES |= {
     "polygons: a VRT to a file elsewhere": Case(polygons(VRT.format("OUTSIDE")), "a.geojson"),
@@ -478,6 +492,9 @@ CASES |= {
     ),
     "polygons: a system at an address": Case(
         system(type="link", properties={"href": "ADDRESS"}), "coordinate reference system"
+    ),
+    "polygons: one with a system at an address": Case(
+        system_of_a_polygon(type="url", properties={"url": "ADDRESS"}), "coordinate reference system"
     ),
     "polygons: a system named by an address": Case(
         system(type="name", properties={"name": "ADDRESS"}), "coordinate reference system"

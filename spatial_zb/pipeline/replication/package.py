@@ -107,6 +107,11 @@ def verify(
             f"{folder}/studies含{len(found)}个研究文件，应为1个；请重新解压复现包。",
         )
     study = load_study(found[0], root=folder)
+    if (folder / "rerun").is_symlink():
+        raise OutputError(
+            f"{folder / 'rerun'} is a link to another folder; results are not written there. Remove it.",
+            f"{folder / 'rerun'}是指向其他文件夹的链接，不在那里写结果。请删除。",
+        )
     run(study, out=folder / "rerun", progress=progress)
     compared = compare_results(folder / "results" / study.name, folder / "rerun")
     return replace(compared, digest=digest_of(sums))
