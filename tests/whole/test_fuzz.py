@@ -103,10 +103,8 @@ def cells(draw: Any) -> bytes:
 
 def refused_or_right(do: Callable[[], Any]) -> None:
     """Nothing but errors of this package comes out."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with suppress(SpatialZbError):
-            do()
+    with warnings.catch_warnings(record=True), suppress(SpatialZbError):
+        do()
 
 
 def file_at(folder: Path, name: str, given: bytes) -> Path:
