@@ -35,6 +35,7 @@ PARTS = {
     "dynamic": ("dynamic", "run_dynamic"),
     "long_run": ("dynamic", "run_long_run"),
     "regimes": ("dynamic", "run_regimes"),
+    "robust_score": ("robust_score", "run"),
 }
 
 

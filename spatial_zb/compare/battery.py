@@ -45,9 +45,9 @@ class Robustness(Printed):
     ----------
     frame
         One row per variant, the base first: ``kind`` (``"base"``, ``"weights"``, ``"lag_x"``, ``"drop"``, ``"y"``,
-        ``"x"``, ``"winsorise"``, ``"periods"``, ``"covariance"``), ``variant``, ``term`` (another measure of x has its
-        own name), ``effect``, ``estimate, std_error, p_value, conf_low, conf_high, n_units, n_periods, nobs``, ``notes``
-        (warnings) and ``reason`` (why there is no estimate; empty otherwise).
+        ``"x"``, ``"winsorise"``, ``"periods"``, ``"covariance"``, ``"estimator"``), ``variant``, ``term`` (another measure
+        of x has its own name), ``effect``, ``estimate, std_error, p_value, conf_low, conf_high, n_units, n_periods, nobs``,
+        ``notes`` (warnings) and ``reason`` (why there is no estimate; empty otherwise).
     influence
         One row per unit left out: ``unit, estimate, std_error, change`` (from the base), ``change_se`` (in standard
         errors of the base) and ``reason``; None when it was not asked for.
@@ -106,7 +106,7 @@ class _Variant:
     term: str
     effect: str | None
     estimator: Estimator
-    covariance: Covariance
+    covariance: Covariance | None
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,8 @@ class Changes:
         Sub-periods by name.
     covariances
         Other standard errors of the same estimates.
+    estimators
+        Other estimators, with the standard errors that each has by default.
     leave_one_out
         Also without every unit in turn: ``influence``.
     rebuild
@@ -150,6 +152,7 @@ class Changes:
     winsorise: Sequence[float] = ()
     periods: Mapping[str, Sequence[int]] = field(default_factory=dict)
     covariances: Sequence[Covariance] = ()
+    estimators: Sequence[Estimator] = ()
     leave_one_out: bool = False
     rebuild: Callable[[Sequence[str]], Weights] | None = None
 
@@ -212,6 +215,7 @@ def robustness(
             for q in changes.winsorise
         ),
         *(replace(base, kind="covariance", name=c, covariance=c) for c in changes.covariances),
+        *(replace(base, kind="estimator", name=e, estimator=e, covariance=None) for e in changes.estimators),
     ]
     one_by_one = {u: [u] for u in panel.units} if changes.leave_one_out else {}
     alone = [*_without(base, one_by_one, "unit", changes.rebuild)]
@@ -233,7 +237,7 @@ def term_row(
     term: str,
     effect: str | None,
     estimator: Estimator = "lee_yu",
-    covariance: Covariance = "information",
+    covariance: Covariance | None = None,
 ) -> dict[str, Any]:
     """Estimate, error, p-value, limits and sample of one coefficient or effect; ``notes``; ``reason`` if not converged."""
     with warnings.catch_warnings(record=True) as caught:

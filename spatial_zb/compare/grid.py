@@ -19,7 +19,7 @@ from spatial_zb.compare.family import SpecFamily
 from spatial_zb.compare.moments import Option
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import check_kinds
-from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
+from spatial_zb.models.spec import COVARIANCES, Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights, as_weights
 
 #: Columns that say which cell a row is, in every grid; families and periods add theirs.
@@ -161,7 +161,7 @@ def specification_grid(
     periods
         Sub-periods by name, as lists of periods: a further choice (column ``period``).
     estimators, covariances
-        As :func:`fit_durbin` takes them.
+        As :func:`fit_durbin` takes them. ``robust_score`` has clustered errors, whatever is asked of the others.
     workers
         Processes, or an :class:`spatial_zb.Execution`; numbers do not depend on it. A task is one W with all cells that
         share their work, or a few cells that are fitted one by one.
@@ -193,8 +193,9 @@ def specification_grid(
         )
     everywhere = {name: as_weights(W, label=name).align(panel.units) for name, W in weights.items()}
     parts = _parts(panel, samples or {"all": {}}, periods)
-    options = [Option(spec, e, c) for spec, e, c in product(named.values(), estimators, covariances)]
-    labels = list(product(named, estimators, covariances))
+    ways = _ways(estimators, covariances)
+    options = [Option(spec, e, c) for spec, (e, c) in product(named.values(), ways)]
+    labels = [(name, e, c) for name, (e, c) in product(named, ways)]
     places = list(product(parts, everywhere))
     keys = [(spec, name, *where, e, c) for where, name in places for spec, e, c in labels]
     first = {place: i * len(options) for i, place in enumerate(places)}
@@ -214,6 +215,14 @@ def specification_grid(
                 cells.append(np.array([begin[where] + i for where in which for i in chosen]))
     results = run_tasks(fit_block, tasks, workers=workers)
     return _assemble(_choices(keys, periods is not None, specs), cells, results, refused, specs)
+
+
+def _ways(
+    estimators: Sequence[Estimator], covariances: Sequence[Covariance]
+) -> list[tuple[Estimator, Covariance]]:
+    """Every estimator with every covariance; the robust score once, with its own."""
+    own: dict[str, Sequence[Covariance]] = {"robust_score": COVARIANCES["robust_score"]}
+    return [(e, c) for e in estimators for c in own.get(e, covariances)]
 
 
 def named_specs(specs: Sequence[DurbinSpec] | Mapping[str, DurbinSpec]) -> dict[str, DurbinSpec]:

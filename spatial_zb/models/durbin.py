@@ -26,7 +26,8 @@ from spatial_zb.models.notes import (
 )
 from spatial_zb.models.random import fit_random
 from spatial_zb.models.regimes import fit_regimes, regime_design
-from spatial_zb.models.spec import COVARIANCES, Covariance, DurbinSpec, Estimator
+from spatial_zb.models.score import fit_score
+from spatial_zb.models.spec import COVARIANCES, Covariance, DurbinSpec, Estimator, covariance_of
 from spatial_zb.weights.matrix import Weights, as_weights
 
 #: Standard error of ρ or λ from which intervals of indirect effects cover less than 92 % and bias reaches 0.02
@@ -48,6 +49,8 @@ def notes_on_spatial_terms(fit: Fit) -> list[Note]:
     weakest = float(np.sqrt(fit.cov.to_numpy()[where, where].max())) if where else 0.0
     if fit.estimator == "gmm":
         return _by_instruments(fit, weakest)
+    if fit.estimator == "robust_score":  # does not lean (docs/validation/robust_score.md)
+        return []
     if fit.spec.fixed_effects == "random":
         return _with_random_effects(fit, weakest)
     return _by_likelihood(fit, weakest)
@@ -86,7 +89,7 @@ def fit_durbin(
     panel: Panel,
     W: Any,
     estimator: Estimator = "lee_yu",
-    covariance: Covariance = "information",
+    covariance: Covariance | None = None,
     *,
     powers: int = 2,
     bandwidth: int | None = None,
@@ -156,6 +159,7 @@ def fit_durbin(
     fixed effects is ordinary least squares: σ² and standard errors then have the degrees of freedom N − k.
     """
     check_kinds(spec, DurbinSpec, panel)
+    covariance = covariance_of(estimator, covariance)
     _check_options(spec, estimator, covariance)
     _check_correction(bias_correction, estimator)
     _check_bandwidth(bandwidth, covariance, len(panel.periods) - spec.dynamic)
@@ -164,6 +168,8 @@ def fit_durbin(
     design = (regime_design if spec.regimes else build_design)(spec, panel, weights)
     if estimator == "gmm":
         fit = fit_gmm(design, covariance, powers, bias_correction)
+    elif estimator == "robust_score":
+        fit = fit_score(design, covariance)
     elif spec.fixed_effects == "random":
         fit = fit_random(design, covariance)
     elif spec.regimes:
@@ -189,19 +195,44 @@ def _check_options(spec: DurbinSpec, estimator: Estimator, covariance: Covarianc
             '"none", "unit", "time" or "two_way".',
             '随机效应由极大似然估计：请去掉estimator="gmm"，或用fixed_effects "none"、"unit"、"time"或"two_way"。',
         )
+    if estimator == "robust_score" and (random or spec.lag_error):
+        raise _no_robust_score(spec)
     if spec.endog and estimator != "gmm":
         raise SpecificationError(
             f"{listed(spec.endog)} cannot be endogenous under maximum likelihood of one equation: use "
             'estimator="gmm", or a SystemSpec.',
             f'单方程极大似然中{listed_zh(spec.endog)}不能为内生：请用estimator="gmm"，或SystemSpec。',
         )
-    kind = "gmm" if estimator == "gmm" else "random" if random else "regimes" if spec.regimes else "ml"
+    kind = (
+        estimator
+        if estimator in ("gmm", "robust_score")
+        else "random"
+        if random
+        else "regimes"
+        if spec.regimes
+        else "ml"
+    )
     allowed = COVARIANCES[kind]
     if covariance not in allowed:
         raise SpecificationError(
             f"covariance must be one of {listed(allowed)} for this estimator, not {covariance!r}.",
             f"此估计方法的covariance须为{listed_zh(allowed)}之一，而不是{covariance!r}。",
         )
+
+
+def _no_robust_score(spec: DurbinSpec) -> SpecificationError:
+    if spec.fixed_effects == "random":
+        return SpecificationError(
+            'The robust score is that of a model with fixed effects: take fixed_effects="unit", or estimate random effects '
+            "by the default estimator.",
+            '稳健得分用于固定效应模型：请用fixed_effects="unit"，或用默认方法估计随机效应。',
+        )
+    return SpecificationError(
+        f"The robust score estimates ρ, and {spec.family} has λ: drop lag_error (an SDM has the SEM as a special case), or "
+        'use estimator="gmm" with covariance="robust", which allows unequal variances.',
+        f"稳健得分用于估计ρ，而{spec.family}含λ：请去掉lag_error（SDM以SEM为特例），"
+        '或用estimator="gmm"与covariance="robust"，它允许异方差。',
+    )
 
 
 def _check_correction(wanted: bool | None, estimator: Estimator) -> None:
@@ -273,6 +304,7 @@ def _check_weights(spec: DurbinSpec, weights: Weights, estimator: Estimator) -> 
     refuse_empty_rows(weights)
     what = {
         "gmm": Text("the moment estimator of λ", "λ的矩估计"),
+        "robust_score": Text("the standard error of the robust score", "稳健得分的标准误"),
         # demeaning removes dummies from u only when Wι = ι
         "direct": Text("a spatial error", "空间误差项"),
     }.get(estimator, Text("the Lee-Yu transform", "Lee-Yu变换"))

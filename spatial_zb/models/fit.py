@@ -261,7 +261,11 @@ class Fit(Estimates):
     @property
     def subject(self) -> FitWords:
         """What a note about the fit is about: ``SDM of 'y' by GMM under 'queen'``."""
-        made = {"gmm": Text("by GMM", "GMM"), "ml": Text("with random effects", "随机效应")}
+        made = {
+            "gmm": Text("by GMM", "GMM"),
+            "robust_score": Text("by the robust score", "稳健得分"),
+            "ml": Text("with random effects", "随机效应"),
+        }
         return fit_words(self.spec.title, self.spec.y, self.weights.label, made.get(self.estimator))
 
     def __repr__(self) -> str:
@@ -348,12 +352,15 @@ class Fit(Estimates):
     def summary(self) -> str:
         """The fit as text, for a terminal."""
         head = self.glance().iloc[0]
+        likelihood = f"ln L = {self.log_likelihood:.4f}   AIC = {self.aic:.2f}   "
+        if not np.isfinite(self.log_likelihood):  # by moments or a score
+            likelihood = ""
         lines = [
             f"{head['model']} of {self.spec.y}   effects: {head['fixed_effects']}   W: {head['weights']} "
             f"({head['normalisation']})",
             f"estimator: {head['estimator']}   covariance: {head['covariance']}   "
             f"{head['n_units']} units × {head['n_periods']} periods, {head['nobs']} observations",
-            f"ln L = {self.log_likelihood:.4f}   AIC = {self.aic:.2f}   within R² = {self.r2_within:.4f}",
+            f"{likelihood}within R² = {self.r2_within:.4f}",
         ]
         if self.bias_correction:
             lines.append("moments less the bias of many instruments (Liu & Lee 2010)")

@@ -19,7 +19,7 @@ from spatial_zb.core.random.maximum import ErrorStructure
 from spatial_zb.core.transforms import FixedEffects
 
 Effects = Literal["none", "unit", "time", "two_way", "random"]
-Estimator = Literal["lee_yu", "direct", "gmm", "yang", "uncorrected"]
+Estimator = Literal["lee_yu", "direct", "gmm", "robust_score", "yang", "uncorrected"]
 Covariance = Literal[
     "information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac", "robust"
 ]
@@ -30,6 +30,7 @@ COVARIANCES: dict[str, tuple[Covariance, ...]] = {
     "random": ("information", "hessian"),
     "gmm": ("information", "robust", "cluster"),
     "regimes": ("information", "cluster", "driscoll_kraay"),
+    "robust_score": ("cluster",),
 }
 
 #: Name of each family by (lag of y, lag of x, lag of the error).
@@ -45,6 +46,11 @@ FAMILIES = {
 }
 
 
+def covariance_of(estimator: str, asked: Covariance | None) -> Covariance:
+    """The covariance that was asked for, or that an estimator has by default: ``robust_score`` clusters by unit."""
+    return asked or ("cluster" if estimator == "robust_score" else "information")
+
+
 @dataclass(frozen=True)
 class Estimation:
     """How a model is estimated: what functions take as ``estimator`` where its name does not say it all.
@@ -58,10 +64,15 @@ class Estimation:
     --------
     >>> Estimation("direct", covariance="cluster").covariance
     'cluster'
+    >>> Estimation("robust_score").covariance
+    'cluster'
     """
 
     estimator: Estimator = "lee_yu"
-    covariance: Covariance = "information"
+    covariance: Covariance | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "covariance", covariance_of(self.estimator, self.covariance))
 
     @classmethod
     def of(cls, estimator: Estimator | Estimation, **more: Any) -> Estimation:
@@ -98,6 +109,9 @@ class Convergence:
         λ (m,) and covariance (m, m) of the unit effects of a system; λ of the step before, where moments are weighted.
     powers, bandwidth
         Of the call.
+    form, roots
+        Of the robust score: what weighs the residuals of a unit (``"block"``, ``"scalar"`` or ``"bare"``), and every root
+        of ρ, that of the estimate first.
     """
 
     converged: bool
@@ -125,6 +139,8 @@ class Convergence:
     sigma_unit: NDArray[np.float64] | None = None
     powers: int = 0
     bandwidth: int | None = None
+    form: str = ""
+    roots: tuple[float, ...] = ()
 
     def __getitem__(self, name: str) -> Any:
         """A field by the name it had as the key of a dict."""

@@ -45,6 +45,7 @@ ESTIMATORS = {
     "ols": Text("OLS", "最小二乘"),
     "within": Text("Within", "组内估计"),
     "gmm": Text("GMM", "广义矩"),
+    "robust_score": Text("Robust score", "稳健得分"),
     "2sls": Text("2SLS", "两阶段最小二乘"),
     "3sls": Text("3SLS", "三阶段最小二乘"),
     "gs2sls": Text("GS2SLS", "广义空间两阶段最小二乘"),

@@ -286,7 +286,7 @@ def _check_lags_and_regimes(dotted: str, model: Model, usable: list[str] | None,
             "lags in time and regimes need unit or two_way effects", "时间滞后与分区制须用unit或two_way效应"
         )
         problems.add(f"{dotted}.fixed_effects", said)
-    if dynamic and model.estimator in ("direct", "gmm"):
+    if dynamic and model.estimator in ("direct", "gmm", "robust_score"):
         said = Text(
             "with a lag in time it is lee_yu, yang or uncorrected",
             "有时间滞后时须为lee_yu、yang或uncorrected",
@@ -296,6 +296,12 @@ def _check_lags_and_regimes(dotted: str, model: Model, usable: list[str] | None,
         said = Text(
             f"{model.estimator} is about a lag in time; add time_lag = true",
             f"{model.estimator}用于时间滞后；请加time_lag = true",
+        )
+        problems.add(f"{dotted}.estimator", said)
+    if model.estimator == "robust_score" and (model.lag_error or "random" in model.fixed_effects):
+        said = Text(
+            "robust_score is for models without λ and without random effects",
+            "robust_score用于不含λ、不含随机效应的模型",
         )
         problems.add(f"{dotted}.estimator", said)
     if model.regimes is None:

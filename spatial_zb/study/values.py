@@ -190,7 +190,7 @@ Periods = Annotated[tuple[int, ...], BeforeValidator(as_tuple), AfterValidator(d
 Span = Annotated[tuple[int, int], BeforeValidator(as_tuple), AfterValidator(_ordered)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-EstimatorKind = Literal["lee_yu", "direct", "gmm"]
+EstimatorKind = Literal["lee_yu", "direct", "gmm", "robust_score"]
 CovarianceKind = Literal[
     "information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac", "robust"
 ]

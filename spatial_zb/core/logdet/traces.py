@@ -18,7 +18,7 @@ Matrix Anal. Appl. 13: 707-728.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +36,14 @@ from spatial_zb.core.logdet.stochastic import iterative_solver
 class LevelBlocks:
     """W by levels: ``own`` blocks (b_k, b_k), ``up`` (b_k, b_{k+1}) to the next level and ``down`` from it.
 
-    ``order`` (n,) are the units level by level.
+    ``order`` (n,) are the units level by level. ``definite``: I − cW is similar to a positive definite matrix.
     """
 
     order: NDArray[np.intp]
     own: list[Array]
     up: list[Array]
     down: list[Array]
+    definite: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +339,30 @@ def _column_traces(
     if exact:
         return gtg, gth, hth, 0.0
     return gtg, gth, hth, float(np.std(per_column[0]) / np.sqrt(PROBES) / max(gtg, 1e-300))
+
+
+def filter_diagonal(matrix: sparse.csr_array, coefficient: float, blocks: LevelBlocks | None) -> Array:
+    """diag G (n,), G = W(I − cW)⁻¹: from W by levels (:func:`levels_of`), else by its columns."""
+    out = np.empty(matrix.shape[0])
+    if blocks is not None and (blocks.definite or abs(coefficient) * largest_sums(matrix) < 1):
+        G = block_filter(blocks, coefficient)
+        out[blocks.order] = np.concatenate([G.own(k).diagonal() for k in range(len(blocks.own))])
+        return out
+    apply = filter_applier(matrix, coefficient)
+    for first in range(0, out.size, BLOCK):
+        unit = unit_columns(out.size, first, min(out.size, first + BLOCK))
+        out[first : first + BLOCK] = np.einsum("ij,ij->j", unit, apply(unit))
+    return out
+
+
+def levels_of(matrix: sparse.csr_array, definite: bool) -> LevelBlocks | None:
+    """W by levels, where that is cheaper than its columns.
+
+    ``definite``: W is similar to a symmetric matrix, so that I − cW is to a positive definite one on the whole admissible
+    interval, and needs no pivoting between levels.
+    """
+    blocks = level_blocks(matrix, LEVEL_COST * matrix.shape[0] ** 2)
+    return blocks and replace(blocks, definite=definite)
 
 
 def unit_columns(n: int, first: int, last: int) -> NDArray[np.float64]:

@@ -181,8 +181,14 @@ class StaticSource:
         return again(self.fit, drawn)
 
     def centre(self, scheme: Scheme) -> Array | None:
-        """θ̂; where a scheme keeps what moves the estimate, the value in its population."""
+        """θ̂; where a scheme keeps what moves the estimate, the value in its population.
+
+        Sign flips by unit keep the variances of units, which the robust score allows; whole periods keep dependence between
+        units, which it does not: None.
+        """
         fit, model = self.fit, self.generator.model
+        if fit.estimator == "robust_score":
+            return None if scheme == "period" else fit.params.to_numpy()
         if scheme not in ("wild", "period"):
             return fit.params.to_numpy()
         if scheme == "wild" and fit.residuals.size * model.sample.n_units > LARGEST_POPULATION:

@@ -259,6 +259,7 @@ def _robust(base: Base) -> Robustness:
             winsorise=settings.winsorise,
             periods={name: _years(base.panel, span) for name, span in settings.periods.items()},
             covariances=settings.covariances,
+            estimators=settings.estimators,
             leave_one_out=settings.leave_one_out,
             rebuild=rebuild,
         ),

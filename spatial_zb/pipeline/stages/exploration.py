@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def write_concentration(job: Job, names: Mapping[str, Text]) -> None:
     """The tables of ``[concentration]``: sectors by period, pairs of sectors and units in the ends of the sample."""
-    from spatial_zb.report.tables.layouts.indices import pairs_table, sectors_table, units_table
+    from spatial_zb.report.tables.layouts.exploration import pairs_table, sectors_table, units_table
 
     chosen, study = job.study.concentration, job.study
     if chosen is None:

@@ -1,9 +1,9 @@
 """The public names of this room, each once."""
 
 from .layouts.effects import effects_table as effects_table
-from .layouts.indices import coordination_table as coordination_table
-from .layouts.indices import entropy_table as entropy_table
-from .layouts.moran import moran_table as moran_table
+from .layouts.exploration import coordination_table as coordination_table
+from .layouts.exploration import entropy_table as entropy_table
+from .layouts.exploration import moran_table as moran_table
 from .layouts.regression import regression_table as regression_table
 from .layouts.sample import correlations_table as correlations_table
 from .layouts.sample import definitions_table as definitions_table

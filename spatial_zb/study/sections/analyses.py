@@ -132,7 +132,8 @@ class Model(Section):
 
     Blank weights = the first of the file, blank samples = the main sample. ``time_lag`` and ``lag_time_lag`` add y and
     Wy of the period before; ``regimes`` names a variable with two values, by which the coefficients differ;
-    ``bias_correction`` is that of ``gmm``.
+    ``bias_correction`` is that of ``gmm``. Without ``covariance`` the robust score has clustered errors, other estimators
+    the information matrix.
     """
 
     name: str
@@ -148,11 +149,18 @@ class Model(Section):
     time_lag: bool = False
     lag_time_lag: bool = False
     regimes: Word | None = None
-    estimator: Literal["lee_yu", "direct", "gmm", "yang", "uncorrected"] = "lee_yu"
+    estimator: Literal["lee_yu", "direct", "gmm", "robust_score", "yang", "uncorrected"] = "lee_yu"
     covariance: Literal[
         "information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac", "robust"
     ] = "information"
     bias_correction: bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_covariance(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("estimator") == "robust_score":
+            return {"covariance": "cluster"} | given
+        return given
 
     @property
     def fit_options(self) -> dict[str, Any]:
@@ -202,6 +210,7 @@ class Battery(Section):
     winsorise: Shares = (0.01, 0.05)
     periods: dict[str, Span] = Field(default_factory=dict)
     covariances: Annotated[tuple[CovarianceKind, ...], BeforeValidator(as_tuple)] = ()
+    estimators: Annotated[tuple[EstimatorKind, ...], BeforeValidator(as_tuple), AfterValidator(distinct)] = ()
     y: Names = ()
     x: Annotated[dict[str, SomeNames], BeforeValidator(as_where)] = Field(default_factory=dict)
     leave_one_out: bool = True

@@ -6,8 +6,7 @@ settled here, together, so that they cannot disagree.
 """
 
 from spatial_zb.report.tables.layouts.effects import effects_table
-from spatial_zb.report.tables.layouts.indices import coordination_table, entropy_table
-from spatial_zb.report.tables.layouts.moran import moran_table
+from spatial_zb.report.tables.layouts.exploration import coordination_table, entropy_table, moran_table
 from spatial_zb.report.tables.layouts.regression import regression_table
 from spatial_zb.report.tables.layouts.sample import (
     correlations_table,

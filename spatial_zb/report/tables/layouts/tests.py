@@ -33,7 +33,7 @@ from spatial_zb.report.tables.table import (
     body,
     section,
 )
-from spatial_zb.report.words import COVARIANCES, FACTS, WORDS
+from spatial_zb.report.words import COVARIANCES, ESTIMATORS, FACTS, WORDS
 
 
 def chain_table(
@@ -218,6 +218,7 @@ _KINDS = {
     "x": Text("Other measure of the regressor", "替换核心解释变量"),
     "winsorise": Text("Winsorised", "缩尾处理"),
     "covariance": Text("Other standard errors", "更换标准误"),
+    "estimator": Text("Other estimator", "更换估计方法"),
 }
 _LAGGED = Text("Regressors one period earlier", "解释变量滞后一期")
 
@@ -303,6 +304,8 @@ def _variant_words(record: Record, labels: Mapping[str, Label]) -> Text:
     if kind == "covariance":
         how = COVARIANCES.get(name, Text.of(name))
         return Text(how.en[:1].upper() + how.en[1:], how.zh)
+    if kind == "estimator":
+        return ESTIMATORS.get(name, Text.of(name))
     return label_of(labels, name)
 
 
