@@ -14,7 +14,8 @@ from spatial_zb.base.notes import Note
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.logdet.traces import filter_solver
-from spatial_zb.core.system.identification import kind_of
+from spatial_zb.core.system.identification import Covariance as Kind
+from spatial_zb.core.system.identification import exclusions, instrument_strength, kind_of
 from spatial_zb.core.system.instrumental import INSIDE, instrumental
 from spatial_zb.core.system.instruments import spectrum_near
 from spatial_zb.core.system.moments import (
@@ -25,14 +26,11 @@ from spatial_zb.core.system.moments import (
     by_unit,
     classical_moments,
     error_covariance,
-    first_stage,
     kelejian_prucha,
     linear_covariance,
     moment_variance,
-    over_identification,
     robust_moments,
     solve_lambda,
-    two_stage,
     white,
 )
 from spatial_zb.models.design import Design
@@ -85,7 +83,10 @@ def _notes_on(fit: Fit) -> tuple[Note, ...]:
         notes.append(rho_outside(rho, *interval, exact if exact == ANDERSON_RUBIN else None))
     if record.corrected is False:
         notes.append(textbook_moments())
-    weak = tuple((f"W_{spec.y}" if k == "rho" else k, f) for k, f in record.first_stage.items() if f < WEAK)
+    strengths = [(f"W_{spec.y}" if k == "rho" else k, f) for k, f in record.first_stage.items()]
+    if np.isnan([f for _, f in strengths]).any():  # too few units for each: the smallest of all is known
+        strengths = [(name, record.effective_f) for name, _ in strengths]
+    weak = tuple((name, f) for name, f in strengths if f < WEAK)
     if weak:
         notes.append(weak_instruments(weak, fit.bias_correction))
     count = len(record.instruments)
@@ -134,7 +135,7 @@ def fit_gmm(design: Design, covariance: Covariance, powers: int, bias_correction
         at_bound=found.at_bound,
         lam_first=found.lam_first,
         corrected=found is not plain if corrected else None,
-        **_diagnostics(sample, found.stage, found.lam, meat),
+        **_diagnostics(sample, found.stage, found.lam, kind_of(covariance)),
     )
     fit = _assemble(design, covariance, sample, found, record)
     return replace(fit, notes=_notes_on(fit))
@@ -265,21 +266,23 @@ def _unfiltered(W: sparse.csr_array, lam: float, influence: Array, shape: tuple[
     return np.moveaxis(solved.reshape(n, T, -1), 0, 1).reshape(T * n, -1)
 
 
-def _diagnostics(sample: GmmSample, last: Projected, lam: float, meat: Meat | None) -> dict[str, Any]:
+def _diagnostics(sample: GmmSample, last: Projected, lam: float, kind: Kind) -> dict[str, Any]:
     names = [sample.names[j] for j in sample.endogenous]
     if not names:
         return {}
-    strength = first_stage(sample.Z[:, sample.endogenous], sample.instruments, meat)
+    found, N, n = sample.instruments, sample.instruments.observations, sample.shape[1]
+    endogenous = sample.Z[:, sample.endogenous]
+    strength = instrument_strength(endogenous, found.included, found.basis, N, n, kind)
     y, Z = sample.filtered(lam)
-    at_last = two_stage(y, Z, sample.instruments.basis)
-    test = over_identification(y, Z, at_last or last, sample.instruments, meat)
+    J, df, p_value = exclusions(y - Z @ last.delta, y, Z, found.basis, N, n, kind).test()
     return {
         "instruments": sample.used,
         "dropped_instruments": sample.dropped,
-        "first_stage": dict(zip(names, strength.tolist(), strict=True)),
-        "j_statistic": test.statistic,
-        "j_df": test.df,
-        "j_p_value": test.p_value,
+        "first_stage": dict(zip(names, strength.sw_f.tolist(), strict=True)),
+        "effective_f": strength.effective,
+        "j_statistic": J,
+        "j_df": df,
+        "j_p_value": p_value,
     }
 
 

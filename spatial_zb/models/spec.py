@@ -103,7 +103,7 @@ class Convergence:
         are less the bias of many, False where these have no solution and the textbook estimate is shown.
     radius, radius_off_means
         Largest eigenvalue of a process with lags in time, and the same off the means of periods.
-    instruments, dropped_instruments, first_stage, j_statistic, j_df, j_p_value
+    instruments, dropped_instruments, first_stage, effective_f, j_statistic, j_df, j_p_value
         Those used and left out as collinear, first-stage F of each endogenous regressor, test of over-identification.
     lam, sigma_unit, lam_first
         λ (m,) and covariance (m, m) of the unit effects of a system; λ of the step before, where moments are weighted.
@@ -131,6 +131,7 @@ class Convergence:
     instruments: tuple[str, ...] = ()
     dropped_instruments: tuple[str, ...] = ()
     first_stage: Mapping[str, float] = field(default_factory=dict)
+    effective_f: float = np.nan
     j_statistic: float = np.nan
     j_df: int | None = None
     j_p_value: float = np.nan

@@ -44,7 +44,91 @@ def effect_reading(
     )
 
 
-def system_reading(mutual: pd.DataFrame, names: Mapping[str, Text], where: Text, weak: bool) -> Text:
+#: A J with a smaller p-value rejects exclusions.
+REJECTED = 0.05
+
+
+def system_verdict(
+    identification: pd.DataFrame,
+    exclusions: pd.DataFrame,
+    method: str,
+    names: Mapping[str, Text],
+    labels: Mapping[str, Text],
+) -> Text:
+    """Say whether the exogenous variables identify a system, and whether the data reject its exclusions; else nothing.
+
+    Parameters
+    ----------
+    identification, exclusions
+        ``SystemFit.identification()`` and ``exclusion_tests()``.
+    method
+        A likelihood needs no instruments, and rests on its errors where the exogenous variables say nothing.
+    names, labels
+        Words for the equations, and for the variables.
+    """
+    none = identification[identification["unidentified"]]
+    some = identification[identification["weak"] & ~identification["unidentified"]]
+    parts: list[Text] = []
+    if len(none):
+        who, how = _equations(none, names), _strengths(none)
+        rest = (
+            Text(
+                "What FIML says of it rests on errors that are independent over space, not on the exogenous variables",
+                "FIML的结果取决于误差在空间上独立，而不是外生变量",
+            )
+            if method == "fiml"
+            else Text("Read the numbers as descriptive", "以下数字只宜作描述性解读")
+        )
+        parts.append(
+            Text(
+                f"Not identified: the exogenous variables do not tell what acts in the equation of {who.en}{how.en}. "
+                f"{rest.en}.",
+                f"不可识别：外生变量不能说明{who.zh}方程中的作用{how.zh}。{rest.zh}。",
+            )
+        )
+    if len(some):
+        who, how = _equations(some, names), _strengths(some)
+        trust = Text("", "")
+        if method != "fiml":
+            trust = Text("; its intervals are somewhat too short", "，区间略偏窄")
+        parts.append(
+            Text(
+                f"Weakly identified: the equation of {who.en}{how.en}{trust.en}.",
+                f"识别性弱：{who.zh}方程{how.zh}{trust.zh}。",
+            )
+        )
+    for row in identification[identification["j_p"] < REJECTED].itertuples():
+        own = exclusions[(exclusions["equation"] == row.equation) & (exclusions["p_value"] < REJECTED)]
+        most = Text("", "")
+        if len(own):
+            name = str(own.loc[own["p_value"].idxmin(), "variable"])
+            label = labels.get(name, Text.of(name))
+            most = Text(f", most clearly that of “{label.en}”", f"，最明显的是“{label.zh}”")
+        who = names[str(row.equation)]
+        parts.append(
+            Text(
+                f"The data reject exclusions from the equation of {who.en} (J, {_p(row.j_p)}){most.en}: its interaction "
+                "rests on them.",
+                f"数据拒绝{who.zh}方程的排除约束（J检验，{_p(row.j_p)}）{most.zh}：其中的相互作用以此为前提。",
+            )
+        )
+    return Text(" ".join(part.en for part in parts), "".join(part.zh for part in parts))
+
+
+def _equations(rows: pd.DataFrame, names: Mapping[str, Text]) -> Text:
+    words = [names[str(name)] for name in rows["equation"]]
+    return Text(" and of ".join(word.en for word in words), "与".join(word.zh for word in words))
+
+
+def _strengths(rows: pd.DataFrame) -> Text:
+    f = rows["effective_f"].dropna()
+    if not len(f):
+        return Text("", "")
+    ends = dict.fromkeys((f"{f.min():.1f}", f"{f.max():.1f}"))
+    return Text(f" (effective F {' to '.join(ends)})", f"（有效F为{'至'.join(ends)}）")
+
+
+def system_reading(mutual: pd.DataFrame, names: Mapping[str, Text], where: Text, verdict: Text) -> Text:
     """Say what a shock in one equation of a system does to the others, at home and elsewhere.
 
     Parameters
@@ -54,10 +138,10 @@ def system_reading(mutual: pd.DataFrame, names: Mapping[str, Text], where: Text,
         ``effect``, ``estimate``, ``conf_low``, ``conf_high``.
     names, where
         Words for the equations, and for the sample, W and method.
-    weak
-        Whether the instruments of an equation are weak, which closes the reading.
+    verdict
+        What stands first: :func:`system_verdict`.
     """
-    english, chinese = [f"{where.en}."], [f"{where.zh}。"]
+    english, chinese = [f"{where.en}.", verdict.en], [f"{where.zh}。", verdict.zh]
     for (source, response), rows in mutual.groupby(["source", "response"], sort=False):
         x, y = names[source.removeprefix("shock:")], names[response]
         rows = rows.set_index("effect")
@@ -70,12 +154,7 @@ def system_reading(mutual: pd.DataFrame, names: Mapping[str, Text], where: Text,
             f"某地区{x.zh}增加一个单位，当地{y.zh}变动{_amount(home)}（{_judged(home).zh}），其他地区合计变动{_amount(away)}"
             f"（{_judged(away).zh}）。"
         )
-    if weak:
-        english.append(
-            "The instruments are weak (see the identification table): read these numbers as descriptive."
-        )
-        chinese.append("工具变量较弱（见识别检验表）：以上数字只宜作描述性解读。")
-    return Text(" ".join(english), "".join(chinese))
+    return Text(" ".join(part for part in english if part), "".join(chinese))
 
 
 def moran_reading(table: pd.DataFrame, variable: Text, weights: Text, level: float = 0.05) -> Text:

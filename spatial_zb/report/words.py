@@ -28,12 +28,13 @@ FACTS = {
     "log_likelihood": Text("Log-likelihood", "对数似然值"),
     "aic": Text("AIC", "AIC"),
     "r2_within": Text("R² within", "组内 R²"),
+    "effective_f": Text("Effective F", "有效 F"),
     "kp_f": Text("Kleibergen–Paap F", "Kleibergen–Paap F"),
     "j": Text("Over-identification J", "过度识别 J"),
     "j_p": Text("p of J", "J 的 p 值"),
 }
 # Of these, what only fits by instruments have.
-INSTRUMENTAL_FACTS = ("kp_f", "j", "j_p")
+INSTRUMENTAL_FACTS = ("effective_f", "kp_f", "j", "j_p")
 
 ESTIMATORS = {
     "lee_yu": Text("Lee–Yu ML", "Lee–Yu 极大似然"),
@@ -97,6 +98,7 @@ WORDS = {
     "order": Text("Order", "阶"),
     "sw_f": Text("First-stage F", "第一阶段 F"),
     "kp_f": Text("Kleibergen–Paap F", "Kleibergen–Paap F"),
+    "effective_f": Text("Effective F", "有效 F"),
     "j": Text("J", "J"),
     "j_p": Text("p of J", "J 的 p 值"),
     "anonymous": Text("not stated", "未说明"),

@@ -18,7 +18,11 @@ from spatial_zb.core.system.arrays import (
     unit_impacts,
 )
 from spatial_zb.core.system.fiml import SystemLikelihood, first_crossing, maximise_system
-from spatial_zb.core.system.identification import generic_rank, instrument_strength, overidentification
+from spatial_zb.core.system.identification import (
+    exclusions,
+    generic_rank,
+    instrument_strength,
+)
 from spatial_zb.core.system.scores import score_diagonals
 from spatial_zb.models.system.design import build_system_design
 from spatial_zb.models.system.spec import Equation, SystemSpec
@@ -254,10 +258,10 @@ def test_j_is_zero_when_residuals_are_orthogonal_and_none_when_just_identified()
     Y, X, _, H = first_stage()
     e = np.random.default_rng(2).standard_normal(200)
     e -= H @ (H.T @ e)
-    assert overidentification(e, Y[:, 0], np.column_stack([X, Y]), H, 200, 20, "classical")[
-        0
-    ] == pytest.approx(0)
-    assert overidentification(e, Y[:, 0], H @ np.eye(6), H, 200, 20, "classical")[1] == 0
+    Z = np.column_stack([X, Y])
+    y = Z @ [1.0, -1.0, 0.5] + e
+    assert exclusions(e, y, Z, H, 200, 20, "classical").test()[0] == pytest.approx(0)
+    assert exclusions(e, Y[:, 0], H @ np.eye(6), H, 200, 20, "classical").test()[1] == 0
 
 
 @pytest.mark.parametrize(

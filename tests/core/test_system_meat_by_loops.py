@@ -161,7 +161,7 @@ def test_tests_of_the_instruments(panel, W):
     arrays = fit.design.arrays
     y, Z, H = arrays.y[:, 1], arrays.Z[1], arrays.H
     across = H.T @ Z
-    e = y - Z @ np.linalg.lstsq(across, H.T @ y, rcond=None)[0]
+    e = y - Z @ fit.params["talent"].to_numpy()
     weight = np.linalg.inv(clustered(H * e[:, None], H * e[:, None]))
     delta = np.linalg.solve(across.T @ weight @ across, across.T @ weight @ (H.T @ y))
     moments = H.T @ (y - Z @ delta)
@@ -173,7 +173,11 @@ def test_tests_of_the_instruments(panel, W):
     slopes = Q.T @ off(endogenous)[:, 0]
     scores = Q * (off(endogenous)[:, 0] - Q @ slopes)[:, None]
     wald = slopes @ np.linalg.solve(clustered(scores, scores), slopes)
-    assert found["kp_f"] == pytest.approx(wald / Q.shape[1], rel=ROUNDING)
+    r = Q.shape[1]
+    assert found["kp_f"] == pytest.approx(wald / r * (N - r) / (N - 1), rel=ROUNDING)
+    assert found["sw_f_min"] == pytest.approx(found["kp_f"], rel=ROUNDING)
+    effective = slopes @ slopes / np.trace(clustered(scores, scores))
+    assert found["effective_f"] == pytest.approx(effective, rel=ROUNDING)
 
 
 @pytest.mark.parametrize("joint", [False, True])

@@ -127,7 +127,7 @@ def test_look_alikes_fail_the_rank_condition():
         ("y1", "y2", "y3", "a", "b", "d"),
     )
     with pytest.raises(
-        SpecificationError, match=r"'one' is not identified: what it leaves out.*rank 1.*and 2"
+        SpecificationError, match=r"'one' is not identified .rank condition.: a multiple of another"
     ):
         fit_system(spec, panel, lopsided_circle(20), "2sls")
 
@@ -348,7 +348,7 @@ def test_a_dense_matrix_and_few_clusters_are_said():
     data = simulate_system(system(), W, 8, MUTUAL, rng=0)
     assert "'dense' links nearly all units" in messages(system(), data, W)
     assert "ψ is known only roughly" in messages(system(), data, W)
-    assert "textbook estimator is off by 0.1" in messages(system(), data, W, bias_correction=False)
+    assert "textbook estimator off by 0.1" in messages(system(), data, W, bias_correction=False)
     assert "bias_corrected()" in messages(system(), data, W, method="fiml")
     assert "20 units are few for a cluster" in messages(system(), data, W, covariance="cluster")
 

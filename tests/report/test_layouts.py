@@ -593,17 +593,24 @@ def test_identification_table_has_a_section_for_each_system_and_a_line_for_each_
             "endogenous": [2, 2],
             "sw_f_min": [12.345, float("nan")],
             "kp_f": [9.0, 1.0],
+            "effective_f": [8.0, 0.5],
             "j": [3.2, float("nan")],
             "j_p": [0.0001, float("nan")],
+            "j_test": "Sargan",
         }
     )
+    other = frame.assign(j_test="Hansen, by unit")
     table = identification_table(
-        [("one", frame), ("two", frame)], look=TableLook(words={"a": Text("Industry", "产业")})
+        [("one", frame), ("two", other)], look=TableLook(words={"a": Text("Industry", "产业")})
     )
     assert [row.kind for row in table.rows] == ["section", "body", "body"] * 2
     first = [shown(cell, TableStyle()).text for cell in table.rows[1].cells]
-    assert first == ["Industry", "Yes", "1/1", "4/2", "12.35", "9.00", "3.20", "<0.001"]
-    assert [shown(cell, TableStyle()).text for cell in table.rows[2].cells][4] == "–"
+    assert first == ["Industry", "Yes", "1/1", "4/2", "8.00", "12.35", "9.00", "3.20", "<0.001"]
+    assert [shown(cell, TableStyle()).text for cell in table.rows[2].cells][5] == "–"
+    (note,) = table.notes
+    assert (
+        "independent over time (one); Hansen's by unit, for errors that may last over time (two)" in note.en
+    )
 
 
 # Regressions with effects, tests and controls in their rows

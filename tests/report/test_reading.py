@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 
 from spatial_zb.base.text import Text
-from spatial_zb.report.reading import effect_reading, moran_reading, system_reading
+from spatial_zb.report.reading import effect_reading, moran_reading, system_reading, system_verdict
 
 NAMES = {"x": Text("talent", "人才"), "y": Text("industry", "产业")}
 WHERE = Text("Delta", "长三角")
@@ -75,11 +77,68 @@ def test_a_single_year_is_said_once(p, english, chinese):
     assert text.en.count("2001") == 1
 
 
-@pytest.mark.parametrize("weak", [True, False])
-def test_a_system_says_whether_its_instruments_are_weak(weak):
+def identified(**values) -> pd.DataFrame:
+    usual = {"effective_f": [20.0, 30.0], "unidentified": False, "weak": False, "j_p": [0.4, 0.5]}
+    return pd.DataFrame({"equation": ["x", "y"]} | usual | values)
+
+
+NO_TESTS = pd.DataFrame({"equation": [], "variable": [], "p_value": []})
+
+
+@pytest.mark.parametrize(
+    ("values", "method", "english", "chinese"),
+    [
+        pytest.param(
+            {"effective_f": [1.2, 2.1], "weak": True, "unidentified": True},
+            "3sls",
+            "Not identified: .* x and of y.*1.2 to 2.1.*descriptive",
+            "不可识别",
+            id="weak",
+        ),
+        pytest.param(
+            {"effective_f": [1.2, 30.0], "weak": [True, False], "unidentified": [True, False]},
+            "fiml",
+            "Not identified: .*independent over space",
+            "不可识别",
+            id="fiml",
+        ),
+        pytest.param({"unidentified": [False, True]}, "fiml", "Not identified: ", "不可识别", id="rank"),
+        pytest.param(
+            {"effective_f": [20.0, 7.0], "weak": [False, True]},
+            "3sls",
+            "Weakly identified: .*7.0.*too short",
+            "识别性弱",
+            id="weakly",
+        ),
+    ],
+)
+def test_a_system_that_is_not_identified_says_so_first(values, method, english, chinese):
     frame = effects((0.2, 0.1, 0.3), (0.1, -0.2, 0.4)).assign(source="shock:x", response="y")
-    text = system_reading(frame, NAMES, WHERE, weak)
-    assert ("descriptive" in text.en) is weak
-    assert ("描述性" in text.zh) is weak
+    names = NAMES | {"x": Text("x", "甲"), "y": Text("y", "乙")}
+    verdict = system_verdict(identified(**values), NO_TESTS, method, names, {})
+    text = system_reading(frame, names, WHERE, verdict)
+    assert re.match(rf"{WHERE.en}\. {english}", text.en)
+    assert text.zh.startswith(f"{WHERE.zh}。{chinese}")
+
+
+def test_rejected_exclusions_stand_in_the_reading():
+    tests = pd.DataFrame({"equation": "y", "variable": ["a", "b"], "p_value": [0.2, 0.001]})
+    names = {"x": Text("x", "甲"), "y": Text("y", "乙")}
+    labels = {"b": Text("Foreign investment", "外资")}
+    verdict = system_verdict(identified(j_p=[0.3, 0.0002]), tests, "3sls", names, labels)
+    assert (
+        "reject exclusions from the equation of y (J, p < 0.001), most clearly that of “Foreign investment”"
+        in verdict.en
+    )
+    assert "乙方程的排除约束" in verdict.zh
+    assert "外资" in verdict.zh
+
+
+def test_a_system_that_is_identified_has_no_verdict():
+    frame = effects((0.2, 0.1, 0.3), (0.1, -0.2, 0.4)).assign(source="shock:x", response="y")
+    verdict = system_verdict(identified(), NO_TESTS, "3sls", NAMES, {})
+    assert verdict == Text("", "")
+    text = system_reading(frame, NAMES, WHERE, verdict)
+    assert "descriptive" not in text.en
     assert "excludes zero" in text.en
     assert "not distinguishable" in text.en

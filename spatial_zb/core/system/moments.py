@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, sparse, stats
+from scipy import linalg, sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.transforms import FixedEffects
@@ -135,87 +135,6 @@ def linear_covariance(fit: Projected, sigma2: float, meat: Meat | None) -> Array
     if meat is None:
         return sigma2 * fit.bread
     return fit.bread @ meat(fit.fitted * fit.residuals[:, None]) @ fit.bread
-
-
-# ------------------------------------------------------------------ diagnostics
-
-
-def first_stage(endogenous: Array, instruments: Instruments, meat: Meat | None) -> Array:
-    """F of the excluded instruments for each endogenous column (M, m), given the other ones.
-
-    Sanderson & Windmeijer (2016, J. Econometrics 190: 212-221): each endogenous variable less its 2SLS
-    prediction from the others is regressed on the instruments, with h − k₁ − (m − 1) restrictions. With one
-    endogenous variable it is the usual first-stage F; with ``meat`` a Wald statistic with that covariance,
-    NaN where it is singular.
-    """
-    included, basis = instruments.included, instruments.basis
-    own = np.linalg.qr(included)[0] if included.shape[1] else np.zeros((len(basis), 0))
-    excluded = linalg.orth(basis - own @ (own.T @ basis), rcond=1e-8)
-    partial = endogenous - own @ (own.T @ endogenous)
-    restrictions = excluded.shape[1] - endogenous.shape[1] + 1
-    out = np.empty(endogenous.shape[1])
-    for j in range(endogenous.shape[1]):
-        others = np.delete(partial, j, axis=1)
-        conditional = partial[:, j]
-        if others.shape[1]:
-            fit = two_stage(conditional, others, excluded)
-            if fit is None:
-                out[j] = 0.0
-                continue
-            conditional = fit.residuals
-        out[j] = _wald(conditional, excluded, instruments, meat) / restrictions
-    return out
-
-
-def _wald(target: Array, basis: Array, instruments: Instruments, meat: Meat | None) -> float:
-    """π̂'V⁻¹π̂ of a regression on orthonormal columns, V with N − h degrees of freedom."""
-    slopes = basis.T @ target
-    rest = target - basis @ slopes
-    if meat is None:
-        return float(slopes @ slopes * instruments.dof / (rest @ rest))
-    root = _root(meat(basis * rest[:, None]))
-    if root is None:
-        return np.nan
-    half = linalg.solve_triangular(root, slopes, lower=True)
-    return float(half @ half * instruments.dof / instruments.observations)
-
-
-def _root(matrix: Array) -> Array | None:
-    """Lower Cholesky factor; None for a singular matrix, such as that of more instruments than clusters."""
-    scale = np.sqrt(np.diag(matrix))
-    if not np.all(scale > 0) or np.linalg.cond(matrix / np.outer(scale, scale)) > 1 / DEPENDENT:
-        return None
-    return linalg.cholesky(matrix, lower=True)
-
-
-@dataclass(frozen=True, slots=True)
-class OverIdentification:
-    """Statistic, degrees of freedom h − k, p-value; NaN when exactly identified."""
-
-    statistic: float
-    df: int
-    p_value: float
-
-
-def over_identification(
-    y: Array, Z: Array, fit: Projected, instruments: Instruments, meat: Meat | None
-) -> OverIdentification:
-    """Sargan's N e'P_H e / e'e, or with ``meat`` Hansen's J at the two-step efficient GMM estimate."""
-    Q = instruments.basis
-    df = instruments.count - Z.shape[1]
-    if df == 0:
-        return OverIdentification(np.nan, 0, np.nan)
-    if meat is None:
-        moments = Q.T @ fit.residuals
-        statistic = instruments.observations * float(moments @ moments / (fit.residuals @ fit.residuals))
-    else:
-        root = _root(meat(Q * fit.residuals[:, None]))
-        if root is None:
-            return OverIdentification(np.nan, df, np.nan)
-        cross, target = (linalg.solve_triangular(root, Q.T @ v, lower=True) for v in (Z, y))
-        moments = target - cross @ np.linalg.lstsq(cross, target, rcond=None)[0]
-        statistic = float(moments @ moments)
-    return OverIdentification(statistic, df, float(stats.chi2.sf(statistic, df)))
 
 
 # ------------------------------------------------------------------ moments of the error process

@@ -94,13 +94,23 @@ def without_maximum(at_bound: int, replicates: int, instead: Text) -> Text:
 
 
 @Kind
-def system_without_maximum(at_bound: int, replicates: int) -> Text:
-    """The same of a system."""
+def system_without_maximum(at_bound: int, replicates: int, by: str) -> Text:
+    """The same of a system, estimated ``by`` a likelihood, by recentred moments, or by textbook ones with a λ."""
+    why = {
+        "likelihood": Text(
+            "have no interior maximum: the system is weakly identified", "没有内点极大值：方程组识别性弱"
+        ),
+        "recentred": Text(
+            "have no solution of the moments less the bias of many instruments, or a λ at the end of its interval, "
+            "and stand with the textbook estimate: bias_correction=False has no such replicates",
+            "在扣除多工具变量偏误的矩条件下无解，或λ在区间端点，故用教科书估计代替：bias_correction=False没有这种情形",
+        ),
+        "moments": Text("have a λ at the end of its interval", "的λ在区间端点"),
+    }[by]
     return Text(
-        f"{at_bound} of {replicates} replicates have no interior maximum: the system is weakly identified, so do not rely "
-        "on these intervals (spatial-zb docs validation/system)",
-        f"{replicates}次自助抽样中有{at_bound}次没有内点极大值：方程组识别性弱，其区间不可依赖"
-        "（spatial-zb docs validation/system）",
+        f"{at_bound} of {replicates} replicates {why.en}; do not rely on these intervals "
+        "(spatial-zb docs validation/system)",
+        f"{replicates}次自助抽样中有{at_bound}次{why.zh}；其区间不可依赖（spatial-zb docs validation/system）",
     )
 
 

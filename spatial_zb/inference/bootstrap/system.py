@@ -121,10 +121,16 @@ def bootstrap_system(
     )
     ends, notes = int(at_bound.sum()), tuple[Note, ...]()
     if ends > BOUND_WARNING * replicates:
-        notes = about(fit.subject, [system_without_maximum(ends, replicates)])
+        notes = about(fit.subject, [system_without_maximum(ends, replicates, _by(fit))])
         tell(notes)
     centre = _centre(fit, generator, scheme, draws)
     return SystemBootstrap(fit, scheme, draws, covariances, centre, ends, notes)
+
+
+def _by(fit: SystemFit) -> str:
+    if fit.method == "fiml":
+        return "likelihood"
+    return "recentred" if fit.bias_correction else "moments"
 
 
 def _generator(fit: SystemFit) -> SystemGenerator:

@@ -13,7 +13,7 @@ from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.system.arrays import Links, SystemArrays, lag_stacked
 from spatial_zb.core.system.components import Strata, split_strata
-from spatial_zb.core.system.identification import generic_rank
+from spatial_zb.core.system.identification import generic_rank, rank_condition
 from spatial_zb.core.system.instruments import WeightedSpectrum
 from spatial_zb.core.system.moments import forward_deviations, independent_columns
 from spatial_zb.core.transforms import FixedEffects, demean, spatial_lag, transformed_sample
@@ -43,21 +43,25 @@ PERFECT_FIT = 1e-18
 class Identification:
     """Order and rank condition of one equation.
 
-    ``excluded`` variables of the system are not in the equation; their coefficients elsewhere have generic
-    rank ``rank``, which must be ``rank_needed`` = m − 1. ``outside`` instruments are not regressors of the
-    equation; there must be one for each of its ``endogenous`` regressors.
+    ``excluded`` variables of the system are not in the equation; at least ``equations`` − 1 must be. The reduced form tells
+    ``rank`` of its ``rank_needed`` coefficients apart, and where these differ hides a multiple of the equations ``behind``,
+    or of their spatial lags. ``outside`` instruments are not regressors of the equation; there must be one for each of its
+    ``endogenous`` regressors. ``alike``: another equation itself could be added to it.
     """
 
     excluded: int
+    equations: int
     rank: int
     rank_needed: int
     outside: int
     endogenous: int
+    behind: tuple[str, ...]
+    alike: bool
 
     @property
     def order(self) -> bool:
         """Enough exclusions, and enough instruments."""
-        return self.excluded >= self.rank_needed and self.outside >= self.endogenous
+        return self.excluded >= self.equations - 1 and self.outside >= self.endogenous
 
     @property
     def identified(self) -> bool:
@@ -221,27 +225,33 @@ def _instruments(
 
 
 def _identify(spec: SystemSpec, name: str, H: Array, Z: Array) -> Identification:
-    equation = spec.equations[name]
-    present = np.array([_presence(spec, e) for e in spec.equations.values()])
-    excluded, rank = generic_rank(present, spec.names.index(name))
-    exogenous = Z.shape[1] - len(equation.endogenous_terms)
+    equation, g, m = spec.equations[name], spec.names.index(name), len(spec.names)
+    present = [_presence(spec, e) for e in spec.equations.values()]
+    now, lagged = (np.array(each, bool) for each in zip(*present, strict=True))
+    excluded, alike = generic_rank(np.hstack([now, lagged]), g)
+    found = rank_condition(now, lagged, g)
     return Identification(
-        excluded, rank, len(spec.names) - 1, H.shape[1] - exogenous, len(equation.endogenous_terms)
+        excluded=excluded,
+        equations=m,
+        rank=found.rank,
+        rank_needed=found.needed,
+        outside=H.shape[1] - (Z.shape[1] - len(equation.endogenous_terms)),
+        endogenous=len(equation.endogenous_terms),
+        behind=tuple(spec.names[l] for l in found.others),
+        alike=alike < m - 1,
     )
 
 
-def _presence(spec: SystemSpec, equation: Equation) -> list[bool]:
-    """Which of y, Wy, x, Wx of the whole system the equation has."""
-    return [
-        *(y == equation.y or y in equation.endog for y in spec.endogenous),
-        *(y in equation.lagged for y in spec.endogenous),
-        *(x in equation.x for x in spec.exogenous),
-        *(x in equation.lag_x for x in spec.exogenous),
-    ]
+def _presence(spec: SystemSpec, equation: Equation) -> tuple[list[bool], list[bool]]:
+    """Which y and x of the whole system the equation has, and of which it has the spatial lag."""
+    own = [y == equation.y or y in equation.endog for y in spec.endogenous]
+    lagged = [y in equation.lagged for y in spec.endogenous]
+    own += [x in equation.x for x in spec.exogenous]
+    return own, lagged + [x in equation.lag_x for x in spec.exogenous]
 
 
 def _refuse_unidentified(spec: SystemSpec, name: str, found: Identification, likelihood: bool) -> None:
-    needed = found.rank_needed
+    needed = found.equations - 1
     if found.excluded < needed:
         raise SpecificationError(
             f"Equation {name!r} is not identified: with {len(spec.names)} equations at least {needed} variable(s) of the "
@@ -250,13 +260,12 @@ def _refuse_unidentified(spec: SystemSpec, name: str, found: Identification, lik
             f"方程{name!r}不可识别：共{len(spec.names)}个方程，至少须有其他方程的{needed}个变量不在其中，"
             f"而只有{found.excluded}个。请去掉理论上不需要的解释变量或空间滞后，或给其他方程加一个自己的外生变量。",
         )
-    if found.rank < needed:
+    if found.alike:
         raise SpecificationError(
-            f"Equation {name!r} is not identified: what it leaves out enters the other equations with rank {found.rank}, "
-            f"and {needed} is needed (rank condition). Another equation looks the same: give that one a "
-            f"variable that {name!r} does not have.",
-            f"方程{name!r}不可识别：它所排除的变量在其他方程中的秩为{found.rank}，须为{needed}（秩条件）。"
-            f"有其他方程与它相似：请给那个方程加一个{name!r}没有的变量。",
+            f"Equation {name!r} is not identified (rank condition): a multiple of another equation can be added to it "
+            f"without using anything that it leaves out. Give that equation a variable that {name!r} does not have.",
+            f"方程{name!r}不可识别（秩条件）：可以把另一方程的倍数加到它上面，而不用到它所排除的变量。"
+            f"请给那个方程加一个{name!r}没有的变量。",
         )
     if found.outside < found.endogenous and not likelihood:
         raise SpecificationError(
@@ -268,6 +277,33 @@ def _refuse_unidentified(spec: SystemSpec, name: str, found: Identification, lik
             f"方程之外的工具变量只有{found.outside}个。请给其他方程加外生变量，提高instrument_powers，"
             "或去掉一个内生变量。",
         )
+    if found.rank < found.rank_needed and not likelihood:
+        raise SpecificationError(_hidden(name, found).en, _hidden(name, found).zh)
+
+
+def _hidden(name: str, found: Identification) -> Text:
+    """Why an equation fails the rank condition though no other equation looks like it, and what helps."""
+    lost = found.rank_needed - found.rank
+    if not found.behind:
+        return Text(
+            f"Equation {name!r} is not identified (rank condition): no exogenous variable of the system moves some of its "
+            "endogenous regressors. Give the equations of these an exogenous variable.",
+            f"方程{name!r}不可识别（秩条件）：系统中没有外生变量影响它的某些内生解释变量。请给这些变量的方程加外生变量。",
+        )
+    return Text(
+        f"Equation {name!r} is not identified (rank condition): the spatial lag of {listed(found.behind)} can be added to "
+        f"it without using anything that {name!r} leaves out, so that {lost} of its coefficients cannot be told. Give "
+        f"{listed(found.behind)} a variable that is not in {name!r} with its spatial lag, drop a spatial lag from {name!r}, "
+        'or use method="fiml", which tells them apart by errors that are independent over space.',
+        f"方程{name!r}不可识别（秩条件）：可以把{listed_zh(found.behind)}的空间滞后加到它上面，而不用到它所排除的变量，"
+        f"因此有{lost}个系数无法确定。请给{listed_zh(found.behind)}加一个变量，其空间滞后不在{name!r}之中，"
+        f'或从{name!r}去掉一个空间滞后，或用method="fiml"，它凭误差在空间上独立来区分。',
+    )
+
+
+def instrument_columns(design: SystemDesign, names: tuple[str, ...]) -> Array:
+    """Transformed columns (M, k) of instruments by name."""
+    return _Columns(design.spec, design.panel, design.weights).take(names, None)
 
 
 def _refuse_too_few(spec: SystemSpec, n: int, T: int, Z: dict[str, Array]) -> None:

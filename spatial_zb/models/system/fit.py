@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -18,15 +19,23 @@ from spatial_zb.base.text import Text
 from spatial_zb.core.logdet import EIGEN_UNITS, EigenLogDet, eigenvalues
 from spatial_zb.core.system.arrays import coefficient_matrices, within_residuals
 from spatial_zb.core.system.fiml import SigmaForm
-from spatial_zb.core.system.identification import Strength, instrument_strength, kind_of, overidentification
+from spatial_zb.core.system.identification import (
+    Exclusions,
+    Strength,
+    exclusions,
+    instrument_strength,
+    kind_of,
+)
 from spatial_zb.models.fit import Estimates
-from spatial_zb.models.system.design import SystemDesign
+from spatial_zb.models.system.design import SystemDesign, instrument_columns
 from spatial_zb.models.system.spec import SystemSpec
 from spatial_zb.weights.matrix import Weights
 
 Method = Literal["2sls", "3sls", "gs2sls", "gs3sls", "fiml"]
-#: First-stage F below which instruments are called weak (Staiger & Stock 1997, Econometrica 65: 557-586).
-WEAK_F = 10.0
+#: Which J it is, by how scores are summed.
+J_TESTS = {"classical": "Sargan", "robust": "Hansen", "cluster": "Hansen, by unit"}
+#: Effective F below which instruments are called weak, and below which they say next to nothing (docs/validation/system.md).
+WEAK_F, VERY_WEAK_F = 10.0, 3.0
 #: Eigenvalues by Weights, forgotten with it.
 _EIGENVALUES: weakref.WeakKeyDictionary[Weights, NDArray] = weakref.WeakKeyDictionary()
 
@@ -171,7 +180,7 @@ class SystemFit(Estimates):
         return pd.DataFrame([row])
 
     def equations(self) -> pd.DataFrame:
-        """One row per equation: equation, y, sigma2, r2_within, J with its p-value, Kleibergen-Paap F."""
+        """One row per equation: equation, y, sigma2, r2_within, J with its p-value, first-stage F."""
         found = self.identification().set_index("equation")
         y = within_residuals(self.design.arrays.y, self.design.arrays.sample)
         if self.design.strata is not None:
@@ -187,16 +196,22 @@ class SystemFit(Estimates):
                 "r2_within": explained,
             }
         )
-        return table.join(found[["j", "j_df", "j_p", "sw_f_min", "kp_f"]], on="equation")
+        strength = found[["j", "j_df", "j_p", "sw_f_min", "kp_f", "effective_f"]]
+        if self.method == "fiml":  # which has no first stage
+            strength = strength.assign(sw_f_min=np.nan, kp_f=np.nan, effective_f=np.nan)
+        return table.join(strength, on="equation")
 
     def identification(self) -> pd.DataFrame:
         """How well each equation is identified, one row per equation.
 
-        Columns: ``excluded`` variables and ``rank`` of their coefficients elsewhere against ``rank_needed``
-        (rank condition); ``endogenous`` regressors against ``outside`` instruments (order condition); ``order``,
-        ``identified``; ``instruments`` against ``instrument_limit`` = nT/10, ``used`` and ``dropped`` by name;
-        the smallest Sanderson-Windmeijer F (``sw_f_min``, of ``weakest``), Cragg-Donald and Kleibergen-Paap F,
-        ``weak`` when the smaller of SW and KP is below 10; Sargan J (Hansen J under a robust covariance).
+        Columns: ``excluded`` variables; ``rank``, how many coefficients the exogenous variables tell apart, against
+        ``rank_needed`` (rank condition); ``endogenous`` regressors against ``outside`` instruments (order condition);
+        ``order``, ``identified``; ``instruments`` against ``instrument_limit`` = nT/10, ``used`` and ``dropped`` by name;
+        the smallest Sanderson-Windmeijer F (``sw_f_min``, of ``weakest``), Cragg-Donald, Kleibergen-Paap and effective F,
+        ``weak`` when the effective F is below 10, ``unidentified`` below 3 or by rank; ``j``, ``j_df``,
+        ``j_p`` with the residuals of the estimates, by
+        ``j_test``: Sargan's, Hansen's, or Hansen's by unit under clustered errors. Clustered F are rescaled, and NaN with
+        less than three units for each direction they test.
         """
         return self._identification.copy()
 
@@ -209,6 +224,20 @@ class SystemFit(Estimates):
             for row in zip(terms, found.sw_f, found.sw_p, found.partial_r2, strict=True):
                 rows.append((name, *row))
         return pd.DataFrame(rows, columns=["equation", "term", "sw_f", "sw_p", "partial_r2"])
+
+    def exclusion_tests(self) -> pd.DataFrame:
+        """Which of the exclusions that J tests together the data reject, one row per equation and exogenous variable.
+
+        Returns
+        -------
+        DataFrame with ``equation``, ``variable``, ``terms`` (what of it and its spatial lags the equation leaves out),
+        ``statistic`` C (what J falls by when the equation may have them; Newey 1985), ``df``, ``p_value``, and ``p_others``,
+        the p-value of J without these terms. NaN where the equation would not be identified with them. Each test takes the
+        other exclusions as true. Empty with random effects.
+        """
+        columns = ["equation", "variable", "terms", "statistic", "df", "p_value", "p_others"]
+        rows = [] if self.design.strata is not None else [*self._exclusion_rows()]
+        return pd.DataFrame(rows, columns=columns)
 
     def stability(self) -> Stability:
         """Roots of det(Γ − ωΨ) against the eigenvalues of W."""
@@ -270,9 +299,8 @@ class SystemFit(Estimates):
         terms = self.spec.equations[name].endogenous_terms
         finite = len(terms) and np.isfinite(strength.sw_f).all()
         weakest = int(np.argmin(strength.sw_f)) if finite else 0
-        J, df, p = self._over(g)
+        J, df, p = self._exclusions(g).test()
         n_periods, n_units = len(self.panel.periods), len(self.panel.units)
-        smallest = np.nanmin([*strength.sw_f, strength.kleibergen_paap]) if finite else np.nan
         return {
             "equation": name,
             "excluded": found.excluded,
@@ -290,25 +318,38 @@ class SystemFit(Estimates):
             "weakest": terms[weakest] if finite else "",
             "cragg_donald_f": strength.cragg_donald,
             "kp_f": strength.kleibergen_paap,
-            "weak": bool(smallest < WEAK_F),
+            "effective_f": strength.effective,
+            "weak": bool(strength.effective < WEAK_F),
+            "unidentified": found.rank < found.rank_needed or bool(strength.effective < VERY_WEAK_F),
             "j": J,
             "j_df": df,
             "j_p": p,
+            "j_test": J_TESTS[kind_of(self.covariance)],
         }
 
-    def _over(self, g: int) -> tuple[float, int, float]:
-        """J of the equation by its own (GS)2SLS, whatever the method of the fit."""
+    def _exclusions(self, g: int) -> Exclusions:
+        """Moments of equation g at the errors of the estimates, filtered with their λ."""
         arrays = self.design.arrays
         y, Z = arrays.filtered(np.asarray(self.convergence.lam))
-        H = arrays.H
-        A = H.T @ Z[g]
-        if H.shape[1] <= A.shape[1]:
-            return np.nan, max(0, H.shape[1] - A.shape[1]), np.nan
-        e = y[:, g] - Z[g] @ np.linalg.lstsq(A, H.T @ y[:, g], rcond=None)[0]
+        e = y[:, g] - Z[g] @ self.delta[arrays.block(g)]
         sample = arrays.sample
-        return overidentification(
-            e, y[:, g], Z[g], H, sample.observations, sample.n_units, kind_of(self.covariance)
-        )
+        kind = kind_of(self.covariance)
+        return exclusions(e, y[:, g], Z[g], arrays.H, sample.observations, sample.n_units, kind)
+
+    def _exclusion_rows(self) -> Iterator[tuple[Any, ...]]:
+        arrays, powers = self.design.arrays, range(1, self.design.powers + 1)
+        for g, (name, equation) in enumerate(self.spec.equations.items()):
+            found, lam = self._exclusions(g), self.convergence.lam[g]
+            for x in self.spec.exogenous:
+                terms = (x, *(f"W{power if power > 1 else ''}_{x}" for power in powers))
+                own = tuple(t for t in terms if t in self.instruments and t not in equation.exogenous_terms)
+                if not own:
+                    continue
+                columns = instrument_columns(self.design, own)
+                if lam:
+                    columns = columns - lam * arrays.lag(columns)
+                C, df, p, others = found.without(arrays.H.T @ columns)
+                yield name, x, ", ".join(own), C, df, p, others
 
 
 def weights_eigenvalues(weights: Weights) -> NDArray:

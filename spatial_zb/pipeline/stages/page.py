@@ -266,7 +266,7 @@ def _of_equation(job: Job, estimated: Estimated) -> Iterator[UnitEffects]:
 
 def _of_system(job: Job, estimated: Estimated) -> Iterator[UnitEffects]:
     """What a shock in one equation does to the others."""
-    from spatial_zb.report.reading import system_reading
+    from spatial_zb.report.reading import system_reading, system_verdict
 
     fit, effects, panel = estimated.fit, estimated.effects, job.prepared.panel
     assert isinstance(fit, SystemFit), "of a system"
@@ -275,14 +275,15 @@ def _of_system(job: Job, estimated: Estimated) -> Iterator[UnitEffects]:
         equation: panel.label(y) for equation, y in zip(fit.spec.names, fit.spec.endogenous, strict=True)
     }
     averages, where = effects.tidy(), _where(estimated)
-    weak = bool(fit.identification()["weak"].any())
+    found = fit.identification(), fit.exclusion_tests()
+    verdict = system_verdict(*found, fit.method, labels, job.prepared.labels)
     for response in fit.spec.names:
         for cause in fit.spec.names:
             if cause == response:
                 continue
             source = f"shock:{cause}"
             rows = averages[(averages["source"] == source) & (averages["response"] == response)]
-            reading = system_reading(rows, labels, where, weak)
+            reading = system_reading(rows, labels, where, verdict)
             choices = {**estimated.choices, "term": labels[cause], "response": labels[response]}
             yield _by_unit(units_of_system(fit, response, source), choices, reading)
 

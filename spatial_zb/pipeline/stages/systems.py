@@ -218,13 +218,14 @@ RESTRICTION_NOTES = {
 
 
 def _tidy_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
-    """Full-precision frames: estimates, effects, feedback, identification, one file for each."""
+    """Full-precision frames: estimates, effects, feedback, identification, exclusions, one file for each."""
     from spatial_zb.effects.system import feedback_decomposition
 
     stable = [(c, c.effects) for c in columns if c.effects is not None]
     frames = {
         "": [(c, c.fit.tidy()) for c in columns],
         "_identification": [(c, c.fit.identification()) for c in columns],
+        "_exclusions": [(c, c.fit.exclusion_tests()) for c in columns],
         "_effects": [(c, effects.tidy()) for c, effects in stable],
         "_feedback": [(c, feedback_decomposition(c.fit).tidy()) for c, _ in stable],
     }
@@ -274,7 +275,7 @@ def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
 
 
 def _caveats(columns: Sequence[_SystemColumn]) -> Text | None:
-    """Notes below effects: which methods have no effects, and whether instruments are weak."""
+    """Notes below effects: which methods have none, whether instruments are weak, and whether exclusions are rejected."""
     parts = []
     if methods := [METHOD_WORDS[c.facts["method"]] for c in columns if c.effects is None]:
         parts.append(
@@ -283,15 +284,20 @@ def _caveats(columns: Sequence[_SystemColumn]) -> Text | None:
                 f"所估系统不稳定而无效应：{'、'.join(m.zh for m in methods)}。",
             )
         )
-    if any(c.fit.identification()["weak"].any() for c in columns):
-        weak = "Instruments are weak (see the identification table): intervals are too short."
-        parts.append(Text(weak, "工具变量较弱（见识别检验表）：区间偏窄。"))
+    found = {c.facts["method"]: c.fit.identification() for c in columns}
+    if methods := [METHOD_WORDS[m] for m, frame in found.items() if m != "fiml" and frame["weak"].any()]:
+        which = Text(", ".join(m.en for m in methods), "、".join(m.zh for m in methods))
+        weak = f"Instruments are weak (see the identification table): intervals of {which.en} are too short."
+        parts.append(Text(weak, f"工具变量较弱（见识别检验表）：{which.zh}的区间偏窄。"))
+    if any((frame["j_p"] < 0.05).any() for frame in found.values()):
+        rejected = "The data reject exclusions of the system (J, see the identification table)."
+        parts.append(Text(rejected, "数据拒绝方程组的部分排除约束（J检验，见识别检验表）。"))
     return Text(" ".join(p.en for p in parts), "".join(p.zh for p in parts)) if parts else None
 
 
 def _read_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
     """The mutual effects in words, a paragraph for every stable estimate."""
-    from spatial_zb.report.reading import system_reading
+    from spatial_zb.report.reading import system_reading, system_verdict
 
     study = job.study
     names = {name: _short(job.prepared.panel.label(e.y)) for name, e in system.equations.items()}
@@ -307,8 +313,9 @@ def _read_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
             )
             paragraphs.append(Text(f"{where.en}. {unstable.en}", f"{where.zh}。{unstable.zh}"))
             continue
-        weak = bool(column.fit.identification()["weak"].any())
-        paragraphs.append(system_reading(_mutual(column.effects.tidy()), names, where, weak))
+        found = column.fit.identification(), column.fit.exclusion_tests()
+        verdict = system_verdict(*found, column.facts["method"], names, job.prepared.labels)
+        paragraphs.append(system_reading(_mutual(column.effects.tidy()), names, where, verdict))
     job.prose(f"system_{system.name}_reading", system.title, paragraphs, choices)
 
 

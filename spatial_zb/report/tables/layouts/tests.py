@@ -129,10 +129,10 @@ def identification_table(
                 f"{record['rank']}/{record['rank_needed']}",
                 f"{record['outside']}/{record['endogenous']}",
             )
-            numbers = [Number(real(record[name]), 2) for name in ("sw_f_min", "kp_f", "j")]
+            numbers = [Number(real(record[name]), 2) for name in ("effective_f", "sw_f_min", "kp_f", "j")]
             p_value = Number(real(record["j_p"]), style.digits, notation="p_value")
             rows.append(body(label_of(labels, record["equation"]), yes, *counts, *numbers, p_value))
-    names = ("equation", "identified", "rank", "order", "sw_f", "kp_f", "j", "j_p")
+    names = ("equation", "identified", "rank", "order", "effective_f", "sw_f", "kp_f", "j", "j_p")
     return Table(
         title=titled(look, "Identification", "识别检验"),
         key=look.key or "identification",
@@ -141,15 +141,50 @@ def identification_table(
         alignment=("l", *("c" for _ in names[1:])),
         notes=(
             Text(
-                "Rank: rank found / needed. Order: instruments outside the equation / endogenous regressors. First-stage F: "
-                "smallest Sanderson–Windmeijer; below 10 is weak. J: Sargan's, or Hansen's under robust errors; a small p "
-                "rejects the exclusions.",
-                "秩：实际秩/所需秩。阶：方程外工具变量数/内生变量数。第一阶段F为最小的Sanderson–Windmeijer统计量，小于10为弱工具变量。"
-                "J为Sargan统计量（稳健标准误时为Hansen），p值小表示排除约束被拒绝。",
+                "Rank: coefficients that the exogenous variables tell apart / coefficients. Order: instruments outside the "
+                "equation / endogenous regressors. Effective F (Montiel Olea and Pflueger): below 10 is weak. First-stage "
+                "F: smallest Sanderson–Windmeijer. Under clustered errors both F beside it are rescaled, and blank with "
+                "less than three units for each direction. FIML uses no instruments: there F says what the "
+                f"exogenous variables contribute. J, weighted by the residuals of each estimate: {_kinds(reports).en}; a "
+                "small p rejects the exclusions.",
+                "秩：外生变量可区分的系数个数/系数个数。阶：方程外工具变量数/内生变量数。"
+                "有效F（Montiel Olea与Pflueger）小于10为弱。"
+                "第一阶段F为最小的Sanderson–Windmeijer统计量。聚类标准误下后两个F已调整，每个方向不足三个地区时留空。"
+                f"FIML不用工具变量，其F说明外生变量的贡献。J（以各估计的残差加权）：{_kinds(reports).zh}；p值小表示排除约束被拒绝。",
             ),
             *map(Text.of, look.notes),
         ),
     )
+
+
+#: Which J it is, as ``identification()`` names it.
+J_KINDS = {
+    "Sargan": Text(
+        "Sargan's, for errors of one variance, independent over time", "Sargan（误差同方差且时间上独立）"
+    ),
+    "Hansen": Text("Hansen's, for errors independent over time", "Hansen（误差时间上独立）"),
+    "Hansen, by unit": Text(
+        "Hansen's by unit, for errors that may last over time", "按地区的Hansen（误差可在时间上相关）"
+    ),
+}
+
+
+def _kinds(reports: Sequence[tuple[Label, pd.DataFrame]]) -> Text:
+    """Which J the table has; where they differ, in which section each stands."""
+    found: dict[str, list[Text]] = {}
+    for heading, frame in reports:
+        for kind in dict.fromkeys(frame["j_test"]):
+            found.setdefault(kind, []).append(Text.of(heading))
+    if len(found) == 1:
+        return J_KINDS[next(iter(found))]
+    parts = [
+        Text(
+            f"{J_KINDS[kind].en} ({', '.join(h.en for h in where)})",
+            f"{J_KINDS[kind].zh}（{'、'.join(h.zh for h in where)}）",
+        )
+        for kind, where in found.items()
+    ]
+    return Text("; ".join(p.en for p in parts), "；".join(p.zh for p in parts))
 
 
 _P = HeaderCell("p")
