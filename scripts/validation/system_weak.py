@@ -1,7 +1,8 @@
 """Systems whose instruments are weak, and systems whose errors last over time: errors, coverage, and the tests beside them.
 
 Weak: the simulated system on the 41 cities with all exogenous coefficients made smaller, so that the smallest first-stage F
-is about 1.7, 5, 10 and 50. Lasting: AR(1) of 0.7 in errors and regressors, 11 and 41 cities and 30 squares, without cross spillover and with errors that are not correlated between equations, so that both restrictions are true.
+is about 1.7, 5, 10 and 50. Lasting: AR(1) of 0.7 in errors and regressors, 11 and 41 cities and 30 squares, without
+cross spillover and with errors that are not correlated between equations, so that both restrictions are true.
 """
 
 from __future__ import annotations
