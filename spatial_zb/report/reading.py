@@ -10,7 +10,7 @@ import pandas as pd
 
 from spatial_zb.base.text import Text
 from spatial_zb.report.drawing.frame import Page
-from spatial_zb.report.words import COVARIANCES, EFFECTS, ESTIMATORS, PARAMETERS, WORDS
+from spatial_zb.report.words import CHOICE_WORDS, EFFECTS, PARAMETERS, VALUE_WORDS, YES_NO
 
 
 def effect_reading(
@@ -377,35 +377,8 @@ def _signed3(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
 
-#: Words for the columns of choices and for their usual values.
-CHOICE_WORDS: dict[str, Text] = {
-    "spec": Text("Specification", "模型设定"),
-    "model": WORDS["model"],
-    "weights": Text("Weights", "空间权重"),
-    "sample": Text("Sample", "样本"),
-    "estimator": WORDS["estimator"],
-    "covariance": Text("Standard errors", "标准误"),
-    "fixed_effects": Text("Fixed effects", "固定效应"),
-    "controls": Text("Controls", "控制变量"),
-    "periods": Text("Periods", "时期"),
-    "outliers": Text("Outliers", "异常值处理"),
-    "y": WORDS["dependent"],
-    "measure": Text("Measure", "测度指标"),
-}
-VALUE_WORDS: dict[str, dict[str, Text]] = {
-    "estimator": ESTIMATORS,
-    "covariance": COVARIANCES,
-    "fixed_effects": {
-        "none": Text("None", "无"),
-        "unit": Text("Unit", "地区"),
-        "time": Text("Time", "时间"),
-        "two_way": Text("Two-way", "双向"),
-        "random": WORDS["random"],
-    },
-}
 #: Most characters of a name; what the sheet has no room for is cut there.
 LIMIT = 60
-YES_NO = {"True": WORDS["yes"], "False": WORDS["no"]}
 
 SORTED = Text("Specifications, sorted by estimate (n = {:,})", "按估计值排序的设定（n = {:,}）")
 SIGNIFICANT = Text("Significant at {:g} %", "在{:g}%水平上显著")

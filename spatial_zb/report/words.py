@@ -134,3 +134,31 @@ WORDS = {
     "within": Text("SD within", "组内标准差"),
     "yes": Text("Yes", "是"),
 }
+
+#: Words for the columns of choices and for their usual values.
+CHOICE_WORDS: dict[str, Text] = {
+    "spec": Text("Specification", "模型设定"),
+    "model": WORDS["model"],
+    "weights": Text("Weights", "空间权重"),
+    "sample": Text("Sample", "样本"),
+    "estimator": WORDS["estimator"],
+    "covariance": Text("Standard errors", "标准误"),
+    "fixed_effects": Text("Fixed effects", "固定效应"),
+    "controls": Text("Controls", "控制变量"),
+    "periods": Text("Periods", "时期"),
+    "outliers": Text("Outliers", "异常值处理"),
+    "y": WORDS["dependent"],
+    "measure": Text("Measure", "测度指标"),
+}
+VALUE_WORDS: dict[str, dict[str, Text]] = {
+    "estimator": ESTIMATORS,
+    "covariance": COVARIANCES,
+    "fixed_effects": {
+        "none": Text("None", "无"),
+        "unit": Text("Unit", "地区"),
+        "time": Text("Time", "时间"),
+        "two_way": Text("Two-way", "双向"),
+        "random": WORDS["random"],
+    },
+}
+YES_NO = {"True": WORDS["yes"], "False": WORDS["no"]}
