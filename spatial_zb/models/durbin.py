@@ -113,6 +113,9 @@ def fit_durbin(
         determinant. ``"direct"``: maximum likelihood with dummies, for comparison with other software: its σ²
         and, with time effects, its ρ̂ are biased when n or T is small. ``"gmm"``: spatial two-stage least
         squares and, with ``lag_error``, generalised moments for λ; no normality, and endogenous regressors.
+        ``"robust_score"``: ρ (or λ; not both) by a score that unequal variances of the errors and their correlation over
+        time do not bias, as they bias maximum likelihood where units that others look to have larger errors, or few units
+        have persistent ones; no likelihood, errors clustered by unit.
         Random effects are estimated by maximum likelihood under ``lee_yu`` and ``direct`` alike, since nothing
         is transformed away, and the fit says ``"ml"``. With a lag in time ``"lee_yu"`` adds the correction of order
         1/T of Yu, de Jong & Lee (2008) and Lee & Yu (2010b), ``"yang"`` takes the bias out of the score at the given T
@@ -125,7 +128,7 @@ def fit_durbin(
         to 2 × ``bandwidth`` links of W (after Kelejian & Prucha 2007). These change standard errors, not estimates:
         with ρ or λ the estimates themselves need errors of equal variance that are independent between units. GMM:
         ``"information"`` (homoskedastic), ``"robust"`` (heteroskedasticity of unknown form) or, without ``lag_error``,
-        ``"cluster"`` (by unit).
+        ``"cluster"`` (by unit). By default ``"information"``, and ``"cluster"`` for ``robust_score``, which has no other.
     powers
         For ``gmm``: highest power of W that multiplies the exogenous variables among the instruments.
     bandwidth
@@ -140,8 +143,9 @@ def fit_durbin(
     Raises
     ------
     SpecificationError
-        Unknown option; time effects under ``lee_yu`` or ``gmm`` with W not row-normalised; ρ not identified;
-        endogenous regressors without ``gmm``; ``gmm`` with random effects; too few instruments.
+        Unknown option; time effects with W not row-normalised under ``lee_yu``, ``gmm`` or ``robust_score``; ρ not
+        identified; endogenous regressors without ``gmm``; ``gmm`` with random effects; too few instruments;
+        ``robust_score`` with ρ and λ, random effects, lags in time or regimes.
     DataError
         Variables that cannot be used, see :func:`spatial_zb.models.design.build_design`.
     AlignmentError
@@ -195,7 +199,7 @@ def _check_options(spec: DurbinSpec, estimator: Estimator, covariance: Covarianc
             '"none", "unit", "time" or "two_way".',
             '随机效应由极大似然估计：请去掉estimator="gmm"，或用fixed_effects "none"、"unit"、"time"或"two_way"。',
         )
-    if estimator == "robust_score" and (random or spec.lag_error):
+    if estimator == "robust_score" and (random or (spec.lag_y and spec.lag_error)):
         raise _no_robust_score(spec)
     if spec.endog and estimator != "gmm":
         raise SpecificationError(
@@ -228,9 +232,9 @@ def _no_robust_score(spec: DurbinSpec) -> SpecificationError:
             '稳健得分用于固定效应模型：请用fixed_effects="unit"，或用默认方法估计随机效应。',
         )
     return SpecificationError(
-        f"The robust score estimates ρ, and {spec.family} has λ: drop lag_error (an SDM has the SEM as a special case), or "
-        'use estimator="gmm" with covariance="robust", which allows unequal variances.',
-        f"稳健得分用于估计ρ，而{spec.family}含λ：请去掉lag_error（SDM以SEM为特例），"
+        f"The robust score estimates ρ or λ, and {spec.family} has both: drop lag_error (an SDM has the SEM as a special "
+        'case), or use estimator="gmm" with covariance="robust", which allows unequal variances.',
+        f"稳健得分用于估计ρ或λ，而{spec.family}两者都有：请去掉lag_error（SDM以SEM为特例），"
         '或用estimator="gmm"与covariance="robust"，它允许异方差。',
     )
 
@@ -304,7 +308,7 @@ def _check_weights(spec: DurbinSpec, weights: Weights, estimator: Estimator) -> 
     refuse_empty_rows(weights)
     what = {
         "gmm": Text("the moment estimator of λ", "λ的矩估计"),
-        "robust_score": Text("the standard error of the robust score", "稳健得分的标准误"),
+        "robust_score": Text("the robust score", "稳健得分"),
         # demeaning removes dummies from u only when Wι = ι
         "direct": Text("a spatial error", "空间误差项"),
     }.get(estimator, Text("the Lee-Yu transform", "Lee-Yu变换"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,12 +10,18 @@ from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.notes import Note
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import Maximum, inner_interval
+from spatial_zb.core.likelihood.error_score import (
+    ErrorSample,
+    ErrorScore,
+    error_at_root,
+    error_covariance,
+    error_point,
+)
 from spatial_zb.core.likelihood.score import (
     ROBUST_FORMS,
-    AtRoot,
+    Filters,
     Form,
     Roots,
-    Score,
     ScoreSample,
     at_root,
     period_basis,
@@ -40,115 +46,168 @@ from spatial_zb.models.notes import BOOTSTRAP, few_units, no_root, score_has_roo
 from spatial_zb.models.spec import Covariance
 
 
-def fit_score(design: Design, covariance: Covariance) -> Fit:
-    """Estimate ρ by the robust score and δ by least squares given ρ, with errors clustered by unit.
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Roots of one form, that of the estimate first; the slope and covariance of (δ, ρ or λ) there, NaN without any."""
 
-    Without ρ this is least squares, and the same as ``"lee_yu"``. The score has a block of weights for each unit where its
-    equations have a solution; else one weight for each unit (a note says which).
+    form: Form
+    roots: Roots
+    best: Maximum
+    at: Evaluated
+    slope: float
+    cov: Array
+
+
+def fit_score(design: Design, covariance: Covariance) -> Fit:
+    """Estimate ρ (or λ) by the robust score and δ by least squares given it, with errors clustered by unit.
+
+    Without either this is least squares, and the same as ``"lee_yu"``. The score has a block of weights for each unit where
+    its equations have a solution; else one weight for each unit (a note says which).
 
     Raises
     ------
     SpecificationError
-        Two units with effects of periods, of which no form of the score knows anything.
+        So few units that no form of the score has a solution.
     """
-    if not design.spec.lag_y:
+    if not design.spec.spatial_terms:
         return fit_ml(design, "robust_score", covariance)
-    Z, y, Wy = map(stacked, (design.Z, design.y, design.Wy))
-    base = orthogonal_base(Z, y, Wy, basis=design.basis)
-    sample = score_sample(design, base)
-    form, score, roots, known = _solved(design, sample)
-    at, best = _evaluated(design, base, roots)
-    cov = np.full((base.back.shape[0] + 2,) * 2, np.nan)
-    if known is not None and not best.at_bound:
-        cov[:-1, :-1] = _covariance(at, base, sample, known)
-    positive = bool(np.isfinite(cov[0, 0]) and known is not None and known.slope > 0)
-    fit = assembled(at, covariance, cov, positive)
-    record = replace(fit.convergence, form=form, roots=roots.found, gradient=abs(score.value(best.rho)))
-    return replace(fit, convergence=record, notes=_notes(at, covariance, form, roots))
-
-
-def score_sample(design: Design, base: Base) -> ScoreSample:
-    """What the score looks at, in units of y; :func:`orthogonal_base` of the design."""
-    return ScoreSample(
-        y=by_unit(base.columns[:, 0], design),
-        Wy=by_unit(base.columns[:, 1], design),
-        rows=by_unit(base.columns[:, 2:], design),
-        centred=design.spec.transform in ("time", "two_way"),
-        matrix=design.weights.matrix,
-    )
+    found = (_of_rho if design.spec.lag_y else _of_lambda)(design)
+    cov = np.full((len(found.cov) + 1,) * 2, np.nan)
+    cov[:-1, :-1] = found.cov
+    positive = bool(found.slope > 0 and np.isfinite(found.cov).all())
+    fit = assembled(found.at, covariance, cov, positive)
+    record = replace(fit.convergence, form=found.form, roots=found.roots.found)
+    return replace(fit, convergence=record, notes=_notes(found, covariance))
 
 
 def by_unit(values: Array, design: Design) -> Array:
     """Stacked values (T·n, …) as (n, S, …), S orthonormal combinations of the periods that the effects leave."""
     T, n = design.y.shape
     basis = period_basis(T, design.spec.transform in ("unit", "two_way"))
-    return np.ascontiguousarray(
-        np.moveaxis(np.tensordot(basis, values.reshape(T, n, *values.shape[1:]), (0, 0)), 0, 1)
-    )
+    moved = np.tensordot(basis, values.reshape(T, n, *values.shape[1:]), (0, 0))
+    return np.ascontiguousarray(np.moveaxis(moved, 0, 1))
 
 
-def _solved(design: Design, sample: ScoreSample) -> tuple[Form, Score, Roots, AtRoot | None]:
-    """The first form whose equations have a solution, its roots, and what its variance is made of at the one taken."""
-    bounds = inner_interval(design.weights.logdet.interval)
+def timed(design: Design) -> bool:
+    """Whether periods have effects."""
+    return design.spec.transform in ("time", "two_way")
+
+
+# --- ρ
+
+
+def score_sample(design: Design, base: Base) -> ScoreSample:
+    """What the score of ρ looks at, in units of y; ``base`` by :func:`orthogonal_base` of the design."""
+    y, Wy, rows = (by_unit(base.columns[:, part], design) for part in (0, 1, slice(2, None)))
+    return ScoreSample(y, Wy, rows, timed(design), design.weights.matrix)
+
+
+def _of_rho(design: Design) -> _Found:
+    base = orthogonal_base(stacked(design.Z), stacked(design.y), stacked(design.Wy), basis=design.basis)
+    sample, n = score_sample(design, base), len(design.weights.ids)
     for form in ROBUST_FORMS:
         score = robust_score(sample, form)
         if score is None:
             continue
-        roots = score_roots(score, bounds)
-        if not roots.found:
-            return form, score, roots, None
-        if len(roots.found) > 1:
-            roots = replace(roots, found=_nearest_first(roots.found, design))
-        known = at_root(score, roots.found[0])
+        roots = _ordered(score_roots(score, inner_interval(design.weights.logdet.interval)), design)
+        rho = roots.found[0] if roots.found else roots.end
+        best = _estimate(design, base.back[:, :2] @ [1.0, -rho], bool(roots.found), rho=rho)
+        at, slope = _evaluated(design, best), np.nan
+        cov = np.full((sample.rows.shape[2] + 1,) * 2, np.nan)
+        if roots.found:
+            known = at_root(score, rho)
+            if known is None:
+                continue
+            means, e = by_unit(at.parts.BGm / base.y_norm, design), sample.y - rho * sample.Wy
+            cov = score_covariance(sample, known, means, e, base.back[:, 1:], n / (n - 1))
+            slope = known.slope
+        return _Found(form, roots, best, at, slope, cov)
+    raise _nothing(design)
+
+
+# --- λ
+
+
+def error_sample(design: Design, unit: float) -> ErrorSample:
+    """What the score of λ looks at, y in units of ``unit``."""
+    parts = design.y / unit, design.Wy / unit, design.Z, design.lags[0]
+    y, Wy, Z, lags = (by_unit(stacked(values), design) for values in parts)
+    return ErrorSample(y, Wy, Z, lags, timed(design), Filters(design.weights.matrix))
+
+
+def _of_lambda(design: Design) -> _Found:
+    unit, n = float(np.sqrt((design.y**2).sum())), len(design.weights.ids)
+    sample = error_sample(design, unit)
+    for form in ROBUST_FORMS:
+        score = ErrorScore(sample, form)
+        if error_point(score, 0.0) is None:
+            continue
+        roots = _ordered(score_roots(score, inner_interval(design.weights.logdet.interval)), design)
+        lam = roots.found[0] if roots.found else roots.end
+        point, known = error_point(score, lam), error_at_root(score, lam) if roots.found else None
+        if point is None or (roots.found and known is None):
+            continue
+        best = _estimate(design, point.delta * unit, bool(roots.found), lam=lam)
+        at, slope = _evaluated(design, best), np.nan
+        cov = np.full((sample.shape[2] + 1,) * 2, np.nan)
         if known is not None:
-            return form, score, roots, known
-    raise SpecificationError(
-        f"The robust score has no solution with {len(sample.y)} units: use more units, or "
-        'estimator="lee_yu" with covariance="cluster".',
-        f'{len(sample.y)}个地区时稳健得分无解：请用更多地区，或estimator="lee_yu"与covariance="cluster"。',
-    )
+            slope, scale = known[0].slope, np.append(np.full(sample.shape[2], unit), 1.0)
+            cov = error_covariance(point, *known, point.sample.y, n / (n - 1)) * np.outer(scale, scale)
+        return _Found(form, roots, best, at, slope, cov)
+    raise _nothing(design)
 
 
-def _nearest_first(found: tuple[float, ...], design: Design) -> tuple[float, ...]:
-    """Roots by their distance from the estimate of maximum likelihood, which variances bias little where they are near."""
-    like = likelihood_maximum(design, design.sample()).rho
-    return tuple(sorted(found, key=lambda root: abs(root - like)))
+# --- Either
 
 
-def _evaluated(design: Design, base: Base, roots: Roots) -> tuple[Evaluated, Maximum]:
-    sample, rho = design.sample(), roots.found[0] if roots.found else roots.end
-    e = base.columns[:, 0] - rho * base.columns[:, 1]
-    best = Maximum(
+def _ordered(roots: Roots, design: Design) -> Roots:
+    """Several roots by their distance from maximum likelihood, which variances bias little where they are near."""
+    if len(roots.found) < 2:
+        return roots
+    like = likelihood_maximum(design, design.sample())
+    value = like.rho if design.spec.lag_y else like.lam
+    return replace(roots, found=tuple(sorted(roots.found, key=lambda root: abs(root - value))))
+
+
+def _estimate(design: Design, delta: Array, solved: bool, rho: float = 0.0, lam: float = 0.0) -> Maximum:
+    u = design.y - rho * design.Wy - design.Z @ delta
+    if lam:
+        u = u - lam * (design.Wy - design.lags[0] @ delta)
+    return Maximum(
         rho=rho,
-        lam=0.0,
-        delta=base.back[:, :2] @ [1.0, -rho],
-        sigma2=float(e @ e) * base.y_norm**2 / sample.observations,
+        lam=lam,
+        delta=delta,
+        sigma2=float((u**2).sum()) / design.sample().observations,
         log_likelihood=np.nan,
-        at_bound=not roots.found,
+        at_bound=not solved,
         gradient=np.nan,
         modes=(),
     )
+
+
+def _evaluated(design: Design, best: Maximum) -> Evaluated:
     parts = residual_arrays(design, best)
-    return Evaluated(design, "robust_score", best, sample, Traces(*[0.0] * 9), parts), best
+    return Evaluated(design, "robust_score", best, design.sample(), Traces(*[0.0] * 9), parts)
 
 
-def _covariance(at: Evaluated, base: Base, sample: ScoreSample, known: AtRoot) -> Array:
-    """Covariance of (δ, ρ), clustered by unit."""
-    n, rho = len(sample.y), at.best.rho
-    means = by_unit(at.parts.BGm / base.y_norm, at.design)
-    errors = sample.y - rho * sample.Wy
-    return score_covariance(sample, known, means, errors, base.back[:, 1:], n / (n - 1))
+def _nothing(design: Design) -> SpecificationError:
+    n = len(design.weights.ids)
+    return SpecificationError(
+        f"The robust score has no solution with {n} units and these regressors: use more units or fewer regressors, or "
+        'estimator="lee_yu" with covariance="cluster".',
+        f'{n}个地区与这些解释变量下稳健得分无解：请增加地区或减少解释变量，或用estimator="lee_yu"与covariance="cluster"。',
+    )
 
 
-def _notes(at: Evaluated, covariance: str, form: Form, roots: Roots) -> tuple[Note, ...]:
-    sample = at.sample
+def _notes(found: _Found, covariance: str) -> tuple[Note, ...]:
+    sample = found.at.sample
     notes = notes_on_dependence(covariance, sample, 0.0)
-    if not roots.found:
+    if not found.roots.found:
         notes.append(no_root())
-    if len(roots.found) > 1:
-        notes.append(score_has_roots(roots.found))
-    if form != "block":
-        notes.append(simpler_score(form))
+    if len(found.roots.found) > 1:
+        notes.append(score_has_roots(found.roots.found))
+    if found.form != "block":
+        notes.append(simpler_score(found.form))
     if sample.n_units <= SMALL_N:
         cells = sample.n_units * sample.n_periods
         notes.append(few_units(sample.n_units, cells, BOOTSTRAP, "spatial-zb docs validation/robust_score"))

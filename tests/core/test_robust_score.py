@@ -9,13 +9,21 @@ import pytest
 from scipy import optimize, sparse
 
 from spatial_zb.core.likelihood import score as kernel
+from spatial_zb.core.likelihood.error_score import (
+    ErrorSample,
+    ErrorScore,
+    error_at_root,
+    error_covariance,
+    error_point,
+)
 from spatial_zb.core.likelihood.score import (
     ROBUST_FORMS,
+    Filters,
     ScoreSample,
     at_root,
+    blocks_of,
     period_basis,
     robust_score,
-    score_blocks,
     score_covariance,
     score_roots,
 )
@@ -97,6 +105,13 @@ def dense(request) -> Dense:
 @pytest.fixture(scope="module")
 def score(dense):
     return robust_score(dense.sample(), "block")
+
+
+def score_blocks(score, rho: float) -> np.ndarray | None:
+    sample, filters = score.sample, score.filters
+    U = sample.seen(score.form)
+    own = filters.diagonal(rho) - sample.share * filters.moved(rho, np.ones((N, 1)))[:, 0]
+    return blocks_of(sample, score.form, own, filters.moved(rho, U))
 
 
 def whole(dense: Dense, blocks: np.ndarray) -> np.ndarray:
@@ -229,3 +244,83 @@ def test_a_regressor_of_one_unit_in_one_period_leaves_the_simpler_form():
     sample = ScoreSample(*off, rows, True, sparse.csr_array(dense.W))
     assert score_blocks(robust_score(sample, "block"), RHO) is None
     assert at_root(robust_score(sample, "scalar"), RHO).slope > 0
+
+
+# --- λ
+
+LAM = 0.3
+
+
+@pytest.fixture(scope="module")
+def error_score(dense) -> ErrorScore:
+    F = period_basis(T, dense.within)
+    lag = lambda values: demean(np.einsum("ij,tj...->ti...", dense.W, values), dense.effects)  # noqa: E731
+    parts = (
+        np.moveaxis(np.tensordot(F, v, (0, 0)), 0, 1) for v in (dense.y, dense.Wy, dense.Z, lag(dense.Z))
+    )
+    return ErrorScore(ErrorSample(*parts, dense.centred, Filters(sparse.csr_array(dense.W))), "block")
+
+
+def at_lambda(dense: Dense, lam: float) -> tuple[np.ndarray, ...]:
+    """M, the matrix of the quadratic form MHM − MKM, residuals, δ̂ and filtered regressors, all n·T rows."""
+    lag = np.kron(np.eye(T), dense.W)
+    B, H = np.eye(T * N) - lam * lag, dense.G(lam)
+    off = np.kron(np.eye(T) - dense.within / T, np.eye(N) - dense.centred / N)
+    Z = off @ B @ dense.Z.reshape(T * N, -1)
+    y = dense.y.ravel() - lam * dense.Wy.ravel()
+    M = off - Z @ np.linalg.solve(Z.T @ Z, Z.T)
+    own = [np.arange(T) * N + i for i in range(N)]
+    blocks = lambda A: np.concatenate([(A + A.T)[np.ix_(r, r)].ravel() / 2 for r in own])  # noqa: E731
+    system = np.stack([blocks(M @ part @ M) for part in dense.bases], axis=1)
+    found = np.linalg.lstsq(system, blocks(M @ H @ M), rcond=None)[0]
+    K = sum(c * part for c, part in zip(found, dense.bases, strict=True))
+    return M @ H @ M - M @ K @ M, M @ y, np.linalg.lstsq(Z, y, rcond=None)[0], Z
+
+
+def test_error_score_by_dense_matrices(dense, error_score):
+    for lam in (-0.4, 0.0, LAM, 0.7):
+        form, e, delta, _ = at_lambda(dense, lam)
+        point = error_point(error_score, lam)
+        assert point.value == pytest.approx(e @ form @ e, abs=SOLVED * (e @ e))
+        np.testing.assert_allclose(point.delta, delta, rtol=SOLVED, atol=SOLVED)
+    own = [np.arange(T) * N + i for i in range(N)]
+    largest = max(np.abs((form + form.T)[np.ix_(rows, rows)]).max() for rows in own)
+    assert largest < 20 * EXACT  # zero mean for any Ω that is block-diagonal by unit
+
+
+def test_error_covariance_by_loops(dense, error_score):
+    form, e, _, Z = at_lambda(dense, LAM)
+    form, total = (form + form.T) / 2, 0.0
+    own = [np.arange(T) * N + i for i in range(N)]
+    for i in range(N):
+        for j in range(N):
+            total += 2 * (i != j) * (e[own[i]] @ form[np.ix_(own[i], own[j])] @ e[own[j]]) ** 2
+    known, shift = error_at_root(error_score, LAM)
+    step = 1e-5
+    sides = [at_lambda(dense, LAM + s) for s in (-step, step)]
+    slope = (sides[0][1] @ sides[0][0] @ sides[0][1] - sides[1][1] @ sides[1][0] @ sides[1][1]) / (2 * step)
+    assert (known.slope, known.pairs) == pytest.approx((slope, total), rel=SLOPED)
+    np.testing.assert_allclose(shift, (sides[1][2] - sides[0][2]) / (2 * step), rtol=SLOPED, atol=SLOPED)
+    inverse, factor = np.linalg.inv(Z.T @ Z), N / (N - 1)
+    expected = factor * sum(
+        inverse @ np.outer(Z[r].T @ e[r], Z[r].T @ e[r]) @ inverse for r in own
+    ) + factor**2 * known.pairs / known.slope**2 * np.outer(shift, shift)
+    point = error_point(error_score, LAM)
+    cov = error_covariance(point, known, shift, point.sample.y, factor)
+    np.testing.assert_allclose(cov[:-1, :-1], expected, rtol=SOLVED, atol=EXACT)
+    assert cov[-1, -1] == pytest.approx(factor**2 * total / known.slope**2, rel=SLOPED)
+
+
+def test_sparse_filters_of_the_error_score(dense, error_score, monkeypatch):
+    monkeypatch.setattr(kernel, "DENSE_FILTER", 0)
+    other = ErrorScore(
+        ErrorSample(
+            *(getattr(error_score.sample, name) for name in ("y", "Wy", "Z", "WZ", "centred")),
+            Filters(sparse.csr_array(dense.W)),
+        ),
+        "block",
+    )
+    assert other.value(LAM) == pytest.approx(error_score.value(LAM), rel=SOLVED)
+    (one, shift), (two, moved) = error_at_root(error_score, LAM), error_at_root(other, LAM)
+    assert (two.slope, two.pairs) == pytest.approx((one.slope, one.pairs), rel=1e-5)
+    np.testing.assert_allclose(moved, shift, rtol=1e-5, atol=1e-8)

@@ -13,11 +13,12 @@ from small_examples import durbin_fit, ring_with_chords
 
 import spatial_zb as zb
 from spatial_zb.core.likelihood import inner_interval
+from spatial_zb.core.likelihood.error_score import ErrorScore
 from spatial_zb.core.likelihood.score import robust_score, score_roots
 from spatial_zb.core.transforms import orthogonal_base
 from spatial_zb.models.design import stacked
 from spatial_zb.models.notes import no_root, score_has_roots, simpler_score
-from spatial_zb.models.score import score_sample
+from spatial_zb.models.score import error_sample, score_sample
 
 CITIES = Path(__file__).parents[1] / "reference" / "cities"
 SAME_ROOT = 1e-10
@@ -132,6 +133,24 @@ def test_without_rho_it_is_least_squares(fit):
     assert one.df_resid == other.df_resid
 
 
+@pytest.mark.parametrize("lag_x", [[], ["a"]])
+def test_lambda_by_one_weight_for_all_units_is_maximum_likelihood(fit, lag_x):
+    spec = zb.DurbinSpec("y", ["a", "b"], lag_y=False, lag_x=lag_x, lag_error=True)
+    like, own = (
+        zb.fit_durbin(spec, fit.panel, fit.weights, name, "cluster") for name in ("lee_yu", "robust_score")
+    )
+    score = ErrorScore(error_sample(like.design, 1.0), "equal")
+    found = score_roots(score, inner_interval(fit.weights.logdet.interval)).found
+    assert found == pytest.approx([like.params["lam"]], abs=SAME_ROOT)
+    assert own.converged
+    assert list(own.params.index) == list(like.params.index)
+    assert abs(own.params["lam"] - like.params["lam"]) < like.bse["lam"]
+    larger = fit.panel.with_columns({"y": 1e6 * fit.panel.array("y")})
+    scaled = zb.fit_durbin(spec, larger, fit.weights, "robust_score")
+    assert scaled.params["lam"] == pytest.approx(own.params["lam"], abs=1e-8)
+    assert scaled.bse["a"] == pytest.approx(1e6 * own.bse["a"], rel=1e-6)
+
+
 @pytest.mark.parametrize("effects", ["none", "unit", "time"])
 def test_other_effects_and_a_lopsided_W(effects):
     W = ring_with_chords(15)
@@ -230,7 +249,9 @@ def test_grid_and_battery_have_it_beside_the_others(fit):
 # --- Hubs of unequal variance
 
 
-def hubs(ratio: float, index: int, correlation: float = 0.0) -> tuple[zb.Panel, zb.Weights]:
+def hubs(
+    ratio: float, index: int, correlation: float = 0.0, error: bool = False
+) -> tuple[zb.Panel, zb.Weights]:
     """40 units, 4 of them hubs that all others have as neighbours; errors of hubs have ``ratio`` times the spread."""
     n, T, places = 40, 6, np.random.default_rng(1)
     matrix = np.zeros((n, n))
@@ -245,20 +266,22 @@ def hubs(ratio: float, index: int, correlation: float = 0.0) -> tuple[zb.Panel, 
     x, unit, period, u = (rng.standard_normal(shape) for shape in ((T, n), n, (T, 1), (T, n)))
     for t in range(1, T):
         u[t] = correlation * u[t - 1] + np.sqrt(1 - correlation**2) * u[t]
-    mean = x + unit + period + u * spread / np.sqrt((spread**2).mean())
-    y = np.linalg.solve(np.eye(n) - 0.4 * matrix, mean.T).T
+    mean, u = x + unit + period, u * spread / np.sqrt((spread**2).mean())
+    through = np.linalg.inv(np.eye(n) - 0.4 * matrix)
+    y = mean + u @ through.T if error else (mean + u) @ through.T
     return zb.Panel(np.stack([y, x], axis=2), tuple(range(2001, 2001 + T)), ids, ("y", "x")), W
 
 
-def simulated(ratio: float, replications: int, correlation: float = 0.0) -> pd.DataFrame:
-    """ρ̂ − ρ and whether 1.96 standard errors cover, by estimator."""
-    spec, rows = zb.DurbinSpec("y", ["x"], lag_x=[]), []
+def simulated(ratio: float, replications: int, correlation: float = 0.0, error: bool = False) -> pd.DataFrame:
+    """How far ρ̂ (``error``: λ̂ of a SEM) is off and whether 1.96 standard errors cover, by estimator."""
+    spec, rows = zb.DurbinSpec("y", ["x"], lag_y=not error, lag_x=[], lag_error=error), []
     for index in range(replications):
-        panel, W = hubs(ratio, index, correlation)
+        panel, W = hubs(ratio, index, correlation, error)
         for estimator in ("lee_yu", "robust_score"):
             fit = zb.fit_durbin(spec, panel, W, estimator, "cluster")
-            off = fit.params["rho"] - 0.4
-            rows.append((estimator, off, abs(off) < 1.96 * fit.bse["rho"]))
+            name = spec.spatial_terms[0]
+            off = fit.params[name] - 0.4
+            rows.append((estimator, off, abs(off) < 1.96 * fit.bse[name]))
     return pd.DataFrame(rows, columns=["estimator", "off", "covers"])
 
 
@@ -268,6 +291,13 @@ def test_hubs_of_unequal_variance_move_likelihood_and_not_the_score():
     off = {name: part["off"].to_numpy() for name, part in found.groupby("estimator")}
     assert (off["robust_score"] - off["lee_yu"]).mean() > 0.12
     assert abs(off["robust_score"].mean()) < 3 * off["robust_score"].std() / np.sqrt(40)
+
+
+def test_hubs_of_unequal_variance_move_lambda_by_likelihood_too():
+    found = simulated(3.0, 10, error=True)
+    off = {name: part["off"].to_numpy() for name, part in found.groupby("estimator")}
+    assert (off["robust_score"] - off["lee_yu"]).mean() > 0.25
+    assert abs(off["robust_score"].mean()) < 3 * off["robust_score"].std() / np.sqrt(10)
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,7 +152,7 @@ def _squares(values: Array) -> Array:
 # --- G
 
 
-class _Filters:
+class Filters:
     """G at any ρ of the admissible interval: dense for few units, else by factorisation."""
 
     def __init__(self, matrix: sparse.csr_array) -> None:
@@ -189,6 +189,12 @@ class _Filters:
         )
         return out.reshape(right.shape)
 
+    def ahead(self, rho: float, right: Array) -> Array:
+        """GR for R (n, …)."""
+        flat = right.reshape(self.n, -1)
+        out = self.full(rho) @ flat if self.dense is not None else filter_applier(self.matrix, rho)(flat)
+        return out.reshape(right.shape)
+
     def columns(self, rho: float) -> Iterator[tuple[NDArray[np.intp], Array, Array]]:
         """Columns of G and of G', (n, b) at a time, with their positions."""
         if self.dense is not None:
@@ -218,7 +224,7 @@ class Score:
     own: Array
     moved: Array
     whole: Array | None
-    filters: _Filters
+    filters: Filters
 
     def value(self, rho: float) -> float:
         """ψ(ρ)."""
@@ -262,7 +268,7 @@ def robust_score(sample: ScoreSample, form: Form) -> Score | None:
     weights = solve_blocks(pairs, sample, form)
     if weights is None:
         return None
-    filters, U = _Filters(sample.matrix), sample.seen(form)
+    filters, U = Filters(sample.matrix), sample.seen(form)
     own, moved, whole = np.einsum("bnss->bn", weights), weights @ U, None
     if filters.dense is not None:
         whole = own[:, :, None] * np.eye(n) - sample.share * own[:, None, :]
@@ -282,7 +288,16 @@ class Roots:
     end: float
 
 
-def score_roots(score: Score, bounds: tuple[float, float]) -> Roots:
+class Curve(Protocol):
+    """What roots are looked for in."""
+
+    @property
+    def filters(self) -> Filters: ...
+    def value(self, rho: float) -> float: ...
+    def values(self, rho: Array) -> Array: ...
+
+
+def score_roots(score: Curve, bounds: tuple[float, float]) -> Roots:
     """Every fall of ψ through zero between ``bounds``: estimates of ρ.
 
     Its sign is read at evenly spaced points, and where it comes near zero between two of the same sign; each fall is then
@@ -338,37 +353,45 @@ def at_root(score: Score, rho: float, errors: Array | None = None) -> AtRoot | N
     errors
         (n, S) residuals of which products are taken, e(ρ) without them.
     """
-    sample, filters, n = score.sample, score.filters, score.filters.n
-    K = score_blocks(score, rho)
+    sample, filters = score.sample, score.filters
+    moved = filters.moved(rho, _beside(sample.rows))
+    lagged = moved[:, :-1].reshape(sample.rows.shape)
+    own = filters.diagonal(rho) - sample.share * moved[:, -1]
+    K = blocks_of(sample, score.form, own, lagged)
     if K is None:
         return None
     e = sample.y - rho * sample.Wy if errors is None else errors
-    moved = filters.moved(rho, _beside(sample.rows))
-    pairs = _Pairs.of(sample, moved[:, :-1].reshape(sample.rows.shape), K, e)
-    squares, diagonals = 0.0, np.empty((2, n))
-    for columns, G, transposed in filters.columns(rho):
-        here = np.arange(len(columns))
-        diagonals[:, columns] = G[columns, here], np.einsum("ij,ij->j", G, transposed)  # of G and of G²
-        both = (G + transposed - sample.share * (moved[columns, -1] + moved[:, -1:])) / 2
-        Y = both * (e @ e[columns].T) + pairs.left @ pairs.right[columns].T
-        Y[columns, here] = 0.0
-        squares += float(np.vdot(Y, Y))
+    pairs, diagonals = pair_sum(sample, filters, rho, moved[:, -1], K, lagged, e)
     if not score.moved.shape[-1]:
         moved = moved[:, -1:]
     twice = filters.moved(rho, moved)
-    return AtRoot(score.slope(rho, (diagonals[0], moved), (diagonals[1], twice)), 2 * squares)
+    return AtRoot(score.slope(rho, (diagonals[0], moved), (diagonals[1], twice)), pairs)
 
 
-def score_blocks(score: Score, rho: float) -> Array | None:
-    """K(ρ), (n, S, S): own blocks of the symmetric part of MG, as the form sees M, solved for."""
-    sample, filters = score.sample, score.filters
-    U = sample.seen(score.form)
-    moved = filters.moved(rho, _beside(U))
-    own = filters.diagonal(rho) - sample.share * moved[:, -1]
-    cross = U @ moved[:, :-1].reshape(U.shape).swapaxes(1, 2)
-    right = own[:, None, None] * np.eye(sample.y.shape[1]) - (cross + cross.swapaxes(1, 2)) / 2
-    solved = solve_blocks(right[None], sample, score.form)
+def blocks_of(sample: ScoreSample, form: Form, own: Array, lagged: Array) -> Array | None:
+    """K (n, S, S) of a form for own blocks ``own``_i I − sym(U_i ``lagged``_i'), as the form sees M."""
+    U = sample.seen(form)
+    right = own[:, None, None] * np.eye(U.shape[1])
+    if U.shape[2]:
+        cross = U @ lagged.swapaxes(1, 2)
+        right = right - (cross + cross.swapaxes(1, 2)) / 2
+    solved = solve_blocks(right[None], sample, form)
     return None if solved is None else solved[0]
+
+
+def pair_sum(
+    sample: ScoreSample, filters: Filters, rho: float, sums: Array, K: Array, lagged: Array, e: Array
+) -> tuple[float, Array]:
+    """2 Σ_{i≠j} Y_ij² of errors e (n, S), and the diagonals of G and G² (2, n); ``sums`` G'ι."""
+    rest, squares, diagonals = _Pairs.of(sample, lagged, K, e), 0.0, np.empty((2, len(e)))
+    for columns, G, transposed in filters.columns(rho):
+        here = np.arange(len(columns))
+        diagonals[:, columns] = G[columns, here], np.einsum("ij,ij->j", G, transposed)
+        both = (G + transposed - sample.share * (sums[columns] + sums[:, None])) / 2
+        Y = both * (e @ e[columns].T) + rest.left @ rest.right[columns].T
+        Y[columns, here] = 0.0
+        squares += float(np.vdot(Y, Y))
+    return 2 * squares, diagonals
 
 
 def _beside(U: Array) -> Array:
@@ -413,7 +436,7 @@ class _Pairs:
 
     @classmethod
     def of(cls, sample: ScoreSample, lagged: Array, K: Array, e: Array) -> _Pairs:
-        """From U and ``lagged`` G'U (n, S, k), K (n, S, S) and errors (n, S)."""
+        """From U and ``lagged`` (n, S, k), K (n, S, S) and errors (n, S)."""
         U, c = sample.rows, sample.share
         P, R = (np.einsum("nsk,ns->nk", rows, e) for rows in (U, lagged))
         Ke, KU = np.einsum("nst,nt->ns", K, e), K @ U
