@@ -22,6 +22,7 @@ PARTS = {
     "small_sample": ("small_sample", "run"),
     "gmm": ("gmm", "run"),
     "sizes": ("sizes", "run"),
+    "errors": ("errors", "run"),
     "systems": ("systems", "run"),
     "resampled": ("resampled", "run"),
     "resampled_others": ("resampled_others", "run"),

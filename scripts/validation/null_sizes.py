@@ -20,8 +20,7 @@ from spatial_zb.base.execute import run_tasks
 from spatial_zb.base.results import Row
 from spatial_zb.base.text import Text
 from spatial_zb.hypotheses.case import Case, make_case
-from spatial_zb.hypotheses.chain import GROUPS, run_tests
-from spatial_zb.hypotheses.nulls import extremeness, one_draw, with_p_values
+from spatial_zb.hypotheses.nulls import GROUPS, extremeness, one_draw, run_tests, with_p_values
 from spatial_zb.hypotheses.replicated import PREPIVOTED, REPLICATED, replicated_statistics
 
 from .places import OUT, complete, weights

@@ -106,6 +106,8 @@ PARTS = [
     "| the bootstrap of dynamic, two-regime, random-effects and GMM fits | "
     "[resampled_others.csv](resampled_others.csv) | [resampled_others.md](resampled_others.md) |",
     "| size of the tests | [test_size.csv](test_size.csv) | [test_size.md](test_size.md) |",
+    "| tests of errors over time and between units, and the warnings of fits | [errors.csv](errors.csv) | "
+    "[errors.md](errors.md) |",
     "| the same of their bootstrap p-values, and verdicts | [null_sizes.csv](null_sizes.csv), "
     "[test_verdicts.csv](test_verdicts.csv) | |",
     "| systems | [system.csv](system.csv), [system_resampled.csv](system_resampled.csv), "

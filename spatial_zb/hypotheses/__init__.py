@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from spatial_zb.base.arguments import Rng, renamed
+from spatial_zb.base.arguments import Rng, renamed, seed_of
 from spatial_zb.base.execute import Execution, by_execution
 from spatial_zb.base.results import TestTable
 from spatial_zb.data.panel import Panel
 from spatial_zb.hypotheses.case import TESTS, Likelihood, make_case
-from spatial_zb.hypotheses.chain import GROUPS, run_tests
-from spatial_zb.hypotheses.nulls import bootstrap_p_values
+from spatial_zb.hypotheses.nulls import GROUPS, bootstrap_p_values, run_tests
 from spatial_zb.hypotheses.sizes import with_measured_sizes
 from spatial_zb.hypotheses.table import recommend
 from spatial_zb.models.spec import DurbinSpec
@@ -35,8 +34,9 @@ def diagnose(
 
     Collinearity; LM tests for a spatial lag and error from the least-squares residuals with the effects of the
     specification; Durbin terms (LM, Wald, LR); fixed effects (F, LR); random against fixed effects (Hausman,
-    Mundlak); random effects and spatial errors (Breusch-Pagan, Baltagi-Song-Koh); what residuals still hold
-    (Pesaran's CD, Moran's I).
+    Mundlak); random effects and spatial errors (Breusch-Pagan, Baltagi-Song-Koh); errors of the spatial Durbin model
+    (correlation over time, variances, dependence between units; of a cross-section heteroskedasticity and normality
+    of the least-squares residuals); what residuals still hold (Pesaran's CD without time effects, Moran's I).
 
     Parameters
     ----------
@@ -47,9 +47,12 @@ def diagnose(
         The panel and the weights of its units, matched by id.
     estimator
         The likelihood of the Wald, LR and score tests: ``"lee_yu"`` or ``"direct"``.
-    replicates, rng
+    replicates
         Panels drawn under the null (0, or at least 99) for p-values under the null hypothesis of each test, see
-        :mod:`spatial_zb.hypotheses.nulls`, and their seed.
+        :mod:`spatial_zb.hypotheses.nulls`.
+    rng
+        Seed of these panels, and of the draws that the test of cross-section dependence is read from: without it those
+        are the same in every call.
     workers
         Processes for the replicates, or an :class:`spatial_zb.Execution`; no number depends on it.
 
@@ -72,7 +75,8 @@ def diagnose(
     SpatialZbWarning
         Tests whose measured size at this number of units is not near 5 %, and what to read instead.
     """
-    case = make_case(spec, panel, W, estimator)
+    rng = None if rng is None else seed_of(rng)
+    case = make_case(spec, panel, W, estimator, rng)
     facts = {
         "y": spec.y,
         "fixed_effects": case.effects,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from spatial_zb.base.arguments import Rng, seed_of
 from spatial_zb.base.errors import (
     ConvergenceError,
     SpatialZbError,
@@ -71,6 +72,15 @@ TESTS: dict[str, Text] = {
         "LM spatial error, marginal (BSK)": "LM 边际检验（空间误差，BSK）",
         "LM spatial error given random effects (BSK)": "LM 条件检验（给定随机效应的空间误差，BSK）",
         "LM random effects given spatial error (BSK)": "LM 条件检验（给定空间误差的随机效应，BSK）",
+        "Serial correlation (LM*)": "序列相关检验（LM*）",
+        "Serial correlation, forward and backward": "序列相关检验（前后向离差）",
+        "Variances and diagonal of G": "方差与 G 对角元的关系",
+        "Variances and place in W": "方差与在 W 中位置的关系",
+        "Largest to smallest error sd of units": "各单元误差标准差之最大最小比",
+        "Breusch-Pagan": "Breusch-Pagan 异方差检验",
+        "Koenker-Bassett": "Koenker-Bassett 异方差检验",
+        "Jarque-Bera": "Jarque-Bera 正态性检验",
+        "Cross-section dependence": "截面相关检验（时间效应之后）",
         "CD (Pesaran)": "CD 检验（Pesaran）",
         "Moran of residuals": "残差 Moran 检验",
     }.items()
@@ -94,10 +104,12 @@ class Case:
     spec: DurbinSpec
     estimator: Likelihood
     design: Design
+    #: Of the draws that a test is read from, the same in every call that does not give one.
+    seed: np.random.SeedSequence = field(default_factory=lambda: np.random.SeedSequence(0))
 
     def __getstate__(self) -> dict[str, Any]:
         """What is sent to another process: not the fits that tests have made."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @cached_property
     def designs(self) -> dict[DurbinSpec, Design]:
@@ -191,7 +203,7 @@ class Case:
         return converged(self.highest_sdm)
 
 
-def make_case(spec: DurbinSpec, panel: Panel, W: Any, estimator: Likelihood) -> Case:
+def make_case(spec: DurbinSpec, panel: Panel, W: Any, estimator: Likelihood, rng: Rng = None) -> Case:
     """Align and check what :func:`spatial_zb.diagnose` was given."""
     if estimator not in get_args(Likelihood):
         raise not_one_of("estimator", estimator, get_args(Likelihood))
@@ -216,7 +228,8 @@ def make_case(spec: DurbinSpec, panel: Panel, W: Any, estimator: Likelihood) -> 
     effects = "unit" if spec.fixed_effects == "random" else spec.fixed_effects
     weights = as_weights(W).align(panel.units)
     plain = DurbinSpec(spec.y, spec.x, lag_y=False, lag_x=[], fixed_effects=effects)
-    return Case(spec, estimator, build_design(plain, panel, weights))
+    seed = seed_of(0 if rng is None else rng)
+    return Case(spec, estimator, build_design(plain, panel, weights), seed)
 
 
 def quiet_design(case: Case, spec: DurbinSpec) -> Design:
@@ -286,6 +299,12 @@ def attempt(names: tuple[str, ...], run: Callable[[], list[Row]]) -> list[Row]:
 def chi2_row(test: str, statistic: float, df: int, note: Text) -> Row:
     """A test of a χ² statistic."""
     return Row(test, float(statistic), float(df), float(stats.chi2.sf(statistic, df)), note)
+
+
+def t_row(test: str, statistic: float, df: int, note: Text, of: str = "") -> Row:
+    """A two-sided test of Student's t; its degrees of freedom go into the note, those of the table are restrictions."""
+    words = Text(f"{note.en}; t({df})", f"{note.zh}；t({df})")
+    return Row(test, float(statistic), NAN, float(2 * stats.t.sf(abs(statistic), df)), words, of)
 
 
 def normal_row(test: str, statistic: float, note: Text, of: str = "") -> Row:

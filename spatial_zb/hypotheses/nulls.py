@@ -1,4 +1,4 @@
-"""Bootstrap p-values of the test chain: each test on panels drawn under its own null hypothesis.
+"""The groups of the test chain, and its bootstrap p-values: each test on panels drawn under its own null hypothesis.
 
 What a null hypothesis leaves is estimated and drawn from: residuals of the restricted fit (recentred, with their degrees
 of freedom), or normal unit effects and errors where the null has random effects. Tests with the same null share its
@@ -17,7 +17,7 @@ Davidson & MacKinnon (1999), Econometric Theory 15: 361-376; Beran (1988), JASA 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -35,9 +35,18 @@ from spatial_zb.core.laws.samples import SPECTRAL_UNITS
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.random.tests import swamy_arora
 from spatial_zb.core.transforms import demean, spatial_lag
-from spatial_zb.hypotheses.case import Case, common_means, highest_fit, make_case, varies
-from spatial_zb.hypotheses.chain import run_tests
-from spatial_zb.hypotheses.random import random_estimate
+from spatial_zb.hypotheses.case import Case, Step, attempt, common_means, highest_fit, make_case, varies
+from spatial_zb.hypotheses.durbin import durbin
+from spatial_zb.hypotheses.panel import (
+    SERIAL,
+    VARIANCES,
+    collinearity,
+    dependence,
+    effects,
+    errors,
+    lag_error,
+)
+from spatial_zb.hypotheses.random import bsk, random_effects, random_estimate, random_spatial
 from spatial_zb.hypotheses.replicated import (
     PREPIVOTED,
     REPLICATED,
@@ -48,6 +57,30 @@ from spatial_zb.hypotheses.replicated import (
 from spatial_zb.inference.bootstrap.static import draw_sample, draw_samples
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import Effects
+
+#: The parts of the chain, in the order of the table.
+GROUPS: dict[str, Callable[[Case], list[Step]]] = {
+    "collinearity": collinearity,
+    "lag_error": lag_error,
+    "durbin": durbin,
+    "effects": effects,
+    "random": random_effects,
+    "bsk": bsk,
+    "random_spatial": random_spatial,
+    "errors": errors,
+    "dependence": dependence,
+}
+
+
+def run_tests(case: Case, groups: tuple[str, ...], wanted: Collection[str] | None = None) -> list[Row]:
+    """Run groups of tests, or of them those wanted; one that cannot be computed says why."""
+    out: list[Row] = []
+    for group in groups:
+        for names, run in GROUPS[group](case):
+            if wanted is None or not set(names).isdisjoint(wanted):
+                out += [row for row in attempt(names, run) if wanted is None or row.test in wanted]
+    return out
+
 
 #: Fewest replicates for a p-value near 5 %.
 FEWEST = 99
@@ -169,8 +202,16 @@ def _random_spatial(case: Case) -> RandomSource:
 #: Null hypotheses by name, in the order of their streams.
 NULLS: dict[str, Null] = {
     "no spatial lag": Null(
-        ("LM lag", "LM error", "LM lag and error, joint", "F Durbin terms, OLS to SLX", "Moran of residuals"),
-        ("lag_error", "durbin", "dependence"),
+        (
+            "LM lag",
+            "LM error",
+            "LM lag and error, joint",
+            "F Durbin terms, OLS to SLX",
+            "Moran of residuals",
+            "Breusch-Pagan",
+            "Koenker-Bassett",
+        ),
+        ("lag_error", "durbin", "dependence", "errors"),
         _own,
     ),
     "SAR": Null(
@@ -195,7 +236,11 @@ NULLS: dict[str, Null] = {
         ("lag_error", "durbin"),
         partial(_own, lag_error=True),
     ),
-    "SDM": Null(("LM error from SDM",), ("durbin",), lambda case: _own(case, lag_y=True, lag_x=case.lagged)),
+    "SDM": Null(
+        ("LM error from SDM", *SERIAL, *VARIANCES),
+        ("durbin", "errors"),
+        lambda case: _own(case, lag_y=True, lag_x=case.lagged),
+    ),
     "no unit effects": Null(
         ("F unit effects", "LR unit effects"), ("effects",), lambda case: _fitted(case, "time")
     ),

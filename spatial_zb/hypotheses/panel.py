@@ -11,10 +11,37 @@ from spatial_zb.base.errors import DataError
 from spatial_zb.base.results import NAN, Row
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
+from spatial_zb.core.likelihood import Maximum
 from spatial_zb.core.likelihood import tests as core
+from spatial_zb.core.likelihood.errors import (
+    Errors,
+    autocorrelation,
+    crossing_form,
+    heteroskedasticity,
+    lag_form,
+    normality,
+    own_feedback,
+    places,
+    serial_correlation,
+    tied_variances,
+    variances_by_place,
+    within,
+)
+from spatial_zb.core.likelihood.errors import dependence as between_units
 from spatial_zb.core.transforms import FixedEffects, demean, spatial_lag, transformed_sample
-from spatial_zb.hypotheses.case import EFFECTS_WORDS, Case, Step, chi2_row, normal_row, quiet_design, varies
+from spatial_zb.hypotheses.case import (
+    EFFECTS_WORDS,
+    Case,
+    Step,
+    chi2_row,
+    normal_row,
+    quiet_design,
+    t_row,
+    varies,
+)
 from spatial_zb.models.design import Design, stacked
+from spatial_zb.models.fit import Fit
+from spatial_zb.models.ml import HIGHEST, errors_at, residual_arrays
 
 LAG_ERROR = ("LM lag", "LM error", "LM lag, robust", "LM error, robust", "LM lag and error, joint")
 
@@ -144,8 +171,10 @@ def _condition(case: Case) -> list[Row]:
 
 
 def dependence(case: Case) -> list[Step]:
-    """Pesaran's CD and Moran's I, pooled and by period."""
-    steps: list[Step] = [(("CD (Pesaran)",), lambda: _cd(case))] if case.T > 2 else []
+    """Pesaran's CD where period means are in, and Moran's I, pooled and by period."""
+    steps: list[Step] = (
+        [(("CD (Pesaran)",), lambda: _cd(case))] if case.T > 2 and not case.period_means else []
+    )
     return [*steps, (("Moran of residuals",), lambda: _moran_rows(case))]
 
 
@@ -153,14 +182,149 @@ def _cd(case: Case) -> list[Row]:
     y, X = (demean(case.panel.array(v), "unit") for v in (case.spec.y, list(case.spec.x)))
     X = X[:, :, varies(case.panel.array(list(case.spec.x)), X)]
     u = core.residuals(stacked(X), stacked(y)).reshape(y.shape)
-    en, zh = (
-        "correlation of units over time, residuals after unit effects",
-        "个体间跨期相关，去除个体效应后的残差",
+    note = Text(
+        "correlation of units over time, residuals after unit effects", "个体间跨期相关，去除个体效应后的残差"
     )
-    if case.period_means:
-        en += "; common period shocks count, since after time effects CD has no meaning"
-        zh += "；包含共同时期冲击，因为去除时间效应后 CD 无意义"
-    return [normal_row("CD (Pesaran)", core.pesaran_cd(u), Text(en, zh))]
+    return [normal_row("CD (Pesaran)", core.pesaran_cd(u), note)]
+
+
+# --- errors
+
+#: Tests of the errors of the spatial Durbin model in a panel, and of the least-squares residuals of a cross-section.
+SERIAL = ("Serial correlation (LM*)", "Serial correlation, forward and backward")
+VARIANCES = ("Variances and diagonal of G", "Variances and place in W")
+SPREAD, BETWEEN = "Largest to smallest error sd of units", "Cross-section dependence"
+CROSS_SECTION = ("Breusch-Pagan", "Koenker-Bassett", "Jarque-Bera")
+#: Draws that dependence between units is read from: p to 0.005.
+DRAWS = 199
+
+
+def errors(case: Case) -> list[Step]:
+    """What a panel says of the errors of SDM, a cross-section of those of least squares."""
+    if case.T == 1:
+        return [(CROSS_SECTION, lambda: _cross_section_rows(case))]
+    if not case.lagged or 2 + (case.effects in ("unit", "two_way")) > case.T:
+        return []
+    steps: list[Step] = [
+        (SERIAL, lambda: serial_rows(_sdm_errors(case), Text("SDM", "SDM"))),
+        (VARIANCES, lambda: _variance_rows(case)),
+        ((SPREAD,), lambda: [_spread_row(case)]),
+    ]
+    return [*steps, ((BETWEEN,), lambda: [_between_row(case)])] if case.period_means else steps
+
+
+def _sdm_errors(case: Case) -> Errors:
+    return errors_of_fit(case.sdm)
+
+
+def errors_of_fit(fit: Fit) -> Errors:
+    """Residuals of a fit by maximum likelihood, and what its coefficients took out of them."""
+    spec, params = fit.spec, fit.params
+    rho, lam = (float(params.get(name, 0.0)) for name in ("rho", "lam"))
+    best = Maximum(rho, lam, params[list(spec.terms)].to_numpy(), fit.sigma2, NAN, False, 0.0, ())
+    return errors_at(fit.design, best, residual_arrays(fit.design, best))
+
+
+def serial_rows(found: Errors, model: Text, of: str = "") -> list[Row]:
+    """Correlation over time: LM*, and with unit effects the form that variances may move under."""
+    words = Text(
+        f"residuals of {model.en}, less what effects and coefficients give",
+        f"{model.zh} 残差，扣除效应与系数所致部分",
+    )
+    form = lag_form(found.T, found.within)
+    rows = [_serial_row(SERIAL[0], found, form, _with_coefficient(found, words), of)]
+    if not found.within or found.T < 4:
+        return rows
+    crossing = Text(
+        f"{words.en}; whatever variances do over time, but blind to long swings",
+        f"{words.zh}；方差随时间变化时仍成立，但对长期波动不敏感",
+    )
+    return [*rows, _serial_row(SERIAL[1], found, crossing_form(found.T), crossing, of)]
+
+
+def _with_coefficient(found: Errors, words: Text) -> Text:
+    a = autocorrelation(found)
+    shown = f"{a:.2f}" if a < HIGHEST else f"{HIGHEST:.1f} or more"
+    shown_zh = f"{a:.2f}" if a < HIGHEST else f"{HIGHEST:.1f}或更高"
+    if not found.within:
+        words = Text(
+            f"{words.en}; no unit effects: lasting differences between units count",
+            f"{words.zh}；无个体效应：单元间的持久差异也计入",
+        )
+    return Text(
+        f"{words.en}; first-order correlation of the errors {shown}", f"{words.zh}；误差一阶相关 {shown_zh}"
+    )
+
+
+def _serial_row(name: str, found: Errors, form: Array, note: Text, of: str) -> Row:
+    return t_row(name, float(serial_correlation(found, form)), found.n - 1, note, of)
+
+
+def _variance_rows(case: Case) -> list[Row]:
+    """Whether variances of units go with what ties them to ρ̂, and with the columns that it begins with."""
+    found, W = _sdm_errors(case), case.weights.matrix
+    columns = places(W, case.period_means)
+    q = columns.shape[1]
+    left = found.n - q - 1
+    if not q or left < 1:
+        raise DataError(
+            "W has the same (W²)_ii and column sum for every unit: variances cannot go with them.",
+            "W对每个单元的(W²)_ii与列和都相同：方差不可能随之变化。",
+        )
+    rho = float(case.sdm.params.to_numpy()[len(case.sdm.spec.terms)])
+    t = tied_variances(found.variances, own_feedback(W, rho, case.period_means))
+    note = Text(
+        "correlation of units' variances with the diagonal of W(I − ρW)⁻¹; ρ̂ is off where they go together",
+        "各单元方差与 W(I − ρW)⁻¹ 对角元的相关；两者相关时 ρ̂ 有偏",
+    )
+    F = float(variances_by_place(found.variances, columns))
+    beside = Text(" and column sums of W", "与 W 的列和") if q > 1 else Text("", "")
+    words = Text(
+        f"cube roots of units' variances on the diagonal of W²{beside.en}; F({q}, {left})",
+        f"各单元方差的立方根对 W² 对角元{beside.zh}的回归；F({q}, {left})",
+    )
+    return [
+        t_row(VARIANCES[0], float(t), found.n - 2, note),
+        Row(VARIANCES[1], F, float(q), float(stats.f.sf(F, q, left)), words),
+    ]
+
+
+def _spread_row(case: Case) -> Row:
+    """No test: of equality of all variances none keeps its level under serial correlation or heavy tails."""
+    sd, units = np.sqrt(_sdm_errors(case).variances), case.panel.units
+    low, high = int(np.argmin(sd)), int(np.argmax(sd))
+    shown = f"{sd[low]:.3g} ({units[low]}) – {sd[high]:.3g} ({units[high]})"
+    note = Text(
+        f"{shown}; a description: no test of equal variances holds under serial correlation or heavy tails",
+        f"{shown}；仅作描述：序列相关或厚尾时没有可靠的等方差检验",
+    )
+    return Row(SPREAD, float(sd[high] / sd[low]), NAN, NAN, note)
+
+
+def _between_row(case: Case) -> Row:
+    found = within(_sdm_errors(case))
+    a = autocorrelation(found)
+    size, usual, p = between_units(found, a, np.random.default_rng(case.seed), DRAWS)
+    note = Text(
+        f"root mean square correlation between units, {usual:.3f} where they are independent; p from {DRAWS} draws of "
+        f"independent errors with first-order correlation {a:.2f}",
+        f"单元间相关系数的均方根，独立时为 {usual:.3f}；p 值取自 {DRAWS} 次一阶相关为 {a:.2f} 的独立误差抽样",
+    )
+    return Row(BETWEEN, size, NAN, p, note)
+
+
+def _cross_section_rows(case: Case) -> list[Row]:
+    e, Z = case.residuals.ravel(), stacked(case.design.Z)
+    bp, kb = heteroskedasticity(e, Z)
+    df = int((Z.std(axis=0) > 0).sum())
+    on = Text("squared least-squares residuals on the regressors", "最小二乘残差平方对自变量的回归")
+    notes = (
+        Text(f"{on.en}; errors taken as normal", f"{on.zh}；假定误差正态"),
+        Text(f"{on.en}; N R², errors of any law", f"{on.zh}；N R²，不要求误差正态"),
+        Text("skewness and kurtosis of the least-squares residuals", "最小二乘残差的偏度与峰度"),
+    )
+    values, restrictions = (float(bp), float(kb), normality(e)), (df, df, 2)
+    return [chi2_row(*row) for row in zip(CROSS_SECTION, values, restrictions, notes, strict=True)]
 
 
 def moran_parts(case: Case, u: Array) -> list[tuple[str, core.MoranMoments, Text]]:

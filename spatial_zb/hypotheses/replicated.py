@@ -1,6 +1,4 @@
-"""The tests of a static model with fixed effects on many panels at once, and their prepivoted p-values.
-
-The tests whose null is a static model with fixed effects, on many panels of one case at once.
+"""The tests whose null is a static model with fixed effects, on many panels of one case at once, and prepivoted p-values.
 
 Panels differ in y only. Every statistic is that of :mod:`spatial_zb.hypotheses.panel`, ``durbin`` and
 ``dependence``; tests/hypotheses/test_replicated_tests.py holds them to each other.
@@ -27,10 +25,25 @@ from scipy.interpolate import CubicSpline
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Generator, error_pool
-from spatial_zb.core.laws.replicates import Replicates, estimate_all, replicated_score_tests
+from spatial_zb.core.laws.replicates import (
+    Replicates,
+    estimate_all,
+    replicated_errors,
+    replicated_score_tests,
+)
 from spatial_zb.core.laws.samples import SampleModel, Samples, fast
 from spatial_zb.core.likelihood import given_spatial
 from spatial_zb.core.likelihood import tests as core
+from spatial_zb.core.likelihood.errors import (
+    Errors,
+    crossing_form,
+    heteroskedasticity,
+    lag_form,
+    places,
+    serial_correlation,
+    tied_variances,
+    variances_by_place,
+)
 from spatial_zb.hypotheses.case import Case, quiet_design
 from spatial_zb.hypotheses.durbin import need_nested_sem
 from spatial_zb.hypotheses.panel import moran_parts
@@ -128,6 +141,15 @@ class _Many:
         durbin, error = self.scores(larger, wide, [*range(k + q), *spatial], [*range(k), *spatial, k + q + 1])
         return durbin, error
 
+    @cached_property
+    def errors(self) -> tuple[Errors, Array]:
+        """Those of SDM, and the diagonal of JG at its ρ."""
+        return replicated_errors(self.model(lag_y=True, lag_x=self.case.lagged), self.samples, self.sdm)
+
+    def of_errors(self, statistic: Callable[[Errors, Array], Array]) -> Array:
+        """NaN where SDM has no interior maximum."""
+        return np.where(self.sdm.at_bound, np.nan, statistic(*self.errors))
+
     def scores(self, larger: SampleModel, at: Replicates, *active: Sequence[int]) -> list[Array]:
         """LM statistics; NaN where the smaller model has no interior maximum."""
         found = replicated_score_tests(larger, self.samples, at, active)
@@ -195,6 +217,25 @@ def _ratio(many: _Many, smaller: str) -> Array:
     return np.maximum(ratio, 0.0)
 
 
+def _serial(many: _Many, crossing: bool) -> Array:
+    T = many.case.T
+    return many.of_errors(
+        lambda errors, _: serial_correlation(
+            errors, crossing_form(T) if crossing else lag_form(T, errors.within)
+        )
+    )
+
+
+def _by_place(many: _Many) -> Array:
+    columns = places(many.case.weights.matrix, many.case.period_means)
+    return many.of_errors(lambda errors, _: variances_by_place(errors.variances, columns))
+
+
+def _heteroskedasticity(many: _Many, normal: bool) -> Array:
+    rows = many.residuals.reshape(len(many.Y), -1)
+    return heteroskedasticity(rows, stacked(many.case.design.Z))[0 if normal else 1]
+
+
 #: What can be computed on many panels at once.
 REPLICATED: dict[str, Callable[[_Many], Array | dict[str, Array]]] = {
     "LM lag": lambda many: many.lag_error.lag,
@@ -208,6 +249,14 @@ REPLICATED: dict[str, Callable[[_Many], Array | dict[str, Array]]] = {
     "LM common factor from SEM": _common_factor_from_sem,
     "LM error from SAR": lambda many: many.from_sar[1],
     "LM lag from SEM": lambda many: _beside(many, many.sem),
+    "Serial correlation (LM*)": lambda many: _serial(many, False),
+    "Serial correlation, forward and backward": lambda many: _serial(many, True),
+    "Variances and diagonal of G": lambda many: many.of_errors(
+        lambda errors, feedback: tied_variances(errors.variances, feedback)
+    ),
+    "Variances and place in W": _by_place,
+    "Breusch-Pagan": lambda many: _heteroskedasticity(many, True),
+    "Koenker-Bassett": lambda many: _heteroskedasticity(many, False),
     "LM error from SDM": lambda many: _beside(many, many.sdm, many.case.lagged),
     "Wald SDM to SAR": lambda many: _wald(many, False),
     "LR SDM to SAR": lambda many: _ratio(many, "sar"),

@@ -129,6 +129,8 @@ BOOTSTRAP: dict[str, dict[Place, float]] = {
 }
 #: Up to how many units the figures of each measured n are taken to hold.
 REACH = ((11, 25), (41, 65), (90, 130))
+#: Periods of the simulation, and those to which its sizes are taken to hold: elsewhere they are said to be unmeasured.
+PERIODS, NEAR_PERIODS = 11, (8, 16)
 #: What to read in place of a test whose size is off; where that is off as well, its bootstrap p-value.
 INSTEAD: dict[str, str] = {
     "LM lag, robust": "LM lag from SEM",
@@ -179,20 +181,44 @@ Off = tuple[str, Measured, float | None, str | None]
 @Kind
 def tests_off_level(units: int, periods: int, tests: tuple[Off, ...]) -> Text:
     """Tests whose size is off at a panel of this size."""
+    listing = _listing(tests)
+    return Text(
+        f"With {units} units and {periods} periods these tests do not keep their level of 5 % (measured rejection of a true "
+        f"hypothesis, where it is worst; what to do instead): {listing.en}. {BY_DRAWS.en}",
+        f"{units}个地区、{periods}个时期时，以下检验达不到5 %的名义水平（括号内为实测的对真原假设的最差拒绝率与替代办法）："
+        f"{listing.zh}。{BY_DRAWS.zh}",
+    )
+
+
+@Kind
+def tests_off_elsewhere(units: int, periods: int, tests: tuple[Off, ...]) -> Text:
+    """Tests whose size is off at another number of periods, and was not measured at this one."""
+    listing = _listing(tests)
+    return Text(
+        f"Sizes of tests were measured at {PERIODS} periods, not at {periods}. With {units} units and {PERIODS} periods "
+        f"these do not keep their level of 5 % (rejection of a true hypothesis, where it is worst; what to do instead): "
+        f"{listing.en}. {BY_DRAWS.en}",
+        f"检验水平是在{PERIODS}个时期下实测的，{periods}个时期时未经实测。{units}个地区、{PERIODS}个时期时，以下检验"
+        f"达不到5 %的名义水平（括号内为对真原假设的最差拒绝率与替代办法）：{listing.zh}。{BY_DRAWS.zh}",
+    )
+
+
+BY_DRAWS = Text(
+    "bootstrap = 999 in [study], or diagnose(..., replicates=999), adds p-values made for few units (spatial-zb docs "
+    "validation/study)",
+    "在[study]中设bootstrap = 999（或diagnose(..., replicates=999)）可给出适于少量地区的p值"
+    "（spatial-zb docs validation/study）",
+)
+
+
+def _listing(tests: tuple[Off, ...]) -> Text:
+    """Each test with its worst size and what to read instead."""
     en, zh = ([], [])
     for test, measured, share, instead in tests:
         worst, drawn, read = f"{100 * measured.share:.0f} %", _by_bootstrap(share), READ[instead]
         en.append(f"{test} ({worst}, {measured.where}{drawn.en}; {read.en})")
         zh.append(f"{TESTS[test].zh}（{worst}，{measured.where}{drawn.zh}；{read.zh}）")
-    listing = Text("; ".join(en), "；".join(zh))
-    return Text(
-        f"With {units} units and {periods} periods these tests do not keep their level of 5 % (measured rejection of a true "
-        f"hypothesis, where it is worst; what to do instead): {listing.en}. bootstrap = 999 in [study], or "
-        "diagnose(..., replicates=999), adds p-values made for few units (spatial-zb docs validation/study)",
-        f"{units}个地区、{periods}个时期时，以下检验达不到5 %的名义水平（括号内为实测的对真原假设的最差拒绝率与替代办法）："
-        f"{listing.zh}。在[study]中设bootstrap = 999（或diagnose(..., replicates=999)）可给出适于少量地区的p值"
-        "（spatial-zb docs validation/study）",
-    )
+    return Text("; ".join(en), "；".join(zh))
 
 
 def with_measured_sizes(table: TestTable, dense: bool) -> TestTable:
@@ -206,14 +232,17 @@ def with_measured_sizes(table: TestTable, dense: bool) -> TestTable:
     if not place or not off:
         return table
     rows = [_with_size(row, place[2], off[row.test]) if row.test in off else row for row in table.rows]
-    note = tests_off_level(table.facts["n_units"], table.facts["n_periods"], tuple(off.values()))
+    units, periods = table.facts["n_units"], table.facts["n_periods"]
+    low, high = NEAR_PERIODS
+    kind = tests_off_level if low <= periods <= high else tests_off_elsewhere
+    note = kind(units, periods, tuple(off.values()))
     tell([note])
     return replace(table, rows=tuple(rows), notes=(*table.notes, note))
 
 
 def _with_size(row: Row, n: int, off: Off) -> Row:
     _, measured, share, instead = off
-    where, size = f"n = {n}, T = 11, {measured.where}", f"{100 * measured.share:.1f} %"
+    where, size = f"n = {n}, T = {PERIODS}, {measured.where}", f"{100 * measured.share:.1f} %"
     drawn, read = _by_bootstrap(share), READ[instead]
     note = Text(
         f"{row.note.en}; rejects {size} of true hypotheses at {where}{drawn.en}: {read.en}",
@@ -267,7 +296,21 @@ SECTIONS: dict[Text, tuple[str, ...]] = {
         "LM spatial error given random effects (BSK)",
         "LM random effects given spatial error (BSK)",
     ),
-    Text("Dependence left between units", "地区间剩余的相关性"): ("CD (Pesaran)", "Moran of residuals"),
+    Text("Errors: over time, variances, law", "误差：时间相关、方差与分布"): (
+        "Serial correlation (LM*)",
+        "Serial correlation, forward and backward",
+        "Variances and diagonal of G",
+        "Variances and place in W",
+        "Largest to smallest error sd of units",
+        "Breusch-Pagan",
+        "Koenker-Bassett",
+        "Jarque-Bera",
+    ),
+    Text("Dependence left between units", "地区间剩余的相关性"): (
+        "Cross-section dependence",
+        "CD (Pesaran)",
+        "Moran of residuals",
+    ),
     Text("Collinearity (no tests)", "共线性（非检验）"): ("VIF", "Condition number"),
 }
 

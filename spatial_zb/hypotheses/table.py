@@ -12,6 +12,7 @@ from spatial_zb.base.errors import not_one_of
 from spatial_zb.base.results import Row, TestTable
 from spatial_zb.base.text import Text
 from spatial_zb.hypotheses.case import EFFECTS_WORDS, TESTS
+from spatial_zb.models.notes import ROBUST_SCORE
 
 #: Level at which a sentence says "significant".
 LEVEL = 0.05
@@ -61,6 +62,7 @@ def recommend(
         _random(table),
         _spatial(table),
         _simpler(table),
+        _errors(table),
         _left(table),
     ]
     said = [step for step in steps if step is not None]
@@ -318,13 +320,44 @@ def _one_simplification(table: TestTable, family: str) -> Text:
     )
 
 
+def _errors(table: TestTable) -> Text | None:
+    """Correlation over time and variances: what they do to errors and estimates, and the remedy."""
+    if not any(_available(table.row(name)) for name in ("Serial correlation (LM*)", "Koenker-Bassett")):
+        return None
+    names = [
+        name
+        for name in ("Serial correlation (LM*)", "Variances and place in W", "Koenker-Bassett")
+        if _available(table.row(name))
+    ]
+    parts = [_join([_quoted(table, name) for name in names])]
+    if _rejects(table, "Serial correlation (LM*)"):
+        parts.append(
+            Text(
+                'Errors of a unit are correlated over time: standard errors by covariance="cluster"',
+                '同一单元的误差跨期相关：标准误用covariance="cluster"',
+            )
+        )
+    if _rejects(table, "Variances and place in W"):
+        parts.append(
+            Text(
+                f"Variances go with the place in W, and ρ̂ of maximum likelihood with them: {ROBUST_SCORE}",
+                f"方差随在 W 中的位置而变，极大似然的 ρ̂ 因而有偏：用{ROBUST_SCORE}",
+            )
+        )
+    if _rejects(table, "Koenker-Bassett"):
+        parts.append(
+            Text(
+                'Variances go with the regressors: standard errors by covariance="sandwich"',
+                '方差随自变量而变：标准误用covariance="sandwich"',
+            )
+        )
+    return Text(
+        f"Errors: {'. '.join(part.en for part in parts)}.", f"误差：{'。'.join(part.zh for part in parts)}。"
+    )
+
+
 def _left(table: TestTable) -> Text | None:
-    wanted = ["LM error from SDM"]
-    if table.facts["fixed_effects"] not in (
-        "time",
-        "two_way",
-    ):  # they have taken up the common shocks that CD tells of
-        wanted.append("CD (Pesaran)")
+    wanted = ("LM error from SDM", "CD (Pesaran)", "Cross-section dependence")
     names = [n for n in wanted if _available(table.row(n))]
     if not names:
         return None
@@ -335,6 +368,18 @@ def _left(table: TestTable) -> Text | None:
             " Spatial dependence is left after SDM: look for an omitted variable or another W.",
             "SDM 之后仍有空间依赖：检查遗漏变量或更换 W。",
         )
+    if _rejects(table, "CD (Pesaran)"):
+        shocks = Text(
+            " Units share shocks: add time effects.",
+            "单元间有共同冲击：应加入时间效应。",
+        )
+        end = Text(end.en + shocks.en, end.zh + shocks.zh)
+    if _rejects(table, "Cross-section dependence"):
+        factor = Text(
+            " Units move together beyond time effects and W: common shocks that reach them unequally.",
+            "在时间效应与 W 之外单元仍相互关联：共同冲击对各单元影响不同。",
+        )
+        end = Text(end.en + factor.en, end.zh + factor.zh)
     return Text(f"What is left: {quotes.en}.{end.en}", f"残差中还剩什么：{quotes.zh}。{end.zh}")
 
 

@@ -23,6 +23,7 @@ from spatial_zb.models.notes import (
     little_by_instruments,
     little_information,
     next_to_no_instruments,
+    variances_tied,
 )
 from spatial_zb.models.random import fit_random
 from spatial_zb.models.regimes import fit_regimes, regime_design
@@ -57,8 +58,8 @@ def notes_on_spatial_terms(fit: Fit) -> list[Note]:
 
 
 def _by_likelihood(fit: Fit, weakest: float) -> list[Note]:
-    """Of two spatial lags only the intervals of zb.median_unbiased are good."""
-    if not weakest > WEAK_SPATIAL_ERROR:
+    """Of two spatial lags only the intervals of zb.median_unbiased are good; under unequal variances none of these are."""
+    if not weakest > WEAK_SPATIAL_ERROR or any(note.kind is variances_tied for note in fit.notes):
         return []
     exact = fit.estimator == "lee_yu" and not fit.spec.dynamic
     beside = MEDIAN_UNBIASED if exact else BOOTSTRAP

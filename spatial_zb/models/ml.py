@@ -29,10 +29,24 @@ from spatial_zb.core.likelihood.covariance import (
     sandwich_meat,
     unit_meat,
 )
+from spatial_zb.core.likelihood.errors import (
+    Errors,
+    autocorrelation,
+    errors_of,
+    f_p_value,
+    lag_form,
+    own_feedback,
+    places,
+    serial_correlation,
+    shift_without_equal_variances,
+    t_p_value,
+    variances_by_place,
+)
 from spatial_zb.core.logdet.traces import Solver, Traces, filter_solver, filter_traces
 from spatial_zb.core.transforms import (
     CrossProducts,
     TransformedSample,
+    column_basis,
     cross_products,
     demean,
     spatial_lag,
@@ -43,6 +57,7 @@ from spatial_zb.models.notes import (
     BOOTSTRAP,
     MEDIAN_UNBIASED,
     PROFILE,
+    correlated_over_time,
     direct_bias,
     exchangeable,
     few_clusters,
@@ -51,6 +66,7 @@ from spatial_zb.models.notes import (
     many_peaks,
     no_maximum,
     not_positive,
+    variances_tied,
     wide_kernel,
 )
 from spatial_zb.models.spec import Convergence, Covariance, DurbinSpec, Estimator
@@ -64,6 +80,16 @@ SMALL_N = 30
 FEW_CLUSTERS = 10
 #: Mean entry of a kernel above which its standard errors are said to be small, and spatial HAC is refused.
 WIDE_OVERLAP, WIDEST_OVERLAP = 0.2, 0.5
+#: Covariances that take the errors of a unit as independent over time.
+INDEPENDENT = ("information", "hessian", "sandwich")
+#: Errors are said to be correlated over time where LM* has a p-value below the first and their coefficient, with what
+#: effects and coefficients take out put back, is at least the second (docs/validation/errors.md).
+CORRELATED_P, CORRELATED = 0.02, 0.25
+#: From here on a few periods do not tell how near to one that coefficient is.
+HIGHEST = 0.9
+#: Variances are said to be tied to the place in W where F has a p-value below the first, and ρ̂ would move by this many
+#: standard errors without equal variances (docs/validation/errors.md).
+TIED_P, TIED_SHIFT = 0.05, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +286,55 @@ def assembled(at: Evaluated, covariance: Covariance, cov: NDArray[np.float64], p
 def notes_at(at: Evaluated, covariance: Covariance, positive: bool, overlap: float) -> tuple[Note, ...]:
     """What a reader of a fit should know; the arguments are what :func:`likelihood_covariance` takes and gives."""
     of_model = notes_on(at.design.spec, at.design.weights, at.estimator, at.best, at.sample, positive)
-    return (*notes_on_dependence(covariance, at.sample, overlap), *of_model)
+    of_errors = notes_on_errors(at, covariance) if positive and not at.best.at_bound else []
+    return (*notes_on_dependence(covariance, at.sample, overlap), *of_model, *of_errors)
+
+
+def errors_at(design: Design, best: Maximum, parts: Residuals) -> Errors:
+    """Residuals of an estimate and what its coefficients took out of them."""
+    shape = design.y.shape
+    basis = column_basis(parts.BZ) if best.lam else design.basis
+    e, derivative = parts.e.reshape(shape), parts.BGm.reshape(shape)
+    return errors_of(e, basis.Q.reshape(*shape, basis.Q.shape[1]), derivative, design.spec.transform)
+
+
+def notes_on_errors(at: Evaluated, covariance: str) -> list[Note]:
+    """Where residuals say that errors are not what the covariance, or the estimate itself, takes them to be.
+
+    Only the covariances that take errors as independent are wrong under correlation over time. Variances that go with
+    the place in W make ρ̂ inconsistent, whatever its standard error.
+    """
+    errors, spec = errors_at(at.design, at.best, at.parts), at.design.spec
+    within = spec.transform in ("unit", "two_way")
+    notes = []
+    if covariance in INDEPENDENT and 1 + within < errors.T:
+        t = float(serial_correlation(errors, lag_form(errors.T, within)))
+        p = float(t_p_value(t, errors.n - 1))
+        if p < CORRELATED_P and (a := autocorrelation(errors)) >= CORRELATED:
+            notes.append(correlated_over_time(t, p, min(a, HIGHEST), covariance))
+    if spec.lag_y and not spec.lag_error and 1 + within < errors.T:
+        notes += _tied(at, errors)
+    return notes
+
+
+def _tied(at: Evaluated, errors: Errors) -> list[Note]:
+    W, centred = at.design.weights.matrix, errors.kept < 1
+    columns = places(W, centred)
+    q = columns.shape[1]
+    left = errors.n - q - 1
+    if not q or left < 1:
+        return []
+    F = float(variances_by_place(errors.variances, columns))
+    p = float(f_p_value(F, q, left))
+    if not p < TIED_P:
+        return []
+    active, at_rho = estimated(at.design.spec), len(at.design.spec.terms)
+    expected = information(at.parts, at.traces, at.best.sigma2, at.sample)[np.ix_(active, active)]
+    variance = inverse_or_nan(expected)[0][at_rho, at_rho]
+    feedback = own_feedback(W, at.best.rho, centred)
+    shift = shift_without_equal_variances(errors, feedback, at.best.sigma2, variance)
+    share = abs(shift) / variance**0.5
+    return [variances_tied(F, q, left, p, shift, share)] if share >= TIED_SHIFT else []
 
 
 def notes_on_dependence(covariance: str, sample: TransformedSample, overlap: float) -> list[Note]:

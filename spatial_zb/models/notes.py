@@ -12,7 +12,7 @@ from spatial_zb.base.text import Text
 #: What to read beside an estimate; a study has each under another name.
 MEDIAN_UNBIASED, BOOTSTRAP = "zb.median_unbiased(fit)", "zb.bootstrap(fit)"
 PROFILE, ANDERSON_RUBIN = "zb.profile_interval(fit)", "zb.anderson_rubin(fit)"
-
+ROBUST_SCORE = 'estimator="robust_score"'
 COUNTED = {"units": "地区", "periods": "时期"}
 
 # Solutions ------------------------------------------------------------------------------------------------
@@ -291,6 +291,33 @@ def direct_bias() -> Text:
     return Text(
         "direct ML with time effects is biased towards negative ρ; lee_yu is not",
         "含时间效应的直接极大似然使ρ偏向负值，lee_yu则不会",
+    )
+
+
+# Errors ---------------------------------------------------------------------------------------------------
+
+
+@Kind
+def correlated_over_time(t: float, p: float, coefficient: float, covariance: str) -> Text:
+    """Errors of units that are correlated over time, under a covariance that takes them as independent."""
+    return Text(
+        f"errors of a unit are correlated over time (LM* t = {t:.1f}, p = {p:.2g}; first-order correlation about "
+        f'{coefficient:.1f}), and covariance="{covariance}" takes them as independent: where regressors move slowly as well '
+        'its standard errors are too small. Use covariance="cluster"',
+        f"同一地区的误差跨期相关（LM* t={t:.1f}，p={p:.2g}；一阶相关约{coefficient:.1f}），而"
+        f'covariance="{covariance}"假定其独立：解释变量也变动缓慢时标准误偏小。请用covariance="cluster"',
+    )
+
+
+@Kind
+def variances_tied(F: float, q: int, left: int, p: float, shift: float, share: float) -> Text:
+    """Variances of units that go with their place in W: maximum likelihood, which takes them as equal, misses ρ."""
+    return Text(
+        f"variances of the errors go with the place of units in W (F({q}, {left}) = {F:.1f}, p = {p:.2g}). Maximum "
+        f"likelihood takes them as equal: without that ρ would move by about {shift:+.2f} ({share:.1f} standard errors). "
+        f"Use {ROBUST_SCORE}, which allows any variances",
+        f"误差方差随地区在W中的位置而变（F({q}, {left})={F:.1f}，p={p:.2g}）。极大似然假定方差相等：若不作此假定，ρ约变动"
+        f"{shift:+.2f}（{share:.1f}个标准误）。请用{ROBUST_SCORE}，它允许任意方差",
     )
 
 

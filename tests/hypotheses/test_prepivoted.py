@@ -10,8 +10,7 @@ from small_examples import twelve_units
 
 import spatial_zb as zb
 from spatial_zb.hypotheses.case import make_case
-from spatial_zb.hypotheses.chain import run_tests
-from spatial_zb.hypotheses.nulls import NULLS, with_p_values
+from spatial_zb.hypotheses.nulls import NULLS, run_tests, with_p_values
 from spatial_zb.hypotheses.replicated import (
     PREPIVOTED,
     SHARE,

@@ -178,11 +178,18 @@ def test_each_step_says_what_its_tests_found(case: str) -> None:
     assert zh in recommend(table, "zh")
 
 
-def test_common_shocks_are_read_only_where_no_time_effects_have_taken_them_up() -> None:
-    for effects, told in (("none", True), ("unit", True), ("time", False), ("two_way", False)):
-        table = table_of({"CD (Pesaran)": YES}, effects)
-        assert ("CD (Pesaran) 1.00" in recommend(table)) == told
-        assert ("What is left" in recommend(table)) == told
+def test_what_errors_still_hold_is_said_with_the_remedy() -> None:
+    found = recommend(table_of({"CD (Pesaran)": YES}, "unit"))
+    assert "CD (Pesaran) 1.00" in found
+    assert "add time effects" in found
+    found = recommend(table_of({"Cross-section dependence": YES}))
+    assert "beyond time effects" in found
+    table = table_of({"Serial correlation (LM*)": YES, "Variances and place in W": YES})
+    for language in ("en", "zh"):
+        assert 'covariance="cluster"' in recommend(table, language)
+        assert 'estimator="robust_score"' in recommend(table, language)
+    assert "cluster" not in recommend(table_of({"Serial correlation (LM*)": NO}))
+    assert "sandwich" in recommend(table_of({"Koenker-Bassett": YES}))
 
 
 def test_lm_statistics_have_no_sign_and_negative_dependence_is_said() -> None:

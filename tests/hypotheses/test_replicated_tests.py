@@ -10,12 +10,13 @@ from small_examples import twelve_units
 
 import spatial_zb as zb
 from spatial_zb.hypotheses.case import make_case
-from spatial_zb.hypotheses.chain import run_tests
+from spatial_zb.hypotheses.nulls import run_tests
 from spatial_zb.hypotheses.replicated import REPLICATED, replicated_statistics
 
 #: Roots are found to 1e-13; sums differ by rounding.
 SAME = 1e-8
 T, SAMPLES = 6, 5
+GROUPS_OF_TESTS = "lag_error", "durbin", "errors", "dependence"
 
 
 def panels(kind: str, effects: str, **truth):
@@ -49,13 +50,24 @@ def test_likelihood_ratios_are_defined_at_an_end_and_nothing_else_is() -> None:
     assert "端点" in note.zh
 
 
+def test_statistics_of_a_cross_section_are_those_of_single_panels() -> None:
+    W = twelve_units("asymmetric")
+    drawn = [zb.simulate.durbin(W, 1, {"a": 1.0, "b": -0.5}, rng=i, unit_effects=0.0) for i in range(3)]
+    spec = zb.DurbinSpec("y", ["a", "b"], fixed_effects="none")
+    panels = [drawn[0].with_columns({"y": one.array("y")}) for one in drawn]
+    cases = [make_case(spec, panel, W, "lee_yu") for panel in panels]
+    found = same_statistics(cases, np.stack([one.array("y") for one in drawn]))
+    assert {("Breusch-Pagan", ""), ("Koenker-Bassett", "")} <= set(found)
+
+
 def same_statistics(cases, Y):
     """The statistics of all panels at once, held to those of each."""
-    found = replicated_statistics(cases[0], REPLICATED, Y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        there = {row.test for row in run_tests(cases[0], GROUPS_OF_TESTS, REPLICATED)}
+        found = replicated_statistics(cases[0], there, Y)
         for r, case in enumerate(cases):
-            rows = run_tests(case, ("lag_error", "durbin", "dependence"), REPLICATED)
+            rows = run_tests(case, GROUPS_OF_TESTS, REPLICATED)
             assert {(row.test, row.of) for row in rows} == set(found)
             for row in rows:
                 assert found[row.test, row.of][r] == pytest.approx(row.statistic, rel=SAME, nan_ok=True), row

@@ -24,6 +24,7 @@ from scipy import sparse
 from spatial_zb.core import Array
 from spatial_zb.core.laws.samples import SampleModel, Samples, moments, solve_moments, transform_all
 from spatial_zb.core.likelihood.covariance import Residuals
+from spatial_zb.core.likelihood.errors import Errors, errors_of
 from spatial_zb.core.likelihood.tests import score_tests
 from spatial_zb.core.logdet import symmetriser
 from spatial_zb.core.logdet.traces import NEAR, Traces
@@ -192,13 +193,30 @@ def _residuals(
     BZ, BWy, e = model.Z, samples.Wy, u
     if at.lam.any():
         BZ, BWy, e = BZ - lam[..., None] * model.lagged, BWy - lam * samples.WWy, u - lam * Wu
-    P, inverse, omega = basis
-    # BG(mean) as B(Wy − Gu)
-    g = omega * (1 - at.lam[:, None] * omega) / (1 - at.rho[:, None] * omega)
-    BGm = transform_all(model, BWy - np.real((u @ inverse.T * g[:, None, :]) @ P.T))
+    BGm = _mean_in_rho(model, u, BWy, at, basis)
     flat = [v.reshape(len(v), -1) for v in (BGm, BWy, Wu, e)]
     rows = BZ.reshape(*BZ.shape[:-3], -1, BZ.shape[-1])
     return Residuals(rows, flat[0], flat[1], flat[2], None, None, flat[3])
+
+
+def _mean_in_rho(
+    model: SampleModel, u: Array, BWy: Array, at: Replicates, basis: tuple[Array, Array, Array]
+) -> Array:
+    """BG(mean) (R, T, n) after the transform, as B(Wy − Gu)."""
+    P, inverse, omega = basis
+    g = omega * (1 - at.lam[:, None] * omega) / (1 - at.rho[:, None] * omega)
+    return transform_all(model, BWy - np.real((u @ inverse.T * g[:, None, :]) @ P.T))
+
+
+def replicated_errors(model: SampleModel, samples: Samples, at: Replicates) -> tuple[Errors, Array]:
+    """Residuals of a model with a spatial lag of y, as :func:`errors_of` gives them, and the diagonal (R, n) of JG."""
+    basis = spectrum(model.matrix)
+    P, inverse, omega = basis
+    u = samples.y - at.rho[:, None, None] * samples.Wy - _mean(model.Z, at.delta)
+    derivative = _mean_in_rho(model, u, samples.Wy, at, basis)
+    left = P - P.mean(axis=0) if model.effects in ("time", "two_way") else P
+    feedback = np.real((omega / (1 - at.rho[:, None] * omega)) @ (left * inverse.T).T)
+    return errors_of(u, model.basis.Q.reshape(model.Z.shape), derivative, model.effects), feedback
 
 
 def _mean(Z: Array, delta: Array) -> Array:

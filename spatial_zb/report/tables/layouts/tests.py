@@ -44,7 +44,7 @@ def chain_table(
 ) -> Table:
     """Lay out a chain of tests: ``test, statistic, df, p_value``; a test that is not defined has dashes.
 
-    Pairs of heading and frame, as :func:`spatial_zb.hypotheses.chain.by_section` gives them, get a section each.
+    Pairs of heading and frame, as :func:`spatial_zb.hypotheses.sizes.by_section` gives them, get a section each.
     With ``p_bootstrap`` the bootstrap's p-values get a column of their own, and the stars go by them; ``replicates``
     says in the notes from how many panels.
     """

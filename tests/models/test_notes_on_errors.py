@@ -1,0 +1,223 @@
+"""What fits and the chain say of errors over time and of variances: real data, simulated ones, silence where it is due."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import optimize, sparse
+
+import spatial_zb as zb
+from spatial_zb.core.likelihood.errors import own_feedback, shift_without_equal_variances
+from spatial_zb.hypotheses.case import make_case
+from spatial_zb.hypotheses.nulls import run_tests
+from spatial_zb.hypotheses.panel import errors_of_fit
+from spatial_zb.models.notes import ROBUST_SCORE, correlated_over_time, variances_tied
+
+pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
+
+REFERENCE = Path(__file__).parents[1] / "reference" / "city_panels"
+EXPECTED = json.loads((REFERENCE / "expected.json").read_text())
+#: The dense side finds ρ̂ to 1e-9.
+SAME = 1e-6
+
+
+def cities(sample: str) -> tuple[zb.Panel, zb.Weights]:
+    rows = pd.read_csv(REFERENCE / "panel.csv", dtype={"unit": str}).query("sample == @sample")
+    edges = pd.read_csv(REFERENCE / "edges.csv", dtype={"i": str, "j": str}).query("sample == @sample")
+    ids = sorted(rows["unit"].unique())
+    places = ([ids.index(i) for i in edges["i"]], [ids.index(j) for j in edges["j"]])
+    W = sparse.csr_array((edges["w"], places), shape=(len(ids), len(ids)))
+    return zb.build_panel(rows.drop(columns="sample"), "unit", "period", ids), zb.as_weights(W, ids=ids)
+
+
+def autoregressive(a: float, T: int, n: int, rng: np.random.Generator) -> np.ndarray:
+    u = rng.standard_normal((T, n))
+    u[1:] *= np.sqrt(1 - a * a)
+    for t in range(1, T):
+        u[t] += a * u[t - 1]
+    return u
+
+
+def map_of(n: int, hubs: int = 0) -> zb.Weights:
+    """Four neighbours each; with hubs two of the four are hubs."""
+    rng = np.random.default_rng(1)
+    W = np.zeros((n, n))
+    for i in range(n):
+        own = [j for j in range(hubs) if j != i][:2]
+        rest = [j for j in range(hubs, n) if j != i]
+        W[i, [*own, *rng.choice(rest, 4 - len(own), replace=False)]] = 0.25
+    return zb.as_weights(W, ids=[f"{i:03d}" for i in range(n)])
+
+
+def panel_of(W: zb.Weights, u: np.ndarray, rng: np.random.Generator, rho: float = 0.4) -> zb.Panel:
+    T, n = u.shape
+    x = rng.standard_normal((T, n))
+    right = x + rng.standard_normal(n) + rng.standard_normal((T, 1)) + u
+    y = np.linalg.solve(np.eye(n) - rho * W.matrix.toarray(), right.T).T
+    return zb.Panel(np.stack([y, x], axis=2), tuple(range(T)), W.ids, ("y", "x"))
+
+
+def kinds(fit: zb.Fit) -> set:
+    return {note.kind for note in fit.notes}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_real_panels_give_what_dense_loops_give(name: str) -> None:
+    sample, y = name.split()
+    spec = zb.DurbinSpec(y, ["talent" if y == "industry" else "industry", "ln_pgdp"])
+    panel, W = cities(sample)
+    rows = {row.test: row for row in run_tests(make_case(spec, panel, W, "lee_yu"), ("errors",))}
+    for test, key in (
+        ("Serial correlation (LM*)", "serial"),
+        ("Serial correlation, forward and backward", "forward_backward"),
+        ("Variances and diagonal of G", "tied"),
+    ):
+        assert rows[test].statistic == pytest.approx(EXPECTED[name][key], rel=SAME), test
+    assert rows["Serial correlation (LM*)"].p_value < 0.007
+    fit = zb.fit_durbin(spec, panel, W)
+    (note,) = [note for note in fit.notes if note.kind is correlated_over_time]
+    assert note["t"] == pytest.approx(EXPECTED[name]["serial"], rel=SAME)
+    assert 'covariance="cluster"' in note.text.en
+    assert 'covariance="cluster"' in note.text.zh
+    assert "information" in note.text.en
+    assert correlated_over_time not in kinds(zb.fit_durbin(spec, panel, W, covariance="cluster"))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"lag_y": False, "lag_x": []},
+        {"lag_y": False, "lag_x": [], "lag_error": True},
+        {"lag_x": [], "fixed_effects": "unit"},
+        {"fixed_effects": "time"},
+        {"lag_error": True},
+    ],
+    ids=["OLS", "SEM", "SAR, unit", "SDM, time", "GNS"],
+)
+def test_every_model_says_it_of_its_own_residuals(more: dict) -> None:
+    W, rng = map_of(46), np.random.default_rng(3)
+    spec = zb.DurbinSpec("y", ["x"], **more)
+    loud = panel_of(W, autoregressive(0.6, 10, 46, rng), rng)
+    for covariance, said in (
+        ("information", True),
+        ("hessian", True),
+        ("sandwich", True),
+        ("cluster", False),
+    ):
+        found = kinds(zb.fit_durbin(spec, loud, W, covariance=covariance))
+        assert (correlated_over_time in found) == said, covariance
+
+
+def test_independent_errors_of_equal_variance_are_not_spoken_of() -> None:
+    W = map_of(46)
+    found = []
+    for i in range(25):
+        rng = np.random.default_rng([4, i])
+        found.append(
+            kinds(zb.fit_durbin(zb.DurbinSpec("y", ["x"]), panel_of(W, rng.standard_normal((8, 46)), rng), W))
+        )
+    assert sum(correlated_over_time in one for one in found) <= 2
+    assert sum(variances_tied in one for one in found) <= 3
+
+
+def test_hubs_with_large_errors_are_said_to_move_rho_and_the_robust_score_is_named() -> None:
+    """hub_variance of the review: 40 units, 6 periods, four hubs with three times the standard deviation."""
+    W, spec = map_of(40, hubs=4), zb.DurbinSpec("y", ["x"], lag_x=[])
+    size = np.where(np.arange(40) < 4, 3.0, 1.0)
+    size = size / np.sqrt((size**2).mean())
+    said, shifts, off = [], [], []
+    for i in range(25):
+        rng = np.random.default_rng([5, i])
+        fit = zb.fit_durbin(
+            spec, panel_of(W, rng.standard_normal((6, 40)) * size, rng), W, covariance="cluster"
+        )
+        notes = {note.kind: note for note in fit.notes}
+        said.append(variances_tied in notes)
+        off.append(fit.params["rho"] - 0.4)
+        if said[-1]:
+            note = notes[variances_tied]
+            shifts.append(note["shift"])
+            assert ROBUST_SCORE in note.text.en
+            assert ROBUST_SCORE in note.text.zh
+            assert not any("median_unbiased" in other.text.en for other in notes.values())
+    assert np.mean(said) >= 0.8  # 96 % of 120; three errors of 25 panels
+    assert np.mean(off) < -0.1
+    assert np.mean(shifts) > 0.08  # towards the truth
+
+
+def test_the_shift_is_the_first_step_to_the_root_of_the_score_without_equal_variances() -> None:
+    """Σ_i k_i e_i'e_i in place of k̄ e'e, solved densely."""
+    W, rng = map_of(40, hubs=4), np.random.default_rng(6)
+    size = np.where(np.arange(40) < 4, 1.5, 1.0)
+    T, n = 60, 40
+    panel = panel_of(W, rng.standard_normal((T, n)) * size, rng)
+    fit = zb.fit_durbin(zb.DurbinSpec("y", ["x"], lag_x=[]), panel, W)
+    errors, dense = errors_of_fit(fit), W.matrix.toarray()
+    design = fit.design
+    H = design.basis.Q
+    y, Wy = (v.ravel() - H @ (H.T @ v.ravel()) for v in (design.y, design.Wy))
+
+    def score(rho: float) -> float:
+        G = dense @ np.linalg.inv(np.eye(n) - rho * dense)
+        g = np.diag(G) - G.mean(axis=0)
+        k = n / (n - 2) * (g - g.sum() / (n * (n - 1)))
+        e = (y - rho * Wy).reshape(T, n)
+        return float(Wy @ e.ravel() - k @ (e * e).sum(axis=0))
+
+    root = optimize.brentq(score, -0.5, 0.9)
+    rho = fit.params["rho"]
+    feedback = own_feedback(W.matrix, rho, True)
+    shift = shift_without_equal_variances(errors, feedback, fit.sigma2, fit.bse["rho"] ** 2)
+    assert shift == pytest.approx(root - rho, rel=0.25)
+    assert abs(shift) > 0.02
+
+
+def test_draws_of_the_chain_are_the_same_without_a_seed_and_follow_one() -> None:
+    panel, W = cities("zhejiang")
+    spec = zb.DurbinSpec("talent", ["industry", "ln_pgdp"])
+    p = [
+        next(
+            r
+            for r in run_tests(make_case(spec, panel, W, "lee_yu", rng), ("errors",))
+            if r.test == "Cross-section dependence"
+        )
+        for rng in (None, None, 1, 1, 2)
+    ]
+    assert p[0].p_value == p[1].p_value
+    assert p[2].p_value == p[3].p_value
+    assert len({row.statistic for row in p}) == 1
+    assert len({row.p_value for row in p}) > 1
+
+
+def test_a_cross_section_has_its_own_tests_and_no_others() -> None:
+    rng = np.random.default_rng(9)
+    W = map_of(46)
+    panel = panel_of(W, rng.standard_normal((1, 46)), rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        table = zb.diagnose(zb.DurbinSpec("y", ["x"], fixed_effects="none"), panel, W, replicates=99, rng=1)
+    names = {row.test for row in table.rows}
+    assert {"Breusch-Pagan", "Koenker-Bassett", "Jarque-Bera"} <= names
+    assert not {name for name in names if "Serial" in name or "Variances" in name}
+    for name in ("Breusch-Pagan", "Koenker-Bassett"):
+        assert abs(table.row(name).p_bootstrap - table.row(name).p_value) < 0.2
+    assert "Koenker-Bassett" in table.recommend()
+
+
+def test_a_w_that_treats_units_alike_says_so() -> None:
+    n, rng = 12, np.random.default_rng(2)
+    ring = zb.as_weights(
+        (np.roll(np.eye(n), 1, 1) + np.roll(np.eye(n), -1, 1)) / 2, ids=[f"{i:02d}" for i in range(n)]
+    )
+    case = make_case(
+        zb.DurbinSpec("y", ["x"]), panel_of(ring, rng.standard_normal((6, n)), rng), ring, "lee_yu"
+    )
+    rows = {row.test: row for row in run_tests(case, ("errors",))}
+    assert np.isnan(rows["Variances and diagonal of G"].statistic)
+    assert "every unit" in rows["Variances and diagonal of G"].note.en
+    assert np.isfinite(rows["Serial correlation (LM*)"].p_value)
