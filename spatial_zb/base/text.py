@@ -48,6 +48,12 @@ class Text:
         return self.en if language == "en" else self.zh
 
 
+def shown_path(path: object) -> str:
+    """A path as a message names it: one that is too long to be read by its beginning and its length."""
+    text = str(path)
+    return text if len(text) <= 300 else f"{text[:80]}… ({len(text):,} characters)"
+
+
 def display_width(text: str) -> int:
     """Count character cells: a Chinese character is as wide as two Latin ones."""
     return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)

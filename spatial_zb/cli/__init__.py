@@ -329,20 +329,35 @@ class _Progress:
         self.last = stage
 
 
+_NO_MEMORY = Text(
+    "Error: this machine has too little memory for the study. Earlier results are as they were. Use fewer workers, fewer "
+    "units or a larger machine.",
+    "错误：本机内存不足以完成此研究，此前的结果保持不变。请减少并行进程数或地区数，或换用内存更大的机器。",
+)
+
+
 def _our_mistake(error: Exception, language: Language) -> int:
     """Say in one line what went wrong, and keep the trace for a report."""
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="spatial-zb-", suffix=".txt", delete=False, encoding="utf-8"
-    ) as file:
-        traceback.print_exception(error, file=file)
+    if isinstance(error, MemoryError):
+        _say(_NO_MEMORY.pick(language))
+        return 1
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="spatial-zb-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            traceback.print_exception(error, file=file)
+        kept = file.name
+    except OSError:  # no room for a file: the place it went wrong at
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        kept = f"{Path(last.filename).name}:{last.lineno}"
     what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
     said = Text(
         f"This is a mistake in spatial-zb, not yours ({what}). Earlier results are as they were. Please report it "
-        f"with the file {file.name}.",
-        f"这是spatial-zb自身的错误，与您的研究无关（{what}）。此前的结果保持不变。请附上文件{file.name}报告此问题。",
+        f"with the file {kept}.",
+        f"这是spatial-zb自身的错误，与您的研究无关（{what}）。此前的结果保持不变。请附上文件{kept}报告此问题。",
     )
     _say(said.pick(language))
     return 70

@@ -5,31 +5,33 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, BinaryIO
+from xml.parsers import expat
 
 import pandas as pd
 
 from spatial_zb.base.errors import DataError, SpatialZbWarning, listed, listed_zh
 from spatial_zb.base.notes import warn
-from spatial_zb.base.text import Text
+from spatial_zb.base.text import Text, shown_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-#: Where a cell of a sheet stands, as it says itself.
-_ADDRESS = re.compile(rb'<c\s[^>]{0,40}?\br="([A-Z]{1,3})(\d{1,7})"')
-#: A file above this, or a workbook that unpacks to more, is not a table of regions.
+#: A file above this, or one that unpacks to more, is neither a table of regions nor their weights.
 MAX_BYTES = 500_000_000
 MAX_COLUMNS = 5_000
 #: Rows × columns that are read: a hundred years of 3,000 regions with a hundred columns.
 MAX_CELLS = 30_000_000
+#: Rows that are unpacked before their size is looked at again.
+BATCH_ROWS = 10_000
 #: The kinds of polygon files, by suffix.
 KINDS = {".shp": "shapefile", ".gpkg": "GeoPackage", ".geojson": "GeoJSON", ".json": "GeoJSON"}
 
@@ -94,24 +96,21 @@ def read_table(path: str | Path, text: Sequence[str] = (), *, sheet: str | None 
 
 def _content(path: Path) -> bytes:
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for without end
             raise DataError(
                 f"{path.name} cannot be read: it is not a file.", f"{path.name}无法读取：它不是文件。"
             )
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(
-                f"{path.name} has more than {MAX_BYTES:,} bytes. Keep the columns and rows needed.",
-                f"{path.name}超过{MAX_BYTES:,}字节。请只保留需要的行和列。",
-            )
+        refuse_large(path.stat().st_size, path.name)
         content = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # a name with a zero byte is none
         raise DataError(
-            f"There is no file {path}. Check the name and the folder.",
-            f"没有文件{path}。请核对文件名和文件夹。",
+            f"There is no file {shown_path(path)}. Check the name and the folder.",
+            f"没有文件{shown_path(path)}。请核对文件名和文件夹。",
         ) from None
     except OSError as error:
         raise DataError(
-            f"{path.name} cannot be read: {error.strerror}.", f"{path.name}无法读取：{error.strerror}。"
+            f"{shown_path(path.name)} cannot be read: {error.strerror}.",
+            f"{shown_path(path.name)}无法读取：{error.strerror}。",
         ) from None
     if not content.strip():
         raise DataError(
@@ -159,6 +158,7 @@ def _check_lines(text: str, name: str) -> list[str]:
     headings = [heading.strip() for heading in next((row for row in rows if row), [])]
     _check_headings(headings, name)
     wrong = [(rows.line_num, len(row)) for row in rows if row and len(row) != len(headings)]
+    refuse_cells(rows.line_num, len(headings), name)
     if wrong:
         line, cells = wrong[0]
         raise DataError(
@@ -171,9 +171,7 @@ def _check_lines(text: str, name: str) -> list[str]:
 
 
 def _xlsx(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> pd.DataFrame:
-    with zipfile.ZipFile(io.BytesIO(content)) as parts:
-        _refuse_large(sum(part.file_size for part in parts.infolist()), name)
-        refuse_cells(*sheet_extent(parts), name)
+    check_workbook(io.BytesIO(content), name)
     with pd.ExcelFile(io.BytesIO(content), engine="openpyxl") as book:
         if sheet is not None and sheet not in book.sheet_names:
             raise DataError(
@@ -213,13 +211,19 @@ def _dta(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> p
 
 
 def _parquet(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> pd.DataFrame:
+    import pyarrow as pa
     from pyarrow import parquet
 
     file = parquet.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
-    groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
-    _refuse_large(sum(group.total_byte_size for group in groups), name)
-    refuse_cells(file.metadata.num_rows, file.metadata.num_columns, name)
-    return _from_arrow(file.read())
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    columns = range(file.metadata.num_columns)
+    refuse_large(sum(group.total_byte_size for group in groups), name)
+    refuse_cells(sum(group.num_rows for group in groups), len(columns), name)
+    refuse_cells(
+        sum(group.column(j).num_values for group in groups for j in columns), 1, name
+    )  # of lists in cells
+    batches = file.iter_batches(BATCH_ROWS)
+    return _from_arrow(pa.Table.from_batches(_within_limit(batches, name), file.schema_arrow))
 
 
 def _feather(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> pd.DataFrame:
@@ -229,13 +233,18 @@ def _feather(content: bytes, name: str, text: Sequence[str], sheet: str | None) 
     with pa.ipc.open_file(io.BytesIO(content)) as file:
         rows = dataset.IpcFileFormat().make_fragment(pa.BufferReader(content)).count_rows()
         refuse_cells(rows, len(file.schema), name)
-    batches, size = [], 0
     with pa.ipc.open_file(io.BytesIO(content)) as file:
-        for number in range(file.num_record_batches):
-            batches.append(file.get_batch(number))
-            size += batches[-1].nbytes
-            _refuse_large(size, name)
-        return _from_arrow(pa.Table.from_batches(batches, file.schema))
+        batches = (file.get_batch(number) for number in range(file.num_record_batches))
+        return _from_arrow(pa.Table.from_batches(_within_limit(batches, name), file.schema))
+
+
+def _within_limit(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[pa.RecordBatch]:
+    """The batches as they are read, until they are too large: what a file says of its size may be untrue."""
+    size = 0
+    for batch in batches:
+        size += batch.nbytes
+        refuse_large(size, name)
+        yield batch
 
 
 def _from_arrow(table: pa.Table) -> pd.DataFrame:
@@ -245,47 +254,91 @@ def _from_arrow(table: pa.Table) -> pd.DataFrame:
     return table.select(named).to_pandas(ignore_metadata=True)
 
 
-def _refuse_large(size: int, name: str) -> None:
+def refuse_large(size: int, name: str | Text) -> None:
+    """Refuse a file that unpacks to more than a table of regions or their weights has."""
     if size > MAX_BYTES:
+        name = Text.of(name)
         raise DataError(
-            f"{name} unpacks to more than {MAX_BYTES:,} bytes and was not opened.",
-            f"{name}解压后超过{MAX_BYTES:,}字节，未打开。",
+            f"{name.en} has more than {MAX_BYTES:,} bytes, unpacked, and was not opened. Keep the rows and columns "
+            "needed; of weights, those that are not zero.",
+            f"{name.zh}（解压后）超过{MAX_BYTES:,}字节，未打开。请只保留需要的行和列；权重矩阵只保留非零的权重。",
         )
 
 
-def refuse_cells(rows: int, columns: int, name: str) -> None:
+def refuse_cells(rows: int, columns: int, name: str | Text) -> None:
     """Refuse a table of more cells than a table of regions has, before it is read."""
     if rows * columns > MAX_CELLS:
+        name = Text.of(name)
         raise DataError(
-            f"{name} has {rows:,} rows × {columns:,} columns, more than {MAX_CELLS:,} cells, and was not opened. Keep the "
-            "rows and columns needed; in a workbook a single cell far from the table counts too.",
-            f"{name}有{rows:,}行×{columns:,}列，超过{MAX_CELLS:,}个单元格，未打开。请只保留需要的行和列；"
+            f"{name.en} has {rows:,} rows × {columns:,} columns, more than {MAX_CELLS:,} cells, and was not opened. Keep "
+            "the rows and columns needed; in a workbook a single cell far from the table counts too.",
+            f"{name.zh}有{rows:,}行×{columns:,}列，超过{MAX_CELLS:,}个单元格，未打开。请只保留需要的行和列；"
             "工作簿中远离表格的单个单元格也计入。",
         )
 
 
-def sheet_extent(parts: zipfile.ZipFile) -> tuple[int, int]:
-    """Rows and columns of the largest sheet of a workbook, from the addresses of its cells."""
-    largest = (0, 0)
-    for part in parts.namelist():
-        if re.fullmatch(r"xl/worksheets/[^/]+\.xml", part):
-            rows, columns, rest = 0, set(), b""
-            with parts.open(part) as stream:
-                while block := stream.read(1 << 22):
-                    found = _ADDRESS.findall(rest + block)
-                    columns |= {letters for letters, _ in found}
-                    rows = max(rows, max((int(row) for _, row in found), default=0))
-                    rest = block[-64:]
-            width = max((_column_number(letters) for letters in columns), default=0)
-            largest = max(largest, (rows, width), key=lambda extent: extent[0] * extent[1])
-    return largest
+def check_workbook(file: Path | BinaryIO, name: str | Text) -> None:
+    """Refuse a workbook by what it unpacks to, and by the cells of its sheets, before it is read.
+
+    Its parts are read as the reader behind will read them, since addresses, counts and names of parts may be anything.
+
+    Raises
+    ------
+    DataError
+        Too large, or a document type definition, which may unpack to anything and which no spreadsheet program writes.
+    """
+    with zipfile.ZipFile(file) as parts:
+        refuse_large(sum(part.file_size for part in parts.infolist()), name)
+        for part in parts.namelist():
+            with (
+                parts.open(part) as stream,
+                suppress(expat.ExpatError),
+            ):  # a picture, or damaged, which the reader says
+                _Sheet(name).read(stream)
 
 
-def _column_number(letters: bytes) -> int:
+class _Sheet:
+    """Counts rows, columns and cells of a part of a workbook; stops where they are too many."""
+
+    def __init__(self, name: str | Text) -> None:
+        self.name, self.row, self.column, self.rows, self.width, self.strings = name, 0, 0, 0, 0, 0
+
+    def read(self, stream: IO[bytes]) -> None:
+        parser = expat.ParserCreate()
+        parser.StartElementHandler = self.start
+        parser.StartDoctypeDeclHandler = self.refuse
+        while block := stream.read(1 << 20):
+            parser.Parse(block)
+            refuse_cells(self.rows, self.width, self.name)
+            refuse_cells(self.strings, 1, self.name)
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        kind = tag.rpartition(":")[2]
+        if kind == "c":
+            letters = attributes.get("r", "").rstrip("0123456789")
+            self.column = _column_number(letters) if letters else self.column + 1
+            self.width = max(self.width, self.column)
+        elif kind == "row":
+            place = attributes.get("r", "")
+            self.row = int(place) if place.isdecimal() else self.row + 1
+            self.rows, self.column = max(self.rows + 1, self.row), 0
+        elif kind == "si":
+            self.strings += 1
+
+    def refuse(self, *declared: object) -> None:
+        name = Text.of(self.name)
+        raise DataError(
+            f"{name.en} holds a document type definition, which no spreadsheet program writes, and was not opened. Save it "
+            "again from a spreadsheet program.",
+            f"{name.zh}含文档类型定义，电子表格软件不会写出，故未打开。请用电子表格软件重新保存。",
+        )
+
+
+def _column_number(letters: str) -> int:
     """A is 1, Z is 26, AA is 27, XFD is 16,384."""
     number = 0
     for letter in letters:
-        number = number * 26 + letter - 64
+        number = number * 26 + ord(letter) - 64
     return number
 
 

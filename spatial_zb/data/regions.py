@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import tempfile
@@ -15,7 +16,7 @@ import pandas as pd
 
 from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
 from spatial_zb.base.notes import warn
-from spatial_zb.base.text import Text
+from spatial_zb.base.text import Text, shown_path
 from spatial_zb.data.read import check_layer_kind
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 #: Parts that overlap by less than this share of the smaller unit touch, up to the rounding of a reprojection.
 TOUCH = 1e-6
+
+
+#: A coordinate beyond this, in metres or feet, is on no map of the earth.
+FARTHEST = 1e9
 
 
 def read_regions(path: str | Path | Sequence[str | Path], id: str = "adcode") -> gpd.GeoDataFrame:
@@ -56,10 +61,12 @@ def read_regions(path: str | Path | Sequence[str | Path], id: str = "adcode") ->
 def _read_layer(path: Path, id: str) -> gpd.GeoDataFrame:
     import geopandas
 
-    if str(path).startswith(("/vsi", "http:", "https:")) or not path.is_file():
+    if str(path).startswith(("/vsi", "http:", "https:")) or not os.path.isfile(
+        path
+    ):  # is_file raises if it is too long
         raise DataError(
-            f"There is no polygon file {path}. Give the path of a .shp, .gpkg or .geojson file on this machine.",
-            f"没有底图文件{path}。请给出本机.shp、.gpkg或.geojson文件的路径。",
+            f"There is no polygon file {shown_path(path)}. Give the path of a .shp, .gpkg or .geojson file on this machine.",
+            f"没有底图文件{shown_path(path)}。请给出本机.shp、.gpkg或.geojson文件的路径。",
         )
     check_layer_kind(path)
     _check_parts(path)
@@ -343,6 +350,15 @@ def _checked(layer: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
         raise DataError(
             f"{name} has {listed(layer.geom_type[other].unique())} where polygons are needed: {listed(layer.index[other])}.",
             f"{name}应为多边形，却有{listed_zh(layer.geom_type[other].unique())}：{listed_zh(layer.index[other])}。",
+        )
+    far = layer.bounds.abs().max(axis=1, skipna=False)
+    outside = ~(far <= (360 if layer.crs.is_geographic else FARTHEST))
+    if outside.any():
+        unit, size = layer.index[outside][0], far[outside].iloc[0]
+        raise DataError(
+            f"{name}: {unit} has a coordinate of size {size:.3g}, which is nowhere on the earth in {layer.crs.name!r}. Mend "
+            "its polygon, or write the right reference system into the file.",
+            f"{name}：{unit}的坐标达{size:.3g}，在{layer.crs.name!r}中不在地球上。请修正该多边形，或在文件中写入正确的坐标系。",
         )
     _, south, _, north = layer.total_bounds
     if layer.crs.is_geographic and (south < -90 or north > 90):

@@ -26,6 +26,9 @@ from spatial_zb.core.statistics.moran import Alternative
 from spatial_zb.data.panel import Panel, require_panel
 from spatial_zb.weights.matrix import Weights, as_weights
 
+#: Powers of two beyond which a variable is divided before its squares are summed: 2^166 is about 1e50.
+EXTREME_POWER = 166
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -44,7 +47,11 @@ class Options:
     def __post_init__(self) -> None:
         if self.alternative not in get_args(Alternative):
             raise not_one_of("alternative", self.alternative, get_args(Alternative))
-        if not isinstance(self.permutations, int | np.integer) or self.permutations < 0:
+        if (
+            not isinstance(self.permutations, int | np.integer)
+            or isinstance(self.permutations, bool)
+            or self.permutations < 0
+        ):
             raise SpecificationError(
                 f"permutations must be a whole number, zero or more, not {self.permutations!r}.",
                 f"permutations须为非负整数，而不是{self.permutations!r}。",
@@ -83,7 +90,23 @@ def ready(panel: Panel, names: Sequence[str], W: Any, what: str, fate: Text) -> 
     for name in dict.fromkeys(names):
         _refuse_unusable(ordered, name, what)
     mention_islands(weights, fate)
-    return ordered, weights
+    return _within_range(ordered, names), weights
+
+
+def _within_range(panel: Panel, names: Sequence[str]) -> Panel:
+    """Variables whose squares leave the range of numbers divided by a power of two.
+
+    That changes no digit, and the statistics are free of the unit of measurement.
+    """
+    wanted = list(dict.fromkeys(names))
+    columns = panel.array(wanted)
+    _, size = np.frexp(np.abs(columns).max(axis=(0, 1)))
+    shift = np.where(np.abs(size) > EXTREME_POWER, -size, 0)
+    if not shift.any():
+        return panel
+    values = panel.values.copy()
+    values[:, :, [panel.columns.index(name) for name in wanted]] = np.ldexp(columns, shift)
+    return replace(panel, values=values)
 
 
 def by_id(panel: Panel) -> Panel:

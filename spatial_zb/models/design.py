@@ -33,6 +33,9 @@ from spatial_zb.weights.matrix import Weights
 ABSORBED = 1e-9
 #: Relative to its size, a column that varies by less is constant but for rounding.
 ROUNDING = 16 * np.finfo(float).eps
+#: Sizes beyond this, or below its inverse: with y of one size and x of the other, statistics are right up to it and
+#: information about them is no number from 1e60 on.
+EXTREME = 1e50
 #: A diagonal of R this small, with unit columns, is an exact linear dependence.
 RANK_TOLERANCE = 1e-9
 #: Condition number of the unit-length columns from which near collinearity is mentioned.
@@ -112,6 +115,12 @@ def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
     if effects == "none":
         raw = np.concatenate([np.ones((T, n, 1)), raw], axis=2)
     Wy = spatial_lag(W, y)
+    for name, values in (
+        (spec.y, y),
+        (f"W_{spec.y}", Wy),
+        *zip(spec.terms, np.moveaxis(raw, 2, 0), strict=True),
+    ):
+        refuse_extreme(name, values)
     Z, yt, Wyt = (demean(values, effects) for values in (raw, y, Wy))
     _refuse_unusable_columns(spec, raw, Z)
     _refuse_unusable_y(spec, y, yt)
@@ -203,6 +212,17 @@ def refuse_blanks(panel: Panel, names: tuple[str, ...]) -> None:
         raise DataError(
             f"{len(cells)} cell(s) are infinite: {listed(cells)}. Take logarithms and quotients of positive values only.",
             f"有{len(cells)}个无穷值：{listed_zh(cells)}。请只对正值取对数或作商。",
+        )
+
+
+def refuse_extreme(name: str, values: Array) -> None:
+    """Refuse a variable so large or small that products of it with others leave the range of numbers."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest and not 1 / EXTREME <= largest <= EXTREME:
+        raise DataError(
+            f"{name!r} has values of size {largest:.0e}: squares and products of such numbers are beyond what a computer "
+            f"holds. Measure it in another unit, such as divided by {largest:.0e}.",
+            f"{name!r}的取值达{largest:.0e}：其平方和乘积超出计算机的范围。请换用其他计量单位，如除以{largest:.0e}。",
         )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from spatial_zb.base.errors import OutputError
-from spatial_zb.base.text import Text
+from spatial_zb.base.text import Text, shown_path
 
 #: How the name of a file begins that is not written to its end yet.
 PART = ".part-"
@@ -110,7 +110,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def output_error(path: Path, error: OSError) -> OutputError:
     """Turn an operating system error into words with a remedy."""
     reason = Text.of(_REASONS.get(error.errno or 0, error.strerror or str(error)))
-    return OutputError(f"Cannot write {path}: {reason.en}.", f"无法写入{path}：{reason.zh}。")
+    shown = shown_path(path)
+    return OutputError(f"Cannot write {shown}: {reason.en}.", f"无法写入{shown}：{reason.zh}。")
 
 
 def _flush(path: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import difflib
 import hashlib
 import io
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
-from spatial_zb.base.text import Language, Text
+from spatial_zb.base.text import Language, Text, shown_path
 from spatial_zb.study.entries import Problems, lines_of, place_of, sections_of
 from spatial_zb.study.references import check_references, entries_of
 from spatial_zb.study.sections import LISTS, NAMED, Output, WeightsFile
@@ -180,8 +181,9 @@ def load_study(path: str | Path, *, root: str | Path | None = None, allow_outsid
     content = _read(path)
     raw = _parse(content, path)
     home = (Path(root) if root is not None else _home(path)).resolve()
-    if not home.is_dir():
-        raise SpecificationError(f"The project folder {home} is not there.", f"项目文件夹{home}不存在。")
+    if not os.path.isdir(home):  # Path.is_dir raises where a path is too long
+        shown = shown_path(home)
+        raise SpecificationError(f"The project folder {shown} is not there.", f"项目文件夹{shown}不存在。")
     lines = lines_of(content.decode("utf-8-sig"))
     _check_version(raw, path, lines)
     problems = Problems(lines)
@@ -253,18 +255,18 @@ def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # a name with a zero byte is none
         folder = path.parent
-        others = sorted(item.name for item in folder.glob("*.toml")) if folder.is_dir() else []
+        others = sorted(item.name for item in folder.glob("*.toml")) if os.path.isdir(folder) else []
         hint = f" In that folder: {listed(others)}." if others else ""
         hint_zh = f"该文件夹中有：{listed_zh(others)}。" if others else ""
         raise SpecificationError(
-            f"There is no study file {path}.{hint}", f"没有研究文件{path}。{hint_zh}"
+            f"There is no study file {shown_path(path)}.{hint}", f"没有研究文件{shown_path(path)}。{hint_zh}"
         ) from None
     except OSError as error:
         raise SpecificationError(
-            f"The study file {path} cannot be read: {error.strerror}.",
-            f"研究文件{path}无法读取：{error.strerror}。",
+            f"The study file {shown_path(path)} cannot be read: {error.strerror}.",
+            f"研究文件{shown_path(path)}无法读取：{error.strerror}。",
         ) from None
     if len(content) > MAX_BYTES:
         raise SpecificationError(

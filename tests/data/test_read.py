@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ import pytest
 from openpyxl import Workbook
 from pyarrow import feather, parquet
 
-from spatial_zb.base.errors import DataError, SpatialZbWarning
+import spatial_zb as zb
+from spatial_zb.base.errors import DataError, SpatialZbError, SpatialZbWarning
 from spatial_zb.data import read
 from spatial_zb.data.read import read_table
 
@@ -119,7 +122,7 @@ def test_files_that_are_not_there_too_large_or_of_another_kind(tmp_path, monkeyp
         read_table(tmp_path / "t.doc")
     path = written(tmp_path, "xlsx")
     monkeypatch.setattr(read, "MAX_BYTES", path.stat().st_size + 10)
-    with pytest.raises(DataError, match="unpacks to more"):
+    with pytest.raises(DataError, match="bytes, unpacked"):
         read_table(path)
     monkeypatch.setattr(read, "MAX_BYTES", 10)
     with pytest.raises(DataError, match="more than 10 bytes"):
@@ -165,7 +168,7 @@ def test_a_table_that_unpacks_to_too_much_is_not_opened(tmp_path, monkeypatch, k
         feather.write_feather(zeros, path, compression="zstd")
     monkeypatch.setattr(read, "MAX_BYTES", 1_000_000)
     assert path.stat().st_size < 100_000
-    with pytest.raises(DataError, match="unpacks to more"):
+    with pytest.raises(DataError, match="bytes, unpacked"):
         read_table(path)
 
 
@@ -218,3 +221,71 @@ def test_a_cell_far_from_the_table_is_said_and_costs_no_memory(tmp_path):
     book.save(tmp_path / "far.xlsx")
     with pytest.raises(DataError, match=r"far\.xlsx has 1,048,576 rows × 16,384 columns"):
         read_table(tmp_path / "far.xlsx")
+
+
+ROW = '<row r="{0}"><c r="A{0}"><v>1</v></c></row>'
+SHEETS = {
+    "a cell far away, prefixed": '<row><x:c xmlns:x="u" s="{pad}" r="XFD1048576"/></row><row r="1048576"/>',
+    "no addresses": "<row>" + "<c/>" * 1100 + "</row>",
+    "one number for all rows": ROW.format(9) * 1100,
+    "rows alone": '<row r="900000"/><row><c/></row>',
+}
+
+
+@pytest.mark.parametrize("sheet", [*SHEETS, "strings", "type definition"])
+def test_a_workbook_is_measured_as_it_will_be_read(tmp_path, monkeypatch, sheet):
+    """Addresses, counts and names of parts may be anything: what the reader would make of them is counted."""
+    path = written(tmp_path, "xlsx")
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    first = "xl/worksheets/sheet1.xml"
+    if sheet in SHEETS:
+        parts[first] = parts[first].replace(b"</sheetData>", SHEETS[sheet].encode() + b"</sheetData>")
+    elif sheet == "strings":
+        parts["xl/anything"] = b"<sst>" + b"<si/>" * 1100 + b"</sst>"
+    else:
+        parts[first] = b'<!DOCTYPE x [<!ENTITY a "a">]>' + parts[first].partition(b"?>")[2]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    monkeypatch.setattr(read, "MAX_CELLS", 1000)
+    with pytest.raises(
+        DataError, match="document type" if sheet == "type definition" else "more than 1,000 cells"
+    ):
+        read_table(path)
+
+
+@pytest.mark.parametrize("shape", ["one list", "one text"])
+def test_a_parquet_file_is_measured_by_its_values(tmp_path, monkeypatch, shape):
+    """Values that are written once, in lists or as the same text again and again, count as often as they are read."""
+    path = tmp_path / "bomb.parquet"
+    if shape == "one list":
+        parquet.write_table(pa.table({"a": [[7] * 5000]}), path)
+        monkeypatch.setattr(read, "MAX_CELLS", 1000)
+    else:
+        parquet.write_table(pa.table({"a": pa.array(["x" * 10_000] * 2000)}), path, compression="zstd")
+        monkeypatch.setattr(read, "MAX_BYTES", 1_000_000)
+    assert path.stat().st_size < 20_000
+    with pytest.raises(DataError, match="more than"):
+        read_table(path)
+
+
+def test_a_long_csv_is_counted_too(tmp_path, monkeypatch):
+    path = tmp_path / "long.csv"
+    path.write_text("a,b\n" + "1,1\n" * 600)
+    monkeypatch.setattr(read, "MAX_CELLS", 1000)
+    with pytest.raises(DataError, match="601 rows × 2 columns"):
+        read_table(path)
+
+
+def test_a_path_too_long_for_the_system_is_named_in_short():
+    regions = partial(zb.read_regions, id="a")
+    for reader, suffix in (
+        (read_table, "csv"),
+        (regions, "shp"),
+        (zb.weights.read, "csv"),
+        (zb.load_study, "toml"),
+    ):
+        with pytest.raises(SpatialZbError) as refused:
+            reader(f"{'x' * 5000}.{suffix}")
+        assert len(str(refused.value)) < 400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 
 import geopandas
@@ -210,3 +211,18 @@ def test_a_geopackage_whose_rows_come_from_elsewhere_is_refused(tmp_path):
         base.commit()
     with pytest.raises(DataError, match=r"a\.gpkg"):
         read_regions(tmp_path / "a.gpkg")
+
+
+def test_a_coordinate_that_is_nowhere_on_the_earth_is_named(tmp_path):
+    rings = {
+        "a": [[119, 29], [120, 29], [120, 30], [119, 29]],
+        "b": [[1e308, 29], [1e308, 30], [119, 30], [1e308, 29]],
+    }
+    features = [
+        {"type": "Feature", "properties": {"id": u}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+        for u, ring in rings.items()
+    ]
+    path = tmp_path / "far.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    with pytest.raises(DataError, match=r"b has a coordinate of size 1e\+308"):
+        read_regions(path, id="id")

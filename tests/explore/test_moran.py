@@ -196,3 +196,23 @@ def test_a_name_in_place_of_a_panel_is_refused(panel, W):
     for statistic in (moran, geary, general_g, pooled_moran):
         with pytest.raises(SpecificationError, match="panel must be a Panel, not a str"):
             statistic("y", panel, W)
+
+
+@pytest.mark.parametrize("power", [160, -200, 300])
+def test_the_unit_of_measurement_does_not_matter_however_large(panel, W, power):
+    """Squares of 1e160 are infinite: Moran's I was no number, and nothing was said."""
+    extreme = panel.with_columns({"y": np.exp(panel.array("y")) * 10.0**power})
+    usual = panel.with_columns({"y": np.exp(panel.array("y"))})
+    for statistic in (
+        moran,
+        geary,
+        pooled_moran,
+        lambda *given, **how: local_g(*given, period=panel.periods[0], **how),
+    ):
+        a, b = (statistic(data, "y", W, permutations=19, rng=1).tidy() for data in (extreme, usual))
+        pd.testing.assert_frame_equal(a, b, rtol=1e-10)
+
+
+def test_permutations_are_a_number(panel, W):
+    with pytest.raises(SpecificationError, match="not True"):
+        moran(panel, "y", W, permutations=True)

@@ -26,6 +26,7 @@ from spatial_zb import (
     WeightsError,
     as_weights,
     build_panel,
+    diagnose,
     fit_durbin,
     moran,
     read_regions,
@@ -496,3 +497,22 @@ def test_47_weights_built_from_the_dependent_variable_are_mentioned():
     W = zb_weights.economic_distance(zb_weights.unit_means(PANEL, "y"), variable="y").standardise("row")
     with pytest.warns(SpatialZbWarning, match="built from 'y'"):
         fit(W=W)
+
+
+@pytest.mark.parametrize("variable", ["y", "a"])
+@pytest.mark.parametrize("power", [80, -99, 200])
+def test_sizes_beyond_what_squares_can_hold_are_refused_by_name(variable, power):
+    """Standard errors were no number, or regressors "an exact linear combination", where squares overflow."""
+    extreme = gate(FRAME.assign(**{variable: FRAME[variable] * 10.0**power}))
+    with pytest.raises(DataError, match=f"'{variable}' has values of size .*another unit"):
+        fit(extreme)
+
+
+@pytest.mark.parametrize(("of_y", "of_a"), [(1e49, 1e-49), (1e-49, 1e49)])
+def test_statistics_are_right_up_to_the_sizes_refused(of_y, of_a):
+    usual, extreme = PANEL, gate(FRAME.assign(y=FRAME["y"] * of_y, a=FRAME["a"] * of_a))
+    for made in (
+        lambda panel: fit(panel).tidy()["p_value"],
+        lambda panel: diagnose(fit(panel).spec, panel, W).tidy()["statistic"],
+    ):
+        np.testing.assert_allclose(made(extreme), made(usual), rtol=1e-5, atol=1e-9)

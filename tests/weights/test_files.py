@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy import sparse
+from scipy import io, sparse
 
 from spatial_zb.base.errors import AlignmentError, OutputError, SpatialZbError, SpatialZbWarning, WeightsError
+from spatial_zb.data import read as data_read
 from spatial_zb.weights import read, write
-from spatial_zb.weights.files import FORMATS, TABLES
+from spatial_zb.weights.files import FORMATS, TABLES, matrices
 from spatial_zb.weights.matrix import Weights
 
 IDS = ("0330102", "330100", "330200", "7", "330900")
@@ -414,3 +415,19 @@ def test_random_bytes_raise_only_our_errors(tmp_path: Path, kind: str, content: 
     path.write_bytes(content)
     with pytest.raises(SpatialZbError):
         quiet(path)
+
+
+@pytest.mark.parametrize("kind", ["npz", "mat"])
+def test_zeros_are_measured_unpacked(tmp_path, monkeypatch, kind):
+    """A few bytes may unpack to more than the machine holds."""
+    path = tmp_path / f"zeros.{kind}"
+    if kind == "npz":
+        arrays = {"data": np.zeros(10_000), "indices": np.zeros(10_000, int), "indptr": [0, 10_000, 10_000]}
+        np.savez_compressed(path, **arrays, shape=[2, 2], ids=["a", "b"])
+    else:
+        io.savemat(path, {"W": np.zeros((120, 120))}, do_compression=True)
+    for module in (data_read, matrices):
+        monkeypatch.setattr(module, "MAX_BYTES", 100_000)
+    assert path.stat().st_size < 2_000
+    with pytest.raises(SpatialZbError, match="more than 100,000 bytes, unpacked"):
+        read(path)

@@ -327,7 +327,8 @@ def pesaran_cd(u: Array) -> float:
 
 def variance_inflation(X: Array) -> Array:
     """1/(1 − R²) of each column (M, k) on the others, columns as they enter the regression (already centred)."""
-    basis = X / np.sqrt((X**2).sum(axis=0))
+    scaled = X / np.abs(X).max(axis=0)  # squares of extreme columns would leave the range of numbers
+    basis = scaled / np.sqrt((scaled**2).sum(axis=0))
     R: Array = np.linalg.qr(basis, mode="r")  # type: ignore[assignment]  # its hints name a pair for every mode
     inverse = linalg.solve_triangular(R, np.eye(R.shape[1]))
     return (inverse**2).sum(axis=1)

@@ -215,11 +215,12 @@ def bsk_error_given_random(
     random-effects maximum. Baltagi, Song & Koh (2003), conditional test for λ.
     """
     T = len(u)
+    r = sigma2 / sigma2_one
+    u = u / np.sqrt(sigma2)  # before anything is multiplied: free of the unit of measurement
     mean = u.mean(axis=0)
     deviation = u - mean
-    r = sigma2 / sigma2_one
-    within = float((deviation * spatial_lag(matrix, deviation)).sum()) / sigma2
-    between = T * float(mean @ (matrix @ mean)) * sigma2 / sigma2_one**2
+    within = float((deviation * spatial_lag(matrix, deviation)).sum())
+    between = T * float(mean @ (matrix @ mean)) * r**2
     score = within + between - (T - 1 + r) * moments.trace
     return float(score / np.sqrt((T - 1 + r**2) * moments.variance))
 
@@ -243,8 +244,9 @@ def bsk_random_given_error(
     B = sparse.csr_array(sparse.eye_array(n, format="csr") - lam * matrix)
     pulled = B.T @ e.sum(axis=0)
     spread = _spread(lam, moments)
-    score = -T * spread / (2 * sigma2) + float(pulled @ pulled) / (2 * sigma2**2)
-    return float(score * sigma2 / _score_deviation(B, lam, traces, moments, T))
+    pulled = pulled / np.sqrt(sigma2)  # before it is squared: free of the unit of measurement
+    score = (float(pulled @ pulled) - T * spread) / 2
+    return float(score / _score_deviation(B, lam, traces, moments, T))
 
 
 def _score_deviation(

@@ -26,6 +26,7 @@ from spatial_zb.models.design import (
     dependent,
     pivoted,
     refuse_blanks,
+    refuse_extreme,
     refuse_level,
     stacked,
 )
@@ -33,8 +34,6 @@ from spatial_zb.models.notes import nearly_collinear
 from spatial_zb.models.system.spec import Equation, SystemSpec
 from spatial_zb.weights.matrix import Weights
 
-#: Sizes beyond this, or below its inverse, overflow when they are squared and summed.
-EXTREME = 1e120
 #: Residual share below which y is an identity of its regressors.
 PERFECT_FIT = 1e-18
 
@@ -165,7 +164,7 @@ class _Columns:
         """(M,), or None when the effects absorb it."""
         if name not in self.done:
             raw = self._raw(name)
-            self._refuse_extreme(name, raw)
+            refuse_extreme(name, raw)
             after = demean(raw, self.effects)
             flat = name != "(Intercept)" and np.ptp(raw) <= ABSORBED * np.abs(raw).max()
             if flat:
@@ -189,14 +188,6 @@ class _Columns:
             else:
                 self.raw[name] = self.panel.array(name)  # raises with near names
         return self.raw[name]
-
-    def _refuse_extreme(self, name: str, raw: Array) -> None:
-        largest = float(np.abs(raw).max())
-        if largest and not 1 / EXTREME < largest < EXTREME:
-            raise DataError(
-                f"{name!r} has values of size {largest:.0e}, whose squares a computer cannot hold. Rescale it.",
-                f"{name!r}的取值达{largest:.0e}，其平方超出计算机的范围。请改变单位。",
-            )
 
     def _refuse_absorbed(self, name: str, equation: str | None) -> NoReturn:
         where = Text(f"Equation {equation!r}: ", f"方程{equation!r}：") if equation else NOWHERE

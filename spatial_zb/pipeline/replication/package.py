@@ -69,7 +69,7 @@ def replicate(study: Study, out: str | Path | None = None) -> Path:
     sums = _sums_of(entries)
     entries[CHECKSUMS] = sums.encode()
     target = Path(out) if out is not None else results.parent / f"{name}.zip"
-    if target.is_dir():
+    if os.path.isdir(target):  # Path.is_dir raises where a path is too long
         target = target / f"{name}.zip"
     with (
         atomic_path(target) as temporary,

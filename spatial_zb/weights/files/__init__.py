@@ -30,6 +30,8 @@ from spatial_zb.base.errors import (
     not_one_of,
 )
 from spatial_zb.base.notes import warn
+from spatial_zb.base.text import shown_path
+from spatial_zb.data.read import refuse_large
 from spatial_zb.weights.files import links as link_files
 from spatial_zb.weights.files import matrices as matrix_files
 from spatial_zb.weights.files import tables as table_files
@@ -107,10 +109,10 @@ def read(
     """
     path = Path(path)
     reader = READERS[_suffix(path, WeightsError)]
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises where a path is too long
         raise WeightsError(
-            f"There is no weights file {path}. Give the path of a file on this machine.",
-            f"没有权重矩阵文件{path}。请给出本机文件的路径。",
+            f"There is no weights file {shown_path(path)}. Give the path of a file on this machine.",
+            f"没有权重矩阵文件{shown_path(path)}。请给出本机文件的路径。",
         )
     parsed = _parse(reader, path, name)
     for note in parsed.notes:
@@ -166,6 +168,7 @@ def _parse(reader: Callable[[Path, str | None], Parsed], path: Path, name: str |
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of foreign parsers; ours are in Parsed.notes
+            refuse_large(path.stat().st_size, link_files.THE_FILE)
             return reader(path, name)
     except SpatialZbError as error:
         raise type(error)(f"{path.name}: {error}", f"{path.name}：{error.zh}") from None

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from spatial_zb.base.errors import OutputError, WeightsError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.weights import common
+from spatial_zb.data.read import MAX_BYTES, refuse_large
 from spatial_zb.weights.matrix import Weights
 
 #: Encodings of text files met in practice, tried in this order.
@@ -88,25 +88,22 @@ def decoded(path: Path) -> str:
 
 def need_dense(rows: int, columns: int) -> None:
     """Refuse a matrix by the size it claims, before anything of that size is made."""
-    if rows < 0 or columns < 0 or rows * columns * 8 > common.LIMIT_BYTES or max(rows, columns) > 2**31 - 1:
+    if rows < 0 or columns < 0 or rows * columns * 8 > MAX_BYTES or max(rows, columns) > 2**31 - 1:
         raise WeightsError(
-            f"claims {rows:,} × {columns:,} numbers, above the limit of {common.LIMIT_BYTES / 1024**3:.1f} GB. "
+            f"claims {rows:,} × {columns:,} numbers, above the limit of {MAX_BYTES:,} bytes. "
             "Save it as links or as a sparse matrix.",
-            f"称有{rows:,} × {columns:,}个数，超过{common.LIMIT_BYTES / 1024**3:.1f} GB的上限。"
-            "请存为联系列表或稀疏矩阵。",
+            f"称有{rows:,} × {columns:,}个数，超过{MAX_BYTES:,}字节的上限。请存为联系列表或稀疏矩阵。",
         )
 
 
 def check_zip(path: Path) -> None:
-    """Refuse a compressed file that unpacks to more than fits into memory."""
+    """Refuse a compressed file that unpacks to more than is read."""
     with zipfile.ZipFile(path) as archive:
-        size = sum(info.file_size for info in archive.infolist())
-    if size > common.LIMIT_BYTES:
-        raise WeightsError(
-            f"unpacks to {size / 1024**3:.1f} GB; refused.", f"解压后为{size / 1024**3:.1f} GB；不予读取。"
-        )
+        refuse_large(sum(info.file_size for info in archive.infolist()), THE_FILE)
 
 
+#: What a refusal calls the file whose name stands before it.
+THE_FILE = Text("the file", "该文件")
 #: Name of the layer in headers of files written here.
 OWN_MARK = "spatial_zb"
 CUT_OFF = Text(

@@ -22,8 +22,8 @@ from scipy import sparse
 
 from spatial_zb.base.errors import OutputError, WeightsError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.weights import common
-from spatial_zb.weights.files.links import Parsed, check_zip, decoded, is_number, need_dense
+from spatial_zb.data.read import MAX_BYTES, refuse_large
+from spatial_zb.weights.files.links import THE_FILE, Parsed, check_zip, decoded, is_number, need_dense
 from spatial_zb.weights.matrix import Weights
 
 #: Bytes in the order of the machine that wrote them.
@@ -77,13 +77,16 @@ def variables(content: bytes) -> list[Variable]:
 
 
 def _matrices(content: bytes, order: Order) -> Iterator[_Element]:
+    size = 0
     for element in _elements(content, order):
         if element.kind == COMPRESSED:
             inflate = zlib.decompressobj()
-            unpacked = inflate.decompress(element.body, common.LIMIT_BYTES)
+            unpacked = inflate.decompress(element.body, MAX_BYTES)
+            size += len(unpacked) + bool(inflate.unconsumed_tail)
+            refuse_large(size, THE_FILE)
             if not inflate.eof:
                 raise ValueError("a compressed variable does not end")
-            yield from _matrices(unpacked, order)
+            yield from (each for each in _elements(unpacked, order) if each.kind == MATRIX)
         elif element.kind == MATRIX:
             yield element
 
@@ -415,5 +418,5 @@ def _need_square(rows: int, columns: int) -> None:
             f"holds a matrix of {rows} × {columns}; weights are square.",
             f"其矩阵为{rows} × {columns}；权重矩阵须为方阵。",
         )
-    if rows * 8 > common.LIMIT_BYTES:
+    if rows * 8 > MAX_BYTES:
         raise WeightsError(f"claims {rows:,} units; refused.", f"称有{rows:,}个地区；不予读取。")

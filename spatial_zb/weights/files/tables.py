@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.errors import AlignmentError, OutputError, WeightsError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.data.read import refuse_cells, sheet_extent
-from spatial_zb.weights.files.links import Parsed, check_zip, decoded, from_links, is_number, need_dense
+from spatial_zb.data.read import check_workbook
+from spatial_zb.weights.files.links import THE_FILE, Parsed, decoded, from_links, is_number, need_dense
 from spatial_zb.weights.matrix import Weights
 
 #: Column names of lists of links: who receives, from whom, how much.
@@ -42,9 +41,7 @@ def read_xlsx(path: Path, name: str | None = None) -> Parsed:
     """The only sheet, or the sheet ``name``."""
     from openpyxl import load_workbook
 
-    check_zip(path)
-    with zipfile.ZipFile(path) as parts:
-        refuse_cells(*sheet_extent(parts), path.name)
+    check_workbook(path, THE_FILE)
     book = load_workbook(path, read_only=True, data_only=True)
     try:
         if name is None and len(book.sheetnames) > 1:

@@ -141,14 +141,15 @@ def _moments(values: np.ndarray) -> dict[str, float]:
     means by n − 1, as Stata's ``xtsum`` does.
     """
     seen = np.isfinite(values)
+    unit = math.ldexp(1.0, int(np.frexp(np.abs(values[seen]).max(initial=0.0))[1]) - 1)
+    values = values / unit  # a power of two changes no digit, and squares stay in the range of numbers
     units = seen.any(axis=0)
     filled = np.where(seen, values, 0.0)
     means = filled.sum(axis=0)[units] / seen.sum(axis=0)[units]
     pooled = values[seen]
     n = pooled.size
     within = np.where(seen[:, units], values[:, units] - means, 0.0)
-    return {
-        "n": n,
+    found = {
         "mean": float(pooled.mean()) if n else math.nan,
         "overall": float(pooled.std(ddof=1)) if n > 1 else math.nan,
         "between": float(means.std(ddof=1)) if means.size > 1 else math.nan,
@@ -157,6 +158,7 @@ def _moments(values: np.ndarray) -> dict[str, float]:
         "median": float(np.median(pooled)) if n else math.nan,
         "max": float(pooled.max()) if n else math.nan,
     }
+    return {"n": n, **{what: value * unit for what, value in found.items()}}
 
 
 def correlations_table(
