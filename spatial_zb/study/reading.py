@@ -218,7 +218,7 @@ def language_of(path: str | Path) -> Language:
     The line is looked for in the text, since a file with mistakes may not be TOML.
     """
     try:
-        if not Path(path).is_file():
+        if not os.path.isfile(path):
             return "en"
         with Path(path).open("rb") as stream:
             text = stream.read(MAX_BYTES).decode("utf-8-sig", errors="replace")
@@ -247,7 +247,7 @@ def _read(path: Path) -> bytes:
             f"A study file is TOML and its name ends in .toml, not {path.name!r}.",
             f"研究文件为TOML格式，文件名须以.toml结尾，而不是{path.name!r}。",
         )
-    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for without end
         raise SpecificationError(
             f"The study file {path} cannot be read: it is not a file.",
             f"研究文件{path}无法读取：它不是文件。",
