@@ -1,12 +1,16 @@
-"""Cells of a table as ids, periods and numbers: generous in reading, and every change is said."""
+"""Cells of a table as ids, periods and numbers, generous in reading, every change said; and how many a file may hold."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import date, timedelta
-from typing import Any
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+from xml.parsers import expat
 
 import numpy as np
 import pandas as pd
@@ -17,6 +21,10 @@ from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.data.codes import padded, warn_padded
 
+#: A file above this, or one that unpacks to more, is neither a table of regions nor their weights.
+MAX_BYTES = 500_000_000
+#: Rows × columns that are read: a hundred years of 3,000 regions with a hundred columns.
+MAX_CELLS = 30_000_000
 DATES = (date, np.datetime64, pd.Period)
 
 
@@ -224,3 +232,94 @@ def _whole(cell: Any) -> float:
         return float(cell)
     except (TypeError, ValueError):
         return np.nan
+
+
+# --- how many cells a file may hold
+
+
+def refuse_large(size: int, name: str | Text) -> None:
+    """Refuse a file that unpacks to more than a table of regions or their weights has."""
+    if size > MAX_BYTES:
+        name = Text.of(name)
+        raise DataError(
+            f"{name.en} has more than {MAX_BYTES:,} bytes, unpacked, and was not opened. Keep the rows and columns "
+            "needed; of weights, those that are not zero.",
+            f"{name.zh}（解压后）超过{MAX_BYTES:,}字节，未打开。请只保留需要的行和列；权重矩阵只保留非零的权重。",
+        )
+
+
+def refuse_cells(rows: int, columns: int, name: str | Text) -> None:
+    """Refuse a table of more cells than a table of regions has, before it is read."""
+    if rows * columns > MAX_CELLS:
+        name = Text.of(name)
+        raise DataError(
+            f"{name.en} has {rows:,} rows × {columns:,} columns, more than {MAX_CELLS:,} cells, and was not opened. Keep "
+            "the rows and columns needed; in a workbook a single cell far from the table counts too.",
+            f"{name.zh}有{rows:,}行×{columns:,}列，超过{MAX_CELLS:,}个单元格，未打开。请只保留需要的行和列；"
+            "工作簿中远离表格的单个单元格也计入。",
+        )
+
+
+def check_workbook(file: Path | BinaryIO, name: str | Text) -> None:
+    """Refuse a workbook by what it unpacks to, and by the cells of its sheets, before it is read.
+
+    Its parts are read as the reader behind will read them, since addresses, counts and names of parts may be anything.
+
+    Raises
+    ------
+    DataError
+        Too large, or a document type definition, which may unpack to anything and which no spreadsheet program writes.
+    """
+    with zipfile.ZipFile(file) as parts:
+        refuse_large(sum(part.file_size for part in parts.infolist()), name)
+        for part in parts.namelist():
+            with (
+                parts.open(part) as stream,
+                suppress(expat.ExpatError),
+            ):  # a picture, or damaged, which the reader says
+                _Sheet(name).read(stream)
+
+
+class _Sheet:
+    """Counts rows, columns and cells of a part of a workbook; stops where they are too many."""
+
+    def __init__(self, name: str | Text) -> None:
+        self.name, self.row, self.column, self.rows, self.width, self.strings = name, 0, 0, 0, 0, 0
+
+    def read(self, stream: IO[bytes]) -> None:
+        parser = expat.ParserCreate()
+        parser.StartElementHandler = self.start
+        parser.StartDoctypeDeclHandler = self.refuse
+        while block := stream.read(1 << 20):
+            parser.Parse(block)
+            refuse_cells(self.rows, self.width, self.name)
+            refuse_cells(self.strings, 1, self.name)
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        kind = tag.rpartition(":")[2]
+        if kind == "c":
+            letters = attributes.get("r", "").rstrip("0123456789")
+            self.column = _column_number(letters) if letters else self.column + 1
+            self.width = max(self.width, self.column)
+        elif kind == "row":
+            place = attributes.get("r", "")
+            self.row = int(place) if place.isdecimal() else self.row + 1
+            self.rows, self.column = max(self.rows + 1, self.row), 0
+        elif kind == "si":
+            self.strings += 1
+
+    def refuse(self, *declared: object) -> None:
+        name = Text.of(self.name)
+        raise DataError(
+            f"{name.en} holds a document type definition, which no spreadsheet program writes, and was not opened. Save it "
+            "again from a spreadsheet program.",
+            f"{name.zh}含文档类型定义，电子表格软件不会写出，故未打开。请用电子表格软件重新保存。",
+        )
+
+
+def _column_number(letters: str) -> int:
+    """A is 1, Z is 26, AA is 27, XFD is 16,384."""
+    number = 0
+    for letter in letters:
+        number = number * 26 + ord(letter) - 64
+    return number

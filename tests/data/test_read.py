@@ -16,7 +16,7 @@ from pyarrow import feather, parquet
 
 import spatial_zb as zb
 from spatial_zb.base.errors import DataError, SpatialZbError, SpatialZbWarning
-from spatial_zb.data import read
+from spatial_zb.data import cells
 from spatial_zb.data.read import read_table
 
 TABLE = pd.DataFrame(
@@ -121,10 +121,10 @@ def test_files_that_are_not_there_too_large_or_of_another_kind(tmp_path, monkeyp
     with pytest.raises(DataError, match=r"\.csv.*\.xlsx"):
         read_table(tmp_path / "t.doc")
     path = written(tmp_path, "xlsx")
-    monkeypatch.setattr(read, "MAX_BYTES", path.stat().st_size + 10)
+    monkeypatch.setattr(cells, "MAX_BYTES", path.stat().st_size + 10)
     with pytest.raises(DataError, match="bytes, unpacked"):
         read_table(path)
-    monkeypatch.setattr(read, "MAX_BYTES", 10)
+    monkeypatch.setattr(cells, "MAX_BYTES", 10)
     with pytest.raises(DataError, match="more than 10 bytes"):
         read_table(path)
 
@@ -166,7 +166,7 @@ def test_a_table_that_unpacks_to_too_much_is_not_opened(tmp_path, monkeypatch, k
         parquet.write_table(zeros, path, use_dictionary=False, compression="zstd")
     else:
         feather.write_feather(zeros, path, compression="zstd")
-    monkeypatch.setattr(read, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(cells, "MAX_BYTES", 1_000_000)
     assert path.stat().st_size < 100_000
     with pytest.raises(DataError, match="bytes, unpacked"):
         read_table(path)
@@ -206,7 +206,7 @@ def test_damaged_files_raise_our_errors_only(tmp_path, kind):
 
 @pytest.mark.parametrize("suffix", ["parquet", "feather"])
 def test_many_equal_rows_in_a_small_file_are_not_unpacked(tmp_path, suffix):
-    table = pa.table({"year": np.zeros(read.MAX_CELLS + 1, np.int8)})
+    table = pa.table({"year": np.zeros(cells.MAX_CELLS + 1, np.int8)})
     path = tmp_path / f"bomb.{suffix}"
     (parquet.write_table if suffix == "parquet" else feather.write_feather)(table, path, compression="zstd")
     assert path.stat().st_size < 1_000_000
@@ -248,7 +248,7 @@ def test_a_workbook_is_measured_as_it_will_be_read(tmp_path, monkeypatch, sheet)
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in parts.items():
             archive.writestr(name, content)
-    monkeypatch.setattr(read, "MAX_CELLS", 1000)
+    monkeypatch.setattr(cells, "MAX_CELLS", 1000)
     with pytest.raises(
         DataError, match="document type" if sheet == "type definition" else "more than 1,000 cells"
     ):
@@ -261,10 +261,10 @@ def test_a_parquet_file_is_measured_by_its_values(tmp_path, monkeypatch, shape):
     path = tmp_path / "bomb.parquet"
     if shape == "one list":
         parquet.write_table(pa.table({"a": [[7] * 5000]}), path)
-        monkeypatch.setattr(read, "MAX_CELLS", 1000)
+        monkeypatch.setattr(cells, "MAX_CELLS", 1000)
     else:
         parquet.write_table(pa.table({"a": pa.array(["x" * 10_000] * 2000)}), path, compression="zstd")
-        monkeypatch.setattr(read, "MAX_BYTES", 1_000_000)
+        monkeypatch.setattr(cells, "MAX_BYTES", 1_000_000)
     assert path.stat().st_size < 20_000
     with pytest.raises(DataError, match="more than"):
         read_table(path)
@@ -273,7 +273,7 @@ def test_a_parquet_file_is_measured_by_its_values(tmp_path, monkeypatch, shape):
 def test_a_long_csv_is_counted_too(tmp_path, monkeypatch):
     path = tmp_path / "long.csv"
     path.write_text("a,b\n" + "1,1\n" * 600)
-    monkeypatch.setattr(read, "MAX_CELLS", 1000)
+    monkeypatch.setattr(cells, "MAX_CELLS", 1000)
     with pytest.raises(DataError, match="601 rows × 2 columns"):
         read_table(path)
 

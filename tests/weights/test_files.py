@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import io, sparse
 
 from spatial_zb.base.errors import AlignmentError, OutputError, SpatialZbError, SpatialZbWarning, WeightsError
-from spatial_zb.data import read as data_read
+from spatial_zb.data import cells
 from spatial_zb.weights import read, write
 from spatial_zb.weights.files import FORMATS, TABLES, matrices
 from spatial_zb.weights.matrix import Weights
@@ -426,7 +426,7 @@ def test_zeros_are_measured_unpacked(tmp_path, monkeypatch, kind):
         np.savez_compressed(path, **arrays, shape=[2, 2], ids=["a", "b"])
     else:
         io.savemat(path, {"W": np.zeros((120, 120))}, do_compression=True)
-    for module in (data_read, matrices):
+    for module in (cells, matrices):
         monkeypatch.setattr(module, "MAX_BYTES", 100_000)
     assert path.stat().st_size < 2_000
     with pytest.raises(SpatialZbError, match="more than 100,000 bytes, unpacked"):

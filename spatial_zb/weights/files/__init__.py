@@ -31,7 +31,7 @@ from spatial_zb.base.errors import (
 )
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import shown_path
-from spatial_zb.data.read import refuse_large
+from spatial_zb.data.cells import refuse_large
 from spatial_zb.weights.files import links as link_files
 from spatial_zb.weights.files import matrices as matrix_files
 from spatial_zb.weights.files import tables as table_files

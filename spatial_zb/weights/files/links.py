@@ -15,7 +15,7 @@ from scipy import sparse
 
 from spatial_zb.base.errors import OutputError, WeightsError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.data.read import MAX_BYTES, refuse_large
+from spatial_zb.data.cells import MAX_BYTES, refuse_large
 from spatial_zb.weights.matrix import Weights
 
 #: Encodings of text files met in practice, tried in this order.

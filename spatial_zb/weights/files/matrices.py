@@ -22,7 +22,7 @@ from scipy import sparse
 
 from spatial_zb.base.errors import OutputError, WeightsError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.data.read import MAX_BYTES, refuse_large
+from spatial_zb.data.cells import MAX_BYTES, refuse_large
 from spatial_zb.weights.files.links import THE_FILE, Parsed, check_zip, decoded, is_number, need_dense
 from spatial_zb.weights.matrix import Weights
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.errors import AlignmentError, OutputError, WeightsError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.data.read import check_workbook
+from spatial_zb.data.cells import check_workbook
 from spatial_zb.weights.files.links import THE_FILE, Parsed, decoded, from_links, is_number, need_dense
 from spatial_zb.weights.matrix import Weights
 
