@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -112,6 +113,7 @@ def command(folder: str, words: Sequence[str], said: str, ready: Any, pause: flo
         move(*paths, **options)
 
     os.replace = moved
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     ready.set()
     code = main(list(words))
     sys.stdout.flush()

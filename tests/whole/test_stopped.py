@@ -159,3 +159,4 @@ def test_stopped_at_any_moment(tmp_path, number):
     sys.stdout.write(f"{dict(counts)}\n")
     assert counts["stopped"] == 200
     assert counts["publishing"] >= 50
+    assert counts["earlier"] > 50
