@@ -1,7 +1,7 @@
 """The robust score beside maximum likelihood: ρ and effects where errors are as on real panels.
 
-Both samples of the study with its own regressors and residuals (signs drawn by city), or with regressors and errors of
-autocorrelation 0.7; 40 units of which 4 are neighbours of all others, with errors of 1, 2 and 3 times the spread. Errors
+Both samples of the study with its own regressors and residuals (signs drawn by city), with regressors and errors of
+autocorrelation 0.7, or with independent ones, also under a W that links all; 40 units of which 4 are neighbours of all others, with errors of 1, 2 and 3 times the spread. Errors
 clustered by unit. ``robust_score.csv`` of ``docs/validation`` is written after every cell.
 """
 
@@ -19,7 +19,7 @@ from scipy import sparse
 import spatial_zb as zb
 from spatial_zb.base.execute import run_tasks
 
-from .places import OUT, ROOT, complete
+from .places import OUT, ROOT, complete, weights
 
 TABLE = OUT / "robust_score.csv"
 SEED = 20261130
@@ -38,14 +38,20 @@ def design() -> list[Cell]:
         ("zhejiang", "AR 0.7", 5),
         ("delta", "AR 0.7", 13),
         ("delta", "iid", 13),
+        ("zhejiang dense", "iid", 13),
+        ("delta dense", "iid", 13),
     ]
     hubs = [("hubs", f"spread {ratio}{more}", 6) for more in ("", " AR 0.7") for ratio in (1, 2, 3)]
+    hubs += [("hubs SEM", f"spread {ratio}", 6) for ratio in (1, 2, 3)]
     return [*own, *made, *hubs]
 
 
 @dataclass(frozen=True)
 class World:
-    """What the panels of a cell share: W, β, θ (none: a SAR) and ρ; own regressors (T, n, 2) and residuals (T, n)."""
+    """What the panels of a cell share: W, β, θ (none: a SAR) and ρ; own regressors (T, n, 2) and residuals (T, n).
+
+    ``error``: ρ is λ of a SEM.
+    """
 
     W: zb.Weights
     beta: tuple[float, ...]
@@ -53,16 +59,21 @@ class World:
     rho: float
     x: np.ndarray | None = None
     residuals: np.ndarray | None = None
+    error: bool = False
 
     @property
     def spec(self) -> zb.DurbinSpec:
         """The model with two-way effects."""
         names = [f"x{j}" for j in range(len(self.beta))]
-        return zb.DurbinSpec("y", names, lag_x=names if self.theta else [])
+        return zb.DurbinSpec(
+            "y", names, lag_y=not self.error, lag_x=names if self.theta else [], lag_error=self.error
+        )
 
     @property
     def truth(self) -> dict[str, float]:
-        """ρ and the effects of the first regressor."""
+        """ρ (or λ) and the effects of the first regressor."""
+        if self.error:
+            return {"lam": self.rho}
         n, W = self.W.n, self.W.matrix.toarray()
         own = self.beta[0] * np.eye(n) + (self.theta[0] if self.theta else 0.0) * W
         E = np.linalg.solve(np.eye(n) - self.rho * W, own)
@@ -78,9 +89,13 @@ def _study() -> zb.Prepared:
 @cache
 def world(place: str, errors: str) -> World:
     """The world of a cell, whatever its periods."""
-    if place == "hubs":
-        return World(_hubs(), (1.0,), (), 0.4)
-    panel, W = _study().sample(place), _study().weights("queen", place).align(_study().sample(place).units)
+    if place.startswith("hubs"):
+        return World(_hubs(), (1.0,), (), 0.4, error=place.endswith("SEM"))
+    place, *dense = place.split()
+    panel = _study().sample(place)
+    if dense:
+        return World(weights(len(panel.units), "inverse distance"), BETA, THETA, RHO)
+    W = _study().weights("queen", place).align(panel.units)
     if not errors.startswith("own"):
         return World(W, BETA, THETA, RHO)
     y = errors.split()[1]
@@ -114,9 +129,11 @@ def draw(cell: Cell, index: int) -> zb.Panel:
     if given.residuals is not None and given.x is not None:
         x, u = given.x, given.residuals * rng.choice([-1.0, 1.0], n)
     else:
-        x = _correlated(rng.standard_normal((periods, n, k)), 0.0 if place == "hubs" else correlation)
+        x = _correlated(
+            rng.standard_normal((periods, n, k)), 0.0 if place.startswith("hubs") else correlation
+        )
         u = _correlated(rng.standard_normal((periods, n)), correlation)
-    if place == "hubs":
+    if place.startswith("hubs"):
         spread = np.where(np.arange(n) < HUBS, float(errors[7]), 1.0)
         u = (
             u * spread / np.sqrt((spread**2).mean())
@@ -124,8 +141,9 @@ def draw(cell: Cell, index: int) -> zb.Panel:
             + rng.standard_normal((periods, 1))
         )
     W = given.W.matrix.toarray()
-    mean = x @ np.array(given.beta) + (x @ np.array(given.theta) @ W.T if given.theta else 0.0) + u
-    y = np.linalg.solve(np.eye(n) - given.rho * W, mean.T).T
+    mean = x @ np.array(given.beta) + (x @ np.array(given.theta) @ W.T if given.theta else 0.0)
+    through = np.linalg.inv(np.eye(n) - given.rho * W).T
+    y = mean + u @ through if given.error else (mean + u) @ through
     names = ("y", *(f"x{j}" for j in range(k)))
     return zb.Panel(
         np.concatenate([y[..., None], x], axis=2), tuple(range(1, len(y) + 1)), given.W.ids, names
@@ -147,12 +165,15 @@ def replicate(cell: Cell, index: int) -> pd.DataFrame:
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         for estimator in ("lee_yu", "robust_score"):
             fit = zb.fit_durbin(given.spec, panel, given.W, estimator, "cluster")
-            table = pd.DataFrame({"parameter": ["rho", "direct", "indirect"]})
+            names = list(given.truth)
+            table = pd.DataFrame({"parameter": names})
             if fit.converged:
-                effects = zb.spatial_effects(fit).tidy().query("term == 'x0'").set_index("effect")
-                rho = fit.tidy().set_index("term").loc[["rho"]]
-                found = pd.concat([rho, effects.loc[["direct", "indirect"]]]).reset_index(drop=True)
-                table = table.join(found[["estimate", "std_error", "conf_low", "conf_high"]])
+                found = fit.tidy().set_index("term").loc[names[:1]]
+                if len(names) > 1:
+                    effects = zb.spatial_effects(fit).tidy().query("term == 'x0'").set_index("effect")
+                    found = pd.concat([found, effects.loc[names[1:]]])
+                limits = found.reset_index(drop=True)[["estimate", "std_error", "conf_low", "conf_high"]]
+                table = table.join(limits)
             parts.append(table.assign(estimator=estimator))
     return pd.concat(parts, ignore_index=True)
 

@@ -50,8 +50,6 @@ def notes_on_spatial_terms(fit: Fit) -> list[Note]:
     weakest = float(np.sqrt(fit.cov.to_numpy()[where, where].max())) if where else 0.0
     if fit.estimator == "gmm":
         return _by_instruments(fit, weakest)
-    if fit.estimator == "robust_score":  # does not lean (docs/validation/robust_score.md)
-        return []
     if fit.spec.fixed_effects == "random":
         return _with_random_effects(fit, weakest)
     return _by_likelihood(fit, weakest)
