@@ -1,8 +1,9 @@
 """The robust score beside maximum likelihood: ρ and effects where errors are as on real panels.
 
 Both samples of the study with its own regressors and residuals (signs drawn by city), with regressors and errors of
-autocorrelation 0.7, or with independent ones, also under a W that links all; 40 units of which 4 are neighbours of all others, with errors of 1, 2 and 3 times the spread. Errors
-clustered by unit. ``robust_score.csv`` of ``docs/validation`` is written after every cell.
+autocorrelation 0.7, or with independent ones, also under a W that links all; 40 units of which 4 are neighbours of all
+others, with errors of 1, 2 and 3 times the spread. Errors clustered by unit. ``robust_score.csv`` of ``docs/validation``
+is written after every cell.
 """
 
 from __future__ import annotations

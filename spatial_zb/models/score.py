@@ -71,7 +71,7 @@ def fit_score(design: Design, covariance: Covariance) -> Fit:
     """
     if not design.spec.spatial_terms:
         return fit_ml(design, "robust_score", covariance)
-    found = (_of_rho if design.spec.lag_y else _of_lambda)(design)
+    found = (_of_rho if design.spec.lag_y else _of_lambda)(design, covariance)
     cov = np.full((len(found.cov) + 1,) * 2, np.nan)
     cov[:-1, :-1] = found.cov
     positive = bool(found.slope > 0 and np.isfinite(found.cov).all())
@@ -102,9 +102,9 @@ def score_sample(design: Design, base: Base) -> ScoreSample:
     return ScoreSample(y, Wy, rows, timed(design), design.weights.matrix)
 
 
-def _of_rho(design: Design) -> _Found:
+def _of_rho(design: Design, covariance: Covariance) -> _Found:
     base = orthogonal_base(stacked(design.Z), stacked(design.y), stacked(design.Wy), basis=design.basis)
-    sample, n = score_sample(design, base), len(design.weights.ids)
+    sample = score_sample(design, base)
     for form in ROBUST_FORMS:
         score = robust_score(sample, form)
         if score is None:
@@ -115,11 +115,12 @@ def _of_rho(design: Design) -> _Found:
         at, slope = _evaluated(design, best), np.nan
         cov = np.full((sample.rows.shape[2] + 1,) * 2, np.nan)
         if roots.found:
-            known = at_root(score, rho)
+            errors, factor = _errors(at, covariance, base.y_norm)
+            known = at_root(score, rho, errors)
             if known is None:
                 continue
-            means, e = by_unit(at.parts.BGm / base.y_norm, design), sample.y - rho * sample.Wy
-            cov = score_covariance(sample, known, means, e, base.back[:, 1:], n / (n - 1))
+            means = by_unit(at.parts.BGm / base.y_norm, design)
+            cov = score_covariance(sample, known, means, errors, base.back[:, 1:], factor)
             slope = known.slope
         return _Found(form, roots, best, at, slope, cov)
     raise _nothing(design)
@@ -135,8 +136,8 @@ def error_sample(design: Design, unit: float) -> ErrorSample:
     return ErrorSample(y, Wy, Z, lags, timed(design), Filters(design.weights.matrix))
 
 
-def _of_lambda(design: Design) -> _Found:
-    unit, n = float(np.sqrt((design.y**2).sum())), len(design.weights.ids)
+def _of_lambda(design: Design, covariance: Covariance) -> _Found:
+    unit = float(np.sqrt((design.y**2).sum()))
     sample = error_sample(design, unit)
     for form in ROBUST_FORMS:
         score = ErrorScore(sample, form)
@@ -144,15 +145,19 @@ def _of_lambda(design: Design) -> _Found:
             continue
         roots = _ordered(score_roots(score, inner_interval(design.weights.logdet.interval)), design)
         lam = roots.found[0] if roots.found else roots.end
-        point, known = error_point(score, lam), error_at_root(score, lam) if roots.found else None
-        if point is None or (roots.found and known is None):
+        point = error_point(score, lam)
+        if point is None:
             continue
         best = _estimate(design, point.delta * unit, bool(roots.found), lam=lam)
         at, slope = _evaluated(design, best), np.nan
         cov = np.full((sample.shape[2] + 1,) * 2, np.nan)
-        if known is not None:
+        if roots.found:
+            errors, factor = _errors(at, covariance, unit)
+            known = error_at_root(score, lam, errors)
+            if known is None:
+                continue
             slope, scale = known[0].slope, np.append(np.full(sample.shape[2], unit), 1.0)
-            cov = error_covariance(point, *known, point.sample.y, n / (n - 1)) * np.outer(scale, scale)
+            cov = error_covariance(point, *known, errors, factor) * np.outer(scale, scale)
         return _Found(form, roots, best, at, slope, cov)
     raise _nothing(design)
 
@@ -183,6 +188,12 @@ def _estimate(design: Design, delta: Array, solved: bool, rho: float = 0.0, lam:
         gradient=np.nan,
         modes=(),
     )
+
+
+def _errors(at: Evaluated, covariance: Covariance, unit: float) -> tuple[Array, float]:
+    """What stands for errors (n, S) in a clustered covariance, in units of y, and its factor."""
+    n = at.sample.n_units
+    return by_unit(at.parts.e / unit, at.design), n / (n - 1)
 
 
 def _evaluated(design: Design, best: Maximum) -> Evaluated:
