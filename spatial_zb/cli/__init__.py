@@ -54,19 +54,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _speak_utf8()
         return _OTHERS.get(options.command, _run)(options)
     except KeyboardInterrupt as stop:
-        said = getattr(stop, "said", DONE if getattr(options, "done", False) else STOPPED)
-        _say(said.pick(options.spoken))
-        return 130
+        return _stopped(stop, options)
     except BrokenPipeError:  # whoever read our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         from spatial_zb.base.errors import SpatialZbError
 
+        stop = _behind(error)
+        if stop is not None:
+            return _stopped(stop, options)
         if not isinstance(error, SpatialZbError):
             return _our_mistake(error, options.spoken)
         _say(f"错误：{error.zh}" if options.spoken == "zh" else f"Error: {error}")
         return 1
+
+
+def _stopped(stop: KeyboardInterrupt, options: argparse.Namespace) -> int:
+    said = getattr(stop, "said", DONE if getattr(options, "done", False) else STOPPED)
+    _say(said.pick(options.spoken))
+    return 130
+
+
+def _behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C that an error comes of: while a class is being made or a file parsed, Python and readers wrap it."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _load(options: argparse.Namespace) -> Study:

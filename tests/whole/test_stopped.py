@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 from small_study import TEXT, command, rows, write_study, write_table
 
+from spatial_zb import cli
+from spatial_zb.base.errors import DataError
 from spatial_zb.cli import DONE, STOPPED
 from spatial_zb.report.folder import JOURNAL, Published, locked
 
@@ -150,6 +152,21 @@ def campaign(bench: Bench, number: int, times: int, publishing: int) -> Counter:
         counts["publishing"] += during
         counts[came] += 1
     return counts
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, DataError], ids=["python", "reader"])
+def test_a_stop_that_was_wrapped_is_told_as_a_stop(monkeypatch, capsys, kind):
+    """Python wraps Ctrl-C that comes while a class is being made; a reader may take it for a damaged file."""
+
+    def interrupted(options):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as stop:
+            raise kind("damaged") from stop
+
+    monkeypatch.setitem(cli._OTHERS, "check", interrupted)
+    assert cli.main(["check", "a.toml"]) == 130
+    assert STOPPED.en in capsys.readouterr().err
 
 
 @pytest.mark.slow
