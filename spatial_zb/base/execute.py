@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import socket
 import time
 import warnings
 from collections import Counter, deque
@@ -362,8 +363,7 @@ def _on_cluster(client: Client, calls: Iterator[_Call]) -> Generator[_Done]:
             with suppress(TimeoutError), _reaching(client), client.as_current():
                 wait(list(pending), timeout=LOOK, return_when="FIRST_COMPLETED")
             for future in [future for future in pending if future.done()]:
-                with suppress(_Later):
-                    done = _result(future, pending[future][1])
+                if (done := _result(future, pending[future][1])) is not None:
                     del pending[future]
                     yield done
     finally:
@@ -397,11 +397,8 @@ def _deserted(tasks: list[Any]) -> WorkerError:
     )
 
 
-class _Later(Exception):
-    """A result went with its worker and is computed again."""
-
-
-def _result(future: Future, batch: list[int]) -> _Done:
+def _result(future: Future, batch: list[int]) -> _Done | None:
+    """What a batch gave; None where it went with its worker, and is computed again."""
     from distributed.scheduler import KilledWorker
 
     failed = future.status == "error"
@@ -412,7 +409,7 @@ def _result(future: Future, batch: list[int]) -> _Done:
     except TimeoutError:
         if failed:  # it is the task's own
             raise
-        raise _Later from None
+        return None
 
 
 def _packed(call: bytes) -> _Done:
@@ -426,14 +423,18 @@ def _cluster(address: str) -> Iterator[Client]:
     """The connection to an existing Dask cluster; it, not the cluster, is closed at the end."""
     try:
         from distributed import Client
+        from distributed.comm.addressing import parse_address, parse_host_port
     except ImportError:
         raise SpecificationError(
             f"scheduler={address!r} needs the package distributed: pip install spatial-zb[cluster].",
             f"scheduler={address!r}需要distributed程序包：pip install spatial-zb[cluster]。",
         ) from None
     try:
+        kind, place = parse_address(address)
+        if kind in ("tcp", "tls"):  # a Client that reaches nobody is waited for again when the program ends
+            socket.create_connection(parse_host_port(place), timeout=10).close()
         client = Client(address, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, OverflowError) as error:
         raise SpecificationError(
             f"No Dask scheduler answers at {address!r} ({error}): start one with `dask scheduler` and give the address "
             "it prints, such as tcp://192.168.1.5:8786.",
