@@ -243,22 +243,23 @@ def term_row(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SpatialZbWarning)
         fit = fit_durbin(spec, panel, W, estimator, covariance)
-        numbers = estimate_of(fit, term, effect)
+        numbers, why = estimate_of(fit, term, effect)
     return {
         **dict(zip(NUMBERS[:5], map(float, numbers), strict=True)),
         "n_units": len(panel.units),
         "n_periods": len(panel.periods),
         "nobs": fit.nobs,
         "notes": joined_notes(caught),
-        "reason": "" if fit.converged else "not converged",
-        "reason_zh": "" if fit.converged else "未收敛",
+        "reason": why.en,
+        "reason_zh": why.zh,
     }
 
 
-def estimate_of(fit: Fit, term: str, effect: str | None) -> NDArray[np.float64]:
-    """Estimate, standard error, p-value and limits of a coefficient or effect, (5,); NaN where not converged."""
+def estimate_of(fit: Fit, term: str, effect: str | None) -> tuple[NDArray[np.float64], Text]:
+    """Estimate, standard error, p-value and limits (5,) of a coefficient or effect; NaN and why where there are none."""
     if not fit.converged:
-        return np.full(5, np.nan)
+        return np.full(5, np.nan), Text("not converged", "未收敛")
+    why = Text("", "")
     if effect is None:
         place = [fit.params.index.get_loc(term)]
         columns = coefficient_columns(
@@ -267,7 +268,8 @@ def estimate_of(fit: Fit, term: str, effect: str | None) -> NDArray[np.float64]:
     else:
         found = spatial_effects(fit)
         columns = found.columns[found.axes["term"].index(term) * len(EFFECTS) + EFFECTS.index(effect)]
-    return columns[[0, 1, 3, 4, 5]]
+        why = why if found.reason is None else found.reason.text
+    return columns[[0, 1, 3, 4, 5]], why
 
 
 def _check(

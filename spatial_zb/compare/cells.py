@@ -42,7 +42,7 @@ from spatial_zb.core.likelihood.impacts import Multipliers, average_effects, mul
 from spatial_zb.core.logdet.traces import Traces
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects import spatial_effects
-from spatial_zb.effects.static import coefficients_of, delta_errors
+from spatial_zb.effects.static import coefficients_of, delta_errors, reached_end
 from spatial_zb.effects.table import EFFECTS
 from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR, fit_durbin
 from spatial_zb.models.ml import estimated, least_squares, notes_on
@@ -106,7 +106,7 @@ def _single(option: Option, panel: Panel, weights: Weights) -> dict[str, Any]:
         warnings.simplefilter("always", SpatialZbWarning)
         try:
             fit = fit_durbin(option.spec, panel, weights, option.estimator, option.covariance)
-            effects = spatial_effects(fit).tidy()
+            effects = spatial_effects(fit).frame  # the notes say why it is blank
         except SpatialZbError as error:
             return {"facts": {"converged": False, "notes": "", "reason": str(error)}}
     notes = {"notes": joined_notes(caught), "reason": ""}
@@ -233,7 +233,7 @@ def _table(names: dict[str, Any], numbers: list[tuple[Array, Array, int | None]]
 
 
 def cell_record(cell: SharedCell, moments: Moments, answers: Answers) -> Record | None:
-    """The cell as arrays; None where it is left to a single fit: no covariance, or a weak spatial coefficient."""
+    """The cell as arrays; None where it is left to a single fit: no covariance, a weak spatial coefficient, no effects."""
     point = cell.point
     spec, best, sample = point.option.spec, point.best, point.sample
     cov = _covariance(cell, moments, answers)
@@ -242,6 +242,8 @@ def cell_record(cell: SharedCell, moments: Moments, answers: Answers) -> Record 
     k, spatial = len(spec.terms), spatial_values(spec, best)
     errors = np.sqrt(cov.diagonal())
     if spatial and errors[k] > WEAK_SPATIAL_ERROR:
+        return None
+    if spec.lag_y and reached_end(best.rho, float(errors[k]), moments.weights.logdet.interval) is not None:
         return None
     sigma2, df = best.sigma2, None
     if not spatial:  # ordinary least squares: classical degrees of freedom

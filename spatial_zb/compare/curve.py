@@ -22,6 +22,7 @@ import pandas as pd
 
 from spatial_zb.base.arguments import Rng, renamed, seed_of
 from spatial_zb.base.errors import (
+    ConvergenceError,
     SpatialZbError,
     SpatialZbWarning,
     SpecificationError,
@@ -270,7 +271,9 @@ def _cells(choices: Choices, term: str, effect: str | None) -> tuple[list[_Cell]
             row = {"estimate": np.nan, "p_value": np.nan, "reason": ""}
             try:
                 cell = _cell(spec, part, whole.subset(part.units), e, c, own)
-                found = estimate_of(cell.fit, own, effect)
+                found, why = estimate_of(cell.fit, own, effect)
+                if np.isnan(found[0]):
+                    raise ConvergenceError(f"{why.en}.", f"{why.zh}。")
                 row |= {"estimate": found[0], "p_value": found[2]}
                 cells.append(cell)
             except SpatialZbError as error:
@@ -337,10 +340,10 @@ def _replicate(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SpatialZbWarning)
                 fit = cell.under_null(signs if scheme == "unit" else signs[:, None])
-                numbers = estimate_of(fit, cell.term, effect)
+                numbers, _ = estimate_of(fit, cell.term, effect)
         except SpatialZbError:
             continue
-        if fit.converged:
+        if np.isfinite(numbers[0]):
             found.append((numbers[0], numbers[2]))
     if not found:
         return np.nan, np.nan, np.nan, len(cells)

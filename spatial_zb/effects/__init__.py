@@ -44,8 +44,14 @@ def spatial_effects(
         of :func:`spatial_zb.effects.system.system_effects`, on every equation; a fit with regimes those on the units
         of each (``x[core=0]``, ``x[core=1]``) and on all (``x``).
     method
-        ``"delta"``: first-order standard errors. ``"simulate"``: parameters drawn from N(θ̂, V); draws with ρ
-        outside the admissible interval are rejected and counted; standard deviation and percentile limits.
+        ``"delta"``: first-order standard errors.
+        ``"simulate"``: parameters drawn from N(θ̂, V), those outside the admissible region left out and counted. Limits are
+        percentiles; std_error is from the quartiles, since draws of ratios have no variance; p counts the draws on the other
+        side of zero, and the statistic is the normal value of that p.
+        ``"fieller"``: limits of effect = numerator / denominator without dividing. The denominator is one over the
+        multiplier of β, ι'S⁻¹ι/n (of direct effects tr S⁻¹/n), S = I − ρW. For totals under a row-normalised W it is 1 − ρ,
+        in the long run 1 − τ − ρ − η, and limits are exact. They keep their level next to ρ = 1 and may have no bounds: they
+        are then −∞ and ∞, and gap_low and gap_high what is left out between.
     draws, rng
         Number of draws and seed, for ``"simulate"``.
     level
@@ -57,13 +63,22 @@ def spatial_effects(
     Raises
     ------
     ConvergenceError
-        By ``"simulate"`` when the fit has no covariance; by ``"long"`` when the process is not stable.
+        A singular covariance by ``"simulate"``; ``"long"`` when the process is not stable; an unstable system.
     SpecificationError
-        Unknown method or horizon, fewer than 100 draws, ``"long"`` of a model without a lag in time.
+        Unknown method or horizon, fewer than 100 draws, ``"long"`` of a model without a lag in time, ``"fieller"`` of
+        regimes.
+
+    Warns
+    -----
+    SpatialZbWarning
+        Effects are not computed: all numbers are NaN and ``reason`` says why. The fit did not converge or is at an end; or
+        (not by ``"fieller"``) the 95 % interval of ρ, of τ + ρ + η or of a system's strength reaches the end of its region,
+        or more than 5 % of the draws lie outside it.
 
     Notes
     -----
-    LeSage & Pace (2009), Introduction to Spatial Econometrics, §2.7 and §5.6.
+    LeSage & Pace (2009), Introduction to Spatial Econometrics, §2.7 and §5.6; Fieller (1954), J. Royal Statistical Society B
+    16: 175-185.
     """
     check_fit(fit, "spatial_effects", Fit | SystemFit)
     alpha = alpha_of(level)

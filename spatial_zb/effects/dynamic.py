@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,8 +18,29 @@ from spatial_zb.core import Array
 from spatial_zb.core.likelihood.dynamic import carry_over_radius
 from spatial_zb.core.likelihood.impacts import long_run_multipliers, path_multipliers
 from spatial_zb.core.logdet import EigenLogDet
-from spatial_zb.effects.static import coefficients, covariance_blocks, parameter_draws
-from spatial_zb.effects.table import EFFECTS, Effects, Method, check_fit, simulated_columns, tell_rejected
+from spatial_zb.effects.static import (
+    coefficients,
+    covariance_blocks,
+    log_variances,
+    parameter_draws,
+    reason_of_equation,
+    refuse_without_effects,
+)
+from spatial_zb.effects.table import (
+    EFFECTS,
+    REACH,
+    Effects,
+    Method,
+    check_fit,
+    draws_detail,
+    draws_reason,
+    fieller_columns,
+    interval_at_end,
+    no_estimate,
+    not_computed,
+    simulated_columns,
+    tell_rejected,
+)
 from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.fit import Fit
 
@@ -66,10 +87,18 @@ def effects_path(
     Raises
     ------
     SpecificationError
-        A fit without a lag in time, an unknown option, ``simulate`` for a large sparse W.
+        A fit without a lag in time, an unknown option, ``fieller`` (effects after some periods are no ratios of two terms),
+        ``simulate`` for a large sparse W.
     """
     check_fit(fit, "effects_path")
     _refuse_static(fit, "effects_path")
+    if method == "fieller":
+        raise SpecificationError(
+            "Effects after some periods are no ratios of two terms. Use method='simulate'; the long run has limits by "
+            "spatial_effects(fit, 'fieller', horizon='long').",
+            "若干期之后的效应不是两项之比。请用method='simulate'；长期效应可用"
+            "spatial_effects(fit, 'fieller', horizon='long')。",
+        )
     if change not in get_args(Change):
         raise not_one_of("change", change, get_args(Change))
     if not isinstance(periods, int) or isinstance(periods, bool) or periods < 0:
@@ -90,7 +119,10 @@ def effects_path(
         return found.cumsum(axis=-2) if change == "permanent" else found
 
     axes = {"term": fit.spec.regressors, "period": tuple(range(periods + 1)), "effect": EFFECTS}
-    return _effects(fit, multiply, axes, method, draws, rng, alpha_of(level), {"change": change})
+    asked = _Asked(
+        fit, multiply, axes, method, {"change": change}, reason_of_equation(fit, fieller=False), False
+    )
+    return _effects(asked, draws, rng, alpha_of(level))
 
 
 def long_run_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: float) -> Effects:
@@ -107,10 +139,24 @@ def long_run_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: f
         By ``delta`` near a unit root, where the normal approximation is poor.
     """
     _refuse_no_long_run(fit)
-    notes = _tell_long_tail(fit) if method == "delta" else ()
     axes = {"term": fit.spec.regressors, "effect": EFFECTS}
-    effects = _effects(fit, _long_run(fit), axes, method, draws, rng, alpha, {"horizon": "long"})
+    why = _reason_of_long_run(fit)
+    effects = _effects(
+        _Asked(fit, _long_run(fit), axes, method, {"horizon": "long"}, why, True), draws, rng, alpha
+    )
+    notes = _tell_long_tail(fit) if method == "delta" and effects.reason is None else ()
     return replace(effects, notes=(*notes, *effects.notes))
+
+
+def _reason_of_long_run(fit: Fit) -> Note | None:
+    """Why there are no effects of the long run, whose denominator is 1 − τ − ρ − η; None where there are."""
+    if not fit.converged:
+        return no_estimate()
+    found = stability_test(fit).rows[0]
+    if -found.statistic < REACH:
+        persistence, error = found.more["persistence"], found.more["std_error"]
+        return interval_at_end(Text.of("τ + ρ + η"), persistence, error, 1.0, True)
+    return None
 
 
 def long_run_statistics(
@@ -153,11 +199,12 @@ def long_run_filter(fit: Fit) -> tuple[float, float]:
     Raises
     ------
     ConvergenceError
-        The process is not stable.
+        The process is not stable, or the interval of τ + ρ + η reaches one.
     SpecificationError
         A fit without a lag in time.
     """
     _refuse_no_long_run(fit)
+    refuse_without_effects(fit, _reason_of_long_run(fit))
     tau, eta, rho = _carried(fit, fit.params.to_numpy())
     return float(tau), float((rho + eta) / (1 - tau))
 
@@ -200,36 +247,58 @@ def _refuse_static(fit: Fit, what: str) -> None:
         )
 
 
-def _effects(
-    fit: Fit,
-    multiply: Multiply,
-    axes: dict[str, tuple],
-    method: str,
-    draws: int,
-    rng: Rng,
-    alpha: float,
-    detail: dict[str, Any],
-) -> Effects:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Effects of a fit by their multipliers; ``why`` there are none, and whether they have limits by Fieller."""
+
+    fit: Fit
+    multiply: Multiply
+    axes: dict[str, tuple]
+    method: Method
+    detail: dict[str, Any]
+    why: Note | None
+    fieller: bool
+
+
+def _effects(asked: _Asked, draws: int, rng: Rng, alpha: float) -> Effects:
+    fit, axes, method, why = asked.fit, asked.axes, asked.method, asked.why
     if method not in get_args(Method):
         raise not_one_of("method", method, get_args(Method))
+    if method == "fieller" and fit.converged:
+        why = None  # its sets say what the data do not
+    if method == "simulate" and fit.converged:
+        return _simulated(asked, draws, rng, alpha)
+    if why is not None:
+        return not_computed(axes, method, fit, why, asked.detail)
     values = fit.params.to_numpy()
-    point = _combined(fit, multiply, values)
+    point = _combined(fit, asked.multiply, values).ravel()
     if method == "delta":
-        std_error = _delta_errors(fit, multiply, values, fit.cov.to_numpy())
-        columns = coefficient_columns(point.ravel(), std_error.ravel(), alpha, fit.df_resid)
-        return Effects(axes, columns, method, fit, detail)
+        std_error = _delta_errors(fit, asked.multiply, values, fit.cov.to_numpy())
+        columns = coefficient_columns(point, std_error.ravel(), alpha, fit.df_resid)
+        return Effects(axes, columns, method, fit, asked.detail)
+    gradient, blocks = _gradient(fit, asked.multiply, values, fit.cov.to_numpy())
+    gradient = np.moveaxis(gradient[..., 0], 2, 0)  # one horizon: (k, 3, 5)
+    m, slopes = _slopes(fit, asked.multiply, values)
+    slope = np.zeros_like(gradient)  # of ln d, d the inverse of the multiplier of β: 1 − τ − ρ − η for totals
+    slope[..., 2:] = -(slopes / m)[:, 0, [0, 2, 2]].T
+    variances = log_variances(gradient, slope, blocks)
+    columns, gaps = fieller_columns(point, variances, alpha, fit.df_resid)
+    return Effects(axes, columns, method, fit, asked.detail, gaps=gaps)
+
+
+def _simulated(asked: _Asked, draws: int, rng: Rng, alpha: float) -> Effects:
+    fit = asked.fit
     sample = parameter_draws(fit, draws, rng, ("tau", "eta"))
     kept = sample[stable_processes(fit, sample)]
     rejected = draws - len(kept)
+    detail = asked.detail | draws_detail(rejected, draws)
+    why = asked.why or draws_reason(rejected, draws, "process", asked.fieller)
+    if why is not None:
+        return not_computed(asked.axes, "simulate", fit, why, detail)
     notes = tell_rejected(fit, rejected, draws, "process")
-    if len(kept) < 2:
-        raise ConvergenceError(
-            f'No draw of {fit!r} is stable: use method="delta".',
-            f'{fit!r}没有稳定的抽样：请用method="delta"。',
-        )
-    columns = simulated_columns(point, _combined(fit, multiply, kept), alpha)
-    detail = {**detail, "draws": len(kept), "rejected": rejected}
-    return Effects(axes, columns, "simulate", fit, detail, notes)
+    point = _combined(fit, asked.multiply, fit.params.to_numpy())
+    columns = simulated_columns(point, _combined(fit, asked.multiply, kept), alpha)
+    return Effects(asked.axes, columns, "simulate", fit, detail, notes)
 
 
 def _carried(fit: Fit, values: Array) -> Array:
@@ -250,21 +319,29 @@ def _combined(fit: Fit, multiply: Multiply, values: Array) -> Array:
 
 
 def _delta_errors(fit: Fit, multiply: Multiply, values: Array, cov: Array) -> Array:
-    """√(g'Vg) (k, H, 3), g in (β_k, θ_k, τ, η, ρ): exact in the first two, differenced in the others."""
+    """√(g'Vg) (k, H, 3)."""
+    gradient, blocks = _gradient(fit, multiply, values, cov)
+    return np.sqrt(np.einsum("eikh,kij,ejkh->khe", gradient, blocks, gradient))
+
+
+def _gradient(fit: Fit, multiply: Multiply, values: Array, cov: Array) -> tuple[Array, Array]:
+    """Derivatives (3, 5, k, H) in (β_k, θ_k, τ, η, ρ), the last three by differences, and covariances (k, 5, 5) of these."""
     place = {name: i for i, name in enumerate(fit.params.index)}
     own = [[place[x], place.get(f"W_{x}", -1)] for x in fit.spec.regressors]
     where = np.array([[*pair, *(place.get(c, -1) for c in ("tau", "eta", "rho"))] for pair in own])
     beta, theta, _ = (part[..., None] for part in coefficients(fit, values))
-    carried = _carried(fit, values)
-    m, steps = multiply(carried), STEP * np.eye(3)
-    slopes = (multiply(carried + steps) - multiply(carried - steps)) / (2 * STEP)
+    m, slopes = _slopes(fit, multiply, values)
     k = len(own)
     parts = [np.broadcast_to(m[:, [c, c + 2]], (k, len(m), 2)) for c in (0, 1)]
     parts += [beta[..., None] * slope[:, [0, 2]] + theta[..., None] * slope[:, [1, 3]] for slope in slopes]
     direct, total = np.moveaxis(np.stack(parts), -1, 0)  # (5, k, H) each
-    gradient = np.stack([direct, total - direct, total])
-    blocks = covariance_blocks(cov, where)
-    return np.sqrt(np.einsum("eikh,kij,ejkh->khe", gradient, blocks, gradient))
+    return np.stack([direct, total - direct, total]), covariance_blocks(cov, where)
+
+
+def _slopes(fit: Fit, multiply: Multiply, values: Array) -> tuple[Array, Array]:
+    """Multipliers (H, 4) and their derivatives (3, H, 4) in (τ, η, ρ)."""
+    carried, steps = _carried(fit, values), STEP * np.eye(3)
+    return multiply(carried), (multiply(carried + steps) - multiply(carried - steps)) / (2 * STEP)
 
 
 def stable_processes(fit: Fit, sample: Array) -> NDArray[np.bool_]:

@@ -26,11 +26,26 @@ from spatial_zb.base.errors import (
     listed_zh,
     not_one_of,
 )
+from spatial_zb.base.notes import Note, about, tell
 from spatial_zb.base.results import TABLE_COLUMNS, ResultTable, coefficient_columns
+from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.regimes import Regimes
 from spatial_zb.core.logdet.traces import DENSE_UNITS
-from spatial_zb.effects.table import EFFECTS, Effects, Method, simulated_columns, tell_rejected
+from spatial_zb.effects.static import refuse_without_effects
+from spatial_zb.effects.table import (
+    EFFECTS,
+    REACH,
+    Effects,
+    Method,
+    draws_detail,
+    draws_reason,
+    interval_at_end,
+    no_estimate,
+    not_computed,
+    simulated_columns,
+    tell_rejected,
+)
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import regime_labels, regime_split, regimes_of
 
@@ -48,23 +63,50 @@ def regime_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: flo
     """
     if method not in get_args(Method):
         raise not_one_of("method", method, get_args(Method))
+    if method == "fieller":
+        raise SpecificationError(
+            "Effects by regime depend on ρ of both regimes and are no ratios of two terms. Use method='simulate' or "
+            "'delta'.",
+            "分区制的效应同时取决于两个区制的ρ，不是两项之比。请用method='simulate'或'delta'。",
+        )
     regimes = _regimes(fit)
     values, where = fit.params.to_numpy(), _positions(fit)
-    m = _multipliers(fit, regimes, values)
-    point = _combined(m, values, where)
     labels = (*regime_labels(fit.spec, fit.convergence.regimes), "")
     axes = {"term": tuple(f"{x}{label}" for x in fit.spec.x for label in labels), "effect": EFFECTS}
+    why = _reason(fit, regimes)
     if method == "delta":
+        if why is not None:
+            return not_computed(axes, method, fit, why)
+        m = _multipliers(fit, regimes, values)
         std_error = _delta_errors(fit, regimes, m, values, where)
+        point = _combined(m, values, where)
         return Effects(axes, coefficient_columns(point.ravel(), std_error.ravel(), alpha), method, fit)
+    check_draws(draws)
+    if not fit.converged:
+        return not_computed(axes, method, fit, no_estimate())
     sample = _draws(fit, draws, rng)
     inside = regimes_admit(fit, sample)
     rejected = int(draws - inside.sum())
+    detail, why = draws_detail(rejected, draws), why or draws_reason(rejected, draws, "rho", fieller=False)
+    if why is not None:
+        return not_computed(axes, method, fit, why, detail)
     notes = tell_rejected(fit, rejected, draws, "rho")
-    simulated = regime_values(fit, sample[inside])
-    columns = simulated_columns(point, simulated, alpha)
-    detail = {"draws": draws - rejected, "rejected": rejected}
+    point = _combined(_multipliers(fit, regimes, values), values, where)
+    columns = simulated_columns(point, regime_values(fit, sample[inside]), alpha)
     return Effects(axes, columns, "simulate", fit, detail, notes)
+
+
+def _reason(fit: Fit, regimes: Regimes) -> Note | None:
+    """Why there are no effects; None where there are."""
+    if not fit.converged:
+        return no_estimate()
+    for name in fit.spec.spatial_terms:
+        for term in (term for term in fit.params.index if term.partition("[")[0] == name == "rho"):
+            rho, error = float(fit.params[term]), float(fit.bse[term])
+            if abs(rho) + REACH * error >= regimes.bound:
+                end = float(np.copysign(regimes.bound, rho))
+                return interval_at_end(Text.of(term.replace("rho", "ρ")), rho, error, end, False)
+    return None
 
 
 def regime_effect_matrix(fit: Fit, term: str) -> Array:
@@ -75,6 +117,7 @@ def regime_effect_matrix(fit: Fit, term: str) -> Array:
             f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.x)}。",
         )
     regimes = _regimes(fit)
+    refuse_without_effects(fit, _reason(fit, regimes))
     values, where = fit.params.to_numpy(), _positions(fit)
     k = fit.spec.x.index(term)
     beta, theta = _pick(values, where[k, 0]), _pick(values, where[k, 1])
@@ -135,6 +178,11 @@ def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> ResultTabl
     names = [label.strip("[]") for label in regime_labels(fit.spec, fit.convergence.regimes)]
     rows = pd.MultiIndex.from_product([names, names], names=["sender", "receiver"]).to_frame(index=False)
     columns = coefficient_columns(point.T.ravel(), std_error.T.ravel(), alpha_of(level))
+    why = _reason(fit, regimes)
+    if why is not None:
+        tell(about(fit.subject, [why]))
+        columns = np.full_like(columns, np.nan)
+        rows = rows.assign(reason=why.text.en)
     return ResultTable(rows.join(pd.DataFrame(columns, columns=TABLE_COLUMNS)), fit.facts | {"term": term})
 
 
@@ -244,12 +292,6 @@ def regimes_admit(fit: Fit, values: Array) -> NDArray[np.bool_]:
 
 def _draws(fit: Fit, draws: int, rng: Rng) -> Array:
     """Parameter vectors (draws, p) from N(θ̂, V)."""
-    check_draws(draws)
-    if not fit.converged:
-        raise ConvergenceError(
-            f"{fit!r} has no covariance to draw from: its estimates did not converge.",
-            f"{fit!r}没有可供抽样的协方差：估计没有收敛。",
-        )
     size = fit.bse.to_numpy()
     try:
         root = np.linalg.cholesky(fit.cov.to_numpy() / np.outer(size, size))

@@ -16,7 +16,9 @@ from spatial_zb.base.errors import (
     listed,
     listed_zh,
 )
+from spatial_zb.base.notes import Note
 from spatial_zb.base.results import coefficient_columns
+from spatial_zb.base.text import Text
 from spatial_zb.core.likelihood.impacts import (
     Multipliers,
     average_effects,
@@ -25,20 +27,89 @@ from spatial_zb.core.likelihood.impacts import (
     order_multipliers,
 )
 from spatial_zb.core.logdet.traces import filter_solver
-from spatial_zb.effects.table import EFFECTS, Effects, Method, check_fit, simulated_columns, tell_rejected
+from spatial_zb.effects.table import (
+    EFFECTS,
+    REACH,
+    Effects,
+    Method,
+    check_fit,
+    draws_detail,
+    draws_reason,
+    fieller_columns,
+    interval_at_end,
+    no_estimate,
+    not_computed,
+    simulated_columns,
+    tell_rejected,
+)
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.system.fit import SystemFit
 
 
 def static_effects(fit: Fit, method: Method, draws: int, rng: Rng, alpha: float) -> Effects:
     """Effects in the same period, (I − ρW)⁻¹(β_k I + θ_k W), of one equation without regimes."""
+    if method == "simulate":
+        return _simulated(fit, draws, rng, alpha)
+    why = no_estimate() if not fit.converged else None
+    if why is None and method == "delta":
+        why = reason_of_equation(fit)
+    if why is not None:
+        return not_computed(_axes(fit), method, fit, why)
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
     point, gradient = average_effects(beta, theta, _multipliers(fit, rho))
     if method == "delta":
         std_error = delta_errors(fit.spec, gradient, fit.cov.to_numpy())
         columns = coefficient_columns(point.ravel(), std_error.ravel(), alpha, fit.df_resid)
         return Effects(_axes(fit), columns, method, fit)
-    return _simulated(fit, point, draws, rng, alpha)
+    m = _multipliers(fit, rho)
+    slope = np.zeros((len(beta), 3, 3))  # of ln d in (β_k, θ_k, ρ), d the inverse of the multiplier of β
+    slope[..., 2] = -np.array([m.da / m.a, m.dp / m.p, m.dp / m.p])
+    variances = log_variances(gradient, slope, _blocks(fit.spec, fit.cov.to_numpy()))
+    columns, gaps = fieller_columns(point.ravel(), variances, alpha, fit.df_resid)
+    return Effects(_axes(fit), columns, method, fit, gaps=gaps)
+
+
+def reason_of_equation(fit: Fit, fieller: bool = True) -> Note | None:
+    """Why one equation without regimes has no effects in the same period; None where it has.
+
+    Effects have poles at the ends of the admissible interval of ρ. Where its 95 % interval reaches an end they have no
+    bound, and a standard error says nothing.
+    """
+    if not fit.converged:
+        return no_estimate()
+    if not fit.spec.lag_y:
+        return None
+    rho, error = float(fit.params["rho"]), float(fit.bse["rho"])
+    end = reached_end(rho, error, fit.weights.logdet.interval)
+    return None if end is None else interval_at_end(Text.of("ρ"), rho, error, end, fieller)
+
+
+def reached_end(rho: float, error: float, interval: tuple[float, float]) -> float | None:
+    """The end of the admissible interval that the 95 % interval of ρ reaches; None where it reaches none."""
+    low, high = interval
+    if rho + REACH * error >= high:
+        return high
+    return low if rho - REACH * error <= low else None
+
+
+def refuse_without_effects(fit: Fit | SystemFit, why: Note | None) -> None:
+    """For effects unit by unit or by order, which have no table that could be blank.
+
+    Raises
+    ------
+    ConvergenceError
+        There is a reason why the fit has no effects.
+    """
+    if why is not None:
+        raise ConvergenceError(f"{fit!r}: {why.text.en}.", f"{fit!r}：{why.text.zh}。")
+
+
+def log_variances(gradient: NDArray, log_slope: NDArray, blocks: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Var(E), Cov(E, ln d), Var(ln d) (k·e,): gradients (k, e, q) of E and of ln d, covariances (k, q, q)."""
+    pairs = (gradient, gradient), (gradient, log_slope), (log_slope, log_slope)
+    own, cross, of_log = (np.einsum("kei,kij,kej->ke", a, blocks, b).ravel() for a, b in pairs)
+    return own, cross, of_log
 
 
 def static_effect_matrix(fit: Fit, term: str, long_run: tuple[float, float] | None = None) -> pd.DataFrame:
@@ -48,6 +119,8 @@ def static_effect_matrix(fit: Fit, term: str, long_run: tuple[float, float] | No
             f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.regressors)}.",
             f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.regressors)}。",
         )
+    if long_run is None:
+        refuse_without_effects(fit, reason_of_equation(fit, fieller=False))
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
     k = fit.spec.regressors.index(term)
     W = fit.weights.matrix
@@ -87,6 +160,7 @@ def orders_of_equation(fit: Fit, orders: int = 5) -> pd.DataFrame:
     check_fit(fit, "effects_by_order")
     check_orders(orders)
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
+    refuse_without_effects(fit, reason_of_equation(fit, fieller=False))
     rows = []
     for order, (a, b, p, q) in enumerate(order_multipliers(float(rho), fit.weights.matrix, orders)):
         direct, total = beta * a + theta * b, beta * p + theta * q
@@ -141,10 +215,14 @@ def delta_errors(
     spec: DurbinSpec, gradient: NDArray[np.float64], cov: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """√(g'Vg) per term and effect, (k, 3), with g in (β_k, θ_k, ρ)."""
+    return np.sqrt(((gradient @ _blocks(spec, cov)) * gradient).sum(axis=2))
+
+
+def _blocks(spec: DurbinSpec, cov: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Covariances (k, 3, 3) of (β_k, θ_k, ρ)."""
     beta, theta, rho = _positions(spec)
     where = np.stack([beta, theta, np.full(beta.shape, -1 if rho is None else rho)], axis=1)
-    blocks = covariance_blocks(cov, where)
-    return np.sqrt(((gradient @ blocks) * gradient).sum(axis=2))
+    return covariance_blocks(cov, where)
 
 
 def covariance_blocks(cov: NDArray[np.float64], where: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -183,17 +261,23 @@ def parameter_draws(fit: Fit, draws: int, rng: Rng, more: tuple[str, ...] = ()) 
     return sample
 
 
-def _simulated(fit: Fit, point: NDArray, draws: int, rng: Rng, alpha: float) -> Effects:
+def _simulated(fit: Fit, draws: int, rng: Rng, alpha: float) -> Effects:
+    check_draws(draws)
+    if not fit.converged:
+        return not_computed(_axes(fit), "simulate", fit, no_estimate())
     sample = parameter_draws(fit, draws, rng)
     beta, theta, rho = coefficients(fit, sample)
     low, high = fit.weights.logdet.interval if fit.spec.lag_y else (-np.inf, np.inf)
     inside = (rho > low) & (rho < high)
     rejected = int(draws - inside.sum())
+    detail = draws_detail(rejected, draws)
+    why = reason_of_equation(fit) or draws_reason(rejected, draws, "rho")
+    if why is not None:
+        return not_computed(_axes(fit), "simulate", fit, why, detail)
     notes = tell_rejected(fit, rejected, draws, "rho")
     simulated, _ = average_effects(beta[inside], theta[inside], _multipliers(fit, rho[inside]))
-    columns = simulated_columns(point, simulated, alpha)
-    detail = {"draws": draws - rejected, "rejected": rejected}
-    return Effects(_axes(fit), columns, "simulate", fit, detail, notes)
+    point = average_effects_at(fit, fit.params.to_numpy())
+    return Effects(_axes(fit), simulated_columns(point, simulated, alpha), "simulate", fit, detail, notes)
 
 
 def _unit_diagonal(cov: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,7 +7,8 @@ through γ and ψ until they settle.
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from collections.abc import Callable
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from spatial_zb.base.errors import (
     listed_zh,
     not_one_of,
 )
+from spatial_zb.base.notes import Note
 from spatial_zb.base.results import ResultTable, coefficient_columns
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
@@ -36,12 +38,27 @@ from spatial_zb.core.system.arrays import (
     system_solver,
     unit_impacts,
 )
-from spatial_zb.effects.table import EFFECTS, Effects, simulated_columns, tell_rejected
+from spatial_zb.effects.static import log_variances, refuse_without_effects
+from spatial_zb.effects.table import (
+    EFFECTS,
+    REACH,
+    Effects,
+    Method,
+    draws_detail,
+    draws_reason,
+    fieller_columns,
+    interval_at_end,
+    no_estimate,
+    not_computed,
+    simulated_columns,
+    tell_rejected,
+)
 from spatial_zb.models.system.fit import SystemFit, weights_eigenvalues
 from spatial_zb.models.system.spec import SystemSpec
 
-Method = Literal["delta", "simulate"]
 SHOCK = "shock:"
+#: Step of derivatives of the strength, in standard errors of each coefficient.
+STEP = 1e-4
 
 
 def system_effects(
@@ -77,7 +94,7 @@ def system_effects(
     Raises
     ------
     ConvergenceError
-        An unstable system, whose effects are not defined; ``"simulate"`` when the fit has no covariance.
+        An unstable system, whose effects are not defined.
     SpecificationError
         Unknown method, or fewer than 100 draws.
     """
@@ -85,11 +102,70 @@ def system_effects(
         raise not_one_of("method", method, get_args(Method))
     _refuse_unstable(fit)
     names, sources = sources_of(fit.spec)
-    point = average_system_effects(fit, sources, fit.delta)
+    if method == "simulate":
+        return _simulated(fit, names, sources, draws, rng, alpha)
+    why = None if method == "fieller" and fit.converged else reason_of_system(fit)
+    if why is not None:
+        return not_computed(_axes(fit, names), method, fit, why)
+    point = average_system_effects(fit, sources, fit.delta).ravel()
     if method == "delta":
-        columns = coefficient_columns(point.ravel(), _delta_errors(fit, sources).ravel(), alpha, fit.df_resid)
+        columns = coefficient_columns(point, _delta_errors(fit, sources).ravel(), alpha, fit.df_resid)
         return Effects(_axes(fit, names), columns, method, fit)
-    return _simulated(fit, names, sources, point, draws, rng, alpha)
+    gradient, where = system_gradient(fit, sources, fit.delta), fit.coefficient_positions
+    gradient = gradient.reshape(1, -1, gradient.shape[-1])
+    cov = fit.cov.to_numpy()[np.ix_(where, where)]
+    slopes = np.tile(_log_slopes(fit, cov), (len(point) // 3, 1))
+    variances = log_variances(gradient, slopes[None], cov[None])
+    columns, gaps = fieller_columns(point, variances, alpha, fit.df_resid)
+    return Effects(_axes(fit, names), columns, method, fit, gaps=gaps)
+
+
+def _log_slopes(fit: SystemFit, cov: Array) -> Array:
+    """Derivatives (3, p) in δ of ln d for direct, indirect and total effects.
+
+    d is det(Γ − ωΨ) at the largest eigenvalue ω of W; for direct effects, which are means over all eigenvalues, the harmonic
+    mean of these determinants.
+    """
+    links, m = fit.design.arrays.links, len(fit.spec.names)
+    omega = np.append(eigenvalues_of(fit), fit.stability().radius)
+
+    def logs(delta: Array) -> Array:
+        gamma, psi = coefficient_matrices(delta, links, m)
+        det = np.linalg.det(gamma - omega[:, None, None] * psi)
+        return np.array([-np.log(np.real(1 / det[:-1]).mean()), np.log(np.real(det[-1]))])
+
+    return _differences(logs, fit.delta, cov)[[0, 1, 1]]
+
+
+def _differences(function: Callable[[Array], Array], at: Array, cov: Array) -> Array:
+    """Derivatives (q, p) by central differences of a small part of each standard error."""
+    out = np.zeros((len(function(at)), len(at)))
+    for j, step in enumerate(np.diag(STEP * np.sqrt(np.diag(cov)))):
+        out[:, j] = (function(at + step) - function(at - step)) / (2 * step[j])
+    return out
+
+
+def reason_of_system(fit: SystemFit, fieller: bool = True) -> Note | None:
+    """Why a stable system has no effects: no solution, or an interval of its strength or of det Γ at the end."""
+    if not fit.converged:
+        return no_estimate()
+    links, m, radius = fit.design.arrays.links, len(fit.spec.names), fit.stability().radius
+    where = fit.coefficient_positions
+    cov = fit.cov.to_numpy()[np.ix_(where, where)]
+
+    def numbers(delta: Array) -> Array:
+        gamma, psi = coefficient_matrices(delta, links, m)
+        kappa = np.linalg.eigvals(np.linalg.solve(gamma, psi))
+        return np.array([radius * np.abs(kappa).max(), np.linalg.det(gamma)])
+
+    gradient = _differences(numbers, fit.delta, cov)
+    (strength, det), errors = numbers(fit.delta), np.sqrt(((gradient @ cov) * gradient).sum(axis=1))
+    if strength + REACH * errors[0] >= 1:
+        name = Text("the spatial strength of the system", "方程组的空间强度")
+        return interval_at_end(name, strength, errors[0], 1.0, fieller)
+    if det - REACH * errors[1] <= 0:
+        return interval_at_end(Text.of("det Γ"), det, errors[1], 0.0, fieller)
+    return None
 
 
 def orders_of_system(fit: SystemFit, orders: int = 5) -> pd.DataFrame:
@@ -101,6 +177,7 @@ def orders_of_system(fit: SystemFit, orders: int = 5) -> pd.DataFrame:
     """
     check_orders(orders)
     _refuse_unstable(fit)
+    refuse_without_effects(fit, reason_of_system(fit, fieller=False))
     names, sources = sources_of(fit.spec)
     arrays = fit.design.arrays
     found = order_impacts(fit.delta, arrays.links, sources, fit.weights.matrix, eigenvalues_of(fit), orders)
@@ -155,6 +232,7 @@ def feedback_decomposition(fit: SystemFit, *, level: float = 0.95) -> ResultTabl
     """
     effects = system_effects(fit, "delta", alpha=alpha_of(level)).tidy().rename(columns={"effect": "part"})
     effects = effects[effects["source"].str.startswith(SHOCK)]
+    reasons = {"reason": ""} if "reason" in effects else {}
     effects = effects.assign(source=effects["source"].str.removeprefix(SHOCK))
     tidy = fit.tidy(level=level).set_index(["equation", "term"])
     rows = []
@@ -164,7 +242,7 @@ def feedback_decomposition(fit: SystemFit, *, level: float = 0.95) -> ResultTabl
             if g != l:
                 rows.append(_structural(tidy, response, source, "local", y))
             rows.append(_structural(tidy, response, source, "spillover", f"W_{y}"))
-    frame = pd.concat([pd.DataFrame(rows), effects], ignore_index=True)
+    frame = pd.concat([pd.DataFrame(rows).assign(**reasons), effects], ignore_index=True)
     rank = {name: i for i, name in enumerate(("local", "spillover", *EFFECTS))}
     places = {name: i for i, name in enumerate(fit.spec.names)}
     order = np.lexsort([frame["part"].map(rank), frame["source"].map(places), frame["response"].map(places)])
@@ -227,6 +305,7 @@ def sources_of(spec: SystemSpec) -> tuple[list[str], Sources]:
 def _one(fit: SystemFit, response: str, source: str) -> tuple[int, Array, Array]:
     """Position of the response, and b, t (m,) of the source."""
     _refuse_unstable(fit)
+    refuse_without_effects(fit, reason_of_system(fit, fieller=False))
     if response not in fit.spec.names:
         raise DataError(
             f"{response!r} is not an equation of this system; it has {listed(fit.spec.names)}.",
@@ -278,28 +357,22 @@ def _delta_errors(fit: SystemFit, sources: Sources) -> Array:
 
 
 def _simulated(
-    fit: SystemFit, names: list[str], sources: Sources, point: Array, draws: int, rng: Rng, alpha: float
+    fit: SystemFit, names: list[str], sources: Sources, draws: int, rng: Rng, alpha: float
 ) -> Effects:
     check_draws(draws)
+    axes, why = _axes(fit, names), reason_of_system(fit)
     if not fit.converged:
-        raise ConvergenceError(
-            f"{fit!r} has no covariance to draw from: its estimates did not converge.",
-            f"{fit!r}没有可供抽样的协方差：估计没有收敛。",
-        )
+        return not_computed(axes, "simulate", fit, no_estimate())
     sample = _draw(fit, draws, random_generator(rng))
     inside = stable_systems(fit, sample)
-    kept = int(inside.sum())
-    notes = tell_rejected(fit, draws - kept, draws, "system")
-    if kept < 100:
-        raise ConvergenceError(
-            f"Only {kept} of {draws} draws from {fit!r} are stable: too few for standard errors. Use the delta method.",
-            f"{fit!r}的{draws}次抽样中只有{kept}次稳定：不足以得出标准误。请用Delta方法。",
-        )
-    simulated = average_system_effects(fit, sources, sample[inside])
-    columns = simulated_columns(point, simulated, alpha)
-    columns[(simulated == simulated[0]).all(axis=0).ravel(), 3] = np.nan  # what cannot vary has no p-value
-    detail = {"draws": kept, "rejected": draws - kept}
-    return Effects(_axes(fit, names), columns, "simulate", fit, detail, notes)
+    rejected = draws - int(inside.sum())
+    detail, why = draws_detail(rejected, draws), why or draws_reason(rejected, draws, "system")
+    if why is not None:
+        return not_computed(axes, "simulate", fit, why, detail)
+    notes = tell_rejected(fit, rejected, draws, "system")
+    point = average_system_effects(fit, sources, fit.delta)
+    columns = simulated_columns(point, average_system_effects(fit, sources, sample[inside]), alpha)
+    return Effects(axes, columns, "simulate", fit, detail, notes)
 
 
 def _draw(fit: SystemFit, draws: int, generator: np.random.Generator) -> Array:

@@ -1,4 +1,4 @@
-"""The table of effects, whatever the fit: what it holds, what it is called with, its columns from draws."""
+"""The table of effects, whatever the fit: what it holds, when it holds nothing, its columns from draws and by Fieller."""
 
 from __future__ import annotations
 
@@ -6,25 +6,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import special
 
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.notes import Kind, Note, about, tell
 from spatial_zb.base.printing import Printed
-from spatial_zb.base.results import TABLE_COLUMNS, coefficient_columns
+from spatial_zb.base.results import TABLE_COLUMNS
 from spatial_zb.base.text import Text
+from spatial_zb.core import Array
+from spatial_zb.core.likelihood.impacts import fieller_limits
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
 
 EFFECTS = ("direct", "indirect", "total")
-Method = Literal["delta", "simulate"]
+Method = Literal["delta", "simulate", "fieller"]
 Horizon = Literal["short", "long"]
 #: Share of draws outside the admissible region from which the normal approximation is doubted.
 REJECTED_WARNING = 0.01
+#: Share of draws outside it from which effects are not computed: percentiles of the rest are those of another law.
+MOST_OUTSIDE = 0.05
+#: Standard errors to the ends of a 95 % interval.
+REACH = float(special.ndtri(0.975))
+#: Standard deviations of a normal law between its quartiles.
+QUARTILES = float(2 * special.ndtri(0.75))
 
 
 #: Why a draw of the parameters has no effects.
@@ -42,6 +52,48 @@ def draws_left_out(rejected: int, draws: int, why: str) -> Text:
     return Text(
         f"{rejected} of {draws} draws {without.en} and were left out: the normal approximation is poor here",
         f"{draws}次抽样中有{rejected}次{without.zh}，已剔除：此处正态近似较差",
+    )
+
+
+@Kind
+def no_estimate() -> Text:
+    """Of estimates without an interior solution nothing is computed."""
+    return Text(
+        "effects are n.c. (not computed): the estimate did not converge, or it is at the end of its admissible region. Use "
+        "another W, or fewer coefficients",
+        "效应未计算：估计未收敛，或位于容许区域的端点。请换用其他W，或减少系数",
+    )
+
+
+@Kind
+def interval_at_end(name: Text, estimate: float, error: float, end: float, fieller: bool) -> Text:
+    """Effects are ratios, and the data do not keep the denominator away from zero."""
+    also = (
+        (
+            ' Read method="fieller", whose limits say so, or use',
+            '可改看method="fieller"，其界限如实反映这一点；或',
+        )
+        if fieller
+        else (" Use", "")
+    )
+    return Text(
+        f"effects are n.c. (not computed): {name.en} is {estimate:.3f} with standard error {error:.3f}, so that its 95 % "
+        f"interval reaches {end:.3f}, where effects have no bound.{also[0]} a sparser W, fewer coefficients or more periods",
+        f"效应未计算：{name.zh}为{estimate:.3f}，标准误{error:.3f}，其95%置信区间触及{end:.3f}，该处效应无界。{also[1]}请用更稀疏的W、"
+        "更少的系数或更多的时期",
+    )
+
+
+@Kind
+def draws_outside(rejected: int, draws: int, why: str, fieller: bool) -> Text:
+    """So many draws have no effects that the others say little."""
+    without = WITHOUT[why]
+    also = (' Read method="fieller", or use', '可改看method="fieller"，或') if fieller else (" Use", "")
+    return Text(
+        f"effects are n.c. (not computed): {rejected} of {draws} draws {without.en}, and percentiles of the others leave "
+        f"that out.{also[0]} a sparser W, fewer coefficients or more periods",
+        f"效应未计算：{draws}次抽样中有{rejected}次{without.zh}，其余抽样的分位数不含这部分不确定性。{also[1]}请用更稀疏的W、更少的系数"
+        "或更多的时期",
     )
 
 
@@ -66,9 +118,14 @@ class Effects(Printed):
     columns
         (rows, 6): estimate, std_error, statistic, p_value, conf_low, conf_high.
     detail
-        For simulated errors, the number of draws kept and rejected.
+        For simulated errors, the number of draws kept (``draws``) and left out (``rejected``), and the share of the latter
+        (``outside``).
     notes
         What a reader of the effects should know, as it was warned of; that on the fit is in ``fit.notes``.
+    reason
+        Why there are no numbers; None where there are.
+    gaps
+        (rows, 2), by ``fieller`` alone: ends of the values that a set without bounds leaves out; NaN where it leaves none.
     """
 
     axes: Mapping[str, tuple[str, ...]]
@@ -77,6 +134,8 @@ class Effects(Printed):
     fit: Fit | SystemFit
     detail: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
+    reason: Note | None = None
+    gaps: NDArray[np.float64] | None = None
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -88,12 +147,21 @@ class Effects(Printed):
         return frame
 
     def tidy(self) -> pd.DataFrame:
-        """Columns term, effect, estimate, std_error, statistic, p_value, conf_low, conf_high."""
-        return self.frame.copy()
+        """Columns term, effect, estimate, std_error, statistic, p_value, conf_low, conf_high.
+
+        Numbers are NaN where effects are not computed, and a column ``reason`` then says why. By ``fieller`` std_error is
+        NaN and there are columns ``gap_low`` and ``gap_high``: a set without bounds has the limits −∞ and ∞ and, where it is
+        in two parts, all values but those between the two.
+        """
+        frame = self.frame.copy()
+        if self.gaps is not None:
+            frame = frame.assign(gap_low=self.gaps[:, 0], gap_high=self.gaps[:, 1])
+        return frame if self.reason is None else frame.assign(reason=self.reason.text.en)
 
     def glance(self) -> pd.DataFrame:
-        """The fit in one row, and how the errors were computed."""
-        return self.fit.glance().assign(method=self.method, **self.detail)
+        """The fit in one row, how the errors were computed, and the ``reason`` where they were not."""
+        row = self.fit.glance().assign(method=self.method, **self.detail)
+        return row if self.reason is None else row.assign(reason=self.reason.text.en)
 
 
 def check_fit(fit: Any, function: str, kinds: Any = Fit) -> None:
@@ -113,13 +181,69 @@ def check_fit(fit: Any, function: str, kinds: Any = Fit) -> None:
         )
 
 
+def not_computed(
+    axes: Mapping[str, tuple],
+    method: str,
+    fit: Fit | SystemFit,
+    why: Note,
+    detail: Mapping[str, Any] | None = None,
+) -> Effects:
+    """Effects without numbers; says why."""
+    notes = about(fit.subject, [why])
+    tell(notes)
+    columns = np.full((prod(map(len, axes.values())), len(TABLE_COLUMNS)), np.nan)
+    return Effects(axes, columns, method, fit, detail or {}, notes, notes[0])
+
+
+def draws_reason(rejected: int, draws: int, why: str, fieller: bool = True) -> Note | None:
+    """Why draws say nothing of effects; None where few are outside the admissible region."""
+    return draws_outside(rejected, draws, why, fieller) if rejected > MOST_OUTSIDE * draws else None
+
+
+def draws_detail(rejected: int, draws: int) -> dict[str, Any]:
+    """What is kept of draws in ``Effects.detail``."""
+    return {"draws": draws - rejected, "rejected": rejected, "outside": rejected / draws}
+
+
 def simulated_columns(
     point: NDArray[np.float64], simulated: NDArray[np.float64], alpha: float
 ) -> NDArray[np.float64]:
-    """Columns of :class:`Effects` from draws (draws, …) of effects (…): percentile limits, p by share of signs."""
-    kept = len(simulated)
-    columns = coefficient_columns(point.ravel(), simulated.std(axis=0, ddof=1).ravel(), alpha)
-    tail = np.minimum((simulated <= 0).mean(axis=0), (simulated >= 0).mean(axis=0))
-    columns[:, 3] = np.minimum(1.0, 2 * (tail * kept + 1) / (kept + 1)).ravel()
-    columns[:, 4:] = np.quantile(simulated, [alpha / 2, 1 - alpha / 2], axis=0).reshape(2, -1).T
+    """Columns of :class:`Effects` from draws (draws, …) of effects (…).
+
+    Effects are ratios, whose draws have neither mean nor variance. std_error is the distance of their quartiles over that
+    of a standard normal law; limits are percentiles; p = 2(1 + k)/(1 + draws), k the draws on the other side of zero; the
+    statistic is the normal value that has this p. What cannot vary has no statistic and no p.
+    """
+    values = simulated.reshape(len(simulated), -1)
+    columns = np.empty((values.shape[1], len(TABLE_COLUMNS)))
+    columns[:, 4:] = np.quantile(values, [alpha / 2, 1 - alpha / 2], axis=0).T
+    other = np.minimum((values <= 0).sum(axis=0), (values >= 0).sum(axis=0))
+    p = np.minimum(1.0, 2 * (other + 1) / (len(values) + 1))
+    p = np.where((values == values[0]).all(axis=0), np.nan, p)
+    columns[:, 0], columns[:, 1] = point.ravel(), spread(values)
+    columns[:, 2], columns[:, 3] = np.copysign(-special.ndtri(p / 2), columns[:, 0]), p
     return columns
+
+
+def spread(values: Array) -> Array:
+    """Distance of the quartiles of draws (R, …) over that of a standard normal law: a spread where there is no variance."""
+    first, third = np.quantile(values, [0.25, 0.75], axis=0)
+    return (third - first) / QUARTILES
+
+
+def fieller_columns(
+    point: Array, variances: tuple[Array, Array, Array], alpha: float, df: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Columns and gaps of :class:`Effects` by :func:`spatial_zb.core.likelihood.impacts.fieller_limits`.
+
+    ``variances`` (rows,) are Var(E), Cov(E, ln d) and Var(ln d), with d the denominator of the effects. The test of E = 0 is
+    that of E·d = 0, so that p < alpha where zero is not in the set.
+    """
+    own, cross, of_log = variances
+    quantile = -special.ndtri(alpha / 2) if df is None else -special.stdtrit(df, alpha / 2)
+    limits, gaps = fieller_limits(point, own, cross, of_log, float(quantile))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        statistic = point / np.sqrt(own + 2 * point * cross + point**2 * of_log)
+    tail = special.ndtr(-np.abs(statistic)) if df is None else special.stdtr(df, -np.abs(statistic))
+    blank = np.full_like(point, np.nan)
+    return np.column_stack([point, blank, statistic, 2 * tail, limits]), gaps

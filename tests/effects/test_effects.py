@@ -99,16 +99,17 @@ def test_delta_errors_equal_differences_of_the_dense_effects(fit):
 
 
 def test_simulated_errors_are_near_the_delta_errors(fit):
-    """Both linearise the same where errors are small, as in these data; 1,000 draws know them to 2 %."""
+    """Both linearise the same where errors are small, as in these data; quartiles of 1,000 draws know them to 4 %."""
     delta = spatial_effects(fit).tidy()
     drawn = spatial_effects(fit, "simulate", draws=1000, rng=1).tidy()
     np.testing.assert_array_equal(drawn["estimate"], delta["estimate"])  # never the mean of draws
     some = delta["std_error"] > 1e-12
-    np.testing.assert_allclose(drawn["std_error"][some], delta["std_error"][some], rtol=0.12)
+    np.testing.assert_allclose(drawn["std_error"][some], delta["std_error"][some], rtol=0.15)
     again = spatial_effects(fit, "simulate", draws=1000, rng=1).tidy()
     pd.testing.assert_frame_equal(drawn, again)
     assert (drawn["conf_low"] <= drawn["conf_high"]).all()
-    assert (drawn["p_value"] > 0).all()
+    assert (drawn["p_value"][some] > 0).all()
+    assert drawn["p_value"][~some].isna().all()
 
 
 def test_orders_add_up_to_the_effects(fit):
@@ -170,13 +171,18 @@ def test_refusals(fit):
         effect_matrix(fit, "c")
 
 
-def test_a_fit_at_the_bound_has_no_errors_to_draw(delta):
+def test_a_fit_at_the_bound_has_no_effects(delta):
     from dataclasses import replace
 
     W = weights.contiguity(delta.iloc[:20], islands="nearest").standardise()
     panel = simulate_durbin(W, 5, {"a": 1.0}, rng=2)
     good = fit_durbin(DurbinSpec("y", ["a"], True, [], False, "unit"), panel, W)
     bad = replace(good, cov=good.cov * np.nan, convergence=replace(good.convergence, converged=False))
-    with pytest.raises(ConvergenceError, match="did not converge"):
-        spatial_effects(bad, "simulate", rng=1)
-    assert spatial_effects(bad).tidy()[["std_error", "p_value", "conf_low"]].isna().all(axis=None)
+    for method in ("delta", "simulate", "fieller"):
+        with pytest.warns(zb.SpatialZbWarning, match="did not converge"):
+            found = spatial_effects(bad, method, rng=1)
+        assert np.isnan(found.columns).all()
+        assert "did not converge" in found.tidy()["reason"].iloc[0]
+    for ask in (lambda: effects_by_unit(bad, "a"), lambda: effects_by_order(bad)):
+        with pytest.raises(ConvergenceError, match="did not converge"):
+            ask()

@@ -21,6 +21,7 @@ from spatial_zb.core.likelihood.dynamic import (
 from spatial_zb.core.likelihood.impacts import path_multipliers
 from spatial_zb.core.logdet import EigenLogDet, SparseLogDet, make_logdet
 from spatial_zb.effects.dynamic import LONG_RUN_ERRORS
+from spatial_zb.effects.table import REACH
 
 EXACT = 1e-10  # algebra done in two ways
 SEARCHED = 2e-5  # a search over all parameters at once ends this near to the root
@@ -46,6 +47,12 @@ def W() -> zb.Weights:
 @pytest.fixture(scope="module")
 def panel(W) -> zb.Panel:
     return draw(W)
+
+
+@pytest.fixture(scope="module")
+def calm(W) -> zb.Panel:
+    """A process far from a unit root, so that effects of the long run are told from infinity."""
+    return draw(W, 25, rho=0.1, tau=0.2, eta=0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -353,7 +360,7 @@ def slow_effects(fit: zb.models.fit.Fit, left: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("normalisation", ["row", "spectral"])
 def test_effects_over_time_by_matrices(normalisation):
     W = ring_with_chords(12, normalisation=normalisation)
-    panel = draw(W, time_effects=0.0)
+    panel = draw(W, 25, rho=0.1, tau=0.2, eta=0.0, time_effects=0.0)
     fit = zb.fit_durbin(sdm("unit"), panel, W)
     tau, eta, rho = fit.params[["tau", "eta", "rho"]]
     dense, one = W.matrix.toarray(), np.eye(W.n)
@@ -367,8 +374,8 @@ def test_effects_over_time_by_matrices(normalisation):
     assert np.allclose(long, slow_effects(fit, (1 - tau) * one - (rho + eta) * dense), rtol=1e-8)
 
 
-def test_maps_of_the_long_run_average_to_its_effects(W, panel):
-    fit = zb.fit_durbin(sdm(), panel, W)
+def test_maps_of_the_long_run_average_to_its_effects(W, calm):
+    fit = zb.fit_durbin(sdm(), calm, W)
     long = zb.spatial_effects(fit, horizon="long").tidy().set_index("effect")["estimate"]
     by_unit = zb.effects_by_unit(fit, "x", "long").mean()
     assert np.allclose(by_unit, long[["direct", "indirect", "indirect"]])
@@ -390,8 +397,8 @@ def test_static_and_dynamic_fits_of_the_same_sample_are_compared(W, panel):
         )
 
 
-def test_the_path_leads_from_the_short_to_the_long_run(W, panel):
-    fit = zb.fit_durbin(sdm(), panel, W)
+def test_the_path_leads_from_the_short_to_the_long_run(W, calm):
+    fit = zb.fit_durbin(sdm(), calm, W)
     columns = ["estimate", "std_error"]
     path = zb.effects_path(fit, 200).tidy().set_index("period")[columns]
     short, long = (zb.spatial_effects(fit, horizon=h).tidy()[columns] for h in ("short", "long"))
@@ -399,8 +406,8 @@ def test_the_path_leads_from_the_short_to_the_long_run(W, panel):
     assert np.allclose(path.loc[200], long, rtol=DIFFERENCED)
 
 
-def test_errors_of_effects_by_numerical_differences(W, panel):
-    fit = zb.fit_durbin(sdm(), panel, W)
+def test_errors_of_effects_by_numerical_differences(W, calm):
+    fit = zb.fit_durbin(sdm(), calm, W)
     dense, one = W.matrix.toarray(), np.eye(W.n)
 
     def long(values):
@@ -415,9 +422,15 @@ def test_errors_of_effects_by_numerical_differences(W, panel):
 
 
 def test_a_long_run_near_a_unit_root_is_warned_of(W, panel):
-    fit = zb.fit_durbin(sdm(), panel, W)
+    near = zb.fit_durbin(sdm(), panel, W)
+    assert 0 < -zb.tests.stability_test(near).rows[0].statistic < REACH
+    with pytest.warns(zb.SpatialZbWarning, match=r"reaches 1\.000"):
+        assert zb.spatial_effects(near, horizon="long").frame["estimate"].isna().all()
+    with pytest.raises(zb.ConvergenceError, match=r"reaches 1\.000"):
+        zb.effects_by_unit(near, "x", "long")
+    fit = zb.fit_durbin(sdm(), draw(W, 15, rho=0.2, tau=0.3, eta=0.0), W)
     apart = -zb.tests.stability_test(fit).rows[0].statistic
-    assert 0 < apart < LONG_RUN_ERRORS
+    assert REACH < apart < LONG_RUN_ERRORS
     with pytest.warns(zb.SpatialZbWarning, match=f"only {apart:.1f} standard errors"):
         zb.spatial_effects(fit, horizon="long")
     calm = zb.fit_durbin(

@@ -110,6 +110,50 @@ def average_effects(beta: Array, theta: Array, m: Multipliers) -> tuple[Array, A
     return effects, gradient
 
 
+def fieller_limits(
+    point: Array, own: Array, cross: Array, of_log: Array, quantile: float
+) -> tuple[Array, Array]:
+    r"""Values c of ratios E = N/d that the test of N − c·d = 0 does not reject: without dividing by d.
+
+    With u = E − c, N − c·d = u·d has the gradient d(∇E + u∇ln d), so that the set is
+    {c : u² ≤ q²(V_E + 2u V_El + u² V_l)}, quadratic in u. N and d linear in the parameters, as for totals under Wι = ι, give
+    the test exactly its normal law; elsewhere N is linearised where E would have been, which has no pole.
+
+    Parameters
+    ----------
+    point, own, cross, of_log
+        (k,) E, V_E = Var(E), V_El = Cov(E, ln d), V_l = Var(ln d), by the delta method.
+    quantile
+        q, such as 1.96.
+
+    Returns
+    -------
+    Limits (k, 2), −∞ and ∞ where the set has no bounds (q²V_l ≥ 1: d is not told from zero), and gaps (k, 2), the ends of
+    what such a set leaves out; NaN where it leaves out nothing.
+
+    Notes
+    -----
+    Fieller (1954), J. Royal Statistical Society B 16: 175-185.
+
+    >>> limits, gaps = fieller_limits(*np.array([[2.0], [0.25], [0.0], [0.0]]), 2.0)
+    >>> limits.tolist()
+    [[1.0, 3.0]]
+    """
+    q = quantile**2
+    lead = 1 - q * of_log
+    half = q * cross
+    below = half**2 + lead * q * own
+    with np.errstate(invalid="ignore", divide="ignore"):
+        roots = np.stack([(half + sign * np.sqrt(below)) / lead for sign in (1, -1)], axis=-1)
+    ends = np.sort(point[:, None] - roots, axis=-1)
+    bounded, fixed = lead > 0, own == 0  # what cannot vary is known, whatever d is
+    limits = np.where(bounded[:, None], ends, np.array([-np.inf, np.inf]))
+    limits = np.where(fixed[:, None], point[:, None], limits)
+    limits = np.where(np.isfinite(point + own + cross + of_log)[:, None], limits, np.nan)
+    apart = ~bounded & ~fixed & (below > 0) & (lead < 0)
+    return limits, np.where(apart[:, None], ends, np.nan)
+
+
 def order_multipliers(rho: float, matrix: sparse.csr_array, orders: int) -> Array:
     """Terms of the series by power of W, (orders + 1, 4): a, b, p, q of ρ^j W^j for j = 0 … orders.
 
