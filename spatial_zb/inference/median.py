@@ -97,7 +97,7 @@ class MedianUnbiased(Printed):
             {
                 "term": self.params.index,
                 "estimate": self.params.to_numpy(),
-                "ml_estimate": self.fit.params.to_numpy(),
+                "ml_estimate": self.fit.claimed.to_numpy(),
                 "conf_low": np.nan,
                 "conf_high": np.nan,
                 "at_bound": False,
@@ -133,6 +133,7 @@ class MedianUnbiased(Printed):
         """
         spec = self.fit.spec
         fitted = average_effects_at(self.fit, self.fit.params.to_numpy()).ravel()
+        fitted = fitted if self.fit.converged else np.full_like(fitted, np.nan)
         point = low = high = np.full_like(fitted, np.nan)
         if self.told_apart and not ("rho" in self.solutions and self.solutions["rho"].at_bound):
             point = average_effects_at(self.fit, self.params.to_numpy()).ravel()

@@ -207,10 +207,10 @@ def stability_test(fit: Fit) -> TestTable:
     gradient = pd.Series({"tau": 1.0, "rho": top, "eta": top})
     gradient = gradient[[name for name in gradient.index if name in fit.params.index]]
     names = list(gradient.index)
-    persistence = float(gradient @ fit.params[names])
+    persistence = float(gradient @ fit.claimed[names])
     std_error = float(np.sqrt(gradient @ fit.cov.loc[names, names] @ gradient))
     statistic = (persistence - 1) / std_error
-    radius = fit.convergence.radius
+    radius = fit.convergence.radius if fit.converged else np.nan
     p_value = float(special.ndtr(statistic))
     beside = {"persistence": persistence, "std_error": std_error, "radius": radius, "stable": radius < 1}
     names = ["persistence", "std_error", "statistic", "p_value", "radius", "stable"]

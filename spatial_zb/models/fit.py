@@ -33,6 +33,9 @@ MAKETABLES = {
 }
 #: Statistics of maketables that have another name in ``glance()``.
 STATISTICS = {"N": "nobs", "ll": "log_likelihood"}
+#: Numbers of ``glance()`` that only a solution has.
+OF_THE_SOLUTION = ("log_likelihood", "aic", "bic", "sigma2", "r2_within")
+NOT_CONVERGED = "n.c. — NOT CONVERGED, or at the end of the admissible region: no estimate is claimed."
 #: What maketables calls each kind of fixed effects, joined by plus signs.
 FIXED_EFFECTS = {"unit": "unit", "time": "time", "two_way": "unit+time"}
 
@@ -110,9 +113,14 @@ class Estimates(ABC):
         return pd.Series(np.sqrt(np.diag(self.cov)), index=self.params.index, name="std_error")
 
     @property
+    def claimed(self) -> pd.Series:
+        """Estimates that a table may print: :attr:`params`, NaN where the fit did not converge."""
+        return self.params if self.converged else self.params * np.nan
+
+    @property
     def tvalues(self) -> pd.Series:
         """Estimates over standard errors."""
-        return self.params / self.bse
+        return self.claimed / self.bse
 
     @property
     def llf(self) -> float:
@@ -145,12 +153,15 @@ class Estimates(ABC):
 
     @renamed(alpha="level")
     def tidy(self, *, level: float = 0.95) -> pd.DataFrame:
-        """One row per coefficient: its name, estimate, std_error, statistic, p_value, conf_low, conf_high."""
+        """One row per coefficient: its name, estimate, std_error, statistic, p_value, conf_low, conf_high.
+
+        NaN where the fit did not converge; ``params`` has where it stopped.
+        """
         return self._table(alpha_of(level)).reset_index()
 
     @abstractmethod
     def glance(self) -> pd.DataFrame:
-        """The estimation in one row."""
+        """The estimation in one row; NaN for what only a solution has where the fit did not converge."""
 
     @abstractmethod
     def summary(self) -> str:
@@ -166,7 +177,7 @@ class Estimates(ABC):
         return [key if isinstance(key, tuple) else (key,) for key in self.params.index]
 
     def _table(self, alpha: float = 0.05) -> pd.DataFrame:
-        table = coefficient_table(self.params, self.bse, alpha, self.df_resid)
+        table = coefficient_table(self.claimed, self.bse, alpha, self.df_resid)
         return table.rename_axis(list(self.KEYS))
 
     @property
@@ -347,7 +358,7 @@ class Fit(Estimates):
             "converged": self.converged,
         }
         row |= {"bias_correction": self.bias_correction} if self.estimator == "gmm" else {}
-        return pd.DataFrame([row])
+        return pd.DataFrame([row if self.converged else row | dict.fromkeys(OF_THE_SOLUTION, np.nan)])
 
     def summary(self) -> str:
         """The fit as text, for a terminal."""
@@ -360,11 +371,12 @@ class Fit(Estimates):
             f"({head['normalisation']})",
             f"estimator: {head['estimator']}   covariance: {head['covariance']}   "
             f"{head['n_units']} units × {head['n_periods']} periods, {head['nobs']} observations",
-            f"{likelihood}within R² = {self.r2_within:.4f}",
         ]
+        if self.converged:
+            lines.append(f"{likelihood}within R² = {self.r2_within:.4f}")
         if self.bias_correction:
             lines.append("moments less the bias of many instruments (Liu & Lee 2010)")
         if not self.converged:
-            lines.append("n.c. — NOT CONVERGED: no standard errors are claimed.")
+            lines.append(NOT_CONVERGED)
         body = self.tidy().to_string(index=False, float_format=lambda v: f"{v: .5f}")
         return "\n".join([*lines, "", body])

@@ -283,7 +283,7 @@ def regime_tests(fit: Fit) -> TestTable:
         A fit without regimes.
     """
     names, contrast = regime_contrast(fit)
-    difference = contrast @ fit.params.to_numpy()
+    difference = contrast @ fit.claimed.to_numpy()
     cov = contrast @ fit.cov.to_numpy() @ contrast.T
     std_error = np.sqrt(np.diag(cov))
     joint = float(difference @ np.linalg.solve(cov, difference)) if fit.converged else np.nan

@@ -14,9 +14,18 @@ from spatial_zb.report.words import CHOICE_WORDS, EFFECTS, PARAMETERS, VALUE_WOR
 
 
 def effect_reading(
-    effects: pd.DataFrame, term: str, y: Text, labels: Mapping[str, Text], where: Text
+    effects: pd.DataFrame,
+    term: str,
+    y: Text,
+    labels: Mapping[str, Text],
+    where: Text,
+    *,
+    why: Text | None = None,
+    spatial: pd.DataFrame | None = None,
 ) -> Text:
     """Say what a change of one regressor goes with at home and in neighbouring units.
+
+    A model without spillovers by construction has none to be tested: what it does find, λ, is said in their place.
 
     Parameters
     ----------
@@ -26,21 +35,50 @@ def effect_reading(
         The regressor.
     y, labels, where
         Words for the dependent variable, the regressors and the sample and model.
+    why
+        Why effects are not computed, where they are not.
+    spatial
+        Tidy coefficients, of which ``lam`` is read where there are no spillovers.
     """
     rows = effects[effects["term"] == term].set_index("effect")
     x = labels.get(term, Text.of(term))
     home, away = rows.loc["direct"], rows.loc["indirect"]
+    if why is not None:
+        return Text(f"{where.en}: {why.en}.", f"{where.zh}：{why.zh}。")
     if pd.isna(home["conf_low"]) and pd.isna(away["conf_low"]):
         return Text(
             f"{where.en}: the effects of “{x.en}” on “{y.en}” have no standard errors, so nothing is said of them (see "
             "the notes).",
             f"{where.zh}：“{x.zh}”对“{y.zh}”的效应没有标准误，不作解读（见提示）。",
         )
-    return Text(
+    said = Text(
         f"{where.en}: one more unit of “{x.en}” goes with {_amount(home)} of “{y.en}” in the same place "
-        f"({_judged(home).en}), and with {_amount(away)} in all other places together ({_judged(away).en}).",
-        f"{where.zh}：“{x.zh}”每增加一个单位，本地区“{y.zh}”相应变动{_amount(home)}（{_judged(home).zh}），"
-        f"其他地区合计变动{_amount(away)}（{_judged(away).zh}）。",
+        f"({_judged(home).en})",
+        f"{where.zh}：“{x.zh}”每增加一个单位，本地区“{y.zh}”相应变动{_amount(home)}（{_judged(home).zh}）",
+    )
+    if away["estimate"] == away["conf_low"] == away["conf_high"] == 0:
+        rest = _without_spillovers(spatial)
+        return Text(f"{said.en}. {rest.en}", f"{said.zh}。{rest.zh}")
+    return Text(
+        f"{said.en}, and with {_amount(away)} in all other places together ({_judged(away).en}).",
+        f"{said.zh}，其他地区合计变动{_amount(away)}（{_judged(away).zh}）。",
+    )
+
+
+def _without_spillovers(spatial: pd.DataFrame | None) -> Text:
+    """Of a model whose other places do not count: that nothing is tested, and what is left unexplained."""
+    none = Text(
+        "This model has no spillovers of it by construction and says nothing about them; an SDM or SLX estimates them.",
+        "该模型按构造不含其溢出效应，故对溢出不作判断；SDM或SLX可加以估计。",
+    )
+    found = None if spatial is None else spatial[spatial["term"] == "lam"]
+    if found is None or found.empty or pd.isna(found["estimate"].iloc[0]):
+        return none
+    row = found.iloc[0]
+    return Text(
+        f"{none.en} What it leaves unexplained moves together between neighbours by λ = {_amount(row)} "
+        f"({_judged(row).en}).",
+        f"{none.zh}未解释部分在相邻地区之间的相关为λ={_amount(row)}（{_judged(row).zh}）。",
     )
 
 

@@ -69,6 +69,7 @@ COVARIANCES = {
     "spatial_hac": Text("spatial HAC", "空间 HAC"),
     "delta": Text("delta method", "Delta 方法"),
     "simulate": Text("simulated draws", "模拟抽样"),
+    "fieller": Text("Fieller limits", "Fieller界限"),
     "classical": Text("classical", "经典"),
     "robust": Text("robust", "异方差稳健"),
 }
@@ -117,7 +118,7 @@ WORDS = {
     "model": Text("Model", "模型"),
     "n": Text("N", "观测数"),
     "no": Text("No", "否"),
-    "not_converged": Text("n.c.", "未收敛"),
+    "not_computed": Text("n.c.", "未计算"),
     "overall": Text("SD overall", "总体标准差"),
     "period": Text("Period", "时期"),
     "pooled": Text("All periods", "各时期合并"),

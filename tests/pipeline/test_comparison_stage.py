@@ -200,7 +200,7 @@ def test_a_column_that_did_not_converge_has_no_numbers():
     again = next(row for row in cells(table)[2:] if len(row) > 1 and row[0] == Text("a", "a"))
     assert again[1:] == line[1:]
     assert (line[1].value, line[1].stars) == (1.0, 2)
-    assert line[2] == Text("n.c.", "未收敛")
+    assert line[2] == Text("n.c.", "未计算")
     assert any("no interior maximum" in note.en for note in map(Text.of, table.notes))
     for style in (TableStyle(error_position="column"), TableStyle(errors="p", language="zh")):
         by_weights_table(columns, ["a"], effects=["total"], look=TableLook(style=style))

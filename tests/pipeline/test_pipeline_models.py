@@ -188,8 +188,8 @@ def test_a_figure_of_effects_names_the_columns_it_leaves_out(tmp_path):
     job, model = Job(prepared, tmp_path, lambda step: None, "models"), prepared.study.models["industry"]
     kept, lost = Text("Queen", "邻接"), Text("Inverse", "反距离")
     note = _figure_note(job, model, [kept], [lost])
-    assert "Drawn: Queen. Not converged, not drawn: Inverse." in note.en
-    assert "图示：邻接。未收敛，未绘出：反距离。" in note.zh
+    assert "Drawn: Queen. Not computed (see the table), not drawn: Inverse." in note.en
+    assert "图示：邻接。未计算（见表），未绘出：反距离。" in note.zh
     assert "Inverse" not in _figure_note(job, model, [kept, lost], []).en
 
 

@@ -236,8 +236,8 @@ def test_a_fit_that_did_not_converge_is_nc_without_stars():
     for name in ("Spatial lag ρ", "Log-likelihood", "AIC", "R² within"):
         assert line(table, name)[0][1] == "n.c."
     assert line(table, "Observations")[0] == ["187", "187"]
-    assert "n.c.: not converged" in notes(table)
-    assert line(table, "人才集聚", ZH)[0][1] == "未收敛"
+    assert "n.c.: not computed" in notes(table)
+    assert line(table, "人才集聚", ZH)[0][1] == "未计算"
 
 
 @pytest.mark.parametrize("spread", [math.nan, None], ids=["nan", "none"])
@@ -353,7 +353,7 @@ def test_effects_of_a_fit_that_did_not_converge_are_nc():
     row, below = line(table, "Talent")
     assert row == ["0.500***", "−0.250*", "0.250", "n.c.", "n.c.", "n.c."]
     assert below == ["", "(0.100)", "(0.100)", "(0.100)", "", "", ""]
-    assert "n.c.: not converged" in notes(table)
+    assert "n.c.: not computed" in notes(table)
 
 
 def test_effects_in_columns():

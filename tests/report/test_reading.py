@@ -49,6 +49,28 @@ def test_effects_without_standard_errors_are_not_read():
     assert "不作解读" in text.zh
 
 
+def test_what_is_not_computed_says_why():
+    why = Text("effects are n.c.: ρ reaches one", "效应未计算：ρ触及1")
+    text = effect_reading(effects((NAN, NAN, NAN), (NAN, NAN, NAN)), "x", NAMES["y"], NAMES, WHERE, why=why)
+    assert text.en.endswith("effects are n.c.: ρ reaches one.")
+    assert text.zh.endswith("效应未计算：ρ触及1。")
+
+
+@pytest.mark.parametrize("found", [(0.4, 0.3, 0.5), None])
+def test_a_model_without_spillovers_tests_none(found):
+    """FINDINGS B7: an SEM said "+0.000 [+0.000, +0.000], not distinguishable from zero", which no data can change."""
+    spatial = None
+    if found is not None:
+        spatial = pd.DataFrame([("lam", *found)], columns=["term", "estimate", "conf_low", "conf_high"])
+    text = effect_reading(
+        effects((0.2, 0.1, 0.3), (0.0, 0.0, 0.0)), "x", NAMES["y"], NAMES, WHERE, spatial=spatial
+    )
+    assert "0.000" not in text.en + text.zh
+    assert "by construction" in text.en
+    assert "按构造" in text.zh
+    assert ("λ = +0.400 [+0.300, +0.500]" in text.en) == (found is not None)
+
+
 def test_a_small_effect_is_not_called_zero():
     text = effect_reading(effects((2e-5, 1e-5, 3e-5), (0.0, -1.0, 1.0)), "x", NAMES["y"], NAMES, WHERE)
     assert "+2.0e−05 [+1.0e−05, +3.0e−05]" in text.en

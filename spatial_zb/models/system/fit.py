@@ -26,7 +26,7 @@ from spatial_zb.core.system.identification import (
     instrument_strength,
     kind_of,
 )
-from spatial_zb.models.fit import Estimates
+from spatial_zb.models.fit import NOT_CONVERGED, OF_THE_SOLUTION, Estimates
 from spatial_zb.models.system.design import SystemDesign, instrument_columns
 from spatial_zb.models.system.spec import SystemSpec
 from spatial_zb.weights.matrix import Weights
@@ -174,10 +174,11 @@ class SystemFit(Estimates):
             "log_likelihood": self.log_likelihood,
             "aic": self.aic,
             "bic": self.bic,
-            "stable": self.stability().stable,
+            "stable": self.converged and self.stability().stable,
             "converged": self.converged,
         }
-        return pd.DataFrame([row])
+        solved = dict.fromkeys(name for name in OF_THE_SOLUTION if name in row)
+        return pd.DataFrame([row if self.converged else row | dict.fromkeys(solved, np.nan)])
 
     def equations(self) -> pd.DataFrame:
         """One row per equation: equation, y, sigma2, r2_within, J with its p-value, first-stage F."""
@@ -199,7 +200,8 @@ class SystemFit(Estimates):
         strength = found[["j", "j_df", "j_p", "sw_f_min", "kp_f", "effective_f"]]
         if self.method == "fiml":  # which has no first stage
             strength = strength.assign(sw_f_min=np.nan, kp_f=np.nan, effective_f=np.nan)
-        return table.join(strength, on="equation")
+        table = table.join(strength, on="equation")
+        return table if self.converged else table.assign(sigma2=np.nan, r2_within=np.nan)
 
     def identification(self) -> pd.DataFrame:
         """How well each equation is identified, one row per equation.
@@ -262,11 +264,11 @@ class SystemFit(Estimates):
         ]
         if self.bias_correction:
             lines.append("moments less the bias of many instruments (Liu & Lee 2010)")
-        if np.isfinite(self.log_likelihood):
+        if self.converged and np.isfinite(self.log_likelihood):
             lines.append(f"ln L = {self.log_likelihood:.4f}   AIC = {self.aic:.2f}")
         if not self.converged:
-            lines.append("n.c. — NOT CONVERGED: no standard errors are claimed.")
-        if not stability.stable:
+            lines.append(NOT_CONVERGED)
+        elif not stability.stable:
             lines.append(
                 f"NOT STABLE: spatial strength {stability.strength:.3f}, det Γ {stability.determinant:.3f}."
             )
@@ -300,6 +302,8 @@ class SystemFit(Estimates):
         finite = len(terms) and np.isfinite(strength.sw_f).all()
         weakest = int(np.argmin(strength.sw_f)) if finite else 0
         J, df, p = self._exclusions(g).test()
+        if not self.converged and np.any(self.convergence.lam):  # of data filtered by a λ that is none
+            J = p = np.nan
         n_periods, n_units = len(self.panel.periods), len(self.panel.units)
         return {
             "equation": name,

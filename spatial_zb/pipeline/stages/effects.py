@@ -80,8 +80,10 @@ def _estimated_system(job: Job, system: System) -> tuple[SystemFit, Effects] | N
         except SpatialZbError as error:
             why = error
             continue
-        if effects is not None:
+        if effects is not None and effects.reason is None:
             return fit, effects
+        if effects is not None and effects.reason is not None:
+            why = effects.reason.text
     warn_undone(Text(f"No figures of the effects of {system.name}", f"未绘制{system.name}的效应图"), why)
     return None
 
@@ -106,6 +108,10 @@ def _by_method(job: Job, system: System, method: Method) -> tuple[SystemFit, Eff
 def _draw_effects(job: Job, model: Model, fit: Fit, effects: Effects, term: str) -> None:
     panel = job.prepared.panel
     labels = {name: panel.label(name) for name in (model.y, term)}
+    if effects.reason is not None:
+        what = Text(f"No figures of the effects of {model.name}", f"未绘制{model.name}的效应图")
+        warn_undone(what, effects.reason.text)
+        return
     note = _model_words(job, model, EFFECT_WORDS[fit.spec.fixed_effects])
     stem, names = f"{model.name}_{term}", (labels[model.y], labels[term])
     average = effects.tidy().set_index(["term", "effect"]).loc[(term, "indirect")]
@@ -219,7 +225,7 @@ def _draw_thresholds(job: Job, model: Model, term: str) -> None:
     ).tidy()
     stem = f"effects_by_distance_{model.name}_{term}"
     job.tidy(f"effects_by_distance_{model.name}", frame)
-    if "term" not in frame.columns:
+    if "term" not in frame.columns or frame["estimate"].isna().all():
         what = Text(f"No figure of effects by distance of {model.name}", f"未绘制{model.name}的分距离效应图")
         warn_undone(what, Text.of(frame["reason"].iloc[0]))
         return

@@ -243,6 +243,8 @@ def _dynamics_notes(columns: Sequence[Column]) -> list[Text]:
         )
     ]
     for c in columns:
+        if not c.fit.converged:
+            continue
         found = stability_test(c.fit).rows[0].more
         notes.append(
             Text(
@@ -259,6 +261,8 @@ def _regime_notes(columns: Sequence[Column]) -> list[Text]:
     """Wald tests that the regimes are equal."""
     notes = []
     for c in columns if columns[0].fit.spec.regimes else ():
+        if not c.fit.converged:
+            continue
         tests = {row.of: row for row in regime_tests(c.fit).rows}
         rows = {"rho": Text("ρ alone", "仅ρ"), "all": Text("all coefficients", "全部系数")}
         parts = [
@@ -392,6 +396,8 @@ def _model_reading(job: Job, model: Model, column: Column) -> Text:
         f"{model.title.en} ({sample.en}, {n} units, {years.en}; {kind.en}, {effects.en.lower()}{W.en})",
         f"{model.title.zh}（{sample.zh}{n}个地区，{years.zh}；{kind.zh}，{effects.zh}{W.zh}）",
     )
+    why = None if column.delta.reason is None else column.delta.reason.text
+    y, labels = job.prepared.panel.label(model.y), job.prepared.labels
     return effect_reading(
-        column.delta.tidy(), model.x[0], job.prepared.panel.label(model.y), job.prepared.labels, where
+        column.delta.tidy(), model.x[0], y, labels, where, why=why, spatial=column.fit.tidy()
     )

@@ -90,11 +90,12 @@ PATH_PERIODS = 10
 def draw_effects(job: Job, model: Model, columns: Sequence[Column]) -> None:
     """Effects of all columns; of the last one by regime, or over time, where the model has these."""
     if model.regimes:
-        _draw_regimes(job, model, columns[-1])
+        if columns[-1].delta.reason is None:
+            _draw_regimes(job, model, columns[-1])
         return
     everything = effect_columns(columns)
-    pairs = [(heading, result) for heading, result in everything if result.fit.converged]
-    lost = [heading for heading, result in everything if not result.fit.converged]
+    pairs = [(heading, result) for heading, result in everything if result.reason is None]
+    lost = [heading for heading, result in everything if result.reason is not None]
     if not pairs:
         return
     effects = {str(number): result for number, (_, result) in enumerate(pairs)}
@@ -110,14 +111,14 @@ def draw_effects(job: Job, model: Model, columns: Sequence[Column]) -> None:
         shown=Text(f"Effects: {model.title.en}", f"效应：{model.title.zh}"),
         choices={"model": model.title},
     )
-    if columns[-1].fit.spec.dynamic:
+    if columns[-1].fit.spec.dynamic and columns[-1].delta.reason is None:
         _draw_path(job, model, columns[-1])
 
 
 def _figure_note(job: Job, model: Model, drawn: Sequence[Text], lost: Sequence[Text]) -> Text:
     """Samples below the effects of all columns, and W where it is the same in all; else headings name it.
 
-    Columns that did not converge are named, and the only one left, which has no legend.
+    Columns without effects are named, and the only one left, which has no legend.
     """
     names = job.study.weights_of(model)
     said = weights_note(job, names[0]) if len(names) == 1 else None
@@ -126,8 +127,8 @@ def _figure_note(job: Job, model: Model, drawn: Sequence[Text], lost: Sequence[T
         parts = [
             *([Text(f"Drawn: {kept[0].en}.", f"图示：{kept[0].zh}。")] if kept else []),
             Text(
-                f"Not converged, not drawn: {'; '.join(heading.en for heading in lost)}.",
-                f"未收敛，未绘出：{'；'.join(heading.zh for heading in lost)}。",
+                f"Not computed (see the table), not drawn: {'; '.join(heading.en for heading in lost)}.",
+                f"未计算（见表），未绘出：{'；'.join(heading.zh for heading in lost)}。",
             ),
             *([said] if said else []),
         ]
@@ -161,7 +162,7 @@ def _draw_path(job: Job, model: Model, column: Column) -> None:
         lambda look: figures.effects_path(
             path,
             terms=list(model.x),
-            long_run=None if column.long is None else column.long.tidy(),
+            long_run=None if column.long is None or column.long.reason is not None else column.long.tidy(),
             look=look,
         ),
         _look(job, model, column),

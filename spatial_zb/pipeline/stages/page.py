@@ -227,7 +227,7 @@ def _unit_effects(job: Job, fits: Sequence[Estimated], units: Sequence[str]) -> 
     """Maps of effects of the fits whose units are on the map, those of the last fixed effects first."""
     found: list[UnitEffects] = []
     for fit in sorted(fits, key=lambda fit: (_first_of(fits, fit), -fits.index(fit))):
-        known = fit.effects is not None and fit.fit.converged
+        known = fit.effects is not None and fit.effects.reason is None
         if not known or not set(fit.fit.panel.units) <= set(units):
             continue
         try:

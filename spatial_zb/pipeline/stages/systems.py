@@ -257,7 +257,11 @@ def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
     }
     for sample, W in product(study.samples_of(system), study.weights_of(system)):
         own = [c for c in columns if (c.facts["sample"], c.facts["weights"]) == (sample, W)]
-        frames = {c.facts["method"]: _mutual(c.effects.tidy()) for c in own if c.effects}
+        frames = {
+            c.facts["method"]: _mutual(c.effects.tidy())
+            for c in own
+            if c.effects and c.effects.reason is None
+        }
         if not frames:
             continue
         where = study.samples[sample].label, study.weights[W].label
@@ -268,10 +272,23 @@ def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
         job.figure(
             f"system_{system.name}_{sample}_{W}",
             partial(_mutual_effects, frames),
-            Look(title=title, note=figure_note(job, sample, said=_caveats(own)), words=arrows),
+            Look(title=title, note=figure_note(job, sample, said=_below_figure(own)), words=arrows),
             shown=title,
             choices={"model": system.title, "sample": where[0], "weights": where[1]},
         )
+
+
+def _below_figure(columns: Sequence[_SystemColumn]) -> Text | None:
+    """Caveats, and the methods that are not drawn because their effects are not computed: the table says why."""
+    lost = [METHOD_WORDS[c.facts["method"]] for c in columns if c.effects and c.effects.reason is not None]
+    said = _caveats(columns)
+    parts = [said] if said is not None else []
+    if lost:
+        en, zh = ", ".join(m.en for m in lost), "、".join(m.zh for m in lost)
+        parts.append(
+            Text(f"Not computed (see the table), not drawn: {en}.", f"未计算（见表），未绘出：{zh}。")
+        )
+    return Text(" ".join(p.en for p in parts), "".join(p.zh for p in parts)) if parts else None
 
 
 def _caveats(columns: Sequence[_SystemColumn]) -> Text | None:
@@ -312,6 +329,10 @@ def _read_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
                 "The estimated system is not stable; it has no effects.", "所估系统不稳定，不报告效应。"
             )
             paragraphs.append(Text(f"{where.en}. {unstable.en}", f"{where.zh}。{unstable.zh}"))
+            continue
+        if column.effects.reason is not None:
+            why = column.effects.reason.text
+            paragraphs.append(Text(f"{where.en}: {why.en}.", f"{where.zh}：{why.zh}。"))
             continue
         found = column.fit.identification(), column.fit.exclusion_tests()
         verdict = system_verdict(*found, column.facts["method"], names, job.prepared.labels)

@@ -11,6 +11,7 @@ import numpy as np
 
 from spatial_zb.base.text import Text
 from spatial_zb.report.tables.table import Cell, Label, Number, Row, TableLook, TableStyle, body
+from spatial_zb.report.tables.text import shown
 from spatial_zb.report.words import COVARIANCES, NORMALISATIONS, WORDS
 
 if TYPE_CHECKING:
@@ -70,7 +71,14 @@ def estimate_pair(label: Text, cells: Sequence[tuple[Cell, Cell]], style: TableS
 
 
 def estimate_cells(record: Record, style: TableStyle, *, stars: bool = True) -> tuple[Cell, Cell]:
-    """Give estimate and error; no stars without a finite standard error, which a p-value needs."""
+    """Give estimate and error; no stars without a finite standard error, which a p-value needs.
+
+    A record that has a ``reason`` is not computed; one with ``gap_low`` is by Fieller, its set in the place of an error.
+    """
+    if isinstance(record.get("reason"), str) and record["reason"]:
+        return WORDS["not_computed"], ""
+    if "gap_low" in record:
+        return _estimate_and_set(record, style, stars=stars)
     value, spread = real(record.get("estimate")), real(record.get("std_error", 0.0))
     sure = stars and math.isfinite(value) and math.isfinite(spread)
     count = style.count_stars(real(record.get("p_value"))) if sure else 0
@@ -81,6 +89,26 @@ def estimate_cells(record: Record, style: TableStyle, *, stars: bool = True) -> 
         notation="p_value" if style.errors == "p" else "fixed",
     )
     return Number(value, style.digits, count), error
+
+
+def _estimate_and_set(record: Record, style: TableStyle, *, stars: bool) -> tuple[Cell, Cell]:
+    """Estimate with its stars, and the values that are not rejected: an interval, two rays, or the whole line."""
+    count = style.count_stars(real(record.get("p_value"))) if stars else 0
+    value = Number(real(record.get("estimate")), style.digits, count)
+    if style.errors != "std_error":
+        notation: Any = "p_value" if style.errors == "p" else "fixed"
+        return value, Number(real(record.get(ERROR_COLUMN[style.errors])), style.digits, notation=notation)
+    names = ("conf_low", "gap_low", "gap_high", "conf_high")
+    low, first, last, high = (real(record.get(name)) for name in names)
+    if not math.isfinite(low) and math.isfinite(first):
+        return value, f"(−∞, {_plainly(first, style)}] ∪ [{_plainly(last, style)}, ∞)"
+    if math.isinf(low):
+        return value, "(−∞, ∞)"
+    return value, "–" if math.isnan(low) else f"[{_plainly(low, style)}, {_plainly(high, style)}]"
+
+
+def _plainly(value: float, style: TableStyle) -> str:
+    return shown(Number(value, style.digits), style).text
 
 
 def word_of(value: object, codes: Mapping[str, Text]) -> Text | str | None:
@@ -124,7 +152,15 @@ SHARED = {"covariance": _covariance, "weights": _weights}
 
 
 MISSING = Text("A dash (–) marks what is not available.", "“–”表示无法得到。")
-NOT_CONVERGED = Text("n.c.: not converged.", "“未收敛”表示估计未收敛，不予报告。")
+NOT_CONVERGED = Text(
+    "n.c.: not computed, since the estimate did not converge or is at the end of its admissible region.",
+    "“未计算”表示估计未收敛，或位于容许区域的端点，不予报告。",
+)
+
+
+def reason_note(header: Text, why: Text) -> Text:
+    """Why a column of effects is blank."""
+    return Text(f"{header.en}: {why.en}.", f"{header.zh}：{why.zh}。")
 
 
 def transform_note(facts: Iterable[Mapping]) -> list[Text]:

@@ -256,8 +256,8 @@ def by_weights_table(
     if not all(sure):
         own.append(
             Text(
-                "n.c.: the likelihood has no interior maximum under this W; no standard error is claimed.",
-                "未收敛：该权重下似然函数无内点极大值，不报告标准误。",
+                "n.c.: not computed, since the likelihood has no interior maximum under this W.",
+                "“未计算”：该权重下似然函数无内点极大值，不报告估计。",
             )
         )
     return Table(
@@ -274,7 +274,7 @@ OTHER_TOTALS = Text("Total effects of the other regressors", "其他解释变量
 
 def _pair(record: Record | None, sure: bool, style: TableStyle) -> tuple[Cell, Cell]:
     if not sure:
-        return WORDS["not_converged"], ""
+        return WORDS["not_computed"], ""
     return ("", "") if record is None else estimate_cells(record, style)
 
 

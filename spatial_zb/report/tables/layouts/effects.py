@@ -24,6 +24,7 @@ from spatial_zb.report.tables.layouts.common import (
     named_line,
     paragraph,
     real,
+    reason_note,
     shared_notes,
     stars_note,
     titled,
@@ -42,7 +43,9 @@ def effects_table(
     method: Label | None = None,
     look: TableLook = PLAIN,
 ) -> Table:
-    """Lay out direct, indirect and total effects, a group of three columns for each model; "n.c." where it did not converge.
+    """Lay out direct, indirect and total effects, a group of three columns for each model; "n.c." where there are none.
+
+    What is not computed (``reason`` of the effects) is said below; limits by Fieller stand in the place of errors.
 
     Effects of a system (columns ``response`` and ``source``) get a section for each response.
 
@@ -70,7 +73,10 @@ def effects_table(
             f"没有结果含{listed_zh(unknown)}的效应；已有{listed_zh(names)}。",
         )
     facts = [in_words(_effect_facts(result, weights, covariance), labels) for _, result in effects]
-    solved = [bool(fact.get("converged", True)) for fact in facts]
+    reasons = [getattr(result, "reason", None) for _, result in effects]
+    solved = [
+        bool(fact.get("converged", True)) and why is None for fact, why in zip(facts, reasons, strict=True)
+    ]
     rows = []
     for response in dict.fromkeys(response for response, _ in found):
         rows += [section(_effect_on(label_of(labels, response)))] if response else []
@@ -84,7 +90,11 @@ def effects_table(
                 rows += estimate_pair(_source_label(labels, term), cells, style)
     shown = [group for (_, group), known in zip(groups, solved, strict=True) if known]
     records = [record for group in shown for record in group.values()]
-    said = [*_effects_notes(records, facts, method, style), *([] if all(solved) else [NOT_CONVERGED])]
+    said = _effects_notes(records, facts, method, style)
+    said += _draws_notes([header for header, _ in groups], facts, style)
+    said += [reason_note(h, why.text) for (h, _), why in zip(groups, reasons, strict=True) if why is not None]
+    lost = [not ok and why is None for ok, why in zip(solved, reasons, strict=True)]
+    said += [NOT_CONVERGED] if any(lost) else []
     return Table(
         title=titled(look, "Direct, indirect and total effects", "直接效应、间接效应与总效应"),
         key=look.key or "effects",
@@ -99,15 +109,42 @@ def _effects_notes(
 ) -> list[Text]:
     methods = [method] if method is not None else [word_of(row.get("method"), {}) for row in facts]
     how = [_method(word) for word in dict.fromkeys(methods) if word is not None]
-    how = [named_line(Text("Standard errors of the effects", "效应标准误"), how)] if how else []
-    columns = ("estimate", ERROR_COLUMN[style.errors])
+    sets = any("gap_low" in record for record in records) and style.errors == "std_error"
+    name = (
+        Text("Limits of the effects", "效应界限")
+        if sets
+        else Text("Standard errors of the effects", "效应标准误")
+    )
+    how = [named_line(name, how)] if how else []
+    columns = ("estimate", "conf_low" if sets else ERROR_COLUMN[style.errors])
     missing = any(math.isnan(real(record.get(column))) for record in records for column in columns)
     return [
-        errors_note(style),
+        SETS if sets else errors_note(style),
         *stars_note(style),
         *how,
         *shared_notes(facts),
         *([MISSING] if missing else []),
+    ]
+
+
+#: In the place of the words on standard errors where there are limits by Fieller.
+SETS = Text(
+    "In brackets all values that the test of the ratio does not reject; a set without bounds says that the data do not "
+    "bound the effect.",
+    "方括号内为比率检验不能拒绝的全部取值；无界的集合表示数据不足以界定该效应。",
+)
+
+
+def _draws_notes(headers: Sequence[Text], facts: Sequence[Mapping], style: TableStyle) -> list[Text]:
+    """Which share of the draws has no effects and is not among those that errors come from."""
+    shares = [real(row.get("outside", 0.0)) for row in facts]
+    some = [(h, f"{100 * share:.1f}") for h, share in zip(headers, shares, strict=True) if share > 0]
+    return [
+        Text(
+            f"{header.en}: {share} % of the draws lie outside the stable region and are left out.",
+            f"{header.zh}：{share}%的抽样落在稳定区域之外，已剔除。",
+        )
+        for header, share in some
     ]
 
 
@@ -130,7 +167,7 @@ def _by_effect(header: Text, result: Tidied) -> dict[tuple[str, str, str], Recor
 def _effect(record: Record | None, solved: bool, style: TableStyle) -> tuple[Cell, Cell]:
     if record is None:
         return "", ""
-    return estimate_cells(record, style) if solved else (WORDS["not_converged"], "")
+    return estimate_cells(record, style) if solved else (WORDS["not_computed"], "")
 
 
 def _effects_header(headers: Sequence[Text], style: TableStyle) -> tuple[Sequence[HeaderCell], ...]:

@@ -84,7 +84,7 @@ class _Column:
         if record is None:
             return "", ""
         if not self.converged:
-            return WORDS["not_converged"], ""
+            return WORDS["not_computed"], ""
         return estimate_cells(record, style, stars=term != "sigma2")
 
 
@@ -365,7 +365,7 @@ def _fact(name: str, style: TableStyle) -> Callable[[Mapping], Cell]:
 
     def read(facts: Mapping) -> Cell:
         if name in _OF_THE_SOLUTION and not facts.get("converged", True):
-            return WORDS["not_converged"]
+            return WORDS["not_computed"]
         value = facts.get(name)
         if name.startswith("n"):
             return whole(value)
