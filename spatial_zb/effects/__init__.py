@@ -72,8 +72,8 @@ def spatial_effects(
     -----
     SpatialZbWarning
         Effects are not computed: all numbers are NaN and ``reason`` says why. The fit did not converge or is at an end; or
-        (not by ``"fieller"``) the 95 % interval of ρ, of τ + ρ + η or of a system's strength reaches the end of its region,
-        or more than 5 % of the draws lie outside it.
+        (not by ``"fieller"``) the 95 % interval of ρ or of τ + ρ + η reaches the end of its region, that of a system's
+        determinant reaches zero, or more than 5 % of the draws lie outside it.
 
     Notes
     -----

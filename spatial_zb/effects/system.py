@@ -146,25 +146,32 @@ def _differences(function: Callable[[Array], Array], at: Array, cov: Array) -> A
 
 
 def reason_of_system(fit: SystemFit, fieller: bool = True) -> Note | None:
-    """Why a stable system has no effects: no solution, or an interval of its strength or of det Γ at the end."""
+    """Why a stable system has no effects: no solution, or a denominator that the data do not tell from zero.
+
+    Effects are over det(Γ − ωΨ), ω the eigenvalues of W, and over det Γ. Of the former the real ends are looked at, as of ρ
+    in one equation; the strength itself, a modulus, has no derivative where roots are a pair.
+    """
     if not fit.converged:
         return no_estimate()
-    links, m, radius = fit.design.arrays.links, len(fit.spec.names), fit.stability().radius
+    links, m = fit.design.arrays.links, len(fit.spec.names)
+    spectrum = np.real(eigenvalues_of(fit))
+    omega = np.array([spectrum.max(), spectrum.min(), 0.0])
     where = fit.coefficient_positions
     cov = fit.cov.to_numpy()[np.ix_(where, where)]
 
-    def numbers(delta: Array) -> Array:
+    def determinants(delta: Array) -> Array:
         gamma, psi = coefficient_matrices(delta, links, m)
-        kappa = np.linalg.eigvals(np.linalg.solve(gamma, psi))
-        return np.array([radius * np.abs(kappa).max(), np.linalg.det(gamma)])
+        return np.linalg.det(gamma - omega[:, None, None] * psi)
 
-    gradient = _differences(numbers, fit.delta, cov)
-    (strength, det), errors = numbers(fit.delta), np.sqrt(((gradient @ cov) * gradient).sum(axis=1))
-    if strength + REACH * errors[0] >= 1:
-        name = Text("the spatial strength of the system", "方程组的空间强度")
-        return interval_at_end(name, strength, errors[0], 1.0, fieller)
-    if det - REACH * errors[1] <= 0:
-        return interval_at_end(Text.of("det Γ"), det, errors[1], 0.0, fieller)
+    gradient = _differences(determinants, fit.delta, cov)
+    errors = np.sqrt(((gradient @ cov) * gradient).sum(axis=1))
+    for at, det, error in zip(omega, determinants(fit.delta), errors, strict=True):
+        if det <= REACH * error:
+            inside = (
+                "Γ" if at == 0 else "Γ − Ψ" if np.isclose(at, 1) else f"Γ − {at:.2f}Ψ".replace("− -", "+ ")
+            )
+            name = Text(f"the denominator of effects, det({inside}),", f"效应的分母det({inside})")
+            return interval_at_end(name, float(det), float(error), 0.0, fieller)
     return None
 
 

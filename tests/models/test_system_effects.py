@@ -216,21 +216,21 @@ def test_unknown_names_and_options(fit):
         spatial_effects(fit, "simulate", draws=10)
 
 
-def test_a_system_whose_interval_of_strength_reaches_one_has_no_effects():
+def test_a_system_whose_denominator_is_not_told_from_zero_has_no_effects():
     """FINDINGS A6: strength 0.994 gave 130 ± 271 without a word."""
     W, spec = lopsided_circle(12), system("unit")
     fit = fit_system(spec, simulate_system(spec, W, 6, TRUTH, rng=2), W, "gs3sls")
     wide = replace(fit, cov=fit.cov * 40)
     assert wide.stability().stable
     for method in ("delta", "simulate"):
-        with pytest.warns(UserWarning, match="strength of the system"):
+        with pytest.warns(UserWarning, match="denominator of effects"):
             found = spatial_effects(wide, method, draws=500, rng=0)
         assert np.isnan(found.columns).all()
-        assert "strength" in found.tidy()["reason"].iloc[0]
+        assert "denominator" in found.tidy()["reason"].iloc[0]
     assert found.detail["rejected"] == 500 * found.detail["outside"] > 5
-    with pytest.raises(ConvergenceError, match="strength"):
+    with pytest.raises(ConvergenceError, match="denominator"):
         zb.effects_by_order(wide)
-    with pytest.raises(ConvergenceError, match="strength"):
+    with pytest.raises(ConvergenceError, match="denominator"):
         zb.effects_by_unit(wide, "a", response="talent")
     assert feedback_decomposition(wide).tidy().query("part == 'total'")["estimate"].isna().all()
     open_ended = spatial_effects(wide, "fieller").tidy()

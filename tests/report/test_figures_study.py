@@ -30,7 +30,8 @@ def written(folder: Path, figures: str, **changes: str) -> Path:
         'language = "both"': 'language = "zh"',
         'figures = ["pdf", "png"]': 'figures = ["png"]',
         "dpi = 300": "dpi = 72",
-        'methods = ["gs2sls", "gs3sls", "fiml"]': 'methods = ["gs2sls"]',
+        # by instruments the denominator of effects is not told from zero
+        'methods = ["gs2sls", "gs3sls", "fiml"]': 'methods = ["fiml"]',
     } | changes
     for old, new in changes.items():
         assert old in text
