@@ -182,7 +182,7 @@ ARROWS = {
         "study",
         "weights",
     },
-    "report": {"base", "report/drawing", "report/figures", "report/maps", "report/tables"},
+    "report": {"base", "report/figures", "report/maps", "report/tables"},
     "report/drawing": {"base", "report", "weights"},
     "report/figures": {"base", "core/statistics", "report", "report/drawing", "weights"},
     "report/maps": {"base", "core/statistics", "data", "report/drawing", "weights"},

@@ -141,7 +141,7 @@ def test_a_system(delta):
 def test_errors_of_a_system_do_not_depend_on_units_of_measurement():
     """p in millions: γ of the two equations are then 1e6 and 1e−6 times what they were."""
     W = circle(12)
-    panel = simulate_system(MUTUAL_SPEC, W, 8, MUTUAL, rng=2)
+    panel = simulate_system(MUTUAL_SPEC, W, 40, MUTUAL, rng=2)
     scaled = panel.with_columns({"ind": 1e6 * panel.array("ind")})
     plain, other = (effects_by_order(fit_system(MUTUAL_SPEC, p, W, "gs2sls"), 3) for p in (panel, scaled))
     unit = np.where(plain["response"] == "industry", 1e6, 1.0)
