@@ -61,9 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         from spatial_zb.base.errors import SpatialZbError
 
-        stop = _behind(error)
-        if stop is not None:
-            return _stopped(stop, options)
+        wrapped = _behind(error)
+        if wrapped is not None:
+            return _stopped(wrapped, options)
         if not isinstance(error, SpatialZbError):
             return _our_mistake(error, options.spoken)
         _say(f"错误：{error.zh}" if options.spoken == "zh" else f"Error: {error}")
