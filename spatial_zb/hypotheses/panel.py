@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 from scipy import stats
 
-from spatial_zb.base.errors import DataError
-from spatial_zb.base.results import NAN, Row
+from spatial_zb.base.errors import DataError, SpecificationError
+from spatial_zb.base.results import NAN, Row, TestTable
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import Maximum
@@ -22,15 +22,17 @@ from spatial_zb.core.likelihood.errors import (
     normality,
     own_feedback,
     places,
-    serial_correlation,
     tied_variances,
     variances_by_place,
     within,
 )
 from spatial_zb.core.likelihood.errors import dependence as between_units
+from spatial_zb.core.likelihood.errors import serial_correlation as lm_star
+from spatial_zb.core.system.arrays import within_residuals
 from spatial_zb.core.transforms import FixedEffects, demean, spatial_lag, transformed_sample
 from spatial_zb.hypotheses.case import (
     EFFECTS_WORDS,
+    TESTS,
     Case,
     Step,
     chi2_row,
@@ -42,6 +44,7 @@ from spatial_zb.hypotheses.case import (
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import HIGHEST, errors_at, residual_arrays
+from spatial_zb.models.system.fit import SystemFit
 
 LAG_ERROR = ("LM lag", "LM error", "LM lag, robust", "LM error, robust", "LM lag and error, joint")
 
@@ -225,6 +228,69 @@ def errors_of_fit(fit: Fit) -> Errors:
     return errors_at(fit.design, best, residual_arrays(fit.design, best))
 
 
+def serial_correlation(fit: Fit | SystemFit) -> TestTable:
+    """Test whether the errors of a fit are correlated over time: LM* by its own residuals, of a system by equation.
+
+    As :func:`spatial_zb.diagnose` tests the spatial Durbin model (spatial-zb docs methods/test-chain): Σ_i z_i over its
+    spread between units, against t(n − 1). Of a system what the coefficients took out is counted from the regressors as the
+    instruments give them.
+
+    Parameters
+    ----------
+    fit
+        By maximum likelihood or the robust score, with fixed effects or none and without lags in time or regimes; or a
+        system without random effects.
+
+    Raises
+    ------
+    SpecificationError
+        Another fit; fewer than three periods with unit effects, or two without.
+    """
+    if isinstance(fit, SystemFit):
+        found = _of_equations(fit)
+    else:
+        random, kind = fit.spec.fixed_effects == "random", fit.estimator
+        if random or fit.spec.dynamic or fit.spec.regimes or kind not in ("lee_yu", "direct", "robust_score"):
+            raise SpecificationError(
+                "Serial correlation is tested for static fits with fixed effects by maximum likelihood or the robust "
+                "score, and for systems. Use diagnose for the model without what this fit has beside.",
+                "序列相关检验用于固定效应的静态极大似然或稳健得分估计，以及方程组。其他模型请先用diagnose检验其静态形式。",
+            )
+        found = {"": errors_of_fit(fit)}
+    first = next(iter(found.values()))
+    if 2 + first.within > first.T:
+        raise SpecificationError(
+            "Correlation over time needs three periods with unit effects, two without.",
+            "检验跨期相关：有个体效应时至少需三期，无则两期。",
+        )
+    label = "the system" if isinstance(fit, SystemFit) else fit.spec.family
+    model = Text(label, "方程组" if isinstance(fit, SystemFit) else label)
+    rows = [row for of, errors in found.items() for row in serial_rows(errors, model, of)]
+    return TestTable(tuple(rows), fit.facts, TESTS)
+
+
+def _of_equations(fit: SystemFit) -> dict[str, Errors]:
+    """Residuals of each equation, and an orthonormal basis of its regressors as the instruments give them."""
+    design, spec = fit.design, fit.spec
+    if design.strata is not None:
+        raise SpecificationError(
+            "Serial correlation is tested for systems with fixed effects or none; random effects correlate errors over "
+            "time by themselves.",
+            "序列相关检验用于固定效应或无效应的方程组；随机效应本身即使误差跨期相关。",
+        )
+    arrays = design.arrays
+    _, Z = arrays.filtered(np.asarray(fit.convergence.lam))
+    out = {}
+    for g, name in enumerate(spec.names):
+        hat = arrays.H @ (arrays.H.T @ Z[g])
+        hat[:, arrays.endogenous[g] :] = Z[g][:, arrays.endogenous[g] :]
+        scaled = hat / np.sqrt((hat**2).sum(axis=0))
+        basis = within_residuals(np.linalg.qr(scaled)[0], arrays.sample)
+        e = fit.residuals[:, :, g]
+        out[name] = Errors(e, basis, np.zeros_like(e), spec.transform)
+    return out
+
+
 def serial_rows(found: Errors, model: Text, of: str = "") -> list[Row]:
     """Correlation over time: LM*, and with unit effects the form that variances may move under."""
     words = Text(
@@ -257,7 +323,7 @@ def _with_coefficient(found: Errors, words: Text) -> Text:
 
 
 def _serial_row(name: str, found: Errors, form: Array, note: Text, of: str) -> Row:
-    return t_row(name, float(serial_correlation(found, form)), found.n - 1, note, of)
+    return t_row(name, float(lm_star(found, form)), found.n - 1, note, of)
 
 
 def _variance_rows(case: Case) -> list[Row]:
@@ -274,8 +340,8 @@ def _variance_rows(case: Case) -> list[Row]:
     rho = float(case.sdm.params.to_numpy()[len(case.sdm.spec.terms)])
     t = tied_variances(found.variances, own_feedback(W, rho, case.period_means))
     note = Text(
-        "correlation of units' variances with the diagonal of W(I − ρW)⁻¹; ρ̂ is off where they go together",
-        "各单元方差与 W(I − ρW)⁻¹ 对角元的相关；两者相关时 ρ̂ 有偏",
+        "correlation of units' variances with the diagonal of W(I − ρW)⁻¹; the estimate of ρ is off where they go together",
+        "各单元方差与 W(I − ρW)⁻¹ 对角元的相关；两者相关时 ρ 的估计有偏",
     )
     F = float(variances_by_place(found.variances, columns))
     beside = Text(" and column sums of W", "与 W 的列和") if q > 1 else Text("", "")

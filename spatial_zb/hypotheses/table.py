@@ -340,8 +340,8 @@ def _errors(table: TestTable) -> Text | None:
     if _rejects(table, "Variances and place in W"):
         parts.append(
             Text(
-                f"Variances go with the place in W, and ρ̂ of maximum likelihood with them: {ROBUST_SCORE}",
-                f"方差随在 W 中的位置而变，极大似然的 ρ̂ 因而有偏：用{ROBUST_SCORE}",
+                f"Variances go with the place in W, and ρ by maximum likelihood with them: {ROBUST_SCORE}",
+                f"方差随在 W 中的位置而变，极大似然的 ρ 因而有偏：用{ROBUST_SCORE}",
             )
         )
     if _rejects(table, "Koenker-Bassett"):

@@ -221,3 +221,54 @@ def test_a_w_that_treats_units_alike_says_so() -> None:
     assert np.isnan(rows["Variances and diagonal of G"].statistic)
     assert "every unit" in rows["Variances and diagonal of G"].note.en
     assert np.isfinite(rows["Serial correlation (LM*)"].p_value)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_serial_correlation_of_a_fit_is_that_of_the_chain(name: str) -> None:
+    sample, y = name.split()
+    panel, W = cities(sample)
+    fit = zb.fit_durbin(zb.DurbinSpec(y, ["talent" if y == "industry" else "industry", "ln_pgdp"]), panel, W)
+    table = zb.tests.serial_correlation(fit)
+    assert [row.statistic for row in table.rows] == pytest.approx(
+        [EXPECTED[name]["serial"], EXPECTED[name]["forward_backward"]], rel=SAME
+    )
+    assert "SDM" in table.tidy().loc[0, "note"]
+    assert "序列相关" in table.tidy("zh").loc[0, "test"]
+
+
+def test_a_system_is_tested_by_equation() -> None:
+    """Slow errors in one of two equations: it is told apart from the other, whatever the method."""
+    W = map_of(46)
+    rows = {"q": [], "p": []}
+    for i in range(4):
+        rng = np.random.default_rng([11, i])
+        T, n = 10, 46
+        slow, quick = autoregressive(0.7, T, n, rng), rng.standard_normal((T, n))
+        a, c = rng.standard_normal((2, T, n))
+        p = a + slow + 0.3 * (c + quick)
+        q = c + quick + 0.3 * p
+        panel = zb.Panel(np.stack([p, q, a, c], axis=2), tuple(range(T)), W.ids, ("p", "q", "a", "c"))
+        equations = {
+            "p": zb.Equation("p", x=["a"], lag_x=[], endog=["q"], lag_y=False),
+            "q": zb.Equation("q", x=["c"], lag_x=[], endog=["p"], lag_y=False),
+        }
+        for method in ("gs3sls", "fiml") if i == 0 else ("gs3sls",):
+            table = zb.tests.serial_correlation(
+                zb.fit_system(zb.SystemSpec(equations), panel, W, method=method)
+            )
+            for of in rows:
+                rows[of].append(table.row("Serial correlation (LM*)", of).p_value)
+            assert table.row("Serial correlation, forward and backward", "q") is not None
+    assert max(rows["p"]) < 0.01
+    assert min(rows["q"]) > 0.005
+
+
+def test_what_serial_correlation_cannot_test_says_why() -> None:
+    W, rng = map_of(20), np.random.default_rng(0)
+    panel = panel_of(W, rng.standard_normal((4, 20)), rng)
+    random = zb.fit_durbin(zb.DurbinSpec("y", ["x"], fixed_effects="random"), panel, W)
+    with pytest.raises(zb.SpecificationError, match="static fits"):
+        zb.tests.serial_correlation(random)
+    short = zb.Panel(panel.values[:2], panel.periods[:2], panel.units, panel.columns)
+    with pytest.raises(zb.SpecificationError, match="three periods"):
+        zb.tests.serial_correlation(zb.fit_durbin(zb.DurbinSpec("y", ["x"]), short, W))
