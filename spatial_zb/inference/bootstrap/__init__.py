@@ -31,6 +31,7 @@ from spatial_zb.inference.bootstrap.record import (
     differences_of,
     effects_of,
     explosive_replicates,
+    few_at_edge,
     studentised_long_run,
     unsolved_replicates,
     without_maximum,
@@ -158,7 +159,8 @@ def bootstrap(
     Warns
     -----
     SpatialZbWarning
-        More than 5 % of the replicates without an interior maximum; any without a solution; any explosive ones.
+        More than 5 % of the replicates without an interior maximum (fewer are in ``notes``); any without a solution;
+        any explosive ones.
     """
     _check(fit, replicates, scheme)
     how = Execution.of(workers)
@@ -178,9 +180,9 @@ def bootstrap(
     centre = source.centre(scheme)
     if centre is None:
         centre = found.draws[solved].mean(axis=0)
-    result = Bootstrap(fit, scheme, found.draws, found.covariances, centre, int(found.at_bound.sum()))
+    result = Bootstrap(fit, scheme, found.draws, found.covariances, centre, found.at_bound.astype(bool))
     notes = _notes_on(result)
-    tell(notes)
+    tell(note for note in notes if note.kind is not few_at_edge)
     return replace(result, notes=notes)
 
 
@@ -277,6 +279,8 @@ def _notes_on(result: Bootstrap) -> tuple[Note, ...]:
     fit, replicates = result.fit, len(result.draws)
     if result.at_bound > BOUND_WARNING * replicates:
         notes.append(without_maximum(result.at_bound, replicates, _instead(fit)))
+    elif result.at_bound:
+        notes.append(few_at_edge(result.at_bound, replicates))
     unsolved, explosive = int((~result.solved).sum()), int(result.explosive.sum())
     if unsolved:
         notes.append(unsolved_replicates(unsolved, replicates))

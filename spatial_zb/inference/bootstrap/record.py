@@ -23,7 +23,7 @@ from spatial_zb.core.likelihood.impacts import average_effects, multipliers, no_
 from spatial_zb.effects.dynamic import long_run_statistics
 from spatial_zb.effects.regimes import regime_gradient, regime_values, regimes_admit
 from spatial_zb.effects.static import average_effects_at
-from spatial_zb.effects.table import EFFECTS, Horizon
+from spatial_zb.effects.table import EFFECTS, Horizon, spread
 from spatial_zb.models.fit import Estimates, Fit
 from spatial_zb.models.regimes import regime_contrast, regime_labels
 
@@ -86,10 +86,20 @@ def studentised_long_run() -> Text:
 def without_maximum(at_bound: int, replicates: int, instead: Text) -> Text:
     """Replicates of one equation at the end of the interval, and what to do."""
     return Text(
-        f"{at_bound} of {replicates} replicates had no interior maximum: the data say little about the spatial coefficient "
-        f"(spatial-zb docs validation/study). {instead.en}",
-        f"{replicates}次自助抽样中有{at_bound}次没有内点极大值：数据对空间系数几乎没有信息"
+        f"{at_bound} of {replicates} replicates had no interior maximum (left out of bias and std_error, kept in "
+        f"percentiles): the data say little about the spatial coefficient (spatial-zb docs validation/study). {instead.en}",
+        f"{replicates}次自助抽样中有{at_bound}次没有内点极大值（不计入偏差与标准误，仍计入百分位）：数据对空间系数几乎没有信息"
         f"（spatial-zb docs validation/study）。{instead.zh}",
+    )
+
+
+@Kind
+def few_at_edge(at_bound: int, replicates: int) -> Text:
+    """Replicates at an edge that are too few to doubt the others."""
+    return Text(
+        f"{at_bound} of {replicates} replicates have no interior solution: they are left out of bias and std_error and kept "
+        "in percentiles",
+        f"{replicates}次自助抽样中有{at_bound}次没有内点解：不计入偏差与标准误，仍计入百分位",
     )
 
 
@@ -150,8 +160,9 @@ class Resampled(Printed, ABC):
     centre
         (p,) what the estimator finds in the bootstrap population: θ̂, except where a scheme keeps what moves it, such as
         variances that differ between units. Replicates are read as deviations from it.
-    at_bound
-        Number of replicates whose likelihood has no interior maximum (or moments of λ no interior minimum); they are kept.
+    at_edge
+        (R,) whether the likelihood of a replicate has no interior maximum, or its moments no interior solution. Their
+        estimates are ends of a region: ``bias`` and ``std_error`` leave them out, percentiles and p-values keep them.
     notes
         What a reader of the replicates should know, as it was warned of.
     """
@@ -161,8 +172,13 @@ class Resampled(Printed, ABC):
     draws: Array
     covariances: Array
     centre: Array
-    at_bound: int
+    at_edge: NDArray[np.bool_]
     notes: tuple[Note, ...] = ()
+
+    @property
+    def at_bound(self) -> int:
+        """Number of replicates at an edge."""
+        return int(self.at_edge.sum())
 
     @property
     @abstractmethod
@@ -178,20 +194,24 @@ class Resampled(Printed, ABC):
     def tidy(self, interval: Interval = "percentile", *, level: float = 0.95) -> pd.DataFrame:
         """Names of the coefficient, estimate, bias, std_error, p_value, conf_low, conf_high.
 
-        ``bias`` is the mean of the replicates less what they are centred at; ``p_value`` the share of replicates
-        whose deviation (studentised: over its standard error) is larger than that of the estimate from zero.
+        ``bias`` is the mean of the replicates less what they are centred at, ``std_error`` their standard deviation,
+        both without those at an edge; limits and ``p_value`` are of all that have a solution. ``p_value`` is the
+        share of replicates whose deviation (studentised: over its standard error) is larger than that of the estimate
+        from zero.
         """
         draws = self.draws[self.solved]
         errors = np.sqrt(np.einsum("rii->ri", self.covariances[self.solved]))
         point, error = self.fit.params.to_numpy(), self.fit.bse.to_numpy()
         left_out = self.jackknife if interval == "bca" else None
-        sample = _Sample(point, error, draws, errors, self.centre, left_out)
+        inside = ~self.at_edge[self.solved]
+        sample = _Sample(point, error, draws, errors, self.centre, left_out, inside, False)
         index = self.fit.params.index.set_names(list(self.fit.KEYS))
         return pd.DataFrame(sample.table(interval, level), index=index).reset_index()
 
     def bias_corrected(self, of: Literal["mean", "median"] = "mean") -> pd.Series:
         """Estimates less their bias: θ̂ − (mean of the replicates − centre), or that which moves the median."""
-        return _less_bias(self.fit.params, self.draws[self.solved], self.centre, of)
+        kept = self.solved & ~self.at_edge if of == "mean" else self.solved
+        return _less_bias(self.fit.params, self.draws[kept], self.centre, of)
 
     def glance(self) -> pd.DataFrame:
         """The fit in one row, and how it was resampled."""
@@ -204,6 +224,9 @@ class Resampled(Printed, ABC):
 
     def table_of(self, what: Statistics, interval: Interval, level: float) -> pd.DataFrame:
         """Names of the statistics, estimate, bias, std_error, p_value, conf_low, conf_high.
+
+        Effects are ratios, whose replicates need have no moments: ``bias`` is that of the median, ``std_error`` from the
+        quartiles (over 1.349), both without replicates at an edge.
 
         Raises
         ------
@@ -227,7 +250,8 @@ class Resampled(Printed, ABC):
         if left_out is not None:
             left_out = what.at(left_out) if what.defined(left_out).all() else None
         centre = what.at(self.centre[None])[0]
-        sample = _Sample(what.at(point)[0], error, draws, errors, centre, left_out)
+        inside = ~self.at_edge[kept]
+        sample = _Sample(what.at(point)[0], error, draws, errors, centre, left_out, inside, True)
         return pd.DataFrame({**what.names, **sample.table(interval, level)})
 
     def _say_undefined(self, missing: int, why: Text) -> None:
@@ -251,7 +275,10 @@ def _less_bias(params: pd.Series, draws: Array, centre: Array, of: Literal["mean
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """Statistics (q,), their errors (q,), those of R replicates (R, q), and what these are centred at (q,)."""
+    """Statistics (q,), their errors (q,), those of R replicates (R, q), and what these are centred at (q,).
+
+    ``inside`` (R,) are those that moments are of; ``ratios`` have none, and are told by quartiles.
+    """
 
     point: Array
     error: Array
@@ -259,17 +286,20 @@ class _Sample:
     errors: Array
     centre: Array
     jackknife: Array | None
+    inside: NDArray[np.bool_]
+    ratios: bool
 
     def table(self, interval: Interval, level: float) -> dict[str, Array]:
         """Columns of a tidy table."""
         if interval not in get_args(Interval):
             raise not_one_of("interval", interval, get_args(Interval))
         low, high = self._limits(interval, alpha_of(level))
-        deviations = self.draws - self.centre
+        some = self.draws[self.inside]
+        middle = np.median(some, axis=0) if self.ratios else some.mean(axis=0)
         return {
             "estimate": self.point,
-            "bias": deviations.mean(axis=0),
-            "std_error": self.draws.std(axis=0, ddof=1),
+            "bias": middle - self.centre,
+            "std_error": spread(some) if self.ratios else some.std(axis=0, ddof=1),
             "p_value": self._p_value(interval),
             "conf_low": low,
             "conf_high": high,

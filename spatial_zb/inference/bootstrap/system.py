@@ -38,6 +38,7 @@ from spatial_zb.inference.bootstrap.record import (
     Interval,
     Resampled,
     Statistics,
+    few_at_edge,
     system_without_maximum,
 )
 from spatial_zb.inference.bootstrap.static import LARGEST_POPULATION, jackknife, quietly
@@ -123,8 +124,10 @@ def bootstrap_system(
     if ends > BOUND_WARNING * replicates:
         notes = about(fit.subject, [system_without_maximum(ends, replicates, _by(fit))])
         tell(notes)
+    elif ends:
+        notes = about(fit.subject, [few_at_edge(ends, replicates)])
     centre = _centre(fit, generator, scheme, draws)
-    return SystemBootstrap(fit, scheme, draws, covariances, centre, ends, notes)
+    return SystemBootstrap(fit, scheme, draws, covariances, centre, at_bound.astype(bool), notes)
 
 
 def _by(fit: SystemFit) -> str:
