@@ -34,7 +34,7 @@ from spatial_zb.base.execute import Execution, by_execution, run_tasks
 from spatial_zb.base.notes import warn_old
 from spatial_zb.base.printing import Printed
 from spatial_zb.compare.battery import estimate_of
-from spatial_zb.compare.grid import Choices, named_specs, sample_of
+from spatial_zb.compare.grid import Choices, estimator_ways, named_specs, sample_of
 from spatial_zb.core import Array
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import demean, spatial_lag
@@ -255,11 +255,12 @@ def _cells(choices: Choices, term: str, effect: str | None) -> tuple[list[_Cell]
     everywhere = {name: as_weights(W, label=name).align(panel.units) for name, W in choices.weights.items()}
     samples = choices.samples or {"all": {}}
     parts = {name: sample_of(panel, name, choice) for name, choice in samples.items()}
+    ways = estimator_ways(choices.estimators, choices.covariances)
     cells: list[_Cell] = []
     rows: list[dict[str, Any]] = []
     refused: SpatialZbError | None = None
     for (sample, part), (W, whole) in product(parts.items(), everywhere.items()):
-        for (name, (spec, own)), e, c in product(named.items(), choices.estimators, choices.covariances):
+        for (name, (spec, own)), (e, c) in product(named.items(), ways):
             words = {
                 "spec": name,
                 "weights": W,

@@ -193,7 +193,7 @@ def specification_grid(
         )
     everywhere = {name: as_weights(W, label=name).align(panel.units) for name, W in weights.items()}
     parts = _parts(panel, samples or {"all": {}}, periods)
-    ways = _ways(estimators, covariances)
+    ways = estimator_ways(estimators, covariances)
     options = [Option(spec, e, c) for spec, (e, c) in product(named.values(), ways)]
     labels = [(name, e, c) for name, (e, c) in product(named, ways)]
     places = list(product(parts, everywhere))
@@ -217,7 +217,7 @@ def specification_grid(
     return _assemble(_choices(keys, periods is not None, specs), cells, results, refused, specs)
 
 
-def _ways(
+def estimator_ways(
     estimators: Sequence[Estimator], covariances: Sequence[Covariance]
 ) -> list[tuple[Estimator, Covariance]]:
     """Every estimator with every covariance; the robust score once, with its own."""

@@ -60,9 +60,9 @@ def refuse_other_likelihoods(fits: Mapping[str, Fit]) -> None:
     without = [name for name, fit in fits.items() if not np.isfinite(fit.log_likelihood)]
     if without:
         raise SpecificationError(
-            f"{listed(without)} have no likelihood, since they are estimated by moments: ln L, AIC and BIC do not exist. "
-            "Compare them by a J test, or estimate them by maximum likelihood.",
-            f"{listed_zh(without)}由矩估计，没有似然：ln L、AIC和BIC不存在。请用J检验比较，或用极大似然估计。",
+            f"{listed(without)} have no likelihood, since they are estimated by moments or a score: ln L, AIC and BIC "
+            "do not exist. Compare them by a J test, or estimate them by maximum likelihood.",
+            f"{listed_zh(without)}由矩或得分估计，没有似然：ln L、AIC和BIC不存在。请用J检验比较，或用极大似然估计。",
         )
     _refuse(
         fits,

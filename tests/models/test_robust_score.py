@@ -246,6 +246,20 @@ def test_grid_and_battery_have_it_beside_the_others(fit):
     assert rows.loc["estimator", "std_error"] == pytest.approx(fit.bse["rho"])
 
 
+def test_the_curve_takes_it_with_its_own_errors(fit):
+    choices = zb.compare.Choices(
+        fit.panel, {"SDM": fit.spec}, {"W": fit.weights}, estimators=["robust_score"]
+    )
+    found = zb.compare.curve_test(choices, "a", "total", replicates=19, rng=1)
+    effects = zb.spatial_effects(fit).tidy().set_index(["term", "effect"])
+    assert found.curve["estimate"].to_numpy() == pytest.approx([effects.loc[("a", "total"), "estimate"]])
+
+
+def test_fits_without_a_likelihood_are_not_compared_by_it(fit):
+    with pytest.raises(zb.SpecificationError, match="score"):
+        zb.compare.compare_fits({"one": fit, "other": fit})
+
+
 # --- Hubs of unequal variance
 
 
