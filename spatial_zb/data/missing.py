@@ -29,6 +29,7 @@ def fill_missing(
     unit: str,
     period: str,
     columns: Iterable[str] | None = None,
+    exceptions: Mapping[tuple[str, str], Rule] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Apply a rule per column to the blank cells of a complete long table.
 
@@ -49,6 +50,8 @@ def fill_missing(
         Names of the columns that identify a row; periods are numbers.
     columns : iterable of str, optional
         Columns that are used. Default: those of ``rules``.
+    exceptions : mapping of (column, unit) to rule, optional
+        Rules of single units, which go before that of the column.
 
     Returns
     -------
@@ -71,10 +74,12 @@ def fill_missing(
         cannot fill it; the cells are named.
     """
     used = list(dict.fromkeys(rules if columns is None else columns))
-    _check_request(frame, rules, unit, period, used)
-    active: dict[str, Rule] = {column: rules.get(column, "error") for column in used}
-    _refuse_blank(frame, [column for column in used if active[column] == "error"], unit, period)
-    kept, report = _drop(frame, active, unit, period)
+    own = {key: rule for key, rule in (exceptions or {}).items() if key[0] in used}
+    _check_request(frame, [*rules.values(), *own.values()], unit, period, used)
+    active = {column: _rules_by_row(frame[unit], column, rules.get(column, "error"), own) for column in used}
+    blank = {column: active[column].where(frame[column].isna()) for column in used}
+    _refuse_blank(frame, {column: blank[column] == "error" for column in used}, unit, period)
+    kept, report = _drop(frame, blank, unit, period)
     if kept.empty:
         raise DataError(
             "The rules for blank cells drop every row; fill instead, or leave the variable out.",
@@ -82,20 +87,52 @@ def fill_missing(
         )
     filled = kept.copy()
     for column in used:
-        if active[column] in ("interpolate", "median_growth") and kept[column].isna().any():
-            filled[column], rows = _fill(kept, column, active[column], unit, period)
+        if kept[column].isna().any():
+            filled[column], rows = _fill(kept, column, blank[column], unit, period)
             report += rows
     table = pd.DataFrame(report, columns=["unit", "period", "variable", "rule", "value"])
     return filled, table.astype({"value": float})
+
+
+def blanked(
+    frame: pd.DataFrame, cells: pd.DataFrame, *, unit: str, period: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Blank the cells that a table of ``unit, period, variable`` names.
+
+    Returns
+    -------
+    blank : DataFrame
+        A copy without these figures.
+    printed : DataFrame
+        ``unit, period, variable, printed``: the cells that held a figure, and the figure.
+
+    Raises
+    ------
+    KeyError
+        A variable is not a column of the table.
+    """
+    out = frame.copy()
+    rows: list[tuple[object, ...]] = []
+    keys = pd.MultiIndex.from_frame(frame[[unit, period]])
+    for column, group in cells.groupby("variable", sort=False):
+        here = (
+            keys.isin(pd.MultiIndex.from_frame(group[["unit", "period"]])) & frame[column].notna().to_numpy()
+        )
+        found = frame.loc[here, [unit, period, column]]
+        rows += [(u, p, column, value) for u, p, value in found.itertuples(index=False, name=None)]
+        out[column] = out[column].astype(float).mask(here)
+    return out, pd.DataFrame(rows, columns=["unit", "period", "variable", "printed"]).astype(
+        {"printed": float}
+    )
 
 
 # --- checks ------------------------------------------------------------------------------------------------
 
 
 def _check_request(
-    frame: pd.DataFrame, rules: Mapping[str, Rule], unit: str, period: str, used: Sequence[str]
+    frame: pd.DataFrame, rules: Iterable[Rule], unit: str, period: str, used: Sequence[str]
 ) -> None:
-    unknown = sorted({str(rule) for rule in rules.values()} - set(RULES))
+    unknown = sorted(set(map(str, rules)) - set(RULES))
     if unknown:
         raise SpecificationError(
             f"Unknown rule for blank cells: {listed(unknown)}. Rules: {', '.join(RULES)}.",
@@ -139,11 +176,19 @@ def _check_complete(frame: pd.DataFrame, unit: str, period: str) -> None:
         )
 
 
-def _refuse_blank(frame: pd.DataFrame, columns: Sequence[str], unit: str, period: str) -> None:
+def _rules_by_row(
+    units: pd.Series, column: str, usual: Rule, exceptions: Mapping[tuple[str, str], Rule]
+) -> pd.Series:
+    """The rule that holds for a column in every row."""
+    own = {u: rule for (name, u), rule in exceptions.items() if name == column}
+    return units.map(own).astype(object).fillna(usual)
+
+
+def _refuse_blank(frame: pd.DataFrame, refused: Mapping[str, pd.Series], unit: str, period: str) -> None:
     cells = [
         cell_of(u, p, column)
-        for column in columns
-        for u, p in zip(*(frame.loc[frame[column].isna(), key] for key in (unit, period)), strict=True)
+        for column, here in refused.items()
+        for u, p in zip(frame.loc[here, unit], frame.loc[here, period], strict=True)
     ]
     if cells:
         raise DataError(
@@ -158,17 +203,18 @@ def _refuse_blank(frame: pd.DataFrame, columns: Sequence[str], unit: str, period
 
 
 def _drop(
-    frame: pd.DataFrame, rules: Mapping[str, Rule], unit: str, period: str
+    frame: pd.DataFrame, rules: Mapping[str, pd.Series], unit: str, period: str
 ) -> tuple[pd.DataFrame, list[tuple[object, ...]]]:
-    """Leave out the units, then the periods, that have a blank cell under such a rule."""
+    """Leave out the units, then the periods, that have a blank cell under such a rule; rules of blank cells by row."""
     report: list[tuple[object, ...]] = []
     for rule, key in (("drop_units", unit), ("drop_periods", period)):
-        columns = [column for column in rules if rules[column] == rule]
+        here = {column: (of == rule).reindex(frame.index) for column, of in rules.items()}
+        columns = [column for column, cells in here.items() if cells.any()]
         for column in columns:
-            blank = frame[frame[column].isna()]
+            blank = frame[here[column]]
             report += [(u, p, column, rule, np.nan) for u, p in zip(blank[unit], blank[period], strict=True)]
-        gone = frame.loc[frame[columns].isna().any(axis=1), key].unique()
-        if len(gone):
+        if columns:
+            gone = frame.loc[pd.DataFrame({c: here[c] for c in columns}).any(axis=1), key].unique()
             frame = frame[~frame[key].isin(gone)]
             what = Text("unit(s)", "个地区") if rule == "drop_units" else Text("period(s)", "个时期")
             warn(
@@ -182,15 +228,17 @@ def _drop(
 
 
 def _fill(
-    frame: pd.DataFrame, column: str, rule: Rule, unit: str, period: str
+    frame: pd.DataFrame, column: str, rules: pd.Series, unit: str, period: str
 ) -> tuple[pd.Series, list[tuple[object, ...]]]:
-    """Fill one column; give it in the order of the rows, and its report."""
+    """Fill one column, each blank cell by the rule of its row; give it in the order of the rows, and its report."""
     grid = frame.pivot(index=period, columns=unit, values=column).astype(float)
     values, times = grid.to_numpy(), grid.index.to_numpy(dtype=float)
     filled = values.copy()
     report: list[tuple[object, ...]] = []
+    rule_of = rules.reindex(frame.index).set_axis(pd.MultiIndex.from_frame(frame[[period, unit]]))
     for t, i in np.argwhere(np.isnan(values)):
         cell = cell_of(grid.columns[i], grid.index[t], column)
+        rule = rule_of.loc[(grid.index[t], grid.columns[i])]
         fill = _interpolated if rule == "interpolate" else _grown
         filled[t, i] = fill(values, times, int(t), int(i), cell)
         report.append((grid.columns[i], grid.index[t], column, rule, filled[t, i]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -22,11 +22,11 @@ from spatial_zb.base.text import LANGUAGES, Text
 from spatial_zb.data.cells import numbers_of, period_numbers, unit_ids
 from spatial_zb.data.expressions import compile_expression, derive
 from spatial_zb.data.gate import build_panel, likely_meant
-from spatial_zb.data.missing import fill_missing
+from spatial_zb.data.missing import blanked, fill_missing
 from spatial_zb.data.panel import Panel
 from spatial_zb.data.read import read_table
 from spatial_zb.data.regions import read_regions, select_regions
-from spatial_zb.pipeline.inputs import build_weights, with_indices
+from spatial_zb.pipeline.inputs import build_weights, doubtful_cells, reference_totals, with_indices
 from spatial_zb.pipeline.words import column_words, saying_where, source_note
 from spatial_zb.study import EconomicDistance, Gravity, Study
 from spatial_zb.weights import unit_means
@@ -144,16 +144,20 @@ def _named(study: Study, regions: Any) -> Any:
 
 
 class _Units(NamedTuple):
-    """Ids of units and their Chinese names, for messages; without names where the polygons have none."""
+    """Ids of units and their Chinese names, for messages; without names where the polygons have none.
+
+    ``polygons`` are the ids of all polygons, in the samples or not.
+    """
 
     ids: tuple[str, ...]
     names: Mapping[str, str]
+    polygons: tuple[str, ...]
 
     @classmethod
     def of(cls, regions: Any, ids: Iterable[str]) -> _Units:
-        ids = tuple(ids)
+        ids, every = tuple(ids), tuple(regions.index)
         known = "name_zh" in regions
-        return cls(ids, {i: str(regions.at[i, "name_zh"]) for i in ids} if known else {})
+        return cls(ids, {i: str(regions.at[i, "name_zh"]) for i in ids} if known else {}, every)
 
     def named(self, ids: Iterable[str], join: Callable[[Iterable[str]], str] = listed) -> str:
         return join(f"{i} ({self.names[i]})" if i in self.names else i for i in ids)
@@ -178,9 +182,12 @@ def _read_panel(
         numbers = {c: numbers_of(table, c, data.unit, data.period, data.thousands) for c in used}
         for column, values in numbers.items():
             table[column] = values
-        blanked = _blank_suspects(study, table, used)
+        doubtful = doubtful_cells(study, table, used, units.polygons)
+        keys = {"unit": data.unit, "period": data.period}
+        blank, printed = blanked(table, doubtful, **keys)
         rules = {column: rule for column, rule in study.rules().items() if column in used}
-        filled_table, filled = fill_missing(blanked, rules, unit=data.unit, period=data.period, columns=used)
+        filled_table, filled = fill_missing(blank, rules, columns=used, exceptions=study.exceptions(), **keys)
+        filled = filled.merge(printed, "left", ["unit", "period", "variable"])
         left = set(filled_table[data.unit])
         ids = [i for i in units.ids if i in left]
         panel = build_panel(filled_table, data.unit, data.period, ids, columns=used)
@@ -263,15 +270,16 @@ def _estimation_table(study: Study, units: _Units, span: tuple[int, int]) -> pd.
         )
     with saying_where(data.file):
         keys = {
-            data.unit: unit_ids(table[data.unit], units.ids),
+            data.unit: unit_ids(table[data.unit], units.polygons),
             data.period: period_numbers(table[data.period]),
         }
     table = table.reset_index(drop=True)
     for column, values in keys.items():
         table[column] = values
     first, last = span
+    whole = table[table[data.period].between(first, last)]
     found = table[data.unit].unique()
-    table = table[table[data.unit].isin(units.ids) & table[data.period].between(first, last)]
+    table = whole[whole[data.unit].isin(units.ids)]
     missing = [u for u in units.ids if u not in set(table[data.unit])]
     if missing:
         others, codes = pd.Index(found).difference(units.ids), {name: i for i, name in units.names.items()}
@@ -283,6 +291,7 @@ def _estimation_table(study: Study, units: _Units, span: tuple[int, int]) -> pd.
             f"{data.file}没有样本中{len(missing)}个地区的数据：{units.named(missing, listed_zh)}。{meant.zh}"
             f"请补充其{first}—{last}年各行，使地区编码与底图一致，或将其从[samples]中剔除。",
         )
+    _check_strays(study, whole[data.unit], set(found), units.polygons)
     here = sorted(table[data.period].unique())
     if (here[0], here[-1]) != (first, last):
         asked = study.place("data.periods")
@@ -300,6 +309,39 @@ def _estimation_table(study: Study, units: _Units, span: tuple[int, int]) -> pd.
             f"{data.file}中以下地区与年份重复：{listed_zh(pairs)}。每个只保留一行。",
         )
     return table.reset_index(drop=True)
+
+
+def _check_strays(study: Study, ids: pd.Series, found: set[str], polygons: Collection[str]) -> None:
+    """Refuse rows whose id has no polygon, by name, unless the study lists the id; say how many rows that leaves out."""
+    data = study.data
+    place = study.place("data.ignore")
+    known = set(polygons)
+    wrong = [i for i in data.ignore if i in known or i not in found]
+    if wrong:
+        raise AlignmentError(
+            f"{place.en} is for ids of {data.file} that have no polygon; these have one, or are not in the table: "
+            f"{listed(wrong)}. Take them out of the list.",
+            f"{place.zh}只列{data.file}中没有底图的编码；以下编码有底图，或不在表中：{listed_zh(wrong)}。请从中删去。",
+        )
+    rows = ids[~ids.isin(known)].value_counts(sort=False)
+    strays = rows[~rows.index.isin(data.ignore)]
+    if len(strays):
+        raise AlignmentError(
+            f"{data.file} has {strays.sum()} row(s) of id(s) without a polygon: {listed(strays.index)}. Correct the ids, "
+            f"add their polygons, or leave the rows out knowingly: {_listing('ignore', strays.index)} in [data].",
+            f"{data.file}中有{strays.sum()}行的编码没有底图：{listed_zh(strays.index)}。请更正编码、补充底图，或在[data]中写"
+            f"{_listing('ignore', strays.index)}，明确剔除这些行。",
+        )
+    if len(rows):
+        warn(
+            f"{data.file}: {rows.sum()} row(s) without a polygon are left out, as [data] ignore says: {listed(rows.index)}.",
+            f"{data.file}：按[data]的ignore，剔除没有底图的{rows.sum()}行：{listed_zh(rows.index)}。",
+        )
+
+
+def _listing(key: str, ids: Iterable[str]) -> str:
+    """How a list of ids is written in a study file."""
+    return f"{key} = [{', '.join(f'{chr(34)}{i}{chr(34)}' for i in ids)}]"
 
 
 def _columns_needed(study: Study, variables: Iterable[str], names: Iterable[str] | None = None) -> set[str]:
@@ -323,25 +365,6 @@ def _columns_needed(study: Study, variables: Iterable[str], names: Iterable[str]
     return needed
 
 
-def _blank_suspects(study: Study, table: pd.DataFrame, used: Sequence[str]) -> pd.DataFrame:
-    """Blank the printed figures that the study file calls suspect, so that its rules treat them as missing."""
-    table = table.copy()
-    for entry in study.suspect:
-        if entry.column not in used:
-            continue
-        here = (table[study.data.unit] == entry.unit) & (table[study.data.period] == entry.period)
-        if not here.any():
-            continue
-        old = table.loc[here, entry.column].iloc[0]
-        table.loc[here, entry.column] = np.nan
-        warn(
-            f"{entry.column} of {entry.unit} in {entry.period}, printed as {old:,.10g}, is treated as missing: "
-            f"{entry.reason.en}.",
-            f"{entry.unit} {entry.period}年{entry.column}的刊印值{old:,.10g}按空缺处理：{entry.reason.zh}。",
-        )
-    return table
-
-
 def _flags(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     data = study.data
     if data.flag is None or data.flag not in table:
@@ -358,23 +381,13 @@ def _with_derived(study: Study, panel: Panel, variables: Iterable[str]) -> Panel
     texts = {name: study.variables[name].expression for name in computed}
     compiled = [compile_expression(text) for text in texts.values()]
     names = {n for expression in compiled for n in (*expression.names, *expression.reference_names)}
-    reference = None
-    if study.data.reference is not None:
-        totals = read_table(study.file(study.data.reference), []).set_index(study.data.period)
-        absent = [p for p in panel.periods if p not in totals.index]
-        if absent:
-            raise DataError(
-                f"{study.data.reference} has no row for {listed(absent)}; every period needs its totals.",
-                f"{study.data.reference}没有{listed_zh(absent)}的行；每个时期都须有合计。",
-            )
-        totals = totals.loc[list(panel.periods)].select_dtypes("number")
-        reference = {c: totals[c].to_numpy(float) for c in totals}
+    asked = {n for expression in compiled for n in expression.reference_names}
     derived = derive(
         texts,
         {c: panel.array(c) for c in panel.columns},
         units=list(panel.units),
         periods=list(panel.periods),
-        reference=reference,
+        reference=reference_totals(study, panel.periods, asked),
         constants={name: c.values for name, c in study.constants.items() if name in names},
         place=lambda name: study.place(f"variables.{name}.expression"),
     )

@@ -129,6 +129,7 @@ WORDS = {
     "unit": Text("Unit", "地区"),
     "unit_effects": Text("Unit fixed effects", "地区固定效应"),
     "unit_of_measure": Text("Unit of measurement", "单位"),
+    "printed": Text("As printed", "刊印值"),
     "value": Text("Value", "数值"),
     "variable": Text("Variable", "变量"),
     "weights": Text("Weights matrix", "空间权重矩阵"),

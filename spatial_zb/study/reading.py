@@ -30,21 +30,20 @@ PARTED = {";": Text("semicolons", "分号"), "\t": Text("tabs", "制表符")}
 def check_files(
     parts: Mapping[str, Any], home: Path, allow_outside: bool, problems: Problems
 ) -> dict[str, list[str] | None]:
-    """Check every path; give the columns of the data and reference tables (None where not readable here)."""
-    columns: dict[str, list[str] | None] = {"file": None, "reference": None}
-    for section, keys in (("regions", ["file"]), ("data", ["file", "reference", "codebook"])):
+    """Check every path; give the columns of the tables of data, reference region and flags (None where not readable here).
+
+    Several tables of the reference region have the columns of all of them.
+    """
+    columns: dict[str, list[str] | None] = {"file": None, "reference": None, "flags": None}
+    for section, keys in (("regions", ["file"]), ("data", ["file", "reference", "codebook", "flags"])):
         for key in keys:
-            text = getattr(parts.get(section), key, None)
-            if isinstance(text, tuple):  # the layers of the polygons
-                for each in text:
-                    _existing(each, home, allow_outside, lambda said: problems.add("regions.file", said))
-                continue
-            if text is None:
-                continue
-            place = f"{section}.{key}"
-            found = _existing(text, home, allow_outside, partial(problems.add, place))
-            if found is not None and section == "data" and key in columns:
-                columns[key] = _header(found, partial(problems.add, place))
+            given = getattr(parts.get(section), key, None) or ()
+            say = partial(problems.add, f"{section}.{key}")
+            files = (given,) if isinstance(given, str) else given
+            found = [_existing(text, home, allow_outside, say) for text in files]
+            if section == "data" and key in columns and found:
+                headers = [None if path is None else _header(path, say) for path in found]
+                columns[key] = _together(headers)
     for dotted, weights in entries_of(parts, "weights"):
         if isinstance(weights, WeightsFile):
             place = f"{dotted}.file"
@@ -125,6 +124,12 @@ def _existing(text: str, home: Path, allow_outside: bool, say: Callable[[Text], 
         say(Text(f"the file {text!r} is empty", f"文件{text!r}为空"))
         return None
     return found
+
+
+def _together(headers: list[list[str] | None]) -> list[str] | None:
+    """Columns that any of several tables has; None where one of them is not known."""
+    known = [header for header in headers if header is not None]
+    return None if len(known) < len(headers) else list(dict.fromkeys(name for one in known for name in one))
 
 
 def _header(path: Path, say: Callable[[Text], None]) -> list[str] | None:

@@ -18,6 +18,7 @@ from spatial_zb.study.sections import (
     Economic,
     Figures,
     Model,
+    Suspect,
     System,
 )
 
@@ -32,6 +33,7 @@ def check_references(
 ) -> None:
     columns = headers["file"]
     _check_columns(parts, columns, problems)
+    _check_flags(parts, headers["flags"], problems)
     _check_expressions(parts, columns, headers["reference"], problems)
     _check_samples(parts, problems)
     usable = None if columns is None else [*parts["variables"], *columns]
@@ -132,30 +134,42 @@ def _check_columns(parts: Mapping[str, Any], columns: list[str] | None, problems
                 "（Excel：Power Query中的“逆透视列”；pandas：melt）",
             )
             problems.add("data.file", said)
-    seen: set[str] = set()
+    seen: set[tuple[str, str | None]] = set()
     for dotted, entry in parts["missing"].items():
         if entry is None:
             continue
         _check_known(f"{dotted}.columns", COLUMN, entry.columns, columns, problems)
-        if repeated := sorted(seen & set(entry.columns)):
+        own = {(column, unit) for column in entry.columns for unit in entry.units or (None,)}
+        if repeated := sorted({column for column, _ in seen & own}):
             said = Text(
                 f"an earlier [[missing]] has a rule for {listed(repeated)}",
                 f"前面的[[missing]]已为{listed_zh(repeated)}规定了规则",
             )
             problems.add(f"{dotted}.columns", said)
-        seen |= set(entry.columns)
-    cells: set[tuple[str, str, int]] = set()
-    for dotted, entry in parts["suspect"].items():
-        if entry is None:
-            continue
-        _check_known(f"{dotted}.column", COLUMN, [entry.column], columns, problems)
-        cell = (entry.column, entry.unit, entry.period)
-        if cell in cells:
+        seen |= own
+    entries = [(dotted, entry) for dotted, entry in parts["suspect"].items() if entry is not None]
+    for i, (dotted, entry) in enumerate(entries):
+        _check_known(f"{dotted}.columns", COLUMN, entry.columns, columns, problems)
+        if any(_same_cell(entry, earlier) for _, earlier in entries[:i]):
             problems.add(
                 dotted,
                 Text("an earlier [[suspect]] names the same cell", "前面的[[suspect]]已指明同一单元格"),
             )
-        cells.add(cell)
+
+
+def _same_cell(one: Suspect, other: Suspect) -> bool:
+    """Whether two entries name a cell both; units or periods that are not given are all."""
+    pairs = ((one.columns, other.columns), (one.units, other.units), (one.periods or (), other.periods or ()))
+    columns, *keys = (not a or not b or bool({*a} & {*b}) for a, b in pairs)
+    return columns and all(keys)
+
+
+def _check_flags(parts: Mapping[str, Any], header: list[str] | None, problems: Problems) -> None:
+    """The table of flagged cells says which unit, period and column, and of what kind each is."""
+    data = parts.get("data")
+    if data is None or header is None:
+        return
+    _check_known("data.flags", COLUMN, [data.unit, data.period, "column", "kind"], header, problems)
 
 
 # Names of an expression: not the functions before a bracket, not the e of 1e5. Whether the expression is

@@ -77,8 +77,8 @@ def crs_code(value: str) -> str:
     return value
 
 
-def one_or_some(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    return value if isinstance(value, str) else filled(distinct(value))
+def one_or_some(value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+    return filled(distinct(value)) if isinstance(value, tuple) else value
 
 
 def filled(values: tuple[Any, ...]) -> tuple[Any, ...]:

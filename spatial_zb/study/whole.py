@@ -132,22 +132,28 @@ class Study:
         return replace(self, general=self.general.model_copy(update={"language": language}))
 
     def files(self) -> dict[str, Path]:
-        """Input files by role: regions (regions.2 … where there are several), data, reference, codebook, weights.<name>."""
-        layers = self.regions.files
-        named: dict[str, str | None] = {
-            f"regions.{i}" if i > 1 else "regions": text for i, text in enumerate(layers, 1)
-        }
-        named |= {
-            "data": self.data.file,
-            "reference": self.data.reference,
-            "codebook": self.data.codebook,
-        }
+        """Input files by role: regions (regions.2 … where there are several), data, reference (reference.2 …), codebook,
+        flags, weights.<name>.
+        """
+        named: dict[str, str | None] = _numbered("regions", self.regions.files)
+        named["data"] = self.data.file
+        named |= _numbered("reference", self.data.references)
+        named |= {"codebook": self.data.codebook, "flags": self.data.flags}
         named |= {f"weights.{n}": w.file for n, w in self.weights.items() if isinstance(w, WeightsFile)}
         return {role: self.file(text) for role, text in named.items() if text is not None}
 
     def rules(self) -> dict[str, Rule]:
         """Rule for blank cells by column, as :func:`spatial_zb.data.missing.fill_missing` takes it."""
-        return {column: entry.rule for entry in self.missing for column in entry.columns}
+        return {column: entry.rule for entry in self.missing if not entry.units for column in entry.columns}
+
+    def exceptions(self) -> dict[tuple[str, str], Rule]:
+        """Rule for blank cells by column and unit, where it is not that of the column."""
+        return {
+            (column, unit): entry.rule
+            for entry in self.missing
+            for column in entry.columns
+            for unit in entry.units
+        }
 
     def place(self, dotted: str) -> Text:
         """Say where a setting is, for a message: ``"variables.talent.expression (line 41)"``."""
@@ -181,3 +187,8 @@ class Study:
                 name: part.model_dump(mode="json", exclude={"name"}) for name, part in named.items()
             }
         return plain
+
+
+def _numbered(role: str, files: tuple[str, ...]) -> dict[str, str | None]:
+    """Files of one role: the first under its name, the second as ``role.2``."""
+    return {f"{role}.{i}" if i > 1 else role: text for i, text in enumerate(files, 1)}

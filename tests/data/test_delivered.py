@@ -18,7 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA, SHAPES = ROOT / "data", ROOT / "shapefiles"
 
 PANEL = "delta_city_panel_2003_2019"
+FLAGS = "delta_city_flags_2003_2019"
 NATIONAL = "national_city_totals_2003_2019"
+PRINTED = "national_city_totals_printed_2003_2015"
 CENSUS = "zhejiang_county_census_2000_2010"
 INNOVATION = "zhejiang_innovation_2017_2022"
 COUNTY_NAMES = "zhejiang_county_names"
@@ -27,7 +29,9 @@ UNITS = "zhejiang_constant_units_2000_2010"
 # Columns that name a row of each table: unit, period (either may be absent).
 KEYS = {
     PANEL: ("city_en", "year"),
+    FLAGS: ("city_en", "year"),
     NATIONAL: ("year", None),
+    PRINTED: ("year", None),
     CENSUS: ("adcode", None),
     INNOVATION: ("city_en", "year"),
     COUNTY_NAMES: ("adcode", None),
@@ -149,6 +153,41 @@ def test_national_totals_contain_the_delta():
     assert (total > delta).all(axis=None)
 
 
+def test_printed_totals_differ_from_the_sums_where_the_sums_hold_slips():
+    """Sums over cities add the slips of single cells up; the printed totals do not."""
+    sums, printed = (numbers(name, []).set_index("year") for name in (NATIONAL, PRINTED))
+    assert set(printed.columns) < set(sums.columns)
+    excess = sums.loc[printed.index, printed.columns].astype(float) / printed.astype(float) - 1
+    largest = excess.abs().max().sort_values(ascending=False)
+    assert list(largest.index[:2]) == ["emp_education", "emp_scires"]
+    assert excess.loc["2010", "emp_scires"] == pytest.approx(0.117, abs=0.001)
+    assert excess.loc["2013", "emp_scires"] == pytest.approx(0.047, abs=0.001)
+    assert (excess.abs() > 0.006).sum().sum() == 8
+
+
+def test_flags_name_cells_of_the_panel_as_printed():
+    flags, panel = table(FLAGS), table(PANEL)
+    cells = panel.melt(
+        ["adcode", "year"], [c for c in panel.columns if c in set(flags["column"])], "column", "cell"
+    )
+    both = flags.merge(cells, on=["adcode", "year", "column"])
+    assert len(both) == len(flags)
+    assert (both["printed"].isna() == both["cell"].isna()).all()
+    known = both["printed"].notna()
+    assert (both.loc[known, "printed"].astype(float) == both.loc[known, "cell"].astype(float)).all()
+    assert not flags.duplicated(["adcode", "year", "column"]).any()
+
+
+def test_sector_shares_of_2017_are_flagged_because_they_are_means():
+    flags = table(FLAGS).query("kind == 'imputed'")
+    panel = numbers(PANEL, ["share_tertiary"]).pivot(index="year", columns="adcode", values="share_tertiary")
+    mean = (panel.loc["2016"] + panel.loc["2018"]) / 2
+    imputed = panel.columns[(panel.loc["2017"] - mean).abs() < 0.006]
+    assert set(flags["year"]) == {"2017"}
+    assert list(imputed) == sorted(flags.query("column == 'share_tertiary'")["adcode"])
+    assert set(panel.columns) - set(imputed) == {"310000"}
+
+
 def test_census_adds_up_to_the_province():
     census = numbers(CENSUS, ["pop_2000", "pop_2010"])
     assert census["pop_2010"].sum() == CENSUS_TOTAL_2010
@@ -200,9 +239,11 @@ def test_codebook_counts_the_blank_cells(name):
 
 
 def blank_cells(frame: pd.DataFrame, column: str, unit: str, period: str | None) -> str:
-    """The codebook's ``missing``: the count, then the units by period. A blank flag is no missing value."""
+    """The codebook's ``missing``: the count, then the units by period. A blank flag is no missing value, a flag is one in
+    a cell of its own.
+    """
     blank = frame[frame[column].isna()]
-    if blank.empty or column == "flag":
+    if blank.empty or column == "flag" or "kind" in frame:
         return str(len(blank))
     if period is None:
         return f"{len(blank)}: {', '.join(sorted(blank[unit]))}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import warnings
@@ -173,6 +174,149 @@ def test_own_table_is_refused_with_place_and_remedy(case, project, own):
         prepared(project)
     assert all(word in str(refused.value) for word in words), str(refused.value)
     assert "own.csv" in str(refused.value)
+
+
+def with_strays(own: pd.DataFrame) -> pd.DataFrame:
+    beyond = own[own["城市代码"] == "330700"].assign(城市代码="341400")
+    return pd.concat([own, beyond, beyond.assign(年份=beyond["年份"] - 20)], ignore_index=True)
+
+
+def ignoring(*ids: str) -> str:
+    return STUDY.replace('unit = "城市代码"', f'unit = "城市代码"\nignore = {list(ids)}'.replace("'", '"'))
+
+
+def test_rows_without_a_polygon_are_refused_by_name_unless_they_are_listed(project, own):
+    """They were dropped without a word, so that a mistyped id looked like a smaller region."""
+    with_strays(own).to_csv(project / "own.csv", index=False)
+    with pytest.raises(SpatialZbError) as refused:
+        prepared(project)
+    assert "4 row(s) of id(s) without a polygon: 341400" in str(refused.value)
+    assert 'ignore = ["341400"] in [data]' in str(refused.value)
+    assert "341400" in refused.value.zh
+    found, notes = prepared(project, ignoring("341400"))
+    assert len(found.panel.units) == 11
+    assert "own.csv: 4 row(s) without a polygon are left out, as [data] ignore says: 341400." in notes
+
+
+def test_a_sample_leaves_units_with_polygons_out_without_a_remark(project, own):
+    own.to_csv(project / "own.csv", index=False)
+    two = '[samples.part]\nunits = ["330100", "330500"]\n[weights.queen]'
+    found, notes = prepared(project, STUDY.replace("[weights.queen]", two))
+    assert (len(found.panel.units), "ignore" in notes) == (2, False)
+
+
+@pytest.mark.parametrize("wrong", ["330700", "999999"])
+def test_only_ids_without_a_polygon_can_be_ignored(wrong, project, own):
+    with_strays(own).to_csv(project / "own.csv", index=False)
+    with pytest.raises(SpatialZbError, match=rf"data\.ignore \(line 13\).*: {wrong}\. Take them out"):
+        prepared(project, ignoring("341400", wrong))
+
+
+FLAGGED = """城市代码,年份,column,kind,note
+330300,2011,制造业,suspect,
+330300,2011,从业人员,spike,often real
+330500,2012,制造业,suspect,
+330500,2012,生产总值,suspect,
+110000,2012,制造业,suspect,elsewhere
+330300,1999,制造业,suspect,before the study
+"""
+FILLED = '[[missing]]\ncolumns = ["制造业", "生产总值"]\nrule = "interpolate"\nreason = "存疑"\n'
+KEPT = '[[suspect]]\ncolumns = "生产总值"\nunits = "330500"\nrule = "keep"\nreason = "已核对"\n'
+
+
+def flagged(project: Path, own: pd.DataFrame, more: str = FILLED, keys: str = "") -> str:
+    own.to_csv(project / "own.csv", index=False)
+    (project / "flags.csv").write_text(FLAGGED, encoding="utf-8")
+    return STUDY.replace('[variables."产业"]', f'flags = "flags.csv"\n{keys}\n{more}[variables."产业"]', 1)
+
+
+def test_flagged_cells_are_blanks_and_each_is_counted_and_listed(project, own):
+    found, notes = prepared(project, flagged(project, own, FILLED + KEPT))
+    plain = own.set_index(["城市代码", "年份"])
+    rows = found.filled.set_index(["unit", "period"])
+    assert sorted(rows.index) == [("330300", 2011), ("330500", 2012)]
+    for (unit, period), row in rows.iterrows():
+        assert row["printed"] == plain.loc[(unit, period), "制造业"]
+        near = [plain.loc[(unit, p), "制造业"] for p in (period - 1, period + 1)]
+        assert row["value"] == pytest.approx(sum(near) / 2)
+    values = found.panel.frame().set_index(["unit", "period"])
+    assert values.loc[("330500", 2012), "生产总值"] == plain.loc[("330500", 2012), "生产总值"]
+    assert values.loc[("330300", 2011), "从业人员"] == plain.loc[("330300", 2011), "从业人员"]
+    assert (
+        "flagged as suspect in flags.csv: 2 printed figure(s) of 制造业: 330300 (2011), 330500 (2012)."
+        in notes
+    )
+    assert (
+        "Kept as printed, though suspect: 4 printed figure(s) of 生产总值: 330500 (2010–2013). 已核对."
+        in notes
+    )
+
+
+def test_the_run_lists_what_was_set_aside(project, own):
+    text = flagged(project, own, FILLED + KEPT).replace(
+        'language = "zh"', 'language = "both"\npermutations = 99'
+    )
+    (project / "mine.toml").write_text(
+        text + '[output]\ntables = ["csv"]\nfigures = ["png"]\ndpi = 72\n', encoding="utf-8"
+    )
+    assert cli.main(["moran", str(project / "mine.toml"), "--quiet"]) == 0
+    manifest = json.loads((project / "results" / "mine" / "manifest.json").read_text(encoding="utf-8"))
+    assert any(
+        "2 printed figure(s)" in note["en"] and "2个刊印值" in note["zh"] for note in manifest["notes"]
+    )
+    assert {"role": "flags"}.items() <= {
+        k: v for k, v in manifest["inputs"][-1].items() if k == "role"
+    }.items()
+
+
+def test_a_flagged_cell_without_a_rule_is_refused_with_both_remedies(project, own):
+    text = flagged(project, own, FILLED.replace(', "生产总值"', ""))
+    with pytest.raises(SpatialZbError) as refused:
+        prepared(project, text)
+    said = str(refused.value)
+    assert [
+        word
+        for word in ("flags.csv", "生产总值", "330500", "2012", "[[missing]]", 'rule = "keep"')
+        if word not in said
+    ] == []
+
+
+def test_kinds_of_flags_are_chosen_and_must_exist(project, own):
+    keys = 'flag_kinds = ["suspect", "spike"]'
+    more = FILLED.replace('"生产总值"', '"生产总值", "从业人员"')
+    found, _ = prepared(project, flagged(project, own, more, keys))
+    assert "从业人员" in set(found.filled["variable"])
+    with pytest.raises(SpatialZbError, match=r"data\.flag_kinds.*'spikes'.*spike, suspect"):
+        prepared(project, flagged(project, own, more, keys.replace('"spike"', '"spikes"')))
+
+
+def test_a_suspect_unit_without_a_polygon_is_refused(project, own):
+    with pytest.raises(SpatialZbError, match=r"suspect\[1\]\.units.*no polygon: 330505"):
+        prepared(project, flagged(project, own, FILLED + KEPT.replace("330500", "330505")))
+
+
+def test_totals_come_from_the_first_table_that_has_them(project, own):
+    own.to_csv(project / "own.csv", index=False)
+    years = [2010, 2011, 2012, 2013]
+    sums = pd.DataFrame({"年份": years, "制造业": 900, "从业人员": 3000})
+    sums.to_csv(project / "sums.csv", index=False)
+    printed = sums.assign(制造业=[1000, None, 1000, None]).iloc[:3]
+    printed.to_csv(project / "printed.csv", index=False)
+    text = STUDY.replace("log(制造业 / 从业人员)", "lq(制造业, 从业人员)").replace(
+        'file = "own.csv"', 'file = "own.csv"\nreference = ["printed.csv", "sums.csv"]'
+    )
+    found, notes = prepared(project, text)
+    share = found.panel.array("制造业") / found.panel.array("从业人员")
+    totals = np.array([1000, 900, 1000, 900])[:, None]
+    np.testing.assert_allclose(found.panel.array("产业"), share / (totals / 3000), rtol=1e-12)
+    assert (
+        "of 制造业 come from more than one table: 2010, 2012 from printed.csv, 2011, 2013 from sums.csv."
+        in notes
+    )
+    assert "从业人员 come from more than one table: 2010–2012 from printed.csv, 2013 from sums.csv." in notes
+    sums.assign(制造业=[900, None, 900, 900]).to_csv(project / "sums.csv", index=False)
+    with pytest.raises(SpatialZbError, match=r"blank: .*制造业.*2011"):
+        prepared(project, text)
 
 
 @pytest.mark.parametrize(("mark", "word"), [(";", "semicolons"), ("\t", "tabs")])

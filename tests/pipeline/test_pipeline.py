@@ -118,11 +118,11 @@ def test_all_results_are_there_and_signed(finished):
 def test_manifest_knows_inputs_settings_and_suspects(finished):
     manifest = output.read_manifest(results(finished))
     roles = {r["role"] for r in manifest["inputs"]}
-    assert roles == {"study", "regions", "data", "reference", "codebook"}
+    assert roles == {"study", "regions", "data", "reference", "reference.2", "codebook", "flags"}
     assert manifest["seed"] == manifest["settings"]["study"]["seed"]
     assert any("Zhoushan" in note["en"] and "舟山" in note["zh"] for note in manifest["notes"])
     assert any(
-        "treated as missing" in note["en"] and "按空缺处理" in note["zh"] for note in manifest["notes"]
+        "Treated as missing" in note["en"] and "按空缺处理" in note["zh"] for note in manifest["notes"]
     )
     assert len(manifest["reading"]) == 3
 
@@ -379,9 +379,9 @@ def test_folder_below_a_file_is_refused(project, tmp_path):
 def test_check_writes_nothing(project, capsys):
     shutil.rmtree(project / "results")
     assert cli.main(["check", str(project / STUDY)]) == 0
-    assert "41 units" in capsys.readouterr().out
+    assert "40 units" in capsys.readouterr().out
     assert cli.main(["check", str(project / STUDY), "--language", "zh"]) == 0
-    assert "41个地区" in capsys.readouterr().out
+    assert "40个地区" in capsys.readouterr().out
     assert not (project / "results").exists()
 
 

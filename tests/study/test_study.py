@@ -177,9 +177,25 @@ def test_defaults_names_and_paths(project: Path) -> None:
 def test_suspect_figures_are_listed_in_order(project: Path) -> None:
     more = SUSPECT.replace("2008", "2009")
     study = load_study(write(project, changed("[constants.rate]", SUSPECT + more + "[constants.rate]")))
-    assert [(s.column, s.unit, s.period) for s in study.suspect] == [("emp", "1", 2008), ("emp", "1", 2009)]
+    found = [(s.columns, s.units, s.periods, s.rule) for s in study.suspect]
+    assert found == [(("emp",), ("1",), (2008,), "blank"), (("emp",), ("1",), (2009,), "blank")]
     assert study.suspect[0].reason.en == "misprint"
-    assert study.settings()["suspect"][1]["period"] == 2009
+    assert study.settings()["suspect"][1]["periods"] == [2009]
+
+
+def test_rules_of_single_units_stand_beside_the_rule_of_the_column(project: Path) -> None:
+    own = (
+        '[[missing]]\ncolumns = ["emp"]\nunits = ["1"]\nrule = "drop_units"\nreason = "x"\n\n[constants.rate]'
+    )
+    study = load_study(write(project, changed("[constants.rate]", own)))
+    assert (study.rules(), study.exceptions()) == ({"emp": "interpolate"}, {("emp", "1"): "drop_units"})
+
+
+def test_several_tables_of_totals_have_the_columns_of_all(project: Path) -> None:
+    text = changed('"data/national.csv"', '["data/printed.csv", "data/national.csv"]')
+    (project / "data" / "printed.csv").write_text("year\n2007\n", encoding="utf-8")
+    study = load_study(write(project, text))
+    assert list(study.files())[2:4] == ["reference", "reference.2"]
 
 
 def test_without_samples_there_is_one_of_all_units(project: Path) -> None:
@@ -238,9 +254,9 @@ def test_reading_a_study_loads_no_numerical_package() -> None:
 # --- one mistake at a time ---------------------------------------------------------------------------------
 
 SUSPECT = """[[suspect]]
-column = "emp"
-unit = "1"
-period = 2008
+columns = "emp"
+units = "1"
+periods = 2008
 reason = "misprint"
 
 """
@@ -357,21 +373,37 @@ MISTAKES = {
     "suspect of no column": (
         "[constants.rate]",
         SUSPECT.replace("emp", "emq") + "[constants.rate]",
-        ["suspect[1].column (line 24)", "'emp'"],
+        ["suspect[1].columns (line 24)", "'emp'"],
     ),
     "suspect twice": (
         "[constants.rate]",
         2 * SUSPECT + "[constants.rate]",
         ["suspect[2] (line 29)", "same cell"],
     ),
-    "suspect without a period": (
+    "suspect of all periods and of one": (
         "[constants.rate]",
-        SUSPECT.replace("period = 2008\n", "") + "[constants.rate]",
-        ["suspect[1].period (line 23)", "is required"],
+        SUSPECT.replace("periods = 2008\n", "") + SUSPECT + "[constants.rate]",
+        ["suspect[2] (line 28)", "same cell"],
+    ),
+    "suspect without a reason": (
+        "[constants.rate]",
+        SUSPECT.replace('reason = "misprint"\n', "") + "[constants.rate]",
+        ["suspect[1].reason (line 23)", "is required"],
+    ),
+    "two rules for a unit": (
+        "[constants.rate]",
+        2 * '[[missing]]\ncolumns = ["emp"]\nunits = "1"\nrule = "drop_units"\nreason = "x"\n\n'
+        + "[constants.rate]",
+        ["missing[3].columns", "emp"],
+    ),
+    "flags without a kind": (
+        'reference = "data/national.csv"',
+        'reference = "data/national.csv"\nflags = "data/national.csv"',
+        ["data.flags (line 17)", "'kind'"],
     ),
     "suspect in single brackets": (
         "[constants.rate]",
-        '[suspect]\ncolumn = "emp"\n[constants.rate]',
+        '[suspect]\ncolumns = "emp"\n[constants.rate]',
         ["suspect (line 23)", "two brackets"],
     ),
     "rule without a reason": ('reason = "not printed"\n', "", ["missing[1].reason", "is required"]),

@@ -114,7 +114,7 @@ def describe(job: Job) -> list[Text]:
     if len(prepared.filled):
         words = prepared.labels | unit_names(prepared) | RULE_WORDS | column_words(study)
         reasons = [
-            *(as_sentence(entry.reason) for entry in study.suspect),
+            *(as_sentence(entry.reason) for entry in study.suspect if entry.rule == "blank"),
             *(as_sentence(entry.reason) for entry in study.missing),
         ]
         job.table(

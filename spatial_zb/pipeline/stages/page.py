@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 import spatial_zb
-from spatial_zb.base.errors import SpatialZbError
+from spatial_zb.base.errors import SpatialZbError, listed, listed_zh
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.moran import moran_i
@@ -129,7 +129,11 @@ PARTS = {
     "maps": (Text("By distance, and behind the maps", "距离与地图附表"), Text("", "")),
 }
 
-SUSPECT, FILLED = Text("Treated as blank", "按空缺处理"), Text("Blank cells", "空缺处理")
+SUSPECT = {
+    "blank": Text("Treated as blank", "按空缺处理"),
+    "keep": Text("Kept as printed, though suspect", "存疑但按刊印值保留"),
+}
+FILLED = Text("Blank cells", "空缺处理")
 IN_WORDS = Text("In words", "文字解读")
 
 
@@ -155,9 +159,15 @@ def _limits(job: Job) -> Iterator[Text]:
             f"Blank or suspect cells: {count}, treated by stated rules (table “Cells filled and left blank”).",
             f"空缺或存疑数据{count}个，按说明的规则处理（见“缺失值及其处理”表）。",
         )
-    for words, entries in ((SUSPECT, study.suspect), (FILLED, study.missing)):
-        for entry in entries:
-            yield as_sentence(Text(f"{words.en}: {entry.reason.en}", f"{words.zh}：{entry.reason.zh}"))
+    doubtful = [(SUSPECT[entry.rule], entry.reason) for entry in study.suspect]
+    if study.data.flags is not None:
+        file, kinds = study.data.flags, study.data.flag_kinds
+        said = Text(
+            f"cells flagged as {listed(kinds)} in {file}", f"{file}中标记为{listed_zh(kinds)}的单元格"
+        )
+        doubtful.append((SUSPECT["blank"], said))
+    for words, reason in (*doubtful, *((FILLED, entry.reason) for entry in study.missing)):
+        yield as_sentence(Text(f"{words.en}: {reason.en}", f"{words.zh}：{reason.zh}"))
     names = unit_names(job.prepared)
     gone = [names.get(unit, Text.of(unit)) for unit in job.prepared.left_out(study.main_sample)]
     if gone:

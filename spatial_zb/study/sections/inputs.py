@@ -16,6 +16,7 @@ from spatial_zb.study.values import (
     Metric,
     Names,
     Normalisation,
+    Periods,
     Positive,
     Refusal,
     Section,
@@ -25,6 +26,7 @@ from spatial_zb.study.values import (
     as_where,
     by_period,
     crs_code,
+    filled,
     from_list,
     one_or_some,
     replicates,
@@ -71,6 +73,9 @@ class Regions(Section):
 class Data(Section):
     """``[data]``: the long table of units and periods, and the table of the reference region.
 
+    ``reference`` is a table of totals by period, or a list of them: each cell comes from the first that has it.
+    ``flags`` is a table of doubtful cells (columns named as ``unit`` and ``period``, and ``column``, ``kind``): those of a
+    kind in ``flag_kinds`` are treated as blank. ``ignore`` lists ids of the table that have no polygon and are left out.
     ``limits`` says in sentences what a reader must know of the data: what is a proxy, or simulated. ``thousands`` is
     the mark that parts groups of three digits in numbers stored as text, such as 1,234.
     """
@@ -79,34 +84,51 @@ class Data(Section):
     unit: Word
     period: Word
     periods: Span
-    reference: Word | None = None
+    ignore: Names = ()
+    reference: Annotated[
+        Word | tuple[Word, ...] | None, BeforeValidator(from_list), AfterValidator(one_or_some)
+    ] = None
     codebook: Word | None = None
     flag: Word | None = None
+    flags: Word | None = None
+    flag_kinds: SomeNames = ("suspect",)
     thousands: Literal[",", " ", "'"] | None = None
     source: Label | None = None
     limits: Annotated[tuple[Label, ...], BeforeValidator(from_list)] = ()
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The tables of the reference region: none, one or several."""
+        given = self.reference or ()
+        return (given,) if isinstance(given, str) else given
 
 
 Rule = Literal["error", "interpolate", "median_growth", "drop_units", "drop_periods"]
 
 
 class Missing(Section):
-    """``[[missing]]``: what happens to blank cells of some columns, and why."""
+    """``[[missing]]``: what happens to blank cells of some columns, and why.
+
+    ``units`` holds it to some units; a rule for them goes before one for all.
+    """
 
     columns: SomeNames
+    units: Names = ()
     rule: Rule
     reason: Label
 
 
 class Suspect(Section):
-    """``[[suspect]]``: a printed figure that is treated as a blank cell, and why.
+    """``[[suspect]]``: printed figures that are treated as blank cells, or kept with a remark, and why.
 
-    The rule of its column in ``[[missing]]`` then says what happens to it.
+    ``units`` and ``periods`` are all where not given. ``rule = "blank"``: the rule of the column in ``[[missing]]`` then
+    says what happens to them; ``"keep"``: they stay, also where ``[data] flags`` names them.
     """
 
-    column: Word
-    unit: Word
-    period: int
+    columns: SomeNames
+    units: Names = ()
+    periods: Annotated[Periods, AfterValidator(filled)] | None = None
+    rule: Literal["blank", "keep"] = "blank"
     reason: Label
 
 

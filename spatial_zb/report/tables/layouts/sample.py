@@ -63,30 +63,33 @@ def missing_table(
     *,
     look: TableLook = PLAIN,
 ) -> Table:
-    """Lay out the cells that were blank in the source: ``unit, period, variable, rule, value``.
+    """Lay out the cells that were blank in the source or are treated so: ``unit, period, variable, rule, value``.
 
-    A value that stays missing is an en dash. ``look.words`` name units, variables and rules.
+    ``printed`` is a column of its own where a printed figure was set aside. A value that stays missing is an en dash.
+    ``look.words`` name units, variables and rules.
     """
     style, labels = look.style, look.words
     records = filled.to_dict("records") if hasattr(filled, "to_dict") else list(filled)
     known = labels
+    put_aside = any(math.isfinite(real(record.get("printed"))) for record in records)
+    numbers = ("printed", "value") if put_aside else ("value",)
     rows = [
         body(
             label_of(known, record["unit"]),
             period_cell(record["period"]),
             label_of(known, record["variable"]),
             label_of({**RULES, **known}, record["rule"]),
-            Number(real(record.get("value")), _decimals([real(record.get("value"))], style)),
+            *(Number(real(record.get(name)), _decimals([real(record.get(name))], style)) for name in numbers),
         )
         for record in records
     ]
-    names = ("unit", "period", "variable", "rule", "value")
+    names = ("unit", "period", "variable", "rule", *numbers)
     return Table(
         title=titled(look, "Cells filled and left blank", "缺失值及其处理"),
         key=look.key or "missing",
         header=([HeaderCell(WORDS[name]) for name in names],),
         rows=tuple(rows),
-        alignment=("l", "c", "l", "l", "r"),
+        alignment=("l", "c", "l", "l", *("r" for _ in numbers)),
         notes=tuple(map(Text.of, look.notes)),
     )
 
