@@ -75,13 +75,13 @@ def doubtful_cells(
         what = _cells_in_words(cells[here])
         if entry.rule == "keep":
             warn(
-                f"Kept as printed, though suspect: {what.en}. {_capital(entry.reason.en)}.",
+                f"Kept as printed, though suspect: {what.en}. {entry.reason.en}.",
                 f"存疑但按刊印值保留：{what.zh}。{entry.reason.zh}。",
             )
             continue
         found.append(cells[here])
         warn(
-            f"Treated as missing: {what.en}. {_capital(entry.reason.en)}.",
+            f"Treated as missing: {what.en}. {entry.reason.en}.",
             f"按空缺处理：{what.zh}。{entry.reason.zh}。",
         )
     for i, rule in enumerate(study.missing, start=1):
@@ -171,10 +171,6 @@ def _years(periods: Iterable[int], dash: str) -> str:
         else:
             runs.append([p])
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}{dash}{run[-1]}" for run in runs)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def reference_totals(
