@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 AnyFit = TypeVar("AnyFit", "Fit", "SystemFit")
-#: Stages whose readings come first in the short one.
-OF_MODELS = ("models", "systems", "compare")
+#: Stages whose readings come first in the short one: how firm a result is stands before the result.
+FIRST_READ = ("compare", "models", "systems")
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +144,9 @@ class Made:
         return None
 
     def short_reading(self, lines: int = 3) -> list[Text]:
-        """What the models say and how firm it is; what describes the data fills up to three lines."""
-        ordered = sorted(self.readings, key=lambda reading: reading.stage not in OF_MODELS)
+        """How firm the results are and what the models say; what describes the data fills up to three lines."""
+        rank = {stage: place for place, stage in enumerate(FIRST_READ)}
+        ordered = sorted(self.readings, key=lambda reading: rank.get(reading.stage, len(rank)))
         return [reading.text for reading in ordered[:lines]]
 
     @property

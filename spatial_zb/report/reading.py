@@ -251,6 +251,8 @@ def _p(value: float) -> str:
 CLEAR, UNCLEAR = 0.9, 0.5
 #: Changes of this many standard errors are worth a name.
 INFLUENTIAL = 1.0
+#: From this share of estimates of one sign on a curve is said to keep its sign.
+ONE_SIGN = 0.9
 
 
 def curve_reading(
@@ -286,8 +288,25 @@ def curve_reading(
         f"在{n}个设定中，{what.zh}（对“{y.zh}”）的中位数为{numbers[0]}（{numbers[1]}至{numbers[2]}）；{positive}个为正，"
         f"{strong}个在{100 * level:g}%水平上显著（其中{strong_positive}个为正）。"
     )
-    note = curve_note(failed, tests, level)
-    return Text(f"{english} {note.en}".rstrip(), chinese + note.zh)
+    note, verdict = curve_note(failed, tests, level), _verdict(shares, tests, level)
+    return Text(f"{verdict.en} {english} {note.en}".strip(), verdict.zh + chinese + note.zh)
+
+
+def _verdict(shares: pd.Series, tests: pd.DataFrame | None, level: float) -> Text:
+    """Whether a result outlives the choice of specification: the joint test, then the share of one sign."""
+    if tests is None:
+        return Text("", "")
+    if tests.set_index("statistic")["p_value"][["median", "significant"]].max() >= level:
+        return Text(
+            "Not robust: taken together the specifications do not tell an effect from none.",
+            "不稳健：各设定合在一起不能区分有无效应。",
+        )
+    if max(shares["positive"], 1 - shares["positive"]) < ONE_SIGN:
+        return Text(
+            "Partly robust: there is an effect, but its sign depends on the specification.",
+            "部分稳健：效应存在，但符号取决于设定。",
+        )
+    return Text("Robust in sign over the specifications.", "各设定下符号稳健。")
 
 
 def curve_note(failed: int, tests: pd.DataFrame | None, level: float = 0.05) -> Text:

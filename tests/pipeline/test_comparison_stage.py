@@ -232,9 +232,20 @@ SHARES = pd.Series({"cells": 20, "positive": 0.9, "significant": 0.5, "significa
 WHAT, Y = Text("the total effect of “a”", "“a”的总效应"), Text("y", "y")
 
 
-@pytest.mark.parametrize(("p", "word"), [(0.01, "rarely"), (0.2, "often")])
-def test_the_reading_of_a_curve_follows_its_test(p, word):
+@pytest.mark.parametrize(
+    ("p", "positive", "verdict", "zh", "word"),
+    [
+        (0.01, 0.9, "Robust in sign", "符号稳健", "rarely"),
+        (0.01, 0.8, "Partly robust", "部分稳健", "rarely"),
+        (0.2, 0.9, "Not robust", "不稳健", "often"),
+    ],
+)
+def test_the_reading_of_a_curve_follows_its_test(p, positive, verdict, zh, word):
     tests = pd.DataFrame({"statistic": ["median", "significant"], "p_value": [p, 0.01]})
+    turned = SHARES.where(SHARES.index != "positive", positive)
+    said = reading.curve_reading(turned, tests, WHAT, Y)
+    assert (said.en.startswith(verdict), said.zh.startswith(zh)) == (True, True)
+    assert reading.curve_reading(SHARES, None, WHAT, Y).en.startswith("Over 20")
     text = reading.curve_reading(SHARES, tests, WHAT, Y, failed=3)
     assert word in text.en
     assert "18 are positive, and 10 are significant" in text.en

@@ -187,7 +187,7 @@ def test_every_stage_has_its_words_and_its_part_of_the_report():
     assert set(report_page.PARTS) == set(running.STAGES[:-1])
 
 
-def test_the_short_reading_has_the_models_first_whatever_their_words():
+def test_the_short_reading_has_how_firm_a_result_is_first_then_the_models():
     lines = [
         Reading("moran", Text("a", "甲")),
         Reading("models", Text("Moran", "莫兰")),
@@ -195,6 +195,8 @@ def test_the_short_reading_has_the_models_first_whatever_their_words():
     ]
     made = Made(readings=[Reading("dynamics", Text("d", "丁")), *lines, Reading("systems", Text("c", "丙"))])
     assert [line.en for line in made.short_reading()] == ["Moran", "c", "d"]
+    made.readings.append(Reading("compare", Text("e", "戊")))
+    assert [line.en for line in made.short_reading()] == ["e", "Moran", "c"]
 
 
 def only(monkeypatch, *stages: str) -> None:

@@ -274,6 +274,7 @@ def _beta_reading(label: Text, absolute: BetaConvergence) -> Text:
             f"{label.zh}：各地区趋于发散（β = {beta:.4f}，{shown}）。",
         )
     return Text(
-        f"{label.en}: units that started low grew faster (β = −{-beta:.4f}, {shown}), by {100 * speed:.1f} % a year.",
+        f"{label.en}: units that started low grew faster (β = −{-beta:.4f}, {shown}); gaps close by {100 * speed:.1f} % "
+        "a year.",
         f"{label.zh}：起点低的地区增长更快（β = −{-beta:.4f}，{shown}），收敛速度每年{100 * speed:.1f}%。",
     )
