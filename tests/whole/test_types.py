@@ -18,7 +18,7 @@ import spatial_zb as zb
 
 bay = zb.prepare(zb.load_study("studies/bay_area.toml"))
 panel, W = bay.sample("delta"), bay.weights("queen", "delta")
-fit = zb.fit_durbin(zb.DurbinSpec(y="industry", x=["talent", "ln_pgdp"], fixed_effects="two_way"), panel, W)
+fit = zb.fit_durbin(zb.DurbinSpec("industry", bay.study.models["industry"].x), panel, W, covariance="cluster")
 print(fit, zb.spatial_effects(fit), sep="\\n\\n")
 
 regions = zb.read_regions("shapefiles/delta_cities.gpkg", id="adcode")
