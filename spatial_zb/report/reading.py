@@ -306,7 +306,7 @@ def _verdict(shares: pd.Series, tests: pd.DataFrame | None, level: float) -> Tex
             "Partly robust: there is an effect, but its sign depends on the specification.",
             "部分稳健：效应存在，但符号取决于设定。",
         )
-    return Text("Robust in sign over the specifications.", "各设定下符号稳健。")
+    return Text("Robust in sign over the specifications.", "符号稳健：各设定下符号基本一致。")
 
 
 def curve_note(failed: int, tests: pd.DataFrame | None, level: float = 0.05) -> Text:

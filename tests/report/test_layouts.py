@@ -539,6 +539,30 @@ def test_missing_cells(kind):
     ]
 
 
+def test_figures_that_were_set_aside_stand_beside_what_took_their_place():
+    rows = [
+        {
+            "unit": "a",
+            "period": 2011,
+            "variable": "v",
+            "rule": "interpolate",
+            "printed": 547000.0,
+            "value": 143102.5,
+        },
+        {
+            "unit": "a",
+            "period": 2012,
+            "variable": "v",
+            "rule": "drop_units",
+            "printed": float("nan"),
+            "value": None,
+        },
+    ]
+    table = missing_table(pd.DataFrame(rows))
+    assert [words(cell.text, EN) for cell in table.header[0]][-2:] == ["As printed", "Value"]
+    assert [row[-2:] for row in printed(table, EN)] == [["547000", "143102"], ["–", "–"]]
+
+
 def test_every_layout_is_written_in_every_format(tmp_path):
     tables = [
         regression_table([("SDM", SDM), ("SEM", SEM)]),

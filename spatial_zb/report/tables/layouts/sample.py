@@ -79,7 +79,10 @@ def missing_table(
             period_cell(record["period"]),
             label_of(known, record["variable"]),
             label_of({**RULES, **known}, record["rule"]),
-            *(Number(real(record.get(name)), _decimals([real(record.get(name))], style)) for name in numbers),
+            *(
+                Number(real(record.get(name)), _decimals_of_cell(real(record.get(name)), style))
+                for name in numbers
+            ),
         )
         for record in records
     ]
@@ -135,6 +138,11 @@ def _decimals(values: Sequence[float], style: TableStyle) -> int:
     largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
     figures = len(str(int(largest)))
     return min(style.digits, max(0, 7 - figures))
+
+
+def _decimals_of_cell(value: float, style: TableStyle) -> int:
+    """Counts of persons or yuan have no decimals, whether printed or filled in: 143000, not 143000.0."""
+    return 0 if abs(value) >= 1000 else _decimals([value], style)
 
 
 def _moments(values: np.ndarray) -> dict[str, float]:
