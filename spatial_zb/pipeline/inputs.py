@@ -41,6 +41,11 @@ from spatial_zb.weights.matrix import Weights
 OUTSIDE = frozenset({"name", "label", "kind", "normalisation", "variable", "periods"})
 
 
+_NO_CELLS = pd.DataFrame({"unit": [], "period": [], "variable": [], "value": []}).astype(
+    {"unit": object, "period": "int64", "variable": object}
+)
+
+
 def doubtful_cells(
     study: Study, table: pd.DataFrame, used: Collection[str], polygons: Collection[str]
 ) -> pd.DataFrame:
@@ -61,8 +66,12 @@ def doubtful_cells(
         The table of flags has no row of a kind asked for, or a flagged figure has no rule.
     """
     unit, period = study.data.unit, study.data.period
-    cells = table.melt([unit, period], [c for c in table.columns if c in used], "variable", "value")
-    cells = cells.set_axis(["unit", "period", "variable", "value"], axis=1).dropna(subset="value")
+    parts = [
+        pd.DataFrame({"unit": table[unit], "period": table[period], "variable": c, "value": table[c]})
+        for c in table.columns
+        if c in used
+    ]
+    cells = pd.concat([_NO_CELLS, *parts], ignore_index=True).dropna(subset="value")
     found, settled = [cells.iloc[:0]], pd.Series(False, index=cells.index)
     for i, entry in enumerate(study.suspect, start=1):
         _check_units(study, f"suspect[{i}].units", entry.units, polygons)

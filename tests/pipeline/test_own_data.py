@@ -290,6 +290,17 @@ def test_kinds_of_flags_are_chosen_and_must_exist(project, own):
         prepared(project, flagged(project, own, more, keys.replace('"spike"', '"spikes"')))
 
 
+def test_a_column_may_be_called_value_or_unit(project, own):
+    named = own.rename(columns={"制造业": "value", "生产总值": "variable"})
+    text = flagged(project, named, FILLED + KEPT)
+    for old, new in {"制造业": "value", "生产总值": "variable"}.items():
+        text = text.replace(old, new)
+        flags = (project / "flags.csv").read_text(encoding="utf-8").replace(old, new)
+        (project / "flags.csv").write_text(flags, encoding="utf-8")
+    found, _ = prepared(project, text)
+    assert list(found.filled["variable"]) == ["value", "value"]
+
+
 def test_a_suspect_unit_without_a_polygon_is_refused(project, own):
     with pytest.raises(SpatialZbError, match=r"suspect\[1\]\.units.*no polygon: 330505"):
         prepared(project, flagged(project, own, FILLED + KEPT.replace("330500", "330505")))
