@@ -231,7 +231,7 @@ def errors_of_fit(fit: Fit) -> Errors:
 def serial_correlation(fit: Fit | SystemFit) -> TestTable:
     """Test whether the errors of a fit are correlated over time: LM* by its own residuals, of a system by equation.
 
-    As :func:`spatial_zb.diagnose` tests the spatial Durbin model (spatial-zb docs methods/test-chain): Σ_i z_i over its
+    As :func:`spatial_zb.diagnose` tests the spatial Durbin model (spatial-zb docs test-chain): Σ_i z_i over its
     spread between units, against t(n − 1). Of a system what the coefficients took out is counted from the regressors as the
     instruments give them.
 
