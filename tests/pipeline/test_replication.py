@@ -80,7 +80,6 @@ weights = "queen"
 tables = ["csv", "docx", "xlsx", "tex"]
 figures = ["png"]
 dpi = 72
-report = false
 """
 
 
@@ -457,7 +456,17 @@ def test_the_digest_is_in_the_readme_and_printed(unpacked, tmp_path, capsys):
     assert cli.main(["verify", str(place)]) == 0
     digest = re.search(r"Digest of the package: ([0-9a-f]{64})", capsys.readouterr().out)[1]
     assert f"`{digest}`" in (place / "README.md").read_text(encoding="utf-8")
+    page = place / "results" / "tiny" / "report.html"
+    assert page.read_text(encoding="utf-8").count(f"<code>{digest}</code>") == 1
+    assert not re.search(r'id="package">[^<]', (place / "rerun" / "report.html").read_text(encoding="utf-8"))
+
+    def digest_now() -> str:
+        remade_sums(place)
+        return digest_of((place / "checksums.sha256").read_text(), lambda path: (place / path).read_bytes())
+
+    assert digest_now() == digest
+    page.write_text(page.read_text(encoding="utf-8").replace("<h2", "<h3", 1), encoding="utf-8")
+    assert digest_now() != digest
     table = place / "results" / "tiny" / "tables" / "sdm_gdp.tex"
     table.write_text(table.read_text(encoding="utf-8") + "%\n", encoding="utf-8")
-    remade_sums(place)
-    assert digest_of((place / "checksums.sha256").read_text()) != digest
+    assert digest_now() != digest

@@ -26,8 +26,11 @@ _NUMBER = re.compile(r"[-−]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+−]?\d+)?")
 _PACKED = {".docx", ".xlsx"}
 _COMPARED = {"tables", "tidy"}
 _PAGE = "report.html"
-#: Of the page, what draws: styles and shapes. Its words and numbers are compared, embedded ones too.
-_DRAWN = re.compile(r"<style\b.*?</style>|<svg\b.*?</svg>", re.DOTALL)
+#: Of the page, what draws (styles and shapes), and the digest of the package. Its words and numbers are compared,
+#: embedded ones too.
+_DRAWN = re.compile(
+    r"<style\b.*?</style>|<svg\b.*?</svg>|<p class=\"colophon\" id=\"package\">.*?</p>", re.DOTALL
+)
 #: What is found of a file, in words.
 VERDICTS = {
     "identical": Text("identical", "完全相同"),

@@ -30,6 +30,9 @@ CHECKSUMS = "checksums.sha256"
 SCRIPT = "replicate.py"
 #: The time every entry of the archive carries: same content, same bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+#: Pages of results, and the place in them for the digest of the package, which is known when all other files are.
+_PAGES = re.compile(r"results/[^/]+/report\.html")
+_PACKED_AS = re.compile(rb'(<p class="colophon" id="package">).*?(</p>)')
 _LEFT_OUT = {"__pycache__", ".DS_Store", "Thumbs.db", "desktop.ini"}
 #: Folders that running a package makes in it.
 _MADE = {"rerun", ".venv"}
@@ -64,8 +67,11 @@ def replicate(study: Study, out: str | Path | None = None) -> Path:
     manifest = _sound_manifest(study, results)
     name = f"{study.name}-replication"
     entries = dict(_entries(study, results, manifest))
-    text = entries["README.md"].decode()
-    entries["README.md"] = text.replace(DIGEST, digest_of(_sums_of(entries))).encode()
+    digest = digest_of(_sums_of(entries), entries.__getitem__)
+    entries["README.md"] = entries["README.md"].decode().replace(DIGEST, digest).encode()
+    entries |= {
+        path: _PACKED_AS.sub(_said(digest), data) for path, data in entries.items() if _PAGES.fullmatch(path)
+    }
     sums = _sums_of(entries)
     entries[CHECKSUMS] = sums.encode()
     target = Path(out) if out is not None else results.parent / f"{name}.zip"
@@ -114,7 +120,7 @@ def verify(
         )
     run(study, out=folder / "rerun", progress=progress)
     compared = compare_results(folder / "results" / study.name, folder / "rerun")
-    return replace(compared, digest=digest_of(sums))
+    return replace(compared, digest=digest_of(sums, lambda path: inside(folder, path).read_bytes()))
 
 
 def _sums_of(entries: Mapping[str, bytes]) -> str:
@@ -319,10 +325,25 @@ def _csv(rows: list[dict[str, str]]) -> bytes:
     return b"\xef\xbb\xbf" + stream.getvalue().encode()
 
 
-def digest_of(sums: str) -> str:
-    """One fingerprint of a package, for a journal to print: of all its files but the README, which names it."""
-    lines = (line for line in sums.splitlines(keepends=True) if not line.rstrip("\n").endswith("  README.md"))
+def digest_of(sums: str, read: Callable[[str], bytes]) -> str:
+    """One fingerprint of a package, for a journal to print: of all its files, before it stands in two of them.
+
+    Those are the README, which is left out, and the page, which ``read`` gives by its path and which counts without it.
+    """
+    lines = []
+    for line in sums.splitlines():
+        own, _, path = line.partition("  ")
+        if _PAGES.fullmatch(path):
+            own = hashlib.sha256(_PACKED_AS.sub(rb"\1\2", read(path))).hexdigest()
+        if path != "README.md":
+            lines.append(f"{own}  {path}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _said(digest: str) -> bytes:
+    """What stands on the page of a packed study; for :data:`_PACKED_AS`."""
+    words = f"Digest of the replication package · 复现包校验值: <code>{digest}</code>"
+    return rb"\1" + words.encode() + rb"\2"
 
 
 def _check_sums(folder: Path) -> str:

@@ -63,7 +63,8 @@ def _overview(study: Study, exhibits: Sequence[Mapping[str, str]]) -> list[str]:
         "replicator runs one command, `python3 replicate.py`, which also compares every table with the published one.",
         "",
         f"Digest of all other files of this package (SHA-256 of their lines in `checksums.sha256`): `{DIGEST}`. "
-        "`replicate.py` prints it again: a package with another digest has been changed.",
+        "`replicate.py` prints it again: a package with another digest has been changed. It also stands at the foot of "
+        "`report.html`, whose checksum in `manifest.json` is that of the page before it was packed.",
     ]
 
 
