@@ -353,7 +353,10 @@ class SystemGenerator:
 
     def sample(self, errors: Array) -> SystemArrays:
         """The system with y drawn anew from errors (T, n, m), not yet transformed."""
-        noise = forward_deviations(errors, self.effects)
+        return self.of_noise(forward_deviations(errors, self.effects))
+
+    def of_noise(self, noise: Array) -> SystemArrays:
+        """The same from transformed errors (T*, n, m)."""
         return self._arrays(self._responses(self._mean() + self._filtered(noise)))
 
     def _mean(self) -> Array:

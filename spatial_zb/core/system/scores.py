@@ -17,13 +17,22 @@ H⁻¹(Σ_i s_i s_i')H⁻¹ n/(n − 1): Liang & Zeger (1986), Biometrika 73: 13
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from spatial_zb.core import Array
+from spatial_zb.core.clusters import Clusters, clusters_of
 from spatial_zb.core.logdet.traces import filter_solver
-from spatial_zb.core.system.arrays import COLUMNS, coefficient_matrices, system_solver, within_residuals
+from spatial_zb.core.system.arrays import (
+    COLUMNS,
+    SystemGenerator,
+    coefficient_matrices,
+    system_solver,
+    within_residuals,
+)
 from spatial_zb.core.system.fiml import SystemLikelihood, slopes_of
 from spatial_zb.core.system.instrumental import scaled_inverse
 from spatial_zb.core.transforms import TransformedSample
@@ -44,10 +53,51 @@ def quasi_covariance(likelihood: SystemLikelihood, theta: Array, inverse: Array)
     return (cov + cov.T) / 2
 
 
-def clustered_covariance(likelihood: SystemLikelihood, theta: Array, inverse: Array) -> Array:
-    """H⁻¹MH⁻¹ n/(n − 1) from H⁻¹ (p, p), M the outer products of the scores of the units; Σ̂ has moved along with θ̂."""
-    scores = unit_scores(likelihood, theta) @ inverse
-    return scores.T @ scores * (len(scores) / (len(scores) - 1))
+def clustered_covariance(
+    likelihood: SystemLikelihood, theta: Array, inverse: Array, clusters: Clusters | None = None
+) -> Array:
+    """H⁻¹MH⁻¹ from H⁻¹ (p, p), M the outer products of the scores of the units, in which Σ̂ moves along with θ̂.
+
+    CR1 has the factor n/(n − 1). Given ``clusters`` it is CR2: residuals that leverage has shortened are stretched, and the
+    scores, squares of errors in them too, are those of a system with these errors.
+    """
+    if clusters is None:
+        scores = unit_scores(likelihood, theta) @ inverse
+        return scores.T @ scores * (len(scores) / (len(scores) - 1))
+    arrays = likelihood.arrays
+    delta, lam = likelihood.split(theta)
+    e = likelihood.residuals(theta)
+    sigma = likelihood.sigma(e)
+    noise = stretched(e, np.linalg.cholesky(scaled_inverse(sigma)), clusters)
+    drawn = SystemGenerator(arrays, "none", delta, lam).of_noise(noise)
+    scores = unit_scores(replace(likelihood, arrays=drawn), theta, sigma) @ inverse
+    return scores.T @ scores
+
+
+def mean_slopes(likelihood: SystemLikelihood, theta: Array) -> list[Array]:
+    """Derivatives (M, k_g) of the mean of every filtered equation in its δ: Z with the means of its endogenous columns."""
+    arrays = likelihood.arrays
+    delta, lam = likelihood.split(theta)
+    shape = (arrays.sample.periods, arrays.sample.n_units, arrays.m)
+    return list(SystemGenerator(arrays, "none", delta, lam).of_noise(np.zeros(shape)).filtered(lam)[1])
+
+
+def system_clusters(slopes: list[Array], root: Array, sample: TransformedSample) -> Clusters:
+    """Clusters of the slopes (M, k_g) of m equations, whitened by the root L (m, m) of Σ⁻¹ = LL'.
+
+    Rows are forward deviations, in which unit effects have left nothing out.
+    """
+    m = len(slopes)
+    columns = [np.stack([root[g, h] * X for h in range(m)]) for g, X in enumerate(slopes)]
+    X = np.concatenate(columns, axis=2).reshape(m, sample.periods, sample.n_units, -1)
+    return clusters_of(X, "time" if sample.centred else "none")
+
+
+def stretched(e: Array, root: Array, clusters: Clusters) -> Array:
+    """Residuals (M, m) less what leverage took, (T*, n, m)."""
+    n, m = clusters.number, e.shape[1]
+    white = np.moveaxis((e @ root).reshape(-1, n, m), 2, 0)
+    return np.moveaxis(clusters.adjusted(white), 0, 2) @ np.linalg.inv(root)
 
 
 def with_error_covariances(
@@ -79,8 +129,8 @@ def with_error_covariances(
     return values, influence.T @ influence * (n / (n - 1)), information
 
 
-def unit_scores(likelihood: SystemLikelihood, theta: Array) -> Array:
-    """Scores of the concentrated likelihood by unit, (n, p), all equations and periods of a unit together.
+def unit_scores(likelihood: SystemLikelihood, theta: Array, sigma: Array | None = None) -> Array:
+    """Scores of the concentrated likelihood by unit, (n, p), all equations and periods of a unit together; at Σ̂ by default.
 
     Unit i has Σ_t q_itg D_ita − T*r_i,a of parameter a of equation g, q = Σ⁻¹e, and, since Σ̂ follows θ, its score of Σ
     along dΣ/dθ_a = −(v_a ι_g' + ι_g v_a')/N, v_a = E'D_a. They sum to the gradient, and each has a mean of zero however
@@ -89,7 +139,7 @@ def unit_scores(likelihood: SystemLikelihood, theta: Array) -> Array:
     arrays = likelihood.arrays
     n, periods, N = arrays.sample.n_units, arrays.sample.periods, arrays.sample.observations
     e = likelihood.residuals(theta)
-    inverse = scaled_inverse(likelihood.sigma(e))
+    inverse = scaled_inverse(likelihood.sigma(e) if sigma is None else sigma)
     q = e @ inverse
     D, owner = slopes_of(likelihood, theta)
     out = (q[:, owner] * D).reshape(-1, n, len(theta)).sum(axis=0)
