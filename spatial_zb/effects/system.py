@@ -109,7 +109,9 @@ def system_effects(
         return not_computed(_axes(fit, names), method, fit, why)
     point = average_system_effects(fit, sources, fit.delta).ravel()
     if method == "delta":
-        columns = coefficient_columns(point, _delta_errors(fit, sources).ravel(), alpha, fit.df_resid)
+        gradient = system_gradient(fit, sources, fit.delta)
+        df = fit.df_resid if fit.clusters is None else fit.clusters.degrees(gradient).ravel()
+        columns = coefficient_columns(point, _delta_errors(fit, gradient).ravel(), alpha, df)
         return Effects(_axes(fit, names), columns, method, fit)
     gradient, where = system_gradient(fit, sources, fit.delta), fit.coefficient_positions
     gradient = gradient.reshape(1, -1, gradient.shape[-1])
@@ -356,9 +358,9 @@ def system_gradient(fit: SystemFit, sources: Sources, delta: Array) -> Array:
     return _three(impact_gradient(delta, *_space(fit, sources)), 2)
 
 
-def _delta_errors(fit: SystemFit, sources: Sources) -> Array:
+def _delta_errors(fit: SystemFit, gradient: Array) -> Array:
     """√(g'Vg), (m, K, 3)."""
-    gradient, where = system_gradient(fit, sources, fit.delta), fit.coefficient_positions
+    where = fit.coefficient_positions
     cov = fit.cov.to_numpy()[np.ix_(where, where)]
     return np.sqrt(np.einsum("gkei,ij,gkej->gke", gradient, cov, gradient, optimize=True))
 

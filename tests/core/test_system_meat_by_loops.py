@@ -5,11 +5,14 @@ Instruments, transforms and estimates are those of the fit; what is made of them
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import linalg, stats
 from small_examples import directed_knn
 
+from spatial_zb.core.system import instrumental
 from spatial_zb.core.system.components import error_components
 from spatial_zb.hypotheses.nested import _with_sigma, likelihood_ratio, restriction_tests
 from spatial_zb.models.system import fit_system
@@ -54,6 +57,12 @@ def panel(W):
     return drawn.with_columns(
         {name: drawn.array(name) + trend * e for name, e in zip(("ind", "tal"), lasting, strict=True)}
     )
+
+
+@pytest.fixture
+def cr1(monkeypatch):
+    """As with many units: residuals as they are, and the factor n/(n − 1)."""
+    monkeypatch.setattr(instrumental, "MANY_CLUSTERS", 0)
 
 
 def unit_sums(rows: np.ndarray) -> np.ndarray:
@@ -104,7 +113,7 @@ def residual_weight(panel, W) -> np.ndarray:
 
 
 @pytest.mark.parametrize("method", ["2sls", "3sls"])
-def test_coefficients_of_two_and_three_stage_least_squares(method, panel, W):
+def test_coefficients_of_two_and_three_stage_least_squares(method, panel, W, cr1):
     fit = fit_system(two("unit"), panel, W, method, covariance="cluster")
     dense = Dense(fit, W, np.eye(2) if method == "2sls" else residual_weight(panel, W))
     np.testing.assert_allclose(fit.cov, clustered(dense.scores, dense.scores), rtol=ROUNDING, atol=1e-12)
@@ -252,7 +261,7 @@ def unit_scores_of_all(fit, W, theta: np.ndarray, sigma: np.ndarray, diagonal: b
     ("effects", "lag_error", "sigma"),
     [("two_way", False, "full"), ("unit", True, "full"), ("none", False, "diagonal")],
 )
-def test_likelihood_of_a_system(effects, lag_error, sigma, panel, W):
+def test_likelihood_of_a_system(effects, lag_error, sigma, panel, W, cr1):
     """H⁻¹MH⁻¹ over all parameters, Σ too, with H the differences of the scores."""
     fit = fit_system(two(effects, lag_error), panel, W, "fiml", covariance="cluster", sigma=sigma)
     order = [k for k, (_, term) in enumerate(fit.params.index) if term != "lam"]
@@ -284,7 +293,7 @@ def test_likelihood_of_a_system(effects, lag_error, sigma, panel, W):
     np.testing.assert_allclose(found[2], V[np.ix_(places, places)], rtol=1e-6, atol=1e-9)
 
 
-def test_restrictions_by_the_clustered_covariance(panel, W):
+def test_restrictions_by_the_clustered_covariance(panel, W, cr1):
     """One Wald test for each restriction; the ratio of one restriction is scaled by one variance over another."""
     spec = two("two_way")
     fit, plain = (fit_system(spec, panel, W, "fiml", covariance=c) for c in ("cluster", "information"))
@@ -307,3 +316,110 @@ def test_restrictions_by_the_clustered_covariance(panel, W):
     ratio = fit.cov.loc[key, key] / plain.cov.loc[key, key]
     assert row.statistic == pytest.approx(raw.statistic / ratio)
     assert row.p_value == pytest.approx(stats.f.sf(row.statistic, 1, N - 1))
+
+
+# Few units ------------------------------------------------------------------------------------------------
+
+
+def stretched_by_loops(e: np.ndarray, slopes: list[np.ndarray], sigma: np.ndarray, centred: bool):
+    """e* (T*, n, m) = L⁻¹'M_ii^{−1/2}L'e and Bell and McCaffrey's degrees of freedom, from M of all rows at once."""
+    rows, m = e.shape
+    periods = rows // N
+    root = np.linalg.cholesky(np.linalg.inv(sigma))
+    X = np.zeros((m * rows, sum(block.shape[1] for block in slopes)))  # equations, periods, units
+    first = 0
+    for g, block in enumerate(slopes):
+        for h in range(m):
+            X[h * rows : (h + 1) * rows, first : first + block.shape[1]] = root[g, h] * block
+        first += block.shape[1]
+    J = np.eye(N) - centred / N
+    M = np.kron(np.eye(m * periods), J) - X @ np.linalg.solve(X.T @ X, X.T)
+    white, out, p = (e @ root).T.ravel(), np.zeros(m * rows), []
+    for i in range(N):
+        own = np.arange(i, m * rows, N)
+        values, vectors = np.linalg.eigh(M[np.ix_(own, own)])
+        power = np.where(values > 1e-9, 1 / np.sqrt(np.maximum(values, 1e-9)), 0)
+        half = vectors * power @ vectors.T
+        out[own] = half @ white[own]
+        p.append(M[:, own] @ half @ X[own] @ np.linalg.inv(X.T @ X))
+    df = []
+    for k in range(X.shape[1]):
+        gram = np.array([[a[:, k] @ b[:, k] for a in p] for b in p])
+        df.append(np.trace(gram) ** 2 / np.trace(gram @ gram))
+    back = np.linalg.solve(root.T, out.reshape(m, rows)).T
+    return back.reshape(periods, N, m), np.array(df)
+
+
+@pytest.mark.parametrize("method", ["2sls", "3sls"])
+def test_few_units_by_instruments(method, panel, W):
+    fit = fit_system(two("two_way"), panel, W, method, covariance="cluster")
+    arrays = fit.design.arrays
+    e = arrays.residuals(fit.delta)
+    sigma = np.diag(np.diag(e.T @ e / arrays.sample.observations))
+    weight = np.eye(2)
+    if method == "3sls":
+        first = arrays.residuals(fit_system(two("two_way"), panel, W, "2sls").delta)
+        sigma = first.T @ first / arrays.sample.observations
+        weight = np.linalg.inv(sigma)
+    projected = [arrays.H @ (arrays.H.T @ Z) for Z in arrays.Z]
+    longer, df = stretched_by_loops(e, projected, sigma, True)
+    dense = Dense(fit, W, weight)
+    scores = sum(block * longer[..., [g]].reshape(-1, 1) for g, block in enumerate(dense.infl))
+    sums = unit_sums(scores)
+    np.testing.assert_allclose(fit.cov, sums.T @ sums, rtol=ROUNDING, atol=1e-12)
+    tidy = fit.tidy()
+    np.testing.assert_allclose(tidy["df"], df, rtol=ROUNDING)
+    limit = stats.t.ppf(0.975, df) * fit.bse
+    np.testing.assert_allclose(tidy["conf_high"], fit.params + limit, rtol=ROUNDING)
+
+
+def with_errors(fit, W, noise: np.ndarray):
+    """The fit with the y and the endogenous regressors of other transformed errors (T*, n, m), by dense inverses."""
+    arrays, A = fit.design.arrays, W.matrix.toarray()
+    m, J = arrays.m, np.eye(N) - fit.design.arrays.sample.centred / N
+    gamma, psi = fit.matrices()
+    lam = np.asarray(fit.convergence.lam)
+    S = np.linalg.inv(np.kron(gamma, np.eye(N)) - np.kron(psi, A))
+    right = np.empty_like(noise)
+    for g in range(m):
+        Z, first, b = arrays.Z[g], arrays.endogenous[g], fit.delta[arrays.block(g)]
+        own = np.linalg.solve(np.eye(N) - lam[g] * A, noise[..., g].T).T
+        right[..., g] = (Z[:, first:] @ b[first:]).reshape(-1, N) + own
+    y = np.array([(S @ period.T.ravel()).reshape(m, N).T for period in right])
+    y = np.einsum("ij,tjg->tig", J, y).reshape(-1, m)
+    lagged = np.einsum("ij,tjg->tig", J @ A, y.reshape(-1, N, m)).reshape(-1, m)
+    Z = [block.copy() for block in arrays.Z]
+    for at, g, l, lag in zip(*[getattr(arrays.links, f) for f in arrays.links.__slots__], strict=True):
+        Z[g][:, at - arrays.block(g).start] = (lagged if lag else y)[:, l]
+    return replace(arrays, y=y, Z=tuple(Z))
+
+
+@pytest.mark.parametrize(("effects", "lag_error"), [("two_way", False), ("unit", True)])
+def test_few_units_by_the_likelihood(effects, lag_error, panel, W):
+    """Scores, those of Σ too, of a system whose errors are the stretched residuals, at the Hessian of the data."""
+    fit = fit_system(two(effects, lag_error), panel, W, "fiml", covariance="cluster")
+    order = [k for k, (_, term) in enumerate(fit.params.index) if term != "lam"]
+    order += [k for k, (_, term) in enumerate(fit.params.index) if term == "lam"]
+    theta, S, arrays = fit.params.to_numpy()[order], fit.sigma.to_numpy(), fit.design.arrays
+    lam = np.asarray(fit.convergence.lam)
+    e = arrays.noise(fit.delta, lam)
+    mean = with_errors(fit, W, np.zeros((len(e) // N, N, 2)))
+    J = np.kron(np.eye(len(e) // N), np.eye(N) - arrays.sample.centred / N)
+    filters = [J @ np.kron(np.eye(len(e) // N), np.eye(N) - c * W.matrix.toarray()) for c in lam]
+    slopes = [f @ Z for f, Z in zip(filters, mean.Z, strict=True)]
+    noise, df = stretched_by_loops(e, slopes, S, arrays.sample.centred)
+    drawn = replace(fit, design=replace(fit.design, arrays=with_errors(fit, W, noise)))
+
+    def scores(at, of):
+        a, b, c = at[-3:]
+        return unit_scores_of_all(of, W, at[: len(theta)], np.array([[a, b], [b, c]]), False)
+
+    at, h = np.concatenate([theta, [S[0, 0], S[0, 1], S[1, 1]]]), 1e-6
+    slope = [
+        (scores(at + d, fit).sum(axis=0) - scores(at - d, fit).sum(axis=0)) / (2 * h)
+        for d in h * np.eye(len(at))
+    ]
+    s = scores(at, drawn) @ np.linalg.inv(-np.array(slope))
+    expected = (s.T @ s)[: len(theta), : len(theta)]
+    np.testing.assert_allclose(fit.cov.to_numpy()[np.ix_(order, order)], expected, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(fit.tidy()["df"].to_numpy()[order][: len(df)], df, rtol=ROUNDING)

@@ -18,6 +18,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from spatial_zb.core import Array
+from spatial_zb.core.clusters import Clusters, clusters_of
 from spatial_zb.core.logdet.traces import DENSE_UNITS, filter_solver
 from spatial_zb.core.system.arrays import SystemArrays
 from spatial_zb.core.system.identification import Covariance
@@ -30,7 +31,10 @@ from spatial_zb.core.system.moments import (
     robust_moments,
     solve_lambda,
 )
+from spatial_zb.core.transforms import TransformedSample
 
+#: From this many clusters CR1 with t(n − 1) does as well.
+MANY_CLUSTERS = 50
 #: λ stays inside the interval that the sums of W admit by this share.
 INSIDE = 0.999
 
@@ -40,7 +44,7 @@ class InstrumentalEstimate:
     """δ̂ (K,), λ̂ (m,), ε̂ (M, m), Σ̂ (m, m) and the covariance (K + L, K + L) of (δ̂, λ̂ of spatial errors).
 
     ``at_bound`` says that a λ̂ is at an end of its interval; ``corrected`` that the moments were recentred, which is
-    False where they have no solution near the uncorrected one and the estimate is that.
+    False where they have no solution near the uncorrected one and the estimate is that. ``clusters`` those of CR2 errors.
     """
 
     delta: Array
@@ -50,6 +54,12 @@ class InstrumentalEstimate:
     cov: Array
     at_bound: bool
     corrected: bool
+    clusters: Clusters | None = None
+
+
+def few_clusters(sample: TransformedSample) -> bool:
+    """Whether errors clustered by unit are CR2, with degrees of freedom of their own for each coefficient."""
+    return sample.n_units < MANY_CLUSTERS
 
 
 def instrumental(
@@ -65,6 +75,7 @@ def instrumental(
     covariance the moments are those with a zero diagonal, and the λ_g reported are estimated once more from
     the GS2SLS residuals, weighted by the inverse variance of the moments. With recentred moments λ_g and GS2SLS are
     found a second time, since 2SLS of the unfiltered data does not know the errors that its instruments pick up.
+    Errors clustered by fewer than 50 units are CR2 without λ, CR1 with it.
     ``interval``: where λ is looked for, without it that of every W with the row and column sums of this one.
     """
     found = None if spectrum is None else _estimate(arrays, joint, covariance, spectrum, interval)
@@ -107,12 +118,20 @@ def _estimate(
     e = arrays.noise(delta, final)
     sigma = e.T @ e / arrays.sample.observations
     # a covariance that is robust looks at the data filtered with the λ it reports
-    infl = _influence(arrays, final, weight)
-    cov = _linear_covariance(arrays, infl, e, scaled_inverse(weight) if joint else sigma, covariance)
+    infl, clusters = _influence(arrays, final, weight), None
+    if covariance == "cluster" and errors is None and few_clusters(arrays.sample):
+        root = whitening(scaled_inverse(weight) if joint else np.diag(np.diag(sigma)))
+        clusters = system_clusters([arrays.H @ (arrays.H.T @ Z) for Z in arrays.Z], root, arrays.sample)
+        scores = _scores(infl, stretched(e, root, clusters).reshape(e.shape))
+        by_unit = scores.reshape(-1, clusters.number, scores.shape[1]).sum(axis=0)
+        cov = by_unit.T @ by_unit
+    else:
+        cov = _linear_covariance(arrays, infl, e, scaled_inverse(weight) if joint else sigma, covariance)
     if errors is not None:
         cov = errors.joint_covariance(cov, infl, first, delta, e, lam, final)
     at_bound = errors is not None and errors.outside(final)
-    return InstrumentalEstimate(delta, final, e, sigma, (cov + cov.T) / 2, at_bound, spectrum is not None)
+    cov, corrected = (cov + cov.T) / 2, spectrum is not None
+    return InstrumentalEstimate(delta, final, e, sigma, cov, at_bound, corrected, clusters)
 
 
 def _stage(
@@ -157,6 +176,29 @@ def _solve(arrays: SystemArrays, lam: Array, weight: Array) -> Array:
     rhs = np.concatenate([A[g].T @ (right @ weight[g]) for g in range(arrays.m)])
     scale = 1 / np.sqrt(np.diag(lhs))
     return scale * linalg.solve(lhs * np.outer(scale, scale), scale * rhs, assume_a="pos")
+
+
+def whitening(sigma: Array) -> Array:
+    """L (m, m) with Σ⁻¹ = LL'."""
+    return linalg.cholesky(scaled_inverse(sigma), lower=True)
+
+
+def system_clusters(slopes: list[Array], root: Array, sample: TransformedSample) -> Clusters:
+    """Clusters of the slopes (M, k_g) of m equations, whitened by the root L (m, m) of Σ⁻¹ = LL'.
+
+    Rows are forward deviations, in which unit effects have left nothing out.
+    """
+    m = len(slopes)
+    columns = [np.stack([root[g, h] * X for h in range(m)]) for g, X in enumerate(slopes)]
+    X = np.concatenate(columns, axis=2).reshape(m, sample.periods, sample.n_units, -1)
+    return clusters_of(X, "time" if sample.centred else "none")
+
+
+def stretched(e: Array, root: Array, clusters: Clusters) -> Array:
+    """Residuals (M, m) less what leverage took, (T*, n, m)."""
+    n, m = clusters.number, e.shape[1]
+    white = np.moveaxis((e @ root).reshape(-1, n, m), 2, 0)
+    return np.moveaxis(clusters.adjusted(white), 0, 2) @ np.linalg.inv(root)
 
 
 def _influence(arrays: SystemArrays, lam: Array, weight: Array) -> list[Array]:

@@ -24,17 +24,18 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from spatial_zb.core import Array
-from spatial_zb.core.clusters import Clusters, clusters_of
+from spatial_zb.core.clusters import Clusters
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.system.arrays import (
     COLUMNS,
+    SystemArrays,
     SystemGenerator,
     coefficient_matrices,
     system_solver,
     within_residuals,
 )
 from spatial_zb.core.system.fiml import SystemLikelihood, slopes_of
-from spatial_zb.core.system.instrumental import scaled_inverse
+from spatial_zb.core.system.instrumental import scaled_inverse, stretched, system_clusters, whitening
 from spatial_zb.core.transforms import TransformedSample
 
 
@@ -67,37 +68,23 @@ def clustered_covariance(
     arrays = likelihood.arrays
     delta, lam = likelihood.split(theta)
     e = likelihood.residuals(theta)
-    sigma = likelihood.sigma(e)
-    noise = stretched(e, np.linalg.cholesky(scaled_inverse(sigma)), clusters)
+    noise = stretched(e, whitening(likelihood.sigma(e)), clusters)
     drawn = SystemGenerator(arrays, "none", delta, lam).of_noise(noise)
-    scores = unit_scores(replace(likelihood, arrays=drawn), theta, sigma) @ inverse
+    scores = unit_scores(likelihood, theta, drawn) @ inverse
     return scores.T @ scores
 
 
-def mean_slopes(likelihood: SystemLikelihood, theta: Array) -> list[Array]:
-    """Derivatives (M, k_g) of the mean of every filtered equation in its δ: Z with the means of its endogenous columns."""
+def likelihood_clusters(likelihood: SystemLikelihood, theta: Array) -> Clusters:
+    """Clusters of the derivatives of the mean of every filtered equation in its δ, whitened by Σ̂⁻¹.
+
+    The mean of an endogenous regressor is that of the reduced form; λ and Σ are not in the mean.
+    """
     arrays = likelihood.arrays
     delta, lam = likelihood.split(theta)
     shape = (arrays.sample.periods, arrays.sample.n_units, arrays.m)
-    return list(SystemGenerator(arrays, "none", delta, lam).of_noise(np.zeros(shape)).filtered(lam)[1])
-
-
-def system_clusters(slopes: list[Array], root: Array, sample: TransformedSample) -> Clusters:
-    """Clusters of the slopes (M, k_g) of m equations, whitened by the root L (m, m) of Σ⁻¹ = LL'.
-
-    Rows are forward deviations, in which unit effects have left nothing out.
-    """
-    m = len(slopes)
-    columns = [np.stack([root[g, h] * X for h in range(m)]) for g, X in enumerate(slopes)]
-    X = np.concatenate(columns, axis=2).reshape(m, sample.periods, sample.n_units, -1)
-    return clusters_of(X, "time" if sample.centred else "none")
-
-
-def stretched(e: Array, root: Array, clusters: Clusters) -> Array:
-    """Residuals (M, m) less what leverage took, (T*, n, m)."""
-    n, m = clusters.number, e.shape[1]
-    white = np.moveaxis((e @ root).reshape(-1, n, m), 2, 0)
-    return np.moveaxis(clusters.adjusted(white), 0, 2) @ np.linalg.inv(root)
+    mean = SystemGenerator(arrays, "none", delta, lam).of_noise(np.zeros(shape))
+    sigma = likelihood.sigma(likelihood.residuals(theta))
+    return system_clusters(list(mean.filtered(lam)[1]), whitening(sigma), arrays.sample)
 
 
 def with_error_covariances(
@@ -129,23 +116,27 @@ def with_error_covariances(
     return values, influence.T @ influence * (n / (n - 1)), information
 
 
-def unit_scores(likelihood: SystemLikelihood, theta: Array, sigma: Array | None = None) -> Array:
-    """Scores of the concentrated likelihood by unit, (n, p), all equations and periods of a unit together; at Σ̂ by default.
+def unit_scores(likelihood: SystemLikelihood, theta: Array, drawn: SystemArrays | None = None) -> Array:
+    """Scores of the concentrated likelihood by unit, (n, p), all equations and periods of a unit together.
 
     Unit i has Σ_t q_itg D_ita − T*r_i,a of parameter a of equation g, q = Σ⁻¹e, and, since Σ̂ follows θ, its score of Σ
     along dΣ/dθ_a = −(v_a ι_g' + ι_g v_a')/N, v_a = E'D_a. They sum to the gradient, and each has a mean of zero however
-    the errors of a unit go together over time, where their covariance is Σ in every period.
+    the errors of a unit go together over time, where their covariance is Σ in every period. ``drawn``: the same of a system
+    with other errors, Σ̂ and its derivative staying.
     """
     arrays = likelihood.arrays
     n, periods, N = arrays.sample.n_units, arrays.sample.periods, arrays.sample.observations
     e = likelihood.residuals(theta)
-    inverse = scaled_inverse(likelihood.sigma(e) if sigma is None else sigma)
-    q = e @ inverse
+    inverse = scaled_inverse(likelihood.sigma(e))
     D, owner = slopes_of(likelihood, theta)
+    v = e.T @ D
+    if drawn is not None:
+        other = replace(likelihood, arrays=drawn)
+        e, (D, _) = other.residuals(theta), slopes_of(other, theta)
+    q = e @ inverse
     out = (q[:, owner] * D).reshape(-1, n, len(theta)).sum(axis=0)
     raw, _ = _diagonals(likelihood, theta)
     out -= periods * raw[:, np.arange(len(theta)), owner]
-    v = e.T @ D
     if likelihood.sigma_form == "diagonal":
         v = np.where(np.arange(arrays.m)[:, None] == owner, v, 0.0)
     along = ((q @ v) * q[:, owner]).reshape(-1, n, len(theta)).sum(axis=0)

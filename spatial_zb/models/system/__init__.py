@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.notes import tell
+from spatial_zb.core.clusters import Clusters
 from spatial_zb.core.likelihood.covariance import inverse_or_nan
 from spatial_zb.core.system.arrays import SystemArrays, within_residuals
 from spatial_zb.core.system.components import error_components
@@ -26,9 +27,9 @@ from spatial_zb.core.system.fiml import (
     smallest_correlation,
 )
 from spatial_zb.core.system.identification import kind_of
-from spatial_zb.core.system.instrumental import InstrumentalEstimate, instrumental
+from spatial_zb.core.system.instrumental import InstrumentalEstimate, few_clusters, instrumental
 from spatial_zb.core.system.instruments import spectrum_near
-from spatial_zb.core.system.scores import clustered_covariance, quasi_covariance
+from spatial_zb.core.system.scores import clustered_covariance, likelihood_clusters, quasi_covariance
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import check_kinds, refuse_empty_rows
 from spatial_zb.models.spec import Convergence
@@ -75,7 +76,8 @@ def fit_system(
         Instrumental: ``"classical"`` (default), ``"robust"`` (to variances that differ between units),
         ``"cluster"`` (by unit: to errors that last over time too). FIML: ``"information"`` (default; observed),
         ``"sandwich"`` (to non-normal errors), ``"cluster"`` (by unit, all equations together). With ``"cluster"``
-        p-values and limits are those of Student's t with n − 1 degrees of freedom.
+        and fewer than 50 units errors are CR2 and p-values and limits those of Student's t with Bell and McCaffrey's
+        degrees of freedom by coefficient; from 50 units on, and with λ by instruments, CR1 and t(n − 1).
     instrument_powers
         Highest power of W among the instruments [X, WX, W²X, …] of all exogenous variables. By default 2 when
         the spatial lag of an endogenous variable enters, else 0: the reduced form then has no other powers.
@@ -210,7 +212,8 @@ def _fit_instrumental(
     )
     theta = np.concatenate([found.delta, found.lam[active]])
     cov = np.full_like(found.cov, np.nan) if found.at_bound else found.cov
-    return _assemble(design, method, covariance, theta, cov, found.residuals, found.sigma, record)
+    fit = _assemble(design, method, covariance, theta, cov, found.residuals, found.sigma, record)
+    return replace(fit, clusters=None if found.at_bound else found.clusters)
 
 
 def _fit_random(design: SystemDesign, method: Method, covariance: Covariance) -> SystemFit:
@@ -265,7 +268,13 @@ def _fit_likelihood(design: SystemDesign, covariance: Covariance, sigma_form: Si
         lam=tuple(likelihood.split(best.theta)[1]),
     )
     fit = _assemble(design, "fiml", covariance, best.theta, cov, e, sigma, record)
-    return replace(fit, sigma_form=sigma_form, log_likelihood=best.log_likelihood)
+    clusters = _clusters(likelihood, best.theta) if covariance == "cluster" and record.converged else None
+    return replace(fit, sigma_form=sigma_form, log_likelihood=best.log_likelihood, clusters=clusters)
+
+
+def _clusters(likelihood: SystemLikelihood, theta: NDArray[np.float64]) -> Clusters | None:
+    """Those of CR2, where units are few."""
+    return likelihood_clusters(likelihood, theta) if few_clusters(likelihood.arrays.sample) else None
 
 
 def system_likelihood(design: SystemDesign, sigma_form: SigmaForm) -> SystemLikelihood:
@@ -302,7 +311,7 @@ def likelihood_covariance(
     if positive and kind == "sandwich":
         inverse = quasi_covariance(likelihood, best.theta, inverse)
     if positive and kind == "cluster":
-        inverse = clustered_covariance(likelihood, best.theta, inverse)
+        inverse = clustered_covariance(likelihood, best.theta, inverse, _clusters(likelihood, best.theta))
     return inverse, positive
 
 

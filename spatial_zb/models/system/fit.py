@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from spatial_zb.base.errors import listed, listed_zh
 from spatial_zb.base.notes import FitWords
 from spatial_zb.base.printing import Printed
+from spatial_zb.base.results import Degrees, coefficient_table
 from spatial_zb.base.text import Text
+from spatial_zb.core.clusters import Clusters
 from spatial_zb.core.logdet import EIGEN_UNITS, EigenLogDet, eigenvalues
 from spatial_zb.core.system.arrays import coefficient_matrices, within_residuals
 from spatial_zb.core.system.fiml import SigmaForm
@@ -88,6 +90,8 @@ class SystemFit(Estimates):
         (m, m) covariance of ε between equations.
     log_likelihood
         Of the transformed data with all constants, for FIML; NaN for the instrumental methods.
+    clusters
+        What CR2 needs of every unit, where errors are clustered by few: statistics have degrees of freedom of their own.
     residuals
         (T, n, m) ε̂ after the fixed-effects transform.
     instruments, dropped
@@ -100,6 +104,7 @@ class SystemFit(Estimates):
     method: Method
     sigma_form: SigmaForm = "full"
     sigma: pd.DataFrame
+    clusters: Clusters | None = None
 
     @property
     def spec(self) -> SystemSpec:
@@ -150,6 +155,19 @@ class SystemFit(Estimates):
     def coefficient_positions(self) -> NDArray[np.intp]:
         """Where the elements of :attr:`delta` stand among ``params``."""
         return np.flatnonzero(self.params.index.get_level_values("term") != "lam")
+
+    def degrees(self, gradient: NDArray[np.float64]) -> Degrees:
+        """Degrees of freedom of functions of the parameters, from their gradients (…, p) in the order of ``params``.
+
+        Of errors clustered by few units those of Bell & McCaffrey under CR2; λ, which has no part in them, has n − 1.
+        """
+        if self.clusters is None:
+            return self.df_resid
+        return self.clusters.degrees(gradient[..., self.coefficient_positions])
+
+    def _table(self, alpha: float = 0.05) -> pd.DataFrame:
+        df = self.degrees(np.eye(len(self.params)))
+        return coefficient_table(self.claimed, self.bse, alpha, df).rename_axis(list(self.KEYS))
 
     def matrices(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Γ = I − [γ] and Ψ = [ψ], (m, m)."""
@@ -264,6 +282,10 @@ class SystemFit(Estimates):
         ]
         if self.bias_correction:
             lines.append("moments less the bias of many instruments (Liu & Lee 2010)")
+        if self.clusters is not None:
+            lines.append("CR2 errors; Student's t with df (Bell-McCaffrey) by estimate")
+        elif self.df_resid is not None:
+            lines.append(f"Student's t with {self.df_resid} degrees of freedom")
         if self.converged and np.isfinite(self.log_likelihood):
             lines.append(f"ln L = {self.log_likelihood:.4f}   AIC = {self.aic:.2f}")
         if not self.converged:
