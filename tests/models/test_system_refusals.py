@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -350,7 +351,9 @@ def test_a_dense_matrix_and_few_clusters_are_said():
     assert "ψ is known only roughly" in messages(system(), data, W)
     assert "textbook estimator off by 0.1" in messages(system(), data, W, bias_correction=False)
     assert "bias_corrected()" in messages(system(), data, W, method="fiml")
-    assert "20 units are few for a cluster" in messages(system(), data, W, covariance="cluster")
+    assert "few for a cluster" not in messages(system(), data, W, covariance="cluster")  # CR2
+    errors = {name: replace(e, lag_error=True) for name, e in system().equations.items()}
+    assert "20 units are few for a cluster" in messages(SystemSpec(errors), data, W, covariance="cluster")
 
 
 def test_only_our_errors_escape(panel):

@@ -13,7 +13,7 @@ from spatial_zb.models.system.fit import VERY_WEAK_F, SystemFit
 
 #: Up to this many units standard errors are called approximate (docs/validation/system.md).
 SMALL_N = 30
-#: Up to this many units a cluster covariance is too small (docs/validation/system.md).
+#: Up to this many units a cluster covariance that is not CR2 is too small (docs/validation/system.md).
 FEW_CLUSTERS = 30
 #: A J with a smaller p-value is said to reject the exclusions.
 REJECTED = 0.05
@@ -112,7 +112,7 @@ def _sample(fit: SystemFit) -> list[Note]:
     n, T = len(fit.panel.units), len(fit.panel.periods)
     if n <= SMALL_N and fit.spec.uses_weights:
         notes.append(few_units(n, n * T, BOOTSTRAP, PAGE))
-    if fit.covariance == "cluster" and n <= FEW_CLUSTERS:
+    if fit.covariance == "cluster" and fit.clusters is None and n <= FEW_CLUSTERS:
         notes.append(few_units_for_clusters(n))
     timed = fit.spec.fixed_effects in ("time", "two_way")
     if fit.weights.dense and timed and fit.spec.lags_endogenous:
@@ -256,8 +256,10 @@ def system_not_stable(strength: float, determinant: float) -> Text:
 def few_units_for_clusters(units: int) -> Text:
     """A cluster covariance of a system."""
     return Text(
-        f"{units} units are few for a cluster covariance: its standard errors are too small",
-        f"{units}个地区用于聚类协方差偏少：标准误偏小",
+        f"{units} units are few for a cluster covariance without CR2, which spatial errors by instruments and random effects "
+        'do not have: its standard errors are too small. Use method="fiml", or fixed effects and lag_error=False',
+        f"含空间误差的工具变量法与随机效应没有CR2，{units}个地区用于聚类协方差偏少：标准误偏小。"
+        '请用method="fiml"，或固定效应与lag_error=False',
     )
 
 
