@@ -211,7 +211,10 @@ def _with_sigma(fit: SystemFit) -> tuple[Array, Array, Array]:
     order = np.concatenate([positions, np.setdiff1d(np.arange(len(fit.params)), positions)])
     theta = fit.params.to_numpy()[order]
     inverse, _ = inverse_or_nan(-likelihood.derivatives(theta)[1])
-    return with_error_covariances(likelihood, theta, inverse)
+    values, V, information = with_error_covariances(likelihood, theta, inverse)
+    if fit.clusters is not None:  # CR2, where a test is of coefficients alone
+        V[: len(theta), : len(theta)] = fit.cov.to_numpy()[np.ix_(order, order)]
+    return values, V, information
 
 
 def _restricted(fit: SystemFit, spec: SystemSpec, sigma: SigmaForm) -> NDArray[np.intp]:

@@ -256,8 +256,8 @@ def system_not_stable(strength: float, determinant: float) -> Text:
 def few_units_for_clusters(units: int) -> Text:
     """A cluster covariance of a system."""
     return Text(
-        f"{units} units are few for a cluster covariance without CR2, which spatial errors by instruments and random effects "
-        'do not have: its standard errors are too small. Use method="fiml", or fixed effects and lag_error=False',
+        f"{units} units are few for a cluster covariance without CR2, which spatial errors by instruments and random "
+        'effects do not have: its standard errors are too small. Use method="fiml", or fixed effects and lag_error=False',
         f"含空间误差的工具变量法与随机效应没有CR2，{units}个地区用于聚类协方差偏少：标准误偏小。"
         '请用method="fiml"，或固定效应与lag_error=False',
     )
