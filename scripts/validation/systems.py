@@ -24,6 +24,7 @@ from spatial_zb.models.system.fit import SystemFit
 from .places import KINDS, OUT, SIZES, complete, weights
 from .system_cases import DENSE, FOLLOWED, SEED, drawn, median_error, system, true_value
 from .system_dense import run_corrected, run_instruments
+from .system_weak import run_lasting, run_weak
 
 EFFECT = ("industry", "shock:talent", "total")
 Z95 = 1.959964
@@ -156,6 +157,8 @@ def run(replications: int | None = None, workers: int = 1) -> None:
     run_instruments(workers)
     run_corrected(workers=workers)
     run_resampled(workers=workers)
+    run_weak(workers=workers)
+    run_lasting(workers=workers)
 
 
 def run_cell(cell: tuple[int, str, str], replications: int, workers: int = 1) -> pd.DataFrame:
