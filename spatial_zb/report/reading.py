@@ -303,8 +303,8 @@ def _verdict(shares: pd.Series, tests: pd.DataFrame | None, level: float) -> Tex
         )
     if max(shares["positive"], 1 - shares["positive"]) < ONE_SIGN:
         return Text(
-            "Partly robust: there is an effect, but its sign depends on the specification.",
-            "部分稳健：效应存在，但符号取决于设定。",
+            "Partly robust: taken together the specifications tell an effect from none, but its sign depends on the choice.",
+            "部分稳健：各设定合在一起能区分有无效应，但符号取决于设定。",
         )
     return Text("Robust in sign over the specifications.", "符号稳健：各设定下符号基本一致。")
 

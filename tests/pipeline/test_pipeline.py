@@ -133,6 +133,14 @@ def test_tables_carry_the_estimates(finished):
     assert f"{tidy.loc[('two_way', 'rho'), 'estimate']:.3f}" in printed
 
 
+def test_a_system_that_is_not_identified_says_so_before_anything_else(finished):
+    """Effective F of the shipped system are 0.8 to 1.9; estimates without effects said nothing of it."""
+    text = (results(finished) / "tables" / "system_mutual_reading.txt").read_text(encoding="utf-8-sig")
+    said = [line for line in text.splitlines() if "SLS" in line or "FIML" in line]
+    assert len(said) == 18
+    assert [line for line in said if not re.match(r"[^.]*(?:SLS|FIML)\. Not identified: ", line)] == []
+
+
 def test_report_shows_what_every_stage_made(finished):
     page = (results(finished) / "report.html").read_text(encoding="utf-8")
     manifest = output.read_manifest(results(finished))

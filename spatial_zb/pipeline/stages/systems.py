@@ -324,18 +324,19 @@ def _read_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
         method = METHOD_WORDS[column.facts["method"]]
         where = Text(f"{sample.en}, {W.en}, {method.en}", f"{sample.zh}，{W.zh}，{method.zh}")
         choices.append({"model": system.title, "sample": sample, "weights": W})
+        found = column.fit.identification(), column.fit.exclusion_tests()
+        verdict = system_verdict(*found, column.facts["method"], names, job.prepared.labels)
+        first = Text(f"{where.en}. {verdict.en}".rstrip(), f"{where.zh}。{verdict.zh}")
         if column.effects is None:
             unstable = Text(
                 "The estimated system is not stable; it has no effects.", "所估系统不稳定，不报告效应。"
             )
-            paragraphs.append(Text(f"{where.en}. {unstable.en}", f"{where.zh}。{unstable.zh}"))
+            paragraphs.append(Text(f"{first.en} {unstable.en}", f"{first.zh}{unstable.zh}"))
             continue
         if column.effects.reason is not None:
             why = column.effects.reason.text
-            paragraphs.append(Text(f"{where.en}: {why.en}.", f"{where.zh}：{why.zh}。"))
+            paragraphs.append(Text(f"{first.en} {_sentence(why.en)}.", f"{first.zh}{why.zh}。"))
             continue
-        found = column.fit.identification(), column.fit.exclusion_tests()
-        verdict = system_verdict(*found, column.facts["method"], names, job.prepared.labels)
         paragraphs.append(system_reading(_mutual(column.effects.tidy()), names, where, verdict))
     job.prose(f"system_{system.name}_reading", system.title, paragraphs, choices)
 
@@ -345,6 +346,10 @@ def _mutual(effects: pd.DataFrame) -> pd.DataFrame:
     shocks = effects[effects["source"].str.startswith("shock:")]
     source = shocks["source"].str.removeprefix("shock:")
     return shocks.assign(term=source + " → " + shocks["response"])[source != shocks["response"]]
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _short(label: Text) -> Text:
