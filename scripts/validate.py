@@ -37,6 +37,7 @@ PARTS = {
     "long_run": ("dynamic", "run_long_run"),
     "regimes": ("dynamic", "run_regimes"),
     "robust_score": ("robust_score", "run"),
+    "clusters": ("clusters", "run"),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,8 +18,22 @@ from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Language, Text
 
 NAN = float("nan")
-#: Degrees of freedom of Student's t: of all estimates, or (p,) of each, infinity the normal law; None all normal.
-Degrees = NDArray[np.float64] | float | None
+
+
+class Law(Protocol):
+    """A law of t statistics that is no Student's t."""
+
+    def tail(self, statistic: NDArray[np.float64]) -> NDArray[np.float64]:
+        """P(t > s) of statistics s ≥ 0."""
+        ...
+
+    def quantile(self, share: float) -> float:
+        """s with P(t > s) = share < 0.5."""
+        ...
+
+
+#: Degrees of freedom of Student's t: of all estimates, or an array of each's, infinity the normal law; None all normal.
+Degrees = NDArray[np.float64] | float | Law | None
 TABLE_COLUMNS = pd.Index(["estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high"])
 NOTHING = Text("", "")
 
@@ -337,13 +351,33 @@ def coefficient_columns(
     array([0.102, 0.046])
     """
     check_alpha(alpha)
+    if isinstance(df, np.ndarray):
+        std_error = np.where(np.isnan(df.ravel()), np.nan, std_error)  # with none known no error is claimed
     with np.errstate(invalid="ignore", divide="ignore"):
         statistic = estimate / std_error
-    tail, quantile = special.ndtr(-np.abs(statistic)), -special.ndtri(alpha / 2)
-    if df is not None:
-        degrees = np.broadcast_to(np.asarray(df, float), statistic.shape)
-        finite = ~np.isinf(degrees)  # of an unknown number nothing is known
-        tail = np.where(finite, special.stdtr(degrees, -np.abs(statistic)), tail)
-        quantile = np.where(finite, -special.stdtrit(degrees, alpha / 2), quantile)
-    half = quantile * std_error
-    return np.column_stack([estimate, std_error, statistic, 2 * tail, estimate - half, estimate + half])
+    half = quantile(alpha / 2, df) * std_error
+    return np.column_stack(
+        [estimate, std_error, statistic, 2 * tail(np.abs(statistic), df), estimate - half, estimate + half]
+    )
+
+
+def tail(statistic: NDArray[np.float64], df: Degrees) -> NDArray[np.float64]:
+    """P(t > s) of statistics s ≥ 0, (p,), under degrees of freedom or a law of their own."""
+    normal = special.ndtr(-statistic)
+    if df is None:
+        return normal
+    if not isinstance(df, np.ndarray | float | int):
+        return df.tail(statistic)
+    degrees = np.broadcast_to(np.ravel(df), statistic.shape)
+    return np.where(np.isinf(degrees), normal, special.stdtr(degrees, -statistic))
+
+
+def quantile(share: float, df: Degrees) -> NDArray[np.float64] | float:
+    """s with P(t > s) = ``share``: one, or one for each estimate."""
+    normal = -special.ndtri(share)
+    if df is None:
+        return float(normal)
+    if not isinstance(df, np.ndarray | float | int):
+        return df.quantile(share)
+    degrees = np.ravel(df)
+    return np.where(np.isinf(degrees), normal, -special.stdtrit(degrees, share))

@@ -263,7 +263,10 @@ def estimate_of(fit: Fit, term: str, effect: str | None) -> tuple[NDArray[np.flo
     if effect is None:
         place = [fit.params.index.get_loc(term)]
         columns = coefficient_columns(
-            fit.params.to_numpy()[place], fit.bse.to_numpy()[place], 0.05, fit.df_resid
+            fit.params.to_numpy()[place],
+            fit.bse.to_numpy()[place],
+            0.05,
+            fit.degrees(np.eye(len(fit.params))[place]),
         )[0]
     else:
         found = spatial_effects(fit)

@@ -413,6 +413,8 @@ def _facts(cell: SharedCell, moments: Moments, sigma2: float) -> dict[str, Any]:
         "weights": weights.label,
         "normalisation": weights.normalisation,
         "covariance": covariance,
+        "df_min": np.nan,
+        "df_max": np.nan,
         "nobs": sample.observations,
         "n_units": n,
         "n_periods": T,

@@ -221,7 +221,7 @@ def estimator_ways(
     estimators: Sequence[Estimator], covariances: Sequence[Covariance]
 ) -> list[tuple[Estimator, Covariance]]:
     """Every estimator with every covariance; the robust score once, with its own."""
-    own: dict[str, Sequence[Covariance]] = {"robust_score": COVARIANCES["robust_score"]}
+    own: dict[str, Sequence[Covariance]] = {"robust_score": COVARIANCES["robust_score"][:1]}
     return [(e, c) for e in estimators for c in own.get(e, covariances)]
 
 

@@ -1,4 +1,4 @@
-"""Few clusters: what effects and regressors took out of the residuals of each, and what a variance of them is worth.
+"""Few clusters or periods: what a fit took out of the residuals of each, and what a variance of so few is worth.
 
 Residuals e = M_X ε are shorter than errors, the more so where a unit has leverage: E e_i e_i' = σ² M_X,ii for equal
 variances, with M_X = J ⊗ A − VV', A = I − ιι'/T under unit effects (else I), J = I − ιι'/n under effects of periods
@@ -10,6 +10,15 @@ E_i the columns of unit i, it is Σ (p_i'ε)², and Satterthwaite's degrees of f
 blocks are p_i'p_j = J_ij a_i'a_j − (V_i'a_i)'(V_j'a_j) with a_i = M_X,ii^{−1/2} X_i (X'X)⁻¹c, so that no matrix of n·T rows
 and columns is formed.
 
+Few periods: the Driscoll-Kraay variance sums scores by period and weighs pairs of periods by a Bartlett kernel. Where it
+is not negligible beside T, the statistic is not normal (fixed-b asymptotics). :class:`BartlettLaw` is the law of
+t = √T h̄/√(h'QKQh/T) for T normal independent sums h, with Q the projection off their mean and K the weights: exact at
+any T, t(T − 1) without lags, and as T grows that of Kiefer & Vogelsang at b = (lags + 1)/T. With λ the eigenvalues of
+QKQ/T, P(|t| > s) = (2/π) ∫ Π_j (1 + s²λ_j/sin²θ)^{−1/2} dθ over (0, π/2): the mean of Craig's form of the normal tail.
+
+Kiefer & Vogelsang (2005), Econometric Theory 21: 1130-1164; Vogelsang (2012), J. Econometrics 166: 303-319; Craig (1991),
+IEEE MILCOM: 571-575.
+
 Bell & McCaffrey (2002), Survey Methodology 28: 169-181; with effects that are absorbed, Pustejovsky & Tipton (2018), J.
 Business & Economic Statistics 36: 672-683.
 """
@@ -17,14 +26,18 @@ Business & Economic Statistics 36: 672-683.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from scipy import optimize, special
 
 from spatial_zb.core import Array
 from spatial_zb.core.transforms import FixedEffects
 
 #: Eigenvalues of M_X,ii up to this are zero: the unit determines a coefficient or an effect alone.
 NOTHING_LEFT = 1e-8
+#: Share of the variance of c'θ̂ that its clusters must be able to show, where leverage leaves some of them nothing.
+LEAST_SEEN = 0.5
 #: A column whose part off the others has at most this share of its length is their combination.
 COLLINEAR = 1e-9
 
@@ -64,9 +77,10 @@ class Clusters:
         """Degrees of freedom of c'θ̂ for gradients c (…, q) in the coefficients of the regressors X.
 
         Equal variances without correlation are the working assumption. Where nothing of c is in the regressors, as for a
-        parameter that has no linear part in its score, n − 1. NaN where nothing of it is left in any unit.
+        parameter that has no linear part in its score, n − 1. NaN where single units determine it nearly alone, so that
+        residuals do not show how uncertain it is: its standard error is not to be claimed.
         """
-        flat = gradients.reshape(-1, gradients.shape[-1])
+        flat = gradients.reshape(int(np.prod(gradients.shape[:-1])), gradients.shape[-1])
         found = np.array([self._degrees_of(self.back @ c) for c in flat])
         return found.reshape(gradients.shape[:-1])
 
@@ -81,9 +95,9 @@ class Clusters:
         own = (a**2).sum(axis=1)
         taken = np.hstack([a / np.sqrt(self.number), h]) if self.timed else h  # Γ = diag(own) − taken taken'
         gram = taken.T @ taken
-        trace = own.sum() - np.trace(gram)
+        trace = own.sum() - np.trace(gram)  # one, less what no unit can show
         square = (own**2).sum() - 2 * (own * (taken**2).sum(axis=1)).sum() + (gram**2).sum()
-        return float(trace**2 / square) if trace > NOTHING_LEFT else np.nan  # 1 where all of it is left
+        return float(trace**2 / square) if trace > LEAST_SEEN else np.nan
 
     def _stretched(self, values: Array) -> Array:
         """M_X,ii^{−1/2} of values (n, R, c)."""
@@ -118,7 +132,7 @@ def clusters_of(X: Array, effects: FixedEffects) -> Clusters:
     unit = np.where(scale > 0, scale, 1.0)
     left, sizes, right = np.linalg.svd((stacked / unit).reshape(n * rows, q), full_matrices=False)
     kept = sizes > COLLINEAR * sizes.max(initial=0.0)
-    V = left[:, kept].reshape(n, rows, -1)
+    V = left[:, kept].reshape(n, rows, int(kept.sum()))
     back = right[kept] / sizes[kept, None] / unit
     timed = effects in ("time", "two_way")
     own = 1 - 1 / n if timed else 1.0
@@ -133,9 +147,53 @@ def clusters_of(X: Array, effects: FixedEffects) -> Clusters:
 def _units_first(values: Array) -> Array:
     """(…, T, n, c) as (n, rows, c), periods within equations."""
     moved = np.moveaxis(values, -2, 0)
-    return moved.reshape(len(moved), -1, values.shape[-1])
+    return moved.reshape(len(moved), int(np.prod(moved.shape[1:-1])), values.shape[-1])
 
 
 def _periods_first(values: Array, before: tuple[int, ...]) -> Array:
     """Back from (n, rows, c) to (…, T, n, c)."""
     return np.moveaxis(values.reshape(len(values), *before, values.shape[-1]), 0, -2)
+
+
+# --- few periods
+
+#: Nodes of the integral of the law: what is left is below 1e-10 for |t| up to :data:`FURTHEST`.
+NODES = 200
+#: Statistics beyond have a p-value of less than rounding, or next to no periods.
+FURTHEST = 1e4
+
+
+@dataclass(frozen=True, slots=True)
+class BartlettLaw:
+    """Law of a t statistic whose variance weighs pairs of few periods; ``shares`` are the eigenvalues of QKQ/T.
+
+    Without lags t(9), but for the factor T/(T − 1):
+
+    >>> round(bartlett_law(10, 0).quantile(0.025) / (10 / 9) ** 0.5, 4)
+    2.2622
+    """
+
+    shares: tuple[float, ...]
+
+    def tail(self, statistic: Array) -> Array:
+        """P(t > s) of statistics s ≥ 0, any shape; NaN of NaN."""
+        flat = np.ravel(statistic)
+        nodes, weights = special.roots_legendre(NODES)
+        square = np.sin((nodes + 1) * np.pi / 4) ** 2
+        ratio = (flat[:, None, None] ** 2) * np.asarray(self.shares)[:, None] / square
+        return np.reshape(np.exp(-0.5 * np.log1p(ratio).sum(axis=1)) @ weights / 4, np.shape(statistic))
+
+    def quantile(self, share: float) -> float:
+        """s with P(t > s) = ``share``."""
+        return float(optimize.brentq(lambda s: float(self.tail(np.array(s))) - share, 0.0, FURTHEST))
+
+
+@lru_cache(maxsize=64)
+def bartlett_law(periods: int, lags: int) -> BartlettLaw:
+    """The law for T ``periods`` and weights 1 − |t − s|/(lags + 1)."""
+    apart = np.abs(np.subtract.outer(np.arange(periods), np.arange(periods)))
+    kernel = np.clip(1 - apart / (lags + 1), 0, None)
+    centred = kernel - kernel.mean(axis=0)
+    centred -= centred.mean(axis=1, keepdims=True)
+    values = np.linalg.eigvalsh((centred + centred.T) / 2)[1:]  # the first is that of the mean, zero
+    return BartlettLaw(tuple(float(v) for v in np.maximum(values, 0.0) / periods))

@@ -25,6 +25,7 @@ from spatial_zb.effects.static import (
     parameter_draws,
     reason_of_equation,
     refuse_without_effects,
+    spread_over_parameters,
 )
 from spatial_zb.effects.table import (
     EFFECTS,
@@ -272,18 +273,20 @@ def _effects(asked: _Asked, draws: int, rng: Rng, alpha: float) -> Effects:
         return not_computed(axes, method, fit, why, asked.detail)
     values = fit.params.to_numpy()
     point = _combined(fit, asked.multiply, values).ravel()
+    gradient, where = _gradient(fit, asked.multiply, values)
+    df = fit.degrees(spread_over_parameters(gradient, where, len(values)))
     if method == "delta":
         std_error = _delta_errors(fit, asked.multiply, values, fit.cov.to_numpy())
-        columns = coefficient_columns(point, std_error.ravel(), alpha, fit.df_resid)
-        return Effects(axes, columns, method, fit, asked.detail)
-    gradient, blocks = _gradient(fit, asked.multiply, values, fit.cov.to_numpy())
-    gradient = np.moveaxis(gradient[..., 0], 2, 0)  # one horizon: (k, 3, 5)
+        columns = coefficient_columns(point, std_error.ravel(), alpha, df)
+        return Effects(axes, columns, method, fit, asked.detail, df=df)
+    blocks = covariance_blocks(fit.cov.to_numpy(), where)
+    gradient = gradient[:, 0]  # one horizon: (k, 3, 5)
     m, slopes = _slopes(fit, asked.multiply, values)
     slope = np.zeros_like(gradient)  # of ln d, d the inverse of the multiplier of β: 1 − τ − ρ − η for totals
     slope[..., 2:] = -(slopes / m)[:, 0, [0, 2, 2]].T
     variances = log_variances(gradient, slope, blocks)
-    columns, gaps = fieller_columns(point, variances, alpha, fit.df_resid)
-    return Effects(axes, columns, method, fit, asked.detail, gaps=gaps)
+    columns, gaps = fieller_columns(point, variances, alpha, df)
+    return Effects(axes, columns, method, fit, asked.detail, gaps=gaps, df=df)
 
 
 def _simulated(asked: _Asked, draws: int, rng: Rng, alpha: float) -> Effects:
@@ -320,12 +323,13 @@ def _combined(fit: Fit, multiply: Multiply, values: Array) -> Array:
 
 def _delta_errors(fit: Fit, multiply: Multiply, values: Array, cov: Array) -> Array:
     """√(g'Vg) (k, H, 3)."""
-    gradient, blocks = _gradient(fit, multiply, values, cov)
-    return np.sqrt(np.einsum("eikh,kij,ejkh->khe", gradient, blocks, gradient))
+    gradient, where = _gradient(fit, multiply, values)
+    blocks = covariance_blocks(cov, where)
+    return np.sqrt(np.einsum("khei,kij,khej->khe", gradient, blocks, gradient))
 
 
-def _gradient(fit: Fit, multiply: Multiply, values: Array, cov: Array) -> tuple[Array, Array]:
-    """Derivatives (3, 5, k, H) in (β_k, θ_k, τ, η, ρ), the last three by differences, and covariances (k, 5, 5) of these."""
+def _gradient(fit: Fit, multiply: Multiply, values: Array) -> tuple[Array, NDArray[np.intp]]:
+    """Derivatives (k, H, 3, 5) in (β_k, θ_k, τ, η, ρ), the last three by differences, and where (k, 5) these stand."""
     place = {name: i for i, name in enumerate(fit.params.index)}
     own = [[place[x], place.get(f"W_{x}", -1)] for x in fit.spec.regressors]
     where = np.array([[*pair, *(place.get(c, -1) for c in ("tau", "eta", "rho"))] for pair in own])
@@ -335,7 +339,7 @@ def _gradient(fit: Fit, multiply: Multiply, values: Array, cov: Array) -> tuple[
     parts = [np.broadcast_to(m[:, [c, c + 2]], (k, len(m), 2)) for c in (0, 1)]
     parts += [beta[..., None] * slope[:, [0, 2]] + theta[..., None] * slope[:, [1, 3]] for slope in slopes]
     direct, total = np.moveaxis(np.stack(parts), -1, 0)  # (5, k, H) each
-    return np.stack([direct, total - direct, total]), covariance_blocks(cov, where)
+    return np.moveaxis(np.stack([direct, total - direct, total]), (2, 3, 0), (0, 1, 2)), where
 
 
 def _slopes(fit: Fit, multiply: Multiply, values: Array) -> tuple[Array, Array]:

@@ -19,12 +19,11 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from spatial_zb.base.arguments import alpha_of, renamed
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.printing import Printed
-from spatial_zb.base.results import coefficient_columns
+from spatial_zb.base.results import Degrees, coefficient_columns, quantile, tail
 from spatial_zb.base.text import Language, Text
 from spatial_zb.core import Array
 from spatial_zb.effects.static import average_effects_at, effects_gradient
@@ -147,15 +146,18 @@ def u_shape_test(
     """
     low, high = _range(fit, x, data_range)
     _refuse_other_product(fit, x_sq, (x, x))
-    (b, c), V = _pair(fit, x, x_sq, effect)
+    (b, c), V, pair = _pair(fit, x, x_sq, effect)
     slopes, errors = _slopes(b, c, V, np.array([low, high]))
     statistics = slopes / errors
     sign = 1.0 if c > 0 else -1.0
-    least = min(-sign * statistics[0], sign * statistics[1])
+    tails = [
+        _tail(value * side, fit.degrees(np.array([1.0, 2 * end]) @ pair))
+        for value, side, end in zip(statistics, (-sign, sign), (low, high), strict=True)
+    ]
     turning = -b / (2 * c)
     gradient = np.array([-1 / (2 * c), b / (2 * c**2)])
     std_error = float(np.sqrt(gradient @ V @ gradient))
-    z = _quantile(alpha_of(level), fit.df_resid)
+    z = np.ravel(quantile(alpha_of(level) / 2, fit.degrees(gradient @ pair)))[0]
     limits, kind = _fieller(b, c, V, z)
     return UShape(
         term=x,
@@ -166,7 +168,7 @@ def u_shape_test(
         data_range=(low, high),
         slopes=(float(slopes[0]), float(slopes[1])),
         statistics=(float(statistics[0]), float(statistics[1])),
-        p_value=_tail(least, fit.df_resid),
+        p_value=max(tails),
         turning_point=float(turning),
         std_error=std_error,
         delta=(float(turning - z * std_error), float(turning + z * std_error)),
@@ -214,21 +216,23 @@ def marginal_effects(
             f"at must be one or more numbers, not {at!r}.", f"at须为一个或几个数，而不是{at!r}。"
         )
     factor = 2.0 if by == x else 1.0
-    estimates, errors = [], []
+    estimates, errors, gradients = [], [], []
+    weights = np.column_stack([np.ones(len(points)), factor * points])
     for effect in (None, *get_args(Effect)):
-        (b, c), V = _pair(fit, x, interaction, effect)
-        weights = np.column_stack([np.ones(len(points)), factor * points])
+        (b, c), V, pair = _pair(fit, x, interaction, effect)
+        gradients.append(weights @ pair)
         estimates.append(weights @ [b, c])
         errors.append(np.sqrt(np.einsum("ij,jk,ik->i", weights, V, weights)))
+    df = fit.degrees(np.stack(gradients, axis=1))
     columns = coefficient_columns(
-        np.column_stack(estimates).ravel(), np.column_stack(errors).ravel(), alpha_of(level), fit.df_resid
+        np.column_stack(estimates).ravel(), np.column_stack(errors).ravel(), alpha_of(level), df
     )
     axes: dict[str, tuple[Any, ...]] = {
         "term": (x,),
         "at": tuple(float(p) for p in points),
         "effect": ("coefficient", *EFFECTS),
     }
-    return Effects(axes, columns, "delta", fit, {"by": by, "interaction": interaction})
+    return Effects(axes, columns, "delta", fit, {"by": by, "interaction": interaction}, df=df)
 
 
 def _range(fit: Fit, x: str, given: tuple[float, float] | None) -> tuple[float, float]:
@@ -265,8 +269,8 @@ def _refuse_other_product(fit: Fit, product: str, parts: tuple[str, str]) -> Non
         )
 
 
-def _pair(fit: Fit, first: str, second: str, effect: str | None) -> tuple[Array, Array]:
-    """Two coefficients or effects, (2,), and their covariance (2, 2)."""
+def _pair(fit: Fit, first: str, second: str, effect: str | None) -> tuple[Array, Array, Array]:
+    """Two coefficients or effects, (2,), and their covariance (2, 2), and their gradients (2, p)."""
     if effect is None:
         absent = [name for name in (first, second) if name not in fit.params.index]
         if absent:
@@ -274,9 +278,9 @@ def _pair(fit: Fit, first: str, second: str, effect: str | None) -> tuple[Array,
                 f"{fit!r} has no term {listed(absent)}; it has {listed(fit.params.index)}.",
                 f"{fit!r}没有{listed_zh(absent)}；已有{listed_zh(fit.params.index)}。",
             )
-        return fit.params[[first, second]].to_numpy(), fit.cov.loc[
-            [first, second], [first, second]
-        ].to_numpy()
+        names = [first, second]
+        own = np.eye(len(fit.params))[[fit.params.index.get_loc(name) for name in names]]
+        return fit.params[names].to_numpy(), fit.cov.loc[names, names].to_numpy(), own
     if effect not in EFFECTS:
         raise SpecificationError(
             f"effect must be None or one of {listed(EFFECTS)}, not {effect!r}.",
@@ -292,9 +296,8 @@ def _pair(fit: Fit, first: str, second: str, effect: str | None) -> tuple[Array,
     gradient = effects_gradient(fit)[rows, k]
     used = np.abs(gradient).max(axis=0) > 0  # what effects do not depend on may have no variance
     cov = fit.cov.to_numpy()[np.ix_(used, used)]
-    return average_effects_at(fit, fit.params.to_numpy())[rows, k], gradient[:, used] @ cov @ gradient[
-        :, used
-    ].T
+    V = gradient[:, used] @ cov @ gradient[:, used].T
+    return average_effects_at(fit, fit.params.to_numpy())[rows, k], V, gradient
 
 
 def _slopes(b: float, c: float, V: Array, at: Array) -> tuple[Array, Array]:
@@ -313,12 +316,9 @@ def _fieller(b: float, c: float, V: Array, z: float) -> tuple[tuple[float, float
     return (roots[0], roots[1]), "interval" if square > 0 else "outside"
 
 
-def _quantile(alpha: float, df: int | None) -> float:
-    return float(-special.ndtri(alpha / 2) if df is None else -special.stdtrit(df, alpha / 2))
-
-
-def _tail(statistic: float, df: int | None) -> float:
-    return float(special.ndtr(-statistic) if df is None else special.stdtr(df, -statistic))
+def _tail(statistic: float, df: Degrees) -> float:
+    upper = float(tail(np.abs([statistic]), df)[0])
+    return upper if statistic >= 0 else 1 - upper
 
 
 def _reading(found: UShape) -> Text:

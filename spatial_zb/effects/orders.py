@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.base.arguments import alpha_of, check_orders, renamed
-from spatial_zb.base.results import coefficient_columns
+from spatial_zb.base.results import Degrees, coefficient_columns
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.impacts import order_multipliers
 from spatial_zb.core.system.arrays import order_impacts
@@ -44,7 +44,8 @@ def effects_by_order(fit: Fit | SystemFit, orders: int = 5, *, level: float = 0.
     -------
     DataFrame with the columns of :func:`~spatial_zb.effects.static.orders_of_equation` or of
     :func:`~spatial_zb.effects.system.orders_of_system`, then std_error, conf_low, conf_high of the order,
-    and cumulative_std_error, cumulative_conf_low, cumulative_conf_high. With growing order the cumulative
+    and cumulative_std_error, cumulative_conf_low, cumulative_conf_high; under CR2 their degrees of freedom, ``df`` and
+    ``cumulative_df``. With growing order the cumulative
     numbers tend to those of ``spatial_effects``.
 
     Raises
@@ -58,15 +59,19 @@ def effects_by_order(fit: Fit | SystemFit, orders: int = 5, *, level: float = 0.
     check_orders(orders)
     alpha = alpha_of(level)
     if isinstance(fit, SystemFit):
-        frame, gradient, cov, df = _system(fit, orders)
+        frame, gradient, cov, degrees = _system(fit, orders)
     else:
-        frame, gradient, cov, df = _equation(fit, orders)
-    single = _errors(gradient, cov)
-    total = _errors(gradient.cumsum(axis=0), cov)
+        frame, gradient, cov, degrees = _equation(fit, orders)
     # Rows of the frame run over order, term (or pair), effect, as the arrays do.
-    for prefix, point, error in (("", "estimate", single), ("cumulative_", "cumulative", total)):
-        numbers = coefficient_columns(frame[point].to_numpy(), error.ravel(), alpha, df)
+    for prefix, point, slope in (
+        ("", "estimate", gradient),
+        ("cumulative_", "cumulative", gradient.cumsum(axis=0)),
+    ):
+        df = degrees(slope)
+        numbers = coefficient_columns(frame[point].to_numpy(), _errors(slope, cov).ravel(), alpha, df)
         columns = {f"{prefix}{name}": numbers[:, at] for name, at in zip(COLUMNS, (1, 4, 5), strict=True)}
+        if isinstance(df, np.ndarray):
+            columns[f"{prefix}df"] = df.ravel()
         frame = frame.assign(**columns)
     return frame
 
@@ -76,8 +81,8 @@ def _errors(gradient: Array, cov: Array) -> Array:
     return np.sqrt(np.maximum(((gradient @ cov) * gradient).sum(axis=-1), 0.0))
 
 
-def _equation(fit: Fit, orders: int) -> tuple[pd.DataFrame, Array, Array, int | None]:
-    """Frame, gradient (orders + 1, K, 3, p), covariance (p, p), degrees of freedom."""
+def _equation(fit: Fit, orders: int) -> tuple[pd.DataFrame, Array, Array, Callable[[Array], Degrees]]:
+    """Frame, gradient (orders + 1, K, 3, p), covariance (p, p), degrees of freedom of gradients."""
     frame = orders_of_equation(fit, orders)  # refuses fits that have no effects by order
     names, spec = list(fit.params.index), fit.spec
     rho = float(fit.params["rho"]) if spec.lag_y else 0.0
@@ -96,10 +101,10 @@ def _equation(fit: Fit, orders: int) -> tuple[pd.DataFrame, Array, Array, int | 
             gradient[:, k, :, names.index(place)] = scale[:, None] * parts
             if spec.lag_y:
                 gradient[:, k, :, names.index("rho")] += slope[:, None] * parts * float(fit.params[place])
-    return frame, gradient, fit.cov.to_numpy(), fit.df_resid
+    return frame, gradient, fit.cov.to_numpy(), fit.degrees
 
 
-def _system(fit: SystemFit, orders: int) -> tuple[pd.DataFrame, Array, Array, None]:
+def _system(fit: SystemFit, orders: int) -> tuple[pd.DataFrame, Array, Array, Callable[[Array], Degrees]]:
     """Frame, gradient (orders + 1, m, K, 3, p), covariance (p, p)."""
     frame = orders_of_system(fit, orders)
     _, sources = sources_of(fit.spec)
@@ -112,7 +117,12 @@ def _system(fit: SystemFit, orders: int) -> tuple[pd.DataFrame, Array, Array, No
 
     where = fit.coefficient_positions
     cov = fit.cov.to_numpy()[np.ix_(where, where)]
-    return frame, _differences(at, fit.delta, np.hypot(fit.delta, np.sqrt(np.diag(cov)))), cov, None
+    return (
+        frame,
+        _differences(at, fit.delta, np.hypot(fit.delta, np.sqrt(np.diag(cov)))),
+        cov,
+        lambda slope: fit.df_resid,
+    )
 
 
 def _differences(function: Callable[[Array], Array], point: Array, sizes: Array) -> Array:

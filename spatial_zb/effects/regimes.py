@@ -27,7 +27,7 @@ from spatial_zb.base.errors import (
     not_one_of,
 )
 from spatial_zb.base.notes import Note, about, tell
-from spatial_zb.base.results import TABLE_COLUMNS, ResultTable, coefficient_columns
+from spatial_zb.base.results import TABLE_COLUMNS, ResultTable, coefficient_columns, with_degrees
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.regimes import Regimes
@@ -78,9 +78,10 @@ def regime_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: flo
         if why is not None:
             return not_computed(axes, method, fit, why)
         m = _multipliers(fit, regimes, values)
-        std_error = _delta_errors(fit, regimes, m, values, where)
-        point = _combined(m, values, where)
-        return Effects(axes, coefficient_columns(point.ravel(), std_error.ravel(), alpha), method, fit)
+        gradient = _gradient(fit, regimes, m, values, where)
+        point, df = _combined(m, values, where), fit.degrees(gradient)
+        columns = coefficient_columns(point.ravel(), _errors(fit, gradient).ravel(), alpha, df)
+        return Effects(axes, columns, method, fit, df=df)
     check_draws(draws)
     if not fit.converged:
         return not_computed(axes, method, fit, no_estimate())
@@ -174,16 +175,17 @@ def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> ResultTabl
     for i, step in enumerate(STEP * np.eye(2)) if fit.spec.lag_y else ():
         ends = [_between(regimes, rho + sign * step, picked) for sign in (1, -1)]
         gradient[..., len(values) - 3 + i] = (ends[0] - ends[1]) / (2 * STEP)
-    std_error = np.sqrt(np.einsum("...i,ij,...j->...", gradient, fit.cov.to_numpy(), gradient))
+    std_error, df = _errors(fit, gradient), fit.degrees(np.moveaxis(gradient, 0, 1))
     names = [label.strip("[]") for label in regime_labels(fit.spec, fit.convergence.regimes)]
     rows = pd.MultiIndex.from_product([names, names], names=["sender", "receiver"]).to_frame(index=False)
-    columns = coefficient_columns(point.T.ravel(), std_error.T.ravel(), alpha_of(level))
+    columns = coefficient_columns(point.T.ravel(), std_error.T.ravel(), alpha_of(level), df)
     why = _reason(fit, regimes)
     if why is not None:
         tell(about(fit.subject, [why]))
         columns = np.full_like(columns, np.nan)
         rows = rows.assign(reason=why.text.en)
-    return ResultTable(rows.join(pd.DataFrame(columns, columns=TABLE_COLUMNS)), fit.facts | {"term": term})
+    numbers = with_degrees(pd.DataFrame(columns, columns=TABLE_COLUMNS), df)
+    return ResultTable(rows.join(numbers), fit.facts | {"term": term})
 
 
 def _between(regimes: Regimes, rho: Array, coefficients: Array) -> Array:
@@ -248,9 +250,8 @@ def _combined(m: Array, values: Array, where: NDArray[np.intp]) -> Array:
     return np.stack([direct, total - direct, total], axis=-1)
 
 
-def _delta_errors(fit: Fit, regimes: Regimes, m: Array, values: Array, where: NDArray[np.intp]) -> Array:
-    """√(g'Vg) (k, 3, 3)."""
-    gradient = _gradient(fit, regimes, m, values, where)
+def _errors(fit: Fit, gradient: Array) -> Array:
+    """√(g'Vg) of gradients (…, p)."""
     return np.sqrt(np.einsum("...i,ij,...j->...", gradient, fit.cov.to_numpy(), gradient))
 
 

@@ -17,7 +17,7 @@ from spatial_zb.base.errors import (
     listed_zh,
 )
 from spatial_zb.base.notes import Note
-from spatial_zb.base.results import coefficient_columns
+from spatial_zb.base.results import coefficient_columns, quantile
 from spatial_zb.base.text import Text
 from spatial_zb.core.likelihood.impacts import (
     Multipliers,
@@ -58,16 +58,17 @@ def static_effects(fit: Fit, method: Method, draws: int, rng: Rng, alpha: float)
         return not_computed(_axes(fit), method, fit, why)
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
     point, gradient = average_effects(beta, theta, _multipliers(fit, rho))
+    df = fit.degrees(_over_parameters(fit, gradient))
     if method == "delta":
         std_error = delta_errors(fit.spec, gradient, fit.cov.to_numpy())
-        columns = coefficient_columns(point.ravel(), std_error.ravel(), alpha, fit.df_resid)
-        return Effects(_axes(fit), columns, method, fit)
+        columns = coefficient_columns(point.ravel(), std_error.ravel(), alpha, df)
+        return Effects(_axes(fit), columns, method, fit, df=df)
     m = _multipliers(fit, rho)
     slope = np.zeros((len(beta), 3, 3))  # of ln d in (β_k, θ_k, ρ), d the inverse of the multiplier of β
     slope[..., 2] = -np.array([m.da / m.a, m.dp / m.p, m.dp / m.p])
     variances = log_variances(gradient, slope, _blocks(fit.spec, fit.cov.to_numpy()))
-    columns, gaps = fieller_columns(point.ravel(), variances, alpha, fit.df_resid)
-    return Effects(_axes(fit), columns, method, fit, gaps=gaps)
+    columns, gaps = fieller_columns(point.ravel(), variances, alpha, df)
+    return Effects(_axes(fit), columns, method, fit, gaps=gaps, df=df)
 
 
 def reason_of_equation(fit: Fit, fieller: bool = True) -> Note | None:
@@ -81,16 +82,20 @@ def reason_of_equation(fit: Fit, fieller: bool = True) -> Note | None:
     if not fit.spec.lag_y:
         return None
     rho, error = float(fit.params["rho"]), float(fit.bse["rho"])
-    end = reached_end(rho, error, fit.weights.logdet.interval)
+    df = fit.degrees((fit.params.index == "rho").astype(float))
+    reach = float(np.ravel(quantile(0.025, df))[0])
+    end = reached_end(rho, error, fit.weights.logdet.interval, reach)
     return None if end is None else interval_at_end(Text.of("ρ"), rho, error, end, fieller)
 
 
-def reached_end(rho: float, error: float, interval: tuple[float, float]) -> float | None:
-    """The end of the admissible interval that the 95 % interval of ρ reaches; None where it reaches none."""
+def reached_end(
+    rho: float, error: float, interval: tuple[float, float], reach: float = REACH
+) -> float | None:
+    """The end of the admissible interval that the 95 % interval of ρ, ± ``reach`` errors, reaches; None: it reaches none."""
     low, high = interval
-    if rho + REACH * error >= high:
+    if rho + reach * error >= high:
         return high
-    return low if rho - REACH * error <= low else None
+    return low if rho - reach * error <= low else None
 
 
 def refuse_without_effects(fit: Fit | SystemFit, why: Note | None) -> None:
@@ -141,12 +146,21 @@ def effects_gradient(fit: Fit) -> NDArray[np.float64]:
     """Derivatives (k, 3, p) of the effects of every regressor in the parameters, in the order of the fit's."""
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
     _, gradient = average_effects(beta, theta, _multipliers(fit, rho))
-    places = _positions(fit.spec)
-    out = np.zeros((*gradient.shape[:2], len(fit.params)))
-    for k in range(len(out)):
-        for i, place in enumerate((places[0][k], places[1][k], -1 if places[2] is None else places[2])):
-            if place >= 0:
-                out[k, :, place] = gradient[k, :, i]
+    return _over_parameters(fit, gradient)
+
+
+def _over_parameters(fit: Fit, gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Gradients (k, 3, 3) in (β_k, θ_k, ρ) as (k, 3, p)."""
+    return spread_over_parameters(gradient, _places(fit.spec), len(fit.params))
+
+
+def spread_over_parameters(
+    gradient: NDArray[np.float64], where: NDArray[np.intp], parameters: int
+) -> NDArray[np.float64]:
+    """Gradients (k, …, q) in k groups of q parameters as (k, …, p), from where (k, q) each stands; −1: it is not there."""
+    out = np.zeros((*gradient.shape[:-1], parameters))
+    for k, i in np.argwhere(where >= 0):
+        out[k, ..., where[k, i]] = gradient[k, ..., i]
     return out
 
 
@@ -220,9 +234,13 @@ def delta_errors(
 
 def _blocks(spec: DurbinSpec, cov: NDArray[np.float64]) -> NDArray[np.float64]:
     """Covariances (k, 3, 3) of (β_k, θ_k, ρ)."""
+    return covariance_blocks(cov, _places(spec))
+
+
+def _places(spec: DurbinSpec) -> NDArray[np.intp]:
+    """Where (β_k, θ_k, ρ) stand among the parameters, (k, 3); −1 where one is not there."""
     beta, theta, rho = _positions(spec)
-    where = np.stack([beta, theta, np.full(beta.shape, -1 if rho is None else rho)], axis=1)
-    return covariance_blocks(cov, where)
+    return np.stack([beta, theta, np.full(beta.shape, -1 if rho is None else rho)], axis=1)
 
 
 def covariance_blocks(cov: NDArray[np.float64], where: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from scipy import special
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.notes import Kind, Note, about, tell
 from spatial_zb.base.printing import Printed
-from spatial_zb.base.results import TABLE_COLUMNS
+from spatial_zb.base.results import TABLE_COLUMNS, Degrees, quantile, tail, with_degrees
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.impacts import fieller_limits
@@ -124,6 +124,8 @@ class Effects(Printed):
         What a reader of the effects should know, as it was warned of; that on the fit is in ``fit.notes``.
     reason
         Why there are no numbers; None where there are.
+    df
+        (rows,) degrees of freedom of the statistics, where each has its own; None where they share them or are normal.
     gaps
         (rows, 2), by ``fieller`` alone: ends of the values that a set without bounds leaves out; NaN where it leaves none.
     """
@@ -136,18 +138,19 @@ class Effects(Printed):
     notes: tuple[Note, ...] = ()
     reason: Note | None = None
     gaps: NDArray[np.float64] | None = None
+    df: Degrees = None
 
     @cached_property
     def frame(self) -> pd.DataFrame:
         """One row per term and effect; made when it is first read."""
         keys = list(product(*self.axes.values()))
-        frame = pd.DataFrame(self.columns, columns=TABLE_COLUMNS)
+        frame = with_degrees(pd.DataFrame(self.columns, columns=TABLE_COLUMNS), self.df)
         for i, axis in enumerate(self.axes):
             frame.insert(i, axis, [key[i] for key in keys])
         return frame
 
     def tidy(self) -> pd.DataFrame:
-        """Columns term, effect, estimate, std_error, statistic, p_value, conf_low, conf_high.
+        """Columns term, effect, estimate, std_error, statistic, p_value, conf_low, conf_high; ``df`` of clustered errors.
 
         Numbers are NaN where effects are not computed, and a column ``reason`` then says why. By ``fieller`` std_error is
         NaN and there are columns ``gap_low`` and ``gap_high``: a set without bounds has the limits −∞ and ∞ and, where it is
@@ -232,7 +235,7 @@ def spread(values: Array) -> Array:
 
 
 def fieller_columns(
-    point: Array, variances: tuple[Array, Array, Array], alpha: float, df: int | None
+    point: Array, variances: tuple[Array, Array, Array], alpha: float, df: Degrees
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Columns and gaps of :class:`Effects` by :func:`spatial_zb.core.likelihood.impacts.fieller_limits`.
 
@@ -240,10 +243,8 @@ def fieller_columns(
     that of E·d = 0, so that p < alpha where zero is not in the set.
     """
     own, cross, of_log = variances
-    quantile = -special.ndtri(alpha / 2) if df is None else -special.stdtrit(df, alpha / 2)
-    limits, gaps = fieller_limits(point, own, cross, of_log, float(quantile))
+    limits, gaps = fieller_limits(point, own, cross, of_log, quantile(alpha / 2, df))
     with np.errstate(invalid="ignore", divide="ignore"):
         statistic = point / np.sqrt(own + 2 * point * cross + point**2 * of_log)
-    tail = special.ndtr(-np.abs(statistic)) if df is None else special.stdtr(df, -np.abs(statistic))
     blank = np.full_like(point, np.nan)
-    return np.column_stack([point, blank, statistic, 2 * tail, limits]), gaps
+    return np.column_stack([point, blank, statistic, 2 * tail(np.abs(statistic), df), limits]), gaps

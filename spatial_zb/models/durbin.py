@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
-from spatial_zb.base.notes import Note, about, tell
+from spatial_zb.base.notes import Kind, Note, about, tell
 from spatial_zb.base.text import Text
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import build_design, check_kinds, refuse_empty_rows
@@ -40,6 +40,9 @@ WEAK_RANDOM_ERROR = 0.09
 #: Standard error of ρ by instruments from which a tenth or more of the estimates leave the admissible interval
 #: (docs/validation/gmm.md: 0.6 to 4.9).
 VERY_WEAK = 0.55
+#: Degrees of freedom below which Student's t with those of Satterthwaite is no good approximation (Pustejovsky & Tipton
+#: 2018: below four to five).
+FEW_DEGREES = 4.0
 
 
 def notes_on_spatial_terms(fit: Fit) -> list[Note]:
@@ -83,6 +86,41 @@ def _by_instruments(fit: Fit, weakest: float) -> list[Note]:
     return [little_by_instruments(weakest, 0.05 if fit.bias_correction else 0.14, beside)]
 
 
+@Kind
+def few_degrees(terms: tuple[tuple[str, float], ...], covariance: str) -> Text:
+    """Coefficients that rest on two or three units, whose errors themselves are hardly known."""
+    shown = [f"{name} ({df:.1f})" for name, df in terms]
+    return Text(
+        f'covariance="{covariance}": few degrees of freedom for {listed(shown)}: a few units say nearly all there is to '
+        "know. The standard error is a rough guess: read the interval, and look at what one unit changes "
+        "(zb.compare.robustness)",
+        f'covariance="{covariance}"：{listed_zh(shown)}的自由度很小，信息几乎只来自少数地区。'
+        "标准误只是粗略估计：请看区间，并考察单个地区的影响（zb.compare.robustness）",
+    )
+
+
+@Kind
+def one_unit_alone(terms: tuple[str, ...], covariance: str) -> Text:
+    """Coefficients that single units fit by themselves: their residuals show no variance of it."""
+    return Text(
+        f'covariance="{covariance}": {listed(terms)} rests on single units alone, and no standard error is claimed. Drop '
+        'the term, or use covariance="information", which takes errors as independent',
+        f'covariance="{covariance}"：{listed_zh(terms)}只由单个地区决定，不给出标准误。'
+        '请去掉该项，或用covariance="information"（视误差为相互独立）',
+    )
+
+
+def _notes_on_degrees(fit: Fit) -> list[Note]:
+    """Coefficients whose clustered errors rest on a few units, or on one."""
+    if fit.clusters is None:
+        return []
+    found = fit.tidy().iloc[: fit.clusters.back.shape[1]]
+    few = found[found["df"] < FEW_DEGREES]
+    alone = tuple(found.loc[found["df"].isna() & found["estimate"].notna(), "term"])
+    notes = [few_degrees(tuple(zip(few["term"], few["df"], strict=True)), fit.covariance)] if len(few) else []
+    return [*notes, *([one_unit_alone(alone, fit.covariance)] if alone else [])]
+
+
 def fit_durbin(
     spec: DurbinSpec,
     panel: Panel,
@@ -122,12 +160,15 @@ def fit_durbin(
     covariance
         Maximum likelihood: ``"information"`` (expected) or ``"hessian"`` (observed), which take errors as normal
         and independent; ``"sandwich"``, independent errors of any distribution (Lee 2004); ``"cluster"``, errors of
-        a unit correlated over time; ``"driscoll_kraay"``, errors of a period correlated between units, and over
-        ``bandwidth`` periods, for long panels; ``"spatial_hac"``, errors correlated over time and with neighbours up
-        to 2 × ``bandwidth`` links of W (after Kelejian & Prucha 2007). These change standard errors, not estimates:
-        with ρ or λ the estimates themselves need errors of equal variance that are independent between units. GMM:
+        a unit correlated over time: with fewer than 50 units CR2, which puts back what the fit took out of the residuals
+        of each, and Student's t with degrees of freedom by coefficient (Bell & McCaffrey 2002), else CR1 with
+        t(units − 1); ``"cr2"`` and ``"cr1"`` ask for either; ``"driscoll_kraay"``, errors of a period correlated between
+        units, and over ``bandwidth`` periods, for long panels; ``"spatial_hac"``, errors correlated over time and with
+        neighbours up to 2 × ``bandwidth`` links of W (after Kelejian & Prucha 2007). These change standard errors, not
+        estimates: with ρ or λ the estimates themselves need errors of equal variance, independent between units. GMM:
         ``"information"`` (homoskedastic), ``"robust"`` (heteroskedasticity of unknown form) or, without ``lag_error``,
-        ``"cluster"`` (by unit). By default ``"information"``, and ``"cluster"`` for ``robust_score``, which has no other.
+        ``"cluster"``, ``"cr1"`` and ``"cr2"`` (by unit). By default ``"information"``, and ``"cluster"`` for
+        ``robust_score``, which has no other.
     powers
         For ``gmm``: highest power of W that multiplies the exogenous variables among the instruments.
     bandwidth
@@ -182,7 +223,8 @@ def fit_durbin(
     else:
         fit = fit_ml(design, estimator, covariance, bandwidth)
     convergence = replace(fit.convergence, bandwidth=bandwidth, powers=powers if estimator == "gmm" else 0)
-    notes = about(fit.subject, [*design.notes, *fit.notes, *notes_on_spatial_terms(fit)])
+    found = [*fit.notes, *_notes_on_degrees(fit), *notes_on_spatial_terms(fit)]
+    notes = about(fit.subject, [*design.notes, *found])
     tell(notes)
     return replace(fit, convergence=convergence, notes=notes)
 

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.arguments import alpha_of, renamed
 from spatial_zb.base.notes import FitWords, Note, fit_words
-from spatial_zb.base.results import coefficient_table
+from spatial_zb.base.results import Degrees, coefficient_table
 from spatial_zb.base.text import Text
+from spatial_zb.core.clusters import Clusters, bartlett_law
+from spatial_zb.core.likelihood.covariance import bartlett_bandwidth
 from spatial_zb.core.transforms import demean
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design
-from spatial_zb.models.spec import Convergence, Covariance, DurbinSpec, Estimator
+from spatial_zb.models.spec import CLUSTERED, Convergence, Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights
 
 #: Columns of maketables for ours.
@@ -56,6 +58,8 @@ class Estimates(ABC):
         ε̂, periods first.
     df_resid
         Degrees of freedom of Student's t; None where statistics are standard normal.
+    clusters
+        What CR2 needs of every unit: statistics then have degrees of freedom of their own, see :meth:`degrees`.
     convergence
         How the estimate was reached.
     notes
@@ -78,6 +82,7 @@ class Estimates(ABC):
     nobs: int
     residuals: NDArray[np.float64]
     df_resid: int | None = None
+    clusters: Clusters | None = None
     convergence: Convergence
     notes: tuple[Note, ...] = ()
 
@@ -176,8 +181,32 @@ class Estimates(ABC):
     def _keys(self) -> list[tuple[str, ...]]:
         return [key if isinstance(key, tuple) else (key,) for key in self.params.index]
 
+    def degrees(self, gradient: NDArray[np.float64]) -> Degrees:
+        """Degrees of freedom of functions of the parameters, from their gradients (…, p) in the order of ``params``.
+
+        Of clustered errors an array (…): those of Bell & McCaffrey under CR2, in which λ and variances have no part, and
+        clusters less one under CR1. Under Driscoll-Kraay the law of so few periods. Else ``df_resid``.
+        """
+        if self.covariance == "driscoll_kraay":
+            periods, lags = len(self.panel.periods), self.convergence.bandwidth
+            return bartlett_law(periods, bartlett_bandwidth(periods) if lags is None else lags)
+        if self.clusters is None:
+            shared = self.df_resid is not None and self.covariance in CLUSTERED
+            return np.full(gradient.shape[:-1], float(self.df_resid or 0)) if shared else self.df_resid
+        return self.clusters.degrees(gradient[..., : self.clusters.back.shape[1]])
+
+    @property
+    def _degrees_facts(self) -> dict[str, float]:
+        """``df_min`` and ``df_max`` of the coefficients under clustered errors; NaN without."""
+        found = self.degrees(np.eye(len(self.params)))
+        if not isinstance(found, np.ndarray):
+            return {"df_min": np.nan, "df_max": np.nan}
+        if self.clusters is not None and self.clusters.back.shape[1]:
+            found = found[: self.clusters.back.shape[1]]
+        return {"df_min": float(found.min()), "df_max": float(found.max())}
+
     def _table(self, alpha: float = 0.05) -> pd.DataFrame:
-        table = coefficient_table(self.claimed, self.bse, alpha, self.df_resid)
+        table = coefficient_table(self.claimed, self.bse, alpha, self.degrees(np.eye(len(self.params))))
         return table.rename_axis(list(self.KEYS))
 
     @property
@@ -205,7 +234,7 @@ class Estimates(ABC):
 
     @property
     def __maketables_vcov_info__(self) -> dict[str, Any]:
-        clustered = self.covariance == "cluster"
+        clustered = self.covariance in CLUSTERED
         return {"vcov_type": self.covariance, "clustervar": "unit" if clustered else None}
 
     @property
@@ -315,6 +344,14 @@ class Fit(Estimates):
         return float(1 - (residuals**2).sum() / (y**2).sum())
 
     @property
+    def least_squares_df(self) -> int | None:
+        """Residual degrees of freedom N − k of least squares, whose σ² and errors have them; None of other estimates."""
+        spec = self.spec
+        if spec.spatial_terms or spec.regimes or self.estimator in ("gmm", "ml"):
+            return None
+        return self.residuals.size - self.absorbed - len(spec.terms)
+
+    @property
     def n_parameters(self) -> int:
         """Coefficients and variances; with ``direct``, the effects are parameters too."""
         return len(self.params) + (self.absorbed if self.estimator == "direct" else 0)
@@ -347,6 +384,7 @@ class Fit(Estimates):
             "weights": self.weights.label,
             "normalisation": self.weights.normalisation,
             "covariance": self.covariance,
+            **self._degrees_facts,
             "nobs": self.nobs,
             "n_units": len(self.panel.units),
             "n_periods": len(self.panel.periods),
@@ -376,6 +414,10 @@ class Fit(Estimates):
             lines.append(f"{likelihood}within R² = {self.r2_within:.4f}")
         if self.bias_correction:
             lines.append("moments less the bias of many instruments (Liu & Lee 2010)")
+        if self.clusters is not None:
+            lines.append("CR2 errors; Student's t with df (Bell-McCaffrey) by estimate")
+        elif self.df_resid is not None:
+            lines.append(f"Student's t with {self.df_resid} degrees of freedom")
         if not self.converged:
             lines.append(NOT_CONVERGED)
         body = self.tidy().to_string(index=False, float_format=lambda v: f"{v: .5f}")

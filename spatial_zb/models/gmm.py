@@ -13,6 +13,7 @@ from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.notes import Note
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
+from spatial_zb.core.clusters import Clusters, clusters_of
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.system.identification import Covariance as Kind
 from spatial_zb.core.system.identification import exclusions, instrument_strength, kind_of
@@ -33,10 +34,11 @@ from spatial_zb.core.system.moments import (
     solve_lambda,
     white,
 )
+from spatial_zb.core.transforms import FixedEffects
 from spatial_zb.models.design import Design
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm_sample import GmmSample, gmm_sample, system_of
-from spatial_zb.models.ml import SMALL_N
+from spatial_zb.models.ml import SMALL_N, degrees_of
 from spatial_zb.models.notes import (
     ANDERSON_RUBIN,
     BOOTSTRAP,
@@ -48,7 +50,7 @@ from spatial_zb.models.notes import (
     textbook_moments,
     weak_instruments,
 )
-from spatial_zb.models.spec import Convergence, Covariance, DurbinSpec
+from spatial_zb.models.spec import CLUSTERED, Convergence, Covariance, DurbinSpec, corrects_leverage
 from spatial_zb.weights.matrix import Weights
 
 #: First-stage F below which instruments are called weak (Staiger & Stock 1997, Econometrica 65).
@@ -108,14 +110,15 @@ def fit_gmm(design: Design, covariance: Covariance, powers: int, bias_correction
 
     ``covariance="information"``: one variance, the moments of Kelejian & Prucha (1999). ``"robust"``: any
     heteroskedasticity, the moments of Kelejian & Prucha (2010), λ̂ weighted by their inverse variance.
-    ``"cluster"``: 2SLS only, noise of one unit correlated over time. ``bias_correction``: as in ``fit_durbin``.
+    ``"cluster"``: 2SLS only, noise of one unit correlated over time; CR2 adjusts for the leverage of Ẑ.
+    ``bias_correction``: as in ``fit_durbin``.
     """
     spec, weights = design.spec, design.weights
-    if covariance == "cluster" and spec.lag_error:
+    if covariance in CLUSTERED and spec.lag_error:
         raise SpecificationError(
-            'covariance="cluster" is that of two-stage least squares: with lag_error use "robust", or drop lag_error, '
+            f'covariance="{covariance}" is that of two-stage least squares: with lag_error use "robust", or drop lag_error, '
             "since errors clustered by unit need no model of λ over time.",
-            'covariance="cluster"属于两阶段最小二乘：含lag_error时请用"robust"，或去掉lag_error，'
+            f'covariance="{covariance}"属于两阶段最小二乘：含lag_error时请用"robust"，或去掉lag_error，'
             "因为按地区聚类的误差不需要λ的时间模型。",
         )
     if not isinstance(powers, int) or powers < 1:
@@ -125,7 +128,7 @@ def fit_gmm(design: Design, covariance: Covariance, powers: int, bias_correction
         )
     corrected = _check_correction(spec, weights, bias_correction)
     sample = gmm_sample(design, powers)
-    meat = {"information": None, "robust": white, "cluster": by_unit(weights.n)}[covariance]
+    meat = {"information": None, "robust": white}.get(covariance, by_unit(weights.n))
     found = plain = _textbook(sample, weights, meat)
     if corrected:
         found = _without_bias(sample, design, covariance, meat, plain) or plain
@@ -137,7 +140,11 @@ def fit_gmm(design: Design, covariance: Covariance, powers: int, bias_correction
         corrected=found is not plain if corrected else None,
         **_diagnostics(sample, found.stage, found.lam, kind_of(covariance)),
     )
+    clusters = None
+    if covariance in CLUSTERED:
+        found, clusters = _clustered(sample, found, covariance)
     fit = _assemble(design, covariance, sample, found, record)
+    fit = replace(fit, clusters=clusters if record.converged else None)
     return replace(fit, notes=_notes_on(fit))
 
 
@@ -150,6 +157,19 @@ class _Found:
     cov: Array
     at_bound: bool
     lam_first: float = np.nan
+
+
+def _clustered(sample: GmmSample, found: _Found, covariance: Covariance) -> tuple[_Found, Clusters | None]:
+    """The estimate with errors of CR1, or of CR2 and its clusters: those of least squares on Ẑ."""
+    stage, (T, n) = found.stage, sample.shape
+    if not corrects_leverage(covariance, n):
+        return replace(found, cov=found.cov * n / (n - 1)), None
+    effects: FixedEffects = "time" if sample.centred else "none"  # unit effects went with the first period
+    clusters = clusters_of(stage.fitted.reshape(T, n, stage.fitted.shape[1]), effects)
+    adjusted = clusters.adjusted(stage.residuals.reshape(T, n)).ravel()
+    return replace(
+        found, cov=linear_covariance(replace(stage, residuals=adjusted), 0.0, by_unit(n))
+    ), clusters
 
 
 def _check_correction(spec: DurbinSpec, weights: Weights, wanted: bool | None) -> bool:
@@ -189,7 +209,8 @@ def _without_bias(
     if spectrum is None:
         return None
     low, high = design.weights.logdet.interval
-    found = instrumental(arrays, False, kind_of(covariance), spectrum, (INSIDE * low, INSIDE * high))
+    kind = "cluster" if covariance in CLUSTERED else covariance
+    found = instrumental(arrays, False, kind_of(kind), spectrum, (INSIDE * low, INSIDE * high))
     if not found.corrected:
         return None
     lam = float(found.lam[0])
@@ -311,7 +332,7 @@ def _assemble(
         nobs=N,
         absorbed=design.sample().absorbed,
         residuals=residuals,
-        df_resid=None,
+        df_resid=degrees_of(covariance, sample.shape[1]),
         convergence=record,
     )
 

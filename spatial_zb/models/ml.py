@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,14 @@ from scipy import sparse
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.notes import Note
 from spatial_zb.core import Array
+from spatial_zb.core.clusters import Clusters, clusters_of
 from spatial_zb.core.likelihood import Maximum, maximise, spatial_values
 from spatial_zb.core.likelihood.covariance import (
     Residuals,
     bartlett_bandwidth,
     bartlett_overlap,
     driscoll_kraay_meat,
+    few_clusters_meat,
     filter_diagonals,
     hessian,
     information,
@@ -69,7 +72,14 @@ from spatial_zb.models.notes import (
     variances_tied,
     wide_kernel,
 )
-from spatial_zb.models.spec import Convergence, Covariance, DurbinSpec, Estimator
+from spatial_zb.models.spec import (
+    CLUSTERED,
+    Convergence,
+    Covariance,
+    DurbinSpec,
+    Estimator,
+    corrects_leverage,
+)
 from spatial_zb.weights.matrix import Weights
 
 #: Up to this many units the size of n itself is worth a warning (docs/validation/study.md: n = 11 covers 90–94 %).
@@ -92,7 +102,11 @@ HIGHEST = 0.9
 TIED_P, TIED_SHIFT = 0.05, 0.25
 
 
-@dataclass(frozen=True, slots=True)
+#: A derivative of the mean in ρ of at most this share of BWy is rounding: without regressors there is none.
+ROUNDING = 1e-10
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """A likelihood at an estimate: what the covariance, the record and the notes are made of."""
 
@@ -102,6 +116,17 @@ class Evaluated:
     sample: TransformedSample
     traces: Traces
     parts: Residuals
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        """What effects and the regressors [BZ, BGm] left of the residuals of each unit; BGm where there is ρ."""
+        parts, spec = self.parts, self.design.spec
+        slope = parts.BGm * (np.linalg.norm(parts.BGm) > ROUNDING * np.linalg.norm(parts.BWy))
+        columns = [parts.BZ, *([slope[:, None]] if spec.lag_y else [])]
+        return clusters_of(
+            np.hstack(columns).reshape(*self.design.y.shape, len(columns[0].T) + bool(spec.lag_y)),
+            spec.transform,
+        )
 
 
 def fit_ml(design: Design, estimator: Estimator, covariance: Covariance, bandwidth: int | None = None) -> Fit:
@@ -207,8 +232,13 @@ def _meat(at: Evaluated, kind: str, matrix: NDArray[np.float64], bandwidth: int)
     own = filter_diagonals(*forms) if spec.spatial_terms else np.zeros((2, shape[1]))
     if kind == "sandwich":
         return sandwich_meat(parts, matrix, best.sigma2, shape, spec.transform, own)
+    e = parts.e.reshape(shape)
+    if corrects_leverage(kind, shape[1]):
+        pairs = pair_squares(*forms, at.clusters.adjusted(e)) if spec.spatial_terms else np.zeros((3, 3))
+        columns = np.column_stack([parts.BZ, parts.BGm, np.zeros(e.size)])
+        return few_clusters_meat(columns, e, best.sigma2, own, pairs, at.clusters)
     root = _hac_root(design.weights, bandwidth) if kind == "spatial_hac" else None
-    pairs = pair_squares(*forms, parts.e.reshape(shape)) if spec.spatial_terms else np.zeros((2, 2))
+    pairs = pair_squares(*forms, e) if spec.spatial_terms else np.zeros((3, 3))
     return unit_meat(parts, best.sigma2, shape, at.sample.observations, own, pairs, root)
 
 
@@ -237,14 +267,23 @@ def _hac_root(weights: Weights, bandwidth: int) -> sparse.csr_array:
 
 
 def least_squares(
-    sample: TransformedSample, k: int, sigma2: float, cov: NDArray[np.float64]
+    sample: TransformedSample, k: int, sigma2: float, cov: NDArray[np.float64], corrected: bool = False
 ) -> tuple[float, NDArray[np.float64], int]:
-    """s² and the covariance of (δ̂, s²) with the degrees of freedom N − k, and these."""
+    """s² and the covariance of (δ̂, s²) with the degrees of freedom N − k, and these.
+
+    ``corrected``: a covariance that has the leverage of regressors in it needs no such factor.
+    """
     df = sample.n_units * sample.n_periods - sample.absorbed - k
     inflate = sample.observations / df
-    cov = cov * inflate
-    cov[-1, -1] *= inflate**2  # Var(s²) = 2σ⁴/df
-    return sigma2 * inflate, cov, df
+    if not corrected:
+        cov = cov * inflate
+    scale = np.append(np.ones(len(cov) - 1), inflate)  # Var(s²) = 2σ⁴/df
+    return sigma2 * inflate, cov * np.outer(scale, scale), df
+
+
+def degrees_of(covariance: str, units: int, classical: int | None = None) -> int | None:
+    """Degrees of freedom of statistics: clusters less one, at most those of least squares; None where they are normal."""
+    return min(units - 1, classical or units) if covariance in CLUSTERED else classical
 
 
 def assembled(at: Evaluated, covariance: Covariance, cov: NDArray[np.float64], positive: bool) -> Fit:
@@ -254,11 +293,11 @@ def assembled(at: Evaluated, covariance: Covariance, cov: NDArray[np.float64], p
     """
     design, best, sample = at.design, at.best, at.sample
     spec, (T, n), k = design.spec, design.y.shape, len(design.spec.terms)
-    df = None
-    sigma2 = best.sigma2
+    few = corrects_leverage(covariance, n)
+    df, sigma2 = None, best.sigma2
     if not spec.spatial_terms:  # ordinary least squares: classical degrees of freedom
-        sigma2, cov, df = least_squares(sample, k, sigma2, cov)
-        df = min(df, {"cluster": n - 1, "driscoll_kraay": T - 1}.get(covariance, df))
+        sigma2, cov, df = least_squares(sample, k, sigma2, cov, few)
+    df = degrees_of(covariance, n, df)
     index = term_index((*spec.terms, *spec.spatial_terms, "sigma2"))
     return Fit(
         design=design,
@@ -273,6 +312,7 @@ def assembled(at: Evaluated, covariance: Covariance, cov: NDArray[np.float64], p
         absorbed=sample.absorbed,
         residuals=at.parts.e.reshape(T, n),
         df_resid=df,
+        clusters=at.clusters if few and positive else None,
         convergence=Convergence(
             converged=positive and not best.at_bound,
             at_bound=best.at_bound,
@@ -340,7 +380,7 @@ def _tied(at: Evaluated, errors: Errors) -> list[Note]:
 def notes_on_dependence(covariance: str, sample: TransformedSample, overlap: float) -> list[Note]:
     """Where a covariance that allows dependence has few clusters, or a kernel that is wide."""
     units, periods = (sample.n_units, "units"), (sample.n_periods, "periods")
-    clusters = {"cluster": units, "spatial_hac": units, "driscoll_kraay": periods}
+    clusters = {"cr1": units, "spatial_hac": units, "driscoll_kraay": periods}
     if covariance not in clusters:
         return []
     number, what = clusters[covariance]

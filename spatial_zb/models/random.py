@@ -10,14 +10,22 @@ import pandas as pd
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.notes import Note
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood.covariance import inverse_or_nan
+from spatial_zb.core.clusters import Clusters, clusters_of
+from spatial_zb.core.likelihood.covariance import (
+    few_clusters_scores,
+    filter_diagonals,
+    inverse_or_nan,
+    pair_squares,
+    scaled_pairs,
+    unit_scores,
+)
 from spatial_zb.core.logdet.traces import DENSE_UNITS
 from spatial_zb.core.random.maximum import RandomMaximum, maximise_random, random_hessian, random_information
 from spatial_zb.core.random.profile import RandomProfile, apply_between, make_spread, random_profile
 from spatial_zb.core.transforms import orthogonal_base
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit, term_index
-from spatial_zb.models.ml import SMALL_N, estimated, filtered_mean
+from spatial_zb.models.ml import SMALL_N, degrees_of, estimated, filtered_mean
 from spatial_zb.models.notes import (
     BOOTSTRAP,
     MEDIAN_UNBIASED,
@@ -31,7 +39,7 @@ from spatial_zb.models.notes import (
     skewed_variance,
     zero_variance,
 )
-from spatial_zb.models.spec import Convergence, Covariance
+from spatial_zb.models.spec import CLUSTERED, Convergence, Covariance, corrects_leverage
 
 #: A slope of the likelihood above this, at what the search gave, is no maximum.
 FLAT = 1e-3
@@ -45,6 +53,14 @@ STEP = 1e-3
 def fit_random(design: Design, covariance: Covariance) -> Fit:
     """Estimate by maximum likelihood with random unit effects, Baltagi's or KKP's error structure."""
     spec, weights = design.spec, design.weights
+    if covariance in CLUSTERED and spec.lag_error and spec.error_structure == "baltagi":
+        raise SpecificationError(
+            f'covariance="{covariance}" with random effects needs errors that are independent between units once filtered, '
+            'and in the structure "baltagi" the unit effects are not filtered with them: use error_structure="kkp", or drop '
+            "lag_error.",
+            f'随机效应下covariance="{covariance}"要求过滤后的误差在地区之间独立，而"baltagi"结构中个体效应未随误差一同过滤：'
+            '请用error_structure="kkp"，或去掉lag_error。',
+        )
     if covariance == "information" and weights.n > DENSE_UNITS:
         raise SpecificationError(
             f"The expected information of random effects needs dense {weights.n} × {weights.n} matrices and stops at "
@@ -56,6 +72,8 @@ def fit_random(design: Design, covariance: Covariance) -> Fit:
     best = maximise_random(profile, spec.lag_y, spec.lag_error)
     cov, positive = _covariance(covariance, design, profile, best)
     fit = _assemble(design, profile, covariance, best, cov, positive and not best.at_bound)
+    if fit.converged and corrects_leverage(covariance, weights.n):
+        fit = replace(fit, clusters=_clusters(design, best))
     return replace(fit, notes=_notes_on(design, best, positive))
 
 
@@ -86,7 +104,59 @@ def _covariance(kind: str, design: Design, profile: RandomProfile, best: RandomM
     else:
         matrix = random_hessian(profile, best, _steps(design, profile, best))
     full[active], positive = inverse_or_nan(matrix[active])
+    if kind in CLUSTERED:
+        full[active] = full[active] @ _meat(kind, design, best)[active] @ full[active]
     return full, positive
+
+
+def _whitened(values: Array, phi: float) -> Array:
+    """Ω^{−1/2} of values (T, …): var v_i = σ²(I + φιι') becomes σ²I."""
+    return values - (1 - (1 + len(values) * phi) ** -0.5) * values.mean(axis=0)
+
+
+def _filtered(design: Design, best: RandomMaximum) -> tuple[Array, Array, Array]:
+    """[BZ, BG(mean)] (T, n, k + 1), the second zero without ρ, and v = B(Sy − Zδ) (T, n), after Ω^{−1/2}."""
+    spec, W, v = design.spec, design.weights.matrix, design.y - best.rho * design.Wy - design.Z @ best.delta
+    BZ = design.Z
+    if design.WZ is not None:
+        WZ, WWy = design.lags
+        BZ, v = BZ - best.lam * WZ, v - best.lam * (design.Wy - best.rho * WWy - WZ @ best.delta)
+    mean = design.Z @ best.delta
+    slope = filtered_mean(W, mean, best.rho, best.lam) if spec.lag_y else np.zeros_like(mean)
+    return _whitened(BZ, best.phi), _whitened(slope, best.phi), _whitened(v, best.phi)
+
+
+def _clusters(design: Design, best: RandomMaximum) -> Clusters:
+    BZ, slope, _ = _filtered(design, best)
+    return clusters_of(
+        np.concatenate([BZ, slope[..., None]], axis=2)[..., : BZ.shape[2] + design.spec.lag_y], "none"
+    )
+
+
+def _meat(kind: Covariance, design: Design, best: RandomMaximum) -> Array:
+    """Variance (k + 4, k + 4) of the score of (δ, ρ, λ, φ, σ²) by unit, after Ω^{−1/2}.
+
+    v_i = μ_i + ε_i are independent of one another whatever correlates the ε of a unit over time, and both filters
+    commute with Ω^{−1/2}: linear forms and terms of one unit and of two are those of a model without effects.
+    The score of φ is T/(2(1 + Tφ)) Σ (T ē_i²/σ² − 1).
+    """
+    BZ, slope, e = _filtered(design, best)
+    (T, n), spatial, sigma2 = e.shape, design.spec.spatial_terms, best.sigma2
+    forms = (design.weights.matrix, best.rho, best.lam, False)
+    own = filter_diagonals(*forms) if spatial else np.zeros((2, n))
+    columns = np.column_stack([stacked(BZ), stacked(slope), np.zeros(e.size)])
+    few = corrects_leverage(kind, n)
+    if few:
+        e = _clusters(design, best).adjusted(e)
+        sums = few_clusters_scores(columns, e, sigma2, own, 1.0)
+    else:
+        sums = unit_scores(columns, e, sigma2, own, float(T))
+    between = T / (2 * (1 + T * best.phi)) * T * e.mean(axis=0) ** 2 / sigma2
+    sums = np.insert(sums, sums.shape[1] - 1, between - between.mean(), axis=1)
+    meat = sums.T @ sums
+    where = np.ix_(*2 * [np.array([-4, -3, -1])])
+    meat[where] += scaled_pairs(pair_squares(*forms, e), sigma2) if spatial else 0.0
+    return meat if few else meat * n / (n - 1)
 
 
 def _information(design: Design, profile: RandomProfile, best: RandomMaximum) -> Array:
@@ -141,7 +211,7 @@ def _assemble(
         nobs=design.y.size,
         absorbed=0,
         residuals=_residuals(design, profile, best),
-        df_resid=None,
+        df_resid=degrees_of(covariance, design.weights.n),
         convergence=Convergence(
             converged=converged,
             at_bound=best.at_bound,

@@ -15,6 +15,7 @@ from spatial_zb.base.notes import Note
 from spatial_zb.base.results import Row, TestTable
 from spatial_zb.base.text import Text, cell_of
 from spatial_zb.core import Array
+from spatial_zb.core.clusters import Clusters, clusters_of
 from spatial_zb.core.likelihood.covariance import (
     Residuals,
     bartlett_bandwidth,
@@ -35,14 +36,14 @@ from spatial_zb.core.transforms import ColumnBasis, TransformedSample, demean, s
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.fit import Fit, term_index
-from spatial_zb.models.ml import SMALL_N, notes_on_dependence
+from spatial_zb.models.ml import SMALL_N, degrees_of, notes_on_dependence
 from spatial_zb.models.notes import (
     BOOTSTRAP,
     few_units_by_regime,
     no_root,
     not_positive,
 )
-from spatial_zb.models.spec import Convergence, Covariance, DurbinSpec
+from spatial_zb.models.spec import CLUSTERED, Convergence, Covariance, DurbinSpec, corrects_leverage
 from spatial_zb.weights.matrix import Weights
 
 #: Fewest units of a regime: with fewer its coefficients rest on single units.
@@ -83,10 +84,10 @@ def fit_regimes(design: Design, covariance: Covariance, bandwidth: int | None = 
         ``covariance="cluster"`` with more units than its exact form allows.
     """
     spec, weights, panel = design.spec, design.weights, design.panel
-    if covariance == "cluster" and weights.n > DENSE_UNITS:
+    if covariance in CLUSTERED and weights.n > DENSE_UNITS:
         raise SpecificationError(
-            f'covariance="cluster" of regimes stops at {DENSE_UNITS} units; take "information" or "driscoll_kraay".',
-            f'区制的covariance="cluster"上限为{DENSE_UNITS}个地区；请用"information"或"driscoll_kraay"。',
+            f'covariance="{covariance}" of regimes stops at {DENSE_UNITS} units; take "information" or "driscoll_kraay".',
+            f'区制的covariance="{covariance}"上限为{DENSE_UNITS}个地区；请用"information"或"driscoll_kraay"。',
         )
     values, regime = regime_split(spec, panel)
     regimes = regimes_of(weights, regime, spec.fixed_effects == "two_way")
@@ -97,10 +98,10 @@ def fit_regimes(design: Design, covariance: Covariance, bandwidth: int | None = 
     at = _Evaluated(design, regimes, best, sample, lags, y - lags @ best.rho - Z @ best.delta)
     if bandwidth is None:
         bandwidth = bartlett_bandwidth(sample.n_periods)
-    cov, positive = _covariance(at, covariance, bandwidth)
+    cov, positive, clusters = _covariance(at, covariance, bandwidth)
     overlap = bartlett_overlap(sample.n_periods, bandwidth) if covariance == "driscoll_kraay" else 0.0
     notes = _notes_on(at, covariance, positive, overlap)
-    return replace(_assembled(at, covariance, cov, positive, values), notes=notes)
+    return replace(_assembled(at, covariance, cov, positive, values), clusters=clusters, notes=notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,30 +194,40 @@ def estimate_regimes(
     return RegimeMaximum(np.zeros(2), delta, sigma2, False, 0.0, float(value))
 
 
-def _covariance(at: _Evaluated, kind: str, bandwidth: int) -> tuple[Array, bool]:
-    """K⁻¹ Ω K⁻ᵀ in (δ, ρ₁, ρ₂, σ²), Ω as ``kind`` says, and whether it exists; without ρ where there is none."""
+def _covariance(at: _Evaluated, kind: str, bandwidth: int) -> tuple[Array, bool, Clusters | None]:
+    """K⁻¹ Ω K⁻ᵀ in (δ, ρ₁, ρ₂, σ²), Ω as ``kind`` says, and whether it exists; without ρ where there is none.
+
+    Under CR2 the clusters as well.
+    """
     Z, lags, best, regimes, sample = stacked(at.design.Z), at.lags, at.best, at.regimes, at.sample
     k, e, shape = Z.shape[1], at.e, at.design.y.shape
     kept = np.ix_(*2 * [[*range(k + 3)] if at.design.spec.lag_y else [*range(k), k + 2]])
     nothing = np.full((k + 3, k + 3), np.nan)[kept]
     if best.at_bound:
-        return nothing, False
+        return nothing, False, None
     means = lags - _moved(e.reshape(shape), best.rho, at.design, regimes)
     moments = regime_moments(Z, means, best.rho, best.sigma2, regimes, sample)
-    if not inverse_or_nan((moments.jacobian + moments.jacobian.T) / 2)[1]:
-        return nothing, False
+    jacobian = moments.jacobian[kept]  # what is held at zero takes no precision from the others
+    if not inverse_or_nan((jacobian + jacobian.T) / 2)[1]:
+        return nothing, False, None
+    clusters = None
     if kind == "information":
         meat = moments.variance
-    elif kind == "cluster":
-        meat = unit_scores_meat(Z, means, e, best.rho, best.sigma2, shape, regimes, sample.observations)
+    elif kind in CLUSTERED:
+        if corrects_leverage(kind, shape[1]):
+            columns = np.column_stack([Z, means]) if at.design.spec.lag_y else Z
+            clusters = clusters_of(columns.reshape(*shape, columns.shape[1]), at.design.spec.transform)
+        meat = unit_scores_meat(
+            Z, means, e, best.rho, best.sigma2, shape, regimes, sample.observations, clusters
+        )
     else:
         parts = Residuals(Z, means[:, 0], lags[:, 0], lags[:, 1], None, None, e)
         meat = driscoll_kraay_meat(parts, best.sigma2, shape, bandwidth)
-    units = 1 / np.sqrt(np.diag(moments.jacobian))  # of measurement: K is solved with a diagonal of ones
-    scaled = moments.jacobian * np.outer(units, units)
-    half = np.linalg.solve(scaled, meat * np.outer(units, units))
+    units = 1 / np.sqrt(np.diag(jacobian))  # of measurement: K is solved with a diagonal of ones
+    scaled = jacobian * np.outer(units, units)
+    half = np.linalg.solve(scaled, meat[kept] * np.outer(units, units))
     cov = np.linalg.solve(scaled, half.T) * np.outer(units, units)
-    return ((cov + cov.T) / 2)[kept], True
+    return (cov + cov.T) / 2, True, clusters
 
 
 def _moved(e: Array, rho: Array, design: Design, regimes: Regimes) -> Array:
@@ -243,7 +254,7 @@ def _assembled(at: _Evaluated, covariance: Covariance, cov: Array, positive: boo
         nobs=sample.observations,
         absorbed=sample.absorbed,
         residuals=at.e.reshape(design.y.shape),
-        df_resid=None,
+        df_resid=degrees_of(covariance, sample.n_units),
         convergence=Convergence(
             converged=positive and not best.at_bound,
             at_bound=best.at_bound,

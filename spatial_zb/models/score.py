@@ -43,7 +43,7 @@ from spatial_zb.models.ml import (
     residual_arrays,
 )
 from spatial_zb.models.notes import BOOTSTRAP, few_units, no_root, score_has_roots, simpler_score
-from spatial_zb.models.spec import Covariance
+from spatial_zb.models.spec import Covariance, corrects_leverage
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +193,9 @@ def _estimate(design: Design, delta: Array, solved: bool, rho: float = 0.0, lam:
 def _errors(at: Evaluated, covariance: Covariance, unit: float) -> tuple[Array, float]:
     """What stands for errors (n, S) in a clustered covariance, in units of y, and its factor."""
     n = at.sample.n_units
+    if corrects_leverage(covariance, n):
+        star = at.clusters.adjusted(at.parts.e.reshape(at.design.y.shape))
+        return by_unit(stacked(star) / unit, at.design), 1.0
     return by_unit(at.parts.e / unit, at.design), n / (n - 1)
 
 

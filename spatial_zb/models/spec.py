@@ -21,16 +21,20 @@ from spatial_zb.core.transforms import FixedEffects
 Effects = Literal["none", "unit", "time", "two_way", "random"]
 Estimator = Literal["lee_yu", "direct", "gmm", "robust_score", "yang", "uncorrected"]
 Covariance = Literal[
-    "information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac", "robust"
+    "information", "hessian", "sandwich", "cluster", "cr1", "cr2", "driscoll_kraay", "spatial_hac", "robust"
 ]
+#: Ways to ask for errors that are clustered by unit; ``"cluster"`` takes CR2 with fewer units than :data:`MANY_CLUSTERS`.
+CLUSTERED: tuple[Covariance, ...] = ("cluster", "cr1", "cr2")
+#: From this many clusters CR1 with t(G − 1) does as well (docs/validation/clusters.md).
+MANY_CLUSTERS = 50
 
 #: Which covariances each way of estimating offers; ``"ml"`` is maximum likelihood with fixed effects.
 COVARIANCES: dict[str, tuple[Covariance, ...]] = {
-    "ml": ("information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac"),
-    "random": ("information", "hessian"),
-    "gmm": ("information", "robust", "cluster"),
-    "regimes": ("information", "cluster", "driscoll_kraay"),
-    "robust_score": ("cluster",),
+    "ml": ("information", "hessian", "sandwich", *CLUSTERED, "driscoll_kraay", "spatial_hac"),
+    "random": ("information", "hessian", *CLUSTERED),
+    "gmm": ("information", "robust", *CLUSTERED),
+    "regimes": ("information", *CLUSTERED, "driscoll_kraay"),
+    "robust_score": CLUSTERED,
 }
 
 #: Name of each family by (lag of y, lag of x, lag of the error).
@@ -49,6 +53,11 @@ FAMILIES = {
 def covariance_of(estimator: str, asked: Covariance | None) -> Covariance:
     """The covariance that was asked for, or that an estimator has by default: ``robust_score`` clusters by unit."""
     return asked or ("cluster" if estimator == "robust_score" else "information")
+
+
+def corrects_leverage(covariance: str, clusters: int) -> bool:
+    """Whether errors of this name, by this many units, are CR2 with degrees of freedom by coefficient."""
+    return covariance == "cr2" or (covariance == "cluster" and clusters < MANY_CLUSTERS)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ COVARIANCES = {
     "hessian": Text("Hessian", "海塞矩阵"),
     "sandwich": Text("sandwich", "三明治估计"),
     "cluster": Text("clustered by unit", "按地区聚类"),
+    "cr1": Text("clustered by unit (CR1)", "按地区聚类（CR1）"),
+    "cr2": Text("clustered by unit (CR2)", "按地区聚类（CR2）"),
     "driscoll_kraay": Text("Driscoll–Kraay", "Driscoll–Kraay"),
     "spatial_hac": Text("spatial HAC", "空间 HAC"),
     "delta": Text("delta method", "Delta 方法"),

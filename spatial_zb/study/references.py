@@ -328,10 +328,16 @@ def _check_lags_and_regimes(dotted: str, model: Model, usable: list[str] | None,
             "分区制不能与时间滞后、误差滞后并用，也不能取x或y中的变量",
         )
         problems.add(f"{dotted}.regimes", said)
-    if model.estimator != "lee_yu" or model.covariance not in ("information", "cluster", "driscoll_kraay"):
+    if model.estimator != "lee_yu" or model.covariance not in (
+        "information",
+        "cluster",
+        "cr1",
+        "cr2",
+        "driscoll_kraay",
+    ):
         said = Text(
-            "regimes go with lee_yu and with information, cluster or driscoll_kraay",
-            "分区制只能用lee_yu，协方差为information、cluster或driscoll_kraay",
+            "regimes go with lee_yu and with information, cluster, cr1, cr2 or driscoll_kraay",
+            "分区制只能用lee_yu，协方差为information、cluster、cr1、cr2或driscoll_kraay",
         )
         problems.add(f"{dotted}.regimes", said)
 

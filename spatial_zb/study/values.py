@@ -192,7 +192,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 EstimatorKind = Literal["lee_yu", "direct", "gmm", "robust_score"]
 CovarianceKind = Literal[
-    "information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac", "robust"
+    "information", "hessian", "sandwich", "cluster", "cr1", "cr2", "driscoll_kraay", "spatial_hac", "robust"
 ]
 Family = Literal["OLS", "SLX", "SAR", "SDM", "SEM", "SDEM", "SAC", "GNS"]
 EffectsKind = Literal["none", "unit", "time", "two_way", "random"]

@@ -102,7 +102,7 @@ def test_other_estimators_and_covariances_fall_back(panel, monkeypatch):
     }
     fast = specification_grid(*args, **options)
     assert_alike(fast, one_by_one(monkeypatch, *args, **options))
-    wrong = fast.cells.query("spec == 'random' and covariance == 'cluster' and estimator == 'lee_yu'")
+    wrong = fast.cells.query("spec == 'random' and covariance == 'sandwich' and estimator == 'lee_yu'")
     assert wrong["reason"].str.contains("covariance must be one of").all()
 
 

@@ -77,6 +77,52 @@ class Sample:
         meat[2:4, 2:4] += pairs
         return meat
 
+    def few_clusters_meat(self):
+        """CR2: M_X explicit, its blocks by eigenvalues, the quadratic forms less their share of ε'ε one by one."""
+        beta, (rho, lam, s2) = self.p[:2], self.p[2:]
+        S, B = np.eye(N) - rho * self.A, np.eye(N) - lam * self.A
+        G, H = (self.in_space @ self.A @ np.linalg.inv(F) @ self.in_space for F in (S, B))
+        e = self.filtered(self.y @ S.T - self.x @ beta, lam)
+        slopes = [self.filtered(self.x[:, :, k], lam) for k in (0, 1)]
+        if 2 in self.free:
+            slopes.append(self.filtered(self.x @ beta @ np.linalg.inv(S).T @ self.A.T, lam))
+        X = np.stack([slope.T.ravel() for slope in slopes], axis=1)  # rows by unit
+        M = np.kron(self.in_space, self.in_time) - X @ np.linalg.solve(X.T @ X, X.T)
+        star, self.roots = np.zeros((T, N)), []
+        for i in range(N):
+            at = slice(i * T, (i + 1) * T)
+            values, vectors = np.linalg.eigh(M[at, at])
+            big = values > 1e-8
+            root = vectors[:, big] @ np.diag(values[big] ** -0.5) @ vectors[:, big].T
+            star[:, i] = root @ e[:, i]
+            self.roots.append(M[:, at] @ root @ X[at] @ np.linalg.inv(X.T @ X))
+        J = self.in_space
+        forms = [P - np.trace(P) / np.trace(J) * J for P in (G, H)]
+        linear = [*slopes, *[np.zeros((T, N))] * (4 - len(slopes))]
+        concentrated, meat = np.zeros((N, 5)), np.zeros((5, 5))
+        square = (star**2).sum(axis=0) / s2
+        for i in range(N):
+            around = J[i, i] * (square[i] - square.mean()) / (2 * s2)
+            concentrated[i] = [*(d[:, i] @ star[:, i] / s2 for d in linear), around]
+            concentrated[i, 2:4] += [P[i, i] * square[i] for P in forms]
+            for j in range(i):
+                product = star[:, i] @ star[:, j] / s2
+                term = np.array([0, 0, *(P[i, j] + P[j, i] for P in forms), J[i, j] / s2]) * product
+                meat += np.outer(term, term)
+        meat += concentrated.T @ concentrated
+        back = np.eye(5)  # the scores are those of the forms, and their share of the score of σ²
+        back[2:4, 4] = [2 * s2 * np.trace(P) / np.trace(J) for P in (G, H)]
+        return back @ meat @ back.T
+
+    def degrees(self):
+        """Of β and, where it is there, ρ."""
+        out = []
+        for c in np.eye(self.roots[0].shape[1]):
+            P = np.array([root @ c for root in self.roots])
+            gamma = P @ P.T
+            out.append(np.trace(gamma) ** 2 / np.sum(gamma**2))
+        return out
+
 
 def overlap(A):
     near = ((A != 0) | (A.T != 0) | np.eye(N, dtype=bool)).astype(float)
@@ -100,7 +146,8 @@ def test_standard_errors_are_those_of_loops(lag_y, lag_error, effects):
     )
     spec = DurbinSpec("y", ["a", "b"], lag_y=lag_y, lag_error=lag_error, lag_x=(), fixed_effects=effects)
     meats = {
-        "cluster": lambda s: s.unit_meat(np.eye(N)) * N / (N - 1),
+        "cr1": lambda s: s.unit_meat(np.eye(N)) * N / (N - 1),
+        "cluster": lambda s: s.few_clusters_meat(),
         "spatial_hac": lambda s: s.unit_meat(overlap(A)),
         "driscoll_kraay": lambda s: sum(
             weight * s.scores()[lag:].T @ s.scores()[: T - lag]
@@ -115,10 +162,17 @@ def test_standard_errors_are_those_of_loops(lag_y, lag_error, effects):
                 panel,
                 as_weights(A, panel.units),
                 covariance=covariance,
-                bandwidth=None if covariance == "cluster" else 1,
+                bandwidth=None if covariance in ("cr1", "cluster") else 1,
             )
         dense = Sample(fit, A)
         middle = meat(dense)[np.ix_(dense.free, dense.free)]
         cov = dense.bread() @ (middle + middle.T) / 2 @ dense.bread()
         expected = np.sqrt(np.diag(cov))[:-1]
         np.testing.assert_allclose(fit.bse.to_numpy()[:-1], expected, rtol=DIFFERENCED, err_msg=covariance)
+        if covariance == "cluster":
+            found = fit.tidy()["df"].to_numpy()
+            known = dense.degrees()
+            np.testing.assert_allclose(found[: len(known)], known, rtol=1e-8)
+            assert (found[len(known) :] == N - 1).all()
+        elif covariance == "cr1":
+            assert fit.df_resid == N - 1

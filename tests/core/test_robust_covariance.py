@@ -21,7 +21,7 @@ from spatial_zb.core.likelihood.covariance import (
 )
 from spatial_zb.simulate import durbin as simulate_durbin
 
-ROBUST = ("sandwich", "cluster", "driscoll_kraay", "spatial_hac")
+ROBUST = ("sandwich", "cr1", "cr2", "driscoll_kraay", "spatial_hac")
 EFFECTS = ("none", "unit", "time", "two_way")
 #: Both sides are the same closed form up to rounding.
 EXACT = 1e-9
@@ -79,9 +79,9 @@ def test_diagonals_and_pairs_equal_dense_ones(how, centred):
     e = np.random.default_rng(0).standard_normal((T, n))
     products = e.T @ e
     upper = np.triu_indices(n, 1)
-    g, h = (((M + M.T) * products)[upper] for M in (G, H))
+    forms = [((M + M.T) * products)[upper] for M in (G, H, J)]
     np.testing.assert_allclose(
-        pair_squares(W, rho, lam, centred, e), [[g @ g, g @ h], [h @ g, h @ h]], rtol=EXACT
+        pair_squares(W, rho, lam, centred, e), [[a @ b for b in forms] for a in forms], rtol=EXACT
     )
 
 
@@ -135,7 +135,7 @@ def linear(panel: Panel, W: Weights, effects: str, slx: bool):
 def test_clusters_of_least_squares_equal_linearmodels(family, effects):
     """Theirs without small-sample factors, times n/(n − 1) and N/(N − k), N after the transform."""
     W, panel = sample()
-    fit = fitted(spec(family, effects), panel, W, "cluster")
+    fit = fitted(spec(family, effects), panel, W, "cr1")
     model, names = linear(panel, W, effects, family == "SLX")
     theirs = model.fit(
         cov_type="clustered", cluster_entity=True, debiased=False, auto_df=False, count_effects=False
@@ -177,7 +177,7 @@ def test_spatial_hac_of_order_zero_is_clusters_by_unit(family):
     """Without reach the kernel is the identity; only the factor n/(n − 1) differs."""
     W, panel = sample()
     hac = fitted(spec(family), panel, W, "spatial_hac", bandwidth=0)
-    cluster = fitted(spec(family), panel, W, "cluster")
+    cluster = fitted(spec(family), panel, W, "cr1")
     np.testing.assert_allclose(hac.cov * 20 / 19, cluster.cov, rtol=EXACT, atol=1e-14)
 
 
@@ -338,7 +338,7 @@ def test_driscoll_kraay_needs_periods():
 
 @pytest.mark.parametrize(
     ("kind", "rows", "T", "words"),
-    [("cluster", 3, 12, "with 9 units"), ("driscoll_kraay", 5, 9, "with 9 periods")],
+    [("cr1", 3, 12, "with 9 units"), ("driscoll_kraay", 5, 9, "with 9 periods")],
 )
 def test_few_clusters_are_said(kind, rows, T, words):
     W, panel = sample(rows, 3, T)

@@ -62,7 +62,7 @@ ORACLE = {
 def test_every_form_and_its_error_on_the_cities(cities, model):
     expected = pd.read_csv(CITIES / "expected.csv").set_index(["model", "param"])["value"][model]
     sample, spec = specification(model)
-    fit = zb.fit_durbin(spec, *cities[sample], "robust_score")
+    fit = zb.fit_durbin(spec, *cities[sample], "robust_score", "cr1")
     assert fit.params["rho"] == pytest.approx(expected["rho"], abs=DENSE)
     assert fit.bse["rho"] == pytest.approx(expected["cr1"], rel=DENSE)
     assert fit.convergence.form == "block"

@@ -26,6 +26,7 @@ from scipy import sparse
 from scipy.linalg import lapack
 
 from spatial_zb.core import Array
+from spatial_zb.core.clusters import Clusters
 from spatial_zb.core.logdet.traces import BLOCK, Traces, filter_applier, unit_columns
 from spatial_zb.core.transforms import FixedEffects, TransformedSample
 
@@ -202,22 +203,77 @@ def unit_meat(
     own
         (2, n), diagonals of JGJ and JHJ.
     pairs
-        (2, 2), see :func:`spatial_zb.core.likelihood.covariance.pair_squares`.
+        (3, 3), see :func:`spatial_zb.core.likelihood.covariance.pair_squares`; those of ε'ε are left out.
     """
-    T, n = shape
-    k = r.BZ.shape[1]
-    square = (r.e**2 / sigma2 - observations / (T * n)).reshape(T, n)
-    out = np.empty((T, n, k + 3))
-    out[:, :, :k] = (r.BZ * r.e[:, None]).reshape(T, n, k) / sigma2
-    out[:, :, k] = (r.BGm * r.e).reshape(T, n) / sigma2 + own[0] * square
-    out[:, :, k + 1] = own[1] * square
-    out[:, :, k + 2] = square / (2 * sigma2)
-    sums = out.sum(axis=0)
-    sums -= sums.mean(axis=0)
+    n, k = shape[1], r.BZ.shape[1]
+    columns = np.column_stack([r.BZ, r.BGm, np.zeros_like(r.e)])
+    sums = unit_scores(columns, r.e.reshape(shape), sigma2, own, observations / n)
     weighted = sums if root is None else root.T @ sums
     meat = weighted.T @ weighted
-    meat[k : k + 2, k : k + 2] += pairs / sigma2**2
+    meat[k : k + 2, k : k + 2] += pairs[:2, :2] / sigma2**2
     return meat * n / (n - 1) if root is None else meat
+
+
+def unit_scores(columns: Array, e: Array, sigma2: float, own: Array, expected: float) -> Array:
+    """Scores by unit (n, k + 3) of residuals e (T, n), without the terms of two units, less their mean.
+
+    ``columns`` as in :func:`few_clusters_meat`; ``expected`` e_i'e_i/σ² for equal variances.
+    """
+    T, n = e.shape
+    k = columns.shape[1] - 2
+    square = (e**2).sum(axis=0) / sigma2 - expected
+    sums = np.zeros((n, k + 3))
+    sums[:, : k + 2] = np.einsum("tnk,tn->nk", columns.reshape(T, n, k + 2), e) / sigma2
+    sums[:, k : k + 2] += own.T * square[:, None]
+    sums[:, -1] = square / (2 * sigma2)
+    return sums - sums.mean(axis=0)
+
+
+def few_clusters_meat(
+    columns: Array, e: Array, sigma2: float, own: Array, pairs: Array, clusters: Clusters
+) -> Array:
+    """Variance of the score by CR2: as :func:`unit_meat`, with what the fit took out of each unit's residuals put back.
+
+    Linear forms, own terms and terms of two units are those of e*_i = M_X,ii^{−1/2} e_i, so that there is no factor.
+
+    Parameters
+    ----------
+    columns
+        (M, k + 2): derivatives of the mean in δ and in two spatial coefficients, zero where one has none.
+    e
+        (T, n) residuals.
+    own, pairs
+        (2, n) and (3, 3): :func:`filter_diagonals` and, of e*, :func:`pair_squares`.
+    """
+    sums = few_clusters_scores(columns, clusters.adjusted(e), sigma2, own, clusters.kept)
+    meat = sums.T @ sums
+    meat[-3:, -3:] += scaled_pairs(pairs, sigma2)
+    return meat
+
+
+def scaled_pairs(pairs: Array, sigma2: float) -> Array:
+    """:func:`pair_squares` as part of the variance of the scores of ρ, λ and σ²."""
+    scale = np.array([1.0, 1.0, 0.5 / sigma2]) / sigma2
+    return pairs * np.outer(scale, scale)
+
+
+def few_clusters_scores(columns: Array, star: Array, sigma2: float, own: Array, kept: float) -> Array:
+    """Scores by unit (n, k + 3) of residuals e* (T, n), without the terms of two units.
+
+    The quadratic forms less their share of ε'ε, J(G − kJ)J with k = tr(JG)/tr(J), have own terms that vanish in the sum
+    under equal variances but not one by one, and with unequal ones their means are unknown: squares are then summed about
+    zero, which errs on the wide side. What goes with ε'ε is centred, since σ̂² has made its sum zero. ``kept``: J_ii.
+    """
+    T, n = star.shape
+    k = columns.shape[1] - 2
+    square = (star**2).sum(axis=0) / sigma2
+    around = kept * (square - square.mean())
+    share = own.mean(axis=1) / kept
+    sums = np.zeros((n, k + 3))
+    sums[:, : k + 2] = np.einsum("tnk,tn->nk", columns.reshape(T, n, k + 2), star) / sigma2
+    sums[:, k : k + 2] += (own - kept * share[:, None]).T * square[:, None] + np.outer(around, share)
+    sums[:, -1] = around / (2 * sigma2)
+    return sums
 
 
 def driscoll_kraay_meat(r: Residuals, sigma2: float, shape: tuple[int, int], bandwidth: int) -> Array:
@@ -289,16 +345,17 @@ def filter_diagonals(matrix: sparse.csr_array, rho: float, lam: float, centred: 
 
 
 def pair_squares(matrix: sparse.csr_array, rho: float, lam: float, centred: bool, e: Array) -> Array:
-    """Σ over pairs i < j of q q', q = [(g_ij + g_ji), (h_ij + h_ji)] ε_i'ε_j, (2, 2), from residuals e (T, n)."""
+    """Σ over pairs i < j of q q', q = [(g_ij + g_ji), (h_ij + h_ji), 2J_ij] ε_i'ε_j, (3, 3), from residuals e (T, n)."""
     transposed = sparse.csr_array(matrix.T)
-    out = np.zeros((2, 2))
+    out = np.zeros((3, 3))
     sources = [_blocks(W, c, centred) for c in (rho, lam) for W in (matrix, transposed)]
     for parts in zip(*sources, strict=True):
         columns = parts[0][0]
         products = e.T @ e[:, columns]
         products[columns, np.arange(len(columns))] = 0.0
-        g, h = ((parts[i][1] + parts[i + 1][1]) * products for i in (0, 2))
-        out += [[np.vdot(a, b) for b in (g, h)] for a in (g, h)]
+        forms = [(parts[i][1] + parts[i + 1][1]) * products for i in (0, 2)]
+        forms.append(-2 / matrix.shape[0] * centred * products)
+        out += [[np.vdot(a, b) for b in forms] for a in forms]
     return out / 2
 
 

@@ -111,7 +111,7 @@ def average_effects(beta: Array, theta: Array, m: Multipliers) -> tuple[Array, A
 
 
 def fieller_limits(
-    point: Array, own: Array, cross: Array, of_log: Array, quantile: float
+    point: Array, own: Array, cross: Array, of_log: Array, quantile: float | Array
 ) -> tuple[Array, Array]:
     r"""Values c of ratios E = N/d that the test of N − c·d = 0 does not reject: without dividing by d.
 
@@ -124,7 +124,7 @@ def fieller_limits(
     point, own, cross, of_log
         (k,) E, V_E = Var(E), V_El = Cov(E, ln d), V_l = Var(ln d), by the delta method.
     quantile
-        q, such as 1.96.
+        q, such as 1.96; one for all, or (k,).
 
     Returns
     -------

@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from scipy import linalg, optimize, sparse
 
 from spatial_zb.core import Array
+from spatial_zb.core.clusters import Clusters
+from spatial_zb.core.likelihood.covariance import few_clusters_meat
 from spatial_zb.core.logdet.factors import factorise, largest_sums, random_signs
 from spatial_zb.core.logdet.traces import DENSE_UNITS
 from spatial_zb.core.transforms import ColumnBasis, TransformedSample
@@ -221,17 +223,25 @@ def unit_scores_meat(
     shape: tuple[int, int],
     regimes: Regimes,
     observations: int,
+    clusters: Clusters | None = None,
 ) -> Array:
     """Variance of the score when errors of a unit may be correlated over time and differ in variance, × n/(n − 1).
 
     As ``covariance.unit_meat``: linear forms and own terms summed by unit, terms of two units squared
-    and summed over pairs.
+    and summed over pairs. With ``clusters`` by CR2, as ``covariance.few_clusters_meat``.
     """
     T, n = shape
     k = Z.shape[1]
     solve, _ = regimes.solver(rho)
     moved = regimes.matrix @ solve(regimes.centre(np.eye(n)))
     forms = [regimes.centre(regimes.part(moved, r)) for r in (0, 1)]
+    if clusters is not None:
+        star = clusters.adjusted(e.reshape(shape))
+        products = star.T @ star
+        centred = [*((form + form.T) * products for form in forms), -2 / n * regimes.timed * products]
+        pairs = np.array([[np.triu(a * b, 1).sum() for b in centred] for a in centred])
+        own = np.array([np.diag(form) for form in forms])
+        return few_clusters_meat(np.column_stack([Z, means]), e.reshape(shape), sigma2, own, pairs, clusters)
     square = (e**2 / sigma2 - observations / (T * n)).reshape(T, n)
     scores = np.empty((T, n, k + 3))
     scores[:, :, : k + 2] = (np.column_stack([Z, means]) * e[:, None]).reshape(T, n, -1) / sigma2

@@ -149,7 +149,7 @@ class BetaConvergence(Printed):
             pd.Series({"beta": self.beta, "speed": speed}),
             pd.Series({"beta": error, "speed": error / inside if inside > 0 else np.nan}),
             alpha_of(level),
-            self.fit.df_resid,
+            self.fit.degrees(np.tile(self.fit.params.index == INITIAL, (2, 1)).astype(float)),
         )
         speeds = table.loc["speed", ["estimate", "conf_high", "conf_low"]].to_numpy(float)
         with np.errstate(divide="ignore", invalid="ignore"):

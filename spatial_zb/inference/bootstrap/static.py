@@ -197,8 +197,8 @@ class StaticSource:
         parts = independent_parts(pool, scheme, model.effects)
         assert parts is not None, "made for sign flips and whole periods"
         value = population_value(self.generator, parts)
-        if fit.df_resid:
-            value[-1] *= model.sample.observations / fit.df_resid
+        if fit.least_squares_df:
+            value[-1] *= model.sample.observations / fit.least_squares_df
         return value
 
     def without(self, kept: NDArray[np.bool_]) -> Array:
@@ -232,7 +232,7 @@ class StaticSource:
     def _in_order(self, found: Replicates) -> tuple[Array, Array]:
         """Parameters in the order of the fit; σ² of least squares with its degrees of freedom, as in the fit."""
         fit, model = self.fit, self.generator.model
-        scale = model.sample.observations / fit.df_resid if fit.df_resid else 1.0
+        scale = model.sample.observations / fit.least_squares_df if fit.least_squares_df else 1.0
         assert found.cov is not None, "estimated with covariances"
         cov = found.cov * scale
         cov[:, -1, -1] *= scale**2
@@ -254,7 +254,7 @@ class StaticSource:
         smaller = replace(model, sample=sample, Z=Z, WZ=WZ, basis=basis)
         found = estimate_all(smaller, fit.panel.array(fit.spec.y)[kept][None], covariance=False)
         spatial = [values[0] for values in spatial_values(model, found)]
-        degrees = sample.observations - found.delta.shape[1] if fit.df_resid else sample.observations
-        if fit.estimator == "direct" and fit.df_resid:
+        degrees = sample.observations - found.delta.shape[1] if fit.least_squares_df else sample.observations
+        if fit.estimator == "direct" and fit.least_squares_df:
             degrees -= sample.absorbed
         return np.array([*found.delta[0], *spatial, found.sigma2[0] * sample.observations / degrees])

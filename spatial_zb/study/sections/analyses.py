@@ -151,7 +151,15 @@ class Model(Section):
     regimes: Word | None = None
     estimator: Literal["lee_yu", "direct", "gmm", "robust_score", "yang", "uncorrected"] = "lee_yu"
     covariance: Literal[
-        "information", "hessian", "sandwich", "cluster", "driscoll_kraay", "spatial_hac", "robust"
+        "information",
+        "hessian",
+        "sandwich",
+        "cluster",
+        "cr1",
+        "cr2",
+        "driscoll_kraay",
+        "spatial_hac",
+        "robust",
     ] = "information"
     bias_correction: bool | None = None
 

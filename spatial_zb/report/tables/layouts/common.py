@@ -151,6 +151,8 @@ def _weights(facts: Mapping) -> Text | str | None:
 SHARED = {"covariance": _covariance, "weights": _weights}
 
 
+#: Their degrees of freedom are no part of what a table is read for.
+VARIANCES = ("sigma2", "phi")
 MISSING = Text("A dash (–) marks what is not available.", "“–”表示无法得到。")
 NOT_CONVERGED = Text(
     "n.c.: not computed, since the estimate did not converge or is at the end of its admissible region.",
@@ -174,6 +176,34 @@ def transform_note(facts: Iterable[Mapping]) -> list[Text]:
             "观测值与对数似然值以固定效应变换后的数据计。",
         )
     ]
+
+
+def degrees_note(groups: Iterable[Iterable[Record]]) -> list[Text]:
+    """The range of degrees of freedom of each model's estimates, where each has its own; variances left out."""
+    ranges = []
+    for records in groups:
+        found = [real(r.get("df")) for r in records if r.get("term") not in VARIANCES]
+        found = [value for value in found if math.isfinite(value)]
+        ranges.append((min(found), max(found)) if found else None)
+    if not any(ranges):
+        return []
+    places = [f"({i}) " if len(ranges) > 1 else "" for i in range(1, len(ranges) + 1)]
+    pairs = [(place, *r) for place, r in zip(places, ranges, strict=True) if r is not None]
+    said = [
+        Text(f"{place}{low:.0f}", f"{place}{low:.0f}")
+        if low == high
+        else Text(f"{place}{low:.1f} to {high:.1f}", f"{place}{low:.1f}至{high:.1f}")
+        for place, low, high in pairs
+    ]
+    bell = any(low != high for _, low, high in pairs)
+    how = (
+        Text(" (CR2; Bell and McCaffrey 2002)", "（CR2；Bell and McCaffrey 2002）") if bell else Text("", "")
+    )
+    name = Text(
+        f"Clustered errors go with Student's t, degrees of freedom{how.en}",
+        f"聚类标准误按t分布推断，自由度{how.zh}",
+    )
+    return [named_line(name, said)]
 
 
 def errors_note(style: TableStyle) -> Text:

@@ -15,6 +15,7 @@ from spatial_zb.report.tables.layouts.common import (
     Label,
     Record,
     Tidied,
+    degrees_note,
     errors_note,
     estimate_cells,
     estimate_pair,
@@ -91,6 +92,9 @@ def effects_table(
     shown = [group for (_, group), known in zip(groups, solved, strict=True) if known]
     records = [record for group in shown for record in group.values()]
     said = _effects_notes(records, facts, method, style)
+    said += degrees_note(
+        group.values() if known else () for (_, group), known in zip(groups, solved, strict=True)
+    )
     said += _draws_notes([header for header, _ in groups], facts, style)
     said += [reason_note(h, why.text) for (h, _), why in zip(groups, reasons, strict=True) if why is not None]
     lost = [not ok and why is None for ok, why in zip(solved, reasons, strict=True)]

@@ -21,6 +21,7 @@ from spatial_zb.report.tables.layouts.common import (
     Label,
     Record,
     Tidied,
+    degrees_note,
     errors_note,
     estimate_cells,
     estimate_pair,
@@ -408,6 +409,7 @@ def _regression_notes(
             named_line(WORDS["dependent"], [Text.of(dependent)] if dependent is not None else [*names])
         )
     notes += shared_notes([in_words(column.facts, labels) for column in columns])
+    notes += degrees_note(column.terms.values() if column.converged else () for column in columns)
     notes += transform_note([column.facts for column in columns])
     if any(column.facts.get("bias_correction") for column in columns):
         notes.append(WITHOUT_BIAS)
