@@ -25,3 +25,24 @@ def counties():
     from spatial_zb import read_regions
 
     return read_regions(ROOT / "shapefiles" / "zhejiang_counties.shp")
+
+
+@pytest.fixture(scope="session")
+def real_cities():
+    """Panel and W of the 41 cities of the delta and the 11 of Zhejiang, as they were when oracle numbers were computed."""
+    import numpy as np
+    import pandas as pd
+    from scipy import sparse
+
+    import spatial_zb as zb
+
+    folder = ROOT / "tests" / "reference" / "cities"
+    data = pd.read_csv(folder / "data.csv", dtype={"city": str})
+    out = {}
+    for name, links in pd.read_csv(folder / "edges.csv", dtype=str).groupby("sample"):
+        ids = pd.Index(sorted(set(links["i"])))
+        places = ids.get_indexer(links["i"]), ids.get_indexer(links["j"])
+        matrix = sparse.csr_array((np.ones(len(links)), places), shape=(len(ids),) * 2)
+        W = zb.Weights(matrix, ids, str(name)).standardise()
+        out[str(name)] = zb.build_panel(data[data["city"].isin(ids)], "city", "year", units=ids), W
+    return out

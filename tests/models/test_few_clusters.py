@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +10,6 @@ from small_examples import directed_knn
 import spatial_zb as zb
 from spatial_zb.simulate import durbin as simulate_durbin
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 #: Errors of ρ by maximum likelihood and by the robust score, degrees of freedom of ρ and of the direct effect of the first
 #: regressor by maximum likelihood: all by independent dense code.
@@ -25,18 +21,11 @@ KNOWN = {
 }
 
 
-@pytest.fixture(scope="module")
-def study():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return zb.prepare(zb.load_study(ROOT / "studies" / "bay_area.toml"))
-
-
 @pytest.mark.parametrize(("sample", "y"), KNOWN)
-def test_errors_on_the_real_cities_are_those_of_independent_code(study, sample, y):
+def test_errors_on_the_real_cities_are_those_of_independent_code(real_cities, sample, y):
     x = [{"industry": "talent", "talent": "industry"}[y], "ln_pgdp"]
     spec = zb.DurbinSpec(y, x, fixed_effects="two_way")
-    panel, W = study.sample(sample), study.weights("queen", sample)
+    panel, W = real_cities[sample]
     fit = zb.fit_durbin(spec, panel, W, covariance="cluster")
     error, robust, df, direct = KNOWN[sample, y]
     assert zb.fit_durbin(spec, panel, W, "robust_score").bse["rho"] == pytest.approx(robust, abs=5e-5)

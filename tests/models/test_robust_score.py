@@ -29,18 +29,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
 
 @pytest.fixture(scope="module")
-def cities() -> dict[str, tuple[zb.Panel, zb.Weights]]:
+def cities(real_cities):
     """Panel and W of either sample."""
-    data = pd.read_csv(CITIES / "data.csv", dtype={"city": str})
-    edges, out = pd.read_csv(CITIES / "edges.csv", dtype=str), {}
-    for name, links in edges.groupby("sample"):
-        ids = pd.Index(sorted(set(links["i"])))
-        places = ids.get_indexer(links["i"]), ids.get_indexer(links["j"])
-        matrix = sparse.csr_array((np.ones(len(links)), places), shape=(len(ids),) * 2)
-        W = zb.Weights(matrix, ids, str(name)).standardise()
-        own = data[data["city"].isin(ids)]
-        out[str(name)] = zb.build_panel(own, "city", "year", units=ids), W
-    return out
+    return real_cities
 
 
 def specification(model: str) -> tuple[str, zb.DurbinSpec]:
