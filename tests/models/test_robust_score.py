@@ -56,6 +56,8 @@ def test_every_form_and_its_error_on_the_cities(cities, model):
     fit = zb.fit_durbin(spec, *cities[sample], "robust_score", "cr1")
     assert fit.params["rho"] == pytest.approx(expected["rho"], abs=DENSE)
     assert fit.bse["rho"] == pytest.approx(expected["cr1"], rel=DENSE)
+    adjusted = zb.fit_durbin(spec, *cities[sample], "robust_score")  # fewer than 50 units: CR2
+    assert adjusted.bse["rho"] == pytest.approx(expected["cr2"], rel=DENSE)
     assert fit.convergence.form == "block"
     design = fit.design
     base = orthogonal_base(*map(stacked, (design.Z, design.y, design.Wy)), basis=design.basis)
