@@ -41,6 +41,7 @@ from .models.spec import Estimation as Estimation
 from .models.system import fit_system as fit_system
 from .models.system.spec import Equation as Equation
 from .models.system.spec import SystemSpec as SystemSpec
+from .pipeline.examples import example as example
 from .pipeline.prepare import prepare as prepare
 from .report import figures as figures
 from .report import maps as maps

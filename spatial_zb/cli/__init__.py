@@ -17,10 +17,9 @@ from spatial_zb.cli.options import can_show, help_language, parser
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from spatial_zb.pipeline import Outcome, Prepared
+    from spatial_zb.pipeline import Outcome
     from spatial_zb.pipeline.running import Stage
     from spatial_zb.study import Study
-    from spatial_zb.weights.matrix import Weights
 
 
 NOTES = Text("To know:", "提示：")
@@ -49,7 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = argparse.Namespace(spoken="en")
     try:
         signal.signal(signal.SIGTERM, _interrupt)
-        parser(help_language(words)).parse_args(words, options)
+        made = parser(help_language(words))
+        made.parse_args(words, options)
+        if options.command is None:
+            made.print_help()
+            return 0
         options.spoken = "zh" if getattr(options, "language", None) == "zh" else "en"
         _speak_utf8()
         return _OTHERS.get(options.command, _run)(options)
@@ -86,8 +89,11 @@ def _behind(error: BaseException | None) -> KeyboardInterrupt | None:
 
 
 def _load(options: argparse.Namespace) -> Study:
-    from spatial_zb.study import language_of, load_study
+    from spatial_zb.study import find_study, language_of, load_study
 
+    if options.study is None:
+        options.spoken = options.spoken if getattr(options, "language", None) else help_language(())
+        options.study = find_study(Path.cwd())
     if not getattr(options, "language", None) and can_show("中文"):
         options.spoken = language_of(options.study)  # before its mistakes are told
     study = load_study(options.study, root=options.root, allow_outside=options.allow_outside)
@@ -118,61 +124,66 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    import warnings
-
     from spatial_zb import pipeline
-    from spatial_zb.base.errors import SpatialZbWarning
-    from spatial_zb.pipeline.words import notes_of
 
     study = _load(options)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", SpatialZbWarning)
-        pipeline.refuse_results_of_others(study)
-        prepared = pipeline.prepare(study)
-        weights = [prepared.weights(name, study.main_sample) for name in study.weights]
-    if options.quiet:
-        return 0
-    _describe(study, prepared, weights, options.spoken)
-    _tell(options.spoken, notes_of(caught), NOTES)
+    with _Progress(options.quiet) as progress:
+        checked = pipeline.check(study, progress=progress.step)
+    if not options.quiet:
+        for line in checked.lines():
+            print(line.pick(options.spoken))
+        _tell(options.spoken, checked.notes, NOTES)
     return 0
 
 
-def _describe(study: Study, prepared: Prepared, weights: Sequence[Weights], language: Language) -> None:
-    """What a checked study holds."""
-    panel = prepared.panel
-    n, first, last = len(panel.units), panel.periods[0], panel.periods[-1]
-    lines = [
-        Text(
-            f"{study.path.name} is sound: {n} units, {len(panel.periods)} periods ({first}-{last}), "
-            f"{len(panel.columns)} columns.",
-            f"{study.path.name}可以运行：{n}个地区，{len(panel.periods)}个时期（{first}—{last}），{len(panel.columns)}列。",
+def _init(options: argparse.Namespace) -> int:
+    from spatial_zb.pipeline.examples import write_example
+
+    options.spoken = options.language or help_language(())
+    study, *others = write_example(options.folder, options.example, options.spoken)
+    if not options.quiet:
+        inside = "" if options.folder.resolve() == Path.cwd() else f"cd {options.folder} && "
+        made = Text(
+            f"Written: {_near(study)} and {len(others)} files of data. Now: {inside}spatial-zb run",
+            f"已写入：{_near(study)}及{len(others)}个数据文件。接下来：{inside}spatial-zb run",
         )
-    ]
-    for name, units in prepared.samples.items():
-        label = study.samples[name].label
-        lines.append(
-            Text(
-                f"  sample {name} ({label.en}): {len(units)} units",
-                f"  样本{name}（{label.zh}）：{len(units)}个地区",
-            )
+        print(made.pick(options.spoken))
+    return 0
+
+
+def _power(options: argparse.Namespace) -> int:
+    from spatial_zb import pipeline
+    from spatial_zb.base.execute import Execution
+
+    study = _load(options)
+    with _Progress(options.quiet) as progress:
+        prepared = pipeline.check(study, progress=progress.step).prepared
+    frames = []
+    for name in [options.model] if options.model else [*study.models, *study.systems]:
+        found = pipeline.planned_power(
+            prepared,
+            name,
+            dict(options.set),
+            options.factor,
+            periods=options.periods,
+            replicates=options.replications,
+            rng=options.seed,
+            workers=Execution(options.workers, progress=None if options.quiet else _panels_done),
         )
-    for name, W in zip(study.weights, weights, strict=True):
-        label, links, alone = study.weights[name].label, W.matrix.nnz, len(W.islands)
-        lines.append(
-            Text(
-                f"  weights {name} ({label.en}): {links} links, {alone} without neighbours",
-                f"  权重矩阵{name}（{label.zh}）：{links}条联系，{alone}个地区没有邻居",
-            )
-        )
-    filled, flagged = len(prepared.filled), len(prepared.flags)
-    lines.append(
-        Text(
-            f"  {filled} blank cell(s) filled by the study's rules, {flagged} flagged row(s)",
-            f"  按研究文件规则补齐空缺{filled}处，带标记的行{flagged}条",
-        )
-    )
-    for line in lines:
-        print(line.pick(language))
+        frames.append(found.tidy().assign(model=name))
+        if not options.quiet:
+            print(f"\r{name}: {found.summary().splitlines()[0]}\n")
+            print(found.table(language=options.spoken).to_string(index=False), end="\n\n")
+    if options.out:
+        import pandas as pd
+
+        pd.concat(frames).to_csv(options.out, index=False)
+    return 0
+
+
+def _panels_done(done: int, total: int, left: float) -> None:
+    """One line that is written over."""
+    print(f"\r{done} / {total} ({left:.0f} s) ", end="", file=sys.stderr, flush=True)
 
 
 def _replicate(options: argparse.Namespace) -> int:
@@ -395,4 +406,11 @@ def _say(message: str) -> None:
 
 
 #: Commands that are not stages of the pipeline.
-_OTHERS = {"check": _check, "replicate": _replicate, "verify": _verify, "docs": _docs}
+_OTHERS = {
+    "init": _init,
+    "check": _check,
+    "power": _power,
+    "replicate": _replicate,
+    "verify": _verify,
+    "docs": _docs,
+}

@@ -21,6 +21,7 @@ REFUSALS = {
     r"unrecognized arguments: (.*)": r"无法识别的参数：\1",
     r"argument (.*): invalid choice: (.*) \(choose from (.*)\)": r"参数\1：没有\2，可选\3",
     r"argument (.*): invalid (?:int|float) value: (.*)": r"参数\1：\2不是数字",
+    r"argument (.*): write TERM=VALUE, such as rho=0\.3, not (.*)": r"参数\1：须写作TERM=VALUE，如rho=0.3，而不是\2",
     r"argument (.*): the path is empty; write \. for this folder": r"参数\1：路径为空；当前文件夹请写作.",
     r"argument (.*): expected (?:one|at least one) argument": r"参数\1：缺少取值",
 }
@@ -133,14 +134,16 @@ def _wrapped(text: str, width: int) -> list[str]:
     return [*lines, line.rstrip()]
 
 
-DEFAULT_STUDY = Path("studies/bay_area.toml")
-
 ABOUT = Text(
     "Spatial econometrics of industry and talent agglomeration, from one study file.",
     "产业与人才集聚的空间计量分析，全部设定写在一个研究文件中。",
 )
 #: What each command does.
 WORDS = {
+    "init": Text(
+        "write a small study with its data into a new folder, to run and to change",
+        "在新文件夹中生成一个带数据的小型研究，可直接运行和修改",
+    ),
     "run": Text("run the whole study: tables, maps, report, manifest", "运行整个研究：表、地图、报告和清单"),
     "moran": Text("Moran's I by year and weights matrix", "各年份、各权重矩阵的莫兰指数"),
     "dynamics": Text("densities, ellipses, inequality and convergence", "核密度、标准差椭圆、不平等与收敛"),
@@ -155,6 +158,10 @@ WORDS = {
         "the offline report: one page with maps, tables and readings", "离线报告：含地图、表和解读的一页"
     ),
     "check": Text("read and check everything, write nothing", "读入并检查全部内容，不写任何文件"),
+    "power": Text(
+        "what the models of a study could find in samples like its own, by simulation",
+        "研究中的模型在类似样本中能发现什么（模拟）",
+    ),
     "replicate": Text(
         "put data, code and results of a finished study into one zip",
         "把已完成研究的数据、代码和结果打包为zip",
@@ -178,9 +185,7 @@ def parser(language: Language) -> BilingualParser:
         version=f"spatial-zb {__version__}",
         help=Text("show the version and exit", "显示版本后退出"),
     )
-    commands = made.add_subparsers(
-        dest="command", required=True, metavar=Text("COMMAND", "命令").pick(language)
-    )
+    commands = made.add_subparsers(dest="command", metavar=Text("COMMAND", "命令").pick(language))
     for name, text in WORDS.items():
         said = Text(f"{text.en[0].upper()}{text.en[1:]}.", f"{text.zh}。")
         command = commands.add_parser(
@@ -202,7 +207,9 @@ def _add_options(command: BilingualParser, name: str) -> None:
         command.add_argument("topic", nargs="?", help=topic)
         command.add_language()
         return
-    if name == "verify":
+    if name == "init":
+        _add_init(command)
+    elif name == "verify":
         command.add_argument(
             "folder", type=Path, help=Text("the folder that the zip unpacks to", "zip解压后的文件夹")
         )
@@ -217,10 +224,15 @@ def _add_options(command: BilingualParser, name: str) -> None:
                 "zip文件（默认：results/<研究>-replication.zip）",
             ),
         )
-    elif name not in ("check", "verify"):
+    elif name == "power":
+        _add_power(command)
+    elif name not in ("check", "init", "verify"):
         _add_run(command)
-    if name in ("replicate", "verify"):  # which write no tables
+    if name == "init":
         languages: tuple[str, ...] = ("en", "zh")
+        words = Text("language of the study", "研究文件的语言")
+    elif name in ("replicate", "verify", "power"):  # which write no tables
+        languages = ("en", "zh")
         words = Text("language of what is printed", "所打印内容的语言")
     else:
         languages = ("en", "zh", "both")
@@ -235,8 +247,10 @@ def _add_study(command: BilingualParser) -> None:
         "study",
         nargs="?",
         type=Path,
-        default=DEFAULT_STUDY,
-        help=Text(f"study file (default: {DEFAULT_STUDY})", f"研究文件（默认：{DEFAULT_STUDY}）"),
+        help=Text(
+            "study file (default: the one in this folder or in its folder studies)",
+            "研究文件（默认：当前文件夹或其studies文件夹中唯一的研究文件）",
+        ),
     )
     command.add_argument(
         "--root",
@@ -257,6 +271,88 @@ def _place(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty; write . for this folder")
     return Path(text)
+
+
+def _add_init(command: BilingualParser) -> None:
+    command.add_argument(
+        "folder",
+        nargs="?",
+        type=_place,
+        default=Path(),
+        help=Text("new or empty folder (default: this one)", "新文件夹或空文件夹（默认：当前文件夹）"),
+    )
+    command.add_argument(
+        "--example",
+        choices=("delta", "counties"),
+        default="delta",
+        help=Text(
+            "delta: 40 cities, 13 years; counties: 77 units, one year (default: delta)",
+            "delta：40个城市13年；counties：77个县级单元单年（默认：delta）",
+        ),
+    )
+
+
+def _value(text: str) -> tuple[str, float]:
+    """``rho=0.3`` as a name and a number."""
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"write TERM=VALUE, such as rho=0.3, not {text!r}") from None
+
+
+def _add_power(command: BilingualParser) -> None:
+    command.add_argument(
+        "--model",
+        help=Text("name of one model or system; all without", "一个模型或方程组的名称；不给则为全部"),
+    )
+    command.add_argument(
+        "--set",
+        nargs="*",
+        type=_value,
+        default=[],
+        metavar="TERM=VALUE",
+        help=Text(
+            "values in place of the estimates, such as rho=0.3 (systems: industry.W_talent=0)",
+            "代替估计值的取值，如rho=0.3（方程组：industry.W_talent=0）",
+        ),
+    )
+    command.add_argument(
+        "--factor",
+        nargs="*",
+        type=float,
+        default=[1.0],
+        help=Text(
+            "all coefficients but variances times a factor, one case each",
+            "方差以外的全部系数乘以某倍数，每个倍数一种情形",
+        ),
+    )
+    command.add_argument(
+        "--periods",
+        nargs="*",
+        type=int,
+        default=[],
+        help=Text("other numbers of periods, with drawn regressors", "其他时期数，解释变量随机生成"),
+    )
+    command.add_argument(
+        "--replications",
+        type=int,
+        default=500,
+        help=Text("simulated panels of each case (default: 500)", "每种情形的模拟面板数（默认：500）"),
+    )
+    command.add_argument(
+        "--workers", type=int, default=1, help=Text("processes (default: 1)", "进程数（默认：1）")
+    )
+    command.add_argument(
+        "--seed",
+        type=int,
+        help=Text("seed of the draws (default: that of the study)", "随机种子（默认：研究文件中的种子）"),
+    )
+    command.add_argument(
+        "--out",
+        type=_place,
+        help=Text("also write all numbers to this csv file", "另将全部数值写入此csv文件"),
+    )
 
 
 def _add_run(command: BilingualParser) -> None:

@@ -17,7 +17,7 @@ from spatial_zb.base.execute import Execution
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.pipeline.job import Job, Made, MadeTable, Reading
-from spatial_zb.pipeline.prepare import prepare
+from spatial_zb.pipeline.prepare import Prepared, prepare
 from spatial_zb.pipeline.stages.comparison import compare
 from spatial_zb.pipeline.stages.dynamics import describe_dynamics
 from spatial_zb.pipeline.stages.equations import estimate
@@ -26,9 +26,11 @@ from spatial_zb.pipeline.stages.maps import draw_maps
 from spatial_zb.pipeline.stages.models import diagnose_models
 from spatial_zb.pipeline.stages.page import write_page
 from spatial_zb.pipeline.stages.systems import estimate_systems
+from spatial_zb.pipeline.words import notes_of
 from spatial_zb.report import folder as output
 from spatial_zb.report.files import input_record, output_record, slug, versions
 from spatial_zb.study import Study, name_in
+from spatial_zb.weights.matrix import Weights
 
 Stage = Literal["data", "moran", "dynamics", "tests", "models", "systems", "compare", "maps", "report"]
 STAGES: tuple[Stage, ...] = (
@@ -46,6 +48,7 @@ STAGES: tuple[Stage, ...] = (
 #: Words for the stages, shown while they run.
 STAGE_WORDS = {
     "prepare": Text("Reading polygons and data", "读取底图与数据"),
+    "weights": Text("Building weights", "构建权重矩阵"),
     "data": Text("Describing the sample", "描述样本"),
     "moran": Text("Moran's I", "莫兰指数"),
     "dynamics": Text("Distribution dynamics", "动态演进"),
@@ -67,6 +70,71 @@ class Outcome:
     reading: tuple[Text, ...]
     notes: tuple[Text, ...]
     seconds: float
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A study whose inputs are sound, its weights in the order of the file, and what the reader should know."""
+
+    prepared: Prepared
+    weights: tuple[Weights, ...]
+    notes: tuple[Text, ...]
+
+    def lines(self) -> list[Text]:
+        """What the study holds: units, periods, samples, weights and treated cells."""
+        study, panel = self.prepared.study, self.prepared.panel
+        n, first, last = len(panel.units), panel.periods[0], panel.periods[-1]
+        name, periods, columns = study.path.name, len(panel.periods), len(panel.columns)
+        lines = [
+            Text(
+                f"{name} is sound: {n} units, {periods} periods ({first}-{last}), {columns} columns.",
+                f"{name}可以运行：{n}个地区，{periods}个时期（{first}—{last}），{columns}列。",
+            )
+        ]
+        for sample, units in self.prepared.samples.items():
+            label = study.samples[sample].label
+            lines.append(
+                Text(
+                    f"  sample {sample} ({label.en}): {len(units)} units",
+                    f"  样本{sample}（{label.zh}）：{len(units)}个地区",
+                )
+            )
+        for name, W in zip(study.weights, self.weights, strict=True):
+            label, links, alone = study.weights[name].label, W.matrix.nnz, len(W.islands)
+            lines.append(
+                Text(
+                    f"  weights {name} ({label.en}): {links} links, {alone} without neighbours",
+                    f"  权重矩阵{name}（{label.zh}）：{links}条联系，{alone}个地区没有邻居",
+                )
+            )
+        filled, flagged = len(self.prepared.filled), len(self.prepared.flags)
+        lines.append(
+            Text(
+                f"  {filled} blank cell(s) filled by the study's rules, {flagged} flagged row(s)",
+                f"  按研究文件规则补齐空缺{filled}处，带标记的行{flagged}条",
+            )
+        )
+        return lines
+
+
+def check(study: Study, *, progress: Callable[[str, str], None] = lambda stage, step: None) -> Checked:
+    """Read a study's polygons and tables, derive its variables and build its weights; write nothing.
+
+    Raises
+    ------
+    SpatialZbError
+        What :func:`run` would refuse before its first stage.
+    """
+    language = study.spoken
+    with _collected() as caught:
+        refuse_results_of_others(study)
+        progress(STAGE_WORDS["prepare"].pick(language), "")
+        prepared = prepare(study)
+        weights = []
+        for name in study.weights:
+            progress(STAGE_WORDS["weights"].pick(language), name)
+            weights.append(prepared.weights(name, study.main_sample))
+    return Checked(prepared, tuple(weights), tuple(notes_of(caught)))
 
 
 WORK: dict[Stage, Callable[[Job], list[Text]]] = {

@@ -4,7 +4,7 @@
 used by another part) and reports all mistakes at once, each with its place and line.
 """
 
-from spatial_zb.study.reading import language_of, load_study, name_in
+from spatial_zb.study.reading import find_study, language_of, load_study, name_in
 from spatial_zb.study.sections import (
     Battery,
     Block,
@@ -79,6 +79,7 @@ __all__ = [
     "System",
     "Variable",
     "WeightsFile",
+    "find_study",
     "language_of",
     "load_study",
     "name_in",

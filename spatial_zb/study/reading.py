@@ -217,6 +217,31 @@ def load_study(path: str | Path, *, root: str | Path | None = None, allow_outsid
     )
 
 
+def find_study(folder: Path) -> Path:
+    """The one study file of a folder, or else of the folder ``studies`` in it.
+
+    Raises
+    ------
+    SpecificationError
+        There is none, or there are several to choose from.
+    """
+    for place in (folder, folder / "studies"):
+        found = [path for path in sorted(place.glob("*.toml")) if name_in(path) is not None]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = [path.relative_to(folder).as_posix() for path in found]
+            raise SpecificationError(
+                f"This folder has {len(found)} study files: {listed(names)}. Name one, as in: spatial-zb run {names[0]}.",
+                f"此文件夹有{len(found)}个研究文件：{listed_zh(names)}。请指明其一，如：spatial-zb run {names[0]}。",
+            )
+    raise SpecificationError(
+        f"There is no study file in {shown_path(folder)}. Name one, or let `spatial-zb init my-study` write a small one "
+        "with its data to start from.",
+        f"{shown_path(folder)}中没有研究文件。请指明研究文件，或用`spatial-zb init my-study`生成一个带数据的小型研究。",
+    )
+
+
 def language_of(path: str | Path) -> Language:
     """Language in which mistakes of a study file are told: Chinese where it sets ``language = "zh"``.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from small_examples import ring
+from small_study import write_study
 
 import spatial_zb as zb
+from spatial_zb import cli
+from spatial_zb.pipeline import planned_power
 from spatial_zb.report import figures
 from spatial_zb.simulate.planning import PowerStudy, _rows
 
@@ -246,14 +247,19 @@ def test_workers_and_a_store_change_no_number(tmp_path):
         )
 
 
-def test_the_script_simulates_a_model_of_a_study(tmp_path, monkeypatch, capsys):
+def test_the_command_simulates_a_model_of_a_study(tmp_path, capsys):
     study, out = ROOT / "studies" / "bay_area.toml", tmp_path / "power.csv"
-    words = ["--model", "industry", "--replications", "20", "--language", "zh", "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", ["power.py", str(study), *words])
-    runpy.run_path(str(ROOT / "scripts" / "power.py"), run_name="__main__")
+    words = ["--model", "industry", "--replications", "20", "--language", "zh"]
+    assert cli.main(["power", str(study), *words, "--set", "rho=0.2", "--out", str(out)]) == 0
     assert "talent indirect" in capsys.readouterr().out
     found = pd.read_csv(out).set_index("parameter")
     assert found.loc["rho", "converged"] > 0.5
-    monkeypatch.setattr(sys, "argv", ["power.py", str(study), "--model", "industri", "--language", "zh"])
-    with pytest.raises(SystemExit, match="研究中没有模型'industri'"):
-        runpy.run_path(str(ROOT / "scripts" / "power.py"), run_name="__main__")
+    assert found.loc["rho", "truth"] == 0.2
+
+
+def test_power_names_what_the_study_does_not_have(tmp_path):
+    prepared = zb.prepare(zb.load_study(write_study(tmp_path)))
+    for model, given, said in (("mm", {}, "研究中没有模型'mm'"), ("m", {"rh": 1.0}, "没有参数'rh'")):
+        with pytest.raises(zb.SpecificationError) as refused:
+            planned_power(prepared, model, given)
+        assert said in refused.value.zh

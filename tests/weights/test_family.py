@@ -15,7 +15,7 @@ from scipy import sparse
 
 from spatial_zb import weights as zw
 from spatial_zb.base.errors import AlignmentError, DataError, SpatialZbError, SpatialZbWarning, WeightsError
-from spatial_zb.weights import common
+from spatial_zb.weights import build as common
 from spatial_zb.weights.build import adjacency as borders
 from spatial_zb.weights.build.distance import distances_km, places
 from spatial_zb.weights.matrix import Weights

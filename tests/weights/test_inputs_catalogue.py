@@ -27,7 +27,7 @@ from spatial_zb import (
 )
 from spatial_zb.core.statistics.moran import permutation_p_value
 from spatial_zb.simulate import durbin as simulate_durbin
-from spatial_zb.weights import common
+from spatial_zb.weights import build as common
 from spatial_zb.weights.files import read
 
 IDS = [f"0{33 + i}" for i in range(6)]

@@ -1,12 +1,15 @@
-"""Stage tests, and what the stage models draws: columns of its tables and figures of its models."""
+"""Stage tests, what the stage models draws (columns of its tables, figures of its models), and the power of models."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from spatial_zb import simulate
+from spatial_zb.base.errors import SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.base.execute import Execution
 from spatial_zb.base.results import TestTable
 from spatial_zb.base.text import Text
@@ -16,19 +19,25 @@ from spatial_zb.hypotheses import diagnose
 from spatial_zb.hypotheses.nested import simplification_tests
 from spatial_zb.hypotheses.sizes import by_section
 from spatial_zb.inference.median import MedianUnbiased
+from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import regime_labels
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.spec import Effects as ModelEffects
+from spatial_zb.models.system import fit_system
+from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes, weights_note
+from spatial_zb.pipeline.stages.systems import system_spec
 from spatial_zb.pipeline.words import saying_where, weights_words
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.tables.table import TableLook
-from spatial_zb.study import Model
+from spatial_zb.study import Model, System
 
 if TYPE_CHECKING:
+    from spatial_zb.pipeline.prepare import Prepared
     from spatial_zb.report.tables.table import Table
+    from spatial_zb.simulate.planning import PowerStudy
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,3 +256,77 @@ def diagnose_models(job: Job) -> list[Text]:
         )
         job.tick(f"{model.name} · {W}")
     return []
+
+
+def planned_power(
+    prepared: Prepared,
+    name: str,
+    given: Mapping[str, float],
+    factors: Sequence[float] = (1.0,),
+    *,
+    periods: Sequence[int] = (),
+    replicates: int = 500,
+    rng: int | None = None,
+    workers: int | Execution = 1,
+) -> PowerStudy:
+    """What a model or system of the study could find in samples like its own.
+
+    It is estimated on its first sample and weights; panels are drawn with the estimates as the truth, but for the values
+    ``given`` by name (``"equation.term"`` in a system), all coefficients times each of ``factors``. The regressors are
+    the study's own, or drawn ones where other numbers of ``periods`` are asked for; ``rng`` is the study's seed without one.
+
+    Raises
+    ------
+    SpecificationError
+        The study has no such model, or the model no such parameter.
+    """
+    study = prepared.study
+    known: dict[str, Model | System] = {**study.models, **study.systems}
+    if name not in known:
+        raise SpecificationError(
+            f"The study has no model {name!r}; it has {listed(known)}.",
+            f"研究中没有模型{name!r}；已有{listed_zh(known)}。",
+        )
+    fit = _estimated(prepared, known[name])
+    is_system = isinstance(fit, SystemFit)
+    truth: dict[Any, float] = fit.params.to_dict()
+    for term, value in given.items():
+        key = tuple(term.split(".", 1)) if is_system else term
+        if key not in truth:
+            terms = [part if isinstance(part, str) else ".".join(part) for part in truth]
+            raise SpecificationError(
+                f"The model has no parameter {term!r}; it has {listed(terms, 40)}.",
+                f"模型没有参数{term!r}；已有{listed_zh(terms, 40)}。",
+            )
+        truth[key] = value
+    panel, sigma = None if periods else fit.panel, fit.sigma if is_system else None
+    cases = {
+        f"× {factor:g}": simulate.Truth(_scaled(truth, factor), regressors=panel, sigma=sigma)
+        for factor in factors
+    }
+    return simulate.power(
+        fit.spec,
+        fit.weights,
+        list(periods) or len(fit.panel.periods),
+        cases,
+        replicates=replicates,
+        plan=simulate.Plan(estimator=fit.method if is_system else fit.estimator, covariance=fit.covariance),
+        rng=study.general.seed if rng is None else rng,
+        workers=workers,
+    )
+
+
+def _estimated(prepared: Prepared, model: Model | System) -> Any:
+    """The model on its first sample and weights, with the last of its effects or the first of its methods."""
+    sample, weights = prepared.study.samples_of(model)[0], prepared.study.weights_of(model)[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)
+        panel, W = prepared.sample(sample), prepared.weights(weights, sample)
+        if isinstance(model, System):
+            return fit_system(system_spec(model), panel, W, model.methods[0])
+        return fit_durbin(spec_of(model, model.fixed_effects[-1]), panel, W, **model.fit_options)
+
+
+def _scaled(truth: Mapping[Any, float], factor: float) -> dict[Any, float]:
+    """All coefficients times a factor; variances stay."""
+    return {key: value if key in ("sigma2", "phi") else factor * value for key, value in truth.items()}

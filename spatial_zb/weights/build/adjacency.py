@@ -25,8 +25,8 @@ from scipy import sparse
 from spatial_zb.base.errors import WeightsError, listed, listed_zh, not_one_of
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
+from spatial_zb.weights.build import finish, layer_ids, need_crs, need_memory
 from spatial_zb.weights.build.islands import Islands, check_islands, settle
-from spatial_zb.weights.common import finish, layer_ids, need_crs, need_memory
 from spatial_zb.weights.matrix import Weights
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.errors import WeightsError, listed, listed_zh, not_one_of
 from spatial_zb.base.text import Text
-from spatial_zb.weights.common import layer_ids, need_crs, need_memory
+from spatial_zb.weights.build import layer_ids, need_crs, need_memory
 
 if TYPE_CHECKING:
     import geopandas as gpd

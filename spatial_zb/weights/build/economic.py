@@ -13,8 +13,8 @@ from scipy import sparse
 from spatial_zb.base.errors import WeightsError, listed, listed_zh, not_one_of
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
+from spatial_zb.weights.build import finish, need_memory, unit_values
 from spatial_zb.weights.build.islands import position, settle
-from spatial_zb.weights.common import finish, need_memory, unit_values
 from spatial_zb.weights.matrix import Weights, as_weights, match_units, named_weights
 
 if TYPE_CHECKING:

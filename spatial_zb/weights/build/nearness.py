@@ -16,9 +16,9 @@ from scipy import sparse
 from spatial_zb.base.arguments import gathered
 from spatial_zb.base.errors import WeightsError, listed, listed_zh
 from spatial_zb.base.text import Text
+from spatial_zb.weights.build import finish, layer_ids, unit_values
 from spatial_zb.weights.build.distance import Links, Metric, places, refuse_coincident
 from spatial_zb.weights.build.islands import Islands, check_islands, settle
-from spatial_zb.weights.common import finish, layer_ids, unit_values
 from spatial_zb.weights.matrix import Weights, match_units
 
 if TYPE_CHECKING:
