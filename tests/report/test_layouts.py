@@ -107,6 +107,13 @@ def notes(table, style=EN):
 # Regressions
 
 
+@pytest.mark.parametrize(("facts", "said"), [({}, False), ({"r2_within": math.nan}, True)])
+def test_a_dash_is_explained_where_there_is_one(facts, said):
+    table = regression_table([("SDM", fit([("talent", 0.1, 0.009)], **facts))])
+    assert any(cell == "–" for row in printed(table) for cell in row) == said
+    assert ("dash" in notes(table)) == said
+
+
 def test_regression_rows_come_in_the_order_of_a_paper():
     table = regression_table([("SDM", SDM), ("SEM", SEM)], look=TableLook(words=LABELS))
     names = [row[0] for row in printed(table) if row[0]]

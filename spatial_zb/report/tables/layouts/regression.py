@@ -327,11 +327,7 @@ def _fact_rows(columns: Sequence[_Column], labels: Mapping, style: TableStyle) -
         _fact_row(WORDS["unit_effects"], columns, lambda facts: _has_effects(facts, "unit"), style),
         _fact_row(WORDS["time_effects"], columns, lambda facts: _has_effects(facts, "time"), style),
     ]
-    rows += [
-        _fact_row(label, columns, _fact(name, style), style)
-        for name, label in FACTS.items()
-        if name not in INSTRUMENTAL_FACTS or any(name in column.facts for column in columns)
-    ]
+    rows += [_fact_row(FACTS[name], columns, _fact(name, style), style) for name in _facts_shown(columns)]
     if len({column.facts.get("y") for column in columns}) > 1:
         rows.append(_fact_row(WORDS["dependent"], columns, lambda facts: _named_y(facts, labels), style))
     models = [str(column.facts.get("model", "")) for column in columns]
@@ -344,6 +340,11 @@ def _fact_rows(columns: Sequence[_Column], labels: Mapping, style: TableStyle) -
                 _fact_row(WORDS[name], columns, lambda facts, read=read: read(in_words(facts, labels)), style)
             )
     return rows
+
+
+def _facts_shown(columns: Sequence[_Column]) -> list[str]:
+    """Those of instruments only where a column has them."""
+    return [n for n in FACTS if n not in INSTRUMENTAL_FACTS or any(n in column.facts for column in columns)]
 
 
 def _named_y(facts: Mapping, labels: Mapping) -> Cell:
@@ -425,6 +426,9 @@ def _regression_notes(
         math.isnan(real(r.get(c))) for r in records for c in ("estimate", ERROR_COLUMN[style.errors])
     )
     spoilt = spoilt or any(
-        math.isnan(real(column.facts.get(name))) for column in columns if column.converged for name in FACTS
+        math.isnan(real(column.facts.get(name)))
+        for column in columns
+        if column.converged
+        for name in _facts_shown(columns)
     )
     return [*notes, *([MISSING] if spoilt else [])]
