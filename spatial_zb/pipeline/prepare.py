@@ -108,11 +108,12 @@ def prepare(study: Study) -> Prepared:
     regions = read_regions(layers[0] if len(layers) == 1 else layers, id=study.regions.id)
     regions = _named(study, regions)
     samples = {name: _members(study, name, regions) for name in study.samples}
-    units = [i for i in regions.index if any(i in members for members in samples.values())]
+    members_of_any = set().union(*samples.values())
+    units = [i for i in regions.index if i in members_of_any]
     needed = _columns_needed(study, study.variables)
     read = _read_panel(study, _Units.of(regions, units), study.data.periods, needed, study.variables)
-    units = list(read.panel.units)
-    samples = {name: tuple(i for i in members if i in set(units)) for name, members in samples.items()}
+    kept = set(read.panel.units)
+    samples = {name: tuple(i for i in members if i in kept) for name, members in samples.items()}
     panel = with_indices(study, read.panel)
     bases = _economic_bases(study, regions, panel)
     return Prepared(study, regions, panel, samples, read.filled, read.flags, bases)
@@ -280,7 +281,8 @@ def _estimation_table(study: Study, units: _Units, span: tuple[int, int]) -> pd.
     whole = table[table[data.period].between(first, last)]
     found = table[data.unit].unique()
     table = whole[whole[data.unit].isin(units.ids)]
-    missing = [u for u in units.ids if u not in set(table[data.unit])]
+    present = set(table[data.unit])
+    missing = [u for u in units.ids if u not in present]
     if missing:
         others, codes = pd.Index(found).difference(units.ids), {name: i for i, name in units.names.items()}
         meant = likely_meant(others, units.ids, codes)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import doctest
-import importlib.util
+import importlib
+import json
 import re
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +139,31 @@ def test_no_study_is_told_in_the_language_of_the_system(empty, capsys, monkeypat
         monkeypatch.setenv("LC_ALL", language)
         assert cli.main(["check"]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_check_of_many_units_takes_a_moment_and_says_how_far_it_is(empty, capsys):
+    """A set of all rows for each unit took 64 seconds at 2,852 units."""
+    rows, columns = 30, 50
+    units = {f"{100_000 + k}": divmod(k, columns) for k in range(rows * columns)}
+    features = [
+        {"type": "Feature", "properties": {"id": unit}, "geometry": {"type": "Polygon", "coordinates": [
+            [[90 + (x + i) / 4, 20 + (y + j) / 4] for i, j in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))]]}}
+        for unit, (y, x) in units.items()
+    ]  # fmt: skip
+    (empty / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    lines = [f"{unit},{year},{x}" for unit, (_, x) in units.items() for year in (2010, 2011)]
+    (empty / "a.csv").write_text("id,year,y\n" + "\n".join(lines))
+    (empty / "a.toml").write_text(MANY)
+    begun = time.process_time()
+    assert cli.main(["check"]) == 0
+    assert time.process_time() - begun < 3
+    assert "Building weights" in capsys.readouterr().err
+
+
+MANY = """version = 1
+study = { name = "many", title = "Many" }
+regions = { file = "a.geojson", id = "id" }
+data = { file = "a.csv", unit = "id", period = "year", periods = [2010, 2011] }
+weights.queen.kind = "contiguity"
+moran.variables = ["y"]
+"""
