@@ -83,6 +83,27 @@ def test_coupling(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
+def test_the_lines_of_the_readme_give_the_finding_of_the_readme(monkeypatch):
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(ROOT)
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    effects = names["zb"].spatial_effects(names["fit"]).tidy().query("term == 'talent'").set_index("effect")
+    numbers = {
+        effect: [
+            f"{effects.loc[effect, c]:.2f}".replace("-", "−") for c in ("estimate", "conf_low", "conf_high")
+        ]
+        for effect in ("direct", "indirect", "total")
+    }
+    words = " ".join(page.split())
+    assert "({}, 95 % interval {} to {})".format(*numbers["direct"]) in words
+    assert "({}, {} to {})".format(*numbers["indirect"]) in words
+    assert "({}, {} to {};".format(*numbers["total"]) in words
+    assert f"{len(names['panel'].units)} cities (Lu'an is left out)" in words
+
+
+@pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 @pytest.mark.parametrize("kind", ["xlsx", "dta", "gbk.csv"])
 def test_the_same_panel_from_every_kind_of_file(tmp_path, kind):
     source = ROOT / "data" / "zhejiang_innovation_2017_2022.csv"
