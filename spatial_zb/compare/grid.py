@@ -79,6 +79,8 @@ class Grid(Printed):
     def shares(self, term: str, effect: str | None = None, alpha: float = 0.05) -> pd.Series:
         """How one coefficient, or one effect, fares over the cells that have it, or a variable in its role.
 
+        Cells whose effect is blank, because it has no bound or the fit did not converge, are not counted.
+
         Returns
         -------
         Series with ``cells``, ``positive``, ``significant`` and ``significant_positive`` (shares), ``median``,
@@ -96,6 +98,7 @@ class Grid(Printed):
                 f"No cell has an estimate of {term!r}; terms are {listed(frame['term'].unique())}.",
                 f"没有设定含{term!r}的估计值；变量有{listed_zh(frame['term'].unique())}。",
             )
+        rows = rows[rows["estimate"].notna()]
         positive, significant = rows["estimate"] > 0, rows["p_value"] < alpha
         return pd.Series(
             {

@@ -313,8 +313,8 @@ def curve_note(failed: int, tests: pd.DataFrame | None, level: float = 0.05) -> 
     """What stands below a curve too: specifications without an estimate, and the joint test."""
     english, chinese = [], ""
     if failed:
-        english.append(f"{failed} more could not be estimated or did not converge.")
-        chinese += f"另有{failed}个设定无法估计或未收敛。"
+        english.append(f"{failed} more could not be estimated, did not converge, or have no bound.")
+        chinese += f"另有{failed}个设定无法估计、未收敛或效应无界。"
     if tests is not None:
         p = tests.set_index("statistic")["p_value"]
         found = max(p["median"], p["significant"]) < level

@@ -172,8 +172,9 @@ def grid_and_curve(base: Base) -> Text | None:
     job.tidy("compare_grid_effects", grid.effects)
     job.say(Text("grid", "设定网格"), f"{len(grid.cells)}")
     grid = _converged(grid)
-    shown = grid.estimates if base.effect is None else grid.effects
-    shown = shown[shown["role"] == asked.term].assign(term=asked.term).drop(columns=["role", "spec"])
+    shown = grid.estimates if base.effect is None else grid.effects.query("effect == @base.effect")
+    shown = shown[(shown["role"] == asked.term) & shown["estimate"].notna()].assign(term=asked.term)
+    shown = shown.drop(columns=["role", "spec"])
     main = {
         name: value
         for name, value in base.main.items()
@@ -184,7 +185,7 @@ def grid_and_curve(base: Base) -> Text | None:
         return None
     test = _tested(base)
     tests = None if test is None else test.tidy()
-    failed = int((~grid.cells["converged"].eq(True)).sum())
+    failed = len(grid.cells) - len(shown)
     y = job.prepared.panel.label(base.spec.y)
     labels = base.labels | {asked.term: short_words(job.prepared.panel.label(asked.term))}
     job.figure(
