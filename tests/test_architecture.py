@@ -51,7 +51,7 @@ ARROWS = {
     },
     "core": set(),
     "core/indices": {"base"},
-    "core/laws": {"core", "core/likelihood", "core/logdet"},
+    "core/laws": {"core", "core/likelihood", "core/logdet", "core/random"},
     "core/likelihood": {"core", "core/logdet", "core/statistics"},
     "core/logdet": {"base", "core"},
     "core/random": {"core", "core/likelihood", "core/logdet"},

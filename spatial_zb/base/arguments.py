@@ -226,6 +226,11 @@ def seed_of(rng: Any, name: str = "rng") -> np.random.SeedSequence:
         raise _no_seed(rng, name) from None
 
 
+def child_of(seed: np.random.SeedSequence, place: int) -> np.random.SeedSequence:
+    """The stream at one place below a seed, without counting up the seed's own children."""
+    return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, place), pool_size=seed.pool_size)
+
+
 def _no_seed(rng: Any, name: str) -> SpecificationError:
     return SpecificationError(
         f"{name} must be a whole number from zero, a numpy.random.SeedSequence or a Generator, not {rng!r}.",

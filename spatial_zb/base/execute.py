@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spatial_zb.base.arguments import Rng, gathered, seed_of
+from spatial_zb.base.arguments import Rng, child_of, gathered, seed_of
 from spatial_zb.base.errors import SpatialZbWarning, SpecificationError, WorkerError, listed, listed_zh
 from spatial_zb.base.notes import warn_again
 from spatial_zb.base.result_store import ResultStore
@@ -158,14 +158,11 @@ def run_tasks(
 
 
 def _streams(seed: Rng, count: int) -> list[np.random.SeedSequence] | None:
-    """One child of the seed per task, without counting up the seed's own children."""
+    """One child of the seed per task."""
     if seed is None:
         return None
     root = seed_of(seed, "seed")
-    return [
-        np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, i), pool_size=root.pool_size)
-        for i in range(count)
-    ]
+    return [child_of(root, i) for i in range(count)]
 
 
 @dataclass

@@ -4,8 +4,9 @@ What a null hypothesis leaves is estimated and drawn from: residuals of the rest
 of freedom), or normal unit effects and errors where the null has random effects. Tests with the same null share its
 panels. p = (1 + number of drawn statistics as far out as the one of the data) / (1 + number of those defined).
 
-Where the null is a static model with fixed effects all its panels are drawn and tested at once
-(:mod:`spatial_zb.hypotheses.replicated`), elsewhere and with many units one by one.
+Panels of one null are tested together (:mod:`spatial_zb.hypotheses.replicated`), with many units and with random effects
+beside a spatial error one by one. Where the null is a static model with fixed effects they are drawn from one stream,
+elsewhere each has its own by its place among all, so that no number depends on how many are tested together.
 
 The robust LM tests leave ρ or λ to a quadratic approximation at zero: far from it their law depends on the coefficient,
 and they nearly follow its estimate, so that a p-value from panels drawn at the estimate is always middling. Their
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spatial_zb.base.arguments import Rng, seed_of
+from spatial_zb.base.arguments import Rng, child_of, seed_of
 from spatial_zb.base.errors import SpatialZbError, SpecificationError
 from spatial_zb.base.execute import Execution, run_tasks
 from spatial_zb.base.results import Row, TestTable
@@ -49,12 +50,11 @@ from spatial_zb.hypotheses.panel import (
 from spatial_zb.hypotheses.random import bsk, random_effects, random_estimate, random_spatial
 from spatial_zb.hypotheses.replicated import (
     PREPIVOTED,
-    REPLICATED,
     can_be_replicated,
     prepivoted,
     replicated_statistics,
 )
-from spatial_zb.inference.bootstrap.static import draw_sample, draw_samples
+from spatial_zb.inference.bootstrap.static import draw_each, draw_samples
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import Effects
 
@@ -84,6 +84,8 @@ def run_tests(case: Case, groups: tuple[str, ...], wanted: Collection[str] | Non
 
 #: Fewest replicates for a p-value near 5 %.
 FEWEST = 99
+#: Panels that are tested together where each has a stream of its own.
+BATCH = 250
 #: Tests of which only large values of the statistic itself reject; of the others with a normal law both sides do.
 ONE_SIDED = ("LM random effects, marginal (BSK)", "LM random effects given spatial error (BSK)")
 #: Before the key of a test: what its draws are compared with, where that is not its statistic.
@@ -92,25 +94,22 @@ OWN = "own "
 
 @dataclass(frozen=True, slots=True)
 class FitSource:
-    """Panels from a fit of the null hypothesis: its mean and its residuals, drawn one by one.
-
-    A likelihood that is highest at an end of the admissible interval is drawn from there.
-    """
+    """Panels y* (R, T, n) from a fit of the null: its mean and residuals, at an end of the interval where it is highest."""
 
     fit: Fit
 
-    def __call__(self, rng: np.random.Generator) -> Array:
-        """One y* (T, n)."""
-        return draw_sample(self.fit, rng)
+    def each(self, streams: Sequence[np.random.Generator]) -> Array:
+        """One from each stream, (R, T, n)."""
+        return draw_each(self.fit, streams)
 
     def panels(self, rng: np.random.Generator, replicates: int) -> Array:
-        """Many of them (R, T, n)."""
+        """All from one stream."""
         return draw_samples(self.fit, rng, replicates)
 
 
 @dataclass(frozen=True, slots=True)
 class RandomSource:
-    """Panels from a mean (T, n), normal unit effects and normal errors, spread by ρ, and by λ.
+    """Panels y* (R, T, n) from a mean (T, n), normal unit effects and normal errors, spread by ρ, and by λ.
 
     ``whole`` says that the unit effects spread as the errors do (Kapoor, Kelejian & Prucha).
     """
@@ -123,16 +122,19 @@ class RandomSource:
     lam: float = 0.0
     whole: bool = False
 
-    def __call__(self, rng: np.random.Generator) -> Array:
-        """One y* (T, n)."""
-        T, n = self.mean.shape
-        mu: Array = self.unit * rng.standard_normal((n,))
-        e: Array = self.noise * rng.standard_normal((T, n))
-        if self.lam:
-            spread = filter_solver(self.matrix, self.lam)
-            e, mu = spread(e.T).T, spread(mu) if self.whole else mu
-        y = self.mean + mu + e
-        return filter_solver(self.matrix, self.rho)(y.T).T if self.rho else y
+    def each(self, streams: Sequence[np.random.Generator]) -> Array:
+        """One from each stream."""
+        n = self.mean.shape[1]
+        drawn = [(rng.standard_normal((1, n)), rng.standard_normal(self.mean.shape)) for rng in streams]
+        mu, e = self.unit * np.array([one for one, _ in drawn]), self.noise * np.array([e for _, e in drawn])
+        e, mu = self._spread(self.lam, e), self._spread(self.lam, mu) if self.whole else mu
+        return self._spread(self.rho, self.mean + mu + e)
+
+    def _spread(self, coefficient: float, values: Array) -> Array:
+        """(I − cW)⁻¹ of (R, T, n)."""
+        n = values.shape[2]
+        solved = filter_solver(self.matrix, coefficient)(values.reshape(-1, n).T) if coefficient else None
+        return values if solved is None else solved.T.reshape(values.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +144,14 @@ class Null:
     tests: tuple[str, ...]
     groups: tuple[str, ...]
     source: Callable[[Case], FitSource | RandomSource]
+    #: Whether the tests of a case can be computed on many panels at once.
+    together: Callable[[Case], bool] = lambda case: can_be_replicated(case)
+    #: Whether each panel is drawn from a stream of its own where they are tested together.
+    apart: bool = True
 
-    @property
-    def together(self) -> bool:
-        """Whether all tests of the case can be computed on many panels at once."""
-        return set(self.tests) <= set(REPLICATED)
+
+def _without_spatial_error(case: Case) -> bool:
+    return not case.spec.lag_error and can_be_replicated(case)
 
 
 def _fitted(case: Case, fixed_effects: Effects, **lags: Any) -> FitSource:
@@ -213,6 +218,7 @@ NULLS: dict[str, Null] = {
         ),
         ("lag_error", "durbin", "dependence", "errors"),
         _own,
+        apart=False,
     ),
     "SAR": Null(
         (
@@ -224,6 +230,7 @@ NULLS: dict[str, Null] = {
         ),
         ("lag_error", "durbin"),
         partial(_own, lag_y=True),
+        apart=False,
     ),
     "SEM": Null(
         (
@@ -235,27 +242,37 @@ NULLS: dict[str, Null] = {
         ),
         ("lag_error", "durbin"),
         partial(_own, lag_error=True),
+        apart=False,
     ),
     "SDM": Null(
         ("LM error from SDM", *SERIAL, *VARIANCES),
         ("durbin", "errors"),
         lambda case: _own(case, lag_y=True, lag_x=case.lagged),
+        apart=False,
     ),
     "no unit effects": Null(
-        ("F unit effects", "LR unit effects"), ("effects",), lambda case: _fitted(case, "time")
+        ("F unit effects", "LR unit effects"),
+        ("effects",),
+        lambda case: _fitted(case, "time"),
+        lambda case: True,
     ),
     "no time effects": Null(
         ("F time effects", "LR time effects", "CD (Pesaran)"),
         ("effects", "dependence"),
         lambda case: _fitted(case, "unit"),
+        lambda case: True,
     ),
     "no effects": Null(
         ("F unit and time effects", "LR unit and time effects"),
         ("effects",),
         lambda case: _fitted(case, "none"),
+        lambda case: True,
     ),
     "random effects": Null(
-        ("Hausman", "Mundlak", "LM spatial error given random effects (BSK)"), ("random", "bsk"), _random
+        ("Hausman", "Mundlak", "LM spatial error given random effects (BSK)"),
+        ("random", "bsk"),
+        _random,
+        lambda case: True,
     ),
     "no unit effects and no spatial error": Null(
         (
@@ -266,12 +283,13 @@ NULLS: dict[str, Null] = {
         ),
         ("bsk",),
         _pooled,
+        lambda case: True,
     ),
     "spatial error without unit effects": Null(
         ("LM random effects given spatial error (BSK)",), ("bsk",), partial(_pooled, lag_error=True)
     ),
     "random effects and spatial lags": Null(
-        ("Hausman, spatial", "Mundlak, spatial"), ("random_spatial",), _random_spatial
+        ("Hausman, spatial", "Mundlak, spatial"), ("random_spatial",), _random_spatial, _without_spatial_error
     ),
 }
 
@@ -304,11 +322,15 @@ def with_p_values(
     present = {row.test for row in rows if np.isfinite(row.p_value)}
     sources = {name: source for name, null in NULLS.items() if (source := _source(case, null, present))}
     tasks: list[tuple[str, int, int]] = []
+    place = 0
     for name in sources:
-        together = NULLS[name].together and can_be_replicated(case)
-        tasks += [(name, 0, replicates)] if together else [(name, r, 1) for r in range(replicates)]
-    task = partial(_statistics, case, sources, tuple(present))
-    found = run_tasks(task, tasks, seed=seed_of(rng), workers=workers)
+        together = NULLS[name].together(case)
+        one = together and not NULLS[name].apart
+        size = replicates if one else BATCH if together else 1
+        tasks += [(name, place + r, min(size, replicates - r)) for r in range(0, replicates, size)]
+        place += 1 if one else replicates
+    task = partial(_statistics, case, sources, tuple(present), seed_of(rng))
+    found = run_tasks(task, tasks, workers=workers)
     drawn: dict[str, list[float]] = {}
     for statistics in found:
         for key, values in statistics.items():
@@ -354,17 +376,20 @@ def _statistics(
     case: Case,
     sources: dict[str, Any],
     present: tuple[str, ...],
-    task: tuple[str, int, int],
     seed: np.random.SeedSequence,
+    task: tuple[str, int, int],
 ) -> dict[str, Array]:
-    """Statistics (R,) of the tests of one null on panels drawn under it: on the one of the task, or on all of them."""
-    name, _, replicates = task
+    """Statistics (R,) of the tests of one null on panels drawn under it: so many, from that place among all."""
+    name, place, replicates = task
     source, null = sources[name], NULLS[name]
-    if replicates == 1:
-        rows = _drawn_rows(case, source, null, set(present), seed)
+    if not null.together(case):
+        rows = _drawn_rows(case, source, null, set(present), child_of(seed, place))
         return {_key(row.test, row.of): np.array([row.statistic]) for row in rows}
-    first, second = seed.spawn(2)
     tests = set(present).intersection(null.tests)
+    if null.apart:
+        Y = source.each([np.random.default_rng(child_of(seed, place + r)) for r in range(replicates)])
+        return {_key(*key): values for key, values in replicated_statistics(case, tests, Y).items()}
+    first, second = child_of(seed, place).spawn(2)
     Y = source.panels(np.random.default_rng(first), replicates)
     found = {_key(*key): values for key, values in replicated_statistics(case, tests, Y).items()}
     for test in tests.intersection(PREPIVOTED):
@@ -376,7 +401,7 @@ def _statistics(
 def _drawn_rows(
     case: Case, source: FitSource | RandomSource, null: Null, present: set[str], seed: np.random.SeedSequence
 ) -> list[Row]:
-    panel = case.panel.with_columns({case.spec.y: source(np.random.default_rng(seed))})
+    panel = case.panel.with_columns({case.spec.y: source.each([np.random.default_rng(seed)])[0]})
     try:
         drawn = make_case(case.spec, panel, case.weights, case.estimator)
     except SpatialZbError:

@@ -96,25 +96,30 @@ def _residual_note(case: Case) -> Text:
     return Text(en, zh)
 
 
+#: What tests of effects are against, by their names.
+WITHOUT: dict[str, FixedEffects] = {
+    "unit effects": "time",
+    "time effects": "unit",
+    "unit and time effects": "none",
+}
+_GIVEN = {
+    "time": Text("given time effects", "给定时间效应"),
+    "unit": Text("given unit effects", "给定个体效应"),
+    "none": Text("against an intercept alone", "相对于只有截距"),
+}
+
+
 def effects(case: Case) -> list[Step]:
     """F and LR of dummies, without spatial lags."""
     if case.T == 1:
         return []
-    pairs: list[tuple[str, FixedEffects, Text]] = [
-        ("unit effects", "time", Text("given time effects", "给定时间效应")),
-        ("time effects", "unit", Text("given unit effects", "给定个体效应")),
-        ("unit and time effects", "none", Text("against an intercept alone", "相对于只有截距")),
-    ]
-    return [((f"F {n}", f"LR {n}"), partial(_effects_rows, case, n, s, w)) for n, s, w in pairs]
+    return [((f"F {name}", f"LR {name}"), partial(_effects_rows, case, name)) for name in WITHOUT]
 
 
-def _effects_rows(case: Case, name: str, without: FixedEffects, given: Text) -> list[Row]:
-    smaller, larger = _dummies(case, without), _dummies(case, "two_way")
-    q, df = larger[1] - smaller[1], case.n * case.T - larger[1]
-    if q <= 0 or df <= 0:
-        raise DataError("too few observations for two-way effects.", "观测值太少，无法估计双向效应。")
-    F = (smaller[0] - larger[0]) / q / (larger[0] / df)
-    lr = case.n * case.T * np.log(smaller[0] / larger[0])
+def _effects_rows(case: Case, name: str) -> list[Row]:
+    without = WITHOUT[name]
+    given = _GIVEN[without]
+    F, lr, q, df = effects_tests(case, without, case.panel.array(case.spec.y))
     note = Text(
         f"{given.en}, model without spatial lags; exact when errors are normal; F({q}, {df})",
         f"{given.zh}，无空间滞后的模型；误差正态时精确；F({q}, {df})",
@@ -124,21 +129,33 @@ def _effects_rows(case: Case, name: str, without: FixedEffects, given: Text) -> 
         f"{given.en}, model without spatial lags, direct likelihoods; {q} dummies: p from χ²({q}) of {factor} LR (Bartlett)",
         f"{given.zh}，无空间滞后的模型，直接似然；虚拟变量有 {q} 个：p 值取自 {factor} LR 的 χ²({q})（Bartlett 校正）",
     )
-    p = core.likelihood_ratio_p_value(lr, q, case.n * case.T, df)
+    p = core.likelihood_ratio_p_value(float(lr), q, case.n * case.T, df)
     return [
-        Row(f"F {name}", F, float(q), float(stats.f.sf(F, q, df)), note),
-        Row(f"LR {name}", lr, float(q), p, lr_note),
+        Row(f"F {name}", float(F), float(q), float(stats.f.sf(F, q, df)), note),
+        Row(f"LR {name}", float(lr), float(q), p, lr_note),
     ]
 
 
-def _dummies(case: Case, effects: FixedEffects) -> tuple[float, int]:
-    """SSR and number of free coefficients, effects included; regressors that the effects absorb are left out."""
-    y, X = case.panel.array(case.spec.y), case.panel.array(list(case.spec.x))
+def effects_tests(case: Case, without: FixedEffects, y: Array) -> tuple[Array, Array, int, int]:
+    """F and LR (…) of two-way effects against some of them, restrictions and what is left, of y (T, n, …)."""
+    smaller, larger = _dummies(case, without, y), _dummies(case, "two_way", y)
+    q, df = larger[1] - smaller[1], case.n * case.T - larger[1]
+    if q <= 0 or df <= 0:
+        raise DataError("too few observations for two-way effects.", "观测值太少，无法估计双向效应。")
+    F = (smaller[0] - larger[0]) / q / (larger[0] / df)
+    return F, case.n * case.T * np.log(smaller[0] / larger[0]), q, df
+
+
+def _dummies(case: Case, effects: FixedEffects, y: Array) -> tuple[Array, int]:
+    """SSR (…) of y (T, n, …) and number of free coefficients, effects included; regressors that the effects absorb are
+    left out.
+    """
+    X = case.panel.array(list(case.spec.x))
     absorbed = transformed_sample(case.n, case.T, effects, "direct").absorbed
     if effects == "none":
-        y, X, absorbed = y - y.mean(), X - X.mean(axis=(0, 1)), 1
+        y, X, absorbed = y - y.mean(axis=(0, 1)), X - X.mean(axis=(0, 1)), 1
     kept = stacked(demean(X, effects)[:, :, varies(X, demean(X, effects))])
-    return float(core.sum_of_squares(kept, stacked(demean(y, effects)))), absorbed + kept.shape[1]
+    return core.sum_of_squares(kept, stacked(demean(y, effects)).T), absorbed + kept.shape[1]
 
 
 def collinearity(case: Case) -> list[Step]:
@@ -182,13 +199,18 @@ def dependence(case: Case) -> list[Step]:
 
 
 def _cd(case: Case) -> list[Row]:
-    y, X = (demean(case.panel.array(v), "unit") for v in (case.spec.y, list(case.spec.x)))
-    X = X[:, :, varies(case.panel.array(list(case.spec.x)), X)]
-    u = core.residuals(stacked(X), stacked(y)).reshape(y.shape)
     note = Text(
         "correlation of units over time, residuals after unit effects", "个体间跨期相关，去除个体效应后的残差"
     )
-    return [normal_row("CD (Pesaran)", core.pesaran_cd(u), note)]
+    return [normal_row("CD (Pesaran)", float(cd_statistic(case, case.panel.array(case.spec.y))), note)]
+
+
+def cd_statistic(case: Case, y: Array) -> Array:
+    """CD (…) of y (T, n, …)."""
+    before = case.panel.array(list(case.spec.x))
+    X = demean(before, "unit")
+    u = core.residuals(stacked(X[:, :, varies(before, X)]), stacked(demean(y, "unit")).T)
+    return core.pesaran_cd(u.reshape(*u.shape[:-1], case.T, case.n))
 
 
 # --- errors

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from spatial_zb.base.errors import ConvergenceError, DataError, SpecificationError
@@ -76,11 +77,12 @@ def _bsk_marginal(case: Case) -> list[Row]:
     """Statistics of the paper; p-values by the exact mean and variance of both quadratic forms in the residuals."""
     y, X = common_means(case)
     u = residuals(stacked(X), stacked(y)).reshape(y.shape)
-    effects, error = core.bsk_marginal(u, spatial_lag(case.weights.matrix, u), case.moments)
+    lagged = spatial_lag(case.weights.matrix, u)
+    effects, error = map(float, core.bsk_marginal(u, lagged, case.moments))
     basis = _basis(case, X)
     p = core.unit_share_p_value(u, basis, case.moments.dimension)
     kind: FixedEffects = "time" if case.period_means else "none"
-    z = residual_moran(u, basis, case.weights.matrix, case.moments, kind, case.T).z
+    z = float(residual_moran(u, basis, case.weights.matrix, case.moments, kind, case.T).z)
     both = max(float(stats.norm.isf(p)), 0.0) ** 2 + z**2
     beta = Text(
         "p from the beta law with the exact mean and variance", "p 值取自具有精确均值与方差的 beta 分布"
@@ -119,8 +121,8 @@ def _orthonormal(X: Array) -> Array:
 
 def _bsk_error(case: Case) -> list[Row]:
     y, X = common_means(case)
-    u, sigma2, sigma2_one = random_effects_ml(y, X, case.moments.dimension)
-    value = core.bsk_error_given_random(u, case.weights.matrix, sigma2, sigma2_one, case.moments)
+    u, sigma2, sigma2_one = (found[0] for found in random_effects_ml(y[None], X, case.moments.dimension))
+    value = float(core.bsk_error_given_random(u, case.weights.matrix, sigma2, sigma2_one, case.moments))
     note = _bsk_note(
         case,
         "at the random-effects ML estimate, standard normal, two-sided",
@@ -135,7 +137,7 @@ def _bsk_random(case: Case) -> list[Row]:
     fit = quiet_fit(replace(case, estimator="lee_yu"), spec)  # the likelihood whose score this is
     lam, W = float(fit.params["lam"]), case.weights
     traces = filter_traces(W.matrix, W.logdet, 0.0, lam, case.period_means)
-    value = core.bsk_random_given_error(fit.residuals, W.matrix, lam, fit.sigma2, traces, case.moments)
+    value = float(core.bsk_random_given_error(fit.residuals, W.matrix, lam, fit.sigma2, traces, case.moments))
     note = _bsk_note(
         case,
         "at the pooled SEM estimate, one-sided; p from the beta law of a sum of unit squares with its mean given λ",
@@ -155,15 +157,7 @@ def random_effects(case: Case) -> list[Step]:
 
 def _hausman(case: Case) -> list[Row]:
     y, X = common_means(case)
-    varying = varies(X, demean(X, "unit"))
-    left = case.n - 1 - X.shape[2]
-    if left <= 0:
-        raise DataError(
-            f"{case.n} units cannot carry a regression of unit means on {X.shape[2]} regressors. Drop regressors.",
-            f"{case.n}个单元不足以把个体均值对{X.shape[2]}个自变量回归。请减少自变量。",
-        )
-    if not varying.any():
-        raise DataError("no regressor changes over time.", "没有随时间变化的自变量。")
+    varying, left = need_varying(case, X), case.n - 1 - X.shape[2]
     random = core.swamy_arora(y, X, varying, case.period_means)
     fixed, cov = core.within_regression(
         demean(y, "unit"), demean(X, "unit")[:, :, varying], case.period_means
@@ -176,6 +170,19 @@ def _hausman(case: Case) -> list[Row]:
     q = int(varying.sum())
     wald = core.mundlak(y, X, random, varying)
     return [_hausman_row(case, value, usual, q, left), _mundlak_row(case, wald, q, left)]
+
+
+def need_varying(case: Case, X: Array) -> NDArray[np.bool_]:
+    """(k,) which regressors (T, n, k) change over time; refuse where none does, or where units are too few."""
+    if case.n - 1 - X.shape[2] <= 0:
+        raise DataError(
+            f"{case.n} units cannot carry a regression of unit means on {X.shape[2]} regressors. Drop regressors.",
+            f"{case.n}个单元不足以把个体均值对{X.shape[2]}个自变量回归。请减少自变量。",
+        )
+    varying = varies(X, demean(X, "unit"))
+    if not varying.any():
+        raise DataError("no regressor changes over time.", "没有随时间变化的自变量。")
+    return varying
 
 
 def _hausman_row(case: Case, value: float, usual: float, q: int, left: int) -> Row:
@@ -229,8 +236,8 @@ class RandomEstimate:
 
 def random_estimate(case: Case, mundlak: Sequence[str] = ()) -> RandomEstimate:
     """Estimate the specification with random unit effects and, if asked, unit means of its regressors."""
-    _need_transform(case)
-    spec, W = _unit_model(case, "random", mundlak), case.weights.matrix
+    need_transform(case)
+    spec, W = unit_model(case, "random", mundlak), case.weights.matrix
     logdet: PlainLogDet = case.weights.logdet
     design = quiet_design(case, spec)
     y, Wy, Z, terms = design.y, design.Wy, design.Z, spec.terms
@@ -261,7 +268,8 @@ def random_estimate(case: Case, mundlak: Sequence[str] = ()) -> RandomEstimate:
     return RandomEstimate(terms, best, cov[:k, :k])
 
 
-def _need_transform(case: Case) -> None:
+def need_transform(case: Case) -> None:
+    """Refuse what the transform of random effects cannot do."""
     if case.n > DENSE_UNITS:
         raise SpecificationError(
             f"the information of random effects needs dense {case.n} × {case.n} matrices and stops at {DENSE_UNITS} units.",
@@ -276,7 +284,8 @@ def _need_transform(case: Case) -> None:
         )
 
 
-def _unit_model(case: Case, effects: Effects, mundlak: Sequence[str] = ()) -> DurbinSpec:
+def unit_model(case: Case, effects: Effects, mundlak: Sequence[str] = ()) -> DurbinSpec:
+    """The specification with other effects, and unit means of some regressors."""
     s = case.spec
     return DurbinSpec(
         s.y,
@@ -300,7 +309,7 @@ def _spatial_words(case: Case) -> Text:
 def spatial_hausman(case: Case) -> list[Row]:
     """d'(V_FE − V_RE)⁻¹d of the coefficients of x and W_x, both variances at the random-effects estimate."""
     random = random_estimate(case)
-    fixed = quiet_fit(case, _unit_model(case, "two_way" if case.period_means else "unit"), "lee_yu")
+    fixed = quiet_fit(case, unit_model(case, "two_way" if case.period_means else "unit"), "lee_yu")
     names = [*case.spec.x, *(f"W_{name}" for name in case.spec.lag_x)]
     delta, cov = random.of(names)
     difference = fixed.params[names].to_numpy() - delta
@@ -333,17 +342,14 @@ def within_covariance(case: Case, fixed: Fit, random: RandomEstimate) -> Array:
 
 
 def _spatial_mundlak(case: Case) -> list[Row]:
-    means = [term for term in _unit_model(case, "random", case.spec.x).terms if term.startswith("mean_")]
-    q, left = len(means), case.n - 1 - len(means)
+    means = [term for term in unit_model(case, "random", case.spec.x).terms if term.startswith("mean_")]
+    q, left, units = len(means), case.n - 1 - len(means), case.n - case.period_means
     if left < 1:
         raise DataError(
             f"{case.n} units cannot carry {q} unit means. Drop regressors or lags.",
             f"{case.n}个单元不足以估计{q}个个体均值的系数。请减少自变量或空间滞后。",
         )
-    wald = float(quadratic_form(*random_estimate(case, case.spec.x).of(means)))
-    # Maximum likelihood divides the variance between units by their number; its degrees of freedom are those of the means.
-    units = case.n - case.period_means
-    F = wald / q * left / units
+    F = float(mundlak_f(case, quadratic_form(*random_estimate(case, case.spec.x).of(means)), q))
     words = _spatial_words(case)
     note = Text(
         f"unit means of x and W_x add nothing to random effects, {words.en}; never negative; Wald × {left}/{units}/{q} "
@@ -352,3 +358,11 @@ def _spatial_mundlak(case: Case) -> list[Row]:
         f"按 F({q}, {left})",
     )
     return [Row("Mundlak, spatial", F, float(q), float(stats.f.sf(F, q, left)), note)]
+
+
+def mundlak_f(case: Case, wald: Array, means: int) -> Array:
+    """F (…) of so many unit means from their Wald statistic (…) by maximum likelihood.
+
+    It divides the variance between units by their number; its degrees of freedom are those of the means.
+    """
+    return wald / means * (case.n - 1 - means) / (case.n - case.period_means)

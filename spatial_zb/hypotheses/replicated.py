@@ -1,7 +1,7 @@
-"""The tests whose null is a static model with fixed effects, on many panels of one case at once, and prepivoted p-values.
+"""The tests on many panels of one case at once, and prepivoted p-values.
 
-Panels differ in y only. Every statistic is that of :mod:`spatial_zb.hypotheses.panel`, ``durbin`` and
-``dependence``; tests/hypotheses/test_replicated_tests.py holds them to each other.
+Panels differ in y only. Every statistic is that of :mod:`spatial_zb.hypotheses.panel`, ``durbin`` and ``random``;
+tests/hypotheses/test_replicated_tests.py holds them to each other.
 
 Tests whose law depends on ρ or λ, brought to a scale on which it hardly does: their place in the law at the estimate.
 
@@ -24,10 +24,15 @@ from scipy.interpolate import CubicSpline
 
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.core import Array
-from spatial_zb.core.laws.bootstrap import Generator, error_pool
+from spatial_zb.core.laws.bootstrap import Generator, error_pool, places_among
 from spatial_zb.core.laws.replicates import (
+    RandomReplicates,
     Replicates,
     estimate_all,
+    estimate_random,
+    expected_information,
+    filtered_errors,
+    inverses,
     replicated_errors,
     replicated_score_tests,
 )
@@ -44,9 +49,18 @@ from spatial_zb.core.likelihood.errors import (
     tied_variances,
     variances_by_place,
 )
-from spatial_zb.hypotheses.case import Case, quiet_design
+from spatial_zb.core.random.tests import (
+    bsk_error_given_random,
+    bsk_marginal,
+    bsk_random_given_error,
+    hausman_mundlak,
+    random_effects_ml,
+)
+from spatial_zb.core.transforms import FixedEffects, column_basis, demean, transformed_sample
+from spatial_zb.hypotheses.case import Case, common_means, quiet_design
 from spatial_zb.hypotheses.durbin import need_nested_sem
-from spatial_zb.hypotheses.panel import moran_parts
+from spatial_zb.hypotheses.panel import WITHOUT, cd_statistic, effects_tests, moran_parts
+from spatial_zb.hypotheses.random import mundlak_f, need_transform, need_varying, unit_model
 from spatial_zb.inference.bootstrap.static import generator_of, sample_model
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit
@@ -155,6 +169,50 @@ class _Many:
         found = replicated_score_tests(larger, self.samples, at, active)
         return [np.where(at.at_bound, np.nan, one) for one in found]
 
+    # --- without unit effects
+
+    @property
+    def means(self) -> FixedEffects:
+        """What is taken out of y beside random effects."""
+        return "time" if self.case.period_means else "none"
+
+    @cached_property
+    def common(self) -> tuple[Array, Array]:
+        """y (R, T, n) and X (T, n, k) as :func:`common_means` has them."""
+        X = common_means(self.case)[1]
+        if self.case.period_means:
+            return Samples(self.case.weights.matrix, "time", self.Y).y, X
+        return self.Y - self.Y.mean(axis=(1, 2), keepdims=True), X
+
+    @cached_property
+    def hausman(self) -> tuple[Array, Array]:
+        """Hausman's statistics and Mundlak's."""
+        y, X = self.common
+        varying = need_varying(self.case, X)
+        hausman, wald = hausman_mundlak(y, X, varying, self.case.period_means)
+        return hausman, wald / varying.sum()
+
+    @cached_property
+    def pooled(self) -> tuple[Array, Array]:
+        """Marginal tests of Baltagi, Song and Koh: of random effects, and of a spatial error."""
+        (y, X), case = self.common, self.case
+        u = core.residuals(stacked(X), y.reshape(len(y), -1)).reshape(y.shape)
+        return bsk_marginal(u, Samples(case.weights.matrix, "none", u).Wy, case.moments)
+
+    def with_random_effects(self, mundlak: Sequence[str]) -> tuple[RandomReplicates, list[str]]:
+        """Estimates of the specification with random unit effects and a lag of y, and their terms."""
+        case, kind = self.case, self.means
+        need_transform(case)
+        spec = unit_model(case, "random", mundlak)
+        design, terms = quiet_design(case, spec), list(spec.terms)
+        Z = design.Z
+        if case.period_means:
+            Z, terms = demean(Z[:, :, 1:], "time"), terms[1:]  # the intercept is a period effect
+        sample = transformed_sample(case.n, case.T, kind, "lee_yu")
+        basis = column_basis(stacked(Z))
+        model = replace(sample_model(design, "lee_yu"), effects=kind, sample=sample, Z=Z, basis=basis)
+        return estimate_random(model, Samples(case.weights.matrix, kind, self.Y)), terms
+
     def log_likelihood(self, found: Replicates) -> Array:
         """Up to a constant that models of one sample share; at an end of the interval its supremum."""
         case = self.case
@@ -236,6 +294,50 @@ def _heteroskedasticity(many: _Many, normal: bool) -> Array:
     return heteroskedasticity(rows, stacked(many.case.design.Z))[0 if normal else 1]
 
 
+def _of_effects(without: FixedEffects, at: int, many: _Many) -> Array:
+    """F (0) or LR (1) of effects against some of them."""
+    F, ratio, *_ = effects_tests(many.case, without, np.moveaxis(many.Y, 0, 2))
+    return ratio if at else F
+
+
+def _error_given_random(many: _Many) -> Array:
+    case = many.case
+    u, sigma2, sigma2_one = random_effects_ml(*many.common, case.moments.dimension)
+    return bsk_error_given_random(u, case.weights.matrix, sigma2, sigma2_one, case.moments)
+
+
+def _random_given_error(many: _Many) -> Array:
+    case, W = many.case, many.case.weights.matrix
+    spec = replace(case.model(lag_error=True), fixed_effects=many.means)
+    model, samples = sample_model(quiet_design(case, spec), "lee_yu"), Samples(W, many.means, many.Y)
+    found = estimate_all(model, samples, covariance=False)
+    e, traces = filtered_errors(model, samples, found)
+    value = bsk_random_given_error(e, W, found.lam, found.sigma2, traces, case.moments)
+    return np.where(found.at_bound, np.nan, value)
+
+
+def _spatial_hausman(many: _Many) -> Array:
+    """As :func:`spatial_zb.hypotheses.random.spatial_hausman`."""
+    case = many.case
+    random, terms = many.with_random_effects(())
+    spec = unit_model(case, "two_way" if case.period_means else "unit")
+    model = sample_model(quiet_design(case, spec), "lee_yu")
+    samples = Samples(case.weights.matrix, model.effects, many.Y)
+    fixed, k = estimate_all(model, samples, covariance=False), len(spec.terms)
+    at = [terms.index(name) for name in spec.terms]
+    delta, cov = random.delta[:, at], random.cov[:, at][:, :, at]
+    within = inverses(expected_information(model, samples, delta, random.rho, random.sigma2))[:, :k, :k]
+    value = core.quadratic_form(fixed.delta - delta, within - cov)
+    return np.where(fixed.at_bound, np.nan, value)
+
+
+def _spatial_mundlak(many: _Many) -> Array:
+    found, terms = many.with_random_effects(many.case.spec.x)
+    at = [i for i, term in enumerate(terms) if term.startswith("mean_")]
+    wald = core.quadratic_form(found.delta[:, at], found.cov[:, at][:, :, at])
+    return mundlak_f(many.case, wald, len(at))
+
+
 #: What can be computed on many panels at once.
 REPLICATED: dict[str, Callable[[_Many], Array | dict[str, Array]]] = {
     "LM lag": lambda many: many.lag_error.lag,
@@ -262,6 +364,24 @@ REPLICATED: dict[str, Callable[[_Many], Array | dict[str, Array]]] = {
     "LR SDM to SAR": lambda many: _ratio(many, "sar"),
     "Wald SDM to SEM": lambda many: _wald(many, True),
     "LR SDM to SEM": lambda many: _ratio(many, "sem"),
+    **{
+        f"{kind} {name}": partial(_of_effects, without, at)
+        for name, without in WITHOUT.items()
+        for at, kind in enumerate(("F", "LR"))
+    },
+    "CD (Pesaran)": lambda many: cd_statistic(many.case, np.moveaxis(many.Y, 0, 2)),
+    "Hausman": lambda many: many.hausman[0],
+    "Mundlak": lambda many: many.hausman[1],
+    "LM random effects (Breusch-Pagan)": lambda many: many.pooled[0] ** 2,
+    "LM random effects and spatial error, joint (BSK)": lambda many: (
+        np.maximum(many.pooled[0], 0.0) ** 2 + many.pooled[1] ** 2
+    ),
+    "LM random effects, marginal (BSK)": lambda many: many.pooled[0],
+    "LM spatial error, marginal (BSK)": lambda many: many.pooled[1],
+    "LM spatial error given random effects (BSK)": _error_given_random,
+    "LM random effects given spatial error (BSK)": _random_given_error,
+    "Hausman, spatial": _spatial_hausman,
+    "Mundlak, spatial": _spatial_mundlak,
 }
 
 
@@ -297,7 +417,7 @@ def prepivoted(
         replicated_statistics(case, [test], panels(chosen))[test, ""]
         for panels in _sources(fit.design, model, grid)
     ]
-    places = _places(CubicSpline(grid, np.array(law))(at), statistics)
+    places = places_among(CubicSpline(grid, np.array(law))(at), statistics)
     places[~np.isfinite(statistics)] = np.nan
     return float(places[0]), places[1:]
 
@@ -326,19 +446,3 @@ def _sources(
 
 def _panels_of(generator: Generator, pool: Array, chosen: NDArray[np.intp]) -> Array:
     return generator.panels(pool[chosen])
-
-
-def _places(drawn: Array, statistics: Array) -> Array:
-    """Place (K,) of each statistic, not negative, among its draws (K, m), between two of them by their distance.
-
-    Below all it falls to −1, above all it rises to m: no two statistics with the same draws tie.
-    """
-    m, drawn = drawn.shape[1], np.sort(np.maximum(drawn, 0.0), axis=1)
-    below = (drawn < statistics[:, None]).sum(axis=1)
-    left, right = (
-        np.take_along_axis(drawn, np.clip(at, 0, m - 1)[:, None], axis=1)[:, 0] for at in (below - 1, below)
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = (statistics - left) / (right - left)
-        low, high = statistics / right - 1, 1 - left / statistics
-    return np.select([below == 0, below == m], [low, m - 1 + high], below - 1 + between)

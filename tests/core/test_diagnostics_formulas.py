@@ -258,7 +258,8 @@ def test_bsk_error_given_random_effects_is_a_score_test(effects: str) -> None:
     if effects == "none":
         centre = y - y.mean(), X - X.mean(axis=(0, 1))
     moments = core.weight_moments(W, effects == "time")
-    u, sigma2, sigma2_one = random_effects.random_effects_ml(*centre, moments.dimension)
+    found = random_effects.random_effects_ml(centre[0][None], centre[1], moments.dimension)
+    u, sigma2, sigma2_one = (part[0] for part in found)
     assert [sigma2, (sigma2_one - sigma2) / 5] == pytest.approx([v[2], v[0]], rel=NUMERICAL)
     _, signed, _ = dense_score_test(v, gls(v, ys, Xs, Ws), Ws, [1])
     assert bsk.bsk_error_given_random(u, W, sigma2, sigma2_one, moments) == pytest.approx(signed, rel=1e-4)

@@ -99,7 +99,7 @@ def test_two_sided_and_one_sided_tails():
 
 def test_random_panels_have_the_variances_asked_for():
     source = RandomSource(np.zeros((8, 400)), unit=2.0, noise=0.5)
-    y = source(np.random.default_rng(0))
+    y = source.each([np.random.default_rng(0)])[0]
     assert y.mean(axis=0).std() == pytest.approx(2.0, rel=0.1)
     assert (y - y.mean(axis=0)).std() == pytest.approx(0.5 * np.sqrt(7 / 8), rel=0.05)
 
@@ -178,9 +178,9 @@ def test_the_null_of_random_effects_is_drawn_without_period_effects():
     spec, data = zb.DurbinSpec("y", ["a"]), panel()
     shifted = data.with_columns({"y": data.array("y") + 5.0 * np.arange(7.0)[:, None]})
     draws = [
-        NULLS["random effects and spatial lags"].source(make_case(spec, d, ring(14), "lee_yu"))(
-            np.random.default_rng(0)
-        )
+        NULLS["random effects and spatial lags"]
+        .source(make_case(spec, d, ring(14), "lee_yu"))
+        .each([np.random.default_rng(0)])[0]
         for d in (data, shifted)
     ]
     np.testing.assert_allclose(*draws, rtol=1e-4, atol=1e-6)

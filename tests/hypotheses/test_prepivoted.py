@@ -9,12 +9,12 @@ import pytest
 from small_examples import twelve_units
 
 import spatial_zb as zb
+from spatial_zb.core.laws.bootstrap import places_among
 from spatial_zb.hypotheses.case import make_case
 from spatial_zb.hypotheses.nulls import NULLS, run_tests, with_p_values
 from spatial_zb.hypotheses.replicated import (
     PREPIVOTED,
     SHARE,
-    _places,
     _sources,
     prepivoted,
     replicated_statistics,
@@ -42,7 +42,7 @@ def test_each_has_a_null_that_leaves_a_coefficient() -> None:
 
 def test_places_are_counts_read_between_neighbours_and_never_tie() -> None:
     drawn = np.tile([1.0, 2.0, 4.0, 8.0], (7, 1))
-    found = _places(drawn, np.array([0.0, 0.5, 1.5, 3.0, 8.0, 16.0, 80.0]))
+    found = places_among(drawn, np.array([0.0, 0.5, 1.5, 3.0, 8.0, 16.0, 80.0]))
     np.testing.assert_allclose(found, [-1.0, -0.5, 0.5, 1.5, 3.0, 3.5, 3.9])
 
 

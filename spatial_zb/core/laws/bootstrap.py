@@ -276,3 +276,19 @@ def draw_whole_units(errors: Array, phi: float, sigma2: float, rng: np.random.Ge
     between = reflated(mean, (phi + 1 / T) * sigma2)
     within = reflated(errors - mean, (1 - 1 / T) * sigma2, over=1)
     return (between + within)[:, rng.integers(n, size=n)]
+
+
+def places_among(drawn: Array, statistics: Array) -> Array:
+    """Place (K,) of each statistic, not negative, among its draws (K, m), between two of them by their distance.
+
+    Below all it falls to −1, above all it rises to m: no two statistics with the same draws tie.
+    """
+    m, drawn = drawn.shape[1], np.sort(np.maximum(drawn, 0.0), axis=1)
+    below = (drawn < statistics[:, None]).sum(axis=1)
+    left, right = (
+        np.take_along_axis(drawn, np.clip(at, 0, m - 1)[:, None], axis=1)[:, 0] for at in (below - 1, below)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = (statistics - left) / (right - left)
+        low, high = statistics / right - 1, 1 - left / statistics
+    return np.select([below == 0, below == m], [low, m - 1 + high], below - 1 + between)

@@ -11,7 +11,6 @@ likelihoods in ρ (or λ) differ by a few numbers each:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -20,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import linalg, sparse
 
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood import SCAN_POINTS, inner_interval
+from spatial_zb.core.likelihood import SCAN_POINTS, follow_roots, inner_interval
 from spatial_zb.core.logdet import EigenLogDet, LogDet
 from spatial_zb.core.transforms import ColumnBasis, FixedEffects, TransformedSample, demean, spatial_lag
 
@@ -102,11 +101,6 @@ def transform_all(model: SampleModel, Y: Array) -> Array:
 
 def _transformed(Y: Array, effects: FixedEffects) -> Array:
     return np.moveaxis(demean(np.moveaxis(Y, 0, 2), effects), 2, 0)
-
-
-#: Roots of the score are followed until they move by less than this.
-ROOT_STEP = 1e-13
-ROOT_ROUNDS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +267,7 @@ class Likelihoods:
         scores = self._scores(grid)
         which, place = np.nonzero((scores[:, :-1] > 0) & (scores[:, 1:] <= 0))
         ends = scores[which, place], scores[which, place + 1]
-        roots = _follow(lambda at: self.score(at, which), grid[place], grid[place + 1], *ends)
+        roots = follow_roots(lambda at: self.score(at, which), grid[place], grid[place + 1], *ends)
         heights = self.height(roots, which)
         rising = np.argsort(heights, kind="stable")  # the highest mode of a sample is written last
         best, top = np.full(R, np.nan), np.full(R, -np.inf)
@@ -314,7 +308,7 @@ def ratio_limits(model: SampleModel, found: Moments, critical: ArrayLike) -> tup
         at = path[which, place - 1], path[which, place]
         ends = left[which, place - 1], left[which, place]
         drop = lambda c, which=which: curves.height(c, which) - floor[which]  # noqa: E731
-        limits[which, side], is_open[which, side] = _follow(drop, *at, *ends), False
+        limits[which, side], is_open[which, side] = follow_roots(drop, *at, *ends), False
     return limits, is_open
 
 
@@ -324,22 +318,3 @@ def likelihood_ratios(model: SampleModel, found: Moments, at: ArrayLike) -> Arra
     best, _ = curves.best()
     where = np.broadcast_to(np.asarray(at, float), best.shape)
     return 2 * (curves.height(best, curves.every) - curves.height(where, curves.every))
-
-
-def _follow(score: Callable[[Array], Array], low: Array, high: Array, at_low: Array, at_high: Array) -> Array:
-    """Roots of many falling functions between low and high: regula falsi (Illinois), a bisection now and then."""
-    root, side = high, np.zeros(len(high))
-    for step in range(ROOT_ROUNDS):
-        trial = (low + high) / 2 if step % 4 == 3 else (low * at_high - high * at_low) / (at_high - at_low)
-        value = score(trial)
-        rises = value > 0
-        settled = np.abs(trial - root) <= ROOT_STEP
-        root = trial
-        if np.all(settled | (value == 0) | (np.abs(high - low) <= ROOT_STEP)):
-            break
-        low, high = np.where(rises, trial, low), np.where(rises, high, trial)
-        # the end that stays a second time counts half, so that both ends move
-        at_low = np.where(rises, value, np.where(side < 0, at_low / 2, at_low))
-        at_high = np.where(rises, np.where(side > 0, at_high / 2, at_high), value)
-        side = np.where(rises, 1.0, -1.0)
-    return root

@@ -339,3 +339,29 @@ def _constant(profile: _Profile) -> float:
     """−(N/2)(ln 2π + 1 − ln N), and the change of units of y."""
     N = profile.sample.observations
     return float(-N / 2 * (np.log(2 * np.pi) + 1 - np.log(N) + 2 * np.log(profile.products.y_norm)))
+
+
+#: Roots of the score are followed until they move by less than this.
+ROOT_STEP = 1e-13
+ROOT_ROUNDS = 100
+
+
+def follow_roots(
+    score: Callable[[Array], Array], low: Array, high: Array, at_low: Array, at_high: Array
+) -> Array:
+    """Roots of many falling functions between low and high: regula falsi (Illinois), a bisection now and then."""
+    root, side = high, np.zeros(len(high))
+    for step in range(ROOT_ROUNDS):
+        trial = (low + high) / 2 if step % 4 == 3 else (low * at_high - high * at_low) / (at_high - at_low)
+        value = score(trial)
+        rises = value > 0
+        settled = np.abs(trial - root) <= ROOT_STEP
+        root = trial
+        if np.all(settled | (value == 0) | (np.abs(high - low) <= ROOT_STEP)):
+            break
+        low, high = np.where(rises, trial, low), np.where(rises, high, trial)
+        # the end that stays a second time counts half, so that both ends move
+        at_low = np.where(rises, value, np.where(side < 0, at_low / 2, at_low))
+        at_high = np.where(rises, np.where(side > 0, at_high / 2, at_high), value)
+        side = np.where(rises, 1.0, -1.0)
+    return root

@@ -309,17 +309,17 @@ def residual_moran(
     return MoranMoments(scale * observed, scale * mean, float(scale * np.sqrt(variance)))
 
 
-def pesaran_cd(u: Array) -> float:
-    """CD = √[2T/(n(n−1))] Σ_{i<j} r_ij of residuals (T, n), r_ij their correlations over time; standard normal.
+def pesaran_cd(u: Array) -> Array:
+    """CD (…) = √[2T/(n(n−1))] Σ_{i<j} r_ij of residuals (…, T, n), r_ij their correlations over time; standard normal.
 
     Pesaran (2004, CESifo WP 1229); with n large its null is weak dependence (Pesaran 2015, Econometric
     Reviews 34). Σ_{i<j} r_ij comes from the row sum of standardised residuals: O(nT), no n × n matrix.
     """
-    T, n = u.shape
-    centred = u - u.mean(axis=0)
-    unit = centred / np.sqrt((centred**2).sum(axis=0))
-    pairs = (float((unit.sum(axis=1) ** 2).sum()) - n) / 2
-    return float(np.sqrt(2 * T / (n * (n - 1))) * pairs)
+    T, n = u.shape[-2:]
+    centred = u - u.mean(axis=-2, keepdims=True)
+    unit = centred / np.sqrt((centred**2).sum(axis=-2, keepdims=True))
+    pairs = ((unit.sum(axis=-1) ** 2).sum(axis=-1) - n) / 2
+    return np.sqrt(2 * T / (n * (n - 1))) * pairs
 
 
 # --- collinearity

@@ -13,12 +13,12 @@ from functools import partial
 from typing import Protocol, TypeAlias, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import linalg, sparse
 from scipy.sparse.linalg import splu
 
 from spatial_zb.core import Array, Values
-from spatial_zb.core.transforms import Base, holds_its_lags
+from spatial_zb.core.transforms import Base, ColumnBasis, holds_its_lags
 
 Matrix: TypeAlias = Array | sparse.csr_array
 
@@ -296,3 +296,67 @@ def _coefficients(gram: Array) -> Array:
     if info:
         raise np.linalg.LinAlgError(f"leading minor {info} of the cross-products is not positive")
     return scale[:, None] * solution
+
+
+# --- many samples
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """Cross-products of variables of R samples off Z: of deviations from the means of units, and of √T times these means.
+
+    GLS weighs the second by q = σ²/(σ² + Tσ²_μ). ``turn`` (k, k) turns the orthonormal basis of Z so that its own products
+    are diagonal: ``share`` (k,) for deviations, 1 − share for means. ``within`` and ``between`` (R, V, V) are of the V
+    variables with each other, ``deviations`` and ``means`` (R, V, k) with the turned basis, ``onto`` (R, V, k) their
+    coefficients on the basis, which are taken out first.
+    """
+
+    turn: Array
+    share: Array
+    within: Array
+    between: Array
+    deviations: Array
+    means: Array
+    onto: Array
+
+    @classmethod
+    def of(cls, basis: ColumnBasis, *variables: Array) -> Mixed:
+        """Of variables (R, T, n)."""
+        R, T, n = variables[0].shape
+        Q = basis.Q.reshape(T, n, -1)
+        rows = np.stack(variables, axis=1).reshape(R, len(variables), T * n)
+        onto = rows @ basis.Q
+        off = (rows - onto @ basis.Q.T).reshape(R, -1, T, n)
+        mean, centre = off.mean(axis=2), Q.mean(axis=0)
+        moved, spread = (off - mean[:, :, None]).reshape(rows.shape), (Q - centre).reshape(T * n, -1)
+        share, turn = np.linalg.eigh(spread.T @ spread)
+        return cls(
+            turn,
+            np.clip(share, 0.0, 1.0),
+            moved @ np.swapaxes(moved, 1, 2),
+            T * mean @ np.swapaxes(mean, 1, 2),
+            moved @ (spread @ turn),
+            T * mean @ (centre @ turn),
+            onto,
+        )
+
+    def __getitem__(self, which: NDArray[np.intp]) -> Mixed:
+        parts = (self.within, self.between, self.deviations, self.means, self.onto)
+        return Mixed(self.turn, self.share, *(part[which] for part in parts))
+
+    def at(self, q: Array) -> tuple[Array, Array, Array]:
+        """Residual products (R, V, V), coefficients (R, V, k) and diagonal of Z'Z (R, k) on the turned basis, at q (R,)."""
+        gram = self.share + q[:, None] * (1 - self.share)
+        onto = self.deviations + q[:, None, None] * self.means
+        found, weight = onto / gram[:, None], q[:, None, None]
+        return self.within + weight * self.between - onto @ np.swapaxes(found, 1, 2), found, gram
+
+    def slopes(self, found: Array, gram: Array) -> tuple[Array, Array]:
+        """First and second derivatives in q (R, V, V) of the residual products."""
+        left = self.means - found * (1 - self.share)
+        first = self.between - found @ np.swapaxes(self.means, 1, 2) - left @ np.swapaxes(found, 1, 2)
+        return first, -2 * left @ np.swapaxes(left / gram[:, None], 1, 2)
+
+    def coefficients(self, found: Array, lead: Array) -> Array:
+        """On the basis (R, k), of the combination of variables with the weights ``lead`` (R, V)."""
+        return ((self.onto + found @ self.turn.T) * lead[:, :, None]).sum(axis=1)

@@ -22,16 +22,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import linalg, optimize, sparse, stats
+from scipy import linalg, sparse, stats
 
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood.tests import WeightMoments, flat, quadratic_form
+from spatial_zb.core.likelihood import follow_roots
+from spatial_zb.core.likelihood.tests import WeightMoments, flat, quadratic_form, sum_of_squares
 from spatial_zb.core.logdet import LogDet
 from spatial_zb.core.logdet.traces import Traces
-from spatial_zb.core.transforms import spatial_lag
+from spatial_zb.core.random.profile import Mixed
+from spatial_zb.core.transforms import column_basis
 
-#: Where the search for ln(1 + Tφ) of the random-effects likelihood ends.
-S_MAX = 20.0
+#: Where ln(1 + Tφ) of the random-effects likelihood is looked for.
+S_POINTS = np.linspace(0.0, 20.0, 41)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,30 +132,64 @@ def mundlak(y: Array, X: Array, random: RandomEffects, varying: NDArray[np.bool_
     return float(quadratic_form(beta[k:], random.sigma2 * inverse[k:, k:]))
 
 
-def random_effects_ml(y: Array, X: Array, units: int) -> tuple[Array, float, float]:
-    """Residuals (T, n), σ² and σ₁² = σ² + Tσ²_μ at the maximum of the likelihood with random unit effects.
+def hausman_mundlak(
+    y: Array, X: Array, varying: NDArray[np.bool_], period_means: bool
+) -> tuple[Array, Array]:
+    """Statistics of Hausman and Wald statistics of Mundlak (R,) by the components of Swamy and Arora.
 
-    ln L = −(UT/2) ln SSR(s) − (U/2)s + …, s = ln(σ₁²/σ²) ≥ 0, U = ``units``; arrays may be off period means
-    (U = n − 1) or contain the intercept (U = n).
+    Of y (R, T, n), X (T, n, k) as :func:`swamy_arora` takes them. Mundlak's is by how much
+    means of units lower the sum of squares: with them, deviations and means are two regressions.
     """
-    T = len(y)
+    (T, n, k), q = X.shape, int(varying.sum())
+    X = X[:, :, np.argsort(varying, kind="stable")]  # those that vary are last on the basis
+    basis = column_basis(X.reshape(T * n, k))
+    mixed = Mixed.of(basis, y)
+    means, centre = y.mean(axis=1), X.mean(axis=0)
+    own = (X - centre)[:, :, k - q :].reshape(T * n, q)
+    deviations = (y - means[:, None]).reshape(len(y), -1)
+    inner, outer = (n - period_means) * (T - 1), n - 1 - k
+    within, between = sum_of_squares(own, deviations), T * sum_of_squares(centre, means)
+    sigma2 = within / (inner - q)
+    keep = sigma2 / np.maximum(between / outer, sigma2)
+    products, found, gram = mixed.at(keep)
+    ssr = products[:, 0, 0]
+    last, Q = mixed.turn[k - q :], basis.Q.reshape(T, n, k)[:, :, k - q :]
+    spread = (Q - Q.mean(axis=0)).reshape(T * n, q)
+    inverse = np.linalg.inv(spread.T @ spread)
+    fixed = (deviations - (mixed.onto[:, 0, k - q :] @ spread.T)) @ spread @ inverse
+    variance = inverse - (last / gram[:, None]) @ last.T
+    scale = (ssr / (inner + outer))[:, None, None]
+    hausman = quadratic_form(fixed - found[:, 0] @ last.T, scale * variance)
+    return hausman, (ssr - within - keep * between) / sigma2
 
-    def solve(s: float) -> tuple[float, Array]:
-        keep = np.exp(-s / 2)
-        beta, _, ssr = _least_squares(_partial(X, keep), _partial(y, keep))
-        return ssr, beta
 
-    def loss(s: float) -> float:
-        return T / 2 * np.log(solve(s)[0]) + s / 2
+def random_effects_ml(y: Array, X: Array, units: int) -> tuple[Array, Array, Array]:
+    """Residuals (R, T, n), σ² and σ₁² = σ² + Tσ²_μ (R,) at the maximum of the likelihood with random unit effects.
 
-    grid = np.linspace(0, S_MAX, 41)
-    near = int(np.argmin([loss(s) for s in grid]))
-    bounds = grid[max(near - 1, 0)], grid[min(near + 1, 40)]
-    s = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-10}).x
-    s = 0.0 if near == 0 and loss(0.0) <= loss(s) else float(s)
-    ssr, beta = solve(s)
-    sigma2 = ssr / (units * T)
-    return y - X @ beta, sigma2, sigma2 * float(np.exp(s))
+    ln L = −(UT/2) ln SSR(s) − (U/2)s + …, s = ln(σ₁²/σ²) ≥ 0, U = ``units``, of each y (R, T, n) on X (T, n, k); arrays may
+    be off period means (U = n − 1) or contain the intercept (U = n). Its slope is followed to the fall through zero.
+    """
+    (T, n, k), R = X.shape, len(y)
+    basis = column_basis(X.reshape(T * n, k))
+    mixed = Mixed.of(basis, y)
+
+    def slope(s: Array) -> Array:
+        q = np.exp(-s)
+        products, *parts = mixed.at(q)
+        return T / 2 * q * mixed.slopes(*parts)[0][:, 0, 0] / products[:, 0, 0] - 0.5
+
+    ssr = np.stack([mixed.at(np.full(R, q))[0][:, 0, 0] for q in np.exp(-S_POINTS)], axis=1)
+    near = np.argmin(T / 2 * np.log(ssr) + S_POINTS / 2, axis=1)
+    low, high = S_POINTS[np.maximum(near - 1, 0)], S_POINTS[np.minimum(near + 1, len(S_POINTS) - 1)]
+    at_low, at_high = slope(low), slope(high)
+    falls = (at_low > 0) & (at_high <= 0)
+    # where the likelihood only falls, or only rises, it is highest at an end
+    root = follow_roots(slope, low, high, np.where(falls, at_low, 1.0), np.where(falls, at_high, -1.0))
+    s = np.where(falls, root, np.where(at_low <= 0, low, high))
+    products, found, _ = mixed.at(np.exp(-s))
+    sigma2 = products[:, 0, 0] / (units * T)
+    u = y.reshape(R, -1) - mixed.coefficients(found, np.ones((R, 1))) @ basis.Q.T
+    return u.reshape(y.shape), sigma2, sigma2 * np.exp(s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,44 +227,54 @@ def centred_weights(matrix: sparse.csr_array, basis: Array) -> sparse.csr_array:
     return sparse.csr_array(basis.T @ (matrix @ basis))
 
 
-def bsk_marginal(u: Array, Wu: Array, moments: WeightMoments) -> tuple[float, float]:
-    """Marginal LM tests, standard normal under no random effects and no spatial error: (effects, error).
+def bsk_marginal(u: Array, Wu: Array, moments: WeightMoments) -> tuple[Array, Array]:
+    """Marginal LM tests (…), standard normal under no random effects and no spatial error: (effects, error).
 
-    Baltagi, Song & Koh (2003, J. Econometrics 117: 123-150), LM1 and LM2. The square of the first is the test
-    of Breusch & Pagan (1980); the sum of squares is their joint LM test, also with period effects taken out,
-    since the information between both parameters is zero once σ² is concentrated out.
+    Baltagi, Song & Koh (2003, J. Econometrics 117: 123-150), LM1 and LM2, of residuals and their lags (…, T, n). The
+    square of the first is the test of Breusch & Pagan (1980); the sum of squares is their joint LM test, also with period
+    effects taken out, since the information between both parameters is zero once σ² is concentrated out.
     """
-    T, U = len(u), moments.dimension
-    total = float((u**2).sum())
-    G = float((u.sum(axis=0) ** 2).sum()) / total - 1
+    T, U = u.shape[-2], moments.dimension
+    total = (u**2).sum(axis=(-2, -1))
+    G = (u.sum(axis=-2) ** 2).sum(axis=-1) / total - 1
     s2 = total / (U * T)
-    r_e = float((u * Wu).sum()) / s2 - T * moments.trace
-    return float(np.sqrt(U * T / (2 * (T - 1))) * G), float(r_e / np.sqrt(T * moments.variance))
+    r_e = (u * Wu).sum(axis=(-2, -1)) / s2 - T * moments.trace
+    return np.sqrt(U * T / (2 * (T - 1))) * G, r_e / np.sqrt(T * moments.variance)
 
 
 def bsk_error_given_random(
-    u: Array, matrix: sparse.csr_array, sigma2: float, sigma2_one: float, moments: WeightMoments
-) -> float:
-    """Conditional LM test of a spatial error, random effects present; standard normal.
+    u: Array, matrix: sparse.csr_array, sigma2: ArrayLike, sigma2_one: ArrayLike, moments: WeightMoments
+) -> Array:
+    """Conditional LM test (…) of a spatial error, random effects present; standard normal.
 
     ½u'[σ⁻²E⊗(W+W') + σ²σ₁⁻⁴ J̄⊗(W+W')]u − (T − 1 + r) tr A over √[(T − 1 + r²) T_w], r = σ²/σ₁², at the
-    random-effects maximum. Baltagi, Song & Koh (2003), conditional test for λ.
+    random-effects maximum. Baltagi, Song & Koh (2003), conditional test for λ. Residuals u are (…, T, n).
     """
-    T = len(u)
-    r = sigma2 / sigma2_one
-    u = u / np.sqrt(sigma2)  # before anything is multiplied: free of the unit of measurement
-    mean = u.mean(axis=0)
-    deviation = u - mean
-    within = float((deviation * spatial_lag(matrix, deviation)).sum())
-    between = T * float(mean @ (matrix @ mean)) * r**2
+    T, sigma2 = u.shape[-2], np.asarray(sigma2)
+    r = sigma2 / np.asarray(sigma2_one)
+    u = u / np.sqrt(sigma2)[..., None, None]  # before anything is multiplied: free of the unit of measurement
+    mean = u.mean(axis=-2)
+    deviation = u - mean[..., None, :]
+    within = (deviation * _lagged(matrix, deviation)).sum(axis=(-2, -1))
+    between = T * (mean * _lagged(matrix, mean)).sum(axis=-1) * r**2
     score = within + between - (T - 1 + r) * moments.trace
-    return float(score / np.sqrt((T - 1 + r**2) * moments.variance))
+    return score / np.sqrt((T - 1 + r**2) * moments.variance)
+
+
+def _lagged(matrix: sparse.csr_array, values: Array) -> Array:
+    """W applied to (…, n)."""
+    return (matrix @ values.reshape(-1, values.shape[-1]).T).T.reshape(values.shape)
 
 
 def bsk_random_given_error(
-    e: Array, matrix: sparse.csr_array, lam: float, sigma2: float, traces: Traces, moments: WeightMoments
-) -> float:
-    """Conditional LM test of random effects, spatial error present; standard normal, large when effects are there.
+    e: Array,
+    matrix: sparse.csr_array,
+    lam: ArrayLike,
+    sigma2: ArrayLike,
+    traces: Traces,
+    moments: WeightMoments,
+) -> Array:
+    """Conditional LM test (…) of random effects, spatial error present; standard normal, large when effects are there.
 
     Score of σ²_μ at the spatial-error maximum, −T tr(B'B)/(2σ²) + |B'Σ_tε_t|²/(2σ⁴), over the root of its
     information given (σ², λ). Baltagi, Song & Koh (2003), conditional test for σ²_μ.
@@ -236,33 +282,32 @@ def bsk_random_given_error(
     Parameters
     ----------
     e
-        (T, n) ε̂ = B(y − Zβ̂), transformed.
+        (…, T, n) ε̂ = B(y − Zβ̂), transformed; λ and σ² are (…).
     traces
         Of H = W(I − λW)⁻¹, centred like ``moments``; with period effects W must be row-normalised.
     """
-    T, n = e.shape
-    B = sparse.csr_array(sparse.eye_array(n, format="csr") - lam * matrix)
-    pulled = B.T @ e.sum(axis=0)
-    spread = _spread(lam, moments)
-    pulled = pulled / np.sqrt(sigma2)  # before it is squared: free of the unit of measurement
-    score = (float(pulled @ pulled) - T * spread) / 2
-    return float(score / _score_deviation(B, lam, traces, moments, T))
+    T, lam = e.shape[-2], np.asarray(lam)
+    sums = e.sum(axis=-2) / np.sqrt(np.asarray(sigma2))[..., None]  # before it is squared: free of the unit
+    pulled = sums - lam[..., None] * _lagged(matrix.T, sums)
+    score = ((pulled**2).sum(axis=-1) - T * _spread(lam, moments)) / 2
+    return score / _score_deviation(matrix, lam, traces, moments, T)
 
 
 def _score_deviation(
-    B: sparse.csr_array, lam: float, traces: Traces, moments: WeightMoments, T: int
-) -> float:
-    """Standard deviation, times σ², of the score of σ²_μ given (σ², λ)."""
+    matrix: sparse.csr_array, lam: Array, traces: Traces, moments: WeightMoments, T: int
+) -> Array:
+    """Standard deviation (…), times σ², of the score of σ²_μ given (σ², λ)."""
     U = moments.dimension
-    spread = _spread(lam, moments)
-    of_others = np.array([[U * T / 2, T * traces.h], [T * traces.h, T * (traces.hh + traces.hth)]])
-    across = np.array([T * spread / 2, T * (moments.trace - lam * moments.cross)])
-    own = T**2 * _squared_spread(B, B.shape[0] > U) / 2
-    return float(np.sqrt(own - across @ np.linalg.solve(of_others, across)))
+    first, second = T * _spread(lam, moments) / 2, T * (moments.trace - lam * moments.cross)
+    s, h, hh = U * T / 2, T * traces.h, T * (traces.hh + traces.hth)
+    # (first, second) over the information [[s, h], [h, hh]] of the others
+    taken = (hh * first**2 - 2 * h * first * second + s * second**2) / (s * hh - h**2)
+    own = T**2 * _squared_spread(matrix, lam, matrix.shape[0] > U) / 2
+    return np.sqrt(own - taken)
 
 
-def _spread(lam: float, moments: WeightMoments) -> float:
-    """tr BB', off period means like ``moments``."""
+def _spread(lam: Array, moments: WeightMoments) -> Array:
+    """tr BB' (…), off period means like ``moments``."""
     return moments.dimension - 2 * lam * moments.trace + lam**2 * moments.cross
 
 
@@ -283,23 +328,31 @@ def random_given_error_p_value(
         (T, n, k) orthonormal basis P of the filtered regressors BZ.
     """
     T, n, k = basis.shape
-    U, spread = moments.dimension, _spread(lam, moments)
-    B = sparse.csr_array(sparse.eye_array(n, format="csr") - lam * matrix)
-    pulled = B.T @ basis.sum(axis=0)
+    at = np.asarray(lam)
+    U, spread = moments.dimension, float(_spread(at, moments))
+    sums = basis.sum(axis=0)
+    pulled = sums - lam * (matrix.T @ sums)
     mean = (T * spread - float((pulled**2).sum())) / (U * T - k)
-    shift = U * T / 2 * (mean - spread / U) / _score_deviation(B, lam, traces, moments, T)
-    return unit_share_tail(value - shift, spread**2 / _squared_spread(B, n > U), T)
+    shift = U * T / 2 * (mean - spread / U) / float(_score_deviation(matrix, at, traces, moments, T))
+    return unit_share_tail(value - shift, spread**2 / float(_squared_spread(matrix, at, n > U)), T)
 
 
-def _squared_spread(B: sparse.csr_array, centred: bool) -> float:
-    """tr[(B'B)²]; tr[(B'JB)²] when centred, W being row-normalised then, so that JBJ = JB."""
-    n = B.shape[0]
-    BB = sparse.csr_array(B.T @ B)
-    total = float((BB.multiply(BB)).sum())
+def _squared_spread(matrix: sparse.csr_array, lam: Array, centred: bool) -> Array:
+    """tr[(B'B)²] (…); tr[(B'JB)²] when centred, W being row-normalised then, so that JBJ = JB.
+
+    B'B = I − λ(W + W') + λ²W'W, so that the trace is a polynomial in λ.
+    """
+    n = matrix.shape[0]
+    parts = sparse.eye_array(n, format="csr"), -sparse.csr_array(matrix + matrix.T), matrix.T @ matrix
+    total: Array = np.zeros_like(lam, dtype=float)
+    for i, one in enumerate(parts):
+        for j, other in enumerate(parts):
+            total = total + lam ** (i + j) * float(one.multiply(other).sum())
     if not centred:
         return total
-    v = np.asarray(B.sum(axis=0)).ravel()
-    return total - 2 * float(v @ (BB @ v)) / n + float(v @ v) ** 2 / n**2
+    v = 1 - lam[..., None] * np.asarray(matrix.sum(axis=0)).ravel()
+    Bv = v - lam[..., None] * _lagged(matrix, v)
+    return total - 2 * (Bv**2).sum(axis=-1) / n + (v**2).sum(axis=-1) ** 2 / n**2
 
 
 def unit_share_p_value(u: Array, basis: Array, dimension: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal, Protocol
@@ -147,16 +147,22 @@ def generator_of(fit: Fit) -> Generator:
     return Generator(model, values[:k], float(spatial.get("rho", 0.0)), float(spatial.get("lam", 0.0)))
 
 
-def draw_sample(fit: Fit, rng: np.random.Generator) -> Array:
-    """One y* (T, n) from a fit, its residuals drawn one by one."""
-    return draw_samples(fit, rng, 1)[0]
-
-
 def draw_samples(fit: Fit, rng: np.random.Generator, replicates: int) -> Array:
-    """Many of them, (R, T, n)."""
-    generator = generator_of(fit)
-    pool = error_pool(fit.residuals, "residual", generator.model.sample, generator.model.effects)
+    """y* (R, T, n) from a fit, its residuals drawn one by one."""
+    generator, pool = _drawn_from(fit)
     return generator.panels(rng.choice(pool.ravel(), (replicates, *pool.shape)))
+
+
+def draw_each(fit: Fit, streams: Sequence[np.random.Generator]) -> Array:
+    """The same with a stream of its own for each of them."""
+    generator, pool = _drawn_from(fit)
+    return generator.panels(np.array([rng.choice(pool.ravel(), pool.shape) for rng in streams]))
+
+
+def _drawn_from(fit: Fit) -> tuple[Generator, Array]:
+    generator = generator_of(fit)
+    model = generator.model
+    return generator, error_pool(fit.residuals, "residual", model.sample, model.effects)
 
 
 @dataclass(frozen=True, slots=True)
