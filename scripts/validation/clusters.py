@@ -63,7 +63,8 @@ def design() -> list[Cell]:
     others = [name for name in MODELS if name != "SDM"]
     cells += [Cell(n, 13, model, "lasting", "cluster") for model in others for n in PLACES]
     return cells + [
-        Cell(n, T, "SDM", errors, "driscoll_kraay")
+        Cell(n, T, model, errors, "driscoll_kraay")
+        for model in ("SLX", "SDM")  # with ρ units that share shocks move the estimate, not its errors alone
         for n in PLACES
         for T in (5, 10, 20, 40)
         for errors in ("shocks", "lasting shocks")
@@ -133,27 +134,28 @@ def draw(cell: Cell, seed: int) -> zb.Panel:
     """One panel with unit and period effects."""
     rng, W = np.random.default_rng([SEED, seed]), place(cell)
     A, known = W.matrix.toarray(), truth(cell.errors, cell.n, cell.model)
-    shape = (cell.T, cell.n)
+    n = W.n  # of the study's own series as many cities as its rules leave
+    shape = (cell.T, n)
     persistence = LASTING if "lasting" in cell.errors else 0.0
     if known.residuals is None:
         x = {name: lasting(rng, shape, persistence) for name in "ab"}
         u = lasting(rng, shape, persistence)
     else:
-        x, u = known.x or {}, known.residuals * rng.choice([-1.0, 1.0], cell.n)
+        x, u = known.x or {}, known.residuals * rng.choice([-1.0, 1.0], n)
     if "unequal" in cell.errors:
         twice = np.diag(A @ A)
         size = np.where(twice > np.median(twice), 2.0, 1.0)
         u = u * size / np.sqrt((size**2).mean())
     if "shocks" in cell.errors:  # loadings with mean zero, or effects of periods would take the shock out
-        loadings = rng.standard_normal(cell.n)
+        loadings = rng.standard_normal(n)
         u = (u + lasting(rng, (cell.T, 1), persistence) * loadings) / np.sqrt(2)
-        moved = rng.standard_normal(cell.n)
+        moved = rng.standard_normal(n)
         x["a"] = (x["a"] + lasting(rng, (cell.T, 1), persistence) * moved) / np.sqrt(2)
-    u = np.linalg.solve(np.eye(cell.n) - known.lam * A, u.T).T
+    u = np.linalg.solve(np.eye(n) - known.lam * A, u.T).T
     mean = sum(known.beta[k] * x[k] + known.theta.get(k, 0.0) * x[k] @ A.T for k in x)
     effects = 0.0 if "random" in cell.model else rng.standard_normal((cell.T, 1))
-    right = mean + u + rng.standard_normal(cell.n) + effects
-    y = np.linalg.solve(np.eye(cell.n) - known.rho * A, right.T).T
+    right = mean + u + rng.standard_normal(n) + effects
+    y = np.linalg.solve(np.eye(n) - known.rho * A, right.T).T
     values = np.stack([y, *x.values()], axis=2)
     return zb.Panel(values, tuple(range(cell.T)), list(W.ids), ["y", *x])
 
@@ -174,17 +176,17 @@ def covered(cell: Cell, seed: int) -> dict[str, tuple[float, ...]] | None:
         table = fit.tidy().set_index("term")
         effects = zb.spatial_effects(fit).tidy().query("term == 'a'").set_index("effect")
     right = {"a": known.beta["a"], "W_a": known.theta.get("a", 0.0), "rho": known.rho, "lam": known.lam}
-    E = np.linalg.inv(np.eye(cell.n) - known.rho * W.matrix.toarray())
-    E = E @ (known.beta["a"] * np.eye(cell.n) + known.theta.get("a", 0.0) * W.matrix.toarray())
-    direct = np.trace(E) / cell.n
+    E = np.linalg.inv(np.eye(W.n) - known.rho * W.matrix.toarray())
+    E = E @ (known.beta["a"] * np.eye(W.n) + known.theta.get("a", 0.0) * W.matrix.toarray())
+    direct = np.trace(E) / W.n
     rows = {name: (table.loc[name], right[name]) for name in right if name in table.index}
     rows |= {
         name: (effects.loc[name], true)
-        for name, true in (("direct", direct), ("indirect", E.sum() / cell.n - direct))
+        for name, true in (("direct", direct), ("indirect", E.sum() / W.n - direct))
     }
     return {
         name: (
-            float(row["conf_low"] <= true <= row["conf_high"]),
+            float(row["conf_low"] <= true <= row["conf_high"]) if np.isfinite(row["conf_low"]) else np.nan,
             row["std_error"],
             row.get("df", np.nan),
             row["estimate"] - true,
@@ -194,7 +196,10 @@ def covered(cell: Cell, seed: int) -> dict[str, tuple[float, ...]] | None:
 
 
 def summarise(cell: Cell, replications: int) -> pd.DataFrame:
-    """One row per quantity: coverage, error over spread, bias, median degrees of freedom, fits without errors."""
+    """One row per quantity: coverage where there is an interval, error over spread, bias, median degrees of freedom.
+
+    ``blank`` counts panels whose effects are not computed, ``failed`` those without errors.
+    """
     found = [covered(cell, seed) for seed in range(replications)]
     kept = [one for one in found if one is not None]
     rows = []
@@ -204,10 +209,11 @@ def summarise(cell: Cell, replications: int) -> pd.DataFrame:
             {
                 **{key: getattr(cell, key) for key in KEYS},
                 "quantity": name,
-                "coverage": values[:, 0].mean(),
-                "error_ratio": np.median(values[:, 1]) / values[:, 3].std(),
-                "bias": values[:, 3].mean(),
-                "df": np.median(values[:, 2]),
+                "coverage": np.nanmean(values[:, 0]),
+                "error_ratio": np.nanmedian(values[:, 1]) / np.nanstd(values[:, 3]),
+                "bias": np.nanmean(values[:, 3]),
+                "df": np.nanmedian(values[:, 2]),
+                "blank": int(np.isnan(values[:, 0]).sum()),
                 "failed": len(found) - len(kept),
                 "replications": replications,
             }

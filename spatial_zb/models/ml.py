@@ -18,7 +18,6 @@ from spatial_zb.core.likelihood import Maximum, maximise, spatial_values
 from spatial_zb.core.likelihood.covariance import (
     Residuals,
     bartlett_bandwidth,
-    bartlett_overlap,
     driscoll_kraay_meat,
     few_clusters_meat,
     filter_diagonals,
@@ -243,9 +242,7 @@ def _meat(at: Evaluated, kind: str, matrix: NDArray[np.float64], bandwidth: int)
 
 
 def hac_overlap(design: Design, covariance: Covariance, bandwidth: int) -> float:
-    """Mean entry of the kernel of a covariance that sums over pairs of units or of periods; zero for others."""
-    if covariance == "driscoll_kraay":
-        return bartlett_overlap(len(design.panel.periods), bandwidth)
+    """Mean entry of the kernel of a covariance that sums over pairs of units; zero for others."""
     if covariance == "spatial_hac":
         return mean_overlap(overlap_kernel(design.weights.matrix, bandwidth))
     return 0.0
@@ -379,8 +376,8 @@ def _tied(at: Evaluated, errors: Errors) -> list[Note]:
 
 def notes_on_dependence(covariance: str, sample: TransformedSample, overlap: float) -> list[Note]:
     """Where a covariance that allows dependence has few clusters, or a kernel that is wide."""
-    units, periods = (sample.n_units, "units"), (sample.n_periods, "periods")
-    clusters = {"cr1": units, "spatial_hac": units, "driscoll_kraay": periods}
+    units = (sample.n_units, "units")
+    clusters = {"cr1": units, "spatial_hac": units}
     if covariance not in clusters:
         return []
     number, what = clusters[covariance]

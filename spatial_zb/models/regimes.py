@@ -19,7 +19,6 @@ from spatial_zb.core.clusters import Clusters, clusters_of
 from spatial_zb.core.likelihood.covariance import (
     Residuals,
     bartlett_bandwidth,
-    bartlett_overlap,
     driscoll_kraay_meat,
     inverse_or_nan,
 )
@@ -99,8 +98,7 @@ def fit_regimes(design: Design, covariance: Covariance, bandwidth: int | None = 
     if bandwidth is None:
         bandwidth = bartlett_bandwidth(sample.n_periods)
     cov, positive, clusters = _covariance(at, covariance, bandwidth)
-    overlap = bartlett_overlap(sample.n_periods, bandwidth) if covariance == "driscoll_kraay" else 0.0
-    notes = _notes_on(at, covariance, positive, overlap)
+    notes = _notes_on(at, covariance, positive)
     return replace(_assembled(at, covariance, cov, positive, values), clusters=clusters, notes=notes)
 
 
@@ -264,8 +262,8 @@ def _assembled(at: _Evaluated, covariance: Covariance, cov: Array, positive: boo
     )
 
 
-def _notes_on(at: _Evaluated, covariance: str, positive: bool, overlap: float) -> tuple[Note, ...]:
-    notes = notes_on_dependence(covariance, at.sample, overlap)
+def _notes_on(at: _Evaluated, covariance: str, positive: bool) -> tuple[Note, ...]:
+    notes = notes_on_dependence(covariance, at.sample, 0.0)
     if at.best.at_bound:
         notes.append(no_root())
     elif not positive:

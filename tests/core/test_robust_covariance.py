@@ -13,7 +13,6 @@ from scipy import sparse
 from spatial_zb import DurbinSpec, Panel, SpatialZbWarning, SpecificationError, Weights, fit_durbin
 from spatial_zb.core.likelihood.covariance import (
     bartlett_bandwidth,
-    bartlett_overlap,
     error_moments,
     filter_diagonals,
     overlap_kernel,
@@ -316,20 +315,6 @@ def test_spatial_hac_over_nearly_all_pairs_is_refused():
         fit_durbin(spec(), panel, W, covariance="spatial_hac")
 
 
-def test_a_kernel_over_many_pairs_of_periods_is_said():
-    """With T = 11 and two lags the Bartlett weights average a quarter."""
-    assert bartlett_overlap(11, 2) == pytest.approx(
-        sum(max(0, 1 - abs(s - t) / 3) for s in range(11) for t in range(11)) / 121
-    )
-    W, panel = sample(T=11)
-    with pytest.warns(SpatialZbWarning, match=r"25%.*periods.*13%"):
-        fit_durbin(spec(), panel, W, covariance="driscoll_kraay")
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        fit_durbin(spec(), panel, W, covariance="driscoll_kraay", bandwidth=1)
-    assert not [w for w in said if "pairs of periods" in str(w.message)]
-
-
 def test_driscoll_kraay_needs_periods():
     W, panel = sample()
     with pytest.raises(SpecificationError, match="from period to period"):
@@ -338,7 +323,7 @@ def test_driscoll_kraay_needs_periods():
 
 @pytest.mark.parametrize(
     ("kind", "rows", "T", "words"),
-    [("cr1", 3, 12, "with 9 units"), ("driscoll_kraay", 5, 9, "with 9 periods")],
+    [("cr1", 3, 12, "with 9 units"), ("driscoll_kraay", 5, 9, "with 5 periods and 11 units")],
 )
 def test_few_clusters_are_said(kind, rows, T, words):
     W, panel = sample(rows, 3, T)

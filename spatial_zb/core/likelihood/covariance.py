@@ -297,12 +297,6 @@ def _bartlett_weights(periods: int, bandwidth: int) -> list[tuple[int, float]]:
     return [(lag, 1 - lag / (bandwidth + 1)) for lag in range(1, min(bandwidth, periods - 1) + 1)]
 
 
-def bartlett_overlap(periods: int, bandwidth: int) -> float:
-    """Mean of all entries of the matrix of Bartlett weights, (T, T); see :func:`mean_overlap`."""
-    later = sum(2 * (periods - lag) * weight for lag, weight in _bartlett_weights(periods, bandwidth))
-    return (periods + later) / periods**2
-
-
 def bartlett_bandwidth(periods: int) -> int:
     """⌊4 (T/100)^{2/9}⌋, Newey & West (1994, Rev. Econ. Stud. 61), at most T − 1."""
     return min(int(4 * (periods / 100) ** (2 / 9)), periods - 1)
