@@ -140,8 +140,9 @@ def few_periods(units: int, periods: int, low: int, high: int, low_lasting: int,
         f'covariance="driscoll_kraay": in simulations with {periods} periods and {units} units its 95 % intervals of '
         f"coefficients held the truth in {low} to {high} %, and in {low_lasting} to {high_lasting} % where shocks last (AR "
         "0.7); where units share shocks ρ itself is off (spatial-zb docs validation/clusters)",
-        f'covariance="driscoll_kraay"：{periods}期、{units}个地区的模拟中，'
-        f"其95%区间对系数的覆盖率为{low}%至{high}%，冲击持续（AR 0.7）时为{low_lasting}%至{high_lasting}%；各地区受共同冲击时ρ本身有偏误（spatial-zb docs validation/clusters）",
+        f'covariance="driscoll_kraay"：{periods}期、{units}个地区的模拟中，其95%区间对系数的覆盖率为{low}%至{high}%，'
+        f"冲击持续（AR 0.7）时为{low_lasting}%至{high_lasting}%；"
+        "各地区受共同冲击时ρ本身有偏误（spatial-zb docs validation/clusters）",
     )
 
 
