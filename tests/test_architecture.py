@@ -147,6 +147,7 @@ ARROWS = {
         "explore",
         "models",
         "models/system",
+        "pipeline/examples",
         "pipeline/stages",
         "report",
         "report/drawing",

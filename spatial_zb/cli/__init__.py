@@ -137,15 +137,38 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _init(options: argparse.Namespace) -> int:
+    options.spoken = options.language or help_language(())
+    if options.files:
+        return _init_from(options)
     from spatial_zb.pipeline.examples import write_example
 
-    options.spoken = options.language or help_language(())
     study, *others = write_example(options.folder, options.example, options.spoken)
     if not options.quiet:
         inside = "" if options.folder.resolve() == Path.cwd() else f"cd {options.folder} && "
         made = Text(
             f"Written: {_near(study)} and {len(others)} files of data. Now: {inside}spatial-zb run",
             f"已写入：{_near(study)}及{len(others)}个数据文件。接下来：{inside}spatial-zb run",
+        )
+        print(made.pick(options.spoken))
+    return 0
+
+
+def _init_from(options: argparse.Namespace) -> int:
+    from spatial_zb.pipeline.proposal import propose
+
+    files = list(options.files)
+    if (
+        len(files) > 1 and not files[-1].suffix and not files[-1].is_file()
+    ):  # the folder, which nothing else tells apart
+        options.folder = files.pop()
+    study, checked = propose(files, options.folder, options.spoken, options.crs)
+    if not options.quiet:
+        for line in checked.lines():
+            print(line.pick(options.spoken))
+        _tell(options.spoken, checked.notes, NOTES)
+        made = Text(
+            f"\nWritten: {_near(study)}. Read it through, then: spatial-zb run {_near(study)}",
+            f"\n已写入：{_near(study)}。请通读修改，然后：spatial-zb run {_near(study)}",
         )
         print(made.pick(options.spoken))
     return 0
@@ -187,7 +210,7 @@ def _panels_done(done: int, total: int, left: float) -> None:
 
 
 def _replicate(options: argparse.Namespace) -> int:
-    from spatial_zb.pipeline.replication import replicate
+    from spatial_zb.pipeline.replication.package import replicate
 
     path = replicate(_load(options), options.out)
     if not options.quiet:
@@ -203,7 +226,8 @@ def _replicate(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from spatial_zb.pipeline.replication import VERDICTS, verify
+    from spatial_zb.pipeline.replication import VERDICTS
+    from spatial_zb.pipeline.replication.package import verify
     from spatial_zb.study import language_of
 
     studies = sorted((options.folder / "studies").glob("*.toml"))

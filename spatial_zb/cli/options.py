@@ -290,6 +290,24 @@ def _add_init(command: BilingualParser) -> None:
             "delta：40个城市13年；counties：77个县级单元单年（默认：delta）",
         ),
     )
+    command.add_argument(
+        "--from",
+        dest="files",
+        nargs="+",
+        type=_place,
+        metavar="FILE",
+        help=Text(
+            "your own polygons and table instead: a study file is proposed for them; a folder may follow",
+            "改用自己的底图和数据表：据此拟定研究文件；其后可接文件夹",
+        ),
+    )
+    command.add_argument(
+        "--crs",
+        help=Text(
+            "with --from: reference system of polygons that name none, such as EPSG:4326",
+            "与--from同用：底图未写坐标系时指明其代码，如EPSG:4326",
+        ),
+    )
 
 
 def _value(text: str) -> tuple[str, float]:

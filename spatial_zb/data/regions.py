@@ -58,7 +58,14 @@ def read_regions(path: str | Path | Sequence[str | Path], id: str = "adcode") ->
     return _joined([(Path(part).name, _read_layer(Path(part), id)) for part in path])
 
 
-def _read_layer(path: Path, id: str) -> gpd.GeoDataFrame:
+def read_layer(path: Path) -> gpd.GeoDataFrame:
+    """Read a polygon file as it is: without an index, and its reference system may be missing.
+
+    Raises
+    ------
+    DataError
+        The file is missing, of another kind, damaged, or holds no geometry.
+    """
     import geopandas
 
     if str(path).startswith(("/vsi", "http:", "https:")) or not os.path.isfile(
@@ -83,6 +90,11 @@ def _read_layer(path: Path, id: str) -> gpd.GeoDataFrame:
             f"{path.name} holds no geometry. Give a polygon layer.",
             f"{path.name}不含几何图形。请给出多边形图层。",
         )
+    return layer
+
+
+def _read_layer(path: Path, id: str) -> gpd.GeoDataFrame:
+    layer = read_layer(path)
     if id not in layer and path.suffix.lower() == ".shp" and len(id) > 10 and id[:10] in layer:
         warn(
             f"{path.name}: a shapefile keeps ten characters of a name; {id!r} was read from {id[:10]!r}.",

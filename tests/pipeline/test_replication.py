@@ -19,8 +19,8 @@ from docx import Document
 
 from spatial_zb import cli
 from spatial_zb.base.errors import DataError, OutputError
-from spatial_zb.pipeline.replication import compare_results, replicate, verify
-from spatial_zb.pipeline.replication.package import digest_of
+from spatial_zb.pipeline.replication import compare_results
+from spatial_zb.pipeline.replication.package import digest_of, replicate, verify
 from spatial_zb.study import load_study
 
 ROOT = Path(__file__).resolve().parents[2]

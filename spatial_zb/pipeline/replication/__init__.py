@@ -1,6 +1,191 @@
-"""The replication package of a study: put together from its results, run again, compared."""
+"""The replication package of a study, put together from its results, run again and compared: here, the comparison.
 
-from spatial_zb.pipeline.replication.compare import VERDICTS, Comparison, compare_results
-from spatial_zb.pipeline.replication.package import replicate, verify
+Are two results folders the same? Words exactly, numbers to the last digit that is printed.
+"""
 
-__all__ = ["VERDICTS", "Comparison", "compare_results", "replicate", "verify"]
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import pandas as pd
+
+from spatial_zb.base.errors import OutputError
+from spatial_zb.base.printing import Printed
+from spatial_zb.base.text import Text
+
+#: Frames of full precision agree to this share of their own size: other processors and other versions of the
+#: linear algebra round differently, and an optimum is found to about 1e-8.
+TIDY_TOLERANCE = 1e-6
+_NUMBER = re.compile(r"[-−]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+−]?\d+)?")
+#: Documents that are archives of parts: words of all of them are compared.
+_PACKED = {".docx", ".xlsx"}
+_COMPARED = {"tables", "tidy"}
+_PAGE = "report.html"
+#: Of the page, what draws (styles and shapes), and the digest of the package. Its words and numbers are compared,
+#: embedded ones too.
+_DRAWN = re.compile(
+    r"<style\b.*?</style>|<svg\b.*?</svg>|<p class=\"colophon\" id=\"package\">.*?</p>", re.DOTALL
+)
+#: What is found of a file, in words.
+VERDICTS = {
+    "identical": Text("identical", "完全相同"),
+    "same numbers": Text("same numbers", "数值相同"),
+    "different": Text("different", "不同"),
+    "missing": Text("missing", "缺失"),
+    "new": Text("new", "新增"),
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Printed):
+    """Two results folders, file by file.
+
+    Attributes
+    ----------
+    files
+        One row per file of ``tables/`` and ``tidy/``: ``file``, ``verdict`` (``identical``, ``same numbers``:
+        other bytes, every word equal and every number equal to the last printed digit, ``different``,
+        ``missing``, ``new``) and the first difference, as ``detail`` and in Chinese as ``detail_zh``.
+    digest
+        Of a replication package: the fingerprint of its files.
+    """
+
+    files: pd.DataFrame
+    digest: str = ""
+
+    @property
+    def same(self) -> bool:
+        """Whether every expected table was reproduced."""
+        return bool(self.files["verdict"].isin(["identical", "same numbers", "new"]).all())
+
+    def tidy(self) -> pd.DataFrame:
+        """One row per file."""
+        return self.files.copy()
+
+    def glance(self) -> pd.DataFrame:
+        """How many files have each verdict."""
+        return (
+            self.files["verdict"]
+            .value_counts(sort=False)
+            .rename("files")
+            .rename_axis("verdict")
+            .reset_index()
+        )
+
+
+def compare_results(expected: str | Path, found: str | Path) -> Comparison:
+    """Compare the tables, the tidy frames and the words of the report page of two results folders of the same study.
+
+    Figures are drawings of these numbers and are not compared.
+
+    Raises
+    ------
+    OutputError
+        ``expected`` holds no tables and no tidy frames.
+    """
+    expected, found = Path(expected), Path(found)
+    names = _files(expected)
+    if not names:
+        raise OutputError(
+            f"{expected} holds no tables to compare with; give the results folder of a study.",
+            f"{expected}没有可比较的表；请给出研究的结果文件夹。",
+        )
+    rows = [{"file": name, **_verdict(expected / name, found / name)} for name in names]
+    rows += [{"file": name, **_found("new")} for name in _files(found) if name not in set(names)]
+    return Comparison(pd.DataFrame(rows, columns=["file", "verdict", "detail", "detail_zh"]))
+
+
+def _files(folder: Path) -> list[str]:
+    return [
+        path.relative_to(folder).as_posix()
+        for top in sorted(_COMPARED)
+        for path in sorted((folder / top).rglob("*"))
+        if path.is_file()
+    ] + [_PAGE] * (folder / _PAGE).is_file()
+
+
+def _found(verdict: str, detail: Text | None = None) -> dict[str, str]:
+    said = detail or Text("", "")
+    return {"verdict": verdict, "detail": said.en, "detail_zh": said.zh}
+
+
+def _verdict(expected: Path, found: Path) -> dict[str, str]:
+    if not found.is_file():
+        return _found("missing", Text("not made again", "未再生成"))
+    if expected.read_bytes() == found.read_bytes():
+        return _found("identical")
+    tolerance = TIDY_TOLERANCE if "tidy" in expected.parts else None
+    detail = next(_differences(_words(expected), _words(found), tolerance), None)
+    return _found("different" if detail else "same numbers", detail)
+
+
+def _words(path: Path) -> str:
+    """Text of a file; for a packed document, the text of all its parts."""
+    if path.name == _PAGE:
+        return re.sub(r"<[^>]*>", " ", _DRAWN.sub(" ", path.read_text(encoding="utf-8", errors="replace")))
+    if path.suffix.lower() not in _PACKED:
+        return path.read_text(encoding="utf-8-sig", errors="replace")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in sorted(archive.namelist())}
+    except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, zlib.error) as error:
+        raise OutputError(
+            f"{path} is damaged: it is not a document that can be opened.",
+            f"{path}已损坏：不是能打开的文件。",
+        ) from error
+    return "\n".join(f"{name} {_part_words(name, data)}" for name, data in parts.items())
+
+
+def _part_words(name: str, data: bytes) -> str:
+    """Words of a part; for a part that is not text, such as a picture, its fingerprint."""
+    if name.endswith((".xml", ".rels")):
+        return re.sub(r"<[^>]*>", " ", data.decode("utf-8", errors="replace"))
+    return hashlib.sha256(data).hexdigest()
+
+
+def _differences(expected: str, found: str, tolerance: float | None) -> Iterator[Text]:
+    """Say where two texts differ, line by line; nothing when they say the same."""
+    for number, (old, new) in enumerate(zip_longest(expected.splitlines(), found.splitlines()), 1):
+        if old is None or new is None:
+            more, more_zh = ("more", "多") if old is None else ("fewer", "少")
+            yield Text(f"line {number}: {more} lines than before", f"第{number}行：行数比原来{more_zh}")
+            return
+        if old == new:
+            continue
+        if " ".join(_NUMBER.sub("#", old).split()) != " ".join(_NUMBER.sub("#", new).split()):
+            yield _became(number, _short(old), _short(new))
+            continue
+        for a, b in zip(_NUMBER.findall(old), _NUMBER.findall(new), strict=True):
+            if not _agree(a, b, tolerance):
+                yield _became(number, a, b)
+
+
+def _became(number: int, old: str, new: str) -> Text:
+    return Text(f"line {number}: {old} became {new}", f"第{number}行：{old}变为{new}")
+
+
+def _agree(a: str, b: str, tolerance: float | None) -> bool:
+    """Whether two printed numbers agree: relatively, or within one unit of the last digit printed."""
+    x, y = (float(text.replace("−", "-")) for text in (a, b))
+    if tolerance is not None:
+        return math.isclose(x, y, rel_tol=tolerance, abs_tol=tolerance**2)
+    return abs(x - y) <= 1.000001 * max(_unit(a), _unit(b))
+
+
+def _unit(text: str) -> float:
+    """One unit of the last digit of a printed number; zero for whole numbers, which are counts."""
+    mantissa, _, exponent = text.replace("−", "-").lower().partition("e")
+    decimals = len(mantissa.partition(".")[2])
+    return 0.0 if not decimals and not exponent else 10.0 ** (int(exponent or 0) - decimals)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
