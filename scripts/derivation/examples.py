@@ -26,7 +26,9 @@ CITIES = {
     "talent_lq": ("talent_lq", 6),
     "pgdp": ("gdp_per_head", 3),
     "avg_wage_yuan": ("wage", 2),
-    "tertiary_share": ("tertiary_share", 2),
+    "sci_share": ("sci_share", 6),
+    "fdi_gdp": ("fdi_gdp", 6),
+    "tertiary_share": ("tertiary_share", 4),
 }
 
 

@@ -74,7 +74,7 @@ def test_the_example_estimates_what_the_whole_study_does():
     regions, panel, W = zb.example("delta")
     assert list(panel.units) == list(W.ids) == list(regions.index)
     study = zb.prepare(zb.load_study(ROOT / "studies" / "bay_area.toml"))
-    spec = zb.DurbinSpec(y="industry", x=["talent", "ln_pgdp"])
+    spec = zb.DurbinSpec("industry", study.study.models["industry"].x)
     whole = zb.fit_durbin(spec, study.sample("delta"), study.weights("queen", "delta"))
     np.testing.assert_allclose(
         zb.fit_durbin(spec, panel, W).params, whole.params, atol=1e-5

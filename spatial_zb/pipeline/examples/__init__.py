@@ -49,8 +49,8 @@ def example(name: str = "delta") -> Example:
     ----------
     name
         ``"delta"``: 40 cities of the Yangtze River Delta, 2007–2019, with ``industry`` and ``talent`` (logarithms of
-        location quotients), ``ln_pgdp``, ``ln_wage`` and ``tertiary_share``. ``"counties"``: 77 units of Zhejiang in
-        2010, with ``density_2000`` and ``growth`` (per cent a year, 2000–2010).
+        location quotients), ``ln_pgdp``, ``ln_wage``, ``sci_share``, ``fdi_gdp`` and ``tertiary_share``.
+        ``"counties"``: 77 units of Zhejiang in 2010, with ``density_2000`` and ``growth`` (per cent a year, 2000–2010).
 
     Returns
     -------
