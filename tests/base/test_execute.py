@@ -328,7 +328,7 @@ def cluster():
     with (
         dask.config.set(patience),
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
         ) as cluster,
     ):
         yield cluster.scheduler_address

@@ -93,7 +93,7 @@ def test_the_population_is_where_its_squares_are(scheme):
     """Cross-products averaged over many draws give the estimate that the long sample gives."""
     _, fit = example(SDM, "uncorrected", n=12, T=8)
     source = source_of(fit)
-    R, grams = 3000, 0.0
+    R, grams = 1000, 0.0
     for seed in np.random.SeedSequence(1).spawn(R):
         again = source.estimate(source.draw(scheme, np.random.default_rng(seed))).design
         columns = np.column_stack([stacked(again.y), stacked(again.Wy), stacked(again.Z)])

@@ -57,8 +57,17 @@ def test_draws_solve_the_model_with_the_effects_of_the_data(effects):
     assert np.isin(np.round(pool, 6), np.round(fit.residuals.ravel() * scale, 6)).all()
 
 
-@pytest.mark.parametrize("effects", ["unit", "two_way"])
-@pytest.mark.parametrize("scheme", ["residual", "period", "unit", "wild", "parametric"])
+SCHEMES = [
+    *((scheme, "unit") for scheme in ("residual", "period", "unit", "wild", "parametric")),
+    ("period", "two_way"),
+    *(
+        pytest.param(scheme, "two_way", marks=pytest.mark.slow)
+        for scheme in ("residual", "unit", "wild", "parametric")
+    ),
+]
+
+
+@pytest.mark.parametrize(("scheme", "effects"), SCHEMES)
 def test_replicates_lie_around_their_centre(scheme, effects):
     result = resampled(scheme, effects=effects)
     apart = (result.draws.mean(axis=0) - result.centre) / result.fit.bse

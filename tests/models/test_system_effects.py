@@ -117,13 +117,13 @@ def test_delta_errors_are_those_of_a_numerical_gradient(fit):
 
 def test_simulated_errors_agree_with_delta(fit):
     delta = spatial_effects(fit).tidy()
-    simulated = spatial_effects(fit, "simulate", draws=4000, rng=1)
-    again = spatial_effects(fit, "simulate", draws=4000, rng=1)
-    pd.testing.assert_frame_equal(simulated.tidy(), again.tidy())
+    simulated = spatial_effects(fit, "simulate", draws=1000, rng=1)
+    few, again = (spatial_effects(fit, "simulate", draws=100, rng=1).tidy() for _ in range(2))
+    pd.testing.assert_frame_equal(few, again)
     np.testing.assert_array_equal(simulated.tidy()["estimate"], delta["estimate"])
     ratio = simulated.tidy()["std_error"] / delta["std_error"]
     assert ratio.between(0.85, 1.3).all()
-    assert simulated.detail["draws"] + simulated.detail["rejected"] == 4000
+    assert simulated.detail["draws"] + simulated.detail["rejected"] == 1000
     assert simulated.glance().iloc[0]["draws"] == simulated.detail["draws"]
 
 

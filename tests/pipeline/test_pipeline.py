@@ -213,13 +213,17 @@ def only(monkeypatch, *stages: str) -> None:
         monkeypatch.setitem(running.WORK, stage, lambda job: [])
 
 
-def test_second_run_gives_the_same_tables(project):
+def test_second_run_gives_the_same_tables(project, monkeypatch):
+    """And figures; of maps and the page tests of their own say so."""
     before = contents(project)
+    stages = {r["path"]: r["stage"] for r in output.read_manifest(results(project))["outputs"]}
+    only(monkeypatch, *set(running.STAGES) - {"maps", "report"})
     assert run(project) == 0
     after = contents(project)
-    differing = {name for name in before if before[name] != after.get(name)} - {output.MANIFEST}
+    wanted = {name for name in before if stages.get(name) not in ("maps", "report")}
+    differing = {name for name in wanted if before[name] != after.get(name)} - {output.MANIFEST}
     assert not differing
-    assert set(before) == set(after)
+    assert set(after) == wanted
 
 
 def test_one_stage_leaves_the_others(project):

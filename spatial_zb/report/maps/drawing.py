@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -263,11 +264,26 @@ def draw_polygons(
         axes.add_collection(polygons, autolim=False)
 
 
+#: Groups of the last layers that were drawn: a study draws dozens of maps of two or three.
+_DISSOLVED: dict[bytes, GeoDataFrame] = {}
+MOST_LAYERS = 8
+
+
 def group_shapes(shapes: GeoDataFrame, column: str | None) -> GeoDataFrame | None:
     """Polygons of the groups in a column, or None when there is at most one."""
     if column is None or column not in shapes.columns or shapes[column].nunique() < 2:
         return None
-    return shapes[[column, "geometry"]].dissolve(column)
+    # By what they are and not by which object holds them: a layer may be changed between two maps.
+    key = hashlib.blake2b(repr((column, str(shapes.crs), [*shapes[column]])).encode())
+    for shape in shapes.geometry.to_wkb():
+        key.update(shape)
+    found = _DISSOLVED.pop(key.digest(), None)
+    if found is None:
+        found = shapes[[column, "geometry"]].dissolve(column)
+    _DISSOLVED[key.digest()] = found
+    while len(_DISSOLVED) > MOST_LAYERS:
+        del _DISSOLVED[next(iter(_DISSOLVED))]
+    return found
 
 
 def draw_outlines(axes: Axes, groups: GeoSeries, style: FigureStyle) -> None:
