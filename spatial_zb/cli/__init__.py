@@ -140,7 +140,11 @@ def _init(options: argparse.Namespace) -> int:
     options.spoken = options.language or help_language(())
     if options.files:
         return _init_from(options)
+    from spatial_zb.base.errors import SpecificationError
     from spatial_zb.pipeline.examples import write_example
+
+    if options.crs:
+        raise SpecificationError("--crs goes with --from.", "--crs须与--from同用。")
 
     study, *others = write_example(options.folder, options.example, options.spoken)
     if not options.quiet:

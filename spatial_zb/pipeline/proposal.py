@@ -112,9 +112,9 @@ def _told_apart(files: Sequence[Path]) -> tuple[Path, Path | None]:
     if len(layers) != 1 or len(tables) > 1 or len(layers) + len(tables) != len(files):
         raise DataError(
             f"Give one polygon file ({listed(KINDS)}) and at most one table ({listed(TABLES)}), not "
-            f"{listed(path.name for path in files)}.",
+            f"{listed(path.name for path in files)}; a W is named in the study file afterwards.",
             f"请给出一个底图文件（{listed_zh(KINDS)}）和至多一个数据表（{listed_zh(TABLES)}），而不是"
-            f"{listed_zh(path.name for path in files)}。",
+            f"{listed_zh(path.name for path in files)}；权重矩阵之后写入研究文件。",
         )
     return layers[0], tables[0] if tables else None
 
@@ -129,8 +129,12 @@ def _refuse_matrix(path: Path) -> None:
             cells = pd.read_excel(path, header=None, engine="openpyxl")
         else:
             cells = pd.read_csv(path, header=None)
-    except (ValueError, UnicodeDecodeError):
-        return  # the reader of tables says what is wrong
+    except DataError:
+        raise
+    except (
+        Exception
+    ):  # damaged files make the parsers raise nearly anything; the reader of tables says what is wrong
+        return
     rows, columns = cells.shape
     if rows == columns > 2 and all(pd.api.types.is_numeric_dtype(cells[c]) for c in cells):
         raise DataError(
@@ -158,10 +162,8 @@ def _with_system(layer: gpd.GeoDataFrame, path: Path, crs: str | None) -> gpd.Ge
             f"{seem}: say which, as in --crs {code}.",
             f"{path.name}没有坐标系（缺少.prj文件），其坐标似为{seem_zh}：请用--crs {code_zh}指明。",
         )
-    if crs is None:
-        return layer
     try:
-        return layer.set_crs(crs)
+        return layer if crs is None else layer.set_crs(crs)
     except Exception:  # pyproj raises kinds of its own
         raise DataError(
             f"{crs!r} is no code of a coordinate reference system, such as EPSG:4326.",
@@ -182,6 +184,8 @@ def _matched(layer: gpd.GeoDataFrame, layer_name: str, table: pd.DataFrame, tabl
     attributes = pd.DataFrame(layer.drop(columns=layer.geometry.name))
     keys = {name: _key(attributes[name]) for name in attributes}
     ids = {name: set(key) for name, key in keys.items() if key.notna().all() and not key.duplicated().any()}
+    if table.empty:
+        raise DataError(f"{table_name} has headings and no rows.", f"{table_name}只有列名而没有数据。")
     if not ids:
         raise DataError(
             f"No column of {layer_name} tells its polygons apart ({listed(attributes)}): add one with an id for each.",
@@ -220,9 +224,8 @@ def _matched(layer: gpd.GeoDataFrame, layer_name: str, table: pd.DataFrame, tabl
             "keep the periods that all units have, without a gap.",
             f"{table_name}中{len(order)}个多边形只有{len(units)}个在{span[0]}—{span[1]}年各期都有数据：请保留各地区共有且不间断的时期。",
         )
-    names = _names(attributes, id)
     strays = [str(u) for u in pd.unique(table[unit]) if u not in set(order)]
-    return _Found(layer, id, names, table, unit, period, span, units, strays)
+    return _Found(layer, id, _names(attributes, id), table, unit, period, span, units, strays)
 
 
 def _plain(cell: Any) -> Any:
@@ -272,20 +275,17 @@ def _choose_variables(found: _Found, name: str) -> None:
     several = found.span[0] < found.span[1]
     for column in rows:
         values = rows[column]
-        if column in (found.unit, found.period) or not pd.api.types.is_numeric_dtype(values):
+        if column in (found.unit, found.period, found.id) or not pd.api.types.is_numeric_dtype(values):
             continue
         blank = int(values.isna().sum())
         varies = values.groupby(rows[found.unit]).nunique().gt(1).any() if several else values.nunique() > 1
-        is_id = not several and column in found.layer and _key(values).is_unique and str(column) == found.id
-        if str(column) in RESERVED:
-            found.skipped.append(
-                Text(f"{column}: the name of a parameter, rename it", f"{column}：与参数同名，请改名")
-            )
+        if str(column) in RESERVED | FUNCTIONS or re.search("`|^W_", str(column)):
+            found.skipped.append(Text(f"{column}: rename it to use it", f"{column}：改名后可用"))
         elif blank:
             found.skipped.append(Text(f"{column}: {blank} blank cells", f"{column}：{blank}处空缺"))
         elif not varies:
             found.skipped.append(Text(f"{column}: does not vary", f"{column}：没有变化"))
-        elif not is_id:
+        else:
             found.variables.append(str(column))
     if not found.variables:
         texts = [str(c) for c in rows if c not in (found.unit, found.period)]
@@ -444,7 +444,6 @@ def _quoted(value: object) -> str:
 
 def _variable(column: str, number: int) -> str:
     """A name that may stand in an expression."""
-    plain = column.isidentifier() and column not in FUNCTIONS
-    made = re.sub(r"\W+", "_", column).strip("_")
-    taken = not made.isidentifier() or made in RESERVED | FUNCTIONS
-    return column if plain else f"v{number}" if taken else made
+    made = column if column.isidentifier() else re.sub(r"\W+", "_", column).strip("_")
+    taken = not made.isidentifier() or made in RESERVED | FUNCTIONS or made.startswith("W_")
+    return f"v{number}" if taken else made

@@ -317,8 +317,8 @@ def _parse(content: bytes, path: Path) -> dict[str, Any]:
         ) from None
     if not text.strip():
         raise SpecificationError(
-            f"{path.name} is empty. Start from a study in the folder studies.",
-            f"{path.name}为空。可从studies文件夹中的研究文件改起。",
+            f"{path.name} is empty. `spatial-zb init my-study` writes a study to start from.",
+            f"{path.name}为空。可用`spatial-zb init my-study`生成一个研究再修改。",
         )
     try:
         return tomllib.loads(text)

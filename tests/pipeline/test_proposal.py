@@ -74,7 +74,7 @@ def test_a_gbk_shapefile_with_a_chinese_workbook(tmp_path, monkeypatch, capsys):
     assert study.regions.projected_crs == "EPSG:4549"
     assert study.data.file == "数据.xlsx"  # inside the folder: as it is, no copy
     assert list(study.variables) == ["生产总值_亿元", "v2"]
-    assert "#   人口：1处空缺\n#   rho：与参数同名" in study.path.read_text("utf-8")
+    assert "#   人口：1处空缺\n#   rho：改名后可用" in study.path.read_text("utf-8")
     assert not (tmp_path / "data").exists()
     assert (
         cli.main(["init", "--from", "市.shp", "数据.xlsx", "--language", "zh"]) == 1
@@ -120,6 +120,7 @@ WRONG = {
     "other ids": (rows([f"v{k}" for k in range(N)], [2001, 2002], NAMES), "has the ids of the polygons"),
     "no years": (rows(UNITS, ["a", "b"], ["id", "group", "y", "x"]), "several rows for u0"),
     "a gap": (rows(UNITS, [2001, 2003], NAMES), "without a gap"),
+    "no rows": (rows([], [], NAMES), "headings and no rows"),
     "no numbers": (rows(UNITS, [2001, 2002], NAMES)[["id", "year"]], "no column of numbers"),
 }
 
