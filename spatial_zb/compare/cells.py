@@ -38,14 +38,16 @@ from spatial_zb.compare.moments import (
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import inner_interval, spatial_values
 from spatial_zb.core.likelihood.covariance import Residuals, hessian, information, inverse_or_nan
+from spatial_zb.core.likelihood.errors import errors_of
 from spatial_zb.core.likelihood.impacts import Multipliers, average_effects, multipliers, no_multipliers
 from spatial_zb.core.logdet.traces import Traces
+from spatial_zb.core.transforms import demean, spatial_lag
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.static import coefficients_of, delta_errors, reached_end
 from spatial_zb.effects.table import EFFECTS
 from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR, fit_durbin
-from spatial_zb.models.ml import estimated, least_squares, notes_on
+from spatial_zb.models.ml import estimated, least_squares, may_be_unusual, notes_on
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
@@ -233,7 +235,7 @@ def _table(names: dict[str, Any], numbers: list[tuple[Array, Array, int | None]]
 
 
 def cell_record(cell: SharedCell, moments: Moments, answers: Answers) -> Record | None:
-    """The cell as arrays; None where it is left to a single fit: no covariance, a weak spatial coefficient, no effects."""
+    """The cell as arrays; None where it is left to a single fit: no covariance, no effects, something to be said of it."""
     point = cell.point
     spec, best, sample = point.option.spec, point.best, point.sample
     cov = _covariance(cell, moments, answers)
@@ -242,6 +244,8 @@ def cell_record(cell: SharedCell, moments: Moments, answers: Answers) -> Record 
     k, spatial = len(spec.terms), spatial_values(spec, best)
     errors = np.sqrt(cov.diagonal())
     if spatial and errors[k] > WEAK_SPATIAL_ERROR:
+        return None
+    if _errors_are_unusual(point, moments):
         return None
     if spec.lag_y and reached_end(best.rho, float(errors[k]), moments.weights.logdet.interval) is not None:
         return None
@@ -346,6 +350,17 @@ def _covariance(cell: SharedCell, moments: Moments, answers: Answers) -> Array |
     active = estimated(spec)
     cov, positive = inverse_or_nan(matrix[np.ix_(active, active)])
     return cov if positive else None
+
+
+def _errors_are_unusual(point: SharedModel, moments: Moments) -> bool:
+    """Whether a single fit may have something to say of its errors."""
+    spec, best, W = point.option.spec, point.best, moments.weights.matrix
+    y, Wy = np.moveaxis(moments.sides[spec.y].full, -1, 0)
+    e = y - best.rho * Wy - moments.full[:, :, point.where] @ best.delta
+    if best.lam:
+        e = e - best.lam * demean(spatial_lag(W, e), moments.effects)
+    errors = errors_of(e, np.zeros((*e.shape, 0)), np.zeros_like(e), moments.effects)
+    return may_be_unusual(errors, spec, W)
 
 
 def _residuals(point: SharedModel, moments: Moments, products: tuple[Array, float] | None) -> Residuals:

@@ -59,13 +59,15 @@ MOST_NODES = 65
 class LeftSide:
     """One dependent variable in the common basis.
 
-    ``y, Wy`` (q,), ``WWy`` (q,) or None; ``variation``: its sum of squares after the effects, or about its mean where
-    there are none; ``usable`` is False when it has blanks or does not vary.
+    ``y, Wy`` (q,), ``WWy`` (q,) or None; ``full`` (T, n, 2): y and Wy before the change of basis; ``variation``: its sum of
+    squares after the effects, or about its mean where there are none; ``usable`` is False when it has blanks or does not
+    vary.
     """
 
     y: Array
     Wy: Array
     WWy: Array | None
+    full: Array
     variation: float
     usable: bool
 
@@ -133,7 +135,7 @@ def shared_moments(
     good = ~blank[0] & _varies(raw, clean[0])
     if effects == "none":
         good[0] = True
-    sides = _left_sides(y, Y, clean[1], parts, ~blank[1] & _varies(Y, clean[1]), effects)
+    sides = _left_sides(y, Y, clean[1:3], parts, ~blank[1] & _varies(Y, clean[1]), effects)
     usable = frozenset(term for term, fine in zip(terms, good, strict=True) if fine)
     place = {term: i for i, term in enumerate(terms)}
     return Moments(effects, weights, place, parts[0], parts[3] if errors else None, sides, usable, clean[0])
@@ -154,11 +156,12 @@ def _varies(raw: Array, transformed: Array) -> NDArray[np.bool_]:
 def _left_sides(
     names: Sequence[str],
     raw: Array,
-    transformed: Array,
+    lags: Sequence[Array],
     parts: Sequence[Array],
     usable: NDArray[np.bool_],
     effects: FixedEffects,
 ) -> dict[str, LeftSide]:
+    transformed, lagged = lags
     centred = transformed - raw.mean(axis=(0, 1)) if effects == "none" else transformed
     variation = (centred**2).sum(axis=(0, 1))
     return {
@@ -166,6 +169,7 @@ def _left_sides(
             parts[1][:, i],
             parts[2][:, i],
             parts[4][:, i] if len(parts) > 3 else None,
+            np.stack([transformed[:, :, i], lagged[:, :, i]], axis=-1),
             float(variation[i]),
             bool(usable[i]),
         )

@@ -99,6 +99,8 @@ HIGHEST = 0.9
 #: Variances are said to be tied to the place in W where F has a p-value below the first, and ρ̂ would move by this many
 #: standard errors without equal variances (docs/validation/errors.md).
 TIED_P, TIED_SHIFT = 0.05, 0.25
+#: How many times these p-values the screen lets pass, which knows residuals less exactly.
+MARGIN = 3.0
 
 
 #: A derivative of the mean in ρ of at most this share of BWy is rounding: without regressors there is none.
@@ -352,6 +354,24 @@ def notes_on_errors(at: Evaluated, covariance: str) -> list[Note]:
     if spec.lag_y and not spec.lag_error and 1 + within < errors.T:
         notes += _tied(at, errors)
     return notes
+
+
+def may_be_unusual(errors: Errors, spec: DurbinSpec, W: sparse.csr_array) -> bool:
+    """Whether :func:`notes_on_errors` may have something to say: a screen for many fits.
+
+    What the coefficients took out of the residuals may be left aside in ``errors``: it moves the tests by less than MARGIN.
+    """
+    if 1 + errors.within >= errors.T:
+        return False
+    t = serial_correlation(errors, lag_form(errors.T, errors.within))
+    if t_p_value(t, errors.n - 1) < MARGIN * CORRELATED_P:
+        return True
+    columns = places(W, errors.kept < 1) if spec.lag_y and not spec.lag_error else np.zeros((errors.n, 0))
+    q = columns.shape[1]
+    left = errors.n - q - 1
+    if not q or left < 1:
+        return False
+    return bool(f_p_value(variances_by_place(errors.variances, columns), q, left) < MARGIN * TIED_P)
 
 
 def _tied(at: Evaluated, errors: Errors) -> list[Note]:

@@ -191,7 +191,11 @@ def test_a_study_may_do_without_the_report(project, monkeypatch, capsys):
 
 
 def test_every_stage_has_its_words_and_its_part_of_the_report():
-    assert set(running.STAGE_WORDS) == {"prepare", *running.STAGES} == {"prepare", *running.WORK}
+    assert (
+        set(running.STAGE_WORDS)
+        == {"prepare", "weights", *running.STAGES}
+        == {"prepare", "weights", *running.WORK}
+    )
     assert set(report_page.PARTS) == set(running.STAGES[:-1])
 
 
