@@ -224,7 +224,8 @@ def effects_by_distance(
             try:
                 W = _inverse(links, inside, panel.units, power, f"{reach} {d:g} km")
                 fit = fit_durbin(spec, panel, W, how.estimator, how.covariance)
-                frame = spatial_effects(fit, level=level).tidy().assign(reason="")
+                frame = spatial_effects(fit, level=level).tidy()
+                frame = frame if "reason" in frame.columns else frame.assign(reason="")
             except SpatialZbError as error:
                 frame = pd.DataFrame({"reason": [str(error)]})
         frames.append(frame.assign(**head))

@@ -8,6 +8,7 @@ import sys
 import threading
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -268,7 +269,10 @@ def test_the_command_line_passes_it_on(monkeypatch, tmp_path):
     asked = {}
     monkeypatch.setattr(pipeline, "run", lambda *_, **options: asked.update(options))
     where = ["--workers", "2", "--scheduler", "tcp://host:1", "--store", str(tmp_path)]
-    assert cli.main(["compare", "--quiet", *where]) == 0
+    assert (
+        cli.main(["compare", str(Path(__file__).parents[2] / "studies" / "bay_area.toml"), "--quiet", *where])
+        == 0
+    )
     assert asked["execution"] == execute.Execution(2, "tcp://host:1", ResultStore(tmp_path))
 
 

@@ -491,7 +491,7 @@ def test_mistakes_of_a_chinese_study_are_told_in_chinese(case, project, own, cap
     own.to_csv(project / "own.csv", index=False)
     (project / "mine.toml").write_text(STUDY.replace(part, other), encoding="utf-8")
     assert cli.main(["check", str(project / "mine.toml"), "--language", "zh"]) == 1
-    told = capsys.readouterr().err.splitlines()[-1]
+    told = capsys.readouterr().err.removeprefix("读取底图与数据 …\n")
     assert told.startswith("错误：")
     assert said in told
     assert not re.search(r" (is|are|has|the|not|in|of) ", told)

@@ -16,7 +16,8 @@ effects = ["industry.talent"]
 system_effects = ["mutual.talent.ln_wage"]
 orders = 2
 correlogram = ["talent"]
-thresholds = [200, 9000]
+thresholds = [1, 200]
+reach = "within"
 """
 
 
@@ -57,7 +58,7 @@ def test_all_that_is_asked_for_is_drawn(tmp_path):
         assert set(tidy[f"effects_by_order_{pair}"]["order"]) == {0, 1, 2}
     assert len(tidy["moran_by_distance_talent"]["period"].unique()) == 2
     reasons = tidy["effects_by_distance_industry"].groupby("km")["reason"].first()
-    assert reasons.notna().tolist() == [False, True]
+    assert reasons.notna().tolist() == [True, False]
 
 
 def test_maps_of_two_variables_and_clusters_with_a_locator(tmp_path, monkeypatch):

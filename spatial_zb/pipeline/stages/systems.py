@@ -334,8 +334,8 @@ def _read_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
             paragraphs.append(Text(f"{first.en} {unstable.en}", f"{first.zh}{unstable.zh}"))
             continue
         if column.effects.reason is not None:
-            why = column.effects.reason.text
-            paragraphs.append(Text(f"{first.en} {_sentence(why.en)}.", f"{first.zh}{why.zh}。"))
+            why = Text(_sentence(column.effects.reason.text.en), column.effects.reason.text.zh)
+            paragraphs.append(Text(f"{first.en} {why.en}.", f"{first.zh}{why.zh}。"))
             continue
         paragraphs.append(system_reading(_mutual(column.effects.tidy()), names, where, verdict))
     job.prose(f"system_{system.name}_reading", system.title, paragraphs, choices)
