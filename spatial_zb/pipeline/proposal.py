@@ -288,10 +288,10 @@ def _choose_variables(found: _Found, name: str) -> None:
         else:
             found.variables.append(str(column))
     if not found.variables:
-        texts = [str(c) for c in rows if c not in (found.unit, found.period)]
+        columns = found.skipped or [Text.of(str(c)) for c in rows if c not in (found.unit, found.period)]
         raise DataError(
-            f"{name} has no column of numbers without blank cells ({listed(texts)}): add the variables of your study.",
-            f"{name}没有不含空缺的数字列（现有{listed_zh(texts)}）：请加入研究所用的变量。",
+            f"{name} has no column of numbers that can be used ({listed(columns)}): add the variables of your study.",
+            f"{name}没有可用的数字列（{listed_zh(columns)}）：请加入研究所用的变量。",
         )
 
 

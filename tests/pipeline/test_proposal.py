@@ -100,11 +100,13 @@ def test_a_stata_panel_with_more_units_than_polygons(tmp_path):
 def test_a_cross_section_in_the_attributes(tmp_path):
     values = rows(list(range(1, N + 1)), [1], ["POLYID", "t", "HOVAL", "INC"]).drop(columns="t")
     polygons = layer(tmp_path / "columbus.geojson", 0.02, -83, 39.9, 4326, dict(values), driver="GeoJSON")
-    path, checked = propose([polygons], tmp_path / "new")
-    study = zb.load_study(path)
+    assert (
+        cli.main(["init", "--from", str(polygons), str(tmp_path / "new"), "--quiet"]) == 0
+    )  # a folder may follow
+    study = zb.load_study(tmp_path / "new" / "columbus.toml")
     assert study.data.periods == (1, 1)
     assert study.models["main"].fixed_effects == ("none",)
-    assert checked.prepared.panel.frame()["HOVAL"].to_numpy() == pytest.approx(values["HOVAL"].to_numpy())
+    assert zb.prepare(study).panel.frame()["HOVAL"].to_numpy() == pytest.approx(values["HOVAL"].to_numpy())
 
 
 @pytest.fixture
@@ -141,6 +143,11 @@ def test_a_matrix_without_ids_is_told_from_a_table(squares, tmp_path):
         zb.DataError, match=r"W\.xlsx is a matrix of 12 × 12 numbers without ids: insert a first row"
     ):
         propose([squares, tmp_path / "W.xlsx"], tmp_path)
+
+
+def test_a_reference_system_is_for_files_of_ones_own(capsys):
+    assert cli.main(["init", "--crs", "EPSG:4326"]) == 1
+    assert "--from" in capsys.readouterr().err
 
 
 def test_what_the_check_refuses_leaves_nothing_behind(squares, tmp_path, monkeypatch):
