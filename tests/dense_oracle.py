@@ -71,7 +71,8 @@ class Dense:
 
     def residual(self, theta):
         delta, rho, lam, _ = self.split(theta)
-        u = self.y - rho * (self.W @ self.y) - self.Z @ delta
+        mean = (self.Z @ delta).reshape(-1, *[1] * (self.y.ndim - 1))
+        u = self.y - rho * (self.W @ self.y) - mean
         return u - lam * (self.W @ u)
 
     def constant(self, theta):
@@ -82,9 +83,9 @@ class Dense:
         return -N / 2 * np.log(2 * np.pi * sigma2) + determinants
 
     def fit_part(self, theta):
-        """−ε'ε / 2σ²."""
+        """−ε'ε / 2σ²; of each sample where y is (N, M)."""
         e = self.residual(theta)
-        return -e @ e / (2 * self.split(theta)[3])
+        return -(e * e).sum(axis=0) / (2 * self.split(theta)[3])
 
     def log_likelihood(self, theta):
         return self.constant(theta) + self.fit_part(theta)
@@ -104,7 +105,7 @@ class Dense:
             far = self.gradient(theta + 2 * h, part) - self.gradient(theta - 2 * h, part)
             columns.append((8 * near - far) / (12 * h[j]))
         out = np.array(columns)
-        return (out + out.T) / 2
+        return (out + out.swapaxes(0, 1)) / 2
 
     def start(self, rho, lam):
         """Least squares of the filtered data: only where the search begins."""
@@ -115,13 +116,14 @@ class Dense:
         return np.array([*delta, *([rho] * self.lag_y), *([lam] * self.lag_error), sigma2])
 
     def maximise(self):
-        """Best of several climbs over all parameters, each polished by Newton; (θ̂, ln L)."""
+        """Best of several climbs over all parameters, polished by Newton; (θ̂, ln L)."""
         grid = [share * end for end in self.interval for share in (0.8, 0.5, 0.2)]
         rhos, lams = (grid if on else [0.0] for on in (self.lag_y, self.lag_error))
         starts = [self.start(r, s) for r in rhos for s in lams]
         starts = sorted(starts, key=lambda t: -self.log_likelihood(t))[:4]
         found = [t for t in map(self._climb, starts) if self._inside(t)]
-        best = max(found, key=self.log_likelihood)
+        best = self._polished(max(found, key=self.log_likelihood))
+        assert self._inside(best)
         assert np.abs(self.gradient(best)).max() < 1e-6 * max(1, np.abs(best).max())
         assert np.all(np.linalg.eigvalsh(self.hessian(best)) < 0)
         return best, self.log_likelihood(best)
@@ -130,7 +132,9 @@ class Dense:
         def loss(v):
             return -self.log_likelihood(v) if self._inside(v) else np.inf
 
-        theta = optimize.minimize(loss, theta, jac=lambda v: -self.gradient(v), method="BFGS").x
+        return optimize.minimize(loss, theta, jac=lambda v: -self.gradient(v), method="BFGS").x
+
+    def _polished(self, theta):
         for _ in range(4):
             if not self._inside(theta):
                 break
@@ -150,14 +154,12 @@ class Dense:
         A, B = np.eye(N) - rho * self.W, np.eye(N) - lam * self.W
 
         def at(e):
-            y = np.linalg.solve(A, self.Z @ delta + np.linalg.solve(B, e))
-            return -self.hessian(theta, replace(self, y=y).fit_part)
+            y = np.linalg.solve(A, (self.Z @ delta)[:, None] + np.linalg.solve(B, e))
+            return -self.hessian(theta, replace(self, y=y).fit_part).sum(axis=2)
 
-        centre = at(np.zeros(N))
-        total = centre - self.hessian(theta, self.constant)
-        for e in np.eye(N) * np.sqrt(sigma2):
-            total += (at(e) + at(-e)) / 2 - centre
-        return total
+        centre, errors = at(np.zeros((N, 1))), np.eye(N) * np.sqrt(sigma2)
+        both = at(np.hstack([errors, -errors]))
+        return centre - self.hessian(theta, self.constant) + both / 2 - N * centre
 
     def reported(self, matrix):
         """Cut the dummies' rows and columns out of a covariance."""
