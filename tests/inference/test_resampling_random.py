@@ -48,7 +48,13 @@ def resampled(options: tuple = SDM, scheme: str = "residual", replicates: int = 
 
 @pytest.mark.parametrize(
     ("options", "scheme"),
-    [(BALTAGI, "residual"), (BALTAGI, "parametric"), (KKP, "residual"), (KKP, "unit"), (SAC, "residual")],
+    [
+        (BALTAGI, "residual"),
+        pytest.param(BALTAGI, "parametric", marks=pytest.mark.slow),
+        pytest.param(KKP, "residual", marks=pytest.mark.slow),
+        (KKP, "unit"),
+        (SAC, "residual"),
+    ],
 )
 def test_draws_have_the_covariance_of_the_model(options, scheme):
     """Over many draws: B⁻¹B⁻ᵀ and ιι' of units and periods, from dense matrices; W is not symmetric."""
@@ -98,7 +104,14 @@ def test_whole_units_keep_level_and_path_together():
     assert np.mean((many - many.mean(axis=1, keepdims=True)) ** 2) == pytest.approx(1 - 1 / 4, rel=0.03)
 
 
-CASES = [(SDM, "residual"), (SDM, "unit"), (KKP, "unit"), (BALTAGI, "residual"), (BALTAGI, "parametric")]
+SLOW = pytest.mark.slow
+CASES = [
+    (SDM, "residual"),
+    pytest.param(SDM, "unit", marks=SLOW),
+    (KKP, "unit"),
+    pytest.param(BALTAGI, "residual", marks=SLOW),
+    (BALTAGI, "parametric"),
+]
 
 
 @pytest.mark.parametrize(("options", "scheme"), CASES)

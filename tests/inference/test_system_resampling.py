@@ -59,7 +59,10 @@ def test_the_residuals_of_the_fit_give_its_data_back(method, lag_error):
     assert not at_bound
 
 
-@pytest.mark.parametrize(("method", "lag_error"), METHODS)
+@pytest.mark.parametrize(
+    ("method", "lag_error"),
+    [pytest.param(*m, marks=pytest.mark.slow) if m in METHODS[1::2] else m for m in METHODS],
+)
 def test_parametric_errors_agree_with_the_covariance(method, lag_error):
     fit = example(method, lag_error, W=ring(40))
     result = zb.bootstrap(fit, 199, "parametric", rng=1)

@@ -36,7 +36,7 @@ PANEL = "data/delta_city_panel_2003_2019.csv"
 SMALLER = {
     "permutations = 9999": "permutations = 99",
     "draws = 2000": "draws = 200",
-    'tables = ["csv", "tex", "md", "docx", "xlsx"]': 'tables = ["csv", "docx"]',
+    'tables = ["csv", "tex", "md", "docx", "xlsx"]': 'tables = ["csv", "md"]',
     'figures = ["pdf", "png"]': 'figures = ["png"]',
     "dpi = 300": "dpi = 72",
     'language = "both"': 'language = "en"',
@@ -409,7 +409,7 @@ def test_report_gives_folders_finding_and_notes_last(finished, capsys, tmp_path)
     )
     printed = capsys.readouterr().out
     assert "manifest.json\n" in printed
-    assert re.search(r"tables/：\d+ \(\.csv \.docx\)\n", printed)
+    assert re.search(r"tables/：\d+ \(\.csv \.md\)\n", printed)
     assert "sdm_industry" not in printed
     assert printed.index("结论") < printed.index("置信区间")
     assert printed.index("结论") < printed.index("提示") < printed.index("  1. ", printed.index("提示"))
