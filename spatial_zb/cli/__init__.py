@@ -323,10 +323,11 @@ def _report(study: Study, outcome: Outcome, language: Language) -> None:
     for line in _by_folder([path.relative_to(outcome.folder) for path in outcome.files]):
         print(f"  {line.pick(language)}")
     chosen = study.general.language
-    if outcome.reading:
+    reading = [line for line in outcome.reading if line.en]
+    if reading:
         print("\n" + IN_SHORT.pick(language))
     for one in ("en", "zh") if chosen == "both" else (language,):
-        for number, line in enumerate(outcome.reading, 1):
+        for number, line in enumerate(reading, 1):
             print(f"  {number}. {line.pick(one)}")
     _tell(language, outcome.notes, NOTES_IN_MANIFEST)
 

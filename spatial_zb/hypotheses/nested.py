@@ -150,6 +150,12 @@ def likelihood_ratio(restricted: SystemFit, full: SystemFit) -> TestTable:
     SpecificationError
         Not both FIML, not the same data and weights, or not nested, with what differs.
     """
+    if not (isinstance(restricted, SystemFit) and isinstance(full, SystemFit)):
+        raise SpecificationError(
+            "likelihood_ratio compares two systems. Use zb.tests.simplification_tests(fit) or zb.compare.compare_fits(fits) "
+            "for fits of one equation.",
+            "likelihood_ratio比较两个系统；单方程的估计请用zb.tests.simplification_tests(fit)或zb.compare.compare_fits(fits)。",
+        )
     if {restricted.method, full.method} != {"fiml"}:
         raise SpecificationError(
             'Likelihood ratios compare two fits by method="fiml".', '似然比检验比较两个method="fiml"的估计。'

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import sparse
-from small_examples import MUTUAL, lopsided_circle
+from small_examples import MUTUAL, durbin_fit, lopsided_circle
 
 from spatial_zb.base.errors import (
     AlignmentError,
@@ -297,6 +297,7 @@ def test_likelihoods_that_cannot_be_compared(panel):
         ((full, less), "industry: W_tal"),
         ((other, full), "sample"),
         ((full, full), "nothing to test"),
+        ((durbin_fit(), durbin_fit()), "simplification_tests"),
     ):
         with pytest.raises(SpecificationError, match=words):
             likelihood_ratio(*pair)
