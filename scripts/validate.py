@@ -23,6 +23,7 @@ PARTS = {
     "gmm": ("gmm", "run"),
     "sizes": ("sizes", "run"),
     "errors": ("errors", "run"),
+    "lifelike": ("lifelike", "run"),
     "systems": ("systems", "run"),
     "resampled": ("resampled", "run"),
     "resampled_others": ("resampled_others", "run"),

@@ -72,7 +72,14 @@ def persistent(a: float, shape: tuple[int, ...], rng: np.random.Generator) -> np
 
 
 def draw_errors(name: str, W: zb.Weights, X: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(T, n)."""
+    """(T, n), with shocks of periods where there are several."""
+    T = len(X)
+    u = unit_errors(name, W, X, rng)
+    return u + (10 if "shocks" in name else 1) * rng.standard_normal((T, 1)) if T > 1 else u
+
+
+def unit_errors(name: str, W: zb.Weights, X: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(T, n), without shocks of periods."""
     T, n = X.shape[:2]
     u = persistent(float(name[3:6]) if name.startswith("AR") else 0.0, (T, n), rng)
     if "unit variances" in name:
@@ -88,7 +95,7 @@ def draw_errors(name: str, W: zb.Weights, X: np.ndarray, rng: np.random.Generato
         u = u * np.exp(0.4 * X[..., 0])
     if name == "factor":
         u = u + rng.standard_normal((T, 1)) * 0.7 * rng.standard_normal(n)
-    return u + (10 if "shocks" in name else 1) * rng.standard_normal((T, 1)) if T > 1 else u
+    return u
 
 
 def draw(job: Job, W: zb.Weights, rng: np.random.Generator) -> zb.Panel:

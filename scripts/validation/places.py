@@ -25,7 +25,10 @@ LEVEL = 0.95
 
 @cache
 def weights(n: int, kind: str) -> zb.Weights:
-    """Row-normalised W of the cities of Zhejiang (11), of the delta (41) or of the counties (90)."""
+    """Row-normalised W of the cities of Zhejiang (11), of the delta (41) or of the counties (90).
+
+    ``kind``: one of :data:`KINDS`, or ``nearest 4``, which is not symmetric.
+    """
     regions = zb.read_regions(
         ROOT / "shapefiles" / ("zhejiang_counties.shp" if n == 90 else "delta_cities.shp")
     )
@@ -35,6 +38,8 @@ def weights(n: int, kind: str) -> zb.Weights:
         warnings.simplefilter("ignore", zb.SpatialZbWarning)  # bridges to the islands
         if kind == "contiguity":
             return zb.weights.contiguity(regions, islands="nearest").standardise("row")
+        if kind.startswith("nearest"):
+            return zb.weights.knn(regions, int(kind.split()[1])).standardise("row")
     return zb.weights.inverse_distance(regions).standardise("row")
 
 

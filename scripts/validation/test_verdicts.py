@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from spatial_zb.hypotheses.sizes import MEASURED
+from spatial_zb.hypotheses.sizes import CORRELATED, MEASURED, SPATIAL, TIED
 
 from .sizes import BOUNDS, KEYS, LEVEL, strength
 
-__all__ = ["CSV", "VERDICTS", "test_verdicts"]
+__all__ = ["CSV", "VERDICTS", "lifelike_tests", "test_verdicts"]
 
 CSV = "test_verdicts.csv"
 VERDICTS = ("holds", "warns, bootstrap holds", "warns, bootstrap off", "warns, not drawn", "silent")
@@ -58,3 +58,37 @@ def test_verdicts(sizes: pd.DataFrame, drawn: pd.DataFrame | None) -> pd.DataFra
 
 def _inside(size: pd.Series, error: pd.Series) -> pd.Series:
     return (size >= BOUNDS[0] - error) & (size <= BOUNDS[1] + error)
+
+
+#: The test that finds errors → what `diagnose` names then: a test of the same table, or an estimator.
+NAMES = {CORRELATED: "Wald SDM to SAR, clustered", TIED: "robust_score"}
+#: `diagnose` is taken to find errors where it does in so many panels.
+FOUND = 0.5
+
+
+def lifelike_tests(sizes: pd.DataFrame, fits: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Verdicts of tests whose hypothesis is true, from ``lifelike_tests.csv``.
+
+    ``fits``: the verdicts of fits in the same cells; ``keys``: the columns of a cell. *holds*; *warns, what it names holds*
+    or *warns, off*: `diagnose` finds errors in at least half of the panels, says that they put tests of spatial terms off,
+    and the clustered Wald test or SDM by robust score, which it names, holds or not; *silent*.
+    """
+    shares = sizes.set_index([*keys, "test"])["rejects"]
+    scored = fits[(fits["estimator"] == "robust_score") & (fits["model"] == "SDM")].set_index(keys)["verdict"]
+    table = sizes[sizes["hypothesis"] == "holds"].copy()
+    table["size_error"] = 2 * np.sqrt(LEVEL * (1 - LEVEL) / table["panels"])
+    inside = _inside(table["rejects"], table["size_error"])
+    words = []
+    for (_, row), holds in zip(table.iterrows(), inside, strict=True):
+        cell = tuple(row[keys])
+        found = [c for c in NAMES if shares.get((*cell, c), 0.0) >= FOUND]
+        if holds or not found or row["test"] not in SPATIAL:
+            words.append("holds" if holds else "silent")
+        elif CORRELATED in found:
+            error = 2 * np.sqrt(LEVEL * (1 - LEVEL) / row["panels"])
+            there = shares[*cell, NAMES[CORRELATED]]
+            words.append("warns, what it names holds" if there <= BOUNDS[1] + error else "warns, off")
+        else:
+            known = scored.get(cell, "")
+            words.append("warns, what it names holds" if known.startswith("holds") else "warns, off")
+    return table.assign(verdict=words)

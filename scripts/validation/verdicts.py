@@ -155,3 +155,91 @@ def _median_unbiased(rows: pd.DataFrame | None, spatial: list[str], others: list
         "covers_others": all(inside) if len(rest) else None,
         "reported": reported,
     }
+
+
+# --- cells that look like city panels
+
+LIFELIKE = (
+    "holds",
+    "holds, effects blank",
+    "warns, what it names holds",
+    "warns, off",
+    "warns, not judged",
+    "warns of something else",
+    "silent",
+)
+#: The note of a fit → the estimator and covariance that it names.
+NAMED = {
+    "variances_tied": ("robust_score", "cluster"),
+    "correlated_over_time": ("lee_yu", "cluster"),
+}
+#: A note is heard where it is in so many of the panels.
+HEARD = 0.5
+#: A parameter is judged where so many panels have it.
+GIVEN = 0.5
+#: Clustered errors of few units are to be no shorter than this, and no longer.
+CLUSTERED = (0.92, 0.99)
+
+
+def lifelike_verdicts(table: pd.DataFrame, keys: list[str], spatial: tuple[str, ...]) -> pd.DataFrame:
+    """One row per place, errors and fit, from ``lifelike.csv`` or ``lifelike_systems.csv``.
+
+    ``keys``: the columns of a cell; then ``estimator`` (or ``method``) and ``covariance`` say the fit. ``verdict``: *holds*
+    (the median of ``spatial`` within 0.02 of the truth, every coverage in its band, up to twice the error of the
+    simulation); *holds, effects blank* (what is given holds, and the fit gives no effects in more than half of the
+    panels); else by what the fit says in at least half of the panels: of its errors, and *what it names holds*; or is *off*
+    as well; or has no cell yet (*not judged*); of *something else*, such as few units or weak instruments; nothing:
+    *silent*. ``blank`` is the largest share of panels in which a number is not given.
+    """
+    how = "estimator" if "estimator" in table else "method"
+    rows = []
+    for key, part in table.groupby([*keys, how, "covariance"], sort=False):
+        by = part.set_index("parameter")
+        band = CLUSTERED if key[-1] == "cluster" else COVERAGE
+        given = by["used"] >= GIVEN * by["panels"]
+        blank = float(1 - by["used"].min() / by["panels"].max())
+        by = by[given]
+        error = np.sqrt(0.95 * 0.05 / by["used"])
+        own = by.loc[[name for name in spatial if name in by.index]]
+        inside = by["coverage"].between(band[0] - 2 * error, band[1] + 2 * error)
+        centred = own["median_bias"].abs() <= BIAS + 2 * own["median_mcse"]
+        worst = own["median_bias"].abs().idxmax() if len(own) else None
+        rows.append(
+            dict(zip([*keys, how, "covariance"], key, strict=True))
+            | {
+                "panels": int(part["panels"].max()),
+                "blank": blank,
+                "median_bias": own.loc[worst, "median_bias"] if worst else np.nan,
+                "bias_error": 2 * own.loc[worst, "median_mcse"] if worst else np.nan,
+                "coverage_spatial": own["coverage"].min(),
+                "coverage_others": by["coverage"].drop(own.index).min(),
+                "coverage_error": 2 * float(error.max()),
+                "holds": bool(inside.all() and centred.all()),
+                "says": part["says"].fillna("").iloc[0],
+            }
+        )
+    found = pd.DataFrame(rows)
+    holds = {tuple(row[[*keys, how, "covariance"]]): row["holds"] for _, row in found.iterrows()}
+    found["verdict"] = [
+        LIFELIKE[int(row["blank"] > 1 - GIVEN)]
+        if row["holds"]
+        else _said(row["says"], tuple(row[keys]), holds)
+        for _, row in found.iterrows()
+    ]
+    return found
+
+
+def heard(says: str) -> set[str]:
+    """Kinds of notes in at least half of the panels, of ``kind:share kind:share``."""
+    pairs = (word.split(":") for word in says.split())
+    return {kind for kind, share in pairs if float(share) >= HEARD}
+
+
+def _said(says: str, cell: tuple, holds: dict[tuple, bool]) -> str:
+    """The verdict of a fit that is off; the note of variances is the stronger one: what it names is clustered as well."""
+    kinds = heard(says)
+    for kind, named in NAMED.items():
+        if kind in kinds:
+            known = holds.get((*cell, *named))
+            return LIFELIKE[4] if known is None else LIFELIKE[2] if known else LIFELIKE[3]
+    return LIFELIKE[5] if kinds else LIFELIKE[6]

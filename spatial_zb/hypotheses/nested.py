@@ -29,7 +29,7 @@ from spatial_zb.core.system.scores import with_error_covariances
 from spatial_zb.hypotheses.case import TESTS
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.spec import DurbinSpec
+from spatial_zb.models.spec import CLUSTERED, DurbinSpec
 from spatial_zb.models.system import fit_system, system_likelihood
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.models.system.spec import SystemSpec
@@ -68,10 +68,10 @@ def simplification_tests(fit: Fit) -> TestTable:
     -------
     TestTable
         Rows ``test`` (``"Wald SDM to SAR"``, ``"LR SDM to SAR"``, ``"Wald SDM to SEM"``, ``"LR SDM to SEM"``),
-        ``statistic``, ``df`` (q), ``p_value``: F(q, N − k) of the Wald statistic, Bartlett's correction of the ratio
-        (``wald_p_value`` and ``likelihood_ratio_p_value`` of ``core/likelihood/tests.py``). The SEM is nested only
-        where every regressor is lagged; else its rows are NaN. A likelihood of a smaller model that is highest at an end of
-        the admissible interval is taken there.
+        ``statistic``, ``df`` (q), ``p_value``: F(q, N − k) of the Wald statistic, or with errors clustered by n units
+        Hotelling's T² on F(q, n − q); Bartlett's correction of the ratio (``core/likelihood/tests.py``). The SEM is
+        nested only where every regressor is lagged; else its rows are NaN. A likelihood of a smaller model that is
+        highest at an end of the admissible interval is taken there.
 
     Raises
     ------
@@ -93,11 +93,22 @@ def simplification_tests(fit: Fit) -> TestTable:
         ("Wald SDM to SEM", *(wald_common_factor(fit) if nested else (np.nan, len(spec.x)))),
         ("LR SDM to SEM", _likelihood_ratio(fit, sem) if nested else np.nan, len(spec.x)),
     ]
-    law = {"Wald": wald_p_value, "LR": likelihood_ratio_p_value}
-    p_values = [law[test.split()[0]](statistic, df, *counts(fit)) for test, statistic, df in rows]
+    p_values = [
+        likelihood_ratio_p_value(statistic, df, *counts(fit))
+        if test.startswith("LR")
+        else wald_p(fit, statistic, df)
+        for test, statistic, df in rows
+    ]
     tests = [Row(*row, p_value) for row, p_value in zip(rows, p_values, strict=True)]
     old = pd.DataFrame(rows, columns=["test", "statistic", "df"]).assign(p_value=p_values)
     return TestTable(tuple(tests), fit.facts, TESTS, old=old)
+
+
+def wald_p(fit: Fit, statistic: float, q: int) -> float:
+    """p-value of a Wald statistic by the covariance of a fit, from as much as that is made of: cells, or clustered units."""
+    if fit.covariance in CLUSTERED:
+        return cluster_p_value(statistic, q, fit.weights.n)
+    return wald_p_value(statistic, q, *counts(fit))
 
 
 def counts(fit: Fit) -> tuple[int, int]:

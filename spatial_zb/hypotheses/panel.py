@@ -11,7 +11,6 @@ from spatial_zb.base.errors import DataError, SpecificationError
 from spatial_zb.base.results import NAN, Row, TestTable
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood import Maximum
 from spatial_zb.core.likelihood import tests as core
 from spatial_zb.core.likelihood.errors import (
     Errors,
@@ -43,7 +42,7 @@ from spatial_zb.hypotheses.case import (
 )
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.ml import HIGHEST, errors_at, residual_arrays
+from spatial_zb.models.ml import HIGHEST, errors_of_fit
 from spatial_zb.models.system.fit import SystemFit
 
 LAG_ERROR = ("LM lag", "LM error", "LM lag, robust", "LM error, robust", "LM lag and error, joint")
@@ -240,14 +239,6 @@ def errors(case: Case) -> list[Step]:
 
 def _sdm_errors(case: Case) -> Errors:
     return errors_of_fit(case.sdm)
-
-
-def errors_of_fit(fit: Fit) -> Errors:
-    """Residuals of a fit by maximum likelihood, and what its coefficients took out of them."""
-    spec, params = fit.spec, fit.params
-    rho, lam = (float(params.get(name, 0.0)) for name in ("rho", "lam"))
-    best = Maximum(rho, lam, params[list(spec.terms)].to_numpy(), fit.sigma2, NAN, False, 0.0, ())
-    return errors_at(fit.design, best, residual_arrays(fit.design, best))
 
 
 def serial_correlation(fit: Fit | SystemFit) -> TestTable:

@@ -38,7 +38,7 @@ from spatial_zb.core.transforms import FixedEffects
 from spatial_zb.models.design import Design
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm_sample import GmmSample, gmm_sample, system_of
-from spatial_zb.models.ml import SMALL_N, degrees_of
+from spatial_zb.models.ml import SMALL_N, degrees_of, errors_of_fit, notes_on_correlation
 from spatial_zb.models.notes import (
     ANDERSON_RUBIN,
     BOOTSTRAP,
@@ -99,6 +99,8 @@ def _notes_on(fit: Fit) -> tuple[Note, ...]:
     if weights.n <= SMALL_N and spec.spatial_terms:  # n = 11: those of ρ beside λ cover 90 %
         cells = weights.n * len(fit.panel.periods)
         notes.append(few_units(weights.n, cells, BOOTSTRAP, "spatial-zb docs validation/gmm"))
+    if record.converged and fit.covariance not in CLUSTERED and not spec.lag_error and not spec.endog:
+        notes += notes_on_correlation(errors_of_fit(fit), fit.covariance)
     return tuple(notes)
 
 

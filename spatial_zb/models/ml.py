@@ -344,16 +344,9 @@ def notes_on_errors(at: Evaluated, covariance: str) -> list[Note]:
     the place in W make ρ̂ inconsistent, whatever its standard error.
     """
     errors, spec = errors_at(at.design, at.best, at.parts), at.design.spec
-    within = spec.transform in ("unit", "two_way")
-    notes = []
-    if covariance in INDEPENDENT and 1 + within < errors.T:
-        t = float(serial_correlation(errors, lag_form(errors.T, within)))
-        p = float(t_p_value(t, errors.n - 1))
-        if p < CORRELATED_P and (a := autocorrelation(errors)) >= CORRELATED:
-            notes.append(correlated_over_time(t, p, min(a, HIGHEST), covariance))
-    if spec.lag_y and not spec.lag_error and 1 + within < errors.T:
-        notes += _tied(at, errors)
-    return notes
+    notes = notes_on_correlation(errors, covariance) if covariance in INDEPENDENT else []
+    tied = spec.lag_y and not spec.lag_error and 1 + errors.within < errors.T
+    return [*notes, *_tied(at, errors)] if tied else notes
 
 
 def may_be_unusual(errors: Errors, spec: DurbinSpec, W: sparse.csr_array) -> bool:
@@ -372,6 +365,25 @@ def may_be_unusual(errors: Errors, spec: DurbinSpec, W: sparse.csr_array) -> boo
     if not q or left < 1:
         return False
     return bool(f_p_value(variances_by_place(errors.variances, columns), q, left) < MARGIN * TIED_P)
+
+
+def notes_on_correlation(errors: Errors, covariance: str) -> list[Note]:
+    """Whether errors of a unit are correlated over time, which ``covariance`` does not allow for."""
+    if 1 + errors.within >= errors.T:
+        return []
+    t = float(serial_correlation(errors, lag_form(errors.T, errors.within)))
+    p = float(t_p_value(t, errors.n - 1))
+    if p < CORRELATED_P and (a := autocorrelation(errors)) >= CORRELATED:
+        return [correlated_over_time(t, p, min(a, HIGHEST), covariance)]
+    return []
+
+
+def errors_of_fit(fit: Fit) -> Errors:
+    """Residuals of a fit, and what least squares with its regressors takes out of them."""
+    rho, lam = (float(fit.params.get(name, 0.0)) for name in ("rho", "lam"))
+    delta = fit.params[list(fit.spec.terms)].to_numpy()
+    best = Maximum(rho, lam, delta, fit.sigma2, np.nan, False, 0.0, ())
+    return errors_at(fit.design, best, residual_arrays(fit.design, best))
 
 
 def _tied(at: Evaluated, errors: Errors) -> list[Note]:

@@ -18,7 +18,17 @@ from spatial_zb.core.likelihood.tests import weight_moments
 from spatial_zb.data import select_regions
 from spatial_zb.hypotheses.case import TESTS, make_case
 from spatial_zb.hypotheses.panel import lag_error_tests
-from spatial_zb.hypotheses.sizes import BOOTSTRAP, INSTEAD, MEASURED, READ
+from spatial_zb.hypotheses.sizes import (
+    BOOTSTRAP,
+    CORRELATED,
+    INSTEAD,
+    MEASURED,
+    READ,
+    SPATIAL,
+    TIED,
+    UNDER,
+    tests_under_errors,
+)
 from spatial_zb.simulate import durbin as simulate_durbin
 
 ROOT = Path(__file__).parents[2]
@@ -181,3 +191,45 @@ def test_beyond_what_was_measured_nothing_is_claimed() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", SpatialZbWarning)
         diagnose(DurbinSpec("y", ["a", "b"], fixed_effects="unit"), panel, W)
+
+
+LIFELIKE = ROOT / "docs" / "validation" / "lifelike_tests.csv"
+MADE = {"AR 0.6": CORRELATED, "sd × 3 at high (W²)_ii": TIED}
+
+
+def test_what_errors_do_to_tests_is_that_of_the_committed_simulation() -> None:
+    """The range over the tests of spatial terms, and the clustered Wald tests, at every place that was simulated."""
+    found = pd.read_csv(LIFELIKE).query("weights == 'contiguity' and rho == 0.3")
+    here = {(cause, place): shares for cause, places in UNDER.items() for place, shares in places.items()}
+    there = {}
+    for (errors, n, T), part in found[found["errors"].isin(MADE)].groupby(["errors", "n", "periods"]):
+        shares = part.set_index("test")["rejects"]
+        spatial, wald = shares[list(SPATIAL)], shares[shares.index.str.endswith("clustered")]
+        there[MADE[errors], (n, T)] = (spatial.min(), spatial.max(), wald.max())
+    assert set(here) == set(there)
+    for key, shares in here.items():
+        assert shares == pytest.approx(there[key], abs=1e-3), key
+
+
+@pytest.mark.parametrize("periods", [11, 40])
+def test_correlated_errors_say_what_they_do_to_the_other_tests(delta, periods: int) -> None:
+    """Where it was not measured, that is said; independent errors say nothing."""
+    W = weights.contiguity(delta, islands="nearest").standardise("row")
+    rng = np.random.default_rng(5)
+    panel = simulate_durbin(W, periods, {"a": 1.0, "b": -1.0}, rng=rng)
+    e = rng.standard_normal((periods, 41))
+    for t in range(1, periods):
+        e[t] += 0.6 * e[t - 1]
+    with pytest.warns(SpatialZbWarning, match="correlated over time"):
+        table = diagnose(SPEC, panel.with_columns({"y": panel.array("y") + 2 * e}), W)
+    (note,) = (note for note in table.notes if note.kind is tests_under_errors)
+    measured = UNDER[CORRELATED].get((41, 11)) if periods == 11 else None
+    assert note["measured"] == (measured and (41, 11, *measured))
+    words = str(note)
+    assert ("not measured" in words) == (periods == 40)
+    assert ("未经实测" in note.text.zh) == (periods == 40)
+    assert 'covariance="cluster"' in words
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialZbWarning)
+        plain = diagnose(SPEC, panel, W)
+    assert all(note.kind is not tests_under_errors for note in plain.notes)

@@ -15,7 +15,7 @@ import spatial_zb as zb
 from spatial_zb.core.likelihood.errors import own_feedback, shift_without_equal_variances
 from spatial_zb.hypotheses.case import make_case
 from spatial_zb.hypotheses.nulls import run_tests
-from spatial_zb.hypotheses.panel import errors_of_fit
+from spatial_zb.models.ml import errors_of_fit
 from spatial_zb.models.notes import ROBUST_SCORE, correlated_over_time, variances_tied
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
@@ -111,6 +111,17 @@ def test_every_model_says_it_of_its_own_residuals(more: dict) -> None:
     ):
         found = kinds(zb.fit_durbin(spec, loud, W, covariance=covariance))
         assert (correlated_over_time in found) == said, covariance
+
+
+def test_instruments_say_it_too_unless_errors_are_clustered() -> None:
+    W = map_of(46)
+    rng = np.random.default_rng(3)
+    spec = zb.DurbinSpec("y", ["x"], lag_x=[])
+    loud = panel_of(W, autoregressive(0.6, 10, 46, rng), rng)
+    said = {c: kinds(zb.fit_durbin(spec, loud, W, "gmm", c)) for c in ("information", "robust", "cluster")}
+    assert [correlated_over_time in said[c] for c in said] == [True, True, False]
+    quiet = zb.fit_durbin(spec, panel_of(W, rng.standard_normal((10, 46)), rng), W, "gmm")
+    assert correlated_over_time not in kinds(quiet)
 
 
 def test_independent_errors_of_equal_variance_are_not_spoken_of() -> None:
