@@ -108,18 +108,18 @@ def system_effects(
     if why is not None:
         return not_computed(_axes(fit, names), method, fit, why)
     point = average_system_effects(fit, sources, fit.delta).ravel()
+    gradient = system_gradient(fit, sources, fit.delta)
+    df = fit.df_resid if fit.clusters is None else fit.clusters.degrees(gradient).ravel()
     if method == "delta":
-        gradient = system_gradient(fit, sources, fit.delta)
-        df = fit.df_resid if fit.clusters is None else fit.clusters.degrees(gradient).ravel()
         columns = coefficient_columns(point, _delta_errors(fit, gradient).ravel(), alpha, df)
-        return Effects(_axes(fit, names), columns, method, fit)
-    gradient, where = system_gradient(fit, sources, fit.delta), fit.coefficient_positions
+        return Effects(_axes(fit, names), columns, method, fit, df=df)
+    where = fit.coefficient_positions
     gradient = gradient.reshape(1, -1, gradient.shape[-1])
     cov = fit.cov.to_numpy()[np.ix_(where, where)]
     slopes = np.tile(_log_slopes(fit, cov), (len(point) // 3, 1))
     variances = log_variances(gradient, slopes[None], cov[None])
-    columns, gaps = fieller_columns(point, variances, alpha, fit.df_resid)
-    return Effects(_axes(fit, names), columns, method, fit, gaps=gaps)
+    columns, gaps = fieller_columns(point, variances, alpha, df)
+    return Effects(_axes(fit, names), columns, method, fit, gaps=gaps, df=df)
 
 
 def _log_slopes(fit: SystemFit, cov: Array) -> Array:

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from spatial_zb.base.errors import listed, listed_zh
 from spatial_zb.base.notes import FitWords
 from spatial_zb.base.printing import Printed
-from spatial_zb.base.results import Degrees, coefficient_table
+from spatial_zb.base.results import Degrees
 from spatial_zb.base.text import Text
-from spatial_zb.core.clusters import Clusters
 from spatial_zb.core.logdet import EIGEN_UNITS, EigenLogDet, eigenvalues
 from spatial_zb.core.system.arrays import coefficient_matrices, within_residuals
 from spatial_zb.core.system.fiml import SigmaForm
@@ -90,8 +89,6 @@ class SystemFit(Estimates):
         (m, m) covariance of ε between equations.
     log_likelihood
         Of the transformed data with all constants, for FIML; NaN for the instrumental methods.
-    clusters
-        What CR2 needs of every unit, where errors are clustered by few: statistics have degrees of freedom of their own.
     residuals
         (T, n, m) ε̂ after the fixed-effects transform.
     instruments, dropped
@@ -104,7 +101,6 @@ class SystemFit(Estimates):
     method: Method
     sigma_form: SigmaForm = "full"
     sigma: pd.DataFrame
-    clusters: Clusters | None = None
 
     @property
     def spec(self) -> SystemSpec:
@@ -164,10 +160,6 @@ class SystemFit(Estimates):
         if self.clusters is None:
             return self.df_resid
         return self.clusters.degrees(gradient[..., self.coefficient_positions])
-
-    def _table(self, alpha: float = 0.05) -> pd.DataFrame:
-        df = self.degrees(np.eye(len(self.params)))
-        return coefficient_table(self.claimed, self.bse, alpha, df).rename_axis(list(self.KEYS))
 
     def matrices(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Γ = I − [γ] and Ψ = [ψ], (m, m)."""
