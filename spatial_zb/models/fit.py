@@ -205,6 +205,13 @@ class Estimates(ABC):
             found = found[: self.clusters.back.shape[1]]
         return {"df_min": float(found.min()), "df_max": float(found.max())}
 
+    @property
+    def _law(self) -> list[str]:
+        """By which law statistics are judged, as a line of ``summary()``; nothing of the normal one."""
+        if self.clusters is not None:
+            return ["CR2 errors; Student's t with df (Bell-McCaffrey) by estimate"]
+        return [] if self.df_resid is None else [f"Student's t with {self.df_resid} degrees of freedom"]
+
     def _table(self, alpha: float = 0.05) -> pd.DataFrame:
         table = coefficient_table(self.claimed, self.bse, alpha, self.degrees(np.eye(len(self.params))))
         return table.rename_axis(list(self.KEYS))
@@ -414,10 +421,7 @@ class Fit(Estimates):
             lines.append(f"{likelihood}within R² = {self.r2_within:.4f}")
         if self.bias_correction:
             lines.append("moments less the bias of many instruments (Liu & Lee 2010)")
-        if self.clusters is not None:
-            lines.append("CR2 errors; Student's t with df (Bell-McCaffrey) by estimate")
-        elif self.df_resid is not None:
-            lines.append(f"Student's t with {self.df_resid} degrees of freedom")
+        lines += self._law
         if not self.converged:
             lines.append(NOT_CONVERGED)
         body = self.tidy().to_string(index=False, float_format=lambda v: f"{v: .5f}")

@@ -34,15 +34,11 @@ from spatial_zb.core.likelihood.covariance import (
 from spatial_zb.core.likelihood.errors import (
     Errors,
     autocorrelation,
+    correlation_test,
     errors_of,
-    f_p_value,
-    lag_form,
     own_feedback,
-    places,
-    serial_correlation,
+    place_test,
     shift_without_equal_variances,
-    t_p_value,
-    variances_by_place,
 )
 from spatial_zb.core.logdet.traces import Solver, Traces, filter_solver, filter_traces
 from spatial_zb.core.transforms import (
@@ -356,23 +352,16 @@ def may_be_unusual(errors: Errors, spec: DurbinSpec, W: sparse.csr_array) -> boo
     """
     if 1 + errors.within >= errors.T:
         return False
-    t = serial_correlation(errors, lag_form(errors.T, errors.within))
-    if t_p_value(t, errors.n - 1) < MARGIN * CORRELATED_P:
+    if correlation_test(errors)[1] < MARGIN * CORRELATED_P:
         return True
-    columns = places(W, errors.kept < 1) if spec.lag_y and not spec.lag_error else np.zeros((errors.n, 0))
-    q = columns.shape[1]
-    left = errors.n - q - 1
-    if not q or left < 1:
-        return False
-    return bool(f_p_value(variances_by_place(errors.variances, columns), q, left) < MARGIN * TIED_P)
+    return spec.lag_y and not spec.lag_error and place_test(errors, W)[3] < MARGIN * TIED_P
 
 
 def notes_on_correlation(errors: Errors, covariance: str) -> list[Note]:
     """Whether errors of a unit are correlated over time, which ``covariance`` does not allow for."""
     if 1 + errors.within >= errors.T:
         return []
-    t = float(serial_correlation(errors, lag_form(errors.T, errors.within)))
-    p = float(t_p_value(t, errors.n - 1))
+    t, p = correlation_test(errors)
     if p < CORRELATED_P and (a := autocorrelation(errors)) >= CORRELATED:
         return [correlated_over_time(t, p, min(a, HIGHEST), covariance)]
     return []
@@ -388,13 +377,7 @@ def errors_of_fit(fit: Fit) -> Errors:
 
 def _tied(at: Evaluated, errors: Errors) -> list[Note]:
     W, centred = at.design.weights.matrix, errors.kept < 1
-    columns = places(W, centred)
-    q = columns.shape[1]
-    left = errors.n - q - 1
-    if not q or left < 1:
-        return []
-    F = float(variances_by_place(errors.variances, columns))
-    p = float(f_p_value(F, q, left))
+    F, q, left, p = place_test(errors, W)
     if not p < TIED_P:
         return []
     active, at_rho = estimated(at.design.spec), len(at.design.spec.terms)

@@ -403,3 +403,23 @@ def t_p_value(t: ArrayLike, df: float) -> Array:
 def f_p_value(F: ArrayLike, q: int, df: int) -> Array:
     """Of F(q, df)."""
     return special.fdtrc(q, df, F)
+
+
+def correlation_test(errors: Errors) -> tuple[float, float]:
+    """LM* of one sample, :func:`serial_correlation` with :func:`lag_form`, and its p-value."""
+    t = float(serial_correlation(errors, lag_form(errors.T, errors.within)))
+    return t, float(t_p_value(t, errors.n - 1))
+
+
+def place_test(errors: Errors, matrix: sparse.csr_array) -> tuple[float, int, int, float]:
+    """F of one sample, :func:`variances_by_place`, its degrees of freedom and p-value.
+
+    NaN where W treats all units alike, or there are too few.
+    """
+    columns = places(matrix, errors.kept < 1)
+    q = columns.shape[1]
+    left = errors.n - q - 1
+    if not q or left < 1:
+        return np.nan, q, left, np.nan
+    F = float(variances_by_place(errors.variances, columns))
+    return F, q, left, float(f_p_value(F, q, left))

@@ -274,10 +274,7 @@ class SystemFit(Estimates):
         ]
         if self.bias_correction:
             lines.append("moments less the bias of many instruments (Liu & Lee 2010)")
-        if self.clusters is not None:
-            lines.append("CR2 errors; Student's t with df (Bell-McCaffrey) by estimate")
-        elif self.df_resid is not None:
-            lines.append(f"Student's t with {self.df_resid} degrees of freedom")
+        lines += self._law
         if self.converged and np.isfinite(self.log_likelihood):
             lines.append(f"ln L = {self.log_likelihood:.4f}   AIC = {self.aic:.2f}")
         if not self.converged:
