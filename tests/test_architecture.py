@@ -465,6 +465,26 @@ def test_a_cold_import_loads_nothing_heavy(module):
     assert out.stdout.strip() == "[]"
 
 
+def test_a_first_fit_loads_only_what_it_needs():
+    # scipy.stats and scipy.optimize take longer to load than the fit, its effects and Moran's I take to compute
+    code = """
+import sys, numpy as np, pandas as pd, spatial_zb as zb
+units = list("abcdef")
+W = zb.Weights(np.roll(np.eye(6), 1, 1) + np.roll(np.eye(6), -1, 1), units).standardise("row")
+values = np.random.default_rng(1).normal(size=(60, 2))
+frame = pd.DataFrame({"unit": units * 10, "year": np.repeat(range(10), 6), "y": values[:, 0], "x": values[:, 1]})
+panel = zb.build_panel(frame, unit="unit", period="year", units=W.ids)
+zb.moran(panel, "y", W, permutations=99, rng=1), zb.local_moran(panel, "y", W, period=3, permutations=99, rng=1)
+zb.spatial_effects(zb.fit_durbin(zb.DurbinSpec("y", ["x"], fixed_effects="two_way"), panel, W)).tidy()
+slow = ("scipy.stats", "scipy.optimize", "scipy.spatial", "geopandas", "matplotlib", "libpysal", "pydantic", "joblib")
+print([name for name in slow if name in sys.modules])
+"""
+    out = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == "[]"
+
+
 def test_core_loads_without_pandas():
     names = [m for m in MODULES if room(m) == "core"]
     code = f"import sys, {', '.join(names)}; print([m for m in ('pandas', 'geopandas', 'matplotlib') if m in sys.modules])"

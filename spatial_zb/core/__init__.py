@@ -3,8 +3,27 @@
 No labels, no pandas, no files, no words for a reader.
 """
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 Array = NDArray[np.float64]
 Values = float | Array
+
+
+def chi2_tail(statistic: ArrayLike, df: ArrayLike) -> Any:
+    """P(χ²(df) > statistic), any shape; 1 below zero, where rounding can put it; NaN without df.
+
+    From ``scipy.special``: ``scipy.stats`` takes a third of a second to load, more than a first fit.
+
+    >>> round(float(chi2_tail(3.8415, 1)), 4)
+    0.05
+    """
+    return special.chdtrc(np.where(np.greater(df, 0), df, np.nan), np.maximum(statistic, 0.0))
+
+
+def f_tail(statistic: ArrayLike, df: ArrayLike, spare: ArrayLike) -> Any:
+    """P(F(df, spare) > statistic), any shape; 1 below zero, where rounding can put it."""
+    return special.fdtrc(df, spare, np.maximum(statistic, 0.0))

@@ -29,7 +29,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import optimize, special
+import scipy
+from scipy import special
 
 from spatial_zb.core import Array
 from spatial_zb.core.transforms import FixedEffects
@@ -185,7 +186,7 @@ class BartlettLaw:
 
     def quantile(self, share: float) -> float:
         """s with P(t > s) = ``share``."""
-        return float(optimize.brentq(lambda s: float(self.tail(np.array(s))) - share, 0.0, FURTHEST))
+        return float(scipy.optimize.brentq(lambda s: float(self.tail(np.array(s))) - share, 0.0, FURTHEST))
 
 
 @lru_cache(maxsize=64)

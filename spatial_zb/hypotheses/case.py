@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from spatial_zb.base.arguments import Rng, seed_of
 from spatial_zb.base.errors import (
@@ -24,7 +24,7 @@ from spatial_zb.base.errors import (
 )
 from spatial_zb.base.results import NAN, Row
 from spatial_zb.base.text import Text
-from spatial_zb.core import Array
+from spatial_zb.core import Array, chi2_tail
 from spatial_zb.core.likelihood import tests as core
 from spatial_zb.core.transforms import FixedEffects, TransformedSample, demean
 from spatial_zb.data.panel import Panel
@@ -298,15 +298,15 @@ def attempt(names: tuple[str, ...], run: Callable[[], list[Row]]) -> list[Row]:
 
 def chi2_row(test: str, statistic: float, df: int, note: Text) -> Row:
     """A test of a χ² statistic."""
-    return Row(test, float(statistic), float(df), float(stats.chi2.sf(statistic, df)), note)
+    return Row(test, float(statistic), float(df), float(chi2_tail(statistic, df)), note)
 
 
 def t_row(test: str, statistic: float, df: int, note: Text, of: str = "") -> Row:
     """A two-sided test of Student's t; its degrees of freedom go into the note, those of the table are restrictions."""
     words = Text(f"{note.en}; t({df})", f"{note.zh}；t({df})")
-    return Row(test, float(statistic), NAN, float(2 * stats.t.sf(abs(statistic), df)), words, of)
+    return Row(test, float(statistic), NAN, float(2 * special.stdtr(df, -abs(statistic))), words, of)
 
 
 def normal_row(test: str, statistic: float, note: Text, of: str = "") -> Row:
     """A two-sided test of a standard normal statistic."""
-    return Row(test, float(statistic), NAN, float(2 * stats.norm.sf(abs(statistic))), note, of)
+    return Row(test, float(statistic), NAN, float(2 * special.ndtr(-abs(statistic))), note, of)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.results import NAN, Row
 from spatial_zb.base.text import Text
-from spatial_zb.core import Array
+from spatial_zb.core import Array, f_tail
 from spatial_zb.core.likelihood import Maximum
 from spatial_zb.core.likelihood import tests as core
 from spatial_zb.hypotheses.case import EFFECTS_WORDS, Case, Step, chi2_row, quiet_design
@@ -57,7 +56,7 @@ def _slx(case: Case) -> list[Row]:
         f"all θ = 0 in OLS with W_x; exact when errors are normal and ρ = λ = 0; F({q}, {df})",
         f"含 W_x 的 OLS 中全部 θ = 0；误差正态且 ρ = λ = 0 时精确；F({q}, {df})",
     )
-    return [Row("F Durbin terms, OLS to SLX", F, float(q), float(stats.f.sf(F, q, df)), note)]
+    return [Row("F Durbin terms, OLS to SLX", F, float(q), float(f_tail(F, q, df)), note)]
 
 
 def _score(case: Case, larger: DurbinSpec, delta: Array, rho: float, lam: float, sigma2: float) -> float:

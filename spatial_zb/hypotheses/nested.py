@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from spatial_zb.base.errors import ConvergenceError, SpatialZbWarning, SpecificationError, listed, listed_zh
 from spatial_zb.base.results import NOTHING, Row, TestTable
 from spatial_zb.base.text import Text
-from spatial_zb.core import Array
+from spatial_zb.core import Array, chi2_tail
 from spatial_zb.core.likelihood.covariance import inverse_or_nan
 from spatial_zb.core.likelihood.tests import (
     cluster_p_value,
@@ -189,7 +188,7 @@ def likelihood_ratio(restricted: SystemFit, full: SystemFit) -> TestTable:
     statistic = 2 * (full.log_likelihood - restricted.log_likelihood)
     if not (full.converged and restricted.converged):
         statistic = np.nan
-    p_value, note = float(stats.chi2.sf(statistic, df)), NOTHING
+    p_value, note = float(chi2_tail(statistic, df)), NOTHING
     if full.covariance == "cluster" and np.isfinite(statistic):
         places = _restricted(full, restricted.spec, restricted.sigma_form)
         _, V, information = _with_sigma(full)

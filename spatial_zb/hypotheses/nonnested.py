@@ -16,12 +16,12 @@ from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import sparse, special
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.results import NAN, NOTHING, Row, TestTable
 from spatial_zb.base.text import Text
-from spatial_zb.core import Array
+from spatial_zb.core import Array, chi2_tail
 from spatial_zb.core.likelihood.covariance import mean_overlap, overlap_kernel
 from spatial_zb.core.system.moments import (
     Projected,
@@ -276,7 +276,7 @@ def _wald(fit: Projected, added: int, null: Fit, covariance: str) -> tuple[float
     cov = linear_covariance(fit, float(fit.residuals @ fit.residuals) / null.nobs, meat)[-added:, -added:]
     xi = fit.delta[-added:]
     statistic = float(xi @ np.linalg.solve(cov, xi))
-    return statistic, added, float(stats.chi2.sf(statistic, added))
+    return statistic, added, float(chi2_tail(statistic, added))
 
 
 def vuong_test(
@@ -342,7 +342,7 @@ def vuong_test(
     more = len(first.params) - len(second.params)
     shift = {"none": 0.0, "aic": float(more), "bic": more / 2 * np.log(first.nobs)}[correction]
     statistic = (difference - shift) / std_dev
-    p_value = float(2 * stats.norm.sf(abs(statistic)))
+    p_value = float(2 * special.ndtr(-abs(statistic)))
     side = "neither" if p_value >= 0.05 else "first" if statistic > 0 else "second"
     notes += _doubts(first, second)
     note = Text("; ".join(note.en for note in notes), "；".join(note.zh for note in notes))

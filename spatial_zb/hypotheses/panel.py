@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from scipy import stats
 
 from spatial_zb.base.errors import DataError, SpecificationError
 from spatial_zb.base.results import NAN, Row, TestTable
 from spatial_zb.base.text import Text
-from spatial_zb.core import Array
+from spatial_zb.core import Array, f_tail
 from spatial_zb.core.likelihood import tests as core
 from spatial_zb.core.likelihood.errors import (
     Errors,
@@ -130,7 +129,7 @@ def _effects_rows(case: Case, name: str) -> list[Row]:
     )
     p = core.likelihood_ratio_p_value(float(lr), q, case.n * case.T, df)
     return [
-        Row(f"F {name}", float(F), float(q), float(stats.f.sf(F, q, df)), note),
+        Row(f"F {name}", float(F), float(q), float(f_tail(F, q, df)), note),
         Row(f"LR {name}", float(lr), float(q), p, lr_note),
     ]
 
@@ -364,7 +363,7 @@ def _variance_rows(case: Case) -> list[Row]:
     )
     return [
         t_row(VARIANCES[0], float(t), found.n - 2, note),
-        Row(VARIANCES[1], F, float(q), float(stats.f.sf(F, q, left)), words),
+        Row(VARIANCES[1], F, float(q), float(f_tail(F, q, left)), words),
     ]
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from spatial_zb.base.errors import ConvergenceError, DataError, SpecificationError
 from spatial_zb.base.results import NAN, Row
 from spatial_zb.base.text import Text
-from spatial_zb.core import Array
+from spatial_zb.core import Array, f_tail
 from spatial_zb.core.likelihood import Maximum
 from spatial_zb.core.likelihood.covariance import information, inverse_or_nan
 from spatial_zb.core.likelihood.tests import quadratic_form, residual_moran, residuals
@@ -83,7 +83,7 @@ def _bsk_marginal(case: Case) -> list[Row]:
     p = core.unit_share_p_value(u, basis, case.moments.dimension)
     kind: FixedEffects = "time" if case.period_means else "none"
     z = float(residual_moran(u, basis, case.weights.matrix, case.moments, kind, case.T).z)
-    both = max(float(stats.norm.isf(p)), 0.0) ** 2 + z**2
+    both = max(float(-special.ndtri(p)), 0.0) ** 2 + z**2
     beta = Text(
         "p from the beta law with the exact mean and variance", "p 值取自具有精确均值与方差的 beta 分布"
     )
@@ -102,7 +102,7 @@ def _bsk_marginal(case: Case) -> list[Row]:
         ),
     )
     values = (effects**2, max(effects, 0.0) ** 2 + error**2, effects, error)
-    laws = (2 * min(p, 1 - p), core.chi_square_bar(float(both)), p, 2 * float(stats.norm.sf(abs(z))))
+    laws = (2 * min(p, 1 - p), core.chi_square_bar(float(both)), p, 2 * float(special.ndtr(-abs(z))))
     df = (1.0, 2.0, NAN, NAN)
     return [Row(*parts) for parts in zip(MARGINAL, values, df, laws, notes, strict=True)]
 
@@ -194,7 +194,7 @@ def _hausman_row(case: Case, value: float, usual: float, q: int, left: int) -> R
         f"组内估计与 Swamy-Arora GLS 之比较，无空间滞后，{means.zh}，均用 GLS 的 σ²；H/{q} 按 F({q}, {left})；"
         f"各用自身 σ²（软件的默认做法）：{own.zh}",
     )
-    return Row("Hausman", value, float(q), float(stats.f.sf(value / q, q, left)), note)
+    return Row("Hausman", value, float(q), float(f_tail(value / q, q, left)), note)
 
 
 def _mundlak_row(case: Case, wald: float, q: int, left: int) -> Row:
@@ -204,7 +204,7 @@ def _mundlak_row(case: Case, wald: float, q: int, left: int) -> Row:
         f"unit means of x add nothing (correlated random effects), {means.en}; never negative; F({q}, {left})",
         f"x 的个体均值系数为零（相关随机效应），{means.zh}；不会为负；F({q}, {left})",
     )
-    return Row("Mundlak", F, float(q), float(stats.f.sf(F, q, left)), note)
+    return Row("Mundlak", F, float(q), float(f_tail(F, q, left)), note)
 
 
 def random_spatial(case: Case) -> list[Step]:
@@ -357,7 +357,7 @@ def _spatial_mundlak(case: Case) -> list[Row]:
         f"x 与 W_x 的个体均值系数为零（相关随机效应），{words.zh}；不会为负；Wald × {left}/{units}/{q}，"
         f"按 F({q}, {left})",
     )
-    return [Row("Mundlak, spatial", F, float(q), float(stats.f.sf(F, q, left)), note)]
+    return [Row("Mundlak, spatial", F, float(q), float(f_tail(F, q, left)), note)]
 
 
 def mundlak_f(case: Case, wald: Array, means: int) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from spatial_zb.base.arguments import Rng, alpha_of, renamed, seed_of
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
@@ -84,7 +84,7 @@ def profile_interval(
             f"replicates须为0或至少{FEWEST}，而不是{replicates}。",
         )
     generator = generator_of(fit)
-    critical = float(stats.chi2.ppf(1 - alpha, 1))
+    critical = float(special.chdtri(1, alpha))
     if replicates:
         critical = float(np.quantile(_ratios(fit, replicates, rng), 1 - alpha))
     y = fit.panel.array(fit.spec.y)[None]

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import linalg, stats
+from scipy import linalg
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.notes import Note
 from spatial_zb.base.results import Row, TestTable
 from spatial_zb.base.text import Text, cell_of
-from spatial_zb.core import Array
+from spatial_zb.core import Array, chi2_tail
 from spatial_zb.core.clusters import Clusters, clusters_of
 from spatial_zb.core.likelihood.covariance import (
     Residuals,
@@ -305,7 +305,7 @@ def regime_tests(fit: Fit) -> TestTable:
             "std_error": np.append(std_error, np.nan),
             "statistic": statistic,
             "df": df,
-            "p_value": stats.chi2.sf(statistic, df),
+            "p_value": chi2_tail(statistic, df),
         }
     )
     rows = [

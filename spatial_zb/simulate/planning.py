@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from spatial_zb.base.arguments import Rng, alpha_of, check_count, check_level, gathered, renamed, seed_of
 from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning, SpecificationError, listed_zh
@@ -370,7 +370,7 @@ def _rows(
     head: Mapping[str, Any], true: Mapping[str, float], found: Sequence[Mapping[str, Array]], alpha: float
 ) -> list[dict[str, Any]]:
     """One row per parameter of one setting."""
-    critical, rows = stats.norm.ppf(1 - alpha / 2), []
+    critical, rows = special.ndtri(1 - alpha / 2), []
     for name, value in true.items():
         pairs = np.array([one[name] for one in found if name in one]).reshape(-1, 2)
         estimate, error = pairs.T

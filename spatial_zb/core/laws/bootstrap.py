@@ -43,7 +43,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import sparse, special
 
 from spatial_zb.core import Array, Values
 from spatial_zb.core.laws.samples import SampleModel
@@ -170,7 +170,7 @@ def bca_limits(point: Array, replicates: Array, jackknife: Array | None, alpha: 
     ``jackknife`` (J, …) gives the acceleration; None sets it to zero (bias-corrected limits).
     """
     share = (np.sum(replicates < point, axis=0) + 0.5 * np.sum(replicates == point, axis=0)) / len(replicates)
-    z0 = stats.norm.ppf(np.clip(share, 1 / (2 * len(replicates)), 1 - 1 / (2 * len(replicates))))
+    z0 = special.ndtri(np.clip(share, 1 / (2 * len(replicates)), 1 - 1 / (2 * len(replicates))))
     acceleration = np.zeros_like(point)
     if jackknife is not None:
         off = jackknife.mean(axis=0) - jackknife
@@ -178,8 +178,8 @@ def bca_limits(point: Array, replicates: Array, jackknife: Array | None, alpha: 
         acceleration = np.divide((off**3).sum(axis=0), 6 * spread**1.5, out=acceleration, where=spread > 0)
     limits = []
     for level in (alpha / 2, 1 - alpha / 2):
-        z = z0 + stats.norm.ppf(level)
-        adjusted = stats.norm.cdf(z0 + z / (1 - acceleration * z))
+        z = z0 + special.ndtri(level)
+        adjusted = special.ndtr(z0 + z / (1 - acceleration * z))
         limits.append(_columnwise_quantile(replicates, adjusted))
     return np.array(limits)
 

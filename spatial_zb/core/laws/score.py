@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy import optimize
+import scipy
 
 from spatial_zb.core import Array
 from spatial_zb.core.laws.replicates import spectrum
@@ -329,7 +329,7 @@ def invert(law: ScoreLaw, alpha: float, start: float | None = None) -> Solution:
         """The crossing of one level between two points of the grid."""
         step = (DEAR_STEP if law.dear else STEP) * (grid[-1] - grid[0])
         one = levels[[level]]
-        return optimize.brentq(
+        return scipy.optimize.brentq(
             lambda c: float(_excess(law, np.array([c]), one)[0, 0]), grid[place], grid[place + 1], xtol=step
         )
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import optimize
+import scipy
 
 from spatial_zb.core import Array, Values
 from spatial_zb.core.likelihood.surface import Surface
@@ -219,7 +219,7 @@ def _best_end(
     rho, lam, values = max(_surface(profile, bounds).edges(), key=lambda edge: edge[2].max())
     top = int(np.argmax(values))
     one, other = ((c[max(top - 1, 0)], c[min(top + 1, c.size - 1)]) for c in (rho, lam))
-    found = optimize.minimize_scalar(
+    found = scipy.optimize.minimize_scalar(
         lambda share: -profile.value(*_between(one, other, share)), bounds=(0, 1), method="bounded"
     )
     tops = [_between(one, other, float(found.x)), (float(rho[top]), float(lam[top]))]
@@ -281,23 +281,20 @@ def _exact_root(
         cover(low, high)
         at_low, at_high = float(score(low)), float(score(high))
         if at_low > 0 >= at_high:
-            return _root(score, low, high)
+            return float(follow_roots(score, *map(np.atleast_1d, (low, high, at_low, at_high)))[0])
         start = high if at_high > 0 else low
         if start in bounds:
             return None
     return None
 
 
-def _root(score: Score, low: float, high: float) -> float:
-    return optimize.brentq(score, low, high, xtol=1e-15, rtol=4 * np.finfo(float).eps)
-
-
 def _curve_modes(score: Score, bounds: tuple[float, float]) -> list[float]:
-    """Every local maximum of a one-parameter profile: each fall of its score through zero, by brentq."""
+    """Every local maximum of a one-parameter profile: each fall of its score through zero."""
     grid = np.linspace(*bounds, SCAN_POINTS)
     scores = score(grid)
     falls = np.flatnonzero((scores[:-1] > 0) & (scores[1:] <= 0))
-    return [_root(score, grid[i], grid[i + 1]) for i in falls]
+    ends = grid[falls], grid[falls + 1], scores[falls], scores[falls + 1]
+    return [float(root) for root in follow_roots(score, *ends)] if falls.size else []
 
 
 def _surface(profile: _Profile, bounds: tuple[float, float]) -> Surface:

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import linalg, optimize, sparse
+from scipy import linalg, sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import Maximum
@@ -163,7 +164,9 @@ def corrected(
     system = _Corrected(products, sample, model, lags)
     start = system.start(maximum)
     scale = system.scale(start)
-    found = optimize.root(lambda v: system.score(start + scale * v) * scale, np.zeros(start.size), tol=1e-12)
+    found = scipy.optimize.root(
+        lambda v: system.score(start + scale * v) * scale, np.zeros(start.size), tol=1e-12
+    )
     end = start + scale * found.x
     low, high = model.logdet.interval
     inside = all(low < c < high for c in system.split(end)[:2])

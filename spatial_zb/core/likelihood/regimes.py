@@ -22,8 +22,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import linalg, optimize, sparse
+from scipy import linalg, sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.clusters import Clusters
@@ -144,9 +145,11 @@ def regime_maximum(
 
     grid = np.linspace(-edge, edge, GRID + 2)[1:-1]
     start = max((np.array([a, b]) for a in grid for b in grid), key=height)
-    climbed = optimize.minimize(lambda r: -height(r), start, method="L-BFGS-B", bounds=[(-edge, edge)] * 2).x
+    climbed = scipy.optimize.minimize(
+        lambda r: -height(r), start, method="L-BFGS-B", bounds=[(-edge, edge)] * 2
+    ).x
     scale = 1 / np.sqrt(np.diag(gram)[1:] * N / ssr(climbed)[0] + T)
-    found = optimize.root(lambda r: score(r) * scale, climbed, tol=1e-12)
+    found = scipy.optimize.root(lambda r: score(r) * scale, climbed, tol=1e-12)
     inside = np.abs(found.x).max() < edge and np.abs(score(found.x) * scale).max() < SOLVED
     rho = found.x if inside else np.clip(climbed, -edge, edge)
     total, _ = ssr(rho)

@@ -25,8 +25,9 @@ from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import optimize, sparse
+from scipy import sparse
 
 from spatial_zb.core import Array, Values
 from spatial_zb.core.logdet import symmetriser
@@ -306,9 +307,8 @@ def score_roots(score: Curve, bounds: tuple[float, float]) -> Roots:
     grid = np.linspace(*bounds, SCAN if score.filters.dense is not None else WIDE_SCAN)
     values = score.values(grid)
     for middle in _near_zero(values):
-        sign = np.sign(values[middle])
-        limits = float(grid[middle - 1]), float(grid[middle + 1])
-        lowest = optimize.minimize_scalar(
+        sign, limits = np.sign(values[middle]), (float(grid[middle - 1]), float(grid[middle + 1]))
+        lowest = scipy.optimize.minimize_scalar(
             lambda at, sign=sign: sign * score.value(at),
             bounds=limits,
             method="bounded",
@@ -318,7 +318,7 @@ def score_roots(score: Curve, bounds: tuple[float, float]) -> Roots:
             place = np.searchsorted(grid, lowest.x)
             grid, values = np.insert(grid, place, lowest.x), np.insert(values, place, sign * lowest.fun)
     falls = np.flatnonzero((values[:-1] > 0) & (values[1:] <= 0))
-    found = (optimize.brentq(score.value, grid[i], grid[i + 1], xtol=1e-13, rtol=1e-14) for i in falls)
+    found = (scipy.optimize.brentq(score.value, grid[i], grid[i + 1], xtol=1e-13, rtol=1e-14) for i in falls)
     return Roots(tuple(map(float, found)), float(grid[-1] if values[-1] > 0 else grid[0]))
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import linalg, sparse, stats
+from scipy import linalg, sparse
 
-from spatial_zb.core import Array
+from spatial_zb.core import Array, chi2_tail, f_tail
 from spatial_zb.core.likelihood.covariance import Residuals, information
 from spatial_zb.core.logdet.traces import Traces
 from spatial_zb.core.statistics.moran import Result
@@ -131,7 +131,7 @@ def likelihood_ratio_p_value(ratio: float, tested: int, observations: int, left:
 
     Anderson (2003), An Introduction to Multivariate Statistical Analysis, §8.5, one variate.
     """
-    return float(stats.chi2.sf(ratio * (left + tested / 2 - 1) / observations, tested))
+    return float(chi2_tail(ratio * (left + tested / 2 - 1) / observations, tested))
 
 
 def wald_p_value(wald: float, tested: int, observations: int, left: int) -> float:
@@ -139,7 +139,7 @@ def wald_p_value(wald: float, tested: int, observations: int, left: int) -> floa
 
     Exact for linear restrictions in a normal regression, hence at known ρ and λ. Arguments as above.
     """
-    return float(stats.f.sf(wald / tested * left / observations, tested, left))
+    return float(f_tail(wald / tested * left / observations, tested, left))
 
 
 def cluster_p_value(wald: float, tested: int, clusters: int) -> float:
@@ -150,9 +150,7 @@ def cluster_p_value(wald: float, tested: int, clusters: int) -> float:
     """
     if clusters <= tested:
         return float("nan")
-    return float(
-        stats.f.sf(wald * (clusters - tested) / (tested * (clusters - 1)), tested, clusters - tested)
-    )
+    return float(f_tail(wald * (clusters - tested) / (tested * (clusters - 1)), tested, clusters - tested))
 
 
 # --- LM tests from OLS residuals

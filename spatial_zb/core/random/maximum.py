@@ -25,7 +25,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy import linalg, optimize, sparse
+import scipy
+from scipy import linalg, sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import MODE_WINDOW, inner_interval, larger_first
@@ -136,7 +137,7 @@ def _climb(profile: RandomProfile, start: Array, bounds: list[tuple[float, float
         value, slope = profile.value_and_score(*values)
         return -value / scale, -slope / scale
 
-    found = optimize.minimize(
+    found = scipy.optimize.minimize(
         loss,
         start,
         jac=True,
@@ -154,7 +155,7 @@ def _climb(profile: RandomProfile, start: Array, bounds: list[tuple[float, float
         return profile.score(*point)[free] / scale
 
     polished = found.copy()
-    polished[free] = optimize.root(score, found[free], tol=1e-13).x
+    polished[free] = scipy.optimize.root(score, found[free], tol=1e-13).x
     inside = all(bounds[i][0] < polished[i] < bounds[i][1] for i in free)
     higher = inside and profile.value(*polished) >= profile.value(*found) - 1e-9
     return polished if higher else found

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import linalg, sparse, stats
+from scipy import linalg, sparse, special
 
-from spatial_zb.core import Array
+from spatial_zb.core import Array, chi2_tail
 from spatial_zb.core.likelihood import follow_roots
 from spatial_zb.core.likelihood.tests import WeightMoments, flat, quadratic_form, sum_of_squares
 from spatial_zb.core.logdet import LogDet
@@ -385,15 +385,17 @@ def unit_share_p_value(u: Array, basis: Array, dimension: int) -> float:
     variance = 2 * (N * second - first**2) / (N**2 * (N + 2)) / T**2
     size = mean * (1 - mean) / variance - 1
     share = float((u.sum(axis=0) ** 2).sum() / (u**2).sum()) / T
-    return float(stats.beta.sf(share, mean * size, (1 - mean) * size))
+    return float(special.betaincc(mean * size, (1 - mean) * size, share))
 
 
 def unit_share_tail(z: float, units: float, periods: int) -> float:
     """P of a larger standardised share of unit sums: the law of :func:`unit_share_p_value` without regressors."""
-    law = stats.beta(units / 2, units * (periods - 1) / 2)
-    return float(law.sf(law.mean() + z * law.std()))
+    a, b = units / 2, units * (periods - 1) / 2
+    mean = a / (a + b)
+    share = mean + z * np.sqrt(mean * (1 - mean) / (a + b + 1))
+    return float(special.betaincc(a, b, min(max(share, 0.0), 1.0)))
 
 
 def chi_square_bar(statistic: float) -> float:
     """P(½χ²₁ + ½χ²₂ > statistic): one parameter of two cannot be negative (Gourieroux, Holly & Monfort 1982)."""
-    return float(stats.chi2.sf(statistic, 1) + stats.chi2.sf(statistic, 2)) / 2
+    return float(chi2_tail(statistic, 1) + chi2_tail(statistic, 2)) / 2

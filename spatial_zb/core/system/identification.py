@@ -26,9 +26,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, stats
+from scipy import linalg, special
 
-from spatial_zb.core import Array
+from spatial_zb.core import Array, chi2_tail, f_tail
 from spatial_zb.core.system.moments import Instruments, by_unit, white
 
 Covariance = Literal["classical", "robust", "cluster"]
@@ -133,7 +133,7 @@ class _FirstStage:
         if n < CLUSTERS_PER_DIRECTION * r:
             return np.nan, np.nan
         f = wald * (n - r) / (r * (n - 1))
-        return f, float(stats.f.sf(f, r, n - r))
+        return f, float(f_tail(f, r, n - r))
 
     def sanderson_windmeijer(self, off: Array, Q: Array) -> tuple[Array, Array]:
         """F of each endogenous regressor with the others partialled out by 2SLS, and its p-value."""
@@ -151,13 +151,13 @@ class _FirstStage:
             rest = residual - Q @ (Q.T @ residual)
             if self.kind == "classical":
                 values[j] = along @ along / df / (rest @ rest / self.spare)
-                chances[j] = stats.f.sf(values[j], df, self.spare)
+                chances[j] = f_tail(values[j], df, self.spare)
                 continue
             wald = self.wald(along, free * rest[:, None]) if free.shape[1] == df else np.nan
             if self.kind == "cluster":
                 values[j], chances[j] = self.hotelling(wald, df)
             else:
-                values[j], chances[j] = wald / df, stats.f.sf(wald / df, df, self.spare)
+                values[j], chances[j] = wald / df, f_tail(wald / df, df, self.spare)
         return values, chances
 
     def effective(self, fitted: Array, Q: Array, rest: Array) -> float:
@@ -231,10 +231,10 @@ class Exclusions:
     def _p_value(self, value: float, df: int, total: float, total_df: int) -> float:
         """χ²; by cluster that of n R², which is F(df, n − total df) as in a regression."""
         if self.kind != "cluster":
-            return float(stats.chi2.sf(value, df))
+            return float(chi2_tail(value, df))
         n, scale = self.n_units, self.n_units / (self.n_units - 1)
         spare, rest = n - total_df, n - scale * total
-        return float(stats.f.sf(scale * value / df * spare / max(rest, 1e-300), df, spare))
+        return float(f_tail(scale * value / df * spare / max(rest, 1e-300), df, spare))
 
 
 def exclusions(
@@ -365,7 +365,7 @@ def anderson_rubin_pieces(
     explained, onto = instruments.basis.T @ both, own.T @ both
     among = explained.T @ explained
     excluded, rest = among - onto.T @ onto, both.T @ both - among
-    critical = float(stats.f.ppf(1 - alpha, spare, instruments.dof))
+    critical = float(special.fdtri(spare, instruments.dof, 1 - alpha))
     q = excluded / spare - critical * rest / instruments.dof
     return _where_not_positive(q[1, 1], -2 * q[0, 1], q[0, 0], bounds), critical
 
