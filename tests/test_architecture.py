@@ -217,7 +217,7 @@ ARROWS = {
     "study": {"base", "data/expressions", "study/sections"},
     "study/sections": {"base", "study"},
     "tests": {"compare", "effects", "hypotheses", "models"},
-    "weights": {"base", "core/logdet", "weights/build", "weights/files"},
+    "weights": {"base", "core/logdet", "data", "weights/build", "weights/files"},
     "weights/build": {"base", "data", "weights"},
     "weights/files": {"base", "data", "weights"},
 }

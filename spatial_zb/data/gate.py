@@ -22,7 +22,7 @@ from spatial_zb.data.panel import Panel
 #: Names that tables and formulas keep for parameters.
 RESERVED = frozenset({"rho", "lam", "tau", "eta", "sigma2", "(Intercept)"})
 HOW = ("strict", "inner")
-BALANCE = ("error", "drop_units", "drop_periods")
+BALANCE = ("error", "keep", "drop_units", "drop_periods")
 #: A value this many times the others was probably entered in another unit of measurement.
 OUTLIER = 300.0
 #: ... if the others do not differ more than this among themselves.
@@ -41,7 +41,7 @@ def build_panel(
     columns: Sequence[str] | None = None,
     labels: Mapping[str, Text] | None = None,
     how: Literal["strict", "inner"] = "strict",
-    balance: Literal["error", "drop_units", "drop_periods"] = "error",
+    balance: Literal["error", "keep", "drop_units", "drop_periods"] = "error",
 ) -> Panel:
     """Turn a long table into a Panel, matching units by id.
 
@@ -62,7 +62,8 @@ def build_panel(
         ``"strict"``: the table and ``units`` must hold the same ids. ``"inner"``: keep the common ones, with
         a warning; the caller then subsets W as well.
     balance
-        What to do with units that miss a period: refuse, drop those units, or drop those periods.
+        What to do with units that miss a period: refuse, keep them as absent there (``panel.present``, and
+        ``panel.absent()`` lists them), drop those units, or drop those periods.
 
     Raises
     ------
@@ -91,7 +92,10 @@ def build_panel(
     ordered = wide.reorder_levels(["period", "unit"]).reindex(full)
     values = ordered.to_numpy(float).reshape(len(periods), len(wanted), -1)
     _mention_outliers(values, wanted, periods, variables.columns)
-    return Panel(values, tuple(int(p) for p in periods), wanted, tuple(variables.columns), labels or {})
+    present = full.isin(wide.reorder_levels(["period", "unit"]).index).reshape(values.shape[:2])
+    return Panel(
+        values, tuple(int(p) for p in periods), wanted, tuple(variables.columns), labels or {}, present
+    )
 
 
 def _check_header(frame: pd.DataFrame, unit: str, period: str) -> None:
@@ -272,7 +276,7 @@ def _balance(
 ) -> tuple[pd.Index, list[int]]:
     full = pd.MultiIndex.from_product([units, periods])
     holes = full.difference(index)
-    if not len(holes):
+    if not len(holes) or balance == "keep":
         return units, periods
     if balance == "drop_units":
         gone = holes.get_level_values(0).unique()
@@ -292,9 +296,10 @@ def _balance(
     pairs = [f"{u} {p}" for u, p in holes]
     raise DataError(
         f"The panel has {len(holes)} hole(s): {listed(pairs)}. A unit that exists in some years only was often "
-        'reorganised: sum it within constant boundaries, or pass balance="drop_units" or "drop_periods".',
+        'reorganised: sum it within constant boundaries, keep it as absent in the others with balance="keep", or pass '
+        'balance="drop_units" or "drop_periods".',
         f"面板有{len(holes)}处缺行：{listed_zh(pairs)}。只在部分年份存在的地区多因区划调整：请按不变边界合并，"
-        '或用balance="drop_units"、"drop_periods"。',
+        '用balance="keep"保留（其余时期记为不存在），或用balance="drop_units"、"drop_periods"。',
     )
 
 

@@ -1,4 +1,4 @@
-"""The balanced panel: frozen arrays, checked on entry, labelled by period, unit and variable."""
+"""The panel: frozen arrays, checked on entry, labelled by period, unit and variable; units may come and go."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
+from spatial_zb.data.absence import absences, everywhere, presence
 
 
 def real_values(values: Any, what: Text) -> NDArray[np.float64]:
@@ -147,22 +148,25 @@ def _listed(given: Any, name: Text) -> list:
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """A balanced panel: every unit in every period.
+    """Variables of units and periods; every unit in every period, unless ``present`` says otherwise.
 
     Attributes
     ----------
     values
-        (T, n, p), read-only; NaN marks a blank cell, which no estimator accepts.
+        (T, n, p), read-only; NaN marks a blank cell, and every cell of a unit-period that is absent.
     periods, units, columns
         Labels of the three axes: T ordered periods, n string ids, p variable names.
     labels
         Words for the variables in English and Chinese, where known.
+    present
+        (T, n), read-only: whether the unit exists in the period. A city that is not yet founded is absent; a figure that
+        is not known is a blank cell of a unit that is present.
 
     Raises
     ------
     DataError
         Values that are not real numbers, or not as many as labels; periods that are not ascending whole numbers; names
-        that are not text, or repeated.
+        that are not text, or repeated; ``present`` of another shape or kind, values where a unit is absent.
     AlignmentError
         Repeated units.
     """
@@ -172,6 +176,7 @@ class Panel:
     units: pd.Index
     columns: tuple[str, ...]
     labels: Mapping[str, Text] = field(default_factory=dict)
+    present: NDArray[np.bool_] = field(default_factory=everywhere)
 
     def __post_init__(self) -> None:
         values = real_values(self.values, Text("Values of a panel", "面板的数值"))
@@ -179,19 +184,27 @@ class Panel:
         periods, columns = period_labels(self.periods), variable_names(self.columns)
         units = unit_labels(self.units)
         check_fit(values.shape, len(periods), len(units), len(columns))
+        present = presence(self.present, values, periods, units)
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "periods", periods)
         object.__setattr__(self, "units", units)
         object.__setattr__(self, "columns", columns)
         object.__setattr__(self, "labels", MappingProxyType(dict(self.labels)))
+        object.__setattr__(self, "present", present)
 
     def __repr__(self) -> str:
         T, n, p = self.values.shape
         span = f" {self.periods[0]}–{self.periods[-1]}" if T else ""
-        return f"Panel({n} units × {T} periods{span}, {p} variables)"
+        rows = "" if self.balanced else f", {self.present.sum():,} of {T * n:,} unit-periods present"
+        return f"Panel({n} units × {T} periods{span}, {p} variables{rows})"
 
     def __reduce__(self) -> tuple:
-        return Panel, (self.values, self.periods, self.units, self.columns, dict(self.labels))
+        return Panel, (self.values, self.periods, self.units, self.columns, dict(self.labels), self.present)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every unit is present in every period."""
+        return bool(self.present.all())
 
     def array(self, names: str | Sequence[str]) -> NDArray[np.float64]:
         """Values of one variable (T, n), or of several (T, n, k).
@@ -218,16 +231,30 @@ class Panel:
             A unit or period the panel does not have, or one that is named twice.
         """
         rows = chosen_labels(pd.Index(self.periods), periods, Text("period", "时期"))
-        kept = replace(self, values=self.values[rows], periods=tuple(self.periods[i] for i in rows))
-        if units is None:
-            return kept
         cols = chosen_labels(self.units, units, Text("unit", "地区"))
-        return replace(kept, values=kept.values[:, cols], units=self.units[cols])
+        return self._picked(rows, cols)
+
+    def by_id(self) -> Panel:
+        """The panel in the order of its ids."""
+        if self.units.is_monotonic_increasing:
+            return self
+        return self._picked(np.arange(len(self.periods)), np.argsort(self.units.to_numpy()))
+
+    def _picked(self, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> Panel:
+        return replace(
+            self,
+            values=self.values[rows][:, cols],
+            periods=tuple(self.periods[i] for i in rows),
+            units=self.units[cols],
+            present=self.present[rows][:, cols],
+        )
 
     def with_columns(
         self, new: Mapping[str, NDArray[np.float64]], labels: Mapping[str, Text] | None = None
     ) -> Panel:
         """Add variables given as (T, n) arrays in the order of this panel; an old name is replaced.
+
+        What an array holds for a unit that is absent in a period is left out.
 
         Raises
         ------
@@ -244,12 +271,38 @@ class Panel:
         )
 
     def frame(self) -> pd.DataFrame:
-        """The panel as a long table with columns ``unit``, ``period`` and the variables."""
-        T, n, p = self.values.shape
-        index = {"unit": np.tile(self.units, T), "period": np.repeat(self.periods, n)}
-        return pd.DataFrame(index).join(
-            pd.DataFrame(self.values.reshape(T * n, p), columns=list(self.columns))
-        )
+        """The panel as a long table with columns ``unit``, ``period`` and the variables; a row for all that is present."""
+        periods, units = np.nonzero(self.present)
+        index = {"unit": self.units.to_numpy()[units], "period": np.asarray(self.periods, dtype=int)[periods]}
+        return pd.DataFrame(index).join(pd.DataFrame(self.values[self.present], columns=list(self.columns)))
+
+    def absent(self, events: pd.DataFrame | None = None) -> pd.DataFrame:
+        """When units are absent, and why: one row for each stretch of periods of the panel without the unit.
+
+        Parameters
+        ----------
+        events
+            What became of units: columns ``unit``, ``period`` and ``event`` (text). An event is told where it falls within
+            the stretch, or into the period of the panel before it or after it.
+
+        Returns
+        -------
+        DataFrame with ``unit, first, last`` (periods), ``periods`` (how many), ``absence`` (``"enters late"``,
+        ``"leaves"``, ``"gap"``, ``"never there"``) and ``why`` (events as ``"2011: dissolved"``, or blank).
+
+        Raises
+        ------
+        DataError
+            ``events`` without one of its columns.
+
+        Examples
+        --------
+        >>> frame = pd.DataFrame({"unit": ["a", "a", "b"], "period": [2010, 2011, 2011], "x": [1.0, 2.0, 3.0]})
+        >>> from spatial_zb.data.gate import build_panel
+        >>> build_panel(frame, balance="keep").absent()[["unit", "first", "last", "absence"]].values.tolist()
+        [['b', 2010, 2010, 'enters late']]
+        """
+        return absences(self.present, self.periods, self.units, events)
 
     def _new(self, name: str, given: Any) -> NDArray[np.float64]:
         what = Text(f"Values of {name!r}", f"{name!r}的数值")
@@ -265,6 +318,7 @@ class Panel:
                 "repeats one.",
                 f"{what.zh}须为时期 × 地区的数组{shape}，而不是{seen_zh}。numpy.broadcast_to({name}, {shape})可重复其值。",
             )
+        values[~self.present] = np.nan
         return values
 
     def _position(self, name: str) -> int:
@@ -286,6 +340,38 @@ class Panel:
             raise DataError(
                 f"The panel has no variable {name!r}. {hint.en}", f"面板中没有变量{name!r}。{hint.zh}"
             ) from None
+
+
+def require_complete(panel: Panel, need: Text) -> None:
+    """Refuse a panel in which units are absent in some periods.
+
+    Parameters
+    ----------
+    panel
+        The panel; its blank cells are another matter.
+    need
+        What needs a complete panel, as the subject of the message.
+
+    Raises
+    ------
+    DataError
+        Naming units and periods that are absent, and how to keep what is complete.
+    """
+    if panel.balanced:
+        return
+    spans = [
+        f"{row.unit} {row.first}" + (f"–{row.last}" if row.last > row.first else "")
+        for row in panel.absent().itertuples()
+    ]
+    raise DataError(
+        f"{need.en} needs every unit in every period, and {(~panel.present).sum():,} unit-periods are absent: "
+        f"{listed(spans, 5)}. Keep the units that are always there, "
+        "panel.select(units=panel.units[panel.present.all(axis=0)]), or the periods with all units; W then has to be of "
+        "the same units (W.subset).",
+        f"{need.zh}要求每个地区每期都有数据，而面板缺{(~panel.present).sum():,}个地区-时期：{listed_zh(spans, 5)}。"
+        "请只保留各期齐全的地区panel.select(units=panel.units[panel.present.all(axis=0)])，"
+        "或地区齐全的时期；权重矩阵须取相同地区（W.subset）。",
+    )
 
 
 def require_panel(panel: object) -> None:

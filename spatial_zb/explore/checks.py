@@ -23,7 +23,7 @@ from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.local import ADJUSTMENTS, Adjustment, adjusted_p_values
 from spatial_zb.core.statistics.moran import Alternative
-from spatial_zb.data.panel import Panel, require_panel
+from spatial_zb.data.panel import Panel, require_complete, require_panel
 from spatial_zb.weights.matrix import Weights, as_weights
 
 #: Powers of two beyond which a variable is divided before its squares are summed: 2^166 is about 1e50.
@@ -83,7 +83,8 @@ def ready(panel: Panel, names: Sequence[str], W: Any, what: str, fate: Text) -> 
         ``panel`` is no panel.
     """
     require_panel(panel)
-    ordered = by_id(panel)
+    require_complete(panel, Text.of(what))
+    ordered = panel.by_id()
     weights = as_weights(W)
     if not weights.ids.equals(ordered.units):
         weights = weights.align(ordered.units)
@@ -107,14 +108,6 @@ def _within_range(panel: Panel, names: Sequence[str]) -> Panel:
     values = panel.values.copy()
     values[:, :, [panel.columns.index(name) for name in wanted]] = np.ldexp(columns, shift)
     return replace(panel, values=values)
-
-
-def by_id(panel: Panel) -> Panel:
-    """The panel in the order of its ids."""
-    if panel.units.is_monotonic_increasing:
-        return panel
-    order = np.argsort(panel.units.to_numpy())
-    return replace(panel, values=panel.values[:, order], units=panel.units[order])
 
 
 def _refuse_unusable(panel: Panel, variable: str, what: str) -> None:

@@ -27,7 +27,7 @@ from spatial_zb.base.errors import (
 from spatial_zb.base.results import ResultTable
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.moran import moran_i, moran_permutations, permutation_p_value
-from spatial_zb.data.panel import Panel
+from spatial_zb.data.panel import Panel, require_complete
 from spatial_zb.effects import spatial_effects
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
@@ -245,6 +245,7 @@ def _values(source: Any, variable: str | None, periods: Sequence[int] | None) ->
     elif isinstance(source, Panel):
         if variable is None:
             raise SpecificationError("Name the variable of the panel.", "请指定面板中的变量。")
+        require_complete(source, Text("Moran's I by distance", "按距离的莫兰指数"))
         out = pd.DataFrame(source.array(variable), index=source.periods, columns=source.units)
     else:
         residuals = source.residuals

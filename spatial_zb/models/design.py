@@ -24,7 +24,7 @@ from spatial_zb.core.transforms import (
     spatial_lag,
     transformed_sample,
 )
-from spatial_zb.data.panel import Panel, require_consecutive, require_panel
+from spatial_zb.data.panel import Panel, require_complete, require_consecutive, require_panel
 from spatial_zb.models.notes import endogenous_weights, nearly_collinear
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
@@ -197,7 +197,8 @@ def refuse_empty_rows(weights: Weights) -> None:
 
 
 def refuse_blanks(panel: Panel, names: tuple[str, ...]) -> None:
-    """Name the cells of these variables that hold no number, or an infinite one."""
+    """Name the units that are absent in some periods, and the cells of these variables without a finite number."""
+    require_complete(panel, Text("This estimator", "该估计方法"))
     values = panel.array(list(names))
     blank = np.isnan(values)
     if blank.any():

@@ -15,3 +15,6 @@ from .compare import compare_weights as compare_weights
 from .files import read as read
 from .files import write as write
 from .matrix import as_weights as as_weights
+from .periods import PeriodWeights as PeriodWeights
+from .periods import by_period as by_period
+from .periods import report_by_period as report_by_period

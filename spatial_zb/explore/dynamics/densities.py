@@ -12,12 +12,14 @@ import pandas as pd
 from spatial_zb.base.arguments import check_count
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.printing import Printed
-from spatial_zb.data.panel import Panel
+from spatial_zb.base.text import Text
+from spatial_zb.data.panel import Panel, require_complete
 from spatial_zb.weights.matrix import text_ids
 
 
 def usable(panel: Panel, variable: str) -> np.ndarray:
     """Values (T, n), none blank or infinite."""
+    require_complete(panel, Text("This description of a distribution", "该分布描述"))
     values = panel.array(variable)
     blank = np.isnan(values)
     if blank.any():

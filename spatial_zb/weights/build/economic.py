@@ -93,13 +93,19 @@ def economic_distance(
 def unit_means(panel: Panel, variable: str, periods: Sequence[int] | None = None) -> pd.Series:
     """Mean of a variable over some periods of a panel (all without ``periods``), by unit id.
 
+    Of a unit that is absent in some of them, the mean of those in which it is present; a unit that is present in none is
+    left out. A blank cell of a unit that is present leaves its mean blank.
+
     Raises
     ------
     DataError, AlignmentError
         A variable or a period the panel does not have.
     """
     part = panel if periods is None else panel.select(periods=list(periods))
-    return pd.Series(part.array(variable).mean(axis=0), index=part.units, name=variable)
+    counts = part.present.sum(axis=0)
+    sums = np.where(part.present, part.array(variable), 0.0).sum(axis=0)
+    there = counts > 0
+    return pd.Series(sums[there] / counts[there], index=part.units[there], name=variable)
 
 
 def combine(
