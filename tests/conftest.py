@@ -46,3 +46,21 @@ def real_cities():
         W = zb.Weights(matrix, ids, str(name)).standardise()
         out[str(name)] = zb.build_panel(data[data["city"].isin(ids)], "city", "year", units=ids), W
     return out
+
+
+@pytest.fixture(scope="session")
+def example():
+    """The example of the delta: polygons, panel and W, as a newcomer gets them."""
+    import spatial_zb as zb
+
+    return zb.example("delta")
+
+
+@pytest.fixture(scope="session")
+def effects_of_a_fit(example):
+    """Effects of the example's model."""
+    import spatial_zb as zb
+
+    x = ["talent", "ln_pgdp", "fdi_gdp"]
+    fit = zb.fit_durbin(zb.DurbinSpec("industry", x), example.panel, example.W)
+    return zb.spatial_effects(fit)

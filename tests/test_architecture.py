@@ -199,7 +199,14 @@ ARROWS = {
         "report/tables/writers",
     },
     "report/tables": {"base", "report/tables/layouts"},
-    "report/tables/layouts": {"base", "core/indices", "core/likelihood", "report", "report/tables"},
+    "report/tables/layouts": {
+        "base",
+        "core/indices",
+        "core/likelihood",
+        "core/statistics",
+        "report",
+        "report/tables",
+    },
     "report/tables/writers": {"base", "report", "report/tables"},
     "simulate": {
         "base",

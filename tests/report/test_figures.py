@@ -11,6 +11,7 @@ from pictures import clean, lines_of
 
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError
 from spatial_zb.base.text import Text
+from spatial_zb.core.statistics.dispersion import within_sd
 from spatial_zb.core.statistics.moran import bivariate_moran, moran_i
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
@@ -243,19 +244,62 @@ def test_every_estimate_and_interval_is_drawn_at_its_place():
     rows = ["talent", "gdp", "fdi", "univ"]
     for axes, effect in zip(drawing.axes, ("direct", "indirect", "total"), strict=True):
         bars = [part for part in axes.collections if part.get_gid() == "interval"]
-        for frame, line, bar in zip(effects.values(), lines_of(axes, "estimate"), bars, strict=True):
+        for number, (frame, bar) in enumerate(zip(effects.values(), bars, strict=True)):
             part = frame[frame.effect == effect].set_index("term")
             present = [row for row in rows if row in part.index]
-            assert line.get_xdata() == pytest.approx(part.loc[present, "estimate"].to_numpy())
-            assert np.round(line.get_ydata()).tolist() == [rows.index(row) for row in present]
+            x, y = points_of(axes, number)
+            assert x == pytest.approx(part.loc[present, "estimate"].to_numpy())
+            assert np.round(y).tolist() == [rows.index(row) for row in present]
             ends = np.array([segment[:, 0] for segment in bar.get_segments()])
             assert ends == pytest.approx(part.loc[present, ["conf_low", "conf_high"]].to_numpy())
     assert drawing.left_out == ()
 
 
+def points_of(axes, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates of one model from top to bottom, those whose interval holds zero among them."""
+    parts = [lines_of(axes, gid)[number].get_xydata() for gid in ("estimate", "hollow")]
+    found = np.concatenate(parts)
+    return tuple(found[np.argsort(found[:, 1])].T)
+
+
+def test_an_estimate_is_hollow_where_its_interval_holds_zero():
+    frame = tidy(1)
+    drawing = figures.effects({"A": frame})
+    for axes, effect in zip(drawing.axes, ("direct", "indirect", "total"), strict=True):
+        part = frame[frame.effect == effect]
+        sure = part[(part.conf_low > 0) | (part.conf_high < 0)]
+        (filled,), (hollow,) = lines_of(axes, "estimate"), lines_of(axes, "hollow")
+        assert filled.get_xdata() == pytest.approx(sure["estimate"].to_numpy())
+        assert len(filled.get_xdata()) + len(hollow.get_xdata()) == len(part)
+        assert hollow.get_markerfacecolor() == "white"
+        # Lengths can be compared over the panels.
+        assert axes.get_xlim() == drawing.axes[0].get_xlim()
+
+
+def test_effects_are_of_the_change_that_stands_beside_the_variable(effects_of_a_fit):
+    panel = effects_of_a_fit.fit.panel
+    frame = effects_of_a_fit.tidy()
+    rows = list(dict.fromkeys(frame["term"]))
+    sizes = {name: within_sd(panel.array(name)) for name in rows}
+    given = {name: 10.0 * (1 + number) for number, name in enumerate(rows)}
+    for per, size in (("sd", sizes), ("unit", dict.fromkeys(rows, 1.0)), (given, given)):
+        drawing = figures.effects({"A": effects_of_a_fit}, per=per)
+        part = frame[frame.effect == "total"].set_index("term").loc[rows, "estimate"]
+        x, _ = points_of(drawing.axes[2], 0)
+        assert x == pytest.approx([size[name] * part[name] for name in rows])
+        said = " ".join(text.get_text() for text, _ in text_boxes(drawing.figure))
+        assert ("one more unit" in said) is (per == "unit")
+        assert ("standard deviation within units" in said.replace("\n", " ")) is (per == "sd")
+        if per == given:
+            assert "+10" in drawing.axes[0].get_yticklabels()[0].get_text()
+    for wrong in ("year", {rows[0]: 0.0}, {rows[0]: np.nan}):
+        with pytest.raises(SpecificationError, match="must be"):
+            figures.effects({"A": effects_of_a_fit}, per=wrong)
+
+
 def test_models_do_not_lie_on_each_other():
     drawing = figures.effects({name: tidy(1) for name in "ABCDEFGHI"})
-    heights = np.concatenate([line.get_ydata() for line in lines_of(drawing.axes[0], "estimate")])
+    heights = np.concatenate([points_of(drawing.axes[0], n)[1] for n in range(9)])
     assert len(np.unique(heights)) == len(heights)
     looks = {(line.get_color(), line.get_marker()) for line in drawing.figure.legends[0].get_lines()}
     assert len(looks) == 9
@@ -269,7 +313,7 @@ def test_terms_in_the_order_asked_for():
         figures.effects({"A": tidy(1)}, terms=["nothing"])
 
 
-def test_what_has_no_interval_is_hollow_and_told():
+def test_what_has_no_interval_is_a_cross_and_told():
     frame = tidy(1)
     frame.loc[0, ["conf_low", "conf_high"]] = np.nan
     frame.loc[4, "estimate"] = np.nan
@@ -277,12 +321,9 @@ def test_what_has_no_interval_is_hollow_and_told():
     assert drawing.left_out == ("A: talent, direct", "A: gdp, indirect")
     bare = [len(line.get_xdata()) for axes in drawing.axes for line in lines_of(axes, "bare")]
     assert bare == [1, 0, 0]
-    assert [len(line.get_xdata()) for axes in drawing.axes for line in lines_of(axes, "estimate")] == [
-        2,
-        2,
-        3,
-    ]
-    assert any("A / talent / Direct" in text.get_text() for text, _ in text_boxes(drawing.figure))
+    assert [len(points_of(axes, 0)[0]) for axes in drawing.axes] == [2, 2, 3]
+    said = " ".join(text.get_text() for text, _ in text_boxes(drawing.figure))
+    assert "A / talent / Direct" in said.replace("\n", " ")
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -302,7 +343,7 @@ def test_effects_by_regime(language):
         words["core=1"].pick(language),
         {"en": "All units", "zh": "全部地区"}[language],
     ]
-    first, second, all_ = (line.get_xdata() for line in lines_of(drawing.axes[0], "estimate"))
+    first, second, all_ = (points_of(drawing.axes[0], number)[0] for number in range(3))
     for drawn, part in ((first, parts[0]), (second, parts[2]), (all_, parts[1])):
         assert drawn == pytest.approx(part.loc[part.effect == "direct", "estimate"].to_numpy()[:2])
 

@@ -106,6 +106,28 @@ def ellipse_outline(ellipse: Ellipse, points: int = 181) -> Array:
     return np.column_stack([ellipse.x + east, ellipse.y + north])
 
 
+def within_sd(values: ArrayLike) -> float:
+    """Standard deviation within units of values (T, n), NaN for what is missing: the usual size of a change.
+
+    Deviations are from the means of the units, and their sum of squares is divided by one less than the number of values,
+    as ``xtsum`` of Stata does. In one period there is nothing within units: then it is that over units.
+
+    Examples
+    --------
+    Two units that move by ±1 around 10 and 20: √(4 / 3).
+
+    >>> round(within_sd([[9.0, 19.0], [11.0, 21.0]]), 4)
+    1.1547
+    """
+    x = np.asarray(values, dtype=float)
+    seen = np.isfinite(x)
+    if seen.sum() < 2:
+        return float("nan")
+    x = np.where(seen, x, 0.0)
+    means = x.sum() / seen.sum() if len(x) == 1 else x.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    return float(np.sqrt((np.where(seen, x - means, 0.0) ** 2).sum() / (seen.sum() - 1)))
+
+
 def gini(values: ArrayLike) -> float:
     """Gini coefficient Σ_i Σ_j |x_i − x_j| / (2 n² x̄), in O(n log n).
 

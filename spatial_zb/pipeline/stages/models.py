@@ -142,16 +142,7 @@ def _figure_note(job: Job, model: Model, drawn: Sequence[Text], lost: Sequence[T
             *([said] if said else []),
         ]
         said = Text(" ".join(part.en for part in parts), "".join(part.zh for part in parts))
-    one = EFFECT_OF_ONE_UNIT
-    said = one if said is None else Text(f"{one.en} {said.en}", one.zh + said.zh)
     return figure_note(job, *job.study.samples_of(model), said=said)
-
-
-#: Variables in different units share an axis; a short bar is no certain zero.
-EFFECT_OF_ONE_UNIT = Text(
-    "Effects of one more unit of each variable: a bar too short to be seen is precise in that unit.",
-    "各变量增加一个单位的效应；短到看不见的误差线只说明以该单位计量时较精确。",
-)
 
 
 def _draw_regimes(job: Job, model: Model, column: Column) -> None:

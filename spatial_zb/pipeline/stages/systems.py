@@ -12,6 +12,7 @@ import pandas as pd
 
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.text import Text
+from spatial_zb.core.statistics.dispersion import within_sd
 from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.table import Effects
 from spatial_zb.hypotheses.nested import RESTRICTIONS, restriction_tests
@@ -243,8 +244,8 @@ def _shock_words(system: System, prepared: Prepared) -> dict[str, Text]:
     return {f"shock:{name}": Text(f"Shock to {w.en}", f"{w.zh}的冲击") for name, w in labels.items()}
 
 
-def _mutual_effects(frames: Mapping[str, pd.DataFrame], look: Look) -> Drawing:
-    return figures.effects(frames, models=METHOD_WORDS, look=look)
+def _mutual_effects(frames: Mapping[str, pd.DataFrame], sizes: Mapping[str, float], look: Look) -> Drawing:
+    return figures.effects(frames, models=METHOD_WORDS, per=sizes, look=look)
 
 
 def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
@@ -269,9 +270,12 @@ def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
             f"{system.title.en}: {where[0].en}, {where[1].en}",
             f"{system.title.zh}：{where[0].zh}，{where[1].zh}",
         )
+        panel = job.prepared.sample(sample)
+        usual = {name: within_sd(panel.array(e.y)) for name, e in system.equations.items()}
+        sizes = {pair: usual[pair.split(" → ")[0]] for pair in arrows}
         job.figure(
             f"system_{system.name}_{sample}_{W}",
-            partial(_mutual_effects, frames),
+            partial(_mutual_effects, frames, sizes),
             Look(title=title, note=figure_note(job, sample, said=_below_figure(own)), words=arrows),
             shown=title,
             choices={"model": system.title, "sample": where[0], "weights": where[1]},

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Language, Text
+from spatial_zb.core.statistics.dispersion import within_sd
 from spatial_zb.report.drawing.frame import (
     PLAIN,
     ChartFrame,
@@ -33,10 +36,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-INTERVALS = Text("Bars: {:g} % confidence intervals.", "误差线为{:g}%置信区间。")
-NO_INTERVAL = Text("No interval available: {}.", "无置信区间：{}。")
+INTERVALS = Text(
+    "Bars: {:g} % confidence intervals. Hollow: the interval holds zero.",
+    "误差线为{:g}%置信区间；空心点：置信区间包含零。",
+)
+NO_INTERVAL = Text("Crosses: no interval available: {}.", "叉号：无置信区间：{}。")
+#: What the effects are of, and the change behind the words of a row.
+OF_UNIT = Text("Effects of one more unit of each variable.", "各变量增加一个单位的效应。")
+OF_CHANGE = Text("Effects of the change beside each variable{}.", "各变量变动所标数值的效应{}。")
+OF_SD = Text(", its standard deviation within units", "（所标数值为其组内标准差）")
 ESTIMATE = Text("Estimate", "估计值")
 ALL_UNITS = Text("All units", "全部地区")
+#: Whose effect is drawn: of one standard deviation within units, of one unit, or of changes by term.
+Per = Literal["sd", "unit"] | Mapping[str, float]
 #: Terms of a fit that a coefficient plot leaves out unless asked for.
 NUISANCE = frozenset({"(Intercept)", "sigma2"})
 
@@ -46,10 +58,11 @@ def effects(
     *,
     terms: Sequence[str] | None = None,
     models: Mapping[str, Words] | None = None,
+    per: Per = "sd",
     confidence: float = 0.95,
     look: Look = PLAIN,
 ) -> Drawing:
-    """Plot direct, indirect and total effects with their intervals, one panel for each.
+    """Plot direct, indirect and total effects with their intervals, one panel for each, on one scale.
 
     Parameters
     ----------
@@ -60,6 +73,11 @@ def effects(
         Variables to show, from top to bottom; all, in the order they first come, without it.
     models
         Words for models.
+    per
+        The change of each variable whose effect is drawn: ``"sd"``, its standard deviation within units in the panel of
+        the first result (:func:`~spatial_zb.core.statistics.dispersion.within_sd`), so that variables in different units
+        can be compared; ``"unit"``, one more unit; or changes by term. A bare frame knows no panel: then it is one unit.
+        The change stands beside the words of the variable, and the note says which it is.
     confidence
         Level of the intervals in the frames, for the note.
     look
@@ -67,19 +85,54 @@ def effects(
 
     Notes
     -----
-    An estimate without an interval is drawn as a hollow marker and told in the note; one that is missing is
-    not drawn. ``Drawing.left_out`` lists both as "model: term, effect".
+    A marker is hollow where the interval holds zero. An estimate without an interval is a cross and told in the note; one
+    that is missing is not drawn. ``Drawing.left_out`` lists both as "model: term, effect".
 
     Raises
     ------
     DataError
         No model, missing columns, or nothing to draw.
     SpecificationError
-        A term that no model has.
+        A term that no model has; a ``per`` of another kind, or a change that is not a positive number.
     """
     frames = _tidy_frames(results, ("term", "effect", "estimate", "conf_low", "conf_high"))
+    sizes = _changes(per, next(iter(results.values())))
+    frames = {name: _of_change(frame, sizes) for name, frame in frames.items()}
     with open_page(look, "journal_double") as page:
-        return _intervals(frames, list(EFFECTS.items()), terms, models or {}, confidence, page)
+        said = page.say(OF_CHANGE, page.say(OF_SD) if per == "sd" else "") if sizes else page.say(OF_UNIT)
+        rows = _Rows(frames, terms, models or {}, confidence, sizes, said)
+        return _intervals(rows, list(EFFECTS.items()), page)
+
+
+def _changes(per: Per, result: Any) -> dict[str, float]:
+    """Size of the change by term; empty for one unit of each."""
+    if isinstance(per, Mapping):
+        wrong = [name for name, size in per.items() if not (np.isfinite(size) and size > 0)]
+        if wrong:
+            raise SpecificationError(
+                f"The change of {listed(wrong)} must be a positive number.",
+                f"{listed_zh(wrong)}的变动须为正数。",
+            )
+        return {str(name): float(size) for name, size in per.items()}
+    if per not in ("sd", "unit"):
+        raise SpecificationError(
+            f'per must be "sd", "unit" or changes by term, not {per!r}.',
+            f'per须为"sd"、"unit"或各变量的变动，而不是{per!r}。',
+        )
+    panel = getattr(getattr(result, "fit", None), "panel", None)
+    if per == "unit" or panel is None:
+        return {}
+    known = [name for name in panel.columns if np.ptp(panel.array(name)[np.isfinite(panel.array(name))]) > 0]
+    return {name: within_sd(panel.array(name)) for name in known}
+
+
+def _of_change(frame: pd.DataFrame, sizes: Mapping[str, float]) -> pd.DataFrame:
+    """Estimates and limits times the change of their term."""
+    if not sizes:
+        return frame
+    size = frame["term"].map(sizes).fillna(1.0).to_numpy(float)
+    numbers = ["estimate", "conf_low", "conf_high"]
+    return frame.assign(**{name: frame[name].to_numpy(float) * size for name in numbers})
 
 
 def regimes(
@@ -87,6 +140,7 @@ def regimes(
     *,
     terms: Sequence[str] | None = None,
     names: Mapping[str, Words] | None = None,
+    per: Per = "sd",
     confidence: float = 0.95,
     look: Look = PLAIN,
 ) -> Drawing:
@@ -114,6 +168,8 @@ def regimes(
         {regime: frame[frame["regime"] == regime] for regime in order},
         terms=terms,
         models={regime: given.get(regime, regime) for regime in order},
+        # The parts are bare frames: what they are of is known here.
+        per=_changes(per, result) or "unit",
         confidence=confidence,
         look=look,
     )
@@ -138,7 +194,7 @@ def coefficients(
         frames = {name: frame[~frame["term"].isin(NUISANCE)] for name, frame in frames.items()}
     frames = {name: frame.assign(effect="") for name, frame in frames.items()}
     with open_page(look, "journal_single") as page:
-        return _intervals(frames, [("", ESTIMATE)], terms, models or {}, confidence, page)
+        return _intervals(_Rows(frames, terms, models or {}, confidence), [("", ESTIMATE)], page)
 
 
 def _tidy_frames(results: Mapping[str, Any], columns: tuple[str, ...]) -> dict[str, pd.DataFrame]:
@@ -154,31 +210,54 @@ def _tidy_frames(results: Mapping[str, Any], columns: tuple[str, ...]) -> dict[s
     return frames
 
 
-def _intervals(
-    frames: dict[str, pd.DataFrame],
-    panels: list[tuple[str, Text]],
-    terms: Sequence[str] | None,
-    models: Mapping[str, Words],
-    confidence: float,
-    page: Page,
-) -> Drawing:
-    rows = _wanted_terms(frames, terms)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Frames by model, the terms wanted, words of models, the level, changes by term and what to say of them."""
+
+    frames: dict[str, pd.DataFrame]
+    terms: Sequence[str] | None
+    models: Mapping[str, Words]
+    confidence: float
+    sizes: Mapping[str, float] = field(default_factory=dict)
+    said: str = ""
+
+
+def _intervals(given: _Rows, panels: list[tuple[str, Text]], page: Page) -> Drawing:
+    frames, rows = given.frames, _wanted_terms(given.frames, given.terms)
     style, labels = page.style, page.look.words
-    called = [_term_words(term, labels, page.language) for term in rows]
-    names = {name: page.say(models.get(name, name), limit=NAME_LIMIT) for name in frames}
+    called = [
+        _term_words(term, labels, page.language) + _change(given.sizes.get(term), page) for term in rows
+    ]
+    names = {name: page.say(given.models.get(name, name), limit=NAME_LIMIT) for name in frames}
     bare = _without_interval(frames, rows, [key for key, _ in panels])
     cells = items((_cell(key, names, labels, page.language) for key in bare), page.language)
     lacking = page.say(NO_INTERVAL, cells) if bare else ""
-    around = page.title, page.note(page.say(INTERVALS, 100 * confidence), lacking)
+    around = page.title, page.note(given.said, page.say(INTERVALS, 100 * given.confidence), lacking)
     figure, axes = _interval_sheet(panels, called, names, around, style)
     for panel, (key, _) in zip(axes, panels, strict=True):
         panel.axvline(0, color=GREY, linewidth=0.8 * style.line_pt, zorder=1, gid="zero")
         for number, frame in enumerate(frames.values()):
             part = frame[frame["effect"] == key].drop_duplicates("term").set_index("term").reindex(rows)
             _draw_series(panel, part, number, len(frames), style)
+    _one_scale(axes)
     figure.draw_without_rendering()
     told = tuple(f"{model}: {term}{', ' + effect if effect else ''}" for model, term, effect in bare)
     return Drawing(figure, tuple(axes), left_out=told)
+
+
+def _change(size: float | None, page: Page) -> str:
+    """``", +0.21"`` after the words of a row, of two digits."""
+    if size is None:
+        return ""
+    decimals = max(0, 1 - math.floor(math.log10(size)))
+    return {"en": ", ", "zh": "，"}[page.language] + f"+{size:,.{decimals}f}"
+
+
+def _one_scale(axes: Sequence[Axes]) -> None:
+    """The same limits in all panels, so that lengths can be compared."""
+    limits = np.array([panel.get_xlim() for panel in axes])
+    for panel in axes:
+        panel.set_xlim(limits[:, 0].min(), limits[:, 1].max())
 
 
 def _wanted_terms(frames: dict[str, pd.DataFrame], terms: Sequence[str] | None) -> list[str]:
@@ -274,9 +353,12 @@ def _draw_series(axes: Axes, part: pd.DataFrame, number: int, total: int, style:
     line: dict[str, Any] = {"color": colour, "linewidth": 1.3 * style.line_pt, "zorder": 2, "gid": "interval"}
     axes.hlines(y[known], low[known], high[known], **line)
     look = _series_look(number, style)
-    axes.plot(estimate[known], y[known], zorder=3, gid="estimate", **look)
+    sure = known & ((low > 0) | (high < 0))
+    axes.plot(estimate[sure], y[sure], zorder=3, gid="estimate", **look)
+    hollow = {**look, "markerfacecolor": "white"}
+    axes.plot(estimate[known & ~sure], y[known & ~sure], zorder=3, gid="hollow", **hollow)
     bare = np.isfinite(estimate) & ~known
-    axes.plot(estimate[bare], y[bare], zorder=3, gid="bare", **{**look, "markerfacecolor": "white"})
+    axes.plot(estimate[bare], y[bare], zorder=3, gid="bare", **{**look, "marker": "x"})
 
 
 def _series_look(number: int, style: FigureStyle) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from spatial_zb.base.text import Text
 from spatial_zb.core.likelihood.tests import variance_inflation
+from spatial_zb.core.statistics.dispersion import within_sd
 from spatial_zb.report.tables.layouts.common import (
     MISSING,
     Heading,
@@ -159,12 +160,11 @@ def _moments(values: np.ndarray) -> dict[str, float]:
     means = filled.sum(axis=0)[units] / seen.sum(axis=0)[units]
     pooled = values[seen]
     n = pooled.size
-    within = np.where(seen[:, units], values[:, units] - means, 0.0)
     found = {
         "mean": float(pooled.mean()) if n else math.nan,
         "overall": float(pooled.std(ddof=1)) if n > 1 else math.nan,
         "between": float(means.std(ddof=1)) if means.size > 1 else math.nan,
-        "within": math.sqrt(float((within**2).sum()) / (n - 1)) if n > 1 else math.nan,
+        "within": within_sd(values) if len(values) > 1 else 0.0 if n > 1 else math.nan,
         "min": float(pooled.min()) if n else math.nan,
         "median": float(np.median(pooled)) if n else math.nan,
         "max": float(pooled.max()) if n else math.nan,
