@@ -1,4 +1,4 @@
-"""Tables from files: csv, xlsx, dta, parquet and feather, with codes kept as text; and what a polygon file may be."""
+"""Tables from files: csv, xlsx, dta, dbf, parquet, feather, codes kept as text; and what a polygon file may be."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -37,7 +38,7 @@ def read_table(path: str | Path, text: Sequence[str] = (), *, sheet: str | None 
     Parameters
     ----------
     path
-        A .csv (UTF-8, with or without a mark, or GB18030), .xlsx, .dta, .parquet or .feather file on this machine.
+        A .csv (UTF-8, with or without a mark, or GB18030), .xlsx, .dta, .dbf, .parquet or .feather file on this machine.
     text
         Columns of codes, kept as text; a whole number stored as a decimal becomes text without the point.
     sheet
@@ -205,6 +206,40 @@ def _dta(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> p
     return frame.replace({column: {"": None} for column in text if column in frame})
 
 
+def dbf_length(head: bytes) -> int:
+    """Bytes of a dBase table by its heading: its start, and its rows of one width."""
+    if len(head) < 12:
+        return 33
+    rows, start, width = struct.unpack("<IHH", head[4:12])
+    return start + rows * width
+
+
+def _dbf(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> pd.DataFrame:
+    """A dBase table, such as that of a shapefile: numbers (N, F) are numbers, all else is text."""
+    if len(content) < dbf_length(content[:12]):
+        raise DataError(
+            f"{name} is cut off: {len(content)} of {dbf_length(content[:12])} bytes. Copy it again.",
+            f"{name}被截断：{len(content)}字节，应有{dbf_length(content[:12])}字节。请重新复制。",
+        )
+    rows, start, width = struct.unpack("<IHH", content[4:12])
+    heads = [content[at : at + 32] for at in range(32, start - 1, 32) if content[at] != 0x0D]
+    refuse_cells(rows, len(heads), name)
+    lines = [content[start + k * width : start + (k + 1) * width] for k in range(rows)]
+    kept = [line for line in lines if line[:1] != b"*"]  # rows that were deleted are still in the file
+    columns, at = {}, 1
+    names = [_decoded(head[:11].partition(b"\0")[0], name).strip() for head in heads]
+    _check_headings(names, name)
+    for head, column in zip(heads, names, strict=True):
+        end = at + head[16]
+        cells = _decoded(
+            b"\n".join(line[at:end].replace(b"\0", b" ").replace(b"\n", b" ") for line in kept), name
+        )
+        series = pd.Series([cell.strip() or None for cell in cells.split("\n")] if kept else [], dtype=object)
+        columns[column] = pd.to_numeric(series) if head[11:12] in b"NF" and column not in text else series
+        at = end
+    return pd.DataFrame(columns)
+
+
 def _parquet(content: bytes, name: str, text: Sequence[str], sheet: str | None) -> pd.DataFrame:
     import pyarrow as pa
     from pyarrow import parquet
@@ -253,6 +288,7 @@ _READERS: Mapping[str, Callable[[bytes, str, Sequence[str], str | None], pd.Data
     ".csv": _csv,
     ".xlsx": _xlsx,
     ".dta": _dta,
+    ".dbf": _dbf,
     ".parquet": _parquet,
     ".feather": _feather,
 }

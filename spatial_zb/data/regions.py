@@ -17,7 +17,7 @@ import pandas as pd
 from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text, shown_path
-from spatial_zb.data.read import check_layer_kind
+from spatial_zb.data.read import check_layer_kind, dbf_length
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -31,7 +31,9 @@ TOUCH = 1e-6
 FARTHEST = 1e9
 
 
-def read_regions(path: str | Path | Sequence[str | Path], id: str = "adcode") -> gpd.GeoDataFrame:
+def read_regions(
+    path: str | Path | Sequence[str | Path], id: str = "adcode", *, crs: str | None = None
+) -> gpd.GeoDataFrame:
     """Read a polygon layer, or the parts of one, and index it by unit id.
 
     Parameters
@@ -41,6 +43,8 @@ def read_regions(path: str | Path | Sequence[str | Path], id: str = "adcode") ->
         :func:`join_regions` lays side by side.
     id
         Column of the unit ids; they are kept as text, so that leading zeros stay.
+    crs
+        Code of the reference system of layers that name none, such as ``"EPSG:4326"`` for a shapefile without its .prj.
 
     Returns
     -------
@@ -51,11 +55,11 @@ def read_regions(path: str | Path | Sequence[str | Path], id: str = "adcode") ->
     DataError
         The file is missing or unreadable, has no such column, no coordinate reference system, no polygon, a
         point or line, an empty geometry, coordinates that look like swapped latitude and longitude, or the
-        same id twice.
+        same id twice; a layer names another system than ``crs``, or ``crs`` is no code of one.
     """
     if isinstance(path, str | Path):
-        return _read_layer(Path(path), id)
-    return _joined([(Path(part).name, _read_layer(Path(part), id)) for part in path])
+        return _read_layer(Path(path), id, crs)
+    return _joined([(Path(part).name, _read_layer(Path(part), id, crs)) for part in path])
 
 
 def read_layer(path: Path) -> gpd.GeoDataFrame:
@@ -93,8 +97,29 @@ def read_layer(path: Path) -> gpd.GeoDataFrame:
     return layer
 
 
-def _read_layer(path: Path, id: str) -> gpd.GeoDataFrame:
+def with_system(layer: gpd.GeoDataFrame, name: str, crs: str) -> gpd.GeoDataFrame:
+    """A layer that names no reference system, in the one that is said; one that names another is refused."""
+    from pyproj import CRS
+
+    try:
+        said = CRS.from_user_input(crs)
+    except Exception:  # pyproj raises kinds of its own
+        raise DataError(
+            f"{crs!r} is no code of a coordinate reference system, such as EPSG:4326.",
+            f"{crs!r}不是坐标系代码，如EPSG:4326。",
+        ) from None
+    if layer.crs is not None and not layer.crs.equals(said, ignore_axis_order=True):
+        raise DataError(
+            f"{name} is in {layer.crs.name!r} by its own words, not in {crs} ({said.name}): leave crs out, or correct the "
+            "file.",
+            f"{name}自带的坐标系为{layer.crs.name!r}，而不是{crs}（{said.name}）：请删去crs，或更正文件。",
+        )
+    return layer if layer.crs is not None else layer.set_crs(said)
+
+
+def _read_layer(path: Path, id: str, crs: str | None) -> gpd.GeoDataFrame:
     layer = read_layer(path)
+    layer = layer if crs is None else with_system(layer, path.name, crs)
     if id not in layer and path.suffix.lower() == ".shp" and len(id) > 10 and id[:10] in layer:
         warn(
             f"{path.name}: a shapefile keeps ten characters of a name; {id!r} was read from {id[:10]!r}.",
@@ -243,7 +268,7 @@ def _check_parts(path: Path) -> None:
     with path.open("rb") as stream:
         head = stream.read(28)
     expected = 2 * struct.unpack(">i", head[24:28])[0] if len(head) == 28 else 100
-    for part, least in ((path, expected), (table, _dbf_length(table))):
+    for part, least in ((path, expected), (table, dbf_length(table.read_bytes()[:12]))):
         size = part.stat().st_size
         if size < least:
             raise DataError(
@@ -255,15 +280,6 @@ def _check_parts(path: Path) -> None:
 def _part(path: Path, suffix: str) -> Path | None:
     found = [path.with_suffix(s) for s in (suffix, suffix.upper()) if path.with_suffix(s).is_file()]
     return found[0] if found else None
-
-
-def _dbf_length(table: Path) -> int:
-    with table.open("rb") as stream:
-        head = stream.read(12)
-    if len(head) < 12:
-        return 33
-    rows, start, width = struct.unpack("<IHH", head[4:12])
-    return start + rows * width
 
 
 def _encoding(path: Path) -> dict[str, str]:
@@ -348,8 +364,9 @@ def _checked(layer: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
         guess = _guess_crs(layer)
         raise DataError(
             f"{name} has no coordinate reference system (its .prj file is missing or not understood). "
-            f"{guess.en} Write it into the file before use.",
-            f"{name}没有坐标系（缺少.prj文件，或其内容无法识别）。{guess.zh}使用前请写入文件。",
+            f"{guess.en} Write it into the file, or say it: crs of read_regions, [regions] crs of a study.",
+            f"{name}没有坐标系（缺少.prj文件，或其内容无法识别）。{guess.zh}请写入文件，或以read_regions的crs、"
+            "研究文件[regions]的crs说明。",
         )
     empty = layer.geometry.isna() | layer.geometry.is_empty
     if empty.any():
@@ -372,13 +389,12 @@ def _checked(layer: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
             "its polygon, or write the right reference system into the file.",
             f"{name}：{unit}的坐标达{size:.3g}，在{layer.crs.name!r}中不在地球上。请修正该多边形，或在文件中写入正确的坐标系。",
         )
-    _, south, _, north = layer.total_bounds
+    west, south, east, north = layer.total_bounds
     if layer.crs.is_geographic and (south < -90 or north > 90):
         raise DataError(
             f"Coordinates of {name} run to latitude {max(north, -south):.1f}: latitude and longitude are swapped.",
             f"{name}的纬度达到{max(north, -south):.1f}：经度与纬度颠倒了。",
         )
-    west, south, east, north = layer.total_bounds
     if "China" in (layer.crs.name or "") and layer.crs.is_geographic and 15 < west < east < 56 and south > 70:
         raise DataError(
             f"Coordinates of {name} run from {south:.1f} to {north:.1f} in latitude, outside China: latitude and "

@@ -21,7 +21,7 @@ MAX_BYTES = 1_000_000
 
 # Words of result tables: a variable of this name could not be told from a parameter.
 RESERVED = frozenset({"rho", "lam", "tau", "eta", "sigma2", "unit", "period"})
-FUNCTIONS = frozenset({"log", "log1p", "exp", "sqrt", "abs", "lq", "hhi", "krugman"})
+FUNCTIONS = frozenset({"log", "log1p", "exp", "sqrt", "abs", "lq", "hhi", "krugman", "where", "lag"})
 
 
 class Refusal(ValueError):

@@ -53,6 +53,18 @@ SUMS = {
     "hhi(a, b)": (A**2 + B**2) / (A + B) ** 2,
     "hhi(a, b, 2 * a)": (5 * A**2 + B**2) / (3 * A + B) ** 2,
     "krugman(a, b)": 2 * np.abs(A / (A + B) - np.array([[10 / 30], [20 / 100]])),
+    "a > 2": A > 2,
+    "1 < a <= 4": (A > 1) & (A <= 4),
+    "(a >= b) * a": (A >= B) * A,
+    "a == 5 or not (b < 8 and a != 3)": (A == 5) | ~((B < 8) & (A != 3)),
+    "where(a > 2, log(a - 2), 0)": np.log(np.where(A > 2, A - 2, 1)),
+    "where(a < 3, a, where(a < 5, 1 / (a - 5), -1))": np.select(
+        [A < 3, A < 5], [A, 1 / (A - 5 + (A == 5))], -1
+    ),
+    "lag(a)": np.vstack([np.full(3, np.nan), A[:1]]),
+    "b - lag(a + b, 1)": np.vstack([np.full(3, np.nan), B[1:] - (A + B)[:1]]),
+    "lag(lag(a))": np.full((2, 3), np.nan),
+    "lag(lq(a, b))": np.vstack([np.full(3, np.nan), (A[:1] / B[:1]) / 0.5]),
     "log(lq(a + b, 2 * b))": np.log(((A + B) / (2 * B)) / np.array([[30 / 40], [100 / 160]])),
 }
 
@@ -69,6 +81,34 @@ def test_a_unit_with_a_blank_sector_has_no_index() -> None:
         found = evaluate(text, c=holed)
         np.testing.assert_array_equal(np.isnan(found), A == 5)
         np.testing.assert_allclose(found[A != 5], evaluate(text, c=A)[A != 5])
+
+
+def test_a_blank_cell_is_neither_true_nor_false() -> None:
+    holed = np.where(A == 5, np.nan, A)
+    for text in ("c > 2", "not c > 2", "c > 2 or a > 0", "where(c > 2, 1, 0)", "c == 5", "c != 5"):
+        assert np.array_equal(np.isnan(evaluate(text, c=holed)), A == 5), text
+
+
+def test_a_branch_is_refused_only_where_it_is_taken() -> None:
+    with pytest.raises(DataError, match=r"1 cell \(1 zero\): row 1, column 2"):
+        evaluate("where(a < 3, log(a - 2 + (a == 1) * 5), log(0 * a + 1))")
+
+
+def test_text_is_compared_with_names() -> None:
+    prov = np.array([["浙江省", "江苏省", None]] * 2, dtype=object)
+    found = evaluate("(prov == '浙江省') * a + 10 * (prov != \"浙江省\")", prov=prov)
+    np.testing.assert_array_equal(found, [[1, 10, np.nan], [4, 10, np.nan]])
+    assert compile_expression("(prov == 'x') * a").text_names == ("prov",)
+    with pytest.raises(DataError, match="prov holds text"):
+        evaluate("prov + 1", prov=prov)
+    with pytest.raises(SpecificationError, match="a holds numbers"):
+        evaluate("a == 'x'")
+
+
+def test_a_lag_over_a_gap_is_refused() -> None:
+    with pytest.raises(DataError, match=r"gaps \(2018, 2021\)"):
+        derive({"c": "lag(a)"}, {"a": A}, units=UNITS, periods=[2018, 2021])
+    assert compile_expression("lag(a + lag(b, 2)) + lag(a)").lags == 3
 
 
 def test_names_in_order_and_those_of_the_reference() -> None:
@@ -157,8 +197,18 @@ HOSTILE = {
     "boolean": ("True + a", "True"),
     "none": ("None", "None"),
     "ellipsis": ("...", "Ellipsis"),
-    "comparison": ("a > b", "a comparison"),
-    "and": ("a and b", "and / or"),
+    "membership": ("a in b", "is / in"),
+    "identity": ("a is b", "is / in"),
+    "and": ("a and b", "and / or takes comparisons such as x > 0, not a"),
+    "no condition": ("where(a, b, 1)", "the first argument of where takes comparisons"),
+    "ordered text": ("a < 'x'", "by == or !="),
+    "text with text": ("'a' == 'x'", "with a name by == or !="),
+    "text with a sum": ("a + 1 == 'x'", "with a name by == or !="),
+    "a long lag": ("lag(a, 51)", "from 1 to 50"),
+    "a lag by a name": ("lag(a, b)", "from 1 to 50"),
+    "a lag forward": ("lag(a, -1)", "from 1 to 50"),
+    "lag in lq": ("lq(lag(a), b)", "lag inside lq or krugman"),
+    "lag of nothing": ("lag()", "lag takes 1 argument"),
     "if": ("a if b else a", "if / else"),
     "walrus": ("(c := a)", ":="),
     "statement": ("import os", "not arithmetic"),
@@ -169,7 +219,7 @@ HOSTILE = {
     "floor": ("a // 2", "//"),
     "matrix product": ("a @ b", "@"),
     "bits": ("a | b", "|"),
-    "not": ("not a", "not"),
+    "not": ("not a", "not takes comparisons"),
     "tuple": ("a, b", "a comma"),
     "list": ("[a]", "a list"),
     "dictionary": ("{a: b}", "a dictionary"),
@@ -217,7 +267,7 @@ def test_only_text_is_an_expression(value: object) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text(alphabet="ab01.+-*/()[]{},=:'\"_ \\\n#lgoqe产（", max_size=40) | st.text(max_size=20))
+@given(st.text(alphabet="ab01.+-*/()[]{},=<>!:'\"_ \\\n#lgoqeandr产（", max_size=40) | st.text(max_size=20))
 def test_no_text_escapes_as_another_error(text: str) -> None:
     with contextlib.suppress(SpatialZbError):
         compile_expression(text).evaluate({"a": A, "b": B}, REFERENCE)

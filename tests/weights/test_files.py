@@ -73,7 +73,7 @@ def test_wanted_order_is_matched_by_id(tmp_path: Path, kind: str, form: str) -> 
     same(quiet(path, order), W.align(order))
 
 
-@pytest.mark.parametrize("kind", [k for k in FORMATS if k not in ("gal", "gwt", "swm")])
+@pytest.mark.parametrize("kind", [k for k in FORMATS if k not in ("gal", "gwt", "swm", "txt")])
 def test_chinese_ids_with_blanks_survive(tmp_path: Path, kind: str) -> None:
     W = sample(kind, ("杭州 市", "宁波", "a b", "温州,x", "舟山"))
     same(read(write(W, tmp_path / f"w.{kind}")), W)
@@ -99,7 +99,7 @@ def test_any_matrix_survives(tmp_path: Path, data: st.DataObject) -> None:
     ids = data.draw(st.lists(words, min_size=n, max_size=n, unique=True))
     W = Weights(sparse.csr_array(dense), pd.Index(ids))
     for kind, form in FORMS:
-        if kind not in ("gal", "swm"):
+        if kind not in ("gal", "swm", "txt"):
             same(read(write(W, tmp_path / f"w.{kind}", form=form)), W)
 
 
@@ -168,6 +168,7 @@ TEXTS = {
     "csv semicolons": ("w.csv", ";a;b\na;0;1\nb;1;0\n"),
     "csv byte order mark and windows lines": ("w.csv", "\ufeffid,a,b\r\na,0,1\r\nb,1,0\r\n"),
     "gwt without trailing newline": ("w.gwt", "0 2 x id\na b 1\nb a 1"),
+    "txt of Stata, windows lines": ("w.txt", "2\r\na 0 1\r\nb 1 0\r\n"),
 }
 
 
@@ -249,6 +250,11 @@ BAD_TEXTS = {
     "gal that lost its islands": ("w.gal", "0 3 x id\na 1\nb\nb 1\na\n", WeightsError, "says 3 units, 2 are"),
     "gal cut off": ("w.gal", "0 2 x id\na 1\nb\nb 2\na\n", WeightsError, "after unit b"),
     "gal of strangers": ("w.gal", "0 2 x id\na 1\nb\nc 1\na\n", WeightsError, "own: b"),
+    "txt of words": ("w.txt", "a b\n0 1\n1 0\n", WeightsError, "spmatrix export"),
+    "txt cut off": ("w.txt", "3\n1 0 1 0\n2 1 0 0\n", WeightsError, "claims 3 units, and has 2 lines of 4 words"),
+    "txt of neighbours": ("w.txt", "2\n1 2\n2\n", WeightsError, "list of neighbours"),
+    "txt in bands": ("w.txt", "3 1 1\n1 0 1 0\n2 1 0 1\n3 0 1 0\n", WeightsError, "banded"),
+    "txt without ids": ("w.txt", "2\n0 1\n1 0\n", AlignmentError, "carries no unit ids"),
     "gwt that lost its islands": ("w.gwt", "0 3 x id\na b 1\nb a 1\n", AlignmentError, "lost units"),
     "gwt line": ("w.gwt", "0 2 x id\na b 1\nb a\n", WeightsError, "line 3"),
     "gwt header": ("w.gwt", "hello\n", WeightsError, "first line"),
@@ -345,6 +351,7 @@ UNWRITABLE = {
     "gal of blanks": ("w.gal", sample("gal", ("a b", "c", "d", "e", "f")), "matrix", "a b"),
     "gwt of blanks": ("w.gwt", sample("gwt", ("a b", "c", "d", "e", "f")), "matrix", "a b"),
     "swm of text": ("w.swm", sample("csv"), "matrix", "0330102"),
+    "txt of text": ("w.txt", sample("csv", ("a", "c", "d", "e", "f")), "matrix", "whole numbers"),
     "formula": ("w.csv", sample("csv", ("=1+1", "c", "d", "e", "f")), "matrix", "formulas"),
     "format": ("w.pkl", sample("csv"), "matrix", "no suffix"),
     "form": ("w.npz", sample("npz"), "links", "one form"),
@@ -383,7 +390,7 @@ def test_truncated_files_raise_only_our_errors(tmp_path: Path, kind: str, form: 
             W = quiet(path, IDS if kind != "swm" else None)
         except SpatialZbError:
             continue
-        if kind in ("csv", "gwt", "mtx", "gal"):  # cut inside the last number or after a line: still a file
+        if kind in ("csv", "gwt", "mtx", "gal", "txt"):  # cut inside the last number or after a line: still a file
             assert W.matrix.nnz <= 6
         else:  # only what stands behind the matrix is gone
             same(W, sample(kind))

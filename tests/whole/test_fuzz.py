@@ -148,7 +148,7 @@ def _weights_files() -> dict[str, bytes]:
     ring = np.roll(np.eye(5), 1, axis=1)
     made = zb.as_weights(ring + ring.T, ids=[str(unit) for unit in range(101, 106)])
     with tempfile.TemporaryDirectory() as folder:
-        kinds = ("csv", "gal", "gwt", "swm", "mtx", "mat", "npz", "dta", "xlsx")
+        kinds = ("csv", "txt", "gal", "gwt", "swm", "mtx", "mat", "npz", "dta", "xlsx")
         return {kind: zb.weights.write(made, Path(folder, f"w.{kind}")).read_bytes() for kind in kinds}
 
 

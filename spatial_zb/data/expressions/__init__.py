@@ -16,8 +16,10 @@ from spatial_zb.base.text import Text, cell_of
 from spatial_zb.data.expressions.syntax import (
     checked_tree,
     function_of,
+    lag_depth,
     names_in,
     referenced_calls,
+    text_names,
     unknown_name,
 )
 from spatial_zb.data.expressions.values import Cell, Evaluation, position
@@ -38,11 +40,17 @@ class Expression:
         Columns, constants and variables that it uses, in order of appearance.
     reference_names : tuple of str
         Those among them that stand inside ``lq(...)`` or ``krugman(...)`` and are needed for the reference region.
+    text_names : tuple of str
+        Those among them that are compared with text in quotes.
+    lags : int
+        Periods that it reaches back.
     """
 
     text: str
     names: tuple[str, ...]
     reference_names: tuple[str, ...]
+    text_names: tuple[str, ...]
+    lags: int
     tree: ast.expr = field(repr=False, compare=False)
 
     def evaluate(
@@ -57,7 +65,8 @@ class Expression:
         Parameters
         ----------
         columns : mapping of str to array (T, n)
-            Every name in ``names``; a blank cell is NaN and stays NaN in the result.
+            Every name in ``names``; a blank cell is NaN and stays NaN in the result. Arrays of objects hold text, None
+            where blank.
         reference : mapping of str to array (T,), optional
             Every name in ``reference_names``: totals of the reference region by period.
         cell : callable, optional
@@ -87,7 +96,14 @@ def compile_expression(text: str) -> Expression:
     """
     tree = checked_tree(text)
     inside = [name for call in referenced_calls(tree) for name in names_in(call.args)]
-    return Expression(text, tuple(names_in([tree])), tuple(dict.fromkeys(inside)), tree)
+    return Expression(
+        text,
+        tuple(names_in([tree])),
+        tuple(dict.fromkeys(inside)),
+        tuple(text_names(tree)),
+        lag_depth(tree),
+        tree,
+    )
 
 
 def compile_expressions(
@@ -179,7 +195,7 @@ def derive(
     texts : mapping of str to str
         Expression by variable name; they may use one another.
     columns : mapping of str to array (T, n)
-        Rows are ``periods``, columns are ``units``.
+        Rows are ``periods``, columns are ``units``; arrays of objects hold text.
     reference : mapping of str to array (T,), optional
         Totals of the reference region.
     constants : mapping of str to mapping of period to float, optional
@@ -195,11 +211,16 @@ def derive(
     SpecificationError, DataError
         As :func:`compile_expressions` and :meth:`Expression.evaluate`, naming variable, unit and period.
     """
+    import numpy as np
+
     shape = (len(periods), len(units))
-    scope = {name: _as_floats(name, values, shape) for name, values in columns.items()}
+    scope = {
+        name: _as_floats(name, values, shape) for name, values in columns.items() if not _is_text(values)
+    }
+    scope |= {name: np.asarray(values) for name, values in columns.items() if _is_text(values)}
     totals = {name: _as_floats(name, values, shape[:1]) for name, values in (reference or {}).items()}
     by_period = _by_period(constants, periods)
-    compute = _Computation(scope, totals, by_period, _labels(units, periods), shape, place)
+    compute = _Computation(scope, totals, by_period, _labels(units, periods), shape, place, tuple(periods))
     return compute.run(texts)
 
 
@@ -213,6 +234,7 @@ class _Computation:
     cell: Cell
     shape: tuple[int, int]
     place: Callable[[str], str | Text]
+    periods: tuple[Any, ...]
 
     def run(self, texts: Mapping[str, str]) -> dict[str, np.ndarray]:
         """Compute every expression in order of use; give them in the order asked for."""
@@ -226,6 +248,7 @@ class _Computation:
         compiled = compile_expressions(texts, known=scope, reference=totals, place=self.place)
         for name, expression in compiled.items():
             try:
+                self.refuse_gaps(expression)
                 values = expression.evaluate(scope, totals, cell=self.cell)
                 scope[name] = np.broadcast_to(values, self.shape).copy()
             except DataError as error:
@@ -233,9 +256,26 @@ class _Computation:
                 raise DataError(f"{where.en}: {error}", f"{where.zh}：{error.zh}") from None
         return {name: scope[name] for name in texts}
 
+    def refuse_gaps(self, expression: Expression) -> None:
+        """A lag is of the period before, which must be there."""
+        pairs = zip(self.periods, self.periods[1:], strict=False)
+        gaps = [f"{a}, {b}" for a, b in pairs if b - a != 1] if expression.lags else []
+        if gaps:
+            raise DataError(
+                f"lag() is the value of the period before, and the periods have gaps ({listed(gaps)}). Add the rows "
+                "between, or leave lag() out.",
+                f"lag()取前一时期的值，而各时期之间有间断（{listed_zh(gaps)}）。"
+                "请补充其间各行，或不用lag()。",
+            )
+
 
 def _labels(units: Sequence[object], periods: Sequence[object]) -> Cell:
     return lambda t, i: Text.of(str(periods[t])) if i is None else cell_of(units[i], periods[t])
+
+
+def _is_text(values: object) -> bool:
+    """Whether a column holds text, as arrays of objects do."""
+    return getattr(getattr(values, "dtype", None), "kind", "") == "O"
 
 
 def _as_floats(name: str, values: object, shape: tuple[int, ...]) -> np.ndarray:

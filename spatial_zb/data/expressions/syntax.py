@@ -16,6 +16,8 @@ MAX_LENGTH = 500
 MAX_DEPTH = 25
 MAX_EXPONENT = 10
 MAX_NUMBER = 1e100
+#: Periods that lag() reaches back at most.
+MAX_LAG = 50
 
 # Number of arguments of each function; of those in SECTORS at least so many.
 FUNCTIONS: Mapping[str, int] = {
@@ -27,18 +29,21 @@ FUNCTIONS: Mapping[str, int] = {
     "lq": 2,
     "hhi": 2,
     "krugman": 2,
+    "where": 3,
+    "lag": 1,
 }
 # Functions of the amounts of all sectors of a unit.
 SECTORS = ("hhi", "krugman")
 # Functions that look at the reference region too.
 REFERENCED = ("lq", "krugman")
 ALLOWED = Text(
-    "numbers, names (`between backticks` where they hold blanks or signs), + - * / ** ( ), and the functions log, log1p, "
-    "exp, sqrt, abs, lq(part, total), "
-    "hhi(sector, sector, ...), krugman(sector, sector, ...)",
-    "数字，名称（含空格或符号的置于`反引号`之间），+ - * / ** ( )，以及函数log、log1p、exp、sqrt、abs、"
-    "lq(part, total)、hhi(sector, sector, ...)、"
-    "krugman(sector, sector, ...)",
+    "numbers, names (`between backticks` where they hold blanks or signs), + - * / ** ( ), comparisons (1 where true, else "
+    "0) with < <= > >= == !=, joined by and, or, not, and the functions log, log1p, exp, sqrt, abs, where(condition, then, "
+    "else), lag(x), lag(x, periods), lq(part, total), hhi(sector, sector, ...), krugman(sector, sector, ...)",
+    "数字，名称（含空格或符号的置于`反引号`之间），+ - * / ** ( )，比较（成立为1，否则为0）< <= > >= == !=及其and、or、not"
+    "组合，"
+    "以及函数log、log1p、exp、sqrt、abs、where(条件, 是, 否)、lag(x)、lag(x, 期数)、lq(part, total)、"
+    "hhi(sector, sector, ...)、krugman(sector, sector, ...)",
 )
 
 # Why a node is refused, by the word a reader knows it under.
@@ -54,8 +59,6 @@ _REFUSED: Mapping[type[ast.AST], str | Text] = {
     ast.SetComp: Text("a comprehension", "推导式"),
     ast.DictComp: Text("a comprehension", "推导式"),
     ast.GeneratorExp: Text("a comprehension", "推导式"),
-    ast.Compare: Text("a comparison", "比较"),
-    ast.BoolOp: "and / or",
     ast.IfExp: "if / else",
     ast.NamedExpr: ":=",
     ast.JoinedStr: Text("text in quotes", "引号中的文字"),
@@ -72,7 +75,6 @@ _REFUSED: Mapping[type[ast.AST], str | Text] = {
     ast.LShift: "<<",
     ast.RShift: ">>",
     ast.Invert: "~",
-    ast.Not: "not",
 }
 
 
@@ -97,7 +99,7 @@ def checked_tree(text: str) -> ast.expr:
         )
     tree = _parse(text)
     _check_depth(tree, text)
-    _check(tree, text, inside_lq=False)
+    _check(tree, text, inside=())
     return tree
 
 
@@ -170,8 +172,15 @@ def _refuse(used: str | Text, text: str) -> SpecificationError:
     )
 
 
-def _check(node: ast.AST, text: str, *, inside_lq: bool) -> None:
-    """Walk the tree; its depth is already limited."""
+def is_condition(node: ast.AST) -> bool:
+    """Whether a node is true or false by its form: a comparison, or comparisons joined by and, or, not."""
+    return isinstance(node, ast.Compare | ast.BoolOp) or (
+        isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+    )
+
+
+def _check(node: ast.AST, text: str, *, inside: tuple[str, ...]) -> None:
+    """Walk the tree; its depth is already limited. ``inside``: the functions around it."""
     if isinstance(node, ast.Constant):
         _check_number(node, text)
     elif isinstance(node, ast.Name):
@@ -183,19 +192,79 @@ def _check(node: ast.AST, text: str, *, inside_lq: bool) -> None:
         if node.id.startswith("__"):
             raise _refuse(Text(f"the name {node.id!r}", f"名称{node.id!r}"), text)
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.UAdd | ast.USub):
-        _check(node.operand, text, inside_lq=inside_lq)
+        _check(node.operand, text, inside=inside)
+    elif isinstance(node, ast.Compare):
+        _check_comparison(node, text, inside)
+    elif is_condition(node):
+        for part in node.values if isinstance(node, ast.BoolOp) else [node.operand]:  # type: ignore[attr-defined]
+            _check_condition(part, "not" if isinstance(node, ast.UnaryOp) else "and / or", text)
+            _check(part, text, inside=inside)
     elif isinstance(node, ast.BinOp) and isinstance(
         node.op, ast.Add | ast.Sub | ast.Mult | ast.Div | ast.Pow
     ):
         if isinstance(node.op, ast.Pow):
             _check_exponent(node.right, text)
-        _check(node.left, text, inside_lq=inside_lq)
-        _check(node.right, text, inside_lq=inside_lq)
+        _check(node.left, text, inside=inside)
+        _check(node.right, text, inside=inside)
     elif isinstance(node, ast.Call):
-        _check_call(node, text, inside_lq=inside_lq)
+        _check_call(node, text, inside)
     else:
         culprit = node.op if isinstance(node, ast.UnaryOp | ast.BinOp) else node
         raise _refuse(_REFUSED.get(type(culprit), type(culprit).__name__), text)
+
+
+def _check_condition(node: ast.AST, around: str, text: str) -> None:
+    if not is_condition(node):
+        raise SpecificationError(
+            f"{text!r}: {around} takes comparisons such as x > 0, not {ast.unparse(node)}.",
+            f"{text!r}：{around}须用比较，如x > 0，而不是{ast.unparse(node)}。",
+        )
+
+
+def is_text(node: ast.AST) -> bool:
+    """Whether a node is text in quotes, which stands in a comparison with == or != alone."""
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _check_comparison(node: ast.Compare, text: str, inside: tuple[str, ...]) -> None:
+    """Numbers with numbers, or a name with text in quotes."""
+    sides = [node.left, *node.comparators]
+    for op in node.ops:
+        if not isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE | ast.Eq | ast.NotEq):
+            raise _refuse("is / in", text)
+    if any(map(is_text, sides)):
+        plain = len(sides) == 2 and isinstance(node.ops[0], ast.Eq | ast.NotEq)
+        if not plain or not any(isinstance(side, ast.Name) for side in sides):
+            raise SpecificationError(
+                f"{text!r}: text in quotes is compared with a name by == or !=, as in prov == 'Zhejiang'.",
+                f"{text!r}：引号中的文字只能用==或!=与一个名称比较，如prov == '浙江省'。",
+            )
+    for side in sides:
+        if not is_text(side):
+            _check(side, text, inside=inside)
+
+
+def text_names(tree: ast.AST) -> list[str]:
+    """Names that are compared with text in quotes, such as columns of names and codes."""
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Compare)]
+    pairs = [[node.left, *node.comparators] for node in found]
+    sides = [side for pair in pairs if any(map(is_text, pair)) for side in pair]
+    return list(dict.fromkeys(side.id for side in sides if isinstance(side, ast.Name)))
+
+
+def lag_of(call: ast.Call) -> int:
+    """How many periods a call of lag() looks back."""
+    number = call.args[1] if len(call.args) > 1 else ast.Constant(1)
+    assert isinstance(number, ast.Constant), "no other passes the check"
+    assert isinstance(number.value, int), "no other passes the check"
+    return number.value
+
+
+def lag_depth(tree: ast.AST) -> int:
+    """How many periods an expression reaches back, lags within lags added up."""
+    inner = max(map(lag_depth, ast.iter_child_nodes(tree)), default=0)
+    call = isinstance(tree, ast.Call) and function_of(tree) == "lag"
+    return inner + (lag_of(tree) if call else 0)  # type: ignore[arg-type]
 
 
 def _check_number(node: ast.Constant, text: str) -> None:
@@ -218,7 +287,7 @@ def _check_exponent(node: ast.AST, text: str) -> None:
         )
 
 
-def _check_call(node: ast.Call, text: str, *, inside_lq: bool) -> None:
+def _check_call(node: ast.Call, text: str, inside: tuple[str, ...]) -> None:
     if not isinstance(node.func, ast.Name):
         other = Text("a call of something that is not a function", "对非函数的调用")
         raise _refuse(_REFUSED.get(type(node.func), other), text)
@@ -231,6 +300,9 @@ def _check_call(node: ast.Call, text: str, *, inside_lq: bool) -> None:
             f"{text!r}用了未知的函数{name!r}。{hint.zh}可用：{ALLOWED.zh}。",
         )
     wrong = len(node.args) < FUNCTIONS[name] if name in SECTORS else len(node.args) != FUNCTIONS[name]
+    if name == "lag" and len(node.args) == 2:
+        wrong = False
+        _check_lag(node.args[1], text)
     if node.keywords or wrong:
         needed, least = FUNCTIONS[name], name in SECTORS
         count = f"{needed} argument{'' if needed == 1 else 's'}{' or more' if least else ''}"
@@ -239,13 +311,24 @@ def _check_call(node: ast.Call, text: str, *, inside_lq: bool) -> None:
             f"{text!r}: {name} takes {count}, by position.",
             f"{text!r}：{name}需要按位置给出{count_zh}参数。",
         )
-    if name in REFERENCED and inside_lq:
+    if name == "where":
+        _check_condition(node.args[0], "the first argument of where", text)
+    if name in (*REFERENCED, "lag") and any(outer in REFERENCED for outer in inside):
         raise SpecificationError(
             f"{text!r} has {name} inside {' or '.join(REFERENCED)}.",
             f"{text!r}在{'或'.join(REFERENCED)}之内又用了{name}。",
         )
-    for argument in node.args:
-        _check(argument, text, inside_lq=inside_lq or name in REFERENCED)
+    for argument in node.args[:1] if name == "lag" else node.args:
+        _check(argument, text, inside=(*inside, name))
+
+
+def _check_lag(node: ast.AST, text: str) -> None:
+    number = node.value if isinstance(node, ast.Constant) else None
+    if type(number) is not int or not 1 <= number <= MAX_LAG:
+        raise SpecificationError(
+            f"{text!r}: lag takes a whole number of periods from 1 to {MAX_LAG}.",
+            f"{text!r}：lag的期数须为1至{MAX_LAG}的整数。",
+        )
 
 
 def referenced_calls(tree: ast.AST) -> list[ast.Call]:

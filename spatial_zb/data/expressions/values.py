@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import ast
+import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.data.expressions.syntax import SECTORS, function_of, unknown_name
+from spatial_zb.data.expressions.syntax import (
+    SECTORS,
+    function_of,
+    is_condition,
+    is_text,
+    lag_of,
+    unknown_name,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,18 +35,32 @@ def position(t: int, i: int | None) -> Text:
     return Text(f"row {t + 1}, column {i + 1}", f"第{t + 1}行第{i + 1}列")
 
 
+_COMPARED: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+
+
 def _of_no_log(text: str) -> Text:
     return Text(f"{text} takes the log of values that are not positive", f"{text}对非正数取对数")
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One walk over a checked tree; inside lq() once with the columns and once with the reference region."""
+    """One walk over a checked tree; inside lq() once with the columns and once with the reference region.
+
+    ``active``: cells whose value is taken, (T, n), or all: a branch of where() may be undefined in the others.
+    """
 
     expression: Expression
     columns: Mapping[str, np.ndarray]
     reference: Mapping[str, np.ndarray]
     cell: Cell
+    active: Any = True
 
     def run(self) -> np.ndarray:
         """Values (T, n)."""
@@ -57,6 +79,8 @@ class Evaluation:
             return float(node.value)
         if isinstance(node, ast.Name):
             return self.named(node.id, scope)
+        if is_condition(node):
+            return self.condition(node, scope)
         if isinstance(node, ast.UnaryOp):
             operand = self.value(node.operand, scope)
             return -operand if isinstance(node.op, ast.USub) else operand
@@ -79,11 +103,62 @@ class Evaluation:
                 f"{self.expression.text!r}: {said.en} It is not in {where.en}.",
                 f"{self.expression.text!r}：{said.zh}{where.zh}中没有。",
             )
-        values = np.asarray(scope[name], dtype=float)
+        values = np.asarray(scope[name])
+        if values.dtype.kind == "O":
+            raise DataError(
+                f"{self.expression.text!r}: {name} holds text; compare it with text in quotes, as in {name} == '…'.",
+                f"{self.expression.text!r}：{name}为文字；请与引号中的文字比较，如{name} == '…'。",
+            )
+        values = values.astype(float)
         if scope is self.reference:
             values = values[:, None]
         self.refuse(np.isinf(values), values, Text(f"{name} is infinite", f"{name}为无穷大"))
         return values
+
+    def condition(self, node: ast.AST, scope: Mapping[str, np.ndarray]) -> Any:
+        """1 where it holds, 0 where not, blank where a value of it is blank."""
+        import numpy as np
+
+        if isinstance(node, ast.UnaryOp):
+            return 1.0 - self.value(node.operand, scope)
+        if isinstance(node, ast.BoolOp):
+            parts = np.broadcast_arrays(*(self.value(part, scope) for part in node.values))
+            joined = np.stack(parts)
+            blank = np.isnan(joined).any(axis=0)
+            held = joined.min(axis=0) if isinstance(node.op, ast.And) else joined.max(axis=0)
+            return np.where(blank, np.nan, held)
+        assert isinstance(node, ast.Compare), "no other node is a condition"
+        sides = [node.left, *node.comparators]
+        if any(map(is_text, sides)):
+            return self.text_comparison(node)
+        values = [self.value(side, scope) for side in sides]
+        held, blank = np.True_, np.False_
+        for op, left, right in zip(node.ops, values[:-1], values[1:], strict=True):
+            held = held & _COMPARED[type(op)](left, right)
+            blank = blank | np.isnan(left) | np.isnan(right)
+        return np.where(blank, np.nan, np.asarray(held, dtype=float))
+
+    def text_comparison(self, node: ast.Compare) -> Any:
+        """A column of text, such as names, with text in quotes."""
+        import numpy as np
+
+        sides = [node.left, *node.comparators]
+        name = next(side.id for side in sides if isinstance(side, ast.Name))
+        asked = next(side.value for side in sides if isinstance(side, ast.Constant))
+        if name not in self.columns:
+            self.named(name, self.columns)
+        values = np.asarray(self.columns[name])
+        if values.dtype.kind != "O":
+            text = ast.unparse(node)
+            raise SpecificationError(
+                f"{text!r}: {name} holds numbers; compare it with a number, without quotes.",
+                f"{text!r}：{name}为数值；请与数字比较，不加引号。",
+            )
+        flat = [
+            np.nan if cell is None else float(str(cell).strip() == str(asked).strip()) for cell in values.flat
+        ]
+        same = np.array(flat).reshape(values.shape)
+        return same if isinstance(node.ops[0], ast.Eq) else 1.0 - same
 
     def binary(self, node: ast.BinOp, left: Any, right: Any) -> Any:
         import numpy as np
@@ -113,6 +188,11 @@ class Evaluation:
             return self.location_quotient(node, text)
         if name in SECTORS:
             return self.sectors(node, scope, text)
+        if name == "where":
+            return self.where(node, scope)
+        if name == "lag":
+            values = np.asarray(replace(self, active=True).value(node.args[0], scope))
+            return self.lagged(values, lag_of(node))
         argument = self.value(node.args[0], scope)
         if name == "log":
             self.refuse(np.less_equal(argument, 0), argument, _of_no_log(text))
@@ -129,6 +209,26 @@ class Evaluation:
             np.isinf(result), result, Text(f"{text} is too large for a number", f"{text}超出数值范围")
         )
         return result
+
+    def where(self, node: ast.Call, scope: Mapping[str, np.ndarray]) -> Any:
+        """Each branch only has to be defined in the cells that take it."""
+        import numpy as np
+
+        chosen = self.value(node.args[0], scope)
+        yes = replace(self, active=self.active & np.equal(chosen, 1)).value(node.args[1], scope)
+        no = replace(self, active=self.active & np.equal(chosen, 0)).value(node.args[2], scope)
+        return np.where(np.isnan(chosen), np.nan, np.where(np.equal(chosen, 1), yes, no))
+
+    def lagged(self, values: np.ndarray, back: int) -> np.ndarray:
+        """Values of ``back`` periods before, (T, n); the first periods are blank."""
+        import numpy as np
+
+        lengths = [np.shape(self.columns[name])[0] for name in self.expression.names if name in self.columns]
+        periods = max([*lengths, *np.shape(values)[:1]], default=1)
+        whole = np.broadcast_to(values, np.broadcast_shapes(np.shape(values), (periods, 1)))
+        before = np.full(whole.shape, np.nan)
+        before[back:] = whole[: max(periods - back, 0)]
+        return before
 
     def location_quotient(self, node: ast.Call, text: str) -> np.ndarray:
         import numpy as np
@@ -198,7 +298,7 @@ class Evaluation:
         """Raise with the cells where something is not defined; a blank cell (NaN) is never among them."""
         import numpy as np
 
-        wrong = np.atleast_2d(wrong)
+        wrong = np.atleast_2d(wrong & self.active)
         if not wrong.any():
             return
         where = np.argwhere(wrong)

@@ -44,6 +44,7 @@ READERS: Mapping[str, Callable[[Path, str | None], Parsed]] = {
     ".csv": table_files.read_csv,
     ".xlsx": table_files.read_xlsx,
     ".dta": table_files.read_dta,
+    ".txt": table_files.read_txt,
     ".gal": link_files.read_gal,
     ".gwt": link_files.read_gwt,
     ".swm": link_files.read_swm,
@@ -55,6 +56,7 @@ WRITERS: Mapping[str, Callable[[Weights, Path, Form], None]] = {
     ".csv": table_files.write_csv,
     ".xlsx": table_files.write_xlsx,
     ".dta": table_files.write_dta,
+    ".txt": table_files.write_txt,
     ".gal": link_files.write_gal,
     ".gwt": link_files.write_gwt,
     ".swm": link_files.write_swm,
@@ -76,7 +78,7 @@ def read(
     label: str | None = None,
     allow_negative: bool = False,
 ) -> Weights:
-    """Read weights from a file: csv, xlsx, dta, gal, gwt, swm, mtx, mat or npz.
+    """Read weights from a file: csv, xlsx, dta, txt (Stata's spmatrix export), gal, gwt, swm, mtx, mat or npz.
 
     Parameters
     ----------
@@ -124,7 +126,7 @@ def read(
 
 
 def write(weights: Weights, path: str | Path, *, form: Form = "matrix") -> Path:
-    """Write weights to a file: csv, xlsx, dta, gal, gwt, swm, mtx, mat or npz, by the suffix.
+    """Write weights to a file: csv, xlsx, dta, txt (for Stata), gal, gwt, swm, mtx, mat or npz, by the suffix.
 
     :func:`read` gives the same ids, order, links and weights back. An earlier file is replaced only once the
     new one is complete.
@@ -211,9 +213,9 @@ def _matched(parsed: Parsed, wanted: pd.Index | None, name: str) -> tuple[sparse
     if parsed.ids is None:
         if wanted is None:
             raise AlignmentError(
-                f"{name} carries no unit ids, so its {n} rows say nothing about which unit they are: pass "
-                "ids=[...] in the order of its rows.",
-                f"{name}没有地区编码，{n}行不知各是哪个地区：请按行的次序给出ids=[...]。",
+                f"{name} carries no unit ids, so its {n} rows say nothing about which unit they are: give ids in the "
+                "order of its rows, ids=[...] of weights.read or ids of [weights] in a study.",
+                f"{name}没有地区编码，{n}行不知各是哪个地区：请按行的次序给出编码，即weights.read的ids=[...]，或研究文件[weights]中的ids。",
             )
         if len(wanted) != n:
             raise AlignmentError(

@@ -1,4 +1,4 @@
-"""Weights in tables (csv, xlsx, dta): a matrix with ids around it, or columns i, j, w."""
+"""Weights in tables (csv, xlsx, dta, txt of Stata): a matrix with ids around it, or columns i, j, w."""
 
 from __future__ import annotations
 
@@ -81,6 +81,53 @@ def read_dta(path: Path, name: str | None = None) -> Parsed:
         )
     columns = _columns_of(names[1:], [labels.get(c, "") for c in names[1:]], list(body[:, 0]))
     return _from_cells(np.vstack([np.array(["", *columns], dtype=object), body]))
+
+
+def read_txt(path: Path, name: str | None = None) -> Parsed:
+    """Text that Stata's ``spmatrix export`` writes: the number of units n, then n lines of an id and n weights.
+
+    ``spmat export`` of the community has the same lines, without ids too, and banded ones, which are refused.
+    """
+    first, *lines = [line.split() for line in decoded(path).splitlines() if line.strip()]
+    if not all(re.fullmatch(r"\d{1,9}", word) for word in first):
+        raise WeightsError(
+            "is not what Stata's spmatrix export writes, whose first line is the number of units. Save the weights in "
+            "another format, such as csv.",
+            "不是Stata的spmatrix export所写的文件（首行应为地区数）。请另存为csv等格式。",
+        )
+    if len(first) == 3:
+        raise WeightsError(
+            "holds a banded matrix of spmat; export it from a matrix that is not banded.",
+            "为spmat的带状矩阵；请由非带状矩阵导出。",
+        )
+    n = int(first[0])
+    widths = {len(line) for line in lines}
+    if len(first) != 1 or len(lines) != n or widths not in ({n}, {n + 1}):
+        raise WeightsError(
+            f"claims {listed(first)} units, and has {len(lines)} lines of {listed(sorted(widths), 3)} words; each needs an "
+            "id and a weight for each unit. It is cut off, or a list of neighbours.",
+            f"称有{listed_zh(first)}个地区，实有{len(lines)}行，每行{listed_zh(sorted(widths), 3)}个词；"
+            "每行须有一个编码和各地区的权重。文件被截断，或为邻居列表。",
+        )
+    need_dense(n, n)
+    cells = np.array(lines, dtype=object)
+    ids = [str(unit) for unit in cells[:, 0]] if widths == {n + 1} else None
+    return Parsed(_numbers(cells[:, -n:], ids, ids), ids)
+
+
+def write_txt(weights: Weights, path: Path, form: str) -> None:
+    """The form of Stata's ``spmatrix export``, which ``spmatrix import`` reads: ids are whole numbers there."""
+    wrong = [unit for unit in weights.ids if not re.fullmatch(r"\d{1,15}", unit)]
+    if wrong:
+        raise OutputError(
+            f"Stata needs whole numbers as ids, not {listed(wrong, 3)}; write dta or csv.",
+            f"Stata的编码须为整数，而不是{listed_zh(wrong, 3)}；请写为dta或csv。",
+        )
+    rows = _rows(weights, "matrix", text=True)
+    next(rows)
+    with path.open("w", encoding="ascii", newline="\n") as stream:
+        stream.write(f"{weights.n}\n")
+        stream.writelines(" ".join(row) + "\n" for row in rows)
 
 
 def write_csv(weights: Weights, path: Path, form: str) -> None:
