@@ -17,8 +17,9 @@ from typing import Any
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Language, Text, shown_path
+from spatial_zb.study.columns import entries_of
 from spatial_zb.study.entries import Problems, lines_of, place_of, sections_of
-from spatial_zb.study.references import check_references, entries_of
+from spatial_zb.study.references import check_references
 from spatial_zb.study.sections import LISTS, NAMED, Output, WeightsFile
 from spatial_zb.study.values import MAX_BYTES, STUDY_VERSION
 from spatial_zb.study.whole import Study

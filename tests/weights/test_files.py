@@ -251,7 +251,12 @@ BAD_TEXTS = {
     "gal cut off": ("w.gal", "0 2 x id\na 1\nb\nb 2\na\n", WeightsError, "after unit b"),
     "gal of strangers": ("w.gal", "0 2 x id\na 1\nb\nc 1\na\n", WeightsError, "own: b"),
     "txt of words": ("w.txt", "a b\n0 1\n1 0\n", WeightsError, "spmatrix export"),
-    "txt cut off": ("w.txt", "3\n1 0 1 0\n2 1 0 0\n", WeightsError, "claims 3 units, and has 2 lines of 4 words"),
+    "txt cut off": (
+        "w.txt",
+        "3\n1 0 1 0\n2 1 0 0\n",
+        WeightsError,
+        "claims 3 units, and has 2 lines of 4 words",
+    ),
     "txt of neighbours": ("w.txt", "2\n1 2\n2\n", WeightsError, "list of neighbours"),
     "txt in bands": ("w.txt", "3 1 1\n1 0 1 0\n2 1 0 1\n3 0 1 0\n", WeightsError, "banded"),
     "txt without ids": ("w.txt", "2\n0 1\n1 0\n", AlignmentError, "carries no unit ids"),
@@ -390,7 +395,13 @@ def test_truncated_files_raise_only_our_errors(tmp_path: Path, kind: str, form: 
             W = quiet(path, IDS if kind != "swm" else None)
         except SpatialZbError:
             continue
-        if kind in ("csv", "gwt", "mtx", "gal", "txt"):  # cut inside the last number or after a line: still a file
+        if kind in (
+            "csv",
+            "gwt",
+            "mtx",
+            "gal",
+            "txt",
+        ):  # cut inside the last number or after a line: still a file
             assert W.matrix.nnz <= 6
         else:  # only what stands behind the matrix is gone
             same(W, sample(kind))

@@ -1,0 +1,149 @@
+"""Columns: what the tables and polygons of a study have, and which of them its sections and expressions name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from spatial_zb.base.errors import listed, listed_zh
+from spatial_zb.base.text import Text
+from spatial_zb.data.expressions.syntax import QUOTED
+from spatial_zb.study.entries import Problems
+from spatial_zb.study.sections import Suspect
+
+COLUMN, VARIABLE = Text("column", "列"), Text("variable", "变量")
+
+
+def entries_of(parts: Mapping[str, Any], key: str) -> list[tuple[str, Any]]:
+    """Valid named tables of a section with their dotted places."""
+    return [(f"{key}.{name}", entry) for name, entry in parts[key].items() if entry is not None]
+
+
+def check_known(
+    dotted: str, what: Text, names: Iterable[str], known: Collection[str] | None, problems: Problems
+) -> None:
+    """Every name must be among the known ones; None = not known here, checked later."""
+    if known is None:
+        return
+    for name in names:
+        if name not in known:
+            problems.unknown(dotted, what, name, known)
+
+
+#: A heading that is a year.
+_YEAR = re.compile(r"(?:19|20)\d\d年?")
+
+
+def check_columns(parts: Mapping[str, Any], columns: list[str] | None, problems: Problems) -> None:
+    """Columns of the data file that the sections data, missing and suspect name."""
+    data = parts.get("data")
+    if data is not None and columns is not None:
+        for key in ("unit", "period", "flag"):
+            name = getattr(data, key)
+            check_known(f"data.{key}", COLUMN, [] if name is None else [name], columns, problems)
+        years = [column for column in columns if _YEAR.fullmatch(column.strip())]
+        if data.period not in columns and len(years) > 1:
+            said = Text(
+                f"the table is wide, with a column for each year ({listed(years, 3)}); it must be long, with a row for each "
+                "unit and year (Excel: Power Query, Unpivot Columns; pandas: melt)",
+                f"数据表为宽表，每年一列（{listed_zh(years, 3)}）；须为长表，每个地区每年一行"
+                "（Excel：Power Query中的“逆透视列”；pandas：melt）",
+            )
+            problems.add("data.file", said)
+    seen: set[tuple[str, str | None]] = set()
+    for dotted, entry in parts["missing"].items():
+        if entry is None:
+            continue
+        check_known(f"{dotted}.columns", COLUMN, entry.columns, columns, problems)
+        own = {(column, unit) for column in entry.columns for unit in entry.units or (None,)}
+        if repeated := sorted({column for column, _ in seen & own}):
+            said = Text(
+                f"an earlier [[missing]] has a rule for {listed(repeated)}",
+                f"前面的[[missing]]已为{listed_zh(repeated)}规定了规则",
+            )
+            problems.add(f"{dotted}.columns", said)
+        seen |= own
+    entries = [(dotted, entry) for dotted, entry in parts["suspect"].items() if entry is not None]
+    for i, (dotted, entry) in enumerate(entries):
+        check_known(f"{dotted}.columns", COLUMN, entry.columns, columns, problems)
+        if any(_same_cell(entry, earlier) for _, earlier in entries[:i]):
+            problems.add(
+                dotted,
+                Text("an earlier [[suspect]] names the same cell", "前面的[[suspect]]已指明同一单元格"),
+            )
+
+
+def _same_cell(one: Suspect, other: Suspect) -> bool:
+    """Whether two entries name a cell both; units or periods that are not given are all."""
+    pairs = ((one.columns, other.columns), (one.units, other.units), (one.periods or (), other.periods or ()))
+    columns, *keys = (not a or not b or bool({*a} & {*b}) for a, b in pairs)
+    return columns and all(keys)
+
+
+def check_flags(parts: Mapping[str, Any], header: list[str] | None, problems: Problems) -> None:
+    """The table of flagged cells says which unit, period and column, and of what kind each is."""
+    data = parts.get("data")
+    if data is None or header is None:
+        return
+    check_known("data.flags", COLUMN, [data.unit, data.period, "column", "kind"], header, problems)
+
+
+# Names of an expression: not the functions before a bracket, not the e of 1e5. Whether the expression is
+# allowed at all is for spatial_zb.data.expressions to say.
+_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*(?!\w)(?!\s*\()")
+
+
+def _in_expression(name: str) -> str:
+    """How a name is written in an expression."""
+    return name if name.isidentifier() else f"`{name}`"
+
+
+def check_expressions(
+    parts: Mapping[str, Any], columns: list[str] | None, reference: list[str] | None, problems: Problems
+) -> None:
+    defined = [*parts["variables"], *parts["constants"]]
+    for section in ("variables", "constants"):
+        for name in parts[section]:
+            if name in (columns or ()) and not getattr(parts[section][name], "is_column", False):
+                said = Text(
+                    "the data file has a column of this name; choose another",
+                    "数据文件中已有此名称的列，请另取",
+                )
+                problems.add(f"{section}.{name}", said)
+            elif section == "constants" and name in parts["variables"]:
+                said = Text("a variable has this name; choose another", "已有变量用此名称，请另取")
+                problems.add(f"{section}.{name}", said)
+    for dotted, entry in entries_of(parts, "variables"):
+        place = f"{dotted}.expression"
+        others = [name for name in defined if not (entry.is_column and name == entry.name)]
+        known = None if columns is None else list(map(_in_expression, [*columns, *others]))
+        quoted = [_in_expression(name.strip()) for name in QUOTED.findall(entry.expression)]
+        used = dict.fromkeys([*quoted, *_NAME.findall(QUOTED.sub(" ", entry.expression))])
+        check_known(place, Text("name", "名称"), used, known, problems)
+        _refuse_keys(place, used, parts.get("data"), problems)
+        asked = re.search(r"\b(lq|krugman)\s*\(", entry.expression)
+        if asked is None:
+            continue
+        if getattr(parts.get("data"), "reference", "") is None:
+            said = Text(
+                f"{asked[1]}() needs a reference region: name its table as data.reference",
+                f"{asked[1]}()须有参照地区：请以data.reference指明其数据表",
+            )
+            problems.add(place, said)
+    data = parts.get("data")
+    if data is not None and reference is not None:
+        check_known("data.reference", COLUMN, [data.period], reference, problems)
+
+
+def _refuse_keys(place: str, used: Iterable[str], data: Any, problems: Problems) -> None:
+    """The columns of units and periods say which row it is; they are no figures."""
+    keys = {getattr(data, key, None): key for key in ("unit", "period")}
+    for name in used:
+        if name in keys:
+            said = Text(
+                f"{name!r} is the column data.{keys[name]}, which tells rows apart and is no variable; for a trend, copy "
+                "the column under another name",
+                f"{name!r}是data.{keys[name]}所指的列，用于区分各行，不是变量；若要时间趋势，请将该列以另一名称复制",
+            )
+            problems.add(place, said)
