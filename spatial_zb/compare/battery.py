@@ -25,6 +25,7 @@ from spatial_zb.base.execute import Execution, by_execution, run_tasks
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.results import coefficient_columns
 from spatial_zb.base.text import Language, Text
+from spatial_zb.base.threads import one_thread
 from spatial_zb.data.panel import Panel, require_consecutive
 from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.table import EFFECTS
@@ -164,6 +165,7 @@ class Changes:
 @gathered("changes", Changes.with_, *(part.name for part in fields(Changes)))
 @by_estimation
 @by_execution
+@one_thread
 def robustness(
     spec: DurbinSpec,
     panel: Panel,

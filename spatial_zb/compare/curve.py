@@ -33,6 +33,7 @@ from spatial_zb.base.errors import (
 from spatial_zb.base.execute import Execution, by_execution, run_tasks
 from spatial_zb.base.notes import warn_old
 from spatial_zb.base.printing import Printed
+from spatial_zb.base.threads import one_thread
 from spatial_zb.compare.battery import estimate_of
 from spatial_zb.compare.grid import Choices, estimator_ways, named_specs, sample_of
 from spatial_zb.core import Array
@@ -162,6 +163,7 @@ def _by_choices(function: Callable[P, CurveTest]) -> Callable[P, CurveTest]:
 @_by_choices
 @renamed(level="alpha")
 @by_execution
+@one_thread
 def curve_test(
     choices: Choices,
     term: str,

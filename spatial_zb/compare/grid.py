@@ -14,6 +14,7 @@ from spatial_zb.base.arguments import renamed
 from spatial_zb.base.errors import SpatialZbError, SpecificationError, listed, listed_zh
 from spatial_zb.base.execute import Execution, by_execution, run_tasks
 from spatial_zb.base.printing import Printed
+from spatial_zb.base.threads import one_thread
 from spatial_zb.compare.cells import Block, fit_block, shares_moments
 from spatial_zb.compare.family import SpecFamily
 from spatial_zb.compare.moments import Option
@@ -135,6 +136,7 @@ class Choices:
 
 
 @by_execution
+@one_thread
 def specification_grid(
     panel: Panel,
     specs: Sequence[DurbinSpec] | Mapping[str, DurbinSpec],

@@ -13,6 +13,7 @@ import pandas as pd
 from spatial_zb.base.arguments import Rng, alpha_of, renamed
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.notes import warn_old
+from spatial_zb.base.threads import one_thread
 from spatial_zb.effects.dynamic import long_run_effects, long_run_filter
 from spatial_zb.effects.regimes import regime_effect_matrix, regime_effects
 from spatial_zb.effects.static import static_effect_matrix, static_effects
@@ -23,6 +24,7 @@ from spatial_zb.models.system.fit import SystemFit
 
 
 @renamed(alpha="level")
+@one_thread
 def spatial_effects(
     fit: Fit | SystemFit,
     method: Method = "delta",
@@ -95,6 +97,7 @@ def spatial_effects(
     return static_effects(fit, method, draws, rng, alpha)
 
 
+@one_thread
 def effects_by_unit(
     fit: Fit | SystemFit, term: str, horizon: Horizon = "short", *, response: str | None = None
 ) -> pd.DataFrame:
@@ -135,6 +138,7 @@ def system_effects_by_unit(fit: SystemFit, response: str, source: str) -> pd.Dat
     return effects_by_unit(fit, source, response=response)
 
 
+@one_thread
 def effect_matrix(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataFrame:
     """The whole matrix E_k (n × n): row i receives from column j; ``horizon`` as in :func:`spatial_effects`."""
     check_fit(fit, "effect_matrix")

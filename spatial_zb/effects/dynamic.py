@@ -14,6 +14,7 @@ from spatial_zb.base.errors import ConvergenceError, SpecificationError, not_one
 from spatial_zb.base.notes import Kind, Note, about, tell
 from spatial_zb.base.results import coefficient_columns
 from spatial_zb.base.text import Text
+from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.dynamic import carry_over_radius
 from spatial_zb.core.likelihood.impacts import long_run_multipliers, path_multipliers
@@ -57,6 +58,7 @@ STEP = 1e-6
 
 
 @renamed(alpha="level")
+@one_thread
 def effects_path(
     fit: Fit,
     periods: int = 10,

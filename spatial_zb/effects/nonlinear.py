@@ -25,6 +25,7 @@ from spatial_zb.base.errors import DataError, SpecificationError, listed, listed
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.results import Degrees, coefficient_columns, quantile, tail
 from spatial_zb.base.text import Language, Text
+from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
 from spatial_zb.effects.static import average_effects_at, effects_gradient
 from spatial_zb.effects.table import EFFECTS, Effects
@@ -180,6 +181,7 @@ def u_shape_test(
 
 
 @renamed(alpha="level")
+@one_thread
 def marginal_effects(
     fit: Fit, x: str, by: str, interaction: str, at: Sequence[float] | None = None, *, level: float = 0.95
 ) -> Effects:

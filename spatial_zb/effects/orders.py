@@ -9,6 +9,7 @@ import pandas as pd
 
 from spatial_zb.base.arguments import alpha_of, check_orders, renamed
 from spatial_zb.base.results import Degrees, coefficient_columns
+from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.impacts import order_multipliers
 from spatial_zb.core.system.arrays import order_impacts
@@ -24,6 +25,7 @@ COLUMNS = ("std_error", "conf_low", "conf_high")
 
 
 @renamed(alpha="level")
+@one_thread
 def effects_by_order(fit: Fit | SystemFit, orders: int = 5, *, level: float = 0.95) -> pd.DataFrame:
     """Effects by power of W, each order and all up to it, with errors by the delta method.
 

@@ -29,6 +29,7 @@ from spatial_zb.base.errors import (
 from spatial_zb.base.notes import Note, about, tell
 from spatial_zb.base.results import TABLE_COLUMNS, ResultTable, coefficient_columns, with_degrees
 from spatial_zb.base.text import Text
+from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.regimes import Regimes
 from spatial_zb.core.logdet.traces import DENSE_UNITS
@@ -127,6 +128,7 @@ def regime_effect_matrix(fit: Fit, term: str) -> Array:
 
 
 @renamed(alpha="level")
+@one_thread
 def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> ResultTable:
     """Who lifts whom: what x of the units of one regime, one unit higher, does to the other units of either regime.
 

@@ -13,6 +13,7 @@ from spatial_zb.base.arguments import Rng
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.notes import warn_old
 from spatial_zb.base.text import Text
+from spatial_zb.base.threads import one_thread
 from spatial_zb.core.statistics import local as core
 from spatial_zb.core.statistics.moran import Alternative, normal_p_value
 from spatial_zb.data.panel import Panel
@@ -50,6 +51,7 @@ def _by_adjusted(function: Callable[P, LocalTable]) -> Callable[P, LocalTable]:
 
 
 @_by_adjusted
+@one_thread
 def local_moran(
     panel: Panel,
     variable: str,

@@ -11,6 +11,7 @@ import pandas as pd
 from spatial_zb.base.arguments import Rng
 from spatial_zb.base.errors import not_one_of
 from spatial_zb.base.text import Text
+from spatial_zb.base.threads import one_thread
 from spatial_zb.core.statistics import moran as cross
 from spatial_zb.core.statistics.local import with_self
 from spatial_zb.core.statistics.moran import (
@@ -32,6 +33,7 @@ from spatial_zb.explore.checks import (
 from spatial_zb.weights.matrix import Weights
 
 
+@one_thread
 def moran(
     panel: Panel,
     variable: str,

@@ -10,6 +10,7 @@ from typing import Any
 from spatial_zb.base.arguments import Rng, renamed, seed_of
 from spatial_zb.base.execute import Execution, by_execution
 from spatial_zb.base.results import TestTable
+from spatial_zb.base.threads import one_thread
 from spatial_zb.data.panel import Panel
 from spatial_zb.hypotheses.case import TESTS, Likelihood, make_case
 from spatial_zb.hypotheses.nulls import GROUPS, bootstrap_p_values, run_tests
@@ -20,6 +21,7 @@ from spatial_zb.models.spec import DurbinSpec
 
 @renamed(bootstrap="replicates")
 @by_execution
+@one_thread
 def diagnose(
     spec: DurbinSpec,
     panel: Panel,

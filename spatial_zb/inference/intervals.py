@@ -10,6 +10,7 @@ from scipy import special
 from spatial_zb.base.arguments import Rng, alpha_of, renamed, seed_of
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.results import ConfidenceSet
+from spatial_zb.base.threads import one_thread
 from spatial_zb.core.laws.bootstrap import draw_errors
 from spatial_zb.core.laws.samples import fast, likelihood_ratios, moments, ratio_limits
 from spatial_zb.core.system.identification import anderson_rubin_pieces
@@ -22,6 +23,7 @@ FEWEST = 99
 
 
 @renamed(alpha="level", bootstrap="replicates")
+@one_thread
 def profile_interval(
     fit: Fit,
     term: str | None = None,

@@ -14,6 +14,7 @@ import pandas as pd
 from spatial_zb.base.arguments import Rng, alpha_of, check_count, renamed, seed_of
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.printing import Printed
+from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
 from spatial_zb.core.laws.nuisance import ErrorBesideLagLaw, LagBesideErrorLaw
 from spatial_zb.core.laws.random import RandomErrorLaw, RandomLagLaw, RandomModel, VarianceLaw
@@ -202,6 +203,7 @@ def values_at(law: ScoreLaw, solution: Solution, shares: Array) -> Array:
 
 
 @renamed(alpha="level")
+@one_thread
 def median_unbiased(
     fit: Fit,
     replicates: int = 999,

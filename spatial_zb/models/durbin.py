@@ -10,6 +10,7 @@ import numpy as np
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.notes import Kind, Note, about, tell
 from spatial_zb.base.text import Text
+from spatial_zb.base.threads import one_thread
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import build_design, check_kinds, refuse_empty_rows
 from spatial_zb.models.dynamic import fit_dynamic
@@ -156,6 +157,7 @@ def _notes_on_periods(fit: Fit) -> list[Note]:
     return [few_periods(n, T, *COVERED[n, T])]
 
 
+@one_thread
 def fit_durbin(
     spec: DurbinSpec,
     panel: Panel,

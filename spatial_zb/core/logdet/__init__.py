@@ -18,6 +18,7 @@ from scipy.sparse import csgraph
 
 from spatial_zb.base.errors import WeightsError, not_one_of
 from spatial_zb.base.notes import warn
+from spatial_zb.base.threads import threads_for
 from spatial_zb.core.logdet.factors import ALWAYS_LIGHT, Fill, expected_fill, physical_memory, readable_bytes
 from spatial_zb.core.logdet.interpolated import SparseLogDet
 from spatial_zb.core.logdet.stochastic import StochasticLogDet
@@ -185,10 +186,13 @@ def eigenvalues(matrix: sparse.csr_array) -> NDArray[np.float64] | NDArray[np.co
 
 def _eigenvalues(matrix: sparse.csr_array, d: NDArray[np.float64] | None) -> NDArray:
     dense = matrix.toarray()
-    if d is None:
-        return np.linalg.eigvals(dense).astype(complex)
-    root = np.sqrt(d)
-    return np.linalg.eigvalsh(root[:, None] * dense / root[None, :])  # which reads the lower triangle only
+    with threads_for(len(dense)):
+        if d is None:
+            return np.linalg.eigvals(dense).astype(complex)
+        root = np.sqrt(d)
+        return np.linalg.eigvalsh(
+            root[:, None] * dense / root[None, :]
+        )  # which reads the lower triangle only
 
 
 def admissible_interval(omega: NDArray[np.float64] | NDArray[np.complex128]) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from spatial_zb.base.errors import ConvergenceError, SpecificationError, listed,
 from spatial_zb.base.execute import Execution, by_execution, run_tasks
 from spatial_zb.base.notes import Note, about, tell
 from spatial_zb.base.text import Text
+from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Scheme
 from spatial_zb.effects.dynamic import stable_processes
@@ -118,6 +119,7 @@ class Bootstrap(Resampled):
 
 
 @by_execution
+@one_thread
 def bootstrap(
     fit: Fit | SystemFit,
     replicates: int = 999,

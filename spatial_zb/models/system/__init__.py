@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.notes import tell
+from spatial_zb.base.threads import one_thread
 from spatial_zb.core.clusters import Clusters
 from spatial_zb.core.likelihood.covariance import inverse_or_nan
 from spatial_zb.core.system.arrays import SystemArrays, within_residuals
@@ -44,6 +45,7 @@ INSTRUMENTAL: tuple[Covariance, ...] = ("classical", "robust", "cluster")
 LIKELIHOOD: tuple[Covariance, ...] = ("information", "sandwich", "cluster")
 
 
+@one_thread
 def fit_system(
     spec: SystemSpec,
     panel: Panel,
