@@ -567,7 +567,7 @@ def test_figures_that_were_set_aside_stand_beside_what_took_their_place():
     ]
     table = missing_table(pd.DataFrame(rows))
     assert [words(cell.text, EN) for cell in table.header[0]][-2:] == ["As printed", "Value"]
-    assert [row[-2:] for row in printed(table, EN)] == [["547000", "143102"], ["–", "–"]]
+    assert [row[-2:] for row in printed(table, EN)] == [["547,000", "143,102"], ["–", "–"]]
 
 
 def test_every_layout_is_written_in_every_format(tmp_path):

@@ -40,7 +40,7 @@ def small(**changes):
         (Number(0.0004, 3, notation="p_value"), "<0.001", ""),
         (Number(0.0005001, 3, notation="p_value"), "0.001", ""),
         (Number(0.0, 3, notation="p_value"), "<0.001", ""),
-        (Number(1e12, 0), "1000000000000", ""),
+        (Number(1e12, 0), "1,000,000,000,000", ""),
         (Number(math.nan, 3, 3, "paren"), "–", ""),
         (Number(np.float64("nan"), stars=2), "–", ""),
         (Number(math.inf), "∞", ""),

@@ -28,7 +28,7 @@ from spatial_zb.report.tables.table import (
     journal_style,
     section,
 )
-from spatial_zb.report.tables.text import shown
+from spatial_zb.report.tables.text import column_parts, shown, typeset
 from spatial_zb.report.tables.writers import FORMATS, excel, latex, web, word, write_table
 from spatial_zb.report.tables.writers import plain as plain_text
 
@@ -226,9 +226,47 @@ def test_docx_rows_repeat_and_do_not_break(table):
     ]
     assert [head is not None for head, _ in flags] == [True, True, False, False, False, False]
     assert all(whole is not None for _, whole in flags)
-    # The estimate stays with its standard error.
-    assert grid.rows[3].cells[1].paragraphs[0].paragraph_format.keep_with_next
-    assert not grid.rows[5].cells[1].paragraphs[0].paragraph_format.keep_with_next
+    # A table that has room on one page is not broken, and its notes stay with it.
+    assert all(row.cells[1].paragraphs[0].paragraph_format.keep_with_next for row in grid.rows)
+
+
+def kept_rows(table):
+    """Of a long table in Word: whether a row stays with what follows."""
+    _, grid = read_docx(word.render(table, EN))
+    return [bool(row.cells[1].paragraphs[0].paragraph_format.keep_with_next) for row in grid.rows[1:]]
+
+
+def test_docx_no_page_begins_with_the_notes_alone():
+    header = ([HeaderCell("a"), HeaderCell("b")],)
+    rows = [body(f"x{i}", i) for i in range(100)]
+    assert kept_rows(Table("T", "t", header, rows, notes=["N."])) == [False] * 92 + [True] * 8
+    assert not kept_rows(Table("T", "t", header, rows))[-1]
+
+
+def test_chinese_headings_inside_a_table_are_not_slanted():
+    header = ([HeaderCell("a"), HeaderCell("b")],)
+    rows = [section("直接效应"), body("x", 1), section("Direct"), body("x", 1)]
+    _, grid = read_docx(word.render(Table("T", "t", header, rows), EN))
+    fonts = [grid.rows[i].cells[0].paragraphs[0].runs[0].font for i in (1, 3)]
+    assert [bool(font.italic) for font in fonts] == [False, True]
+    assert [
+        r"\textit{" in line for line in latex.render(Table("T", "t", header, rows), EN).splitlines()
+    ].count(True) == 1
+
+
+def test_quotation_marks_of_documents_are_alike():
+    table = Table('Moran\'s "I"', "t", ([HeaderCell("a")],), [body("x")], notes=["“Cells” of Huai'an"])
+    document, _ = read_docx(word.render(table, EN))
+    said = [document.paragraphs[0].text, document.paragraphs[-1].text]
+    assert said == ["Moran’s “I”", "Notes: “Cells” of Huai’an"]
+    assert "Moran’s “I”" in latex.render(table, EN)
+
+
+def test_thousands_are_set_apart_but_not_in_csv():
+    table = Table("T", "t", ([HeaderCell("a"), HeaderCell("b")],), [body(2007, Number(259479.0, 0))])
+    assert [cell.text for cell in read_docx(word.render(table, EN))[1].rows[1].cells] == ["2007", "259,479"]
+    assert read_csv(plain_text.render_csv(table, EN))[1] == ["2007", "259479"]
+    assert excel.number_format(Number(259479.0, 0), EN).startswith("#,##0")
 
 
 def test_docx_fonts_are_named_for_both_scripts(table):
@@ -283,8 +321,8 @@ def test_docx_turns_wide_tables(columns, landscape):
 @pytest.mark.parametrize("name", NAMES)
 def test_docx_says_hostile_names_as_they_are(name):
     document, grid = read_docx(word.render(table_of(name), EN))
-    assert grid.rows[3].cells[0].text == plain(name)
-    assert document.paragraphs[0].text == plain(name)
+    assert grid.rows[3].cells[0].text == typeset(plain(name))
+    assert document.paragraphs[0].text == typeset(plain(name))
     assert {"hyperlink", "fldSimple", "instrText", "object"}.isdisjoint(
         element.tag.split("}")[-1] for element in document.element.iter()
     )
@@ -405,7 +443,7 @@ def test_latex_layout(table):
     assert r"Talent & $-$0.123$^{***}$ & – \\" in code
     assert [code.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 2, 1]
     assert r"\label{tab:estimates}" in code
-    assert r"\item Notes: Standard errors." in code
+    assert "\nNotes: Standard errors.\\par\n" in code
 
 
 def test_latex_headings_and_words_among_numbers_take_more_lines():
@@ -413,8 +451,11 @@ def test_latex_headings_and_words_among_numbers_take_more_lines():
     header = ([HeaderCell("Variable"), *[HeaderCell(heading)] * 6],)
     rows = [body("a", *[1] * 6), body("Weights", *["Queen contiguity (row-normalised)"] * 6)]
     code = latex.render(Table("T", "t", header, rows), EN)
-    assert code.count(rf"\parbox[b]{{10.5em}}{{\centering {heading}}}") == 6
-    assert code.count(r"\parbox[t]{10.5em}{\centering Queen contiguity (row-normalised)}") == 6
+    assert len(re.findall(rf"\\parbox\[b\]{{[\d.]+em}}{{\\centering {re.escape(heading)}}}", code)) == 6
+    assert (
+        len(re.findall(r"\\parbox\[t\]{[\d.]+em}{\\centering Queen contiguity \(row-normalised\)}", code))
+        == 6
+    )
     assert "parbox" not in latex.render(Table("T", "t", ([HeaderCell("a"), HeaderCell("b")],), rows[:0]), EN)
 
 
@@ -440,28 +481,110 @@ def test_latex_long_tables_run_over_pages():
         Table("T", "t", ([HeaderCell("a"), HeaderCell("b")],), [body("x", i) for i in range(200)]), EN
     )
     assert code.count(r"\begin{longtable}") == 1
-    assert "threeparttable}" not in code.split("\n", 1)[1]
+    assert r"\begin{table}" not in code
+
+
+def test_latex_notes_of_a_long_table_stay_with_its_last_rows():
+    header = ([HeaderCell("a"), HeaderCell("b")],)
+    code = latex.render(Table("T", "t", header, [body("x", i) for i in range(200)], notes=["N."]), EN)
+    end = code[: code.index(r"\end{longtable}")].splitlines()
+    assert r"\footnotesize\strut Notes: N." in end[-1]
+    assert [line.endswith(r"\\*") for line in end[-12:-3]] == [False] * 3 + [True] * 6
+
+
+def test_a_table_that_has_no_room_is_parted_below_its_headings():
+    header = (
+        [HeaderCell(), *[HeaderCell(f"W{i}", 3) for i in range(8)]],
+        [HeaderCell(c) for c in "v" + "Izp" * 8],
+    )
+    wide = Table("T", "t", header, [section("S"), body("x", *[Number(-0.1234, 3, 3) for _ in range(24)])])
+    parts = column_parts(wide, lambda part: part.n_columns <= 10)
+    assert [part.n_columns for part in parts] == [10, 10, 7]
+    assert [[cell.text for cell in part.header[0]] for part in parts] == [
+        ["", "W0", "W1", "W2"],
+        ["", "W3", "W4", "W5"],
+        ["", "W6", "W7"],
+    ]
+    assert [len(part.rows[1].cells) for part in parts] == [10, 10, 7]
+    alone = column_parts(wide, lambda part: part.n_columns <= 3)
+    assert [part.n_columns for part in alone] == [3, 2] * 8
+    assert sum(part.n_columns - 1 for part in alone) == 24
+    code = latex.render(wide, EN)
+    assert code.count(r"\begin{tabular}") == 4
+    assert code.count(r"\caption{") == 1
+
+
+def shapes():
+    """Tables that are wide, long, both, and with much to say below."""
+    numbers = [Number(-0.1234, 3, 3) for _ in range(36)]
+    name = Text("Talent agglomeration (log LQ, scientific research)", "人才集聚（科研技术服务业区位熵对数）")
+    notes = [
+        Text("Standard errors in parentheses, clustered by unit. " * 9, "括号内为按地区聚类的标准误。" * 25)
+    ]
+    three = [HeaderCell(Text("No effects", "无固定效应"), 3)] * 12
+    for columns in (3, 9, 18, 36):
+        header = (
+            [HeaderCell(), *three[: columns // 3]],
+            [HeaderCell(Text("Direct", "直接效应"))] * (columns + 1),
+        )
+        for lines in (6, 50):
+            rows = [
+                row
+                for _ in range(lines // 2)
+                for row in (body(name, *numbers[:columns]), body("", *numbers[:columns]))
+            ]
+            yield Table(name, f"t{columns}-{lines}", header, [section(name), *rows], notes=notes)
+    words = [
+        HeaderCell(Text("GS2SLS: Industry agglomeration (manufacturing)", "GS2SLS：产业集聚（制造业区位熵）"))
+    ] * 9
+    yield Table(
+        "T",
+        "words",
+        (words,),
+        [body(*[Text("Queen contiguity (row-normalised)", "邻接（Queen）（行标准化）")] * 9)],
+    )
+
+
+@pytest.mark.parametrize(("style", "size"), [(EN, 12), (ZH, 11)], ids=["en", "zh"])
+def test_latex_tables_fit_the_page(tmp_path, style, size):
+    """At 12 points one and a half spaced and, in Chinese, at 11: nothing runs off a page, no type below footnotesize."""
+    packages = "booktabs,array,rotating,longtable" + (",ctex" if style is ZH else ",setspace")
+    lines = [rf"\documentclass[{size}pt,a4paper]{{article}}", rf"\usepackage{{{packages}}}"]
+    lines += [
+        r"\usepackage[margin=2.5cm]{geometry}",
+        r"\begin{document}",
+        "" if style is ZH else r"\onehalfspacing",
+    ]
+    codes = [latex.render(table, style) for table in shapes()]
+    assert not re.search(r"\\(scriptsize|tiny)", "".join(codes))
+    log = compiled(tmp_path, [*lines, *codes, r"\end{document}"])
+    assert re.findall(r"(?:Float too large|Overfull .hbox).*", log) == []
+
+
+def compiled(folder, lines):
+    """The log of xelatex; skipped where it or a package is not installed."""
+    if not shutil.which("xelatex"):
+        pytest.skip("xelatex is not installed")
+    (folder / "t.tex").write_text("\n".join(lines), encoding="utf-8")
+    command = ["xelatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "t.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, timeout=120, check=False)
+    log = done.stdout.decode(errors="replace")
+    if re.search(r"File `[^']+' not found", log):
+        pytest.skip("a LaTeX package is not installed")
+    assert done.returncode == 0, log[-2000:]
+    return (folder / "t.log").read_text(encoding="utf-8", errors="replace")
 
 
 @pytest.mark.parametrize("style", [EN, ZH, TableStyle(language="both")], ids=lambda style: style.language)
 def test_latex_compiles(tmp_path, table, style):
     """Under xelatex, with ctex where there is Chinese; every character has a glyph."""
-    if not shutil.which("xelatex"):
-        pytest.skip("xelatex is not installed")
     chinese = style is not EN
-    packages = "booktabs,threeparttable,array,rotating,longtable" + (",ctex" if chinese else "")
+    packages = "booktabs,array,rotating,longtable" + (",ctex" if chinese else "")
     hostile = [name for name in HOSTILE.values() if chinese or name.isascii()]
     long = Table("T", "t", ([HeaderCell("a"), HeaderCell("b")],), [body("x", i) for i in range(90)])
     lines = [r"\documentclass{article}", rf"\usepackage{{{packages}}}", r"\begin{document}"]
     lines += [latex.render(item, style) for item in (table, long, *map(table_of, hostile))]
-    (tmp_path / "t.tex").write_text("\n".join([*lines, r"\end{document}"]), encoding="utf-8")
-    command = ["xelatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "t.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=False)
-    log = done.stdout.decode(errors="replace")
-    if re.search(r"File `[^']+' not found", log):
-        pytest.skip("a LaTeX package is not installed")
-    assert done.returncode == 0, log[-2000:]
-    assert "Missing character" not in (tmp_path / "t.log").read_text(encoding="utf-8", errors="replace")
+    assert "Missing character" not in compiled(tmp_path, [*lines, r"\end{document}"])
 
 
 # All

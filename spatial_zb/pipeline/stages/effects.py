@@ -264,7 +264,7 @@ def _draw_correlogram(job: Job, variable: str) -> None:
     ).tidy()
     job.tidy(f"moran_by_distance_{variable}", frame)
     label = panel.label(variable)
-    note = Text(f"{label.en}. {permutations:,} permutations.", f"{label.zh}。{permutations}次置换。")
+    note = Text(f"{label.en}. {permutations:,} permutations.", f"{label.zh}。{permutations:,}次置换。")
     note = figure_note(job, sample, said=note)
     job.figure(
         f"moran_by_distance_{variable}",

@@ -142,7 +142,7 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
         note = Text(
             f"{label.en}. Local Moran’s I, {study.weights[weights].label.en}, "
             f"{study.general.permutations:,} permutations, false discovery rate 5%.",
-            f"{label.zh}。局部莫兰指数，{study.weights[weights].label.zh}，{study.general.permutations}次置换，"
+            f"{label.zh}。局部莫兰指数，{study.weights[weights].label.zh}，{study.general.permutations:,}次置换，"
             "错误发现率5%。",
         )
         bare = _nothing_left({period: result.frame for period, result in found.items()})

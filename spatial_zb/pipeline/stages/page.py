@@ -151,7 +151,7 @@ def _limits(job: Job) -> Iterator[Text]:
     if study.moran is not None:
         yield Text(
             f"P-values of Moran’s I come from {general.permutations:,} random permutations (seed {general.seed}).",
-            f"莫兰指数的p值由{general.permutations}次随机置换得到（随机种子{general.seed}）。",
+            f"莫兰指数的p值由{general.permutations:,}次随机置换得到（随机种子{general.seed}）。",
         )
     if len(job.prepared.filled):
         count = len(job.prepared.filled)
@@ -391,5 +391,5 @@ def _clusters_note(study: Study) -> Text:
     W, permutations = study.weights[study.maps.clusters].label, study.general.permutations
     return Text(
         f"Local Moran’s I, {W.en}, {permutations:,} permutations, false discovery rate 5%.",
-        f"局部莫兰指数，{W.zh}，{permutations}次置换，错误发现率5%。",
+        f"局部莫兰指数，{W.zh}，{permutations:,}次置换，错误发现率5%。",
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import unicodedata
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from numbers import Integral
 
@@ -61,7 +62,7 @@ def _digits(value: float, digits: int, notation: str) -> str:
     if small and notation != "rounded":
         text = f"<{10.0**-digits:.{digits}f}" if notation == "p_value" else f"{value:.1e}"
     else:
-        text = f"{value:.{digits}f}" if value else f"{0:.{digits}f}"  # zero itself has no sign
+        text = f"{value:,.{digits}f}" if value else f"{0:.{digits}f}"  # zero itself has no sign
     return text.replace("-", MINUS)
 
 
@@ -94,6 +95,15 @@ def _visible(ch: str) -> bool:
     return ch in "\u200c\u200d" or unicodedata.category(ch) not in ("Cc", "Cf", "Cs")
 
 
+_APOSTROPHE = re.compile(r"(?<=\w)'(?=\w)|(?<=s)'(?=\s)")
+_QUOTED = re.compile(r'"([^"]*)"')
+
+
+def typeset(text: str) -> str:
+    """Curly apostrophes and quotation marks for the straight ones of a keyboard, as in the rest of a document."""
+    return _QUOTED.sub("“\\1”", _APOSTROPHE.sub("’", text))
+
+
 def title_lines(table: Table, style: TableStyle) -> list[str]:
     """Give the caption, one line for each language."""
     return _paragraphs(Text.of(table.title), style)
@@ -123,6 +133,55 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 def continues(row: Row | None) -> bool:
     """Say whether a row belongs to the one above: it has no name of its own (standard errors)."""
     return row is not None and row.kind == "body" and row.cells[0] == ""
+
+
+def is_chinese(text: str) -> bool:
+    """Say whether there is a Chinese character: Chinese type has no italics."""
+    return any(unicodedata.east_asian_width(sign) in "WF" for sign in text)
+
+
+def sliced(table: Table, columns: Sequence[int]) -> Table:
+    """The table with some of its columns, in their order; headings over several keep what is left of them."""
+    chosen = sorted(set(columns))
+    header = []
+    for level in table.header:
+        spans = [
+            sum(start <= j < start + cell.span for j in chosen)
+            for start, cell in zip(starts(level), level, strict=True)
+        ]
+        header.append([HeaderCell(cell.text, n) for cell, n in zip(level, spans, strict=True) if n])
+    rows = tuple(
+        Row(tuple(row.cells[j] for j in chosen)) if row.kind == "body" else row for row in table.rows
+    )
+    return replace(table, header=header, rows=rows, alignment=tuple(table.alignment[j] for j in chosen))
+
+
+def column_parts(table: Table, fits: Callable[[Table], bool]) -> list[Table]:
+    """Parts of a table that is too wide, each with its first column: what stands below one heading stays together.
+
+    ``fits`` says of a part whether it has room. A heading over more columns than have room is broken all the same, and a
+    single column that has none stands alone.
+    """
+    top = max(table.header, key=lambda level: max((cell.span for cell in level[1:]), default=0))
+    blocks = [
+        list(range(max(start, 1), start + cell.span))
+        for start, cell in zip(starts(top), top, strict=True)
+        if start + cell.span > 1
+    ]
+    parts: list[list[int]] = []
+    for block in blocks:
+        if parts and fits(sliced(table, [0, *parts[-1], *block])):
+            parts[-1] += block
+        elif fits(sliced(table, [0, *block])):
+            parts.append(block)
+        else:
+            parts.append(block[:1])
+            for column in block[1:]:
+                if fits(sliced(table, [0, *parts[-1], column])):
+                    parts[-1].append(column)
+                else:
+                    parts.append([column])
+    return [sliced(table, [0, *part]) for part in parts]
 
 
 def starts(level: Sequence[HeaderCell]) -> list[int]:

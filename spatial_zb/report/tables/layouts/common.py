@@ -283,9 +283,8 @@ def real(value: Any) -> float:
 
 
 def whole(value: object) -> Cell:
-    """Read a whole number that may come as a float from a frame."""
-    number = real(value)
-    return int(number) if math.isfinite(number) and number == int(number) else Number(number, 0)
+    """A count that may come as a float from a frame; unlike a period it is printed with separators."""
+    return Number(real(value), 0)
 
 
 def periods_of(frames: Iterable[Mapping]) -> list:

@@ -172,7 +172,7 @@ def _moran_notes(
     if p == "p_value":
         basis = Text("p: from the normal approximation of z.", "p 值由 z 的正态近似得到。")
     else:
-        en, zh = (f"{permutations} ", f" {permutations} 次") if permutations else ("", "")
+        en, zh = (f"{permutations:,} ", f" {permutations:,} 次") if permutations else ("", "")
         basis = Text(f"p: pseudo p-values from {en}random permutations.", f"p 为{zh}随机置换的伪 p 值。")
     records = [record for frame in frames.values() for record in frame.values()]
     missing = any(math.isnan(real(record[name])) for record in records for name in ("I", "z", p))

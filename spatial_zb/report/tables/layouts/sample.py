@@ -287,10 +287,10 @@ def weights_table(
             body(
                 label_of(labels, fact["weights"]),
                 NORMALISATIONS[fact["normalisation"]],
-                int(fact["links"]),
+                whole(fact["links"]),
                 Number(fact["density"], 3),
-                int(fact["islands"]),
-                int(fact["components"]),
+                whole(fact["islands"]),
+                whole(fact["components"]),
                 spread,
                 "–" if "nan" in low else f"({low}, {high})",
             )

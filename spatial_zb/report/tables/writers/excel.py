@@ -119,7 +119,8 @@ def _value(
 def number_format(cell: Number, style: TableStyle) -> str:
     """Give the Excel format that shows a number as the table does, enclosure and stars included."""
     digits = style.digits if cell.digits is None else cell.digits
-    decimals = f"0.{'0' * digits}" if digits else "0"
+    thousands = "#,##0" if abs(cell.value) >= 1000 else "0"
+    decimals = f"{thousands}.{'0' * digits}" if digits else thousands
     before, after = ENCLOSURES[cell.enclosure]
     after = _literal(after + "*" * cell.stars)
     if vanishes(float(cell.value), digits) and cell.notation != "rounded":

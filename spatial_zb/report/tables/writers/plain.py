@@ -45,7 +45,7 @@ def _header(table: Table, style: TableStyle) -> list[str]:
 def _field(cell: Cell, style: TableStyle) -> str:
     printed = shown(cell, style)
     if printed.numeric:
-        return printed.text.replace(MINUS, "-") + printed.stars
+        return printed.text.replace(MINUS, "-").replace(",", "") + printed.stars
     return harmless(printed.text)
 
 

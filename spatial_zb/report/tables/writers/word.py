@@ -13,16 +13,19 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from spatial_zb.base.text import display_width
 from spatial_zb.report.tables.table import HeaderCell, Row, Table, TableStyle
 from spatial_zb.report.tables.text import (
     Shown,
     column_widths,
     continues,
+    is_chinese,
     note_paragraphs,
     same_bytes,
     shown,
     starts,
     title_lines,
+    typeset,
     words,
 )
 
@@ -43,6 +46,8 @@ _MARGIN_CM = 2.5
 _LAYOUTS = ((False, 10.5), (False, 9.0), (True, 9.0), (True, 7.5), (True, 6.5), (True, 5.5))
 _LINE = 1.2  # height of a line of a cell, in font sizes
 _PADDING = 2  # characters of white space in each column
+# Lines on a page, sideways or not, and the last rows that stay together where a table takes more.
+_PAGE_LINES, _KEPT = {False: 48, True: 34}, 8
 _SIDES = {"l": "LEFT", "c": "CENTER", "r": "RIGHT"}
 
 
@@ -72,7 +77,7 @@ def new_document(title: str = "") -> Doc:
 
 def add_table(document: Doc, table: Table, style: TableStyle) -> None:
     """Append caption, table and notes; the section of the document is left as it is."""
-    size = _layout(table, style)[1]
+    sideways, size = _layout(table, style)
     for line in title_lines(table, style):
         _paragraph(document.add_paragraph(style="Caption"), Shown(line), size, side="c", bold=True, keep=True)
     rows = [row for row in table.rows if row.kind != "rule"]
@@ -82,13 +87,31 @@ def add_table(document: Doc, table: Table, style: TableStyle) -> None:
     lines = list(grid.rows)
     for line, level in zip(lines, table.header, strict=False):
         _header(line, level, table, style, size)
+    notes = note_paragraphs(table, style)
+    # The page of the last rows, such as N, is that of the notes; a table that has room on one page is not broken.
+    loose = max(len(rows) - _KEPT, 0) if _lines(table, style) > _PAGE_LINES[sideways] else 0
     for i, (line, row) in enumerate(zip(lines[levels:], rows, strict=True)):
         following = rows[i + 1] if i + 1 < len(rows) else None
         led = continues(following)
-        _row(line, row, table, style, size, keep=row.kind == "section" or led, low=led)
+        keep = i >= loose and (following is not None or bool(notes))
+        _row(line, row, table, style, size, keep=keep or row.kind == "section" or led, low=led)
     _rules(lines, table)
-    for note in note_paragraphs(table, style):
-        _paragraph(document.add_paragraph(), Shown(note), max(size - 1.5, 5.5))
+    for number, note in enumerate(notes, 1):
+        last = number == len(notes)
+        _paragraph(document.add_paragraph(), Shown(note), max(size - 1.5, 5.5), keep=not last)
+
+
+def _lines(table: Table, style: TableStyle) -> int:
+    """Lines that header, rows and notes take; a name that is wider than its column takes more than one."""
+    widths = column_widths(table, style)
+    across = sum(widths) + _PADDING * len(widths)
+    lines = 2 * len(table.header)
+    for row in table.rows:
+        cells = zip(row.cells if row.kind == "body" else (), widths, strict=False)
+        lines += max(
+            (-(-display_width(shown(cell, style).text) // width) for cell, width in cells), default=1
+        )
+    return lines + sum(-(-display_width(note) // across) for note in note_paragraphs(table, style))
 
 
 def _layout(table: Table, style: TableStyle) -> tuple[bool, float]:
@@ -202,7 +225,9 @@ def _row(
     _child(line._tr.get_or_add_trPr(), "cantSplit")
     cells = list(line.cells)
     if row.kind == "section":
-        heading = _fill(cells[0].merge(cells[-1]), shown(row.cells[0], style), size, italic=True, keep=True)
+        said = shown(row.cells[0], style)
+        upright = is_chinese(said.text)  # Chinese type has no italics: a substitute would be slanted
+        heading = _fill(cells[0].merge(cells[-1]), said, size, italic=not upright, bold=upright, keep=True)
         heading.paragraph_format.space_before = Pt(3)
         return
     for cell, value, side in zip(cells, row.cells, table.alignment, strict=True):
@@ -227,7 +252,7 @@ def _paragraph(paragraph: Paragraph, text: Shown, size: float, **options: Any) -
     if paragraph._p.pPr is not None:
         paragraph._p.remove(paragraph._p.pPr)
     paragraph._p.insert(0, deepcopy(properties))
-    for piece, form in ((text.text, run), (text.stars, stars)):
+    for piece, form in ((typeset(text.text), run), (text.stars, stars)):
         if piece:
             written = deepcopy(form)
             written.text = piece
