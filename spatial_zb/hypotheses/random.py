@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,13 @@ from spatial_zb.core.likelihood.covariance import information, inverse_or_nan
 from spatial_zb.core.likelihood.tests import quadratic_form, residual_moran, residuals
 from spatial_zb.core.logdet.traces import DENSE_UNITS, filter_traces
 from spatial_zb.core.random import tests as core
-from spatial_zb.core.random.maximum import RandomMaximum, maximise_random, random_information
+from spatial_zb.core.random.maximum import (
+    RandomMaximum,
+    even_variances,
+    maximise_random,
+    random_information,
+    spread_variances,
+)
 from spatial_zb.core.random.profile import PlainLogDet, make_spread, random_profile
 from spatial_zb.core.random.tests import (
     CentredLogDet,
@@ -236,29 +243,39 @@ class RandomEstimate:
 
 def random_estimate(case: Case, mundlak: Sequence[str] = ()) -> RandomEstimate:
     """Estimate the specification with random unit effects and, if asked, unit means of its regressors."""
-    need_transform(case)
-    spec, W = unit_model(case, "random", mundlak), case.weights.matrix
-    logdet: PlainLogDet = case.weights.logdet
+    spec, weights = unit_model(case, "random", mundlak), case.weights
+    apart, units = spec.lag_error and spec.error_structure == "baltagi", case.n  # μ does not spread with ε
+    need_transform(case, apart)
+    logdet: PlainLogDet = weights.logdet
     design = quiet_design(case, spec)
-    y, Wy, Z, terms = design.y, design.Wy, design.Z, spec.terms
+    y, Wy, Z, W, terms = design.y, design.Wy, design.Z, weights.matrix, spec.terms
     lags = design.lags if spec.lag_error else None
     if case.period_means:
-        F = period_basis(case.n)
-        Z, terms = Z[:, :, 1:], terms[1:]  # the intercept is a period effect
-        lags = lags and (rotated(lags[0][:, :, 1:], F), rotated(lags[1], F))
-        y, Wy, Z = (rotated(values, F) for values in (y, Wy, Z))
-        W, logdet = centred_weights(W, F), CentredLogDet(case.weights.logdet)
+        F = period_basis(case.n) if apart else None
+        off = partial(demean, effects="time") if F is None else partial(rotated, basis=F)
+        W = W if F is None else centred_weights(W, F)
+        units, Z, terms = units - 1, Z[:, :, 1:], terms[1:]  # the intercept is a period effect
+        lags = lags and (off(lags[0][:, :, 1:]), off(lags[1]))
+        y, Wy, Z, logdet = off(y), off(Wy), off(Z), CentredLogDet(weights.logdet)
     lagged = None if lags is None else (stacked(lags[0]), stacked(Wy), stacked(lags[1]))
-    spread = make_spread(W) if spec.lag_error and spec.error_structure == "baltagi" else None
+    spread = make_spread(W) if apart else None
     base = orthogonal_base(stacked(Z), stacked(y), stacked(Wy), lagged)
-    best = maximise_random(random_profile(base, y.shape, spread, logdet), spec.lag_y, spec.lag_error)
+    profile = replace(random_profile(base, y.shape, spread, logdet), n=units)
+    best = maximise_random(profile, spec.lag_y, spec.lag_error)
     BZ = Z if lags is None else Z - best.lam * lags[0]
     mean = Z @ best.delta
     slope = filtered_mean(W, mean, best.rho, best.lam) if spec.lag_y else np.zeros_like(mean)
+    if case.period_means and not apart:
+        slope = demean(slope, "time")
     k = len(terms)
     on = (spec.lag_y, spec.lag_error, not best.at_zero, True)
     active = [*range(k), *(k + i for i in range(4) if on[i])]
-    info = random_information(BZ, slope, W, best, spread)
+    traces = filter_traces(weights.matrix, weights.logdet, best.rho, best.lam, case.period_means)
+    if spread is None:
+        variances = even_variances(traces, units, case.T, best)
+    else:
+        variances = spread_variances(W, traces, case.T, best, spread)
+    info = random_information(BZ, slope, best, spread, variances)
     cov, positive = inverse_or_nan(info[np.ix_(active, active)])
     if best.at_bound or not positive:
         raise ConvergenceError(
@@ -268,12 +285,13 @@ def random_estimate(case: Case, mundlak: Sequence[str] = ()) -> RandomEstimate:
     return RandomEstimate(terms, best, cov[:k, :k])
 
 
-def need_transform(case: Case) -> None:
-    """Refuse what the transform of random effects cannot do."""
-    if case.n > DENSE_UNITS:
+def need_transform(case: Case, apart: bool = True) -> None:
+    """Refuse what the transform of random effects cannot do; ``apart``: unit effects do not spread with the errors."""
+    if case.period_means and apart and case.n > DENSE_UNITS:
         raise SpecificationError(
-            f"the information of random effects needs dense {case.n} × {case.n} matrices and stops at {DENSE_UNITS} units.",
-            f"随机效应的信息矩阵需要{case.n} × {case.n}的稠密矩阵，至多{DENSE_UNITS}个单元。",
+            "period effects beside random unit effects that do not spread with the errors need dense "
+            f"{case.n} × {case.n} matrices and stop at {DENSE_UNITS} units.",
+            f"个体效应不随误差扩散时，消去时间效应需要{case.n} × {case.n}的稠密矩阵，至多{DENSE_UNITS}个单元。",
         )
     if case.period_means and not case.weights.row_normalised:
         raise SpecificationError(

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.core import Array
@@ -202,7 +202,7 @@ class _Many:
     def with_random_effects(self, mundlak: Sequence[str]) -> tuple[RandomReplicates, list[str]]:
         """Estimates of the specification with random unit effects and a lag of y, and their terms."""
         case, kind = self.case, self.means
-        need_transform(case)
+        need_transform(case, apart=False)
         spec = unit_model(case, "random", mundlak)
         design, terms = quiet_design(case, spec), list(spec.terms)
         Z = design.Z
@@ -417,7 +417,7 @@ def prepivoted(
         replicated_statistics(case, [test], panels(chosen))[test, ""]
         for panels in _sources(fit.design, model, grid)
     ]
-    places = places_among(CubicSpline(grid, np.array(law))(at), statistics)
+    places = places_among(scipy.interpolate.CubicSpline(grid, np.array(law))(at), statistics)
     places[~np.isfinite(statistics)] = np.nan
     return float(places[0]), places[1:]
 

@@ -19,8 +19,15 @@ from spatial_zb.core.likelihood.covariance import (
     scaled_pairs,
     unit_scores,
 )
-from spatial_zb.core.logdet.traces import DENSE_UNITS
-from spatial_zb.core.random.maximum import RandomMaximum, maximise_random, random_hessian, random_information
+from spatial_zb.core.logdet.traces import Traces, filter_traces
+from spatial_zb.core.random.maximum import (
+    RandomMaximum,
+    even_variances,
+    maximise_random,
+    random_hessian,
+    random_information,
+    spread_variances,
+)
 from spatial_zb.core.random.profile import RandomProfile, apply_between, make_spread, random_profile
 from spatial_zb.core.transforms import orthogonal_base
 from spatial_zb.models.design import Design, stacked
@@ -61,17 +68,13 @@ def fit_random(design: Design, covariance: Covariance) -> Fit:
             f'随机效应下covariance="{covariance}"要求过滤后的误差在地区之间独立，而"baltagi"结构中个体效应未随误差一同过滤：'
             '请用error_structure="kkp"，或去掉lag_error。',
         )
-    if covariance == "information" and weights.n > DENSE_UNITS:
-        raise SpecificationError(
-            f"The expected information of random effects needs dense {weights.n} × {weights.n} matrices and stops at "
-            f'{DENSE_UNITS} units; use covariance="hessian".',
-            f"随机效应的期望信息需要{weights.n} × {weights.n}的稠密矩阵，上限为{DENSE_UNITS}个地区；"
-            '请用covariance="hessian"。',
-        )
     profile = _profile(design)
     best = maximise_random(profile, spec.lag_y, spec.lag_error)
-    cov, positive = _covariance(covariance, design, profile, best)
+    traces = _traces(design, best) if covariance == "information" else None
+    cov, positive = _covariance(covariance, design, profile, best, traces)
     fit = _assemble(design, profile, covariance, best, cov, positive and not best.at_bound)
+    if traces is not None:
+        fit = replace(fit, convergence=replace(fit.convergence, probe_error=traces.probe_error))
     if fit.converged and corrects_leverage(covariance, weights.n):
         fit = replace(fit, clusters=_clusters(design, best))
     return replace(fit, notes=_notes_on(design, best, positive))
@@ -92,15 +95,22 @@ def _active(design: Design, best: RandomMaximum) -> list[int]:
     return [*range(k), *(k + i for i, on in enumerate(switches) if on)]
 
 
-def _covariance(kind: str, design: Design, profile: RandomProfile, best: RandomMaximum) -> tuple[Array, bool]:
+def _traces(design: Design, best: RandomMaximum) -> Traces:
+    W = design.weights
+    return filter_traces(W.matrix, W.logdet, best.rho, best.lam, centred=False)
+
+
+def _covariance(
+    kind: str, design: Design, profile: RandomProfile, best: RandomMaximum, traces: Traces | None
+) -> tuple[Array, bool]:
     """Covariance (k + 4, k + 4) of (δ, ρ, λ, φ, σ²), NaN for parameters without one, and whether it exists."""
     k = design.Z.shape[2]
     full = np.full((k + 4, k + 4), np.nan)
     if best.at_bound or best.gradient > FLAT:
         return full, False
     active = np.ix_(*2 * [_active(design, best)])
-    if kind == "information":
-        matrix = _information(design, profile, best)
+    if traces is not None:
+        matrix = _information(design, profile, best, traces)
     else:
         matrix = random_hessian(profile, best, _steps(design, profile, best))
     full[active], positive = inverse_or_nan(matrix[active])
@@ -159,12 +169,16 @@ def _meat(kind: Covariance, design: Design, best: RandomMaximum) -> Array:
     return meat if few else meat * n / (n - 1)
 
 
-def _information(design: Design, profile: RandomProfile, best: RandomMaximum) -> Array:
-    W, spec = design.weights.matrix, design.spec
+def _information(design: Design, profile: RandomProfile, best: RandomMaximum, traces: Traces) -> Array:
+    W, spec, T = design.weights.matrix, design.spec, profile.T
     BZ = design.Z if design.WZ is None else design.Z - best.lam * design.WZ
     mean = design.Z @ best.delta
     BGm = filtered_mean(W, mean, best.rho, best.lam) if spec.lag_y else np.zeros_like(mean)
-    return random_information(BZ, BGm, W, best, profile.spread)
+    if profile.spread is None:
+        variances = even_variances(traces, profile.n, T, best)
+    else:
+        variances = spread_variances(W, traces, T, best, profile.spread)
+    return random_information(BZ, BGm, best, profile.spread, variances)
 
 
 def _steps(design: Design, profile: RandomProfile, best: RandomMaximum) -> Array:

@@ -26,11 +26,19 @@ from typing import Literal
 
 import numpy as np
 import scipy
-from scipy import linalg, sparse
+from scipy import sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import MODE_WINDOW, inner_interval, larger_first
-from spatial_zb.core.logdet.traces import filter_solver
+from spatial_zb.core.logdet.factors import random_signs
+from spatial_zb.core.logdet.traces import (
+    BLOCK,
+    DENSE_UNITS,
+    PROBES,
+    Traces,
+    filter_applier,
+    unit_columns,
+)
 from spatial_zb.core.random.profile import RandomProfile, Spread, apply_between, concentrate, split_means
 
 ErrorStructure = Literal["baltagi", "kkp"]
@@ -187,47 +195,91 @@ def _finish(profile: RandomProfile, modes: list[Array], bounds: list[tuple[float
 
 
 def random_information(
-    BZ: Array,
-    BGm: Array,
-    W: sparse.csr_array,
-    best: RandomMaximum,
-    spread: Spread | None,
+    BZ: Array, BGm: Array, best: RandomMaximum, spread: Spread | None, variances: Array
 ) -> Array:
-    """Expected information (k + 4, k + 4) of (δ, ρ, λ, φ, σ²); exact, by dense n × n algebra.
-
-    In coordinates whitened by A⁻¹B⁻¹ the deviations have variance σ²I and the means σ²K, whose derivatives in
-    ρ, λ, φ, σ² are P: G + G', H + H', 0, I/σ² and GK + KG', P_λ, ∂K/∂φ, K/σ². The entry of two variance
-    parameters is ½[(T − 1) tr P_iP_j + tr K⁻¹P_iK⁻¹P_j]. P_λ is H + H' for Baltagi, whose μ does not spread,
-    and HK + KH' for KKP.
+    """Expected information (k + 4, k + 4) of (δ, ρ, λ, φ, σ²).
 
     Parameters
     ----------
     BZ, BGm
         (T, n, k) filtered regressors and (T, n) BGZδ, the derivative of the mean in ρ.
-    W
-        (n, n).
     spread
         As in :class:`RandomProfile`.
+    variances
+        (4, 4) that of (ρ, λ, φ, σ²) in the variance, of :func:`even_variances` or :func:`spread_variances`.
     """
-    (T, n, k), sigma2 = BZ.shape, best.sigma2
+    (T, _, k), sigma2 = BZ.shape, best.sigma2
     mean, deviation = split_means(np.concatenate([BZ, BGm[:, :, None]], axis=2))
     info = np.zeros((k + 4, k + 4))
     weighted = apply_between(mean, spread, best.lam, best.phi, T)
     info[: k + 1, : k + 1] = (deviation.T @ deviation + mean.T @ weighted) / sigma2
-    eye, dense = np.eye(n), W.toarray()
-    G, H = (filter_solver(W, c)(dense) if c else dense for c in (best.rho, best.lam))
-    by_phi = T * (eye if spread is None else spread.dense_value(best.lam))
-    K = eye + best.phi * by_phi
-    within = [G + G.T, H + H.T, np.zeros((n, n)), eye / sigma2]
-    of_lam = H @ K if spread is None else H
-    between = [G @ K + K @ G.T, of_lam + of_lam.T, by_phi, K / sigma2]
-    factor = linalg.cho_factor(K)
-    between = [linalg.cho_solve(factor, P) for P in between]
-    for i in range(4):
-        for j in range(4):
-            trace = (T - 1) * (within[i] * within[j]).sum() + (between[i] * between[j].T).sum()
-            info[k + i, k + j] += trace / 2
+    info[k:, k:] += variances
     return info
+
+
+def even_variances(traces: Traces, units: int, periods: int, best: RandomMaximum) -> Array:
+    """Information (4, 4) of (ρ, λ, φ, σ²) in the variance where K = κI, κ = 1 + Tφ, of so many (centred) ``units``.
+
+    In coordinates whitened by A⁻¹B⁻¹ the deviations have variance σ²I and the means σ²κI, whose derivatives in ρ and λ,
+    over κ, are the same G + G' and H + H'. Each entry is ½ tr of a product, T times; φ is met by the means alone.
+    """
+    T, sigma2, t = periods, best.sigma2, traces
+    per_phi = T / (1 + T * best.phi)
+    lags = T * np.array([[t.gg + t.gtg, t.gh + t.gth], [t.gh + t.gth, t.hh + t.hth]])
+    single = np.array([t.g, t.h])
+    others = units * np.array([[per_phi**2, per_phi / sigma2], [per_phi / sigma2, T / sigma2**2]]) / 2
+    cross = np.column_stack([single * per_phi, single * T / sigma2])
+    return np.block([[lags, cross], [cross.T, others]])
+
+
+def spread_variances(
+    W: sparse.csr_array, traces: Traces, periods: int, best: RandomMaximum, spread: Spread
+) -> Array:
+    """Information (4, 4) of (ρ, λ, φ, σ²) in the variance where μ does not spread with ε.
+
+    In coordinates whitened by A⁻¹B⁻¹ the deviations have variance σ²I and the means σ²K, whose derivatives in
+    ρ, λ, φ, σ² are P: G + G', H + H', 0, I/σ² and GK + KG', H + H', T BB', K/σ². The entry of two variance
+    parameters is ½[(T − 1) tr P_iP_j + tr K⁻¹P_iK⁻¹P_j]. The second trace is exact to DENSE_UNITS units; above, the mean
+    over random signs z of (P_iK⁻¹z)'(K⁻¹P_jz), each as near as ``Traces.probe_error`` says of tr G'G.
+    """
+    n, T, sigma2, t = W.shape[0], periods, best.sigma2, traces
+    within = 2 * np.array(
+        [
+            [t.gg + t.gtg, t.gh + t.gth, 0.0, t.g / sigma2],
+            [t.gh + t.gth, t.hh + t.hth, 0.0, t.h / sigma2],
+            [0.0, 0.0, 0.0, 0.0],
+            [t.g / sigma2, t.h / sigma2, 0.0, n / sigma2**2 / 2],
+        ]
+    )
+    solve, _ = spread.factor(best.lam, T * best.phi)
+    BB = spread.value(best.lam)
+    turned = sparse.csr_array(W.T)
+    G, H = filter_applier(W, best.rho), filter_applier(W, best.lam)
+    G_turned, H_turned = filter_applier(turned, best.rho), filter_applier(turned, best.lam)
+
+    def by_K(values: Array) -> Array:
+        return values + best.phi * T * (BB @ values)
+
+    def slopes(values: Array) -> list[Array]:
+        """P_i applied to (n, m)."""
+        means = by_K(values)
+        return [
+            G(means) + by_K(G_turned(values)),
+            H(values) + H_turned(values),
+            T * (BB @ values),
+            means / sigma2,
+        ]
+
+    exact = n <= DENSE_UNITS
+    signs = None if exact else random_signs(np.random.default_rng(n), (n, PROBES))
+    between, columns = np.zeros((4, 4)), n if exact else PROBES
+    for first in range(0, columns, BLOCK):
+        last = min(columns, first + BLOCK)
+        z = unit_columns(n, first, last) if signs is None else signs[:, first:last]
+        left, right = slopes(solve(z)), [solve(P) for P in slopes(z)]
+        between += [[np.vdot(a, b) for b in right] for a in left]
+    between *= 1.0 if exact else 1 / PROBES
+    return ((T - 1) * within + (between + between.T) / 2) / 2
 
 
 def random_hessian(profile: RandomProfile, best: RandomMaximum, steps: Array) -> Array:
