@@ -63,7 +63,8 @@ def build_panel(
         a warning; the caller then subsets W as well.
     balance
         What to do with units that miss a period: refuse, keep them as absent there (``panel.present``, and
-        ``panel.absent()`` lists them), drop those units, or drop those periods.
+        ``panel.absent()`` lists them; blank cells then are left out where they are used instead of refused), drop those
+        units, or drop those periods.
 
     Raises
     ------
@@ -93,9 +94,8 @@ def build_panel(
     values = ordered.to_numpy(float).reshape(len(periods), len(wanted), -1)
     _mention_outliers(values, wanted, periods, variables.columns)
     present = full.isin(wide.reorder_levels(["period", "unit"]).index).reshape(values.shape[:2])
-    return Panel(
-        values, tuple(int(p) for p in periods), wanted, tuple(variables.columns), labels or {}, present
-    )
+    held, years = tuple(variables.columns), tuple(int(p) for p in periods)
+    return Panel(values, years, wanted, held, labels or {}, present, balance == "keep")
 
 
 def _check_header(frame: pd.DataFrame, unit: str, period: str) -> None:

@@ -13,7 +13,7 @@ from spatial_zb.base.errors import DataError, SpecificationError, listed, listed
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text, cell_of
 
-Rule = Literal["error", "interpolate", "median_growth", "drop_units", "drop_periods"]
+Rule = Literal["error", "blank", "interpolate", "median_growth", "drop_units", "drop_periods"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
 # The median of fewer growth rates than this is no more than one other unit's story.
@@ -30,10 +30,12 @@ def fill_missing(
     period: str,
     columns: Iterable[str] | None = None,
     exceptions: Mapping[tuple[str, str], Rule] | None = None,
+    balance: Literal["error", "keep"] = "error",
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Apply a rule per column to the blank cells of a complete long table.
+    """Apply a rule per column to the blank cells of a long table.
 
-    ``error`` refuses (so does a column without a rule). ``interpolate`` draws a straight line in time between
+    ``error`` refuses (so does a column without a rule). ``blank`` leaves the cell blank: what uses the variable leaves the
+    row out. ``interpolate`` draws a straight line in time between
     the nearest observed periods of the unit and refuses at the ends. ``median_growth`` multiplies the unit's
     nearest observed value (the earlier of two equally near) by the median growth of the other units of the
     table between the two periods. ``drop_units`` and ``drop_periods`` leave out whole units or periods; they
@@ -52,6 +54,8 @@ def fill_missing(
         Columns that are used. Default: those of ``rules``.
     exceptions : mapping of (column, unit) to rule, optional
         Rules of single units, which go before that of the column.
+    balance : "error" or "keep"
+        Whether a row that is not there is refused, or is an absent unit-period, for which nothing is filled.
 
     Returns
     -------
@@ -76,6 +80,7 @@ def fill_missing(
     used = list(dict.fromkeys(rules if columns is None else columns))
     own = {key: rule for key, rule in (exceptions or {}).items() if key[0] in used}
     _check_request(frame, [*rules.values(), *own.values()], unit, period, used)
+    _check_rows(frame, unit, period, complete=balance == "error")
     active = {column: _rules_by_row(frame[unit], column, rules.get(column, "error"), own) for column in used}
     blank = {column: active[column].where(frame[column].isna()) for column in used}
     _refuse_blank(frame, {column: blank[column] == "error" for column in used}, unit, period)
@@ -151,11 +156,10 @@ def _check_request(
             "into numbers (pandas.to_numeric).",
             f"这些列应为数值却含文字：{listed_zh(text)}。未知的单元格请留空，其余转为数值（pandas.to_numeric）。",
         )
-    _check_complete(frame, unit, period)
 
 
-def _check_complete(frame: pd.DataFrame, unit: str, period: str) -> None:
-    """A row that is absent must not be taken for a blank cell."""
+def _check_rows(frame: pd.DataFrame, unit: str, period: str, *, complete: bool) -> None:
+    """One row for each; in a complete table a row that is absent must not be taken for a blank cell."""
     if frame.empty:
         raise DataError("The table has no rows.", "表中没有数据行。")
     if not pd.api.types.is_numeric_dtype(frame[period]) or frame[period].isna().any():
@@ -166,6 +170,8 @@ def _check_complete(frame: pd.DataFrame, unit: str, period: str) -> None:
     if not keys.is_unique:
         twice = [cell_of(u, p) for u, p in keys[keys.duplicated()].unique()]
         raise DataError(f"More than one row for {listed(twice)}.", f"{listed_zh(twice)}有不止一行。")
+    if not complete:
+        return
     grid = pd.MultiIndex.from_product([frame[unit].unique(), np.sort(frame[period].unique())])
     holes = [cell_of(u, p) for u, p in grid.difference(keys)]
     if holes:
@@ -237,8 +243,13 @@ def _fill(
     report: list[tuple[object, ...]] = []
     rule_of = rules.reindex(frame.index).set_axis(pd.MultiIndex.from_frame(frame[[period, unit]]))
     for t, i in np.argwhere(np.isnan(values)):
+        if (grid.index[t], grid.columns[i]) not in rule_of.index:
+            continue  # an absent row, not a blank cell
         cell = cell_of(grid.columns[i], grid.index[t], column)
         rule = rule_of.loc[(grid.index[t], grid.columns[i])]
+        if rule == "blank":
+            report.append((grid.columns[i], grid.index[t], column, rule, np.nan))
+            continue
         fill = _interpolated if rule == "interpolate" else _grown
         filled[t, i] = fill(values, times, int(t), int(i), cell)
         report.append((grid.columns[i], grid.index[t], column, rule, filled[t, i]))

@@ -15,31 +15,7 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.data.absence import absences, everywhere, presence
-
-
-def real_values(values: Any, what: Text) -> NDArray[np.float64]:
-    """A copy as floats; blanks of objects are NaN.
-
-    Raises
-    ------
-    DataError
-        Text, dates, complex numbers, or rows of different lengths.
-    """
-    try:
-        found = np.asarray(values)
-        if found.dtype.kind == "O" and not any(isinstance(cell, str) for cell in found.flat):
-            found = np.where(pd.isna(found), np.nan, found).astype(float)
-    except (TypeError, ValueError):
-        found = np.array("")
-    if found.dtype.kind == "c":
-        raise DataError(
-            f"{what.en}: complex numbers; real ones are needed. Pass their real part or their modulus, whichever is meant.",
-            f"{what.zh}为复数，而此处须为实数。请按本意取实部或模。",
-        )
-    if found.dtype.kind not in "biuf":
-        raise DataError(f"{what.en} must be numbers, blank ones NaN.", f"{what.zh}须为数值，空缺为NaN。")
-    return np.array(found, dtype=float)
+from spatial_zb.data.contents import absences, check_fit, everywhere, presence, real_values
 
 
 def period_labels(periods: Any) -> tuple[int, ...]:
@@ -89,22 +65,6 @@ def variable_names(columns: Any) -> tuple[str, ...]:
             f"面板中有重名的变量：{listed_zh(sorted(twice))}。请改名。",
         )
     return found
-
-
-def check_fit(shape: tuple[int, ...], T: int, n: int, p: int) -> None:
-    """Refuse values (T, n, p) whose shape does not fit the labels."""
-    if len(shape) != 3:
-        raise DataError(
-            f"Values of a panel have the shape (periods, units, variables), not {shape}. For a table: build_panel.",
-            f"面板数值的形状为（时期，地区，变量），而不是{shape}。表格请用build_panel。",
-        )
-    if shape != (T, n, p):
-        sizes = " × ".join(map(str, shape))
-        raise DataError(
-            f"Values of a panel are periods × units × variables; {sizes} of them do not fit {T} period(s), {n} unit(s) and "
-            f"{p} variable(s).",
-            f"面板数值为时期 × 地区 × 变量；{sizes}与{T}个时期、{n}个地区、{p}个变量不符。",
-        )
 
 
 def chosen_labels(labels: pd.Index, chosen: Sequence | None, what: Text) -> NDArray[np.intp]:
@@ -161,6 +121,9 @@ class Panel:
     present
         (T, n), read-only: whether the unit exists in the period. A city that is not yet founded is absent; a figure that
         is not known is a blank cell of a unit that is present.
+    uneven
+        Whether what is absent or blank is left out where it is used; else it is refused. ``build_panel(balance="keep")``
+        says so, and a panel with absent unit-periods always is.
 
     Raises
     ------
@@ -177,6 +140,7 @@ class Panel:
     columns: tuple[str, ...]
     labels: Mapping[str, Text] = field(default_factory=dict)
     present: NDArray[np.bool_] = field(default_factory=everywhere)
+    uneven: bool = False
 
     def __post_init__(self) -> None:
         values = real_values(self.values, Text("Values of a panel", "面板的数值"))
@@ -191,6 +155,7 @@ class Panel:
         object.__setattr__(self, "columns", columns)
         object.__setattr__(self, "labels", MappingProxyType(dict(self.labels)))
         object.__setattr__(self, "present", present)
+        object.__setattr__(self, "uneven", bool(self.uneven or not present.all()))
 
     def __repr__(self) -> str:
         T, n, p = self.values.shape
@@ -199,7 +164,16 @@ class Panel:
         return f"Panel({n} units × {T} periods{span}, {p} variables{rows})"
 
     def __reduce__(self) -> tuple:
-        return Panel, (self.values, self.periods, self.units, self.columns, dict(self.labels), self.present)
+        parts = (
+            self.values,
+            self.periods,
+            self.units,
+            self.columns,
+            dict(self.labels),
+            self.present,
+            self.uneven,
+        )
+        return Panel, parts
 
     @property
     def balanced(self) -> bool:
@@ -217,6 +191,11 @@ class Panel:
         if isinstance(names, str):
             return self.values[:, :, self._position(names)]
         return self.values[:, :, [self._position(name) for name in names]]
+
+    def rows(self, names: str | Sequence[str]) -> NDArray[np.bool_]:
+        """Where (T, n) a unit is present and none of these variables is blank."""
+        wanted = [names] if isinstance(names, str) else list(names)
+        return self.present & ~np.isnan(self.array(wanted)).any(axis=2)
 
     def label(self, name: str) -> Text:
         """Label of a variable; its name where it has no label."""

@@ -18,13 +18,14 @@ from spatial_zb.base.errors import (
     listed_zh,
     not_one_of,
 )
-from spatial_zb.base.notes import warn
+from spatial_zb.base.notes import Kind, Note, tell, warn
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.local import ADJUSTMENTS, Adjustment, adjusted_p_values
 from spatial_zb.core.statistics.moran import Alternative
 from spatial_zb.data.panel import Panel, require_complete, require_panel
 from spatial_zb.weights.matrix import Weights, as_weights
+from spatial_zb.weights.periods import PeriodWeights, any_weights, notes_on_absence, weights_among
 
 #: Powers of two beyond which a variable is divided before its squares are summed: 2^166 is about 1e50.
 EXTREME_POWER = 166
@@ -92,6 +93,71 @@ def ready(panel: Panel, names: Sequence[str], W: Any, what: str, fate: Text) -> 
         _refuse_unusable(ordered, name, what)
     mention_islands(weights, fate)
     return _within_range(ordered, names), weights
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One period: ``values`` (k, n_t) of the variables, and W among the n_t units that have them, both by id."""
+
+    period: int
+    values: np.ndarray
+    ids: pd.Index
+    weights: Weights
+
+
+def slices(panel: Panel, names: Sequence[str], W: Any, what: str, fate: Text) -> list[Slice]:
+    """The periods of a panel, each with the units that are present in it and their W; parameters of :func:`ready`.
+
+    A panel whose units are always there is checked as a whole. In an uneven one what is absent or blank is left out, and
+    what that does to W is a note.
+
+    Raises
+    ------
+    AlignmentError, DataError, SpecificationError
+        As :func:`ready`; a period for which a W by period has none.
+    """
+    require_panel(panel)
+    weights = any_weights(W)
+    if isinstance(weights, Weights) and not panel.uneven:
+        panel, weights = ready(panel, names, weights, what, fate)
+        stacked = np.stack([panel.array(name) for name in names], axis=1)
+        return [Slice(p, x, panel.units, weights) for p, x in zip(panel.periods, stacked, strict=True)]
+    panel, weights = panel.by_id(), weights.align(panel.units)
+    rows = panel.rows(names) if panel.uneven else panel.present
+    tell(
+        [*notes_on_absence(weights, panel.units, panel.periods, rows), *_notes_on_blanks(panel, names, rows)]
+    )
+    if isinstance(weights, Weights):
+        mention_islands(weights, fate)
+    return [_slice(panel, t, row, names, weights, what) for t, row in enumerate(rows)]
+
+
+def _slice(
+    panel: Panel, t: int, row: np.ndarray, names: Sequence[str], W: Weights | PeriodWeights, what: str
+) -> Slice:
+    period = panel.periods[t]
+    one = panel.select(units=panel.units[row], periods=[period])
+    for name in dict.fromkeys(names):
+        _refuse_unusable(one, name, what)
+    one = _within_range(one, names)
+    values = np.stack([one.array(name)[0] for name in names])
+    return Slice(period, values, one.units, weights_among(W, one.units, period))
+
+
+@Kind
+def blank_left_out(variables: tuple[str, ...], cells: int, periods: int) -> Text:
+    """Units that are present and whose figure is not known."""
+    return Text(
+        f"{listed(variables)} blank in {cells} unit-period(s) of {periods} period(s), which are left out there",
+        f"{listed_zh(variables)}在{periods}个时期共有{cells}处空缺，当期未纳入",
+    )
+
+
+def _notes_on_blanks(panel: Panel, names: Sequence[str], rows: np.ndarray) -> list[Note]:
+    blank = panel.present & ~rows
+    if not blank.any():
+        return []
+    return [blank_left_out(tuple(dict.fromkeys(names)), int(blank.sum()), int(blank.any(axis=1).sum()))]
 
 
 def _within_range(panel: Panel, names: Sequence[str]) -> Panel:

@@ -21,11 +21,11 @@ from spatial_zb.explore.checks import (
     NO_NEIGHBOURS,
     LocalTable,
     Options,
-    ready,
+    Slice,
     refuse_negative,
     refuse_negative_weights,
+    slices,
 )
-from spatial_zb.weights.matrix import Weights
 
 P = ParamSpec("P")
 SPOTS = np.array(["cold", "hot"], dtype=object)
@@ -70,7 +70,7 @@ def local_moran(
     Parameters
     ----------
     panel, variable, W
-        As in :func:`moran`.
+        As in :func:`moran`; units that are absent in the period are not in the table.
     period
         May be left out when the panel has only one.
     permutations
@@ -159,71 +159,71 @@ def local_g(
         Negative weights with ``star``.
     """
     options = Options(permutations, rng, alternative)
-    weights, one, seed = _local_inputs(panel, (variable,), W, period, options, "Local G")
-    refuse_negative(one, variable)
+    one, seed = _local_inputs(panel, (variable,), W, period, options, "Local G")
+    refuse_negative(panel.select(periods=[one.period]), variable)
     if star:
-        refuse_negative_weights(weights, "G*")
-    G, z, p_sim, high = core.local_g(
-        one.array(variable)[0], weights.matrix, star, permutations, seed, alternative
-    )
+        refuse_negative_weights(one.weights, "G*")
+    G, z, p_sim, high = core.local_g(one.values[0], one.weights.matrix, star, permutations, seed, alternative)
     frame = pd.DataFrame(
         {"G": G, "z": z, "p_value": normal_p_value(z, alternative), "p_sim": p_sim},
-        index=one.units.rename("unit"),
+        index=one.ids.rename("unit"),
     )
     words = SPOTS[high.astype(int)]
-    return _local_table("G*" if star else "G", (variable,), one, weights, options, frame, words, panel.units)
+    return _local_table("G*" if star else "G", (variable,), one, options, frame, words, panel.units)
 
 
 def _local_moran(
     panel: Panel, names: tuple[str, ...], W: Any, period: int | None, options: Options
 ) -> LocalTable:
-    weights, one, seed = _local_inputs(panel, names, W, period, options, "Local Moran's I")
-    x, y = one.array(names[0])[0], one.array(names[-1])[0]
-    result = core.local_moran_i(x, y, weights.matrix, options.permutations, seed, options.alternative)
-    index = one.units.rename("unit")
+    one, seed = _local_inputs(panel, names, W, period, options, "Local Moran's I")
+    x, y = one.values[0], one.values[-1]
+    result = core.local_moran_i(x, y, one.weights.matrix, options.permutations, seed, options.alternative)
+    index = one.ids.rename("unit")
     frame = pd.DataFrame({"I": result.I, "z": result.z, "p_sim": result.p_sim}, index=index)
     quadrant = QUADRANTS[2 * result.high + result.high_lag]
     shown = quadrant.copy()
     shown[result.alone] = np.nan
     frame["quadrant"] = pd.Series(shown, index)
-    return _local_table("I", names, one, weights, options, frame, quadrant, panel.units)
+    return _local_table("I", names, one, options, frame, quadrant, panel.units)
 
 
 def _local_inputs(
     panel: Panel, names: tuple[str, ...], W: Any, period: int | None, options: Options, what: str
-) -> tuple[Weights, Panel, np.random.SeedSequence]:
-    """Check everything; give W and the panel of this period, both by id, and the period's own seed."""
+) -> tuple[Slice, np.random.SeedSequence]:
+    """Check everything; give this period, its units and W by id, and the period's own seed."""
     if period is None and len(panel.periods) > 1:
         raise SpecificationError(
             f"Name one period: {listed(panel.periods)}.", f"请指定一个时期：{listed_zh(panel.periods)}。"
         )
-    one = panel.select(periods=[panel.periods[0] if period is None else period])
-    one, weights = ready(one, names, W, what, Text(f"have no {what}", f"没有{what}"))
-    return weights, one, options.streams(panel.periods)[panel.periods.index(one.periods[0])]
+    alone = panel.select(periods=[panel.periods[0] if period is None else period])
+    (one,) = slices(alone, names, W, what, Text(f"have no {what}", f"没有{what}"))
+    return one, options.streams(panel.periods)[panel.periods.index(one.period)]
 
 
 def _local_table(
     statistic: str,
     names: tuple[str, ...],
-    one: Panel,
-    weights: Weights,
+    one: Slice,
     options: Options,
     frame: pd.DataFrame,
     words: np.ndarray,
     units: pd.Index,
 ) -> LocalTable:
-    """The table in the order of ``units``; ``cluster`` holds the ``words`` that are significant after correction."""
+    """The table in the order of ``units``, of those in this period; ``cluster`` holds the ``words`` that are significant
+    after correction.
+    """
     frame["p_adjusted"] = np.nan
     shown = pd.Series(words, frame.index, dtype=object)
-    shown[np.diff(weights.matrix.indptr) == 0] = NO_NEIGHBOURS
+    shown[np.diff(one.weights.matrix.indptr) == 0] = NO_NEIGHBOURS
+    units = units[units.isin(frame.index)]
     if not frame.index.equals(units):
         frame, shown = frame.loc[units].rename_axis("unit"), shown.loc[units]
     order = [name for name in frame if name != "quadrant"] + [name for name in frame if name == "quadrant"]
     table = LocalTable(
         statistic,
         names,
-        one.periods[0],
-        weights.label,
+        one.period,
+        one.weights.label,
         options.permutations,
         options.alternative,
         frame[order],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -25,12 +25,15 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.explore.checks import (
     MoranTable,
     Options,
+    Slice,
     StatisticTable,
     ready,
     refuse_negative,
     refuse_negative_weights,
+    slices,
 )
 from spatial_zb.weights.matrix import Weights
+from spatial_zb.weights.periods import any_weights
 
 
 @one_thread
@@ -45,12 +48,14 @@ def moran(
 ) -> MoranTable:
     """Moran's I of a variable in every period, with analytic and permutation p-values.
 
+    In a panel whose units come and go each period is that of the units present, and the table counts them (``units``).
+
     Parameters
     ----------
     panel, variable
         The panel and the name of one of its variables.
     W
-        Weights, or anything :func:`as_weights` takes; units are matched by id.
+        Weights, a W by period (:func:`zb.weights.by_period`), or anything :func:`as_weights` takes; units are matched by id.
     permutations
         Random assignments of values to units behind ``p_sim``; 0 leaves ``p_sim`` NaN.
     rng
@@ -66,16 +71,13 @@ def moran(
         An unknown alternative or a negative number of permutations.
     """
     options = Options(permutations, rng, alternative)
-    panel, weights = ready(
-        panel, (variable,), W, "Moran's I", Text("do not count in Moran's I", "不计入莫兰指数")
-    )
+    found = slices(panel, (variable,), W, "Moran's I", Text("do not count in Moran's I", "不计入莫兰指数"))
     rows = [
-        _moran_row(period, x, weights, seed, options)
-        for period, x, seed in zip(
-            panel.periods, panel.array(variable), options.streams(panel.periods), strict=True
-        )
+        _moran_row(one.period, one.values[0], one.weights, seed, options) | _counted(panel, one)
+        for one, seed in zip(found, options.streams(panel.periods), strict=True)
     ]
-    return MoranTable(variable, weights.label, options.permutations, options.alternative, pd.DataFrame(rows))
+    label = any_weights(W).label
+    return MoranTable(variable, label, options.permutations, options.alternative, pd.DataFrame(rows))
 
 
 def bivariate_moran(
@@ -106,7 +108,7 @@ def bivariate_moran(
     linked windows. CSISS, Santa Barbara.
     """
     options = Options(permutations, rng, alternative)
-    panel, weights = ready(
+    found = slices(
         panel,
         (x, y),
         W,
@@ -114,7 +116,7 @@ def bivariate_moran(
         Text("do not count in bivariate Moran's I", "不计入双变量莫兰指数"),
     )
 
-    def one(values: np.ndarray) -> tuple[cross.Result, Callable]:
+    def one(values: np.ndarray, weights: Weights) -> tuple[cross.Result, Callable]:
         own, theirs = values
         return cross.bivariate_moran(
             own, theirs, weights.matrix
@@ -122,7 +124,7 @@ def bivariate_moran(
             own, theirs, weights.matrix, count, stream
         )
 
-    return _by_period("I", panel, (x, y), weights, options, one)
+    return _by_period("I", panel, (x, y), W, found, options, one)
 
 
 def geary(
@@ -145,11 +147,11 @@ def geary(
     Geary, R.C. (1954), The Incorporated Statistician 5: 115-145; variance under randomisation.
     """
     options = Options(permutations, rng, alternative)
-    panel, weights = ready(
+    found = slices(
         panel, (variable,), W, "Geary's C", Text("have no pair in Geary's C", "在Geary's C中没有配对")
     )
-    kernel = _exchange(lambda values: cross.geary_c(values[0], weights.matrix))
-    return _by_period("C", panel, (variable,), weights, options, kernel)
+    kernel = _exchange(lambda values, weights: cross.geary_c(values[0], weights.matrix))
+    return _by_period("C", panel, (variable,), W, found, options, kernel)
 
 
 def general_g(
@@ -176,12 +178,12 @@ def general_g(
     Getis, A. & Ord, J.K. (1992), Geographical Analysis 24: 189-206; variance under randomisation.
     """
     options = Options(permutations, rng, alternative)
-    panel, weights = ready(
+    found = slices(
         panel, (variable,), W, "General G", Text("have no pair in General G", "在General G中没有配对")
     )
     refuse_negative(panel, variable)
-    kernel = _exchange(lambda values: cross.general_g(values[0], weights.matrix))
-    return _by_period("G", panel, (variable,), weights, options, kernel)
+    kernel = _exchange(lambda values, weights: cross.general_g(values[0], weights.matrix))
+    return _by_period("G", panel, (variable,), W, found, options, kernel)
 
 
 def lee(
@@ -212,14 +214,18 @@ def lee(
     Lee, S.-I. (2001), J. Geographical Systems 3: 369-385; moments: Lee (2004), Environment and Planning A 36.
     """
     options = Options(permutations, rng, alternative)
-    panel, weights = ready(
+    found = slices(
         panel, (x, y), W, "Lee's L", Text("are smoothed to zero in Lee's L", "在Lee's L中平滑为零")
     )
-    if include_self:
-        refuse_negative_weights(weights, "Lee's L with include_self")
-    matrix = with_self(weights.matrix) if include_self else weights.matrix
-    kernel = _exchange(lambda values: cross.lee_l(values[0], values[1], matrix))
-    return _by_period("L", panel, (x, y), weights, options, kernel)
+
+    def build(values: np.ndarray, weights: Weights) -> cross.CrossProduct:
+        if include_self:
+            refuse_negative_weights(weights, "Lee's L with include_self")
+        return cross.lee_l(
+            values[0], values[1], with_self(weights.matrix) if include_self else weights.matrix
+        )
+
+    return _by_period("L", panel, (x, y), W, found, options, _exchange(build))
 
 
 def pooled_moran(
@@ -260,11 +266,11 @@ def pooled_moran(
     return pooled(z, variable, weights, options)
 
 
-def _exchange(build: Callable[[np.ndarray], cross.CrossProduct]) -> Callable:
+def _exchange(build: Callable[[np.ndarray, Weights], cross.CrossProduct]) -> Callable:
     """A kernel for :func:`_by_period` from a statistic whose units change places."""
 
-    def one(values: np.ndarray) -> tuple[cross.Result, Callable]:
-        statistic = build(values)
+    def one(values: np.ndarray, weights: Weights) -> tuple[cross.Result, Callable]:
+        statistic = build(values, weights)
         return cross.cross_product(statistic), lambda count, stream: cross.cross_product_permutations(
             statistic, count, stream
         )
@@ -276,22 +282,28 @@ def _by_period(
     statistic: str,
     panel: Panel,
     names: tuple[str, ...],
-    weights: Weights,
+    W: Any,
+    found: Sequence[Slice],
     options: Options,
-    kernel: Callable[[np.ndarray], tuple[cross.Result, Callable]],
+    kernel: Callable[[np.ndarray, Weights], tuple[cross.Result, Callable]],
 ) -> StatisticTable:
-    stacked = np.stack([panel.array(name) for name in names], axis=1)
     rows = []
-    for period, values, seed in zip(panel.periods, stacked, options.streams(panel.periods), strict=True):
-        result, draw = kernel(values)
-        rows.append({"period": period, **_tested(statistic, result, draw, seed, options)})
-    return StatisticTable(
-        statistic, names, weights.label, options.permutations, options.alternative, pd.DataFrame(rows)
-    )
+    for one, seed in zip(found, options.streams(panel.periods), strict=True):
+        result, draw = kernel(one.values, one.weights)
+        row = {"period": one.period, **_tested(statistic, result, draw, seed, options)}
+        rows.append(row | _counted(panel, one))
+    label = any_weights(W).label
+    frame = pd.DataFrame(rows)
+    return StatisticTable(statistic, names, label, options.permutations, options.alternative, frame)
+
+
+def _counted(panel: Panel, one: Slice) -> dict[str, int]:
+    """How many units a period has, where that differs."""
+    return {"units": len(one.ids)} if panel.uneven else {}
 
 
 def pooled(z: np.ndarray, name: str, weights: Weights, options: Options) -> StatisticTable:
-    result, draw = _exchange(lambda values: cross.pooled_moran(values, weights.matrix))(z)
+    result, draw = _exchange(lambda values, W: cross.pooled_moran(values, W.matrix))(z, weights)
     seed = options.streams((0,))[0]
     row = {"n_periods": len(z), **_tested("I", result, draw, seed, options)}
     return StatisticTable(

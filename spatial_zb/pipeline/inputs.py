@@ -440,6 +440,6 @@ def graded_frame(panel: Panel, pair: Coupling) -> pd.DataFrame:
     }
     frame = panel.frame()[["unit", "period"]]
     for name, values in columns.items():
-        frame[name] = values.ravel()
+        frame[name] = values[panel.present]
     grades = [coordination_grade(degree) for degree in frame["coordination"]]
     return frame.assign(grade_en=[g.en for g in grades], grade_zh=[g.zh for g in grades])

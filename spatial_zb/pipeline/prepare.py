@@ -77,6 +77,22 @@ class Prepared:
         return self._weights[key]
 
     @cached_property
+    def absences(self) -> pd.DataFrame:
+        """When units are absent, and what ``[data] events`` says of it, as :meth:`Panel.absent` lists it."""
+        data, events = self.study.data, None
+        if data.events is not None:
+            table = read_table(self.study.file(data.events), [data.unit])
+            with saying_where(data.events):
+                events = pd.DataFrame(
+                    {
+                        "unit": unit_ids(table[data.unit], list(self.panel.units)),
+                        "period": period_numbers(table[data.period]),
+                        "event": table["event"],
+                    }
+                )
+        return self.panel.absent(events)
+
+    @cached_property
     def labels(self) -> dict[str, Text]:
         """Words for every variable and its spatial lag."""
         return dict(self.panel.labels)
@@ -187,11 +203,13 @@ def _read_panel(
         keys = {"unit": data.unit, "period": data.period}
         blank, printed = blanked(table, doubtful, **keys)
         rules = {column: rule for column, rule in study.rules().items() if column in used}
-        filled_table, filled = fill_missing(blank, rules, columns=used, exceptions=study.exceptions(), **keys)
+        filled_table, filled = fill_missing(
+            blank, rules, columns=used, exceptions=study.exceptions(), balance=data.balance, **keys
+        )
         filled = filled.merge(printed, "left", ["unit", "period", "variable"])
         left = set(filled_table[data.unit])
         ids = [i for i in units.ids if i in left]
-        panel = build_panel(filled_table, data.unit, data.period, ids, columns=used)
+        panel = build_panel(filled_table, data.unit, data.period, ids, columns=used, balance=data.balance)
     return _Read(_with_derived(study, panel, variables), filled, _flags(study, table))
 
 

@@ -114,6 +114,15 @@ class Checked:
                 f"  按研究文件规则补齐空缺{filled}处，带标记的行{flagged}条",
             )
         )
+        panel = self.prepared.panel
+        if not panel.balanced:
+            gone, units = int((~panel.present).sum()), self.prepared.absences["unit"].nunique()
+            lines.append(
+                Text(
+                    f"  {gone} unit-periods absent, of {units} units",
+                    f"  {units}个地区在部分时期不存在，共缺{gone}个地区-时期",
+                )
+            )
         return lines
 
 

@@ -172,10 +172,23 @@ EFFECT_WORDS = {
 }
 
 RULE_WORDS = {
+    "blank": Text("left blank", "保留空缺"),
     "interpolate": Text("linear between the nearest years", "相邻年份线性插值"),
     "median_growth": Text("median growth of the others", "其他地区增长率中位数"),
     "drop_units": Text("unit left out", "剔除该地区"),
     "drop_periods": Text("period left out", "剔除该年份"),
+}
+
+#: What became of the weights of absent neighbours.
+ABSENT_RULE = {
+    "renormalise": Text(
+        "Where neighbours are absent the rows of those present are scaled again to the same sum.",
+        "邻居不存在时，其余邻居的权重按原行和重新标准化。",
+    ),
+    "keep": Text(
+        "Where neighbours are absent the weights of those present stay as they are, so that these rows sum to less.",
+        "邻居不存在时，其余邻居的权重保持不变，行和因而变小。",
+    ),
 }
 
 METHOD_WORDS = {

@@ -84,7 +84,15 @@ NORMALISATIONS = {
 }
 
 # What was done about a blank cell.
+ABSENCES = {
+    "enters late": Text("enters late", "中途进入"),
+    "leaves": Text("leaves", "中途退出"),
+    "gap": Text("gap", "中间缺失"),
+    "never there": Text("not in these periods", "各期均无"),
+}
+
 RULES = {
+    "blank": Text("left blank", "保留空缺"),
     "interpolate": Text("linear interpolation", "线性插值"),
     "median_growth": Text("median growth of the others", "其他地区增长率中位数"),
     "drop_units": Text("unit left out", "剔除该地区"),
@@ -104,6 +112,9 @@ WORDS = {
     "effective_f": Text("Effective F", "有效 F"),
     "j": Text("J", "J"),
     "j_p": Text("p of J", "J 的 p 值"),
+    "absence": Text("Absence", "缺席情形"),
+    "absent_periods": Text("Absent in", "缺席时期"),
+    "why": Text("What is known", "已知原因"),
     "anonymous": Text("not stated", "未说明"),
     "between": Text("SD between", "组间标准差"),
     "constant": Text("Constant", "常数项"),

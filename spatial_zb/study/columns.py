@@ -81,12 +81,12 @@ def _same_cell(one: Suspect, other: Suspect) -> bool:
     return columns and all(keys)
 
 
-def check_flags(parts: Mapping[str, Any], header: list[str] | None, problems: Problems) -> None:
-    """The table of flagged cells says which unit, period and column, and of what kind each is."""
-    data = parts.get("data")
-    if data is None or header is None:
-        return
-    check_known("data.flags", COLUMN, [data.unit, data.period, "column", "kind"], header, problems)
+def check_cells(
+    key: str, more: list[str], parts: Mapping[str, Any], header: list[str] | None, problems: Problems
+) -> None:
+    """A table of remarks (flags, events) names unit and period, and the columns that say what is the matter."""
+    if (data := parts.get("data")) is not None and header is not None:
+        check_known(f"data.{key}", COLUMN, [data.unit, data.period, *more], header, problems)
 
 
 # Names of an expression: not the functions before a bracket, not the e of 1e5. Whether the expression is

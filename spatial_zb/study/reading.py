@@ -31,12 +31,15 @@ PARTED = {";": Text("semicolons", "分号"), "\t": Text("tabs", "制表符")}
 def check_files(
     parts: Mapping[str, Any], home: Path, allow_outside: bool, problems: Problems
 ) -> dict[str, list[str] | None]:
-    """Check every path; give the columns of the tables of data, reference region and flags (None where not readable here).
+    """Check every path; give the columns of the tables of data (None where not readable here).
 
     Several tables of the reference region have the columns of all of them.
     """
-    columns: dict[str, list[str] | None] = {"file": None, "reference": None, "flags": None}
-    for section, keys in (("regions", ["file"]), ("data", ["file", "reference", "codebook", "flags"])):
+    columns: dict[str, list[str] | None] = dict.fromkeys(("file", "reference", "flags", "events"))
+    for section, keys in (
+        ("regions", ["file"]),
+        ("data", ["file", "reference", "codebook", "flags", "events"]),
+    ):
         for key in keys:
             given = getattr(parts.get(section), key, None) or ()
             say = partial(problems.add, f"{section}.{key}")

@@ -9,9 +9,9 @@ from spatial_zb.base.errors import listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.study.columns import (
     VARIABLE,
+    check_cells,
     check_columns,
     check_expressions,
-    check_flags,
     check_known,
     entries_of,
 )
@@ -37,7 +37,8 @@ def check_references(
 ) -> None:
     columns = headers["file"]
     check_columns(parts, columns, problems)
-    check_flags(parts, headers["flags"], problems)
+    check_cells("flags", ["column", "kind"], parts, headers["flags"], problems)
+    check_cells("events", ["event"], parts, headers["events"], problems)
     check_expressions(parts, columns, headers["reference"], problems)
     _check_samples(parts, problems)
     usable = None if columns is None else [*parts["variables"], *columns]

@@ -133,12 +133,12 @@ class Study:
 
     def files(self) -> dict[str, Path]:
         """Input files by role: regions (regions.2 … where there are several), data, reference (reference.2 …), codebook,
-        flags, weights.<name>.
+        flags, events, weights.<name>.
         """
         named: dict[str, str | None] = _numbered("regions", self.regions.files)
         named["data"] = self.data.file
         named |= _numbered("reference", self.data.references)
-        named |= {"codebook": self.data.codebook, "flags": self.data.flags}
+        named |= {"codebook": self.data.codebook, "flags": self.data.flags, "events": self.data.events}
         named |= {f"weights.{n}": w.file for n, w in self.weights.items() if isinstance(w, WeightsFile)}
         return {role: self.file(text) for role, text in named.items() if text is not None}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -202,6 +202,22 @@ def row_blocks(
             known[key] = _block(own, units[there], period, rule)
         found.append(known[key])
     return tuple(found)
+
+
+def weights_among(W: Weights | PeriodWeights, ids: pd.Index, period: int) -> Weights:
+    """The W of a period among some of its units, as :func:`row_blocks` scales it.
+
+    Raises
+    ------
+    AlignmentError
+        As :func:`row_blocks`.
+    WeightsError
+        No link is left among them.
+    """
+    own = weights_at(W, period)
+    if own.ids.equals(ids):
+        return own
+    return replace(own, matrix=_block(own, ids, period, rule_for_absent(W)), ids=ids)
 
 
 def _block(W: Weights, ids: pd.Index, period: int, rule: Absent) -> sparse.csr_array:

@@ -16,12 +16,12 @@ from spatial_zb.explore.checks import MoranTable
 from spatial_zb.pipeline.inputs import graded_frame, index_definition, index_weights_frame
 from spatial_zb.pipeline.job import Job, figure_note, present, sample_notes, scatter_note, unit_names
 from spatial_zb.pipeline.prepare import Prepared
-from spatial_zb.pipeline.words import RULE_WORDS, as_sentence, column_words, weights_words
+from spatial_zb.pipeline.words import ABSENT_RULE, RULE_WORDS, as_sentence, column_words, weights_words
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.tables.table import TableLook
 from spatial_zb.study import Study
-from spatial_zb.weights import compare_weights
+from spatial_zb.weights import compare_weights, report_by_period
 
 if TYPE_CHECKING:
     pass
@@ -90,6 +90,23 @@ def write_weights(job: Job) -> None:
         job.tidy("weights_overlap", compared.tidy())
     job.table(lambda look: weights_table(overview, look=look), TableLook(notes=notes, words=words))
     job.tidy("weights", overview)
+    if not job.prepared.panel.balanced:
+        _write_by_period(job)
+
+
+def _write_by_period(job: Job) -> None:
+    """What each W is among the units present in each period: a table for each, tidy all in one."""
+    from spatial_zb.report.tables.layouts.sample import period_weights_table
+
+    study, words = job.study, weights_words(job.study)
+    panel, notes, found = job.prepared.sample(study.main_sample), sample_notes(job, study.main_sample), []
+    for name in study.weights:
+        report = report_by_period(job.prepared.weights(name, study.main_sample), panel)
+        look = TableLook(key=f"weights_by_period_{name}", notes=[ABSENT_RULE[report.absent], *notes])
+        build = partial(period_weights_table, report.tidy())
+        job.table(lambda look, build=build: build(look=look), look, {"weights": words[name]})
+        found.append(report.tidy().assign(weights=name))
+    job.tidy("weights_by_period", pd.concat(found, ignore_index=True))
 
 
 def describe(job: Job) -> list[Text]:
@@ -122,6 +139,12 @@ def describe(job: Job) -> list[Text]:
             TableLook(notes=[*reasons, *prepared.sources[:1]], words=words),
         )
         job.tidy("missing", prepared.filled)
+    if not prepared.panel.balanced:
+        job.table(
+            lambda look: layouts.absences_table(prepared.absences, look=look),
+            TableLook(notes=prepared.sources[:1], words=unit_names(prepared)),
+        )
+        job.tidy("absences", prepared.absences)
     write_indices(job, unit_names(prepared))
     write_weights(job)
     write_concentration(job, unit_names(prepared))

@@ -159,6 +159,14 @@ def _limits(job: Job) -> Iterator[Text]:
             f"Blank or suspect cells: {count}, treated by stated rules (table “Cells filled and left blank”).",
             f"空缺或存疑数据{count}个，按说明的规则处理（见“缺失值及其处理”表）。",
         )
+    if not job.prepared.panel.balanced:
+        there, cells = job.prepared.panel.present.sum(), job.prepared.panel.present.size
+        yield Text(
+            f"Not every unit is there in every year: {there:,} of {cells:,} unit-periods (table “Units absent in some "
+            "periods”); spatial lags and statistics are those among the units present.",
+            f"并非各地区每年都存在：{cells:,}个地区-时期中有{there:,}个（见“部分时期不存在的地区”表）；"
+            "空间滞后与统计量均在当期存在的地区之间计算。",
+        )
     doubtful = [(SUSPECT[entry.rule], entry.reason) for entry in study.suspect]
     if study.data.flags is not None:
         file, kinds = study.data.flags, study.data.flag_kinds

@@ -75,7 +75,9 @@ class Data(Section):
 
     ``reference`` is a table of totals by period, or a list of them: each cell comes from the first that has it.
     ``flags`` is a table of doubtful cells (columns named as ``unit`` and ``period``, and ``column``, ``kind``): those of a
-    kind in ``flag_kinds`` are treated as blank. ``ignore`` lists ids of the table that have no polygon and are left out.
+    kind in ``flag_kinds`` are treated as blank. ``balance = "keep"`` lets units come and go: a row that the table lacks is
+    an absent unit-period, and ``events`` is a table (``unit``, ``period``, ``event``) of what became of units. ``ignore``
+    lists ids of the table that have no polygon and are left out.
     ``limits`` says in sentences what a reader must know of the data: what is a proxy, or simulated. ``thousands`` is
     the mark that parts groups of three digits in numbers stored as text, such as 1,234.
     """
@@ -84,6 +86,8 @@ class Data(Section):
     unit: Word
     period: Word
     periods: Span
+    balance: Literal["error", "keep"] = "error"
+    events: Word | None = None
     ignore: Names = ()
     reference: Annotated[
         Word | tuple[Word, ...] | None, BeforeValidator(from_list), AfterValidator(one_or_some)
@@ -103,7 +107,7 @@ class Data(Section):
         return (given,) if isinstance(given, str) else given
 
 
-Rule = Literal["error", "interpolate", "median_growth", "drop_units", "drop_periods"]
+Rule = Literal["error", "blank", "interpolate", "median_growth", "drop_units", "drop_periods"]
 
 
 class Missing(Section):

@@ -9,6 +9,7 @@ from spatial_zb.report.tables.layouts.effects import effects_table
 from spatial_zb.report.tables.layouts.exploration import coordination_table, entropy_table, moran_table
 from spatial_zb.report.tables.layouts.regression import regression_table
 from spatial_zb.report.tables.layouts.sample import (
+    absences_table,
     correlations_table,
     definitions_table,
     descriptives_table,
@@ -17,6 +18,7 @@ from spatial_zb.report.tables.layouts.sample import (
 from spatial_zb.report.tables.layouts.tests import chain_table, identification_table
 
 __all__ = [
+    "absences_table",
     "chain_table",
     "coordination_table",
     "correlations_table",

@@ -26,7 +26,7 @@ from spatial_zb.report.tables.layouts.common import (
     whole,
 )
 from spatial_zb.report.tables.table import PLAIN, Cell, HeaderCell, Number, Table, TableLook, TableStyle, body
-from spatial_zb.report.words import NORMALISATIONS, RULES, WORDS
+from spatial_zb.report.words import ABSENCES, NORMALISATIONS, RULES, WORDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,6 +94,57 @@ def missing_table(
         header=([HeaderCell(WORDS[name]) for name in names],),
         rows=tuple(rows),
         alignment=("l", "c", "l", "l", *("r" for _ in numbers)),
+        notes=tuple(map(Text.of, look.notes)),
+    )
+
+
+def absences_table(absent: pd.DataFrame, *, look: TableLook = PLAIN) -> Table:
+    """Lay out ``panel.absent()``: when units are not there, and why, one row for each stretch of periods.
+
+    ``look.words`` name units.
+    """
+    rows = [
+        body(
+            label_of(look.words, record["unit"]),
+            period_cell(record["first"])
+            if record["first"] == record["last"]
+            else f"{record['first']}–{record['last']}",
+            ABSENCES[record["absence"]],
+            text_cell(record["why"]),
+        )
+        for record in absent.to_dict("records")
+    ]
+    return Table(
+        title=titled(look, "Units absent in some periods", "部分时期不存在的地区"),
+        key=look.key or "absences",
+        header=([HeaderCell(WORDS[name]) for name in ("unit", "absent_periods", "absence", "why")],),
+        rows=tuple(rows),
+        alignment=("l", "c", "l", "l"),
+        notes=tuple(map(Text.of, look.notes)),
+    )
+
+
+def period_weights_table(report: pd.DataFrame, *, look: TableLook = PLAIN) -> Table:
+    """Lay out ``zb.weights.report_by_period(W, panel).tidy()``: what W is among the units present in each period."""
+    heads = {
+        "period": WORDS["period"],
+        "units": Text("Units", "地区数"),
+        "links": Text("Links", "连接数"),
+        "islands": Text("Islands", "孤立单元"),
+        "islands_by_absence": Text("Islands by absence", "因缺席而孤立"),
+        "rows_losing": Text("Rows losing neighbours", "失去邻居的行"),
+        "renormalised": Text("Rows scaled again", "重新标准化的行"),
+    }
+    rows = [
+        body(*(period_cell(fact[name]) if name == "period" else int(fact[name]) for name in heads))
+        for fact in report.to_dict("records")
+    ]
+    return Table(
+        title=titled(look, "Spatial weights by period", "各时期的空间权重矩阵"),
+        key=look.key or "weights_by_period",
+        header=([HeaderCell(head) for head in heads.values()],),
+        rows=tuple(rows),
+        alignment=("c", *("r" for _ in range(len(heads) - 1))),
         notes=tuple(map(Text.of, look.notes)),
     )
 

@@ -1,4 +1,4 @@
-"""Units that come and go: which are present when, the stretches without them, and why."""
+"""What a panel holds: numbers of the right shape, and units that come and go, with the stretches without them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,48 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.base.errors import DataError, listed, listed_zh
+from spatial_zb.base.text import Text
+
+
+def real_values(values: Any, what: Text) -> NDArray[np.float64]:
+    """A copy as floats; blanks of objects are NaN.
+
+    Raises
+    ------
+    DataError
+        Text, dates, complex numbers, or rows of different lengths.
+    """
+    try:
+        found = np.asarray(values)
+        if found.dtype.kind == "O" and not any(isinstance(cell, str) for cell in found.flat):
+            found = np.where(pd.isna(found), np.nan, found).astype(float)
+    except (TypeError, ValueError):
+        found = np.array("")
+    if found.dtype.kind == "c":
+        raise DataError(
+            f"{what.en}: complex numbers; real ones are needed. Pass their real part or their modulus, whichever is meant.",
+            f"{what.zh}为复数，而此处须为实数。请按本意取实部或模。",
+        )
+    if found.dtype.kind not in "biuf":
+        raise DataError(f"{what.en} must be numbers, blank ones NaN.", f"{what.zh}须为数值，空缺为NaN。")
+    return np.array(found, dtype=float)
+
+
+def check_fit(shape: tuple[int, ...], T: int, n: int, p: int) -> None:
+    """Refuse values (T, n, p) whose shape does not fit the labels."""
+    if len(shape) != 3:
+        raise DataError(
+            f"Values of a panel have the shape (periods, units, variables), not {shape}. For a table: build_panel.",
+            f"面板数值的形状为（时期，地区，变量），而不是{shape}。表格请用build_panel。",
+        )
+    if shape != (T, n, p):
+        sizes = " × ".join(map(str, shape))
+        raise DataError(
+            f"Values of a panel are periods × units × variables; {sizes} of them do not fit {T} period(s), {n} unit(s) and "
+            f"{p} variable(s).",
+            f"面板数值为时期 × 地区 × 变量；{sizes}与{T}个时期、{n}个地区、{p}个变量不符。",
+        )
+
 
 #: What a stretch without a unit is, by whether it is there before and after it.
 ABSENCES = {
