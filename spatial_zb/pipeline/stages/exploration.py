@@ -16,7 +16,14 @@ from spatial_zb.explore.checks import MoranTable
 from spatial_zb.pipeline.inputs import graded_frame, index_definition, index_weights_frame
 from spatial_zb.pipeline.job import Job, figure_note, present, sample_notes, scatter_note, unit_names
 from spatial_zb.pipeline.prepare import Prepared
-from spatial_zb.pipeline.words import ABSENT_RULE, RULE_WORDS, as_sentence, column_words, weights_words
+from spatial_zb.pipeline.words import (
+    ABSENT_RULE,
+    RULE_WORDS,
+    as_sentence,
+    column_words,
+    source_note,
+    weights_words,
+)
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.tables.table import TableLook
@@ -140,9 +147,10 @@ def describe(job: Job) -> list[Text]:
         )
         job.tidy("missing", prepared.filled)
     if not prepared.panel.balanced:
+        said = [] if study.data.source is None else [source_note(study.data.source)]
         job.table(
             lambda look: layouts.absences_table(prepared.absences, look=look),
-            TableLook(notes=prepared.sources[:1], words=unit_names(prepared)),
+            TableLook(notes=said, words=unit_names(prepared)),
         )
         job.tidy("absences", prepared.absences)
     write_indices(job, unit_names(prepared))

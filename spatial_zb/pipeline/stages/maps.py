@@ -19,6 +19,9 @@ from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.style import Drawing
 from spatial_zb.study import Maps
+from spatial_zb.weights import by_period
+from spatial_zb.weights.matrix import Weights
+from spatial_zb.weights.periods import weights_among, weights_at
 
 
 def draw_maps(job: Job) -> list[Text]:
@@ -137,7 +140,7 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
         job.made.clusters |= {(variable, period): result.codes() for period, result in found.items()}
         # The words of the column, so that units without neighbours are a class of their own.
         codes = pd.concat([result.frame["cluster"] for result in found.values()], axis=1)
-        codes = codes.set_axis(heads, axis=1)
+        codes = codes.set_axis(heads, axis=1).reindex(polygons.index)  # hatched where a unit is absent
         label = panel.label(variable)
         note = Text(
             f"{label.en}. Local Moran’s I, {study.weights[weights].label.en}, "
@@ -184,15 +187,21 @@ def _left_out_words(job: Job) -> Text:
 
 def _draw_scatter(job: Job, panel: Panel, variable: str) -> None:
     W, sample = next(iter(job.study.weights)), job.study.main_sample
-    ends = list(dict.fromkeys([panel.periods[0], panel.periods[-1]]))
-    values = pd.DataFrame(panel.select(periods=ends).array(variable).T, index=panel.units, columns=ends)
+    part = panel.select(periods=list(dict.fromkeys([panel.periods[0], panel.periods[-1]])))
+    ends = list(part.periods)
+    values = pd.DataFrame(part.array(variable).T, index=panel.units, columns=ends)
+    weights = job.prepared.weights(W, sample)
+    if part.uneven or not isinstance(weights, Weights):
+        here = zip(ends, part.rows(variable), strict=True)
+        weights = by_period({p: weights_among(weights, part.units[row], p) for p, row in here})
+        values = values.loc[weights.ids]
     tested = job.made.moran.get((sample, variable, W)) or moran_of(job, sample, variable, W)
     p_values = list(tested.table().set_index("period").loc[ends, "p_sim"])
     job.figure(
         f"moran_scatter_{variable}",
         lambda look: figures.moran_scatter(
             values,
-            job.prepared.weights(W, sample),
+            weights,
             label=panel.label(variable),
             p_values=p_values,
             look=look,
@@ -202,7 +211,7 @@ def _draw_scatter(job: Job, panel: Panel, variable: str) -> None:
 
 
 def _draw_links(job: Job, name: str, sample: str, polygons: Any) -> None:
-    W = job.prepared.weights(name, sample)
+    W = weights_at(job.prepared.weights(name, sample), job.prepared.panel.periods[-1])
     if W.matrix.nnz > MOST_LINKS:
         return  # a web of all pairs shows nothing
     job.figure(

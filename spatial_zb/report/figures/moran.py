@@ -32,7 +32,8 @@ from spatial_zb.report.drawing.frame import (
 from spatial_zb.report.drawing.placement import AROUND, box_of, halo_text, place, root_figure
 from spatial_zb.report.drawing.places import NAME_LIMIT, unique_ids
 from spatial_zb.report.drawing.style import GREY, INK, Drawing, FigureStyle, new_figure, words
-from spatial_zb.weights.matrix import Weights, as_weights, match_units, named_weights
+from spatial_zb.weights.matrix import Weights, match_units, named_weights
+from spatial_zb.weights.periods import PeriodWeights, any_weights, weights_at
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -84,7 +85,8 @@ def moran_scatter(
         One finite value for each unit, by id in any order: a Series, or a frame with one column for each period, each
         of which has a panel with common axes.
     W
-        Weights, or anything :func:`~spatial_zb.weights.matrix.as_weights` takes, with the same ids.
+        Weights, or anything :func:`~spatial_zb.weights.matrix.as_weights` takes, with the same ids. A W by period
+        (:func:`spatial_zb.weights.by_period`) shows in each panel the units of its W.
         Islands count in the mean, in the deviation and in I, but have no lag: they are left out of the
         dots and told in a note and in ``Drawing.left_out``.
     label
@@ -111,35 +113,35 @@ def moran_scatter(
     SpecificationError
         ``ax`` for several panels.
     """
-    weights = as_weights(W)
+    weights = any_weights(W)
     frame, second = _matched(values, weights), None if other is None else _matched(other, weights)
     _require_room(frame, ax)
     labels = label if isinstance(label, tuple) else (label, THE_VARIABLE)
     clouds = [
-        _cloud(frame.iloc[:, number], weights, None if second is None else second[period])
+        _cloud(frame.iloc[:, number], weights_at(weights, period), None if second is None else second[period])
         for number, period in enumerate(frame.columns)
     ]
     with open_page(look, "journal_single" if len(clouds) == 1 else "journal_double") as page:
-        sides = _sides(weights, labels, second is not None, page)
+        sides = _sides(clouds, labels, second is not None, page)
         headings = _headings(list(frame.columns), clouds, p_values, second is not None, page)
         called = {
             unit: page.say(look.words.get(unit, unit), limit=NAME_LIMIT) or unit for unit in weights.ids
         }
         if ax is None:
-            figure, panels = _scatter_sheet(headings, sides, _around(weights, called, page), page)
+            figure, panels = _scatter_sheet(headings, sides, _around(clouds, called, page), page)
         else:
             figure, panels = root_figure(ax), [ax]
             ax.set(xlabel=sides[0], ylabel=sides[1])
         _common_limits(panels, clouds)
         told = [
-            _draw_cloud(panel, cloud, weights, notable, called, page.style)
+            _draw_cloud(panel, cloud, notable, called, page.style)
             for panel, cloud in zip(panels, clouds, strict=True)
         ]
         # Ticks and texts are made when first drawn: now, while the style is set.
         figure.draw_without_rendering()
     lost = dict.fromkeys(unit for _, dropped in told for unit in dropped)
     kept = dict.fromkeys(unit for done, _ in told for unit in done)
-    return Drawing(figure, tuple(panels), None, tuple(kept), tuple(lost), tuple(weights.islands))
+    return Drawing(figure, tuple(panels), None, tuple(kept), tuple(lost), _islands(clouds))
 
 
 def _require_room(frame: pd.DataFrame, ax: Axes | None) -> None:
@@ -155,9 +157,9 @@ def _require_room(frame: pd.DataFrame, ax: Axes | None) -> None:
         )
 
 
-def _sides(weights: Weights, labels: tuple[Words, Words], two: bool, page: Page) -> tuple[str, str]:
+def _sides(clouds: Sequence[_Cloud], labels: tuple[Words, Words], two: bool, page: Page) -> tuple[str, str]:
     """Words of both axes."""
-    scaled = not math.isclose(_factor(weights), 1.0)
+    scaled = not all(math.isclose(_factor(cloud.weights), 1.0) for cloud in clouds)
     if two:
         upward = page.say(SCALED_LAG_OF if scaled else LAG_OF, page.say(labels[1]))
     else:
@@ -177,19 +179,25 @@ def _headings(
     ]
 
 
-def _around(weights: Weights, called: Mapping[str, str], page: Page) -> tuple[str, str]:
+def _islands(clouds: Sequence[_Cloud]) -> tuple[str, ...]:
+    """Units without neighbours in some panel."""
+    return tuple(dict.fromkeys(unit for cloud in clouds for unit in cloud.weights.islands))
+
+
+def _around(clouds: Sequence[_Cloud], called: Mapping[str, str], page: Page) -> tuple[str, str]:
     """Title and note."""
-    alone = items((called[unit] for unit in weights.islands), page.language)
+    alone = items((called[unit] for unit in _islands(clouds)), page.language)
     return page.title, page.note(page.say(WITHOUT, alone) if alone else "")
 
 
 @dataclass(frozen=True, slots=True)
 class _Cloud:
-    """Points of one scatter: (n,) value and lag in the order of the weights, and the slope."""
+    """Points of one scatter: (n,) value and lag in the order of the weights, the slope, and the weights."""
 
     z: np.ndarray
     lag: np.ndarray
     slope: float
+    weights: Weights
 
 
 def _factor(weights: Weights) -> float:
@@ -197,7 +205,7 @@ def _factor(weights: Weights) -> float:
     return (weights.n - len(weights.islands)) / weights.matrix.sum()
 
 
-def _matched(values: pd.Series | pd.DataFrame, weights: Weights) -> pd.DataFrame:
+def _matched(values: pd.Series | pd.DataFrame, weights: Weights | PeriodWeights) -> pd.DataFrame:
     """Values by period in the order of the weights."""
     frame = values.to_frame(name="") if isinstance(values, pd.Series) else values
     ids = unique_ids(frame.index)
@@ -207,13 +215,14 @@ def _matched(values: pd.Series | pd.DataFrame, weights: Weights) -> pd.DataFrame
 
 def _cloud(values: pd.Series, weights: Weights, other: pd.Series | None = None) -> _Cloud:
     """z against (n/S₀) Wz, or against the lag of another variable's z."""
+    values = values.loc[weights.ids]
     z = _standardised(values)
-    a = z if other is None else _standardised(other)
+    a = z if other is None else _standardised(other.loc[weights.ids])
     if other is None:
         slope = moran_i(values.to_numpy(dtype=float), weights.matrix).I
     else:
         slope = bivariate_moran(z, a, weights.matrix).value
-    return _Cloud(z, _factor(weights) * (weights.matrix @ a), slope)
+    return _Cloud(z, _factor(weights) * (weights.matrix @ a), slope, weights)
 
 
 def _standardised(values: pd.Series) -> np.ndarray:
@@ -286,7 +295,7 @@ def _heading(number: int, period: object, total: int, statistic: Text, style: Fi
 def _common_limits(panels: list[Axes], clouds: list[_Cloud]) -> None:
     """Same limits in all panels, with the origin inside and room for names at the sides."""
     for side, values in (("x", [cloud.z for cloud in clouds]), ("y", [cloud.lag for cloud in clouds])):
-        low, high = min(0.0, np.min(values)), max(0.0, np.max(values))
+        low, high = min(0.0, *map(np.min, values)), max(0.0, *map(np.max, values))
         room = 0.12 * (high - low) or 1.0
         for panel in panels:
             panel.set(**{f"{side}lim": (low - room, high + room)})
@@ -295,12 +304,12 @@ def _common_limits(panels: list[Axes], clouds: list[_Cloud]) -> None:
 def _draw_cloud(
     axes: Axes,
     cloud: _Cloud,
-    weights: Weights,
     notable: int | Sequence[str],
     called: dict[str, str],
     style: FigureStyle,
 ) -> tuple[list[str], list[str]]:
     """Draw one scatter; returns the ids named and those without room for their name."""
+    weights = cloud.weights
     axes.axhline(0, color=GREY, linewidth=0.6 * style.line_pt, zorder=1, gid="zero")
     axes.axvline(0, color=GREY, linewidth=0.6 * style.line_pt, zorder=1, gid="zero")
     axes.axline((0, 0), slope=cloud.slope, color=INK, linewidth=style.line_pt, zorder=2, gid="slope")
@@ -308,7 +317,7 @@ def _draw_cloud(
     masks = _quadrants(cloud)
     for name, mask in masks.items():
         axes.plot(cloud.z[mask & shown], cloud.lag[mask & shown], gid=name, zorder=3, **_dot(name, style))
-    chosen = _notable(notable, cloud, weights, shown)
+    chosen = _notable(notable, cloud, called, shown)
     spots = axes.transData.transform(np.column_stack([cloud.z, cloud.lag]))
     half = 0.5 * _dot("HH", style)["markersize"] * root_figure(axes).dpi / 72
     artists = [
@@ -348,18 +357,21 @@ def _quadrant_handles(style: FigureStyle) -> list[Artist]:
     ]
 
 
-def _notable(notable: int | Sequence[str], cloud: _Cloud, weights: Weights, shown: np.ndarray) -> np.ndarray:
+def _notable(
+    notable: int | Sequence[str], cloud: _Cloud, known: Mapping[str, str], shown: np.ndarray
+) -> np.ndarray:
     """Positions of the units to name, in order of priority; islands have no dot to name."""
     if isinstance(notable, int):
         far = np.where(shown, np.hypot(cloud.z, cloud.lag), -1.0)
         return np.argsort(-far, kind="stable")[: min(max(notable, 0), int(shown.sum()))]
-    unknown = [unit for unit in notable if unit not in weights.ids]
+    unknown = [unit for unit in notable if unit not in known]
     if unknown:
         raise AlignmentError(
             f"Names are asked for units that are not in the weights: {listed(unknown)}.",
             f"要求标注的地区不在权重矩阵中：{listed_zh(unknown)}。",
         )
-    positions = weights.ids.get_indexer(list(dict.fromkeys(notable)))
+    ids = cloud.weights.ids
+    positions = ids.get_indexer([unit for unit in dict.fromkeys(notable) if unit in ids])
     return positions[shown[positions]]
 
 

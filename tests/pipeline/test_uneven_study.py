@@ -1,0 +1,81 @@
+"""A study whose units come and go: the file says so, tables list it, maps hatch it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from small_study import IDS, TEXT, YEARS, rows, write_study, write_table
+
+import spatial_zb as zb
+from spatial_zb.pipeline.running import run
+
+#: The second unit enters in 2012, the third leaves after 2015; x1 of the fifth is not known in 2014.
+LATE, GONE, BLANK = IDS[1], IDS[2], IDS[4]
+UNEVEN = TEXT.replace(
+    "periods = [2010, 2017]", 'periods = [2010, 2017]\nbalance = "keep"\nevents = "data/events.csv"'
+).replace(
+    "[models.m]\n",
+    """[[missing]]
+columns = ["x1"]
+rule = "blank"
+reason = "not printed"
+[maps]
+variables = ["ly"]
+periods = [2010, 2017]
+clusters = "queen"
+[models.m]
+""",
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    path = write_study(tmp_path_factory.mktemp("uneven"), UNEVEN)
+    table = [
+        [*row[:3], "" if (row[0], row[1]) == (BLANK, 2014) else row[3], row[4]]
+        for row in rows()
+        if not (row[0] == LATE and row[1] < 2012) and not (row[0] == GONE and row[1] > 2015)
+    ]
+    write_table(path.parents[1] / "data/a.csv", table)
+    events = [[LATE, 2012, "founded"], [GONE, 2016, "dissolved"]]
+    write_table(path.parents[1] / "data/events.csv", events, ("adcode", "year", "event"))
+    return path
+
+
+def test_the_panel_of_a_study_keeps_what_is_absent_and_blank(study):
+    prepared = zb.prepare(zb.load_study(study))
+    panel = prepared.panel
+    assert panel.uneven
+    assert (~panel.present).sum() == 4
+    assert prepared.absences[["unit", "first", "last", "why"]].values.tolist() == [
+        [LATE, 2010, 2011, "2012: founded"],
+        [GONE, 2016, 2017, "2016: dissolved"],
+    ]
+    assert panel.rows(["ly", "x1"]).sum() == 12 * len(YEARS) - 5
+    assert prepared.filled[["unit", "period", "variable", "rule"]].values.tolist() == [
+        [BLANK, 2014, "x1", "blank"]
+    ]
+
+
+def test_a_study_of_a_complete_table_refuses_absent_rows(study, tmp_path):
+    path = write_study(tmp_path, UNEVEN.replace('balance = "keep"\n', ""))
+    (path.parents[1] / "data/a.csv").write_text((study.parents[1] / "data/a.csv").read_text("utf-8"), "utf-8")
+    (path.parents[1] / "data/events.csv").write_text("adcode,year,event\n", "utf-8")
+    with pytest.raises(zb.DataError, match=f"{LATE}.*2010"):
+        zb.prepare(zb.load_study(path))
+
+
+def test_tables_list_absences_and_w_by_period_and_maps_are_drawn(study):
+    result = run(zb.load_study(study), stages=["data", "moran", "maps"])
+    folder = result.folder
+    absences = pd.read_csv(folder / "tidy/absences.csv", dtype={"unit": str})
+    assert absences["unit"].tolist() == [LATE, GONE]
+    by_period = pd.read_csv(folder / "tidy/weights_by_period.csv")
+    assert by_period["units"].tolist() == [11, 11, 12, 12, 12, 12, 11, 11]
+    assert by_period["rows_losing"].gt(0).tolist() == [True] * 2 + [False] * 4 + [True] * 2
+    assert "founded" in (folder / "tables/absences.md").read_text("utf-8")
+    moran = pd.read_csv(folder / "tidy/moran.csv")
+    assert moran["units"].tolist() == by_period["units"].tolist()
+    local = pd.read_csv(folder / "tidy/local_moran.csv", dtype={"unit": str})
+    assert LATE not in set(local.loc[local["period"] == 2010, "unit"])
+    assert list(folder.glob("figures/*clusters_ly*"))
