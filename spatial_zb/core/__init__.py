@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 Array = NDArray[np.float64]
 Values = float | Array
@@ -21,9 +20,13 @@ def chi2_tail(statistic: ArrayLike, df: ArrayLike) -> Any:
     >>> round(float(chi2_tail(3.8415, 1)), 4)
     0.05
     """
+    from scipy import special  # twice the cold start of what asks for no p-value
+
     return special.chdtrc(np.where(np.greater(df, 0), df, np.nan), np.maximum(statistic, 0.0))
 
 
 def f_tail(statistic: ArrayLike, df: ArrayLike, spare: ArrayLike) -> Any:
     """P(F(df, spare) > statistic), any shape; 1 below zero, where rounding can put it."""
+    from scipy import special
+
     return special.fdtrc(df, spare, np.maximum(statistic, 0.0))

@@ -542,7 +542,7 @@ def test_missing_cells(kind):
     table = missing_table(kind(rows), look=TableLook(words=labels))
     assert printed(table, ZH) == [
         ["丽水市", "2013", "人才集聚", "线性插值", "12.500"],
-        ["330700", "2018", "ln GDP", "blank", "–"],
+        ["330700", "2018", "ln GDP", "保留空缺", "–"],
     ]
 
 

@@ -21,7 +21,7 @@ from spatial_zb.report.drawing.style import Drawing
 from spatial_zb.study import Maps
 from spatial_zb.weights import by_period
 from spatial_zb.weights.matrix import Weights
-from spatial_zb.weights.periods import weights_among, weights_at
+from spatial_zb.weights.periods import PeriodWeights, weights_among, weights_at
 
 
 def draw_maps(job: Job) -> list[Text]:
@@ -190,7 +190,7 @@ def _draw_scatter(job: Job, panel: Panel, variable: str) -> None:
     part = panel.select(periods=list(dict.fromkeys([panel.periods[0], panel.periods[-1]])))
     ends = list(part.periods)
     values = pd.DataFrame(part.array(variable).T, index=panel.units, columns=ends)
-    weights = job.prepared.weights(W, sample)
+    weights: Weights | PeriodWeights = job.prepared.weights(W, sample)
     if part.uneven or not isinstance(weights, Weights):
         here = zip(ends, part.rows(variable), strict=True)
         weights = by_period({p: weights_among(weights, part.units[row], p) for p, row in here})
