@@ -284,9 +284,13 @@ def driscoll_kraay_meat(r: Residuals, sigma2: float, shape: tuple[int, int], ban
     """
     columns = np.column_stack([r.BZ, r.BWy, r.Wu, r.e / (2 * sigma2)])
     sums = (columns * (r.e / sigma2)[:, None]).reshape(*shape, -1).sum(axis=1)
-    sums -= sums.mean(axis=0)
+    return kernel_sum(sums - sums.mean(axis=0), bandwidth)
+
+
+def kernel_sum(sums: Array, bandwidth: int) -> Array:
+    """Σ over pairs of periods of sums s_t s_s' (T, p), with Bartlett weights."""
     meat = sums.T @ sums
-    for lag, weight in _bartlett_weights(shape[0], bandwidth):
+    for lag, weight in _bartlett_weights(len(sums), bandwidth):
         cross = sums[lag:].T @ sums[:-lag]
         meat += weight * (cross + cross.T)
     return meat

@@ -1,0 +1,399 @@
+r"""Covariances of the estimate of a panel of any shape; parameters are ordered (δ, ρ, λ, σ²).
+
+Off balanced panels the variance Ω of the scores and their derivative 𝓗 are two matrices, V = 𝓗⁻¹Ω𝓗⁻ᵀ. With P = I − M,
+η = BG(Zδ + Dα), and the notation of :mod:`spatial_zb.core.likelihood.shape`,
+
+    Ω_δδ = Z'B'MBZ/σ²,  Ω_δρ = Z'B'Mη/σ²,  Ω_ρρ = η'Mη/σ² + tr(F'MF) + tr(MFMF),
+    Ω_λλ = tr(MHMH) + tr(MHMH'),  Ω_ρλ = tr(MH'MF) + tr(MHMF),
+    Ω_ρσ = tr(MF)/σ²,  Ω_λσ = tr(MH)/σ²,  Ω_σσ = (N − r)/2σ⁴,  Ω_δλ = Ω_δσ = 0.
+
+η has the effects in it, and its estimate is η̂ = η + F P_Q ε, P_Q onto [BD, BZ]: η̂'M_Zη̂ is too large by
+σ²tr(M_Z F P_Q F'M_Z), which is taken off. 𝓗 is observed; with dM = (MHP + PH'M)dλ its traces are exact. On balanced
+panels with a constant row-normalised W, F maps BD into itself: Ω is the expected information, and so is E𝓗.
+
+Clustered by unit: ψ_ρ = η'ε + ε'(sym(MFM) − kM)ε with k = tr(MF)/(N − r), so that
+
+    Ω = Σ_i s_i s_i' + 2 Σ_{i≠j} Y_ij Y_ij',  s_i = (linear parts)_i'e_i + Y_ii,  Y_ij = e_i'(sym(MFM) − kM)_ij e_j.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spatial_zb.core import Array
+from spatial_zb.core.clusters import RowClusters, row_clusters
+from spatial_zb.core.likelihood.covariance import kernel_sum
+from spatial_zb.core.likelihood.shape import ShapeEstimate
+from spatial_zb.core.likelihood.shape_rows import DenseForm, RowFilter
+from spatial_zb.core.logdet.factors import random_signs
+
+#: Probes of traces of the second order where filters are not dense, and how many at a time.
+PROBES, AT_ONCE = 96, 32
+#: Third and fourth moments of the errors are taken from residuals of at most so many rows: all pairs of them are visited.
+PAIRED_ROWS = 8000
+#: Rows of M that are formed at a time.
+STRIPE = 256
+#: A derivative of the mean in ρ of at most this share of BWy is rounding.
+MEAN_IS_ROUNDING = 1e-10
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeTraces:
+    """Traces at an estimate; zero for a lag that the model has not.
+
+    ``f, h``: tr MF, tr MH. ``ftf, ff, f2``: tr F'MF, tr MFMF, tr MF². ``hh``: tr MHMH + tr MHMH'. ``cross, straight``:
+    tr MH'MF, tr MHMF. ``across``: tr MFH + tr MFPH'. ``slope_h``: ∂tr(MH)/∂λ. ``excess``: tr(M_Z F P_Q F'M_Z);
+    ``excess_of_effects``: tr(M F P F'M). ``probe_error``: relative standard error of those of second order, 0 if exact.
+    """
+
+    f: float = 0.0
+    h: float = 0.0
+    ftf: float = 0.0
+    ff: float = 0.0
+    f2: float = 0.0
+    hh: float = 0.0
+    cross: float = 0.0
+    straight: float = 0.0
+    across: float = 0.0
+    slope_h: float = 0.0
+    excess: float = 0.0
+    excess_of_effects: float = 0.0
+    probe_error: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class ShapePoint:
+    """An estimate, or a value under test, with what its covariances are made of."""
+
+    found: ShapeEstimate
+
+    @property
+    def k(self) -> int:
+        """Regressors."""
+        return self.found.score.shape.Z.shape[1]
+
+    @cached_property
+    def BZ(self) -> Array:
+        """MBZ (N, k)."""
+        at = self.found.at
+        return at.off(at.apply(self.found.score.shape.Z))
+
+    @cached_property
+    def BWy(self) -> Array:
+        """MBWy (N,)."""
+        at = self.found.at
+        return at.off(at.apply(self.found.score.Wy))
+
+    @cached_property
+    def He(self) -> tuple[Array, Array]:
+        """Hê and H'ê (N,), zero without a spatial error."""
+        e = self.found.e
+        if self.found.score.shape.V is None:
+            return np.zeros_like(e), np.zeros_like(e)
+        return self.found.at.error_filter.ahead(e), self.found.at.error_filter.back(e)
+
+    @cached_property
+    def mean(self) -> Array:
+        """Mη̂ = M(BWy − Fê) (N,): the derivative of the mean in ρ, with the effects that are estimated."""
+        e, at, shape = self.found.e, self.found.at, self.found.score.shape
+        if shape.W is None:
+            return np.zeros_like(e)
+        inside = e if shape.V is None else at.error_filter.solve(e)
+        return self.BWy - at.off(at.apply(self.lag.ahead(inside)))
+
+    @cached_property
+    def lag(self) -> RowFilter:
+        """G at ρ̂."""
+        assert self.found.score.shape.W is not None, "there is a lag of y"
+        return RowFilter(self.found.score.shape.W, self.found.rho)
+
+    @cached_property
+    def forms(self) -> dict[str, DenseForm]:
+        """F under ``"rho"`` and H under ``"lam"``, as far as the model has them, where periods have few enough units."""
+        shape, out = self.found.score.shape, {}
+        if shape.W is not None:
+            out["rho"] = DenseForm(list(self._own_blocks()), *self.space)
+        if shape.V is not None:
+            H = self.found.at.error_filter.full
+            out["lam"] = DenseForm([(rows, H[d]) for d, rows in shape.V.slices()], *self.space)
+        return out
+
+    def _own_blocks(self) -> Iterator[tuple[slice, Array]]:
+        """F_t (n_t, n_t) by period, with its rows."""
+        W, V = self.found.score.shape.W, self.found.score.shape.V
+        assert W is not None, "there is a lag of y"
+        known: dict[tuple[int, int], Array] = {}
+        for t, (d, rows) in enumerate(W.slices()):
+            v = -1 if V is None else V.which[t]
+            if (d, v) not in known:
+                F = self.lag.full[d]
+                if V is not None and self.found.lam:
+                    F = (F - self.found.lam * (V.distinct[v] @ F)) @ self.found.at.error_filter.inverse[v]
+                known[d, v] = F
+            yield rows, known[d, v]
+
+    @cached_property
+    def space(self) -> tuple[NDArray[np.intp], Array, int, Array]:
+        """An orthonormal basis of BD: entries of U as in :class:`EffectSpace`, how many columns it has, and C."""
+        effects, N = self.found.score.shape.effects, len(self.found.e)
+        if not self.found.lam:
+            return effects.columns, effects.values, effects.own, effects.others
+        return np.zeros((N, 0), dtype=np.intp), np.zeros((N, 0)), 0, self.found.at.basis
+
+    @property
+    def dense_space(self) -> Array:
+        """The same as (N, r) columns."""
+        return self.found.at.basis if self.found.lam else self.found.score.shape.effects.full
+
+    @cached_property
+    def traces(self) -> ShapeTraces:
+        """Exact while periods have few enough units for dense filters, else by probes (ρ alone)."""
+        shape = self.found.score.shape
+        some = shape.W or shape.V
+        if some is None:
+            return ShapeTraces()
+        if some.dense:
+            return _dense_traces(self)
+        return _probed_traces(self)
+
+
+def _dense_traces(point: ShapePoint) -> ShapeTraces:
+    found: dict[str, float] = {}
+    F, H = point.forms.get("rho"), point.forms.get("lam")
+    if F is not None:
+        R, q = F.inner, point.found.at.regressors.Q
+        squared, inside = F.product(F, False, False)  # tr F², tr PF²
+        norm, rows = F.product(F, False, True)  # tr FF', tr PFF' = ‖Q'F‖²
+        columns = F.product(F, True, False)[1]  # tr PF'F = ‖FQ‖²
+        Fq, size = F.times(q), float(np.vdot(R, R))
+        turned = F.onto(F.times(q, turned=True))  # its transpose is q'F[U, C]
+        beside = np.sum(F.onto(Fq) ** 2) + np.sum(turned**2) + np.sum((q.T @ Fq) ** 2)
+        found |= {"f": F.trace, "ftf": norm - rows, "f2": squared - inside}
+        found["ff"] = squared - 2 * inside + float(np.vdot(R.T, R))
+        found["excess_of_effects"] = columns - size
+        found["excess"] = columns + float(np.vdot(Fq, Fq)) - size - float(beside)
+    if H is not None:
+        R = H.inner
+        squared, inside = H.product(H, False, False)
+        norm, rows = H.product(H, False, True)
+        columns, square, size = H.product(H, True, False)[1], float(np.vdot(R.T, R)), float(np.vdot(R, R))
+        found["h"] = H.trace
+        found["hh"] = squared - 2 * inside + square + norm - rows - columns + size
+        found["slope_h"] = squared - square + columns - size
+    if F is not None and H is not None:
+        whole, columns = H.product(F, True, False)  # tr H'F, <HQ, FQ>
+        rows = F.product(H, False, True)[1]  # <Q'F, Q'H>
+        product, inside = H.product(F, False, False)  # tr HF, tr PHF
+        other = F.product(H, False, False)[1]  # tr PFH
+        both = float(np.vdot(H.inner, F.inner))
+        found["cross"] = whole - rows - columns + both
+        found["straight"] = product - inside - other + float(np.vdot(H.inner.T, F.inner))
+        found["across"] = product - other + columns - both
+    return ShapeTraces(**found)
+
+
+def _probed_traces(point: ShapePoint) -> ShapeTraces:
+    """Traces of second order of ρ from ±1 probes; tr MG is exact."""
+    found, at, G = point.found, point.found.at, point.lag
+    shape = found.score.shape
+    N, q = len(found.e), at.regressors.Q
+    draws = random_signs(np.random.default_rng(N), (N, PROBES))
+    parts = []
+    for first in range(0, PROBES, AT_ONCE):
+        z = draws[:, first : first + AT_ONCE]
+        v = at.off(z)
+        g, turned = G.ahead(v), G.back(v)
+        m = at.off(g)
+        k = G.back(at.residual(z))
+        inside, regressed = k - at.off(k), q.T @ k
+        rows = [
+            np.einsum("ij,ij->j", turned, turned),
+            np.einsum("ij,ij->j", turned, m),
+            np.einsum("ij,ij->j", G.back(turned), z),
+            np.einsum("ij,ij->j", inside, inside) + (regressed**2).sum(axis=0),
+            np.einsum("ij,ij->j", turned, turned) - np.einsum("ij,ij->j", m, m),
+        ]
+        parts.append(np.array(rows))
+    values = np.concatenate(parts, axis=1)
+    ftf, ff, f2, excess, of_effects = (float(mean) for mean in values.mean(axis=1))
+    both = values[0] + values[1]
+    error = float(both.std(ddof=1) / np.sqrt(PROBES) / both.mean())
+    trace = float(np.asarray(shape.curve.at(found.rho)))
+    return ShapeTraces(
+        f=trace, ftf=ftf, ff=ff, f2=f2, excess=excess, excess_of_effects=of_effects, probe_error=error
+    )
+
+
+# --- Variance of the scores and their derivative
+
+
+def score_variance(point: ShapePoint, excess: float | None = None) -> Array:
+    """Ω (k + 3, k + 3) for independent normal errors; ``excess``: what is taken off η̂'Mη̂/σ², by default of P_Q."""
+    k, t, s2 = point.k, point.traces, point.found.sigma2
+    out = np.zeros((k + 3, k + 3))
+    out[:k, :k] = point.BZ.T @ point.BZ / s2
+    out[:k, k] = out[k, :k] = point.BZ.T @ point.mean / s2
+    out[k, k] = point.mean @ point.mean / s2 - (t.excess if excess is None else excess) + t.ftf + t.ff
+    out[k, k + 1] = out[k + 1, k] = t.cross + t.straight
+    out[k + 1, k + 1] = t.hh
+    out[k, -1] = out[-1, k] = t.f / s2
+    out[k + 1, -1] = out[-1, k + 1] = t.h / s2
+    out[-1, -1] = point.found.score.shape.free / (2 * s2**2)
+    return out
+
+
+def expected_derivative(point: ShapePoint, excess: float | None = None) -> Array:
+    """𝓗 (k + 3, k + 3), −E∂ψ_a/∂θ_b in row a and column b."""
+    k, t, out = point.k, point.traces, score_variance(point, excess)
+    out[k, k] += t.f2 - t.ff
+    out[k, k + 1] = t.cross + t.across
+    return out
+
+
+def observed_derivative(point: ShapePoint) -> Array:
+    """−∂ψ_a/∂θ_b (k + 3, k + 3) at the estimate."""
+    k, t, s2, e = point.k, point.traces, point.found.sigma2, point.found.e
+    a, b = point.He
+    off = point.found.at.off
+    both, Pb = off(a + b), b - off(b)
+    out = np.zeros((k + 3, k + 3))
+    linear = np.column_stack([point.BZ, point.BWy])
+    out[: k + 1, : k + 1] = linear.T @ linear / s2
+    out[k, k] += t.f2
+    out[k + 1, : k + 1] = out[: k + 1, k + 1] = linear.T @ both / s2
+    out[k, k + 1] += t.across - t.straight
+    out[k + 1, k + 1] = (a @ off(a) - 2 * a @ Pb - b @ Pb) / s2 + t.slope_h
+    out[: k + 1, -1] = out[-1, : k + 1] = linear.T @ e / s2**2
+    out[k + 1, -1] = out[-1, k + 1] = e @ a / s2**2
+    out[-1, -1] = e @ e / s2**3 - point.found.score.shape.free / (2 * s2**2)
+    return out
+
+
+def sandwiched(derivative: Array, meat: Array) -> tuple[Array, bool]:
+    """𝓗⁻¹Ω𝓗⁻ᵀ, and whether it exists; NaN where it does not: nothing is repaired."""
+    blank = np.full_like(meat, np.nan)
+    diagonal = np.diag(derivative)
+    if not (np.isfinite(derivative).all() and np.isfinite(meat).all() and np.all(diagonal > 0)):
+        return blank, False
+    scale = 1 / np.sqrt(diagonal)
+    unit, inside = derivative * np.outer(scale, scale), meat * np.outer(scale, scale)
+    least = 4 * np.finfo(float).eps * len(scale)
+    if np.linalg.eigvalsh((unit + unit.T) / 2)[0] <= least or np.linalg.eigvalsh(inside)[0] < -least:
+        return blank, False
+    bread = np.linalg.inv(unit)
+    out = bread @ inside @ bread.T * np.outer(scale, scale)
+    return (out + out.T) / 2, bool(np.all(np.diag(out) > 0))
+
+
+def any_law_meat(point: ShapePoint) -> Array:
+    """Ω for independent errors of any distribution: third and fourth moments with the diagonals of the quadratic forms.
+
+    E Σ e³ = μ₃ Σ m_ij³ and E Σ e⁴ = κ₄ Σ m_ij⁴ + 3σ⁴ Σ m_ii² of residuals e = M_Z ε with entries m.
+    """
+    k, s2, e = point.k, point.found.sigma2, point.found.e
+    Q = np.hstack([point.dense_space, point.found.at.regressors.Q])
+    cubes = fourths = squares = 0.0
+    for first in range(0, len(e), STRIPE):
+        m = -Q[first : first + STRIPE] @ Q.T
+        m[np.arange(len(m)), first + np.arange(len(m))] += 1.0
+        own = m[np.arange(len(m)), first + np.arange(len(m))]
+        cubes, fourths, squares = cubes + (m**3).sum(), fourths + (m**4).sum(), squares + (own**2).sum()
+    third = float((e**3).sum() / cubes) if abs(cubes) > 1e-8 * len(e) else 0.0
+    fourth = max(float(((e**4).sum() - 3 * s2**2 * squares) / fourths), third**2 / s2 - 2 * s2**2)
+    linear, quadratic = np.zeros((len(e), k + 3)), np.zeros((len(e), k + 3))
+    linear[:, :k], linear[:, k] = point.BZ / s2, point.mean / s2
+    C = point.dense_space
+    for place, name in ((k, "rho"), (k + 1, "lam")):
+        if name not in point.forms:
+            continue
+        form = point.forms[name]
+        diagonal = form.diagonal - (C * form.times(C, turned=True)).sum(axis=1)
+        if name == "lam":
+            ahead = form.times(C)
+            diagonal = diagonal - (C * ahead).sum(axis=1) + ((C @ (C.T @ ahead)) * C).sum(axis=1)
+        quadratic[:, place] = diagonal / s2
+    quadratic[:, -1] = (1 - (C**2).sum(axis=1)) / (2 * s2**2)
+    mixed = linear.T @ quadratic
+    return score_variance(point) + third * (mixed + mixed.T) + fourth * quadratic.T @ quadratic
+
+
+def period_meat(point: ShapePoint, bandwidth: int) -> Array:
+    """Driscoll-Kraay: sums of scores by period, with Bartlett weights over ``bandwidth`` lags."""
+    e, s2, shape = point.found.e, point.found.sigma2, point.found.score.shape
+    columns = np.column_stack([point.BZ, point.BWy, point.He[0], e / (2 * s2)])
+    sums = np.add.reduceat(columns * (e / s2)[:, None], shape.starts[:-1])
+    return kernel_sum(sums - sums.mean(axis=0), bandwidth)
+
+
+# --- Clusters
+
+
+def clusters_at(point: ShapePoint) -> RowClusters:
+    """The clusters of an estimate by unit: regressors [MBZ, Mη̂] beside the effects."""
+    mean, size = point.mean, np.sqrt(point.BWy @ point.BWy)
+    if np.sqrt(mean @ mean) <= MEAN_IS_ROUNDING * size:  # without regressors there is none
+        mean = np.zeros_like(mean)
+    columns, values, _, C = point.space
+    return row_clusters(point.found.score.shape.unit, np.column_stack([point.BZ, mean]), (columns, values), C)
+
+
+def cluster_meat(point: ShapePoint, errors: Array, factor: float) -> Array:
+    """Ω of (δ, ρ, λ), (k + 2, k + 2), clustered by unit, σ² concentrated out.
+
+    Parameters
+    ----------
+    errors
+        (N,) residuals or, for CR2, e*.
+    factor
+        n/(n − 1) for residuals as they are, once for sums by unit and twice for pairs, else 1.
+    """
+    k, s2, shape = point.k, point.found.sigma2, point.found.score.shape
+    units, number = np.unique(shape.unit, return_inverse=True)
+    n = len(units)
+    sums = np.zeros((n, k + 2))
+    np.add.at(sums, number, np.column_stack([point.BZ, point.mean, np.zeros(len(errors))]) * errors[:, None])
+    places = {"rho": k, "lam": k + 1}
+    pairs = {
+        places[name]: _between_units(form, errors, number, shape.free) for name, form in point.forms.items()
+    }
+    out = np.zeros((k + 2, k + 2))
+    for place, Y in pairs.items():
+        sums[:, place] += Y.diagonal()
+    out += factor * sums.T @ sums
+    for (one, Y), (two, X) in product(pairs.items(), pairs.items()):
+        out[one, two] += 2 * factor**2 * (float(np.vdot(Y, X)) - float(Y.diagonal() @ X.diagonal()))
+    return out / s2**2
+
+
+def _between_units(form: DenseForm, e: Array, number: NDArray[np.intp], free: int) -> Array:
+    """Y (n, n) of sym(MXM) − kM, X = F or H, k = tr(MX)/(N − r)."""
+    n, r, c = int(number.max()) + 1, form.own, form.C.shape[1]
+    straight = np.zeros((n, n))
+    # E'[U, C], E'X[U, C] and E'X'[U, C], E the residuals in a column for each unit; zeros of U go to one column more
+    own, shared = np.zeros((3, n, r + 1)), np.zeros((3, n, c))
+    for rows, X in form.blocks:
+        at, weighted = number[rows], e[rows, None] * X
+        straight[np.ix_(at, at)] += weighted * e[rows]
+        for a in range(form.columns.shape[1]):
+            place = form.columns[rows, a]
+            own[1][np.ix_(at, place)] += weighted * form.values[rows, a]
+            own[2][np.ix_(at, place)] += (e[rows, None] * X.T) * form.values[rows, a]
+    for a in range(form.columns.shape[1]):
+        np.add.at(own[0], (number, form.columns[:, a]), e * form.values[:, a])
+    for out, values in zip(shared, (form.C, form.XC, form.XtC), strict=True):
+        np.add.at(out, number, e[:, None] * values)
+    onto, ahead, behind = np.concatenate([own[..., :r], shared], axis=2)
+    Y = straight - onto @ behind.T - ahead @ onto.T + onto @ form.inner @ onto.T
+    squares = np.bincount(number, weights=e**2, minlength=n)
+    return (Y + Y.T) / 2 - form.trace / free * (np.diag(squares) - onto @ onto.T)
+
+
+def concentrated(derivative: Array) -> Array:
+    """The derivative of the scores of (δ, ρ, λ) with σ² at its estimate for each."""
+    return derivative[:-1, :-1] - np.outer(derivative[:-1, -1], derivative[-1, :-1]) / derivative[-1, -1]

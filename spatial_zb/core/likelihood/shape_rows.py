@@ -1,0 +1,448 @@
+"""Rows of a panel of any shape: W by period, filters of them, and the space of any effects.
+
+Rows are the N unit-periods that exist, by period and then by unit. W = blockdiag(W_t) over the units of each period, so that
+G = W(I − ρW)⁻¹ has such blocks too and nothing of N × N is formed. Blocks that are the same matrix are factorised once.
+
+The effects are any columns D. What belongs to one unit alone (its dummy, its trend) is kept sparse: U (N, r_U) orthonormal,
+with at most one unit in a column, so that UU' and G meet on their diagonals only, since the one joins rows of a unit and the
+other rows of a period: tr(UU'G) = Σ h_i G_ii, h the diagonal of UU'. The other columns, orthonormal and off U, are C
+(N, r_C) dense. M = I − UU' − CC', and
+
+    tr(MG) = Σ (1 − h_i) G_ii − tr(C'GC).
+
+Where W_t is similar to a symmetric matrix, W_t = Δ^{−½}XωX'Δ^{½}, each of these is Σ_k a_k ω_k/(1 − ρω_k) with
+a = diag(X'Δ^{½}M_ttΔ^{−½}X): one decomposition of each W_t, and the trace is known at every ρ.
+
+Reference: Ord (1975), J. American Statistical Association 70: 120-126 (eigenvalues of W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from spatial_zb.core import Array, Values
+from spatial_zb.core.logdet import EigenLogDet, SparseLogDet, admissible_interval, symmetriser
+from spatial_zb.core.logdet.factors import symmetric_form
+from spatial_zb.core.logdet.traces import LevelBlocks, filter_diagonal, filter_solver, levels_of
+
+#: Up to this many units of a period filters are dense and decomposed.
+DENSE_PERIOD = 700
+#: A column of which the others leave this share of its square is their combination.
+DEPENDENT = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class RowWeights:
+    """blockdiag(W_t) of N rows: made by :func:`row_weights`.
+
+    ``distinct`` are the W_t that differ, ``which`` (T,) says which one a period has, ``starts`` (T + 1,) where its rows
+    begin.
+    """
+
+    distinct: tuple[sparse.csr_array, ...]
+    which: tuple[int, ...]
+    starts: tuple[int, ...]
+
+    @cached_property
+    def matrix(self) -> sparse.csr_array:
+        """W (N, N) of all rows."""
+        return sparse.csr_array(sparse.block_diag([self.distinct[d] for d in self.which], format="csr"))
+
+    @cached_property
+    def symmetrisers(self) -> tuple[Array | None, ...]:
+        """By distinct W_t, d with diag(d) W_t symmetric, or None."""
+        return tuple(symmetriser(W) for W in self.distinct)
+
+    @cached_property
+    def levels(self) -> tuple[LevelBlocks | None, ...]:
+        """By distinct W_t, its blocks by levels of its graph."""
+        pairs = zip(self.distinct, self.symmetrisers, strict=True)
+        return tuple(levels_of(W, d is not None) for W, d in pairs)
+
+    @cached_property
+    def spectra(self) -> tuple[tuple[Array, Array, Array] | None, ...]:
+        """By distinct W_t: ω (m,), Δ^{−½}X (m, m) and X'Δ^{½}; None where there is none or it is dear."""
+        out: list[tuple[Array, Array, Array] | None] = []
+        for W, d in zip(self.distinct, self.symmetrisers, strict=True):
+            if d is None or W.shape[0] > DENSE_PERIOD:
+                out.append(None)
+                continue
+            omega, X = np.linalg.eigh(symmetric_form(W, d).toarray())
+            root = np.sqrt(d)
+            out.append((omega, X / root[:, None], X.T * root))
+        return tuple(out)
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """Where I − ρW_t is non-singular around zero for every t."""
+        ends = []
+        for W, spectrum, d in zip(self.distinct, self.spectra, self.symmetrisers, strict=True):
+            if W.nnz == 0:
+                continue
+            if spectrum is not None:
+                ends.append(admissible_interval(spectrum[0]))
+            elif W.shape[0] <= DENSE_PERIOD:
+                ends.append(EigenLogDet(np.linalg.eigvals(W.toarray()).astype(complex)).interval)
+            else:
+                ends.append(SparseLogDet(W, d).interval)
+        return max((low for low, _ in ends), default=-1.0), min((high for _, high in ends), default=1.0)
+
+    @property
+    def dense(self) -> bool:
+        """Whether every period has few enough units for dense filters."""
+        return max((W.shape[0] for W in self.distinct), default=0) <= DENSE_PERIOD
+
+    def slices(self) -> Iterator[tuple[int, slice]]:
+        """Which W_t each period has, and its rows."""
+        for d, start, stop in zip(self.which, self.starts[:-1], self.starts[1:], strict=True):
+            yield d, slice(start, stop)
+
+    def by_distinct(self, values: Array) -> list[Array]:
+        """Σ over the periods of each distinct W_t of values (N, …), in the order of its units."""
+        out = [np.zeros((W.shape[0], *values.shape[1:])) for W in self.distinct]
+        for d, rows in self.slices():
+            out[d] += values[rows]
+        return out
+
+    def applied(self, functions: Sequence[Callable[[Array], Array]], values: Array) -> Array:
+        """A function of each distinct W_t on the rows (N,) or (N, m) of its periods."""
+        out = np.empty_like(values)
+        for d, rows in self.slices():
+            out[rows] = functions[d](values[rows])
+        return out
+
+
+def row_weights(blocks: Sequence[sparse.csr_array]) -> RowWeights:
+    """Blocks W_t by period, each over the units of that period, equal ones found.
+
+    >>> W = sparse.csr_array(np.array([[0.0, 1.0], [1.0, 0.0]]))
+    >>> row_weights([W, W.copy(), 2 * W]).which
+    (0, 0, 1)
+    """
+    known: dict[tuple, int] = {}
+    distinct: list[sparse.csr_array] = []
+    which = []
+    for block in blocks:
+        W = sparse.csr_array(block, dtype=float)
+        W.sum_duplicates()
+        W.sort_indices()
+        key = (W.shape, W.indptr.tobytes(), W.indices.tobytes(), W.data.tobytes())
+        if key not in known:
+            known[key] = len(distinct)
+            distinct.append(W)
+        which.append(known[key])
+    starts = np.concatenate([[0], np.cumsum([block.shape[0] for block in blocks])])
+    return RowWeights(tuple(distinct), tuple(which), tuple(int(at) for at in starts))
+
+
+@dataclass(frozen=True, eq=False)
+class RowFilter:
+    """S = I − cW of all rows, and G = WS⁻¹, at one coefficient c."""
+
+    weights: RowWeights
+    coefficient: float
+
+    @cached_property
+    def _solvers(self) -> list[Callable[[Array], Array]]:
+        return [filter_solver(W, self.coefficient) for W in self.weights.distinct]
+
+    @cached_property
+    def _transposed(self) -> list[Callable[[Array], Array]]:
+        W = self.weights.distinct
+        return [filter_solver(sparse.csr_array(block.T), self.coefficient) for block in W]
+
+    @cached_property
+    def inverse(self) -> list[Array]:
+        """S⁻¹ of each distinct W_t, dense."""
+        return [
+            np.linalg.inv(np.eye(W.shape[0]) - self.coefficient * W.toarray()) for W in self.weights.distinct
+        ]
+
+    @cached_property
+    def full(self) -> list[Array]:
+        """G of each distinct W_t, dense."""
+        return [W @ inverse for W, inverse in zip(self.weights.distinct, self.inverse, strict=True)]
+
+    def solve(self, values: Array) -> Array:
+        """S⁻¹v of rows (N,) or (N, m)."""
+        if not self.coefficient:
+            return values
+        return self.weights.applied(self._solvers, values)
+
+    def ahead(self, values: Array) -> Array:
+        """Gv."""
+        return self.weights.matrix @ self.solve(values)
+
+    def back(self, values: Array) -> Array:
+        """G'v."""
+        lagged = self.weights.matrix.T @ values
+        return self.weights.applied(self._transposed, lagged) if self.coefficient else lagged
+
+    @cached_property
+    def diagonals(self) -> list[Array]:
+        """diag G of each distinct W_t."""
+        W = self.weights
+        if W.dense:
+            return [G.diagonal() for G in self.full]
+        pairs = zip(W.distinct, W.levels, strict=True)
+        return [filter_diagonal(block, self.coefficient, levels) for block, levels in pairs]
+
+    def trace(self) -> float:
+        """tr G over all rows."""
+        return float(sum(self.diagonals[d].sum() for d in self.weights.which))
+
+
+# --- Effects
+
+
+@dataclass(frozen=True, eq=False)
+class EffectSpace:
+    """An orthonormal basis [U, C] of what effects span: made by :func:`effect_space`.
+
+    ``columns`` (N, q) and ``values`` (N, q) are the entries of U by row: a row has those of its unit, at most q dummies and
+    trends, and zeros in a column beyond the last where it has fewer; ``own`` counts the columns of U. ``others`` C (N, r_C).
+    """
+
+    columns: NDArray[np.intp]
+    values: Array
+    own: int
+    others: Array
+
+    @property
+    def rank(self) -> int:
+        """Effects that are estimated."""
+        return self.own + self.others.shape[1]
+
+    @cached_property
+    def U(self) -> sparse.csr_array:
+        """U (N, r_U) as a sparse matrix."""
+        N, q = self.columns.shape
+        entries = (self.values.ravel(), (np.repeat(np.arange(N), q), self.columns.ravel()))
+        return sparse.csr_array(sparse.coo_array(entries, shape=(N, self.own + 1)))[:, : self.own]
+
+    @cached_property
+    def leverage(self) -> Array:
+        """h (N,), the diagonal of UU'."""
+        return (self.values**2).sum(axis=1)
+
+    @cached_property
+    def full(self) -> Array:
+        """[U, C] (N, r), dense."""
+        return np.hstack([self.U.toarray(), self.others])
+
+    def off(self, values: Array) -> Array:
+        """Mv: rows (N,) or (N, m) off the effects."""
+        if not self.rank:
+            return values
+        out = values - self.U @ (self.U.T @ values) if self.own else values
+        return out - self.others @ (self.others.T @ out) if self.others.shape[1] else out
+
+    def onto(self, values: Array) -> Array:
+        """[U, C]'v, (r,) or (r, m)."""
+        return np.concatenate([self.U.T @ values, self.others.T @ values])
+
+    def spread(self, coefficients: Array) -> Array:
+        """[U, C]a of coefficients (r,) or (r, m)."""
+        return self.U @ coefficients[: self.own] + self.others @ coefficients[self.own :]
+
+
+def effect_space(D: sparse.sparray, unit: NDArray[np.intp]) -> EffectSpace:
+    """The space of effects D (N, m), any columns; ``unit`` (N,) numbers the unit of each row.
+
+    Columns that are not zero for one unit only go into U, which is made unit by unit; the others into C.
+
+    Examples
+    --------
+    Two units in two periods, dummies of both: a rank of three.
+
+    >>> D = sparse.csc_array(np.array([[1, 0, 1, 0], [0, 1, 1, 0], [1, 0, 0, 1], [0, 1, 0, 1.0]]))
+    >>> effect_space(D, np.array([0, 1, 0, 1])).rank
+    3
+    """
+    D = sparse.csc_array(D, dtype=float)
+    D.eliminate_zeros()
+    N = D.shape[0]
+    filled = np.diff(D.indptr) > 0
+    of_unit = unit[D.indices]
+    first = np.full(D.shape[1], -1)
+    first[filled] = of_unit[D.indptr[:-1][filled]]
+    column_of = np.repeat(np.arange(D.shape[1]), np.diff(D.indptr))
+    alone = filled.copy()
+    alone[column_of[of_unit != first[column_of]]] = False
+    nothing = np.zeros((N, 0), dtype=np.intp), np.zeros((N, 0)), 0
+    columns, values, own = _own_basis(D[:, alone], first[alone], unit) if alone.any() else nothing
+    space = EffectSpace(columns, values, own, np.zeros((N, 0)))
+    rest = D[:, filled & ~alone].toarray()
+    return EffectSpace(columns, values, own, _orthonormal(space.off(rest), rest)) if rest.size else space
+
+
+def _own_basis(
+    D: sparse.csc_array, owner: NDArray[np.intp], unit: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], Array, int]:
+    """U by unit as entries (N, q) and positions (N, q), and how many columns it has."""
+    N, sizes = len(unit), np.diff(D.indptr)
+    if len(np.unique(owner)) == len(owner) and np.all(D.data == 1):  # dummies: no loop over units
+        basis = sparse.csc_array((np.repeat(1 / np.sqrt(sizes), sizes), D.indices, D.indptr), shape=D.shape)
+        return _entries(sparse.csr_array(basis))
+    rows_of, columns_of, values_of, own = [], [], [], 0
+    order = np.argsort(owner, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(owner[order])) + 1):
+        block = D[:, group]
+        rows = np.unique(block.indices)
+        dense = block[rows].toarray()
+        basis = _orthonormal(dense, dense)
+        if basis.shape[1] == len(rows):  # nothing of the unit is left: the sparsest basis there is
+            basis = np.eye(len(rows))
+        at, column = np.nonzero(basis)
+        rows_of.append(rows[at])
+        columns_of.append(own + column)
+        values_of.append(basis[at, column])
+        own += basis.shape[1]
+    places = np.concatenate(rows_of), np.concatenate(columns_of)
+    return _entries(sparse.csr_array(sparse.coo_array((np.concatenate(values_of), places), shape=(N, own))))
+
+
+def _entries(U: sparse.csr_array) -> tuple[NDArray[np.intp], Array, int]:
+    """Positions and values (N, q) of the entries of each row, and the columns there are; zeros stand beyond the last one."""
+    counts = np.diff(U.indptr)
+    q, row = int(counts.max(initial=0)), np.repeat(np.arange(U.shape[0]), counts)
+    place = np.arange(U.nnz) - np.repeat(U.indptr[:-1], counts)
+    columns, values = np.full((U.shape[0], q), U.shape[1], dtype=np.intp), np.zeros((U.shape[0], q))
+    columns[row, place], values[row, place] = U.indices, U.data
+    return columns, values, U.shape[1]
+
+
+def _orthonormal(left: Array, before: Array) -> Array:
+    """An orthonormal basis of columns ``left``, judged beside what they were ``before``."""
+    size = np.sqrt((before**2).sum(axis=0))
+    scaled = left / np.where(size > 0, size, 1.0)
+    for _ in range(2):  # once more: columns of small eigenvalues are orthonormal to their rounding only
+        share, axes = np.linalg.eigh(scaled.T @ scaled)
+        kept = share > DEPENDENT * max(share.max(initial=0.0), 1.0)
+        scaled = scaled @ (axes[:, kept] / np.sqrt(share[kept]))
+    return scaled
+
+
+# --- Forms
+
+
+@dataclass(frozen=True, eq=False)
+class DenseForm:
+    """A block-diagonal X, such as G, by its dense ``blocks`` of rows, beside a basis [U, C] of effects.
+
+    ``columns``, ``values`` and ``own`` are U as in :class:`EffectSpace`, ``C`` (N, c) the other columns.
+    """
+
+    blocks: list[tuple[slice, Array]]
+    columns: NDArray[np.intp]
+    values: Array
+    own: int
+    C: Array
+
+    @cached_property
+    def leverage(self) -> Array:
+        """The diagonal of UU' (N,)."""
+        return (self.values**2).sum(axis=1)
+
+    @cached_property
+    def diagonal(self) -> Array:
+        """The diagonal of X (N,)."""
+        return np.concatenate([X.diagonal() for _, X in self.blocks])
+
+    def times(self, values: Array, turned: bool = False) -> Array:
+        """XV of rows (N, m), X'V when ``turned``."""
+        out = np.empty_like(values)
+        for rows, X in self.blocks:
+            out[rows] = (X.T if turned else X) @ values[rows]
+        return out
+
+    @cached_property
+    def XC(self) -> Array:
+        """XC (N, c)."""
+        return self.times(self.C)
+
+    @cached_property
+    def XtC(self) -> Array:
+        """X'C (N, c)."""
+        return self.times(self.C, turned=True)
+
+    @property
+    def trace(self) -> float:
+        """tr MX."""
+        return float(self.diagonal @ (1 - self.leverage)) - float(np.vdot(self.C, self.XC))
+
+    @cached_property
+    def inner(self) -> Array:
+        """R = [U, C]'X[U, C]."""
+        r, c, q = self.own, self.C.shape[1], self.columns.shape[1]
+        own = np.zeros((r + 1, r + 1))  # zeros go to the last
+        for a, b in np.ndindex(q, q):
+            for rows, X in self.blocks:
+                place = np.ix_(self.columns[rows, a], self.columns[rows, b])
+                own[place] += self.values[rows, a, None] * X * self.values[rows, b]
+        out = np.zeros((r + c, r + c))
+        out[:r, :r] = own[:r, :r]
+        out[:r, r:], out[r:, :r] = self.onto(self.XC)[:r], self.onto(self.XtC)[:r].T
+        out[r:, r:] = self.C.T @ self.XC
+        return out
+
+    def onto(self, values: Array) -> Array:
+        """[U, C]'V of rows (N, m)."""
+        out = np.zeros((self.own + 1, values.shape[1]))
+        for a in range(self.columns.shape[1]):
+            np.add.at(out, self.columns[:, a], self.values[:, a, None] * values)
+        return np.vstack([out[: self.own], self.C.T @ values])
+
+    def product(self, other: DenseForm, left: bool, right: bool) -> tuple[float, float]:
+        """tr(XY) and its part in the effects tr(PXY); X' for X when ``left``, Y' for Y when ``right``."""
+        whole = part = 0.0
+        for (rows, X), (_, Y) in zip(self.blocks, other.blocks, strict=True):
+            rowwise = np.einsum("ij,ij->i", X.T if left else X, Y if right else Y.T)
+            whole += float(rowwise.sum())
+            part += float(rowwise @ self.leverage[rows])
+        inside = np.vdot(self.XC if left else self.XtC, other.XtC if right else other.XC)
+        return whole, part + float(inside)
+
+
+# --- tr(MG) at every ρ
+
+
+@dataclass(frozen=True, eq=False)
+class TraceCurve:
+    """tr(MG(ρ)) as a function of ρ: Σ a_k ω_k/(1 − ρω_k) where every W_t is decomposed, else one ρ at a time."""
+
+    weights: RowWeights
+    effects: EffectSpace
+
+    @cached_property
+    def decomposed(self) -> tuple[Array, Array] | None:
+        """a and ω of all distinct W_t."""
+        if any(spectrum is None for spectrum in self.weights.spectra):
+            return None
+        free = self.weights.by_distinct(1 - self.effects.leverage)
+        known = [spectrum for spectrum in self.weights.spectra if spectrum is not None]
+        parts = [np.einsum("ik,ki,i->k", *known[d][1:], share) for d, share in enumerate(free)]
+        for d, rows in self.weights.slices():
+            C = self.effects.others[rows]
+            parts[d] -= ((known[d][2] @ C) * (C.T @ known[d][1]).T).sum(axis=1)
+        return np.concatenate(parts), np.concatenate([omega for omega, _, _ in known])
+
+    def at(self, rho: Values) -> Values:
+        """tr(MG), at one ρ or at many (…)."""
+        if self.decomposed is None:
+            return np.array([self._exact(float(c)) for c in np.ravel(rho)]).reshape(np.shape(rho))
+        a, omega = self.decomposed
+        return (a * omega / (1 - np.asarray(rho)[..., None] * omega)).sum(axis=-1)
+
+    def _exact(self, rho: float) -> float:
+        found = RowFilter(self.weights, rho)
+        free = self.weights.by_distinct(1 - self.effects.leverage)
+        own = sum(float(g @ f) for g, f in zip(found.diagonals, free, strict=True))
+        C = self.effects.others
+        return own - float(np.vdot(C, found.ahead(C)))

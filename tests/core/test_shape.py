@@ -1,0 +1,312 @@
+"""The adjusted score of a panel of any shape against a slow dense one: explicit dummies, N × N, numerical derivatives."""
+
+import numpy as np
+import pytest
+from scipy import linalg, sparse
+
+from spatial_zb.core.likelihood.shape import Shape, ShapeScore, estimate_at, shape_estimate
+from spatial_zb.core.likelihood.shape_covariance import (
+    ShapePoint,
+    any_law_meat,
+    cluster_meat,
+    clusters_at,
+    concentrated,
+    expected_derivative,
+    observed_derivative,
+    period_meat,
+    sandwiched,
+    score_variance,
+)
+from spatial_zb.core.likelihood.shape_rows import effect_space, row_weights
+
+#: Central differences of scores of some tens, at steps of 1e-5.
+DIFFERENCED = 2e-6
+EXACT = 1e-9
+n, T = 9, 5
+
+
+def normalised(A):
+    return A / np.maximum(A.sum(axis=1, keepdims=True), 1)
+
+
+def panel(seed, row=True):
+    """Rows (N, 2), blocks of W and of V by period: units that come late, one that leaves, one hole; directed V."""
+    r = np.random.default_rng(seed)
+    there = np.ones((T, n), bool)
+    there[:2, 0], there[:1, 3], there[4:, 5], there[2, 7] = False, False, False, False
+    rows = np.argwhere(there)[:, ::-1]
+    ring = np.eye(n, k=1) + np.eye(n, k=-1) + np.eye(n, k=3) + np.eye(n, k=-3)
+    W, V = [], []
+    for t in range(T):
+        at = np.flatnonzero(there[t])
+        own = ring[np.ix_(at, at)] * (1.0 if t < 3 else np.triu(r.uniform(0.5, 1.5, (len(at),) * 2)))
+        own = own if t < 3 else np.triu(own) + np.triu(own, 1).T
+        W.append(sparse.csr_array(normalised(own) if row else own / 3.7))
+        directed = (r.random((len(at),) * 2) < 0.4) * (1 - np.eye(len(at)))
+        V.append(sparse.csr_array(normalised(directed)))
+    return rows, W, V
+
+
+def dummies(rows, kind):
+    unit, period = rows.T
+    units, periods = (unit[:, None] == np.arange(n)) * 1.0, (period[:, None] == np.arange(T)) * 1.0
+    province = np.array([0, 0, 0, 1, 1, 1, 1, 2, 2])[unit]
+    cells = (province[:, None] == np.arange(3)) * 1.0
+    return {
+        "none": np.zeros((len(rows), 0)),
+        "unit": units,
+        "time": periods,
+        "two_way": np.hstack([units, periods]),
+        "province": np.hstack([units, np.einsum("ij,ik->ijk", cells, periods).reshape(len(rows), -1)]),
+        "trend": np.hstack([units, units * (period[:, None] - 2.0), periods]),
+    }[kind]
+
+
+class Dense:
+    """Everything N × N, by the definitions."""
+
+    def __init__(self, y, Z, W, V, D):
+        self.y, self.Z, self.W, self.V, self.N = y, Z, W, V, len(y)
+        left, sizes, _ = np.linalg.svd(D, full_matrices=False)
+        self.D = left[:, sizes > 1e-9 * sizes.max(initial=0)]
+        self.r, self.I = self.D.shape[1], np.eye(len(y))
+
+    def parts(self, rho, lam):
+        B = self.I - lam * self.V
+        BD = B @ self.D
+        M = self.I - BD @ np.linalg.pinv(BD)
+        F = B @ self.W @ np.linalg.inv(self.I - rho * self.W) @ np.linalg.inv(B)
+        return B, M, F, self.V @ np.linalg.inv(B)
+
+    def scores(self, p):
+        """Of (δ, ρ, λ, σ²), from p in this order."""
+        delta, (rho, lam, s2) = p[:-3], p[-3:]
+        B, M, F, H = self.parts(rho, lam)
+        e = M @ B @ (self.y - rho * self.W @ self.y - self.Z @ delta)
+        return np.array(
+            [
+                *(B @ self.Z).T @ e / s2,
+                (B @ self.W @ self.y) @ e / s2 - np.trace(M @ F),
+                e @ H @ e / s2 - np.trace(M @ H),
+                e @ e / (2 * s2**2) - (self.N - self.r) / (2 * s2),
+            ]
+        )
+
+    def slope(self, p):
+        steps = np.diag(1e-5 * np.maximum(np.abs(p), 0.1))
+        return -np.column_stack([(self.scores(p + s) - self.scores(p - s)) / (2 * s.max()) for s in steps])
+
+
+def make(seed=1, kind="two_way", model="SAC", row=True, k=2):
+    r = np.random.default_rng(seed)
+    rows, W, V = panel(seed, row)
+    N, D = len(rows), dummies(rows, kind)
+    Wd, Vd = (linalg.block_diag(*[block.toarray() for block in blocks]) for blocks in (W, V))
+    x = r.normal(size=(N, k))
+    Z = np.hstack([np.ones((N, int(kind == "none"))), x, (Vd @ x)[:, :1]])
+    rho, lam = 0.35 * (model in ("SAR", "SAC")), 0.3 * (model in ("SEM", "SAC"))
+    u = np.linalg.solve(np.eye(N) - lam * Vd, r.normal(size=N))
+    y = np.linalg.solve(
+        np.eye(N) - rho * Wd, Z @ np.linspace(1, 0.4, Z.shape[1]) + D @ r.normal(size=D.shape[1]) + u
+    )
+    own = row_weights(W) if model in ("SAR", "SAC") else None
+    error = row_weights(V) if model in ("SEM", "SAC") else None
+    starts = (0, *np.cumsum([block.shape[0] for block in W]).tolist())
+    shape = Shape(Z, rows[:, 0], starts, effect_space(sparse.csc_array(D), rows[:, 0]), own, error)
+    zero = np.zeros((N, N))
+    return shape, y, Dense(y, Z, Wd if own else zero, Vd if error else zero, D)
+
+
+def active(shape):
+    k = shape.Z.shape[1]
+    return [*range(k), *([k] if shape.W else []), *([k + 1] if shape.V else []), k + 2]
+
+
+CASES = [
+    ("two_way", "SAC", True),
+    ("two_way", "SAR", False),
+    ("province", "SAR", True),
+    ("trend", "SAC", True),
+    ("unit", "SEM", True),
+    ("time", "SAR", False),
+    ("none", "SAC", True),
+]
+
+
+@pytest.mark.parametrize(("kind", "model", "row"), CASES)
+def test_scores_vanish_and_derivatives_are_theirs(kind, model, row):
+    """The root solves the dense scores; Ω, E𝓗 and the observed derivative equal dense traces and finite differences."""
+    shape, y, dense = make(3, kind, model, row)
+    found = shape_estimate(shape, y)
+    assert found.solved
+    p = np.array([*found.delta, found.rho, found.lam, found.sigma2])
+    on = active(shape)
+    assert np.abs(dense.scores(p)[on]).max() < 1e-7
+    assert shape.effects.rank == dense.r
+    point = ShapePoint(found)
+    observed = observed_derivative(point)[np.ix_(on, on)]
+    np.testing.assert_allclose(
+        observed, dense.slope(p)[np.ix_(on, on)], rtol=DIFFERENCED, atol=DIFFERENCED * 50
+    )
+    B, M, F, H = dense.parts(found.rho, found.lam)
+    BZ, s2, N = M @ B @ dense.Z, found.sigma2, dense.N
+    Q = linalg.orth(np.hstack([B @ dense.D, B @ dense.Z]))
+    PQ, P, M_Z = Q @ Q.T, np.eye(N) - M, np.eye(N) - Q @ Q.T
+    eta = M @ (B @ dense.W @ y - F @ found.e)
+    k, tr = BZ.shape[1], np.trace
+    omega = np.zeros((k + 3, k + 3))
+    omega[:k, :k], omega[:k, k] = BZ.T @ BZ / s2, BZ.T @ eta / s2
+    omega[k, :k] = omega[:k, k]
+    omega[k, k] = eta @ eta / s2 - tr(M_Z @ F @ PQ @ F.T @ M_Z) + tr(F.T @ M @ F) + tr(M @ F @ M @ F)
+    omega[k + 1, k + 1] = tr(M @ H @ M @ H) + tr(M @ H @ M @ H.T)
+    omega[k, k + 1] = omega[k + 1, k] = tr(M @ H.T @ M @ F) + tr(M @ H @ M @ F)
+    omega[k, -1] = omega[-1, k] = tr(M @ F) / s2
+    omega[k + 1, -1] = omega[-1, k + 1] = tr(M @ H) / s2
+    omega[-1, -1] = (N - dense.r) / (2 * s2**2)
+    np.testing.assert_allclose(
+        score_variance(point)[np.ix_(on, on)], omega[np.ix_(on, on)], rtol=EXACT, atol=EXACT
+    )
+    expected = omega.copy()
+    expected[k, k] += tr(M @ F @ F) - tr(M @ F @ M @ F)
+    expected[k, k + 1] = tr(M @ H.T @ M @ F) + tr(M @ F @ H) + tr(M @ F @ P @ H.T @ M)
+    np.testing.assert_allclose(
+        expected_derivative(point)[np.ix_(on, on)], expected[np.ix_(on, on)], rtol=EXACT, atol=EXACT
+    )
+    assert point.traces.excess_of_effects == pytest.approx(tr(M @ F @ P @ F.T @ M), abs=EXACT)
+
+
+@pytest.mark.parametrize(("kind", "model"), [("two_way", "SAC"), ("trend", "SAR"), ("unit", "SEM")])
+def test_clusters_by_loops(kind, model):
+    """CR2 residuals, degrees of freedom and the clustered Ω against explicit blocks and loops over pairs of units."""
+    shape, y, dense = make(5, kind, model)
+    found = shape_estimate(shape, y)
+    point = ShapePoint(found)
+    clusters = clusters_at(point)
+    B, M, F, H = dense.parts(found.rho, found.lam)
+    N, unit, s2 = dense.N, shape.unit, found.sigma2
+    eta = M @ (B @ dense.W @ y - F @ found.e) if shape.W else np.zeros(N)
+    X = np.column_stack([M @ B @ dense.Z, *([eta] if shape.W else [])])
+    Q = linalg.orth(np.hstack([B @ dense.D, X]))
+    M_X = np.eye(N) - Q @ Q.T
+    rows = [np.flatnonzero(unit == i) for i in range(n)]
+
+    def root(block):
+        values, axes = np.linalg.eigh(block)
+        kept = values > 1e-8
+        return axes[:, kept] / np.sqrt(values[kept]) @ axes[:, kept].T
+
+    roots = [root(M_X[np.ix_(at, at)]) for at in rows]
+    star = np.empty(N)
+    for at, half in zip(rows, roots, strict=True):
+        star[at] = half @ found.e[at]
+    np.testing.assert_allclose(clusters.adjusted(found.e), star, atol=1e-8)
+    gradient = np.random.default_rng(0).normal(size=X.shape[1])
+    full = np.append(gradient, [] if shape.W else [0.0])
+    p = np.column_stack(
+        [
+            M_X[:, at] @ half @ X[at] @ np.linalg.solve(X.T @ X, gradient)
+            for at, half in zip(rows, roots, strict=True)
+        ]
+    )
+    gram = p.T @ p
+    df = np.trace(gram) ** 2 / np.trace(gram @ gram)
+    assert clusters.degrees(full) == pytest.approx(df, rel=1e-7)
+    factor = n / (n - 1)
+    k, free = dense.Z.shape[1], N - dense.r
+    L = np.column_stack([M @ B @ dense.Z, eta, np.zeros(N)])
+    C = {}
+    for place, form, on in ((k, F, shape.W), (k + 1, H, shape.V)):
+        if on:
+            C[place] = M @ (form + form.T) @ M / 2 - np.trace(M @ form) / free * M
+    expected = np.zeros((k + 2, k + 2))
+    for i, at in enumerate(rows):
+        own = L[at].T @ star[at]
+        for place, form in C.items():
+            own[place] += star[at] @ form[np.ix_(at, at)] @ star[at]
+        expected += factor * np.outer(own, own)
+        for j, other in enumerate(rows):
+            if i != j:
+                pair = np.zeros(k + 2)
+                for place, form in C.items():
+                    pair[place] = star[at] @ form[np.ix_(at, other)] @ star[other]
+                expected += 2 * factor**2 * np.outer(pair, pair)
+    np.testing.assert_allclose(cluster_meat(point, star, factor), expected / s2**2, rtol=1e-7, atol=1e-8)
+
+
+def test_any_law_and_periods_by_loops():
+    """Third and fourth moments, and sums by period, against explicit matrices."""
+    shape, y, dense = make(7, "two_way", "SAC")
+    point = ShapePoint(found := shape_estimate(shape, y))
+    B, M, F, H = dense.parts(found.rho, found.lam)
+    k, s2, e = dense.Z.shape[1], found.sigma2, found.e
+    Q = linalg.orth(np.hstack([B @ dense.D, B @ dense.Z]))
+    m = np.eye(dense.N) - Q @ Q.T
+    third = (e**3).sum() / (m**3).sum()
+    fourth = ((e**4).sum() - 3 * s2**2 * (np.diag(m) ** 2).sum()) / (m**4).sum()
+    fourth = max(fourth, third**2 / s2 - 2 * s2**2)
+    eta = M @ (B @ dense.W @ y - F @ e)
+    linear = np.column_stack([M @ B @ dense.Z, eta, np.zeros((dense.N, 2))]) / s2
+    forms = [M @ F @ M / s2, M @ H @ M / s2, M / (2 * s2**2)]
+    # ψ_ρ = … + ε'F'Mε: M on one side, since Wy itself is not taken off the effects
+    forms[0] = F.T @ M / s2
+    quadratic = np.zeros((dense.N, k + 3))
+    quadratic[:, k:] = np.column_stack([np.diag(form) for form in forms])
+    mixed = linear.T @ quadratic
+    expected = score_variance(point) + third * (mixed + mixed.T) + fourth * quadratic.T @ quadratic
+    np.testing.assert_allclose(any_law_meat(point), expected, rtol=1e-8, atol=1e-8)
+    columns = np.column_stack([M @ B @ dense.Z, M @ B @ dense.W @ y, H @ e, e / (2 * s2)]) * e[:, None] / s2
+    sums = np.array([columns[a:b].sum(axis=0) for a, b in zip(shape.starts, shape.starts[1:], strict=False)])
+    sums -= sums.mean(axis=0)
+    meat = sum(
+        (1 - abs(s - t) / 2) * np.outer(sums[s], sums[t])
+        for s in range(T)
+        for t in range(T)
+        if abs(s - t) < 2
+    )
+    np.testing.assert_allclose(period_meat(point, 1), meat, rtol=1e-8)
+
+
+def test_curve_scan_and_exact_agree():
+    """The root from decomposed W equals that from one ρ at a time, and more than one draw shares the shape."""
+    shape, y, _ = make(11, "two_way", "SAR")
+    root = shape_estimate(shape, y).rho
+    directed, z, _ = make(11, "two_way", "SAR")
+    object.__setattr__(directed.W, "spectra", (None,) * len(directed.W.distinct))
+    object.__setattr__(directed.W, "interval", shape.W.interval)
+    assert directed.curve.decomposed is None
+    assert shape_estimate(directed, z).rho == pytest.approx(root, abs=1e-11)
+    held = estimate_at(ShapeScore(shape, y), 0.1, 0.0)
+    assert not held.solved
+    assert held.rho == 0.1
+
+
+def test_a_covariance_that_does_not_exist_is_not_repaired():
+    blank, found = sandwiched(np.diag([1.0, -1.0]), np.eye(2))
+    assert not found
+    assert np.isnan(blank).all()
+    assert concentrated(np.array([[2.0, 1.0], [1.0, 1.0]])) == pytest.approx(np.array([[1.0]]))
+
+
+def test_order_of_units_does_not_matter():
+    """Units renumbered and rows of a period exchanged: the same estimate."""
+    shape, y, _ = make(13, "two_way", "SAC")
+    found = shape_estimate(shape, y)
+    order = np.concatenate(
+        [np.arange(b - 1, a - 1, -1) for a, b in zip(shape.starts, shape.starts[1:], strict=False)]
+    )
+    turn = lambda weights: row_weights(  # noqa: E731
+        [sparse.csr_array(weights.distinct[d].toarray()[::-1, ::-1]) for d in weights.which]
+    )
+    D = dummies(panel(13)[0], "two_way")[order]
+    unit = n - 1 - shape.unit[order]
+    other = Shape(
+        shape.Z[order],
+        unit,
+        shape.starts,
+        effect_space(sparse.csc_array(D), unit),
+        turn(shape.W),
+        turn(shape.V),
+    )
+    again = shape_estimate(other, y[order])
+    assert (again.rho, again.lam) == pytest.approx((found.rho, found.lam), abs=1e-9)
+    np.testing.assert_allclose(again.delta, found.delta, atol=1e-9)
