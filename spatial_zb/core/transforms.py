@@ -8,11 +8,14 @@ Journal of Econometrics 154: 165-185.
 What a likelihood needs of the data: an orthonormal basis of the regressors, and cross-products off it.
 
 Nothing is lost to scale or to a good fit: columns are brought to unit length, and y and Wy to their parts off Z.
+
+Effects of any kind, on rows of panels of any shape: an orthonormal basis of what they span.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, overload
 
 import numpy as np
@@ -224,3 +227,138 @@ def holds_its_lags(onto: Array, lags: Array) -> bool:
     From ``onto`` Q'WQ and ``lags`` (WQ)'WQ, (k, k): what WQ has outside Q is nothing.
     """
     return bool(np.abs(lags - onto.T @ onto).max(initial=0.0) <= INSIDE * np.abs(lags).max(initial=0.0))
+
+
+# --- Effects of any kind
+
+
+#: A column of which the others leave this share of its square is their combination.
+DEPENDENT = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class EffectSpace:
+    """An orthonormal basis [U, C] of what effects span: made by :func:`effect_space`.
+
+    ``columns`` (N, q) and ``values`` (N, q) are the entries of U by row: a row has those of its unit, at most q dummies and
+    trends, and zeros in a column beyond the last where it has fewer; ``own`` counts the columns of U. ``others`` C (N, r_C).
+    """
+
+    columns: NDArray[np.intp]
+    values: Array
+    own: int
+    others: Array
+
+    @property
+    def rank(self) -> int:
+        """Effects that are estimated."""
+        return self.own + self.others.shape[1]
+
+    @cached_property
+    def U(self) -> sparse.csr_array:
+        """U (N, r_U) as a sparse matrix."""
+        N, q = self.columns.shape
+        entries = (self.values.ravel(), (np.repeat(np.arange(N), q), self.columns.ravel()))
+        return sparse.csr_array(sparse.coo_array(entries, shape=(N, self.own + 1)))[:, : self.own]
+
+    @cached_property
+    def leverage(self) -> Array:
+        """h (N,), the diagonal of UU'."""
+        return (self.values**2).sum(axis=1)
+
+    @cached_property
+    def full(self) -> Array:
+        """[U, C] (N, r), dense."""
+        return np.hstack([self.U.toarray(), self.others])
+
+    def off(self, values: Array) -> Array:
+        """Mv: rows (N,) or (N, m) off the effects."""
+        if not self.rank:
+            return values
+        out = values - self.U @ (self.U.T @ values) if self.own else values
+        return out - self.others @ (self.others.T @ out) if self.others.shape[1] else out
+
+    def onto(self, values: Array) -> Array:
+        """[U, C]'v, (r,) or (r, m)."""
+        return np.concatenate([self.U.T @ values, self.others.T @ values])
+
+    def spread(self, coefficients: Array) -> Array:
+        """[U, C]a of coefficients (r,) or (r, m)."""
+        return self.U @ coefficients[: self.own] + self.others @ coefficients[self.own :]
+
+
+def effect_space(D: sparse.sparray, unit: NDArray[np.intp]) -> EffectSpace:
+    """The space of effects D (N, m), any columns; ``unit`` (N,) numbers the unit of each row.
+
+    Columns that are not zero for one unit only go into U, which is made unit by unit; the others into C.
+
+    Examples
+    --------
+    Two units in two periods, dummies of both: a rank of three.
+
+    >>> D = sparse.csc_array(np.array([[1, 0, 1, 0], [0, 1, 1, 0], [1, 0, 0, 1], [0, 1, 0, 1.0]]))
+    >>> effect_space(D, np.array([0, 1, 0, 1])).rank
+    3
+    """
+    D = sparse.csc_array(D, dtype=float)
+    D.eliminate_zeros()
+    N = D.shape[0]
+    filled = np.diff(D.indptr) > 0
+    of_unit = unit[D.indices]
+    first = np.full(D.shape[1], -1)
+    first[filled] = of_unit[D.indptr[:-1][filled]]
+    column_of = np.repeat(np.arange(D.shape[1]), np.diff(D.indptr))
+    alone = filled.copy()
+    alone[column_of[of_unit != first[column_of]]] = False
+    nothing = np.zeros((N, 0), dtype=np.intp), np.zeros((N, 0)), 0
+    columns, values, own = _own_basis(D[:, alone], first[alone], unit) if alone.any() else nothing
+    space = EffectSpace(columns, values, own, np.zeros((N, 0)))
+    rest = D[:, filled & ~alone].toarray()
+    return EffectSpace(columns, values, own, _orthonormal(space.off(rest), rest)) if rest.size else space
+
+
+def _own_basis(
+    D: sparse.csc_array, owner: NDArray[np.intp], unit: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], Array, int]:
+    """U by unit as entries (N, q) and positions (N, q), and how many columns it has."""
+    N, sizes = len(unit), np.diff(D.indptr)
+    if len(np.unique(owner)) == len(owner) and np.all(D.data == 1):  # dummies: no loop over units
+        basis = sparse.csc_array((np.repeat(1 / np.sqrt(sizes), sizes), D.indices, D.indptr), shape=D.shape)
+        return _entries(sparse.csr_array(basis))
+    rows_of, columns_of, values_of, own = [], [], [], 0
+    order = np.argsort(owner, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(owner[order])) + 1):
+        block = D[:, group]
+        rows = np.unique(block.indices)
+        dense = block[rows].toarray()
+        basis = _orthonormal(dense, dense)
+        if basis.shape[1] == len(rows):  # nothing of the unit is left: the sparsest basis there is
+            basis = np.eye(len(rows))
+        at, column = np.nonzero(basis)
+        rows_of.append(rows[at])
+        columns_of.append(own + column)
+        values_of.append(basis[at, column])
+        own += basis.shape[1]
+    places = np.concatenate(rows_of), np.concatenate(columns_of)
+    return _entries(sparse.csr_array(sparse.coo_array((np.concatenate(values_of), places), shape=(N, own))))
+
+
+def _entries(U: sparse.csr_array) -> tuple[NDArray[np.intp], Array, int]:
+    """Positions and values (N, q) of the entries of each row, and the columns there are; zeros stand beyond the last one."""
+    counts = np.diff(U.indptr)
+    q, row = int(counts.max(initial=0)), np.repeat(np.arange(U.shape[0]), counts)
+    place = np.arange(U.nnz) - np.repeat(U.indptr[:-1], counts)
+    columns, values = np.full((U.shape[0], q), U.shape[1], dtype=np.intp), np.zeros((U.shape[0], q))
+    columns[row, place], values[row, place] = U.indices, U.data
+    return columns, values, U.shape[1]
+
+
+def _orthonormal(left: Array, before: Array) -> Array:
+    """An orthonormal basis of columns ``left``, judged beside what they were ``before``."""
+    size = np.sqrt((before**2).sum(axis=0))
+    scaled = left / np.where(size > 0, size, 1.0)
+    for _ in range(2):  # once more: columns of small eigenvalues are orthonormal to their rounding only
+        share, axes = np.linalg.eigh(scaled.T @ scaled)
+        kept = share > DEPENDENT * max(share.max(initial=0.0), 1.0)
+        scaled = scaled @ (axes[:, kept] / np.sqrt(share[kept]))
+    return scaled

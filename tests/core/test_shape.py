@@ -17,7 +17,8 @@ from spatial_zb.core.likelihood.shape_covariance import (
     sandwiched,
     score_variance,
 )
-from spatial_zb.core.likelihood.shape_rows import effect_space, row_weights
+from spatial_zb.core.likelihood.shape_rows import row_weights
+from spatial_zb.core.transforms import effect_space
 
 #: Central differences of scores of some tens, at steps of 1e-5.
 DIFFERENCED = 2e-6

@@ -19,31 +19,30 @@ The derivation is our own: ψ is the score with dummies less its expectation (Ne
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
-from scipy import linalg, optimize
+from scipy import linalg
 from scipy.linalg import lapack
 
 from spatial_zb.core import Array, Values
 from spatial_zb.core.likelihood import inner_interval
-from spatial_zb.core.likelihood.shape_rows import EffectSpace, RowFilter, RowWeights, TraceCurve
-from spatial_zb.core.transforms import ColumnBasis, column_basis
+from spatial_zb.core.likelihood.shape_rows import Nodes, RowFilter, RowWeights, TraceCurve
+from spatial_zb.core.likelihood.surface import falls, pair_root, polished
+from spatial_zb.core.transforms import ColumnBasis, EffectSpace, column_basis
 
-#: Points at which the sign of a score is read: where it is cheap, and where each costs factorisations.
-SCAN, DEAR_SCAN = 201, 13
-#: The same for λ, where every point is a regression, and by coordinate for both: up to that many units of a period, above.
-ERROR_SCAN, PAIR_SCAN, FEW = (41, 13), (9, 6), 100
-#: Roots of both are one when they are this near; a root is one when scores by row are this small.
-SAME_ROOT, ZERO = 1e-6, 1e-9
+#: Points at which the sign of a score is read, of one coefficient and, by coordinate, of two.
+SCAN, PAIR_SCAN = 201, 61
+#: Points from which a dear score is interpolated there: periods of up to FEW units, more, and too many for dense filters.
+NODES, FEW = (19, 11, 9), 100
+#: Roots of both are one when they are this near, and those of the interpolated score.
+SAME_ROOT, ALIKE = 1e-6, 1e-3
 #: Points of the integral of the score between two roots.
 PATH = 12
-#: Parts of a model at this many λ are kept.
-KEPT = 48
+#: Parts of a model at this many λ are kept, or fewer where they are large: so many numbers in all.
+KEPT, KEPT_SIZE = 48, 3e7
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,24 +84,34 @@ class Shape:
     def at(self, lam: float) -> Filtered:
         """What depends on λ alone; kept for the last few."""
         if lam not in self._kept:
-            if len(self._kept) >= KEPT:
-                del self._kept[next(iter(self._kept))]
+            _make_room(self._kept, self._size)
             self._kept[lam] = Filtered(self, lam)
         return self._kept[lam]
+
+    @property
+    def _size(self) -> float:
+        """Numbers in what depends on one coefficient."""
+        blocks = sum(V.shape[0] ** 2 for V in self.V.distinct) if self.V is not None else 0
+        return 3 * (self.effects.rank**2 + blocks) + 1
 
     def lagged(self, rho: float) -> tuple[float, Array]:
         """tr G and (3, r, r): D'GD, D'(V + V')GD and D'V'VGD, of which tr(MF) of any λ is made."""
         if rho not in self._lagged:
             assert self.W is not None, "both lags"
             assert self.V is not None, "both lags"
-            if len(self._lagged) >= KEPT:
-                del self._lagged[next(iter(self._lagged))]
+            _make_room(self._lagged, self._size)
             found, V = RowFilter(self.W, rho), self.V.matrix
             GD = found.ahead(self.effects.full)
             VGD = V @ GD
             parts = GD, VGD + V.T @ GD, V.T @ VGD
             self._lagged[rho] = found.trace(), np.array([self.effects.onto(part) for part in parts])
         return self._lagged[rho]
+
+
+def _make_room(kept: dict, size: float) -> None:
+    """Let go of the oldest of what is kept."""
+    while len(kept) >= max(2, min(KEPT, int(KEPT_SIZE / size))):
+        del kept[next(iter(kept))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,8 +215,7 @@ class ShapeScore:
     def parts(self, lam: float) -> tuple[Array, Array]:
         """M_Z By and M_Z BWy."""
         if lam not in self._kept:
-            if len(self._kept) >= KEPT:
-                del self._kept[next(iter(self._kept))]
+            _make_room(self._kept, 2 * len(self.y))
             at = self.shape.at(lam)
             both = at.residual(at.apply(np.column_stack([self.y, self.Wy])))
             self._kept[lam] = both[:, 0], both[:, 1]
@@ -298,139 +306,102 @@ def _line(score: ShapeScore) -> tuple[list[float], float]:
     """Roots of ψ_ρ at λ = 0, the highest first, and where it points to without one."""
     assert score.shape.W is not None, "there is a lag of y"
     bounds, curve = inner_interval(score.shape.W.interval), score.shape.curve
-    if curve.decomposed is not None:
-        grid = np.linspace(*bounds, SCAN)
-        return _falls(grid, score.of_rho(grid), lambda rho: float(score.of_rho(rho)))
-    series = _interpolated(curve.at, bounds)
     grid = np.linspace(*bounds, SCAN)
-    rough, end = _falls(
-        grid, score.of_rho(grid, trace=series(grid)), lambda c: float(score.of_rho(c, trace=series(c)))
-    )
-    step = (bounds[1] - bounds[0]) / SCAN
-    exact = [_polished(lambda rho: float(score.of_rho(rho)), c, step, bounds) for c in rough]
-    return [root for root in exact if root is not None], end
+
+    def exact(rho: float) -> float:
+        return float(score.of_rho(rho))
+
+    if curve.decomposed is not None:
+        return falls(grid, score.of_rho(grid), exact)
+    nodes = Nodes(bounds, NODES[1 if score.shape.W.dense else 2])
+    known = curve.at(nodes.places) * nodes.damp(nodes.places)
+
+    def rough(rho: Values) -> Array:
+        return score.of_rho(rho, trace=nodes.weights(rho) @ known / nodes.damp(rho))
+
+    found, end = falls(grid, rough(grid), lambda rho: float(rough(rho)))
+    return polished(exact, found, bounds, SCAN), end
 
 
-def _interpolated(
-    function: Callable[[Array], Values], bounds: tuple[float, float]
-) -> Callable[[Values], Array]:
-    """A dear function with poles just beyond ``bounds``, from a few points: near enough to see where it falls."""
-    low, high = bounds
-    nodes = (low + high) / 2 + (high - low) / 2 * np.cos(np.pi * (np.arange(DEAR_SCAN) + 0.5) / DEAR_SCAN)
-    wide = (high - low) * 1e-2
+class _Rough:
+    """ψ_λ, or (ψ_ρ, ψ_λ), from their parts at a few λ and ρ: near enough to see where they vanish."""
 
-    def damp(at: Values) -> Array:
-        return (np.asarray(at) - low + wide) * (high + wide - np.asarray(at))
+    def __init__(self, score: ShapeScore) -> None:
+        shape = score.shape
+        assert shape.V is not None, "the error is spatial"
+        self.free = shape.free
+        count = NODES[int(max(V.shape[0] for V in shape.V.distinct) > FEW)]
+        self.lam = Nodes(inner_interval(shape.V.interval), count)
+        self.rho = Nodes(inner_interval(shape.W.interval), count) if shape.W is not None else None
+        parts = [self._parts(score, float(lam)) for lam in self.lam.places]
+        self.known = np.array(parts)
+        self.known[:, 3:] *= self.lam.damp(self.lam.places)[:, None]
+        if self.rho is not None:
+            traces = [
+                [float(shape.at(float(lam)).trace_f(float(rho))) for lam in self.lam.places]
+                for rho in self.rho.places
+            ]
+            self.traces = np.array(traces) * self.rho.damp(self.rho.places)[:, None]
 
-    series = chebyshev.Chebyshev.fit(nodes, function(nodes) * damp(nodes), DEAR_SCAN - 1, domain=[low, high])
-    return lambda at: series(at) / damp(at)
+    @staticmethod
+    def _parts(score: ShapeScore, lam: float) -> list[float]:
+        """a'a, a'b, b'b; a'Ha, a'(H + H')b, b'Hb and tr(MH), of a = M_Z By and b = M_Z BWy."""
+        at, (a, b) = score.shape.at(lam), score.parts(lam)
+        Ha, Hb = at.error_filter.ahead(np.column_stack([a, b])).T
+        return [a @ a, a @ b, b @ b, a @ Ha, a @ Hb + b @ Ha, b @ Hb, at.trace_h]
 
-
-def _polished(
-    value: Callable[[float], float], start: float, step: float, bounds: tuple[float, float]
-) -> float | None:
-    """The exact fall near an approximate one; None where there is none within a few steps."""
-    low, high = start, start
-    for _ in range(6):
-        low, high = max(bounds[0], low - step), min(bounds[1], high + step)
-        if value(low) > 0 >= value(high):
-            return float(optimize.brentq(value, low, high, xtol=1e-14, rtol=1e-14))
-        step *= 2
-    return None
-
-
-def _falls(grid: Array, values: Array, value: Callable[[float], float]) -> tuple[list[float], float]:
-    """Every fall of a score through zero, the highest first, and where it points to without one.
-
-    Where it comes near zero between two points of one sign the grid is made finer: it may dip below and come back.
-    """
-    size, sign = np.abs(values), np.sign(values)
-    near = (
-        (size[1:-1] < size[:-2]) & (size[1:-1] < size[2:]) & (np.abs(sign[:-2] + sign[1:-1] + sign[2:]) == 3)
-    )
-    finer = np.array([np.linspace(grid[i], grid[i + 2], 9)[1:-1] for i in np.flatnonzero(near)]).ravel()
-    if finer.size:
-        grid, values = np.append(grid, finer), np.append(values, [value(float(c)) for c in finer])
-        order = np.argsort(grid)
-        grid, values = grid[order], values[order]
-    falls = np.flatnonzero((values[:-1] > 0) & (values[1:] <= 0))
-    height = np.concatenate([[0.0], np.cumsum(np.diff(grid) * (values[1:] + values[:-1]) / 2)])
-    ranked = sorted(falls, key=lambda i: -height[i])
-    roots = [float(optimize.brentq(value, grid[i], grid[i + 1], xtol=1e-14, rtol=1e-14)) for i in ranked]
-    return roots, float(grid[-1] if values[-1] > 0 else grid[0])
-
-
-def _few(score: ShapeScore) -> int:
-    """Zero where periods have few units, else one: how finely is scanned."""
-    weights = score.shape.V
-    assert weights is not None, "the error is spatial"
-    return int(max(W.shape[0] for W in weights.distinct) > FEW)
+    def __call__(self, rho: Values, lam: Values) -> Array:
+        """ψ_ρ and ψ_λ (2, …)."""
+        weights, rho = self.lam.weights(lam), np.asarray(rho)
+        aa, ab, bb, *rest = np.moveaxis(weights @ self.known, -1, 0)
+        own, cross, square, trace_h = (part / self.lam.damp(lam) for part in rest)
+        variance = (aa - 2 * rho * ab + rho**2 * bb) / self.free
+        of_lambda = (own - rho * cross + rho**2 * square) / variance - trace_h
+        if self.rho is None:
+            return np.array([np.zeros_like(of_lambda), of_lambda])
+        trace_f = np.einsum("...i,ij,...j->...", self.rho.weights(rho), self.traces, weights)
+        return np.array([(ab - rho * bb) / variance - trace_f / self.rho.damp(rho), of_lambda])
 
 
 def _error_line(score: ShapeScore) -> tuple[list[float], float]:
     """Roots of ψ_λ at ρ = 0."""
-    assert score.shape.V is not None, "the error is spatial"
-    grid = np.linspace(*inner_interval(score.shape.V.interval), ERROR_SCAN[_few(score)])
-    return _falls(grid, np.array([score.of_lambda(float(lam)) for lam in grid]), score.of_lambda)
+    rough = _Rough(score)
+    grid = np.linspace(*rough.lam.bounds, SCAN)
+    found, end = falls(grid, rough(0.0, grid)[1], lambda lam: float(rough(0.0, lam)[1]))
+    return polished(score.of_lambda, found, rough.lam.bounds, SCAN), end
 
 
 def _pairs(score: ShapeScore) -> tuple[list[tuple[float, float]], tuple[float, float]]:
     """Roots of (ψ_ρ, ψ_λ), the highest first, from every cell of a grid in which both may vanish."""
-    assert score.shape.W is not None, "both lags"
-    assert score.shape.V is not None, "both lags"
-    m = PAIR_SCAN[_few(score)]
-    turns = np.cos(np.pi * (np.arange(m)[::-1] + 0.5) / m)
-    intervals = [inner_interval(weights.interval) for weights in (score.shape.W, score.shape.V)]
-    rhos, lams = ((low + high) / 2 + (high - low) / 2 * turns for low, high in intervals)
-    values = np.array([[score.pair(np.array([rho, lam])) for lam in lams] for rho in rhos])
+    rough = _Rough(score)
+    assert rough.rho is not None, "both lags"
+    rhos, lams = (np.linspace(*nodes.bounds, PAIR_SCAN) for nodes in (rough.rho, rough.lam))
+    values = rough(*np.meshgrid(rhos, lams, indexing="ij"))
     sign = np.sign(values)
-    corners = np.stack([sign[:-1, :-1], sign[1:, :-1], sign[:-1, 1:], sign[1:, 1:]])
-    cells = np.argwhere((np.abs(corners.sum(axis=0)) < 4).all(axis=-1))
-    starts = [((rhos[i] + rhos[i + 1]) / 2, (lams[j] + lams[j + 1]) / 2) for i, j in cells]
-    scaled = np.abs(values).max(axis=2) if values.size else values
-    best = np.unravel_index(int(np.argmin(scaled)), scaled.shape)
+    corners = sign[:, :-1, :-1] + sign[:, 1:, :-1] + sign[:, :-1, 1:] + sign[:, 1:, 1:]
+    cells = np.argwhere((np.abs(corners) < 4).all(axis=0))
+    intervals = [rough.rho.bounds, rough.lam.bounds]
+    near: list[tuple[float, float]] = []
+    for i, j in cells:
+        start = (rhos[i] + rhos[i + 1]) / 2, (lams[j] + lams[j + 1]) / 2
+        _add_root(near, pair_root(lambda both: rough(*both), start, intervals, len(score.y)), ALIKE)
+    best = np.unravel_index(int(np.argmin(np.abs(values).max(axis=0))), values.shape[1:])
     nearest = float(rhos[best[0]]), float(lams[best[1]])
     roots: list[tuple[float, float]] = []
-    for start in [*starts, nearest]:
-        root = _pair_root(score, start, intervals)
-        if root is not None and all(max(abs(root[0] - r), abs(root[1] - s)) > SAME_ROOT for r, s in roots):
-            roots.append(root)
-    heights = [0.0, *(_climb(score, roots[0], root) for root in roots[1:])]
-    return [
-        roots[i] for i in np.argsort([-height for height in heights][: len(roots)], kind="stable")
-    ], nearest
+    for start in near or [nearest]:
+        _add_root(roots, pair_root(score.pair, start, intervals, len(score.y)), SAME_ROOT)
+    heights = [0.0, *(_climb(score, roots[0], root) for root in roots[1:])][: len(roots)]
+    return [roots[i] for i in np.argsort([-height for height in heights], kind="stable")], nearest
 
 
-def _pair_root(
-    score: ShapeScore, start: tuple[float, float], intervals: list[tuple[float, float]]
-) -> tuple[float, float] | None:
-    """A root from a start, inside the intervals, at which the score falls in every direction; None without one."""
-    low, high = np.array(intervals).T
-    rows = len(score.y)
-
-    def inside(both: Array) -> Array:
-        held = np.clip(both, low, high)
-        # Beyond the intervals, where filters may be singular: the value at the border, and a push back.
-        return score.pair(held) / rows - 10.0 * (both - held)
-
-    found = optimize.root(inside, np.array(start), method="hybr", tol=1e-13)
-    at = found.x
-    if np.abs(found.fun).max() > ZERO or np.any(at <= low) or np.any(at >= high):
-        return None
-    step = 1e-5 * np.minimum(1.0, np.minimum(high - at, at - low))
-    slopes = np.column_stack(
-        [(score.pair(at + h) - score.pair(at - h)) / (2 * h.max()) for h in np.diag(step)]
-    )
-    falls = np.linalg.det(slopes) > 0 and np.trace(slopes) < 0
-    return (float(at[0]), float(at[1])) if falls else None
+def _add_root(roots: list[tuple[float, float]], root: tuple[float, float] | None, apart: float) -> None:
+    if root is not None and all(max(abs(root[0] - r), abs(root[1] - s)) > apart for r, s in roots):
+        roots.append(root)
 
 
 def _climb(score: ShapeScore, one: tuple[float, float], other: tuple[float, float]) -> float:
     """∫ψ along the straight line from one root to another."""
     nodes, weights = np.polynomial.legendre.leggauss(PATH)
     start, way = np.array(one), np.array(other) - np.array(one)
-    return float(
-        sum(
-            w / 2 * (score.pair(start + (x + 1) / 2 * way) @ way) for x, w in zip(nodes, weights, strict=True)
-        )
-    )
+    along = (score.pair(start + (x + 1) / 2 * way) @ way for x in nodes)
+    return float(sum(w / 2 * value for w, value in zip(weights, along, strict=True)))

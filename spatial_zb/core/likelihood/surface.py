@@ -7,15 +7,18 @@ With S(λ) the (2, 2) matrix of cross-products of B e_y and B e_Wy off the colum
 a quadratic in ρ whose coefficients depend on λ alone, so that a grid of a × b points takes b regressions. With
 X = (BQ'BQ)⁻¹ (BQ)'B[e_y, e_Wy] and derivatives of the Gram matrix in λ, S′ = [I, −X']G′[I, −X']' and
 S″ = [I, −X']G″[I, −X']' − 2 C'(BQ'BQ)⁻¹C, C = G′_qa − G′_qq X.
+
+And where scores of one or two coefficients fall through zero, for estimates that have no likelihood.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import optimize
 
 from spatial_zb.core import Array
 from spatial_zb.core.logdet import LogDet
@@ -41,6 +44,8 @@ SHARE_OF_WAY = 0.9
 PUSH = 1e-2
 #: Maxima nearer than this are one.
 SAME_MODE = 1e-6
+#: Scores by row are zero when they are so small.
+ZERO = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,3 +165,71 @@ def _uphill(slope: Array, curve: Array) -> Array:
     """Newton's step, with every curvature turned downwards, so that it rises."""
     sizes, axes = np.linalg.eigh(curve)
     return axes @ ((axes.T @ slope) / np.maximum(np.abs(sizes), 1e-8 * np.abs(sizes).max()))
+
+
+# --- Roots of scores
+
+
+def polished(value: Callable[[float], float], rough: list[float], bounds: Point, scan: int) -> list[float]:
+    """The exact falls near approximate ones: by secants, and where these lead away between two signs.
+
+    ``scan`` points were looked at between ``bounds`` to find the approximate ones.
+    """
+    out, step = [], (bounds[1] - bounds[0]) / scan
+    for start in rough:
+        other = min(start + step / 20, bounds[1])
+        root, report = optimize.newton(
+            value, start, x1=other, tol=1e-14, rtol=1e-13, maxiter=12, full_output=True, disp=False
+        )
+        if not (report.converged and abs(root - start) < 4 * step and bounds[0] < root < bounds[1]):
+            low, high = max(bounds[0], start - 8 * step), min(bounds[1], start + 8 * step)
+            if not value(low) > 0 >= value(high):
+                continue
+            root = optimize.brentq(value, low, high, xtol=1e-14, rtol=1e-14)
+        out.append(float(root))
+    return out
+
+
+def falls(grid: Array, values: Array, value: Callable[[float], float]) -> tuple[list[float], float]:
+    """Every fall of a score through zero, the highest first, and where it points to without one.
+
+    Where it comes near zero between two points of one sign the grid is made finer: it may dip below and come back.
+    """
+    size, sign = np.abs(values), np.sign(values)
+    near = (
+        (size[1:-1] < size[:-2]) & (size[1:-1] < size[2:]) & (np.abs(sign[:-2] + sign[1:-1] + sign[2:]) == 3)
+    )
+    finer = np.array([np.linspace(grid[i], grid[i + 2], 9)[1:-1] for i in np.flatnonzero(near)]).ravel()
+    if finer.size:
+        grid, values = np.append(grid, finer), np.append(values, [value(float(c)) for c in finer])
+        order = np.argsort(grid)
+        grid, values = grid[order], values[order]
+    falls = np.flatnonzero((values[:-1] > 0) & (values[1:] <= 0))
+    height = np.concatenate([[0.0], np.cumsum(np.diff(grid) * (values[1:] + values[:-1]) / 2)])
+    ranked = sorted(falls, key=lambda i: -height[i])
+    roots = [float(optimize.brentq(value, grid[i], grid[i + 1], xtol=1e-14, rtol=1e-14)) for i in ranked]
+    return roots, float(grid[-1] if values[-1] > 0 else grid[0])
+
+
+def pair_root(
+    pair: Callable[[Array], Array],
+    start: Point,
+    intervals: list[Point],
+    rows: int,
+) -> Point | None:
+    """A root from a start, inside the intervals, at which the score falls in every direction; None without one."""
+    low, high = np.array(intervals).T
+
+    def inside(both: Array) -> Array:
+        held = np.clip(both, low, high)
+        # Beyond the intervals, where filters may be singular: the value at the border, and a push back.
+        return pair(held) / rows - 10.0 * (both - held)
+
+    found = optimize.root(inside, np.array(start), method="hybr", tol=1e-13)
+    at = found.x
+    if np.abs(found.fun).max() > ZERO or np.any(at <= low) or np.any(at >= high):
+        return None
+    step = 1e-5 * np.minimum(1.0, np.minimum(high - at, at - low))
+    slopes = np.column_stack([(pair(at + h) - pair(at - h)) / (2 * h.max()) for h in np.diag(step)])
+    falls = np.linalg.det(slopes) > 0 and np.trace(slopes) < 0
+    return (float(at[0]), float(at[1])) if falls else None
