@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import optimize
 
 from spatial_zb.core import Array
 from spatial_zb.core.logdet import LogDet
@@ -178,14 +178,14 @@ def polished(value: Callable[[float], float], rough: list[float], bounds: Point,
     out, step = [], (bounds[1] - bounds[0]) / scan
     for start in rough:
         other = min(start + step / 20, bounds[1])
-        root, report = optimize.newton(
+        root, report = scipy.optimize.newton(
             value, start, x1=other, tol=1e-14, rtol=1e-13, maxiter=12, full_output=True, disp=False
         )
         if not (report.converged and abs(root - start) < 4 * step and bounds[0] < root < bounds[1]):
             low, high = max(bounds[0], start - 8 * step), min(bounds[1], start + 8 * step)
             if not value(low) > 0 >= value(high):
                 continue
-            root = optimize.brentq(value, low, high, xtol=1e-14, rtol=1e-14)
+            root = scipy.optimize.brentq(value, low, high, xtol=1e-14, rtol=1e-14)
         out.append(float(root))
     return out
 
@@ -207,7 +207,9 @@ def falls(grid: Array, values: Array, value: Callable[[float], float]) -> tuple[
     falls = np.flatnonzero((values[:-1] > 0) & (values[1:] <= 0))
     height = np.concatenate([[0.0], np.cumsum(np.diff(grid) * (values[1:] + values[:-1]) / 2)])
     ranked = sorted(falls, key=lambda i: -height[i])
-    roots = [float(optimize.brentq(value, grid[i], grid[i + 1], xtol=1e-14, rtol=1e-14)) for i in ranked]
+    roots = [
+        float(scipy.optimize.brentq(value, grid[i], grid[i + 1], xtol=1e-14, rtol=1e-14)) for i in ranked
+    ]
     return roots, float(grid[-1] if values[-1] > 0 else grid[0])
 
 
@@ -225,7 +227,7 @@ def pair_root(
         # Beyond the intervals, where filters may be singular: the value at the border, and a push back.
         return pair(held) / rows - 10.0 * (both - held)
 
-    found = optimize.root(inside, np.array(start), method="hybr", tol=1e-13)
+    found = scipy.optimize.root(inside, np.array(start), method="hybr", tol=1e-13)
     at = found.x
     if np.abs(found.fun).max() > ZERO or np.any(at <= low) or np.any(at >= high):
         return None
