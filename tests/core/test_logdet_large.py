@@ -12,6 +12,7 @@ from scipy.spatial import Delaunay, cKDTree
 
 import spatial_zb as zb
 from spatial_zb import DurbinSpec, SpatialZbWarning, Weights, WeightsError, fit_durbin, spatial_effects
+from spatial_zb.core import likelihood
 from spatial_zb.core import logdet as module
 from spatial_zb.core.logdet import (
     EigenLogDet,
@@ -25,6 +26,7 @@ from spatial_zb.core.logdet import interpolated as sparse_logdet
 from spatial_zb.core.logdet.factors import expected_fill, factorise, spectral_radius, unit_eigenvalues
 from spatial_zb.core.logdet.stochastic import iterative_solver
 from spatial_zb.core.logdet.traces import filter_solver
+from spatial_zb.core.random import maximum
 from spatial_zb.simulate import durbin as simulate_durbin
 
 #: The accuracy that is promised: value × T below 1e-6 for a hundred periods, ρ̂ within 1e-6, ln L within 1e-4.
@@ -423,12 +425,15 @@ def weights(matrix: sparse.csr_array) -> Weights:
     return Weights(matrix, ids, normalisation="row")
 
 
+RANDOM = {"fixed_effects": "random", "error_structure": "kkp"}
 FITS = {
     "SAR": DurbinSpec("y", ["a"], True, []),
     "SDM": DurbinSpec("y", ["a"]),
     "SDM unit": DurbinSpec("y", ["a"], fixed_effects="unit"),
     "SEM": DurbinSpec("y", ["a"], False, [], True),
     "SAC": DurbinSpec("y", ["a"], True, [], True),
+    "SDM random": DurbinSpec("y", ["a"], fixed_effects="random"),
+    "SAC random": DurbinSpec("y", ["a"], True, [], True, **RANDOM),
 }
 
 
@@ -436,8 +441,8 @@ FITS = {
 @pytest.mark.parametrize("kind", ["row", "knn", "disconnected"])
 @pytest.mark.parametrize("name", FITS)
 def test_fits_and_effects_equal_those_of_eigenvalues(name, kind, rho):
-    if name == "SAC" and (kind != "row" or rho in (0.0, 0.95)):
-        pytest.skip("one is enough of the slow two-parameter search")
+    if "random" in name and (kind != "row" or rho == 0.95):
+        pytest.skip("what is special there is held by the fits with fixed effects")
     matrix = MATRICES[kind]
     given = {"lam": rho} if name == "SEM" else {"rho": rho}
     panel = simulate_durbin(weights(matrix), 5, {"a": 1.0}, rng=4, **given)
@@ -471,6 +476,28 @@ def test_a_single_fit_needs_few_factorisations():
     assert len(W.logdet._known) <= first + 9
     spatial_effects(fit_durbin(FITS["SDM"], panel, W), method="simulate", draws=200, rng=1)
     assert len(W.logdet._known) <= first + 9
+
+
+@pytest.mark.parametrize(("name", "most"), [("SAC", 28), ("SDM random", 10), ("SAC random", 50)])
+def test_searches_over_both_coefficients_need_few_factorisations_too(name, most):
+    """Windows around the maximum, and for SAC the points that show every edge to be lower; the interval takes 83."""
+    panel = simulate_durbin(weights(row(planar(700, 5))), 8, {"a": 1.0}, rho=0.4, rng=1)
+    fresh = weights(row(planar(700, 5)))
+    fit_durbin(FITS[name], panel, fresh)
+    assert len(fresh.logdet._known) <= most
+
+
+def test_a_maximum_over_both_that_is_not_found_again_has_the_whole_interval_searched(monkeypatch):
+    panel = simulate_durbin(weights(row(planar(700, 5))), 8, {"a": 1.0}, rho=0.4, rng=1)
+    fits = []
+    for where, name in ((likelihood, "SAC"), (maximum, "SAC random")):
+        one, other = (weights(row(planar(700, 5))) for _ in range(2))
+        fits.append(fit_durbin(FITS[name], panel, one))
+        monkeypatch.setattr(where, "WINDOW_ERRORS", 1e-3)  # no window holds the maximum
+        fits.append(fit_durbin(FITS[name], panel, other))
+        assert len(other.logdet._known) > 60
+    for near, whole in (fits[:2], fits[2:]):
+        np.testing.assert_allclose(near.params, whole.params, atol=RHO)
 
 
 def test_a_bad_start_is_followed_to_the_root():

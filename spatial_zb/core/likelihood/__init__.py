@@ -144,9 +144,13 @@ def maximise(
     profile = _Profile(products, logdet, sample)
     bounds = inner_interval(logdet.interval)
     if lag_y and lag_error:
+        pairs, dear = _exchangeable(products), logdet.rough is not logdet and logdet.concave
+        modes = _modes_near_rough(profile, bounds) if dear and not pairs else []
+        if modes:
+            return _finish(profile, modes, False)
         logdet.cover(*bounds)
         modes = _surface(profile, bounds).modes()
-        if _exchangeable(products):
+        if pairs:
             return _maximum_of_pairs(profile, modes, bounds)
     else:
         place = (lambda c: (c, 0.0)) if lag_y else (lambda c: (0.0, c))
@@ -203,6 +207,30 @@ def _above_ends(profile: _Profile, mode: tuple[float, float], ends: list[tuple[f
         for end, other in zip(ends, others, strict=True)
     )
     return max(gains) < 0
+
+
+def _modes_near_rough(profile: _Profile, bounds: tuple[float, float]) -> list[tuple[float, float]]:
+    """Maxima over (ρ, λ) where determinants are dear: found on the approximate surface, solved on the exact one.
+
+    Exact determinants are made in a window of six standard errors around each. None where a maximum is not found again
+    there, or where an edge of the square could be higher: the whole square is then searched exactly.
+    """
+    logdet = profile.logdet
+    found: list[tuple[float, float]] = []
+    rough, exact = (_surface(replace(profile, logdet=one), bounds) for one in (logdet.rough, logdet))
+    for start in rough.modes():
+        spread = np.sqrt(np.diag(np.linalg.inv(-rough.curve(start))))
+        for at, reach in zip(start, WINDOW_ERRORS * spread, strict=True):
+            logdet.cover(max(bounds[0], at - reach), min(bounds[1], at + reach))
+        top = exact.top(start)
+        if top is None or (np.abs(np.subtract(top, start)) > WINDOW_ERRORS * spread).any():
+            return []
+        if all(np.hypot(*np.subtract(top, other)) >= SAME_TWIN for other in found):
+            found.append(top)
+    if not found:
+        return []
+    best = max(found, key=lambda mode: profile.value(*mode))
+    return found if exact.above_edges(best) else []
 
 
 def _best_end(

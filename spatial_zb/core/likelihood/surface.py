@@ -38,6 +38,8 @@ SURE_GAIN = 1e-6
 LAST_STEP = 1e-11
 #: Steps shrink slowly towards a top that is nearly flat: it is reached when so little is left to gain.
 FLAT_GAIN = 1e-12
+#: Determinants between the ends of the interval that may be needed to see that no edge is higher than a maximum.
+CEILING = 8
 #: No step goes further than this share of the way to an end.
 SHARE_OF_WAY = 0.9
 #: A climb goes on from a saddle this far to either side.
@@ -64,9 +66,7 @@ class Surface:
 
     def values(self, rho: Array, lam: Array) -> Array:
         """ln L up to its constant at all pairs, (a, b)."""
-        S = self._moments(lam)[0]
-        r = rho[:, None]
-        ssr = S[:, 0, 0] - 2 * r * S[:, 0, 1] + r**2 * S[:, 1, 1]
+        ssr = _sums(self._moments(lam)[0], rho[:, None])
         d_rho, d_lam = (self.logdet.value(c, self.sample.centred) for c in (rho, lam))
         return self.sample.concentrated(d_rho[:, None] + d_lam, ssr)
 
@@ -95,6 +95,47 @@ class Surface:
             fixed = np.full(along.shape, end)
             yield fixed, along, by_lam[i]
             yield along, fixed, by_rho[:, i]
+
+    def top(self, start: Point) -> Point | None:
+        """The maximum that Newton's method reaches from a point; None where it goes elsewhere."""
+        end, curve = self._climb(start)
+        return (float(end[0]), float(end[1])) if _is_top(curve) else None
+
+    def curve(self, point: Point) -> Array:
+        """Second derivatives (2, 2) of ln L at a point."""
+        return self._expansion(np.array(point))[2]
+
+    def above_edges(self, mode: Point) -> bool:
+        """Whether a maximum is higher than every edge, by a bound that needs few determinants: at both ends, and if that is
+        not enough at CEILING points between them.
+
+        A concave D lies below its tangents, at ρ̂, λ̂ and 0, and outside two points below the line through them; SSR is known
+        everywhere.
+        """
+        if not self.logdet.concave:
+            return False
+        along, top = np.linspace(*self.bounds, EDGE_GRID), self._expansion(np.array(mode))[0]
+        S, S_end = self._moments(along)[0], self._moments(np.array(self.bounds))[0]
+        ssr = np.array([*(_sums(S, end) for end in self.bounds), *(_sums(here, along) for here in S_end)])
+        points = np.array([*self.bounds, *mode, 0.0])
+        for more in (0, CEILING):
+            points = np.union1d(points, np.linspace(*self.bounds, more + 2))
+            values = np.array([float(self.logdet.value(c, self.sample.centred)) for c in points])
+            fixed = np.tile(values[[0, -1]], 2)[:, None]
+            heights = self.sample.concentrated(fixed + self._ceiling(along, mode, points, values), ssr)
+            if heights.max() < top:
+                return True
+        return False
+
+    def _ceiling(self, at: Array, mode: Point, points: Array, values: Array) -> Array:
+        """What D does not exceed, given its values at some points and its slopes at the mode and at zero."""
+        slopes = np.diff(values) / np.diff(points)
+        lines = values[:-1] + slopes * (at[:, None] - points[:-1])
+        between = (at[:, None] > points[:-1]) & (at[:, None] < points[1:])
+        touching = np.array([*mode, 0.0])
+        value, first = (f(touching, self.sample.centred) for f in (self.logdet.value, self.logdet.first))
+        tangents = value + first * (at[:, None] - touching)
+        return np.minimum(np.where(between, np.inf, lines).min(axis=1), tangents.min(axis=1))
 
     def _peaks(self) -> list[Point]:
         grid = np.linspace(*self.bounds, GRID)
@@ -154,6 +195,12 @@ class Surface:
             second / ssr - np.outer(first, first) / ssr**2
         )
         return float(value), slope, curve
+
+
+def _sums(S: Array, rho: ArrayLike) -> Array:
+    """SSR = v'Sv, v = (1, −ρ)', of S (…, 2, 2)."""
+    r = np.asarray(rho)
+    return S[..., 0, 0] - 2 * r * S[..., 0, 1] + r**2 * S[..., 1, 1]
 
 
 def _is_top(curve: Array) -> bool:

@@ -29,7 +29,7 @@ import scipy
 from scipy import sparse
 
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood import MODE_WINDOW, inner_interval, larger_first
+from spatial_zb.core.likelihood import MODE_WINDOW, WINDOW_ERRORS, inner_interval, larger_first
 from spatial_zb.core.logdet.factors import random_signs
 from spatial_zb.core.logdet.traces import (
     BLOCK,
@@ -81,8 +81,13 @@ def maximise_random(profile: RandomProfile, lag_y: bool, lag_error: bool) -> Ran
     """Climb from every local maximum of a grid over (ρ, λ, s), by L-BFGS-B, and finish with Newton steps."""
     inner = inner_interval(profile.logdet.interval)
     bounds = [inner if lag_y else (0.0, 0.0), inner if lag_error else (0.0, 0.0), (0.0, S_MAX)]
+    twins = lag_y and lag_error and profile.exchangeable
+    if (lag_y or lag_error) and not twins and profile.logdet.rough is not profile.logdet:
+        modes = _modes_near_rough(profile, bounds)
+        if modes:
+            return _finish(profile, modes, bounds)
     starts = _starts(profile, bounds)
-    if not (lag_y and lag_error and profile.exchangeable):
+    if not twins:
         return _finish(profile, _apart(_climb(profile, start, bounds) for start in starts), bounds)
     modes = _apart(_climb(profile, _off_the_ridge(start, inner), bounds) for start in starts)
     pairs = _pairs(profile, modes)
@@ -90,6 +95,40 @@ def maximise_random(profile: RandomProfile, lag_y: bool, lag_error: bool) -> Ran
         profile, _apart(_larger_first(m) if i in pairs else m for i, m in enumerate(modes)), bounds
     )
     return replace(best, exchangeable=bool(pairs))
+
+
+def _modes_near_rough(profile: RandomProfile, bounds: list[tuple[float, float]]) -> list[Array]:
+    """Maxima where determinants are dear: found on an approximate likelihood, climbed again on the exact one.
+
+    Exact determinants are made in a window of six standard errors around each. None where one lies at an end of ρ or λ, or
+    is not found again in its window: the whole interval is then searched exactly.
+    """
+    rough, found = replace(profile, logdet=profile.logdet.rough), []
+    for start in _apart(_climb(rough, start, bounds) for start in _starts(rough, bounds)):
+        free = [i for i in (0, 1) if bounds[i][0] < bounds[i][1]]
+        if any(start[i] in bounds[i] for i in free):
+            return []
+        windows = list(bounds)
+        for i, reach in zip(free, WINDOW_ERRORS * _spread(rough, start, free), strict=True):
+            windows[i] = max(bounds[i][0], start[i] - reach), min(bounds[i][1], start[i] + reach)
+            profile.logdet.cover(*windows[i])
+        top = _climb(profile, start, windows)
+        if any(top[i] in windows[i] for i in free):
+            return []
+        found.append(top)
+    return _apart(found)
+
+
+def _spread(profile: RandomProfile, point: Array, free: list[int]) -> Array:
+    """Rough standard errors of the free ones of (ρ, λ), s given: it has next to nothing to do with them."""
+    step, steps = 1e-4, np.eye(3)[free]
+    slopes = [(profile.score(*(point - step * e)) - profile.score(*(point + step * e)))[free] for e in steps]
+    curve = np.array(slopes) / (2 * step)
+    try:
+        found = np.sqrt(np.diag(np.linalg.inv((curve + curve.T) / 2)))
+    except np.linalg.LinAlgError:
+        found = np.full(len(free), np.nan)
+    return np.where(np.isfinite(found), found, np.inf)
 
 
 def _apart(points: Iterable[Array]) -> list[Array]:

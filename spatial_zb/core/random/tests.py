@@ -203,6 +203,15 @@ class CentredLogDet:
         """Admissible values of ρ, those of W."""
         return self.inner.interval
 
+    @property
+    def rough(self) -> CentredLogDet:
+        """An approximation where there is one, else itself."""
+        return self if self.inner.rough is self.inner else CentredLogDet(self.inner.rough)
+
+    def cover(self, low: float, high: float) -> None:
+        """Make the answers between two values of ρ ready."""
+        self.inner.cover(low, high)
+
     def value(self, rho: ArrayLike) -> Array:
         """ln|I − ρW| − ln(1 − ρ)."""
         return self.inner.value(rho, centred=True)
