@@ -39,6 +39,7 @@ PARTS = {
     "regimes": ("dynamic", "run_regimes"),
     "robust_score": ("robust_score", "run"),
     "clusters": ("clusters", "run"),
+    "sets": ("sets", "run"),
 }
 
 

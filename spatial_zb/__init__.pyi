@@ -20,12 +20,15 @@ from .data.gate import build_panel as build_panel
 from .data.panel import Panel as Panel
 from .data.regions import read_regions as read_regions
 from .effects import effect_matrix as effect_matrix
+from .effects import effects_by_order as effects_by_order
 from .effects import effects_by_unit as effects_by_unit
 from .effects import spatial_effects as spatial_effects
 from .effects.dynamic import effects_path as effects_path
 from .effects.nonlinear import marginal_effects as marginal_effects
-from .effects.orders import effects_by_order as effects_by_order
+from .effects.prediction import backtest as backtest
+from .effects.prediction import predict as predict
 from .effects.regimes import regime_spillovers as regime_spillovers
+from .effects.scenarios import scenario as scenario
 from .effects.system import feedback_decomposition as feedback_decomposition
 from .explore import dynamics as dynamics
 from .explore.local import local_moran as local_moran
@@ -35,6 +38,7 @@ from .inference.bootstrap import bootstrap as bootstrap
 from .inference.intervals import anderson_rubin as anderson_rubin
 from .inference.intervals import profile_interval as profile_interval
 from .inference.median import median_unbiased as median_unbiased
+from .inference.sets import confidence_set as confidence_set
 from .models.durbin import fit_durbin as fit_durbin
 from .models.spec import DurbinSpec as DurbinSpec
 from .models.spec import Estimation as Estimation

@@ -101,7 +101,7 @@ def replicate(cell: Cell, index: int) -> dict[str, Found]:
         limits = zb.anderson_rubin(fit)
         out["anderson_rubin"] = {
             "limits": (limits.conf_low, limits.conf_high),
-            "gap": (limits.pieces[0][1], limits.pieces[1][0]) if len(limits.pieces) > 1 else (np.nan, np.nan),
+            "held": (truth(cell)["rho"] in limits, np.nan),
             "open": limits.is_open,
         }
     return out
@@ -154,10 +154,9 @@ def _row(fits: list[Found], name: str, true: float) -> dict[str, float]:
 
 def _limits(found: list[Found], true: float) -> dict[str, float | str]:
     """How often the Anderson-Rubin set holds ρ, is without bound above or on both sides, and is empty."""
-    (low, high), (gap_low, gap_high), (open_low, open_high) = (
-        np.array([f[name] for f in found], dtype=float).T for name in ("limits", "gap", "open")
+    (low, high), (held, _), (open_low, open_high) = (
+        np.array([f[name] for f in found], dtype=float).T for name in ("limits", "held", "open")
     )
-    held = (low <= true) & (true <= high) & ~((gap_low < true) & (true < gap_high))
     return {
         "estimator": "anderson_rubin",
         "parameter": "rho",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -257,10 +257,15 @@ class ConfidenceSet(Former, Printed):
         Confidence level, and the critical value of the test that is inverted.
     facts
         What else it is of, by name: part of ``glance()``.
+    guaranteed
+        Pieces of the set by projection, which keeps its level whatever the data, where ``pieces`` are those of a shorter
+        one; None where there is one set.
 
     >>> found = ConfidenceSet("rho", 0.3, ((-1.0, 0.1), (0.2, 0.6)), (-1.0, 1.0), 0.95, 3.84)
     >>> found.conf_high, found.is_open, 0.15 in found, found.bounded
     (0.6, (True, False), False, False)
+    >>> found.shape, found.words()
+    ('pieces', 'up to 0.100, or between 0.200 and 0.600')
     """
 
     term: str
@@ -270,6 +275,7 @@ class ConfidenceSet(Former, Printed):
     level: float
     critical: float
     facts: Mapping[str, Any] = field(default_factory=dict)
+    guaranteed: tuple[tuple[float, float], ...] | None = None
 
     @property
     def conf_low(self) -> float:
@@ -291,18 +297,66 @@ class ConfidenceSet(Former, Printed):
         """Whether the data bound it on both sides; an empty set is bounded."""
         return not any(self.is_open)
 
+    @property
+    def shape(self) -> Literal["empty", "interval", "whole", "ray", "gap", "pieces"]:
+        """One interval, every admissible value (``whole``), one side (``ray``), all but a ``gap``, or several ``pieces``."""
+        ends = sum(self.is_open)
+        if len(self.pieces) < 2:
+            return ("interval", "ray", "whole")[ends] if self.pieces else "empty"
+        return "gap" if len(self.pieces) == ends == 2 else "pieces"
+
+    @property
+    def sign(self) -> int:
+        """1 or −1 where all values that are not rejected have this sign; 0 where the sign is not known."""
+        return int(self.conf_low > 0) - int(self.conf_high < 0)
+
+    @property
+    def projection(self) -> ConfidenceSet:
+        """The guaranteed set as one of its own; itself where there is one set."""
+        return self if self.guaranteed is None else replace(self, pieces=self.guaranteed, guaranteed=None)
+
+    def words(self, language: Language = "en", digits: int = 3) -> str:
+        """The set in words: ``between a and b``, ``every value``, ``every value but those between a and b``, …"""
+        if self.shape == "empty":
+            return Text("none: the data reject every value", "空集：数据拒绝任何取值").pick(language)
+        if self.shape == "whole":
+            return Text("every value", "任何取值").pick(language)
+        shown = [[f"{end:.{digits}f}" for end in piece] for piece in self.pieces]
+        if self.shape == "gap":
+            low, high = shown[0][1], shown[1][0]
+            gap = Text(
+                f"every value but those between {low} and {high}", f"除{low}与{high}之间以外的任何取值"
+            )
+            return gap.pick(language)
+        parts = [Text(f"between {low} and {high}", f"{low}至{high}之间") for low, high in shown]
+        if self.is_open[0]:
+            parts[0] = Text(f"up to {shown[0][1]}", f"不大于{shown[0][1]}")
+        if self.is_open[1]:
+            parts[-1] = Text(f"from {shown[-1][0]} upwards", f"不小于{shown[-1][0]}")
+        return Text(", or ".join(part.en for part in parts), "，或".join(part.zh for part in parts)).pick(
+            language
+        )
+
     def __contains__(self, value: float) -> bool:
         return any(low <= value <= high for low, high in self.pieces)
 
     def tidy(self) -> pd.DataFrame:
-        """One row for each interval: term, estimate, conf_low, conf_high, open_low, open_high; blank limits if empty."""
+        """One row for each interval: term, estimate, conf_low, conf_high, open_low, open_high; blank limits if empty.
+
+        With two sets a column ``set`` says whether a row is of the shorter one (``plug-in``) or the guaranteed one
+        (``projection``).
+        """
+        kinds = {"": self.pieces}
+        if self.guaranteed is not None:
+            kinds = {"plug-in": self.pieces, "projection": self.guaranteed}
         rows = [
-            (self.term, self.estimate, low, high, low <= self.bounds[0], high >= self.bounds[1])
-            for low, high in self.pieces or ((NAN, NAN),)
+            (self.term, kind, self.estimate, low, high, low <= self.bounds[0], high >= self.bounds[1])
+            for kind, pieces in kinds.items()
+            for low, high in pieces or ((NAN, NAN),)
         ]
-        return pd.DataFrame(
-            rows, columns=["term", "estimate", "conf_low", "conf_high", "open_low", "open_high"]
-        )
+        columns = ["term", "set", "estimate", "conf_low", "conf_high", "open_low", "open_high"]
+        frame = pd.DataFrame(rows, columns=columns)
+        return frame if self.guaranteed is not None else frame.drop(columns="set")
 
     def glance(self) -> pd.DataFrame:
         """Confidence level, critical value, number of intervals, whether it is bounded, and what it is of."""

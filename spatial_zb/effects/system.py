@@ -100,7 +100,7 @@ def system_effects(
     """
     if method not in get_args(Method):
         raise not_one_of("method", method, get_args(Method))
-    _refuse_unstable(fit)
+    refuse_unstable(fit)
     names, sources = sources_of(fit.spec)
     if method == "simulate":
         return _simulated(fit, names, sources, draws, rng, alpha)
@@ -185,7 +185,7 @@ def orders_of_system(fit: SystemFit, orders: int = 5) -> pd.DataFrame:
     DataFrame with response, source, effect, order, estimate, cumulative; cumulative tends to the full effect.
     """
     check_orders(orders)
-    _refuse_unstable(fit)
+    refuse_unstable(fit)
     refuse_without_effects(fit, reason_of_system(fit, fieller=False))
     names, sources = sources_of(fit.spec)
     arrays = fit.design.arrays
@@ -268,7 +268,7 @@ def _structural(tidy: pd.DataFrame, response: str, source: str, part: str, term:
     return head | dict.fromkeys(tidy.columns, np.nan) | {"estimate": 0.0}
 
 
-def _refuse_unstable(fit: SystemFit) -> None:
+def refuse_unstable(fit: SystemFit) -> None:
     found = fit.stability()
     if found.stable:
         return
@@ -313,7 +313,7 @@ def sources_of(spec: SystemSpec) -> tuple[list[str], Sources]:
 
 def _one(fit: SystemFit, response: str, source: str) -> tuple[int, Array, Array]:
     """Position of the response, and b, t (m,) of the source."""
-    _refuse_unstable(fit)
+    refuse_unstable(fit)
     refuse_without_effects(fit, reason_of_system(fit, fieller=False))
     if response not in fit.spec.names:
         raise DataError(

@@ -13,7 +13,7 @@ from spatial_zb.base.results import ConfidenceSet
 from spatial_zb.base.threads import one_thread
 from spatial_zb.core.laws.bootstrap import draw_errors
 from spatial_zb.core.laws.samples import fast, likelihood_ratios, moments, ratio_limits
-from spatial_zb.core.system.identification import anderson_rubin_pieces
+from spatial_zb.core.system.sets import CLUSTERS_PER_INSTRUMENT, line_pieces, weak_moments
 from spatial_zb.inference.bootstrap.static import check_single, generator_of
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm_sample import gmm_sample
@@ -113,41 +113,67 @@ def _ratios(fit: Fit, replicates: int, rng: Rng) -> np.ndarray:
 
 
 @renamed(alpha="level")
+@one_thread
 def anderson_rubin(fit: Fit, *, level: float = 0.95) -> ConfidenceSet:
     """Invert the Anderson-Rubin test: all values of ρ that it does not reject.
 
-    It asks nothing of the first stage and is exact under normal errors; where instruments are weak it is wide, up to the
-    whole admissible interval, which is then what the instruments say. Measured in spatial-zb docs validation/gmm.
+    It asks nothing of the first stage, and its variance is clustered by unit with the null imposed: it keeps its level when
+    errors last over time or have unequal variances. Where instruments are weak the set is wide, up to the whole admissible
+    interval, which is then what the instruments say. Measured in spatial-zb docs validation/gmm.
 
     Parameters
     ----------
     fit
-        Of one equation with ρ by ``gmm``, without λ or further endogenous regressors; converged or not.
+        Of one equation with ρ by ``gmm``, without λ or further endogenous regressors; converged or not, whatever its
+        covariance. Instruments are those of the fit, with the highest powers of W left out until five units stand behind
+        each; ``facts`` say how many are left.
     level
         Confidence level of the limits.
 
     Returns
     -------
-    One interval, two, or none, where every value is rejected: the instruments are then not exogenous, or the model is
+    One interval, several, or none, where every value is rejected: the instruments are then not exogenous, or the model is
     another one. It is open where an end of the admissible interval is not rejected.
 
     Raises
     ------
     SpecificationError
-        Another estimator, λ or endogenous regressors, a robust covariance.
+        Another estimator, λ or endogenous regressors; more instruments than a fifth of the units even with one power of W.
 
     Notes
     -----
-    Anderson & Rubin (1949), Annals of Mathematical Statistics 20: 46-63.
+    Anderson & Rubin (1949), Annals of Mathematical Statistics 20: 46-63; the statistic is that of
+    :mod:`spatial_zb.core.system.sets`.
     """
     _check(fit)
-    alpha = alpha_of(level)
-    sample = gmm_sample(fit.design, fit.convergence.powers)
-    bounds = fit.weights.logdet.interval
-    pieces, critical = anderson_rubin_pieces(sample.y, sample.Z[:, -1], sample.instruments, alpha, bounds)
-    found = tuple((float(low), float(high)) for low, high in pieces)
-    facts = {"method": "Anderson-Rubin", **fit.facts}
-    return ConfidenceSet("rho", float(fit.params["rho"]), found, bounds, level, critical, facts)
+    alpha_of(level)
+    n, most = fit.weights.n, fit.weights.n // CLUSTERS_PER_INSTRUMENT
+    for powers in range(fit.convergence.powers, 0, -1):
+        sample = gmm_sample(fit.design, powers)
+        k = sample.instruments.count - sample.instruments.included.shape[1]
+        if 0 < k <= most:
+            break
+    else:
+        raise SpecificationError(
+            f"{n} units carry {most} instruments beside the regressors (one for {CLUSTERS_PER_INSTRUMENT} units), and the "
+            "lags of the regressors are more. Use fewer regressors with lags, or zb.bootstrap(fit).",
+            f"{n}个地区只能承载{most}个工具变量（每{CLUSTERS_PER_INSTRUMENT}个地区一个），而解释变量的空间滞后更多。"
+            "请减少带滞后的解释变量，或用zb.bootstrap(fit)。",
+        )
+    own = sample.instruments
+    centred = sample.centred
+    moments = weak_moments(sample.y, sample.Z[:, [-1]], own.included, own.basis, n, centred)
+    critical, bounds = moments.critical(level), fit.weights.logdet.interval
+    pieces = line_pieces(moments, np.array([1.0, 0.0]), np.array([0.0, -1.0]), critical)
+    held = tuple((max(low, bounds[0]), min(high, bounds[1])) for low, high in pieces)
+    held = tuple(piece for piece in held if piece[0] < piece[1])
+    facts = {
+        "method": "Anderson-Rubin, by unit",
+        "instruments": moments.k,
+        "clusters": n,
+        "form": moments.form,
+    }
+    return ConfidenceSet("rho", float(fit.params["rho"]), held, bounds, level, critical, facts | fit.facts)
 
 
 def _check(fit: Any) -> None:
@@ -168,9 +194,4 @@ def _check(fit: Any) -> None:
             f"{spec.title} is not such a model. Use zb.bootstrap(fit).",
             f"anderson_rubin要求模型以ρ为唯一的空间系数，且解释变量均为外生；{spec.title}不是这样的模型。"
             "请用zb.bootstrap(fit)。",
-        )
-    if fit.covariance != "information":
-        raise SpecificationError(
-            f'The Anderson-Rubin test assumes errors of equal variance; this fit has covariance="{fit.covariance}".',
-            f'Anderson-Rubin检验要求误差同方差；此估计的covariance="{fit.covariance}"。',
         )

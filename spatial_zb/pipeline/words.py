@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +11,10 @@ from typing import Any
 
 from spatial_zb.base.errors import DataError, SpatialZbError, SpatialZbWarning, listed, listed_zh
 from spatial_zb.base.notes import FitWords, Note, NotesWarning, about, merged, tell, warn, warn_again
+from spatial_zb.base.results import ConfidenceSet
 from spatial_zb.base.text import Language, Text
 from spatial_zb.data.read import read_table
+from spatial_zb.inference.sets import ConfidenceSets
 from spatial_zb.models.notes import MEDIAN_UNBIASED
 from spatial_zb.study import Model, Study, System
 
@@ -256,3 +258,62 @@ def column_words(study: Study) -> dict[str, Text]:
         str(name): Text(str(en), str(zh))
         for name, en, zh in zip(rows["name"], rows["label_en"], rows["label_zh"], strict=True)
     }
+
+
+def sets_words(found: Sequence[ConfidenceSets], names: Mapping[str, Text], where: Text) -> Text:
+    """What sets for weak instruments say: of each equation the sign of what is known, and that none is where none is."""
+    parts = []
+    for one in found:
+        y = names[one.equation]
+        known = [each for each in one.sets if each.sign]
+        empty = [each for each in one.sets if each.shape == "empty"]
+        if empty:
+            parts.append(
+                Text(
+                    f"{y.en}: the data reject every value, so what the equation leaves out belongs into it",
+                    f"{y.zh}：数据拒绝任何取值，方程所排除的变量应当纳入",
+                )
+            )
+        elif not known:
+            shape = [each.shape for each in one.sets]
+            every = all(each == "whole" for each in shape)
+            why = (
+                Text("every value is compatible with the data", "任何取值都与数据相容")
+                if every
+                else Text("both signs are compatible with the data", "正负取值都与数据相容")
+            )
+            parts.append(
+                Text(
+                    f"{y.en}: no sign is known, neither of γ and ψ nor of the total effect ({why.en}; F of the weakest "
+                    f"direction {one.facts['weakest_f']:.2f})",
+                    f"{y.zh}：γ、ψ与总效应的符号均未知（{why.zh}；最弱方向的F为{one.facts['weakest_f']:.2f}）",
+                )
+            )
+        else:
+            said = [_known(each, names) for each in known]
+            parts.append(
+                Text(
+                    f"{y.en}: {', '.join(each.en for each in said)}; of the others no sign is known",
+                    f"{y.zh}：{'，'.join(each.zh for each in said)}；其余符号未知",
+                )
+                if len(known) < len(one.sets)
+                else Text(
+                    f"{y.en}: {', '.join(each.en for each in said)}",
+                    f"{y.zh}：{'，'.join(each.zh for each in said)}",
+                )
+            )
+    return Text(
+        f"{where.en}. {'. '.join(part.en for part in parts)}.",
+        f"{where.zh}。{'。'.join(part.zh for part in parts)}。",
+    )
+
+
+def _known(one: ConfidenceSet, names: Mapping[str, Text]) -> Text:
+    """The sign of a coefficient or total effect, and its set."""
+    term = one.term.removeprefix("total:")
+    name = names.get(term.removeprefix("W_"), Text.of(term.removeprefix("W_")))
+    what = Text(f"W × {name.en}", f"W × {name.zh}") if term.startswith("W_") else name
+    if one.term.startswith("total:"):
+        what = Text(f"the total effect of {name.en}", f"{name.zh}的总效应")
+    sign = Text("positive", "为正") if one.sign > 0 else Text("negative", "为负")
+    return Text(f"{what.en} is {sign.en} ({one.words()})", f"{what.zh}{sign.zh}（{one.words('zh')}）")

@@ -18,7 +18,7 @@ from spatial_zb import (
     weights,
 )
 from spatial_zb.data.panel import Panel
-from spatial_zb.effects.orders import effects_by_order
+from spatial_zb.effects import effects_by_order
 from spatial_zb.effects.static import average_effects_at, orders_of_equation
 from spatial_zb.effects.system import orders_of_system
 from spatial_zb.simulate import durbin as simulate_durbin

@@ -11,8 +11,6 @@ from small_examples import unequal_circle
 
 import spatial_zb as zb
 from spatial_zb.core.system import instruments as many_instruments
-from spatial_zb.core.system.identification import anderson_rubin_pieces
-from spatial_zb.core.system.moments import Instruments
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -169,30 +167,38 @@ def test_the_bootstrap_estimates_as_the_fit_does(W, panel):
 # Weak instruments ------------------------------------------------------------------------------------------
 
 
-def statistic(fit: zb.models.fit.Fit, rho: float) -> float:
-    """F of the excluded instruments in a regression of y − ρWy, with dummies for the effects."""
+def statistic(fit: zb.models.fit.Fit, rho: float, powers: int) -> tuple[float, int]:
+    """Hotelling's statistic of the instruments and y − ρWy, summed by unit, off dummies for the effects; and how many."""
     panel, dense = fit.panel, fit.weights.matrix.toarray()
     T, n = panel.array("y").shape
     lag = lambda values: values @ dense.T  # noqa: E731
-    y = (panel.array("y") - rho * lag(panel.array("y"))).ravel()
-    own = [panel.array(name).ravel() for name in ("x1", "x2")]
-    once = [lag(panel.array(name)) for name in ("x1", "x2")]
-    more = [values.ravel() for first in once for values in (first, lag(first))]
+    u = (panel.array("y") - rho * lag(panel.array("y"))).ravel()
+    own = [panel.array(name) for name in ("x1", "x2")]
+    more, last = [], own
+    for _ in range(powers):
+        last = [lag(values) for values in last]
+        more += last
     dummies = [np.tile(np.eye(n), (T, 1)), np.repeat(np.eye(T), n, axis=0)[:, 1:]]
-    small = np.column_stack([*own, *dummies])
-    large = np.column_stack([small, *more])
-    rest = [float(np.sum((y - X @ np.linalg.lstsq(X, y, rcond=None)[0]) ** 2)) for X in (small, large)]
-    spare = T * n - large.shape[1]
-    return (rest[0] - rest[1]) / len(more) / (rest[1] / spare)
+    small = np.column_stack([*(values.ravel() for values in own), *dummies])
+    off = np.eye(T * n) - small @ np.linalg.pinv(small)
+    Z = off @ np.column_stack([values.ravel() for values in more])
+    h = ((off @ u)[:, None] * Z).reshape(T, n, -1).sum(axis=0)
+    h = h - h.mean(axis=0)
+    g = Z.T @ (off @ u)
+    return float(g @ np.linalg.solve(h.T @ h * n / (n - 1), g)), len(more)
 
 
 @pytest.mark.parametrize("correction", [True, False])
-def test_limits_are_where_the_f_test_just_rejects(W, correction):
+def test_limits_are_where_the_test_just_rejects(correction):
+    """36 units carry seven instruments: x1 and x2 lagged once and twice are four."""
+    W = unequal_circle(36)
     found = fit(zb.simulate.durbin(W, 6, {"x1": 2.0, "x2": -1.0}, rho=0.3, rng=1), W, correction)
     limits = zb.anderson_rubin(found)
     assert not limits.is_open[0]
+    powers = limits.facts["instruments"] // 2
     for end in ("conf_low", "conf_high"):
-        assert statistic(found, getattr(limits, end)) == pytest.approx(limits.critical, rel=1e-7)
+        value, k = statistic(found, getattr(limits, end), powers)
+        assert (value, k) == (pytest.approx(limits.critical, rel=1e-6), limits.facts["instruments"])
     wider = zb.anderson_rubin(found, level=0.99)
     assert wider.conf_low < limits.conf_low < limits.conf_high < wider.conf_high
 
@@ -208,25 +214,22 @@ def test_it_holds_the_truth_as_often_as_it_says_with_the_weakest_instruments():
     assert stats.binomtest(sum(held), len(held), 0.95).pvalue > 0.01
 
 
-def test_sets_may_be_all_or_none_or_have_a_gap():
-    rng = np.random.default_rng(1)
-    basis = np.linalg.qr(rng.standard_normal((60, 3)))[0]
-    instruments = Instruments(basis, np.empty((60, 0)), 60)
-    noise = rng.standard_normal(60)
-    noise -= basis @ (basis.T @ noise)
-    bounds = (-1.0, 1.0)
+def test_a_set_stays_within_what_is_admissible(panel, W):
+    """Whatever the covariance of the fit: the set has one of its own."""
+    found = fit(panel, W)
+    bounds = W.logdet.interval
+    limits = zb.anderson_rubin(found, level=0.9999)
+    assert all(bounds[0] <= low < high <= bounds[1] for low, high in limits.pieces)
+    clustered = zb.fit_durbin(found.spec, panel, W, "gmm", "robust")
+    assert zb.anderson_rubin(clustered).pieces == zb.anderson_rubin(found).pieces
 
-    def pieces(y, w):
-        return anderson_rubin_pieces(y, w, instruments, 0.05, bounds)[0]
 
-    assert pieces(noise, 0.5 * noise + 0.01 * basis[:, 0]) == [bounds]
-    assert pieces(9 * basis[:, 0] + 0.1 * noise, 0.1 * noise) == []
-    [(low, high)] = pieces(3 * basis[:, 0] + noise, 9 * basis[:, 0] + 0.1 * noise)
-    assert -1 < low < 1 / 3 < high < 1
-    two = pieces(2.5 * basis[:, 1] + 0.3 * noise, 5 * noise)
-    assert len(two) == 2
-    assert two[0][0] == -1.0
-    assert two[1][1] == 1.0
+def test_more_instruments_than_the_units_carry_are_refused(W):
+    names = [f"x{i}" for i in range(1, 10)]
+    panel = zb.simulate.durbin(W, 6, dict.fromkeys(names, 1.0), rng=1)
+    found = zb.fit_durbin(zb.DurbinSpec("y", names, lag_x=[]), panel, W, "gmm")
+    with pytest.raises(zb.SpecificationError, match="one for 5 units"):
+        zb.anderson_rubin(found)
 
 
 REFUSED = {
@@ -239,7 +242,6 @@ REFUSED = {
         "information",
         "only spatial coefficient",
     ),
-    "robust": ({}, "gmm", "robust", "equal variance"),
 }
 
 

@@ -201,6 +201,7 @@ expression = "core * x"
 title = { en = "Pair", zh = "联立" }
 fixed_effects = "two_way"
 methods = ["2sls", "gs2sls"]
+sets = true
 weights = "queen"
 [systems.pair.equations.one]
 y = "y"
@@ -236,3 +237,8 @@ def test_figures_take_the_fits_of_the_models(tmp_path, monkeypatch):
     whole = running.run(study, ("models", "systems", "maps"), out=tmp_path / "whole").folder
     for name in ("effects_by_unit_plain_x", "effects_by_order_plain_x", "effects_by_unit_pair_one_two"):
         assert (whole / "tidy" / f"{name}.csv").read_bytes() == (alone / "tidy" / f"{name}.csv").read_bytes()
+    sets = pd.read_csv(whole / "tidy" / "system_pair_sets.csv")
+    assert set(sets["term"]) == {"x_sq", "total:x_sq", "y", "total:y"}
+    [table] = (whole / "tables").glob("system_sets_pair_*.md")
+    assert "Wald interval" in table.read_text("utf-8")
+    assert "no sign is known" in (whole / "tables" / "system_pair_sets_reading.txt").read_text("utf-8-sig")

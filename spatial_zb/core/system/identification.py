@@ -1,4 +1,4 @@
-"""How well instruments identify one equation: first-stage F, rank, and the Anderson-Rubin set of ρ.
+"""How well instruments identify one equation: first-stage F, rank, tests of what is left out.
 
 All arrays have the fixed effects removed; N is the number of transformed observations, the weight of every
 degrees-of-freedom count.
@@ -7,29 +7,19 @@ References: Cragg & Donald (1993), Econometric Theory 9: 222-240; Kleibergen & P
 133: 97-126; Sanderson & Windmeijer (2016), J. Econometrics 190: 212-221; Montiel Olea & Pflueger (2013), J. Business &
 Economic Statistics 31: 358-369; Lewis & Mertens (2022), CEPR Discussion Paper 17301; Sargan (1958); Hansen (1982); Newey
 (1985), J. Econometrics 29: 229-256 (tests of some exclusions).
-
-Values of ρ that the Anderson-Rubin test does not reject, whatever the strength of the instruments.
-
-Under ρ₀ the residuals (I − ρ₀W)y of the exogenous regressors have nothing to do with the h − k instruments beside them:
-
-    F(ρ₀) = [e'(P_H − P_X)e / (h − k)] / [e'(I − P_H)e / (N − h)],  e = y − ρ₀Wy,
-
-is F(h − k, N − h) under normal errors, exactly (Anderson & Rubin 1949, Annals of Mathematical Statistics 20: 46-63). Both
-sums are quadratic in ρ₀, so that what is not rejected is an interval, all values, all but an interval, or none.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, special
+from scipy import linalg
 
 from spatial_zb.core import Array, chi2_tail, f_tail
-from spatial_zb.core.system.moments import Instruments, by_unit, white
+from spatial_zb.core.system.moments import by_unit, white
 
 Covariance = Literal["classical", "robust", "cluster"]
 #: Fewest clusters for each direction that a clustered Wald statistic tests: below, its F is noise.
@@ -350,37 +340,3 @@ def rank_condition(now: NDArray[np.bool_], lagged: NDArray[np.bool_], g: int) ->
     sizes = np.abs(f).max(axis=(0, 2))
     others = tuple(l for l in range(m) if l != g and sizes[l] > np.sqrt(RANK_TOLERANCE) * sizes.max())
     return RankCondition(rank, needed, others)
-
-
-def anderson_rubin_pieces(
-    y: Array, w: Array, instruments: Instruments, alpha: float, bounds: tuple[float, float]
-) -> tuple[list[tuple[float, float]], float]:
-    """The values in ``bounds`` that are not rejected, as up to two intervals, and the critical F.
-
-    y (M,) and its endogenous regressor w (M,), without effects.
-    """
-    both = np.column_stack([y, w])
-    own = np.linalg.qr(instruments.included)[0] if instruments.included.shape[1] else both[:, :0]
-    spare = instruments.count - own.shape[1]
-    explained, onto = instruments.basis.T @ both, own.T @ both
-    among = explained.T @ explained
-    excluded, rest = among - onto.T @ onto, both.T @ both - among
-    critical = float(special.fdtri(spare, instruments.dof, 1 - alpha))
-    q = excluded / spare - critical * rest / instruments.dof
-    return _where_not_positive(q[1, 1], -2 * q[0, 1], q[0, 0], bounds), critical
-
-
-def _where_not_positive(
-    a: float, b: float, c: float, bounds: tuple[float, float]
-) -> list[tuple[float, float]]:
-    """Where ax² + bx + c ≤ 0 within bounds."""
-    roots = np.roots([a, b, c])
-    ends = sorted(r.real for r in roots if abs(r.imag) < 1e-12 * (1 + abs(r.real)))
-    points = [bounds[0], *(r for r in ends if bounds[0] < r < bounds[1]), bounds[1]]
-    pieces: list[tuple[float, float]] = []
-    for low, high in pairwise(points):
-        middle = (low + high) / 2
-        if (a * middle + b) * middle + c <= 0:
-            joined = bool(pieces) and pieces[-1][1] == low  # a root that is only touched
-            pieces = [*pieces[:-1], (pieces[-1][0], high)] if joined else [*pieces, (low, high)]
-    return pieces

@@ -9,8 +9,7 @@ import pandas as pd
 
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.text import Text
-from spatial_zb.effects import effects_by_unit, spatial_effects
-from spatial_zb.effects.orders import effects_by_order
+from spatial_zb.effects import effects_by_order, effects_by_unit, spatial_effects
 from spatial_zb.effects.system import SHOCK, units_of_system
 from spatial_zb.effects.table import Effects
 from spatial_zb.explore.distance import effects_by_distance, moran_by_distance

@@ -16,12 +16,20 @@ from spatial_zb.core.statistics.dispersion import within_sd
 from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.table import Effects
 from spatial_zb.hypotheses.nested import RESTRICTIONS, restriction_tests
+from spatial_zb.inference.sets import ConfidenceSets, confidence_set
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.models.system.spec import Equation, SystemSpec
 from spatial_zb.pipeline.job import Estimated, Job, figure_note, sample_notes
 from spatial_zb.pipeline.prepare import Prepared
-from spatial_zb.pipeline.words import METHOD_WORDS, column_heading, naming_sample, warn_undone, weights_words
+from spatial_zb.pipeline.words import (
+    METHOD_WORDS,
+    column_heading,
+    naming_sample,
+    sets_words,
+    warn_undone,
+    weights_words,
+)
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.style import Drawing
@@ -53,6 +61,8 @@ def estimate_systems(job: Job) -> list[Text]:
         _write_system(job, system, columns)
         _draw_system(job, system, columns)
         _read_system(job, system, columns)
+        if system.sets:
+            _write_sets(job, system, columns)
     return []
 
 
@@ -236,6 +246,61 @@ def _tidy_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> 
                 f"system_{system.name}{ending}",
                 pd.concat([f.assign(**c.facts) for c, f in parts], ignore_index=True),
             )
+
+
+def _write_sets(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
+    """Sets that hold however weak the instruments: a table for each sample and W, a frame of all, and what they say."""
+    from spatial_zb.report.tables import layouts
+
+    study, prepared = job.study, job.prepared
+    labels = prepared.labels | {name: prepared.panel.label(e.y) for name, e in system.equations.items()}
+    frames, paragraphs, told = [], [], []
+    for sample, W in product(study.samples_of(system), study.weights_of(system)):
+        own = [c for c in columns if (c.facts["sample"], c.facts["weights"]) == (sample, W)]
+        found = [
+            one for name in system.equations if own and (one := _sets_of(study, own[0], name)) is not None
+        ]
+        if not found:
+            continue
+        where = study.samples[sample].label, study.weights[W].label
+        title = Text(
+            f"{system.title.en}: sets for weak instruments, {where[0].en}, {where[1].en}",
+            f"{system.title.zh}：弱工具变量下的置信集（{where[0].zh}，{where[1].zh}）",
+        )
+        method = METHOD_WORDS[own[0].facts["method"]]
+        said = Text(f"Estimates and Wald intervals: {method.en}.", f"估计值与Wald区间：{method.zh}。")
+        choices = {"model": system.title, "sample": where[0], "weights": where[1]}
+        job.table(
+            partial(layouts.sets_table, found),
+            TableLook(
+                title=title,
+                key=f"system_sets_{system.name}_{sample}_{W}",
+                notes=[said, *sample_notes(job, sample), *prepared.sources],
+                words=labels,
+            ),
+            choices,
+        )
+        facts = {"sample": sample, "weights": W}
+        frames += [one.tidy().assign(**facts, **one.facts) for one in found]
+        place = Text(f"{where[0].en}, {where[1].en}", f"{where[0].zh}，{where[1].zh}")
+        paragraphs.append(sets_words(found, {name: _short(words) for name, words in labels.items()}, place))
+        told.append(choices)
+        job.tick(f"{system.name} · {sample} · {W} · sets")
+    if frames:
+        job.tidy(f"system_{system.name}_sets", pd.concat(frames, ignore_index=True))
+        title = Text(f"{system.title.en}: what is known", f"{system.title.zh}：数据能说明什么")
+        job.prose(f"system_{system.name}_sets_reading", title, paragraphs, told)
+
+
+def _sets_of(study: Study, column: _SystemColumn, equation: str) -> ConfidenceSets | None:
+    """Sets of one equation; None where it cannot have them, which is warned of."""
+    try:
+        with naming_sample(study, column.facts["sample"]):
+            return confidence_set(column.fit, equation=equation)
+    except SpatialZbError as error:
+        what = Text(f"Sets of equation {equation}", f"方程{equation}的置信集")
+        warn_undone(what, error)
+        return None
 
 
 def _shock_words(system: System, prepared: Prepared) -> dict[str, Text]:

@@ -48,8 +48,8 @@ def effects_by_order(
     ----------
     frame
         Columns term (or response and source, of a system), effect, order, estimate, cumulative, as
-        :func:`~spatial_zb.effects.orders.effects_by_order` gives them; with the intervals of
-        :func:`~spatial_zb.effects.orders.effects_by_order` these are drawn too.
+        :func:`~spatial_zb.effects.effects_by_order` gives them; with the intervals of
+        :func:`~spatial_zb.effects.effects_by_order` these are drawn too.
     terms
         Variables, or pairs (response, source), one row of panels each; the first of the frame without it.
     effects

@@ -192,7 +192,9 @@ class System(Section):
     """``[systems.<name>]``: spatial simultaneous equations over weights, samples and methods.
 
     ``covariance`` is of all methods: FIML has its information matrix for ``"classical"``, and errors clustered by unit for
-    the others. ``bias_correction`` is of the instrumental methods. Blank weights and samples are those of :class:`Model`.
+    the others. ``bias_correction`` is of the instrumental methods. ``sets`` asks for sets of each equation's endogenous
+    coefficients that hold however weak the instruments are, beside the intervals of the first method. Blank weights and
+    samples are those of :class:`Model`.
     """
 
     name: str
@@ -202,6 +204,7 @@ class System(Section):
     methods: Some[Literal["2sls", "3sls", "gs2sls", "gs3sls", "fiml"]] = ("gs3sls",)
     covariance: Literal["classical", "robust", "cluster"] = "classical"
     bias_correction: bool | None = None
+    sets: bool = False
     weights: Names = ()
     samples: Names = ()
 

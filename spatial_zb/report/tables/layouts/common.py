@@ -101,13 +101,14 @@ def _estimate_and_set(record: Record, style: TableStyle, *, stars: bool) -> tupl
     names = ("conf_low", "gap_low", "gap_high", "conf_high")
     low, first, last, high = (real(record.get(name)) for name in names)
     if not math.isfinite(low) and math.isfinite(first):
-        return value, f"(−∞, {_plainly(first, style)}] ∪ [{_plainly(last, style)}, ∞)"
+        return value, f"(−∞, {plainly(first, style)}] ∪ [{plainly(last, style)}, ∞)"
     if math.isinf(low):
         return value, "(−∞, ∞)"
-    return value, "–" if math.isnan(low) else f"[{_plainly(low, style)}, {_plainly(high, style)}]"
+    return value, "–" if math.isnan(low) else f"[{plainly(low, style)}, {plainly(high, style)}]"
 
 
-def _plainly(value: float, style: TableStyle) -> str:
+def plainly(value: float, style: TableStyle) -> str:
+    """A number of a table within text."""
     return shown(Number(value, style.digits), style).text
 
 

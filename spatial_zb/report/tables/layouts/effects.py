@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
@@ -24,15 +25,45 @@ from spatial_zb.report.tables.layouts.common import (
     label_of,
     named_line,
     paragraph,
+    plainly,
     real,
     reason_note,
     shared_notes,
     stars_note,
+    term_label,
     titled,
     word_of,
 )
-from spatial_zb.report.tables.table import PLAIN, Cell, HeaderCell, Table, TableLook, TableStyle, section
+from spatial_zb.report.tables.table import (
+    PLAIN,
+    Cell,
+    HeaderCell,
+    Number,
+    Table,
+    TableLook,
+    TableStyle,
+    body,
+    section,
+)
 from spatial_zb.report.words import COVARIANCES, EFFECTS, WORDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from spatial_zb.base.results import ConfidenceSet
+
+
+class Sets(Protocol):
+    """Sets of one equation: :class:`spatial_zb.inference.sets.ConfidenceSets`."""
+
+    @property
+    def equation(self) -> str: ...
+    @property
+    def sets(self) -> tuple[ConfidenceSet, ...]: ...
+    @property
+    def facts(self) -> Mapping[str, Any]: ...
+    @property
+    def wald(self) -> pd.DataFrame | None: ...
 
 
 def effects_table(
@@ -106,6 +137,95 @@ def effects_table(
         rows=tuple(rows),
         notes=(paragraph(said), *map(Text.of, look.notes)),
     )
+
+
+def sets_table(results: Sequence[Sets], *, look: TableLook = PLAIN) -> Table:
+    """Lay out sets for weak instruments beside estimates and Wald intervals, a section for each equation.
+
+    Parameters
+    ----------
+    results
+        Of :func:`spatial_zb.confidence_set`.
+    look
+        Words around the table, among them ``words`` for equations and variables.
+
+    Raises
+    ------
+    SpecificationError
+        Without results.
+    """
+    if not results:
+        raise SpecificationError("A table of sets needs at least one result.", "置信集表至少要有一个结果。")
+    style, labels, rows, said = look.style, look.words, [], [*SETS_NOTES]
+    names = ("variable", "estimate", "wald", "plug_in", "projection")
+    wald = any(found.wald is not None for found in results)
+    for found in results:
+        name, known = label_of(labels, found.equation), found.wald
+        rows.append(section(name))
+        for one in found.sets:
+            interval: Cell = "–"
+            if known is not None and math.isfinite(low := real(known.loc[one.term, "conf_low"])):
+                high = real(known.loc[one.term, "conf_high"])
+                interval = f"[{plainly(low, style)}, {plainly(high, style)}]"
+            cells = [Number(one.estimate, style.digits), interval]
+            cells += [pieces_cell(each.pieces, style) for each in (one, one.projection)]
+            rows.append(body(_set_label(labels, one.term), *(cells if wald else [cells[0], *cells[2:]])))
+        f = found.facts
+        strength = f"{f['weakest_f']:.2f}", f"{f['j_p']:.2f}" if math.isfinite(f["j_p"]) else "–"
+        said.append(
+            Text(
+                f"{name.en}: {f['instruments']} instruments, {f['clusters']} units, F of the weakest direction "
+                f"{strength[0]}, p of J {strength[1]}.",
+                f"{name.zh}：工具变量{f['instruments']}个，地区{f['clusters']}个，"
+                f"最弱方向的F为{strength[0]}，J的p值为{strength[1]}。",
+            )
+        )
+    header = [HeaderCell(SET_WORDS[name]) for name in names if wald or name != "wald"]
+    return Table(
+        title=titled(look, "Sets that hold however weak the instruments", "弱工具变量下仍有效的置信集"),
+        key=look.key or "sets",
+        header=(header,),
+        rows=tuple(rows),
+        alignment=("l", *("c" for _ in header[1:])),
+        notes=(paragraph(said), *map(Text.of, look.notes)),
+    )
+
+
+def pieces_cell(pieces: Sequence[tuple[float, float]], style: TableStyle) -> str:
+    """A set as a formula: [a, b], (−∞, a] ∪ [b, ∞), the whole line, or ∅."""
+    parts = []
+    for low, high in pieces:
+        left = f"[{plainly(low, style)}" if math.isfinite(low) else "(−∞"
+        right = f"{plainly(high, style)}]" if math.isfinite(high) else "∞)"
+        parts.append(f"{left}, {right}")
+    return " ∪ ".join(parts) or "∅"
+
+
+def _set_label(labels: Mapping[str, Label], term: str) -> Text:
+    if not term.startswith("total:"):
+        return term_label(labels, term)
+    name = term_label(labels, term.removeprefix("total:"))
+    return Text(f"{EFFECTS['total'].en}: {name.en}", f"{EFFECTS['total'].zh}：{name.zh}")
+
+
+SET_WORDS = {
+    "variable": WORDS["variable"],
+    "estimate": WORDS["estimate"],
+    "wald": Text("Wald interval", "Wald区间"),
+    "plug_in": Text("Set", "置信集"),
+    "projection": Text("Guaranteed set", "保守置信集"),
+}
+SETS_NOTES = (
+    Text(
+        "A set holds all values that the instruments do not reject, by a statistic clustered by unit, however weak they "
+        "are; the guaranteed one (projection) keeps its level in any case. (−∞, ∞): every value is compatible with the "
+        "data. Where the set has no bounds the Wald interval beside it is no interval. Total: (γ + ψ)/(1 − ψ of the "
+        "equation's own lag), other equations at rest.",
+        "置信集为工具变量不拒绝的全部取值（统计量按地区聚类），无论工具变量多弱均有效；"
+        "保守置信集（投影法）在任何情形下都保持置信水平。(−∞, ∞)表示任何取值都与数据相容。"
+        "置信集无界时，旁边的Wald区间不能当作区间解读。总效应为(γ + ψ)/(1 − 本方程的ψ)，其他方程不变。",
+    ),
+)
 
 
 def _effects_notes(
