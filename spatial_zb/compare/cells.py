@@ -46,8 +46,9 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.static import coefficients_of, delta_errors, reached_end
 from spatial_zb.effects.table import EFFECTS
+from spatial_zb.models.certainty import estimated, least_squares
 from spatial_zb.models.durbin import WEAK_SPATIAL_ERROR, fit_durbin
-from spatial_zb.models.ml import estimated, least_squares, may_be_unusual, notes_on
+from spatial_zb.models.ml import may_be_unusual, notes_on
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
 
@@ -364,7 +365,7 @@ def _errors_are_unusual(point: SharedModel, moments: Moments) -> bool:
 
 
 def _residuals(point: SharedModel, moments: Moments, products: tuple[Array, float] | None) -> Residuals:
-    """As :func:`spatial_zb.models.ml.residual_arrays`, in the basis of the moments with one row more.
+    """As :func:`spatial_zb.models.certainty.residual_arrays`, in the basis of the moments with one row more.
 
     BGZδ is known by its products with Z and with itself: its part along Z, and what is left in the row of its own.
     """

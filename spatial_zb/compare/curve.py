@@ -41,14 +41,10 @@ from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import demean, spatial_lag
 from spatial_zb.data.panel import Panel
 from spatial_zb.effects.table import EFFECTS
+from spatial_zb.models.certainty import evaluated, likelihood_covariance
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.ml import (
-    assembled,
-    evaluated,
-    likelihood_covariance,
-    likelihood_maximum,
-)
+from spatial_zb.models.ml import assembled, likelihood_maximum
 from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
 from spatial_zb.weights.matrix import Weights, as_weights
 
@@ -321,7 +317,7 @@ def _refitted(fit: Fit, y: Array) -> Fit:
     design = replace(design, y=demean(y, effects), Wy=demean(Wy, effects), WWy=WWy)
     sample = design.sample(fit.estimator)
     at = evaluated(design, fit.estimator_asked, likelihood_maximum(design, sample), sample)
-    return assembled(at, fit.covariance, *likelihood_covariance(at, fit.covariance)[:2])
+    return assembled(at, fit.covariance, likelihood_covariance(at, fit.covariance))
 
 
 def _replicate(

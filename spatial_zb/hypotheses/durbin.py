@@ -12,9 +12,9 @@ from spatial_zb.core.likelihood import Maximum
 from spatial_zb.core.likelihood import tests as core
 from spatial_zb.hypotheses.case import EFFECTS_WORDS, Case, Step, chi2_row, quiet_design
 from spatial_zb.hypotheses.nested import counts, likelihood_ratio_of, wald_common_factor, wald_no_lags
+from spatial_zb.models.certainty import estimated, evaluated
 from spatial_zb.models.design import stacked
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.ml import estimated, evaluated
 from spatial_zb.models.spec import DurbinSpec
 
 

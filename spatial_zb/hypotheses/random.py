@@ -47,9 +47,9 @@ from spatial_zb.hypotheses.case import (
     quiet_fit,
     varies,
 )
+from spatial_zb.models.certainty import estimated, evaluated, filtered_mean
 from spatial_zb.models.design import stacked
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.ml import estimated, evaluated, filtered_mean
 from spatial_zb.models.spec import DurbinSpec, Effects
 
 #: Tests from residuals without unit effects.

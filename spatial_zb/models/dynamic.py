@@ -25,17 +25,10 @@ from spatial_zb.core.likelihood.dynamic import (
     score_bias,
 )
 from spatial_zb.core.transforms import TransformedSample
+from spatial_zb.models.certainty import estimated, evaluated, likelihood_covariance
 from spatial_zb.models.design import Design
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.ml import (
-    assembled,
-    cross_products_of,
-    estimated,
-    evaluated,
-    likelihood_covariance,
-    likelihood_maximum,
-    notes_at,
-)
+from spatial_zb.models.ml import assembled, cross_products_of, likelihood_maximum, notes_at
 from spatial_zb.models.notes import not_corrected, not_stable, persistent_and_short, root_taken_out
 from spatial_zb.models.spec import Covariance, DurbinSpec, Estimator
 
@@ -61,12 +54,12 @@ def fit_dynamic(
     sample = design.sample()
     best, found, jacobian = dynamic_estimate(design, sample, estimator)
     at = evaluated(design, estimator, best, sample)
-    cov, positive, overlap = likelihood_covariance(at, covariance, bandwidth)
+    certain = likelihood_covariance(at, covariance, bandwidth)
     if jacobian is not None:
-        cov = jacobian @ cov @ jacobian.T
-    notes = notes_at(at, covariance, positive, overlap)
+        certain = replace(certain, cov=jacobian @ certain.cov @ jacobian.T)
+    notes = notes_at(at, covariance, certain)
     best = replace(best, log_likelihood=found.log_likelihood)  # of the maximum: what AIC and LR compare
-    fit = assembled(replace(at, best=best), covariance, cov, positive)
+    fit = assembled(replace(at, best=best), covariance, certain)
     fit = _with_dynamics(fit, found, jacobian is not None)
     return replace(fit, notes=(*notes, *_notes_on_persistence(fit)))
 

@@ -35,10 +35,11 @@ from spatial_zb.core.system.moments import (
     white,
 )
 from spatial_zb.core.transforms import FixedEffects
+from spatial_zb.models.certainty import degrees_of
 from spatial_zb.models.design import Design
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm_sample import GmmSample, gmm_sample, system_of
-from spatial_zb.models.ml import SMALL_N, degrees_of, errors_of_fit, notes_on_correlation
+from spatial_zb.models.ml import SMALL_N, errors_of_fit, notes_on_correlation
 from spatial_zb.models.notes import (
     ANDERSON_RUBIN,
     BOOTSTRAP,

@@ -13,12 +13,11 @@ from spatial_zb.core import Array
 from spatial_zb.core.clusters import Clusters, clusters_of
 from spatial_zb.core.likelihood.covariance import (
     few_clusters_scores,
-    filter_diagonals,
     inverse_or_nan,
-    pair_squares,
     scaled_pairs,
     unit_scores,
 )
+from spatial_zb.core.logdet.entries import QuadraticForms
 from spatial_zb.core.logdet.traces import Traces, filter_traces
 from spatial_zb.core.random.maximum import (
     RandomMaximum,
@@ -30,9 +29,10 @@ from spatial_zb.core.random.maximum import (
 )
 from spatial_zb.core.random.profile import RandomProfile, apply_between, make_spread, random_profile
 from spatial_zb.core.transforms import orthogonal_base
+from spatial_zb.models.certainty import Certainty, degrees_of, estimated, filtered_mean, probe_error
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit, term_index
-from spatial_zb.models.ml import SMALL_N, degrees_of, estimated, filtered_mean
+from spatial_zb.models.ml import SMALL_N
 from spatial_zb.models.notes import (
     BOOTSTRAP,
     MEDIAN_UNBIASED,
@@ -70,14 +70,11 @@ def fit_random(design: Design, covariance: Covariance) -> Fit:
         )
     profile = _profile(design)
     best = maximise_random(profile, spec.lag_y, spec.lag_error)
-    traces = _traces(design, best) if covariance == "information" else None
-    cov, positive = _covariance(covariance, design, profile, best, traces)
-    fit = _assemble(design, profile, covariance, best, cov, positive and not best.at_bound)
-    if traces is not None:
-        fit = replace(fit, convergence=replace(fit.convergence, probe_error=traces.probe_error))
+    found = _covariance(covariance, design, profile, best)
+    fit = _assemble(design, profile, covariance, best, found)
     if fit.converged and corrects_leverage(covariance, weights.n):
         fit = replace(fit, clusters=_clusters(design, best))
-    return replace(fit, notes=_notes_on(design, best, positive))
+    return replace(fit, notes=_notes_on(design, best, found.exists))
 
 
 def _profile(design: Design) -> RandomProfile:
@@ -100,23 +97,25 @@ def _traces(design: Design, best: RandomMaximum) -> Traces:
     return filter_traces(W.matrix, W.logdet, best.rho, best.lam, centred=False)
 
 
-def _covariance(
-    kind: str, design: Design, profile: RandomProfile, best: RandomMaximum, traces: Traces | None
-) -> tuple[Array, bool]:
+def _covariance(kind: str, design: Design, profile: RandomProfile, best: RandomMaximum) -> Certainty:
     """Covariance (k + 4, k + 4) of (δ, ρ, λ, φ, σ²), NaN for parameters without one, and whether it exists."""
     k = design.Z.shape[2]
     full = np.full((k + 4, k + 4), np.nan)
     if best.at_bound or best.gradient > FLAT:
-        return full, False
+        return Certainty(full, False)
     active = np.ix_(*2 * [_active(design, best)])
+    traces = _traces(design, best) if kind == "information" else None
     if traces is not None:
         matrix = _information(design, profile, best, traces)
     else:
         matrix = random_hessian(profile, best, _steps(design, profile, best))
-    full[active], positive = inverse_or_nan(matrix[active])
-    if kind in CLUSTERED:
-        full[active] = full[active] @ _meat(kind, design, best)[active] @ full[active]
-    return full, positive
+    bread, positive = inverse_or_nan(matrix[active])
+    full[active] = bread
+    if kind not in CLUSTERED:
+        return Certainty(full, positive, probe_error=traces.probe_error if traces is not None else 0.0)
+    meat, error = _meat(kind, design, best)
+    full[active] = bread @ meat[active] @ bread
+    return Certainty(full, positive, probe_error=probe_error(full[active], bread, error[active]))
 
 
 def _whitened(values: Array, phi: float) -> Array:
@@ -143,8 +142,8 @@ def _clusters(design: Design, best: RandomMaximum) -> Clusters:
     )
 
 
-def _meat(kind: Covariance, design: Design, best: RandomMaximum) -> Array:
-    """Variance (k + 4, k + 4) of the score of (δ, ρ, λ, φ, σ²) by unit, after Ω^{−1/2}.
+def _meat(kind: Covariance, design: Design, best: RandomMaximum) -> tuple[Array, Array]:
+    """Variance (k + 4, k + 4) of the score of (δ, ρ, λ, φ, σ²) by unit, after Ω^{−1/2}, and what random signs leave in it.
 
     v_i = μ_i + ε_i are independent of one another whatever correlates the ε of a unit over time, and both filters
     commute with Ω^{−1/2}: linear forms and terms of one unit and of two are those of a model without effects.
@@ -152,8 +151,9 @@ def _meat(kind: Covariance, design: Design, best: RandomMaximum) -> Array:
     """
     BZ, slope, e = _filtered(design, best)
     (T, n), spatial, sigma2 = e.shape, design.spec.spatial_terms, best.sigma2
-    forms = (design.weights.matrix, best.rho, best.lam, False)
-    own = filter_diagonals(*forms) if spatial else np.zeros((2, n))
+    W = design.weights
+    forms = QuadraticForms(W.matrix, (best.rho, best.lam), False, W.dissection if spatial else None)
+    own = forms.own if spatial else np.zeros((2, n))
     columns = np.column_stack([stacked(BZ), stacked(slope), np.zeros(e.size)])
     few = corrects_leverage(kind, n)
     if few:
@@ -165,8 +165,11 @@ def _meat(kind: Covariance, design: Design, best: RandomMaximum) -> Array:
     sums = np.insert(sums, sums.shape[1] - 1, between - between.mean(), axis=1)
     meat = sums.T @ sums
     where = np.ix_(*2 * [np.array([-4, -3, -1])])
-    meat[where] += scaled_pairs(pair_squares(*forms, e), sigma2) if spatial else 0.0
-    return meat if few else meat * n / (n - 1)
+    error = np.zeros(meat.shape)
+    if spatial:
+        pairs, error[where] = (scaled_pairs(part, sigma2) for part in forms.pair_squares(e))
+        meat[where] += pairs
+    return meat if few else meat * n / (n - 1), error
 
 
 def _information(design: Design, profile: RandomProfile, best: RandomMaximum, traces: Traces) -> Array:
@@ -208,8 +211,7 @@ def _assemble(
     profile: RandomProfile,
     covariance: Covariance,
     best: RandomMaximum,
-    cov: Array,
-    converged: bool,
+    found: Certainty,
 ) -> Fit:
     spec, k = design.spec, design.Z.shape[2]
     index = term_index((*spec.terms, *spec.spatial_terms, "phi", "sigma2"))
@@ -220,15 +222,16 @@ def _assemble(
         estimator="ml",
         covariance=covariance,
         params=pd.Series(values[kept], index=index, name="estimate"),
-        cov=pd.DataFrame(cov[np.ix_(kept, kept)], index=index, columns=index),
+        cov=pd.DataFrame(found.cov[np.ix_(kept, kept)], index=index, columns=index),
         log_likelihood=best.log_likelihood,
         nobs=design.y.size,
         absorbed=0,
         residuals=_residuals(design, profile, best),
         df_resid=degrees_of(covariance, design.weights.n),
         convergence=Convergence(
-            converged=converged,
+            converged=found.exists and not best.at_bound,
             at_bound=best.at_bound,
+            probe_error=found.probe_error,
             phi_at_zero=best.at_zero,
             gradient=best.gradient,
             modes=best.modes,

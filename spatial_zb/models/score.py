@@ -31,17 +31,10 @@ from spatial_zb.core.likelihood.score import (
 )
 from spatial_zb.core.logdet.traces import Traces
 from spatial_zb.core.transforms import Base, orthogonal_base
+from spatial_zb.models.certainty import Certainty, Evaluated, residual_arrays
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.ml import (
-    SMALL_N,
-    Evaluated,
-    assembled,
-    fit_ml,
-    likelihood_maximum,
-    notes_on_dependence,
-    residual_arrays,
-)
+from spatial_zb.models.ml import SMALL_N, assembled, fit_ml, likelihood_maximum, notes_on_dependence
 from spatial_zb.models.notes import BOOTSTRAP, few_units, no_root, score_has_roots, simpler_score
 from spatial_zb.models.spec import Covariance, corrects_leverage
 
@@ -75,7 +68,7 @@ def fit_score(design: Design, covariance: Covariance) -> Fit:
     cov = np.full((len(found.cov) + 1,) * 2, np.nan)
     cov[:-1, :-1] = found.cov
     positive = bool(found.slope > 0 and np.isfinite(found.cov).all())
-    fit = assembled(found.at, covariance, cov, positive)
+    fit = assembled(found.at, covariance, Certainty(cov, positive))
     record = replace(fit.convergence, form=found.form, roots=found.roots.found)
     return replace(fit, convergence=record, notes=_notes(found, covariance))
 

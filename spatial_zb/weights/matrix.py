@@ -26,6 +26,7 @@ from spatial_zb.weights.entries import as_sparse, check_entries, text_ids
 
 if TYPE_CHECKING:
     from spatial_zb.core.logdet import Determinant, LogDet
+    from spatial_zb.core.logdet.entries import Dissection
 
 
 Normalisation = Literal["none", "row", "spectral", "minmax"]
@@ -138,6 +139,13 @@ class Weights:
         from spatial_zb.core.logdet import make_logdet
 
         return make_logdet(self.matrix, self.determinant)
+
+    @cached_property
+    def dissection(self) -> Dissection | None:
+        """How the graph of W comes apart, for entries of (I − ρW)⁻¹; None where its links reach too far."""
+        from spatial_zb.core.logdet.entries import dissect
+
+        return dissect(self.matrix)
 
     def with_determinant(self, method: Determinant) -> Weights:
         """Give the same W with another way to ln|I − ρW|.

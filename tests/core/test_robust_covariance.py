@@ -14,10 +14,9 @@ from spatial_zb import DurbinSpec, Panel, SpatialZbWarning, SpecificationError, 
 from spatial_zb.core.likelihood.covariance import (
     bartlett_bandwidth,
     error_moments,
-    filter_diagonals,
     overlap_kernel,
-    pair_squares,
 )
+from spatial_zb.core.logdet.entries import QuadraticForms, dissect
 from spatial_zb.simulate import durbin as simulate_durbin
 
 ROBUST = ("sandwich", "cr1", "cr2", "driscoll_kraay", "spatial_hac")
@@ -72,16 +71,13 @@ def test_diagonals_and_pairs_equal_dense_ones(how, centred):
     rho, lam = (0.4, -0.3) if how == "row" else (0.1, -0.05)
     J = np.eye(n) - centred / n
     G, H = (J @ W.toarray() @ np.linalg.inv(np.eye(n) - c * W.toarray()) @ J for c in (rho, lam))
-    np.testing.assert_allclose(
-        filter_diagonals(W, rho, lam, centred), [np.diag(G), np.diag(H)], rtol=EXACT, atol=1e-12
-    )
+    both = QuadraticForms(W, (rho, lam), centred, dissect(W))
+    np.testing.assert_allclose(both.own, [np.diag(G), np.diag(H)], rtol=EXACT, atol=1e-12)
     e = np.random.default_rng(0).standard_normal((T, n))
     products = e.T @ e
     upper = np.triu_indices(n, 1)
     forms = [((M + M.T) * products)[upper] for M in (G, H, J)]
-    np.testing.assert_allclose(
-        pair_squares(W, rho, lam, centred, e), [[a @ b for b in forms] for a in forms], rtol=EXACT
-    )
+    np.testing.assert_allclose(both.pair_squares(e)[0], [[a @ b for b in forms] for a in forms], rtol=EXACT)
 
 
 @pytest.mark.parametrize("effects", EFFECTS)
@@ -255,7 +251,7 @@ def test_sandwich_meat_is_the_variance_of_the_score(family, effects):
     parts = Residuals(BZ, BGm, BGm, e, None, None, e)
     tr = transformed_sample(n, T, effects, "lee_yu")
     traces = filter_traces(W, make_logdet(W), rho, lam, tr.centred)
-    own = filter_diagonals(W, rho, lam, tr.centred)
+    own = QuadraticForms(W, (rho, lam), tr.centred, None).own
     import spatial_zb.core.likelihood.covariance as covariance
 
     known = covariance.Moments(2.0, 6.0)

@@ -406,7 +406,7 @@ def test_69_at_the_bound_it_is_said_loudly_and_no_error_is_claimed():
 
 
 def test_71_a_covariance_that_is_not_positive_definite_is_not_repaired(monkeypatch):
-    import spatial_zb.models.ml as ml
+    import spatial_zb.models.certainty as ml
 
     monkeypatch.setattr(ml, "information", lambda parts, *rest: -np.eye(parts.BZ.shape[1] + 3))
     with pytest.warns(SpatialZbWarning, match="not positive definite"):

@@ -88,7 +88,7 @@ def _lag_information(model: SampleModel, u: Array, Wy: Array, rho: Array, sigma2
     R, k, sample = len(u), model.Z.shape[2], model.sample
     P, inverse, omega = spectrum(model.matrix)
     g = omega / (1 - rho[:, None] * omega)
-    # G(mean) as Wy − Gu, as in models/ml.py
+    # G(mean) as Wy − Gu, as in models/certainty.py
     mean = Wy - np.real((u @ inverse.T * g[:, None, :]) @ P.T)
     flat, Z = transform_all(model, mean).reshape(R, -1), model.Z.reshape(-1, k)
     out = np.zeros((R, k + 2, k + 2))
@@ -223,7 +223,7 @@ def replicated_score_tests(
 def _residuals(
     model: SampleModel, samples: Samples, at: Replicates, basis: tuple[Array, Array, Array]
 ) -> Residuals:
-    """As ``residual_arrays`` of one fit (models/ml.py)."""
+    """As ``residual_arrays`` of one fit (models/certainty.py)."""
     rho, lam = at.rho[:, None, None], at.lam[:, None, None]
     u = samples.y - rho * samples.Wy - _mean(model.Z, at.delta)
     Wu = samples.Wy - rho * samples.WWy - _mean(model.lagged, at.delta)

@@ -9,25 +9,22 @@ References: Anselin (1988), Spatial Econometrics, §6.3; Lee (2004), Econometric
 J. Econometrics 154, eqs 12 and 27; Driscoll & Kraay (1998), Rev. Econ. Statist. 80: 549-560; Kelejian & Prucha (2007),
 J. Econometrics 140: 131-154 (spatial HAC).
 
-Diagonals and pairs of entries of JGJ and JHJ, G = W(I − ρW)⁻¹ and H = W(I − λW)⁻¹, in blocks of columns.
-
-Exact at any n and without an n × n matrix; n solves with a sparse factorisation, for ten thousand units some ten
-seconds. Only robust covariances need them.
+Robust meats take the diagonals of JGJ and JHJ, G = W(I − ρW)⁻¹ and H = W(I − λW)⁻¹, and sums over pairs of their entries
+(:mod:`spatial_zb.core.logdet.entries`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.linalg import lapack
 
 from spatial_zb.core import Array
 from spatial_zb.core.clusters import Clusters
-from spatial_zb.core.logdet.traces import BLOCK, Traces, filter_applier, unit_columns
+from spatial_zb.core.logdet.traces import Traces
 from spatial_zb.core.transforms import FixedEffects, TransformedSample
 
 #: Per parameter, the share of its own information, given the others, that may be rounding alone.
@@ -203,7 +200,7 @@ def unit_meat(
     own
         (2, n), diagonals of JGJ and JHJ.
     pairs
-        (3, 3), see :func:`spatial_zb.core.likelihood.covariance.pair_squares`; those of ε'ε are left out.
+        (3, 3), see :func:`spatial_zb.core.logdet.entries.pair_squares`; those of ε'ε are left out.
     """
     n, k = shape[1], r.BZ.shape[1]
     columns = np.column_stack([r.BZ, r.BGm, np.zeros_like(r.e)])
@@ -243,7 +240,7 @@ def few_clusters_meat(
     e
         (T, n) residuals.
     own, pairs
-        (2, n) and (3, 3): :func:`filter_diagonals` and, of e*, :func:`pair_squares`.
+        (2, n) and (3, 3): ``filter_diagonals`` and, of e*, ``pair_squares`` of :mod:`spatial_zb.core.logdet.entries`.
     """
     sums = few_clusters_scores(columns, clusters.adjusted(e), sigma2, own, clusters.kept)
     meat = sums.T @ sums
@@ -252,7 +249,7 @@ def few_clusters_meat(
 
 
 def scaled_pairs(pairs: Array, sigma2: float) -> Array:
-    """:func:`pair_squares` as part of the variance of the scores of ρ, λ and σ²."""
+    """``pair_squares`` as part of the variance of the scores of ρ, λ and σ²."""
     scale = np.array([1.0, 1.0, 0.5 / sigma2]) / sigma2
     return pairs * np.outer(scale, scale)
 
@@ -331,43 +328,3 @@ def mean_overlap(root: sparse.csr_array) -> float:
     """
     column_sums = np.asarray(root.sum(axis=0)).ravel()
     return float(column_sums @ column_sums) / root.shape[0] ** 2
-
-
-def filter_diagonals(matrix: sparse.csr_array, rho: float, lam: float, centred: bool) -> Array:
-    """Diagonals of JGJ and JHJ, (2, n); J = I − ιι'/n when centred, else I."""
-    out = np.empty((2, matrix.shape[0]))
-    for row, coefficient in enumerate((rho, lam)):
-        for columns, block in _blocks(matrix, coefficient, centred):
-            out[row, columns] = block[columns, np.arange(len(columns))]
-    return out
-
-
-def pair_squares(matrix: sparse.csr_array, rho: float, lam: float, centred: bool, e: Array) -> Array:
-    """Σ over pairs i < j of q q', q = [(g_ij + g_ji), (h_ij + h_ji), 2J_ij] ε_i'ε_j, (3, 3), from residuals e (T, n)."""
-    transposed = sparse.csr_array(matrix.T)
-    out = np.zeros((3, 3))
-    sources = [_blocks(W, c, centred) for c in (rho, lam) for W in (matrix, transposed)]
-    for parts in zip(*sources, strict=True):
-        columns = parts[0][0]
-        products = e.T @ e[:, columns]
-        products[columns, np.arange(len(columns))] = 0.0
-        forms = [(parts[i][1] + parts[i + 1][1]) * products for i in (0, 2)]
-        forms.append(-2 / matrix.shape[0] * centred * products)
-        out += [[np.vdot(a, b) for b in forms] for a in forms]
-    return out / 2
-
-
-def _blocks(
-    matrix: sparse.csr_array, coefficient: float, centred: bool
-) -> Iterator[tuple[NDArray[np.intp], Array]]:
-    """Columns of JGJ, (n, ≤ BLOCK) at a time, with their positions."""
-    n = matrix.shape[0]
-    apply_g = filter_applier(matrix, coefficient)
-    row_means = apply_g(np.full((n, 1), 1 / n)) if centred else 0.0
-    for first in range(0, n, BLOCK):
-        columns = np.arange(first, min(n, first + BLOCK))
-        block = apply_g(unit_columns(n, first, columns[-1] + 1))
-        if centred:
-            block = block - row_means
-            block = block - block.mean(axis=0)
-        yield columns, block

@@ -30,15 +30,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from spatial_zb.core import Array, Values
-from spatial_zb.core.logdet import symmetriser
-from spatial_zb.core.logdet.traces import (
-    BLOCK,
-    LevelBlocks,
-    filter_applier,
-    filter_diagonal,
-    levels_of,
-    unit_columns,
-)
+from spatial_zb.core.logdet.entries import Dissection, dissect, filter_diagonal
+from spatial_zb.core.logdet.traces import BLOCK, filter_applier, unit_columns
 
 #: What K is for each unit: a symmetric block over its periods; one number; one number, as if nothing but the effects had
 #: been taken out; one number for all units, which is maximum likelihood.
@@ -162,9 +155,9 @@ class Filters:
         self.transposed = sparse.csr_array(matrix.T)
 
     @cached_property
-    def levels(self) -> LevelBlocks | None:
-        """W by levels of its graph."""
-        return levels_of(self.matrix, symmetriser(self.matrix) is not None)
+    def tree(self) -> Dissection | None:
+        """W along a dissection of its graph."""
+        return dissect(self.matrix)
 
     def full(self, rho: Values) -> Array:
         """G (…, n, n) at one ρ or at many, for few units."""
@@ -179,7 +172,7 @@ class Filters:
         return (
             self.full(rho).diagonal()
             if self.dense is not None
-            else filter_diagonal(self.matrix, rho, self.levels)
+            else filter_diagonal(self.matrix, rho, self.tree)
         )
 
     def moved(self, rho: float, right: Array) -> Array:

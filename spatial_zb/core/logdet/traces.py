@@ -18,7 +18,8 @@ Matrix Anal. Appl. 13: 707-728.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,14 +37,13 @@ from spatial_zb.core.logdet.stochastic import iterative_solver
 class LevelBlocks:
     """W by levels: ``own`` blocks (b_k, b_k), ``up`` (b_k, b_{k+1}) to the next level and ``down`` from it.
 
-    ``order`` (n,) are the units level by level. ``definite``: I − cW is similar to a positive definite matrix.
+    ``order`` (n,) are the units level by level.
     """
 
     order: NDArray[np.intp]
     own: list[Array]
     up: list[Array]
     down: list[Array]
-    definite: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class BlockFilter:
 
 def level_blocks(matrix: sparse.csr_array, limit: float) -> LevelBlocks | None:
     """Cut W (n, n) into levels; None where the cubes of their sizes sum to more than ``limit``."""
-    level = _levels(matrix)
+    level = graph_levels(matrix)
     sizes = np.bincount(level)
     if (sizes.astype(float) ** 3).sum() > limit:
         return None
@@ -103,7 +103,7 @@ def _filled(
     return [part.reshape(r, c) for part, r, c in zip(parts, rows, columns, strict=True)]
 
 
-def _levels(matrix: sparse.csr_array) -> NDArray[np.intp]:
+def graph_levels(matrix: sparse.csr_array) -> NDArray[np.intp]:
     """Distance of each unit from a far end of its component, in links of either direction."""
     count, component = csgraph.connected_components(matrix, directed=False)
     roots = np.unique(component, return_index=True)[1]
@@ -341,30 +341,6 @@ def _column_traces(
     return gtg, gth, hth, float(np.std(per_column[0]) / np.sqrt(PROBES) / max(gtg, 1e-300))
 
 
-def filter_diagonal(matrix: sparse.csr_array, coefficient: float, blocks: LevelBlocks | None) -> Array:
-    """diag G (n,), G = W(I − cW)⁻¹: from W by levels (:func:`levels_of`), else by its columns."""
-    out = np.empty(matrix.shape[0])
-    if blocks is not None and (blocks.definite or abs(coefficient) * largest_sums(matrix) < 1):
-        G = block_filter(blocks, coefficient)
-        out[blocks.order] = np.concatenate([G.own(k).diagonal() for k in range(len(blocks.own))])
-        return out
-    apply = filter_applier(matrix, coefficient)
-    for first in range(0, out.size, BLOCK):
-        unit = unit_columns(out.size, first, min(out.size, first + BLOCK))
-        out[first : first + BLOCK] = np.einsum("ij,ij->j", unit, apply(unit))
-    return out
-
-
-def levels_of(matrix: sparse.csr_array, definite: bool) -> LevelBlocks | None:
-    """W by levels, where that is cheaper than its columns.
-
-    ``definite``: W is similar to a symmetric matrix, so that I − cW is to a positive definite one on the whole admissible
-    interval, and needs no pivoting between levels.
-    """
-    blocks = level_blocks(matrix, LEVEL_COST * matrix.shape[0] ** 2)
-    return blocks and replace(blocks, definite=definite)
-
-
 def unit_columns(n: int, first: int, last: int) -> NDArray[np.float64]:
     """Columns first … last − 1 of the identity, (n, last − first)."""
     out = np.zeros((n, last - first))
@@ -386,13 +362,34 @@ def filter_solver(matrix: sparse.csr_array, coefficient: float) -> Solver:
     Without pivoting where I − cW is diagonally dominant, as for every |c| < 1 and row-normalised W. Where the factors
     would be dense (:func:`expected_fill`): by products with W.
     """
+    return _solvers(matrix, coefficient)[0]
+
+
+def filter_both_ways(matrix: sparse.csr_array, coefficient: float) -> tuple[Solver, Solver]:
+    """R ↦ GR and R ↦ G'R, G = W(I − cW)⁻¹, with one factorisation."""
+    transposed = sparse.csr_array(matrix.T)
+    if coefficient == 0:
+        return lambda right: matrix @ right, lambda right: transposed @ right
+    solve, back = _solvers(matrix, coefficient)
+    return lambda right: solve(matrix @ right), lambda right: back(transposed @ right)
+
+
+def _solvers(matrix: sparse.csr_array, coefficient: float) -> tuple[Solver, Solver]:
+    """With I − cW, and with its transpose."""
     n = matrix.shape[0]
     if n <= DENSE_SOLVE:
         # Of the transpose, which LAPACK reads as it stands, without a copy.
         lu, pivots, _ = lapack.dgetrf((np.eye(n) - coefficient * matrix.toarray()).T, overwrite_a=True)
-        return lambda right: lapack.dgetrs(lu, pivots, right, trans=1)[0].reshape(right.shape)
+        ahead, back = (partial(_dense_solve, lu, pivots, trans) for trans in (1, 0))
+        return ahead, back
     system = sparse.csc_array(sparse.eye_array(n, format="csc") - coefficient * matrix)
     bound = largest_sums(matrix)
     if n > ALWAYS_LIGHT and abs(coefficient) * bound < ITERABLE and expected_fill(matrix).heavy:
-        return iterative_solver(matrix, coefficient, bound)
-    return factorise(system, abs(coefficient) * bound < 1).solve
+        transposed = sparse.csr_array(matrix.T)
+        return iterative_solver(matrix, coefficient, bound), iterative_solver(transposed, coefficient, bound)
+    factors = factorise(system, abs(coefficient) * bound < 1)
+    return factors.solve, partial(factors.solve, trans="T")
+
+
+def _dense_solve(lu: Array, pivots: NDArray[np.intp], trans: int, right: Array) -> Array:
+    return lapack.dgetrs(lu, pivots, right, trans=trans)[0].reshape(right.shape)

@@ -10,6 +10,10 @@ the mean going to the score of Σ. C holds the third and fourth cumulants of ε 
 for normal errors, and when every unit has the same r. Lee (2004), Econometrica 72: 1899-1925, theorem 3.2,
 carried over to systems.
 
+These r are diagonals of functions of W, (1 − λ_gω) ω^s [𝐒(ω)⁻¹]_lh/(1 − λ_hω) at ω = W, 𝐒(ω) = Γ − ωΨ: rational, with poles
+where 1 − cω = 0 for c an eigenvalue of Γ⁻¹Ψ or a λ. In partial fractions they are those of I, W, W², W³ and of a few
+(I − cW)⁻¹, which a dissection of the graph gives without m·n solves.
+
 Errors that go together over time, or have variances of their own in every unit, leave the estimate what it is and the
 information wrong. Scores are then summed over the periods and equations of a unit, and the covariance is
 H⁻¹(Σ_i s_i s_i')H⁻¹ n/(n − 1): Liang & Zeger (1986), Biometrika 73: 13-22, for the score of a spatial likelihood.
@@ -25,6 +29,8 @@ from scipy import sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.clusters import Clusters
+from spatial_zb.core.logdet.entries import dissect, inverse_diagonal
+from spatial_zb.core.logdet.factors import factorise, largest_sums
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.system.arrays import (
     COLUMNS,
@@ -37,6 +43,12 @@ from spatial_zb.core.system.arrays import (
 from spatial_zb.core.system.fiml import SystemLikelihood, slopes_of
 from spatial_zb.core.system.instrumental import scaled_inverse, stretched, system_clusters, whitening
 from spatial_zb.core.transforms import TransformedSample
+
+#: Up to this many units diagonals are read from all columns.
+FEW = 300
+#: Poles of at most this size are none; functions are fitted at so many points, and must hold at the eigenvalues of W to
+#: ACCURACY, with coefficients of at most LARGEST: near each other poles take large ones that cancel.
+POLE, SAMPLED, ACCURACY, LARGEST = 1e-9, 60, 1e-9, 1e5
 
 
 def quasi_covariance(likelihood: SystemLikelihood, theta: Array, inverse: Array) -> Array:
@@ -159,6 +171,9 @@ def _diagonals(likelihood: SystemLikelihood, theta: Array) -> tuple[Array, NDArr
     if not (len(links.position) or len(likelihood.active)):
         return out, owner
     gamma, psi = coefficient_matrices(delta, links, m)
+    found = _in_fractions(likelihood, gamma, psi, lam) if n > FEW else None
+    if found is not None:
+        return found, owner
     solve = system_solver(gamma, psi, arrays.matrix)
     backward = [filter_solver(arrays.matrix, c) if c else (lambda right: right) for c in lam]
     K = int(arrays.bounds[-1])
@@ -177,6 +192,72 @@ def _diagonals(likelihood: SystemLikelihood, theta: Array) -> tuple[Array, NDArr
                 if g == h:
                     out[chosen, K + row, h] = _own(arrays, impulse, True, 0.0, chosen)
     return out, owner
+
+
+def _in_fractions(likelihood: SystemLikelihood, gamma: Array, psi: Array, lam: Array) -> Array | None:
+    """:func:`_diagonals` by partial fractions; None where poles are too near each other, or the graph has no cuts."""
+    arrays, W = likelihood.arrays, likelihood.arrays.matrix
+    c = np.concatenate([np.linalg.eigvals(np.linalg.solve(gamma, psi)), lam[likelihood.active]])
+    c = np.unique(c[np.abs(c) > POLE].round(14))
+    c = c.real if not c.imag.any() else c
+    if (np.abs(c) * largest_sums(W) >= 1).any() or (tree := dissect(W)) is None:
+        return None
+    reach = np.abs(likelihood.omega).max()
+    angles = np.pi * (np.arange(SAMPLED) + 0.5) / SAMPLED
+    fit, check = _fractions(reach * np.cos(angles), c), _fractions(likelihood.omega, c)
+    coefficients = np.linalg.lstsq(
+        fit, _functions(likelihood, gamma, psi, lam, reach * np.cos(angles)), rcond=None
+    )[0]
+    wanted = _functions(likelihood, gamma, psi, lam, likelihood.omega)
+    if np.abs(check @ coefficients - wanted).max() > ACCURACY or np.abs(coefficients).max() > LARGEST:
+        return None
+    square = sparse.csr_array(W @ W)
+    third = square.multiply(W.T).sum(axis=1)  # diag(W³) = Σ_j (W²)_ij w_ji
+    own = [
+        np.ones(W.shape[0]),
+        W.diagonal(),
+        square.diagonal(),
+        third,
+        *(inverse_diagonal(tree, pole) for pole in c),
+    ]
+    if arrays.sample.centred:
+        own = [a - b for a, b in zip(own, _column_means(W, c), strict=True)]
+    K, active = int(arrays.bounds[-1]), len(likelihood.active)
+    out = np.zeros((W.shape[0], K + active, arrays.m))
+    spatial = [*arrays.links.position, *range(K, K + active)]
+    found = (np.column_stack(own) @ coefficients).real.reshape(W.shape[0], len(spatial), arrays.m)
+    out[:, np.array(spatial, int)] = found
+    return out
+
+
+def _fractions(omega: NDArray, c: NDArray) -> NDArray:
+    """1, ω, ω², ω³ and 1/(1 − cω), a column each."""
+    return np.column_stack([*(omega**power for power in range(4)), *(1 / (1 - pole * omega) for pole in c)])
+
+
+def _functions(likelihood: SystemLikelihood, gamma: Array, psi: Array, lam: Array, omega: NDArray) -> NDArray:
+    """What W is put into: (q, spatial parameters · m)."""
+    links, m = likelihood.arrays.links, len(gamma)
+    inverse = np.linalg.inv(gamma - omega[:, None, None] * psi)
+    ahead, back = 1 - omega[:, None] * lam, 1 / (1 - omega[:, None] * lam)
+    out = []
+    for g, l, lagged in zip(links.row, links.column, links.lagged, strict=True):
+        out.append(inverse[:, l] * back * (ahead[:, g] * omega ** int(lagged))[:, None])
+    for g in likelihood.active:
+        out.append(np.eye(m)[g] * (omega * back[:, g])[:, None])
+    return np.hstack(out)
+
+
+def _column_means(W: sparse.csr_array, c: NDArray) -> list[NDArray]:
+    """Means of the columns of I, W, W², W³ and of every (I − cW)⁻¹, (n,) each."""
+    n, transposed = W.shape[0], sparse.csr_array(W.T)
+    out: list[NDArray] = [np.full(n, 1 / n)]
+    for _ in range(3):
+        out.append(transposed @ out[-1])
+    for pole in c:
+        system = sparse.csc_array(sparse.eye_array(n, format="csc") - pole * W)
+        out.append(factorise(system, True).solve(np.full(n, 1 / n, system.dtype), trans="T"))
+    return out
 
 
 def _own(arrays, columns: Array, lagged: bool, lam: float, chosen: NDArray[np.intp]) -> Array:
