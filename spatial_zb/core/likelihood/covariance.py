@@ -200,7 +200,7 @@ def unit_meat(
     own
         (2, n), diagonals of JGJ and JHJ.
     pairs
-        (3, 3), see :func:`spatial_zb.core.logdet.entries.pair_squares`; those of ε'ε are left out.
+        (3, 3), see :meth:`spatial_zb.core.logdet.entries.QuadraticForms.pair_squares`; those of ε'ε are left out.
     """
     n, k = shape[1], r.BZ.shape[1]
     columns = np.column_stack([r.BZ, r.BGm, np.zeros_like(r.e)])
@@ -240,7 +240,7 @@ def few_clusters_meat(
     e
         (T, n) residuals.
     own, pairs
-        (2, n) and (3, 3): ``filter_diagonals`` and, of e*, ``pair_squares`` of :mod:`spatial_zb.core.logdet.entries`.
+        (2, n) and (3, 3): ``own`` and, of e*, ``pair_squares`` of :class:`spatial_zb.core.logdet.entries.QuadraticForms`.
     """
     sums = few_clusters_scores(columns, clusters.adjusted(e), sigma2, own, clusters.kept)
     meat = sums.T @ sums

@@ -27,8 +27,9 @@ from scipy import sparse
 
 from spatial_zb.core import Array, Values
 from spatial_zb.core.logdet import EigenLogDet, SparseLogDet, admissible_interval, symmetriser
+from spatial_zb.core.logdet.entries import Dissection, dissect, filter_diagonal
 from spatial_zb.core.logdet.factors import symmetric_form
-from spatial_zb.core.logdet.traces import LevelBlocks, filter_diagonal, filter_solver, levels_of
+from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import EffectSpace
 
 #: Up to this many units of a period filters are dense and decomposed.
@@ -58,10 +59,9 @@ class RowWeights:
         return tuple(symmetriser(W) for W in self.distinct)
 
     @cached_property
-    def levels(self) -> tuple[LevelBlocks | None, ...]:
-        """By distinct W_t, its blocks by levels of its graph."""
-        pairs = zip(self.distinct, self.symmetrisers, strict=True)
-        return tuple(levels_of(W, d is not None) for W, d in pairs)
+    def trees(self) -> tuple[Dissection | None, ...]:
+        """By distinct W_t, how its graph comes apart."""
+        return tuple(dissect(W) for W in self.distinct)
 
     @cached_property
     def spectra(self) -> tuple[tuple[Array, Array, Array] | None, ...]:
@@ -188,8 +188,8 @@ class RowFilter:
         W = self.weights
         if W.dense:
             return [G.diagonal() for G in self.full]
-        pairs = zip(W.distinct, W.levels, strict=True)
-        return [filter_diagonal(block, self.coefficient, levels) for block, levels in pairs]
+        pairs = zip(W.distinct, W.trees, strict=True)
+        return [filter_diagonal(block, self.coefficient, tree) for block, tree in pairs]
 
     def trace(self) -> float:
         """tr G over all rows."""
