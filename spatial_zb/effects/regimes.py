@@ -1,8 +1,8 @@
-"""Effects by regime of the receiving units, of a fit with two regimes.
+"""Effects by regime of the receiving units, of a fit with regimes.
 
-E_k = S⁻¹(B_k + Θ_k W), S = I − (ρ₁D₁ + ρ₂D₂)W, B_k and Θ_k diagonal with the β_k and θ_k of the regime of each unit. Over
+E_k = S⁻¹(B_k + Θ_k W), S = I − (Σ_r ρ_r D_r)W, B_k and Θ_k diagonal with the β_k and θ_k of the regime of each unit. Over
 the units i of a regime, direct is the mean of E_ii, total the mean of Σ_j E_ij: what x_k of all units, one unit higher,
-does to y of these. Both are linear in β_s, θ_s with the multipliers, for r, s = 1, 2,
+does to y of these. Both are linear in β_s, θ_s with the multipliers, for regimes r, s,
 
     a_rs = mean (S⁻¹D_s)_ii,  b_rs = mean (S⁻¹D_sW)_ii,  p_rs = mean (S⁻¹D_sι)_i,  q_rs = mean (S⁻¹D_sWι)_i  over i in r.
 
@@ -11,6 +11,7 @@ Elhorst & Fréret (2009), J. Regional Science 49: 931-951; LeSage & Pace (2009),
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -55,7 +56,7 @@ STEP = 1e-6
 
 
 def regime_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: float) -> Effects:
-    """Effects on the units of either regime, ``x[core=0]`` and ``x[core=1]``, and on all units, ``x``.
+    """Effects on the units of each regime, ``x[core=0]`` and ``x[core=1]``, and on all units, ``x``.
 
     Raises
     ------
@@ -66,9 +67,9 @@ def regime_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: flo
         raise not_one_of("method", method, get_args(Method))
     if method == "fieller":
         raise SpecificationError(
-            "Effects by regime depend on ρ of both regimes and are no ratios of two terms. Use method='simulate' or "
+            "Effects by regime depend on ρ of all regimes and are no ratios of two terms. Use method='simulate' or "
             "'delta'.",
-            "分区制的效应同时取决于两个区制的ρ，不是两项之比。请用method='simulate'或'delta'。",
+            "分区制的效应同时取决于各区制的ρ，不是两项之比。请用method='simulate'或'delta'。",
         )
     regimes = _regimes(fit)
     values, where = fit.params.to_numpy(), _positions(fit)
@@ -130,7 +131,7 @@ def regime_effect_matrix(fit: Fit, term: str) -> Array:
 @renamed(alpha="level")
 @one_thread
 def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> ResultTable:
-    """Who lifts whom: what x of the units of one regime, one unit higher, does to the other units of either regime.
+    """Who lifts whom: what x of the units of one regime, one unit higher, does to the other units of each regime.
 
     Parameters
     ----------
@@ -145,7 +146,7 @@ def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> ResultTabl
     -------
     ResultTable with ``sender`` and ``receiver`` (``core=0``, ``core=1``), estimate, std_error (delta method), statistic,
     p_value, conf_low, conf_high. The estimate is the mean over receiving units i of Σ_j E_ij over the sending units j ≠ i;
-    over both senders it adds up to the indirect effect on the receivers.
+    over all senders it adds up to the indirect effect on the receivers.
 
     Raises
     ------
@@ -169,14 +170,14 @@ def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> ResultTabl
     rho, used = _rho(fit, values), np.argwhere(where >= 0)
     picked = _pick(values, where)
     point = _between(regimes, rho, picked)
-    gradient = np.zeros((2, 2, len(values)))
-    for lag, s in used:  # linear in β and θ
-        unit = np.zeros((2, 2))
+    gradient = np.zeros((regimes.groups, regimes.groups, len(values)))
+    for lag, s in used:  # linear in β and θ; a common coefficient is that of every regime
+        unit = np.zeros(picked.shape)
         unit[lag, s] = 1.0
-        gradient[..., where[lag, s]] = _between(regimes, rho, unit)
-    for i, step in enumerate(STEP * np.eye(2)) if fit.spec.lag_y else ():
+        gradient[..., where[lag, s]] += _between(regimes, rho, unit)
+    for i, step in enumerate(STEP * np.eye(regimes.count)) if fit.spec.lag_y else ():
         ends = [_between(regimes, rho + sign * step, picked) for sign in (1, -1)]
-        gradient[..., len(values) - 3 + i] = (ends[0] - ends[1]) / (2 * STEP)
+        gradient[..., len(values) - 1 - regimes.count + i] = (ends[0] - ends[1]) / (2 * STEP)
     std_error, df = _errors(fit, gradient), fit.degrees(np.moveaxis(gradient, 0, 1))
     names = [label.strip("[]") for label in regime_labels(fit.spec, fit.convergence.regimes)]
     rows = pd.MultiIndex.from_product([names, names], names=["sender", "receiver"]).to_frame(index=False)
@@ -191,11 +192,11 @@ def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> ResultTabl
 
 
 def _between(regimes: Regimes, rho: Array, coefficients: Array) -> Array:
-    """Mean received, (2 receivers, 2 senders), of coefficients (β or θ, regime), own effects left out."""
+    """Mean received, (receivers, senders), of coefficients (β or θ, regime), own effects left out."""
     beta, theta = (part[regimes.regime] for part in coefficients)
     E = regimes.solver(rho)[0](np.diag(beta) + theta[:, None] * regimes.matrix.toarray())
     np.fill_diagonal(E, 0.0)
-    groups = [regimes.regime == r for r in (0, 1)]
+    groups = [regimes.regime == r for r in range(regimes.groups)]
     return np.array([[E[np.ix_(to, sender)].sum() / to.sum() for sender in groups] for to in groups])
 
 
@@ -207,16 +208,18 @@ def _regimes(fit: Fit) -> Regimes:
             f"分区制的效应需要稠密矩阵，上限为{DENSE_UNITS}个地区；这里有{n}个。",
         )
     _, regime = regime_split(fit.spec, fit.panel)
-    return regimes_of(fit.weights, regime, timed=False)
+    return replace(regimes_of(fit.spec, fit.weights, regime), timed=False)
 
 
 def _positions(fit: Fit) -> NDArray[np.intp]:
-    """Where β and θ of every x stand by regime, (k, 2, 2); −1 where x is not lagged."""
+    """Where β and θ of every x stand by regime, (k, 2, groups); the same place where they share it, −1 without lag."""
     place = {name: i for i, name in enumerate(fit.params.index)}
     labels = regime_labels(fit.spec, fit.convergence.regimes)
-    return np.array(
-        [[[place.get(f"{lag}{x}{label}", -1) for label in labels] for lag in ("", "W_")] for x in fit.spec.x]
-    )
+
+    def of(name: str) -> list[int]:
+        return [place.get(f"{name}{label}", place.get(name, -1)) for label in labels]
+
+    return np.array([[of(x), of(f"W_{x}")] for x in fit.spec.x])
 
 
 def _pick(values: Array, where: NDArray[np.intp]) -> Array:
@@ -224,29 +227,30 @@ def _pick(values: Array, where: NDArray[np.intp]) -> Array:
 
 
 def _rho(fit: Fit, values: Array) -> Array:
-    """(ρ₁, ρ₂) (…, 2) out of parameter vectors (…, p); they stand before σ²."""
-    return values[..., -3:-1] if fit.spec.lag_y else np.zeros((*values.shape[:-1], 2))
+    """ρ of each regime, or of all, (…, c), out of parameter vectors (…, p); they stand before σ²."""
+    count = 1 if "rho" in fit.spec.common else len(fit.convergence.regimes)
+    return values[..., -1 - count : -1] if fit.spec.lag_y else np.zeros((*values.shape[:-1], count))
 
 
 def _multipliers(fit: Fit, regimes: Regimes, values: Array) -> Array:
-    """a, b, p, q (3, 2, 4) by receiving group (either regime, all) and regime s."""
+    """a, b, p, q (groups + 1, groups, 4) by receiving group (each regime, all) and regime s."""
     n, matrix = len(regimes.regime), regimes.matrix
     inverse = regimes.solver(_rho(fit, values))[0](np.eye(n))
-    by_unit = np.empty((n, 2, 4))
-    for s in (0, 1):
+    by_unit = np.empty((n, regimes.groups, 4))
+    for s in range(regimes.groups):
         own = (regimes.regime == s).astype(float)
         by_unit[:, s, 0] = np.diag(inverse) * own
         by_unit[:, s, 1] = (matrix.T * (inverse * own)).sum(axis=1)
         by_unit[:, s, 2] = inverse @ own
         by_unit[:, s, 3] = inverse @ (own * (matrix @ np.ones(n)))
-    groups = [regimes.regime == 0, regimes.regime == 1, np.ones(n, bool)]
+    groups = [*(regimes.regime == r for r in range(regimes.groups)), np.ones(n, bool)]
     return np.array([by_unit[group].mean(axis=0) for group in groups])
 
 
 def _combined(m: Array, values: Array, where: NDArray[np.intp]) -> Array:
-    """Direct, indirect and total effects (k, 3 groups, 3)."""
+    """Direct, indirect and total effects (k, groups + 1, 3)."""
     picked = _pick(values, where)
-    beta, theta = picked[:, 0], picked[:, 1]  # (k, 2)
+    beta, theta = picked[:, 0], picked[:, 1]  # (k, groups)
     direct = beta @ m[:, :, 0].T + theta @ m[:, :, 1].T
     total = beta @ m[:, :, 2].T + theta @ m[:, :, 3].T
     return np.stack([direct, total - direct, total], axis=-1)
@@ -258,38 +262,38 @@ def _errors(fit: Fit, gradient: Array) -> Array:
 
 
 def _gradient(fit: Fit, regimes: Regimes, m: Array, values: Array, where: NDArray[np.intp]) -> Array:
-    """Derivatives (k, 3, 3, p) of the effects: exact in β and θ, differenced in ρ."""
-    p = len(values)
+    """Derivatives (k, groups + 1, 3, p) of the effects: exact in β and θ, differenced in ρ."""
+    p, groups = len(values), regimes.groups
     slopes = []
-    for i in (p - 3, p - 2) if fit.spec.lag_y else ():
+    for i in range(p - 1 - regimes.count, p - 1) if fit.spec.lag_y else ():
         step = STEP * np.eye(p)[i]
         up, down = (_multipliers(fit, regimes, values + sign * step) for sign in (1, -1))
         slopes.append((i, _combined((up - down) / (2 * STEP), values, where)))
-    gradient = np.zeros((*where.shape[:1], 3, 3, p))
+    gradient = np.zeros((*where.shape[:1], groups + 1, 3, p))
     for i, slope in slopes:
         gradient[..., i] = slope
-    for k, r, s in np.ndindex(len(where), 3, 2):
+    for k, r, s in np.ndindex(len(where), groups + 1, groups):
         for lag, (own, whole) in enumerate(((0, 2), (1, 3))):
             if where[k, lag, s] >= 0:
                 direct, total = m[r, s, own], m[r, s, whole]
-                gradient[k, r, :, where[k, lag, s]] = direct, total - direct, total
+                gradient[k, r, :, where[k, lag, s]] += direct, total - direct, total
     return gradient
 
 
 def regime_values(fit: Fit, values: Array) -> Array:
-    """Effects (R, k, 3 groups, 3) at parameters (R, p) in the order of the fit's: on either regime, on all units."""
+    """Effects (R, k, groups + 1, 3) at parameters (R, p) in the order of the fit's: on each regime, on all units."""
     regimes, where = _regimes(fit), _positions(fit)
     return np.array([_combined(_multipliers(fit, regimes, one), one, where) for one in values])
 
 
 def regime_gradient(fit: Fit, values: Array) -> Array:
-    """Derivatives (R, k, 3, 3, p) of :func:`regime_values`."""
+    """Derivatives (R, k, groups + 1, 3, p) of :func:`regime_values`."""
     regimes, where = _regimes(fit), _positions(fit)
     return np.array([_gradient(fit, regimes, _multipliers(fit, regimes, one), one, where) for one in values])
 
 
 def regimes_admit(fit: Fit, values: Array) -> NDArray[np.bool_]:
-    """Whether ρ of both regimes lies inside the admissible region, (R,), at parameters (R, p)."""
+    """Whether ρ of all regimes lies inside the admissible region, (R,), at parameters (R, p)."""
     return np.abs(_rho(fit, values)).max(axis=-1) < _regimes(fit).bound
 
 

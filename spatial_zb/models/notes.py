@@ -378,11 +378,11 @@ def skewed_variance(units: int, beside: str) -> Text:
 
 
 @Kind
-def few_units_by_regime(first: int, second: int, beside: str) -> Text:
-    """Units of the two regimes."""
+def few_units_by_regime(units: tuple[int, ...], beside: str) -> Text:
+    """Units of each regime."""
     return Text(
-        f"the regimes have only {first} and {second} units: read standard errors as approximate, beside {beside}",
-        f"两区制仅有{first}个和{second}个地区，标准误只是近似值，请与{beside}对照",
+        f"the regimes have only {listed(units)} units: read standard errors as approximate, beside {beside}",
+        f"各区制仅有{listed_zh(units)}个地区，标准误只是近似值，请与{beside}对照",
     )
 
 

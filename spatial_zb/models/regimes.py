@@ -1,4 +1,4 @@
-"""Two regimes of units, such as core cities and the rest: ρ, β and θ of their own, and tests of equality."""
+"""Regimes of units, such as core cities and the rest: ρ, β and θ of their own, and tests of equality."""
 
 from __future__ import annotations
 
@@ -31,19 +31,26 @@ from spatial_zb.core.likelihood.regimes import (
 )
 from spatial_zb.core.logdet.factors import largest_sums
 from spatial_zb.core.logdet.traces import DENSE_UNITS
-from spatial_zb.core.transforms import ColumnBasis, TransformedSample, demean, spatial_lag
+from spatial_zb.core.transforms import ColumnBasis, TransformedSample, column_basis, demean, spatial_lag
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.certainty import degrees_of
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.fit import Fit, term_index
-from spatial_zb.models.ml import SMALL_N, notes_on_dependence
+from spatial_zb.models.ml import SMALL_N, least_squares, notes_on_dependence
 from spatial_zb.models.notes import (
     BOOTSTRAP,
     few_units_by_regime,
     no_root,
     not_positive,
 )
-from spatial_zb.models.spec import CLUSTERED, Convergence, Covariance, DurbinSpec, corrects_leverage
+from spatial_zb.models.spec import (
+    CLUSTERED,
+    INTERCEPT,
+    Convergence,
+    Covariance,
+    DurbinSpec,
+    corrects_leverage,
+)
 from spatial_zb.weights.matrix import Weights
 
 #: Fewest units of a regime: with fewer its coefficients rest on single units.
@@ -53,27 +60,49 @@ FEWEST_UNITS = 2
 def regime_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
     """The arrays of y on D_r x and D_r Wx, made as variables of their own and so checked as any other.
 
+    Without fixed effects each regime has an intercept. What ``spec.common`` names is one column for all regimes.
+
     Raises
     ------
     DataError
-        A regime column that is blank, changes over time, or has not two values of two units each; variables that
+        A regime column that is blank, changes over time, or has not two values or more of two units each; variables that
         :func:`spatial_zb.models.design.build_design` refuses.
     """
     values, regime = regime_split(spec, panel)
     labels = regime_labels(spec, values)
     columns = {name: panel.array(name) for name in spec.x}
     columns |= {f"W_{name}": spatial_lag(weights.matrix, panel.array(name)) for name in spec.lag_x}
-    parts = {
-        f"{name}{label}": column * (regime == r)
-        for name, column in columns.items()
-        for r, label in enumerate(labels)
-    }
+    parts: dict[str, Array] = {}
+    apart = spec.fixed_effects == "none" and INTERCEPT not in spec.common
+    if apart:  # the first is what is left of the intercept of all
+        ones = np.ones(panel.values.shape[:2])
+        parts |= {f"{INTERCEPT}{label}": ones * (regime == r) for r, label in enumerate(labels) if r}
+    for name, column in columns.items():
+        if name in spec.common:
+            parts[name] = column
+        else:
+            parts |= {f"{name}{label}": column * (regime == r) for r, label in enumerate(labels)}
     plain = DurbinSpec(spec.y, list(parts), spec.lag_y, [], fixed_effects=spec.fixed_effects)
-    return replace(build_design(plain, panel.with_columns(parts), weights), spec=spec, panel=panel)
+    design = replace(build_design(plain, panel.with_columns(parts), weights), spec=spec, panel=panel)
+    if not apart:
+        return design
+    Z = design.Z.copy()
+    Z[..., 0] -= Z[..., 1 : len(labels)].sum(axis=-1)
+    return replace(design, Z=Z, basis=column_basis(stacked(Z)))
+
+
+def regime_terms(spec: DurbinSpec, values: Iterable[float]) -> tuple[str, ...]:
+    """Names of the coefficients but σ², in the order of the parameters: ``x[core=0]``, or ``x`` where all have one."""
+    labels = regime_labels(spec, values)
+    first = (INTERCEPT,) if spec.fixed_effects == "none" else ()
+    names = (*first, *spec.x, *(f"W_{name}" for name in spec.lag_x), *spec.spatial_terms)
+    return tuple(
+        term for name in names for term in ([name] if name in spec.common else [f"{name}{k}" for k in labels])
+    )
 
 
 def fit_regimes(design: Design, covariance: Covariance, bandwidth: int | None = None) -> Fit:
-    """Estimate ρ_r, β_r and θ_r by regime r of the receiving unit, with unit or two-way effects.
+    """Estimate ρ_r, β_r and θ_r by regime r of the receiving unit, with unit or two-way effects or an intercept for each.
 
     y_it = ρ_{r(i)} (Wy_t)_i + x_it β_{r(i)} + (Wx_t)_i θ_{r(i)} + μ_i + α_t + ε_it. The design is that of
     :func:`regime_design`.
@@ -90,7 +119,7 @@ def fit_regimes(design: Design, covariance: Covariance, bandwidth: int | None = 
             f'区制的covariance="{covariance}"上限为{DENSE_UNITS}个地区；请用"information"或"driscoll_kraay"。',
         )
     values, regime = regime_split(spec, panel)
-    regimes = regimes_of(weights, regime, spec.fixed_effects == "two_way")
+    regimes = regimes_of(spec, weights, regime)
     sample = design.sample()
     lags = regime_lags(spec, panel.array(spec.y), regimes)
     Z, y = stacked(design.Z), stacked(design.y)
@@ -105,7 +134,7 @@ def fit_regimes(design: Design, covariance: Covariance, bandwidth: int | None = 
 
 @dataclass(frozen=True, slots=True)
 class _Evaluated:
-    """An estimate, and the arrays at it: D_rWy (M, 2) and ε̂ (M,)."""
+    """An estimate, and the arrays at it: D_rWy (M, c) and ε̂ (M,)."""
 
     design: Design
     regimes: Regimes
@@ -116,7 +145,7 @@ class _Evaluated:
 
 
 def regime_split(spec: DurbinSpec, panel: Panel) -> tuple[Array, NDArray[np.intp]]:
-    """The two values of the regime column, the smaller first, and the regime 0 or 1 of every unit (n,)."""
+    """The values of the regime column in ascending order, and the regime 0, 1, … of every unit (n,)."""
     name = str(spec.regimes)
     column = panel.array(name)
     blank = np.argwhere(np.isnan(column))
@@ -135,39 +164,41 @@ def regime_split(spec: DurbinSpec, panel: Panel) -> tuple[Array, NDArray[np.intp
             "或用x与它的交互项（zb.marginal_effects）。",
         )
     values, regime = np.unique(column[0], return_inverse=True)
-    if len(values) != 2:
+    if len(values) < 2:
         raise DataError(
-            f"The regime column {name!r} has the values {listed(f'{v:g}' for v in values)}; two are needed.",
-            f"区制列{name!r}的取值为{listed_zh(f'{v:g}' for v in values)}；须恰有两个。",
+            f"The regime column {name!r} has one value, {values[0]:g}, for all units; two or more are needed.",
+            f"区制列{name!r}对所有地区只有一个取值{values[0]:g}；至少需要两个。",
         )
     few = [
         f"{value:g}" for value, size in zip(values, np.bincount(regime), strict=True) if size < FEWEST_UNITS
     ]
     if few:
         raise DataError(
-            f"Regime {name} = {listed(few)} has fewer than {FEWEST_UNITS} units: it cannot be estimated.",
-            f"区制{name} = {listed_zh(few)}少于{FEWEST_UNITS}个地区，无法估计。",
+            f"Regime {name} = {listed(few)} has fewer than {FEWEST_UNITS} units: it cannot be estimated. Put them into "
+            "another regime, or leave them out. (Is it a variable of groups?)",
+            f"区制{name} = {listed_zh(few)}少于{FEWEST_UNITS}个地区，无法估计。请并入其他区制或剔除。"
+            "（该变量是分组变量吗？）",
         )
     return values, regime
 
 
-def regimes_of(weights: Weights, regime: NDArray[np.intp], timed: bool) -> Regimes:
-    """W and its regimes; for W ≥ 0 the spectral radius is its largest eigenvalue, else it is bounded by sums."""
+def regimes_of(spec: DurbinSpec, weights: Weights, regime: NDArray[np.intp]) -> Regimes:
+    """W and the regimes of a model; for W ≥ 0 the spectral radius is its largest eigenvalue, else it is bounded by sums."""
     positive = weights.matrix.data.min(initial=0.0) >= 0
     bound = weights.logdet.interval[1] if positive else 1 / largest_sums(weights.matrix)
-    return Regimes(weights.matrix, regime, timed, float(bound))
+    timed = spec.fixed_effects == "two_way"
+    return Regimes(weights.matrix, regime, timed, float(bound), "rho" not in spec.common)
 
 
-def regime_labels(spec: DurbinSpec, values: Iterable[float]) -> tuple[str, str]:
-    """``[core=0]`` and ``[core=1]``, which end the names of coefficients."""
-    first, second = (f"[{spec.regimes}={value:g}]" for value in values)
-    return first, second
+def regime_labels(spec: DurbinSpec, values: Iterable[float]) -> tuple[str, ...]:
+    """``[core=0]``, ``[core=1]``, …, which end the names of coefficients."""
+    return tuple(f"[{spec.regimes}={value:g}]" for value in values)
 
 
 def regime_lags(spec: DurbinSpec, y: Array, regimes: Regimes) -> Array:
-    """D_rWy of y (T, n) after the transform, stacked (M, 2): first multiplied, then demeaned."""
+    """D_rWy of y (T, n) after the transform, stacked (M, c): first multiplied, then demeaned."""
     Wy = spatial_lag(regimes.matrix, y)
-    parts = [demean(Wy * (regimes.regime == r), spec.transform) for r in (0, 1)]
+    parts = [demean(Wy * (regimes.slot == r), spec.transform) for r in range(regimes.count)]
     return np.column_stack([stacked(part) for part in parts])
 
 
@@ -190,18 +221,19 @@ def estimate_regimes(
     e = y - Z @ delta
     sigma2, N = float(e @ e) / sample.observations, sample.observations
     value = -N / 2 * (np.log(2 * np.pi * sigma2) + 1)
-    return RegimeMaximum(np.zeros(2), delta, sigma2, False, 0.0, float(value))
+    return RegimeMaximum(np.zeros(regimes.count), delta, sigma2, False, 0.0, float(value))
 
 
 def _covariance(at: _Evaluated, kind: str, bandwidth: int) -> tuple[Array, bool, Clusters | None]:
-    """K⁻¹ Ω K⁻ᵀ in (δ, ρ₁, ρ₂, σ²), Ω as ``kind`` says, and whether it exists; without ρ where there is none.
+    """K⁻¹ Ω K⁻ᵀ in (δ, ρ_1 … ρ_c, σ²), Ω as ``kind`` says, and whether it exists; without ρ where there is none.
 
     Under CR2 the clusters as well.
     """
     Z, lags, best, regimes, sample = stacked(at.design.Z), at.lags, at.best, at.regimes, at.sample
     k, e, shape = Z.shape[1], at.e, at.design.y.shape
-    kept = np.ix_(*2 * [[*range(k + 3)] if at.design.spec.lag_y else [*range(k), k + 2]])
-    nothing = np.full((k + 3, k + 3), np.nan)[kept]
+    last = k + regimes.count
+    kept = np.ix_(*2 * [[*range(last + 1)] if at.design.spec.lag_y else [*range(k), last]])
+    nothing = np.full((last + 1, last + 1), np.nan)[kept]
     if best.at_bound:
         return nothing, False, None
     means = lags - _moved(e.reshape(shape), best.rho, at.design, regimes)
@@ -220,8 +252,12 @@ def _covariance(at: _Evaluated, kind: str, bandwidth: int) -> tuple[Array, bool,
             Z, means, e, best.rho, best.sigma2, shape, regimes, sample.observations, clusters
         )
     else:
-        parts = Residuals(Z, means[:, 0], lags[:, 0], lags[:, 1], None, None, e)
-        meat = driscoll_kraay_meat(parts, best.sigma2, shape, bandwidth)
+        columns = np.column_stack(
+            [Z, lags[:, :-1]]
+        )  # each lag as a column: the last stands where λ would not
+        parts = Residuals(columns, means[:, -1], lags[:, -1], np.zeros_like(e), None, None, e)
+        used = [*range(last), last + 1]
+        meat = driscoll_kraay_meat(parts, best.sigma2, shape, bandwidth)[np.ix_(used, used)]
     units = 1 / np.sqrt(np.diag(jacobian))  # of measurement: K is solved with a diagonal of ones
     scaled = jacobian * np.outer(units, units)
     half = np.linalg.solve(scaled, meat[kept] * np.outer(units, units))
@@ -230,30 +266,33 @@ def _covariance(at: _Evaluated, kind: str, bandwidth: int) -> tuple[Array, bool,
 
 
 def _moved(e: Array, rho: Array, design: Design, regimes: Regimes) -> Array:
-    """D_rG e of every period after the transform, stacked (M, 2)."""
+    """D_rG e of every period after the transform, stacked (M, c)."""
     solve, _ = regimes.solver(rho)
     moved = regimes.matrix @ solve(e.T)
-    parts = [demean(regimes.part(moved, r).T, design.spec.transform) for r in (0, 1)]
+    parts = [demean(regimes.part(moved, r).T, design.spec.transform) for r in range(regimes.count)]
     return np.column_stack([stacked(part) for part in parts])
 
 
 def _assembled(at: _Evaluated, covariance: Covariance, cov: Array, positive: bool, values: Array) -> Fit:
     design, best, sample = at.design, at.best, at.sample
-    spec, labels = design.spec, regime_labels(design.spec, values)
+    spec = design.spec
     rho = list(best.rho) if spec.lag_y else []
-    terms = (*spec.x, *(f"W_{name}" for name in spec.lag_x), *(["rho"] if spec.lag_y else []))
-    index = term_index((*(f"{term}{label}" for term in terms for label in labels), "sigma2"))
+    index = term_index((*regime_terms(spec, values), "sigma2"))
+    df, sigma2 = None, best.sigma2
+    if not spec.lag_y:  # ordinary least squares: classical degrees of freedom
+        few = corrects_leverage(covariance, design.y.shape[1])
+        sigma2, cov, df = least_squares(sample, len(best.delta), sigma2, cov, few)
     return Fit(
         design=design,
         estimator="lee_yu",
         covariance=covariance,
-        params=pd.Series([*best.delta, *rho, best.sigma2], index=index, name="estimate"),
+        params=pd.Series([*best.delta, *rho, sigma2], index=index, name="estimate"),
         cov=pd.DataFrame(cov, index=index, columns=index),
         log_likelihood=best.log_likelihood,
         nobs=sample.observations,
         absorbed=sample.absorbed,
         residuals=at.e.reshape(design.y.shape),
-        df_resid=degrees_of(covariance, sample.n_units),
+        df_resid=degrees_of(covariance, sample.n_units, df),
         convergence=Convergence(
             converged=positive and not best.at_bound,
             at_bound=best.at_bound,
@@ -270,61 +309,65 @@ def _notes_on(at: _Evaluated, covariance: str, positive: bool) -> tuple[Note, ..
     elif not positive:
         notes.append(not_positive())
     if at.sample.n_units <= SMALL_N:
-        first, second = np.bincount(at.regimes.regime).tolist()
-        notes.append(few_units_by_regime(first, second, BOOTSTRAP))
+        sizes = np.bincount(at.regimes.regime).tolist()
+        notes.append(few_units_by_regime(tuple(sizes), BOOTSTRAP))
     return tuple(notes)
 
 
 #: The test of regime_tests.
-EQUAL_REGIMES = Text("Wald equal regimes", "Wald 检验（两区制相等）")
+EQUAL_REGIMES = Text("Wald equal regimes", "Wald 检验（各区制相等）")
 
 
 def regime_tests(fit: Fit) -> TestTable:
-    """Wald tests that the two regimes are equal: ρ, every β and θ, and all of them together.
+    """Wald tests that regimes are equal (Chow's): ρ, every β and θ, and all of them together.
 
     Returns
     -------
-    TestTable of χ² tests, of ρ and each coefficient, and ``"all"`` of them at once; ``tidy()`` has term, difference
-    (second regime less first) and its std_error beside. ``row("Wald equal regimes", "rho")`` is one of them.
+    TestTable of χ² tests, of ρ and each coefficient with as many degrees of freedom as regimes less one, and ``"all"`` of
+    them at once; of two regimes ``tidy()`` has term, difference (second regime less first) and its std_error beside.
+    ``row("Wald equal regimes", "rho")`` is one of them. With clustered errors of few units they are Wald tests still, and
+    reject too often; read the intervals of ``bootstrap(fit).differences()`` beside them.
 
     Raises
     ------
     SpecificationError
         A fit without regimes.
+
+    Notes
+    -----
+    Chow (1960), Econometrica 28: 591-605; with spatial lags Anselin (1990), J. Regional Science 30: 185-207.
     """
     names, contrast = regime_contrast(fit)
-    difference = contrast @ fit.claimed.to_numpy()
-    cov = contrast @ fit.cov.to_numpy() @ contrast.T
-    std_error = np.sqrt(np.diag(cov))
-    joint = float(difference @ np.linalg.solve(cov, difference)) if fit.converged else np.nan
-    statistic = np.append((difference / std_error) ** 2, joint)
-    df = np.append(np.ones(len(names), int), len(names))
-    frame = pd.DataFrame(
-        {
-            "term": [*names, "all"],
-            "difference": np.append(difference, np.nan),
-            "std_error": np.append(std_error, np.nan),
-            "statistic": statistic,
-            "df": df,
-            "p_value": chi2_tail(statistic, df),
+    difference, cov = contrast @ fit.claimed.to_numpy(), contrast @ fit.cov.to_numpy() @ contrast.T
+    terms = list(dict.fromkeys(names))
+    groups = {name: np.flatnonzero([other == name for other in names]) for name in terms}
+    groups["all"] = np.arange(len(names))
+    rows = []
+    for term, at in groups.items():
+        own = cov[np.ix_(at, at)]
+        statistic = float(difference[at] @ np.linalg.solve(own, difference[at])) if fit.converged else np.nan
+        one = len(at) == 1 and term != "all"
+        more = {
+            "term": term,
+            "difference": float(difference[at][0]) if one else np.nan,
+            "std_error": float(np.sqrt(own[0, 0])) if one else np.nan,
         }
-    )
-    rows = [
-        Row(
-            EQUAL_REGIMES.en,
-            record["statistic"],
-            record["df"],
-            record["p_value"],
-            of=record["term"],
-            more={name: record[name] for name in ("term", "difference", "std_error")},
+        rows.append(
+            Row(
+                EQUAL_REGIMES.en, statistic, len(at), float(chi2_tail(statistic, len(at))), of=term, more=more
+            )
         )
-        for record in frame.to_dict("records")
-    ]
+    columns = ["term", "difference", "std_error", "statistic", "df", "p_value"]
+    frame = pd.DataFrame(
+        [{**row.more, "statistic": row.statistic, "df": row.df, "p_value": row.p_value} for row in rows]
+    )[columns]
     return TestTable(tuple(rows), fit.facts, {EQUAL_REGIMES.en: EQUAL_REGIMES}, old=frame)
 
 
 def regime_contrast(fit: Fit) -> tuple[list[str], Array]:
-    """Names of the coefficients that have two regimes, and the (q, p) matrix of second less first.
+    """Names of the coefficients that differ by regime, and the (q, p) matrix of each further regime less the first.
+
+    A name stands once for each regime but the first.
 
     Raises
     ------
@@ -336,7 +379,8 @@ def regime_contrast(fit: Fit) -> tuple[list[str], Array]:
             f"{fit!r} has one regime: name a column in DurbinSpec(regimes=...).",
             f"{fit!r}只有一个区制：请在DurbinSpec(regimes=...)中指定列。",
         )
-    first, second = regime_labels(fit.spec, fit.convergence.regimes)
+    first, *others = regime_labels(fit.spec, fit.convergence.regimes)
     names = [name.removesuffix(first) for name in fit.params.index if name.endswith(first)]
-    rows = {name: {f"{name}{second}": 1.0, f"{name}{first}": -1.0} for name in names}
-    return names, pd.DataFrame(rows).T.reindex(columns=fit.params.index).fillna(0.0).to_numpy()
+    rows = [(name, {f"{name}{label}": 1.0, f"{name}{first}": -1.0}) for name in names for label in others]
+    frame = pd.DataFrame([row for _, row in rows]).reindex(columns=fit.params.index).fillna(0.0)
+    return [name for name, _ in rows], frame.to_numpy()

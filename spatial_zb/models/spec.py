@@ -38,6 +38,8 @@ COVARIANCES: dict[str, tuple[Covariance, ...]] = {
 }
 
 #: Name of each family by (lag of y, lag of x, lag of the error).
+#: Name of the constant of a model without fixed effects.
+INTERCEPT = "(Intercept)"
 FAMILIES = {
     (False, False, False): "OLS",
     (False, True, False): "SLX",
@@ -106,7 +108,7 @@ class Convergence:
     modes, edge
         Maxima of nearly the same height: coefficients and ln L (of a system ln L alone); the highest ln L without one.
     phi_at_zero, regimes
-        Whether the variance of random effects is on its bound; the two values that define regimes.
+        Whether the variance of random effects is on its bound; the values that define regimes.
     corrected, uncorrected
         With lags in time whether their bias is corrected, and the estimates before; by instruments whether the moments
         are less the bias of many, False where these have no solution and the textbook estimate is shown.
@@ -195,8 +197,11 @@ class DurbinSpec:
         Whether y_{t−1} (τ) and W y_{t−1} (η) enter: the first period is then what the others start from, and only
         unit or two-way effects are possible.
     regimes
-        Name of a variable with two values that do not change over time, such as 1 for core cities and 0 for the rest:
-        ρ, β and θ then differ between the units of either value (see :mod:`spatial_zb.models.regimes`).
+        Name of a variable with two values or more that do not change over time, such as 1 for core cities and 0 for the
+        rest: ρ, β and θ (without fixed effects the intercept too) then differ between the units of each value (see
+        :mod:`spatial_zb.models.regimes`).
+    common
+        With regimes: coefficients that all of them share, by name, such as ``["rho"]`` or ``["z", "W_z"]``.
 
     Raises
     ------
@@ -219,6 +224,7 @@ class DurbinSpec:
     time_lag: bool = False
     lag_time_lag: bool = False
     regimes: str | None = None
+    common: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -236,6 +242,7 @@ class DurbinSpec:
             ("mundlak", means),
             ("endog", endog),
             ("instruments", instruments),
+            ("common", tuple(self.common)),
         ):
             _refuse_repeats(value, name)
             object.__setattr__(self, name, value)
@@ -246,7 +253,7 @@ class DurbinSpec:
 
     def _check_kinds(self) -> None:
         """Names are lists and switches are True or False: ``lag_y="no"`` would switch ρ on."""
-        for option in ("x", "lag_x", "mundlak", "endog", "instruments"):
+        for option in ("x", "lag_x", "mundlak", "endog", "instruments", "common"):
             value = getattr(self, option)
             if isinstance(value, str) and option != "lag_x":
                 raise SpecificationError(
@@ -311,17 +318,26 @@ class DurbinSpec:
 
     def _check_regimes(self) -> None:
         if self.regimes is None:
+            if self.common:
+                raise SpecificationError(
+                    f"common names {listed(self.common)}, and there are no regimes to share them. Name a column in regimes, "
+                    "or drop common.",
+                    f"common列出了{listed_zh(self.common)}，但没有区制。请在regimes中指定列，或去掉common。",
+                )
             return
         if not isinstance(self.regimes, str) or not self.regimes:
             raise SpecificationError(
                 f"regimes must be the name of one variable, not {self.regimes!r}.",
                 f"regimes须为一个变量的名称，而不是{self.regimes!r}。",
             )
-        if self.fixed_effects not in ("unit", "two_way"):
+        if self.fixed_effects not in ("none", "unit", "two_way"):
             raise SpecificationError(
-                f'regimes go with fixed_effects="unit" or "two_way", not with {self.fixed_effects!r}.',
-                f'regimes用于fixed_effects="unit"或"two_way"，而不是{self.fixed_effects!r}。',
+                f'regimes go with fixed_effects="none", "unit" or "two_way", not with {self.fixed_effects!r}.',
+                f'regimes用于fixed_effects="none"、"unit"或"two_way"，而不是{self.fixed_effects!r}。',
             )
+        _refuse_strangers(
+            self.common, (*self.terms, *self.spatial_terms), "common", Text("the model", "模型")
+        )
         others = {
             "lag_error": self.lag_error,
             "endog": self.endog,
@@ -375,8 +391,8 @@ class DurbinSpec:
 
     @property
     def title(self) -> str:
-        """The family with what is added to it: dynamic SDM, two-regime SDM."""
-        return f"{'dynamic ' * self.dynamic}{'two-regime ' * bool(self.regimes)}{self.family}"
+        """The family with what is added to it: dynamic SDM, regime SDM."""
+        return f"{'dynamic ' * self.dynamic}{'regime ' * bool(self.regimes)}{self.family}"
 
     @property
     def family(self) -> str:
@@ -391,7 +407,7 @@ class DurbinSpec:
     @cached_property
     def terms(self) -> tuple[str, ...]:
         """Names of the coefficients of (X, endogenous, WX, unit means, lags in time), an intercept first if there is one."""
-        first = ("(Intercept)",) if self.transform == "none" else ()
+        first = (INTERCEPT,) if self.transform == "none" else ()
         lagged = tuple(f"W_{name}" for name in self.lag_x)
         means = (*self.means, *(f"W_{name}" for name in self.lag_x if name in self.means))
         return (*first, *self.regressors, *lagged, *(f"mean_{name}" for name in means), *self.time_terms)

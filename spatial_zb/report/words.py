@@ -57,7 +57,7 @@ ESTIMATORS = {
 # Families with something added; the others go by their letters in both languages.
 FAMILIES = ("OLS", "SLX", "SAR", "SDM", "SEM", "SDEM", "SAC", "GNS")
 MODELS = {f"dynamic {name}": Text(f"Dynamic {name}", f"动态 {name}") for name in FAMILIES} | {
-    f"two-regime {name}": Text(f"Two-regime {name}", f"两区制 {name}") for name in FAMILIES
+    f"regime {name}": Text(f"{name} by regime", f"分区制 {name}") for name in FAMILIES
 }
 
 COVARIANCES = {

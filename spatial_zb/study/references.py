@@ -166,9 +166,11 @@ def _check_model(
 def _check_lags_and_regimes(dotted: str, model: Model, usable: list[str] | None, problems: Problems) -> None:
     """What lags in time and regimes go with; the rest is for DurbinSpec to say."""
     dynamic = model.time_lag or model.lag_time_lag
-    if (dynamic or model.regimes) and not set(model.fixed_effects) <= {"unit", "two_way"}:
+    kinds = set(model.fixed_effects)
+    if (dynamic and not kinds <= {"unit", "two_way"}) or (model.regimes and kinds & {"time", "random"}):
         said = Text(
-            "lags in time and regimes need unit or two_way effects", "时间滞后与分区制须用unit或two_way效应"
+            "lags in time need unit or two_way effects, regimes these or none",
+            "时间滞后须用unit或two_way效应，分区制还可用none",
         )
         problems.add(f"{dotted}.fixed_effects", said)
     if dynamic and model.estimator in ("direct", "gmm", "robust_score"):
@@ -191,6 +193,9 @@ def _check_lags_and_regimes(dotted: str, model: Model, usable: list[str] | None,
         )
         problems.add(f"{dotted}.estimator", said)
     if model.regimes is None:
+        if model.common:
+            said = Text("common is for models with regimes", "common用于分区制模型")
+            problems.add(f"{dotted}.common", said)
         return
     check_known(f"{dotted}.regimes", VARIABLE, [model.regimes], usable, problems)
     if dynamic or model.lag_error or model.regimes in (model.y, *model.x):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,10 @@ from spatial_zb.core.transforms import transformed_sample
 from spatial_zb.models.regimes import regimes_of
 
 EXACT = 1e-9  # algebra done in two ways
+EXACT_BEFORE = 1e-8  # the root of one score, found in two ways
 SEARCHED = 1e-5  # a search over all parameters at once ends this near to the root
+#: Numbers of the last release that knew two regimes only.
+BEFORE = Path(__file__).parents[1] / "reference" / "regimes" / "two_regimes.json"
 PROBED = 0.15  # 64 probes of 60 units
 T, N = 8, 15
 CORE = np.arange(N) % 3 == 0
@@ -126,7 +131,7 @@ def test_with_two_way_effects_it_solves_the_unbiased_score(normalisation):
 
 
 def test_with_one_rho_the_score_is_that_of_lee_and_yu(W):
-    regimes = regimes_of(W, CORE.astype(int), timed=True)
+    regimes = regimes_of(spec(), W, CORE.astype(int))
     for rho in (-0.4, 0.0, 0.6):
         both = regimes.traces(np.full(2, rho)).sum()
         assert both == pytest.approx(-float(W.logdet.first(rho, True)), abs=EXACT)
@@ -158,6 +163,29 @@ def test_names_order_and_units_of_measurement_do_not_matter(W, panel):
     large = zb.fit_durbin(spec(), panel.with_columns({"y": 1e9 * panel.array("y")}), W)
     assert np.allclose(large.params[["rho[core=0]", "rho[core=1]"]], fit.params.iloc[6:8], atol=1e-8)
     assert np.allclose(large.bse.iloc[6:8], fit.bse.iloc[6:8], rtol=1e-6)
+
+
+# --- what was there before there were more
+
+
+def test_two_regimes_are_what_they_were_before_there_were_more():
+    expected = json.loads(BEFORE.read_text("utf-8"))
+    for name, known in expected.items():
+        how, effects, covariance = name.split()
+        W = ring_with_chords(N, how)
+        fit = zb.fit_durbin(spec(effects), draw(W, effects), W, covariance=covariance)
+        table, between = zb.spatial_effects(fit).tidy(), zb.regime_spillovers(fit, "x").tidy()
+        found = {
+            "params": fit.params,
+            "bse": fit.bse,
+            "effects": table["estimate"],
+            "effect_errors": table["std_error"],
+            "spillovers": between["estimate"],
+            "spillover_errors": between["std_error"],
+            "tests": zb.tests.regime_tests(fit).tidy()["statistic"],
+        }
+        for what, values in found.items():
+            np.testing.assert_allclose(values, known[what], rtol=EXACT_BEFORE, err_msg=f"{name} {what}")
 
 
 # --- covariance
@@ -210,9 +238,7 @@ def test_jacobian_and_variance_of_the_score_are_exact(effects, normalisation):
     exact = -np.column_stack([(expected(at + h) - expected(at - h)) / 2e-5 for h in steps])
     means = np.column_stack([Q @ (part @ mean) for part in parts])
     sample = transformed_sample(N, T, effects, "lee_yu")
-    found = regime_moments(
-        Q @ Z, means, rho0, sigma2, regimes_of(W, CORE.astype(int), effects == "two_way"), sample
-    )
+    found = regime_moments(Q @ Z, means, rho0, sigma2, regimes_of(spec(effects), W, CORE.astype(int)), sample)
     G = [(r == CORE)[:, None] * (dense @ inverse) for r in (0, 1)]
     J = np.eye(N) - (effects == "two_way") / N
     iota = np.ones(N) * (effects == "two_way")
@@ -242,7 +268,7 @@ def test_what_few_periods_cover_is_said(W, panel):
 
 def test_sparse_factorisations_and_probes_stand_in_for_dense_matrices(monkeypatch):
     W = ring_with_chords(60)
-    regimes = regimes_of(W, (np.arange(60) % 2).astype(int), timed=True)
+    regimes = regimes_of(spec(), W, (np.arange(60) % 2).astype(int))
     rho = np.array([0.3, -0.2])
     Z, means = np.random.default_rng(0).standard_normal((60 * T, 2)), np.zeros((60 * T, 2))
     sample = transformed_sample(60, T, "two_way", "lee_yu")
@@ -379,7 +405,8 @@ def test_what_a_regime_column_must_be(W, panel):
     core = panel.array("core").copy()
     cases = {
         "changes over time": np.where(np.arange(T)[:, None] > 3, 0, core),
-        "two are needed": core + np.r_[2.0, np.zeros(N - 1)],
+        "fewer than 2 units: it": core + np.r_[2.0, np.zeros(N - 1)],
+        "one value": np.zeros((T, N)),
         "fewer than 2 units": np.broadcast_to(np.r_[1.0, np.zeros(N - 1)], (T, N)),
         "blank": np.where(np.arange(N) == 2, np.nan, core),
     }

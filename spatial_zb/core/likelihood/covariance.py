@@ -236,39 +236,42 @@ def few_clusters_meat(
     Parameters
     ----------
     columns
-        (M, k + 2): derivatives of the mean in δ and in two spatial coefficients, zero where one has none.
+        (M, k + c): derivatives of the mean in δ and in the c spatial coefficients (ρ and λ, or those of regimes), zero
+        where one has none.
     e
         (T, n) residuals.
     own, pairs
-        (2, n) and (3, 3): ``own`` and, of e*, ``pair_squares`` of :class:`spatial_zb.core.logdet.entries.QuadraticForms`.
+        (c, n) and (c + 1, c + 1): ``own`` and, of e*, ``pair_squares`` of :class:`spatial_zb.core.logdet.entries.QuadraticForms`.
     """
     sums = few_clusters_scores(columns, clusters.adjusted(e), sigma2, own, clusters.kept)
     meat = sums.T @ sums
-    meat[-3:, -3:] += scaled_pairs(pairs, sigma2)
+    meat[-len(pairs) :, -len(pairs) :] += scaled_pairs(pairs, sigma2)
     return meat
 
 
 def scaled_pairs(pairs: Array, sigma2: float) -> Array:
-    """``pair_squares`` as part of the variance of the scores of ρ, λ and σ²."""
-    scale = np.array([1.0, 1.0, 0.5 / sigma2]) / sigma2
+    """``pair_squares`` as part of the variance of the scores of spatial coefficients and σ²."""
+    scale = np.array([*[1.0] * (len(pairs) - 1), 0.5 / sigma2]) / sigma2
     return pairs * np.outer(scale, scale)
 
 
 def few_clusters_scores(columns: Array, star: Array, sigma2: float, own: Array, kept: float) -> Array:
-    """Scores by unit (n, k + 3) of residuals e* (T, n), without the terms of two units.
+    """Scores by unit (n, k + c + 1) of residuals e* (T, n), without the terms of two units.
 
     The quadratic forms less their share of ε'ε, J(G − kJ)J with k = tr(JG)/tr(J), have own terms that vanish in the sum
     under equal variances but not one by one, and with unequal ones their means are unknown: squares are then summed about
     zero, which errs on the wide side. What goes with ε'ε is centred, since σ̂² has made its sum zero. ``kept``: J_ii.
     """
     T, n = star.shape
-    k = columns.shape[1] - 2
+    size = columns.shape[1]
     square = (star**2).sum(axis=0) / sigma2
     around = kept * (square - square.mean())
     share = own.mean(axis=1) / kept
-    sums = np.zeros((n, k + 3))
-    sums[:, : k + 2] = np.einsum("tnk,tn->nk", columns.reshape(T, n, k + 2), star) / sigma2
-    sums[:, k : k + 2] += (own - kept * share[:, None]).T * square[:, None] + np.outer(around, share)
+    sums = np.zeros((n, size + 1))
+    sums[:, :size] = np.einsum("tnk,tn->nk", columns.reshape(T, n, size), star) / sigma2
+    sums[:, size - len(own) : size] += (own - kept * share[:, None]).T * square[:, None] + np.outer(
+        around, share
+    )
     sums[:, -1] = around / (2 * sigma2)
     return sums
 

@@ -1,17 +1,17 @@
-"""Two spatial coefficients, one for each regime of receiving units: estimates and their covariance.
+"""Regimes of receiving units, each with a spatial coefficient of its own or all with one: estimates and their covariance.
 
-S y_t = Z_t δ + μ + α_t ι + ε_t with S = I − (ρ₁D₁ + ρ₂D₂)W, D_r the units of regime r. Unit effects go by the orthonormal
-transform over time, right for any S: T* = T − 1 periods with
+S y_t = Z_t δ + μ + α_t ι + ε_t with S = I − (Σ_r ρ_r D_r)W, D_r the units of regime r. Unit effects go by the orthonormal
+transform over time, right for any S: T* = T − 1 periods (T without unit effects, as in a cross-section) with
 
     ln L = −(N/2) ln(2πσ²) + T* ln|S| − e'e/(2σ²).
 
-Effects of periods do not go by a transform over units, since the rows of (ρ₁D₁ + ρ₂D₂)W do not have one sum. With α_t
+Effects of periods do not go by a transform over units, since the rows of (Σ_r ρ_r D_r)W do not have one sum. With α_t
 concentrated out, e = J(Sy − Zδ), the score in ρ_r has the mean −T* tr[(I − J)D_rG], G = WS⁻¹, whatever α is. The estimate
 solves the score less that mean,
 
     (D_rWy)'e/σ² − T* tr(J D_r G) = 0,   σ² = e'e/N,   N = (n − 1)T*,
 
-which is unbiased at any n and T; with ρ₁ = ρ₂ and Wι = ι the sum over r is the score of Lee & Yu (2010), J. Econometrics
+which is unbiased at any n and T; with one ρ and Wι = ι the sum over r is the score of Lee & Yu (2010), J. Econometrics
 154: 165-185, eq. 24. It is not the slope of a function, so that its Jacobian K and its variance Ω differ, and
 V = K⁻¹ Ω K⁻ᵀ. For quasi-scores made unbiased in this way see Yang (2018), J. Econometrics 205: 423-447; for the model,
 Elhorst & Fréret (2009), J. Regional Science 49: 931-951.
@@ -19,7 +19,9 @@ Elhorst & Fréret (2009), J. Regional Science 49: 931-951.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import scipy
@@ -35,29 +37,50 @@ from spatial_zb.core.transforms import ColumnBasis, TransformedSample
 
 #: Up to this many units, and for a W as dense as DENSE_SHARE, determinants and traces come from dense factorisations.
 SMALL_UNITS, DENSE_SHARE = 500, 0.05
-#: Points per coefficient of the grid from which the search starts.
-GRID = 7
+#: Points per coefficient of the grid from which the search starts, and the most coefficients of a full grid.
+GRID, FULL_GRID = 7, 2
+#: Rounds over the coefficients, one at a time, where the grid is not full.
+ROUNDS = 2
 #: The search stays inside the admissible box by this share of its width.
 END_MARGIN = 1e-3
 #: Rademacher probes of the second-order traces of more than DENSE_UNITS units.
 PROBES = 64
 #: Step of the derivative of a sparse log-determinant.
 STEP = 1e-5
+#: Row sums of W this near to one count as one.
+ONE_SUM = 1e-10
 #: Largest score, in its standard deviations, at what counts as a solution.
 SOLVED = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Regimes:
-    """W (n, n), the regime 0 or 1 of every unit (n,), whether effects of periods are taken out, and the bound on |ρ_r|.
+    """W (n, n), the regime 0, 1, … of every unit (n,), whether effects of periods are taken out, and the bound on |ρ_r|.
 
-    ``bound`` is one over the spectral radius of |W|: within it S is not singular.
+    ``bound`` is one over the spectral radius of |W|: within it S is not singular. ``own``: whether each regime has a ρ of
+    its own.
     """
 
     matrix: sparse.csr_array
     regime: NDArray[np.intp]
     timed: bool
     bound: float
+    own: bool = True
+
+    @property
+    def groups(self) -> int:
+        """How many regimes there are."""
+        return int(self.regime.max()) + 1
+
+    @property
+    def slot(self) -> NDArray[np.intp]:
+        """Which ρ is that of a unit (n,)."""
+        return self.regime if self.own else np.zeros_like(self.regime)
+
+    @property
+    def count(self) -> int:
+        """How many ρ there are."""
+        return self.groups if self.own else 1
 
     @property
     def dense(self) -> bool:
@@ -66,12 +89,16 @@ class Regimes:
         return n <= SMALL_UNITS or self.matrix.nnz > DENSE_SHARE * n**2
 
     def scaled(self, rho: Array) -> sparse.csr_array:
-        """(ρ₁D₁ + ρ₂D₂)W."""
-        return sparse.csr_array(sparse.diags_array(rho[self.regime]) @ self.matrix)
+        """(Σ_r ρ_r D_r)W."""
+        return sparse.csr_array(sparse.diags_array(rho[self.slot]) @ self.matrix)
 
     def part(self, values: Array, r: int) -> Array:
-        """D_r times ``values`` (n, …)."""
-        return values * (self.regime == r).reshape(-1, *[1] * (values.ndim - 1))
+        """D_r times ``values`` (n, …), D_r the units of the r-th ρ."""
+        return values * (self.slot == r).reshape(-1, *[1] * (values.ndim - 1))
+
+    def summed(self, values: Array) -> Array:
+        """Sums of ``values`` (n,) over the units of each ρ."""
+        return np.array([values[self.slot == r].sum() for r in range(self.count)])
 
     def centre(self, values: Array) -> Array:
         """J times ``values`` (n, …) under effects of periods."""
@@ -81,7 +108,7 @@ class Regimes:
         """R ↦ S⁻¹R, and ln|S|."""
         n = self.matrix.shape[0]
         if self.dense:
-            dense = np.eye(n) - rho[self.regime][:, None] * self.matrix.toarray()
+            dense = np.eye(n) - rho[self.slot][:, None] * self.matrix.toarray()
             factor = linalg.lu_factor(dense, check_finite=False)
             value = float(np.log(np.abs(np.diag(factor[0]))).sum())
             return lambda right: linalg.lu_solve(factor, right, check_finite=False), value
@@ -90,24 +117,24 @@ class Regimes:
         return lu.solve, float(np.log(np.abs(lu.U.diagonal())).sum())
 
     def traces(self, rho: Array) -> Array:
-        """tr(J D_r G) for both regimes."""
+        """tr(J D_r G) for every ρ."""
         n = self.matrix.shape[0]
         solve, _ = self.solver(rho)
         if self.dense:
             G = self.matrix @ solve(np.eye(n))
             own, sums = np.diag(G), G.sum(axis=1) / n
         else:
-            steps = STEP * np.eye(2)
+            steps = STEP * np.eye(self.count)
             ends = [[self.solver(rho + sign * h)[1] for sign in (1, -1)] for h in steps]
             whole = np.array([(down - up) / (2 * STEP) for up, down in ends])
             own, sums = None, self.matrix @ solve(np.ones(n)) / n
-        out = whole if own is None else np.array([own[self.regime == r].sum() for r in (0, 1)])
-        return out - self.timed * np.array([sums[self.regime == r].sum() for r in (0, 1)])
+        out = whole if own is None else self.summed(own)
+        return out - self.timed * self.summed(sums)
 
 
 @dataclass(frozen=True, slots=True)
 class RegimeMaximum:
-    """The estimate: ``rho`` (2,), ``delta`` (k,), σ², whether it lies inside the box, and the largest score."""
+    """The estimate: ``rho`` (c,), of each regime or of all, ``delta`` (k,), σ², whether inside the box, largest score."""
 
     rho: Array
     delta: Array
@@ -120,7 +147,7 @@ class RegimeMaximum:
 def regime_maximum(
     y: Array, lags: Array, Z: Array, basis: ColumnBasis, regimes: Regimes, sample: TransformedSample
 ) -> RegimeMaximum:
-    """Solve the score of the transformed arrays y (M,), D_rWy (M, 2), Z (M, k), with ``basis`` that of Z."""
+    """Solve the score of the transformed arrays y (M,), D_rWy (M, c), Z (M, k), with ``basis`` that of Z."""
     size = float(np.sqrt(y @ y))
     both = np.column_stack([y, lags]) / size
     onto = basis.Q.T @ both
@@ -143,10 +170,9 @@ def regime_maximum(
             value += np.log(np.abs(solve(np.ones(len(regimes.regime))).mean()))
         return float(sample.concentrated(value, ssr(rho)[0]))
 
-    grid = np.linspace(-edge, edge, GRID + 2)[1:-1]
-    start = max((np.array([a, b]) for a in grid for b in grid), key=height)
+    start = _highest(height, np.linspace(-edge, edge, GRID + 2)[1:-1], regimes.count)
     climbed = scipy.optimize.minimize(
-        lambda r: -height(r), start, method="L-BFGS-B", bounds=[(-edge, edge)] * 2
+        lambda r: -height(r), start, method="L-BFGS-B", bounds=[(-edge, edge)] * regimes.count
     ).x
     scale = 1 / np.sqrt(np.diag(gram)[1:] * N / ssr(climbed)[0] + T)
     found = scipy.optimize.root(lambda r: score(r) * scale, climbed, tol=1e-12)
@@ -162,13 +188,32 @@ def regime_maximum(
         sigma2=sigma2,
         at_bound=not inside,
         gradient=float(np.abs(score(rho)).max()),
-        log_likelihood=np.nan if regimes.timed else float(value),
+        log_likelihood=_log_likelihood(value, float(rho[0]), regimes, T),
     )
+
+
+def _log_likelihood(value: float, rho: float, regimes: Regimes, periods: int) -> float:
+    """ln L, ``value`` being that without effects of periods: NaN with these, but for one ρ and rows with the sum one."""
+    if not regimes.timed:
+        return float(value)
+    if regimes.count > 1 or np.abs(regimes.matrix.sum(axis=1) - 1).max() > ONE_SUM:
+        return np.nan
+    return float(value - periods * np.log(1 - rho))
+
+
+def _highest(height: Callable[[Array], float], grid: Array, count: int) -> Array:
+    """The point of the grid from which to climb: of all points, or of a few rounds over one coefficient at a time."""
+    if count <= FULL_GRID:
+        return max(map(np.array, product(grid, repeat=count)), key=height)
+    at = max((np.full(count, value) for value in grid), key=height)
+    for r in [*range(count)] * ROUNDS:
+        at = max((np.where(np.arange(count) == r, value, at) for value in grid), key=height)
+    return at
 
 
 @dataclass(frozen=True, slots=True)
 class RegimeMoments:
-    """Jacobian K and variance Ω of the score (k + 3, k + 3) in (δ, ρ₁, ρ₂, σ²), for independent normal errors."""
+    """Jacobian K and variance Ω of the score (k + c + 1, k + c + 1) in (δ, ρ_1 … ρ_c, σ²), for independent normal errors."""
 
     jacobian: Array
     variance: Array
@@ -177,7 +222,7 @@ class RegimeMoments:
 def regime_moments(
     Z: Array, means: Array, rho: Array, sigma2: float, regimes: Regimes, sample: TransformedSample
 ) -> RegimeMoments:
-    """K and Ω from Z (M, k) and the derivatives of the mean (M, 2), J D_rG(mean), stacked.
+    """K and Ω from Z (M, k) and the derivatives of the mean (M, c), J D_rG(mean), stacked.
 
     K_rs = m_r'm_s/σ² + T*[tr(J G_r'J G_s) + tr(J G_rG_s)], Ω_rs = m_r'm_s/σ² + T*[tr(J G_r'J G_s) + tr(J G_rJ G_s)], with
     G_r = D_rG. The means are estimated with the period means of ε in them, which is why G_r stands between two J.
@@ -185,19 +230,21 @@ def regime_moments(
     k, T = Z.shape[1], sample.periods
     crossed, plain, centred, own = _second_traces(rho, regimes)
     columns = np.column_stack([Z, means])
-    base = np.zeros((k + 3, k + 3))
+    size = columns.shape[1] + 1
+    spatial = slice(k, size - 1)
+    base = np.zeros((size, size))
     base[:-1, :-1] = columns.T @ columns / sigma2
-    base[k : k + 2, k : k + 2] += T * crossed
-    base[k : k + 2, -1] = base[-1, k : k + 2] = T * own / sigma2
+    base[spatial, spatial] += T * crossed
+    base[spatial, -1] = base[-1, spatial] = T * own / sigma2
     base[-1, -1] = sample.observations / (2 * sigma2**2)
     jacobian, variance = base.copy(), base
-    jacobian[k : k + 2, k : k + 2] += T * plain
-    variance[k : k + 2, k : k + 2] += T * centred
+    jacobian[spatial, spatial] += T * plain
+    variance[spatial, spatial] += T * centred
     return RegimeMoments(jacobian, variance)
 
 
 def _second_traces(rho: Array, regimes: Regimes) -> tuple[Array, Array, Array, Array]:
-    """tr(J G_r'J G_s), tr(J G_rG_s), tr(J G_rJ G_s), (2, 2) each, and tr(J G_r): exact, or by random probes."""
+    """tr(J G_r'J G_s), tr(J G_rG_s), tr(J G_rJ G_s), (c, c) each, and tr(J G_r): exact, or by random probes."""
     n = regimes.matrix.shape[0]
     exact = n <= DENSE_UNITS
     right = np.eye(n) if exact else random_signs(np.random.default_rng(n), (n, PROBES))
@@ -205,14 +252,14 @@ def _second_traces(rho: Array, regimes: Regimes) -> tuple[Array, Array, Array, A
     solve, _ = regimes.solver(rho)
     right = regimes.centre(right)
     moved = regimes.matrix @ solve(right)
-    parts = [regimes.part(moved, r) for r in (0, 1)]
+    parts = [regimes.part(moved, r) for r in range(regimes.count)]
     off = [regimes.centre(part) for part in parts]
     once = [regimes.matrix @ solve(part) for part in parts]
     twice = [regimes.matrix @ solve(part) for part in off]
-    pairs = [(r, s) for r in (0, 1) for s in (0, 1)]
-    crossed = np.array([(off[r] * off[s]).sum() for r, s in pairs]).reshape(2, 2)
-    plain = np.array([(right * regimes.part(once[s], r)).sum() for r, s in pairs]).reshape(2, 2)
-    centred = np.array([(right * regimes.part(twice[s], r)).sum() for r, s in pairs]).reshape(2, 2)
+    pairs, square = [*product(range(regimes.count), repeat=2)], (regimes.count,) * 2
+    crossed = np.array([(off[r] * off[s]).sum() for r, s in pairs]).reshape(square)
+    plain = np.array([(right * regimes.part(once[s], r)).sum() for r, s in pairs]).reshape(square)
+    centred = np.array([(right * regimes.part(twice[s], r)).sum() for r, s in pairs]).reshape(square)
     own = np.array([(right * part).sum() for part in parts])
     return crossed * weight, plain * weight, centred * weight, own * weight
 
@@ -237,7 +284,7 @@ def unit_scores_meat(
     k = Z.shape[1]
     solve, _ = regimes.solver(rho)
     moved = regimes.matrix @ solve(regimes.centre(np.eye(n)))
-    forms = [regimes.centre(regimes.part(moved, r)) for r in (0, 1)]
+    forms = [regimes.centre(regimes.part(moved, r)) for r in range(regimes.count)]
     if clusters is not None:
         star = clusters.adjusted(e.reshape(shape))
         products = star.T @ star
@@ -246,17 +293,16 @@ def unit_scores_meat(
         own = np.array([np.diag(form) for form in forms])
         return few_clusters_meat(np.column_stack([Z, means]), e.reshape(shape), sigma2, own, pairs, clusters)
     square = (e**2 / sigma2 - observations / (T * n)).reshape(T, n)
-    scores = np.empty((T, n, k + 3))
-    scores[:, :, : k + 2] = (np.column_stack([Z, means]) * e[:, None]).reshape(T, n, -1) / sigma2
-    for r in (0, 1):
-        scores[:, :, k + r] += np.diag(forms[r]) * square
+    scores = np.empty((T, n, k + len(forms) + 1))
+    scores[:, :, :-1] = (np.column_stack([Z, means]) * e[:, None]).reshape(T, n, -1) / sigma2
+    for r, form in enumerate(forms):
+        scores[:, :, k + r] += np.diag(form) * square
     scores[:, :, -1] = square / (2 * sigma2)
     sums = scores.sum(axis=0)
     sums -= sums.mean(axis=0)
     meat = sums.T @ sums
     products = e.reshape(shape).T @ e.reshape(shape) / sigma2
     both = [(form + form.T) * products for form in forms]
-    for r in (0, 1):
-        for s in (0, 1):
-            meat[k + r, k + s] += np.triu(both[r] * both[s], 1).sum()
+    for r, s in product(range(len(both)), repeat=2):
+        meat[k + r, k + s] += np.triu(both[r] * both[s], 1).sum()
     return meat * n / (n - 1)

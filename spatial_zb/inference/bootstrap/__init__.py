@@ -103,7 +103,7 @@ class Bootstrap(Resampled):
 
     @renamed(alpha="level")
     def differences(self, interval: Interval = "percentile", *, level: float = 0.95) -> pd.DataFrame:
-        """Second regime less first: of every coefficient (``effect`` is "coefficient"), and of the effects on either.
+        """Each further regime less the first: of every coefficient (``effect`` is "coefficient"), and of effects on each.
 
         Raises
         ------

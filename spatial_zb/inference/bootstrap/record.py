@@ -355,19 +355,26 @@ def effects_of(fit: Fit, horizon: Horizon) -> Statistics:
 
 
 def differences_of(fit: Fit) -> Statistics:
-    """Second regime less first: of every coefficient, and of the effects on the units of either."""
+    """Each further regime less the first: of every coefficient, and of the effects on the units of each.
+
+    With more than two regimes the term says which, ``x[region=3]``.
+    """
     names, contrast = regime_contrast(fit)
-    rows = [(name, "coefficient") for name in names] + [(x, effect) for x in fit.spec.x for effect in EFFECTS]
+    _, *others = regime_labels(fit.spec, fit.convergence.regimes)
+    ends = others if len(others) > 1 else [""]
+    rows = [(f"{name}{end}", "coefficient") for name in dict.fromkeys(names) for end in ends]
+    rows += [(f"{x}{end}", effect) for x in fit.spec.x for end in ends for effect in EFFECTS]
+    last = len(others) + 1  # beside them stand the effects on all units
 
     def at(values: Array) -> Array:
         effects = regime_values(fit, values)
         return np.hstack(
-            [values @ contrast.T, (effects[:, :, 1] - effects[:, :, 0]).reshape(len(values), -1)]
+            [values @ contrast.T, (effects[:, :, 1:last] - effects[:, :, :1]).reshape(len(values), -1)]
         )
 
     def errors(values: Array, covariances: Array) -> Array:
         gradient = regime_gradient(fit, values)
-        effects = (gradient[:, :, 1] - gradient[:, :, 0]).reshape(len(values), -1, values.shape[1])
+        effects = (gradient[:, :, 1:last] - gradient[:, :, :1]).reshape(len(values), -1, values.shape[1])
         every = np.broadcast_to(contrast, (len(values), *contrast.shape))
         return _roots(np.concatenate([every, effects], axis=1), covariances)
 

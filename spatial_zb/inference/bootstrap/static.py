@@ -113,7 +113,7 @@ def check_single(fit: Fit) -> None:
     if fit.estimator not in ("lee_yu", "direct"):
         what = Text(f"is by {fit.estimator!r}", f"的估计方法为{fit.estimator!r}")
     elif spec.regimes or spec.dynamic:
-        what = Text("has regimes", "含两区制") if spec.regimes else Text("has a time lag", "含时间滞后项")
+        what = Text("has regimes", "分区制") if spec.regimes else Text("has a time lag", "含时间滞后项")
     else:
         return
     raise SpecificationError(

@@ -1,4 +1,4 @@
-"""Resampling of fits by instruments, with random unit effects, and with two regimes.
+"""Resampling of fits by instruments, with random unit effects, and with regimes.
 
 Instrumental variables and generalised moments: endogenous regressors are drawn with the errors of y.
 
@@ -212,7 +212,7 @@ class RandomSource:
 
 @dataclass(frozen=True, slots=True)
 class RegimeSource:
-    """y* = y + S⁻¹(ε* − ε̂): effects stay, since those of periods move the two regimes differently."""
+    """y* = y + S⁻¹(ε* − ε̂): effects stay, since those of periods move the regimes differently."""
 
     fit: Fit
     refused: ClassVar[Mapping[Scheme, Text]] = {}
@@ -226,7 +226,7 @@ class RegimeSource:
     def regimes(self) -> Regimes:
         """W and its regimes."""
         _, regime = regime_split(self.fit.spec, self.fit.panel)
-        return regimes_of(self.fit.weights, regime, self.fit.spec.fixed_effects == "two_way")
+        return regimes_of(self.fit.spec, self.fit.weights, regime)
 
     def draw(self, scheme: Scheme, rng: np.random.Generator) -> dict[str, Array]:
         """y*, by its name."""
@@ -260,7 +260,8 @@ class RegimeSource:
         if not self.fit.spec.lag_y:
             return changes
         R, T, n = changes.shape
-        solve, _ = self.regimes.solver(self.fit.params.to_numpy()[-3:-1])
+        regimes = self.regimes
+        solve, _ = regimes.solver(self.fit.params.to_numpy()[-1 - regimes.count : -1])
         return solve(changes.reshape(R * T, n).T).T.reshape(R, T, n)
 
     def _population(self, parts: Array) -> Array:

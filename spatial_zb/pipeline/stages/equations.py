@@ -161,7 +161,7 @@ def _simulated(
 
 
 def _kind(spec: DurbinSpec) -> Text:
-    """The family in words: dynamic SDM, two-regime SDM."""
+    """The family in words: dynamic SDM, regime SDM."""
     from spatial_zb.report.words import MODELS
 
     return MODELS.get(spec.title, Text.of(spec.title))
@@ -278,7 +278,7 @@ def _regime_notes(columns: Sequence[Column]) -> list[Text]:
                 f"{c.heading.en}: Wald test of equal regimes: "
                 + "; ".join(f"{w.en} {found}" for w, found in parts)
                 + ".",
-                f"{c.heading.zh}：两区制系数相等的Wald检验："
+                f"{c.heading.zh}：各区制系数相等的Wald检验："
                 + "；".join(f"{w.zh} {found}" for w, found in parts)
                 + "。",
             )
@@ -291,7 +291,7 @@ def _p(value: float) -> str:
 
 
 def _words(job: Job, columns: Sequence[Column]) -> dict[str, Text]:
-    """Words for the terms of a model; with regimes, for those of either regime."""
+    """Words for the terms of a model; with regimes, for those of each regime."""
     labels = dict(job.prepared.labels | weights_words(job.study))
     fit = columns[0].fit
     if not fit.spec.regimes:

@@ -73,6 +73,7 @@ def spec_of(model: Model, effects: ModelEffects) -> DurbinSpec:
         time_lag=model.time_lag,
         lag_time_lag=model.lag_time_lag,
         regimes=model.regimes,
+        common=model.common,
     )
 
 
@@ -178,13 +179,14 @@ def _look(job: Job, model: Model, column: Column) -> Look:
 
 
 def regime_words(job: Job, fit: Fit) -> dict[str, Text]:
-    """Words of either regime by what stands in the brackets, ``core=1``."""
+    """Words of each regime by what stands in the brackets, ``core=1``: those of the variable, or its label and value."""
     labels, name = job.prepared.labels, str(fit.spec.regimes)
     group = labels.get(name, Text.of(name))
+    known = job.study.variables[name].values if name in job.study.variables else {}
     values = fit.convergence.regimes
     endings = regime_labels(fit.spec, values)
     return {
-        ending.strip("[]"): Text(f"{group.en} = {value:g}", f"{group.zh}={value:g}")
+        ending.strip("[]"): known.get(f"{value:g}", Text(f"{group.en} = {value:g}", f"{group.zh}={value:g}"))
         for ending, value in zip(endings, values, strict=True)
     }
 

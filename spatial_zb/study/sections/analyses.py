@@ -131,8 +131,8 @@ class Model(Section):
     """``[models.<name>]``: one equation over weights, samples and fixed effects.
 
     Blank weights = the first of the file, blank samples = the main sample. ``time_lag`` and ``lag_time_lag`` add y and
-    Wy of the period before; ``regimes`` names a variable with two values, by which the coefficients differ;
-    ``bias_correction`` is that of ``gmm``. Without ``covariance`` the robust score has clustered errors, other estimators
+    Wy of the period before; ``regimes`` names a variable with two values or more, by which the coefficients differ, but for
+    those that ``common`` names; ``bias_correction`` is that of ``gmm``. Without ``covariance`` the robust score has clustered errors, other estimators
     the information matrix.
     """
 
@@ -149,6 +149,7 @@ class Model(Section):
     time_lag: bool = False
     lag_time_lag: bool = False
     regimes: Word | None = None
+    common: Names = ()
     estimator: Literal["lee_yu", "direct", "gmm", "robust_score", "yang", "uncorrected"] = "lee_yu"
     covariance: Literal[
         "information",

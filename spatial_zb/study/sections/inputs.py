@@ -149,11 +149,13 @@ class Variable(Section):
     """``[variables.<name>]``: a derived variable, or a column of the data file that gets a label.
 
     Without an expression it is the column of its own name; ``expression = "gdp"`` of a variable ``gdp`` says the same.
+    ``values`` are words for the values of a variable of groups, such as regimes: ``{ 1 = "East", 2 = "West" }``.
     """
 
     name: str
     label: Label
     expression: Word
+    values: dict[str, Label] = {}
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,272 @@
+"""Any number of regimes, in a cross-section too, with coefficients of their own or shared: spreg and dense."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import optimize
+from small_examples import ring_with_chords, rook, weights_of
+
+import spatial_zb as zb
+
+REFERENCE = Path(__file__).parents[1] / "reference" / "regimes"
+#: spreg's search for ρ stops near 1e-9.
+SPREG = 2e-7
+T, N = 7, 16
+REGION = np.repeat([1.0, 2.0, 4.0], [5, 5, 6])
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        yield
+
+
+@pytest.fixture(scope="module")
+def W() -> zb.Weights:
+    return ring_with_chords(N)
+
+
+@pytest.fixture(scope="module")
+def panel(W) -> zb.Panel:
+    rng = np.random.default_rng(6)
+    dense, group = W.matrix.toarray(), np.searchsorted([1, 2, 4], REGION)
+    x, z = rng.standard_normal((2, T, N))
+    mean = rng.standard_normal(N) + rng.standard_normal((T, 1)) + np.array([0.5, 1.0, 1.5])[group] * x - z
+    mean = mean + 0.3 * x @ dense.T + rng.standard_normal((T, N))
+    left = np.eye(N) - np.array([0.0, 0.3, 0.5])[group][:, None] * dense
+    values = np.stack([mean @ np.linalg.inv(left).T, x, z, np.broadcast_to(REGION, (T, N))], axis=2)
+    return zb.Panel(values, tuple(range(2001, 2001 + T)), W.ids, ("y", "x", "z", "region"))
+
+
+def spec(effects: str = "two_way", **changes: object) -> zb.DurbinSpec:
+    given = {"y": "y", "x": ["x", "z"], "lag_x": ["x"], "fixed_effects": effects, "regimes": "region"}
+    return zb.DurbinSpec(**{**given, **changes})
+
+
+# --- a cross-section: spreg
+
+
+@pytest.fixture(scope="module")
+def lattice() -> tuple[zb.Panel, zb.Weights, dict]:
+    frame = pd.read_csv(REFERENCE / "data.csv").assign(year=2020)
+    W = weights_of(rook(8, 8), "rook")
+    frame["unit"] = list(W.ids)
+    expected = json.loads((REFERENCE / "expected.json").read_text("utf-8"))
+    return zb.build_panel(frame, period="year", units=W.ids), W, expected
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("OLS", {"lag_y": False, "lag_x": []}),
+        ("OLS, z common", {"lag_y": False, "lag_x": [], "common": ["z"]}),
+        ("SLX", {"lag_y": False}),
+        ("SAR", {"lag_x": [], "common": ["rho"]}),
+        ("SDM", {"common": ["rho"]}),
+    ],
+)
+def test_a_cross_section_equals_spreg(lattice, model, options):
+    panel, W, expected = lattice
+    known = expected[model]
+    fit = zb.fit_durbin(
+        zb.DurbinSpec("y", ["x", "z"], fixed_effects="none", regimes="region", **options), panel, W
+    )
+    named = {"W_y": "rho", "CONSTANT": "(Intercept)"}
+
+    def ours(theirs: str) -> str:
+        group, _, name = theirs.removeprefix("_").partition("_")
+        name = named.get(name, name)
+        return name if group == "Global" else f"{name}[region={group}]"
+
+    terms = [ours(name) for name in known["x"]]
+    np.testing.assert_allclose(fit.params[terms], known["betas"], rtol=SPREG, atol=SPREG)
+    np.testing.assert_allclose(fit.bse[terms], known["std_errors"], rtol=SPREG)
+    assert fit.sigma2 == pytest.approx(known["sig2"], rel=SPREG)
+    tests = zb.tests.regime_tests(fit).tidy().set_index("term")
+    parts = tests.drop(index="all")
+    np.testing.assert_allclose(parts[["statistic", "p_value"]], known["chow"], rtol=50 * SPREG)
+    assert (parts["df"] == 2).all()
+    np.testing.assert_allclose(
+        tests.loc["all", ["statistic", "p_value"]].astype(float), known["joint"], rtol=5e-6
+    )
+    assert len(fit.params) == len(terms) + 1
+
+
+def test_least_squares_have_the_degrees_of_freedom_of_least_squares(lattice):
+    panel, W, _ = lattice
+    fit = zb.fit_durbin(
+        zb.DurbinSpec("y", ["x", "z"], False, [], fixed_effects="none", regimes="region"), panel, W
+    )
+    assert fit.df_resid == 64 - 9
+
+
+# --- three groups in a panel
+
+
+def dense_score(panel: zb.Panel, W: zb.Weights, effects: str):
+    """The score of (ρ, δ) with three ρ by loops over regimes: its root is the estimate."""
+    dense = W.matrix.toarray()
+    y, x, z = (panel.array(name) for name in "yxz")
+    groups = [(value == REGION).astype(float) for value in (1, 2, 4)]
+    Z = np.stack([v * d for v in (x, z, x @ dense.T) for d in groups], axis=-1).reshape(T * N, -1)
+    lags = np.stack([(y @ dense.T) * d for d in groups], axis=-1).reshape(T * N, -1)
+    J = np.eye(N) - (effects == "two_way") / N
+    Q = np.kron(np.eye(T) - 1 / T, J)
+
+    def score(v: np.ndarray) -> np.ndarray:
+        e = Q @ (y.ravel() - lags @ v[:3] - Z @ v[3:])
+        sigma2 = e @ e / ((T - 1) * (N - (effects == "two_way")))
+        left = np.eye(N) - sum(rho * np.diag(d) for rho, d in zip(v[:3], groups, strict=True)) @ dense
+        G = dense @ np.linalg.inv(left)
+        traces = [np.trace(J @ np.diag(d) @ G) for d in groups]
+        return np.r_[lags.T @ e / sigma2 - (T - 1) * np.array(traces), Z.T @ e / sigma2]
+
+    return score
+
+
+@pytest.mark.parametrize("effects", ["unit", "two_way"])
+def test_three_regimes_solve_the_score_by_loops(panel, W, effects):
+    fit = zb.fit_durbin(spec(effects), panel, W)
+    labels = ["[region=1]", "[region=2]", "[region=4]"]
+    names = [f"{name}{k}" for name in ("rho", "x", "z", "W_x") for k in labels]
+    assert list(fit.params.index[-4:-1]) == names[:3]
+    score = dense_score(panel, W, effects)
+    at = fit.params[names].to_numpy()
+    root = optimize.root(score, at + 0.01, tol=1e-12)
+    assert root.success
+    np.testing.assert_allclose(at, root.x, atol=1e-6)
+    assert np.isnan(fit.log_likelihood) == (effects == "two_way")
+
+
+def test_errors_of_three_regimes_are_the_spread_of_estimates(panel, W):
+    """The panel with errors drawn anew, its effects kept: the spread of the estimates is what the errors say."""
+    fit = zb.fit_durbin(spec(lag_x=[]), panel, W)
+    rng, group = np.random.default_rng(1), np.searchsorted([1, 2, 4], REGION)
+    rho = fit.params[[f"rho[region={g}]" for g in (1, 2, 4)]].to_numpy()[group]
+    left = np.eye(N) - rho[:, None] * W.matrix.toarray()
+    mean, size = panel.array("y") @ left.T - fit.residuals, np.sqrt(fit.sigma2)
+    draws = []
+    for _ in range(100):
+        y = (mean + size * rng.standard_normal((T, N))) @ np.linalg.inv(left).T
+        draws.append(zb.fit_durbin(spec(lag_x=[]), panel.with_columns({"y": y}), W).params.to_numpy()[:-1])
+    ratio = np.std(draws, axis=0) / fit.bse.to_numpy()[:-1]
+    assert ((ratio > 0.8) & (ratio < 1.3)).all(), ratio
+
+
+def test_shared_coefficients_are_the_smaller_model(panel, W):
+    """All shared: the model without regimes. ρ shared: the plain model of variables that were split by hand."""
+    plain = zb.fit_durbin(zb.DurbinSpec("y", ["x", "z"], lag_x=["x"]), panel, W)
+    every = zb.fit_durbin(spec(common=["rho", "x", "z", "W_x"]), panel, W)
+    np.testing.assert_allclose(every.params, plain.params, rtol=1e-7)
+    np.testing.assert_allclose(every.bse, plain.bse, rtol=1e-7)
+    assert every.log_likelihood == pytest.approx(plain.log_likelihood, abs=1e-8)
+    one = zb.fit_durbin(spec(common=["rho"]), panel, W)
+    dense = W.matrix.toarray()
+    parts = {f"{name}{g}": panel.array(name) * (g == REGION) for name in "xz" for g in (1, 2, 4)}
+    parts |= {f"l{g}": (panel.array("x") @ dense.T) * (g == REGION) for g in (1, 2, 4)}
+    hand = zb.fit_durbin(zb.DurbinSpec("y", list(parts), lag_x=[]), panel.with_columns(parts), W)
+    np.testing.assert_allclose(one.params, hand.params, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(one.bse, hand.bse, rtol=1e-7)
+    assert one.log_likelihood == pytest.approx(hand.log_likelihood, abs=1e-8)
+    for covariance in ("cluster", "cr1", "driscoll_kraay"):
+        ours = zb.fit_durbin(spec(common=["rho"]), panel, W, covariance=covariance)
+        theirs = zb.fit_durbin(
+            zb.DurbinSpec("y", list(parts), lag_x=[]), panel.with_columns(parts), W, covariance=covariance
+        )
+        ratio = ours.bse / theirs.bse.to_numpy()
+        assert ratio.drop("rho").between(0.9, 1.1).all(), (
+            covariance
+        )  # the bread differs: expected and observed
+        assert 0.8 < ratio["rho"] < 1.2, covariance
+
+
+def test_order_of_units_and_values_of_the_column_do_not_matter(panel, W):
+    fit = zb.fit_durbin(spec(), panel, W)
+    turned = np.random.default_rng(2).permutation(N)
+    moved = zb.Panel(panel.values[:, turned], panel.periods, panel.units[turned], panel.columns)
+    np.testing.assert_allclose(zb.fit_durbin(spec(), moved, W).params, fit.params, atol=1e-7)
+    other = panel.with_columns({"region": np.broadcast_to(10 - REGION, (T, N))})
+    swapped = zb.fit_durbin(spec(), other, W)
+    for value in (1, 2, 4):
+        assert swapped.params[f"rho[region={10 - value}]"] == pytest.approx(
+            fit.params[f"rho[region={value}]"], abs=1e-7
+        )
+
+
+# --- effects
+
+
+@pytest.mark.parametrize("common", [[], ["rho"], ["rho", "z", "W_x"]])
+def test_effects_and_spillovers_between_three_groups_by_matrices(panel, W, common):
+    fit = zb.fit_durbin(spec(common=common), panel, W)
+    dense, group = W.matrix.toarray(), np.searchsorted([1, 2, 4], REGION)
+
+    def at(values: np.ndarray) -> np.ndarray:
+        p = pd.Series(values, fit.params.index)
+
+        def pick(name):
+            return np.array([p.get(f"{name}[region={g}]", p.get(name, 0.0)) for g in (1, 2, 4)])[group]
+
+        left, rows = np.eye(N) - pick("rho")[:, None] * dense, []
+        for name in ("x", "z"):
+            E = np.linalg.solve(left, np.diag(pick(name)) + pick(f"W_{name}")[:, None] * dense)
+            for mask in (*(group == r for r in range(3)), np.ones(N, bool)):
+                direct, total = np.diag(E)[mask].mean(), E.sum(axis=1)[mask].mean()
+                rows += [direct, total - direct, total]
+            if name == "x":
+                off = E - np.diag(np.diag(E))
+                between = [
+                    off[np.ix_(group == to, group == of)].sum() / (group == to).sum()
+                    for of in range(3)
+                    for to in range(3)
+                ]
+        return np.array([*rows, *between])
+
+    table, spill = zb.spatial_effects(fit).tidy(), zb.regime_spillovers(fit, "x").tidy()
+    values, V = fit.params.to_numpy(), fit.cov.to_numpy()
+    found = np.r_[table["estimate"], spill["estimate"]]
+    np.testing.assert_allclose(found, at(values), atol=1e-9)
+    steps = 1e-6 * np.eye(len(values))
+    g = np.column_stack([(at(values + h) - at(values - h)) / 2e-6 for h in steps])
+    errors = np.r_[table["std_error"], spill["std_error"]]
+    np.testing.assert_allclose(errors, np.sqrt(np.diag(g @ V @ g.T)), rtol=1e-5)
+    received = spill.groupby("receiver", sort=False)["estimate"].sum().to_numpy()
+    indirect = table[(table["effect"] == "indirect") & table["term"].str.startswith("x[")]["estimate"]
+    np.testing.assert_allclose(received, indirect, atol=1e-10)
+
+
+def test_tests_of_three_regimes_are_wald_tests_of_all_contrasts(panel, W):
+    fit = zb.fit_durbin(spec(), panel, W)
+    table = zb.tests.regime_tests(fit).tidy().set_index("term")
+    assert table["df"].to_dict() == {"x": 2, "z": 2, "W_x": 2, "rho": 2, "all": 8}
+    names = [f"x[region={g}]" for g in (1, 2, 4)]
+    R = np.array([[-1.0, 0.0, 1.0], [0.0, -1.0, 1.0]])  # other contrasts, the same test
+    difference, V = R @ fit.params[names], R @ fit.cov.loc[names, names] @ R.T
+    assert table.loc["x", "statistic"] == pytest.approx(difference @ np.linalg.solve(V, difference))
+    assert table["difference"].isna().all()
+
+
+def test_the_bootstrap_knows_three_groups(panel, W):
+    result = zb.bootstrap(zb.fit_durbin(spec("unit", lag_x=[]), panel, W), 99, rng=1)
+    table = result.differences()
+    assert list(table["term"][:6]) == [f"{x}[region={g}]" for x in ("x", "z", "rho") for g in (2, 4)]
+    assert table["estimate"].notna().all()
+    assert len(result.effects()) == 2 * 4 * 3
+
+
+def test_words_and_refusals(panel, W):
+    fit = zb.fit_durbin(spec(), panel, W)
+    assert fit.glance()["model"].iloc[0] == "regime SDM"
+    for wrong in ({"common": ["W_z"]}, {"common": "rho"}, {"regimes": None, "common": ["rho"]}):
+        with pytest.raises(zb.SpecificationError, match="common"):
+            spec(**wrong)
+    with pytest.raises(zb.SpecificationError, match="one regime"):
+        zb.tests.regime_tests(replace(fit, design=replace(fit.design, spec=replace(fit.spec, regimes=None))))
