@@ -122,8 +122,8 @@ def _changes(per: Per, result: Any) -> dict[str, float]:
     panel = getattr(getattr(result, "fit", None), "panel", None)
     if per == "unit" or panel is None:
         return {}
-    known = [name for name in panel.columns if np.ptp(panel.array(name)[np.isfinite(panel.array(name))]) > 0]
-    return {name: within_sd(panel.array(name)) for name in known}
+    sizes = {name: within_sd(panel.array(name)) for name in panel.columns}
+    return {name: size for name, size in sizes.items() if size > 0}  # not a regime, which never changes
 
 
 def _of_change(frame: pd.DataFrame, sizes: Mapping[str, float]) -> pd.DataFrame:

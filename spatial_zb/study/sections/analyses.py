@@ -132,8 +132,8 @@ class Model(Section):
 
     Blank weights = the first of the file, blank samples = the main sample. ``time_lag`` and ``lag_time_lag`` add y and
     Wy of the period before; ``regimes`` names a variable with two values or more, by which the coefficients differ, but for
-    those that ``common`` names; ``bias_correction`` is that of ``gmm``. Without ``covariance`` the robust score has clustered errors, other estimators
-    the information matrix.
+    those that ``common`` names; ``bias_correction`` is that of ``gmm``. Without ``covariance`` the robust score has
+    clustered errors, other estimators the information matrix.
     """
 
     name: str

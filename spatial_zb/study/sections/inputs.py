@@ -155,7 +155,7 @@ class Variable(Section):
     name: str
     label: Label
     expression: Word
-    values: dict[str, Label] = {}
+    values: dict[str, Label] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
