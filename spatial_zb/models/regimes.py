@@ -33,10 +33,10 @@ from spatial_zb.core.logdet.factors import largest_sums
 from spatial_zb.core.logdet.traces import DENSE_UNITS
 from spatial_zb.core.transforms import ColumnBasis, TransformedSample, column_basis, demean, spatial_lag
 from spatial_zb.data.panel import Panel
-from spatial_zb.models.certainty import degrees_of
+from spatial_zb.models.certainty import degrees_of, least_squares
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.fit import Fit, term_index
-from spatial_zb.models.ml import SMALL_N, least_squares, notes_on_dependence
+from spatial_zb.models.ml import SMALL_N, notes_on_dependence
 from spatial_zb.models.notes import (
     BOOTSTRAP,
     few_units_by_regime,

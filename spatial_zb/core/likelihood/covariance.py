@@ -241,7 +241,8 @@ def few_clusters_meat(
     e
         (T, n) residuals.
     own, pairs
-        (c, n) and (c + 1, c + 1): ``own`` and, of e*, ``pair_squares`` of :class:`spatial_zb.core.logdet.entries.QuadraticForms`.
+        (c, n) and (c + 1, c + 1): ``own`` and, of e*, ``pair_squares`` of
+        :class:`spatial_zb.core.logdet.entries.QuadraticForms`.
     """
     sums = few_clusters_scores(columns, clusters.adjusted(e), sigma2, own, clusters.kept)
     meat = sums.T @ sums
