@@ -169,6 +169,7 @@ ARROWS = {
     "pipeline/stages": {
         "base",
         "compare",
+        "core",
         "core/statistics",
         "data",
         "effects",
@@ -236,7 +237,7 @@ ARROWS = {
 }
 #: Rooms that a user's script pays for only when it asks for them.
 REPORT = {"report", "pipeline", "cli", "__main__"}
-MOST_MODULES, MOST_ROOMS, MOST_LINES = 256, 24, 450
+MOST_MODULES, MOST_ROOMS, MOST_LINES = 272, 24, 450
 
 
 def listed(module: str) -> set[str]:

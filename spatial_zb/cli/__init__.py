@@ -30,7 +30,7 @@ DONE = Text("Stopped. The results were already written and are whole.", "已停�
 
 #: Command → the stages of the pipeline it runs.
 COMMANDS: dict[str, tuple[Stage, ...]] = {
-    "run": ("data", "moran", "dynamics", "tests", "models", "systems", "compare", "maps", "report"),
+    "run": ("data", "moran", "dynamics", "tests", "models", "systems", "compare", "claims", "maps", "report"),
     "moran": ("moran",),
     "dynamics": ("dynamics",),
     "diagnose": ("tests",),

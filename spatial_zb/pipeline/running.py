@@ -18,6 +18,7 @@ from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.pipeline.job import Job, Made, MadeTable, Reading
 from spatial_zb.pipeline.prepare import Prepared, prepare
+from spatial_zb.pipeline.stages.claims import confront
 from spatial_zb.pipeline.stages.comparison import compare
 from spatial_zb.pipeline.stages.dynamics import describe_dynamics
 from spatial_zb.pipeline.stages.equations import estimate
@@ -32,7 +33,9 @@ from spatial_zb.report.files import input_record, output_record, slug, versions
 from spatial_zb.study import Study, name_in
 from spatial_zb.weights.matrix import Weights
 
-Stage = Literal["data", "moran", "dynamics", "tests", "models", "systems", "compare", "maps", "report"]
+Stage = Literal[
+    "data", "moran", "dynamics", "tests", "models", "systems", "compare", "claims", "maps", "report"
+]
 STAGES: tuple[Stage, ...] = (
     "data",
     "moran",
@@ -41,6 +44,7 @@ STAGES: tuple[Stage, ...] = (
     "models",
     "systems",
     "compare",
+    "claims",
     "maps",
     "report",
 )
@@ -56,6 +60,7 @@ STAGE_WORDS = {
     "models": Text("Spatial Durbin models", "空间杜宾模型"),
     "systems": Text("Simultaneous systems", "空间联立方程"),
     "compare": Text("Comparisons and robustness", "比较与稳健性"),
+    "claims": Text("Claims of the theory", "理论论断"),
     "maps": Text("Maps and figures", "地图与图形"),
     "report": Text("Report page", "报告网页"),
 }
@@ -154,6 +159,7 @@ WORK: dict[Stage, Callable[[Job], list[Text]]] = {
     "models": estimate,
     "systems": estimate_systems,
     "compare": compare,
+    "claims": confront,
     "maps": draw_maps,
     "report": write_page,
 }
@@ -249,9 +255,12 @@ def refuse_results_of_others(study: Study) -> None:
 
 
 def _worked(study: Study, stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """The stages to work through, in order: the report needs what all others make."""
-    whole = "report" in stages and study.output.report
-    return STAGES if whole else tuple(stages)
+    """The stages to work through, in order: the report needs what all others make, claims need the fits."""
+    if "report" in stages and study.output.report:
+        return STAGES
+    measures = {claim.measure for claim in study.claims} if "claims" in stages else set()
+    fits = {stage for measure, stage in (("effect", "models"), ("granger", "systems")) if measure in measures}
+    return tuple(stage for stage in STAGES if stage in stages or stage in fits)
 
 
 def _manifest(

@@ -8,6 +8,7 @@ from spatial_zb.study.reading import find_study, language_of, load_study, name_i
 from spatial_zb.study.sections import (
     Battery,
     Block,
+    Claim,
     Combination,
     Compare,
     Concentration,
@@ -47,6 +48,7 @@ __all__ = [
     "STUDY_VERSION",
     "Battery",
     "Block",
+    "Claim",
     "Combination",
     "Compare",
     "Concentration",

@@ -147,3 +147,43 @@ def _refuse_keys(place: str, used: Iterable[str], data: Any, problems: Problems)
                 f"{name!r}是data.{keys[name]}所指的列，用于区分各行，不是变量；若要时间趋势，请将该列以另一名称复制",
             )
             problems.add(place, said)
+
+
+def check_claims(parts: Mapping[str, Any], usable: Collection[str] | None, problems: Problems) -> None:
+    """Models, systems, weights, samples, variables and periods that claims name."""
+    data = parts.get("data")
+    for dotted, claim in parts["claims"].items():
+        if claim is None:
+            continue
+        known: tuple[tuple[str, Text, Collection[str] | None], ...] = (
+            ("variables", VARIABLE, usable),
+            ("weights", Text("weights", "权重"), parts["weights"]),
+            ("sample", Text("sample", "样本"), parts["samples"]),
+            ("model", Text("model", "模型"), parts["models"]),
+            ("system", Text("system", "方程组"), parts["systems"]),
+        )
+        for key, what, names in known:
+            given = getattr(claim, key)
+            check_known(
+                f"{dotted}.{key}", what, [given] if isinstance(given, str) else given or (), names, problems
+            )
+        model, system = (
+            parts[key].get(name) for key, name in (("models", claim.model), ("systems", claim.system))
+        )
+        if model is not None:
+            check_known(
+                f"{dotted}.term", Text("regressor of x", "x中的解释变量"), [claim.term], model.x, problems
+            )
+        if system is not None:
+            equations = Text("dependent variable of an equation", "某个方程的被解释变量")
+            dependent = [equation.y for equation in system.equations.values()]
+            check_known(dotted, equations, [claim.response, claim.source], dependent, problems)
+        if data is not None and (
+            outside := [t for t in claim.periods if not data.periods[0] <= t <= data.periods[1]]
+        ):
+            first, last = data.periods
+            said = Text(
+                f"{listed(outside)} lies outside data.periods, {first} to {last}",
+                f"{listed_zh(outside)}超出data.periods（{first}至{last}）",
+            )
+            problems.add(f"{dotted}.periods", said)

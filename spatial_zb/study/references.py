@@ -10,6 +10,7 @@ from spatial_zb.base.text import Text
 from spatial_zb.study.columns import (
     VARIABLE,
     check_cells,
+    check_claims,
     check_columns,
     check_expressions,
     check_known,
@@ -72,6 +73,7 @@ def check_references(
         check_known("maps.bivariate", VARIABLE, parts["maps"].bivariate, usable, problems)
     if parts.get("figures") is not None:
         _check_figures(parts["figures"], parts, usable, problems)
+    check_claims(parts, usable, problems)
     _check_periods(parts, problems)
 
 

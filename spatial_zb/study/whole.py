@@ -12,6 +12,7 @@ from spatial_zb.study.entries import place_of
 from spatial_zb.study.sections import (
     LISTS,
     NAMED,
+    Claim,
     Compare,
     Concentration,
     Constant,
@@ -53,8 +54,8 @@ class Study:
         where absent.
     constants, variables, indices, coupling, weights, samples, models, systems
         Read-only mappings by name, in the order of the file; every item knows its ``name``.
-    missing, suspect
-        Tuples of :class:`Missing` and :class:`Suspect`, in the order of the file.
+    missing, suspect, claims
+        Tuples of :class:`Missing`, :class:`Suspect` and :class:`Claim`, in the order of the file.
     lines : mapping of str to int
         Line of every dotted place, for messages: see :meth:`place`.
     """
@@ -75,6 +76,7 @@ class Study:
     systems: Mapping[str, System]
     missing: tuple[Missing, ...]
     suspect: tuple[Suspect, ...]
+    claims: tuple[Claim, ...]
     moran: Moran | None
     concentration: Concentration | None
     dynamics: Dynamics | None

@@ -126,6 +126,13 @@ PARTS = {
         Text("Comparisons and robustness", "比较与稳健性"),
         Text("How much the results depend on choices.", "结果对各项选择的依赖程度。"),
     ),
+    "claims": (
+        Text("What the theory says", "理论论断"),
+        Text(
+            "Every claim of the theory that names something measurable, and what these figures say to it.",
+            "理论中凡可测度的论断，以及这些数据给出的回答。",
+        ),
+    ),
     "maps": (Text("By distance, and behind the maps", "距离与地图附表"), Text("", "")),
 }
 

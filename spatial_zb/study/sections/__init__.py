@@ -22,6 +22,7 @@ from spatial_zb.study.sections.analyses import (
     Probabilities,
     System,
 )
+from spatial_zb.study.sections.claims import Claim
 from spatial_zb.study.sections.inputs import (
     WEIGHT_KINDS,
     Block,
@@ -71,7 +72,7 @@ NAMED: Mapping[str, type[Section] | None] = {
     "models": Model,
     "systems": System,
 }
-LISTS: Mapping[str, type[Section]] = {"missing": Missing, "suspect": Suspect}
+LISTS: Mapping[str, type[Section]] = {"missing": Missing, "suspect": Suspect, "claims": Claim}
 REQUIRED = ("study", "regions", "data", "weights")
 SECTION_NAMES = ("version", *TABLES, *NAMED, *LISTS)
 
@@ -84,6 +85,7 @@ __all__ = [
     "WEIGHT_KINDS",
     "Battery",
     "Block",
+    "Claim",
     "Combination",
     "Compare",
     "Concentration",

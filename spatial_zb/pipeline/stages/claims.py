@@ -1,0 +1,365 @@
+"""Stage claims: what the theory says, sentence by sentence, and what the figures say to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from spatial_zb.base.text import Text
+from spatial_zb.core import Array
+from spatial_zb.core.statistics.summaries import (
+    NOTHING,
+    Interval,
+    correlation_over_units,
+    correlation_tail,
+    mean_over_units,
+    trend_over_units,
+)
+from spatial_zb.core.transforms import demean
+from spatial_zb.models.fit import Fit
+from spatial_zb.pipeline.job import Estimated, Job, MadeTable, span_words, unit_names
+from spatial_zb.report.tables.layouts.claims import VERDICTS, claims_table
+from spatial_zb.report.tables.table import TableLook
+from spatial_zb.report.words import EFFECTS
+from spatial_zb.study import Claim
+from spatial_zb.weights.periods import row_blocks
+
+LEVEL = 0.95
+#: Units are among the first so often, or so seldom, that a claim about their rank is supported, or contradicted.
+OFTEN, SELDOM = 0.9, 0.1
+#: A fall is said to be widespread from this share of the units on.
+HALF = 0.5
+
+
+NO_DETAIL = Text("", "")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one measure gave: a number with limits or without, a verdict, and where it is shown.
+
+    ``digits`` of the number; ``percent`` where it is a share.
+    """
+
+    words: Text
+    found: Interval
+    verdict: str
+    detail: Text = NO_DETAIL
+    see: str = ""
+    p_value: float = np.nan
+    percent: bool = False
+
+
+def confront(job: Job) -> list[Text]:
+    """A row for each claim of the study, as a table, a frame and a sentence."""
+    claims = job.study.claims
+    if not claims:
+        return []
+    rows = []
+    for claim in claims:
+        found = MEASURES[claim.measure](job, claim)
+        rows.append((claim.claim, found))
+        job.tick(f"{len(rows)}/{len(claims)}")
+    frame = pd.DataFrame([_record(said, found) for said, found in rows])
+    job.tidy("claims", _plain(frame))
+    job.table(
+        lambda look: claims_table(frame, LEVEL, look=look),
+        TableLook(notes=[_rules(), *([Text.of(job.source)] if job.source else [])]),
+    )
+    return [_in_short(frame)]
+
+
+def _record(claim: Text, found: Measured) -> dict[str, object]:
+    return {
+        "claim": claim,
+        "measure": found.words,
+        "estimate": found.found.estimate,
+        "conf_low": found.found.low,
+        "conf_high": found.found.high,
+        "p_value": found.p_value,
+        "percent": found.percent,
+        "verdict": found.verdict,
+        "detail": found.detail,
+        "see": found.see,
+    }
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Texts in a column for each language."""
+    out = frame.copy()
+    for name in ("claim", "measure", "detail"):
+        out.insert(out.columns.get_loc(name) + 1, f"{name}_zh", [text.zh for text in out[name]])
+        out[name] = [text.en for text in out[name]]
+    return out
+
+
+def _rules() -> Text:
+    level, often, seldom = f"{100 * LEVEL:g}", f"{100 * OFTEN:g}", f"{100 * SELDOM:g}"
+    return Text(
+        f"Supported: the {level} % interval lies on the side that the claim says. Contradicted: it lies on the other side. "
+        "Not supported: it holds zero (or the number compared with). Ranks: supported where the units named are among the "
+        f"first in {often} % of unit-years or more, contradicted in {seldom} % or fewer. Falls: supported where at least "
+        "half of the units fell. Intervals of correlations, means and trends treat units as independent.",
+        f"支持：{level}%区间位于论断所指的一侧；相反：位于另一侧；未获支持：区间包含零（或所比较的数）。"
+        f"排名：所列地区在{often}%以上的地区-年份居于前列为支持，不超过{seldom}%为相反。"
+        "下降：至少半数地区下降为支持。相关系数、均值与趋势的区间以地区相互独立为前提。",
+    )
+
+
+def _in_short(frame: pd.DataFrame) -> Text:
+    """How many claims came out how: one whose measures disagree counts as not supported."""
+    firm = ("supported", "contradicted", "unmeasurable")
+    verdicts = frame.groupby([text.en for text in frame["claim"]], sort=False)["verdict"].agg(
+        lambda found: found.iloc[0] if found.nunique() == 1 and found.iloc[0] in firm else "unsupported"
+    )
+    count = verdicts.value_counts().reindex(list(VERDICTS), fill_value=0)
+    yes, no, against, unknown = (int(count[key]) for key in VERDICTS)
+    return Text(
+        f"Of {len(verdicts)} claims of the theory, these figures support {yes}, do not support {no}, contradict {against}, "
+        f"and cannot measure {unknown}.",
+        f"理论的{len(verdicts)}项论断中，这些数据支持{yes}项，未能支持{no}项，与{against}项相反，另有{unknown}项无法测度。",
+    )
+
+
+def verdict_of(found: Interval, expected: str, against: float = 0.0) -> str:
+    """Where an interval lies beside what the claim says."""
+    if not np.isfinite([found.low, found.high]).all():
+        return "unmeasurable"
+    sign = 1 if expected == "positive" else -1
+    low, high = sorted((sign * (found.low - against), sign * (found.high - against)))
+    return "supported" if low > 0 else "contradicted" if high < 0 else "unsupported"
+
+
+# ---------------------------------------------------------------- measures
+
+
+def _values(job: Job, claim: Claim) -> tuple[Array, tuple[int, ...], list[str]]:
+    """Variables (T, n, k) over the sample or the units named, their periods and units."""
+    panel = job.prepared.sample(claim.sample or job.study.main_sample)
+    if claim.units and claim.measure != "rank":
+        panel = panel.select(units=list(claim.units))
+    if claim.periods:
+        panel = panel.select(periods=list(claim.periods))
+    return panel.array(list(claim.variables)), panel.periods, list(panel.units)
+
+
+def _labels(job: Job, claim: Claim) -> list[Text]:
+    panel = job.prepared.panel
+    return [Text.of(panel.label(name)) for name in claim.variables]
+
+
+def _correlation(job: Job, claim: Claim) -> Measured:
+    values, periods, _ = _values(job, claim)
+    one, other = values[..., 0], values[..., 1]
+    a, b = _labels(job, claim)
+    place = Text("of the same unit", "同一地区")
+    if claim.weights is not None:
+        other = _lagged(job, claim, other)
+        label = job.study.weights[claim.weights].label
+        place = Text(f"of its neighbours ({label.en})", f"邻接地区（{label.zh}）")
+    tails = [
+        correlation_tail(x, y, 999, np.random.default_rng(job.seed("claims", *claim.variables, str(t))))
+        for x, y, t in zip(one, other, periods, strict=True)
+    ]
+    how = Text("over all years", "各年合并")
+    if claim.within:
+        one, other = (demean(part, "two_way") for part in (one, other))
+        how = Text("free of unit and year means", "剔除地区与年份均值")
+    found = correlation_over_units(one, other, LEVEL)
+    clear = [period for period, p in zip(periods, tails, strict=True) if p < 1 - LEVEL]
+    years = Text(f": {_years(clear).en}", f"：{_years(clear).zh}") if clear else NO_DETAIL
+    detail = Text(
+        f"significant year by year in {len(clear)} of {len(periods)} years{years.en}",
+        f"逐年检验显著的年份{len(clear)}/{len(periods)}{years.zh}",
+    )
+    return Measured(
+        Text(
+            f"Correlation of {a.en} with {b.en} {place.en}, {how.en}",
+            f"{a.zh}与{place.zh}{b.zh}的相关系数，{how.zh}",
+        ),
+        found,
+        verdict_of(found, claim.expected),
+        NO_DETAIL if claim.within else detail,
+        _exhibit(job, "moran"),
+    )
+
+
+def _lagged(job: Job, claim: Claim, values: Array) -> Array:
+    """The spatial lag (T, n) among the units that are there; NaN without neighbours."""
+    sample = claim.sample or job.study.main_sample
+    panel, W = job.prepared.sample(sample), job.prepared.weights(str(claim.weights), sample)
+    if claim.periods:
+        panel = panel.select(periods=list(claim.periods))
+    there = np.isfinite(values)
+    out = np.full(values.shape, np.nan)
+    for t, block in enumerate(row_blocks(W, panel.units, panel.periods, there)):
+        lag = block @ values[t, there[t]]
+        out[t, there[t]] = np.where(np.diff(block.indptr) > 0, lag, np.nan)
+    return out
+
+
+def _effect(job: Job, claim: Claim) -> Measured:
+    model = job.study.models[str(claim.model)]
+    term = Text.of(job.prepared.panel.label(str(claim.term)))
+    kind, y = EFFECTS[claim.effect], Text.of(job.prepared.panel.label(model.y))
+    words = Text(f"{kind.en} effect of {term.en} on {y.en}", f"{term.zh}对{y.zh}的{kind.zh}")
+    sample = claim.sample or next(iter(job.study.samples_of(model)))
+    W = claim.weights or next(iter(job.study.weights_of(model)))
+    fits = [
+        one for one in job.made.fits if one.key[:3] == (model.name, sample, W) and isinstance(one.fit, Fit)
+    ]
+    if not fits or fits[-1].effects is None:
+        return _unmeasured(words, Text("the model has no effects in this run", "本次运行中该模型没有效应"))
+    return _of_effects(fits[-1], claim, words, _exhibit(job, "models", "effects", model.name))
+
+
+def _of_effects(one: Estimated, claim: Claim, words: Text, see: str) -> Measured:
+    assert one.effects is not None, "asked before"
+    frame = one.effects.tidy()
+    row = frame[(frame["term"] == claim.term) & (frame["effect"] == claim.effect)]
+    if not len(row) or not np.isfinite(row["conf_low"].iloc[0]):
+        reason = one.effects.reason
+        return _unmeasured(words, Text("not computed", "未计算") if reason is None else reason.text, see)
+    found = Interval(*(float(row[name].iloc[0]) for name in ("estimate", "conf_low", "conf_high")))
+    return Measured(
+        words, found, verdict_of(found, claim.expected), see=see, p_value=float(row["p_value"].iloc[0])
+    )
+
+
+def _granger(job: Job, claim: Claim) -> Measured:
+    raise NotImplementedError
+
+
+def _rank(job: Job, claim: Claim) -> Measured:
+    values, periods, units = _values(job, claim)
+    one, top = values[..., 0], int(claim.top or 1)
+    order = np.argsort(np.argsort(-np.where(np.isfinite(one), one, -np.inf), axis=1), axis=1) + 1
+    at = [units.index(unit) for unit in claim.units]
+    share = float((order[:, at] <= top).mean())
+    names = unit_names(job.prepared)
+    said = [(names.get(units[i], Text.of(units[i])), int(np.median(order[:, i]))) for i in at]
+    detail = Text(
+        "median rank: " + ", ".join(f"{name.en} {rank}" for name, rank in said) + f" of {len(units)}",
+        "排名中位数：" + "、".join(f"{name.zh}第{rank}" for name, rank in said) + f"（共{len(units)}个）",
+    )
+    label, years = _labels(job, claim)[0], span_words(periods)
+    verdict = "supported" if share >= OFTEN else "contradicted" if share <= SELDOM else "unsupported"
+    return Measured(
+        Text(
+            f"Share of unit-years among the first {top} by {label.en}, {years.en}",
+            f"按{label.zh}居前{top}位的地区-年份比例，{years.zh}",
+        ),
+        Interval(share, np.nan, np.nan),
+        verdict,
+        detail,
+        percent=True,
+    )
+
+
+def _level(job: Job, claim: Claim) -> Measured:
+    values, periods, units = _values(job, claim)
+    with np.errstate(all="ignore"):
+        found = mean_over_units(_means(values[..., 0]), LEVEL)
+    label, years, against = _labels(job, claim)[0], span_words(periods), float(claim.against or 0.0)
+    return Measured(
+        Text(
+            f"Mean of {label.en} over {len(units)} units, {years.en}, against {against:g}",
+            f"{len(units)}个地区{label.zh}的均值，{years.zh}，与{against:g}比较",
+        ),
+        found,
+        verdict_of(found, claim.expected, against),
+    )
+
+
+def _means(values: Array) -> Array:
+    """Mean over the periods that a unit has; NaN where it has none."""
+    there = np.isfinite(values)
+    count = there.sum(axis=0)
+    return np.where(count > 0, np.where(there, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def _trend(job: Job, claim: Claim) -> Measured:
+    values, periods, units = _values(job, claim)
+    found = trend_over_units(values[..., 0], np.array(periods, float), LEVEL)
+    label, years = _labels(job, claim)[0], span_words(periods)
+    return Measured(
+        Text(
+            f"Change of {label.en} from year to year, mean of {len(units)} units, {years.en}",
+            f"{label.zh}的年均变化，{len(units)}个地区的均值，{years.zh}",
+        ),
+        found,
+        verdict_of(found, claim.expected),
+    )
+
+
+def _fall(job: Job, claim: Claim) -> Measured:
+    values, periods, units = _values(job, claim)
+    change = values[-1] - values[0]
+    whole = np.isfinite(change).all(axis=1)
+    fell = (change < 0).all(axis=1) & whole
+    labels, names = _labels(job, claim), unit_names(job.prepared)
+    share = float(fell.sum() / max(whole.sum(), 1))
+    gone = [names.get(units[i], Text.of(units[i])) for i in np.flatnonzero(fell)]
+    years = span_words((periods[0], periods[-1]))
+    as_said = (share >= HALF) == (claim.expected == "positive")
+    verdict = "unmeasurable" if not whole.any() else "supported" if as_said else "unsupported"
+    return Measured(
+        Text(
+            f"Share of units where {' and '.join(label.en for label in labels)} fell, {years.en}",
+            f"{'与'.join(label.zh for label in labels)}{'均' if len(labels) > 1 else ''}下降的地区比例，{years.zh}",
+        ),
+        Interval(share, np.nan, np.nan),
+        verdict,
+        Text(
+            f"{len(gone)} of {int(whole.sum())}"
+            + (f": {', '.join(name.en for name in gone)}" if gone else ""),
+            f"{int(whole.sum())}个中{len(gone)}个"
+            + (f"：{'、'.join(name.zh for name in gone)}" if gone else ""),
+        ),
+        percent=True,
+    )
+
+
+def _none(job: Job, claim: Claim) -> Measured:
+    return _unmeasured(Text("–", "–"), Text.of(claim.reason or Text("", "")))
+
+
+def _unmeasured(words: Text, why: Text, see: str = "") -> Measured:
+    return Measured(words, NOTHING, "unmeasurable", why, see)
+
+
+MEASURES: dict[str, Callable[[Job, Claim], Measured]] = {
+    "correlation": _correlation,
+    "effect": _effect,
+    "granger": _granger,
+    "rank": _rank,
+    "level": _level,
+    "trend": _trend,
+    "fall": _fall,
+    "none": _none,
+}
+
+
+def _exhibit(job: Job, stage: str, *words: str) -> str:
+    """Key of the first table of a stage whose key holds these words."""
+    for item in job.made.items:
+        if isinstance(item, MadeTable) and item.stage == stage:
+            key = str(next(iter(item.tables.values())).key)
+            if all(word in key for word in words):
+                return key
+    return ""
+
+
+def _years(years: Sequence[int]) -> Text:
+    """Years in runs: 2007–2009, 2012."""
+    runs: list[list[int]] = []
+    for year in years:
+        if runs and year == runs[-1][1] + 1:
+            runs[-1][1] = year
+        else:
+            runs.append([year, year])
+    parts = [f"{a}" if a == b else f"{a}–{b}" for a, b in runs]
+    return Text(", ".join(parts), "、".join(part.replace("–", "—") for part in parts))
