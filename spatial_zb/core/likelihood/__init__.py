@@ -149,9 +149,12 @@ def maximise(
         if modes:
             return _finish(profile, modes, False)
         logdet.cover(*bounds)
-        modes = _surface(profile, bounds).modes()
+        surface = _surface(profile, bounds)
+        modes = surface.modes()
         if pairs:
             return _maximum_of_pairs(profile, modes, bounds)
+        if modes and surface.above_edges(max(modes, key=lambda mode: profile.value(*mode))):
+            return _finish(profile, modes, False)
     else:
         place = (lambda c: (c, 0.0)) if lag_y else (lambda c: (0.0, c))
         modes = [place(c) for c in _line_modes(profile, bounds, lag_y)]
