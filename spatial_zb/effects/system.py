@@ -46,6 +46,7 @@ from spatial_zb.effects.table import (
     Method,
     draws_detail,
     draws_reason,
+    equations_alike,
     fieller_columns,
     interval_at_end,
     no_estimate,
@@ -104,7 +105,8 @@ def system_effects(
     names, sources = sources_of(fit.spec)
     if method == "simulate":
         return _simulated(fit, names, sources, draws, rng, alpha)
-    why = None if method == "fieller" and fit.converged else reason_of_system(fit)
+    limits = method == "fieller" and fit.converged and not fit.convergence.unbounded
+    why = None if limits else reason_of_system(fit)
     if why is not None:
         return not_computed(_axes(fit, names), method, fit, why)
     point = average_system_effects(fit, sources, fit.delta).ravel()
@@ -155,6 +157,8 @@ def reason_of_system(fit: SystemFit, fieller: bool = True) -> Note | None:
     """
     if not fit.converged:
         return no_estimate()
+    if fit.convergence.unbounded:
+        return equations_alike(fit.log_likelihood - fit.convergence.edge, fit.convergence.reach)
     links, m = fit.design.arrays.links, len(fit.spec.names)
     spectrum = np.real(eigenvalues_of(fit))
     omega = np.array([spectrum.max(), spectrum.min(), 0.0])

@@ -66,6 +66,18 @@ def no_estimate() -> Text:
 
 
 @Kind
+def equations_alike(below: float, reach: float) -> Text:
+    """Effects of a system whose likelihood does not keep its equations apart."""
+    return Text(
+        f"effects are n.c. (not computed): ln L falls by {below:.2f} only, less than the {reach:.2f} of a 95 % interval, on "
+        "the way to equations that become one relation, where effects have no bound. Exclude a variable that matters from "
+        "each equation",
+        f"效应未计算：在各方程趋于同一关系的方向上lnL仅下降{below:.2f}，小于95%置信区间的{reach:.2f}，该处效应无界。"
+        "请从每个方程中排除一个重要变量",
+    )
+
+
+@Kind
 def interval_at_end(name: Text, estimate: float, error: float, end: float, fieller: bool) -> Text:
     """Effects are ratios, and the data do not keep the denominator away from zero."""
     also = (

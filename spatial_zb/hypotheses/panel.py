@@ -26,7 +26,6 @@ from spatial_zb.core.likelihood.errors import (
 )
 from spatial_zb.core.likelihood.errors import dependence as between_units
 from spatial_zb.core.likelihood.errors import serial_correlation as lm_star
-from spatial_zb.core.system.arrays import within_residuals
 from spatial_zb.core.transforms import FixedEffects, demean, spatial_lag, transformed_sample
 from spatial_zb.hypotheses.case import (
     EFFECTS_WORDS,
@@ -259,7 +258,13 @@ def serial_correlation(fit: Fit | SystemFit) -> TestTable:
         Another fit; fewer than three periods with unit effects, or two without.
     """
     if isinstance(fit, SystemFit):
-        found = _of_equations(fit)
+        if fit.design.strata is not None:
+            raise SpecificationError(
+                "Serial correlation is tested for systems with fixed effects or none; random effects correlate errors over "
+                "time by themselves.",
+                "序列相关检验用于固定效应或无效应的方程组；随机效应本身即使误差跨期相关。",
+            )
+        found = fit.errors
     else:
         random, kind = fit.spec.fixed_effects == "random", fit.estimator
         if random or fit.spec.dynamic or fit.spec.regimes or kind not in ("lee_yu", "direct", "robust_score"):
@@ -269,8 +274,8 @@ def serial_correlation(fit: Fit | SystemFit) -> TestTable:
                 "序列相关检验用于固定效应的静态极大似然或稳健得分估计，以及方程组。其他模型请先用diagnose检验其静态形式。",
             )
         found = {"": errors_of_fit(fit)}
-    first = next(iter(found.values()))
-    if 2 + first.within > first.T:
+    first = next(iter(found.values()), None)
+    if first is None or 2 + first.within > first.T:
         raise SpecificationError(
             "Correlation over time needs three periods with unit effects, two without.",
             "检验跨期相关：有个体效应时至少需三期，无则两期。",
@@ -279,28 +284,6 @@ def serial_correlation(fit: Fit | SystemFit) -> TestTable:
     model = Text(label, "方程组" if isinstance(fit, SystemFit) else label)
     rows = [row for of, errors in found.items() for row in serial_rows(errors, model, of)]
     return TestTable(tuple(rows), fit.facts, TESTS)
-
-
-def _of_equations(fit: SystemFit) -> dict[str, Errors]:
-    """Residuals of each equation, and an orthonormal basis of its regressors as the instruments give them."""
-    design, spec = fit.design, fit.spec
-    if design.strata is not None:
-        raise SpecificationError(
-            "Serial correlation is tested for systems with fixed effects or none; random effects correlate errors over "
-            "time by themselves.",
-            "序列相关检验用于固定效应或无效应的方程组；随机效应本身即使误差跨期相关。",
-        )
-    arrays = design.arrays
-    _, Z = arrays.filtered(np.asarray(fit.convergence.lam))
-    out = {}
-    for g, name in enumerate(spec.names):
-        hat = arrays.H @ (arrays.H.T @ Z[g])
-        hat[:, arrays.endogenous[g] :] = Z[g][:, arrays.endogenous[g] :]
-        scaled = hat / np.sqrt((hat**2).sum(axis=0))
-        basis = within_residuals(np.linalg.qr(scaled)[0], arrays.sample)
-        e = fit.residuals[:, :, g]
-        out[name] = Errors(e, basis, np.zeros_like(e), spec.transform)
-    return out
 
 
 def serial_rows(found: Errors, model: Text, of: str = "") -> list[Row]:

@@ -114,8 +114,11 @@ class Estimates(ABC):
 
     @property
     def bse(self) -> pd.Series:
-        """Standard errors."""
-        return pd.Series(np.sqrt(np.diag(self.cov)), index=self.params.index, name="std_error")
+        """Standard errors; NaN where none is claimed, as in :meth:`tidy`."""
+        degrees, errors = self.degrees(np.eye(len(self.params))), np.sqrt(np.diag(self.cov))
+        if isinstance(degrees, np.ndarray):  # with none known no error is claimed
+            errors = np.where(np.isnan(degrees), np.nan, errors)
+        return pd.Series(errors, index=self.params.index, name="std_error")
 
     @property
     def claimed(self) -> pd.Series:
@@ -139,13 +142,13 @@ class Estimates(ABC):
 
     @property
     def aic(self) -> float:
-        """−2 ln L + 2 × number of parameters; NaN without a likelihood."""
-        return -2 * self.log_likelihood + 2 * self.n_parameters
+        """−2 ln L + 2 × number of parameters; NaN without a likelihood or its maximum."""
+        return -2 * self.log_likelihood + 2 * self.n_parameters if self.converged else np.nan
 
     @property
     def bic(self) -> float:
-        """−2 ln L + ln(N) × number of parameters; NaN without a likelihood."""
-        return -2 * self.log_likelihood + np.log(self.nobs) * self.n_parameters
+        """−2 ln L + ln(N) × number of parameters; NaN without a likelihood or its maximum."""
+        return -2 * self.log_likelihood + np.log(self.nobs) * self.n_parameters if self.converged else np.nan
 
     @property
     def resid(self) -> NDArray[np.float64]:
@@ -342,7 +345,12 @@ class Fit(Estimates):
 
     @property
     def r2_within(self) -> float:
-        """1 − ε'ε / y'y after the transform; from unit means (mean) with random (without any) effects."""
+        """1 − ε'ε / y'y after the transform; from unit means (mean) with random (without any) effects.
+
+        NaN where the fit did not converge.
+        """
+        if not self.converged:
+            return np.nan
         y, residuals = self.design.y, self.residuals
         if self.spec.fixed_effects == "none":
             y = y - y.mean()

@@ -17,6 +17,7 @@ from spatial_zb.core.likelihood.covariance import (
     scaled_pairs,
     unit_scores,
 )
+from spatial_zb.core.likelihood.errors import Errors, errors_of
 from spatial_zb.core.logdet.entries import QuadraticForms
 from spatial_zb.core.logdet.traces import Traces, filter_traces
 from spatial_zb.core.random.maximum import (
@@ -28,11 +29,11 @@ from spatial_zb.core.random.maximum import (
     spread_variances,
 )
 from spatial_zb.core.random.profile import RandomProfile, apply_between, make_spread, random_profile
-from spatial_zb.core.transforms import orthogonal_base
+from spatial_zb.core.transforms import column_basis, demean, orthogonal_base
 from spatial_zb.models.certainty import Certainty, degrees_of, estimated, filtered_mean, probe_error
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit, term_index
-from spatial_zb.models.ml import SMALL_N
+from spatial_zb.models.ml import INDEPENDENT, SMALL_N, notes_on_correlation
 from spatial_zb.models.notes import (
     BOOTSTRAP,
     MEDIAN_UNBIASED,
@@ -53,6 +54,8 @@ FLAT = 1e-3
 #: Up to this many units the standard error of φ is said to be that of a skewed estimate (docs/validation/random_effects.md:
 #: 41 units cover 90 %).
 SKEWED_N = 60
+#: Share of a column's squares that changes over time, below which it is constant but for rounding.
+STILL = 1e-16
 #: Step of the numerical second derivatives, in standard errors.
 STEP = 1e-3
 
@@ -74,7 +77,10 @@ def fit_random(design: Design, covariance: Covariance) -> Fit:
     fit = _assemble(design, profile, covariance, best, found)
     if fit.converged and corrects_leverage(covariance, weights.n):
         fit = replace(fit, clusters=_clusters(design, best))
-    return replace(fit, notes=_notes_on(design, best, found.exists))
+    notes = _notes_on(design, best, found.exists)
+    if fit.converged and covariance in INDEPENDENT:
+        notes = (*notes, *notes_on_correlation(_errors_within(design, best), covariance))
+    return replace(fit, notes=notes)
 
 
 def _profile(design: Design) -> RandomProfile:
@@ -133,6 +139,15 @@ def _filtered(design: Design, best: RandomMaximum) -> tuple[Array, Array, Array]
     mean = design.Z @ best.delta
     slope = filtered_mean(W, mean, best.rho, best.lam) if spec.lag_y else np.zeros_like(mean)
     return _whitened(BZ, best.phi), _whitened(slope, best.phi), _whitened(v, best.phi)
+
+
+def _errors_within(design: Design, best: RandomMaximum) -> Errors:
+    """Filtered residuals less their mean over time, which holds the unit effect, and what the regressors took out."""
+    whole, slope, v = _filtered(design, best)
+    BZ = demean(whole, "unit")
+    moving = (BZ**2).sum(axis=(0, 1)) > STILL * (whole**2).sum(axis=(0, 1))
+    basis = column_basis(stacked(BZ[..., moving])).Q.reshape(*v.shape, -1)
+    return errors_of(demean(v, "unit"), basis, demean(slope, "unit"), "unit")
 
 
 def _clusters(design: Design, best: RandomMaximum) -> Clusters:

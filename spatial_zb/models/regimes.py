@@ -22,6 +22,7 @@ from spatial_zb.core.likelihood.covariance import (
     driscoll_kraay_meat,
     inverse_or_nan,
 )
+from spatial_zb.core.likelihood.errors import errors_of
 from spatial_zb.core.likelihood.regimes import (
     RegimeMaximum,
     Regimes,
@@ -36,7 +37,7 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.models.certainty import degrees_of, least_squares
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.fit import Fit, term_index
-from spatial_zb.models.ml import SMALL_N, notes_on_dependence
+from spatial_zb.models.ml import INDEPENDENT, SMALL_N, notes_on_correlation, notes_on_dependence
 from spatial_zb.models.notes import (
     BOOTSTRAP,
     few_units_by_regime,
@@ -128,7 +129,7 @@ def fit_regimes(design: Design, covariance: Covariance, bandwidth: int | None = 
     if bandwidth is None:
         bandwidth = bartlett_bandwidth(sample.n_periods)
     cov, positive, clusters = _covariance(at, covariance, bandwidth)
-    notes = _notes_on(at, covariance, positive)
+    notes = (*_notes_on(at, covariance, positive), *(_notes_on_errors(at, covariance) if positive else ()))
     return replace(_assembled(at, covariance, cov, positive, values), clusters=clusters, notes=notes)
 
 
@@ -312,6 +313,18 @@ def _notes_on(at: _Evaluated, covariance: str, positive: bool) -> tuple[Note, ..
         sizes = np.bincount(at.regimes.regime).tolist()
         notes.append(few_units_by_regime(tuple(sizes), BOOTSTRAP))
     return tuple(notes)
+
+
+def _notes_on_errors(at: _Evaluated, covariance: str) -> list[Note]:
+    """Errors that go together over time, where the covariance takes them as independent."""
+    if covariance not in INDEPENDENT:
+        return []
+    shape = at.design.y.shape
+    moved = _moved(at.e.reshape(shape), at.best.rho, at.design, at.regimes)
+    slopes = (at.lags - moved)[:, : 2 * at.design.spec.lag_y]
+    basis = column_basis(np.column_stack([stacked(at.design.Z), slopes])).Q.reshape(*shape, -1)
+    e = at.e.reshape(shape)
+    return notes_on_correlation(errors_of(e, basis, np.zeros_like(e), at.design.spec.transform), covariance)
 
 
 #: The test of regime_tests.

@@ -105,8 +105,9 @@ class Convergence:
         Whether standard errors can be claimed, and whether the estimate is at the end of its region instead.
     gradient, probe_error, steps, decrement
         Slope of the likelihood and, for large W, the error of its traces; steps for a system, and what one more promises.
-    modes, edge
-        Maxima of nearly the same height: coefficients and ln L (of a system ln L alone); the highest ln L without one.
+    modes, edge, reach
+        Maxima of nearly the same height: coefficients and ln L (of a system ln L alone); the highest ln L without one, and
+        how far below the maximum 95 % intervals of a system reach.
     phi_at_zero, regimes
         Whether the variance of random effects is on its bound; the values that define regimes.
     corrected, uncorrected
@@ -132,6 +133,7 @@ class Convergence:
     decrement: float = np.nan
     modes: tuple[Any, ...] = ()
     edge: float = np.nan
+    reach: float = np.nan
     probe_error: float | None = None
     phi_at_zero: bool = False
     regimes: tuple[float, ...] = ()
@@ -153,6 +155,11 @@ class Convergence:
     bandwidth: int | None = None
     form: str = ""
     roots: tuple[float, ...] = ()
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether the likelihood of a system falls off to an edge by no more than its 95 % intervals reach."""
+        return bool(self.converged and np.isfinite(self.reach) and self.edge > self.modes[0] - self.reach)
 
     def __getitem__(self, name: str) -> Any:
         """A field by the name it had as the key of a dict."""

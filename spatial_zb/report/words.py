@@ -28,13 +28,14 @@ FACTS = {
     "log_likelihood": Text("Log-likelihood", "对数似然值"),
     "aic": Text("AIC", "AIC"),
     "r2_within": Text("R² within", "组内 R²"),
+    "serial_p": Text("Serial correlation, p of LM*", "序列相关，LM* 的 p 值"),
     "effective_f": Text("Effective F", "有效 F"),
     "kp_f": Text("Kleibergen–Paap F", "Kleibergen–Paap F"),
     "j": Text("Over-identification J", "过度识别 J"),
     "j_p": Text("p of J", "J 的 p 值"),
 }
-# Of these, what only fits by instruments have.
-INSTRUMENTAL_FACTS = ("effective_f", "kp_f", "j", "j_p")
+# Of these, what only fits by instruments or systems have.
+INSTRUMENTAL_FACTS = ("serial_p", "effective_f", "kp_f", "j", "j_p")
 
 ESTIMATORS = {
     "lee_yu": Text("Lee–Yu ML", "Lee–Yu 极大似然"),

@@ -17,6 +17,7 @@ from spatial_zb.hypotheses.case import make_case
 from spatial_zb.hypotheses.nulls import run_tests
 from spatial_zb.models.ml import errors_of_fit
 from spatial_zb.models.notes import ROBUST_SCORE, correlated_over_time, variances_tied
+from spatial_zb.models.system.notes import correlated_equations
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -111,6 +112,56 @@ def test_every_model_says_it_of_its_own_residuals(more: dict) -> None:
     ):
         found = kinds(zb.fit_durbin(spec, loud, W, covariance=covariance))
         assert (correlated_over_time in found) == said, covariance
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"fixed_effects": "random"},
+        {"fixed_effects": "random", "lag_error": True, "error_structure": "kkp"},
+        {"fixed_effects": "random", "mundlak": True},
+        {"regimes": "core"},
+    ],
+    ids=["random", "random, error", "Mundlak", "regimes"],
+)
+def test_random_effects_and_regimes_say_it_of_what_changes_over_time(more: dict) -> None:
+    """Unit effects are no correlation over time; in simulations 0–3 % of independent panels are warned of."""
+    W, spec = map_of(46), zb.DurbinSpec("y", ["x"], **more)
+    core = np.broadcast_to(np.arange(46) % 2, (10, 46)).astype(float)
+    for a, said in ((0.6, True), (0.0, False)):
+        rng = np.random.default_rng(3)
+        panel = panel_of(W, autoregressive(a, 10, 46, rng), rng).with_columns({"core": core})
+        fit = zb.fit_durbin(spec, panel, W)
+        assert (correlated_over_time in kinds(fit)) == said, a
+    loud = panel_of(W, autoregressive(0.6, 10, 46, np.random.default_rng(3)), np.random.default_rng(4))
+    clustered = zb.fit_durbin(spec, loud.with_columns({"core": core}), W, covariance="cluster")
+    assert correlated_over_time not in kinds(clustered)
+
+
+@pytest.mark.parametrize(("method", "covariance"), [("fiml", "information"), ("gs3sls", "robust")])
+def test_systems_say_it_by_equation(method: str, covariance: str) -> None:
+    """Only the equation whose errors last is named; ``equations()`` has p of its LM*, as the test beside the fit."""
+    W, rng = map_of(46), np.random.default_rng(5)
+    spec = zb.SystemSpec(
+        {"one": zb.Equation("p", ["q"], ["a"]), "two": zb.Equation("q", ["p"], ["b"])}, "two_way"
+    )
+    u = autoregressive(0.6, 10, 46, rng), autoregressive(0.0, 10, 46, rng)
+    a, b = (autoregressive(0.7, 10, 46, rng) for _ in range(2))
+    p = a + u[0]
+    q = b + u[1] + 0.3 * p
+    panel = zb.Panel(np.stack([p, q, a, b], axis=2), tuple(range(10)), W.ids, ("p", "q", "a", "b"))
+    fit = zb.fit_system(spec, panel, W, method, covariance=covariance)
+    (note,) = [note for note in fit.notes if note.kind is correlated_equations]
+    assert note["equations"] == ("one",)
+    assert 'covariance="cluster"' in note.text.en
+    assert 'covariance="cluster"' in note.text.zh
+    table = zb.tests.serial_correlation(fit)
+    shown = fit.equations().set_index("equation")["serial_p"]
+    for name in ("one", "two"):
+        assert shown[name] == table.row("Serial correlation (LM*)", name).p_value
+    assert note["p"] == shown["one"] < 1e-4 < shown["two"]
+    clustered = zb.fit_system(spec, panel, W, method, covariance="cluster")
+    assert correlated_equations not in kinds(clustered)
 
 
 def test_instruments_say_it_too_unless_errors_are_clustered() -> None:

@@ -39,6 +39,10 @@ EDGE = 0.9
 SINGULAR = 1e-8
 #: Curvature below this share of the largest is treated as flat while climbing.
 FLAT = 1e-10
+#: A coefficient of another y of so many ratios of their spreads is on its way to infinity.
+FURTHEST = 1e3
+#: Where climbs from a ridge start: γ_gl in ratios of spreads, and γ_gl γ_lg.
+RIDGES, ON_RIDGE = (1.0, 3.0, 1 / 3), 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +95,16 @@ class SystemLikelihood:
         return np.diag(np.diag(sigma)) if self.sigma_form == "diagonal" else sigma
 
     def at_edge(self, theta: Array) -> bool:
-        """Whether some det(Γ − ω_iΨ) is zero, or errors of the equations are multiples of each other.
+        """Whether some det(Γ − ω_iΨ) is zero, errors of the equations are multiples of each other, or a γ or ψ runs to ∞.
 
-        At the latter the equations are one relation: ln|Σ| and ln|𝐒| run to −∞ and cancel, and the likelihood of
-        a weakly identified system can rise towards such an edge without a maximum.
+        At the second the equations are one relation: ln|Σ| and ln|𝐒| run to −∞ and cancel, and the likelihood of
+        a weakly identified system can rise towards such an edge without a maximum. At the third an equation is one of
+        another y than its own, of which it holds nothing: ln L is flat there.
         """
+        links, spread = self.arrays.links, self.arrays.y.std(axis=0)
+        size = np.abs(theta[links.position]) * spread[links.column] / spread[links.row]
+        if size.max(initial=0.0) > FURTHEST:
+            return True
         gamma, psi = coefficient_matrices(self.split(theta)[0], self.arrays.links, self.arrays.m)
         smallest = np.abs(np.linalg.det(gamma - self._real[:, None, None] * psi)).min()
         return smallest < SINGULAR or smallest_correlation(self.sigma(self.residuals(theta))) < SINGULAR
@@ -253,6 +262,39 @@ def maximise_system(likelihood: SystemLikelihood, starts: list[Array]) -> System
             modes.append(other.log_likelihood)
     edge = max((f.log_likelihood for f in found if f.at_bound), default=-np.inf)
     return replace(ranked[0], modes=tuple(modes), edge=edge)
+
+
+def ridge_height(likelihood: SystemLikelihood, theta: Array) -> float:
+    """Highest ln L seen where climbs from ridges of θ end without a maximum; −inf when none does.
+
+    Where instruments tell two equations apart only weakly, the likelihood stays high while they become one relation: γ_gl
+    and γ_lg grow towards γ_gl γ_lg = 1 with ln L finite. Climbs start near there, the γ of every pair of equations that
+    hold each other on either side of zero, at the ratio of their spreads and three times and a third of it.
+    """
+    arrays, best = likelihood.arrays, -np.inf
+    links = arrays.links
+    now = {
+        (g, l): a
+        for a, g, l, lagged in zip(links.position, links.row, links.column, links.lagged, strict=True)
+        if not lagged
+    }
+    spread = arrays.y.std(axis=0)
+    for (g, l), place in now.items():
+        if g > l or (l, g) not in now:
+            continue
+        for size in np.outer((1.0, -1.0), RIDGES).ravel() * spread[g] / spread[l]:
+            start = np.where(np.arange(len(theta)) < arrays.bounds[-1], 0.0, theta)
+            start[place], start[now[l, g]] = size, ON_RIDGE / size
+            for h in range(arrays.m):
+                block = arrays.block(h)
+                exogenous = np.arange(block.start + arrays.endogenous[h], block.stop)
+                left = arrays.y[:, h] - arrays.Z[h] @ start[block]
+                start[exogenous] = np.linalg.lstsq(arrays.Z[h][:, exogenous - block.start], left, rcond=None)[
+                    0
+                ]
+            found = _climb(likelihood, _inside(likelihood, start))
+            best = max(best, found.log_likelihood if found.at_bound else -np.inf)
+    return best
 
 
 def _inside(likelihood: SystemLikelihood, start: Array) -> Array:

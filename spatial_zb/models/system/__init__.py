@@ -25,6 +25,7 @@ from spatial_zb.core.system.fiml import (
     SystemLikelihood,
     SystemMaximum,
     maximise_system,
+    ridge_height,
     smallest_correlation,
 )
 from spatial_zb.core.system.identification import kind_of
@@ -121,6 +122,10 @@ def fit_system(
     notes = notes_on(fit)
     tell(notes)
     return replace(fit, notes=notes)
+
+
+#: Half of the 95 % quantile of χ²(1): what ln L falls by at the ends of a likelihood interval.
+HALF_CHI2 = 1.9207
 
 
 def _check_options(
@@ -266,12 +271,22 @@ def _fit_likelihood(design: SystemDesign, covariance: Covariance, sigma_form: Si
         steps=best.steps,
         decrement=best.decrement,
         modes=best.modes,
-        edge=best.edge,
+        edge=max(best.edge, ridge_height(likelihood, best.theta)) if positive else best.edge,
+        reach=_reach(best, cov) if positive else np.nan,
         lam=tuple(likelihood.split(best.theta)[1]),
     )
     fit = _assemble(design, "fiml", covariance, best.theta, cov, e, sigma, record)
     clusters = _clusters(likelihood, best.theta) if covariance == "cluster" and record.converged else None
     return replace(fit, sigma_form=sigma_form, log_likelihood=best.log_likelihood, clusters=clusters)
+
+
+def _reach(best: SystemMaximum, cov: NDArray[np.float64]) -> float:
+    """How far ln L falls within a 95 % interval of one coefficient, by a covariance that is not that of ln L.
+
+    Half of χ²(1), times what the variance of a coefficient is more than the information has, the largest of them.
+    """
+    alone = inverse_or_nan(-best.hessian)[0]
+    return HALF_CHI2 * max(1.0, float((np.diag(cov) / np.diag(alone)).max()))
 
 
 def _clusters(likelihood: SystemLikelihood, theta: NDArray[np.float64]) -> Clusters | None:

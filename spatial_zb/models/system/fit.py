@@ -17,6 +17,7 @@ from spatial_zb.base.notes import FitWords
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.results import Degrees
 from spatial_zb.base.text import Text
+from spatial_zb.core.likelihood.errors import Errors, correlation_test
 from spatial_zb.core.logdet import EIGEN_UNITS, EigenLogDet, eigenvalues
 from spatial_zb.core.system.arrays import coefficient_matrices, within_residuals
 from spatial_zb.core.system.fiml import SigmaForm
@@ -191,7 +192,7 @@ class SystemFit(Estimates):
         return pd.DataFrame([row if self.converged else row | dict.fromkeys(solved, np.nan)])
 
     def equations(self) -> pd.DataFrame:
-        """One row per equation: equation, y, sigma2, r2_within, J with its p-value, first-stage F."""
+        """One row per equation: equation, y, sigma2, r2_within, J with its p-value, first-stage F, ``serial_p`` of LM*."""
         found = self.identification().set_index("equation")
         y = within_residuals(self.design.arrays.y, self.design.arrays.sample)
         if self.design.strata is not None:
@@ -211,7 +212,32 @@ class SystemFit(Estimates):
         if self.method == "fiml":  # which has no first stage
             strength = strength.assign(sw_f_min=np.nan, kp_f=np.nan, effective_f=np.nan)
         table = table.join(strength, on="equation")
-        return table if self.converged else table.assign(sigma2=np.nan, r2_within=np.nan)
+        lasting = (
+            [correlation_test(self.errors[name])[1] for name in self.spec.names] if self.errors else np.nan
+        )
+        table = table.assign(serial_p=lasting)
+        return table if self.converged else table.assign(sigma2=np.nan, r2_within=np.nan, serial_p=np.nan)
+
+    @cached_property
+    def errors(self) -> dict[str, Errors]:
+        """Residuals of each equation and what its regressors, as the instruments give them, took out of them.
+
+        Empty with random effects, which correlate errors over time by themselves, and with too few periods for a test.
+        """
+        arrays = self.design.arrays
+        within = self.spec.transform in ("unit", "two_way")
+        if self.design.strata is not None or 2 + within > len(self.panel.periods):
+            return {}
+        _, Z = arrays.filtered(np.asarray(self.convergence.lam))
+        out = {}
+        for g, name in enumerate(self.spec.names):
+            hat = arrays.H @ (arrays.H.T @ Z[g])
+            hat[:, arrays.endogenous[g] :] = Z[g][:, arrays.endogenous[g] :]
+            scaled = hat / np.sqrt((hat**2).sum(axis=0))
+            basis = within_residuals(np.linalg.qr(scaled)[0], arrays.sample)
+            e = self.residuals[:, :, g]
+            out[name] = Errors(e, basis, np.zeros_like(e), self.spec.transform)
+        return out
 
     def identification(self) -> pd.DataFrame:
         """How well each equation is identified, one row per equation.

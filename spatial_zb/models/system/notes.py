@@ -7,7 +7,9 @@ import numpy as np
 from spatial_zb.base.errors import listed, listed_zh
 from spatial_zb.base.notes import Kind, Note, about, quoted
 from spatial_zb.base.text import Text
+from spatial_zb.core.likelihood.errors import autocorrelation, correlation_test
 from spatial_zb.core.system.fiml import SINGULAR, smallest_correlation
+from spatial_zb.models.ml import CORRELATED, CORRELATED_P, HIGHEST
 from spatial_zb.models.notes import BOOTSTRAP, few_units, not_positive, textbook_moments
 from spatial_zb.models.system.fit import VERY_WEAK_F, SystemFit
 
@@ -32,6 +34,7 @@ def notes_on(fit: SystemFit) -> tuple[Note, ...]:
         *_instruments(fit),
         *_rejected(fit),
         *_structure(fit),
+        *_errors(fit),
         *_sample(fit),
     ]
     return about(fit.subject, notes)
@@ -62,6 +65,8 @@ def _peaks(fit: SystemFit) -> list[Note]:
     edge = fit.convergence.edge
     if fit.converged and edge > fit.log_likelihood:
         notes.append(higher_edge(edge))
+    elif fit.convergence.unbounded:
+        notes.append(near_edge(fit.log_likelihood - edge, fit.convergence.reach))
     return notes
 
 
@@ -105,6 +110,23 @@ def _structure(fit: SystemFit) -> list[Note]:
     if not stability.stable:
         notes.append(system_not_stable(stability.strength, stability.determinant))
     return notes
+
+
+def _errors(fit: SystemFit) -> list[Note]:
+    """Errors of a unit that go together over time, where the covariance takes them as independent."""
+    if fit.covariance == "cluster" or not fit.converged:
+        return []
+    found = {name: correlation_test(errors) for name, errors in fit.errors.items()}
+    lasting = {
+        name: a
+        for name, (_, p) in found.items()
+        if p < CORRELATED_P and (a := autocorrelation(fit.errors[name])) >= CORRELATED
+    }
+    if not lasting:
+        return []
+    strongest = max(lasting, key=lambda name: lasting[name])
+    numbers = *found[strongest], min(lasting[strongest], HIGHEST)
+    return [correlated_equations(tuple(lasting), *numbers, fit.covariance)]
 
 
 def _sample(fit: SystemFit) -> list[Note]:
@@ -160,6 +182,18 @@ def higher_edge(height: float) -> Text:
         f"another start climbs to an edge without a maximum where ln L is higher ({height:.3f}): the likelihood identifies "
         "the system weakly",
         f"另一初值趋向没有极大值的边界，且对数似然更高（{height:.3f}）：似然对方程组的识别较弱",
+    )
+
+
+@Kind
+def near_edge(below: float, reach: float) -> Text:
+    """A maximum from which ln L falls too little on the way to equations that are multiples of each other."""
+    return Text(
+        f"on the way to equations that become one relation ln L falls by {below:.2f} only, less than the {reach:.2f} that a "
+        "95 % interval reaches: coefficients of other equations have no bound in these data, whatever their standard errors "
+        "say, and effects are n.c. Exclude a variable that matters from each equation, or read zb.confidence_set",
+        f"在各方程趋于同一关系的方向上，lnL仅下降{below:.2f}，小于95%置信区间所及的{reach:.2f}：无论标准误如何，"
+        "数据对其他方程变量的系数没有限定，效应不予计算。请从每个方程中排除一个重要变量，或改看zb.confidence_set",
     )
 
 
@@ -249,6 +283,20 @@ def system_not_stable(strength: float, determinant: float) -> Text:
         f"the estimated system is not stable (spatial strength {strength:.2f}, det Γ {determinant:.2f}): its effects are "
         "not defined",
         f"所估方程组不稳定（空间强度{strength:.2f}，det Γ为{determinant:.2f}）：效应无定义",
+    )
+
+
+@Kind
+def correlated_equations(
+    equations: tuple[str, ...], t: float, p: float, coefficient: float, covariance: str
+) -> Text:
+    """Errors of equations that are correlated over time; the numbers are those of the strongest."""
+    return Text(
+        f"errors of {listed(equations)} are correlated over time (LM* t = {t:.1f}, p = {p:.2g}; first-order correlation "
+        f'about {coefficient:.1f}), and covariance="{covariance}" takes them as independent: where regressors move slowly '
+        'as well its standard errors are too small. Use covariance="cluster"',
+        f"{listed_zh(equations)}方程的误差跨期相关（LM* t={t:.1f}，p={p:.2g}；一阶相关约{coefficient:.1f}），而"
+        f'covariance="{covariance}"假定其独立：解释变量也变动缓慢时标准误偏小。请用covariance="cluster"',
     )
 
 
