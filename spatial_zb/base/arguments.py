@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from spatial_zb.base.errors import SpecificationError
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.notes import warn_old
+from spatial_zb.base.text import Text
 
 #: What an argument ``rng`` may be: a seed, or a generator that goes on from where it stands.
 Rng = int | np.random.SeedSequence | np.random.Generator | None
@@ -244,3 +245,22 @@ def _is_whole(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def refuse_repeats(names: tuple[str, ...], named: str | Text) -> None:
+    """Refuse a list of ``named`` that has a name twice."""
+    twice, what = sorted({name for name in names if names.count(name) > 1}), Text.of(named)
+    if twice:
+        raise SpecificationError(
+            f"{what.en} names {listed(twice)} more than once.", f"{what.zh}重复列出{listed_zh(twice)}。"
+        )
+
+
+def refuse_strangers(names: Sequence[str], known: Sequence[str], what: str, where: Text) -> None:
+    """Refuse names in option ``what`` that are not among those ``known``."""
+    strangers = [name for name in names if name not in known]
+    if strangers:
+        raise SpecificationError(
+            f"{what} names {listed(strangers)}, not among {where.en} ({listed(known)}). Add to {where.en} or drop.",
+            f"{what}列出的{listed_zh(strangers)}不在{where.zh}（{listed_zh(known)}）之中。请加入{where.zh}或去掉。",
+        )

@@ -21,7 +21,13 @@ from spatial_zb.core.likelihood.impacts import order_multipliers
 from spatial_zb.core.system.arrays import order_impacts
 from spatial_zb.effects.dynamic import long_run_effects, long_run_filter
 from spatial_zb.effects.regimes import regime_effect_matrix, regime_effects
-from spatial_zb.effects.static import orders_of_equation, static_effect_matrix, static_effects
+from spatial_zb.effects.static import (
+    effects_of_periods,
+    orders_of_equation,
+    period_effect_matrix,
+    static_effect_matrix,
+    static_effects,
+)
 from spatial_zb.effects.system import (
     eigenvalues_of,
     orders_of_system,
@@ -29,7 +35,7 @@ from spatial_zb.effects.system import (
     system_effects,
     units_of_system,
 )
-from spatial_zb.effects.table import Effects, Horizon, Method, check_fit
+from spatial_zb.effects.table import By, Effects, Horizon, Method, check_fit
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
 
@@ -48,6 +54,7 @@ def spatial_effects(
     rng: Rng = None,
     level: float = 0.95,
     horizon: Horizon = "short",
+    by: By = "average",
 ) -> Effects:
     r"""Average effects of a change of x_k in all units: E_k = (I − ρW)⁻¹(β_k I + θ_k W).
 
@@ -76,6 +83,9 @@ def spatial_effects(
     horizon
         With lags in time: ``"short"``, the effects in the same period, or ``"long"``, those of a lasting change once
         it has worked itself out, [(1 − τ)I − (ρ + η)W]⁻¹(β_k I + θ_k W); what lies between: ``effects_path``.
+    by
+        Where units come and go or W changes: ``"average"`` over all rows, so that a period counts by its units (n_t/N), or
+        ``"period"``, the effects of each period, over the units that are there, by ``"delta"``.
 
     Raises
     ------
@@ -103,10 +113,14 @@ def spatial_effects(
         return system_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
     if method not in get_args(Method):
         raise not_one_of("method", method, get_args(Method))
-    if fit.spec.regimes and horizon == "short":
+    if fit.spec.regimes and horizon == "short" and by == "average":
         return regime_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
     if horizon not in get_args(Horizon):
         raise not_one_of("horizon", horizon, get_args(Horizon))
+    if by not in get_args(By):
+        raise not_one_of("by", by, get_args(By))
+    if by == "period":
+        return effects_of_periods(fit, method, alpha)
     if horizon == "long":
         return long_run_effects(fit, method, draws=draws, rng=rng, alpha=alpha)
     return static_effects(fit, method, draws, rng, alpha)
@@ -114,9 +128,16 @@ def spatial_effects(
 
 @one_thread
 def effects_by_unit(
-    fit: Fit | SystemFit, term: str, horizon: Horizon = "short", *, response: str | None = None
+    fit: Fit | SystemFit,
+    term: str,
+    horizon: Horizon = "short",
+    *,
+    response: str | None = None,
+    period: int | None = None,
 ) -> pd.DataFrame:
     """Effects of one regressor unit by unit, for maps; ``horizon`` as in :func:`spatial_effects`.
+
+    Of a fit whose W or units change between periods they are those of one ``period``, on the units that are there.
 
     Of a system, ``term`` is a source (a variable, or ``"shock:talent"``) and ``response`` the equation that it acts on.
 
@@ -129,10 +150,11 @@ def effects_by_unit(
     check_fit(fit, "effects_by_unit", Fit | SystemFit)
     if isinstance(fit, SystemFit):
         return units_of_system(fit, _response_of(fit, response), term)
-    matrix = effect_matrix(fit, term, horizon).to_numpy()
+    found = effect_matrix(fit, term, horizon, period=period)
+    matrix = found.to_numpy()
     own = np.diag(matrix)
     columns = {"direct": own, "received": matrix.sum(axis=1) - own, "emitted": matrix.sum(axis=0) - own}
-    return pd.DataFrame(columns, index=fit.panel.units)
+    return pd.DataFrame(columns, index=found.index)
 
 
 def _response_of(fit: SystemFit, response: str | None) -> str:
@@ -154,9 +176,16 @@ def system_effects_by_unit(fit: SystemFit, response: str, source: str) -> pd.Dat
 
 
 @one_thread
-def effect_matrix(fit: Fit, term: str, horizon: Horizon = "short") -> pd.DataFrame:
-    """The whole matrix E_k (n × n): row i receives from column j; ``horizon`` as in :func:`spatial_effects`."""
+def effect_matrix(
+    fit: Fit, term: str, horizon: Horizon = "short", *, period: int | None = None
+) -> pd.DataFrame:
+    """The whole matrix E_k (n × n): row i receives from column j; ``horizon`` as in :func:`spatial_effects`.
+
+    Of a fit whose W or units change between periods it is that of one ``period``.
+    """
     check_fit(fit, "effect_matrix")
+    if fit.estimator == "adjusted_score":
+        return period_effect_matrix(fit, term, period)
     if horizon not in get_args(Horizon):
         raise not_one_of("horizon", horizon, get_args(Horizon))
     if fit.spec.regimes and horizon == "short":

@@ -22,9 +22,11 @@ from spatial_zb.base.text import Text
 from spatial_zb.core.likelihood.impacts import (
     Multipliers,
     average_effects,
+    averaged_over_rows,
     multipliers,
     no_multipliers,
     order_multipliers,
+    row_multipliers,
 )
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.effects.table import (
@@ -39,16 +41,19 @@ from spatial_zb.effects.table import (
     interval_at_end,
     no_estimate,
     not_computed,
+    refuse_shape,
     simulated_columns,
     tell_rejected,
 )
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.shape import ShapeDesign
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system.fit import SystemFit
 
 
 def static_effects(fit: Fit, method: Method, draws: int, rng: Rng, alpha: float) -> Effects:
     """Effects in the same period, (I − ρW)⁻¹(β_k I + θ_k W), of one equation without regimes."""
+    over = {"average_over": "rows"} if isinstance(fit.design, ShapeDesign) else {}
     if method == "simulate":
         return _simulated(fit, draws, rng, alpha)
     why = no_estimate() if not fit.converged else None
@@ -62,13 +67,42 @@ def static_effects(fit: Fit, method: Method, draws: int, rng: Rng, alpha: float)
     if method == "delta":
         std_error = delta_errors(fit.spec, gradient, fit.cov.to_numpy())
         columns = coefficient_columns(point.ravel(), std_error.ravel(), alpha, df)
-        return Effects(_axes(fit), columns, method, fit, df=df)
+        return Effects(_axes(fit), columns, method, fit, over, df=df)
     m = _multipliers(fit, rho)
     slope = np.zeros((len(beta), 3, 3))  # of ln d in (β_k, θ_k, ρ), d the inverse of the multiplier of β
     slope[..., 2] = -np.array([m.da / m.a, m.dp / m.p, m.dp / m.p])
     variances = log_variances(gradient, slope, _blocks(fit.spec, fit.cov.to_numpy()))
     columns, gaps = fieller_columns(point.ravel(), variances, alpha, df)
-    return Effects(_axes(fit), columns, method, fit, gaps=gaps, df=df)
+    return Effects(_axes(fit), columns, method, fit, over, gaps=gaps, df=df)
+
+
+def effects_of_periods(fit: Fit, method: Method, alpha: float) -> Effects:
+    """Effects in each period, averages over the units that are there, where W or units change between periods.
+
+    Raises
+    ------
+    SpecificationError
+        A fit under one W on a complete panel; another method than ``"delta"``.
+    """
+    design = fit.design
+    if not isinstance(design, ShapeDesign) or method != "delta":
+        raise SpecificationError(
+            'by="period" is for fits whose W or units change between periods, and for method="delta": elsewhere effects are '
+            "the same in every period. Leave it out.",
+            'by="period"用于各期W或地区不同的估计，且method="delta"：其他情形下各期效应相同。请去掉该选项。',
+        )
+    axes = {"period": tuple(map(str, fit.panel.periods))} | _axes(fit)
+    why = reason_of_equation(fit)
+    if why is not None:
+        return not_computed(axes, method, fit, why)
+    beta, theta, rho = coefficients(fit, fit.params.to_numpy())
+    sums = row_multipliers(rho, design.shape.W, design.rows_x) / design.present.sum(axis=1)
+    beta, theta = (np.broadcast_to(part, (sums.shape[1], len(part))) for part in (beta, theta))
+    point, gradient = average_effects(beta, theta, Multipliers(*sums))
+    errors = np.array([delta_errors(fit.spec, part, fit.cov.to_numpy()) for part in gradient])
+    df = fit.degrees(np.array([_over_parameters(fit, part) for part in gradient]))
+    columns = coefficient_columns(point.ravel(), errors.ravel(), alpha, df)
+    return Effects(axes, columns, method, fit, {"average_over": "units of the period"}, df=df)
 
 
 def reason_of_equation(fit: Fit, fieller: bool = True) -> Note | None:
@@ -84,7 +118,7 @@ def reason_of_equation(fit: Fit, fieller: bool = True) -> Note | None:
     rho, error = float(fit.params["rho"]), float(fit.bse["rho"])
     df = fit.degrees((fit.params.index == "rho").astype(float))
     reach = float(np.ravel(quantile(0.025, df))[0])
-    end = reached_end(rho, error, fit.weights.logdet.interval, reach)
+    end = reached_end(rho, error, fit.design.interval, reach)
     return None if end is None else interval_at_end(Text.of("ρ"), rho, error, end, fieller)
 
 
@@ -117,17 +151,47 @@ def log_variances(gradient: NDArray, log_slope: NDArray, blocks: NDArray) -> tup
     return own, cross, of_log
 
 
-def static_effect_matrix(fit: Fit, term: str, long_run: tuple[float, float] | None = None) -> pd.DataFrame:
-    """E_k (n × n) of one equation without regimes; ``long_run``: (τ, ρ + η) of a lasting change instead."""
+def period_effect_matrix(fit: Fit, term: str, period: int | None) -> pd.DataFrame:
+    """E_k (n_t × n_t) among the units of one period, of a fit whose W or units change between periods.
+
+    Raises
+    ------
+    SpecificationError
+        No period, or one that the fit has not.
+    """
+    design = fit.design
+    assert isinstance(design, ShapeDesign), "W or units change"
+    if period not in fit.panel.periods:
+        raise SpecificationError(
+            f"W or the units of this fit change between periods: give period, one of {listed(fit.panel.periods)}.",
+            f"此估计各期的W或地区不同：请给出period，可为{listed_zh(fit.panel.periods)}。",
+        )
+    k, (beta, theta, rho) = _regressor(fit, term), coefficients(fit, fit.params.to_numpy())
+    refuse_without_effects(fit, reason_of_equation(fit, fieller=False))
+    t = fit.panel.periods.index(period)
+    Wx = design.rows_x.distinct[design.rows_x.which[t]].toarray()
+    impulse = beta[k] * np.eye(len(Wx)) + theta[k] * Wx
+    if design.shape.W is not None:
+        impulse = filter_solver(design.shape.W.distinct[design.shape.W.which[t]], float(rho))(impulse)
+    units = fit.panel.units[design.present[t]]
+    return pd.DataFrame(impulse, index=units, columns=units)
+
+
+def _regressor(fit: Fit, term: str) -> int:
     if term not in fit.spec.regressors:
         raise DataError(
             f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.regressors)}.",
             f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.regressors)}。",
         )
+    return fit.spec.regressors.index(term)
+
+
+def static_effect_matrix(fit: Fit, term: str, long_run: tuple[float, float] | None = None) -> pd.DataFrame:
+    """E_k (n × n) of one equation without regimes; ``long_run``: (τ, ρ + η) of a lasting change instead."""
+    k = _regressor(fit, term)
     if long_run is None:
         refuse_without_effects(fit, reason_of_equation(fit, fieller=False))
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
-    k = fit.spec.regressors.index(term)
     W = fit.weights.matrix
     impulse = beta[k] * np.eye(W.shape[0]) + theta[k] * W.toarray()
     if long_run is not None:
@@ -172,6 +236,7 @@ def orders_of_equation(fit: Fit, orders: int = 5) -> pd.DataFrame:
     DataFrame with term, effect, order, estimate, cumulative; the last order tends to the full effect.
     """
     check_fit(fit, "effects_by_order")
+    refuse_shape(fit, "effects_by_order")
     check_orders(orders)
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
     refuse_without_effects(fit, reason_of_equation(fit, fieller=False))
@@ -219,7 +284,11 @@ def coefficients_of(spec: DurbinSpec, values: NDArray[np.float64]) -> tuple[NDAr
 
 
 def _multipliers(fit: Fit, rho: NDArray[np.float64]) -> Multipliers:
-    W = fit.weights
+    W, design = fit.weights, fit.design
+    if isinstance(design, ShapeDesign):
+        return averaged_over_rows(
+            row_multipliers(rho, design.shape.W, design.rows_x), design.present.sum(axis=1)
+        )
     if not fit.spec.lag_y:
         return no_multipliers(W.matrix)
     return multipliers(rho, W.matrix, W.logdet, W.row_normalised)
@@ -285,7 +354,7 @@ def _simulated(fit: Fit, draws: int, rng: Rng, alpha: float) -> Effects:
         return not_computed(_axes(fit), "simulate", fit, no_estimate())
     sample = parameter_draws(fit, draws, rng)
     beta, theta, rho = coefficients(fit, sample)
-    low, high = fit.weights.logdet.interval if fit.spec.lag_y else (-np.inf, np.inf)
+    low, high = fit.design.interval if fit.spec.lag_y else (-np.inf, np.inf)
     inside = (rho > low) & (rho < high)
     rejected = int(draws - inside.sum())
     detail = draws_detail(rejected, draws)
@@ -294,6 +363,7 @@ def _simulated(fit: Fit, draws: int, rng: Rng, alpha: float) -> Effects:
         return not_computed(_axes(fit), "simulate", fit, why, detail)
     notes = tell_rejected(fit, rejected, draws, "rho")
     simulated, _ = average_effects(beta[inside], theta[inside], _multipliers(fit, rho[inside]))
+    detail |= {"average_over": "rows"} if isinstance(fit.design, ShapeDesign) else {}
     point = average_effects_at(fit, fit.params.to_numpy())
     return Effects(_axes(fit), simulated_columns(point, simulated, alpha), "simulate", fit, detail, notes)
 

@@ -27,6 +27,8 @@ from spatial_zb.models.system.fit import SystemFit
 EFFECTS = ("direct", "indirect", "total")
 Method = Literal["delta", "simulate", "fieller"]
 Horizon = Literal["short", "long"]
+#: Effects as one average, or of each period.
+By = Literal["average", "period"]
 #: Share of draws outside the admissible region from which the normal approximation is doubted.
 REJECTED_WARNING = 0.01
 #: Share of draws outside it from which effects are not computed: percentiles of the rest are those of another law.
@@ -193,6 +195,23 @@ def check_fit(fit: Any, function: str, kinds: Any = Fit) -> None:
         raise SpecificationError(
             f"{function} takes a fit of fit_durbin{more}, not {found}.",
             f"{function}的对象是fit_durbin{more_zh}的估计结果，而不是{found}。",
+        )
+
+
+def refuse_shape(fit: Fit | SystemFit, function: str) -> None:
+    """Refuse a fit whose W or units change between periods where one W is meant.
+
+    Raises
+    ------
+    SpecificationError
+        The fit is by the adjusted score.
+    """
+    if isinstance(fit, Fit) and fit.estimator == "adjusted_score":
+        raise SpecificationError(
+            f"{function} is for one W on a complete panel with effects of units and periods, and this fit is not: "
+            f"{fit.glance()['reason'].iloc[0]}. Take the units that are always there (panel.select) and one W.",
+            f"{function}用于面板完整、W唯一、仅有个体与时间效应的估计，而此估计不是。"
+            "请只取各期齐全的地区（panel.select）和一个W。",
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from spatial_zb.core import Array
 from spatial_zb.core.logdet import LogDet, NoLag
 from spatial_zb.core.transforms import (
     ColumnBasis,
-    FixedEffects,
     TransformedSample,
     column_basis,
     demean,
@@ -28,6 +27,7 @@ from spatial_zb.data.panel import Panel, require_complete, require_consecutive, 
 from spatial_zb.models.notes import endogenous_weights, nearly_collinear
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights
+from spatial_zb.weights.periods import PeriodWeights
 
 #: What is left of a column after the effects, relative to what was there, when it was absorbed.
 ABSORBED = 1e-9
@@ -69,6 +69,21 @@ class Design:
         """What the transform of an estimator leaves of the T · n observations: ``"direct"`` leaves all."""
         kind: Literal["lee_yu", "direct"] = "direct" if estimator == "direct" else "lee_yu"
         return transformed_sample(len(self.panel.units), len(self.panel.periods), self.spec.transform, kind)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where ρ may lie."""
+        return self.weights.logdet.interval
+
+    @property
+    def own_lags(self) -> dict[str, Any]:
+        """``W_x`` and ``W_error`` where they are not the W of y."""
+        return {}
+
+    @property
+    def shape_facts(self) -> dict[str, Any]:
+        """What ``glance()`` says of a panel of another shape: ``rows``, share ``present``, and the ``reason``."""
+        return {}
 
     @property
     def logdet(self) -> LogDet:
@@ -115,26 +130,47 @@ def build_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
     if effects == "none":
         raw = np.concatenate([np.ones((T, n, 1)), raw], axis=2)
     Wy = spatial_lag(W, y)
-    for name, values in (
-        (spec.y, y),
-        (f"W_{spec.y}", Wy),
-        *zip(spec.terms, np.moveaxis(raw, 2, 0), strict=True),
-    ):
-        refuse_extreme(name, values)
     Z, yt, Wyt = (demean(values, effects) for values in (raw, y, Wy))
-    _refuse_unusable_columns(spec, raw, Z)
-    _refuse_unusable_y(spec, y, yt)
-    _refuse_too_few(spec, n, T)
-    basis = _refuse_collinear(spec, Z)
-    _refuse_perfect_fit(spec, stacked(yt), basis.Q)
-    if spec.lag_y:
-        _refuse_flat_lag(spec, stacked(yt), stacked(Wyt), basis.Q, weights.label)
+    left = transformed_sample(n, T, effects, "lee_yu").observations
+    basis = checked_columns(spec, (y, Wy, raw), (yt, Wyt, Z), left, weights.label)
     WZ = WWy = None
     if spec.lag_error:
         WZ, WWy = demean(spatial_lag(W, raw), effects), demean(spatial_lag(W, Wy), effects)
-        _refuse_flat_error_lag(stacked(yt), stacked(Wyt), stacked(Z), stacked(WZ), weights.label)
-    notes = tuple(_notes_on_data(spec, weights, Z, basis))
+        refuse_flat_error_lag(stacked(yt), stacked(Wyt), stacked(Z), stacked(WZ), weights.label)
+    notes = tuple(notes_on_data(spec, weights, Z, basis))
     return Design(spec, panel, weights, yt, Wyt, Z, WZ, WWy, basis, notes)
+
+
+def checked_columns(
+    spec: DurbinSpec,
+    raw: tuple[Array, Array, Array],
+    off: tuple[Array, Array, Array],
+    left: int,
+    label: str,
+) -> ColumnBasis:
+    """Refuse a y, Wy or Z that cannot be used; an orthonormal basis of Z.
+
+    Parameters
+    ----------
+    raw, off
+        y and Wy (T, n) and Z (T, n, k), as they are and after the effects; rows of any panel are one period of N units.
+    left
+        Observations that the effects leave.
+    label
+        Of W.
+    """
+    names = spec.y, f"W_{spec.y}", *spec.terms
+    for name, values in zip(names, (*raw[:2], *np.moveaxis(raw[2], 2, 0)), strict=True):
+        refuse_extreme(name, values)
+    y, Wy, Z = off
+    _refuse_unusable_columns(spec, raw[2], Z)
+    _refuse_unusable_y(spec, raw[0], y)
+    _refuse_too_few(spec, y.shape, left)
+    basis = _refuse_collinear(spec, Z)
+    _refuse_perfect_fit(spec, stacked(y), basis.Q)
+    if spec.lag_y:
+        _refuse_flat_lag(spec, stacked(y), stacked(Wy), basis.Q, label)
+    return basis
 
 
 def stacked(values: Array) -> Array:
@@ -239,7 +275,7 @@ def _refuse_unusable_columns(spec: DurbinSpec, raw: Array, Z: Array) -> None:
             lag = Text(
                 f"{word.en.format(spec.y)} (coefficient {term})", f"{word.zh.format(spec.y)}（系数{term}）"
             )
-            raise absorbed(lag, spec.transform, remedy=Text(f"Set {option}=False", f"请设{option}=False"))
+            raise absorbed(lag, spec.fixed_effects, remedy=Text(f"Set {option}=False", f"请设{option}=False"))
         if same:
             refuse_level(term, low[at], high[at])
             raise DataError(
@@ -247,7 +283,7 @@ def _refuse_unusable_columns(spec: DurbinSpec, raw: Array, Z: Array) -> None:
                 f"{term!r}是常数，截距或固定效应已代表它。请去掉。",
             )
         if gone:
-            raise absorbed(term, spec.transform)
+            raise absorbed(term, spec.fixed_effects)
 
 
 #: Coefficients of the period before: what they belong to, and the option that adds it.
@@ -272,13 +308,13 @@ NOWHERE = Text("", "")
 DROP = Text("Drop it, or the effects", "请去掉该变量，或去掉固定效应")
 
 
-def absorbed(
-    name: str | Text, effects: FixedEffects, where: Text = NOWHERE, remedy: Text = DROP
-) -> DataError:
+def absorbed(name: str | Text, effects: Any, where: Text = NOWHERE, remedy: Text = DROP) -> DataError:
     """The refusal of a variable of which the effects leave nothing; ``where`` names its equation."""
     what = name if isinstance(name, Text) else Text.of(repr(name))
-    words: dict[FixedEffects, Text] = {
-        "none": Text("the intercept (it is constant)", "截距（它是常数）"),
+    intercept = Text("the intercept (it is constant)", "截距（它是常数）")
+    words = {
+        "none": intercept,
+        "random": intercept,
         "unit": Text("the unit effects (it does not change over time)", "个体效应（不随时间变化）"),
         "time": Text("the time effects (it is the same for all units)", "时间效应（各地区相同）"),
         "two_way": Text(
@@ -286,9 +322,10 @@ def absorbed(
             "双向固定效应（可分解为个体部分与时间部分）",
         ),
     }
+    by = words.get(effects, Text(f"the effects of {effects}", f"固定效应（{effects}）"))
     return DataError(
-        f"{where.en}{what.en} is absorbed by {words[effects].en}. {remedy.en}.",
-        f"{where.zh}{what.zh}被{words[effects].zh}吸收。{remedy.zh}。",
+        f"{where.en}{what.en} is absorbed by {by.en}. {remedy.en}.",
+        f"{where.zh}{what.zh}被{by.zh}吸收。{remedy.zh}。",
     )
 
 
@@ -308,14 +345,16 @@ def _refuse_unusable_y(spec: DurbinSpec, y: Array, transformed: Array) -> None:
         )
 
 
-def _refuse_too_few(spec: DurbinSpec, n: int, T: int) -> None:
-    left = transformed_sample(n, T, spec.transform, "lee_yu").observations
+def _refuse_too_few(spec: DurbinSpec, shape: tuple[int, ...], left: int) -> None:
     needed = len(spec.terms) + len(spec.spatial_terms) + 1
     if left <= needed:
+        T, n = shape
+        cells = Text(f"{n} units × {T} periods", f"{n}个地区×{T}个时期")
+        cells = cells if T > 1 else Text(f"{n} observations", f"{n}个观测值")
         raise DataError(
-            f"{n} units × {T} periods leave {left} observations after the effects, for {needed} parameters. "
-            "Drop regressors or lags, or use more units or periods.",
-            f"{n}个地区×{T}个时期扣除效应后剩{left}个观测值，而参数有{needed}个。请减少解释变量或滞后项，或增加地区、时期。",
+            f"{cells.en} leave {left} after the effects, for {needed} parameters. Drop regressors or lags, or use more "
+            "units or periods.",
+            f"{cells.zh}扣除效应后剩{left}个，而参数有{needed}个。请减少解释变量或滞后项，或增加地区、时期。",
         )
 
 
@@ -338,7 +377,9 @@ def _refuse_collinear(spec: DurbinSpec, Z: Array) -> ColumnBasis:
     return basis
 
 
-def _notes_on_data(spec: DurbinSpec, weights: Weights, Z: Array, basis: ColumnBasis) -> Iterator[Note]:
+def notes_on_data(
+    spec: DurbinSpec, weights: Weights | PeriodWeights, Z: Array, basis: ColumnBasis
+) -> Iterator[Note]:
     """Regressors that say nearly the same, and a W built from y, which is not exogenous."""
     if Z.shape[-1]:
         condition = float(np.linalg.cond(_without_intercept(spec, stacked(Z), basis)))
@@ -379,7 +420,7 @@ def _refuse_perfect_fit(spec: DurbinSpec, y: Array, basis: Array) -> None:
         )
 
 
-def _refuse_flat_error_lag(y: Array, Wy: Array, Z: Array, WZ: Array, label: str) -> None:
+def refuse_flat_error_lag(y: Array, Wy: Array, Z: Array, WZ: Array, label: str) -> None:
     """Refuse λ when W only multiplies y and every regressor by one number: filtering then changes nothing."""
     before, after = np.column_stack([y, Z]), np.column_stack([Wy, WZ])
     factor = (y @ Wy) / (y @ y)

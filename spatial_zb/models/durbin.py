@@ -29,8 +29,9 @@ from spatial_zb.models.notes import (
 from spatial_zb.models.random import fit_random
 from spatial_zb.models.regimes import fit_regimes, regime_design
 from spatial_zb.models.score import fit_score
+from spatial_zb.models.shape import REASONS, Lags, build_shape, fit_shape, read_lags, reasons_for_shape
 from spatial_zb.models.spec import COVARIANCES, Covariance, DurbinSpec, Estimator, covariance_of
-from spatial_zb.weights.matrix import Weights, as_weights
+from spatial_zb.weights.matrix import Weights
 
 #: Standard error of ρ or λ from which intervals of indirect effects cover less than 92 % and bias reaches 0.02
 #: (docs/validation/study.md: up to 0.15 both are good; 0.18 gives −0.020 and 89 %, 0.24 −0.031, 0.33 −0.057).
@@ -168,6 +169,8 @@ def fit_durbin(
     powers: int = 2,
     bandwidth: int | None = None,
     bias_correction: bool | None = None,
+    W_x: Any = None,
+    W_error: Any = None,
 ) -> Fit:
     r"""Estimate a spatial Durbin model, or one of its restrictions.
 
@@ -178,14 +181,18 @@ def fit_durbin(
     spec
         Which of ρ, θ, λ, which effects, which endogenous regressors.
     panel
-        n units × T periods; T = 1 is a cross-section.
+        n units × T periods; T = 1 is a cross-section. Of one made with ``balance="keep"`` the rows that are present with
+        all variables are used, and neighbours are those that are there.
     W
-        Weights of the same units, in any order: they are matched by id.
+        Weights of the same units, in any order: they are matched by id. One, or by period (``zb.weights.by_period``).
     estimator
         ``"lee_yu"`` (default): (quasi) maximum likelihood that takes fixed effects out by an orthonormal
         transform, so that N is n(T−1), (n−1)T or (n−1)(T−1) and, with time effects, ln(1 − ρ) leaves the
-        determinant. ``"direct"``: maximum likelihood with dummies, for comparison with other software: its σ²
-        and, with time effects, its ρ̂ are biased when n or T is small. ``"gmm"``: spatial two-stage least
+        determinant. Where that transform does not reach (rows that are absent, W by period or for each lag, other effects,
+        time effects under a W that is not row-normalised) the same estimate by its score, written for any shape:
+        ``glance()`` says ``adjusted_score`` and the reason (spatial-zb docs shape). ``"direct"``: maximum
+        likelihood with dummies, for comparison with other software: its σ² and, with time effects, its ρ̂ are biased when
+        n or T is small. ``"gmm"``: spatial two-stage least
         squares and, with ``lag_error``, generalised moments for λ; no normality, and endogenous regressors.
         ``"robust_score"``: ρ (or λ; not both) by a score that unequal variances of the errors and their correlation over
         time do not bias, as they bias maximum likelihood where units that others look to have larger errors, or few units
@@ -216,6 +223,8 @@ def fit_durbin(
         For ``gmm``: estimates from moments without the bias of many instruments (Liu & Lee 2010), as for a system; with
         ``lag_error`` the moments of λ are recentred too. By default on where the spatial lag of an endogenous variable
         enters (of y, or of one of ``endog``). False gives the textbook estimator.
+    W_x, W_error
+        Weights of the spatial lags of x and of the error where they are not ``W``, one or by period.
 
     Raises
     ------
@@ -244,7 +253,11 @@ def fit_durbin(
     _check_options(spec, estimator, covariance)
     _check_correction(bias_correction, estimator)
     _check_bandwidth(bandwidth, covariance, len(panel.periods) - spec.dynamic)
-    weights = as_weights(W).align(panel.units)
+    lags = read_lags(spec, panel, W, W_x, W_error)
+    if reasons := _reasons(spec, panel, lags, estimator):
+        shaped = build_shape(spec, panel, lags, reasons)
+        return _told(fit_shape(shaped, covariance, bandwidth), bandwidth=bandwidth)
+    weights = lags.one
     _check_weights(spec, weights, estimator)
     design = (regime_design if spec.regimes else build_design)(spec, panel, weights)
     if estimator == "gmm":
@@ -259,11 +272,44 @@ def fit_durbin(
         fit = fit_dynamic(design, estimator, covariance, bandwidth)
     else:
         fit = fit_ml(design, estimator, covariance, bandwidth)
-    convergence = replace(fit.convergence, bandwidth=bandwidth, powers=powers if estimator == "gmm" else 0)
+    return _told(fit, bandwidth=bandwidth, powers=powers if estimator == "gmm" else 0)
+
+
+def _told(fit: Fit, **asked: Any) -> Fit:
+    """The fit with what was ``asked`` in its record, and its notes, which are warned of."""
+    convergence = replace(fit.convergence, **asked)
     found = [*fit.notes, *_notes_on_degrees(fit), *_notes_on_periods(fit), *notes_on_spatial_terms(fit)]
-    notes = about(fit.subject, [*design.notes, *found])
+    notes = about(fit.subject, [*fit.design.notes, *found])
     tell(notes)
     return replace(fit, convergence=convergence, notes=notes)
+
+
+def _reasons(spec: DurbinSpec, panel: Panel, lags: Lags, estimator: Estimator) -> tuple[str, ...]:
+    """Why the adjusted score is needed; refused where it is, and estimator or model are of another kind.
+
+    That rows of W do not sum to one is refused in the words of each estimator.
+    """
+    reasons = reasons_for_shape(spec, panel, lags)
+    others = {
+        f'estimator="{estimator}"': estimator != "lee_yu",
+        'fixed_effects="random"': spec.fixed_effects == "random",
+        "regimes": spec.regimes is not None,
+        "time_lag": spec.dynamic,
+        "endog": bool(spec.endog),
+    }
+    found = [name for name, on in others.items() if on]
+    if not found:
+        return reasons
+    if set(reasons) <= {"rows of W"}:
+        return ()
+    why = [REASONS[name] for name in reasons]
+    raise SpecificationError(
+        f"{listed(found)} needs a complete panel under one W with effects of units and periods, and here "
+        f"{' and '.join(text.en for text in why)}. Drop {listed(found)}, or take the units that are always there "
+        "(panel.select) and one W.",
+        f"{listed_zh(found)}要求面板完整、W唯一、仅有个体与时间效应，而此处{'，'.join(text.zh for text in why)}。"
+        f"请去掉{listed_zh(found)}，或只取各期齐全的地区（panel.select）和一个W。",
+    )
 
 
 def _check_options(spec: DurbinSpec, estimator: Estimator, covariance: Covariance) -> None:

@@ -16,7 +16,7 @@ from spatial_zb.base.arguments import alpha_of, renamed
 from spatial_zb.base.notes import FitWords, Note, fit_words
 from spatial_zb.base.results import Degrees, coefficient_table
 from spatial_zb.base.text import Text
-from spatial_zb.core.clusters import Clusters, bartlett_law
+from spatial_zb.core.clusters import Clusters, RowClusters, bartlett_law
 from spatial_zb.core.likelihood.covariance import bartlett_bandwidth
 from spatial_zb.core.transforms import demean
 from spatial_zb.data.panel import Panel
@@ -82,7 +82,7 @@ class Estimates(ABC):
     nobs: int
     residuals: NDArray[np.float64]
     df_resid: int | None = None
-    clusters: Clusters | None = None
+    clusters: Clusters | RowClusters | None = None
     convergence: Convergence
     notes: tuple[Note, ...] = ()
 
@@ -284,7 +284,8 @@ class Fit(Estimates):
         Estimates by term (x, ``W_x``, ``rho``, ``lam``, ``sigma2``, and ``phi`` = σ²_μ/σ²_ε with random
         effects) and their covariance; NaN where no standard error can be claimed.
     estimator
-        ``"lee_yu"``, ``"direct"``, ``"gmm"``, ``"yang"`` or ``"uncorrected"`` as asked; ``"ml"`` with random effects.
+        ``"lee_yu"``, ``"direct"``, ``"gmm"``, ``"yang"`` or ``"uncorrected"`` as asked; ``"ml"`` with random effects,
+        ``"adjusted_score"`` for panels of other shapes (:mod:`spatial_zb.models.shape`).
     log_likelihood
         With all constants; under ``lee_yu`` that of the transformed data, with lags in time at its maximum before the
         correction; NaN with ``gmm``, and with regimes under two-way effects.
@@ -294,7 +295,7 @@ class Fit(Estimates):
     """
 
     design: Design
-    estimator: Estimator | Literal["ml"]
+    estimator: Estimator | Literal["ml", "adjusted_score"]
     covariance: Covariance
     absorbed: int
 
@@ -305,8 +306,10 @@ class Fit(Estimates):
 
     @property
     def estimator_asked(self) -> Estimator:
-        """Estimator to give ``fit_durbin`` to fit the same again; random effects use the default."""
-        return "lee_yu" if self.estimator == "ml" else self.estimator
+        """Estimator to give ``fit_durbin`` to fit the same again: the default for random effects and any shape."""
+        if self.estimator == "ml" or self.estimator == "adjusted_score":
+            return "lee_yu"
+        return self.estimator
 
     @property
     def subject(self) -> FitWords:
@@ -315,6 +318,7 @@ class Fit(Estimates):
             "gmm": Text("by GMM", "GMM"),
             "robust_score": Text("by the robust score", "稳健得分"),
             "ml": Text("with random effects", "随机效应"),
+            "adjusted_score": Text("by the adjusted score", "调整得分"),
         }
         return fit_words(self.spec.title, self.spec.y, self.weights.label, made.get(self.estimator))
 
@@ -353,10 +357,10 @@ class Fit(Estimates):
             return np.nan
         y, residuals = self.design.y, self.residuals
         if self.spec.fixed_effects == "none":
-            y = y - y.mean()
+            y = y - np.nanmean(y)
         if self.spec.fixed_effects == "random":
             y, residuals = demean(y, "unit"), demean(residuals, "unit")
-        return float(1 - (residuals**2).sum() / (y**2).sum())
+        return float(1 - np.nansum(residuals**2) / np.nansum(y**2))  # NaN where a shape has no row
 
     @property
     def least_squares_df(self) -> int | None:
@@ -364,7 +368,7 @@ class Fit(Estimates):
         spec = self.spec
         if spec.spatial_terms or spec.regimes or self.estimator in ("gmm", "ml"):
             return None
-        return self.residuals.size - self.absorbed - len(spec.terms)
+        return int(np.isfinite(self.residuals).sum()) - self.absorbed - len(spec.terms)
 
     @property
     def n_parameters(self) -> int:
@@ -382,7 +386,7 @@ class Fit(Estimates):
         if self.estimator == "gmm":
             return {"powers": self.convergence.powers, "bias_correction": self.bias_correction}
         bandwidth = self.convergence.bandwidth
-        return {} if bandwidth is None else {"bandwidth": bandwidth}
+        return self.design.own_lags | ({} if bandwidth is None else {"bandwidth": bandwidth})
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -397,7 +401,7 @@ class Fit(Estimates):
             "fixed_effects": self.spec.fixed_effects,
             "estimator": self.estimator,
             "weights": self.weights.label,
-            "normalisation": self.weights.normalisation,
+            "normalisation": getattr(self.weights, "normalisation", "by period"),
             "covariance": self.covariance,
             **self._degrees_facts,
             "nobs": self.nobs,
@@ -410,6 +414,7 @@ class Fit(Estimates):
             "r2_within": self.r2_within,
             "converged": self.converged,
         }
+        row |= self.design.shape_facts
         row |= {"bias_correction": self.bias_correction} if self.estimator == "gmm" else {}
         return pd.DataFrame([row if self.converged else row | dict.fromkeys(OF_THE_SOLUTION, np.nan)])
 
@@ -427,6 +432,10 @@ class Fit(Estimates):
         ]
         if self.converged:
             lines.append(f"{likelihood}within R² = {self.r2_within:.4f}")
+        if "reason" in head:
+            lines.append(
+                f"adjusted score, since {head['reason']}: {head['rows']} rows, {head['present']:.0%} of the panel"
+            )
         if self.bias_correction:
             lines.append("moments less the bias of many instruments (Liu & Lee 2010)")
         lines += self._law

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.arguments import gathered
+from spatial_zb.base.arguments import gathered, refuse_repeats, refuse_strangers
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.notes import warn_old
 from spatial_zb.base.text import Text
@@ -35,6 +35,7 @@ COVARIANCES: dict[str, tuple[Covariance, ...]] = {
     "gmm": ("information", "robust", *CLUSTERED),
     "regimes": ("information", *CLUSTERED, "driscoll_kraay"),
     "robust_score": CLUSTERED,
+    "adjusted_score": ("information", "sandwich", *CLUSTERED, "driscoll_kraay"),
 }
 
 #: Name of each family by (lag of y, lag of x, lag of the error).
@@ -188,7 +189,8 @@ class DurbinSpec:
         Whether the errors are spatially autoregressive (λ).
     fixed_effects
         ``"none"`` (an intercept is added), ``"unit"``, ``"time"``, ``"two_way"``, or ``"random"`` unit
-        effects (with an intercept).
+        effects (with an intercept). Or a list of effects: ``"unit"``, ``"period"``, a column of the panel (an effect for
+        each of its values), products such as ``"province*period"``, and trends, ``"unit*trend"``. It is kept as one text.
     error_structure
         With random effects and ``lag_error``: ``"baltagi"``, only ε spreads in space, or ``"kkp"``, the unit
         effects spread as ε does.
@@ -223,7 +225,7 @@ class DurbinSpec:
     lag_y: bool = True
     lag_x: Literal["all"] | Sequence[str] = "all"
     lag_error: bool = False
-    fixed_effects: Effects = "two_way"
+    fixed_effects: Effects | Sequence[str] = "two_way"
     error_structure: ErrorStructure = "baltagi"
     mundlak: bool | Sequence[str] = False
     endog: Sequence[str] = ()
@@ -251,8 +253,9 @@ class DurbinSpec:
             ("instruments", instruments),
             ("common", tuple(self.common)),
         ):
-            _refuse_repeats(value, name)
+            refuse_repeats(value, name)
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "fixed_effects", _named_effects(self.fixed_effects))
         self._check_names()
         self._check_effects()
         self._check_dynamics()
@@ -282,8 +285,8 @@ class DurbinSpec:
                 f"{self.y!r} cannot explain itself: it is y and also among x, endog or instruments.",
                 f"{self.y!r}不能解释自身：它是y，又在x、endog或instruments中。",
             )
-        _refuse_strangers(self.lag_x, self.regressors, "lag_x", Text("x or endog", "x或endog"))
-        _refuse_strangers(self.means, self.x, "mundlak", Text("x", "x"))
+        refuse_strangers(self.lag_x, self.regressors, "lag_x", Text("x or endog", "x或endog"))
+        refuse_strangers(self.means, self.x, "mundlak", Text("x", "x"))
         both = [name for name in (*self.endog, *self.instruments) if name in self.x]
         both += [name for name in self.instruments if name in self.endog]
         if both:
@@ -304,7 +307,7 @@ class DurbinSpec:
                 f"instruments列出了{listed_zh(self.instruments)}，而endog为空。请指明用于哪个内生变量。",
             )
         reserved = ("rho", "lam", "sigma2", *(("phi",) if self.fixed_effects == "random" else ()))
-        _refuse_repeats((*self.terms, *reserved), Text("the model", "模型"))
+        refuse_repeats((*self.terms, *reserved), Text("the model", "模型"))
 
     def _check_dynamics(self) -> None:
         if not self.dynamic:
@@ -364,9 +367,8 @@ class DurbinSpec:
             )
 
     def _check_effects(self) -> None:
-        for name, allowed in (("fixed_effects", Effects), ("error_structure", ErrorStructure)):
-            if getattr(self, name) not in get_args(allowed):
-                raise not_one_of(name, getattr(self, name), get_args(allowed))
+        if self.error_structure not in get_args(ErrorStructure):
+            raise not_one_of("error_structure", self.error_structure, get_args(ErrorStructure))
         if self.fixed_effects == "random":
             return
         if self.mundlak:
@@ -382,9 +384,29 @@ class DurbinSpec:
         return (*self.x, *self.endog)
 
     @property
+    def effects(self) -> tuple[str, ...]:
+        """The effects one by one, such as ``("unit", "province*period")``; none of random ones."""
+        named = {"none": (), "random": (), "two_way": ("unit", "period"), "time": ("period",)}
+        return named.get(str(self.fixed_effects), tuple(str(self.fixed_effects).split(" + ")))
+
+    @property
     def transform(self) -> FixedEffects:
-        """Effects removed by a transform before estimation; random effects are not."""
-        return "none" if self.fixed_effects == "random" else self.fixed_effects
+        """Effects removed by a transform before estimation; random effects are not.
+
+        Raises
+        ------
+        SpecificationError
+            Effects of other kinds: what asks is only for those of units and periods.
+        """
+        if self.fixed_effects in get_args(FixedEffects):
+            return self.fixed_effects  # type: ignore[return-value]  # one of these by the line above
+        if self.fixed_effects == "random":
+            return "none"
+        raise SpecificationError(
+            f"This is for effects of units and periods, and the model has fixed_effects {listed(self.effects)}. Use "
+            '"unit", "time" or "two_way".',
+            f'此处只用于个体和时间效应，而模型的fixed_effects为{listed_zh(self.effects)}。请用"unit"、"time"或"two_way"。',
+        )
 
     @property
     def dynamic(self) -> bool:
@@ -414,7 +436,7 @@ class DurbinSpec:
     @cached_property
     def terms(self) -> tuple[str, ...]:
         """Names of the coefficients of (X, endogenous, WX, unit means, lags in time), an intercept first if there is one."""
-        first = (INTERCEPT,) if self.transform == "none" else ()
+        first = (INTERCEPT,) if self.fixed_effects in ("none", "random") else ()
         lagged = tuple(f"W_{name}" for name in self.lag_x)
         means = (*self.means, *(f"W_{name}" for name in self.lag_x if name in self.means))
         return (*first, *self.regressors, *lagged, *(f"mean_{name}" for name in means), *self.time_terms)
@@ -425,18 +447,26 @@ class DurbinSpec:
         return ("rho",) * bool(self.lag_y) + ("lam",) * bool(self.lag_error)
 
 
-def _refuse_repeats(names: tuple[str, ...], named: str | Text) -> None:
-    twice, what = sorted({name for name in names if names.count(name) > 1}), Text.of(named)
-    if twice:
+def _named_effects(given: Any) -> str:
+    """Effects as one text: a word that has a meaning of its own, else the names of a list."""
+    if isinstance(given, str):
+        if given not in get_args(Effects):
+            raise not_one_of("fixed_effects", given, get_args(Effects))
+        return given
+    if not isinstance(given, Iterable) or not all(isinstance(name, str) and name.strip() for name in given):
         raise SpecificationError(
-            f"{what.en} names {listed(twice)} more than once.", f"{what.zh}重复列出{listed_zh(twice)}。"
+            f'fixed_effects must be one of {listed(get_args(Effects))}, or a list such as ["unit", "province*period"], not '
+            f"{given!r}.",
+            f'fixed_effects须为{listed_zh(get_args(Effects))}之一，或列表如["unit", "province*period"]，而不是{given!r}。',
         )
-
-
-def _refuse_strangers(names: Sequence[str], known: Sequence[str], what: str, where: Text) -> None:
-    strangers = [name for name in names if name not in known]
-    if strangers:
+    names = ["*".join(part.strip() for part in name.split("*")) for name in given]
+    names = ["period" if name == "time" else name for name in names]
+    refuse_repeats(tuple(names), "fixed_effects")
+    if any(name in get_args(Effects) and name != "unit" for name in names):
         raise SpecificationError(
-            f"{what} names {listed(strangers)}, not among {where.en} ({listed(known)}). Add to {where.en} or drop.",
-            f"{what}列出的{listed_zh(strangers)}不在{where.zh}（{listed_zh(known)}）之中。请加入{where.zh}或去掉。",
+            f'fixed_effects lists {listed(names)}: a list names effects one by one, as "unit" and "period". A word such '
+            'as "two_way" stands alone, without a list.',
+            f'fixed_effects列出了{listed_zh(names)}：列表中逐一写出效应，如"unit"和"period"；"two_way"等词单独使用，不放入列表。',
         )
+    known = {(): "none", ("unit",): "unit", ("period",): "time", ("period", "unit"): "two_way"}
+    return known.get(tuple(sorted(names)), " + ".join(names))

@@ -173,6 +173,22 @@ EFFECT_WORDS = {
     "random": Text("Random effects", "随机效应"),
 }
 
+#: Words of effects that a list names one by one.
+ONE_EFFECT = {"unit": Text("unit", "个体"), "period": Text("period", "时间"), "trend": Text("trend", "趋势")}
+
+
+def effect_words(effects: object) -> Text:
+    """What a model calls its effects, such as ``"two_way"`` or ``"unit + province*period"``."""
+    if (known := EFFECT_WORDS.get(str(effects))) is not None:
+        return known
+    en, zh = [], []
+    for name in str(effects).split(" + "):
+        parts = [ONE_EFFECT.get(part, Text.of(part)) for part in name.split("*")]
+        en.append(" × ".join(part.en for part in parts))
+        zh.append("×".join(part.zh for part in parts))
+    return Text(f"Effects of {' and '.join(en)}", f"{'、'.join(zh)}固定")
+
+
 RULE_WORDS = {
     "blank": Text("left blank", "保留空缺"),
     "interpolate": Text("linear between the nearest years", "相邻年份线性插值"),

@@ -30,9 +30,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from spatial_zb.core import Array
+from spatial_zb.core.likelihood.shape_rows import Nodes, RowFilter, RowWeights
 from spatial_zb.core.logdet import EigenLogDet, LogDet
 from spatial_zb.core.logdet.factors import random_signs
-from spatial_zb.core.logdet.traces import filter_solver
+from spatial_zb.core.logdet.traces import filter_diagonal, filter_solver
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,80 @@ def multipliers(
         return Multipliers(a, b, p, p, da, db, p**2, p**2)
     sums = np.array([_sums(matrix, r) for r in rho.ravel()]).reshape(*rho.shape, 4)
     return Multipliers(a, b, sums[..., 0], sums[..., 1], da, db, sums[..., 2], sums[..., 3])
+
+
+def row_multipliers(rho: ArrayLike, W: RowWeights | None, Wx: RowWeights) -> Array:
+    """Sums by period of rows of any shape, (…, 8, T): a, b, p, q and their derivatives in ρ, times n_t.
+
+    a = tr S⁻¹, b = tr S⁻¹W^x, p = ι'S⁻¹ι, q = ι'S⁻¹W^xι of each period, S = I − ρW_t, W^x the W of x; W None is ρ = 0. At
+    more than a few ρ they are interpolated between their least and greatest.
+    """
+    at = np.asarray(rho, dtype=float)
+    if W is None or at.size <= FEW_RHO:
+        return np.array([_row_sums(float(one), W, Wx) for one in at.ravel()]).reshape(*at.shape, 8, -1)
+    nodes = Nodes((float(at.min()), float(at.max())), RHO_NODES)
+    known = np.array([_row_sums(float(one), W, Wx) for one in nodes.places])
+    return np.tensordot(nodes.weights(at), known, 1)
+
+
+def _row_sums(rho: float, W: RowWeights | None, Wx: RowWeights) -> Array:
+    """(8, T) at one ρ."""
+    ones = np.ones(Wx.starts[-1])
+    counts = np.diff(Wx.starts).astype(float)
+
+    def by_period(values: Array) -> Array:
+        return np.add.reduceat(values, Wx.starts[:-1])
+
+    lagged = Wx.matrix @ ones
+    zero = np.zeros_like(counts)
+    if W is None:
+        own = by_period(Wx.matrix.diagonal())
+        return np.array([counts, own, counts, by_period(lagged), zero, zero, zero, zero])
+    found = RowFilter(W, rho)
+    right = found.solve(np.column_stack([ones, lagged]))
+    left = ones + rho * found.back(ones)  # S⁻ᵀι
+    moved = W.matrix @ right
+    sums, slopes = by_period(right), by_period(left[:, None] * moved)
+    own, square = np.array([_traces(found, d) for d in range(len(W.distinct))])[list(W.which)].T
+    a, da = counts + rho * own, own + rho * square
+    b, db = own, square
+    if Wx is not W:
+        b, db = np.array([_mixed_traces(found, W.which[t], Wx.distinct[v]) for t, v in enumerate(Wx.which)]).T
+    return np.array([a, b, sums[:, 0], sums[:, 1], da, db, slopes[:, 0], slopes[:, 1]])
+
+
+def _traces(found: RowFilter, d: int) -> tuple[float, float]:
+    """tr G and tr G² of one W_t; the second as the derivative of the first where filters are not dense."""
+    W, spectrum, rho = found.weights, found.weights.spectra[d], found.coefficient
+    if spectrum is not None:
+        share = spectrum[0] / (1 - rho * spectrum[0])
+        return float(share.sum()), float((share**2).sum())
+    if W.dense:
+        G = found.full[d]
+        return float(np.trace(G)), float(np.vdot(G.T, G))
+    block, levels = W.distinct[d], W.levels[d]
+    low, middle, high = (
+        float(filter_diagonal(block, c, levels).sum()) for c in (rho - STEP, rho, rho + STEP)
+    )
+    return middle, (high - low) / (2 * STEP)
+
+
+def _mixed_traces(found: RowFilter, d: int, Wx: sparse.csr_array) -> tuple[float, float]:
+    """tr S⁻¹W^x and tr S⁻¹WS⁻¹W^x of one period, in blocks of columns."""
+    W = found.weights.distinct[d]
+    solve = filter_solver(W, found.coefficient)
+    n, out = W.shape[0], np.zeros(2)
+    for first in range(0, n, COLUMNS):
+        columns = np.arange(first, min(n, first + COLUMNS))
+        one = solve(Wx[:, columns].toarray())
+        two = solve(W @ one)
+        out += [float(part[columns, np.arange(len(columns))].sum()) for part in (one, two)]
+    return float(out[0]), float(out[1])
+
+
+def averaged_over_rows(sums: Array, counts: Array) -> Multipliers:
+    """Multipliers from :func:`row_multipliers`, averages over all rows: periods count by n_t/N."""
+    return Multipliers(*np.moveaxis(sums.sum(axis=-1) / counts.sum(), -1, 0))
 
 
 def no_multipliers(matrix: sparse.csr_array) -> Multipliers:
@@ -171,6 +246,10 @@ def order_multipliers(rho: float, matrix: sparse.csr_array, orders: int) -> Arra
     return out
 
 
+#: Up to so many ρ multipliers of rows are exact; of more they are interpolated from so many.
+FEW_RHO, RHO_NODES = 8, 33
+#: Step of the numerical derivative of tr G, and columns of W^x at a time.
+STEP, COLUMNS = 1e-4, 128
 #: Rademacher probes of the traces where eigenvalues are dear.
 PROBES = 64
 

@@ -68,6 +68,12 @@ class Shape:
         """N − rank D: what the effects leave."""
         return len(self.Z) - self.effects.rank
 
+    @property
+    def active(self) -> list[int]:
+        """Which of (δ, ρ, λ, σ²) are estimated."""
+        k = self.Z.shape[1]
+        return [*range(k), *([k] if self.W else []), *([k + 1] if self.V else []), k + 2]
+
     @cached_property
     def curve(self) -> TraceCurve:
         """tr(MG(ρ)) at λ = 0."""

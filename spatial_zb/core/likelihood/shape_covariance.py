@@ -394,6 +394,20 @@ def _between_units(form: DenseForm, e: Array, number: NDArray[np.intp], free: in
     return (Y + Y.T) / 2 - form.trace / free * (np.diag(squares) - onto @ onto.T)
 
 
+def clustered_covariance(point: ShapePoint, leverage: bool) -> tuple[Array, bool]:
+    """Clustered covariance of what is estimated, and whether it exists; σ² has none.
+
+    With ``leverage`` CR2, else CR1.
+    """
+    shape, e = point.found.score.shape, point.found.e
+    on = shape.active[:-1]
+    n, inner = len(np.unique(shape.unit)), np.ix_(on, on)
+    meat = cluster_meat(point, *((clusters_at(point).adjusted(e), 1.0) if leverage else (e, n / (n - 1))))
+    cov = np.full((len(on) + 1, len(on) + 1), np.nan)
+    cov[:-1, :-1], found = sandwiched(concentrated(observed_derivative(point))[inner], meat[inner])
+    return cov, found
+
+
 def concentrated(derivative: Array) -> Array:
     """The derivative of the scores of (δ, ρ, λ) with σ² at its estimate for each."""
     return derivative[:-1, :-1] - np.outer(derivative[:-1, -1], derivative[-1, :-1]) / derivative[-1, -1]

@@ -154,7 +154,7 @@ def _probabilities(base: Base) -> ModelProbabilities | None:
             base.spec.x,
             base.weights,
             models=asked.models,
-            fixed_effects=base.spec.fixed_effects,
+            fixed_effects=base.spec.transform,
             prior=Prior(g=asked.g, shape=asked.shape),
             sensitivity=True,
         )

@@ -18,7 +18,7 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.pipeline.job import Job, figure_note, sample_notes, unit_names
 from spatial_zb.pipeline.stages.models import spec_of
-from spatial_zb.pipeline.words import EFFECT_WORDS, warn_undone, weights_words
+from spatial_zb.pipeline.words import effect_words, warn_undone, weights_words
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.tables.table import TableLook
@@ -72,7 +72,7 @@ class Base:
             "sample": self.sample,
             "y": spec.y,
             "x": next(iter(asked.x), ""),
-            "fixed_effects": spec.fixed_effects,
+            "fixed_effects": str(spec.fixed_effects),
             "estimator": self.model.estimator,
             "covariance": self.model.covariance,
         }
@@ -128,7 +128,7 @@ class Base:
 
     def notes(self, *samples: str) -> list[Text]:
         """Dependent variable, effects and sample below every table."""
-        y, effects = self.job.prepared.panel.label(self.spec.y), EFFECT_WORDS[self.spec.fixed_effects]
+        y, effects = self.job.prepared.panel.label(self.spec.y), effect_words(self.spec.fixed_effects)
         return [
             Text(
                 f"Dependent variable: {y.en}. {effects.en}.",

@@ -21,7 +21,7 @@ from spatial_zb.models.system.fit import Method, SystemFit
 from spatial_zb.pipeline.job import Job, figure_note, map_look, present
 from spatial_zb.pipeline.stages.models import spec_of
 from spatial_zb.pipeline.stages.systems import method_options, system_spec
-from spatial_zb.pipeline.words import EFFECT_WORDS, METHOD_WORDS, warn_undone
+from spatial_zb.pipeline.words import METHOD_WORDS, effect_words, warn_undone
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.study import Model, System
@@ -111,7 +111,7 @@ def _draw_effects(job: Job, model: Model, fit: Fit, effects: Effects, term: str)
         what = Text(f"No figures of the effects of {model.name}", f"未绘制{model.name}的效应图")
         warn_undone(what, effects.reason.text)
         return
-    note = _model_words(job, model, EFFECT_WORDS[fit.spec.fixed_effects])
+    note = _model_words(job, model, effect_words(fit.spec.fixed_effects))
     stem, names = f"{model.name}_{term}", (labels[model.y], labels[term])
     average = effects.tidy().set_index(["term", "effect"]).loc[(term, "indirect")]
     by_unit = effects_by_unit(fit, term)

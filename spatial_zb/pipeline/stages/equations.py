@@ -31,8 +31,8 @@ from spatial_zb.pipeline.stages.models import (
     spec_of,
 )
 from spatial_zb.pipeline.words import (
-    EFFECT_WORDS,
     column_heading,
+    effect_words,
     naming_sample,
     saying_where,
     warn_undone,
@@ -126,13 +126,13 @@ def _fit_all(job: Job, model: Model) -> list[Column]:
                 with saying_where(study.place(f"models.{model.name}")), naming_sample(study, sample):
                     fit = fit_durbin(spec, prepared.sample(sample), weights, **model.fit_options)
                 seed = job.seed("effects", model.name, sample, W, effects)
-                last = EFFECT_WORDS[effects], len(model.fixed_effects) > 1
+                last = effect_words(effects), len(model.fixed_effects) > 1
                 heading = column_heading(study, model, sample, W, *last)
                 delta, simulated = spatial_effects(fit), _simulated(fit, study.general.draws, seed)
                 long = _long_run(fit, study.general.draws, seed)
                 median = median_estimates(job, fit, model.name, sample, W, effects)
                 columns.append(Column(sample, W, effects, heading, fit, delta, simulated, *long, median))
-                choices = _choices(study, model, [columns[-1]]) | {"fixed_effects": EFFECT_WORDS[effects]}
+                choices = _choices(study, model, [columns[-1]]) | {"fixed_effects": effect_words(effects)}
                 key = model.name, sample, W, effects
                 job.made.fits.append(Estimated(key, job.stage, model.title, choices, fit, delta))
                 job.tick(f"{model.name} · {sample} · {effects}")
@@ -386,7 +386,7 @@ def _model_reading(job: Job, model: Model, column: Column) -> Text:
     from spatial_zb.report.reading import effect_reading
 
     study = job.study
-    sample, effects = study.samples[column.sample].label, EFFECT_WORDS[column.effects]
+    sample, effects = study.samples[column.sample].label, effect_words(column.effects)
     n, years = len(job.prepared.samples[column.sample]), span_words(job.prepared.panel.periods)
     kind, W = _kind(column.fit.spec), Text("", "")
     if len(study.weights_of(model)) > 1:

@@ -1,0 +1,342 @@
+"""Fits of panels of any shape: equal to the balanced ones where both apply, and to a slow dense estimator elsewhere."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy
+from scipy import linalg
+from shape_oracle import Dense
+
+import spatial_zb as zb
+from spatial_zb import (
+    DataError,
+    DurbinSpec,
+    SpatialZbWarning,
+    SpecificationError,
+    fit_durbin,
+    spatial_effects,
+)
+from spatial_zb.core.likelihood.shape import shape_estimate
+from spatial_zb.core.likelihood.shape_covariance import (
+    ShapePoint,
+    expected_derivative,
+    sandwiched,
+    score_variance,
+)
+from spatial_zb.effects.static import average_effects_at, effects_gradient
+from spatial_zb.models.shape import build_shape, read_lags, rows_left_out
+from spatial_zb.weights.periods import neighbours_absent
+
+#: Two estimators with the same root, each solved to rounding; that of two coefficients by its gradient.
+SAME = 1e-8
+#: Root and errors against dense numerical ones.
+DENSE = 1e-6
+n, T = 12, 5
+UNITS = [f"u{i:02d}" for i in range(n)]
+MODELS = {
+    "OLS": {"lag_y": False, "lag_x": []},
+    "SLX": {"lag_y": False},
+    "SAR": {"lag_x": []},
+    "SDM": {},
+    "SEM": {"lag_y": False, "lag_x": [], "lag_error": True},
+    "SDEM": {"lag_y": False, "lag_error": True},
+    "SAC": {"lag_x": [], "lag_error": True},
+    "GNS": {"lag_x": ["x"], "lag_error": True},
+}
+pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
+
+
+def links(*steps, seed=None):
+    A = np.zeros((n, n))
+    for i in range(n):
+        for step in steps:
+            A[i, (i + step) % n] = A[(i + step) % n, i] = 1.0
+    if seed is not None:
+        A *= np.random.default_rng(seed).uniform(0.5, 1.5, A.shape)
+    return A
+
+
+@pytest.fixture(scope="module")
+def ring():
+    return zb.as_weights(links(1, 2), ids=UNITS, label="ring").standardise()
+
+
+@pytest.fixture(scope="module")
+def second():
+    return zb.as_weights(links(3, 5, seed=2), ids=UNITS, label="second").standardise()
+
+
+@pytest.fixture(scope="module")
+def frame(ring):
+    r = np.random.default_rng(8)
+    table = pd.DataFrame([(u, 2010 + t) for t in range(T) for u in UNITS], columns=["unit", "year"])
+    x, z = r.normal(size=(2, n * T))
+    province = np.tile(np.arange(n) // 4, T)
+    effects = np.tile(r.normal(size=n), T) + np.repeat(r.normal(size=T), n)
+    S = np.eye(n * T) - 0.4 * np.kron(np.eye(T), ring.matrix.toarray())
+    y = np.linalg.solve(S, x + 0.5 * z + effects + 0.15 * r.normal(size=n * T))
+    return table.assign(x=x, z=z, province=province, y=y)
+
+
+@pytest.fixture(scope="module")
+def panel(frame):
+    return zb.build_panel(frame, "unit", "year", units=UNITS)
+
+
+@pytest.fixture(scope="module")
+def uneven(frame):
+    """Four units come late, one row is missing and one cell is blank."""
+    late = frame[~(frame["unit"].isin(UNITS[:4]) & (frame["year"] < 2012))].drop(index=frame.index[40])
+    late.loc[frame.index[55], "x"] = np.nan
+    return zb.build_panel(late, "unit", "year", units=UNITS, balance="keep")
+
+
+@pytest.mark.parametrize("effects", ["none", "unit", "time", "two_way"])
+def test_balanced_panels_give_the_same_either_way(panel, ring, effects):
+    """Every model through the score that is written for any shape: estimates, errors and σ² of maximum likelihood."""
+    for model, options in MODELS.items():
+        spec = DurbinSpec("y", ["x", "z"], fixed_effects=effects, **options)
+        fit = fit_durbin(spec, panel, ring)
+        assert fit.estimator == "lee_yu"
+        design = build_shape(spec, panel, read_lags(spec, panel, ring, None, None), ())
+        found = shape_estimate(design.shape, design.values)
+        spatial = [v for v, on in ((found.rho, spec.lag_y), (found.lam, spec.lag_error)) if on]
+        if (
+            not fit.converged
+        ):  # both coefficients: maximum likelihood ends at a border, where no score vanishes
+            assert model in ("SAC", "GNS")
+            continue
+        k = len(spec.terms) + len(spatial)
+        np.testing.assert_allclose([*found.delta, *spatial], fit.params.iloc[:-1], atol=SAME, err_msg=model)
+        factor = 1.0 if spatial else design.shape.free / (design.shape.free - k)
+        assert found.sigma2 * factor == pytest.approx(fit.sigma2, rel=SAME)
+        point = ShapePoint(found)
+        on = np.ix_(design.shape.active, design.shape.active)
+        left = point.traces.excess_of_effects
+        cov, positive = sandwiched(expected_derivative(point, left)[on], score_variance(point, left)[on])
+        assert positive
+        scale = np.append(np.full(k, factor), factor**3) ** 0.5
+        np.testing.assert_allclose(np.sqrt(np.diag(cov)) * scale, fit.bse, rtol=1e-7, err_msg=model)
+        assert design.shape.free == fit.nobs
+
+
+#: SHAPE: industry on talent and GDP per head, cities of Zhejiang and of the delta, as printed in the design of the score.
+CITIES = {
+    ("zhejiang", "two_way", "SEM"): {"lam": (-0.29410687, 0.132764)},
+    ("zhejiang", "two_way", "SAC"): {"rho": (-0.11020342, 2.446061), "lam": (-0.18847372, 2.428357)},
+    ("zhejiang", "unit", "SAC"): {"rho": (-0.80718286, 0.141015), "lam": (0.65971876, 0.090682)},
+    ("delta", "two_way", "SEM"): {"lam": (0.40611869, 0.059392)},
+    ("delta", "two_way", "SAC"): {"rho": (-0.81563717, 0.089027), "lam": (0.85861770, 0.039423)},
+}
+
+
+@pytest.mark.parametrize("case", CITIES, ids=str)
+def test_numbers_of_the_cities(real_cities, case):
+    """Numbers of the throw-away dense code that the formulas were checked with."""
+    sample, effects, model = case
+    cities, W = real_cities[sample]
+    spec = DurbinSpec("industry", ["talent", "ln_pgdp"], fixed_effects=effects, **MODELS[model])
+    design = build_shape(spec, cities, read_lags(spec, cities, W, None, None), ())
+    point = ShapePoint(found := shape_estimate(design.shape, design.values))
+    on = np.ix_(design.shape.active, design.shape.active)
+    left = point.traces.excess_of_effects
+    cov, _ = sandwiched(expected_derivative(point, left)[on], score_variance(point, left)[on])
+    errors = dict(zip((*spec.terms, *spec.spatial_terms), np.sqrt(np.diag(cov)), strict=False))
+    for name, (value, error) in CITIES[case].items():
+        assert (found.rho if name == "rho" else found.lam) == pytest.approx(value, abs=1e-7)
+        assert errors[name] == pytest.approx(error, abs=2e-6)
+
+
+def dense_of(panel, spec, weights, dummies):
+    """:class:`Dense` of a panel: rows by hand, dummies by pandas, blocks put on the diagonal."""
+    table = panel.frame()
+    table = table[table[["y", "x", "z"]].notna().all(axis=1)]
+    blocks = {}
+    for name, by_period in weights.items():
+        parts = []
+        for period, rows in table.groupby("period"):
+            W = by_period[period]
+            at = W.ids.get_indexer(rows["unit"])
+            block = W.matrix.toarray()[np.ix_(at, at)]
+            sums = block.sum(axis=1, keepdims=True)
+            parts.append(np.divide(block, sums, out=np.zeros_like(block), where=sums > 0))
+        blocks[name] = linalg.block_diag(*parts)
+    X = table[["x", "z"]].to_numpy()
+    Z = np.hstack([X, blocks["x"] @ X[:, [spec.x.index(name) for name in spec.lag_x]]])
+    D = np.hstack(
+        [
+            pd.get_dummies(table[list(names)].astype(str).agg("|".join, axis=1)).to_numpy(float)
+            for names in dummies
+        ]
+    )
+    zero = np.zeros((len(table), len(table)))
+    lags = (blocks["y"] if spec.lag_y else zero, blocks["error"] if spec.lag_error else zero)
+    return Dense(table["y"].to_numpy(), Z, *lags, D)
+
+
+def test_fits_equal_a_dense_estimator(uneven, ring, second):
+    """Late units, holes, W that changes, another W for x and for the error, province × year: roots and errors."""
+    years = uneven.periods
+    changing = zb.weights.by_period({p: ring if p < 2013 else second for p in years})
+    same = dict.fromkeys(years, ring)
+    cases = [
+        ({}, ring, {}, {"y": same, "x": same}, [("unit",), ("period",)]),
+        ({}, changing, {"W_x": ring}, {"y": changing.weights, "x": same}, [("unit",), ("period",)]),
+        (
+            {"fixed_effects": ["unit", "province*period"], "lag_error": True, "lag_x": ["x"]},
+            ring,
+            {"W_error": second},
+            {"y": same, "x": same, "error": dict.fromkeys(years, second)},
+            [("unit",), ("province", "period")],
+        ),
+    ]
+    for options, W, own, weights, dummies in cases:
+        spec = DurbinSpec("y", ["x", "z"], **options)
+        fit = fit_durbin(spec, uneven, W, **own)
+        assert fit.estimator == "adjusted_score"
+        dense = dense_of(uneven, spec, weights, dummies)
+        on = [
+            i for i, used in enumerate([*[True] * len(spec.terms), spec.lag_y, spec.lag_error, True]) if used
+        ]
+
+        def scores(p, dense=dense, on=on):
+            full = np.zeros(on[-1] + 1)
+            full[on] = p
+            return dense.scores(full)[on]
+
+        root = scipy.optimize.root(scores, fit.params.to_numpy() + 0.01, tol=1e-12)
+        np.testing.assert_allclose(fit.params, root.x, atol=DENSE)
+        assert fit.nobs == dense.N - dense.r
+        assert np.isfinite(fit.residuals).sum() == dense.N
+        direct, _, total = average_effects_at(fit, fit.params.to_numpy())[0]
+        Wy = dense.W
+        Wx = linalg.block_diag(*[fit.design.rows_x.distinct[d].toarray() for d in fit.design.rows_x.which])
+        E = np.linalg.solve(
+            np.eye(dense.N) - fit.params["rho"] * Wy,
+            fit.params["x"] * np.eye(dense.N) + fit.params["W_x"] * Wx,
+        )
+        assert direct == pytest.approx(np.trace(E) / dense.N, rel=DENSE)
+        assert total == pytest.approx(E.sum() / dense.N, rel=DENSE)
+        theta, steps = fit.params.to_numpy(), np.eye(len(fit.params)) * 1e-6
+        slopes = [
+            (average_effects_at(fit, theta + s) - average_effects_at(fit, theta - s)) / 2e-6 for s in steps
+        ]
+        np.testing.assert_allclose(effects_gradient(fit), np.stack(slopes, axis=-1), atol=1e-7)
+
+
+def test_the_shape_chooses_the_estimator(panel, uneven, ring, second):
+    """Maximum likelihood wherever it reaches, the score elsewhere, and ``glance()`` says why."""
+    spec = DurbinSpec("y", ["x", "z"])
+    one = fit_durbin(spec, panel, ring)
+    same = zb.weights.by_period(dict.fromkeys(panel.periods, ring))
+    for W, own in ((same, {}), (ring, {"W_x": ring}), (ring, {"W_x": same})):
+        other = fit_durbin(spec, panel, W, **own)
+        assert other.estimator == "lee_yu"
+        np.testing.assert_array_equal(other.params, one.params)
+    assert "reason" not in one.glance()
+    listed = fit_durbin(DurbinSpec("y", ["x", "z"], fixed_effects=["unit", "time"]), panel, ring)
+    assert listed.spec.fixed_effects == "two_way"
+    spectral = zb.as_weights(links(1, 2, seed=4), ids=UNITS, label="spectral").standardise("spectral")
+    reasons = {
+        "absent": fit_durbin(spec, uneven, ring),
+        "differs by period": fit_durbin(
+            spec, panel, zb.weights.by_period({p: ring if p < 2012 else second for p in panel.periods})
+        ),
+        "its own for x": fit_durbin(spec, panel, ring, W_x=second),
+        "beside those of units": fit_durbin(
+            DurbinSpec("y", ["x", "z"], fixed_effects=["unit", "period", "unit*trend"]), panel, ring
+        ),
+        "do not sum to one": fit_durbin(spec, panel, spectral),
+    }
+    for word, fit in reasons.items():
+        row = fit.glance().iloc[0]
+        assert row["estimator"] == "adjusted_score"
+        assert word in row["reason"]
+        assert fit.converged
+        assert word in fit.summary()
+        assert spatial_effects(fit).reason is None
+    assert reasons["absent"].glance()["rows"].iloc[0] == 50
+    assert reasons["absent"].estimator_asked == "lee_yu"
+    assert (
+        fit_durbin(DurbinSpec("y", ["x", "z"], fixed_effects="unit"), panel, spectral).estimator == "lee_yu"
+    )
+
+
+@pytest.mark.parametrize("covariance", ["sandwich", "cluster", "cr1", "driscoll_kraay"])
+def test_covariances_of_a_shape(uneven, ring, covariance):
+    fit = fit_durbin(DurbinSpec("y", ["x", "z"]), uneven, ring, covariance=covariance)
+    assert fit.converged
+    table = fit.tidy().set_index("term").drop(index="sigma2")
+    assert np.isfinite(table.drop(columns="df", errors="ignore").to_numpy()).all()
+    assert ("df" in table) == (covariance in ("cluster", "cr1"))
+    assert np.isfinite(spatial_effects(fit).tidy()["std_error"]).all()
+
+
+def test_effects_by_period(uneven, ring):
+    fit = fit_durbin(DurbinSpec("y", ["x", "z"]), uneven, ring)
+    table = spatial_effects(fit, by="period").tidy()
+    assert list(table.columns[:3]) == ["period", "term", "effect"]
+    counts = fit.design.present.sum(axis=1)
+    direct = table[(table["term"] == "x") & (table["effect"] == "direct")]["estimate"].to_numpy()
+    overall = spatial_effects(fit).tidy()["estimate"].iloc[0]
+    assert (counts * direct).sum() / counts.sum() == pytest.approx(overall)
+    period = zb.effects_by_unit(fit, "x", period=2011)
+    assert len(period) == counts[1]
+    assert period["direct"].mean() == pytest.approx(direct[1])
+    with pytest.raises(SpecificationError, match="2010"):
+        zb.effects_by_unit(fit, "x")
+    with pytest.raises(SpecificationError, match="average"):
+        spatial_effects(fit, by="year")
+
+
+def test_refusals(panel, uneven, ring, second):
+    spec = DurbinSpec("y", ["x", "z"])
+    with pytest.raises(SpecificationError, match="robust_score"):
+        fit_durbin(spec, uneven, ring, "robust_score")
+    with pytest.raises(SpecificationError, match="W_error"):
+        fit_durbin(spec, panel, ring, W_error=second)
+    with pytest.raises(SpecificationError, match="W_x"):
+        fit_durbin(DurbinSpec("y", ["x", "z"], lag_x=[]), panel, ring, W_x=second)
+    with pytest.raises(SpecificationError, match="hessian"):
+        fit_durbin(spec, uneven, ring, covariance="hessian")
+    with pytest.raises(SpecificationError, match=r"unit\*period"):
+        fit_durbin(DurbinSpec("y", ["x", "z"], fixed_effects=["unit*period"]), panel, ring)
+    with pytest.raises(DataError, match="provinces"):
+        fit_durbin(DurbinSpec("y", ["x", "z"], fixed_effects=["unit", "provinces*period"]), panel, ring)
+    with pytest.raises(DataError, match="province"):
+        fit_durbin(DurbinSpec("y", ["x", "province"], fixed_effects=["unit", "province*period"]), panel, ring)
+    with pytest.raises(SpecificationError, match="two_way"):
+        DurbinSpec("y", ["x"], fixed_effects=["two_way", "province"])
+    with pytest.raises(SpecificationError, match="time_lag"):
+        fit_durbin(DurbinSpec("y", ["x"], time_lag=True), uneven, ring)
+    fit = fit_durbin(spec, uneven, ring)
+    for refuse in (zb.median_unbiased, lambda f: zb.effects_by_order(f)):
+        with pytest.raises(SpecificationError):
+            refuse(fit)
+
+
+def test_a_note_says_what_is_left_out(uneven, ring):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpatialZbWarning)
+        fit = fit_durbin(DurbinSpec("y", ["x", "z"]), uneven, ring)
+    kinds = [note.kind for note in fit.notes]
+    assert rows_left_out in kinds
+    assert neighbours_absent in kinds
+    assert caught
+
+
+def test_a_dropped_period_and_unit_are_no_rows(frame, ring):
+    """A period without rows and a unit that is never complete are not counted."""
+    table = frame.copy()
+    table.loc[table["year"] == 2011, "x"] = np.nan
+    table.loc[table["unit"] == "u03", "z"] = np.nan
+    found = fit_durbin(
+        DurbinSpec("y", ["x", "z"]), zb.build_panel(table, "unit", "year", units=UNITS, balance="keep"), ring
+    )
+    kept = frame[(frame["year"] != 2011) & (frame["unit"] != "u03")]
+    left = zb.build_panel(kept, "unit", "year")
+    plain = fit_durbin(DurbinSpec("y", ["x", "z"]), left, ring.subset(left.units))
+    assert found.glance()[["n_units", "n_periods"]].to_numpy().tolist() == [[n - 1, T - 1]]
+    np.testing.assert_allclose(found.params, plain.params, atol=SAME)
