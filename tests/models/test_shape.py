@@ -76,7 +76,7 @@ def frame(ring):
     province = np.tile(np.arange(n) // 4, T)
     effects = np.tile(r.normal(size=n), T) + np.repeat(r.normal(size=T), n)
     S = np.eye(n * T) - 0.4 * np.kron(np.eye(T), ring.matrix.toarray())
-    y = np.linalg.solve(S, x + 0.5 * z + effects + 0.15 * r.normal(size=n * T))
+    y = np.linalg.solve(S, x + 0.5 * z + effects + 0.3 * r.normal(size=n * T))
     return table.assign(x=x, z=z, province=province, y=y)
 
 
@@ -271,7 +271,14 @@ def test_covariances_of_a_shape(uneven, ring, covariance):
     table = fit.tidy().set_index("term").drop(index="sigma2")
     assert np.isfinite(table.drop(columns="df", errors="ignore").to_numpy()).all()
     assert ("df" in table) == (covariance in ("cluster", "cr1"))
-    assert np.isfinite(spatial_effects(fit).tidy()["std_error"]).all()
+    effects = spatial_effects(
+        fit
+    )  # with few degrees of freedom the interval of ρ reaches the end of its region
+    assert (
+        effects.reason is not None
+        if covariance == "cluster"
+        else np.isfinite(effects.tidy()["std_error"]).all()
+    )
 
 
 def test_effects_by_period(uneven, ring):
