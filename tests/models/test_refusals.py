@@ -230,12 +230,12 @@ REFUSALS = {
     ),
     "43c everyone a neighbour, WX": (lambda: fit(W=EQUAL), SpatialZbError, ["a", "W_a"]),
     "44 not row-normalised with time effects": (
-        lambda: fit(W=Weights(RING, pd.Index(IDS), "raw")),
+        lambda: fit(W=Weights(RING, pd.Index(IDS), "raw"), estimator="robust_score"),
         SpecificationError,
         ["'raw'", 'standardise("row")', "unit effects"],
     ),
     "36b islands with time effects": (
-        lambda: fit(W=_island_weights()),
+        lambda: fit(W=_island_weights(), estimator="robust_score"),
         SpecificationError,
         [IDS[0], "no neighbour", "nearest"],
     ),

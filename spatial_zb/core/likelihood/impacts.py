@@ -32,8 +32,9 @@ from scipy import sparse
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.shape_rows import Nodes, RowFilter, RowWeights
 from spatial_zb.core.logdet import EigenLogDet, LogDet
+from spatial_zb.core.logdet.entries import filter_diagonal
 from spatial_zb.core.logdet.factors import random_signs
-from spatial_zb.core.logdet.traces import filter_diagonal, filter_solver
+from spatial_zb.core.logdet.traces import filter_solver
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +119,8 @@ def _traces(found: RowFilter, d: int) -> tuple[float, float]:
     if W.dense:
         G = found.full[d]
         return float(np.trace(G)), float(np.vdot(G.T, G))
-    block, levels = W.distinct[d], W.levels[d]
-    low, middle, high = (
-        float(filter_diagonal(block, c, levels).sum()) for c in (rho - STEP, rho, rho + STEP)
-    )
+    block, tree = W.distinct[d], W.trees[d]
+    low, middle, high = (float(filter_diagonal(block, c, tree).sum()) for c in (rho - STEP, rho, rho + STEP))
     return middle, (high - low) / (2 * STEP)
 
 
