@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.arguments import gathered, refuse_repeats, refuse_strangers
+from spatial_zb.base.arguments import gathered, named_effects, refuse_repeats, refuse_strangers
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.notes import warn_old
 from spatial_zb.base.text import Text
@@ -255,7 +255,7 @@ class DurbinSpec:
         ):
             refuse_repeats(value, name)
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "fixed_effects", _named_effects(self.fixed_effects))
+        object.__setattr__(self, "fixed_effects", named_effects(self.fixed_effects, get_args(Effects)))
         self._check_names()
         self._check_effects()
         self._check_dynamics()
@@ -345,9 +345,7 @@ class DurbinSpec:
                 f'regimes go with fixed_effects="none", "unit" or "two_way", not with {self.fixed_effects!r}.',
                 f'regimes用于fixed_effects="none"、"unit"或"two_way"，而不是{self.fixed_effects!r}。',
             )
-        _refuse_strangers(
-            self.common, (*self.terms, *self.spatial_terms), "common", Text("the model", "模型")
-        )
+        refuse_strangers(self.common, (*self.terms, *self.spatial_terms), "common", Text("the model", "模型"))
         others = {
             "lag_error": self.lag_error,
             "endog": self.endog,
@@ -445,28 +443,3 @@ class DurbinSpec:
     def spatial_terms(self) -> tuple[str, ...]:
         """Which of ``rho`` and ``lam`` are estimated."""
         return ("rho",) * bool(self.lag_y) + ("lam",) * bool(self.lag_error)
-
-
-def _named_effects(given: Any) -> str:
-    """Effects as one text: a word that has a meaning of its own, else the names of a list."""
-    if isinstance(given, str):
-        if given not in get_args(Effects):
-            raise not_one_of("fixed_effects", given, get_args(Effects))
-        return given
-    if not isinstance(given, Iterable) or not all(isinstance(name, str) and name.strip() for name in given):
-        raise SpecificationError(
-            f'fixed_effects must be one of {listed(get_args(Effects))}, or a list such as ["unit", "province*period"], not '
-            f"{given!r}.",
-            f'fixed_effects须为{listed_zh(get_args(Effects))}之一，或列表如["unit", "province*period"]，而不是{given!r}。',
-        )
-    names = ["*".join(part.strip() for part in name.split("*")) for name in given]
-    names = ["period" if name == "time" else name for name in names]
-    refuse_repeats(tuple(names), "fixed_effects")
-    if any(name in get_args(Effects) and name != "unit" for name in names):
-        raise SpecificationError(
-            f'fixed_effects lists {listed(names)}: a list names effects one by one, as "unit" and "period". A word such '
-            'as "two_way" stands alone, without a list.',
-            f'fixed_effects列出了{listed_zh(names)}：列表中逐一写出效应，如"unit"和"period"；"two_way"等词单独使用，不放入列表。',
-        )
-    known = {(): "none", ("unit",): "unit", ("period",): "time", ("period", "unit"): "two_way"}
-    return known.get(tuple(sorted(names)), " + ".join(names))
