@@ -18,12 +18,13 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import Estimation
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import Method, SystemFit
-from spatial_zb.pipeline.job import Job, figure_note, map_look, present
+from spatial_zb.pipeline.job import Job, figure_note, left_out_words, map_look, present, shown_regions
 from spatial_zb.pipeline.stages.models import spec_of
 from spatial_zb.pipeline.stages.systems import method_options, system_spec
 from spatial_zb.pipeline.words import METHOD_WORDS, effect_words, warn_undone
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
+from spatial_zb.report.maps.results import effect_words
 from spatial_zb.study import Model, System
 
 
@@ -148,13 +149,18 @@ def _map_effects(
     note: Text,
     part: Model | System,
 ) -> None:
-    study = job.study
-    polygons = job.prepared.polygons(study.samples_of(part)[0])
+    study, sample = job.study, job.study.samples_of(part)[0]
+    shown, labels = shown_regions(job, sample), "auto" if study.maps is None else study.maps.labels
     job.tidy(f"effects_by_unit_{stem}", frame.rename_axis("unit").reset_index())
     job.figure(
         f"effect_map_{stem}",
-        lambda look: maps.effects(frame, regions=polygons, names=names, look=look),
-        map_look(study, labels="auto" if study.maps is None else study.maps.labels, note=note),
+        lambda look: maps.effect(frame, regions=shown, look=look),
+        map_look(
+            study,
+            labels=labels,
+            legend=effect_words(*names),
+            note=_joined(note, left_out_words(job, sample)),
+        ),
     )
 
 
@@ -180,7 +186,7 @@ def _arrow(response: Text, source: Text) -> Text:
 
 
 def _joined(first: Text, second: Text) -> Text:
-    return Text(f"{first.en} {second.en}", first.zh + second.zh)
+    return Text(f"{first.en} {second.en}".strip(), first.zh + second.zh)
 
 
 def _sourced(job: Job, note: Text) -> Text:

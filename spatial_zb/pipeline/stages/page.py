@@ -19,7 +19,7 @@ from spatial_zb.effects.system import units_of_system
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.pipeline.job import Estimated, Job, MadeFigure, MadeTable, Prose, span_words, unit_names
-from spatial_zb.pipeline.stages.exploration import model_variables
+from spatial_zb.pipeline.stages.exploration import clusters_words, model_variables
 from spatial_zb.pipeline.words import as_sentence, warn_undone
 from spatial_zb.study import Study
 from spatial_zb.weights.matrix import Weights
@@ -61,7 +61,7 @@ def write_page(job: Job) -> list[Text]:
         limits=tuple(_limits(job)),
         warnings=tuple(job.made.short_notes),
         sources=tuple(_sources(study)),
-        review_number=study.regions.review_number,
+        review_number=study.review_number,
         colophon=_colophon(study),
         choice_words=CHOICES,
     )
@@ -344,7 +344,7 @@ def _atlas(job: Job) -> Atlas:
         periods=tuple(prepared.panel.periods),
         variables=tuple(_variable(job, name, shown.index, matrices) for name in _mapped(job)),
         weights={name: study.weights[name].label for name in matrices},
-        clusters_note=_clusters_note(study),
+        clusters_note=_clusters_note(study, len(prepared.samples[sample])),
     )
 
 
@@ -400,11 +400,7 @@ def _scale(weights: Weights) -> float:
     return (weights.n - len(weights.islands)) / weights.matrix.sum()
 
 
-def _clusters_note(study: Study) -> Text:
+def _clusters_note(study: Study, units: int) -> Text:
     if study.maps is None or study.maps.clusters is None:
         return Text("", "")
-    W, permutations = study.weights[study.maps.clusters].label, study.general.permutations
-    return Text(
-        f"Local Moran’s I, {W.en}, {permutations:,} permutations, false discovery rate 5%.",
-        f"局部莫兰指数，{W.zh}，{permutations:,}次置换，错误发现率5%。",
-    )
+    return clusters_words(study, units)

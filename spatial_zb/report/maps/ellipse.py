@@ -31,6 +31,7 @@ from spatial_zb.report.maps.drawing import (
     draw_labels,
     draw_outlines,
     draw_polygons,
+    for_print,
     group_shapes,
     outline_handles,
 )
@@ -97,7 +98,7 @@ def ellipses(
     drawn = _drawn(table, periods)
     look = replace(look, labels="groups" if look.labels is None else look.labels)
     with open_page(look, "journal_double") as page:
-        shapes = project(checked(regions), look.crs)
+        shapes = for_print(project(checked(regions), look.crs), 2, page, ax)
         rings, centres = _projected(table, shapes.crs, getattr(frame, "crs", None))
         rings = {period: rings[period] for period in drawn}
         if ax is not None:

@@ -160,7 +160,7 @@ class Content:
     warnings
         What the program noted while it ran.
     sources, review_number
-        Sources of data and polygons; 审图号.
+        Sources of data and polygons; 审图号, None where it is to be given, blank for no line about it.
     colophon
         Version and seed.
     choice_words
@@ -181,7 +181,7 @@ class Content:
     limits: tuple[Text, ...] = ()
     warnings: tuple[Text, ...] = ()
     sources: tuple[Text, ...] = ()
-    review_number: str = ""
+    review_number: str | None = None
     colophon: Text | str = ""
     choice_words: Mapping[str, Text] = field(default_factory=dict)
 
@@ -198,7 +198,9 @@ class Content:
     @property
     def review_line(self) -> Text:
         """Line with the map review number, or a line that says it is missing."""
+        if self.review_number is None:
+            return NO_REVIEW
         number = self.review_number.strip()
         if not number:
-            return NO_REVIEW
+            return Text("", "")
         return Text(f"Map review number: {number}.", f"审图号：{number}。")
