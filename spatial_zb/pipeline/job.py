@@ -375,12 +375,14 @@ def left_out_words(job: Job, sample: str | None = None) -> Text:
     """Why units are hatched on a map; blank where none are."""
     names = unit_names(job.prepared)
     gone = [names.get(i, Text.of(i)) for i in job.prepared.left_out(sample or job.study.main_sample)]
-    if not gone:
-        return NO_TEXT
-    return Text(
+    said = Text(
         f"Hatched, left out for lack of data: {', '.join(n.en for n in gone)}.",
         f"斜线：因缺数据未纳入（{'、'.join(n.zh for n in gone)}）。",
     )
+    absent = Text("Hatched in some years: absent in these.", "仅在部分年份有斜线者：该年份无此地区。")
+    uneven = job.prepared.sample(sample or job.study.main_sample).uneven
+    parts = [*([said] if gone else []), *([absent] if uneven else [])]
+    return Text(" ".join(part.en for part in parts), "".join(part.zh for part in parts))
 
 
 def scatter_note(job: Job, W: str) -> Text:

@@ -647,8 +647,9 @@ def test_borders_have_the_corners_of_the_print_and_stay_shared(tmp_path):
     """339 units with rugged borders."""
     rng = np.random.default_rng(1)
     corners = list(itertools.product(range(0, 3_400_000, 200_000), range(0, 4_000_000, 200_000)))[:339]
-    cells = shapely.segmentize([shapely.box(x, y, x + 200_000, y + 200_000) for x, y in corners], 2_000)
-    rugged = shapely.transform(cells, lambda xy: xy + 900 * np.sin(xy[:, ::-1] / 700 + xy / 1300))
+    cells = shapely.segmentize([shapely.box(x, y, x + 200_000, y + 200_000) for x, y in corners], 1_000)
+    # Whole metres: the same corners from both sides.
+    rugged = shapely.transform(cells, lambda xy: np.round(xy + 700 * np.sin(xy[:, ::-1] / 1500)))
     shapes = gpd.GeoDataFrame(geometry=rugged, index=[f"{n:04d}" for n in range(339)], crs="EPSG:4549")
     before = shapely.get_num_coordinates(rugged).sum()
     assert shapely.coverage_is_valid(rugged)

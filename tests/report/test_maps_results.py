@@ -303,6 +303,14 @@ def test_ellipses_lie_where_the_outlines_say_and_a_table_is_nearly_as_good(delta
         assert shapely.Polygon(about.get_xydata()).symmetric_difference(ring).area < 0.02 * ring.area
 
 
+def test_units_that_do_not_count_are_hatched_under_ellipses(delta, path):
+    drawing = maps.ellipses(path, regions=delta, units=delta.index[1:])
+    hatched = [part for part in parts_of(drawing.axes[0], "regions") if part.get_hatch()]
+    assert [len(part.get_paths()) for part in hatched] == [1]
+    assert "No data" in words_of(drawing.figure)
+    assert "No data" not in words_of(maps.ellipses(path, regions=delta).figure)
+
+
 def test_the_bar_of_the_path_is_as_long_as_it_says(delta, path):
     way = maps.ellipses(path, regions=delta).axes[1]
     (bar,) = lines_of(way, "own bar")

@@ -1,4 +1,4 @@
-"""Figures of results in the stage maps: effects by unit, order and distance, and association by distance."""
+"""Figures of results in the stage maps: effects by unit, round of feedback and distance, and association by distance."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def _draw_orders(
         f"effects_by_order_{stem}",
         lambda look: figures.effects_by_order(frame, terms=[term], look=look),
         Look(title=words[0], note=words[1], words=labels),
-        shown=Text(f"Effects by order of neighbour: {words[0].en}", f"按邻接阶数的效应：{words[0].zh}"),
+        shown=Text(f"Effects by round of feedback: {words[0].en}", f"按反馈轮次的效应：{words[0].zh}"),
     )
 
 

@@ -309,10 +309,10 @@ def moran_of(job: Job, sample: str, variable: str, W: str) -> MoranTable:
 
 
 def local_permutations(study: Study, units: int) -> int:
-    """Permutations of local Moran's I: those of the study, or as many more as a single unit needs to pass its correction."""
-    wanted = present(study.maps)
-    needed = permutations_for(units, None if wanted.adjust == "none" else wanted.adjust, wanted.alpha)
-    return max(study.general.permutations, needed)
+    """Permutations of local Moran's I: those of the study, or as many more as a single unit needs to pass a correction."""
+    return max(
+        study.general.permutations, permutations_for(units, "fdr", min(present(study.maps).alpha, 0.05))
+    )
 
 
 #: Words for the corrections of p-values for the number of units.

@@ -90,13 +90,15 @@ def effect(
     values = frame.set_axis(unique_ids(frame.index)).astype(float)
     values = values.reindex(unique_ids(regions.index).union(values.index, sort=False))
     flat: list[str] = []
+    # Classes are of both sides, whether both are drawn or not: those of the page.
+    every = values[list(sides or ("received", "emitted"))]
     if sides is None:
-        sides, flat = _that_vary(values[["received", "emitted"]])
+        sides, flat = _that_vary(every)
     said = Text("", "")
     for side in flat:
         said = _both(said, _flat_words(side, values[side]))
     values = values[list(sides)]
-    scheme = round_edges(values, k) if scheme is None else scheme
+    scheme = round_edges(every, k) if scheme is None else scheme
     values.columns = [SIDES.get(side, Text.of(side)) for side in sides]
     look = replace(look, legend=look.legend or words, note=_both(said, look.note))
     look = look if len(sides) == 1 else replace(look, style=look.style or "journal_double")

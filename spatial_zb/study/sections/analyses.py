@@ -339,10 +339,10 @@ class Maps(Section):
 
 
 class Figures(Section):
-    """``[figures]``: what the models say by unit, by order of neighbour and by distance.
+    """``[figures]``: what the models say by unit, by round of feedback and by distance.
 
-    ``effects`` are ``"model.variable"``: maps of the effects each unit receives and emits, and effects by order of
-    neighbour up to ``orders``, from the model's last fixed effects, first weights and first sample.
+    ``effects`` are ``"model.variable"``: maps of the effects each unit receives and emits, and effects by round
+    of feedback up to ``orders``, from the model's last fixed effects, first weights and first sample.
     ``system_effects`` are ``"system.equation.source"``, the source an exogenous variable or another equation.
     ``correlogram`` names variables whose Moran's I is drawn by distance in the first and the last period.
     ``thresholds`` are kilometres: every one of ``effects`` is estimated again under inverse-distance weights that
