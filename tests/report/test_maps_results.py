@@ -25,7 +25,7 @@ from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.placement import box_of
 from spatial_zb.report.drawing.style import HATCH
 from spatial_zb.report.maps.classes import class_breaks, class_of, round_edges
-from spatial_zb.report.maps.results import effect_words
+from spatial_zb.report.maps.results import legend_of_effect
 from spatial_zb.report.maps.shaded import BIVARIATE, CLUSTERS, HOT_SPOTS, ISLAND_HATCH
 
 NAMES = (Text("Industry agglomeration", "产业集聚"), Text("Talent agglomeration", "人才集聚"))
@@ -159,7 +159,7 @@ def effects(delta) -> pd.DataFrame:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_effect_map(delta, effects, language):
-    look = replace(WORDS, language=language, legend=effect_words(NAMES[0], NAMES[1]))
+    look = replace(WORDS, language=language, legend=legend_of_effect(NAMES[0], NAMES[1]))
     drawing = maps.effect(effects, regions=delta, look=look)
     clean(drawing.figure)
     assert len(drawing.axes) == 2

@@ -24,7 +24,7 @@ from spatial_zb.pipeline.stages.systems import method_options, system_spec
 from spatial_zb.pipeline.words import METHOD_WORDS, effect_words, warn_undone
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
-from spatial_zb.report.maps.results import effect_words
+from spatial_zb.report.maps.results import legend_of_effect
 from spatial_zb.study import Model, System
 
 
@@ -158,7 +158,7 @@ def _map_effects(
         map_look(
             study,
             labels=labels,
-            legend=effect_words(*names),
+            legend=legend_of_effect(*names),
             note=_joined(note, left_out_words(job, sample)),
         ),
     )

@@ -120,7 +120,7 @@ def effects(
     warn_old(
         "maps.effects(frame, …) is now maps.effect(frame, …), with the words of names in the legend of the look."
     )
-    look = replace(look, legend=look.legend or effect_words(*names))
+    look = replace(look, legend=look.legend or legend_of_effect(*names))
     return effect(frame, regions=regions, sides=sides, scheme=scheme, k=k, look=look, ax=ax)
 
 
@@ -135,11 +135,13 @@ def _by_unit(found: Any, term: str | tuple[str, str] | None) -> tuple[pd.DataFra
             '请指定绘制其效应的变量，如maps.effect(fit, "talent", …)。',
         )
     if isinstance(term, str):
-        return effects_by_unit(fit, term), effect_words(fit.panel.label(fit.spec.y), fit.panel.label(term))
+        return effects_by_unit(fit, term), legend_of_effect(
+            fit.panel.label(fit.spec.y), fit.panel.label(term)
+        )
     response, source = term
     labels = {name: fit.panel.label(y) for name, y in zip(fit.spec.names, fit.spec.endogenous, strict=True)}
     plain = source.removeprefix(SHOCK)
-    said = effect_words(labels.get(response, response), labels.get(plain) or fit.panel.label(plain))
+    said = legend_of_effect(labels.get(response, response), labels.get(plain) or fit.panel.label(plain))
     return effects_by_unit(fit, source, response=response), said
 
 
@@ -215,7 +217,7 @@ def _diverging(look: Look) -> Look:
     return replace(look, palette=look.palette or "diverging")
 
 
-def effect_words(response: Words, source: Words) -> Text | str:
+def legend_of_effect(response: Words, source: Words) -> Text | str:
     """Title of the legend of a map of effects; nothing where a word is missing."""
     if not response or not source:
         return ""
