@@ -16,6 +16,7 @@ from spatial_zb.report.page import (
     Section,
     TableItem,
     UnitEffects,
+    UnitPaths,
     Variable,
     draw_outlines,
 )
@@ -138,6 +139,22 @@ def small_content(rows: int = 3, columns: int = 4) -> Content:
         )
         for term, part, scale in (("talent", n, 1.0), ("wage", n - 4, 2.0))
     )
+    level = np.linspace(-0.3, 0.3, n)
+    growing = np.array([step * level for step in (1.0, 2.0, 3.0)])
+    paths = (
+        UnitPaths(
+            {"scenario": Text("One up <b>", "一市提高")},
+            Text("Scenario <i>", "情景"),
+            Text("Periods", "期数"),
+            (Text("0", "0"), Text("1", "1"), Text("2", "2")),
+            0,
+            tuple(polygons.index),
+            growing,
+            growing - 0.2,
+            growing + 0.2,
+            Text("Who gains </script>", "谁受益"),
+        ),
+    )
     models = (
         chosen(table("one", "Queen, all", [("a", 1.0)]), model="m", sample="all", weights="queen"),
         chosen(table("two", "Inverse, all", [("b", 2.0)]), model="m", sample="all", weights="inverse"),
@@ -156,7 +173,7 @@ def small_content(rows: int = 3, columns: int = 4) -> Content:
                 Text("About <i>data</i>", "关于数据"),
                 (table("names", HOSTILE[1], [*((name, 1.0) for name in names), ("-1+1", 2.0)]),),
             ),
-            Section("models", Text("Models", "模型"), Text("", ""), models, effects),
+            Section("models", Text("Models", "模型"), Text("", ""), models, effects, paths),
             Section(
                 "map",
                 Text("Named as the map", "与地图同名"),
@@ -169,6 +186,7 @@ def small_content(rows: int = 3, columns: int = 4) -> Content:
         limits=(Text("All data are simulated.", "全部数据为模拟数据。"),),
         warnings=("A note <script>alert('note')</script>",),
         sources=(Text("Made up", "虚构"),),
+        review_number="",
         colophon=Text("Made for a test", "测试用"),
         choice_words={
             "model": Text("Model", "模型"),

@@ -24,7 +24,7 @@ from spatial_zb.core import Array
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import spatial_lag
 from spatial_zb.data.panel import Panel, require_consecutive, require_panel
-from spatial_zb.effects.table import check_fit
+from spatial_zb.effects.table import check_fit, refuse_shape
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec, Estimation, Estimator
@@ -87,6 +87,7 @@ def predict(fit: Fit, panel: Panel | None = None, kind: Kind = "BP") -> ResultTa
     True
     """
     check_fit(fit, "predict")
+    refuse_shape(fit, "predict")
     if kind not in get_args(Kind):
         raise not_one_of("kind", kind, get_args(Kind))
     if not fit.converged:

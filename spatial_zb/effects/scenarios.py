@@ -22,7 +22,7 @@ from spatial_zb.core.system.paths import Process, no_links, path_slopes, paths
 from spatial_zb.effects.dynamic import stable_processes
 from spatial_zb.effects.static import reason_of_equation, refuse_without_effects
 from spatial_zb.effects.system import SHOCK, reason_of_system, refuse_unstable, sources_of, stable_systems
-from spatial_zb.effects.table import check_fit, draws_reason, spread, tell_rejected
+from spatial_zb.effects.table import check_fit, draws_reason, refuse_shape, spread, tell_rejected
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
 
@@ -144,6 +144,7 @@ def scenario(
     True
     """
     check_fit(fit, "scenario", Fit | SystemFit)
+    refuse_shape(fit, "scenario")
     alpha = alpha_of(level)
     if change not in get_args(Change):
         raise not_one_of("change", change, get_args(Change))
@@ -323,7 +324,7 @@ def _by_replicates(
         draws = draws[:, fit.coefficient_positions]
         inside = stable_systems(fit, draws)
     elif fit.spec.lag_y:
-        low, high = fit.weights.logdet.interval
+        low, high = fit.design.interval
         rho = draws[:, list(fit.params.index).index("rho")]
         inside = (rho > low) & (rho < high)
     else:

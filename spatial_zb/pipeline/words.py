@@ -14,9 +14,10 @@ from spatial_zb.base.notes import FitWords, Note, NotesWarning, about, merged, t
 from spatial_zb.base.results import ConfidenceSet
 from spatial_zb.base.text import Language, Text
 from spatial_zb.data.read import read_table
+from spatial_zb.effects.scenarios import Scenario as Scenarios
 from spatial_zb.inference.sets import ConfidenceSets
 from spatial_zb.models.notes import MEDIAN_UNBIASED
-from spatial_zb.study import Model, Study, System
+from spatial_zb.study import Model, Scenario, Study, System
 
 #: How a fit was made that says nothing of it, beside others that do.
 _BY_ML = Text("by ML", "极大似然")
@@ -333,3 +334,58 @@ def _known(one: ConfidenceSet, names: Mapping[str, Text]) -> Text:
         what = Text(f"the total effect of {name.en}", f"{name.zh}的总效应")
     sign = Text("positive", "为正") if one.sign > 0 else Text("negative", "为负")
     return Text(f"{what.en} is {sign.en} ({one.words()})", f"{what.zh}{sign.zh}（{one.words('zh')}）")
+
+
+def scenario_changes(wanted: Scenario, labels: Mapping[str, Text]) -> Text:
+    """What a scenario changes, in words."""
+    parts = []
+    for unit, moved in wanted.changes.items():
+        where = labels.get(unit, Text.of(unit))
+        for name, value in moved.items():
+            what, by = labels.get(name, Text.of(name)), f"{value:+g}".replace("-", "−")
+            parts.append(Text(f"{where.en}: {what.en} {by}", f"{where.zh}：{what.zh}{by}"))
+    lasting = {
+        "permanent": Text(", for good", "，此后一直保持"),
+        "one_off": Text(", for one period", "，仅一期"),
+    }
+    said = lasting[wanted.change] if wanted.horizons is not None else Text("", "")
+    return Text(
+        f"{'; '.join(part.en for part in parts)}{said.en}.",
+        f"{'；'.join(part.zh for part in parts)}{said.zh}。",
+    )
+
+
+def scenario_words(found: Scenarios, moved: Text, labels: Mapping[str, Text]) -> Text:
+    """Who gains and who loses: those whose interval is on one side of zero, at the last horizon."""
+    frame = found.tidy()
+    when = Text("", "")
+    if "horizon" in frame:
+        last = frame["horizon"].max()
+        frame, when = frame[frame["horizon"] == last], Text(f" after {last} periods", f"{last}期后，")
+    parts = []
+    for response, own in frame.groupby("response", sort=False):
+        label = labels.get(str(response), Text.of(str(response)))
+        gain, lose = own[own["conf_low"] > 0], own[own["conf_high"] < 0]
+        if not len(gain) and not len(lose):
+            parts.append(
+                Text(
+                    f"{label.en}{when.en}: no unit is known to gain or to lose, every interval holds zero",
+                    f"{when.zh}{label.zh}：没有地区可确定受益或受损，各区间均包含零",
+                )
+            )
+            continue
+        sure = own.loc[[*gain.index, *lose.index]]
+        most = sure.loc[sure["change"].abs().idxmax()]
+        name = labels.get(str(most["unit"]), Text.of(str(most["unit"])))
+        numbers = [f"{most[k]:+.3g}".replace("-", "−") for k in ("change", "conf_low", "conf_high")]
+        parts.append(
+            Text(
+                f"{label.en}{when.en}: {len(gain)} of {len(own)} units gain and {len(lose)} lose (95 % intervals "
+                "without zero); of these {} changes most ({} [{}, {}])".format(name.en, *numbers),
+                f"{when.zh}{label.zh}：{len(own)}个地区中受益{len(gain)}个、受损{len(lose)}个"
+                "（95%区间不含零）；其中变化最大的是{}（{}，[{}, {}]）".format(name.zh, *numbers),
+            )
+        )
+    return Text(
+        f"{moved.en} {'. '.join(p.en for p in parts)}.", f"{moved.zh}{'。'.join(p.zh for p in parts)}。"
+    )

@@ -25,6 +25,7 @@ from spatial_zb.study.sections import (
     Economic,
     Figures,
     Model,
+    Scenario,
     System,
 )
 
@@ -50,6 +51,8 @@ def check_references(
         _check_model(key, entry, parts, usable, problems)
     for key, entry in entries_of(parts, "systems"):
         _check_system(key, entry, parts, usable, problems)
+    for key, entry in entries_of(parts, "scenarios"):
+        _check_scenario(key, entry, parts, problems)
     if parts.get("compare") is not None:
         _check_compare(parts["compare"], parts, usable, problems)
     if parts.get("concentration") is not None:
@@ -67,10 +70,10 @@ def check_references(
         check_known("moran.bivariate", VARIABLE, both, usable, problems)
         check_known("moran.weights", WEIGHTS, parts["moran"].weights, parts["weights"], problems)
         check_known("moran.samples", SAMPLE, parts["moran"].samples, parts["samples"], problems)
-    if (maps := parts.get("maps")) is not None:
-        check_known("maps.clusters", WEIGHTS, filter(None, [maps.clusters]), parts["weights"], problems)
-        for key, names in maps.by_variable.items():
-            check_known(f"maps.{key}", VARIABLE, names, usable, problems)
+    if getattr(parts.get("maps"), "clusters", None) is not None:
+        check_known("maps.clusters", WEIGHTS, [parts["maps"].clusters], parts["weights"], problems)
+    if parts.get("maps") is not None:
+        check_known("maps.bivariate", VARIABLE, parts["maps"].bivariate, usable, problems)
     if parts.get("figures") is not None:
         _check_figures(parts["figures"], parts, usable, problems)
     check_claims(parts, usable, problems)
@@ -273,6 +276,22 @@ def _check_system(
             check_known(f"{place}.lag_endog", OTHER_DEPENDENT, equation.lag_endog, others, problems)
         if equation.lag_x != "all":
             check_known(f"{place}.lag_x", REGRESSOR, equation.lag_x, equation.x, problems)
+
+
+def _check_scenario(dotted: str, scenario: Scenario, parts: Mapping[str, Any], problems: Problems) -> None:
+    """It is of a model or a system of the file, and changes what that has on its right side, or a shock to it."""
+    known = {**parts["models"], **parts["systems"]}
+    check_known(f"{dotted}.of", Text("model or system", "模型或方程组"), [scenario.of], known, problems)
+    of = known.get(scenario.of)
+    if of is None:
+        return
+    own = list(of.x) if isinstance(of, Model) else []
+    if isinstance(of, System):
+        for name, equation in of.equations.items():
+            own += [name, equation.y, *equation.x]
+    for unit, moved in scenario.changes.items():
+        what = Text(f"variable of {scenario.of}", f"{scenario.of}的变量")
+        check_known(f"{dotted}.changes.{unit}", what, list(moved), dict.fromkeys(own), problems)
 
 
 def _check_figures(

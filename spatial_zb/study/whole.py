@@ -29,6 +29,7 @@ from spatial_zb.study.sections import (
     Output,
     Regions,
     Sample,
+    Scenario,
     Suspect,
     System,
     Variable,
@@ -52,7 +53,7 @@ class Study:
     general, regions, data, moran, concentration, dynamics, compare, maps, figures, output
         The single tables (``[study]`` is ``general``); ``moran``, ``compare``, ``maps`` and ``figures`` are None
         where absent.
-    constants, variables, indices, coupling, weights, samples, models, systems
+    constants, variables, indices, coupling, weights, samples, models, systems, scenarios
         Read-only mappings by name, in the order of the file; every item knows its ``name``.
     missing, suspect, claims
         Tuples of :class:`Missing`, :class:`Suspect` and :class:`Claim`, in the order of the file.
@@ -74,6 +75,7 @@ class Study:
     samples: Mapping[str, Sample]
     models: Mapping[str, Model]
     systems: Mapping[str, System]
+    scenarios: Mapping[str, Scenario]
     missing: tuple[Missing, ...]
     suspect: tuple[Suspect, ...]
     claims: tuple[Claim, ...]
@@ -110,13 +112,6 @@ class Study:
     def main_sample(self) -> str:
         """Name of the sample used where a table names none."""
         return self.general.sample or next(iter(self.samples))
-
-    @property
-    def review_number(self) -> str | None:
-        """审图号 of the maps: None where it is still to be given, blank where no line is wanted."""
-        given = (self.maps.review_number if self.maps else None) or self.regions.review_number
-        number = (given or "").strip()
-        return "" if number.lower() == "none" else number or None
 
     def samples_of(self, part: Moran | Model | System | Compare) -> tuple[str, ...]:
         """Names of the samples of a Moran table or model: those it lists, else the main sample."""
@@ -190,7 +185,7 @@ class Study:
             plain[key] = [part.model_dump(mode="json") for part in getattr(self, key)]
         for key in NAMED:
             named = getattr(self, key)
-            if key in ("indices", "coupling") and not named:
+            if key in ("indices", "coupling", "scenarios") and not named:
                 continue
             plain[key] = {
                 name: part.model_dump(mode="json", exclude={"name"}) for name, part in named.items()

@@ -217,6 +217,14 @@ x = ["core_x"]
 lag_y = false
 lag_endog = []
 lag_x = []
+[scenarios.first]
+title = { en = "One city up", zh = "一市提高" }
+of = "plain"
+changes = { 330100 = { x = 0.5 } }
+[scenarios.pushed]
+title = { en = "Pushed", zh = "外力" }
+of = "pair"
+changes = { 330100 = { y = 0.5 } }
 [figures]
 effects = ["plain.x"]
 system_effects = ["pair.one.two"]
@@ -237,6 +245,17 @@ def test_figures_take_the_fits_of_the_models(tmp_path, monkeypatch):
     whole = running.run(study, ("models", "systems", "maps"), out=tmp_path / "whole").folder
     for name in ("effects_by_unit_plain_x", "effects_by_order_plain_x", "effects_by_unit_pair_one_two"):
         assert (whole / "tidy" / f"{name}.csv").read_bytes() == (alone / "tidy" / f"{name}.csv").read_bytes()
+    first = pd.read_csv(whole / "tidy" / "scenario_first.csv", dtype={"unit": str}).set_index("unit")
+    by_unit = pd.read_csv(whole / "tidy" / "effects_by_unit_plain_x.csv", dtype={"unit": str}).set_index(
+        "unit"
+    )
+    assert first.loc["330100", "change"] == pytest.approx(0.5 * by_unit.loc["330100", "direct"])
+    assert first["change"].sum() == pytest.approx(0.5 * by_unit.loc["330100", ["direct", "emitted"]].sum())
+    assert set(pd.read_csv(whole / "tidy" / "scenario_pushed.csv")["response"]) == {"one", "two"}
+    for name in ("scenario_first_map", "scenario_first", "scenario_pushed_one_map"):
+        assert (whole / "figures" / f"{name}.png").exists()
+    assert "units gain" in (whole / "tables" / "scenario_first_reading.txt").read_text("utf-8-sig")
+    assert "Hangzhou" in (whole / "tables" / "scenario_first.md").read_text("utf-8")
     sets = pd.read_csv(whole / "tidy" / "system_pair_sets.csv")
     assert set(sets["term"]) == {"x_sq", "total:x_sq", "y", "total:y"}
     [table] = (whole / "tables").glob("system_sets_pair_*.md")

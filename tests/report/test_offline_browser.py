@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from offline_sample import HOSTILE, PERIODS, small_content
 
-from spatial_zb.report.maps.classes import class_of, classify
+from spatial_zb.report.maps.classes import class_breaks, class_of
 from spatial_zb.report.page import write_report
 from spatial_zb.report.tables.text import clean
 
@@ -132,7 +132,7 @@ def test_variable_year_and_classes_change_the_map(opened, size):
         last = fills(page)
         page.select_option("#period", "0")
         assert fills(page) != last
-        codes = class_of(values, classify(values, "quantile", 5).breaks)
+        codes = class_of(values, class_breaks(values, "quantile", 5))
         colours = fills(page)
         assert all(
             (colours[i] == colours[j]) == (codes[0, i] == codes[0, j]) for i in range(12) for j in range(12)
@@ -251,6 +251,24 @@ def test_maps_of_effects_switch_and_say_how_sure_they_are(opened):
         assert place.locator(".rows tbody tr").count() == 8
         place.locator(".unit").nth(9).focus()
         assert place.locator(".details").inner_text() == "Delta, Not in this sample"
+
+
+def test_a_scenario_slides_over_its_steps(opened):
+    with opened() as page:
+        place = page.locator(".paths")
+        assert place.locator(".reading-line").inner_text() == "Who gains </script>"
+        assert place.locator("figcaption").first.inner_text() == "Scenario <i> (0)"
+        pale = place.locator(".unit.unsure").count()
+        fills = [place.locator(".unit").nth(i).get_attribute("fill") for i in range(12)]
+        place.locator("input[type=range]").focus()
+        page.keyboard.press("End")
+        assert place.locator("output").inner_text() == "2"
+        assert place.locator(".unit.unsure").count() < pale  # thrice the change leaves zero
+        assert [place.locator(".unit").nth(i).get_attribute("fill") for i in range(12)] != fills
+        place.locator(".unit").nth(11).focus()
+        assert "0.9 [0.7, 1.1]" in place.locator(".details").inner_text()
+        _, rows = downloaded(page, ".save-paths")
+        assert len(rows) == 1 + 3 * 12
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -1,15 +1,19 @@
-"""Figures of results in the stage maps: effects by unit, round of feedback and distance, and association by distance."""
+"""Figures of results in the stage maps: effects by unit, order and distance, and association by distance."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.text import Text
 from spatial_zb.effects import effects_by_order, effects_by_unit, spatial_effects
+from spatial_zb.effects.scenarios import Scenario as Scenarios
+from spatial_zb.effects.scenarios import scenario
 from spatial_zb.effects.system import SHOCK, units_of_system
 from spatial_zb.effects.table import Effects
 from spatial_zb.explore.distance import effects_by_distance, moran_by_distance
@@ -18,14 +22,25 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import Estimation
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import Method, SystemFit
-from spatial_zb.pipeline.job import Job, figure_note, left_out_words, map_look, present, shown_regions
+from spatial_zb.pipeline.job import Job, figure_note, map_look, present, unit_names
 from spatial_zb.pipeline.stages.models import spec_of
 from spatial_zb.pipeline.stages.systems import method_options, system_spec
-from spatial_zb.pipeline.words import METHOD_WORDS, effect_words, warn_undone
+from spatial_zb.pipeline.words import (
+    METHOD_WORDS,
+    effect_words,
+    naming_sample,
+    scenario_changes,
+    scenario_words,
+    warn_undone,
+)
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
-from spatial_zb.report.maps.results import legend_of_effect
-from spatial_zb.study import Model, System
+from spatial_zb.report.drawing.style import Drawing
+from spatial_zb.report.tables.table import TableLook
+from spatial_zb.study import Model, Scenario, System
+
+if TYPE_CHECKING:
+    from spatial_zb.report.page import UnitPaths
 
 
 def draw_results(job: Job) -> None:
@@ -149,18 +164,13 @@ def _map_effects(
     note: Text,
     part: Model | System,
 ) -> None:
-    study, sample = job.study, job.study.samples_of(part)[0]
-    shown, labels = shown_regions(job, sample), "auto" if study.maps is None else study.maps.labels
+    study = job.study
+    polygons = job.prepared.polygons(study.samples_of(part)[0])
     job.tidy(f"effects_by_unit_{stem}", frame.rename_axis("unit").reset_index())
     job.figure(
         f"effect_map_{stem}",
-        lambda look: maps.effect(frame, regions=shown, look=look),
-        map_look(
-            study,
-            labels=labels,
-            legend=legend_of_effect(*names),
-            note=_joined(note, left_out_words(job, sample)),
-        ),
+        lambda look: maps.effects(frame, regions=polygons, names=names, look=look),
+        map_look(study, labels="auto" if study.maps is None else study.maps.labels, note=note),
     )
 
 
@@ -177,7 +187,7 @@ def _draw_orders(
         f"effects_by_order_{stem}",
         lambda look: figures.effects_by_order(frame, terms=[term], look=look),
         Look(title=words[0], note=words[1], words=labels),
-        shown=Text(f"Effects by round of feedback: {words[0].en}", f"按反馈轮次的效应：{words[0].zh}"),
+        shown=Text(f"Effects by order of neighbour: {words[0].en}", f"按邻接阶数的效应：{words[0].zh}"),
     )
 
 
@@ -186,7 +196,7 @@ def _arrow(response: Text, source: Text) -> Text:
 
 
 def _joined(first: Text, second: Text) -> Text:
-    return Text(f"{first.en} {second.en}".strip(), first.zh + second.zh)
+    return Text(f"{first.en} {second.en}", first.zh + second.zh)
 
 
 def _sourced(job: Job, note: Text) -> Text:
@@ -211,6 +221,118 @@ def _model_words(job: Job, part: Model | System, how: Text) -> Text:
     return Text(
         f"{part.title.en}; {sample.en}, {units} units; {weights.en}; {how.en}.",
         f"{part.title.zh}；{sample.zh}{units}个地区；{weights.zh}；{how.zh}。",
+    )
+
+
+# --- scenarios ------------------------------------------------------------------------------------------
+
+#: Units that a figure of a scenario names, and sizes of a change that the slider of the report has.
+MOST_UNITS, SIZES = 15, np.linspace(0.25, 2, 8)
+
+
+def draw_scenarios(job: Job) -> None:
+    """Every scenario of the study: table, frame, map, the largest changes with their intervals, words, and the page."""
+    for wanted in job.study.scenarios.values():
+        part: Model | System = job.study.models.get(wanted.of) or job.study.systems[wanted.of]
+        try:
+            with naming_sample(job.study, job.study.samples_of(part)[0]):
+                found = _scenario_of(job, part, wanted)
+        except SpatialZbError as error:
+            warn_undone(Text(f"Scenario {wanted.name}", f"情景{wanted.name}"), error)
+            continue
+        if found is not None:
+            _write_scenario(job, part, wanted, found)
+            job.tick(f"scenario · {wanted.name}")
+
+
+def _scenario_of(job: Job, part: Model | System, wanted: Scenario) -> Scenarios | None:
+    if isinstance(part, Model):
+        fit: Fit | SystemFit = _estimated(job, part)[0]
+    else:
+        of = _estimated_system(job, part)
+        if of is None:
+            return None
+        fit = of[0]
+    return scenario(fit, wanted.changes, wanted.horizons, change=wanted.change)
+
+
+def _write_scenario(job: Job, part: Model | System, wanted: Scenario, found: Scenarios) -> None:
+    from spatial_zb.report.tables import layouts
+
+    study, panel, frame = job.study, job.prepared.panel, found.tidy()
+    sample, fit = study.samples_of(part)[0], found.fit
+    units = unit_names(job.prepared)
+    labels = job.prepared.labels | units
+    if isinstance(part, System):
+        labels |= {name: panel.label(e.y) for name, e in part.equations.items()}
+    how = METHOD_WORDS[fit.method] if isinstance(fit, SystemFit) else effect_words(fit.spec.fixed_effects)
+    note, moved = _model_words(job, part, how), scenario_changes(wanted, labels)
+    reading = scenario_words(found, moved, labels)
+    stem, choices = f"scenario_{wanted.name}", {"scenario": wanted.title}
+    notes = [moved, note, *job.prepared.sources]
+    job.tidy(stem, frame)
+    job.table(
+        lambda look: layouts.scenario_table(frame, look=look),
+        TableLook(title=wanted.title, key=stem, notes=notes, words=labels),
+        choices,
+    )
+    job.prose(f"{stem}_reading", wanted.title, [reading], choices)
+    last = frame[frame["horizon"] == frame["horizon"].max()] if "horizon" in frame else frame
+    polygons = job.prepared.polygons(sample)
+    for response, own in last.groupby("response", sort=False):
+        of = f"{stem}_{response}" if last["response"].nunique() > 1 else stem
+        label = labels.get(str(response), Text.of(str(response)))
+        rows = own.set_index("unit").assign(estimate=own["change"].to_numpy())
+        said = _joined(_joined(moved, Text(" ", "")), note)
+        job.figure(
+            f"{of}_map",
+            partial(_scenario_map, rows, polygons),
+            map_look(study, note=said, legend=Text(f"Change of {label.en}", f"{label.zh}的变化")),
+        )
+        first = rows["change"].abs().sort_values(ascending=False, kind="stable").index[:MOST_UNITS]
+        bars = rows.loc[first].rename_axis("term").reset_index()
+        job.figure(
+            of,
+            partial(_scenario_bars, bars),
+            Look(title=wanted.title, note=_sourced(job, said), words=labels),
+            preset="journal_single",
+            shown=Text(f"{wanted.title.en}: {label.en}", f"{wanted.title.zh}：{label.zh}"),
+            choices=choices,
+        )
+        whole = frame[frame["response"] == response]
+        job.made.paths.append((job.stage, _slid(wanted, whole, label, reading, choices)))
+
+
+def _scenario_map(frame: pd.DataFrame, polygons: Any, look: Look) -> Drawing:
+    return maps.changes(frame, regions=polygons, look=look)
+
+
+def _scenario_bars(frame: pd.DataFrame, look: Look) -> Drawing:
+    return figures.coefficients({"": frame}, terms=list(frame["term"]), look=look)
+
+
+def _slid(
+    wanted: Scenario, frame: pd.DataFrame, label: Text, reading: Text, choices: Mapping[str, Text]
+) -> UnitPaths:
+    """Steps of the slider: the horizons; without lags in time, multiples of the change, which all scale with it."""
+    from spatial_zb.report.page import UnitPaths
+
+    names = ("change", "conf_low", "conf_high")
+    units = tuple(dict.fromkeys(frame["unit"]))
+    if "horizon" in frame:
+        horizons = sorted(set(frame["horizon"]))
+        values = [frame[name].to_numpy().reshape(len(horizons), -1) for name in names]
+        slider = Text("Periods after the change", "变化之后的期数")
+        steps, start = tuple(Text(str(h), str(h)) for h in horizons), len(horizons) - 1
+    else:
+        values = [SIZES[:, None] * frame[name].to_numpy() for name in names]
+        slider = Text("Size of the change", "变化幅度")
+        steps = tuple(Text(f"× {size:g}", f"{size:g}倍") for size in SIZES)
+        start = int(np.argmin(np.abs(SIZES - 1)))
+    title = Text(f"{wanted.title.en}: {label.en}", f"{wanted.title.zh}：{label.zh}")
+    change, low, high = values
+    return UnitPaths(
+        {**choices, "response": label}, title, slider, steps, start, units, change, low, high, reading
     )
 
 

@@ -13,21 +13,13 @@ from spatial_zb.base.errors import SpatialZbError, listed, listed_zh
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.moran import moran_i
+from spatial_zb.data.regions import select_regions
 from spatial_zb.effects import effects_by_unit
 from spatial_zb.effects.system import units_of_system
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
-from spatial_zb.pipeline.job import (
-    Estimated,
-    Job,
-    MadeFigure,
-    MadeTable,
-    Prose,
-    shown_regions,
-    span_words,
-    unit_names,
-)
-from spatial_zb.pipeline.stages.exploration import clusters_words, model_variables
+from spatial_zb.pipeline.job import Estimated, Job, MadeFigure, MadeTable, Prose, span_words, unit_names
+from spatial_zb.pipeline.stages.exploration import model_variables
 from spatial_zb.pipeline.words import as_sentence, warn_undone
 from spatial_zb.study import Study
 from spatial_zb.weights.matrix import Weights
@@ -69,7 +61,7 @@ def write_page(job: Job) -> list[Text]:
         limits=tuple(_limits(job)),
         warnings=tuple(job.made.short_notes),
         sources=tuple(_sources(study)),
-        review_number=study.review_number,
+        review_number=study.regions.review_number,
         colophon=_colophon(study),
         choice_words=CHOICES,
     )
@@ -87,6 +79,7 @@ CHOICES = {
     "variable": Text("Variable", "变量"),
     "term": Text("Change in", "变动的变量"),
     "response": Text("Response of", "响应的变量"),
+    "scenario": Text("Scenario", "情景"),
 }
 
 #: Heading and introduction of the part of the page that a stage fills.
@@ -141,7 +134,7 @@ PARTS = {
             "理论中凡可测度的论断，以及这些数据给出的回答。",
         ),
     ),
-    "maps": (Text("By distance, and behind the maps", "距离与地图附表"), Text("", "")),
+    "maps": (Text("Scenarios, by distance, behind the maps", "情景模拟、距离与地图附表"), Text("", "")),
 }
 
 SUSPECT = {
@@ -234,7 +227,8 @@ def _sections(job: Job, units: Sequence[str]) -> tuple[Section, ...]:
         title, intro = PARTS.get(stage, (Text.of(stage.capitalize()), Text("", "")))
         items = [_item(item) for item in made.items if item.stage == stage]
         effects = _unit_effects(job, [fit for fit in made.fits if fit.stage == stage], units)
-        sections.append(Section(stage, title, intro, (*_in_words(job, stage), *items), effects))
+        paths = tuple(part for of, part in made.paths if of == stage and set(part.units) <= set(units))
+        sections.append(Section(stage, title, intro, (*_in_words(job, stage), *items), effects, paths))
     return tuple(sections)
 
 
@@ -342,7 +336,7 @@ def _atlas(job: Job) -> Atlas:
 
     study, prepared = job.study, job.prepared
     sample = study.main_sample
-    shown = shown_regions(job)
+    shown = select_regions(prepared.regions, [*prepared.samples[sample], *prepared.left_out(sample)])
     names = unit_names(prepared)
     matrices = study.weights_of(study.moran) if study.moran else tuple(study.weights)
     return Atlas(
@@ -352,9 +346,7 @@ def _atlas(job: Job) -> Atlas:
         periods=tuple(prepared.panel.periods),
         variables=tuple(_variable(job, name, shown.index, matrices) for name in _mapped(job)),
         weights={name: study.weights[name].label for name in matrices},
-        clusters_note=_clusters_note(study, len(prepared.samples[sample])),
-        scheme="quantile" if study.maps is None else study.maps.scheme,
-        classes=5 if study.maps is None else study.maps.classes,
+        clusters_note=_clusters_note(study),
     )
 
 
@@ -376,20 +368,7 @@ def _variable(job: Job, name: str, units: pd.Index, matrices: Sequence[str]) -> 
         if variable == name
     }
     series = {W: _series(job, name, W, units) for W in matrices} if _has_moran(panel.array(name)) else {}
-    maps = job.study.maps
-    if maps is None:
-        return Variable(name, panel.label(name), values, series, codes)
-    center = maps.center_of(name)
-    return Variable(
-        name,
-        panel.label(name),
-        values,
-        series,
-        codes,
-        breaks=maps.breaks_of(name) if name in maps.variables else None,
-        palette="sequential" if center == "none" else None,
-        center=None if isinstance(center, str) else center,
-    )
+    return Variable(name, panel.label(name), values, series, codes)
 
 
 def _has_moran(values: np.ndarray) -> bool:
@@ -423,7 +402,11 @@ def _scale(weights: Weights) -> float:
     return (weights.n - len(weights.islands)) / weights.matrix.sum()
 
 
-def _clusters_note(study: Study, units: int) -> Text:
+def _clusters_note(study: Study) -> Text:
     if study.maps is None or study.maps.clusters is None:
         return Text("", "")
-    return clusters_words(study, units)
+    W, permutations = study.weights[study.maps.clusters].label, study.general.permutations
+    return Text(
+        f"Local Moran’s I, {W.en}, {permutations:,} permutations, false discovery rate 5%.",
+        f"局部莫兰指数，{W.zh}，{permutations:,}次置换，错误发现率5%。",
+    )

@@ -13,6 +13,7 @@ from spatial_zb.report.page.content import (
     Section,
     TableItem,
     UnitEffects,
+    UnitPaths,
     Variable,
 )
 from spatial_zb.report.page.html import write_report
@@ -28,6 +29,7 @@ __all__ = [
     "Section",
     "TableItem",
     "UnitEffects",
+    "UnitPaths",
     "Variable",
     "draw_outlines",
     "write_report",

@@ -9,8 +9,6 @@ import numpy as np
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Language, Text
-from spatial_zb.report.drawing.style import Palette
-from spatial_zb.report.maps.classes import Scheme
 from spatial_zb.report.page.outlines import Outlines
 from spatial_zb.report.tables.table import Table, TableStyle
 
@@ -42,8 +40,7 @@ class Variable:
     """A mapped variable: ``values`` (T, n), NaN for no data.
 
     ``moran`` by the name of the weights; ``clusters`` by period, one code (HH, LL, HL, LH, ns) or None for
-    each unit. ``breaks`` are inner edges of the caller's own, ``palette`` and ``center`` the colours of the printed map:
-    see :func:`~spatial_zb.report.maps.classes.classify`.
+    each unit.
     """
 
     name: str
@@ -51,16 +48,11 @@ class Variable:
     values: np.ndarray
     moran: Mapping[str, MoranSeries] = field(default_factory=dict)
     clusters: Mapping[int, tuple[str | None, ...]] = field(default_factory=dict)
-    breaks: tuple[float, ...] | None = None
-    palette: Palette | None = None
-    center: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
     """Units, their outlines, and what is known of them by period.
-
-    ``scheme`` and ``classes`` are those of the printed maps, which the page shows first.
 
     Raises
     ------
@@ -75,8 +67,6 @@ class Atlas:
     variables: tuple[Variable, ...]
     weights: Mapping[str, Text] = field(default_factory=dict)
     clusters_note: Text | str = ""
-    scheme: Scheme = "quantile"
-    classes: int = 5
 
     def __post_init__(self) -> None:
         n, shape = len(self.units), (len(self.periods), len(self.units))
@@ -116,6 +106,26 @@ class UnitEffects:
 
 
 @dataclass(frozen=True, eq=False)
+class UnitPaths:
+    """What changes in some units do to all of them, in steps of a slider: periods after them, or sizes of the change.
+
+    ``values``, ``low`` and ``high`` are (S, n) for S ``steps``, of which ``start`` is shown first; ``reading`` says what
+    they amount to.
+    """
+
+    choices: Mapping[str, Text]
+    title: Text
+    slider: Text
+    steps: tuple[Text, ...]
+    start: int
+    units: tuple[str, ...]
+    values: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    reading: Text
+
+
+@dataclass(frozen=True, eq=False)
 class TableItem:
     """A table in each language with its style there; the reader sees one choice at a time."""
 
@@ -144,13 +154,14 @@ class Paragraphs:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """A part of the page under a heading; ``name`` is its anchor. Maps of effects go below its items."""
+    """A part of the page under a heading; ``name`` is its anchor. Maps of effects and of scenarios go below its items."""
 
     name: str
     title: Text
     intro: Text
     items: tuple[TableItem | ChartItem | Paragraphs, ...] = ()
     effects: tuple[UnitEffects, ...] = ()
+    paths: tuple[UnitPaths, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +181,7 @@ class Content:
     warnings
         What the program noted while it ran.
     sources, review_number
-        Sources of data and polygons; 审图号, None where it is to be given, blank for no line about it.
+        Sources of data and polygons; 审图号.
     colophon
         Version and seed.
     choice_words
@@ -191,13 +202,16 @@ class Content:
     limits: tuple[Text, ...] = ()
     warnings: tuple[Text, ...] = ()
     sources: tuple[Text, ...] = ()
-    review_number: str | None = None
+    review_number: str = ""
     colophon: Text | str = ""
     choice_words: Mapping[str, Text] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known = set(self.atlas.units) if self.atlas else set()
-        for part in (effects for section in self.sections for effects in section.effects):
+        parts: list[UnitEffects | UnitPaths] = []
+        for section in self.sections:
+            parts += [*section.effects, *section.paths]
+        for part in parts:
             unknown = [unit for unit in part.units if unit not in known]
             if unknown:
                 raise SpecificationError(
@@ -208,9 +222,7 @@ class Content:
     @property
     def review_line(self) -> Text:
         """Line with the map review number, or a line that says it is missing."""
-        if self.review_number is None:
-            return NO_REVIEW
         number = self.review_number.strip()
         if not number:
-            return Text("", "")
+            return NO_REVIEW
         return Text(f"Map review number: {number}.", f"审图号：{number}。")

@@ -17,9 +17,10 @@ import numpy as np
 
 from spatial_zb.base.errors import SpecificationError, listed_zh
 from spatial_zb.base.text import LANGUAGES, Language, Text
+from spatial_zb.report.drawing.style import class_colours
 from spatial_zb.report.figures.moran import QUADRANTS
 from spatial_zb.report.files import slug, write_atomic
-from spatial_zb.report.maps.classes import Scheme, class_labels, class_of, classify, round_edges
+from spatial_zb.report.maps.classes import Scheme, class_breaks, class_labels, class_of
 from spatial_zb.report.maps.shaded import CLUSTERS
 from spatial_zb.report.page.content import (
     Atlas,
@@ -30,6 +31,7 @@ from spatial_zb.report.page.content import (
     Section,
     TableItem,
     UnitEffects,
+    UnitPaths,
     Variable,
 )
 from spatial_zb.report.tables.table import TableStyle
@@ -47,6 +49,7 @@ SCRIPTS = (
     "rows.js",
     "explorer.js",
     "effects.js",
+    "paths.js",
     "choices.js",
     "start.js",
 )
@@ -180,12 +183,14 @@ def _section(section: Section, words: Words, downloads: dict[str, Any], language
     name = _anchor(section)
     items = "\n".join(_item(item, words, downloads, languages) for item in section.items)
     effects = _read("effects.html") if section.effects else ""
+    paths = _read("paths.html") if section.paths else ""
     return (
         f'<section id="{name}" class="part" data-effects="{len(section.effects)}" '
+        f'data-paths="{len(section.paths)}" '
         f'aria-labelledby="{name}-title">\n'
         f'<h2 id="{name}-title" tabindex="-1">{_in_each(section.title, languages)}</h2>\n'
         f'<div class="intro">{_in_each(section.intro, languages, "p")}</div>\n'
-        f'<div class="choices"></div>\n{items}\n{effects}</section>'
+        f'<div class="choices"></div>\n{items}\n{effects}{paths}</section>'
     )
 
 
@@ -241,8 +246,7 @@ def _table(item: TableItem, downloads: dict[str, Any], languages: Sequence[Langu
     return f"{''.join(parts)}{button}"
 
 
-#: About how many classes a map of effects has, as on paper.
-CLASSES = 6
+CLASSES = 5
 #: Significant digits of values, and decimals of standardised lags (a hundredth of a dot on the screen).
 DIGITS, LAG_DECIMALS = 6, 3
 
@@ -252,8 +256,6 @@ SCHEME_WORDS: Mapping[str, Text] = {
     "equal": Text("Equal intervals", "等间距"),
     "std": Text("Standard deviations", "标准差"),
 }
-#: The classes of the printed maps where their edges were chosen; what another variable has in their place.
-OWN, OWN_SCHEME = "own", Text("As printed", "与印刷图相同")
 CLUSTER_SCHEME = Text("Local Moran clusters", "局部莫兰聚类")
 
 #: Characters that could end the element, open another or end a line of script, as JSON escapes.
@@ -283,12 +285,14 @@ class Words:
 def page_data(content: Content, words: Words, downloads: Mapping[str, Any]) -> dict[str, Any]:
     """Everything the scripts of the page read. ``words`` also holds what the caller put there before."""
     effects = [part for section in content.sections for part in section.effects]
+    paths = [part for section in content.sections for part in section.paths]
     units = {unit: number for number, unit in enumerate(content.atlas.units)} if content.atlas else {}
     data = {
         "study": content.name,
         "review": words.number(content.review_line),
         "atlas": _atlas(content.atlas, words) if content.atlas else None,
         "effects": [_effects(part, units, words) for part in effects],
+        "paths": [_paths(part, units, words) for part in paths],
         "clusters": {code: [words.number(text), colour] for code, (text, colour) in CLUSTERS.items()},
         "quadrants": {code: words.number(look[0]) for code, look in QUADRANTS.items()},
         "dimensions": words.numbers(content.choice_words),
@@ -316,18 +320,14 @@ def _atlas(atlas: Atlas, words: Words) -> dict[str, Any]:
         "centres": list(outlines.centres),
         "periods": [int(period) for period in atlas.periods],
         "weights": words.numbers(atlas.weights),
-        "schemes": words.numbers({OWN: OWN_SCHEME, **SCHEME_WORDS, "clusters": CLUSTER_SCHEME}),
-        "scheme": OWN if any(variable.breaks for variable in atlas.variables) else atlas.scheme,
+        "schemes": words.numbers({**SCHEME_WORDS, "clusters": CLUSTER_SCHEME}),
         "clustersNote": words.number(atlas.clusters_note),
-        "variables": [_variable(variable, atlas, words) for variable in atlas.variables],
+        "variables": [_variable(variable, atlas.periods, words) for variable in atlas.variables],
     }
 
 
-def _variable(variable: Variable, atlas: Atlas, words: Words) -> dict[str, Any]:
+def _variable(variable: Variable, periods: Sequence[int], words: Words) -> dict[str, Any]:
     values = np.asarray(variable.values, float)
-    schemes: dict[str, Any] = {scheme: scheme for scheme in get_args(Scheme)}
-    if any(part.breaks for part in atlas.variables):
-        schemes[OWN] = variable.breaks or atlas.scheme
     shown = {
         "name": variable.name,
         "label": words.number(variable.label),
@@ -335,12 +335,10 @@ def _variable(variable: Variable, atlas: Atlas, words: Words) -> dict[str, Any]:
         "mean": _numbers(_by_period(np.mean, values)),
         "sd": _numbers(_by_period(np.std, values)),
         "schemes": {
-            name: classes
-            for name, scheme in schemes.items()
-            if (classes := _classes(variable, values, (scheme, atlas.classes), words))
+            scheme: classes for scheme in get_args(Scheme) if (classes := _classes(values, scheme, words))
         },
         "moran": {name: _series(series) for name, series in variable.moran.items()},
-        "clusters": [variable.clusters.get(period) for period in atlas.periods],
+        "clusters": [variable.clusters.get(period) for period in periods],
     }
     return shown
 
@@ -358,23 +356,20 @@ def _series(series: MoranSeries) -> dict[str, Any]:
     }
 
 
-def _classes(
-    variable: Variable, values: np.ndarray, how: tuple[Any, int], words: Words
-) -> dict[str, Any] | None:
+def _classes(values: np.ndarray, scheme: Scheme, words: Words) -> dict[str, Any] | None:
     """Edges common to all periods with their colours and words; None where there is nothing to classify."""
     known = values[np.isfinite(values)]
     if not len(known):
         return None
-    found = classify(known, *how, variable.palette, variable.center)
-    return _legend(found.breaks, found.colours, values, words)
+    return _legend(class_breaks(known, scheme, CLASSES), values, "sequential", words)
 
 
-def _legend(edges: np.ndarray, colours: list[str], values: np.ndarray, words: Words) -> dict[str, Any]:
+def _legend(edges: np.ndarray, values: np.ndarray, palette: Any, words: Words) -> dict[str, Any]:
     """Colours and words of the classes, and the class of every value; −1 is no data."""
     languages = [class_labels(edges, language) for language in ("en", "zh")]
     codes = np.where(np.isfinite(values), class_of(values, edges), -1)
     return {
-        "colours": colours,
+        "colours": class_colours(edges, palette),
         "labels": [words.number(Text(*pair)) for pair in zip(*languages, strict=True)],
         "codes": codes.tolist(),
     }
@@ -399,13 +394,31 @@ def _effects(part: UnitEffects, units: Mapping[str, int], words: Words) -> dict[
     }
 
 
-def _shared(values: np.ndarray, names: Iterable[str], words: Words) -> dict[str, Any]:
-    """Classes of equal width between round numbers, zero among them, common to all rows: those of the printed maps."""
-    found = classify(values, round_edges(values, CLASSES), palette="diverging")
+def _paths(part: UnitPaths, units: Mapping[str, int], words: Words) -> dict[str, Any]:
+    """A scenario: every step has the classes of all of them, so that colours can be compared."""
+    values = np.asarray(part.values, float)
+    edges = class_breaks(values, "equal", CLASSES)
     return {
-        name: _legend(found.breaks, found.colours, row, words)
-        for name, row in zip(names, values, strict=True)
+        "choices": words.numbers(part.choices),
+        "title": words.number(part.title),
+        "slider": words.number(part.slider),
+        "steps": [words.number(step) for step in part.steps],
+        "start": part.start,
+        "units": [units[unit] for unit in part.units],
+        "reading": words.number(part.reading),
+        **{name: [_numbers(row) for row in getattr(part, of)] for name, of in PATHS.items()},
+        "classes": [_legend(edges, row, "diverging", words) for row in values],
     }
+
+
+#: Names in the script, and attributes of :class:`UnitPaths`.
+PATHS = {"value": "values", "low": "low", "high": "high"}
+
+
+def _shared(values: np.ndarray, names: Iterable[str], words: Words) -> dict[str, Any]:
+    """Classes of equal width common to all rows (quantiles would blow up differences of no size)."""
+    edges = class_breaks(values, "equal", CLASSES)
+    return {name: _legend(edges, row, "diverging", words) for name, row in zip(names, values, strict=True)}
 
 
 def _numbers(values: Iterable[float], rounded: Callable[[float], float] | None = None) -> list[float | None]:

@@ -1,6 +1,7 @@
 """The public names of this room, each once."""
 
 from .layouts.effects import effects_table as effects_table
+from .layouts.effects import scenario_table as scenario_table
 from .layouts.effects import sets_table as sets_table
 from .layouts.exploration import coordination_table as coordination_table
 from .layouts.exploration import entropy_table as entropy_table

@@ -20,6 +20,7 @@ from spatial_zb.study.sections.analyses import (
     Moran,
     Output,
     Probabilities,
+    Scenario,
     System,
 )
 from spatial_zb.study.sections.claims import Claim
@@ -71,6 +72,7 @@ NAMED: Mapping[str, type[Section] | None] = {
     "samples": Sample,
     "models": Model,
     "systems": System,
+    "scenarios": Scenario,
 }
 LISTS: Mapping[str, type[Section]] = {"missing": Missing, "suspect": Suspect, "claims": Claim}
 REQUIRED = ("study", "regions", "data", "weights")
@@ -114,6 +116,7 @@ __all__ = [
     "Probabilities",
     "Regions",
     "Sample",
+    "Scenario",
     "Section",
     "Suspect",
     "System",

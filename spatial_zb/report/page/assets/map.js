@@ -32,9 +32,10 @@ function makeMap(place, { point, choose, clear }) {
     paint(title, look) {
       list.setAttribute("aria-label", phrase("mapOf", title));
       units.forEach((unit, number) => {
-        const { fill, text, outside } = look(number);
+        const { fill, text, outside, unsure } = look(number);
         unit.setAttribute("fill", fill ?? "url(#hatch)");
         unit.classList.toggle("outside", Boolean(outside));
+        unit.classList.toggle("unsure", Boolean(unsure));
         unit.setAttribute("aria-label", text);
       });
       svg.querySelector(".km").textContent = `${data.atlas.bar[0]} ${phrase("km")}`;

@@ -74,5 +74,6 @@ if (data.atlas) {
   startHatch();
   startExplorer();
   startEffects();
+  startPaths();
 }
 root.dataset.ready = "true";

@@ -8,6 +8,7 @@ const PHRASES = {
   en: {
     noData: "No data", outside: "Not in this sample", year: (y) => `${y}`,
     unit: "Unit", value: "Value", z: "Standardised", lag: "Spatial lag", quadrant: "Quadrant", cluster: "Cluster",
+    changed: "Change", low: "Lower limit", high: "Upper limit",
     received: "Received", emitted: "Emitted", direct: "Own effect", what: "Map of", select: "Select",
     units: (n) => (n === 1 ? "1 unit" : `${n} units`), comma: ", ", stop: ". ", colon: ": ",
     none: "Nothing is selected.",
@@ -30,6 +31,7 @@ const PHRASES = {
   zh: {
     noData: "无数据", outside: "不在本样本内", year: (y) => `${y}年`,
     unit: "地区", value: "数值", z: "标准化值", lag: "空间滞后", quadrant: "象限", cluster: "聚类",
+    changed: "变化", low: "下限", high: "上限",
     received: "接受的溢出", emitted: "发出的溢出", direct: "自身效应", what: "地图内容", select: "选中",
     units: (n) => `${n}个地区`, comma: "，", stop: "。", colon: "：",
     none: "未选中任何地区。",

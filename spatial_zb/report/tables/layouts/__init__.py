@@ -5,7 +5,7 @@ class, and returns a :class:`~spatial_zb.report.tables.table.Table`. Stars, erro
 settled here, together, so that they cannot disagree.
 """
 
-from spatial_zb.report.tables.layouts.effects import effects_table, sets_table
+from spatial_zb.report.tables.layouts.effects import effects_table, scenario_table, sets_table
 from spatial_zb.report.tables.layouts.exploration import coordination_table, entropy_table, moran_table
 from spatial_zb.report.tables.layouts.regression import regression_table
 from spatial_zb.report.tables.layouts.sample import (
@@ -30,5 +30,6 @@ __all__ = [
     "missing_table",
     "moran_table",
     "regression_table",
+    "scenario_table",
     "sets_table",
 ]

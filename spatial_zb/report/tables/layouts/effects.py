@@ -45,6 +45,7 @@ from spatial_zb.report.tables.table import (
     body,
     section,
 )
+from spatial_zb.report.tables.text import shown
 from spatial_zb.report.words import COVARIANCES, EFFECTS, WORDS
 
 if TYPE_CHECKING:
@@ -120,8 +121,8 @@ def effects_table(
                     for kind in EFFECTS
                 ]
                 rows += estimate_pair(_source_label(labels, term), cells, style)
-    shown = [group for (_, group), known in zip(groups, solved, strict=True) if known]
-    records = [record for group in shown for record in group.values()]
+    known_groups = [group for (_, group), known in zip(groups, solved, strict=True) if known]
+    records = [record for group in known_groups for record in group.values()]
     said = _effects_notes(records, facts, method, style)
     said += degrees_note(
         group.values() if known else () for (_, group), known in zip(groups, solved, strict=True)
@@ -189,6 +190,72 @@ def sets_table(results: Sequence[Sets], *, look: TableLook = PLAIN) -> Table:
         alignment=("l", *("c" for _ in header[1:])),
         notes=(paragraph(said), *map(Text.of, look.notes)),
     )
+
+
+def scenario_table(frame: pd.DataFrame, *, most: int = 45, look: TableLook = PLAIN) -> Table:
+    """Lay out what a scenario does to every unit, the largest changes first, a section for each response.
+
+    Parameters
+    ----------
+    frame
+        ``zb.scenario(...).tidy()``.
+    most
+        Units of each response that are shown; of more, those with the largest changes.
+    look
+        Words around the table, among them ``words`` for responses and units.
+    """
+    style, labels = look.style, look.words
+    horizons = sorted(set(frame["horizon"])) if "horizon" in frame else []
+    chosen = [horizons[0], horizons[len(horizons) // 2], horizons[-1]] if horizons else [None]
+    chosen, rows, hidden = list(dict.fromkeys(chosen)), [], 0
+    largest = float(frame["change"].abs().max())
+    digits = min(max(2 - math.floor(math.log10(largest or 1.0)), style.digits), 6)
+    for response, own in frame.groupby("response", sort=False):
+        last = own if chosen[-1] is None else own[own["horizon"] == chosen[-1]]
+        order = last.loc[last["change"].abs().sort_values(ascending=False, kind="stable").index, "unit"]
+        hidden = max(hidden, len(order) - most)
+        parts = [own if h is None else own[own["horizon"] == h] for h in chosen]
+        indexed = [part.set_index("unit") for part in parts]
+        rows.append(section(label_of(labels, str(response))))
+        for unit in order[:most]:
+            cells: list[Cell] = []
+            for part in indexed:
+                value, low, high = (
+                    real(part.loc[unit, name]) for name in ("change", "conf_low", "conf_high")
+                )
+                ends = [shown(Number(end, digits, notation="rounded"), style).text for end in (low, high)]
+                cells += [Number(value, digits, notation="rounded"), f"[{ends[0]}, {ends[1]}]"]
+            rows.append(body(label_of(labels, unit), *cells))
+    said = [SCENARIO_NOTE]
+    if hidden > 0:
+        said.append(Text(f"The {most} units with the largest changes.", f"仅列变化最大的{most}个地区。"))
+    single = [
+        HeaderCell(WORDS["unit"]),
+        *(HeaderCell(SCENARIO_WORDS[name]) for _ in chosen for name in SCENARIO_WORDS),
+    ]
+    heads = [[HeaderCell(""), *(HeaderCell(_after(h), 2) for h in chosen)]] if horizons else []
+    return Table(
+        title=titled(look, "A scenario by unit", "情景模拟：各地区变化"),
+        key=look.key or "scenario",
+        header=(*heads, single),
+        rows=tuple(rows),
+        notes=(paragraph(said), *map(Text.of, look.notes)),
+    )
+
+
+def _after(horizon: object) -> Text:
+    """Words for a horizon."""
+    return Text(
+        "Same period" if horizon == 0 else f"After {horizon}", "当期" if horizon == 0 else f"{horizon}期后"
+    )
+
+
+SCENARIO_WORDS = {"change": Text("Change", "变化"), "interval": Text("Interval", "区间")}
+SCENARIO_NOTE = Text(
+    "Change of each unit against the path without the scenario, all else as it is; no forecast. Intervals by the delta "
+    "method, 95 %.",
+    "各地区相对于无该情景时的变化，其他条件不变；并非预测。区间为Delta方法，95%。",
+)
 
 
 def pieces_cell(pieces: Sequence[tuple[float, float]], style: TableStyle) -> str:
