@@ -186,7 +186,6 @@ def small_content(rows: int = 3, columns: int = 4) -> Content:
         limits=(Text("All data are simulated.", "全部数据为模拟数据。"),),
         warnings=("A note <script>alert('note')</script>",),
         sources=(Text("Made up", "虚构"),),
-        review_number="",
         colophon=Text("Made for a test", "测试用"),
         choice_words={
             "model": Text("Model", "模型"),

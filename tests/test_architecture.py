@@ -195,7 +195,7 @@ ARROWS = {
     "report": {"base", "report/figures", "report/maps", "report/tables"},
     "report/drawing": {"base", "report", "weights"},
     "report/figures": {"base", "core/statistics", "report", "report/drawing", "weights"},
-    "report/maps": {"base", "core/statistics", "data", "report/drawing", "weights"},
+    "report/maps": {"base", "core/statistics", "data", "effects", "report/drawing", "weights"},
     "report/page": {
         "base",
         "report",

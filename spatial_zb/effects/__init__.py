@@ -199,10 +199,11 @@ def effect_matrix(
 @renamed(alpha="level")
 @one_thread
 def effects_by_order(fit: Fit | SystemFit, orders: int = 5, *, level: float = 0.95) -> pd.DataFrame:
-    """Effects by power of W, each order and all up to it, with errors by the delta method.
+    """Effects by round of feedback, each round and all up to it, with errors by the delta method.
 
-    Order j of one equation is ρ^j W^j (β + θW), linear in β and θ, with derivative j ρ^{j−1} W^j (β + θW) in ρ;
-    in a system the derivatives are central differences of
+    Round j (``order`` in the table) of one equation is ρ^j W^j (β + θW): round 0 is the effect of x before any feedback,
+    that of neighbours (θW) included, and each further round goes through the y of neighbours once more. It is linear in β
+    and θ, with derivative j ρ^{j−1} W^j (β + θW) in ρ; in a system the derivatives are central differences of
     :func:`~spatial_zb.core.system.arrays.order_impacts`.
 
     Parameters
@@ -210,7 +211,7 @@ def effects_by_order(fit: Fit | SystemFit, orders: int = 5, *, level: float = 0.
     fit
         One equation, or a system (then by response and source in place of term).
     orders
-        The highest power of W.
+        The last round: the highest power of ρW.
     level
         Confidence level of the limits.
 

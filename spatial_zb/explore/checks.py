@@ -307,6 +307,18 @@ class StatisticTable(Printed):
         )
 
 
+def permutations_for(
+    units: int, adjust: Adjustment | None, alpha: float, alternative: Alternative = "two-sided"
+) -> int:
+    """Permutations by which a single one of so many units can pass ``alpha`` after the correction for their number.
+
+    The smallest p-value, (1 + [two-sided]) / (1 + permutations), times the units has to be below alpha; of the false
+    discovery rate that is the bar of the first unit.
+    """
+    sides = 1 + (alternative == "two-sided")
+    return int(np.ceil((units if adjust else 1) * sides / alpha))
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class LocalTable(Printed):
     """A local statistic of every unit in one period.
@@ -345,7 +357,8 @@ class LocalTable(Printed):
         Warns
         -----
         SpatialZbWarning
-            So few permutations that no p-value can pass Bonferroni's bar.
+            So few permutations that a single unit cannot pass (:func:`permutations_for`): under Bonferroni's bar no cluster
+            is possible then, and under the false discovery rate their number depends on the seed.
         """
         if adjust is not None and adjust not in ADJUSTMENTS:
             raise SpecificationError(
@@ -365,12 +378,24 @@ class LocalTable(Printed):
         return replace(self, frame=frame, adjust=adjust, alpha=alpha)
 
     def _mention_coarse(self, adjust: Adjustment | None, alpha: float) -> None:
-        """With too few permutations no p-value can ever pass Bonferroni's bar."""
+        """With too few permutations a single unit can never pass; under Bonferroni's bar then no unit can."""
         tested = int((self.words != NO_NEIGHBOURS).sum())
-        sides = 1 + (self.alternative == "two-sided")
-        smallest = sides / (1 + self.permutations)
-        if adjust == "bonferroni" and self.permutations and smallest * tested >= alpha:
-            needed = int(np.ceil(tested * sides / alpha))
+        needed = permutations_for(tested, adjust, alpha, self.alternative)
+        if not self.permutations or self.permutations >= needed:
+            return
+        if adjust == "fdr":
+            warn(
+                f"With {self.permutations} permutations no unit passes the false discovery rate of {alpha} alone, and how "
+                f"many of {tested} units pass depends on the seed; use at least {needed}.",
+                f"置换{self.permutations}次时，任何单个地区都无法单独通过{alpha}的错误发现率，{tested}个地区中有多少通过"
+                f"取决于随机种子；请至少置换{needed}次。",
+            )
+        elif adjust is None:
+            warn(
+                f"{self.permutations} permutations cannot give a p-value below {alpha}; use at least {needed}.",
+                f"{self.permutations}次置换不可能得到低于{alpha}的p值；请至少置换{needed}次。",
+            )
+        else:
             warn(
                 f"{self.permutations} permutations cannot give a p-value that stays below {alpha} after "
                 f"Bonferroni's correction for {tested} units; use at least {needed}, or adjust='fdr'.",

@@ -17,6 +17,7 @@ import pandas as pd
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.execute import Execution
 from spatial_zb.base.text import LANGUAGES, Language, Text
+from spatial_zb.data.regions import select_regions
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import grouped_notes, notes_of, source_note
 from spatial_zb.report.drawing.frame import Look
@@ -24,6 +25,8 @@ from spatial_zb.report.tables.table import Table, TableLook, journal_style
 from spatial_zb.study import Study
 
 if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
     from spatial_zb.effects.table import Effects
     from spatial_zb.explore.checks import MoranTable
     from spatial_zb.models.fit import Fit
@@ -357,8 +360,33 @@ def map_look(study: Study, data: bool = True, **own: Any) -> Look:
     source, polygons = study.data.source if data else None, study.regions.source
     if source is not None and polygons is not None:
         source = Text(f"{source.en}; polygons: {polygons.en}.", f"{source.zh}；底图：{polygons.zh}。")
-    number, crs = study.regions.review_number, study.regions.projected_crs
-    return Look(source=source or polygons or "", review_number=number, crs=crs, **own)
+    crs = study.regions.projected_crs
+    return Look(source=source or polygons or "", review_number=study.review_number, crs=crs, **own)
+
+
+NO_TEXT = Text("", "")
+
+
+def shown_regions(job: Job, sample: str | None = None) -> GeoDataFrame:
+    """Polygons of a sample, by default the main one, and of the units that have no data: these are hatched on all maps."""
+    prepared, name = job.prepared, sample or job.study.main_sample
+    gone = prepared.left_out(name)
+    polygons = prepared.polygons(name)
+    return select_regions(prepared.regions, [*polygons.index, *gone]) if gone else polygons
+
+
+def left_out_words(job: Job, sample: str | None = None) -> Text:
+    """Why units are hatched on a map; blank where none are."""
+    names = unit_names(job.prepared)
+    gone = [names.get(i, Text.of(i)) for i in job.prepared.left_out(sample or job.study.main_sample)]
+    said = Text(
+        f"Hatched, left out for lack of data: {', '.join(n.en for n in gone)}.",
+        f"斜线：因缺数据未纳入（{'、'.join(n.zh for n in gone)}）。",
+    )
+    absent = Text("Hatched in some years: absent in these.", "仅在部分年份有斜线者：该年份无此地区。")
+    uneven = job.prepared.sample(sample or job.study.main_sample).uneven
+    parts = [*([said] if gone else []), *([absent] if uneven else [])]
+    return Text(" ".join(part.en for part in parts), "".join(part.zh for part in parts))
 
 
 def scatter_note(job: Job, W: str) -> Text:

@@ -70,10 +70,10 @@ def check_references(
         check_known("moran.bivariate", VARIABLE, both, usable, problems)
         check_known("moran.weights", WEIGHTS, parts["moran"].weights, parts["weights"], problems)
         check_known("moran.samples", SAMPLE, parts["moran"].samples, parts["samples"], problems)
-    if getattr(parts.get("maps"), "clusters", None) is not None:
-        check_known("maps.clusters", WEIGHTS, [parts["maps"].clusters], parts["weights"], problems)
-    if parts.get("maps") is not None:
-        check_known("maps.bivariate", VARIABLE, parts["maps"].bivariate, usable, problems)
+    if (maps := parts.get("maps")) is not None:
+        check_known("maps.clusters", WEIGHTS, filter(None, [maps.clusters]), parts["weights"], problems)
+        for key, names in maps.by_variable.items():
+            check_known(f"maps.{key}", VARIABLE, names, usable, problems)
     if parts.get("figures") is not None:
         _check_figures(parts["figures"], parts, usable, problems)
     check_claims(parts, usable, problems)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -180,6 +182,53 @@ def _two_different(pairs: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...],
     return distinct(pairs)
 
 
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _as_breaks(value: Any) -> object:
+    """Inner edges of classes for all variables, or by variable."""
+    if isinstance(value, Mapping):
+        return {key: _as_breaks(edges) for key, edges in value.items()}
+    edges: Any = as_tuple(value)
+    if not (
+        isinstance(edges, tuple)
+        and edges
+        and all(map(_number, edges))
+        and all(b > a for a, b in pairwise(edges))
+    ):
+        raise Refusal(
+            f"must be numbers that increase, such as [-0.5, 0, 0.5], or such lists by variable, not {value!r}",
+            f"须为递增的数，如[-0.5, 0, 0.5]，或按变量给出的此类列表，而不是{value!r}",
+        )
+    return tuple(map(float, edges))
+
+
+def _as_center(value: Any) -> object:
+    """A number, "auto" or "none" for all variables, or by variable."""
+    if isinstance(value, Mapping):
+        return {key: _as_center(center) for key, center in value.items()}
+    if value not in ("auto", "none") and not _number(value):
+        raise Refusal(
+            f"must be a number, 'auto' or 'none', or these by variable, not {value!r}",
+            f"须为一个数、'auto'或'none'，或按变量给出，而不是{value!r}",
+        )
+    return value if isinstance(value, str) else float(value)
+
+
+def _as_bounds(value: Any) -> object:
+    """The least and the largest possible value; inf where there is none."""
+    ends: Any = from_list(value)
+    numbers = isinstance(ends, tuple) and len(ends) == 2
+    numbers = numbers and all(isinstance(e, int | float) and not isinstance(e, bool) for e in ends)
+    if not numbers or not ends[0] < ends[1]:
+        raise Refusal(
+            f"must be [lowest, highest] possible value, such as [0, 1] or [0, inf], not {value!r}",
+            f"须为[最小, 最大]可能取值，如[0, 1]或[0, inf]，而不是{value!r}",
+        )
+    return tuple(map(float, ends))
+
+
 Word = Annotated[str, Field(min_length=1, max_length=2000)]
 Label = Annotated[Text, BeforeValidator(_as_text)]
 Names = Annotated[tuple[Word, ...], BeforeValidator(as_tuple), AfterValidator(distinct)]
@@ -202,6 +251,9 @@ Islands = Annotated[Any, BeforeValidator(_as_islands), AfterValidator(_known_isl
 Alone = Literal["error", "zero"]
 Metric = Literal["geodesic", "projected"]
 Base = Annotated[Any, BeforeValidator(_as_base)]
+Breaks = Annotated[Any, BeforeValidator(_as_breaks)]
+Center = Annotated[Any, BeforeValidator(_as_center)]
+Bounds = Annotated[Any, BeforeValidator(_as_bounds)]
 Shares = Annotated[tuple[Share, ...], BeforeValidator(as_tuple), AfterValidator(distinct)]
 TableFormat = Literal["csv", "xlsx", "docx", "tex", "html", "md"]
 FigureFormat = Literal["png", "svg", "pdf", "tiff"]

@@ -113,6 +113,13 @@ class Study:
         """Name of the sample used where a table names none."""
         return self.general.sample or next(iter(self.samples))
 
+    @property
+    def review_number(self) -> str | None:
+        """审图号 of the maps: None where it is still to be given, blank where no line is wanted."""
+        given = (self.maps.review_number if self.maps else None) or self.regions.review_number
+        number = (given or "").strip()
+        return "" if number.lower() == "none" else number or None
+
     def samples_of(self, part: Moran | Model | System | Compare) -> tuple[str, ...]:
         """Names of the samples of a Moran table or model: those it lists, else the main sample."""
         return part.samples or (self.main_sample,)

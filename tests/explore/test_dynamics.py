@@ -70,6 +70,33 @@ def test_densities_integrate_to_one(random_panel, bandwidth, relative):
     np.testing.assert_allclose(means, target, rtol=0.01)
 
 
+def test_a_density_stays_between_its_bounds():
+    x = np.random.default_rng(3).beta(0.8, 0.8, (2, 400))
+    panel = panel_of({"x": x})
+    plain = dynamics.kernel_densities(panel, "x", points=4_000)
+    kept = dynamics.kernel_densities(panel, "x", points=4_000, bounds=(0, 1))
+    assert plain.grid[0] < 0 < 1 < plain.grid[-1]
+    assert (kept.grid[0], kept.grid[-1]) == (0, 1)
+    np.testing.assert_allclose(integrate.trapezoid(kept.density, kept.grid, axis=1), 1, atol=1e-4)
+    # By hand: what lies beyond a bound is folded back.
+    at = np.array([0.0, 0.05, 0.97])
+    beyond = [np.interp(place, plain.grid, plain.density[0], 0, 0) for place in (at, -at, 2 - at)]
+    np.testing.assert_allclose(np.interp(at, kept.grid, kept.density[0]), np.sum(beyond, axis=0), rtol=1e-3)
+    # Far from the values a bound changes nothing.
+    far = dynamics.kernel_densities(panel, "x", points=4_000, bounds=(-5, np.inf))
+    np.testing.assert_array_equal(far.density, plain.density)
+    # At the end of a bounded law it is nearer to the truth than without.
+    flat = panel_of({"x": np.random.default_rng(4).uniform(size=(1, 2_000))})
+    ends = [dynamics.kernel_densities(flat, "x", bounds=b).density[0] for b in ((0, 1), (-np.inf, np.inf))]
+    assert abs(ends[0][0] - 1) < 0.15
+    assert np.interp(0.0, dynamics.kernel_densities(flat, "x").grid, ends[1]) < 0.65
+    for bounds in ((1, 0), (0,), "unit"):
+        with pytest.raises(SpecificationError, match="bounds"):
+            dynamics.kernel_densities(panel, "x", bounds=bounds)
+    with pytest.raises(DataError, match="beyond its bounds"):
+        dynamics.kernel_densities(panel, "x", bounds=(0.2, 1))
+
+
 def test_density_by_hand_and_bandwidth_in_units_of_the_variable(random_panel):
     d = dynamics.kernel_densities(random_panel, "y", bandwidth=30.0, periods=[2012])
     y = random_panel.array("y")[2]

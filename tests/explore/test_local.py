@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from spatial_zb.base.errors import DataError, SpecificationError, WeightsError
 from spatial_zb.core.statistics import local as core
 from spatial_zb.core.statistics import permutation as conditional_permutation
 from spatial_zb.explore import lee, local_bivariate_moran, local_g, local_moran, moran
+from spatial_zb.explore.checks import permutations_for
 from spatial_zb.report.maps.shaded import CLUSTERS
 
 #: Sums of ten terms in another order.
@@ -494,3 +496,21 @@ def test_bonferroni_out_of_reach_is_said():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         local_moran(panel, "x", weights, permutations=1_960, rng=1).adjusted("bonferroni")
+
+
+def test_too_few_permutations_for_one_unit_alone_are_said():
+    """Of 81 units the first bar of the false discovery rate is 0.05 / 81; two tails of 999 permutations reach 0.002."""
+    panel = panel_of({"x": np.random.default_rng(1).normal(size=81)})
+    W = weights_for(panel, grid(9))
+    needed = permutations_for(81, "fdr", 0.05)
+    assert needed == 3_240
+    assert 2 * 81 / (1 + needed) < 0.05 <= 2 * 81 / needed
+    assert permutations_for(81, None, 0.05, "greater") == 20
+    with pytest.warns(SpatialZbWarning, match=r"depends on the seed; use at least 3240"):
+        local_moran(panel, "x", W, permutations=999, rng=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        local_moran(panel, "x", W, permutations=needed, rng=1)
+        table = local_moran(panel, "x", W, permutations=0)
+    with pytest.warns(SpatialZbWarning, match="below 0.05"):
+        replace(table, permutations=19).adjusted(None)

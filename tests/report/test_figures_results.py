@@ -166,7 +166,7 @@ def test_effects_by_order(language, style):
     clean(drawing.figure)
     assert len(drawing.axes) == 6
     said = words_of(drawing.figure)
-    assert {"en": "Up to this order", "zh": "累积效应"}[language] in said
+    assert {"en": "Up to this round", "zh": "累积效应"}[language] in said
     assert {"en": "Hollow", "zh": "空心点"}[language] in said
 
 

@@ -14,6 +14,7 @@ import pytest
 import shapely
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from pictures import words_of
 
 import spatial_zb as zb
 from spatial_zb.base.errors import AlignmentError, DataError, OutputError, SpecificationError
@@ -24,7 +25,7 @@ from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.placement import HALO, box_of, outside, overlaps, text_boxes
 from spatial_zb.report.drawing.sheet import nice_length
 from spatial_zb.report.drawing.style import class_colours, missing_glyphs, save_figure
-from spatial_zb.report.maps.classes import class_breaks, class_labels, class_of
+from spatial_zb.report.maps.classes import class_breaks, class_labels, class_of, classify
 from spatial_zb.report.maps.shaded import CLUSTERS
 from spatial_zb.weights.matrix import Weights
 
@@ -133,6 +134,37 @@ def test_breaks_increase_and_hold_every_value(scheme, values):
     assert np.all((values <= edges[codes + 1]) & ((values > edges[codes]) | (codes == 0)))
 
 
+@pytest.mark.parametrize("scheme", ["quantile", "natural", "equal"])
+@pytest.mark.parametrize(("share", "parted"), [(0.3, True), (0.05, True), (0.04, False), (0.0, False)])
+def test_zero_parts_the_colours_where_values_lie_on_both_sides(scheme, share, parted):
+    below = round(200 * share)
+    values = np.r_[-np.linspace(0.13, 1, below), np.linspace(0.1, 3, 200 - below)]
+    found = classify(values, scheme, 5)
+    assert found.center == (0.0 if parted else None)
+    assert (0.0 in found.breaks) is parted
+    assert len(found.colours) == len(found.breaks) - 1
+    signs = {(lo < 0, hi > 0) for lo, hi in itertools.pairwise(found.breaks)}
+    assert ((True, True) in signs) is (not parted and below > 0)
+    assert found.colours == class_colours(found.breaks, "diverging" if parted else "sequential")
+    # Asked for and refused.
+    assert classify(values, scheme, 5, "sequential").center is None
+    assert 1.0 in classify(values, scheme, 5, center=1.0).breaks
+    assert set(np.round(classify(values, [0.5], center=0.5).breaks, 9)) == {values.min(), 0.5, values.max()}
+
+
+def test_classes_about_a_center():
+    values = np.random.default_rng(0).normal(size=400)
+    found = classify(values, "std")
+    assert found.center == pytest.approx(values.mean())
+    assert found.center in found.breaks
+    # Classes of either side by its number of values, of equal size on each.
+    breaks = classify(np.r_[-np.arange(1, 61.0), np.arange(1, 41.0)], "quantile", 5).breaks
+    counts = np.histogram(np.r_[-np.arange(1, 61.0), np.arange(1, 41.0)], breaks)[0]
+    assert counts.tolist() == [20, 20, 20, 20, 20]
+    with pytest.raises(SpecificationError, match="finite"):
+        classify(values, center=np.nan)
+
+
 def test_missing_values_have_no_class():
     assert class_of(np.array([np.nan, 1.0]), np.array([0.0, 2.0])).tolist() == [-1, 0]
 
@@ -217,7 +249,7 @@ def test_cluster_colours_differ_in_greyscale():
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("labels", ["auto", "all"])
+@pytest.mark.parametrize("labels", ["auto", "groups"])
 def test_panels(delta, panels, language, labels):
     before = dict(matplotlib.rcParams)
     drawing = maps.choropleth(panels, regions=delta, look=replace(WORDS, labels=labels, language=language))
@@ -225,11 +257,12 @@ def test_panels(delta, panels, language, labels):
     assert overlaps(drawing.figure) == []
     assert outside(drawing.figure) == []
     assert [patches(axes) for axes in drawing.axes] == [len(delta)] * 4
-    assert drawing.breaks == pytest.approx(class_breaks(panels))
+    assert drawing.breaks == pytest.approx(classify(panels).breaks)
+    assert 0.0 in drawing.breaks
     assert drawing.left_out == ("341300",)
     assert all(text.get_fontsize() >= 7 for text, _ in text_boxes(drawing.figure))
     assert missing_glyphs("".join(text.get_text() for text, _ in text_boxes(drawing.figure))) == ""
-    if labels == "all":
+    if labels != "groups":
         assert set(drawing.labelled) | set(drawing.unlabelled) == set(delta.index)
         assert len(drawing.labelled) > 0.85 * len(delta)
     else:
@@ -490,13 +523,16 @@ def test_panels_are_mapped_by_the_name_of_a_variable(grid, panel):
     wide = panel.frame().pivot(index="unit", columns="period", values="industry")
     frame = maps.choropleth(wide.reindex(grid.index), regions=grid, look=Look(legend="Industry"))
     assert list(drawing.breaks) == list(frame.breaks)
+    assert drawing.breaks == pytest.approx(class_breaks(panel.array("industry")))
     assert {t.get_text() for t, _ in text_boxes(drawing.figure)} == {
         t.get_text() for t, _ in text_boxes(frame.figure)
     }
     one = maps.choropleth(panel, "industry", periods=[2019], regions=grid)
     assert len(one.axes) == 1
+    # Maps of other years have the same classes.
+    assert list(one.breaks) == list(drawing.breaks)
     alone = maps.choropleth(wide[2019].reindex(grid.index).to_frame("a"), "a", regions=grid)
-    assert list(one.breaks) == list(alone.breaks)
+    assert list(alone.breaks) == list(class_breaks(wide[2019]))
     for wrong in ({"variable": None}, {"variable": "talent"}, {"variable": "industry", "periods": [2020]}):
         with pytest.raises((SpecificationError, DataError)):
             maps.choropleth(panel, regions=grid, **wrong)
@@ -536,24 +572,96 @@ def chain(grid) -> Weights:
 @pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)], ids=["same order", "other order"])
 def test_links_join_neighbours_once(grid, chain, order):
     drawing = maps.links(chain, regions=grid.iloc[order])
-    (links,) = (part for part in drawing.axes[0].collections if part.get_gid() == "links")
+    lines = [line for part in links_of(drawing) for line in part.get_segments()]
     points = {unit: places.label_point(shape) for unit, shape in grid.geometry.items()}
-    drawn = {frozenset(map(tuple, np.round(line, 3))) for line in links.get_segments()}
+    drawn = {frozenset(map(tuple, np.round(line, 3))) for line in lines}
     wanted = {
         frozenset((round(points[unit].x, 3), round(points[unit].y, 3)) for unit in grid.index[[i, i + 1]])
         for i in range(7)
     }
     assert drawn == wanted
-    assert len(links.get_segments()) == 7
+    assert len(lines) == 7
 
 
-def test_links_of_dense_weights_are_fine(grid, chain):
-    dense = Weights(np.ones((9, 9)) - np.eye(9), grid.index)
-    (few, many) = (
-        next(part for part in maps.links(W, regions=grid).axes[0].collections if part.get_gid() == "links")
-        for W in (chain, dense)
-    )
-    assert many.get_linewidth()[0] <= few.get_linewidth()[0]
+def links_of(drawing) -> list:
+    return [part for part in drawing.axes[0].collections if part.get_gid() == "links"]
+
+
+def test_a_link_is_as_wide_as_it_weighs_and_dense_weights_show_the_strongest(grid, chain):
+    own = chain.matrix.toarray()
+    own[0, 1] = own[1, 0] = 5.0
+    own[2, 3] = own[3, 2] = 2.5
+    drawing = maps.links(Weights(own, grid.index), regions=grid)
+    parts = links_of(drawing)
+    widths = [part.get_linewidth()[0] for part in parts]
+    assert [len(part.get_segments()) for part in parts] == [5, 1, 1]
+    assert widths == sorted(widths)
+    assert len(set(widths)) == 3
+    # Borders twice in one place, once with weights of its own: the maps differ.
+    assert len(links_of(maps.links(Weights((own > 0).astype(float), grid.index), regions=grid))) == 1
+    distance = 1.0 / (1.0 + np.abs(np.arange(9)[:, None] - np.arange(9)))
+    dense = Weights(distance - np.diag(np.diag(distance)), grid.index)
+    few = maps.links(dense, regions=grid, strongest=1)
+    assert sum(len(part.get_segments()) for part in links_of(few)) < 9
+    assert "strongest links of each unit" in words_of(few.figure)
+    assert "strongest" not in words_of(maps.links(dense, regions=grid).figure)
+    with pytest.raises(SpecificationError, match="strongest"):
+        maps.links(dense, regions=grid, strongest=0)
+
+
+def test_a_unit_without_weights_is_hatched_on_the_map_of_links(grid, chain):
+    drawing = maps.links(chain.subset(grid.index[:7]), regions=grid)
+    assert "Not in the weights matrix" in words_of(drawing.figure)
+    hatched = [part for part in regions_of(drawing.axes[0]) if part.get_hatch()]
+    assert sum(len(part.get_paths()) for part in hatched) == 2
+
+
+# -- The review number, the scale, sizes of files --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [(None, "审图号：待填"), ("", ""), ("GS（2024）0650号", "审图号：GS（2024）0650号")],
+)
+def test_the_review_number_is_asked_for_in_china_only(grid, number, line):
+    values = pd.Series(np.arange(9.0), index=grid.index)
+    look = Look(review_number=number, language="zh")
+    said = words_of(maps.choropleth(values, regions=grid, look=look).figure)
+    assert (line in said) if line else ("审图号" not in said)
+    elsewhere = grid.set_crs("EPSG:32632", allow_override=True)
+    said = words_of(maps.choropleth(values, regions=elsewhere, look=look).figure)
+    assert ("审图号" in said) is bool(number)
+
+
+def test_scale_bars_say_the_same_in_both_languages(delta, panels):
+    found = []
+    for language in ("en", "zh"):
+        look = replace(WORDS, language=language, note=Text("A long note. " * 40, "注。"), labels="none")
+        drawing = maps.choropleth(panels, regions=delta, look=look)
+        (scale,) = (axes for axes in drawing.figure.axes if axes.get_label() == "scale")
+        found.append([text.get_text() for text in scale.texts][:3])
+    assert found[0] == found[1]
+
+
+def test_borders_have_the_corners_of_the_print_and_stay_shared(tmp_path):
+    """339 units with rugged borders."""
+    rng = np.random.default_rng(1)
+    corners = list(itertools.product(range(0, 3_400_000, 200_000), range(0, 4_000_000, 200_000)))[:339]
+    cells = shapely.segmentize([shapely.box(x, y, x + 200_000, y + 200_000) for x, y in corners], 1_000)
+    # Whole metres: the same corners from both sides.
+    rugged = shapely.transform(cells, lambda xy: np.round(xy + 700 * np.sin(xy[:, ::-1] / 1500)))
+    shapes = gpd.GeoDataFrame(geometry=rugged, index=[f"{n:04d}" for n in range(339)], crs="EPSG:4549")
+    before = shapely.get_num_coordinates(rugged).sum()
+    assert shapely.coverage_is_valid(rugged)
+    frame = pd.DataFrame(rng.normal(size=(339, 4)), shapes.index)
+    drawing = maps.choropleth(frame, regions=shapes, look=Look(labels="none"))
+    assert [patches(axes) for axes in drawing.axes] == [339] * 4
+    (svg,) = save_figure(drawing.figure, tmp_path, "map", ("svg",))
+    assert svg.stat().st_size < 2_000_000
+    drawn = places.thinned(shapes, 4_000_000 / 87 * 25.4 / 300)
+    assert shapely.get_num_coordinates(drawn.geometry.to_numpy()).sum() < before / 8
+    assert shapely.coverage_is_valid(drawn.geometry.to_numpy())
+    assert drawn.area.sum() == pytest.approx(shapes.area.sum(), rel=1e-3)
 
 
 def test_islands_are_ringed_and_named(grid, chain):

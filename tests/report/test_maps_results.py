@@ -14,6 +14,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from pictures import BLINDNESS, GREY_STEP, clean, grey_steps, lines_of, parts_of, seen_apart, words_of
 
+import spatial_zb as zb
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError
 from spatial_zb.base.text import Text
 from spatial_zb.data.panel import Panel
@@ -24,6 +25,7 @@ from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.placement import box_of
 from spatial_zb.report.drawing.style import HATCH
 from spatial_zb.report.maps.classes import class_breaks, class_of, round_edges
+from spatial_zb.report.maps.results import legend_of_effect
 from spatial_zb.report.maps.shaded import BIVARIATE, CLUSTERS, HOT_SPOTS, ISLAND_HATCH
 
 NAMES = (Text("Industry agglomeration", "产业集聚"), Text("Talent agglomeration", "人才集聚"))
@@ -54,15 +56,15 @@ def grid() -> gpd.GeoDataFrame:
 
 def faces(axes, regions) -> dict[str, str]:
     """Colour of each unit on a map: polygons are told by their outermost corners."""
-    corners = {
-        tuple(np.round(shape.bounds, 1)): unit for unit, shape in places.project(regions).geometry.items()
-    }
-    assert len(corners) == len(regions)
+    # Nearly: borders are drawn with as many corners as the print can show.
+    corners = places.project(regions).bounds.to_numpy()
     found = {}
     for part in parts_of(axes, "regions"):
         colour = HATCH if part.get_hatch() else to_hex(part.get_facecolor()[0])
         for path in part.get_paths():
-            found[corners[tuple(np.round(path.get_extents().extents, 1))]] = colour
+            nearest = np.abs(corners - path.get_extents().extents).sum(axis=1).argmin()
+            found[regions.index[nearest]] = colour
+    assert len(found) == len(regions)
     return found
 
 
@@ -157,9 +159,8 @@ def effects(delta) -> pd.DataFrame:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_effect_map(delta, effects, language):
-    drawing = maps.effects(
-        effects, regions=delta, names=(NAMES[0], NAMES[1]), look=replace(WORDS, language=language)
-    )
+    look = replace(WORDS, language=language, legend=legend_of_effect(NAMES[0], NAMES[1]))
+    drawing = maps.effect(effects, regions=delta, look=look)
     clean(drawing.figure)
     assert len(drawing.axes) == 2
     said = words_of(drawing.figure)
@@ -174,11 +175,32 @@ def test_effect_map(delta, effects, language):
 def test_effect_map_refuses_and_draws_in_given_axes(grid):
     frame = pd.DataFrame({"received": np.linspace(-1, 1, 16)}, index=grid.index)
     axes = Figure().add_subplot()
-    assert maps.effects(frame, regions=grid, sides=["received"], ax=axes).axes == (axes,)
-    with pytest.raises(SpecificationError, match="emitted"):
-        maps.effects(frame, regions=grid)
+    assert maps.effect(frame, regions=grid, sides=["received"], ax=axes).axes == (axes,)
+    with pytest.warns(DeprecationWarning, match="maps.effect"):
+        maps.effects(frame, regions=grid, sides=["received"], names=NAMES)
+    for sides in (["emitted"], []):
+        with pytest.raises(SpecificationError, match="side"):
+            maps.effect(frame, regions=grid, sides=sides)
     with pytest.raises(SpecificationError, match="2 maps"):
-        maps.effects(frame.assign(emitted=0.0), regions=grid, ax=axes)
+        maps.effect(frame.assign(emitted=0.0), regions=grid, sides=["received", "emitted"], ax=axes)
+
+
+def test_an_effect_of_a_fit_leaves_out_the_side_that_is_flat(example, effects_of_a_fit):
+    fit, regions = effects_of_a_fit.fit, example.regions
+    by_unit = zb.effects_by_unit(fit, "talent")
+    more = pd.concat([regions, regions.iloc[:1].set_axis(["999999"]).translate(3).to_frame("geometry")])
+    drawing = maps.effect(effects_of_a_fit, "talent", regions=more)
+    assert len(drawing.axes) == 1
+    assert drawing.left_out == ("999999",)
+    said = words_of(drawing.figure)
+    assert "Emitted" in said
+    # W sums to one by rows: what is received is the same but for the own part.
+    assert f"Received from all others: between −{-by_unit['received'].min():.3f}" in said
+    both = maps.effect(fit, "talent", regions=regions, sides=["received", "emitted"])
+    assert len(both.axes) == 2
+    for wrong in ({}, {"term": "nothing"}):
+        with pytest.raises((SpecificationError, DataError)):
+            maps.effect(fit, regions=regions, **wrong)
 
 
 def test_influence_map(delta):
@@ -279,6 +301,14 @@ def test_ellipses_lie_where_the_outlines_say_and_a_table_is_nearly_as_good(delta
         assert outside < 1e-3 * ring.area  # straight chords of the same points in two projections
         # Within these few hundred kilometres true and grid north differ by less than a degree.
         assert shapely.Polygon(about.get_xydata()).symmetric_difference(ring).area < 0.02 * ring.area
+
+
+def test_units_that_do_not_count_are_hatched_under_ellipses(delta, path):
+    drawing = maps.ellipses(path, regions=delta, units=delta.index[1:])
+    hatched = [part for part in parts_of(drawing.axes[0], "regions") if part.get_hatch()]
+    assert [len(part.get_paths()) for part in hatched] == [1]
+    assert "No data" in words_of(drawing.figure)
+    assert "No data" not in words_of(maps.ellipses(path, regions=delta).figure)
 
 
 def test_the_bar_of_the_path_is_as_long_as_it_says(delta, path):

@@ -121,13 +121,33 @@ def test_embedded_numbers_read_back(page):
 
 
 def test_classes_are_those_of_the_maps(page):
-    from spatial_zb.report.maps.classes import class_breaks, class_of
+    from spatial_zb.report.maps.classes import class_of, classify
 
     values = small_content().atlas.variables[0].values
     for scheme, found in page.data()["atlas"]["variables"][0]["schemes"].items():
-        expected = class_of(values, class_breaks(values, scheme, 5))
-        assert np.array_equal(found["codes"], expected)
-        assert len(found["colours"]) == len(found["labels"]) > expected.max()
+        printed = classify(values, scheme, 5)
+        assert np.array_equal(found["codes"], class_of(values, printed.breaks))
+        assert found["colours"] == printed.colours
+        assert len(found["labels"]) == len(printed.colours)
+
+
+def test_edges_and_colours_of_ones_own_are_on_the_page_too():
+    from spatial_zb.report.maps.classes import classify
+
+    content = small_content()
+    first, second = content.atlas.variables
+    middle = float(np.nanmedian(first.values))
+    first = replace(first, breaks=(middle,), center=middle)
+    atlas = replace(content.atlas, variables=(first, second), scheme="equal", classes=4)
+    shown = Page(render(replace(content, atlas=atlas), ["en"])).data()["atlas"]
+    assert shown["scheme"] == "own"
+    assert (
+        shown["variables"][0]["schemes"]["own"]["colours"]
+        == classify(first.values, [middle], center=middle).colours
+    )
+    equal = classify(second.values, "equal", 4)
+    assert shown["variables"][1]["schemes"]["own"]["colours"] == equal.colours
+    assert Page(render(content, ["en"])).data()["atlas"]["scheme"] == "quantile"
 
 
 def test_every_control_image_and_region_has_a_name(page):
@@ -191,7 +211,7 @@ def test_refusals(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("number", "line"), [("", "not given"), (" GS(2024)<0650> ", "GS(2024)<0650>.")])
+@pytest.mark.parametrize(("number", "line"), [(None, "not given"), (" GS(2024)<0650> ", "GS(2024)<0650>.")])
 def test_the_review_number_stands_below_the_map_and_at_the_end(number, line):
     page = Page(render(replace(small_content(), review_number=number), ["en"]))
     data = page.data()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from offline_sample import HOSTILE, PERIODS, small_content
 
-from spatial_zb.report.maps.classes import class_breaks, class_of
+from spatial_zb.report.maps.classes import class_of, classify
 from spatial_zb.report.page import write_report
 from spatial_zb.report.tables.text import clean
 
@@ -132,7 +132,7 @@ def test_variable_year_and_classes_change_the_map(opened, size):
         last = fills(page)
         page.select_option("#period", "0")
         assert fills(page) != last
-        codes = class_of(values, class_breaks(values, "quantile", 5))
+        codes = class_of(values, classify(values, "quantile", 5).breaks)
         colours = fills(page)
         assert all(
             (colours[i] == colours[j]) == (codes[0, i] == codes[0, j]) for i in range(12) for j in range(12)

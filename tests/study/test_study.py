@@ -353,6 +353,21 @@ MISTAKES = {
         '[maps]\nlabels = "some"',
         ["maps.labels (line 56)", "'auto', 'all', 'groups' or 'none'"],
     ),
+    "breaks": ("[maps]", "[maps]\nbreaks = [1, 0]", ["maps.breaks (line 56)", "increase"]),
+    "breaks of nothing": ("[maps]", "[maps]\nbreaks = { x = [0] }", ["maps.breaks", "'x'"]),
+    "center": ("[maps]", '[maps]\ncenter = "zero"', ["maps.center (line 56)", "'auto' or 'none'"]),
+    "alpha": ("[maps]", "[maps]\nalpha = 1", ["maps.alpha"]),
+    "adjust": ("[maps]", '[maps]\nadjust = "fdrs"', ["maps.adjust", "did you mean 'fdr'?"]),
+    "bounds": (
+        "[maps]",
+        "[dynamics]\ndensities = 'industry'\nbounds.industry = [1, 0]\n[maps]",
+        ["bounds", "[0, 1]"],
+    ),
+    "bounds of nothing": (
+        "[maps]",
+        "[dynamics]\ndensities = 'industry'\nbounds.x = [0, 1]\n[maps]",
+        ["not of x"],
+    ),
     "scheme": ("[maps]", '[maps]\nscheme = "quantiles"', ["maps.scheme", "did you mean 'quantile'?"]),
     "periods backwards": (
         "periods = [2007, 2009]",
@@ -450,6 +465,25 @@ def test_mistakes_of_a_chinese_study_are_told_in_chinese(
     assert language_of(path) == "zh"
     assert cli.main(["check", str(path), "--language", "en"]) == 1
     assert "did you mean 'panel.csv'" in capsys.readouterr().err
+
+
+def test_classes_colours_and_the_review_number_of_maps(project: Path) -> None:
+    more = "[maps]\nbreaks = { industry = [-1, 0.5] }\ncenter = 0\nadjust = 'none'\nreview_number = ' none '"
+    study = load_study(write(project, changed("[maps]", more)))
+    assert study.maps is not None
+    assert study.maps.breaks_of("industry") == (-1.0, 0.5)
+    assert study.maps.breaks_of("gdp") is None
+    assert study.maps.center_of("industry") == 0.0
+    assert study.review_number == ""
+    plain = load_study(
+        write(project, changed("[maps]", "[maps]\nbreaks = [1, 2]\ncenter = { industry = 1.5 }"))
+    )
+    assert plain.maps is not None
+    assert plain.maps.breaks_of("gdp") == (1.0, 2.0)
+    assert [plain.maps.center_of(name) for name in ("industry", "gdp")] == [1.5, "auto"]
+    assert plain.review_number is None
+    given = changed("[maps]", "[maps]\nreview_number = 'GS(2024)0650'")
+    assert load_study(write(project, given)).review_number == "GS(2024)0650"
 
 
 def test_map_periods_lie_within_the_data(project: Path) -> None:

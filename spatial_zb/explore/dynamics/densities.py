@@ -141,8 +141,12 @@ def kernel_densities(
     relative: bool = False,
     bandwidth: Literal["scott", "silverman"] | float = "scott",
     points: int = 256,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Densities:
     """Gaussian kernel density of a variable over units, for each period on one common grid.
+
+    At a bound that the variable cannot pass, a share at 0 and at 1 or a quantity at 0, the part of the kernel beyond it is
+    reflected: f(x) + f(2a − x) + f(2b − x) between a and b (Silverman 1986, Density Estimation, section 2.10).
 
     Parameters
     ----------
@@ -153,14 +157,17 @@ def kernel_densities(
     bandwidth
         A rule of :class:`scipy.stats.gaussian_kde`, or a number in the unit of the (relative) variable.
     points
-        Grid points, from three bandwidths below the least value to three above the largest.
+        Grid points, from three bandwidths below the least value to three above the largest, or to a bound.
+    bounds
+        The least and the largest value that is possible, of the values that are drawn.
 
     Raises
     ------
     DataError
-        A blank cell, a variable that does not vary in a period, or a mean of zero with ``relative``.
+        A blank cell, a variable that does not vary in a period, a mean of zero with ``relative``, or a value beyond the
+        bounds.
     SpecificationError
-        An unknown rule, a bandwidth that is not positive, fewer than two points.
+        An unknown rule, a bandwidth that is not positive, fewer than two points, bounds that are no two numbers in order.
 
     Examples
     --------
@@ -186,12 +193,15 @@ def kernel_densities(
         )
     if relative:
         x = x / _means(chosen, variable, x)
+    _check_bounds(chosen, variable, x, bounds)
     rule = bandwidth if isinstance(bandwidth, str) else None
     kernels = [gaussian_kde(row, rule or float(bandwidth) / row.std(ddof=1)) for row in x]
     widths = np.array([np.sqrt(kernel.covariance[0, 0]) for kernel in kernels])
     margin = MARGIN * widths.max()
-    grid = np.linspace(x.min() - margin, x.max() + margin, points)
-    density = np.stack([kernel(grid) for kernel in kernels])
+    low, high = max(x.min() - margin, bounds[0]), min(x.max() + margin, bounds[1])
+    grid = np.linspace(low, high, points)
+    mirrored = [2 * bound - grid for bound in bounds if np.isfinite(bound)]
+    density = np.stack([sum((kernel(at) for at in mirrored), kernel(grid)) for kernel in kernels])
     return Densities(variable, chosen.periods, grid, density, widths)
 
 
@@ -207,6 +217,22 @@ def _check_density_options(bandwidth: Any, points: int) -> None:
         raise SpecificationError(
             f"bandwidth must be a positive number, not {bandwidth!r}.",
             f"bandwidth须为正数，而不是{bandwidth!r}。",
+        )
+
+
+def _check_bounds(panel: Panel, variable: str, values: np.ndarray, bounds: Any) -> None:
+    """Refuse bounds that are none, and values (T, n) beyond them."""
+    pair = isinstance(bounds, tuple | list) and len(bounds) == 2
+    if not (pair and all(isinstance(b, int | float | np.number) for b in bounds) and bounds[0] < bounds[1]):
+        raise SpecificationError(
+            f"bounds must be the least and the largest possible value, such as (0, 1), not {bounds!r}.",
+            f"bounds须为最小与最大可能取值，如(0, 1)，而不是{bounds!r}。",
+        )
+    beyond = (values < bounds[0]) | (values > bounds[1])
+    if beyond.any():
+        raise DataError(
+            f"{variable!r} lies beyond its bounds, {bounds[0]:g} to {bounds[1]:g}, in {listed(cells(panel, beyond))}.",
+            f"{variable!r}在{listed_zh(cells(panel, beyond))}超出其取值范围（{bounds[0]:g}至{bounds[1]:g}）。",
         )
 
 

@@ -93,8 +93,8 @@ def _provenance(study: Study) -> list[str]:
     for what, source in sources.items():
         said = _plain(source) if source else _OPEN.format("name the source")
         lines.append(f"- {what}: {said}")
-    if study.regions.review_number:
-        lines.append(f"- Map review number (审图号): {_plain(study.regions.review_number)}")
+    if study.review_number:
+        lines.append(f"- Map review number (审图号): {_plain(study.review_number)}")
     return lines
 
 

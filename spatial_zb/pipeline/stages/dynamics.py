@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
@@ -22,7 +23,15 @@ from spatial_zb.explore.dynamics import (
     theil_decomposition,
 )
 from spatial_zb.explore.dynamics.convergence import INITIAL, BetaConvergence
-from spatial_zb.pipeline.job import Job, figure_note, map_look, present, sample_notes
+from spatial_zb.pipeline.job import (
+    Job,
+    figure_note,
+    left_out_words,
+    map_look,
+    present,
+    sample_notes,
+    shown_regions,
+)
 from spatial_zb.pipeline.words import EFFECT_WORDS, weights_words
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
@@ -79,7 +88,10 @@ def _densities(job: Job, panel: Panel) -> None:
     chosen = present(job.study.dynamics)
     if not chosen.densities:
         return
-    found = {name: kernel_densities(panel, name, relative=chosen.relative) for name in chosen.densities}
+    found = {
+        name: kernel_densities(panel, name, relative=chosen.relative, bounds=_bounds(job, name))
+        for name in chosen.densities
+    }
     peaks = {name: result.glance() for name, result in found.items()}
     job.table(
         lambda look: density_table(peaks, relative=chosen.relative, look=look),
@@ -94,23 +106,29 @@ def _densities(job: Job, panel: Panel) -> None:
         job.figure(
             f"density_{name}",
             partial(_density, result.tidy(), _shown(job, panel), label),
-            Look(
-                note=figure_note(job, job.study.main_sample, said=_density_note(panel, name, chosen.relative))
-            ),
+            Look(note=figure_note(job, job.study.main_sample, said=_density_note(job, panel, name))),
             preset="journal_single",
             shown=Text(f"Density: {label.en}", f"核密度：{label.zh}"),
         )
 
 
-def _density_note(panel: Panel, name: str, relative: bool) -> Text:
-    """The kernel, and the values there are: it spreads beyond them, below zero too."""
-    values = panel.array(name)
+def _bounds(job: Job, name: str) -> tuple[float, float]:
+    """The possible values of a variable: those the study states; from 0 to 1 of an index or a coupling coordination."""
+    known = present(job.study.dynamics).bounds.get(name)
+    unit = name in job.study.indices or name in job.study.coupling
+    return known or ((0.0, 1.0) if unit and not present(job.study.dynamics).relative else (-np.inf, np.inf))
+
+
+def _density_note(job: Job, panel: Panel, name: str) -> Text:
+    """The kernel, the values there are, and where it ends: it spreads beyond them where the study knows no bound."""
+    values, relative = panel.array(name), present(job.study.dynamics).relative
     values = values / values.mean(axis=1, keepdims=True) if relative else values
     low, high = (f"{value:.2f}".replace("-", "−") for value in (values.min(), values.max()))
-    return Text(
-        f"Gaussian kernel, bandwidth by Scott's rule; it spreads beyond the values there are ({low} to {high}).",
-        f"高斯核，Scott规则带宽；曲线会超出实际取值范围（{low}至{high}）。",
-    )
+    said = Text("Gaussian kernel, bandwidth by Scott's rule", "高斯核，Scott规则带宽")
+    ends = [f"{bound:g}".replace("-", "−") for bound in _bounds(job, name) if np.isfinite(bound)]
+    if ends:
+        said = Text(f"{said.en}, reflected at {listed(ends)}", f"{said.zh}，在{listed_zh(ends)}处反射")
+    return Text(f"{said.en}; the values are {low} to {high}.", f"{said.zh}；实际取值为{low}至{high}。")
 
 
 ELLIPSE_NOTE = Text(
@@ -125,7 +143,8 @@ def _ellipse(job: Job, panel: Panel, variable: str) -> None:
 
     polygons = job.prepared.polygons(job.study.main_sample)
     path = deviation_ellipses(panel, variable, polygons)
-    label = panel.label(variable)
+    label, shown, gone = panel.label(variable), shown_regions(job), left_out_words(job)
+    note = Text(f"{ELLIPSE_NOTE.en} {gone.en}".strip(), ELLIPSE_NOTE.zh + gone.zh)
     job.table(
         lambda look: ellipse_table(path.table(), label, look=look),
         TableLook(key=f"ellipse_{variable}", notes=_notes(job)),
@@ -133,8 +152,10 @@ def _ellipse(job: Job, panel: Panel, variable: str) -> None:
     job.tidy(f"ellipse_{variable}", path.tidy().assign(variable=variable))
     job.figure(
         f"ellipse_{variable}",
-        lambda look: maps.ellipses(path, regions=polygons, periods=_shown(job, panel), look=look),
-        map_look(job.study, title=label, note=ELLIPSE_NOTE),
+        lambda look: maps.ellipses(
+            path, regions=shown, periods=_shown(job, panel), units=polygons.index, look=look
+        ),
+        map_look(job.study, title=label, note=note),
     )
 
 

@@ -1,4 +1,4 @@
-"""Figures of results in the stage maps: effects by unit, order and distance, and association by distance."""
+"""Figures of results in the stage maps: effects by unit, round of feedback and distance, and association by distance."""
 
 from __future__ import annotations
 
@@ -22,7 +22,15 @@ from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import Estimation
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import Method, SystemFit
-from spatial_zb.pipeline.job import Job, figure_note, map_look, present, unit_names
+from spatial_zb.pipeline.job import (
+    Job,
+    figure_note,
+    left_out_words,
+    map_look,
+    present,
+    shown_regions,
+    unit_names,
+)
 from spatial_zb.pipeline.stages.models import spec_of
 from spatial_zb.pipeline.stages.systems import method_options, system_spec
 from spatial_zb.pipeline.words import (
@@ -36,6 +44,7 @@ from spatial_zb.pipeline.words import (
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.style import Drawing
+from spatial_zb.report.maps.results import legend_of_effect
 from spatial_zb.report.tables.table import TableLook
 from spatial_zb.study import Model, Scenario, System
 
@@ -164,13 +173,18 @@ def _map_effects(
     note: Text,
     part: Model | System,
 ) -> None:
-    study = job.study
-    polygons = job.prepared.polygons(study.samples_of(part)[0])
+    study, sample = job.study, job.study.samples_of(part)[0]
+    shown, labels = shown_regions(job, sample), "auto" if study.maps is None else study.maps.labels
     job.tidy(f"effects_by_unit_{stem}", frame.rename_axis("unit").reset_index())
     job.figure(
         f"effect_map_{stem}",
-        lambda look: maps.effects(frame, regions=polygons, names=names, look=look),
-        map_look(study, labels="auto" if study.maps is None else study.maps.labels, note=note),
+        lambda look: maps.effect(frame, regions=shown, look=look),
+        map_look(
+            study,
+            labels=labels,
+            legend=legend_of_effect(*names),
+            note=_joined(note, left_out_words(job, sample)),
+        ),
     )
 
 
@@ -187,7 +201,7 @@ def _draw_orders(
         f"effects_by_order_{stem}",
         lambda look: figures.effects_by_order(frame, terms=[term], look=look),
         Look(title=words[0], note=words[1], words=labels),
-        shown=Text(f"Effects by order of neighbour: {words[0].en}", f"按邻接阶数的效应：{words[0].zh}"),
+        shown=Text(f"Effects by round of feedback: {words[0].en}", f"按反馈轮次的效应：{words[0].zh}"),
     )
 
 
@@ -196,7 +210,7 @@ def _arrow(response: Text, source: Text) -> Text:
 
 
 def _joined(first: Text, second: Text) -> Text:
-    return Text(f"{first.en} {second.en}", first.zh + second.zh)
+    return Text(f"{first.en} {second.en}".strip(), first.zh + second.zh)
 
 
 def _sourced(job: Job, note: Text) -> Text:

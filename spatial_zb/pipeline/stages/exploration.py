@@ -12,7 +12,7 @@ from spatial_zb import indices
 from spatial_zb.base.errors import DataError, listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.explore import bivariate_moran, moran, pooled_moran
-from spatial_zb.explore.checks import MoranTable
+from spatial_zb.explore.checks import MoranTable, permutations_for
 from spatial_zb.pipeline.inputs import graded_frame, index_definition, index_weights_frame
 from spatial_zb.pipeline.job import Job, figure_note, present, sample_notes, scatter_note, unit_names
 from spatial_zb.pipeline.prepare import Prepared
@@ -305,6 +305,36 @@ def moran_of(job: Job, sample: str, variable: str, W: str) -> MoranTable:
         job.prepared.weights(W, sample),
         permutations=job.study.general.permutations,
         rng=job.seed("moran", sample, variable, W),
+    )
+
+
+def local_permutations(study: Study, units: int) -> int:
+    """Permutations of local Moran's I: those of the study, or as many more as a single unit needs to pass a correction."""
+    return max(
+        study.general.permutations, permutations_for(units, "fdr", min(present(study.maps).alpha, 0.05))
+    )
+
+
+#: Words for the corrections of p-values for the number of units.
+ADJUSTED = {
+    "fdr": Text("false discovery rate {}", "错误发现率{}"),
+    "bonferroni": Text("Bonferroni’s correction, {}", "Bonferroni校正，{}"),
+    "none": Text("each unit at {}, without correction for their number", "各地区{}，未作多重检验校正"),
+}
+
+
+def clusters_words(study: Study, units: int) -> Text:
+    """How the clusters on maps were found: W, permutations and correction."""
+    wanted = present(study.maps)
+    W, how, level = (
+        study.weights[str(wanted.clusters)].label,
+        ADJUSTED[wanted.adjust],
+        f"{100 * wanted.alpha:g}%",
+    )
+    draws = f"{local_permutations(study, units):,}"
+    return Text(
+        f"Local Moran’s I, {W.en}, {draws} permutations, {how.en.format(level)}.",
+        f"局部莫兰指数，{W.zh}，{draws}次置换，{how.zh.format(level)}。",
     )
 
 

@@ -11,13 +11,25 @@ import pandas as pd
 from spatial_zb.base.errors import listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.data.panel import Panel
-from spatial_zb.data.regions import select_regions
-from spatial_zb.pipeline.job import Job, figure_note, map_look, present, scatter_note, unit_names
+from spatial_zb.explore.checks import LocalTable
+from spatial_zb.pipeline.job import (
+    NO_TEXT,
+    Job,
+    figure_note,
+    left_out_words,
+    map_look,
+    present,
+    scatter_note,
+    shown_regions,
+    span_words,
+    unit_names,
+)
 from spatial_zb.pipeline.stages.effects import draw_results, draw_scenarios
-from spatial_zb.pipeline.stages.exploration import moran_of
+from spatial_zb.pipeline.stages.exploration import clusters_words, local_permutations, moran_of
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.style import Drawing
+from spatial_zb.report.maps.classes import Classes, classify
 from spatial_zb.study import Maps
 from spatial_zb.weights import by_period
 from spatial_zb.weights.matrix import Weights
@@ -35,20 +47,17 @@ def draw_maps(job: Job) -> list[Text]:
 
 def _draw_study_maps(job: Job, wanted: Maps) -> None:
     """Choropleths with common classes, Moran scatterplots of the ends of the sample, and the link wanted."""
-    study, prepared = job.study, job.prepared
-    sample = study.main_sample
-    panel, polygons = prepared.sample(sample), prepared.polygons(sample)
-    gone = prepared.left_out(sample)
-    shown = select_regions(prepared.regions, [*polygons.index, *gone]) if gone else polygons
+    study = job.study
+    panel, shown = job.prepared.sample(study.main_sample), shown_regions(job)
     for variable in wanted.variables:
         _draw_variable(job, panel, variable, shown)
         _draw_scatter(job, panel, variable)
     if wanted.bivariate:
         _draw_bivariate(job, panel, wanted.bivariate, shown)
     if wanted.clusters is not None:
-        _draw_clusters(job, panel, wanted.clusters, polygons)
+        _draw_clusters(job, panel, wanted.clusters, shown)
     for name in study.weights:
-        _draw_links(job, name, sample, polygons)
+        _draw_links(job, name, shown)
 
 
 def _locator(job: Job, shown: Any) -> Any:
@@ -57,74 +66,107 @@ def _locator(job: Job, shown: Any) -> Any:
     return regions if present(job.study.maps).locator and len(regions) > len(shown) else None
 
 
-def _by_period(job: Job, panel: Panel, variable: str, shown: Any) -> pd.DataFrame:
-    """Values by unit and mapped period, blank for units that are left out."""
-    chosen = list(present(job.study.maps).periods)
-    values = panel.select(periods=chosen).array(variable)
-    heads = chosen if len(panel.periods) > 1 else [""]  # one cross-section needs no year over its map
-    return pd.DataFrame(values.T, index=panel.units, columns=heads).reindex(shown.index)
-
-
 def _draw_variable(job: Job, panel: Panel, variable: str, shown: Any) -> None:
-    wanted, frame = present(job.study.maps), _by_period(job, panel, variable, shown)
+    wanted, classes = present(job.study.maps), classes_of(job, panel, variable)
+    center = {"center": classes.center} if classes.center is not None else {"palette": "sequential"}
     job.figure(
         f"map_{variable}",
-        lambda look: maps.choropleth(frame, regions=shown, scheme=wanted.scheme, k=wanted.classes, look=look),
-        _look(job, shown, legend=panel.label(variable), note=SCHEMES[wanted.scheme]),
+        lambda look: maps.choropleth(
+            panel,
+            variable,
+            regions=shown,
+            periods=wanted.periods,
+            scheme=list(classes.breaks[1:-1]),
+            look=look,
+        ),
+        _look(
+            job, shown, legend=panel.label(variable), note=_classes_words(job, variable, classes), **center
+        ),
     )
 
 
-def _look(job: Job, shown: Any, **words: Any) -> Look:
+def classes_of(job: Job, panel: Panel, variable: str) -> Classes:
+    """Classes of a mapped variable, on paper and on the page: of all periods, as the study wants them."""
+    wanted = present(job.study.maps)
+    center = wanted.center_of(variable)
+    return classify(
+        panel.array(variable),
+        wanted.breaks_of(variable) or wanted.scheme,
+        wanted.classes,
+        "sequential" if center == "none" else None,
+        None if isinstance(center, str) else center,
+    )
+
+
+def _classes_words(job: Job, variable: str, classes: Classes) -> Text:
+    """How the classes were found, which their limits do not tell, and where blue turns red."""
+    wanted, years = present(job.study.maps), span_words(job.prepared.panel.periods)
+    own = wanted.breaks_of(variable) is not None
+    said = OWN_CLASSES if own else SCHEMES[wanted.scheme]
+    said = Text(said.en.format(years.en), said.zh.format(years.zh))
+    if classes.center is None or wanted.scheme == "std":
+        return said
+    middle = f"{classes.center:g}".replace("-", "−")
+    return Text(
+        f"{said.en} Blue below {middle}, red above.", f"{said.zh}低于{middle}为蓝，高于{middle}为红。"
+    )
+
+
+def _look(job: Job, shown: Any, note: Text = NO_TEXT, **words: Any) -> Look:
     """The look of maps of these polygons, with labels and locator as the study wants them."""
-    return map_look(job.study, labels=present(job.study.maps).labels, locator=_locator(job, shown), **words)
+    note = _joined(note, left_out_words(job))
+    labels = present(job.study.maps).labels
+    return map_look(job.study, labels=labels, locator=_locator(job, shown), note=note, **words)
 
 
-#: How the classes were found, which their limits do not tell.
+def _joined(first: Text, second: Text) -> Text:
+    return Text(f"{first.en} {second.en}".strip(), first.zh + second.zh)
+
+
+#: How the classes were found; the years are those of the panel, so that maps of other years have the same classes.
 SCHEMES = {
-    "quantile": Text("Classes: quantiles of all values shown.", "分级：所示全部数值的分位数。"),
+    "quantile": Text("Classes: quantiles of all values of {}.", "分级：{}全部数值的分位数。"),
     "natural": Text(
-        "Classes: natural breaks (Fisher–Jenks) of all values shown.",
-        "分级：所示全部数值的自然断点（Fisher–Jenks）。",
+        "Classes: natural breaks (Fisher–Jenks) of all values of {}.",
+        "分级：{}全部数值的自然断点（Fisher–Jenks）。",
     ),
     "equal": Text(
-        "Classes: equal intervals between the ends of all values shown.", "分级：所示全部数值的等间距。"
+        "Classes: equal intervals between the ends of all values of {}.", "分级：{}全部数值的等间距。"
     ),
     "std": Text(
-        "Classes: mean and whole standard deviations of all values shown.",
-        "分级：所示全部数值的均值与整数倍标准差。",
+        "Classes: mean and whole standard deviations of all values of {}.",
+        "分级：{}全部数值的均值与整数倍标准差。",
     ),
 }
-THIRDS = Text("Classes: thirds of all values shown of each variable.", "分级：各变量所示全部数值的三分位数。")
+OWN_CLASSES = Text(
+    "Classes: as chosen; the ends are those of all values of {}.",
+    "分级：自定界限，两端为{}全部数值的最小值与最大值。",
+)
+THIRDS = Text("Classes: thirds of all values of {} of each variable.", "分级：各变量{}全部数值的三分位数。")
 
 
 def _draw_bivariate(job: Job, panel: Panel, pair: tuple[str, ...], shown: Any) -> None:
     """Both variables in thirds that are common to all periods."""
-    first, second = (_by_period(job, panel, variable, shown) for variable in pair)
+    periods, years = present(job.study.maps).periods, span_words(panel.periods)
     job.figure(
         f"map_{pair[0]}_{pair[1]}",
-        lambda look: maps.bivariate(
-            first,
-            second,
-            regions=shown,
-            names=(panel.label(pair[0]), panel.label(pair[1])),
-            look=look,
-        ),
-        _look(job, shown, note=THIRDS),
+        lambda look: maps.bivariate(panel, pair, regions=shown, periods=periods, look=look),
+        _look(job, shown, note=Text(THIRDS.en.format(years.en), THIRDS.zh.format(years.zh))),
     )
 
 
-def _clusters(codes: pd.DataFrame, polygons: Any, look: Look) -> Drawing:
+def _clusters(codes: Mapping[Any, LocalTable], polygons: Any, look: Look) -> Drawing:
     return maps.clusters(codes, regions=polygons, look=look)
 
 
-def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
+def _draw_clusters(job: Job, panel: Panel, weights: str, shown: Any) -> None:
     """Maps of local Moran clusters of every mapped variable, and the local statistics behind them."""
     from spatial_zb.explore import local_moran
 
     study, wanted = job.study, present(job.study.maps)
     W = job.prepared.weights(weights, study.main_sample)
+    permutations = local_permutations(study, len(panel.units))
     frames = []
-    gone = _left_out_words(job)
     for variable in wanted.variables:
         found = {
             period: local_moran(
@@ -132,29 +174,20 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
                 variable,
                 W,
                 period=period,
-                permutations=study.general.permutations,
+                permutations=permutations,
                 rng=job.seed("local", variable, weights),
-            )
+            ).adjusted(None if wanted.adjust == "none" else wanted.adjust, wanted.alpha)
             for period in wanted.periods
         }
-        heads = found if len(panel.periods) > 1 else [""]
+        heads = list(found) if len(panel.periods) > 1 else [""]
         job.made.clusters |= {(variable, period): result.codes() for period, result in found.items()}
-        # The words of the column, so that units without neighbours are a class of their own.
-        codes = pd.concat([result.frame["cluster"] for result in found.values()], axis=1)
-        codes = codes.set_axis(heads, axis=1).reindex(polygons.index)  # hatched where a unit is absent
         label = panel.label(variable)
-        note = Text(
-            f"{label.en}. Local Moran’s I, {study.weights[weights].label.en}, "
-            f"{study.general.permutations:,} permutations, false discovery rate 5%.",
-            f"{label.zh}。局部莫兰指数，{study.weights[weights].label.zh}，{study.general.permutations:,}次置换，"
-            "错误发现率5%。",
-        )
-        bare = _nothing_left({period: result.frame for period, result in found.items()})
-        note = Text(note.en + bare.en + gone.en, note.zh + bare.zh + gone.zh)
+        note = _joined(Text(f"{label.en}.", f"{label.zh}。"), clusters_words(study, len(panel.units)))
+        note = _joined(note, _nothing_left(found))
         job.figure(
             f"clusters_{variable}",
-            partial(_clusters, codes, polygons),
-            _look(job, polygons, note=note),
+            partial(_clusters, dict(zip(heads, found.values(), strict=True)), shown),
+            _look(job, shown, note=note),
         )
         frames += [
             result.tidy().assign(variable=variable, period=period, weights=weights)
@@ -163,26 +196,16 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, polygons: Any) -> None:
     job.tidy("local_moran", pd.concat(frames, ignore_index=True))
 
 
-def _nothing_left(frames: Mapping[int, pd.DataFrame]) -> Text:
+def _nothing_left(found: Mapping[int, LocalTable]) -> Text:
     """For maps without a cluster: say that the correction for many tests left none, and what each test alone gives."""
-    bare = {p: frame for p, frame in frames.items() if not (frame["p_adjusted"] < 0.05).any()}
-    alone = {p: int((frame["p_sim"] < 0.05).sum()) for p, frame in bare.items()}
+    bare = {p: r for p, r in found.items() if not (r.frame["p_adjusted"] < r.alpha).any() and r.adjust}
+    alone = {p: int((result.frame["p_sim"] < result.alpha).sum()) for p, result in bare.items()}
     if not any(alone.values()):
-        return Text("", "")
+        return NO_TEXT
+    level = next(iter(found.values())).alpha
     return Text(
-        f" No unit passes in {listed(alone)}; without the correction {listed(alone.values())} would at 5%.",
-        f"{listed_zh(alone)}年没有地区通过校正；不作校正时在5%水平上分别有{listed_zh(alone.values())}个。",
-    )
-
-
-def _left_out_words(job: Job) -> Text:
-    names = unit_names(job.prepared)
-    gone = [names.get(i, Text.of(i)) for i in job.prepared.left_out(job.study.main_sample)]
-    if not gone:
-        return Text("", "")
-    return Text(
-        f" Left out for lack of data: {', '.join(n.en for n in gone)}.",
-        f"因缺数据未纳入：{'、'.join(n.zh for n in gone)}。",
+        f"No unit passes in {listed(alone)}; without the correction {listed(alone.values())} would at {100 * level:g}%.",
+        f"{listed_zh(alone)}年没有地区通过校正；不作校正时在{100 * level:g}%水平上分别有{listed_zh(alone.values())}个。",
     )
 
 
@@ -211,17 +234,11 @@ def _draw_scatter(job: Job, panel: Panel, variable: str) -> None:
     )
 
 
-def _draw_links(job: Job, name: str, sample: str, polygons: Any) -> None:
-    W = weights_at(job.prepared.weights(name, sample), job.prepared.panel.periods[-1])
-    if W.matrix.nnz > MOST_LINKS:
-        return  # a web of all pairs shows nothing
+def _draw_links(job: Job, name: str, shown: Any) -> None:
+    W = weights_at(job.prepared.weights(name, job.study.main_sample), job.prepared.panel.periods[-1])
     job.figure(
         f"weights_{name}",
-        lambda look: maps.links(W, regions=polygons, look=look),
-        map_look(job.study, data=False, title=job.study.weights[name].label),
+        lambda look: maps.links(W, regions=shown, look=look),
+        map_look(job.study, data=False, title=job.study.weights[name].label, note=left_out_words(job)),
         preset="journal_single",
     )
-
-
-#: A link map with more links than this is a black page.
-MOST_LINKS = 1000

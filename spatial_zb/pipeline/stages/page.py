@@ -13,13 +13,21 @@ from spatial_zb.base.errors import SpatialZbError, listed, listed_zh
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.moran import moran_i
-from spatial_zb.data.regions import select_regions
 from spatial_zb.effects import effects_by_unit
 from spatial_zb.effects.system import units_of_system
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
-from spatial_zb.pipeline.job import Estimated, Job, MadeFigure, MadeTable, Prose, span_words, unit_names
-from spatial_zb.pipeline.stages.exploration import model_variables
+from spatial_zb.pipeline.job import (
+    Estimated,
+    Job,
+    MadeFigure,
+    MadeTable,
+    Prose,
+    shown_regions,
+    span_words,
+    unit_names,
+)
+from spatial_zb.pipeline.stages.exploration import clusters_words, model_variables
 from spatial_zb.pipeline.words import as_sentence, warn_undone
 from spatial_zb.study import Study
 from spatial_zb.weights.matrix import Weights
@@ -61,7 +69,7 @@ def write_page(job: Job) -> list[Text]:
         limits=tuple(_limits(job)),
         warnings=tuple(job.made.short_notes),
         sources=tuple(_sources(study)),
-        review_number=study.regions.review_number,
+        review_number=study.review_number,
         colophon=_colophon(study),
         choice_words=CHOICES,
     )
@@ -336,7 +344,7 @@ def _atlas(job: Job) -> Atlas:
 
     study, prepared = job.study, job.prepared
     sample = study.main_sample
-    shown = select_regions(prepared.regions, [*prepared.samples[sample], *prepared.left_out(sample)])
+    shown = shown_regions(job)
     names = unit_names(prepared)
     matrices = study.weights_of(study.moran) if study.moran else tuple(study.weights)
     return Atlas(
@@ -346,7 +354,9 @@ def _atlas(job: Job) -> Atlas:
         periods=tuple(prepared.panel.periods),
         variables=tuple(_variable(job, name, shown.index, matrices) for name in _mapped(job)),
         weights={name: study.weights[name].label for name in matrices},
-        clusters_note=_clusters_note(study),
+        clusters_note=_clusters_note(study, len(prepared.samples[sample])),
+        scheme="quantile" if study.maps is None else study.maps.scheme,
+        classes=5 if study.maps is None else study.maps.classes,
     )
 
 
@@ -368,7 +378,20 @@ def _variable(job: Job, name: str, units: pd.Index, matrices: Sequence[str]) -> 
         if variable == name
     }
     series = {W: _series(job, name, W, units) for W in matrices} if _has_moran(panel.array(name)) else {}
-    return Variable(name, panel.label(name), values, series, codes)
+    maps = job.study.maps
+    if maps is None:
+        return Variable(name, panel.label(name), values, series, codes)
+    center = maps.center_of(name)
+    return Variable(
+        name,
+        panel.label(name),
+        values,
+        series,
+        codes,
+        breaks=maps.breaks_of(name) if name in maps.variables else None,
+        palette="sequential" if center == "none" else None,
+        center=None if isinstance(center, str) else center,
+    )
 
 
 def _has_moran(values: np.ndarray) -> bool:
@@ -402,11 +425,7 @@ def _scale(weights: Weights) -> float:
     return (weights.n - len(weights.islands)) / weights.matrix.sum()
 
 
-def _clusters_note(study: Study) -> Text:
+def _clusters_note(study: Study, units: int) -> Text:
     if study.maps is None or study.maps.clusters is None:
         return Text("", "")
-    W, permutations = study.weights[study.maps.clusters].label, study.general.permutations
-    return Text(
-        f"Local Moran’s I, {W.en}, {permutations:,} permutations, false discovery rate 5%.",
-        f"局部莫兰指数，{W.zh}，{permutations:,}次置换，错误发现率5%。",
-    )
+    return clusters_words(study, units)

@@ -44,12 +44,13 @@ class Look:
     legend
         Title of the legend of a map.
     review_number
-        审图号, which maps published in China carry.
+        审图号, which maps published in China carry. None says on maps of places in China that it is still to be given;
+        ``""`` leaves the line away.
     words
         Words by name: of a variable, an equation, a measure, a choice or its value, or a unit.
     labels
         What a map names: ``"all"`` units, ``"groups"`` (the names in the column ``outlines``), ``"none"``, or ids
-        of units in order of priority. ``"auto"`` is "all" up to 15 units, then "groups". With "all" larger units
+        of units in order of priority. ``"auto"`` is "all" up to 45 units, then "groups". With "all" larger units
         come first. A label keeps to its place or just beside it; the one that finds no free place is left out and
         told in ``Drawing.unlabelled``. None is what the map usually names.
     outlines
@@ -60,8 +61,9 @@ class Look:
     locator
         Polygons of a wider area: a small map below the scale bar then shows where in it the regions are.
     palette, center
-        Colours of classes, see :func:`~spatial_zb.report.drawing.style.class_colours`; None is what the map
-        usually has.
+        Colours of classes, see :func:`~spatial_zb.report.maps.classes.classify`: without them blue turns red at zero
+        where the variable has values on both sides of it, and else colours grow darker. ``palette="sequential"`` never
+        parts them; ``center`` parts them elsewhere.
     columns
         Maps or scatter plots side by side, at most.
     style
@@ -80,14 +82,14 @@ class Look:
     note: Words = ""
     legend: Words = ""
     source: Words = ""
-    review_number: str = ""
+    review_number: str | None = None
     words: Mapping[str, Words] = field(default_factory=dict)
     labels: LabelChoice | None = None
     outlines: str | None = "prov"
     crs: Any = None
     locator: GeoDataFrame | None = None
     palette: Palette | None = None
-    center: float = 0.0
+    center: float | None = None
     columns: int = 2
     style: str | FigureStyle | None = None
     language: Language | None = None

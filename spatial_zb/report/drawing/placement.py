@@ -209,10 +209,9 @@ def place(
     placed = []
     for number, group in enumerate(artists):
         box = box_of(group[0])
-        middle = (box[:2] + box[2:]) / 2
         unit = np.array([(box[2] - box[0]) / 2, box[3] - box[1]])
-        near = [step for step in shifts * unit if allowed is None or allowed(number, middle + step)]
-        shift = _free_shift(box, np.asarray(limits, dtype=float), near, taken, pad)
+        fits = None if allowed is None else functools.partial(allowed, number)
+        shift = _free_shift(box, np.asarray(limits, dtype=float), shifts * unit, (taken, pad), fits)
         placed.append(shift is not None)
         if shift is None:
             for artist in group:
@@ -225,12 +224,18 @@ def place(
 
 
 def _free_shift(
-    box: np.ndarray, limits: np.ndarray, shifts: list[np.ndarray], taken: list[np.ndarray], pad: float
+    box: np.ndarray,
+    limits: np.ndarray,
+    shifts: np.ndarray,
+    taken: tuple[list[np.ndarray], float],
+    allowed: Callable[[np.ndarray], bool] | None,
 ) -> np.ndarray | None:
-    boxes = np.array(taken) if taken else np.empty((0, 4))
+    """The first shift to a place inside the limits that is not taken, with room around it, and where it may stand."""
+    boxes, middle = np.array(taken[0]) if taken[0] else np.empty((0, 4)), (box[:2] + box[2:]) / 2
     for shift in shifts:
         moved = box + np.tile(shift, 2)
-        if _inside(moved, limits) and not _hit(moved, boxes, pad):
+        free = _inside(moved, limits) and not _hit(moved, boxes, taken[1])
+        if free and (allowed is None or allowed(middle + shift)):
             return shift
     return None
 

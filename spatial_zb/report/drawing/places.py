@@ -92,6 +92,44 @@ def _suggested_crs(regions: GeoDataFrame) -> str:
     return f"+proj=laea +lat_0={(south + north) / 2:.4f} +lon_0={(west + east) / 2:.4f} +ellps=GRS80 +units=m"
 
 
+def thinned(shapes: GeoDataFrame, step: float) -> GeoDataFrame:
+    """Polygons with no more vertices than a print of ``step`` metres a dot can show, and without specks.
+
+    Borders that two polygons share stay shared (Visvalingam & Whyatt 1993, over all edges at once); the largest part of a
+    unit always stays, others from one dot on.
+    """
+    import shapely
+
+    geometry = shapely.coverage_simplify(shapes.geometry.to_numpy(), step)
+    kept = [_without_specks(new, old, step**2) for new, old in zip(geometry, shapes.geometry, strict=True)]
+    return shapes.set_geometry(kept, crs=shapes.crs)
+
+
+def _without_specks(shape: Any, before: Any, least: float) -> Any:
+    """A thinned shape without its smallest parts; as it was where nothing would be left."""
+    from shapely import get_parts, multipolygons
+
+    parts = [part for part in get_parts(shape) if part.area > 0]
+    if not parts:
+        return before
+    large = [part for part in parts if part.area >= least] or [max(parts, key=lambda part: part.area)]
+    return large[0] if len(large) == 1 else multipolygons(large)
+
+
+#: Rough boxes (west, south, east, north) in degrees: maps whose middle lies in one of them are told of the review number.
+CHINA = ((73.0, 28.0, 98.0, 49.0), (98.0, 18.0, 124.0, 42.5), (115.0, 41.0, 135.0, 53.6))
+
+
+def in_china(shapes: GeoDataFrame) -> bool:
+    """Whether the middle of a map lies roughly in China, where published maps carry a review number."""
+    from pyproj import Transformer
+
+    left, bottom, right, top = shapes.total_bounds
+    there = Transformer.from_crs(shapes.crs, "EPSG:4326", always_xy=True)
+    lon, lat = there.transform((left + right) / 2, (bottom + top) / 2)
+    return any(west <= lon <= east and south <= lat <= north for west, south, east, north in CHINA)
+
+
 def north_angle(shapes: GeoDataFrame) -> float:
     """Angle of true north at the middle of the map, in radians clockwise from straight up."""
     from pyproj import Transformer

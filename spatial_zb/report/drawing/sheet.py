@@ -24,7 +24,7 @@ from spatial_zb.report.drawing.frame import (
     to_mm,
 )
 from spatial_zb.report.drawing.placement import root_figure, text_size
-from spatial_zb.report.drawing.places import north_angle
+from spatial_zb.report.drawing.places import in_china, north_angle
 from spatial_zb.report.drawing.style import GREY, INK, MM_PER_INCH, FigureStyle, new_figure, words
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 
 REVIEW = Text("Map review number: ", "审图号：")
+NO_NUMBER = Text("to be given", "待填")
 NORTH = Text("N", "北")
 
 #: Greatest height of the small map of the wider area, in millimetres.
@@ -79,7 +80,7 @@ def lay_out(
     columns = max(1, min(look.columns, len(panels)))
     rows = math.ceil(len(panels) / columns)
     title = lines_in(figure, page.title, style.title_pt, inner)
-    foot = [line for part in _foot(page) for line in lines_in(figure, part, style.small_pt, inner)]
+    foot = [line for part in _foot(page, shapes) for line in lines_in(figure, part, style.small_pt, inner)]
     room = inner - SCALE_ROOM * to_mm(style.small_pt)
     key = lines_in(figure, words(look.legend, style.language), style.small_pt, room)
     aside = inset.width + GAP if inset else 0.0
@@ -117,7 +118,8 @@ def lay_out(
     if inset is not None:
         pen.lines(key, EDGE, y, style.small_pt)
         inset.draw(pen.axes(EDGE, y + over, inset.width, inset.height))
-    _draw_scale(pen, y, shapes, wide, style)
+    nominal = nominal_scale(shapes, len(panels), page)
+    _draw_scale(pen, y, shapes, (wide, nominal), style)
     if wider is not None:
         corner = style.width_mm - EDGE - small[0], y + scale_mm
         _draw_locator(pen.axes(*corner, *small), shapes, wider, style)
@@ -138,8 +140,21 @@ def nice_length(longest: float) -> float:
     return max(step * power for step in (1, 2, 4, 5) if step * power <= longest * (1 + 1e-12))
 
 
-def _foot(page: Page) -> list[str]:
-    number = page.say(page.look.review_number)
+def nominal_scale(shapes: GeoDataFrame, panels: int, page: Page) -> float:
+    """Kilometres to a millimetre of the panels if nothing stood around them: the same in all languages."""
+    style, columns = page.style, max(1, min(page.look.columns, panels))
+    wide = (style.width_mm - 2 * EDGE - (columns - 1) * GAP) / columns
+    left, _, right, _ = _extent(shapes)
+    metres = shapes.crs.axis_info[0].unit_conversion_factor
+    across = _panel_size(shapes, wide, style.height_mm / math.ceil(panels / columns))[0]
+    return (right - left) * metres / 1000 / across
+
+
+def _foot(page: Page, shapes: GeoDataFrame) -> list[str]:
+    given = page.look.review_number
+    number = page.say(given or "")
+    if given is None and in_china(shapes):
+        number = NO_NUMBER.pick(page.language)
     review = REVIEW.pick(page.language) + number if number else ""
     return [line for line in (page.own_note, page.source, review) if line]
 
@@ -206,8 +221,14 @@ def outline_path(shape: Any) -> Path:
     return Path.make_compound_path(*[Path(ring, closed=True) for ring in rings])
 
 
-def _draw_scale(pen: Pen, y: float, shapes: GeoDataFrame, wide: float, style: FigureStyle) -> None:
-    """Draw the bar at the scale of the panels, which is the same in all, and the arrow of true north."""
+def _draw_scale(
+    pen: Pen, y: float, shapes: GeoDataFrame, widths: tuple[float, float], style: FigureStyle
+) -> None:
+    """Draw the bar at the scale of the panels, which is the same in all, and the arrow of true north.
+
+    ``widths`` are that of a panel and the nominal scale, by which the length is chosen: words around the map, which differ
+    by language, make it smaller but do not change what the bar says.
+    """
     em = to_mm(style.small_pt)
     room = SCALE_ROOM * em
     axes = pen.axes(pen.width - EDGE - room, y, room, 3.2 * em)
@@ -215,23 +236,31 @@ def _draw_scale(pen: Pen, y: float, shapes: GeoDataFrame, wide: float, style: Fi
     axes.set_axis_off()
     left, _, right, _ = _extent(shapes)
     metres = shapes.crs.axis_info[0].unit_conversion_factor
-    _draw_bar(axes, (right - left) * metres / 1000 / wide, em, style)
+    _draw_bar(axes, (right - left) * metres / 1000 / widths[0], widths[1], em, style)
     _draw_arrow(axes, np.array([room - 0.9 * em, 2.0 * em]), north_angle(shapes), em, style)
 
 
-def _draw_bar(axes: Axes, km_per_mm: float, em: float, style: FigureStyle) -> None:
+def _draw_bar(axes: Axes, km_per_mm: float, nominal: float, em: float, style: FigureStyle) -> None:
     from matplotlib.patches import Rectangle
 
-    km = nice_length(LONGEST_BAR * em * km_per_mm)
+    figure = root_figure(axes)
+
+    def width(text: str) -> float:
+        return text_size(figure, text, style.small_pt)[0] / figure.dpi * MM_PER_INCH
+
+    km = nice_length(LONGEST_BAR * em * nominal)
+    if km / km_per_mm < width("0") + 2 * width(f"{km / 2:g}") + width(f"{km:g}"):  # words would meet
+        km = nice_length(LONGEST_BAR * em * km_per_mm)
     bar = km / km_per_mm
     for part, face in enumerate((INK, "white")):
         corner = (em + part * bar / 2, 1.6 * em)
         axes.add_patch(Rectangle(corner, bar / 2, 0.35 * em, fc=face, ec=INK, lw=0.5, label="scale bar"))
     # The unit hangs over, so that the number stays centred on its mark.
-    overhang = (
-        text_size(root_figure(axes), " km", style.small_pt)[0] / 2 / root_figure(axes).dpi * MM_PER_INCH
-    )
-    for mark, label, shift in ((0, "0", 0), (bar / 2, f"{km / 2:g}", 0), (bar, f"{km:g} km", overhang)):
+    for mark, label, shift in (
+        (0, "0", 0),
+        (bar / 2, f"{km / 2:g}", 0),
+        (bar, f"{km:g} km", width(" km") / 2),
+    ):
         _write(axes, em + mark + shift, 1.35 * em, label, style)
 
 

@@ -308,7 +308,17 @@ def save_figure(
                 figure.savefig(
                     temporary, format=suffix, dpi=figure.dpi, metadata=_METADATA[suffix], **options
                 )
+                if suffix == "svg":
+                    temporary.write_bytes(_PATH.sub(_short_path, temporary.read_bytes()))
     return paths
+
+
+#: Outlines in an SVG, and numbers in them of more than two decimals: a hundredth of a point cannot be seen.
+_PATH, _LONG = re.compile(rb'(?<= d=")[^"]*'), re.compile(rb"-?\d+\.\d{3,}")
+
+
+def _short_path(found: re.Match[bytes]) -> bytes:
+    return _LONG.sub(lambda number: b"%.2f" % float(number[0]), found[0])
 
 
 _METADATA = {

@@ -5,7 +5,7 @@ All take data first, and one :class:`~spatial_zb.report.drawing.frame.Look`::
     effects               effects with their intervals, by model
     regimes               the same by regime
     coefficients          coefficients with their intervals, by model
-    effects_by_order      effects by order of neighbour
+    effects_by_order      effects by round of feedback through neighbours
     effects_by_distance   effects under thresholds of distance
     effects_path          effects over time
     moran_scatter         values against their spatial lag, of one or two variables

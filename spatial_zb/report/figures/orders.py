@@ -1,4 +1,4 @@
-"""Effects over orders of neighbour and over time, with their intervals."""
+"""Effects over rounds of feedback and over time, with their intervals."""
 
 from __future__ import annotations
 
@@ -20,16 +20,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-ORDER = Text("Order of neighbours (power of W)", "邻接阶数（W 的幂次）")
+ORDER = Text("Rounds of feedback", "反馈轮次")
+ROUND_0 = Text(
+    "Round 0: before any feedback, of the variable of the unit and of its neighbours.",
+    "第0轮：尚无反馈，为本地区与邻居的变量本身的效应。",
+)
 EFFECT = Text("Effect", "效应")
-EACH, CUMULATIVE = Text("Each order", "各阶效应"), Text("Up to this order", "累积效应")
+EACH, CUMULATIVE = Text("Each round", "各轮效应"), Text("Up to this round", "累积效应")
 INTERVALS = Text("Bars and band: {:g} % confidence intervals.", "误差线与阴影为{:g}%置信区间。")
 BAND = Text("Bands: {:g} % confidence intervals.", "阴影为{:g}%置信区间。")
 HOLLOW = Text("Hollow: the interval holds zero.", "空心点：置信区间包含零。")
 PERIOD = Text("Periods after the change", "冲击后的期数")
 LONG_RUN = Text("Dashed: long run.", "虚线：长期效应。")
 SHOCK = "shock:"
-#: How far right of its order the contribution of an order stands, in orders.
+#: How far right of its round the contribution of a round stands, in rounds.
 ASIDE = 0.14
 
 
@@ -42,7 +46,10 @@ def effects_by_order(
     look: Look = PLAIN,
     ax: Axes | None = None,
 ) -> Drawing:
-    """Draw effects by order of neighbour: what each order adds, and what all orders up to it amount to.
+    """Draw effects by round of feedback: what each round adds, and what all rounds up to it amount to.
+
+    Round j is the part ρ^j W^j (β + θW) of the effect: round 0 is the effect of the variable itself, of the unit (β) and of
+    its neighbours (θW), before y acts on the y of neighbours; each further round goes once more through them.
 
     Parameters
     ----------
@@ -83,7 +90,7 @@ def effects_by_order(
             page.say(ORDER),
             page.say(EFFECT),
             page.title,
-            page.note(*(page.say(part, 100 * confidence) for part in parts)),
+            page.note(page.say(ROUND_0), *(page.say(part, 100 * confidence) for part in parts)),
             columns=columns_for(len(effects), page.style),
             x_ticks=sorted(rows["order"].unique()),
         )
@@ -203,7 +210,7 @@ def _order_panel(part: pd.DataFrame, key: Any, effect: str, several: bool, page:
         page.say(CUMULATIVE), part, "order", "cumulative", "cumulative_conf_", look=0, interval="band"
     )
     each = _series(page.say(EACH), part, "order", "estimate", "conf_", look=1, interval="bars", line=False)
-    # Beside the line of all orders, which starts at the same point.
+    # Beside the line of all rounds, which starts at the same point.
     each = replace(each, x=each.x + ASIDE)
     return LinePanel(_heading(key, effect, several, page), (total, each))
 

@@ -5,17 +5,108 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Language
+from spatial_zb.report.drawing.style import Palette, class_colours
 
 Scheme = Literal["quantile", "natural", "equal", "std"]
 # Fisher's exact optimum takes n² steps; more values are thinned to as many quantiles.
 NATURAL_LIMIT = 1000
 MOST_DECIMALS = 12
+#: Share of the values on either side of zero from which zero parts the colours unasked.
+LEAST_SIDE = 0.05
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classes:
+    """Classes of a mapped variable, the same on paper and on the page.
+
+    Attributes
+    ----------
+    breaks
+        (k + 1,) increasing edges.
+    colours
+        k of them, from the lowest class to the highest.
+    center
+        The value at which blue turns red; None where colours grow darker from one end to the other.
+    """
+
+    breaks: np.ndarray
+    colours: list[str]
+    center: float | None = None
+
+
+def classify(
+    values: Any,
+    scheme: Scheme | Sequence[float] = "quantile",
+    k: int = 5,
+    palette: Palette | None = None,
+    center: float | None = None,
+) -> Classes:
+    """Find classes of all the values given, and their colours.
+
+    Parameters
+    ----------
+    values, scheme, k
+        As in :func:`class_breaks`.
+    palette
+        ``"sequential"``, ``"diverging"``, or None: diverging where there is a ``center``.
+    center
+        The value that parts the colours; no class lies across it, but where the edges are the caller's own. None is
+        zero where at least :data:`LEAST_SIDE` of the values are below it and as many above, the mean with
+        ``scheme="std"``, and else there is none.
+
+    Raises
+    ------
+    DataError, SpecificationError
+        As :func:`class_breaks`; a ``center`` that is not a finite number.
+    """
+    array = np.asarray(values, dtype=float).ravel()
+    array = array[~np.isnan(array)]
+    if center is not None and not np.isfinite(center):
+        raise SpecificationError(
+            f"center must be a finite number, not {center}.", f"center须为有限数值，而不是{center}。"
+        )
+    if palette == "sequential":
+        breaks = class_breaks(array, scheme, k)
+        return Classes(breaks, class_colours(breaks, "sequential"))
+    about = center if center is not None else 0.0 if palette == "diverging" else _own_center(array, scheme)
+    if about is None:
+        breaks = class_breaks(array, scheme, k)
+        return Classes(breaks, class_colours(breaks, palette or "sequential"))
+    if isinstance(scheme, str) and scheme != "std":
+        scheme = _parted(array, scheme, k, about)
+    breaks = class_breaks(array, scheme, k)
+    return Classes(breaks, class_colours(breaks, "diverging", about), about)
+
+
+def _own_center(array: np.ndarray, scheme: Scheme | Sequence[float]) -> float | None:
+    """What parts the colours of these values unasked."""
+    if isinstance(scheme, str) and scheme == "std":
+        return float(array.mean()) if len(array) and np.isfinite(array).all() else None
+    sides = min((array < 0).mean(), (array > 0).mean()) if len(array) else 0.0
+    return 0.0 if sides >= LEAST_SIDE else None
+
+
+def _parted(array: np.ndarray, scheme: Scheme, k: int, center: float) -> Scheme | list[float]:
+    """Inner edges of about k classes with one at the centre: either side has classes by its number of values."""
+    below, above = array[array < center], array[array > center]
+    if not len(below) or not len(above) or k < 2 or not np.isfinite(array).all():
+        return scheme
+    if scheme == "equal":
+        step = np.ptp(array) / k
+        inside = 1 - 1e-9  # an edge at an end by rounding would part off an empty class
+        down, up = (math.floor(inside * abs(end - center) / step) for end in (array.min(), array.max()))
+        return [float(center + step * number) for number in range(-down, up + 1)]
+    low = min(max(round(k * len(below) / (len(below) + len(above))), 1), k - 1)
+    sides = (_inner_edges(below, scheme, low), _inner_edges(above, scheme, k - low))
+    # An edge of a side may be the centre itself, or tie with another.
+    return sorted({*map(float, np.concatenate(sides)), float(center)})
 
 
 def class_breaks(values: Any, scheme: Scheme | Sequence[float] = "quantile", k: int = 5) -> np.ndarray:

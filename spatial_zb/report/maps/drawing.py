@@ -1,4 +1,4 @@
-"""Drawing on maps: polygons by class, thick outlines, labels that find a free place, links of a W."""
+"""Drawing on maps: polygons by class, thick outlines, labels that find a free place."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from spatial_zb.report.drawing.places import (
     label_point,
     place_names,
     project,
+    thinned,
     unique_ids,
 )
-from spatial_zb.report.drawing.sheet import Inset, lay_out, outline_path, set_extent
-from spatial_zb.report.drawing.style import GREY, HATCH, INK, Drawing, FigureStyle, words
-from spatial_zb.weights.matrix import Weights, match_units, text_ids
+from spatial_zb.report.drawing.sheet import Inset, lay_out, nominal_scale, outline_path, set_extent
+from spatial_zb.report.drawing.style import GREY, HATCH, INK, MM_PER_INCH, Drawing, FigureStyle, words
+from spatial_zb.weights.matrix import match_units, text_ids
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame, GeoSeries
@@ -35,18 +36,16 @@ if TYPE_CHECKING:
 
 
 #: Up to this many units "auto" names each of them, beyond it the groups inside thick outlines.
-AUTO_LABELS = 15
+AUTO_LABELS = 45
 # Outlines of parts below this share of the largest group would fill small islands with ink.
 SMALL_PART = 0.005
 
 NO_DATA = Text("No data", "无数据")
 PROVINCE = Text("Provincial boundary", "省级界线")
-LINKS, ISLANDS = Text("Neighbours", "邻居关系"), Text("No neighbours", "无邻接单元")
-LINK_COLOUR = "#b2182b"
 #: Ground of a map whose units have no classes.
 LAND = "#efefef"
-#: Links by unit up to which they have full width; contiguity has at most 3, k nearest neighbours at most k.
-MAP_LINKS = 4
+#: Dots of the print below whose square a corner of a border is left out: nobody sees it.
+OFF = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +70,38 @@ class MapKey:
     breaks: np.ndarray | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """What is drawn over the polygons at points in them, and named beside these points.
+
+    ``draw`` takes axes, projected polygons and the style, and gives the boxes that no name may cover; ``handles`` explain it
+    in the legend; ``first`` are the units that are named whatever else is.
+    """
+
+    draw: Callable[[Axes, GeoDataFrame, FigureStyle], list[np.ndarray]]
+    handles: Sequence[Artist]
+    first: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mapped:
+    """Values by unit id and period that is drawn, all values that classes are found of, and words for the variable."""
+
+    frame: pd.DataFrame
+    every: np.ndarray
+    label: Words = ""
+
+
 def values_by_period(
     values: Panel | pd.DataFrame | pd.Series,
     variable: str | None,
     periods: Sequence | None,
     regions: GeoDataFrame,
-) -> tuple[pd.DataFrame, Words]:
+) -> Mapped:
     """What is mapped, by unit id and period, and words for it.
 
-    Of a panel all regions have a row, blank where the panel has none; a panel of one period has no heading.
+    Of a panel all regions have a row, blank where the panel has none; a panel of one period has no heading. Classes are of
+    all periods that there are, whichever are drawn: maps of other years have the same ones.
 
     Raises
     ------
@@ -96,7 +118,7 @@ def values_by_period(
         table = pd.DataFrame(values.select(periods=chosen).array(variable).T, values.units, chosen)
         everywhere = unique_ids(regions.index).union(values.units, sort=False)
         table = table if len(values.periods) > 1 else table.set_axis([""], axis=1)
-        return table.reindex(everywhere), values.label(variable)
+        return Mapped(table.reindex(everywhere), values.array(variable), values.label(variable))
     if variable is not None:
         if isinstance(values, pd.Series) or variable not in values.columns:
             known = [values.name] if isinstance(values, pd.Series) else values.columns
@@ -106,8 +128,9 @@ def values_by_period(
             )
         values = values[variable]
     if isinstance(values, pd.Series):
-        return values.to_frame(name=""), ""
-    return values[chosen_periods(list(values.columns), periods, Text("map", "地图"))], ""
+        return Mapped(values.to_frame(name=""), values.to_numpy(float))
+    drawn = values[chosen_periods(list(values.columns), periods, Text("map", "地图"))]
+    return Mapped(drawn, values.to_numpy(float))
 
 
 def require_panels(frame: pd.DataFrame, ax: Axes | None) -> None:
@@ -143,27 +166,28 @@ def draw_panels(
     codes: pd.DataFrame,
     key: MapKey,
     page: Page,
-    links: Weights | None = None,
+    overlay: Overlay | None = None,
     ax: Axes | None = None,
 ) -> Drawing:
     """Draw all panels; ``codes`` (unit id × panel) are numbers of the classes of ``key``, −1 for missing.
 
-    ``links`` are drawn between the units.
+    Borders have as many vertices as the print can show.
     """
     shapes = project(checked(regions), page.look.crs)
     match_units(unique_ids(codes.index), shapes.index, Text("values", "数值"), Text("regions", "底图"))
     codes = codes.set_axis(text_ids(codes.index)).loc[shapes.index]
+    shapes = for_print(shapes, len(codes.columns), page, ax)
     blank = codes.index[(codes < 0).any(axis=1)]
     codes = codes.where(codes >= 0, len(key.classes))
     classes = [*key.classes, MapClass(page.say(key.missing), "white", HATCH)]
     if ax is None:
-        handles = _handles(classes if len(blank) else classes[:-1], page, shapes, links)
+        handles = _handles(classes if len(blank) else classes[:-1], page, shapes, overlay)
         figure, panels = lay_out(shapes, list(codes.columns), handles, page, key.inset)
     else:
         figure, panels = root_figure(ax), [ax]
         set_extent(ax, shapes)
     told = [
-        _draw_panel(panel, shapes, codes.iloc[:, number].to_numpy(), classes, page, links)
+        _draw_panel(panel, shapes, codes.iloc[:, number].to_numpy(), classes, page, overlay)
         for number, panel in enumerate(panels)
     ]
     # Ticks and texts are made when first drawn: now, while the style is set.
@@ -175,8 +199,18 @@ def draw_panels(
         breaks=key.breaks,
         labelled=tuple(name for name in told[0][0] if name not in dropped),
         unlabelled=tuple(dropped),
-        left_out=tuple(blank if links is None else links.islands),
+        left_out=tuple(blank),
     )
+
+
+def for_print(shapes: GeoDataFrame, panels: int, page: Page, ax: Axes | None = None) -> GeoDataFrame:
+    """The polygons with the vertices that so many panels can show."""
+    if ax is None:
+        metres = 1000 * nominal_scale(shapes, panels, page) * MM_PER_INCH / page.style.dpi
+    else:
+        left, _, right, _ = shapes.total_bounds
+        metres = (right - left) * shapes.crs.axis_info[0].unit_conversion_factor / max(ax.bbox.width, 1.0)
+    return thinned(shapes, OFF * metres / shapes.crs.axis_info[0].unit_conversion_factor)
 
 
 def _draw_panel(
@@ -185,15 +219,15 @@ def _draw_panel(
     codes: np.ndarray,
     classes: list[MapClass],
     page: Page,
-    links: Weights | None,
+    overlay: Overlay | None,
 ) -> tuple[list[str], list[str]]:
     """Draw one map; returns the keys of labels written and of those left out for want of room."""
     draw_polygons(axes, shapes.geometry, codes, classes, page.style)
     groups = group_shapes(shapes, page.look.outlines)
     if groups is not None:
         draw_outlines(axes, groups.geometry, page.style)
-    nodes = [] if links is None else _draw_links(axes, shapes, links, page.style)
-    return draw_labels(axes, shapes, page, nodes, links)
+    nodes = [] if overlay is None else overlay.draw(axes, shapes, page.style)
+    return draw_labels(axes, shapes, page, nodes, overlay)
 
 
 def draw_labels(
@@ -201,7 +235,7 @@ def draw_labels(
     shapes: GeoDataFrame,
     page: Page,
     obstacles: Sequence[np.ndarray] = (),
-    links: Weights | None = None,
+    overlay: Overlay | None = None,
 ) -> tuple[list[str], list[str]]:
     """Name units or groups where there is room; returns the keys of labels written and of those left out."""
     style, labels = page.style, "auto" if page.look.labels is None else page.look.labels
@@ -209,7 +243,8 @@ def draw_labels(
     if groups is not None and not _names_groups(labels, len(shapes)):
         groups = None
     by_group, named = groups is not None, shapes if groups is None else groups
-    names = _unit_names(shapes, labels, style, links) if groups is None else _group_names(groups, style)
+    first = () if overlay is None else overlay.first
+    names = _unit_names(shapes, labels, style, first) if groups is None else _group_names(groups, style)
     homes = named.geometry.loc[list(names)]
     points = style.base_pt if by_group else style.small_pt
     artists = [
@@ -217,7 +252,7 @@ def draw_labels(
         for name, point in zip(names.values(), map(label_point, homes), strict=True)
     ]
     limits = box_of(axes.patch)
-    if links is None:
+    if overlay is None:
         placed = place(artists, limits, ON, obstacles, _at_home(axes, shapes.geometry, list(homes)))
     else:
         placed = place(artists, limits, AROUND, obstacles)
@@ -304,7 +339,7 @@ def draw_outlines(axes: Axes, groups: GeoSeries, style: FigureStyle) -> None:
 
 
 def _handles(
-    classes: list[MapClass], page: Page, shapes: GeoDataFrame, links: Weights | None
+    classes: list[MapClass], page: Page, shapes: GeoDataFrame, overlay: Overlay | None
 ) -> list[Artist]:
     from matplotlib.patches import Patch
 
@@ -315,8 +350,8 @@ def _handles(
         for item in classes
         if item.label
     ]
-    if links is not None:
-        out += _link_handles(links, style)
+    if overlay is not None:
+        out += overlay.handles
     return out + outline_handles(shapes, page.look.outlines, style)
 
 
@@ -342,12 +377,10 @@ def _group_names(groups: GeoDataFrame, style: FigureStyle) -> dict[Any, str]:
 
 
 def _unit_names(
-    shapes: GeoDataFrame, labels: LabelChoice, style: FigureStyle, links: Weights | None
+    shapes: GeoDataFrame, labels: LabelChoice, style: FigureStyle, first: Sequence[str]
 ) -> dict[str, str]:
-    """Names of the units to label, in order of priority: islands, then as asked for."""
-    ids = _label_ids(shapes, labels)
-    if links is not None:
-        ids = list(dict.fromkeys([*links.islands, *ids]))
+    """Names of the units to label, in order of priority: the ``first``, then as asked for."""
+    ids = list(dict.fromkeys([*first, *_label_ids(shapes, labels)]))
     names = place_names(shapes, style.language) if ids else {}
     return {unit: names[unit] for unit in ids}
 
@@ -369,47 +402,3 @@ def _label_ids(shapes: GeoDataFrame, labels: LabelChoice) -> list[str]:
             f"要求标注的地区不在底图中：{listed_zh(unknown)}。",
         )
     return list(dict.fromkeys(labels))
-
-
-# -- Links -----------------------------------------------------------------------------------------------
-
-
-def _draw_links(axes: Axes, shapes: GeoDataFrame, weights: Weights, style: FigureStyle) -> list[np.ndarray]:
-    """Draw links and nodes; returns the boxes of the nodes, which no label may cover."""
-    from matplotlib.collections import LineCollection
-
-    points = np.array([(point.x, point.y) for point in map(label_point, shapes.geometry)])
-    rows, columns = (weights.matrix + weights.matrix.T).nonzero()
-    pairs = np.column_stack([rows, columns])[rows < columns]
-    # Many links would be one blot: the more there are beyond those of a planar map, the finer they are.
-    width = style.line_pt * min(1.0, MAP_LINKS * len(points) / max(len(pairs), 1))
-    lines = LineCollection(points[pairs], colors=LINK_COLOUR, linewidths=width, zorder=4, gid="links")
-    axes.add_collection(lines, autolim=False)
-    alone = np.isin(shapes.index, weights.islands)
-    axes.plot(*points[~alone].T, zorder=4.5, gid="nodes", **_node(style))
-    axes.plot(*points[alone].T, zorder=4.5, gid="islands", **_ring(style))
-    half = (
-        np.where(alone, _ring(style)["markersize"], _node(style)["markersize"]) * root_figure(axes).dpi / 144
-    )
-    spots = axes.transData.transform(points)
-    return list(np.column_stack([spots - half[:, None], spots + half[:, None]]))
-
-
-def _link_handles(weights: Weights, style: FigureStyle) -> list[Artist]:
-    from matplotlib.lines import Line2D
-
-    line = {**_node(style), "linestyle": "-", "linewidth": style.line_pt, "color": LINK_COLOUR}
-    out: list[Artist] = [Line2D([], [], label=words(LINKS, style.language), **line)]
-    if len(weights.islands):
-        out.append(Line2D([], [], label=words(ISLANDS, style.language), **_ring(style)))
-    return out
-
-
-def _node(style: FigureStyle) -> dict[str, Any]:
-    size = 2.6 * style.line_pt
-    return {"linestyle": "", "marker": "o", "markerfacecolor": INK, "markeredgewidth": 0, "markersize": size}
-
-
-def _ring(style: FigureStyle) -> dict[str, Any]:
-    edge = {"markerfacecolor": "white", "markeredgecolor": INK, "markeredgewidth": style.line_pt}
-    return {"linestyle": "", "marker": "o", "markersize": 5.5 * style.line_pt, **edge}

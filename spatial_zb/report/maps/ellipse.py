@@ -24,13 +24,15 @@ from spatial_zb.report.drawing.frame import (
 from spatial_zb.report.drawing.placement import AROUND, box_of, halo_text, place, root_figure, text_size
 from spatial_zb.report.drawing.places import checked, project
 from spatial_zb.report.drawing.sheet import lay_out, nice_length, set_extent
-from spatial_zb.report.drawing.style import GREY, INK, MARKERS, Drawing, FigureStyle, words
+from spatial_zb.report.drawing.style import GREY, HATCH, INK, MARKERS, Drawing, FigureStyle, words
 from spatial_zb.report.maps.drawing import (
     LAND,
+    NO_DATA,
     MapClass,
     draw_labels,
     draw_outlines,
     draw_polygons,
+    for_print,
     group_shapes,
     outline_handles,
 )
@@ -59,6 +61,8 @@ LOOKS: tuple[tuple[str, LineStyleType], ...] = (
 PATH_MARGIN = 0.22
 #: Points of an outline.
 OUTLINE = 181
+#: Column of the polygons: whether a unit is left out.
+BLANK = "_blank"
 
 
 def ellipses(
@@ -66,6 +70,7 @@ def ellipses(
     *,
     regions: GeoDataFrame,
     periods: Sequence[int] | None = None,
+    units: Sequence[str] | pd.Index | None = None,
     look: Look = PLAIN,
     ax: Axes | None = None,
 ) -> Drawing:
@@ -81,6 +86,8 @@ def ellipses(
         Polygons indexed by unit id.
     periods
         Those whose ellipse is drawn, at most six; the first and the last without it. The path has all.
+    units
+        Ids of those that count; other polygons are hatched. All without it.
     look
         As in :func:`~spatial_zb.report.maps.shaded.choropleth`; by default what the thick outlines enclose is named.
     ax
@@ -97,7 +104,9 @@ def ellipses(
     drawn = _drawn(table, periods)
     look = replace(look, labels="groups" if look.labels is None else look.labels)
     with open_page(look, "journal_double") as page:
-        shapes = project(checked(regions), look.crs)
+        shapes = for_print(project(checked(regions), look.crs), 2, page, ax)
+        here = pd.Index(shapes.index if units is None else units).astype(str)
+        shapes = shapes.assign(**{BLANK: ~shapes.index.isin(here)})
         rings, centres = _projected(table, shapes.crs, getattr(frame, "crs", None))
         rings = {period: rings[period] for period in drawn}
         if ax is not None:
@@ -188,7 +197,8 @@ def _draw_map(
 
 
 def _draw_land(axes: Axes, shapes: GeoDataFrame, page: Page) -> None:
-    draw_polygons(axes, shapes.geometry, np.zeros(len(shapes), dtype=int), [MapClass("", LAND)], page.style)
+    looks = [MapClass("", LAND), MapClass("", "white", HATCH)]
+    draw_polygons(axes, shapes.geometry, shapes[BLANK].to_numpy().astype(int), looks, page.style)
     groups = group_shapes(shapes, page.look.outlines)
     if groups is not None:
         draw_outlines(axes, groups.geometry, page.style)
@@ -285,6 +295,7 @@ def _dot(colour: str, marker: str, style: FigureStyle) -> dict[str, Any]:
 
 def _handles(rings: dict[Any, np.ndarray], shapes: GeoDataFrame, page: Page) -> list[Artist]:
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
     style = page.style
     out: list[Artist] = [
@@ -299,4 +310,7 @@ def _handles(rings: dict[Any, np.ndarray], shapes: GeoDataFrame, page: Page) -> 
         for period, (colour, dash) in zip(rings, LOOKS, strict=False)
     ]
     centre = Line2D([], [], label=words(CENTRE, style.language), **_dot(INK, MARKERS[0], style))
+    if shapes[BLANK].any():
+        hatched: dict[str, Any] = {"edgecolor": GREY, "linewidth": 0.4 * style.line_pt, "hatch": HATCH}
+        out.append(Patch(facecolor="white", label=words(NO_DATA, style.language), **hatched))
     return [*out, centre, *outline_handles(shapes, page.look.outlines, style)]

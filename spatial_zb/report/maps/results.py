@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
+from spatial_zb.base.notes import warn_old
 from spatial_zb.base.text import Text
+from spatial_zb.effects import effects_by_unit
+from spatial_zb.effects.system import SHOCK
 from spatial_zb.report.drawing.frame import PLAIN, Look, Words, open_page, require_columns
 from spatial_zb.report.drawing.places import unique_ids
-from spatial_zb.report.drawing.style import Drawing, class_colours
-from spatial_zb.report.maps.classes import Scheme, class_breaks, class_labels, class_of, round_edges
+from spatial_zb.report.drawing.style import Drawing
+from spatial_zb.report.maps.classes import Scheme, class_labels, class_of, classify, round_edges
 from spatial_zb.report.maps.drawing import MapClass, MapKey, draw_panels
 from spatial_zb.report.maps.shaded import choropleth
 
@@ -40,6 +43,71 @@ INFLUENCE = Text(
 )
 
 
+def effect(
+    found: Any,
+    term: str | tuple[str, str] | None = None,
+    *,
+    regions: GeoDataFrame,
+    sides: Sequence[str] | None = None,
+    scheme: Scheme | Sequence[float] | None = None,
+    k: int = 6,
+    look: Look = PLAIN,
+    ax: Axes | None = None,
+) -> Drawing:
+    """Map the effects of one variable by unit, in common classes: red above zero, blue below it.
+
+    Parameters
+    ----------
+    found
+        A fit and the ``term`` whose change is meant (of a system the pair response, source); effects of a fit do as well;
+        or effects by unit id, as :func:`~spatial_zb.effects.effects_by_unit` gives them, without a term.
+    regions
+        Polygons indexed by unit id; those without an effect are hatched.
+    sides
+        Columns to map, one panel each: ``"received"``, ``"emitted"``, ``"direct"``. Without it the first two, but one that
+        is the same everywhere, as what is received is nearly where rows of W sum to one, is told in the note instead.
+    scheme, k
+        As in :func:`~spatial_zb.report.maps.shaded.choropleth`; by default about k classes of equal width between
+        round numbers, zero among them, so that colours follow the size of the effect.
+    look, ax
+        As there, and so are the other errors.
+
+    Raises
+    ------
+    SpecificationError
+        No term; a side that the frame does not have; ``ax`` for more than one.
+    DataError
+        A term that the fit does not have.
+
+    Examples
+    --------
+    >>> zb.maps.effect(fit, "talent", regions=regions)  # doctest: +SKIP
+    """
+    frame, words = _by_unit(found, term)
+    unknown = [side for side in sides or () if side not in frame.columns]
+    if unknown or (sides is not None and not sides):
+        raise SpecificationError(
+            f"There is no side {listed(unknown)}; the frame has {listed(frame.columns)}.",
+            f"没有{listed_zh(unknown)}一侧；表中有{listed_zh(frame.columns)}。",
+        )
+    values = frame.set_axis(unique_ids(frame.index)).astype(float)
+    values = values.reindex(unique_ids(regions.index).union(values.index, sort=False))
+    flat: list[str] = []
+    # Classes are of both sides, whether both are drawn or not: those of the page.
+    every = values[list(sides or ("received", "emitted"))]
+    if sides is None:
+        sides, flat = _that_vary(every)
+    said = Text("", "")
+    for side in flat:
+        said = _both(said, _flat_words(side, values[side]))
+    values = values[list(sides)]
+    scheme = round_edges(every, k) if scheme is None else scheme
+    values.columns = [SIDES.get(side, Text.of(side)) for side in sides]
+    look = replace(look, legend=look.legend or words, note=_both(said, look.note))
+    look = look if len(sides) == 1 else replace(look, style=look.style or "journal_double")
+    return choropleth(values, regions=regions, scheme=scheme, k=k, look=_diverging(look), ax=ax)
+
+
 def effects(
     frame: pd.DataFrame,
     *,
@@ -51,42 +119,56 @@ def effects(
     look: Look = PLAIN,
     ax: Axes | None = None,
 ) -> Drawing:
-    """Map effects by unit in common classes: red above zero, blue below it.
+    """Map effects by unit: the name of the last release for :func:`effect`; it goes with the next one."""
+    warn_old(
+        "maps.effects(frame, …) is now maps.effect(frame, …), with the words of names in the legend of the look."
+    )
+    look = replace(look, legend=look.legend or legend_of_effect(*names))
+    return effect(frame, regions=regions, sides=sides, scheme=scheme, k=k, look=look, ax=ax)
 
-    Parameters
-    ----------
-    frame
-        Effects by unit id, as :func:`~spatial_zb.effects.static.effects_by_unit` or
-        :func:`~spatial_zb.effects.effects_by_unit` give them.
-    regions
-        Polygons indexed by unit id.
-    sides
-        Columns to map, one panel each: ``"received"``, ``"emitted"``, ``"direct"``.
-    names
-        Words for the variable that changes in response and for the one that is changed; they make the title of
-        the legend where ``look`` has none.
-    scheme, k
-        As in :func:`~spatial_zb.report.maps.shaded.choropleth`; by default about k classes of equal width between
-        round numbers, zero among them, so that colours follow the size of the effect.
-    look, ax
-        As there, and so are the other errors.
 
-    Raises
-    ------
-    SpecificationError
-        A side that the frame does not have, or ``ax`` for more than one.
-    """
-    unknown = [side for side in sides if side not in frame.columns]
-    if unknown or not sides:
+def _by_unit(found: Any, term: str | tuple[str, str] | None) -> tuple[pd.DataFrame, Text | str]:
+    """Effects by unit id, and the title of their legend."""
+    if isinstance(found, pd.DataFrame):
+        return found, ""
+    fit = getattr(found, "fit", found)
+    if term is None:
         raise SpecificationError(
-            f"There is no side {listed(unknown)}; the frame has {listed(frame.columns)}.",
-            f"没有{listed_zh(unknown)}一侧；表中有{listed_zh(frame.columns)}。",
+            'Name the variable whose effect is mapped: maps.effect(fit, "talent", …).',
+            '请指定绘制其效应的变量，如maps.effect(fit, "talent", …)。',
         )
-    values = frame[list(sides)].astype(float)
-    scheme = round_edges(values, k) if scheme is None else scheme
-    values.columns = [SIDES.get(side, Text.of(side)) for side in sides]
-    look = replace(look, legend=look.legend or _effect_words(*names), style=look.style or "journal_double")
-    return choropleth(values, regions=regions, scheme=scheme, k=k, look=_diverging(look), ax=ax)
+    if isinstance(term, str):
+        return effects_by_unit(fit, term), legend_of_effect(
+            fit.panel.label(fit.spec.y), fit.panel.label(term)
+        )
+    response, source = term
+    labels = {name: fit.panel.label(y) for name, y in zip(fit.spec.names, fit.spec.endogenous, strict=True)}
+    plain = source.removeprefix(SHOCK)
+    said = legend_of_effect(labels.get(response, response), labels.get(plain) or fit.panel.label(plain))
+    return effects_by_unit(fit, source, response=response), said
+
+
+#: Share of the range of all values below which a side is the same everywhere, as far as a map can show.
+FLAT = 0.1
+
+
+def _that_vary(values: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Sides of which a map shows more than one colour, and the others."""
+    spans = values.max() - values.min()
+    vary = [side for side in values if spans[side] > FLAT * (values.max().max() - values.min().min())]
+    vary = vary or [values.columns[-1]]
+    return vary, [side for side in values if side not in vary]
+
+
+def _flat_words(side: str, values: pd.Series) -> Text:
+    name = SIDES[side]
+    low, high = _figures([values.min(), values.max()])
+    if low == high:
+        return Text(f"{name.en}: {low} in every unit, not drawn.", f"{name.zh}：各地区均为{low}，未绘出。")
+    return Text(
+        f"{name.en}: between {low} and {high} in every unit, not drawn.",
+        f"{name.zh}：各地区均在{low}与{high}之间，未绘出。",
+    )
 
 
 def influence(
@@ -170,14 +252,14 @@ def changes(
     everywhere = unique_ids(regions.index).union(rows.index, sort=False)
     values = known.where(sure).reindex(everywhere)
     first = values.abs().sort_values(ascending=False, kind="stable").dropna().index[: max(named, 0)]
-    breaks = class_breaks(known.to_numpy(), round_edges(known, k) if scheme is None else scheme, k)
-    codes = pd.DataFrame({"": class_of(values.to_numpy(), breaks)}, index=everywhere)
+    scheme = round_edges(known, k) if scheme is None else scheme
+    found = classify(known, scheme, k, look.palette or "diverging", look.center)
+    codes = pd.DataFrame({"": class_of(values.to_numpy(), found.breaks)}, index=everywhere)
     look = replace(look, labels=look.labels or list(first), legend=look.legend or MOVED)
-    colours = class_colours(breaks, look.palette or "diverging", look.center)
     with open_page(look, "journal_single") as page:
-        labels = class_labels(breaks, page.language)
-        classes = [MapClass(label, colour) for label, colour in zip(labels, colours, strict=True)]
-        return draw_panels(regions, codes, MapKey(classes, UNSURE, breaks=breaks), page, ax=ax)
+        labels = class_labels(found.breaks, page.language)
+        classes = [MapClass(label, colour) for label, colour in zip(labels, found.colours, strict=True)]
+        return draw_panels(regions, codes, MapKey(classes, UNSURE, breaks=found.breaks), page, ax=ax)
 
 
 def _diverging(look: Look) -> Look:
@@ -185,7 +267,8 @@ def _diverging(look: Look) -> Look:
     return replace(look, palette=look.palette or "diverging")
 
 
-def _effect_words(response: Words, source: Words) -> Text | str:
+def legend_of_effect(response: Words, source: Words) -> Text | str:
+    """Title of the legend of a map of effects; nothing where a word is missing."""
     if not response or not source:
         return ""
     y, x = Text.of(response), Text.of(source)
@@ -201,9 +284,14 @@ def _influence_words(rows: pd.DataFrame) -> Text:
             "影响表中没有估计值和变化都有限的行。",
         )
     numbers = [float(np.median((estimate - change)[known])), estimate[known].min(), estimate[known].max()]
-    decimals = max(0, 2 - math.floor(math.log10(max(map(abs, numbers)) or 1.0)))
-    shown = [f"{number:.{decimals}f}".replace("-", "−") for number in numbers]
+    shown = _figures(numbers)
     return Text(INFLUENCE.en.format(*shown), INFLUENCE.zh.format(*shown))
+
+
+def _figures(numbers: Sequence[float]) -> list[str]:
+    """Numbers with as many decimals as give the largest three digits."""
+    decimals = max(0, 2 - math.floor(math.log10(max(map(abs, numbers)) or 1.0)))
+    return [f"{number:.{decimals}f}".replace("-", "−") for number in numbers]
 
 
 def _both(first: Text, second: Words) -> Text:

@@ -1,16 +1,17 @@
-"""Maps: classes of a variable or of two by region and period, clusters, and the links of a weights matrix."""
+"""Maps: classes of a variable or of two by region and period, and clusters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
+from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
+from spatial_zb.data.panel import Panel
 from spatial_zb.report.drawing.frame import PLAIN, Look, Words, line_height, open_page, to_mm
 from spatial_zb.report.drawing.placement import text_size
 from spatial_zb.report.drawing.places import unique_ids
@@ -21,27 +22,24 @@ from spatial_zb.report.drawing.style import (
     MM_PER_INCH,
     Drawing,
     FigureStyle,
-    class_colours,
     new_figure,
 )
-from spatial_zb.report.maps.classes import Scheme, class_breaks, class_labels, class_of, edge_words
+from spatial_zb.report.maps.classes import Scheme, class_breaks, class_labels, class_of, classify, edge_words
 from spatial_zb.report.maps.drawing import (
-    LAND,
     NO_DATA,
     MapClass,
     MapKey,
+    Mapped,
     draw_panels,
     preset_of,
     require_panels,
     values_by_period,
 )
-from spatial_zb.weights.matrix import as_weights, match_units
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from matplotlib.axes import Axes
 
-    from spatial_zb.data.panel import Panel
 
 NO_NEIGHBOURS = Text("No neighbours or no data", "无邻接或无数据")
 ISLAND = Text("No neighbours", "无邻接单元")
@@ -95,7 +93,8 @@ def choropleth(
     periods
         Those of a panel, or columns of a frame, to map; all without it.
     scheme, k
-        See :func:`~spatial_zb.report.maps.classes.class_breaks`.
+        See :func:`~spatial_zb.report.maps.classes.classify`; a list is the inner edges of one's own. Classes are of all
+        periods, whichever are mapped, so that maps of other years have the same ones.
     look
         Words, labels, outlines, projection, colours, style. Without a title of the legend, that of a panel is the label
         of the variable.
@@ -115,15 +114,15 @@ def choropleth(
     --------
     >>> zb.maps.choropleth(panel, "industry", periods=[2007, 2019], regions=regions)  # doctest: +SKIP
     """
-    frame, legend = values_by_period(values, variable, periods, regions)
+    found = values_by_period(values, variable, periods, regions)
+    frame = found.frame
     require_panels(frame, ax)
-    breaks = class_breaks(frame, scheme, k)
-    codes = pd.DataFrame(class_of(frame.to_numpy(float), breaks), frame.index, frame.columns)
-    colours = class_colours(breaks, look.palette or "sequential", look.center)
-    with open_page(replace(look, legend=look.legend or legend), preset_of(codes)) as page:
-        labels = class_labels(breaks, page.language)
-        classes = [MapClass(label, colour) for label, colour in zip(labels, colours, strict=True)]
-        return draw_panels(regions, codes, MapKey(classes, breaks=breaks), page, ax=ax)
+    classes = classify(found.every, scheme, k, look.palette, look.center)
+    codes = pd.DataFrame(class_of(frame.to_numpy(float), classes.breaks), frame.index, frame.columns)
+    with open_page(replace(look, legend=look.legend or found.label), preset_of(codes)) as page:
+        labels = class_labels(classes.breaks, page.language)
+        shown = [MapClass(label, colour) for label, colour in zip(labels, classes.colours, strict=True)]
+        return draw_panels(regions, codes, MapKey(shown, breaks=classes.breaks), page, ax=ax)
 
 
 def clusters(
@@ -139,12 +138,12 @@ def clusters(
     Parameters
     ----------
     codes
-        The result of ``local_moran`` or another local statistic; or codes by unit id, a Series for one map or a frame
-        with one column for each period: HH, LL, HL, LH, ns of local Moran's I, univariate or bivariate; or hot, cold, ns
-        of local G and G*. The words of the column ``cluster`` of a local table are understood as well. ``"no
-        neighbours"`` is a class of its own and missing then means no data; without it missing means either.
+        The result of ``local_moran`` or another local statistic, or results by period; or codes by unit id, a Series for
+        one map or a frame with one column for each period: HH, LL, HL, LH, ns of local Moran's I, univariate or
+        bivariate; or hot, cold, ns of local G and G*. The words of the column ``cluster`` of a local table are understood
+        as well. ``"no neighbours"`` is a class of its own and missing then means no data; without it missing means either.
     regions
-        Polygons indexed by unit id.
+        Polygons indexed by unit id; those without a result are hatched.
     names
         Words for the two variables of a bivariate statistic, which say in the legend whose level comes first.
     look, ax
@@ -159,8 +158,13 @@ def clusters(
     ------
     DataError
         A code other than those of :data:`CLUSTERS` or :data:`HOT_SPOTS`, or codes of both.
+
+    Examples
+    --------
+    >>> found = {year: zb.local_moran(panel, "industry", W, period=year) for year in (2007, 2019)}  # doctest: +SKIP
+    >>> zb.maps.clusters(found, regions=regions)  # doctest: +SKIP
     """
-    frame = _cluster_codes(codes)
+    frame, known = _cluster_codes(codes, regions)
     require_panels(frame, ax)
     given = {str(code) for code in pd.unique(frame.to_numpy().ravel()) if pd.notna(code)}
     family = _family(given - {ISLAND_CODE})
@@ -173,17 +177,24 @@ def clusters(
         # Codes of islands exist only where there are some; without them the legend stays as short as before.
         if len(alone):
             classes.append(MapClass(page.say(ISLAND), "white", ISLAND_HATCH))
-        key = MapKey(classes, NO_DATA if len(alone) else NO_NEIGHBOURS)
+        key = MapKey(classes, NO_DATA if known or len(alone) else NO_NEIGHBOURS)
         drawing = draw_panels(regions, numbers, key, page, ax=ax)
     return replace(drawing, left_out=tuple(dict.fromkeys([*map(str, alone), *drawing.left_out])))
 
 
-def _cluster_codes(codes: Any) -> pd.DataFrame:
-    """Codes by unit id and period, whatever they came as."""
-    if not isinstance(codes, pd.Series | pd.DataFrame):
-        codes = codes.table()["cluster"]
-    frame = codes.to_frame(name="") if isinstance(codes, pd.Series) else codes
-    return frame.apply(lambda column: column.map(lambda code: CLUSTER_WORDS.get(code, code)))
+def _cluster_codes(codes: Any, regions: GeoDataFrame) -> tuple[pd.DataFrame, bool]:
+    """Codes by unit id and period, whatever they came as, and whether missing can mean nothing but no data.
+
+    Results of a statistic know who has no neighbours, and have no row for regions without data.
+    """
+    if isinstance(codes, pd.Series | pd.DataFrame):
+        frame, known = codes.to_frame(name="") if isinstance(codes, pd.Series) else codes, False
+    else:
+        tables = codes if isinstance(codes, Mapping) else {"": codes}
+        frame = pd.DataFrame({period: table.table()["cluster"] for period, table in tables.items()})
+        frame = frame.set_axis(unique_ids(frame.index))
+        frame, known = frame.reindex(unique_ids(regions.index).union(frame.index, sort=False)), True
+    return frame.apply(lambda column: column.map(lambda code: CLUSTER_WORDS.get(code, code))), known
 
 
 def _family(given: set[str]) -> dict[str, tuple[Text, str]]:
@@ -207,33 +218,6 @@ def _first_second(names: tuple[Words, Words]) -> Text:
     return Text(FIRST_SECOND.en.format(first.en, second.en), FIRST_SECOND.zh.format(first.zh, second.zh))
 
 
-def links(W: Any, *, regions: GeoDataFrame, look: Look = PLAIN) -> Drawing:
-    """Draw who is whose neighbour: a line for each linked pair, a ring around each unit without neighbours.
-
-    Parameters
-    ----------
-    W
-        A Weights, or anything :func:`~spatial_zb.weights.matrix.as_weights` takes, with the ids of the regions.
-    regions
-        Polygons indexed by unit id.
-    look
-        As in :func:`choropleth`; by default no unit is named but islands, which always are and are listed in
-        ``Drawing.left_out``.
-
-    Raises
-    ------
-    AlignmentError
-        Ids of W and regions differ.
-    """
-    weights = as_weights(W)
-    ids = unique_ids(regions.index)
-    match_units(weights.ids, ids, Text("weights", "权重矩阵"), Text("regions", "底图"))
-    codes = pd.DataFrame({"": 0}, ids)
-    labels = "none" if look.labels is None else look.labels
-    with open_page(replace(look, labels=labels), preset_of(codes)) as page:
-        return draw_panels(regions, codes, MapKey([MapClass("", LAND)]), page, weights.align(ids))
-
-
 #: Classes of each variable.
 K = 3
 #: Colours by class of the first (columns) and of the second variable (rows), both from low to high: grey where
@@ -249,11 +233,12 @@ CELL = 6.0
 
 
 def bivariate(
-    first: pd.Series | pd.DataFrame,
-    second: pd.Series | pd.DataFrame,
+    first: Panel | pd.Series | pd.DataFrame,
+    second: Sequence[str] | pd.Series | pd.DataFrame,
     *,
     regions: GeoDataFrame,
-    names: tuple[Words, Words],
+    names: tuple[Words, Words] | None = None,
+    periods: Sequence | None = None,
     scheme: Scheme | Sequence[float] | tuple[Sequence[float], Sequence[float]] = "quantile",
     look: Look = PLAIN,
     ax: Axes | None = None,
@@ -263,12 +248,16 @@ def bivariate(
     Parameters
     ----------
     first, second
-        Values by unit id in any order: a Series each for one map, a frame each with the same columns (periods)
-        for one panel by period. A unit that lacks either value is drawn hatched as "no data".
+        A panel and the names of two of its variables; or values by unit id in any order: a Series each for one map, a
+        frame each with the same columns (periods) for one panel by period. A unit that lacks either value is drawn
+        hatched as "no data", and so are regions that a panel does not have.
     regions
         Polygons indexed by unit id.
     names
-        Words for the two variables; they stand over the key, the first across and the second upwards.
+        Words for the two variables; they stand over the key, the first across and the second upwards. Those of a panel
+        are its labels.
+    periods
+        Those of a panel, or columns of the frames, to map; all without it. Classes are of all.
     scheme
         How each variable is cut into three, see :func:`~spatial_zb.report.maps.classes.class_breaks`; or a pair of
         lists, the two inner edges of the first and of the second variable.
@@ -288,16 +277,41 @@ def bivariate(
         Units or periods of the two variables differ, or units differ from the regions.
     DataError
         Nothing to map, or a variable whose ties leave fewer than three classes.
+    SpecificationError
+        A panel without the names of two variables; a variable or a period that is not there.
+
+    Examples
+    --------
+    >>> zb.maps.bivariate(panel, ("industry", "talent"), regions=regions, periods=[2019])  # doctest: +SKIP
     """
-    one, two = (v.to_frame(name="") if isinstance(v, pd.Series) else v for v in (first, second))
-    require_panels(one, ax)
-    one, two = _same_cells(one, two)
-    breaks = np.stack([_three(v, s, n) for v, s, n in zip((one, two), _schemes(scheme), names, strict=True)])
+    one, two = _pair(first, second, periods, regions)
+    names = names or (one.label or FIRST, two.label or SECOND)
+    require_panels(one.frame, ax)
+    across, up = _same_cells(one.frame, two.frame)
+    parts = zip((one, two), _schemes(scheme), names, strict=True)
+    breaks = np.stack([_three(part.every, how, name) for part, how, name in parts])
     # Nine entries without words: the key explains them.
     classes = [MapClass("", colour) for row in BIVARIATE for colour in row]
     with open_page(replace(look, legend=_key_words(names)), "journal_double") as page:
         key = MapKey(classes, inset=_key(breaks, page.style), breaks=breaks)
-        return draw_panels(regions, _codes(one, two, breaks), key, page, ax=ax)
+        return draw_panels(regions, _codes(across, up, breaks), key, page, ax=ax)
+
+
+FIRST, SECOND = Text("First variable", "第一个变量"), Text("Second variable", "第二个变量")
+
+
+def _pair(first: Any, second: Any, periods: Sequence | None, regions: GeoDataFrame) -> tuple[Mapped, Mapped]:
+    """Both variables as they are mapped, of a panel or of two frames."""
+    if isinstance(first, Panel):
+        chosen = [second] if isinstance(second, str) else list(second)
+        if len(chosen) != 2 or not all(isinstance(name, str) for name in chosen):
+            raise SpecificationError(
+                f"Name two variables of the panel, not {listed(chosen)}; it has {listed(first.columns)}.",
+                f"请给出面板中的两个变量，而不是{listed_zh(chosen)}；已有{listed_zh(first.columns)}。",
+            )
+        one, two = (values_by_period(first, name, periods, regions) for name in chosen)
+        return one, two
+    return values_by_period(first, None, periods, regions), values_by_period(second, None, periods, regions)
 
 
 def _same_cells(one: pd.DataFrame, two: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -317,7 +331,7 @@ def _schemes(scheme: Any) -> tuple[Any, Any]:
     return tuple(scheme) if pair and not np.isscalar(scheme[0]) else (scheme, scheme)
 
 
-def _three(values: pd.DataFrame, scheme: Any, name: Words) -> np.ndarray:
+def _three(values: np.ndarray, scheme: Any, name: Words) -> np.ndarray:
     breaks = class_breaks(values, scheme, K)
     if len(breaks) != K + 1:
         raise DataError(

@@ -9,6 +9,8 @@ import numpy as np
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Language, Text
+from spatial_zb.report.drawing.style import Palette
+from spatial_zb.report.maps.classes import Scheme
 from spatial_zb.report.page.outlines import Outlines
 from spatial_zb.report.tables.table import Table, TableStyle
 
@@ -40,7 +42,8 @@ class Variable:
     """A mapped variable: ``values`` (T, n), NaN for no data.
 
     ``moran`` by the name of the weights; ``clusters`` by period, one code (HH, LL, HL, LH, ns) or None for
-    each unit.
+    each unit. ``breaks`` are inner edges of the caller's own, ``palette`` and ``center`` the colours of the printed map:
+    see :func:`~spatial_zb.report.maps.classes.classify`.
     """
 
     name: str
@@ -48,11 +51,16 @@ class Variable:
     values: np.ndarray
     moran: Mapping[str, MoranSeries] = field(default_factory=dict)
     clusters: Mapping[int, tuple[str | None, ...]] = field(default_factory=dict)
+    breaks: tuple[float, ...] | None = None
+    palette: Palette | None = None
+    center: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
     """Units, their outlines, and what is known of them by period.
+
+    ``scheme`` and ``classes`` are those of the printed maps, which the page shows first.
 
     Raises
     ------
@@ -67,6 +75,8 @@ class Atlas:
     variables: tuple[Variable, ...]
     weights: Mapping[str, Text] = field(default_factory=dict)
     clusters_note: Text | str = ""
+    scheme: Scheme = "quantile"
+    classes: int = 5
 
     def __post_init__(self) -> None:
         n, shape = len(self.units), (len(self.periods), len(self.units))
@@ -181,7 +191,7 @@ class Content:
     warnings
         What the program noted while it ran.
     sources, review_number
-        Sources of data and polygons; 审图号.
+        Sources of data and polygons; 审图号, None where it is to be given, blank for no line about it.
     colophon
         Version and seed.
     choice_words
@@ -202,7 +212,7 @@ class Content:
     limits: tuple[Text, ...] = ()
     warnings: tuple[Text, ...] = ()
     sources: tuple[Text, ...] = ()
-    review_number: str = ""
+    review_number: str | None = None
     colophon: Text | str = ""
     choice_words: Mapping[str, Text] = field(default_factory=dict)
 
@@ -222,7 +232,9 @@ class Content:
     @property
     def review_line(self) -> Text:
         """Line with the map review number, or a line that says it is missing."""
+        if self.review_number is None:
+            return NO_REVIEW
         number = self.review_number.strip()
         if not number:
-            return NO_REVIEW
+            return Text("", "")
         return Text(f"Map review number: {number}.", f"审图号：{number}。")

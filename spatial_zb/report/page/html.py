@@ -17,10 +17,9 @@ import numpy as np
 
 from spatial_zb.base.errors import SpecificationError, listed_zh
 from spatial_zb.base.text import LANGUAGES, Language, Text
-from spatial_zb.report.drawing.style import class_colours
 from spatial_zb.report.figures.moran import QUADRANTS
 from spatial_zb.report.files import slug, write_atomic
-from spatial_zb.report.maps.classes import Scheme, class_breaks, class_labels, class_of
+from spatial_zb.report.maps.classes import Scheme, class_labels, class_of, classify, round_edges
 from spatial_zb.report.maps.shaded import CLUSTERS
 from spatial_zb.report.page.content import (
     Atlas,
@@ -246,7 +245,8 @@ def _table(item: TableItem, downloads: dict[str, Any], languages: Sequence[Langu
     return f"{''.join(parts)}{button}"
 
 
-CLASSES = 5
+#: About how many classes a map of effects has, as on paper.
+CLASSES = 6
 #: Significant digits of values, and decimals of standardised lags (a hundredth of a dot on the screen).
 DIGITS, LAG_DECIMALS = 6, 3
 
@@ -256,6 +256,8 @@ SCHEME_WORDS: Mapping[str, Text] = {
     "equal": Text("Equal intervals", "等间距"),
     "std": Text("Standard deviations", "标准差"),
 }
+#: The classes of the printed maps where their edges were chosen; what another variable has in their place.
+OWN, OWN_SCHEME = "own", Text("As printed", "与印刷图相同")
 CLUSTER_SCHEME = Text("Local Moran clusters", "局部莫兰聚类")
 
 #: Characters that could end the element, open another or end a line of script, as JSON escapes.
@@ -320,14 +322,18 @@ def _atlas(atlas: Atlas, words: Words) -> dict[str, Any]:
         "centres": list(outlines.centres),
         "periods": [int(period) for period in atlas.periods],
         "weights": words.numbers(atlas.weights),
-        "schemes": words.numbers({**SCHEME_WORDS, "clusters": CLUSTER_SCHEME}),
+        "schemes": words.numbers({OWN: OWN_SCHEME, **SCHEME_WORDS, "clusters": CLUSTER_SCHEME}),
+        "scheme": OWN if any(variable.breaks for variable in atlas.variables) else atlas.scheme,
         "clustersNote": words.number(atlas.clusters_note),
-        "variables": [_variable(variable, atlas.periods, words) for variable in atlas.variables],
+        "variables": [_variable(variable, atlas, words) for variable in atlas.variables],
     }
 
 
-def _variable(variable: Variable, periods: Sequence[int], words: Words) -> dict[str, Any]:
+def _variable(variable: Variable, atlas: Atlas, words: Words) -> dict[str, Any]:
     values = np.asarray(variable.values, float)
+    schemes: dict[str, Any] = {scheme: scheme for scheme in get_args(Scheme)}
+    if any(part.breaks for part in atlas.variables):
+        schemes[OWN] = variable.breaks or atlas.scheme
     shown = {
         "name": variable.name,
         "label": words.number(variable.label),
@@ -335,10 +341,12 @@ def _variable(variable: Variable, periods: Sequence[int], words: Words) -> dict[
         "mean": _numbers(_by_period(np.mean, values)),
         "sd": _numbers(_by_period(np.std, values)),
         "schemes": {
-            scheme: classes for scheme in get_args(Scheme) if (classes := _classes(values, scheme, words))
+            name: classes
+            for name, scheme in schemes.items()
+            if (classes := _classes(variable, values, (scheme, atlas.classes), words))
         },
         "moran": {name: _series(series) for name, series in variable.moran.items()},
-        "clusters": [variable.clusters.get(period) for period in periods],
+        "clusters": [variable.clusters.get(period) for period in atlas.periods],
     }
     return shown
 
@@ -356,20 +364,23 @@ def _series(series: MoranSeries) -> dict[str, Any]:
     }
 
 
-def _classes(values: np.ndarray, scheme: Scheme, words: Words) -> dict[str, Any] | None:
+def _classes(
+    variable: Variable, values: np.ndarray, how: tuple[Any, int], words: Words
+) -> dict[str, Any] | None:
     """Edges common to all periods with their colours and words; None where there is nothing to classify."""
     known = values[np.isfinite(values)]
     if not len(known):
         return None
-    return _legend(class_breaks(known, scheme, CLASSES), values, "sequential", words)
+    found = classify(known, *how, variable.palette, variable.center)
+    return _legend(found.breaks, found.colours, values, words)
 
 
-def _legend(edges: np.ndarray, values: np.ndarray, palette: Any, words: Words) -> dict[str, Any]:
+def _legend(edges: np.ndarray, colours: list[str], values: np.ndarray, words: Words) -> dict[str, Any]:
     """Colours and words of the classes, and the class of every value; −1 is no data."""
     languages = [class_labels(edges, language) for language in ("en", "zh")]
     codes = np.where(np.isfinite(values), class_of(values, edges), -1)
     return {
-        "colours": class_colours(edges, palette),
+        "colours": colours,
         "labels": [words.number(Text(*pair)) for pair in zip(*languages, strict=True)],
         "codes": codes.tolist(),
     }
@@ -397,7 +408,7 @@ def _effects(part: UnitEffects, units: Mapping[str, int], words: Words) -> dict[
 def _paths(part: UnitPaths, units: Mapping[str, int], words: Words) -> dict[str, Any]:
     """A scenario: every step has the classes of all of them, so that colours can be compared."""
     values = np.asarray(part.values, float)
-    edges = class_breaks(values, "equal", CLASSES)
+    found = classify(values, round_edges(values, CLASSES), palette="diverging")
     return {
         "choices": words.numbers(part.choices),
         "title": words.number(part.title),
@@ -407,7 +418,7 @@ def _paths(part: UnitPaths, units: Mapping[str, int], words: Words) -> dict[str,
         "units": [units[unit] for unit in part.units],
         "reading": words.number(part.reading),
         **{name: [_numbers(row) for row in getattr(part, of)] for name, of in PATHS.items()},
-        "classes": [_legend(edges, row, "diverging", words) for row in values],
+        "classes": [_legend(found.breaks, found.colours, row, words) for row in values],
     }
 
 
@@ -416,9 +427,12 @@ PATHS = {"value": "values", "low": "low", "high": "high"}
 
 
 def _shared(values: np.ndarray, names: Iterable[str], words: Words) -> dict[str, Any]:
-    """Classes of equal width common to all rows (quantiles would blow up differences of no size)."""
-    edges = class_breaks(values, "equal", CLASSES)
-    return {name: _legend(edges, row, "diverging", words) for name, row in zip(names, values, strict=True)}
+    """Classes of equal width between round numbers, zero among them, common to all rows: those of the printed maps."""
+    found = classify(values, round_edges(values, CLASSES), palette="diverging")
+    return {
+        name: _legend(found.breaks, found.colours, row, words)
+        for name, row in zip(names, values, strict=True)
+    }
 
 
 def _numbers(values: Iterable[float], rounded: Callable[[float], float] | None = None) -> list[float | None]:

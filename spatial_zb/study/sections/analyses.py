@@ -8,6 +8,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from spatial_zb.base.errors import listed, listed_zh
 from spatial_zb.study.values import (
+    Bounds,
+    Breaks,
+    Center,
     CovarianceKind,
     EffectsKind,
     EstimatorKind,
@@ -86,6 +89,7 @@ class Dynamics(Section):
     polygons. ``sigma``: dispersion and its trend, by ``groups`` too. ``beta``: growth on the initial level,
     absolute, and with ``fixed_effects`` and ``controls`` over growth periods of ``horizon`` without W and, with
     ``weights``, as a spatial Durbin model. ``periods`` are those that figures show; blank = first, middle, last.
+    ``bounds`` are the possible ends of a variable, by name: its density stays between them.
     """
 
     densities: Names = ()
@@ -101,6 +105,7 @@ class Dynamics(Section):
     fixed_effects: Literal["none", "unit", "time", "two_way"] = "two_way"
     horizon: Annotated[int, Field(ge=1)] = 1
     periods: Periods = ()
+    bounds: Annotated[dict[Word, Bounds], Field()] = Field(default_factory=dict)
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -119,6 +124,11 @@ class Dynamics(Section):
             raise Refusal(
                 "inequality needs groups, a column of the polygons such as 'prov'",
                 "inequality须有groups，即底图中的一列，如'prov'",
+            )
+        if strange := [name for name in self.bounds if name not in self.densities]:
+            raise Refusal(
+                f"bounds are of variables in densities, not of {listed(strange)}",
+                f"bounds须为densities中的变量，而不是{listed_zh(strange)}",
             )
         if (self.controls or self.weights) and not self.beta:
             raise Refusal(
@@ -300,19 +310,43 @@ class Maps(Section):
     """``[maps]``: choropleths of some variables in some periods.
 
     ``labels`` names all units, the groups, none, or a list of units; ``auto`` leaves it to their number.
-    ``clusters`` names the weights of maps of local clusters (local Moran's I); none are drawn without it.
+    ``breaks`` are inner edges of the classes of one's own, and ``center`` the value at which blue turns red, for all
+    variables or by variable; ``"auto"`` is zero for a variable that has values on both sides of it, ``"none"`` never
+    parts the colours. ``clusters`` names the weights of maps of local clusters (local Moran's I), whose p-values are
+    corrected by ``adjust`` and compared with ``alpha``; none are drawn without it.
     ``bivariate`` names two variables for one map of both, in three classes each. ``locator`` shows in a small map
-    where among all regions of the file those of the main sample are.
+    where among all regions of the file those of the main sample are. ``review_number`` is the 审图号 of these maps, or
+    ``"none"`` for no line about it.
     """
 
     variables: SomeNames
     periods: Annotated[Periods, AfterValidator(filled)]
     scheme: Literal["quantile", "natural", "equal", "std"] = "quantile"
     classes: Annotated[int, Field(ge=2, le=9)] = 5
+    breaks: Breaks | None = None
+    center: Center = "auto"
     labels: Literal["auto", "all", "groups", "none"] | Listed = "auto"
     clusters: Word | None = None
+    adjust: Literal["fdr", "bonferroni", "none"] = "fdr"
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     bivariate: Annotated[Names, Field(max_length=2)] = ()
     locator: bool = False
+    review_number: Word | None = None
+
+    @property
+    def by_variable(self) -> dict[str, tuple[str, ...]]:
+        """Variables that its keys name beside ``variables``."""
+        named = {key: getattr(self, key) for key in ("breaks", "center")}
+        found = {key: tuple(given) for key, given in named.items() if isinstance(given, dict)}
+        return {"bivariate": self.bivariate} | found
+
+    def breaks_of(self, variable: str) -> tuple[float, ...] | None:
+        """The inner edges asked for, None where the scheme finds them."""
+        return self.breaks.get(variable) if isinstance(self.breaks, dict) else self.breaks
+
+    def center_of(self, variable: str) -> float | Literal["auto", "none"]:
+        """The value that parts the colours, or how it is found."""
+        return self.center.get(variable, "auto") if isinstance(self.center, dict) else self.center
 
     @model_validator(mode="after")
     def _two_or_none(self) -> Maps:
@@ -322,10 +356,10 @@ class Maps(Section):
 
 
 class Figures(Section):
-    """``[figures]``: what the models say by unit, by order of neighbour and by distance.
+    """``[figures]``: what the models say by unit, by round of feedback and by distance.
 
-    ``effects`` are ``"model.variable"``: maps of the effects each unit receives and emits, and effects by order of
-    neighbour up to ``orders``, from the model's last fixed effects, first weights and first sample.
+    ``effects`` are ``"model.variable"``: maps of the effects each unit receives and emits, and effects by round
+    of feedback up to ``orders``, from the model's last fixed effects, first weights and first sample.
     ``system_effects`` are ``"system.equation.source"``, the source an exogenous variable or another equation.
     ``correlogram`` names variables whose Moran's I is drawn by distance in the first and the last period.
     ``thresholds`` are kilometres: every one of ``effects`` is estimated again under inverse-distance weights that

@@ -4,7 +4,7 @@ function startExplorer() {
   const atlas = data.atlas;
   const at = (id) => document.getElementById(id);
   const state = {
-    variable: 0, period: atlas.periods.length - 1, scheme: "quantile", weights: Object.keys(atlas.weights)[0] ?? null,
+    variable: 0, period: atlas.periods.length - 1, scheme: atlas.scheme, weights: Object.keys(atlas.weights)[0] ?? null,
     selection: new Set(), pointed: null,
   };
   const doing = { point, choose, clear: () => choose([], false) };
