@@ -28,12 +28,14 @@ from .effects.nonlinear import marginal_effects as marginal_effects
 from .effects.prediction import backtest as backtest
 from .effects.prediction import predict as predict
 from .effects.regimes import regime_spillovers as regime_spillovers
+from .effects.responses import impulse_responses as impulse_responses
 from .effects.scenarios import scenario as scenario
 from .effects.system import feedback_decomposition as feedback_decomposition
 from .explore import dynamics as dynamics
 from .explore.local import local_moran as local_moran
 from .explore.overall import moran as moran
 from .hypotheses import diagnose as diagnose
+from .hypotheses.granger import granger as granger
 from .inference.bootstrap import bootstrap as bootstrap
 from .inference.intervals import anderson_rubin as anderson_rubin
 from .inference.intervals import profile_interval as profile_interval

@@ -145,11 +145,20 @@ def _likelihood_ratio(fit: Fit, smaller: DurbinSpec) -> float:
 RATIO = Text("LR", "似然比检验")
 
 
+def _height(fit: SystemFit) -> float:
+    """Of the likelihood at the estimate; with lags in time of the adjusted one, where the data carry all of it."""
+    if not fit.spec.dynamic:
+        return fit.log_likelihood
+    return fit.convergence.adjusted if fit.convergence.weight == 1 else np.nan
+
+
 def likelihood_ratio(restricted: SystemFit, full: SystemFit) -> TestTable:
     """Likelihood-ratio test of a FIML fit against one that nests it.
 
     Where the full fit has clustered errors, the ratio is divided by tr[(R V R')(R H⁻¹ R')⁻¹]/q, the mean of the weights that
     its law has then (V clustered, H⁻¹ by information, R the q restrictions), and judged as a Wald test with clusters is.
+    With lags in time it is the ratio of the adjusted likelihoods, against χ²; NaN where one of the fits does not carry the
+    whole correction (``path_weight`` below one).
 
     Returns
     -------
@@ -185,11 +194,12 @@ def likelihood_ratio(restricted: SystemFit, full: SystemFit) -> TestTable:
             "The fits have the same parameters: there is nothing to test.",
             "两个估计的参数相同：没有可检验的内容。",
         )
-    statistic = 2 * (full.log_likelihood - restricted.log_likelihood)
+    dynamic = full.spec.dynamic
+    statistic = 2 * (_height(full) - _height(restricted))
     if not (full.converged and restricted.converged):
         statistic = np.nan
     p_value, note = float(chi2_tail(statistic, df)), NOTHING
-    if full.covariance == "cluster" and np.isfinite(statistic):
+    if full.covariance == "cluster" and np.isfinite(statistic) and not dynamic:
         places = _restricted(full, restricted.spec, restricted.sigma_form)
         _, V, information = _with_sigma(full)
         inside = np.ix_(places, places)
@@ -278,6 +288,11 @@ def restriction_tests(fit: SystemFit) -> TestTable:
     if fit.method != "fiml":
         raise SpecificationError(
             'Restrictions are tested from a fit by method="fiml".', '约束检验须从method="fiml"的估计出发。'
+        )
+    if fit.spec.dynamic:
+        raise SpecificationError(
+            "Restrictions of a system with lags in time are those of its lags: use zb.granger(fit).",
+            "含时间滞后的系统，其约束即对滞后项的约束：请用zb.granger(fit)。",
         )
     tests: list[tuple[str, SystemSpec, SigmaForm]] = [
         (*each, fit.sigma_form) for each in _restrictions(fit.spec)

@@ -41,6 +41,7 @@ from spatial_zb.hypotheses.case import (
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.ml import HIGHEST, errors_of_fit
+from spatial_zb.models.system.dynamic import serial_correlation as serial_correlation_given_the_past
 from spatial_zb.models.system.fit import SystemFit
 
 LAG_ERROR = ("LM lag", "LM error", "LM lag, robust", "LM error, robust", "LM lag and error, joint")
@@ -250,7 +251,8 @@ def serial_correlation(fit: Fit | SystemFit) -> TestTable:
     ----------
     fit
         By maximum likelihood or the robust score, with fixed effects or none and without lags in time or regimes; or a
-        system without random effects.
+        system without random effects. With lags in time the test is that of
+        :func:`spatial_zb.models.system.dynamic.serial_correlation`.
 
     Raises
     ------
@@ -258,6 +260,8 @@ def serial_correlation(fit: Fit | SystemFit) -> TestTable:
         Another fit; fewer than three periods with unit effects, or two without.
     """
     if isinstance(fit, SystemFit):
+        if fit.spec.dynamic:
+            return serial_correlation_given_the_past(fit)
         if fit.design.strata is not None:
             raise SpecificationError(
                 "Serial correlation is tested for systems with fixed effects or none; random effects correlate errors over "

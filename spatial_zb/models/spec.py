@@ -116,6 +116,9 @@ class Convergence:
         are less the bias of many, False where these have no solution and the textbook estimate is shown.
     radius, radius_off_means
         Largest eigenvalue of a process with lags in time, and the same off the means of periods.
+    weight, adjusted
+        Of a system with lags in time the share of the correction that the data carry, one where all of it, and the
+        log-likelihood with it.
     instruments, dropped_instruments, first_stage, effective_f, j_statistic, j_df, j_p_value
         Those used and left out as collinear, first-stage F of each endogenous regressor, test of over-identification.
     lam, sigma_unit, lam_first
@@ -142,6 +145,8 @@ class Convergence:
     uncorrected: pd.Series | None = None
     radius: float = np.nan
     radius_off_means: float = np.nan
+    weight: float = np.nan
+    adjusted: float = np.nan
     instruments: tuple[str, ...] = ()
     dropped_instruments: tuple[str, ...] = ()
     first_stage: Mapping[str, float] = field(default_factory=dict)

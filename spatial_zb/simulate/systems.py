@@ -82,9 +82,11 @@ def system(
     W
         Weights of the n units.
     periods
-        T.
+        T; with lags in time the first one is among them, which a fit takes as given.
     truth
-        True values by (equation, term), as in ``SystemFit.params``, what is left out being zero; or a :class:`Truth`.
+        True values by (equation, term), as in ``SystemFit.params``, what is left out being zero; or a :class:`Truth`. With
+        lags in time ``burn_in`` periods are drawn before the first one, with the regressors of that one where they are
+        given.
     rng
         Seed or generator.
 
@@ -100,6 +102,7 @@ def system(
     check_numbers({**coefficients, "unit_effects": unit_effects, "time_effects": time_effects})
     W = as_weights(W)
     _check(spec, coefficients)
+    check_count(law.burn_in, "burn_in", 0)
     check_regressors(regressors, W, periods)
     for name in spec.names:
         check_admissible(W, {"lam": coefficients.get((name, "lam"), 0.0)})
@@ -107,13 +110,16 @@ def system(
     m, n, names = len(spec.names), W.n, spec.exogenous
     root = np.eye(m) if sigma is None else _root(sigma, m)
     mu = unit_effects * generator.standard_normal((n, m))
-    alpha = time_effects * generator.standard_normal((periods, 1, m))
-    X = generator.standard_normal((periods, n, len(names))) + 0.5 * mu[None, :, :1]
+    first = law.burn_in if spec.dynamic else 0
+    total = first + periods
+    alpha = time_effects * generator.standard_normal((total, 1, m))
+    X = generator.standard_normal((total, n, len(names))) + 0.5 * mu[None, :, :1]
     if regressors is not None:
-        X = regressors.array(list(names))
-    u = generator.standard_normal((periods, n, m)) @ root.T
-    gamma, psi = np.eye(m), np.zeros((m, m))
-    right = mu + alpha + np.zeros((periods, n, m))
+        given = regressors.array(list(names))
+        X = np.concatenate([np.repeat(given[:1], first, axis=0), given])
+    u = generator.standard_normal((total, n, m)) @ root.T
+    gamma, psi, tau, eta = np.eye(m), *(np.zeros((m, m)) for _ in range(3))
+    right = mu + alpha + np.zeros((total, n, m))
     for g, name in enumerate(spec.names):
         value = {
             term: coefficients.get((name, term), 0.0) for term in (*spec.terms(name), "lam", "(Intercept)")
@@ -123,6 +129,9 @@ def system(
             gamma[g, spec.endogenous.index(other)] -= value[other]
         for other in equation.lagged:
             psi[g, spec.endogenous.index(other)] += value[f"W_{other}"]
+        for matrix, lags, start in zip((tau, eta), spec.carried(name), ("L_", "L_W_"), strict=True):
+            for other in lags:
+                matrix[g, spec.endogenous.index(other)] += value[start + other]
         for x in equation.x:
             right[:, :, g] += value[x] * X[:, :, names.index(x)]
         for x in equation.lag_x:
@@ -130,9 +139,14 @@ def system(
         noise = u[:, :, g].T
         right[:, :, g] += value["(Intercept)"]
         right[:, :, g] += (filter_solver(W.matrix, value["lam"])(noise) if value["lam"] else noise).T
-    flat = right.transpose(2, 1, 0).reshape(m * n, periods)
-    y = _solved(gamma, psi, W, flat).reshape(m, n, periods).transpose(2, 1, 0)
-    values = np.concatenate([y, X], axis=2)
+    flat = right.transpose(2, 1, 0).reshape(m * n, total)
+    y = _solved(gamma, psi, W, flat).reshape(m, n, total).transpose(2, 1, 0)
+    if spec.dynamic:
+        solve = system_solver(gamma, psi, W.matrix)
+        for t in range(1, total):
+            carry = y[t - 1] @ tau.T + (W.matrix @ y[t - 1]) @ eta.T
+            y[t] += solve(carry.T.ravel()).reshape(m, n).T
+    values = np.concatenate([y, X], axis=2)[first:]
     years = regressors.periods if regressors is not None else tuple(range(2001, 2001 + periods))
     return Panel(values, years, W.ids, (*spec.endogenous, *names))
 

@@ -79,8 +79,8 @@ class SystemArrays:
 
     def block(self, g: int) -> slice:
         """The coefficients of equation g in the stacked δ."""
-        bounds = self.bounds
-        return slice(int(bounds[g]), int(bounds[g + 1]))
+        first = sum(block.shape[1] for block in self.Z[:g])
+        return slice(first, first + self.Z[g].shape[1])
 
     @property
     def lagged(self) -> tuple[Array, tuple[Array, ...]]:

@@ -64,13 +64,13 @@ class SystemLikelihood:
 
     def split(self, theta: Array) -> tuple[Array, Array]:
         """Split into δ (K,) and λ (m,); λ is zero for an equation without spatial errors."""
-        K = int(self.arrays.bounds[-1])
+        K = sum(block.shape[1] for block in self.arrays.Z)
         lam = np.zeros(self.arrays.m)
         lam[self.active] = theta[K:]
         return theta[:K], lam
 
     @property
-    def _determinant_eigenvalues(self) -> NDArray:
+    def determinant_eigenvalues(self) -> NDArray:
         """Eigenvalues that the transformed determinant has: without that of ι under time effects."""
         if not self.omega.size:  # no lag of y: every eigenvalue counts the same
             return np.zeros(self.arrays.sample.n_units - self.arrays.sample.centred)
@@ -115,7 +115,7 @@ class SystemLikelihood:
         N, m = self.arrays.sample.observations, self.arrays.m
         log_sigma = float(np.linalg.slogdet(self.sigma(self.residuals(theta)))[1])
         gamma, psi = coefficient_matrices(delta, self.arrays.links, m)
-        omega = self._determinant_eigenvalues
+        omega = self.determinant_eigenvalues
         determinants = np.linalg.slogdet(gamma - omega[:, None, None] * psi)[1].sum()
         errors = np.log(np.abs(1 - lam[self.active, None] * omega)).sum()
         constant = m * (np.log(2 * np.pi) + 1)
@@ -172,7 +172,7 @@ class SystemLikelihood:
         p = len(theta)
         gradient, hessian = np.zeros(p), np.zeros((p, p))
         gamma, psi = coefficient_matrices(delta, links, self.arrays.m)
-        omega = self._determinant_eigenvalues
+        omega = self.determinant_eigenvalues
         inverse = np.linalg.inv(gamma - omega[:, None, None] * psi)
         load = np.where(links.lagged, omega[:, None], 1.0)  # (n, links)
         gradient[links.position] = -np.real(inverse[:, links.column, links.row] * load).sum(axis=0)

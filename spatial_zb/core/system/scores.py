@@ -21,11 +21,11 @@ H⁻¹(Σ_i s_i s_i')H⁻¹ n/(n − 1): Liang & Zeger (1986), Biometrika 73: 13
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.clusters import Clusters
@@ -67,13 +67,19 @@ def quasi_covariance(likelihood: SystemLikelihood, theta: Array, inverse: Array)
 
 
 def clustered_covariance(
-    likelihood: SystemLikelihood, theta: Array, inverse: Array, clusters: Clusters | None = None
+    likelihood: SystemLikelihood,
+    theta: Array,
+    inverse: Array,
+    clusters: Clusters | None = None,
+    paired: bool = False,
 ) -> Array:
     """H⁻¹MH⁻¹ from H⁻¹ (p, p), M the outer products of the scores of the units, in which Σ̂ moves along with θ̂.
 
     CR1 has the factor n/(n − 1). Given ``clusters`` it is CR2: residuals that leverage has shortened are stretched, and the
-    scores, squares of errors in them too, are those of a system with these errors.
+    scores, squares of errors in them too, are those of a system with these errors. ``paired``: M of :func:`paired_meat`.
     """
+    if clusters is None and paired:
+        return inverse @ paired_meat(likelihood, theta) @ inverse
     if clusters is None:
         scores = unit_scores(likelihood, theta) @ inverse
         return scores.T @ scores * (len(scores) / (len(scores) - 1))
@@ -82,6 +88,8 @@ def clustered_covariance(
     e = likelihood.residuals(theta)
     noise = stretched(e, whitening(likelihood.sigma(e)), clusters)
     drawn = SystemGenerator(arrays, "none", delta, lam).of_noise(noise)
+    if paired:
+        return inverse @ paired_meat(likelihood, theta, drawn) @ inverse
     scores = unit_scores(likelihood, theta, drawn) @ inverse
     return scores.T @ scores
 
@@ -163,17 +171,32 @@ def score_diagonals(likelihood: SystemLikelihood, theta: Array) -> tuple[Array, 
 
 def _diagonals(likelihood: SystemLikelihood, theta: Array) -> tuple[Array, NDArray[np.intp]]:
     """The same with their means."""
+    _, owner = slopes_of(likelihood, theta)
+    n, m = likelihood.arrays.sample.n_units, likelihood.arrays.m
+    out = np.zeros((n, len(theta), m))
+    if n > FEW and (len(likelihood.arrays.links.position) or len(likelihood.active)):
+        delta, lam = likelihood.split(theta)
+        found = _in_fractions(likelihood, *coefficient_matrices(delta, likelihood.arrays.links, m), lam)
+        if found is not None:
+            return found, owner
+    for a, h, chosen, reach in _reaches(likelihood, theta):
+        out[chosen, a, h] = reach[chosen, np.arange(len(chosen))]
+    return out, owner
+
+
+def _reaches(
+    likelihood: SystemLikelihood, theta: Array
+) -> Iterator[tuple[int, int, NDArray[np.intp], Array]]:
+    """(a, h, units j, columns (n, j) of K_ah): how errors of equation h in units j reach the slope of parameter a.
+
+    K_ah = J (I − λ_gW) W^s 𝐒⁻¹_lh B_h⁻¹ for γ and ψ of equation g, J W B_g⁻¹ for λ_g; J with time effects alone.
+    """
     arrays = likelihood.arrays
     m, n, links = arrays.m, arrays.sample.n_units, arrays.links
     delta, lam = likelihood.split(theta)
-    _, owner = slopes_of(likelihood, theta)
-    out = np.zeros((n, len(theta), m))
     if not (len(links.position) or len(likelihood.active)):
-        return out, owner
+        return
     gamma, psi = coefficient_matrices(delta, links, m)
-    found = _in_fractions(likelihood, gamma, psi, lam) if n > FEW else None
-    if found is not None:
-        return found, owner
     solve = system_solver(gamma, psi, arrays.matrix)
     backward = [filter_solver(arrays.matrix, c) if c else (lambda right: right) for c in lam]
     K = int(arrays.bounds[-1])
@@ -187,11 +210,10 @@ def _diagonals(likelihood: SystemLikelihood, theta: Array) -> tuple[Array, NDArr
             stacked[h] = impulse
             response = solve(stacked.reshape(m * n, -1)).reshape(m, n, -1)
             for a, g, l, lagged in zip(links.position, links.row, links.column, links.lagged, strict=True):
-                out[chosen, a, h] = _own(arrays, response[l], bool(lagged), lam[g], chosen)
+                yield int(a), h, chosen, _reach(arrays, response[l], bool(lagged), lam[g])
             for row, g in enumerate(likelihood.active):
                 if g == h:
-                    out[chosen, K + row, h] = _own(arrays, impulse, True, 0.0, chosen)
-    return out, owner
+                    yield K + row, h, chosen, _reach(arrays, impulse, True, 0.0)
 
 
 def _in_fractions(likelihood: SystemLikelihood, gamma: Array, psi: Array, lam: Array) -> Array | None:
@@ -260,14 +282,42 @@ def _column_means(W: sparse.csr_array, c: NDArray) -> list[NDArray]:
     return out
 
 
-def _own(arrays, columns: Array, lagged: bool, lam: float, chosen: NDArray[np.intp]) -> Array:
-    """Diagonal entries of J (I − λW) W^s R from the columns R of the chosen units."""
-    matrix: sparse.csr_array = arrays.matrix
-    moved = matrix @ columns if lagged else columns
+def _reach(arrays: SystemArrays, columns: Array, lagged: bool, lam: float) -> Array:
+    """J (I − λW) W^s applied to columns."""
+    moved = arrays.matrix @ columns if lagged else columns
     if lam:
-        moved = moved - lam * (matrix @ moved)
-    own = moved[chosen, np.arange(len(chosen))]
-    return own - moved.mean(axis=0) if arrays.sample.centred else own
+        moved = moved - lam * (arrays.matrix @ moved)
+    return moved - moved.mean(axis=0) if arrays.sample.centred else moved
+
+
+def paired_meat(likelihood: SystemLikelihood, theta: Array, drawn: SystemArrays | None = None) -> Array:
+    """M (p, p) of scores whose products of errors of two units are counted as pairs, with their factor n/(n − 1).
+
+    The score of γ, ψ or λ holds Σ_ij K_ij q_i'e_j. Summed by unit, as :func:`unit_scores` does, the products of units i and
+    j stand in the sums of both, and their covariance K_ij K_ji is lost: here they are one term each, (i, j) and (j, i)
+    together. Sums by unit are taken less their mean, which lags in time give them. ``drawn`` as in :func:`unit_scores`.
+    """
+    arrays = likelihood.arrays
+    sums = unit_scores(likelihood, theta, drawn)
+    n, (_, owner) = len(sums), slopes_of(likelihood, theta)
+    weights = scaled_inverse(likelihood.sigma(likelihood.residuals(theta)))
+    e = (likelihood if drawn is None else replace(likelihood, arrays=drawn)).residuals(theta)
+    shape = (arrays.sample.periods, n, arrays.m)
+    q, e = (e @ weights).reshape(shape), e.reshape(shape)
+    products: dict[int, Array] = {}
+    for a, h, chosen, reach in _reaches(likelihood, theta):
+        pair = products.setdefault(a, np.zeros((n, n)))
+        pair[:, chosen] += reach * (q[:, :, owner[a]].T @ e[:, chosen, h])
+    places = np.array(sorted(products), int)
+    for a in places:
+        np.fill_diagonal(products[a], 0.0)
+        sums[:, a] -= products[a].sum(axis=1)
+    sums = sums - sums.mean(axis=0)
+    meat = sums.T @ sums
+    if len(places):
+        both = np.array([(products[a] + products[a].T).ravel() for a in places])
+        meat[np.ix_(places, places)] += both @ both.T / 2
+    return meat * (n / (n - 1) if drawn is None else 1.0)
 
 
 def _fourth(within: Array, inverse_sigma: Array, sample: TransformedSample) -> Array:

@@ -23,9 +23,11 @@ from spatial_zb.core.system.arrays import (
     SystemGenerator,
     system_population,
 )
+from spatial_zb.core.system.dynamic import CarriedGenerator, follow
 from spatial_zb.core.system.fiml import maximise_system
 from spatial_zb.core.system.identification import kind_of
 from spatial_zb.core.system.instrumental import instrumental
+from spatial_zb.effects.responses import responses_at, responses_axes, responses_errors
 from spatial_zb.effects.system import (
     average_system_effects,
     sources_of,
@@ -43,9 +45,13 @@ from spatial_zb.inference.bootstrap.record import (
 )
 from spatial_zb.inference.bootstrap.static import LARGEST_POPULATION, jackknife, quietly
 from spatial_zb.models.system import fit_system, likelihood_covariance, system_likelihood
+from spatial_zb.models.system.dynamic import carried_fit, carried_generator, dynamic_covariance
 from spatial_zb.models.system.fit import SystemFit
 
 UNSTABLE = Text("are unstable systems", "为不稳定系统")
+UNSOLVED = Text("have no maximum", "没有极大值")
+#: Schemes that keep what lags in time need: errors independent over time given the past, with the moments of the fit.
+GIVEN_THE_PAST: tuple[Scheme, ...] = ("residual", "parametric")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,7 +71,12 @@ class SystemBootstrap(Resampled):
 
     @cached_property
     def jackknife(self) -> Array | None:
-        """(T, p) parameters with one period left out, for BCa limits; None where T is small or an estimate is missing."""
+        """(T, p) parameters with one period left out, for BCa limits; None where T is small or an estimate is missing.
+
+        None with lags in time, where no period can be left out.
+        """
+        if self.fit.spec.dynamic:
+            return None
         return jackknife(len(self.fit.panel.periods), partial(_without, self.fit))
 
     @renamed(alpha="level")
@@ -100,6 +111,36 @@ class SystemBootstrap(Resampled):
         )
         return self.table_of(statistics, interval, level)
 
+    def responses(
+        self, horizons: int = 10, interval: Interval = "percentile", *, level: float = 0.95
+    ) -> pd.DataFrame:
+        """Response, source, horizon, effect, estimate, bias, std_error, p_value, conf_low, conf_high.
+
+        Average responses as :func:`spatial_zb.impulse_responses` has them, with limits that are not symmetric: far ahead
+        they are products of many estimates.
+
+        Raises
+        ------
+        SpecificationError
+            A system without lags in time.
+        """
+        fit, axes = self.fit, responses_axes(self.fit, horizons)
+        fixed = (
+            responses_errors(fit, fit.params.to_numpy()[None], np.eye(len(fit.params))[None], horizons)[0]
+            == 0
+        )
+        statistics = Statistics(
+            names=pd.MultiIndex.from_product(axes.values(), names=list(axes)).to_frame(index=False),
+            at=lambda values: responses_at(fit, values, horizons),
+            errors=lambda values, cov: responses_errors(fit, values, cov, horizons),
+            defined=lambda values: np.asarray(np.isfinite(values).all(axis=1)),
+            undefined=UNSOLVED,
+        )
+        frame = self.table_of(statistics, interval, level)
+        claims = ["bias", "std_error", "p_value", "conf_low", "conf_high"]
+        frame.loc[fixed, claims] = np.nan  # zero by construction
+        return frame
+
     def glance(self) -> pd.DataFrame:
         """The system in one row, and how it was resampled."""
         return super().glance().assign(unstable=int((~self.stable).sum()))
@@ -113,6 +154,12 @@ def bootstrap_system(
         raise SpecificationError(
             "The bootstrap of a system draws from fixed effects; with random effects read the standard errors of the fit.",
             "联立方程组的自助法适用于固定效应；随机效应请看估计结果的标准误。",
+        )
+    if fit.spec.dynamic and scheme not in GIVEN_THE_PAST:
+        raise SpecificationError(
+            f'scheme="{scheme}" makes no sense for {fit!r}: with lags in time errors must be drawn anew in every period. '
+            'Use "residual" or "parametric".',
+            f'scheme="{scheme}"不适用于{fit!r}：含时间滞后时误差须逐期重新抽取。请用"residual"或"parametric"。',
         )
     generator = _generator(fit)
     task = partial(_refit, fit, generator, scheme)
@@ -136,13 +183,19 @@ def _by(fit: SystemFit) -> str:
     return "recentred" if fit.bias_correction else "moments"
 
 
-def _generator(fit: SystemFit) -> SystemGenerator:
+def _generator(fit: SystemFit) -> SystemGenerator | CarriedGenerator:
+    if fit.spec.dynamic:
+        return carried_generator(fit)
     lam = np.asarray(fit.convergence.lam, float)
     return SystemGenerator(fit.design.arrays, fit.spec.transform, fit.delta, lam)
 
 
 def _refit(
-    fit: SystemFit, generator: SystemGenerator, scheme: Scheme, _: int, seed: np.random.SeedSequence
+    fit: SystemFit,
+    generator: SystemGenerator | CarriedGenerator,
+    scheme: Scheme,
+    _: int,
+    seed: np.random.SeedSequence,
 ) -> dict[str, Any]:
     """One replicate: parameters, covariance, whether at a bound."""
     sample, effects = generator.arrays.sample, generator.effects
@@ -165,6 +218,8 @@ def _estimate(fit: SystemFit, arrays: SystemArrays, population: bool = False) ->
         found = instrumental(arrays, fit.method.endswith("3sls"), kind_of(fit.covariance), spectrum)
         theta, cov = np.concatenate([found.delta, found.lam[active]]), found.cov
         at_bound = found.at_bound or found.corrected != (spectrum is not None)
+    elif fit.spec.dynamic:
+        theta, cov, at_bound = _followed(fit, arrays, fit.params.to_numpy()[order])
     else:
         likelihood = system_likelihood(replace(fit.design, arrays=arrays), fit.sigma_form)
         best = maximise_system(likelihood, [fit.params.to_numpy()[order]])
@@ -177,9 +232,23 @@ def _estimate(fit: SystemFit, arrays: SystemArrays, population: bool = False) ->
     return theta[back], cov, bool(at_bound)
 
 
-def _centre(fit: SystemFit, generator: SystemGenerator, scheme: Scheme, draws: Array) -> Array:
+def _followed(fit: SystemFit, arrays: SystemArrays, start: Array) -> tuple[Array, Array, bool]:
+    """The end of the path on other arrays, its covariance, and whether there is no maximum at all."""
+    carried = carried_fit(fit)
+    carried = replace(carried, likelihood=replace(carried.likelihood, arrays=arrays))
+    found = follow(carried, [start])
+    nothing = np.full((len(start),) * 2, np.nan)
+    if not found.solved:
+        return found.theta, nothing, True
+    spread = dynamic_covariance(carried, found.theta, found.weight, fit.covariance)
+    return found.theta, spread.cov if spread.positive else nothing, not spread.positive
+
+
+def _centre(
+    fit: SystemFit, generator: SystemGenerator | CarriedGenerator, scheme: Scheme, draws: Array
+) -> Array:
     """θ̂; where a scheme keeps what moves the estimate, its value in the population (for large n the mean)."""
-    if scheme not in ("wild", "period"):
+    if scheme not in ("wild", "period") or isinstance(generator, CarriedGenerator):
         return fit.params.to_numpy()
     sample, effects = generator.arrays.sample, generator.effects
     if scheme == "wild" and fit.residuals.size * sample.n_units > LARGEST_POPULATION:

@@ -19,6 +19,7 @@ from spatial_zb.core.clusters import Clusters
 from spatial_zb.core.likelihood.covariance import inverse_or_nan
 from spatial_zb.core.system.arrays import SystemArrays, within_residuals
 from spatial_zb.core.system.components import error_components
+from spatial_zb.core.system.dynamic import follow
 from spatial_zb.core.system.fiml import (
     SINGULAR,
     SigmaForm,
@@ -36,6 +37,7 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import check_kinds, refuse_empty_rows
 from spatial_zb.models.spec import Convergence
 from spatial_zb.models.system.design import SystemDesign, build_system_design
+from spatial_zb.models.system.dynamic import Spread, carried_of, dynamic_covariance
 from spatial_zb.models.system.fit import Method, SystemFit, weights_eigenvalues
 from spatial_zb.models.system.notes import notes_on
 from spatial_zb.models.system.spec import SystemSpec
@@ -51,7 +53,7 @@ def fit_system(
     spec: SystemSpec,
     panel: Panel,
     W: Any,
-    method: Method = "gs3sls",
+    method: Method | None = None,
     *,
     covariance: Covariance | None = None,
     instrument_powers: int | None = None,
@@ -74,7 +76,9 @@ def fit_system(
     method
         ``"2sls"``, ``"3sls"``: instrumental, without spatial errors. ``"gs2sls"``, ``"gs3sls"``: the same with
         λ_g where an equation has ``lag_error``. ``"fiml"``: full-information (quasi) maximum likelihood. With
-        random effects the instrumental methods are EC2SLS and EC3SLS (Baltagi & Deng 2015).
+        random effects the instrumental methods are EC2SLS and EC3SLS (Baltagi & Deng 2015). By default ``"gs3sls"``, with
+        lags in time ``"fiml"``, which alone has them: the likelihood is then adjusted for the bias of few periods and
+        followed along its path (:mod:`spatial_zb.core.system.dynamic`), given the first period.
     covariance
         Instrumental: ``"classical"`` (default), ``"robust"`` (to variances that differ between units),
         ``"cluster"`` (by unit: to errors that last over time too). FIML: ``"information"`` (default; observed),
@@ -107,6 +111,7 @@ def fit_system(
     fixed-effects transform and its log-determinant are those of Lee & Yu (2010), J. Econometrics 154.
     """
     check_kinds(spec, SystemSpec, panel)
+    method = _check_method(spec, method)
     covariance = _check_options(spec, method, covariance, instrument_powers, sigma)
     corrected = _check_correction(spec, method, bias_correction)
     weights = as_weights(W).align(panel.units)
@@ -115,6 +120,8 @@ def fit_system(
     design = build_system_design(spec, panel, weights, powers, method == "fiml")
     if design.strata is not None:
         fit = _fit_random(design, method, covariance)
+    elif spec.dynamic:
+        fit = _fit_dynamic(design, covariance, sigma)
     elif method == "fiml":
         fit = _fit_likelihood(design, covariance, sigma)
     else:
@@ -126,6 +133,18 @@ def fit_system(
 
 #: Half of the 95 % quantile of χ²(1): what ln L falls by at the ends of a likelihood interval.
 HALF_CHI2 = 1.9207
+
+
+def _check_method(spec: SystemSpec, method: Method | None) -> Method:
+    method = ("fiml" if spec.dynamic else "gs3sls") if method is None else method
+    if spec.dynamic and method in get_args(Method) and method != "fiml":
+        raise SpecificationError(
+            f'Lags in time go with method="fiml", whose bias over few periods is taken off, not with {method!r}: their '
+            "instruments would be the variables of earlier periods, which the effects make endogenous.",
+            f'时间滞后项用method="fiml"估计（其短时期偏误得到校正），不能用{method!r}：其工具变量是更早时期的变量，'
+            "扣除固定效应后它们成为内生。",
+        )
+    return method
 
 
 def _check_options(
@@ -289,6 +308,54 @@ def _reach(best: SystemMaximum, cov: NDArray[np.float64]) -> float:
     return HALF_CHI2 * max(1.0, float((np.diag(cov) / np.diag(alone)).max()))
 
 
+def _fit_dynamic(design: SystemDesign, covariance: Covariance, sigma_form: SigmaForm) -> SystemFit:
+    """The maximum of the adjusted likelihood by its path, given the first period."""
+    omega = weights_eigenvalues(design.weights) if design.spec.uses_weights else np.empty(0)
+    carried = carried_of(design, omega, sigma_form)
+    found = follow(carried, _dynamic_starts(design))
+    if found.solved:
+        spread = dynamic_covariance(carried, found.theta, found.weight, covariance)
+    else:
+        spread = Spread(np.full((len(found.theta),) * 2, np.nan), False)
+    e = carried.likelihood.residuals(found.theta)
+    index, order = _index(design.spec, design.arrays)
+    record = Convergence(
+        converged=spread.positive,
+        at_bound=not found.solved,
+        steps=found.steps,
+        decrement=found.decrement,
+        modes=found.modes,
+        edge=found.edge,
+        lam=tuple(carried.likelihood.split(found.theta)[1]),
+        uncorrected=pd.Series(found.before[order], index=index, name="uncorrected"),
+        radius=carried.radius(found.theta, False),
+        radius_off_means=carried.radius(found.theta, True),
+        weight=found.weight,
+        adjusted=found.adjusted,
+    )
+    numbers = found.theta, spread.cov, e, carried.likelihood.sigma(e)
+    fit = _assemble(design, "fiml", covariance, *numbers, record)
+    clusters = spread.clusters if record.converged else None
+    return replace(fit, sigma_form=sigma_form, log_likelihood=found.before_value, clusters=clusters)
+
+
+def _dynamic_starts(design: SystemDesign) -> list[NDArray[np.float64]]:
+    """Least squares, and with lag or error in front where both are spatial: the likelihood may have two peaks."""
+    alone, arrays = _alone(design), design.arrays
+    active = np.flatnonzero(arrays.lag_error)
+    links, K = arrays.links, int(arrays.bounds[-1])
+    own = links.lagged & (links.row == links.column) & np.isin(links.row, active)
+    if not own.any():
+        return [alone]
+    starts = [alone]
+    for c in (0.5, -0.5):
+        start = alone.copy()
+        start[links.position[own]] = c
+        start[K:] = -c
+        starts.append(start)
+    return starts
+
+
 def _clusters(likelihood: SystemLikelihood, theta: NDArray[np.float64]) -> Clusters | None:
     """Those of CR2, where units are few."""
     return likelihood_clusters(likelihood, theta) if few_clusters(likelihood.arrays.sample) else None
@@ -303,19 +370,25 @@ def system_likelihood(design: SystemDesign, sigma_form: SigmaForm) -> SystemLike
 
 def _starts(design: SystemDesign) -> list[NDArray[np.float64]]:
     """GS3SLS and GS2SLS where the instruments allow it, and least squares without interaction."""
-    arrays = design.arrays
+    arrays, alone = design.arrays, _alone(design)
     K, active = int(arrays.bounds[-1]), np.flatnonzero(arrays.lag_error)
-    alone = np.zeros(K + len(active))
-    for g in range(arrays.m):
-        exogenous = arrays.Z[g][:, arrays.endogenous[g] :]
-        place = arrays.block(g).start + arrays.endogenous[g]
-        alone[place : place + exogenous.shape[1]] = np.linalg.lstsq(exogenous, arrays.y[:, g], rcond=None)[0]
     if not all(found.order for found in design.identification.values()):
         u = arrays.residuals(alone[:K])
         _refuse_singular(design.spec, u.T @ u)
         return [alone]
     found = [_instrumental(design, joint, "classical") for joint in (True, False)]
     return [*(np.concatenate([f.delta, f.lam[active]]) for f in found), alone]
+
+
+def _alone(design: SystemDesign) -> NDArray[np.float64]:
+    """Least squares without interaction."""
+    arrays = design.arrays
+    alone = np.zeros(int(arrays.bounds[-1]) + sum(arrays.lag_error))
+    for g in range(arrays.m):
+        exogenous = arrays.Z[g][:, arrays.endogenous[g] :]
+        place = arrays.block(g).start + arrays.endogenous[g]
+        alone[place : place + exogenous.shape[1]] = np.linalg.lstsq(exogenous, arrays.y[:, g], rcond=None)[0]
+    return alone
 
 
 def likelihood_covariance(

@@ -17,7 +17,7 @@ from spatial_zb.core.system.identification import generic_rank, rank_condition
 from spatial_zb.core.system.instruments import WeightedSpectrum
 from spatial_zb.core.system.moments import forward_deviations, independent_columns
 from spatial_zb.core.transforms import FixedEffects, demean, spatial_lag, transformed_sample
-from spatial_zb.data.panel import Panel
+from spatial_zb.data.panel import Panel, require_consecutive
 from spatial_zb.models.design import (
     ABSORBED,
     CONDITION_WARNING,
@@ -31,7 +31,7 @@ from spatial_zb.models.design import (
     stacked,
 )
 from spatial_zb.models.notes import nearly_collinear
-from spatial_zb.models.system.spec import Equation, SystemSpec
+from spatial_zb.models.system.spec import SystemSpec
 from spatial_zb.weights.matrix import Weights
 
 #: Residual share below which y is an identity of its regressors.
@@ -75,6 +75,8 @@ class SystemDesign:
     ``instruments`` name the columns of H before they were made orthonormal; ``dropped`` those that were linear
     combinations of the others; ``powers`` of W were asked for. ``strata`` within and between units for random effects, else
     None. ``spectrum`` of W as the instruments see it, where the estimate takes off the bias of many instruments, else None.
+    ``panel`` has the periods that are explained; with lags in time, ``levels`` (T + 1, n, m) are the dependent variables
+    with the first period, else None.
     """
 
     spec: SystemSpec
@@ -88,6 +90,7 @@ class SystemDesign:
     strata: Strata | None = None
     spectrum: WeightedSpectrum | None = None
     notes: tuple[Note, ...] = ()
+    levels: Array | None = None
 
 
 def build_system_design(
@@ -111,13 +114,18 @@ def build_system_design(
         An equation that is not identified, with what it lacks.
     """
     refuse_blanks(panel, (*spec.endogenous, *spec.exogenous))
+    levels = None
+    if spec.dynamic:
+        require_consecutive(panel, "time_lag")
+        levels = panel.array(list(spec.endogenous))
+        panel = panel.select(periods=panel.periods[1:])
     T, n = len(panel.periods), len(panel.units)
     if T == 1 and spec.fixed_effects != "none":
         raise SpecificationError(
             'Fixed effects need two periods or more: for a single period use fixed_effects="none".',
             '固定效应需要两个以上时期：只有一个时期时请用fixed_effects="none"。',
         )
-    columns = _Columns(spec, panel, weights)
+    columns = _Columns(spec, panel, weights, levels)
     Z = {name: columns.take(spec.terms(name), name) for name in spec.names}
     y = columns.take(spec.endogenous, None)
     _refuse_too_few(spec, n, T, Z)
@@ -133,21 +141,24 @@ def build_system_design(
     if spec.fixed_effects == "random":
         strata = split_strata(arrays, columns.take(instruments, None), T)
         _refuse_too_few_units(spec, strata, n)
-    return SystemDesign(
-        spec, panel, weights, arrays, instruments, dropped, identification, powers, strata, notes=tuple(notes)
-    )
+    found = (instruments, dropped, identification, powers, strata)
+    return SystemDesign(spec, panel, weights, arrays, *found, notes=tuple(notes), levels=levels)
 
 
 class _Columns:
     """Transformed columns by name: ``x``, ``W_x``, ``W2_x``, …, ``(Intercept)``; each is built once."""
 
-    def __init__(self, spec: SystemSpec, panel: Panel, weights: Weights) -> None:
+    def __init__(self, spec: SystemSpec, panel: Panel, weights: Weights, levels: Array | None = None) -> None:
         self.effects: FixedEffects = spec.transform
         self.matrix = weights.matrix
         self.panel = panel
         periods = len(panel.periods) - (spec.fixed_effects in ("unit", "two_way"))
         self.rows = periods * len(panel.units)
         self.raw: dict[str, Array] = {}
+        if levels is not None:
+            for l, y in enumerate(spec.endogenous):
+                self.raw[f"L_{y}"] = levels[:-1, :, l]
+                self.raw[f"L_W_{y}"] = spatial_lag(self.matrix, levels[:-1, :, l])
         self.done: dict[str, Array | None] = {}
 
     def take(self, names: tuple[str, ...], equation: str | None) -> Array:
@@ -217,7 +228,7 @@ def _instruments(
 
 def _identify(spec: SystemSpec, name: str, H: Array, Z: Array) -> Identification:
     equation, g, m = spec.equations[name], spec.names.index(name), len(spec.names)
-    present = [_presence(spec, e) for e in spec.equations.values()]
+    present = [_presence(spec, each) for each in spec.names]
     now, lagged = (np.array(each, bool) for each in zip(*present, strict=True))
     excluded, alike = generic_rank(np.hstack([now, lagged]), g)
     found = rank_condition(now, lagged, g)
@@ -233,16 +244,30 @@ def _identify(spec: SystemSpec, name: str, H: Array, Z: Array) -> Identification
     )
 
 
-def _presence(spec: SystemSpec, equation: Equation) -> tuple[list[bool], list[bool]]:
-    """Which y and x of the whole system the equation has, and of which it has the spatial lag."""
+def _presence(spec: SystemSpec, name: str) -> tuple[list[bool], list[bool]]:
+    """Which y, x and y of the period before the equation has, of the whole system, and of which it has the spatial lag."""
+    equation, before = spec.equations[name], spec.carried(name)
     own = [y == equation.y or y in equation.endog for y in spec.endogenous]
     lagged = [y in equation.lagged for y in spec.endogenous]
-    own += [x in equation.x for x in spec.exogenous]
-    return own, lagged + [x in equation.lag_x for x in spec.exogenous]
+    own += [x in equation.x for x in spec.exogenous] + [y in before[0] for y in spec.endogenous]
+    lagged += [x in equation.lag_x for x in spec.exogenous] + [y in before[1] for y in spec.endogenous]
+    return own, lagged
 
 
 def _refuse_unidentified(spec: SystemSpec, name: str, found: Identification, likelihood: bool) -> None:
     needed = found.equations - 1
+    if spec.dynamic and (found.excluded < needed or found.alike):
+        raise SpecificationError(
+            f"Equation {name!r} is not identified: time order tells what was before, not what happens at once. Beside the "
+            f"same-period effects {listed(spec.equations[name].endog)} (γ) the equation leaves out too little of the others "
+            "to be told from a mixture with them. Drop endog (the lags in time then answer who leads), drop a spatial lag "
+            "(lag_endog, lag_y) or a lag in time from it, or give the other equations an exogenous variable that it does "
+            "not have.",
+            f"方程{name!r}不可识别：时间先后说明的是前期的影响，不能区分同期的影响。它含同期效应"
+            f"{listed_zh(spec.equations[name].endog)}（γ），而排除的变量太少，无法与其他方程的混合相区分。请去掉endog"
+            "（由时间滞后项回答谁领先于谁），或从该方程去掉一个空间滞后（lag_endog、lag_y）或时间滞后，"
+            "或给其他方程加一个它所没有的外生变量。",
+        )
     if found.excluded < needed:
         raise SpecificationError(
             f"Equation {name!r} is not identified: with {len(spec.names)} equations at least {needed} variable(s) of the "

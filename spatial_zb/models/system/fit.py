@@ -30,6 +30,7 @@ from spatial_zb.core.system.identification import (
 )
 from spatial_zb.models.fit import NOT_CONVERGED, OF_THE_SOLUTION, Estimates
 from spatial_zb.models.system.design import SystemDesign, instrument_columns
+from spatial_zb.models.system.dynamic import least_curvature, radius_with_error, serial_correlation
 from spatial_zb.models.system.spec import SystemSpec
 from spatial_zb.weights.matrix import Weights
 
@@ -38,6 +39,8 @@ Method = Literal["2sls", "3sls", "gs2sls", "gs3sls", "fiml"]
 J_TESTS = {"classical": "Sargan", "robust": "Hansen", "cluster": "Hansen, by unit"}
 #: Effective F below which instruments are called weak, and below which they say next to nothing (docs/validation/system.md).
 WEAK_F, VERY_WEAK_F = 10.0, 3.0
+#: Standard errors to the ends of a 95 % interval.
+REACH = 1.959963985
 #: Eigenvalues by Weights, forgotten with it.
 _EIGENVALUES: weakref.WeakKeyDictionary[Weights, NDArray] = weakref.WeakKeyDictionary()
 
@@ -89,7 +92,8 @@ class SystemFit(Estimates):
     sigma
         (m, m) covariance of ε between equations.
     log_likelihood
-        Of the transformed data with all constants, for FIML; NaN for the instrumental methods.
+        Of the transformed data with all constants, for FIML; with lags in time at its maximum before the correction; NaN
+        for the instrumental methods.
     residuals
         (T, n, m) ε̂ after the fixed-effects transform.
     instruments, dropped
@@ -188,8 +192,34 @@ class SystemFit(Estimates):
             "stable": self.converged and self.stability().stable,
             "converged": self.converged,
         }
+        if self.spec.dynamic:
+            row |= {
+                "instruments": 0,
+                "stable": row["stable"] and self.convergence.radius < 1,
+                **self.persistence,
+            }
         solved = dict.fromkeys(name for name in OF_THE_SOLUTION if name in row)
         return pd.DataFrame([row if self.converged else row | dict.fromkeys(solved, np.nan)])
+
+    @cached_property
+    def persistence(self) -> dict[str, float]:
+        """Of a system with lags in time what ``glance()`` has of them.
+
+        ``radius``, the largest modulus of an eigenvalue of 𝐒⁻¹𝐀, with the limits ``radius_low`` and ``radius_high`` of its
+        95 % interval (the estimate is the largest of noisy moduli, and therefore rather too high); ``path_weight``, the
+        share of the correction for few periods that the data carry; ``serial_p``, the p-value of :func:`serial_correlation`
+        of all
+        equations.
+        """
+        radius, error = radius_with_error(self) if self.converged else (np.nan, np.nan)
+        serial = serial_correlation(self).rows[-1].p_value
+        return {
+            "radius": radius,
+            "radius_low": max(0.0, radius - REACH * error),
+            "radius_high": radius + REACH * error,
+            "path_weight": self.convergence.weight,
+            "serial_p": serial,
+        }
 
     def equations(self) -> pd.DataFrame:
         """One row per equation: equation, y, sigma2, r2_within, J with its p-value, first-stage F, ``serial_p`` of LM*."""
@@ -250,6 +280,11 @@ class SystemFit(Estimates):
         ``j_p`` with the residuals of the estimates, by
         ``j_test``: Sargan's, Hansen's, or Hansen's by unit under clustered errors. Clustered F are rescaled, and NaN with
         less than three units for each direction they test.
+
+        With lags in time there are no instruments and no J: these are NaN. ``told_by`` then says what an equation rests on
+        (``"time order"``, ``"exclusions"`` where same-period effects γ enter, ``"independent errors"`` over space where ψ of
+        other variables is not told otherwise), and ``curvature``, the smallest eigenvalue of the likelihood's curvature with
+        ones on its diagonal, how well: 0.3 is usual, 0.001 next to nothing.
         """
         return self._identification.copy()
 
@@ -271,10 +306,11 @@ class SystemFit(Estimates):
         DataFrame with ``equation``, ``variable``, ``terms`` (what of it and its spatial lags the equation leaves out),
         ``statistic`` C (what J falls by when the equation may have them; Newey 1985), ``df``, ``p_value``, and ``p_others``,
         the p-value of J without these terms. NaN where the equation would not be identified with them. Each test takes the
-        other exclusions as true. Empty with random effects.
+        other exclusions as true. Empty with random effects, and with lags in time, which have no instruments.
         """
         columns = ["equation", "variable", "terms", "statistic", "df", "p_value", "p_others"]
-        rows = [] if self.design.strata is not None else [*self._exclusion_rows()]
+        none = self.design.strata is not None or self.spec.dynamic
+        rows = [] if none else [*self._exclusion_rows()]
         return pd.DataFrame(rows, columns=columns)
 
     def stability(self) -> Stability:
@@ -296,8 +332,15 @@ class SystemFit(Estimates):
             f"system of {', '.join(self.spec.names)}   effects: {head['fixed_effects']}   W: {head['weights']} "
             f"({head['normalisation']})",
             f"method: {self.method}   covariance: {self.covariance}   {head['n_units']} units × "
-            f"{head['n_periods']} periods, {self.nobs} observations, {len(self.instruments)} instruments",
+            f"{head['n_periods']} periods, {self.nobs} observations"
+            + ("" if self.spec.dynamic else f", {len(self.instruments)} instruments"),
         ]
+        if self.spec.dynamic and self.converged:
+            lines.append(
+                f"given the first period   radius {head['radius']:.3f} "
+                f"[{head['radius_low']:.3f}, {head['radius_high']:.3f}]   "
+                f"weight of the correction {head['path_weight']:.3g}   serial correlation p = {head['serial_p']:.3f}"
+            )
         if self.bias_correction:
             lines.append("moments less the bias of many instruments (Liu & Lee 2010)")
         lines += self._law
@@ -309,7 +352,10 @@ class SystemFit(Estimates):
             lines.append(
                 f"NOT STABLE: spatial strength {stability.strength:.3f}, det Γ {stability.determinant:.3f}."
             )
-        tables = [self.tidy(), self.identification().drop(columns=["used", "dropped"]).T]
+        report = self.identification().drop(columns=["used", "dropped"])
+        if self.spec.dynamic:
+            report = report[["equation", "excluded", "rank", "rank_needed", "told_by", "curvature"]]
+        tables = [self.tidy(), report.T]
         texts = [
             tables[0].to_string(index=False, float_format=lambda v: f"{v: .5f}"),
             tables[1].to_string(header=False, float_format=lambda v: f"{v: .4f}"),
@@ -338,11 +384,11 @@ class SystemFit(Estimates):
         terms = self.spec.equations[name].endogenous_terms
         finite = len(terms) and np.isfinite(strength.sw_f).all()
         weakest = int(np.argmin(strength.sw_f)) if finite else 0
-        J, df, p = self._exclusions(g).test()
+        J, df, p = (np.nan, 0, np.nan) if self.spec.dynamic else self._exclusions(g).test()
         if not self.converged and np.any(self.convergence.lam):  # of data filtered by a λ that is none
             J = p = np.nan
         n_periods, n_units = len(self.panel.periods), len(self.panel.units)
-        return {
+        row = {
             "equation": name,
             "excluded": found.excluded,
             "rank": found.rank,
@@ -365,8 +411,22 @@ class SystemFit(Estimates):
             "j": J,
             "j_df": df,
             "j_p": p,
-            "j_test": J_TESTS[kind_of(self.covariance)],
+            "j_test": "" if self.spec.dynamic else J_TESTS[kind_of(self.covariance)],
         }
+        return row | self._told(name) if self.spec.dynamic else row
+
+    def _told(self, name: str) -> dict[str, Any]:
+        """What tells the equation of a system with lags in time, in place of instruments that it does not have."""
+        found = self.design.identification[name]
+        by = "exclusions" if self.spec.equations[name].endog else "time order"
+        by = "independent errors" if found.rank < found.rank_needed else by
+        nothing = dict.fromkeys(["sw_f_min", "cragg_donald_f", "kp_f", "effective_f"], np.nan)
+        curvature = least_curvature(self) if self.converged else np.nan
+        own = {"outside": 0, "instruments": 0, "used": "", "dropped": "", "weakest": ""}
+        identified = found.rank == found.rank_needed
+        told: dict[str, Any] = {"order": True, "identified": identified, "weak": False, "unidentified": False}
+        told |= {"told_by": by, "curvature": curvature}
+        return own | nothing | told
 
     def _exclusions(self, g: int) -> Exclusions:
         """Moments of equation g at the errors of the estimates, filtered with their λ."""

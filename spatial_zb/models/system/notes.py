@@ -11,6 +11,7 @@ from spatial_zb.core.likelihood.errors import autocorrelation, correlation_test
 from spatial_zb.core.system.fiml import SINGULAR, smallest_correlation
 from spatial_zb.models.ml import CORRELATED, CORRELATED_P, HIGHEST
 from spatial_zb.models.notes import BOOTSTRAP, few_units, not_positive, textbook_moments
+from spatial_zb.models.system.dynamic import least_curvature, serial_correlation
 from spatial_zb.models.system.fit import VERY_WEAK_F, SystemFit
 
 #: Up to this many units standard errors are called approximate (docs/validation/system.md).
@@ -22,7 +23,12 @@ REJECTED = 0.05
 #: More instruments than this share of unit-periods pull 2SLS towards least squares.
 INSTRUMENT_SHARE = 0.1
 
+#: Own persistence from which, with fewer units or periods, what is left of its bias is said, and the least curvature of a
+#: likelihood that tells its coefficients apart (docs/validation/dynamic_system.md).
+HIGH_PERSISTENCE, ENOUGH_UNITS, ENOUGH_PERIODS, HARDLY_TOLD = 0.7, 30, 10, 0.005
+
 PAGE = "spatial-zb docs validation/system"
+OVER_TIME = "spatial-zb docs validation/dynamic_system"
 
 
 def notes_on(fit: SystemFit) -> tuple[Note, ...]:
@@ -36,6 +42,7 @@ def notes_on(fit: SystemFit) -> tuple[Note, ...]:
         *_structure(fit),
         *_errors(fit),
         *_sample(fit),
+        *(_over_time(fit) if fit.spec.dynamic and fit.converged else []),
     ]
     return about(fit.subject, notes)
 
@@ -133,7 +140,7 @@ def _sample(fit: SystemFit) -> list[Note]:
     notes = []
     n, T = len(fit.panel.units), len(fit.panel.periods)
     if n <= SMALL_N and fit.spec.uses_weights:
-        notes.append(few_units(n, n * T, BOOTSTRAP, PAGE))
+        notes.append(few_units(n, n * T, BOOTSTRAP, OVER_TIME if fit.spec.dynamic else PAGE))
     if fit.covariance == "cluster" and fit.clusters is None and n <= FEW_CLUSTERS:
         notes.append(few_units_for_clusters(n))
     timed = fit.spec.fixed_effects in ("time", "two_way")
@@ -143,7 +150,85 @@ def _sample(fit: SystemFit) -> list[Note]:
     return notes
 
 
+def _over_time(fit: SystemFit) -> list[Note]:
+    """Of a system with lags in time."""
+    found, notes = fit.persistence, list[Note]()
+    n, T = len(fit.panel.units), len(fit.panel.periods)
+    if found["path_weight"] < 1:
+        notes.append(part_of_the_correction(found["path_weight"]))
+    serial = [row for row in serial_correlation(fit).rows if row.p_value < REJECTED]
+    if serial:
+        own = [row for row in serial if row.of in fit.spec.names]
+        names = tuple(row.of for row in own) or fit.spec.names
+        notes.append(errors_last(names, found["serial_p"]))
+    own_lags = [fit.params.get((name, f"L_{e.y}"), 0.0) for name, e in fit.spec.equations.items()]
+    if max(own_lags) > HIGH_PERSISTENCE and (n < ENOUGH_UNITS or T < ENOUGH_PERIODS):
+        notes.append(persistence_too_low(max(own_lags), n, T))
+    if found["radius_high"] >= 1:
+        notes.append(no_long_run(found["radius"], found["radius_low"], found["radius_high"]))
+    if found["radius"] < 1 and least_curvature(fit) < HARDLY_TOLD:
+        notes.append(hardly_told(least_curvature(fit)))
+    return notes
+
+
 # Words ----------------------------------------------------------------------------------------------------
+
+
+@Kind
+def part_of_the_correction(weight: float) -> Text:
+    """A path that ended before the whole correction: the data are nearly those of a unit root."""
+    return Text(
+        f"the data carry {weight:.2g} of the correction for few periods; beyond it the likelihood has no maximum, as when a "
+        "variable has nearly a unit root. Own persistence (L_) is still too low; use more periods for it. Likelihood "
+        f"ratios of zb.granger are then at this share ({OVER_TIME})",
+        f"数据只能承受短时期校正的{weight:.2g}，再多则似然没有极大值，变量接近单位根时如此。自身持续性（L_）仍偏低，需要更多时期。"
+        f"zb.granger的似然比按此份额计算（{OVER_TIME}）",
+    )
+
+
+@Kind
+def errors_last(equations: tuple[str, ...], p: float) -> Text:
+    """Errors that go with those of the period before."""
+    names = quoted(equations, "en"), quoted(equations, "zh")
+    return Text(
+        f"errors of {names[0]} go with those of the period before (p = {p:.2g}): own persistence (L_) then takes up what "
+        "lasts in the errors, +0.2 at a correlation of 0.3, under every covariance, and so do the radius and the length of "
+        f"responses. Lags of other variables and zb.granger stand. Add what lasts to x ({OVER_TIME})",
+        f"{names[1]}的误差与前一期误差相关（p = {p:.2g}）：自身持续性（L_）会吸收误差中的持续成分，相关为0.3时偏高约0.2，"
+        "任何协方差都不能修正，谱半径与响应的时长亦然。其他变量的滞后项与zb.granger不受影响。"
+        f"请把持续的因素加入x（{OVER_TIME}）",
+    )
+
+
+@Kind
+def persistence_too_low(tau: float, units: int, periods: int) -> Text:
+    """Own persistence near one in a small panel."""
+    return Text(
+        f"own persistence is {tau:.2f} in a panel of {units} units and {periods} periods: in simulations such an estimate "
+        f"is still 0.04 to 0.12 too low, and its intervals too short ({OVER_TIME})",
+        f"{units}个地区、{periods}个时期的面板中自身持续性为{tau:.2f}：模拟中这样的估计仍偏低0.04至0.12，区间偏窄（{OVER_TIME}）",
+    )
+
+
+@Kind
+def no_long_run(radius: float, low: float, high: float) -> Text:
+    """An interval of the spectral radius that holds one."""
+    return Text(
+        f"the spectral radius is {radius:.2f}, its 95 % interval [{low:.2f}, {high:.2f}] holds 1: the data do not say that "
+        "shocks die out. Read responses over a few periods only, and no long run",
+        f"谱半径为{radius:.2f}，95%区间[{low:.2f}, {high:.2f}]包含1：数据不能说明冲击会消退。只宜看最初几期的响应，勿谈长期",
+    )
+
+
+@Kind
+def hardly_told(curvature: float) -> Text:
+    """Coefficients that the likelihood hardly tells apart."""
+    return Text(
+        f"some coefficients are hardly told apart (least curvature of the likelihood {curvature:.1g}, usually 0.05 and "
+        "more): do not read γ and ψ one by one. Leave out endog, or spatial lags of other variables (lag_endog)",
+        f"有些系数几乎无法区分（似然的最小曲率为{curvature:.1g}，通常不低于0.05）：请勿逐个解读γ与ψ。"
+        "请去掉endog，或其他变量的空间滞后（lag_endog）",
+    )
 
 
 @Kind

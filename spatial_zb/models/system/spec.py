@@ -32,6 +32,9 @@ class Equation:
         Exogenous regressors whose spatial lags enter (θ): a list, or ``"all"``.
     lag_error
         Whether the errors are spatially autoregressive (λ).
+    time_lag, lag_time_lag
+        Dependent variables of the system whose values of the period before (τ), and spatial lags of these (η), enter: a
+        list, True for all, False for none; None as the system has it.
 
     Raises
     ------
@@ -46,8 +49,14 @@ class Equation:
     lag_endog: Literal["all"] | Sequence[str] = ()
     lag_x: Literal["all"] | Sequence[str] = ()
     lag_error: bool = False
+    time_lag: bool | Sequence[str] | None = None
+    lag_time_lag: bool | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        for option in ("time_lag", "lag_time_lag"):
+            asked = getattr(self, option)
+            if asked is not None and not isinstance(asked, bool):
+                object.__setattr__(self, option, self._names(option, asked))
         endog, x = self._names("endog", self.endog), self._names("x", self.x)
         lag_endog = endog if self.lag_endog == "all" else self._names("lag_endog", self.lag_endog)
         lag_x = x if self.lag_x == "all" else self._names("lag_x", self.lag_x)
@@ -109,7 +118,7 @@ class Equation:
 
 @dataclass(frozen=True, eq=False)
 class SystemSpec:
-    """Equations by name, and the fixed effects all of them have.
+    """Equations by name, the fixed effects all of them have, and whether the period before enters.
 
     Parameters
     ----------
@@ -118,16 +127,23 @@ class SystemSpec:
     fixed_effects
         ``"none"`` (intercepts are added), ``"unit"``, ``"time"``, ``"two_way"``, or ``"random"`` unit effects
         (intercepts are added; instrumental methods, without spatial errors).
+    time_lag, lag_time_lag
+        Whether every equation has the values of the period before of all dependent variables, y_{t−1} (τ), and their spatial
+        lags, Wy_{t−1} (η), where it does not say itself. Their terms are ``L_<name>`` and ``L_W_<name>``. They go with unit
+        or two-way effects, and the first period is then given and not explained.
 
     Raises
     ------
     SpecificationError
         No equation, two equations of one variable, an endogenous regressor that no equation explains, an
-        exogenous regressor that one does, random effects with spatial errors, an unknown kind of effects.
+        exogenous regressor that one does, random effects with spatial errors, an unknown kind of effects; lags in time
+        under other effects, or of a variable that no equation explains.
     """
 
     equations: Mapping[str, Equation]
     fixed_effects: FixedEffects | Literal["random"] = "two_way"
+    time_lag: bool = False
+    lag_time_lag: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.equations, Mapping) or not self.equations:
@@ -144,9 +160,10 @@ class SystemSpec:
         object.__setattr__(self, "equations", MappingProxyType(dict(self.equations)))
         self._check_effects()
         self._check_variables()
+        self._check_time()
 
     def __reduce__(self) -> tuple:
-        return SystemSpec, (dict(self.equations), self.fixed_effects)
+        return SystemSpec, (dict(self.equations), self.fixed_effects, self.time_lag, self.lag_time_lag)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SystemSpec):
@@ -155,10 +172,11 @@ class SystemSpec:
             dict(self.equations) == dict(other.equations)
             and self.names == other.names
             and self.fixed_effects == other.fixed_effects
+            and all(self.carried(name) == other.carried(name) for name in self.names)
         )
 
     def __hash__(self) -> int:
-        return hash((tuple(self.equations.items()), self.fixed_effects))
+        return hash((tuple(self.equations.items()), self.fixed_effects, self.time_lag, self.lag_time_lag))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -193,13 +211,33 @@ class SystemSpec:
     @property
     def uses_weights(self) -> bool:
         """Whether any spatial lag enters."""
-        return self.lags_endogenous or any(e.lag_x or e.lag_error for e in self.equations.values())
+        others = any(e.lag_x or e.lag_error for e in self.equations.values())
+        return self.lags_endogenous or others or any(self.carried(name)[1] for name in self.names)
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether the period before enters."""
+        return any(any(self.carried(name)) for name in self.names)
+
+    def carried(self, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Dependent variables of the period before that enter an equation (τ), and those whose spatial lags do (η)."""
+        equation = self.equations[name]
+        found = []
+        for own, shared in ((equation.time_lag, self.time_lag), (equation.lag_time_lag, self.lag_time_lag)):
+            asked = shared if own is None else own
+            found.append((self.endogenous if asked else ()) if isinstance(asked, bool) else tuple(asked))
+        return found[0], found[1]
+
+    def time_terms(self, name: str) -> tuple[str, ...]:
+        """Names of the coefficients τ, then η, of an equation."""
+        own, spatial = self.carried(name)
+        return (*(f"L_{y}" for y in own), *(f"L_W_{y}" for y in spatial))
 
     def terms(self, name: str) -> tuple[str, ...]:
-        """Names of the coefficients of an equation: γ, ψ, intercept, β, θ; ``lam`` is not among them."""
+        """Names of the coefficients of an equation: γ, ψ, intercept, β, θ, τ, η; ``lam`` is not among them."""
         equation = self.equations[name]
         constant = ("(Intercept)",) if self.intercept else ()
-        return (*equation.endogenous_terms, *constant, *equation.exogenous_terms)
+        return (*equation.endogenous_terms, *constant, *equation.exogenous_terms, *self.time_terms(name))
 
     def _check_effects(self) -> None:
         allowed = (*get_args(FixedEffects), "random")
@@ -238,3 +276,34 @@ class SystemSpec:
                     "Move it from x to endog.",
                     f"方程{name!r}：{listed_zh(claimed)}由系统解释，因此是内生的。请从x移到endog。",
                 )
+
+    def _check_time(self) -> None:
+        for option in ("time_lag", "lag_time_lag"):
+            if not isinstance(getattr(self, option), bool):
+                raise SpecificationError(
+                    f"{option} of a system must be True or False, not {getattr(self, option)!r}. To choose variables, give "
+                    "their names to an Equation.",
+                    f"系统的{option}须为True或False，而不是{getattr(self, option)!r}。要选择变量，请在Equation中列出名称。",
+                )
+        for name in self.names:
+            strangers = [v for v in dict.fromkeys(sum(self.carried(name), ())) if v not in self.endogenous]
+            if strangers:
+                raise SpecificationError(
+                    f"Equation {name!r}: no equation of the system explains {listed(strangers)}, so that its value of the "
+                    "period before is exogenous. Make a column of it and give it as x.",
+                    f"方程{name!r}：系统中没有方程解释{listed_zh(strangers)}，其前一期的值是外生的。请做成一列并放入x。",
+                )
+            doubled = [term for term in self.time_terms(name) if term in self.equations[name].exogenous_terms]
+            if doubled:
+                raise SpecificationError(
+                    f"Equation {name!r}: {listed(doubled)} in x has the name of a lag in time of the system. Give the "
+                    "column another name, or leave it out.",
+                    f"方程{name!r}：x中的{listed_zh(doubled)}与系统的时间滞后项同名。请改列名，或去掉它。",
+                )
+        if self.dynamic and self.fixed_effects not in ("unit", "two_way"):
+            raise SpecificationError(
+                'time_lag and lag_time_lag go with fixed_effects="unit" or "two_way", whose bias is corrected, not with '
+                f"{self.fixed_effects!r}.",
+                'time_lag和lag_time_lag用于fixed_effects="unit"或"two_way"（其偏误得到校正），'
+                f"不能与{self.fixed_effects!r}同用。",
+            )
