@@ -35,6 +35,7 @@ PARTS = {
     "study": ("study", "run"),
     "comparison": ("comparison", "run"),
     "dynamic": ("dynamic", "run_dynamic"),
+    "dynamic_system": ("dynamic_system", "run"),
     "long_run": ("dynamic", "run_long_run"),
     "regimes": ("dynamic", "run_regimes"),
     "robust_score": ("robust_score", "run"),

@@ -21,7 +21,8 @@ from scipy import special, stats
 import spatial_zb as zb
 from spatial_zb.core import Array
 from spatial_zb.core.system.arrays import system_solver
-from spatial_zb.core.system.dynamic import Carried, Followed, average_responses, follow, follow_restricted
+from spatial_zb.core.system.dynamic import Carried, Followed, follow, follow_restricted
+from spatial_zb.core.system.paths import average_responses
 from spatial_zb.models.system.design import build_system_design
 from spatial_zb.models.system.dynamic import Spread, carried_links, carried_of, dynamic_covariance
 from spatial_zb.models.system.fit import weights_eigenvalues

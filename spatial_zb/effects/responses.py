@@ -13,7 +13,8 @@ from spatial_zb.base.arguments import alpha_of
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.results import ResultTable, coefficient_columns, quantile
 from spatial_zb.core import Array
-from spatial_zb.core.system.dynamic import Carried, average_responses, shock_paths
+from spatial_zb.core.system.dynamic import Carried
+from spatial_zb.core.system.paths import average_responses, shock_paths
 from spatial_zb.effects.system import SHOCK
 from spatial_zb.effects.table import Effects, check_fit, no_estimate, not_computed
 from spatial_zb.models.system.dynamic import array_order, carried_fit

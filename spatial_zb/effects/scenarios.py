@@ -24,6 +24,7 @@ from spatial_zb.effects.static import reason_of_equation, refuse_without_effects
 from spatial_zb.effects.system import SHOCK, reason_of_system, refuse_unstable, sources_of, stable_systems
 from spatial_zb.effects.table import check_fit, draws_reason, refuse_shape, spread, tell_rejected
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.system.dynamic import carried_links
 from spatial_zb.models.system.fit import SystemFit
 
 Change = Literal["permanent", "one_off"]
@@ -289,7 +290,7 @@ def _process(fit: Fit | SystemFit, moved: Mapping[str, Array], lasting: bool) ->
 
 def carried_links_of(fit: SystemFit) -> Links:
     """Where the coefficients of the period before stand among ``fit.delta``; none of a system without lags in time."""
-    return no_links()
+    return carried_links(fit.spec) if fit.spec.dynamic else no_links()
 
 
 def _links(position: list[int], row: list[int], column: list[int], lagged: list[bool]) -> Links:

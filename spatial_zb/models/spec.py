@@ -116,9 +116,10 @@ class Convergence:
         are less the bias of many, False where these have no solution and the textbook estimate is shown.
     radius, radius_off_means
         Largest eigenvalue of a process with lags in time, and the same off the means of periods.
-    weight, adjusted
+    weight, adjusted, radius_error, serial_p, curvature
         Of a system with lags in time the share of the correction that the data carry, one where all of it, and the
-        log-likelihood with it.
+        log-likelihood with it; standard error of the radius, p-value of the test of serial correlation, and the least
+        curvature of the likelihood with ones on the diagonal.
     instruments, dropped_instruments, first_stage, effective_f, j_statistic, j_df, j_p_value
         Those used and left out as collinear, first-stage F of each endogenous regressor, test of over-identification.
     lam, sigma_unit, lam_first
@@ -147,6 +148,9 @@ class Convergence:
     radius_off_means: float = np.nan
     weight: float = np.nan
     adjusted: float = np.nan
+    radius_error: float = np.nan
+    serial_p: float = np.nan
+    curvature: float = np.nan
     instruments: tuple[str, ...] = ()
     dropped_instruments: tuple[str, ...] = ()
     first_stage: Mapping[str, float] = field(default_factory=dict)

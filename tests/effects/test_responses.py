@@ -91,6 +91,19 @@ def test_responses_by_city_are_those_of_one_twin_path(fit):
     assert found.glance()["at"].iloc[0] == unit
 
 
+def test_a_scenario_of_one_shock_is_the_response_to_it(fit):
+    """Once, and its errors too: the same chain by another road."""
+    unit = fit.panel.units[3]
+    scene = zb.scenario(fit, {unit: {"shock:b": 1.0}}, horizons=H, change="one_off").tidy()
+    found = zb.impulse_responses(fit, H, source="b", at=unit).tidy()
+    keys = ["response", "horizon", "unit"]
+    both = scene.merge(found, on=keys, suffixes=("", "_of_shock"))
+    assert len(both) == len(found)
+    np.testing.assert_allclose(both["change"], both["estimate"], atol=EXACT)
+    known = both["std_error_of_shock"].notna()
+    np.testing.assert_allclose(both["std_error"][known], both["std_error_of_shock"][known], rtol=1e-6)
+
+
 def test_errors_are_those_of_differences(fit):
     """√(g'Vg) with g by central differences, of averages and of one city."""
     unit, cov, step = fit.panel.units[0], fit.cov.to_numpy(), 1e-5

@@ -9,6 +9,8 @@ from outside. One equation is m = 1, Ψ = ρ, Φ = τ, Η = η; a static model h
 changes are Δ_0 = 𝐒⁻¹r and Δ_h = 𝐒⁻¹(𝐀Δ_{h−1} + r), r staying for a lasting change, or 𝐒⁻¹𝐀Δ_{h−1} for one of one period.
 Their derivative in any coefficient follows the same recursion with what it multiplies on the right: Δ_h or WΔ_h of its
 variable for one in 𝐒, Δ_{h−1} or WΔ_{h−1} for one in 𝐀, d_q for θ_q. One sparse factorisation serves all.
+
+Responses to one-period shocks in many cities at once, and their averages over W's eigenvalues, are below.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from scipy import sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.system.arrays import Links, coefficient_matrices, system_solver
+from spatial_zb.core.system.dynamic import Carried
 
 
 def no_links() -> Links:
@@ -103,3 +106,87 @@ def _add(total: Array, links: Links, values: Array, matrix: sparse.csr_array) ->
     """Put what each coefficient multiplies, a variable (m, n) or its spatial lag, into its column."""
     for a, g, l, lagged in zip(links.position, links.row, links.column, links.lagged, strict=True):
         total[g, :, a] += matrix @ values[l] if lagged else values[l]
+
+
+# What follows a shock -------------------------------------------------------------------------------------
+
+
+def average_responses(
+    carried: Carried, theta: Array, horizons: int, matrix: sparse.csr_array, row_normalised: bool
+) -> tuple[Array, Array]:
+    """Own and total responses (h + 1, m, m, 2) of y_g to a unit shock in equation l, and derivatives (h + 1, m, m, 2, p).
+
+    Own: (1/n) Σ_i [𝒜_i^h S_i⁻¹]_gl over all eigenvalues; total: the same at ω = 1 where rows of W sum to one, else the mean
+    over units of Φ_h(ι_l⊗ι). Φ_0 = 𝐒⁻¹ and Φ_h = 𝐒⁻¹𝐀 Φ_{h−1}, so that 𝐒 dΦ_h = d𝐀 Φ_{h−1} + 𝐀 dΦ_{h−1} − d𝐒 Φ_h.
+    """
+    links, now = carried.all_links(), len(carried.likelihood.arrays.links.position)
+    own, own_slope = _powers(carried, theta, horizons, carried.spectrum, links, now)
+    if row_normalised:
+        total, total_slope = _powers(carried, theta, horizons, np.ones(1), links, now)
+    else:
+        m, n = carried.likelihood.arrays.m, matrix.shape[0]
+        start = np.zeros((m, n, m))
+        start[np.arange(m), :, np.arange(m)] = 1.0
+        paths, slopes = shock_paths(carried, theta, horizons, matrix, start)
+        total, total_slope = paths.mean(axis=2), slopes.mean(axis=2)
+    return np.stack([own, total], axis=-1), np.stack([own_slope, total_slope], axis=-2)
+
+
+def _powers(
+    carried: Carried, theta: Array, horizons: int, omega: NDArray, links: Links, now: int
+) -> tuple[Array, Array]:
+    """Mean over ω of 𝒜^h S⁻¹ (h + 1, m, m), and its derivatives (h + 1, m, m, p)."""
+    inverse, process = carried.process(theta, omega)
+    m, p = inverse.shape[-1], len(theta)
+    values, slopes = np.empty((horizons + 1, m, m)), np.zeros((horizons + 1, m, m, p))
+    load = np.where(links.lagged, omega[:, None], 1.0).T[:, :, None, None]  # (q, n, 1, 1)
+    into = load * inverse[:, :, links.row].transpose(2, 0, 1)[..., None]  # (q, n, m, 1)
+    before, d_before = np.zeros_like(inverse), np.zeros((len(links.position), *inverse.shape), inverse.dtype)
+    for h in range(horizons + 1):
+        phi = process @ before if h else inverse
+        moves = np.concatenate(
+            [phi[:, links.column[:now]], before[:, links.column[now:]]], axis=1
+        )  # (n, q, m)
+        d_phi = into * moves.transpose(1, 0, 2)[:, :, None, :] + process @ d_before
+        values[h] = phi.mean(axis=0).real
+        slopes[h][..., links.position] = np.moveaxis(d_phi.mean(axis=1).real, 0, -1)
+        before, d_before = phi, d_phi
+    return values, slopes
+
+
+def shock_paths(
+    carried: Carried, theta: Array, horizons: int, matrix: sparse.csr_array, start: Array
+) -> tuple[Array, Array]:
+    """Φ_h applied to shocks ``start`` (m, n, c), (h + 1, m, n, c), and derivatives (h + 1, m, n, c, p)."""
+    gamma, psi, tau, eta = carried.matrices(theta)
+    m, n, c = start.shape
+    solve = system_solver(gamma, psi, matrix)
+    links, now = carried.all_links(), len(carried.likelihood.arrays.links.position)
+    q = len(links.position)
+
+    def lag(values: Array) -> Array:
+        return (
+            np.asarray(matrix @ values.transpose(1, 0, *range(2, values.ndim)).reshape(n, -1))
+            .reshape(n, m, *values.shape[2:])
+            .swapaxes(0, 1)
+        )
+
+    def carry(values: Array) -> Array:
+        return np.tensordot(tau, values, 1) + np.tensordot(eta, lag(values), 1)
+
+    def solved(values: Array) -> Array:
+        return solve(values.reshape(m * n, -1)).reshape(values.shape)
+
+    out, slopes = np.empty((horizons + 1, m, n, c)), np.zeros((horizons + 1, m, n, c, len(theta)))
+    before, d_before = np.zeros_like(start), np.zeros((m, n, c, q))
+    for h in range(horizons + 1):
+        path = solved(carry(before) if h else start)
+        right = carry(d_before) if h else np.zeros((m, n, c, q))
+        moved, moved_before = lag(path), lag(before)
+        for a, (g, l, lagged) in enumerate(zip(links.row, links.column, links.lagged, strict=True)):
+            source = (moved if lagged else path) if a < now else (moved_before if lagged else before)
+            right[g, ..., a] += source[l]
+        d_path = solved(right)
+        out[h], slopes[h][..., links.position] = path, d_path
+        before, d_before = path, d_path
+    return out, slopes

@@ -26,6 +26,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.clusters import Clusters

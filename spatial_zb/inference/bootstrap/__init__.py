@@ -23,7 +23,6 @@ from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Scheme
 from spatial_zb.effects.dynamic import stable_processes
 from spatial_zb.effects.table import Horizon
-from spatial_zb.inference.bootstrap.dynamic import DynamicSource
 from spatial_zb.inference.bootstrap.record import (
     BOUND_WARNING,
     Interval,
@@ -43,7 +42,12 @@ from spatial_zb.inference.bootstrap.static import (
     generator_of,
     jackknife,
 )
-from spatial_zb.inference.bootstrap.variants import InstrumentalSource, RandomSource, RegimeSource
+from spatial_zb.inference.bootstrap.variants import (
+    DynamicSource,
+    InstrumentalSource,
+    RandomSource,
+    RegimeSource,
+)
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
 

@@ -37,7 +37,7 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import check_kinds, refuse_empty_rows
 from spatial_zb.models.spec import Convergence
 from spatial_zb.models.system.design import SystemDesign, build_system_design
-from spatial_zb.models.system.dynamic import Spread, carried_of, dynamic_covariance
+from spatial_zb.models.system.dynamic import Spread, carried_of, dynamic_covariance, with_persistence
 from spatial_zb.models.system.fit import Method, SystemFit, weights_eigenvalues
 from spatial_zb.models.system.notes import notes_on
 from spatial_zb.models.system.spec import SystemSpec
@@ -336,7 +336,8 @@ def _fit_dynamic(design: SystemDesign, covariance: Covariance, sigma_form: Sigma
     numbers = found.theta, spread.cov, e, carried.likelihood.sigma(e)
     fit = _assemble(design, "fiml", covariance, *numbers, record)
     clusters = spread.clusters if record.converged else None
-    return replace(fit, sigma_form=sigma_form, log_likelihood=found.before_value, clusters=clusters)
+    fit = replace(fit, sigma_form=sigma_form, log_likelihood=found.before_value, clusters=clusters)
+    return with_persistence(fit)
 
 
 def _dynamic_starts(design: SystemDesign) -> list[NDArray[np.float64]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +25,8 @@ from spatial_zb.core.system.scores import (
     unit_scores,
 )
 from spatial_zb.models.system.design import SystemDesign
+from spatial_zb.models.system.fit import SystemFit, weights_eigenvalues
 from spatial_zb.models.system.spec import SystemSpec
-
-if TYPE_CHECKING:
-    from spatial_zb.models.system.fit import SystemFit
 
 
 def carried_links(spec: SystemSpec) -> Links:
@@ -58,8 +55,6 @@ def carried_fit(fit: SystemFit) -> Carried:
     SpecificationError
         A system without lags in time.
     """
-    from spatial_zb.models.system.fit import weights_eigenvalues
-
     if not fit.spec.dynamic:
         raise SpecificationError(
             f"{fit!r} has no lags in time, so that nothing is said about what comes first. Estimate it with "
@@ -194,13 +189,16 @@ def _serial_pieces(carried: Carried, theta: Array, weight: float) -> tuple[Array
     return own.sum(axis=0), own + (scores - scores.mean(axis=0)) @ inverse @ gradient.T
 
 
-def radius_with_error(fit: SystemFit) -> tuple[float, float]:
-    """Spectral radius of 𝒜, the largest modulus of its eigenvalues, and its standard error by the delta method."""
-    carried, order = carried_fit(fit), array_order(fit)
-    theta = fit.params.to_numpy()[order]
-    slope = carried.radius_slope(theta)
-    cov = fit.cov.to_numpy()[np.ix_(order, order)]
-    return carried.radius(theta, False), float(np.sqrt(slope @ cov @ slope))
+def with_persistence(fit: SystemFit) -> SystemFit:
+    """The fit with what there is to know of its lags in time: see :class:`spatial_zb.models.spec.Convergence`."""
+    if not fit.converged:
+        return fit
+    order = array_order(fit)
+    slope = carried_fit(fit).radius_slope(fit.params.to_numpy()[order])
+    error = float(np.sqrt(slope @ fit.cov.to_numpy()[np.ix_(order, order)] @ slope))
+    serial = serial_correlation(fit).rows[-1].p_value
+    record = replace(fit.convergence, radius_error=error, serial_p=serial, curvature=least_curvature(fit))
+    return replace(fit, convergence=record)
 
 
 def least_curvature(fit: SystemFit) -> float:

@@ -30,7 +30,6 @@ from spatial_zb.core.system.identification import (
 )
 from spatial_zb.models.fit import NOT_CONVERGED, OF_THE_SOLUTION, Estimates
 from spatial_zb.models.system.design import SystemDesign, instrument_columns
-from spatial_zb.models.system.dynamic import least_curvature, radius_with_error, serial_correlation
 from spatial_zb.models.system.spec import SystemSpec
 from spatial_zb.weights.matrix import Weights
 
@@ -201,7 +200,7 @@ class SystemFit(Estimates):
         solved = dict.fromkeys(name for name in OF_THE_SOLUTION if name in row)
         return pd.DataFrame([row if self.converged else row | dict.fromkeys(solved, np.nan)])
 
-    @cached_property
+    @property
     def persistence(self) -> dict[str, float]:
         """Of a system with lags in time what ``glance()`` has of them.
 
@@ -211,14 +210,14 @@ class SystemFit(Estimates):
         of all
         equations.
         """
-        radius, error = radius_with_error(self) if self.converged else (np.nan, np.nan)
-        serial = serial_correlation(self).rows[-1].p_value
+        found = self.convergence
+        radius = found.radius if self.converged else np.nan
         return {
             "radius": radius,
-            "radius_low": max(0.0, radius - REACH * error),
-            "radius_high": radius + REACH * error,
-            "path_weight": self.convergence.weight,
-            "serial_p": serial,
+            "radius_low": max(0.0, radius - REACH * found.radius_error),
+            "radius_high": radius + REACH * found.radius_error,
+            "path_weight": found.weight,
+            "serial_p": found.serial_p,
         }
 
     def equations(self) -> pd.DataFrame:
@@ -421,11 +420,10 @@ class SystemFit(Estimates):
         by = "exclusions" if self.spec.equations[name].endog else "time order"
         by = "independent errors" if found.rank < found.rank_needed else by
         nothing = dict.fromkeys(["sw_f_min", "cragg_donald_f", "kp_f", "effective_f"], np.nan)
-        curvature = least_curvature(self) if self.converged else np.nan
         own = {"outside": 0, "instruments": 0, "used": "", "dropped": "", "weakest": ""}
         identified = found.rank == found.rank_needed
         told: dict[str, Any] = {"order": True, "identified": identified, "weak": False, "unidentified": False}
-        told |= {"told_by": by, "curvature": curvature}
+        told |= {"told_by": by, "curvature": self.convergence.curvature}
         return own | nothing | told
 
     def _exclusions(self, g: int) -> Exclusions:

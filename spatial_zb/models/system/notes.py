@@ -11,7 +11,7 @@ from spatial_zb.core.likelihood.errors import autocorrelation, correlation_test
 from spatial_zb.core.system.fiml import SINGULAR, smallest_correlation
 from spatial_zb.models.ml import CORRELATED, CORRELATED_P, HIGHEST
 from spatial_zb.models.notes import BOOTSTRAP, few_units, not_positive, textbook_moments
-from spatial_zb.models.system.dynamic import least_curvature, serial_correlation
+from spatial_zb.models.system.dynamic import serial_correlation
 from spatial_zb.models.system.fit import VERY_WEAK_F, SystemFit
 
 #: Up to this many units standard errors are called approximate (docs/validation/system.md).
@@ -166,8 +166,8 @@ def _over_time(fit: SystemFit) -> list[Note]:
         notes.append(persistence_too_low(max(own_lags), n, T))
     if found["radius_high"] >= 1:
         notes.append(no_long_run(found["radius"], found["radius_low"], found["radius_high"]))
-    if found["radius"] < 1 and least_curvature(fit) < HARDLY_TOLD:
-        notes.append(hardly_told(least_curvature(fit)))
+    if fit.convergence.curvature < HARDLY_TOLD:
+        notes.append(hardly_told(fit.convergence.curvature))
     return notes
 
 
