@@ -137,7 +137,6 @@ ARROWS = {
         "base",
         "core",
         "core/likelihood",
-        "core/logdet",
         "core/system",
         "data",
         "models",

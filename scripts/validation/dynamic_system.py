@@ -25,7 +25,7 @@ from spatial_zb.core.system.dynamic import Carried, Followed, follow, follow_res
 from spatial_zb.core.system.paths import average_responses
 from spatial_zb.models.system.design import build_system_design
 from spatial_zb.models.system.dynamic import Spread, carried_links, carried_of, dynamic_covariance
-from spatial_zb.models.system.fit import weights_eigenvalues
+from spatial_zb.weights.matrix import weights_eigenvalues
 
 from .places import OUT, complete, weights
 

@@ -54,8 +54,9 @@ from spatial_zb.effects.table import (
     simulated_columns,
     tell_rejected,
 )
-from spatial_zb.models.system.fit import SystemFit, weights_eigenvalues
+from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.models.system.spec import SystemSpec
+from spatial_zb.weights.matrix import weights_eigenvalues
 
 SHOCK = "shock:"
 #: Step of derivatives of the strength, in standard errors of each coefficient.

@@ -114,12 +114,9 @@ class Convergence:
     corrected, uncorrected
         With lags in time whether their bias is corrected, and the estimates before; by instruments whether the moments
         are less the bias of many, False where these have no solution and the textbook estimate is shown.
-    radius, radius_off_means
-        Largest eigenvalue of a process with lags in time, and the same off the means of periods.
-    weight, adjusted, radius_error, serial_p, curvature
-        Of a system with lags in time the share of the correction that the data carry, one where all of it, and the
-        log-likelihood with it; standard error of the radius, p-value of the test of serial correlation, and the least
-        curvature of the likelihood with ones on the diagonal.
+    radius, radius_off_means, radius_error, weight, adjusted, serial, curvature
+        Of lags in time: the largest eigenvalue, the same off the means of periods, its error; of a system the share of the
+        correction carried, ln L with it, p of serial correlation by equation and of all, the least curvature.
     instruments, dropped_instruments, first_stage, effective_f, j_statistic, j_df, j_p_value
         Those used and left out as collinear, first-stage F of each endogenous regressor, test of over-identification.
     lam, sigma_unit, lam_first
@@ -127,8 +124,7 @@ class Convergence:
     powers, bandwidth
         Of the call.
     form, roots
-        Of the robust score: what weighs the residuals of a unit (``"block"``, ``"scalar"`` or ``"bare"``), and every root
-        of ρ, that of the estimate first.
+        Of the robust score: what weighs residuals (``"block"``, ``"scalar"``, ``"bare"``), every root of ρ, its own first.
     """
 
     converged: bool
@@ -149,7 +145,7 @@ class Convergence:
     weight: float = np.nan
     adjusted: float = np.nan
     radius_error: float = np.nan
-    serial_p: float = np.nan
+    serial: tuple[float, ...] = ()
     curvature: float = np.nan
     instruments: tuple[str, ...] = ()
     dropped_instruments: tuple[str, ...] = ()

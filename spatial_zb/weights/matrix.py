@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import sparse
 
 from spatial_zb.base.errors import (
@@ -386,3 +388,25 @@ def _spectral_radius(matrix: sparse.csr_array, label: str) -> float:
     if matrix.shape[0] > EIGEN_UNITS:
         return spectral_radius(matrix)
     return float(np.abs(eigenvalues(matrix)).max())
+
+
+#: Eigenvalues by Weights, forgotten with it.
+_EIGENVALUES: weakref.WeakKeyDictionary[Weights, NDArray] = weakref.WeakKeyDictionary()
+
+
+def weights_eigenvalues(weights: Weights) -> NDArray:
+    """All eigenvalues of W, computed once for each Weights.
+
+    Raises
+    ------
+    WeightsError
+        More units than a dense matrix can hold (``spatial_zb.core.logdet.DENSE_LIMIT``).
+    """
+    from spatial_zb.core.logdet import EIGEN_UNITS, EigenLogDet, eigenvalues
+
+    if weights not in _EIGENVALUES:
+        logdet = weights.logdet if weights.n <= EIGEN_UNITS else None
+        _EIGENVALUES[weights] = (
+            logdet.omega if isinstance(logdet, EigenLogDet) else eigenvalues(weights.matrix)
+        )
+    return _EIGENVALUES[weights]

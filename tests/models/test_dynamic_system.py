@@ -12,12 +12,13 @@ import spatial_zb as zb
 from spatial_zb.core.system.dynamic import Carried, compressed, follow, follow_restricted
 from spatial_zb.core.system.fiml import maximise_system
 from spatial_zb.core.system.scores import paired_meat
-from spatial_zb.models.system import _alone, system_likelihood
+from spatial_zb.models.system import system_likelihood
 from spatial_zb.models.system.dynamic import (
     adjusted_curvature,
     array_order,
     carried_fit,
     carried_generator,
+    least_squares,
     serial_correlation,
 )
 
@@ -92,10 +93,10 @@ def test_without_lags_in_time_it_is_full_information_maximum_likelihood(W, panel
     fiml = zb.fit_system(plain, panel, W, "fiml")
     likelihood = system_likelihood(fiml.design, "full")
     carried = Carried(likelihood, replace_links_by_none(likelihood))
-    found = follow(carried, [_alone(fiml.design)])
+    found = follow(carried, [least_squares(fiml.design)])
     np.testing.assert_allclose(found.theta, theta_of(fiml), atol=SOLVED)
     assert found.adjusted == pytest.approx(fiml.log_likelihood, abs=SOLVED)
-    best = maximise_system(likelihood, [_alone(fiml.design)])
+    best = maximise_system(likelihood, [least_squares(fiml.design)])
     np.testing.assert_allclose(found.theta, best.theta, atol=SOLVED)
 
 

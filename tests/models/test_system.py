@@ -18,10 +18,9 @@ from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.design import build_system_design
-from spatial_zb.models.system.fit import weights_eigenvalues
 from spatial_zb.models.system.spec import Equation, SystemSpec
 from spatial_zb.simulate import system as simulate_system
-from spatial_zb.weights.matrix import Weights
+from spatial_zb.weights.matrix import Weights, weights_eigenvalues
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
 

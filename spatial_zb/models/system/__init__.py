@@ -37,11 +37,18 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import check_kinds, refuse_empty_rows
 from spatial_zb.models.spec import Convergence
 from spatial_zb.models.system.design import SystemDesign, build_system_design
-from spatial_zb.models.system.dynamic import Spread, carried_of, dynamic_covariance, with_persistence
-from spatial_zb.models.system.fit import Method, SystemFit, weights_eigenvalues
+from spatial_zb.models.system.dynamic import (
+    Spread,
+    carried_of,
+    dynamic_covariance,
+    least_squares,
+    starts_over_time,
+    with_persistence,
+)
+from spatial_zb.models.system.fit import Method, SystemFit
 from spatial_zb.models.system.notes import notes_on
 from spatial_zb.models.system.spec import SystemSpec
-from spatial_zb.weights.matrix import Weights, as_weights
+from spatial_zb.weights.matrix import Weights, as_weights, weights_eigenvalues
 
 Covariance = Literal["classical", "robust", "cluster", "information", "sandwich"]
 INSTRUMENTAL: tuple[Covariance, ...] = ("classical", "robust", "cluster")
@@ -312,7 +319,7 @@ def _fit_dynamic(design: SystemDesign, covariance: Covariance, sigma_form: Sigma
     """The maximum of the adjusted likelihood by its path, given the first period."""
     omega = weights_eigenvalues(design.weights) if design.spec.uses_weights else np.empty(0)
     carried = carried_of(design, omega, sigma_form)
-    found = follow(carried, _dynamic_starts(design))
+    found = follow(carried, starts_over_time(design))
     if found.solved:
         spread = dynamic_covariance(carried, found.theta, found.weight, covariance)
     else:
@@ -340,23 +347,6 @@ def _fit_dynamic(design: SystemDesign, covariance: Covariance, sigma_form: Sigma
     return with_persistence(fit)
 
 
-def _dynamic_starts(design: SystemDesign) -> list[NDArray[np.float64]]:
-    """Least squares, and with lag or error in front where both are spatial: the likelihood may have two peaks."""
-    alone, arrays = _alone(design), design.arrays
-    active = np.flatnonzero(arrays.lag_error)
-    links, K = arrays.links, int(arrays.bounds[-1])
-    own = links.lagged & (links.row == links.column) & np.isin(links.row, active)
-    if not own.any():
-        return [alone]
-    starts = [alone]
-    for c in (0.5, -0.5):
-        start = alone.copy()
-        start[links.position[own]] = c
-        start[K:] = -c
-        starts.append(start)
-    return starts
-
-
 def _clusters(likelihood: SystemLikelihood, theta: NDArray[np.float64]) -> Clusters | None:
     """Those of CR2, where units are few."""
     return likelihood_clusters(likelihood, theta) if few_clusters(likelihood.arrays.sample) else None
@@ -371,7 +361,7 @@ def system_likelihood(design: SystemDesign, sigma_form: SigmaForm) -> SystemLike
 
 def _starts(design: SystemDesign) -> list[NDArray[np.float64]]:
     """GS3SLS and GS2SLS where the instruments allow it, and least squares without interaction."""
-    arrays, alone = design.arrays, _alone(design)
+    arrays, alone = design.arrays, least_squares(design)
     K, active = int(arrays.bounds[-1]), np.flatnonzero(arrays.lag_error)
     if not all(found.order for found in design.identification.values()):
         u = arrays.residuals(alone[:K])
@@ -379,17 +369,6 @@ def _starts(design: SystemDesign) -> list[NDArray[np.float64]]:
         return [alone]
     found = [_instrumental(design, joint, "classical") for joint in (True, False)]
     return [*(np.concatenate([f.delta, f.lam[active]]) for f in found), alone]
-
-
-def _alone(design: SystemDesign) -> NDArray[np.float64]:
-    """Least squares without interaction."""
-    arrays = design.arrays
-    alone = np.zeros(int(arrays.bounds[-1]) + sum(arrays.lag_error))
-    for g in range(arrays.m):
-        exogenous = arrays.Z[g][:, arrays.endogenous[g] :]
-        place = arrays.block(g).start + arrays.endogenous[g]
-        alone[place : place + exogenous.shape[1]] = np.linalg.lstsq(exogenous, arrays.y[:, g], rcond=None)[0]
-    return alone
 
 
 def likelihood_covariance(

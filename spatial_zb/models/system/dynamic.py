@@ -25,8 +25,9 @@ from spatial_zb.core.system.scores import (
     unit_scores,
 )
 from spatial_zb.models.system.design import SystemDesign
-from spatial_zb.models.system.fit import SystemFit, weights_eigenvalues
+from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.models.system.spec import SystemSpec
+from spatial_zb.weights.matrix import weights_eigenvalues
 
 
 def carried_links(spec: SystemSpec) -> Links:
@@ -69,6 +70,34 @@ def array_order(fit: SystemFit) -> NDArray[np.intp]:
     """Where the parameters in the order of the arrays, (δ, λ), stand among ``fit.params``."""
     where = fit.coefficient_positions
     return np.concatenate([where, np.setdiff1d(np.arange(len(fit.params)), where)])
+
+
+def least_squares(design: SystemDesign) -> Array:
+    """Least squares without interaction."""
+    arrays = design.arrays
+    alone = np.zeros(int(arrays.bounds[-1]) + sum(arrays.lag_error))
+    for g in range(arrays.m):
+        exogenous = arrays.Z[g][:, arrays.endogenous[g] :]
+        place = arrays.block(g).start + arrays.endogenous[g]
+        alone[place : place + exogenous.shape[1]] = np.linalg.lstsq(exogenous, arrays.y[:, g], rcond=None)[0]
+    return alone
+
+
+def starts_over_time(design: SystemDesign) -> list[Array]:
+    """Least squares, and with lag or error in front where both are spatial: the likelihood may have two peaks."""
+    alone, arrays = least_squares(design), design.arrays
+    active = np.flatnonzero(arrays.lag_error)
+    links, K = arrays.links, int(arrays.bounds[-1])
+    own = links.lagged & (links.row == links.column) & np.isin(links.row, active)
+    if not own.any():
+        return [alone]
+    starts = [alone]
+    for c in (0.5, -0.5):
+        start = alone.copy()
+        start[links.position[own]] = c
+        start[K:] = -c
+        starts.append(start)
+    return starts
 
 
 def adjusted_curvature(carried: Carried, theta: Array, weight: float) -> Array:
@@ -196,8 +225,8 @@ def with_persistence(fit: SystemFit) -> SystemFit:
     order = array_order(fit)
     slope = carried_fit(fit).radius_slope(fit.params.to_numpy()[order])
     error = float(np.sqrt(slope @ fit.cov.to_numpy()[np.ix_(order, order)] @ slope))
-    serial = serial_correlation(fit).rows[-1].p_value
-    record = replace(fit.convergence, radius_error=error, serial_p=serial, curvature=least_curvature(fit))
+    serial = tuple(row.p_value for row in serial_correlation(fit).rows)
+    record = replace(fit.convergence, radius_error=error, serial=serial, curvature=least_curvature(fit))
     return replace(fit, convergence=record)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,6 @@ from spatial_zb.base.printing import Printed
 from spatial_zb.base.results import Degrees
 from spatial_zb.base.text import Text
 from spatial_zb.core.likelihood.errors import Errors, correlation_test
-from spatial_zb.core.logdet import EIGEN_UNITS, EigenLogDet, eigenvalues
 from spatial_zb.core.system.arrays import coefficient_matrices, within_residuals
 from spatial_zb.core.system.fiml import SigmaForm
 from spatial_zb.core.system.identification import (
@@ -31,7 +29,7 @@ from spatial_zb.core.system.identification import (
 from spatial_zb.models.fit import NOT_CONVERGED, OF_THE_SOLUTION, Estimates
 from spatial_zb.models.system.design import SystemDesign, instrument_columns
 from spatial_zb.models.system.spec import SystemSpec
-from spatial_zb.weights.matrix import Weights
+from spatial_zb.weights.matrix import weights_eigenvalues
 
 Method = Literal["2sls", "3sls", "gs2sls", "gs3sls", "fiml"]
 #: Which J it is, by how scores are summed.
@@ -40,8 +38,6 @@ J_TESTS = {"classical": "Sargan", "robust": "Hansen", "cluster": "Hansen, by uni
 WEAK_F, VERY_WEAK_F = 10.0, 3.0
 #: Standard errors to the ends of a 95 % interval.
 REACH = 1.959963985
-#: Eigenvalues by Weights, forgotten with it.
-_EIGENVALUES: weakref.WeakKeyDictionary[Weights, NDArray] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -217,11 +213,12 @@ class SystemFit(Estimates):
             "radius_low": max(0.0, radius - REACH * found.radius_error),
             "radius_high": radius + REACH * found.radius_error,
             "path_weight": found.weight,
-            "serial_p": found.serial_p,
+            "serial_p": found.serial[-1] if found.serial else np.nan,
         }
 
     def equations(self) -> pd.DataFrame:
-        """One row per equation: equation, y, sigma2, r2_within, J with its p-value, first-stage F, ``serial_p`` of LM*."""
+        """One row per equation: equation, y, sigma2, r2_within, J with its p-value, first-stage F, ``serial_p`` of LM*
+        (with lags in time of :func:`spatial_zb.tests.serial_correlation`)."""
         found = self.identification().set_index("equation")
         y = within_residuals(self.design.arrays.y, self.design.arrays.sample)
         if self.design.strata is not None:
@@ -241,9 +238,9 @@ class SystemFit(Estimates):
         if self.method == "fiml":  # which has no first stage
             strength = strength.assign(sw_f_min=np.nan, kp_f=np.nan, effective_f=np.nan)
         table = table.join(strength, on="equation")
-        lasting = (
-            [correlation_test(self.errors[name])[1] for name in self.spec.names] if self.errors else np.nan
-        )
+        lasting: Any = list(self.convergence.serial[: len(self.spec.names)]) or np.nan
+        if self.errors:
+            lasting = [correlation_test(self.errors[name])[1] for name in self.spec.names]
         table = table.assign(serial_p=lasting)
         return table if self.converged else table.assign(sigma2=np.nan, r2_within=np.nan, serial_p=np.nan)
 
@@ -251,11 +248,13 @@ class SystemFit(Estimates):
     def errors(self) -> dict[str, Errors]:
         """Residuals of each equation and what its regressors, as the instruments give them, took out of them.
 
-        Empty with random effects, which correlate errors over time by themselves, and with too few periods for a test.
+        Empty with random effects, which correlate errors over time by themselves, with too few periods for a test, and with
+        lags in time, which have a test of their own (:attr:`persistence`).
         """
         arrays = self.design.arrays
         within = self.spec.transform in ("unit", "two_way")
-        if self.design.strata is not None or 2 + within > len(self.panel.periods):
+        few = 2 + within > len(self.panel.periods)
+        if self.design.strata is not None or few or self.spec.dynamic:
             return {}
         _, Z = arrays.filtered(np.asarray(self.convergence.lam))
         out = {}
@@ -449,19 +448,3 @@ class SystemFit(Estimates):
                     columns = columns - lam * arrays.lag(columns)
                 C, df, p, others = found.without(arrays.H.T @ columns)
                 yield name, x, ", ".join(own), C, df, p, others
-
-
-def weights_eigenvalues(weights: Weights) -> NDArray:
-    """All eigenvalues of W, computed once for each Weights.
-
-    Raises
-    ------
-    WeightsError
-        More units than a dense matrix can hold (``spatial_zb.core.logdet.DENSE_LIMIT``).
-    """
-    if weights not in _EIGENVALUES:
-        logdet = weights.logdet if weights.n <= EIGEN_UNITS else None
-        _EIGENVALUES[weights] = (
-            logdet.omega if isinstance(logdet, EigenLogDet) else eigenvalues(weights.matrix)
-        )
-    return _EIGENVALUES[weights]
