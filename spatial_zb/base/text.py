@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,8 @@ from spatial_zb.base.errors import SpecificationError, not_one_of
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
+#: The period of a cross-section without a date: a number for arrays and files within, and no word for readers.
+UNDATED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,26 @@ def display_width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
+def dated(words: Text, period: object) -> Text:
+    """Words with their period behind a comma, ``"Unemployment, 2019"``; bare where the period is of no date."""
+    return words if period == UNDATED else Text(f"{words.en}, {period}", f"{words.zh}，{period}年")
+
+
+def period_runs(periods: Iterable[int], dash: str) -> str:
+    """Periods as runs: ``2011–2013, 2015``."""
+    runs: list[list[int]] = []
+    for p in sorted(set(periods)):
+        if runs and p == runs[-1][-1] + 1:
+            runs[-1].append(p)
+        else:
+            runs.append([p])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}{dash}{run[-1]}" for run in runs)
+
+
 def cell_of(unit: object, period: object, name: str = "") -> Text:
     """Words for one cell of a panel: ``"gdp of 330100 in 2011"``, ``"330100的gdp（2011）"``; without a name, its place."""
+    if period == UNDATED:
+        return Text(f"{name} of {unit}", f"{unit}的{name}") if name else Text.of(str(unit))
     if not name:
         return Text(f"{unit} in {period}", f"{unit}（{period}）")
     return Text(f"{name} of {unit} in {period}", f"{unit}的{name}（{period}）")

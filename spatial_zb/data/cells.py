@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
@@ -140,6 +140,14 @@ def _without_marks(cell: str, mark: str) -> str:
     """1,234,567 without its marks; left alone where they do not part groups of three digits."""
     groups = rf"\s*[-+]?\d{{1,3}}(?:{re.escape(mark)}\d{{3}})+(?:\.\d*)?\s*"
     return cell.replace(mark, "") if re.fullmatch(groups, cell) else cell
+
+
+def cells_among(column: pd.Series, wanted: Iterable[Any]) -> dict[Any, NDArray[np.bool_]]:
+    """For each value the cells that have it: words by their letters, numbers by their size, so that 3 finds 3.0."""
+    texts, numbers = column.astype(str).str.strip(), pd.to_numeric(column, errors="coerce")
+    return {
+        w: ((texts == str(w)) | (False if isinstance(w, str) else numbers == w)).to_numpy() for w in wanted
+    }
 
 
 def unit_ids(column: pd.Series, wanted: Sequence[str] | pd.Index | None = None) -> pd.Series:

@@ -177,8 +177,9 @@ def _check_rows(frame: pd.DataFrame, unit: str, period: str, *, complete: bool) 
     if holes:
         raise DataError(
             f"The table has no row for {listed(holes)}. Add it, with blank cells and a rule for them where figures are "
-            "unknown, or leave the unit or the period out.",
-            f"表中缺少以下各行：{listed_zh(holes)}。请补上这些行（数据未知处留空，并写明处理规则），或剔除该地区或该时期。",
+            "unknown (in a study, [data] fill_rows = true does), or leave the unit or the period out.",
+            f"表中缺少以下各行：{listed_zh(holes)}。请补上这些行（数据未知处留空，并写明处理规则；研究文件中可写[data] "
+            "fill_rows = true），或剔除该地区或该时期。",
         )
 
 

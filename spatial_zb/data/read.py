@@ -339,6 +339,20 @@ def _as_text(column: pd.Series, name: str) -> pd.Series:
     return pd.Series(texts, index=column.index, name=column.name, dtype="str")
 
 
+def layer_columns(path: Path) -> list[str]:
+    """Names of the attributes of a polygon file, without its shapes; none where it cannot be read."""
+    import pyogrio
+
+    try:
+        if path.suffix.lower() == ".shp":
+            tables = [path.with_suffix(end) for end in (".dbf", ".DBF") if path.with_suffix(end).is_file()]
+            return list(_dbf(tables[0].read_bytes(), tables[0].name, (), None))
+        check_layer_kind(path)
+        return [str(name) for name in pyogrio.read_info(path)["fields"]]
+    except Exception:  # whoever reads the polygons says what is wrong with them
+        return []
+
+
 def check_layer_kind(path: Path) -> None:
     """Refuse a file that is not a shapefile, GeoPackage or GeoJSON by name and content.
 

@@ -35,6 +35,8 @@ def durbin(case: Case) -> list[Step]:
 
 
 def _likelihood_note(case: Case, what: Text) -> Text:
+    if case.T == 1:
+        return Text(f"{what.en}; likelihood with an intercept", f"{what.zh}；含截距的似然")
     label = {"lee_yu": Text("Lee-Yu", "Lee-Yu"), "direct": Text("direct", "直接")}[case.estimator]
     words = EFFECTS_WORDS[case.effects]
     en = f"{what.en}; {label.en} likelihood, {words.en}"

@@ -195,8 +195,13 @@ def _head(table: TestTable, labels: Mapping[str, Text]) -> Text:
     how = Text("", "")
     if table.replicates:
         how = Text(f", p-values from {table.replicates} draws", f"，p 值来自 {table.replicates} 次自助抽样")
+    if T == 1:
+        return Text(
+            f"Tests of {y.en}: W = {W.en}, {n} units, level 5 %{how.en}.",
+            f"{y.zh} 的检验：W = {W.zh}，{n} 个单元，显著性水平 5 %{how.zh}。",
+        )
     return Text(
-        f"Tests of {y.en}: {words.en}, W = {W.en}, {n} units × {T} period(s), level 5 %{how.en}.",
+        f"Tests of {y.en}: {words.en}, W = {W.en}, {n} units × {T} periods, level 5 %{how.en}.",
         f"{y.zh} 的检验：{words.zh}，W = {W.zh}，{n} 个单元 × {T} 期，显著性水平 5 %{how.zh}。",
     )
 

@@ -424,14 +424,17 @@ class Fit(Estimates):
         likelihood = f"ln L = {self.log_likelihood:.4f}   AIC = {self.aic:.2f}   "
         if not np.isfinite(self.log_likelihood):  # by moments or a score
             likelihood = ""
+        several = head["n_periods"] > 1
+        effects = f"effects: {head['fixed_effects']}   " if several else ""
+        size = f"{head['n_units']} units × {head['n_periods']} periods, " if several else ""
+        plain = not several and self.estimator in ("lee_yu", "direct")  # nothing is transformed in one period
         lines = [
-            f"{head['model']} of {self.spec.y}   effects: {head['fixed_effects']}   W: {head['weights']} "
-            f"({head['normalisation']})",
-            f"estimator: {head['estimator']}   covariance: {head['covariance']}   "
-            f"{head['n_units']} units × {head['n_periods']} periods, {head['nobs']} observations",
+            f"{head['model']} of {self.spec.y}   {effects}W: {head['weights']} ({head['normalisation']})",
+            f"estimator: {'ml' if plain else head['estimator']}   covariance: {head['covariance']}   "
+            f"{size}{head['nobs']} observations",
         ]
         if self.converged:
-            lines.append(f"{likelihood}within R² = {self.r2_within:.4f}")
+            lines.append(f"{likelihood}{'within ' if several else ''}R² = {self.r2_within:.4f}")
         if "reason" in head:
             lines.append(
                 f"adjusted score, since {head['reason']}: {head['rows']} rows, {head['present']:.0%} of the panel"

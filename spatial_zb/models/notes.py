@@ -350,7 +350,7 @@ def wide_kernel(share: float, short: float, of: str, covariance: str) -> Text:
 def few_units(units: int, cells: int, beside: str, page: str) -> Text:
     """Standard errors that need many units."""
     return Text(
-        f"only {units} units ({cells} unit-periods): read standard errors as approximate, beside {beside} ({page})",
+        f"only {units} units ({cells} observations): read standard errors as approximate, beside {beside} ({page})",
         f"仅{units}个地区（{cells}个观测值），标准误只是近似值，请与{beside}对照（{page}）",
     )
 
@@ -360,7 +360,7 @@ def few_units_random(units: int, cells: int, beside: str) -> Text:
     """The same with random effects, where φ is off too."""
     page = "spatial-zb docs validation/random_effects"
     return Text(
-        f"only {units} units ({cells} unit-periods): read standard errors as approximate, beside {beside}; φ is too low by "
+        f"only {units} units ({cells} observations): read standard errors as approximate, beside {beside}; φ is too low by "
         f"a tenth of its value or more ({page})",
         f"仅{units}个地区（{cells}个观测值），标准误只是近似值，请与{beside}对照；φ偏低一成以上（{page}）",
     )

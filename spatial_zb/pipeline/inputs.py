@@ -12,11 +12,10 @@ import pandas as pd
 from spatial_zb import weights as build
 from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
 from spatial_zb.base.notes import warn
-from spatial_zb.base.text import Text, cell_of
+from spatial_zb.base.text import UNDATED, Text, cell_of, period_runs
 from spatial_zb.core.indices.composite import (
     CouplingCoordination,
     EntropyWeights,
-    coordination_grade,
     coupling_coordination,
     entropy_weights,
     topsis,
@@ -24,9 +23,9 @@ from spatial_zb.core.indices.composite import (
 from spatial_zb.data.cells import period_numbers, unit_ids
 from spatial_zb.data.panel import Panel
 from spatial_zb.data.read import read_table
+from spatial_zb.pipeline.units import keys_of
 from spatial_zb.study import (
     Combination,
-    Contiguity,
     Coupling,
     EconomicDistance,
     Gravity,
@@ -65,7 +64,7 @@ def doubtful_cells(
     DataError
         The table of flags has no row of a kind asked for, or a flagged figure has no rule.
     """
-    unit, period = study.data.unit, study.data.period
+    unit, period = keys_of(study)
     parts = [
         pd.DataFrame({"unit": table[unit], "period": table[period], "variable": c, "value": table[c]})
         for c in table.columns
@@ -114,7 +113,8 @@ def _flagged(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
     """Cells that the table of flags names under one of the kinds asked for; refused where a column has no rule for them."""
     data = study.data
     assert data.flags is not None
-    flags = read_table(study.file(data.flags), [data.unit])
+    unit = str(data.unit)
+    flags = read_table(study.file(data.flags), [unit])
     absent = [kind for kind in data.flag_kinds if kind not in set(flags["kind"])]
     if absent:
         place, known = study.place("data.flag_kinds"), sorted(flags["kind"].dropna().unique())
@@ -122,11 +122,11 @@ def _flagged(study: Study, cells: pd.DataFrame) -> pd.DataFrame:
             f"{place.en}: {data.flags} has no flag of the kind {listed(map(repr, absent))}; its kinds are {listed(known)}.",
             f"{place.zh}：{data.flags}中没有{listed_zh(map(repr, absent))}类标记；已有{listed_zh(known)}。",
         )
-    flags = flags[flags["kind"].isin(data.flag_kinds) & flags[data.unit].notna()].reset_index(drop=True)
+    flags = flags[flags["kind"].isin(data.flag_kinds) & flags[unit].notna()].reset_index(drop=True)
     named = pd.DataFrame(
         {
-            "unit": unit_ids(flags[data.unit], list(cells["unit"].unique())),
-            "period": period_numbers(flags[data.period]),
+            "unit": unit_ids(flags[unit], list(cells["unit"].unique())),
+            "period": period_numbers(flags[data.period]) if data.dated else UNDATED,
             "variable": flags["column"],
             "kind": flags["kind"],
         }
@@ -162,24 +162,13 @@ def _cells_in_words(cells: pd.DataFrame) -> Text:
     columns, n = list(dict.fromkeys(cells["variable"])), len(cells)
     units: dict[Text, list[str]] = {}
     for unit, group in cells.groupby("unit", sort=False)["period"]:
-        units.setdefault(Text(_years(group, "–"), _years(group, "—")), []).append(str(unit))
+        units.setdefault(Text(period_runs(group, "–"), period_runs(group, "—")), []).append(str(unit))
     where = [Text(f"{listed(ids)} ({y.en})", f"{listed_zh(ids)}（{y.zh}年）") for y, ids in units.items()]
     printed = f" ({cells['value'].iloc[0]:,.10g})" if n == 1 else ""
     return Text(
         f"{n} printed figure(s){printed} of {listed(columns)}: {listed(where)}",
         f"{listed_zh(columns)}的{n}个刊印值{printed}：{listed_zh(where)}",
     )
-
-
-def _years(periods: Iterable[int], dash: str) -> str:
-    """Periods as runs: ``2011–2013, 2015``."""
-    runs: list[list[int]] = []
-    for p in sorted(set(periods)):
-        if runs and p == runs[-1][-1] + 1:
-            runs[-1].append(p)
-        else:
-            runs.append([p])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}{dash}{run[-1]}" for run in runs)
 
 
 def reference_totals(
@@ -223,7 +212,8 @@ def reference_totals(
 
 def _totals(study: Study, file: str) -> pd.DataFrame:
     """A table of the reference region by period, its numbers only."""
-    table, period = read_table(study.file(file), []), study.data.period
+    table, period = read_table(study.file(file), []), keys_of(study)[1]
+    table = table if study.data.dated else table.assign(**{period: UNDATED})
     if period not in table:
         raise DataError(
             f"{file} has no column {period!r}; it has {listed(table.columns)}.",
@@ -252,8 +242,8 @@ def _say_switches(files: Sequence[str], tables: Sequence[pd.DataFrame], asked: I
         if len(found) > 1:
             alike.setdefault(tuple(found), []).append(name)
     for parts, names in alike.items():
-        en = ", ".join(f"{_years(years, '–')} from {file}" for file, years in parts)
-        zh = "，".join(f"{_years(years, '—')}年取自{file}" for file, years in parts)
+        en = ", ".join(f"{period_runs(years, '–')} from {file}" for file, years in parts)
+        zh = "，".join(f"{period_runs(years, '—')}年取自{file}" for file, years in parts)
         warn(
             f"Reference totals of {listed(names)} come from more than one table: {en}.",
             f"{listed_zh(names)}的参照合计来自不止一个表：{zh}。",
@@ -261,14 +251,19 @@ def _say_switches(files: Sequence[str], tables: Sequence[pd.DataFrame], asked: I
 
 
 def build_weights(
-    study: Study, name: str, polygons: Any, bases: Mapping[str, pd.Series] | None = None
+    study: Study,
+    name: str,
+    polygons: Any,
+    bases: Mapping[str, pd.Series] | None = None,
+    rows: Mapping[str, pd.Index] | None = None,
 ) -> Weights:
     """Build and normalise one of the study's weights on the given polygons.
 
-    ``bases`` holds the variable of economic weights by unit id, under the name of the weights.
+    Under the name of the weights, ``bases`` holds the variable of economic ones by unit id, and ``rows`` the ids of the
+    rows of a file without any.
     """
     recipe = study.weights[name]
-    built = _BUILDERS[recipe.kind](_Task(study, name, polygons, bases or {}), recipe)
+    built = _BUILDERS[recipe.kind](_Task(study, name, polygons, bases or {}, rows or {}), recipe)
     return replace(built, label=name).standardise(recipe.normalisation)
 
 
@@ -280,6 +275,7 @@ class _Task:
     name: str
     polygons: Any
     bases: Mapping[str, pd.Series]
+    rows: Mapping[str, pd.Index]
 
     def options(self, recipe: Any, *without: str) -> dict[str, Any]:
         """Keys of the table as arguments of its builder."""
@@ -292,12 +288,8 @@ class _Task:
 
     def source(self, recipe: EconomicDistance | Gravity) -> dict[str, Any]:
         """What a builder keeps about its variable."""
-        periods = recipe.periods if recipe.periods != "mean" else self.study.data.periods
+        periods = recipe.periods if recipe.periods != "mean" else self.study.data.span
         return {"variable": recipe.variable, "periods": list(periods)}
-
-
-def _contiguity(task: _Task, recipe: Contiguity) -> Weights:
-    return build.contiguity(task.polygons, recipe.rule, **task.options(recipe, "rule"))
 
 
 def _from_polygons(builder: Callable[..., Weights]) -> Callable[[_Task, Any], Weights]:
@@ -317,21 +309,23 @@ def _gravity(task: _Task, recipe: Gravity) -> Weights:
 
 
 def _combine(task: _Task, recipe: Combination) -> Weights:
-    a, b = (build_weights(task.study, part, task.polygons, task.bases) for part in recipe.parts)
+    a, b = (build_weights(task.study, part, task.polygons, task.bases, task.rows) for part in recipe.parts)
     return build.combine(a, b, **task.options(recipe, "parts"))
 
 
 def _file(task: _Task, recipe: WeightsFile) -> Weights:
     """The units of the sample out of the file."""
     path = task.study.file(recipe.file)
-    whole = build.read(path, name=recipe.sheet, label=task.name, allow_negative=recipe.allow_negative)
-    part = whole.subset(task.polygons.index)
+    rows, negative = task.rows.get(task.name), recipe.allow_negative
+    whole = build.read(path, rows, name=recipe.sheet, label=task.name, allow_negative=negative)
+    ids = unit_ids(pd.Series(whole.ids), task.polygons.index)
+    part = replace(whole, ids=pd.Index(ids, dtype=str)).subset(task.polygons.index)
     settled = settle(part.matrix, part.ids, recipe.islands)
     return replace(part, recipe={**part.recipe, **settled.record})
 
 
 _BUILDERS: Mapping[str, Callable[[_Task, Any], Weights]] = {
-    "contiguity": _contiguity,
+    "contiguity": lambda task, own: build.contiguity(task.polygons, own.rule, **task.options(own, "rule")),
     "knn": _from_polygons(build.knn),
     "distance_band": _from_polygons(build.distance_band),
     "inverse_distance": _from_polygons(build.inverse_distance),
@@ -356,15 +350,15 @@ def with_indices(study: Study, panel: Panel) -> Panel:
     """
     for index in study.indices.values():
         panel = panel.with_columns(
-            {index.name: _weighed(study, panel, index).scores}, {index.name: index.label}
+            {index.name: weighed(study, panel, index).scores}, {index.name: index.label}
         )
     for pair in study.coupling.values():
-        degree = _coupled(panel, pair).coordination
+        degree = coupled(panel, pair).coordination
         panel = panel.with_columns({pair.name: degree}, {pair.name: pair.label})
     return panel
 
 
-def _weighed(study: Study, panel: Panel, index: Index) -> EntropyWeights:
+def weighed(study: Study, panel: Panel, index: Index) -> EntropyWeights:
     place = study.place(f"indices.{index.name}")
     values = panel.array(index.columns)
     blank = np.isnan(values)
@@ -391,55 +385,5 @@ def _weighed(study: Study, panel: Panel, index: Index) -> EntropyWeights:
         raise DataError(f"{place.en}: {error}", f"{place.zh}：{error.zh}") from None
 
 
-def _coupled(panel: Panel, pair: Coupling) -> CouplingCoordination:
+def coupled(panel: Panel, pair: Coupling) -> CouplingCoordination:
     return coupling_coordination(panel.array(pair.first), panel.array(pair.second), alpha=pair.alpha)
-
-
-def index_definition(study: Study, name: str) -> Text | None:
-    """What an index or a coordination degree is made of; None for any other variable."""
-    if name in study.indices:
-        index = study.indices[name]
-        parts = [f"{column} (−)" if column in index.less else column for column in index.columns]
-        how = {
-            "entropy": Text("entropy-weighted", "熵权法"),
-            "topsis": Text("entropy-weighted TOPSIS", "熵权TOPSIS法"),
-        }
-        words = how[index.method]
-        return Text(f"{words.en}: {', '.join(parts)}", f"{words.zh}：{'、'.join(parts)}")
-    if name in study.coupling:
-        pair = study.coupling[name]
-        return Text(
-            f"coupling coordination of {pair.first} and {pair.second}, α = {pair.alpha:g}",
-            f"{pair.first}与{pair.second}的耦合协调度，α = {pair.alpha:g}",
-        )
-    return None
-
-
-def index_weights_frame(study: Study, panel: Panel, index: Index) -> pd.DataFrame:
-    found = _weighed(study, panel, index)
-    return pd.DataFrame(
-        {
-            "index": index.name,
-            "variable": index.columns,
-            "direction": ["less" if name in index.less else "more" for name in index.columns],
-            "entropy": found.entropy,
-            "weight": found.weights,
-        }
-    )
-
-
-def graded_frame(panel: Panel, pair: Coupling) -> pd.DataFrame:
-    """One row per unit and period with U₁, U₂, C, T, D and the grade in words."""
-    found = _coupled(panel, pair)
-    columns = {
-        pair.first: panel.array(pair.first),
-        pair.second: panel.array(pair.second),
-        "coupling": found.coupling,
-        "level": found.level,
-        "coordination": found.coordination,
-    }
-    frame = panel.frame()[["unit", "period"]]
-    for name, values in columns.items():
-        frame[name] = values[panel.present]
-    grades = [coordination_grade(degree) for degree in frame["coordination"]]
-    return frame.assign(grade_en=[g.en for g in grades], grade_zh=[g.zh for g in grades])

@@ -16,7 +16,7 @@ import pandas as pd
 
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.execute import Execution
-from spatial_zb.base.text import LANGUAGES, Language, Text
+from spatial_zb.base.text import LANGUAGES, UNDATED, Language, Text
 from spatial_zb.data.regions import select_regions
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import grouped_notes, notes_of, source_note
@@ -264,6 +264,8 @@ class Job:
 
         if not self.writes:
             return
+        if not self.study.data.dated:
+            frame = _of_a_cross_section(frame)
         target = self.place / "tidy"
         target.mkdir(parents=True, exist_ok=True)
         text = frame.to_csv(index=False, lineterminator="\n")
@@ -319,6 +321,14 @@ class Job:
 MOST_BYTES = 150_000
 
 
+def _of_a_cross_section(frame: pd.DataFrame) -> pd.DataFrame:
+    """A tidy frame without the columns that tell periods apart, and without their words."""
+    frame = frame.drop(columns=["period", "n_periods", "fixed_effects"], errors="ignore")
+    if "estimator" in frame:
+        frame = frame.assign(estimator=frame["estimator"].replace({"lee_yu": "ml", "direct": "ml"}))
+    return frame.rename(columns={"r2_within": "r2"})
+
+
 def sample_notes(job: Job, *samples: str) -> list[Text]:
     """Which units the columns rest on: the sample sizes a reader needs to weigh small samples."""
     names = [(job.study.samples[s].label, len(job.prepared.samples[s])) for s in samples]
@@ -334,6 +344,8 @@ def sample_notes(job: Job, *samples: str) -> list[Text]:
 def span_words(periods: Sequence[int]) -> Text:
     """The years of a panel, or its only one."""
     first, last = periods[0], periods[-1]
+    if first == last == UNDATED:
+        return Text("cross-section", "截面数据")
     if first == last:
         return Text(f"{first}", f"{first}年")
     return Text(f"{first}–{last}", f"{first}—{last}年")
@@ -357,10 +369,11 @@ def figure_note(job: Job, *samples: str, said: Text | None = None) -> Text:
 
 def map_look(study: Study, data: bool = True, **own: Any) -> Look:
     """The look of a map: ``own`` fields, the sources of the data and of the polygons, projection and review number."""
-    source, polygons = study.data.source if data else None, study.regions.source
+    regions = present(study.regions)
+    source, polygons = study.data.source if data else None, regions.source
     if source is not None and polygons is not None:
         source = Text(f"{source.en}; polygons: {polygons.en}.", f"{source.zh}；底图：{polygons.zh}。")
-    crs = study.regions.projected_crs
+    crs = regions.projected_crs
     return Look(source=source or polygons or "", review_number=study.review_number, crs=crs, **own)
 
 

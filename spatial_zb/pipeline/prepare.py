@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -13,22 +13,32 @@ import pandas as pd
 from spatial_zb.base.errors import (
     AlignmentError,
     DataError,
-    SpecificationError,
     listed,
     listed_zh,
 )
 from spatial_zb.base.notes import warn
-from spatial_zb.base.text import LANGUAGES, Text
+from spatial_zb.base.text import UNDATED, Text
 from spatial_zb.data.cells import numbers_of, period_numbers, unit_ids
 from spatial_zb.data.expressions import compile_expression, derive
 from spatial_zb.data.gate import build_panel, likely_meant
 from spatial_zb.data.missing import blanked, fill_missing
 from spatial_zb.data.panel import Panel
 from spatial_zb.data.read import read_table
-from spatial_zb.data.regions import read_regions, select_regions
+from spatial_zb.data.regions import select_regions
 from spatial_zb.pipeline.inputs import build_weights, doubtful_cells, reference_totals, with_indices
+from spatial_zb.pipeline.units import (
+    ID,
+    PERIOD,
+    Units,
+    check_strays,
+    keys_of,
+    members,
+    named,
+    rows_of,
+    units_of,
+)
 from spatial_zb.pipeline.words import column_words, saying_where, source_note
-from spatial_zb.study import EconomicDistance, Gravity, Study
+from spatial_zb.study import EconomicDistance, Gravity, Study, WeightsFile
 from spatial_zb.weights import unit_means
 from spatial_zb.weights.matrix import Weights
 
@@ -37,9 +47,10 @@ from spatial_zb.weights.matrix import Weights
 class Prepared:
     """A study with its data read and checked: what every stage starts from.
 
+    ``regions`` are the polygons by unit id; of a study without any, the columns of its table that tell units apart.
     ``panel`` holds the union of all samples, with raw and derived variables; ``filled`` the cells that were
     blank in print and how each was filled; ``bases`` the variables of economic weights by unit id, under the
-    names of the weights.
+    names of the weights, and ``rows`` the ids of the rows of weights files that have none.
     """
 
     study: Study
@@ -49,6 +60,7 @@ class Prepared:
     filled: pd.DataFrame
     flags: pd.DataFrame
     bases: Mapping[str, pd.Series] = field(default_factory=dict)
+    rows: Mapping[str, pd.Index] = field(default_factory=dict)
     _weights: dict[tuple[str, str], Weights] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
@@ -66,21 +78,25 @@ class Prepared:
     def left_out(self, sample: str) -> tuple[str, ...]:
         """Units the study file puts in a sample that a rule for blank cells took out of it."""
         kept = set(self.samples[sample])
-        return tuple(i for i in _members(self.study, sample, self.regions) if i not in kept)
+        return tuple(i for i in members(self.study, sample, self.regions) if i not in kept)
 
     def weights(self, name: str, sample: str) -> Weights:
         """Weights of one sample, built from its own polygons, once."""
         key = name, sample
         if key not in self._weights:
             with saying_where(self.study.place(f"weights.{name}")):
-                self._weights[key] = build_weights(self.study, name, self.polygons(sample), self.bases)
+                self._weights[key] = self.built(name, self.polygons(sample))
         return self._weights[key]
+
+    def built(self, name: str, polygons: Any) -> Weights:
+        """Weights on the given polygons."""
+        return build_weights(self.study, name, polygons, self.bases, self.rows)
 
     @cached_property
     def absences(self) -> pd.DataFrame:
         """When units are absent, and what ``[data] events`` says of it, as :meth:`Panel.absent` lists it."""
         data, events = self.study.data, None
-        if data.events is not None:
+        if data.events is not None and data.unit is not None and data.period is not None:
             table = read_table(self.study.file(data.events), [data.unit])
             with saying_where(data.events):
                 events = pd.DataFrame(
@@ -120,64 +136,22 @@ def prepare(study: Study) -> Prepared:
     SpatialZbError
         Whatever the readers, the gate or an expression refuse, with the names concerned.
     """
-    layers = [study.file(file) for file in study.regions.files]
-    regions = read_regions(layers[0] if len(layers) == 1 else layers, id=study.regions.id)
-    regions = _named(study, regions)
-    samples = {name: _members(study, name, regions) for name in study.samples}
+    regions = named(study, units_of(study))
+    samples = {name: members(study, name, regions) for name in study.samples}
     members_of_any = set().union(*samples.values())
     units = [i for i in regions.index if i in members_of_any]
     needed = _columns_needed(study, study.variables)
-    read = _read_panel(study, _Units.of(regions, units), study.data.periods, needed, study.variables)
+    read = _read_panel(study, Units.of(regions, units), study.data.span, needed, study.variables)
     kept = set(read.panel.units)
     samples = {name: tuple(i for i in members if i in kept) for name, members in samples.items()}
     panel = with_indices(study, read.panel)
     bases = _economic_bases(study, regions, panel)
-    return Prepared(study, regions, panel, samples, read.filled, read.flags, bases)
-
-
-def _named(study: Study, regions: Any) -> Any:
-    """Polygons with ``name_en`` and ``name_zh``: the columns that the study names, or those of the layer.
-
-    One of the two serves for both languages.
-    """
-    given = study.regions.names
-    if given is None:
-        there = [name for name in ("name_en", "name_zh") if name in regions]
-        given = Text(there[0], there[-1]) if there else None
-    if given is None:
-        return regions
-    absent = [name for name in dict.fromkeys((given.en, given.zh)) if name not in regions]
-    if absent:
-        place, known = study.place("regions.names"), [c for c in regions if c != regions.geometry.name]
-        raise SpecificationError(
-            f"{place.en}: the polygons have no column {listed(map(repr, absent))}; they have {listed(known)}.",
-            f"{place.zh}：底图没有列{listed_zh(map(repr, absent))}；已有{listed_zh(known)}。",
-        )
-    ids = pd.Series(regions.index, regions.index)
-    chosen = {language: regions[given.pick(language)] for language in LANGUAGES}
-    return regions.assign(
-        **{f"name_{language}": c.where(c.notna(), ids).astype(str) for language, c in chosen.items()}
-    )
-
-
-class _Units(NamedTuple):
-    """Ids of units and their Chinese names, for messages; without names where the polygons have none.
-
-    ``polygons`` are the ids of all polygons, in the samples or not.
-    """
-
-    ids: tuple[str, ...]
-    names: Mapping[str, str]
-    polygons: tuple[str, ...]
-
-    @classmethod
-    def of(cls, regions: Any, ids: Iterable[str]) -> _Units:
-        ids, every = tuple(ids), tuple(regions.index)
-        known = "name_zh" in regions
-        return cls(ids, {i: str(regions.at[i, "name_zh"]) for i in ids} if known else {}, every)
-
-    def named(self, ids: Iterable[str], join: Callable[[Iterable[str]], str] = listed) -> str:
-        return join(f"{i} ({self.names[i]})" if i in self.names else i for i in ids)
+    rows = {
+        name: rows_of(study, name, weights, regions)
+        for name, weights in study.weights.items()
+        if isinstance(weights, WeightsFile) and weights.ids is not None
+    }
+    return Prepared(study, regions, panel, samples, read.filled, read.flags, bases, rows)
 
 
 class _Read(NamedTuple):
@@ -189,28 +163,91 @@ class _Read(NamedTuple):
 
 
 def _read_panel(
-    study: Study, units: _Units, span: tuple[int, int], columns: set[str], variables: Iterable[str]
+    study: Study, units: Units, span: tuple[int, int], columns: set[str], variables: Iterable[str]
 ) -> _Read:
-    """Read, blank, fill, check and derive, for some periods, columns of the file, and derived variables."""
-    data = study.data
+    """Read, blank, fill, check and derive, for some periods, columns of the file, and derived variables.
+
+    Variables with lags in time are computed apart, with the periods before that they reach back to.
+    """
+    deep = {name: depth for name in variables if (depth := _depth(study, name))}
+    plain = [name for name in variables if name not in deep]
+    read = _read_periods(study, units, span, columns, plain)
+    if not deep:
+        return read
+    behind = [v for v in study.variables if any(v in _variables_behind(study, name) for name in deep)]
+    earlier = span[0] - max(deep.values()), span[1]
+    more = _read_periods(study, units, earlier, _columns_needed(study, behind, []), behind)
+    lagged = more.panel.select(periods=read.panel.periods, units=read.panel.units)
+    panel = read.panel.with_columns(
+        {name: lagged.array(name) for name in deep}, {name: study.variables[name].label for name in deep}
+    )
+    filled = pd.concat([read.filled, more.filled]).drop_duplicates(["unit", "period", "variable"])
+    return _Read(panel, filled.reset_index(drop=True), read.flags)
+
+
+def _depth(study: Study, name: str) -> int:
+    """Periods that a derived variable reaches back, through others that it uses; none for a column."""
+    if name not in study.variables or study.variables[name].is_column:
+        return 0
+    return compile_expression(study.variables[name].expression).reach(lambda used: _depth(study, used))
+
+
+def _read_periods(
+    study: Study, units: Units, span: tuple[int, int], columns: set[str], variables: Iterable[str]
+) -> _Read:
+    data, (unit, period) = study.data, keys_of(study)
     table = _estimation_table(study, units, span)
+    for name in columns - set(table.columns):
+        if name in units.attributes:
+            table[name] = table[unit].map(units.attributes[name])
     used = [c for c in table.columns if c in columns]
-    with saying_where(data.file):
-        numbers = {c: numbers_of(table, c, data.unit, data.period, data.thousands) for c in used}
+    with saying_where(study.table_name):
+        numbers = {c: numbers_of(table, c, unit, period, data.thousands) for c in used}
         for column, values in numbers.items():
             table[column] = values
         doubtful = doubtful_cells(study, table, used, units.polygons)
-        keys = {"unit": data.unit, "period": data.period}
+        keys = {"unit": unit, "period": period}
         blank, printed = blanked(table, doubtful, **keys)
         rules = {column: rule for column, rule in study.rules().items() if column in used}
         filled_table, filled = fill_missing(
             blank, rules, columns=used, exceptions=study.exceptions(), balance=data.balance, **keys
         )
         filled = filled.merge(printed, "left", ["unit", "period", "variable"])
-        left = set(filled_table[data.unit])
+        left = set(filled_table[unit])
         ids = [i for i in units.ids if i in left]
-        panel = build_panel(filled_table, data.unit, data.period, ids, columns=used, balance=data.balance)
-    return _Read(_with_derived(study, panel, variables), filled, _flags(study, table))
+        panel = build_panel(filled_table, unit, period, ids, columns=used, balance=data.balance)
+    texts = _texts(study, table, panel, units, variables)
+    return _Read(_with_derived(study, panel, variables, texts), filled, _flags(study, table))
+
+
+def _texts(
+    study: Study, table: pd.DataFrame, panel: Panel, units: Units, variables: Iterable[str]
+) -> dict[str, np.ndarray]:
+    """What expressions may use beside the panel, (T, n): columns compared with text, ids, and the periods as numbers."""
+    unit, period = keys_of(study)
+    shape = len(panel.periods), len(panel.units)
+    compiled = [compile_expression(study.variables[name].expression) for name in variables]
+    asked = {name for expression in compiled for name in expression.text_names} - set(study.variables)
+    rows = table.set_index([period, unit])
+    cells = pd.MultiIndex.from_product([panel.periods, panel.units])
+    found: dict[str, np.ndarray] = {}
+    for name in asked:
+        if name in (unit, units.id):
+            column = pd.Series(np.tile(np.asarray(panel.units, dtype=object), shape[0]))
+        elif name in rows:
+            column = rows[name].reindex(cells)
+        elif name in units.attributes:
+            column = units.attributes[name].reindex(cells.get_level_values(1))
+        else:
+            continue
+        if pd.api.types.is_numeric_dtype(column):
+            found[name] = column.to_numpy(float).reshape(shape)
+        else:
+            found[name] = (
+                column.astype(object).where(column.notna().to_numpy(), None).to_numpy().reshape(shape)
+            )
+    dates = np.asarray(panel.periods, dtype=float)[:, None]
+    return found | ({period: np.broadcast_to(dates, shape)} if study.data.dated else {})
 
 
 def _economic_bases(study: Study, regions: Any, panel: Panel) -> dict[str, pd.Series]:
@@ -223,13 +260,13 @@ def _economic_bases(study: Study, regions: Any, panel: Panel) -> dict[str, pd.Se
     for name, recipe in study.weights.items():
         if not isinstance(recipe, EconomicDistance | Gravity):
             continue
-        span = study.data.periods if recipe.periods == "mean" else recipe.periods
+        span = study.data.span if recipe.periods == "mean" else recipe.periods
         wanted = range(span[0], span[1] + 1)
         part = panel
         if not set(wanted) <= set(panel.periods):
             variables = _variables_behind(study, recipe.variable)
             columns = _columns_needed(study, variables, [recipe.variable])
-            part = _read_panel(study, _Units.of(regions, panel.units), span, columns, variables).panel
+            part = _read_panel(study, Units.of(regions, panel.units), span, columns, variables).panel
         bases[name] = unit_means(part, recipe.variable, [p for p in part.periods if p in wanted])
     return bases
 
@@ -246,127 +283,100 @@ def _variables_behind(study: Study, name: str) -> list[str]:
     return [variable for variable in study.variables if variable in found]
 
 
-def _members(study: Study, name: str, regions: Any) -> tuple[str, ...]:
-    """Unit ids of a sample, in the order of the polygons."""
-    sample = study.samples[name]
-    place = study.place(f"samples.{name}")
-    keep = np.ones(len(regions), dtype=bool)
-    if sample.units is not None:
-        unknown = [u for u in sample.units if u not in regions.index]
-        if unknown:
-            raise AlignmentError(
-                f"{place.en} names unit(s) that have no polygon: {listed(unknown)}.",
-                f"{place.zh}中有底图没有的地区：{listed_zh(unknown)}。",
-            )
-        keep &= regions.index.isin(sample.units)
-    for column, wanted in (sample.where or {}).items():
-        if column not in regions:
-            raise SpecificationError(
-                f"{place.en}: the polygons have no column {column!r}; they have {listed(regions.columns)}.",
-                f"{place.zh}：底图没有列{column!r}；已有{listed_zh(regions.columns)}。",
-            )
-        keep &= regions[column].astype(str).isin([str(w) for w in wanted]).to_numpy()
-    if not keep.any():
-        raise SpecificationError(f"{place.en} holds no unit at all.", f"{place.zh}不含任何地区。")
-    return tuple(regions.index[keep])
-
-
-def _estimation_table(study: Study, units: _Units, span: tuple[int, int]) -> pd.DataFrame:
+def _estimation_table(study: Study, units: Units, span: tuple[int, int]) -> pd.DataFrame:
     """Rows of the study's units and periods; units without any row are refused here, by name, and so are ends of
     the periods that the file does not reach.
     """
-    data = study.data
-    table = read_table(study.file(data.file), [data.unit])
-    if data.period not in table:
+    data, (unit, period), file = study.data, keys_of(study), study.table_name
+    table = _raw(study, units)
+    if period not in table:
         raise DataError(
-            f"{data.file} has no column {data.period!r}; it has {listed(table.columns)}.",
-            f"{data.file}没有列{data.period!r}；已有{listed_zh(table.columns)}。",
+            f"{file} has no column {period!r}; it has {listed(table.columns)}.",
+            f"{file}没有列{period!r}；已有{listed_zh(table.columns)}。",
         )
     if table.empty:
         raise DataError(
-            f"{data.file} has headings and no rows. It needs one row per unit and period.",
-            f"{data.file}只有列名而没有数据。每个地区每个时期须有一行。",
+            f"{file} has headings and no rows. It needs one row per unit and period.",
+            f"{file}只有列名而没有数据。每个地区每个时期须有一行。",
         )
-    with saying_where(data.file):
-        keys = {
-            data.unit: unit_ids(table[data.unit], units.polygons),
-            data.period: period_numbers(table[data.period]),
-        }
+    with saying_where(file):
+        keys = {unit: unit_ids(table[unit], units.polygons), period: period_numbers(table[period])}
     table = table.reset_index(drop=True)
     for column, values in keys.items():
         table[column] = values
     first, last = span
-    whole = table[table[data.period].between(first, last)]
-    found = table[data.unit].unique()
-    table = whole[whole[data.unit].isin(units.ids)]
-    present = set(table[data.unit])
+    whole = table[table[period].between(first, last)]
+    found = table[unit].unique()
+    table = whole[whole[unit].isin(units.ids)]
+    present = set(table[unit])
     missing = [u for u in units.ids if u not in present]
     if missing:
         others, codes = pd.Index(found).difference(units.ids), {name: i for i, name in units.names.items()}
         meant = likely_meant(others, units.ids, codes)
+        when, when_zh = (f" for {first}–{last}", f"其{first}—{last}年") if data.dated else ("", "其")
         raise AlignmentError(
-            f"{data.file} has no rows for {len(missing)} unit(s) of the samples: {units.named(missing)}."
-            f"{meant.en} Add their rows for {first}–{last}, write the ids as the "
-            "polygons have them, or take these units out of [samples].",
-            f"{data.file}没有样本中{len(missing)}个地区的数据：{units.named(missing, listed_zh)}。{meant.zh}"
-            f"请补充其{first}—{last}年各行，使地区编码与底图一致，或将其从[samples]中剔除。",
+            f"{file} has no rows for {len(missing)} unit(s) of the samples: {units.named(missing)}."
+            f"{meant.en} Add their rows{when}, write the ids as the polygons have them, or take these units out of "
+            "[samples].",
+            f"{file}没有样本中{len(missing)}个地区的数据：{units.named(missing, listed_zh)}。{meant.zh}"
+            f"请补充{when_zh}各行，使地区编码与底图一致，或将其从[samples]中剔除。",
         )
-    _check_strays(study, whole[data.unit], set(found), units.polygons)
-    here = sorted(table[data.period].unique())
+    check_strays(study, whole[unit], set(found), units.polygons)
+    here = sorted(table[period].unique())
     if (here[0], here[-1]) != (first, last):
         asked = study.place("data.periods")
         raise DataError(
-            f"{data.file} has rows of {here[0]}–{here[-1]}; {asked.en} or the periods of weights ask "
+            f"{file} has rows of {here[0]}–{here[-1]}; {asked.en}, lag() or the periods of weights ask "
             f"for {first}–{last}. Add rows, or name the periods that are there.",
-            f"{data.file}只有{here[0]}—{here[-1]}年的数据；{asked.zh}或权重矩阵的时期要求{first}—{last}年。"
+            f"{file}只有{here[0]}—{here[-1]}年的数据；{asked.zh}、lag()或权重矩阵的时期要求{first}—{last}年。"
             "请补充数据，或改为已有的时期。",
         )
-    twice = table[table.duplicated([data.unit, data.period])]
+    twice = table[table.duplicated([unit, period])]
     if len(twice):
-        pairs = [f"{u} {p}" for u, p in zip(twice[data.unit], twice[data.period], strict=True)]
+        rows = zip(twice[unit], twice[period], strict=True)
+        pairs = [f"{u} {p}" if data.dated else u for u, p in rows]
+        undated = "" if data.dated else " Where rows are years, name their column as period."
+        undated_zh = "" if data.dated else "若各行为不同年份，请以period指明年份列。"
         raise DataError(
-            f"{data.file} has more than one row for {listed(pairs)}. Keep one row for each.",
-            f"{data.file}中以下地区与年份重复：{listed_zh(pairs)}。每个只保留一行。",
+            f"{file} has more than one row for {listed(pairs)}. Keep one row for each.{undated}",
+            f"{file}中以下地区与年份重复：{listed_zh(pairs)}。每个只保留一行。{undated_zh}",
         )
-    return table.reset_index(drop=True)
+    return _with_rows(study, table.reset_index(drop=True), units)
 
 
-def _check_strays(study: Study, ids: pd.Series, found: set[str], polygons: Collection[str]) -> None:
-    """Refuse rows whose id has no polygon, by name, unless the study lists the id; say how many rows that leaves out."""
+def _raw(study: Study, units: Units) -> pd.DataFrame:
+    """The table of the data with its columns of ids and periods; the attributes of the polygons where it has no file."""
     data = study.data
-    place = study.place("data.ignore")
-    known = set(polygons)
-    wrong = [i for i in data.ignore if i in known or i not in found]
-    if wrong:
-        raise AlignmentError(
-            f"{place.en} is for ids of {data.file} that have no polygon; these have one, or are not in the table: "
-            f"{listed(wrong)}. Take them out of the list.",
-            f"{place.zh}只列{data.file}中没有底图的编码；以下编码有底图，或不在表中：{listed_zh(wrong)}。请从中删去。",
-        )
-    rows = ids[~ids.isin(known)].value_counts(sort=False)
-    strays = rows[~rows.index.isin(data.ignore)]
-    if len(strays):
-        raise AlignmentError(
-            f"{data.file} has {strays.sum()} row(s) of id(s) without a polygon: {listed(strays.index)}. Correct the ids, "
-            f"add their polygons, or leave the rows out knowingly: {_listing('ignore', strays.index)} in [data].",
-            f"{data.file}中有{strays.sum()}行的编码没有底图：{listed_zh(strays.index)}。请更正编码、补充底图，或在[data]中写"
-            f"{_listing('ignore', strays.index)}，明确剔除这些行。",
-        )
-    if len(rows):
+    if data.file is None:
+        table = units.attributes.rename_axis(ID).reset_index()
+    else:
+        table = read_table(study.file(data.file), [str(data.unit)])
+    return table if data.dated else table.assign(**{PERIOD: UNDATED})
+
+
+def _with_rows(study: Study, table: pd.DataFrame, units: Units) -> pd.DataFrame:
+    """With ``fill_rows``: a row of blank cells for every unit and period that has none, which is said."""
+    unit, period = keys_of(study)
+    if not study.data.fill_rows:
+        return table
+    full = pd.MultiIndex.from_product([units.ids, sorted(table[period].unique())], names=[unit, period])
+    absent = full.difference(pd.MultiIndex.from_frame(table[[unit, period]]), sort=False)
+    if len(absent):
+        cells = [f"{u} {p}" for u, p in absent]
         warn(
-            f"{data.file}: {rows.sum()} row(s) without a polygon are left out, as [data] ignore says: {listed(rows.index)}.",
-            f"{data.file}：按[data]的ignore，剔除没有底图的{rows.sum()}行：{listed_zh(rows.index)}。",
+            f"{study.data.file} has no row for {len(absent)} unit-period(s), which became rows of blank cells, as [data] "
+            f"fill_rows says: {listed(cells)}.",
+            f"{study.data.file}缺{len(absent)}个地区-时期的行，按[data]的fill_rows补为空行：{listed_zh(cells)}。",
         )
-
-
-def _listing(key: str, ids: Iterable[str]) -> str:
-    """How a list of ids is written in a study file."""
-    return f"{key} = [{', '.join(f'{chr(34)}{i}{chr(34)}' for i in ids)}]"
+    return pd.concat([table, absent.to_frame(index=False)], ignore_index=True)
 
 
 def _columns_needed(study: Study, variables: Iterable[str], names: Iterable[str] | None = None) -> set[str]:
     """Names that derived variables use and ``names``; without these, all that any part of the study uses."""
-    needed = {n for v in variables for n in compile_expression(study.variables[v].expression).names}
+    needed: set[str] = set()
+    for variable in variables:
+        expression = compile_expression(study.variables[variable].expression)
+        needed |= set(expression.names) - set(expression.text_names) - {study.data.period}
     if names is not None:
         return needed | set(names)
     needed |= {n for m in study.models.values() for n in (m.y, *m.x, *filter(None, [m.regimes]))}
@@ -389,11 +399,13 @@ def _flags(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     data = study.data
     if data.flag is None or data.flag not in table:
         return pd.DataFrame(columns=["unit", "period", "flag"])
-    found = table.loc[table[data.flag].notna(), [data.unit, data.period, data.flag]]
+    found = table.loc[table[data.flag].notna(), [*keys_of(study), data.flag]]
     return found.set_axis(["unit", "period", "flag"], axis=1)
 
 
-def _with_derived(study: Study, panel: Panel, variables: Iterable[str]) -> Panel:
+def _with_derived(
+    study: Study, panel: Panel, variables: Iterable[str], texts_of: Mapping[str, np.ndarray]
+) -> Panel:
     labels = {name: Text.of(name) for name in panel.columns}
     labels |= {name: words for name, words in column_words(study).items() if name in labels}
     labels |= {name: study.variables[name].label for name in variables}
@@ -404,7 +416,7 @@ def _with_derived(study: Study, panel: Panel, variables: Iterable[str]) -> Panel
     asked = {n for expression in compiled for n in expression.reference_names}
     derived = derive(
         texts,
-        {c: panel.array(c) for c in panel.columns},
+        {c: panel.array(c) for c in panel.columns} | dict(texts_of),
         units=list(panel.units),
         periods=list(panel.periods),
         reference=reference_totals(study, panel.periods, asked),

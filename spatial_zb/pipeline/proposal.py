@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,19 +14,20 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import DataError, SpatialZbError, SpatialZbWarning, listed, listed_zh
-from spatial_zb.base.text import Language, Text
+from spatial_zb.base.text import UNDATED, Language, Text
 from spatial_zb.data.cells import check_workbook, period_numbers, unit_ids
 from spatial_zb.data.read import KINDS, read_table
-from spatial_zb.data.regions import read_layer
+from spatial_zb.data.regions import read_layer, with_system
 from spatial_zb.pipeline.examples import write_new
 from spatial_zb.pipeline.running import Checked, check
+from spatial_zb.pipeline.units import PERIOD
 from spatial_zb.study import load_study
 from spatial_zb.study.values import FUNCTIONS, RESERVED
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-TABLES = (".csv", ".xlsx", ".dta", ".parquet", ".feather")
+TABLES = (".csv", ".xlsx", ".dta", ".dbf", ".parquet", ".feather")
 #: Headings under which periods usually stand.
 PERIODS = ("year", "年份", "年度", "年", "period", "时期", "时间", "time", "t")
 #: At most so many variables are listed, and so many stand on the right-hand side of the model.
@@ -60,7 +59,7 @@ def propose(
     Parameters
     ----------
     files
-        A polygon layer and a table; without a table, the attributes of the polygons are one of a single period.
+        A polygon layer and a table; without a table, the attributes of the polygons are a cross-section.
     folder
         Where the study file goes. Files outside it are copied into its folder ``data``.
     crs
@@ -85,14 +84,10 @@ def propose(
         what = table_path or path
         found = _matched(layer, path.name, table, what.name)
         _choose_variables(found, what.name)
-    layer_place = _placed(path, folder, contents, layer if crs else None)
-    if table_path is None or found.span == (1, 1):
-        place = f"data/{what.stem}.csv"
-        contents[place] = found.table.to_csv(index=False, lineterminator="\n").encode()
-    else:
-        place = _placed(table_path, folder, contents)
+    layer_place = _placed(path, folder, contents)
+    place = None if table_path is None else _placed(table_path, folder, contents)
     name = re.sub(r"[^a-z0-9_-]", "", what.stem.lower().replace(" ", "_")).lstrip("_-")[:40] or "study"
-    text = _study_text(found, name, what.stem, layer_place, place, language)
+    text = _study_text(found, name, what.stem, (layer_place, place), crs, language)
     contents = {f"{name}.toml": text.encode(), **contents}
     written = write_new(folder, contents)
     try:
@@ -138,10 +133,10 @@ def _refuse_matrix(path: Path) -> None:
     rows, columns = cells.shape
     if rows == columns > 2 and all(pd.api.types.is_numeric_dtype(cells[c]) for c in cells):
         raise DataError(
-            f"{path.name} is a matrix of {rows} × {rows} numbers without ids: insert a first row and a first column with "
-            'the ids of its units, in its own order; it then goes into the study file as kind = "file", beside a table.',
-            f"{path.name}是{rows}×{rows}的数字矩阵，没有地区编码：请按矩阵自身的顺序插入编码作为首行和首列，"
-            '然后在研究文件中以kind = "file"引用它，数据表另给。',
+            f"{path.name} is a matrix of {rows} × {rows} numbers without ids, not a table: leave it out here and name it in "
+            'the study file afterwards, [weights.w] kind = "file" and ids = "order of polygons", or whatever order it has.',
+            f"{path.name}是{rows}×{rows}的数字矩阵，没有地区编码，不是数据表：此处请不要列出，之后在研究文件中写[weights.w] "
+            'kind = "file"，并以ids = "order of polygons"等说明各行是哪些地区。',
         )
 
 
@@ -162,13 +157,7 @@ def _with_system(layer: gpd.GeoDataFrame, path: Path, crs: str | None) -> gpd.Ge
             f"{seem}: say which, as in --crs {code}.",
             f"{path.name}没有坐标系（缺少.prj文件），其坐标似为{seem_zh}：请用--crs {code_zh}指明。",
         )
-    try:
-        return layer if crs is None else layer.set_crs(crs)
-    except Exception:  # pyproj raises kinds of its own
-        raise DataError(
-            f"{crs!r} is no code of a coordinate reference system, such as EPSG:4326.",
-            f"{crs!r}不是坐标系代码，如EPSG:4326。",
-        ) from None
+    return layer if crs is None else with_system(layer, path.name, crs)
 
 
 def _key(column: pd.Series) -> pd.Series:
@@ -245,7 +234,7 @@ def _names(attributes: pd.DataFrame, id: str) -> str | None:
 
 
 def _with_period(table: pd.DataFrame, unit: str, name: str) -> tuple[pd.DataFrame, str]:
-    """The table and its column of periods; a table of one row for each unit gets one that says 1."""
+    """The table and its column of periods; a cross-section, of one row for each unit, gets a column that says none."""
     fits = []
     for column in table:
         if column == unit:
@@ -261,7 +250,7 @@ def _with_period(table: pd.DataFrame, unit: str, name: str) -> tuple[pd.DataFram
     if fits:
         return table, min(fits)[1]
     if not table[unit].duplicated().any():
-        return table.assign(period=1), "period"
+        return table.assign(**{PERIOD: UNDATED}), PERIOD
     twice = table.loc[table[unit].duplicated(), unit].iloc[0]
     raise DataError(
         f"{name} has several rows for {twice} and no column of years that tells them apart: add one, such as year.",
@@ -314,18 +303,11 @@ def _regressors(found: _Found, variables: Sequence[str]) -> list[str]:
     return kept
 
 
-def _placed(
-    path: Path, folder: Path, contents: dict[str, bytes], layer: gpd.GeoDataFrame | None = None
-) -> str:
-    """Where the study finds a file: as it is inside its folder, else as a copy; a layer that got a system is a copy."""
+def _placed(path: Path, folder: Path, contents: dict[str, bytes]) -> str:
+    """Where the study finds a file: as it is inside its folder, else as a copy."""
     home, full = folder.resolve(), path.resolve()
-    if layer is None and full.is_relative_to(home):
+    if full.is_relative_to(home):
         return full.relative_to(home).as_posix()
-    if layer is not None:
-        with tempfile.TemporaryDirectory() as place:
-            layer.to_file(os.path.join(place, "layer.gpkg"), driver="GPKG")
-            contents[f"data/{path.stem}.gpkg"] = Path(place, "layer.gpkg").read_bytes()
-        return f"data/{path.stem}.gpkg"
     parts = (".shx", ".dbf", ".prj", ".cpg") if path.suffix.lower() == ".shp" else ()
     beside = [path.with_suffix(s) for end in parts for s in (end, end.upper())]
     for part in [path, *(p for p in beside if p.is_file())]:
@@ -373,7 +355,12 @@ _SAID = {
         'source = "…" and review_number = "…" (审图号) stand below maps',
         'source = "…"（资料来源）与review_number = "…"（审图号）列于地图之下',
     ),
-    "one period": Text("one period: its number means nothing here", "单一时期，其数字没有含义"),
+    "crs": Text("the file names none", "文件没有注明"),
+    "attributes": Text(
+        "[data] is left out: the attributes of the polygons are the table, one row for each unit.",
+        "未写[data]：以底图的属性为数据表，每个地区一行。",
+    ),
+    "one period": Text("one row for each unit: no period", "每个地区一行，没有时期"),
     "ignored": Text("rows without a polygon", "没有多边形的行"),
     "skipped": Text(
         "Not used (blank cells need a rule in [[missing]]):", "未用的列（空缺须在[[missing]]中给出规则）："
@@ -391,8 +378,11 @@ _SAID = {
 }
 
 
-def _study_text(found: _Found, name: str, title: str, layer: str, table: str, language: Language) -> str:
-    """The study file, with a comment on each choice."""
+def _study_text(
+    found: _Found, name: str, title: str, places: tuple[str, str | None], crs: str | None, language: Language
+) -> str:
+    """The study file, with a comment on each choice; ``places``: the polygons, and the table if there is one."""
+    (layer, table), dated = places, found.period != PERIOD
     said = {key: f"# {text.pick(language)}" for key, text in _SAID.items()}
     known = {column: _variable(column, k) for k, column in enumerate(found.variables[:MOST_VARIABLES], 1)}
     chosen = [known[column] for column in _regressors(found, list(known))] or list(known.values())[:1]
@@ -407,12 +397,14 @@ def _study_text(found: _Found, name: str, title: str, layer: str, table: str, la
     ]
     lines += ["[regions]", f"file = {_quoted(layer)}", f"id = {_quoted(found.id)}"]
     lines += [f"names = {_quoted(found.names)}"] if found.names else []
+    lines += [f"crs = {_quoted(crs)}  {said['crs']}"] if crs else []
     lines += [f"projected_crs = {_quoted(_plane(found.layer))}  {said['plane']}", said["source"], ""]
-    lines += ["[data]", f"file = {_quoted(table)}", f"unit = {_quoted(found.unit)}"]
-    lines += [
-        f"period = {_quoted(found.period)}" + ("" if found.span != (1, 1) else f"  {said['one period']}")
-    ]
-    lines += [f"periods = {list(found.span)}"]
+    if table is None:
+        lines += [said["attributes"]]
+    else:
+        unit = f"unit = {_quoted(found.unit)}" + ("" if dated else f"  {said['one period']}")
+        lines += ["[data]", f"file = {_quoted(table)}", unit]
+        lines += [f"period = {_quoted(found.period)}", f"periods = {list(found.span)}"] if dated else []
     lines += [f"ignore = {_quoted(found.ignored)}  {said['ignored']}"] if found.ignored else []
     if found.skipped:
         lines += ["", said["skipped"], *(f"#   {text.pick(language)}" for text in found.skipped)]
@@ -428,11 +420,12 @@ def _study_text(found: _Found, name: str, title: str, layer: str, table: str, la
         [] if len(found.units) == len(found.layer) else [f"units = {_quoted(found.units)}  {said['units']}"]
     )
     lines += ["", "[moran]", f"variables = {_quoted([y, *x])}", ""]
-    lines += ["[maps]", f"variables = {_quoted([y, *x][:2])}", f"periods = [{found.span[1]}]", ""]
+    lines += ["[maps]", f"variables = {_quoted([y, *x][:2])}"]
+    lines += [f"periods = [{found.span[1]}]", ""] if dated else [""]
     if x:
         effects, errors = ("two_way", "cluster") if several else ("none", "information")
         lines += [said["model"], "[models.main]", f"y = {_quoted(y)}", f"x = {_quoted(x)}"]
-        lines += [f'fixed_effects = "{effects}"  # none | unit | time | two_way | random']
+        lines += [f'fixed_effects = "{effects}"  # none | unit | time | two_way | random'] if dated else []
         lines += [f'covariance = "{errors}"', ""]
     return "\n".join([*lines, "[output]", 'tables = ["docx", "xlsx", "csv"]', 'figures = ["png"]', ""])
 

@@ -15,7 +15,7 @@ import spatial_zb
 from spatial_zb.base.errors import OutputError, SpatialZbWarning, SpecificationError
 from spatial_zb.base.execute import Execution
 from spatial_zb.base.notes import warn
-from spatial_zb.base.text import Text
+from spatial_zb.base.text import UNDATED, Text
 from spatial_zb.pipeline.job import Job, Made, MadeTable, Reading
 from spatial_zb.pipeline.prepare import Prepared, prepare
 from spatial_zb.pipeline.stages.claims import confront
@@ -90,10 +90,15 @@ class Checked:
         study, panel = self.prepared.study, self.prepared.panel
         n, first, last = len(panel.units), panel.periods[0], panel.periods[-1]
         name, periods, columns = study.path.name, len(panel.periods), len(panel.columns)
+        when, when_zh = f"{periods} periods ({first}-{last})", f"{periods}个时期（{first}—{last}）"
+        if periods == 1:
+            when, when_zh = (
+                ("a cross-section", "截面数据") if first == UNDATED else (f"{first}", f"{first}年")
+            )
         lines = [
             Text(
-                f"{name} is sound: {n} units, {periods} periods ({first}-{last}), {columns} columns.",
-                f"{name}可以运行：{n}个地区，{periods}个时期（{first}—{last}），{columns}列。",
+                f"{name} is sound: {n} units, {when}, {columns} columns.",
+                f"{name}可以运行：{n}个地区，{when_zh}，{columns}列。",
             )
         ]
         for sample, units in self.prepared.samples.items():
@@ -141,7 +146,10 @@ def check(study: Study, *, progress: Callable[[str, str], None] = lambda stage, 
     """
     language = study.spoken
     with _collected() as caught:
-        refuse_results_of_others(study)
+        try:
+            refuse_results_of_others(study)
+        except SpecificationError as error:  # a check writes nothing, so that a copy may be tried
+            warn(str(error), error.zh)
         progress(STAGE_WORDS["prepare"].pick(language), "")
         prepared = prepare(study)
         weights = []

@@ -269,7 +269,7 @@ def column_words(study: Study) -> dict[str, Text]:
             "若说明几个文件，另有table。",
         )
     if "table" in book:
-        book = book[book["table"] == Path(study.data.file).stem]
+        book = book[book["table"] == Path(study.table_name).stem]
     rows = book[book["label_en"].notna() & book["label_zh"].notna()]
     return {
         str(name): Text(str(en), str(zh))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from spatial_zb.base.text import Text
+from spatial_zb.base.text import UNDATED, Text
 from spatial_zb.report.words import EFFECTS
 
 
@@ -215,6 +215,8 @@ def moran_reading(table: pd.DataFrame, variable: Text, weights: Text, level: flo
 
 def _period_words(row: pd.Series) -> Text:
     period, value, p = int(row["period"]), _plain(row["I"]), _p(row["p_sim"])
+    if period == UNDATED:
+        return Text(f"I = {value}, {p}", f"I = {value}，{p}")
     return Text(f"{period}: I = {value}, {p}", f"{period}年I = {value}，{p}")
 
 

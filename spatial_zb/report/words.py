@@ -148,6 +148,7 @@ WORDS = {
     "variable": Text("Variable", "变量"),
     "weights": Text("Weights matrix", "空间权重矩阵"),
     "within": Text("SD within", "组内标准差"),
+    "sd": Text("SD", "标准差"),
     "yes": Text("Yes", "是"),
 }
 

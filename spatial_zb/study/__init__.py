@@ -6,6 +6,8 @@ used by another part) and reports all mistakes at once, each with its place and 
 
 from spatial_zb.study.reading import find_study, language_of, load_study, name_in
 from spatial_zb.study.sections import (
+    OF_POLYGONS,
+    OF_TABLE,
     Battery,
     Block,
     Claim,
@@ -25,6 +27,7 @@ from spatial_zb.study.sections import (
     Figures,
     General,
     Gravity,
+    IdsOfTable,
     Index,
     InverseDistance,
     Maps,
@@ -46,6 +49,8 @@ from spatial_zb.study.values import STUDY_VERSION
 from spatial_zb.study.whole import Study
 
 __all__ = [
+    "OF_POLYGONS",
+    "OF_TABLE",
     "STUDY_VERSION",
     "Battery",
     "Block",
@@ -66,6 +71,7 @@ __all__ = [
     "Figures",
     "General",
     "Gravity",
+    "IdsOfTable",
     "Index",
     "InverseDistance",
     "Maps",

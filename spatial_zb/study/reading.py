@@ -17,10 +17,10 @@ from typing import Any
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Language, Text, shown_path
-from spatial_zb.study.columns import entries_of
+from spatial_zb.study.columns import Attributes, entries_of
 from spatial_zb.study.entries import Problems, lines_of, place_of, sections_of
 from spatial_zb.study.references import check_references
-from spatial_zb.study.sections import LISTS, NAMED, Output, WeightsFile
+from spatial_zb.study.sections import LISTS, NAMED, Data, IdsOfTable, Model, Output, System, WeightsFile
 from spatial_zb.study.values import MAX_BYTES, STUDY_VERSION
 from spatial_zb.study.whole import Study
 
@@ -30,12 +30,13 @@ PARTED = {";": Text("semicolons", "分号"), "\t": Text("tabs", "制表符")}
 
 def check_files(
     parts: Mapping[str, Any], home: Path, allow_outside: bool, problems: Problems
-) -> dict[str, list[str] | None]:
-    """Check every path; give the columns of the tables of data (None where not readable here).
+) -> tuple[dict[str, list[str] | None], Attributes]:
+    """Check every path; give the columns of the tables of data (None where not readable here), and those of the polygons.
 
     Several tables of the reference region have the columns of all of them.
     """
     columns: dict[str, list[str] | None] = dict.fromkeys(("file", "reference", "flags", "events"))
+    polygons: list[Path] = []
     for section, keys in (
         ("regions", ["file"]),
         ("data", ["file", "reference", "codebook", "flags", "events"]),
@@ -45,19 +46,28 @@ def check_files(
             say = partial(problems.add, f"{section}.{key}")
             files = (given,) if isinstance(given, str) else given
             found = [_existing(text, home, allow_outside, say) for text in files]
-            if section == "data" and key in columns and found:
+            if section == "regions":
+                polygons = [path for path in found if path is not None]
+            elif key in columns and found:
                 headers = [None if path is None else _header(path, say) for path in found]
                 columns[key] = _together(headers)
+    attributes = Attributes(polygons)
+    data = parts.get("data", Data())  # None where it has mistakes
+    if data is not None and data.file is None and polygons:
+        columns["file"] = list(attributes) or None
     for dotted, weights in entries_of(parts, "weights"):
         if isinstance(weights, WeightsFile):
             place = f"{dotted}.file"
             _existing(weights.file, home, allow_outside, partial(problems.add, place))
+            if isinstance(weights.ids, IdsOfTable):
+                of_ids = partial(problems.add, f"{dotted}.ids")
+                _existing(weights.ids.file, home, allow_outside, of_ids)
     output = parts.get("output")
     folder = "results" if output is None else output.folder
     name = getattr(parts.get("study"), "name", None)
     if _inside(folder, home, allow_outside, lambda said: problems.add("output.folder", said)) and name:
         _inside(f"{folder}/{name}", home, allow_outside, lambda said: problems.add("study.name", said))
-    return columns
+    return columns, attributes
 
 
 def _inside(text: str, home: Path, allow_outside: bool, say: Callable[[Text], None]) -> Path | None:
@@ -107,6 +117,13 @@ def _existing(text: str, home: Path, allow_outside: bool, say: Callable[[Text], 
             beside = [item.name for item in found.parent.iterdir()] if found.parent.is_dir() else []
             near = difflib.get_close_matches(found.name, beside, n=1, cutoff=0.6)
             hint = Text(f"; did you mean {near[0]!r}?", f"；是否应为{near[0]!r}？") if near else Text("", "")
+            if (
+                not near and home != Path.cwd() and (Path.cwd() / text).is_file()
+            ):  # a copy of a study, made elsewhere
+                hint = Text(
+                    "; this folder has it: add --root . (in Python, root) to read the paths of the study from here",
+                    "；当前文件夹中有此文件：请加--root .（Python中为root），使研究文件的路径由此处起算",
+                )
             say(
                 Text(
                     f"there is no file {text!r} in the project folder{hint.en}",
@@ -197,9 +214,16 @@ def load_study(path: str | Path, *, root: str | Path | None = None, allow_outsid
     _check_version(raw, path, lines)
     problems = Problems(lines)
     parts = sections_of(raw, problems)
-    columns = check_files(parts, home, allow_outside, problems)
-    check_references(parts, columns, problems)
+    columns, attributes = check_files(parts, home, allow_outside, problems)
+    check_references(parts, columns, attributes, problems)
     problems.raise_any(path)
+    data = parts.get("data") or Data()
+    if not data.dated:
+        for key in ("models", "systems"):
+            parts[key] = {name: _without_effects(part) for name, part in parts[key].items()}
+    maps = parts.get("maps")
+    if maps is not None and not maps.periods:
+        parts["maps"] = maps.model_copy(update={"periods": data.span[1:]})
     entries: dict[str, Any] = {key: MappingProxyType(parts[key]) for key in NAMED}
     entries |= {key: tuple(parts[key].values()) for key in LISTS}
     return Study(
@@ -207,8 +231,8 @@ def load_study(path: str | Path, *, root: str | Path | None = None, allow_outsid
         root=home,
         sha256=hashlib.sha256(content).hexdigest(),
         general=parts["study"],
-        regions=parts["regions"],
-        data=parts["data"],
+        regions=parts.get("regions"),
+        data=data,
         **entries,
         moran=parts.get("moran"),
         concentration=parts.get("concentration"),
@@ -219,6 +243,12 @@ def load_study(path: str | Path, *, root: str | Path | None = None, allow_outsid
         output=parts.get("output") or Output(),
         lines=MappingProxyType(lines),
     )
+
+
+def _without_effects(part: Model | System) -> Model | System:
+    """A model of a cross-section, which has no fixed effects to begin with."""
+    none = "none" if isinstance(part, System) else ("none",)
+    return part.model_copy(update={"fixed_effects": none})
 
 
 def find_study(folder: Path) -> Path:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from spatial_zb.base.errors import listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.study.columns import (
     VARIABLE,
+    Known,
     check_cells,
     check_claims,
     check_columns,
+    check_cross_section,
     check_expressions,
     check_known,
+    check_polygons,
     entries_of,
 )
 from spatial_zb.study.entries import Problems
@@ -35,17 +38,24 @@ OTHER_DEPENDENT = Text("dependent variable of another equation", "其他方程�
 
 
 def check_references(
-    parts: Mapping[str, Any], headers: Mapping[str, list[str] | None], problems: Problems
+    parts: Mapping[str, Any],
+    headers: Mapping[str, list[str] | None],
+    attributes: Collection[str],
+    problems: Problems,
 ) -> None:
+    """``attributes``: columns of the polygons, which variables may be too."""
     columns = headers["file"]
+    check_polygons(parts, problems)
+    check_cross_section(parts, problems)
     check_columns(parts, columns, problems)
     check_cells("flags", ["column", "kind"], parts, headers["flags"], problems)
     check_cells("events", ["event"], parts, headers["events"], problems)
-    check_expressions(parts, columns, headers["reference"], problems)
+    check_expressions(parts, columns, headers["reference"], attributes, problems)
     _check_samples(parts, problems)
-    usable = None if columns is None else [*parts["variables"], *columns]
+    usable = None if columns is None else Known([*parts["variables"], *columns], attributes)
     _check_indices(parts, columns, usable, problems)
-    usable = None if usable is None else [*parts["indices"], *parts["coupling"], *usable]
+    scores = [*parts["indices"], *parts["coupling"]]
+    usable = None if columns is None else Known([*scores, *parts["variables"], *columns], attributes)
     _check_weights(parts, usable, problems)
     for key, entry in entries_of(parts, "models"):
         _check_model(key, entry, parts, usable, problems)
@@ -81,7 +91,7 @@ def check_references(
 
 
 def _check_indices(
-    parts: Mapping[str, Any], columns: list[str] | None, usable: list[str] | None, problems: Problems
+    parts: Mapping[str, Any], columns: list[str] | None, usable: Collection[str] | None, problems: Problems
 ) -> None:
     """Variables of indices, and the two indices of a coupling; each name stands for one thing only."""
     taken = {*(columns or ()), *parts["variables"], *parts["constants"]}
@@ -109,16 +119,11 @@ def _check_indices(
 
 
 def _check_samples(parts: Mapping[str, Any], problems: Problems) -> None:
-    for dotted, entry in entries_of(parts, "samples"):
-        if entry.units is not None and entry.where is not None:
-            problems.add(dotted, Text("has both units and where; keep one", "同时有units和where，请只留一个"))
-        if entry.units is not None and len(entry.units) < 2:
-            problems.add(f"{dotted}.units", Text("a sample needs at least two units", "样本至少须有两个地区"))
     main = getattr(parts.get("study"), "sample", None)
     check_known("study.sample", SAMPLE, [] if main is None else [main], parts["samples"], problems)
 
 
-def _check_weights(parts: Mapping[str, Any], usable: list[str] | None, problems: Problems) -> None:
+def _check_weights(parts: Mapping[str, Any], usable: Collection[str] | None, problems: Problems) -> None:
     """Variables of economic weights, and parts of combined ones, which must not lead back to themselves."""
     earlier: list[str] = []
     for dotted, entry in entries_of(parts, "weights"):
@@ -151,7 +156,7 @@ def _check_scales(place: str, entry: Combination, weights: Mapping[str, Any], pr
 
 
 def _check_model(
-    dotted: str, model: Model, parts: Mapping[str, Any], usable: list[str] | None, problems: Problems
+    dotted: str, model: Model, parts: Mapping[str, Any], usable: Collection[str] | None, problems: Problems
 ) -> None:
     check_known(f"{dotted}.y", VARIABLE, [model.y], usable, problems)
     check_known(f"{dotted}.x", VARIABLE, model.x, usable, problems)
@@ -168,7 +173,9 @@ def _check_model(
     _check_lags_and_regimes(dotted, model, usable, problems)
 
 
-def _check_lags_and_regimes(dotted: str, model: Model, usable: list[str] | None, problems: Problems) -> None:
+def _check_lags_and_regimes(
+    dotted: str, model: Model, usable: Collection[str] | None, problems: Problems
+) -> None:
     """What lags in time and regimes go with; the rest is for DurbinSpec to say."""
     dynamic = model.time_lag or model.lag_time_lag
     kinds = set(model.fixed_effects)
@@ -224,7 +231,7 @@ def _check_lags_and_regimes(dotted: str, model: Model, usable: list[str] | None,
 
 
 def _check_compare(
-    compare: Compare, parts: Mapping[str, Any], usable: list[str] | None, problems: Problems
+    compare: Compare, parts: Mapping[str, Any], usable: Collection[str] | None, problems: Problems
 ) -> None:
     check_known("compare.model", MODEL, [compare.model], parts["models"], problems)
     check_known("compare.weights", WEIGHTS, compare.weights, parts["weights"], problems)
@@ -251,8 +258,8 @@ def _check_compare(
         check_known("compare.robustness.x", what, battery.x, base.x, problems)
     data = parts.get("data")
     for name, (first, last) in battery.periods.items():
-        if data is not None and not data.periods[0] <= first <= last <= data.periods[1]:
-            begin, end = data.periods
+        if data is not None and data.dated and not data.span[0] <= first <= last <= data.span[1]:
+            begin, end = data.span
             said = Text(
                 f"{first} to {last} lies outside data.periods, {begin} to {end}",
                 f"{first}至{last}超出data.periods（{begin}至{end}）",
@@ -261,7 +268,7 @@ def _check_compare(
 
 
 def _check_system(
-    dotted: str, system: System, parts: Mapping[str, Any], usable: list[str] | None, problems: Problems
+    dotted: str, system: System, parts: Mapping[str, Any], usable: Collection[str] | None, problems: Problems
 ) -> None:
     check_known(f"{dotted}.weights", WEIGHTS, system.weights, parts["weights"], problems)
     check_known(f"{dotted}.samples", SAMPLE, system.samples, parts["samples"], problems)
@@ -295,7 +302,7 @@ def _check_scenario(dotted: str, scenario: Scenario, parts: Mapping[str, Any], p
 
 
 def _check_figures(
-    figures: Figures, parts: Mapping[str, Any], usable: list[str] | None, problems: Problems
+    figures: Figures, parts: Mapping[str, Any], usable: Collection[str] | None, problems: Problems
 ) -> None:
     """Every model.variable and system.equation.source must be one that the file has."""
     models, systems = parts["models"], parts["systems"]
@@ -312,7 +319,7 @@ def _check_figures(
 
 
 def _check_dynamics(
-    dynamics: Dynamics, parts: Mapping[str, Any], usable: list[str] | None, problems: Problems
+    dynamics: Dynamics, parts: Mapping[str, Any], usable: Collection[str] | None, problems: Problems
 ) -> None:
     for key in ("densities", "ellipses", "inequality", "sigma", "beta", "controls"):
         check_known(f"dynamics.{key}", VARIABLE, getattr(dynamics, key), usable, problems)
@@ -329,18 +336,21 @@ def _check_periods(parts: Mapping[str, Any], problems: Problems) -> None:
     data = parts.get("data")
     if data is None:
         return
-    first, last = data.periods
+    first, last = data.span
     for key in ("maps", "dynamics"):
         if parts.get(key) is not None:
             outside = [period for period in parts[key].periods if not first <= period <= last]
-            if outside:
+            if outside and not data.dated:
+                said = Text("a cross-section has no periods; leave them out", "截面数据没有时期；请删去")
+                problems.add(f"{key}.periods", said)
+            elif outside:
                 said = Text(
                     f"{listed(outside)} lies outside data.periods, {first} to {last}",
                     f"{listed_zh(outside)}超出data.periods（{first}至{last}）",
                 )
                 problems.add(f"{key}.periods", said)
     for dotted, constant in entries_of(parts, "constants"):
-        blank = [period for period in range(first, last + 1) if period not in constant.values]
+        blank = [p for p in range(first, last + 1) if p not in constant.values and data.dated]
         if blank:
             problems.add(
                 f"{dotted}.values", Text(f"has no number for {listed(blank)}", f"缺{listed_zh(blank)}的数值")

@@ -5,17 +5,42 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
 
 
 class Section(BaseModel):
+    """A table of a study file; a list of one value may stand where one value is asked for."""
+
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _alone(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {key: _lone(value) if key in _single(cls) else value for key, value in given.items()}
+
+
+def _lone(value: object) -> object:
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+@cache
+def _single(section: type[Section]) -> frozenset[str]:
+    """Keys that take one word, number or choice, and no list or table."""
+    several = re.compile(r"\b(tuple|dict|Any|Text)\b")
+    return frozenset(
+        name
+        for name, field in section.model_fields.items()
+        if not several.search(repr(field.annotation)) and not isinstance(field.annotation, type(Section))
+    )
 
 
 STUDY_VERSION = 1
@@ -109,6 +134,12 @@ def by_period(value: object) -> object:
             f"has keys that are not periods: {listed(wrong)}", f"有不是时期的键：{listed_zh(wrong)}"
         )
     return {int(key): number for key, number in value.items()}
+
+
+def as_span(value: object) -> object:
+    """``[first, last]``; one period, alone or in brackets, is a span of itself."""
+    value = _lone(value)
+    return (value, value) if type(value) is int else from_list(value)
 
 
 def _as_base(value: Any) -> object:
@@ -234,9 +265,16 @@ Label = Annotated[Text, BeforeValidator(_as_text)]
 Names = Annotated[tuple[Word, ...], BeforeValidator(as_tuple), AfterValidator(distinct)]
 Listed = Annotated[tuple[Word, ...], BeforeValidator(from_list), AfterValidator(distinct)]
 SomeNames = Annotated[Names, AfterValidator(filled)]
+#: Values of a column: words, numbers, true or false.
+SomeValues = Annotated[
+    tuple[Word | int | float | bool, ...],
+    BeforeValidator(as_tuple),
+    AfterValidator(distinct),
+    AfterValidator(filled),
+]
 Pairs = Annotated[tuple[tuple[Word, ...], ...], BeforeValidator(_as_pairs), AfterValidator(_two_different)]
 Periods = Annotated[tuple[int, ...], BeforeValidator(as_tuple), AfterValidator(distinct)]
-Span = Annotated[tuple[int, int], BeforeValidator(as_tuple), AfterValidator(_ordered)]
+Span = Annotated[tuple[int, int], BeforeValidator(as_span), AfterValidator(_ordered)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 EstimatorKind = Literal["lee_yu", "direct", "gmm", "robust_score"]

@@ -21,6 +21,7 @@ from spatial_zb.study.sections import (
     Dynamics,
     Figures,
     General,
+    IdsOfTable,
     Index,
     Maps,
     Missing,
@@ -51,8 +52,8 @@ class Study:
     sha256 : str
         Of the bytes of the study file.
     general, regions, data, moran, concentration, dynamics, compare, maps, figures, output
-        The single tables (``[study]`` is ``general``); ``moran``, ``compare``, ``maps`` and ``figures`` are None
-        where absent.
+        The single tables (``[study]`` is ``general``); ``regions``, ``moran``, ``compare``, ``maps`` and ``figures`` are
+        None where absent.
     constants, variables, indices, coupling, weights, samples, models, systems, scenarios
         Read-only mappings by name, in the order of the file; every item knows its ``name``.
     missing, suspect, claims
@@ -65,7 +66,7 @@ class Study:
     root: Path
     sha256: str
     general: General
-    regions: Regions
+    regions: Regions | None
     data: Data
     constants: Mapping[str, Constant]
     variables: Mapping[str, Variable]
@@ -104,6 +105,16 @@ class Study:
         return self.general.name
 
     @property
+    def table_name(self) -> str:
+        """The table of the data, for messages: its file, or the polygons whose attributes it is."""
+        return self.data.file or ", ".join(self.regions.files if self.regions else ())
+
+    @property
+    def mapped(self) -> bool:
+        """Whether it has polygons, and so maps."""
+        return self.regions is not None
+
+    @property
     def spoken(self) -> Language:
         """Language of what is said on the way: Chinese for a study in Chinese alone, else English."""
         return "zh" if self.general.language == "zh" else "en"
@@ -116,7 +127,9 @@ class Study:
     @property
     def review_number(self) -> str | None:
         """审图号 of the maps: None where it is still to be given, blank where no line is wanted."""
-        given = (self.maps.review_number if self.maps else None) or self.regions.review_number
+        given = (self.maps.review_number if self.maps else None) or (
+            self.regions.review_number if self.regions else ""
+        )
         number = (given or "").strip()
         return "" if number.lower() == "none" else number or None
 
@@ -146,11 +159,13 @@ class Study:
         """Input files by role: regions (regions.2 … where there are several), data, reference (reference.2 …), codebook,
         flags, events, weights.<name>.
         """
-        named: dict[str, str | None] = _numbered("regions", self.regions.files)
+        named: dict[str, str | None] = _numbered("regions", self.regions.files if self.regions else ())
         named["data"] = self.data.file
         named |= _numbered("reference", self.data.references)
         named |= {"codebook": self.data.codebook, "flags": self.data.flags, "events": self.data.events}
-        named |= {f"weights.{n}": w.file for n, w in self.weights.items() if isinstance(w, WeightsFile)}
+        files = {n: w for n, w in self.weights.items() if isinstance(w, WeightsFile)}
+        named |= {f"weights.{n}": w.file for n, w in files.items()}
+        named |= {f"weights.{n}.ids": w.ids.file for n, w in files.items() if isinstance(w.ids, IdsOfTable)}
         return {role: self.file(text) for role, text in named.items() if text is not None}
 
     def rules(self) -> dict[str, Rule]:

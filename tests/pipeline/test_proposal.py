@@ -54,7 +54,7 @@ def test_polygons_of_states_without_prj(tmp_path):
     path, checked = propose([states, table], tmp_path / "new", crs="EPSG:4326")
     study = zb.load_study(path)
     assert (study.regions.id, study.regions.names.en, study.data.unit) == ("FIPS", "STATE", "state")
-    assert study.regions.projected_crs == "EPSG:5070"
+    assert (study.regions.projected_crs, study.regions.crs) == ("EPSG:5070", "EPSG:4326")
     assert list(checked.prepared.panel.units) == columns["FIPS"]  # lost zeros are put back
     assert not states.with_suffix(".prj").exists()  # the user's own file stays as it was
     with pytest.raises(zb.DataError, match="EPSG:1"):
@@ -104,7 +104,8 @@ def test_a_cross_section_in_the_attributes(tmp_path):
         cli.main(["init", "--from", str(polygons), str(tmp_path / "new"), "--quiet"]) == 0
     )  # a folder may follow
     study = zb.load_study(tmp_path / "new" / "columbus.toml")
-    assert study.data.periods == (1, 1)
+    assert (study.data.file, study.data.dated) == (None, False)
+    assert "period" not in study.path.read_text("utf-8")
     assert study.models["main"].fixed_effects == ("none",)
     assert zb.prepare(study).panel.frame()["HOVAL"].to_numpy() == pytest.approx(values["HOVAL"].to_numpy())
 
@@ -140,7 +141,7 @@ def test_what_is_missing_is_one_sentence(case, squares, tmp_path):
 def test_a_matrix_without_ids_is_told_from_a_table(squares, tmp_path):
     pd.DataFrame(1 - np.eye(N)).to_excel(tmp_path / "W.xlsx", index=False, header=False)
     with pytest.raises(
-        zb.DataError, match=r"W\.xlsx is a matrix of 12 × 12 numbers without ids: insert a first row"
+        zb.DataError, match=r"W\.xlsx is a matrix of 12 × 12 numbers without ids.*ids = .order of polygons."
     ):
         propose([squares, tmp_path / "W.xlsx"], tmp_path)
 

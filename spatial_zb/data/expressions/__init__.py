@@ -43,7 +43,7 @@ class Expression:
     text_names : tuple of str
         Those among them that are compared with text in quotes.
     lags : int
-        Periods that it reaches back.
+        Periods that it reaches back itself; :meth:`reach` counts those of the variables that it uses.
     """
 
     text: str
@@ -52,6 +52,10 @@ class Expression:
     text_names: tuple[str, ...]
     lags: int
     tree: ast.expr = field(repr=False, compare=False)
+
+    def reach(self, of: Callable[[str], int]) -> int:
+        """Periods that it reaches back where each name reaches back as ``of`` says."""
+        return lag_depth(self.tree, of)
 
     def evaluate(
         self,
@@ -101,7 +105,7 @@ def compile_expression(text: str) -> Expression:
         tuple(names_in([tree])),
         tuple(dict.fromkeys(inside)),
         tuple(text_names(tree)),
-        lag_depth(tree),
+        lag_depth(tree, lambda name: 0),
         tree,
     )
 

@@ -7,7 +7,7 @@ import difflib
 import re
 import unicodedata
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.text import Text
@@ -260,9 +260,11 @@ def lag_of(call: ast.Call) -> int:
     return number.value
 
 
-def lag_depth(tree: ast.AST) -> int:
-    """How many periods an expression reaches back, lags within lags added up."""
-    inner = max(map(lag_depth, ast.iter_child_nodes(tree)), default=0)
+def lag_depth(tree: ast.AST, of: Callable[[str], int]) -> int:
+    """How many periods an expression reaches back, lags within lags added up; ``of`` says it of a name."""
+    if isinstance(tree, ast.Name):
+        return 0 if tree.id in FUNCTIONS else of(tree.id)
+    inner = max((lag_depth(child, of) for child in ast.iter_child_nodes(tree)), default=0)
     call = isinstance(tree, ast.Call) and function_of(tree) == "lag"
     return inner + (lag_of(tree) if call else 0)  # type: ignore[arg-type]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from spatial_zb.base.text import Text
 from spatial_zb.report.tables.writers.plain import escape, escape_start
-from spatial_zb.study import Study
+from spatial_zb.study import Regions, Study
 
 _OPEN = "**[AUTHORS: {}]**"
 _MINUTE = 60
@@ -85,9 +85,10 @@ def _provenance(study: Study) -> list[str]:
         "### Details on each source",
         "",
     ]
+    regions = study.regions
     sources: dict[str, Text | None] = {
-        f"Data (`{study.data.file}`)": study.data.source,
-        f"Polygons ({', '.join(f'`{file}`' for file in study.regions.files)})": study.regions.source,
+        f"Data (`{study.table_name}`)": study.data.source,
+        **({} if regions is None else {f"Polygons ({_files(regions)})": regions.source}),
         **{f"Constant `{name}`": entry.source for name, entry in study.constants.items()},
     }
     for what, source in sources.items():
@@ -96,6 +97,10 @@ def _provenance(study: Study) -> list[str]:
     if study.review_number:
         lines.append(f"- Map review number (审图号): {_plain(study.review_number)}")
     return lines
+
+
+def _files(regions: Regions) -> str:
+    return ", ".join(f"`{file}`" for file in regions.files)
 
 
 def _datasets(inputs: Sequence[str]) -> list[str]:

@@ -22,7 +22,6 @@ from spatial_zb.effects import spatial_effects
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import Estimation
-from spatial_zb.pipeline.inputs import build_weights
 from spatial_zb.pipeline.job import Job, figure_note, map_look, present, sample_notes, unit_names
 from spatial_zb.pipeline.stages.comparison_grid import Base, grid_and_curve
 from spatial_zb.pipeline.words import warn_undone
@@ -239,7 +238,7 @@ def _robust(base: Base) -> Robustness:
         if not len(kept.islands):
             return kept
         polygons = job.prepared.polygons(base.sample).loc[list(units)]
-        return build_weights(job.study, base.own_weights, polygons, job.prepared.bases)
+        return job.prepared.built(base.own_weights, polygons)
 
     return robustness(
         base.spec,
@@ -274,7 +273,8 @@ def _years(panel: Panel, span: tuple[int, int]) -> list[int]:
 
 def _draw_influence(base: Base, found: Robustness) -> None:
     job = base.job
-    if found.influence is None or not found.influence["change"].notna().any():
+    unknown = found.influence is None or not found.influence["change"].notna().any()
+    if unknown or not job.study.mapped:
         return
     (sample,) = sample_notes(job, base.sample)
     note = Text(

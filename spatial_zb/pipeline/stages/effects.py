@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import SpatialZbError
+from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.effects import effects_by_order, effects_by_unit, spatial_effects
 from spatial_zb.effects.scenarios import Scenario as Scenarios
@@ -174,8 +175,14 @@ def _map_effects(
     part: Model | System,
 ) -> None:
     study, sample = job.study, job.study.samples_of(part)[0]
-    shown, labels = shown_regions(job, sample), "auto" if study.maps is None else study.maps.labels
     job.tidy(f"effects_by_unit_{stem}", frame.rename_axis("unit").reset_index())
+    if not study.mapped:
+        warn(
+            "No maps of effects: the study names no polygons ([regions]); the effects by unit are in the folder tidy.",
+            "没有效应地图：研究文件未给出底图（[regions]）；各地区的效应见tidy文件夹。",
+        )
+        return
+    shown, labels = shown_regions(job, sample), "auto" if study.maps is None else study.maps.labels
     job.figure(
         f"effect_map_{stem}",
         lambda look: maps.effect(frame, regions=shown, look=look),

@@ -126,13 +126,16 @@ def _fit_all(job: Job, model: Model) -> list[Column]:
                 with saying_where(study.place(f"models.{model.name}")), naming_sample(study, sample):
                     fit = fit_durbin(spec, prepared.sample(sample), weights, **model.fit_options)
                 seed = job.seed("effects", model.name, sample, W, effects)
-                last = effect_words(effects), len(model.fixed_effects) > 1
-                heading = column_heading(study, model, sample, W, *last)
+                one = len(fit.panel.periods) == 1
+                last = _kind(spec) if one else effect_words(effects)
+                heading = column_heading(study, model, sample, W, last, len(model.fixed_effects) > 1)
                 delta, simulated = spatial_effects(fit), _simulated(fit, study.general.draws, seed)
                 long = _long_run(fit, study.general.draws, seed)
                 median = median_estimates(job, fit, model.name, sample, W, effects)
                 columns.append(Column(sample, W, effects, heading, fit, delta, simulated, *long, median))
-                choices = _choices(study, model, [columns[-1]]) | {"fixed_effects": effect_words(effects)}
+                choices = _choices(study, model, [columns[-1]])
+                if not one:
+                    choices |= {"fixed_effects": effect_words(effects)}
                 key = model.name, sample, W, effects
                 job.made.fits.append(Estimated(key, job.stage, model.title, choices, fit, delta))
                 job.tick(f"{model.name} · {sample} · {effects}")
@@ -392,9 +395,12 @@ def _model_reading(job: Job, model: Model, column: Column) -> Text:
     if len(study.weights_of(model)) > 1:
         label = study.weights[column.weights].label
         W = Text(f", {label.en}", f"，{label.zh}")
+    added = Text(f", {effects.en.lower()}", f"，{effects.zh}")
+    if len(column.fit.panel.periods) == 1:
+        added = Text("", "")
     where = Text(
-        f"{model.title.en} ({sample.en}, {n} units, {years.en}; {kind.en}, {effects.en.lower()}{W.en})",
-        f"{model.title.zh}（{sample.zh}{n}个地区，{years.zh}；{kind.zh}，{effects.zh}{W.zh}）",
+        f"{model.title.en} ({sample.en}, {n} units, {years.en}; {kind.en}{added.en}{W.en})",
+        f"{model.title.zh}（{sample.zh}{n}个地区，{years.zh}；{kind.zh}{added.zh}{W.zh}）",
     )
     why = None if column.delta.reason is None else column.delta.reason.text
     y, labels = job.prepared.panel.label(model.y), job.prepared.labels

@@ -23,6 +23,7 @@ from spatial_zb.pipeline.job import (
     MadeFigure,
     MadeTable,
     Prose,
+    present,
     shown_regions,
     span_words,
     unit_names,
@@ -57,8 +58,8 @@ def write_page(job: Job) -> list[Text]:
     study, prepared = job.study, job.prepared
     if not study.output.report:
         return []
-    atlas = _atlas(job)
-    sections = _sections(job, atlas.units)
+    atlas = _atlas(job) if study.mapped else None
+    sections = _sections(job, atlas.units if atlas else ())
     content = Content(
         name=study.name,
         title=study.general.title,
@@ -99,8 +100,8 @@ PARTS = {
     "moran": (
         Text("Spatial autocorrelation", "空间自相关"),
         Text(
-            "Moran’s I: whether units are like their neighbours, by year and weights matrix.",
-            "莫兰指数：各年份、各权重矩阵下地区与其邻接地区是否相似。",
+            "Moran’s I: whether units are like their neighbours, under each weights matrix.",
+            "莫兰指数：各权重矩阵下地区与其邻接地区是否相似。",
         ),
     ),
     "dynamics": (
@@ -118,7 +119,7 @@ PARTS = {
         ),
     ),
     "models": (
-        Text("Spatial panel models", "空间面板模型"),
+        Text("Spatial models", "空间计量模型"),
         Text(
             "Estimates and effects. Coefficients of a model with a spatial lag are no effects: read the table of effects.",
             "估计结果与效应。含空间滞后项时系数并非效应，应以效应表为准。",
@@ -164,6 +165,10 @@ def _limits(job: Job) -> Iterator[Text]:
     """What is a proxy, simulated, filled or left out."""
     study, general = job.study, job.study.general
     yield from map(as_sentence, study.data.limits)
+    if not study.mapped:
+        yield Text(
+            "No maps: the study names no polygons ([regions]).", "没有地图：研究文件未给出底图（[regions]）。"
+        )
     if study.moran is not None:
         yield Text(
             f"P-values of Moran’s I come from {general.permutations:,} random permutations (seed {general.seed}).",
@@ -204,7 +209,7 @@ def _limits(job: Job) -> Iterator[Text]:
 def _sources(study: Study) -> Iterator[Text]:
     if study.data.source is not None:
         yield as_sentence(Text(f"Data: {study.data.source.en}", f"数据：{study.data.source.zh}"))
-    if study.regions.source is not None:
+    if study.regions is not None and study.regions.source is not None:
         yield as_sentence(Text(f"Polygons: {study.regions.source.en}", f"底图：{study.regions.source.zh}"))
     for constant in study.constants.values():
         yield as_sentence(
@@ -350,7 +355,7 @@ def _atlas(job: Job) -> Atlas:
     return Atlas(
         units=tuple(shown.index),
         names=tuple(names.get(unit, Text.of(str(unit))) for unit in shown.index),
-        outlines=draw_outlines(shown, crs=study.regions.projected_crs),
+        outlines=draw_outlines(shown, crs=present(study.regions).projected_crs),
         periods=tuple(prepared.panel.periods),
         variables=tuple(_variable(job, name, shown.index, matrices) for name in _mapped(job)),
         weights={name: study.weights[name].label for name in matrices},

@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from spatial_zb.base.errors import DataError, SpecificationError, listed, listed_zh
-from spatial_zb.base.text import Language, Text
+from spatial_zb.base.text import UNDATED, Language, Text
 from spatial_zb.report.drawing.placement import box_of, root_figure, text_size, wrap
 from spatial_zb.report.drawing.style import INK, MM_PER_INCH, FigureStyle, Palette, context, new_figure, words
 
@@ -143,8 +144,8 @@ def joined(sentences: Sequence[str], language: Language) -> str:
 
 
 def period_words(period: object, language: Language) -> str:
-    """A period as a heading: a year is 2019年 in Chinese."""
-    name = str(period)
+    """A period as a heading: a year is 2019年 in Chinese; nothing where the data have no date."""
+    name = "" if isinstance(period, Integral) and period == UNDATED else str(period)
     return f"{name}年" if language == "zh" and name.isdigit() and len(name) == 4 else name
 
 

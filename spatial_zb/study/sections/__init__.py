@@ -25,6 +25,8 @@ from spatial_zb.study.sections.analyses import (
 )
 from spatial_zb.study.sections.claims import Claim
 from spatial_zb.study.sections.inputs import (
+    OF_POLYGONS,
+    OF_TABLE,
     WEIGHT_KINDS,
     Block,
     Combination,
@@ -38,6 +40,7 @@ from spatial_zb.study.sections.inputs import (
     ExponentialDecay,
     General,
     Gravity,
+    IdsOfTable,
     Index,
     InverseDistance,
     Missing,
@@ -75,12 +78,14 @@ NAMED: Mapping[str, type[Section] | None] = {
     "scenarios": Scenario,
 }
 LISTS: Mapping[str, type[Section]] = {"missing": Missing, "suspect": Suspect, "claims": Claim}
-REQUIRED = ("study", "regions", "data", "weights")
+REQUIRED = ("study", "weights")
 SECTION_NAMES = ("version", *TABLES, *NAMED, *LISTS)
 
 __all__ = [
     "LISTS",
     "NAMED",
+    "OF_POLYGONS",
+    "OF_TABLE",
     "REQUIRED",
     "SECTION_NAMES",
     "TABLES",
@@ -105,6 +110,7 @@ __all__ = [
     "Figures",
     "General",
     "Gravity",
+    "IdsOfTable",
     "Index",
     "InverseDistance",
     "Maps",

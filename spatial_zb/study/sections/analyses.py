@@ -34,7 +34,6 @@ from spatial_zb.study.values import (
     as_tuple,
     as_where,
     distinct,
-    filled,
 )
 
 
@@ -307,7 +306,7 @@ class Compare(Section):
 
 
 class Maps(Section):
-    """``[maps]``: choropleths of some variables in some periods.
+    """``[maps]``: choropleths of some variables in some periods; without ``periods`` in the last.
 
     ``labels`` names all units, the groups, none, or a list of units; ``auto`` leaves it to their number.
     ``breaks`` are inner edges of the classes of one's own, and ``center`` the value at which blue turns red, for all
@@ -320,7 +319,7 @@ class Maps(Section):
     """
 
     variables: SomeNames
-    periods: Annotated[Periods, AfterValidator(filled)]
+    periods: Periods = ()
     scheme: Literal["quantile", "natural", "equal", "std"] = "quantile"
     classes: Annotated[int, Field(ge=2, le=9)] = 5
     breaks: Breaks | None = None

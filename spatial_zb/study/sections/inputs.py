@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from spatial_zb.base.text import UNDATED
 from spatial_zb.study.values import (
     Alone,
     Base,
@@ -21,6 +22,7 @@ from spatial_zb.study.values import (
     Refusal,
     Section,
     SomeNames,
+    SomeValues,
     Span,
     Word,
     as_where,
@@ -54,12 +56,14 @@ class General(Section):
 class Regions(Section):
     """``[regions]``: the polygons; ``file`` is a layer, or a list of layers laid side by side.
 
-    ``names``: the column that names the units, or one for each language.
+    ``names``: the column that names the units, or one for each language. ``crs``: the reference system of layers that
+    name none, such as a shapefile without its .prj.
     """
 
     file: Annotated[Word | tuple[Word, ...], BeforeValidator(from_list), AfterValidator(one_or_some)]
     id: Word
     names: Label | None = None
+    crs: Annotated[str, AfterValidator(crs_code)] | None = None
     projected_crs: Annotated[str, AfterValidator(crs_code)] = "EPSG:4549"
     source: Label | None = None
     review_number: str = ""
@@ -73,6 +77,8 @@ class Regions(Section):
 class Data(Section):
     """``[data]``: the long table of units and periods, and the table of the reference region.
 
+    Without ``file`` the attributes of the polygons are the table; without ``period`` it is a cross-section, one row for
+    each unit. ``fill_rows``: unit-periods without a row become rows of blank cells, for the rules of ``[[missing]]``.
     ``reference`` is a table of totals by period, or a list of them: each cell comes from the first that has it.
     ``flags`` is a table of doubtful cells (columns named as ``unit`` and ``period``, and ``column``, ``kind``): those of a
     kind in ``flag_kinds`` are treated as blank. ``balance = "keep"`` lets units come and go: a row that the table lacks is
@@ -82,12 +88,13 @@ class Data(Section):
     the mark that parts groups of three digits in numbers stored as text, such as 1,234.
     """
 
-    file: Word
-    unit: Word
-    period: Word
-    periods: Span
+    file: Word | None = None
+    unit: Word | None = None
+    period: Word | None = None
+    periods: Span | None = None
     balance: Literal["error", "keep"] = "error"
     events: Word | None = None
+    fill_rows: bool = False
     ignore: Names = ()
     reference: Annotated[
         Word | tuple[Word, ...] | None, BeforeValidator(from_list), AfterValidator(one_or_some)
@@ -99,6 +106,43 @@ class Data(Section):
     thousands: Literal[",", " ", "'"] | None = None
     source: Label | None = None
     limits: Annotated[tuple[Label, ...], BeforeValidator(from_list)] = ()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Data:
+        if self.file is None and (self.unit or self.period):
+            raise Refusal(
+                "names columns of a table and no table: add file, or leave unit and period out to take the attributes of "
+                "the polygons",
+                "列出了数据表的列而没有数据表：请加file；若用底图的属性，请删去unit与period",
+            )
+        if self.file is not None and self.unit is None:
+            raise Refusal(
+                "unit is required: the column of ids in the table", "unit为必填：数据表中地区编码所在的列"
+            )
+        if (self.period is None) != (self.periods is None):
+            raise Refusal(
+                "period and periods go together: a column of years and [first, last]; a cross-section has neither",
+                "period与periods须同时给出（年份列与[起始, 结束]）；截面数据两者都不写",
+            )
+        for key in ("fill_rows", "events"):
+            if getattr(self, key) and self.period is None:
+                raise Refusal(f"{key} is for panels, which have a period", f"{key}用于有period的面板数据")
+        if self.fill_rows and self.balance == "keep":
+            raise Refusal(
+                "fill_rows says that lacking rows are blank, balance = 'keep' that those units are absent; keep one",
+                "fill_rows表示缺行为空缺，balance = 'keep'表示该地区当时不存在；请只留一个",
+            )
+        return self
+
+    @property
+    def dated(self) -> bool:
+        """Whether the table tells periods apart; a cross-section has none."""
+        return self.period is not None
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and last period; of a cross-section the number that stands for none."""
+        return self.periods or (UNDATED, UNDATED)
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -195,13 +239,28 @@ class Coupling(Section):
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 
+def _two(units: tuple[str, ...]) -> tuple[str, ...]:
+    if len(units) < 2:
+        raise Refusal("a sample needs at least two units", "样本至少须有两个地区")
+    return units
+
+
 class Sample(Section):
-    """``[samples.<name>]``: all units, those listed, or those whose region columns have given values."""
+    """``[samples.<name>]``: all units, those listed, or those whose columns of the polygons have given values.
+
+    A study without polygons looks at the columns of its table that are the same in all rows of a unit.
+    """
 
     name: str
     label: Label
-    units: Names | None = None
-    where: Annotated[dict[str, SomeNames], BeforeValidator(as_where)] | None = None
+    units: Annotated[Names, AfterValidator(_two)] | None = None
+    where: Annotated[dict[str, SomeValues], BeforeValidator(as_where)] | None = None
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Sample:
+        if self.units is not None and self.where is not None:
+            raise Refusal("has both units and where; keep one", "同时有units和where，请只留一个")
+        return self
 
 
 class _Weights(Section):
@@ -313,15 +372,29 @@ class Combination(_Weights):
         return self
 
 
-class WeightsFile(_Weights):
-    """``kind = "file"``: csv, xlsx, dta, gal, gwt, swm, mtx, mat or npz, with ids; see ``weights.read``.
+#: Where a file of weights has no ids, words for the order of its rows.
+OF_POLYGONS, OF_TABLE = "order of polygons", "order of table"
 
-    ``sheet`` names the sheet of an xlsx file or the variable of a mat file.
+
+class IdsOfTable(Section):
+    """``ids = { file = "…", column = "…" }``: a table with a row for each unit, in the order of the matrix."""
+
+    file: Word
+    column: Word
+
+
+class WeightsFile(_Weights):
+    """``kind = "file"``: csv, xlsx, dta, txt, gal, gwt, swm, mtx, mat or npz; see ``weights.read``.
+
+    ``sheet`` names the sheet of an xlsx file or the variable of a mat file. ``ids`` says which units the rows of a file
+    without ids are: a list; ``"order of polygons"`` or ``"order of table"`` (the units as ``[data] file`` first shows
+    them); a column of the polygons or of the table, each value once; or a column of another table.
     """
 
     kind: Literal["file"]
     file: Word
     sheet: Word | None = None
+    ids: Annotated[Word | Names | IdsOfTable | None, BeforeValidator(from_list)] = None
     islands: Alone = "error"
     allow_negative: bool = False
 

@@ -27,7 +27,7 @@ from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.weights.build import finish, layer_ids, need_crs, need_memory
 from spatial_zb.weights.build.islands import Islands, check_islands, settle
-from spatial_zb.weights.matrix import Weights
+from spatial_zb.weights.matrix import Weights, text_ids
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -251,9 +251,13 @@ def contiguity(
 
 
 def block(
-    regions: gpd.GeoDataFrame, column: str, *, islands: Islands = "error", label: str | None = None
+    regions: gpd.GeoDataFrame | pd.DataFrame,
+    column: str,
+    *,
+    islands: Islands = "error",
+    label: str | None = None,
 ) -> Weights:
-    """Neighbours are units with the same value of a column, such as their province.
+    """Neighbours are units with the same value of a column of polygons, or of a table by unit id, such as their province.
 
     Raises
     ------
@@ -261,9 +265,10 @@ def block(
         No such column, a blank in it, a unit alone in its block under ``islands="error"``.
     """
     check_islands(islands)
-    ids = layer_ids(regions)
-    if column not in regions.columns or column == regions.geometry.name:
-        known = [c for c in regions.columns if c != regions.geometry.name]
+    ids = layer_ids(regions) if hasattr(regions, "geom_type") else text_ids(regions.index)
+    shapes = regions.geometry.name if hasattr(regions, "geom_type") else None  # a table of units has none
+    if column not in regions.columns or column == shapes:
+        known = [c for c in regions.columns if c != shapes]
         raise WeightsError(
             f"The layer has no column {column!r} to group units by; it has {listed(known)}.",
             f"图层没有可用于分组的列{column!r}；已有{listed_zh(known)}。",

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from spatial_zb.base.text import Text
+from spatial_zb.base.text import UNDATED, Text
 from spatial_zb.report.tables.table import Cell, Label, Number, Row, TableLook, TableStyle, body
 from spatial_zb.report.tables.text import shown
-from spatial_zb.report.words import COVARIANCES, NORMALISATIONS, WORDS
+from spatial_zb.report.words import COVARIANCES, FACTS, NORMALISATIONS, WORDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -288,12 +288,27 @@ def whole(value: object) -> Cell:
     return Number(real(value), 0)
 
 
+#: What stands for the period of data without a date, where a word is needed.
+CROSS_SECTION = Text("Cross-section", "截面")
+#: Facts that tell periods apart, and what they are called where there is one.
+_OF_PANELS = {"n_periods": None, "r2_within": Text("R²", "R²")}
+
+
+def facts_of(names: Iterable[str], fits: Iterable[Mapping]) -> dict[str, Text]:
+    """Labels of the facts that a table prints: fits of one period each have no number of periods, and no R² "within"."""
+    single = all(real(fit.get("n_periods")) == 1 for fit in fits)
+    labels = {name: _OF_PANELS.get(name, FACTS[name]) if single else FACTS[name] for name in names}
+    return {name: label for name, label in labels.items() if label is not None}
+
+
 def periods_of(frames: Iterable[Mapping]) -> list:
     """Give all periods in order."""
     return sorted({t for frame in frames for t in frame}, key=lambda t: (isinstance(t, str), t))
 
 
 def period_cell(value: object) -> Cell:
+    if value == UNDATED:
+        return CROSS_SECTION
     if isinstance(value, Integral) or (isinstance(value, float) and value.is_integer()):
         return int(value)
     return value if isinstance(value, Text) else str(value)

@@ -21,6 +21,7 @@ from spatial_zb.report.tables.layouts.common import (
     errors_note,
     estimate_cells,
     estimate_pair,
+    facts_of,
     label_of,
     paragraph,
     real,
@@ -43,7 +44,7 @@ from spatial_zb.report.tables.table import (
     body,
     section,
 )
-from spatial_zb.report.words import COVARIANCES, EFFECTS, FACTS, PARAMETERS, WORDS
+from spatial_zb.report.words import COVARIANCES, EFFECTS, PARAMETERS, WORDS
 
 _P = HeaderCell("p")
 _STATISTIC, _DF = HeaderCell(WORDS["statistic"]), HeaderCell(WORDS["df"])
@@ -280,7 +281,8 @@ def _pair(record: Record | None, sure: bool, style: TableStyle) -> tuple[Cell, C
 
 def _fact_rows(facts: Sequence[Mapping[str, object]], style: TableStyle) -> list[Row]:
     rows = []
-    for name in ("nobs", "n_units", "n_periods", "log_likelihood", "aic", "r2_within"):
+    names = ("nobs", "n_units", "n_periods", "log_likelihood", "aic", "r2_within")
+    for name, label in facts_of(names, facts).items():
         cells: list[Cell] = []
         for one in facts:
             value = one.get(name)
@@ -289,7 +291,7 @@ def _fact_rows(facts: Sequence[Mapping[str, object]], style: TableStyle) -> list
                 whole(value) if counted else Number(real(value), 2 if name != "r2_within" else style.digits)
             )
             cells += [""] if style.error_position == "column" else []
-        rows.append(body(FACTS[name], *cells))
+        rows.append(body(label, *cells))
     return rows
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
-from spatial_zb.base.text import Text
+from spatial_zb.base.text import UNDATED, Text, dated
 from spatial_zb.core.indices.composite import COORDINATION_GRADES
 from spatial_zb.report.tables.layouts.common import (
     MISSING,
@@ -85,7 +85,9 @@ def moran_table(
     layout = _moran_stacked if stacked else _moran_aside
     header, rows = layout(results, frames, p, style)
     return Table(
-        title=titled(look, "Global Moran's I by period", "各时期全局莫兰指数"),
+        title=titled(look, "Global Moran's I", "全局莫兰指数")
+        if _undated(frames)
+        else titled(look, "Global Moran's I by period", "各时期全局莫兰指数"),
         key=look.key or "moran",
         header=header,
         rows=rows,
@@ -103,6 +105,11 @@ def _by_period(frame: pd.DataFrame, p: str, variable: object, weights: object) -
             f"{plain_word(variable)}与{plain_word(weights)}的莫兰指数表缺少{listed_zh(lacking)}。",
         )
     return {record["period"]: record for record in frame.to_dict("records")}
+
+
+def _undated(frames: Mapping) -> bool:
+    """Whether all are of a cross-section without a date."""
+    return set(periods_of(frames.values())) == {UNDATED}
 
 
 def _moran_cells(record: Record | None, p: str, style: TableStyle) -> list[Cell]:
@@ -133,7 +140,7 @@ def _moran_aside(results: Mapping, frames: Mapping, p: str, style: TableStyle) -
     """Put variable × weights side by side."""
     variables = [HeaderCell(Text.of(v), 3 * len(by)) for v, by in results.items() if by]
     weights = [HeaderCell(Text.of(w), 3) for by in results.values() for w in by]
-    stub = HeaderCell(WORDS["period"])
+    stub = HeaderCell() if _undated(frames) else HeaderCell(WORDS["period"])
     levels = [[HeaderCell(), *variables], [HeaderCell(), *weights], [stub, *_MORAN_HEADS * len(weights)]]
     if len({plain_word(w) for by in results.values() for w in by}) == 1:
         del levels[1]  # the notes name the one matrix
@@ -151,14 +158,16 @@ def _moran_stacked(results: Mapping, frames: Mapping, p: str, style: TableStyle)
     """Put weights side by side and variables below one another."""
     weights = list(dict.fromkeys(w for by in results.values() for w in by))
     level = [HeaderCell(), *(HeaderCell(Text.of(w), 3) for w in weights)]
-    header = (level, [HeaderCell(WORDS["period"]), *_MORAN_HEADS * len(weights)])
+    plain = _undated(frames)
+    stub = HeaderCell() if plain else HeaderCell(WORDS["period"])
+    header = (level, [stub, *_MORAN_HEADS * len(weights)])
     rows = []
     for variable, by in results.items():
-        rows.append(section(Text.of(variable)))
+        rows += [] if plain else [section(Text.of(variable))]
         own = {w: frames[variable, w] for w in by}
         for t in periods_of(own.values()):
             cells = [cell for w in weights for cell in _moran_cells(own.get(w, {}).get(t), p, style)]
-            rows.append(body(_period(t), *cells))
+            rows.append(body(Text.of(variable) if plain else _period(t), *cells))
     return header, tuple(rows)
 
 
@@ -240,6 +249,7 @@ def coordination_table(
     periods = sorted(frame["period"].unique())
     degrees = frame.pivot(index="unit", columns="period", values="coordination")
     grades = frame.pivot(index="unit", columns="period", values="grade_en")
+    heads = {UNDATED: Text("D", "D")}
     rows = []
     for unit in frame["unit"].drop_duplicates():
         name = label_of(look.words, unit)
@@ -249,7 +259,7 @@ def coordination_table(
     return Table(
         title=titled(look, "Coupling coordination", "耦合协调度"),
         key=look.key or "coordination",
-        header=([HeaderCell(Text("Unit", "地区")), *(HeaderCell(str(p)) for p in periods)],),
+        header=([HeaderCell(Text("Unit", "地区")), *(HeaderCell(heads.get(p, str(p))) for p in periods)],),
         rows=tuple(rows),
         alignment=("l", *("r" for _ in periods)),
         notes=(_grades_note(), *map(Text.of, look.notes)),
@@ -290,7 +300,7 @@ def sectors_table(
     header = [HeaderCell(Text("Period", "时期")), *(HeaderCell(HEADS[k]) for _ in first for k in found)]
     rows = [
         body(
-            str(period),
+            period_cell(period),
             *(
                 Number(frame.loc[period, sector], style.digits)
                 for sector in first
@@ -325,6 +335,7 @@ def pairs_table(
 ) -> Table:
     """Lay out the co-agglomeration of pairs of sectors in one period: rows (period, sector), columns sectors."""
     style, labels = look.style, look.words
+    title = dated(Text("Co-agglomeration of sectors", "行业共同集聚"), period)
     table = pairs.xs(period, level="period")
     numbers = [f"({i})" for i in range(1, len(table) + 1)]
     rows = [
@@ -341,7 +352,7 @@ def pairs_table(
         "Ellison、Glaeser与Kerr（2010）指数，以各地区行业份额均值为参照；对角线为该行业的原始集中度。",
     )
     return Table(
-        title=titled(look, f"Co-agglomeration of sectors, {period}", f"行业共同集聚，{period}年"),
+        title=titled(look, title.en, title.zh),
         key=look.key or "coagglomeration",
         header=([HeaderCell(), HeaderCell(Text("Sector", "行业")), *map(HeaderCell, numbers)],),
         rows=tuple(rows),

@@ -25,6 +25,7 @@ from spatial_zb.report.tables.layouts.common import (
     errors_note,
     estimate_cells,
     estimate_pair,
+    facts_of,
     flat,
     in_words,
     joined,
@@ -323,11 +324,14 @@ def _regression_header(columns: Sequence[_Column], style: TableStyle) -> tuple[S
 
 def _fact_rows(columns: Sequence[_Column], labels: Mapping, style: TableStyle) -> list[Row]:
     """Print effects, sample, fit and estimator; what all fits share in words goes to the notes."""
-    rows = [
-        _fact_row(WORDS["unit_effects"], columns, lambda facts: _has_effects(facts, "unit"), style),
-        _fact_row(WORDS["time_effects"], columns, lambda facts: _has_effects(facts, "time"), style),
-    ]
-    rows += [_fact_row(FACTS[name], columns, _fact(name, style), style) for name in _facts_shown(columns)]
+    facts = facts_of(_facts_shown(columns), [column.facts for column in columns])
+    rows = []
+    if "n_periods" in facts:  # a cross-section has no effects to speak of
+        rows = [
+            _fact_row(WORDS["unit_effects"], columns, lambda facts: _has_effects(facts, "unit"), style),
+            _fact_row(WORDS["time_effects"], columns, lambda facts: _has_effects(facts, "time"), style),
+        ]
+    rows += [_fact_row(label, columns, _fact(name, style), style) for name, label in facts.items()]
     if len({column.facts.get("y") for column in columns}) > 1:
         rows.append(_fact_row(WORDS["dependent"], columns, lambda facts: _named_y(facts, labels), style))
     models = [str(column.facts.get("model", "")) for column in columns]
@@ -384,8 +388,11 @@ def _coded(name: str, codes: Mapping[str, Text]) -> Callable[[Mapping], Cell]:
 def _estimator(facts: Mapping) -> Cell:
     """Without a spatial lag of y or the errors maximum likelihood, of data without their fixed effects, is least squares."""
     likelihood = facts.get("estimator") in ("lee_yu", "direct") and facts.get("fixed_effects") != "random"
-    plain = likelihood and facts.get("model") in ("OLS", "SLX")
-    return ESTIMATORS["ols"] if plain else _coded("estimator", ESTIMATORS)(facts)
+    if likelihood and facts.get("model") in ("OLS", "SLX"):
+        return ESTIMATORS["ols"]
+    if likelihood and real(facts.get("n_periods")) == 1:
+        return ESTIMATORS["ml"]  # nothing is transformed where there is one period
+    return _coded("estimator", ESTIMATORS)(facts)
 
 
 def _has_effects(facts: Mapping, kind: str) -> Cell:

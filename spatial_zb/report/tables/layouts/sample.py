@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spatial_zb.base.text import Text
+from spatial_zb.base.text import UNDATED, Text
 from spatial_zb.core.likelihood.tests import variance_inflation
 from spatial_zb.core.statistics.dispersion import within_sd
 from spatial_zb.report.tables.layouts.common import (
@@ -74,10 +74,11 @@ def missing_table(
     known = labels
     put_aside = any(math.isfinite(real(record.get("printed"))) for record in records)
     numbers = ("printed", "value") if put_aside else ("value",)
+    when = [r for r in records if r["period"] != UNDATED]
     rows = [
         body(
             label_of(known, record["unit"]),
-            period_cell(record["period"]),
+            *([period_cell(record["period"])] if when else []),
             label_of(known, record["variable"]),
             label_of({**RULES, **known}, record["rule"]),
             *(
@@ -87,13 +88,13 @@ def missing_table(
         )
         for record in records
     ]
-    names = ("unit", "period", "variable", "rule", *numbers)
+    names = ("unit", *(["period"] if when else []), "variable", "rule", *numbers)
     return Table(
         title=titled(look, "Cells filled and left blank", "缺失值及其处理"),
         key=look.key or "missing",
         header=([HeaderCell(WORDS[name]) for name in names],),
         rows=tuple(rows),
-        alignment=("l", "c", "l", "l", *("r" for _ in numbers)),
+        alignment=("l", *(["c"] if when else []), "l", "l", *("r" for _ in numbers)),
         notes=tuple(map(Text.of, look.notes)),
     )
 
@@ -160,7 +161,10 @@ def descriptives_table(
     Cells that are not finite are left out of every column, and N says how many remain.
     """
     style = look.style
-    columns = ("n", "mean", "overall", "between", "within", "min", "median", "max")
+    several = len(panel.array(names[:1])) > 1
+    spreads = ("overall", "between", "within") if several else ("overall",)
+    columns = ("n", "mean", *spreads, "min", "median", "max")
+    heads = {name: WORDS[name] for name in columns} | ({} if several else {"overall": WORDS["sd"]})
     known = {**panel.labels, **look.words}
     rows = []
     for name in names:
@@ -171,18 +175,17 @@ def descriptives_table(
     return Table(
         title=titled(look, "Descriptive statistics", "描述性统计"),
         key=look.key or "descriptives",
-        header=([HeaderCell(WORDS["variable"]), *(HeaderCell(WORDS[column]) for column in columns)],),
+        header=([HeaderCell(WORDS["variable"]), *(HeaderCell(heads[column]) for column in columns)],),
         rows=tuple(rows),
         alignment=("l", *("r" for _ in columns)),
-        notes=(
-            Text(
-                "SD overall over all observations; SD between of the unit means; SD within of the deviations "
-                "from the unit means.",
-                "总体标准差基于全部观测值；组间标准差为各地区均值的标准差；组内标准差为对地区均值离差的标准差。",
-            ),
-            *map(Text.of, look.notes),
-        ),
+        notes=(*([_SPREADS] if several else []), *map(Text.of, look.notes)),
     )
+
+
+_SPREADS = Text(
+    "SD overall over all observations; SD between of the unit means; SD within of the deviations from the unit means.",
+    "总体标准差基于全部观测值；组间标准差为各地区均值的标准差；组内标准差为对地区均值离差的标准差。",
+)
 
 
 def _decimals(values: Sequence[float], style: TableStyle) -> int:
