@@ -169,7 +169,6 @@ ARROWS = {
         "base",
         "compare",
         "core",
-        "core/indices",
         "core/statistics",
         "data",
         "effects",

@@ -16,6 +16,7 @@ from spatial_zb.base.text import UNDATED, Text, cell_of, period_runs
 from spatial_zb.core.indices.composite import (
     CouplingCoordination,
     EntropyWeights,
+    coordination_grade,
     coupling_coordination,
     entropy_weights,
     topsis,
@@ -350,15 +351,15 @@ def with_indices(study: Study, panel: Panel) -> Panel:
     """
     for index in study.indices.values():
         panel = panel.with_columns(
-            {index.name: weighed(study, panel, index).scores}, {index.name: index.label}
+            {index.name: _weighed(study, panel, index).scores}, {index.name: index.label}
         )
     for pair in study.coupling.values():
-        degree = coupled(panel, pair).coordination
+        degree = _coupled(panel, pair).coordination
         panel = panel.with_columns({pair.name: degree}, {pair.name: pair.label})
     return panel
 
 
-def weighed(study: Study, panel: Panel, index: Index) -> EntropyWeights:
+def _weighed(study: Study, panel: Panel, index: Index) -> EntropyWeights:
     place = study.place(f"indices.{index.name}")
     values = panel.array(index.columns)
     blank = np.isnan(values)
@@ -385,5 +386,55 @@ def weighed(study: Study, panel: Panel, index: Index) -> EntropyWeights:
         raise DataError(f"{place.en}: {error}", f"{place.zh}：{error.zh}") from None
 
 
-def coupled(panel: Panel, pair: Coupling) -> CouplingCoordination:
+def _coupled(panel: Panel, pair: Coupling) -> CouplingCoordination:
     return coupling_coordination(panel.array(pair.first), panel.array(pair.second), alpha=pair.alpha)
+
+
+def index_definition(study: Study, name: str) -> Text | None:
+    """What an index or a coordination degree is made of; None for any other variable."""
+    if name in study.indices:
+        index = study.indices[name]
+        parts = [f"{column} (−)" if column in index.less else column for column in index.columns]
+        how = {
+            "entropy": Text("entropy-weighted", "熵权法"),
+            "topsis": Text("entropy-weighted TOPSIS", "熵权TOPSIS法"),
+        }
+        words = how[index.method]
+        return Text(f"{words.en}: {', '.join(parts)}", f"{words.zh}：{'、'.join(parts)}")
+    if name in study.coupling:
+        pair = study.coupling[name]
+        return Text(
+            f"coupling coordination of {pair.first} and {pair.second}, α = {pair.alpha:g}",
+            f"{pair.first}与{pair.second}的耦合协调度，α = {pair.alpha:g}",
+        )
+    return None
+
+
+def index_weights_frame(study: Study, panel: Panel, index: Index) -> pd.DataFrame:
+    found = _weighed(study, panel, index)
+    return pd.DataFrame(
+        {
+            "index": index.name,
+            "variable": index.columns,
+            "direction": ["less" if name in index.less else "more" for name in index.columns],
+            "entropy": found.entropy,
+            "weight": found.weights,
+        }
+    )
+
+
+def graded_frame(panel: Panel, pair: Coupling) -> pd.DataFrame:
+    """One row per unit and period with U₁, U₂, C, T, D and the grade in words."""
+    found = _coupled(panel, pair)
+    columns = {
+        pair.first: panel.array(pair.first),
+        pair.second: panel.array(pair.second),
+        "coupling": found.coupling,
+        "level": found.level,
+        "coordination": found.coordination,
+    }
+    frame = panel.frame()[["unit", "period"]]
+    for name, values in columns.items():
+        frame[name] = values[panel.present]
+    grades = [coordination_grade(degree) for degree in frame["coordination"]]
+    return frame.assign(grade_en=[g.en for g in grades], grade_zh=[g.zh for g in grades])

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from spatial_zb import DataError, SpecificationError, indices, load_study, prepare
-from spatial_zb.pipeline.inputs import with_indices
+from spatial_zb.pipeline.inputs import index_definition, with_indices
 from spatial_zb.pipeline.job import Job
-from spatial_zb.pipeline.stages.exploration import index_definition, write_concentration
+from spatial_zb.pipeline.stages.exploration import write_concentration
 
 STUDIES = Path(__file__).parents[2] / "studies"
 PLANTS = {"manufacturing": 0.01, "ict": 0.05, "research": 0.1}

@@ -10,11 +10,9 @@ import pandas as pd
 from spatial_zb import indices
 from spatial_zb.base.errors import DataError, listed, listed_zh
 from spatial_zb.base.text import Text
-from spatial_zb.core.indices.composite import coordination_grade
-from spatial_zb.data.panel import Panel
 from spatial_zb.explore import bivariate_moran, moran, pooled_moran
 from spatial_zb.explore.checks import MoranTable, permutations_for
-from spatial_zb.pipeline.inputs import coupled, weighed
+from spatial_zb.pipeline.inputs import graded_frame, index_definition, index_weights_frame
 from spatial_zb.pipeline.job import Job, figure_note, present, sample_notes, scatter_note, unit_names
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import (
@@ -28,7 +26,7 @@ from spatial_zb.pipeline.words import (
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.tables.table import TableLook
-from spatial_zb.study import Coupling, Index, Study
+from spatial_zb.study import Study
 from spatial_zb.weights import compare_weights, report_by_period
 
 
@@ -387,66 +385,16 @@ def write_indices(job: Job, names: Mapping[str, Text]) -> None:
 
     study, prepared = job.study, job.prepared
     if study.indices:
-        weights = pd.concat([_index_weights_frame(study, prepared.panel, i) for i in study.indices.values()])
+        weights = pd.concat([index_weights_frame(study, prepared.panel, i) for i in study.indices.values()])
         labels = prepared.labels | {c: prepared.panel.label(c) for c in weights["variable"]}
         job.table(
             lambda look: entropy_table(weights, look=look), TableLook(notes=prepared.sources, words=labels)
         )
         job.tidy("entropy_weights", weights)
     for pair in study.coupling.values():
-        frame = _graded_frame(prepared.panel, pair)
+        frame = graded_frame(prepared.panel, pair)
         job.tidy(pair.name, frame)
         job.table(
             partial(coordination_table, frame),
             TableLook(title=pair.label, key=pair.name, notes=prepared.sources, words=names),
         )
-
-
-def index_definition(study: Study, name: str) -> Text | None:
-    """What an index or a coordination degree is made of; None for any other variable."""
-    if name in study.indices:
-        index = study.indices[name]
-        parts = [f"{column} (−)" if column in index.less else column for column in index.columns]
-        how = {
-            "entropy": Text("entropy-weighted", "熵权法"),
-            "topsis": Text("entropy-weighted TOPSIS", "熵权TOPSIS法"),
-        }
-        words = how[index.method]
-        return Text(f"{words.en}: {', '.join(parts)}", f"{words.zh}：{'、'.join(parts)}")
-    if name in study.coupling:
-        pair = study.coupling[name]
-        return Text(
-            f"coupling coordination of {pair.first} and {pair.second}, α = {pair.alpha:g}",
-            f"{pair.first}与{pair.second}的耦合协调度，α = {pair.alpha:g}",
-        )
-    return None
-
-
-def _index_weights_frame(study: Study, panel: Panel, index: Index) -> pd.DataFrame:
-    found = weighed(study, panel, index)
-    return pd.DataFrame(
-        {
-            "index": index.name,
-            "variable": index.columns,
-            "direction": ["less" if name in index.less else "more" for name in index.columns],
-            "entropy": found.entropy,
-            "weight": found.weights,
-        }
-    )
-
-
-def _graded_frame(panel: Panel, pair: Coupling) -> pd.DataFrame:
-    """One row per unit and period with U₁, U₂, C, T, D and the grade in words."""
-    found = coupled(panel, pair)
-    columns = {
-        pair.first: panel.array(pair.first),
-        pair.second: panel.array(pair.second),
-        "coupling": found.coupling,
-        "level": found.level,
-        "coordination": found.coordination,
-    }
-    frame = panel.frame()[["unit", "period"]]
-    for name, values in columns.items():
-        frame[name] = values[panel.present]
-    grades = [coordination_grade(degree) for degree in frame["coordination"]]
-    return frame.assign(grade_en=[g.en for g in grades], grade_zh=[g.zh for g in grades])
