@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from spatial_zb.base.arguments import Rng, check_count, seed_of
 from spatial_zb.base.errors import SpecificationError, not_one_of
 from spatial_zb.base.execute import Execution, run_tasks
 from spatial_zb.base.results import NOTHING, Row, TestTable
 from spatial_zb.base.text import Text
-from spatial_zb.core import Array
+from spatial_zb.core import Array, chi2_tail
 from spatial_zb.core.laws.bootstrap import Scheme, draw_errors
 from spatial_zb.core.likelihood.tests import cluster_p_value, quadratic_form
 from spatial_zb.core.system.arrays import within_residuals
@@ -195,7 +194,7 @@ def _row(fit: SystemFit, carried: Carried, one: _Asked) -> Row:
     note = NOTHING
     if fit.converged and common < 1:
         note = _part(common) if np.isfinite(ratio) else LESS
-    return Row(one.name.en, ratio, q, float(stats.chi2.sf(ratio, q)), note, more=beside)
+    return Row(one.name.en, ratio, q, float(chi2_tail(ratio, q)), note, more=beside)
 
 
 def _clustered(fit: SystemFit, carried: Carried, theta: Array) -> Array:

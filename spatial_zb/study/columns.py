@@ -306,9 +306,8 @@ def check_claims(parts: Mapping[str, Any], usable: Collection[str] | None, probl
                 f"{dotted}.term", Text("regressor of x", "x中的解释变量"), [claim.term], model.x, problems
             )
         if system is not None:
-            equations = Text("dependent variable of an equation", "某个方程的被解释变量")
-            dependent = [equation.y for equation in system.equations.values()]
-            check_known(dotted, equations, [claim.response, claim.source], dependent, problems)
+            equation = Text("equation", "方程")
+            check_known(dotted, equation, [claim.response, claim.source], system.equations, problems)
         if data is not None and (
             outside := [t for t in claim.periods if not data.periods[0] <= t <= data.periods[1]]
         ):

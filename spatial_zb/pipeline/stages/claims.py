@@ -19,7 +19,10 @@ from spatial_zb.core.statistics.summaries import (
     trend_over_units,
 )
 from spatial_zb.core.transforms import demean
+from spatial_zb.effects.responses import impulse_responses
+from spatial_zb.hypotheses.granger import granger
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.pipeline.job import Estimated, Job, MadeTable, span_words, unit_names
 from spatial_zb.report.tables.layouts.claims import VERDICTS, claims_table
 from spatial_zb.report.tables.table import TableLook
@@ -28,6 +31,13 @@ from spatial_zb.study import Claim
 from spatial_zb.weights.periods import row_blocks
 
 LEVEL = 0.95
+#: Which cities respond, by the part of the Granger test.
+PARTS = {
+    "own": Text("the same city", "本地"),
+    "neighbours": Text("the other cities together", "其他城市合计"),
+    "both": Text("all cities together", "全部城市合计"),
+}
+EFFECT_OF = {"own": "own", "neighbours": "others", "both": "total"}
 #: Units are among the first so often, or so seldom, that a claim about their rank is supported, or contradicted.
 OFTEN, SELDOM = 0.9, 0.1
 #: A fall is said to be widespread from this share of the units on.
@@ -230,7 +240,42 @@ def _of_effects(one: Estimated, claim: Claim, words: Text, see: str) -> Measured
 
 
 def _granger(job: Job, claim: Claim) -> Measured:
-    raise NotImplementedError
+    """The response one period later, and whether lags of the source help to explain it at all."""
+    system = job.study.systems[str(claim.system)]
+    equations = [str(name) for name in (claim.source, claim.response)]
+    source, response = (Text.of(job.prepared.panel.label(system.equations[name].y)) for name in equations)
+    part = PARTS[claim.part]
+    words = Text(
+        f"Response of {response.en} one period after one more unit of {source.en}, {part.en}",
+        f"{source.zh}增加一单位后下一期{response.zh}的响应，{part.zh}",
+    )
+    sample = claim.sample or next(iter(job.study.samples_of(system)))
+    W = claim.weights or next(iter(job.study.weights_of(system)))
+    found = [one.fit for one in job.made.fits if one.key[:3] == (system.name, sample, W)]
+    fits = [fit for fit in found if isinstance(fit, SystemFit) and fit.spec.dynamic and fit.converged]
+    if not fits:
+        return _unmeasured(
+            words, Text("no system over time was estimated in this run", "本次运行未得到动态系统的估计")
+        )
+    tests, paths = granger(fits[0]).tidy(), impulse_responses(fits[0], 1, source=claim.source).tidy()
+    test = tests[
+        (tests["response"] == claim.response)
+        & (tests["source"] == claim.source)
+        & (tests["part"] == claim.part)
+    ]
+    here = (
+        (paths["response"] == claim.response)
+        & (paths["horizon"] == 1)
+        & (paths["effect"] == EFFECT_OF[claim.part])
+    )
+    row = paths[here].iloc[0]
+    found_here = Interval(*(float(row[name]) for name in ("estimate", "conf_low", "conf_high")))
+    p = float(test["p_value"].iloc[0]) if len(test) else np.nan
+    verdict = verdict_of(found_here, claim.expected)
+    if np.isfinite(p) and p >= 1 - LEVEL and verdict in ("supported", "contradicted"):
+        verdict = "unsupported"
+    detail = Text(f"Granger test, p = {p:.2f}", f"格兰杰检验p = {p:.2f}") if np.isfinite(p) else NO_DETAIL
+    return Measured(words, found_here, verdict, detail, _exhibit(job, "systems", system.name), p)
 
 
 def _rank(job: Job, claim: Claim) -> Measured:
