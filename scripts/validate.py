@@ -40,6 +40,7 @@ PARTS = {
     "regimes": ("dynamic", "run_regimes"),
     "robust_score": ("robust_score", "run"),
     "clusters": ("clusters", "run"),
+    "shape": ("shape", "run"),
     "sets": ("sets", "run"),
 }
 

@@ -100,6 +100,26 @@ class Shape:
         blocks = sum(V.shape[0] ** 2 for V in self.V.distinct) if self.V is not None else 0
         return 3 * (self.effects.rank**2 + blocks) + 1
 
+    @cached_property
+    def rough_curve(self) -> tuple[Nodes, Array]:
+        """Points of ρ, and tr(MG) there, damped, where it is dear."""
+        assert self.W is not None, "there is a lag of y"
+        nodes = Nodes(inner_interval(self.W.interval), NODES[1 if self.W.dense else 2])
+        return nodes, np.asarray(self.curve.at(nodes.places)) * nodes.damp(nodes.places)
+
+    @cached_property
+    def rough_traces(self) -> tuple[Nodes, Nodes | None, Array, Array | None]:
+        """Points of λ and ρ, tr(MH) there, and tr(MF), damped in ρ, at all pairs (ρ, λ)."""
+        assert self.V is not None, "the error is spatial"
+        count = NODES[int(max(V.shape[0] for V in self.V.distinct) > FEW)]
+        lam = Nodes(inner_interval(self.V.interval), count)
+        trace_h = np.array([self.at(float(at)).trace_h for at in lam.places])
+        if self.W is None:
+            return lam, None, trace_h, None
+        rho = Nodes(inner_interval(self.W.interval), count)
+        pairs = [[float(self.at(float(b)).trace_f(float(a))) for b in lam.places] for a in rho.places]
+        return lam, rho, trace_h, np.array(pairs) * rho.damp(rho.places)[:, None]
+
     def lagged(self, rho: float) -> tuple[float, Array]:
         """tr G and (3, r, r): D'GD, D'(V + V')GD and D'V'VGD, of which tr(MF) of any λ is made."""
         if rho not in self._lagged:
@@ -319,8 +339,7 @@ def _line(score: ShapeScore) -> tuple[list[float], float]:
 
     if curve.decomposed is not None:
         return falls(grid, score.of_rho(grid), exact)
-    nodes = Nodes(bounds, NODES[1 if score.shape.W.dense else 2])
-    known = curve.at(nodes.places) * nodes.damp(nodes.places)
+    nodes, known = score.shape.rough_curve
 
     def rough(rho: Values) -> Array:
         return score.of_rho(rho, trace=nodes.weights(rho) @ known / nodes.damp(rho))
@@ -334,27 +353,18 @@ class _Rough:
 
     def __init__(self, score: ShapeScore) -> None:
         shape = score.shape
-        assert shape.V is not None, "the error is spatial"
         self.free = shape.free
-        count = NODES[int(max(V.shape[0] for V in shape.V.distinct) > FEW)]
-        self.lam = Nodes(inner_interval(shape.V.interval), count)
-        self.rho = Nodes(inner_interval(shape.W.interval), count) if shape.W is not None else None
+        self.lam, self.rho, trace_h, self.traces = shape.rough_traces
         parts = [self._parts(score, float(lam)) for lam in self.lam.places]
-        self.known = np.array(parts)
+        self.known = np.column_stack([np.array(parts), trace_h])
         self.known[:, 3:] *= self.lam.damp(self.lam.places)[:, None]
-        if self.rho is not None:
-            traces = [
-                [float(shape.at(float(lam)).trace_f(float(rho))) for lam in self.lam.places]
-                for rho in self.rho.places
-            ]
-            self.traces = np.array(traces) * self.rho.damp(self.rho.places)[:, None]
 
     @staticmethod
     def _parts(score: ShapeScore, lam: float) -> list[float]:
-        """a'a, a'b, b'b; a'Ha, a'(H + H')b, b'Hb and tr(MH), of a = M_Z By and b = M_Z BWy."""
+        """a'a, a'b, b'b; a'Ha, a'(H + H')b and b'Hb, of a = M_Z By and b = M_Z BWy."""
         at, (a, b) = score.shape.at(lam), score.parts(lam)
         Ha, Hb = at.error_filter.ahead(np.column_stack([a, b])).T
-        return [a @ a, a @ b, b @ b, a @ Ha, a @ Hb + b @ Ha, b @ Hb, at.trace_h]
+        return [a @ a, a @ b, b @ b, a @ Ha, a @ Hb + b @ Ha, b @ Hb]
 
     def __call__(self, rho: Values, lam: Values) -> Array:
         """ψ_ρ and ψ_λ (2, …)."""
@@ -365,6 +375,7 @@ class _Rough:
         of_lambda = (own - rho * cross + rho**2 * square) / variance - trace_h
         if self.rho is None:
             return np.array([np.zeros_like(of_lambda), of_lambda])
+        assert self.traces is not None, "both lags"
         trace_f = np.einsum("...i,ij,...j->...", self.rho.weights(rho), self.traces, weights)
         return np.array([(ab - rho * bb) / variance - trace_f / self.rho.damp(rho), of_lambda])
 
