@@ -1,8 +1,8 @@
 """Panels of any shape: ρ, λ, β, θ and effects where units come late, rows are missing, and W changes.
 
 The 11 cities of Zhejiang, the 41 of the delta and the 90 counties of Zhejiang, 4 and 11 periods, two-way effects. The habit
-of dropping every unit that is not always there is estimated on the same panels. ``shape.csv`` of ``docs/validation`` is written
-after every cell.
+of dropping every unit that is not always there is estimated on the same panels. ``shape.csv`` of ``docs/validation`` is
+written after every cell.
 """
 
 from __future__ import annotations

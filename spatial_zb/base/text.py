@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from spatial_zb.base.errors import SpecificationError, not_one_of
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
@@ -84,3 +84,58 @@ def cell_of(unit: object, period: object, name: str = "") -> Text:
     if not name:
         return Text(f"{unit} in {period}", f"{unit}（{period}）")
     return Text(f"{name} of {unit} in {period}", f"{unit}的{name}（{period}）")
+
+
+# --- Names in lists
+
+
+def refuse_repeats(names: tuple[str, ...], named: str | Text) -> None:
+    """Refuse a list of ``named`` that has a name twice."""
+    twice, what = sorted({name for name in names if names.count(name) > 1}), Text.of(named)
+    if twice:
+        raise SpecificationError(
+            f"{what.en} names {listed(twice)} more than once.", f"{what.zh}重复列出{listed_zh(twice)}。"
+        )
+
+
+def refuse_strangers(names: Sequence[str], known: Sequence[str], what: str, where: Text) -> None:
+    """Refuse names in option ``what`` that are not among those ``known``."""
+    strangers = [name for name in names if name not in known]
+    if strangers:
+        raise SpecificationError(
+            f"{what} names {listed(strangers)}, not among {where.en} ({listed(known)}). Add to {where.en} or drop.",
+            f"{what}列出的{listed_zh(strangers)}不在{where.zh}（{listed_zh(known)}）之中。请加入{where.zh}或去掉。",
+        )
+
+
+class ListedEffects(str):
+    """Effects that a list named one by one, as one text, which is read again as it is."""
+
+    __slots__ = ()
+
+
+def named_effects(given: Any, words: tuple[str, ...]) -> str:
+    """Effects as one text: a word that has a meaning of its own, else the names of a list."""
+    if isinstance(given, ListedEffects):
+        return given
+    if isinstance(given, str):
+        if given not in words:
+            raise not_one_of("fixed_effects", given, words)
+        return given
+    if not isinstance(given, Iterable) or not all(isinstance(name, str) and name.strip() for name in given):
+        raise SpecificationError(
+            f'fixed_effects must be one of {listed(words)}, or a list such as ["unit", "province*period"], not '
+            f"{given!r}.",
+            f'fixed_effects须为{listed_zh(words)}之一，或列表如["unit", "province*period"]，而不是{given!r}。',
+        )
+    names = ["*".join(part.strip() for part in name.split("*")) for name in given]
+    names = ["period" if name == "time" else name for name in names]
+    refuse_repeats(tuple(names), "fixed_effects")
+    if any(name in words and name != "unit" for name in names):
+        raise SpecificationError(
+            f'fixed_effects lists {listed(names)}: a list names effects one by one, as "unit" and "period". A word such '
+            'as "two_way" stands alone, without a list.',
+            f'fixed_effects列出了{listed_zh(names)}：列表中逐一写出效应，如"unit"和"period"；"two_way"等词单独使用，不放入列表。',
+        )
+    known = {(): "none", ("unit",): "unit", ("period",): "time", ("period", "unit"): "two_way"}
+    return known.get(tuple(sorted(names)), ListedEffects(" + ".join(names)))

@@ -76,7 +76,7 @@ def shares_moments(option: Option, weights: Weights, periods: int) -> bool:
     timed = spec.fixed_effects in ("time", "two_way")
     return (
         spec == plain
-        and spec.fixed_effects != "random"
+        and spec.fixed_effects in ("none", "unit", "time", "two_way")
         and option.estimator in ("lee_yu", "direct")
         and option.covariance in ("information", "hessian")
         and not (spec.lag_y and spec.lag_error)

@@ -240,7 +240,7 @@ def marginal_effects(
 def _range(fit: Fit, x: str, given: tuple[float, float] | None) -> tuple[float, float]:
     if given is None:
         values = fit.panel.array(_variable(x))
-        return float(values.min()), float(values.max())
+        return float(np.nanmin(values)), float(np.nanmax(values))
     low, high = (float(end) for end in given)
     if not low < high:
         raise SpecificationError(
@@ -259,8 +259,8 @@ def _refuse_other_product(fit: Fit, product: str, parts: tuple[str, str]) -> Non
     """A product in the model that was made of other variables (logged, centred, rescaled) would give other slopes."""
     first, second = (fit.panel.array(_variable(part)) for part in parts)
     expected, found = first * second, fit.panel.array(_variable(product))
-    off = np.abs(found - expected)
-    if np.any(off > SAME_PRODUCT * np.abs(expected).max()):
+    off = np.nan_to_num(np.abs(found - expected))  # units that are absent have no values
+    if np.any(off > SAME_PRODUCT * np.nanmax(np.abs(expected))):
         t, i = np.unravel_index(off.argmax(), off.shape)
         names = " × ".join(_variable(part) for part in parts)
         raise DataError(

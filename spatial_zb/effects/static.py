@@ -62,13 +62,13 @@ def static_effects(fit: Fit, method: Method, draws: int, rng: Rng, alpha: float)
     if why is not None:
         return not_computed(_axes(fit), method, fit, why)
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
-    point, gradient = average_effects(beta, theta, _multipliers(fit, rho))
+    point, gradient = average_effects(beta, theta, multipliers_of(fit, rho))
     df = fit.degrees(_over_parameters(fit, gradient))
     if method == "delta":
         std_error = delta_errors(fit.spec, gradient, fit.cov.to_numpy())
         columns = coefficient_columns(point.ravel(), std_error.ravel(), alpha, df)
         return Effects(_axes(fit), columns, method, fit, over, df=df)
-    m = _multipliers(fit, rho)
+    m = multipliers_of(fit, rho)
     slope = np.zeros((len(beta), 3, 3))  # of ln d in (β_k, θ_k, ρ), d the inverse of the multiplier of β
     slope[..., 2] = -np.array([m.da / m.a, m.dp / m.p, m.dp / m.p])
     variances = log_variances(gradient, slope, _blocks(fit.spec, fit.cov.to_numpy()))
@@ -203,13 +203,13 @@ def static_effect_matrix(fit: Fit, term: str, long_run: tuple[float, float] | No
 def average_effects_at(fit: Fit, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Effects (…, k, 3) of the model of ``fit`` at any parameter vectors (…, p) in the order of its params."""
     beta, theta, rho = coefficients(fit, values)
-    return average_effects(beta, theta, _multipliers(fit, rho))[0]
+    return average_effects(beta, theta, multipliers_of(fit, rho))[0]
 
 
 def effects_gradient(fit: Fit) -> NDArray[np.float64]:
     """Derivatives (k, 3, p) of the effects of every regressor in the parameters, in the order of the fit's."""
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
-    _, gradient = average_effects(beta, theta, _multipliers(fit, rho))
+    _, gradient = average_effects(beta, theta, multipliers_of(fit, rho))
     return _over_parameters(fit, gradient)
 
 
@@ -283,7 +283,8 @@ def coefficients_of(spec: DurbinSpec, values: NDArray[np.float64]) -> tuple[NDAr
     return values[..., beta], lagged, values[..., rho] if rho is not None else np.zeros(values.shape[:-1])
 
 
-def _multipliers(fit: Fit, rho: NDArray[np.float64]) -> Multipliers:
+def multipliers_of(fit: Fit, rho: NDArray[np.float64]) -> Multipliers:
+    """Multipliers at any ρ under the W of a fit; averages over its rows where W or units change between periods."""
     W, design = fit.weights, fit.design
     if isinstance(design, ShapeDesign):
         return averaged_over_rows(
@@ -362,7 +363,7 @@ def _simulated(fit: Fit, draws: int, rng: Rng, alpha: float) -> Effects:
     if why is not None:
         return not_computed(_axes(fit), "simulate", fit, why, detail)
     notes = tell_rejected(fit, rejected, draws, "rho")
-    simulated, _ = average_effects(beta[inside], theta[inside], _multipliers(fit, rho[inside]))
+    simulated, _ = average_effects(beta[inside], theta[inside], multipliers_of(fit, rho[inside]))
     detail |= {"average_over": "rows"} if isinstance(fit.design, ShapeDesign) else {}
     point = average_effects_at(fit, fit.params.to_numpy())
     return Effects(_axes(fit), simulated_columns(point, simulated, alpha), "simulate", fit, detail, notes)

@@ -10,8 +10,9 @@ from typing import Any
 from spatial_zb.base.arguments import Rng, renamed, seed_of
 from spatial_zb.base.execute import Execution, by_execution
 from spatial_zb.base.results import TestTable
+from spatial_zb.base.text import Text
 from spatial_zb.base.threads import one_thread
-from spatial_zb.data.panel import Panel
+from spatial_zb.data.panel import Panel, require_complete, require_panel
 from spatial_zb.hypotheses.case import TESTS, Likelihood, make_case
 from spatial_zb.hypotheses.nulls import GROUPS, bootstrap_p_values, run_tests
 from spatial_zb.hypotheses.sizes import with_measured_sizes
@@ -78,6 +79,8 @@ def diagnose(
         Tests whose measured size at this number of units is not near 5 %, and what to read instead.
     """
     rng = None if rng is None else seed_of(rng)
+    require_panel(panel)
+    require_complete(panel, Text("The chain of tests", "检验链"))
     case = make_case(spec, panel, W, estimator, rng)
     facts = {
         "y": spec.y,

@@ -29,7 +29,7 @@ from spatial_zb.core.likelihood import tests as core
 from spatial_zb.core.transforms import FixedEffects, TransformedSample, demean
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import Design, build_design, stacked
-from spatial_zb.models.durbin import fit_durbin
+from spatial_zb.models.durbin import check_weights, fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import DurbinSpec
 from spatial_zb.weights.matrix import Weights, as_weights
@@ -240,7 +240,8 @@ def quiet_design(case: Case, spec: DurbinSpec) -> Design:
 
 
 def highest_fit(case: Case, spec: DurbinSpec, estimator: Likelihood | None = None) -> Fit:
-    """Fit without warnings: what they would say is in the notes or makes the test unavailable."""
+    """Fit by likelihood, without warnings: what they would say is in the notes or makes the test unavailable."""
+    check_weights(spec, case.weights, estimator or case.estimator)  # the tests know no adjusted score
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialZbWarning)
         return fit_durbin(spec, case.panel, case.weights, estimator=estimator or case.estimator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy
 from scipy import special
 
 from spatial_zb.base.arguments import Rng, alpha_of, renamed, seed_of
@@ -13,11 +14,19 @@ from spatial_zb.base.results import ConfidenceSet
 from spatial_zb.base.threads import one_thread
 from spatial_zb.core.laws.bootstrap import draw_errors
 from spatial_zb.core.laws.samples import fast, likelihood_ratios, moments, ratio_limits
+from spatial_zb.core.likelihood import inner_interval
+from spatial_zb.core.likelihood.shape import ShapeScore
+from spatial_zb.core.likelihood.shape_covariance import score_statistic
+from spatial_zb.core.likelihood.shape_rows import DENSE_PERIOD
 from spatial_zb.core.system.sets import CLUSTERS_PER_INSTRUMENT, line_pieces, weak_moments
 from spatial_zb.inference.bootstrap.static import check_single, generator_of
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm_sample import gmm_sample
+from spatial_zb.models.shape import ShapeDesign
+from spatial_zb.models.spec import CLUSTERED
 
+#: Values at which a score test is looked at before the ends of its set are found.
+SET_POINTS = 61
 #: Fewest replicates from which a critical value at 5 % is read.
 FEWEST = 99
 
@@ -42,7 +51,9 @@ def profile_interval(
     Parameters
     ----------
     fit
-        Of one equation by ``lee_yu`` or ``direct``, with one spatial lag, of y or of the error; converged or not.
+        Of one equation by ``lee_yu`` or ``direct``, with one spatial lag, of y or of the error; converged or not. Of a panel
+        of another shape the score test is inverted, ψ(c)²/Var ψ(c) ≤ χ²₁(1 − α), with residuals under c: normal and
+        independent errors, or clustered by unit as the fit has them (spatial-zb docs validation/shape).
     term
         ``"rho"`` or ``"lam"``; without it the one that the model has.
     level
@@ -60,7 +71,8 @@ def profile_interval(
     SpecificationError
         Another estimator, a model without the term or with both, too few replicates.
     """
-    check_single(fit)
+    if not isinstance(fit.design, ShapeDesign):
+        check_single(fit)
     term = term or next(iter(fit.spec.spatial_terms), "rho")
     if term not in fit.spec.spatial_terms:
         raise SpecificationError(
@@ -70,9 +82,12 @@ def profile_interval(
     if len(fit.spec.spatial_terms) > 1:
         raise SpecificationError(
             f"{fit.spec.family} has both ρ and λ, and an interval for one of them alone says little. Use "
-            "zb.median_unbiased(fit) or zb.bootstrap(fit).",
-            f"{fit.spec.family}同时含ρ和λ，单独一个的区间说明不了什么：请用zb.median_unbiased(fit)或zb.bootstrap(fit)。",
+            "zb.bootstrap(fit), or zb.median_unbiased(fit) of a complete panel under one W.",
+            f"{fit.spec.family}同时含ρ和λ，单独一个的区间说明不了什么：请用zb.bootstrap(fit)，面板完整且W唯一时也可用"
+            "zb.median_unbiased(fit)。",
         )
+    if isinstance(fit.design, ShapeDesign):
+        return _score_set(fit, fit.design, term, level, replicates)
     weights = fit.weights
     if not fast(weights.matrix, weights.logdet, bool(fit.spec.lag_y), bool(fit.spec.lag_error)):
         raise SpecificationError(
@@ -95,6 +110,39 @@ def profile_interval(
     bounds = low if is_open[0, 0] else -np.inf, high if is_open[0, 1] else np.inf
     facts = {"method": "likelihood ratio", "replicates": replicates, **fit.facts}
     return ConfidenceSet(term, float(fit.params[term]), ((low, high),), bounds, level, critical, facts)
+
+
+def _score_set(fit: Fit, design: ShapeDesign, term: str, level: float, replicates: int) -> ConfidenceSet:
+    """All values that the score does not reject: there is no likelihood of a panel of any shape."""
+    weights = design.shape.W or design.shape.V
+    assert weights is not None, "there is a spatial coefficient"
+    if replicates or not weights.dense:
+        raise SpecificationError(
+            f"In a panel of this shape the set is by the score and χ², for periods of at most {DENSE_PERIOD} units: leave "
+            "replicates out, and with more units read fit.conf_int().",
+            f"此形态的面板由得分检验与χ²给出集合，每期至多{DENSE_PERIOD}个地区：请去掉replicates；地区更多时请用fit.conf_int()。",
+        )
+    clustered, critical = fit.covariance in CLUSTERED, float(special.chdtri(1, alpha_of(level)))
+    score, bounds = ShapeScore(design.shape, design.values), inner_interval(weights.interval)
+
+    def beyond(value: float) -> float:
+        return min(score_statistic(score, value, clustered), 1e6) - critical
+
+    grid = np.linspace(*bounds, SET_POINTS)
+    grid = np.unique(np.append(grid, fit.params[term])) if bounds[0] < fit.params[term] < bounds[1] else grid
+    values = np.array([beyond(float(value)) for value in grid])
+    inside = values <= 0
+    crossings = [
+        float(scipy.optimize.brentq(beyond, grid[i], grid[i + 1], xtol=1e-6))
+        for i in np.flatnonzero(inside[:-1] != inside[1:])
+    ]
+    ends = [*([bounds[0]] if inside[0] else []), *crossings, *([bounds[1]] if inside[-1] else [])]
+    pieces = tuple(zip(ends[::2], ends[1::2], strict=True))
+    # Next to an end the variance of the score grows without bound, whatever the data: a piece without a root says nothing.
+    with_root = tuple(p for p in pieces if any(p[0] <= root <= p[1] for root in fit.convergence.roots))
+    pieces = with_root or pieces
+    facts = {"method": "score", "replicates": 0, **fit.facts}
+    return ConfidenceSet(term, float(fit.params[term]), pieces, bounds, level, critical, facts)
 
 
 def _ratios(fit: Fit, replicates: int, rng: Rng) -> np.ndarray:

@@ -258,7 +258,7 @@ def fit_durbin(
         shaped = build_shape(spec, panel, lags, reasons)
         return _told(fit_shape(shaped, covariance, bandwidth), bandwidth=bandwidth)
     weights = lags.one
-    _check_weights(spec, weights, estimator)
+    check_weights(spec, weights, estimator)
     design = (regime_design if spec.regimes else build_design)(spec, panel, weights)
     if estimator == "gmm":
         fit = fit_gmm(design, covariance, powers, bias_correction)
@@ -421,7 +421,7 @@ def _check_bandwidth(bandwidth: int | None, covariance: Covariance, periods: int
         )
 
 
-def _check_weights(spec: DurbinSpec, weights: Weights, estimator: Estimator) -> None:
+def check_weights(spec: DurbinSpec, weights: Weights, estimator: Estimator) -> None:
     """With time effects W must keep ι where a determinant or a moment of λ is taken; 2SLS alone does not ask."""
     asks = spec.lag_error if estimator == "gmm" else spec.spatial_terms or spec.lag_time_lag
     timed = spec.fixed_effects in ("time", "two_way")

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.arguments import gathered, named_effects, refuse_repeats, refuse_strangers
+from spatial_zb.base.arguments import gathered
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.notes import warn_old
-from spatial_zb.base.text import Text
+from spatial_zb.base.text import Text, named_effects, refuse_repeats, refuse_strangers
 from spatial_zb.core.random.maximum import ErrorStructure
 from spatial_zb.core.transforms import FixedEffects
 

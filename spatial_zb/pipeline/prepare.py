@@ -379,7 +379,9 @@ def _columns_needed(study: Study, variables: Iterable[str], names: Iterable[str]
         needed |= set(expression.names) - set(expression.text_names) - {study.data.period}
     if names is not None:
         return needed | set(names)
-    needed |= {n for m in study.models.values() for n in (m.y, *m.x, *filter(None, [m.regimes]))}
+    needed |= {
+        n for m in study.models.values() for n in (m.y, *m.x, *m.effect_variables, *filter(None, [m.regimes]))
+    }
     needed |= {n for s in study.systems.values() for e in s.equations.values() for n in (e.y, *e.endog, *e.x)}
     needed |= {w.variable for w in study.weights.values() if isinstance(w, EconomicDistance | Gravity)}
     needed |= {n for index in study.indices.values() for n in index.columns}

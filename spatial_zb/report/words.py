@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from spatial_zb.base.text import Text
 
 EFFECTS = {
@@ -23,6 +25,8 @@ PARAMETERS = {
 # Lines below the estimates: name in glance() and label.
 FACTS = {
     "nobs": Text("Observations", "观测值"),
+    "rows": Text("Rows", "行数"),
+    "present": Text("Share of the panel present", "面板中存在的比例"),
     "n_units": Text("Units", "地区数"),
     "n_periods": Text("Periods", "时期数"),
     "log_likelihood": Text("Log-likelihood", "对数似然值"),
@@ -34,8 +38,8 @@ FACTS = {
     "j": Text("Over-identification J", "过度识别 J"),
     "j_p": Text("p of J", "J 的 p 值"),
 }
-# Of these, what only fits by instruments or systems have.
-INSTRUMENTAL_FACTS = ("serial_p", "effective_f", "kp_f", "j", "j_p")
+# Of these, what only fits of uneven panels, by instruments or of systems have.
+RARE_FACTS = ("rows", "present", "serial_p", "effective_f", "kp_f", "j", "j_p")
 
 ESTIMATORS = {
     "lee_yu": Text("Lee–Yu ML", "Lee–Yu 极大似然"),
@@ -48,6 +52,7 @@ ESTIMATORS = {
     "within": Text("Within", "组内估计"),
     "gmm": Text("GMM", "广义矩"),
     "robust_score": Text("Robust score", "稳健得分"),
+    "adjusted_score": Text("Adjusted score", "调整得分"),
     "2sls": Text("2SLS", "两阶段最小二乘"),
     "3sls": Text("3SLS", "三阶段最小二乘"),
     "gs2sls": Text("GS2SLS", "广义空间两阶段最小二乘"),
@@ -139,6 +144,7 @@ WORDS = {
     "random": Text("Random", "随机"),
     "rule": Text("Rule", "补齐规则"),
     "source": Text("Source", "来源"),
+    "other_effects": Text("Further effects", "其他固定效应"),
     "time_effects": Text("Time fixed effects", "时间固定效应"),
     "unit": Text("Unit", "地区"),
     "unit_effects": Text("Unit fixed effects", "地区固定效应"),
@@ -179,3 +185,21 @@ VALUE_WORDS: dict[str, dict[str, Text]] = {
     },
 }
 YES_NO = {"True": WORDS["yes"], "False": WORDS["no"]}
+
+
+def has_effects(facts: Mapping, kind: str) -> Text:
+    """Whether a fit has effects of units (``"unit"``) or of periods (``"time"``), alone or in a product."""
+    value = str(facts.get("fixed_effects", "none"))
+    if value == "random" and kind == "unit":
+        return WORDS["random"]
+    names = [
+        part for name in value.split(" + ") for part in ([name] if name == "unit*trend" else name.split("*"))
+    ]
+    return WORDS["yes" if value in (kind, "two_way") or {"time": "period"}.get(kind, kind) in names else "no"]
+
+
+def other_effects(facts: Mapping) -> Text:
+    """Effects beside those of units and of periods, such as province × period; "no" without any."""
+    known = ("unit", "period", *VALUE_WORDS["fixed_effects"])
+    names = [name for name in str(facts.get("fixed_effects", "none")).split(" + ") if name not in known]
+    return Text.of(", ".join(name.replace("*", " × ") for name in names)) if names else WORDS["no"]

@@ -161,6 +161,10 @@ def _check_model(
     check_known(f"{dotted}.y", VARIABLE, [model.y], usable, problems)
     check_known(f"{dotted}.x", VARIABLE, model.x, usable, problems)
     check_known(f"{dotted}.weights", WEIGHTS, model.weights, parts["weights"], problems)
+    for key in ("W_x", "W_error"):
+        named = [name for name in (getattr(model, key),) if name is not None]
+        check_known(f"{dotted}.{key}", WEIGHTS, named, parts["weights"], problems)
+    check_known(f"{dotted}.fixed_effects", VARIABLE, model.effect_variables, usable, problems)
     check_known(f"{dotted}.samples", SAMPLE, model.samples, parts["samples"], problems)
     if model.lag_x != "all":
         check_known(f"{dotted}.lag_x", REGRESSOR, model.lag_x, model.x, problems)

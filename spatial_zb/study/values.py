@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
-from spatial_zb.base.text import Text
+from spatial_zb.base.text import Text, named_effects
 
 
 class Section(BaseModel):
@@ -154,6 +154,25 @@ def _as_base(value: Any) -> object:
     return _ordered(span) if whole else value
 
 
+def _as_effects(given: Any) -> str:
+    words = get_args(EffectsKind)
+    if isinstance(given, str) and "*" in given:
+        raise Refusal(
+            f"{given!r} is one of several effects of a model: put all of these into a list of their own, "
+            '[["unit", "province*period"]]',
+            f'{given!r}是同一模型的多个固定效应之一：请把它们另放入一层列表，如[["unit", "province*period"]]',
+        )
+    if isinstance(given, str) and given not in words:
+        raise Refusal(
+            f"must be one of {listed(map(repr, words))}, or a list of effects in a list, not {given!r}",
+            f"须为{listed_zh(map(repr, words))}之一，或再套一层列表逐一写出效应，而不是{given!r}",
+        )
+    try:
+        return named_effects(given, words)
+    except SpecificationError as error:
+        raise Refusal(str(error), error.zh) from None
+
+
 def _as_islands(value: object) -> object:
     """A policy, or a tuple of pairs of ids."""
     return tuple(map(from_list, value)) if isinstance(value, list) else value
@@ -283,6 +302,8 @@ CovarianceKind = Literal[
 ]
 Family = Literal["OLS", "SLX", "SAR", "SDM", "SEM", "SDEM", "SAC", "GNS"]
 EffectsKind = Literal["none", "unit", "time", "two_way", "random"]
+#: Effects of a model: one of these words, or a list of effects one by one.
+ModelEffects = Annotated[Any, BeforeValidator(_as_effects)]
 Share = Annotated[float, Field(gt=0, lt=0.5, allow_inf_nan=False)]
 Normalisation = Literal["none", "row", "spectral", "minmax"]
 Islands = Annotated[Any, BeforeValidator(_as_islands), AfterValidator(_known_islands)]

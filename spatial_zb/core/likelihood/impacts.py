@@ -79,9 +79,12 @@ def row_multipliers(rho: ArrayLike, W: RowWeights | None, Wx: RowWeights) -> Arr
     at = np.asarray(rho, dtype=float)
     if W is None or at.size <= FEW_RHO:
         return np.array([_row_sums(float(one), W, Wx) for one in at.ravel()]).reshape(*at.shape, 8, -1)
-    nodes = Nodes((float(at.min()), float(at.max())), RHO_NODES)
+    low, high = W.interval
+    nodes = Nodes((float(np.nanmin(at)), float(np.nanmax(at))), RHO_NODES)
     known = np.array([_row_sums(float(one), W, Wx) for one in nodes.places])
-    return np.tensordot(nodes.weights(at), known, 1)
+    # the poles at the ends of the admissible interval are double in the derivatives: they are taken out first
+    known *= (((high - nodes.places) * (nodes.places - low)) ** 2)[:, None, None]
+    return np.tensordot(nodes.weights(at), known, 1) / (((high - at) * (at - low)) ** 2)[..., None, None]
 
 
 def _row_sums(rho: float, W: RowWeights | None, Wx: RowWeights) -> Array:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from spatial_zb.core import Array
 from spatial_zb.core.clusters import RowClusters, row_clusters
 from spatial_zb.core.likelihood.covariance import kernel_sum
-from spatial_zb.core.likelihood.shape import ShapeEstimate
+from spatial_zb.core.likelihood.shape import ShapeEstimate, ShapeScore, estimate_at
 from spatial_zb.core.likelihood.shape_rows import DenseForm, RowFilter
 from spatial_zb.core.logdet.factors import random_signs
 
@@ -406,6 +406,30 @@ def clustered_covariance(point: ShapePoint, leverage: bool) -> tuple[Array, bool
     cov = np.full((len(on) + 1, len(on) + 1), np.nan)
     cov[:-1, :-1], found = sandwiched(concentrated(observed_derivative(point))[inner], meat[inner])
     return cov, found
+
+
+def score_statistic(score: ShapeScore, value: float, clustered: bool) -> float:
+    """ψ²/Var(ψ) of the one spatial coefficient held at a value, the others at their best for it.
+
+    Residuals and effects are those under the value, which few units do not shrink as they do at the estimate. Normal
+    independent errors, or ``clustered`` by unit (CR1).
+    """
+    shape, of_rho = score.shape, score.shape.W is not None
+    point = ShapePoint(estimate_at(score, *((value, 0.0) if of_rho else (0.0, value))))
+    k, place = point.k, point.k if of_rho else point.k + 1
+    slope = float(score.of_rho(value)) if of_rho else score.of_lambda(value)
+    if clustered:
+        n = len(np.unique(shape.unit))
+        weight = np.zeros(k + 2)
+        weight[place] = 1.0
+        if of_rho and k:
+            weight[:k] = -np.linalg.lstsq(point.BZ, point.mean, rcond=None)[0]
+        variance = float(weight @ cluster_meat(point, point.found.e, n / (n - 1)) @ weight)
+    else:
+        meat, others = score_variance(point), [*range(k), k + 2]
+        cross = meat[place, others]
+        variance = float(meat[place, place] - cross @ np.linalg.solve(meat[np.ix_(others, others)], cross))
+    return slope**2 / variance if variance > 0 else np.inf
 
 
 def concentrated(derivative: Array) -> Array:

@@ -37,6 +37,7 @@ from spatial_zb.inference.bootstrap.record import (
     without_maximum,
 )
 from spatial_zb.inference.bootstrap.static import (
+    ShapeSource,
     Source,
     StaticSource,
     generator_of,
@@ -49,6 +50,7 @@ from spatial_zb.inference.bootstrap.variants import (
     RegimeSource,
 )
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.shape import ShapeDesign
 from spatial_zb.models.system.fit import SystemFit
 
 if TYPE_CHECKING:
@@ -198,6 +200,8 @@ def source_of(fit: Fit) -> Source:
         return RegimeSource(fit)
     if fit.spec.dynamic:
         return DynamicSource(fit)
+    if isinstance(fit.design, ShapeDesign):
+        return ShapeSource(fit, fit.design)
     if fit.estimator == "gmm":
         return InstrumentalSource(fit)
     if fit.spec.fixed_effects == "random":

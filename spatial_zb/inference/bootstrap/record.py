@@ -19,10 +19,10 @@ from spatial_zb.base.printing import Printed
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Scheme, bca_limits, studentised_limits
-from spatial_zb.core.likelihood.impacts import average_effects, multipliers, no_multipliers
+from spatial_zb.core.likelihood.impacts import average_effects
 from spatial_zb.effects.dynamic import long_run_statistics
 from spatial_zb.effects.regimes import regime_gradient, regime_values, regimes_admit
-from spatial_zb.effects.static import average_effects_at
+from spatial_zb.effects.static import average_effects_at, multipliers_of
 from spatial_zb.effects.table import EFFECTS, Horizon, spread
 from spatial_zb.models.fit import Estimates, Fit
 from spatial_zb.models.regimes import regime_contrast, regime_labels
@@ -341,7 +341,7 @@ def effects_of(fit: Fit, horizon: Horizon) -> Statistics:
     def inside(values: Array) -> NDArray[np.bool_]:
         if not fit.spec.lag_y:
             return np.ones(len(values), dtype=bool)
-        low, high = fit.weights.logdet.interval
+        low, high = fit.design.interval
         rho = values[:, fit.params.index.get_loc("rho")]
         return (low < rho) & (rho < high)
 
@@ -410,10 +410,7 @@ def _delta_errors(fit: Fit, values: Array, covariances: Array) -> Array:
     spec, index = fit.spec, fit.params.index
     at = {name: index.get_loc(name) for name in index}
     rho = values[:, at["rho"]] if spec.lag_y else np.zeros(len(values))
-    W = fit.weights
-    factors = (
-        multipliers(rho, W.matrix, W.logdet, W.row_normalised) if spec.lag_y else no_multipliers(W.matrix)
-    )
+    factors = multipliers_of(fit, rho)
     beta = values[:, [at[name] for name in spec.regressors]]
     theta = np.stack(
         [values[:, at[f"W_{x}"]] if x in spec.lag_x else rho * 0 for x in spec.regressors], axis=1

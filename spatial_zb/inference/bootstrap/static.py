@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -25,12 +25,14 @@ from spatial_zb.core.laws.bootstrap import (
 from spatial_zb.core.laws.replicates import Replicates, estimate_all
 from spatial_zb.core.laws.samples import SampleModel, fast
 from spatial_zb.core.likelihood import spatial_values
+from spatial_zb.core.likelihood.shape_rows import RowFilter
 from spatial_zb.core.transforms import column_basis, demean, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.inference.bootstrap.record import Replicated
 from spatial_zb.models.design import RANK_TOLERANCE, Design
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.shape import ShapeDesign, fit_shape
 
 #: Fewest periods from which leaving one out says something about skewness.
 JACKKNIFE_PERIODS = 5
@@ -264,3 +266,63 @@ class StaticSource:
         if fit.estimator == "direct" and fit.least_squares_df:
             degrees -= sample.absorbed
         return np.array([*found.delta[0], *spatial, found.sigma2[0] * sample.observations / degrees])
+
+
+# --- Panels of any shape
+
+UNEVEN = Text(
+    "periods and units have rows of different numbers, which cannot be exchanged",
+    "各时期、各地区的行数不同，不能互换",
+)
+
+
+@dataclass(frozen=True)
+class ShapeSource:
+    """y* = S⁻¹(Zδ̂ + Dα̂ + B⁻¹ε*) on the rows of a panel of any shape, effects as estimated."""
+
+    fit: Fit
+    design: ShapeDesign
+    refused: ClassVar[Mapping[Scheme, Text]] = {"period": UNEVEN, "unit": UNEVEN}
+
+    @cached_property
+    def mean(self) -> Array:
+        """Zδ̂ + Dα̂ (N,): Sy less what the residuals make of it."""
+        shape, y = self.design.shape, self.design.values
+        u = self._spread(self.fit.residuals[self.design.present])
+        return (y - self._rho * (shape.W.matrix @ y) if shape.W is not None else y) - u
+
+    @property
+    def _rho(self) -> float:
+        return float(self.fit.params.get("rho", 0.0))
+
+    def _spread(self, e: Array) -> Array:
+        """B⁻¹e."""
+        V = self.design.shape.V
+        return e if V is None else RowFilter(V, float(self.fit.params["lam"])).solve(e)
+
+    def draw(self, scheme: Scheme, rng: np.random.Generator) -> Array:
+        """y* (N,): errors drawn row by row, normal ones, or residuals whose signs are flipped by unit."""
+        shape, e = self.design.shape, self.fit.residuals[self.design.present]
+        pool = (e - (scheme == "residual") * e.mean()) * np.sqrt(len(e) / shape.free)
+        if scheme == "parametric":
+            drawn = rng.standard_normal(len(e)) * np.sqrt(e @ e / shape.free)
+        elif scheme == "residual":
+            drawn = rng.choice(pool, len(e))
+        else:
+            drawn = pool * rng.choice([-1.0, 1.0], len(self.design.panel.units))[shape.unit]
+        right = self.mean + self._spread(drawn)
+        return right if shape.W is None else RowFilter(shape.W, self._rho).solve(right)
+
+    def estimate(self, drawn: Array) -> Fit:
+        """As the fit, on the same rows."""
+        return fit_shape(
+            replace(self.design, values=drawn), self.fit.covariance, self.fit.convergence.bandwidth
+        )
+
+    def centre(self, scheme: Scheme) -> Array | None:
+        """θ̂; sign flips keep what units have of their own: the mean of the draws."""
+        return None if scheme == "wild" else self.fit.params.to_numpy()
+
+    def without(self, kept: NDArray[np.bool_]) -> Array:
+        """Parameters of some periods."""
+        return without_periods(self.fit, kept)

@@ -18,7 +18,6 @@ from spatial_zb.effects.scenarios import scenario
 from spatial_zb.effects.system import SHOCK, units_of_system
 from spatial_zb.effects.table import Effects
 from spatial_zb.explore.distance import effects_by_distance, moran_by_distance
-from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.spec import Estimation
 from spatial_zb.models.system import fit_system
@@ -32,7 +31,7 @@ from spatial_zb.pipeline.job import (
     shown_regions,
     unit_names,
 )
-from spatial_zb.pipeline.stages.models import spec_of
+from spatial_zb.pipeline.stages.models import fit_model, spec_of
 from spatial_zb.pipeline.stages.systems import method_options, system_spec
 from spatial_zb.pipeline.words import (
     METHOD_WORDS,
@@ -90,9 +89,7 @@ def _estimated(job: Job, model: Model) -> tuple[Fit, Effects]:
     made = job.made.estimated(Fit, model.name, sample, weights, model.fixed_effects[-1])
     if made is not None and made[1] is not None:
         return made[0], made[1]
-    spec = spec_of(model, model.fixed_effects[-1])
-    W = job.prepared.weights(weights, sample)
-    fit = fit_durbin(spec, job.prepared.sample(sample), W, **model.fit_options)
+    fit = fit_model(job.prepared, model, model.fixed_effects[-1], sample, weights)
     return fit, spatial_effects(fit)
 
 

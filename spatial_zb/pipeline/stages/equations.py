@@ -16,7 +16,6 @@ from spatial_zb.effects.regimes import regime_spillovers
 from spatial_zb.effects.table import Effects
 from spatial_zb.hypotheses.nested import can_be_simplified
 from spatial_zb.inference.median import MedianUnbiased, has_median_unbiased, median_unbiased
-from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import regime_tests
@@ -27,8 +26,8 @@ from spatial_zb.pipeline.stages.models import (
     Column,
     draw_effects,
     effect_columns,
+    fit_model,
     regime_words,
-    spec_of,
 )
 from spatial_zb.pipeline.words import (
     column_heading,
@@ -121,13 +120,11 @@ def _fit_all(job: Job, model: Model) -> list[Column]:
     for sample in study.samples_of(model):
         for W in study.weights_of(model):
             for effects in model.fixed_effects:
-                spec = spec_of(model, effects)
-                weights = prepared.weights(W, sample)
                 with saying_where(study.place(f"models.{model.name}")), naming_sample(study, sample):
-                    fit = fit_durbin(spec, prepared.sample(sample), weights, **model.fit_options)
+                    fit = fit_model(prepared, model, effects, sample, W)
                 seed = job.seed("effects", model.name, sample, W, effects)
                 one = len(fit.panel.periods) == 1
-                last = _kind(spec) if one else effect_words(effects)
+                last = _kind(fit.spec) if one else effect_words(effects)
                 heading = column_heading(study, model, sample, W, last, len(model.fixed_effects) > 1)
                 delta, simulated = spatial_effects(fit), _simulated(fit, study.general.draws, seed)
                 long = _long_run(fit, study.general.draws, seed)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from spatial_zb.base.errors import listed, listed_zh
+from spatial_zb.base.text import ListedEffects
 from spatial_zb.study.values import (
     Bounds,
     Breaks,
@@ -19,6 +20,7 @@ from spatial_zb.study.values import (
     Finite,
     Label,
     Listed,
+    ModelEffects,
     Names,
     Pairs,
     Periods,
@@ -142,8 +144,10 @@ class Model(Section):
 
     Blank weights = the first of the file, blank samples = the main sample. ``time_lag`` and ``lag_time_lag`` add y and
     Wy of the period before; ``regimes`` names a variable with two values or more, by which the coefficients differ, but for
-    those that ``common`` names; ``bias_correction`` is that of ``gmm``. Without ``covariance`` the robust score has
-    clustered errors, other estimators the information matrix.
+    those that ``common`` names; ``bias_correction`` is that of ``gmm``. ``fixed_effects`` gives a column each; effects in a
+    list of their own are those of one column. ``W_x`` and ``W_error`` name weights of these lags.
+
+    Without ``covariance`` the robust score has clustered errors, other estimators the information matrix.
     """
 
     name: str
@@ -153,8 +157,10 @@ class Model(Section):
     lag_y: bool = True
     lag_x: Literal["all"] | Names = "all"
     lag_error: bool = False
-    fixed_effects: Some[EffectsKind] = ("two_way",)
+    fixed_effects: Some[ModelEffects] = ("two_way",)
     weights: Names = ()
+    W_x: Word | None = None
+    W_error: Word | None = None
     samples: Names = ()
     time_lag: bool = False
     lag_time_lag: bool = False
@@ -180,6 +186,13 @@ class Model(Section):
         if isinstance(given, dict) and given.get("estimator") == "robust_score":
             return {"covariance": "cluster"} | given
         return given
+
+    @property
+    def effect_variables(self) -> tuple[str, ...]:
+        """Variables by whose values there are effects, as in ``["unit", "province*period"]``."""
+        listed_ones = [effects for effects in self.fixed_effects if isinstance(effects, ListedEffects)]
+        names = {part for one in listed_ones for name in one.split(" + ") for part in name.split("*")}
+        return tuple(sorted(names - {"unit", "period", "trend"}))
 
     @property
     def fit_options(self) -> dict[str, Any]:

@@ -56,7 +56,17 @@ from spatial_zb.report.tables.table import (
     body,
     section,
 )
-from spatial_zb.report.words import EFFECTS, ESTIMATORS, FACTS, INSTRUMENTAL_FACTS, MODELS, PARAMETERS, WORDS
+from spatial_zb.report.words import (
+    EFFECTS,
+    ESTIMATORS,
+    FACTS,
+    MODELS,
+    PARAMETERS,
+    RARE_FACTS,
+    WORDS,
+    has_effects,
+    other_effects,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -328,9 +338,11 @@ def _fact_rows(columns: Sequence[_Column], labels: Mapping, style: TableStyle) -
     rows = []
     if "n_periods" in facts:  # a cross-section has no effects to speak of
         rows = [
-            _fact_row(WORDS["unit_effects"], columns, lambda facts: _has_effects(facts, "unit"), style),
-            _fact_row(WORDS["time_effects"], columns, lambda facts: _has_effects(facts, "time"), style),
+            _fact_row(WORDS["unit_effects"], columns, lambda facts: has_effects(facts, "unit"), style),
+            _fact_row(WORDS["time_effects"], columns, lambda facts: has_effects(facts, "time"), style),
         ]
+    if any(other_effects(column.facts) != WORDS["no"] for column in columns):
+        rows.append(_fact_row(WORDS["other_effects"], columns, other_effects, style))
     rows += [_fact_row(label, columns, _fact(name, style), style) for name, label in facts.items()]
     if len({column.facts.get("y") for column in columns}) > 1:
         rows.append(_fact_row(WORDS["dependent"], columns, lambda facts: _named_y(facts, labels), style))
@@ -347,8 +359,8 @@ def _fact_rows(columns: Sequence[_Column], labels: Mapping, style: TableStyle) -
 
 
 def _facts_shown(columns: Sequence[_Column]) -> list[str]:
-    """Those of instruments only where a column has them."""
-    return [n for n in FACTS if n not in INSTRUMENTAL_FACTS or any(n in column.facts for column in columns)]
+    """Those of instruments and of uneven panels only where a column has them."""
+    return [n for n in FACTS if n not in RARE_FACTS or any(n in column.facts for column in columns)]
 
 
 def _named_y(facts: Mapping, labels: Mapping) -> Cell:
@@ -373,7 +385,7 @@ def _fact(name: str, style: TableStyle) -> Callable[[Mapping], Cell]:
         if name in _OF_THE_SOLUTION and not facts.get("converged", True):
             return WORDS["not_computed"]
         value = facts.get(name)
-        if name.startswith("n"):
+        if name.startswith("n") or name == "rows":
             return whole(value)
         return Number(real(value), style.digits, notation="p_value" if name.endswith("_p") else "fixed")
 
@@ -393,13 +405,6 @@ def _estimator(facts: Mapping) -> Cell:
     if likelihood and real(facts.get("n_periods")) == 1:
         return ESTIMATORS["ml"]  # nothing is transformed where there is one period
     return _coded("estimator", ESTIMATORS)(facts)
-
-
-def _has_effects(facts: Mapping, kind: str) -> Cell:
-    value = str(facts.get("fixed_effects", "none"))
-    if value == "random" and kind == "unit":
-        return WORDS["random"]
-    return WORDS["yes" if value in (kind, "two_way") else "no"]
 
 
 def _regression_notes(
