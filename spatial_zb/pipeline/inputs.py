@@ -1,15 +1,13 @@
-"""Doubtful cells, totals of the reference region, weights and composite indices of a study, as its tables say."""
+"""Doubtful cells, totals of the reference region and composite indices of a study, as its tables say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from spatial_zb import weights as build
 from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import UNDATED, Text, cell_of, period_runs
@@ -26,20 +24,10 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.data.read import read_table
 from spatial_zb.pipeline.units import keys_of
 from spatial_zb.study import (
-    Combination,
     Coupling,
-    EconomicDistance,
-    Gravity,
     Index,
     Study,
-    WeightsFile,
 )
-from spatial_zb.weights.build.islands import settle
-from spatial_zb.weights.matrix import Weights
-
-#: Keys of a weights table that its builder does not take.
-OUTSIDE = frozenset({"name", "label", "kind", "normalisation", "variable", "periods"})
-
 
 _NO_CELLS = pd.DataFrame({"unit": [], "period": [], "variable": [], "value": []}).astype(
     {"unit": object, "period": "int64", "variable": object}
@@ -249,94 +237,6 @@ def _say_switches(files: Sequence[str], tables: Sequence[pd.DataFrame], asked: I
             f"Reference totals of {listed(names)} come from more than one table: {en}.",
             f"{listed_zh(names)}的参照合计来自不止一个表：{zh}。",
         )
-
-
-def build_weights(
-    study: Study,
-    name: str,
-    polygons: Any,
-    bases: Mapping[str, pd.Series] | None = None,
-    rows: Mapping[str, pd.Index] | None = None,
-) -> Weights:
-    """Build and normalise one of the study's weights on the given polygons.
-
-    Under the name of the weights, ``bases`` holds the variable of economic ones by unit id, and ``rows`` the ids of the
-    rows of a file without any.
-    """
-    recipe = study.weights[name]
-    built = _BUILDERS[recipe.kind](_Task(study, name, polygons, bases or {}, rows or {}), recipe)
-    return replace(built, label=name).standardise(recipe.normalisation)
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """One table of weights, and what it may need."""
-
-    study: Study
-    name: str
-    polygons: Any
-    bases: Mapping[str, pd.Series]
-    rows: Mapping[str, pd.Index]
-
-    def options(self, recipe: Any, *without: str) -> dict[str, Any]:
-        """Keys of the table as arguments of its builder."""
-        return {**recipe.model_dump(exclude=OUTSIDE | set(without)), "label": self.name}
-
-    def base(self) -> pd.Series:
-        """The variable of economic weights for the units of this sample."""
-        values = self.bases[self.name]
-        return values[values.index.isin(self.polygons.index)]
-
-    def source(self, recipe: EconomicDistance | Gravity) -> dict[str, Any]:
-        """What a builder keeps about its variable."""
-        periods = recipe.periods if recipe.periods != "mean" else self.study.data.span
-        return {"variable": recipe.variable, "periods": list(periods)}
-
-
-def _from_polygons(builder: Callable[..., Weights]) -> Callable[[_Task, Any], Weights]:
-    """Builders whose arguments are the keys of their table."""
-    return lambda task, recipe: builder(task.polygons, **task.options(recipe))
-
-
-def _economic_distance(task: _Task, recipe: EconomicDistance) -> Weights:
-    values = task.base().reindex(task.polygons.index)
-    return build.economic_distance(values, **task.source(recipe), **task.options(recipe))
-
-
-def _gravity(task: _Task, recipe: Gravity) -> Weights:
-    source = task.source(recipe)
-    mass = task.base().rename(source.pop("variable"))
-    return build.gravity(task.polygons, mass, **source, **task.options(recipe))
-
-
-def _combine(task: _Task, recipe: Combination) -> Weights:
-    a, b = (build_weights(task.study, part, task.polygons, task.bases, task.rows) for part in recipe.parts)
-    return build.combine(a, b, **task.options(recipe, "parts"))
-
-
-def _file(task: _Task, recipe: WeightsFile) -> Weights:
-    """The units of the sample out of the file."""
-    path = task.study.file(recipe.file)
-    rows, negative = task.rows.get(task.name), recipe.allow_negative
-    whole = build.read(path, rows, name=recipe.sheet, label=task.name, allow_negative=negative)
-    ids = unit_ids(pd.Series(whole.ids), task.polygons.index)
-    part = replace(whole, ids=pd.Index(ids, dtype=str)).subset(task.polygons.index)
-    settled = settle(part.matrix, part.ids, recipe.islands)
-    return replace(part, recipe={**part.recipe, **settled.record})
-
-
-_BUILDERS: Mapping[str, Callable[[_Task, Any], Weights]] = {
-    "contiguity": lambda task, own: build.contiguity(task.polygons, own.rule, **task.options(own, "rule")),
-    "knn": _from_polygons(build.knn),
-    "distance_band": _from_polygons(build.distance_band),
-    "inverse_distance": _from_polygons(build.inverse_distance),
-    "exponential_decay": _from_polygons(build.exponential_decay),
-    "block": _from_polygons(build.block),
-    "economic_distance": _economic_distance,
-    "gravity": _gravity,
-    "combine": _combine,
-    "file": _file,
-}
 
 
 def with_indices(study: Study, panel: Panel) -> Panel:

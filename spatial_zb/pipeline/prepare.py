@@ -25,7 +25,8 @@ from spatial_zb.data.missing import blanked, fill_missing
 from spatial_zb.data.panel import Panel
 from spatial_zb.data.read import read_table
 from spatial_zb.data.regions import select_regions
-from spatial_zb.pipeline.inputs import build_weights, doubtful_cells, reference_totals, with_indices
+from spatial_zb.pipeline.inputs import doubtful_cells, reference_totals, with_indices
+from spatial_zb.pipeline.matrices import build_weights
 from spatial_zb.pipeline.units import (
     ID,
     PERIOD,
@@ -40,7 +41,6 @@ from spatial_zb.pipeline.units import (
 from spatial_zb.pipeline.words import column_words, saying_where, source_note
 from spatial_zb.study import EconomicDistance, Gravity, Study, WeightsFile
 from spatial_zb.weights import unit_means
-from spatial_zb.weights.matrix import Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +59,9 @@ class Prepared:
     samples: Mapping[str, tuple[str, ...]]
     filled: pd.DataFrame
     flags: pd.DataFrame
-    bases: Mapping[str, pd.Series] = field(default_factory=dict)
+    bases: Mapping[str, pd.Series | pd.DataFrame] = field(default_factory=dict)
     rows: Mapping[str, pd.Index] = field(default_factory=dict)
-    _weights: dict[tuple[str, str], Weights] = field(default_factory=dict, repr=False)
+    _weights: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         samples = ", ".join(f"{name} ({len(units)} units)" for name, units in self.samples.items())
@@ -80,8 +80,8 @@ class Prepared:
         kept = set(self.samples[sample])
         return tuple(i for i in members(self.study, sample, self.regions) if i not in kept)
 
-    def weights(self, name: str, sample: str) -> Weights:
-        """Weights of one sample, built from its own polygons, once."""
+    def weights(self, name: str, sample: str) -> Any:
+        """Weights of one sample, built from its own polygons, once; a W by period where the study has one of each."""
         key = name, sample
         if key not in self._weights:
             with saying_where(self.study.place(f"weights.{name}")):
@@ -250,15 +250,19 @@ def _texts(
     return found | ({period: np.broadcast_to(dates, shape)} if study.data.dated else {})
 
 
-def _economic_bases(study: Study, regions: Any, panel: Panel) -> dict[str, pd.Series]:
-    """Mean by unit of the variable of every economic weights table.
+def _economic_bases(study: Study, regions: Any, panel: Panel) -> dict[str, pd.Series | pd.DataFrame]:
+    """Mean by unit of the variable of every economic weights table; its values by period where each has a W.
 
     Base periods within the sample come from its panel. Others (a pre-sample mean) are read from the data file
     by the same rules, with only the columns that the variable needs.
     """
-    bases = {}
+    bases: dict[str, pd.Series | pd.DataFrame] = {}
     for name, recipe in study.weights.items():
         if not isinstance(recipe, EconomicDistance | Gravity):
+            continue
+        if recipe.periods == "each":
+            values = panel.array(recipe.variable).T
+            bases[name] = pd.DataFrame(values, index=panel.units, columns=list(panel.periods))
             continue
         span = study.data.span if recipe.periods == "mean" else recipe.periods
         wanted = range(span[0], span[1] + 1)

@@ -32,6 +32,7 @@ from spatial_zb.report import folder as output
 from spatial_zb.report.files import input_record, output_record, slug, versions
 from spatial_zb.study import Study, name_in
 from spatial_zb.weights.matrix import Weights
+from spatial_zb.weights.periods import weights_at
 
 Stage = Literal[
     "data", "moran", "dynamics", "tests", "models", "systems", "compare", "claims", "maps", "report"
@@ -110,7 +111,8 @@ class Checked:
                 )
             )
         for name, W in zip(study.weights, self.weights, strict=True):
-            label, links, alone = study.weights[name].label, W.matrix.nnz, len(W.islands)
+            label, of_last = study.weights[name].label, weights_at(W, self.prepared.panel.periods[-1])
+            links, alone = of_last.matrix.nnz, len(of_last.islands)
             lines.append(
                 Text(
                     f"  weights {name} ({label.en}): {links} links, {alone} without neighbours",

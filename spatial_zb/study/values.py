@@ -143,13 +143,13 @@ def as_span(value: object) -> object:
 
 
 def _as_base(value: Any) -> object:
-    """``"mean"``, or a span of periods; one period is a span of itself."""
+    """``"mean"``, ``"each"``, or a span of periods; one period is a span of itself."""
     span: Any = (value, value) if type(value) is int else from_list(value)
     whole = isinstance(span, tuple) and len(span) == 2 and all(type(period) is int for period in span)
-    if value != "mean" and not whole:
+    if value not in ("mean", "each") and not whole:
         raise Refusal(
-            f"must be 'mean', [first, last] or one period, not {value!r}",
-            f"须为'mean'、[起始, 结束]或一个时期，而不是{value!r}",
+            f"must be 'mean', 'each', [first, last] or one period, not {value!r}",
+            f"须为'mean'、'each'、[起始, 结束]或一个时期，而不是{value!r}",
         )
     return _ordered(span) if whole else value
 

@@ -19,6 +19,9 @@ DATA, SHAPES = ROOT / "data", ROOT / "shapefiles"
 
 PANEL = "delta_city_panel_2003_2019"
 FLAGS = "delta_city_flags_2003_2019"
+CITIES = "national_city_panel_2007_2019"
+CITY_FLAGS = "national_city_flags_2007_2019"
+EVENTS = "national_city_events"
 NATIONAL = "national_city_totals_2003_2019"
 PRINTED = "national_city_totals_printed_2003_2015"
 CENSUS = "zhejiang_county_census_2000_2010"
@@ -30,6 +33,9 @@ UNITS = "zhejiang_constant_units_2000_2010"
 KEYS = {
     PANEL: ("city_en", "year"),
     FLAGS: ("city_en", "year"),
+    CITIES: ("adcode", "year"),
+    CITY_FLAGS: ("adcode", "year"),
+    EVENTS: ("adcode", "year"),
     NATIONAL: ("year", None),
     PRINTED: ("year", None),
     CENSUS: ("adcode", None),
@@ -38,7 +44,16 @@ KEYS = {
     UNIT_NAMES: ("constant_unit", None),
     UNITS: ("constant_unit", None),
 }
-LAYERS = {"delta_cities": 41, "zhejiang_counties": 90, "zhejiang_constant_units": 78}
+LAYERS = {
+    "delta_cities": 41,
+    "zhejiang_counties": 90,
+    "zhejiang_constant_units": 78,
+    "national_cities": 314,
+}
+#: Cities of the nation's study without a neighbour among them, and pairs of neighbours, of the source's polygons.
+STUDY_ISLANDS, STUDY_PAIRS = ["330900", "460100", "460200", "460400", "650200"], 727
+#: Of more units than these the codebook counts blank cells by year and names no unit.
+NAMED_UNITS = 100
 CENSUS_TOTAL_2010 = 54_426_891  # published total of the province
 
 
@@ -77,6 +92,35 @@ def test_city_tables_are_balanced(name, units, periods):
     assert len(frame) == units * len(periods)
     assert set(frame["year"]) == {str(year) for year in periods}
     assert (frame["edition"].astype(int) == frame["year"].astype(int) + 1).all()
+
+
+def test_the_national_panel_is_unbalanced_as_printed():
+    frame = table(CITIES)
+    assert not frame.duplicated(["adcode", "year"]).any()
+    assert frame["adcode"].nunique() == 299
+    by_year = frame.groupby("year").size()
+    assert by_year.loc[["2007", "2011", "2015", "2017", "2019"]].tolist() == [287, 288, 291, 298, 297]
+    assert (frame["edition"].astype(int) == frame["year"].astype(int) + 1).all()
+    assert frame.groupby("adcode")[["city", "region"]].nunique().eq(1).all(axis=None)
+
+
+def test_the_national_panel_holds_the_rows_of_the_delta():
+    nation, delta = table(CITIES), table(PANEL)
+    columns = [c for c in nation.columns if c in delta.columns]
+    both = delta.merge(nation, on=["adcode", "year"], suffixes=("", "_nation"))
+    assert len(both) == 41 * 13
+    for column in columns[2:]:
+        if column not in ("adcode", "year"):
+            assert both[column].equals(both[f"{column}_nation"].rename(column)), column
+
+
+def test_events_are_of_cities_of_the_panel_and_explain_its_absences():
+    events, cities = table(EVENTS), table(CITIES)
+    assert set(events["adcode"]) <= set(cities["adcode"])
+    years = cities.groupby("adcode")["year"].agg(["min", "max", "size"])
+    comes_or_goes = years.index[years["size"] < 13]
+    assert len(comes_or_goes) == 14
+    assert set(comes_or_goes) <= set(events["adcode"])
 
 
 def test_panel_has_the_provinces_of_the_delta():
@@ -165,8 +209,9 @@ def test_printed_totals_differ_from_the_sums_where_the_sums_hold_slips():
     assert (excess.abs() > 0.006).sum().sum() == 8
 
 
-def test_flags_name_cells_of_the_panel_as_printed():
-    flags, panel = table(FLAGS), table(PANEL)
+@pytest.mark.parametrize(("flagged", "of"), [(FLAGS, PANEL), (CITY_FLAGS, CITIES)])
+def test_flags_name_cells_of_the_panel_as_printed(flagged, of):
+    flags, panel = table(flagged), table(of)
     cells = panel.melt(
         ["adcode", "year"], [c for c in panel.columns if c in set(flags["column"])], "column", "cell"
     )
@@ -175,7 +220,7 @@ def test_flags_name_cells_of_the_panel_as_printed():
     assert (both["printed"].isna() == both["cell"].isna()).all()
     known = both["printed"].notna()
     assert (both.loc[known, "printed"].astype(float) == both.loc[known, "cell"].astype(float)).all()
-    assert not flags.duplicated(["adcode", "year", "column"]).any()
+    assert not flags.duplicated(["adcode", "year", "column", "kind"]).any()
 
 
 def test_sector_shares_of_2017_are_flagged_because_they_are_means():
@@ -247,6 +292,8 @@ def blank_cells(frame: pd.DataFrame, column: str, unit: str, period: str | None)
         return str(len(blank))
     if period is None:
         return f"{len(blank)}: {', '.join(sorted(blank[unit]))}"
+    if frame[unit].nunique() > NAMED_UNITS:
+        return f"{len(blank)}: {', '.join(f'{len(rows)} in {year}' for year, rows in blank.groupby(period))}"
     everyone = set(frame[unit])
     parts = []
     for year, rows in blank.groupby(period):
@@ -310,6 +357,38 @@ def test_city_polygons_are_the_cities_of_the_panel():
         assert (shapes[field] == cities[column]).all(), field
     zhejiang = shapes.index[shapes["prov"] == "浙江省"]
     assert list(zhejiang) == sorted(set(table(INNOVATION)["adcode"]))
+
+
+def test_national_polygons_are_the_cities_of_the_panel_and_the_rest_of_the_country():
+    cities = table(CITIES).drop_duplicates("adcode").set_index("adcode")
+    shapes = layer("national_cities")
+    own = shapes[shapes.index.isin(cities.index)]
+    assert set(cities.index) - set(own.index) == {"341400", "371200"}  # dissolved
+    assert set(own.index[own["study"] == "0"]) == {"460300"}
+    for field, column in {"name_zh": "city", "name_en": "city_en", "prov": "province"}.items():
+        assert (own[field] == cities.loc[own.index, column]).all(), field
+    words = {"1": "east", "2": "middle", "3": "west"}
+    assert (own["region"] == cities.loc[own.index, "region"].map(words)).all()
+    others = shapes[~shapes.index.isin(cities.index)]
+    assert (others["study"] == "0").all()
+    assert set(others["prov"]) >= {"台湾省", "香港特别行政区", "澳门特别行政区"}
+    assert sum((SHAPES / f"national_cities.{kind}").stat().st_size for kind in ("shp", "dbf", "shx")) < 1e6
+
+
+def test_the_broken_line_reaches_to_the_south():
+    lines = layer("national_lines")
+    assert lines.crs.to_epsg() == 4490
+    west, south, east, north = lines.total_bounds
+    assert (west > 107, south < 4, east > 122, north > 24) == (True,) * 4
+    assert len(lines.geometry.iloc[0].geoms) == 10
+
+
+def test_simplified_borders_keep_their_neighbours():
+    """Queen contiguity of the cities of the study, as counted on the polygons before they were simplified."""
+    shapes = layer("national_cities")
+    graph = neighbours(shapes[shapes["study"] == "1"])
+    assert sorted(graph.isolates) == STUDY_ISLANDS
+    assert graph.n_edges == 2 * STUDY_PAIRS
 
 
 def test_county_polygons_are_the_counties_of_the_tables():
@@ -393,7 +472,7 @@ def test_deriving_again_gives_the_same_bytes(derive, tmp_path):
         pytest.skip(f"{derive.PACKAGE} is not installed (dependency group derive)")
     for stem, shapes in derive.derive_layers().items():
         derive.write_layer(shapes, tmp_path / f"{stem}.shp")
-    assert len(list(tmp_path.iterdir())) == 5 * len(LAYERS)
+    assert len(list(tmp_path.iterdir())) == 5 * (len(LAYERS) + 1)  # and the broken line
     # Releases of GDAL word the .prj differently; its meaning is tested above.
     assert [
         name for name in derive.compare_or_replace(tmp_path, check=True) if not name.endswith(".prj")

@@ -28,6 +28,7 @@ from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.tables.table import TableLook
 from spatial_zb.study import Study
 from spatial_zb.weights import compare_weights, report_by_period
+from spatial_zb.weights.matrix import Weights
 
 
 def write_concentration(job: Job, names: Mapping[str, Text]) -> None:
@@ -81,7 +82,8 @@ def write_weights(job: Job) -> None:
     from spatial_zb.report.tables.layouts.sample import overlap_table, weights_table
 
     study = job.study
-    matrices = {name: job.prepared.weights(name, study.main_sample) for name in study.weights}
+    every = {name: job.prepared.weights(name, study.main_sample) for name in study.weights}
+    matrices = {name: W for name, W in every.items() if isinstance(W, Weights)}  # others: by period, below
     words, notes = weights_words(study), sample_notes(job, study.main_sample)
     if len(matrices) == 1:
         facts = [{**W.report().summary, "weights": name} for name, W in matrices.items()]
@@ -93,7 +95,7 @@ def write_weights(job: Job) -> None:
         job.tidy("weights_overlap", compared.tidy())
     job.table(lambda look: weights_table(overview, look=look), TableLook(notes=notes, words=words))
     job.tidy("weights", overview)
-    if not job.prepared.panel.balanced:
+    if not job.prepared.panel.balanced or len(matrices) < len(every):
         _write_by_period(job)
 
 

@@ -32,6 +32,7 @@ from spatial_zb.pipeline.stages.exploration import clusters_words, model_variabl
 from spatial_zb.pipeline.words import as_sentence, warn_undone
 from spatial_zb.study import Study
 from spatial_zb.weights.matrix import Weights
+from spatial_zb.weights.periods import weights_among
 
 if TYPE_CHECKING:
     from spatial_zb.report.page import (
@@ -412,17 +413,21 @@ def _series(job: Job, variable: str, name: str, units: pd.Index) -> MoranSeries:
     from spatial_zb.report.page import MoranSeries
 
     study = job.study
-    panel, weights = job.prepared.sample(study.main_sample), job.prepared.weights(name, study.main_sample)
-    x = panel.array(variable)
-    z = (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
-    lag = _scale(weights) * (weights.matrix @ z.T)
-    lag[weights.ids.isin(weights.islands)] = np.nan
+    panel, every = job.prepared.sample(study.main_sample), job.prepared.weights(name, study.main_sample)
+    rows = panel.rows(variable) if panel.uneven else panel.present
+    lags, values = [], []
+    for period, x, row in zip(panel.periods, panel.array(variable), rows, strict=True):
+        weights = weights_among(every, panel.units[row], period)
+        z = pd.Series((x[row] - x[row].mean()) / x[row].std(), panel.units[row])[weights.ids].to_numpy()
+        lag = pd.Series(_scale(weights) * (weights.matrix @ z), weights.ids)
+        lags.append(lag.drop(weights.islands).reindex(units).to_numpy())
+        values.append(moran_i(z, weights.matrix).I)
     tested = job.made.moran.get((study.main_sample, variable, name))
     if tested is None:
-        statistic, p_value = np.array([moran_i(row, weights.matrix).I for row in x]), np.full(len(x), np.nan)
+        statistic, p_value = np.array(values), np.full(len(values), np.nan)
     else:
         statistic, p_value = tested.table()[["I", "p_sim"]].to_numpy(float).T
-    return MoranSeries(pd.DataFrame(lag, index=weights.ids).reindex(units).to_numpy().T, statistic, p_value)
+    return MoranSeries(np.array(lags), statistic, p_value)
 
 
 def _scale(weights: Weights) -> float:

@@ -286,7 +286,7 @@ class Economic(Section):
     """A variable of the data file or of ``[variables]``, averaged by unit over base periods.
 
     ``periods`` is ``"mean"`` (all of ``data.periods``), ``[first, last]`` or one period; they may lie before
-    ``data.periods``, if the data file has them.
+    ``data.periods``, if the data file has them. ``"each"`` makes a W of every period, of the units that it has.
     """
 
     variable: Word
