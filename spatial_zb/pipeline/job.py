@@ -20,7 +20,7 @@ from spatial_zb.base.text import LANGUAGES, UNDATED, Language, Text
 from spatial_zb.data.regions import select_regions
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import grouped_notes, notes_of, source_note
-from spatial_zb.report.drawing.frame import Look
+from spatial_zb.report.drawing.frame import Country, Look
 from spatial_zb.report.tables.table import Table, TableLook, journal_style
 from spatial_zb.study import Study
 
@@ -367,14 +367,18 @@ def figure_note(job: Job, *samples: str, said: Text | None = None) -> Text:
     return Text(" ".join(part.en for part in parts), "".join(part.zh for part in parts))
 
 
-def map_look(study: Study, data: bool = True, **own: Any) -> Look:
-    """The look of a map: ``own`` fields, the sources of the data and of the polygons, projection and review number."""
+def map_look(job: Job, shown: Any, data: bool = True, **own: Any) -> Look:
+    """The look of a map of the polygons ``shown``: ``own`` fields, the sources of the data and of the polygons, projection,
+    review number, and the rest of the country where the study has the lines of its sea.
+    """
+    study, lines, layer = job.study, job.prepared.lines, job.prepared.regions
+    country = None if lines is None else Country(layer[~layer.index.isin(shown.index)], lines)
     regions = present(study.regions)
     source, polygons = study.data.source if data else None, regions.source
     if source is not None and polygons is not None:
         source = Text(f"{source.en}; polygons: {polygons.en}.", f"{source.zh}；底图：{polygons.zh}。")
-    crs = regions.projected_crs
-    return Look(source=source or polygons or "", review_number=study.review_number, crs=crs, **own)
+    said, crs = source or polygons or "", regions.projected_crs
+    return Look(source=said, review_number=study.review_number, crs=crs, country=country, **own)
 
 
 NO_TEXT = Text("", "")

@@ -88,9 +88,19 @@ class Prepared:
                 self._weights[key] = self.built(name, self.polygons(sample))
         return self._weights[key]
 
-    def built(self, name: str, polygons: Any) -> Weights:
-        """Weights on the given polygons."""
+    def built(self, name: str, polygons: Any) -> Any:
+        """Weights on the given polygons, as :meth:`weights` gives them."""
         return build_weights(self.study, name, polygons, self.bases, self.rows)
+
+    @cached_property
+    def lines(self) -> Any:
+        """Lines in the sea that maps of the whole country show; None where the study names none."""
+        regions = self.study.regions
+        if regions is None or regions.lines is None:
+            return None
+        import geopandas
+
+        return geopandas.read_file(self.study.file(regions.lines))
 
     @cached_property
     def absences(self) -> pd.DataFrame:

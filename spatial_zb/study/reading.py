@@ -38,7 +38,7 @@ def check_files(
     columns: dict[str, list[str] | None] = dict.fromkeys(("file", "reference", "flags", "events"))
     polygons: list[Path] = []
     for section, keys in (
-        ("regions", ["file"]),
+        ("regions", ["file", "lines"]),
         ("data", ["file", "reference", "codebook", "flags", "events"]),
     ):
         for key in keys:

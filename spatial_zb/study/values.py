@@ -95,11 +95,17 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+#: Albers' equal-area conic for all of China, as its atlases use it.
+CHINA = "+proj=aea +lat_1=25 +lat_2=47 +lat_0=0 +lon_0=105 +ellps=GRS80 +units=m +no_defs"
+
+
 def crs_code(value: str) -> str:
+    if value == "china":
+        return CHINA
     if not re.fullmatch(r"[A-Z]+:[0-9]{3,6}", value):
         raise Refusal(
-            f"must be the code of a coordinate system such as EPSG:4549, not {value!r}",
-            f"须为坐标系代码，如EPSG:4549，而不是{value!r}",
+            f"must be the code of a coordinate system such as EPSG:4549, or china, not {value!r}",
+            f"须为坐标系代码（如EPSG:4549）或china，而不是{value!r}",
         )
     return value
 

@@ -156,11 +156,11 @@ class Study:
         return replace(self, general=self.general.model_copy(update={"language": language}))
 
     def files(self) -> dict[str, Path]:
-        """Input files by role: regions (regions.2 … where there are several), data, reference (reference.2 …), codebook,
-        flags, events, weights.<name>.
+        """Input files by role: regions (regions.2 … where there are several), lines, data, reference (reference.2 …),
+        codebook, flags, events, weights.<name>.
         """
         named: dict[str, str | None] = _numbered("regions", self.regions.files if self.regions else ())
-        named["data"] = self.data.file
+        named |= {"lines": self.regions.lines if self.regions else None, "data": self.data.file}
         named |= _numbered("reference", self.data.references)
         named |= {"codebook": self.data.codebook, "flags": self.data.flags, "events": self.data.events}
         files = {n: w for n, w in self.weights.items() if isinstance(w, WeightsFile)}

@@ -11,11 +11,23 @@ from spatial_zb.pipeline.running import run
 
 #: The second unit enters in 2012, the third leaves after 2015; x1 of the fifth is not known in 2014.
 LATE, GONE, BLANK = IDS[1], IDS[2], IDS[4]
-UNEVEN = TEXT.replace(
-    "periods = [2010, 2017]", 'periods = [2010, 2017]\nbalance = "keep"\nevents = "data/events.csv"'
-).replace(
-    "[models.m]\n",
-    """[[missing]]
+UNEVEN = (
+    TEXT.replace(
+        "periods = [2010, 2017]", 'periods = [2010, 2017]\nbalance = "keep"\nevents = "data/events.csv"'
+    )
+    .replace(
+        "[moran]\n",
+        """[weights.near]
+kind = "economic_distance"
+variable = "ly"
+periods = "each"
+[moran]
+weights = ["queen", "near"]
+""",
+    )
+    .replace(
+        "[models.m]\n",
+        """[[missing]]
 columns = ["x1"]
 rule = "blank"
 reason = "not printed"
@@ -25,6 +37,7 @@ periods = [2010, 2017]
 clusters = "queen"
 [models.m]
 """,
+    )
 )
 
 
@@ -52,6 +65,14 @@ def test_the_panel_of_a_study_keeps_what_is_absent_and_blank(study):
         [GONE, 2016, 2017, "2016: dissolved"],
     ]
     assert panel.rows(["ly", "x1"]).sum() == 12 * len(YEARS) - 5
+    W = prepared.weights("near", "all")
+    assert W.periods == tuple(YEARS)
+    assert [W.at(year).n for year in YEARS] == [11, 11, 12, 12, 12, 12, 11, 11]
+    alone = zb.weights.economic_distance(
+        prepared.panel.select(periods=[2012]).frame().set_index("unit")["ly"]
+    )
+    found, expected = W.at(2012), alone.standardise("row").align(W.at(2012).ids)
+    assert abs(found.matrix - expected.matrix).max() < 1e-14
     assert prepared.filled[["unit", "period", "variable", "rule"]].values.tolist() == [
         [BLANK, 2014, "x1", "blank"]
     ]
@@ -71,11 +92,15 @@ def test_tables_list_absences_and_w_by_period_and_maps_are_drawn(study):
     absences = pd.read_csv(folder / "tidy/absences.csv", dtype={"unit": str})
     assert absences["unit"].tolist() == [LATE, GONE]
     by_period = pd.read_csv(folder / "tidy/weights_by_period.csv")
+    near = by_period[by_period["weights"] == "near"]
+    assert near["matrix"].tolist() == list(range(1, 9))
+    assert near["rows_losing"].sum() == 0  # each has the units of its year only
+    by_period = by_period[by_period["weights"] == "queen"]
     assert by_period["units"].tolist() == [11, 11, 12, 12, 12, 12, 11, 11]
     assert by_period["rows_losing"].gt(0).tolist() == [True] * 2 + [False] * 4 + [True] * 2
     assert "founded" in (folder / "tables/absences.md").read_text("utf-8")
     moran = pd.read_csv(folder / "tidy/moran.csv")
-    assert moran["units"].tolist() == by_period["units"].tolist()
+    assert moran["units"].tolist() == 2 * by_period["units"].tolist()
     local = pd.read_csv(folder / "tidy/local_moran.csv", dtype={"unit": str})
     assert LATE not in set(local.loc[local["period"] == 2010, "unit"])
     assert list(folder.glob("figures/*clusters_ly*"))

@@ -284,7 +284,7 @@ def _draw_influence(base: Base, found: Robustness) -> None:
     job.figure(
         "compare_influence",
         lambda look: maps.influence(found.influence, regions=job.prepared.polygons(base.sample), look=look),
-        map_look(job.study, title=base.titled(INFLUENCE_TITLE), note=note),
+        map_look(job, job.prepared.polygons(base.sample), title=base.titled(INFLUENCE_TITLE), note=note),
         preset="journal_single",
     )
 

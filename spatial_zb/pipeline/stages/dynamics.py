@@ -155,7 +155,7 @@ def _ellipse(job: Job, panel: Panel, variable: str) -> None:
         lambda look: maps.ellipses(
             path, regions=shown, periods=_shown(job, panel), units=polygons.index, look=look
         ),
-        map_look(job.study, title=label, note=note),
+        map_look(job, shown, title=label, note=note),
     )
 
 

@@ -184,7 +184,8 @@ def _map_effects(
         f"effect_map_{stem}",
         lambda look: maps.effect(frame, regions=shown, look=look),
         map_look(
-            study,
+            job,
+            shown,
             labels=labels,
             legend=legend_of_effect(*names),
             note=_joined(note, left_out_words(job, sample)),
@@ -305,7 +306,7 @@ def _write_scenario(job: Job, part: Model | System, wanted: Scenario, found: Sce
         job.figure(
             f"{of}_map",
             partial(_scenario_map, rows, polygons),
-            map_look(study, note=said, legend=Text(f"Change of {label.en}", f"{label.zh}的变化")),
+            map_look(job, polygons, note=said, legend=Text(f"Change of {label.en}", f"{label.zh}的变化")),
         )
         first = rows["change"].abs().sort_values(ascending=False, kind="stable").index[:MOST_UNITS]
         bars = rows.loc[first].rename_axis("term").reset_index()

@@ -116,7 +116,7 @@ def _look(job: Job, shown: Any, note: Text = NO_TEXT, **words: Any) -> Look:
     """The look of maps of these polygons, with labels and locator as the study wants them."""
     note = _joined(note, left_out_words(job))
     labels = present(job.study.maps).labels
-    return map_look(job.study, labels=labels, locator=_locator(job, shown), note=note, **words)
+    return map_look(job, shown, labels=labels, locator=_locator(job, shown), note=note, **words)
 
 
 def _joined(first: Text, second: Text) -> Text:
@@ -239,6 +239,6 @@ def _draw_links(job: Job, name: str, shown: Any) -> None:
     job.figure(
         f"weights_{name}",
         lambda look: maps.links(W, regions=shown, look=look),
-        map_look(job.study, data=False, title=job.study.weights[name].label, note=left_out_words(job)),
+        map_look(job, shown, data=False, title=job.study.weights[name].label, note=left_out_words(job)),
         preset="journal_single",
     )

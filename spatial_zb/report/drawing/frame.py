@@ -32,6 +32,24 @@ LabelChoice = Literal["auto", "all", "groups", "none"] | Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Country:
+    """What a map of the whole country shows beside its units.
+
+    The map then ends south of Hainan, and the islands and lines in the South China Sea stand in an inset.
+
+    Attributes
+    ----------
+    around
+        Polygons of the country that are not among those mapped; with them they are the whole country.
+    lines
+        Lines in the sea, such as the broken line in the South China Sea.
+    """
+
+    around: GeoDataFrame
+    lines: GeoDataFrame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Look:
     """How a map or a figure looks, and the words around it: one object for all of them.
 
@@ -61,6 +79,8 @@ class Look:
         equal-area projection about the middle elsewhere.
     locator
         Polygons of a wider area: a small map below the scale bar then shows where in it the regions are.
+    country
+        The rest of the country, on a map of all of China: its other polygons, and an inset of the South China Sea.
     palette, center
         Colours of classes, see :func:`~spatial_zb.report.maps.classes.classify`: without them blue turns red at zero
         where the variable has values on both sides of it, and else colours grow darker. ``palette="sequential"`` never
@@ -89,6 +109,7 @@ class Look:
     outlines: str | None = "prov"
     crs: Any = None
     locator: GeoDataFrame | None = None
+    country: Country | None = None
     palette: Palette | None = None
     center: float | None = None
     columns: int = 2

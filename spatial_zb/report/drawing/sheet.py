@@ -13,6 +13,7 @@ from spatial_zb.base.text import Language, Text
 from spatial_zb.report.drawing.frame import (
     EDGE,
     GAP,
+    Country,
     Page,
     Pen,
     fitted_legend,
@@ -134,6 +135,72 @@ def set_extent(axes: Axes, shapes: GeoDataFrame) -> None:
     axes.set_axis_off()
 
 
+#: A map of the country ends here, in degrees of latitude, and the inset shows what is in this box, in degrees.
+SEA_NORTH, SEA = 17.5, (105.5, 2.0, 123.0, 25.0)
+#: Width of the inset in widths of the map, and the latitude south of which the land must stay clear of it.
+SEA_WIDTH, SEA_CLEAR = 0.13, 27.0
+#: Land that is not among the units of a map.
+BESIDE = "#e6e6e6"
+
+
+def mainland(shapes: GeoDataFrame, country: Country | None) -> GeoDataFrame:
+    """What sets the extent of a map: its polygons; of a country all that do not lie in the South China Sea, and room for it.
+
+    The inset stands in the lower right corner, east of Taiwan, so that nothing lies under it.
+    """
+    import geopandas
+    import pandas as pd
+    from shapely.geometry import box
+
+    if country is None:
+        return shapes
+    both = pd.concat([shapes.geometry, country.around.geometry.to_crs(shapes.crs)], ignore_index=True)
+    land = both[both.representative_point().to_crs(4326).y > SEA_NORTH]
+    left, bottom, right, _ = _extent(land.to_frame("geometry"))
+    marks = pd.concat([land, country.lines.geometry.to_crs(shapes.crs).explode()], ignore_index=True)
+    clear = marks[marks.representative_point().to_crs(4326).y.between(SEA_NORTH, SEA_CLEAR)].total_bounds[2]
+    end = max(
+        right, (clear - SEA_WIDTH * left) / (1 - SEA_WIDTH)
+    )  # the inset then begins where that land ends
+    room = geopandas.GeoSeries([box(clear, bottom, end, bottom + 1)], crs=shapes.crs)
+    return geopandas.GeoDataFrame(geometry=pd.concat([land, room], ignore_index=True), crs=shapes.crs)
+
+
+def draw_country(
+    axes: Axes, country: Country, crs: Any, draw: Callable[[Axes], None], style: FigureStyle
+) -> None:
+    """Draw the rest of the country below the units, its lines, and the South China Sea in an inset.
+
+    ``draw`` puts the units of the map into axes.
+    """
+    import geopandas
+    from shapely.geometry import box
+
+    around, lines = country.around.to_crs(crs), country.lines.to_crs(crs)
+    sea = geopandas.GeoSeries([box(*SEA).segmentize(1.0)], crs=4326).to_crs(crs).total_bounds
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    high = SEA_WIDTH * (sea[3] - sea[1]) / (sea[2] - sea[0]) * (right - left) / (top - bottom)
+    small = axes.inset_axes((1 - SEA_WIDTH, 0, SEA_WIDTH, high), zorder=6, label="South China Sea")
+    small.set(xlim=sea[[0, 2]], ylim=sea[[1, 3]], aspect="auto", xticks=[], yticks=[])
+    for spine in small.spines.values():
+        spine.set(linewidth=0.6 * style.line_pt, color=GREY, visible=True)
+    draw(small)
+    for one in (axes, small):
+        draw_area(one, around.geometry, BESIDE, 0.5, GREY, 0.3 * style.line_pt)
+        _draw_lines(one, lines.geometry, style)
+
+
+def _draw_lines(axes: Axes, geometry: GeoSeries, style: FigureStyle) -> None:
+    from matplotlib.collections import LineCollection
+    from shapely import get_parts
+
+    parts = [np.asarray(part.coords)[:, :2] for shape in geometry for part in get_parts(shape)]
+    axes.add_collection(
+        LineCollection(parts, colors=INK, linewidths=style.line_pt, zorder=4, label="lines in the sea"),
+        autolim=False,
+    )
+
+
 def nice_length(longest: float) -> float:
     """Give the largest 1, 2, 4 or 5 × 10^m that is not above ``longest``: its half is a plain number too."""
     power = 10.0 ** math.floor(math.log10(longest))
@@ -200,13 +267,16 @@ def _draw_locator(axes: Axes, shapes: GeoDataFrame, wider: GeoDataFrame, style: 
     axes.add_patch(frame).set_clip_on(False)
 
 
-def draw_area(axes: Axes, geometry: GeoSeries, face: str, order: float) -> None:
-    """Fill polygons in one colour, without borders between them; small parts are kept."""
+def draw_area(
+    axes: Axes, geometry: GeoSeries, face: str, order: float, edge: str | None = None, width: float = 0.2
+) -> None:
+    """Fill polygons in one colour, with borders between them where ``edge`` has a colour; small parts are kept."""
     from matplotlib.collections import PathCollection
 
     paths = [outline_path(shape) for shape in geometry]
     axes.add_collection(
-        PathCollection(paths, facecolor=face, edgecolor=face, linewidth=0.2, zorder=order), autolim=False
+        PathCollection(paths, facecolor=face, edgecolor=edge or face, linewidth=width, zorder=order),
+        autolim=False,
     )
 
 

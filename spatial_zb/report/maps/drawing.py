@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.data.panel import Panel
-from spatial_zb.report.drawing.frame import LabelChoice, Page, Words, chosen_periods
+from spatial_zb.report.drawing.frame import Country, LabelChoice, Page, Words, chosen_periods
 from spatial_zb.report.drawing.placement import AROUND, ON, box_of, halo_text, place, root_figure
 from spatial_zb.report.drawing.places import (
     NAME_LIMIT,
@@ -25,7 +25,16 @@ from spatial_zb.report.drawing.places import (
     thinned,
     unique_ids,
 )
-from spatial_zb.report.drawing.sheet import Inset, lay_out, nominal_scale, outline_path, set_extent
+from spatial_zb.report.drawing.sheet import (
+    BESIDE,
+    Inset,
+    draw_country,
+    lay_out,
+    mainland,
+    nominal_scale,
+    outline_path,
+    set_extent,
+)
 from spatial_zb.report.drawing.style import GREY, HATCH, INK, MM_PER_INCH, Drawing, FigureStyle, words
 from spatial_zb.weights.matrix import match_units, text_ids
 
@@ -41,6 +50,7 @@ AUTO_LABELS = 45
 SMALL_PART = 0.005
 
 NO_DATA = Text("No data", "无数据")
+NOT_STUDIED = Text("Not in the study", "未纳入研究")
 PROVINCE = Text("Provincial boundary", "省级界线")
 #: Ground of a map whose units have no classes.
 LAND = "#efefef"
@@ -176,18 +186,18 @@ def draw_panels(
     shapes = project(checked(regions), page.look.crs)
     match_units(unique_ids(codes.index), shapes.index, Text("values", "数值"), Text("regions", "底图"))
     codes = codes.set_axis(text_ids(codes.index)).loc[shapes.index]
-    shapes = for_print(shapes, len(codes.columns), page, ax)
+    shapes, country = _for_print_all(shapes, len(codes.columns), page, ax)
     blank = codes.index[(codes < 0).any(axis=1)]
     codes = codes.where(codes >= 0, len(key.classes))
     classes = [*key.classes, MapClass(page.say(key.missing), "white", HATCH)]
     if ax is None:
         handles = _handles(classes if len(blank) else classes[:-1], page, shapes, overlay)
-        figure, panels = lay_out(shapes, list(codes.columns), handles, page, key.inset)
+        figure, panels = lay_out(mainland(shapes, country), list(codes.columns), handles, page, key.inset)
     else:
         figure, panels = root_figure(ax), [ax]
-        set_extent(ax, shapes)
+        set_extent(ax, mainland(shapes, country))
     told = [
-        _draw_panel(panel, shapes, codes.iloc[:, number].to_numpy(), classes, page, overlay)
+        _draw_panel(panel, shapes, codes.iloc[:, number].to_numpy(), classes, page, (country, overlay))
         for number, panel in enumerate(panels)
     ]
     # Ticks and texts are made when first drawn: now, while the style is set.
@@ -201,6 +211,18 @@ def draw_panels(
         unlabelled=tuple(dropped),
         left_out=tuple(blank),
     )
+
+
+def _for_print_all(
+    shapes: GeoDataFrame, panels: int, page: Page, ax: Axes | None
+) -> tuple[GeoDataFrame, Country | None]:
+    """The polygons with the vertices that are seen, and the rest of the country with them: borders stay common to both."""
+    country = page.look.country
+    if country is None:
+        return for_print(shapes, panels, page, ax), None
+    both = pd.concat([shapes, project(checked(country.around), shapes.crs)])
+    thin = for_print(both, panels, page, ax)
+    return thin.iloc[: len(shapes)], replace(country, around=thin.iloc[len(shapes) :])
 
 
 def for_print(shapes: GeoDataFrame, panels: int, page: Page, ax: Axes | None = None) -> GeoDataFrame:
@@ -219,13 +241,23 @@ def _draw_panel(
     codes: np.ndarray,
     classes: list[MapClass],
     page: Page,
-    overlay: Overlay | None,
+    beside: tuple[Country | None, Overlay | None],
 ) -> tuple[list[str], list[str]]:
-    """Draw one map; returns the keys of labels written and of those left out for want of room."""
-    draw_polygons(axes, shapes.geometry, codes, classes, page.style)
-    groups = group_shapes(shapes, page.look.outlines)
-    if groups is not None:
-        draw_outlines(axes, groups.geometry, page.style)
+    """Draw one map, of a country or not, with an overlay or not; returns the keys of labels written and of those left out
+    for want of room.
+    """
+    country, overlay = beside
+    whole = shapes if country is None else pd.concat([shapes, country.around])
+    groups = group_shapes(whole, page.look.outlines)
+
+    def draw_units(into: Axes) -> None:
+        draw_polygons(into, shapes.geometry, codes, classes, page.style)
+        if groups is not None:
+            draw_outlines(into, groups.geometry, page.style)
+
+    draw_units(axes)
+    if country is not None:
+        draw_country(axes, country, shapes.crs, draw_units, page.style)
     nodes = [] if overlay is None else overlay.draw(axes, shapes, page.style)
     return draw_labels(axes, shapes, page, nodes, overlay)
 
@@ -350,6 +382,8 @@ def _handles(
         for item in classes
         if item.label
     ]
+    if page.look.country is not None:
+        out.append(Patch(facecolor=BESIDE, label=page.say(NOT_STUDIED), **edge))
     if overlay is not None:
         out += overlay.handles
     return out + outline_handles(shapes, page.look.outlines, style)
