@@ -57,9 +57,9 @@ class Regions(Section):
     """``[regions]``: the polygons; ``file`` is a layer, or a list of layers laid side by side.
 
     ``names``: the column that names the units, or one for each language. ``crs``: the reference system of layers that
-    name none, such as a shapefile without its .prj. ``projected_crs = "china"``:
-    Albers' conic for the whole country. ``lines``: a layer of lines in the sea (the broken line in the South China Sea): maps
-    are then of the whole country, with all polygons of the file and an inset of that sea.
+    name none, such as a shapefile without its .prj. ``projected_crs = "china"``: Albers' conic for the whole country.
+    ``lines``: a layer of lines in the sea (the broken line in the South China Sea): maps are then of the whole country, with
+    all polygons of the file and an inset of that sea.
     """
 
     file: Annotated[Word | tuple[Word, ...], BeforeValidator(from_list), AfterValidator(one_or_some)]
