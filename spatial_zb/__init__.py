@@ -6,11 +6,13 @@ line for help, costs nothing.
 
 import importlib
 
-from spatial_zb.base import attach_stub
+from spatial_zb.base import DOORS, attach_stub
 
 __version__ = "0.1.0"
 
 _load, __dir__, __all__ = attach_stub(__name__, __file__)
+# Results show themselves through these doors: what draws and writes them lives above them.
+DOORS.update(plot="spatial_zb.report.plots", write="spatial_zb.report.tables.writers")
 
 _PLACES = {
     "base.errors": "OutputError WorkerError",

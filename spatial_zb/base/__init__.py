@@ -38,3 +38,13 @@ def attach_stub(package: str, file: str) -> tuple[Callable[[str], Any], Callable
         return found
 
     return load, lambda: sorted(homes), sorted(homes)
+
+
+#: Modules that show results, by what they do: they live above the results, and the front of the package, which knows
+#: every room, says where (docs/decisions/0022-pictures-from-results.md).
+DOORS: dict[str, str] = {}
+
+
+def through_door(name: str, function: str) -> Callable[..., Any]:
+    """A function of a module behind a door, loaded when it is first asked for."""
+    return getattr(import_module(DOORS[name]), function)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import html
 import textwrap
 import warnings
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import pandas as pd
 
-from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning
+from spatial_zb.base import through_door
+from spatial_zb.base.errors import SpatialZbError, SpatialZbWarning, not_one_of
 
 #: Rows that are shown; of a longer table the first and the last ones. Texts longer than ``LONG`` are left to ``tidy()``.
 ROWS, WIDTH, LONG = 60, 110, 50
@@ -37,16 +40,7 @@ class Printed:
         return "\n".join([*lines, *notes])
 
     def _repr_html_(self) -> str:
-        head, table, notes = self._parts()
-        parts = [f"<p><b>{type(self).__name__}</b><br>{html.escape(head)}</p>"]
-        if table is not None:
-            with pd.option_context("display.min_rows", ROWS):
-                parts.append(
-                    table.to_html(
-                        index=_named(table), na_rep="–", float_format=_digits, max_rows=ROWS, border=0
-                    )
-                )
-        return "\n".join([*parts, *(f"<p>{html.escape(note)}</p>" for note in notes)])
+        return shown_in_html(type(self).__name__, *self._parts())
 
     def _parts(self) -> tuple[str, pd.DataFrame | None, list[str]]:
         """What it is in one line, its table (None where it has none) and what has to be said of it."""
@@ -74,6 +68,71 @@ class Printed:
             return ""
         known = glance.iloc[0].dropna().drop(list(LEFT_OUT), errors="ignore")
         return " · ".join(f"{key.replace('_', ' ')} {written(value)}" for key, value in known.items())
+
+
+class Drawn:
+    """A result that is drawn, by :mod:`spatial_zb.report.plots`; ``pictures`` are its kinds, the usual one first."""
+
+    pictures: ClassVar[tuple[str, ...]] = ()
+
+    def plot(
+        self,
+        kind: str = "",
+        *,
+        terms: Sequence[str] | None = None,
+        periods: Sequence[int] | None = None,
+        regions: Any = None,
+        look: Any = None,
+    ) -> Any:
+        """Draw the result.
+
+        Parameters
+        ----------
+        kind
+            One of ``pictures``; the first without it.
+        terms
+            Variables to show, from top to bottom; of ``"map"`` the one whose effect is mapped.
+        periods
+            Those to show.
+        regions
+            Polygons indexed by unit id, for maps.
+        look
+            Words, style and language, see :class:`~spatial_zb.report.drawing.frame.Look`.
+
+        Returns
+        -------
+        Drawing, which shows itself in a notebook; ``.save("name.pdf")`` writes it, ``.figure`` is matplotlib's.
+
+        Raises
+        ------
+        SpecificationError
+            An unknown kind, or a map without ``regions``.
+        """
+        wanted = kind or self.pictures[0]
+        if wanted not in self.pictures:
+            raise not_one_of("kind", kind, self.pictures)
+        return through_door("plot", "draw")(
+            self, wanted, terms=terms, periods=periods, regions=regions, look=look
+        )
+
+
+def shown_in_html(kind: str, head: str, table: pd.DataFrame | None, notes: Sequence[str] = ()) -> str:
+    """What ends a notebook cell: what it is, its table and what has to be said of it, all of it escaped."""
+    said = html.escape(head).replace("\n", "<br>")
+    parts = [f"<p><b>{html.escape(kind)}</b><br>{said}</p>"]
+    if table is not None:
+        with pd.option_context("display.min_rows", ROWS):
+            parts.append(
+                table.to_html(
+                    index=_named(table),
+                    na_rep="–",
+                    float_format=_digits,
+                    max_rows=ROWS,
+                    border=0,
+                    escape=True,
+                )
+            )
+    return "\n".join([*parts, *(f"<p>{html.escape(note)}</p>" for note in notes)])
 
 
 def _longest(column: pd.Series) -> int:

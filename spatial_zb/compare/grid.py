@@ -13,7 +13,7 @@ import pandas as pd
 from spatial_zb.base.arguments import renamed
 from spatial_zb.base.errors import SpatialZbError, SpecificationError, listed, listed_zh
 from spatial_zb.base.execute import Execution, by_execution, run_tasks
-from spatial_zb.base.printing import Printed
+from spatial_zb.base.printing import Drawn, Printed
 from spatial_zb.base.threads import one_thread
 from spatial_zb.compare.cells import Block, fit_block, shares_moments
 from spatial_zb.compare.family import SpecFamily
@@ -30,7 +30,7 @@ SINGLE_CELLS = 8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Grid(Printed):
+class Grid(Drawn, Printed):
     """All cells of a grid.
 
     Attributes
@@ -44,6 +44,8 @@ class Grid(Printed):
     choices
         Names of the columns that are choices.
     """
+
+    pictures = ("curve",)
 
     cells: pd.DataFrame
     estimates: pd.DataFrame

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
+from spatial_zb.base.printing import shown_in_html
 from spatial_zb.base.text import Text
 from spatial_zb.data.contents import absences, check_fit, everywhere, presence, real_values
 
@@ -162,6 +163,14 @@ class Panel:
         span = f" {self.periods[0]}–{self.periods[-1]}" if T else ""
         rows = "" if self.balanced else f", {self.present.sum():,} of {T * n:,} unit-periods present"
         return f"Panel({n} units × {T} periods{span}, {p} variables{rows})"
+
+    def _repr_html_(self) -> str:
+        seen, words = np.isfinite(self.values), [self.label(name).en for name in self.columns]
+        numbers = {"variable": self.columns, "label": words, "values": seen.sum(axis=(0, 1))}
+        for name, of in (("mean", np.nanmean), ("min", np.nanmin), ("max", np.nanmax)):
+            columns = (self.values[:, :, at] for at in range(len(self.columns)))
+            numbers[name] = [of(part) if np.isfinite(part).any() else np.nan for part in columns]
+        return shown_in_html("Panel", repr(self), pd.DataFrame(numbers))
 
     def __reduce__(self) -> tuple:
         parts = (

@@ -16,7 +16,7 @@ from scipy import special
 
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.notes import Kind, Note, about, tell
-from spatial_zb.base.printing import Printed
+from spatial_zb.base.printing import Drawn, Printed
 from spatial_zb.base.results import TABLE_COLUMNS, Degrees, quantile, tail, with_degrees
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
@@ -121,7 +121,7 @@ def tell_rejected(fit: Fit | SystemFit, rejected: int, draws: int, why: str) -> 
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Effects(Printed):
+class Effects(Drawn, Printed):
     """Average effects of every regressor.
 
     Attributes
@@ -143,6 +143,8 @@ class Effects(Printed):
     gaps
         (rows, 2), by ``fieller`` alone: ends of the values that a set without bounds leaves out; NaN where it leaves none.
     """
+
+    pictures = ("effects", "map")
 
     axes: Mapping[str, tuple[str, ...]]
     columns: NDArray[np.float64]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -19,7 +19,7 @@ from spatial_zb.base.errors import (
     not_one_of,
 )
 from spatial_zb.base.notes import Kind, Note, tell, warn
-from spatial_zb.base.printing import Printed
+from spatial_zb.base.printing import Drawn, Printed
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.local import ADJUSTMENTS, Adjustment, adjusted_p_values
 from spatial_zb.core.statistics.moran import Alternative
@@ -250,14 +250,17 @@ MAP_CODES = {NOT_SIGNIFICANT: "ns", NO_NEIGHBOURS: None}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MoranTable(Printed):
-    """Global Moran's I of one variable in every period."""
+class MoranTable(Drawn, Printed):
+    """Global Moran's I of one variable in every period; ``given`` are the panel and the W, for :meth:`plot`."""
+
+    pictures = ("scatter", "path")
 
     variable: str
     weights: str
     permutations: int
     alternative: Alternative
     frame: pd.DataFrame
+    given: tuple[Panel, Any] | None = field(default=None, repr=False)
 
     def table(self) -> pd.DataFrame:
         """One row per ``period``: ``I, expected, std_dev, z, p_value, p_sim``."""
@@ -320,12 +323,14 @@ def permutations_for(
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LocalTable(Printed):
+class LocalTable(Drawn, Printed):
     """A local statistic of every unit in one period.
 
     ``frame`` is indexed by unit, in the order of the panel; units without neighbours have NaN and the cluster
     ``"no neighbours"``.
     """
+
+    pictures = ("map",)
 
     statistic: str
     variables: tuple[str, ...]

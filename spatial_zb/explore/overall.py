@@ -77,7 +77,9 @@ def moran(
         for one, seed in zip(found, options.streams(panel.periods), strict=True)
     ]
     label = any_weights(W).label
-    return MoranTable(variable, label, options.permutations, options.alternative, pd.DataFrame(rows))
+    return MoranTable(
+        variable, label, options.permutations, options.alternative, pd.DataFrame(rows), (panel, W)
+    )
 
 
 def bivariate_moran(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from spatial_zb.base.arguments import alpha_of, renamed
 from spatial_zb.base.notes import FitWords, Note, fit_words
+from spatial_zb.base.printing import Drawn, shown_in_html
 from spatial_zb.base.results import Degrees, coefficient_table
 from spatial_zb.base.text import Text
 from spatial_zb.core.clusters import Clusters, RowClusters, bartlett_law
@@ -43,7 +43,7 @@ FIXED_EFFECTS = {"unit": "unit", "time": "time", "two_way": "unit+time"}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Estimates(ABC):
+class Estimates(Drawn, ABC):
     """The record that a single-equation fit and a system share.
 
     Attributes
@@ -73,6 +73,7 @@ class Estimates(ABC):
 
     #: What names a coefficient.
     KEYS: ClassVar[tuple[str, ...]] = ("term",)
+    pictures = ("effects", "coefficients", "map")
 
     design: Any
     covariance: str
@@ -179,7 +180,8 @@ class Estimates(ABC):
         return self.summary()
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.summary())}</pre>"
+        head, notes = self.summary().partition("\n\n")[0], [note.text.en for note in self.notes]
+        return shown_in_html(type(self).__name__, head, self.tidy(), notes)
 
     def _keys(self) -> list[tuple[str, ...]]:
         return [key if isinstance(key, tuple) else (key,) for key in self.params.index]

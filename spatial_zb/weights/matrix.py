@@ -22,6 +22,7 @@ from spatial_zb.base.errors import (
     not_one_of,
 )
 from spatial_zb.base.notes import warn
+from spatial_zb.base.printing import shown_in_html
 from spatial_zb.base.text import Text
 from spatial_zb.weights.describe import WeightsReport, describe
 from spatial_zb.weights.entries import as_sparse, check_entries, text_ids
@@ -85,6 +86,12 @@ class Weights:
 
     def __repr__(self) -> str:
         return f"Weights({self.label!r}, n={self.n}, links={self.matrix.nnz}, {self.normalisation})"
+
+    def _repr_html_(self) -> str:
+        counts = pd.Series(np.diff(self.matrix.indptr)).value_counts().sort_index()
+        table = pd.DataFrame({"neighbours": counts.index, "units": counts.to_numpy()})
+        alone = [f"No neighbours: {listed(self.islands)}"] if len(self.islands) else []
+        return shown_in_html("Weights", repr(self), table, alone)
 
     def __reduce__(self) -> tuple:
         return Weights, (

@@ -62,7 +62,8 @@ def test_the_table_is_that_of_tidy_with_four_digits(fit):
 def test_a_fit_is_printed_as_its_summary_and_named_in_a_line(fit):
     assert str(fit) == fit.summary()
     assert len(repr(fit).splitlines()) == 1
-    assert fit._repr_html_().startswith("<pre>SDM of y")
+    assert fit._repr_html_().startswith("<p><b>Fit</b><br>SDM of y")
+    assert "<table" in fit._repr_html_()
 
 
 @dataclass(frozen=True, repr=False)

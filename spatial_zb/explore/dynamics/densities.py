@@ -11,7 +11,7 @@ import pandas as pd
 
 from spatial_zb.base.arguments import check_count
 from spatial_zb.base.errors import AlignmentError, DataError, SpecificationError, listed, listed_zh
-from spatial_zb.base.printing import Printed
+from spatial_zb.base.printing import Drawn, Printed
 from spatial_zb.base.text import Text
 from spatial_zb.data.panel import Panel, require_complete
 from spatial_zb.weights.matrix import text_ids
@@ -94,11 +94,13 @@ MARGIN = 3.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Densities(Printed):
+class Densities(Drawn, Printed):
     """Kernel densities of one variable by period, on one grid.
 
     ``grid`` (m,); ``density`` (T, m); ``bandwidths`` (T,) in the unit of the variable.
     """
+
+    pictures = ("lines", "ridges")
 
     variable: str
     periods: tuple[int, ...]

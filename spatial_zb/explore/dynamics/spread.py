@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from spatial_zb.base.errors import AlignmentError, DataError, listed, listed_zh
-from spatial_zb.base.printing import Printed
+from spatial_zb.base.printing import Drawn, Printed
 from spatial_zb.core.indices.concentration import theil
 from spatial_zb.core.statistics.dispersion import dagum_gini, deviation_ellipse, ellipse_outline
 from spatial_zb.data.panel import Panel
@@ -162,8 +162,10 @@ def _decomposition(
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class EllipsePath(Printed):
+class EllipsePath(Drawn, Printed):
     """Centres of gravity and standard deviational ellipses by period, and how the centre moved."""
+
+    pictures = ("map",)
 
     variable: str
     crs: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -112,6 +113,30 @@ class Drawing:
     labelled: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the figure to one file at its printed size; the ending is the format: pdf, png, svg or tiff.
+
+        Raises
+        ------
+        SpecificationError
+            Another ending.
+        OutputError
+            The file cannot be written.
+        """
+        path = Path(path)
+        return save_figure(self.figure, path.parent, path.stem, (path.suffix.removeprefix("."),))[0]
+
+    def _repr_png_(self) -> bytes:
+        """The picture of a notebook cell."""
+        stream = io.BytesIO()
+        with context("journal_single"):
+            self.figure.savefig(stream, format="png", dpi=SCREEN_DPI, metadata=_METADATA["png"])
+        return stream.getvalue()
+
+
+#: Dots to an inch in a notebook.
+SCREEN_DPI = 130
 
 
 def resolve_style(style: str | FigureStyle, language: Language | None = None) -> FigureStyle:

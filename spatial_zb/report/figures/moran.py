@@ -48,6 +48,7 @@ THE_VARIABLE = Text("Variable", "变量")
 LAG_OF = Text("Spatial lag of {} (standardised)", "{}的空间滞后项（标准化）")
 SCALED_LAG_OF = Text("Spatial lag of {} (standardised) × n/S₀", "{}的空间滞后项（标准化）× n/S₀")
 MORAN = Text("Moran's I = {}", "莫兰指数 I = {}")
+MORAN_OF = Text("Moran's I of {}", "{}的莫兰指数 I")
 BIVARIATE = Text("Bivariate I = {}", "双变量莫兰指数 I = {}")
 WITHOUT = Text("Not shown, no neighbours: {}.", "未绘出（无邻接单元）：{}。")
 

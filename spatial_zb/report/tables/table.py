@@ -12,9 +12,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from spatial_zb.base import through_door
 from spatial_zb.base.errors import SpecificationError, not_one_of
 from spatial_zb.base.text import LANGUAGES, Language, Text
 
@@ -255,6 +257,27 @@ class Table:
     def n_columns(self) -> int:
         """Count the columns."""
         return sum(cell.span for cell in self.header[-1])
+
+    def write(self, path: str | Path, style: TableStyle | None = None) -> Path:
+        """Write the table to one file; the ending is the format: docx, xlsx, tex, md, csv or html.
+
+        ``style`` has language and digits; stars and errors were settled by the layout.
+
+        Raises
+        ------
+        SpecificationError
+            Another ending.
+        OutputError
+            The file cannot be written.
+
+        Examples
+        --------
+        >>> zb.tables.regression([fit]).write("models.docx")  # doctest: +SKIP
+        """
+        return through_door("write", "write_file")(self, path, style or TableStyle())
+
+    def _repr_html_(self) -> str:
+        return through_door("write", "shown")(self)
 
 
 def _check(table: Table) -> None:

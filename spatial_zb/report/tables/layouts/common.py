@@ -262,6 +262,14 @@ def term_label(labels: Mapping[str, Label], term: str) -> Text:
     return label_of(labels, term)
 
 
+def headed(fits: Any, words: Mapping[str, Label]) -> tuple[list[tuple[Label, Glanced]], dict[str, Label]]:
+    """Fits with their headings, numbers in brackets where they have none, and words with the labels of their panels."""
+    given = fits.items() if isinstance(fits, Mapping) else fits
+    pairs = [one if isinstance(one, tuple) else (f"({n})", one) for n, one in enumerate(given, 1)]
+    labels = {k: v for _, fit in pairs for k, v in getattr(getattr(fit, "panel", None), "labels", {}).items()}
+    return pairs, {**labels, **words}
+
+
 def joined(header: Text, name: Text) -> Text:
     """Put the name of an equation behind that of its system."""
     return Text(f"{header.en}: {name.en}", f"{header.zh}：{name.zh}") if header.en else name

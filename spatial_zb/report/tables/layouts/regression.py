@@ -27,6 +27,7 @@ from spatial_zb.report.tables.layouts.common import (
     estimate_pair,
     facts_of,
     flat,
+    headed,
     in_words,
     joined,
     label_of,
@@ -101,7 +102,7 @@ class _Column:
 
 
 def regression_table(
-    fits: Sequence[tuple[Label, Glanced]],
+    fits: Sequence[tuple[Label, Glanced] | Glanced] | Mapping[str, Glanced],
     terms: Sequence[str] | None = None,
     *,
     effects: Sequence[Tidied | None] = (),
@@ -118,7 +119,7 @@ def regression_table(
     Parameters
     ----------
     fits
-        Pairs of heading and fit, in the order of the columns.
+        Pairs of heading and fit, in the order of the columns; or fits by name, or alone: (1), (2), ….
     terms
         Regressors to show, in this order, without the prefix ``W_``; None shows all. What is left out is
         named in the notes.
@@ -141,8 +142,8 @@ def regression_table(
         Without fits, for a term that no fit has, for a fit that gives a term twice, or where effects or
         tests are not one for each column.
     """
-    style, labels = look.style, look.words
-    columns = [column for header, fit in fits for column in _columns(Text.of(header), fit, labels)]
+    style, (pairs, labels) = look.style, headed(fits, look.words)
+    columns = [column for header, fit in pairs for column in _columns(Text.of(header), fit, labels)]
     if not columns:
         raise SpecificationError("A regression table needs at least one fit.", "回归表至少要有一个估计结果。")
     wanted, hidden = _regressors(columns, terms, controls)

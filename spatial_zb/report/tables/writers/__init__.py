@@ -67,6 +67,26 @@ def write_table(
     ]
 
 
+def write_file(table: Table, path: str | Path, style: TableStyle) -> Path:
+    """Write one table to one file, whose ending is the format; see :func:`write_table`, whose errors are the same."""
+    path = Path(path)
+    name = path.suffix.removeprefix(".").lower()
+    if name not in FORMATS:
+        raise not_one_of("The ending of the file", name, FORMATS)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(path.parent, error) from error
+    return write_atomic(path, _writer(name)(table, style))
+
+
+def shown(table: Table) -> str:
+    """The table as a notebook shows it, escaped."""
+    from spatial_zb.report.tables.writers import web
+
+    return f"<style>{web.CSS}</style>{web.fragment(table, TableStyle())}"
+
+
 def _writer(name: str) -> Callable[[Table, TableStyle], str | bytes]:
     """Import one writer when it is asked for: Word and Excel are slow to load."""
     module, function = _WRITERS[name]
