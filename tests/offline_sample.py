@@ -13,6 +13,7 @@ from spatial_zb.report.page import (
     Content,
     MoranSeries,
     Paragraphs,
+    Remarks,
     Section,
     TableItem,
     UnitEffects,
@@ -183,8 +184,10 @@ def small_content(rows: int = 3, columns: int = 4) -> Content:
         ),
         atlas=atlas,
         findings=(Text("A finding", "结论一"),),
-        limits=(Text("All data are simulated.", "全部数据为模拟数据。"),),
-        warnings=("A note <script>alert('note')</script>",),
+        limits=(
+            Remarks(Text("Limits <b>", "局限"), (Text("All data are simulated.", "全部数据为模拟数据。"),)),
+        ),
+        warnings=(Remarks(Text("Models", "模型"), (Text.of("A note <script>alert('note')</script>"),)),),
         sources=(Text("Made up", "虚构"),),
         colophon=Text("Made for a test", "测试用"),
         choice_words={

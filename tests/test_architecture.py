@@ -145,6 +145,7 @@ ARROWS = {
     "pipeline": {
         "base",
         "core/indices",
+        "core/statistics",
         "data",
         "data/expressions",
         "effects",

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 NOTES = Text("To know:", "提示：")
-NOTES_IN_MANIFEST = Text("To know (fit by fit in manifest.json):", "提示（逐条见manifest.json）：")
+IN_FULL = Text(
+    "To know (in full at the end of report.html and in manifest.json):",
+    "提示（全文见report.html末尾与manifest.json）：",
+)
 IN_SHORT = Text("In short", "结论")
 STOPPED = Text("Stopped. Earlier results are as they were.", "已停止，此前的结果保持不变。")
 DONE = Text("Stopped. The results were already written and are whole.", "已停止。结果此前已写完，完整无缺。")
@@ -329,7 +332,7 @@ def _report(study: Study, outcome: Outcome, language: Language) -> None:
     for one in ("en", "zh") if chosen == "both" else (language,):
         for number, line in enumerate(reading, 1):
             print(f"  {number}. {line.pick(one)}")
-    _tell(language, outcome.notes, NOTES_IN_MANIFEST)
+    _tell(language, outcome.brief, IN_FULL)
 
 
 def _by_folder(files: Sequence[Path]) -> list[Text]:

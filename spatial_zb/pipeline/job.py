@@ -16,10 +16,11 @@ import pandas as pd
 
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.execute import Execution
-from spatial_zb.base.text import LANGUAGES, UNDATED, Language, Text
+from spatial_zb.base.text import LANGUAGES, Language, Text
 from spatial_zb.data.regions import select_regions
 from spatial_zb.pipeline.prepare import Prepared
-from spatial_zb.pipeline.words import grouped_notes, notes_of, source_note
+from spatial_zb.pipeline.remarks import Remark, notes_of, remarks
+from spatial_zb.pipeline.words import source_note, span_words
 from spatial_zb.report.drawing.frame import Country, Look
 from spatial_zb.report.tables.table import Table, TableLook, journal_style
 from spatial_zb.study import Study
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 
 AnyFit = TypeVar("AnyFit", "Fit", "SystemFit")
-#: Stages whose readings come first in the short one: how firm a result is stands before the result.
-FIRST_READ = ("compare", "models", "systems")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +80,19 @@ class Reading:
     text: Text
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A finding that can be said aloud.
+
+    ``about``: the model, system or variable it is of. ``rank``: 0 for a finding, 1 for how firm that of the same name is,
+    which follows it.
+    """
+
+    about: str
+    text: Text
+    rank: int = 0
+
+
 Section = TypeVar("Section")
 
 
@@ -113,8 +125,10 @@ class Made:
     ----------
     items
         Tables, figures and paragraphs.
+    verdicts
+        Findings that can be said aloud, one for each model.
     readings
-        Findings in a sentence.
+        What the stages say at more length.
     fits
         What was estimated.
     refused
@@ -127,9 +141,12 @@ class Made:
         Warnings of the run so far.
     paths
         Scenarios for the map of the report, each with its stage.
+    began
+        How many of them there were before each stage.
     """
 
     items: list[MadeTable | MadeFigure | Prose] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
     fits: list[Estimated] = field(default_factory=list)
     refused: dict[tuple[str, ...], SpatialZbError] = field(default_factory=dict)
@@ -137,6 +154,7 @@ class Made:
     clusters: dict[tuple[str, int], pd.Series] = field(default_factory=dict)
     warned: list[warnings.WarningMessage] = field(default_factory=list)
     paths: list[tuple[str, UnitPaths]] = field(default_factory=list)
+    began: dict[str, int] = field(default_factory=lambda: {"prepare": 0})
 
     @property
     def stages(self) -> list[str]:
@@ -151,20 +169,29 @@ class Made:
         return None
 
     def short_reading(self, lines: int = 3) -> list[Text]:
-        """How firm the results are and what the models say; what describes the data fills up to three lines."""
-        rank = {stage: place for place, stage in enumerate(FIRST_READ)}
-        ordered = sorted(self.readings, key=lambda reading: rank.get(reading.stage, len(rank)))
-        return [reading.text for reading in ordered[:lines]]
+        """What the models say, each followed by how firm it is; what describes the data where there is no such finding."""
+        if self.verdicts:
+            order = {
+                name: place
+                for place, name in enumerate(dict.fromkeys(v.about for v in self.verdicts if not v.rank))
+            }
+            ordered = sorted(self.verdicts, key=lambda v: (order.get(v.about, len(order)), v.rank))
+            return list(dict.fromkeys(verdict.text for verdict in ordered))
+        return [reading.text for reading in self.readings[:lines]]
 
     @property
     def notes(self) -> list[Text]:
         """This package's warnings in words, each once."""
         return notes_of(self.warned)
 
-    @property
-    def short_notes(self) -> list[Text]:
-        """The same with what several fits are told alike in one sentence, for readers."""
-        return grouped_notes(self.warned)
+    def remarks(self, words: Mapping[str, Text]) -> dict[Text, list[Remark]]:
+        """The same, said once what several fits are told alike, by the words for the stage that said it first."""
+        starts = sorted((first, stage) for stage, first in self.began.items())
+        found: dict[Text, list[Remark]] = {}
+        for remark in remarks(self.warned):
+            stage = [stage for first, stage in starts if first <= remark.number][-1]
+            found.setdefault(words[stage], []).append(remark)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -339,16 +366,6 @@ def sample_notes(job: Job, *samples: str) -> list[Text]:
             "样本：" + "；".join(f"{label.zh}{n}个地区" for label, n in names) + f"；{years.zh}。",
         )
     ]
-
-
-def span_words(periods: Sequence[int]) -> Text:
-    """The years of a panel, or its only one."""
-    first, last = periods[0], periods[-1]
-    if first == last == UNDATED:
-        return Text("cross-section", "截面数据")
-    if first == last:
-        return Text(f"{first}", f"{first}年")
-    return Text(f"{first}–{last}", f"{first}—{last}年")
 
 
 def weights_note(job: Job, name: str) -> Text:

@@ -18,6 +18,7 @@ from spatial_zb.base.notes import warn
 from spatial_zb.base.text import UNDATED, Text
 from spatial_zb.pipeline.job import Job, Made, MadeTable, Reading
 from spatial_zb.pipeline.prepare import Prepared, prepare
+from spatial_zb.pipeline.remarks import brief_lines, notes_of
 from spatial_zb.pipeline.stages.claims import confront
 from spatial_zb.pipeline.stages.comparison import compare
 from spatial_zb.pipeline.stages.dynamics import describe_dynamics
@@ -27,7 +28,7 @@ from spatial_zb.pipeline.stages.maps import draw_maps
 from spatial_zb.pipeline.stages.models import diagnose_models
 from spatial_zb.pipeline.stages.page import write_page
 from spatial_zb.pipeline.stages.systems import estimate_systems
-from spatial_zb.pipeline.words import notes_of
+from spatial_zb.pipeline.words import STAGE_WORDS
 from spatial_zb.report import folder as output
 from spatial_zb.report.files import input_record, output_record, slug, versions
 from spatial_zb.study import Study, name_in
@@ -50,32 +51,21 @@ STAGES: tuple[Stage, ...] = (
     "report",
 )
 
-#: Words for the stages, shown while they run.
-STAGE_WORDS = {
-    "prepare": Text("Reading polygons and data", "读取底图与数据"),
-    "weights": Text("Building weights", "构建权重矩阵"),
-    "data": Text("Describing the sample", "描述样本"),
-    "moran": Text("Moran's I", "莫兰指数"),
-    "dynamics": Text("Distribution dynamics", "动态演进"),
-    "tests": Text("Specification tests", "设定检验"),
-    "models": Text("Spatial Durbin models", "空间杜宾模型"),
-    "systems": Text("Simultaneous systems", "空间联立方程"),
-    "compare": Text("Comparisons and robustness", "比较与稳健性"),
-    "claims": Text("Claims of the theory", "理论论断"),
-    "maps": Text("Maps and figures", "地图与图形"),
-    "report": Text("Report page", "报告网页"),
-}
-
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left behind; its notes say once what several fits are told alike, the manifest has them one by one."""
+    """What a run left behind.
+
+    Its notes say once what several fits are told alike; the manifest has them one by one, and ``brief`` in eight lines at
+    most.
+    """
 
     folder: Path
     files: tuple[Path, ...]
     reading: tuple[Text, ...]
     notes: tuple[Text, ...]
     seconds: float
+    brief: tuple[Text, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -211,6 +201,7 @@ def run(
         made = Made(warned=notes)
         stage_of: dict[str, str] = {}
         for stage in _worked(study, stages):
+            made.began[stage] = len(notes)
             with _timed(timings, stage):
                 step = partial(progress, STAGE_WORDS[stage].pick(language))
                 how = execution or Execution()
@@ -221,12 +212,14 @@ def run(
             warn("An input file changed while the study was running.", "研究运行期间有输入文件被改动。")
         manifest, stale = _manifest(study, target, place, stages, stage_of, inputs, timings, made)
         files = output.publish(place, target, manifest, stale)
+    found = made.remarks(STAGE_WORDS)
     return Outcome(
         target,
         (*files, target / output.MANIFEST),
         tuple(made.short_reading()),
-        tuple(made.short_notes),
+        tuple(remark.text for group in found.values() for remark in group),
         time.perf_counter() - begun,
+        tuple(brief_lines(found)),
     )
 
 

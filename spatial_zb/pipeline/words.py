@@ -3,126 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from spatial_zb.base.errors import DataError, SpatialZbError, SpatialZbWarning, listed, listed_zh
-from spatial_zb.base.notes import FitWords, Note, NotesWarning, about, merged, tell, warn, warn_again
+from spatial_zb.base.notes import FitWords, NotesWarning, about, tell, warn, warn_again
 from spatial_zb.base.results import ConfidenceSet
-from spatial_zb.base.text import Language, Text
+from spatial_zb.base.text import UNDATED, Text
+from spatial_zb.core.statistics.dispersion import within_sd
+from spatial_zb.data.panel import Panel
 from spatial_zb.data.read import read_table
 from spatial_zb.effects.scenarios import Scenario as Scenarios
 from spatial_zb.inference.sets import ConfidenceSets
-from spatial_zb.models.notes import MEDIAN_UNBIASED
+from spatial_zb.report.verdict import Step
 from spatial_zb.study import Model, Scenario, Study, System
-
-#: How a fit was made that says nothing of it, beside others that do.
-_BY_ML = Text("by ML", "极大似然")
-#: What the notes of a fit call by its name in Python.
-IN_A_STUDY = Text(
-    "What these notes call zb.median_unbiased(fit) a study prints below its tables with bootstrap = 999 in [study].",
-    "以上提示中的zb.median_unbiased(fit)，在研究文件中即[study]的bootstrap = 999，结果列于表下。",
-)
-
-
-def notes_of(caught: Iterable[warnings.WarningMessage]) -> list[Text]:
-    """This package's warnings in words, each once."""
-    own = (w.message for w in caught if isinstance(w.message, SpatialZbWarning))
-    return list(dict.fromkeys(Text(str(message), message.zh) for message in own))
-
-
-def grouped_notes(caught: Iterable[warnings.WarningMessage]) -> list[Text]:
-    """The same in fewer sentences: what several fits are told alike is said once, with the places it holds for.
-
-    Notes are alike when they differ in numbers or in the names of a list only; those become ranges and longer lists.
-    :func:`notes_of` has each as it was said.
-    """
-    messages = list(
-        {str(w.message): w.message for w in caught if isinstance(w.message, SpatialZbWarning)}.values()
-    )
-    alike: dict[tuple[Any, ...], list[Note]] = {}
-    for note in _of_fits(messages):
-        alike.setdefault((note.kind, note.shape), []).append(note)
-    found: dict[Text, None] = {}
-    for message in messages:
-        notes = list(_of_fits([message]))
-        if not notes:
-            found[Text(str(message), message.zh)] = None
-            continue
-        groups = [alike[note.kind, note.shape] for note in notes]
-        own = [group[0] for group in groups if len(group) == 1]
-        if own:
-            together = NotesWarning.of(own)
-            found[Text(str(together), together.zh)] = None
-        found |= {_together(group): None for group in groups if len(group) > 1}
-    if any(note.get("beside") == MEDIAN_UNBIASED for note in _of_fits(messages)):
-        found[IN_A_STUDY] = None
-    return list(found)
-
-
-def _of_fits(messages: Iterable[Warning | str]) -> Iterator[Note]:
-    """Notes about fits among warnings."""
-    for message in messages:
-        if isinstance(message, NotesWarning):
-            yield from (note for note in message.notes if isinstance(note.subject, FitWords))
-
-
-def _together(group: Sequence[Note]) -> Text:
-    """One sentence for all: where it holds, then the note with ranges of its numbers."""
-    fits: dict[Text, list[FitWords]] = {}
-    for note in group:
-        assert isinstance(note.subject, FitWords)
-        fits.setdefault(note.subject.subject, []).append(note.subject)
-    en = "; ".join(subject.en + _places(own, "en") for subject, own in fits.items())
-    zh = "；".join(subject.zh + _places(own, "zh") for subject, own in fits.items())
-    said = merged(group)
-    return Text(f"{en}: {said.en}.", f"{zh}：{said.zh}。")
-
-
-def _places(fits: Sequence[FitWords], language: Language) -> str:
-    """How, under which matrices and of which samples fits of one subject were made; what they share is said once."""
-    plain = _BY_ML.pick(language) if len({fit.how for fit in fits}) > 1 else ""
-    made = [
-        (
-            plain if fit.how is None else fit.how.pick(language),
-            repr(fit.weights),
-            "" if fit.sample is None else fit.sample.pick(language),
-        )
-        for fit in fits
-    ]
-    ways = _gathered(((weights, sample), how) for how, weights, sample in made)
-    matrices = _gathered(((how, sample), weights) for (weights, sample), how in ways.items())
-    samples = _gathered(((how, weights), sample) for (how, sample), weights in matrices.items())
-    parts = [(*map(_named, key), _named(own)) for key, own in samples.items()]
-    if language == "en":
-        return ", and".join(
-            (f" {', '.join(how)}" if how else "")
-            + f" under {', '.join(weights)}"
-            + (f" (sample{'s' if len(own) > 1 else ''}: {', '.join(own)})" if own else "")
-            for how, weights, own in parts
-        )
-    said = [
-        "，".join(
-            filter(None, ("、".join(how), "、".join(weights), f"样本：{'、'.join(own)}" if own else ""))
-        )
-        for how, weights, own in parts
-    ]
-    return f"（{'；'.join(said)}）" if said else ""
-
-
-def _gathered(pairs: Iterable[tuple[tuple[Any, ...], Any]]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
-    """Values by key, each once, in the order they come."""
-    found: dict[tuple[Any, ...], dict[Any, None]] = {}
-    for key, value in pairs:
-        found.setdefault(key, {})[value] = None
-    return {key: tuple(values) for key, values in found.items()}
-
-
-def _named(words: Iterable[str]) -> list[str]:
-    return [word for word in words if word]
+from spatial_zb.study.columns import is_logarithm
 
 
 @contextmanager
@@ -165,6 +64,22 @@ def warn_undone(what: Text, why: SpatialZbError | Text) -> None:
     en, zh = (why.en if isinstance(why, Text) else str(why)), why.zh
     warn(f"{what.en}: {en}", f"{what.zh}：{zh}")
 
+
+#: Words for the stages, shown while they run.
+STAGE_WORDS = {
+    "prepare": Text("Reading polygons and data", "读取底图与数据"),
+    "weights": Text("Building weights", "构建权重矩阵"),
+    "data": Text("Describing the sample", "描述样本"),
+    "moran": Text("Moran's I", "莫兰指数"),
+    "dynamics": Text("Distribution dynamics", "动态演进"),
+    "tests": Text("Specification tests", "设定检验"),
+    "models": Text("Spatial Durbin models", "空间杜宾模型"),
+    "systems": Text("Simultaneous systems", "空间联立方程"),
+    "compare": Text("Comparisons and robustness", "比较与稳健性"),
+    "claims": Text("Claims of the theory", "理论论断"),
+    "maps": Text("Maps and figures", "地图与图形"),
+    "report": Text("Report page", "报告网页"),
+}
 
 EFFECT_WORDS = {
     "none": Text("No effects", "无固定效应"),
@@ -234,6 +149,36 @@ def column_heading(
     if several or not parts:
         parts.append(last)
     return Text(", ".join(p.en for p in parts), "，".join(p.zh for p in parts))
+
+
+def step_of(study: Study, panel: Panel, name: str) -> Step:
+    """How far a variable of a study is moved when its effect is spoken of: 10 % of a logarithm, else a standard deviation.
+
+    Deviations are those within units, where there are several periods.
+    """
+    label, values = panel.label(name), panel.array(name)
+    if is_logarithm(study.variables, name):
+        return Step.of_log(label)
+    known = values[np.isfinite(values)]
+    if set(np.unique(known)) <= {0.0, 1.0}:
+        return Step(label, 1.0, "switch")
+    size = within_sd(values) if len(panel.periods) > 1 else float(known.std(ddof=1))
+    return Step(label, size, "deviation") if np.isfinite(size) and size > 0 else Step(label, 1.0, "unit")
+
+
+def span_words(periods: Sequence[int]) -> Text:
+    """The years of a panel, or its only one."""
+    first, last = periods[0], periods[-1]
+    if first == last == UNDATED:
+        return Text("cross-section", "截面数据")
+    if first == last:
+        return Text(f"{first}", f"{first}年")
+    return Text(f"{first}–{last}", f"{first}—{last}年")
+
+
+def short_words(label: Text) -> Text:
+    """A label without what it says in brackets."""
+    return Text(label.en.split(" (")[0], label.zh.split("（")[0])
 
 
 def as_sentence(text: Text) -> Text:

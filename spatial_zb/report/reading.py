@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
 from spatial_zb.base.text import UNDATED, Text
+from spatial_zb.report.verdict import Step, curve_robustness
 from spatial_zb.report.words import EFFECTS
 
 
 def effect_reading(
     effects: pd.DataFrame,
     term: str,
-    y: Text,
-    labels: Mapping[str, Text],
+    x: Step,
+    y: Step,
     where: Text,
     *,
     why: Text | None = None,
@@ -30,35 +31,45 @@ def effect_reading(
         Tidy effects with ``term, effect, estimate, conf_low, conf_high``.
     term
         The regressor.
-    y, labels, where
-        Words for the dependent variable, the regressors and the sample and model.
+    x, y
+        How far the regressor is moved, and the unit of the response.
+    where
+        Words for the sample and model.
     why
         Why effects are not computed, where they are not.
     spatial
         Tidy coefficients, of which ``lam`` is read where there are no spillovers.
     """
     rows = effects[effects["term"] == term].set_index("effect")
-    x = labels.get(term, Text.of(term))
     home, away = rows.loc["direct"], rows.loc["indirect"]
     if why is not None:
         return Text(f"{where.en}: {why.en}.", f"{where.zh}：{why.zh}。")
     if pd.isna(home["conf_low"]) and pd.isna(away["conf_low"]):
         return Text(
-            f"{where.en}: the effects of “{x.en}” on “{y.en}” have no standard errors, so nothing is said of them (see "
-            "the notes).",
-            f"{where.zh}：“{x.zh}”对“{y.zh}”的效应没有标准误，不作解读（见提示）。",
+            f"{where.en}: the effects of {x.name.en} on {y.name.en} have no standard errors, so nothing is said of them "
+            "(see the notes).",
+            f"{where.zh}：{x.name.zh}对{y.name.zh}的效应没有标准误，不作解读（见提示）。",
         )
+    shown = _responses(x, y)
     said = Text(
-        f"{where.en}: one more unit of “{x.en}” goes with {_amount(home)} of “{y.en}” in the same place "
+        f"{where.en}: with {x.higher.en}, {y.name.en} differs by {_amount(home, shown)} in the same place "
         f"({_judged(home).en})",
-        f"{where.zh}：“{x.zh}”每增加一个单位，本地区“{y.zh}”相应变动{_amount(home)}（{_judged(home).zh}）",
+        f"{where.zh}：{x.higher.zh}时，本地{y.name.zh}相应变动{_amount(home, shown)}（{_judged(home).zh}）",
     )
     if away["estimate"] == away["conf_low"] == away["conf_high"] == 0:
         rest = _without_spillovers(spatial)
         return Text(f"{said.en}. {rest.en}", f"{said.zh}。{rest.zh}")
     return Text(
-        f"{said.en}, and with {_amount(away)} in all other places together ({_judged(away).en}).",
-        f"{said.zh}，其他地区合计变动{_amount(away)}（{_judged(away).zh}）。",
+        f"{said.en}, and by {_amount(away, shown)} in all other places together ({_judged(away).en}).",
+        f"{said.zh}，其他地区合计变动{_amount(away, shown)}（{_judged(away).zh}）。",
+    )
+
+
+def _responses(x: Step, y: Step) -> Callable[[float], str]:
+    """How a coefficient is printed as the response of y to a step of x."""
+    return lambda value: (
+        _signed(y.change(x.size * value), 1 if y.kind == "percent" else 3)
+        + ("%" if y.kind == "percent" else "")
     )
 
 
@@ -163,7 +174,7 @@ def _strengths(rows: pd.DataFrame) -> Text:
     return Text(f" (effective F {' to '.join(ends)})", f"（有效F为{'至'.join(ends)}）")
 
 
-def system_reading(mutual: pd.DataFrame, names: Mapping[str, Text], where: Text, verdict: Text) -> Text:
+def system_reading(mutual: pd.DataFrame, steps: Mapping[str, Step], where: Text, verdict: Text) -> Text:
     """Say what a shock in one equation of a system does to the others, at home and elsewhere.
 
     Parameters
@@ -171,23 +182,25 @@ def system_reading(mutual: pd.DataFrame, names: Mapping[str, Text], where: Text,
     mutual
         Effects of structural shocks on other equations: ``source`` ("shock:<equation>"), ``response``,
         ``effect``, ``estimate``, ``conf_low``, ``conf_high``.
-    names, where
-        Words for the equations, and for the sample, W and method.
+    steps
+        How far the variable of each equation is moved, and the unit of its response.
+    where
+        Words for the sample, W and method.
     verdict
         What stands first: :func:`system_verdict`.
     """
     english, chinese = [f"{where.en}.", verdict.en], [f"{where.zh}。", verdict.zh]
     for (source, response), rows in mutual.groupby(["source", "response"], sort=False):
-        x, y = names[source.removeprefix("shock:")], names[response]
-        rows = rows.set_index("effect")
+        x, y = steps[source.removeprefix("shock:")], steps[response]
+        rows, shown = rows.set_index("effect"), _responses(x, y)
         home, away = rows.loc["direct"], rows.loc["indirect"]
         english.append(
-            f"One more unit of {x.en} in one place moves {y.en} there by {_amount(home)} ({_judged(home).en}) and in all "
-            f"other places together by {_amount(away)} ({_judged(away).en})."
+            f"A shock that makes {x.higher.en} in one place moves {y.name.en} there by {_amount(home, shown)} "
+            f"({_judged(home).en}) and in all other places together by {_amount(away, shown)} ({_judged(away).en})."
         )
         chinese.append(
-            f"某地区{x.zh}增加一个单位，当地{y.zh}变动{_amount(home)}（{_judged(home).zh}），其他地区合计变动{_amount(away)}"
-            f"（{_judged(away).zh}）。"
+            f"若冲击使某地区{x.higher.zh}，当地{y.name.zh}变动{_amount(home, shown)}（{_judged(home).zh}），其他地区合计变动"
+            f"{_amount(away, shown)}（{_judged(away).zh}）。"
         )
     return Text(" ".join(part for part in english if part), "".join(chinese))
 
@@ -220,11 +233,11 @@ def _period_words(row: pd.Series) -> Text:
     return Text(f"{period}: I = {value}, {p}", f"{period}年I = {value}，{p}")
 
 
-def _amount(row: pd.Series) -> str:
+def _amount(row: pd.Series, shown: Callable[[float], str] | None = None) -> str:
+    shown = shown or _signed
     if pd.isna(row["conf_low"]) or pd.isna(row["conf_high"]):
-        return _signed(row["estimate"])
-    limits = f"[{_signed(row['conf_low'])}, {_signed(row['conf_high'])}]"
-    return f"{_signed(row['estimate'])} {limits}"
+        return shown(row["estimate"])
+    return f"{shown(row['estimate'])} [{shown(row['conf_low'])}, {shown(row['conf_high'])}]"
 
 
 def _judged(row: pd.Series) -> Text:
@@ -235,10 +248,10 @@ def _judged(row: pd.Series) -> Text:
     return Text("not distinguishable from zero at 95%", "在95%水平上与零无显著差异")
 
 
-def _signed(value: float) -> str:
-    """Three decimals; a number they would make zero keeps two digits."""
-    lost = value != 0 and abs(value) < 0.0005
-    return f"{value:{'+.1e' if lost else '+.3f'}}".replace("-", "−")
+def _signed(value: float, digits: int = 3) -> str:
+    """With its sign; a number that the decimals would make zero keeps two digits."""
+    lost = value != 0 and abs(value) < 0.5 * 10**-digits
+    return f"{value:{'+.1e' if lost else f'+.{digits}f'}}".replace("-", "−")
 
 
 def _plain(value: float) -> str:
@@ -253,8 +266,6 @@ def _p(value: float) -> str:
 CLEAR, UNCLEAR = 0.9, 0.5
 #: Changes of this many standard errors are worth a name.
 INFLUENTIAL = 1.0
-#: From this share of estimates of one sign on a curve is said to keep its sign.
-ONE_SIGN = 0.9
 
 
 def curve_reading(
@@ -296,19 +307,18 @@ def curve_reading(
 
 def _verdict(shares: pd.Series, tests: pd.DataFrame | None, level: float) -> Text:
     """Whether a result outlives the choice of specification: the joint test, then the share of one sign."""
-    if tests is None:
-        return Text("", "")
-    if tests.set_index("statistic")["p_value"][["median", "significant"]].max() >= level:
-        return Text(
+    return {
+        "untested": Text("", ""),
+        "not": Text(
             "Not robust: taken together the specifications do not tell an effect from none.",
             "不稳健：各设定合在一起不能区分有无效应。",
-        )
-    if max(shares["positive"], 1 - shares["positive"]) < ONE_SIGN:
-        return Text(
+        ),
+        "partly": Text(
             "Partly robust: taken together the specifications tell an effect from none, but its sign depends on the choice.",
             "部分稳健：各设定合在一起能区分有无效应，但符号取决于设定。",
-        )
-    return Text("Robust in sign over the specifications.", "符号稳健：各设定下符号基本一致。")
+        ),
+        "robust": Text("Robust in sign over the specifications.", "符号稳健：各设定下符号基本一致。"),
+    }[curve_robustness(shares, tests, level)]
 
 
 def curve_note(failed: int, tests: pd.DataFrame | None, level: float = 0.05) -> Text:

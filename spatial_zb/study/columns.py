@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.data.expressions import compile_expression
-from spatial_zb.data.expressions.syntax import QUOTED
+from spatial_zb.data.expressions.syntax import QUOTED, function_of
 from spatial_zb.study.entries import Problems
 from spatial_zb.study.sections import (
     OF_POLYGONS,
@@ -22,6 +23,7 @@ from spatial_zb.study.sections import (
     InverseDistance,
     NearestNeighbours,
     Suspect,
+    Variable,
 )
 
 COLUMN, VARIABLE = Text("column", "列"), Text("variable", "变量")
@@ -317,3 +319,16 @@ def check_claims(parts: Mapping[str, Any], usable: Collection[str] | None, probl
                 f"{listed_zh(outside)}超出data.periods（{first}至{last}）",
             )
             problems.add(f"{dotted}.periods", said)
+
+
+def is_logarithm(variables: Mapping[str, Variable], name: str) -> bool:
+    """Whether a variable is a natural logarithm: by its expression, or as a column by its name (``ln_…``, ``log_…``)."""
+    variable = variables.get(name)
+    if variable is None or variable.expression == name:
+        return name.startswith(("ln_", "log_"))
+    tree = compile_expression(variable.expression).tree
+    while isinstance(tree, ast.Call) and function_of(tree) == "lag":
+        tree = tree.args[0]
+    if isinstance(tree, ast.Name) and tree.id != name:
+        return is_logarithm(variables, tree.id)
+    return isinstance(tree, ast.Call) and function_of(tree) == "log"

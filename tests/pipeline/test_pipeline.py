@@ -22,7 +22,7 @@ from spatial_zb import cli, pipeline
 from spatial_zb.base.errors import DataError, OutputError
 from spatial_zb.base.text import Text
 from spatial_zb.pipeline import running
-from spatial_zb.pipeline.job import Job, Made, Reading
+from spatial_zb.pipeline.job import Job, Made, Reading, Verdict
 from spatial_zb.pipeline.stages import exploration
 from spatial_zb.pipeline.stages import page as report_page
 from spatial_zb.report import folder as output
@@ -124,7 +124,10 @@ def test_manifest_knows_inputs_settings_and_suspects(finished):
     assert any(
         "Treated as missing" in note["en"] and "按空缺处理" in note["zh"] for note in manifest["notes"]
     )
-    assert len(manifest["reading"]) == 3
+    said = [line["en"] for line in manifest["reading"]]
+    assert said[0].startswith("With talent agglomeration 10% higher, industry agglomeration is ")
+    assert [line for line in said if len(line.split()) > 25] == []
+    assert len(said) == len(set(said)) == 6  # four models, how firm the first is, and a system
 
 
 def test_tables_carry_the_estimates(finished):
@@ -136,9 +139,13 @@ def test_tables_carry_the_estimates(finished):
 def test_a_system_that_is_not_identified_says_so_before_anything_else(finished):
     """Effective F of the shipped system are 0.8 to 1.9; estimates without effects said nothing of it."""
     text = (results(finished) / "tables" / "system_mutual_reading.txt").read_text(encoding="utf-8-sig")
-    said = [line for line in text.splitlines() if "SLS" in line or "FIML" in line]
-    assert len(said) == 18
-    assert [line for line in said if not re.match(r"[^.]*(?:SLS|FIML)\. Not identified: ", line)] == []
+    paragraphs = [part.splitlines() for part in text.split("\n\n") if "SLS" in part]
+    assert len(paragraphs) == 6
+    first = re.compile(r"[^.]*(?:SLS|FIML)\. Not identified: ")
+    for part in paragraphs:
+        assert first.match(part[0])
+        assert first.match(part[-1])  # FIML rests on something else
+        assert len(part) == 3
 
 
 def test_report_shows_what_every_stage_made(finished):
@@ -199,16 +206,19 @@ def test_every_stage_has_its_words_and_its_part_of_the_report():
     assert set(report_page.PARTS) == set(running.STAGES[:-1])
 
 
-def test_the_short_reading_has_how_firm_a_result_is_first_then_the_models():
-    lines = [
-        Reading("moran", Text("a", "甲")),
-        Reading("models", Text("Moran", "莫兰")),
-        Reading("moran", Text("b", "乙")),
-    ]
-    made = Made(readings=[Reading("dynamics", Text("d", "丁")), *lines, Reading("systems", Text("c", "丙"))])
-    assert [line.en for line in made.short_reading()] == ["Moran", "c", "d"]
-    made.readings.append(Reading("compare", Text("e", "戊")))
-    assert [line.en for line in made.short_reading()] == ["e", "Moran", "c"]
+def test_the_short_reading_has_a_finding_for_each_model_and_how_firm_it_is_after_it():
+    lines = [Reading(stage, Text(word, word)) for stage, word in zip("moran", "abcde", strict=True)]
+    made = Made(readings=lines)
+    assert [line.en for line in made.short_reading()] == ["a", "b", "c"]
+    for about, word, rank in (
+        ("m", "one", 0),
+        ("n", "two", 0),
+        ("s", "three", 0),
+        ("m", "firm", 1),
+        ("t", "two", 0),
+    ):
+        made.verdicts.append(Verdict(about, Text(word, word), rank))
+    assert [line.en for line in made.short_reading()] == ["one", "firm", "two", "three"]
 
 
 def only(monkeypatch, *stages: str) -> None:
@@ -411,7 +421,7 @@ def test_report_gives_folders_finding_and_notes_last(finished, capsys, tmp_path)
     assert "manifest.json\n" in printed
     assert re.search(r"tables/：\d+ \(\.csv \.md\)\n", printed)
     assert "sdm_industry" not in printed
-    assert printed.index("结论") < printed.index("置信区间")
+    assert printed.index("结论") < printed.index("明显差异")
     assert printed.index("结论") < printed.index("提示") < printed.index("  1. ", printed.index("提示"))
     assert json.loads((tmp_path / "out" / output.MANIFEST).read_text(encoding="utf-8"))["complete"]
 

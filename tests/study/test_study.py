@@ -907,3 +907,22 @@ def test_mistakes_in_a_comparison_name_their_place(project: Path, case: str) -> 
     old, new, words = COMPARE_MISTAKES[case]
     assert old in COMPARE
     assert words in refusal(write(project, BASE + COMPARE.replace(old, new, 1)))
+
+
+def test_a_logarithm_is_known_by_its_expression_or_as_a_column_by_its_name():
+    from spatial_zb.study.columns import is_logarithm
+    from spatial_zb.study.sections import Variable
+
+    def of(expression):
+        return Variable(name="v", expression=expression, label={"en": "a", "zh": "a"})
+
+    known = {
+        "a": of("log(gdp)"),
+        "b": of("lag(a)"),
+        "c": of("100 * log(gdp)"),
+        "d": of("gdp"),
+        "e": of("log1p(gdp)"),
+    }
+    assert [is_logarithm(known, name) for name in known] == [True, True, False, False, False]
+    assert is_logarithm({}, "ln_wage")
+    assert not is_logarithm({}, "wage")

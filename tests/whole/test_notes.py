@@ -26,7 +26,8 @@ from spatial_zb.base.execute import run_tasks
 from spatial_zb.base.notes import Kind, NotesWarning, about, fit_words, merged, quoted, tell
 from spatial_zb.base.text import Text
 from spatial_zb.models.notes import MEDIAN_UNBIASED
-from spatial_zb.pipeline.words import IN_A_STUDY, grouped_notes, notes_of, warn_undone
+from spatial_zb.pipeline.remarks import IN_A_STUDY, Remark, brief_lines, grouped_notes, notes_of, remarks
+from spatial_zb.pipeline.words import warn_undone
 
 PACKAGE = Path(spatial_zb.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -144,6 +145,25 @@ def test_every_error_has_both_languages():
     assert found == []
 
 
+def test_notes_of_a_run_take_eight_lines_on_a_screen():
+    def said(name, n):
+        return [
+            Remark(Text(f"{name} {i} in full.", "全文。"), Text(f"{name} {i}", "简"), i) for i in range(n)
+        ]
+
+    few = {Text("Data", "数据"): said("a", 5), Text("Models", "模型"): said("b", 3)}
+    assert [line.en for line in brief_lines(few)][::7] == ["a 0 in full.", "b 2 in full."]
+    many = {Text(f"Stage {i}", f"阶段{i}"): said("n", i) for i in range(1, 13)}
+    lines = brief_lines(many)
+    assert len(lines) == 8
+    assert [line.en for line in lines[:3]] == [
+        "Stage 1: n 0.",
+        "Stage 2: n 0; n 1.",
+        "Stage 3: n 0; n 1; and 1 more.",
+    ]
+    assert lines[2].zh == "阶段3：简；简；另有1条。"
+
+
 def test_both_languages_say_the_same():
     """A value, a name or a limit that one language gives and the other does not is a slip."""
     slips = {}
@@ -217,6 +237,7 @@ def test_samples_are_named_with_the_matrices():
         for W, sample, how in (*made[:-1], ("w3", core, None)):
             tell(about(replace(fit_words("SDM", "y", W, how), sample=sample), [few(8)]))
     (said,) = grouped_notes(caught)
+    assert [remark.number for remark in remarks(caught)] == [0]
     assert said.en == (
         "SDM of 'y' by ML, by GMM under 'queen', 'w2' (sample: Delta), and by ML, by GMM under 'queen' (sample: Core), and "
         "by ML under 'w2', 'w3' (sample: Core): only 8 units."

@@ -16,9 +16,9 @@ from spatial_zb.compare.family import SpecFamily, spec_family
 from spatial_zb.compare.grid import Choices, Grid, specification_grid
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.pipeline.job import Job, figure_note, sample_notes, unit_names
+from spatial_zb.pipeline.job import Job, Verdict, figure_note, sample_notes, unit_names
 from spatial_zb.pipeline.stages.models import spec_of
-from spatial_zb.pipeline.words import effect_words, warn_undone, weights_words
+from spatial_zb.pipeline.words import effect_words, short_words, warn_undone, weights_words
 from spatial_zb.report import figures
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.tables.table import TableLook
@@ -154,17 +154,14 @@ def _battery_words(asked: Compare, units: Mapping[str, Text]) -> dict[str, Text]
     return out | spans
 
 
-def short_words(label: Text) -> Text:
-    """A label without what it says in brackets."""
-    return Text(label.en.split(" (")[0], label.zh.split("（")[0])
-
-
 CURVE_TITLE = Text("joint test of the specification curve", "设定曲线联合检验")
 
 
 def grid_and_curve(base: Base) -> Text | None:
     """Estimate the grid, draw its curve and test it; what they say in words."""
     from spatial_zb.report.reading import curve_note, curve_reading
+    from spatial_zb.report.verdict import curve_verdict
+    from spatial_zb.report.words import EFFECTS
 
     job, asked = base.job, base.asked
     grid = _grid(base)
@@ -200,7 +197,10 @@ def grid_and_curve(base: Base) -> Text | None:
     )
     if test is not None:
         _write_test(base, test)
-    return curve_reading(grid.shares(asked.term, base.effect), tests, base.what, y, failed)
+    shares, effect = grid.shares(asked.term, base.effect), EFFECTS.get(asked.effect)
+    of = Text("coefficient", "系数") if effect is None else Text(f"{effect.en.lower()} effect", effect.zh)
+    job.made.verdicts.append(Verdict(base.model.name, curve_verdict(shares, tests, of), rank=1))
+    return curve_reading(shares, tests, base.what, y, failed)
 
 
 def _grid(base: Base) -> Grid:

@@ -20,7 +20,7 @@ from spatial_zb.models.dynamic import stability_test
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import regime_tests
 from spatial_zb.models.spec import DurbinSpec
-from spatial_zb.pipeline.job import Estimated, Job, sample_notes, span_words
+from spatial_zb.pipeline.job import Estimated, Job, Verdict, sample_notes, span_words
 from spatial_zb.pipeline.stages.models import (
     PATH_PERIODS,
     Column,
@@ -34,6 +34,7 @@ from spatial_zb.pipeline.words import (
     effect_words,
     naming_sample,
     saying_where,
+    step_of,
     warn_undone,
     weights_words,
 )
@@ -108,10 +109,40 @@ def estimate(job: Job) -> list[Text]:
         _write_model(job, model, columns)
         draw_effects(job, model, columns)
         own = [c for c in columns if c.sample == job.study.main_sample]
+        first = [
+            c
+            for c in columns
+            if (c.sample, c.weights) == ((own or columns)[0].sample, (own or columns)[0].weights)
+        ]
+        job.made.verdicts.append(Verdict(model.name, _model_verdict(job, model, first[-1])))
         if own:
-            first = [c for c in own if c.weights == own[0].weights]
             reading.append(_model_reading(job, model, first[-1]))
     return reading
+
+
+def _model_verdict(job: Job, model: Model, column: Column) -> Text:
+    """The sentence of a model: of its last fixed effects, in the long run where it has one."""
+    from spatial_zb.report.verdict import effect_verdict
+
+    study, panel = job.study, column.fit.panel
+    result = column.long if column.long is not None else column.delta
+    place = None if column.sample == study.main_sample else study.samples[column.sample].label
+    text = effect_verdict(
+        result.tidy() if result.reason is None else None,
+        step_of(study, panel, model.x[0]),
+        step_of(study, panel, model.y),
+        term=model.x[0],
+        place=place,
+        lasting=column.long is not None,
+    )
+    alike = [
+        m
+        for m in study.models.values()
+        if (m.y, m.x[0], study.samples_of(m)[0]) == (model.y, model.x[0], column.sample)
+    ]
+    if len(alike) < 2:
+        return text
+    return Text(f"{model.title.en}: {text.en[:1].lower()}{text.en[1:]}", f"{model.title.zh}：{text.zh}")
 
 
 def _fit_all(job: Job, model: Model) -> list[Column]:
@@ -400,7 +431,5 @@ def _model_reading(job: Job, model: Model, column: Column) -> Text:
         f"{model.title.zh}（{sample.zh}{n}个地区，{years.zh}；{kind.zh}{added.zh}{W.zh}）",
     )
     why = None if column.delta.reason is None else column.delta.reason.text
-    y, labels = job.prepared.panel.label(model.y), job.prepared.labels
-    return effect_reading(
-        column.delta.tidy(), model.x[0], y, labels, where, why=why, spatial=column.fit.tidy()
-    )
+    x, y = (step_of(study, column.fit.panel, name) for name in (model.x[0], model.y))
+    return effect_reading(column.delta.tidy(), model.x[0], x, y, where, why=why, spatial=column.fit.tidy())

@@ -13,7 +13,7 @@ from spatial_zb.base.text import Text
 from spatial_zb.explore import bivariate_moran, moran, pooled_moran
 from spatial_zb.explore.checks import MoranTable, permutations_for
 from spatial_zb.pipeline.inputs import graded_frame, index_definition, index_weights_frame
-from spatial_zb.pipeline.job import Job, figure_note, present, sample_notes, scatter_note, unit_names
+from spatial_zb.pipeline.job import Job, Verdict, figure_note, present, sample_notes, scatter_note, unit_names
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import (
     ABSENT_RULE,
@@ -161,6 +161,8 @@ def describe(job: Job) -> list[Text]:
 
 def autocorrelation(job: Job) -> list[Text]:
     """Moran's I by period for every variable, weights matrix and sample; of two variables where the study asks for it."""
+    from spatial_zb.report.verdict import moran_verdict
+
     study = job.study
     if study.moran is None:
         return []
@@ -177,7 +179,11 @@ def autocorrelation(job: Job) -> list[Text]:
         labels = {variable: job.prepared.panel.label(variable) for variable in frames}
         _write_moran(job, sample, "moran", frames, labels, Text("Moran's I", "莫兰指数"))
         _write_bivariate(job, sample)
-        if sample == study.main_sample:
+        if sample == study.main_sample and not (study.models or study.systems):
+            tables = {v: next(iter(by_weights.values())).table() for v, by_weights in results.items()}
+            found = [Verdict(v, moran_verdict(table, labels[v])) for v, table in tables.items()]
+            job.made.verdicts += found  # with models they are a description, and not what the study finds
+        elif sample == study.main_sample:
             reading = [_moran_reading(job.prepared, v, by_weights) for v, by_weights in results.items()]
     return reading
 
@@ -384,6 +390,7 @@ def _definition(study: Study, prepared: Prepared, name: str) -> dict[str, Text |
 def write_indices(job: Job, names: Mapping[str, Text]) -> None:
     """The entropy weights of every index, and the graded table of every coupling by unit and period."""
     from spatial_zb.report.tables.layouts import coordination_table, entropy_table
+    from spatial_zb.report.verdict import coupling_verdict
 
     study, prepared = job.study, job.prepared
     if study.indices:
@@ -396,6 +403,9 @@ def write_indices(job: Job, names: Mapping[str, Text]) -> None:
     for pair in study.coupling.values():
         frame = graded_frame(prepared.panel, pair)
         job.tidy(pair.name, frame)
+        panel = prepared.sample(study.main_sample)
+        degree = pd.DataFrame(panel.array(pair.name), index=panel.periods, columns=panel.units)
+        job.made.verdicts.append(Verdict(pair.name, coupling_verdict(degree, pair.label, names)))
         job.table(
             partial(coordination_table, frame),
             TableLook(title=pair.label, key=pair.name, notes=prepared.sources, words=names),

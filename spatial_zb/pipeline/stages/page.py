@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-import spatial_zb
-from spatial_zb.base.errors import SpatialZbError, listed, listed_zh
+from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.core.statistics.moran import moran_i
@@ -25,11 +24,11 @@ from spatial_zb.pipeline.job import (
     Prose,
     present,
     shown_regions,
-    span_words,
     unit_names,
 )
 from spatial_zb.pipeline.stages.exploration import clusters_words, model_variables
-from spatial_zb.pipeline.words import as_sentence, warn_undone
+from spatial_zb.pipeline.stages.paper import colophon, facts, limits, sources
+from spatial_zb.pipeline.words import STAGE_WORDS, step_of, warn_undone
 from spatial_zb.study import Study
 from spatial_zb.weights.matrix import Weights
 from spatial_zb.weights.periods import weights_among
@@ -54,7 +53,7 @@ MOST_EFFECTS = 300
 
 def write_page(job: Job) -> list[Text]:
     """Put the offline report together from what the stages before it have made."""
-    from spatial_zb.report.page import Content, write_report
+    from spatial_zb.report.page import Content, Remarks, write_report
 
     study, prepared = job.study, job.prepared
     if not study.output.report:
@@ -64,15 +63,18 @@ def write_page(job: Job) -> list[Text]:
     content = Content(
         name=study.name,
         title=study.general.title,
-        facts=_facts(job),
+        facts=facts(job),
         sections=sections,
         atlas=atlas,
         findings=tuple(job.made.short_reading()),
-        limits=tuple(_limits(job)),
-        warnings=tuple(job.made.short_notes),
-        sources=tuple(_sources(study)),
+        limits=tuple(limits(job)),
+        warnings=tuple(
+            Remarks(title, tuple(remark.text for remark in group))
+            for title, group in job.made.remarks(STAGE_WORDS).items()
+        ),
+        sources=tuple(sources(study)),
         review_number=study.review_number,
-        colophon=_colophon(study),
+        colophon=colophon(study),
         choice_words=CHOICES,
     )
     write_report(content, job.place / REPORT, job.languages)
@@ -147,85 +149,7 @@ PARTS = {
     "maps": (Text("Scenarios, by distance, behind the maps", "情景模拟、距离与地图附表"), Text("", "")),
 }
 
-SUSPECT = {
-    "blank": Text("Treated as blank", "按空缺处理"),
-    "keep": Text("Kept as printed, though suspect", "存疑但按刊印值保留"),
-}
-FILLED = Text("Blank cells", "空缺处理")
 IN_WORDS = Text("In words", "文字解读")
-
-
-def _facts(job: Job) -> Text:
-    study = job.study
-    label, n = study.samples[study.main_sample].label, len(job.prepared.samples[study.main_sample])
-    years = span_words(job.prepared.panel.periods)
-    return Text(f"{label.en}, {n} units, {years.en}", f"{label.zh}，{n}个地区，{years.zh}")
-
-
-def _limits(job: Job) -> Iterator[Text]:
-    """What is a proxy, simulated, filled or left out."""
-    study, general = job.study, job.study.general
-    yield from map(as_sentence, study.data.limits)
-    if not study.mapped:
-        yield Text(
-            "No maps: the study names no polygons ([regions]).", "没有地图：研究文件未给出底图（[regions]）。"
-        )
-    if study.moran is not None:
-        yield Text(
-            f"P-values of Moran’s I come from {general.permutations:,} random permutations (seed {general.seed}).",
-            f"莫兰指数的p值由{general.permutations:,}次随机置换得到（随机种子{general.seed}）。",
-        )
-    if len(job.prepared.filled):
-        count = len(job.prepared.filled)
-        yield Text(
-            f"Blank or suspect cells: {count}, treated by stated rules (table “Cells filled and left blank”).",
-            f"空缺或存疑数据{count}个，按说明的规则处理（见“缺失值及其处理”表）。",
-        )
-    if not job.prepared.panel.balanced:
-        there, cells = job.prepared.panel.present.sum(), job.prepared.panel.present.size
-        yield Text(
-            f"Not every unit is there in every year: {there:,} of {cells:,} unit-periods (table “Units absent in some "
-            "periods”); spatial lags and statistics are those among the units present.",
-            f"并非各地区每年都存在：{cells:,}个地区-时期中有{there:,}个（见“部分时期不存在的地区”表）；"
-            "空间滞后与统计量均在当期存在的地区之间计算。",
-        )
-    doubtful = [(SUSPECT[entry.rule], entry.reason) for entry in study.suspect]
-    if study.data.flags is not None:
-        file, kinds = study.data.flags, study.data.flag_kinds
-        said = Text(
-            f"cells flagged as {listed(kinds)} in {file}", f"{file}中标记为{listed_zh(kinds)}的单元格"
-        )
-        doubtful.append((SUSPECT["blank"], said))
-    for words, reason in (*doubtful, *((FILLED, entry.reason) for entry in study.missing)):
-        yield as_sentence(Text(f"{words.en}: {reason.en}", f"{words.zh}：{reason.zh}"))
-    names = unit_names(job.prepared)
-    gone = [names.get(unit, Text.of(unit)) for unit in job.prepared.left_out(study.main_sample)]
-    if gone:
-        yield Text(
-            f"Left out for lack of data: {', '.join(name.en for name in gone)}.",
-            f"因缺数据未纳入：{'、'.join(name.zh for name in gone)}。",
-        )
-
-
-def _sources(study: Study) -> Iterator[Text]:
-    if study.data.source is not None:
-        yield as_sentence(Text(f"Data: {study.data.source.en}", f"数据：{study.data.source.zh}"))
-    if study.regions is not None and study.regions.source is not None:
-        yield as_sentence(Text(f"Polygons: {study.regions.source.en}", f"底图：{study.regions.source.zh}"))
-    for constant in study.constants.values():
-        yield as_sentence(
-            Text(f"{constant.label.en}: {constant.source.en}", f"{constant.label.zh}：{constant.source.zh}")
-        )
-
-
-def _colophon(study: Study) -> Text:
-    version, seed, print_ = spatial_zb.__version__, study.general.seed, study.sha256[:12]
-    return Text(
-        f"Made by spatial_zb {version} from {study.path.name} (SHA-256 {print_}…), seed {seed}. "
-        "manifest.json beside this page names every input and result.",
-        f"由spatial_zb {version}根据{study.path.name}生成（SHA-256 {print_}…），随机种子{seed}。"
-        "同一文件夹中的manifest.json列出全部输入与结果。",
-    )
 
 
 # -- tables, paragraphs, effects ---------------------------------------------------------------------------
@@ -293,14 +217,15 @@ def _first_of(fits: Sequence[Estimated], fit: Estimated) -> int:
 def _of_equation(job: Job, estimated: Estimated) -> Iterator[UnitEffects]:
     from spatial_zb.report.reading import effect_reading
 
-    fit, effects, panel = estimated.fit, estimated.effects, job.prepared.panel
+    fit, effects = estimated.fit, estimated.effects
     assert isinstance(fit, Fit), "of one equation"
     assert effects is not None, "a fit that has effects"
     if not (fit.spec.lag_y or fit.spec.lag_x):
         return
     averages, where = effects.tidy(), _where(estimated)
+    y = step_of(job.study, fit.panel, fit.spec.y)
     for term in fit.spec.regressors:
-        reading = effect_reading(averages, term, panel.label(fit.spec.y), job.prepared.labels, where)
+        reading = effect_reading(averages, term, step_of(job.study, fit.panel, term), y, where)
         choices = {**estimated.choices, "term": job.prepared.labels.get(term, Text.of(term))}
         yield _by_unit(effects_by_unit(fit, term), choices, reading)
 
@@ -315,6 +240,8 @@ def _of_system(job: Job, estimated: Estimated) -> Iterator[UnitEffects]:
     labels = {
         equation: panel.label(y) for equation, y in zip(fit.spec.names, fit.spec.endogenous, strict=True)
     }
+    endogenous = zip(fit.spec.names, fit.spec.endogenous, strict=True)
+    steps = {equation: step_of(job.study, fit.panel, y) for equation, y in endogenous}
     averages, where = effects.tidy(), _where(estimated)
     found = fit.identification(), fit.exclusion_tests()
     verdict = system_verdict(*found, fit.method, labels, job.prepared.labels)
@@ -324,7 +251,7 @@ def _of_system(job: Job, estimated: Estimated) -> Iterator[UnitEffects]:
                 continue
             source = f"shock:{cause}"
             rows = averages[(averages["source"] == source) & (averages["response"] == response)]
-            reading = system_reading(rows, labels, where, verdict)
+            reading = system_reading(rows, steps, where, verdict)
             choices = {**estimated.choices, "term": labels[cause], "response": labels[response]}
             yield _by_unit(units_of_system(fit, response, source), choices, reading)
 

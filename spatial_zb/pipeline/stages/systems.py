@@ -20,13 +20,15 @@ from spatial_zb.inference.sets import ConfidenceSets, confidence_set
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.models.system.spec import Equation, SystemSpec
-from spatial_zb.pipeline.job import Estimated, Job, figure_note, sample_notes
+from spatial_zb.pipeline.job import Estimated, Job, Verdict, figure_note, sample_notes
 from spatial_zb.pipeline.prepare import Prepared
 from spatial_zb.pipeline.words import (
     METHOD_WORDS,
     column_heading,
     naming_sample,
     sets_words,
+    short_words,
+    step_of,
     warn_undone,
     weights_words,
 )
@@ -205,7 +207,7 @@ def _restriction_words(name: str, system: System, prepared: Prepared) -> Text:
     if name in RESTRICTION_WORDS:
         return RESTRICTION_WORDS[name]
     source, _, response = name.removeprefix("no ").partition(" → ")
-    a, b = (_short(prepared.panel.label(system.equations[part].y)) for part in (source, response))
+    a, b = (short_words(prepared.panel.label(system.equations[part].y)) for part in (source, response))
     return Text(f"No effect of {a.en} on {b.en}", f"{a.zh}对{b.zh}无影响")
 
 
@@ -283,7 +285,9 @@ def _write_sets(job: Job, system: System, columns: Sequence[_SystemColumn]) -> N
         facts = {"sample": sample, "weights": W}
         frames += [one.tidy().assign(**facts, **one.facts) for one in found]
         place = Text(f"{where[0].en}, {where[1].en}", f"{where[0].zh}，{where[1].zh}")
-        paragraphs.append(sets_words(found, {name: _short(words) for name, words in labels.items()}, place))
+        paragraphs.append(
+            sets_words(found, {name: short_words(words) for name, words in labels.items()}, place)
+        )
         told.append(choices)
         job.tick(f"{system.name} · {sample} · {W} · sets")
     if frames:
@@ -316,7 +320,7 @@ def _mutual_effects(frames: Mapping[str, pd.DataFrame], sizes: Mapping[str, floa
 def _draw_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
     """One figure for each sample and W: effects of a shock in one equation on the others, by method."""
     study = job.study
-    names = {name: _short(job.prepared.panel.label(e.y)) for name, e in system.equations.items()}
+    names = {name: short_words(job.prepared.panel.label(e.y)) for name, e in system.equations.items()}
     arrows = {
         f"{a} → {b}": Text(f"{x.en} → {y.en}", f"{x.zh} → {y.zh}")
         for (a, x), (b, y) in product(names.items(), repeat=2)
@@ -382,32 +386,54 @@ def _caveats(columns: Sequence[_SystemColumn]) -> Text | None:
 
 
 def _read_system(job: Job, system: System, columns: Sequence[_SystemColumn]) -> None:
-    """The mutual effects in words, a paragraph for every stable estimate."""
+    """The mutual effects in words: a paragraph for every sample and W, in which methods say once what they share."""
     from spatial_zb.report.reading import system_reading, system_verdict
 
-    study = job.study
-    names = {name: _short(job.prepared.panel.label(e.y)) for name, e in system.equations.items()}
+    study, panel = job.study, job.prepared.panel
+    names = {name: short_words(panel.label(e.y)) for name, e in system.equations.items()}
     paragraphs, choices = [], []
-    for column in columns:
-        sample, W = study.samples[column.facts["sample"]].label, study.weights[column.facts["weights"]].label
-        method = METHOD_WORDS[column.facts["method"]]
-        where = Text(f"{sample.en}, {W.en}, {method.en}", f"{sample.zh}，{W.zh}，{method.zh}")
-        choices.append({"model": system.title, "sample": sample, "weights": W})
-        found = column.fit.identification(), column.fit.exclusion_tests()
-        verdict = system_verdict(*found, column.facts["method"], names, job.prepared.labels)
-        first = Text(f"{where.en}. {verdict.en}".rstrip(), f"{where.zh}。{verdict.zh}")
-        if column.effects is None:
-            unstable = Text(
-                "The estimated system is not stable; it has no effects.", "所估系统不稳定，不报告效应。"
-            )
-            paragraphs.append(Text(f"{first.en} {unstable.en}", f"{first.zh}{unstable.zh}"))
-            continue
-        if column.effects.reason is not None:
-            why = Text(_sentence(column.effects.reason.text.en), column.effects.reason.text.zh)
-            paragraphs.append(Text(f"{first.en} {why.en}.", f"{first.zh}{why.zh}。"))
-            continue
-        paragraphs.append(system_reading(_mutual(column.effects.tidy()), names, where, verdict))
+    for sample, W in dict.fromkeys((c.facts["sample"], c.facts["weights"]) for c in columns):
+        own = [c for c in columns if (c.facts["sample"], c.facts["weights"]) == (sample, W)]
+        labels = study.samples[sample].label, study.weights[W].label
+        steps = {name: step_of(study, own[0].fit.panel, e.y) for name, e in system.equations.items()}
+        said: list[Text] = []
+        told = Text("", "")
+        for column in own:
+            where = METHOD_WORDS[column.facts["method"]]
+            if not said:
+                en, zh = ", ".join(place.en for place in labels), "，".join(place.zh for place in labels)
+                where = Text(f"{en}, {where.en}", f"{zh}，{where.zh}")
+            found = column.fit.identification(), column.fit.exclusion_tests()
+            verdict = system_verdict(*found, column.facts["method"], names, job.prepared.labels)
+            verdict, told = (Text("", "") if verdict == told else verdict), verdict
+            first = Text(f"{where.en}. {verdict.en}".rstrip(), f"{where.zh}。{verdict.zh}")
+            if column.effects is None:
+                unstable = Text(
+                    "The estimated system is not stable; it has no effects.", "所估系统不稳定，不报告效应。"
+                )
+                said.append(Text(f"{first.en} {unstable.en}", f"{first.zh}{unstable.zh}"))
+            elif column.effects.reason is not None:
+                why = Text(_sentence(column.effects.reason.text.en), column.effects.reason.text.zh)
+                said.append(Text(f"{first.en} {why.en}.", f"{first.zh}{why.zh}。"))
+            else:
+                said.append(system_reading(_mutual(column.effects.tidy()), steps, where, verdict))
+        paragraphs.append(Text("\n".join(line.en for line in said), "\n".join(line.zh for line in said)))
+        choices.append({"model": system.title, "sample": labels[0], "weights": labels[1]})
     job.prose(f"system_{system.name}_reading", system.title, paragraphs, choices)
+    job.made.verdicts.append(Verdict(system.name, _system_sentence(job, system, columns)))
+
+
+def _system_sentence(job: Job, system: System, columns: Sequence[_SystemColumn]) -> Text:
+    """What the first sample and W say, by the first method that gives bounded effects."""
+    from spatial_zb.report.verdict import system_sentence
+
+    first = columns[0].facts
+    own = [c for c in columns if all(c.facts[name] == first[name] for name in ("sample", "weights"))]
+    bounded = [c for c in own if c.effects is not None and c.effects.reason is None]
+    chosen = (bounded or own)[0]
+    names = {name: job.prepared.panel.label(e.y) for name, e in system.equations.items()}
+    mutual = _mutual(chosen.effects.tidy()) if bounded and chosen.effects is not None else None
+    return system_sentence(chosen.fit.identification(), mutual, names)
 
 
 def _mutual(effects: pd.DataFrame) -> pd.DataFrame:
@@ -419,8 +445,3 @@ def _mutual(effects: pd.DataFrame) -> pd.DataFrame:
 
 def _sentence(words: str) -> str:
     return words[:1].upper() + words[1:]
-
-
-def _short(label: Text) -> Text:
-    """A label without what it says in brackets."""
-    return Text(label.en.split(" (")[0], label.zh.split("（")[0])

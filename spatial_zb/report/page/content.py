@@ -162,6 +162,14 @@ class Paragraphs:
     choices: Mapping[str, Text] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """What a reader should know, folded under a title with their number."""
+
+    title: Text
+    texts: tuple[Text, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Section:
     """A part of the page under a heading; ``name`` is its anchor. Maps of effects and of scenarios go below its items."""
@@ -209,8 +217,8 @@ class Content:
     sections: tuple[Section, ...]
     atlas: Atlas | None = None
     findings: tuple[Text, ...] = ()
-    limits: tuple[Text, ...] = ()
-    warnings: tuple[Text, ...] = ()
+    limits: tuple[Remarks, ...] = ()
+    warnings: tuple[Remarks, ...] = ()
     sources: tuple[Text, ...] = ()
     review_number: str | None = None
     colophon: Text | str = ""

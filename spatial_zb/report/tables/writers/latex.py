@@ -197,13 +197,13 @@ def _extents(table: Table, style: TableStyle, ease: tuple[float, float]) -> list
                 least[j] = max(least[j], wide)
             most[j] = max(most[j], min(wide, _WIDEST) if table.alignment[j] == "l" else wide)
     for level in reversed(table.header):
-        for start, cell in zip(starts(level), level, strict=True):
-            text, columns = words(cell.text, style), range(start, start + cell.span)
-            between = _GAP * (cell.span - 1)
+        for start, heading in zip(starts(level), level, strict=True):
+            text, columns = words(heading.text, style), range(start, start + heading.span)
+            between = _GAP * (heading.span - 1)
             for sizes, needed in ((least, _longest(text)), (most, max(_longest(text), _em(text) / 2))):
                 lacking = needed - between - sum(sizes[j] for j in columns)
                 for j in columns:
-                    sizes[j] += max(0.0, lacking) / cell.span
+                    sizes[j] += max(0.0, lacking) / heading.span
     return [(low, max(low, high)) for low, high in zip(least, most, strict=True)]
 
 

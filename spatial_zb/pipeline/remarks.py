@@ -1,0 +1,186 @@
+"""What a run tells its reader beside the results: warnings said once, in full and in brief."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spatial_zb.base.errors import SpatialZbWarning
+from spatial_zb.base.notes import FitWords, Note, NotesWarning, merged
+from spatial_zb.base.text import Language, Text
+from spatial_zb.models.notes import MEDIAN_UNBIASED
+
+#: How a fit was made that says nothing of it, beside others that do.
+_BY_ML = Text("by ML", "极大似然")
+#: What the notes of a fit call by its name in Python.
+IN_A_STUDY = Text(
+    "What these notes call zb.median_unbiased(fit) a study prints below its tables with bootstrap = 999 in [study].",
+    "以上提示中的zb.median_unbiased(fit)，在研究文件中即[study]的bootstrap = 999，结果列于表下。",
+)
+
+
+def notes_of(caught: Iterable[warnings.WarningMessage]) -> list[Text]:
+    """This package's warnings in words, each once."""
+    own = (w.message for w in caught if isinstance(w.message, SpatialZbWarning))
+    return list(dict.fromkeys(Text(str(message), message.zh) for message in own))
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A note to the reader: in full, in brief, and the number of the warning that first said it."""
+
+    text: Text
+    brief: Text
+    number: int
+
+
+def grouped_notes(caught: Iterable[warnings.WarningMessage]) -> list[Text]:
+    """The same in fewer sentences: :func:`remarks`, in full."""
+    return [remark.text for remark in remarks(caught)]
+
+
+def remarks(caught: Iterable[warnings.WarningMessage]) -> list[Remark]:
+    """What several fits are told alike said once, with the places it holds for; else each warning once.
+
+    Notes are alike when they differ in numbers or in the names of a list only; those become ranges and longer lists.
+    :func:`notes_of` has each as it was said.
+    """
+    messages: dict[str, tuple[int, SpatialZbWarning]] = {}
+    for number, warning in enumerate(caught):
+        if isinstance(warning.message, SpatialZbWarning):
+            messages.setdefault(str(warning.message), (number, warning.message))
+    alike: dict[tuple[Any, ...], list[Note]] = {}
+    for note in _of_fits(message for _, message in messages.values()):
+        alike.setdefault((note.kind, note.shape), []).append(note)
+    found: dict[Text, Remark] = {}
+
+    def add(text: Text, brief: Text, number: int) -> None:
+        found.setdefault(text, Remark(text, brief, number))
+
+    for number, message in messages.values():
+        notes = list(_of_fits([message]))
+        if not notes:
+            text = Text(str(message), message.zh)
+            add(text, _first_sentence(text), number)
+            continue
+        groups = [alike[note.kind, note.shape] for note in notes]
+        own = [group[0] for group in groups if len(group) == 1]
+        if own:
+            together = NotesWarning.of(own)
+            add(Text(str(together), together.zh), _first_sentence(own[0].text), number)
+        for group in groups:
+            if len(group) > 1:
+                brief, n = merged(group), len(group)
+                first = _first_sentence(brief)
+                add(_together(group), Text(f"{first.en} ({n} fits)", f"{first.zh}（{n}个估计）"), number)
+    if any(note.get("beside") == MEDIAN_UNBIASED for note in _of_fits(m for _, m in messages.values())):
+        add(IN_A_STUDY, _first_sentence(IN_A_STUDY), max(number for number, _ in messages.values()))
+    return list(found.values())
+
+
+#: Characters of a remark in brief, of which a line has several.
+BRIEF = 110
+
+
+def _first_sentence(text: Text) -> Text:
+    """Up to the first full stop, or less."""
+    en = re.split(r"\. (?=[A-Z])|\.$", text.en, maxsplit=1)[0]
+    zh = re.split(r"[。；]", text.zh, maxsplit=1)[0]
+    return Text(_cut(en, BRIEF), _cut(zh, BRIEF // 2))
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    head = text[: most - 1]
+    return (head.rsplit(" ", 1)[0] if text.isascii() else head).rstrip(" ,;:，；：、") + "…"
+
+
+def brief_lines(found: Mapping[Text, Sequence[Remark]], most: int = 8) -> list[Text]:
+    """Remarks by what they are about, in so few lines that a screen holds them.
+
+    All of them in full where they are so few; else a line for each heading with the first of them in brief.
+    """
+    everything = [remark for group in found.values() for remark in group]
+    if len(everything) <= most:
+        return [remark.text for remark in everything]
+    lines = []
+    for heading, group in found.items():
+        shown = group[:2]
+        more = len(group) - len(shown)
+        en, zh = (
+            "; ".join(remark.brief.en for remark in shown),
+            "；".join(remark.brief.zh for remark in shown),
+        )
+        lines.append(
+            Text(
+                f"{heading.en}: {en}" + (f"; and {more} more" if more else "") + ".",
+                f"{heading.zh}：{zh}" + (f"；另有{more}条" if more else "") + "。",
+            )
+        )
+    return lines[:most]
+
+
+def _of_fits(messages: Iterable[Warning | str]) -> Iterator[Note]:
+    """Notes about fits among warnings."""
+    for message in messages:
+        if isinstance(message, NotesWarning):
+            yield from (note for note in message.notes if isinstance(note.subject, FitWords))
+
+
+def _together(group: Sequence[Note]) -> Text:
+    """One sentence for all: where it holds, then the note with ranges of its numbers."""
+    fits: dict[Text, list[FitWords]] = {}
+    for note in group:
+        assert isinstance(note.subject, FitWords)
+        fits.setdefault(note.subject.subject, []).append(note.subject)
+    en = "; ".join(subject.en + _places(own, "en") for subject, own in fits.items())
+    zh = "；".join(subject.zh + _places(own, "zh") for subject, own in fits.items())
+    said = merged(group)
+    return Text(f"{en}: {said.en}.", f"{zh}：{said.zh}。")
+
+
+def _places(fits: Sequence[FitWords], language: Language) -> str:
+    """How, under which matrices and of which samples fits of one subject were made; what they share is said once."""
+    plain = _BY_ML.pick(language) if len({fit.how for fit in fits}) > 1 else ""
+    made = [
+        (
+            plain if fit.how is None else fit.how.pick(language),
+            repr(fit.weights),
+            "" if fit.sample is None else fit.sample.pick(language),
+        )
+        for fit in fits
+    ]
+    ways = _gathered(((weights, sample), how) for how, weights, sample in made)
+    matrices = _gathered(((how, sample), weights) for (weights, sample), how in ways.items())
+    samples = _gathered(((how, weights), sample) for (how, sample), weights in matrices.items())
+    parts = [(*map(_named, key), _named(own)) for key, own in samples.items()]
+    if language == "en":
+        return ", and".join(
+            (f" {', '.join(how)}" if how else "")
+            + f" under {', '.join(weights)}"
+            + (f" (sample{'s' if len(own) > 1 else ''}: {', '.join(own)})" if own else "")
+            for how, weights, own in parts
+        )
+    said = [
+        "，".join(
+            filter(None, ("、".join(how), "、".join(weights), f"样本：{'、'.join(own)}" if own else ""))
+        )
+        for how, weights, own in parts
+    ]
+    return f"（{'；'.join(said)}）" if said else ""
+
+
+def _gathered(pairs: Iterable[tuple[tuple[Any, ...], Any]]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """Values by key, each once, in the order they come."""
+    found: dict[tuple[Any, ...], dict[Any, None]] = {}
+    for key, value in pairs:
+        found.setdefault(key, {})[value] = None
+    return {key: tuple(values) for key, values in found.items()}
+
+
+def _named(words: Iterable[str]) -> list[str]:
+    return [word for word in words if word]
