@@ -41,6 +41,7 @@ PARTS = {
     "robust_score": ("robust_score", "run"),
     "clusters": ("clusters", "run"),
     "shape": ("shape", "run"),
+    "conley": ("conley", "run"),
     "sets": ("sets", "run"),
 }
 

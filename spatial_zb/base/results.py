@@ -27,6 +27,10 @@ class Law(Protocol):
         """P(t > s) of statistics s ≥ 0."""
         ...
 
+    def radii(self, draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
+        """What a standard normal value is multiplied by to have this law (draws,)."""
+        ...
+
     def quantile(self, share: float) -> float:
         """s with P(t > s) = share < 0.5."""
         ...

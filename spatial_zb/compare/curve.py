@@ -317,7 +317,9 @@ def _refitted(fit: Fit, y: Array) -> Fit:
     design = replace(design, y=demean(y, effects), Wy=demean(Wy, effects), WWy=WWy)
     sample = design.sample(fit.estimator)
     at = evaluated(design, fit.estimator_asked, likelihood_maximum(design, sample), sample)
-    return assembled(at, fit.covariance, likelihood_covariance(at, fit.covariance))
+    return assembled(
+        at, fit.covariance, likelihood_covariance(at, fit.covariance, kernel=fit.convergence.kernel)
+    )
 
 
 def _replicate(

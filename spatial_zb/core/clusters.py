@@ -31,7 +31,7 @@ from functools import lru_cache
 import numpy as np
 import scipy
 from numpy.typing import NDArray
-from scipy import special
+from scipy import sparse, special
 
 from spatial_zb.core import Array
 from spatial_zb.core.transforms import FixedEffects
@@ -252,6 +252,8 @@ def row_clusters(
 
 #: Nodes of the integral of the law: what is left is below 1e-10 for |t| up to :data:`FURTHEST`.
 NODES = 200
+#: Up to so many units the law of a kernel between them is from its eigenvalues.
+EXACT_KERNEL = 1500
 #: Statistics beyond have a p-value of less than rounding, or next to no periods.
 FURTHEST = 1e4
 
@@ -276,6 +278,10 @@ class BartlettLaw:
         ratio = (flat[:, None, None] ** 2) * np.asarray(self.shares)[:, None] / square
         return np.reshape(np.exp(-0.5 * np.log1p(ratio).sum(axis=1)) @ weights / 4, np.shape(statistic))
 
+    def radii(self, draws: int, generator: np.random.Generator) -> Array:
+        """What a standard normal value is multiplied by to have this law (draws,)."""
+        return 1 / np.sqrt(generator.chisquare(1, (draws, len(self.shares))) @ np.asarray(self.shares))
+
     def quantile(self, share: float) -> float:
         """s with P(t > s) = ``share``."""
         return float(scipy.optimize.brentq(lambda s: float(self.tail(np.array(s))) - share, 0.0, FURTHEST))
@@ -290,3 +296,28 @@ def bartlett_law(periods: int, lags: int) -> BartlettLaw:
     centred -= centred.mean(axis=1, keepdims=True)
     values = np.linalg.eigvalsh((centred + centred.T) / 2)[1:]  # the first is that of the mean, zero
     return BartlettLaw(tuple(float(v) for v in np.maximum(values, 0.0) / periods))
+
+
+def kernel_law(kernel: sparse.csr_array) -> BartlettLaw:
+    """The law of t = √n h̄/√(h'QKQh/n) for n independent sums h of units and a kernel K (n, n) between them.
+
+    Exact to :data:`EXACT_KERNEL` units; above, as many equal eigenvalues as have the same sum and sum of squares. Those
+    below zero, which a triangular kernel in the plane may have, count as zero.
+
+    Without links it is t(n − 1), but for the factor n/(n − 1):
+
+    >>> round(kernel_law(sparse.eye_array(10, format="csr")).quantile(0.025) / (10 / 9) ** 0.5, 4)
+    2.2622
+    """
+    n = kernel.shape[0]
+    if n <= EXACT_KERNEL:
+        centred = kernel.toarray()
+        centred = centred - centred.mean(axis=0)
+        centred = centred - centred.mean(axis=1, keepdims=True)
+        values = np.linalg.eigvalsh((centred + centred.T) / 2)[1:]
+        return BartlettLaw(tuple(float(v) for v in np.maximum(values, 0.0) / n))
+    rows = np.asarray(kernel.sum(axis=1)).ravel()
+    trace = float(kernel.diagonal().sum() - rows.sum() / n)
+    square = float((kernel.data**2).sum() - 2 * (rows @ rows) / n + (rows.sum() / n) ** 2)
+    number = max(1, min(EXACT_KERNEL, round(trace**2 / square)))
+    return BartlettLaw((trace / number / n,) * number)

@@ -22,6 +22,7 @@ from spatial_zb.core.logdet import EigenLogDet
 from spatial_zb.effects.static import (
     coefficients,
     covariance_blocks,
+    law_of_parameters,
     log_variances,
     parameter_draws,
     reason_of_equation,
@@ -90,17 +91,16 @@ def effects_path(
     Raises
     ------
     SpecificationError
-        A fit without a lag in time, an unknown option, ``fieller`` (effects after some periods are no ratios of two terms),
-        ``simulate`` for a large sparse W.
+        A fit without a lag in time, an unknown option, ``fieller`` of a change of one period, ``simulate`` for a large
+        sparse W.
     """
     check_fit(fit, "effects_path")
     _refuse_static(fit, "effects_path")
-    if method == "fieller":
+    if method == "fieller" and change == "one_off":
         raise SpecificationError(
-            "Effects after some periods are no ratios of two terms. Use method='simulate'; the long run has limits by "
-            "spatial_effects(fit, 'fieller', horizon='long').",
-            "若干期之后的效应不是两项之比。请用method='simulate'；长期效应可用"
-            "spatial_effects(fit, 'fieller', horizon='long')。",
+            "What is left of a change of one period has no denominator that keeps its sign. Use method='simulate', or "
+            "change='permanent'.",
+            "单期变动的余波没有保号的分母。请用method='simulate'，或change='permanent'。",
         )
     if change not in get_args(Change):
         raise not_one_of("change", change, get_args(Change))
@@ -282,11 +282,13 @@ def _effects(asked: _Asked, draws: int, rng: Rng, alpha: float) -> Effects:
         columns = coefficient_columns(point, std_error.ravel(), alpha, df)
         return Effects(axes, columns, method, fit, asked.detail, df=df)
     blocks = covariance_blocks(fit.cov.to_numpy(), where)
-    gradient = gradient[:, 0]  # one horizon: (k, 3, 5)
     m, slopes = _slopes(fit, asked.multiply, values)
-    slope = np.zeros_like(gradient)  # of ln d, d the inverse of the multiplier of β: 1 − τ − ρ − η for totals
-    slope[..., 2:] = -(slopes / m)[:, 0, [0, 2, 2]].T
-    variances = log_variances(gradient, slope, blocks)
+    slope = np.zeros_like(
+        gradient
+    )  # of ln d, d the inverse of the multiplier of β: 1 − τ − ρ − η for totals of the long run
+    slope[..., 2:] = -np.moveaxis(slopes / m, 0, -1)[:, [0, 2, 2]]
+    every = (len(gradient), -1, gradient.shape[-1])
+    variances = log_variances(gradient.reshape(every), slope.reshape(every), blocks)
     columns, gaps = fieller_columns(point, variances, alpha, df)
     return Effects(axes, columns, method, fit, asked.detail, gaps=gaps, df=df)
 
@@ -302,7 +304,7 @@ def _simulated(asked: _Asked, draws: int, rng: Rng, alpha: float) -> Effects:
         return not_computed(asked.axes, "simulate", fit, why, detail)
     notes = tell_rejected(fit, rejected, draws, "process")
     point = _combined(fit, asked.multiply, fit.params.to_numpy())
-    columns = simulated_columns(point, _combined(fit, asked.multiply, kept), alpha)
+    columns = simulated_columns(point, _combined(fit, asked.multiply, kept), alpha, law_of_parameters(fit))
     return Effects(asked.axes, columns, "simulate", fit, detail, notes)
 
 

@@ -34,14 +34,16 @@ from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.regimes import Regimes
 from spatial_zb.core.logdet.traces import DENSE_UNITS
-from spatial_zb.effects.static import refuse_without_effects
+from spatial_zb.effects.static import law_of_parameters, log_variances, refuse_without_effects
 from spatial_zb.effects.table import (
     EFFECTS,
     REACH,
     Effects,
     Method,
+    drawn_radii,
     draws_detail,
     draws_reason,
+    fieller_columns,
     interval_at_end,
     no_estimate,
     not_computed,
@@ -65,23 +67,25 @@ def regime_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: flo
     """
     if method not in get_args(Method):
         raise not_one_of("method", method, get_args(Method))
-    if method == "fieller":
-        raise SpecificationError(
-            "Effects by regime depend on ρ of all regimes and are no ratios of two terms. Use method='simulate' or "
-            "'delta'.",
-            "分区制的效应同时取决于各区制的ρ，不是两项之比。请用method='simulate'或'delta'。",
-        )
     regimes = _regimes(fit)
     values, where = fit.params.to_numpy(), _positions(fit)
     labels = (*regime_labels(fit.spec, fit.convergence.regimes), "")
     axes = {"term": tuple(f"{x}{label}" for x in fit.spec.x for label in labels), "effect": EFFECTS}
     why = _reason(fit, regimes)
-    if method == "delta":
+    if method == "fieller" and fit.converged:
+        why = None  # its sets say what the data do not
+    if method != "simulate":
         if why is not None:
             return not_computed(axes, method, fit, why)
         m = _multipliers(fit, regimes, values)
         gradient = _gradient(fit, regimes, m, values, where)
         point, df = _combined(m, values, where), fit.degrees(gradient)
+        if method == "fieller":
+            slope = _log_slopes(fit, regimes, m, values, gradient.shape)
+            both = gradient.reshape(1, -1, len(values)), slope.reshape(1, -1, len(values))
+            variances = log_variances(both[0], both[1], fit.cov.to_numpy()[None])
+            columns, gaps = fieller_columns(point.ravel(), variances, alpha, df)
+            return Effects(axes, columns, method, fit, gaps=gaps, df=df)
         columns = coefficient_columns(point.ravel(), _errors(fit, gradient).ravel(), alpha, df)
         return Effects(axes, columns, method, fit, df=df)
     check_draws(draws)
@@ -95,7 +99,7 @@ def regime_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: flo
         return not_computed(axes, method, fit, why, detail)
     notes = tell_rejected(fit, rejected, draws, "rho")
     point = _combined(_multipliers(fit, regimes, values), values, where)
-    columns = simulated_columns(point, regime_values(fit, sample[inside]), alpha)
+    columns = simulated_columns(point, regime_values(fit, sample[inside]), alpha, law_of_parameters(fit))
     return Effects(axes, columns, "simulate", fit, detail, notes)
 
 
@@ -280,6 +284,20 @@ def _gradient(fit: Fit, regimes: Regimes, m: Array, values: Array, where: NDArra
     return gradient
 
 
+def _log_slopes(fit: Fit, regimes: Regimes, m: Array, values: Array, shape: tuple[int, ...]) -> Array:
+    """Derivatives (k, groups + 1, 3, p) of ln d, d the inverse of what x = 1 everywhere does to each group of units.
+
+    With one ρ and a row-normalised W that is 1 − ρ; with several, effects times d have no pole where it is zero.
+    """
+    slope, p = np.zeros(shape), len(values)
+    whole = m.sum(axis=1)  # (groups + 1, 4)
+    for i in range(p - 1 - regimes.count, p - 1) if fit.spec.lag_y else ():
+        step = STEP * np.eye(p)[i]
+        up, down = (_multipliers(fit, regimes, values + sign * step).sum(axis=1) for sign in (1, -1))
+        slope[..., i] = -((up - down) / (2 * STEP) / whole)[:, [0, 2, 2]]
+    return slope
+
+
 def regime_values(fit: Fit, values: Array) -> Array:
     """Effects (R, k, groups + 1, 3) at parameters (R, p) in the order of the fit's: on each regime, on all units."""
     regimes, where = _regimes(fit), _positions(fit)
@@ -298,8 +316,8 @@ def regimes_admit(fit: Fit, values: Array) -> NDArray[np.bool_]:
 
 
 def _draws(fit: Fit, draws: int, rng: Rng) -> Array:
-    """Parameter vectors (draws, p) from N(θ̂, V)."""
-    size = fit.bse.to_numpy()
+    """Parameter vectors (draws, p) from N(θ̂, V), where clusters are few from t."""
+    size, generator = np.sqrt(np.diag(fit.cov)), random_generator(rng)
     try:
         root = np.linalg.cholesky(fit.cov.to_numpy() / np.outer(size, size))
     except np.linalg.LinAlgError:
@@ -307,5 +325,6 @@ def _draws(fit: Fit, draws: int, rng: Rng) -> Array:
             f'The {fit.covariance!r} covariance of {fit!r} is singular: use method="delta", or another covariance.',
             f'{fit!r}的{fit.covariance!r}协方差奇异：请用method="delta"，或另一种协方差。',
         ) from None
-    noise = random_generator(rng).standard_normal((draws, len(size))) @ root.T
+    noise = generator.standard_normal((draws, len(size))) @ root.T
+    noise = noise * drawn_radii(law_of_parameters(fit), draws, generator)
     return fit.params.to_numpy() + noise * size

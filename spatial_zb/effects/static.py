@@ -17,7 +17,7 @@ from spatial_zb.base.errors import (
     listed_zh,
 )
 from spatial_zb.base.notes import Note
-from spatial_zb.base.results import coefficient_columns, quantile
+from spatial_zb.base.results import Law, coefficient_columns, quantile
 from spatial_zb.base.text import Text
 from spatial_zb.core.likelihood.impacts import (
     Multipliers,
@@ -35,10 +35,12 @@ from spatial_zb.effects.table import (
     Effects,
     Method,
     check_fit,
+    drawn_radii,
     draws_detail,
     draws_reason,
     fieller_columns,
     interval_at_end,
+    law_of_draws,
     no_estimate,
     not_computed,
     refuse_shape,
@@ -322,7 +324,9 @@ def covariance_blocks(cov: NDArray[np.float64], where: NDArray[np.intp]) -> NDAr
 
 
 def parameter_draws(fit: Fit, draws: int, rng: Rng, more: tuple[str, ...] = ()) -> NDArray[np.float64]:
-    """Parameter vectors (draws, p) from N(θ̂, V); those that effects do not depend on stay at the estimate.
+    """Parameter vectors (draws, p) from N(θ̂, V), from t where clusters are few.
+
+    Those that effects do not depend on stay at the estimate.
 
     ``more`` names parameters beside β, θ and ρ that are drawn where the fit has them.
     """
@@ -344,9 +348,15 @@ def parameter_draws(fit: Fit, draws: int, rng: Rng, more: tuple[str, ...] = ()) 
             '即如此：请用method="delta"，或改用其他协方差估计。',
         ) from None
     noise = generator.standard_normal((draws, len(used))) @ root.T
+    noise = noise * drawn_radii(law_of_parameters(fit), draws, generator)
     sample = np.tile(fit.params.to_numpy(), (draws, 1))
-    sample[:, used] += noise * fit.bse.to_numpy()[used]
+    sample[:, used] += noise * np.sqrt(np.diag(fit.cov))[used]
     return sample
+
+
+def law_of_parameters(fit: Fit) -> float | Law | None:
+    """Of draws of the parameters of a fit: Student's t or the law of a kernel where clusters or periods are few."""
+    return law_of_draws(fit.degrees(np.eye(len(fit.params))))
 
 
 def _simulated(fit: Fit, draws: int, rng: Rng, alpha: float) -> Effects:
@@ -366,7 +376,14 @@ def _simulated(fit: Fit, draws: int, rng: Rng, alpha: float) -> Effects:
     simulated, _ = average_effects(beta[inside], theta[inside], multipliers_of(fit, rho[inside]))
     detail |= {"average_over": "rows"} if isinstance(fit.design, ShapeDesign) else {}
     point = average_effects_at(fit, fit.params.to_numpy())
-    return Effects(_axes(fit), simulated_columns(point, simulated, alpha), "simulate", fit, detail, notes)
+    return Effects(
+        _axes(fit),
+        simulated_columns(point, simulated, alpha, law_of_parameters(fit)),
+        "simulate",
+        fit,
+        detail,
+        notes,
+    )
 
 
 def _unit_diagonal(cov: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -44,11 +44,13 @@ from spatial_zb.effects.table import (
     REACH,
     Effects,
     Method,
+    drawn_radii,
     draws_detail,
     draws_reason,
     equations_alike,
     fieller_columns,
     interval_at_end,
+    law_of_draws,
     no_estimate,
     not_computed,
     simulated_columns,
@@ -385,17 +387,20 @@ def _simulated(
         return not_computed(axes, "simulate", fit, why, detail)
     notes = tell_rejected(fit, rejected, draws, "system")
     point = average_system_effects(fit, sources, fit.delta)
-    columns = simulated_columns(point, average_system_effects(fit, sources, sample[inside]), alpha)
+    law = law_of_draws(fit.degrees(np.eye(len(fit.params))))
+    columns = simulated_columns(point, average_system_effects(fit, sources, sample[inside]), alpha, law)
     return Effects(axes, columns, "simulate", fit, detail, notes)
 
 
 def _draw(fit: SystemFit, draws: int, generator: np.random.Generator) -> Array:
-    """Coefficients (draws, K) from N(δ̂, V)."""
+    """Coefficients (draws, K) from N(δ̂, V), where clusters are few from t."""
     where = fit.coefficient_positions
     cov = fit.cov.to_numpy()[np.ix_(where, where)]
     size = np.sqrt(np.diag(cov))
     root = np.linalg.cholesky(cov / np.outer(size, size))
-    return fit.delta + (generator.standard_normal((draws, len(size))) @ root.T) * size
+    noise = generator.standard_normal((draws, len(size))) @ root.T
+    law = law_of_draws(fit.degrees(np.eye(len(fit.params))))
+    return fit.delta + noise * drawn_radii(law, draws, generator) * size
 
 
 def stable_systems(fit: SystemFit, sample: Array) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from scipy import special
 from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.notes import Kind, Note, about, tell
 from spatial_zb.base.printing import Drawn, Printed
-from spatial_zb.base.results import TABLE_COLUMNS, Degrees, quantile, tail, with_degrees
+from spatial_zb.base.results import TABLE_COLUMNS, Degrees, Law, quantile, tail, with_degrees
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood.impacts import fieller_limits
@@ -241,14 +241,33 @@ def draws_detail(rejected: int, draws: int) -> dict[str, Any]:
     return {"draws": draws - rejected, "rejected": rejected, "outside": rejected / draws}
 
 
+def law_of_draws(degrees: Degrees) -> float | Law | None:
+    """One law for all parameters that are drawn together: of degrees by estimate the fewest, which errs on the wide side."""
+    if not isinstance(degrees, np.ndarray):
+        return degrees
+    known = degrees[np.isfinite(degrees)]
+    return float(known.min()) if known.size else None
+
+
+def drawn_radii(
+    law: float | Law | None, draws: int, generator: np.random.Generator
+) -> NDArray[np.float64] | float:
+    """By what normal deviations are multiplied (draws, 1), so that each coefficient has its law: t where units are few."""
+    if law is None:
+        return 1.0
+    if isinstance(law, float | int):
+        return np.sqrt(law / generator.chisquare(law, (draws, 1)))
+    return law.radii(draws, generator)[:, None]
+
+
 def simulated_columns(
-    point: NDArray[np.float64], simulated: NDArray[np.float64], alpha: float
+    point: NDArray[np.float64], simulated: NDArray[np.float64], alpha: float, law: float | Law | None = None
 ) -> NDArray[np.float64]:
     """Columns of :class:`Effects` from draws (draws, …) of effects (…).
 
     Effects are ratios, whose draws have neither mean nor variance. std_error is the distance of their quartiles over that
-    of a standard normal law; limits are percentiles; p = 2(1 + k)/(1 + draws), k the draws on the other side of zero; the
-    statistic is the normal value that has this p. What cannot vary has no statistic and no p.
+    of the ``law`` of the draws, standard normal or Student's t; limits are percentiles; p = 2(1 + k)/(1 + draws), k the
+    draws on the other side of zero; the statistic is the normal value that has this p. What cannot vary has neither.
     """
     values = simulated.reshape(len(simulated), -1)
     columns = np.empty((values.shape[1], len(TABLE_COLUMNS)))
@@ -256,7 +275,7 @@ def simulated_columns(
     other = np.minimum((values <= 0).sum(axis=0), (values >= 0).sum(axis=0))
     p = np.minimum(1.0, 2 * (other + 1) / (len(values) + 1))
     p = np.where((values == values[0]).all(axis=0), np.nan, p)
-    columns[:, 0], columns[:, 1] = point.ravel(), spread(values)
+    columns[:, 0], columns[:, 1] = point.ravel(), spread(values) * QUARTILES / (2 * quantile(0.25, law))
     columns[:, 2], columns[:, 3] = np.copysign(-special.ndtri(p / 2), columns[:, 0]), p
     return columns
 

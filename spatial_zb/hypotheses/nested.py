@@ -199,7 +199,7 @@ def likelihood_ratio(restricted: SystemFit, full: SystemFit) -> TestTable:
     if not (full.converged and restricted.converged):
         statistic = np.nan
     p_value, note = float(chi2_tail(statistic, df)), NOTHING
-    if full.covariance == "cluster" and np.isfinite(statistic) and not dynamic:
+    if full.covariance in CLUSTERED and np.isfinite(statistic) and not dynamic:
         places = _restricted(full, restricted.spec, restricted.sigma_form)
         _, V, information = _with_sigma(full)
         inside = np.ix_(places, places)
@@ -299,7 +299,7 @@ def restriction_tests(fit: SystemFit) -> TestTable:
     ]
     if fit.sigma_form == "full" and len(fit.spec.names) > 1:
         tests.append(("uncorrelated errors", fit.spec, "diagonal"))
-    clustered = fit.covariance == "cluster"
+    clustered = fit.covariance in CLUSTERED
     rows = _wald_rows(fit, tests) if clustered else [_restriction_row(fit, *test) for test in tests]
     table = TestTable(tuple(rows), fit.facts, RESTRICTIONS)
     return replace(table, old=table.tidy())

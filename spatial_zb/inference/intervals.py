@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import scipy
+from numpy.typing import NDArray
 from scipy import special
 
 from spatial_zb.base.arguments import Rng, alpha_of, renamed, seed_of
-from spatial_zb.base.errors import SpecificationError, listed, listed_zh
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.results import ConfidenceSet
 from spatial_zb.base.threads import one_thread
 from spatial_zb.core.laws.bootstrap import draw_errors
 from spatial_zb.core.laws.samples import fast, likelihood_ratios, moments, ratio_limits
 from spatial_zb.core.likelihood import inner_interval
+from spatial_zb.core.likelihood.impacts import multipliers
 from spatial_zb.core.likelihood.shape import ShapeScore
 from spatial_zb.core.likelihood.shape_covariance import score_statistic
 from spatial_zb.core.likelihood.shape_rows import DENSE_PERIOD
 from spatial_zb.core.system.sets import CLUSTERS_PER_INSTRUMENT, line_pieces, weak_moments
+from spatial_zb.effects.static import average_effects_at
+from spatial_zb.effects.table import EFFECTS
 from spatial_zb.inference.bootstrap.static import check_single, generator_of
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm_sample import gmm_sample
@@ -36,12 +41,13 @@ FEWEST = 99
 def profile_interval(
     fit: Fit,
     term: str | None = None,
+    effect: Literal["direct", "indirect", "total"] | None = None,
     *,
     level: float = 0.95,
     replicates: int = 0,
     rng: Rng = None,
 ) -> ConfidenceSet:
-    """Invert the likelihood-ratio test: all values of ρ (or λ) that it does not reject.
+    """Invert the likelihood-ratio test: all values of ρ (or λ), or of an effect, that it does not reject.
 
     {c : 2[ln L(ĉ) − ln L(c)] ≤ χ²₁(1 − α)}, all other parameters at their best for each c. It is as skewed as the
     likelihood, ends inside the admissible interval, and exists where the likelihood has no interior maximum.
@@ -55,7 +61,11 @@ def profile_interval(
         of another shape the score test is inverted, ψ(c)²/Var ψ(c) ≤ χ²₁(1 − α), with residuals under c: normal and
         independent errors, or clustered by unit as the fit has them (spatial-zb docs validation/shape).
     term
-        ``"rho"`` or ``"lam"``; without it the one that the model has.
+        ``"rho"`` or ``"lam"``; without it the one that the model has. With ``effect`` a regressor.
+    effect
+        The ``"direct"``, ``"indirect"`` or ``"total"`` effect of ``term`` in the same period. Given ρ it is linear in the
+        coefficients, so that the set is the union over ρ of intervals: it needs no row-normalised W, as Fieller's limits do
+        to be exact, and is without bound where the likelihood does not keep ρ from the end of its interval.
     level
         Confidence level of the limits.
     replicates, rng
@@ -73,6 +83,8 @@ def profile_interval(
     """
     if not isinstance(fit.design, ShapeDesign):
         check_single(fit)
+    if effect is not None:
+        return _of_effect(fit, term, effect, level, replicates)
     term = term or next(iter(fit.spec.spatial_terms), "rho")
     if term not in fit.spec.spatial_terms:
         raise SpecificationError(
@@ -143,6 +155,87 @@ def _score_set(fit: Fit, design: ShapeDesign, term: str, level: float, replicate
     pieces = with_root or pieces
     facts = {"method": "score", "replicates": 0, **fit.facts}
     return ConfidenceSet(term, float(fit.params[term]), pieces, bounds, level, critical, facts)
+
+
+#: Values of ρ at which limits of an effect are looked for, and steps of a search between two of them.
+SCANNED, REFINED = 401, 60
+
+
+def _of_effect(fit: Fit, term: str | None, effect: str, level: float, replicates: int) -> ConfidenceSet:
+    """Limits of an effect g(ρ)'δ: {c : min over ρ of RSS(ρ) + (g'δ̂(ρ) − c)²/v(ρ) within what ln L allows}, v = g'(Z'Z)⁻¹g.
+
+    With N ln of it in ln L, each ρ of the interval of ρ allows c = g'δ̂(ρ) ± √(v(ρ)(R̄(ρ) − RSS(ρ))),
+    R̄(ρ) = exp(2/N (T* ln|I − ρW| − ln L_max + χ²/2)).
+    """
+    spec, design = fit.spec, fit.design
+    if effect not in EFFECTS:
+        raise not_one_of("effect", effect, EFFECTS)
+    if term not in spec.regressors:
+        raise not_one_of("term", term, spec.regressors)
+    if not spec.lag_y or spec.lag_error or replicates or isinstance(design, ShapeDesign):
+        raise SpecificationError(
+            "Likelihood-ratio limits of effects are for SAR and SDM of complete panels, without replicates. Without ρ read "
+            'zb.spatial_effects(fit); with λ, zb.spatial_effects(fit, "fieller") or zb.median_unbiased(fit).',
+            "效应的似然比区间用于SAR与SDM，且不用replicates。无ρ时请用zb.spatial_effects(fit)；含λ时请用"
+            'zb.spatial_effects(fit, "fieller")或zb.median_unbiased(fit)。',
+        )
+    sample, logdet = design.sample(fit.estimator), fit.weights.logdet
+    Z, y, Wy = (part.reshape(design.y.size, -1) for part in (design.Z, design.y, design.Wy))
+    inverse = np.linalg.inv(Z.T @ Z)
+    delta = inverse @ Z.T @ np.hstack([y, Wy])
+    e = np.hstack([y, Wy]) - Z @ delta
+    squares = e.T @ e
+    names = list(spec.terms)
+    places = [names.index(term), *([names.index(f"W_{term}")] if f"W_{term}" in names else [])]
+    critical = float(special.chdtri(1, alpha_of(level)))
+
+    def heights(rho: NDArray) -> tuple[NDArray, NDArray]:
+        rss = squares[0, 0] - 2 * rho * squares[0, 1] + rho**2 * squares[1, 1]
+        return rss, sample.periods * logdet.value(rho, sample.centred)
+
+    low, high = logdet.interval
+    rho = low + (high - low) * (1 - np.cos(np.pi * (np.arange(SCANNED) + 0.5) / SCANNED)) / 2
+    rss, det = heights(rho)
+    best = float((det - sample.observations / 2 * np.log(rss)).max())
+    if fit.converged:
+        at, of = heights(np.array([fit.params["rho"]]))
+        best = max(best, float((of - sample.observations / 2 * np.log(at))[0]))
+
+    def limits(rho: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+        rss, det = heights(rho)
+        room = np.exp(2 / sample.observations * (det - best + critical / 2)) - rss
+        m = multipliers(rho, fit.weights.matrix, logdet, fit.weights.row_normalised)
+        direct, total = np.stack([m.a, m.b], axis=1), np.stack([m.p, m.q], axis=1)
+        g = {"direct": direct, "total": total, "indirect": total - direct}[effect][:, : len(places)]
+        v = np.einsum("ri,ij,rj->r", g, inverse[np.ix_(places, places)], g)
+        middle = (g * (delta[places, 0][:, None] - rho * delta[places, 1][:, None]).T).sum(axis=1)
+        half = np.sqrt(np.maximum(v * room, 0.0))
+        return np.where(room >= 0, middle - half, np.inf), np.where(room >= 0, middle + half, -np.inf), room
+
+    ends = [_furthest(limits, which, rho) for which in (0, 1)]
+    facts = {"method": "likelihood ratio", "effect": effect, **fit.facts}
+    point = float(
+        average_effects_at(fit, fit.params.to_numpy())[spec.regressors.index(term), EFFECTS.index(effect)]
+    )
+    pieces = ((ends[0], ends[1]),)
+    return ConfidenceSet(f"{effect} {term}", point, pieces, (-np.inf, np.inf), level, critical, facts)
+
+
+def _furthest(limits: Callable[[NDArray], tuple], which: int, rho: NDArray) -> float:
+    """The lowest lower or the highest upper limit over ρ; infinite where it is highest at the last ρ, still allowed."""
+    values, room = limits(rho)[which], limits(rho)[2]
+    sign = 1.0 if which else -1.0
+    reached = [k for k in (0, -1) if room[k] >= 0]
+    if any(sign * values[k] == (sign * values).max() for k in reached):
+        return sign * np.inf
+    at = int(np.argmax(sign * values))
+    low, high = rho[max(at - 1, 0)], rho[min(at + 1, len(rho) - 1)]
+    for _ in range(REFINED):  # one peak between neighbours of the highest
+        inner = low + (high - low) * np.array([0.382, 0.618])
+        left, right = sign * limits(inner)[which]
+        low, high = (low, inner[1]) if left >= right else (inner[0], high)
+    found = limits(np.array([low, (low + high) / 2, high]))[which]
+    return float(sign * (sign * np.append(found, values[at])).max())
 
 
 def _ratios(fit: Fit, replicates: int, rng: Rng) -> np.ndarray:

@@ -12,6 +12,7 @@ from spatial_zb.base.notes import Kind, Note, about, tell
 from spatial_zb.base.text import Text
 from spatial_zb.base.threads import one_thread
 from spatial_zb.data.panel import Panel
+from spatial_zb.models.certainty import conley_kernel, conley_note, few_degrees, one_unit_alone
 from spatial_zb.models.design import build_design, check_kinds, refuse_empty_rows
 from spatial_zb.models.dynamic import fit_dynamic
 from spatial_zb.models.fit import Fit
@@ -100,30 +101,6 @@ def _by_instruments(fit: Fit, weakest: float) -> list[Note]:
     return [little_by_instruments(weakest, 0.05 if fit.bias_correction else 0.14, beside)]
 
 
-@Kind
-def few_degrees(terms: tuple[tuple[str, float], ...], covariance: str) -> Text:
-    """Coefficients that rest on two or three units, whose errors themselves are hardly known."""
-    shown = [f"{name} ({df:.1f})" for name, df in terms]
-    return Text(
-        f'covariance="{covariance}": few degrees of freedom for {listed(shown)}: a few units say nearly all there is to '
-        "know. The standard error is a rough guess: read the interval, and look at what one unit changes "
-        "(zb.compare.robustness)",
-        f'covariance="{covariance}"：{listed_zh(shown)}的自由度很小，信息几乎只来自少数地区。'
-        "标准误只是粗略估计：请看区间，并考察单个地区的影响（zb.compare.robustness）",
-    )
-
-
-@Kind
-def one_unit_alone(terms: tuple[str, ...], covariance: str) -> Text:
-    """Coefficients that single units fit by themselves: their residuals show no variance of it."""
-    return Text(
-        f'covariance="{covariance}": {listed(terms)} rests on single units alone, and no standard error is claimed. Drop '
-        'the term, or use covariance="information", which takes errors as independent',
-        f'covariance="{covariance}"：{listed_zh(terms)}只由单个地区决定，不给出标准误。'
-        '请去掉该项，或用covariance="information"（视误差为相互独立）',
-    )
-
-
 def _notes_on_degrees(fit: Fit) -> list[Note]:
     """Coefficients whose clustered errors rest on a few units, or on one."""
     if fit.clusters is None:
@@ -149,8 +126,13 @@ def few_periods(units: int, periods: int, low: int, high: int, low_lasting: int,
 
 
 def _notes_on_periods(fit: Fit) -> list[Note]:
-    """What was measured at the nearest number of units and, of the periods that were, the most that the panel has."""
+    """What was measured at the nearest number of units and, of the periods that were, the most that the panel has.
+
+    By Conley's errors at the nearest number of units.
+    """
     units, periods, known = len(fit.panel.units), len(fit.panel.periods), [T for _, T in COVERED]
+    if fit.convergence.kernel is not None:
+        return [conley_note(fit.convergence.kernel, units)]
     if fit.covariance != "driscoll_kraay" or periods > max(known):
         return []
     n = min((n for n, _ in COVERED), key=lambda n: abs(np.log(n / units)))
@@ -167,7 +149,7 @@ def fit_durbin(
     covariance: Covariance | None = None,
     *,
     powers: int = 2,
-    bandwidth: int | None = None,
+    bandwidth: int | Weights | None = None,
     bias_correction: bool | None = None,
     W_x: Any = None,
     W_error: Any = None,
@@ -208,7 +190,8 @@ def fit_durbin(
         of each, and Student's t with degrees of freedom by coefficient (Bell & McCaffrey 2002), else CR1 with
         t(units − 1); ``"cr2"`` and ``"cr1"`` ask for either; ``"driscoll_kraay"``, errors of a period correlated between
         units, and over ``bandwidth`` periods, for long panels; ``"spatial_hac"``, errors correlated over time and with
-        neighbours up to 2 × ``bandwidth`` links of W (after Kelejian & Prucha 2007). These change standard errors, not
+        neighbours up to 2 × ``bandwidth`` links of W (after Kelejian & Prucha 2007); ``"conley"``, the same by
+        kilometres (Conley 1999), judged by the law of its kernel. These change standard errors, not
         estimates: with ρ or λ the estimates themselves need errors of equal variance, independent between units. GMM:
         ``"information"`` (homoskedastic), ``"robust"`` (heteroskedasticity of unknown form) or, without ``lag_error``,
         ``"cluster"``, ``"cr1"`` and ``"cr2"`` (by unit). By default ``"information"``, and ``"cluster"`` for
@@ -218,7 +201,8 @@ def fit_durbin(
     bandwidth
         For ``"driscoll_kraay"``: lags with Bartlett weights, ⌊4(T/100)^{2/9}⌋ without it. For ``"spatial_hac"``:
         links of W within which units form a neighbourhood (two units correlate as far as theirs overlap), 1 without
-        it.
+        it. For ``"conley"``: distances of :func:`spatial_zb.weights.kilometres`, whose ``within_km`` is where the triangular
+        kernel reaches zero, without it six times the median distance to the nearest unit.
     bias_correction
         For ``gmm``: estimates from moments without the bias of many instruments (Liu & Lee 2010), as for a system; with
         ``lag_error`` the moments of λ are recentred too. By default on where the spatial lag of an endogenous variable
@@ -252,11 +236,15 @@ def fit_durbin(
     covariance = covariance_of(estimator, covariance)
     _check_options(spec, estimator, covariance)
     _check_correction(bias_correction, estimator)
-    _check_bandwidth(bandwidth, covariance, len(panel.periods) - spec.dynamic)
+    kernel, steps = None, None
+    if covariance == "conley" or isinstance(bandwidth, Weights):
+        kernel = conley_kernel(covariance, bandwidth, panel, spec)
+    else:
+        steps = _check_bandwidth(bandwidth, covariance, len(panel.periods) - spec.dynamic)
     lags = read_lags(spec, panel, W, W_x, W_error)
     if reasons := _reasons(spec, panel, lags, estimator):
         shaped = build_shape(spec, panel, lags, reasons)
-        return _told(fit_shape(shaped, covariance, bandwidth), bandwidth=bandwidth)
+        return _told(fit_shape(shaped, covariance, steps), bandwidth=bandwidth)
     weights = lags.one
     check_weights(spec, weights, estimator)
     design = (regime_design if spec.regimes else build_design)(spec, panel, weights)
@@ -267,12 +255,13 @@ def fit_durbin(
     elif spec.fixed_effects == "random":
         fit = fit_random(design, covariance)
     elif spec.regimes:
-        fit = fit_regimes(design, covariance, bandwidth)
+        fit = fit_regimes(design, covariance, steps)
     elif spec.dynamic:
-        fit = fit_dynamic(design, estimator, covariance, bandwidth)
+        fit = fit_dynamic(design, estimator, covariance, steps)
     else:
-        fit = fit_ml(design, estimator, covariance, bandwidth)
-    return _told(fit, bandwidth=bandwidth, powers=powers if estimator == "gmm" else 0)
+        fit = fit_ml(design, estimator, covariance, steps, kernel)
+    powers = powers if estimator == "gmm" else 0
+    return _told(fit, bandwidth=bandwidth, powers=powers)
 
 
 def _told(fit: Fit, **asked: Any) -> Fit:
@@ -392,7 +381,7 @@ def _check_dynamics(spec: DurbinSpec, estimator: Estimator) -> None:
         )
 
 
-def _check_bandwidth(bandwidth: int | None, covariance: Covariance, periods: int) -> None:
+def _check_bandwidth(bandwidth: Any, covariance: Covariance, periods: int) -> int | None:
     long = covariance == "driscoll_kraay"
     if long and periods < 3:
         raise SpecificationError(
@@ -401,7 +390,7 @@ def _check_bandwidth(bandwidth: int | None, covariance: Covariance, periods: int
             f'covariance="driscoll_kraay"由各时期之间估计，而面板只有{periods}个时期。请用"cluster"或"spatial_hac"。',
         )
     if bandwidth is None:
-        return
+        return None
     if covariance not in ("driscoll_kraay", "spatial_hac"):
         raise SpecificationError(
             f'bandwidth goes with covariance="driscoll_kraay" or "spatial_hac", not with {covariance!r}.',
@@ -419,6 +408,7 @@ def _check_bandwidth(bandwidth: int | None, covariance: Covariance, periods: int
             f"bandwidth must be a whole number {allowed}, not {bandwidth!r}.",
             f"bandwidth须为{allowed_zh}的整数，而不是{bandwidth!r}。",
         )
+    return bandwidth
 
 
 def check_weights(spec: DurbinSpec, weights: Weights, estimator: Estimator) -> None:

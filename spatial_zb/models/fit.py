@@ -190,11 +190,13 @@ class Estimates(Drawn, ABC):
         """Degrees of freedom of functions of the parameters, from their gradients (…, p) in the order of ``params``.
 
         Of clustered errors an array (…): those of Bell & McCaffrey under CR2, in which λ and variances have no part, and
-        clusters less one under CR1. Under Driscoll-Kraay the law of so few periods. Else ``df_resid``.
+        clusters less one under CR1. Laws of few periods (Driscoll-Kraay) or of a kernel (Conley). Else ``df_resid``.
         """
         if self.covariance == "driscoll_kraay":
             periods, lags = len(self.panel.periods), self.convergence.bandwidth
             return bartlett_law(periods, bartlett_bandwidth(periods) if lags is None else lags)
+        if self.convergence.kernel is not None:
+            return self.convergence.kernel.law
         if self.clusters is None:
             shared = self.df_resid is not None and self.covariance in CLUSTERED
             return np.full(gradient.shape[:-1], float(self.df_resid or 0)) if shared else self.df_resid

@@ -11,6 +11,7 @@ from scipy import sparse
 from spatial_zb.base.notes import Note
 from spatial_zb.core.likelihood import Maximum, maximise, spatial_values
 from spatial_zb.core.likelihood.covariance import (
+    DistanceKernel,
     Residuals,
     information,
     inverse_or_nan,
@@ -89,12 +90,19 @@ TIED_P, TIED_SHIFT = 0.05, 0.25
 MARGIN = 3.0
 
 
-def fit_ml(design: Design, estimator: Estimator, covariance: Covariance, bandwidth: int | None = None) -> Fit:
+def fit_ml(
+    design: Design,
+    estimator: Estimator,
+    covariance: Covariance,
+    bandwidth: int | None = None,
+    kernel: DistanceKernel | None = None,
+) -> Fit:
     """Estimate by maximum likelihood after the Lee-Yu transform (``lee_yu``) or with dummies (``direct``)."""
     sample = design.sample(estimator)
     at = evaluated(design, estimator, likelihood_maximum(design, sample), sample)
-    found = likelihood_covariance(at, covariance, bandwidth)
-    return replace(assembled(at, covariance, found), notes=notes_at(at, covariance, found))
+    found = likelihood_covariance(at, covariance, bandwidth, kernel)
+    fit = replace(assembled(at, covariance, found), notes=notes_at(at, covariance, found))
+    return fit if kernel is None else replace(fit, convergence=replace(fit.convergence, kernel=kernel))
 
 
 def likelihood_maximum(design: Design, sample: TransformedSample) -> Maximum:
@@ -165,11 +173,11 @@ def notes_on_errors(at: Evaluated, covariance: str) -> list[Note]:
     """Where residuals say that errors are not what the covariance, or the estimate itself, takes them to be.
 
     Only the covariances that take errors as independent are wrong under correlation over time. Variances that go with
-    the place in W make ρ̂ inconsistent, whatever its standard error.
+    the place in W make ρ̂ or λ̂ inconsistent, whatever its standard error.
     """
     errors, spec = errors_at(at.design, at.best, at.parts), at.design.spec
     notes = notes_on_correlation(errors, covariance) if covariance in INDEPENDENT else []
-    tied = spec.lag_y and not spec.lag_error and 1 + errors.within < errors.T
+    tied = len(spec.spatial_terms) == 1 and 1 + errors.within < errors.T
     return [*notes, *_tied(at, errors)] if tied else notes
 
 
@@ -182,7 +190,7 @@ def may_be_unusual(errors: Errors, spec: DurbinSpec, W: sparse.csr_array) -> boo
         return False
     if correlation_test(errors)[1] < MARGIN * CORRELATED_P:
         return True
-    return spec.lag_y and not spec.lag_error and place_test(errors, W)[3] < MARGIN * TIED_P
+    return len(spec.spatial_terms) == 1 and place_test(errors, W)[3] < MARGIN * TIED_P
 
 
 def notes_on_correlation(errors: Errors, covariance: str) -> list[Note]:
@@ -208,13 +216,15 @@ def _tied(at: Evaluated, errors: Errors) -> list[Note]:
     F, q, left, p = place_test(errors, W)
     if not p < TIED_P:
         return []
-    active, at_rho = estimated(at.design.spec), len(at.design.spec.terms)
+    spec, best = at.design.spec, at.best
+    active, place = estimated(spec), len(spec.terms)
     expected = information(at.parts, at.traces, at.best.sigma2, at.sample)[np.ix_(active, active)]
-    variance = inverse_or_nan(expected)[0][at_rho, at_rho]
-    feedback = own_feedback(W, at.best.rho, centred)
+    variance = inverse_or_nan(expected)[0][place, place]
+    feedback = own_feedback(W, best.rho if spec.lag_y else best.lam, centred)
     shift = shift_without_equal_variances(errors, feedback, at.best.sigma2, variance)
     share = abs(shift) / variance**0.5
-    return [variances_tied(F, q, left, p, shift, share)] if share >= TIED_SHIFT else []
+    name = "ρ" if spec.lag_y else "λ"
+    return [variances_tied(F, q, left, p, shift, share, name)] if share >= TIED_SHIFT else []
 
 
 def notes_on_dependence(covariance: str, sample: TransformedSample, overlap: float) -> list[Note]:

@@ -310,14 +310,14 @@ def correlated_over_time(t: float, p: float, coefficient: float, covariance: str
 
 
 @Kind
-def variances_tied(F: float, q: int, left: int, p: float, shift: float, share: float) -> Text:
-    """Variances of units that go with their place in W: maximum likelihood, which takes them as equal, misses ρ."""
+def variances_tied(F: float, q: int, left: int, p: float, shift: float, share: float, of: str = "ρ") -> Text:
+    """Variances of units that go with their place in W: maximum likelihood, which takes them as equal, misses ρ or λ."""
     return Text(
         f"variances of the errors go with the place of units in W (F({q}, {left}) = {F:.1f}, p = {p:.2g}). Maximum "
-        f"likelihood takes them as equal: without that ρ would move by about {shift:+.2f} ({share:.1f} standard errors). "
-        f"Use {ROBUST_SCORE}, which allows any variances",
-        f"误差方差随地区在W中的位置而变（F({q}, {left})={F:.1f}，p={p:.2g}）。极大似然假定方差相等：若不作此假定，ρ约变动"
-        f"{shift:+.2f}（{share:.1f}个标准误）。请用{ROBUST_SCORE}，它允许任意方差",
+        f"likelihood takes them as equal: without that {of} would move by about {shift:+.2f} ({share:.1f} standard "
+        f"errors). Use {ROBUST_SCORE}, which allows any variances",
+        f"误差方差随地区在W中的位置而变（F({q}, {left})={F:.1f}，p={p:.2g}）。极大似然假定方差相等：若不作此假定，{of}"
+        f"约变动{shift:+.2f}（{share:.1f}个标准误）。请用{ROBUST_SCORE}，它允许任意方差",
     )
 
 

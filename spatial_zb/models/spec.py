@@ -15,14 +15,14 @@ from spatial_zb.base.arguments import gathered
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_one_of
 from spatial_zb.base.notes import warn_old
 from spatial_zb.base.text import Text, named_effects, refuse_repeats, refuse_strangers
+from spatial_zb.core.likelihood.covariance import DistanceKernel
 from spatial_zb.core.random.maximum import ErrorStructure
 from spatial_zb.core.transforms import FixedEffects
 
 Effects = Literal["none", "unit", "time", "two_way", "random"]
 Estimator = Literal["lee_yu", "direct", "gmm", "robust_score", "yang", "uncorrected"]
-Covariance = Literal[
-    "information", "hessian", "sandwich", "cluster", "cr1", "cr2", "driscoll_kraay", "spatial_hac", "robust"
-]
+Dependent = Literal["cluster", "cr1", "cr2", "driscoll_kraay", "spatial_hac", "conley"]
+Covariance = Literal["information", "hessian", "sandwich", Dependent, "robust"]
 #: Ways to ask for errors that are clustered by unit; ``"cluster"`` takes CR2 with fewer units than :data:`MANY_CLUSTERS`.
 CLUSTERED: tuple[Covariance, ...] = ("cluster", "cr1", "cr2")
 #: From this many clusters CR1 with t(G − 1) does as well (docs/validation/clusters.md).
@@ -30,7 +30,7 @@ MANY_CLUSTERS = 50
 
 #: Which covariances each way of estimating offers; ``"ml"`` is maximum likelihood with fixed effects.
 COVARIANCES: dict[str, tuple[Covariance, ...]] = {
-    "ml": ("information", "hessian", "sandwich", *CLUSTERED, "driscoll_kraay", "spatial_hac"),
+    "ml": ("information", "hessian", "sandwich", *CLUSTERED, "driscoll_kraay", "spatial_hac", "conley"),
     "random": ("information", "hessian", *CLUSTERED),
     "gmm": ("information", "robust", *CLUSTERED),
     "regimes": ("information", *CLUSTERED, "driscoll_kraay"),
@@ -107,8 +107,8 @@ class Convergence:
     gradient, probe_error, steps, decrement
         Slope of the likelihood and, for large W, the error of its traces; steps for a system, and what one more promises.
     modes, edge, reach
-        Maxima of nearly the same height: coefficients and ln L (of a system ln L alone); the highest ln L without one, and
-        how far below the maximum 95 % intervals of a system reach.
+        Maxima of nearly the same height: coefficients, ln L (of a system that alone); the highest ln L without one; how
+        far below its maximum 95 % intervals of a system reach.
     phi_at_zero, regimes
         Whether the variance of random effects is on its bound; the values that define regimes.
     corrected, uncorrected
@@ -121,10 +121,9 @@ class Convergence:
         Those used and left out as collinear, first-stage F of each endogenous regressor, test of over-identification.
     lam, sigma_unit, lam_first
         λ (m,) and covariance (m, m) of the unit effects of a system; λ of the step before, where moments are weighted.
-    powers, bandwidth
-        Of the call.
-    form, roots
-        Of the robust score: what weighs residuals (``"block"``, ``"scalar"``, ``"bare"``), every root of ρ, its own first.
+    powers, bandwidth, kernel, form, roots
+        Of the call; pairs of units that ``"conley"`` sums over; of the robust score what weighs residuals (``"block"``,
+        ``"scalar"``, ``"bare"``) and every root of ρ, its own first.
     """
 
     converged: bool
@@ -158,14 +157,15 @@ class Convergence:
     lam_first: float = np.nan
     sigma_unit: NDArray[np.float64] | None = None
     powers: int = 0
-    bandwidth: int | None = None
+    bandwidth: Any = None
+    kernel: DistanceKernel | None = None
     form: str = ""
     roots: tuple[float, ...] = ()
 
     @property
     def unbounded(self) -> bool:
         """Whether the likelihood of a system falls off to an edge by no more than its 95 % intervals reach."""
-        return bool(self.converged and np.isfinite(self.reach) and self.edge > self.modes[0] - self.reach)
+        return self.converged and bool(np.isfinite(self.reach)) and self.edge > self.modes[0] - self.reach
 
     def __getitem__(self, name: str) -> Any:
         """A field by the name it had as the key of a dict."""

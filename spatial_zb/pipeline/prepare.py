@@ -39,8 +39,8 @@ from spatial_zb.pipeline.units import (
     units_of,
 )
 from spatial_zb.pipeline.words import column_words, saying_where, source_note
-from spatial_zb.study import EconomicDistance, Gravity, Study, WeightsFile
-from spatial_zb.weights import unit_means
+from spatial_zb.study import EconomicDistance, Gravity, Model, Study, WeightsFile
+from spatial_zb.weights import kilometres, unit_means
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +91,12 @@ class Prepared:
     def built(self, name: str, polygons: Any) -> Any:
         """Weights on the given polygons, as :meth:`weights` gives them."""
         return build_weights(self.study, name, polygons, self.bases, self.rows)
+
+    def fit_options(self, model: Model, sample: str) -> dict[str, Any]:
+        """How ``fit_durbin`` is asked for a model of the study, with the kilometres of its errors."""
+        if model.covariance != "conley":
+            return model.fit_options
+        return model.fit_options | {"bandwidth": kilometres(self.polygons(sample), model.bandwidth_km)}
 
     @cached_property
     def lines(self) -> Any:

@@ -75,6 +75,7 @@ COVARIANCES = {
     "cr2": Text("clustered by unit (CR2)", "按地区聚类（CR2）"),
     "driscoll_kraay": Text("Driscoll–Kraay", "Driscoll–Kraay"),
     "spatial_hac": Text("spatial HAC", "空间 HAC"),
+    "conley": Text("Conley, by kilometres", "Conley（按公里）"),
     "delta": Text("delta method", "Delta 方法"),
     "simulate": Text("simulated draws", "模拟抽样"),
     "fieller": Text("Fieller limits", "Fieller界限"),

@@ -174,6 +174,11 @@ def _check_model(
             f"被解释变量{model.y!r}也在解释变量之中",
         )
         problems.add(f"{dotted}.x", said)
+    if model.bandwidth_km is not None and model.covariance != "conley":
+        said = Text(
+            'bandwidth_km goes with covariance = "conley"', 'bandwidth_km须与covariance = "conley"一并使用'
+        )
+        problems.add(f"{dotted}.bandwidth_km", said)
     _check_lags_and_regimes(dotted, model, usable, problems)
 
 
@@ -238,6 +243,12 @@ def _check_compare(
     compare: Compare, parts: Mapping[str, Any], usable: Collection[str] | None, problems: Problems
 ) -> None:
     check_known("compare.model", MODEL, [compare.model], parts["models"], problems)
+    if compare.model in parts["models"] and parts["models"][compare.model].covariance == "conley":
+        said = Text(
+            'comparisons have no errors by kilometres: take a model with covariance = "cluster"',
+            '比较中没有按公里的标准误：请选用covariance = "cluster"的模型',
+        )
+        problems.add("compare.model", said)
     check_known("compare.weights", WEIGHTS, compare.weights, parts["weights"], problems)
     check_known("compare.samples", SAMPLE, compare.samples, parts["samples"], problems)
     for name, controls in compare.controls.items():

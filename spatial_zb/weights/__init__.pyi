@@ -10,6 +10,7 @@ from .build.nearness import distance_band as distance_band
 from .build.nearness import exponential_decay as exponential_decay
 from .build.nearness import gravity as gravity
 from .build.nearness import inverse_distance as inverse_distance
+from .build.nearness import kilometres as kilometres
 from .build.nearness import knn as knn
 from .compare import compare_weights as compare_weights
 from .files import read as read

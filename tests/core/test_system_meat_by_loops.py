@@ -12,6 +12,7 @@ import pytest
 from scipy import linalg, stats
 from small_examples import directed_knn
 
+import spatial_zb as zb
 from spatial_zb.core.system import instrumental
 from spatial_zb.core.system.components import error_components
 from spatial_zb.hypotheses.nested import _with_sigma, likelihood_ratio, restriction_tests
@@ -63,6 +64,7 @@ def panel(W):
 def cr1(monkeypatch):
     """As with many units: residuals as they are, and the factor n/(n − 1)."""
     monkeypatch.setattr(instrumental, "MANY_CLUSTERS", 0)
+    monkeypatch.setattr("spatial_zb.models.spec.MANY_CLUSTERS", 0)
 
 
 def unit_sums(rows: np.ndarray) -> np.ndarray:
@@ -423,3 +425,23 @@ def test_few_units_by_the_likelihood(effects, lag_error, panel, W):
     expected = (s.T @ s)[: len(theta), : len(theta)]
     np.testing.assert_allclose(fit.cov.to_numpy()[np.ix_(order, order)], expected, rtol=1e-5, atol=1e-9)
     np.testing.assert_allclose(fit.tidy()["df"].to_numpy()[order][: len(df)], df, rtol=ROUNDING)
+
+
+@pytest.mark.parametrize("method", ["fiml", "gs3sls"])
+def test_words_for_either_clustered_covariance(method, panel, W):
+    """40 units: ``"cluster"`` is CR2, and CR1 is what it would be of many; random effects and λ by moments have no CR2."""
+    fits = {
+        kind: fit_system(two("two_way"), panel, W, method, covariance=kind)
+        for kind in ("cluster", "cr2", "cr1")
+    }
+    assert fits["cr2"].cov.equals(fits["cluster"].cov)
+    assert fits["cr1"].clusters is None
+    assert fits["cr1"].df_resid == N - 1
+    assert (fits["cr1"].bse != fits["cr2"].bse).all()
+    assert fits["cr1"].bse.to_numpy() == pytest.approx(fits["cr2"].bse.to_numpy(), rel=0.25)
+    if method == "fiml":
+        tests = [restriction_tests(fits[kind]).tidy() for kind in ("cr1", "cluster")]
+        assert (tests[0]["test"] == tests[1]["test"]).all()
+    else:
+        with pytest.raises(zb.SpecificationError, match="cr2"):
+            fit_system(two("two_way", lag_error=True), panel, W, method, covariance="cr2")

@@ -133,8 +133,42 @@ def test_the_long_run_has_limits_of_its_ratio():
     for end in table.loc["total", ["conf_low", "conf_high"]]:
         g = np.array([1.0, 1.0, end, end, end])
         assert abs(beta + theta - end * d) / np.sqrt(g @ V @ g) == pytest.approx(REACH, rel=DELTA_METHOD)
-    with pytest.raises(zb.SpecificationError, match="long run"):
-        zb.effects_path(fit, method="fieller")
+    path = zb.effects_path(fit, 60, method="fieller").tidy().query("period == 60").set_index("effect")
+    for column in ("conf_low", "conf_high"):
+        assert path[column].to_numpy() == pytest.approx(table[column].to_numpy(), rel=1e-4)
+    now = zb.effects_path(fit, 0, method="fieller").tidy().set_index("effect")
+    short = zb.spatial_effects(fit, "fieller").tidy().set_index("effect")
+    assert now["conf_high"].to_numpy() == pytest.approx(short["conf_high"].to_numpy(), rel=1e-4)
+    with pytest.raises(zb.SpecificationError, match="permanent"):
+        zb.effects_path(fit, change="one_off", method="fieller")
+
+
+def test_fieller_limits_of_regimes_are_those_of_one_model_where_regimes_share_everything():
+    """One ρ for both and equal x: the total on all units is a ratio over 1 − ρ, whose test the ends just pass."""
+    W, panel = _two_kinds()
+    spec = zb.DurbinSpec("y", ["x"], lag_x=[], regimes="core", common=["rho", "x"], fixed_effects="unit")
+    fit = zb.fit_durbin(spec, panel, W)
+    alone = zb.fit_durbin(zb.DurbinSpec("y", ["x"], lag_x=[], fixed_effects="unit"), panel, W)
+    found = zb.spatial_effects(fit, "fieller").tidy().set_index(["term", "effect"])
+    rho, beta = fit.params["rho"], fit.params["x"]
+    assert rho == pytest.approx(alone.params["rho"], abs=1e-5)
+    V = fit.cov.loc[["x", "rho"], ["x", "rho"]].to_numpy()
+    for end in found.loc[("x", "total"), ["conf_low", "conf_high"]]:
+        g = np.array([1.0, end])
+        assert abs(beta - end * (1 - rho)) / np.sqrt(g @ V @ g) == pytest.approx(REACH, rel=DELTA_METHOD)
+    delta = zb.spatial_effects(fit).tidy().set_index(["term", "effect"])
+    skew = found["conf_high"] - found["estimate"] - (found["estimate"] - found["conf_low"])
+    assert skew[("x", "total")] > 0
+    assert delta["std_error"].notna().all()
+
+
+def _two_kinds() -> tuple[zb.Weights, zb.Panel]:
+    W = ring_with_chords(30)
+    rng, T = np.random.default_rng(2), 6
+    x, u = rng.standard_normal((2, T, W.n))
+    y = np.linalg.solve(np.eye(W.n) - 0.6 * W.matrix.toarray(), (x + u).T).T
+    core = np.broadcast_to(np.arange(W.n) % 2, (T, W.n))
+    return W, zb.Panel(np.stack([y, x, core], axis=2), tuple(range(T)), W.ids, ("y", "x", "core"))
 
 
 def test_the_sets_of_a_system_are_those_of_a_test_by_dense_differences():
@@ -262,3 +296,25 @@ def test_fieller_limits_hold_the_truth_in_a_small_cell():
 def test_fieller_limits_keep_their_level_next_to_one(rho, T):
     """300 panels know a share to ± 2.5 points; estimates of ρ are low where n·T is small."""
     assert 0.91 <= coverage(rho, T, 300)["fieller"] <= 0.99
+
+
+def test_draws_of_few_clusters_are_of_t():
+    """11 units: limits of a total as wide as by the delta method with its degrees of freedom, errors as large."""
+    found = zb.example("delta")
+    units = (
+        found.regions.index[found.regions["prov"] == "浙江省"]
+        if "prov" in found.regions
+        else found.W.ids[:11]
+    )
+    panel = found.panel.select(units=list(units)[:11])
+    W = found.W.subset(panel.units)
+    spec = zb.DurbinSpec("industry", ["talent"], lag_y=False)
+    fit = zb.fit_durbin(spec, panel, W, covariance="cluster")
+    drawn = zb.spatial_effects(fit, "simulate", draws=40_000, rng=1).tidy().set_index(["term", "effect"])
+    delta = zb.spatial_effects(fit).tidy().set_index(["term", "effect"])
+    fewest = float(fit.tidy()["df"].min())
+    for effect in ("direct", "indirect", "total"):
+        row, same = drawn.loc[("talent", effect)], delta.loc[("talent", effect)]
+        assert row["std_error"] == pytest.approx(same["std_error"], rel=0.03)
+        half = (row["conf_high"] - row["conf_low"]) / 2
+        assert half == pytest.approx(stats.t(fewest).ppf(0.975) * same["std_error"], rel=0.05)

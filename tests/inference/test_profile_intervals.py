@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 from small_examples import durbin_fit, ring
 
 import spatial_zb as zb
@@ -87,3 +87,61 @@ def test_units_of_y_do_not_matter():
         warnings.simplefilter("ignore", zb.SpatialZbWarning)
         scaled = zb.fit_durbin(fit.spec, panel, ring(30))
     assert np.allclose(profile_interval(fit).pieces, profile_interval(scaled).pieces)
+
+
+@pytest.mark.parametrize("effect", ["direct", "indirect", "total"])
+@pytest.mark.parametrize("how", ["row", "spectral"])
+def test_limits_of_effects_are_where_a_constrained_maximum_has_lost_half_the_critical_value(effect, how):
+    """Slow and independent: ln L highest over ρ and δ with the effect held, by dense inverses and a search over ρ."""
+    rng = np.random.default_rng(4)
+    links = (rng.random((12, 12)) < 0.3) * 1.0
+    links = np.triu(links, 1) + np.triu(links, 1).T + np.roll(np.eye(12), 1, 1) + np.roll(np.eye(12), -1, 1)
+    W = zb.as_weights(links * (1 - np.eye(12)), ids=list("abcdefghijkl")).standardise(how)
+    panel = zb.simulate.durbin(W, 5, {"a": 1.0}, theta={"a": 0.4}, rho=0.5, rng=3)
+    fit = zb.fit_durbin(zb.DurbinSpec("y", ["a"], fixed_effects="unit"), panel, W)
+    dense, n, T = W.matrix.toarray(), 12, 5
+    Z, y, Wy = fit.design.Z.reshape(n * T, -1), fit.design.y.ravel(), fit.design.Wy.ravel()
+
+    def held(rho: float, c: float | None) -> float:
+        S = np.linalg.inv(np.eye(n) - rho * dense)
+        ones = np.ones(n) / n
+        whole = np.array([ones @ S @ np.ones(n), ones @ S @ dense @ np.ones(n)])
+        own = np.array([np.trace(S), np.trace(S @ dense)]) / n
+        g = {"direct": own, "total": whole, "indirect": whole - own}[effect]
+        inverse = np.linalg.inv(Z.T @ Z)
+        b = inverse @ Z.T @ (y - rho * Wy)
+        if c is not None:
+            b = b - inverse @ g * (g @ b - c) / (g @ inverse @ g)
+        e = y - rho * Wy - Z @ b
+        return (T - 1) * np.linalg.slogdet(np.eye(n) - rho * dense)[1] - fit.nobs / 2 * np.log(e @ e)
+
+    def highest(c: float | None) -> float:
+        low, high = (0.999 * end for end in W.logdet.interval)
+        values = [held(r, c) for r in np.linspace(low, high, 120)]
+        at = np.linspace(low, high, 120)[int(np.argmax(values))]
+        step = 1.5 * (high - low) / 119
+        inside = (max(low, at - step), min(high, at + step))
+        return -optimize.minimize_scalar(lambda r: -held(r, c), bounds=inside, method="bounded").fun
+
+    found = profile_interval(fit, "a", effect)
+    for end in (found.conf_low, found.conf_high):
+        assert 2 * (highest(None) - highest(end)) == pytest.approx(stats.chi2.ppf(0.95, 1), abs=1e-3)
+    table = zb.spatial_effects(fit).tidy().set_index("effect")
+    assert found.estimate == pytest.approx(table.loc[effect, "estimate"])
+
+
+def test_limits_of_effects_are_unbounded_where_rho_is():
+    """Under effects of periods, which take the root at ρ = 1 out of the determinant."""
+    W = ring(8)
+    for seed in range(40):
+        panel = zb.simulate.durbin(W, 2, {"a": 0.3}, rho=0.9, rng=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", zb.SpatialZbWarning)
+            fit = zb.fit_durbin(zb.DurbinSpec("y", ["a"], lag_x=[]), panel, W)
+        if profile_interval(fit).is_open[1]:
+            break
+    assert profile_interval(fit).is_open[1]
+    found = profile_interval(fit, "a", "total")
+    assert np.isinf([found.conf_low, found.conf_high]).any()
+    with pytest.raises(zb.SpecificationError, match="effect"):
+        profile_interval(fit, "a", "all")

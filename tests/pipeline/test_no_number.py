@@ -50,6 +50,7 @@ title = { en = "Plain", zh = "静态" }
 y = "y"
 x = ["x"]
 weights = ["flat", "queen"]
+effects = "fieller"
 [systems.apart]
 title = { en = "Apart", zh = "无极大值" }
 weights = ["queen"]

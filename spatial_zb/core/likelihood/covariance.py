@@ -7,7 +7,7 @@ such an inverse and the meat the variance of the score s = (BZ'ε/σ², (BWy)'ε
 
 References: Anselin (1988), Spatial Econometrics, §6.3; Lee (2004), Econometrica 72: 1899-1925 (QML); Lee & Yu (2010),
 J. Econometrics 154, eqs 12 and 27; Driscoll & Kraay (1998), Rev. Econ. Statist. 80: 549-560; Kelejian & Prucha (2007),
-J. Econometrics 140: 131-154 (spatial HAC).
+J. Econometrics 140: 131-154 (spatial HAC); Conley (1999), J. Econometrics 92: 1-45.
 
 Robust meats take the diagonals of JGJ and JHJ, G = W(I − ρW)⁻¹ and H = W(I − λW)⁻¹, and sums over pairs of their entries
 (:mod:`spatial_zb.core.logdet.entries`).
@@ -16,6 +16,7 @@ Robust meats take the diagonals of JGJ and JHJ, G = W(I − ρW)⁻¹ and H = W(
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,7 +24,7 @@ from scipy import sparse
 from scipy.linalg import lapack
 
 from spatial_zb.core import Array
-from spatial_zb.core.clusters import Clusters
+from spatial_zb.core.clusters import BartlettLaw, Clusters, kernel_law
 from spatial_zb.core.logdet.traces import Traces
 from spatial_zb.core.transforms import FixedEffects, TransformedSample
 
@@ -286,6 +287,62 @@ def driscoll_kraay_meat(r: Residuals, sigma2: float, shape: tuple[int, int], ban
     columns = np.column_stack([r.BZ, r.BWy, r.Wu, r.e / (2 * sigma2)])
     sums = (columns * (r.e / sigma2)[:, None]).reshape(*shape, -1).sum(axis=1)
     return kernel_sum(sums - sums.mean(axis=0), bandwidth)
+
+
+@dataclass(frozen=True, eq=False)
+class DistanceKernel:
+    """Which scores of two units go together: K_ij = 1 − d_ij/L up to L kilometres, zero beyond (Conley 1999).
+
+    ``matrix`` (n, n) is K, with ones on its diagonal; ``reach`` L; ``lags`` of a Bartlett kernel over time, None for all
+    periods alike, as errors clustered by unit have it. Without neighbours within L this is clustering by unit.
+    """
+
+    matrix: sparse.csr_array
+    reach: float
+    lags: int | None = None
+
+    @cached_property
+    def law(self) -> BartlettLaw:
+        """Of a statistic whose variance this kernel sums, where score sums of units are independent.
+
+        The law of few periods (:class:`spatial_zb.core.clusters.BartlettLaw`) with units in place of periods: it has in it
+        that scores sum to zero, so that a wide kernel cancels, and that few units are left to average over.
+        """
+        return kernel_law(self.matrix)
+
+    @property
+    def overlap(self) -> float:
+        """Mean of all entries of K."""
+        return float(self.matrix.sum()) / self.matrix.shape[0] ** 2
+
+
+def distance_kernel(kilometres: sparse.csr_array, reach: float, lags: int | None = None) -> DistanceKernel:
+    """K from distances (n, n) in kilometres, of which pairs that are not stored are farther than ``reach``."""
+    near = sparse.coo_array(kilometres)
+    row, column = near.coords
+    keep = near.data < reach
+    links = sparse.coo_array((1 - near.data[keep] / reach, (row[keep], column[keep])), shape=kilometres.shape)
+    return DistanceKernel(sparse.csr_array(links + sparse.eye_array(links.shape[0])), float(reach), lags)
+
+
+def conley_meat(r: Residuals, sigma2: float, shape: tuple[int, int], kernel: DistanceKernel) -> Array:
+    """Variance of the score, Σ K_ij k(|t − s|) s_it s_js' over all pairs, s_it its part of unit i in period t.
+
+    As for Driscoll-Kraay scores are those of (BZ'ε, (BWy)'ε, (Wu)'ε, ε'ε/2σ²) less their mean, without a factor. Positive
+    on a line; in the plane a triangular kernel may be negative, where a covariance has no square root.
+    """
+    columns = np.column_stack([r.BZ, r.BWy, r.Wu, r.e / (2 * sigma2)])
+    scores = (columns * (r.e / sigma2)[:, None]).reshape(*shape, -1)
+    scores = scores - scores.mean(axis=(0, 1))
+    if kernel.lags is None:
+        sums = scores.sum(axis=0)
+        return sums.T @ (kernel.matrix @ sums)
+    near = np.stack([kernel.matrix @ period for period in scores])
+    meat = np.tensordot(scores, near, ((0, 1), (0, 1)))
+    for lag, weight in _bartlett_weights(shape[0], kernel.lags):
+        cross = np.tensordot(scores[lag:], near[:-lag], ((0, 1), (0, 1)))
+        meat += weight * (cross + cross.T)
+    return meat
 
 
 def kernel_sum(sums: Array, bandwidth: int) -> Array:

@@ -28,7 +28,7 @@ CLUSTERS_PER_DIRECTION = 3
 CLUSTERS_PER_EXCLUSION = 2
 #: Singular values below this share of the largest are zero.
 RANK_TOLERANCE = 1e-8
-_KINDS: dict[str, Covariance] = {"robust": "robust", "cluster": "cluster"}
+_KINDS: dict[str, Covariance] = {"robust": "robust", "cluster": "cluster", "cr1": "cluster", "cr2": "cluster"}
 
 
 def kind_of(covariance: str) -> Covariance:

@@ -68,6 +68,7 @@ def instrumental(
     covariance: Covariance,
     spectrum: WeightedSpectrum | None = None,
     interval: tuple[float, float] | None = None,
+    leverage: bool | None = None,
 ) -> InstrumentalEstimate:
     """Estimate by (GS)2SLS, or by (GS)3SLS when ``joint``; with recentred moments given a ``spectrum``.
 
@@ -75,11 +76,12 @@ def instrumental(
     covariance the moments are those with a zero diagonal, and the λ_g reported are estimated once more from
     the GS2SLS residuals, weighted by the inverse variance of the moments. With recentred moments λ_g and GS2SLS are
     found a second time, since 2SLS of the unfiltered data does not know the errors that its instruments pick up.
-    Errors clustered by fewer than 50 units are CR2 without λ, CR1 with it.
+    Errors clustered by fewer than 50 units, or with ``leverage``, are CR2 without λ, CR1 with it.
     ``interval``: where λ is looked for, without it that of every W with the row and column sums of this one.
     """
-    found = None if spectrum is None else _estimate(arrays, joint, covariance, spectrum, interval)
-    found = found or _estimate(arrays, joint, covariance, None, interval)
+    few = few_clusters(arrays.sample) if leverage is None else leverage
+    found = None if spectrum is None else _estimate(arrays, joint, covariance, spectrum, interval, few)
+    found = found or _estimate(arrays, joint, covariance, None, interval, few)
     assert found is not None, "moments that are not recentred have a solution"
     return found
 
@@ -90,6 +92,7 @@ def _estimate(
     covariance: Covariance,
     spectrum: WeightedSpectrum | None,
     interval: tuple[float, float] | None,
+    few: bool,
 ) -> InstrumentalEstimate | None:
     """The estimate; None where recentred moments have no solution."""
     m = arrays.m
@@ -119,7 +122,7 @@ def _estimate(
     sigma = e.T @ e / arrays.sample.observations
     # a covariance that is robust looks at the data filtered with the λ it reports
     infl, clusters = _influence(arrays, final, weight), None
-    if covariance == "cluster" and errors is None and few_clusters(arrays.sample):
+    if covariance == "cluster" and errors is None and few:
         root = whitening(scaled_inverse(weight) if joint else np.diag(np.diag(sigma)))
         clusters = system_clusters([arrays.H @ (arrays.H.T @ Z) for Z in arrays.Z], root, arrays.sample)
         scores = _scores(infl, stretched(e, root, clusters).reshape(e.shape))

@@ -30,12 +30,12 @@ from spatial_zb.core.system.fiml import (
     smallest_correlation,
 )
 from spatial_zb.core.system.identification import kind_of
-from spatial_zb.core.system.instrumental import InstrumentalEstimate, few_clusters, instrumental
+from spatial_zb.core.system.instrumental import InstrumentalEstimate, instrumental
 from spatial_zb.core.system.instruments import spectrum_near
 from spatial_zb.core.system.scores import clustered_covariance, likelihood_clusters, quasi_covariance
 from spatial_zb.data.panel import Panel
 from spatial_zb.models.design import check_kinds, refuse_empty_rows
-from spatial_zb.models.spec import Convergence
+from spatial_zb.models.spec import CLUSTERED, Convergence, corrects_leverage
 from spatial_zb.models.system.design import SystemDesign, build_system_design
 from spatial_zb.models.system.dynamic import (
     Spread,
@@ -50,9 +50,9 @@ from spatial_zb.models.system.notes import notes_on
 from spatial_zb.models.system.spec import SystemSpec
 from spatial_zb.weights.matrix import Weights, as_weights, weights_eigenvalues
 
-Covariance = Literal["classical", "robust", "cluster", "information", "sandwich"]
-INSTRUMENTAL: tuple[Covariance, ...] = ("classical", "robust", "cluster")
-LIKELIHOOD: tuple[Covariance, ...] = ("information", "sandwich", "cluster")
+Covariance = Literal["classical", "robust", "cluster", "cr1", "cr2", "information", "sandwich"]
+INSTRUMENTAL: tuple[Covariance, ...] = ("classical", "robust", "cluster", "cr1", "cr2")
+LIKELIHOOD: tuple[Covariance, ...] = ("information", "sandwich", "cluster", "cr1", "cr2")
 
 
 @one_thread
@@ -91,7 +91,7 @@ def fit_system(
         ``"cluster"`` (by unit: to errors that last over time too). FIML: ``"information"`` (default; observed),
         ``"sandwich"`` (to non-normal errors), ``"cluster"`` (by unit, all equations together). With ``"cluster"``
         and fewer than 50 units errors are CR2 and p-values and limits those of Student's t with Bell and McCaffrey's
-        degrees of freedom by coefficient; from 50 units on, and with λ by instruments, CR1 and t(n − 1).
+        degrees of freedom (``"cr2"``); from 50 units on, and with λ by instruments, CR1 and t(n − 1) (``"cr1"``).
     instrument_powers
         Highest power of W among the instruments [X, WX, W²X, …] of all exogenous variables. By default 2 when
         the spatial lag of an endogenous variable enters, else 0: the reduced form then has no other powers.
@@ -166,6 +166,7 @@ def _check_options(
             f"With {method!r}, covariance must be one of {listed(allowed)}, not {covariance!r}.",
             f"{method!r}的covariance须为{listed_zh(allowed)}之一，而不是{covariance!r}。",
         )
+    _check_cr2(spec, method, covariance)
     if powers is not None and (
         isinstance(powers, bool) or not isinstance(powers, int) or not 0 <= powers <= 4
     ):
@@ -193,6 +194,18 @@ def _check_options(
             f"{method!r}没有空间误差，而{listed_zh(spatial)}要求空间误差：请用method='gs{method}'，或lag_error=False。",
         )
     return covariance
+
+
+def _check_cr2(spec: SystemSpec, method: str, covariance: str) -> None:
+    """Leverage is not put back where λ comes of moments, in random effects, and with lags in time one word is enough."""
+    moments = method != "fiml" and any(equation.lag_error for equation in spec.equations.values())
+    without = moments or spec.fixed_effects == "random"
+    if (covariance == "cr2" and without) or (covariance in ("cr1", "cr2") and spec.dynamic):
+        raise SpecificationError(
+            f'covariance="{covariance}" is not available with random effects, spatial errors by instruments (there CR2), or '
+            'lags in time: use "cluster".',
+            f'covariance="{covariance}"不适用于随机效应、工具变量法下的空间误差（指CR2）或时间滞后：请用"cluster"。',
+        )
 
 
 def _check_correction(spec: SystemSpec, method: str, wanted: bool | None) -> bool:
@@ -235,7 +248,8 @@ def _fit_instrumental(
     found = _instrumental(design, joint, covariance)
     if corrected:
         design = replace(design, spectrum=spectrum_near(design.arrays, found.delta))
-        found = instrumental(design.arrays, joint, kind_of(covariance), design.spectrum)
+        few = corrects_leverage(covariance, design.arrays.sample.n_units)
+        found = instrumental(design.arrays, joint, kind_of(covariance), design.spectrum, leverage=few)
     active = np.flatnonzero(design.arrays.lag_error)
     record = Convergence(
         converged=not found.at_bound,
@@ -264,9 +278,10 @@ def _fit_random(design: SystemDesign, method: Method, covariance: Covariance) ->
 
 
 def _instrumental(design: SystemDesign, joint: bool, covariance: Covariance) -> InstrumentalEstimate:
-    first = instrumental(design.arrays, False, kind_of(covariance))
+    few = corrects_leverage(covariance, design.arrays.sample.n_units)
+    first = instrumental(design.arrays, False, kind_of(covariance), leverage=few)
     _refuse_singular(design.spec, first.sigma)
-    return instrumental(design.arrays, True, kind_of(covariance)) if joint else first
+    return instrumental(design.arrays, True, kind_of(covariance), leverage=few) if joint else first
 
 
 def _refuse_singular(spec: SystemSpec, sigma: NDArray[np.float64]) -> None:
@@ -302,15 +317,12 @@ def _fit_likelihood(design: SystemDesign, covariance: Covariance, sigma_form: Si
         lam=tuple(likelihood.split(best.theta)[1]),
     )
     fit = _assemble(design, "fiml", covariance, best.theta, cov, e, sigma, record)
-    clusters = _clusters(likelihood, best.theta) if covariance == "cluster" and record.converged else None
+    clusters = _clusters(likelihood, best.theta, covariance) if record.converged else None
     return replace(fit, sigma_form=sigma_form, log_likelihood=best.log_likelihood, clusters=clusters)
 
 
 def _reach(best: SystemMaximum, cov: NDArray[np.float64]) -> float:
-    """How far ln L falls within a 95 % interval of one coefficient, by a covariance that is not that of ln L.
-
-    Half of χ²(1), times what the variance of a coefficient is more than the information has, the largest of them.
-    """
+    """How far ln L falls in a 95 % interval: half of χ²(1), times the largest ratio of a variance to that of ln L."""
     alone = inverse_or_nan(-best.hessian)[0]
     return HALF_CHI2 * max(1.0, float((np.diag(cov) / np.diag(alone)).max()))
 
@@ -347,9 +359,10 @@ def _fit_dynamic(design: SystemDesign, covariance: Covariance, sigma_form: Sigma
     return with_persistence(fit)
 
 
-def _clusters(likelihood: SystemLikelihood, theta: NDArray[np.float64]) -> Clusters | None:
+def _clusters(likelihood: SystemLikelihood, theta: NDArray[np.float64], kind: str) -> Clusters | None:
     """Those of CR2, where units are few."""
-    return likelihood_clusters(likelihood, theta) if few_clusters(likelihood.arrays.sample) else None
+    few = corrects_leverage(kind, likelihood.arrays.sample.n_units)
+    return likelihood_clusters(likelihood, theta) if few else None
 
 
 def system_likelihood(design: SystemDesign, sigma_form: SigmaForm) -> SystemLikelihood:
@@ -380,8 +393,10 @@ def likelihood_covariance(
     inverse, positive = inverse_or_nan(-best.hessian)
     if positive and kind == "sandwich":
         inverse = quasi_covariance(likelihood, best.theta, inverse)
-    if positive and kind == "cluster":
-        inverse = clustered_covariance(likelihood, best.theta, inverse, _clusters(likelihood, best.theta))
+    if positive and kind in CLUSTERED:
+        inverse = clustered_covariance(
+            likelihood, best.theta, inverse, _clusters(likelihood, best.theta, kind)
+        )
     return inverse, positive
 
 
@@ -409,7 +424,7 @@ def _assemble(
         cov=pd.DataFrame(cov[np.ix_(order, order)], index=index, columns=index),
         sigma=pd.DataFrame(sigma, index=names, columns=names),
         log_likelihood=np.nan,
-        df_resid=arrays.sample.n_units - 1 if covariance == "cluster" else None,
+        df_resid=arrays.sample.n_units - 1 if covariance in CLUSTERED else None,
         nobs=arrays.sample.observations,
         residuals=within_residuals(e, arrays.sample),
         convergence=record,

@@ -11,6 +11,7 @@ from spatial_zb.core.likelihood.errors import autocorrelation, correlation_test
 from spatial_zb.core.system.fiml import SINGULAR, smallest_correlation
 from spatial_zb.models.ml import CORRELATED, CORRELATED_P, HIGHEST
 from spatial_zb.models.notes import BOOTSTRAP, few_units, not_positive, textbook_moments
+from spatial_zb.models.spec import CLUSTERED
 from spatial_zb.models.system.dynamic import serial_correlation
 from spatial_zb.models.system.fit import VERY_WEAK_F, SystemFit
 
@@ -121,7 +122,7 @@ def _structure(fit: SystemFit) -> list[Note]:
 
 def _errors(fit: SystemFit) -> list[Note]:
     """Errors of a unit that go together over time, where the covariance takes them as independent."""
-    if fit.covariance == "cluster" or not fit.converged:
+    if fit.covariance in CLUSTERED or not fit.converged:
         return []
     found = {name: correlation_test(errors) for name, errors in fit.errors.items()}
     lasting = {
@@ -141,7 +142,7 @@ def _sample(fit: SystemFit) -> list[Note]:
     n, T = len(fit.panel.units), len(fit.panel.periods)
     if n <= SMALL_N and fit.spec.uses_weights:
         notes.append(few_units(n, n * T, BOOTSTRAP, OVER_TIME if fit.spec.dynamic else PAGE))
-    if fit.covariance == "cluster" and fit.clusters is None and n <= FEW_CLUSTERS:
+    if fit.covariance in CLUSTERED and fit.clusters is None and n <= FEW_CLUSTERS:
         notes.append(few_units_for_clusters(n))
     timed = fit.spec.fixed_effects in ("time", "two_way")
     if fit.weights.dense and timed and fit.spec.lags_endogenous:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -157,8 +158,10 @@ def _fit_all(job: Job, model: Model) -> list[Column]:
                 one = len(fit.panel.periods) == 1
                 last = _kind(fit.spec) if one else effect_words(effects)
                 heading = column_heading(study, model, sample, W, last, len(model.fixed_effects) > 1)
-                delta, simulated = spatial_effects(fit), _simulated(fit, study.general.draws, seed)
-                long = _long_run(fit, study.general.draws, seed)
+                draws = study.general.draws
+                shown = partial(spatial_effects, fit, model.effects, draws=draws, rng=seed)
+                delta, simulated = shown(), _simulated(fit, model.effects, draws, seed)
+                long = _long_run(fit, model.effects, draws, seed)
                 median = median_estimates(job, fit, model.name, sample, W, effects)
                 columns.append(Column(sample, W, effects, heading, fit, delta, simulated, *long, median))
                 choices = _choices(study, model, [columns[-1]])
@@ -170,19 +173,25 @@ def _fit_all(job: Job, model: Model) -> list[Column]:
     return columns
 
 
-def _long_run(fit: Fit, draws: int, seed: np.random.SeedSequence) -> tuple[Effects | None, Effects | None]:
-    """Effects of the long run, with delta and simulated errors; none without a lag in time or without stability."""
+def _long_run(
+    fit: Fit, method: Literal["delta", "simulate", "fieller"], draws: int, seed: np.random.SeedSequence
+) -> tuple[Effects | None, Effects | None]:
+    """Effects of the long run, as the model asks and with simulated errors; none without a lag in time or stability."""
     if not fit.spec.dynamic or fit.convergence.radius >= 1:  # the fit has warned of it
         return None, None
-    delta = spatial_effects(fit, horizon="long")
-    return delta, _simulated(fit, draws, seed, "long")
+    delta = spatial_effects(fit, method, draws=draws, rng=seed, horizon="long")
+    return delta, _simulated(fit, method, draws, seed, "long")
 
 
 def _simulated(
-    fit: Fit, draws: int, seed: np.random.SeedSequence, horizon: Literal["short", "long"] = "short"
+    fit: Fit,
+    shown: Literal["delta", "simulate", "fieller"],
+    draws: int,
+    seed: np.random.SeedSequence,
+    horizon: Literal["short", "long"] = "short",
 ) -> Effects | None:
-    """Effects with simulated errors; None without a solution, with a warning without a covariance."""
-    if not fit.converged:  # the fit has warned of it
+    """Effects with simulated errors; None without a solution or where these are shown; warns without a covariance."""
+    if not fit.converged or shown == "simulate":  # the fit has warned of it
         return None
     try:
         return spatial_effects(fit, "simulate", draws=draws, rng=seed, horizon=horizon)

@@ -84,7 +84,7 @@ def fit_model(prepared: Prepared, model: Model, effects: ModelEffects, sample: s
     own = (None if name is None else prepared.weights(name, sample) for name in (model.W_x, model.W_error))
     W_x, W_error = own
     spec, panel, W = spec_of(model, effects), prepared.sample(sample), prepared.weights(weights, sample)
-    return fit_durbin(spec, panel, W, **model.fit_options, W_x=W_x, W_error=W_error)
+    return fit_durbin(spec, panel, W, **prepared.fit_options(model, sample), W_x=W_x, W_error=W_error)
 
 
 def _of_any_shape(model: Model, panel: Panel, weights: object) -> bool:

@@ -17,6 +17,7 @@ from spatial_zb.effects import spatial_effects
 from spatial_zb.effects.table import Effects
 from spatial_zb.hypotheses.nested import RESTRICTIONS, restriction_tests
 from spatial_zb.inference.sets import ConfidenceSets, confidence_set
+from spatial_zb.models.spec import CLUSTERED
 from spatial_zb.models.system import fit_system
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.models.system.spec import Equation, SystemSpec
@@ -106,7 +107,7 @@ def _fit_systems(job: Job, system: System) -> list[_SystemColumn]:
 
 
 #: Errors of FIML by what the study asks for: unequal variances move its information too, and scores by unit bear them.
-FIML_COVARIANCES = {"classical": "information", "robust": "cluster", "cluster": "cluster"}
+FIML_COVARIANCES = {"classical": "information", "robust": "cluster"}
 
 
 def system_spec(system: System) -> SystemSpec:
@@ -118,7 +119,7 @@ def system_spec(system: System) -> SystemSpec:
 def method_options(system: System, method: str) -> dict[str, Any]:
     """What the study asks of a method; errors that FIML has under another name, or clustered where it has no other."""
     if method == "fiml":
-        return {"covariance": FIML_COVARIANCES[system.covariance]}
+        return {"covariance": FIML_COVARIANCES.get(system.covariance, system.covariance)}
     return {"covariance": system.covariance, "bias_correction": system.bias_correction}
 
 
@@ -193,7 +194,7 @@ def _write_restrictions(job: Job, system: System, columns: Sequence[_SystemColum
         f"{system.title.en}: restrictions, FIML, {sample.en}, {W.en}",
         f"{system.title.zh}：约束检验（FIML，{sample.zh}，{W.zh}）",
     )
-    notes = [RESTRICTION_NOTES[column.fit.covariance == "cluster"], *job.prepared.sources]
+    notes = [RESTRICTION_NOTES[column.fit.covariance in CLUSTERED], *job.prepared.sources]
     words = tests.assign(test=[_restriction_words(name, system, job.prepared) for name in tests["test"]])
     job.table(
         lambda look: layouts.chain_table(words, look=look),

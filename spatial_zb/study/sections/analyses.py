@@ -176,8 +176,11 @@ class Model(Section):
         "cr2",
         "driscoll_kraay",
         "spatial_hac",
+        "conley",
         "robust",
     ] = "information"
+    bandwidth_km: Positive | None = None
+    effects: Literal["delta", "simulate", "fieller"] = "delta"
     bias_correction: bool | None = None
 
     @model_validator(mode="before")
@@ -226,7 +229,7 @@ class System(Section):
     equations: Annotated[dict[str, Equation], Field(min_length=1)]
     fixed_effects: Literal["none", "unit", "time", "two_way"] = "two_way"
     methods: Some[Literal["2sls", "3sls", "gs2sls", "gs3sls", "fiml"]] = ("gs3sls",)
-    covariance: Literal["classical", "robust", "cluster"] = "classical"
+    covariance: Literal["classical", "robust", "cluster", "cr1", "cr2"] = "classical"
     bias_correction: bool | None = None
     sets: bool = False
     weights: Names = ()

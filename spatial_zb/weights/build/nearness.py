@@ -119,6 +119,31 @@ def inverse_distance(
     )
 
 
+def kilometres(
+    regions: gpd.GeoDataFrame,
+    within_km: float | None = None,
+    *,
+    lags: int | None = None,
+    metric: Metric = "geodesic",
+) -> Weights:
+    """Distances d_ij between centroids in kilometres, as the entries of a matrix; pairs beyond ``within_km`` are left out.
+
+    For errors that go together by distance, ``fit_durbin(..., covariance="conley", bandwidth=kilometres(regions))``: up to
+    ``within_km`` kilometres and, with ``lags``, over so many periods of a Bartlett kernel; without, all periods of a unit go
+    together, as in clusters. As a W it would give far units the larger weight.
+
+    Raises
+    ------
+    WeightsError
+        A distance that is not positive, two units with the same centroid.
+    """
+    _check_positive(cutoff_km=within_km)
+    recipe = {"kind": "kilometres", "cutoff_km": within_km, "lags": lags}
+    apart = Text("distance to each other", "相互距离")
+    measure = lambda links: links.km  # noqa: E731
+    return _by_distance(regions, measure, recipe, within_km, "zero", metric, "kilometres", apart=apart)
+
+
 def exponential_decay(
     regions: gpd.GeoDataFrame,
     rate: float,
