@@ -39,6 +39,7 @@ from spatial_zb.models.certainty import (
     evaluated,
     least_squares,
     likelihood_covariance,
+    measured_short,
     residual_arrays,
 )
 from spatial_zb.models.design import Design, stacked
@@ -60,6 +61,7 @@ from spatial_zb.models.notes import (
     wide_kernel,
 )
 from spatial_zb.models.spec import (
+    CLUSTERED,
     Convergence,
     Covariance,
     DurbinSpec,
@@ -86,6 +88,9 @@ HIGHEST = 0.9
 #: Variances are said to be tied to the place in W where F has a p-value below the first, and ρ̂ would move by this many
 #: standard errors without equal variances (docs/validation/errors.md).
 TIED_P, TIED_SHIFT = 0.05, 0.25
+#: Panels like those whose intervals fell short in simulations without a word (docs/validation/lifelike.md): so few units, or
+#: so strong a ρ, with errors that last so long; so few periods, with a p-value of variances by place below the last.
+FEW_CITIES, STRONG, LASTING, SHORT, HINT = 20, 0.75, 0.5, 4, 0.5
 #: How many times these p-values the screen lets pass, which knows residuals less exactly.
 MARGIN = 3.0
 
@@ -177,8 +182,24 @@ def notes_on_errors(at: Evaluated, covariance: str) -> list[Note]:
     """
     errors, spec = errors_at(at.design, at.best, at.parts), at.design.spec
     notes = notes_on_correlation(errors, covariance) if covariance in INDEPENDENT else []
+    notes += _shortfall(at, covariance, errors)
     tied = len(spec.spatial_terms) == 1 and 1 + errors.within < errors.T
     return [*notes, *_tied(at, errors)] if tied else notes
+
+
+def _shortfall(at: Evaluated, covariance: str, errors: Errors) -> list[Note]:
+    """Where the fit is one of those whose intervals were measured to fall short, and no other note says it."""
+    n, T, rho = errors.n, errors.T, at.best.rho
+    if not at.design.spec.lag_y or 1 + errors.within >= T:
+        return []
+    few, strong = n <= FEW_CITIES, rho >= STRONG
+    if covariance in CLUSTERED and (few or strong):
+        lasting = correlation_test(errors)[1] < CORRELATED_P and autocorrelation(errors) >= LASTING
+        return [measured_short("few" if few else "strong", n, T, rho)] if lasting else []
+    hint = covariance in INDEPENDENT and T <= SHORT and not few
+    if hint and TIED_P <= place_test(errors, at.design.weights.matrix)[3] < HINT:
+        return [measured_short("hubs", n, T, rho)]
+    return []
 
 
 def may_be_unusual(errors: Errors, spec: DurbinSpec, W: sparse.csr_array) -> bool:

@@ -15,6 +15,7 @@ import spatial_zb as zb
 from spatial_zb.core.likelihood.errors import own_feedback, shift_without_equal_variances
 from spatial_zb.hypotheses.case import make_case
 from spatial_zb.hypotheses.nulls import run_tests
+from spatial_zb.models.certainty import measured_short
 from spatial_zb.models.ml import errors_of_fit
 from spatial_zb.models.notes import ROBUST_SCORE, correlated_over_time, variances_tied
 from spatial_zb.models.system.notes import correlated_equations
@@ -180,6 +181,26 @@ def test_variances_tied_to_hubs_are_said_of_lambda_too() -> None:
     robust = zb.fit_durbin(spec, panel_of(W, e, rng), W, estimator="robust_score")
     assert "without that λ would move" in variances_tied(5.0, 2, 37, 0.01, 0.3, 1.5, "λ").text.en
     assert "lam" in robust.params.index
+
+
+def test_panels_like_those_that_fell_short_in_simulations_say_so() -> None:
+    """11 units with lasting errors, ρ of 0.85 with them, four periods with a hint of hubs; and silence elsewhere."""
+
+    def cases(n: int, T: int, a: float, rho: float, covariance: str, ratio: float = 1.0) -> set[str]:
+        W, rng = map_of(n, hubs=3), np.random.default_rng(8)
+        u = autoregressive(a, T, n, rng)
+        u[:, :3] *= ratio
+        fit = zb.fit_durbin(zb.DurbinSpec("y", ["x"]), panel_of(W, u, rng, rho), W, covariance=covariance)
+        return {note["case"] for note in fit.notes if note.kind is measured_short}
+
+    assert cases(11, 13, 0.8, 0.3, "cluster") == {"few"}
+    assert cases(11, 13, 0.0, 0.3, "cluster") == set()
+    assert cases(40, 11, 0.8, 0.85, "cluster") == {"strong"}
+    assert cases(40, 11, 0.8, 0.3, "cluster") == set()
+    hints = [cases(40, 4, 0.0, 0.4, "information", ratio) for ratio in (1.0, 1.3, 1.6, 2.0, 2.5)]
+    assert {"hubs"} in hints  # and silence where nothing hints at it, or where the test itself speaks
+    assert set() in hints
+    assert all(cases(40, 11, 0.0, 0.4, "information", ratio) == set() for ratio in (1.0, 1.6))
 
 
 def test_instruments_say_it_too_unless_errors_are_clustered() -> None:
