@@ -116,10 +116,9 @@ class Estimates(Drawn, ABC):
     @property
     def bse(self) -> pd.Series:
         """Standard errors; NaN where none is claimed, as in :meth:`tidy`."""
-        degrees, errors = self.degrees(np.eye(len(self.params))), np.sqrt(np.diag(self.cov))
-        if isinstance(degrees, np.ndarray):  # with none known no error is claimed
-            errors = np.where(np.isnan(degrees), np.nan, errors)
-        return pd.Series(errors, index=self.params.index, name="std_error")
+        errors = pd.Series(np.sqrt(np.diag(self.cov)), index=self.params.index, name="std_error")
+        df = self.degrees(np.eye(len(errors)))
+        return errors.mask(np.isnan(df)) if isinstance(df, np.ndarray) else errors
 
     @property
     def claimed(self) -> pd.Series:
@@ -353,10 +352,7 @@ class Fit(Estimates):
 
     @property
     def r2_within(self) -> float:
-        """1 − ε'ε / y'y after the transform; from unit means (mean) with random (without any) effects.
-
-        NaN where the fit did not converge.
-        """
+        """1 − ε'ε / y'y after the transform; from unit means (mean) with random (without any) effects."""
         if not self.converged:
             return np.nan
         y, residuals = self.design.y, self.residuals
