@@ -26,6 +26,9 @@ NATIONAL = "national_city_totals_2003_2019"
 PRINTED = "national_city_totals_printed_2003_2015"
 CENSUS = "zhejiang_county_census_2000_2010"
 INNOVATION = "zhejiang_innovation_2017_2022"
+NATION_INNOVATION = "city_innovation_2017_2023"
+DELTA_INNOVATION = "delta_innovation_2017_2022"
+STANDING = "zhejiang_standing_2017_2022"
 COUNTY_NAMES = "zhejiang_county_names"
 UNIT_NAMES = "zhejiang_constant_unit_names"
 UNITS = "zhejiang_constant_units_2000_2010"
@@ -40,6 +43,9 @@ KEYS = {
     PRINTED: ("year", None),
     CENSUS: ("adcode", None),
     INNOVATION: ("city_en", "year"),
+    NATION_INNOVATION: ("adcode", "year"),
+    DELTA_INNOVATION: ("city_en", "year"),
+    STANDING: ("city_en", "year"),
     COUNTY_NAMES: ("adcode", None),
     UNIT_NAMES: ("constant_unit", None),
     UNITS: ("constant_unit", None),
@@ -83,7 +89,13 @@ def neighbours(shapes: gpd.GeoDataFrame) -> libpysal.graph.Graph:
 
 
 @pytest.mark.parametrize(
-    ("name", "units", "periods"), [(PANEL, 41, range(2003, 2020)), (INNOVATION, 11, range(2017, 2023))]
+    ("name", "units", "periods"),
+    [
+        (PANEL, 41, range(2003, 2020)),
+        (INNOVATION, 11, range(2017, 2023)),
+        (DELTA_INNOVATION, 41, range(2017, 2023)),
+        (STANDING, 11, range(2017, 2023)),
+    ],
 )
 def test_city_tables_are_balanced(name, units, periods):
     frame = table(name)
@@ -262,6 +274,59 @@ def test_the_derived_table_is_what_its_script_makes():
     assert list(made.loc[made["pop_2000"].isna(), "constant_unit"]) == ["huzhou_districts"]
 
 
+def derived(name: str):
+    path = ROOT / "scripts" / "derivation" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_tables_on_innovation_are_what_their_script_makes():
+    script = derived("innovation")
+    for name, made in ((DELTA_INNOVATION, script.delta_rows()), (STANDING, script.standing())):
+        assert made.to_csv(index=False, lineterminator="\n") == (DATA / f"{name}.csv").read_text("utf-8")
+
+
+def test_a_standing_is_counted_by_hand():
+    """Hangzhou's exports of 2019 beside all cities whose figure is not suspect; R&D and firms are the same in all rows."""
+    cities = numbers(NATION_INNOVATION, ["exports_10k", "rd_personnel", "population_10k", "hitech_firms"])
+    standing = table(STANDING).query("adcode == '330100'").set_index("year")
+    year = cities[(cities["year"] == "2019") & cities["exports_10k"].notna()]
+    year = year[~year["suspect"].fillna("").str.contains("exports_10k")]
+    own = year.set_index("adcode").loc["330100", "exports_10k"]
+    less = 100 * (year["exports_10k"] < own).sum() / (len(year) - 1)
+    assert float(standing.loc["2019", "exports_pct"]) == pytest.approx(less, abs=0.05)
+    assert int(standing.loc["2019", "exports_cities"]) == len(year)
+    assert standing[["rd_personnel_pct", "rd_exp_pct", "hitech_pct"]].nunique().eq(1).all()
+    assert "120000" in set(
+        cities[cities["suspect"].fillna("").str.contains("exports_10k")]["adcode"]
+    )  # in dollars
+
+
+def test_innovation_of_the_delta_repeats_the_panel_and_zhejiang():
+    columns = ["gdp_10k", "emp_urban_units", "univ_teachers", "fiscal_exp_10k", "fiscal_sci_10k"]
+    for name, years in ((PANEL, 41 * 3), (INNOVATION, 66)):
+        other = numbers(name, columns)
+        both = numbers(DELTA_INNOVATION, columns).merge(other, on=["adcode", "year"], suffixes=("", "_other"))
+        assert len(both) == years
+        for column in columns:
+            same = (
+                (both[column] == both[f"{column}_other"])
+                | both[column].isna()
+                | both[f"{column}_other"].isna()
+            )
+            assert same.all(), (name, column)
+    concept = (
+        table(NATION_INNOVATION)
+        .dropna(subset="population_concept")
+        .drop_duplicates(["year", "population_concept"])
+    )
+    resident = concept[concept["population_concept"] == "resident"]["year"]
+    assert concept["year"].is_unique
+    assert set(resident) == {"2020", "2023"}
+
+
 # --- codebook and flags -----------------------------------------------------------------------------------
 
 
@@ -288,7 +353,7 @@ def blank_cells(frame: pd.DataFrame, column: str, unit: str, period: str | None)
     a cell of its own.
     """
     blank = frame[frame[column].isna()]
-    if blank.empty or column == "flag" or "kind" in frame:
+    if blank.empty or column in ("flag", "suspect") or "kind" in frame:
         return str(len(blank))
     if period is None:
         return f"{len(blank)}: {', '.join(sorted(blank[unit]))}"

@@ -293,7 +293,8 @@ def test_the_shipped_study_treats_its_blank_and_doubtful_cells_by_stated_rules(s
     luan = {
         ("341500", p, c) for p in (2011, 2012, 2013, *range(2015, 2020)) for c in EMPLOYMENT if c != "emp_ict"
     }
-    shares = {(u, 2017, "share_tertiary") for u in {*found.panel.units, "341500"} - {"310000"}}
+    sectors = ("share_secondary", "share_tertiary")
+    shares = {(u, 2017, c) for u in {*found.panel.units, "341500"} - {"310000"} for c in sectors}
     assert cells == {
         *luan,
         *shares,
@@ -303,10 +304,10 @@ def test_the_shipped_study_treats_its_blank_and_doubtful_cells_by_stated_rules(s
         ("341200", 2017, "avg_wage_yuan"),
         ("320700", 2019, "avg_wage_yuan"),
         ("321300", 2019, "univ_teachers"),
-    } - {("341500", 2017, "share_tertiary")}  # of a unit that is left out only what made it so is told
+    } - {("341500", 2017, c) for c in sectors}  # of a unit that is left out only what made it so is told
     assert any("left out" in note and "341500" in note for note in said)
     assert sum("341800 (2011–2013)" in note and "another coverage" not in note for note in said) == 1
-    assert any("imputed" in note and "40 printed figure(s) of share_tertiary" in note for note in said)
+    assert any("imputed" in note and "80 printed figure(s) of share_" in note for note in said)
     assert any("Kept as printed" in note and "331000" in note for note in said)
 
 

@@ -123,6 +123,32 @@ def test_the_same_panel_from_every_kind_of_file(tmp_path, kind):
     np.testing.assert_allclose(found.array(list(expected.columns)), expected.values, rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
+def test_studies_of_what_the_theory_names_take_their_traps_into_account():
+    """Exports of 2017 in yuan, suspect cells away, nothing of R&D in an index, no sector shares of 2017."""
+    delta = prepare(load_study(ROOT / "studies" / "innovation.toml"))
+    panel, raw = (
+        delta.panel,
+        pd.read_csv(ROOT / "data" / "delta_innovation_2017_2022.csv", dtype={"adcode": str}),
+    )
+    raw = raw.set_index(["adcode", "year"])
+    assert len(panel.units) == 39
+    assert not {"341300", "341500"} & set(panel.units)
+    exports = pd.DataFrame(panel.array("exports"), panel.periods, panel.units)
+    assert exports.loc[2017, "330100"] == pytest.approx(raw.loc[("330100", 2017), "exports_10k"] * 6.7518)
+    assert exports.loc[2018, "330100"] == pytest.approx(raw.loc[("330100", 2018), "exports_10k"])
+    assert exports.loc[2022, "320700"] > 5 * raw.loc[("320700", 2022), "exports_10k"]
+    growth = np.log(exports.loc[2018] / exports.loc[2017])
+    assert growth.median() == pytest.approx(0.05, abs=0.1)  # dollars as yuan would be 1.9
+    assert ((panel.array("coordination") >= 0) & (panel.array("coordination") <= 1)).all()
+    upgrading = prepare(load_study(ROOT / "studies" / "upgrading.toml")).panel
+    assert 2017 not in upgrading.periods
+    assert (len(upgrading.units), len(upgrading.periods)) == (41, 16)
+    standing = prepare(load_study(ROOT / "studies" / "standing.toml")).panel
+    assert standing.array("hitech").std(axis=0) == pytest.approx(np.zeros(11), abs=1e-12)
+    assert (standing.array("inventions") > 50).all()
+
+
 WRONG = {
     "columns": ('"inventions"]', '"inventoins"]', "did you mean 'inventions'"),
     "index": ('second = "talent"', 'second = "talnt"', "index 'talnt' is not known; did you mean 'talent'"),
