@@ -313,7 +313,7 @@ def _fit_likelihood(design: SystemDesign, covariance: Covariance, sigma_form: Si
         decrement=best.decrement,
         modes=best.modes,
         edge=max(best.edge, ridge_height(likelihood, best.theta)) if positive else best.edge,
-        reach=_reach(best, cov) if positive else np.nan,
+        reach=_reach(likelihood, best, cov) if positive else np.nan,
         lam=tuple(likelihood.split(best.theta)[1]),
     )
     fit = _assemble(design, "fiml", covariance, best.theta, cov, e, sigma, record)
@@ -321,10 +321,11 @@ def _fit_likelihood(design: SystemDesign, covariance: Covariance, sigma_form: Si
     return replace(fit, sigma_form=sigma_form, log_likelihood=best.log_likelihood, clusters=clusters)
 
 
-def _reach(best: SystemMaximum, cov: NDArray[np.float64]) -> float:
-    """How far ln L falls in a 95 % interval: half of χ²(1), times the largest ratio of a variance to that of ln L."""
-    alone = inverse_or_nan(-best.hessian)[0]
-    return HALF_CHI2 * max(1.0, float((np.diag(cov) / np.diag(alone)).max()))
+def _reach(likelihood: SystemLikelihood, best: SystemMaximum, cov: NDArray[np.float64]) -> float:
+    """How far ln L falls in a 95 % interval: half of χ²(1), times the largest ratio of a variance of γ to that of ln L."""
+    links = likelihood.arrays.links
+    ratio = np.diag(cov) / np.diag(inverse_or_nan(-best.hessian)[0])
+    return HALF_CHI2 * float(ratio[links.position[~links.lagged]].max(initial=1.0))
 
 
 def _fit_dynamic(design: SystemDesign, covariance: Covariance, sigma_form: SigmaForm) -> SystemFit:
