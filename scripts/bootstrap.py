@@ -34,7 +34,9 @@ if sys.version_info < (3, 11):  # noqa: UP036 - this is where an older Python is
 ROOT = Path(__file__).resolve().parent.parent
 UV_VERSION = "0.13.9"
 GROUPS = {"run": (), "test": ("test",)}
-"""Dependency groups of each set of packages, beside the dependencies of the package itself."""
+"""Dependency groups of each set of packages, beside the dependencies of the package itself and of :data:`EXTRAS`."""
+EXTRAS = ("crosscheck",)
+"""Extras of the package that both commands install: what a study may ask for without another command."""
 SERVES = {"run": ("run",), "test": ("test", "run")}
 """The sets that are complete once the named one is installed."""
 WINDOWS = os.name == "nt"
@@ -152,7 +154,7 @@ def is_ready(name: str, root: Path) -> bool:
 def fingerprint(name: str, root: Path) -> str:
     """Return the digest of everything that decides what ``.venv`` holds for this set."""
     digest = hashlib.sha256()
-    for part in (name, *GROUPS[name], UV_VERSION, sys.version, str(root)):
+    for part in (name, *GROUPS[name], *EXTRAS, UV_VERSION, sys.version, str(root)):
         digest.update(part.encode() + b"\0")
     for file in ("uv.lock", "pyproject.toml"):
         digest.update(hashlib.sha256((root / file).read_bytes()).digest())
@@ -244,7 +246,7 @@ def install(name: str, root: Path, exact: bool) -> None:
     environment = uv_environment(pip_settings(pip))
     uv = fetch_uv(root, pip)
     wanted, build = state(root) / "requirements.txt", state(root) / "build.txt"
-    groups = [f"--group={group}" for group in GROUPS[name]]
+    groups = [f"--group={group}" for group in GROUPS[name]] + [f"--extra={extra}" for extra in EXTRAS]
     export_lock(uv, root, wanted, groups, environment)
     export_lock(uv, root, build, ["--only-group=build"], environment)
     say("Installing the packages of uv.lock ...")

@@ -15,6 +15,7 @@ from .base.errors import SpatialZbWarning as SpatialZbWarning
 from .base.errors import SpecificationError as SpecificationError
 from .base.errors import WeightsError as WeightsError
 from .base.execute import Execution as Execution
+from .compare.crosscheck import crosscheck as crosscheck
 from .compare.grid import specification_grid as specification_grid
 from .data.gate import build_panel as build_panel
 from .data.panel import Panel as Panel

@@ -31,9 +31,11 @@ IN_SHORT = Text("In short", "结论")
 STOPPED = Text("Stopped. Earlier results are as they were.", "已停止，此前的结果保持不变。")
 DONE = Text("Stopped. The results were already written and are whole.", "已停止。结果此前已写完，完整无缺。")
 
+_RUN: tuple[Stage, ...] = ("data", "moran", "dynamics", "tests", "models", "systems", "compare", "crosscheck", "claims",
+                           "maps", "report")  # fmt: skip
 #: Command → the stages of the pipeline it runs.
 COMMANDS: dict[str, tuple[Stage, ...]] = {
-    "run": ("data", "moran", "dynamics", "tests", "models", "systems", "compare", "claims", "maps", "report"),
+    "run": _RUN,
     "moran": ("moran",),
     "dynamics": ("dynamics",),
     "diagnose": ("tests",),

@@ -71,8 +71,8 @@ def crosscheck(
     Raises
     ------
     SpecificationError
-        What the other program does not have; a fit that did not converge; Moran's I without panel and W; spreg or esda is not
-        installed.
+        What the other program does not have; a fit that did not converge; Moran's I without panel and W; spreg or esda
+        not being installed.
 
     Examples
     --------

@@ -20,7 +20,7 @@ from spatial_zb.pipeline.job import Job, Made, MadeTable, Reading
 from spatial_zb.pipeline.prepare import Prepared, prepare
 from spatial_zb.pipeline.remarks import brief_lines, notes_of
 from spatial_zb.pipeline.stages.claims import confront
-from spatial_zb.pipeline.stages.comparison import compare
+from spatial_zb.pipeline.stages.comparison import compare, compare_programs
 from spatial_zb.pipeline.stages.dynamics import describe_dynamics
 from spatial_zb.pipeline.stages.equations import estimate
 from spatial_zb.pipeline.stages.exploration import autocorrelation, describe
@@ -36,7 +36,17 @@ from spatial_zb.weights.matrix import Weights
 from spatial_zb.weights.periods import weights_at
 
 Stage = Literal[
-    "data", "moran", "dynamics", "tests", "models", "systems", "compare", "claims", "maps", "report"
+    "data",
+    "moran",
+    "dynamics",
+    "tests",
+    "models",
+    "systems",
+    "compare",
+    "crosscheck",
+    "claims",
+    "maps",
+    "report",
 ]
 STAGES: tuple[Stage, ...] = (
     "data",
@@ -46,6 +56,7 @@ STAGES: tuple[Stage, ...] = (
     "models",
     "systems",
     "compare",
+    "crosscheck",
     "claims",
     "maps",
     "report",
@@ -159,6 +170,7 @@ WORK: dict[Stage, Callable[[Job], list[Text]]] = {
     "models": estimate,
     "systems": estimate_systems,
     "compare": compare,
+    "crosscheck": compare_programs,
     "claims": confront,
     "maps": draw_maps,
     "report": write_page,

@@ -76,6 +76,7 @@ STAGE_WORDS = {
     "models": Text("Spatial Durbin models", "空间杜宾模型"),
     "systems": Text("Simultaneous systems", "空间联立方程"),
     "compare": Text("Comparisons and robustness", "比较与稳健性"),
+    "crosscheck": Text("Beside spreg and esda", "与spreg、esda对照"),
     "claims": Text("Claims of the theory", "理论论断"),
     "maps": Text("Maps and figures", "地图与图形"),
     "report": Text("Report page", "报告网页"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from spatial_zb.base.errors import SpatialZbError, SpecificationError
+from spatial_zb.base.errors import SpatialZbError, SpecificationError, listed
 from spatial_zb.base.notes import warn
 from spatial_zb.base.text import Text
 from spatial_zb.compare.battery import Changes, Robustness, robustness
@@ -31,7 +31,7 @@ from spatial_zb.report.tables.table import TableLook
 from spatial_zb.weights.matrix import Weights
 
 if TYPE_CHECKING:
-    pass
+    from spatial_zb.compare.differences import Crosscheck
 
 MODELS_TITLE = Text("models and weights side by side", "不同模型与空间权重的比较")
 TESTS_TITLE = Text("tests between weights matrices", "空间权重矩阵的非嵌套检验")
@@ -315,3 +315,49 @@ def compare(job: Job) -> list[Text]:
         title = Text("Comparisons and robustness in words", "比较与稳健性解读")
         job.prose("compare_reading", title, said)
     return said[:1]
+
+
+def compare_programs(job: Job) -> list[Text]:
+    """Every model, system and Moran's I of the study beside spreg and esda, where ``[output] crosscheck`` asks for it."""
+    from spatial_zb.compare.crosscheck import crosscheck
+    from spatial_zb.report.tables.layouts.comparison import crosscheck_table
+
+    if not job.study.output.crosscheck:
+        return []
+    tasks: list[tuple[str, Text, dict[str, Text], Callable[[], Crosscheck]]] = []
+    for one in job.made.fits:
+        words = dict.fromkeys([one.title, *one.choices.values()])
+        title = Text(" · ".join(word.en for word in words), " · ".join(word.zh for word in words))
+        tasks.append(("_".join(one.key), title, dict(one.choices), partial(crosscheck, one.fit)))
+    for (sample, variable, name), table in job.made.moran.items():
+        panel, W = job.prepared.sample(sample), job.study.weights[name].label
+        label = job.prepared.labels.get(variable, Text.of(variable))
+        title = Text(f"Moran's I: {label.en}, {W.en}", f"莫兰指数：{label.zh}，{W.zh}")
+        do: Callable[[], Crosscheck] = partial(crosscheck, table, panel, job.prepared.weights(name, sample))
+        tasks.append((f"moran_{sample}_{variable}_{name}", title, {}, do))
+    found: list[tuple[str, Crosscheck]] = []
+    for key, title, choices, do in tasks:
+        job.tick(title.pick(job.study.spoken))
+        try:
+            one_found = do()
+        except SpatialZbError as error:
+            warn_undone(
+                Text(f"Not beside another program: {title.en}", f"未与其他程序对照：{title.zh}"), error
+            )
+            continue
+        found.append((key, one_found))
+        look = TableLook(title=title, key=f"crosscheck_{key}", words=job.prepared.labels)
+        job.table(partial(crosscheck_table, one_found), look, choices)
+    if not found:
+        return []
+    job.tidy("crosscheck", pd.concat([c.tidy().assign(of=key, program=c.program) for key, c in found]))
+    glance = pd.concat([c.glance() for _, c in found])
+    n, agree, bare = (int(glance[name].sum()) for name in ("numbers", "agree", "unexplained"))
+    programs = listed(dict.fromkeys(f"{c.program} {c.version}" for _, c in found))
+    return [
+        Text(
+            f"Beside {programs}: of {n} numbers {agree} agree up to rounding, {n - agree - bare} differ for a known reason "
+            f"and {bare} for none that is known.",
+            f"与{programs}对照：{n}个数中{agree}个除舍入外一致，{n - agree - bare}个因已知原因而不同，{bare}个原因不明。",
+        )
+    ]

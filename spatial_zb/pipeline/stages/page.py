@@ -146,6 +146,13 @@ PARTS = {
             "理论中凡可测度的论断，以及这些数据给出的回答。",
         ),
     ),
+    "crosscheck": (
+        Text("Beside other programs", "与其他程序对照"),
+        Text(
+            "The same models and statistics by spreg and esda, with the reason for each difference.",
+            "以spreg与esda计算的同一模型与统计量，及各差异的原因。",
+        ),
+    ),
     "maps": (Text("Scenarios, by distance, behind the maps", "情景模拟、距离与地图附表"), Text("", "")),
 }
 

@@ -392,7 +392,8 @@ class Figures(Section):
 class Output(Section):
     """``[output]``: where results go (``folder/<study name>``) and in which formats.
 
-    ``report`` is the offline page ``report.html``.
+    ``report`` is the offline page ``report.html``. ``crosscheck`` computes models and Moran's I by spreg and esda too, and
+    puts the numbers side by side (``pip install 'spatial-zb[crosscheck]'``).
 
     ``journal`` sets the habits of a kind of journal for tables; ``digits``, ``stars``, ``errors`` and
     ``error_position`` change them one by one.
@@ -408,6 +409,7 @@ class Output(Section):
     figures: Some[FigureFormat] = ("png", "svg")
     dpi: Annotated[int, Field(ge=72, le=1200)] = 300
     report: bool = True
+    crosscheck: bool = False
 
     @property
     def table_settings(self) -> dict[str, Any]:

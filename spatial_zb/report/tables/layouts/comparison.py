@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -403,4 +404,43 @@ def _gaps(rows: Sequence[Row]) -> bool:
         cell is None or (isinstance(cell, Number) and math.isnan(cell.value))
         for row in rows
         for cell in row.cells
+    )
+
+
+#: What stands over the numbers of two programs.
+_QUANTITIES = {
+    "estimate": Text("Estimates", "估计值"),
+    "std_error": Text("Standard errors", "标准误"),
+    "log_likelihood": Text("Log-likelihood", "对数似然值"),
+}
+_APART = Text("Difference", "差异"), Text("Reason", "原因")
+
+
+def crosscheck_table(found: Any, *, look: TableLook = PLAIN) -> Table:
+    """Lay out the record of ``zb.crosscheck``: both programs' numbers, and a letter for the reason of each difference."""
+    letters = {note: chr(ord("a") + k) for k, note in enumerate(found.reasons)}
+    rows: list[Row] = []
+    before, digits = "", look.style.digits + 1
+    for line in found.lines:
+        label = PARAMETERS.get(line.term) or term_label(look.words, line.term)
+        if line.quantity not in _QUANTITIES:
+            label = Text(f"{label.en}: {line.quantity}", f"{label.zh}：{line.quantity}")
+        elif line.quantity != before:
+            rows.append(section(_QUANTITIES[line.quantity]))
+        before, ours, theirs = line.quantity, line.ours, line.theirs
+        marks = ", ".join(letters[note] for note in line.reasons)
+        rows.append(body(label, *(Number(v, digits) for v in (ours, theirs, ours - theirs)), marks))
+    rounding = Text(
+        f"{found.program}: {found.call}. Differences without a letter are rounding, below a thousandth of a standard error.",
+        f"{found.program}：{found.call}。未标字母的差异为舍入误差，不足标准误的千分之一。",
+    )
+    reasons = [Text(f"{mark}: {n.text.en}.", f"{mark}：{n.text.zh}。") for n, mark in letters.items()]
+    heads = [WORDS["variable"], *map(Text.of, ("spatial_zb", f"{found.program} {found.version}")), *_APART]
+    return Table(
+        title=titled(look, f"Beside {found.program}", f"与{found.program}对照"),
+        key=look.key or "crosscheck",
+        header=(list(map(HeaderCell, heads)),),
+        rows=tuple(rows),
+        alignment=("l", "r", "r", "r", "c"),
+        notes=(rounding, *reasons, *map(Text.of, look.notes)),
     )
