@@ -46,7 +46,7 @@ def check_files(
             say = partial(problems.add, f"{section}.{key}")
             files = (given,) if isinstance(given, str) else given
             found = [_existing(text, home, allow_outside, say) for text in files]
-            if section == "regions":
+            if (section, key) == ("regions", "file"):
                 polygons = [path for path in found if path is not None]
             elif key in columns and found:
                 headers = [None if path is None else _header(path, say) for path in found]
