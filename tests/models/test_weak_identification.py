@@ -13,6 +13,7 @@ from shapely.geometry import Point
 
 import spatial_zb as zb
 from spatial_zb.models.durbin import WEAK_RANDOM_ERROR, WEAK_SPATIAL_ERROR
+from spatial_zb.models.system.notes import near_edge
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,3 +80,44 @@ def test_threshold_is_the_one_of_the_validation_table():
     silent = rows[(rows["median_std_error"] < 0.9 * WEAK_SPATIAL_ERROR)]
     assert len(silent) >= 12
     assert (silent["bias"].abs() <= 0.025).all()
+
+
+def weak_pair(beta: float, seed: int) -> tuple[zb.Panel, zb.Weights, zb.SystemSpec]:
+    """Two variables that hold each other, told apart by a and b of size ``beta``."""
+    n, T = 20, 6
+    W = zb.as_weights(np.roll(np.eye(n), 1, 1) + np.roll(np.eye(n), -1, 1), [f"u{i:02d}" for i in range(n)])
+    W = W.standardise("row")
+    rng, eye = np.random.default_rng(seed), np.eye(n)
+    a, b, u, v = rng.standard_normal((4, T, n))
+    S = np.block([[eye - 0.3 * W.matrix.toarray(), -0.25 * eye], [-0.2 * eye, eye]])
+    y = np.linalg.solve(S, np.hstack([beta * a + u, beta * b + v]).T).T
+    panel = zb.Panel(np.stack([y[:, :n], y[:, n:], a, b], axis=2), tuple(range(T)), W.ids, tuple("pqab"))
+    equations = {"one": zb.Equation("p", ["q"], ["a"]), "two": zb.Equation("q", ["p"], ["b"], lag_y=False)}
+    return panel, W, zb.SystemSpec(equations, "two_way")
+
+
+def test_a_system_whose_likelihood_hardly_falls_to_an_edge_has_no_effects_and_says_so():
+    """Weak exclusions: on the way to equations that are one, ln L falls by less than χ²/2; strong ones: by much more."""
+    said = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zb.SpatialZbWarning)
+        for seed in range(4):
+            panel, W, spec = weak_pair(0.1, seed)
+            fit = zb.fit_system(spec, panel, W, "fiml")
+            links = fit.params[[("one", "q"), ("two", "p")]].abs().max()
+            if not fit.converged:
+                assert fit.params.notna().all()
+                continue
+            assert links < 1e3  # beyond, a coefficient is on its way to infinity and no maximum is claimed
+            near = [note for note in fit.notes if note.kind is near_edge]
+            assert bool(near) == fit.convergence.unbounded
+            if near:
+                said.append(near[0])
+                effects = zb.spatial_effects(fit, "fieller") if fit.stability().stable else None
+                assert effects is None or effects.tidy()["estimate"].isna().all()
+        strong = zb.fit_system(*(lambda p, w, s: (s, p, w))(*weak_pair(1.5, 0)), "fiml")
+    assert said
+    assert 0 <= said[0]["below"] < said[0]["reach"] == pytest.approx(1.9207)
+    assert "趋于同一关系" in said[0].text.zh
+    assert not strong.convergence.unbounded
+    assert strong.convergence.edge < strong.log_likelihood - 10
