@@ -132,7 +132,7 @@ def _notes_on_periods(fit: Fit) -> list[Note]:
     """
     units, periods, known = len(fit.panel.units), len(fit.panel.periods), [T for _, T in COVERED]
     if fit.convergence.kernel is not None:
-        return [conley_note(fit.convergence.kernel, units)]
+        return [conley_note(fit.convergence.kernel, units, bool(fit.spec.spatial_terms))]
     if fit.covariance != "driscoll_kraay" or periods > max(known):
         return []
     n = min((n for n, _ in COVERED), key=lambda n: abs(np.log(n / units)))

@@ -116,7 +116,15 @@ def test_the_rule_of_the_bandwidth_and_what_is_said(delta):
     assert fit.convergence.kernel.overlap <= certainty.CONLEY_OVERLAP
     (note,) = [note for note in fit.notes if note.kind is certainty.conley_coverage]
     assert "spatial-zb docs validation/clusters" in note.text.en
+    assert "ρ itself is off" in note.text.en
     assert "公里" in note.text.zh
+    alone = zb.DurbinSpec("industry", ["talent"], lag_y=False)
+    (note,) = [
+        n
+        for n in zb.fit_durbin(alone, panel, W, covariance="conley", bandwidth=km).notes
+        if "km" in n.text.en
+    ]
+    assert "ρ itself is off" not in note.text.en
     effects = zb.spatial_effects(fit).tidy()
     assert effects["std_error"].notna().all()
     order = np.random.default_rng(1).permutation(W.n)
