@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import spatial_zb
-from spatial_zb import cli
+from spatial_zb import cli, load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(spatial_zb.__file__).parent
@@ -106,3 +106,16 @@ def test_a_wheel_carries_every_page(tmp_path):
     lists = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.pyi")}
     assert lists <= names, "the lists of public names"
     assert not [name for name in names if name.endswith((".csv", ".pdf")) and "/docs/" in name]
+
+
+def test_the_page_of_claims_has_every_claim_and_a_verdict_for_every_measure():
+    """Whether the numbers are those of the runs, ``scripts/derive_claims.py --check`` says."""
+    text = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+    claims = [claim for path in (ROOT / "studies").glob("*.toml") for claim in load_study(path).claims]
+    for said in (claim.claim for claim in claims):
+        assert f"**{said.en}**" in text
+        assert f"**{said.zh}**" in text
+    rows = [
+        line for line in text.splitlines() if line.count("|") == 6 and "**" not in line and "---" not in line
+    ]
+    assert len(rows) - 2 == 2 * len(claims)
