@@ -12,6 +12,13 @@ EFFECTS = {
     "total": Text("Total", "总效应"),
 }
 
+#: Parts of a response to a shock in one unit.
+RESPONSE_PARTS = {
+    "own": Text("Own city", "本地区"),
+    "others": Text("All others together", "其他地区合计"),
+    "total": Text("Total", "合计"),
+}
+
 # Parameters beside the regressors, in the order they are printed.
 PARAMETERS = {
     "tau": Text("Time lag τ", "时间滞后系数 τ"),

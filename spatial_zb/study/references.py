@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from spatial_zb.base.errors import listed, listed_zh
@@ -34,6 +34,7 @@ from spatial_zb.study.sections import (
 
 WEIGHTS, SAMPLE, MODEL = Text("weights", "权重"), Text("sample", "样本"), Text("model", "模型")
 REGRESSOR = Text("regressor of x", "x中的解释变量")
+DEPENDENT = Text("dependent variable of the system", "方程组的被解释变量")
 OTHER_DEPENDENT = Text("dependent variable of another equation", "其他方程的被解释变量")
 
 
@@ -288,6 +289,7 @@ def _check_system(
     check_known(f"{dotted}.weights", WEIGHTS, system.weights, parts["weights"], problems)
     check_known(f"{dotted}.samples", SAMPLE, system.samples, parts["samples"], problems)
     explained = [equation.y for equation in system.equations.values()]
+    _check_time(dotted, system, explained, problems)
     for name, equation in system.equations.items():
         place = f"{dotted}.equations.{name}"
         others = [y for y in explained if y != equation.y]
@@ -298,6 +300,32 @@ def _check_system(
             check_known(f"{place}.lag_endog", OTHER_DEPENDENT, equation.lag_endog, others, problems)
         if equation.lag_x != "all":
             check_known(f"{place}.lag_x", REGRESSOR, equation.lag_x, equation.x, problems)
+
+
+def _check_time(dotted: str, system: System, explained: Sequence[str], problems: Problems) -> None:
+    """Lags in time: of variables that the system explains, by FIML, with effects whose bias is taken off."""
+    asked = [name for e in system.equations.values() for name in (e.time_lag, e.lag_time_lag)]
+    dynamic = system.time_lag or system.lag_time_lag or any(asked)
+    for name, equation in system.equations.items():
+        for key in ("time_lag", "lag_time_lag"):
+            wanted = getattr(equation, key)
+            if isinstance(wanted, tuple):
+                check_known(f"{dotted}.equations.{name}.{key}", DEPENDENT, wanted, explained, problems)
+    if not dynamic:
+        if system.shocks:
+            said = Text("needs time_lag or lag_time_lag", "需要time_lag或lag_time_lag")
+            problems.add(f"{dotted}.shocks", said)
+        return
+    if system.methods != ("fiml",):
+        said = Text('must be "fiml" with lags in time', '含时间滞后时须为"fiml"')
+        problems.add(f"{dotted}.methods", said)
+    if system.fixed_effects not in ("unit", "two_way"):
+        said = Text('must be "unit" or "two_way" with lags in time', '含时间滞后时须为"unit"或"two_way"')
+        problems.add(f"{dotted}.fixed_effects", said)
+    if system.sets:
+        problems.add(
+            f"{dotted}.sets", Text("is of systems without lags in time", "只用于不含时间滞后的方程组")
+        )
 
 
 def _check_scenario(dotted: str, scenario: Scenario, parts: Mapping[str, Any], problems: Problems) -> None:

@@ -237,7 +237,7 @@ class SystemFit(Estimates):
         strength = found[["j", "j_df", "j_p", "sw_f_min", "kp_f", "effective_f"]]
         if self.method == "fiml":  # which has no first stage
             strength = strength.assign(sw_f_min=np.nan, kp_f=np.nan, effective_f=np.nan)
-        table = table.join(strength, on="equation")
+        table = table if self.spec.dynamic else table.join(strength, on="equation")
         lasting: Any = list(self.convergence.serial[: len(self.spec.names)]) or np.nan
         if self.errors:
             lasting = [correlation_test(self.errors[name])[1] for name in self.spec.names]

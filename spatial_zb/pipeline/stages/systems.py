@@ -23,6 +23,7 @@ from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.models.system.spec import Equation, SystemSpec
 from spatial_zb.pipeline.job import Estimated, Job, Verdict, figure_note, sample_notes
 from spatial_zb.pipeline.prepare import Prepared
+from spatial_zb.pipeline.stages.over_time import write_over_time
 from spatial_zb.pipeline.words import (
     METHOD_WORDS,
     column_heading,
@@ -61,6 +62,13 @@ def estimate_systems(job: Job) -> list[Text]:
     """
     for system in job.study.systems.values():
         columns = _fit_systems(job, system)
+        if system_spec(system).dynamic:
+            for column in columns:
+                where = {"model": system.title, "sample": job.study.samples[column.facts["sample"]].label}
+                where |= {"weights": job.study.weights[column.facts["weights"]].label}
+                write_over_time(job, system, column.facts, column.fit, where)
+            _tidy_system(job, system, columns)
+            continue
         _write_system(job, system, columns)
         _draw_system(job, system, columns)
         _read_system(job, system, columns)
@@ -85,7 +93,7 @@ def _fit_systems(job: Job, system: System) -> list[_SystemColumn]:
                     method,
                     **method_options(system, method),
                 )
-            effects = spatial_effects(fit) if fit.stability().stable else None
+            effects = spatial_effects(fit) if fit.stability().stable and not spec.dynamic else None
         except SpatialZbError as error:
             failure = job.made.refused[key] = error
             where = facts.values()
@@ -113,7 +121,7 @@ FIML_COVARIANCES = {"classical": "information", "robust": "cluster"}
 def system_spec(system: System) -> SystemSpec:
     """The system of a study as it is estimated."""
     equations = {name: Equation(**entry.model_dump()) for name, entry in system.equations.items()}
-    return SystemSpec(equations, fixed_effects=system.fixed_effects)
+    return SystemSpec(equations, system.fixed_effects, system.time_lag, system.lag_time_lag)
 
 
 def method_options(system: System, method: str) -> dict[str, Any]:

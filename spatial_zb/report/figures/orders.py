@@ -14,7 +14,7 @@ from spatial_zb.base.text import Language, Text
 from spatial_zb.report.drawing.frame import PLAIN, Look, Page, Words, open_page, require_rows
 from spatial_zb.report.drawing.style import Drawing, words
 from spatial_zb.report.figures.lines import Chart, LinePanel, Series, columns_for, draw_chart
-from spatial_zb.report.words import EFFECTS
+from spatial_zb.report.words import EFFECTS, RESPONSE_PARTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +100,7 @@ def effects_by_order(
 def effects_path(
     frame: pd.DataFrame,
     *,
-    terms: Sequence[str] | None = None,
+    terms: Sequence[Any] | None = None,
     effects: Sequence[str] = ("direct", "indirect", "total"),
     long_run: pd.DataFrame | None = None,
     confidence: float = 0.95,
@@ -112,10 +112,10 @@ def effects_path(
     Parameters
     ----------
     frame
-        Columns term, effect, period (or horizon), estimate, conf_low, conf_high, as
-        :func:`~spatial_zb.effects.dynamic.effects_path` gives them.
+        Columns term (or response and source, of a system), effect, period (or horizon), estimate, conf_low, conf_high, as
+        :func:`~spatial_zb.effects.dynamic.effects_path` and :func:`spatial_zb.impulse_responses` give them.
     terms
-        Variables; the first of the frame without it.
+        Variables, or pairs (response, source); the first of the frame without it.
     long_run
         Tidy effects of the long run, drawn as a dashed line.
     effects, confidence, look, ax
@@ -237,7 +237,8 @@ def _series(
 
 def _heading(key: Any, effect: str, several: bool, page: Page) -> str:
     language, labels = page.language, page.look.words
-    kind = EFFECTS[effect].pick(language) if effect in EFFECTS else effect
+    kinds = EFFECTS | RESPONSE_PARTS if isinstance(key, tuple) and effect != "total" else EFFECTS
+    kind = kinds[effect].pick(language) if effect in kinds else effect
     if not several:
         return words(kind, language)
     if isinstance(key, tuple):

@@ -213,6 +213,8 @@ class Equation(Section):
     lag_endog: Literal["all"] | Names = "all"
     lag_x: Literal["all"] | Names = ()
     lag_error: bool = False
+    time_lag: bool | Names | None = None
+    lag_time_lag: bool | Names | None = None
 
 
 class System(Section):
@@ -222,6 +224,11 @@ class System(Section):
     the others. ``bias_correction`` is of the instrumental methods. ``sets`` asks for sets of each equation's endogenous
     coefficients that hold however weak the instruments are, beside the intervals of the first method. Blank weights and
     samples are those of :class:`Model`.
+
+    ``time_lag`` and ``lag_time_lag`` add all dependent variables of the period before and their spatial lags to every
+    equation (an equation may name its own); the method is then FIML. ``granger`` (true) tests who leads whom; a number is
+    that of panels for bootstrap p-values. ``responses`` (10) are the periods after a shock that are shown, 0 none, and
+    ``shocks`` units, by id, whose shock is mapped over all others.
     """
 
     name: str
@@ -232,8 +239,21 @@ class System(Section):
     covariance: Literal["classical", "robust", "cluster", "cr1", "cr2"] = "classical"
     bias_correction: bool | None = None
     sets: bool = False
+    time_lag: bool = False
+    lag_time_lag: bool = False
+    granger: bool | Annotated[int, Field(ge=99, le=99_999)] = True
+    responses: Annotated[int, Field(ge=0, le=40)] = 10
+    shocks: Names = ()
     weights: Names = ()
     samples: Names = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_likelihood(cls, given: Any) -> Any:
+        """With lags in time FIML is the method where none is named."""
+        if isinstance(given, dict) and (given.get("time_lag") or given.get("lag_time_lag")):
+            return {"methods": ["fiml"]} | given
+        return given
 
 
 class Scenario(Section):

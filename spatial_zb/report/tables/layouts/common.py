@@ -23,6 +23,8 @@ Heading = Any
 #: One row of a frame, by column.
 Record = Mapping[str, Any]
 LAG = "W_"
+#: What begins the name of a variable of the period before, in systems.
+BEFORE = "L_"
 ERROR_COLUMN = {"std_error": "std_error", "t": "statistic", "p": "p_value"}
 _ERROR_NAME = {
     "std_error": Text("Standard errors", "标准误"),
@@ -256,6 +258,9 @@ def term_label(labels: Mapping[str, Label], term: str) -> Text:
         return Text.of(labels[term])
     if term == "(Intercept)":
         return WORDS["constant"]
+    if term.startswith(BEFORE) and term not in labels:
+        label = term_label(labels, term.removeprefix(BEFORE))
+        return Text(f"{label.en}, period before", f"{label.zh}（前一期）")
     if term.startswith(LAG):
         label = label_of(labels, term.removeprefix(LAG))
         return Text(f"W × {label.en}", f"W × {label.zh}")
