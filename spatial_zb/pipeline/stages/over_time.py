@@ -147,11 +147,14 @@ def _map_shock(
         rows = own[own["horizon"] == horizon].set_index("unit")
         rows = rows.assign(change=rows["estimate"])
         said = Text(f"{horizon} periods after the shock", f"冲击后{horizon}期")
-        job.figure(
-            f"{stem}_shock_{unit}_{source}_{response}_map",
-            partial(_shock_map, rows, polygons),
-            map_look(job.study, title=title, note=said, legend=Text(f"Change of {y.en}", f"{y.zh}的变化")),
-        )
+        if source != response:
+            job.figure(
+                f"{stem}_shock_{unit}_{source}_{response}_map",
+                partial(_shock_map, rows, polygons),
+                map_look(
+                    job.study, title=title, note=said, legend=Text(f"Change of {y.en}", f"{y.zh}的变化")
+                ),
+            )
         columns = [
             own[name].to_numpy().reshape(-1, len(units)) for name in ("estimate", "conf_low", "conf_high")
         ]
