@@ -152,7 +152,7 @@ def _map_shock(
                 f"{stem}_shock_{unit}_{source}_{response}_map",
                 partial(_shock_map, rows, polygons),
                 map_look(
-                    job.study, title=title, note=said, legend=Text(f"Change of {y.en}", f"{y.zh}的变化")
+                    job, polygons, title=title, note=said, legend=Text(f"Change of {y.en}", f"{y.zh}的变化")
                 ),
             )
         columns = [
