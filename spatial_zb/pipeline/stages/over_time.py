@@ -245,8 +245,10 @@ def over_time_words(
         english.append("The data do not say that shocks die out, so no long run is claimed.")
         chinese.append("数据不能说明冲击会消退，因此不谈长期。")
     if found["serial_p"] < ASSERTED:
-        english.append("Errors last beyond a period: own persistence is overstated, the tests above stand.")
-        chinese.append("误差存在序列相关：自身持续性被高估，上述检验不受影响。")
+        english.append(
+            "Errors last beyond a period: own persistence is overstated, the weaker of two directions is in doubt."
+        )
+        chinese.append("误差存在序列相关：自身持续性被高估，两个方向中较弱的一个存疑。")
     return Text(" ".join(english), "".join(chinese))
 
 
