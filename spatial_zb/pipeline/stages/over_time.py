@@ -28,9 +28,7 @@ SHOWN, MAPPED = (0, 1, 2, 3, 5, 10), 3
 ASSERTED = 0.05
 
 
-def write_over_time(
-    job: Job, system: System, facts: Mapping[str, str], fit: SystemFit, choices: Mapping[str, Text]
-) -> None:
+def write_over_time(job: Job, system: System, facts: Mapping[str, str], fit: SystemFit) -> None:
     """One estimate: coefficients, tests, responses and their shares, figures, a map with a slider, words."""
     from spatial_zb.report.tables import layouts
     from spatial_zb.report.tables.layouts import over_time
@@ -40,6 +38,7 @@ def write_over_time(
     names = {name: _short(prepared.panel.label(e.y)) for name, e in system.equations.items()}
     words = prepared.labels | weights_words(study)
     where = study.samples[sample].label, study.weights[W].label
+    choices = {"model": system.title, "sample": where[0], "weights": where[1]}
     title = Text(
         f"{system.title.en}: {where[0].en}, {where[1].en}",
         f"{system.title.zh}：{where[0].zh}，{where[1].zh}",

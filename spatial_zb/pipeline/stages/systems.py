@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -40,9 +40,6 @@ from spatial_zb.report.drawing.style import Drawing
 from spatial_zb.report.tables.table import TableLook
 from spatial_zb.study import Study, System
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True, eq=False)
 class _SystemColumn:
@@ -57,16 +54,13 @@ class _SystemColumn:
 def estimate_systems(job: Job) -> list[Text]:
     """Every system of the study: estimates, identification, mutual effects and their figure.
 
-    A method that cannot estimate a system on a sample is left out with a warning that says why; the study
-    fails only when none can.
+    A method that cannot estimate a system on a sample is left out with a warning; the study fails only when none can.
     """
     for system in job.study.systems.values():
         columns = _fit_systems(job, system)
         if system_spec(system).dynamic:
             for column in columns:
-                where = {"model": system.title, "sample": job.study.samples[column.facts["sample"]].label}
-                where |= {"weights": job.study.weights[column.facts["weights"]].label}
-                write_over_time(job, system, column.facts, column.fit, where)
+                write_over_time(job, system, column.facts, column.fit)
             _tidy_system(job, system, columns)
             continue
         _write_system(job, system, columns)
