@@ -31,7 +31,7 @@ ASSERTED = 0.05
 def write_over_time(job: Job, system: System, facts: Mapping[str, str], fit: SystemFit) -> None:
     """One estimate: coefficients, tests, responses and their shares, figures, a map with a slider, words."""
     from spatial_zb.report.tables import layouts
-    from spatial_zb.report.tables.layouts import over_time
+    from spatial_zb.report.tables.layouts import dynamics
 
     study, prepared = job.study, job.prepared
     sample, W = facts["sample"], facts["weights"]
@@ -54,7 +54,7 @@ def write_over_time(job: Job, system: System, facts: Mapping[str, str], fit: Sys
     if tests is not None:
         heading = Text(f"{title.en}: who leads whom", f"{title.zh}：先后关系")
         job.table(
-            partial(over_time.granger_table, tests.tidy()),
+            partial(dynamics.granger_table, tests.tidy()),
             TableLook(title=heading, key=f"{stem}_granger", notes=notes, words=names),
             choices,
         )
@@ -87,13 +87,13 @@ def _write_responses(
     names: Mapping[str, Text],
     choices: Mapping[str, Text],
 ) -> None:
-    from spatial_zb.report.tables.layouts import over_time
+    from spatial_zb.report.tables.layouts import dynamics
 
     frame = responses.tidy()
     heading = Text(f"{title.en}: responses to a shock", f"{title.zh}：冲击响应")
     notes = [*sample_notes(job, facts["sample"]), *job.prepared.sources]
     job.table(
-        partial(over_time.responses_table, frame, horizons=SHOWN),
+        partial(dynamics.responses_table, frame, horizons=SHOWN),
         TableLook(title=heading, key=f"{stem}_responses", notes=notes, words=names),
         choices,
     )
