@@ -173,7 +173,7 @@ def scenario(
 
 
 def _dynamic(fit: Fit | SystemFit) -> bool:
-    return bool(getattr(fit.spec, "dynamic", False))
+    return bool(fit.spec.dynamic)
 
 
 def _steps(fit: Fit | SystemFit, horizons: int | None) -> int:
@@ -279,18 +279,13 @@ def _process(fit: Fit | SystemFit, moved: Mapping[str, Array], lasting: bool) ->
         W,
         m,
         fit.design.arrays.links,
-        carried_links_of(fit),
+        carried_links(fit.spec) if fit.spec.dynamic else no_links(),
         np.array(positions, dtype=np.intp),
         np.array(rows, dtype=np.intp),
         np.array(columns).reshape(-1, n),
         constant,
         lasting,
     )
-
-
-def carried_links_of(fit: SystemFit) -> Links:
-    """Where the coefficients of the period before stand among ``fit.delta``; none of a system without lags in time."""
-    return carried_links(fit.spec) if fit.spec.dynamic else no_links()
 
 
 def _links(position: list[int], row: list[int], column: list[int], lagged: list[bool]) -> Links:

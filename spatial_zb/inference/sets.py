@@ -152,8 +152,8 @@ def confidence_set(
     Raises
     ------
     SpecificationError
-        An unknown equation, parameter or instrument; random effects or a spatial error; fewer instruments than endogenous
-        terms, or more than a fifth of the units; a total effect under a W whose rows do not sum to one.
+        An unknown equation, parameter or instrument; random effects, lags in time or a spatial error; fewer instruments
+        than endogenous terms, or more than a fifth of the units; a total effect under a W whose rows do not sum to one.
 
     Notes
     -----
@@ -185,10 +185,12 @@ def confidence_set(
 def _check_equation(spec: SystemSpec, equation: str) -> None:
     if equation not in spec.names:
         raise not_one_of("equation", equation, tuple(spec.names))
-    if spec.fixed_effects == "random":
+    if spec.fixed_effects == "random" or spec.dynamic:
         raise SpecificationError(
-            'Sets for weak instruments are for fixed effects, or none: use fixed_effects="unit" or "two_way".',
-            '弱工具变量下的置信集用于固定效应或无效应：请用fixed_effects="unit"或"two_way"。',
+            "Sets for weak instruments are for fixed effects or none, and no lags in time (which need no instruments: "
+            'read fit.conf_int() of method="fiml").',
+            "弱工具变量下的置信集用于固定效应或无效应、且不含时间滞后的系统"
+            '（含时间滞后的系统不需要工具变量：请看method="fiml"的fit.conf_int()）。',
         )
     own = spec.equations[equation]
     if own.lag_error:

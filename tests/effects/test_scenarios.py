@@ -134,6 +134,51 @@ def test_a_path_over_time_is_what_simulation_gives(W):
         assert last[mine] == pytest.approx(path.iloc[-1][theirs], rel=1e-5)
 
 
+@pytest.fixture(scope="module")
+def dynamic_system(W) -> zb.models.system.fit.SystemFit:
+    spec = zb.SystemSpec(
+        {"industry": zb.Equation("ind", ["tal"], ["a"]), "talent": zb.Equation("tal", x=["c"], lag_x=["c"])},
+        time_lag=True,
+        lag_time_lag=True,
+    )
+    truth = {
+        ("industry", "L_ind"): 0.5,
+        ("industry", "tal"): 0.2,
+        ("industry", "W_ind"): 0.2,
+        ("industry", "a"): 1.0,
+        ("talent", "L_tal"): 0.4,
+        ("talent", "L_ind"): 0.2,
+        ("talent", "c"): 1.0,
+        ("talent", "W_c"): 0.5,
+    }
+    return zb.fit_system(spec, zb.simulate.system(spec, W, 9, truth, rng=2), W)
+
+
+def test_a_system_over_time_is_its_impulse_responses_and_what_simulation_gives(dynamic_system, W):
+    fit = dynamic_system
+    one = zb.scenario(fit, {"u007": {"tal": 1.0}}, 4, change="one_off").tidy()
+    pulse = zb.impulse_responses(fit, 4, source="talent", at="u007").tidy()
+    keys = ["response", "horizon", "unit"]
+    both = one.merge(pulse, on=keys, suffixes=("", "_pulse"))
+    assert len(both) == len(one) == len(pulse)
+    assert both["change"].to_numpy() == pytest.approx(both["estimate"].to_numpy(), abs=1e-9)
+    assert both["std_error"].to_numpy() == pytest.approx(
+        both["std_error_pulse"].fillna(0.0).to_numpy(), abs=1e-7
+    )
+    p, dense, eye = fit.params, W.matrix.toarray(), np.eye(W.n)
+    value = lambda equation, term: float(p.get((equation, term), 0.0))  # noqa: E731
+    names, ys = ("industry", "talent"), ("ind", "tal")
+    now = [[value(g, y) * eye + value(g, f"W_{y}") * dense for y in ys] for g in names]
+    before = [[value(g, f"L_{y}") * eye + value(g, f"L_W_{y}") * dense for y in ys] for g in names]
+    S, A = np.eye(2 * W.n) - np.block(now), np.block(before)
+    moved = vector(W.ids, {"u003": {"c": 0.4}}, "c")
+    right = np.concatenate([value(g, "c") * moved + value(g, "W_c") * (dense @ moved) for g in names])
+    found, y = zb.scenario(fit, {"u003": {"c": 0.4}}, 3).tidy(), np.zeros(2 * W.n)
+    for h in range(4):
+        y = np.linalg.solve(S, A @ y + right)
+        assert found[found["horizon"] == h]["change"].to_numpy() == pytest.approx(y, abs=EXACT)
+
+
 @pytest.mark.parametrize("which", ["fit", "system"])
 def test_derivatives_are_those_of_differences(which, request):
     fit = request.getfixturevalue(which)

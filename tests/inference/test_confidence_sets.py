@@ -387,6 +387,9 @@ def test_what_cannot_be_done_is_refused_with_the_remedy(small, cities):
     )
     with pytest.raises(zb.SpecificationError, match="lag_error=False"):
         zb.confidence_set(spatial, panel, W, equation="industry")
+    over_time = zb.SystemSpec(dict(spec.equations), "two_way", time_lag=True)
+    with pytest.raises(zb.SpecificationError, match="no lags in time"):
+        zb.confidence_set(over_time, panel, W, equation="industry")
     with pytest.raises(zb.SpecificationError, match="a value for each of"):
         ask().test(tal=0.1)
 

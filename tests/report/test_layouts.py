@@ -19,6 +19,7 @@ from spatial_zb.report.tables.layouts import (
     missing_table,
     moran_table,
     regression_table,
+    scenario_table,
 )
 from spatial_zb.report.tables.table import TableLook, TableStyle
 from spatial_zb.report.tables.text import note_paragraphs, shown, words
@@ -753,3 +754,25 @@ def test_bootstrap_p_values_have_a_column_and_give_the_stars():
     assert "share of 999 panels" in notes(table)
     assert "bootstrap" not in notes(chain_table(tests.drop(columns="p_bootstrap")))
     assert printed(chain_table(tests.drop(columns="p_bootstrap")))[0] == ["LM lag", "4.000**", "1", "0.045"]
+
+
+def test_a_scenario_has_its_largest_changes_first():
+    units, change = ["a", "b", "c"], [0.01, -0.2, 0.0]
+    rows = [
+        {
+            "unit": u,
+            "response": "y",
+            "horizon": h,
+            "change": c * (1 + h),
+            "conf_low": c - 0.1,
+            "conf_high": c + 0.1,
+        }
+        for h in range(3)
+        for u, c in zip(units, change, strict=True)
+    ]
+    table = scenario_table(pd.DataFrame(rows), most=2, look=TableLook(words={"a": Text("Alpha", "甲")}))
+    assert [Text.of(row.cells[0]).en for row in table.rows] == ["y", "b", "Alpha"]
+    assert [Text.of(cell.text).en for cell in table.header[0]] == ["", "Same period", "After 1", "After 2"]
+    assert [Text.of(cell.text).zh for cell in table.header[1]][:3] == ["地区", "变化", "区间"]
+    assert table.rows[1].cells[2] == "[−0.300, −0.100]"
+    assert "The 2 units with the largest changes." in Text.of(table.notes[0]).en

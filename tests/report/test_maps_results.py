@@ -225,6 +225,21 @@ def test_influence_map(delta):
         maps.influence(frame.assign(estimate=np.nan), regions=delta)
 
 
+def test_a_scenario_hatches_what_is_not_sure(delta):
+    change = np.linspace(-0.3, 0.3, len(delta))
+    frame = pd.DataFrame(
+        {"unit": delta.index, "change": change, "conf_low": change - 0.1, "conf_high": change + 0.1}
+    )
+    look = replace(WORDS, legend="", language="en")
+    drawing = maps.changes(frame.sample(frac=1, random_state=1), regions=delta, look=look)
+    clean(drawing.figure)
+    assert "Interval holds zero" in words_of(drawing.figure)
+    sure = frame.set_index("unit")["change"].abs().loc[lambda size: size > 0.1]
+    assert set(drawing.labelled) | set(drawing.unlabelled) == set(sure.nlargest(6).index)
+    with pytest.raises(DataError, match="conf_low"):
+        maps.changes(frame.drop(columns="conf_low"), regions=delta)
+
+
 # -- Clusters --------------------------------------------------------------------------------------------
 
 
