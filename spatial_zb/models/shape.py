@@ -28,6 +28,7 @@ from spatial_zb.core.likelihood.shape_covariance import (
     any_law_meat,
     clustered_covariance,
     clusters_at,
+    expected_derivative,
     observed_derivative,
     period_meat,
     sandwiched,
@@ -127,10 +128,7 @@ class ShapeDesign(Design):
 def read_lags(spec: DurbinSpec, panel: Panel, W: Any, W_x: Any, W_error: Any) -> Lags:
     """The three W, aligned with the units of the panel; one that is the same in all periods as one matrix.
 
-    Raises
-    ------
-    SpecificationError
-        A W of its own for a lag that the model has not.
+    A W for a lag that the model has not is refused.
     """
     for name, given, on, option in (
         ("W_x", W_x, spec.lag_x, "lag_x"),
@@ -309,7 +307,7 @@ def _effect_columns(spec: DurbinSpec, panel: Panel, there: NDArray[np.bool_]) ->
 
 
 def fit_shape(design: ShapeDesign, covariance: Covariance, bandwidth: int | None = None) -> Fit:
-    """Solve the adjusted score, and give its covariance as of what errors are taken to be."""
+    """Solve the adjusted score; its covariance is of what errors are taken to be."""
     shape = design.shape
     _check_size(shape, covariance)
     found = shape_estimate(shape, design.values)
@@ -339,7 +337,11 @@ def _check_size(shape: Shape, covariance: Covariance) -> None:
 
 
 def shape_cov(point: ShapePoint, kind: Covariance, bandwidth: int | None) -> tuple[Array | None, bool]:
-    """Covariance of what is estimated, and whether it exists; σ² has no error under clusters."""
+    """Covariance of what is estimated, and whether it exists; σ² has no error under clusters.
+
+    ``"information"`` is that of the likelihood where the score is one's, as on balanced panels and cross-sections; else the
+    observed derivative on either side of the variance of the score (docs/decisions/0026-errors-of-any-shape.md).
+    """
     shape = point.found.score.shape
     if kind in CLUSTERED:
         return clustered_covariance(point, corrects_leverage(kind, len(np.unique(shape.unit))))
@@ -347,6 +349,8 @@ def shape_cov(point: ShapePoint, kind: Covariance, bandwidth: int | None) -> tup
     if kind == "driscoll_kraay":
         periods = len(shape.starts) - 1
         meat = period_meat(point, bartlett_bandwidth(periods) if bandwidth is None else bandwidth)
+    elif kind == "information" and point.traces.likelihood:
+        return sandwiched(expected_derivative(point, 0.0)[on], score_variance(point, 0.0)[on])
     else:
         meat = (any_law_meat if kind == "sandwich" else score_variance)(point)
     return sandwiched(observed_derivative(point)[on], meat[on])

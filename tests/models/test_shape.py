@@ -1,6 +1,7 @@
 """Fits of panels of any shape: equal to the balanced ones where both apply, and to a slow dense estimator elsewhere."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,15 +19,17 @@ from spatial_zb import (
     fit_durbin,
     spatial_effects,
 )
-from spatial_zb.core.likelihood.shape import shape_estimate
+from spatial_zb.core.likelihood.shape import ShapeScore, shape_estimate
 from spatial_zb.core.likelihood.shape_covariance import (
     ShapePoint,
     expected_derivative,
     sandwiched,
+    score_statistic,
     score_variance,
 )
 from spatial_zb.effects.static import average_effects_at, effects_gradient
-from spatial_zb.models.shape import build_shape, read_lags, rows_left_out
+from spatial_zb.inference.bootstrap import source_of
+from spatial_zb.models.shape import build_shape, fit_shape, read_lags, rows_left_out
 from spatial_zb.weights.periods import neighbours_absent
 
 #: Two estimators with the same root, each solved to rounding; that of two coefficients by its gradient.
@@ -112,13 +115,10 @@ def test_balanced_panels_give_the_same_either_way(panel, ring, effects):
         np.testing.assert_allclose([*found.delta, *spatial], fit.params.iloc[:-1], atol=SAME, err_msg=model)
         factor = 1.0 if spatial else design.shape.free / (design.shape.free - k)
         assert found.sigma2 * factor == pytest.approx(fit.sigma2, rel=SAME)
-        point = ShapePoint(found)
-        on = np.ix_(design.shape.active, design.shape.active)
-        left = point.traces.excess_of_effects
-        cov, positive = sandwiched(expected_derivative(point, left)[on], score_variance(point, left)[on])
-        assert positive
-        scale = np.append(np.full(k, factor), factor**3) ** 0.5
-        np.testing.assert_allclose(np.sqrt(np.diag(cov)) * scale, fit.bse, rtol=1e-7, err_msg=model)
+        again = fit_shape(design, "information")
+        np.testing.assert_allclose(again.bse, fit.bse, rtol=1e-7, err_msg=model)
+        if not spatial:
+            assert again.log_likelihood == pytest.approx(fit.log_likelihood)
         assert design.shape.free == fit.nobs
 
 
@@ -347,3 +347,41 @@ def test_a_dropped_period_and_unit_are_no_rows(frame, ring):
     plain = fit_durbin(DurbinSpec("y", ["x", "z"]), left, ring.subset(left.units))
     assert found.glance()[["n_units", "n_periods"]].to_numpy().tolist() == [[n - 1, T - 1]]
     np.testing.assert_allclose(found.params, plain.params, atol=SAME)
+
+
+def test_another_weights_of_the_error_equals_spatialreg():
+    """A cross-section with W of y and another of the error: sacsarlm with listw2, estimates and standard errors."""
+    folder = Path(__file__).parents[1] / "reference" / "columbus"
+    data = pd.read_csv(folder / "data.csv", dtype={"NEIG": str})
+    edges, ids = pd.read_csv(folder / "edges.csv", dtype=str), list(data["NEIG"])
+    A = np.zeros((len(ids), len(ids)))
+    A[[ids.index(i) for i in edges["i"]], [ids.index(j) for j in edges["j"]]] = 1
+    second = ((A @ A > 0) & (A == 0)) * 1.0
+    np.fill_diagonal(second, 0)
+    W, W_error = (zb.as_weights(M, ids=ids, label=str(i)).standardise() for i, M in enumerate((A, second)))
+    panel = zb.build_panel(data.assign(year=1), "NEIG", "year", units=ids)
+    spec = DurbinSpec("CRIME", ["INC", "HOVAL"], lag_x=[], lag_error=True, fixed_effects="none")
+    fit = fit_durbin(spec, panel, W, W_error=W_error)
+    expected = pd.read_csv(folder / "two_weights.csv").set_index("param").loc[list(fit.params.index)]
+    np.testing.assert_allclose(
+        fit.params, expected["estimate"], rtol=3e-7, atol=1e-7
+    )  # where its optimiser stops
+    np.testing.assert_allclose(fit.bse.iloc[:-1], expected["se"].iloc[:-1].astype(float), rtol=1e-6)
+
+
+def test_sets_and_replicates(uneven, ring):
+    """The score set holds the estimate and ends where the score test does; replicates are fits of the same rows."""
+    fit = fit_durbin(DurbinSpec("y", ["x", "z"]), uneven, ring)
+    found = zb.profile_interval(fit)
+    assert fit.params["rho"] in found
+    score = ShapeScore(fit.design.shape, fit.design.values)
+    for end in {*found.pieces[0]} - {*found.bounds}:
+        assert score_statistic(score, end, clustered=False) == pytest.approx(found.critical, abs=1e-3)
+    clustered = fit_durbin(DurbinSpec("y", ["x", "z"]), uneven, ring, covariance="cluster")
+    assert zb.profile_interval(clustered).pieces != found.pieces
+    boot = zb.bootstrap(fit, replicates=99, rng=1)
+    assert boot.tidy()["std_error"].iloc[0] == pytest.approx(fit.bse["x"], rel=0.5)
+    again = source_of(fit).estimate(fit.design.values)
+    np.testing.assert_allclose(again.params, fit.params, atol=SAME)
+    with pytest.raises(SpecificationError, match="period"):
+        zb.bootstrap(fit, replicates=99, scheme="period")

@@ -177,7 +177,7 @@ class Filtered:
     def basis(self) -> Array:
         """An orthonormal basis of BD, (N, r) dense."""
         BD = self.apply(self.shape.effects.full)
-        return BD if not self.lam else lapack.dtrtrs(self._factor, BD.T, lower=True)[0].T
+        return BD if not (self.lam and BD.size) else lapack.dtrtrs(self._factor, BD.T, lower=True)[0].T
 
     def off(self, values: Array) -> Array:
         """Mv of rows (N,) or (N, m)."""

@@ -37,6 +37,8 @@ from spatial_zb.core.logdet.factors import random_signs
 PROBES, AT_ONCE = 96, 32
 #: Third and fourth moments of the errors are taken from residuals of at most so many rows: all pairs of them are visited.
 PAIRED_ROWS = 8000
+#: F and H map the effects into themselves where this share of their squares at most is outside.
+INSIDE = 1e-10
 #: Rows of M that are formed at a time.
 STRIPE = 256
 #: A derivative of the mean in ρ of at most this share of BWy is rounding.
@@ -49,7 +51,8 @@ class ShapeTraces:
 
     ``f, h``: tr MF, tr MH. ``ftf, ff, f2``: tr F'MF, tr MFMF, tr MF². ``hh``: tr MHMH + tr MHMH'. ``cross, straight``:
     tr MH'MF, tr MHMF. ``across``: tr MFH + tr MFPH'. ``slope_h``: ∂tr(MH)/∂λ. ``excess``: tr(M_Z F P_Q F'M_Z);
-    ``excess_of_effects``: tr(M F P F'M). ``probe_error``: relative standard error of those of second order, 0 if exact.
+    ``excess_of_effects`` and ``excess_of_error``: tr(M F P F'M), tr(M H P H'M). ``probe_error``: relative standard error of
+    those of second order, 0 if exact.
     """
 
     f: float = 0.0
@@ -64,7 +67,14 @@ class ShapeTraces:
     slope_h: float = 0.0
     excess: float = 0.0
     excess_of_effects: float = 0.0
+    excess_of_error: float = 0.0
     probe_error: float = 0.0
+
+    @property
+    def likelihood(self) -> bool:
+        """Whether F and H map BD into itself: the score is then that of a likelihood, and Ω its information."""
+        left, size = self.excess_of_effects + self.excess_of_error, self.ftf + self.hh
+        return not self.probe_error and left <= INSIDE * size
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +196,7 @@ def _dense_traces(point: ShapePoint) -> ShapeTraces:
         found["h"] = H.trace
         found["hh"] = squared - 2 * inside + square + norm - rows - columns + size
         found["slope_h"] = squared - square + columns - size
+        found["excess_of_error"] = columns - size
     if F is not None and H is not None:
         whole, columns = H.product(F, True, False)  # tr H'F, <HQ, FQ>
         rows = F.product(H, False, True)[1]  # <Q'F, Q'H>
