@@ -21,7 +21,7 @@ import spatial_zb as zb
 from spatial_zb.base.results import quantile
 from spatial_zb.core.likelihood.impacts import average_effects, averaged_over_rows, row_multipliers
 from spatial_zb.core.likelihood.shape import Shape, shape_estimate
-from spatial_zb.core.likelihood.shape_covariance import ShapePoint, clusters_at
+from spatial_zb.core.likelihood.shape_covariance import ShapePoint, clusters_at, score_statistic
 from spatial_zb.core.likelihood.shape_rows import RowFilter, RowWeights, row_weights
 from spatial_zb.core.transforms import effect_space
 from spatial_zb.models.shape import shape_cov
@@ -192,15 +192,19 @@ def estimated(shape: Shape, y: NDArray[np.float64], Wx: RowWeights, errors: str)
         q = float(np.ravel(quantile(0.025, None if df is None else np.atleast_1d(df)))[0])
         used = np.flatnonzero(g)
         out[name] = values[name], float(np.sqrt(g[used] @ cov[np.ix_(used, used)] @ g[used])), q
+    if (shape.W is None) != (shape.V is None):  # by a root of the statistic, as an error of one
+        true = RHO if shape.W is not None else LAM
+        statistic = score_statistic(found.score, true, errors != "iid")
+        out["set"] = true + float(np.sqrt(statistic)), 1.0, 1.96
     return out
 
 
 def truths(model: str) -> dict[str, float]:
-    """What coefficients are true."""
+    """What coefficients are true; of ``set``, the score set, the coverage says whether it holds ρ or λ, and no more."""
     return {"beta": float(BETA[0])} | {
-        "SDM": {"theta": float(THETA[0]), "rho": RHO},
+        "SDM": {"theta": float(THETA[0]), "rho": RHO, "set": RHO},
         "SAC": {"rho": RHO, "lam": LAM},
-        "SEM": {"lam": LAM},
+        "SEM": {"lam": LAM, "set": LAM},
     }[model]
 
 
