@@ -82,7 +82,7 @@ def check_references(
         check_known("moran.weights", WEIGHTS, parts["moran"].weights, parts["weights"], problems)
         check_known("moran.samples", SAMPLE, parts["moran"].samples, parts["samples"], problems)
     if (maps := parts.get("maps")) is not None:
-        check_known("maps.clusters", WEIGHTS, filter(None, [maps.clusters]), parts["weights"], problems)
+        check_known("maps.clusters", WEIGHTS, maps.clusters, parts["weights"], problems)
         for key, names in maps.by_variable.items():
             check_known(f"maps.{key}", VARIABLE, names, usable, problems)
     if parts.get("figures") is not None:

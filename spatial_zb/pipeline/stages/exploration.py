@@ -328,11 +328,11 @@ ADJUSTED = {
 }
 
 
-def clusters_words(study: Study, units: int) -> Text:
+def clusters_words(study: Study, weights: str, units: int) -> Text:
     """How the clusters on maps were found: W, permutations and correction."""
     wanted = present(study.maps)
     W, how, level = (
-        study.weights[str(wanted.clusters)].label,
+        study.weights[weights].label,
         ADJUSTED[wanted.adjust],
         f"{100 * wanted.alpha:g}%",
     )

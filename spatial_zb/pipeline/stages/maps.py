@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from spatial_zb.base.errors import listed, listed_zh
-from spatial_zb.base.text import Text
+from spatial_zb.base.text import UNDATED, Text
 from spatial_zb.data.panel import Panel
 from spatial_zb.explore.checks import LocalTable
 from spatial_zb.pipeline.job import (
@@ -54,8 +54,9 @@ def _draw_study_maps(job: Job, wanted: Maps) -> None:
         _draw_scatter(job, panel, variable)
     if wanted.bivariate:
         _draw_bivariate(job, panel, wanted.bivariate, shown)
-    if wanted.clusters is not None:
-        _draw_clusters(job, panel, wanted.clusters, shown)
+    frames = [_draw_clusters(job, panel, name, shown) for name in wanted.clusters]
+    if frames:
+        job.tidy("local_moran", pd.concat(frames, ignore_index=True))
     for name in study.weights:
         _draw_links(job, name, shown)
 
@@ -159,8 +160,8 @@ def _clusters(codes: Mapping[Any, LocalTable], polygons: Any, look: Look) -> Dra
     return maps.clusters(codes, regions=polygons, look=look)
 
 
-def _draw_clusters(job: Job, panel: Panel, weights: str, shown: Any) -> None:
-    """Maps of local Moran clusters of every mapped variable, and the local statistics behind them."""
+def _draw_clusters(job: Job, panel: Panel, weights: str, shown: Any) -> pd.DataFrame:
+    """Maps of local Moran clusters of every mapped variable under one W; gives the local statistics behind them."""
     from spatial_zb.explore import local_moran
 
     study, wanted = job.study, present(job.study.maps)
@@ -180,12 +181,16 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, shown: Any) -> None:
             for period in wanted.periods
         }
         heads = list(found) if len(panel.periods) > 1 else [""]
-        job.made.clusters |= {(variable, period): result.codes() for period, result in found.items()}
+        first = weights == wanted.clusters[0]  # the page shows those of the first W
+        if first:
+            job.made.clusters |= {(variable, period): result.codes() for period, result in found.items()}
         label = panel.label(variable)
-        note = _joined(Text(f"{label.en}.", f"{label.zh}。"), clusters_words(study, len(panel.units)))
+        note = _joined(
+            Text(f"{label.en}.", f"{label.zh}。"), clusters_words(study, weights, len(panel.units))
+        )
         note = _joined(note, _nothing_left(found))
         job.figure(
-            f"clusters_{variable}",
+            f"clusters_{variable}" if first else f"clusters_{variable}_{weights}",
             partial(_clusters, dict(zip(heads, found.values(), strict=True)), shown),
             _look(job, shown, note=note),
         )
@@ -193,7 +198,7 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, shown: Any) -> None:
             result.tidy().assign(variable=variable, period=period, weights=weights)
             for period, result in found.items()
         ]
-    job.tidy("local_moran", pd.concat(frames, ignore_index=True))
+    return pd.concat(frames, ignore_index=True)
 
 
 def _nothing_left(found: Mapping[int, LocalTable]) -> Text:
@@ -203,6 +208,11 @@ def _nothing_left(found: Mapping[int, LocalTable]) -> Text:
     if not any(alone.values()):
         return NO_TEXT
     level = next(iter(found.values())).alpha
+    if list(alone) == [UNDATED]:
+        return Text(
+            f"No unit passes; without the correction {alone[UNDATED]} would at {100 * level:g}%.",
+            f"没有地区通过校正；不作校正时在{100 * level:g}%水平上有{alone[UNDATED]}个。",
+        )
     return Text(
         f"No unit passes in {listed(alone)}; without the correction {listed(alone.values())} would at {100 * level:g}%.",
         f"{listed_zh(alone)}年没有地区通过校正；不作校正时在{100 * level:g}%水平上分别有{listed_zh(alone.values())}个。",

@@ -370,6 +370,6 @@ def _scale(weights: Weights) -> float:
 
 
 def _clusters_note(study: Study, units: int) -> Text:
-    if study.maps is None or study.maps.clusters is None:
+    if study.maps is None or not study.maps.clusters:
         return Text("", "")
-    return clusters_words(study, units)
+    return clusters_words(study, study.maps.clusters[0], units)

@@ -361,7 +361,7 @@ class Maps(Section):
     breaks: Breaks | None = None
     center: Center = "auto"
     labels: Literal["auto", "all", "groups", "none"] | Listed = "auto"
-    clusters: Word | None = None
+    clusters: Names = ()
     adjust: Literal["fdr", "bonferroni", "none"] = "fdr"
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     bivariate: Annotated[Names, Field(max_length=2)] = ()
