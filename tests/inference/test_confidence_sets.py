@@ -15,8 +15,11 @@ from small_examples import MUTUAL, rook, weights_of
 
 import spatial_zb as zb
 from spatial_zb.base.results import ConfidenceSet
+from spatial_zb.base.text import Text
 from spatial_zb.core.system.sets import Scalar, line_pieces, lowest, scalar_pieces, weak_moments
 from spatial_zb.core.transforms import demean
+from spatial_zb.report.tables.layouts.effects import pieces_cell
+from spatial_zb.report.tables.table import TableStyle
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 from validation import sets as study
@@ -322,6 +325,13 @@ def test_a_fit_puts_its_wald_limits_beside(small):
     table = zb.tables.sets_table([found])
     assert [row.cells[0].en for row in table.rows[1:]] == ["tal", "W × ind", "Total: tal"]
     assert all(re.fullmatch(r"\[-?[\d.]+, -?[\d.]+\]", str(cell)) for cell in table.rows[1].cells[2:])
+
+
+def test_every_shape_has_its_cell():
+    style = TableStyle()
+    assert pieces_cell(((-np.inf, 1.0), (2.5, np.inf)), style) == "(−∞, 1.000] ∪ [2.500, ∞)"
+    assert pieces_cell(((-np.inf, np.inf),), style) == "(−∞, ∞)"
+    assert Text.of(pieces_cell((), style)).zh == "空集"
 
 
 # Words and refusals ---------------------------------------------------------------------------------------

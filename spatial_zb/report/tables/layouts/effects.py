@@ -258,14 +258,14 @@ SCENARIO_NOTE = Text(
 )
 
 
-def pieces_cell(pieces: Sequence[tuple[float, float]], style: TableStyle) -> str:
-    """A set as a formula: [a, b], (−∞, a] ∪ [b, ∞), the whole line, or ∅."""
+def pieces_cell(pieces: Sequence[tuple[float, float]], style: TableStyle) -> str | Text:
+    """A set as a formula: [a, b], (−∞, a] ∪ [b, ∞), the whole line; an empty one in a word."""
     parts = []
     for low, high in pieces:
         left = f"[{plainly(low, style)}" if math.isfinite(low) else "(−∞"
         right = f"{plainly(high, style)}]" if math.isfinite(high) else "∞)"
         parts.append(f"{left}, {right}")
-    return " ∪ ".join(parts) or "∅"
+    return " ∪ ".join(parts) or Text("none", "空集")
 
 
 def _set_label(labels: Mapping[str, Label], term: str) -> Text:
