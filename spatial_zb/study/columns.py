@@ -108,6 +108,9 @@ def check_polygons(parts: Mapping[str, Any], problems: Problems) -> None:
             problems.add(f"{dotted}.ids", _NO_POLYGONS)
         elif getattr(entry, "islands", None) == "nearest":
             problems.add(f"{dotted}.islands", _NO_POLYGONS)
+    for dotted, entry in entries_of(parts, "models"):
+        if entry.covariance == "conley":
+            problems.add(f"{dotted}.covariance", _NO_POLYGONS)
     asked = {
         "maps": parts.get("maps"),
         "dynamics.ellipses": getattr(parts.get("dynamics"), "ellipses", None),

@@ -439,6 +439,11 @@ MISTAKES = {
         "[study]\nbootstrap = 20\n",
         ["study.bootstrap", "0 or at least 99, not 20"],
     ),
+    "bandwidth without distances": (
+        "[models.main]\n",
+        "[models.main]\nbandwidth_km = 300.0\n",
+        ["models.main.bandwidth_km", '"conley"'],
+    ),
     "address": ("data/panel.csv", "https://example.org/x.csv", ["data.file", "not a plain file"]),
     "address in archive": ("shapefiles/cities.shp", "zip://a.zip", ["regions.file", "not a plain file"]),
     "vsicurl": ("shapefiles/cities.shp", "/vsicurl/http:/x.shp", ["regions.file", "not a plain file"]),
@@ -907,6 +912,13 @@ def test_mistakes_in_a_comparison_name_their_place(project: Path, case: str) -> 
     old, new, words = COMPARE_MISTAKES[case]
     assert old in COMPARE
     assert words in refusal(write(project, BASE + COMPARE.replace(old, new, 1)))
+
+
+def test_comparisons_have_no_errors_by_kilometres(project: Path) -> None:
+    text = (BASE + COMPARE).replace("[models.main]\n", '[models.main]\ncovariance = "conley"\n')
+    assert "compare.model" in refusal(write(project, text))
+    alone = BASE.replace("[models.main]\n", '[models.main]\ncovariance = "conley"\nbandwidth_km = 300.0\n')
+    assert load_study(write(project, alone)).models["main"].bandwidth_km == 300.0
 
 
 def test_a_logarithm_is_known_by_its_expression_or_as_a_column_by_its_name():
