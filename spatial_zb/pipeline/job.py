@@ -356,10 +356,10 @@ def _of_a_cross_section(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.rename(columns={"r2_within": "r2"})
 
 
-def sample_notes(job: Job, *samples: str) -> list[Text]:
-    """Which units the columns rest on: the sample sizes a reader needs to weigh small samples."""
+def sample_notes(job: Job, *samples: str, year: int | None = None) -> list[Text]:
+    """Which units the columns rest on, and which years or the one ``year``: what a reader needs to weigh small samples."""
     names = [(job.study.samples[s].label, len(job.prepared.samples[s])) for s in samples]
-    years = span_words(job.prepared.panel.periods)
+    years = span_words(job.prepared.panel.periods if year is None else [year])
     return [
         Text(
             "Sample: " + "; ".join(f"{label.en}, {n} units" for label, n in names) + f"; {years.en}.",
@@ -374,11 +374,11 @@ def weights_note(job: Job, name: str) -> Text:
     return Text(f"Weights matrix: {label.en}.", f"空间权重矩阵：{label.zh}。")
 
 
-def figure_note(job: Job, *samples: str, said: Text | None = None) -> Text:
+def figure_note(job: Job, *samples: str, said: Text | None = None, year: int | None = None) -> Text:
     """What stands below a figure: what is special to it, its units and years, and the source of the data."""
     parts = [
         *([said] if said else []),
-        *sample_notes(job, *samples),
+        *sample_notes(job, *samples, year=year),
         *([Text.of(job.source)] if job.source else []),
     ]
     return Text(" ".join(part.en for part in parts), "".join(part.zh for part in parts))

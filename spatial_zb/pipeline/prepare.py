@@ -38,7 +38,7 @@ from spatial_zb.pipeline.units import (
     rows_of,
     units_of,
 )
-from spatial_zb.pipeline.words import column_words, saying_where, source_note
+from spatial_zb.pipeline.words import blank_sentence, column_words, saying_where, source_note
 from spatial_zb.study import EconomicDistance, Gravity, Model, Study, WeightsFile
 from spatial_zb.weights import kilometres, unit_means
 
@@ -135,12 +135,7 @@ class Prepared:
         data = self.study.data.source
         limits = [source_note(data)] if data is not None else []
         if len(self.filled):
-            limits.append(
-                Text(
-                    f"Blank cells treated by stated rules: {len(self.filled)} (table “Cells filled and left blank”).",
-                    f"按说明的规则处理的空缺数据：{len(self.filled)}个（见“缺失值及其处理”表）。",
-                )
-            )
+            limits.append(blank_sentence(self.filled))
         return tuple(limits)
 
 

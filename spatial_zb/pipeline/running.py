@@ -28,7 +28,7 @@ from spatial_zb.pipeline.stages.maps import draw_maps
 from spatial_zb.pipeline.stages.models import diagnose_models
 from spatial_zb.pipeline.stages.page import write_page
 from spatial_zb.pipeline.stages.systems import estimate_systems
-from spatial_zb.pipeline.words import STAGE_WORDS
+from spatial_zb.pipeline.words import STAGE_WORDS, blank_words
 from spatial_zb.report import folder as output
 from spatial_zb.report.files import input_record, output_record, slug, versions
 from spatial_zb.study import Study, name_in
@@ -120,13 +120,8 @@ class Checked:
                     f"  权重矩阵{name}（{label.zh}）：{links}条联系，{alone}个地区没有邻居",
                 )
             )
-        filled, flagged = len(self.prepared.filled), len(self.prepared.flags)
-        lines.append(
-            Text(
-                f"  {filled} blank cell(s) filled by the study's rules, {flagged} flagged row(s)",
-                f"  按研究文件规则补齐空缺{filled}处，带标记的行{flagged}条",
-            )
-        )
+        said, flagged = blank_words(self.prepared.filled), len(self.prepared.flags)
+        lines.append(Text(f"  {said.en}; {flagged} flagged row(s)", f"  {said.zh}；带标记的行{flagged}条"))
         panel = self.prepared.panel
         if not panel.balanced:
             gone, units = int((~panel.present).sum()), self.prepared.absences["unit"].nunique()

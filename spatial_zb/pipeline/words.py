@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from spatial_zb.inference.sets import ConfidenceSets
 from spatial_zb.report.verdict import Step
 from spatial_zb.study import Model, Scenario, Study, System
 from spatial_zb.study.columns import is_logarithm
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextmanager
@@ -334,4 +338,42 @@ def scenario_words(found: Scenarios, moved: Text, labels: Mapping[str, Text]) ->
         )
     return Text(
         f"{moved.en} {'. '.join(p.en for p in parts)}.", f"{moved.zh}{'。'.join(p.zh for p in parts)}。"
+    )
+
+
+#: What becomes of a blank cell.
+TREATED = {
+    "filled": Text("{} filled", "补齐{}处"),
+    "blank": Text("{} left blank", "保留空缺{}处"),
+    "units": Text("{} unit(s) left out", "剔除{}个地区"),
+    "periods": Text("{} period(s) left out", "剔除{}个时期"),
+}
+NONE_TREATED = Text("no blank cells", "无空缺数据")
+
+
+def blank_words(filled: pd.DataFrame) -> Text:
+    """What became of blank cells: how many were filled or left blank, and which units and periods went for them.
+
+    ``filled`` is the table of :class:`~spatial_zb.pipeline.prepare.Prepared`.
+    """
+    rules = filled["rule"]
+    counts = {
+        "filled": int((~rules.isin(["blank", "drop_units", "drop_periods"])).sum()),
+        "blank": int((rules == "blank").sum()),
+        "units": filled.loc[rules == "drop_units", "unit"].nunique(),
+        "periods": filled.loc[rules == "drop_periods", "period"].nunique(),
+    }
+    said = [(TREATED[what], number) for what, number in counts.items() if number]
+    if not said:
+        return NONE_TREATED
+    en, zh = "; ".join(w.en.format(n) for w, n in said), "，".join(w.zh.format(n) for w, n in said)
+    return Text(f"blank or suspect cells, by the study's rules: {en}", f"空缺或存疑数据按研究规则处理：{zh}")
+
+
+def blank_sentence(filled: pd.DataFrame) -> Text:
+    """The same as a note, which says where the cells are listed."""
+    said = blank_words(filled)
+    return Text(
+        f"{said.en[0].upper()}{said.en[1:]} (table “Cells filled and left blank”).",
+        f"{said.zh}（见“缺失值及其处理”表）。",
     )

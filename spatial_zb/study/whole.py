@@ -133,6 +133,10 @@ class Study:
         number = (given or "").strip()
         return "" if number.lower() == "none" else number or None
 
+    def own_period(self, variable: str) -> int | None:
+        """The period that the figures of a variable are of, where it is not that of the row."""
+        return self.variables[variable].of_period if variable in self.variables else None
+
     def samples_of(self, part: Moran | Model | System | Compare) -> tuple[str, ...]:
         """Names of the samples of a Moran table or model: those it lists, else the main sample."""
         return part.samples or (self.main_sample,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -303,14 +304,16 @@ BIVARIATE = Text(
 
 
 def moran_of(job: Job, sample: str, variable: str, W: str) -> MoranTable:
-    """Moran's I of a variable by period, with the same draws whichever stage asks."""
-    return moran(
-        job.prepared.sample(sample),
+    """Moran's I of a variable by period, with the same draws whichever stage asks; of its own one where it has one."""
+    panel, own = job.prepared.sample(sample), job.study.own_period(variable)
+    table = moran(
+        panel if own is None else panel.select(periods=[panel.periods[-1]]),
         variable,
         job.prepared.weights(W, sample),
         permutations=job.study.general.permutations,
         rng=job.seed("moran", sample, variable, W),
     )
+    return table if own is None else replace(table, frame=table.frame.assign(period=own))
 
 
 def local_permutations(study: Study, units: int) -> int:

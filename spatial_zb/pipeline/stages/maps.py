@@ -30,10 +30,9 @@ from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.style import Drawing
 from spatial_zb.report.maps.classes import Classes, classify
+from spatial_zb.report.plots import scatter_data
 from spatial_zb.study import Maps
-from spatial_zb.weights import by_period
-from spatial_zb.weights.matrix import Weights
-from spatial_zb.weights.periods import PeriodWeights, weights_among, weights_at
+from spatial_zb.weights.periods import weights_at
 
 
 def draw_maps(job: Job) -> list[Text]:
@@ -69,14 +68,16 @@ def _locator(job: Job, shown: Any) -> Any:
 
 def _draw_variable(job: Job, panel: Panel, variable: str, shown: Any) -> None:
     wanted, classes = present(job.study.maps), classes_of(job, panel, variable)
+    own = job.study.own_period(variable)
+    drawn = panel if own is None else panel.select(periods=[panel.periods[-1]])
     center = {"center": classes.center} if classes.center is not None else {"palette": "sequential"}
     job.figure(
         f"map_{variable}",
         lambda look: maps.choropleth(
-            panel,
+            drawn,
             variable,
             regions=shown,
-            periods=wanted.periods,
+            periods=wanted.periods if own is None else None,
             scheme=list(classes.breaks[1:-1]),
             look=look,
         ),
@@ -101,7 +102,8 @@ def classes_of(job: Job, panel: Panel, variable: str) -> Classes:
 
 def _classes_words(job: Job, variable: str, classes: Classes) -> Text:
     """How the classes were found, which their limits do not tell, and where blue turns red."""
-    wanted, years = present(job.study.maps), span_words(job.prepared.panel.periods)
+    wanted, year = present(job.study.maps), job.study.own_period(variable)
+    years = span_words(job.prepared.panel.periods if year is None else [year])
     own = wanted.breaks_of(variable) is not None
     said = OWN_CLASSES if own else SCHEMES[wanted.scheme]
     said = Text(said.en.format(years.en), said.zh.format(years.zh))
@@ -178,9 +180,10 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, shown: Any) -> pd.DataF
                 permutations=permutations,
                 rng=job.seed("local", variable, weights),
             ).adjusted(None if wanted.adjust == "none" else wanted.adjust, wanted.alpha)
-            for period in wanted.periods
+            for period in (wanted.periods if job.study.own_period(variable) is None else panel.periods[-1:])
         }
-        heads = list(found) if len(panel.periods) > 1 else [""]
+        own = job.study.own_period(variable)
+        heads: list[object] = [own] if own is not None else list(found) if len(panel.periods) > 1 else [""]
         first = weights == wanted.clusters[0]  # the page shows those of the first W
         if first:
             job.made.clusters |= {(variable, period): result.codes() for period, result in found.items()}
@@ -220,27 +223,21 @@ def _nothing_left(found: Mapping[int, LocalTable]) -> Text:
 
 
 def _draw_scatter(job: Job, panel: Panel, variable: str) -> None:
-    W, sample = next(iter(job.study.weights)), job.study.main_sample
-    part = panel.select(periods=list(dict.fromkeys([panel.periods[0], panel.periods[-1]])))
-    ends = list(part.periods)
-    values = pd.DataFrame(part.array(variable).T, index=panel.units, columns=ends)
-    weights: Weights | PeriodWeights = job.prepared.weights(W, sample)
-    if part.uneven or not isinstance(weights, Weights):
-        here = zip(ends, part.rows(variable), strict=True)
-        weights = by_period({p: weights_among(weights, part.units[row], p) for p, row in here})
-        values = values.loc[weights.ids]
+    W, sample, own = next(iter(job.study.weights)), job.study.main_sample, job.study.own_period(variable)
+    ends = [panel.periods[-1]] if own else list(dict.fromkeys([panel.periods[0], panel.periods[-1]]))
+    values, weights = scatter_data(panel, variable, job.prepared.weights(W, sample), ends)
     tested = job.made.moran.get((sample, variable, W)) or moran_of(job, sample, variable, W)
-    p_values = list(tested.table().set_index("period").loc[ends, "p_sim"])
+    if own:  # the year of the figures, not of the row they stand in
+        values = values.set_axis([own], axis=1)
+        weights = weights_at(weights, ends[0])
+    p_values = list(tested.table().set_index("period").loc[list(values.columns), "p_sim"])
+    note = figure_note(job, sample, said=scatter_note(job, W), year=own)
     job.figure(
         f"moran_scatter_{variable}",
         lambda look: figures.moran_scatter(
-            values,
-            weights,
-            label=panel.label(variable),
-            p_values=p_values,
-            look=look,
+            values, weights, label=panel.label(variable), p_values=p_values, look=look
         ),
-        Look(words=unit_names(job.prepared), note=figure_note(job, sample, said=scatter_note(job, W))),
+        Look(words=unit_names(job.prepared), note=note),
     )
 
 

@@ -360,7 +360,9 @@ def _series(job: Job, variable: str, name: str, units: pd.Index) -> MoranSeries:
     if tested is None:
         statistic, p_value = np.array(values), np.full(len(values), np.nan)
     else:
-        statistic, p_value = tested.table()[["I", "p_sim"]].to_numpy(float).T
+        # Of a variable that is of one year there is one test for all rows.
+        numbers = tested.table()[["I", "p_sim"]].to_numpy(float)
+        statistic, p_value = np.broadcast_to(numbers, (len(values), 2)).T
     return MoranSeries(np.array(lags), statistic, p_value)
 
 

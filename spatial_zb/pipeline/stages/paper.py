@@ -9,7 +9,7 @@ import spatial_zb
 from spatial_zb.base.errors import listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.pipeline.job import Job, span_words, unit_names
-from spatial_zb.pipeline.words import as_sentence
+from spatial_zb.pipeline.words import as_sentence, blank_sentence
 from spatial_zb.study import Study
 
 if TYPE_CHECKING:
@@ -66,11 +66,7 @@ def _doubtful(job: Job) -> Iterator[Text]:
     """Cells and units that the study does not take as they are printed, and why."""
     study = job.study
     if len(job.prepared.filled):
-        count = len(job.prepared.filled)
-        yield Text(
-            f"Blank or suspect cells: {count}, treated by stated rules (table “Cells filled and left blank”).",
-            f"空缺或存疑数据{count}个，按说明的规则处理（见“缺失值及其处理”表）。",
-        )
+        yield blank_sentence(job.prepared.filled)
     if not job.prepared.panel.balanced:
         there, cells = job.prepared.panel.present.sum(), job.prepared.panel.present.size
         yield Text(

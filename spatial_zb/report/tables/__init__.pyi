@@ -6,6 +6,7 @@ from .layouts.effects import sets_table as sets_table
 from .layouts.exploration import coordination_table as coordination_table
 from .layouts.exploration import entropy_table as entropy_table
 from .layouts.exploration import moran_table as moran_table
+from .layouts.regression import regression as regression
 from .layouts.regression import regression_table as regression_table
 from .layouts.sample import correlations_table as correlations_table
 from .layouts.sample import definitions_table as definitions_table

@@ -197,12 +197,15 @@ class Variable(Section):
 
     Without an expression it is the column of its own name; ``expression = "gdp"`` of a variable ``gdp`` says the same.
     ``values`` are words for the values of a variable of groups, such as regimes: ``{ 1 = "East", 2 = "West" }``.
+    ``of_period`` is the period that its figures are of, where it is not that of the row: of a column ``pop_2000`` beside
+    ``pop_2010`` in a table of 2010.
     """
 
     name: str
     label: Label
     expression: Word
     values: dict[str, Label] = Field(default_factory=dict)
+    of_period: int | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -173,6 +173,9 @@ def regression_table(
     )
 
 
+regression = regression_table  #: The short name, ``zb.tables.regression``.
+
+
 def _columns(header: Text, fit: Glanced, labels: Mapping[str, Label]) -> list[_Column]:
     """Read one fit: one column, or one for each equation of a system."""
     tidy, glance = flat(fit.tidy()), flat(fit.glance())
