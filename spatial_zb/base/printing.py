@@ -95,7 +95,7 @@ class Drawn:
         periods
             Those to show.
         regions
-            Polygons indexed by unit id, for maps.
+            Polygons indexed by unit id, for maps; a scatter takes the names of units from them.
         look
             Words, style and language, see :class:`~spatial_zb.report.drawing.frame.Look`.
 

@@ -21,6 +21,7 @@ from spatial_zb.effects.table import Effects
 from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import PLAIN, Look, Words, open_page
+from spatial_zb.report.drawing.places import place_names
 from spatial_zb.report.drawing.style import Drawing
 from spatial_zb.report.figures.lines import Chart, LinePanel, Series, draw_chart
 from spatial_zb.report.figures.moran import MORAN_OF
@@ -162,7 +163,15 @@ def _scatter(table: Any, asked: Asked) -> Drawing:
     p_values = list(table.table().set_index("period").loc[list(values.columns), "p_sim"])
     values = values.set_axis([""], axis=1) if len(panel.periods) == 1 else values
     label: Words = panel.label(table.variable)
-    return figures.moran_scatter(values, weights, label=label, p_values=p_values, look=_worded(asked, panel))
+    names = {} if asked.regions is None else _names(asked.regions)
+    look = replace(asked.look, words={**names, **asked.look.words})
+    return figures.moran_scatter(values, weights, label=label, p_values=p_values, look=look)
+
+
+def _names(regions: GeoDataFrame) -> dict[str, Text]:
+    """Words for the units, where the polygons have some."""
+    en, zh = place_names(regions, "en"), place_names(regions, "zh")
+    return {str(unit): Text(name, zh[unit]) for unit, name in en.items()}
 
 
 EXPECTED = Text(

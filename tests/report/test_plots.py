@@ -84,6 +84,7 @@ def test_the_usual_pictures(results, example):
     assert f"2007, Moran's I = {I[2007]:.3f}".replace("-", "−") in said
     assert f"2019, Moran's I = {I[2019]:.3f}".replace("-", "−") in said
     assert len(moran.plot(periods=[2010]).axes) == 1
+    assert "Suzhou" in words_of(moran.plot(regions=example.regions).figure)
     path = moran.plot("path")
     points = np.concatenate(
         [line.get_xydata() for line in path.axes[0].lines if line.get_gid() in ("point", "hollow")]

@@ -366,7 +366,7 @@ class Maps(Section):
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     bivariate: Annotated[Names, Field(max_length=2)] = ()
     locator: bool = False
-    review_number: Word | None = None
+    review_number: str = ""
 
     @property
     def by_variable(self) -> dict[str, tuple[str, ...]]:
