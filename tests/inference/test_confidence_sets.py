@@ -258,21 +258,23 @@ def test_no_minimum_is_missed():
 
 def test_sets_follow_their_units_and_not_the_order_of_the_regions(small):
     spec, panel, W = small
-    found = zb.confidence_set(spec, panel, W, equation="industry")
+    found = zb.confidence_set(spec, panel, W, equation="industry", parameters=["tal", "W_ind"])
     assert found.facts["form"] == "score"
     scaled = panel.with_columns({"tal": 100 * panel.array("tal")})
-    other = zb.confidence_set(spec, scaled, W, equation="industry")
+    other = zb.confidence_set(spec, scaled, W, equation="industry", parameters=["tal", "W_ind"])
     assert np.array(other["tal"].pieces) * 100 == pytest.approx(np.array(found["tal"].pieces), rel=1e-5)
     assert np.array(other["W_ind"].guaranteed) == pytest.approx(np.array(found["W_ind"].guaranteed), rel=1e-5)
     order = list(W.ids[np.random.default_rng(0).permutation(W.n)])
-    again = zb.confidence_set(spec, panel.select(units=order), W, equation="industry")
+    again = zb.confidence_set(spec, panel.select(units=order), W, equation="industry", parameters=["tal"])
     assert np.array(again["tal"].pieces) == pytest.approx(np.array(found["tal"].pieces), rel=1e-6)
 
 
 def test_the_guaranteed_set_is_wider_and_a_higher_level_too(small):
     spec, panel, W = small
-    found = zb.confidence_set(spec, panel, W, equation="industry")
-    higher = zb.confidence_set(spec, panel, W, equation="industry", level=0.99)
+    found = zb.confidence_set(spec, panel, W, equation="industry", parameters=["tal", "total:tal"])
+    higher = zb.confidence_set(
+        spec, panel, W, equation="industry", parameters=["tal", "total:tal"], level=0.99
+    )
     for one, other in zip(found, higher, strict=True):
         (low, high), (lower, wider) = one.pieces[0], one.guaranteed[0]
         assert lower < low < high < wider
