@@ -400,7 +400,9 @@ class Fit(Estimates):
             "y": self.spec.y,
             "fixed_effects": self.spec.fixed_effects,
             "estimator": self.estimator,
-            "weights": self.weights.label,
+            "weights": "; ".join(
+                [self.weights.label, *(f"{k}: {W.label}" for k, W in self.design.own_lags.items())]
+            ),
             "normalisation": getattr(self.weights, "normalisation", "by period"),
             "covariance": self.covariance,
             **self._degrees_facts,

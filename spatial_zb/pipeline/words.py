@@ -107,7 +107,7 @@ def effect_words(effects: object) -> Text:
         parts = [ONE_EFFECT.get(part, Text.of(part)) for part in name.split("*")]
         en.append(" × ".join(part.en for part in parts))
         zh.append("×".join(part.zh for part in parts))
-    return Text(f"Effects of {' and '.join(en)}", f"{'、'.join(zh)}固定")
+    return Text(f"Effects of {listed(en, len(en))}", f"{listed_zh(zh, len(zh))}固定")
 
 
 RULE_WORDS = {

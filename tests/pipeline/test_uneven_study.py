@@ -8,6 +8,8 @@ from small_study import IDS, TEXT, YEARS, rows, write_study, write_table
 
 import spatial_zb as zb
 from spatial_zb.pipeline.running import run
+from spatial_zb.pipeline.stages.models import fit_model
+from spatial_zb.pipeline.words import effect_words
 
 #: The second unit enters in 2012, the third leaves after 2015; x1 of the fifth is not known in 2014.
 LATE, GONE, BLANK = IDS[1], IDS[2], IDS[4]
@@ -104,3 +106,22 @@ def test_tables_list_absences_and_w_by_period_and_maps_are_drawn(study):
     local = pd.read_csv(folder / "tidy/local_moran.csv", dtype={"unit": str})
     assert LATE not in set(local.loc[local["period"] == 2010, "unit"])
     assert list(folder.glob("figures/*clusters_ly*"))
+
+
+def test_models_of_a_study_have_effects_one_by_one_and_a_w_for_each_lag(study, tmp_path):
+    """A list in the list of effects is those of one column; W_x names weights; tables say all of it."""
+    own = 'W_x = "near"\nfixed_effects = ["unit", ["unit", "unit*trend", "period"]]\n'
+    path = study.with_name("own.toml")
+    path.write_text(study.read_text("utf-8").replace("[models.m]\n", f"[models.m]\n{own}"), "utf-8")
+    prepared = zb.prepare(zb.load_study(path))
+    model = prepared.study.models["m"]
+    sample, weights = prepared.study.samples_of(model)[0], prepared.study.weights_of(model)[0]
+    one, two = (fit_model(prepared, model, effects, sample, weights) for effects in model.fixed_effects)
+    assert one.spec.fixed_effects == "unit"
+    assert effect_words(two.spec.fixed_effects).en == "Effects of unit, unit × trend, period"
+    row = two.glance().iloc[0]
+    assert row["estimator"] == "adjusted_score"
+    assert "W_x: " in row["weights"]
+    table = zb.tables.regression_table([("one", one), ("two", two)])
+    words = [str(cell) for line in table.rows for cell in line.cells]
+    assert any("unit × trend" in word for word in words)

@@ -335,6 +335,17 @@ MISTAKES = {
         'fixed_effects = "twoway"',
         ["models.main.fixed_effects", "'two_way'"],
     ),
+    "effects of one model in a flat list": (
+        'weights = "queen"',
+        'fixed_effects = ["unit", "lq*period"]',
+        ["models.main.fixed_effects", '[["unit"'],
+    ),
+    "effects of no variable": (
+        'weights = "queen"',
+        'fixed_effects = [["unit", "nowhere*period"]]',
+        ["models.main.fixed_effects", "nowhere"],
+    ),
+    "unknown W of x": ('weights = "queen"', 'W_x = "road"', ["models.main.W_x", "road"]),
     "unknown estimator": ('weights = "queen"', 'estimator = "ols"', ["models.main.estimator", "'lee_yu'"]),
     "unknown main sample": ('name = "small"', 'name = "small"\nsample = "bay"', ["study.sample (line 5)"]),
     "units and where": (
