@@ -117,6 +117,9 @@ def check_polygons(parts: Mapping[str, Any], problems: Problems) -> None:
         "figures.correlogram": getattr(parts.get("figures"), "correlogram", None),
         "figures.thresholds": getattr(parts.get("figures"), "thresholds", None),
     }
+    asked |= {
+        f"{key}.bandwidth_km": getattr(m, "bandwidth_km", None) for key, m in entries_of(parts, "models")
+    }
     for place, there in asked.items():
         if there:
             problems.add(place, _NO_POLYGONS)

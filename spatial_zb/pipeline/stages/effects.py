@@ -303,11 +303,12 @@ def _write_scenario(job: Job, part: Model | System, wanted: Scenario, found: Sce
         label = labels.get(str(response), Text.of(str(response)))
         rows = own.set_index("unit").assign(estimate=own["change"].to_numpy())
         said = _joined(_joined(moved, Text(" ", "")), note)
-        job.figure(
-            f"{of}_map",
-            partial(_scenario_map, rows, polygons),
-            map_look(job, polygons, note=said, legend=Text(f"Change of {label.en}", f"{label.zh}的变化")),
-        )
+        if job.study.mapped:
+            job.figure(
+                f"{of}_map",
+                partial(_scenario_map, rows, polygons),
+                map_look(job, polygons, note=said, legend=Text(f"Change of {label.en}", f"{label.zh}的变化")),
+            )
         first = rows["change"].abs().sort_values(ascending=False, kind="stable").index[:MOST_UNITS]
         bars = rows.loc[first].rename_axis("term").reset_index()
         job.figure(

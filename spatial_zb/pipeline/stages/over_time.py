@@ -146,7 +146,7 @@ def _map_shock(
         rows = own[own["horizon"] == horizon].set_index("unit")
         rows = rows.assign(change=rows["estimate"])
         said = Text(f"{horizon} periods after the shock", f"冲击后{horizon}期")
-        if source != response:
+        if source != response and job.study.mapped:
             job.figure(
                 f"{stem}_shock_{unit}_{source}_{response}_map",
                 partial(_shock_map, rows, polygons),

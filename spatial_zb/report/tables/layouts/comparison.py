@@ -413,6 +413,8 @@ _QUANTITIES = {
     "std_error": Text("Standard errors", "标准误"),
     "log_likelihood": Text("Log-likelihood", "对数似然值"),
 }
+_OF_MORAN = {"expected": Text("expectation", "期望值"), "std_dev": Text("standard deviation", "标准差")}
+_OF_MORAN |= {"p_sim": Text("pseudo p", "伪p值")}
 _APART = Text("Difference", "差异"), Text("Reason", "原因")
 
 
@@ -424,12 +426,14 @@ def crosscheck_table(found: Any, *, look: TableLook = PLAIN) -> Table:
     for line in found.lines:
         label = PARAMETERS.get(line.term) or term_label(look.words, line.term)
         if line.quantity not in _QUANTITIES:
-            label = Text(f"{label.en}: {line.quantity}", f"{label.zh}：{line.quantity}")
+            what = _OF_MORAN.get(line.quantity, Text.of(line.quantity))
+            label = Text(f"{label.en}: {what.en}", f"{label.zh}：{what.zh}")
         elif line.quantity != before:
             rows.append(section(_QUANTITIES[line.quantity]))
         before, ours, theirs = line.quantity, line.ours, line.theirs
         marks = ", ".join(letters[note] for note in line.reasons)
-        rows.append(body(label, *(Number(v, digits) for v in (ours, theirs, ours - theirs)), marks))
+        rest = Number(ours - theirs if marks else round(ours - theirs, digits) + 0.0, digits)  # not −0.0000
+        rows.append(body(label, Number(ours, digits), Number(theirs, digits), rest, marks))
     rounding = Text(
         f"{found.program}: {found.call}. Differences without a letter are rounding, below a thousandth of a standard error.",
         f"{found.program}：{found.call}。未标字母的差异为舍入误差，不足标准误的千分之一。",
