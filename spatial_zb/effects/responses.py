@@ -263,7 +263,7 @@ def _variance_shares(fit: SystemFit, horizons: int, level: float) -> ResultTable
     own = sigma[np.ix_(rows, rows)] * sigma[np.ix_(columns, columns)]
     own = (own + sigma[np.ix_(rows, columns)] * sigma[np.ix_(columns, rows)]) / N
     variance = variance + np.einsum("...p,pq,...q->...", by_sigma, own, by_sigma, optimize=True)
-    reach = float(np.asarray(quantile(alpha_of(level) / 2, fit.df_resid))) * np.sqrt(variance)
+    reach = np.ravel(quantile(alpha_of(level) / 2, fit.df_resid))[0] * np.sqrt(variance)
     keys = [fit.spec.names, fit.spec.names, tuple(range(horizons + 1)), PLACES]
     index = pd.MultiIndex.from_product(keys, names=["response", "source", "horizon", "place"])
     frame = index.to_frame(index=False)

@@ -166,6 +166,14 @@ def test_shares_of_variance_by_loops(fit):
                     )
 
 
+def test_shares_of_a_clustered_fit_are_the_same_with_limits_of_its_own(fit):
+    direct = zb.impulse_responses(fit, 1).variance_shares().tidy()
+    wide = replace(fit, covariance="cluster", df_resid=N - 1)
+    found = zb.impulse_responses(wide, 1).variance_shares().tidy()
+    np.testing.assert_allclose(found["share_low"], direct["share_low"])
+    assert (found["conf_high"] >= direct["conf_high"]).all()
+
+
 def test_slopes_of_the_moments_behind_the_shares(fit):
     carried, theta = carried_fit(fit), fit.params.to_numpy()[array_order(fit)]
     _, slopes = _second_moments(fit, carried, theta, 1)
@@ -184,7 +192,8 @@ def test_percentile_limits_of_responses():
     fit = zb.fit_system(
         spec, zb.simulate.system(spec, W, 12, {("a", "L_a"): 0.4, ("b", "L_a"): 0.4}, rng=2), W
     )
-    frame = zb.bootstrap(fit, 99, "residual", rng=3).responses(1)
+    drawn = zb.bootstrap(fit, 99, "residual", rng=3)
+    frame = drawn.responses(1)
     direct = zb.impulse_responses(fit, 1).tidy()
     assert list(frame["estimate"]) == pytest.approx(list(direct["estimate"]))
     known = frame["conf_low"].notna()
@@ -192,6 +201,7 @@ def test_percentile_limits_of_responses():
     assert (known == direct["conf_low"].notna()).all()
     width = (frame["conf_high"] - frame["conf_low"]) / (direct["conf_high"] - direct["conf_low"])
     assert width[known].between(0.5, 2).all()
+    assert np.isfinite(drawn.bias_corrected()).all()
     with pytest.raises(zb.SpecificationError, match="residual"):
         zb.bootstrap(fit, 99, "unit")
 

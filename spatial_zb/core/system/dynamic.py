@@ -273,7 +273,7 @@ def _climb(model: Carried, theta: Array, weight: float, moving: NDArray[np.intp]
         values, vectors = np.linalg.eigh(curvature * np.outer(size, size))
         concave = bool(values.min() > CONCAVE)
         along = vectors.T @ (size * gradient)
-        scaled = vectors @ (along / np.maximum(np.abs(values), FLAT if weight else CONCAVE))
+        scaled = vectors @ (along / np.maximum(np.abs(values), CONCAVE if concave else FLAT))
         decrement = float(along @ (along / np.maximum(np.abs(values), CONCAVE)))
         step = np.zeros(len(theta))
         step[moving] = size * scaled * min(1.0, reach / np.abs(scaled).max(initial=1e-300))
