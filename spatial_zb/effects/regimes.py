@@ -11,12 +11,14 @@ Elhorst & Fréret (2009), J. Regional Science 49: 931-951; LeSage & Pace (2009),
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from spatial_zb.base.arguments import Rng, alpha_of, check_draws, random_generator, renamed
 from spatial_zb.base.errors import (
@@ -47,11 +49,15 @@ from spatial_zb.effects.table import (
     interval_at_end,
     no_estimate,
     not_computed,
+    refuse_shape,
     simulated_columns,
     tell_rejected,
 )
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.regimes import regime_labels, regime_split, regimes_of
+from spatial_zb.models.shape import ShapeDesign
+from spatial_zb.weights.matrix import Weights
+from spatial_zb.weights.periods import row_blocks
 
 #: Step of the derivatives of multipliers in ρ: central differences.
 STEP = 1e-6
@@ -67,21 +73,21 @@ def regime_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: flo
     """
     if method not in get_args(Method):
         raise not_one_of("method", method, get_args(Method))
-    regimes = _regimes(fit)
+    blocks = _blocks(fit)
     values, where = fit.params.to_numpy(), _positions(fit)
     labels = (*regime_labels(fit.spec, fit.convergence.regimes), "")
     axes = {"term": tuple(f"{x}{label}" for x in fit.spec.x for label in labels), "effect": EFFECTS}
-    why = _reason(fit, regimes)
+    why = _reason(fit, blocks[0].regimes)
     if method == "fieller" and fit.converged:
         why = None  # its sets say what the data do not
     if method != "simulate":
         if why is not None:
             return not_computed(axes, method, fit, why)
-        m = _multipliers(fit, regimes, values)
-        gradient = _gradient(fit, regimes, m, values, where)
+        m = _multipliers(fit, blocks, values)
+        gradient = _gradient(fit, blocks, m, values, where)
         point, df = _combined(m, values, where), fit.degrees(gradient)
         if method == "fieller":
-            slope = _log_slopes(fit, regimes, m, values, gradient.shape)
+            slope = _log_slopes(fit, blocks, m, values, gradient.shape)
             both = gradient.reshape(1, -1, len(values)), slope.reshape(1, -1, len(values))
             variances = log_variances(both[0], both[1], fit.cov.to_numpy()[None])
             columns, gaps = fieller_columns(point.ravel(), variances, alpha, df)
@@ -98,7 +104,7 @@ def regime_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: flo
     if why is not None:
         return not_computed(axes, method, fit, why, detail)
     notes = tell_rejected(fit, rejected, draws, "rho")
-    point = _combined(_multipliers(fit, regimes, values), values, where)
+    point = _combined(_multipliers(fit, blocks, values), values, where)
     columns = simulated_columns(point, regime_values(fit, sample[inside]), alpha, law_of_parameters(fit))
     return Effects(axes, columns, "simulate", fit, detail, notes)
 
@@ -123,7 +129,8 @@ def regime_effect_matrix(fit: Fit, term: str) -> Array:
             f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.x)}.",
             f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.x)}。",
         )
-    regimes = _regimes(fit)
+    refuse_shape(fit, "effect_matrix")
+    (regimes,) = (block.regimes for block in _blocks(fit))
     refuse_without_effects(fit, _reason(fit, regimes))
     values, where = fit.params.to_numpy(), _positions(fit)
     k = fit.spec.x.index(term)
@@ -169,18 +176,20 @@ def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> ResultTabl
             f"{term!r} is not a regressor of this fit; it has {listed(fit.spec.x)}.",
             f"{term!r}不是此估计的解释变量；已有{listed_zh(fit.spec.x)}。",
         )
-    regimes, values = _regimes(fit), fit.params.to_numpy()
+    blocks, values = _blocks(fit), fit.params.to_numpy()
+    regimes = blocks[0].regimes
+    groups = len(fit.convergence.regimes)
     where = _positions(fit)[fit.spec.x.index(term)]  # (β or θ, regime)
     rho, used = _rho(fit, values), np.argwhere(where >= 0)
     picked = _pick(values, where)
-    point = _between(regimes, rho, picked)
-    gradient = np.zeros((regimes.groups, regimes.groups, len(values)))
+    point = _between(blocks, rho, picked)
+    gradient = np.zeros((groups, groups, len(values)))
     for lag, s in used:  # linear in β and θ; a common coefficient is that of every regime
         unit = np.zeros(picked.shape)
         unit[lag, s] = 1.0
-        gradient[..., where[lag, s]] += _between(regimes, rho, unit)
+        gradient[..., where[lag, s]] += _between(blocks, rho, unit)
     for i, step in enumerate(STEP * np.eye(regimes.count)) if fit.spec.lag_y else ():
-        ends = [_between(regimes, rho + sign * step, picked) for sign in (1, -1)]
+        ends = [_between(blocks, rho + sign * step, picked) for sign in (1, -1)]
         gradient[..., len(values) - 1 - regimes.count + i] = (ends[0] - ends[1]) / (2 * STEP)
     std_error, df = _errors(fit, gradient), fit.degrees(np.moveaxis(gradient, 0, 1))
     names = [label.strip("[]") for label in regime_labels(fit.spec, fit.convergence.regimes)]
@@ -195,24 +204,53 @@ def regime_spillovers(fit: Fit, term: str, *, level: float = 0.95) -> ResultTabl
     return ResultTable(rows.join(numbers), fit.facts | {"term": term})
 
 
-def _between(regimes: Regimes, rho: Array, coefficients: Array) -> Array:
+def _between(blocks: Sequence[_Block], rho: Array, coefficients: Array) -> Array:
     """Mean received, (receivers, senders), of coefficients (β or θ, regime), own effects left out."""
-    beta, theta = (part[regimes.regime] for part in coefficients)
-    E = regimes.solver(rho)[0](np.diag(beta) + theta[:, None] * regimes.matrix.toarray())
-    np.fill_diagonal(E, 0.0)
-    groups = [regimes.regime == r for r in range(regimes.groups)]
-    return np.array([[E[np.ix_(to, sender)].sum() / to.sum() for sender in groups] for to in groups])
+    groups = coefficients.shape[1]
+    sums, rows = np.zeros((groups, groups)), np.zeros(groups)
+    for block in blocks:
+        regimes = block.regimes
+        beta, theta = (part[regimes.regime] for part in coefficients)
+        E = regimes.solver(rho)[0](np.diag(beta) + theta[:, None] * block.lagged.toarray())
+        np.fill_diagonal(E, 0.0)
+        into = np.eye(groups)[regimes.regime]  # (n, groups)
+        sums += block.periods * (into.T @ E @ into)
+        rows += block.periods * into.sum(axis=0)
+    return sums / rows[:, None]
 
 
-def _regimes(fit: Fit) -> Regimes:
-    n = fit.weights.n
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """The units of a period, the W of their x, and how many periods are like it: one of a complete panel."""
+
+    regimes: Regimes
+    lagged: sparse.csr_array
+    periods: int
+
+
+def _blocks(fit: Fit) -> list[_Block]:
+    n = fit.weights.n if isinstance(fit.weights, Weights) else len(fit.weights.ids)
     if n > DENSE_UNITS:
         raise SpecificationError(
             f"Effects by regime need dense matrices and stop at {DENSE_UNITS} units; there are {n}.",
             f"分区制的效应需要稠密矩阵，上限为{DENSE_UNITS}个地区；这里有{n}个。",
         )
     _, regime = regime_split(fit.spec, fit.panel)
-    return replace(regimes_of(fit.spec, fit.weights, regime), timed=False)
+    design = fit.design
+    if not isinstance(design, ShapeDesign):
+        regimes = replace(regimes_of(fit.spec, fit.weights, regime), timed=False)
+        return [_Block(regimes, regimes.matrix, 1)]
+    own, lagged = (
+        row_blocks(W, fit.panel.units, fit.panel.periods, design.present)
+        for W in (design.own.y, design.own.x)
+    )
+    found: dict[tuple[int, int], _Block] = {}
+    for W, Wx, there in zip(own, lagged, design.present, strict=True):
+        key = id(W), id(Wx)
+        regimes = Regimes(W, regime[there], False, float(design.interval[1]), own=False)
+        count = found[key].periods + 1 if key in found else 1
+        found[key] = _Block(regimes, Wx, count)
+    return list(found.values())
 
 
 def _positions(fit: Fit) -> NDArray[np.intp]:
@@ -236,19 +274,25 @@ def _rho(fit: Fit, values: Array) -> Array:
     return values[..., -1 - count : -1] if fit.spec.lag_y else np.zeros((*values.shape[:-1], count))
 
 
-def _multipliers(fit: Fit, regimes: Regimes, values: Array) -> Array:
+def _multipliers(fit: Fit, blocks: Sequence[_Block], values: Array) -> Array:
     """a, b, p, q (groups + 1, groups, 4) by receiving group (each regime, all) and regime s."""
-    n, matrix = len(regimes.regime), regimes.matrix
-    inverse = regimes.solver(_rho(fit, values))[0](np.eye(n))
-    by_unit = np.empty((n, regimes.groups, 4))
-    for s in range(regimes.groups):
-        own = (regimes.regime == s).astype(float)
-        by_unit[:, s, 0] = np.diag(inverse) * own
-        by_unit[:, s, 1] = (matrix.T * (inverse * own)).sum(axis=1)
-        by_unit[:, s, 2] = inverse @ own
-        by_unit[:, s, 3] = inverse @ (own * (matrix @ np.ones(n)))
-    groups = [*(regimes.regime == r for r in range(regimes.groups)), np.ones(n, bool)]
-    return np.array([by_unit[group].mean(axis=0) for group in groups])
+    groups = len(fit.convergence.regimes)
+    sums, rows = np.zeros((groups + 1, groups, 4)), np.zeros(groups + 1)
+    for block in blocks:
+        regimes, lagged = block.regimes, block.lagged
+        n = len(regimes.regime)
+        inverse = regimes.solver(_rho(fit, values))[0](np.eye(n))
+        by_unit = np.empty((n, groups, 4))
+        for s in range(groups):
+            own = (regimes.regime == s).astype(float)
+            by_unit[:, s, 0] = np.diag(inverse) * own
+            by_unit[:, s, 1] = (lagged.T * (inverse * own)).sum(axis=1)
+            by_unit[:, s, 2] = inverse @ own
+            by_unit[:, s, 3] = inverse @ (own * (lagged @ np.ones(n)))
+        into = np.column_stack([np.eye(groups)[regimes.regime], np.ones(n)])
+        sums += block.periods * np.einsum("ng,nsk->gsk", into, by_unit)
+        rows += block.periods * into.sum(axis=0)
+    return sums / rows[:, None, None]
 
 
 def _combined(m: Array, values: Array, where: NDArray[np.intp]) -> Array:
@@ -265,13 +309,13 @@ def _errors(fit: Fit, gradient: Array) -> Array:
     return np.sqrt(np.einsum("...i,ij,...j->...", gradient, fit.cov.to_numpy(), gradient))
 
 
-def _gradient(fit: Fit, regimes: Regimes, m: Array, values: Array, where: NDArray[np.intp]) -> Array:
+def _gradient(fit: Fit, blocks: Sequence[_Block], m: Array, values: Array, where: NDArray[np.intp]) -> Array:
     """Derivatives (k, groups + 1, 3, p) of the effects: exact in β and θ, differenced in ρ."""
-    p, groups = len(values), regimes.groups
+    p, groups = len(values), len(fit.convergence.regimes)
     slopes = []
-    for i in range(p - 1 - regimes.count, p - 1) if fit.spec.lag_y else ():
+    for i in range(p - 1 - blocks[0].regimes.count, p - 1) if fit.spec.lag_y else ():
         step = STEP * np.eye(p)[i]
-        up, down = (_multipliers(fit, regimes, values + sign * step) for sign in (1, -1))
+        up, down = (_multipliers(fit, blocks, values + sign * step) for sign in (1, -1))
         slopes.append((i, _combined((up - down) / (2 * STEP), values, where)))
     gradient = np.zeros((*where.shape[:1], groups + 1, 3, p))
     for i, slope in slopes:
@@ -284,35 +328,35 @@ def _gradient(fit: Fit, regimes: Regimes, m: Array, values: Array, where: NDArra
     return gradient
 
 
-def _log_slopes(fit: Fit, regimes: Regimes, m: Array, values: Array, shape: tuple[int, ...]) -> Array:
+def _log_slopes(fit: Fit, blocks: Sequence[_Block], m: Array, values: Array, shape: tuple[int, ...]) -> Array:
     """Derivatives (k, groups + 1, 3, p) of ln d, d the inverse of what x = 1 everywhere does to each group of units.
 
     With one ρ and a row-normalised W that is 1 − ρ; with several, effects times d have no pole where it is zero.
     """
     slope, p = np.zeros(shape), len(values)
     whole = m.sum(axis=1)  # (groups + 1, 4)
-    for i in range(p - 1 - regimes.count, p - 1) if fit.spec.lag_y else ():
+    for i in range(p - 1 - blocks[0].regimes.count, p - 1) if fit.spec.lag_y else ():
         step = STEP * np.eye(p)[i]
-        up, down = (_multipliers(fit, regimes, values + sign * step).sum(axis=1) for sign in (1, -1))
+        up, down = (_multipliers(fit, blocks, values + sign * step).sum(axis=1) for sign in (1, -1))
         slope[..., i] = -((up - down) / (2 * STEP) / whole)[:, [0, 2, 2]]
     return slope
 
 
 def regime_values(fit: Fit, values: Array) -> Array:
     """Effects (R, k, groups + 1, 3) at parameters (R, p) in the order of the fit's: on each regime, on all units."""
-    regimes, where = _regimes(fit), _positions(fit)
-    return np.array([_combined(_multipliers(fit, regimes, one), one, where) for one in values])
+    blocks, where = _blocks(fit), _positions(fit)
+    return np.array([_combined(_multipliers(fit, blocks, one), one, where) for one in values])
 
 
 def regime_gradient(fit: Fit, values: Array) -> Array:
     """Derivatives (R, k, groups + 1, 3, p) of :func:`regime_values`."""
-    regimes, where = _regimes(fit), _positions(fit)
-    return np.array([_gradient(fit, regimes, _multipliers(fit, regimes, one), one, where) for one in values])
+    blocks, where = _blocks(fit), _positions(fit)
+    return np.array([_gradient(fit, blocks, _multipliers(fit, blocks, one), one, where) for one in values])
 
 
 def regimes_admit(fit: Fit, values: Array) -> NDArray[np.bool_]:
     """Whether ρ of all regimes lies inside the admissible region, (R,), at parameters (R, p)."""
-    return np.abs(_rho(fit, values)).max(axis=-1) < _regimes(fit).bound
+    return np.abs(_rho(fit, values)).max(axis=-1) < _blocks(fit)[0].regimes.bound
 
 
 def _draws(fit: Fit, draws: int, rng: Rng) -> Array:

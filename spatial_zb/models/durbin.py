@@ -28,7 +28,7 @@ from spatial_zb.models.notes import (
     variances_tied,
 )
 from spatial_zb.models.random import fit_random
-from spatial_zb.models.regimes import fit_regimes, regime_design
+from spatial_zb.models.regimes import fit_regime_rows, fit_regimes, regime_design
 from spatial_zb.models.score import fit_score
 from spatial_zb.models.shape import REASONS, Lags, build_shape, fit_shape, read_lags, reasons_for_shape
 from spatial_zb.models.spec import COVARIANCES, Covariance, DurbinSpec, Estimator, covariance_of
@@ -243,8 +243,11 @@ def fit_durbin(
         steps = _check_bandwidth(bandwidth, covariance, len(panel.periods) - spec.dynamic)
     lags = read_lags(spec, panel, W, W_x, W_error)
     if reasons := _reasons(spec, panel, lags, estimator):
-        shaped = build_shape(spec, panel, lags, reasons)
-        return _told(fit_shape(shaped, covariance, steps), bandwidth=bandwidth)
+        if spec.regimes:
+            shaped = fit_regime_rows(spec, panel, lags, reasons, covariance, steps)
+        else:
+            shaped = fit_shape(build_shape(spec, panel, lags, reasons), covariance, steps)
+        return _told(shaped, bandwidth=bandwidth)
     weights = lags.one
     check_weights(spec, weights, estimator)
     design = (regime_design if spec.regimes else build_design)(spec, panel, weights)
@@ -282,7 +285,7 @@ def _reasons(spec: DurbinSpec, panel: Panel, lags: Lags, estimator: Estimator) -
     others = {
         f'estimator="{estimator}"': estimator != "lee_yu",
         'fixed_effects="random"': spec.fixed_effects == "random",
-        "regimes": spec.regimes is not None,
+        'ρ by regime (take common=["rho"])': bool(spec.regimes and spec.lag_y and "rho" not in spec.common),
         "time_lag": spec.dynamic,
         "endog": bool(spec.endog),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,6 +44,7 @@ from spatial_zb.models.notes import (
     no_root,
     not_positive,
 )
+from spatial_zb.models.shape import Lags, build_shape, fit_shape, used_rows
 from spatial_zb.models.spec import (
     CLUSTERED,
     INTERCEPT,
@@ -53,6 +54,7 @@ from spatial_zb.models.spec import (
     corrects_leverage,
 )
 from spatial_zb.weights.matrix import Weights
+from spatial_zb.weights.periods import row_blocks
 
 #: Fewest units of a regime: with fewer its coefficients rest on single units.
 FEWEST_UNITS = 2
@@ -71,18 +73,13 @@ def regime_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
     """
     values, regime = regime_split(spec, panel)
     labels = regime_labels(spec, values)
-    columns = {name: panel.array(name) for name in spec.x}
-    columns |= {f"W_{name}": spatial_lag(weights.matrix, panel.array(name)) for name in spec.lag_x}
     parts: dict[str, Array] = {}
     apart = spec.fixed_effects == "none" and INTERCEPT not in spec.common
     if apart:  # the first is what is left of the intercept of all
         ones = np.ones(panel.values.shape[:2])
         parts |= {f"{INTERCEPT}{label}": ones * (regime == r) for r, label in enumerate(labels) if r}
-    for name, column in columns.items():
-        if name in spec.common:
-            parts[name] = column
-        else:
-            parts |= {f"{name}{label}": column * (regime == r) for r, label in enumerate(labels)}
+    lagged = {f"W_{name}": spatial_lag(weights.matrix, panel.array(name)) for name in spec.lag_x}
+    parts |= _split(spec, panel, lagged)
     plain = DurbinSpec(spec.y, list(parts), spec.lag_y, [], fixed_effects=spec.fixed_effects)
     design = replace(build_design(plain, panel.with_columns(parts), weights), spec=spec, panel=panel)
     if not apart:
@@ -90,6 +87,53 @@ def regime_design(spec: DurbinSpec, panel: Panel, weights: Weights) -> Design:
     Z = design.Z.copy()
     Z[..., 0] -= Z[..., 1 : len(labels)].sum(axis=-1)
     return replace(design, Z=Z, basis=column_basis(stacked(Z)))
+
+
+def _split(spec: DurbinSpec, panel: Panel, lagged: Mapping[str, Array]) -> dict[str, Array]:
+    """x and Wx (T, n), each as one variable by regime, or as it is where the regimes share its coefficient."""
+    values, regime = regime_split(spec, panel)
+    labels, parts = regime_labels(spec, values), {}
+    for name, column in ({name: panel.array(name) for name in spec.x} | dict(lagged)).items():
+        if name in spec.common:
+            parts[name] = column
+        else:
+            parts |= {f"{name}{label}": column * (regime == r) for r, label in enumerate(labels)}
+    return parts
+
+
+def fit_regime_rows(
+    spec: DurbinSpec,
+    panel: Panel,
+    lags: Lags,
+    reasons: tuple[str, ...],
+    covariance: Covariance,
+    bandwidth: int | None,
+) -> Fit:
+    """Regimes in a panel of any shape, with one ρ: the adjusted score of x and Wx of each regime as variables.
+
+    Raises
+    ------
+    SpecificationError
+        No fixed effects, whose intercepts by regime are not made here.
+    """
+    if spec.fixed_effects == "none":
+        raise SpecificationError(
+            'Regimes of an uneven panel go with fixed effects: take fixed_effects="two_way".',
+            '非平衡面板的分区制须有固定效应：请用fixed_effects="two_way"。',
+        )
+    values, _ = regime_split(spec, panel)
+    there = used_rows(spec, panel)
+    lagged = {f"W_{name}": np.full(there.shape, np.nan) for name in spec.lag_x}
+    for t, W in enumerate(row_blocks(lags.x, panel.units, panel.periods, there)):
+        for name in spec.lag_x:
+            lagged[f"W_{name}"][t, there[t]] = W @ panel.array(name)[t, there[t]]
+    parts = _split(spec, panel, lagged)
+    plain = DurbinSpec(spec.y, list(parts), spec.lag_y, [], fixed_effects=spec.fixed_effects)
+    made = build_shape(plain, panel.with_columns(parts), lags, reasons)
+    fit = fit_shape(made, covariance, bandwidth)
+    own = panel.select(list(made.panel.units), list(made.panel.periods))
+    convergence = replace(fit.convergence, regimes=tuple(map(float, values)))
+    return replace(fit, design=replace(made, spec=spec, panel=own), convergence=convergence)
 
 
 def regime_terms(spec: DurbinSpec, values: Iterable[float]) -> tuple[str, ...]:
@@ -149,14 +193,18 @@ def regime_split(spec: DurbinSpec, panel: Panel) -> tuple[Array, NDArray[np.intp
     """The values of the regime column in ascending order, and the regime 0, 1, … of every unit (n,)."""
     name = str(spec.regimes)
     column = panel.array(name)
-    blank = np.argwhere(np.isnan(column))
+    blank = np.argwhere(np.isnan(column) & panel.present)
     if len(blank):
         cells = [cell_of(panel.units[i], panel.periods[t]) for t, i in blank]
         raise DataError(
             f"The regime column {name!r} is blank for {listed(cells)}.",
             f"区制列{name!r}在{listed_zh(cells)}空缺。",
         )
-    changed = panel.units[np.ptp(column, axis=0) > 0]
+    there = panel.present
+    low, high = (
+        end(np.where(there, column, gap), axis=0) for end, gap in ((np.min, np.inf), (np.max, -np.inf))
+    )
+    changed = panel.units[high > low]
     if len(changed):
         raise DataError(
             f"The regime column {name!r} changes over time for {listed(changed)}. A unit stays in one regime: use its value "
@@ -164,7 +212,7 @@ def regime_split(spec: DurbinSpec, panel: Panel) -> tuple[Array, NDArray[np.intp
             f"区制列{name!r}在{listed_zh(changed)}随时间变化。一个地区始终属于一个区制：请各时期用同一时期的值，"
             "或用x与它的交互项（zb.marginal_effects）。",
         )
-    values, regime = np.unique(column[0], return_inverse=True)
+    values, regime = np.unique(high, return_inverse=True)
     if len(values) < 2:
         raise DataError(
             f"The regime column {name!r} has one value, {values[0]:g}, for all units; two or more are needed.",

@@ -345,7 +345,7 @@ class DurbinSpec:
                 f"regimes must be the name of one variable, not {self.regimes!r}.",
                 f"regimes须为一个变量的名称，而不是{self.regimes!r}。",
             )
-        if self.fixed_effects not in ("none", "unit", "two_way"):
+        if self.fixed_effects in ("time", "random"):
             raise SpecificationError(
                 f'regimes go with fixed_effects="none", "unit" or "two_way", not with {self.fixed_effects!r}.',
                 f'regimes用于fixed_effects="none"、"unit"或"two_way"，而不是{self.fixed_effects!r}。',

@@ -270,3 +270,89 @@ def test_words_and_refusals(panel, W):
             spec(**wrong)
     with pytest.raises(zb.SpecificationError, match="one regime"):
         zb.tests.regime_tests(replace(fit, design=replace(fit.design, spec=replace(fit.spec, regimes=None))))
+
+
+# --- panels of any shape
+
+
+def uneven(panel: zb.Panel) -> zb.Panel:
+    """The panel without two units at its start and one at its end, and with a blank cell."""
+    frame = panel.frame()
+    gone = frame["unit"].isin(panel.units[[1, 9]]) & (frame["period"] < 2003)
+    frame = frame[~(gone | (frame["unit"].eq(panel.units[4]) & frame["period"].gt(2005)))].copy()
+    frame.loc[frame["unit"].eq(panel.units[12]) & frame["period"].eq(2004), "z"] = np.nan
+    return zb.build_panel(frame, units=panel.units, balance="keep")
+
+
+def test_regimes_of_an_uneven_panel_are_variables_split_by_hand(panel, W):
+    part = uneven(panel)
+    fit = zb.fit_durbin(spec(common=["rho"]), part, W, covariance="cluster")
+    assert fit.estimator == "adjusted_score"
+    used = part.rows(["y", "x", "z"])
+    split = {f"{name}{g}": part.array(name) * (g == REGION) for name in "xz" for g in (1, 2, 4)}
+    for g in (1, 2, 4):
+        lag = np.full(used.shape, np.nan)
+        for t in range(T):
+            block = W.matrix.toarray()[np.ix_(used[t], used[t])]
+            block = block / np.where(block.sum(axis=1) > 0, block.sum(axis=1), 1)[:, None]
+            lag[t, used[t]] = (block @ part.array("x")[t, used[t]]) * (g == REGION)[used[t]]
+        split[f"l{g}"] = lag
+    hand = zb.fit_durbin(
+        zb.DurbinSpec("y", list(split), lag_x=[]), part.with_columns(split), W, covariance="cluster"
+    )
+    np.testing.assert_allclose(fit.params, hand.params, rtol=1e-10)
+    np.testing.assert_allclose(fit.cov, hand.cov, rtol=1e-8, atol=1e-14)
+    assert fit.params.index[0] == "x[region=1]"
+    tests = zb.tests.regime_tests(fit).tidy().set_index("term")
+    assert tests["df"].to_dict() == {"x": 2, "z": 2, "W_x": 2, "all": 6}
+
+
+def test_effects_of_regimes_in_an_uneven_panel_by_loops_over_periods(panel, W):
+    part = uneven(panel)
+    fit = zb.fit_durbin(spec(common=["rho", "z"]), part, W)
+    used, group = part.rows(["y", "x", "z"]), np.searchsorted([1, 2, 4], REGION)
+
+    def at(values: np.ndarray) -> np.ndarray:
+        p = pd.Series(values, fit.params.index)
+        sums, rows, between = np.zeros((4, 2)), np.zeros(4), np.zeros((3, 3))
+        for t in range(T):
+            here = group[used[t]]
+            block = W.matrix.toarray()[np.ix_(used[t], used[t])]
+            block = block / np.where(block.sum(axis=1) > 0, block.sum(axis=1), 1)[:, None]
+            beta, theta = (np.array([p[f"{n}[region={g}]"] for g in (1, 2, 4)])[here] for n in ("x", "W_x"))
+            left = np.eye(len(here)) - p["rho"] * block
+            E = np.linalg.solve(left, np.diag(beta) + theta[:, None] * block)
+            for r, mask in enumerate((here == 0, here == 1, here == 2, here >= 0)):
+                sums[r] += np.diag(E)[mask].sum(), E.sum(axis=1)[mask].sum()
+                rows[r] += mask.sum()
+            off = E - np.diag(np.diag(E))
+            for sender, receiver in np.ndindex(3, 3):
+                between[sender, receiver] += off[np.ix_(here == receiver, here == sender)].sum()
+        direct, total = (sums / rows[:, None]).T
+        return np.r_[np.column_stack([direct, total - direct, total]).ravel(), (between / rows[:3]).ravel()]
+
+    table, spill = zb.spatial_effects(fit).tidy(), zb.regime_spillovers(fit, "x").tidy()
+    mine = table[table["term"].str.startswith("x")]
+    values, V = fit.params.to_numpy(), fit.cov.to_numpy()
+    np.testing.assert_allclose(np.r_[mine["estimate"], spill["estimate"]], at(values), atol=1e-10)
+    g = np.column_stack([(at(values + h) - at(values - h)) / 2e-6 for h in 1e-6 * np.eye(len(values))])
+    errors = np.sqrt(np.diag(g @ V @ g.T))
+    np.testing.assert_allclose(np.r_[mine["std_error"], spill["std_error"]], errors, rtol=1e-5)
+
+
+def test_what_is_uneven_needs_one_rho_and_says_so(panel, W):
+    with pytest.raises(zb.SpecificationError, match=r'common=\["rho"\]'):
+        zb.fit_durbin(spec(), uneven(panel), W)
+    with pytest.raises(zb.SpecificationError, match="fixed effects"):
+        zb.fit_durbin(spec("none", common=["rho"]), uneven(panel), W)
+    fit = zb.fit_durbin(spec(common=["rho"]), uneven(panel), W)
+    for ask in (lambda: zb.effect_matrix(fit, "x"), lambda: zb.bootstrap(fit, 99, rng=1)):
+        with pytest.raises(zb.SpecificationError):
+            ask()
+
+
+def test_effects_of_any_kind_go_with_regimes(panel, W):
+    groups = panel.with_columns({"side": np.broadcast_to(np.arange(N) % 2, (T, N))})
+    fit = zb.fit_durbin(spec(["unit", "side*period"], common=["rho"]), groups, W)
+    assert fit.estimator == "adjusted_score"
+    assert zb.spatial_effects(fit).tidy()["std_error"].notna().all()
