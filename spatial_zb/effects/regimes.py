@@ -305,8 +305,9 @@ def _combined(m: Array, values: Array, where: NDArray[np.intp]) -> Array:
 
 
 def _errors(fit: Fit, gradient: Array) -> Array:
-    """√(g'Vg) of gradients (…, p)."""
-    return np.sqrt(np.einsum("...i,ij,...j->...", gradient, fit.cov.to_numpy(), gradient))
+    """√(g'Vg) of gradients (…, p); σ², the last, has no part in effects, and may have no error."""
+    own = gradient[..., :-1]
+    return np.sqrt(np.einsum("...i,ij,...j->...", own, fit.cov.to_numpy()[:-1, :-1], own))
 
 
 def _gradient(fit: Fit, blocks: Sequence[_Block], m: Array, values: Array, where: NDArray[np.intp]) -> Array:
@@ -360,10 +361,10 @@ def regimes_admit(fit: Fit, values: Array) -> NDArray[np.bool_]:
 
 
 def _draws(fit: Fit, draws: int, rng: Rng) -> Array:
-    """Parameter vectors (draws, p) from N(θ̂, V), where clusters are few from t."""
-    size, generator = np.sqrt(np.diag(fit.cov)), random_generator(rng)
+    """Parameter vectors (draws, p) from N(θ̂, V), where clusters are few from t; σ² as it is."""
+    size, generator = np.sqrt(np.diag(fit.cov))[:-1], random_generator(rng)
     try:
-        root = np.linalg.cholesky(fit.cov.to_numpy() / np.outer(size, size))
+        root = np.linalg.cholesky(fit.cov.to_numpy()[:-1, :-1] / np.outer(size, size))
     except np.linalg.LinAlgError:
         raise ConvergenceError(
             f'The {fit.covariance!r} covariance of {fit!r} is singular: use method="delta", or another covariance.',
@@ -371,4 +372,4 @@ def _draws(fit: Fit, draws: int, rng: Rng) -> Array:
         ) from None
     noise = generator.standard_normal((draws, len(size))) @ root.T
     noise = noise * drawn_radii(law_of_parameters(fit), draws, generator)
-    return fit.params.to_numpy() + noise * size
+    return fit.params.to_numpy() + np.column_stack([noise * size, np.zeros(draws)])

@@ -399,19 +399,20 @@ def regime_tests(fit: Fit) -> TestTable:
     Chow (1960), Econometrica 28: 591-605; with spatial lags Anselin (1990), J. Regional Science 30: 185-207.
     """
     names, contrast = regime_contrast(fit)
-    difference, cov = contrast @ fit.claimed.to_numpy(), contrast @ fit.cov.to_numpy() @ contrast.T
+    own = contrast[:, :-1]  # σ² is the last, and may have no error
+    difference, cov = contrast @ fit.claimed.to_numpy(), own @ fit.cov.to_numpy()[:-1, :-1] @ own.T
     terms = list(dict.fromkeys(names))
     groups = {name: np.flatnonzero([other == name for other in names]) for name in terms}
     groups["all"] = np.arange(len(names))
     rows = []
     for term, at in groups.items():
-        own = cov[np.ix_(at, at)]
-        statistic = float(difference[at] @ np.linalg.solve(own, difference[at])) if fit.converged else np.nan
+        part = cov[np.ix_(at, at)]
+        statistic = float(difference[at] @ np.linalg.solve(part, difference[at])) if fit.converged else np.nan
         one = len(at) == 1 and term != "all"
         more = {
             "term": term,
             "difference": float(difference[at][0]) if one else np.nan,
-            "std_error": float(np.sqrt(own[0, 0])) if one else np.nan,
+            "std_error": float(np.sqrt(part[0, 0])) if one else np.nan,
         }
         rows.append(
             Row(

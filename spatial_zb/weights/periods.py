@@ -305,7 +305,8 @@ class PeriodReport(Printed):
         ``units`` that are present; ``links`` among them; ``islands`` among them, and ``islands_by_absence``, of which all
         neighbours are absent; ``rows_losing`` some neighbour, ``links_lost`` by that, and ``renormalised``, how many of
         these rows were scaled again; ``row_sum_min`` over rows with neighbours; ``matrix`` (1, 2, … numbers the
-        different W).
+        different W); ``without_row``, units that are present and that a W of the period alone does not have, such as one
+        whose GDP is not known in an economic W: no model can use them there.
         """
         return self.frame.copy()
 
@@ -334,7 +335,10 @@ def report_by_period(W: Any, panel: Panel) -> PeriodReport:
     """
     require_panel(panel)
     weights = any_weights(W).align(panel.units)
-    frame = _links(weights, panel.units, panel.periods, panel.present)
+    _check_periods(weights, panel.periods)
+    known = np.array([panel.units.isin(weights_at(weights, period).ids) for period in panel.periods])
+    frame = _links(weights, panel.units, panel.periods, panel.present & known)
+    frame["without_row"] = (panel.present & ~known).sum(axis=1)
     return PeriodReport(weights.label, rule_for_absent(weights), frame)
 
 

@@ -305,6 +305,14 @@ def test_regimes_of_an_uneven_panel_are_variables_split_by_hand(panel, W):
     assert fit.params.index[0] == "x[region=1]"
     tests = zb.tests.regime_tests(fit).tidy().set_index("term")
     assert tests["df"].to_dict() == {"x": 2, "z": 2, "W_x": 2, "all": 6}
+    by_unit = zb.fit_durbin(spec(common=["rho"]), part, W, covariance="cr1")
+    assert np.isnan(by_unit.bse["sigma2"])  # and nothing else is lost by that
+    assert zb.tests.regime_tests(by_unit).tidy()["p_value"].notna().all()
+    for method in ("delta", "simulate"):
+        table = zb.spatial_effects(
+            by_unit, method, **({"draws": 200, "rng": 1} if method == "simulate" else {})
+        )
+        assert table.tidy()["std_error"].notna().all()
 
 
 def test_effects_of_regimes_in_an_uneven_panel_by_loops_over_periods(panel, W):

@@ -99,6 +99,10 @@ def test_the_report_counts_what_absence_does():
     assert kept["row_sum_min"].tolist() == [0.5] * 3
     assert kept["renormalised"].tolist() == [0, 0, 0]
     assert "2018" in repr(report)
+    late = ring([u for u in UNITS if u not in ("u01", "u03", "u05")])
+    alone = zb.weights.report_by_period(zb.weights.by_period({2018: late, 2019: late, 2020: ring(N)}), panel)
+    assert alone.tidy()["without_row"].tolist() == [1, 1, 0]
+    assert alone.tidy()["units"].tolist() == [6, 6, 8]
 
 
 def test_notes_say_what_absence_does_to_w():
