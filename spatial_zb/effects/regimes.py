@@ -61,6 +61,8 @@ from spatial_zb.weights.periods import row_blocks
 
 #: Step of the derivatives of multipliers in ρ: central differences.
 STEP = 1e-6
+#: Points of ρ from which multipliers are interpolated.
+NODES = 24
 
 
 def regime_effects(fit: Fit, method: Method, *, draws: int, rng: Rng, alpha: float) -> Effects:
@@ -345,8 +347,27 @@ def _log_slopes(fit: Fit, blocks: Sequence[_Block], m: Array, values: Array, sha
 
 def regime_values(fit: Fit, values: Array) -> Array:
     """Effects (R, k, groups + 1, 3) at parameters (R, p) in the order of the fit's: on each regime, on all units."""
-    blocks, where = _blocks(fit), _positions(fit)
-    return np.array([_combined(_multipliers(fit, blocks, one), one, where) for one in values])
+    where, found = _positions(fit), _multipliers_of(fit, values)
+    return np.array([_combined(m, one, where) for m, one in zip(found, values, strict=True)])
+
+
+def _multipliers_of(fit: Fit, values: Array) -> Array:
+    """Multipliers (R, groups + 1, groups, 4) of many parameters (R, p).
+
+    With one ρ they are smooth in it: computed at Chebyshev points of its range and interpolated there, to rounding.
+    """
+    blocks, rho = _blocks(fit), values[:, -2]
+    if not fit.spec.lag_y or blocks[0].regimes.count > 1 or len(values) <= NODES or not np.ptp(rho):
+        return np.array([_multipliers(fit, blocks, one) for one in values])
+    turns = (2 * np.arange(NODES) + 1) * np.pi / (2 * NODES)
+    nodes = (rho.max() + rho.min()) / 2 + np.ptp(rho) / 2 * np.cos(turns)
+    at = [np.where(np.arange(values.shape[1]) == values.shape[1] - 2, node, values[0]) for node in nodes]
+    known = np.array([_multipliers(fit, blocks, one) for one in at])
+    apart = rho[:, None] - nodes
+    hit = np.abs(apart) < 1e-14
+    weights = (-1.0) ** np.arange(NODES) * np.sin(turns) / np.where(hit, 1.0, apart)
+    weights = np.where(hit.any(axis=1, keepdims=True), hit.astype(float), weights)
+    return np.tensordot(weights / weights.sum(axis=1, keepdims=True), known, axes=1)
 
 
 def regime_gradient(fit: Fit, values: Array) -> Array:

@@ -364,3 +364,13 @@ def test_effects_of_any_kind_go_with_regimes(panel, W):
     fit = zb.fit_durbin(spec(["unit", "side*period"], common=["rho"]), groups, W)
     assert fit.estimator == "adjusted_score"
     assert zb.spatial_effects(fit).tidy()["std_error"].notna().all()
+
+
+def test_many_draws_with_one_rho_are_interpolated_to_rounding(panel, W):
+    from spatial_zb.effects.regimes import regime_values
+
+    fit = zb.fit_durbin(spec(common=["rho"]), uneven(panel), W)
+    noise = np.random.default_rng(1).standard_normal((40, len(fit.params))) * 0.1
+    draws = fit.params.to_numpy() + noise
+    one_by_one = np.concatenate([regime_values(fit, draws[i : i + 10]) for i in range(0, 40, 10)])
+    np.testing.assert_allclose(regime_values(fit, draws), one_by_one, rtol=1e-10, atol=1e-10)
