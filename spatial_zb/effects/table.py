@@ -209,10 +209,11 @@ def refuse_shape(fit: Fit | SystemFit, function: str) -> None:
         The fit is by the adjusted score.
     """
     if isinstance(fit, Fit) and fit.estimator == "adjusted_score":
+        why = fit.glance()["reason"].iloc[0]
         raise SpecificationError(
             f"{function} is for one W on a complete panel with effects of units and periods, and this fit is not: "
-            f"{fit.glance()['reason'].iloc[0]}. Take the units that are always there (panel.select) and one W.",
-            f"{function}用于面板完整、W唯一、仅有个体与时间效应的估计，而此估计不是。"
+            f"{why}. Take the units that are always there (panel.select) and one W.",
+            f"{function}用于面板完整、W唯一、仅有个体与时间效应的估计，而此估计不是（{why}）。"
             "请只取各期齐全的地区（panel.select）和一个W。",
         )
 

@@ -91,7 +91,7 @@ def granger(
     Granger (1969), Econometrica 37: 424-438. In simulations ratios reject 3–11 % of true hypotheses at 5 % (44 of 54 up to
     8 %), the clustered F 0–7 %. Errors that last mislead both where one variable does lead the other: the
     reverse is then found in 7–47 % from 41 units on; look at zb.tests.serial_correlation
-    (docs/validation/dynamic_system.md).
+    (spatial-zb docs validation/dynamic_system).
 
     Examples
     --------

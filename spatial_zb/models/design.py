@@ -352,8 +352,8 @@ def _refuse_too_few(spec: DurbinSpec, shape: tuple[int, ...], left: int) -> None
         cells = Text(f"{n} units × {T} periods", f"{n}个地区×{T}个时期")
         cells = cells if T > 1 else Text(f"{n} observations", f"{n}个观测值")
         raise DataError(
-            f"{cells.en} leave {left} after the effects, for {needed} parameters. Drop regressors or lags, or use more "
-            "units or periods.",
+            f"{cells.en} leave {left} observations after the effects, for {needed} parameters. Drop regressors or lags, "
+            "or use more units or periods.",
             f"{cells.zh}扣除效应后剩{left}个，而参数有{needed}个。请减少解释变量或滞后项，或增加地区、时期。",
         )
 

@@ -230,7 +230,7 @@ class DurbinSpec:
     lag_y: bool = True
     lag_x: Literal["all"] | Sequence[str] = "all"
     lag_error: bool = False
-    fixed_effects: Effects | Sequence[str] = "two_way"
+    fixed_effects: Effects | list[str] | tuple[str, ...] = "two_way"
     error_structure: ErrorStructure = "baltagi"
     mundlak: bool | Sequence[str] = False
     endog: Sequence[str] = ()

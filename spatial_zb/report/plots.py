@@ -1,7 +1,7 @@
 """Pictures of results: what ``fit.plot()``, ``effects.plot()``, ``moran.plot()`` and the like draw.
 
 Results do not know this module: they ask for it by the door ``"plot"`` of :mod:`spatial_zb.base`, and say by their
-``pictures`` which kinds they have (docs/decisions/0022-pictures-from-results.md).
+``pictures`` which kinds they have (decision 0022).
 """
 
 from __future__ import annotations

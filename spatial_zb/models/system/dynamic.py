@@ -168,7 +168,7 @@ def serial_correlation(fit: SystemFit) -> TestTable:
     Notes
     -----
     Errors with a correlation of 0.3 put the persistence τ of a variable 0.1 to 0.25 too high under every correction and
-    covariance, and where one variable leads the other its reverse is found too (docs/validation/dynamic_system.md).
+    covariance, and where one variable leads the other its reverse is found too (spatial-zb docs validation/dynamic_system).
     """
     carried, arrays = carried_fit(fit), fit.design.arrays
     sample, m = arrays.sample, arrays.m

@@ -354,7 +354,7 @@ def _fall(job: Job, claim: Claim) -> Measured:
     return Measured(
         Text(
             f"Share of units where {' and '.join(label.en for label in labels)} fell, {years.en}",
-            f"{'与'.join(label.zh for label in labels)}{'均' if len(labels) > 1 else ''}下降的地区比例，{years.zh}",
+            f"{'与'.join(label.zh for label in labels)}都下降的地区比例，{years.zh}",
         ),
         Interval(share, np.nan, np.nan),
         verdict,
