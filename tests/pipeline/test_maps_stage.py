@@ -91,6 +91,7 @@ def test_the_page_has_the_classes_of_the_print(results):
     )
     atlas = data["atlas"]
     assert atlas["scheme"] == "own"
+    assert {v["name"]: v["ofPeriod"] for v in atlas["variables"]}["before"] == 1999
     signed = next(v for v in atlas["variables"] if v["name"] == "signed")
     values = np.array(signed["values"], dtype=float)
     codes = np.array(signed["schemes"]["own"]["codes"])

@@ -320,7 +320,7 @@ def _variable(job: Job, name: str, units: pd.Index, matrices: Sequence[str]) -> 
     series = {W: _series(job, name, W, units) for W in matrices} if _has_moran(panel.array(name)) else {}
     maps = job.study.maps
     if maps is None:
-        return Variable(name, panel.label(name), values, series, codes)
+        return Variable(name, panel.label(name), values, series, codes, of_period=job.study.own_period(name))
     center = maps.center_of(name)
     return Variable(
         name,
@@ -331,6 +331,7 @@ def _variable(job: Job, name: str, units: pd.Index, matrices: Sequence[str]) -> 
         breaks=maps.breaks_of(name) if name in maps.variables else None,
         palette="sequential" if center == "none" else None,
         center=None if isinstance(center, str) else center,
+        of_period=job.study.own_period(name),
     )
 
 

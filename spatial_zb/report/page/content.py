@@ -43,7 +43,8 @@ class Variable:
 
     ``moran`` by the name of the weights; ``clusters`` by period, one code (HH, LL, HL, LH, ns) or None for
     each unit. ``breaks`` are inner edges of the caller's own, ``palette`` and ``center`` the colours of the printed map:
-    see :func:`~spatial_zb.report.maps.classes.classify`.
+    see :func:`~spatial_zb.report.maps.classes.classify`. ``of_period`` is the period of its figures where it is not that of
+    the row.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Variable:
     breaks: tuple[float, ...] | None = None
     palette: Palette | None = None
     center: float | None = None
+    of_period: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,6 +107,7 @@ def _variable(variable: Variable, atlas: Atlas, words: Words) -> dict[str, Any]:
     shown = {
         "name": variable.name,
         "label": words.number(variable.label),
+        "ofPeriod": variable.of_period,
         "values": [_numbers(row) for row in values],
         "mean": _numbers(_by_period(np.mean, values)),
         "sd": _numbers(_by_period(np.std, values)),

@@ -15,7 +15,12 @@ function startExplorer() {
   const variable = () => atlas.variables[state.variable];
   const values = () => variable().values[state.period];
   const name = (unit) => say(atlas.names[unit]);
-  const year = () => (atlas.periods.length > 1 ? phrase("comma") + phrase("year", atlas.periods[state.period]) : "");
+  /** The year of the figures: that of the row where the variable has none of its own. */
+  const year = () => {
+    const own = variable().ofPeriod;
+    if (own === null && atlas.periods.length < 2) return "";
+    return phrase("comma") + phrase("year", own ?? atlas.periods[state.period]);
+  };
   const title = () => say(variable().label) + year();
 
   /** The classes of the map now: colours, words, and the class of every unit (−1 without data). */
