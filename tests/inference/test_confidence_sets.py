@@ -325,6 +325,7 @@ def test_a_fit_puts_its_wald_limits_beside(small):
     assert found["tal"].estimate == own["estimate"]
     assert set(found.tidy()["set"]) == {"plug-in", "projection"}
     table = zb.tables.sets_table([found])
+    assert table.notes[0].en.startswith("Sets and intervals of 95 %. ")
     assert [row.cells[0].en for row in table.rows[1:]] == ["tal", "W × ind", "Total: tal"]
     assert all(re.fullmatch(r"\[-?[\d.]+, -?[\d.]+\]", str(cell)) for cell in table.rows[1].cells[2:])
 

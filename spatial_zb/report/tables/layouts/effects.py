@@ -158,6 +158,8 @@ def sets_table(results: Sequence[Sets], *, look: TableLook = PLAIN) -> Table:
     if not results:
         raise SpecificationError("A table of sets needs at least one result.", "置信集表至少要有一个结果。")
     style, labels, rows, said = look.style, look.words, [], [*SETS_NOTES]
+    levels = " / ".join(dict.fromkeys(f"{100 * one.level:g}" for found in results for one in found.sets))
+    said.insert(0, Text(f"Sets and intervals of {levels} %.", f"置信水平{levels}%。"))
     names = ("variable", "estimate", "wald", "plug_in", "projection")
     wald = any(found.wald is not None for found in results)
     for found in results:
