@@ -246,8 +246,12 @@ def compute(cell: Cell, replications: int) -> pd.DataFrame:
                     "seconds": time.perf_counter() - start,
                 }
             )
+    table = pd.DataFrame(rows)
+    table.loc[table["parameter"] == "set", ["bias", "bias_mcse", "median_bias", "sd", "error_over_sd"]] = (
+        np.nan
+    )
     front = dict(zip(KEYS, cell, strict=True)) | {"replications": replications, "seed": SEED}
-    return pd.DataFrame(rows).assign(**front)[[*front, *rows[0]]]
+    return table.assign(**front)[[*front, *rows[0]]]
 
 
 def run(replications: int = 400, workers: int = 1) -> pd.DataFrame:

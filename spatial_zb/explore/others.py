@@ -99,6 +99,14 @@ def _residual_arrays(
     """(T, n) residuals, ids, transformed regressors where least squares gave them, effects, whether a fit."""
     if hasattr(residuals, "design"):
         spec = residuals.spec
+        if residuals.estimator == "adjusted_score":
+            raise SpecificationError(
+                "Moran's I of residuals over all periods is for a complete panel under one W with effects of units and "
+                "periods. By period, among units that are there: "
+                'zb.moran(fit.panel.with_columns({"e": fit.residuals}), "e", W).',
+                "残差的莫兰指数（各期合并）用于面板完整、W唯一、仅有个体与时间效应的估计。按期、在存在的地区之间："
+                'zb.moran(fit.panel.with_columns({"e": fit.residuals}), "e", W)。',
+            )
         least_squares = not (
             spec.lag_y
             or spec.lag_error
