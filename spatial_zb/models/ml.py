@@ -89,10 +89,13 @@ HIGHEST = 0.9
 #: standard errors without equal variances (docs/validation/errors.md).
 TIED_P, TIED_SHIFT = 0.05, 0.25
 #: Panels like those whose intervals fell short in simulations without a word (docs/validation/lifelike.md): so few units, or
-#: so strong a ρ, with errors that last so long; so few periods, with a p-value of variances by place below the last.
-FEW_CITIES, STRONG, LASTING, SHORT, HINT = 20, 0.75, 0.5, 4, 0.5
+#: so strong a ρ, with errors that last so long; so few periods of up to so many units, with a p-value of variances by place
+#: below the last.
+FEW_CITIES, STRONG, LASTING, SHORT, CITIES, HINT = 20, 0.75, 0.5, 4, 100, 0.5
 #: How many times these p-values the screen lets pass, which knows residuals less exactly.
 MARGIN = 3.0
+#: The same of variances where λ alone is estimated, whose residuals do not depend on what is left aside.
+LESS_MARGIN = 1.5
 
 
 def fit_ml(
@@ -196,10 +199,16 @@ def _shortfall(at: Evaluated, covariance: str, errors: Errors) -> list[Note]:
     if covariance in CLUSTERED and (few or strong):
         lasting = correlation_test(errors)[1] < CORRELATED_P and autocorrelation(errors) >= LASTING
         return [measured_short("few" if few else "strong", n, T, rho)] if lasting else []
-    hint = covariance in INDEPENDENT and T <= SHORT and not few
-    if hint and TIED_P <= place_test(errors, at.design.weights.matrix)[3] < HINT:
+    if covariance in INDEPENDENT and hints_of_hubs(errors, at.design.weights.matrix):
         return [measured_short("hubs", n, T, rho)]
     return []
+
+
+def hints_of_hubs(errors: Errors, W: sparse.csr_array) -> bool:
+    """Whether variances may go with the place in W where there are too few periods for the test to see it."""
+    if errors.T > SHORT or not FEW_CITIES < errors.n <= CITIES:
+        return False
+    return bool(TIED_P <= place_test(errors, W)[3] < HINT)
 
 
 def may_be_unusual(errors: Errors, spec: DurbinSpec, W: sparse.csr_array) -> bool:
@@ -211,7 +220,10 @@ def may_be_unusual(errors: Errors, spec: DurbinSpec, W: sparse.csr_array) -> boo
         return False
     if correlation_test(errors)[1] < MARGIN * CORRELATED_P:
         return True
-    return len(spec.spatial_terms) == 1 and place_test(errors, W)[3] < MARGIN * TIED_P
+    if spec.lag_y and hints_of_hubs(errors, W):
+        return True
+    margin = MARGIN if spec.lag_y else LESS_MARGIN
+    return len(spec.spatial_terms) == 1 and place_test(errors, W)[3] < margin * TIED_P
 
 
 def notes_on_correlation(errors: Errors, covariance: str) -> list[Note]:

@@ -149,8 +149,9 @@ def test_shared_cells_are_really_shared(panel, monkeypatch):
     )
     found = specification_grid(panel, family, {"w": WEIGHTS["row"]})
     assert len(found.cells) == 6 * 8 * 2
-    # only where a look at the residuals leaves open whether a single fit has something to say of its errors
-    assert len(alone) <= 0.25 * len(found.cells)
+    # only where a look at the residuals leaves open whether a single fit has something to say of its errors: of their
+    # correlation over time and, with ρ or λ, of their variances
+    assert len(alone) <= 0.35 * len(found.cells)
 
 
 @pytest.mark.parametrize("label", WEIGHTS)
