@@ -336,6 +336,9 @@ def test_a_cross_section_says_nothing_of_periods(bare):
     for path, text in told.items():
         for word in ("Lee", "lee_yu", "ithin", "组内", "wo-way", "period", "时期", "期", "No effects"):
             assert word not in text.replace("unit-period", ""), (path, word, text)
+    page = (bare / "results/bare/report.html").read_text("utf-8")
+    assert "within units" not in page
+    assert "组内" not in page
     panel = pd.read_csv(bare / "results/bare/tidy/panel.csv")
     assert list(panel.columns) == ["unit", "y", "x", "core"]
     assert "Cross-section" in told[Path("results/bare/tables/en/moran.md")]

@@ -45,6 +45,7 @@ NO_INTERVAL = Text("Crosses: no interval available: {}.", "叉号：无置信区
 OF_UNIT = Text("Effects of one more unit of each variable.", "各变量增加一个单位的效应。")
 OF_CHANGE = Text("Effects of the change beside each variable{}.", "各变量变动所标数值的效应{}。")
 OF_SD = Text(", its standard deviation within units", "（所标数值为其组内标准差）")
+OF_ONE_SD = Text(", its standard deviation", "（所标数值为其标准差）")  # one period has none within units
 ESTIMATE = Text("Estimate", "估计值")
 ALL_UNITS = Text("All units", "全部地区")
 #: Whose effect is drawn: of one standard deviation within units, of one unit, or of changes by term.
@@ -99,7 +100,9 @@ def effects(
     sizes = _changes(per, next(iter(results.values())))
     frames = {name: _of_change(frame, sizes) for name, frame in frames.items()}
     with open_page(look, "journal_double") as page:
-        said = page.say(OF_CHANGE, page.say(OF_SD) if per == "sd" else "") if sizes else page.say(OF_UNIT)
+        panel = getattr(getattr(next(iter(results.values())), "fit", None), "panel", None)
+        sd = OF_SD if panel is None or len(panel.periods) > 1 else OF_ONE_SD
+        said = page.say(OF_CHANGE, page.say(sd) if per == "sd" else "") if sizes else page.say(OF_UNIT)
         rows = _Rows(frames, terms, models or {}, confidence, sizes, said)
         return _intervals(rows, list(EFFECTS.items()), page)
 
