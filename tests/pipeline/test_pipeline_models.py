@@ -240,7 +240,7 @@ def test_figures_take_the_fits_of_the_models(tmp_path, monkeypatch):
     def again(*args, **kwargs):
         raise AssertionError("fitted again")
 
-    monkeypatch.setattr("spatial_zb.pipeline.stages.effects.fit_durbin", again)
+    monkeypatch.setattr("spatial_zb.pipeline.stages.effects.fit_model", again)
     monkeypatch.setattr("spatial_zb.pipeline.stages.effects.fit_system", again)
     whole = running.run(study, ("models", "systems", "maps"), out=tmp_path / "whole").folder
     for name in ("effects_by_unit_plain_x", "effects_by_order_plain_x", "effects_by_unit_pair_one_two"):
