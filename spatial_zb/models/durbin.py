@@ -11,7 +11,7 @@ from spatial_zb.base.errors import SpecificationError, listed, listed_zh, not_on
 from spatial_zb.base.notes import Kind, Note, about, tell
 from spatial_zb.base.text import Text
 from spatial_zb.base.threads import one_thread
-from spatial_zb.data.panel import Panel
+from spatial_zb.data.panel import Panel, require_complete
 from spatial_zb.models.certainty import conley_kernel, conley_note, few_degrees, one_unit_alone
 from spatial_zb.models.design import build_design, check_kinds, refuse_empty_rows
 from spatial_zb.models.dynamic import fit_dynamic
@@ -294,6 +294,7 @@ def _reasons(spec: DurbinSpec, panel: Panel, lags: Lags, estimator: Estimator) -
         return reasons
     if set(reasons) <= {"rows of W"}:
         return ()
+    require_complete(panel, Text(listed(found), listed_zh(found)))
     why = [REASONS[name] for name in reasons]
     raise SpecificationError(
         f"{listed(found)} needs a complete panel under one W with effects of units and periods, and here "
