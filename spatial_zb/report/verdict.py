@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from spatial_zb.base.text import Text
@@ -382,3 +383,38 @@ def _capital(text: str) -> str:
 
 def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def leads_sentence(tests: pd.DataFrame, names: Mapping[str, Text]) -> Text | None:
+    """Who leads whom in a system of two, in one sentence; None for more equations, or where a test is not defined.
+
+    Parameters
+    ----------
+    tests
+        ``zb.granger(fit).tidy()``. A variable is said to lead where both p-values of its lags together are below 0.05: the
+        likelihood ratio and, where there is one, the clustered test.
+    names
+        Words for the equations.
+    """
+    both = tests[tests["part"] == "both"] if (tests["part"] == "both").any() else tests
+    if len(both) != 2 or not np.isfinite(both["p_value"]).all():
+        return None
+    p = np.fmax(both["p_value"].to_numpy(float), both["p_cluster"].to_numpy(float))
+    (first, second), shown = both["source"], {name: _brief(text, 3) for name, text in names.items()}
+    a, b = shown[first], shown[second]
+    if (p < 0.05).all():
+        return Text(
+            f"{a.en[:1].upper()}{a.en[1:]} and {b.en} of the year before each help to foresee the other.",
+            f"上一年的{a.zh}与{b.zh}互有预测作用。",
+        )
+    if (p < 0.05).any():
+        lead, follow = (a, b) if p[0] < 0.05 else (b, a)
+        return Text(
+            f"{lead.en[:1].upper()}{lead.en[1:]} of the year before helps to foresee {follow.en}; the reverse is not seen.",
+            f"上一年的{lead.zh}有助于预测{follow.zh}，反之则看不出。",
+        )
+    return Text(
+        f"Neither is seen to lead: {a.en} and {b.en} of the year before do not help to foresee each other "
+        f"(p = {p[0]:.2f} and {p[1]:.2f}).",
+        f"看不出孰先孰后：上一年的{a.zh}与{b.zh}互无预测作用（p = {p[0]:.2f}和{p[1]:.2f}）。",
+    )

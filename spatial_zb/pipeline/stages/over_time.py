@@ -15,12 +15,13 @@ from spatial_zb.base.text import Text
 from spatial_zb.effects.responses import Responses, impulse_responses
 from spatial_zb.hypotheses.granger import granger
 from spatial_zb.models.system.fit import SystemFit
-from spatial_zb.pipeline.job import Job, figure_note, map_look, sample_notes, unit_names
+from spatial_zb.pipeline.job import Job, Verdict, figure_note, map_look, sample_notes, unit_names
 from spatial_zb.pipeline.words import weights_words
 from spatial_zb.report import figures, maps
 from spatial_zb.report.drawing.frame import Look
 from spatial_zb.report.drawing.style import Drawing
 from spatial_zb.report.tables.table import TableLook
+from spatial_zb.report.verdict import leads_sentence
 from spatial_zb.study import System
 
 #: Horizons of the table and of the static map; the frame and the page have all.
@@ -67,6 +68,9 @@ def write_over_time(job: Job, system: System, facts: Mapping[str, str], fit: Sys
             _map_shock(job, system, facts, fit, unit, stem, names, choices)
     reading = over_time_words(fit, tests, responses, names, title)
     job.prose(f"{stem}_reading", system.title, [reading], choices)
+    said = None if tests is None else leads_sentence(tests.tidy(), names)
+    if said is not None and not any(verdict.about == system.name for verdict in job.made.verdicts):
+        job.made.verdicts.append(Verdict(system.name, said))
 
 
 def _tests(job: Job, system: System, facts: Mapping[str, str], fit: SystemFit) -> TestTable | None:
