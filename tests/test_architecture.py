@@ -203,6 +203,7 @@ ARROWS = {
         "report/figures",
         "report/maps",
         "report/tables",
+        "report/tables/writers",
         "weights",
     },
     "report/drawing": {"base", "report", "weights"},

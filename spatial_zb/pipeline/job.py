@@ -19,8 +19,8 @@ from spatial_zb.base.execute import Execution
 from spatial_zb.base.text import LANGUAGES, Language, Text
 from spatial_zb.data.regions import select_regions
 from spatial_zb.pipeline.prepare import Prepared
-from spatial_zb.pipeline.remarks import Remark, notes_of, remarks
-from spatial_zb.pipeline.words import source_note, span_words
+from spatial_zb.pipeline.remarks import Reading, Remark, Verdict, notes_of, remarks
+from spatial_zb.pipeline.words import paper_figures, source_note, span_words
 from spatial_zb.report.drawing.frame import Country, Look
 from spatial_zb.report.tables.table import Table, TableLook, journal_style
 from spatial_zb.study import Study
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from spatial_zb.models.system.fit import SystemFit
     from spatial_zb.report.drawing.style import Drawing
     from spatial_zb.report.page import UnitPaths
+    from spatial_zb.report.paper import Plate
 
 
 AnyFit = TypeVar("AnyFit", "Fit", "SystemFit")
@@ -70,27 +71,6 @@ class Prose:
     title: Text
     paragraphs: tuple[Text, ...]
     choices: Mapping[str, Text] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One finding in a sentence; its stage says of what kind it is."""
-
-    stage: str
-    text: Text
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A finding that can be said aloud.
-
-    ``about``: the model, system or variable it is of. ``rank``: 0 for a finding, 1 for how firm that of the same name is,
-    which follows it.
-    """
-
-    about: str
-    text: Text
-    rank: int = 0
 
 
 Section = TypeVar("Section")
@@ -141,6 +121,10 @@ class Made:
         Warnings of the run so far.
     paths
         Scenarios for the map of the report, each with its stage.
+    titles
+        Of the figures, by the stem of their files.
+    plates
+        Figures of the paper by stem and language, each with its title.
     began
         How many of them there were before each stage.
     """
@@ -154,6 +138,8 @@ class Made:
     clusters: dict[tuple[str, int], pd.Series] = field(default_factory=dict)
     warned: list[warnings.WarningMessage] = field(default_factory=list)
     paths: list[tuple[str, UnitPaths]] = field(default_factory=list)
+    titles: dict[str, Text] = field(default_factory=dict)
+    plates: dict[str, dict[Language, tuple[str, Plate]]] = field(default_factory=dict)
     began: dict[str, int] = field(default_factory=lambda: {"prepare": 0})
 
     @property
@@ -306,23 +292,32 @@ class Job:
         *,
         preset: str = "journal_double",
         shown: Text | None = None,
+        titled: Text | None = None,
         choices: Mapping[str, Text] | None = None,
     ) -> None:
         """Draw and save one figure, in every format and language: ``look`` in the style of each.
 
-        ``shown``: the report has it too, unless it is heavy, and this is what it is called there; ``choices`` are those
-        of :meth:`table`.
+        ``shown``: the report has it too, unless it is heavy, and this is what it is called there; ``titled``: what it is
+        called elsewhere; ``choices`` are those of :meth:`table`.
         """
         from spatial_zb.report.drawing.style import PRESETS, save_figure
         from spatial_zb.report.page.outlines import inline_svg
+        from spatial_zb.report.paper import plate_of
 
+        name = shown or titled or Text.of(look.title or stem)
+        self.made.titles[stem] = name
         in_page = shown is not None and self.study.output.report
         drawings: dict[Language, str] = {}
-        for language in self.languages if self.writes or in_page else ():
+        in_paper = self.study.output.paper and stem in paper_figures(self.study)
+        for language in self.languages if self.writes or in_page or in_paper else ():
             style = replace(PRESETS[preset], dpi=self.study.output.dpi, language=language)
             figure = draw(replace(look, style=style)).figure
             if self.writes:
                 save_figure(figure, self.where("figures", language), stem, self.study.output.figures)
+            if in_paper:
+                folder, formats = self.where("figures", language), self.study.output.figures
+                plate = plate_of(figure, folder, stem, formats, self.place)
+                self.made.plates.setdefault(stem, {})[language] = name.pick(language), plate
             if shown is not None and in_page:
                 mark = f"f{len(self.made.items)}{language}"
                 drawings[language] = inline_svg(figure, shown.pick(language), mark)

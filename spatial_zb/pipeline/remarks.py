@@ -13,6 +13,28 @@ from spatial_zb.base.notes import FitWords, Note, NotesWarning, merged
 from spatial_zb.base.text import Language, Text
 from spatial_zb.models.notes import MEDIAN_UNBIASED
 
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One finding in a sentence; its stage says of what kind it is."""
+
+    stage: str
+    text: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A finding that can be said aloud.
+
+    ``about``: the model, system or variable it is of. ``rank``: 0 for a finding, 1 for how firm that of the same name is,
+    which follows it.
+    """
+
+    about: str
+    text: Text
+    rank: int = 0
+
+
 #: How a fit was made that says nothing of it, beside others that do.
 _BY_ML = Text("by ML", "极大似然")
 #: What the notes of a fit call by its name in Python.

@@ -15,7 +15,7 @@ import spatial_zb
 from spatial_zb.base.errors import OutputError, SpatialZbWarning, SpecificationError
 from spatial_zb.base.execute import Execution
 from spatial_zb.base.notes import warn
-from spatial_zb.base.text import UNDATED, Text
+from spatial_zb.base.text import LANGUAGES, UNDATED, Text
 from spatial_zb.pipeline.job import Job, Made, MadeTable, Reading
 from spatial_zb.pipeline.prepare import Prepared, prepare
 from spatial_zb.pipeline.remarks import brief_lines, notes_of
@@ -26,11 +26,11 @@ from spatial_zb.pipeline.stages.equations import estimate
 from spatial_zb.pipeline.stages.exploration import autocorrelation, describe
 from spatial_zb.pipeline.stages.maps import draw_maps
 from spatial_zb.pipeline.stages.models import diagnose_models
-from spatial_zb.pipeline.stages.page import write_page
+from spatial_zb.pipeline.stages.page import report_study
 from spatial_zb.pipeline.stages.systems import estimate_systems
 from spatial_zb.pipeline.words import STAGE_WORDS, blank_words
 from spatial_zb.report import folder as output
-from spatial_zb.report.files import input_record, output_record, slug, versions
+from spatial_zb.report.files import input_record, output_record, slug, versions, write_atomic
 from spatial_zb.study import Study, name_in
 from spatial_zb.weights.matrix import Weights
 from spatial_zb.weights.periods import weights_at
@@ -168,7 +168,7 @@ WORK: dict[Stage, Callable[[Job], list[Text]]] = {
     "crosscheck": compare_programs,
     "claims": confront,
     "maps": draw_maps,
-    "report": write_page,
+    "report": report_study,
 }
 
 
@@ -217,6 +217,8 @@ def run(
             stage_of |= {p: stage for p in _files_in(place) if p not in stage_of}
         if input_record({"study": study.path, **study.files()}, study.root) != inputs:
             warn("An input file changed while the study was running.", "研究运行期间有输入文件被改动。")
+        stage_of[INDEX] = "index"
+        _write_index(study, output.read_manifest(target), place, stages, made)
         manifest, stale = _manifest(study, target, place, stages, stage_of, inputs, timings, made)
         files = output.publish(place, target, manifest, stale)
     found = made.remarks(STAGE_WORDS)
@@ -232,7 +234,7 @@ def run(
 
 def _refuse_unwanted(study: Study, stages: Sequence[Stage]) -> None:
     """Refuse to make the report alone for a study that switches it off."""
-    if tuple(stages) == ("report",) and not study.output.report:
+    if tuple(stages) == ("report",) and not (study.output.report or study.output.paper):
         place = study.place("output.report")
         raise SpecificationError(
             f"{study.path.name}, {place.en}, is false: set it to true, or leave it out.",
@@ -266,7 +268,7 @@ def refuse_results_of_others(study: Study) -> None:
 
 def _worked(study: Study, stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """The stages to work through, in order: the report needs what all others make, claims need the fits."""
-    if "report" in stages and study.output.report:
+    if "report" in stages and (study.output.report or study.output.paper):
         return STAGES
     measures = {claim.measure for claim in study.claims} if "claims" in stages else set()
     fits = {stage for measure, stage in (("effect", "models"), ("granger", "systems")) if measure in measures}
@@ -301,10 +303,35 @@ def _manifest(
         "seconds": {name: round(value, 3) for name, value in timings.items()},
         "notes": _in_both(run.notes),
         "reading": _in_both(run.short_reading()),
+        "figures": {**old.get("figures", {}), **_titles(run)},
         "exhibits": _exhibits(run, stages) + [e for e in old.get("exhibits", []) if e["stage"] not in stages],
         "outputs": made + [{**r, "from_other_inputs": not same} for r in kept],
     }
     return manifest, stale
+
+
+#: The page that leads to all other files.
+INDEX = "index.html"
+
+
+def _write_index(
+    study: Study, old: Mapping[str, Any], place: Path, stages: Sequence[Stage], run: Made
+) -> None:
+    """The index of all files that the folder will have: of this run, and of other stages of earlier ones."""
+    from spatial_zb.report.page.html import render_index
+
+    kept = {record["path"] for record in old.get("outputs", []) if record["stage"] not in stages}
+    entries = [*old.get("exhibits", []), *_exhibits(run, stages)]
+    titles = {entry["key"]: Text.of(entry["title"]) for entry in entries if entry.get("title")}
+    titles |= {stem: Text.of(title) for stem, title in {**old.get("figures", {}), **_titles(run)}.items()}
+    languages = LANGUAGES if study.general.language == "both" else (study.general.language,)
+    files = sorted({*_files_in(place), *kept, output.MANIFEST} - {INDEX})
+    write_atomic(place / INDEX, render_index(study.general.title, files, titles, languages))
+
+
+def _titles(run: Made) -> dict[str, dict[str, str]]:
+    """Titles of the figures of this run, by the stem of their files."""
+    return {slug(stem): {"en": title.en, "zh": title.zh} for stem, title in run.titles.items()}
 
 
 def _in_both(texts: Iterable[Text]) -> list[dict[str, str]]:

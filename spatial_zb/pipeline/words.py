@@ -181,6 +181,25 @@ def span_words(periods: Sequence[int]) -> Text:
     return Text(f"{first}–{last}", f"{first}—{last}年")
 
 
+def paper_figures(study: Study) -> tuple[str, str, str, str]:
+    """Stems of the figures of the paper: map, Moran scatter or clusters, effects, robustness; empty where there is none."""
+    maps, models, asked = study.maps, list(study.models), study.compare
+    first = maps.variables[0] if maps is not None and maps.variables else ""
+    moran = (
+        ""
+        if not first
+        else f"clusters_{first}"
+        if maps is not None and maps.clusters
+        else f"moran_scatter_{first}"
+    )
+    return (
+        f"map_{first}" if first else "",
+        moran,
+        f"effects_{models[0]}" if models else "",
+        "compare_curve" if asked is not None else "",
+    )
+
+
 def short_words(label: Text) -> Text:
     """A label without what it says in brackets."""
     return Text(label.en.split(" (")[0], label.zh.split("（")[0])

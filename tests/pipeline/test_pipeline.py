@@ -183,11 +183,15 @@ def test_report_alone_gives_the_same_page_and_no_other_file(tmp_path):
     pipeline.run(study, ("report",), out=tmp_path / "alone")
     page = (tmp_path / "alone" / "report.html").read_bytes()
     assert page == (tmp_path / "whole" / "report.html").read_bytes()
-    assert sorted(p.name for p in (tmp_path / "alone").iterdir()) == [output.MANIFEST, "report.html"]
+    for name in ("paper.docx", "paper.tex"):
+        assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    names = [p.name for p in (tmp_path / "alone").iterdir()]
+    own = ["figures", "index.html", output.MANIFEST, "paper.docx", "paper.tex", "report.html"]
+    assert sorted(names) == own  # a paper needs its figures
 
 
 def test_a_study_may_do_without_the_report(project, monkeypatch, capsys):
-    edit(project, "studies/small.toml", "dpi = 72", "dpi = 72\nreport = false")
+    edit(project, "studies/small.toml", "dpi = 72", "dpi = 72\nreport = false\npaper = false")
     before = contents(project)
     assert run(project, "report") == 1
     assert "report (line" in capsys.readouterr().err
@@ -235,7 +239,7 @@ def test_second_run_gives_the_same_tables(project, monkeypatch):
     assert run(project) == 0
     after = contents(project)
     wanted = {name for name in before if stages.get(name) not in ("maps", "report")}
-    differing = {name for name in wanted if before[name] != after.get(name)} - {output.MANIFEST}
+    differing = {name for name in wanted if before[name] != after.get(name)} - {output.MANIFEST, "index.html"}
     assert not differing
     assert set(after) == wanted
 
@@ -271,7 +275,7 @@ def test_results_no_longer_made_are_removed_and_strangers_stay(project, monkeypa
     only(monkeypatch, "maps")
     assert run(project) == 0
     assert "figures/map_talent.png" in gone
-    assert set(contents(project)) == maps - gone | {output.MANIFEST, "my notes.txt"}
+    assert set(contents(project)) == maps - gone | {output.MANIFEST, "index.html", "my notes.txt"}
     assert (results(project) / "my notes.txt").read_text() == "kept"
 
 

@@ -17,8 +17,8 @@ from shapely import box
 from spatial_zb.base.errors import OutputError, SpecificationError
 from spatial_zb.base.text import Text
 from spatial_zb.report.page import Content, Section, UnitEffects, draw_outlines, write_report
-from spatial_zb.report.page.data import Words, embedded
-from spatial_zb.report.page.html import render
+from spatial_zb.report.page.content import Words
+from spatial_zb.report.page.html import embedded, render
 from spatial_zb.report.tables.text import clean
 
 #: The most that a page of 90 units in 20 years may take.

@@ -76,6 +76,7 @@ def opened(browser, report):
         page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
         page.goto(report.as_uri())
         page.wait_for_selector("html[data-ready]")
+        page.evaluate("document.querySelectorAll('details.more').forEach((part) => { part.open = true; })")
         try:
             yield page
             assert page.evaluate("broken") == []

@@ -29,6 +29,7 @@ _NUMBER = re.compile(r"[-−]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+−]?\d+)?")
 _PACKED = {".docx", ".xlsx"}
 _COMPARED = {"tables", "tidy"}
 _PAGE = "report.html"
+_PAPERS = tuple(f"paper{part}.{suffix}" for part in ("", ".zh") for suffix in ("docx", "tex"))
 #: Of the page, what draws (styles and shapes), and the digest of the package. Its words and numbers are compared,
 #: embedded ones too.
 _DRAWN = re.compile(
@@ -51,8 +52,8 @@ class Comparison(Printed):
     Attributes
     ----------
     files
-        One row per file of ``tables/`` and ``tidy/``: ``file``, ``verdict`` (``identical``, ``same numbers``:
-        other bytes, every word equal and every number equal to the last printed digit, ``different``,
+        One row per file of ``tables/`` and ``tidy/``, of the paper and the page: ``file``, ``verdict`` (``identical``,
+        ``same numbers``: other bytes, every word equal and every number equal to the last printed digit, ``different``,
         ``missing``, ``new``) and the first difference, as ``detail`` and in Chinese as ``detail_zh``.
     digest
         Of a replication package: the fingerprint of its files.
@@ -109,7 +110,7 @@ def _files(folder: Path) -> list[str]:
         for top in sorted(_COMPARED)
         for path in sorted((folder / top).rglob("*"))
         if path.is_file()
-    ] + [_PAGE] * (folder / _PAGE).is_file()
+    ] + [name for name in (*_PAPERS, _PAGE) if (folder / name).is_file()]
 
 
 def _found(verdict: str, detail: Text | None = None) -> dict[str, str]:
@@ -145,7 +146,9 @@ def _words(path: Path) -> str:
 
 
 def _part_words(name: str, data: bytes) -> str:
-    """Words of a part; for a part that is not text, such as a picture, its fingerprint."""
+    """Words of a part; for one that is not text its fingerprint, but figures of a paper are drawings of its numbers."""
+    if name.startswith("word/media/"):
+        return ""
     if name.endswith((".xml", ".rels")):
         return re.sub(r"<[^>]*>", " ", data.decode("utf-8", errors="replace"))
     return hashlib.sha256(data).hexdigest()

@@ -269,6 +269,8 @@ def _exhibits(study: Study, manifest: Mapping[str, Any]) -> list[dict[str, str]]
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for record in manifest["outputs"]:
         path = PurePosixPath(record["path"])
+        if record["stage"] not in WORK:  # the index leads to what others make
+            continue
         kind = path.parts[0] if len(path.parts) > 1 else "page"
         place = (kind, path.stem)
         if place not in rows:

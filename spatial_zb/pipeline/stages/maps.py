@@ -84,6 +84,7 @@ def _draw_variable(job: Job, panel: Panel, variable: str, shown: Any) -> None:
         _look(
             job, shown, legend=panel.label(variable), note=_classes_words(job, variable, classes), **center
         ),
+        titled=panel.label(variable),
     )
 
 
@@ -196,6 +197,7 @@ def _draw_clusters(job: Job, panel: Panel, weights: str, shown: Any) -> pd.DataF
             f"clusters_{variable}" if first else f"clusters_{variable}_{weights}",
             partial(_clusters, dict(zip(heads, found.values(), strict=True)), shown),
             _look(job, shown, note=note),
+            titled=Text(f"Local Moran clusters: {label.en}", f"局部莫兰聚类：{label.zh}"),
         )
         frames += [
             result.tidy().assign(variable=variable, period=period, weights=weights)
@@ -238,6 +240,7 @@ def _draw_scatter(job: Job, panel: Panel, variable: str) -> None:
             values, weights, label=panel.label(variable), p_values=p_values, look=look
         ),
         Look(words=unit_names(job.prepared), note=note),
+        titled=Text(f"Moran scatter: {panel.label(variable).en}", f"莫兰散点图：{panel.label(variable).zh}"),
     )
 
 

@@ -27,7 +27,7 @@ from spatial_zb.pipeline.job import (
     unit_names,
 )
 from spatial_zb.pipeline.stages.exploration import clusters_words, model_variables
-from spatial_zb.pipeline.stages.paper import colophon, facts, limits, sources
+from spatial_zb.pipeline.stages.paper import colophon, facts, limits, paper_exhibits, sources, write_paper
 from spatial_zb.pipeline.words import STAGE_WORDS, step_of, warn_undone
 from spatial_zb.study import Study
 from spatial_zb.weights.matrix import Weights
@@ -51,15 +51,23 @@ REPORT = "report.html"
 MOST_EFFECTS = 300
 
 
-def write_page(job: Job) -> list[Text]:
+def report_study(job: Job) -> list[Text]:
+    """The page and the paper of a study, from what the stages before have made."""
+    write_page(job)
+    write_paper(job)
+    return []
+
+
+def write_page(job: Job) -> None:
     """Put the offline report together from what the stages before it have made."""
-    from spatial_zb.report.page import Content, Remarks, write_report
+    from spatial_zb.report.page import ChartItem, Content, Remarks, write_report
 
     study, prepared = job.study, job.prepared
     if not study.output.report:
-        return []
+        return
     atlas = _atlas(job) if study.mapped else None
-    sections = _sections(job, atlas.units if atlas else ())
+    headline = _headline(job)
+    sections = _sections(job, atlas.units if atlas else (), headline)
     content = Content(
         name=study.name,
         title=study.general.title,
@@ -67,6 +75,7 @@ def write_page(job: Job) -> list[Text]:
         sections=sections,
         atlas=atlas,
         findings=tuple(job.made.short_reading()),
+        headline=None if headline is None else ChartItem(headline.title, headline.drawings),
         limits=tuple(limits(job)),
         warnings=tuple(
             Remarks(title, tuple(remark.text for remark in group))
@@ -79,7 +88,6 @@ def write_page(job: Job) -> list[Text]:
     )
     write_report(content, job.place / REPORT, job.languages)
     job.tick(f"{REPORT} · {len(prepared.samples[study.main_sample])}")
-    return []
 
 
 CHOICES = {
@@ -162,18 +170,47 @@ IN_WORDS = Text("In words", "文字解读")
 # -- tables, paragraphs, effects ---------------------------------------------------------------------------
 
 
-def _sections(job: Job, units: Sequence[str]) -> tuple[Section, ...]:
+def _headline(job: Job) -> MadeFigure | None:
+    """The effects of the first model, or what another stage than the sample draws first: below the map."""
+    drawn = [item for item in job.made.items if isinstance(item, MadeFigure)]
+    models = [item for item in drawn if item.stage == "models"]
+    return next(iter(models or drawn), None)
+
+
+def _folded(items: Sequence[MadeTable | MadeFigure | Prose], exhibits: Sequence[MadeTable]) -> list[bool]:
+    """Whether an item is folded: all but words, tables of the paper, and the like of other models, samples and weights."""
+    kinds = {(item.stage, _kind(item)) for item in exhibits if item.choices}
+    return [
+        not (
+            isinstance(item, Prose)
+            or item in exhibits
+            or (isinstance(item, MadeTable) and (item.stage, _kind(item)) in kinds)
+        )
+        for item in items
+    ]
+
+
+def _kind(item: MadeTable) -> str:
+    """What a table is of whatever the model: the key up to the first name in it."""
+    return next(iter(item.tables.values())).key.split("_")[0]
+
+
+def _sections(job: Job, units: Sequence[str], headline: MadeFigure | None) -> tuple[Section, ...]:
     """A part of the page for every stage that made something, in the order of work."""
     from spatial_zb.report.page import Section
 
     made = job.made
+    exhibits = [table for tables, _ in paper_exhibits(job) for table in tables]
     sections = []
     for stage in made.stages:
         title, intro = PARTS.get(stage, (Text.of(stage.capitalize()), Text("", "")))
-        items = [_item(item) for item in made.items if item.stage == stage]
+        own = [item for item in made.items if item.stage == stage and item is not headline]
+        folded = _folded(own, exhibits)
+        items = [_item(item) for item, away in zip(own, folded, strict=True) if not away]
+        more = tuple(_item(item) for item, away in zip(own, folded, strict=True) if away)
         effects = _unit_effects(job, [fit for fit in made.fits if fit.stage == stage], units)
         paths = tuple(part for of, part in made.paths if of == stage and set(part.units) <= set(units))
-        sections.append(Section(stage, title, intro, (*_in_words(job, stage), *items), effects, paths))
+        sections.append(Section(stage, title, intro, (*_in_words(job, stage), *items), effects, paths, more))
     return tuple(sections)
 
 

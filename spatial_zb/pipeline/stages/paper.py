@@ -1,19 +1,208 @@
-"""Words about the sample, its data and their limits, which the page and the paper share."""
+"""The paper of a study: what an article shows, in its order; words on the sample and its data, which the page shares."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import spatial_zb
 from spatial_zb.base.errors import listed, listed_zh
-from spatial_zb.base.text import Text
-from spatial_zb.pipeline.job import Job, span_words, unit_names
-from spatial_zb.pipeline.words import as_sentence, blank_sentence
+from spatial_zb.base.text import Language, Text
+from spatial_zb.pipeline.job import Job, MadeTable, Prose, span_words, unit_names
+from spatial_zb.pipeline.words import as_sentence, blank_sentence, paper_figures
 from spatial_zb.study import Study
 
 if TYPE_CHECKING:
     from spatial_zb.report.page import Remarks
+    from spatial_zb.report.paper import Exhibit, Paper, Words
+
+
+def write_paper(job: Job) -> None:
+    """``paper.docx`` and ``paper.tex``; in a second language ``paper.zh.docx`` and ``paper.zh.tex``."""
+    from spatial_zb.report.files import write_atomic
+    from spatial_zb.report.paper import render_latex, render_word
+
+    if not job.study.output.paper:
+        return
+    for number, language in enumerate(job.languages):
+        paper = _paper(job, language)
+        stem = f"paper.{language}" if number else "paper"
+        write_atomic(job.place / f"{stem}.docx", render_word(paper))
+        write_atomic(job.place / f"{stem}.tex", render_latex(paper))
+        job.tick(stem)
+
+
+DATA, FINDINGS, RESULTS = Text("Data", "数据"), Text("Findings", "主要结论"), Text("Results", "实证结果")
+REFERENCES = Text("References", "参考文献")
+
+
+def _paper(job: Job, language: Language) -> Paper:
+    """Findings, data, results with their tables and figures, references."""
+    from spatial_zb.report.paper import Heading, Paper, Words
+
+    study, made = job.study, job.made
+    blocks: list[Heading | Words | Exhibit] = []
+    verdicts = [text.pick(language) for text in made.short_reading()]
+    if verdicts:
+        joined = (" " if language == "en" else "").join(verdicts)
+        blocks += [Heading(FINDINGS.pick(language)), Words(joined)]
+    blocks.append(Heading(DATA.pick(language)))
+    blocks += [Words(text.pick(language)) for text in sources(study)]
+    for group in limits(job):
+        blocks.append(Words(f"{group.title.pick(language)}{'.' if language == 'en' else '。'}"))
+        blocks += [Words(text.pick(language), "item") for text in group.texts]
+    blocks.append(Heading(RESULTS.pick(language)))
+    for tables, figure in paper_exhibits(job):
+        for table in tables:
+            blocks += _before(job, table, language)
+            blocks.append(_table(table, language))
+        plate = job.made.plates.get(figure, {}).get(language)
+        if plate is not None:
+            blocks.append(_figure(plate[0], plate[1]))
+    blocks.append(Heading(REFERENCES.pick(language)))
+    blocks += [Words(text, "reference") for text in _references(study)]
+    blocks.append(Words(colophon(study).pick(language), "item"))
+    return Paper(study.general.title.pick(language), facts(job).pick(language), language, tuple(blocks))
+
+
+def _table(item: MadeTable, language: Language) -> Exhibit:
+    from spatial_zb.report.paper import Exhibit
+
+    return Exhibit(item.tables[language], item.styles[language])
+
+
+def _figure(title: str, plate: object) -> Exhibit:
+    from spatial_zb.report.paper import Exhibit, Plate
+
+    assert isinstance(plate, Plate)
+    return Exhibit(title=title, plate=plate)
+
+
+def _before(job: Job, table: MadeTable, language: Language) -> list[Words]:
+    """What a stage says of its first model, above the table that it is about: the model that tests point to, effects."""
+    from spatial_zb.report.paper import Words
+
+    key = next(iter(table.tables.values())).key
+    if table.stage == "tests":
+        said = [item for item in job.made.items if isinstance(item, Prose) and item.choices == table.choices]
+        lines = [
+            line for item in said[:1] for text in item.paragraphs for line in text.pick(language).splitlines()
+        ]
+        return [Words(line, "item") for line in lines if line.strip()]
+    if key.startswith("effects_"):
+        return [Words(r.text.pick(language)) for r in job.made.readings if r.stage == "models"][:1]
+    if table.stage == "compare":
+        return [Words(r.text.pick(language)) for r in job.made.readings if r.stage == "compare"][:1]
+    return []
+
+
+def paper_exhibits(job: Job) -> Iterator[tuple[list[MadeTable], str]]:
+    """Tables and the figure below them, in the order of an article; what a study does not have is left out."""
+    found: dict[str, MadeTable] = {}
+    for item in job.made.items:
+        if isinstance(item, MadeTable):
+            found.setdefault(next(iter(item.tables.values())).key, item)
+    figures = dict(zip(("map", "moran", "effects", "robustness"), paper_figures(job.study), strict=True))
+    models, systems = list(job.study.models.values()), list(job.study.systems)
+    of = models[0].name if models else ""
+    regression = [key for key in found if models and found[key].stage == "models" and key.endswith(f"_{of}")]
+    system = [key for key in found if systems and found[key].stage == "systems"]
+    effects = [key for key in (regression or system) if "effects_" in key][:1]
+    main = [key for key in (regression or system) if "effects_" not in key][:1]
+    tests = [f"tests_{of}"] if models else [key for key in system if key.endswith("_identification")]
+    robust = [key for key in ("compare_robustness", "compare_weights", "compare_models") if key in found][:1]
+    moran = [key for key in found if found[key].stage == "moran"][:1]
+    order: Sequence[tuple[Sequence[str], str]] = (
+        (["descriptives"], figures["map"]),
+        (moran or [key for key in found if key in job.study.coupling], figures["moran"]),
+        (tests, ""),
+        (main, ""),
+        (effects, figures["effects"]),
+        (robust, figures["robustness"]),
+    )
+    for keys, figure in order:
+        yield [found[key] for key in keys if key in found], figure
+
+
+def _references(study: Study) -> Iterator[str]:
+    """Works that the methods of a study rest on, by the name of the first author."""
+    fits = len(study.models) + len(study.systems)
+    errors = {m.covariance for m in study.models.values()} | {m.covariance for m in study.systems.values()}
+    maps, asked = study.maps, study.compare
+    lag = any(model.time_lag for model in study.models.values())
+    used: dict[str, Callable[[], bool]] = {
+        "anselin_lisa": lambda: maps is not None and maps.clusters is not None,
+        "anselin_lm": lambda: bool(study.models),
+        "barro": lambda: study.dynamics is not None and bool(study.dynamics.beta),
+        "bell": lambda: "cluster" in errors,
+        "benjamini": lambda: maps is not None and maps.clusters is not None,
+        "dagum": lambda: study.dynamics is not None and bool(study.dynamics.inequality),
+        "driscoll": lambda: "driscoll_kraay" in errors,
+        "kelejian": lambda: bool(study.systems),
+        "lee_yu": lambda: bool(study.models),
+        "lesage_bayes": lambda: asked is not None and asked.probabilities is not None,
+        "lesage_pace": lambda: bool(fits),
+        "montiel": lambda: bool(study.systems),
+        "moran": lambda: study.moran is not None,
+        "simonsohn": lambda: asked is not None,
+        "yu": lambda: lag,
+    }
+    yield from (WORKS[name] for name, wanted in used.items() if wanted())
+
+
+WORKS = {
+    "anselin_lisa": "Anselin, L. (1995). Local indicators of spatial association—LISA. Geographical Analysis 27: 93–115.",
+    "anselin_lm": (
+        "Anselin, L., Bera, A. K., Florax, R. and Yoon, M. J. (1996). Simple diagnostic tests for spatial "
+        "dependence. Regional Science and Urban Economics 26: 77–104."
+    ),
+    "barro": "Barro, R. J. and Sala-i-Martin, X. (1992). Convergence. Journal of Political Economy 100: 223–251.",
+    "bell": (
+        "Bell, R. M. and McCaffrey, D. F. (2002). Bias reduction in standard errors for linear regression "
+        "with multi-stage samples. Survey Methodology 28: 169–181."
+    ),
+    "benjamini": (
+        "Benjamini, Y. and Hochberg, Y. (1995). Controlling the false discovery rate: a practical and "
+        "powerful approach to multiple testing. Journal of the Royal Statistical Society B 57: 289–300."
+    ),
+    "dagum": (
+        "Dagum, C. (1997). A new approach to the decomposition of the Gini income inequality ratio. Empirical"
+        " Economics 22: 515–531."
+    ),
+    "driscoll": (
+        "Driscoll, J. C. and Kraay, A. C. (1998). Consistent covariance matrix estimation with spatially "
+        "dependent panel data. Review of Economics and Statistics 80: 549–560."
+    ),
+    "kelejian": (
+        "Kelejian, H. H. and Prucha, I. R. (2004). Estimation of simultaneous systems of spatially "
+        "interrelated cross sectional equations. Journal of Econometrics 118: 27–50."
+    ),
+    "lee_yu": (
+        "Lee, L. F. and Yu, J. (2010). Estimation of spatial autoregressive panel data models with fixed "
+        "effects. Journal of Econometrics 154: 165–185."
+    ),
+    "lesage_bayes": (
+        "LeSage, J. P. (2014). Spatial econometric panel data model specification: a Bayesian approach. "
+        "Spatial Statistics 9: 122–145."
+    ),
+    "lesage_pace": "LeSage, J. P. and Pace, R. K. (2009). Introduction to Spatial Econometrics. Boca Raton: CRC Press.",
+    "montiel": (
+        "Montiel Olea, J. L. and Pflueger, C. (2013). A robust test for weak instruments. Journal of Business"
+        " & Economic Statistics 31: 358–369."
+    ),
+    "moran": "Moran, P. A. P. (1950). Notes on continuous stochastic phenomena. Biometrika 37: 17–23.",
+    "simonsohn": (
+        "Simonsohn, U., Simmons, J. P. and Nelson, L. D. (2020). Specification curve analysis. Nature Human "
+        "Behaviour 4: 1208–1214."
+    ),
+    "yu": (
+        "Yu, J., de Jong, R. and Lee, L. F. (2008). Quasi-maximum likelihood estimators for spatial dynamic "
+        "panel data with fixed effects when both n and T are large. Journal of Econometrics 146: 118–134."
+    ),
+}
+
+
+# -- words on the sample, which the page shares ------------------------------------------------------------
 
 SUSPECT = {
     "blank": Text("Treated as blank", "按空缺处理"),

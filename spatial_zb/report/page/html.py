@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
+from urllib.parse import quote
 
 from spatial_zb.base.errors import SpecificationError, listed_zh
 from spatial_zb.base.text import LANGUAGES, Language, Text
+from spatial_zb.report.figures.moran import QUADRANTS
 from spatial_zb.report.files import slug, write_atomic
+from spatial_zb.report.maps.shaded import CLUSTERS
 from spatial_zb.report.page.content import (
     ChartItem,
     Content,
@@ -21,8 +25,11 @@ from spatial_zb.report.page.content import (
     Remarks,
     Section,
     TableItem,
+    Words,
+    atlas_data,
+    effects_data,
+    paths_data,
 )
-from spatial_zb.report.page.data import Words, embedded, page_data
 from spatial_zb.report.tables.table import TableStyle
 from spatial_zb.report.tables.text import clean
 from spatial_zb.report.tables.writers import plain, web
@@ -46,6 +53,8 @@ TAGS: Mapping[Language, str] = {"en": "en", "zh": "zh-CN"}
 
 NONE = Text("None.", "无。")
 OF_THE_PROGRAM = Text("Notes of the program", "程序提示")
+EVERYTHING = Text("Everything else in this part", "本部分其余全部结果")
+BY_PLACE = Text("The effects place by place, on a map", "各地区的效应（地图）")
 SAVE = Text("Table as CSV", "下载表格（CSV）")
 
 
@@ -96,6 +105,7 @@ def render(content: Content, languages: Sequence[Language] = LANGUAGES) -> str:
         pointer=_pointer(content.warnings, languages),
         warnings=_warnings(content.warnings, languages),
         explorer=_read("explorer.html") if content.atlas else "",
+        headline="" if content.headline is None else _headline(content.headline, languages),
         sections=sections,
         sources=_list(content.sources, languages),
         review=_in_each(content.review_line, languages),
@@ -184,8 +194,15 @@ def _section(section: Section, words: Words, downloads: dict[str, Any], language
     """A heading, the place where a script puts the switches, and every table and paragraph."""
     name = _anchor(section)
     items = "\n".join(_item(item, words, downloads, languages) for item in section.items)
+    if section.more:
+        folded = "\n".join(_item(item, words, downloads, languages) for item in section.more)
+        items += f'\n<details class="more"><summary>{_in_each(EVERYTHING, languages)}</summary>\n{folded}</details>'
     effects = _read("effects.html") if section.effects else ""
     paths = _read("paths.html") if section.paths else ""
+    if effects:
+        effects = (
+            f'<details class="more"><summary>{_in_each(BY_PLACE, languages)}</summary>\n{effects}</details>\n'
+        )
     return (
         f'<section id="{name}" class="part" data-effects="{len(section.effects)}" '
         f'data-paths="{len(section.paths)}" '
@@ -194,6 +211,10 @@ def _section(section: Section, words: Words, downloads: dict[str, Any], language
         f'<div class="intro">{_in_each(section.intro, languages, "p")}</div>\n'
         f'<div class="choices"></div>\n{items}\n{effects}{paths}</section>'
     )
+
+
+def _headline(chart: ChartItem, languages: Sequence[Language]) -> str:
+    return f'<section id="effects-first">{_chart(chart, languages)}</section>'
 
 
 def _item(
@@ -249,3 +270,101 @@ def _table(item: TableItem, downloads: dict[str, Any], languages: Sequence[Langu
 
 
 #: About how many classes a map of effects has, as on paper.
+
+
+#: Characters that could end the element, open another or end a line of script, as JSON escapes.
+_UNSAFE = {ord(ch): f"\\u{ord(ch):04x}" for ch in "<>&\u2028\u2029"}
+
+
+def page_data(content: Content, words: Words, downloads: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything the scripts of the page read. ``words`` also holds what the caller put there before."""
+    effects = [part for section in content.sections for part in section.effects]
+    paths = [part for section in content.sections for part in section.paths]
+    units = {unit: number for number, unit in enumerate(content.atlas.units)} if content.atlas else {}
+    data = {
+        "study": content.name,
+        "review": words.number(content.review_line),
+        "atlas": atlas_data(content.atlas, words) if content.atlas else None,
+        "effects": [effects_data(part, units, words) for part in effects],
+        "paths": [paths_data(part, units, words) for part in paths],
+        "clusters": {code: [words.number(text), colour] for code, (text, colour) in CLUSTERS.items()},
+        "quadrants": {code: words.number(look[0]) for code, look in QUADRANTS.items()},
+        "dimensions": words.numbers(content.choice_words),
+        "downloads": downloads,
+    }
+    return {"languages": list(words.languages), "words": words.table(), **data}
+
+
+def embedded(data: Any) -> str:
+    """JSON that cannot end its element: no ``<``, ``>`` or ``&``, and no line separator of JavaScript."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.translate(_UNSAFE)
+
+
+# -- the index of a results folder ---------------------------------------------------------------------------
+
+_KINDS = {
+    "": Text("To read and to send", "阅读与投稿"),
+    "tables": Text("Tables", "表格"),
+    "figures": Text("Figures and maps", "图与地图"),
+    "tidy": Text("Numbers in full precision", "全精度数据"),
+}
+#: What the files of the folder itself are.
+_FILES = {
+    "paper": Text(
+        "The paper: findings, data, tables 1–6, figures 1–4, references",
+        "论文：结论、数据、表1—6、图1—4、参考文献",
+    ),
+    "report": Text("The report: everything, to explore", "报告：全部结果，可交互浏览"),
+    "manifest": Text("Inputs, versions, settings, notes and checksums", "输入、版本、设置、提示与校验值"),
+}
+
+
+def render_index(
+    title: Text, files: Sequence[str], titles: Mapping[str, Text], languages: Sequence[Language] = LANGUAGES
+) -> str:
+    """A page with a line for every table, figure and frame among ``files``, and links to its formats.
+
+    ``titles``: words by the stem of a file; one without is named by its stem. Nothing is loaded and no script is run.
+    """
+    groups: dict[str, dict[str, list[str]]] = {kind: {} for kind in _KINDS}
+    for path in files:
+        kind, _, rest = path.rpartition("/")
+        stem = rest.partition(".")[0]
+        groups.get(kind.partition("/")[0], groups[""]).setdefault(stem, []).append(path)
+    parts = []
+    for kind, entries in groups.items():
+        if entries:
+            lines = "".join(
+                _index_line(stem, paths, titles, languages) for stem, paths in sorted(entries.items())
+            )
+            parts.append(f"<h2>{_both(_KINDS[kind], languages)} ({len(entries)})</h2>\n<ul>{lines}</ul>")
+    css = _read("index.css")
+    return (
+        f'<!DOCTYPE html>\n<html lang="{TAGS[languages[0]]}"><head><meta charset="utf-8">\n'
+        f"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src '{_digest(css)}'; "
+        "base-uri 'none'; form-action 'none'\">\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(clean(title.pick(languages[0])))}</title><style>{css}</style></head>\n"
+        f"<body><h1>{_both(title, languages)}</h1>\n" + "\n".join(parts) + "\n</body></html>\n"
+    )
+
+
+def _both(text: Text, languages: Sequence[Language]) -> str:
+    """All languages in a line, once where they are alike."""
+    said = dict.fromkeys(clean(text.pick(language)) for language in languages)
+    return " · ".join(map(escape, said))
+
+
+def _index_line(
+    stem: str, paths: Sequence[str], titles: Mapping[str, Text], languages: Sequence[Language]
+) -> str:
+    links = []
+    for path in sorted(paths):
+        inside = path.split("/")
+        place = f"{inside[1]} " if len(inside) > 2 else ""
+        ending = inside[-1].partition(".")[2]
+        links.append(f'<a href="{quote(path)}">{escape(place + ending)}</a>')
+    name = _FILES.get(stem) if "/" not in paths[0] else titles.get(stem)
+    words = f"{_both(name, languages)} " if name is not None else ""
+    return f"<li>{words}<code>{escape(stem)}</code> <span>{' '.join(links)}</span></li>\n"

@@ -414,6 +414,7 @@ class Output(Section):
 
     ``report`` is the offline page ``report.html``. ``crosscheck`` computes models and Moran's I by spreg and esda too, and
     puts the numbers side by side (``pip install 'spatial-zb[crosscheck]'``).
+    ``report`` is the offline page ``report.html``, ``paper`` the article ``paper.docx`` and ``paper.tex``.
 
     ``journal`` sets the habits of a kind of journal for tables; ``digits``, ``stars``, ``errors`` and
     ``error_position`` change them one by one.
@@ -430,6 +431,7 @@ class Output(Section):
     dpi: Annotated[int, Field(ge=72, le=1200)] = 300
     report: bool = True
     crosscheck: bool = False
+    paper: bool = True
 
     @property
     def table_settings(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ function agrees(asked, combo) {
 /** Give every part of the page whose tables differ by choices its switches. */
 function startChoices() {
   for (const part of document.querySelectorAll("section.part")) {
-    const items = [...part.querySelectorAll(":scope > .item")];
+    const items = [...part.querySelectorAll(":scope > .item, :scope > .more > .item")];
     const asked = new Map(items.map((item) => [item, JSON.parse(item.dataset.choices)]));
     const combos = fullest([...asked.values()]);
     if (combos.length < 2) continue;

@@ -48,8 +48,14 @@ const PAPER_TYPE = 0.8;
 
 function startPrint() {
   document.getElementById("print").addEventListener("click", () => window.print());
-  addEventListener("beforeprint", () => document.querySelectorAll(".zb-table table").forEach(fitPaper));
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    opened.forEach((part) => { part.open = true; }); // paper has nothing to click on
+    document.querySelectorAll(".zb-table table").forEach(fitPaper);
+  });
   addEventListener("afterprint", () => {
+    opened.forEach((part) => { part.open = false; });
     document.querySelectorAll(".zb-table table").forEach((table) => { table.style.zoom = ""; });
   });
 }

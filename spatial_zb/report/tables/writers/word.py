@@ -67,12 +67,22 @@ def new_document(title: str = "") -> Doc:
 
     document = Document()
     for name in ("Normal", "Caption"):
-        _font(document.styles[name].element.get_or_add_rPr())
+        name_fonts(document.styles[name].element.get_or_add_rPr())
     properties = document.core_properties
     properties.title, properties.author, properties.comments = title[:255], "spatial_zb", ""
     properties.created = properties.modified = datetime(1980, 1, 1)
     _turn(document.sections[0], sideways=False)
     return document
+
+
+def add_on_page(document: Doc, table: Table, style: TableStyle) -> None:
+    """Append a table to a document of several; one that is wide has pages of its own, sideways."""
+    if not _layout(table, style)[0]:
+        add_table(document, table, style)
+        return
+    _turn(document.add_section(), sideways=True)
+    add_table(document, table, style)
+    _turn(document.add_section(), sideways=False)
 
 
 def add_table(document: Doc, table: Table, style: TableStyle) -> None:
@@ -136,7 +146,7 @@ def _turn(section: Section, *, sideways: bool) -> None:
     section.left_margin = section.right_margin = section.top_margin = section.bottom_margin = Cm(_MARGIN_CM)
 
 
-def _font(properties: BaseOxmlElement) -> None:
+def name_fonts(properties: BaseOxmlElement) -> None:
     """Name both fonts; Word picks by script. Theme fonts would win over names, so they go."""
     from docx.oxml.ns import qn
 
