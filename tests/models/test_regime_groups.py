@@ -349,7 +349,7 @@ def test_effects_of_regimes_in_an_uneven_panel_by_loops_over_periods(panel, W):
 
 
 def test_what_is_uneven_needs_one_rho_and_says_so(panel, W):
-    with pytest.raises(zb.SpecificationError, match=r'common=\["rho"\]'):
+    with pytest.raises(zb.DataError, match=r'common=\["rho"\].*u01 2001–2002'):
         zb.fit_durbin(spec(), uneven(panel), W)
     with pytest.raises(zb.SpecificationError, match="fixed effects"):
         zb.fit_durbin(spec("none", common=["rho"]), uneven(panel), W)

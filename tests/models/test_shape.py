@@ -300,7 +300,7 @@ def test_effects_by_period(uneven, ring):
 
 def test_refusals(panel, uneven, ring, second):
     spec = DurbinSpec("y", ["x", "z"])
-    with pytest.raises(SpecificationError, match="robust_score"):
+    with pytest.raises(DataError, match="robust_score"):
         fit_durbin(spec, uneven, ring, "robust_score")
     with pytest.raises(SpecificationError, match="W_error"):
         fit_durbin(spec, panel, ring, W_error=second)
@@ -316,7 +316,7 @@ def test_refusals(panel, uneven, ring, second):
         fit_durbin(DurbinSpec("y", ["x", "province"], fixed_effects=["unit", "province*period"]), panel, ring)
     with pytest.raises(SpecificationError, match="two_way"):
         DurbinSpec("y", ["x"], fixed_effects=["two_way", "province"])
-    with pytest.raises(SpecificationError, match="time_lag"):
+    with pytest.raises(DataError, match="time_lag"):
         fit_durbin(DurbinSpec("y", ["x"], time_lag=True), uneven, ring)
     fit = fit_durbin(spec, uneven, ring)
     for refuse in (zb.median_unbiased, lambda f: zb.effects_by_order(f)):
