@@ -414,7 +414,7 @@ def leads_sentence(tests: pd.DataFrame, names: Mapping[str, Text]) -> Text | Non
             f"上一年的{lead.zh}有助于预测{follow.zh}，反之则看不出。",
         )
     return Text(
-        f"Neither is seen to lead: {a.en} and {b.en} of the year before do not help to foresee each other "
+        f"Neither is seen to lead: last year’s {a.en} and {b.en} do not help to foresee each other "
         f"(p = {p[0]:.2f} and {p[1]:.2f}).",
         f"看不出孰先孰后：上一年的{a.zh}与{b.zh}互无预测作用（p = {p[0]:.2f}和{p[1]:.2f}）。",
     )

@@ -199,10 +199,9 @@ def _section(section: Section, words: Words, downloads: dict[str, Any], language
         items += f'\n<details class="more"><summary>{_in_each(EVERYTHING, languages)}</summary>\n{folded}</details>'
     effects = _read("effects.html") if section.effects else ""
     paths = _read("paths.html") if section.paths else ""
-    if effects:
-        effects = (
-            f'<details class="more"><summary>{_in_each(BY_PLACE, languages)}</summary>\n{effects}</details>\n'
-        )
+    if effects or paths:
+        title = f"<summary>{_in_each(BY_PLACE, languages)}</summary>"
+        effects, paths = f'<details class="more">{title}\n{effects}{paths}</details>\n', ""
     return (
         f'<section id="{name}" class="part" data-effects="{len(section.effects)}" '
         f'data-paths="{len(section.paths)}" '
