@@ -290,7 +290,7 @@ def multipliers_of(fit: Fit, rho: NDArray[np.float64]) -> Multipliers:
     W, design = fit.weights, fit.design
     if isinstance(design, ShapeDesign):
         return averaged_over_rows(
-            row_multipliers(rho, design.shape.W, design.rows_x), design.present.sum(axis=1)
+            row_multipliers(rho, design.shape.W, design.rows_x), design.present.sum(axis=1).astype(float)
         )
     if not fit.spec.lag_y:
         return no_multipliers(W.matrix)

@@ -132,11 +132,12 @@ class Evaluation:
         if any(map(is_text, sides)):
             return self.text_comparison(node)
         values = [self.value(side, scope) for side in sides]
-        held, blank = np.True_, np.False_
+        held: Any = np.True_
+        missing: Any = np.False_
         for op, left, right in zip(node.ops, values[:-1], values[1:], strict=True):
             held = held & _COMPARED[type(op)](left, right)
-            blank = blank | np.isnan(left) | np.isnan(right)
-        return np.where(blank, np.nan, np.asarray(held, dtype=float))
+            missing = missing | np.isnan(left) | np.isnan(right)
+        return np.where(missing, np.nan, np.asarray(held, dtype=float))
 
     def text_comparison(self, node: ast.Compare) -> Any:
         """A column of text, such as names, with text in quotes."""

@@ -23,7 +23,7 @@ from spatial_zb.effects.responses import impulse_responses
 from spatial_zb.hypotheses.granger import granger
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.system.fit import SystemFit
-from spatial_zb.pipeline.job import Estimated, Job, MadeTable, span_words, unit_names
+from spatial_zb.pipeline.job import Estimated, Job, MadeTable, Verdict, span_words, unit_names
 from spatial_zb.report.tables.layouts.claims import VERDICTS, claims_table
 from spatial_zb.report.tables.table import TableLook
 from spatial_zb.report.words import EFFECTS
@@ -79,7 +79,8 @@ def confront(job: Job) -> list[Text]:
         lambda look: claims_table(frame, LEVEL, look=look),
         TableLook(notes=[_rules(), *([Text.of(job.source)] if job.source else [])]),
     )
-    return [_in_short(frame)]
+    job.made.verdicts.append(Verdict("claims", _in_short(frame)))
+    return []
 
 
 def _record(claim: Text, found: Measured) -> dict[str, object]:
