@@ -132,12 +132,12 @@ class Evaluation:
         if any(map(is_text, sides)):
             return self.text_comparison(node)
         values = [self.value(side, scope) for side in sides]
-        held: Any = np.True_
+        true: Any = np.True_
         missing: Any = np.False_
         for op, left, right in zip(node.ops, values[:-1], values[1:], strict=True):
-            held = held & _COMPARED[type(op)](left, right)
+            true = true & _COMPARED[type(op)](left, right)
             missing = missing | np.isnan(left) | np.isnan(right)
-        return np.where(missing, np.nan, np.asarray(held, dtype=float))
+        return np.where(missing, np.nan, np.asarray(true, dtype=float))
 
     def text_comparison(self, node: ast.Compare) -> Any:
         """A column of text, such as names, with text in quotes."""
