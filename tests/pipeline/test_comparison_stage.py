@@ -122,7 +122,7 @@ def test_cells_that_did_not_converge_do_not_count(outcome):
 
 def test_a_study_without_the_section_makes_nothing(study, tmp_path):
     outcome = run(replace(study, compare=None), ["compare"], out=tmp_path / "out")
-    assert [p.name for p in outcome.files] == ["manifest.json"]
+    assert [p.name for p in outcome.files] == ["index.html", "manifest.json"]
 
 
 def test_a_part_that_cannot_be_computed_is_left_out_and_said(study, tmp_path):
@@ -156,7 +156,7 @@ def test_a_base_with_regimes_is_not_compared(study, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         outcome = run(changed, ["compare"], out=tmp_path / "out")
-    assert [p.name for p in outcome.files] == ["manifest.json"]
+    assert [p.name for p in outcome.files] == ["index.html", "manifest.json"]
     assert any("nothing was compared" in note.en for note in outcome.notes)
 
 
