@@ -139,8 +139,8 @@ PARTS = {
     "systems": (
         Text("Simultaneous systems", "空间联立方程"),
         Text(
-            "Equations that explain each other. Over time, the order of time tells them apart; within a year all rests on the "
-            "exclusions, which the identification table judges.",
+            "Equations that explain each other. Over time, the order of time tells them apart; within a year all rests on "
+            "the exclusions, which the identification table judges.",
             "相互解释的方程组。动态系统以时间先后相区分；当期系统以排除约束成立为前提，见识别检验表。",
         ),
     ),
