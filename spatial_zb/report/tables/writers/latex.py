@@ -303,8 +303,7 @@ def _long(
             *head,
             r"\endhead",
             *_kept(_row(row, table, style, widths) for row in table.rows),
-            r"\bottomrule",
-            *(_foot(table, notes) if number == len(parts) - 1 else []),
+            *(_end(table, notes) if number == len(parts) - 1 else [r"\bottomrule"]),
             r"\end{longtable}",
         ]
     return [*lines, r"\endgroup"]
@@ -317,13 +316,17 @@ def _kept(rows: Iterable[str]) -> list[str]:
     return [*lines[:-_KEPT], *last]
 
 
-def _foot(table: Table, notes: Sequence[str]) -> list[str]:
-    """Notes as a last row, as wide as the page and on the page of the row before."""
+def _end(table: Table, notes: Sequence[str]) -> list[str]:
+    """The last rule, and notes as a last row, as wide as the page and on the page of the row before.
+
+    ``\\bottomrule`` ends with a space at which a page may break; the rule before notes is drawn without.
+    """
     if not notes:
-        return []
+        return [r"\bottomrule"]
     told = "".join(rf"{_said(note)}\par " for note in notes)
     box = rf"\begin{{minipage}}[t]{{\textwidth}}\footnotesize\strut {told}\end{{minipage}}"
-    return [r"\noalign{\nobreak}", rf"\multicolumn{{{table.n_columns}}}{{c}}{{\makebox[0pt][c]{{{box}}}}}\\"]
+    rule = r"\noalign{\nobreak\vskip\aboverulesep\hrule height\heavyrulewidth\nobreak}"
+    return [rule, rf"\multicolumn{{{table.n_columns}}}{{c}}{{\makebox[0pt][c]{{{box}}}}}\\"]
 
 
 #: Rows of a long table that stay with its notes.
