@@ -280,14 +280,14 @@ def test_order_of_units_does_not_matter():
 
 
 def test_scores_have_mean_zero_and_the_variance_that_is_claimed():
-    """2,000 panels of one uneven shape at the truth: means of ψ, and their covariance beside Ω with the true effects."""
+    """40,000 panels of one uneven shape at the truth: means of ψ, and their covariance beside Ω with the true effects."""
     shape, _, dense = make(17, "two_way", "SAC")
     r, N, truth = np.random.default_rng(1), dense.N, (0.35, 0.3)
     B, M, F, H = dense.parts(*truth)
     effects = dense.Z @ np.linspace(1, 0.4, 3) + dense.D @ r.normal(size=dense.r)
     S, free = np.eye(N) - truth[0] * dense.W, N - dense.r
     mean = M @ B @ dense.W @ np.linalg.solve(S, effects)
-    draws = r.normal(size=(2000, N))
+    draws = r.normal(size=(40_000, N))
     e = draws @ M
     moved = draws @ F.T @ M + mean  # MBWy
     scores = np.column_stack(
@@ -296,14 +296,11 @@ def test_scores_have_mean_zero_and_the_variance_that_is_claimed():
     found = shape_estimate(shape, np.linalg.solve(S, effects + np.linalg.solve(B, draws[0])))
     point = ShapePoint(estimate_at(found.score, *truth))
     t = point.traces
-    assert np.abs(scores.mean(axis=0) / scores.std(axis=0) * 2000**0.5).max() < 3.5
+    assert np.abs(scores.mean(axis=0) / scores.std(axis=0) * 40_000**0.5).max() < 3.5
     omega = [[mean @ mean + t.ftf + t.ff, t.cross + t.straight], [t.cross + t.straight, t.hh]]
-    scale = np.sqrt(
-        np.diag(omega)
-    )  # 2,000 draws: standard errors of 0.03 of a variance, 0.02 of a correlation
     np.testing.assert_allclose(
-        np.cov(scores.T) / np.outer(scale, scale), omega / np.outer(scale, scale), atol=0.13
-    )
+        np.cov(scores.T), omega, rtol=0.15
+    )  # of the smallest entry three of its errors
     assert free > 0
 
 

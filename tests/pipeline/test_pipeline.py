@@ -127,7 +127,7 @@ def test_manifest_knows_inputs_settings_and_suspects(finished):
     said = [line["en"] for line in manifest["reading"]]
     assert said[0].startswith("With talent agglomeration 10% higher, industry agglomeration is ")
     assert [line for line in said if len(line.split()) > 25] == []
-    assert len(said) == len(set(said)) == 8  # four models, how firm the first is, two of systems
+    assert len(said) == len(set(said)) == 8  # four models, how firm the first is, two of systems, claims
 
 
 def test_tables_carry_the_estimates(finished):

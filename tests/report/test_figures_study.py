@@ -11,6 +11,8 @@ from spatial_zb import SpecificationError, load_study
 from spatial_zb.pipeline import run
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Figures of the scenarios that the study has.
+SCENARIOS = {f"scenario_{name}{part}" for name in ("hangzhou", "loss") for part in ("", "_map")}
 FIGURES = """[figures]
 effects = ["industry.talent"]
 system_effects = ["mutual.talent.ln_wage"]
@@ -45,11 +47,11 @@ def written(folder: Path, figures: str, **changes: str) -> Path:
 def test_all_that_is_asked_for_is_drawn(tmp_path):
     study = load_study(written(tmp_path, FIGURES), root=ROOT)
     outcome = run(study, ["maps"], out=tmp_path / "out")
-    stems = {path.stem for path in outcome.files if path.suffix == ".png" and "scenario" not in path.stem}
+    stems = {path.stem for path in outcome.files if path.suffix == ".png"}
     pairs = ["industry_talent", "mutual_talent_ln_wage"]
     expected = {f"{kind}_{pair}" for kind in ("effect_map", "effects_by_order") for pair in pairs}
     expected |= {"moran_by_distance_talent", "effects_by_distance_industry_talent"}
-    assert stems == expected
+    assert stems == expected | SCENARIOS
     tidy = {path.stem: pd.read_csv(path) for path in (tmp_path / "out" / "tidy").glob("*.csv")}
     for pair in pairs:
         # The mean of the maps is the indirect effect, which orders tend to.
@@ -87,7 +89,7 @@ def test_an_unstable_system_is_told_and_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(Stability, "stable", property(lambda self: False))
     figures = '[figures]\nsystem_effects = ["mutual.industry.talent"]\n'
     outcome = run(load_study(written(tmp_path, figures), root=ROOT), ["maps"], out=tmp_path / "out")
-    assert not [path for path in outcome.files if path.suffix == ".png" and "mutual" in path.stem]
+    assert {path.stem for path in outcome.files if path.suffix == ".png"} == SCENARIOS
     assert any("stable" in note.en for note in outcome.notes)
 
 

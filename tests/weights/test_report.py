@@ -208,9 +208,9 @@ def test_tables_of_weights_say_what_the_reports_say() -> None:
     table = weights_table(compared.glance(), look=TableLook(words={"chain": Text("Chain", "链")}))
     assert table.rows[0].cells[0] == Text("Chain", "链")
     assert table.rows[0].cells[1].zh == "行标准化"
-    assert table.rows[0].cells[2].value == 12
+    assert table.rows[0].cells[2] == Number(12, 0)
     assert table.rows[0].cells[6:] == ("1–1.7–2", "(−1.00, 1.00)")
-    assert [cell.value for cell in table.rows[1].cells[4:6]] == [1, 2]
+    assert table.rows[1].cells[4:6] == (Number(1, 0), Number(2, 0))
     pair = compared.tidy().iloc[0]
     overlap = overlap_table(compared.tidy(), look=TableLook(words={}))
     assert overlap.rows[0].cells[2:] == ("", Number(pair["correlation"], 3))
