@@ -251,10 +251,17 @@ def term_row(
         "n_units": len(panel.units),
         "n_periods": len(panel.periods),
         "nobs": fit.nobs,
-        "notes": joined_notes(caught),
+        "notes": " ".join(filter(None, [_general_form(fit, estimator), joined_notes(caught)])),
         "reason": why.en,
         "reason_zh": why.zh,
     }
+
+
+def _general_form(fit: Fit, asked: Estimator) -> str:
+    """That a change of the data or of W asks for the adjusted score, which the row then is by."""
+    if fit.estimator == asked or fit.estimator != "adjusted_score":
+        return ""
+    return f"By the adjusted score: {fit.glance()['reason'].iloc[0]}."
 
 
 def estimate_of(fit: Fit, term: str, effect: str | None) -> tuple[NDArray[np.float64], Text]:

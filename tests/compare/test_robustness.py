@@ -124,6 +124,8 @@ def test_a_unit_left_without_neighbours_stays_by_the_adjusted_score(panel, batte
     assert list(W_left.islands) == ["u17"]
     assert zb.fit_durbin(SPEC, alone, W_left).estimator == "adjusted_score"
     assert row["estimate"] == pytest.approx(total(SPEC, alone, W_left)["estimate"])
+    assert "By the adjusted score: time effects, and rows of W that do not sum to one." in row["notes"]
+    assert "adjusted" not in battery.frame["notes"].iloc[0]
 
 
 def test_a_variant_that_fails_is_a_row_with_its_reason(panel):
