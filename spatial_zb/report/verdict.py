@@ -385,6 +385,11 @@ def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
+def least_sure(tests: pd.DataFrame) -> pd.Series:
+    """The larger p-value in each row of ``zb.granger``: the likelihood ratio's and, where it is there, the clustered one."""
+    return np.fmax(tests["p_value"].astype(float), tests["p_cluster"].astype(float))
+
+
 def leads_sentence(tests: pd.DataFrame, names: Mapping[str, Text]) -> Text | None:
     """Who leads whom in a system of two, in one sentence; None for more equations, or where a test is not defined.
 
@@ -399,7 +404,7 @@ def leads_sentence(tests: pd.DataFrame, names: Mapping[str, Text]) -> Text | Non
     both = tests[tests["part"] == "both"] if (tests["part"] == "both").any() else tests
     if len(both) != 2 or not np.isfinite(both["p_value"]).all():
         return None
-    p = np.fmax(both["p_value"].to_numpy(float), both["p_cluster"].to_numpy(float))
+    p = least_sure(both).to_numpy()
     (first, second), shown = both["source"], {name: _brief(text, 3) for name, text in names.items()}
     a, b = shown[first], shown[second]
     if (p < 0.05).all():

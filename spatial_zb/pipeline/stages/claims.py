@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from spatial_zb.base.text import Text
+from spatial_zb.base.text import Text, period_runs
 from spatial_zb.core import Array
 from spatial_zb.core.statistics.summaries import (
     NOTHING,
@@ -26,6 +26,7 @@ from spatial_zb.models.system.fit import SystemFit
 from spatial_zb.pipeline.job import Estimated, Job, MadeTable, Verdict, span_words, unit_names
 from spatial_zb.report.tables.layouts.claims import VERDICTS, claims_table
 from spatial_zb.report.tables.table import TableLook
+from spatial_zb.report.verdict import least_sure
 from spatial_zb.report.words import EFFECTS
 from spatial_zb.study import Claim
 from spatial_zb.weights.periods import row_blocks
@@ -42,17 +43,12 @@ EFFECT_OF = {"own": "own", "neighbours": "others", "both": "total"}
 OFTEN, SELDOM = 0.9, 0.1
 #: A fall is said to be widespread from this share of the units on.
 HALF = 0.5
-
-
 NO_DETAIL = Text("", "")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one measure gave: a number with limits or without, a verdict, and where it is shown.
-
-    ``digits`` of the number; ``percent`` where it is a share.
-    """
+    """What one measure gave: a number with limits or without, a verdict, and where it is shown; ``percent``: a share."""
 
     words: Text
     found: Interval
@@ -181,11 +177,15 @@ def _correlation(job: Job, claim: Claim) -> Measured:
         how = Text("free of unit and year means", "剔除地区与年份均值")
     found = correlation_over_units(one, other, LEVEL)
     clear = [period for period, p in zip(periods, tails, strict=True) if p < 1 - LEVEL]
-    years = Text(f": {_years(clear).en}", f"：{_years(clear).zh}") if clear else NO_DETAIL
+    years = Text(f": {period_runs(clear, '–')}", f"：{period_runs(clear, '—')}") if clear else NO_DETAIL
     detail = Text(
         f"significant year by year in {len(clear)} of {len(periods)} years{years.en}",
         f"逐年检验显著的年份{len(clear)}/{len(periods)}{years.zh}",
     )
+    if claim.within and np.isnan(found.estimate):
+        detail = Text("needs every unit in every period", "要求每个地区每期都有数据")
+    elif claim.within:
+        detail = NO_DETAIL
     return Measured(
         Text(
             f"Correlation of {a.en} with {b.en} {place.en}, {how.en}",
@@ -193,7 +193,7 @@ def _correlation(job: Job, claim: Claim) -> Measured:
         ),
         found,
         verdict_of(found, claim.expected),
-        NO_DETAIL if claim.within else detail,
+        detail,
         _exhibit(job, "moran"),
     )
 
@@ -271,7 +271,7 @@ def _granger(job: Job, claim: Claim) -> Measured:
     )
     row = paths[here].iloc[0]
     found_here = Interval(*(float(row[name]) for name in ("estimate", "conf_low", "conf_high")))
-    p = float(test["p_value"].iloc[0]) if len(test) else np.nan
+    p = float(least_sure(test).iloc[0]) if len(test) else np.nan
     verdict = verdict_of(found_here, claim.expected)
     if np.isfinite(p) and p >= 1 - LEVEL and verdict in ("supported", "contradicted"):
         verdict = "unsupported"
@@ -307,8 +307,7 @@ def _rank(job: Job, claim: Claim) -> Measured:
 
 def _level(job: Job, claim: Claim) -> Measured:
     values, periods, units = _values(job, claim)
-    with np.errstate(all="ignore"):
-        found = mean_over_units(_means(values[..., 0]), LEVEL)
+    found = mean_over_units(_means(values[..., 0]), LEVEL)
     label, years, against = _labels(job, claim)[0], span_words(periods), float(claim.against or 0.0)
     return Measured(
         Text(
@@ -397,15 +396,3 @@ def _exhibit(job: Job, stage: str, *words: str) -> str:
             if all(word in key for word in words):
                 return key
     return ""
-
-
-def _years(years: Sequence[int]) -> Text:
-    """Years in runs: 2007–2009, 2012."""
-    runs: list[list[int]] = []
-    for year in years:
-        if runs and year == runs[-1][1] + 1:
-            runs[-1][1] = year
-        else:
-            runs.append([year, year])
-    parts = [f"{a}" if a == b else f"{a}–{b}" for a, b in runs]
-    return Text(", ".join(parts), "、".join(part.replace("–", "—") for part in parts))
