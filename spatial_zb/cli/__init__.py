@@ -31,11 +31,8 @@ IN_SHORT = Text("In short", "结论")
 STOPPED = Text("Stopped. Earlier results are as they were.", "已停止，此前的结果保持不变。")
 DONE = Text("Stopped. The results were already written and are whole.", "已停止。结果此前已写完，完整无缺。")
 
-_RUN: tuple[Stage, ...] = ("data", "moran", "dynamics", "tests", "models", "systems", "compare", "crosscheck", "claims",
-                           "maps", "report")  # fmt: skip
-#: Command → the stages of the pipeline it runs.
+#: Command → the stages of the pipeline it runs, where these are not all.
 COMMANDS: dict[str, tuple[Stage, ...]] = {
-    "run": _RUN,
     "moran": ("moran",),
     "dynamics": ("dynamics",),
     "diagnose": ("tests",),
@@ -117,7 +114,7 @@ def _run(options: argparse.Namespace) -> int:
     with _Progress(options.quiet) as progress:
         outcome = pipeline.run(
             study,
-            COMMANDS[options.command],
+            COMMANDS.get(options.command, pipeline.STAGES),
             out=options.out,
             progress=progress.step,
             execution=Execution(options.workers, options.scheduler, store),

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import spatial_zb
 from spatial_zb.base.errors import OutputError, SpatialZbWarning, SpecificationError
@@ -48,19 +48,7 @@ Stage = Literal[
     "maps",
     "report",
 ]
-STAGES: tuple[Stage, ...] = (
-    "data",
-    "moran",
-    "dynamics",
-    "tests",
-    "models",
-    "systems",
-    "compare",
-    "crosscheck",
-    "claims",
-    "maps",
-    "report",
-)
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 @dataclass(frozen=True)

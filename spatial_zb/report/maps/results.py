@@ -202,15 +202,12 @@ def influence(
     DataError
         A missing column, a unit twice, or no finite change.
     """
-    rows = frame.set_index("unit") if "unit" in frame.columns else frame
-    require_columns(rows, ("estimate", "change"), Text("frame of influence", "影响表"))
-    rows = rows.set_axis(unique_ids(rows.index))
+    rows = _checked(frame, ("estimate", "change"), Text("frame of influence", "影响表"))
     change = rows["change"].astype(float)
     everywhere = unique_ids(regions.index)
     values = change.reindex(everywhere.union(change.index, sort=False))
-    first = change.abs().sort_values(ascending=False, kind="stable").dropna().index[: max(named, 0)]
     note = _both(_influence_words(rows), look.note)
-    look = replace(look, labels=list(first), legend=look.legend or CHANGE, note=note)
+    look = replace(look, labels=_largest(change, named), legend=look.legend or CHANGE, note=note)
     scheme = round_edges(change, k) if scheme is None else scheme
     return choropleth(values, regions=regions, scheme=scheme, k=k, look=_diverging(look), ax=ax)
 
@@ -244,22 +241,31 @@ def changes(
     DataError
         A missing column, a unit twice, or no finite change.
     """
-    rows = frame.set_index("unit") if "unit" in frame.columns else frame
-    require_columns(rows, ("change", "conf_low", "conf_high"), Text("frame of a scenario", "情景表"))
-    rows = rows.set_axis(unique_ids(rows.index))
+    rows = _checked(frame, ("change", "conf_low", "conf_high"), Text("frame of a scenario", "情景表"))
     sure = (rows["conf_low"] > 0) | (rows["conf_high"] < 0)
     known = rows["change"].astype(float)
     everywhere = unique_ids(regions.index).union(rows.index, sort=False)
     values = known.where(sure).reindex(everywhere)
-    first = values.abs().sort_values(ascending=False, kind="stable").dropna().index[: max(named, 0)]
     scheme = round_edges(known, k) if scheme is None else scheme
     found = classify(known, scheme, k, look.palette or "diverging", look.center)
     codes = pd.DataFrame({"": class_of(values.to_numpy(), found.breaks)}, index=everywhere)
-    look = replace(look, labels=look.labels or list(first), legend=look.legend or MOVED)
+    look = replace(look, labels=look.labels or _largest(values, named), legend=look.legend or MOVED)
     with open_page(look, "journal_single") as page:
         labels = class_labels(found.breaks, page.language)
         classes = [MapClass(label, colour) for label, colour in zip(labels, found.colours, strict=True)]
         return draw_panels(regions, codes, MapKey(classes, UNSURE, breaks=found.breaks), page, ax=ax)
+
+
+def _checked(frame: pd.DataFrame, columns: tuple[str, ...], what: Text) -> pd.DataFrame:
+    """The frame, which must have these columns, by unit id."""
+    rows = frame.set_index("unit") if "unit" in frame.columns else frame
+    require_columns(rows, columns, what)
+    return rows.set_axis(unique_ids(rows.index))
+
+
+def _largest(values: pd.Series, named: int) -> list[str]:
+    """The units with the largest values, in either direction."""
+    return list(values.abs().sort_values(ascending=False, kind="stable").dropna().index[: max(named, 0)])
 
 
 def _diverging(look: Look) -> Look:

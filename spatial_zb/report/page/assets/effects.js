@@ -2,15 +2,6 @@
 
 const KINDS = ["emitted", "received", "direct"];
 
-function startEffects() {
-  let first = 0;
-  for (const place of document.querySelectorAll(".effects")) {
-    const last = first + Number(place.closest("section").dataset.effects);
-    showEffects(place, data.effects.slice(first, last));
-    first = last;
-  }
-}
-
 function showEffects(place, entries) {
   const atlas = data.atlas;
   const within = (selector) => place.querySelector(selector);

@@ -2,15 +2,6 @@
 
 const LIMITS = ["value", "low", "high"];
 
-function startPaths() {
-  let first = 0;
-  for (const place of document.querySelectorAll(".paths")) {
-    const last = first + Number(place.closest("section").dataset.paths);
-    showPaths(place, data.paths.slice(first, last));
-    first = last;
-  }
-}
-
 function showPaths(place, entries) {
   const atlas = data.atlas;
   const within = (selector) => place.querySelector(selector);

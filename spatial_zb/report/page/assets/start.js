@@ -68,6 +68,16 @@ function fitPaper(table) {
   table.style.zoom = least > PAPER ? PAPER / least : "";
 }
 
+/** Give every place of a kind, in the order of the page, the entries of its section. */
+function startEach(kind, show) {
+  let first = 0;
+  for (const place of document.querySelectorAll(`.${kind}`)) {
+    const last = first + Number(place.closest("section").dataset[kind]);
+    show(place, data[kind].slice(first, last));
+    first = last;
+  }
+}
+
 root.dataset.alive = "true";
 startLanguage();
 startTheme();
@@ -79,7 +89,7 @@ startChoices();
 if (data.atlas) {
   startHatch();
   startExplorer();
-  startEffects();
-  startPaths();
+  startEach("effects", showEffects);
+  startEach("paths", showPaths);
 }
 root.dataset.ready = "true";
