@@ -125,10 +125,10 @@ def _spread(profile: RandomProfile, point: Array, free: list[int]) -> Array:
     slopes = [(profile.score(*(point - step * e)) - profile.score(*(point + step * e)))[free] for e in steps]
     curve = np.array(slopes) / (2 * step)
     try:
-        found = np.sqrt(np.diag(np.linalg.inv((curve + curve.T) / 2)))
+        found = np.diag(np.linalg.inv((curve + curve.T) / 2))
     except np.linalg.LinAlgError:
-        found = np.full(len(free), np.nan)
-    return np.where(np.isfinite(found), found, np.inf)
+        found = np.zeros(len(free))
+    return np.where(found > 0, np.sqrt(np.abs(found)), np.inf)  # no curve of a maximum: all of the interval
 
 
 def _apart(points: Iterable[Array]) -> list[Array]:
