@@ -3,10 +3,10 @@
 All input and output of a study is here; no formula and no layout is.
 """
 
-from spatial_zb.pipeline.matrices import build_weights
 from spatial_zb.pipeline.prepare import Prepared, prepare
 from spatial_zb.pipeline.running import STAGES, Checked, Outcome, check, refuse_results_of_others, run
 from spatial_zb.pipeline.stages.models import planned_power
+from spatial_zb.pipeline.units import build_weights
 
 __all__ = [
     "STAGES",

@@ -26,11 +26,11 @@ from spatial_zb.data.panel import Panel
 from spatial_zb.data.read import read_table
 from spatial_zb.data.regions import select_regions
 from spatial_zb.pipeline.inputs import doubtful_cells, reference_totals, with_indices
-from spatial_zb.pipeline.matrices import build_weights
 from spatial_zb.pipeline.units import (
     ID,
     PERIOD,
     Units,
+    build_weights,
     check_strays,
     keys_of,
     members,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spatial_zb.core.statistics.summaries import (
+from spatial_zb.core.statistics.dispersion import (
     correlation_over_units,
     correlation_tail,
     mean_over_units,

@@ -10,7 +10,7 @@ import pytest
 from small_study import IDS, TEXT, write_study
 
 import spatial_zb as zb
-from spatial_zb.core.statistics.summaries import Interval
+from spatial_zb.core.statistics.dispersion import Interval
 from spatial_zb.pipeline.running import run
 from spatial_zb.pipeline.stages.claims import verdict_of
 from spatial_zb.study import load_study

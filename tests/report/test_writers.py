@@ -29,8 +29,7 @@ from spatial_zb.report.tables.table import (
     section,
 )
 from spatial_zb.report.tables.text import column_parts, shown, typeset
-from spatial_zb.report.tables.writers import FORMATS, excel, latex, web, word, write_table
-from spatial_zb.report.tables.writers import plain as plain_text
+from spatial_zb.report.tables.writers import FORMATS, excel, latex, markup, word, write_table
 
 EN, ZH = TableStyle(), TableStyle(language="zh")
 HOSTILE = {
@@ -106,7 +105,7 @@ def read_csv(data):
 
 
 def test_csv_is_read_back(table):
-    data = plain_text.render_csv(table, EN)
+    data = markup.render_csv(table, EN)
     assert data.startswith(b"\xef\xbb\xbf")
     rows = read_csv(data)
     assert rows[0] == ["Variable", "SDM: (1)", "SDM: (2)"]
@@ -115,12 +114,12 @@ def test_csv_is_read_back(table):
 
 
 def test_csv_in_chinese(table):
-    assert read_csv(plain_text.render_csv(table, ZH))[2][0] == "人才"
+    assert read_csv(markup.render_csv(table, ZH))[2][0] == "人才"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_csv_never_holds_a_formula(name):
-    rows = read_csv(plain_text.render_csv(table_of(name), EN))
+    rows = read_csv(markup.render_csv(table_of(name), EN))
     assert all(len(row) == 3 for row in rows)
     assert rows[2][0].lstrip("'") == plain(name)
     for cell in (cell for row in rows for cell in row):
@@ -130,7 +129,7 @@ def test_csv_never_holds_a_formula(name):
 
 @pytest.mark.parametrize("text", ["-5", "-0.25", "+3", "-1.5e-3", "-12%"])
 def test_csv_leaves_numbers_in_text_alone(text):
-    assert plain_text.harmless(text) == text
+    assert markup.harmless(text) == text
 
 
 # Excel
@@ -265,7 +264,7 @@ def test_quotation_marks_of_documents_are_alike():
 def test_thousands_are_set_apart_but_not_in_csv():
     table = Table("T", "t", ([HeaderCell("a"), HeaderCell("b")],), [body(2007, Number(259479.0, 0))])
     assert [cell.text for cell in read_docx(word.render(table, EN))[1].rows[1].cells] == ["2007", "259,479"]
-    assert read_csv(plain_text.render_csv(table, EN))[1] == ["2007", "259479"]
+    assert read_csv(markup.render_csv(table, EN))[1] == ["2007", "259479"]
     assert excel.number_format(Number(259479.0, 0), EN).startswith("#,##0")
 
 
@@ -351,7 +350,7 @@ class Reader(HTMLParser):
 
 
 def test_html_is_semantic(table):
-    page = web.render(table, ZH)
+    page = markup.render_html(table, ZH)
     assert '<html lang="zh-CN">' in page
     assert "<caption>估计结果</caption>" in page
     assert '<th scope="colgroup" class="c" colspan="2"><span>SDM</span></th>' in page
@@ -360,16 +359,16 @@ def test_html_is_semantic(table):
 
 
 def test_html_allows_its_own_style_sheet_only(table):
-    page = web.render(table, EN)
+    page = markup.render_html(table, EN)
     style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1]
-    assert style == web.CSS
-    assert f"default-src 'none'; style-src 'sha256-{web._HASH}'" in page
+    assert style == markup.CSS
+    assert f"default-src 'none'; style-src 'sha256-{markup._HASH}'" in page
     assert "style=" not in page
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_html_says_hostile_names_as_they_are(name):
-    reader, tame = (Reader(web.render(table_of(text), EN)) for text in (name, "tame"))
+    reader, tame = (Reader(markup.render_html(table_of(text), EN)) for text in (name, "tame"))
     assert reader.tags == tame.tags
     assert reader.attributes == tame.attributes
     assert reader.cells.count(plain(name)) == 7  # caption, three headings, section, two cells
@@ -381,22 +380,22 @@ def test_html_says_hostile_names_as_they_are(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_markdown_says_hostile_names_as_they_are(name):
     renderer = MarkdownIt("commonmark", {"html": True}).enable("table")
-    page = renderer.render(plain_text.render_markdown(table_of(name), EN))
+    page = renderer.render(markup.render_markdown(table_of(name), EN))
     reader, tame = (
-        Reader(text) for text in (page, renderer.render(plain_text.render_markdown(table_of("tame"), EN)))
+        Reader(text) for text in (page, renderer.render(markup.render_markdown(table_of("tame"), EN)))
     )
     assert reader.tags == tame.tags
     assert reader.attributes == tame.attributes
     assert reader.cells[-3:-1] == [plain(name)] * 2
-    assert "http://" not in plain_text.render_markdown(table_of(name), EN)  # GitHub would make a link
+    assert "http://" not in markup.render_markdown(table_of(name), EN)  # GitHub would make a link
 
 
 def test_markdown_is_read_back(table):
-    page = MarkdownIt("commonmark").enable("table").render(plain_text.render_markdown(table, EN))
+    page = MarkdownIt("commonmark").enable("table").render(markup.render_markdown(table, EN))
     cells = [cell.strip() for cell in Reader(page).cells]
     assert cells[3:6] == ["X", "", ""]
     assert cells[6:12] == [*GRID_EN[0], *GRID_EN[1]]
-    assert "<br>" in plain_text.render_markdown(table, EN).splitlines()[2]
+    assert "<br>" in markup.render_markdown(table, EN).splitlines()[2]
 
 
 # LaTeX
@@ -471,9 +470,9 @@ def test_numbers_stand_next_to_their_errors_below_a_long_name(table):
     assert low[levels:-1] == following[levels:]
     assert any(low[levels:])
     assert not low[-1]
-    assert web.render(table, EN).count('<tr class="low">') == sum(low[levels:])
+    assert markup.render_html(table, EN).count('<tr class="low">') == sum(low[levels:])
     plain = Table("T", "t", ([HeaderCell("a"), HeaderCell("b")],), [body("x", 1), body("y", 2)])
-    assert '<tr class="low">' not in web.render(plain, EN)
+    assert '<tr class="low">' not in markup.render_html(plain, EN)
 
 
 def test_latex_long_tables_run_over_pages():

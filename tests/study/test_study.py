@@ -777,7 +777,7 @@ def test_every_kind_of_weights_can_be_written(project: Path, kind: str) -> None:
 
 
 def test_every_kind_has_a_builder() -> None:
-    from spatial_zb.pipeline.matrices import _BUILDERS
+    from spatial_zb.pipeline.units import _BUILDERS
     from spatial_zb.study.sections import WEIGHT_KINDS
 
     assert set(_BUILDERS) == set(WEIGHT_KINDS) == set(KINDS)

@@ -23,7 +23,7 @@ from spatial_zb.pipeline.replication.readme import DIGEST, readme
 from spatial_zb.pipeline.running import WORK, run
 from spatial_zb.report.files import SHAPEFILE_PARTS, atomic_path, fingerprint, input_record
 from spatial_zb.report.folder import MANIFEST, inside, read_manifest
-from spatial_zb.report.tables.writers.plain import harmless
+from spatial_zb.report.tables.writers.markup import harmless
 from spatial_zb.study import Study, load_study
 
 CHECKSUMS = "checksums.sha256"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spatial_zb.base.text import Text
-from spatial_zb.report.tables.writers.plain import escape, escape_start
+from spatial_zb.report.tables.writers.markup import escape_markdown, escape_start
 from spatial_zb.study import Regions, Study
 
 _OPEN = "**[AUTHORS: {}]**"
@@ -46,7 +46,7 @@ def _plain(text: Text | str) -> str:
     """Words of the study as Markdown prints them, English first."""
     text = Text.of(text)
     both = text.en if text.en == text.zh else f"{text.en} ({text.zh})"
-    return escape_start(escape(" ".join(both.split())))
+    return escape_start(escape_markdown(" ".join(both.split())))
 
 
 def _overview(study: Study, exhibits: Sequence[Mapping[str, str]]) -> list[str]:
@@ -179,7 +179,7 @@ def _list_of_exhibits(exhibits: Sequence[Mapping[str, str]]) -> list[str]:
     for row in exhibits:
         if row["kind"] in ("table", "figure"):
             first = row["files"].split()[0]
-            title = escape(row["title"])
+            title = escape_markdown(row["title"])
             lines.append(f"| {row['kind']} `{row['exhibit']}` |  | {title} | `{row['code']}` | `{first}` |")
     return lines
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from spatial_zb.base.text import Text, period_runs
 from spatial_zb.core import Array
-from spatial_zb.core.statistics.summaries import (
+from spatial_zb.core.statistics.dispersion import (
     NOTHING,
     Interval,
     correlation_over_units,

@@ -32,7 +32,7 @@ from spatial_zb.report.page.content import (
 )
 from spatial_zb.report.tables.table import TableStyle
 from spatial_zb.report.tables.text import clean
-from spatial_zb.report.tables.writers import plain, web
+from spatial_zb.report.tables.writers import markup
 
 #: Scripts of the page in the order they are read; together they are one function.
 SCRIPTS = (
@@ -90,7 +90,7 @@ def render(content: Content, languages: Sequence[Language] = LANGUAGES) -> str:
     words = Words(languages)
     downloads: dict[str, Any] = {}
     sections = "\n".join(_section(s, words, downloads, languages) for s in content.sections)
-    script, css = _script(), web.CSS + _read("page.css")
+    script, css = _script(), markup.CSS + _read("page.css")
     return Template(_read("page.html")).substitute(
         tag=TAGS[languages[0]],
         language=languages[0],
@@ -260,8 +260,8 @@ def _table(item: TableItem, downloads: dict[str, Any], languages: Sequence[Langu
     parts, texts = [], {}
     for language in languages:
         table, style = item.tables[language], item.styles.get(language, TableStyle(language=language))
-        parts.append(f'<div class="{language}">{web.fragment(table, style)}</div>')
-        texts[language] = plain.render_csv(table, style).decode("utf-8-sig")
+        parts.append(f'<div class="{language}">{markup.fragment(table, style)}</div>')
+        texts[language] = markup.render_csv(table, style).decode("utf-8-sig")
     key = slug(item.tables[languages[0]].key)
     downloads[number] = {"file": key, "text": texts}
     button = f'<button type="button" class="save" data-save="{number}">{_in_each(SAVE, languages)}</button>'

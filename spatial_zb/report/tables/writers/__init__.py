@@ -16,12 +16,12 @@ from spatial_zb.report.tables.table import Table, TableStyle
 
 #: Format → the module of its writer and the function that prints a table.
 _WRITERS = {
-    "csv": ("plain", "render_csv"),
+    "csv": ("markup", "render_csv"),
     "tex": ("latex", "render"),
-    "md": ("plain", "render_markdown"),
+    "md": ("markup", "render_markdown"),
     "docx": ("word", "render"),
     "xlsx": ("excel", "render"),
-    "html": ("web", "render"),
+    "html": ("markup", "render_html"),
 }
 FORMATS: tuple[str, ...] = tuple(_WRITERS)
 
@@ -82,9 +82,9 @@ def write_file(table: Table, path: str | Path, style: TableStyle) -> Path:
 
 def shown(table: Table) -> str:
     """The table as a notebook shows it, escaped."""
-    from spatial_zb.report.tables.writers import web
+    from spatial_zb.report.tables.writers import markup
 
-    return f"<style>{web.CSS}</style>{web.fragment(table, TableStyle())}"
+    return f"<style>{markup.CSS}</style>{markup.fragment(table, TableStyle())}"
 
 
 def _writer(name: str) -> Callable[[Table, TableStyle], str | bytes]:
