@@ -38,6 +38,7 @@ PARTS = {
     "dynamic_system": ("dynamic_system", "run"),
     "long_run": ("dynamic", "run_long_run"),
     "regimes": ("dynamic", "run_regimes"),
+    "regime_groups": ("dynamic", "run_regime_groups"),
     "robust_score": ("robust_score", "run"),
     "clusters": ("clusters", "run"),
     "shape": ("shape", "run"),

@@ -1,9 +1,9 @@
-"""Simulate dynamic and two-regime panels with known truth: bias before and after the correction, coverage.
+"""Simulate dynamic panels and those of two and three regimes with known truth: bias, coverage, size of tests.
 
-The 11 cities of Zhejiang and the 41 cities of the delta, contiguity; 10 and 20 explained periods for the dynamic
-model, 11 for the two regimes. The tables ``dynamic.csv``, ``long_run.csv`` and ``regimes.csv`` of ``docs/validation``
-are written after every cell; what is there already with the same seed and number of
-replications is kept.
+The 11 cities of Zhejiang and the 41 cities of the delta (three regimes: these and the 90 counties of Zhejiang), contiguity;
+10 and 20 explained periods for the dynamic model, 11 for regimes. The tables ``dynamic.csv``, ``long_run.csv``,
+``regimes.csv`` and ``regime_groups.csv`` of ``docs/validation`` are written after every cell; what is there already with
+the same seed and number of replications is kept.
 """
 
 from __future__ import annotations
@@ -194,6 +194,81 @@ def _regime_fit(spec: zb.DurbinSpec, panel: zb.Panel, W: zb.Weights) -> Found | 
     return out
 
 
+#: (ρ, β, θ) of three regimes that differ, and that are equal.
+GROUPS = {"apart": ((0.1, 1.0, 0.5), (0.3, 0.7, 0.2), (0.5, 0.4, 0.0)), "equal": ((0.3, 0.7, 0.2),) * 3}
+AR = 0.7
+
+
+def group_cells() -> Iterator[Cell]:
+    """Three regimes, apart and equal; independent errors by the information, lasting ones clustered; complete and uneven."""
+    for n, kind, errors in product((41, 90), GROUPS, ("iid", "AR 0.7")):
+        yield _group_cell(n, kind, errors, "complete")
+    for n, kind in product((41, 90), GROUPS):
+        yield _group_cell(n, kind, "iid", "late 50 %")
+
+
+def _group_cell(n: int, kind: str, errors: str, shape: str) -> Cell:
+    W, T, truth = weights(n, "contiguity"), 11, np.array(GROUPS[kind])
+    group = np.arange(n) % 3
+    spec = zb.DurbinSpec("y", ["x"], regimes="group")
+    names = {"rho": "rho", "x": "beta", "W_x": "theta"}
+
+    def replicate(index: int) -> dict[str, Found | None]:
+        rng = np.random.default_rng([SEED, n, len(kind), len(errors), len(shape), index])
+        panel = _group_panel(W, truth[group].T, group, T, errors, shape, rng)
+        fit = zb.fit_durbin(spec, panel, W, covariance="information" if errors == "iid" else "cluster")
+        if not fit.converged:
+            return {fit.estimator: None}
+        out: Found = {}
+        for _, row in fit.tidy().iterrows():
+            name, _, label = str(row["term"]).partition("[")
+            if label:
+                out[f"{names[name]}[{label[-2]}]"] = tuple(
+                    row[["estimate", "std_error", "conf_low", "conf_high"]]
+                )
+        if kind == "equal":
+            for test in zb.tests.regime_tests(fit).rows:
+                inside = float(test.p_value >= 1 - LEVEL)
+                out[f"equal {names.get(test.of, test.of)}"] = (np.nan, np.nan, -inside, inside - 0.5)
+        return {fit.estimator: out}
+
+    keys = {"n": n, "truth_of_groups": kind, "errors": errors, "shape": shape}
+    values = {f"{name}[{g}]": truth[g, k] for k, name in enumerate(names.values()) for g in range(3)}
+    tests = dict.fromkeys([f"equal {name}" for name in (*names.values(), "all")], 0.0)
+    return Cell(keys, values | (tests if kind == "equal" else {}), replicate)
+
+
+def _group_panel(
+    W: zb.Weights,
+    truth: np.ndarray,
+    group: np.ndarray,
+    T: int,
+    errors: str,
+    shape: str,
+    rng: np.random.Generator,
+) -> zb.Panel:
+    """y, x and group of three regimes, x correlated with the unit effects; half the units late where ``shape`` says so."""
+    (rho, beta, theta), n = truth, W.n
+    there = np.ones((T, n), dtype=bool)
+    if shape.startswith("late"):
+        late = rng.permutation(n)[: n // 2]
+        there[:, late] = np.arange(T)[:, None] >= rng.integers(1, T - 1, len(late))
+    mu, alpha, e = rng.standard_normal(n), rng.standard_normal((T, 1)), rng.standard_normal((T, n))
+    x = rng.standard_normal((T, n)) + 0.5 * mu
+    if errors != "iid":
+        for t in range(1, T):
+            e[t] = AR * e[t - 1] + np.sqrt(1 - AR**2) * e[t]
+    y = np.full((T, n), np.nan)
+    for t, on in enumerate(there):
+        part = W.matrix.toarray()[np.ix_(on, on)]
+        sums = part.sum(axis=1, keepdims=True)
+        part = part / np.where(sums > 0, sums, 1.0)
+        mean = (mu + alpha[t] + beta * x[t] + e[t])[on] + theta[on] * (part @ x[t, on])
+        y[t, on] = np.linalg.solve(np.eye(on.sum()) - rho[on, None] * part, mean)
+    values = np.stack([y, np.where(there, x, np.nan), np.where(there, group, np.nan)], axis=2)
+    return zb.Panel(values, tuple(range(2001, 2001 + T)), W.ids, ("y", "x", "group"), present=there)
+
+
 def dynamic_effects(W: zb.Weights, carried: tuple[float, float, float]) -> dict[str, float]:
     tau, rho, eta = carried
     dense, one = W.matrix.toarray(), np.eye(W.n)
@@ -286,8 +361,14 @@ def run_regimes(replications: int = 1000, workers: int = 1) -> None:
     run("regimes", replications, workers)
 
 
+def run_regime_groups(replications: int = 400, workers: int = 1) -> None:
+    """Three regimes."""
+    run("regime_groups", replications, workers)
+
+
 STUDIES: dict[str, Callable[[], Iterator[Cell]]] = {
     "dynamic": dynamic_cells,
     "long_run": long_run_cells,
     "regimes": regime_cells,
+    "regime_groups": group_cells,
 }

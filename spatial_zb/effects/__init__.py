@@ -17,12 +17,12 @@ from spatial_zb.base.notes import warn_old
 from spatial_zb.base.results import Degrees, coefficient_columns
 from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
-from spatial_zb.core.likelihood.impacts import order_multipliers
 from spatial_zb.core.system.arrays import order_impacts
 from spatial_zb.effects.dynamic import long_run_effects, long_run_filter
 from spatial_zb.effects.regimes import regime_effect_matrix, regime_effects
 from spatial_zb.effects.static import (
     effects_of_periods,
+    order_terms,
     orders_of_equation,
     period_effect_matrix,
     static_effect_matrix,
@@ -202,8 +202,9 @@ def effects_by_order(fit: Fit | SystemFit, orders: int = 5, *, level: float = 0.
     """Effects by round of feedback, each round and all up to it, with errors by the delta method.
 
     Round j (``order`` in the table) of one equation is ρ^j W^j (β + θW): round 0 is the effect of x before any feedback,
-    that of neighbours (θW) included, and each further round goes through the y of neighbours once more. It is linear in β
-    and θ, with derivative j ρ^{j−1} W^j (β + θW) in ρ; in a system the derivatives are central differences of
+    that of neighbours (θW) included, and each further round goes through the y of neighbours once more. Where W or units
+    change between periods, and where x has a W of its own, it is ρ^j W_t^j (β + θW^x_t), averaged over the rows. It is
+    linear in β and θ, with derivative j ρ^{j−1} W^j (β + θW) in ρ; in a system the derivatives are central differences of
     :func:`~spatial_zb.core.system.arrays.order_impacts`.
 
     Parameters
@@ -261,7 +262,7 @@ def _equation(fit: Fit, orders: int) -> tuple[pd.DataFrame, Array, Array, Callab
     frame = orders_of_equation(fit, orders)  # refuses fits that have no effects by order
     names, spec = list(fit.params.index), fit.spec
     rho = float(fit.params["rho"]) if spec.lag_y else 0.0
-    raw = order_multipliers(1.0, fit.weights.matrix, orders)
+    raw = order_terms(fit, 1.0, orders)
     power = np.arange(orders + 1)
     scale = rho**power
     slope = power * rho ** np.maximum(power - 1, 0)

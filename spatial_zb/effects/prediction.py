@@ -21,12 +21,14 @@ from spatial_zb.base.results import ResultTable
 from spatial_zb.base.text import Text
 from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
+from spatial_zb.core.likelihood.shape_rows import RowFilter
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.transforms import spatial_lag
 from spatial_zb.data.panel import Panel, require_consecutive, require_panel
-from spatial_zb.effects.table import check_fit, refuse_shape
+from spatial_zb.effects.table import check_fit
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.shape import ShapeDesign
 from spatial_zb.models.spec import DurbinSpec, Estimation, Estimator
 from spatial_zb.weights.matrix import as_weights
 
@@ -52,7 +54,7 @@ def predict(fit: Fit, panel: Panel | None = None, kind: Kind = "BP") -> ResultTa
     panel
         Other periods of the same units; without it those of the fit. Unit effects are the fit's; a period that the fit
         has not seen gets the effect of its last one. With lags in time it is needed, and holds the period before the
-        first one.
+        first one. Not for a fit whose W or units change between periods: it predicts its own rows.
     kind
         As above. TS and BP use y of the same period of other units, so they say how well a missing unit could be filled in;
         TC is the one for forecasts.
@@ -64,7 +66,8 @@ def predict(fit: Fit, panel: Panel | None = None, kind: Kind = "BP") -> ResultTa
     Raises
     ------
     SpecificationError
-        Random effects or regimes; an unknown kind; lags in time without a panel.
+        Random effects or regimes; an unknown kind; lags in time without a panel; a panel for a fit whose W or units change
+        between periods.
     ConvergenceError
         The fit did not converge.
     DataError
@@ -87,7 +90,6 @@ def predict(fit: Fit, panel: Panel | None = None, kind: Kind = "BP") -> ResultTa
     True
     """
     check_fit(fit, "predict")
-    refuse_shape(fit, "predict")
     if kind not in get_args(Kind):
         raise not_one_of("kind", kind, get_args(Kind))
     if not fit.converged:
@@ -95,8 +97,10 @@ def predict(fit: Fit, panel: Panel | None = None, kind: Kind = "BP") -> ResultTa
             f"{fit!r} did not converge: there is nothing to predict with.", f"{fit!r}没有收敛，无法用于预测。"
         )
     asked = _panel_of(fit, panel)
-    W, spec = fit.weights.matrix, fit.spec
     rho, lam = (float(fit.params.get(name, 0.0)) for name in ("rho", "lam"))
+    if isinstance(fit.design, ShapeDesign):
+        return _of_rows(fit, fit.design, kind, rho, lam)
+    W, spec = fit.weights.matrix, fit.spec
     linear = _linear(fit, asked)
     y = asked.array(spec.y)[int(spec.dynamic) :]
     trend = linear + _effects(fit, asked if spec.dynamic else fit.panel, asked, rho, lam)
@@ -105,27 +109,48 @@ def predict(fit: Fit, panel: Panel | None = None, kind: Kind = "BP") -> ResultTa
         predicted = trend + signal + lam * spatial_lag(W, y - signal - trend)
     else:
         solved = filter_solver(W, rho)(trend.T).T if rho else trend
-        predicted = solved if kind == "TC" else solved - _from_others(W, rho, lam, y - solved)
+        others = _from_others(rho * W, lam * W, (y - solved).T).T if kind == "BP" else 0.0
+        predicted = solved - others
     periods = asked.periods[int(spec.dynamic) :]
+    units = np.tile(np.asarray(asked.units), len(periods))
+    return _table(fit, kind, units, np.repeat(periods, len(asked.units)), y.ravel(), predicted.ravel())
+
+
+def _of_rows(fit: Fit, design: ShapeDesign, kind: Kind, rho: float, lam: float) -> ResultTable:
+    """The same for the rows of a panel of any shape, W of each period among the units that are there.
+
+    m = Sy − B⁻¹ê has the regressors and every effect in it, whatever its kind.
+    """
+    y, shape, e = design.values, design.shape, fit.residuals[design.present]
+    rest = RowFilter(shape.V, lam).solve(e) if shape.V else e
+    trend = y - rest - (rho * (shape.W.matrix @ y) if shape.W else 0.0)
+    # with λ: m + ρWy + λV(y − ρWy − m), where y − ρWy − m = B⁻¹ê
+    solved = RowFilter(shape.W, rho).solve(trend) if shape.W else trend
+    predicted: Array = y - e if kind == "TS" else solved
+    if kind == "BP":
+        none = sparse.csr_array((len(y), len(y)))
+        rho_W, lam_V = rho * shape.W.matrix if shape.W else none, lam * shape.V.matrix if shape.V else none
+        predicted = predicted - _from_others(rho_W, lam_V, y - predicted)
+    period, unit = np.nonzero(design.present)
+    periods = np.asarray(fit.panel.periods)[period]
+    return _table(fit, kind, np.asarray(fit.panel.units)[unit], periods, y, predicted)
+
+
+def _table(fit: Fit, kind: Kind, unit: Any, period: Any, y: Array, predicted: Array) -> ResultTable:
     frame = pd.DataFrame(
-        {
-            "unit": np.tile(np.asarray(asked.units), len(periods)),
-            "period": np.repeat(periods, len(asked.units)),
-            "y": y.ravel(),
-            "predicted": predicted.ravel(),
-            "residual": (y - predicted).ravel(),
-        }
+        {"unit": unit, "period": period, "y": y, "predicted": predicted, "residual": y - predicted}
     )
     rmse = float(np.sqrt(np.mean((y - predicted) ** 2)))
-    return ResultTable(frame, {"y": spec.y, "kind": kind, "rmse": rmse, **fit.facts})
+    return ResultTable(frame, {"y": fit.spec.y, "kind": kind, "rmse": rmse, **fit.facts})
 
 
-def _from_others(W: sparse.csr_array, rho: float, lam: float, rest: Array) -> Array:
-    """D⁻¹(Q − D) times rest (T, n)."""
-    one = sparse.eye_array(W.shape[0], format="csr")
-    root = sparse.csr_array((one - lam * W) @ (one - rho * W))
+def _from_others(rho_W: sparse.csr_array, lam_V: sparse.csr_array, rest: Array) -> Array:
+    """D⁻¹(Q − D) times rest (n,) or (n, T)."""
+    one = sparse.eye_array(len(rest), format="csr")
+    root = sparse.csr_array((one - lam_V) @ (one - rho_W))
     Q = sparse.csr_array(root.T @ root)
-    return (Q @ rest.T).T / Q.diagonal() - rest
+    diagonal = Q.diagonal()
+    return (Q @ rest) / (diagonal if rest.ndim == 1 else diagonal[:, None]) - rest
 
 
 def _panel_of(fit: Fit, panel: Panel | None) -> Panel:
@@ -144,6 +169,12 @@ def _panel_of(fit: Fit, panel: Panel | None) -> Panel:
             )
         return fit.panel
     require_panel(panel)
+    if isinstance(fit.design, ShapeDesign):
+        raise SpecificationError(
+            "predict(fit, panel) is for one W on a complete panel: of other rows this fit knows neither W nor effects. "
+            "predict(fit) has the rows it was fitted to.",
+            "predict(fit, panel)用于面板完整、W唯一的估计：对其他行，此估计既无W也无效应。predict(fit)给出其样本内各行。",
+        )
     if list(panel.units) != list(fit.panel.units):
         if set(panel.units) != set(fit.panel.units):
             missing = [unit for unit in fit.panel.units if unit not in set(panel.units)]

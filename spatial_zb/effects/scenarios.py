@@ -20,10 +20,11 @@ from spatial_zb.core import Array
 from spatial_zb.core.system.arrays import Links
 from spatial_zb.core.system.paths import Process, no_links, path_slopes, paths
 from spatial_zb.effects.dynamic import stable_processes
-from spatial_zb.effects.static import reason_of_equation, refuse_without_effects
+from spatial_zb.effects.static import Among, reason_of_equation, refuse_without_effects, rows_of_period
 from spatial_zb.effects.system import SHOCK, reason_of_system, refuse_unstable, sources_of, stable_systems
-from spatial_zb.effects.table import check_fit, draws_reason, refuse_shape, spread, tell_rejected
+from spatial_zb.effects.table import check_fit, draws_reason, spread, tell_rejected
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.shape import ShapeDesign
 from spatial_zb.models.system.dynamic import carried_links
 from spatial_zb.models.system.fit import SystemFit
 
@@ -95,6 +96,7 @@ def scenario(
     change: Change = "permanent",
     level: float = 0.95,
     bootstrap: Replicates | None = None,
+    period: int | None = None,
 ) -> Scenario:
     """What happens to every unit if variables of some units change: ``{"330100": {"talent": 0.10}}``.
 
@@ -118,6 +120,9 @@ def scenario(
     bootstrap
         Of the same fit, by :func:`spatial_zb.bootstrap`: limits are then percentiles of its replicates, and errors are from
         their quartiles.
+    period
+        Of a fit whose W or units change between periods: the period in which the change happens, among the units that are
+        there, under the W of that period.
 
     Returns
     -------
@@ -127,9 +132,10 @@ def scenario(
     Raises
     ------
     DataError
-        An unknown unit or variable; a change that is no number.
+        An unknown unit or variable, a unit that is absent in the period; a change that is no number.
     SpecificationError
-        Regimes; horizons of a static model; a bootstrap of another fit.
+        Regimes; horizons of a static model; a bootstrap of another fit; no period where W or units change between periods,
+        or one where they do not.
     ConvergenceError
         A fit that has no effects, see :func:`spatial_zb.spatial_effects`.
 
@@ -145,15 +151,16 @@ def scenario(
     True
     """
     check_fit(fit, "scenario", Fit | SystemFit)
-    refuse_shape(fit, "scenario")
     alpha = alpha_of(level)
     if change not in get_args(Change):
         raise not_one_of("change", change, get_args(Change))
     steps = _steps(fit, horizons)
-    process = _process(fit, _checked(fit, changes), change == "permanent")
+    at = _among(fit, period)
+    process = _process(fit, at, _checked(fit, at.units, changes), change == "permanent")
     values, slopes = path_slopes(process, _delta(fit), steps)
     gradient = _over_parameters(fit, slopes)
     facts: dict[str, Any] = {"change": change} if _dynamic(fit) else {}
+    facts |= {} if period is None else {"period": period}
     notes: tuple[Note, ...] = ()
     if bootstrap is not None:
         columns, notes = _by_replicates(fit, process, values, bootstrap, alpha)
@@ -169,7 +176,19 @@ def scenario(
         found = coefficient_columns(values.ravel()[moved], error[moved], alpha, df)
         columns[moved] = found[:, [1, 4, 5]]
         facts |= {"method": "delta"}
-    return Scenario(_frame(fit, values, columns), fit, changes, facts | {"level": level}, notes)
+    return Scenario(_frame(fit, at.units, values, columns), fit, changes, facts | {"level": level}, notes)
+
+
+def _among(fit: Fit | SystemFit, period: int | None) -> Among:
+    """The units whose y moves, and W among them."""
+    if isinstance(fit.design, ShapeDesign) and isinstance(fit, Fit):
+        return rows_of_period(fit, period)
+    if period is not None:
+        raise SpecificationError(
+            "period is for fits whose W or units change between periods; this one has one W. Leave it out.",
+            "period用于各期W或地区不同的估计；此估计各期相同。请去掉该选项。",
+        )
+    return Among(fit.panel.units, fit.weights.matrix, fit.weights.matrix)
 
 
 def _dynamic(fit: Fit | SystemFit) -> bool:
@@ -199,9 +218,11 @@ def _steps(fit: Fit | SystemFit, horizons: int | None) -> int:
     return horizons
 
 
-def _checked(fit: Fit | SystemFit, changes: Mapping[str, Mapping[str, float]]) -> dict[str, Array]:
-    """Changes (n,) by variable; dependent variables of a system as shocks."""
-    units = {str(unit): i for i, unit in enumerate(fit.panel.units)}
+def _checked(
+    fit: Fit | SystemFit, there: pd.Index, changes: Mapping[str, Mapping[str, float]]
+) -> dict[str, Array]:
+    """Changes (n,) of the units that are there, by variable; dependent variables of a system as shocks."""
+    units = {str(unit): i for i, unit in enumerate(there)}
     shocks: dict[str, str] = {}
     if isinstance(fit, SystemFit):
         known = [*fit.spec.exogenous]
@@ -216,6 +237,11 @@ def _checked(fit: Fit | SystemFit, changes: Mapping[str, Mapping[str, float]]) -
             '变化须按地区和变量给出，例如{"330100": {"talent": 0.10}}。',
         )
     for unit, moved in changes.items():
+        if str(unit) not in units and str(unit) in set(map(str, fit.panel.units)):
+            raise DataError(
+                f"{unit!r} is absent in this period, so that nothing of it can change. Take a period in which it is there.",
+                f"{unit!r}在该期缺失，无从变化。请取其存在的时期。",
+            )
         if str(unit) not in units:
             raise DataError(
                 f"{unit!r} is not a unit of this fit; it has {listed(units, 6)}.",
@@ -238,15 +264,15 @@ def _checked(fit: Fit | SystemFit, changes: Mapping[str, Mapping[str, float]]) -
     return out
 
 
-def _process(fit: Fit | SystemFit, moved: Mapping[str, Array], lasting: bool) -> Process:
+def _process(fit: Fit | SystemFit, at: Among, moved: Mapping[str, Array], lasting: bool) -> Process:
     """The equations of a fit with the changes on their right side; refuses a fit without effects."""
-    W, n = fit.weights.matrix, fit.weights.n
+    W, n = at.W, len(at.units)
     if isinstance(fit, Fit):
         refuse_without_effects(fit, reason_of_equation(fit, fieller=False))
         place = {name: i for i, name in enumerate(fit.params.index)}
         before = [place[name] for name in ("tau", "eta") if name in place]
         kinds = [name == "eta" for name in ("tau", "eta") if name in place]
-        entries = [(name, d) for x, dx in moved.items() for name, d in ((x, dx), (f"W_{x}", W @ dx))]
+        entries = [(name, d) for x, dx in moved.items() for name, d in ((x, dx), (f"W_{x}", at.Wx @ dx))]
         entries = [(name, d) for name, d in entries if name in place]
         position = [place[name] for name, _ in entries]
         now = _links([place["rho"]], [0], [0], [True]) if "rho" in place else no_links()
@@ -335,14 +361,14 @@ def _by_replicates(
     return np.column_stack([spread(every), *np.quantile(every, [alpha / 2, 1 - alpha / 2], axis=0)]), notes
 
 
-def _frame(fit: Fit | SystemFit, values: Array, columns: Array) -> pd.DataFrame:
+def _frame(fit: Fit | SystemFit, units: pd.Index, values: Array, columns: Array) -> pd.DataFrame:
     """Rows by response, horizon and unit."""
     H, m, n = values.shape
     names = (fit.spec.y,) if isinstance(fit, Fit) else fit.spec.names
     order = np.arange(H * m * n).reshape(H, m, n).transpose(1, 0, 2).ravel()
     frame = pd.DataFrame(
         {
-            "unit": np.tile(np.asarray(fit.panel.units), H * m),
+            "unit": np.tile(np.asarray(units), H * m),
             "response": np.repeat(names, H * n),
             "horizon": np.tile(np.repeat(np.arange(H), n), m),
             "change": values.ravel()[order],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from spatial_zb.base.arguments import Rng, check_draws, check_orders, random_generator
 from spatial_zb.base.errors import (
@@ -43,7 +45,6 @@ from spatial_zb.effects.table import (
     law_of_draws,
     no_estimate,
     not_computed,
-    refuse_shape,
     simulated_columns,
     tell_rejected,
 )
@@ -161,6 +162,32 @@ def period_effect_matrix(fit: Fit, term: str, period: int | None) -> pd.DataFram
     SpecificationError
         No period, or one that the fit has not.
     """
+    at, (beta, theta, rho) = rows_of_period(fit, period), coefficients(fit, fit.params.to_numpy())
+    k = _regressor(fit, term)
+    refuse_without_effects(fit, reason_of_equation(fit, fieller=False))
+    impulse = beta[k] * np.eye(len(at.units)) + theta[k] * at.Wx.toarray()
+    if fit.spec.lag_y:
+        impulse = filter_solver(at.W, float(rho))(impulse)
+    return pd.DataFrame(impulse, index=at.units, columns=at.units)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Among:
+    """The units of one period, and the W of y and of x among them."""
+
+    units: pd.Index
+    W: sparse.csr_array
+    Wx: sparse.csr_array
+
+
+def rows_of_period(fit: Fit, period: int | None) -> Among:
+    """Who is there in a period of a fit whose W or units may change between periods.
+
+    Raises
+    ------
+    SpecificationError
+        No period, or one that the fit has not.
+    """
     design = fit.design
     assert isinstance(design, ShapeDesign), "W or units change"
     if period not in fit.panel.periods:
@@ -168,15 +195,9 @@ def period_effect_matrix(fit: Fit, term: str, period: int | None) -> pd.DataFram
             f"W or the units of this fit change between periods: give period, one of {listed(fit.panel.periods)}.",
             f"此估计各期的W或地区不同：请给出period，可为{listed_zh(fit.panel.periods)}。",
         )
-    k, (beta, theta, rho) = _regressor(fit, term), coefficients(fit, fit.params.to_numpy())
-    refuse_without_effects(fit, reason_of_equation(fit, fieller=False))
-    t = fit.panel.periods.index(period)
-    Wx = design.rows_x.distinct[design.rows_x.which[t]].toarray()
-    impulse = beta[k] * np.eye(len(Wx)) + theta[k] * Wx
-    if design.shape.W is not None:
-        impulse = filter_solver(design.shape.W.distinct[design.shape.W.which[t]], float(rho))(impulse)
-    units = fit.panel.units[design.present[t]]
-    return pd.DataFrame(impulse, index=units, columns=units)
+    t, Wx = fit.panel.periods.index(period), design.rows_x
+    W = design.shape.W or Wx
+    return Among(fit.panel.units[design.present[t]], W.distinct[W.which[t]], Wx.distinct[Wx.which[t]])
 
 
 def _regressor(fit: Fit, term: str) -> int:
@@ -238,12 +259,11 @@ def orders_of_equation(fit: Fit, orders: int = 5) -> pd.DataFrame:
     DataFrame with term, effect, order, estimate, cumulative; the last order tends to the full effect.
     """
     check_fit(fit, "effects_by_order")
-    refuse_shape(fit, "effects_by_order")
     check_orders(orders)
     beta, theta, rho = coefficients(fit, fit.params.to_numpy())
     refuse_without_effects(fit, reason_of_equation(fit, fieller=False))
     rows = []
-    for order, (a, b, p, q) in enumerate(order_multipliers(float(rho), fit.weights.matrix, orders)):
+    for order, (a, b, p, q) in enumerate(order_terms(fit, float(rho), orders)):
         direct, total = beta * a + theta * b, beta * p + theta * q
         for values in zip(fit.spec.regressors, direct, total - direct, total, strict=True):
             rows += [
@@ -251,6 +271,15 @@ def orders_of_equation(fit: Fit, orders: int = 5) -> pd.DataFrame:
             ]
     frame = pd.DataFrame(rows, columns=["term", "effect", "order", "estimate"])
     return frame.assign(cumulative=frame.groupby(["term", "effect"])["estimate"].cumsum())
+
+
+def order_terms(fit: Fit, rho: float, orders: int) -> NDArray[np.float64]:
+    """a, b, p, q of every power of ρW (orders + 1, 4); averages over its rows where W or units change between periods."""
+    design = fit.design
+    if not isinstance(design, ShapeDesign):
+        return order_multipliers(rho, fit.weights.matrix, orders)
+    W, Wx = design.shape.W or design.rows_x, design.rows_x
+    return order_multipliers(rho, W.matrix, orders, None if Wx is W else Wx.matrix)
 
 
 @lru_cache(maxsize=256)

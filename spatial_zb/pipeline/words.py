@@ -305,8 +305,8 @@ def _known(one: ConfidenceSet, names: Mapping[str, Text]) -> Text:
     return Text(f"{what.en} is {sign.en} ({one.words()})", f"{what.zh}{sign.zh}（{one.words('zh')}）")
 
 
-def scenario_changes(wanted: Scenario, labels: Mapping[str, Text]) -> Text:
-    """What a scenario changes, in words."""
+def scenario_changes(wanted: Scenario, labels: Mapping[str, Text], period: int | None = None) -> Text:
+    """What a scenario changes, in words, and in which period where W or units change between periods."""
     parts = []
     for unit, moved in wanted.changes.items():
         where = labels.get(unit, Text.of(unit))
@@ -318,6 +318,8 @@ def scenario_changes(wanted: Scenario, labels: Mapping[str, Text]) -> Text:
         "one_off": Text(", for one period", "，仅一期"),
     }
     said = lasting[wanted.change] if wanted.horizons is not None else Text("", "")
+    if period is not None:
+        said = Text(f" in {period}, among the units of that year", f"（{period}年，限当年存在的地区）")
     return Text(
         f"{'; '.join(part.en for part in parts)}{said.en}.",
         f"{'；'.join(part.zh for part in parts)}{said.zh}。",

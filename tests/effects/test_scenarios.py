@@ -11,7 +11,7 @@ from small_examples import MUTUAL, rook, weights_of
 
 import spatial_zb as zb
 from spatial_zb.core.system.paths import path_slopes, paths
-from spatial_zb.effects.scenarios import _checked, _delta, _process
+from spatial_zb.effects.scenarios import _among, _checked, _delta, _process
 from spatial_zb.effects.system import system_effect_matrix
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.base.errors.SpatialZbWarning")
@@ -185,7 +185,8 @@ def test_derivatives_are_those_of_differences(which, request):
     changes = {"u003": {"x1" if which == "fit" else "a": 0.4}} | (
         {"u004": {"tal": 1.0}} if which == "system" else {}
     )
-    process = _process(fit, _checked(fit, changes), True)
+    at = _among(fit, None)
+    process = _process(fit, at, _checked(fit, at.units, changes), True)
     delta = _delta(fit)
     _, slopes = path_slopes(process, delta, 0)
     for j, step in enumerate(np.eye(len(delta)) * 1e-6):

@@ -319,9 +319,8 @@ def test_refusals(panel, uneven, ring, second):
     with pytest.raises(DataError, match="time_lag"):
         fit_durbin(DurbinSpec("y", ["x"], time_lag=True), uneven, ring)
     fit = fit_durbin(spec, uneven, ring)
-    for refuse in (zb.median_unbiased, lambda f: zb.effects_by_order(f)):
-        with pytest.raises(SpecificationError):
-            refuse(fit)
+    with pytest.raises(SpecificationError, match="adjusted score"):
+        zb.median_unbiased(fit)
 
 
 def test_a_note_says_what_is_left_out(uneven, ring):
@@ -385,3 +384,85 @@ def test_sets_and_replicates(uneven, ring):
     np.testing.assert_allclose(again.params, fit.params, atol=SAME)
     with pytest.raises(SpecificationError, match="period"):
         zb.bootstrap(fit, replicates=99, scheme="period")
+
+
+@pytest.fixture(scope="module")
+def gns(uneven, ring, second):
+    """Uneven, W that changes, a W of its own for x and for the error."""
+    by_year = zb.weights.by_period({2010 + t: ring if t < 3 else second for t in range(T)})
+    spec = DurbinSpec("y", ["x", "z"], lag_x=["x"], lag_error=True)
+    return fit_durbin(spec, uneven, by_year, W_x=second, W_error=ring)
+
+
+def test_orders_add_up_to_the_effect(uneven, ring, second):
+    """Round by round with W_t and a W of x: powers of the block-diagonal W of all rows, and in the limit the effect."""
+    by_year = zb.weights.by_period({2010 + t: ring if t < 3 else second for t in range(T)})
+    fit = fit_durbin(DurbinSpec("y", ["x", "z"], lag_x=["x"]), uneven, by_year, W_x=second)
+    found = zb.effects_by_order(fit, 60).set_index(["order", "term", "effect"])
+    W, Wx = fit.design.shape.W.matrix.toarray(), fit.design.rows_x.matrix.toarray()
+    rho, beta, theta = fit.params[["rho", "x", "W_x"]]
+    E = np.linalg.matrix_power(rho * W, 2) @ (beta * np.eye(len(W)) + theta * Wx)
+    assert found.loc[(2, "x", "direct"), "estimate"] == pytest.approx(np.trace(E) / len(E))
+    assert found.loc[(2, "x", "total"), "estimate"] == pytest.approx(E.sum() / len(E))
+    whole = spatial_effects(fit).tidy().set_index(["term", "effect"])
+    last = found.loc[60].loc[whole.index]
+    for mine, theirs in (("cumulative", "estimate"), ("cumulative_std_error", "std_error")):
+        np.testing.assert_allclose(last[mine], whole[theirs], rtol=1e-7)
+
+
+def test_a_scenario_is_of_one_period(gns):
+    """The effect matrix of the period times the change; absent units neither change nor are changed."""
+    units = gns.panel.units[gns.design.present[1]]
+    changes = {units[1]: {"x": 0.5}, units[4]: {"x": -0.2, "z": 1.0}}
+    found = zb.scenario(gns, changes, period=2011)
+    table = found.tidy().set_index("unit")
+    dx = {name: np.array([changes.get(u, {}).get(name, 0.0) for u in units]) for name in ("x", "z")}
+    expected = sum(zb.effect_matrix(gns, k, period=2011).to_numpy() @ d for k, d in dx.items())
+    np.testing.assert_allclose(table.loc[units, "change"], expected, atol=1e-12)
+    assert len(table) == len(units)
+    assert found.glance()["period"].iloc[0] == 2011
+    everyone = zb.scenario(gns, {u: {"x": 1.0} for u in units}, period=2011).tidy()
+    total = (
+        spatial_effects(gns, by="period")
+        .tidy()
+        .query("period == '2011' and term == 'x' and effect == 'total'")
+    )
+    assert everyone["change"].mean() == pytest.approx(total["estimate"].iloc[0])
+    with pytest.raises(DataError, match="absent"):
+        zb.scenario(gns, {UNITS[0]: {"x": 1.0}}, period=2010)
+    with pytest.raises(SpecificationError, match="period"):
+        zb.scenario(gns, changes)
+
+
+def test_a_period_is_for_fits_by_period(panel, ring):
+    with pytest.raises(SpecificationError, match="period"):
+        zb.scenario(fit_durbin(DurbinSpec("y", ["x"]), panel, ring), {UNITS[0]: {"x": 1.0}}, period=2011)
+
+
+def test_predictions_of_any_shape(gns):
+    """Trend with explicit dummies; TS leaves the residuals of the fit, TC and BP by dense matrices."""
+    design, p = gns.design, gns.params
+    y, W, V = design.values, design.shape.W.matrix.toarray(), design.shape.V.matrix.toarray()
+    rho, lam = p["rho"], p["lam"]
+    S, B = np.eye(len(y)) - rho * W, np.eye(len(y)) - lam * V
+    rest = S @ y - design.shape.Z @ p[["x", "z", "W_x"]].to_numpy()
+    D = design.shape.effects.full
+    alpha = np.linalg.lstsq(B @ D, B @ rest, rcond=None)[0]
+    trend = design.shape.Z @ p[["x", "z", "W_x"]].to_numpy() + D @ alpha
+    TC = np.linalg.solve(S, trend)
+    Q = S.T @ B.T @ B @ S
+    expected = {
+        "TS": trend + rho * W @ y + lam * V @ (S @ y - trend),
+        "TC": TC,
+        "BP": TC - (Q - np.diag(np.diag(Q))) @ (y - TC) / np.diag(Q),
+    }
+    for kind, values in expected.items():
+        table = zb.predict(gns, kind=kind).tidy()
+        np.testing.assert_allclose(table["predicted"], values, atol=1e-9)
+        np.testing.assert_allclose(table["y"], y)
+    np.testing.assert_allclose(
+        zb.predict(gns, kind="TS").tidy()["residual"], gns.residuals[design.present], atol=1e-9
+    )
+    assert list(table["unit"]) == list(np.asarray(gns.panel.units)[np.nonzero(design.present)[1]])
+    with pytest.raises(SpecificationError, match="rows"):
+        zb.predict(gns, gns.panel)

@@ -231,20 +231,23 @@ def fieller_limits(
     return limits, np.where(apart[:, None], ends, np.nan)
 
 
-def order_multipliers(rho: float, matrix: sparse.csr_array, orders: int) -> Array:
+def order_multipliers(
+    rho: float, matrix: sparse.csr_array, orders: int, lagged: sparse.csr_array | None = None
+) -> Array:
     """Terms of the series by power of W, (orders + 1, 4): a, b, p, q of ρ^j W^j for j = 0 … orders.
 
-    b and q of order j belong to ρ^j W^{j+1}. Exact: diagonals and sums of sparse powers.
+    b and q of order j belong to ρ^j W^j W^x, W^x = ``lagged`` the W of x where it is another. Exact: diagonals and sums of
+    sparse powers.
     """
     n = matrix.shape[0]
-    ones = np.ones(n)
-    power, sums = sparse.eye_array(n, format="csr"), ones
+    power, turned = sparse.eye_array(n, format="csr"), None if lagged is None else sparse.csr_array(lagged.T)
+    sums, moved = np.ones(n), (matrix if lagged is None else lagged) @ np.ones(n)
     out = np.empty((orders + 1, 4))
     for j in range(orders + 1):
         following = sparse.csr_array(power @ matrix)
-        lagged = matrix @ sums
-        out[j] = rho**j * np.array([power.trace(), following.trace(), sums.sum(), lagged.sum()]) / n
-        power, sums = following, lagged
+        own = following.trace() if turned is None else power.multiply(turned).sum()
+        out[j] = rho**j * np.array([power.trace(), own, sums.sum(), moved.sum()]) / n
+        power, sums, moved = following, matrix @ sums, matrix @ moved
     return out
 
 

@@ -272,7 +272,12 @@ def _scenario_of(job: Job, part: Model | System, wanted: Scenario) -> Scenarios 
         if of is None:
             return None
         fit = of[0]
-    return scenario(fit, wanted.changes, wanted.horizons, change=wanted.change)
+    period = wanted.period
+    if (
+        period is None and isinstance(fit, Fit) and fit.estimator == "adjusted_score"
+    ):  # W or units change: those of the last period
+        period = fit.panel.periods[-1]
+    return scenario(fit, wanted.changes, wanted.horizons, change=wanted.change, period=period)
 
 
 def _write_scenario(job: Job, part: Model | System, wanted: Scenario, found: Scenarios) -> None:
@@ -285,7 +290,7 @@ def _write_scenario(job: Job, part: Model | System, wanted: Scenario, found: Sce
     if isinstance(part, System):
         labels |= {name: panel.label(e.y) for name, e in part.equations.items()}
     how = METHOD_WORDS[fit.method] if isinstance(fit, SystemFit) else effect_words(fit.spec.fixed_effects)
-    note, moved = _model_words(job, part, how), scenario_changes(wanted, labels)
+    note, moved = _model_words(job, part, how), scenario_changes(wanted, labels, found.facts.get("period"))
     reading = scenario_words(found, moved, labels)
     stem, choices = f"scenario_{wanted.name}", {"scenario": wanted.title}
     notes = [moved, note, *job.prepared.sources]

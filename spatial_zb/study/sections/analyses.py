@@ -261,7 +261,8 @@ class Scenario(Section):
 
     ``of`` names the model (its last fixed effects, first weights and sample) or the system (its first method that is
     stable). ``changes`` are by unit and variable, in units of the variable; a dependent variable of a system is pushed from
-    outside. With lags in time ``horizons`` are the periods ahead, and ``change`` is of one period or lasts.
+    outside. With lags in time ``horizons`` are the periods ahead, and ``change`` is of one period or lasts. ``period`` is
+    for a model whose W or units change between periods: when the change happens, the last one where none is named.
     """
 
     name: str
@@ -270,6 +271,7 @@ class Scenario(Section):
     changes: Annotated[dict[str, dict[str, Finite]], Field(min_length=1)]
     horizons: Annotated[int, Field(ge=0, le=100)] | None = None
     change: Literal["permanent", "one_off"] = "permanent"
+    period: int | None = None
 
 
 class Battery(Section):
