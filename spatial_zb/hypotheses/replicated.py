@@ -25,11 +25,10 @@ from numpy.typing import NDArray
 from spatial_zb.base.errors import SpatialZbError
 from spatial_zb.core import Array
 from spatial_zb.core.laws.bootstrap import Generator, error_pool, places_among
+from spatial_zb.core.laws.random import RandomReplicates, estimate_random
 from spatial_zb.core.laws.replicates import (
-    RandomReplicates,
     Replicates,
     estimate_all,
-    estimate_random,
     expected_information,
     filtered_errors,
     inverses,

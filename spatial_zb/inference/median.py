@@ -16,8 +16,7 @@ from spatial_zb.base.errors import SpecificationError
 from spatial_zb.base.printing import Printed
 from spatial_zb.base.threads import one_thread
 from spatial_zb.core import Array
-from spatial_zb.core.laws.nuisance import ErrorBesideLagLaw, LagBesideErrorLaw
-from spatial_zb.core.laws.random import RandomErrorLaw, RandomLagLaw, RandomModel, VarianceLaw
+from spatial_zb.core.laws import nuisance
 from spatial_zb.core.laws.samples import SampleModel
 from spatial_zb.core.laws.score import (
     DEAR_GRID,
@@ -68,7 +67,7 @@ class MedianUnbiased(Printed):
     solutions: Mapping[str, Solution]
     replicates: int
     level: float
-    law: LagLaw | ErrorLaw | RandomLagLaw | RandomErrorLaw | None = field(repr=False)
+    law: LagLaw | ErrorLaw | nuisance.RandomLagLaw | nuisance.RandomErrorLaw | None = field(repr=False)
 
     @property
     def _tails(self) -> list[float]:
@@ -171,7 +170,7 @@ class MedianUnbiased(Printed):
         return np.column_stack([delta, at, sigma2])
 
     @property
-    def _one_law(self) -> LagLaw | ErrorLaw | RandomLagLaw | RandomErrorLaw:
+    def _one_law(self) -> LagLaw | ErrorLaw | nuisance.RandomLagLaw | nuisance.RandomErrorLaw:
         assert self.law is not None, "of a model with one spatial lag"
         return self.law
 
@@ -261,7 +260,7 @@ def median_unbiased(
         law: LagLaw | ErrorLaw | None = one_coefficient_law(model, y, replicates, root)
         laws: dict[str, Any] = {fit.spec.spatial_terms[0]: law}
     else:
-        law, kinds = None, {"rho": LagBesideErrorLaw, "lam": ErrorBesideLagLaw}
+        law, kinds = None, {"rho": nuisance.LagBesideErrorLaw, "lam": nuisance.ErrorBesideLagLaw}
         laws = {term: kind(model, y, replicates, root) for term, kind in kinds.items()}
     counter = _Counter(progress, EXPECTED * len(laws))
     solutions = {}
@@ -403,8 +402,8 @@ class RandomMedianUnbiased(MedianUnbiased):
         The law of the score of s = ln(1 + Tφ), and its solution.
     """
 
-    law: RandomLagLaw | RandomErrorLaw = field(repr=False)
-    of_variance: tuple[VarianceLaw, Solution] = field(repr=False)
+    law: nuisance.RandomLagLaw | nuisance.RandomErrorLaw = field(repr=False)
+    of_variance: tuple[nuisance.VarianceLaw, Solution] = field(repr=False)
 
     @cached_property
     def draws(self) -> Array:
@@ -428,13 +427,14 @@ def invert_random(
     spec, design = fit.spec, fit.design
     (term,), (seed, other) = spec.spatial_terms, root.spawn(2)
     apart = bool(spec.lag_error) and spec.error_structure == "baltagi"
-    model = RandomModel(design.Z, fit.weights.matrix.toarray(), fit.weights.logdet, bool(spec.lag_y), apart)
-    law = (RandomLagLaw if spec.lag_y else RandomErrorLaw)(model, design.y, replicates, seed)
+    W, kind = fit.weights, nuisance.RandomLagLaw if spec.lag_y else nuisance.RandomErrorLaw
+    model = nuisance.RandomModel(design.Z, W.matrix.toarray(), W.logdet, bool(spec.lag_y), apart)
+    law = kind(model, design.y, replicates, seed)
     start = None if fit.convergence.at_bound else float(fit.params[term])
     alpha = alpha_of(level)
     found = invert(counted(law), alpha, start)
     given, sample = law.given(found.estimate)
-    of_s = VarianceLaw(given, sample, replicates, other)
+    of_s = nuisance.VarianceLaw(given, sample, replicates, other)
     s = invert(of_s, alpha)
     estimate, low, high = (float(_phi(value, model.periods)) for value in (s.estimate, s.low, s.high))
     phi = replace(s, estimate=estimate, low=low, high=high)

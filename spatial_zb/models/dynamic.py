@@ -162,7 +162,9 @@ def _with_dynamics(fit: Fit, found: Maximum, is_corrected: bool) -> Fit:
     )
     tau, eta = carried(spec, fit.params.to_numpy())
     rho, timed = float(fit.params.get("rho", 0.0)), fit.spec.transform == "two_way"
-    radius, off_means = (carry_over_radius(tau, eta, rho, fit.weights.logdet, c) for c in (False, timed))
+    radius, off_means = (
+        float(carry_over_radius(tau, eta, rho, fit.weights.logdet, c)) for c in (False, timed)
+    )
     convergence = replace(
         fit.convergence,
         corrected=is_corrected,

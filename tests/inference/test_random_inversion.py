@@ -11,7 +11,7 @@ from scipy import optimize, stats
 from small_examples import directed_knn
 
 import spatial_zb as zb
-from spatial_zb.core.laws.random import Estimates, RandomErrorLaw, RandomLagLaw, RandomModel, VarianceLaw
+from spatial_zb.core.laws.nuisance import Estimates, RandomErrorLaw, RandomLagLaw, RandomModel, VarianceLaw
 from spatial_zb.core.laws.score import below_observed
 from spatial_zb.models.random import _profile
 

@@ -1,14 +1,8 @@
-"""Finite-sample laws of the scores of ρ, λ and φ with random unit effects, for :mod:`spatial_zb.core.laws.score` to invert.
+"""Many samples with random unit effects and a spatial lag of y, followed to their maxima together.
 
-At ρ₀ (λ₀) the sample filtered by B = I − ρ₀W (I − λ₀W) is a linear model z = Zδ + e with random effects, e = μ + ε, or
-e = Bμ + ε where only ε spreads (Baltagi). δ, σ² and s = ln(1 + Tφ) are estimated there, s by restricted likelihood, which
-knows how many coefficients the means of units have paid for; samples are drawn from these with normal μ and ε, each is
-estimated the same way, and the profile score of ρ (λ) is taken of all of them (``core/random/maximum.py``):
+The likelihood is that of :mod:`spatial_zb.core.random.maximum`, the expected information that of its ``random_information``.
 
-    s(ρ₀) = T D′(ρ₀) + N (e_w'l_w + e_b'K⁻¹l_b) / (e_w'e_w + e_b'K⁻¹e_b),    l = Wy = W(I − ρ₀W)⁻¹z, or l = Wu for λ,
-
-w deviations from the means of units, b these means times √T, K = e^s I or I + (e^s − 1)BB'. Given ρ and λ, the score of s
-is a ratio of quadratic forms in (μ, ε) whose law at s₀ has nothing else in it.
+And the model of a sample filtered at a value of ρ or of λ, for the laws of :mod:`spatial_zb.core.laws.nuisance`.
 """
 
 from __future__ import annotations
@@ -16,13 +10,179 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spatial_zb.core import Array
+from spatial_zb.core.laws.replicates import inverses, means, quadratic_traces
+from spatial_zb.core.laws.samples import SampleModel, Samples, spectrum, to_columns, transform_all
 from spatial_zb.core.likelihood import inner_interval
 from spatial_zb.core.logdet import LogDet
+from spatial_zb.core.random.maximum import LAG_POINTS, S_GRID, S_MAX
+from spatial_zb.core.random.profile import Mixed
+
+#: Newton steps of the climb at most, halvings of one; steps this small need no look at the height; where it ends.
+ROUNDS, HALVINGS, SMALL, DONE = 100, 40, 1e-6, 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class RandomReplicates:
+    """Estimates of R samples with random unit effects and a spatial lag of y.
+
+    ``delta`` (R, k); ``rho``, ``phi``, ``sigma2``, ``at_bound`` (R,); ``cov`` (R, k + 3, k + 3) of (δ, ρ, φ, σ²), NaN where
+    there is none, as of φ at zero.
+    """
+
+    delta: Array
+    cov: Array
+    rho: Array
+    phi: Array
+    sigma2: Array
+    at_bound: NDArray[np.bool_]
+
+
+def estimate_random(model: SampleModel, samples: Samples) -> RandomReplicates:
+    """What :func:`spatial_zb.core.random.maximum.maximise_random` finds, of samples with a spatial lag of y.
+
+    The transform of ``model`` takes nothing, or period means as Lee and Yu do.
+    """
+    mixed = Mixed.of(model.basis, samples.y, samples.Wy)
+    surface = _RandomSurface(model, mixed)
+    at, at_bound = surface.best()
+    rho, s = at.T
+    products, found, _ = mixed.at(np.exp(-s))
+    lead = np.stack([np.ones_like(rho), -rho], axis=1)
+    sigma2 = np.einsum("ri,rij,rj->r", lead, products, lead) / model.sample.observations
+    delta = mixed.coefficients(found, lead) @ to_columns(model.basis)
+    cov, k = inverses(_random_information(model, delta, rho, s, sigma2)), delta.shape[1]
+    cov[s == 0, k + 1], cov[s == 0, :, k + 1] = np.nan, np.nan
+    cov[at_bound] = np.nan
+    return RandomReplicates(delta, cov, rho, np.expm1(s) / model.sample.n_periods, sigma2, at_bound)
+
+
+@dataclass(frozen=True, slots=True)
+class _RandomSurface:
+    """T ln|I − ρW| − (U/2)s − (UT/2) ln SSR(ρ, e⁻ˢ) of many samples, as a function of points (K, 2) of (ρ, s)."""
+
+    model: SampleModel
+    mixed: Mixed
+
+    @property
+    def box(self) -> Array:
+        """Lowest and highest (ρ, s)."""
+        low, high = inner_interval(self.model.logdet.interval)
+        return np.array([[low, 0.0], [high, S_MAX]])
+
+    def height(self, which: NDArray[np.intp], at: Array) -> Array:
+        """Values (K,)."""
+        products = self.mixed[which].at(np.exp(-at[:, 1]))[0]
+        lead = np.stack([np.ones(len(at)), -at[:, 0]], axis=1)
+        return self._height(at[:, 0], at[:, 1], np.einsum("ri,rij,rj->r", lead, products, lead))
+
+    def _height(self, rho: Array, s: Array, ssr: Array) -> Array:
+        sample = self.model.sample
+        determinant = sample.n_periods * self.model.logdet.value(rho, sample.centred)
+        N = sample.observations
+        return determinant - N / sample.n_periods * s / 2 - N / 2 * np.log(ssr)
+
+    def slopes(self, which: NDArray[np.intp], at: Array) -> tuple[Array, Array]:
+        """Gradients (K, 2) and Hessians (K, 2, 2)."""
+        (rho, s), mixed = at.T, self.mixed[which]
+        q = np.exp(-s)
+        products, *parts = mixed.at(q)
+        lead = np.stack([np.ones_like(rho), -rho], axis=1)[:, :, None]
+        value, first, second = ((form @ lead)[..., 0] for form in (products, *mixed.slopes(*parts)))
+        ssr, in_q, in_qq = ((form * lead[..., 0]).sum(axis=1) for form in (value, first, second))
+        slope = np.stack([-2 * value[:, 1], -q * in_q], axis=1) / ssr[:, None]
+        mixed_slope = 2 * q * first[:, 1]
+        curve = np.stack([2 * products[:, 1, 1], mixed_slope, mixed_slope, q * in_q + q**2 * in_qq], axis=1)
+        curve = (curve / ssr[:, None]).reshape(-1, 2, 2) - slope[:, :, None] * slope[:, None]
+        sample, logdet = self.model.sample, self.model.logdet
+        T, N = sample.n_periods, sample.observations
+        slope, curve = -N / 2 * slope, -N / 2 * curve
+        slope[:, 0] += T * logdet.first(rho, sample.centred)
+        slope[:, 1] -= N / T / 2
+        curve[:, 0, 0] += T * logdet.second(rho, sample.centred)
+        return slope, curve
+
+    def best(self) -> tuple[Array, NDArray[np.bool_]]:
+        """Where each is highest (R, 2), climbed to from all local maxima of a grid, and whether that is at an end."""
+        low, high = self.box
+        rhos = np.linspace(low[0], high[0], LAG_POINTS)
+        R = len(self.mixed.within)
+        values = np.empty((R, len(rhos), len(S_GRID)))
+        for m, s in enumerate(S_GRID):
+            P = self.mixed.at(np.full(R, np.exp(-s)))[0]
+            ssr = P[:, :1, 0] - 2 * rhos * P[:, :1, 1] + rhos**2 * P[:, 1:, 1]
+            values[:, :, m] = self._height(rhos, s, ssr)
+        padded = np.pad(values, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
+        near = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)).max(axis=(3, 4))
+        which, *place = np.nonzero(values >= near)
+        found = self._climb(which, np.stack([rhos[place[0]], S_GRID[place[1]]], axis=1))
+        rising = np.argsort(self.height(which, found), kind="stable")  # the highest is written last
+        at = np.empty((R, 2))
+        at[which[rising]] = found[rising]
+        return at, (at[:, 0] <= low[0]) | (at >= high).any(axis=1)
+
+    def _climb(self, which: NDArray[np.intp], at: Array) -> Array:
+        """Newton steps, halved until they rise, kept in the box."""
+        low, high = self.box
+        left = np.arange(len(which))
+        for _ in range(ROUNDS):
+            here, chosen = at[left], which[left]
+            slope, curve = self.slopes(chosen, here)
+            held = ((here <= low) & (slope <= 0)) | ((here >= high) & (slope >= 0))
+            step, value = _ascent(slope, curve, held), self.height(chosen, here)
+            for _ in range(HALVINGS):
+                trial = np.clip(here + step, low, high)
+                falls = (self.height(chosen, trial) < value) & (np.abs(trial - here).max(axis=1) > SMALL)
+                if not falls.any():
+                    break
+                step[falls] /= 2
+            at[left] = trial
+            left = left[np.abs(trial - here).max(axis=1) > DONE]
+            if not len(left):
+                break
+        return at
+
+
+def _ascent(slope: Array, curve: Array, held: NDArray[np.bool_]) -> Array:
+    """Newton steps (K, 2) of the coordinates that are not held, upwards also where the surface is not concave."""
+    slope, curve = np.where(held, 0.0, slope), np.where(held[:, :, None] | held[:, None], 0.0, curve)
+    curve -= held[:, :, None] * np.eye(2)
+    sizes, axes = np.linalg.eigh(curve)
+    sizes = np.maximum(np.abs(sizes), 1e-8 * np.abs(sizes).max(axis=1, keepdims=True))
+    return (axes @ (np.swapaxes(axes, 1, 2) @ slope[..., None] / sizes[..., None]))[..., 0]
+
+
+def _random_information(model: SampleModel, delta: Array, rho: Array, s: Array, sigma2: Array) -> Array:
+    """Expected information (R, k + 3, k + 3) of (δ, ρ, φ, σ²); φ is no parameter where it is zero."""
+    (T, n, k), sample = model.Z.shape, model.sample
+    P, inverse, omega = spectrum(model.matrix)
+    g, U, q = omega / (1 - rho[:, None] * omega), sample.observations / T, np.exp(-s)
+    mean = transform_all(model, np.real((means(model.Z, delta) @ inverse.T * g[:, None]) @ P.T))
+    columns = np.concatenate([np.broadcast_to(model.Z, (len(rho), T, n, k)), mean[..., None]], axis=3)
+    centre = columns.mean(axis=1)
+    moved = (columns - centre[:, None]).reshape(len(rho), T * n, k + 1)
+    gram = np.swapaxes(moved, 1, 2) @ moved + q[:, None, None] * T * np.swapaxes(centre, 1, 2) @ centre
+    out = np.zeros((len(rho), k + 3, k + 3))
+    out[:, : k + 1, : k + 1] = gram / sigma2[:, None, None]
+    out[:, k, k] += T * quadratic_traces(model, rho)
+    trace = -T * model.logdet.first(rho, sample.centred)
+    out[:, k, k + 1] = out[:, k + 1, k] = trace * q
+    out[:, k, k + 2] = out[:, k + 2, k] = trace / sigma2
+    out[:, k + 1, k + 1] = T**2 * U * q**2 / 2
+    out[:, k + 1, k + 2] = out[:, k + 2, k + 1] = T * U * q / (2 * sigma2)
+    out[:, k + 2, k + 2] = T * U / (2 * sigma2**2)
+    none = s == 0
+    out[none, k + 1], out[none, :, k + 1] = 0.0, 0.0
+    out[none, k + 1, k + 1] = 1.0
+    return out
+
+
+# --- one sample, filtered at a value of ρ or of λ
 
 #: Where s is looked for, and how often its maximum is brought nearer by a parabola.
-S_GRID = np.array([0.0, 0.3, 0.6, 1.0, 1.4, 1.9, 2.5, 3.2, 4.0, 5.0, 6.5, 8.5, 11.0])
+S_PLACES = np.array([0.0, 0.3, 0.6, 1.0, 1.4, 1.9, 2.5, 3.2, 4.0, 5.0, 6.5, 8.5, 11.0])
 PARABOLAS = 4
 #: Points between which s is interpolated for drawn coefficients.
 CURVE = 21
@@ -122,8 +282,8 @@ class MixedModel:
         """Of samples (R, T, n), s by restricted likelihood."""
         data = self.data(samples)
         heights = self._over_grid(data)
-        best = np.clip(heights.argmax(axis=0), 1, len(S_GRID) - 2)
-        at = np.stack([S_GRID[best + i] for i in (-1, 0, 1)])
+        best = np.clip(heights.argmax(axis=0), 1, len(S_PLACES) - 2)
+        at = np.stack([S_PLACES[best + i] for i in (-1, 0, 1)])
         values = np.stack([np.take_along_axis(heights, best[None] + i, 0)[0] for i in (-1, 0, 1)])
         for _ in range(PARABOLAS):
             point = _vertex(at, values)
@@ -157,7 +317,7 @@ class MixedModel:
     def _over_grid(self, data: tuple[Array, Array, Array]) -> Array:
         """Restricted log-likelihood (S, R) on the grid of s."""
         cross, squares, means = data
-        variances = 1 + np.expm1(S_GRID)[:, None] * self.spread
+        variances = 1 + np.expm1(S_PLACES)[:, None] * self.spread
         weights = 1 / variances
         gram = self._grams(weights)
         right = cross.T + np.matmul(self.means.T * weights[:, None], means.T)  # (S, k, R)
@@ -193,151 +353,3 @@ def _closer(at: Array, values: Array, point: Array, height: Array) -> tuple[Arra
     x, f = np.take_along_axis(x, order, 0), np.take_along_axis(f, order, 0)
     first = np.clip(f.argmax(axis=0) - 1, 0, 1)[None] + np.arange(3)[:, None]
     return np.take_along_axis(x, first, 0), np.take_along_axis(f, first, 0)
-
-
-class _RandomLaw:
-    """What the laws of ρ and λ share; ``y`` (T, n) as observed."""
-
-    dear = True
-
-    def __init__(self, model: RandomModel, y: Array, replicates: int, seed: np.random.SeedSequence) -> None:
-        self.model, self.y, self.seed = model, y, seed
-        self.bounds = inner_interval(model.logdet.interval)
-        rng = np.random.default_rng(seed)
-        self.unit = rng.standard_normal((replicates, model.units))
-        self.noise = rng.standard_normal((replicates, model.periods, model.units))
-
-    def scores(self, at: Array) -> tuple[Array, Array]:
-        """As in :class:`spatial_zb.core.laws.score.ScoreLaw`."""
-        found = [self._at(float(c)) for c in at]
-        return np.array([one[0] for one in found]), np.stack([one[1] for one in found], axis=1)
-
-    def height(self, at: Array) -> Array:
-        """As in :class:`spatial_zb.core.laws.score.ScoreLaw`, of the restricted likelihood."""
-        out = []
-        for c in at:
-            given, sample = self.given(float(c))
-            data = given.data(sample)
-            height = given.solve(given.estimates(sample).s, data)[0]
-            out.append(self.model.periods * float(self.model.logdet.value(c)) + float(height[0]))
-        return np.array(out)
-
-    def given(self, c: float) -> tuple[MixedModel, Array]:
-        """The linear model at one value, and its sample (1, T, n)."""
-        return self.model.given(c), self.model.filtered(self.y, c)[None]
-
-    def _at(self, c: float) -> tuple[float, Array]:
-        """Observed score and drawn scores (R,)."""
-        model = self.model
-        given, sample = self.given(c)
-        own = given.estimates(sample)
-        sigma = float(np.sqrt(own.ssr[0] / given.degrees))
-        errors = given.drawn(self.unit, self.noise, float(own.phi(model.periods)[0]), sigma)
-        drawn = given.Z @ own.delta[0] + errors
-        return (
-            float(self.score(c, given, sample, own)[0]),
-            self.score(c, given, drawn, given.estimates(drawn)),
-        )
-
-    def score(self, c: float, given: MixedModel, samples: Array, found: Estimates) -> Array:
-        """The profile score (R,) of filtered samples (R, T, n) at c."""
-        raise NotImplementedError
-
-    def _score(self, c: float, given: MixedModel, e: Array, lagged: Array, found: Estimates) -> Array:
-        """T D′(c) + N (e_w'l_w + e_b'K⁻¹l_b) / SSR."""
-        model = self.model
-        T, n = e.shape[1:]
-        mean, other = e.mean(axis=1), lagged.mean(axis=1)
-        within = (e * lagged).sum(axis=(1, 2)) - T * (mean * other).sum(axis=1)
-        weights = 1 / (1 + np.expm1(found.s)[:, None] * given.spread)
-        between = (weights * given.turned(e) * given.turned(lagged)).sum(axis=1)
-        return T * float(model.logdet.first(c)) + n * T * (within + between) / found.ssr
-
-    def _resolved(self, values: Array, c: float) -> Array:
-        """W(I − cW)⁻¹ applied to (R, T, n)."""
-        G = np.linalg.solve((np.eye(self.model.units) - c * self.model.W).T, self.model.W.T).T
-        return values @ G.T
-
-    def drawn_estimates(self, at: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-        """δ (S, k) and σ² (S,) as likely as the data make them at each value of ρ or λ, s at its estimate there."""
-        grid = np.linspace(at.min(), at.max(), CURVE)
-        on_grid = []
-        for c in grid:
-            given, sample = self.given(float(c))
-            on_grid.append(given.estimates(sample).s[0])
-        delta, sigma2 = [], []
-        for c, s in zip(at, np.interp(at, grid, on_grid), strict=True):
-            given, sample = self.given(float(c))
-            _, own, ssr = given.solve(np.full(1, s), given.data(sample))
-            variance = ssr[0] / rng.chisquare(given.degrees)
-            noise = np.linalg.solve(
-                np.linalg.cholesky(given.cross_products(s)).T, rng.standard_normal(own.size)
-            )
-            delta.append(own[0] + np.sqrt(variance) * noise)
-            sigma2.append(variance)
-        return np.array(delta), np.array(sigma2)
-
-
-class RandomLagLaw(_RandomLaw):
-    """The law of the score of ρ."""
-
-    def score(self, c: float, given: MixedModel, samples: Array, found: Estimates) -> Array:
-        """l = Wy with y = (I − ρW)⁻¹z."""
-        e = samples - np.einsum("tik,rk->rti", given.Z, found.delta)
-        return self._score(c, given, e, self._resolved(samples, c), found)
-
-
-class RandomErrorLaw(_RandomLaw):
-    """The law of the score of λ."""
-
-    def score(self, c: float, given: MixedModel, samples: Array, found: Estimates) -> Array:
-        """l = Wu with u = B⁻¹e; where only ε spreads K moves with λ too."""
-        e = samples - np.einsum("tik,rk->rti", given.Z, found.delta)
-        out = self._score(c, given, e, self._resolved(e, c), found)
-        if given.turn is None:
-            return out
-        W, N = self.model.W, e.shape[1] * e.shape[2]
-        slope = given.turn.T @ (2 * c * W @ W.T - W - W.T) @ given.turn
-        strength = np.expm1(found.s)[:, None]
-        weights = 1 / (1 + strength * given.spread)
-        v = weights * given.turned(e)
-        moved = np.einsum("ri,ij,rj->r", v, slope, v, optimize=True) * N / found.ssr
-        return out + strength[:, 0] / 2 * (moved - weights @ np.diag(slope))
-
-
-class VarianceLaw:
-    """The law of the restricted score of s = ln(1 + Tφ), given ρ and λ: exact under normal errors."""
-
-    dear = False
-    bounds = (0.0, S_END)
-
-    def __init__(
-        self, given: MixedModel, sample: Array, replicates: int, seed: np.random.SeedSequence
-    ) -> None:
-        self.given, self.sample = given, given.data(sample)
-        rng = np.random.default_rng(seed)
-        T, n, _ = given.Z.shape
-        unit, noise = rng.standard_normal((replicates, n)), rng.standard_normal((replicates, T, n))
-        # unit effects are in the means only
-        effects = unit if given.B is None else unit @ given.B.T
-        self.effects, self.noise = given.turned(np.repeat(effects[:, None], T, axis=1)), given.data(noise)
-
-    def height(self, at: Array) -> Array:
-        """As in :class:`spatial_zb.core.laws.score.ScoreLaw`."""
-        return np.array([self.given.solve(np.full(1, s), self.sample)[0][0] for s in at])
-
-    def scores(self, at: Array) -> tuple[Array, Array]:
-        """As in :class:`spatial_zb.core.laws.score.ScoreLaw`."""
-        found = [(self._slope(s, self.sample)[0], self._slope(s, self._drawn(s))) for s in at]
-        return np.array([one[0] for one in found]), np.stack([one[1] for one in found], axis=1)
-
-    def _drawn(self, s: float) -> tuple[Array, Array, Array]:
-        cross, squares, means = self.noise
-        return cross, squares, np.sqrt(np.expm1(s) / len(self.given.Z)) * self.effects + means
-
-    def _slope(self, s: float, data: tuple[Array, Array, Array]) -> Array:
-        """Slope of the restricted likelihood at s but for a constant, over the sum of squares (R,)."""
-        _, delta, ssr = self.given.solve(np.full(1, s), data)
-        e = data[2] - delta @ self.given.means.T
-        weights = 1 / (1 + np.expm1(s) * self.given.spread)
-        return (weights**2 * self.given.spread * e**2).sum(axis=1) / ssr

@@ -15,29 +15,29 @@ all their ρ and λ. tests/hypotheses/test_replicated_tests.py holds the statist
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.laws.samples import (
+    Curves,
     SampleModel,
     Samples,
+    inverse_of,
     moments,
     solve_moments,
-    to_columns,
+    spectrum,
     transform_all,
 )
-from spatial_zb.core.likelihood import inner_interval
-from spatial_zb.core.likelihood.covariance import Residuals
+from spatial_zb.core.likelihood import inner_interval, spatial_values
+from spatial_zb.core.likelihood.covariance import Residuals, information
+from spatial_zb.core.likelihood.dynamic import Recursion, bias_slope, carry_over_radius, limit_bias
 from spatial_zb.core.likelihood.errors import Errors, errors_of
+from spatial_zb.core.likelihood.surface import Surfaces
 from spatial_zb.core.likelihood.tests import score_tests
-from spatial_zb.core.logdet import symmetriser
 from spatial_zb.core.logdet.traces import NEAR, Traces
-from spatial_zb.core.random.maximum import LAG_POINTS, S_GRID, S_MAX
-from spatial_zb.core.random.profile import Mixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Replicates:
     """Estimates of R samples: ``delta`` (R, k), ``rho``, ``lam``, ``sigma2``, ``at_bound`` (R,).
 
     ``cov`` (R, p, p) of (δ, [ρ], [λ], σ²) from the expected information, NaN where there is none; None when not asked.
+    ``settled`` (R,) says which are estimated: others, with two spatial coefficients, need a look of their own; None: all.
     """
 
     delta: Array
@@ -53,11 +54,19 @@ class Replicates:
     sigma2: Array
     at_bound: NDArray[np.bool_]
     cov: Array | None
+    settled: NDArray[np.bool_] | None = None
 
 
 def estimate_all(model: SampleModel, Y: Array | Samples, covariance: bool = True) -> Replicates:
-    """Estimate the model on each of Y (R, T, n), not transformed; lags are taken before the transform."""
+    """Estimate the model on each of Y (R, T, n), not transformed; lags are taken before the transform.
+
+    With both spatial lags, or regressors of its own for each sample, by their Gram matrices.
+    """
     samples = Y if isinstance(Y, Samples) else Samples(model.matrix, model.effects, Y)
+    if (model.lag_y and model.lag_error) or model.Z.ndim == 4:
+        delta, rho, lam, sigma2, at_bound, settled = solve_grams(model, gram_matrices(model, samples))
+        best = Replicates(delta, rho, lam, sigma2, at_bound, None, settled)
+        return replace(best, cov=covariances(model, samples, best)) if covariance else best
     found = moments(model, samples)
     delta, coefficient, sigma2, at_bound = solve_moments(model, found)
     zero = np.zeros(len(samples.Y))
@@ -67,6 +76,164 @@ def estimate_all(model: SampleModel, Y: Array | Samples, covariance: bool = True
         cov = inverses(expected_information(model, samples, delta, coefficient, sigma2))
         cov[at_bound] = np.nan
     return Replicates(delta, rho, lam, sigma2, at_bound, cov)
+
+
+@dataclass(frozen=True, slots=True)
+class Grams:
+    """What :class:`spatial_zb.core.transforms.CrossProducts` holds, of R samples whose regressors may differ.
+
+    ``gram0``, ``cross``, ``gram1`` (R, 2 + k, 2 + k): the Gram matrix of B[e_y, e_Wy, Q] is gram0 − λ cross + λ² gram1, the
+    last two zero without a spatial error. ``back`` (R, k, 2 + k) turns [1, −ρ, d], d on Q, into δ; ``y_norm`` (R,).
+    """
+
+    gram0: Array
+    cross: Array
+    gram1: Array
+    back: Array
+    y_norm: Array
+
+    def ssr(
+        self, rho: Array, lam: Array, which: NDArray[np.intp] | slice = slice(None)
+    ) -> tuple[Array, Array, Array]:
+        """SSR (K,), [1, −ρ, −d] (K, 2 + k) with d concentrated out, and ∂SSR/∂(ρ, λ) (K, 2), of chosen samples."""
+        at, cross, gram1 = lam[:, None, None], self.cross[which], self.gram1[which]
+        gram = self.gram0[which] - at * cross + at**2 * gram1
+        lead = np.stack([np.ones_like(rho), -rho], axis=1)
+        d = np.linalg.solve(gram[:, 2:, 2:], gram[:, 2:, :2] @ lead[:, :, None])[:, :, 0]
+        full = np.concatenate([lead, -d], axis=1)
+        residual = (gram @ full[:, :, None])[:, :, 0]
+        in_lam = (full * ((2 * at * gram1 - cross) @ full[:, :, None])[:, :, 0]).sum(axis=1)
+        return (full * residual).sum(axis=1), full, np.stack([-2 * residual[:, 1], in_lam], axis=1)
+
+
+def gram_matrices(model: SampleModel, samples: Samples) -> Grams:
+    """Reduce samples to their :class:`Grams`; ``Z`` and ``WZ`` of the model are shared, (T, n, k), or (R, T, n, k)."""
+    y, Wy = (v.reshape(len(v), -1) for v in (samples.y, samples.Wy))
+    R, k = len(y), model.Z.shape[-1]
+    if model.Z.ndim == 3:
+        Q, scale, inverse = model.basis.Q, model.basis.scale, inverse_of(model.basis)
+    else:
+        Z = model.Z.reshape(R, -1, k)
+        scale = np.sqrt((Z**2).sum(axis=1))
+        Q, upper = np.linalg.qr(Z / scale[:, None])
+        inverse = np.linalg.inv(upper)
+    y_norm = np.sqrt((y**2).sum(axis=1))
+    both = np.stack([y, Wy], axis=2) / y_norm[:, None, None]
+    across = Q.swapaxes(-1, -2)
+    onto = across @ both
+    off = both - Q @ onto
+    again = across @ off  # as in orthogonal_base
+    off, onto = off - Q @ again, onto + again
+    unit = np.broadcast_to(np.eye(k), (R, k, k))
+    back = inverse @ np.concatenate([onto, unit], axis=2) * (y_norm[:, None] / scale)[:, :, None]
+    M = np.concatenate([off, np.broadcast_to(Q, (R, *Q.shape[-2:]))], axis=2)
+    gram0 = M.swapaxes(1, 2) @ M
+    if not model.lag_error:
+        nothing = np.zeros_like(gram0)
+        return Grams(gram0, nothing, nothing, back, y_norm)
+    WQ = model.lagged.reshape(*model.Z.shape[:-3], -1, k) / scale[..., None, :] @ inverse
+    lag = np.stack([Wy, samples.WWy.reshape(R, -1)], axis=2) / y_norm[:, None, None] - WQ @ onto
+    L = np.concatenate([lag, np.broadcast_to(WQ, (R, *WQ.shape[-2:]))], axis=2)
+    cross = M.swapaxes(1, 2) @ L
+    return Grams(gram0, cross + cross.swapaxes(1, 2), L.swapaxes(1, 2) @ L, back, y_norm)
+
+
+def solve_grams(
+    model: SampleModel, found: Grams
+) -> tuple[Array, Array, Array, Array, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Maximise every profile likelihood with at least one spatial coefficient.
+
+    δ̂ (R, k), ρ̂, λ̂, σ̂² (R,), whether it is at an end, and whether it is settled: with two coefficients some samples need a
+    look of their own (:class:`spatial_zb.core.likelihood.surface.Surfaces`).
+    """
+    R = len(found.y_norm)
+    settled, at_bound = np.ones((2, R), dtype=bool) & [[True], [False]]
+    if model.lag_y and model.lag_error:
+        bounds = inner_interval(model.logdet.interval)
+        surfaces = Surfaces(found.gram0, found.cross, found.gram1, model.logdet, model.sample, bounds)
+        at, settled = surfaces.best()
+        rho, lam = np.where(settled[:, None], at, 0.0).T
+    else:
+        coefficient, at_bound = Curves(model, _GramProfile(model, found), R).best()
+        zero = np.zeros(R)
+        rho, lam = (coefficient, zero) if model.lag_y else (zero, coefficient)
+    ssr, full, _ = found.ssr(rho, lam)
+    full[:, 2:] *= -1
+    delta = (found.back @ full[:, :, None])[:, :, 0]
+    return delta, rho, lam, ssr * found.y_norm**2 / model.sample.observations, at_bound, settled
+
+
+class _GramProfile:
+    """ln L of many samples in ρ or in λ, whose regressors differ."""
+
+    def __init__(self, model: SampleModel, found: Grams) -> None:
+        self.lag_y, self.found = model.lag_y, found
+
+    def ssr(self, at: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
+        """SSR and its derivative at one coefficient of each chosen sample, or at (K, S) of them."""
+        if self.lag_y:
+            s = self.found.gram0[which]
+            s00, s01, s11 = (
+                s[:, i, j].reshape(-1, *[1] * (at.ndim - 1)) for i, j in ((0, 0), (0, 1), (1, 1))
+            )
+            return s00 - 2 * at * s01 + at**2 * s11, 2 * (at * s11 - s01)
+        if at.ndim == 2:
+            parts = [self.ssr(column, which) for column in at.T]
+            return np.stack([p[0] for p in parts], axis=1), np.stack([p[1] for p in parts], axis=1)
+        value, _, slope = self.found.ssr(np.zeros_like(at), at, which)
+        return value, slope[:, 1]
+
+    def on_grid(self, grid: Array) -> tuple[Array, Array]:
+        """The same of all samples on one grid, (R, S)."""
+        R = len(self.found.y_norm)
+        return self.ssr(np.broadcast_to(grid, (R, len(grid))), np.arange(R))
+
+
+def covariances(model: SampleModel, samples: Samples, at: Replicates) -> Array:
+    """(R, p, p) of (δ, [ρ], [λ], σ²) at any of their values; NaN at an end of the interval."""
+    k = model.Z.shape[-1]
+    active = [*range(k), *([k] if model.lag_y else []), *([k + 1] if model.lag_error else []), k + 2]
+    parts = _residuals(model, samples, at, spectrum(model.matrix))
+    whole = information(parts, _traces(model, at), at.sigma2, model.sample)
+    cov = inverses(whole[:, active][:, :, active])
+    cov[at.at_bound] = np.nan
+    return cov
+
+
+def replicated_correction(
+    model: SampleModel,
+    samples: Samples,
+    found: Replicates,
+    carried: tuple[int | None, int | None],
+    correct: bool,
+) -> tuple[Array, Array]:
+    """Estimates (R, p) of (δ, [ρ], [λ], σ²) with lags in time and their covariance, as those of models/dynamic.py.
+
+    θ̂ + I(θ̂)⁻¹b(θ̂) of the maxima ``found`` where ``correct`` and the process is stable, with what that makes of the
+    covariance; ``carried`` says where τ and η stand among δ.
+    """
+    k, R = found.delta.shape[1], len(found.rho)
+    tau, eta = (np.zeros(R) if place is None else found.delta[:, place] for place in carried)
+    recursion = Recursion(model.matrix, model.logdet, model.sample.n_periods, model.sample.centred)
+    values = np.column_stack([found.delta, *spatial_values(model, found), found.sigma2])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steady = correct & (carry_over_radius(tau, eta, found.rho, model.logdet, model.sample.centred) < 1)
+        steady &= ~found.at_bound & (True if found.settled is None else found.settled)
+        tau, eta, rho = (np.where(steady, value, 0.0) for value in (tau, eta, found.rho))
+    there = [i for i, on in enumerate((*(place is not None for place in carried), model.lag_y)) if on]
+    where = [*(place for place in carried if place is not None), *([k] if model.lag_y else [])]
+    inverse = np.where(steady[:, None, None], covariances(model, samples, found), 0.0)
+    b, slope = np.zeros((R, values.shape[1])), np.zeros((R, *[values.shape[1]] * 2))
+    b[:, where] = limit_bias(tau, eta, rho, recursion)[there].T
+    bent = np.moveaxis(bias_slope(limit_bias, tau, eta, rho, recursion), 2, 0)
+    slope[np.ix_(range(R), where, where)] = bent[np.ix_(range(R), there, there)]
+    values = values + (inverse @ b[:, :, None])[:, :, 0]
+    zero = np.zeros(R)
+    spatial = iter(values[:, k:-1].T)
+    own = [next(spatial) if on else zero for on in (model.lag_y, model.lag_error)]
+    best = replace(found, delta=values[:, :k], rho=own[0], lam=own[1], sigma2=values[:, -1])
+    change = np.eye(values.shape[1]) + inverse @ slope
+    return values, change @ covariances(model, samples, best) @ change.swapaxes(1, 2)
 
 
 def expected_information(
@@ -94,7 +261,7 @@ def _lag_information(model: SampleModel, u: Array, Wy: Array, rho: Array, sigma2
     out = np.zeros((R, k + 2, k + 2))
     out[:, :k, :k] = Z.T @ Z / sigma2[:, None, None]
     out[:, :k, k] = out[:, k, :k] = flat @ Z / sigma2[:, None]
-    out[:, k, k] = (flat**2).sum(axis=1) / sigma2 + sample.periods * _quadratic_traces(model, rho)
+    out[:, k, k] = (flat**2).sum(axis=1) / sigma2 + sample.periods * quadratic_traces(model, rho)
     return _with_variance(model, out, rho, sigma2)
 
 
@@ -109,7 +276,7 @@ def _error_information(model: SampleModel, lam: Array, sigma2: Array) -> Array:
     out = np.zeros((len(lam), k + 2, k + 2))
     cross = Z.T @ WZ
     out[:, :k, :k] = (Z.T @ Z - w * (cross + cross.T) + w**2 * (WZ.T @ WZ)) / sigma2[:, None, None]
-    out[:, k, k] = sample.periods * _quadratic_traces(model, lam)
+    out[:, k, k] = sample.periods * quadratic_traces(model, lam)
     return _with_variance(model, out, lam, sigma2)
 
 
@@ -131,7 +298,7 @@ def _with_variance(model: SampleModel, out: Array, coefficient: Array, sigma2: A
     return out
 
 
-def _quadratic_traces(model: SampleModel, coefficient: Array) -> Array:
+def quadratic_traces(model: SampleModel, coefficient: Array) -> Array:
     """tr (JG)² + tr (JG)'(JG)."""
     gtg = product_traces(model, [(coefficient, coefficient)])[0]
     return gtg - model.logdet.second(coefficient, model.sample.centred)
@@ -174,19 +341,6 @@ def _product_traces(model: SampleModel, a: Array, b: Array) -> Array:
     return np.concatenate(out)
 
 
-def spectrum(matrix: sparse.csr_array) -> tuple[Array, Array, Array]:
-    """P (n, n), P⁻¹ and ω (n,) with W = P diag(ω) P⁻¹; P is complex where W has no real eigenbasis."""
-    d = symmetriser(matrix)
-    dense = matrix.toarray()
-    if d is None:
-        omega, P = np.linalg.eig(dense)
-        return P, np.linalg.inv(P), omega
-    root = np.sqrt(d)
-    similar = root[:, None] * dense / root
-    omega, U = np.linalg.eigh((similar + similar.T) / 2)
-    return U / root[:, None], U.T * root, omega
-
-
 def inverses(information: Array) -> Array:
     """Inverses (R, p, p) of positive definite matrices, their diagonals brought to one first; NaN for the others."""
     diagonal = np.einsum("rii->ri", information)
@@ -225,9 +379,10 @@ def _residuals(
 ) -> Residuals:
     """As ``residual_arrays`` of one fit (models/certainty.py)."""
     rho, lam = at.rho[:, None, None], at.lam[:, None, None]
-    u = samples.y - rho * samples.Wy - _mean(model.Z, at.delta)
-    Wu = samples.Wy - rho * samples.WWy - _mean(model.lagged, at.delta)
-    BZ, BWy, e = model.Z, samples.Wy, u
+    u = samples.y - rho * samples.Wy - means(model.Z, at.delta)
+    BZ, BWy, e, Wu = model.Z, samples.Wy, u, np.zeros((1, 1))
+    if model.WZ is not None:
+        Wu = samples.Wy - rho * samples.WWy - means(model.lagged, at.delta)
     if at.lam.any():
         BZ, BWy, e = BZ - lam[..., None] * model.lagged, BWy - lam * samples.WWy, u - lam * Wu
     BGm = _mean_in_rho(model, u, BWy, at, basis)
@@ -249,7 +404,7 @@ def replicated_errors(model: SampleModel, samples: Samples, at: Replicates) -> t
     """Residuals of a model with a spatial lag of y, as :func:`errors_of` gives them, and the diagonal (R, n) of JG."""
     basis = spectrum(model.matrix)
     P, inverse, omega = basis
-    u = samples.y - at.rho[:, None, None] * samples.Wy - _mean(model.Z, at.delta)
+    u = samples.y - at.rho[:, None, None] * samples.Wy - means(model.Z, at.delta)
     derivative = _mean_in_rho(model, u, samples.Wy, at, basis)
     left = P - P.mean(axis=0) if model.effects in ("time", "two_way") else P
     feedback = np.real((omega / (1 - at.rho[:, None] * omega)) @ (left * inverse.T).T)
@@ -258,12 +413,14 @@ def replicated_errors(model: SampleModel, samples: Samples, at: Replicates) -> t
 
 def filtered_errors(model: SampleModel, samples: Samples, at: Replicates) -> tuple[Array, Traces]:
     """ε = (I − λW)(y − Zδ) (R, T, n) of a model with a spatial error, and the traces of its filter."""
-    lam, Wu = at.lam[:, None, None], samples.Wy - _mean(model.lagged, at.delta)
-    return samples.y - _mean(model.Z, at.delta) - lam * Wu, _traces(model, at)
+    lam, Wu = at.lam[:, None, None], samples.Wy - means(model.lagged, at.delta)
+    return samples.y - means(model.Z, at.delta) - lam * Wu, _traces(model, at)
 
 
-def _mean(Z: Array, delta: Array) -> Array:
+def means(Z: Array, delta: Array) -> Array:
     """Zδ (R, T, n)."""
+    if Z.ndim == 4:
+        return (Z @ delta[:, None, :, None])[..., 0]
     T, n, k = Z.shape
     return (delta @ Z.reshape(T * n, k).T).reshape(-1, T, n)
 
@@ -279,164 +436,3 @@ def _traces(model: SampleModel, at: Replicates) -> Traces:
     product = np.where(near, middle, (own[0] - own[1]) / np.where(near, 1.0, apart))
     gtg, gth, hth = product_traces(model, [(rho, rho), (rho, lam), (lam, lam)])
     return Traces(own[0], own[1], squares[0], product, squares[1], gtg, gth, hth, 0.0)
-
-
-# --- random unit effects
-
-
-#: Newton steps of the climb at most, halvings of one; steps this small need no look at the height; where it ends.
-ROUNDS, HALVINGS, SMALL, DONE = 100, 40, 1e-6, 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class RandomReplicates:
-    """Estimates of R samples with random unit effects and a spatial lag of y.
-
-    ``delta`` (R, k), its ``cov`` (R, k, k) with all other parameters estimated, NaN where there is none; ``rho``, ``phi``,
-    ``sigma2``, ``at_bound`` (R,).
-    """
-
-    delta: Array
-    cov: Array
-    rho: Array
-    phi: Array
-    sigma2: Array
-    at_bound: NDArray[np.bool_]
-
-
-def estimate_random(model: SampleModel, samples: Samples) -> RandomReplicates:
-    """What :func:`spatial_zb.core.random.maximum.maximise_random` finds, of samples with a spatial lag of y.
-
-    The transform of ``model`` takes nothing, or period means as Lee and Yu do.
-    """
-    mixed = Mixed.of(model.basis, samples.y, samples.Wy)
-    surface = _RandomSurface(model, mixed)
-    at, at_bound = surface.best()
-    rho, s = at.T
-    products, found, _ = mixed.at(np.exp(-s))
-    lead = np.stack([np.ones_like(rho), -rho], axis=1)
-    sigma2 = np.einsum("ri,rij,rj->r", lead, products, lead) / model.sample.observations
-    delta = mixed.coefficients(found, lead) @ to_columns(model.basis)
-    cov = inverses(_random_information(model, delta, rho, s, sigma2))[:, : delta.shape[1], : delta.shape[1]]
-    cov[at_bound] = np.nan
-    return RandomReplicates(delta, cov, rho, np.expm1(s) / model.sample.n_periods, sigma2, at_bound)
-
-
-@dataclass(frozen=True, slots=True)
-class _RandomSurface:
-    """T ln|I − ρW| − (U/2)s − (UT/2) ln SSR(ρ, e⁻ˢ) of many samples, as a function of points (K, 2) of (ρ, s)."""
-
-    model: SampleModel
-    mixed: Mixed
-
-    @property
-    def box(self) -> Array:
-        """Lowest and highest (ρ, s)."""
-        low, high = inner_interval(self.model.logdet.interval)
-        return np.array([[low, 0.0], [high, S_MAX]])
-
-    def height(self, which: NDArray[np.intp], at: Array) -> Array:
-        """Values (K,)."""
-        products = self.mixed[which].at(np.exp(-at[:, 1]))[0]
-        lead = np.stack([np.ones(len(at)), -at[:, 0]], axis=1)
-        return self._height(at[:, 0], at[:, 1], np.einsum("ri,rij,rj->r", lead, products, lead))
-
-    def _height(self, rho: Array, s: Array, ssr: Array) -> Array:
-        sample = self.model.sample
-        determinant = sample.n_periods * self.model.logdet.value(rho, sample.centred)
-        N = sample.observations
-        return determinant - N / sample.n_periods * s / 2 - N / 2 * np.log(ssr)
-
-    def slopes(self, which: NDArray[np.intp], at: Array) -> tuple[Array, Array]:
-        """Gradients (K, 2) and Hessians (K, 2, 2)."""
-        (rho, s), mixed = at.T, self.mixed[which]
-        q = np.exp(-s)
-        products, *parts = mixed.at(q)
-        lead = np.stack([np.ones_like(rho), -rho], axis=1)[:, :, None]
-        value, first, second = ((form @ lead)[..., 0] for form in (products, *mixed.slopes(*parts)))
-        ssr, in_q, in_qq = ((form * lead[..., 0]).sum(axis=1) for form in (value, first, second))
-        slope = np.stack([-2 * value[:, 1], -q * in_q], axis=1) / ssr[:, None]
-        mixed_slope = 2 * q * first[:, 1]
-        curve = np.stack([2 * products[:, 1, 1], mixed_slope, mixed_slope, q * in_q + q**2 * in_qq], axis=1)
-        curve = (curve / ssr[:, None]).reshape(-1, 2, 2) - slope[:, :, None] * slope[:, None]
-        sample, logdet = self.model.sample, self.model.logdet
-        T, N = sample.n_periods, sample.observations
-        slope, curve = -N / 2 * slope, -N / 2 * curve
-        slope[:, 0] += T * logdet.first(rho, sample.centred)
-        slope[:, 1] -= N / T / 2
-        curve[:, 0, 0] += T * logdet.second(rho, sample.centred)
-        return slope, curve
-
-    def best(self) -> tuple[Array, NDArray[np.bool_]]:
-        """Where each is highest (R, 2), climbed to from all local maxima of a grid, and whether that is at an end."""
-        low, high = self.box
-        rhos = np.linspace(low[0], high[0], LAG_POINTS)
-        R = len(self.mixed.within)
-        values = np.empty((R, len(rhos), len(S_GRID)))
-        for m, s in enumerate(S_GRID):
-            P = self.mixed.at(np.full(R, np.exp(-s)))[0]
-            ssr = P[:, :1, 0] - 2 * rhos * P[:, :1, 1] + rhos**2 * P[:, 1:, 1]
-            values[:, :, m] = self._height(rhos, s, ssr)
-        padded = np.pad(values, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
-        near = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)).max(axis=(3, 4))
-        which, *place = np.nonzero(values >= near)
-        found = self._climb(which, np.stack([rhos[place[0]], S_GRID[place[1]]], axis=1))
-        rising = np.argsort(self.height(which, found), kind="stable")  # the highest is written last
-        at = np.empty((R, 2))
-        at[which[rising]] = found[rising]
-        return at, (at[:, 0] <= low[0]) | (at >= high).any(axis=1)
-
-    def _climb(self, which: NDArray[np.intp], at: Array) -> Array:
-        """Newton steps, halved until they rise, kept in the box."""
-        low, high = self.box
-        left = np.arange(len(which))
-        for _ in range(ROUNDS):
-            here, chosen = at[left], which[left]
-            slope, curve = self.slopes(chosen, here)
-            held = ((here <= low) & (slope <= 0)) | ((here >= high) & (slope >= 0))
-            step, value = _ascent(slope, curve, held), self.height(chosen, here)
-            for _ in range(HALVINGS):
-                trial = np.clip(here + step, low, high)
-                falls = (self.height(chosen, trial) < value) & (np.abs(trial - here).max(axis=1) > SMALL)
-                if not falls.any():
-                    break
-                step[falls] /= 2
-            at[left] = trial
-            left = left[np.abs(trial - here).max(axis=1) > DONE]
-            if not len(left):
-                break
-        return at
-
-
-def _ascent(slope: Array, curve: Array, held: NDArray[np.bool_]) -> Array:
-    """Newton steps (K, 2) of the coordinates that are not held, upwards also where the surface is not concave."""
-    slope, curve = np.where(held, 0.0, slope), np.where(held[:, :, None] | held[:, None], 0.0, curve)
-    curve -= held[:, :, None] * np.eye(2)
-    sizes, axes = np.linalg.eigh(curve)
-    sizes = np.maximum(np.abs(sizes), 1e-8 * np.abs(sizes).max(axis=1, keepdims=True))
-    return (axes @ (np.swapaxes(axes, 1, 2) @ slope[..., None] / sizes[..., None]))[..., 0]
-
-
-def _random_information(model: SampleModel, delta: Array, rho: Array, s: Array, sigma2: Array) -> Array:
-    """Expected information (R, k + 3, k + 3) of (δ, ρ, φ, σ²); φ is no parameter where it is zero."""
-    (T, n, k), sample = model.Z.shape, model.sample
-    P, inverse, omega = spectrum(model.matrix)
-    g, U, q = omega / (1 - rho[:, None] * omega), sample.observations / T, np.exp(-s)
-    mean = transform_all(model, np.real((_mean(model.Z, delta) @ inverse.T * g[:, None]) @ P.T))
-    columns = np.concatenate([np.broadcast_to(model.Z, (len(rho), T, n, k)), mean[..., None]], axis=3)
-    centre = columns.mean(axis=1)
-    moved = (columns - centre[:, None]).reshape(len(rho), T * n, k + 1)
-    gram = np.swapaxes(moved, 1, 2) @ moved + q[:, None, None] * T * np.swapaxes(centre, 1, 2) @ centre
-    out = np.zeros((len(rho), k + 3, k + 3))
-    out[:, : k + 1, : k + 1] = gram / sigma2[:, None, None]
-    out[:, k, k] += T * _quadratic_traces(model, rho)
-    trace = -T * model.logdet.first(rho, sample.centred)
-    out[:, k, k + 1] = out[:, k + 1, k] = trace * q
-    out[:, k, k + 2] = out[:, k + 2, k] = trace / sigma2
-    out[:, k + 1, k + 1] = T**2 * U * q**2 / 2
-    out[:, k + 1, k + 2] = out[:, k + 2, k + 1] = T * U * q / (2 * sigma2)
-    out[:, k + 2, k + 2] = T * U / (2 * sigma2**2)
-    none = s == 0
-    out[none, k + 1], out[none, :, k + 1] = 0.0, 0.0
-    out[none, k + 1, k + 1] = 1.0
-    return out

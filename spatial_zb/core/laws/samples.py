@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,8 +21,15 @@ from scipy import linalg, sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.likelihood import SCAN_POINTS, follow_roots, inner_interval
-from spatial_zb.core.logdet import EigenLogDet, LogDet
-from spatial_zb.core.transforms import ColumnBasis, FixedEffects, TransformedSample, demean, spatial_lag
+from spatial_zb.core.logdet import EigenLogDet, LogDet, symmetriser
+from spatial_zb.core.transforms import (
+    ColumnBasis,
+    FixedEffects,
+    TransformedSample,
+    demean,
+    holds_its_lags,
+    spatial_lag,
+)
 
 #: W of more units than this is inverted sample by sample, which is slower than estimating one at a time.
 SPECTRAL_UNITS = 500
@@ -79,11 +87,21 @@ class Samples:
 
 
 def fast(matrix: sparse.csr_array, logdet: LogDet, lag_y: bool, lag_error: bool) -> bool:
-    """Whether the samples of a model can be estimated together: one spatial lag at most, and few enough units."""
-    if not (lag_y or lag_error):
-        return True
-    small = isinstance(logdet, EigenLogDet) and matrix.shape[0] <= SPECTRAL_UNITS
-    return small and not (lag_y and lag_error)
+    """Whether all samples of a model are solved together: one spatial lag at most, and few enough units."""
+    return not (lag_y or lag_error) or (spectral(matrix, logdet) and not (lag_y and lag_error))
+
+
+def spectral(matrix: sparse.csr_array, logdet: LogDet) -> bool:
+    """Whether inverses are those of an eigenbasis, for all samples at once."""
+    return isinstance(logdet, EigenLogDet) and matrix.shape[0] <= SPECTRAL_UNITS
+
+
+def symmetric_in_both(model: SampleModel) -> bool:
+    """Whether the likelihood of both lags is the same when they are exchanged, so that maxima come in pairs."""
+    if not (model.lag_y and model.lag_error):
+        return False
+    Q, WQ = model.basis.Q, lagged_basis(model)
+    return holds_its_lags(Q.T @ WQ, WQ.T @ WQ)
 
 
 def lag_all(matrix: sparse.csr_array, Y: Array) -> Array:
@@ -144,15 +162,15 @@ def _products(a: Array, b: Array) -> Array:
 def lagged_basis(model: SampleModel) -> Array:
     """W Q, as combinations of WZ."""
     k = model.Z.shape[2]
-    return (model.lagged.reshape(-1, k) / model.basis.scale) @ _inverse(model.basis)
+    return (model.lagged.reshape(-1, k) / model.basis.scale) @ inverse_of(model.basis)
 
 
 def to_columns(basis: ColumnBasis) -> Array:
     """(k, k): coefficients on Q, a row, times this are those on the columns of Z."""
-    return _inverse(basis).T / basis.scale
+    return inverse_of(basis).T / basis.scale
 
 
-def _inverse(basis: ColumnBasis) -> Array:
+def inverse_of(basis: ColumnBasis) -> Array:
     k = len(basis.scale)
     return linalg.solve_triangular(basis.R, np.eye(k)) if k else np.zeros((0, 0))
 
@@ -238,26 +256,37 @@ class _ErrorProfile:
         return self.found.onto_y + self._solve(at, self.found.linear)[1]
 
 
-class Likelihoods:
+class ManyProfiles(Protocol):
+    """Sums of squares of many samples as functions of their spatial coefficient."""
+
+    def ssr(self, at: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
+        """SSR and its derivative at one coefficient of each chosen sample, or at (K, S) of them."""
+        ...
+
+    def on_grid(self, grid: Array) -> tuple[Array, Array]:
+        """The same of all samples on one grid, (R, S)."""
+        ...
+
+
+class Curves:
     """ln L of many samples as functions of their spatial coefficient, on the inside of its interval."""
 
-    def __init__(self, model: SampleModel, found: Moments) -> None:
-        self.model = model
-        self.profile = _LagProfile(model, found) if model.lag_y else _ErrorProfile(model, found)
+    def __init__(self, model: SampleModel, profile: ManyProfiles, count: int) -> None:
+        self.model, self._profile = model, profile
         self.low, self.high = inner_interval(model.logdet.interval)
-        self.every = np.arange(len(found.squares))
+        self.every = np.arange(count)
 
     def score(self, at: Array, which: NDArray[np.intp]) -> Array:
         """Slopes at one coefficient of each chosen sample (K,), or at several (K, S)."""
         sample = self.model.sample
         return sample.concentrated_score(
-            self.model.logdet.first(at, sample.centred), *self.profile.ssr(at, which)
+            self.model.logdet.first(at, sample.centred), *self._profile.ssr(at, which)
         )
 
     def height(self, at: Array, which: NDArray[np.intp]) -> Array:
         """Values, up to a constant of each sample."""
         sample = self.model.sample
-        ssr = self.profile.ssr(at, which)[0]
+        ssr = self._profile.ssr(at, which)[0]
         return sample.concentrated(self.model.logdet.value(at, sample.centred), ssr)
 
     def best(self) -> tuple[Array, NDArray[np.bool_]]:
@@ -283,7 +312,15 @@ class Likelihoods:
         """Slopes of all samples on one grid, (R, S); the determinant is taken once."""
         sample = self.model.sample
         first = self.model.logdet.first(grid, sample.centred)
-        return sample.concentrated_score(first, *self.profile.on_grid(grid))
+        return sample.concentrated_score(first, *self._profile.on_grid(grid))
+
+
+class Likelihoods(Curves):
+    """Those of samples that share their regressors."""
+
+    def __init__(self, model: SampleModel, found: Moments) -> None:
+        self.profile = _LagProfile(model, found) if model.lag_y else _ErrorProfile(model, found)
+        super().__init__(model, self.profile, len(found.squares))
 
 
 def ratio_limits(model: SampleModel, found: Moments, critical: ArrayLike) -> tuple[Array, NDArray[np.bool_]]:
@@ -318,3 +355,16 @@ def likelihood_ratios(model: SampleModel, found: Moments, at: ArrayLike) -> Arra
     best, _ = curves.best()
     where = np.broadcast_to(np.asarray(at, float), best.shape)
     return 2 * (curves.height(best, curves.every) - curves.height(where, curves.every))
+
+
+def spectrum(matrix: sparse.csr_array) -> tuple[Array, Array, Array]:
+    """P (n, n), P⁻¹ and ω (n,) with W = P diag(ω) P⁻¹; P is complex where W has no real eigenbasis."""
+    d = symmetriser(matrix)
+    dense = matrix.toarray()
+    if d is None:
+        omega, P = np.linalg.eig(dense)
+        return P, np.linalg.inv(P), omega
+    root = np.sqrt(d)
+    similar = root[:, None] * dense / root
+    omega, U = np.linalg.eigh((similar + similar.T) / 2)
+    return U / root[:, None], U.T * root, omega

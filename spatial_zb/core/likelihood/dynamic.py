@@ -28,7 +28,7 @@ import scipy
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from spatial_zb.core import Array
+from spatial_zb.core import Array, Values
 from spatial_zb.core.likelihood import Maximum
 from spatial_zb.core.logdet import EigenLogDet, LogDet
 from spatial_zb.core.logdet.factors import random_signs
@@ -58,25 +58,28 @@ class Recursion:
     centred: bool
 
 
-def limit_bias(tau: float, eta: float, rho: float, model: Recursion) -> Array:
+def limit_bias(tau: Values, eta: Values, rho: Values, model: Recursion) -> Array:
     """(b_τ, b_η, b_ρ) at T → ∞, from the log-determinant alone; κ = (ρ + η)/(1 − τ) must be admissible.
 
-    With g(c) = tr W(I − cW)⁻¹, tr F = [n + κ g(κ)]/(1 − τ), and W S⁻¹ F by partial fractions.
+    With g(c) = tr W(I − cW)⁻¹, tr F = [n + κ g(κ)]/(1 − τ), and W S⁻¹ F by partial fractions. Of one model, or (3, R) of the
+    values (R,) of many.
     """
     kappa, logdet = (rho + eta) / (1 - tau), model.logdet
+    apart = rho - kappa
+    near = np.abs(apart) < NEAR
+    apart = np.where(near, 1.0, apart)
 
-    def g(c: float) -> float:
-        return -float(logdet.first(c, model.centred))
+    def g(c: Values) -> Array:
+        return -logdet.first(c, model.centred)
 
-    if abs(rho - kappa) < NEAR:
+    at_rho, at_kappa = g(rho), g(kappa)
+    once, twice = (rho * at_rho - kappa * at_kappa) / apart, (at_rho - at_kappa) / apart
+    if near.any():
         middle = (rho + kappa) / 2
-        slope = -float(logdet.second(middle, model.centred))
-        once, twice = g(middle) + middle * slope, slope
-    else:
-        once = (rho * g(rho) - kappa * g(kappa)) / (rho - kappa)
-        twice = (g(rho) - g(kappa)) / (rho - kappa)
-    own = logdet.n - model.centred + kappa * g(kappa)
-    return np.array([own, g(kappa), tau * once + eta * twice]) / (1 - tau)
+        slope = -logdet.second(middle, model.centred)
+        once, twice = np.where(near, g(middle) + middle * slope, once), np.where(near, slope, twice)
+    own = logdet.n - model.centred + kappa * at_kappa
+    return np.array([own, at_kappa, tau * once + eta * twice]) / (1 - tau)
 
 
 def score_bias(tau: float, eta: float, rho: float, model: Recursion) -> Array:
@@ -119,15 +122,15 @@ def _products(
     return F, lag(F), lag(solve(tau * F + eta * lag(F)))
 
 
-def bias_slope(bias: Bias, tau: float, eta: float, rho: float, model: Recursion) -> Array:
-    """∂b/∂(τ, η, ρ), (3, 3), by central differences."""
+def bias_slope(bias: Bias, tau: Values, eta: Values, rho: Values, model: Recursion) -> Array:
+    """∂b/∂(τ, η, ρ), (3, 3), or (3, 3, R) of many, by central differences."""
     at = np.array([tau, eta, rho])
-    steps = STEP * np.eye(3)
-    return np.column_stack([(bias(*at + h, model) - bias(*at - h, model)) / (2 * STEP) for h in steps])
+    steps = STEP * np.eye(3).reshape(3, 3, *[1] * (at.ndim - 1))
+    return np.stack([(bias(*at + h, model) - bias(*at - h, model)) / (2 * STEP) for h in steps], axis=1)
 
 
-def carry_over_radius(tau: float, eta: float, rho: float, logdet: LogDet, centred: bool) -> float:
-    """Largest modulus of an eigenvalue of A, (τ + ηω)/(1 − ρω): below one, shocks die out.
+def carry_over_radius(tau: Values, eta: Values, rho: Values, logdet: LogDet, centred: bool) -> Array:
+    """Largest modulus of an eigenvalue of A, (τ + ηω)/(1 − ρω), of one model or (R,) of many: below one, shocks die out.
 
     ``centred``: with ι out, that of deviations from the mean of the period. Without eigenvalues: at the ends of the
     whole spectrum, ι included, between which the ratio is monotone (complex ω: its modulus on a disc is largest at
@@ -139,7 +142,8 @@ def carry_over_radius(tau: float, eta: float, rho: float, logdet: LogDet, centre
             omega = np.delete(omega, np.argmin(np.abs(omega - 1)))
     else:
         omega = 1 / np.array(logdet.interval)
-    return float(np.abs((tau + eta * omega) / (1 - rho * omega)).max())
+    tau, eta, rho = (np.asarray(value)[..., None] for value in (tau, eta, rho))
+    return np.abs((tau + eta * omega) / (1 - rho * omega)).max(axis=-1)
 
 
 def corrected(

@@ -8,6 +8,8 @@ a quadratic in ρ whose coefficients depend on λ alone, so that a grid of a × 
 X = (BQ'BQ)⁻¹ (BQ)'B[e_y, e_Wy] and derivatives of the Gram matrix in λ, S′ = [I, −X']G′[I, −X']' and
 S″ = [I, −X']G″[I, −X']' − 2 C'(BQ'BQ)⁻¹C, C = G′_qa − G′_qq X.
 
+Of one sample, or of many whose surfaces are climbed together.
+
 And where scores of one or two coefficients fall through zero, for estimates that have no likelihood.
 """
 
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from spatial_zb.core import Array
 from spatial_zb.core.logdet import LogDet
@@ -46,6 +48,8 @@ SHARE_OF_WAY = 0.9
 PUSH = 1e-2
 #: Maxima nearer than this are one.
 SAME_MODE = 1e-6
+#: An edge of the square is no rival when a maximum is higher than its grid by so much per observation.
+EDGE_ROOM = 0.01
 #: Scores by row are zero when they are so small.
 ZERO = 1e-9
 
@@ -169,17 +173,7 @@ class Surface:
 
     def _moments(self, lam: Array) -> tuple[Array, Array, Array]:
         """S, S′ and S″ at each λ (b,), (b, 2, 2)."""
-        at = lam[:, None, None]
-        G = self.gram0 - at * self.cross + at**2 * self.gram1
-        G1, G2 = 2 * at * self.gram1 - self.cross, 2 * self.gram1
-        X = np.linalg.solve(G[:, 2:, 2:], G[:, 2:, :2])
-        Xt = X.swapaxes(1, 2)
-        S = G[:, :2, :2] - Xt @ G[:, 2:, :2]
-        E = np.concatenate([np.broadcast_to(np.eye(2), (len(lam), 2, 2)), -X], axis=1)
-        C = (G1 @ E)[:, 2:]
-        Et = E.swapaxes(1, 2)
-        S2 = Et @ G2 @ E - 2 * C.swapaxes(1, 2) @ np.linalg.solve(G[:, 2:, 2:], C)
-        return S, Et @ G1 @ E, S2
+        return _partialled(self.gram0, self.cross, self.gram1, lam)
 
     def _expansion(self, point: Array) -> tuple[float, Array, Array]:
         """ln L up to its constant, its gradient (2,) and its second derivatives (2, 2) at (ρ, λ)."""
@@ -197,6 +191,21 @@ class Surface:
         return float(value), slope, curve
 
 
+def _partialled(gram0: Array, cross: Array, gram1: Array, lam: Array) -> tuple[Array, Array, Array]:
+    """S, S′ and S″ (b, 2, 2) at each λ (b,), of one set of Gram matrices or of one (b, 2 + k, 2 + k) for each λ."""
+    at = lam[:, None, None]
+    G = gram0 - at * cross + at**2 * gram1
+    G1, G2 = 2 * at * gram1 - cross, 2 * gram1
+    X = np.linalg.solve(G[:, 2:, 2:], G[:, 2:, :2])
+    Xt = X.swapaxes(1, 2)
+    S = G[:, :2, :2] - Xt @ G[:, 2:, :2]
+    E = np.concatenate([np.broadcast_to(np.eye(2), (len(lam), 2, 2)), -X], axis=1)
+    C = (G1 @ E)[:, 2:]
+    Et = E.swapaxes(1, 2)
+    S2 = Et @ G2 @ E - 2 * C.swapaxes(1, 2) @ np.linalg.solve(G[:, 2:, 2:], C)
+    return S, Et @ G1 @ E, S2
+
+
 def _sums(S: Array, rho: ArrayLike) -> Array:
     """SSR = v'Sv, v = (1, −ρ)', of S (…, 2, 2)."""
     r = np.asarray(rho)
@@ -212,6 +221,109 @@ def _uphill(slope: Array, curve: Array) -> Array:
     """Newton's step, with every curvature turned downwards, so that it rises."""
     sizes, axes = np.linalg.eigh(curve)
     return axes @ ((axes.T @ slope) / np.maximum(np.abs(sizes), 1e-8 * np.abs(sizes).max()))
+
+
+@dataclass(frozen=True, slots=True)
+class Surfaces:
+    """The surfaces of R samples, with Gram matrices (R, 2 + k, 2 + k), climbed together."""
+
+    gram0: Array
+    cross: Array
+    gram1: Array
+    logdet: LogDet
+    sample: TransformedSample
+    bounds: tuple[float, float]
+
+    def best(self) -> tuple[Array, NDArray[np.bool_]]:
+        """The highest maximum (R, 2) of each, and whether it is found; NaN, False: the sample needs a look of its own.
+
+        That is where a climb ends on a saddle, where none ends inside, and where an edge of the square comes near the top:
+        between points of the grid it is higher than at them by at most an eighth of the squared step times its curvature.
+        """
+        R, grid = len(self.gram0), np.linspace(*self.bounds, GRID)
+        values = self._grid_values(grid)
+        padded = np.pad(values, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
+        around = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)).max(axis=(3, 4))
+        which, *place = np.nonzero(values >= around)
+        at, height, curve, inside = self._climb(which, np.stack([grid[place[0]], grid[place[1]]], axis=1))
+        top = inside & _are_tops(curve)
+        found, highest = np.full((R, 2), np.nan), np.full(R, -np.inf)
+        rising = np.argsort(height, kind="stable")
+        rising = rising[top[rising]]  # the highest of a sample is written last
+        found[which[rising]], highest[which[rising]] = at[rising], height[rising]
+        ring = np.concatenate(
+            [values[:, [0, -1], :].reshape(R, -1), values[:, :, [0, -1]].reshape(R, -1)], axis=1
+        )
+        settled = highest > ring.max(axis=1) + EDGE_ROOM * self.sample.observations
+        settled[which[inside & ~top]] = False
+        found[~settled] = np.nan
+        return found, settled
+
+    def _grid_values(self, grid: Array) -> Array:
+        """ln L up to its constant at all pairs of each, (R, ρ, λ)."""
+        d = self.logdet.value(grid, self.sample.centred)
+        values = np.empty((len(self.gram0), len(grid), len(grid)))
+        for j, lam in enumerate(grid):
+            G = self.gram0 - lam * self.cross + lam**2 * self.gram1
+            S = G[:, :2, :2] - G[:, :2, 2:] @ np.linalg.solve(G[:, 2:, 2:], G[:, 2:, :2])
+            values[:, :, j] = self.sample.concentrated(d + d[j], _sums(S[:, None], grid))
+        return values
+
+    def _climb(self, which: NDArray[np.intp], at: Array) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
+        """As :meth:`Surface._climb`: where each ends, ln L and second derivatives there, and whether that is inside."""
+        low, high = self.bounds
+        margin = 1e-9 * (high - low)
+        at = np.clip(at, low + margin, high - margin)
+        value, slope, curve = self._expansion(which, at)
+        left = np.arange(len(which))
+        for _ in range(CLIMB_STEPS):
+            here = at[left]
+            step = _all_uphill(slope[left], curve[left])
+            room = np.where(step > 0, high - here, here - low) / np.maximum(np.abs(step), 1e-300)
+            step *= np.minimum(1.0, SHARE_OF_WAY * room.min(axis=1))[:, None]
+            sure = _are_tops(curve[left]) & ((slope[left] * step).sum(axis=1) < SURE_GAIN)
+            there = self._expansion(which[left], here + step)
+            while (falls := ~sure & (there[0] < value[left]) & (np.abs(step).max(axis=1) > LAST_STEP)).any():
+                step[falls] /= 4
+                for new, old in zip(
+                    self._expansion(which[left[falls]], (here + step)[falls]), there, strict=True
+                ):
+                    old[falls] = new
+            at[left] = here + step
+            value[left], slope[left], curve[left] = there
+            left = left[np.abs(step).max(axis=1) > LAST_STEP]
+            if not len(left):
+                break
+        inside = np.minimum(at - low, high - at).min(axis=1) > margin
+        return at, value, curve, inside & ((slope * _all_uphill(slope, curve)).sum(axis=1) < FLAT_GAIN)
+
+    def _expansion(self, which: NDArray[np.intp], at: Array) -> tuple[Array, Array, Array]:
+        """As :meth:`Surface._expansion`, at a point (K, 2) of each chosen sample."""
+        S, S1, S2 = _partialled(self.gram0[which], self.cross[which], self.gram1[which], at[:, 1])
+        v = np.stack([np.ones(len(at)), -at[:, 0]], axis=1)
+        Sv, S1v, S2v = ((form @ v[:, :, None])[:, :, 0] for form in (S, S1, S2))
+        ssr = (v * Sv).sum(axis=1)
+        first = np.stack([-2 * Sv[:, 1], (v * S1v).sum(axis=1)], axis=1)
+        mixed = -2 * S1v[:, 1]
+        second = np.stack([2 * S[:, 1, 1], mixed, mixed, (v * S2v).sum(axis=1)], axis=1).reshape(-1, 2, 2)
+        T, half, centred = self.sample.periods, self.sample.observations / 2, self.sample.centred
+        value = self.sample.concentrated(self.logdet.value(at, centred).sum(axis=1), ssr)
+        slope = self.sample.concentrated_score(self.logdet.first(at, centred), ssr[:, None], first)
+        relative = first / ssr[:, None]
+        curve = -half * (second / ssr[:, None, None] - relative[:, :, None] * relative[:, None])
+        curve[:, [0, 1], [0, 1]] += T * self.logdet.second(at, centred)
+        return value, slope, curve
+
+
+def _are_tops(curve: Array) -> NDArray[np.bool_]:
+    return (curve[:, 0, 0] < 0) & (curve[:, 0, 0] * curve[:, 1, 1] > curve[:, 0, 1] ** 2)
+
+
+def _all_uphill(slope: Array, curve: Array) -> Array:
+    """As :func:`_uphill`, (K, 2)."""
+    sizes, axes = np.linalg.eigh(curve)
+    sizes = np.maximum(np.abs(sizes), 1e-8 * np.abs(sizes).max(axis=1, keepdims=True))
+    return (axes @ ((axes.swapaxes(1, 2) @ slope[:, :, None]) / sizes[:, :, None]))[:, :, 0]
 
 
 # --- Roots of scores

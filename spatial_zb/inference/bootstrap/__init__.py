@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spatial_zb.base.arguments import Rng, check_count, renamed, seed_of
+from spatial_zb.base.arguments import Rng, check_count, child_of, renamed, seed_of
 from spatial_zb.base.errors import ConvergenceError, SpecificationError, listed, listed_zh
 from spatial_zb.base.execute import Execution, by_execution, run_tasks
 from spatial_zb.base.notes import Note, about, tell
@@ -37,6 +37,8 @@ from spatial_zb.inference.bootstrap.record import (
     without_maximum,
 )
 from spatial_zb.inference.bootstrap.static import (
+    ManySource,
+    RegimeSource,
     ShapeSource,
     Source,
     StaticSource,
@@ -47,7 +49,6 @@ from spatial_zb.inference.bootstrap.variants import (
     DynamicSource,
     InstrumentalSource,
     RandomSource,
-    RegimeSource,
 )
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.shape import ShapeDesign
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
 
 #: Fewest replicates for limits of 95 %.
 FEWEST = 99
+#: Numbers of resampled panels held at once.
+CHUNK = 4_000_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -150,9 +153,9 @@ def bootstrap(
         Seed; every replicate draws from its own stream, so that the numbers do not depend on ``workers``.
     workers
         Processes, or an :class:`spatial_zb.Execution`, where replicates are estimated one by one: the store then holds
-        parameters, covariance and ``at_bound`` of each. Maximum likelihood with fixed effects, at most one spatial lag and
-        ``covariance="information"`` of few units estimates all replicates together, in less than a second: nothing is
-        shared out or stored then.
+        parameters, covariance and ``at_bound`` of each. With ``covariance="information"`` and few units, maximum likelihood
+        (fixed effects; random ones with a lag of y; lags in time, but for ``"yang"``) estimates all replicates together, in
+        less than a second: nothing is shared out or stored then. Which models: spatial-zb docs bootstrap.
 
     Raises
     ------
@@ -179,9 +182,9 @@ def bootstrap(
         return bootstrap_system(fit, replicates, scheme, root, how)
     source = source_of(fit)
     _check_scheme(source, scheme)
-    if isinstance(source, StaticSource) and source.together:
+    if isinstance(source, StaticSource | DynamicSource | RandomSource) and source.together:
         run_tasks(_refit, [], workers=replace(how, scheduler=None))  # refuses what it refuses elsewhere
-        found = source.all_at_once(scheme, replicates, root, how.progress)
+        found = all_at_once(source, scheme, replicates, root, how)
     else:
         found = one_by_one(source, scheme, replicates, root, how)
     solved = np.isfinite(found.draws).all(axis=1)
@@ -258,13 +261,43 @@ def one_by_one(
     """
     tasks = run_tasks(partial(_refit, source, scheme), range(replicates), seed=root, workers=workers)
     draws, cov, at_bound = (np.stack([one[name] for one in tasks]) for name in ("params", "cov", "at_bound"))
-    solved = np.isfinite(draws).all(axis=1).sum()
+    return _enough(source, Replicated(draws, cov, at_bound.astype(bool)))
+
+
+def all_at_once(
+    source: ManySource, scheme: Scheme, replicates: int, root: np.random.SeedSequence, workers: Execution
+) -> Replicated:
+    """The same numbers by as many replicates at a time as there is room for; those that are not settled one by one.
+
+    Raises
+    ------
+    ConvergenceError
+        Fewer than half of them have a solution.
+    """
+    seeds = [child_of(root, place) for place in range(replicates)]
+    size, parts = max(1, CHUNK // source.room), list[Replicated]()
+    for first in range(0, replicates, size):
+        some = seeds[first : first + size]
+        found, settled = source.all_at_once(scheme, [np.random.default_rng(seed) for seed in some])
+        for place in np.flatnonzero(~settled).tolist():
+            again = _refit(source, scheme, first + place, some[place])
+            found.draws[place], found.covariances[place] = again["params"], again["cov"]
+            found.at_bound[place] = again["at_bound"]
+        parts.append(found)
+        if workers.progress:
+            workers.progress(min(first + size, replicates), replicates, 0.0)
+    columns = zip(*((part.draws, part.covariances, part.at_bound) for part in parts), strict=True)
+    return _enough(source, Replicated(*map(np.concatenate, columns)))
+
+
+def _enough(source: Source, found: Replicated) -> Replicated:
+    replicates, solved = len(found.draws), np.isfinite(found.draws).all(axis=1).sum()
     if 2 * solved < replicates:
         raise ConvergenceError(
             f"Only {solved} of {replicates} replicates of {source.fit!r} have a solution: too few for intervals.",
             f"{source.fit!r}的{replicates}次自助抽样中仅{solved}次有解：太少，无法给出区间。",
         )
-    return Replicated(draws, cov, at_bound.astype(bool))
+    return found
 
 
 def _refit(source: Source, scheme: Scheme, _: int, seed: np.random.SeedSequence) -> dict[str, Any]:

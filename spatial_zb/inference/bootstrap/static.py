@@ -23,15 +23,17 @@ from spatial_zb.core.laws.bootstrap import (
     population_value,
 )
 from spatial_zb.core.laws.replicates import Replicates, estimate_all
-from spatial_zb.core.laws.samples import SampleModel, fast
+from spatial_zb.core.laws.samples import SampleModel, fast, spectral, symmetric_in_both
 from spatial_zb.core.likelihood import spatial_values
+from spatial_zb.core.likelihood.regimes import Regimes
 from spatial_zb.core.likelihood.shape_rows import RowFilter
-from spatial_zb.core.transforms import column_basis, demean, transformed_sample
+from spatial_zb.core.transforms import TransformedSample, column_basis, demean, transformed_sample
 from spatial_zb.data.panel import Panel
 from spatial_zb.inference.bootstrap.record import Replicated
-from spatial_zb.models.design import RANK_TOLERANCE, Design
+from spatial_zb.models.design import RANK_TOLERANCE, Design, stacked
 from spatial_zb.models.durbin import fit_durbin
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.regimes import estimate_regimes, regime_lags, regime_split, regimes_of
 from spatial_zb.models.shape import ShapeDesign, fit_shape
 
 #: Fewest periods from which leaving one out says something about skewness.
@@ -63,6 +65,26 @@ class Source(Protocol):
 
     def without(self, kept: NDArray[np.bool_]) -> Array:
         """(p,) parameters from some of the periods."""
+        ...
+
+
+class ManySource(Source, Protocol):
+    """One whose panels may be estimated at once."""
+
+    @property
+    def together(self) -> bool:
+        """Whether this fit allows it."""
+        ...
+
+    @property
+    def room(self) -> int:
+        """Numbers that one panel takes then."""
+        ...
+
+    def all_at_once(
+        self, scheme: Scheme, rngs: Sequence[np.random.Generator]
+    ) -> tuple[Replicated, NDArray[np.bool_]]:
+        """Estimates of a panel for each stream, and which are settled (R,): others are to be estimated alone."""
         ...
 
 
@@ -103,8 +125,6 @@ def jackknife(periods: int, without: Callable[[NDArray[np.bool_]], Array]) -> Ar
         return None
 
 
-#: Numbers of simulated panels held at once.
-CHUNK = 4_000_000
 #: Rows of the long sample that stands for the population of a scheme, at most.
 LARGEST_POPULATION = 5_000_000
 
@@ -211,31 +231,35 @@ class StaticSource:
 
     def without(self, kept: NDArray[np.bool_]) -> Array:
         """From the arrays of the fit where its samples share a likelihood."""
-        return self._cut(kept) if self.together else without_periods(self.fit, kept)
+        return self._cut(kept) if self.together and not self._both else without_periods(self.fit, kept)
 
     @property
     def together(self) -> bool:
-        """Whether all replicates can be estimated at once."""
-        spec, weights, logdet = self.fit.spec, self.fit.weights, self.fit.design.logdet
-        return self.fit.covariance == "information" and fast(
-            weights.matrix, logdet, bool(spec.lag_y), bool(spec.lag_error)
-        )
+        """Whether many replicates can be estimated at once."""
+        fit, model = self.fit, self.generator.model
+        if fit.covariance != "information":
+            return False
+        if self._both:
+            return spectral(model.matrix, model.logdet) and not symmetric_in_both(model)
+        return fast(model.matrix, model.logdet, model.lag_y, model.lag_error)
+
+    @property
+    def _both(self) -> bool:
+        return self.generator.model.lag_y and self.generator.model.lag_error
+
+    @property
+    def room(self) -> int:
+        """Numbers that one panel takes while they are: its columns and their lags, and those of the lags."""
+        return self.fit.residuals.size * (2 * (2 + self.generator.model.Z.shape[-1]) if self._both else 1)
 
     def all_at_once(
-        self, scheme: Scheme, replicates: int, root: np.random.SeedSequence, progress: Any
-    ) -> Replicated:
+        self, scheme: Scheme, rngs: Sequence[np.random.Generator]
+    ) -> tuple[Replicated, NDArray[np.bool_]]:
         """Many replicates at a time."""
-        seeds = root.spawn(replicates)
-        size = max(1, CHUNK // self.fit.residuals.size)
-        parts = []
-        for first in range(0, replicates, size):
-            rngs = [np.random.default_rng(seed) for seed in seeds[first : first + size]]
-            errors = np.stack([self.errors(scheme, rng) for rng in rngs])
-            found = estimate_all(self.generator.model, self.generator.panels(errors))
-            parts.append((*self._in_order(found), found.at_bound))
-            if progress:
-                progress(min(first + size, replicates), replicates, 0.0)
-        return Replicated(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        errors = np.stack([self.errors(scheme, rng) for rng in rngs])
+        found = estimate_all(self.generator.model, self.generator.panels(errors))
+        settled = np.ones(len(rngs), dtype=bool) if found.settled is None else found.settled
+        return Replicated(*self._in_order(found), found.at_bound), settled
 
     def _in_order(self, found: Replicates) -> tuple[Array, Array]:
         """Parameters in the order of the fit; σ² of least squares with its degrees of freedom, as in the fit."""
@@ -326,3 +350,73 @@ class ShapeSource:
     def without(self, kept: NDArray[np.bool_]) -> Array:
         """Parameters of some periods."""
         return without_periods(self.fit, kept)
+
+
+# --- Regimes
+
+
+@dataclass(frozen=True, slots=True)
+class RegimeSource:
+    """y* = y + S⁻¹(ε* − ε̂): effects stay, since those of periods move the regimes differently."""
+
+    fit: Fit
+    refused: ClassVar[Mapping[Scheme, Text]] = {}
+
+    @property
+    def sample(self) -> TransformedSample:
+        """What the transform leaves."""
+        return self.fit.design.sample()
+
+    @property
+    def regimes(self) -> Regimes:
+        """W and its regimes."""
+        _, regime = regime_split(self.fit.spec, self.fit.panel)
+        return regimes_of(self.fit.spec, self.fit.weights, regime)
+
+    def draw(self, scheme: Scheme, rng: np.random.Generator) -> dict[str, Array]:
+        """y*, by its name."""
+        fit = self.fit
+        sigma2, effects = np.float64(fit.sigma2), fit.spec.transform
+        errors = draw_errors(fit.residuals, scheme, sigma2, self.sample, effects, rng)
+        return {fit.spec.y: fit.panel.array(fit.spec.y) + self._moved((errors - fit.residuals)[None])[0]}
+
+    def estimate(self, drawn: dict[str, Array]) -> Fit:
+        """As the fit."""
+        return again(self.fit, drawn)
+
+    def centre(self, scheme: Scheme) -> Array | None:
+        """θ̂; where a scheme keeps what moves the estimate, the value in its population."""
+        fit = self.fit
+        if scheme not in ("wild", "period"):
+            return fit.params.to_numpy()
+        if scheme == "wild" and fit.residuals.size * fit.weights.n > LARGEST_POPULATION:
+            return None
+        pool = error_pool(fit.residuals, scheme, self.sample, fit.spec.transform)
+        parts = independent_parts(pool, scheme, fit.spec.transform)
+        assert parts is not None, "made for sign flips and whole periods"
+        return self._population(parts)
+
+    def without(self, kept: NDArray[np.bool_]) -> Array:
+        """Parameters of some periods."""
+        return without_periods(self.fit, kept)
+
+    def _moved(self, changes: Array) -> Array:
+        """S⁻¹ of changes of the errors (R, T, n)."""
+        if not self.fit.spec.lag_y:
+            return changes
+        R, T, n = changes.shape
+        regimes = self.regimes
+        solve, _ = regimes.solver(self.fit.params.to_numpy()[-1 - regimes.count : -1])
+        return solve(changes.reshape(R * T, n).T).T.reshape(R, T, n)
+
+    def _population(self, parts: Array) -> Array:
+        """What the estimator finds where squares are those expected: one long sample, of the mean and of the parts."""
+        fit, regimes, effects = self.fit, self.regimes, self.fit.spec.transform
+        mean = fit.panel.array(fit.spec.y) + self._moved(-fit.residuals[None])[0]
+        samples = [mean, *self._moved(parts)]
+        y = np.concatenate([stacked(demean(one, effects)) for one in samples])
+        lags = np.concatenate([regime_lags(fit.spec, one, regimes) for one in samples])
+        Z = stacked(fit.design.Z)
+        Z = np.vstack([Z, np.zeros((len(y) - len(Z), Z.shape[1]))])
+        best = estimate_regimes(fit.spec, y, lags, Z, column_basis(Z), regimes, self.sample)
+        return np.array([*best.delta, *(best.rho if fit.spec.lag_y else ()), best.sigma2])

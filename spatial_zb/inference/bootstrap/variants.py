@@ -1,4 +1,4 @@
-"""Resampling of fits by instruments, with random unit effects, with regimes, and with lags in time.
+"""Resampling of fits by instruments, with random unit effects, and with lags in time.
 
 Lags in time: panels are drawn period after period from the first one, and estimated with the same correction.
 
@@ -12,7 +12,7 @@ exogenous in every scheme, whose population therefore has θ̂; where the moment
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -28,13 +28,14 @@ from spatial_zb.core.laws.bootstrap import (
     draw_errors,
     draw_whole_units,
     error_pool,
-    independent_parts,
     moved_panels,
     one_variance_parts,
     recursive_parts,
 )
+from spatial_zb.core.laws.random import estimate_random
+from spatial_zb.core.laws.replicates import estimate_all, replicated_correction
+from spatial_zb.core.laws.samples import SampleModel, Samples, lag_all, spectral, transform_all
 from spatial_zb.core.likelihood import Maximum, spatial_values
-from spatial_zb.core.likelihood.regimes import Regimes
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.random.profile import apply_between, make_spread
 from spatial_zb.core.transforms import (
@@ -44,12 +45,12 @@ from spatial_zb.core.transforms import (
     spatial_lag,
     transformed_sample,
 )
-from spatial_zb.inference.bootstrap.static import LARGEST_POPULATION, again, quietly, without_periods
+from spatial_zb.inference.bootstrap.record import Replicated
+from spatial_zb.inference.bootstrap.static import again, quietly, sample_model, without_periods
 from spatial_zb.models.design import Design, stacked
 from spatial_zb.models.dynamic import carried, dynamic_estimate, fit_dynamic
 from spatial_zb.models.fit import Fit
 from spatial_zb.models.gmm_sample import reduced_form_residuals
-from spatial_zb.models.regimes import estimate_regimes, regime_lags, regime_split, regimes_of
 
 PERIOD = Text(
     "the moments of λ outnumber the coefficients and are not exactly zero at the estimate, and whole periods would carry "
@@ -169,21 +170,61 @@ class RandomSource:
 
     def draw(self, scheme: Scheme, rng: np.random.Generator) -> dict[str, Array]:
         """y*, by its name."""
-        fit, W = self.fit, self.fit.weights.matrix
-        rho, lam = (self._value(name) for name in ("rho", "lam"))
-        phi, sigma2, (T, n) = self._value("phi"), fit.sigma2, fit.residuals.shape
-        mu = np.zeros(n)
+        mu, noise = self._errors(scheme, rng)
+        return {self.fit.spec.y: self._panels(mu[None], noise[None])[0]}
+
+    def _errors(self, scheme: Scheme, rng: np.random.Generator) -> tuple[Array, Array]:
+        """μ* (n,) and ε* (T, n); of whole units both in one."""
+        phi, sigma2, (T, n) = self._value("phi"), self.fit.sigma2, self.fit.residuals.shape
         if scheme == "unit":
-            noise = draw_whole_units(self._filtered, phi, sigma2, rng)
-        elif scheme == "parametric":
+            return np.zeros(n), draw_whole_units(self._filtered, phi, sigma2, rng)
+        if scheme == "parametric":
             mu = np.sqrt(phi * sigma2) * rng.standard_normal(n)
-            noise = np.sqrt(sigma2) * rng.standard_normal((T, n))
-        else:
-            mu, noise = draw_components(self._effects, fit.residuals, phi, sigma2, rng)
-        spread = filter_solver(W, lam) if lam else lambda right: right
-        u = mu + spread(noise.T).T if self.apart else spread((mu + noise).T).T
-        right = fit.design.Z @ fit.params[list(fit.spec.terms)].to_numpy() + u
-        return {fit.spec.y: filter_solver(W, rho)(right.T).T if rho else right}
+            return mu, np.sqrt(sigma2) * rng.standard_normal((T, n))
+        return draw_components(self._effects, self.fit.residuals, phi, sigma2, rng)
+
+    def _panels(self, mu: Array, noise: Array) -> Array:
+        """y* (R, T, n) of μ* (R, n) and ε* (R, T, n)."""
+        fit, (R, T, n) = self.fit, noise.shape
+
+        def spread(values: Array, name: str) -> Array:
+            coefficient = self._value(name)
+            if not coefficient:
+                return values
+            return filter_solver(fit.weights.matrix, coefficient)(values.reshape(R * T, n).T).T.reshape(
+                R, T, n
+            )
+
+        own = mu[:, None]
+        u = own + spread(noise, "lam") if self.apart else spread(own + noise, "lam")
+        return spread(fit.design.Z @ fit.params[list(fit.spec.terms)].to_numpy() + u, "rho")
+
+    @property
+    def together(self) -> bool:
+        """Whether many panels can be estimated at once: with a lag of y and no spatial error."""
+        fit, spec = self.fit, self.fit.spec
+        plain = fit.covariance == "information" and bool(spec.lag_y) and not spec.lag_error
+        return plain and spectral(fit.weights.matrix, fit.design.logdet)
+
+    @property
+    def room(self) -> int:
+        """Numbers that one panel takes then: its columns and what becomes of them."""
+        return 2 * self.fit.residuals.size * (2 + len(self.fit.spec.terms))
+
+    def all_at_once(
+        self, scheme: Scheme, rngs: Sequence[np.random.Generator]
+    ) -> tuple[Replicated, NDArray[np.bool_]]:
+        """On the grid of starts of one fit, and by Newton's method from there."""
+        fit, design = self.fit, self.fit.design
+        mu, noise = (
+            np.stack(part) for part in zip(*(self._errors(scheme, rng) for rng in rngs), strict=True)
+        )
+        n, T = design.weights.n, len(fit.residuals)
+        sample = transformed_sample(n, T, "none", "direct")
+        model = replace(sample_model(design, "direct"), effects="none", sample=sample)
+        found = estimate_random(model, Samples(model.matrix, "none", self._panels(mu, noise)))
+        values = np.column_stack([found.delta, found.rho, found.phi, found.sigma2])
+        return Replicated(values, found.cov, found.at_bound), np.ones(len(rngs), dtype=bool)
 
     def estimate(self, drawn: dict[str, Array]) -> Fit:
         """As the fit."""
@@ -218,73 +259,6 @@ class RandomSource:
         return shrunk - lam * (W.T @ shrunk)
 
 
-@dataclass(frozen=True, slots=True)
-class RegimeSource:
-    """y* = y + S⁻¹(ε* − ε̂): effects stay, since those of periods move the regimes differently."""
-
-    fit: Fit
-    refused: ClassVar[Mapping[Scheme, Text]] = {}
-
-    @property
-    def sample(self) -> TransformedSample:
-        """What the transform leaves."""
-        return self.fit.design.sample()
-
-    @property
-    def regimes(self) -> Regimes:
-        """W and its regimes."""
-        _, regime = regime_split(self.fit.spec, self.fit.panel)
-        return regimes_of(self.fit.spec, self.fit.weights, regime)
-
-    def draw(self, scheme: Scheme, rng: np.random.Generator) -> dict[str, Array]:
-        """y*, by its name."""
-        fit = self.fit
-        sigma2, effects = np.float64(fit.sigma2), fit.spec.transform
-        errors = draw_errors(fit.residuals, scheme, sigma2, self.sample, effects, rng)
-        return {fit.spec.y: fit.panel.array(fit.spec.y) + self._moved((errors - fit.residuals)[None])[0]}
-
-    def estimate(self, drawn: dict[str, Array]) -> Fit:
-        """As the fit."""
-        return again(self.fit, drawn)
-
-    def centre(self, scheme: Scheme) -> Array | None:
-        """θ̂; where a scheme keeps what moves the estimate, the value in its population."""
-        fit = self.fit
-        if scheme not in ("wild", "period"):
-            return fit.params.to_numpy()
-        if scheme == "wild" and fit.residuals.size * fit.weights.n > LARGEST_POPULATION:
-            return None
-        pool = error_pool(fit.residuals, scheme, self.sample, fit.spec.transform)
-        parts = independent_parts(pool, scheme, fit.spec.transform)
-        assert parts is not None, "made for sign flips and whole periods"
-        return self._population(parts)
-
-    def without(self, kept: NDArray[np.bool_]) -> Array:
-        """Parameters of some periods."""
-        return without_periods(self.fit, kept)
-
-    def _moved(self, changes: Array) -> Array:
-        """S⁻¹ of changes of the errors (R, T, n)."""
-        if not self.fit.spec.lag_y:
-            return changes
-        R, T, n = changes.shape
-        regimes = self.regimes
-        solve, _ = regimes.solver(self.fit.params.to_numpy()[-1 - regimes.count : -1])
-        return solve(changes.reshape(R * T, n).T).T.reshape(R, T, n)
-
-    def _population(self, parts: Array) -> Array:
-        """What the estimator finds where squares are those expected: one long sample, of the mean and of the parts."""
-        fit, regimes, effects = self.fit, self.regimes, self.fit.spec.transform
-        mean = fit.panel.array(fit.spec.y) + self._moved(-fit.residuals[None])[0]
-        samples = [mean, *self._moved(parts)]
-        y = np.concatenate([stacked(demean(one, effects)) for one in samples])
-        lags = np.concatenate([regime_lags(fit.spec, one, regimes) for one in samples])
-        Z = stacked(fit.design.Z)
-        Z = np.vstack([Z, np.zeros((len(y) - len(Z), Z.shape[1]))])
-        best = estimate_regimes(fit.spec, y, lags, Z, column_basis(Z), regimes, self.sample)
-        return np.array([*best.delta, *(best.rho if fit.spec.lag_y else ()), best.sigma2])
-
-
 # Lags in time ------------------------------------------------------------------------------------------
 
 #: Numbers in the regressors of the long sample that stands for the population of a scheme, at most.
@@ -311,15 +285,17 @@ class DynamicSource:
         return self.fit.design.sample()
 
     def draw(self, scheme: Scheme, rng: np.random.Generator) -> Array:
-        """d (T, n) of the explained periods; sign flips are by unit and period."""
+        """d (T, n) of the explained periods."""
+        return self._moved((self._errors(scheme, rng) - self.fit.residuals)[None])[0]
+
+    def _errors(self, scheme: Scheme, rng: np.random.Generator) -> Array:
+        """ε* (T, n); sign flips are by unit and period."""
         fit = self.fit
         if scheme == "wild":
             pool = error_pool(fit.residuals, "residual", self.sample, fit.spec.transform)
-            errors = pool * rng.choice([-1.0, 1.0], pool.shape)
-        else:
-            sigma2, effects = np.float64(fit.sigma2), fit.spec.transform
-            errors = draw_errors(fit.residuals, scheme, sigma2, self.sample, effects, rng)
-        return self._moved((errors - fit.residuals)[None])[0]
+            return pool * rng.choice([-1.0, 1.0], pool.shape)
+        sigma2, effects = np.float64(fit.sigma2), fit.spec.transform
+        return draw_errors(fit.residuals, scheme, sigma2, self.sample, effects, rng)
 
     def estimate(self, drawn: Array) -> Fit:
         """As the fit, from its arrays."""
@@ -327,6 +303,42 @@ class DynamicSource:
         panel = fit.panel.with_columns({fit.spec.y: fit.panel.array(fit.spec.y) + drawn})
         design = replace(_moved_design(fit.design, drawn), panel=panel)
         return quietly(lambda: fit_dynamic(design, fit.estimator_asked, fit.covariance, **fit.asked))
+
+    @property
+    def together(self) -> bool:
+        """Whether many panels can be estimated at once: by the correction in one step or none, with a spatial lag."""
+        fit, model = self.fit, sample_model(self.fit.design, "lee_yu")
+        plain = fit.covariance == "information" and fit.estimator_asked in ("lee_yu", "uncorrected")
+        return plain and bool(fit.spec.spatial_terms) and spectral(model.matrix, model.logdet)
+
+    @property
+    def room(self) -> int:
+        """Numbers that one panel takes then: its columns and their lags, twice."""
+        return 4 * self.fit.residuals.size * (2 + len(self.fit.spec.terms))
+
+    def all_at_once(
+        self, scheme: Scheme, rngs: Sequence[np.random.Generator]
+    ) -> tuple[Replicated, NDArray[np.bool_]]:
+        """Regressors differ between panels by the lags of y."""
+        fit, design = self.fit, self.fit.design
+        model = sample_model(design, "lee_yu")
+        moved = self._moved(np.stack([self._errors(scheme, rng) - fit.residuals for rng in rngs]))
+        Z, WZ = _moved_regressors(design, model, moved)
+        model = replace(model, Z=Z, WZ=WZ)
+        samples = Samples(model.matrix, model.effects, fit.panel.array(fit.spec.y) + moved)
+        found = estimate_all(model, samples, covariance=False)
+        values, cov = replicated_correction(
+            model, samples, found, self._biased, fit.estimator_asked == "lee_yu"
+        )
+        settled = np.ones(len(rngs), dtype=bool) if found.settled is None else found.settled
+        return Replicated(values, cov, found.at_bound), settled
+
+    @property
+    def _biased(self) -> tuple[int | None, int | None]:
+        """Where τ and η stand among the coefficients."""
+        terms = self.fit.spec.terms
+        tau, eta = (terms.index(name) if name in terms else None for name in ("tau", "eta"))
+        return tau, eta
 
     def centre(self, scheme: Scheme) -> Array | None:
         """θ̂, moved as far as the population of the scheme moves the estimate from that of one variance.
@@ -389,6 +401,24 @@ def _with_arrays(design: Design, made: Callable[[str], Array]) -> Design:
         name: None if getattr(design, name) is None else made(name) for name in ("y", "Wy", "Z", "WZ", "WWy")
     }
     return replace(design, **arrays, basis=column_basis(stacked(arrays["Z"])))
+
+
+def _moved_regressors(design: Design, model: SampleModel, d: Array) -> tuple[Array, Array | None]:
+    """Z and WZ (R, T, n, k) of a model whose y has moved by d (R, T, n)."""
+    spec, matrix = design.spec, model.matrix
+    before = np.concatenate([np.zeros_like(d[:, :1]), d[:, :-1]], axis=1)
+    after = lag_all(matrix, before)
+    chain = [before, after, lag_all(matrix, after)] if design.WZ is not None else [before, after]
+    kept = [0] * bool(spec.time_lag) + [1] * bool(spec.lag_time_lag)
+    first = len(spec.terms) - len(kept)
+
+    def moved(columns: Array, power: int) -> Array:
+        out = np.repeat(columns[None], len(d), axis=0)
+        for place, lag in enumerate(kept, start=first):
+            out[..., place] += transform_all(model, chain[lag + power])
+        return out
+
+    return moved(design.Z, 0), None if design.WZ is None else moved(design.WZ, 1)
 
 
 def _moved_design(design: Design, d: Array, basis: bool = True) -> Design:
