@@ -1,9 +1,9 @@
-"""The robust score beside maximum likelihood: ρ and effects where errors are as on real panels.
+"""The robust score beside maximum likelihood: ρ, λ and effects where errors are as on real panels.
 
 Both samples of the study with its own regressors and residuals (signs drawn by city), with regressors and errors of
 autocorrelation 0.7, or with independent ones, also under a W that links all; 40 units of which 4 are neighbours of all
-others, with errors of 1, 2 and 3 times the spread. Errors clustered by unit. ``robust_score.csv`` of ``docs/validation``
-is written after every cell.
+others, with errors of 1, 2 and 3 times the spread. ρ and λ together (SAC, GNS) on cities, counties and hubs. Errors
+clustered by unit. ``robust_score.csv`` of ``docs/validation`` is written after every cell.
 """
 
 from __future__ import annotations
@@ -44,14 +44,24 @@ def design() -> list[Cell]:
     ]
     hubs = [("hubs", f"spread {ratio}{more}", 6) for more in ("", " AR 0.7") for ratio in (1, 2, 3)]
     hubs += [("hubs SEM", f"spread {ratio}", 6) for ratio in (1, 2, 3)]
-    return [*own, *made, *hubs]
+    both = [
+        ("delta SAC", "iid", 13),
+        ("delta SAC", "AR 0.7", 13),
+        ("counties SAC", "AR 0.7", 8),
+        ("zhejiang SAC", "AR 0.7", 13),
+        ("delta GNS", "AR 0.7", 13),
+        *(("hubs SAC", f"spread {ratio}", 8) for ratio in (1, 2, 3)),
+        ("hubs SAC", "spread 3 AR 0.7", 8),
+        ("hubs GNS", "spread 3", 8),
+    ]
+    return [*own, *made, *hubs, *both]
 
 
 @dataclass(frozen=True)
 class World:
     """What the panels of a cell share: W, β, θ (none: a SAR) and ρ; own regressors (T, n, 2) and residuals (T, n).
 
-    ``error``: ρ is λ of a SEM.
+    ``error``: ρ is λ of a SEM. ``lam``: λ beside ρ.
     """
 
     W: zb.Weights
@@ -61,13 +71,18 @@ class World:
     x: np.ndarray | None = None
     residuals: np.ndarray | None = None
     error: bool = False
+    lam: float = 0.0
 
     @property
     def spec(self) -> zb.DurbinSpec:
         """The model with two-way effects."""
         names = [f"x{j}" for j in range(len(self.beta))]
         return zb.DurbinSpec(
-            "y", names, lag_y=not self.error, lag_x=names if self.theta else [], lag_error=self.error
+            "y",
+            names,
+            lag_y=not self.error,
+            lag_x=names if self.theta else [],
+            lag_error=self.error or bool(self.lam),
         )
 
     @property
@@ -79,7 +94,8 @@ class World:
         own = self.beta[0] * np.eye(n) + (self.theta[0] if self.theta else 0.0) * W
         E = np.linalg.solve(np.eye(n) - self.rho * W, own)
         direct = np.trace(E) / n
-        return {"rho": self.rho, "direct": direct, "indirect": E.sum() / n - direct}
+        spatial = {"rho": self.rho} | ({"lam": self.lam} if self.lam else {})
+        return {**spatial, "direct": direct, "indirect": E.sum() / n - direct}
 
 
 @cache
@@ -91,8 +107,12 @@ def _study() -> zb.Prepared:
 def world(place: str, errors: str) -> World:
     """The world of a cell, whatever its periods."""
     if place.startswith("hubs"):
-        return World(_hubs(), (1.0,), (), 0.4, error=place.endswith("SEM"))
+        lam, theta = 0.4 if place.endswith(("SAC", "GNS")) else 0.0, (0.5,) if place.endswith("GNS") else ()
+        return World(_hubs(), (1.0,), theta, 0.4, error=place.endswith("SEM"), lam=lam)
     place, *dense = place.split()
+    if dense and dense[0] in ("SAC", "GNS"):
+        W = weights({"zhejiang": 11, "delta": 41, "counties": 90}[place], "contiguity")
+        return World(W, BETA, THETA if dense == ["GNS"] else (), RHO, lam=RHO)
     panel = _study().sample(place)
     if dense:
         return World(weights(len(panel.units), "inverse distance"), BETA, THETA, RHO)
@@ -144,6 +164,8 @@ def draw(cell: Cell, index: int) -> zb.Panel:
     W = given.W.matrix.toarray()
     mean = x @ np.array(given.beta) + (x @ np.array(given.theta) @ W.T if given.theta else 0.0)
     through = np.linalg.inv(np.eye(n) - given.rho * W).T
+    if given.lam:
+        u = u @ np.linalg.inv(np.eye(n) - given.lam * W).T
     y = mean + u @ through if given.error else (mean + u) @ through
     names = ("y", *(f"x{j}" for j in range(k)))
     return zb.Panel(
@@ -167,12 +189,13 @@ def replicate(cell: Cell, index: int) -> pd.DataFrame:
         for estimator in ("lee_yu", "robust_score"):
             fit = zb.fit_durbin(given.spec, panel, given.W, estimator, "cluster")
             names = list(given.truth)
+            spatial = given.spec.spatial_terms
             table = pd.DataFrame({"parameter": names})
             if fit.converged:
-                found = fit.tidy().set_index("term").loc[names[:1]]
-                if len(names) > 1:
+                found = fit.tidy().set_index("term").loc[list(spatial)]
+                if len(names) > len(spatial):
                     effects = zb.spatial_effects(fit).tidy().query("term == 'x0'").set_index("effect")
-                    found = pd.concat([found, effects.loc[names[1:]]])
+                    found = pd.concat([found, effects.loc[names[len(spatial) :]]])
                 limits = found.reset_index(drop=True)[["estimate", "std_error", "conf_low", "conf_high"]]
                 table = table.join(limits)
             parts.append(table.assign(estimator=estimator))

@@ -176,7 +176,7 @@ def fit_durbin(
         likelihood with dummies, for comparison with other software: its σ² and, with time effects, its ρ̂ are biased when
         n or T is small. ``"gmm"``: spatial two-stage least
         squares and, with ``lag_error``, generalised moments for λ; no normality, and endogenous regressors.
-        ``"robust_score"``: ρ (or λ; not both) by a score that unequal variances of the errors and their correlation over
+        ``"robust_score"``: ρ, λ or both by a score that unequal variances of the errors and their correlation over
         time do not bias, as they bias maximum likelihood where units that others look to have larger errors, or few units
         have persistent ones; no likelihood, errors clustered by unit.
         Random effects are estimated by maximum likelihood under ``lee_yu`` and ``direct`` alike, since nothing
@@ -215,7 +215,7 @@ def fit_durbin(
     SpecificationError
         Unknown option; time effects with W not row-normalised under ``lee_yu``, ``gmm`` or ``robust_score``; ρ not
         identified; endogenous regressors without ``gmm``; ``gmm`` with random effects; too few instruments;
-        ``robust_score`` with ρ and λ, random effects, lags in time or regimes.
+        ``robust_score`` with random effects, lags in time or regimes.
     DataError
         Variables that cannot be used, see :func:`spatial_zb.models.design.build_design`.
     AlignmentError
@@ -316,8 +316,8 @@ def _check_options(spec: DurbinSpec, estimator: Estimator, covariance: Covarianc
             '"none", "unit", "time" or "two_way".',
             '随机效应由极大似然估计：请去掉estimator="gmm"，或用fixed_effects "none"、"unit"、"time"或"two_way"。',
         )
-    if estimator == "robust_score" and (random or (spec.lag_y and spec.lag_error)):
-        raise _no_robust_score(spec)
+    if estimator == "robust_score" and random:
+        raise _no_robust_score()
     if spec.endog and estimator != "gmm":
         raise SpecificationError(
             f"{listed(spec.endog)} cannot be endogenous under maximum likelihood of one equation: use "
@@ -341,18 +341,11 @@ def _check_options(spec: DurbinSpec, estimator: Estimator, covariance: Covarianc
         )
 
 
-def _no_robust_score(spec: DurbinSpec) -> SpecificationError:
-    if spec.fixed_effects == "random":
-        return SpecificationError(
-            'The robust score is that of a model with fixed effects: take fixed_effects="unit", or estimate random effects '
-            "by the default estimator.",
-            '稳健得分用于固定效应模型：请用fixed_effects="unit"，或用默认方法估计随机效应。',
-        )
+def _no_robust_score() -> SpecificationError:
     return SpecificationError(
-        f"The robust score estimates ρ or λ, and {spec.family} has both: drop lag_error (an SDM has the SEM as a special "
-        'case), or use estimator="gmm" with covariance="robust", which allows unequal variances.',
-        f"稳健得分用于估计ρ或λ，而{spec.family}两者都有：请去掉lag_error（SDM以SEM为特例），"
-        '或用estimator="gmm"与covariance="robust"，它允许异方差。',
+        'The robust score is that of a model with fixed effects: take fixed_effects="unit", or estimate random effects '
+        "by the default estimator.",
+        '稳健得分用于固定效应模型：请用fixed_effects="unit"，或用默认方法估计随机效应。',
     )
 
 

@@ -67,34 +67,6 @@ def no_root() -> Text:
 
 
 @Kind
-def score_has_roots(roots: tuple[float, ...]) -> Text:
-    """Several values of ρ at which the robust score is zero; the first is the estimate."""
-    shown = ", ".join(f"{root:.3f}" for root in roots)
-    return Text(
-        f"the robust score is zero at {len(roots)} values of ρ ({shown}): the one nearest to maximum likelihood is shown, "
-        "and standard errors do not cover the choice between them",
-        f"稳健得分在ρ的{len(roots)}个值处为零（{shown}）：此处取最接近极大似然估计者，标准误不反映这一选择",
-    )
-
-
-@Kind
-def simpler_score(form: str) -> Text:
-    """The robust score without a block of weights for each unit."""
-    taken, taken_zh = {
-        "scalar": (
-            "it is exact for regressors only if errors are uncorrelated over time",
-            "仅当误差无时间相关时对解释变量精确",
-        ),
-        "bare": ("it leaves out what regressors take from residuals", "未计入解释变量对残差的影响"),
-    }[form]
-    return Text(
-        "the robust score has one weight for each unit here, since weights for each pair of its periods have no solution: "
-        f"{taken}",
-        f"此处稳健得分对每个地区只用一个权重，因为按各对时期分设的权重无解：{taken_zh}",
-    )
-
-
-@Kind
 def moments_at_end(low: float, high: float) -> Text:
     """The moments of λ have no solution."""
     return Text(

@@ -207,11 +207,10 @@ def _check_lags_and_regimes(
             f"{model.estimator}用于时间滞后；请加time_lag = true",
         )
         problems.add(f"{dotted}.estimator", said)
-    both = model.lag_y and model.lag_error
-    if model.estimator == "robust_score" and (both or "random" in model.fixed_effects):
+    if model.estimator == "robust_score" and "random" in model.fixed_effects:
         said = Text(
-            "robust_score is for models with ρ or λ, not both, and without random effects",
-            "robust_score用于含ρ或λ之一、不含随机效应的模型",
+            "robust_score is for models without random effects",
+            "robust_score用于不含随机效应的模型",
         )
         problems.add(f"{dotted}.estimator", said)
     if model.regimes is None:

@@ -8,25 +8,26 @@ import numpy as np
 import pytest
 from scipy import optimize, sparse
 
-from spatial_zb.core.likelihood import score as kernel
+from spatial_zb.core.likelihood import error_score as sums
 from spatial_zb.core.likelihood.error_score import (
     ErrorSample,
     ErrorScore,
+    at_root,
     error_at_root,
-    error_covariance,
     error_point,
+    score_covariance,
+    score_pairs,
 )
 from spatial_zb.core.likelihood.score import (
     ROBUST_FORMS,
-    Filters,
     ScoreSample,
-    at_root,
     blocks_of,
     period_basis,
     robust_score,
-    score_covariance,
     score_roots,
 )
+from spatial_zb.core.logdet import entries
+from spatial_zb.core.logdet.entries import Filters
 from spatial_zb.core.transforms import column_basis, demean
 
 N, T, K = 7, 4, 2
@@ -151,7 +152,7 @@ def test_mean_is_zero_for_any_variances_and_correlation_within_units(dense, form
 def test_slope_is_the_derivative_and_pairs_are_their_sum(dense, score):
     e, step = dense.ey - RHO * dense.ew, 1e-5
     found = at_root(score, RHO)
-    assert found.slope == pytest.approx(
+    assert found.slope.item() == pytest.approx(
         (score.value(RHO - step) - score.value(RHO + step)) / (2 * step), rel=SLOPED
     )
     form = dense.M @ dense.G(RHO) - dense.M @ dense.K(RHO) @ dense.M
@@ -160,7 +161,7 @@ def test_slope_is_the_derivative_and_pairs_are_their_sum(dense, score):
         for j in range(N):
             rows, columns = np.arange(T) * N + i, np.arange(T) * N + j
             total += 2 * (i != j) * (e[rows] @ form[np.ix_(rows, columns)] @ e[columns]) ** 2
-    assert found.pairs == pytest.approx(total, rel=SOLVED)
+    assert found.pairs.item() == pytest.approx(total, rel=SOLVED)
 
 
 def test_covariance_by_loops_over_units(dense, score):
@@ -171,35 +172,35 @@ def test_covariance_by_loops_over_units(dense, score):
     k, factor = Z.shape[1], N / (N - 1)
     inverse = np.zeros((k + 1, k + 1))  # of the Jacobian
     inverse[:k, :k] = np.linalg.inv(Z.T @ Z)
-    inverse[:k, k] = -inverse[:k, :k] @ Z.T @ dense.Wy.ravel() / found.slope
-    inverse[k, k] = 1 / found.slope
+    shift = -inverse[:k, :k] @ Z.T @ dense.Wy.ravel()
+    inverse[:k, k], inverse[k, k] = shift / found.slope.item(), 1 / found.slope.item()
     meat = np.zeros((k + 1, k + 1))
     for i in range(N):
         rows = np.arange(T) * N + i
         own = np.append(Z[rows].T @ e[rows], (dense.M @ mean)[rows] @ e[rows])
         meat += factor * np.outer(own, own)
-    meat[k, k] += factor**2 * found.pairs
+    meat[k, k] += factor**2 * found.pairs.item()
     basis, F = column_basis(Z), period_basis(T, dense.within)
     back = np.linalg.inv(basis.R) / basis.scale[:, None]
-    cov = score_covariance(
-        sample,
-        found,
-        mean.reshape(T, N).T @ F,
-        sample.y - RHO * sample.Wy,
-        np.column_stack([inverse[:k, :k] @ Z.T @ dense.Wy.ravel(), back]),
-        factor,
-    )
+    means, e = mean.reshape(T, N).T @ F, sample.y - RHO * sample.Wy
+    cov, probed = score_covariance(sample, found, means, e, back, shift[:, None], factor)
+    assert probed == 0
     np.testing.assert_allclose(cov, inverse @ meat @ inverse.T, rtol=SOLVED, atol=EXACT)
 
 
 def test_sparse_filters_give_what_dense_ones_do(dense, score, monkeypatch):
-    monkeypatch.setattr(kernel, "DENSE_FILTER", 0)
+    monkeypatch.setattr(entries, "DENSE_FILTER", 0)
     sparse_score = robust_score(dense.sample(), "block")
     assert sparse_score.filters.dense is None
     grid = np.array([-0.5, 0.0, 0.6])
     np.testing.assert_allclose(sparse_score.values(grid), score.values(grid), rtol=SOLVED)
     one, other = at_root(score, RHO), at_root(sparse_score, RHO)
-    assert (other.slope, other.pairs) == pytest.approx((one.slope, one.pairs), rel=SOLVED)
+    assert other.pairs == pytest.approx(one.pairs, rel=SOLVED)
+    assert other.slope == pytest.approx(one.slope, rel=SLOPED)
+    bounds = (-0.9, 0.95)
+    assert score_roots(sparse_score, bounds).found == pytest.approx(
+        score_roots(score, bounds).found, abs=SOLVED
+    )
 
 
 def test_order_of_units_and_scale_of_data_do_not_matter(dense, score):
@@ -243,84 +244,212 @@ def test_a_regressor_of_one_unit_in_one_period_leaves_the_simpler_form():
     rows = np.einsum("tnk,ts->nsk", Q.reshape(T, N, -1), F)
     sample = ScoreSample(*off, rows, True, sparse.csr_array(dense.W))
     assert score_blocks(robust_score(sample, "block"), RHO) is None
-    assert at_root(robust_score(sample, "scalar"), RHO).slope > 0
+    assert at_root(robust_score(sample, "scalar"), RHO).slope.item() > 0
 
 
 # --- λ
 
 LAM = 0.3
+OWN = [np.arange(T) * N + i for i in range(N)]
 
 
 @pytest.fixture(scope="module")
 def error_score(dense) -> ErrorScore:
+    return both_scores(dense)
+
+
+def both_scores(dense: Dense) -> ErrorScore:
     F = period_basis(T, dense.within)
     lag = lambda values: demean(np.einsum("ij,tj...->ti...", dense.W, values), dense.effects)  # noqa: E731
-    parts = (
-        np.moveaxis(np.tensordot(F, v, (0, 0)), 0, 1) for v in (dense.y, dense.Wy, dense.Z, lag(dense.Z))
+    y, Wy, Z, WZ, WWy = (
+        np.moveaxis(np.tensordot(F, v, (0, 0)), 0, 1)
+        for v in (dense.y, dense.Wy, dense.Z, lag(dense.Z), lag(dense.Wy))
     )
-    return ErrorScore(ErrorSample(*parts, dense.centred, Filters(sparse.csr_array(dense.W))), "block")
+    filters = Filters(sparse.csr_array(dense.W))
+    return ErrorScore(ErrorSample(y, Wy, Z, WZ, dense.centred, filters, WWy), "block")
 
 
-def at_lambda(dense: Dense, lam: float) -> tuple[np.ndarray, ...]:
-    """M, the matrix of the quadratic form MHM − MKM, residuals, δ̂ and filtered regressors, all n·T rows."""
+def at_lambda(dense: Dense, lam: float, rho: float = 0.0) -> tuple[np.ndarray, ...]:
+    """MHM − MKM, residuals, δ̂ and filtered regressors, all n·T rows; then MG − MKM of ρ, MBWy and M."""
     lag = np.kron(np.eye(T), dense.W)
-    B, H = np.eye(T * N) - lam * lag, dense.G(lam)
+    B = np.eye(T * N) - lam * lag
     off = np.kron(np.eye(T) - dense.within / T, np.eye(N) - dense.centred / N)
     Z = off @ B @ dense.Z.reshape(T * N, -1)
-    y = dense.y.ravel() - lam * dense.Wy.ravel()
+    y = off @ B @ (dense.y - rho * dense.Wy).ravel()
     M = off - Z @ np.linalg.solve(Z.T @ Z, Z.T)
-    own = [np.arange(T) * N + i for i in range(N)]
-    blocks = lambda A: np.concatenate([(A + A.T)[np.ix_(r, r)].ravel() / 2 for r in own])  # noqa: E731
-    system = np.stack([blocks(M @ part @ M) for part in dense.bases], axis=1)
-    found = np.linalg.lstsq(system, blocks(M @ H @ M), rcond=None)[0]
-    K = sum(c * part for c, part in zip(found, dense.bases, strict=True))
-    return M @ H @ M - M @ K @ M, M @ y, np.linalg.lstsq(Z, y, rcond=None)[0], Z
+    system = np.stack([own_entries(M @ part @ M) for part in dense.bases], axis=1)
+    forms = []
+    for seen in (M @ dense.G(lam) @ M, M @ dense.G(rho)):
+        found = np.linalg.lstsq(system, own_entries(seen), rcond=None)[0]
+        K = sum(c * part for c, part in zip(found, dense.bases, strict=True))
+        forms.append(seen - M @ K @ M)
+    delta = np.linalg.lstsq(Z, y, rcond=None)[0]
+    return forms[0], M @ y, delta, Z, forms[1], M @ B @ dense.Wy.ravel(), M
+
+
+def own_entries(A: np.ndarray) -> np.ndarray:
+    """The own blocks of units of sym(A)."""
+    return np.concatenate([(A + A.T)[np.ix_(rows, rows)].ravel() / 2 for rows in OWN])
+
+
+def pair_total(forms: list[np.ndarray], e: np.ndarray) -> np.ndarray:
+    """2 Σ_{i≠j} Y_ij Y_ij' by loops."""
+    total = np.zeros((len(forms), len(forms)))
+    for i in range(N):
+        for j in range(N):
+            Y = [e[OWN[i]] @ ((A + A.T) / 2)[np.ix_(OWN[i], OWN[j])] @ e[OWN[j]] for A in forms]
+            total += 2 * (i != j) * np.outer(Y, Y)
+    return total
 
 
 def test_error_score_by_dense_matrices(dense, error_score):
     for lam in (-0.4, 0.0, LAM, 0.7):
-        form, e, delta, _ = at_lambda(dense, lam)
+        form, e, delta, *_ = at_lambda(dense, lam)
         point = error_point(error_score, lam)
-        assert point.value == pytest.approx(e @ form @ e, abs=SOLVED * (e @ e))
-        np.testing.assert_allclose(point.delta, delta, rtol=SOLVED, atol=SOLVED)
-    own = [np.arange(T) * N + i for i in range(N)]
-    largest = max(np.abs((form + form.T)[np.ix_(rows, rows)]).max() for rows in own)
-    assert largest < 20 * EXACT  # zero mean for any Ω that is block-diagonal by unit
+        assert point.value() == pytest.approx(e @ form @ e, abs=SOLVED * (e @ e))
+        np.testing.assert_allclose(point.delta(), delta, rtol=SOLVED, atol=SOLVED)
+    assert np.abs(own_entries(form)).max() < 20 * EXACT  # zero mean for any Ω that is block-diagonal by unit
 
 
 def test_error_covariance_by_loops(dense, error_score):
-    form, e, _, Z = at_lambda(dense, LAM)
-    form, total = (form + form.T) / 2, 0.0
-    own = [np.arange(T) * N + i for i in range(N)]
-    for i in range(N):
-        for j in range(N):
-            total += 2 * (i != j) * (e[own[i]] @ form[np.ix_(own[i], own[j])] @ e[own[j]]) ** 2
+    form, e, _, Z, *_ = at_lambda(dense, LAM)
+    total = pair_total([form], e)
     known, shift = error_at_root(error_score, LAM)
     step = 1e-5
     sides = [at_lambda(dense, LAM + s) for s in (-step, step)]
     slope = (sides[0][1] @ sides[0][0] @ sides[0][1] - sides[1][1] @ sides[1][0] @ sides[1][1]) / (2 * step)
-    assert (known.slope, known.pairs) == pytest.approx((slope, total), rel=SLOPED)
-    np.testing.assert_allclose(shift, (sides[1][2] - sides[0][2]) / (2 * step), rtol=SLOPED, atol=SLOPED)
+    assert (known.slope.item(), known.pairs.item()) == pytest.approx((slope, total.item()), rel=SLOPED)
+    np.testing.assert_allclose(
+        shift[:, 0], (sides[1][2] - sides[0][2]) / (2 * step), rtol=SLOPED, atol=SLOPED
+    )
     inverse, factor = np.linalg.inv(Z.T @ Z), N / (N - 1)
-    expected = factor * sum(
-        inverse @ np.outer(Z[r].T @ e[r], Z[r].T @ e[r]) @ inverse for r in own
-    ) + factor**2 * known.pairs / known.slope**2 * np.outer(shift, shift)
+    expected = (
+        factor * sum(inverse @ np.outer(Z[r].T @ e[r], Z[r].T @ e[r]) @ inverse for r in OWN)
+        + factor**2 * known.pairs / known.slope**2 * shift @ shift.T
+    )
     point = error_point(error_score, LAM)
-    cov = error_covariance(point, known, shift, point.sample.y, factor)
+    cov, _ = score_covariance(point.sample, known, None, point.sample.y, point.back, shift, factor)
     np.testing.assert_allclose(cov[:-1, :-1], expected, rtol=SOLVED, atol=EXACT)
-    assert cov[-1, -1] == pytest.approx(factor**2 * total / known.slope**2, rel=SLOPED)
+    assert cov[-1, -1] == pytest.approx((factor**2 * total / known.slope**2).item(), rel=SLOPED)
+
+
+# --- ρ and λ
+
+
+def dense_pair(dense: Dense, rho: float, lam: float) -> np.ndarray:
+    """(ψ_ρ, ψ_λ)."""
+    of_lambda, e, _, _, of_rho, lagged, M = at_lambda(dense, lam, rho)
+    K = M @ dense.G(rho) - of_rho  # MKM
+    return np.array([lagged @ e - e @ K @ e, e @ of_lambda @ e])
+
+
+def test_both_scores_by_dense_matrices_and_their_restrictions(dense, error_score, score):
+    for rho, lam in ((0.3, 0.3), (-0.4, 0.6), (0.0, LAM)):
+        expected = dense_pair(dense, rho, lam)
+        assert error_score.raw(np.array([rho, lam])) == pytest.approx(expected, abs=1e-6)
+    of_lambda, *_, of_rho, _, _ = at_lambda(dense, 0.6, -0.4)
+    for form in (of_lambda, of_rho):  # zero mean for any Ω that is block-diagonal by unit
+        assert np.abs(own_entries(form)).max() < 20 * EXACT
+    assert error_score.raw(np.array([RHO, 0.0]))[0] == pytest.approx(score.value(RHO), abs=1e-6)
+    assert error_score.raw(np.array([0.0, LAM]))[1] == pytest.approx(error_score.value(LAM), abs=1e-9)
+
+
+def test_pairs_of_roots_by_a_slow_search():
+    """From a grid of starts, on the dense scores."""
+    dense = Dense("two_way")
+    found, _ = score_pairs(both_scores(dense), (-0.95, 0.95))
+    slow: list[np.ndarray] = []
+    for start in np.stack(np.meshgrid(*[np.linspace(-0.7, 0.7, 3)] * 2), axis=-1).reshape(-1, 2):
+        at = optimize.root(lambda both: dense_pair(dense, *np.clip(both, -0.97, 0.97)), start, tol=1e-10)
+        step = 1e-5
+        inside = at.success and np.abs(at.x).max() < 0.95
+        if inside and all(np.abs(at.x - other).max() > 1e-4 for other in slow):
+            sides = [
+                dense_pair(dense, *(at.x + h)) - dense_pair(dense, *(at.x - h)) for h in step * np.eye(2)
+            ]
+            if np.linalg.det(sides) > 0 and np.trace(sides) < 0:
+                slow.append(at.x)
+    assert len(found) == len(slow)
+    for root in slow:
+        assert min(np.abs(np.array(found) - root).max(axis=1)) < 1e-6
+
+
+def test_covariance_of_both_by_loops_over_units(dense, error_score):
+    of_lambda, e, delta, Z, of_rho, lagged, M = at_lambda(dense, LAM, RHO)
+    known, shift = error_at_root(error_score, LAM, rho=RHO)
+    step = 1e-5
+    slope = -np.column_stack(
+        [
+            (dense_pair(dense, *at) - dense_pair(dense, *back)) / (2 * step)
+            for at, back in (
+                ((RHO + step, LAM), (RHO - step, LAM)),
+                ((RHO, LAM + step), (RHO, LAM - step)),
+            )
+        ]
+    )
+    total = pair_total([of_rho, of_lambda], e)
+    np.testing.assert_allclose(known.slope, slope, rtol=1e-5, atol=1e-5 * np.abs(slope).max())
+    np.testing.assert_allclose(known.pairs, total, rtol=1e-6, atol=1e-7 * np.abs(total).max())
+    inverse, factor = np.linalg.inv(Z.T @ Z), N / (N - 1)
+    expected_shift = np.column_stack(
+        [
+            -inverse @ Z.T @ lagged - inverse @ Z.T @ (M @ lagged - lagged),
+            (at_lambda(dense, LAM + step, RHO)[2] - at_lambda(dense, LAM - step, RHO)[2]) / (2 * step),
+        ]
+    )
+    lag = np.kron(np.eye(T), dense.W)
+    BWy = (np.eye(T * N) - LAM * lag) @ dense.Wy.ravel()
+    expected_shift[:, 0] = -inverse @ Z.T @ BWy
+    np.testing.assert_allclose(shift, expected_shift, rtol=1e-5, atol=1e-6)
+    mean = M @ (np.eye(T * N) - LAM * lag) @ dense.G(RHO) @ dense.Z.reshape(T * N, -1) @ delta
+    k = len(delta)
+    expected = np.zeros((k + 2, k + 2))
+    bread = np.linalg.inv(known.slope)
+    for rows in OWN:
+        steps = bread @ [mean[rows] @ e[rows], 0.0]
+        own = np.append(inverse @ Z[rows].T @ e[rows] + shift @ steps, steps)
+        expected += factor * np.outer(own, own)
+    both = np.vstack([shift, np.eye(2)]) @ bread
+    expected += factor**2 * both @ known.pairs @ both.T
+    point = error_point(error_score, LAM)
+    F = period_basis(T, dense.within)
+    means = demean(
+        ((np.eye(T * N) - LAM * lag) @ dense.G(RHO) @ dense.Z.reshape(T * N, -1) @ delta).reshape(T, N),
+        dense.effects,
+    )
+    cov, _ = score_covariance(
+        point.sample, known, means.T @ F, point.residuals(RHO), point.back, shift, factor
+    )
+    np.testing.assert_allclose(cov, expected, rtol=SOLVED, atol=EXACT)
+
+
+def test_sums_over_pairs_by_random_signs(monkeypatch):
+    """Many draws of signs have the mean of the exact sums, and the errors that they state."""
+    dense = Dense("two_way")
+    error_score = both_scores(dense)
+    monkeypatch.setattr(entries, "DENSE_FILTER", 0)
+    sample = error_score.sample
+    parts = (getattr(sample, name) for name in ("y", "Wy", "Z", "WZ", "centred"))
+    many = ErrorScore(ErrorSample(*parts, Filters(sparse.csr_array(dense.W)), sample.WWy), "block")
+    exact, _ = error_at_root(many, LAM, rho=RHO)
+    assert not exact.error.any()
+    monkeypatch.setattr(sums, "PAIR_UNITS", 0)
+    monkeypatch.setattr(entries, "PAIR_SIGNS", 1500 * N)
+    probed, _ = error_at_root(many, LAM, rho=RHO)
+    assert probed.error.diagonal().min() > 0
+    assert np.all(np.abs(probed.pairs - exact.pairs) < 4 * probed.error + 1e-12)
 
 
 def test_sparse_filters_of_the_error_score(dense, error_score, monkeypatch):
-    monkeypatch.setattr(kernel, "DENSE_FILTER", 0)
-    other = ErrorScore(
-        ErrorSample(
-            *(getattr(error_score.sample, name) for name in ("y", "Wy", "Z", "WZ", "centred")),
-            Filters(sparse.csr_array(dense.W)),
-        ),
-        "block",
-    )
+    monkeypatch.setattr(entries, "DENSE_FILTER", 0)
+    sample = error_score.sample
+    parts = (getattr(sample, name) for name in ("y", "Wy", "Z", "WZ", "centred"))
+    other = ErrorScore(ErrorSample(*parts, Filters(sparse.csr_array(dense.W)), sample.WWy), "block")
     assert other.value(LAM) == pytest.approx(error_score.value(LAM), rel=SOLVED)
-    (one, shift), (two, moved) = error_at_root(error_score, LAM), error_at_root(other, LAM)
-    assert (two.slope, two.pairs) == pytest.approx((one.slope, one.pairs), rel=1e-5)
-    np.testing.assert_allclose(moved, shift, rtol=1e-5, atol=1e-8)
+    for rho in (None, RHO):
+        (one, shift), (two, moved) = (error_at_root(s, LAM, rho=rho) for s in (error_score, other))
+        np.testing.assert_allclose(two.slope, one.slope, rtol=1e-5, atol=1e-8)
+        np.testing.assert_allclose(two.pairs, one.pairs, rtol=1e-5)
+        np.testing.assert_allclose(moved, shift, rtol=1e-5, atol=1e-8)
+    (found, _), (expected, _) = score_pairs(other, (-0.95, 0.95)), score_pairs(error_score, (-0.95, 0.95))
+    np.testing.assert_allclose(found, expected, atol=1e-7)

@@ -13,12 +13,18 @@ from small_examples import durbin_fit, ring_with_chords
 
 import spatial_zb as zb
 from spatial_zb.core.likelihood import inner_interval
-from spatial_zb.core.likelihood.error_score import ErrorScore
+from spatial_zb.core.likelihood.error_score import ErrorScore, score_pairs
 from spatial_zb.core.likelihood.score import robust_score, score_roots
 from spatial_zb.core.transforms import orthogonal_base
 from spatial_zb.models.design import stacked
-from spatial_zb.models.notes import no_root, score_has_roots, simpler_score
-from spatial_zb.models.score import error_sample, score_sample
+from spatial_zb.models.notes import no_root
+from spatial_zb.models.score import (
+    error_sample,
+    roots_alike,
+    score_has_roots,
+    score_sample,
+    simpler_score,
+)
 
 CITIES = Path(__file__).parents[1] / "reference" / "cities"
 SAME_ROOT = 1e-10
@@ -144,6 +150,97 @@ def test_lambda_by_one_weight_for_all_units_is_maximum_likelihood(fit, lag_x):
     assert scaled.bse["a"] == pytest.approx(1e6 * own.bse["a"], rel=1e-6)
 
 
+# --- ρ and λ
+
+
+@pytest.fixture(scope="module")
+def sac():
+    """A SAC with two-way effects, and its panel and W."""
+    W = ring_with_chords(16)
+    panel = zb.simulate_durbin(W, 6, {"a": 1.0, "b": 0.5}, rho=0.3, lam=0.3, rng=2)
+    spec = zb.DurbinSpec("y", ["a", "b"], lag_x=[], lag_error=True)
+    return zb.fit_durbin(spec, panel, W, "robust_score")
+
+
+@pytest.mark.parametrize("lag_x", [[], ["a"]])
+def test_both_by_one_weight_for_all_units_are_maximum_likelihood(sac, lag_x):
+    spec = zb.DurbinSpec("y", ["a", "b"], lag_x=lag_x, lag_error=True)
+    like = zb.fit_durbin(spec, sac.panel, sac.weights)
+    score = ErrorScore(error_sample(like.design, 1.0), "equal")
+    found, _ = score_pairs(score, inner_interval(sac.weights.logdet.interval))
+    assert found[0] == pytest.approx(like.params[["rho", "lam"]], abs=SAME_ROOT)
+    if lag_x:
+        return
+    assert list(sac.params.index) == list(like.params.index)
+    assert sac.converged
+    for name in ("rho", "lam"):
+        assert abs(sac.params[name] - like.params[name]) < like.bse[name]
+    # Given ρ and λ, δ is least squares of the filtered data, and σ² the mean square.
+    WZ, WWy = like.design.lags
+    rho, lam, design = sac.params["rho"], sac.params["lam"], like.design
+    By = stacked(design.y - rho * design.Wy - lam * (design.Wy - rho * WWy))
+    BZ = stacked(design.Z - lam * WZ)
+    delta = np.linalg.lstsq(BZ, By, rcond=None)[0]
+    assert sac.params[:-3].to_numpy() == pytest.approx(delta, rel=1e-9)
+    assert sac.sigma2 == pytest.approx(((By - BZ @ delta) ** 2).sum() / sac.nobs, rel=1e-9)
+
+
+def test_both_do_not_depend_on_order_and_units_of_measurement(sac):
+    order = np.random.default_rng(0).permutation(sac.weights.n)
+    moved = sac.panel.select(units=[sac.panel.units[i] for i in order])
+    larger = moved.with_columns({"y": 1e6 * moved.array("y")})
+    again = zb.fit_durbin(sac.spec, larger, sac.weights, "robust_score")
+    scale = np.array([1e6, 1e6, 1.0, 1.0])
+    assert again.params[:-1].to_numpy() == pytest.approx(scale * sac.params[:-1], rel=1e-7)
+    assert again.bse[:-1].to_numpy() == pytest.approx(scale * sac.bse[:-1], rel=1e-5)
+
+
+def test_both_are_followed_through(sac):
+    """Effects with limits, the tables, the grid."""
+    effects = zb.spatial_effects(sac, "fieller").tidy()
+    assert np.isfinite(effects["estimate"]).all()
+    plain = zb.spatial_effects(sac).tidy().set_index(["term", "effect"])
+    assert plain.loc[("a", "total"), "estimate"] == pytest.approx(
+        sac.params["a"] / (1 - sac.params["rho"]), rel=1e-9
+    )
+    assert sac.glance()["estimator"].item() == "robust_score"
+    assert np.isfinite(sac.tidy().set_index("term").loc[["rho", "lam"], "df"]).all()
+    grid = zb.specification_grid(
+        sac.panel, {"SAC": sac.spec}, {"W": sac.weights}, estimators=["robust_score"]
+    )
+    found = grid.estimates.set_index("term")["estimate"]
+    assert found[["rho", "lam"]].to_numpy() == pytest.approx(sac.params[["rho", "lam"]].to_numpy())
+
+
+@pytest.mark.parametrize(("apart", "claimed"), [(0.5, False), (5.0, True)])
+def test_roots_that_cannot_be_told_apart_claim_nothing(sac, monkeypatch, apart, claimed):
+    from spatial_zb.models import score
+
+    own = float(sac.params["rho"]), float(sac.params["lam"])
+    monkeypatch.setattr(score, "score_pairs", lambda *_: ([own, (-0.5, 0.7)], own))
+    monkeypatch.setattr(score, "climb", lambda *_: apart)
+    found = zb.fit_durbin(sac.spec, sac.panel, sac.weights, "robust_score")
+    kinds = {note.kind: note for note in found.notes}
+    assert found.converged == claimed
+    assert (score_has_roots if claimed else roots_alike) in kinds
+    assert kinds[score_has_roots if claimed else roots_alike]["roots"] == (own, (-0.5, 0.7))
+    assert found.tidy()["estimate"].notna().all() == claimed
+
+
+def test_without_regressors_that_matter_rho_and_lambda_may_change_places():
+    """β = 0: the two equations are one another's mirror, and the data say nothing of which is which."""
+    W = ring_with_chords(16)
+    panel = zb.simulate_durbin(W, 20, {"a": 0.0}, rho=0.6, lam=-0.3, rng=0)
+    fit = zb.fit_durbin(zb.DurbinSpec("y", ["a"], lag_x=[], lag_error=True), panel, W, "robust_score")
+    (note,) = (note for note in fit.notes if note.kind is roots_alike)
+    (one, other) = note["roots"]
+    assert one == pytest.approx(other[::-1], abs=0.1)
+    assert not fit.converged
+
+
+# --- Either
+
+
 @pytest.mark.parametrize("effects", ["none", "unit", "time"])
 def test_other_effects_and_a_lopsided_W(effects):
     W = ring_with_chords(15)
@@ -193,14 +290,14 @@ def test_several_roots_are_listed(fit, monkeypatch):
     monkeypatch.setattr(score, "score_roots", lambda *_: Roots((-0.6, fit.params["rho"]), 0.99))
     found = zb.fit_durbin(fit.spec, fit.panel, fit.weights, "robust_score")
     (note,) = (note for note in found.notes if note.kind is score_has_roots)
-    assert note["roots"] == (fit.params["rho"], -0.6)
+    assert note["roots"] == ((fit.params["rho"], 0.0), (-0.6, 0.0))
+    assert found.convergence.roots == (fit.params["rho"], -0.6)
     assert found.params["rho"] == fit.params["rho"]
 
 
 @pytest.mark.parametrize(
     ("changes", "options", "named"),
     [
-        ({"lag_error": True}, {}, "gmm"),
         ({"fixed_effects": "random"}, {}, "fixed_effects"),
         ({"time_lag": True}, {}, "robust_score"),
         ({}, {"covariance": "information"}, "cluster"),

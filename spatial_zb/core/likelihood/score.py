@@ -19,29 +19,29 @@ Science and Urban Economics 52: 50-70 (a cross-section).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import scipy
-from numpy.typing import NDArray
 from scipy import sparse
 
 from spatial_zb.core import Array, Values
-from spatial_zb.core.logdet.entries import Dissection, dissect, filter_diagonal
-from spatial_zb.core.logdet.traces import BLOCK, filter_applier, unit_columns
+from spatial_zb.core.likelihood.shape_rows import Nodes
+from spatial_zb.core.likelihood.surface import falls, polished
+from spatial_zb.core.logdet.entries import Filters
 
 #: What K is for each unit: a symmetric block over its periods; one number; one number, as if nothing but the effects had
 #: been taken out; one number for all units, which is maximum likelihood.
 Form = Literal["block", "scalar", "bare", "equal"]
 #: Forms that no variances bias, from the one that allows most.
 ROBUST_FORMS: tuple[Form, ...] = ("block", "scalar", "bare")
-#: Up to this many units G is held as a dense matrix.
-DENSE_FILTER = 150
-#: Points at which the sign of the score is read before its roots are bracketed; fewer where each needs a factorisation.
-SCAN, WIDE_SCAN = 33, 13
+#: Points at which the sign of the score is read before its roots are bracketed.
+SCAN = 33
+#: Above, values at so many of Chebyshev's points tell a polynomial whose sign is read at so many.
+WIDE_NODES, WIDE_SCAN = 9, 201
+#: Step of derivatives, of which rounding and curvature are then about equal.
+STEP = 1e-4
 #: Relative residual at which conjugate gradients stop, and steps after which the equations are taken to have no solution.
 EXACT, STEPS = 1e-11, 300
 
@@ -143,62 +143,15 @@ def _squares(values: Array) -> Array:
     return np.einsum("bnst,bnst->b", values, values)
 
 
-# --- G
-
-
-class Filters:
-    """G at any ρ of the admissible interval: dense for few units, else by factorisation."""
-
-    def __init__(self, matrix: sparse.csr_array) -> None:
-        self.matrix, self.n = matrix, matrix.shape[0]
-        self.dense = matrix.toarray() if self.n <= DENSE_FILTER else None
-        self.transposed = sparse.csr_array(matrix.T)
-
-    @cached_property
-    def tree(self) -> Dissection | None:
-        """W along a dissection of its graph."""
-        return dissect(self.matrix)
-
-    def full(self, rho: Values) -> Array:
-        """G (…, n, n) at one ρ or at many, for few units."""
-        assert self.dense is not None, "few units"
-        at = np.asarray(rho)[..., None, None]
-        return np.linalg.solve(
-            np.eye(self.n) - at * self.dense, np.broadcast_to(self.dense, (*at.shape[:-2], *self.dense.shape))
-        )
-
-    def diagonal(self, rho: float) -> Array:
-        """diag G (n,)."""
-        return (
-            self.full(rho).diagonal()
-            if self.dense is not None
-            else filter_diagonal(self.matrix, rho, self.tree)
-        )
-
-    def moved(self, rho: float, right: Array) -> Array:
-        """G'R for R (n, …)."""
-        flat = right.reshape(self.n, -1)
-        out = (
-            self.full(rho).T @ flat if self.dense is not None else filter_applier(self.transposed, rho)(flat)
-        )
-        return out.reshape(right.shape)
-
-    def ahead(self, rho: float, right: Array) -> Array:
-        """GR for R (n, …)."""
-        flat = right.reshape(self.n, -1)
-        out = self.full(rho) @ flat if self.dense is not None else filter_applier(self.matrix, rho)(flat)
-        return out.reshape(right.shape)
-
-    def columns(self, rho: float) -> Iterator[tuple[NDArray[np.intp], Array, Array]]:
-        """Columns of G and of G', (n, b) at a time, with their positions."""
-        if self.dense is not None:
-            G = self.full(rho)
-            yield np.arange(self.n), G, G.T
-            return
-        one, other = (filter_applier(W, rho) for W in (self.matrix, self.transposed))
-        for first in range(0, self.n, BLOCK):
-            unit = unit_columns(self.n, first, min(self.n, first + BLOCK))
-            yield np.arange(first, first + unit.shape[1]), one(unit), other(unit)
+def blocks_of(sample: ScoreSample, form: Form, own: Array, lagged: Array) -> Array | None:
+    """K (n, S, S) of a form for own blocks ``own``_i I − sym(U_i ``lagged``_i'), as the form sees M."""
+    U = sample.seen(form)
+    right = own[:, None, None] * np.eye(U.shape[1])
+    if U.shape[2]:
+        cross = U @ lagged.swapaxes(1, 2)
+        right = right - (cross + cross.swapaxes(1, 2)) / 2
+    solved = solve_blocks(right[None], sample, form)
+    return None if solved is None else solved[0]
 
 
 # --- The score
@@ -240,29 +193,31 @@ class Score:
         """Σ a_i'K_i[G]b_i of the three pairs, (3,)."""
         if self.whole is not None:
             return self.whole.reshape(3, -1) @ self.filters.full(rho).ravel()
-        moved = self.filters.moved(rho, _beside(self.sample.seen(self.form)))
-        return self.weighed(self.filters.diagonal(rho), moved)
+        moved = self.filters.moved(rho, beside_ones(self.sample.seen(self.form)))
+        inside = self.moved.reshape(3, -1) @ moved[:, :-1].ravel()
+        return self.own @ (self.filters.diagonal(rho) - self.sample.share * moved[:, -1]) - inside
 
-    def slope(self, rho: float, G: tuple[Array, Array], square: tuple[Array, Array]) -> float:
-        """h = −ψ′(ρ) from :meth:`weighed` of G and of G², which is the derivative of G."""
-        Wy, first, second = self.sample.Wy, self.weighed(*G), self.weighed(*square)
+    def slope(self, rho: float) -> float:
+        """h = −ψ′(ρ): exact of a dense G, whose derivative is G², else from a value on either side."""
+        if self.whole is None:
+            return (self.value(rho - STEP) - self.value(rho + STEP)) / (2 * STEP)
+        G, Wy = self.filters.full(rho), self.sample.Wy
+        first, second = (self.whole.reshape(3, -1) @ X.ravel() for X in (G, G @ G))
         inside = second[0] - 2 * rho * second[1] + rho**2 * second[2]
         return float(np.vdot(Wy, Wy) - 2 * first[1] + 2 * rho * first[2] + inside)
 
-    def weighed(self, diagonal: Array, moved: Array) -> Array:
-        """The three forms from diag G (n,) and G'[U, ι] (n, S·k + 1)."""
-        inside = self.moved.reshape(3, -1) @ moved[:, :-1].ravel()
-        return self.own @ (diagonal - self.sample.share * moved[:, -1]) - inside
 
+def robust_score(sample: ScoreSample, form: Form, filters: Filters | None = None) -> Score | None:
+    """The score of a form; None where its equations have no solution (too few units, a regressor of one unit alone).
 
-def robust_score(sample: ScoreSample, form: Form) -> Score | None:
-    """The score of a form; None where its equations have no solution (too few units, a regressor of one unit alone)."""
+    ``filters`` are those of W, where there are some already.
+    """
     a, b, n = sample.y, sample.Wy, len(sample.y)
     pairs = np.stack([_outer(a, a), (_outer(a, b) + _outer(b, a)) / 2, _outer(b, b)])
     weights = solve_blocks(pairs, sample, form)
     if weights is None:
         return None
-    filters, U = Filters(sample.matrix), sample.seen(form)
+    filters, U = filters or Filters(sample.matrix), sample.seen(form)
     own, moved, whole = np.einsum("bnss->bn", weights), weights @ U, None
     if filters.dense is not None:
         whole = own[:, :, None] * np.eye(n) - sample.share * own[:, None, :]
@@ -297,7 +252,9 @@ def score_roots(score: Curve, bounds: tuple[float, float]) -> Roots:
     Its sign is read at evenly spaced points, and where it comes near zero between two of the same sign; each fall is then
     bracketed.
     """
-    grid = np.linspace(*bounds, SCAN if score.filters.dense is not None else WIDE_SCAN)
+    if score.filters.dense is None:
+        return _roots_between_nodes(score, bounds)
+    grid = np.linspace(*bounds, SCAN)
     values = score.values(grid)
     for middle in _near_zero(values):
         sign, limits = np.sign(values[middle]), (float(grid[middle - 1]), float(grid[middle + 1]))
@@ -315,6 +272,18 @@ def score_roots(score: Curve, bounds: tuple[float, float]) -> Roots:
     return Roots(tuple(map(float, found)), float(grid[-1] if values[-1] > 0 else grid[0]))
 
 
+def _roots_between_nodes(score: Curve, bounds: tuple[float, float]) -> Roots:
+    """The same where a value is dear: the falls of a polynomial through a few of them, each then exact."""
+    nodes, grid = Nodes(bounds, WIDE_NODES), np.linspace(*bounds, WIDE_SCAN)
+    known = score.values(nodes.places) * nodes.damp(nodes.places)
+
+    def rough(rho: Values) -> Array:
+        return nodes.weights(rho) @ known / nodes.damp(rho)
+
+    near, end = falls(grid, rough(grid), lambda rho: float(rough(rho)))
+    return Roots(tuple(sorted(polished(score.value, near, bounds, WIDE_SCAN))), end)
+
+
 def _near_zero(values: Array) -> list[int]:
     """Points nearer to zero than both neighbours, all three of the same sign, from the right."""
     size, sign = np.abs(values), np.sign(values)
@@ -327,117 +296,6 @@ def _near_zero(values: Array) -> list[int]:
     return [int(i) + 1 for i in np.flatnonzero(inner)[::-1]]
 
 
-# --- At a root
-
-
-@dataclass(frozen=True, slots=True)
-class AtRoot:
-    """``slope`` h = −ψ′ at a root and ``pairs`` q = 2 Σ_{i≠j} Y_ij², Y the symmetric part of e_i'(MG − MKM)_ij e_j."""
-
-    slope: float
-    pairs: float
-
-
-def at_root(score: Score, rho: float, errors: Array | None = None) -> AtRoot | None:
-    """Slope of the score and the variance of its quadratic part; None where K has no solution at ρ.
-
-    Parameters
-    ----------
-    errors
-        (n, S) residuals of which products are taken, e(ρ) without them.
-    """
-    sample, filters = score.sample, score.filters
-    moved = filters.moved(rho, _beside(sample.rows))
-    lagged = moved[:, :-1].reshape(sample.rows.shape)
-    own = filters.diagonal(rho) - sample.share * moved[:, -1]
-    K = blocks_of(sample, score.form, own, lagged)
-    if K is None:
-        return None
-    e = sample.y - rho * sample.Wy if errors is None else errors
-    pairs, diagonals = pair_sum(sample, filters, rho, moved[:, -1], K, lagged, e)
-    if not score.moved.shape[-1]:
-        moved = moved[:, -1:]
-    twice = filters.moved(rho, moved)
-    return AtRoot(score.slope(rho, (diagonals[0], moved), (diagonals[1], twice)), pairs)
-
-
-def blocks_of(sample: ScoreSample, form: Form, own: Array, lagged: Array) -> Array | None:
-    """K (n, S, S) of a form for own blocks ``own``_i I − sym(U_i ``lagged``_i'), as the form sees M."""
-    U = sample.seen(form)
-    right = own[:, None, None] * np.eye(U.shape[1])
-    if U.shape[2]:
-        cross = U @ lagged.swapaxes(1, 2)
-        right = right - (cross + cross.swapaxes(1, 2)) / 2
-    solved = solve_blocks(right[None], sample, form)
-    return None if solved is None else solved[0]
-
-
-def pair_sum(
-    sample: ScoreSample, filters: Filters, rho: float, sums: Array, K: Array, lagged: Array, e: Array
-) -> tuple[float, Array]:
-    """2 Σ_{i≠j} Y_ij² of errors e (n, S), and the diagonals of G and G² (2, n); ``sums`` G'ι."""
-    rest, squares, diagonals = _Pairs.of(sample, lagged, K, e), 0.0, np.empty((2, len(e)))
-    for columns, G, transposed in filters.columns(rho):
-        here = np.arange(len(columns))
-        diagonals[:, columns] = G[columns, here], np.einsum("ij,ij->j", G, transposed)
-        both = (G + transposed - sample.share * (sums[columns] + sums[:, None])) / 2
-        Y = both * (e @ e[columns].T) + rest.left @ rest.right[columns].T
-        Y[columns, here] = 0.0
-        squares += float(np.vdot(Y, Y))
-    return 2 * squares, diagonals
-
-
-def _beside(U: Array) -> Array:
+def beside_ones(U: Array) -> Array:
     """[U, ι] (n, S·k + 1)."""
     return np.concatenate([U.reshape(len(U), -1), np.ones((len(U), 1))], axis=1)
-
-
-def score_covariance(
-    sample: ScoreSample, root: AtRoot, means: Array, errors: Array, back: Array, factor: float
-) -> Array:
-    """Covariance (k + 1, k + 1) of (δ, ρ), clustered by unit.
-
-    The influence of unit i is (Z'Z)⁻¹Z_i'e_i − p_W a_i'e_i/h on δ and a_i'e_i/h on ρ, a = MG(mean); pairs of units add
-    q/h². The two are uncorrelated, and no third or fourth moment enters since own blocks are zero.
-
-    Parameters
-    ----------
-    means
-        (n, S) G times the fitted mean, after the transform.
-    errors
-        (n, S) residuals, or what stands for errors.
-    back
-        (k, 1 + k): p_W, the coefficients of Wy on the regressors, and what turns coefficients on U into coefficients on Z.
-    factor
-        n/(n − 1) for residuals as they are: once for sums by unit, twice for pairs.
-    """
-    flat = sample.rows.reshape(-1, sample.rows.shape[2])
-    a = means - (flat @ (flat.T @ means.ravel())).reshape(means.shape)
-    own, shift = (a * errors).sum(axis=1) / root.slope, np.append(-back[:, 0], 1.0)
-    influence = own[:, None] * shift
-    influence[:, :-1] += np.einsum("nsk,ns->nk", sample.rows, errors) @ back[:, 1:].T
-    pairs = root.pairs * (factor / root.slope) ** 2
-    return factor * influence.T @ influence + pairs * np.outer(shift, shift)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pairs:
-    """What Y_ij has beside (JG)_ij e_i'e_j, as left_i · right_j."""
-
-    left: Array
-    right: Array
-
-    @classmethod
-    def of(cls, sample: ScoreSample, lagged: Array, K: Array, e: Array) -> _Pairs:
-        """From U and ``lagged`` (n, S, k), K (n, S, S) and errors (n, S)."""
-        U, c = sample.rows, sample.share
-        P, R = (np.einsum("nsk,ns->nk", rows, e) for rows in (U, lagged))
-        Ke, KU = np.einsum("nst,nt->ns", K, e), K @ U
-        Z = np.einsum("nsk,ns->nk", KU, e) - c * e @ KU.sum(axis=0)
-        inner = np.tensordot(U, KU, ((0, 1), (0, 1)))
-        left = [-P / 2, -R / 2, Z, P, -P @ inner]
-        right = [R, P, P, Z, P]
-        if c:
-            left += [c * Ke, c * e, -(c**2) * e @ K.sum(axis=0)]
-            right += [e, Ke, e]
-        return cls(np.hstack(left), np.hstack(right))

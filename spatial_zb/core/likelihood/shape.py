@@ -30,17 +30,13 @@ from scipy.linalg import lapack
 from spatial_zb.core import Array, Values
 from spatial_zb.core.likelihood import inner_interval
 from spatial_zb.core.likelihood.shape_rows import Nodes, RowFilter, RowWeights, TraceCurve
-from spatial_zb.core.likelihood.surface import falls, pair_root, polished
+from spatial_zb.core.likelihood.surface import falls, pair_roots, polished
 from spatial_zb.core.transforms import ColumnBasis, EffectSpace, column_basis
 
-#: Points at which the sign of a score is read, of one coefficient and, by coordinate, of two.
-SCAN, PAIR_SCAN = 201, 61
+#: Points at which the sign of a score of one coefficient is read.
+SCAN = 201
 #: Points from which a dear score is interpolated there: periods of up to FEW units, more, and too many for dense filters.
 NODES, FEW = (19, 11, 9), 100
-#: Roots of both are one when they are this near, and those of the interpolated score.
-SAME_ROOT, ALIKE = 1e-6, 1e-3
-#: Points of the integral of the score between two roots.
-PATH = 12
 #: Parts of a model at this many λ are kept, or fewer where they are large: so many numbers in all.
 KEPT, KEPT_SIZE = 48, 3e7
 
@@ -389,36 +385,8 @@ def _error_line(score: ShapeScore) -> tuple[list[float], float]:
 
 
 def _pairs(score: ShapeScore) -> tuple[list[tuple[float, float]], tuple[float, float]]:
-    """Roots of (ψ_ρ, ψ_λ), the highest first, from every cell of a grid in which both may vanish."""
+    """Roots of (ψ_ρ, ψ_λ), the highest first, and where they are nearest to zero without one."""
     rough = _Rough(score)
     assert rough.rho is not None, "both lags"
-    rhos, lams = (np.linspace(*nodes.bounds, PAIR_SCAN) for nodes in (rough.rho, rough.lam))
-    values = rough(*np.meshgrid(rhos, lams, indexing="ij"))
-    sign = np.sign(values)
-    corners = sign[:, :-1, :-1] + sign[:, 1:, :-1] + sign[:, :-1, 1:] + sign[:, 1:, 1:]
-    cells = np.argwhere((np.abs(corners) < 4).all(axis=0))
     intervals = [rough.rho.bounds, rough.lam.bounds]
-    near: list[tuple[float, float]] = []
-    for i, j in cells:
-        start = (rhos[i] + rhos[i + 1]) / 2, (lams[j] + lams[j + 1]) / 2
-        _add_root(near, pair_root(lambda both: rough(*both), start, intervals, len(score.y)), ALIKE)
-    best = np.unravel_index(int(np.argmin(np.abs(values).max(axis=0))), values.shape[1:])
-    nearest = float(rhos[best[0]]), float(lams[best[1]])
-    roots: list[tuple[float, float]] = []
-    for start in near or [nearest]:
-        _add_root(roots, pair_root(score.pair, start, intervals, len(score.y)), SAME_ROOT)
-    heights = [0.0, *(_climb(score, roots[0], root) for root in roots[1:])][: len(roots)]
-    return [roots[i] for i in np.argsort([-height for height in heights], kind="stable")], nearest
-
-
-def _add_root(roots: list[tuple[float, float]], root: tuple[float, float] | None, apart: float) -> None:
-    if root is not None and all(max(abs(root[0] - r), abs(root[1] - s)) > apart for r, s in roots):
-        roots.append(root)
-
-
-def _climb(score: ShapeScore, one: tuple[float, float], other: tuple[float, float]) -> float:
-    """∫ψ along the straight line from one root to another."""
-    nodes, weights = np.polynomial.legendre.leggauss(PATH)
-    start, way = np.array(one), np.array(other) - np.array(one)
-    along = (score.pair(start + (x + 1) / 2 * way) @ way for x in nodes)
-    return float(sum(w / 2 * value for w, value in zip(weights, along, strict=True)))
+    return pair_roots(rough, score.pair, intervals, len(score.y))

@@ -52,6 +52,10 @@ SAME_MODE = 1e-6
 EDGE_ROOM = 0.01
 #: Scores by row are zero when they are so small.
 ZERO = 1e-9
+#: Points of a grid in each direction on which signs of two scores are read, points of a path between two roots.
+PAIR_SCAN, PATH = 61, 12
+#: Roots nearer than this are one: exact ones, and those of rough scores.
+SAME_ROOT, ALIKE = 1e-6, 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +381,7 @@ def pair_root(
     start: Point,
     intervals: list[Point],
     rows: int,
+    last_step: float = 1e-13,
 ) -> Point | None:
     """A root from a start, inside the intervals, at which the score falls in every direction; None without one."""
     low, high = np.array(intervals).T
@@ -386,7 +391,7 @@ def pair_root(
         # Beyond the intervals, where filters may be singular: the value at the border, and a push back.
         return pair(held) / rows - 10.0 * (both - held)
 
-    found = scipy.optimize.root(inside, np.array(start), method="hybr", tol=1e-13)
+    found = scipy.optimize.root(inside, np.array(start), method="hybr", tol=last_step)
     at = found.x
     if np.abs(found.fun).max() > ZERO or np.any(at <= low) or np.any(at >= high):
         return None
@@ -394,3 +399,48 @@ def pair_root(
     slopes = np.column_stack([(pair(at + h) - pair(at - h)) / (2 * h.max()) for h in np.diag(step)])
     falls = np.linalg.det(slopes) > 0 and np.trace(slopes) < 0
     return (float(at[0]), float(at[1])) if falls else None
+
+
+def pair_roots(
+    rough: Callable[[Array, Array], Array],
+    pair: Callable[[Array], Array],
+    intervals: list[Point],
+    rows: int,
+    last_step: float = 1e-13,
+) -> tuple[list[Point], Point]:
+    """Roots of (ψ_ρ, ψ_λ), the highest first, and where a grid has them nearest to zero.
+
+    They are looked for from every cell of a grid in which both may vanish, in what is near enough to the scores to see that
+    and cheap at many points (``rough``), and then in the scores themselves (``pair``), until a step is below ``last_step``.
+    Of several the integral of the scores from one to another tells which is higher, as the likelihood would where there is
+    one.
+    """
+    rhos, lams = (np.linspace(*bounds, PAIR_SCAN) for bounds in intervals)
+    values = rough(*np.meshgrid(rhos, lams, indexing="ij"))
+    sign = np.sign(values)
+    corners = sign[:, :-1, :-1] + sign[:, 1:, :-1] + sign[:, :-1, 1:] + sign[:, 1:, 1:]
+    cells = np.argwhere((np.abs(corners) < 4).all(axis=0))
+    near: list[Point] = []
+    for i, j in cells:
+        start = (rhos[i] + rhos[i + 1]) / 2, (lams[j] + lams[j + 1]) / 2
+        _add_root(near, pair_root(lambda both: rough(*both), start, intervals, rows), ALIKE)
+    best = np.unravel_index(int(np.argmin(np.abs(values).max(axis=0))), values.shape[1:])
+    nearest = float(rhos[best[0]]), float(lams[best[1]])
+    roots: list[Point] = []
+    for start in near or [nearest]:
+        _add_root(roots, pair_root(pair, start, intervals, rows, last_step), SAME_ROOT)
+    heights = [0.0, *(climb(pair, roots[0], root) for root in roots[1:])][: len(roots)]
+    return [roots[i] for i in np.argsort([-height for height in heights], kind="stable")], nearest
+
+
+def _add_root(roots: list[Point], root: Point | None, apart: float) -> None:
+    if root is not None and all(max(abs(root[0] - r), abs(root[1] - s)) > apart for r, s in roots):
+        roots.append(root)
+
+
+def climb(pair: Callable[[Array], Array], one: Point, other: Point) -> float:
+    """∫ψ along the straight line from one root to another."""
+    nodes, weights = np.polynomial.legendre.leggauss(PATH)
+    start, way = np.array(one), np.array(other) - np.array(one)
+    along = (pair(start + (x + 1) / 2 * way) @ way for x in nodes)
+    return float(sum(w / 2 * value for w, value in zip(weights, along, strict=True)))

@@ -22,15 +22,16 @@ Simul. 19: 433-450.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from spatial_zb.core import Array
+from spatial_zb.core import Array, Values
 from spatial_zb.core.logdet import symmetriser
 from spatial_zb.core.logdet.factors import largest_sums, random_signs
 from spatial_zb.core.logdet.traces import (
@@ -54,10 +55,13 @@ COLUMN_COST = 40.0
 #: Up to this many units sums over pairs are exact; above, from random signs, so many that they times n come to PAIR_SIGNS,
 #: at least FEWEST: their standard error stays near a hundredth of the sum, and falls as n grows.
 PAIR_UNITS, PAIR_SIGNS, FEWEST = 1000, 60_000, 12
+#: Up to this many units G is held as a dense matrix; above, so many coefficients have their factors and diagonals kept.
+DENSE_FILTER, REMEMBERED = 150, 24
 #: W² is left out of what is known exactly where it may have more entries than this for each unit.
 WIDE = 200
 
 Index = NDArray[np.intp]
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,11 +295,8 @@ class QuadraticForms:
     def _probed_pairs(self, e: Array) -> tuple[Array, Array]:
         """:meth:`pair_squares` from random signs, the same in every call."""
         n, size = self.matrix.shape[0], (e**2).sum(axis=0)
-        W, wide = self.matrix, np.diff(self.matrix.indptr)[self.matrix.indices].sum() > WIDE * n
-        square = sparse.csr_array(W.shape) if wide else W @ W
-        known = [_known(sparse.csr_array(W + c * square), e) for c in self.coefficients]
-        found = []
-        for v in random_signs(np.random.default_rng(n), (n, max(FEWEST, -(-PAIR_SIGNS // n)))).T:
+
+        def images(v: Array) -> Array:
             right = np.ascontiguousarray((e * v).T)
             off = self._off_mean(right)
             forms = []
@@ -303,12 +304,39 @@ class QuadraticForms:
                 image = self._off_mean(ahead(off) + back(off))
                 forms.append(np.einsum("tn,nt->n", e, image) - 2 * own * size * v)
             forms.append(-2 / n * self.centred * (e.T @ right.sum(axis=0) - size * v))
-            beside = np.array([*(M @ v for M in known), np.zeros(n)])
-            found.append(np.array(forms) @ np.array(forms).T - beside @ beside.T)
-        each = np.array(found) / 2
-        exact = np.zeros((3, 3))
-        exact[:2, :2] = [[a.multiply(b).sum() / 2 for b in known] for a in known]
-        return exact + each.mean(axis=0), each.std(axis=0, ddof=1) / len(each) ** 0.5
+            return np.array(forms)
+
+        values, errors = probed_products(images, linked_pairs(self.matrix, self.coefficients, e), n)
+        return values / 2, errors / 2
+
+
+def probed_products(
+    images: Callable[[Array], Array], known: list[sparse.csr_array], n: int
+) -> tuple[Array, Array]:
+    """⟨M_a, M_b⟩ (m, m) of matrices (n, n) from ``images`` M_a v (m, n) of random signs v, and its standard errors.
+
+    The first of them have a part that is ``known``, of which the product is exact: signs tell the rest. They are the same in
+    every call.
+    """
+    found = []
+    for v in random_signs(np.random.default_rng(n), (n, max(FEWEST, -(-PAIR_SIGNS // n)))).T:
+        forms = images(v)
+        beside = np.zeros(forms.shape)
+        beside[: len(known)] = [M @ v for M in known]
+        found.append(forms @ forms.T - beside @ beside.T)
+    each, exact = np.array(found), np.zeros(found[0].shape)
+    exact[: len(known), : len(known)] = [[a.multiply(b).sum() for b in known] for a in known]
+    return exact + each.mean(axis=0), each.std(axis=0, ddof=1) / len(each) ** 0.5
+
+
+def linked_pairs(matrix: sparse.csr_array, coefficients: Sequence[float], e: Array) -> list[sparse.csr_array]:
+    """(A ∘ E'E) off the diagonal for each c, A = W + cW² + its transpose, residuals e (T, n).
+
+    Without W² where that has many links.
+    """
+    n, wide = matrix.shape[0], np.diff(matrix.indptr)[matrix.indices].sum() > WIDE * matrix.shape[0]
+    square = sparse.csr_array((n, n)) if wide else matrix @ matrix
+    return [_known(sparse.csr_array(matrix + c * square), e) for c in coefficients]
 
 
 def _known(start: sparse.csr_array, e: Array) -> sparse.csr_array:
@@ -319,3 +347,67 @@ def _known(start: sparse.csr_array, e: Array) -> sparse.csr_array:
     for period in e:
         weights += period[row] * period[column]
     return sparse.csr_array((both.data * weights * (row != column), (row, column)), shape=start.shape)
+
+
+class Filters:
+    """G at any ρ of the admissible interval: dense for few units, else by factorisation, of which the last are kept."""
+
+    def __init__(self, matrix: sparse.csr_array) -> None:
+        self.matrix, self.n = matrix, matrix.shape[0]
+        self.dense = matrix.toarray() if self.n <= DENSE_FILTER else None
+        self._ways: dict[float, tuple[Solver, Solver]] = {}
+        self._diagonals: dict[float, Array] = {}
+
+    @cached_property
+    def tree(self) -> Dissection | None:
+        """W along a dissection of its graph."""
+        return dissect(self.matrix)
+
+    def full(self, rho: Values) -> Array:
+        """G (…, n, n) at one ρ or at many, for few units."""
+        assert self.dense is not None, "few units"
+        at = np.asarray(rho)[..., None, None]
+        return np.linalg.solve(
+            np.eye(self.n) - at * self.dense, np.broadcast_to(self.dense, (*at.shape[:-2], *self.dense.shape))
+        )
+
+    def ways(self, rho: float) -> tuple[Solver, Solver]:
+        """R ↦ GR and R ↦ G'R of (n, m)."""
+        if self.dense is not None:
+            G = self.full(rho)
+            return G.__matmul__, G.T.__matmul__
+        return _kept(self._ways, rho, lambda: filter_both_ways(self.matrix, rho))
+
+    def diagonal(self, rho: float) -> Array:
+        """diag G (n,)."""
+        if self.dense is not None:
+            return self.full(rho).diagonal()
+        return _kept(self._diagonals, rho, lambda: filter_diagonal(self.matrix, rho, self.tree))
+
+    def moved(self, rho: float, right: Array) -> Array:
+        """G'R for R (n, …)."""
+        return self.ways(rho)[1](right.reshape(self.n, -1)).reshape(right.shape)
+
+    def ahead(self, rho: float, right: Array) -> Array:
+        """GR for R (n, …)."""
+        return self.ways(rho)[0](right.reshape(self.n, -1)).reshape(right.shape)
+
+    def columns(self, rho: float) -> Iterator[tuple[NDArray[np.intp], Array, Array]]:
+        """Columns of G and of G', (n, b) at a time, with their positions."""
+        if self.dense is not None:
+            G = self.full(rho)
+            yield np.arange(self.n), G, G.T
+            return
+        one, other = self.ways(rho)
+        for first in range(0, self.n, BLOCK):
+            unit = unit_columns(self.n, first, min(self.n, first + BLOCK))
+            yield np.arange(first, first + unit.shape[1]), one(unit), other(unit)
+
+
+def _kept(known: dict[float, Kept], at: float, make: Callable[[], Kept]) -> Kept:
+    """The value at a coefficient, made once while it is among the last."""
+    if at not in known:
+        if len(known) >= REMEMBERED:
+            del known[next(iter(known))]
+        known[at] = make()
+    return known[at]
