@@ -184,7 +184,7 @@ def effect_matrix(
     Of a fit whose W or units change between periods it is that of one ``period``.
     """
     check_fit(fit, "effect_matrix")
-    if fit.estimator == "adjusted_score":
+    if fit.design.shape_facts:
         return period_effect_matrix(fit, term, period)
     if horizon not in get_args(Horizon):
         raise not_one_of("horizon", horizon, get_args(Horizon))

@@ -206,9 +206,9 @@ def refuse_shape(fit: Fit | SystemFit, function: str) -> None:
     Raises
     ------
     SpecificationError
-        The fit is by the adjusted score.
+        Units, W or effects of the fit are of another kind.
     """
-    if isinstance(fit, Fit) and fit.estimator == "adjusted_score":
+    if isinstance(fit, Fit) and fit.design.shape_facts:
         why = fit.glance()["reason"].iloc[0]
         raise SpecificationError(
             f"{function} is for one W on a complete panel with effects of units and periods, and this fit is not: "

@@ -99,7 +99,7 @@ def _residual_arrays(
     """(T, n) residuals, ids, transformed regressors where least squares gave them, effects, whether a fit."""
     if hasattr(residuals, "design"):
         spec = residuals.spec
-        if residuals.estimator == "adjusted_score":
+        if getattr(residuals.design, "shape_facts", {}):
             raise SpecificationError(
                 "Moran's I of residuals over all periods is for a complete panel under one W with effects of units and "
                 "periods. By period, among units that are there: "

@@ -288,7 +288,8 @@ def anderson_rubin(fit: Fit, *, level: float = 0.95) -> ConfidenceSet:
     """
     _check(fit)
     alpha_of(level)
-    n, most = fit.weights.n, fit.weights.n // CLUSTERS_PER_INSTRUMENT
+    n = len(fit.panel.units)
+    most = n // CLUSTERS_PER_INSTRUMENT
     for powers in range(fit.convergence.powers, 0, -1):
         sample = gmm_sample(fit.design, powers)
         k = sample.instruments.count - sample.instruments.included.shape[1]
@@ -302,9 +303,9 @@ def anderson_rubin(fit: Fit, *, level: float = 0.95) -> ConfidenceSet:
             "请减少带滞后的解释变量，或用zb.bootstrap(fit)。",
         )
     own = sample.instruments
-    centred = sample.centred
-    moments = weak_moments(sample.y, sample.Z[:, [-1]], own.included, own.basis, n, centred)
-    critical, bounds = moments.critical(level), fit.weights.logdet.interval
+    arrays = sample.y, sample.Z[:, [-1]], own.included, own.basis
+    moments = weak_moments(*arrays, n, sample.centred, effects=sample.effects)
+    critical, bounds = moments.critical(level), fit.design.interval
     pieces = line_pieces(moments, np.array([1.0, 0.0]), np.array([0.0, -1.0]), critical)
     held = tuple((max(low, bounds[0]), min(high, bounds[1])) for low, high in pieces)
     held = tuple(piece for piece in held if piece[0] < piece[1])

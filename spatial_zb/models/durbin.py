@@ -245,6 +245,9 @@ def fit_durbin(
     if reasons := _reasons(spec, panel, lags, estimator):
         if spec.regimes:
             shaped = fit_regime_rows(spec, panel, lags, reasons, covariance, steps)
+        elif estimator == "gmm":
+            rows = build_shape(spec, panel, lags, reasons)
+            return _told(fit_gmm(rows, covariance, powers, bias_correction), powers=powers)
         else:
             shaped = fit_shape(build_shape(spec, panel, lags, reasons), covariance, steps)
         return _told(shaped, bandwidth=bandwidth)
@@ -283,17 +286,16 @@ def _reasons(spec: DurbinSpec, panel: Panel, lags: Lags, estimator: Estimator) -
     """
     reasons = reasons_for_shape(spec, panel, lags)
     others = {
-        f'estimator="{estimator}"': estimator != "lee_yu",
+        f'estimator="{estimator}"': estimator not in ("lee_yu", "gmm"),
         'fixed_effects="random"': spec.fixed_effects == "random",
         'ρ by regime (take common=["rho"])': bool(spec.regimes and spec.lag_y and "rho" not in spec.common),
         "time_lag": spec.dynamic,
-        "endog": bool(spec.endog),
     }
     found = [name for name, on in others.items() if on]
+    if (found or estimator == "gmm") and set(reasons) <= {"rows of W"}:
+        return ()
     if not found:
         return reasons
-    if set(reasons) <= {"rows of W"}:
-        return ()
     require_complete(panel, Text(listed(found), listed_zh(found)))
     why = [REASONS[name] for name in reasons]
     raise SpecificationError(

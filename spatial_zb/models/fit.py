@@ -384,7 +384,8 @@ class Fit(Estimates):
     def asked(self) -> dict[str, Any]:
         """Options of the call beside estimator and covariance, to estimate again."""
         if self.estimator == "gmm":
-            return {"powers": self.convergence.powers, "bias_correction": self.bias_correction}
+            own = {"powers": self.convergence.powers, "bias_correction": self.bias_correction}
+            return self.design.own_lags | own
         bandwidth = self.convergence.bandwidth
         return self.design.own_lags | ({} if bandwidth is None else {"bandwidth": bandwidth})
 
@@ -438,8 +439,9 @@ class Fit(Estimates):
         if self.converged:
             lines.append(f"{likelihood}{'within ' if several else ''}R² = {self.r2_within:.4f}")
         if "reason" in head:
+            how = "rows as they are" if self.estimator == "gmm" else "adjusted score"
             lines.append(
-                f"adjusted score, since {head['reason']}: {head['rows']} rows, {head['present']:.0%} of the panel"
+                f"{how}, since {head['reason']}: {head['rows']} rows, {head['present']:.0%} of the panel"
             )
         if self.bias_correction:
             lines.append("moments less the bias of many instruments (Liu & Lee 2010)")

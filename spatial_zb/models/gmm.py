@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spatial_zb.base.errors import SpecificationError
+from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.notes import Note
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
-from spatial_zb.core.clusters import Clusters, clusters_of
+from spatial_zb.core.clusters import Clusters, RowClusters, clusters_of, row_clusters
 from spatial_zb.core.logdet.traces import filter_solver
 from spatial_zb.core.system.identification import Covariance as Kind
 from spatial_zb.core.system.identification import exclusions, instrument_strength, kind_of
@@ -34,11 +34,10 @@ from spatial_zb.core.system.moments import (
     solve_lambda,
     white,
 )
-from spatial_zb.core.transforms import FixedEffects
 from spatial_zb.models.certainty import degrees_of
 from spatial_zb.models.design import Design
 from spatial_zb.models.fit import Fit
-from spatial_zb.models.gmm_sample import GmmSample, gmm_sample, system_of
+from spatial_zb.models.gmm_sample import GmmSample, gmm_sample, left_of, system_of
 from spatial_zb.models.ml import SMALL_N, errors_of_fit, notes_on_correlation
 from spatial_zb.models.notes import (
     ANDERSON_RUBIN,
@@ -51,7 +50,8 @@ from spatial_zb.models.notes import (
     textbook_moments,
     weak_instruments,
 )
-from spatial_zb.models.spec import CLUSTERED, Convergence, Covariance, DurbinSpec, corrects_leverage
+from spatial_zb.models.shape import REASONS, ShapeDesign
+from spatial_zb.models.spec import CLUSTERED, Convergence, Covariance, corrects_leverage
 from spatial_zb.weights.matrix import Weights
 
 #: First-stage F below which instruments are called weak (Staiger & Stock 1997, Econometrica 65).
@@ -60,9 +60,9 @@ WEAK = 10.0
 MANY = 0.1
 
 
-def is_inside(rho: float, weights: Weights) -> bool:
+def is_inside(rho: float, design: Design) -> bool:
     """Whether ρ lies in the interval where the model has an equilibrium."""
-    low, high = weights.logdet.interval
+    low, high = design.interval
     return low < rho < high
 
 
@@ -76,12 +76,13 @@ def limits_that_hold(fit: Fit) -> str:
 def _notes_on(fit: Fit) -> tuple[Note, ...]:
     """Everything that a reader of the fit should know."""
     notes: list[Note] = []
-    spec, weights, record, N = fit.spec, fit.weights, fit.convergence, fit.nobs
+    spec, record, N, units = fit.spec, fit.convergence, fit.nobs, len(fit.panel.units)
     rho = float(fit.params.get("rho", 0.0))
-    interval = weights.logdet.interval if spec.spatial_terms else (-1.0, 1.0)
+    interval = fit.design.interval if spec.spatial_terms else (-1.0, 1.0)
+    shaped = isinstance(fit.design, ShapeDesign)
     if record.at_bound:
         notes.append(moments_at_end(*interval))
-    if spec.lag_y and not is_inside(rho, weights):
+    if spec.lag_y and not is_inside(rho, fit.design):
         exact = limits_that_hold(fit)  # a bootstrap needs an estimate inside
         notes.append(rho_outside(rho, *interval, exact if exact == ANDERSON_RUBIN else None))
     if record.corrected is False:
@@ -97,10 +98,16 @@ def _notes_on(fit: Fit) -> tuple[Note, ...]:
         notes.append(many_instruments(count, N))
     if record.dropped_instruments:
         notes.append(instruments_left_out(record.dropped_instruments))
-    if weights.n <= SMALL_N and spec.spatial_terms:  # n = 11: those of ρ beside λ cover 90 %
-        cells = weights.n * len(fit.panel.periods)
-        notes.append(few_units(weights.n, cells, BOOTSTRAP, "spatial-zb docs validation/gmm"))
-    if record.converged and fit.covariance not in CLUSTERED and not spec.lag_error and not spec.endog:
+    if units <= SMALL_N and spec.spatial_terms:  # n = 11: those of ρ beside λ cover 90 %
+        cells = int(np.isfinite(fit.residuals).sum())
+        notes.append(few_units(units, cells, BOOTSTRAP, "spatial-zb docs validation/gmm"))
+    if (
+        record.converged
+        and not shaped
+        and fit.covariance not in CLUSTERED
+        and not spec.lag_error
+        and not spec.endog
+    ):
         notes += notes_on_correlation(errors_of_fit(fit), fit.covariance)
     return tuple(notes)
 
@@ -116,7 +123,9 @@ def fit_gmm(design: Design, covariance: Covariance, powers: int, bias_correction
     ``"cluster"``: 2SLS only, noise of one unit correlated over time; CR2 adjusts for the leverage of Ẑ.
     ``bias_correction``: as in ``fit_durbin``.
     """
-    spec, weights = design.spec, design.weights
+    spec, weights, n = design.spec, design.weights, len(design.panel.units)
+    if isinstance(design, ShapeDesign):
+        _check_shape(design, covariance)
     if covariance in CLUSTERED and spec.lag_error:
         raise SpecificationError(
             f'covariance="{covariance}" is that of two-stage least squares: with lag_error use "robust", or drop lag_error, '
@@ -129,13 +138,13 @@ def fit_gmm(design: Design, covariance: Covariance, powers: int, bias_correction
             f"powers must be a whole number from 1, not {powers!r}.",
             f"powers须为1或更大的整数，而不是{powers!r}。",
         )
-    corrected = _check_correction(spec, weights, bias_correction)
-    sample = gmm_sample(design, powers)
-    meat = {"information": None, "robust": white}.get(covariance, by_unit(weights.n))
+    corrected = _check_correction(design, bias_correction)
+    sample = gmm_sample(design, powers, covariance not in CLUSTERED)
+    meat = {"information": None, "robust": white}.get(covariance, by_unit(n))
     found = plain = _textbook(sample, weights, meat)
     if corrected:
         found = _without_bias(sample, design, covariance, meat, plain) or plain
-    outside = spec.lag_y and not is_inside(found.stage.delta[-1], weights)
+    outside = spec.lag_y and not is_inside(found.stage.delta[-1], design)
     record = Convergence(
         converged=not (found.at_bound or outside),
         at_bound=found.at_bound,
@@ -145,7 +154,7 @@ def fit_gmm(design: Design, covariance: Covariance, powers: int, bias_correction
     )
     clusters = None
     if covariance in CLUSTERED:
-        found, clusters = _clustered(sample, found, covariance)
+        found, clusters = _clustered(design, sample, found, covariance)
     fit = _assemble(design, covariance, sample, found, record)
     fit = replace(fit, clusters=clusters if record.converged else None)
     return replace(fit, notes=_notes_on(fit))
@@ -162,27 +171,69 @@ class _Found:
     lam_first: float = np.nan
 
 
-def _clustered(sample: GmmSample, found: _Found, covariance: Covariance) -> tuple[_Found, Clusters | None]:
+def _clustered(
+    design: Design, sample: GmmSample, found: _Found, covariance: Covariance
+) -> tuple[_Found, Clusters | RowClusters | None]:
     """The estimate with errors of CR1, or of CR2 and its clusters: those of least squares on Ẑ."""
     stage, (T, n) = found.stage, sample.shape
     if not corrects_leverage(covariance, n):
         return replace(found, cov=found.cov * n / (n - 1)), None
-    effects: FixedEffects = "time" if sample.centred else "none"  # unit effects went with the first period
-    clusters = clusters_of(stage.fitted.reshape(T, n, stage.fitted.shape[1]), effects)
-    adjusted = clusters.adjusted(stage.residuals.reshape(T, n)).ravel()
-    return replace(
-        found, cov=linear_covariance(replace(stage, residuals=adjusted), 0.0, by_unit(n))
-    ), clusters
+    fitted, e = stage.fitted.reshape(T, n, -1), stage.residuals.reshape(T, n)
+    clusters: Clusters | RowClusters
+    if isinstance(design, ShapeDesign):
+        there, effects = design.present, design.shape.effects
+        clusters = row_clusters(
+            design.shape.unit, fitted[there], (effects.columns, effects.values), effects.others
+        )
+        adjusted = np.zeros((T, n))
+        adjusted[there] = clusters.adjusted(e[there])
+    else:  # unit effects went with the first period
+        clusters = clusters_of(fitted, "time" if sample.centred else "none")
+        adjusted = clusters.adjusted(e)
+    cov = linear_covariance(replace(stage, residuals=adjusted.ravel()), 0.0, by_unit(n))
+    return replace(found, cov=cov), clusters
 
 
-def _check_correction(spec: DurbinSpec, weights: Weights, wanted: bool | None) -> bool:
+def _check_shape(design: ShapeDesign, covariance: Covariance) -> None:
+    """Refuse what has no theory here on panels of any shape: moments of λ, and errors row by row beside trends of units."""
+    if design.spec.lag_error:
+        found = [REASONS[name] for name in design.reasons]
+        why, why_zh = listed(text.en for text in found), listed_zh(text.zh for text in found)
+        raise SpecificationError(
+            f"The moments of λ are those of a complete panel under one W, and here {why}. Drop lag_error: 2SLS needs no "
+            'model of λ, and covariance="cluster" allows for errors that are correlated over time; with exogenous regressors '
+            'leave out estimator="gmm".',
+            f"λ的矩条件要求面板完整且W唯一，而此处{why_zh}。请去掉lag_error：两阶段最小二乘无需λ，"
+            'covariance="cluster"允许误差跨期相关；解释变量均为外生时请去掉estimator="gmm"。',
+        )
+    trends = [name for name in design.spec.effects if name.startswith("unit*")]
+    if covariance == "robust" and trends:
+        raise SpecificationError(
+            f'covariance="robust" takes rows of a unit as uncorrelated, which {listed(trends)} leave correlated. Use '
+            '"cluster".',
+            f'covariance="robust"假定同一地区各行不相关，而扣除{listed_zh(trends)}后它们相关。请用"cluster"。',
+        )
+
+
+def _check_correction(design: Design, wanted: bool | None) -> bool:
     """Whether moments are less the bias of many instruments; by default where the lag of an endogenous variable enters."""
     if wanted is not None and not isinstance(wanted, bool):
         raise SpecificationError(
             f"bias_correction must be True, False or None, not {wanted!r}.",
             f"bias_correction须为True、False或None，而不是{wanted!r}。",
         )
-    possible = weights.row_normalised or spec.transform not in ("time", "two_way") or not spec.spatial_terms
+    spec, weights = design.spec, design.weights
+    if isinstance(design, ShapeDesign):  # its effects meet no W
+        two = "W_x" in design.own_lags and spec.lag_y and any(name in spec.lag_x for name in spec.endog)
+        if wanted and two:
+            raise SpecificationError(
+                f"bias_correction needs one W of y and of {listed(spec.endog)}: leave W_x or bias_correction out.",
+                f"bias_correction要求y与{listed_zh(spec.endog)}用同一个W：请去掉W_x或bias_correction。",
+            )
+        possible = not two
+    else:
+        timed = spec.transform in ("time", "two_way")
+        possible = weights.row_normalised or not timed or not spec.spatial_terms
     if wanted and not possible:
         raise SpecificationError(
             f"With time effects bias_correction needs a row-normalised W; {weights.label!r} is not. "
@@ -211,7 +262,7 @@ def _without_bias(
     spectrum = spectrum_near(arrays, np.concatenate([plain.stage.delta, reduced]))
     if spectrum is None:
         return None
-    low, high = design.weights.logdet.interval
+    low, high = design.interval
     kind = "cluster" if covariance in CLUSTERED else covariance
     found = instrumental(arrays, False, kind_of(kind), spectrum, (INSIDE * low, INSIDE * high))
     if not found.corrected:
@@ -324,7 +375,7 @@ def _assemble(
     full = np.full((len(index), len(index)), np.nan)
     if record.converged:
         full[: len(cov), : len(cov)] = cov
-    values = [*delta, *([lam] if spec.lag_error else []), float((residuals**2).sum()) / N]
+    values = [*delta, *([lam] if spec.lag_error else []), float(np.nansum(residuals**2)) / N]
     return Fit(
         design=design,
         estimator="gmm",
@@ -333,7 +384,7 @@ def _assemble(
         cov=pd.DataFrame(full, index=index, columns=index),
         log_likelihood=np.nan,
         nobs=N,
-        absorbed=design.sample().absorbed,
+        absorbed=left_of(design).absorbed,
         residuals=residuals,
         df_resid=degrees_of(covariance, sample.shape[1]),
         convergence=record,

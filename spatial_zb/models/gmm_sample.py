@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from spatial_zb.base.errors import SpecificationError, listed, listed_zh
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
+from spatial_zb.core.likelihood.shape_rows import RowWeights
 from spatial_zb.core.system.arrays import Links, SystemArrays
 from spatial_zb.core.system.moments import (
     Instruments,
     Projected,
     forward_deviations,
     independent_columns,
+    row_deviations,
     two_stage,
 )
-from spatial_zb.core.transforms import demean, spatial_lag
+from spatial_zb.core.system.sets import SCORE_CLUSTERS
+from spatial_zb.core.transforms import TransformedSample, demean, spatial_lag
 from spatial_zb.models.design import ABSORBED, Design, stacked
 from spatial_zb.models.fit import Fit
+from spatial_zb.models.shape import ShapeDesign, placed
+from spatial_zb.models.spec import INTERCEPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +35,9 @@ class GmmSample:
 
     The lags are None without an error process. ``names`` are the terms of Z, ``endogenous`` positions among
     them; ``used`` and ``dropped`` are names of instruments; ``shape`` is (T*, n); ``centred`` says that each
-    period was demeaned.
+    period was demeaned. Of a panel of another shape T* is T, rows that are absent are zero, so that sums over rows and by
+    unit do not see them, ``rows`` are as in :class:`~spatial_zb.core.system.arrays.SystemArrays`, and ``effects`` (M, r) an
+    orthonormal basis of them where rows are not in deviations and units are few.
     """
 
     y: Array
@@ -42,6 +51,8 @@ class GmmSample:
     dropped: tuple[str, ...]
     shape: tuple[int, int]
     centred: bool
+    rows: tuple[tuple[sparse.csr_array, Array], ...] = ()
+    effects: Array | None = None
 
     @property
     def lags(self) -> tuple[Array, Array]:
@@ -113,53 +124,126 @@ def system_of(sample: GmmSample, design: Design) -> SystemArrays:
         lag_error=(bool(spec.lag_error), *[False] * q),
         Wy=Wy,
         WZ=WZ,
-        matrix=design.weights.matrix,
-        sample=design.sample(),
+        matrix=lag_rows(design).matrix if isinstance(design, ShapeDesign) else design.weights.matrix,
+        sample=left_of(design),
+        rows=sample.rows,
     )
 
 
-def gmm_sample(design: Design, powers: int) -> GmmSample:
-    """The sample of a model, with the instruments up to this power of W."""
-    spec, effects, n = design.spec, design.spec.transform, design.weights.n
+def gmm_sample(design: Design, powers: int, by_row: bool = False) -> GmmSample:
+    """The sample of a model, with the instruments up to this power of W.
+
+    ``by_row``: scores are not only summed by unit, so that rows of a unit should be uncorrelated after its effects are out.
+    """
+    spec, n = design.spec, len(design.panel.units)
     names = (*spec.terms, *(("rho",) if spec.lag_y else ()))
+    taken, shaped = _taken(design), isinstance(design, ShapeDesign)
 
     def columns(Z: Array, Wy: Array) -> Array:
-        both = np.concatenate([Z, Wy[:, :, None]], axis=2) if spec.lag_y else Z
-        return stacked(forward_deviations(both, effects))
+        return taken(np.concatenate([Z, Wy[:, :, None]], axis=2) if spec.lag_y else Z)
 
     lags: tuple[Array, Array] | tuple[None, None] = None, None
     if design.WZ is not None:
-        lags = stacked(forward_deviations(design.Wy, effects)), columns(*design.lags)
+        lags = taken(design.Wy), columns(*design.lags)
     Z = columns(design.Z, design.Wy)
     endogenous_names = {*spec.endog, *(f"W_{name}" for name in spec.endog), "rho"}
     endogenous = tuple(j for j, name in enumerate(names) if name in endogenous_names)
     included = np.delete(Z, endogenous, axis=1)
-    used, dropped, basis = _instruments(design, powers, included, bool(endogenous))
+    used, dropped, basis = _instruments(design, powers, included, bool(endogenous), taken)
     kept = tuple(name for j, name in enumerate(names) if j not in endogenous)
+    turned = _deviations(design, by_row)
     return GmmSample(
-        y=stacked(forward_deviations(design.y, effects)),
-        Z=Z,
+        y=turned(taken(design.y)),
+        Z=turned(Z),
         lag_y=lags[0],
         lag_Z=lags[1],
         names=names,
         endogenous=endogenous,
-        instruments=Instruments(basis, included, design.sample().observations),
+        instruments=Instruments(turned(basis), turned(included), left_of(design).observations),
         used=(*kept, *used),
         dropped=dropped,
         shape=(len(Z) // n, n),
-        centred=effects in ("time", "two_way"),
+        centred=not shaped and spec.transform in ("time", "two_way"),
+        rows=_by_weights(design, basis) if isinstance(design, ShapeDesign) else (),
+        effects=_effects(design) if isinstance(design, ShapeDesign) and not by_row else None,
+    )
+
+
+def left_of(design: Design) -> TransformedSample:
+    """What the effects leave of the rows of a design."""
+    if not isinstance(design, ShapeDesign):
+        return design.sample()
+    (T, n), shape = design.present.shape, design.shape
+    return TransformedSample(n, T, shape.free, T, False, shape.effects.rank)
+
+
+def _taken(design: Design) -> Callable[[Array], Array]:
+    """What takes effects out of (T, n, …), as stacked rows; those of another shape are zero where there is none."""
+    if not isinstance(design, ShapeDesign):
+        effects = design.spec.transform
+        return lambda values: stacked(forward_deviations(values, effects))
+    there, off = design.present, design.shape.effects.off
+    return lambda values: stacked(np.nan_to_num(placed(off(values[there]), there)))
+
+
+def _deviations(design: Design, by_row: bool) -> Callable[[Array], Array]:
+    """What makes rows of a unit, its effects out, uncorrelated; sums by unit and over all rows are what they were."""
+    if not (isinstance(design, ShapeDesign) and by_row and "unit" in design.spec.effects):
+        return lambda rows: rows
+    there = design.present
+    return lambda rows: stacked(row_deviations(rows.reshape(*there.shape, *rows.shape[1:]), there))
+
+
+def lag_rows(design: ShapeDesign) -> RowWeights:
+    """The W of y; of x where y has no lag."""
+    return design.shape.W or design.rows_x
+
+
+def _effects(design: ShapeDesign) -> Array | None:
+    """The effects (M, r), which few units' own share of the rows is judged beside."""
+    if len(design.panel.units) >= SCORE_CLUSTERS:
+        return None
+    return stacked(np.nan_to_num(placed(design.shape.effects.full, design.present)))
+
+
+def _by_weights(design: ShapeDesign, basis: Array) -> tuple[tuple[sparse.csr_array, Array], ...]:
+    """Each W_t that differs, with the instruments (T_t, n_t, q) of its periods."""
+    rows, there = lag_rows(design), design.present
+    values = basis.reshape(*there.shape, -1)[there]
+    found: dict[int, list[Array]] = {}
+    for d, at in rows.slices():
+        found.setdefault(d, []).append(values[at])
+    return tuple((rows.distinct[d], np.array(parts)) for d, parts in found.items())
+
+
+def _lags(design: Design) -> tuple[Callable[[Array], Array], Callable[[Array], Array], bool]:
+    """The W of y and the W of x on values (T, n), and whether all rows of the former sum to one."""
+    if not isinstance(design, ShapeDesign):
+        W = design.weights
+
+        def lag(values: Array) -> Array:
+            return spatial_lag(W.matrix, values)
+
+        return lag, lag, W.row_normalised
+    there, own, other = design.present, lag_rows(design).matrix, design.rows_x.matrix
+    sums = np.asarray(own.sum(axis=1)).ravel()
+    return (
+        lambda values: placed(own @ values[there], there),
+        lambda values: placed(other @ values[there], there),
+        bool(np.ptp(sums) < ABSORBED),
     )
 
 
 def _instruments(
-    design: Design, powers: int, included: Array, needed: bool
+    design: Design, powers: int, included: Array, needed: bool, taken: Callable[[Array], Array]
 ) -> tuple[tuple[str, ...], tuple[str, ...], Array]:
     """Excluded instruments used, those dropped as collinear, and an orthonormal basis of all."""
     if not needed:
         return (), (), np.linalg.qr(included)[0]
     names, raw = _candidates(design, powers)
-    candidates = stacked(forward_deviations(raw, design.spec.transform))
-    absorbed = np.abs(candidates).max(axis=0, initial=0) <= ABSORBED * np.abs(raw).max(axis=(0, 1), initial=0)
+    candidates = taken(raw)
+    sizes = np.nanmax(np.abs(raw), axis=(0, 1), initial=0)  # NaN where a shape has no row
+    absorbed = np.abs(candidates).max(axis=0, initial=0) <= ABSORBED * sizes
     candidates = np.where(absorbed, 0.0, candidates)
     keep = independent_columns(included, candidates)
     basis = np.hstack([included, candidates[:, keep]])
@@ -172,24 +256,34 @@ def _candidates(design: Design, powers: int) -> tuple[tuple[str, ...], Array]:
     """Lags of the exogenous variables that are not regressors, the excluded instruments, and their lags.
 
     A variable whose lag is itself a regressor goes one power further, so that the instruments are always the
-    exogenous regressors times I, W, …, W^powers. Never a lag of y or of an endogenous regressor.
+    exogenous regressors times I, W, …, W^powers. Never a lag of y or of an endogenous regressor. Where x has a W of its own
+    these are the powers of the W of y on x and on W_x x, which stand for themselves.
     """
-    spec, panel, weights = design.spec, design.panel, design.weights
+    spec, panel, (lag, lag_of_x, constant) = design.spec, design.panel, _lags(design)
     order = powers if spec.spatial_terms else 0
     one_more = any(name in spec.lag_x for name in spec.endog)
-    columns: dict[str, Array] = {}
+    own = "W_x" in design.own_lags and bool(spec.spatial_terms)
     sources = {name: panel.array(name) for name in (*spec.x, *spec.instruments)}
-    highest = {name: order + (name in spec.lag_x) for name in spec.x}
-    highest |= dict.fromkeys(spec.instruments, order + one_more)
-    if spec.transform == "none" and not weights.row_normalised:
-        sources["(Intercept)"] = np.ones(panel.values.shape[:2])
-        highest["(Intercept)"] = order
+    regressors = {name: 1 + (name in spec.lag_x and not own) for name in spec.x}
+    highest = {name: order + (name in spec.lag_x and not own) for name in spec.x}
+    highest |= dict.fromkeys(spec.instruments, order + (one_more and not own))
+    if own:
+        lagged = [name for name in spec.x if name in spec.lag_x]
+        sources |= {
+            f"W_{name}": lag_of_x(sources[name])
+            for name in (*lagged, *(spec.instruments if one_more else ()))
+        }
+        regressors |= {f"W_{name}": 1 for name in lagged}
+        highest |= dict.fromkeys(set(sources) - set(highest), order)
+    if spec.fixed_effects == "none" and not constant:
+        sources[INTERCEPT] = np.ones(panel.values.shape[:2])
+        regressors[INTERCEPT], highest[INTERCEPT] = 1, order
+    columns: dict[str, Array] = {}
     for name, values in sources.items():
-        regressors = 0 if name in spec.instruments else 1 + (name in spec.lag_x)
         for power in range(highest[name] + 1):
-            if power >= regressors:
-                columns[_lag_name(name, power)] = values
-            values = spatial_lag(weights.matrix, values)
+            if power >= regressors.get(name, 0):
+                columns[_lag_name(name, power, own)] = values
+            values = lag(values)
     if not columns:
         return (), np.empty((*panel.values.shape[:2], 0))
     return tuple(columns), np.stack(list(columns.values()), axis=2)
@@ -201,19 +295,24 @@ def reduced_form_residuals(fit: Fit) -> Array:
     Π̂ comes from the regression of w on H and the structural residuals ε̂: what ε̂ tells of v makes it efficient (Davidson &
     MacKinnon 2010, J. Business & Economic Statistics 28: 128-144, section 2).
     """
-    spec, design, effects = fit.spec, fit.design, fit.spec.transform
-    names, raw = _candidates(design, fit.convergence.powers)
-    used = fit.convergence.instruments
-    excluded = demean(raw[:, :, [j for j, name in enumerate(names) if name in used]], effects)
-    included = design.Z[:, :, [j for j, name in enumerate(spec.terms) if name in used]]
-    H = stacked(np.concatenate([included, excluded], axis=2))
-    w = design.Z[:, :, [spec.terms.index(name) for name in spec.endog]]
-    columns = np.column_stack([H, fit.residuals.ravel()])
+    spec, design = fit.spec, fit.design
+    if isinstance(design, ShapeDesign):
+        sample = gmm_sample(design, fit.convergence.powers)
+        H, shape = sample.instruments.basis, design.present.shape
+        w = sample.Z[:, [sample.names.index(name) for name in spec.endog]].reshape(*shape, -1)
+    else:
+        names, raw = _candidates(design, fit.convergence.powers)
+        used = fit.convergence.instruments
+        excluded = demean(raw[:, :, [j for j, name in enumerate(names) if name in used]], spec.transform)
+        included = design.Z[:, :, [j for j, name in enumerate(spec.terms) if name in used]]
+        H = stacked(np.concatenate([included, excluded], axis=2))
+        w = design.Z[:, :, [spec.terms.index(name) for name in spec.endog]]
+    columns = np.column_stack([H, np.nan_to_num(fit.residuals).ravel()])
     scale = np.sqrt((columns**2).sum(axis=0))
     slopes = np.linalg.lstsq(columns / scale, stacked(w), rcond=None)[0]
     return w - (H / scale[:-1] @ slopes[:-1]).reshape(w.shape)
 
 
-def _lag_name(name: str, power: int) -> str:
-    """x, W_x, W2_x, …"""
-    return name if power == 0 else f"W{power if power > 1 else ''}_{name}"
+def _lag_name(name: str, power: int, own: bool) -> str:
+    """x, W_x, W2_x, …; where x has a W of its own, powers of that of y are Wy_x, Wy2_x, …"""
+    return name if power == 0 else f"W{'y' * own}{power if power > 1 else ''}_{name}"

@@ -165,7 +165,7 @@ def used_rows(spec: DurbinSpec, panel: Panel) -> NDArray[np.bool_]:
 
 def _names(spec: DurbinSpec) -> tuple[str, ...]:
     columns = {part for name in spec.effects for part in name.split("*")} - {"unit", "period", "trend"}
-    return (spec.y, *spec.regressors, *sorted(columns))
+    return (spec.y, *spec.regressors, *spec.instruments, *sorted(columns))
 
 
 def reasons_for_shape(spec: DurbinSpec, panel: Panel, lags: Lags) -> tuple[str, ...]:

@@ -133,7 +133,6 @@ SYSTEM = zb.SystemSpec(
 GROUPS = {u: "ab"[i % 2] for i, u in enumerate(UNITS)}
 #: What needs every unit in every period; each is told which are absent, and how to go on.
 NEED_ALL = {
-    "gmm": lambda p, W: zb.fit_durbin(SPEC, p, W, estimator="gmm"),
     "robust score": lambda p, W: zb.fit_durbin(SPEC, p, W, estimator="robust_score"),
     "direct": lambda p, W: zb.fit_durbin(SPEC, p, W, estimator="direct"),
     "random": lambda p, W: zb.fit_durbin(zb.DurbinSpec("y", ["x"], fixed_effects="random"), p, W),

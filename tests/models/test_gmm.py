@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
+from scipy import linalg, sparse
 from small_examples import unequal_circle
 
 import spatial_zb as zb
@@ -117,6 +117,34 @@ def test_the_spatial_lag_is_one_more_endogenous_regressor(effects, covariance):
         # σ² over the transformed observations; sums over units are the same either way
         ratio = np.sqrt(T * n / ours.nobs if covariance == "information" else n / (n - 1))
         assert ours.bse[["x1", "x2", "w", "rho"]].to_numpy() == pytest.approx(se * ratio, rel=1e-8)
+
+
+def test_rows_of_an_uneven_panel_with_dummies():
+    """The same where rows are absent: W among the units of each period, lags and dummies made by hand."""
+    from linearmodels.iv import IV2SLS
+
+    W, T, n = unequal_circle(15), 4, 15
+    panel = draw(W, T, 3)
+    there = np.random.default_rng(4).random((T, n)) > 0.15
+    values = np.where(there[..., None], panel.values, np.nan)
+    uneven = zb.Panel(values, panel.periods, W.ids, panel.columns, present=there)
+    ours = textbook(uneven, W, "cr1", fixed_effects="two_way", **ENDOG)
+    blocks = [W.matrix.toarray()[np.ix_(rows, rows)] for rows in there]
+    lag = linalg.block_diag(*[block / block.sum(axis=1, keepdims=True) for block in blocks])
+    rows = values[there]  # y, x1, x2, w, z1, z2
+    once = lag @ rows[:, [1, 2, 4, 5]]
+    time, unit = np.nonzero(there)
+    dummies = np.hstack([np.eye(n)[unit], np.eye(T)[time, 1:]])
+    exogenous, endogenous = (
+        np.hstack([rows[:, 1:3], dummies]),
+        np.column_stack([rows[:, 3], lag @ rows[:, 0]]),
+    )
+    outside = np.hstack([rows[:, 4:], once, lag @ once])
+    theirs = IV2SLS(rows[:, 0], exogenous, endogenous, outside).fit(cov_type="clustered", clusters=unit)
+    order = ["x1", "x2", "w", "rho"]
+    wanted, errors = (np.asarray(v)[[0, 1, -2, -1]] for v in (theirs.params, theirs.std_errors))
+    assert ours.params[order].to_numpy() == pytest.approx(wanted, abs=1e-8)
+    assert ours.bse[order].to_numpy() == pytest.approx(errors * np.sqrt(n / (n - 1)), rel=1e-8)
 
 
 # ---------------------------------------------------------------- spreg

@@ -53,7 +53,8 @@ class SystemArrays:
     ``y`` (M, m); ``Z`` m arrays (M, k_g) in the order [Y, WY, 1, X, WX] of each equation; ``H`` (M, q)
     orthonormal instruments; ``endogenous`` the number of leading columns of Z_g that are endogenous;
     ``Wy`` (M, m) and ``WZ`` m arrays, spatial lags of the former, None unless an error is spatial;
-    ``lag_error`` which errors are.
+    ``lag_error`` which errors are. Where W or units change between periods ``rows`` are the W_t that differ, each with
+    the instruments (T_t, n_t, q) of its periods; the arrays then have n rows for every period, zero where none is.
     """
 
     y: Array
@@ -66,6 +67,14 @@ class SystemArrays:
     WZ: tuple[Array, ...] | None
     matrix: sparse.csr_array
     sample: TransformedSample
+    rows: tuple[tuple[sparse.csr_array, Array], ...] = ()
+
+    @property
+    def by_weights(self) -> tuple[tuple[sparse.csr_array, Array], ...]:
+        """Each W, and the instruments (T_t, n_t, q) of the periods that it is the W of."""
+        if self.rows:
+            return self.rows
+        return ((self.matrix, self.H.reshape(-1, self.matrix.shape[0], self.H.shape[1])),)
 
     @property
     def m(self) -> int:

@@ -13,6 +13,9 @@ and the moments that K coefficients are fitted to have the mean
 Estimates solve D'(Φ⊗I)(H'y − Dδ) − b(δ, Σ(δ)) = 0. Without Π this is the bias of Liu & Lee (2010), J. Econometrics
 159: 99-115, here across equations; Π takes off what fitting K coefficients uses up, as L − K stands for L
 in Nagar's (1959, Econometrica 27) bias of 2SLS and as LIML has it. An exactly identified system is left as it is.
+
+Nothing asks that W or the units be the same in every period: with effects of any kind taken out of H, H'Wy has no effects
+in its noise, whatever W does to them, and N_jk = Σ_t H_t' f_jk(W_t) H_t over the rows that exist.
 """
 
 from __future__ import annotations
@@ -68,9 +71,8 @@ def weighted_spectrum(arrays: SystemArrays, strength: float) -> WeightedSpectrum
     ``strength`` is that of the system (the largest eigenvalue of Γ⁻¹Ψ), with some room; it says how many powers of a
     large W are needed. Under time effects W ι = ι, so that W may stand for J W J: instruments have no ι in them.
     """
-    n = arrays.sample.n_units
-    found = _eigen(arrays) if n <= EIGEN_UNITS else None
-    return found or _circle(arrays, strength)
+    few = all(matrix.shape[0] <= EIGEN_UNITS for matrix, _ in arrays.by_weights)
+    return (_eigen(arrays) if few else None) or _circle(arrays, strength)
 
 
 def spectrum_near(arrays: SystemArrays, delta: Array) -> WeightedSpectrum | None:
@@ -81,55 +83,60 @@ def spectrum_near(arrays: SystemArrays, delta: Array) -> WeightedSpectrum | None
 
 
 def _eigen(arrays: SystemArrays) -> WeightedSpectrum | None:
-    matrix = arrays.matrix
-    d = symmetriser(matrix)
-    if d is not None:
-        root = np.sqrt(d)
-        nodes, U = linalg.eigh(root[:, None] * matrix.toarray() / root)
-        right, left = U / root[:, None], U.T * root
-    else:
-        nodes, right = np.linalg.eig(matrix.toarray())
-        if np.linalg.cond(right) > CONDITION:
-            return None
-        left = np.linalg.inv(right)
-    H = arrays.H.reshape(-1, len(nodes), arrays.H.shape[1])
-    loads = np.einsum("tiq,iv,vj,tjr->vqr", H, right, left, H, optimize=True)
-    sizes = np.abs(loads).max(axis=(1, 2))
+    every, loads = [], []
+    for matrix, H in arrays.by_weights:
+        d = symmetriser(matrix)
+        if d is not None:
+            root = np.sqrt(d)
+            nodes, U = linalg.eigh(root[:, None] * matrix.toarray() / root)
+            right, left = U / root[:, None], U.T * root
+        else:
+            nodes, right = np.linalg.eig(matrix.toarray())
+            if np.linalg.cond(right) > CONDITION:
+                return None
+            left = np.linalg.inv(right)
+        every.append(nodes)
+        loads.append(np.einsum("tiq,iv,vj,tjr->vqr", H, right, left, H, optimize=True))
+    found = WeightedSpectrum(np.concatenate(every), np.concatenate(loads), np.inf)
+    sizes = np.abs(found.loads).max(axis=(1, 2))
     held = sizes > 1e-14 * sizes.max(initial=0.0)
-    return WeightedSpectrum(nodes[held], loads[held], np.inf)
+    return WeightedSpectrum(found.nodes[held], found.loads[held], np.inf)
 
 
 def _circle(arrays: SystemArrays, strength: float) -> WeightedSpectrum | None:
     """J points on the circle around the eigenvalues: exact for polynomials of a degree below J."""
-    matrix, n, q = arrays.matrix, arrays.sample.n_units, arrays.H.shape[1]
-    W = matrix.toarray() if matrix.nnz > DENSE_SHARE * n**2 else matrix
-    centred = arrays.sample.centred
-    radius = _radius(arrays, W)
+    q, centred = arrays.H.shape[1], arrays.sample.centred
+    dense = [
+        matrix.toarray() if matrix.nnz > DENSE_SHARE * matrix.shape[0] ** 2 else matrix
+        for matrix, _ in arrays.by_weights
+    ]
+    radius = max(_radius(matrix, W, centred) for (matrix, _), W in zip(arrays.by_weights, dense, strict=True))
     if strength * radius >= TAIL ** (1 / MOST):
         return None
     needed = np.log(TAIL) / np.log(max(strength * radius, 1e-3))
     count = int(2 ** np.ceil(np.log2(np.clip(needed, FEWEST, MOST))))
-    H = arrays.H.reshape(-1, n, q)
-    columns = np.ascontiguousarray(np.moveaxis(H, 1, 0)).reshape(n, -1)
-    moments, turned = np.empty((count, q, q)), columns
-    for power in range(count):
-        if power:
-            turned = (W @ turned) / radius
-            turned = turned - turned.mean(axis=0) if centred else turned
-        pairs = np.matmul(H.transpose(0, 2, 1), np.moveaxis(turned.reshape(n, -1, q), 1, 0))
-        moments[power] = pairs.sum(axis=0)
+    moments = np.zeros((count, q, q))
+    for (_, H), W in zip(arrays.by_weights, dense, strict=True):
+        n = H.shape[1]
+        turned = np.ascontiguousarray(np.moveaxis(H, 1, 0)).reshape(n, -1)
+        for power in range(count):
+            if power:
+                turned = (W @ turned) / radius
+                turned = turned - turned.mean(axis=0) if centred else turned
+            pairs = np.matmul(H.transpose(0, 2, 1), np.moveaxis(turned.reshape(n, -1, q), 1, 0))
+            moments[power] += pairs.sum(axis=0)
     nodes = np.exp(2j * np.pi * np.arange(count) / count)
     loads = np.fft.fft(moments, axis=0) / count
     return WeightedSpectrum(radius * nodes, loads, TAIL ** (1 / count) / radius)
 
 
-def _radius(arrays: SystemArrays, W: Array | sparse.csr_array) -> float:
-    """A bound on the eigenvalues of J W, which under a dense W are far below one."""
-    n, bound = arrays.sample.n_units, largest_sums(arrays.matrix) or 1.0
+def _radius(matrix: sparse.csr_array, W: Array | sparse.csr_array, centred: bool) -> float:
+    """A bound on the eigenvalues of J W, which under a dense W are far below one; ``W`` is ``matrix``, maybe dense."""
+    n, bound = matrix.shape[0], largest_sums(matrix) or 1.0
 
     def applied(v: Array) -> Array:
         turned = W @ v
-        return turned - turned.mean(axis=0) if arrays.sample.centred else turned
+        return turned - turned.mean(axis=0) if centred else turned
 
     if n <= EIGEN_UNITS:
         found = np.linalg.eigvals(applied(np.eye(n)))

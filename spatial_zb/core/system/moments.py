@@ -48,6 +48,20 @@ def forward_deviations(values: Array, effects: FixedEffects) -> Array:
     return np.sqrt(later / (later + 1)) * (values[:-1] - ahead)
 
 
+def row_deviations(values: Array, present: NDArray[np.bool_]) -> Array:
+    """Forward orthogonal deviations of units with rows of any number: (T, n, …) in, (T, n, …) out.
+
+    ``present`` (T, n) says which rows there are. Row t of a unit is off the mean of its later rows, as in
+    :func:`forward_deviations`; its last row, and all that are absent, are zero, so that sums over rows do not see them.
+    """
+    there = present.reshape(*present.shape, *[1] * (values.ndim - 2))
+    kept = np.where(there, values, 0.0)
+    later = there.sum(axis=0) - np.cumsum(there, axis=0)
+    ahead = kept.sum(axis=0) - np.cumsum(kept, axis=0)
+    off = kept - ahead / np.maximum(later, 1)
+    return np.where(there & (later > 0), np.sqrt(later / (later + 1)) * off, 0.0)
+
+
 def independent_columns(included: Array, candidates: Array) -> NDArray[np.intp]:
     """Positions of candidates (M, c) that are independent of ``included`` (M, k) and of each other.
 

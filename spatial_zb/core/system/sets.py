@@ -111,7 +111,14 @@ class WeakMoments:
 
 
 def weak_moments(
-    y: Array, Y: Array, X: Array, H: Array, n_units: int, centred: bool, form: Form | None = None
+    y: Array,
+    Y: Array,
+    X: Array,
+    H: Array,
+    n_units: int,
+    centred: bool,
+    form: Form | None = None,
+    effects: Array | None = None,
 ) -> WeakMoments:
     """The moments of one equation, clustered by unit.
 
@@ -125,6 +132,8 @@ def weak_moments(
         Whether each period was demeaned.
     form
         Without it ``score`` from 30 units on, else ``cr3``.
+    effects
+        (M, r) orthonormal effects that are out of all, where rows are not in deviations that leave nothing of them out.
     """
     V = np.column_stack([y, Y])
     base = linalg.qr(_unit(X), mode="economic")[0] if X.shape[1] else X
@@ -141,7 +150,8 @@ def weak_moments(
     if form == "score":
         R = (products - sums / n) * np.sqrt(n / (n - 1))
     else:
-        R = _jackknifed(by_unit[0], residuals, np.hstack([base, Z]), n, centred) * np.sqrt((n - 1) / n)
+        used = np.hstack([base, Z] if effects is None else [base, Z, effects])
+        R = _jackknifed(by_unit[0], residuals, used, n, centred) * np.sqrt((n - 1) / n)
     blocks = np.einsum("iqj,irl->jlqr", R, R, optimize=True)
     return WeakMoments(sums, blocks, residuals.T @ residuals, scale, n, form)
 

@@ -47,7 +47,6 @@ from spatial_zb.inference.bootstrap.static import (
 )
 from spatial_zb.inference.bootstrap.variants import (
     DynamicSource,
-    InstrumentalSource,
     RandomSource,
 )
 from spatial_zb.models.fit import Fit
@@ -204,10 +203,13 @@ def source_of(fit: Fit) -> Source:
         return RegimeSource(fit)
     if fit.spec.dynamic:
         return DynamicSource(fit)
+    if fit.estimator == "gmm":
+        from spatial_zb.inference.bootstrap.system import InstrumentalRows, InstrumentalSource
+
+        rows = isinstance(fit.design, ShapeDesign)
+        return InstrumentalRows(fit, fit.design) if rows else InstrumentalSource(fit)
     if isinstance(fit.design, ShapeDesign):
         return ShapeSource(fit, fit.design)
-    if fit.estimator == "gmm":
-        return InstrumentalSource(fit)
     if fit.spec.fixed_effects == "random":
         return RandomSource(fit)
     return StaticSource(fit, generator_of(fit))

@@ -101,6 +101,14 @@ def again(fit: Fit, columns: Mapping[str, Array]) -> Fit:
     return _estimate(fit, fit.panel.with_columns(dict(columns)), options)
 
 
+def again_by_instruments(fit: Fit, drawn: dict[str, Array]) -> Fit:
+    """The same by instruments; at a bound where moments without the bias of many of them have no solution."""
+    found = again(fit, drawn)
+    if found.bias_correction == fit.bias_correction:
+        return found
+    return replace(found, convergence=replace(found.convergence, at_bound=True))
+
+
 def without_periods(fit: Fit, kept: NDArray[np.bool_]) -> Array:
     """Parameters (p,) of some periods by the estimator of the fit."""
     periods = [period for period, keep in zip(fit.panel.periods, kept, strict=True) if keep]
@@ -300,6 +308,16 @@ UNEVEN = Text(
 )
 
 
+def draw_rows(e: Array, scheme: Scheme, free: int, unit: NDArray[np.intp], rng: np.random.Generator) -> Array:
+    """Errors (N, m) like the residuals e of rows, m drawn together: normal ones, other rows, or signs flipped by unit."""
+    if scheme == "parametric":
+        return rng.standard_normal(e.shape) @ np.linalg.cholesky(e.T @ e / free).T
+    pool = (e - (scheme == "residual") * e.mean(axis=0)) * np.sqrt(len(e) / free)
+    if scheme == "residual":
+        return rng.choice(pool, len(e))
+    return pool * rng.choice([-1.0, 1.0], int(unit.max()) + 1)[unit][:, None]
+
+
 @dataclass(frozen=True)
 class ShapeSource:
     """y* = S⁻¹(Zδ̂ + Dα̂ + B⁻¹ε*) on the rows of a panel of any shape, effects as estimated."""
@@ -327,15 +345,13 @@ class ShapeSource:
     def draw(self, scheme: Scheme, rng: np.random.Generator) -> Array:
         """y* (N,): errors drawn row by row, normal ones, or residuals whose signs are flipped by unit."""
         shape, e = self.design.shape, self.fit.residuals[self.design.present]
-        pool = (e - (scheme == "residual") * e.mean()) * np.sqrt(len(e) / shape.free)
-        if scheme == "parametric":
-            drawn = rng.standard_normal(len(e)) * np.sqrt(e @ e / shape.free)
-        elif scheme == "residual":
-            drawn = rng.choice(pool, len(e))
-        else:
-            drawn = pool * rng.choice([-1.0, 1.0], len(self.design.panel.units))[shape.unit]
-        right = self.mean + self._spread(drawn)
-        return right if shape.W is None else RowFilter(shape.W, self._rho).solve(right)
+        drawn = draw_rows(e[:, None], scheme, shape.free, shape.unit, rng)[:, 0]
+        return self.solve(self.mean + self._spread(drawn))
+
+    def solve(self, right: Array) -> Array:
+        """S⁻¹ of rows (N,)."""
+        W = self.design.shape.W
+        return right if W is None else RowFilter(W, self._rho).solve(right)
 
     def estimate(self, drawn: Array) -> Fit:
         """As the fit, on the same rows."""

@@ -1,0 +1,332 @@
+"""Instruments on panels of any shape: the balanced estimator where both apply, and slow dense algebra elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import linalg, optimize
+
+import spatial_zb as zb
+from spatial_zb import DurbinSpec, SpecificationError, fit_durbin
+from spatial_zb.core.system.moments import forward_deviations, row_deviations
+from spatial_zb.inference.bootstrap import source_of
+from spatial_zb.models.design import build_design
+from spatial_zb.models.gmm import fit_gmm
+from spatial_zb.models.shape import build_shape, read_lags
+
+pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
+
+#: Two roads to one number.
+ROUNDING = 1e-10
+#: Solved by an optimiser of another kind.
+SOLVED = 1e-8
+n, T = 14, 6
+UNITS = [f"u{i:02d}" for i in range(n)]
+Z = {"endog": ["w"], "instruments": ["z1", "z2"]}
+
+
+def circle(*steps, seed):
+    A = np.zeros((n, n))
+    for i in range(n):
+        for step in steps:
+            A[i, (i + step) % n] = A[(i + step) % n, i] = 1.0
+    A *= np.random.default_rng(seed).uniform(0.5, 1.5, A.shape)
+    return zb.as_weights(A, ids=UNITS, label=f"ring {steps}").standardise()
+
+
+@pytest.fixture(scope="module")
+def W():
+    return circle(1, 2, seed=1)
+
+
+@pytest.fixture(scope="module")
+def changing(W):
+    other = circle(1, 3, seed=2)
+    return zb.weights.by_period({2010 + t: W if t < 3 else other for t in range(T)})
+
+
+@pytest.fixture(scope="module")
+def frame(W):
+    """y = 0.3Wy + x1 − 0.7x2 + 0.5w + effects + u; w shares the errors of y, z1 and z2 do not."""
+    r = np.random.default_rng(3)
+    x, z, e = r.normal(size=(T, n, 2)), r.normal(size=(T, n, 2)), r.normal(size=(T, n))
+    w = z @ [1.0, 0.7] + 0.6 * e + 0.5 * r.normal(size=(T, n))
+    right = x @ [1.0, -0.7] + 0.5 * w + r.normal(size=(1, n)) + r.normal(size=(T, 1)) + e
+    y = np.linalg.solve(np.eye(n) - 0.3 * W.matrix.toarray(), right.T).T
+    names = {"y": y, "x1": x[..., 0], "x2": x[..., 1], "w": w, "z1": z[..., 0], "z2": z[..., 1]}
+    table = pd.DataFrame([(u, 2010 + t) for t in range(T) for u in UNITS], columns=["unit", "year"])
+    return table.assign(province=np.tile(np.arange(n) // 7, T), **{k: v.ravel() for k, v in names.items()})
+
+
+@pytest.fixture(scope="module")
+def complete(frame):
+    return zb.build_panel(frame, unit="unit", period="year", units=UNITS)
+
+
+@pytest.fixture(scope="module")
+def uneven(frame):
+    """A third of the units comes late, and some rows are missing."""
+    late = frame["unit"].isin(UNITS[::3]) & (frame["year"] < 2012)
+    holes = np.random.default_rng(4).random(len(frame)) < 0.07
+    kept = frame[~(late | holes)]
+    return zb.build_panel(kept, unit="unit", period="year", units=UNITS, balance="keep")
+
+
+# What the balanced estimator is ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("covariance", "effects", "more"),
+    [
+        ("information", "two_way", {}),
+        ("robust", "two_way", Z),
+        ("cluster", "two_way", Z | {"lag_x": ["x1", "w"]}),
+        ("cr1", "unit", {}),
+        ("robust", "time", Z),
+        ("information", "none", Z | {"lag_x": []}),
+    ],
+)
+def test_on_a_complete_panel_it_is_the_balanced_estimator(complete, W, covariance, effects, more):
+    spec = DurbinSpec("y", ["x1", "x2"], fixed_effects=effects, **more)
+    lags = read_lags(spec, complete, W, None, None)
+    ours = fit_gmm(build_shape(spec, complete, lags, ()), covariance, 2, None)
+    theirs = fit_gmm(build_design(spec, complete, W), covariance, 2, None)
+    for name in ("params", "bse"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=0, atol=ROUNDING)
+    every = np.eye(len(ours.params))
+    if covariance == "cluster":
+        np.testing.assert_allclose(ours.degrees(every), theirs.degrees(every), atol=1e-8)
+    one, two = ours.convergence, theirs.convergence
+    assert one.instruments == two.instruments
+    assert ours.nobs == theirs.nobs
+    for name in ("j_statistic", "j_p_value", "effective_f"):
+        assert getattr(one, name) == pytest.approx(getattr(two, name), abs=1e-8, nan_ok=True)
+    assert one.first_stage == pytest.approx(two.first_stage, abs=1e-8, nan_ok=True)
+
+
+def test_deviations_of_rows_are_those_of_a_complete_panel_and_orthonormal():
+    r = np.random.default_rng(1)
+    values = r.normal(size=(T, n, 2))
+    whole = row_deviations(values, np.ones((T, n), bool))
+    np.testing.assert_allclose(whole[:-1], forward_deviations(values, "unit"), atol=1e-14)
+    assert not whole[-1].any()
+    there = r.random((T, n)) > 0.3
+    off = np.where(there[..., None], values, 0.0)
+    off -= there[..., None] * (off.sum(axis=0) / np.maximum(there.sum(axis=0), 1)[:, None])
+    out = row_deviations(off, there)
+    np.testing.assert_allclose(
+        np.einsum("tia,tib->iab", out, out), np.einsum("tia,tib->iab", off, off), atol=1e-13
+    )
+    assert not row_deviations(np.ones((T, n)), there).any()
+
+
+# Dense algebra -------------------------------------------------------------------------------------------------
+
+
+class Dense:
+    """The rows of a panel with explicit dummies and an N × N matrix; moments solved by another optimiser."""
+
+    def __init__(self, frame, W_of_year, y, x, lag_x, endog, instruments, effects, W_x=None):
+        frame = frame.sort_values(["year", "unit"], kind="stable").reset_index(drop=True)
+        self.unit = pd.factorize(frame["unit"], sort=True)[0]
+        self.W = self._rows(frame, W_of_year)
+        Wx = self.W if W_x is None else self._rows(frame, W_x)
+        dummies = [np.ones((len(frame), 1))] if not effects else []
+        for effect in effects:
+            key = frame[effect.split("*")].astype(str).agg("|".join, axis=1)
+            dummies.append(pd.get_dummies(key).to_numpy(float))
+        D = np.hstack(dummies)
+        self.M = np.eye(len(D)) - D @ np.linalg.pinv(D)
+        self.rank = np.linalg.matrix_rank(D)
+        X = frame[x].to_numpy(float)
+        self.w = frame[endog].to_numpy(float)
+        lagged = Wx @ frame[lag_x].to_numpy(float)
+        self.y, columns = frame[y].to_numpy(float), [X, self.w, lagged]
+        exogenous = np.hstack([X, Wx @ frame[[v for v in lag_x if v in x]].to_numpy(float)])
+        outside = frame[instruments].to_numpy(float)
+        H = [exogenous, outside]
+        for _ in range(2):
+            exogenous, outside = self.W @ exogenous, self.W @ outside
+            H += [exogenous, outside]
+        self.Z = self.M @ np.hstack([*columns, (self.W @ self.y)[:, None]])
+        H = self.M @ np.hstack(H)
+        left, sizes, _ = np.linalg.svd(H / np.linalg.norm(H, axis=0), full_matrices=False)
+        self.P = left[:, sizes > 1e-9] @ left[:, sizes > 1e-9].T
+        self.My, self.free = self.M @ self.y, len(D) - self.rank
+        self.where = len(x)
+        fitted = self.P @ self.Z
+        self.rest = self.P - fitted @ np.linalg.pinv(fitted)
+
+    @staticmethod
+    def _rows(frame, W_of_year):
+        blocks = []
+        for year, part in frame.groupby("year"):
+            W = W_of_year(year)
+            at = [list(W.ids).index(unit) for unit in part["unit"]]
+            block = W.matrix.toarray()[np.ix_(at, at)]
+            sums = block.sum(axis=1, keepdims=True)
+            blocks.append(block / np.where(sums > 0, sums, 1.0))
+        return linalg.block_diag(*blocks)
+
+    def textbook(self):
+        return np.linalg.solve(self.Z.T @ self.P @ self.Z, self.Z.T @ self.P @ self.My)
+
+    def moments(self, delta):
+        e = self.My - self.Z @ delta
+        G = self.W @ np.linalg.inv(np.eye(len(e)) - delta[-1] * self.W)
+        bias, shared = np.zeros(len(delta)), e @ e
+        for j in range(self.w.shape[1]):
+            v = self.M @ self.w[:, j]
+            v = v - self.P @ v
+            bias[self.where + j] = v @ e / self.free * np.trace(self.rest)
+            shared += delta[self.where + j] * (v @ e)
+        bias[-1] = shared / self.free * np.trace(G @ self.rest)
+        return self.Z.T @ self.P @ e - bias
+
+    def corrected(self):
+        return optimize.root(self.moments, self.textbook(), tol=1e-12).x
+
+    def cr2(self, delta):
+        """Covariance and degrees of freedom by N × N matrices."""
+        fitted = self.P @ self.Z
+        bread = np.linalg.inv(fitted.T @ fitted)
+        M = self.M - fitted @ bread @ fitted.T
+        e = self.My - self.Z @ delta
+        sums, pieces = [], []
+        for i in np.unique(self.unit):
+            rows = self.unit == i
+            share, axes = np.linalg.eigh(M[np.ix_(rows, rows)])
+            root = (axes[:, share > 1e-8] / np.sqrt(share[share > 1e-8])) @ axes[:, share > 1e-8].T
+            sums.append(fitted[rows].T @ root @ e[rows])
+            pieces.append(M[:, rows] @ root @ fitted[rows] @ bread)
+        sums = np.array(sums)
+        df = []
+        for k in range(len(delta)):
+            p = np.array([piece[:, k] for piece in pieces])
+            gamma = p @ p.T
+            df.append(np.trace(gamma) ** 2 / (gamma**2).sum())
+        return bread @ sums.T @ sums @ bread, np.array(df)
+
+
+CASES = {
+    "SDM": ({}, ["unit", "year"], None),
+    "SAR with w": (Z | {"lag_x": []}, ["unit", "year"], None),
+    "province × year": (
+        {"fixed_effects": ["unit", "province*period"], "lag_x": []},
+        ["unit", "province*year"],
+        None,
+    ),
+    "own W of x": ({}, ["unit", "year"], "own"),
+    "none": ({"fixed_effects": "none", "lag_x": ["x1"]}, [], None),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_any_shape_is_the_dense_algebra(uneven, changing, case):
+    more, effects, own = CASES[case]
+    rows = uneven.frame().rename(columns={"period": "year"})
+    other = circle(2, 5, seed=7)
+    spec = DurbinSpec("y", ["x1", "x2"], **more)
+    lags = {"W_x": other} if own else {}
+    fit = fit_durbin(spec, uneven, changing, "gmm", "cluster", **lags)
+    slow = Dense(
+        rows,
+        changing.at,
+        "y",
+        ["x1", "x2"],
+        list(spec.lag_x),
+        list(spec.endog),
+        list(spec.instruments),
+        effects,
+        (lambda year: other) if own else None,
+    )
+    order = [*spec.regressors, *(f"W_{name}" for name in spec.lag_x), "rho"]
+    if not effects:  # the constant is taken out as an effect
+        assert fit.absorbed == 0
+    else:
+        assert (fit.absorbed, fit.nobs) == (slow.rank, slow.free)
+    plain = fit_durbin(spec, uneven, changing, "gmm", bias_correction=False, **lags)
+    np.testing.assert_allclose(plain.params[order], slow.textbook(), atol=1e-8)
+    if not effects:
+        return
+    sigma2 = ((slow.My - slow.Z @ slow.textbook()) ** 2).sum() / slow.free
+    bread = np.linalg.inv(slow.Z.T @ slow.P @ slow.Z)
+    np.testing.assert_allclose(plain.bse[order] ** 2, sigma2 * bread.diagonal(), rtol=1e-8)
+    assert fit.bias_correction
+    delta = slow.corrected()
+    np.testing.assert_allclose(fit.params[order], delta, atol=SOLVED)
+    cov, df = slow.cr2(fit.params[order].to_numpy())
+    np.testing.assert_allclose(fit.bse[order] ** 2, cov.diagonal(), rtol=1e-6)
+    where = [fit.params.index.get_loc(name) for name in order]
+    np.testing.assert_allclose(fit.degrees(np.eye(len(fit.params))[where]), df, rtol=1e-6)
+
+
+def test_powers_of_a_large_w_are_its_eigenvalues(uneven, changing, monkeypatch):
+    spec = DurbinSpec("y", ["x1", "x2"], lag_x=["w"], **Z)
+    exact = fit_durbin(spec, uneven, changing, "gmm")
+    monkeypatch.setattr("spatial_zb.core.system.instruments.EIGEN_UNITS", 5)
+    series = fit_durbin(spec, uneven, changing, "gmm")
+    np.testing.assert_allclose(series.params, exact.params, atol=1e-5)
+
+
+# What is made of a fit -------------------------------------------------------------------------------------------
+
+
+def test_sets_of_anderson_and_rubin_are_the_balanced_ones(complete, W):
+    spec = DurbinSpec("y", ["x1"], lag_x=[])
+    lags = read_lags(spec, complete, W, None, None)
+    both = [
+        fit_gmm(design, "information", 2, None)
+        for design in (build_shape(spec, complete, lags, ()), build_design(spec, complete, W))
+    ]
+    ours, theirs = (
+        zb.anderson_rubin(replace(fit, convergence=replace(fit.convergence, powers=2))) for fit in both
+    )
+    np.testing.assert_allclose(ours.pieces, theirs.pieces, atol=1e-8)
+
+
+def test_effects_average_over_the_rows_that_exist(uneven, changing):
+    fit = fit_durbin(DurbinSpec("y", ["x1", "x2"], lag_x=["w"], **Z), uneven, changing, "gmm", "cluster")
+    beta, theta, rho = (float(fit.params[name]) for name in ("w", "W_w", "rho"))
+    rows = Dense._rows(uneven.frame().rename(columns={"period": "year"}), changing.at)
+    E = np.linalg.solve(np.eye(len(rows)) - rho * rows, beta * np.eye(len(rows)) + theta * rows)
+    table = zb.spatial_effects(fit).tidy().set_index(["term", "effect"])["estimate"]
+    assert table["w", "direct"] == pytest.approx(np.trace(E) / len(E), abs=ROUNDING)
+    assert table["w", "total"] == pytest.approx(E.sum() / len(E), abs=ROUNDING)
+    by = zb.spatial_effects(fit, by="period").tidy()
+    assert set(by["period"].astype(int)) == set(uneven.periods)
+    assert "rows as they are, since unit-periods are absent or blank; W differs by period" in fit.summary()
+    with pytest.raises(SpecificationError, match="scenario"):
+        zb.scenario(fit, {"x1": 1.0})
+
+
+def test_a_bootstrap_draws_rows_and_endogenous_regressors_with_their_errors(uneven, changing):
+    fit = fit_durbin(DurbinSpec("y", ["x1", "x2"], lag_x=["w"], **Z), uneven, changing, "gmm")
+    source = source_of(fit)
+    there, rng = fit.design.present, np.random.default_rng(1)
+    y = source.solve(source.mean + source.errors[:, 0])
+    np.testing.assert_allclose(y, uneven.array("y")[there], atol=1e-12)
+    assert np.abs(source.errors.T @ fit.design.shape.effects.full).max() < 1e-10
+    for scheme in ("residual", "wild", "parametric"):
+        drawn = source.draw(scheme, rng)
+        assert np.isnan(drawn["w"]).sum() == (~there).sum()
+        assert not np.allclose(drawn["w"][there], uneven.array("w")[there])
+    assert np.isfinite(source.estimate(drawn).params).all()
+
+
+@pytest.mark.parametrize(
+    ("more", "asked", "named"),
+    [
+        ({"lag_error": True}, {}, "lag_error"),
+        ({"fixed_effects": ["unit", "period", "unit*trend"]}, {"covariance": "robust"}, "trend"),
+        (Z | {"lag_x": ["w"]}, {"bias_correction": True, "own": True}, "W_x"),
+        ({"time_lag": True}, {}, "time"),
+    ],
+)
+def test_what_has_no_theory_is_refused(uneven, changing, W, more, asked, named):
+    lags = {"W_x": W} if asked.pop("own", False) else {}
+    with pytest.raises(SpecificationError, match=named):
+        fit_durbin(DurbinSpec("y", ["x1", "x2"], **more), uneven, changing, "gmm", **asked, **lags)
