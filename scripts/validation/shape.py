@@ -1,7 +1,8 @@
 """Panels of any shape: ρ, λ, β, θ and effects where units come late, rows are missing, and W changes.
 
 The 11 cities of Zhejiang, the 41 of the delta and the 90 counties of Zhejiang, 4 and 11 periods, two-way effects. The habit
-of dropping every unit that is not always there is estimated on the same panels. ``shape.csv`` of ``docs/validation`` is
+of dropping every unit that is not always there is estimated on the same panels. By instruments: a SAR, a SAR with an
+endogenous w, and a system of two such equations. ``shape.csv`` of ``docs/validation`` is
 written after every cell.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -24,7 +25,8 @@ from spatial_zb.core.likelihood.shape import Shape, shape_estimate
 from spatial_zb.core.likelihood.shape_covariance import ShapePoint, clusters_at, score_statistic
 from spatial_zb.core.likelihood.shape_rows import RowFilter, RowWeights, row_weights
 from spatial_zb.core.transforms import effect_space
-from spatial_zb.models.shape import shape_cov
+from spatial_zb.models.gmm import fit_gmm
+from spatial_zb.models.shape import ShapeDesign, build_shape, placed, read_lags, shape_cov
 from spatial_zb.weights.periods import row_blocks
 
 from .places import OUT, SIZES, complete, weights
@@ -38,6 +40,9 @@ SHAPES = 4
 BETA, THETA, RHO, LAM = np.array([1.0, 0.5]), np.array([0.5, -0.3]), 0.3, 0.4
 CORRELATED, RATIO = 0.7, 3.0
 DESIGNS = ("late 25 %", "late 50 %", "holes 10 %", "W changes once", "W every year", "own W of x")
+#: Models by 2SLS, and whether w, which shares half of its own error with that of y, is in them.
+INSTRUMENTAL = {"SAR, 2SLS": False, "SAR with w, 2SLS": True}
+GAMMA, FIRST, SHARED = 0.5, np.array([0.7, 0.5]), 0.5
 Cell = tuple[str, str, str, int, int]
 Found = dict[str, tuple[float, float, float]] | None
 
@@ -49,6 +54,10 @@ def design() -> list[Cell]:
     cells += [
         ("late 50 %", "SDM", errors, n, T) for errors in ("AR 0.7", "ratio 3") for n in SIZES for T in LENGTHS
     ]
+    shapes = ("late 50 %", "holes 10 %", "W every year")
+    larger = [(n, T) for n in SIZES[1:] for T in LENGTHS]
+    cells += [(name, model, "iid", *size) for model in INSTRUMENTAL for name in shapes for size in larger]
+    cells += [("late 50 %", model, "AR 0.7", *size) for model in INSTRUMENTAL for size in larger]
     return cells
 
 
@@ -141,6 +150,9 @@ def panels(cell: Cell, replications: int) -> Iterator[tuple[str, Found, dict[str
     for child in root.spawn(SHAPES):
         rng = np.random.default_rng(child)
         world = drawn(cell, rng)
+        if model in INSTRUMENTAL:
+            yield from by_instruments(cell, world, rng, replications // SHAPES)
+            continue
         there = world.there
         x = np.stack([noise(cell, rng, 1)[0] + rng.standard_normal(n) for _ in range(2)], axis=-1)[there]
         shape, less = shape_of(world, x, model), dropped(world)
@@ -155,6 +167,90 @@ def panels(cell: Cell, replications: int) -> Iterator[tuple[str, Found, dict[str
             yield "adjusted score", estimated(shape, y, world.Wx, errors), true
             if smaller is not None and less is not None:
                 yield "units dropped", estimated(smaller, y[kept], less.Wx, errors), true
+
+
+def by_instruments(
+    cell: Cell, world: World, rng: np.random.Generator, count: int
+) -> Iterator[tuple[str, Found, dict[str, float]]]:
+    """The same by 2SLS on the rows that exist, and on the units that are always there."""
+    _, model, errors, n, T = cell
+    there, endogenous = world.there, INSTRUMENTAL[model]
+    period, unit = np.nonzero(there)
+    x, z = (
+        np.stack([noise(cell, rng, 1)[0] + rng.standard_normal(n) for _ in range(2)], axis=-1)[there]
+        for _ in range(2)
+    )
+    effects = rng.standard_normal(n)[unit] + rng.standard_normal(T)[period]
+    mean = x @ BETA + effects
+    both = {"2SLS": (world, np.ones(len(unit), dtype=bool))}
+    if (less := dropped(world)) is not None:
+        both["2SLS, units dropped"] = less, world.kept[unit]
+    designs = {
+        name: (rows_of(part, x[kept], z[kept] if endogenous else None), kept)
+        for name, (part, kept) in both.items()
+    }
+    m = averaged_over_rows(row_multipliers(RHO, world.W, world.W), there.sum(axis=1))
+    direct, indirect = average_effects(np.array([GAMMA if endogenous else BETA[0]]), np.zeros(1), m)[0][0, :2]
+    true = {"beta": float(BETA[0]), "rho": RHO, "direct": float(direct), "indirect": float(indirect)}
+    true |= {"gamma": GAMMA} if endogenous else {}
+    for e, v in zip(noise(cell, rng, count)[:, there], noise(cell, rng, count)[:, there], strict=True):
+        w = z @ FIRST + SHARED * e + v * np.sqrt(1 - SHARED**2) + effects
+        y = RowFilter(world.W, RHO).solve(mean + e + (GAMMA * w if endogenous else 0.0))
+        for name, (rows, kept) in designs.items():
+            yield name, two_stage(rows, y[kept], w[kept], errors), true
+
+
+def rows_of(world: World, x: NDArray[np.float64], z: NDArray[np.float64] | None) -> ShapeDesign:
+    """The design of a SAR on the rows of a world, w with instruments z beside x (N, 2) where given; y is to come."""
+    there = world.there
+    names = ["y", "x1", "x2"] + (["w", "z1", "z2"] if z is not None else [])
+    y = np.random.default_rng(0).standard_normal(len(x))
+    columns = [y, *x.T] if z is None else [y, *x.T, y**2, *z.T]
+    ids = pd.Index([f"u{i:03d}" for i in range(there.shape[1])])
+    panel = zb.Panel(
+        placed(np.column_stack(columns), there), tuple(range(len(there))), ids, names, present=there
+    )
+    own = {t: zb.Weights(world.W.distinct[d], ids[there[t]], "W") for t, d in enumerate(world.W.which)}
+    spec = zb.DurbinSpec(
+        "y",
+        ["x1", "x2"],
+        lag_x=[],
+        **({"endog": ["w"], "instruments": ["z1", "z2"]} if z is not None else {}),
+    )
+    return build_shape(
+        spec, panel, read_lags(spec, panel, zb.weights.by_period(own, "keep"), None, None), ("rows",)
+    )
+
+
+def two_stage(rows: ShapeDesign, y: NDArray[np.float64], w: NDArray[np.float64], errors: str) -> Found:
+    """Value, standard error and quantile of ρ, the coefficients and effects; None where ρ is outside its interval."""
+    spec, shape = rows.spec, rows.shape
+    W = shape.W
+    assert W is not None, "a SAR"
+    Z = rows.Z.copy()
+    if spec.endog:
+        Z[..., 2][rows.present] = shape.effects.off(w)
+    off = (placed(shape.effects.off(values), rows.present) for values in (y, W.matrix @ y))
+    drawn_design = replace(rows, values=y, Z=Z, **dict(zip(("y", "Wy"), off, strict=True)))
+    fit = fit_gmm(drawn_design, "information" if errors == "iid" else "cr2", 2, None)
+    if not fit.converged:
+        return None
+    source = "w" if spec.endog else "x1"
+    m = averaged_over_rows(row_multipliers(float(fit.params["rho"]), W, W), np.diff(shape.starts))
+    effects, slopes = average_effects(fit.params[[source]].to_numpy(), np.zeros(1), m)
+    gradients = {"beta": {"x1": 1.0}, "rho": {"rho": 1.0}} | ({"gamma": {"w": 1.0}} if spec.endog else {})
+    values = {"beta": fit.params["x1"], "rho": fit.params["rho"], "gamma": fit.params.get("w")}
+    for at, name in enumerate(("direct", "indirect")):
+        gradients[name] = {source: slopes[0, at, 0], "rho": slopes[0, at, 2]}
+        values[name] = effects[0, at]
+    out = {}
+    for name, g in gradients.items():
+        full = np.array([g.get(term, 0.0) for term in fit.params.index])
+        used = np.flatnonzero(full)
+        q = float(np.ravel(quantile(0.025, fit.degrees(full)))[0])
+        variance = full[used] @ fit.cov.to_numpy()[np.ix_(used, used)] @ full[used]
+        out[name] = float(values[name]), float(np.sqrt(variance)), q
+    return out
 
 
 def estimated(shape: Shape, y: NDArray[np.float64], Wx: RowWeights, errors: str) -> Found:
@@ -220,9 +316,9 @@ def true_effects(cell: Cell, world: World) -> dict[str, float]:
 def compute(cell: Cell, replications: int) -> pd.DataFrame:
     """One row by estimate and parameter."""
     start = time.perf_counter()
-    found: dict[str, list] = {"adjusted score": [], "units dropped": []}
+    found: dict[str, list] = {}
     for name, values, true in panels(cell, replications):
-        found[name].append((values, true))
+        found.setdefault(name, []).append((values, true))
     rows = []
     for name, both in found.items():
         solved = [(values, true) for values, true in both if values is not None]

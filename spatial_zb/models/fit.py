@@ -383,11 +383,11 @@ class Fit(Estimates):
     @property
     def asked(self) -> dict[str, Any]:
         """Options of the call beside estimator and covariance, to estimate again."""
+        record = self.convergence
+        more: dict[str, Any] = {} if record.bandwidth is None else {"bandwidth": record.bandwidth}
         if self.estimator == "gmm":
-            own = {"powers": self.convergence.powers, "bias_correction": self.bias_correction}
-            return self.design.own_lags | own
-        bandwidth = self.convergence.bandwidth
-        return self.design.own_lags | ({} if bandwidth is None else {"bandwidth": bandwidth})
+            more = {"powers": record.powers, "bias_correction": self.bias_correction}
+        return self.design.own_lags | more
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -424,9 +424,8 @@ class Fit(Estimates):
     def summary(self) -> str:
         """The fit as text, for a terminal."""
         head = self.glance().iloc[0]
-        likelihood = f"ln L = {self.log_likelihood:.4f}   AIC = {self.aic:.2f}   "
-        if not np.isfinite(self.log_likelihood):  # by moments or a score
-            likelihood = ""
+        known = np.isfinite(self.log_likelihood)  # not by moments or a score
+        likelihood = f"ln L = {self.log_likelihood:.4f}   AIC = {self.aic:.2f}   " if known else ""
         several = head["n_periods"] > 1
         effects = f"effects: {head['fixed_effects']}   " if several else ""
         size = f"{head['n_units']} units × {head['n_periods']} periods, " if several else ""
@@ -440,9 +439,8 @@ class Fit(Estimates):
             lines.append(f"{likelihood}{'within ' if several else ''}R² = {self.r2_within:.4f}")
         if "reason" in head:
             how = "rows as they are" if self.estimator == "gmm" else "adjusted score"
-            lines.append(
-                f"{how}, since {head['reason']}: {head['rows']} rows, {head['present']:.0%} of the panel"
-            )
+            share = f"{head['rows']} rows, {head['present']:.0%} of the panel"
+            lines.append(f"{how}, since {head['reason']}: {share}")
         if self.bias_correction:
             lines.append("moments less the bias of many instruments (Liu & Lee 2010)")
         lines += self._law

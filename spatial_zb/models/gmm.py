@@ -200,11 +200,11 @@ def _check_shape(design: ShapeDesign, covariance: Covariance) -> None:
         found = [REASONS[name] for name in design.reasons]
         why, why_zh = listed(text.en for text in found), listed_zh(text.zh for text in found)
         raise SpecificationError(
-            f"The moments of λ are those of a complete panel under one W, and here {why}. Drop lag_error: 2SLS needs no "
-            'model of λ, and covariance="cluster" allows for errors that are correlated over time; with exogenous regressors '
-            'leave out estimator="gmm".',
-            f"λ的矩条件要求面板完整且W唯一，而此处{why_zh}。请去掉lag_error：两阶段最小二乘无需λ，"
-            'covariance="cluster"允许误差跨期相关；解释变量均为外生时请去掉estimator="gmm"。',
+            f"The moments of λ are those of a complete panel under one W, and here {why}. Drop lag_error: 2SLS needs "
+            'no model of λ, and covariance="cluster" allows for errors that are correlated over time; with exogenous '
+            'regressors leave out estimator="gmm".',
+            f"λ的矩条件要求面板完整且W唯一，而此处{why_zh}。请去掉lag_error："
+            '两阶段最小二乘无需λ，covariance="cluster"允许误差跨期相关；解释变量均为外生时请去掉estimator="gmm"。',
         )
     trends = [name for name in design.spec.effects if name.startswith("unit*")]
     if covariance == "robust" and trends:
