@@ -175,7 +175,8 @@ def fit_durbin(
         ``glance()`` says ``adjusted_score`` and the reason (spatial-zb docs shape). ``"direct"``: maximum
         likelihood with dummies, for comparison with other software: its σ² and, with time effects, its ρ̂ are biased when
         n or T is small. ``"gmm"``: spatial two-stage least
-        squares and, with ``lag_error``, generalised moments for λ; no normality, and endogenous regressors.
+        squares and, with ``lag_error``, generalised moments for λ; no normality, and endogenous regressors. Without
+        ``lag_error`` rows may be absent, W may differ by period, x have a W of its own, and effects be any.
         ``"robust_score"``: ρ, λ or both by a score that unequal variances of the errors and their correlation over
         time do not bias, as they bias maximum likelihood where units that others look to have larger errors, or few units
         have persistent ones; no likelihood, errors clustered by unit.
