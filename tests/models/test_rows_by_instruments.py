@@ -299,8 +299,7 @@ def test_effects_average_over_the_rows_that_exist(uneven, changing):
     by = zb.spatial_effects(fit, by="period").tidy()
     assert set(by["period"].astype(int)) == set(uneven.periods)
     assert "rows as they are, since unit-periods are absent or blank; W differs by period" in fit.summary()
-    with pytest.raises(SpecificationError, match="scenario"):
-        zb.scenario(fit, {"x1": 1.0})
+    assert len(zb.predict(fit).tidy()) == fit.design.present.sum()
 
 
 def test_a_bootstrap_draws_rows_and_endogenous_regressors_with_their_errors(uneven, changing):
