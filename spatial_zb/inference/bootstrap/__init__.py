@@ -206,8 +206,8 @@ def source_of(fit: Fit) -> Source:
     if fit.estimator == "gmm":
         from spatial_zb.inference.bootstrap.system import InstrumentalRows, InstrumentalSource
 
-        rows = isinstance(fit.design, ShapeDesign)
-        return InstrumentalRows(fit, fit.design) if rows else InstrumentalSource(fit)
+        design = fit.design
+        return InstrumentalRows(fit, design) if isinstance(design, ShapeDesign) else InstrumentalSource(fit)
     if isinstance(fit.design, ShapeDesign):
         return ShapeSource(fit, fit.design)
     if fit.spec.fixed_effects == "random":
