@@ -250,7 +250,9 @@ def fit_durbin(
             rows = build_shape(spec, panel, lags, reasons)
             return _told(fit_gmm(rows, covariance, powers, bias_correction), powers=powers)
         else:
-            shaped = fit_shape(build_shape(spec, panel, lags, reasons), covariance, steps)
+            there = build_shape(spec, panel, lags, reasons)
+            kernel = None if kernel is None else kernel.of(panel.units.get_indexer(there.panel.units))
+            shaped = fit_shape(there, covariance, steps, kernel)
         return _told(shaped, bandwidth=bandwidth)
     weights = lags.one
     check_weights(spec, weights, estimator)

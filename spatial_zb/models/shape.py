@@ -20,7 +20,7 @@ from spatial_zb.base.notes import Kind, Note
 from spatial_zb.base.text import Text
 from spatial_zb.core import Array
 from spatial_zb.core.clusters import RowClusters
-from spatial_zb.core.likelihood.covariance import bartlett_bandwidth
+from spatial_zb.core.likelihood.covariance import DistanceKernel, bartlett_bandwidth
 from spatial_zb.core.likelihood.shape import Shape, ShapeEstimate, shape_estimate
 from spatial_zb.core.likelihood.shape_covariance import (
     PAIRED_ROWS,
@@ -28,6 +28,7 @@ from spatial_zb.core.likelihood.shape_covariance import (
     any_law_meat,
     clustered_covariance,
     clusters_at,
+    distance_meat,
     expected_derivative,
     observed_derivative,
     period_meat,
@@ -46,7 +47,7 @@ from spatial_zb.models.design import (
 )
 from spatial_zb.models.fit import Fit, term_index
 from spatial_zb.models.ml import SMALL_N, degrees_of, least_squares, notes_on_dependence
-from spatial_zb.models.notes import PROFILE, few_units, no_root, not_positive
+from spatial_zb.models.notes import PROFILE, few_units, no_root, not_positive, weak_pair
 from spatial_zb.models.spec import (
     CLUSTERED,
     COVARIANCES,
@@ -305,14 +306,20 @@ def _effect_columns(spec: DurbinSpec, panel: Panel, there: NDArray[np.bool_]) ->
 # --- The estimate
 
 
-def fit_shape(design: ShapeDesign, covariance: Covariance, bandwidth: int | None = None) -> Fit:
-    """Solve the adjusted score; its covariance is of what errors are taken to be."""
+def fit_shape(
+    design: ShapeDesign,
+    covariance: Covariance,
+    bandwidth: int | None = None,
+    kernel: DistanceKernel | None = None,
+) -> Fit:
+    """Solve the adjusted score; its covariance is of what errors are taken to be. ``kernel`` is that of ``"conley"``."""
     shape = design.shape
     _check_size(shape, covariance)
     found = shape_estimate(shape, design.values)
     point = ShapePoint(found)
-    cov, positive = shape_cov(point, covariance, bandwidth) if found.solved else (None, False)
-    return _assembled(design, point, covariance, cov, positive)
+    cov, positive = shape_cov(point, covariance, bandwidth, kernel) if found.solved else (None, False)
+    fit = _assembled(design, point, covariance, cov, positive)
+    return fit if kernel is None else replace(fit, convergence=replace(fit.convergence, kernel=kernel))
 
 
 def _check_size(shape: Shape, covariance: Covariance) -> None:
@@ -329,13 +336,15 @@ def _check_size(shape: Shape, covariance: Covariance) -> None:
         raise SpecificationError(
             f'covariance="{covariance}" in this shape of panel needs periods of at most {DENSE_PERIOD} units (and '
             f'"sandwich" '
-            f'{PAIRED_ROWS:,} rows). Use "information" or "driscoll_kraay".',
+            f'{PAIRED_ROWS:,} rows). Use "information", "driscoll_kraay" or "conley".',
             f'此形态的面板用covariance="{covariance}"时，每期至多{DENSE_PERIOD}个地区（"sandwich"至多{PAIRED_ROWS:,}行）。'
-            '请用"information"或"driscoll_kraay"。',
+            '请用"information"、"driscoll_kraay"或"conley"。',
         )
 
 
-def shape_cov(point: ShapePoint, kind: Covariance, bandwidth: int | None) -> tuple[Array | None, bool]:
+def shape_cov(
+    point: ShapePoint, kind: Covariance, bandwidth: int | None, kernel: DistanceKernel | None = None
+) -> tuple[Array | None, bool]:
     """Covariance of what is estimated, and whether it exists; σ² has no error under clusters.
 
     ``"information"`` is that of the likelihood where the score is one's, as on balanced panels and cross-sections; else the
@@ -348,6 +357,9 @@ def shape_cov(point: ShapePoint, kind: Covariance, bandwidth: int | None) -> tup
     if kind == "driscoll_kraay":
         periods = len(shape.starts) - 1
         meat = period_meat(point, bartlett_bandwidth(periods) if bandwidth is None else bandwidth)
+    elif kind == "conley":
+        assert kernel is not None, "kilometres were asked for"
+        meat = distance_meat(point, kernel)
     elif kind == "information" and point.traces.likelihood:
         return sandwiched(expected_derivative(point, 0.0)[on], score_variance(point, 0.0)[on])
     else:
@@ -434,16 +446,4 @@ def several_roots(roots: tuple[tuple[float, float], ...], lag_y: bool, lag_error
         f"the score is zero at {len(roots)} values of {name} ({shown}): the one uphill of the others is shown, and standard "
         "errors do not cover the choice between them",
         f"得分在{name}的{len(roots)}个值处为零（{shown}）：此处取得分积分最高者，标准误不反映这一选择",
-    )
-
-
-@Kind
-def weak_pair(units: int) -> Text:
-    """ρ and λ together in a small panel that is not balanced."""
-    return Text(
-        f"ρ and λ together on {units} units that are not all there in every period, or under a W that changes: in "
-        "simulations with 11 units λ was too low (by 0.25 with 4 periods, 0.02 with 11), 15 and 3 % of the panels had no "
-        "root, and intervals covered 89 to 93 %. An SDM says more (spatial-zb docs validation/shape)",
-        f"{units}个地区、形态不齐或W变化的面板同时估计ρ与λ：11个地区的模拟中λ偏低（4期时0.25，11期时0.02），"
-        "15%与3%的面板无根，区间覆盖率为89%至93%。SDM更可靠（spatial-zb docs validation/shape）",
     )

@@ -35,7 +35,7 @@ COVARIANCES: dict[str, tuple[Covariance, ...]] = {
     "gmm": ("information", "robust", *CLUSTERED),
     "regimes": ("information", *CLUSTERED, "driscoll_kraay"),
     "robust_score": CLUSTERED,
-    "adjusted_score": ("information", "sandwich", *CLUSTERED, "driscoll_kraay"),
+    "adjusted_score": ("information", "sandwich", *CLUSTERED, "driscoll_kraay", "conley"),
 }
 
 #: Name of each family by (lag of y, lag of x, lag of the error).

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,10 @@ from scipy import stats
 import spatial_zb as zb
 from spatial_zb.core.clusters import EXACT_KERNEL, kernel_law
 from spatial_zb.core.likelihood.covariance import distance_kernel
+from spatial_zb.core.likelihood.shape import shape_estimate
+from spatial_zb.core.likelihood.shape_covariance import ShapePoint, observed_derivative
 from spatial_zb.models import certainty
+from spatial_zb.models.shape import build_shape, fit_shape, read_lags
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatial_zb.SpatialZbWarning")
 
@@ -131,6 +136,73 @@ def test_the_rule_of_the_bandwidth_and_what_is_said(delta):
     shuffled = panel.select(units=[panel.units[i] for i in order])
     again = zb.fit_durbin(SPEC, shuffled, W, covariance="conley", bandwidth=km)
     pd.testing.assert_series_equal(again.bse, fit.bse, rtol=1e-6)
+
+
+# --- Panels of any shape
+
+
+@pytest.fixture(scope="module")
+def uneven(delta):
+    """The delta with a fifth of the rows blank and one city without any row."""
+    panel = delta[0]
+    y = panel.array("industry").copy()
+    gone = np.random.default_rng(4).random(y.shape) < 0.2
+    gone[:, 7] = True
+    return replace(panel.with_columns({"industry": np.where(gone, np.nan, y)}), uneven=True)
+
+
+@pytest.mark.parametrize("lags", [None, 2])
+def test_on_a_complete_panel_the_adjusted_score_has_the_same_errors(delta, lags):
+    panel, W, _ = delta
+    asked = zb.weights.kilometres(zb.example("delta").regions, 250.0, lags=lags)
+    fit = zb.fit_durbin(SPEC, panel, W, covariance="conley", bandwidth=asked)
+    design = build_shape(SPEC, panel, read_lags(SPEC, panel, W, None, None), ())
+    again = fit_shape(design, "conley", kernel=fit.convergence.kernel)
+    np.testing.assert_allclose(again.cov, fit.cov, rtol=1e-6)
+    pd.testing.assert_frame_equal(again.tidy(), fit.tidy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("lags", [None, 1])
+def test_uneven_rows_by_loops_over_all_pairs(delta, uneven, lags):
+    """Score sums of δ, ρ and σ² by dummies and dense matrices of the rows that are there."""
+    _, W, km = delta
+    reach = 250.0
+    asked = zb.weights.kilometres(zb.example("delta").regions, reach, lags=lags)
+    fit = zb.fit_durbin(SPEC, uneven, W, covariance="conley", bandwidth=asked)
+    assert (fit.estimator, len(fit.panel.units)) == ("adjusted_score", 39)
+    there, e = fit.design.present, fit.residuals[fit.design.present]
+    period, unit = np.nonzero(there)
+    D = np.column_stack([np.eye(len(there))[period], np.eye(there.shape[1])[unit]])
+    shape = fit.design.shape
+    columns = np.column_stack([shape.Z, shape.W.matrix @ fit.design.values])
+    off = columns - D @ np.linalg.lstsq(D, columns, rcond=None)[0]
+    s2 = fit.params["sigma2"]
+    s = np.column_stack([off * e[:, None] / s2, e * e / (2 * s2**2)])
+    s = s - s.mean(axis=0)
+    order = [list(km.ids).index(name) for name in fit.panel.units]
+    d = km.matrix.toarray()[np.ix_(order, order)]
+    near = np.clip(1 - d[np.ix_(unit, unit)] / reach, 0, None)
+    gap = np.abs(period[:, None] - period)
+    over = np.ones(gap.shape) if lags is None else np.clip(1 - gap / (lags + 1), 0, None)
+    meat = s.T @ (near * over) @ s
+    keep = [*range(5), 6]  # no λ
+    derivative = observed_derivative(ShapePoint(shape_estimate(shape, fit.design.values)))
+    bread = np.linalg.inv(derivative[np.ix_(keep, keep)])
+    np.testing.assert_allclose(fit.cov.to_numpy(), bread @ meat @ bread.T, rtol=1e-6)
+    assert fit.convergence.kernel.matrix.shape == (39, 39)
+
+
+def test_uneven_rows_in_another_order_and_followed_through(delta, uneven):
+    _, W, km = delta
+    fit = zb.fit_durbin(SPEC, uneven, W, covariance="conley", bandwidth=km)
+    order = np.random.default_rng(1).permutation(W.n)
+    shuffled = uneven.select(units=[uneven.units[i] for i in order])
+    again = zb.fit_durbin(SPEC, shuffled, W, covariance="conley", bandwidth=km)
+    pd.testing.assert_series_equal(again.bse, fit.bse, rtol=1e-6)
+    assert certainty.conley_coverage in {note.kind for note in fit.notes}
+    effects = zb.spatial_effects(fit).tidy()
+    assert effects["std_error"].notna().all()
+    assert fit.glance()["covariance"].item() == "conley"
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ Robust meats take the diagonals of JGJ and JHJ, G = W(I − ρW)⁻¹ and H = W(
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.linalg import lapack
 
@@ -310,6 +310,10 @@ class DistanceKernel:
         """
         return kernel_law(self.matrix)
 
+    def of(self, units: NDArray[np.intp]) -> DistanceKernel:
+        """The kernel of some of the units."""
+        return replace(self, matrix=sparse.csr_array(self.matrix[units][:, units]))
+
     @property
     def overlap(self) -> float:
         """Mean of all entries of K."""
@@ -326,20 +330,24 @@ def distance_kernel(kilometres: sparse.csr_array, reach: float, lags: int | None
 
 
 def conley_meat(r: Residuals, sigma2: float, shape: tuple[int, int], kernel: DistanceKernel) -> Array:
-    """Variance of the score, Σ K_ij k(|t − s|) s_it s_js' over all pairs, s_it its part of unit i in period t.
+    """Variance of the score by :func:`conley_sum` of scores less their mean.
 
-    As for Driscoll-Kraay scores are those of (BZ'ε, (BWy)'ε, (Wu)'ε, ε'ε/2σ²) less their mean, without a factor. Positive
-    on a line; in the plane a triangular kernel may be negative, where a covariance has no square root.
+    As for Driscoll-Kraay scores are those of (BZ'ε, (BWy)'ε, (Wu)'ε, ε'ε/2σ²), without a factor. Positive on a line; in the
+    plane a triangular kernel may be negative, where a covariance has no square root.
     """
     columns = np.column_stack([r.BZ, r.BWy, r.Wu, r.e / (2 * sigma2)])
     scores = (columns * (r.e / sigma2)[:, None]).reshape(*shape, -1)
-    scores = scores - scores.mean(axis=(0, 1))
+    return conley_sum(scores - scores.mean(axis=(0, 1)), kernel)
+
+
+def conley_sum(scores: Array, kernel: DistanceKernel) -> Array:
+    """Σ K_ij k(|t − s|) s_it s_js' over all pairs, s_it (T, n, p) that of unit i in period t, zero where there is none."""
     if kernel.lags is None:
         sums = scores.sum(axis=0)
         return sums.T @ (kernel.matrix @ sums)
     near = np.stack([kernel.matrix @ period for period in scores])
     meat = np.tensordot(scores, near, ((0, 1), (0, 1)))
-    for lag, weight in _bartlett_weights(shape[0], kernel.lags):
+    for lag, weight in _bartlett_weights(len(scores), kernel.lags):
         cross = np.tensordot(scores[lag:], near[:-lag], ((0, 1), (0, 1)))
         meat += weight * (cross + cross.T)
     return meat

@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 from spatial_zb.core import Array
 from spatial_zb.core.clusters import RowClusters, row_clusters
-from spatial_zb.core.likelihood.covariance import kernel_sum
+from spatial_zb.core.likelihood.covariance import DistanceKernel, conley_sum, kernel_sum
 from spatial_zb.core.likelihood.shape import ShapeEstimate, ShapeScore, estimate_at
-from spatial_zb.core.likelihood.shape_rows import DenseForm, RowFilter
+from spatial_zb.core.likelihood.shape_rows import DenseForm, RowFilter, between_units
 from spatial_zb.core.logdet.factors import random_signs
 
 #: Probes of traces of the second order where filters are not dense, and how many at a time.
@@ -334,12 +334,25 @@ def any_law_meat(point: ShapePoint) -> Array:
     return score_variance(point) + third * (mixed + mixed.T) + fourth * quadratic.T @ quadratic
 
 
+def row_scores(point: ShapePoint) -> Array:
+    """Scores of (δ, ρ, λ, σ²) by row, (N, k + 3)."""
+    e, s2 = point.found.e, point.found.sigma2
+    return np.column_stack([point.BZ, point.BWy, point.He[0], e / (2 * s2)]) * (e / s2)[:, None]
+
+
 def period_meat(point: ShapePoint, bandwidth: int) -> Array:
     """Driscoll-Kraay: sums of scores by period, with Bartlett weights over ``bandwidth`` lags."""
-    e, s2, shape = point.found.e, point.found.sigma2, point.found.score.shape
-    columns = np.column_stack([point.BZ, point.BWy, point.He[0], e / (2 * s2)])
-    sums = np.add.reduceat(columns * (e / s2)[:, None], shape.starts[:-1])
+    sums = np.add.reduceat(row_scores(point), point.found.score.shape.starts[:-1])
     return kernel_sum(sums - sums.mean(axis=0), bandwidth)
+
+
+def distance_meat(point: ShapePoint, kernel: DistanceKernel) -> Array:
+    """Conley: over all pairs of rows of units near one another, less their mean; ``kernel`` is of the units by number."""
+    shape, scores = point.found.score.shape, row_scores(point)
+    period = np.repeat(np.arange(len(shape.starts) - 1), np.diff(shape.starts))
+    placed = np.zeros((len(shape.starts) - 1, kernel.matrix.shape[0], scores.shape[1]))
+    placed[period, shape.unit] = scores - scores.mean(axis=0)
+    return conley_sum(placed, kernel)
 
 
 # --- Clusters
@@ -371,7 +384,7 @@ def cluster_meat(point: ShapePoint, errors: Array, factor: float) -> Array:
     np.add.at(sums, number, np.column_stack([point.BZ, point.mean, np.zeros(len(errors))]) * errors[:, None])
     places = {"rho": k, "lam": k + 1}
     pairs = {
-        places[name]: _between_units(form, errors, number, shape.free) for name, form in point.forms.items()
+        places[name]: between_units(form, errors, number, shape.free) for name, form in point.forms.items()
     }
     out = np.zeros((k + 2, k + 2))
     for place, Y in pairs.items():
@@ -380,29 +393,6 @@ def cluster_meat(point: ShapePoint, errors: Array, factor: float) -> Array:
     for (one, Y), (two, X) in product(pairs.items(), pairs.items()):
         out[one, two] += 2 * factor**2 * (float(np.vdot(Y, X)) - float(Y.diagonal() @ X.diagonal()))
     return out / s2**2
-
-
-def _between_units(form: DenseForm, e: Array, number: NDArray[np.intp], free: int) -> Array:
-    """Y (n, n) of sym(MXM) − kM, X = F or H, k = tr(MX)/(N − r)."""
-    n, r, c = int(number.max()) + 1, form.own, form.C.shape[1]
-    straight = np.zeros((n, n))
-    # E'[U, C], E'X[U, C] and E'X'[U, C], E the residuals in a column for each unit; zeros of U go to one column more
-    own, shared = np.zeros((3, n, r + 1)), np.zeros((3, n, c))
-    for rows, X in form.blocks:
-        at, weighted = number[rows], e[rows, None] * X
-        straight[np.ix_(at, at)] += weighted * e[rows]
-        for a in range(form.columns.shape[1]):
-            place = form.columns[rows, a]
-            own[1][np.ix_(at, place)] += weighted * form.values[rows, a]
-            own[2][np.ix_(at, place)] += (e[rows, None] * X.T) * form.values[rows, a]
-    for a in range(form.columns.shape[1]):
-        np.add.at(own[0], (number, form.columns[:, a]), e * form.values[:, a])
-    for out, values in zip(shared, (form.C, form.XC, form.XtC), strict=True):
-        np.add.at(out, number, e[:, None] * values)
-    onto, ahead, behind = np.concatenate([own[..., :r], shared], axis=2)
-    Y = straight - onto @ behind.T - ahead @ onto.T + onto @ form.inner @ onto.T
-    squares = np.bincount(number, weights=e**2, minlength=n)
-    return (Y + Y.T) / 2 - form.trace / free * (np.diag(squares) - onto @ onto.T)
 
 
 def clustered_covariance(point: ShapePoint, leverage: bool) -> tuple[Array, bool]:

@@ -317,6 +317,29 @@ class TraceCurve:
         return own - float(np.vdot(C, found.ahead(C)))
 
 
+def between_units(form: DenseForm, e: Array, number: NDArray[np.intp], free: int) -> Array:
+    """Y (n, n) of sym(MXM) − kM, X = F or H, k = tr(MX)/(N − r)."""
+    n, r, c = int(number.max()) + 1, form.own, form.C.shape[1]
+    straight = np.zeros((n, n))
+    # E'[U, C], E'X[U, C] and E'X'[U, C], E the residuals in a column for each unit; zeros of U go to one column more
+    own, shared = np.zeros((3, n, r + 1)), np.zeros((3, n, c))
+    for rows, X in form.blocks:
+        at, weighted = number[rows], e[rows, None] * X
+        straight[np.ix_(at, at)] += weighted * e[rows]
+        for a in range(form.columns.shape[1]):
+            place = form.columns[rows, a]
+            own[1][np.ix_(at, place)] += weighted * form.values[rows, a]
+            own[2][np.ix_(at, place)] += (e[rows, None] * X.T) * form.values[rows, a]
+    for a in range(form.columns.shape[1]):
+        np.add.at(own[0], (number, form.columns[:, a]), e * form.values[:, a])
+    for out, values in zip(shared, (form.C, form.XC, form.XtC), strict=True):
+        np.add.at(out, number, e[:, None] * values)
+    onto, ahead, behind = np.concatenate([own[..., :r], shared], axis=2)
+    Y = straight - onto @ behind.T - ahead @ onto.T + onto @ form.inner @ onto.T
+    squares = np.bincount(number, weights=e**2, minlength=n)
+    return (Y + Y.T) / 2 - form.trace / free * (np.diag(squares) - onto @ onto.T)
+
+
 @dataclass(frozen=True, slots=True)
 class Nodes:
     """Chebyshev's points of an interval: a dear function with poles just beyond it, seen from a few of its values."""

@@ -355,9 +355,9 @@ class ShapeSource:
 
     def estimate(self, drawn: Array) -> Fit:
         """As the fit, on the same rows."""
-        return fit_shape(
-            replace(self.design, values=drawn), self.fit.covariance, self.fit.convergence.bandwidth
-        )
+        how = self.fit.convergence
+        design = replace(self.design, values=drawn)
+        return fit_shape(design, self.fit.covariance, how.bandwidth, how.kernel)
 
     def centre(self, scheme: Scheme) -> Array | None:
         """θ̂; sign flips keep what units have of their own: the mean of the draws."""
