@@ -31,10 +31,9 @@ from spatial_zb.core.likelihood.regimes import (
     unit_scores_meat,
 )
 from spatial_zb.core.logdet.factors import largest_sums
-from spatial_zb.core.logdet.traces import DENSE_UNITS
 from spatial_zb.core.transforms import ColumnBasis, TransformedSample, column_basis, demean, spatial_lag
 from spatial_zb.data.panel import Panel
-from spatial_zb.models.certainty import degrees_of, least_squares
+from spatial_zb.models.certainty import Certainty, degrees_of, least_squares, probe_error
 from spatial_zb.models.design import Design, build_design, stacked
 from spatial_zb.models.fit import Fit, term_index
 from spatial_zb.models.ml import INDEPENDENT, SMALL_N, notes_on_correlation, notes_on_dependence
@@ -151,18 +150,8 @@ def fit_regimes(design: Design, covariance: Covariance, bandwidth: int | None = 
 
     y_it = ρ_{r(i)} (Wy_t)_i + x_it β_{r(i)} + (Wx_t)_i θ_{r(i)} + μ_i + α_t + ε_it. The design is that of
     :func:`regime_design`.
-
-    Raises
-    ------
-    SpecificationError
-        ``covariance="cluster"`` with more units than its exact form allows.
     """
     spec, weights, panel = design.spec, design.weights, design.panel
-    if covariance in CLUSTERED and weights.n > DENSE_UNITS:
-        raise SpecificationError(
-            f'covariance="{covariance}" of regimes stops at {DENSE_UNITS} units; take "information" or "driscoll_kraay".',
-            f'区制的covariance="{covariance}"上限为{DENSE_UNITS}个地区；请用"information"或"driscoll_kraay"。',
-        )
     values, regime = regime_split(spec, panel)
     regimes = regimes_of(spec, weights, regime)
     sample = design.sample()
@@ -172,9 +161,10 @@ def fit_regimes(design: Design, covariance: Covariance, bandwidth: int | None = 
     at = _Evaluated(design, regimes, best, sample, lags, y - lags @ best.rho - Z @ best.delta)
     if bandwidth is None:
         bandwidth = bartlett_bandwidth(sample.n_periods)
-    cov, positive, clusters = _covariance(at, covariance, bandwidth)
-    notes = (*_notes_on(at, covariance, positive), *(_notes_on_errors(at, covariance) if positive else ()))
-    return replace(_assembled(at, covariance, cov, positive, values), clusters=clusters, notes=notes)
+    found, clusters = _covariance(at, covariance, bandwidth)
+    of_errors = _notes_on_errors(at, covariance) if found.exists else ()
+    notes = (*_notes_on(at, covariance, found.exists), *of_errors)
+    return replace(_assembled(at, covariance, found, values), clusters=clusters, notes=notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,31 +263,28 @@ def estimate_regimes(
     return RegimeMaximum(np.zeros(regimes.count), delta, sigma2, False, 0.0, float(value))
 
 
-def _covariance(at: _Evaluated, kind: str, bandwidth: int) -> tuple[Array, bool, Clusters | None]:
-    """K⁻¹ Ω K⁻ᵀ in (δ, ρ_1 … ρ_c, σ²), Ω as ``kind`` says, and whether it exists; without ρ where there is none.
-
-    Under CR2 the clusters as well.
-    """
+def _covariance(at: _Evaluated, kind: str, bandwidth: int) -> tuple[Certainty, Clusters | None]:
+    """K⁻¹ Ω K⁻ᵀ in (δ, ρ_1 … ρ_c, σ²), Ω as ``kind`` says; without ρ where there is none. Under CR2 the clusters as well."""
     Z, lags, best, regimes, sample = stacked(at.design.Z), at.lags, at.best, at.regimes, at.sample
     k, e, shape = Z.shape[1], at.e, at.design.y.shape
     last = k + regimes.count
     kept = np.ix_(*2 * [[*range(last + 1)] if at.design.spec.lag_y else [*range(k), last]])
     nothing = np.full((last + 1, last + 1), np.nan)[kept]
     if best.at_bound:
-        return nothing, False, None
+        return Certainty(nothing, False), None
     means = lags - _moved(e.reshape(shape), best.rho, at.design, regimes)
     moments = regime_moments(Z, means, best.rho, best.sigma2, regimes, sample)
     jacobian = moments.jacobian[kept]  # what is held at zero takes no precision from the others
     if not inverse_or_nan((jacobian + jacobian.T) / 2)[1]:
-        return nothing, False, None
-    clusters = None
+        return Certainty(nothing, False), None
+    clusters, error = None, np.zeros(moments.variance.shape)
     if kind == "information":
         meat = moments.variance
     elif kind in CLUSTERED:
         if corrects_leverage(kind, shape[1]):
             columns = np.column_stack([Z, means]) if at.design.spec.lag_y else Z
             clusters = clusters_of(columns.reshape(*shape, columns.shape[1]), at.design.spec.transform)
-        meat = unit_scores_meat(
+        meat, error = unit_scores_meat(
             Z, means, e, best.rho, best.sigma2, shape, regimes, sample.observations, clusters
         )
     else:
@@ -311,7 +298,8 @@ def _covariance(at: _Evaluated, kind: str, bandwidth: int) -> tuple[Array, bool,
     scaled = jacobian * np.outer(units, units)
     half = np.linalg.solve(scaled, meat[kept] * np.outer(units, units))
     cov = np.linalg.solve(scaled, half.T) * np.outer(units, units)
-    return (cov + cov.T) / 2, True, clusters
+    probed = probe_error(cov, np.linalg.inv(scaled) * np.outer(units, units), error[kept])
+    return Certainty((cov + cov.T) / 2, True, probe_error=probed), clusters
 
 
 def _moved(e: Array, rho: Array, design: Design, regimes: Regimes) -> Array:
@@ -322,8 +310,8 @@ def _moved(e: Array, rho: Array, design: Design, regimes: Regimes) -> Array:
     return np.column_stack([stacked(part) for part in parts])
 
 
-def _assembled(at: _Evaluated, covariance: Covariance, cov: Array, positive: bool, values: Array) -> Fit:
-    design, best, sample = at.design, at.best, at.sample
+def _assembled(at: _Evaluated, covariance: Covariance, found: Certainty, values: Array) -> Fit:
+    design, best, sample, cov = at.design, at.best, at.sample, found.cov
     spec = design.spec
     rho = list(best.rho) if spec.lag_y else []
     index = term_index((*regime_terms(spec, values), "sigma2"))
@@ -343,9 +331,10 @@ def _assembled(at: _Evaluated, covariance: Covariance, cov: Array, positive: boo
         residuals=at.e.reshape(design.y.shape),
         df_resid=degrees_of(covariance, sample.n_units, df),
         convergence=Convergence(
-            converged=positive and not best.at_bound,
+            converged=found.exists and not best.at_bound,
             at_bound=best.at_bound,
             gradient=best.gradient,
+            probe_error=found.probe_error,
             regimes=tuple(float(v) for v in values),
         ),
     )

@@ -286,6 +286,28 @@ def test_sparse_factorisations_and_probes_stand_in_for_dense_matrices(monkeypatc
     assert np.allclose(np.diag(sparse[2]), np.diag(dense[2]), rtol=PROBED)
 
 
+@pytest.mark.parametrize("covariance", ["cr1", "cr2"])
+def test_clusters_of_many_units_without_their_matrices(monkeypatch, covariance):
+    """Own terms by columns are exact; sums over pairs by random signs are as near as they say."""
+    W = ring_with_chords(N)
+    panel = draw(W)
+    exact = zb.fit_durbin(spec(), panel, W, covariance=covariance)
+    for name, value in (("DENSE_UNITS", 10), ("SMALL_UNITS", 10), ("DENSE_SHARE", 1.0)):
+        monkeypatch.setattr(regime_ml, name, value)
+    monkeypatch.setattr("spatial_zb.core.logdet.entries.PAIR_SIGNS", 400 * N)
+    regimes = regimes_of(spec(), W, CORE.astype(int))
+    e, rho = exact.residuals, exact.params.filter(like="rho").to_numpy()
+    own, pairs, none = regime_ml._exact_forms(e, rho, regimes)
+    close, probed, error = regime_ml._probed_forms(e, rho, regimes)
+    assert np.allclose(close, own, atol=EXACT)
+    assert not none.any()
+    assert np.all(error[:2, :2].diagonal() > 0)
+    assert np.all(np.abs(probed - pairs) <= 4 * error + EXACT)
+    many = zb.fit_durbin(spec(), panel, W, covariance=covariance)
+    assert many.convergence.probe_error > 0
+    assert exact.convergence.probe_error == 0
+
+
 # --- effects and tests
 
 

@@ -213,16 +213,16 @@ def unit_meat(
 
 
 def unit_scores(columns: Array, e: Array, sigma2: float, own: Array, expected: float) -> Array:
-    """Scores by unit (n, k + 3) of residuals e (T, n), without the terms of two units, less their mean.
+    """Scores by unit (n, k + c + 1) of residuals e (T, n), without the terms of two units, less their mean.
 
-    ``columns`` as in :func:`few_clusters_meat`; ``expected`` e_i'e_i/σ² for equal variances.
+    ``columns`` and ``own`` as in :func:`few_clusters_meat`; ``expected`` e_i'e_i/σ² for equal variances.
     """
     T, n = e.shape
-    k = columns.shape[1] - 2
+    size = columns.shape[1]
     square = (e**2).sum(axis=0) / sigma2 - expected
-    sums = np.zeros((n, k + 3))
-    sums[:, : k + 2] = np.einsum("tnk,tn->nk", columns.reshape(T, n, k + 2), e) / sigma2
-    sums[:, k : k + 2] += own.T * square[:, None]
+    sums = np.zeros((n, size + 1))
+    sums[:, :size] = np.einsum("tnk,tn->nk", columns.reshape(T, n, size), e) / sigma2
+    sums[:, size - len(own) : size] += own.T * square[:, None]
     sums[:, -1] = square / (2 * sigma2)
     return sums - sums.mean(axis=0)
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -30,9 +31,10 @@ from scipy import linalg, sparse
 
 from spatial_zb.core import Array
 from spatial_zb.core.clusters import Clusters
-from spatial_zb.core.likelihood.covariance import few_clusters_meat
+from spatial_zb.core.likelihood.covariance import few_clusters_meat, scaled_pairs, unit_scores
+from spatial_zb.core.logdet.entries import linked_pairs, probed_products
 from spatial_zb.core.logdet.factors import factorise, largest_sums, random_signs
-from spatial_zb.core.logdet.traces import DENSE_UNITS
+from spatial_zb.core.logdet.traces import BLOCK, DENSE_UNITS, Solver, unit_columns
 from spatial_zb.core.transforms import ColumnBasis, TransformedSample
 
 #: Up to this many units, and for a W as dense as DENSE_SHARE, determinants and traces come from dense factorisations.
@@ -96,6 +98,10 @@ class Regimes:
         """D_r times ``values`` (n, …), D_r the units of the r-th ρ."""
         return values * (self.slot == r).reshape(-1, *[1] * (values.ndim - 1))
 
+    def part_of_rows(self, r: int) -> sparse.csr_array:
+        """D_rW."""
+        return sparse.csr_array(sparse.diags_array((self.slot == r).astype(float)) @ self.matrix)
+
     def summed(self, values: Array) -> Array:
         """Sums of ``values`` (n,) over the units of each ρ."""
         return np.array([values[self.slot == r].sum() for r in range(self.count)])
@@ -104,17 +110,29 @@ class Regimes:
         """J times ``values`` (n, …) under effects of periods."""
         return values - values.mean(axis=0) if self.timed else values
 
-    def solver(self, rho: Array):
+    def solver(self, rho: Array) -> tuple[Solver, float]:
         """R ↦ S⁻¹R, and ln|S|."""
+        ahead, _, value = self._factors(rho)
+        return ahead, value
+
+    def both_ways(self, rho: Array) -> tuple[Solver, Solver]:
+        """R ↦ GR and R ↦ G'R, G = WS⁻¹."""
+        (ahead, back, _), transposed = self._factors(rho), sparse.csr_array(self.matrix.T)
+        return lambda right: self.matrix @ ahead(right), lambda right: back(transposed @ right)
+
+    def _factors(self, rho: Array) -> tuple[Solver, Solver, float]:
+        """R ↦ S⁻¹R, R ↦ S⁻ᵀR, and ln|S|."""
         n = self.matrix.shape[0]
         if self.dense:
             dense = np.eye(n) - rho[self.slot][:, None] * self.matrix.toarray()
             factor = linalg.lu_factor(dense, check_finite=False)
-            value = float(np.log(np.abs(np.diag(factor[0]))).sum())
-            return lambda right: linalg.lu_solve(factor, right, check_finite=False), value
+            ahead, back = (
+                partial(linalg.lu_solve, factor, trans=trans, check_finite=False) for trans in (0, 1)
+            )
+            return ahead, back, float(np.log(np.abs(np.diag(factor[0]))).sum())
         system = sparse.csc_array(sparse.eye_array(n, format="csc") - self.scaled(rho))
         lu = factorise(system, safe=np.abs(rho).max() * largest_sums(self.matrix) < 1)
-        return lu.solve, float(np.log(np.abs(lu.U.diagonal())).sum())
+        return lu.solve, partial(lu.solve, trans="T"), float(np.log(np.abs(lu.U.diagonal())).sum())
 
     def traces(self, rho: Array) -> Array:
         """tr(J D_r G) for every ρ."""
@@ -274,35 +292,65 @@ def unit_scores_meat(
     regimes: Regimes,
     observations: int,
     clusters: Clusters | None = None,
-) -> Array:
+) -> tuple[Array, Array]:
     """Variance of the score when errors of a unit may be correlated over time and differ in variance, × n/(n − 1).
 
-    As ``covariance.unit_meat``: linear forms and own terms summed by unit, terms of two units squared
-    and summed over pairs. With ``clusters`` by CR2, as ``covariance.few_clusters_meat``.
+    And the standard errors that random signs leave in it. As ``covariance.unit_meat``: linear forms and own terms summed by
+    unit, terms of two units squared and summed over pairs. With ``clusters`` by CR2, as ``covariance.few_clusters_meat``.
     """
-    T, n = shape
-    k = Z.shape[1]
-    solve, _ = regimes.solver(rho)
-    moved = regimes.matrix @ solve(regimes.centre(np.eye(n)))
-    forms = [regimes.centre(regimes.part(moved, r)) for r in range(regimes.count)]
+    n = shape[1]
+    c, residuals = regimes.count, e.reshape(shape)
+    star = residuals if clusters is None else clusters.adjusted(residuals)
+    own, pairs, error = (_exact_forms if n <= DENSE_UNITS else _probed_forms)(star, rho, regimes)
+    columns, probed = np.column_stack([Z, means]), np.zeros((Z.shape[1] + c + 1,) * 2)
+    probed[-c - 1 :, -c - 1 :] = scaled_pairs(error, sigma2)
     if clusters is not None:
-        star = clusters.adjusted(e.reshape(shape))
-        products = star.T @ star
-        centred = [*((form + form.T) * products for form in forms), -2 / n * regimes.timed * products]
-        pairs = np.array([[np.triu(a * b, 1).sum() for b in centred] for a in centred])
-        own = np.array([np.diag(form) for form in forms])
-        return few_clusters_meat(np.column_stack([Z, means]), e.reshape(shape), sigma2, own, pairs, clusters)
-    square = (e**2 / sigma2 - observations / (T * n)).reshape(T, n)
-    scores = np.empty((T, n, k + len(forms) + 1))
-    scores[:, :, :-1] = (np.column_stack([Z, means]) * e[:, None]).reshape(T, n, -1) / sigma2
-    for r, form in enumerate(forms):
-        scores[:, :, k + r] += np.diag(form) * square
-    scores[:, :, -1] = square / (2 * sigma2)
-    sums = scores.sum(axis=0)
-    sums -= sums.mean(axis=0)
+        return few_clusters_meat(columns, residuals, sigma2, own, pairs, clusters), probed
+    sums = unit_scores(columns, residuals, sigma2, own, observations / n)
     meat = sums.T @ sums
-    products = e.reshape(shape).T @ e.reshape(shape) / sigma2
-    both = [(form + form.T) * products for form in forms]
-    for r, s in product(range(len(both)), repeat=2):
-        meat[k + r, k + s] += np.triu(both[r] * both[s], 1).sum()
-    return meat * n / (n - 1)
+    meat[-c - 1 : -1, -c - 1 : -1] += pairs[:c, :c] / sigma2**2
+    return meat * n / (n - 1), probed
+
+
+def _exact_forms(e: Array, rho: Array, regimes: Regimes) -> tuple[Array, Array, Array]:
+    """Own terms (c, n) of J D_rG J; Σ_{i<j} q q', q = [both entries of each, 2J_ij] e_i'e_j (c + 1, c + 1); no error.
+
+    ``e`` (T, n) residuals.
+    """
+    n, products = e.shape[1], e.T @ e
+    moved = regimes.both_ways(rho)[0](regimes.centre(np.eye(n)))
+    forms = [regimes.centre(regimes.part(moved, r)) for r in range(regimes.count)]
+    both = [*((form + form.T) * products for form in forms), -2 / n * regimes.timed * products]
+    pairs = np.array([[np.triu(a * b, 1).sum() for b in both] for a in both])
+    return np.array([np.diag(form) for form in forms]), pairs, np.zeros(pairs.shape)
+
+
+def _probed_forms(e: Array, rho: Array, regimes: Regimes) -> tuple[Array, Array, Array]:
+    """The same of many units: own terms by columns of G, sums over pairs by random signs, with their standard errors."""
+    n, c, size = e.shape[1], regimes.count, (e**2).sum(axis=0)
+    ahead, back = regimes.both_ways(rho)
+    diagonal = np.empty(n)
+    for first in range(0, n, BLOCK):
+        unit = unit_columns(n, first, min(n, first + BLOCK))
+        diagonal[first : first + BLOCK] = (unit * ahead(unit)).sum(axis=0)
+    own, flat = np.array([regimes.part(diagonal, r) for r in range(c)]), np.full(n, 1 / n)
+    if regimes.timed:
+        rows = ahead(flat)
+        for r in range(c):
+            part = regimes.part(rows, r)
+            own[r] += part.mean() - part - back(regimes.part(flat, r))
+
+    def images(v: Array) -> Array:
+        right = (e * v).T
+        off, out = regimes.centre(right), []
+        moved = ahead(off)
+        for r in range(c):
+            both = regimes.centre(regimes.part(moved, r)) + regimes.centre(back(regimes.part(off, r)))
+            out.append((e * both.T).sum(axis=0) - 2 * own[r] * size * v)
+        out.append(-2 / n * regimes.timed * (e.T @ right.sum(axis=0) - size * v))
+        return np.array(out)
+
+    # W itself is what is known of each form: row i is that of the regime of i
+    known = [linked_pairs(regimes.part_of_rows(r), [0.0], e)[0] for r in range(c)]
+    values, errors = probed_products(images, known, n)
+    return own, values / 2, errors / 2
